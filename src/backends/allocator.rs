@@ -1,0 +1,162 @@
+//! Room `backends`, the contract: [`Allocator`] is CPython's `PyMemAllocatorEx`, [`Backend`] is one allocator with its settings.
+//!
+//! Every backend is called through the same four function pointers, with the context first, as CPython itself calls
+//! (Include/cpython/pymem.h). None is inlined into the loop, none is told a block's size when it is freed, and each
+//! domain has a table of its own: that is what makes backends comparable with each other and with an interpreter.
+
+use std::ffi::c_void;
+
+use crate::trace::Domain;
+
+/// The four calls of one domain. Layout and signatures are those of CPython's `PyMemAllocatorEx`, so a table taken
+/// from an interpreter is used as it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Allocator {
+    /// Handed to each call as its first argument.
+    pub ctx: *mut c_void,
+    /// `malloc(ctx, size)`; null when there is no memory. A size of 0 gives a distinct, non-null block.
+    pub malloc: unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
+    /// `calloc(ctx, elements, element_size)`: as malloc, all zero.
+    pub calloc: unsafe extern "C" fn(*mut c_void, usize, usize) -> *mut c_void,
+    /// `realloc(ctx, block, new_size)`: keeps min(old, new) bytes; on null the old block is untouched.
+    pub realloc: unsafe extern "C" fn(*mut c_void, *mut c_void, usize) -> *mut c_void,
+    /// `free(ctx, block)`; null is allowed.
+    pub free: unsafe extern "C" fn(*mut c_void, *mut c_void),
+}
+
+/// The tables of the three domains, indexed by [`Domain`].
+#[derive(Clone, Copy, Debug)]
+pub struct Domains([Allocator; 3]);
+
+impl Domains {
+    /// One table for each domain.
+    pub fn new(raw: Allocator, mem: Allocator, obj: Allocator) -> Domains {
+        Domains([raw, mem, obj])
+    }
+
+    /// The same table for all three: an allocator that knows no domains.
+    pub fn same(allocator: Allocator) -> Domains {
+        Domains([allocator; 3])
+    }
+
+    /// The table of one domain.
+    pub fn get(&self, domain: Domain) -> &Allocator {
+        &self.0[domain as usize]
+    }
+}
+
+/// A figure that an allocator of ours keeps about itself. Exact: the same trace gives the same figure every time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// The metric's name in the run record, with its unit last (`arenas_peak`, `pool_header_bytes`); see `results/metric.rs`.
+    pub metric: &'static str,
+    /// The figure.
+    pub value: u64,
+}
+
+/// What a request to give memory back did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trim {
+    /// The allocator has no such call: an answer, not a fault.
+    None,
+    /// The call was made.
+    Done,
+}
+
+/// One allocator with its settings, in a process of its own: state may be global to the process.
+///
+/// Called by `replay` from one thread.
+pub trait Backend {
+    /// The tables that the loop calls. They stay valid as long as the backend lives.
+    fn domains(&self) -> Domains;
+
+    /// The allocator's true version, as it reports itself (`glibc 2.36`).
+    fn version(&self) -> String;
+
+    /// Bytes that the caller may use at `block`, which was requested with `requested` bytes.
+    ///
+    /// # Safety
+    /// `block` is a live block of this backend.
+    #[expect(unsafe_code, reason = "black-box allocators read their own headers before the block")]
+    unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize;
+
+    /// Whether blocks are memory that may be touched. Only `null` says no.
+    fn backs_memory(&self) -> bool {
+        true
+    }
+
+    /// Asks the allocator to give back what it can (`malloc_trim` and the like).
+    fn trim(&mut self) -> Trim {
+        Trim::None
+    }
+
+    /// The figures that the allocator keeps about itself now; none for a black box.
+    fn counters(&self) -> Vec<Counter> {
+        Vec::new()
+    }
+}
+
+/// A backend's name as a person writes it, in parts: `name[@version][:key=value,…][+below]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// The whole word as written: the backend's name in every table.
+    pub text: String,
+    /// Which member of the list.
+    pub name: String,
+    /// After `@`.
+    pub version: Option<String>,
+    /// After `:`, in order.
+    pub settings: Vec<(String, String)>,
+    /// After `+`: the layer below.
+    pub below: Option<Box<Spec>>,
+}
+
+/// Why a backend could not be had. Each message says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// No member of that name.
+    #[error("unknown backend `{name}`{}; `heaplay backends` lists them", nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default())]
+    Unknown {
+        /// The name as written.
+        name: String,
+        /// The closest known name, when one is close.
+        nearest: Option<String>,
+    },
+    /// The word is not of the form of a backend.
+    #[error("backend `{text}`: {reason}; the form is name[@version][:key=value,…][+below]")]
+    Malformed {
+        /// The word.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A setting, version or lower layer that this backend does not have.
+    #[error("backend `{backend}` {reason}; `heaplay backends {backend}` shows what it takes")]
+    Refused {
+        /// The member's name.
+        backend: String,
+        /// What it does not take, and why.
+        reason: String,
+    },
+    /// It exists but cannot be used on this machine.
+    #[error("backend `{backend}` cannot be used here: {reason}")]
+    Unavailable {
+        /// The member's name.
+        backend: String,
+        /// The reason, and what would provide it.
+        reason: String,
+    },
+}
+
+/// One line of the list of backends.
+pub struct Member {
+    /// The name in a [`Spec`].
+    pub name: &'static str,
+    /// One line for `heaplay backends`.
+    pub summary: &'static str,
+    /// What `heaplay backends NAME` prints: versions, settings with defaults, rules.
+    pub details: fn() -> String,
+    /// Makes the backend.
+    pub open: fn(&Spec) -> Result<Box<dyn Backend>, BackendError>,
+}

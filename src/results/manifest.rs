@@ -1,0 +1,91 @@
+//! Room `results`: the manifest, which says what was planned, on what, and with what.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::tables::{Cell, Pass};
+
+/// Version of the folder's layout. A reader refuses any other.
+pub const FORMAT: u32 = 1;
+
+/// A trace as the run knew it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraceEntry {
+    /// Unique in the run; the key in the tables.
+    pub name: String,
+    /// Where it was; only `run --resume` reads it again.
+    pub path: String,
+    /// SHA-256 of the file, in hex.
+    pub sha256: String,
+    /// Calls, frees included.
+    pub calls: u64,
+    /// What the trace says of itself (`program`, `python` …).
+    pub facts: BTreeMap<String, String>,
+}
+
+/// A backend as the run knew it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendEntry {
+    /// As written; the key in the tables.
+    pub name: String,
+    /// As the library reports itself.
+    pub version: String,
+}
+
+/// The machine: what exact measures of black boxes and all times depend on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Facts by name: `processor`, `cores`, `architecture`, `kernel`, `libc`, `page_bytes`, `transparent_huge_pages` …
+    pub facts: BTreeMap<String, String>,
+}
+
+/// What a run was to do and on what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Version of heaplay.
+    pub heaplay: String,
+    /// Seconds since 1970 when the run began.
+    pub created_unix_seconds: u64,
+    /// Traces in the order given.
+    pub traces: Vec<TraceEntry>,
+    /// Backends in the order given.
+    pub backends: Vec<BackendEntry>,
+    /// Passes.
+    pub passes: Vec<Pass>,
+    /// Repetitions of each timed pass; the footprint pass is exact and runs once.
+    pub repetitions: u32,
+    /// Seed of the order in which timed cells ran.
+    pub seed: u64,
+    /// Settings by name: `jobs`, `timeout_seconds`, `memory_limit_bytes` …
+    pub settings: BTreeMap<String, String>,
+    /// Where it ran.
+    pub machine: Machine,
+    /// The clock: `source`, `step_nanoseconds`, `pair_nanoseconds`, `ticks_per_second`.
+    pub clock: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// Every cell that the run should hold, in no particular order of time.
+    pub fn planned(&self) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for trace in &self.traces {
+            for pass in &self.passes {
+                let repetitions = if *pass == Pass::Footprint { 1 } else { self.repetitions };
+                for repetition in 0..repetitions {
+                    for backend in &self.backends {
+                        cells.push(Cell {
+                            trace: trace.name.clone(),
+                            backend: backend.name.clone(),
+                            pass: *pass,
+                            repetition,
+                        });
+                    }
+                }
+            }
+        }
+        cells
+    }
+}

@@ -1,0 +1,163 @@
+//! Room `results`: the metrics, one line each. A measurement names one of these; a new metric adds a line here and
+//! rows in the tables, never a column.
+//!
+//! Exactness decides what `check` may do with a metric: what is exact gates without tolerance, what is timed only as a
+//! ratio within one run.
+
+/// How repeatable a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exactness {
+    /// Follows from the trace alone: the same on every machine.
+    Trace,
+    /// Follows from the trace and a backend that is our own code: the same on every machine.
+    Policy,
+    /// The same in every run on machines with the same libc, kernel page size and huge-page mode; not elsewhere.
+    Machine,
+    /// A duration: noisy, compared only with another in the same run.
+    Timed,
+    /// Told, never judged.
+    Told,
+}
+
+impl Exactness {
+    /// Words for tables.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Exactness::Trace => "exact: follows from the trace",
+            Exactness::Policy => "exact: follows from trace and policy",
+            Exactness::Machine => "exact on machines with the same libc, page size and huge-page mode",
+            Exactness::Timed => "timed: as a ratio to a reference backend of the same run",
+            Exactness::Told => "told, never judged",
+        }
+    }
+}
+
+/// One metric. Lower is better for all that `check` judges.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Metric {
+    /// The name in `measurements.csv`, unit last.
+    pub name: &'static str,
+    /// The unit, as on an axis.
+    pub unit: &'static str,
+    /// How repeatable.
+    pub exactness: Exactness,
+    /// What it is, in a line.
+    pub meaning: &'static str,
+}
+
+const fn metric(
+    name: &'static str,
+    unit: &'static str,
+    exactness: Exactness,
+    meaning: &'static str,
+) -> Metric {
+    Metric { name, unit, exactness, meaning }
+}
+
+/// Every metric that a run record may hold.
+pub const METRICS: &[Metric] = &[
+    metric("calls", "calls", Exactness::Trace, "calls replayed, by op"),
+    metric(
+        "requested_bytes",
+        "bytes",
+        Exactness::Trace,
+        "bytes asked for by malloc, calloc and realloc: the allocation clock at the end",
+    ),
+    metric("live_peak_bytes", "bytes", Exactness::Trace, "largest sum of requested bytes live at once"),
+    metric("live_end_bytes", "bytes", Exactness::Trace, "requested bytes live at the end of the trace"),
+    metric("live_peak_event", "event", Exactness::Told, "first event at which the live bytes are largest"),
+    metric(
+        "usable_at_live_peak_bytes",
+        "bytes",
+        Exactness::Machine,
+        "usable bytes of the live blocks at the live peak",
+    ),
+    metric(
+        "pinned_at_live_peak_bytes",
+        "bytes",
+        Exactness::Machine,
+        "4 KiB pages that hold a byte of a live block, at the live peak",
+    ),
+    metric(
+        "resident_at_live_peak_bytes",
+        "bytes",
+        Exactness::Machine,
+        "resident private memory at the live peak",
+    ),
+    metric("pinned_peak_bytes", "bytes", Exactness::Machine, "largest sampled pinned memory"),
+    metric(
+        "resident_peak_bytes",
+        "bytes",
+        Exactness::Machine,
+        "largest sampled resident private memory, baseline taken off",
+    ),
+    metric("usable_end_bytes", "bytes", Exactness::Machine, "usable bytes of the blocks live at the end"),
+    metric("pinned_end_bytes", "bytes", Exactness::Machine, "pinned memory at the end of the trace"),
+    metric(
+        "resident_end_bytes",
+        "bytes",
+        Exactness::Machine,
+        "resident private memory at the end of the trace",
+    ),
+    metric(
+        "resident_trimmed_bytes",
+        "bytes",
+        Exactness::Machine,
+        "resident after the allocator's own trim call at the end",
+    ),
+    metric(
+        "resident_freed_bytes",
+        "bytes",
+        Exactness::Machine,
+        "resident after every block was freed and trimmed: the allocator's floor",
+    ),
+    metric(
+        "resident_mean_bytes",
+        "bytes",
+        Exactness::Machine,
+        "resident memory averaged over the allocation clock",
+    ),
+    metric(
+        "live_mean_bytes",
+        "bytes",
+        Exactness::Trace,
+        "live bytes averaged over the allocation clock, over the same samples",
+    ),
+    metric("trim_nanoseconds", "ns", Exactness::Told, "time of the trim call at the end"),
+    metric("arenas_peak", "arenas", Exactness::Policy, "most arenas mapped at once"),
+    metric("arenas_end", "arenas", Exactness::Policy, "arenas mapped at the end of the trace"),
+    metric("arenas_total", "arenas", Exactness::Policy, "arenas mapped over the whole trace"),
+    metric("pools_end", "pools", Exactness::Policy, "pools that hold a live block at the end"),
+    metric("pool_header_bytes", "bytes", Exactness::Policy, "bytes in pool headers at the end"),
+    metric(
+        "quantization_bytes",
+        "bytes",
+        Exactness::Policy,
+        "tails of pools too small for a block, at the end",
+    ),
+    metric("available_bytes", "bytes", Exactness::Policy, "free blocks in used pools at the end"),
+    metric("unused_pool_bytes", "bytes", Exactness::Policy, "wholly free pools in mapped arenas at the end"),
+    metric("allocated_bytes", "bytes", Exactness::Policy, "blocks in use at the end, by their class size"),
+    metric(
+        "minor_faults",
+        "faults",
+        Exactness::Told,
+        "page faults of the footprint pass, the harness's included",
+    ),
+    metric("time_nanoseconds", "ns", Exactness::Timed, "processor time of the whole replay loop, time pass"),
+    metric("wall_nanoseconds", "ns", Exactness::Told, "wall time of the same"),
+    metric("preemptions", "switches", Exactness::Told, "involuntary context switches during the loop"),
+    metric(
+        "latency_mean_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "mean service time of a call less the mean of an empty clock pair, by op",
+    ),
+    metric("clock_pair_nanoseconds", "ns", Exactness::Told, "mean of an empty clock pair in this child"),
+    metric("clock_step_nanoseconds", "ns", Exactness::Told, "smallest step of the clock seen in this child"),
+];
+
+/// The metric of that name.
+pub fn find(name: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|metric| metric.name == name)
+}

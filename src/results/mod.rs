@@ -1,0 +1,24 @@
+//! Room `results`: the run record, the one table that the making house and the reading house share.
+//!
+//! A run is a folder of plain tables. A worker's cell, a shard, a baseline and a candidate are all run folders, and any
+//! two that share a plan can be merged ([`Run::merge`]).
+//!
+//! | file | rows |
+//! |---|---|
+//! | `manifest.json` | [`Manifest`]: plan, machine, clock, versions |
+//! | `cells.csv` | [`Outcome`]: which cells were tried, and how they ended |
+//! | `measurements.csv` | [`Measurement`]: tidy, one figure a row |
+//! | `samples.csv` | [`Sample`]: the heap over a footprint pass |
+//! | `chunks.csv` | [`Chunk`]: stretches of a time pass |
+//! | `latencies.hlog` | [`Latency`]: a standard HdrHistogram interval log, one tag a histogram |
+//! | `cells/` | while the run goes on, a run folder for each finished cell; folded into the tables at the end |
+
+mod manifest;
+mod metric;
+mod record;
+mod tables;
+
+pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, TraceEntry};
+pub use metric::{Exactness, METRICS, Metric, find as find_metric};
+pub use record::{RecordError, Run};
+pub use tables::{Cell, Chunk, Latency, Measurement, Outcome, Pass, Sample, Status};

@@ -1,0 +1,433 @@
+//! Room `results`: reading, writing and merging run folders.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
+};
+use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::manifest::{FORMAT, Manifest};
+use super::tables::{Cell, Chunk, Latency, Measurement, Outcome, Sample, Status};
+
+/// Why a run folder could not be read, written or merged.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Not a run folder.
+    #[error("{}: not a run folder (it has no manifest.json); give a folder that `heaplay run` made", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A table or the manifest is broken.
+    #[error("{}: {reason}; restore it from a copy, or measure again with `heaplay run`", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and where.
+        reason: String,
+    },
+    /// Another version's layout.
+    #[error("{}: layout {found}, and this heaplay reads layout {FORMAT}; use the heaplay that made it ({heaplay})", path.display())]
+    Version {
+        /// The manifest.
+        path: PathBuf,
+        /// Its layout.
+        found: u32,
+        /// Its heaplay.
+        heaplay: String,
+    },
+    /// Folders that cannot be one run.
+    #[error("cannot merge: {reason}; merge folders of the same traces on machines of the same kind")]
+    Apart {
+        /// What differs.
+        reason: String,
+    },
+}
+
+/// A run in memory.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What was planned, on what.
+    pub manifest: Manifest,
+    /// Which cells were tried.
+    pub outcomes: Vec<Outcome>,
+    /// Figures.
+    pub measurements: Vec<Measurement>,
+    /// Heap samples.
+    pub samples: Vec<Sample>,
+    /// Stretches of time passes.
+    pub chunks: Vec<Chunk>,
+    /// Histograms of service times.
+    pub latencies: Vec<Latency>,
+}
+
+const MANIFEST: &str = "manifest.json";
+const LATENCIES: &str = "latencies.hlog";
+/// The folder of finished cells inside an unfinished run.
+pub(super) const CELLS: &str = "cells";
+
+impl Run {
+    /// A run in which nothing was measured yet.
+    pub fn new(manifest: Manifest) -> Run {
+        Run {
+            manifest,
+            outcomes: vec![],
+            measurements: vec![],
+            samples: vec![],
+            chunks: vec![],
+            latencies: vec![],
+        }
+    }
+
+    /// Reads a run folder, finished or not.
+    ///
+    /// # Errors
+    /// When it is no run folder, of another layout, or a table in it is broken.
+    pub fn load(folder: &Path) -> Result<Run, RecordError> {
+        let path = folder.join(MANIFEST);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RecordError::NotARun { path: folder.to_owned() });
+            }
+            Err(source) => return Err(RecordError::Io { path, source }),
+        };
+        let value: serde_json::Value = serde_json::from_str(&text)
+            .map_err(|e| RecordError::Broken { path: path.clone(), reason: e.to_string() })?;
+        let found = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if found != u64::from(FORMAT) {
+            let heaplay = value.get("heaplay").and_then(|v| v.as_str()).unwrap_or("unknown").to_owned();
+            return Err(RecordError::Version {
+                path,
+                found: u32::try_from(found).unwrap_or(u32::MAX),
+                heaplay,
+            });
+        }
+        let manifest =
+            serde_json::from_value(value).map_err(|e| RecordError::Broken { path, reason: e.to_string() })?;
+        let mut run = Run::new(manifest);
+        run.read_tables(folder)?;
+        let cells = folder.join(CELLS);
+        if cells.is_dir() {
+            let mut folders: Vec<PathBuf> = fs::read_dir(&cells)
+                .map_err(|source| RecordError::Io { path: cells.clone(), source })?
+                .filter_map(|entry| entry.ok().map(|e| e.path()))
+                .filter(|path| path.is_dir() && path.extension().is_none())
+                .collect();
+            folders.sort();
+            let mut seen: HashSet<Cell> = run.outcomes.iter().map(Outcome::cell).collect();
+            for folder in folders {
+                let mut cell = Run::new(run.manifest.clone());
+                cell.read_tables(&folder)?;
+                // A crash between folding and removing leaves a cell in both places: count it once.
+                if cell.outcomes.iter().all(|outcome| seen.insert(outcome.cell())) {
+                    run.absorb(cell);
+                }
+            }
+        }
+        Ok(run)
+    }
+
+    /// Writes the whole run as a folder, each file under another name first, so that a crash leaves the old or the new.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<(), RecordError> {
+        fs::create_dir_all(folder).map_err(|source| RecordError::Io { path: folder.to_owned(), source })?;
+        self.save_tables(folder)?;
+        let text = serde_json::to_string_pretty(&self.manifest).unwrap_or_default() + "\n";
+        replace(&folder.join(MANIFEST), |file| file.write_all(text.as_bytes()))
+    }
+
+    /// Writes the tables alone: what a worker leaves for its cell.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save_tables(&self, folder: &Path) -> Result<(), RecordError> {
+        write_table(&folder.join("measurements.csv"), &self.measurements)?;
+        write_table(&folder.join("samples.csv"), &self.samples)?;
+        write_table(&folder.join("chunks.csv"), &self.chunks)?;
+        self.write_latencies(&folder.join(LATENCIES))?;
+        write_table(&folder.join("cells.csv"), &self.outcomes)
+    }
+
+    /// Adds all rows of `other`.
+    pub fn absorb(&mut self, other: Run) {
+        self.outcomes.extend(other.outcomes);
+        self.measurements.extend(other.measurements);
+        self.samples.extend(other.samples);
+        self.chunks.extend(other.chunks);
+        self.latencies.extend(other.latencies);
+    }
+
+    /// Drops every row of the cells that `gone` names; latencies confirmed over repetitions go when any of theirs does.
+    pub fn remove(&mut self, gone: &HashSet<Cell>) {
+        let has = |trace: &str, backend: &str, pass, repetition| {
+            gone.contains(&Cell { trace: trace.to_owned(), backend: backend.to_owned(), pass, repetition })
+        };
+        use super::tables::Pass;
+        self.outcomes.retain(|o| !gone.contains(&o.cell()));
+        self.measurements.retain(|m| !has(&m.trace, &m.backend, m.pass, m.repetition));
+        self.samples.retain(|s| !has(&s.trace, &s.backend, Pass::Footprint, s.repetition));
+        self.chunks.retain(|c| !has(&c.trace, &c.backend, Pass::Time, c.repetition));
+        self.latencies.retain(|l| match l.repetition {
+            Some(repetition) => !has(&l.trace, &l.backend, Pass::Latency, repetition),
+            None => {
+                !gone.iter().any(|c| c.pass == Pass::Latency && c.trace == l.trace && c.backend == l.backend)
+            }
+        });
+    }
+
+    /// Joins runs into one: the same traces by hash, the same settings; backends and repetitions may differ.
+    ///
+    /// # Errors
+    /// When two of them hold the same cell, the same name for different traces, or other passes.
+    pub fn merge(runs: Vec<Run>) -> Result<Run, RecordError> {
+        let mut runs = runs.into_iter();
+        let Some(mut whole) = runs.next() else {
+            return Err(RecordError::Apart { reason: "no run folder was given".into() });
+        };
+        let mut seen: HashSet<Cell> = whole.outcomes.iter().map(Outcome::cell).collect();
+        for run in runs {
+            if run.manifest.machine != whole.manifest.machine {
+                return Err(RecordError::Apart { reason: "they were measured on different machines".into() });
+            }
+            for trace in run.manifest.traces.clone() {
+                match whole.manifest.traces.iter().find(|known| known.name == trace.name) {
+                    Some(known) if known.sha256 != trace.sha256 => {
+                        return Err(RecordError::Apart {
+                            reason: format!("trace `{}` is not the same file in both", trace.name),
+                        });
+                    }
+                    Some(_) => {}
+                    None => whole.manifest.traces.push(trace),
+                }
+            }
+            for backend in run.manifest.backends.clone() {
+                match whole.manifest.backends.iter().find(|known| known.name == backend.name) {
+                    Some(known) if known.version != backend.version => {
+                        return Err(RecordError::Apart {
+                            reason: format!(
+                                "backend `{}` is {} in one and {} in the other",
+                                backend.name, known.version, backend.version
+                            ),
+                        });
+                    }
+                    Some(_) => {}
+                    None => whole.manifest.backends.push(backend),
+                }
+            }
+            for pass in &run.manifest.passes {
+                if !whole.manifest.passes.contains(pass) {
+                    whole.manifest.passes.push(*pass);
+                }
+            }
+            whole.manifest.repetitions = whole.manifest.repetitions.max(run.manifest.repetitions);
+            if let Some(twice) = run.outcomes.iter().map(Outcome::cell).find(|cell| seen.contains(cell)) {
+                return Err(RecordError::Apart {
+                    reason: format!(
+                        "{} on {}, pass {}, repetition {}, is in two of them",
+                        twice.backend,
+                        twice.trace,
+                        twice.pass.name(),
+                        twice.repetition
+                    ),
+                });
+            }
+            seen.extend(run.outcomes.iter().map(Outcome::cell));
+            whole.absorb(run);
+        }
+        Ok(whole)
+    }
+
+    /// Planned cells that nobody tried.
+    pub fn missing(&self) -> Vec<Cell> {
+        let done: HashSet<Cell> = self.outcomes.iter().map(Outcome::cell).collect();
+        self.manifest.planned().into_iter().filter(|cell| !done.contains(cell)).collect()
+    }
+
+    /// Cells that ended with an error.
+    pub fn failed(&self) -> Vec<&Outcome> {
+        self.outcomes.iter().filter(|outcome| outcome.status == Status::Error).collect()
+    }
+
+    /// The values of one metric, over the repetitions, in their order.
+    pub fn values(&self, trace: &str, backend: &str, op: &str, metric: &str) -> Vec<f64> {
+        let mut rows: Vec<(u32, f64)> = self
+            .measurements
+            .iter()
+            .filter(|m| m.trace == trace && m.backend == backend && m.op == op && m.metric == metric)
+            .map(|m| (m.repetition, m.value))
+            .collect();
+        rows.sort_by_key(|(repetition, _)| *repetition);
+        rows.into_iter().map(|(_, value)| value).collect()
+    }
+
+    fn read_tables(&mut self, folder: &Path) -> Result<(), RecordError> {
+        self.outcomes = read_table(&folder.join("cells.csv"))?;
+        self.measurements = read_table(&folder.join("measurements.csv"))?;
+        self.samples = read_table(&folder.join("samples.csv"))?;
+        self.chunks = read_table(&folder.join("chunks.csv"))?;
+        self.latencies = read_latencies(&folder.join(LATENCIES))?;
+        Ok(())
+    }
+
+    fn write_latencies(&self, path: &Path) -> Result<(), RecordError> {
+        replace(path, |file| {
+            let mut serializer = V2DeflateSerializer::new();
+            let mut writer = IntervalLogWriterBuilder::new()
+                .add_comment("heaplay: service times in nanoseconds; tag = trace|backend|repetition|op")
+                .begin_log_with(file, &mut serializer)?;
+            for latency in &self.latencies {
+                let tag = latency_tag(latency);
+                let tag = Tag::new(&tag).ok_or_else(|| io::Error::other("a tag with a comma or space"))?;
+                writer
+                    .write_histogram(&latency.histogram, Duration::ZERO, Duration::ZERO, Some(tag))
+                    .map_err(|error| io::Error::other(format!("{error:?}")))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Percent-encodes what an interval log's tag may not hold, and the separator.
+fn encode(word: &str) -> String {
+    let mut text = String::new();
+    for character in word.chars() {
+        match character {
+            ',' | '|' | '%' | ' ' | '\t' | '\r' | '\n' => {
+                text.push_str(&format!("%{:02X}", character as u32))
+            }
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+fn decode(word: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut rest = word;
+    while let Some(at) = rest.find('%') {
+        text.push_str(&rest[..at]);
+        let code = u8::from_str_radix(rest.get(at + 1..at + 3)?, 16).ok()?;
+        text.push(char::from(code));
+        rest = &rest[at + 3..];
+    }
+    text.push_str(rest);
+    Some(text)
+}
+
+fn latency_tag(latency: &Latency) -> String {
+    let repetition = latency.repetition.map_or("confirmed".to_owned(), |r| r.to_string());
+    format!("{}|{}|{repetition}|{}", encode(&latency.trace), encode(&latency.backend), latency.op)
+}
+
+fn read_latencies(path: &Path) -> Result<Vec<Latency>, RecordError> {
+    let broken = |reason: String| RecordError::Broken { path: path.to_owned(), reason };
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(mut file) => {
+            file.read_to_end(&mut bytes)
+                .map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(source) => return Err(RecordError::Io { path: path.to_owned(), source }),
+    }
+    let mut latencies = Vec::new();
+    let mut deserializer = Deserializer::new();
+    for entry in IntervalLogIterator::new(&bytes) {
+        let entry = entry.map_err(|error| broken(format!("not an interval log: {error:?}")))?;
+        let LogEntry::Interval(interval) = entry else { continue };
+        let tag = interval.tag().map(|tag| tag.as_str().to_owned()).unwrap_or_default();
+        let parts: Vec<&str> = tag.split('|').collect();
+        let [trace, backend, repetition, op] = parts[..] else {
+            return Err(broken(format!("interval tag `{tag}` has not four parts")));
+        };
+        let (Some(trace), Some(backend)) = (decode(trace), decode(backend)) else {
+            return Err(broken(format!("interval tag `{tag}` is badly encoded")));
+        };
+        let repetition = match repetition {
+            "confirmed" => None,
+            number => {
+                Some(number.parse().map_err(|_| broken(format!("interval tag `{tag}`: no repetition")))?)
+            }
+        };
+        let compressed = BASE64
+            .decode(interval.encoded_histogram())
+            .map_err(|error| broken(format!("interval `{tag}`: {error}")))?;
+        let histogram: Histogram<u64> = deserializer
+            .deserialize(&mut compressed.as_slice())
+            .map_err(|error| broken(format!("interval `{tag}`: {error:?}")))?;
+        latencies.push(Latency { trace, backend, repetition, op: op.to_owned(), histogram });
+    }
+    Ok(latencies)
+}
+
+/// Writes `path` by way of a `.part` beside it.
+fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), RecordError> {
+    let failed = |source| RecordError::Io { path: path.to_owned(), source };
+    let part = path.with_extension("part");
+    let result = (|| {
+        let mut file = BufWriter::new(File::create(&part)?);
+        write(&mut file)?;
+        file.flush()?;
+        fs::rename(&part, path)
+    })();
+    if result.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    result.map_err(failed)
+}
+
+fn write_table<T: Serialize>(path: &Path, rows: &[T]) -> Result<(), RecordError> {
+    if rows.is_empty() {
+        // No file is a table without rows: a cell that took no samples leaves none. A stale one must not stay.
+        return match fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(RecordError::Io { path: path.to_owned(), source })
+            }
+            _ => Ok(()),
+        };
+    }
+    replace(path, |file| {
+        let mut writer = csv::Writer::from_writer(file);
+        for row in rows {
+            writer.serialize(row).map_err(io::Error::other)?;
+        }
+        writer.flush()
+    })
+}
+
+fn read_table<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RecordError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(source) => return Err(RecordError::Io { path: path.to_owned(), source }),
+    };
+    csv::Reader::from_reader(BufReader::new(file))
+        .into_deserialize()
+        .collect::<Result<Vec<T>, csv::Error>>()
+        .map_err(|error| RecordError::Broken { path: path.to_owned(), reason: error.to_string() })
+}

@@ -1,0 +1,157 @@
+//! Room `results`: the rows of the run record's tables, as CSV with a header each.
+
+use serde::{Deserialize, Serialize};
+
+/// Which measurement a child made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pass {
+    /// Nothing but the loop, and a clock read every few thousand calls.
+    Time,
+    /// A clock pair around each call.
+    Latency,
+    /// Every page of every block touched; pointers accounted; resident memory sampled.
+    Footprint,
+}
+
+impl Pass {
+    /// All passes, in the order in which they are run.
+    pub const ALL: [Pass; 3] = [Pass::Footprint, Pass::Time, Pass::Latency];
+
+    /// The word used in tables and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pass::Time => "time",
+            Pass::Latency => "latency",
+            Pass::Footprint => "footprint",
+        }
+    }
+}
+
+/// What one child was to do: the key of every table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cell {
+    /// The trace's name in the manifest.
+    pub trace: String,
+    /// The backend as written, settings and all.
+    pub backend: String,
+    /// Which measurement.
+    pub pass: Pass,
+    /// From 0.
+    pub repetition: u32,
+}
+
+/// A row of `measurements.csv`: one figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::pass`].
+    pub pass: Pass,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// `malloc`, `calloc`, `realloc`, `free`, or `all`.
+    pub op: String,
+    /// A name in [`super::metric::METRICS`].
+    pub metric: String,
+    /// The figure; counts and bytes are whole numbers.
+    pub value: f64,
+}
+
+/// A row of `samples.csv`: the heap at one moment of a footprint pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// Calls done when the sample was taken.
+    pub event: u64,
+    /// The allocation clock: bytes requested so far.
+    pub clock_bytes: u64,
+    /// L: requested bytes live.
+    pub live_bytes: u64,
+    /// U: usable bytes of the live blocks.
+    pub usable_bytes: u64,
+    /// P: 4 KiB pages that hold a byte of a live block.
+    pub pinned_bytes: u64,
+    /// R: resident private memory less the baseline.
+    pub resident_bytes: u64,
+}
+
+/// A row of `chunks.csv`: how long a stretch of calls took in a time pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// From 0.
+    pub chunk: u32,
+    /// Calls in it.
+    pub calls: u64,
+    /// Wall time of it.
+    pub nanoseconds: u64,
+}
+
+/// How a cell ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Measured and verified.
+    Ok,
+    /// It failed; the reason stands beside.
+    Error,
+}
+
+/// A row of `cells.csv`: that a cell was tried, and how it ended. A planned cell without a row is missing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::pass`].
+    pub pass: Pass,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// How it ended.
+    pub status: Status,
+    /// Wall seconds of the child, start to end.
+    pub seconds: f64,
+    /// Empty when it went well.
+    pub reason: String,
+}
+
+impl Outcome {
+    /// The cell that this is about.
+    pub fn cell(&self) -> Cell {
+        Cell {
+            trace: self.trace.clone(),
+            backend: self.backend.clone(),
+            pass: self.pass,
+            repetition: self.repetition,
+        }
+    }
+}
+
+/// One histogram of service times, in nanoseconds: an interval of `latencies.hlog`.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// `Some(r)`: one raw repetition. `None`: confirmed, the median over all repetitions of each call by itself.
+    pub repetition: Option<u32>,
+    /// `malloc`, `calloc`, `realloc` or `free`.
+    pub op: String,
+    /// Service times in nanoseconds, clock pair included, 3 significant digits.
+    pub histogram: hdrhistogram::Histogram<u64>,
+}

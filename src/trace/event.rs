@@ -1,0 +1,313 @@
+//! Room `trace`, the contract: what one row of a trace says, and what a format must do to read and write rows.
+//!
+//! A trace is a table of allocation *requests* in the order in which a program made them. A block's end has no row
+//! of its own: the row's `lifetime` says after how many calls it came. `sequence.rs` turns rows back into calls.
+//! Every format (one file each, listed in `mod.rs`) reads to and writes from [`Row`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+/// The largest size a row may carry, in bytes: 2^47, the user half of a 48-bit address space.
+pub const SIZE_LIMIT_BYTES: u64 = 1 << 47;
+
+/// What a request asks for. A free is no request: it is the end of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Op {
+    /// New block, contents undefined.
+    Malloc,
+    /// New block, all zero; the size is the product of the two arguments.
+    Calloc,
+    /// Ends one block and begins another that keeps its contents.
+    Realloc,
+}
+
+impl Op {
+    /// All ops, in the order of their codes.
+    pub const ALL: [Op; 3] = [Op::Malloc, Op::Calloc, Op::Realloc];
+
+    /// The word used in CSV headers, tables and pictures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Op::Malloc => "malloc",
+            Op::Calloc => "calloc",
+            Op::Realloc => "realloc",
+        }
+    }
+
+    /// The op of that name.
+    pub fn from_name(name: &[u8]) -> Option<Op> {
+        Op::ALL.into_iter().find(|op| op.name().as_bytes() == name)
+    }
+}
+
+/// One of CPython's three allocation domains (`PyMem_RawMalloc`, `PyMem_Malloc`, `PyObject_Malloc`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Domain {
+    /// `PyMem_Raw*`: goes past pymalloc, may be called without the GIL.
+    Raw,
+    /// `PyMem_*`: buffers; shares pymalloc with `obj`.
+    Mem,
+    /// `PyObject_*`: objects.
+    Obj,
+}
+
+impl Domain {
+    /// All domains, in the order of their codes.
+    pub const ALL: [Domain; 3] = [Domain::Raw, Domain::Mem, Domain::Obj];
+
+    /// The word used in CSV headers, tables and pictures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Domain::Raw => "raw",
+            Domain::Mem => "mem",
+            Domain::Obj => "obj",
+        }
+    }
+
+    /// The domain of that name.
+    pub fn from_name(name: &[u8]) -> Option<Domain> {
+        Domain::ALL.into_iter().find(|domain| domain.name().as_bytes() == name)
+    }
+}
+
+/// An index into a trace's table of sites ([`Sites`]); 0 means that no site was recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SiteId(pub u32);
+
+/// One allocation request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Index of this call among all calls, frees included, from 0.
+    pub event: u64,
+    /// What was asked.
+    pub op: Op,
+    /// Bytes asked for.
+    pub size: u64,
+    /// Calls from this one to the one that ended the block; `None` when it was live at the end of the trace.
+    pub lifetime: Option<NonZeroU64>,
+    /// Who allocated: a small number, 1 for the thread seen first. 0 where the trace has no thread column.
+    pub thread: u32,
+    /// Who freed, when that was another thread.
+    pub end_thread: Option<u32>,
+    /// Which domain was asked; `obj` where the trace has no domain column.
+    pub domain: Domain,
+    /// Nanoseconds since the recording started; 0 where the trace has no time column.
+    pub time_ns: u64,
+    /// The line that allocated.
+    pub site: SiteId,
+}
+
+impl Row {
+    /// A row with only what every trace has; the rest at its default.
+    pub fn new(event: u64, op: Op, size: u64, lifetime: Option<u64>) -> Row {
+        Row {
+            event,
+            op,
+            size,
+            lifetime: lifetime.and_then(NonZeroU64::new),
+            thread: 0,
+            end_thread: None,
+            domain: Domain::Obj,
+            time_ns: 0,
+            site: SiteId(0),
+        }
+    }
+
+    /// The index of the call that ends this block.
+    pub fn end(&self) -> Option<u64> {
+        self.lifetime.map(|lifetime| self.event.saturating_add(lifetime.get()))
+    }
+}
+
+/// Which optional columns a trace has. `op`, `size` and `lifetime` are always there; `event` can be derived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// `thread` is recorded.
+    pub thread: bool,
+    /// `end_thread` is recorded.
+    pub end_thread: bool,
+    /// `domain` is recorded.
+    pub domain: bool,
+    /// `time_ns` is recorded.
+    pub time_ns: bool,
+    /// `site` is recorded.
+    pub site: bool,
+}
+
+impl Columns {
+    /// Every column.
+    pub const ALL: Columns =
+        Columns { thread: true, end_thread: true, domain: true, time_ns: true, site: true };
+}
+
+/// The strings (`file:line`) behind the [`SiteId`]s, numbered from 1 in the order of their first row.
+#[derive(Clone, Debug, Default)]
+pub struct Sites {
+    names: Vec<String>,
+    ids: HashMap<String, u32>,
+}
+
+impl Sites {
+    /// The id of `name`, which is entered if it is new. The empty name is id 0.
+    pub fn intern(&mut self, name: &str) -> SiteId {
+        if name.is_empty() {
+            return SiteId(0);
+        }
+        if let Some(&id) = self.ids.get(name) {
+            return SiteId(id);
+        }
+        self.names.push(name.to_owned());
+        let id = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.ids.insert(name.to_owned(), id);
+        SiteId(id)
+    }
+
+    /// The text of `id`; empty for id 0 and for one that was never entered.
+    pub fn name(&self, id: SiteId) -> &str {
+        match id.0 {
+            0 => "",
+            n => self.names.get(n as usize - 1).map_or("", String::as_str),
+        }
+    }
+
+    /// How many sites there are; ids run from 1 to this.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is no site.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+/// What a trace says about itself besides its rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Header {
+    /// The optional columns that it has.
+    pub columns: Columns,
+    /// Facts by name: `python` (version), `program` (its arguments), `recorder`, `lost_events`, `unseen_frees`, `synthesised` …
+    /// Formats without a place for them (CSV) leave this empty.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// Reads one trace, row by row, in order.
+pub trait TraceReader: Send {
+    /// What the trace says of itself.
+    fn header(&self) -> &Header;
+    /// The next row, `None` at the end.
+    ///
+    /// # Errors
+    /// The first fault, with its place; after it the reader gives no further rows.
+    fn next_row(&mut self) -> Result<Option<Row>, TraceError>;
+    /// The sites of the rows read so far.
+    fn sites(&self) -> &Sites;
+    /// How many calls (rows and frees) the trace has, where the format can tell before the end: a hint, not a promise.
+    fn events_hint(&self) -> Option<u64> {
+        None
+    }
+    /// Things a person should know that are no errors (an unknown column that was left out), collected so far.
+    fn warnings(&self) -> &[String] {
+        &[]
+    }
+}
+
+/// Writes one trace, row by row, in order.
+pub trait TraceWriter {
+    /// Appends a row. `sites` must hold the row's site.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    fn write_row(&mut self, row: &Row, sites: &Sites) -> Result<(), TraceError>;
+    /// Writes what is buffered and the closing part. A file whose writer was dropped before this reads as cut off.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    fn finish(self: Box<Self>) -> Result<(), TraceError>;
+}
+
+/// Why a trace could not be read or written. Each message names the place, what was found and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The operating system refused.
+    #[error("{}: {source}{}", path.display(), advice(source))]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Not a trace of any known format.
+    #[error("{}: not a trace: {found}; expected {expected}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What its first bytes look like.
+        found: String,
+        /// The formats that are known.
+        expected: String,
+    },
+    /// A faulty line of a text format.
+    #[error("{}:{line}: {found}; expected {expected}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: u64,
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: String,
+    },
+    /// A faulty place in a binary format.
+    #[error("{}: at byte {offset}: {found}; expected {expected}", path.display())]
+    Byte {
+        /// The file.
+        path: PathBuf,
+        /// Byte offset of the part that is faulty.
+        offset: u64,
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: String,
+    },
+    /// The file ends before its closing part: the recording or the copy was cut off.
+    #[error(
+        "{}: cut off at byte {offset}, after {rows} whole rows; `heaplay convert --salvage {} OUT` keeps what is whole",
+        path.display(),
+        path.display()
+    )]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+        /// Where the last whole part ends.
+        offset: u64,
+        /// Rows before that.
+        rows: u64,
+    },
+}
+
+impl TraceError {
+    /// An [`TraceError::Io`] for `path`.
+    pub fn io(path: &Path, source: io::Error) -> TraceError {
+        TraceError::Io { path: path.to_owned(), source }
+    }
+}
+
+/// What to do next about an error of the operating system; empty where there is nothing better to say than the reason.
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; check the path",
+        io::ErrorKind::PermissionDenied => {
+            "; choose a place that you may read and write, or change its permissions"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some room, or choose another disk"
+        }
+        io::ErrorKind::IsADirectory => "; a file was expected",
+        _ => "",
+    }
+}
