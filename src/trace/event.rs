@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// The largest size a row may carry, in bytes: 2^47, the user half of a 48-bit address space.
 pub const SIZE_LIMIT_BYTES: u64 = 1 << 47;
 
+/// The longest site a trace may carry, in bytes of UTF-8.
+pub const SITE_LIMIT_BYTES: usize = 4096;
+
 /// What a request asks for. A free is no request: it is the end of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
