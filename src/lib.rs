@@ -10,6 +10,7 @@
 
 pub mod backends;
 pub mod program;
+pub mod replay;
 pub mod report;
 pub mod results;
 pub mod trace;

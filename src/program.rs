@@ -1,7 +1,7 @@
 //! The compiled workload: a trace turned into dense instructions over reused slots, ready for the hot loop.
 //!
-//! `cli` and `bench` compile; `replay` runs. A [`Program`] can come only from [`compile`], which proves what the
-//! loop's unsafe block relies on:
+//! `cli` and `bench` compile; `replay` runs. A [`Program`] can come only from [`compile`] and [`Program::read`], which
+//! prove what the loop's unsafe block relies on:
 //!
 //! 1. every instruction's slot is below [`Program::slots`];
 //! 2. a malloc or calloc names a slot that is empty, a realloc or free one that is full: each block is ended at most once;
@@ -13,6 +13,7 @@
 //! proportion to the blocks live.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
 
 use crate::trace::{Domain, Op, Row, TraceError, TraceReader};
 
@@ -143,6 +144,14 @@ pub struct Program {
     profile: Profile,
 }
 
+const MAGIC: &[u8; 8] = b"HPROGRM1";
+
+fn word(input: &mut impl Read) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    input.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
 /// Why a trace could not be compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
@@ -195,6 +204,111 @@ impl Program {
     #[cold]
     pub fn wide_size(&self, index: usize) -> usize {
         self.wide.get(&index).copied().unwrap_or(WIDE) as usize
+    }
+
+    /// Writes the program for a worker: magic, slots, calls, instructions, wide sizes; little-endian words of 8 bytes.
+    ///
+    /// # Errors
+    /// When `out` cannot be written.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let word = |value: usize| (value as u64).to_le_bytes();
+        out.write_all(MAGIC)?;
+        out.write_all(&word(self.slots))?;
+        out.write_all(&word(self.instructions.len()))?;
+        out.write_all(&word(self.wide.len()))?;
+        let mut buffer = Vec::with_capacity(1 << 16);
+        for stretch in self.instructions.chunks(8192) {
+            buffer.clear();
+            buffer.extend(stretch.iter().flat_map(|instruction| instruction.0.to_le_bytes()));
+            out.write_all(&buffer)?;
+        }
+        for (&index, &size) in &self.wide {
+            out.write_all(&word(index))?;
+            out.write_all(&size.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Reads what [`Program::write`] wrote, and proves the invariants again: the file may come from anywhere.
+    ///
+    /// # Errors
+    /// When `input` ends early or holds no sound program.
+    pub fn read(input: &mut impl Read) -> io::Result<Program> {
+        let unsound = |what: &str| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("not a compiled program: {what}"))
+        };
+        let mut magic = [0; 8];
+        input.read_exact(&mut magic)?;
+        if &magic != MAGIC {
+            return Err(unsound("another beginning"));
+        }
+        let (slots, calls, wide_count) =
+            (word(input)? as usize, word(input)? as usize, word(input)? as usize);
+        if slots > SLOT_LIMIT || slots > calls || wide_count > calls {
+            return Err(unsound("more slots than calls"));
+        }
+        let mut instructions = Vec::new();
+        instructions.try_reserve_exact(calls).map_err(|_| unsound("more calls than memory"))?;
+        let mut buffer = vec![0; 1 << 16];
+        while instructions.len() < calls {
+            let bytes = (8 * (calls - instructions.len())).min(buffer.len());
+            input.read_exact(&mut buffer[..bytes])?;
+            instructions.extend(
+                buffer[..bytes].as_chunks().0.iter().map(|bytes| Instruction(u64::from_le_bytes(*bytes))),
+            );
+        }
+        let mut wide = BTreeMap::new();
+        for _ in 0..wide_count {
+            let index = word(input)? as usize;
+            wide.insert(index, word(input)?);
+        }
+        let mut program = Program { instructions, wide, slots, profile: Profile::default() };
+        program.prove().map_err(unsound)?;
+        Ok(program)
+    }
+
+    /// Walks the instructions with the size of each slot's block: proves the invariants and derives the profile.
+    fn prove(&mut self) -> Result<(), &'static str> {
+        let mut held: Vec<Option<u64>> = vec![None; self.slots];
+        let mut profile = Profile::default();
+        let (mut live_bytes, mut live_blocks) = (0u64, 0u64);
+        for (index, instruction) in self.instructions.iter().enumerate() {
+            if instruction.0 >> 2 & 3 == 0 {
+                return Err("no instruction where one should be");
+            }
+            let place = held.get_mut(instruction.slot()).ok_or("a slot out of range")?;
+            let action = instruction.action();
+            profile.calls[action as usize] += 1;
+            let ends = matches!(action, Action::Realloc | Action::Free);
+            match (ends, place.take()) {
+                (true, Some(size)) => {
+                    live_bytes = live_bytes.wrapping_sub(size);
+                    live_blocks -= 1;
+                }
+                (false, None) => {}
+                _ => return Err("a slot that is full where it should be empty, or the other way round"),
+            }
+            if action != Action::Free {
+                let size = self.size(index) as u64;
+                if size > crate::trace::SIZE_LIMIT_BYTES {
+                    return Err("a size over the limit");
+                }
+                *place = Some(size);
+                profile.requested_bytes[action as usize] =
+                    profile.requested_bytes[action as usize].saturating_add(size);
+                live_bytes = live_bytes.wrapping_add(size);
+                live_blocks += 1;
+                if live_bytes > profile.live_peak_bytes {
+                    profile.live_peak_bytes = live_bytes;
+                    profile.live_peak_event = index as u64;
+                }
+                profile.live_peak_blocks = profile.live_peak_blocks.max(live_blocks);
+            }
+        }
+        profile.live_end_bytes = live_bytes;
+        profile.live_end_blocks = live_blocks;
+        self.profile = profile;
+        Ok(())
     }
 
     /// Whether any instruction is wide.
@@ -276,7 +390,7 @@ impl Compiler {
                 return Err(ProgramError::Unsound { event, found: "a realloc of nothing" });
             }
             (Op::Realloc, ended) => {
-                self.live_bytes -= self.sizes[ended.slot()];
+                self.live_bytes = self.live_bytes.wrapping_sub(self.sizes[ended.slot()]);
                 self.live_blocks -= 1;
                 ended.slot() as u32
             }
@@ -294,7 +408,7 @@ impl Compiler {
         }
         self.count(action, row.size);
         self.sizes[slot as usize] = row.size;
-        self.live_bytes += row.size;
+        self.live_bytes = self.live_bytes.wrapping_add(row.size); // 2^17 blocks of 2^47 bytes wrap
         self.live_blocks += 1;
         self.next = event + 1;
         if self.live_bytes > self.profile.live_peak_bytes {
@@ -310,7 +424,8 @@ impl Compiler {
 
     fn count(&mut self, action: Action, size: u64) {
         self.profile.calls[action as usize] += 1;
-        self.profile.requested_bytes[action as usize] += size;
+        let requested = &mut self.profile.requested_bytes[action as usize];
+        *requested = requested.saturating_add(size);
     }
 
     fn take_slot(&mut self, event: u64) -> Result<u32, ProgramError> {
@@ -359,7 +474,7 @@ impl Compiler {
         if instruction == Instruction::NONE {
             return Err(ProgramError::Unsound { event, found: "no row has it and no block ends there" });
         }
-        self.live_bytes -= self.sizes[instruction.slot()];
+        self.live_bytes = self.live_bytes.wrapping_sub(self.sizes[instruction.slot()]);
         self.live_blocks -= 1;
         self.free_slots.push(instruction.slot() as u32);
         self.count(Action::Free, 0);
@@ -447,6 +562,13 @@ mod tests {
             }
             sequence.finish(&mut check).unwrap();
             assert_eq!(index, program.instructions().len());
+            let mut bytes = Vec::new();
+            program.write(&mut bytes).unwrap();
+            let back = Program::read(&mut bytes.as_slice()).unwrap();
+            assert_eq!(back.instructions(), program.instructions());
+            assert_eq!(back.profile(), program.profile(), "derived a second way");
+            bytes[8 * 4 + 1] ^= 0xF0; // another slot
+            assert!(calls == 1 || Program::read(&mut bytes.as_slice()).is_err());
             assert_eq!(program.profile().total_calls(), calls);
         }
     }
