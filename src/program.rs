@@ -5,7 +5,8 @@
 //!
 //! 1. every instruction's slot is below [`Program::slots`];
 //! 2. a malloc or calloc names a slot that is empty, a realloc or free one that is full: each block is ended at most once;
-//! 3. every index of the trace is exactly one instruction.
+//! 3. every index of the trace is exactly one instruction;
+//! 4. a block is resized and freed in the domain that gave it (`mem` and `obj` count as one).
 //!
 //! How: a row says when its block ends, so compiling writes the end's instruction at the same time as the birth's, at
 //! its place further on. No heap and no map is needed, and a place that is written twice or never is a faulty trace.
@@ -269,7 +270,7 @@ impl Program {
 
     /// Walks the instructions with the size of each slot's block: proves the invariants and derives the profile.
     fn prove(&mut self) -> Result<(), &'static str> {
-        let mut held: Vec<Option<u64>> = vec![None; self.slots];
+        let mut held: Vec<Option<(u64, Domain)>> = vec![None; self.slots];
         let mut profile = Profile::default();
         let (mut live_bytes, mut live_blocks) = (0u64, 0u64);
         for (index, instruction) in self.instructions.iter().enumerate() {
@@ -281,7 +282,10 @@ impl Program {
             profile.calls[action as usize] += 1;
             let ends = matches!(action, Action::Realloc | Action::Free);
             match (ends, place.take()) {
-                (true, Some(size)) => {
+                (true, Some((_, domain))) if !domain.shares_blocks_with(instruction.domain()) => {
+                    return Err("a block that ends in another domain than its own");
+                }
+                (true, Some((size, _))) => {
                     live_bytes = live_bytes.wrapping_sub(size);
                     live_blocks -= 1;
                 }
@@ -293,7 +297,7 @@ impl Program {
                 if size > crate::trace::SIZE_LIMIT_BYTES {
                     return Err("a size over the limit");
                 }
-                *place = Some(size);
+                *place = Some((size, instruction.domain()));
                 profile.requested_bytes[action as usize] =
                     profile.requested_bytes[action as usize].saturating_add(size);
                 live_bytes = live_bytes.wrapping_add(size);
@@ -388,6 +392,12 @@ impl Compiler {
         let slot = match (row.op, ended) {
             (Op::Realloc, Instruction::NONE) => {
                 return Err(ProgramError::Unsound { event, found: "a realloc of nothing" });
+            }
+            (Op::Realloc, ended) if !ended.domain().shares_blocks_with(row.domain) => {
+                return Err(ProgramError::Unsound {
+                    event,
+                    found: "a realloc in another domain than its block's",
+                });
             }
             (Op::Realloc, ended) => {
                 self.live_bytes = self.live_bytes.wrapping_sub(self.sizes[ended.slot()]);

@@ -64,14 +64,14 @@ unsafe extern "C" fn free(_ctx: *mut c_void, block: *mut c_void) {
 }
 
 #[cfg(target_env = "gnu")]
-fn version() -> String {
+pub(super) fn version() -> String {
     // SAFETY: the function gives a string that lives as long as the library.
     let told = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
     format!("glibc {}", told.to_string_lossy())
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn version() -> String {
+pub(super) fn version() -> String {
     "musl/unknown".to_owned()
 }
 

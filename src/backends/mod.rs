@@ -14,6 +14,11 @@ pub use allocator::{
     Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Spec, Trim, parse_bytes,
 };
 
+/// The C library of this process, as it reports itself.
+pub fn libc_version() -> String {
+    malloc::version()
+}
+
 /// Every backend.
 pub const BACKENDS: &[Member] = &[malloc::MEMBER, pymalloc::MEMBER, bump::MEMBER, null::MEMBER];
 

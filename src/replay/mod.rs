@@ -17,7 +17,7 @@ use std::ptr;
 
 pub use clock::{Clock, Floor, Source};
 pub use footprint::{Footprint, HeapSample, footprint};
-pub use latency::{LatencyResult, bucket_nanoseconds, latency};
+pub use latency::{LatencyResult, bucket_nanoseconds, empty_histogram, latency};
 pub use memory::{Resident, SharedHeap, self_test};
 pub use probe::{Done, Nothing, Probe};
 pub use time::{TimeResult, time};

@@ -145,6 +145,12 @@ pub const METRICS: &[Metric] = &[
         "lost at the end where arenas do not begin at a multiple of a pool",
     ),
     metric(
+        "pinned_over_resident_bytes",
+        "bytes",
+        Exactness::Told,
+        "largest sampled P - R: above a few pages the instrument is wrong",
+    ),
+    metric(
         "minor_faults",
         "faults",
         Exactness::Told,

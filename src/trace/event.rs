@@ -60,6 +60,12 @@ impl Domain {
     /// All domains, in the order of their codes.
     pub const ALL: [Domain; 3] = [Domain::Raw, Domain::Mem, Domain::Obj];
 
+    /// Whether a block of this domain may be resized or freed in the other: `mem` and `obj` share one allocator, `raw`
+    /// has its own, and CPython crashes when the two are mixed.
+    pub fn shares_blocks_with(self, other: Domain) -> bool {
+        (self == Domain::Raw) == (other == Domain::Raw)
+    }
+
     /// The word used in CSV headers, tables and pictures.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 //! Whole numbers only, so that a seed gives the same trace on every machine. A generated trace is a reader like any
 //! file's, and is made row by row: memory is in proportion to the blocks live.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::event::{Columns, Domain, Header, Op, Row, SIZE_LIMIT_BYTES, Sites, TraceError, TraceReader};
 
@@ -110,8 +110,8 @@ pub struct Generator {
     lifetimes: Distribution,
     /// Ends that are still to come.
     taken: HashSet<u64>,
-    /// Ends among them that are reallocs.
-    resized: HashSet<u64>,
+    /// Ends among them that are reallocs, with the domain of the block.
+    resized: HashMap<u64, Domain>,
     realloc_permille: u64,
     calloc_permille: u64,
     event: u64,
@@ -134,7 +134,7 @@ impl Generator {
             sizes,
             lifetimes,
             taken: HashSet::new(),
-            resized: HashSet::new(),
+            resized: HashMap::new(),
             realloc_permille: 30,
             calloc_permille: 50,
             event: 0,
@@ -166,7 +166,8 @@ impl TraceReader for Generator {
             let event = self.event;
             self.event += 1;
             let ends = self.taken.remove(&event);
-            if ends && !self.resized.remove(&event) {
+            let resized = self.resized.remove(&event);
+            if ends && resized.is_none() {
                 continue;
             }
             let op = match (ends, self.random.below(1000) < self.calloc_permille) {
@@ -177,17 +178,18 @@ impl TraceReader for Generator {
             let size = self.sizes.draw(&mut self.random).min(SIZE_LIMIT_BYTES);
             let lifetime = self.lifetimes.draw(&mut self.random).max(1);
             let end = self.place_end(event + lifetime);
-            if let Some(end) = end
-                && self.random.below(1000) < self.realloc_permille
-            {
-                self.resized.insert(end);
-            }
             let mut row = Row::new(event, op, size, end.map(|end| end - event));
-            row.domain = match self.random.below(100) {
+            let drawn = match self.random.below(100) {
                 0..3 => Domain::Raw,
                 3..25 => Domain::Mem,
                 _ => Domain::Obj,
             };
+            row.domain = resized.unwrap_or(drawn); // a block stays in its domain
+            if let Some(end) = end
+                && self.random.below(1000) < self.realloc_permille
+            {
+                self.resized.insert(end, row.domain);
+            }
             return Ok(Some(row));
         }
         Ok(None)

@@ -73,6 +73,20 @@ pub enum SequenceError {
         /// The call.
         event: u64,
     },
+    /// A realloc in a domain that cannot know the block.
+    #[error(
+        "event {event} is a realloc in domain {domain} of the block born at event {birth} in domain {born}"
+    )]
+    Domain {
+        /// The call.
+        event: u64,
+        /// The domain that is asked.
+        domain: &'static str,
+        /// The block.
+        birth: u64,
+        /// Its domain.
+        born: &'static str,
+    },
     /// A block that ends after the last call.
     #[error("the block born at event {birth} ends at event {end}, past the last event, {last}")]
     PastEnd {
@@ -94,6 +108,7 @@ impl SequenceError {
             SequenceError::Order { .. } => "events in ascending order, each once",
             SequenceError::Occupied { .. } => "a realloc there, or another lifetime",
             SequenceError::Orphan { .. } => "a block whose lifetime ends at that event, or a malloc",
+            SequenceError::Domain { .. } => "the block's own domain (mem and obj share blocks, raw does not)",
             SequenceError::PastEnd { .. } => "an empty lifetime for a block that outlives the trace",
         }
     }
@@ -155,6 +170,14 @@ impl Sequence {
         }
         let resized = self.pop_end(event)?;
         match (&resized, row.op) {
+            (Some(block), Op::Realloc) if !block.domain.shares_blocks_with(row.domain) => {
+                return Err(SequenceError::Domain {
+                    event,
+                    domain: row.domain.name(),
+                    birth: block.event,
+                    born: block.domain.name(),
+                });
+            }
             (Some(_), Op::Realloc) | (None, Op::Malloc | Op::Calloc) => {}
             (None, Op::Realloc) => return Err(SequenceError::Orphan { event }),
             (Some(block), op) => {
