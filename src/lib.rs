@@ -11,4 +11,5 @@
 pub mod backends;
 pub mod report;
 pub mod results;
+pub mod stats;
 pub mod trace;
