@@ -8,7 +8,11 @@ mod axis;
 mod canvas;
 mod chart;
 mod figures;
+mod footprint_overlay;
+mod latency_histogram;
+mod latency_percentiles;
 mod series;
+mod throughput;
 mod where_memory_went;
 mod words;
 
@@ -25,7 +29,13 @@ pub use chart::{Chart, Picture};
 pub use figures::Scene;
 
 /// Every chart that is drawn for each trace, in the order of the page.
-pub const CHARTS: &[Chart] = &[where_memory_went::CHART];
+pub const CHARTS: &[Chart] = &[
+    throughput::CHART,
+    latency_percentiles::CHART,
+    latency_histogram::CHART,
+    where_memory_went::CHART,
+    footprint_overlay::CHART,
+];
 
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -68,6 +68,20 @@ pub fn figure3(value: f64) -> String {
     }
 }
 
+/// A duration at a tick: round values without a point.
+pub fn nanosecond_tick(value: f64) -> String {
+    nanoseconds(value).replacen(".0 ", " ", 1)
+}
+
+/// A factor in a sentence, to two digits: `1.9`, `23`, `180`, `2200`.
+pub fn times(value: f64) -> String {
+    if !value.is_finite() || value < 99.5 {
+        return figure(value);
+    }
+    let unit = 10_f64.powf(value.log10().floor() - 1.0);
+    figure((value / unit).round() * unit)
+}
+
 /// A ratio: `×1.32`.
 pub fn ratio(value: f64) -> String {
     match value {
