@@ -15,4 +15,5 @@ pub mod program;
 pub mod replay;
 pub mod report;
 pub mod results;
+pub mod stats;
 pub mod trace;

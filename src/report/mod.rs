@@ -1,1 +1,99 @@
-//! Room `report`: pictures and tables drawn from a run record alone. `chart.rs` is the contract, each chart is a file, this is the list.
+//! Room `report`: pictures and tables drawn from a run record alone. `chart.rs` is the contract, each chart is a file,
+//! this is the list.
+//!
+//! A record from another machine, a half-finished run and an absurd one must all draw: what is missing is left out and
+//! named, nothing panics. This room reads [`crate::results`] and [`crate::stats`] and nothing else.
+
+mod axis;
+mod canvas;
+mod chart;
+mod figures;
+mod footprint_overlay;
+mod latency_histogram;
+mod latency_percentiles;
+mod series;
+mod throughput;
+mod where_memory_went;
+mod words;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::results::Run;
+
+pub use canvas::{Canvas, HEIGHT, Label, WIDTH};
+pub use chart::{Chart, Picture};
+pub use figures::Scene;
+
+/// Every chart that is drawn for each trace, in the order of the page.
+pub const CHARTS: &[Chart] = &[
+    throughput::CHART,
+    latency_percentiles::CHART,
+    latency_histogram::CHART,
+    where_memory_went::CHART,
+    footprint_overlay::CHART,
+];
+
+/// Why a report could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The operating system refused.
+    #[error("{}: {source}; choose a folder that you may write to", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A picture could not be encoded.
+    #[error("{}: {source}", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: png::EncodingError,
+    },
+}
+
+/// Draws every chart of every trace into `folder`; gives the files in a fixed order.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
+    let scenes = Scene::all(run);
+    let jobs: Vec<(&Scene, &Chart)> =
+        scenes.iter().flat_map(|scene| CHARTS.iter().map(move |chart| (scene, chart))).collect();
+    let drawn: Vec<Option<PathBuf>> = jobs
+        .par_iter()
+        .map(|(scene, chart)| {
+            let Some(picture) = (chart.draw)(scene) else { return Ok(None) };
+            let path = folder.join(file_name(&scene.trace.name, chart.name));
+            write_picture(&path, &picture)?;
+            Ok(Some(path))
+        })
+        .collect::<Result<_, ReportError>>()?;
+    Ok(drawn.into_iter().flatten().collect())
+}
+
+/// `TRACE--CHART.png`, where the trace's name keeps only what every file system takes.
+pub fn file_name(trace: &str, chart: &str) -> String {
+    let safe: String = trace
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })
+        .collect();
+    format!("{}--{chart}.png", safe.trim_start_matches('.'))
+}
+
+fn write_picture(path: &Path, picture: &Picture) -> Result<(), ReportError> {
+    let bytes = picture
+        .canvas
+        .png()
+        .map_err(|source| ReportError::Picture { path: path.to_owned(), source })?;
+    fs::write(path, bytes).map_err(|source| ReportError::Io { path: path.to_owned(), source })
+}

@@ -1,0 +1,441 @@
+//! Room `report`: the sheet of paper. Everything is drawn by plotters at three times the final size into memory,
+//! averaged down in linear light and encoded as PNG without a time stamp: the same record draws the same bytes.
+//!
+//! Coordinates are pixels of the final picture, from the upper left corner, and may be fractions. Each text that is
+//! set is also noted as a box ([`Canvas::labels`]), so that a test can tell overlapping and cut-off labels.
+
+use std::sync::OnceLock;
+
+use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
+use plotters::prelude::{BitMapBackend, DrawingBackend};
+use plotters::style::{Color, RGBColor};
+
+/// Width of a picture in pixels.
+pub const WIDTH: u32 = 1600;
+/// Height of a picture in pixels.
+pub const HEIGHT: u32 = 920;
+/// Sub-pixels a pixel and axis: lines of plotters have hard edges, the average of 3 × 3 has not.
+const FINE: u32 = 3;
+
+/// A colour, as sRGB bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Colour(pub u8, pub u8, pub u8);
+
+impl Colour {
+    /// This colour thinned with white: 0 leaves it, 1 is white. Opaque, so that overlaps do not darken.
+    pub fn pale(self, share: f64) -> Colour {
+        self.mix(Colour(255, 255, 255), share)
+    }
+
+    /// A mixture with `other`, of which `share` (0 to 1) is in it.
+    pub fn mix(self, other: Colour, share: f64) -> Colour {
+        let one = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * share).round() as u8;
+        Colour(one(self.0, other.0), one(self.1, other.1), one(self.2, other.2))
+    }
+
+    /// Perceived lightness, 0 (black) to 1 (white): decides whether text on it is white.
+    pub fn lightness(self) -> f64 {
+        (0.2126 * f64::from(self.0) + 0.7152 * f64::from(self.1) + 0.0722 * f64::from(self.2)) / 255.0
+    }
+
+    fn rgb(self) -> RGBColor {
+        RGBColor(self.0, self.1, self.2)
+    }
+}
+
+/// How text is set.
+#[derive(Clone, Copy, Debug)]
+pub struct Type {
+    /// Pixels an em.
+    pub size: f64,
+    /// The heavy face.
+    pub bold: bool,
+    /// Colour of the ink.
+    pub colour: Colour,
+}
+
+/// Which point of a text is put at the given place; vertically it is always the base line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// The left end.
+    Left,
+    /// The middle.
+    Middle,
+    /// The right end.
+    Right,
+}
+
+/// How a line is drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Stroke {
+    /// Pixels.
+    pub width: f64,
+    /// Its colour.
+    pub colour: Colour,
+    /// Lengths of ink and gap in pixels; `None` is solid.
+    pub dash: Option<(f64, f64)>,
+}
+
+impl Stroke {
+    /// A solid line.
+    pub fn solid(width: f64, colour: Colour) -> Stroke {
+        Stroke { width, colour, dash: None }
+    }
+
+    /// A dashed line.
+    pub fn dashed(width: f64, colour: Colour, ink: f64, gap: f64) -> Stroke {
+        Stroke { width, colour, dash: Some((ink, gap)) }
+    }
+}
+
+/// The box that a text takes, in pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    /// What it says.
+    pub text: String,
+    /// Left edge.
+    pub left: f64,
+    /// Top of the capitals.
+    pub top: f64,
+    /// Right edge.
+    pub right: f64,
+    /// The base line, or the lower edge where the text is turned.
+    pub bottom: f64,
+}
+
+impl Label {
+    /// Whether the two boxes share ink room.
+    pub fn overlaps(&self, other: &Label) -> bool {
+        self.left < other.right && other.left < self.right && self.top < other.bottom && other.top < self.bottom
+    }
+}
+
+/// A picture being drawn.
+pub struct Canvas {
+    fine: Vec<u8>,
+    labels: Vec<Label>,
+}
+
+/// The embedded faces. Glyphs are set by ab_glyph itself, as plotters' own text leaves out their side bearings, which
+/// spaces words unevenly.
+fn face(bold: bool) -> &'static FontRef<'static> {
+    static FACES: OnceLock<[FontRef<'static>; 2]> = OnceLock::new();
+    let faces = FACES.get_or_init(|| {
+        [dejavu::sans_condensed::regular(), dejavu::sans_condensed::bold()]
+            .map(|bytes| FontRef::try_from_slice(bytes).expect("the embedded font is whole"))
+    });
+    &faces[usize::from(bold)]
+}
+
+/// ab_glyph scales by the height from ascender to descender, which in DejaVu is this many ems.
+const HEIGHT_OF_EM: f64 = 1.164;
+/// Height of DejaVu's capitals in ems.
+const CAPITAL: f64 = 0.73;
+
+/// The glyphs of `text` in sub-pixels from its start on the base line, and its width in sub-pixels.
+fn glyphs(text: &str, kind: Type) -> (Vec<ab_glyph::Glyph>, f32) {
+    let scale = PxScale::from((kind.size * HEIGHT_OF_EM * f64::from(FINE)) as f32);
+    let font = face(kind.bold).as_scaled(scale);
+    let mut glyphs = Vec::new();
+    let mut x = 0.0;
+    let mut before = None;
+    for character in text.chars() {
+        let id = font.glyph_id(character);
+        if let Some(before) = before {
+            x += font.kern(before, id);
+        }
+        glyphs.push(id.with_scale_and_position(scale, ab_glyph::point(x, 0.0)));
+        x += font.h_advance(id);
+        before = Some(id);
+    }
+    (glyphs, x)
+}
+
+/// Width of `text` in pixels when set in `kind`.
+pub fn text_width(text: &str, kind: Type) -> f64 {
+    f64::from(glyphs(text, kind).1) / f64::from(FINE)
+}
+
+/// Breaks `text` at spaces into lines no wider than `width` pixels. A longer word stands alone.
+pub fn wrap(text: &str, kind: Type, width: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        match lines.last_mut() {
+            Some(line) if text_width(&format!("{line} {word}"), kind) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// `text` cut, with an ellipsis, to at most `width` pixels.
+pub fn shorten(text: &str, kind: Type, width: f64) -> String {
+    if text_width(text, kind) <= width {
+        return text.to_owned();
+    }
+    let mut kept: Vec<char> = text.chars().collect();
+    while !kept.is_empty() {
+        kept.pop();
+        let shorter = kept.iter().collect::<String>() + "…";
+        if text_width(&shorter, kind) <= width {
+            return shorter;
+        }
+    }
+    "…".to_owned()
+}
+
+fn fine(pixels: f64) -> i32 {
+    // A NaN becomes 0 and what is far off stays off the sheet: a strange record must not break the drawing.
+    (pixels * f64::from(FINE)).round().clamp(-30_000.0, 30_000.0) as i32
+}
+
+impl Canvas {
+    /// A white sheet.
+    pub fn new() -> Canvas {
+        Canvas { fine: vec![255; (WIDTH * HEIGHT * FINE * FINE * 3) as usize], labels: Vec::new() }
+    }
+
+    /// The boxes of all texts set so far.
+    pub fn labels(&self) -> &[Label] {
+        &self.labels
+    }
+
+    fn backend(&mut self) -> BitMapBackend<'_> {
+        BitMapBackend::with_buffer(&mut self.fine, (WIDTH * FINE, HEIGHT * FINE))
+    }
+
+    /// Fills a rectangle; a sliver thinner than a third of a pixel may vanish.
+    pub fn rectangle(&mut self, left: f64, top: f64, right: f64, bottom: f64, colour: Colour) {
+        let (wide, high) = ((WIDTH * FINE) as i32, (HEIGHT * FINE) as i32);
+        let (from, to) = (fine(left.min(right)).clamp(0, wide), fine(left.max(right)).clamp(0, wide));
+        let (first, end) = (fine(top.min(bottom)).clamp(0, high), fine(top.max(bottom)).clamp(0, high));
+        // By hand, as plotters leaves out rectangles that are one sub-pixel wide, and areas are made of those.
+        for y in first..end {
+            let row = (y * wide) as usize;
+            let bytes = &mut self.fine[(row + from as usize) * 3..(row + to as usize) * 3];
+            for pixel in bytes.chunks_exact_mut(3) {
+                pixel.copy_from_slice(&[colour.0, colour.1, colour.2]);
+            }
+        }
+    }
+
+    /// Fills a rectangle with round ends, as pale bars have.
+    pub fn bar(&mut self, left: f64, right: f64, middle: f64, thickness: f64, colour: Colour) {
+        let half = thickness / 2.0;
+        self.rectangle(left, middle - half, right, middle + half, colour);
+        self.disc(left, middle, half, colour);
+        self.disc(right, middle, half, colour);
+    }
+
+    /// Fills a circle.
+    pub fn disc(&mut self, x: f64, y: f64, radius: f64, colour: Colour) {
+        let radius = fine(radius).max(1) as u32;
+        let _ = self.backend().draw_circle((fine(x), fine(y)), radius, &colour.rgb(), true);
+    }
+
+    /// A circle with a white middle.
+    pub fn ring(&mut self, x: f64, y: f64, radius: f64, thickness: f64, colour: Colour) {
+        self.disc(x, y, radius, colour);
+        self.disc(x, y, radius - thickness, Colour(255, 255, 255));
+    }
+
+    /// Fills a polygon.
+    pub fn polygon(&mut self, points: &[(f64, f64)], colour: Colour) {
+        let points: Vec<(i32, i32)> = points.iter().map(|&(x, y)| (fine(x), fine(y))).collect();
+        if points.len() > 2 {
+            let _ = self.backend().fill_polygon(points, &colour.rgb());
+        }
+    }
+
+    /// Draws a line through the points.
+    pub fn line(&mut self, points: &[(f64, f64)], stroke: Stroke) {
+        let points: Vec<(f64, f64)> =
+            points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+        match stroke.dash {
+            None => {
+                for pair in points.windows(2) {
+                    self.segment(pair[0], pair[1], stroke);
+                }
+                // Round joints close the wedge that two straight pieces leave at a bend.
+                if stroke.width > 1.2 && points.len() > 2 {
+                    for &(x, y) in &points[1..points.len() - 1] {
+                        self.disc(x, y, stroke.width / 2.0, stroke.colour);
+                    }
+                }
+            }
+            Some((ink, gap)) => self.dashes(&points, stroke, ink.max(0.5), gap.max(0.5)),
+        }
+    }
+
+    fn dashes(&mut self, points: &[(f64, f64)], stroke: Stroke, ink: f64, gap: f64) {
+        let (mut inked, mut left) = (true, ink);
+        for pair in points.windows(2) {
+            let (mut from, to) = (pair[0], pair[1]);
+            loop {
+                let length = (to.0 - from.0).hypot(to.1 - from.1);
+                if length <= 0.0 {
+                    break;
+                }
+                let step = left.min(length);
+                let next =
+                    (from.0 + (to.0 - from.0) * step / length, from.1 + (to.1 - from.1) * step / length);
+                if inked {
+                    self.segment(from, next, stroke);
+                }
+                from = next;
+                left -= step;
+                if left <= 1e-9 {
+                    inked = !inked;
+                    left = if inked { ink } else { gap };
+                }
+                if step >= length {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn segment(&mut self, from: (f64, f64), to: (f64, f64), stroke: Stroke) {
+        let half = stroke.width / 2.0;
+        if from.1 == to.1 {
+            self.rectangle(from.0.min(to.0), from.1 - half, from.0.max(to.0), from.1 + half, stroke.colour);
+        } else if from.0 == to.0 {
+            self.rectangle(from.0 - half, from.1.min(to.1), from.0 + half, from.1.max(to.1), stroke.colour);
+        } else {
+            let length = (to.0 - from.0).hypot(to.1 - from.1);
+            let (across, down) = (-(to.1 - from.1) / length * half, (to.0 - from.0) / length * half);
+            self.polygon(
+                &[
+                    (from.0 + across, from.1 + down),
+                    (to.0 + across, to.1 + down),
+                    (to.0 - across, to.1 - down),
+                    (from.0 - across, from.1 - down),
+                ],
+                stroke.colour,
+            );
+        }
+    }
+
+    /// Sets a text with its base line at `y`; gives its width.
+    pub fn text(&mut self, x: f64, y: f64, text: &str, kind: Type, anchor: Anchor) -> f64 {
+        let text = clean(text);
+        let width = text_width(&text, kind);
+        let left = match anchor {
+            Anchor::Left => x,
+            Anchor::Middle => x - width / 2.0,
+            Anchor::Right => x - width,
+        };
+        let top = y - kind.size * CAPITAL;
+        self.ink(&text, kind, |across, down| (fine(left) + across, fine(y) + down));
+        self.labels.push(Label { text, left, top, right: left + width, bottom: y });
+        width
+    }
+
+    /// Sets a text turned a quarter to the left, its middle at `y` and its base line at `x`.
+    pub fn text_upwards(&mut self, x: f64, y: f64, text: &str, kind: Type) {
+        let text = clean(text);
+        let width = text_width(&text, kind);
+        self.ink(&text, kind, |across, down| (fine(x) + down, fine(y + width / 2.0) - across));
+        let (top, bottom) = (y - width / 2.0, y + width / 2.0);
+        self.labels.push(Label { text, left: x - kind.size * CAPITAL, top, right: x, bottom });
+    }
+
+    /// Draws the glyphs; `place` turns a step along and below the base line into a sub-pixel.
+    fn ink(&mut self, text: &str, kind: Type, place: impl Fn(i32, i32) -> (i32, i32)) {
+        let mut backend = self.backend();
+        for glyph in glyphs(text, kind).0 {
+            let Some(outline) = face(kind.bold).outline_glyph(glyph) else { continue };
+            let corner = outline.px_bounds().min;
+            outline.draw(|x, y, cover| {
+                let point = place(corner.x as i32 + x as i32, corner.y as i32 + y as i32);
+                let colour = kind.colour.rgb().mix(f64::from(cover.clamp(0.0, 1.0)));
+                let _ = backend.draw_pixel(point, colour.to_backend_color());
+            });
+        }
+    }
+
+    /// The picture as rows of RGB bytes in its final size.
+    pub fn pixels(&self) -> Vec<u8> {
+        let linear = linear_table();
+        let back = srgb_table();
+        let row = (WIDTH * FINE * 3) as usize;
+        let mut pixels = vec![255_u8; (WIDTH * HEIGHT * 3) as usize];
+        for (y, line) in pixels.chunks_exact_mut((WIDTH * 3) as usize).enumerate() {
+            let first = y * FINE as usize * row;
+            let rows = [0, 1, 2].map(|k| &self.fine[first + k * row..first + (k + 1) * row]);
+            for (x, pixel) in line.chunks_exact_mut(3).enumerate() {
+                let at = x * FINE as usize * 3;
+                let block = rows.map(|row| &row[at..at + 9]);
+                if block.iter().all(|part| part.iter().all(|&byte| byte == 255)) {
+                    continue;
+                }
+                for (channel, byte) in pixel.iter_mut().enumerate() {
+                    let sum: u32 = block
+                        .iter()
+                        .map(|part| {
+                            linear[part[channel] as usize]
+                                + linear[part[channel + 3] as usize]
+                                + linear[part[channel + 6] as usize]
+                        })
+                        .sum();
+                    *byte = back[((sum / 9) as usize + 8 >> 4).min(4095)];
+                }
+            }
+        }
+        pixels
+    }
+
+    /// The picture as a PNG file.
+    ///
+    /// # Errors
+    /// When the encoder refuses, which it does only for want of memory.
+    pub fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, WIDTH, HEIGHT);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_compression(png::Compression::Balanced);
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&self.pixels())?;
+        writer.finish()?;
+        Ok(bytes)
+    }
+}
+
+impl Default for Canvas {
+    fn default() -> Canvas {
+        Canvas::new()
+    }
+}
+
+/// A name from a record may hold anything; what has no glyph of its own is set as a question mark.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// sRGB byte to linear light in 16 bits, after IEC 61966-2-1.
+fn linear_table() -> &'static [u32; 256] {
+    static TABLE: OnceLock<[u32; 256]> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        std::array::from_fn(|byte| {
+            let value = byte as f64 / 255.0;
+            let light = if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) };
+            (light * 65535.0).round() as u32
+        })
+    })
+}
+
+/// The way back, from the upper 12 bits of linear light.
+fn srgb_table() -> &'static [u8; 4096] {
+    static TABLE: OnceLock<[u8; 4096]> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        std::array::from_fn(|light| {
+            let light = light as f64 / 4095.0;
+            let value = if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 };
+            (value * 255.0).round() as u8
+        })
+    })
+}

@@ -1,0 +1,447 @@
+//! Room `report`: what is said, derived from what was counted. Charts, page and terminal read the same figures, so that
+//! no two of them can disagree.
+//!
+//! A [`Scene`] is one trace of a run with all its backends. Whatever the record lacks is `None` or empty here: a
+//! run that was killed half way still draws.
+
+use crate::results::{Latency, Pass, Run, Sample, TraceEntry};
+use crate::stats;
+
+use super::canvas::Colour;
+use super::chart::backend_colour;
+
+/// The ops as they are shown: calloc is a malloc that clears.
+pub const OPS: [(&str, &[&str]); 3] =
+    [("malloc / calloc", &["malloc", "calloc"]), ("free", &["free"]), ("realloc", &["realloc"])];
+
+/// What a call costs, in nanoseconds, from the time pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// Sum over chunks of the median over repetitions, a call.
+    pub middle: f64,
+    /// Sum over chunks of the fastest repetition, a call: what the machine could do undisturbed.
+    pub low: f64,
+    /// The slowest whole repetition, a call.
+    pub high: f64,
+    /// Repetitions behind it.
+    pub repetitions: usize,
+}
+
+impl Cost {
+    /// Whether the ranges lie apart; ranges that overlap are no difference.
+    pub fn apart(&self, other: &Cost) -> bool {
+        self.high < other.low || other.high < self.low
+    }
+}
+
+/// Service times of one op: values with the number of calls that took no longer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Distribution {
+    /// (nanoseconds, calls up to and with it), rising in both.
+    pub steps: Vec<(f64, u64)>,
+    /// All calls.
+    pub calls: u64,
+}
+
+impl Distribution {
+    /// Adds histograms up.
+    pub fn of<'a>(latencies: impl Iterator<Item = &'a Latency>) -> Distribution {
+        let mut counts: Vec<(u64, u64)> = Vec::new();
+        for latency in latencies {
+            let rows = latency.histogram.iter_recorded();
+            counts.extend(rows.map(|row| (row.value_iterated_to(), row.count_at_value())));
+        }
+        counts.sort_unstable();
+        let mut whole = Distribution::default();
+        for (value, count) in counts {
+            whole.calls = whole.calls.saturating_add(count);
+            match whole.steps.last_mut() {
+                Some(last) if last.0 == value as f64 => last.1 = whole.calls,
+                _ => whole.steps.push((value as f64, whole.calls)),
+            }
+        }
+        whole
+    }
+
+    /// The value that a share of the calls (0 to 1) does not exceed; `None` without calls.
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let rank = (share * self.calls as f64).ceil().max(1.0) as u64;
+        let at = self.steps.partition_point(|step| step.1 < rank);
+        self.steps.get(at).or(self.steps.last()).map(|step| step.0)
+    }
+
+    /// Like [`Distribution::quantile`], but only where at least ten calls lie beyond it.
+    pub fn fact(&self, share: f64) -> Option<f64> {
+        // The small allowance keeps 1/(1 - 0.999), which no binary number is, from asking for one call more.
+        (self.calls as f64 * (1.0 - share) >= 10.0 - 1e-6).then(|| self.quantile(share)).flatten()
+    }
+
+    /// The slowest call.
+    pub fn max(&self) -> Option<f64> {
+        self.steps.last().map(|step| step.0)
+    }
+
+    /// Calls slower than `nanoseconds`.
+    pub fn slower(&self, nanoseconds: f64) -> u64 {
+        let at = self.steps.partition_point(|step| step.0 <= nanoseconds);
+        self.calls - at.checked_sub(1).map_or(0, |at| self.steps[at].1)
+    }
+}
+
+/// Memory figures of one backend, in bytes, from the footprint pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// Largest resident.
+    pub peak: Option<f64>,
+    /// Averaged over the allocation clock.
+    pub mean: Option<f64>,
+    /// At the end of the trace.
+    pub end: Option<f64>,
+    /// After the allocator's own trim.
+    pub trimmed: Option<f64>,
+    /// After everything was freed.
+    pub freed: Option<f64>,
+    /// Pages that live blocks pin, at the end.
+    pub pinned_end: Option<f64>,
+    /// Usable bytes of live blocks at the end.
+    pub usable_end: Option<f64>,
+}
+
+/// One backend on one trace.
+#[derive(Clone, Debug)]
+pub struct Backend<'a> {
+    /// As written in the run.
+    pub name: &'a str,
+    /// As the library calls itself.
+    pub version: &'a str,
+    /// Its colour everywhere.
+    pub colour: Colour,
+    /// How many backends of the same family stand before it: 0 is drawn filled and solid, others open and dashed.
+    pub variant: usize,
+    /// Time a call.
+    pub cost: Option<Cost>,
+    /// By [`OPS`]: the median over repetitions, call by call.
+    pub confirmed: [Distribution; 3],
+    /// By [`OPS`]: one raw repetition.
+    pub raw: [Distribution; 3],
+    /// The heap over the trace, by event.
+    pub samples: Vec<&'a Sample>,
+    /// Memory; empty for a backend that backs none.
+    pub memory: Memory,
+}
+
+impl Backend<'_> {
+    /// Whether it is the harness alone: no allocator, so that it wins nothing.
+    pub fn is_floor(&self) -> bool {
+        self.name == "null"
+    }
+
+    /// Whether resident memory was seen at all.
+    pub fn has_memory(&self) -> bool {
+        !self.is_floor() && self.samples.iter().any(|sample| sample.resident_bytes > 0)
+    }
+
+    /// The best distribution at hand: confirmed, else raw; and whether it is confirmed.
+    pub fn latency(&self, op: usize) -> (&Distribution, bool) {
+        let confirmed = &self.confirmed[op];
+        if confirmed.calls > 0 { (confirmed, true) } else { (&self.raw[op], false) }
+    }
+
+    /// The slowest call of any op; and whether it is confirmed.
+    pub fn worst_call(&self) -> Option<(f64, bool)> {
+        (0..OPS.len())
+            .filter_map(|op| {
+                let (distribution, confirmed) = self.latency(op);
+                distribution.max().map(|max| (max, confirmed))
+            })
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+    }
+}
+
+/// One trace of a run.
+pub struct Scene<'a> {
+    /// The whole record.
+    pub run: &'a Run,
+    /// The trace.
+    pub trace: &'a TraceEntry,
+    /// Its backends, in the run's order.
+    pub backends: Vec<Backend<'a>>,
+    /// Smallest step of the clock in nanoseconds, where it is known.
+    pub clock_step: Option<f64>,
+    /// Cost of an empty clock pair in nanoseconds, where it is known.
+    pub clock_pair: Option<f64>,
+    /// Largest sum of requested bytes live at once.
+    pub live_peak: f64,
+    /// Requested bytes live at the end.
+    pub live_end: f64,
+    /// Live bytes averaged over the allocation clock.
+    pub live_mean: f64,
+    /// Bytes requested in all.
+    pub requested: f64,
+}
+
+impl<'a> Scene<'a> {
+    /// Every trace of the run.
+    pub fn all(run: &'a Run) -> Vec<Scene<'a>> {
+        run.manifest.traces.iter().map(|trace| Scene::of(run, trace)).collect()
+    }
+
+    fn of(run: &'a Run, trace: &'a TraceEntry) -> Scene<'a> {
+        let names: Vec<&str> = run.manifest.backends.iter().map(|backend| backend.name.as_str()).collect();
+        let backends: Vec<Backend<'a>> = run
+            .manifest
+            .backends
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| {
+                let (colour, variant) = backend_colour(&names, at);
+                backend(run, &trace.name, &entry.name, &entry.version, colour, variant)
+            })
+            .collect();
+        let samples = || backends.iter().flat_map(|backend| backend.samples.iter());
+        let clock = |name: &str| {
+            run.manifest.clock.get(name)?.parse::<f64>().ok().filter(|v| v.is_finite() && *v > 0.0)
+        };
+        let known = |metric: &str| first_value(run, &trace.name, metric);
+        Scene {
+            run,
+            trace,
+            clock_step: clock("step_nanoseconds"),
+            clock_pair: clock("pair_nanoseconds"),
+            live_peak: known("live_peak_bytes")
+                .unwrap_or_else(|| samples().map(|s| s.live_bytes).max().unwrap_or(0) as f64),
+            live_end: known("live_end_bytes").unwrap_or_else(|| {
+                backends.iter().find_map(|b| b.samples.last()).map_or(0.0, |s| s.live_bytes as f64)
+            }),
+            live_mean: known("live_mean_bytes")
+                .or_else(|| backends.iter().find_map(|b| mean(&b.samples, |s| s.live_bytes)))
+                .unwrap_or(0.0),
+            requested: known("requested_bytes")
+                .unwrap_or_else(|| samples().map(|s| s.clock_bytes).max().unwrap_or(0) as f64),
+            backends,
+        }
+    }
+
+    /// The backends that are allocators, the harness's own floor left out.
+    pub fn allocators(&self) -> impl Iterator<Item = &Backend<'a>> {
+        self.backends.iter().filter(|backend| !backend.is_floor())
+    }
+
+    /// The floor: what the harness itself costs a call.
+    pub fn floor(&self) -> Option<Cost> {
+        self.backends.iter().find(|backend| backend.is_floor()).and_then(|backend| backend.cost)
+    }
+}
+
+fn backend<'a>(
+    run: &'a Run,
+    trace: &str,
+    name: &'a str,
+    version: &'a str,
+    colour: Colour,
+    variant: usize,
+) -> Backend<'a> {
+    let mine = || run.latencies.iter().filter(move |l| l.trace == trace && l.backend == name);
+    let first = mine().filter_map(|l| l.repetition).min();
+    let by_op = |repetition: Option<u32>| {
+        OPS.map(|(_, ops)| {
+            Distribution::of(mine().filter(|l| l.repetition == repetition && ops.contains(&l.op.as_str())))
+        })
+    };
+    let earliest = run.samples.iter().filter(|s| s.trace == trace && s.backend == name).map(|s| s.repetition);
+    let repetition = earliest.min();
+    let mut samples: Vec<&Sample> = run
+        .samples
+        .iter()
+        .filter(|s| s.trace == trace && s.backend == name && Some(s.repetition) == repetition)
+        .collect();
+    samples.sort_by_key(|sample| sample.event);
+    let memory = memory(run, trace, name, &samples);
+    Backend {
+        name,
+        version,
+        colour,
+        variant,
+        cost: cost(run, trace, name),
+        confirmed: by_op(None),
+        raw: if first.is_some() { by_op(first) } else { Default::default() },
+        samples,
+        memory,
+    }
+}
+
+/// The first finite value of a metric that is the same for every backend.
+fn first_value(run: &Run, trace: &str, metric: &str) -> Option<f64> {
+    let row = run.measurements.iter().find(|m| {
+        m.trace == trace && m.metric == metric && m.op == "all" && m.value.is_finite() && m.value >= 0.0
+    });
+    row.map(|m| m.value)
+}
+
+fn memory(run: &Run, trace: &str, name: &str, samples: &[&Sample]) -> Memory {
+    if !samples.iter().any(|sample| sample.resident_bytes > 0) {
+        return Memory::default();
+    }
+    let known = |metric: &str| {
+        let values = run.values(trace, name, "all", metric);
+        values.into_iter().find(|value| value.is_finite() && *value >= 0.0)
+    };
+    let last = samples.last();
+    let most = samples.iter().map(|s| s.resident_bytes).max();
+    Memory {
+        peak: known("resident_peak_bytes").or(most.map(|bytes| bytes as f64)),
+        mean: known("resident_mean_bytes").or_else(|| mean(samples, |s| s.resident_bytes)),
+        end: known("resident_end_bytes").or(last.map(|s| s.resident_bytes as f64)),
+        trimmed: known("resident_trimmed_bytes"),
+        freed: known("resident_freed_bytes"),
+        pinned_end: known("pinned_end_bytes").or(last.map(|s| s.pinned_bytes as f64)),
+        usable_end: known("usable_end_bytes").or(last.map(|s| s.usable_bytes as f64)),
+    }
+}
+
+/// Average of `of` over the allocation clock, by trapezoids.
+fn mean(samples: &[&Sample], of: impl Fn(&Sample) -> u64) -> Option<f64> {
+    let mut area = 0.0;
+    let mut length = 0.0;
+    for pair in samples.windows(2) {
+        let step = pair[1].clock_bytes.saturating_sub(pair[0].clock_bytes) as f64;
+        area += step * (of(pair[0]) as f64 + of(pair[1]) as f64) / 2.0;
+        length += step;
+    }
+    (length > 0.0).then(|| area / length)
+}
+
+/// One repetition's chunks, or `None` where it lacks some that others have.
+fn cost(run: &Run, trace: &str, name: &str) -> Option<Cost> {
+    let profile = chunk_profile(run, trace, name);
+    let calls: f64 = profile.iter().map(|chunk| chunk.calls).sum();
+    if calls <= 0.0 {
+        return cost_from_totals(run, trace, name);
+    }
+    let sum = |of: fn(&ChunkCost) -> f64| profile.iter().map(of).sum::<f64>() / calls;
+    let (middle, low) = (sum(|c| c.middle), sum(|c| c.low));
+    // A repetition that was cut short would look fast: only those with every chunk count.
+    let repetitions = profile.iter().map(|chunk| chunk.times.len()).max().unwrap_or(0);
+    let mut totals: std::collections::BTreeMap<u32, (usize, f64)> = std::collections::BTreeMap::new();
+    for (repetition, time) in profile.iter().flat_map(|chunk| chunk.times.iter()) {
+        let total = totals.entry(*repetition).or_default();
+        total.0 += 1;
+        total.1 += time;
+    }
+    let whole = totals.values().filter(|total| total.0 == profile.len()).map(|total| total.1 / calls);
+    let high = whole.fold(middle, f64::max);
+    Some(Cost { middle, low, high, repetitions })
+}
+
+fn cost_from_totals(run: &Run, trace: &str, name: &str) -> Option<Cost> {
+    let calls = first_value(run, trace, "calls").filter(|calls| *calls > 0.0).or_else(|| {
+        let entry = run.manifest.traces.iter().find(|entry| entry.name == trace)?;
+        (entry.calls > 0).then_some(entry.calls as f64)
+    })?;
+    let times = run.values(trace, name, "all", "time_nanoseconds");
+    let (low, high) = stats::range(&times)?;
+    let middle = stats::median(&times)?;
+    (low >= 0.0).then(|| Cost {
+        middle: middle / calls,
+        low: low / calls,
+        high: high / calls,
+        repetitions: times.len(),
+    })
+}
+
+/// A stretch of the trace over the repetitions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChunkCost {
+    /// Calls before it.
+    pub first_call: f64,
+    /// Calls in it.
+    pub calls: f64,
+    /// Nanoseconds of the whole chunk: median over repetitions.
+    pub middle: f64,
+    /// The fastest repetition's nanoseconds.
+    pub low: f64,
+    /// Each repetition's nanoseconds.
+    pub times: Vec<(u32, f64)>,
+}
+
+/// The time pass of one backend, chunk by chunk in order.
+pub fn chunk_profile(run: &Run, trace: &str, name: &str) -> Vec<ChunkCost> {
+    let mut chunks: std::collections::BTreeMap<u32, ChunkCost> = std::collections::BTreeMap::new();
+    for chunk in run.chunks.iter().filter(|c| c.trace == trace && c.backend == name && c.calls > 0) {
+        let entry = chunks.entry(chunk.chunk).or_insert(ChunkCost {
+            first_call: 0.0,
+            calls: chunk.calls as f64,
+            middle: 0.0,
+            low: 0.0,
+            times: vec![],
+        });
+        entry.times.push((chunk.repetition, chunk.nanoseconds as f64));
+    }
+    let mut profile: Vec<ChunkCost> = chunks.into_values().collect();
+    let mut before = 0.0;
+    for chunk in &mut profile {
+        let times: Vec<f64> = chunk.times.iter().map(|(_, time)| *time).collect();
+        chunk.first_call = before;
+        chunk.middle = stats::median(&times).unwrap_or(0.0);
+        chunk.low = stats::range(&times).map_or(0.0, |(low, _)| low);
+        before += chunk.calls;
+    }
+    profile
+}
+
+/// The outcome of one pass in words, for tables: `None` when at least one cell of it went well.
+pub fn why_absent(run: &Run, trace: &str, backend: &str, pass: Pass) -> Option<String> {
+    use crate::results::Status;
+    let mut mine = run
+        .outcomes
+        .iter()
+        .filter(|o| o.trace == trace && o.backend == backend && o.pass == pass)
+        .peekable();
+    if mine.peek().is_none() {
+        return Some("not measured".to_owned());
+    }
+    let mut reason = String::new();
+    for outcome in mine {
+        if outcome.status == Status::Ok {
+            return None;
+        }
+        reason.clone_from(&outcome.reason);
+    }
+    Some(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn distribution(counts: &[(f64, u64)]) -> Distribution {
+        let mut whole = Distribution::default();
+        for &(value, count) in counts {
+            whole.calls += count;
+            whole.steps.push((value, whole.calls));
+        }
+        whole
+    }
+
+    #[test]
+    fn a_percentile_is_a_fact_only_with_ten_calls_beyond_it() {
+        let d = distribution(&[(10.0, 9_000), (20.0, 900), (100.0, 90), (1000.0, 10)]);
+        assert_eq!(d.fact(0.5), Some(10.0));
+        assert_eq!(d.fact(0.99), Some(20.0));
+        assert_eq!(d.fact(0.999), Some(100.0));
+        assert_eq!(d.fact(0.9999), None);
+        assert_eq!(d.quantile(0.9999), Some(1000.0));
+        assert_eq!(d.slower(20.0), 100);
+        assert_eq!(d.slower(5.0), 10_000);
+        assert_eq!(d.slower(5000.0), 0);
+        assert_eq!(Distribution::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn ranges_that_overlap_are_no_difference() {
+        let cost = |low: f64, high: f64| Cost { middle: (low + high) / 2.0, low, high, repetitions: 5 };
+        assert!(cost(1.0, 2.0).apart(&cost(2.5, 3.0)));
+        assert!(!cost(1.0, 2.6).apart(&cost(2.5, 3.0)));
+        assert!(!cost(1.0, 2.5).apart(&cost(2.5, 3.0)));
+    }
+}

@@ -1,0 +1,311 @@
+//! Room `report`, chart: service time by percentile, one panel an op.
+
+use super::axis::{Panel, Scale};
+use super::canvas::{Anchor, Canvas, Colour, Stroke, shorten, text_width};
+use super::chart::{
+    AXIS, Chart, EndLabel, GRID, HEADING, LEFT, NOTE, Picture, RIGHT, SMALL, SOFT, STRONG, TINY, backend_stroke,
+    end_labels, frame,
+};
+use super::figures::{Backend, Distribution, OPS, Scene};
+use super::words::{self, nanoseconds};
+
+/// How bad is the tail, and is it the allocator's?
+pub const CHART: Chart = Chart {
+    name: "latency-percentiles",
+    question: "How bad is the tail, and is it the allocator's or the machine's?",
+    reading: "Follow a curve to the right to see how rare its slow calls are: each step right is ten times rarer. Bold \
+              is the median over identical replays, call by call, which removes what only the machine did; dotted is one \
+              raw replay. Where a curve is thin, fewer than ten calls lie beyond it.",
+    draw,
+};
+
+/// Where a curve is in the plot: decades of rarity across, logarithm of nanoseconds upwards.
+type Points = Vec<(f64, f64)>;
+
+/// Width of the slowest call's own step, in decades: one call in n has no right end.
+const LAST_STEP: f64 = 0.2;
+
+fn draw(scene: &Scene) -> Option<Picture> {
+    let ops: Vec<usize> = (0..OPS.len())
+        .filter(|op| scene.allocators().any(|backend| backend.latency(*op).0.calls > 0))
+        .collect();
+    if ops.is_empty() {
+        return None;
+    }
+    let mut canvas = Canvas::new();
+    let title = verdict(scene);
+    let (top, bottom) = frame(&mut canvas, &title, &plotted(scene), &hint(scene));
+    let up = vertical(scene, &ops);
+    let first = LEFT + 42.0;
+    let (gap, labels) = (26.0, label_room(scene));
+    let count = ops.len() as f64;
+    let width = ((RIGHT - first) - (gap + labels) * count + gap) / count;
+    for (at, op) in ops.iter().enumerate() {
+        let left = first + (width + gap + labels) * at as f64;
+        let most = scene.allocators().map(|b| b.latency(*op).0.calls).max().unwrap_or(1);
+        // A little room beyond the rarest, so that the slowest call itself is a step that can be seen.
+        let decades = (most.max(10) as f64).log10().max(1.0) + LAST_STEP;
+        let panel = Panel {
+            left,
+            top: top + 50.0,
+            right: left + width,
+            bottom: bottom - 62.0,
+            across: Scale::Linear { from: 0.0, to: decades },
+            up,
+        };
+        draw_panel(&mut canvas, scene, &panel, *op, at == 0, labels - 16.0);
+    }
+    let words = "x: the slowest one call in 10, 100, 1000 …   y: service time of a call, clock pair included";
+    canvas.text(RIGHT, bottom - 14.0, words, SMALL, Anchor::Right);
+    Some(Picture { title, canvas })
+}
+
+/// The same scale for all panels: from the clock's step to above the slowest call.
+fn vertical(scene: &Scene, ops: &[usize]) -> Scale {
+    let mut low = f64::INFINITY;
+    let mut high: f64 = 0.0;
+    for backend in scene.allocators() {
+        for op in ops {
+            for distribution in [&backend.confirmed[*op], &backend.raw[*op]] {
+                if let (Some(first), Some(max)) = (distribution.steps.first(), distribution.max()) {
+                    low = low.min(first.0.max(1.0));
+                    high = high.max(max);
+                }
+            }
+        }
+    }
+    let low = low.min(scene.clock_step.unwrap_or(f64::INFINITY)).max(1.0);
+    Scale::log(low / 1.5, high * 2.0)
+}
+
+fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize, first: bool, room: f64) {
+    let calls = scene.allocators().map(|backend| backend.latency(op).0.calls).max().unwrap_or(0);
+    canvas.text(panel.left, panel.top - 18.0, OPS[op].0, HEADING, Anchor::Left);
+    let count = format!("{} calls", words::count(calls));
+    canvas.text(panel.right, panel.top - 18.0, &count, NOTE, Anchor::Right);
+    clock_band(canvas, scene, panel, first);
+    let ticks = panel.up.ticks(12);
+    panel.rows(canvas, &ticks, if first { Some(&words::nanosecond_tick) } else { None });
+    let across: Vec<f64> = (0..=panel.across.end().floor() as i32).map(f64::from).collect();
+    panel.columns(canvas, &across);
+    panel.axes(canvas);
+    panel.numbers(canvas, &across, &rarity);
+    let mut labels = Vec::new();
+    let loud = emphasised(scene);
+    for backend in scene.allocators().filter(|backend| loud.contains(&backend.name)) {
+        let raw = &backend.raw[op];
+        if backend.confirmed[op].calls > 0 && raw.calls > 0 {
+            let stroke = Stroke { dash: Some((1.6, 2.6)), ..Stroke::solid(1.3, backend.colour.pale(0.25)) };
+            canvas.line(&pixels(panel, &curve(raw)), stroke);
+        }
+    }
+    // The first backend is the one that others are compared with: it is drawn last, on top; the quiet ones first.
+    let mut order: Vec<&Backend> = scene.backends.iter().rev().filter(|b| !b.is_floor()).collect();
+    order.sort_by_key(|backend| loud.contains(&backend.name));
+    for backend in order {
+        let (distribution, confirmed) = backend.latency(op);
+        let Some(max) = distribution.max() else { continue };
+        let shown = loud.contains(&backend.name);
+        let (colour, kind) = if shown {
+            (backend.colour, STRONG.in_colour(backend.colour))
+        } else {
+            (AXIS, SMALL.sized(13.0))
+        };
+        draw_curve(canvas, panel, (colour, backend.variant), distribution, confirmed && shown);
+        let value = nanoseconds(max);
+        let name = shorten(backend.name, kind, room - text_width(&value, kind) - 6.0);
+        labels.push(EndLabel { y: panel.y(max), text: format!("{name} {value}"), kind });
+    }
+    labels.reverse();
+    end_labels(canvas, (panel.right + 2.0, panel.right + 14.0), (panel.top, panel.bottom), labels, room);
+}
+
+/// Up to six backends are all in colour. Of more, four are: the first, pymalloc, and those with the worst and the best
+/// slowest call; the others stay grey and keep their labels.
+fn emphasised<'a>(scene: &'a Scene) -> Vec<&'a str> {
+    let all: Vec<(&str, f64)> = scene
+        .allocators()
+        .filter_map(|backend| Some((backend.name, backend.worst_call()?.0)))
+        .collect();
+    if all.len() <= 6 {
+        return all.into_iter().map(|(name, _)| name).collect();
+    }
+    let best = all.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+    let worst = all.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    let pymalloc = all.iter().find(|(name, _)| *name == "pymalloc");
+    [all.first(), pymalloc, best, worst].into_iter().flatten().map(|(name, _)| *name).collect()
+}
+
+/// Room for the widest label beside a panel.
+fn label_room(scene: &Scene) -> f64 {
+    let names = scene.allocators().map(|backend| text_width(backend.name, STRONG));
+    (names.fold(0.0, f64::max) + 76.0).clamp(100.0, 190.0)
+}
+
+fn draw_curve(
+    canvas: &mut Canvas,
+    panel: &Panel,
+    (colour, variant): (Colour, usize),
+    distribution: &Distribution,
+    confirmed: bool,
+) {
+    let points = curve(distribution);
+    // Ten calls beyond: up to one in a tenth of the calls the curve is a fact.
+    let fact = (distribution.calls as f64 / 10.0).max(1.0).log10();
+    let (sure, thin) = split(&points, fact);
+    let width = if confirmed { 2.6 } else { 1.6 };
+    canvas.line(&pixels(panel, &thin), backend_stroke(colour, variant, 1.1));
+    canvas.line(&pixels(panel, &sure), backend_stroke(colour, variant, width));
+}
+
+/// The steps of a distribution: across the decimal logarithm of "one call in N is slower", upwards nanoseconds.
+fn curve(distribution: &Distribution) -> Points {
+    let calls = distribution.calls as f64;
+    let mut points = Points::new();
+    let mut x = 0.0;
+    for &(value, up_to) in &distribution.steps {
+        let beyond = calls - up_to as f64;
+        let end = if beyond >= 1.0 { (calls / beyond).log10() } else { calls.log10() + LAST_STEP };
+        // Steps narrower than a tenth of a pixel are folded into the next one.
+        if end - x < 0.002 && beyond >= 1.0 && !points.is_empty() {
+            continue;
+        }
+        points.push((x, value));
+        points.push((end, value));
+        x = end;
+    }
+    points
+}
+
+/// The part of a step curve up to `at`, and the rest.
+fn split(points: &Points, at: f64) -> (Points, Points) {
+    let cut = points.partition_point(|point| point.0 <= at);
+    let mut sure = points[..cut].to_vec();
+    let mut thin = points[cut..].to_vec();
+    if let (Some(last), Some(next)) = (sure.last().copied(), thin.first().copied()) {
+        if last.1 == next.1 {
+            sure.push((at, last.1));
+            thin.insert(0, (at, last.1));
+        } else {
+            thin.insert(0, last);
+        }
+    }
+    (sure, thin)
+}
+
+fn pixels(panel: &Panel, points: &Points) -> Vec<(f64, f64)> {
+    points.iter().map(|&(x, y)| (panel.x(x), panel.y(y))).collect()
+}
+
+/// `all`, `p90`, `p99`, `p99.9`, then one in a power of ten.
+fn rarity(decade: f64) -> String {
+    match decade.round() as i32 {
+        0 => "all".to_owned(),
+        1 => "p90".to_owned(),
+        2 => "p99".to_owned(),
+        3 => "p99.9".to_owned(),
+        4 => format!("1 in {}", words::power_of_ten(4)),
+        other => words::power_of_ten(other),
+    }
+}
+
+/// What the clock cannot tell apart: everything up to one step is the clock, not the allocator.
+fn clock_band(canvas: &mut Canvas, scene: &Scene, panel: &Panel, first: bool) {
+    let Some(step) = scene.clock_step else { return };
+    let floor = scene.clock_pair.unwrap_or(step).max(step);
+    canvas.rectangle(panel.left, panel.y(floor), panel.right, panel.bottom, GRID.pale(0.45));
+    if first {
+        let text = match scene.clock_pair {
+            Some(pair) => format!("an empty clock pair: {}", nanoseconds(pair)),
+            None => format!("the clock's step: {}", nanoseconds(step)),
+        };
+        canvas.text(panel.right - 6.0, panel.bottom - 7.0, &text, TINY.in_colour(SOFT), Anchor::Right);
+    }
+}
+
+fn plotted(scene: &Scene) -> String {
+    let confirmed = scene.allocators().any(|b| b.confirmed.iter().any(|d| d.calls > 0));
+    let trace = &scene.trace.name;
+    if confirmed {
+        format!(
+            "Service time by percentile, per call of `{trace}`.  Bold: median of {} identical replays, call by call, which \
+             removes the scheduler's noise.  Dotted: one raw replay, as other tools would plot it.",
+            scene.run.manifest.repetitions
+        )
+    } else {
+        format!(
+            "Service time by percentile, per call of `{trace}`.  One raw replay: what is slow here may be the machine and \
+             not the allocator."
+        )
+    }
+}
+
+fn hint(scene: &Scene) -> String {
+    let mut text = String::from(
+        "Lower is better; follow a curve right to see how rare its slow calls are.  Dotted and bold part where the machine, \
+         not the allocator, was slow.  Thin end: fewer than 10 calls lie beyond, n too small.  Timer cost is not subtracted.",
+    );
+    let over: Vec<String> = scene
+        .allocators()
+        .filter(|backend| backend.confirmed.iter().any(|d| d.calls > 0))
+        .map(|backend| {
+            let sum = |all: &[Distribution; 3]| all.iter().map(|d| d.slower(1e6)).sum::<u64>();
+            format!("{} {} → {}", backend.name, sum(&backend.raw), sum(&backend.confirmed))
+        })
+        .collect();
+    if !over.is_empty() {
+        text += &format!("  Calls over 1 ms, one raw replay → confirmed: {}.", over.join(";  "));
+    }
+    text
+}
+
+fn verdict(scene: &Scene) -> String {
+    let worst: Vec<(&str, f64, bool, usize)> = scene
+        .allocators()
+        .filter_map(|backend| {
+            let (value, confirmed) = backend.worst_call()?;
+            let op = (0..OPS.len()).find(|op| backend.latency(*op).0.max() == Some(value)).unwrap_or(0);
+            Some((backend.name, value, confirmed, op))
+        })
+        .collect();
+    let mut title = resolution(scene);
+    let slowest = worst.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    let best = worst.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+    let (Some(slowest), Some(best)) = (slowest, best) else { return title };
+    let op = ["malloc", "free", "realloc"][slowest.3];
+    let (name, value) = (slowest.0, nanoseconds(slowest.1));
+    let real = if slowest.2 { ", confirmed over all replays" } else { ", in one raw replay" };
+    title += &if worst.len() == 1 {
+        format!("  The slowest call of {name} is a {op}() of {value}{real}.")
+    } else if slowest.1 > best.1 * 2.0 {
+        let times = slowest.1 / best.1;
+        format!(
+            "  {name}'s {op}() stalls for up to {value}, {} times {}'s slowest call{real}.",
+            words::times(times),
+            best.0
+        )
+    } else {
+        format!("  The slowest calls lie within a factor of 2: {} to {value}.", nanoseconds(best.1))
+    };
+    title.trim_start().to_owned()
+}
+
+/// How much of the work the clock cannot tell apart: the share of calls, over all allocators, within one clock pair.
+fn resolution(scene: &Scene) -> String {
+    let Some(step) = scene.clock_step else { return String::new() };
+    let floor = scene.clock_pair.unwrap_or(step).max(step);
+    let shares: Vec<f64> = scene
+        .allocators()
+        .filter_map(|backend| {
+            let all: u64 = (0..OPS.len()).map(|op| backend.latency(op).0.calls).sum();
+            let slow: u64 = (0..OPS.len()).map(|op| backend.latency(op).0.slower(floor)).sum();
+            (all > 0).then(|| 1.0 - slow as f64 / all as f64)
+        })
+        .collect();
+    match crate::stats::range(&shares) {
+        Some((low, _)) if low >= 0.5 => {
+            format!("At least {:.0} % of the calls cost no more than the clock can tell: the tail decides.", (low * 100.0).floor())
+        }
+        _ => String::new(),
+    }
+}

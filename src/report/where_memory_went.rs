@@ -1,0 +1,406 @@
+//! Room `report`, chart: where the memory went: resident memory by cause over the allocation clock.
+
+use super::axis::{Panel, Scale, tick_words};
+use super::canvas::{Anchor, Canvas, Stroke, text_width};
+use super::chart::{
+    Chart, HEADING, INK, KEPT, LEFT, LIVE, NOTE, Picture, RIGHT, ROUNDING, SMALL, SOFT, STRANDED, STRONG,
+    TINY, fits, frame, legend,
+};
+use super::figures::{Backend, Scene};
+use super::series::{self, Column, columns, parts, shown_peak};
+use super::words::{self, ByteUnit, byte_unit, figure3};
+
+/// Why is resident memory so much larger than the heap?
+pub const CHART: Chart = Chart {
+    name: "where-memory-went",
+    question: "Why is resident memory so much larger than the heap, and what would a trim give back?",
+    reading: "Each panel is one allocator, left to right the program's life. Blue is what the program asked for; \
+              everything above it is overhead: sky blue was rounded up, orange is free space in pages that a live block \
+              pins, grey is pages that nobody uses and that were not given back. The bar below each panel is the end of \
+              the trace, and the black mark on it what was left after the allocator's own trim.",
+    draw,
+};
+
+const COLOURS: [super::canvas::Colour; 4] = [LIVE, ROUNDING, STRANDED, KEPT];
+
+/// What all panels share.
+struct Sheet {
+    clock_end: f64,
+    clock_unit: ByteUnit,
+    up: Scale,
+    unit: ByteUnit,
+    live_peak: f64,
+}
+
+fn draw(scene: &Scene) -> Option<Picture> {
+    let shown: Vec<&Backend> = scene.backends.iter().filter(|backend| backend.has_memory()).collect();
+    if shown.is_empty() {
+        return None;
+    }
+    let peaks: Vec<f64> = shown.iter().map(|backend| peak(backend)).collect();
+    let most = shown_peak(&peaks).max(scene.live_peak) * 1.06;
+    let clock_end = shown
+        .iter()
+        .filter_map(|backend| backend.samples.last())
+        .map(|sample| sample.clock_bytes as f64)
+        .fold(0.0, f64::max);
+    let unit = byte_unit(most);
+    let up = match Scale::from_zero(most / unit.bytes) {
+        Scale::Linear { .. } => Scale::Linear { from: 0.0, to: most / unit.bytes },
+        other => other,
+    };
+    let sheet = Sheet { clock_end, clock_unit: byte_unit(clock_end), up, unit, live_peak: scene.live_peak };
+
+    let mut canvas = Canvas::new();
+    let title = verdict(scene, &shown);
+    let (top, bottom) = frame(&mut canvas, &title, &plotted(scene, &shown), &hint(&shown));
+    let entries = [
+        (LIVE, "live: requested bytes"),
+        (ROUNDING, "rounding: usable − requested"),
+        (STRANDED, "stranded: free space in pages that a live block pins"),
+        (KEPT, "kept: resident pages without a live byte (a trim could return them)"),
+    ];
+    let top = legend(&mut canvas, LEFT, top + 14.0, &entries);
+    let rows = if shown.len() > 5 { 2 } else { 1 };
+    let across = shown.len().div_ceil(rows);
+    let height = (bottom - top) / rows as f64;
+    for (row, backends) in shown.chunks(across).enumerate() {
+        let y = top + height * row as f64;
+        draw_row(&mut canvas, &sheet, backends, across, (y, y + height), row + 1 == rows);
+    }
+    Some(Picture { title, canvas })
+}
+
+fn peak(backend: &Backend) -> f64 {
+    let sampled = backend.samples.iter().map(|sample| series::heights(sample)[3]).fold(0.0, f64::max);
+    sampled.max(backend.memory.peak.unwrap_or(0.0))
+}
+
+fn draw_row(
+    canvas: &mut Canvas,
+    sheet: &Sheet,
+    backends: &[&Backend],
+    across: usize,
+    (top, bottom): (f64, f64),
+    last: bool,
+) {
+    let single = bottom - top > 400.0;
+    let slots = if across == 2 && single && backends.len() == 2 { 3 } else { across };
+    let gap = 36.0;
+    let first = LEFT + 26.0;
+    let width = (RIGHT - first - gap * (slots as f64 - 1.0)) / slots as f64;
+    let head = if single { 72.0 } else { 62.0 };
+    let foot = if single { 142.0 } else { 108.0 };
+    for (at, backend) in backends.iter().enumerate() {
+        let left = first + (width + gap) * at as f64;
+        let panel = Panel {
+            left,
+            top: top + head,
+            right: left + width,
+            bottom: bottom - foot,
+            across: Scale::Linear { from: 0.0, to: sheet.clock_end / sheet.clock_unit.bytes },
+            up: sheet.up,
+        };
+        heading(canvas, &panel, backend, sheet);
+        plot(canvas, &panel, backend, sheet, at == 0);
+        let bar = if single { bottom - 52.0 } else { bottom - 48.0 };
+        end_bar(canvas, &panel, backend, sheet, bar, single);
+        if at == 0 && single {
+            let words = format!("At exit, {}", sheet.unit.name);
+            canvas.text(LEFT, bar - 30.0, &words, SMALL.in_colour(SOFT).sized(15.0), Anchor::Left);
+        }
+        if at + 1 == backends.len() && (single || last) {
+            let words = format!("x: allocation clock, {} allocated so far", sheet.clock_unit.name);
+            canvas.text(panel.right, panel.bottom + if single { 42.0 } else { 38.0 }, &words, SMALL.sized(if single { 14.0 } else { 13.0 }), Anchor::Right);
+        }
+    }
+    let middle = (top + head + bottom - foot) / 2.0;
+    canvas.text_upwards(LEFT - 12.0, middle, &format!("{} resident", sheet.unit.name), SMALL.sized(15.0));
+    if slots == 3 && backends.len() == 2 {
+        let left = first + (width + gap) * 2.0;
+        difference(canvas, sheet, backends, (left + 40.0, top + head, left + width, bottom - foot));
+    }
+}
+
+fn heading(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet) {
+    let y = panel.top - 40.0;
+    let room = panel.right - panel.left;
+    let name = super::canvas::shorten(backend.name, HEADING, room);
+    let used = canvas.text(panel.left, y, &name, HEADING, Anchor::Left);
+    if fits(backend.version, SMALL, room - used - 10.0) && backend.version != backend.name {
+        canvas.text(panel.left + used + 10.0, y, backend.version, SMALL, Anchor::Left);
+    }
+    let times = |bytes: Option<f64>, live: f64| match bytes {
+        Some(bytes) if live > 0.0 => words::ratio(bytes / live),
+        _ => "–".to_owned(),
+    };
+    let last = backend.samples.last().map_or(0.0, |sample| sample.live_bytes as f64);
+    let text = format!(
+        "peak {}   end {}",
+        times(backend.memory.peak, sheet.live_peak),
+        times(backend.memory.end, last)
+    );
+    canvas.text(panel.left, y + 23.0, &text, NOTE, Anchor::Left);
+}
+
+fn plot(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, first: bool) {
+    let ticks = sheet.up.ticks(if panel.bottom - panel.top > 250.0 { 8 } else { 4 });
+    let words = |tick: f64| tick_words(tick, &ticks);
+    panel.rows(canvas, &ticks, if first { Some(&words) } else { None });
+    // Three columns a pixel: the paper is drawn three times as fine as it is shown.
+    let count = ((panel.right - panel.left) * 3.0).round().max(1.0) as usize;
+    let reduced = columns(&backend.samples, sheet.clock_end, count);
+    let y = |bytes: f64| panel.y(bytes / sheet.unit.bytes);
+    for (at, column) in reduced.iter().enumerate() {
+        let left = panel.left + at as f64 / 3.0;
+        for part in (0..4).rev() {
+            canvas.rectangle(left, y(column.most[part]), left + 1.0 / 3.0, panel.bottom, COLOURS[part]);
+        }
+    }
+    for (at, column) in reduced.iter().enumerate() {
+        if column.resident.0 < sheet.up.end() * sheet.unit.bytes {
+            outline(canvas, column, panel.left + at as f64 / 3.0, &y);
+        }
+    }
+    panel.axes(canvas);
+    let across = panel.across.ticks(5);
+    panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));
+    let live = y(sheet.live_peak);
+    canvas.line(&[(panel.left, live), (panel.right, live)], Stroke::dashed(1.6, LIVE, 6.0, 3.5));
+    runs_off(canvas, panel, backend, sheet);
+    if first {
+        let text = format!("live peak {}", figure3(sheet.live_peak / sheet.unit.bytes));
+        let kind = TINY.in_colour(LIVE);
+        let kind = super::canvas::Type { bold: true, ..kind };
+        label_on_white(canvas, panel.left + 6.0, live - 6.0, &text, kind);
+    }
+}
+
+/// The hairline around resident memory: from the least to the most of each column.
+fn outline(canvas: &mut Canvas, column: &Column, left: f64, y: &dyn Fn(f64) -> f64) {
+    let (low, high) = column.resident;
+    let middle = left + 1.0 / 6.0;
+    canvas.rectangle(middle - 0.6, y(high) - 0.5, middle + 0.6, y(low) + 0.5, INK.pale(0.25));
+}
+
+fn label_on_white(canvas: &mut Canvas, x: f64, y: f64, text: &str, kind: super::canvas::Type) {
+    let width = text_width(text, kind);
+    canvas.rectangle(x - 3.0, y - kind.size * 0.85, x + width + 3.0, y + 3.0, super::chart::WHITE);
+    canvas.text(x, y, text, kind, Anchor::Left);
+}
+
+/// Says how high it goes where the plot ends below the peak.
+fn runs_off(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet) {
+    let most = peak(backend);
+    if most / sheet.unit.bytes <= sheet.up.end() {
+        return;
+    }
+    let text = format!("▲ runs off to {}", words::bytes(most));
+    let width = text_width(&text, STRONG);
+    label_on_white(canvas, panel.right - width - 6.0, panel.top + 20.0, &text, STRONG);
+}
+
+fn end_bar(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, middle: f64, single: bool) {
+    let Some(last) = backend.samples.last() else { return };
+    let total = backend.memory.end.unwrap_or(last.resident_bytes as f64);
+    let number = figure3(total / sheet.unit.bytes);
+    let room = panel.right - panel.left - text_width(&number, STRONG) - 8.0;
+    let scale = Scale::Linear { from: 0.0, to: sheet.up.end() };
+    let x = |bytes: f64| panel.left + scale.share(bytes / sheet.unit.bytes) * room;
+    let half = if single { 10.0 } else { 7.0 };
+    let mut below = 0.0;
+    for (part, colour) in parts(last).into_iter().zip(COLOURS) {
+        let (from, to) = (x(below), x(below + part));
+        canvas.rectangle(from, middle - half, to, middle + half, colour);
+        let text = figure3(part / sheet.unit.bytes);
+        let ink = if colour.lightness() > 0.5 { INK } else { super::chart::WHITE };
+        let mark = backend.memory.trimmed.map_or(f64::NAN, x);
+        let kind = super::canvas::Type { bold: true, ..TINY.in_colour(ink) };
+        // The black mark must not strike through the number: it goes to the longer side.
+        let (left, right) = if mark > from && mark < to {
+            if mark - from > to - mark { (from, mark) } else { (mark, to) }
+        } else {
+            (from, to)
+        };
+        if single && fits(&text, kind, right - left) {
+            canvas.text((left + right) / 2.0, middle + 4.5, &text, kind, Anchor::Middle);
+        }
+        below += part;
+    }
+    let right = x(below);
+    if below / sheet.unit.bytes > sheet.up.end() {
+        // Cut short: two slanted gaps, as in a broken axis.
+        for k in [0.0, 9.0] {
+            let at = right - 26.0 + k;
+            canvas.line(
+                &[(at - 3.0, middle + half + 2.0), (at + 3.0, middle - half - 2.0)],
+                Stroke::solid(3.0, super::chart::WHITE),
+            );
+        }
+    }
+    canvas.text(right + 6.0, middle + 5.0, &number, STRONG, Anchor::Left);
+    trim_mark(canvas, panel, backend, sheet, (x(0.0), right, middle, half), &x);
+}
+
+fn trim_mark(
+    canvas: &mut Canvas,
+    panel: &Panel,
+    backend: &Backend,
+    sheet: &Sheet,
+    (_, _, middle, half): (f64, f64, f64, f64),
+    x: &dyn Fn(f64) -> f64,
+) {
+    let Some(trimmed) = backend.memory.trimmed else { return };
+    let at = x(trimmed);
+    canvas.line(&[(at, middle - half - 2.0), (at, middle + half + 4.0)], Stroke::solid(2.0, INK));
+    let tip = middle + half + 1.0;
+    canvas.polygon(&[(at, tip), (at - 5.5, tip + 9.0), (at + 5.5, tip + 9.0)], INK);
+    let text = format!("after trim {}", figure3(trimmed / sheet.unit.bytes));
+    let kind = SMALL.in_colour(INK).sized(13.0);
+    let width = text_width(&text, kind);
+    let left = (at - width / 2.0).clamp(panel.left, (panel.right - width).max(panel.left));
+    canvas.text(left, tip + 22.0, &text, kind, Anchor::Left);
+}
+
+/// The third panel beside two: how much more one keeps resident than the other.
+fn difference(canvas: &mut Canvas, sheet: &Sheet, pair: &[&Backend], place: (f64, f64, f64, f64)) {
+    let (left, top, right, bottom) = place;
+    let count = ((right - left) * 3.0).round().max(1.0) as usize;
+    let [a, b] = [0, 1].map(|k| columns(&pair[k].samples, sheet.clock_end, count));
+    let gap: Vec<(f64, f64)> = a
+        .iter()
+        .zip(&b)
+        .map(|(a, b)| {
+            let unit = sheet.unit.bytes;
+            ((b.resident.0 - a.resident.1) / unit, (b.resident.1 - a.resident.0) / unit)
+        })
+        .collect();
+    let cap = sheet.up.end();
+    let low = gap.iter().map(|g| g.0).fold(0.0, f64::min).max(-cap);
+    let high = gap.iter().map(|g| g.1).fold(0.0, f64::max).min(cap);
+    let pad = ((high - low) * 0.06).max(1e-9);
+    let panel = Panel {
+        left,
+        top,
+        right,
+        bottom,
+        across: Scale::Linear { from: 0.0, to: sheet.clock_end / sheet.clock_unit.bytes },
+        up: Scale::Linear { from: low - pad, to: high + pad },
+    };
+    canvas.text(left, top - 40.0, "difference", HEADING, Anchor::Left);
+    let words = format!("resident, {} − {}, {}", pair[1].name, pair[0].name, sheet.unit.name);
+    let words = super::canvas::shorten(&words, NOTE, right - left);
+    canvas.text(left, top - 17.0, &words, NOTE, Anchor::Left);
+    let ticks = panel.up.ticks(8);
+    panel.rows(canvas, &ticks, Some(&|tick| tick_words(tick, &ticks).replace('-', "−")));
+    for (at, (low, high)) in gap.iter().enumerate() {
+        let x = left + at as f64 / 3.0;
+        for (value, colour) in [(high.max(0.0), pair[1].colour), (low.min(0.0), pair[0].colour)] {
+            canvas.rectangle(x, panel.y(value), x + 1.0 / 3.0, panel.y(0.0), colour.pale(0.55));
+        }
+    }
+    canvas.line(&[(left, panel.y(0.0)), (right, panel.y(0.0))], Stroke::solid(1.2, INK));
+    panel.axes(canvas);
+    let across = panel.across.ticks(5);
+    panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));
+}
+
+fn plotted(scene: &Scene, shown: &[&Backend]) -> String {
+    let mut text = format!(
+        "Resident anonymous memory split by cause while `{}` is replayed ({} calls, {} allocated in total).  Split from \
+         pointers and resident size alone, so it works for any allocator.",
+        scene.trace.name,
+        words::count(scene.trace.calls),
+        words::bytes(scene.requested)
+    );
+    let absent: Vec<String> =
+        scene.backends.iter().filter(|b| !b.has_memory()).map(|b| b.name.to_owned()).collect();
+    if !absent.is_empty() && !shown.is_empty() {
+        text += &format!("  Left out: {} (no memory behind it, or not measured).", words::list(&absent));
+    }
+    text
+}
+
+fn hint(shown: &[&Backend]) -> String {
+    let mut text = String::from(
+        "Black line: resident.  ▲ on a bar: measured after the allocator's own trim call; left of it is what stays, right \
+         of it what came back.",
+    );
+    let shares: Vec<String> = shown
+        .iter()
+        .filter_map(|backend| {
+            let (end, trimmed) = (backend.memory.end?, backend.memory.trimmed?);
+            let kept = end - backend.memory.pinned_end?;
+            (kept > end * 0.02).then(|| {
+                format!("{} {:.0} %", backend.name, ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0))
+            })
+        })
+        .collect();
+    if !shares.is_empty() {
+        text += &format!("  Part of the grey that a trim gave back: {}.", shares.join(", "));
+    }
+    let floors: Vec<String> = shown
+        .iter()
+        .filter_map(|b| Some(format!("{} {}", b.name, words::bytes(b.memory.freed?))))
+        .collect();
+    if !floors.is_empty() {
+        text += &format!("  Still resident when every block is freed: {}.", floors.join(", "));
+    }
+    text
+}
+
+fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
+    let ends: Vec<f64> = shown.iter().filter_map(|backend| backend.memory.end).collect();
+    let usual = shown_peak(&ends);
+    let near: Vec<f64> = ends.iter().copied().filter(|end| *end <= usual).collect();
+    let Some((low, high)) = crate::stats::range(&near) else {
+        return "Resident memory by cause".to_owned();
+    };
+    let mut held = span(low, high);
+    let giants: Vec<String> = shown
+        .iter()
+        .filter_map(|b| b.memory.end.filter(|end| *end > usual).map(|end| (b.name, end)))
+        .map(|(name, end)| format!("{} in {name}", words::bytes(end)))
+        .collect();
+    if !giants.is_empty() {
+        held += &format!(", {}", words::list(&giants));
+    }
+    let opening = if scene.live_end * 20.0 < low {
+        format!("At exit hardly anything is live ({}), yet {held} stay resident.", words::bytes(scene.live_end))
+    } else {
+        format!("At exit, {} of live objects hold {held}.", words::bytes(scene.live_end))
+    };
+    format!("{opening}  {}", largest_parts(shown)).trim_end().to_owned()
+}
+
+/// `43–75 MiB`, or one number where both ends read the same.
+fn span(low: f64, high: f64) -> String {
+    let unit = byte_unit(high);
+    let [from, to] = [low, high].map(|bytes| words::figure(bytes / unit.bytes));
+    if from == to { format!("{to} {} resident", unit.name) } else { format!("{from}–{to} {} resident", unit.name) }
+}
+
+/// Which part is the largest, by backend.
+fn largest_parts(shown: &[&Backend]) -> String {
+    let causes = [
+        "the live objects themselves (blue)",
+        "rounding (sky blue)",
+        "space stranded beside live blocks (orange)",
+        "free pages never returned (grey)",
+    ];
+    let mut groups: [Vec<String>; 4] = Default::default();
+    for backend in shown {
+        let Some(last) = backend.samples.last() else { continue };
+        let parts = parts(last);
+        let most = (0..4).max_by(|a, b| parts[*a].total_cmp(&parts[*b])).unwrap_or(0);
+        groups[most].push(backend.name.to_owned());
+    }
+    let clauses: Vec<String> = groups
+        .iter()
+        .zip(causes)
+        .rev()
+        .filter(|(names, _)| !names.is_empty())
+        .map(|(names, cause)| format!("{cause} in {}", words::some(names)))
+        .collect();
+    if clauses.is_empty() { String::new() } else { format!("The largest part is {}.", clauses.join("; ")) }
+}

@@ -1,0 +1,351 @@
+//! Runs made up for tests from a seed: a service with request bursts whose rows are dropped but for a few, so that the
+//! heap is a sawtooth over a slowly rising floor; allocators that differ in what they round, strand and keep; and
+//! service times with a fast path, a refill, a page fault and a tail.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use heaplay::results::{
+    BackendEntry, Chunk, FORMAT, Latency, Machine, Manifest, Measurement, Outcome, Pass, Run, Sample, Status,
+    TraceEntry,
+};
+
+/// A small generator of its own, so that pictures do not change with a dependency: xorshift64* (Vigna, 2016).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// From 0 up to, not with, 1.
+    pub fn next(&mut self) -> f64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// How a made-up allocator behaves.
+#[derive(Clone, Copy)]
+pub struct Habits {
+    rounding: f64,
+    strand: f64,
+    /// Share of free pages given back at once.
+    returns: f64,
+    trim: f64,
+    nanoseconds: f64,
+    /// Odds and size of its slow path.
+    slow: (f64, f64),
+    floor: f64,
+}
+
+const KNOWN: [(&str, &str, Habits); 12] = {
+    const fn habits(
+        rounding: f64,
+        strand: f64,
+        returns: f64,
+        trim: f64,
+        nanoseconds: f64,
+        slow: (f64, f64),
+        floor: f64,
+    ) -> Habits {
+        Habits { rounding, strand, returns, trim, nanoseconds, slow, floor }
+    }
+    [
+        ("malloc", "glibc 2.36", habits(0.03, 0.3, 0.1, 0.99, 48.0, (3e-6, 3e7), 1.7e6)),
+        ("pymalloc", "pymalloc 3.12", habits(0.05, 0.33, 0.06, 0.42, 15.0, (2e-6, 2e5), 0.8e6)),
+        ("bump", "bump 0.1.0", habits(0.02, 0.0, 0.0, 0.0, 6.0, (1e-4, 3e3), 2e9)),
+        ("null", "null 0.1.0", habits(0.0, 0.0, 0.0, 0.0, 2.4, (0.0, 0.0), 0.0)),
+        ("mimalloc", "mimalloc 2.0.9", habits(0.07, 0.42, 0.7, 0.18, 22.0, (1e-6, 2e6), 17e6)),
+        ("tcmalloc", "gperftools 2.10", habits(0.04, 0.34, 0.0, 0.63, 24.0, (4e-6, 6e5), 27e6)),
+        ("jemalloc", "jemalloc 5.3.0", habits(0.04, 0.28, 0.5, 0.83, 17.0, (1e-6, 9e5), 1.6e6)),
+        ("pymalloc@3.9", "pymalloc 3.9", habits(0.05, 0.31, 0.12, 0.5, 16.0, (2e-6, 1e5), 0.8e6)),
+        ("jemalloc:dirty_decay_ms=0", "jemalloc 5.3.0", habits(0.04, 0.28, 0.97, 1.0, 27.0, (1e-5, 2e6), 1.5e6)),
+        ("python@3.11", "CPython 3.11.2", habits(0.05, 0.33, 0.06, 0.42, 16.5, (2e-6, 2e5), 0.8e6)),
+        ("snmalloc", "snmalloc 0.7.4", habits(0.06, 0.35, 0.3, 0.6, 18.0, (1e-6, 7e5), 8e6)),
+        ("freelist+malloc", "freelist 0.1.0", habits(0.05, 0.36, 0.1, 0.9, 20.0, (2e-6, 1e6), 2e6)),
+    ]
+};
+
+/// Names of made-up backends, the first `count` of a fixed order.
+pub fn backends(count: usize) -> Vec<&'static str> {
+    KNOWN.iter().map(|(name, ..)| *name).take(count).collect()
+}
+
+/// What to make up.
+#[derive(Clone, Copy)]
+pub struct Wish<'a> {
+    pub seed: u64,
+    pub traces: &'a [&'a str],
+    pub backends: &'a [&'a str],
+    /// Heap samples a backend.
+    pub samples: usize,
+    /// Calls of the trace.
+    pub calls: u64,
+    pub repetitions: u32,
+}
+
+impl Default for Wish<'_> {
+    fn default() -> Self {
+        Wish {
+            seed: 1,
+            traces: &["service"],
+            backends: &["malloc", "pymalloc", "bump", "null"],
+            samples: 4000,
+            calls: 30_804_506,
+            repetitions: 5,
+        }
+    }
+}
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Live bytes at `at` (0 to 1) of the trace.
+fn live(at: f64, scale: f64) -> f64 {
+    const PEAKS: [(f64, f64); 7] =
+        [(0.06, 12.0), (0.12, 20.0), (0.17, 30.0), (0.27, 52.0), (0.33, 28.0), (0.44, 47.0), (0.5, 18.0)];
+    let floor = 3.0 + 6.0 * at.min(0.6);
+    if at > 0.68 {
+        return 8.7 * MIB * scale;
+    }
+    if at > 0.5 {
+        let wave = (at * 90.0).fract();
+        return (floor + 1.0 + 3.5 * wave) * MIB * scale;
+    }
+    let mut from = 0.0;
+    for (to, height) in PEAKS {
+        if at <= to {
+            let part = (at - from) / (to - from);
+            let shape = if part < 0.8 { part / 0.8 } else { (1.0 - part) / 0.2 };
+            return (floor + height * shape) * MIB * scale;
+        }
+        from = to;
+    }
+    floor * MIB * scale
+}
+
+/// Makes a run up.
+pub fn run(wish: &Wish) -> Run {
+    let mut run = Run::new(manifest(wish));
+    for (at, trace) in wish.traces.iter().enumerate() {
+        for (place, name) in wish.backends.iter().enumerate() {
+            let known = KNOWN.iter().find(|(known, ..)| known == name);
+            let habits = known.map_or(KNOWN[0].2, |(.., habits)| *habits);
+            let mut dice = Dice::new(wish.seed + 97 * at as u64 + 7 * place as u64);
+            footprint(&mut run, wish, trace, name, habits, at, &mut dice);
+            time(&mut run, wish, trace, name, habits, at, &mut dice);
+            latency(&mut run, wish, trace, name, habits, &mut dice);
+            outcomes(&mut run, wish, trace, name);
+        }
+    }
+    run
+}
+
+fn manifest(wish: &Wish) -> Manifest {
+    let facts = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    };
+    Manifest {
+        format: FORMAT,
+        heaplay: "0.1.0".into(),
+        created_unix_seconds: 1_760_000_000,
+        traces: wish
+            .traces
+            .iter()
+            .map(|name| TraceEntry {
+                name: (*name).to_owned(),
+                path: format!("traces/{name}.trace"),
+                sha256: "0".repeat(64),
+                calls: wish.calls,
+                facts: facts(&[("program", "service.py"), ("python", "3.12.1")]),
+            })
+            .collect(),
+        backends: wish
+            .backends
+            .iter()
+            .map(|name| BackendEntry {
+                name: (*name).to_owned(),
+                version: KNOWN.iter().find(|(known, ..)| known == name).map_or("1.0", |(_, v, _)| *v).to_owned(),
+            })
+            .collect(),
+        passes: Pass::ALL.to_vec(),
+        repetitions: wish.repetitions,
+        seed: wish.seed,
+        settings: facts(&[("jobs", "2"), ("timeout_seconds", "600")]),
+        machine: Machine { facts: facts(&[("processor", "made up"), ("cores", "2"), ("page_bytes", "4096")]) },
+        clock: facts(&[("source", "tsc"), ("step_nanoseconds", "10"), ("pair_nanoseconds", "20")]),
+    }
+}
+
+fn footprint(
+    run: &mut Run,
+    wish: &Wish,
+    trace: &str,
+    name: &str,
+    habits: Habits,
+    at: usize,
+    dice: &mut Dice,
+) {
+    let scale = (1.0 + at as f64 * 0.7) * (wish.calls as f64 / 30e6).min(1.0);
+    let total = 2.07 * 1024.0 * MIB * scale;
+    let mut kept = 0.0_f64;
+    let mut row = |metric: &str, value: f64| {
+        run.measurements.push(Measurement {
+            trace: trace.to_owned(),
+            backend: name.to_owned(),
+            pass: Pass::Footprint,
+            repetition: 0,
+            op: "all".into(),
+            metric: metric.to_owned(),
+            value: value.round(),
+        });
+    };
+    let mut samples: Vec<Sample> = Vec::new();
+    let mut peak_live = 0.0_f64;
+    for k in 1..=wish.samples {
+        let place = k as f64 / wish.samples as f64;
+        let clock = total * place;
+        let live = live(place, scale) * (1.0 + 0.01 * dice.next());
+        peak_live = peak_live.max(live);
+        let usable = live * (1.0 + habits.rounding);
+        let hole = (peak_live - live).max(0.0) * habits.strand * place.min(0.5);
+        let pinned = usable + hole + 0.002 * peak_live;
+        kept = (kept * (1.0 - habits.returns * 6.0 / wish.samples as f64)).max(0.0);
+        let mut resident = pinned.max(kept) * (1.0 + 0.004 * dice.next());
+        kept = kept.max(pinned);
+        if name == "bump" {
+            resident = clock * 0.98;
+        }
+        if name == "null" {
+            resident = 0.0;
+        }
+        samples.push(Sample {
+            trace: trace.to_owned(),
+            backend: name.to_owned(),
+            repetition: 0,
+            event: (wish.calls as f64 * place) as u64,
+            clock_bytes: clock as u64,
+            live_bytes: live as u64,
+            usable_bytes: if name == "null" { live as u64 } else { usable as u64 },
+            pinned_bytes: if name == "null" { 0 } else { pinned as u64 },
+            resident_bytes: resident as u64,
+        });
+    }
+    if let Some(last) = samples.last() {
+        let end = last.resident_bytes as f64;
+        let free = (last.resident_bytes.saturating_sub(last.pinned_bytes)) as f64;
+        row("live_peak_bytes", peak_live);
+        row("live_end_bytes", last.live_bytes as f64);
+        row("requested_bytes", total);
+        row("calls", wish.calls as f64);
+        row("resident_peak_bytes", samples.iter().map(|s| s.resident_bytes).max().unwrap_or(0) as f64);
+        row("resident_end_bytes", end);
+        row("pinned_end_bytes", last.pinned_bytes as f64);
+        row("usable_end_bytes", last.usable_bytes as f64);
+        row("resident_trimmed_bytes", end - free * habits.trim);
+        row("resident_freed_bytes", habits.floor.min(end));
+        let mean = samples.iter().map(|s| s.resident_bytes as f64).sum::<f64>() / samples.len() as f64;
+        row("resident_mean_bytes", mean);
+        row("live_mean_bytes", samples.iter().map(|s| s.live_bytes as f64).sum::<f64>() / samples.len() as f64);
+    }
+    run.samples.extend(samples);
+}
+
+fn time(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, at: usize, dice: &mut Dice) {
+    let chunk_calls = 50_000.min(wish.calls.max(1));
+    let chunks = wish.calls.div_ceil(chunk_calls).min(800);
+    for repetition in 0..wish.repetitions {
+        let weather = 0.9 + 0.35 * dice.next();
+        let mut total = 0.0;
+        for chunk in 0..chunks {
+            let place = chunk as f64 / chunks as f64;
+            let burst = if (0.5..0.68).contains(&place) { 1.35 } else { 1.0 };
+            let stall = if dice.next() > 0.97 { 1.8 } else { 1.0 };
+            let time = habits.nanoseconds * (1.0 + 0.2 * at as f64) * burst * weather * stall;
+            let nanoseconds = time * chunk_calls as f64 * (0.97 + 0.06 * dice.next());
+            total += nanoseconds;
+            run.chunks.push(Chunk {
+                trace: trace.to_owned(),
+                backend: name.to_owned(),
+                repetition,
+                chunk: chunk as u32,
+                calls: chunk_calls,
+                nanoseconds: nanoseconds as u64,
+            });
+        }
+        run.measurements.push(Measurement {
+            trace: trace.to_owned(),
+            backend: name.to_owned(),
+            pass: Pass::Time,
+            repetition,
+            op: "all".into(),
+            metric: "time_nanoseconds".into(),
+            value: total,
+        });
+    }
+}
+
+fn latency(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dice: &mut Dice) {
+    let shares = [("malloc", 0.468), ("calloc", 0.025), ("realloc", 0.015), ("free", 0.492)];
+    for (op, share) in shares {
+        let calls = (wish.calls as f64 * share) as u64;
+        let slower = if op == "realloc" { 2.0 } else { 1.0 };
+        for repetition in [None, Some(0), Some(1)] {
+            let histogram = service_times(calls, habits, slower, repetition.is_some(), dice);
+            run.latencies.push(Latency {
+                trace: trace.to_owned(),
+                backend: name.to_owned(),
+                repetition,
+                op: op.to_owned(),
+                histogram,
+            });
+        }
+    }
+}
+
+/// Modes by odds; each is spread over some buckets, and what is seen is a multiple of the clock's step.
+fn service_times(calls: u64, habits: Habits, slower: f64, raw: bool, dice: &mut Dice) -> Histogram<u64> {
+    let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("bounds are good");
+    let fast = 10.0 + habits.nanoseconds * 0.4 * slower;
+    let mut modes = vec![(0.9, fast, 0.35), (0.09, fast * 3.0, 0.5), (0.01, 160.0 * slower, 0.6)];
+    modes.push((0.002, 900.0 * slower, 0.7));
+    modes.push((2e-4, 3500.0, 0.8));
+    modes.push((8e-6, 20_000.0 * slower, 0.8));
+    modes.push((habits.slow.0, habits.slow.1 * slower, 1.2));
+    if raw {
+        modes.push((6e-6, 4e6, 1.0));
+    }
+    for (odds, middle, width) in modes {
+        let expected = calls as f64 * odds;
+        let parts = if expected < 400.0 { expected.round() as u64 } else { 400 };
+        for _ in 0..parts {
+            let bell = (0..6).map(|_| dice.next()).sum::<f64>() / 6.0 - 0.5;
+            let value = middle * (bell * 5.0 * width).exp();
+            let stepped = ((value / 10.0).round() * 10.0).max(10.0) as u64;
+            let count = ((expected / parts as f64).round() as u64).max(1);
+            histogram.record_n(stepped, count).expect("the value is in bounds");
+        }
+    }
+    histogram
+}
+
+fn outcomes(run: &mut Run, wish: &Wish, trace: &str, name: &str) {
+    for pass in Pass::ALL {
+        let repetitions = if pass == Pass::Footprint { 1 } else { wish.repetitions };
+        for repetition in 0..repetitions {
+            run.outcomes.push(Outcome {
+                trace: trace.to_owned(),
+                backend: name.to_owned(),
+                pass,
+                repetition,
+                status: Status::Ok,
+                seconds: 1.0,
+                reason: String::new(),
+            });
+        }
+    }
+}
