@@ -8,6 +8,7 @@ mod convert;
 mod generate;
 mod load;
 mod merge;
+mod record;
 mod run;
 mod verify;
 
@@ -32,6 +33,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Record(record::RecordArgs),
     Run(run::RunArgs),
     Merge(merge::MergeArgs),
     Verify(verify::VerifyArgs),
@@ -55,6 +57,7 @@ impl Cli {
     /// What could not be done, with the place and the next step.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
+            Verb::Record(args) => args.run(),
             Verb::Run(args) => args.run(),
             Verb::Merge(args) => args.run(),
             Verb::Verify(args) => args.run(),

@@ -91,9 +91,7 @@ pub fn file_name(trace: &str, chart: &str) -> String {
 }
 
 fn write_picture(path: &Path, picture: &Picture) -> Result<(), ReportError> {
-    let bytes = picture
-        .canvas
-        .png()
-        .map_err(|source| ReportError::Picture { path: path.to_owned(), source })?;
+    let bytes =
+        picture.canvas.png().map_err(|source| ReportError::Picture { path: path.to_owned(), source })?;
     fs::write(path, bytes).map_err(|source| ReportError::Io { path: path.to_owned(), source })
 }

@@ -1,12 +1,13 @@
 //! Room `trace`: what a program asked for. `event.rs` is the contract, each format is a file, this is the list.
 //!
 //! `sequence.rs` turns rows back into calls; `generate.rs` makes traces of a given distribution; `salvage.rs` reads what
-//! is whole of a file that was cut off.
+//! is whole of a file that was cut off; `raw.rs` turns what the recorder leaves behind into rows.
 
 mod binary;
 mod csv;
 mod event;
 mod generate;
+mod raw;
 mod salvage;
 mod sequence;
 
@@ -19,6 +20,7 @@ pub use event::{
     TraceReader, TraceWriter, advice,
 };
 pub use generate::{Distribution, Generator};
+pub use raw::{Ending, RawLog, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
 
