@@ -9,6 +9,7 @@
 //! (loaded into the interpreter) and one block of `replay` (the hot loop).
 
 pub mod backends;
+pub mod cli;
 pub mod program;
 pub mod replay;
 pub mod report;

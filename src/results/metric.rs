@@ -139,6 +139,12 @@ pub const METRICS: &[Metric] = &[
     metric("unused_pool_bytes", "bytes", Exactness::Policy, "wholly free pools in mapped arenas at the end"),
     metric("allocated_bytes", "bytes", Exactness::Policy, "blocks in use at the end, by their class size"),
     metric(
+        "arena_alignment_bytes",
+        "bytes",
+        Exactness::Policy,
+        "lost at the end where arenas do not begin at a multiple of a pool",
+    ),
+    metric(
         "minor_faults",
         "faults",
         Exactness::Told,
