@@ -10,6 +10,7 @@
 
 pub mod backends;
 pub mod bench;
+pub mod check;
 pub mod cli;
 pub mod program;
 pub mod replay;

@@ -4,6 +4,7 @@
 //! exits with 2.
 
 mod backends;
+mod check;
 mod convert;
 mod generate;
 mod load;
@@ -35,6 +36,7 @@ pub struct Cli {
 enum Verb {
     Record(record::RecordArgs),
     Run(run::RunArgs),
+    Check(check::CheckArgs),
     Merge(merge::MergeArgs),
     Verify(verify::VerifyArgs),
     Convert(convert::ConvertArgs),
@@ -59,6 +61,7 @@ impl Cli {
         match self.verb {
             Verb::Record(args) => args.run(),
             Verb::Run(args) => args.run(),
+            Verb::Check(args) => args.run(),
             Verb::Merge(args) => args.run(),
             Verb::Verify(args) => args.run(),
             Verb::Convert(args) => args.run(),
