@@ -14,9 +14,11 @@
 #![expect(unsafe_code, reason = "calls into libpython, and implements allocator hooks")]
 
 mod hooks;
+mod libraries;
+mod waves;
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::ptr;
 
@@ -27,6 +29,7 @@ use heaplay::backends::{Allocator, Backend};
 use heaplay::trace::Domain;
 
 use hooks::{Bases, Hooked, Watch};
+use waves::{Event, Waves};
 
 // ---------------------------------------------------------------------------------------------------------------------
 // The real one
@@ -153,102 +156,6 @@ impl Printed {
             classes: used.map(|class| [class.size, class.pools, class.live, class.free]).collect(),
             totals: TOTALS.iter().map(|(words, value)| ((*words).to_owned(), value(ours))).collect(),
         }
-    }
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// The trace
-
-/// A small generator (xorshift64*), so that a seed gives the same trace everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.next() % 100 < chance
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    Malloc(usize),
-    Calloc(usize, usize),
-    Realloc(usize, usize),
-    ReallocNull(usize),
-    Free(usize),
-    FreeNull,
-}
-
-/// Waves: the number of live blocks rises to a peak and falls, each wave with its own sizes and its own order of frees.
-struct Waves {
-    random: Random,
-    rising: bool,
-    target: usize,
-    widest: usize,
-    order: usize,
-}
-
-impl Waves {
-    fn new(seed: u64) -> Waves {
-        Waves { random: Random(seed), rising: false, target: 0, widest: 512, order: 0 }
-    }
-
-    fn size(&mut self) -> usize {
-        match self.random.below(100) {
-            0 => 0,
-            1..=3 => 513 + self.random.below(4000),
-            4 => 505 + self.random.below(16),
-            5..=39 => 1 + self.random.below(self.widest.min(96)),
-            _ => 1 + self.random.below(self.widest),
-        }
-    }
-
-    /// The next event; `live` blocks are numbered from 0, the oldest first (roughly: a freed one's place goes to the last).
-    fn next(&mut self, live: usize) -> Event {
-        if (self.rising && live >= self.target) || (!self.rising && live <= self.target) {
-            self.turn();
-        }
-        let allocate = if self.rising { 70 } else { 12 };
-        if live > 0 && self.random.percent(18) {
-            let at = self.random.below(live);
-            let size = self.size();
-            return Event::Realloc(at, size);
-        }
-        if live == 0 || self.random.percent(allocate) {
-            let size = self.size();
-            return match self.random.below(20) {
-                0 | 1 => Event::Calloc(1 + self.random.below(3), size / 2),
-                2 => Event::ReallocNull(size),
-                _ => Event::Malloc(size),
-            };
-        }
-        match (self.random.below(500), self.order) {
-            (0, _) => Event::FreeNull,
-            (_, 0) => Event::Free(self.random.below(live)),
-            (_, 1) => Event::Free(live - 1),
-            _ => Event::Free(self.random.below(live.min(64))),
-        }
-    }
-
-    fn turn(&mut self) {
-        self.rising = !self.rising;
-        self.order = self.random.below(3);
-        self.widest = [16, 64, 256, 512][self.random.below(4)];
-        self.target = if self.rising {
-            1_000 + self.random.below(100_000)
-        } else {
-            [0, 10, 500, 5_000][self.random.below(4)]
-        };
     }
 }
 
@@ -380,27 +287,6 @@ fn child() {
 // ---------------------------------------------------------------------------------------------------------------------
 // The test, in the parent
 
-/// Libraries of CPython by version, from pyenv and from the dynamic linker's list.
-fn libraries(minor: u32) -> Vec<PathBuf> {
-    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
-    let root = root.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")));
-    let versions = root.into_iter().filter_map(|root| std::fs::read_dir(root.join("versions")).ok());
-    let folders = versions.flatten().filter_map(Result::ok).map(|version| version.path().join("lib"));
-    let names = [format!("libpython3.{minor}.so.1.0"), format!("libpython3.{minor}m.so.1.0")];
-    let mut found: Vec<PathBuf> = folders
-        .flat_map(|lib| names.clone().map(|name| lib.join(name)))
-        .filter(|path| path.is_file())
-        .collect();
-    if let Ok(told) = Command::new("ldconfig").arg("-p").output() {
-        let text = String::from_utf8_lossy(&told.stdout).into_owned();
-        let paths = text.lines().filter_map(|line| line.split(" => ").nth(1));
-        found.extend(paths.filter(|path| names.iter().any(|name| path.ends_with(name))).map(PathBuf::from));
-    }
-    found.sort();
-    found.dedup();
-    found
-}
-
 fn compare_in_child(library: &Path, bases: usize, events: &str, seed: u64) {
     let home = library.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
     let mut child = Command::new(std::env::current_exe().unwrap());
@@ -427,7 +313,7 @@ fn compare_in_child(library: &Path, bases: usize, events: &str, seed: u64) {
 }
 
 fn compare_version(minor: u32) {
-    let found = libraries(minor);
+    let found = libraries::find(minor);
     if found.is_empty() {
         println!(
             "skipped: no libpython3.{minor}.so.1.0 in pyenv's versions or in `ldconfig -p`; `pyenv install 3.{minor}` with --enable-shared would provide it"
