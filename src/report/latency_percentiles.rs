@@ -89,7 +89,8 @@ fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize, firs
     let across: Vec<f64> = (0..=panel.across.end().floor() as i32).map(f64::from).collect();
     panel.columns(canvas, &across);
     panel.axes(canvas);
-    panel.numbers(canvas, &across, &rarity);
+    let wide = (panel.right - panel.left) / panel.across.end() > 62.0;
+    panel.numbers(canvas, &across, &|decade| rarity(decade, wide));
     let mut labels = Vec::new();
     let loud = emphasised(scene);
     for backend in scene.allocators().filter(|backend| loud.contains(&backend.name)) {
@@ -198,13 +199,13 @@ fn pixels(panel: &Panel, points: &Points) -> Vec<(f64, f64)> {
 }
 
 /// `all`, `p90`, `p99`, `p99.9`, then one in a power of ten.
-fn rarity(decade: f64) -> String {
+fn rarity(decade: f64, wide: bool) -> String {
     match decade.round() as i32 {
         0 => "all".to_owned(),
         1 => "p90".to_owned(),
         2 => "p99".to_owned(),
         3 => "p99.9".to_owned(),
-        4 => format!("1 in {}", words::power_of_ten(4)),
+        4 if wide => format!("1 in {}", words::power_of_ten(4)),
         other => words::power_of_ten(other),
     }
 }

@@ -12,6 +12,7 @@ mod footprint_overlay;
 mod latency_histogram;
 mod latency_percentiles;
 mod series;
+mod summary;
 mod throughput;
 mod where_memory_went;
 mod words;
@@ -27,6 +28,7 @@ use crate::results::Run;
 pub use canvas::{Canvas, HEIGHT, Label, WIDTH};
 pub use chart::{Chart, Picture};
 pub use figures::Scene;
+pub use summary::draw as scorecard;
 
 /// Every chart that is drawn for each trace, in the order of the page.
 pub const CHARTS: &[Chart] = &[
@@ -36,6 +38,9 @@ pub const CHARTS: &[Chart] = &[
     where_memory_went::CHART,
     footprint_overlay::CHART,
 ];
+
+/// The scorecard's file.
+pub const SUMMARY: &str = "summary.png";
 
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -67,15 +72,20 @@ pub enum ReportError {
 pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
     let scenes = Scene::all(run);
-    let jobs: Vec<(&Scene, &Chart)> =
-        scenes.iter().flat_map(|scene| CHARTS.iter().map(move |chart| (scene, chart))).collect();
+    let mut jobs: Vec<(PathBuf, Box<dyn Fn() -> Option<Picture> + Sync + '_>)> =
+        vec![(folder.join(SUMMARY), Box::new(|| summary::draw(&scenes)))];
+    for scene in &scenes {
+        for chart in CHARTS {
+            let path = folder.join(file_name(&scene.trace.name, chart.name));
+            jobs.push((path, Box::new(move || (chart.draw)(scene))));
+        }
+    }
     let drawn: Vec<Option<PathBuf>> = jobs
         .par_iter()
-        .map(|(scene, chart)| {
-            let Some(picture) = (chart.draw)(scene) else { return Ok(None) };
-            let path = folder.join(file_name(&scene.trace.name, chart.name));
-            write_picture(&path, &picture)?;
-            Ok(Some(path))
+        .map(|(path, draw)| {
+            let Some(picture) = draw() else { return Ok(None) };
+            write_picture(path, &picture)?;
+            Ok(Some(path.clone()))
         })
         .collect::<Result<_, ReportError>>()?;
     Ok(drawn.into_iter().flatten().collect())
