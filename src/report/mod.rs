@@ -11,8 +11,10 @@ mod figures;
 mod footprint_overlay;
 mod latency_histogram;
 mod latency_percentiles;
+mod page;
 mod series;
 mod summary;
+mod terminal;
 mod throughput;
 mod where_memory_went;
 mod words;
@@ -29,6 +31,7 @@ pub use canvas::{Canvas, HEIGHT, Label, WIDTH};
 pub use chart::{Chart, Picture};
 pub use figures::Scene;
 pub use summary::draw as scorecard;
+pub use terminal::summary as terminal_summary;
 
 /// Every chart that is drawn for each trace, in the order of the page.
 pub const CHARTS: &[Chart] = &[
@@ -41,6 +44,9 @@ pub const CHARTS: &[Chart] = &[
 
 /// The scorecard's file.
 pub const SUMMARY: &str = "summary.png";
+
+/// The page's file.
+pub const PAGE: &str = "index.html";
 
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +71,7 @@ pub enum ReportError {
     },
 }
 
-/// Draws every chart of every trace into `folder`; gives the files in a fixed order.
+/// Draws every chart of every trace and the page around them into `folder`; gives the files, the page first.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -80,15 +86,21 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
             jobs.push((path, Box::new(move || (chart.draw)(scene))));
         }
     }
-    let drawn: Vec<Option<PathBuf>> = jobs
+    let drawn: Vec<Option<page::Drawn>> = jobs
         .par_iter()
         .map(|(path, draw)| {
             let Some(picture) = draw() else { return Ok(None) };
             write_picture(path, &picture)?;
-            Ok(Some(path.clone()))
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Ok(Some(page::Drawn { file, title: picture.title }))
         })
         .collect::<Result<_, ReportError>>()?;
-    Ok(drawn.into_iter().flatten().collect())
+    let drawn: Vec<page::Drawn> = drawn.into_iter().flatten().collect();
+    let path = folder.join(PAGE);
+    fs::write(&path, page::html(run, &scenes, &drawn))
+        .map_err(|source| ReportError::Io { path: path.clone(), source })?;
+    let pictures = drawn.iter().map(|picture| folder.join(&picture.file));
+    Ok(std::iter::once(path).chain(pictures).collect())
 }
 
 /// `TRACE--CHART.png`, where the trace's name keeps only what every file system takes.

@@ -47,6 +47,8 @@ struct Sheet {
     tail: Scale,
     memory: [Scale; 3],
     unit: String,
+    /// Bytes in a unit of the memory columns, where they count bytes.
+    bytes: f64,
     many: bool,
 }
 
@@ -69,7 +71,11 @@ pub fn draw(scenes: &[Scene]) -> Option<Picture> {
     groups.truncate(14);
     let title = if many { verdict_many(&measured) } else { verdict_one(measured[0]) };
     groups.extend(mean);
-    let sheet = sheet(&groups, many, if many { "× live".to_owned() } else { unit.name.to_owned() });
+    let sheet = Sheet {
+        unit: if many { "× live".to_owned() } else { unit.name.to_owned() },
+        bytes: unit.bytes,
+        ..sheet(&groups, many)
+    };
     let mut canvas = Canvas::new();
     let (top, bottom) = frame(&mut canvas, &title, &plotted(&measured, left_out), hint(&measured));
     table(&mut canvas, &sheet, &groups, (top, bottom));
@@ -155,13 +161,22 @@ fn geometric(groups: &[Group]) -> Group {
     Group { name: "geometric mean".to_owned(), rows: rows.collect(), live: [1.0; 3] }
 }
 
-fn sheet(groups: &[Group], many: bool, unit: String) -> Sheet {
+fn sheet(groups: &[Group], many: bool) -> Sheet {
     let rows = || groups.iter().flat_map(|group| group.rows.iter());
     let highs: Vec<f64> = rows().filter_map(|row| row.cost.map(|cost| cost.high)).collect();
     let low = rows().filter_map(|row| row.rare.or(row.worst.map(|w| w.0))).fold(f64::INFINITY, f64::min);
     let high = rows().filter_map(|row| row.worst.map(|w| w.0)).fold(0.0, f64::max);
+    // One value a backend, its largest: a giant runs off however many traces there are.
+    let largest = |of: &dyn Fn(&Row) -> Option<f64>| -> Vec<f64> {
+        let mut most: std::collections::BTreeMap<&str, f64> = std::collections::BTreeMap::new();
+        for (name, value) in rows().filter_map(|row| Some((row.name.as_str(), of(row)?))) {
+            let entry = most.entry(name).or_default();
+            *entry = entry.max(value);
+        }
+        most.into_values().collect()
+    };
     let memory = std::array::from_fn(|k| {
-        let values: Vec<f64> = rows().filter_map(|row| row.memory[k]).collect();
+        let values = largest(&|row| row.memory[k]);
         let live = groups.iter().map(|group| group.live[k]).fold(0.0, f64::max);
         Scale::Linear { from: 0.0, to: (shown_peak(&values).max(live) * 1.12).max(1e-6) }
     });
@@ -172,7 +187,8 @@ fn sheet(groups: &[Group], many: bool, unit: String) -> Sheet {
         time: Scale::Linear { from: 0.0, to: (shown_peak(&highs) * 1.1).max(1e-6) },
         tail: Scale::log(low / 2.0, high * 3.0),
         memory,
-        unit,
+        unit: String::new(),
+        bytes: 1.0,
         many,
     }
 }
@@ -185,7 +201,7 @@ fn table(canvas: &mut Canvas, sheet: &Sheet, groups: &[Group], (top, bottom): (f
     let count: usize = groups.iter().map(|group| group.rows.len()).sum();
     let between = if groups.len() > 1 { (140.0 / groups.len() as f64).clamp(5.0, 18.0) } else { 0.0 };
     let room = bottom - top - 12.0 - between * (groups.len() as f64 - 1.0);
-    let height = (room / count.max(1) as f64).min(84.0);
+    let height = (room / count.max(1) as f64).min(118.0);
     // Few rows end early: the axes follow them up, so that no half-empty plot is drawn.
     let end = (top + 12.0 + height * count as f64 + between * (groups.len() as f64 - 1.0)).min(bottom);
     let panel = |column: usize, across: Scale| {
@@ -202,14 +218,13 @@ fn table(canvas: &mut Canvas, sheet: &Sheet, groups: &[Group], (top, bottom): (f
     heads(canvas, sheet, &panels);
     let mut y = top + 12.0;
     for group in groups {
-        let from = y;
+        live_dashes(canvas, sheet, &panels, group, (y, y + height * group.rows.len() as f64));
         for (at, row) in group.rows.iter().enumerate() {
             let line = Line { y: y + height * 0.5, height };
             row_name(canvas, sheet, group, at, row, line, first);
             cells(canvas, sheet, &panels, group, row, line);
             y += height;
         }
-        live_dashes(canvas, sheet, &panels, group, (from, y));
         y += between;
     }
 }
@@ -299,7 +314,11 @@ fn cells(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5], group: &Group,
         let stroke = Stroke::solid(1.4, row.colour.pale(0.55));
         canvas.line(&[(panel.left, line.y), (panel.x(value), line.y)], stroke);
         let best = smallest(group, &|row| row.memory[k]).is_some_and(|least| value <= least * 1.01);
-        let text = if sheet.many { words::ratio(value) } else { figure(value) };
+        let text = match value > panel.across.end() {
+            _ if sheet.many => words::ratio(value),
+            true => words::bytes(value * sheet.bytes),
+            false => figure(value),
+        };
         dot(canvas, panel, value, &text, best, row, line, panel.x(value));
     }
 }
@@ -345,7 +364,7 @@ fn dot(
     let kind = Type { size: if tall { 14.5 } else { (line.height * 0.66).clamp(8.5, 13.0) }, bold: best, colour: ink };
     let width = text_width(text, kind);
     let (left, base) = if tall {
-        ((x - width / 2.0).clamp(panel.left - 20.0, panel.right + 14.0 - width), line.y - radius - 6.0)
+        ((x - width / 2.0).min(panel.right + 14.0 - width).max(panel.left - 20.0), line.y - radius - 6.0)
     } else {
         let right = edge.max(x + radius) + 5.0;
         let fits = right + width <= panel.right + 26.0;
@@ -444,9 +463,9 @@ fn verdict_one(scene: &Scene) -> String {
     if title.is_empty() { "Scorecard".to_owned() } else { title.trim_start().to_owned() }
 }
 
-/// Ratios to the first allocator, as geometric means over the traces on which both were measured.
+/// Ratios to the reference, as geometric means over the traces on which both were measured.
 fn verdict_many(scenes: &[&Scene]) -> String {
-    let Some(first) = scenes[0].allocators().next().map(|backend| backend.name) else {
+    let Some(reference) = scenes[0].reference() else {
         return format!("Scorecard of {} traces", scenes.len());
     };
     let ratio = |name: &str, of: &dyn Fn(&Backend) -> Option<f64>| {
@@ -454,24 +473,25 @@ fn verdict_many(scenes: &[&Scene]) -> String {
             .iter()
             .filter_map(|scene| {
                 let find = |name: &str| scene.backends.iter().find(|b| b.name == name).and_then(of);
-                Some(find(name)? / find(first)?)
+                Some(find(name)? / find(reference.name)?)
             })
             .collect();
         stats::geometric_mean(&ratios)
     };
     let clauses: Vec<String> = scenes[0]
         .allocators()
-        .skip(1)
+        .filter(|backend| backend.name != reference.name)
         .take(2)
         .filter_map(|backend| {
-            let time = ratio(backend.name, &|b| b.cost.map(|c| c.middle))?;
-            let peak = ratio(backend.name, &|b| b.memory.peak);
-            let peak = peak.map_or(String::new(), |peak| format!(" and {} its peak memory", words::ratio(peak)));
-            Some(format!("{} takes {} the time of {first}{peak}", backend.name, words::ratio(time)))
+            let time = figure(ratio(backend.name, &|b| b.cost.map(|c| c.middle))?);
+            let peak = ratio(backend.name, &|b| b.memory.peak).map(figure);
+            let peak = peak.map_or(String::new(), |peak| format!(" and {peak} times its peak memory"));
+            Some(format!("{} takes {time} times the time{peak}", backend.name))
         })
         .collect();
     if clauses.is_empty() {
         return format!("Scorecard of {} traces", scenes.len());
     }
-    format!("Over {} traces (geometric mean) {}.", scenes.len(), clauses.join("; "))
+    let clauses = clauses.join("; ");
+    format!("Against {}, over {} traces (geometric mean), {clauses}.", reference.name, scenes.len())
 }

@@ -66,7 +66,7 @@ fn dots(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &[(&Backend, C
         canvas.line(&[(x, panel.top), (x, panel.bottom)], Stroke::dashed(1.6, AXIS, 6.0, 4.0));
     }
     let step = ((panel.bottom - panel.top) / shown.len() as f64).min(150.0);
-    let reference = shown.iter().find(|(backend, _)| !backend.is_floor()).map(|(_, cost)| *cost);
+    let reference = scene.reference();
     let best = leaders(shown);
     for (row, (backend, cost)) in shown.iter().enumerate() {
         let y = panel.top + step * (row as f64 + 0.55);
@@ -84,7 +84,7 @@ fn dots(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &[(&Backend, C
         let half = text_width(&text, kind) / 2.0 + 2.0;
         canvas.rectangle(x - half, y - 28.0, x + half, y - 12.0, WHITE);
         canvas.text(x, y - 15.0, &text, kind, Anchor::Middle);
-        row_name(canvas, panel.left - 16.0, y, backend, reference.filter(|_| !backend.is_floor()), *cost, step);
+        row_name(canvas, panel.left - 16.0, y, backend, reference, *cost, step);
     }
 }
 
@@ -93,7 +93,7 @@ fn row_name(
     right: f64,
     y: f64,
     backend: &Backend,
-    reference: Option<Cost>,
+    reference: Option<&Backend>,
     cost: Cost,
     step: f64,
 ) {
@@ -102,11 +102,14 @@ fn row_name(
     if step < 40.0 {
         return;
     }
-    let words = match reference {
-        None => "the harness alone".to_owned(),
-        Some(first) if first == cost => backend.version.to_owned(),
-        Some(first) if cost.apart(&first) => format!("{} of the first", words::ratio(cost.middle / first.middle)),
-        Some(first) => format!("{} of the first, ranges overlap", words::ratio(cost.middle / first.middle)),
+    let words = match reference.and_then(|first| Some((first.name, first.cost?))) {
+        _ if backend.is_floor() => "the harness alone".to_owned(),
+        Some((name, first)) if name != backend.name => {
+            let ratio = words::ratio(cost.middle / first.middle);
+            let level = if cost.apart(&first) { "" } else { ", ranges overlap" };
+            format!("{ratio} of {name}{level}")
+        }
+        _ => backend.version.to_owned(),
     };
     canvas.text(right, y + 20.0, &shorten(&words, TINY, 210.0), TINY, Anchor::Right);
 }
