@@ -78,7 +78,8 @@ fn inspect(name: &str, run: &Run) {
     fs::create_dir_all(&folder).expect("the target folder can be written");
     let mut all = Vec::new();
     for (file, picture) in pictures(run) {
-        fs::write(folder.join(format!("{file}.png")), picture.canvas.png().expect("encoded")).expect("written");
+        fs::write(folder.join(format!("{file}.png")), picture.canvas.png().expect("encoded"))
+            .expect("written");
         for fault in faults(&picture.canvas).into_iter().chain(ink_faults(&picture.canvas)) {
             all.push(format!("{name}/{file}: {fault}"));
         }
@@ -121,8 +122,13 @@ fn many_traces_and_backends() {
     let traces: Vec<String> = (0..18).map(|k| format!("a-rather-long-trace-name-{k}")).collect();
     let traces: Vec<&str> = traces.iter().map(String::as_str).collect();
     let backends = synthetic::backends(5);
-    let run =
-        synthetic::run(&Wish { traces: &traces, backends: &backends, samples: 50, calls: 200_000, ..Wish::default() });
+    let run = synthetic::run(&Wish {
+        traces: &traces,
+        backends: &backends,
+        samples: 50,
+        calls: 200_000,
+        ..Wish::default()
+    });
     let picture = scorecard(&Scene::all(&run)).expect("a scorecard");
     let folder = album("many");
     fs::create_dir_all(&folder).expect("the target folder can be written");
@@ -133,14 +139,24 @@ fn many_traces_and_backends() {
 
 #[test]
 fn ten_thousand_calls_with_few_samples() {
-    let wish =
-        Wish { backends: &["malloc", "pymalloc", "bump"], samples: 12, calls: 10_000, repetitions: 1, ..Wish::default() };
+    let wish = Wish {
+        backends: &["malloc", "pymalloc", "bump"],
+        samples: 12,
+        calls: 10_000,
+        repetitions: 1,
+        ..Wish::default()
+    };
     inspect("small", &synthetic::run(&wish));
 }
 
 #[test]
 fn a_million_samples() {
-    let wish = Wish { backends: &["malloc", "pymalloc"], samples: 1_000_000, calls: 1_000_000_000, ..Wish::default() };
+    let wish = Wish {
+        backends: &["malloc", "pymalloc"],
+        samples: 1_000_000,
+        calls: 1_000_000_000,
+        ..Wish::default()
+    };
     inspect("large", &synthetic::run(&wish));
 }
 
@@ -158,7 +174,10 @@ fn a_run_that_was_stopped_half_way() {
     let files = render(&run, &folder).expect("written");
     assert!(files.iter().all(|file| file.exists()));
     let page = fs::read_to_string(folder.join("index.html")).expect("a page");
-    assert!(page.contains("killed by signal 9 &lt;out of memory&gt;"), "the reason stands in the page, as text");
+    assert!(
+        page.contains("killed by signal 9 &lt;out of memory&gt;"),
+        "the reason stands in the page, as text"
+    );
     assert!(page.contains("not measured"));
     assert!(terminal_summary(&run).contains("failed: "));
     inspect("half", &run);

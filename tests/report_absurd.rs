@@ -16,8 +16,11 @@ impl std::fmt::Debug for Shown {
         let Shown(run) = self;
         writeln!(f, "{:#?}\n{:#?}\n{:#?}", run.samples, run.chunks, run.measurements)?;
         for latency in &run.latencies {
-            let rows: Vec<(u64, u64)> =
-                latency.histogram.iter_recorded().map(|v| (v.value_iterated_to(), v.count_at_value())).collect();
+            let rows: Vec<(u64, u64)> = latency
+                .histogram
+                .iter_recorded()
+                .map(|v| (v.value_iterated_to(), v.count_at_value()))
+                .collect();
             writeln!(f, "{} {:?} {}: {rows:?}", latency.backend, latency.repetition, latency.op)?;
         }
         Ok(())
@@ -87,14 +90,16 @@ fn chunk() -> impl Strategy<Value = Chunk> {
 }
 
 fn measurement() -> impl Strategy<Value = Measurement> {
-    (backend(), prop::sample::select(&METRICS[..]), float()).prop_map(|(backend, metric, value)| Measurement {
-        trace: "t".into(),
-        backend,
-        pass: Pass::Footprint,
-        repetition: 0,
-        op: "all".into(),
-        metric: metric.to_owned(),
-        value,
+    (backend(), prop::sample::select(&METRICS[..]), float()).prop_map(|(backend, metric, value)| {
+        Measurement {
+            trace: "t".into(),
+            backend,
+            pass: Pass::Footprint,
+            repetition: 0,
+            op: "all".into(),
+            metric: metric.to_owned(),
+            value,
+        }
     })
 }
 
@@ -120,7 +125,8 @@ fn absurd() -> impl Strategy<Value = Shown> {
         prop::sample::select(&["10", "0", "-1", "NaN", "inf", "x", "1e300"][..]),
     )
         .prop_map(|(samples, chunks, measurements, latencies, calls, step)| {
-            let wish = Wish { traces: &["t"], backends: &BACKENDS, samples: 0, calls: 0, repetitions: 0, seed: 1 };
+            let wish =
+                Wish { traces: &["t"], backends: &BACKENDS, samples: 0, calls: 0, repetitions: 0, seed: 1 };
             let mut run = synthetic::run(&wish);
             run.manifest.traces[0].calls = calls;
             run.manifest.traces[0].name = "t".into();

@@ -81,7 +81,8 @@ fn step(length: f64, wanted: usize) -> f64 {
         return 1.0;
     }
     let power = 10_f64.powf(raw.log10().floor());
-    let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| raw <= factor * power * 1.0001).unwrap_or(10.0);
+    let factor =
+        [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| raw <= factor * power * 1.0001).unwrap_or(10.0);
     factor * power
 }
 

@@ -106,7 +106,10 @@ pub struct Label {
 impl Label {
     /// Whether the two boxes share ink room.
     pub fn overlaps(&self, other: &Label) -> bool {
-        self.left < other.right && other.left < self.right && self.top < other.bottom && other.top < self.bottom
+        self.left < other.right
+            && other.left < self.right
+            && self.top < other.bottom
+            && other.top < self.bottom
     }
 }
 
@@ -381,7 +384,7 @@ impl Canvas {
                                 + linear[part[channel + 6] as usize]
                         })
                         .sum();
-                    *byte = back[((sum / 9) as usize + 8 >> 4).min(4095)];
+                    *byte = back[(((sum / 9) as usize + 8) >> 4).min(4095)];
                 }
             }
         }
@@ -434,7 +437,8 @@ fn srgb_table() -> &'static [u8; 4096] {
     TABLE.get_or_init(|| {
         std::array::from_fn(|light| {
             let light = light as f64 / 4095.0;
-            let value = if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 };
+            let value =
+                if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 };
             (value * 255.0).round() as u8
         })
     })

@@ -1,9 +1,7 @@
 //! Room `report`, the contract: what a chart is, and what all pictures share: palette, type sizes, the frame of title,
 //! sub-title and reading hint, and labels that keep out of each other's way.
 
-use super::canvas::{
-    Anchor, Canvas, Colour, HEIGHT, Stroke, Type, WIDTH, shorten, text_width, wrap,
-};
+use super::canvas::{Anchor, Canvas, Colour, HEIGHT, Stroke, Type, WIDTH, shorten, text_width, wrap};
 use super::figures::Scene;
 
 /// A picture of one trace: one file of this room, one line in [`super::CHARTS`].

@@ -397,11 +397,8 @@ pub fn chunk_profile(run: &Run, trace: &str, name: &str) -> Vec<ChunkCost> {
 /// The outcome of one pass in words, for tables: `None` when at least one cell of it went well.
 pub fn why_absent(run: &Run, trace: &str, backend: &str, pass: Pass) -> Option<String> {
     use crate::results::Status;
-    let mut mine = run
-        .outcomes
-        .iter()
-        .filter(|o| o.trace == trace && o.backend == backend && o.pass == pass)
-        .peekable();
+    let mut mine =
+        run.outcomes.iter().filter(|o| o.trace == trace && o.backend == backend && o.pass == pass).peekable();
     if mine.peek().is_none() {
         return Some("not measured".to_owned());
     }

@@ -22,11 +22,8 @@ pub const CHART: Chart = Chart {
 
 fn draw(scene: &Scene) -> Option<Picture> {
     let shown: Vec<&Backend> = scene.backends.iter().filter(|backend| backend.has_memory()).collect();
-    let clock_end = shown
-        .iter()
-        .filter_map(|b| b.samples.last())
-        .map(|s| s.clock_bytes as f64)
-        .fold(0.0, f64::max);
+    let clock_end =
+        shown.iter().filter_map(|b| b.samples.last()).map(|s| s.clock_bytes as f64).fold(0.0, f64::max);
     if shown.is_empty() {
         return None;
     }
@@ -101,7 +98,9 @@ fn area_and_lines(canvas: &mut Canvas, panel: &Panel, shown: &[&Backend], clock_
         }
     }
     for backend in shown {
-        let Some(peak) = backend.memory.peak.filter(|peak| peak / unit.bytes > panel.up.end()) else { continue };
+        let Some(peak) = backend.memory.peak.filter(|peak| peak / unit.bytes > panel.up.end()) else {
+            continue;
+        };
         let reduced = columns(&backend.samples, clock_end, count);
         let out = reduced.iter().position(|c| c.resident.1 / unit.bytes > panel.up.end()).unwrap_or(0);
         let text = format!("▲ {} runs off to {}", backend.name, words::bytes(peak));
@@ -183,10 +182,8 @@ fn hint() -> &'static str {
 }
 
 fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
-    let span: Vec<(&str, f64, f64)> = shown
-        .iter()
-        .filter_map(|b| Some((b.name, b.memory.peak?, b.memory.end?)))
-        .collect();
+    let span: Vec<(&str, f64, f64)> =
+        shown.iter().filter_map(|b| Some((b.name, b.memory.peak?, b.memory.end?))).collect();
     let Some(high) = span.iter().max_by(|a, b| a.1.total_cmp(&b.1)) else {
         return "Resident memory over the allocation clock".to_owned();
     };

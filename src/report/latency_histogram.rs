@@ -2,9 +2,7 @@
 
 use super::axis::{Panel, Scale};
 use super::canvas::{Anchor, Canvas, Stroke, shorten};
-use super::chart::{
-    AXIS, Chart, GRID, HEADING, INK, LEFT, NOTE, Picture, RIGHT, SMALL, STRONG, TINY, frame,
-};
+use super::chart::{AXIS, Chart, GRID, HEADING, INK, LEFT, NOTE, Picture, RIGHT, SMALL, STRONG, TINY, frame};
 use super::figures::{Backend, Distribution, OPS, Scene};
 use super::words::{self, nanosecond_tick, nanoseconds};
 
@@ -17,6 +15,9 @@ pub const CHART: Chart = Chart {
               one call in a million is still seen. The marks on the base line are the median and the slowest call.",
     draw,
 };
+
+/// A backend's name with a figure of it.
+type Named = (String, f64);
 
 /// The smallest share of calls that has a height.
 const LEAST: f64 = 1e-7;
@@ -103,14 +104,7 @@ fn edges(across: Scale, step: f64) -> Vec<f64> {
     edges
 }
 
-fn ridge(
-    canvas: &mut Canvas,
-    scene: &Scene,
-    panel: &Panel,
-    backend: &Backend,
-    op: usize,
-    edges: &[f64],
-) {
+fn ridge(canvas: &mut Canvas, scene: &Scene, panel: &Panel, backend: &Backend, op: usize, edges: &[f64]) {
     if let Some(step) = scene.clock_step {
         let floor = scene.clock_pair.unwrap_or(step).max(step);
         canvas.rectangle(panel.left, panel.top, panel.x(floor), panel.bottom, GRID.pale(0.45));
@@ -177,8 +171,11 @@ fn row_name(canvas: &mut Canvas, panel: &Panel, backend: &Backend) {
         let version = shorten(backend.version, TINY, 122.0);
         canvas.text(LEFT + 124.0, middle + 21.0, &version, TINY, Anchor::Right);
     }
-    let marks: &[(f64, &str)] =
-        if high > 60.0 { &[(1.0, "all"), (1e-3, "1 in 10³"), (1e-6, "1 in 10⁶")] } else { &[(1.0, "all")] };
+    let marks: &[(f64, &str)] = if high > 60.0 {
+        &[(1.0, "all"), (1e-3, "1 in 10³"), (1e-6, "1 in 10⁶")]
+    } else {
+        &[(1.0, "all")]
+    };
     for (mark, words) in marks {
         canvas.text(panel.left - 6.0, panel.y(*mark) + 4.5, words, TINY.sized(11.5), Anchor::Right);
     }
@@ -199,10 +196,8 @@ fn hint() -> &'static str {
 
 fn verdict(scene: &Scene, shown: &[&Backend], ops: &[usize]) -> String {
     let op = ops[0];
-    let medians: Vec<(String, f64)> = shown
-        .iter()
-        .filter_map(|b| Some((b.name.to_owned(), b.latency(op).0.quantile(0.5)?)))
-        .collect();
+    let medians: Vec<(String, f64)> =
+        shown.iter().filter_map(|b| Some((b.name.to_owned(), b.latency(op).0.quantile(0.5)?))).collect();
     let tails: Vec<(String, f64)> =
         shown.iter().filter_map(|b| Some((b.name.to_owned(), b.latency(op).0.fact(0.999)?))).collect();
     let Some((low, high)) = extremes(&medians) else { return "Histogram of service times".to_owned() };
@@ -211,7 +206,10 @@ fn verdict(scene: &Scene, shown: &[&Backend], ops: &[usize]) -> String {
     let mut title = if medians.len() == 1 {
         format!("Half of the {name} calls of {} take {} or less.", low.0, nanoseconds(low.1))
     } else if high.1 - low.1 <= step {
-        format!("The usual {name} takes {} in every allocator, as far as the clock can tell.", nanoseconds(low.1))
+        format!(
+            "The usual {name} takes {} in every allocator, as far as the clock can tell.",
+            nanoseconds(low.1)
+        )
     } else {
         format!(
             "The usual {name} takes {} in {} and {} in {}.",
@@ -237,7 +235,8 @@ fn verdict(scene: &Scene, shown: &[&Backend], ops: &[usize]) -> String {
     title
 }
 
-fn extremes(values: &[(String, f64)]) -> Option<(&(String, f64), &(String, f64))> {
+/// The smallest and the largest by value.
+fn extremes(values: &[Named]) -> Option<(&Named, &Named)> {
     let low = values.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
     let high = values.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
     Some((low, high))
@@ -252,7 +251,10 @@ mod tests {
         let edges = edges(Scale::log(6.0, 1e6), 10.0);
         assert!(edges.windows(2).all(|pair| pair[0] < pair[1]), "{edges:?}");
         for step in [10.0, 20.0, 30.0] {
-            assert!(edges.iter().all(|edge| (edge - step).abs() > 1.0), "{step} lies on an edge of {edges:?}");
+            assert!(
+                edges.iter().all(|edge| (edge - step).abs() > 1.0),
+                "{step} lies on an edge of {edges:?}"
+            );
         }
         assert!(edges.last().is_some_and(|last| *last >= 1e6));
     }

@@ -3,8 +3,8 @@
 use super::axis::{Panel, Scale};
 use super::canvas::{Anchor, Canvas, Colour, Stroke, shorten, text_width};
 use super::chart::{
-    AXIS, Chart, EndLabel, GRID, HEADING, LEFT, NOTE, Picture, RIGHT, SMALL, SOFT, STRONG, TINY, backend_stroke,
-    end_labels, frame,
+    AXIS, Chart, EndLabel, GRID, HEADING, LEFT, NOTE, Picture, RIGHT, SMALL, SOFT, STRONG, TINY,
+    backend_stroke, end_labels, frame,
 };
 use super::figures::{Backend, Distribution, OPS, Scene};
 use super::words::{self, nanoseconds};
@@ -124,10 +124,8 @@ fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize, firs
 /// Up to six backends are all in colour. Of more, four are: the first, pymalloc, and those with the worst and the best
 /// slowest call; the others stay grey and keep their labels.
 fn emphasised<'a>(scene: &'a Scene) -> Vec<&'a str> {
-    let all: Vec<(&str, f64)> = scene
-        .allocators()
-        .filter_map(|backend| Some((backend.name, backend.worst_call()?.0)))
-        .collect();
+    let all: Vec<(&str, f64)> =
+        scene.allocators().filter_map(|backend| Some((backend.name, backend.worst_call()?.0))).collect();
     if all.len() <= 6 {
         return all.into_iter().map(|(name, _)| name).collect();
     }
@@ -227,7 +225,7 @@ fn clock_band(canvas: &mut Canvas, scene: &Scene, panel: &Panel, first: bool) {
 fn plotted(scene: &Scene) -> String {
     let confirmed = scene.allocators().any(|b| b.confirmed.iter().any(|d| d.calls > 0));
     let trace = &scene.trace.name;
-    if confirmed {
+    if confirmed && scene.run.manifest.repetitions > 1 {
         format!(
             "Service time by percentile, per call of `{trace}`.  Bold: median of {} identical replays, call by call, which \
              removes the scheduler's noise.  Dotted: one raw replay, as other tools would plot it.",
@@ -254,7 +252,8 @@ fn hint(scene: &Scene) -> String {
             format!("{} {} → {}", backend.name, sum(&backend.raw), sum(&backend.confirmed))
         })
         .collect();
-    if !over.is_empty() {
+    let any = scene.allocators().any(|b| b.raw.iter().chain(&b.confirmed).any(|d| d.slower(1e6) > 0));
+    if any && !over.is_empty() {
         text += &format!("  Calls over 1 ms, one raw replay → confirmed: {}.", over.join(";  "));
     }
     text
@@ -305,7 +304,10 @@ fn resolution(scene: &Scene) -> String {
         .collect();
     match crate::stats::range(&shares) {
         Some((low, _)) if low >= 0.5 => {
-            format!("At least {:.0} % of the calls cost no more than the clock can tell: the tail decides.", (low * 100.0).floor())
+            format!(
+                "At least {:.0} % of the calls cost no more than the clock can tell: the tail decides.",
+                (low * 100.0).floor()
+            )
         }
         _ => String::new(),
     }

@@ -78,20 +78,18 @@ pub enum ReportError {
 pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
     let scenes = Scene::all(run);
-    let mut jobs: Vec<(PathBuf, Box<dyn Fn() -> Option<Picture> + Sync + '_>)> =
-        vec![(folder.join(SUMMARY), Box::new(|| summary::draw(&scenes)))];
-    for scene in &scenes {
-        for chart in CHARTS {
-            let path = folder.join(file_name(&scene.trace.name, chart.name));
-            jobs.push((path, Box::new(move || (chart.draw)(scene))));
-        }
-    }
+    // The scorecard first, then every chart of every trace.
+    let charts = scenes.iter().flat_map(|scene| CHARTS.iter().map(move |chart| Some((scene, chart))));
+    let jobs: Vec<Option<(&Scene, &Chart)>> = std::iter::once(None).chain(charts).collect();
     let drawn: Vec<Option<page::Drawn>> = jobs
         .par_iter()
-        .map(|(path, draw)| {
-            let Some(picture) = draw() else { return Ok(None) };
-            write_picture(path, &picture)?;
-            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        .map(|job| {
+            let (file, picture) = match job {
+                None => (SUMMARY.to_owned(), summary::draw(&scenes)),
+                Some((scene, chart)) => (file_name(&scene.trace.name, chart.name), (chart.draw)(scene)),
+            };
+            let Some(picture) = picture else { return Ok(None) };
+            write_picture(&folder.join(&file), &picture)?;
             Ok(Some(page::Drawn { file, title: picture.title }))
         })
         .collect::<Result<_, ReportError>>()?;
@@ -113,9 +111,7 @@ pub fn file_name(trace: &str, chart: &str) -> String {
 }
 
 fn write_picture(path: &Path, picture: &Picture) -> Result<(), ReportError> {
-    let bytes = picture
-        .canvas
-        .png()
-        .map_err(|source| ReportError::Picture { path: path.to_owned(), source })?;
+    let bytes =
+        picture.canvas.png().map_err(|source| ReportError::Picture { path: path.to_owned(), source })?;
     fs::write(path, bytes).map_err(|source| ReportError::Io { path: path.to_owned(), source })
 }

@@ -247,7 +247,8 @@ fn latency_table(scene: &Scene) -> String {
 }
 
 fn memory_table(scene: &Scene) -> String {
-    let times = |bytes: Option<f64>, live: f64| or_dash(bytes.filter(|_| live > 0.0).map(|b| ratio(b / live)));
+    let times =
+        |bytes: Option<f64>, live: f64| or_dash(bytes.filter(|_| live > 0.0).map(|b| ratio(b / live)));
     let row = |backend: &Backend| {
         let memory = &backend.memory;
         let whole = |value: Option<f64>| or_dash(value.map(bytes));
@@ -321,9 +322,12 @@ mod tests {
     /// From `date -u -d @N +%F`.
     #[test]
     fn days_agree_with_the_calendar() {
-        for (seconds, day) in
-            [(0, "1970-01-01"), (951_782_400, "2000-02-29"), (1_760_000_000, "2025-10-09"), (4_102_444_799, "2099-12-31")]
-        {
+        for (seconds, day) in [
+            (0, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (1_760_000_000, "2025-10-09"),
+            (4_102_444_799, "2099-12-31"),
+        ] {
             assert_eq!(date(seconds), day);
         }
     }

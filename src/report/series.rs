@@ -93,8 +93,7 @@ fn widen(column: &mut Column, point: &Point) {
         column.least[k] = column.least[k].min(point.heights[k]);
         column.most[k] = column.most[k].max(point.heights[k]);
     }
-    column.resident =
-        (column.resident.0.min(point.resident), column.resident.1.max(point.resident));
+    column.resident = (column.resident.0.min(point.resident), column.resident.1.max(point.resident));
 }
 
 /// The largest value that a plot of these peaks should show: a peak more than three times the next one runs off the

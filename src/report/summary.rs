@@ -3,9 +3,7 @@
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Colour, Stroke, Type, shorten, text_width};
-use super::chart::{
-    AXIS, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, TINY, WHITE, frame,
-};
+use super::chart::{AXIS, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, TINY, WHITE, frame};
 use super::figures::{Backend, Cost, OPS, Scene};
 use super::series::shown_peak;
 use super::words::{self, byte_unit, figure, nanosecond_tick, nanoseconds};
@@ -54,7 +52,8 @@ struct Sheet {
 
 /// Draws the scorecard; `None` when nothing was measured.
 pub fn draw(scenes: &[Scene]) -> Option<Picture> {
-    let measured: Vec<&Scene> = scenes.iter().filter(|scene| scene.backends.iter().any(has_figures)).collect();
+    let measured: Vec<&Scene> =
+        scenes.iter().filter(|scene| scene.backends.iter().any(has_figures)).collect();
     if measured.is_empty() {
         return None;
     }
@@ -67,8 +66,11 @@ pub fn draw(scenes: &[Scene]) -> Option<Picture> {
     let scale_of = |live: f64| if many { live } else { unit.bytes };
     let mut groups: Vec<Group> = measured.iter().map(|scene| group(scene, &scale_of, many)).collect();
     let mean = many.then(|| geometric(&groups));
-    let left_out = groups.len().saturating_sub(14);
-    groups.truncate(14);
+    // Rows that could not be told apart any more are left out, whole traces at a time.
+    let rows = groups.iter().map(|group| group.rows.len()).max().unwrap_or(1).max(1);
+    let room = (50 / rows).saturating_sub(1).max(3);
+    let left_out = groups.len().saturating_sub(room);
+    groups.truncate(room);
     let title = if many { verdict_many(&measured) } else { verdict_one(measured[0]) };
     groups.extend(mean);
     let sheet = Sheet {
@@ -206,7 +208,14 @@ fn table(canvas: &mut Canvas, sheet: &Sheet, groups: &[Group], (top, bottom): (f
     let end = (top + 12.0 + height * count as f64 + between * (groups.len() as f64 - 1.0)).min(bottom);
     let panel = |column: usize, across: Scale| {
         let left = first + (width + gap) * column as f64;
-        Panel { left, top, right: left + width, bottom: end, across, up: Scale::Linear { from: 0.0, to: 1.0 } }
+        Panel {
+            left,
+            top,
+            right: left + width,
+            bottom: end,
+            across,
+            up: Scale::Linear { from: 0.0, to: 1.0 },
+        }
     };
     let panels = [
         panel(0, sheet.time),
@@ -361,7 +370,11 @@ fn dot(
     }
     let ink = if best { INK } else { SMALL.colour };
     let tall = line.height >= 40.0;
-    let kind = Type { size: if tall { 14.5 } else { (line.height * 0.66).clamp(8.5, 13.0) }, bold: best, colour: ink };
+    let kind = Type {
+        size: if tall { 14.5 } else { (line.height * 0.66).clamp(8.5, 13.0) },
+        bold: best,
+        colour: ink,
+    };
     let width = text_width(text, kind);
     let (left, base) = if tall {
         ((x - width / 2.0).min(panel.right + 14.0 - width).max(panel.left - 20.0), line.y - radius - 6.0)
@@ -375,7 +388,13 @@ fn dot(
     canvas.text(left, base, text, kind, Anchor::Left);
 }
 
-fn live_dashes(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5], group: &Group, (from, to): (f64, f64)) {
+fn live_dashes(
+    canvas: &mut Canvas,
+    sheet: &Sheet,
+    panels: &[Panel; 5],
+    group: &Group,
+    (from, to): (f64, f64),
+) {
     for (k, panel) in panels[2..].iter().enumerate() {
         if group.live[k] <= 0.0 {
             continue;
@@ -448,7 +467,11 @@ fn verdict_one(scene: &Scene) -> String {
     ends.sort_by(|a, b| a.1.total_cmp(&b.1));
     if let (Some(least), Some(most)) = (ends.first(), ends.last()) {
         title += &if ends.len() == 1 || most.1 < least.1 * 1.05 {
-            format!("  At exit {} stay resident for {} live.", words::bytes(most.1), words::bytes(scene.live_end))
+            format!(
+                "  At exit {} stay resident for {} live.",
+                words::bytes(most.1),
+                words::bytes(scene.live_end)
+            )
         } else {
             format!(
                 "  At exit {} holds {}, {} holds {}, for {} live.",
@@ -461,6 +484,15 @@ fn verdict_one(scene: &Scene) -> String {
         };
     }
     if title.is_empty() { "Scorecard".to_owned() } else { title.trim_start().to_owned() }
+}
+
+/// A ratio in a sentence.
+fn part(ratio: f64) -> String {
+    match ratio {
+        same if (0.95..1.05).contains(&same) => "about the same".to_owned(),
+        less if less < 1.0 => format!("{} of the", figure(less)),
+        more => format!("{} times the", words::times(more)),
+    }
 }
 
 /// Ratios to the reference, as geometric means over the traces on which both were measured.
@@ -483,10 +515,10 @@ fn verdict_many(scenes: &[&Scene]) -> String {
         .filter(|backend| backend.name != reference.name)
         .take(2)
         .filter_map(|backend| {
-            let time = figure(ratio(backend.name, &|b| b.cost.map(|c| c.middle))?);
-            let peak = ratio(backend.name, &|b| b.memory.peak).map(figure);
-            let peak = peak.map_or(String::new(), |peak| format!(" and {peak} times its peak memory"));
-            Some(format!("{} takes {time} times the time{peak}", backend.name))
+            let time = part(ratio(backend.name, &|b| b.cost.map(|c| c.middle))?);
+            let peak = ratio(backend.name, &|b| b.memory.peak).map(part);
+            let peak = peak.map_or(String::new(), |peak| format!(" and {peak} peak memory"));
+            Some(format!("{} takes {time} time{peak}", backend.name))
         })
         .collect();
     if clauses.is_empty() {

@@ -1,6 +1,6 @@
-//! Room `report`: the summary as a table for the terminal.
+//! Room `report`: the summary as a table for the terminal, in Markdown, so that it can be pasted where it is talked about.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{Cell, CellAlignment, Table};
 
 use super::figures::{Backend, Scene};
@@ -44,7 +44,7 @@ fn head(scene: &Scene) -> String {
 
 fn table(scene: &Scene) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(ASCII_MARKDOWN);
     table.set_header(HEADER);
     for backend in &scene.backends {
         table.add_row(row(scene, backend));
@@ -98,8 +98,10 @@ fn troubles(run: &Run) -> String {
     }
     let missing = run.missing();
     if !missing.is_empty() {
-        let mut cells: Vec<String> =
-            missing.iter().map(|cell| format!("{} on {} ({})", cell.backend, cell.trace, cell.pass.name())).collect();
+        let mut cells: Vec<String> = missing
+            .iter()
+            .map(|cell| format!("{} on {} ({})", cell.backend, cell.trace, cell.pass.name()))
+            .collect();
         cells.dedup();
         let more = cells.len().saturating_sub(6);
         cells.truncate(6);

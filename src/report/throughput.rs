@@ -3,7 +3,8 @@
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, shorten, text_width};
 use super::chart::{
-    AXIS, Chart, GRID, HEADING, INK, LEFT, Picture, RIGHT, SMALL, STRONG, TINY, WHITE, backend_stroke, end_labels, frame, EndLabel,
+    AXIS, Chart, EndLabel, GRID, HEADING, INK, LEFT, Picture, RIGHT, SMALL, STRONG, TINY, WHITE,
+    backend_stroke, end_labels, frame,
 };
 use super::figures::{Backend, ChunkCost, Cost, Scene, chunk_profile};
 use super::words::{self, figure3};
@@ -24,10 +25,8 @@ fn draw(scene: &Scene) -> Option<Picture> {
     if shown.is_empty() {
         return None;
     }
-    let profiles: Vec<Vec<ChunkCost>> = shown
-        .iter()
-        .map(|(backend, _)| chunk_profile(scene.run, &scene.trace.name, backend.name))
-        .collect();
+    let profiles: Vec<Vec<ChunkCost>> =
+        shown.iter().map(|(backend, _)| chunk_profile(scene.run, &scene.trace.name, backend.name)).collect();
     let mut canvas = Canvas::new();
     let title = verdict(&shown);
     let (top, bottom) = frame(&mut canvas, &title, &plotted(scene, &shown), hint());
@@ -125,7 +124,8 @@ fn leaders<'a>(shown: &[(&'a Backend, Cost)]) -> Vec<&'a str> {
 /// Time per call along the trace: each chunk's median, and a pale line for its fastest repetition.
 fn course(canvas: &mut Canvas, panel: &Panel, shown: &[(&Backend, Cost)], profiles: &[Vec<ChunkCost>]) {
     let calls = profiles.iter().flatten().map(|c| c.first_call + c.calls).fold(1.0, f64::max);
-    let (divisor, words) = if calls >= 2e6 { (1e6, "calls replayed, millions") } else { (1.0, "calls replayed") };
+    let (divisor, words) =
+        if calls >= 2e6 { (1e6, "calls replayed, millions") } else { (1.0, "calls replayed") };
     // The tallest hundredth of the chunks would flatten the rest: it runs off the top.
     let all: Vec<f64> = profiles.iter().flatten().map(|c| c.middle / c.calls).collect();
     let tallest = crate::stats::quantile(&all, 0.99).unwrap_or(1.0) * 1.15;
@@ -135,7 +135,13 @@ fn course(canvas: &mut Canvas, panel: &Panel, shown: &[(&Backend, Cost)], profil
         ..*panel
     };
     canvas.text(panel.left, panel.top - 30.0, "along the trace", HEADING, Anchor::Left);
-    canvas.text(panel.left, panel.top - 9.0, "ns per call, chunk by chunk, median over repetitions", SMALL, Anchor::Left);
+    canvas.text(
+        panel.left,
+        panel.top - 9.0,
+        "ns per call, chunk by chunk, median over repetitions",
+        SMALL,
+        Anchor::Left,
+    );
     let ticks = panel.up.ticks(8);
     panel.rows(canvas, &ticks, Some(&|tick| tick_words(tick, &ticks)));
     let mut labels = Vec::new();
@@ -230,7 +236,11 @@ fn verdict(shown: &[(&Backend, Cost)]) -> String {
     };
     if slow.apart(&best) {
         let ratio = slow.middle / best.middle;
-        title += &format!("  {slow_name} takes {} ns, {} times as long.", figure3(slow.middle), words::times(ratio));
+        title += &format!(
+            "  {slow_name} takes {} ns, {} times as long.",
+            figure3(slow.middle),
+            words::times(ratio)
+        );
     }
     title
 }

@@ -111,7 +111,13 @@ fn draw_row(
         }
         if at + 1 == backends.len() && (single || last) {
             let words = format!("x: allocation clock, {} allocated so far", sheet.clock_unit.name);
-            canvas.text(panel.right, panel.bottom + if single { 42.0 } else { 38.0 }, &words, SMALL.sized(if single { 14.0 } else { 13.0 }), Anchor::Right);
+            canvas.text(
+                panel.right,
+                panel.bottom + if single { 42.0 } else { 38.0 },
+                &words,
+                SMALL.sized(if single { 14.0 } else { 13.0 }),
+                Anchor::Right,
+            );
         }
     }
     let middle = (top + head + bottom - foot) / 2.0;
@@ -339,10 +345,8 @@ fn hint(shown: &[&Backend]) -> String {
     if !shares.is_empty() {
         text += &format!("  Part of the grey that a trim gave back: {}.", shares.join(", "));
     }
-    let floors: Vec<String> = shown
-        .iter()
-        .filter_map(|b| Some(format!("{} {}", b.name, words::bytes(b.memory.freed?))))
-        .collect();
+    let floors: Vec<String> =
+        shown.iter().filter_map(|b| Some(format!("{} {}", b.name, words::bytes(b.memory.freed?)))).collect();
     if !floors.is_empty() {
         text += &format!("  Still resident when every block is freed: {}.", floors.join(", "));
     }
@@ -366,7 +370,10 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
         held += &format!(", {}", words::list(&giants));
     }
     let opening = if scene.live_end * 20.0 < low {
-        format!("At exit hardly anything is live ({}), yet {held} stay resident.", words::bytes(scene.live_end))
+        format!(
+            "At exit hardly anything is live ({}), yet {held} stay resident.",
+            words::bytes(scene.live_end)
+        )
     } else {
         format!("At exit, {} of live objects hold {held}.", words::bytes(scene.live_end))
     };
@@ -377,7 +384,11 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
 fn span(low: f64, high: f64) -> String {
     let unit = byte_unit(high);
     let [from, to] = [low, high].map(|bytes| words::figure(bytes / unit.bytes));
-    if from == to { format!("{to} {} resident", unit.name) } else { format!("{from}–{to} {} resident", unit.name) }
+    if from == to {
+        format!("{to} {} resident", unit.name)
+    } else {
+        format!("{from}–{to} {} resident", unit.name)
+    }
 }
 
 /// Which part is the largest, by backend.

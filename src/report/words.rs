@@ -49,8 +49,8 @@ pub fn figure(value: f64) -> String {
     }
     let size = value.abs();
     let text = match size {
-        s if s == 0.0 => "0".to_owned(),
-        s if s < 0.001 || s >= 1e15 => format!("{value:.1e}"),
+        0.0 => "0".to_owned(),
+        s if !(0.001..1e15).contains(&s) => format!("{value:.1e}"),
         s if s < 0.0995 => format!("{value:.3}"),
         s if s < 0.995 => format!("{value:.2}"),
         s if s < 9.95 => format!("{value:.1}"),
@@ -86,7 +86,7 @@ pub fn times(value: f64) -> String {
 pub fn ratio(value: f64) -> String {
     match value {
         v if !v.is_finite() => "–".to_owned(),
-        v if v < 0.001 || v >= 1e15 => format!("×{v:.1e}"),
+        v if !(0.001..1e15).contains(&v) => format!("×{v:.1e}"),
         v if v < 9.95 => format!("×{v:.2}"),
         v if v < 99.5 => format!("×{v:.1}"),
         v => format!("×{}", group(&format!("{v:.0}"))),

@@ -64,7 +64,11 @@ const KNOWN: [(&str, &str, Habits); 12] = {
         ("tcmalloc", "gperftools 2.10", habits(0.04, 0.34, 0.0, 0.63, 24.0, (4e-6, 6e5), 27e6)),
         ("jemalloc", "jemalloc 5.3.0", habits(0.04, 0.28, 0.5, 0.83, 17.0, (1e-6, 9e5), 1.6e6)),
         ("pymalloc@3.9", "pymalloc 3.9", habits(0.05, 0.31, 0.12, 0.5, 16.0, (2e-6, 1e5), 0.8e6)),
-        ("jemalloc:dirty_decay_ms=0", "jemalloc 5.3.0", habits(0.04, 0.28, 0.97, 1.0, 27.0, (1e-5, 2e6), 1.5e6)),
+        (
+            "jemalloc:dirty_decay_ms=0",
+            "jemalloc 5.3.0",
+            habits(0.04, 0.28, 0.97, 1.0, 27.0, (1e-5, 2e6), 1.5e6),
+        ),
         ("python@3.11", "CPython 3.11.2", habits(0.05, 0.33, 0.06, 0.42, 16.5, (2e-6, 2e5), 0.8e6)),
         ("snmalloc", "snmalloc 0.7.4", habits(0.06, 0.35, 0.3, 0.6, 18.0, (1e-6, 7e5), 8e6)),
         ("freelist+malloc", "freelist 0.1.0", habits(0.05, 0.36, 0.1, 0.9, 20.0, (2e-6, 1e6), 2e6)),
@@ -169,14 +173,20 @@ fn manifest(wish: &Wish) -> Manifest {
             .iter()
             .map(|name| BackendEntry {
                 name: (*name).to_owned(),
-                version: KNOWN.iter().find(|(known, ..)| known == name).map_or("1.0", |(_, v, _)| *v).to_owned(),
+                version: KNOWN
+                    .iter()
+                    .find(|(known, ..)| known == name)
+                    .map_or("1.0", |(_, v, _)| *v)
+                    .to_owned(),
             })
             .collect(),
         passes: Pass::ALL.to_vec(),
         repetitions: wish.repetitions,
         seed: wish.seed,
         settings: facts(&[("jobs", "2"), ("timeout_seconds", "600")]),
-        machine: Machine { facts: facts(&[("processor", "made up"), ("cores", "2"), ("page_bytes", "4096")]) },
+        machine: Machine {
+            facts: facts(&[("processor", "made up"), ("cores", "2"), ("page_bytes", "4096")]),
+        },
         clock: facts(&[("source", "tsc"), ("step_nanoseconds", "10"), ("pair_nanoseconds", "20")]),
     }
 }
@@ -250,7 +260,10 @@ fn footprint(
         row("resident_freed_bytes", habits.floor.min(end));
         let mean = samples.iter().map(|s| s.resident_bytes as f64).sum::<f64>() / samples.len() as f64;
         row("resident_mean_bytes", mean);
-        row("live_mean_bytes", samples.iter().map(|s| s.live_bytes as f64).sum::<f64>() / samples.len() as f64);
+        row(
+            "live_mean_bytes",
+            samples.iter().map(|s| s.live_bytes as f64).sum::<f64>() / samples.len() as f64,
+        );
     }
     run.samples.extend(samples);
 }
