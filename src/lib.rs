@@ -9,6 +9,11 @@
 //! (loaded into the interpreter) and one block of `replay` (the hot loop).
 
 pub mod backends;
+pub mod bench;
+pub mod check;
+pub mod cli;
+pub mod program;
+pub mod replay;
 pub mod report;
 pub mod results;
 pub mod stats;

@@ -95,6 +95,14 @@ pub trait Backend {
     fn counters(&self) -> Vec<Counter> {
         Vec::new()
     }
+
+    /// Walks the allocator's whole state and holds it against its invariants; nothing to walk in a black box. Slow.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold, in words.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// A backend's name as a person writes it, in parts: `name[@version][:key=value,…][+below]`.
@@ -110,6 +118,60 @@ pub struct Spec {
     pub settings: Vec<(String, String)>,
     /// After `+`: the layer below.
     pub below: Option<Box<Spec>>,
+}
+
+impl Spec {
+    /// The value of a setting; the last one counts where it was written twice.
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        self.settings.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// A [`BackendError::Refused`] in the name of this backend.
+    pub fn refused(&self, reason: String) -> BackendError {
+        BackendError::Refused { backend: self.name.clone(), reason }
+    }
+
+    /// Refuses a version, for members that have only one.
+    ///
+    /// # Errors
+    /// [`BackendError::Refused`] when there is a version.
+    pub fn takes_no_version(&self) -> Result<(), BackendError> {
+        match &self.version {
+            Some(version) => Err(self.refused(format!("has no versions, so not `@{version}`"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses settings that are not among `known`.
+    ///
+    /// # Errors
+    /// [`BackendError::Refused`] that names the first unknown setting and the known ones.
+    pub fn takes_settings(&self, known: &[&str]) -> Result<(), BackendError> {
+        let Some((key, _)) = self.settings.iter().find(|(key, _)| !known.contains(&key.as_str())) else {
+            return Ok(());
+        };
+        let takes = if known.is_empty() {
+            "it takes no settings".to_owned()
+        } else {
+            format!("it takes {}", known.join(", "))
+        };
+        Err(self.refused(format!("has no setting `{key}`: {takes}")))
+    }
+}
+
+/// Bytes written as a person does: `4096`, `256KiB`, `64GiB` (units B, KiB, MiB, GiB, TiB); `None` when it is no size.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// Why a backend could not be had. Each message says what to do next.
@@ -149,14 +211,20 @@ pub enum BackendError {
     },
 }
 
+/// A backend that is ready, or why there is none.
+pub type Opened = Result<Box<dyn Backend>, BackendError>;
+
 /// One line of the list of backends.
 pub struct Member {
     /// The name in a [`Spec`].
     pub name: &'static str,
     /// One line for `heaplay backends`.
     pub summary: &'static str,
-    /// What `heaplay backends NAME` prints: versions, settings with defaults, rules.
-    pub details: fn() -> String,
-    /// Makes the backend.
-    pub open: fn(&Spec) -> Result<Box<dyn Backend>, BackendError>,
+    /// The member that serves as the layer below when a [`Spec`] names none; `None` for members without a layer below.
+    pub below: Option<&'static str>,
+    /// What `heaplay backends NAME` prints of this layer: versions, settings with defaults, rules.
+    pub details: fn(&Spec) -> Result<String, BackendError>,
+    /// Makes the backend, on the layer below where it takes one. Members do not know each other: `mod.rs` opens the
+    /// layers from the lowest up.
+    pub open: fn(&Spec, Option<Box<dyn Backend>>) -> Opened,
 }

@@ -1,5 +1,158 @@
 //! Room `backends`: what is measured. `allocator.rs` is the contract, each backend is a file, this is the list.
+//!
+//! A backend is written as one word, `name[@version][:key=value,…][+below]`: [`parse`] reads it, [`open`] makes it,
+//! [`describe`] tells what it is. Layers are opened from the lowest up, so that no member knows another.
 
 mod allocator;
+mod bump;
+mod malloc;
+mod null;
+pub mod pages;
+pub mod pymalloc;
 
-pub use allocator::{Allocator, Backend, BackendError, Counter, Domains, Member, Spec, Trim};
+pub use allocator::{
+    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Spec, Trim, parse_bytes,
+};
+
+/// The C library of this process, as it reports itself.
+pub fn libc_version() -> String {
+    malloc::version()
+}
+
+/// Every backend.
+pub const BACKENDS: &[Member] = &[malloc::MEMBER, pymalloc::MEMBER, bump::MEMBER, null::MEMBER];
+
+/// Reads a backend's word, the layers below included.
+///
+/// # Errors
+/// [`BackendError::Malformed`] when it is not of the form, [`BackendError::Unknown`] when no member has that name.
+pub fn parse(text: &str) -> Result<Spec, BackendError> {
+    let malformed = |reason: String| BackendError::Malformed { text: text.to_owned(), reason };
+    let (own, below) = match text.split_once('+') {
+        Some((own, below)) => (own, Some(Box::new(parse(below)?))),
+        None => (text, None),
+    };
+    let (head, settings) = match own.split_once(':') {
+        Some((head, settings)) => (head, parse_settings(settings).map_err(malformed)?),
+        None => (own, Vec::new()),
+    };
+    let (name, version) = match head.split_once('@') {
+        Some((_, "")) => return Err(malformed("no version stands after `@`".to_owned())),
+        Some((name, version)) => (name, Some(version.to_owned())),
+        None => (head, None),
+    };
+    if name.is_empty() {
+        return Err(malformed("a name is missing".to_owned()));
+    }
+    member(name)?;
+    Ok(Spec { text: text.to_owned(), name: name.to_owned(), version, settings, below })
+}
+
+fn parse_settings(text: &str) -> Result<Vec<(String, String)>, String> {
+    let setting = |pair: &str| match pair.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{pair}` is no setting")),
+    };
+    text.split(',').map(setting).collect()
+}
+
+fn member(name: &str) -> Result<&'static Member, BackendError> {
+    BACKENDS
+        .iter()
+        .find(|member| member.name == name)
+        .ok_or_else(|| BackendError::Unknown { name: name.to_owned(), nearest: nearest(name) })
+}
+
+/// The known name that looks most like `name`, when one is close.
+fn nearest(name: &str) -> Option<String> {
+    let likeness = |member: &Member| (strsim::jaro_winkler(name, member.name), member.name);
+    let best = BACKENDS.iter().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 > 0.75).then(|| best.1.to_owned())
+}
+
+/// The layer below: the one that is written, else the member's own default, else none.
+fn below(spec: &Spec) -> Result<Option<Spec>, BackendError> {
+    match (member(&spec.name)?.below, &spec.below) {
+        (None, Some(below)) => Err(spec.refused(format!("takes no lower layer, so not `+{}`", below.text))),
+        (None, None) => Ok(None),
+        (Some(_), Some(below)) => Ok(Some((**below).clone())),
+        (Some(name), None) => parse(name).map(Some),
+    }
+}
+
+/// Makes the backend, its lower layers first.
+///
+/// # Errors
+/// [`BackendError::Refused`] for a version, setting or lower layer that a member does not take, and
+/// [`BackendError::Unavailable`] when it cannot be had on this machine.
+pub fn open(spec: &Spec) -> Opened {
+    let below = below(spec)?.map(|below| open(&below)).transpose()?;
+    if below.as_ref().is_some_and(|below| !below.backs_memory()) {
+        return Err(spec.refused("needs a lower layer that gives memory".to_owned()));
+    }
+    (member(&spec.name)?.open)(spec, below)
+}
+
+/// What the backend is, layer by layer from the top: constants, settings with their values, rules.
+///
+/// # Errors
+/// As [`open`], but nothing is opened.
+pub fn describe(spec: &Spec) -> Result<String, BackendError> {
+    let own = (member(&spec.name)?.details)(spec)?;
+    match below(spec)? {
+        Some(below) => Ok(own + &describe(&below)?),
+        None => Ok(own),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_read_in_parts() {
+        let spec = parse("pymalloc@3.11:a=1,b=2KiB+bump:reserve=1GiB").unwrap();
+        assert_eq!((spec.name.as_str(), spec.version.as_deref()), ("pymalloc", Some("3.11")));
+        assert_eq!((spec.setting("b"), spec.setting("c")), (Some("2KiB"), None));
+        let below = spec.below.unwrap();
+        assert_eq!((below.name.as_str(), below.setting("reserve")), ("bump", Some("1GiB")));
+    }
+
+    #[test]
+    fn faulty_words_say_what_is_wrong() {
+        for text in
+            ["", "@3", "malloc@", "malloc:", "malloc:x", "malloc:=1", "malloc:x=", "malloc+", "+malloc"]
+        {
+            let error = parse(text).unwrap_err();
+            assert!(matches!(error, BackendError::Malformed { .. }), "{text}: {error}");
+        }
+        let message = |text: &str| parse(text).and_then(|spec| open(&spec)).err().unwrap().to_string();
+        assert!(message("pymaloc").contains("did you mean `pymalloc`?"));
+        assert!(!message("zzz").contains("did you mean"));
+        assert!(message("malloc@2").contains("has no versions"));
+        assert!(message("malloc:x=1").contains("no setting `x`"));
+        assert!(message("bump+malloc").contains("takes no lower layer"));
+        assert!(message("bump:size=1").contains("it takes reserve"));
+        assert!(message("pymalloc+null").contains("gives memory"));
+        assert!(message("pymalloc@2.7").contains("3.14"));
+    }
+
+    #[test]
+    fn every_member_opens_and_describes_itself() {
+        for member in BACKENDS {
+            let spec = parse(member.name).unwrap();
+            assert!(!open(&spec).unwrap().version().is_empty());
+            assert!(describe(&spec).unwrap().starts_with(member.name));
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_bytes("256KiB"), Some(256 << 10));
+        assert_eq!(parse_bytes("64GiB"), Some(64 << 30));
+        assert_eq!(parse_bytes("17"), Some(17));
+        for text in ["", "KiB", "1kb", "-1", "1.5MiB", "99999999999TiB"] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
+    }
+}

@@ -139,6 +139,18 @@ pub const METRICS: &[Metric] = &[
     metric("unused_pool_bytes", "bytes", Exactness::Policy, "wholly free pools in mapped arenas at the end"),
     metric("allocated_bytes", "bytes", Exactness::Policy, "blocks in use at the end, by their class size"),
     metric(
+        "arena_alignment_bytes",
+        "bytes",
+        Exactness::Policy,
+        "lost at the end where arenas do not begin at a multiple of a pool",
+    ),
+    metric(
+        "pinned_over_resident_bytes",
+        "bytes",
+        Exactness::Told,
+        "largest sampled P - R: above a few pages the instrument is wrong",
+    ),
+    metric(
         "minor_faults",
         "faults",
         Exactness::Told,

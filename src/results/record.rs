@@ -170,6 +170,24 @@ impl Run {
         write_table(&folder.join("cells.csv"), &self.outcomes)
     }
 
+    /// Writes which cells were tried, alone: what marks a cell's folder as whole.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_outcomes(&self, folder: &Path) -> Result<(), RecordError> {
+        write_table(&folder.join("cells.csv"), &self.outcomes)
+    }
+
+    /// Reads the tables alone, as [`Run::save_tables`] left them; the manifest is empty.
+    ///
+    /// # Errors
+    /// When a table is broken.
+    pub fn load_tables(folder: &Path) -> Result<Run, RecordError> {
+        let mut run = Run::new(Manifest::default());
+        run.read_tables(folder)?;
+        Ok(run)
+    }
+
     /// Adds all rows of `other`.
     pub fn absorb(&mut self, other: Run) {
         self.outcomes.extend(other.outcomes);

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// The largest size a row may carry, in bytes: 2^47, the user half of a 48-bit address space.
 pub const SIZE_LIMIT_BYTES: u64 = 1 << 47;
 
+/// The longest site a trace may carry, in bytes of UTF-8.
+pub const SITE_LIMIT_BYTES: usize = 4096;
+
 /// What a request asks for. A free is no request: it is the end of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
@@ -56,6 +59,12 @@ pub enum Domain {
 impl Domain {
     /// All domains, in the order of their codes.
     pub const ALL: [Domain; 3] = [Domain::Raw, Domain::Mem, Domain::Obj];
+
+    /// Whether a block of this domain may be resized or freed in the other: `mem` and `obj` share one allocator, `raw`
+    /// has its own, and CPython crashes when the two are mixed.
+    pub fn shares_blocks_with(self, other: Domain) -> bool {
+        (self == Domain::Raw) == (other == Domain::Raw)
+    }
 
     /// The word used in CSV headers, tables and pictures.
     pub fn name(self) -> &'static str {

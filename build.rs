@@ -1,0 +1,33 @@
+//! Compiles the recorder (`src/recorder/`), a library without dependencies, so that the program can carry it inside.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/recorder");
+    for entry in fs::read_dir("src/recorder").into_iter().flatten().flatten() {
+        println!("cargo::rerun-if-changed={}", entry.path().display());
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("recorder.so");
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        compile(&out);
+    } else {
+        // Recording is for Linux; the rest works without it. The verb says so when it finds nothing embedded.
+        fs::write(&out, []).expect("write an empty recorder");
+    }
+}
+
+fn compile(out: &Path) {
+    let mut rustc = Command::new(env::var_os("RUSTC").expect("cargo sets RUSTC"));
+    rustc.args(["--crate-name", "heaplay_recorder", "--crate-type", "cdylib", "--edition", "2024"]);
+    rustc.args(["-C", "opt-level=3", "-C", "panic=abort", "-C", "strip=symbols", "-D", "warnings"]);
+    rustc.arg("--target").arg(env::var_os("TARGET").expect("cargo sets TARGET"));
+    if let Some(linker) = env::var_os("RUSTC_LINKER") {
+        rustc.arg("-C").arg(format!("linker={}", linker.display()));
+    }
+    rustc.arg("-o").arg(out).arg("src/recorder/lib.rs");
+    let status = rustc.status().expect("run rustc");
+    assert!(status.success(), "the recorder (src/recorder/lib.rs) does not compile: {status}");
+}

@@ -1,0 +1,47 @@
+//! Arbitrary requests to pymalloc: its blocks keep their promises, its invariants hold after every request, and every
+//! block lies where the naive twin says. The first byte chooses the layout and where arenas lie.
+#![no_main]
+
+#[path = "../../tests/hooks/mod.rs"]
+mod hooks;
+#[path = "../../tests/naive/mod.rs"]
+mod naive;
+#[path = "../../tests/shadow/mod.rs"]
+mod shadow;
+#[path = "../../tests/twins/mod.rs"]
+mod twins;
+
+use heaplay::backends;
+use heaplay::backends::pymalloc::{Cpython36, Cpython38, Cpython39, Cpython310, Cpython311};
+
+use hooks::Bases;
+use shadow::{Action, Shadow};
+use twins::{Tiny, same_places};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Some((&choice, bytes)) = bytes.split_first() else { return };
+    let actions = Action::all_from(&bytes[..bytes.len().min(400)]);
+    let bases = Bases::ALL[usize::from(choice >> 4) % Bases::ALL.len()];
+    match choice % 10 {
+        0 | 1 => same_places::<Tiny<true>>(bases, &actions),
+        2 => same_places::<Tiny<false>>(bases, &actions),
+        3 => same_places::<Cpython36>(bases, &actions),
+        4 => same_places::<Cpython38>(bases, &actions),
+        5 => same_places::<Cpython39>(bases, &actions),
+        6 => same_places::<Cpython310>(bases, &actions),
+        7 => same_places::<Cpython311>(bases, &actions),
+        8 => promises("pymalloc@3.6", 8, &actions),
+        _ => promises("pymalloc@3.11+bump:reserve=4GiB", 16, &actions),
+    }
+});
+
+fn promises(word: &str, align: usize, actions: &[Action]) {
+    let backend = backends::open(&backends::parse(word).unwrap()).unwrap();
+    let mut shadow = Shadow::new(&*backend, align);
+    for action in actions {
+        shadow.act(*action);
+        backend.check().unwrap();
+    }
+    shadow.free_all();
+    backend.check().unwrap();
+}

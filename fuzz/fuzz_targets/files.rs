@@ -1,0 +1,40 @@
+//! Files for readers that open paths: one folder a process, in memory where the machine has such a place.
+
+use std::path::{Path, PathBuf};
+
+use heaplay::trace::{self, Row, TraceError};
+
+/// A path for this process.
+pub fn path(name: &str) -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let root = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    root.join(format!("heaplay-fuzz-{}-{name}", std::process::id()))
+}
+
+/// Every row, with the text of its site.
+pub fn read(path: &Path) -> Result<Vec<(Row, String)>, TraceError> {
+    let mut reader = trace::open(path)?;
+    let mut rows = Vec::new();
+    while let Some(row) = reader.next_row()? {
+        rows.push((row, reader.sites().name(row.site).to_owned()));
+    }
+    Ok(rows)
+}
+
+/// Reads arbitrary bytes. What can be read can be written in the other format, and reads the same there.
+pub fn check(bytes: &[u8], name: &str, other: &str) {
+    let (from, to) = (path(name), path(other));
+    std::fs::write(&from, bytes).unwrap();
+    let rows = match read(&from) {
+        Ok(rows) => rows,
+        Err(error) => {
+            assert!(error.to_string().contains(&from.display().to_string()), "no place in `{error}`");
+            if let Ok(mut reader) = trace::open_salvaging(&from) {
+                while let Ok(Some(_)) = reader.next_row() {}
+            }
+            return;
+        }
+    };
+    trace::copy(&mut *trace::open(&from).unwrap(), &to).unwrap();
+    assert_eq!(rows, read(&to).unwrap());
+}

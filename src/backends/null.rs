@@ -1,0 +1,64 @@
+//! Room `backends`, member `null`: does nothing. What it costs is what the harness costs.
+//!
+//! Every request gives the same non-null address, which is not memory that may be touched.
+#![expect(unsafe_code, reason = "the signatures of the contract are unsafe")]
+
+use std::ffi::c_void;
+
+use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, Spec};
+
+/// The line in the list.
+pub const MEMBER: Member = Member {
+    name: "null",
+    summary: "does nothing: shows what the harness itself costs",
+    below: None,
+    details,
+    open,
+};
+
+/// Where every "block" lies: aligned like any block, and never mapped.
+const ADDRESS: *mut c_void = std::ptr::without_provenance_mut(4096 - 16);
+
+struct Null;
+
+impl Backend for Null {
+    fn domains(&self) -> Domains {
+        Domains::same(Allocator { ctx: std::ptr::null_mut(), malloc, calloc, realloc, free })
+    }
+
+    fn version(&self) -> String {
+        env!("CARGO_PKG_VERSION").to_owned()
+    }
+
+    unsafe fn usable_size(&self, _block: *mut c_void, requested: usize) -> usize {
+        requested
+    }
+
+    fn backs_memory(&self) -> bool {
+        false
+    }
+}
+
+unsafe extern "C" fn malloc(_ctx: *mut c_void, _size: usize) -> *mut c_void {
+    ADDRESS
+}
+
+unsafe extern "C" fn calloc(_ctx: *mut c_void, _elements: usize, _element_size: usize) -> *mut c_void {
+    ADDRESS
+}
+
+unsafe extern "C" fn realloc(_ctx: *mut c_void, _block: *mut c_void, _new_size: usize) -> *mut c_void {
+    ADDRESS
+}
+
+unsafe extern "C" fn free(_ctx: *mut c_void, _block: *mut c_void) {}
+
+fn details(_spec: &Spec) -> Result<String, BackendError> {
+    Ok("null: gives one constant address for every request; no memory stands behind it\n  takes no version, no settings and no lower layer\n".to_owned())
+}
+
+fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+    spec.takes_no_version()?;
+    spec.takes_settings(&[])?;
+    Ok(Box::new(Null))
+}

@@ -1,0 +1,362 @@
+//! Room `backends`, `pymalloc`: arenas, where pools come from. The slow paths: one call in a hundred or fewer gets here.
+//!
+//! [`ArenaTable`] holds one [`Arena`] for each arena that is or was mapped. Those with free pools are in a list sorted
+//! by how many they have, fullest first, so that pools are taken where an arena is least likely to empty soon.
+#![expect(unsafe_code, reason = "links arenas and pools by raw pointers")]
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+
+use super::heap::{Heap, PoolHeader, UNINITIALISED};
+use super::layout::Layout;
+use super::owner::Owner;
+use crate::backends::pages;
+
+/// Where arenas come from. Layout and signatures are those of CPython's `PyObjectArenaAllocator`, so one pair of hooks
+/// can serve an interpreter and this.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ArenaSource {
+    /// Handed to each call as its first argument.
+    pub ctx: *mut c_void,
+    /// `alloc(ctx, bytes)`: memory at any address that is a multiple of 4 KiB; null when there is none.
+    pub alloc: unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
+    /// `free(ctx, arena, bytes)`.
+    pub free: unsafe extern "C" fn(*mut c_void, *mut c_void, usize),
+}
+
+impl ArenaSource {
+    /// Pages of the kernel, each arena at a multiple of `L`'s pool.
+    ///
+    /// CPython takes what `mmap` gives, a multiple of 4 KiB. From 3.10 on an arena then loses one of its 64 pools
+    /// whenever chance does not align it to 16 KiB. Here chance is left out, so that the same trace gives the same
+    /// figures every time; a source of one's own can hand out any bases.
+    pub fn pages<L: Layout>() -> ArenaSource {
+        unsafe extern "C" fn alloc<L: Layout>(_ctx: *mut c_void, bytes: usize) -> *mut c_void {
+            pages::map_aligned(bytes, L::POOL).map_or(ptr::null_mut(), |start| start.as_ptr().cast())
+        }
+        unsafe extern "C" fn free(_ctx: *mut c_void, arena: *mut c_void, bytes: usize) {
+            if let Some(start) = NonNull::new(arena.cast()) {
+                // SAFETY: the heap gives back what `alloc` gave, with the same size. A refusal leaves the arena
+                // mapped, which is all that could be done about it; CPython ignores it too.
+                let _ = unsafe { pages::unmap(start, bytes) };
+            }
+        }
+        ArenaSource { ctx: ptr::null_mut(), alloc: alloc::<L>, free }
+    }
+}
+
+/// One arena, or an unused slot when `address` is 0. The layout is CPython's `struct arena_object`: 48 bytes.
+#[repr(C)]
+pub(super) struct Arena {
+    /// The start of its memory, as the source gave it.
+    pub address: usize,
+    /// The next pool that was never used; pools below it have a header.
+    pub next_pool: *mut u8,
+    /// Pools that hold no block: those in `free_pools` and those never used.
+    pub free_count: u32,
+    /// Pools in all: one fewer than fit when the start is not a multiple of a pool.
+    pub pool_count: u32,
+    /// Pools that were used and hold no block now, the latest first.
+    pub free_pools: *mut PoolHeader,
+    /// The next in the usable list, or in the list of unused slots.
+    pub next: *mut Arena,
+    /// The one before in the usable list.
+    pub previous: *mut Arena,
+}
+
+/// The arenas and the lists through them.
+pub struct ArenaTable {
+    pub(super) first: Cell<*mut Arena>,
+    pub(super) slots: Cell<usize>,
+    pub(super) unused: Cell<*mut Arena>,
+    pub(super) usable: Cell<*mut Arena>,
+    pub(super) current: Cell<u64>,
+    pub(super) total: Cell<u64>,
+    pub(super) peak: Cell<u64>,
+}
+
+/// Slots of the table at first; it doubles from there.
+const FIRST_SLOTS: usize = 16;
+
+impl ArenaTable {
+    pub(super) fn empty() -> ArenaTable {
+        ArenaTable {
+            first: Cell::new(ptr::null_mut()),
+            slots: Cell::new(0),
+            unused: Cell::new(ptr::null_mut()),
+            usable: Cell::new(ptr::null_mut()),
+            current: Cell::new(0),
+            total: Cell::new(0),
+            peak: Cell::new(0),
+        }
+    }
+
+    /// Every slot, used or not.
+    pub(super) fn iter(&self) -> impl Iterator<Item = *mut Arena> + '_ {
+        // SAFETY: the index is inside the table.
+        (0..self.slots.get()).map(|index| unsafe { self.first.get().add(index) })
+    }
+
+    fn count_birth(&self) {
+        self.current.set(self.current.get() + 1);
+        self.total.set(self.total.get() + 1);
+        self.peak.set(self.peak.get().max(self.current.get()));
+    }
+}
+
+impl<L: Layout> Heap<L> {
+    /// A pool that holds no block, taken from the fullest arena that has one; null when there is no memory.
+    ///
+    /// Its remembered class is [`UNINITIALISED`] if it was never used. The arena leaves the usable list with its last
+    /// free pool.
+    ///
+    /// # Safety
+    /// The heap's invariants hold.
+    pub(super) unsafe fn take_pool(&self) -> *mut PoolHeader {
+        // SAFETY: arenas in the usable list are live slots of the table; invariants 5 to 8.
+        unsafe {
+            let mut arena = self.arenas.usable.get();
+            if arena.is_null() {
+                arena = self.new_arena();
+                if arena.is_null() {
+                    return ptr::null_mut();
+                }
+            }
+            self.count_free_pool_taken(arena);
+            let mut pool = (*arena).free_pools;
+            if pool.is_null() {
+                pool = self.carve_pool(arena);
+            } else {
+                (*arena).free_pools = (*pool).next;
+            }
+            if (*arena).free_count == 0 {
+                self.arenas.usable.set((*arena).next);
+                if !(*arena).next.is_null() {
+                    (*(*arena).next).previous = ptr::null_mut();
+                }
+            }
+            pool
+        }
+    }
+
+    /// The head of the usable list has one free pool less. It had the least of all and has the least still, so it is
+    /// the last (and only) arena with its new number.
+    unsafe fn count_free_pool_taken(&self, arena: *mut Arena) {
+        // SAFETY: the arena is the head of the usable list, so it has at least one free pool and at most all.
+        unsafe {
+            let free = (*arena).free_count as usize;
+            if self.last_with(free).get() == arena {
+                self.last_with(free).set(ptr::null_mut());
+            }
+            if free > 1 {
+                self.last_with(free - 1).set(arena);
+            }
+            (*arena).free_count -= 1;
+        }
+    }
+
+    /// The arena's next pool that was never used.
+    unsafe fn carve_pool(&self, arena: *mut Arena) -> *mut PoolHeader {
+        // SAFETY: an arena with free pools but none in its list has one at `next_pool`.
+        unsafe {
+            let pool = (*arena).next_pool.cast::<PoolHeader>();
+            (*pool).arena_index = arena.offset_from_unsigned(self.arenas.first.get()) as u32;
+            (*pool).class = UNINITIALISED;
+            (*arena).next_pool = (*arena).next_pool.add(L::POOL);
+            pool
+        }
+    }
+
+    /// A new arena as the only one in the usable list; null when there is no memory.
+    unsafe fn new_arena(&self) -> *mut Arena {
+        // SAFETY: called only when no arena is usable, so nothing points into the table and it may move.
+        unsafe {
+            if self.arenas.unused.get().is_null() && !self.grow_table() {
+                return ptr::null_mut();
+            }
+            let base = (self.source.alloc)(self.source.ctx, L::ARENA);
+            if base.is_null() {
+                return ptr::null_mut();
+            }
+            // The owner test makes pointers from addresses.
+            let address = base.expose_provenance();
+            if !self.owner.enter(address, &self.below) {
+                (self.source.free)(self.source.ctx, base, L::ARENA);
+                return ptr::null_mut();
+            }
+            let arena = self.arenas.unused.get();
+            self.arenas.unused.set((*arena).next);
+            self.lay_out(arena, base.cast());
+            self.arenas.count_birth();
+            self.arenas.usable.set(arena);
+            self.last_with((*arena).free_count as usize).set(arena);
+            arena
+        }
+    }
+
+    /// Divides an arena's memory into pools. The first begins at a multiple of a pool; what lies before it is lost, and
+    /// with it the last pool.
+    unsafe fn lay_out(&self, arena: *mut Arena, base: *mut u8) {
+        let excess = base.addr() & (L::POOL - 1);
+        let pools = (L::ARENA / L::POOL) as u32;
+        let (skip, pools) = if excess == 0 { (0, pools) } else { (L::POOL - excess, pools - 1) };
+        // SAFETY: the slot is one of the table's; the skipped bytes lie in the arena.
+        unsafe {
+            *arena = Arena {
+                address: base.addr(),
+                next_pool: base.add(skip),
+                free_count: pools,
+                pool_count: pools,
+                free_pools: ptr::null_mut(),
+                next: ptr::null_mut(),
+                previous: ptr::null_mut(),
+            };
+        }
+    }
+
+    /// Doubles the table; false when there is no memory. The new slots are unused, the lowest first.
+    unsafe fn grow_table(&self) -> bool {
+        let table = &self.arenas;
+        let old = table.slots.get();
+        let slots = if old == 0 { FIRST_SLOTS } else { old * 2 };
+        // SAFETY: the table came from this same call, or is null; no pointers into it are held (see new_arena).
+        unsafe {
+            let bytes = slots * size_of::<Arena>();
+            let first = (self.below.realloc)(self.below.ctx, table.first.get().cast(), bytes).cast::<Arena>();
+            if first.is_null() {
+                return false;
+            }
+            for index in old..slots {
+                let next = if index + 1 < slots { first.add(index + 1) } else { ptr::null_mut() };
+                first.add(index).write(Arena {
+                    address: 0,
+                    next_pool: ptr::null_mut(),
+                    free_count: 0,
+                    pool_count: 0,
+                    free_pools: ptr::null_mut(),
+                    next,
+                    previous: ptr::null_mut(),
+                });
+            }
+            table.first.set(first);
+            table.slots.set(slots);
+            table.unused.set(first.add(old));
+        }
+        true
+    }
+
+    /// Takes back a pool whose last block was freed, and the arena when all its pools are free and the rule says so.
+    ///
+    /// # Safety
+    /// The pool is in no class list, holds no block, and the heap's invariants hold but for its not being in its
+    /// arena's free list.
+    pub(super) unsafe fn give_pool(&self, pool: *mut PoolHeader) {
+        // SAFETY: a pool's index names its arena's slot; invariants 5 to 8.
+        unsafe {
+            let arena = self.arenas.first.get().add((*pool).arena_index as usize);
+            (*pool).next = (*arena).free_pools;
+            (*arena).free_pools = pool;
+
+            let before = (*arena).free_count as usize;
+            let last_before = self.last_with(before).get();
+            if last_before == arena {
+                let previous = (*arena).previous;
+                let same = !previous.is_null() && (*previous).free_count as usize == before;
+                self.last_with(before).set(if same { previous } else { ptr::null_mut() });
+            }
+            (*arena).free_count += 1;
+
+            let all_free = (*arena).free_count == (*arena).pool_count;
+            if all_free && (!L::KEEPS_LAST_EMPTY || !(*arena).next.is_null()) {
+                self.unlink_usable(arena);
+                self.release_arena(arena);
+            } else if before == 0 {
+                self.link_first_usable(arena);
+            } else {
+                self.sort_usable(arena, last_before);
+            }
+        }
+    }
+
+    unsafe fn unlink_usable(&self, arena: *mut Arena) {
+        // SAFETY: the arena is in the usable list, whose links are right on both sides.
+        unsafe {
+            match (*arena).previous.as_mut() {
+                Some(previous) => previous.next = (*arena).next,
+                None => self.arenas.usable.set((*arena).next),
+            }
+            if let Some(next) = (*arena).next.as_mut() {
+                next.previous = (*arena).previous;
+            }
+        }
+    }
+
+    /// An arena that had no free pool has its first: nothing can have fewer.
+    unsafe fn link_first_usable(&self, arena: *mut Arena) {
+        // SAFETY: as in unlink_usable; the arena is not in the list yet.
+        unsafe {
+            (*arena).previous = ptr::null_mut();
+            (*arena).next = self.arenas.usable.get();
+            if let Some(next) = (*arena).next.as_mut() {
+                next.previous = arena;
+            }
+            self.arenas.usable.set(arena);
+            if self.last_with(1).get().is_null() {
+                self.last_with(1).set(arena);
+            }
+        }
+    }
+
+    /// Moves an arena whose number of free pools grew by one behind all arenas with the number it had before.
+    unsafe fn sort_usable(&self, arena: *mut Arena, last_before: *mut Arena) {
+        // SAFETY: `last_before` was the last arena with the old number, so it is this one or stands behind it.
+        unsafe {
+            let free = (*arena).free_count as usize;
+            if self.last_with(free).get().is_null() {
+                self.last_with(free).set(arena);
+            }
+            if last_before == arena {
+                return;
+            }
+            self.unlink_usable(arena);
+            (*arena).previous = last_before;
+            (*arena).next = (*last_before).next;
+            if let Some(next) = (*arena).next.as_mut() {
+                next.previous = arena;
+            }
+            (*last_before).next = arena;
+        }
+    }
+
+    /// Gives an arena's memory back and its slot to the front of the unused ones.
+    unsafe fn release_arena(&self, arena: *mut Arena) {
+        // SAFETY: no block of the arena is live and it is in no list.
+        unsafe {
+            let base = (*arena).address;
+            (*arena).next = self.arenas.unused.get();
+            self.arenas.unused.set(arena);
+            self.owner.leave(base);
+            (self.source.free)(self.source.ctx, ptr::with_exposed_provenance_mut(base), L::ARENA);
+            (*arena).address = 0;
+        }
+        self.arenas.current.set(self.arenas.current.get() - 1);
+    }
+
+    /// Gives everything back: arenas, owner and table.
+    ///
+    /// # Safety
+    /// No block of the pools is used any more, and the heap is not called again.
+    pub(super) unsafe fn release_all(&self) {
+        // SAFETY: the caller's promise; the table and the owner's nodes came from `below`.
+        unsafe {
+            for arena in self.arenas.iter().filter(|arena| (**arena).address != 0) {
+                let base = ptr::with_exposed_provenance_mut((*arena).address);
+                (self.source.free)(self.source.ctx, base, L::ARENA);
+            }
+            self.owner.release(&self.below);
+            (self.below.free)(self.below.ctx, self.arenas.first.get().cast());
+        }
+    }
+}

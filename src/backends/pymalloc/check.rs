@@ -1,0 +1,341 @@
+//! Room `backends`, `pymalloc`: what the heap knows about itself: the statistics of `sys._debugmallocstats`, and the
+//! walk that holds its whole state against the invariants at [`Heap`]. Slow; never called while a clock runs.
+#![expect(unsafe_code, reason = "walks pools and arenas behind raw pointers")]
+
+use std::collections::HashSet;
+
+use super::arena::Arena;
+use super::heap::{FreeBlock, Heap, PoolHeader, UNINITIALISED};
+use super::layout::{CLASSES_MOST, Layout, POOL_HEADER_BYTES, POOLS_MOST};
+use super::owner::Owner;
+
+/// One size class at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassStatistics {
+    /// Bytes of a block.
+    pub size: u64,
+    /// Pools that are used or full.
+    pub pools: u64,
+    /// Live blocks.
+    pub live: u64,
+    /// Free blocks in those pools.
+    pub free: u64,
+}
+
+/// Where the bytes of the mapped arenas are: what `sys._debugmallocstats` prints, in its terms.
+///
+/// `arenas_end` × arena size = allocated + available + unused pools + headers + quantization + alignment, exactly.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Arenas mapped now.
+    pub arenas_end: u64,
+    /// Most arenas mapped at once.
+    pub arenas_peak: u64,
+    /// Arenas ever mapped.
+    pub arenas_total: u64,
+    /// Pools that are used or full.
+    pub pools_end: u64,
+    /// Live blocks by their class size.
+    pub allocated_bytes: u64,
+    /// Free blocks in used pools.
+    pub available_bytes: u64,
+    /// Wholly free pools.
+    pub unused_pool_bytes: u64,
+    /// Headers of the used pools.
+    pub pool_header_bytes: u64,
+    /// Tails of used pools too small for a block.
+    pub quantization_bytes: u64,
+    /// Lost where an arena does not begin at a multiple of a pool: a whole pool each.
+    pub arena_alignment_bytes: u64,
+    /// By size class, the smallest first.
+    pub classes: Vec<ClassStatistics>,
+}
+
+impl<L: Layout> Heap<L> {
+    /// Pools of an arena that have a header, in order of address.
+    ///
+    /// # Safety
+    /// The arena is mapped.
+    unsafe fn pools(arena: *mut Arena) -> impl Iterator<Item = *mut PoolHeader> {
+        // SAFETY: invariant 5: headers lie from the first multiple of a pool to `next_pool`.
+        unsafe {
+            let next = (*arena).next_pool;
+            let start = (*arena).address.next_multiple_of(L::POOL);
+            let count = (next.addr() - start) / L::POOL;
+            (1..=count).rev().map(move |back| next.byte_sub(back * L::POOL).cast())
+        }
+    }
+
+    /// Counts every pool of every arena.
+    pub fn statistics(&self) -> Statistics {
+        let table = &self.arenas;
+        let mut told = Statistics {
+            arenas_end: table.current.get(),
+            arenas_peak: table.peak.get(),
+            arenas_total: table.total.get(),
+            classes: (0..L::CLASSES).map(Self::no_pools).collect(),
+            ..Statistics::default()
+        };
+        // SAFETY: mapped arenas and the headers in them are readable.
+        unsafe {
+            for arena in table.iter().filter(|arena| (**arena).address != 0) {
+                told.unused_pool_bytes += u64::from((*arena).free_count) * L::POOL as u64;
+                if !(*arena).address.is_multiple_of(L::POOL) {
+                    told.arena_alignment_bytes += L::POOL as u64;
+                }
+                for pool in Self::pools(arena).filter(|pool| (**pool).live > 0) {
+                    let class = (*pool).class as usize;
+                    let entry = &mut told.classes[class];
+                    entry.pools += 1;
+                    entry.live += u64::from((*pool).live);
+                    entry.free += L::blocks(class) as u64 - u64::from((*pool).live);
+                }
+            }
+        }
+        told.sum_up::<L>();
+        told
+    }
+
+    fn no_pools(class: usize) -> ClassStatistics {
+        ClassStatistics { size: L::class_bytes(class) as u64, ..ClassStatistics::default() }
+    }
+}
+
+impl Statistics {
+    fn sum_up<L: Layout>(&mut self) {
+        for class in &self.classes {
+            self.pools_end += class.pools;
+            self.allocated_bytes += class.live * class.size;
+            self.available_bytes += class.free * class.size;
+            self.pool_header_bytes += class.pools * POOL_HEADER_BYTES as u64;
+            self.quantization_bytes += class.pools * ((L::POOL - POOL_HEADER_BYTES) as u64 % class.size);
+        }
+    }
+
+    /// Holds the identity of this type for arenas of that size.
+    ///
+    /// # Errors
+    /// Both sides, when they differ.
+    pub fn check_identity(&self, arena_bytes: u64) -> Result<(), String> {
+        let mapped = self.arenas_end * arena_bytes;
+        let sum = self.allocated_bytes
+            + self.available_bytes
+            + self.unused_pool_bytes
+            + self.pool_header_bytes
+            + self.quantization_bytes
+            + self.arena_alignment_bytes;
+        ensure(mapped == sum, || format!("{mapped} bytes of arenas, but {sum} in their parts: {self:?}"))
+    }
+}
+
+fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+/// What a walk over the lists found, to be held against the pools and arenas themselves.
+struct Lists {
+    /// Pools in class lists, with the class.
+    used: HashSet<(usize, usize)>,
+    /// Arenas in the usable list.
+    usable: HashSet<usize>,
+    /// Slots in the unused list.
+    unused: HashSet<usize>,
+}
+
+impl<L: Layout> Heap<L> {
+    /// Walks everything and holds it against the invariants at [`Heap`].
+    ///
+    /// # Errors
+    /// The first that does not hold, in words.
+    pub fn check(&self) -> Result<(), String> {
+        // SAFETY: between calls the invariants hold; where they do not, a list may lead astray, which only a heap
+        // that is broken already can do.
+        unsafe {
+            let lists = Lists {
+                used: self.check_class_lists()?,
+                usable: self.check_usable_list()?,
+                unused: self.check_unused_list()?,
+            };
+            for arena in self.arenas.iter() {
+                self.check_arena(arena, &lists)?;
+            }
+            let mapped = self.arenas.iter().filter(|arena| (**arena).address != 0).count() as u64;
+            ensure(mapped == self.arenas.current.get(), || {
+                format!("{mapped} arenas are mapped, {} counted", self.arenas.current.get())
+            })?;
+        }
+        self.statistics().check_identity(L::ARENA as u64)
+    }
+
+    unsafe fn check_class_lists(&self) -> Result<HashSet<(usize, usize)>, String> {
+        let mut found = HashSet::new();
+        for class in 0..CLASSES_MOST {
+            let head = self.head(class);
+            // SAFETY: invariant 2.
+            unsafe {
+                let mut before = head;
+                let mut pool = (*head).next;
+                while pool != head {
+                    let place = || format!("class {class}, pool {pool:p}");
+                    ensure((*pool).previous == before, || format!("{}: broken back link", place()))?;
+                    ensure((*pool).class as usize == class, || format!("{}: foreign class", place()))?;
+                    ensure((*pool).live > 0, || format!("{}: linked without a live block", place()))?;
+                    ensure(!(*pool).free.is_null(), || format!("{}: linked though full", place()))?;
+                    ensure(found.insert((pool.addr(), class)), || format!("{}: linked twice", place()))?;
+                    before = pool;
+                    pool = (*pool).next;
+                }
+                ensure((*head).previous == before, || format!("class {class}: the ring does not close"))?;
+            }
+        }
+        Ok(found)
+    }
+
+    unsafe fn check_usable_list(&self) -> Result<HashSet<usize>, String> {
+        let mut found = HashSet::new();
+        let mut last_with = vec![std::ptr::null_mut(); POOLS_MOST + 1];
+        let (mut before, mut least, mut empty) = (std::ptr::null_mut(), 1, 0);
+        let mut arena = self.arenas.usable.get();
+        // SAFETY: invariant 6: the list goes through mapped slots of the table.
+        unsafe {
+            while !arena.is_null() {
+                let free = (*arena).free_count;
+                ensure((*arena).previous == before, || format!("arena {arena:p}: broken back link"))?;
+                ensure(free >= least, || format!("arena {arena:p}: {free} free pools after {least}"))?;
+                ensure(found.insert(arena.addr()), || format!("arena {arena:p}: linked twice"))?;
+                empty += u32::from(free == (*arena).pool_count);
+                last_with[free as usize] = arena;
+                (before, least) = (arena, free);
+                arena = (*arena).next;
+            }
+            let last_is_empty = before.as_ref().is_some_and(|last| last.free_count == last.pool_count);
+            let allowed = u32::from(L::KEEPS_LAST_EMPTY && last_is_empty);
+            ensure(empty <= allowed, || format!("{empty} arenas are wholly free, {allowed} may be"))?;
+        }
+        for (free, &last) in last_with.iter().enumerate() {
+            ensure(self.last_with(free).get() == last, || format!("the last arena with {free} free pools"))?;
+        }
+        Ok(found)
+    }
+
+    unsafe fn check_unused_list(&self) -> Result<HashSet<usize>, String> {
+        let mut found = HashSet::new();
+        let mut arena = self.arenas.unused.get();
+        // SAFETY: invariant 7: the list goes through slots of the table.
+        unsafe {
+            while !arena.is_null() {
+                ensure((*arena).address == 0, || format!("slot {arena:p}: unused though mapped"))?;
+                ensure(found.insert(arena.addr()), || format!("slot {arena:p}: linked twice"))?;
+                arena = (*arena).next;
+            }
+        }
+        Ok(found)
+    }
+
+    unsafe fn check_arena(&self, arena: *mut Arena, lists: &Lists) -> Result<(), String> {
+        // SAFETY: a slot of the table; if mapped, its pools are readable.
+        unsafe {
+            let base = (*arena).address;
+            if base == 0 {
+                return ensure(lists.unused.contains(&arena.addr()), || format!("slot {arena:p}: lost"));
+            }
+            let place = || format!("arena at {base:#x}");
+            let usable = lists.usable.contains(&arena.addr());
+            ensure(usable == ((*arena).free_count > 0), || format!("{}: in the wrong list", place()))?;
+            for address in [base, base + L::ARENA / 2, base + L::ARENA - 1] {
+                let owned = self.owner_knows(address, arena);
+                ensure(owned, || format!("{}: the owner test misses {address:#x}", place()))?;
+            }
+            let lost = usize::from(!base.is_multiple_of(L::POOL));
+            ensure((*arena).pool_count as usize == L::ARENA / L::POOL - lost, || {
+                format!("{}: {} pools", place(), (*arena).pool_count)
+            })?;
+            let free = self.check_free_pools(arena)?;
+            for pool in Self::pools(arena) {
+                let is_free = free.contains(&pool.addr());
+                self.check_pool(pool, arena, is_free, lists).map_err(|why| format!("{}: {why}", place()))?;
+            }
+            let carved = Self::pools(arena).count();
+            let total = free.len() + (*arena).pool_count as usize - carved;
+            ensure(total == (*arena).free_count as usize, || {
+                format!("{}: {total} pools are free, {} counted", place(), (*arena).free_count)
+            })
+        }
+    }
+
+    /// The owner test where it is defined: by the arena index only for addresses whose pool has a header.
+    unsafe fn owner_knows(&self, address: usize, arena: *mut Arena) -> bool {
+        // SAFETY: the address lies in a mapped arena.
+        unsafe {
+            let carved = (*arena).next_pool.addr();
+            address >= carved || self.owner.owns(address, &self.arenas)
+        }
+    }
+
+    unsafe fn check_free_pools(&self, arena: *mut Arena) -> Result<HashSet<usize>, String> {
+        let mut found = HashSet::new();
+        // SAFETY: invariant 4 and 5: free pools of the list have headers in this arena.
+        unsafe {
+            let mut pool = (*arena).free_pools;
+            while !pool.is_null() {
+                let offset = pool.addr().wrapping_sub((*arena).address);
+                ensure(offset < L::ARENA, || format!("free pool {pool:p} lies outside its arena"))?;
+                ensure((*pool).live == 0, || format!("free pool {pool:p} has live blocks"))?;
+                ensure(found.insert(pool.addr()), || format!("free pool {pool:p} is linked twice"))?;
+                pool = (*pool).next;
+            }
+        }
+        Ok(found)
+    }
+
+    unsafe fn check_pool(
+        &self,
+        pool: *mut PoolHeader,
+        arena: *mut Arena,
+        is_free: bool,
+        lists: &Lists,
+    ) -> Result<(), String> {
+        // SAFETY: a pool with a header, of a mapped arena.
+        unsafe {
+            let index = (*pool).arena_index as usize;
+            let (live, class) = ((*pool).live, (*pool).class);
+            let place = || format!("pool {pool:p} of class {class}");
+            ensure(self.arenas.first.get().add(index) == arena, || format!("{}: foreign arena", place()))?;
+            ensure(is_free == (live == 0), || format!("{}: {live} live, free: {is_free}", place()))?;
+            ensure(class != UNINITIALISED && (class as usize) < L::CLASSES, || {
+                format!("{}: no class", place())
+            })?;
+            let class = class as usize;
+            let linked = lists.used.contains(&(pool.addr(), class));
+            let full = (*pool).free.is_null();
+            ensure(linked == (live > 0 && !full), || format!("{}: linked: {linked}", place()))?;
+            let listed = Self::check_blocks(pool, class).map_err(|why| format!("{}: {why}", place()))?;
+            let size = L::class_bytes(class);
+            let virgin = (L::POOL - (*pool).virgin as usize) / size;
+            let sum = live as usize + listed + virgin;
+            ensure(sum == L::blocks(class), || {
+                format!("{}: {live} live + {listed} listed + {virgin} never used", place())
+            })?;
+            ensure(!full || virgin == 0, || format!("{}: full with blocks never used", place()))
+        }
+    }
+
+    /// The length of a pool's free list, whose blocks lie where blocks of the class begin.
+    unsafe fn check_blocks(pool: *mut PoolHeader, class: usize) -> Result<usize, String> {
+        let size = L::class_bytes(class);
+        let mut found = HashSet::new();
+        // SAFETY: each block is checked to lie in the pool before it is read.
+        unsafe {
+            let mut block: *mut FreeBlock = (*pool).free;
+            while !block.is_null() {
+                let offset = block.addr().wrapping_sub(pool.addr());
+                let inside = (POOL_HEADER_BYTES..(*pool).virgin as usize).contains(&offset);
+                let begins = inside && (offset - POOL_HEADER_BYTES).is_multiple_of(size);
+                ensure(begins, || format!("free block at offset {offset}"))?;
+                ensure(found.insert(offset), || format!("the free block at {offset} is linked twice"))?;
+                block = (*block).next;
+            }
+        }
+        Ok(found.len())
+    }
+}

@@ -1,0 +1,72 @@
+//! Room `bench`: what is written down about the machine.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use crate::results::Machine;
+
+/// The facts on which exact figures of black boxes and all times depend.
+pub fn fingerprint() -> Machine {
+    let mut facts = BTreeMap::new();
+    let mut put = |name: &str, value: String| {
+        if !value.is_empty() {
+            facts.insert(name.to_owned(), value);
+        }
+    };
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = |key: &str| {
+        let line = processor.lines().find(|line| line.starts_with(key))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    put("processor", line("model name").unwrap_or_default());
+    put(
+        "hypervisor",
+        if line("flags").is_some_and(|f| f.split(' ').any(|f| f == "hypervisor")) { "yes" } else { "no" }
+            .into(),
+    );
+    put("cores", std::thread::available_parallelism().map_or(1, usize::from).to_string());
+    put("architecture", std::env::consts::ARCH.into());
+    put("kernel", file("/proc/sys/kernel/osrelease"));
+    put("libc", crate::backends::libc_version());
+    put("page_bytes", rustix::param::page_size().to_string());
+    put("transparent_huge_pages", chosen(&file("/sys/kernel/mm/transparent_hugepage/enabled")));
+    put("address_randomisation", file("/proc/sys/kernel/randomize_va_space"));
+    put("overcommit", file("/proc/sys/vm/overcommit_memory"));
+    put("governor", file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"));
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    put(
+        "memory",
+        memory
+            .lines()
+            .next()
+            .and_then(|l| l.split_once(':'))
+            .map(|(_, v)| v.trim().to_owned())
+            .unwrap_or_default(),
+    );
+    Machine { facts }
+}
+
+fn file(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+/// The word in brackets, as the kernel marks a choice.
+fn chosen(text: &str) -> String {
+    text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or(text, |(word, _)| word).to_owned()
+}
+
+/// Bytes that the kernel thinks can be had without swapping.
+pub fn available_bytes() -> u64 {
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    memory
+        .lines()
+        .find(|line| line.starts_with("MemAvailable:"))
+        .and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .map_or(4 << 30, |kib| kib << 10)
+}
+
+/// The processors that this process may run on.
+pub fn processors() -> Vec<usize> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return vec![] };
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
+}

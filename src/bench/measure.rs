@@ -1,0 +1,223 @@
+//! Room `bench`: does one job, in the child. What it counted becomes the rows of a run folder.
+
+use std::fs;
+use std::io::BufReader;
+use std::path::Path;
+
+use super::plan::{ClockRate, Job, Task};
+use crate::backends::{self, Backend};
+use crate::program::{Action, Program};
+use crate::replay::{self, Footprint, LatencyResult, TimeResult};
+use crate::results::{Cell, Chunk, Latency, Manifest, Measurement, Pass, RecordError, Run, Sample};
+
+/// The file of a latency cell that holds each call's time as a byte; [`super::confirm`] reads it.
+pub(super) const BUCKETS: &str = "buckets.bin";
+
+/// Why a child could not do its job. It goes to the parent as the reason of an error row.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The backend cannot be had.
+    #[error(transparent)]
+    Backend(#[from] backends::BackendError),
+    /// The replay stopped.
+    #[error(transparent)]
+    Replay(#[from] replay::ReplayError),
+    /// The tables cannot be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The program cannot be read, or a file not written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Does `job` and returns what goes to standard output.
+///
+/// # Errors
+/// The reason, for the parent's error row.
+pub fn perform(job: &Job) -> Result<String, JobError> {
+    match &job.task {
+        Task::Version { backend } => Ok(open(backend)?.version()),
+        Task::Verify { backend, program } => {
+            let program = load(program)?;
+            Ok(replay::verify(&program, open(backend)?.as_ref())?.to_string())
+        }
+        Task::Measure { cell, program, folder, clock } => {
+            let program = load(program)?;
+            measure(cell, &program, folder, *clock)?.save_tables(folder)?;
+            Ok(String::new())
+        }
+    }
+}
+
+fn open(backend: &str) -> Result<Box<dyn Backend>, JobError> {
+    Ok(backends::open(&backends::parse(backend)?)?)
+}
+
+fn load(path: &Path) -> Result<Program, JobError> {
+    let read = || Program::read(&mut BufReader::with_capacity(1 << 16, fs::File::open(path)?));
+    read().map_err(|source| JobError::Io { path: path.to_owned(), source })
+}
+
+fn measure(cell: &Cell, program: &Program, folder: &Path, clock: ClockRate) -> Result<Run, JobError> {
+    let mut backend = open(&cell.backend)?;
+    let mut rows = Rows { cell, run: Run::new(Manifest::default()) };
+    let clock = clock.clock();
+    match cell.pass {
+        Pass::Time => rows.time(&replay::time(program, &backend.domains(), &clock)?),
+        Pass::Latency => {
+            let found = replay::latency(program, &backend.domains(), &clock)?;
+            let path = folder.join(BUCKETS);
+            fs::write(&path, &found.buckets).map_err(|source| JobError::Io { path, source })?;
+            rows.latency(found);
+        }
+        Pass::Footprint => {
+            let found = replay::footprint(program, backend.as_mut())?;
+            rows.footprint(program, &found, backend.backs_memory());
+        }
+    }
+    Ok(rows.run)
+}
+
+/// Collects the rows of one cell.
+struct Rows<'a> {
+    cell: &'a Cell,
+    run: Run,
+}
+
+impl Rows<'_> {
+    fn put(&mut self, op: &str, metric: &'static str, value: f64) {
+        debug_assert!(
+            crate::results::find_metric(metric).is_some(),
+            "{metric} is not in the list of metrics"
+        );
+        self.run.measurements.push(Measurement {
+            trace: self.cell.trace.clone(),
+            backend: self.cell.backend.clone(),
+            pass: self.cell.pass,
+            repetition: self.cell.repetition,
+            op: op.to_owned(),
+            metric: metric.to_owned(),
+            value,
+        });
+    }
+
+    fn count(&mut self, metric: &'static str, value: u64) {
+        self.put("all", metric, value as f64);
+    }
+
+    fn calls(&mut self, calls: [u64; 4]) {
+        for action in Action::ALL {
+            self.put(action.name(), "calls", calls[action as usize] as f64);
+        }
+    }
+
+    fn time(&mut self, found: &TimeResult) {
+        self.count("calls", found.calls);
+        self.count("time_nanoseconds", found.processor_ns);
+        self.put("all", "wall_nanoseconds", found.wall_ns.round());
+        self.count("preemptions", found.preemptions);
+        for (number, &nanoseconds) in found.chunks_ns.iter().enumerate() {
+            let start = (number * found.chunk_calls) as u64;
+            self.run.chunks.push(Chunk {
+                trace: self.cell.trace.clone(),
+                backend: self.cell.backend.clone(),
+                repetition: self.cell.repetition,
+                chunk: number as u32,
+                calls: (found.chunk_calls as u64).min(found.calls - start),
+                nanoseconds,
+            });
+        }
+    }
+
+    fn latency(&mut self, found: LatencyResult) {
+        self.calls(found.calls);
+        self.put("all", "clock_step_nanoseconds", found.floor.step_ns);
+        self.put("all", "clock_pair_nanoseconds", found.floor.pair_ns);
+        for (action, histogram) in Action::ALL.into_iter().zip(found.histograms) {
+            if histogram.is_empty() {
+                continue;
+            }
+            self.put(action.name(), "latency_mean_nanoseconds", found.mean_ns[action as usize]);
+            self.run.latencies.push(Latency {
+                trace: self.cell.trace.clone(),
+                backend: self.cell.backend.clone(),
+                repetition: Some(self.cell.repetition),
+                op: action.name().to_owned(),
+                histogram,
+            });
+        }
+    }
+
+    fn footprint(&mut self, program: &Program, found: &Footprint, backs_memory: bool) {
+        let profile = program.profile();
+        self.calls(found.calls);
+        self.count("requested_bytes", profile.total_requested_bytes());
+        self.count("live_peak_bytes", found.at_live_peak.live_bytes);
+        self.count("live_peak_event", profile.live_peak_event);
+        self.count("live_end_bytes", found.end.live_bytes);
+        self.count("minor_faults", found.minor_faults);
+        let (live_mean, resident_mean) = means(found);
+        self.put("all", "live_mean_bytes", live_mean);
+        if backs_memory {
+            self.memory(found, resident_mean);
+        }
+        for counter in &found.counters {
+            self.count(counter.metric, counter.value);
+        }
+        for sample in &found.samples {
+            self.run.samples.push(Sample {
+                trace: self.cell.trace.clone(),
+                backend: self.cell.backend.clone(),
+                repetition: self.cell.repetition,
+                event: sample.event,
+                clock_bytes: sample.clock_bytes,
+                live_bytes: sample.live_bytes,
+                usable_bytes: sample.usable_bytes,
+                pinned_bytes: sample.pinned_bytes,
+                resident_bytes: sample.resident_bytes,
+            });
+        }
+    }
+
+    fn memory(&mut self, found: &Footprint, resident_mean: f64) {
+        let largest =
+            |figure: fn(&replay::HeapSample) -> u64| found.samples.iter().map(figure).max().unwrap_or(0);
+        self.count("usable_at_live_peak_bytes", found.at_live_peak.usable_bytes);
+        self.count("pinned_at_live_peak_bytes", found.at_live_peak.pinned_bytes);
+        self.count("resident_at_live_peak_bytes", found.at_live_peak.resident_bytes);
+        self.count("pinned_peak_bytes", largest(|sample| sample.pinned_bytes));
+        self.count("resident_peak_bytes", largest(|sample| sample.resident_bytes));
+        self.count("usable_end_bytes", found.end.usable_bytes);
+        self.count("pinned_end_bytes", found.end.pinned_bytes);
+        self.count("resident_end_bytes", found.end.resident_bytes);
+        self.put("all", "resident_mean_bytes", resident_mean);
+        if let Some(bytes) = found.resident_trimmed_bytes {
+            self.count("resident_trimmed_bytes", bytes);
+            self.count("trim_nanoseconds", found.trim_ns);
+        }
+        self.count("resident_freed_bytes", found.resident_freed_bytes);
+        self.count("pinned_over_resident_bytes", found.pinned_over_resident_bytes);
+    }
+}
+
+/// Live and resident bytes averaged over the allocation clock: each sample stands for the bytes requested since the one
+/// before. A trace that requests nothing has no clock; its last sample stands for it.
+fn means(found: &Footprint) -> (f64, f64) {
+    let (mut live, mut resident, mut clock) = (0.0, 0.0, 0.0);
+    for pair in found.samples.windows(2) {
+        let weight = (pair[1].clock_bytes - pair[0].clock_bytes) as f64;
+        live += weight * pair[1].live_bytes as f64;
+        resident += weight * pair[1].resident_bytes as f64;
+        clock += weight;
+    }
+    if clock == 0.0 {
+        return (found.end.live_bytes as f64, found.end.resident_bytes as f64);
+    }
+    ((live / clock).round(), (resident / clock).round())
+}

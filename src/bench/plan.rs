@@ -1,0 +1,102 @@
+//! Room `bench`: what is to be done. A [`Job`] is one cell; a worker is this program with a plan of one job.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::replay::{Clock, Source};
+use crate::results::{Cell, Manifest, Pass};
+
+/// A clock in words, so that every child reads time at the rate that the parent measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClockRate {
+    /// Whether the processor's counter is read, else `CLOCK_MONOTONIC`.
+    pub counter: bool,
+    /// Ticks in a second.
+    pub ticks_per_second: f64,
+}
+
+impl ClockRate {
+    /// The rate of a calibrated clock.
+    pub fn of(clock: &Clock) -> ClockRate {
+        ClockRate { counter: clock.source() == Source::Counter, ticks_per_second: clock.ticks_per_second() }
+    }
+
+    /// A clock of this rate.
+    pub fn clock(self) -> Clock {
+        let source = if self.counter { Source::Counter } else { Source::Monotonic };
+        Clock::with_rate(source, self.ticks_per_second)
+    }
+}
+
+/// What a child is asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// The backend's version, on standard output.
+    Version {
+        /// The backend as written.
+        backend: String,
+    },
+    /// Prove the backend on a program; the calls checked, on standard output.
+    Verify {
+        /// The backend as written.
+        backend: String,
+        /// The compiled program.
+        program: PathBuf,
+    },
+    /// Measure a cell and leave its tables in a folder.
+    Measure {
+        /// Which.
+        cell: Cell,
+        /// The compiled program.
+        program: PathBuf,
+        /// Where the tables go; exists.
+        folder: PathBuf,
+        /// The clock.
+        clock: ClockRate,
+    },
+}
+
+/// A child's work and its bounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// What to do.
+    pub task: Task,
+    /// The processor to stay on.
+    pub processor: Option<usize>,
+}
+
+/// The cells of `manifest` that are not `done`, in the order in which they are to run.
+///
+/// Exact cells first: they run in parallel and disturb nobody. Then the timed ones in rounds, so that each backend meets
+/// the same drift of the machine; within a round the traces and, for each, its backends come in an order drawn from the
+/// manifest's seed.
+pub fn order(manifest: &Manifest, done: &HashSet<Cell>) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = manifest.planned().into_iter().filter(|cell| !done.contains(cell)).collect();
+    cells.sort_by_key(|cell| {
+        let timed = cell.pass != Pass::Footprint;
+        let draw = |words: &[&str]| draw(manifest.seed, cell, words);
+        (
+            timed,
+            cell.pass,
+            cell.repetition,
+            if timed { draw(&[&cell.trace]) } else { 0 },
+            cell.trace.clone(),
+            if timed { draw(&[&cell.trace, &cell.backend]) } else { 0 },
+            cell.backend.clone(),
+        )
+    });
+    cells
+}
+
+/// A number that depends on the seed, the round and the words: FNV-1a, finished by a multiply.
+fn draw(seed: u64, cell: &Cell, words: &[&str]) -> u64 {
+    let mut hash = 0xCBF2_9CE4_8422_2325 ^ seed;
+    let round = [cell.repetition as u8, cell.pass as u8];
+    for byte in words.iter().flat_map(|word| word.bytes()).chain(round) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    }
+    (hash ^ hash >> 29).wrapping_mul(0x94D0_49BB_1331_11EB) >> 32
+}

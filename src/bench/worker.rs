@@ -1,0 +1,212 @@
+//! Room `bench`: a job in a child process of its own, watched from outside.
+//!
+//! The child is this program again (`/proc/self/exe worker`), with the job on its standard input. It gets an empty
+//! environment but for what allocators read, no address randomisation where figures must be exact, a process group of
+//! its own (so that Ctrl-C reaches the parent alone) and it dies with its parent. One that crashes, hangs or takes too
+//! much memory costs its own cell.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::plan::{Job, Task};
+use crate::results::Pass;
+
+/// What a child may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Wall time.
+    pub time: Duration,
+    /// Resident private memory, looked at every 50 ms.
+    pub memory_bytes: u64,
+}
+
+/// How a child ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Well; what it wrote to standard output.
+    Well(String),
+    /// Badly; why.
+    Badly(String),
+    /// The run was interrupted.
+    Cancelled,
+}
+
+/// Set when the run is to end: children are killed, nothing new begins.
+pub static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the run is to end.
+pub fn cancelled() -> bool {
+    CANCELLED.load(Ordering::Relaxed)
+}
+
+/// Variables that allocators and the dynamic loader read; all others are kept from the child, so that its memory does
+/// not depend on who calls.
+fn passes_on(name: &str) -> bool {
+    ["GLIBC_TUNABLES", "LD_LIBRARY_PATH", "LD_PRELOAD"].contains(&name)
+        || name.starts_with("MALLOC_")
+        || name.starts_with("MIMALLOC_")
+        || name.starts_with("_RJEM_MALLOC_CONF")
+}
+
+/// Runs `job` in a child and waits for its end. `errors` is a file for what the child writes to standard error.
+///
+/// # Errors
+/// When the child cannot be started at all.
+pub fn run(job: &Job, limits: Limits, errors: &Path) -> std::io::Result<Ended> {
+    let input = serde_json::to_vec(job).map_err(std::io::Error::other)?;
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg("worker")
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(File::create(errors)?)
+        .process_group(0);
+    let mut child = command.spawn()?;
+    let began = Instant::now();
+    if let Some(mut pipe) = child.stdin.take() {
+        // A child that died at once has closed the pipe; its end tells more.
+        let _ = pipe.write_all(&input);
+    }
+    let stopped = watch(&mut child, limits, began);
+    let status = child.wait()?;
+    let mut output = String::new();
+    if let Some(mut pipe) = child.stdout.take() {
+        let _ = pipe.read_to_string(&mut output);
+    }
+    if cancelled() {
+        return Ok(Ended::Cancelled);
+    }
+    if let Some(reason) = stopped {
+        return Ok(Ended::Badly(reason));
+    }
+    if status.success() {
+        return Ok(Ended::Well(output));
+    }
+    Ok(Ended::Badly(reason(status, errors)))
+}
+
+/// Waits until the child ends, or ends it for a reason.
+fn watch(child: &mut Child, limits: Limits, began: Instant) -> Option<String> {
+    let pid = Pid::from_child(child);
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return None; // a kernel before 5.3: the caller waits without a limit
+    };
+    loop {
+        let mut fds = [PollFd::new(&handle, PollFlags::IN)];
+        let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        if poll(&mut fds, Some(&pause)).is_ok_and(|ready| ready > 0) {
+            return None;
+        }
+        let reason = if cancelled() {
+            "interrupted".to_owned()
+        } else if began.elapsed() > limits.time {
+            format!("stopped after {} s, its time limit; --timeout sets another", limits.time.as_secs())
+        } else if private_bytes(child.id()) > limits.memory_bytes {
+            let mib = limits.memory_bytes >> 20;
+            format!("stopped at its memory limit of {mib} MiB; --memory-limit sets another")
+        } else {
+            continue;
+        };
+        let _ = child.kill();
+        return Some(reason);
+    }
+}
+
+fn private_bytes(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let mut fields = text.split(' ').skip(1).map(|field| field.parse::<u64>().unwrap_or(0));
+    let (resident, shared) = (fields.next().unwrap_or(0), fields.next().unwrap_or(0));
+    resident.saturating_sub(shared) * rustix::param::page_size() as u64
+}
+
+/// Why a child ended badly: its own last words, or the signal that killed it.
+fn reason(status: ExitStatus, errors: &Path) -> String {
+    let mut words = String::new();
+    if let Ok(file) = File::open(errors) {
+        let _ = file.take(64 << 10).read_to_string(&mut words);
+    }
+    let words = words.trim().lines().next_back().unwrap_or_default().trim().to_owned();
+    match status.signal() {
+        Some(signal) => {
+            let name = signal_name(signal);
+            let said = if words.is_empty() { String::new() } else { format!("; its last words: {words}") };
+            format!("the child was killed by {name}{said}")
+        }
+        None if words.is_empty() => format!("the child ended with {status} and no words"),
+        None => words,
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGSEGV => "SIGSEGV (it touched memory that is not there)",
+        libc::SIGABRT => "SIGABRT (the allocator or a check gave up)",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGILL => "SIGILL (an instruction that this processor lacks)",
+        libc::SIGKILL => "SIGKILL (somebody, or the kernel for lack of memory)",
+        libc::SIGTERM => "SIGTERM",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
+}
+
+/// The child's side: reads a job from standard input, does it, prints its result.
+///
+/// # Errors
+/// The reason, in one line.
+pub fn serve() -> Result<String, String> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(|error| format!("worker: no job: {error}"))?;
+    let job: Job = serde_json::from_str(&text)
+        .map_err(|error| format!("worker: not a job: {error}; this verb is for heaplay itself"))?;
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    if let Some(processor) = job.processor {
+        let mut set = rustix::thread::CpuSet::new();
+        set.set(processor);
+        let _ = rustix::thread::sched_setaffinity(None, &set); // told in the manifest, not vital
+    }
+    let exact = matches!(&job.task, Task::Measure { cell, .. } if cell.pass == Pass::Footprint);
+    if exact && randomised() {
+        return Err(without_randomisation(&text));
+    }
+    super::measure::perform(&job).map_err(|error| error.to_string())
+}
+
+/// Whether this process's addresses were drawn at random.
+fn randomised() -> bool {
+    let personality = fs::read_to_string("/proc/self/personality").unwrap_or_default();
+    let bits = u64::from_str_radix(personality.trim(), 16).unwrap_or(0);
+    bits & libc::ADDR_NO_RANDOMIZE as u64 == 0 && std::env::var_os(ONCE).is_none()
+}
+
+const ONCE: &str = "HEAPLAY_WORKER_ONCE";
+
+/// Begins this program again with addresses that are the same every time. Returns only when that fails.
+fn without_randomisation(job: &str) -> String {
+    #[expect(unsafe_code, reason = "personality has no safe wrapper")]
+    // SAFETY: sets a flag of this process that takes effect at the next exec.
+    unsafe {
+        libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
+    }
+    let result = (|| {
+        let file = rustix::fs::memfd_create("heaplay-job", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let mut file = File::from(file);
+        file.write_all(job.as_bytes())?;
+        std::io::Seek::rewind(&mut file)?;
+        Err::<(), _>(Command::new("/proc/self/exe").arg("worker").env(ONCE, "1").stdin(file).exec())
+    })();
+    match result {
+        Err(error) => format!("worker: cannot begin again without address randomisation: {error}"),
+        Ok(()) => String::new(),
+    }
+}

@@ -1,0 +1,56 @@
+//! Room `cli`, verb `backends`: lists what can be measured, or tells one backend layer by layer.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::backends::{self, BACKENDS, Member};
+
+/// Lists the backends, or shows one: its layers, constants, settings and size classes.
+#[derive(clap::Args)]
+pub struct BackendsArgs {
+    /// A backend as written for `run`: name[@version][:key=value,…][+below]
+    name: Option<String>,
+}
+
+impl BackendsArgs {
+    /// Prints the list or the one.
+    ///
+    /// # Errors
+    /// When the word names no backend, or stdout cannot be written.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let text = match &self.name {
+            Some(name) => backends::describe(&backends::parse(name)?)?,
+            None => list(),
+        };
+        anstream::stdout().lock().write_all(text.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A line for each member, with the version as it is found on this machine.
+fn list() -> String {
+    let width = BACKENDS.iter().map(|member| member.name.len()).max().unwrap_or(0);
+    BACKENDS
+        .iter()
+        .map(|member| format!("{:width$}  {} ({})\n", member.name, member.summary, version(member)))
+        .collect()
+}
+
+fn version(member: &Member) -> String {
+    match backends::parse(member.name).and_then(|spec| backends::open(&spec)) {
+        Ok(backend) => backend.version(),
+        Err(error) => format!("{error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_has_a_line_for_each() {
+        let list = list();
+        assert_eq!(list.lines().count(), BACKENDS.len());
+        assert!(list.contains("rules of CPython 3.11 to 3.14, on "), "{list}");
+    }
+}

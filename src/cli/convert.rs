@@ -1,0 +1,42 @@
+//! Room `cli`, verb `convert`: from one trace format to another.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use super::note;
+use crate::trace;
+
+/// Convert a trace between CSV and the binary form; the ending of OUT chooses
+#[derive(clap::Args)]
+pub struct ConvertArgs {
+    /// The trace to read
+    input: PathBuf,
+    /// The trace to write: NAME.csv or NAME.trace
+    out: PathBuf,
+    /// Keep what is whole of a file that was cut off
+    #[arg(long)]
+    salvage: bool,
+}
+
+impl ConvertArgs {
+    /// Converts.
+    ///
+    /// # Errors
+    /// When the input is faulty or the output cannot be written; OUT is then as it was.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let same = |a: &PathBuf, b: &PathBuf| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        if same(&self.input, &self.out) {
+            bail!("{}: input and output are the same file; give another name", self.out.display());
+        }
+        let mut reader =
+            if self.salvage { trace::open_salvaging(&self.input)? } else { trace::open(&self.input)? };
+        let rows = trace::copy(reader.as_mut(), &self.out)?;
+        for warning in reader.warnings() {
+            note(warning);
+        }
+        note(format!("{}: {rows} rows", self.out.display()));
+        Ok(ExitCode::SUCCESS)
+    }
+}

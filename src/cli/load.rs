@@ -1,0 +1,163 @@
+//! Room `cli`: what several verbs do first: find traces, compile them, and the options that children share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+
+use super::note;
+use crate::bench::{ClockRate, Loaded, Settings, available_bytes, processors};
+use crate::replay::Clock;
+use crate::results::TraceEntry;
+use crate::{backends, program, trace};
+
+/// Bounds of the children, shared by the verbs that start some.
+#[derive(clap::Args)]
+pub struct ChildArgs {
+    /// Children at once [default: one for each processor]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Seconds that a child may take [default: 60 and 20 µs a call]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    timeout: Option<u64>,
+    /// Resident private memory that a child may take, such as 2GiB [default: its share of 3/4 of what is available]
+    #[arg(long, value_parser = parse_bytes)]
+    memory_limit: Option<u64>,
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    backends::parse_bytes(text)
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "expected bytes, such as 512MiB or 2GiB".to_owned())
+}
+
+impl ChildArgs {
+    /// The bounds, with the clock calibrated.
+    pub fn settings(&self) -> Settings {
+        let jobs = self.jobs.map_or_else(|| processors().len().max(1), usize::from);
+        let share = available_bytes() / 4 * 3 / jobs as u64;
+        Settings {
+            jobs,
+            memory_bytes: self.memory_limit.unwrap_or(share),
+            timeout: self.timeout.map(Duration::from_secs),
+            clock: ClockRate::of(&Clock::calibrate()),
+        }
+    }
+}
+
+/// The words of `--backends`, each checked: `a,b` is two, but the settings of one keep their commas
+/// (`jemalloc:dirty_decay_ms=0,narenas=1`): a part with `=` and without `:` belongs to the one before.
+///
+/// # Errors
+/// A word that is no backend, or one that is there twice.
+pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut words: Vec<String> = Vec::new();
+    for list in lists {
+        let first = words.len();
+        for part in list.split(',') {
+            let continues = part.contains('=') && !part.contains(':') && words.len() > first;
+            match words.last_mut() {
+                Some(last) if continues => {
+                    last.push(',');
+                    last.push_str(part);
+                }
+                _ => words.push(part.trim().to_owned()),
+            }
+        }
+    }
+    for (at, word) in words.iter().enumerate() {
+        backends::parse(word)?;
+        if words[..at].contains(word) {
+            bail!("--backends: `{word}` is there twice; name each once");
+        }
+    }
+    Ok(words)
+}
+
+/// The traces that paths name: files as they are, folders as the traces in them (a CSV only where there is no binary
+/// trace of the same name).
+///
+/// # Errors
+/// A path that is not there, or a folder without a trace.
+pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        let mut inside: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+        for format in trace::FORMATS.iter().rev() {
+            for entry in fs::read_dir(path).with_context(|| path.display().to_string())? {
+                let file = entry.with_context(|| path.display().to_string())?.path();
+                if file.extension().is_some_and(|e| e == format.extension) {
+                    inside.insert(file.with_extension(""), file); // the first format in the list wins
+                }
+            }
+        }
+        if inside.is_empty() {
+            let endings: Vec<String> = trace::FORMATS.iter().map(|f| format!(".{}", f.extension)).collect();
+            bail!(
+                "{}: no trace in this folder; expected files that end in {}",
+                path.display(),
+                endings.join(" or ")
+            );
+        }
+        found.extend(inside.into_values());
+    }
+    Ok(found)
+}
+
+/// Reads, hashes and compiles each trace.
+///
+/// # Errors
+/// The first trace that is faulty.
+pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
+    let mut entries: Vec<TraceEntry> = Vec::new();
+    let mut programs = HashMap::new();
+    for path in paths {
+        let mut reader = trace::open(path)?;
+        let program = program::compile(reader.as_mut()).with_context(|| path.display().to_string())?;
+        for warning in reader.warnings() {
+            note(warning);
+        }
+        let facts = reader.header().facts.clone();
+        let name = unique_name(path, &entries)?;
+        entries.push(TraceEntry {
+            name: name.clone(),
+            path: fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+            sha256: sha256(path)?,
+            calls: program.profile().total_calls(),
+            facts,
+        });
+        let loaded =
+            Loaded::new(program).with_context(|| format!("{}: no memory for the program", path.display()))?;
+        programs.insert(name, loaded);
+    }
+    Ok((entries, programs))
+}
+
+/// The file's name without its ending; with the folder's in front when two are alike.
+fn unique_name(path: &Path, taken: &[TraceEntry]) -> anyhow::Result<String> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+    [stem.clone(), format!("{folder}-{stem}"), format!("{folder}-{stem}-{extension}")]
+        .into_iter()
+        .find(|name| taken.iter().all(|entry| entry.name != *name))
+        .with_context(|| format!("{}: given twice; name each trace once", path.display()))
+}
+
+/// SHA-256 of a file, in hex.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256(path: &Path) -> anyhow::Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = File::open(path).with_context(|| path.display().to_string())?;
+    std::io::copy(&mut file, &mut hash).with_context(|| path.display().to_string())?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,331 @@
+//! Room `cli`, verb `run`: the main job. Compiles traces, measures every backend on them, leaves a run folder with its
+//! pictures.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::load::{ChildArgs, backend_words, find_traces, load_traces, sha256};
+use super::note;
+use crate::bench::{self, Progress, Settings};
+use crate::results::{BackendEntry, Cell, FORMAT, Manifest, Outcome, Pass, Run, Status};
+
+/// Replay traces against backends, in parallel, and report what each costs in time and in memory
+#[derive(clap::Args)]
+pub struct RunArgs {
+    /// Traces (.trace or .csv), or folders of traces
+    #[arg(required_unless_present = "resume")]
+    traces: Vec<PathBuf>,
+    /// Backends, separated by commas; `heaplay backends` lists them
+    #[arg(short, long, default_value = "malloc,pymalloc,bump")]
+    backends: Vec<String>,
+    /// Passes, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "footprint,time,latency", value_parser = parse_pass)]
+    passes: Vec<Pass>,
+    /// Repetitions of each timed pass (from 3 on, latencies are confirmed call by call)
+    #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=255))]
+    repetitions: u32,
+    /// The run folder [default: reports/DATE-TIME]
+    #[arg(short, long)]
+    out: Option<PathBuf>,
+    /// Finish the run in this folder: missing and failed cells
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["traces", "out", "backends", "passes", "repetitions"])]
+    resume: Option<PathBuf>,
+    /// Leave out `null`, which measures the harness itself and is otherwise always there
+    #[arg(long)]
+    no_floor: bool,
+    /// Decides the order of the timed cells [default: the time of day]
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    children: ChildArgs,
+}
+
+fn parse_pass(text: &str) -> Result<Pass, String> {
+    Pass::ALL
+        .into_iter()
+        .find(|pass| pass.name() == text)
+        .ok_or_else(|| format!("expected {}", Pass::ALL.map(Pass::name).join(", ")))
+}
+
+/// Name of the backend that does nothing.
+const FLOOR: &str = "null";
+
+impl RunArgs {
+    /// Runs, or finishes a run, and draws the report.
+    ///
+    /// # Errors
+    /// What could not be done. What was measured before stays in the folder.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        install_interrupt()?;
+        let settings = self.children.settings();
+        let (folder, programs) = match &self.resume {
+            Some(folder) => (folder.clone(), prepare_resume(folder)?),
+            None => self.prepare(&settings)?,
+        };
+        let run = Run::load(&folder)?;
+        let bar = Bar::new(&run, &programs);
+        let run = bench::run(&folder, &programs, &settings, &bar)
+            .with_context(|| format!("{}: the run stopped; what was measured is kept", folder.display()))?;
+        bar.bar.finish_and_clear();
+        conclude(&run, &folder)
+    }
+
+    /// Compiles the traces, asks each backend for its version, and makes the run folder.
+    fn prepare(
+        &self,
+        settings: &Settings,
+    ) -> anyhow::Result<(PathBuf, std::collections::HashMap<String, bench::Loaded>)> {
+        let mut words = backend_words(&self.backends)?;
+        if !self.no_floor && !words.iter().any(|word| word == FLOOR) {
+            words.push(FLOOR.to_owned());
+        }
+        let folder = match &self.out {
+            Some(folder) if folder.join("manifest.json").exists() => {
+                bail!(
+                    "{0}: holds a run already; give another --out, or `--resume {0}` to finish it",
+                    folder.display()
+                )
+            }
+            Some(folder) => folder.clone(),
+            None => new_folder(Path::new("reports")),
+        };
+        let (traces, programs) = load_traces(&find_traces(&self.traces)?)?;
+        let mut backends = Vec::new();
+        for name in words {
+            let version = bench::version(&name).map_err(|reason| anyhow::anyhow!("{reason}"))?;
+            backends.push(BackendEntry { name, version });
+        }
+        let mut passes = self.passes.clone();
+        passes.sort();
+        passes.dedup();
+        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let manifest = Manifest {
+            format: FORMAT,
+            heaplay: env!("CARGO_PKG_VERSION").to_owned(),
+            created_unix_seconds: created.as_secs(),
+            traces,
+            backends,
+            passes,
+            repetitions: self.repetitions,
+            seed: self.seed.unwrap_or(created.as_nanos() as u64),
+            settings: [
+                ("jobs".to_owned(), settings.jobs.to_string()),
+                ("memory_limit_bytes".to_owned(), settings.memory_bytes.to_string()),
+            ]
+            .into(),
+            machine: bench::fingerprint(),
+            clock: clock_facts(settings),
+        };
+        Run::new(manifest)
+            .save(&folder)
+            .context("the run folder could not be made; choose a place with --out")?;
+        Ok((folder, programs))
+    }
+}
+
+fn clock_facts(settings: &Settings) -> std::collections::BTreeMap<String, String> {
+    let clock = settings.clock.clock();
+    let floor = clock.floor();
+    let source = if settings.clock.counter { "time-stamp counter, fenced" } else { "CLOCK_MONOTONIC" };
+    [
+        ("source".to_owned(), source.to_owned()),
+        ("ticks_per_second".to_owned(), format!("{:.0}", settings.clock.ticks_per_second)),
+        ("step_nanoseconds".to_owned(), format!("{:.2}", floor.step_ns)),
+        ("pair_nanoseconds".to_owned(), format!("{:.2}", floor.pair_ns)),
+    ]
+    .into()
+}
+
+/// Ctrl-C and SIGTERM end the run in order; a second one ends it at once.
+fn install_interrupt() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        if bench::CANCELLED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+/// A folder named by the date that is not there yet.
+fn new_folder(parent: &Path) -> PathBuf {
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (year, month, day) = civil_date(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let name = format!("{year:04}-{month:02}-{day:02}-{hour:02}{minute:02}{second:02}");
+    (0..)
+        .map(|n: u32| parent.join(if n == 0 { name.clone() } else { format!("{name}-{n}") }))
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| parent.join(name))
+}
+
+/// Year, month and day (UTC) of a count of days since 1970-01-01, by counting.
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
+    let (mut year, mut left) = (1970, days);
+    while left >= 365 + u64::from(leap(year)) {
+        left -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 1;
+    for length in lengths {
+        if left < length {
+            break;
+        }
+        left -= length;
+        month += 1;
+    }
+    (year, month, left + 1)
+}
+
+/// Opens an unfinished run: the same traces, the same versions. Failed cells are to be tried again, and with a failed
+/// latency cell all of its kind, which are confirmed together.
+fn prepare_resume(folder: &Path) -> anyhow::Result<std::collections::HashMap<String, bench::Loaded>> {
+    let mut run = Run::load(folder)?;
+    let paths: Vec<PathBuf> = run.manifest.traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
+    for (trace, path) in run.manifest.traces.iter().zip(&paths) {
+        if sha256(path)? != trace.sha256 {
+            bail!("{}: is not the file that the run began with; begin a new run", path.display());
+        }
+    }
+    for backend in &run.manifest.backends {
+        let now = bench::version(&backend.name).map_err(|reason| anyhow::anyhow!("{reason}"))?;
+        if now != backend.version {
+            bail!("backend `{}` is {now} now and was {}; begin a new run", backend.name, backend.version);
+        }
+    }
+    let machine = bench::fingerprint();
+    if machine != run.manifest.machine {
+        bail!(
+            "{}: was begun on another machine or kernel; begin a new run here and `merge` cannot join them",
+            folder.display()
+        );
+    }
+    let failed: HashSet<Cell> = run.failed().into_iter().map(Outcome::cell).collect();
+    let again: HashSet<Cell> = run
+        .manifest
+        .planned()
+        .into_iter()
+        .filter(|cell| {
+            failed.contains(cell)
+                || (cell.pass == Pass::Latency
+                    && failed.iter().any(|f| {
+                        f.pass == Pass::Latency && f.trace == cell.trace && f.backend == cell.backend
+                    }))
+        })
+        .collect();
+    let planned = run.manifest.planned();
+    for cell in &again {
+        if let Some(number) = planned.iter().position(|p| p == cell) {
+            let _ = fs::remove_dir_all(folder.join("cells").join(format!("{number:05}")));
+        }
+    }
+    let unfolded = folder.join("cells").is_dir();
+    if !again.is_empty() && !unfolded {
+        run.remove(&again);
+        run.save(folder)?;
+    }
+    let missing = Run::load(folder)?.missing().len();
+    note(format!("{}: {missing} cells to do", folder.display()));
+    let (entries, loaded) = load_traces(&paths)?;
+    // The names in the tables are the manifest's.
+    let names: Vec<String> = run.manifest.traces.iter().map(|trace| trace.name.clone()).collect();
+    let mut loaded = loaded;
+    Ok(entries
+        .iter()
+        .zip(names)
+        .filter_map(|(entry, name)| loaded.remove(&entry.name).map(|program| (name, program)))
+        .collect())
+}
+
+/// The bar on a terminal, and lines for failed cells everywhere.
+struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    fn new(run: &Run, programs: &std::collections::HashMap<String, bench::Loaded>) -> Bar {
+        let weight = |cell: &Cell| {
+            programs.get(&cell.trace).map_or(0, |loaded| loaded.program.instructions().len() as u64)
+        };
+        let total = run.missing().iter().map(weight).sum();
+        let bar = ProgressBar::new(total); // draws to standard error, and only to a terminal
+        if let Ok(style) =
+            ProgressStyle::with_template("{bar:30} {percent:>3} %  {elapsed} gone, {eta} left  {msg}")
+        {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(250));
+        Bar { bar }
+    }
+}
+
+impl Progress for Bar {
+    fn done(&self, outcome: &Outcome, weight: u64) {
+        let what = format!(
+            "{} on {}, {} {}",
+            outcome.backend,
+            outcome.trace,
+            outcome.pass.name(),
+            outcome.repetition + 1
+        );
+        self.bar.inc(weight);
+        if outcome.status == Status::Error {
+            self.bar.suspend(|| note(format!("{what}: {}", outcome.reason)));
+        }
+        self.bar.set_message(what);
+    }
+}
+
+/// Says what there is and what is missing, draws it, and chooses the exit code.
+fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
+    let (missing, failed) = (run.missing(), run.failed());
+    if bench::cancelled() || !missing.is_empty() {
+        note(format!(
+            "{0}: {1} of {2} cells are measured, {3} are missing; `heaplay run --resume {0}` finishes it",
+            folder.display(),
+            run.outcomes.len(),
+            run.outcomes.len() + missing.len(),
+            missing.len()
+        ));
+        return Ok(ExitCode::from(130));
+    }
+    if !failed.is_empty() {
+        note(format!(
+            "{} of {} cells failed; `heaplay run --resume {}` tries them again",
+            failed.len(),
+            run.outcomes.len(),
+            folder.display()
+        ));
+    }
+    // A backend of which nothing at all could be measured was asked for in vain.
+    let in_vain =
+        run.manifest.backends.iter().find(|backend| {
+            run.outcomes.iter().all(|o| o.backend != backend.name || o.status == Status::Error)
+        });
+    if let Some(backend) = in_vain {
+        note(format!("backend `{}` gave no result", backend.name));
+        return Ok(ExitCode::from(2));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::civil_date;
+
+    #[test]
+    fn dates() {
+        // `date -u -d @0 +%F` and the like.
+        assert_eq!(civil_date(0), (1970, 1, 1));
+        assert_eq!(civil_date(11_016), (2000, 2, 29));
+        assert_eq!(civil_date(20_779), (2026, 11, 22));
+    }
+}

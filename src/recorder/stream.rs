@@ -1,0 +1,468 @@
+//! Room `recorder`, the stream: the one raw log of the process, in the order in which the calls happened.
+//!
+//! All threads write to the same place, one after the other: while the process has one thread without any lock, later
+//! under a spin lock that is held for a few stores. That costs no more than the atomic counter which separate buffers
+//! would need to be put in order again, and the file is in order as it is. libc itself says when there are threads.
+//!
+//! The file is mapped window by window. Each window's room on the disk is claimed before it is mapped, so that a full
+//! disk is an error here, never a SIGBUS in the program. The file is opened by name for each window and closed again:
+//! programs that close every descriptor, or count theirs, do no harm and see none.
+
+use core::ffi::{CStr, c_char, c_int};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::rawlog::{
+    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, STAMP, VERSION, WINDOW_BYTES, call, control, end, field, fits,
+    flag, tag, text, word,
+};
+use crate::system::{self, keeping_errno, monotonic_ns};
+use crate::{Shared, hooks, sites};
+
+/// Longest path of a raw log, bytes.
+const PATH_BYTES: usize = 4096;
+
+enum Phase {
+    /// Nothing may be written, now or later.
+    Off,
+    /// A forked child that has not allocated yet: many only exec, and need no file.
+    Waiting,
+    /// Recording.
+    On,
+}
+
+/// The open log.
+pub struct Stream {
+    cursor: *mut u64,
+    /// End of the block that the cursor is in: there the next time stamp goes.
+    limit: *mut u64,
+    window: *mut u64,
+    header: *mut u64,
+    /// Bytes of the file so far.
+    length: i64,
+    start_ns: u64,
+    thread: u32,
+    site: u32,
+    phase: Phase,
+    flags: u64,
+    parent: u64,
+    base: [u8; PATH_BYTES],
+    base_length: usize,
+    path: [u8; PATH_BYTES],
+    python: [u8; text::PYTHON.1],
+    program: [u8; text::PROGRAM.1],
+}
+
+static STREAM: Shared<Stream> = Shared::new(Stream {
+    cursor: core::ptr::null_mut(),
+    limit: core::ptr::null_mut(),
+    window: core::ptr::null_mut(),
+    header: core::ptr::null_mut(),
+    length: 0,
+    start_ns: 0,
+    thread: 1,
+    site: 0,
+    phase: Phase::Off,
+    flags: 0,
+    parent: 0,
+    base: [0; PATH_BYTES],
+    base_length: 0,
+    path: [0; PATH_BYTES],
+    python: [0; text::PYTHON.1],
+    program: [0; text::PROGRAM.1],
+});
+
+static LOCK: AtomicU32 = AtomicU32::new(0);
+
+/// Takes the lock; spins, then yields: it is held for nanoseconds, save where a window is changed.
+#[inline(always)]
+pub fn lock() {
+    while LOCK.compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        wait();
+    }
+}
+
+#[cold]
+fn wait() {
+    for _ in 0..100 {
+        if LOCK.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        core::hint::spin_loop();
+    }
+    // SAFETY: a plain call.
+    keeping_errno(|| unsafe { system::sched_yield() });
+}
+
+/// Gives the lock back.
+#[inline(always)]
+pub fn unlock() {
+    LOCK.store(0, Ordering::Release);
+}
+
+/// The stream, for one who holds the lock or is the only thread.
+///
+/// # Safety
+/// As said; and not twice at a time.
+#[inline(always)]
+pub unsafe fn get<'a>() -> &'a mut Stream {
+    // SAFETY: as the caller says.
+    unsafe { &mut *STREAM.get() }
+}
+
+impl Stream {
+    /// Writes one word, with the time stamp before it where one is due. `false` when nothing can be written.
+    #[inline(always)]
+    pub fn push(&mut self, word: u64) -> bool {
+        if self.cursor == self.limit && !self.stamp() {
+            return false;
+        }
+        // SAFETY: cursor < limit, inside the mapped window.
+        unsafe {
+            self.cursor.write_volatile(word);
+            self.cursor = self.cursor.add(1);
+        }
+        true
+    }
+
+    /// Writes a call of the thread numbered `thread`.
+    #[inline(always)]
+    pub fn call(&mut self, thread: u32, tag: u64, size: u64, address: u64) {
+        if thread != self.thread {
+            self.switch_thread(thread);
+        }
+        let written = if fits(size, address) {
+            self.push(call(tag, size, address))
+        } else {
+            self.wide_call(tag, size, address)
+        };
+        if !written {
+            self.lose();
+        }
+    }
+
+    /// Writes that this thread's realloc failed.
+    #[cold]
+    pub fn realloc_failed(&mut self, thread: u32) {
+        if thread != self.thread {
+            self.switch_thread(thread);
+        }
+        self.push(control(Control::ReallocFailed, 0));
+    }
+
+    #[cold]
+    fn switch_thread(&mut self, thread: u32) {
+        if self.push(control(Control::Thread, u64::from(thread))) {
+            self.thread = thread;
+        }
+    }
+
+    #[cold]
+    fn wide_call(&mut self, tag: u64, size: u64, address: u64) -> bool {
+        fits(0, address)
+            && size >> 60 == 0
+            && self.push(word(tag::WIDE, size))
+            && self.push(call(tag, 0, address))
+    }
+
+    /// Says which site the next calls have.
+    #[inline(always)]
+    pub fn site(&mut self, site: u32) {
+        if site != self.site && self.push(word(tag::SITE, u64::from(site))) {
+            self.site = site;
+        }
+    }
+
+    #[cold]
+    fn lose(&mut self) {
+        if !self.header.is_null() {
+            // SAFETY: the header is mapped as long as it is not null.
+            unsafe { *self.header.add(field::LOST) += 1 };
+        }
+    }
+
+    /// Begins a block: a new window if this one is full, then the time.
+    #[cold]
+    #[inline(never)]
+    fn stamp(&mut self) -> bool {
+        keeping_errno(|| {
+            let full = self.window.is_null() || self.cursor as usize == self.window as usize + WINDOW_BYTES;
+            if full && !self.grow() {
+                return false;
+            }
+            let now = monotonic_ns().wrapping_sub(self.start_ns);
+            // SAFETY: a block of the mapped window lies before the cursor.
+            unsafe {
+                self.cursor.write_volatile(STAMP | now);
+                self.cursor = self.cursor.add(1);
+                self.limit = self.cursor.add(BLOCK_WORDS - 1);
+            }
+            true
+        })
+    }
+
+    fn grow(&mut self) -> bool {
+        match self.phase {
+            Phase::Off => false,
+            Phase::Waiting => self.create() && self.next_window(),
+            Phase::On => {
+                if hooks::disturbed() {
+                    self.set_flag(flag::DISTURBED);
+                }
+                self.next_window()
+            }
+        }
+    }
+
+    /// Claims and maps the next window.
+    fn next_window(&mut self) -> bool {
+        // SAFETY: the path is a C string.
+        let fd = unsafe { system::open64(self.path.as_ptr().cast(), system::O_RDWR | system::O_CLOEXEC, 0) };
+        if fd < 0 {
+            return self.end(system::errno());
+        }
+        let mapped = claim(fd, self.length, WINDOW_BYTES);
+        // SAFETY: our own descriptor.
+        unsafe { system::close(fd) };
+        let window = match mapped {
+            Ok(window) => window,
+            Err(errno) => return self.end(errno),
+        };
+        self.unmap_window();
+        self.length += WINDOW_BYTES as i64;
+        self.window = window;
+        self.cursor = window;
+        self.limit = window;
+        true
+    }
+
+    fn unmap_window(&mut self) {
+        if !self.window.is_null() {
+            // SAFETY: our own mapping; the cursor is set anew by whoever calls this.
+            unsafe { system::munmap(self.window.cast(), WINDOW_BYTES) };
+        }
+        self.window = core::ptr::null_mut();
+        self.cursor = core::ptr::null_mut();
+        self.limit = core::ptr::null_mut();
+    }
+
+    /// Ends the recording, not the program.
+    fn end(&mut self, errno: c_int) -> bool {
+        self.unmap_window();
+        self.phase = Phase::Off;
+        self.set(field::ERRNO, errno as u64);
+        self.set(field::END, end::NO_ROOM);
+        false
+    }
+
+    fn set(&mut self, field: usize, value: u64) {
+        if !self.header.is_null() {
+            // SAFETY: the header is mapped.
+            unsafe { self.header.add(field).write_volatile(value) };
+        }
+    }
+
+    fn set_flag(&mut self, flag: u64) {
+        self.flags |= flag;
+        self.set(field::FLAGS, self.flags);
+    }
+
+    fn set_text(&mut self, (at, length): (usize, usize), value: &[u8]) {
+        let value = value.get(..length - 1).unwrap_or(value);
+        if !self.header.is_null() {
+            // SAFETY: the header is mapped, and the text lies inside it.
+            unsafe { self.header.cast::<u8>().add(at).copy_from(value.as_ptr(), value.len()) };
+        }
+    }
+
+    /// Creates the file (a number more where a program of the same process id was recorded before) and its header.
+    fn create(&mut self) -> bool {
+        // SAFETY: plain calls.
+        let pid = unsafe { system::getpid() } as u64;
+        let mut fd = -1;
+        for attempt in 0..1000 {
+            self.set_path(pid, attempt);
+            let flags = system::O_RDWR | system::O_CREAT | system::O_EXCL | system::O_CLOEXEC;
+            // SAFETY: the path is a C string.
+            fd = unsafe { system::open64(self.path.as_ptr().cast(), flags, 0o600) };
+            if fd >= 0 || system::errno() != system::EEXIST {
+                break;
+            }
+        }
+        if fd < 0 {
+            self.phase = Phase::Off;
+            return false;
+        }
+        let mapped = claim(fd, 0, HEADER_BYTES);
+        // SAFETY: our own descriptor.
+        unsafe { system::close(fd) };
+        let Ok(header) = mapped else {
+            self.phase = Phase::Off;
+            return false;
+        };
+        self.header = header;
+        self.length = HEADER_BYTES as i64;
+        self.start_ns = monotonic_ns();
+        self.phase = Phase::On;
+        self.fill_header(pid);
+        true
+    }
+
+    fn fill_header(&mut self, pid: u64) {
+        let python = self.python;
+        let program = self.program;
+        self.set(field::VERSION, VERSION);
+        self.set(field::PID, pid);
+        self.set(field::PARENT, self.parent);
+        self.set(field::START_NS, self.start_ns);
+        self.set(field::FLAGS, self.flags);
+        self.set_text(text::PYTHON, &python);
+        self.set_text(text::PROGRAM, &program);
+        self.set(field::MAGIC, MAGIC);
+    }
+
+    /// `BASE.pid`, and `.attempt` after the first.
+    fn set_path(&mut self, pid: u64, attempt: u64) {
+        let mut at = self.base_length;
+        self.path[..at].copy_from_slice(&self.base[..at]);
+        at = append_number(&mut self.path, at, pid);
+        if attempt > 0 {
+            at = append_number(&mut self.path, at, attempt);
+        }
+        self.path[at] = 0;
+    }
+}
+
+/// Appends `.number`; the base leaves room for it.
+fn append_number(path: &mut [u8; PATH_BYTES], mut at: usize, number: u64) -> usize {
+    path[at] = b'.';
+    at += 1;
+    let digits = number.checked_ilog10().unwrap_or(0);
+    for power in (0..=digits).rev() {
+        path[at] = b'0' + (number / 10u64.pow(power) % 10) as u8;
+        at += 1;
+    }
+    at
+}
+
+/// Claims room on the disk for `length` bytes at `offset` and maps them, pages and all.
+fn claim(fd: c_int, offset: i64, length: usize) -> Result<*mut u64, c_int> {
+    // SAFETY: a descriptor of ours; a mapping at a place of the kernel's choice.
+    unsafe {
+        let errno = system::posix_fallocate64(fd, offset, length as i64);
+        if errno != 0 {
+            return Err(errno);
+        }
+        let at = system::mmap64(
+            core::ptr::null_mut(),
+            length,
+            system::PROT_READ_WRITE,
+            system::MAP_SHARED,
+            fd,
+            offset,
+        );
+        if at == system::MAP_FAILED {
+            return Err(system::errno());
+        }
+        // Where the kernel is too old for it, the pages come fault by fault.
+        system::madvise(at, length, system::MADV_POPULATE_WRITE);
+        Ok(at.cast())
+    }
+}
+
+/// Notes what the header will say. In the constructor only.
+pub fn prepare(base: &[u8], version: &[u8], with_sites: bool) {
+    // SAFETY: the constructor is alone.
+    let stream = unsafe { get() };
+    let fitting = base.len().min(PATH_BYTES - 64);
+    stream.base[..fitting].copy_from_slice(&base[..fitting]);
+    stream.base_length = fitting;
+    let short = version.split(|&byte| byte == b' ').next().unwrap_or_default();
+    let fitting = short.len().min(stream.python.len() - 1);
+    stream.python[..fitting].copy_from_slice(&short[..fitting]);
+    if with_sites {
+        stream.flags |= flag::SITES;
+    }
+    // SAFETY: a plain call.
+    stream.parent = unsafe { system::getppid() } as u64;
+    read_file(c"/proc/self/cmdline", &mut stream.program);
+}
+
+/// Fills `buffer` from a file as far as it goes, leaving a zero byte at the end.
+fn read_file(path: &CStr, buffer: &mut [u8]) {
+    // SAFETY: a C string; reads stay inside the buffer.
+    unsafe {
+        let fd = system::open64(path.as_ptr().cast::<c_char>(), system::O_RDONLY | system::O_CLOEXEC, 0);
+        if fd < 0 {
+            return;
+        }
+        let room = buffer.len() - 1;
+        let mut filled = 0;
+        while filled < room {
+            let got = system::read(fd, buffer.as_mut_ptr().add(filled).cast(), room - filled);
+            if got <= 0 {
+                break;
+            }
+            filled += got as usize;
+        }
+        system::close(fd);
+    }
+}
+
+/// The words of the command line. In the constructor only.
+pub fn arguments() -> impl Iterator<Item = &'static [u8]> {
+    // SAFETY: the text is not changed after `prepare`, and its place never moves.
+    let program: &'static [u8] = unsafe { &(*STREAM.get()).program };
+    program.split(|&byte| byte == 0).take_while(|word| !word.is_empty())
+}
+
+/// Leaves a log that holds nothing but the reason why there is none. In the constructor only.
+pub fn refuse(reason: &str) {
+    // SAFETY: the constructor is alone.
+    let stream = unsafe { get() };
+    if stream.create() {
+        stream.set_text(text::REASON, reason.as_bytes());
+        stream.set(field::END, end::REFUSED);
+    }
+    stream.phase = Phase::Off;
+}
+
+/// Opens the log. In the constructor only.
+pub fn open() {
+    // SAFETY: the constructor is alone.
+    unsafe { get() }.create();
+}
+
+/// Marks a clean end; calls made after it are still written. `disturbed`: whether the hooks were found covered.
+pub fn close(disturbed: bool) {
+    lock();
+    // SAFETY: the lock is held.
+    let stream = unsafe { get() };
+    if matches!(stream.phase, Phase::On) {
+        if disturbed {
+            stream.set_flag(flag::DISTURBED);
+        }
+        stream.set(field::END, end::CLEAN);
+    }
+    unlock();
+}
+
+/// In a forked child: lets go of the parent's log and waits for the first call to open one of its own.
+pub fn forked() {
+    // SAFETY: the child has one thread.
+    let stream = unsafe { get() };
+    stream.unmap_window();
+    if !stream.header.is_null() {
+        // SAFETY: our own mapping.
+        unsafe { system::munmap(stream.header.cast(), HEADER_BYTES) };
+    }
+    stream.header = core::ptr::null_mut();
+    stream.thread = 1;
+    stream.site = 0;
+    stream.flags = stream.flags & flag::SITES | flag::FORKED;
+    // SAFETY: a plain call.
+    stream.parent = unsafe { system::getppid() } as u64;
+    if matches!(stream.phase, Phase::On) {
+        stream.phase = Phase::Waiting;
+    }
+    sites::forget();
+}

@@ -1,0 +1,168 @@
+//! Room `replay`: the clock, and what it costs and can resolve here.
+//!
+//! The processor's time-stamp counter where it ticks at a constant rate (x86-64 with `nonstop_tsc`; aarch64's virtual
+//! counter), else `CLOCK_MONOTONIC`. Unfenced reads let the measured call slip past them, so a pair is fenced.
+//! Its step and the cost of an empty pair are measured at start, told in every record and drawn as a band.
+#![cfg_attr(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    expect(unsafe_code, reason = "the counter is read by an instruction")
+)]
+
+use std::time::{Duration, Instant};
+
+/// How a [`Clock`] reads time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The processor's counter.
+    Counter,
+    /// The kernel's `CLOCK_MONOTONIC`, by way of the vDSO; ticks are nanoseconds.
+    Monotonic,
+}
+
+/// A clock with its rate.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    source: Source,
+    start: Instant,
+    ticks_per_second: f64,
+}
+
+/// What a clock can resolve and what reading it costs, measured here.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Floor {
+    /// The smallest step between two reads that differ, in ns.
+    pub step_ns: f64,
+    /// Mean of an empty pair, in ns: what each call of the latency pass carries on top.
+    pub pair_ns: f64,
+}
+
+impl Clock {
+    /// The best clock of this machine, its rate measured against `CLOCK_MONOTONIC` for 20 ms.
+    pub fn calibrate() -> Clock {
+        let start = Instant::now();
+        if !counter_is_constant() {
+            return Clock { source: Source::Monotonic, start, ticks_per_second: 1e9 };
+        }
+        let first = counter();
+        let began = Instant::now();
+        std::thread::sleep(Duration::from_millis(20));
+        let (last, elapsed) = (counter(), began.elapsed());
+        let ticks_per_second = last.wrapping_sub(first) as f64 / elapsed.as_secs_f64();
+        Clock { source: Source::Counter, start, ticks_per_second }
+    }
+
+    /// A clock of a rate that was measured before, on the same machine.
+    pub fn with_rate(source: Source, ticks_per_second: f64) -> Clock {
+        Clock { source, start: Instant::now(), ticks_per_second }
+    }
+
+    /// How it reads time.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// Its rate.
+    pub fn ticks_per_second(&self) -> f64 {
+        self.ticks_per_second
+    }
+
+    /// Ticks now; earlier instructions are done, later ones not begun.
+    #[inline(always)]
+    pub fn ticks(&self) -> u64 {
+        match self.source {
+            Source::Counter => counter(),
+            Source::Monotonic => self.start.elapsed().as_nanos() as u64,
+        }
+    }
+
+    /// Ticks as nanoseconds.
+    pub fn nanoseconds(&self, ticks: u64) -> f64 {
+        ticks as f64 * 1e9 / self.ticks_per_second
+    }
+
+    /// Measures the step and the empty pair; takes about a millisecond.
+    pub fn floor(&self) -> Floor {
+        let mut step = u64::MAX;
+        let mut pairs: Vec<u64> = Vec::with_capacity(8192);
+        let mut before = self.ticks();
+        for _ in 0..8192 {
+            let first = self.ticks();
+            let second = self.ticks();
+            pairs.push(second.wrapping_sub(first));
+            for later in [first, second] {
+                let difference = later.wrapping_sub(before);
+                if difference > 0 {
+                    step = step.min(difference);
+                }
+                before = later;
+            }
+        }
+        pairs.sort_unstable();
+        // The upper tenth holds preemptions; what is left is the pair.
+        let kept = &pairs[..pairs.len() * 9 / 10];
+        let mean = kept.iter().sum::<u64>() as f64 / kept.len() as f64;
+        let per_tick = 1e9 / self.ticks_per_second;
+        Floor { step_ns: step as f64 * per_tick, pair_ns: mean * per_tick }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn counter() -> u64 {
+    use std::arch::x86_64::{_mm_lfence, _rdtsc};
+    // SAFETY: every x86-64 processor has both instructions.
+    unsafe {
+        _mm_lfence();
+        let ticks = _rdtsc();
+        _mm_lfence();
+        ticks
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn counter_is_constant() -> bool {
+    use std::arch::x86_64::__cpuid;
+    // Intel SDM and AMD APM: leaf 0x8000_0007, EDX bit 8, "invariant TSC".
+    __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & (1 << 8) != 0
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn counter() -> u64 {
+    let ticks: u64;
+    // SAFETY: the virtual counter is readable from user space on Linux; the barriers only order.
+    unsafe { std::arch::asm!("isb", "mrs {}, cntvct_el0", "isb", out(reg) ticks, options(nostack, nomem)) };
+    ticks
+}
+
+#[cfg(target_arch = "aarch64")]
+fn counter_is_constant() -> bool {
+    true
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn counter() -> u64 {
+    0
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn counter_is_constant() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_is_a_second() {
+        let clock = Clock::calibrate();
+        let (first, began) = (clock.ticks(), Instant::now());
+        std::thread::sleep(Duration::from_millis(30));
+        let (last, elapsed) = (clock.ticks(), began.elapsed());
+        let ratio = clock.nanoseconds(last - first) / elapsed.as_nanos() as f64;
+        assert!((0.5..2.0).contains(&ratio), "{ratio}");
+        let floor = clock.floor();
+        assert!(floor.step_ns > 0.0 && floor.pair_ns > 0.0 && floor.pair_ns < 1e6, "{floor:?}");
+    }
+}

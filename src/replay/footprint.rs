@@ -1,0 +1,310 @@
+//! Room `replay`: the footprint pass. Every page of every block is touched, pointers are accounted, and the kernel's
+//! figure for resident private memory is sampled.
+//!
+//! From pointers alone: L, the bytes requested and live; U, their usable bytes; P, the 4 KiB pages that hold a byte of a
+//! live block. With R, what is resident: R = L + (U − L) + (P − U) + (R − P), that is live + rounding + stranded + kept.
+//! U of a block is capped at the end of the last page that its request touches, so that U ≤ P.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::time::Instant;
+
+use super::{Done, Probe, ReplayError, Resident, Slots, free_all, memory, replay};
+use crate::backends::{Backend, Counter, Trim};
+use crate::program::{Action, Program};
+
+/// The pages that are pinned are counted in this unit, whatever the kernel's page is.
+pub const PAGE_BYTES: usize = 4096;
+const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
+
+/// The heap at one moment, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeapSample {
+    /// Calls done.
+    pub event: u64,
+    /// Bytes requested so far.
+    pub clock_bytes: u64,
+    /// L.
+    pub live_bytes: u64,
+    /// U.
+    pub usable_bytes: u64,
+    /// P.
+    pub pinned_bytes: u64,
+    /// R, the baseline taken off.
+    pub resident_bytes: u64,
+}
+
+/// What a footprint pass found.
+#[derive(Clone, Debug, Default)]
+pub struct Footprint {
+    /// The heap over the trace, at the start, at least every 1/400 of it, at new peaks, at the live peak, at the end.
+    pub samples: Vec<HeapSample>,
+    /// The one at the live peak.
+    pub at_live_peak: HeapSample,
+    /// The one after the last call.
+    pub end: HeapSample,
+    /// R after the backend's own trim call; `None` when it has none.
+    pub resident_trimmed_bytes: Option<u64>,
+    /// How long that call took, in ns.
+    pub trim_ns: u64,
+    /// R after every block was freed and trimmed.
+    pub resident_freed_bytes: u64,
+    /// The backend's own figures after the last call.
+    pub counters: Vec<Counter>,
+    /// Largest P − R over the samples: above a few pages the instrument is wrong.
+    pub pinned_over_resident_bytes: u64,
+    /// Page faults of the pass.
+    pub minor_faults: u64,
+    /// Calls made, by action.
+    pub calls: [u64; 4],
+}
+
+/// How many live blocks have a byte in each page. Two levels: a table for each GiB of address space in use.
+#[derive(Default)]
+struct Pages {
+    tables: HashMap<usize, Box<[u32]>>,
+    pinned: u64,
+}
+
+const TABLE_PAGES: usize = 1 << (30 - PAGE_SHIFT);
+
+impl Pages {
+    fn change(&mut self, block: usize, size: usize, add: bool) {
+        let first = block >> PAGE_SHIFT;
+        let last = (block + size.max(1) - 1) >> PAGE_SHIFT;
+        let mut page = first;
+        while page <= last {
+            let table = self
+                .tables
+                .entry(page / TABLE_PAGES)
+                .or_insert_with(|| vec![0; TABLE_PAGES].into_boxed_slice());
+            let end = last.min(page | (TABLE_PAGES - 1));
+            for count in &mut table[page % TABLE_PAGES..=end % TABLE_PAGES] {
+                if add {
+                    self.pinned += u64::from(*count == 0);
+                    *count += 1;
+                } else {
+                    *count -= 1;
+                    self.pinned -= u64::from(*count == 0);
+                }
+            }
+            page = end + 1;
+        }
+    }
+}
+
+/// A live block as it was accounted.
+#[derive(Clone, Copy, Default)]
+struct Account {
+    size: u64,
+    usable: u64,
+}
+
+struct Watch<'a> {
+    backend: &'a dyn Backend,
+    backs_memory: bool,
+    accounts: Vec<Account>,
+    pages: Pages,
+    now: HeapSample,
+    resident: &'a Resident,
+    baseline: u64,
+    samples: Vec<HeapSample>,
+    every: u64,
+    next_sample: u64,
+    sampled_peak: u64,
+    live_peak_event: u64,
+    at_live_peak: HeapSample,
+    over: u64,
+    calls: [u64; 4],
+}
+
+impl Watch<'_> {
+    fn sample(&mut self) -> HeapSample {
+        if self.backs_memory {
+            self.now.resident_bytes = self.resident.private_bytes().saturating_sub(self.baseline);
+            self.over = self.over.max(self.now.pinned_bytes.saturating_sub(self.now.resident_bytes));
+        }
+        if self.samples.last().is_none_or(|last| last.event != self.now.event) {
+            self.samples.push(self.now);
+        }
+        self.now
+    }
+
+    fn begin(&mut self, slot: usize, block: *mut c_void, size: usize, untouched_from: usize) {
+        let mut account = Account { size: size as u64, usable: size as u64 };
+        if self.backs_memory {
+            touch(block, untouched_from, size);
+            #[expect(unsafe_code, reason = "asks the backend about a block of its own")]
+            // SAFETY: the backend has just returned this block.
+            let usable = unsafe { self.backend.usable_size(block, size) };
+            let address = block as usize;
+            let page_end = (address + size.max(1)).next_multiple_of(PAGE_BYTES);
+            account.usable = (usable.max(size).min(page_end - address)) as u64;
+            self.pages.change(address, size, true);
+        }
+        self.accounts[slot] = account;
+        self.now.live_bytes += account.size;
+        self.now.usable_bytes += account.usable;
+        self.now.clock_bytes += account.size;
+    }
+
+    fn end(&mut self, slot: usize, block: *mut c_void) -> Account {
+        let account = std::mem::take(&mut self.accounts[slot]);
+        if self.backs_memory {
+            self.pages.change(block as usize, account.size as usize, false);
+        }
+        self.now.live_bytes -= account.size;
+        self.now.usable_bytes -= account.usable;
+        account
+    }
+}
+
+/// Writes a byte into every page of the block from `from` on, as a program that uses its memory would.
+fn touch(block: *mut c_void, from: usize, size: usize) {
+    let (start, end) = (block as usize + from, block as usize + size);
+    let mut at = start;
+    while at < end {
+        #[expect(unsafe_code, reason = "a footprint is only true for memory that is used")]
+        // SAFETY: `at` lies in a live block that the backend has just returned with at least `size` bytes.
+        unsafe {
+            std::ptr::write_volatile(at as *mut u8, 1);
+        }
+        at = (at + 1).next_multiple_of(PAGE_BYTES);
+    }
+}
+
+impl Probe for Watch<'_> {
+    type Mark = ();
+
+    fn before(&mut self) {}
+
+    fn after(&mut self, (): (), done: Done) {
+        self.calls[done.action as usize] += 1;
+        match done.action {
+            Action::Malloc | Action::Calloc => self.begin(done.slot, done.new, done.size, 0),
+            Action::Realloc => {
+                let old = self.end(done.slot, done.old);
+                // A block that moved had its kept part copied, which touched it.
+                self.begin(done.slot, done.new, done.size, (old.size as usize).min(done.size));
+            }
+            Action::Free => {
+                self.end(done.slot, done.old);
+            }
+        }
+        self.now.event = done.index as u64 + 1;
+        self.now.pinned_bytes = self.pages.pinned * PAGE_BYTES as u64;
+        let peak = self.now.live_bytes > self.sampled_peak + self.sampled_peak / 100 + 4096;
+        if self.now.event >= self.next_sample || peak {
+            self.sampled_peak = self.sampled_peak.max(self.now.live_bytes);
+            self.next_sample = self.now.event + self.every;
+            self.sample();
+        }
+        if done.index as u64 == self.live_peak_event {
+            self.at_live_peak = self.sample();
+        }
+    }
+}
+
+/// Replays `program` once and accounts for its memory; afterwards trims, frees everything and trims again.
+///
+/// # Errors
+/// When the backend gives no memory, when the accounts are not zero after all is freed, or when this kernel's figures
+/// cannot be trusted.
+pub fn footprint(program: &Program, backend: &mut dyn Backend) -> Result<Footprint, ReplayError> {
+    let resident = Resident::open().map_err(|error| ReplayError::Instrument(error.to_string()))?;
+    memory::self_test(&resident).map_err(ReplayError::Instrument)?;
+    let domains = backend.domains();
+    let mut slots = Slots::new(program);
+    let calls = program.instructions().len();
+    let backs_memory = backend.backs_memory();
+    warm_up(&domains);
+    let faults = minor_faults();
+    let baseline = resident.private_bytes();
+    let mut watch = Watch {
+        backend: &*backend,
+        backs_memory,
+        accounts: vec![Account::default(); program.slots()],
+        pages: Pages::default(),
+        now: HeapSample::default(),
+        resident: &resident,
+        baseline,
+        samples: Vec::with_capacity(4096),
+        every: (calls as u64 / 400).max(256),
+        next_sample: 0,
+        sampled_peak: 0,
+        live_peak_event: program.profile().live_peak_event,
+        at_live_peak: HeapSample::default(),
+        over: 0,
+        calls: [0; 4],
+    };
+    replay(program, &domains, &mut slots, 0..calls, &mut watch)?;
+    let end = watch.sample();
+    let mut found = Footprint {
+        at_live_peak: watch.at_live_peak,
+        end,
+        pinned_over_resident_bytes: watch.over,
+        calls: watch.calls,
+        minor_faults: minor_faults() - faults,
+        ..Footprint::default()
+    };
+    for (slot, block) in slots.live() {
+        watch.end(slot, block);
+    }
+    if (watch.now.live_bytes, watch.now.usable_bytes, watch.pages.pinned) != (0, 0, 0) {
+        return Err(ReplayError::Instrument("the accounts do not come to zero when all is freed".into()));
+    }
+    found.samples = watch.samples;
+    found.counters = backend.counters();
+    let began = Instant::now();
+    if backend.trim() == Trim::Done {
+        found.trim_ns = began.elapsed().as_nanos() as u64;
+        found.resident_trimmed_bytes = Some(resident.private_bytes().saturating_sub(baseline));
+    }
+    free_all(program, &domains, &mut slots);
+    backend.trim();
+    found.resident_freed_bytes = resident.private_bytes().saturating_sub(baseline);
+    Ok(found)
+}
+
+/// One malloc and one free in each domain, so that what a backend sets up once is not taken for the program's.
+#[expect(unsafe_code, reason = "calls the backend through its C function pointers")]
+fn warm_up(domains: &crate::backends::Domains) {
+    for domain in crate::trace::Domain::ALL {
+        let table = domains.get(domain);
+        // SAFETY: the block goes back to where it came from, at once.
+        unsafe {
+            let block = (table.malloc)(table.ctx, 16);
+            if !block.is_null() {
+                (table.free)(table.ctx, block);
+            }
+        }
+    }
+}
+
+/// Page faults of this process that needed no disk, from `/proc/self/stat`, field 10.
+fn minor_faults() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after_name.split_whitespace().nth(7).and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_pinned_by_their_blocks() {
+        let mut pages = Pages::default();
+        pages.change(0x1FF8, 16, true); // straddles two pages
+        assert_eq!(pages.pinned, 2);
+        pages.change(0x1000, 0, true); // an empty block still has an address
+        assert_eq!(pages.pinned, 2);
+        pages.change(0x1FF8, 16, false);
+        assert_eq!(pages.pinned, 1);
+        pages.change((1 << 30) - 1, (1 << 30) + 2, true); // over the edge of two tables
+        assert_eq!(pages.pinned, 1 + (1 << 18) + 2);
+        pages.change((1 << 30) - 1, (1 << 30) + 2, false);
+        pages.change(0x1000, 0, false);
+        assert_eq!(pages.pinned, 0);
+    }
+}

@@ -1,0 +1,241 @@
+//! Room `trace`: makes traces from a seed, with sizes and lifetimes of a given distribution, for tests and for scale.
+//!
+//! Whole numbers only, so that a seed gives the same trace on every machine. A generated trace is a reader like any
+//! file's, and is made row by row: memory is in proportion to the blocks live.
+
+use std::collections::{HashMap, HashSet};
+
+use super::event::{Columns, Domain, Header, Op, Row, SIZE_LIMIT_BYTES, Sites, TraceError, TraceReader};
+
+/// Weighted ranges: `low..=high` with a weight; uniform within a range.
+///
+/// Written as `16-64:80,512:5`: sizes 16 to 64 with weight 80, exactly 512 with weight 5.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distribution {
+    ranges: Vec<(u64, u64, u64)>,
+    total_weight: u64,
+}
+
+impl Distribution {
+    /// Sizes as CPython programs ask for them: 95 % at most 512 bytes, a thin tail to 256 KiB.
+    pub fn python_sizes() -> Distribution {
+        Distribution::from_ranges(vec![
+            (24, 24, 40),
+            (28, 32, 250),
+            (40, 48, 160),
+            (56, 64, 330),
+            (72, 104, 100),
+            (105, 512, 75),
+            (513, 4096, 30),
+            (4097, 262_144, 3),
+        ])
+    }
+
+    /// Lifetimes in calls: most blocks die young, a second mode lives for request bursts.
+    pub fn python_lifetimes() -> Distribution {
+        Distribution::from_ranges(vec![
+            (1, 1, 180),
+            (2, 31, 420),
+            (32, 1023, 200),
+            (1024, 65_535, 120),
+            (65_536, 1_000_000, 80),
+        ])
+    }
+
+    fn from_ranges(ranges: Vec<(u64, u64, u64)>) -> Distribution {
+        let total_weight = ranges.iter().map(|(_, _, weight)| weight).sum();
+        Distribution { ranges, total_weight }
+    }
+
+    /// Reads the written form.
+    ///
+    /// # Errors
+    /// The part that is not `low-high:weight` or `value:weight`, in words.
+    pub fn parse(text: &str, limit: u64) -> Result<Distribution, String> {
+        let mut ranges = Vec::new();
+        for part in text.split(',') {
+            let wrong = || {
+                format!("`{part}`: expected low-high:weight with whole numbers up to {limit}, as in 16-64:80")
+            };
+            let (range, weight) = part.split_once(':').unwrap_or((part, "1"));
+            let (low, high) = range.split_once('-').unwrap_or((range, range));
+            let number = |text: &str| text.trim().parse::<u64>().ok().filter(|n| *n <= limit);
+            let (Some(low), Some(high)) = (number(low), number(high)) else { return Err(wrong()) };
+            let weight = weight.trim().parse::<u32>().ok().filter(|w| *w > 0).ok_or_else(wrong)?;
+            if low > high {
+                return Err(wrong());
+            }
+            ranges.push((low, high, weight.into()));
+        }
+        Ok(Distribution::from_ranges(ranges))
+    }
+
+    fn draw(&self, random: &mut SplitMix) -> u64 {
+        let mut at = random.below(self.total_weight);
+        for &(low, high, weight) in &self.ranges {
+            if at < weight {
+                return low + random.below(high - low + 1);
+            }
+            at -= weight;
+        }
+        0
+    }
+}
+
+/// Steele, Lea and Flood's SplitMix64: small, and its stream is part of this format.
+#[derive(Clone, Debug)]
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `0..limit`, by multiplication (the bias is below 2^-40 for the limits used here).
+    fn below(&mut self, limit: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
+    }
+}
+
+/// A trace that is made while it is read.
+pub struct Generator {
+    header: Header,
+    sites: Sites,
+    random: SplitMix,
+    sizes: Distribution,
+    lifetimes: Distribution,
+    /// Ends that are still to come.
+    taken: HashSet<u64>,
+    /// Ends among them that are reallocs, with the domain of the block.
+    resized: HashMap<u64, Domain>,
+    realloc_permille: u64,
+    calloc_permille: u64,
+    event: u64,
+    calls: u64,
+}
+
+impl Generator {
+    /// A trace of `calls` calls; `seed` decides everything else.
+    pub fn new(seed: u64, calls: u64, sizes: Distribution, lifetimes: Distribution) -> Generator {
+        let mut header =
+            Header { columns: Columns { domain: true, ..Columns::default() }, ..Header::default() };
+        header
+            .facts
+            .insert("synthesised".into(), "generated: sizes and lifetimes drawn from a distribution".into());
+        header.facts.insert("seed".into(), seed.to_string());
+        Generator {
+            header,
+            sites: Sites::default(),
+            random: SplitMix(seed),
+            sizes,
+            lifetimes,
+            taken: HashSet::new(),
+            resized: HashMap::new(),
+            realloc_permille: 30,
+            calloc_permille: 50,
+            event: 0,
+            calls,
+        }
+    }
+
+    /// The lowest end not before the wanted one that no other block has; `None` past the end of the trace.
+    fn place_end(&mut self, wanted: u64) -> Option<u64> {
+        let mut end = wanted;
+        while self.taken.contains(&end) {
+            end += 1;
+        }
+        if end >= self.calls {
+            return None;
+        }
+        self.taken.insert(end);
+        Some(end)
+    }
+}
+
+impl TraceReader for Generator {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
+        while self.event < self.calls {
+            let event = self.event;
+            self.event += 1;
+            let ends = self.taken.remove(&event);
+            let resized = self.resized.remove(&event);
+            if ends && resized.is_none() {
+                continue;
+            }
+            let op = match (ends, self.random.below(1000) < self.calloc_permille) {
+                (true, _) => Op::Realloc,
+                (false, true) => Op::Calloc,
+                (false, false) => Op::Malloc,
+            };
+            let size = self.sizes.draw(&mut self.random).min(SIZE_LIMIT_BYTES);
+            let lifetime = self.lifetimes.draw(&mut self.random).max(1);
+            let end = self.place_end(event + lifetime);
+            let mut row = Row::new(event, op, size, end.map(|end| end - event));
+            let drawn = match self.random.below(100) {
+                0..3 => Domain::Raw,
+                3..25 => Domain::Mem,
+                _ => Domain::Obj,
+            };
+            row.domain = resized.unwrap_or(drawn); // a block stays in its domain
+            if let Some(end) = end
+                && self.random.below(1000) < self.realloc_permille
+            {
+                self.resized.insert(end, row.domain);
+            }
+            return Ok(Some(row));
+        }
+        Ok(None)
+    }
+
+    fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
+    fn events_hint(&self) -> Option<u64> {
+        Some(self.calls)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sequence;
+    use super::*;
+
+    #[test]
+    fn a_generated_trace_is_a_trace_and_the_same_for_a_seed() {
+        let make = |seed| {
+            let mut reader =
+                Generator::new(seed, 20_000, Distribution::python_sizes(), Distribution::python_lifetimes());
+            let mut rows = Vec::new();
+            while let Some(row) = reader.next_row().unwrap() {
+                rows.push(row);
+            }
+            rows
+        };
+        let rows = make(7);
+        assert_eq!(rows, make(7));
+        assert_ne!(rows, make(8));
+        let mut sequence = Sequence::new();
+        for row in &rows {
+            sequence.accept(row, |_| {}).unwrap();
+        }
+        assert_eq!(sequence.finish(|_| {}).unwrap(), 20_000);
+        assert!(rows.iter().any(|row| row.op == Op::Realloc));
+    }
+
+    #[test]
+    fn the_written_form() {
+        assert!(Distribution::parse("16-64:80,512:5", 1 << 47).is_ok());
+        for wrong in ["", "a", "5-2:1", "1:0", "1-2:x", "999999999999999999999"] {
+            assert!(Distribution::parse(wrong, 1 << 47).is_err(), "{wrong}");
+        }
+    }
+}

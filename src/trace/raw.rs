@@ -1,0 +1,573 @@
+//! Room `trace`: reads the raw log that the recorder leaves behind, and turns it into rows for any format.
+//!
+//! The layout is the recorder's own file, included here. A raw log has addresses; a trace has lifetimes. So the log is
+//! read twice: the survey follows each block from birth to end and notes its lifetime (4 bytes a row, and what is live
+//! at a time), and then the rows are written with it. A log that was cut off is read up to the cut.
+
+#[path = "../recorder/rawlog.rs"]
+mod layout;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use self::layout::{Control, end, field, flag, tag, text};
+use super::{Columns, Creation, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SiteId, Sites, TraceError};
+
+/// How a recording ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The process finalised and ended by itself.
+    Clean,
+    /// It ended without finalising (`os._exit`, a signal), or still runs.
+    Abrupt,
+    /// The log could not grow: the program went on unrecorded. Holds the operating system's reason.
+    NoRoom(String),
+    /// Nothing was recorded. Holds the reason.
+    Refused(String),
+}
+
+impl Ending {
+    /// The word for the trace's facts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Ending::Clean => "clean",
+            Ending::Abrupt => "abrupt",
+            Ending::NoRoom(_) => "no room",
+            Ending::Refused(_) => "refused",
+        }
+    }
+}
+
+/// A raw log whose header has been read.
+#[derive(Clone, Debug)]
+pub struct RawLog {
+    path: PathBuf,
+    flags: u64,
+    /// Process id.
+    pub pid: u64,
+    /// Process id of its parent.
+    pub parent: u64,
+    /// Monotonic clock when the recording started, nanoseconds.
+    pub start_ns: u64,
+    /// Version of the interpreter.
+    pub python: String,
+    /// The command line.
+    pub program: Vec<String>,
+    /// How the recording ended.
+    pub ending: Ending,
+    /// Calls that were made and could not be written.
+    pub lost_events: u64,
+}
+
+/// What the first reading of a log found.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// Rows: mallocs, callocs and reallocs.
+    pub rows: u64,
+    /// Calls, frees included.
+    pub events: u64,
+    /// Bytes asked for, by all rows together.
+    pub bytes: u64,
+    /// Frees (and reallocs) of blocks that the log never saw born: left out, or taken for mallocs.
+    pub unseen_frees: u64,
+    /// Blocks that must have ended unseen, because their address was given out again: ended just before that.
+    pub unseen_ends: u64,
+    /// Bytes of the log up to its end.
+    pub log_bytes: u64,
+    lifetimes: Lifetimes,
+}
+
+impl RawLog {
+    /// Reads the header of the log at `path`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no raw log of this version.
+    pub fn open(path: &Path) -> Result<RawLog, TraceError> {
+        let io = |source| TraceError::io(path, source);
+        let mut bytes = Vec::new();
+        File::open(path)
+            .map_err(io)?
+            .take(layout::HEADER_BYTES as u64)
+            .read_to_end(&mut bytes)
+            .map_err(io)?;
+        let number = |index: usize| {
+            let bytes = bytes.get(index * 8..index * 8 + 8).and_then(|bytes| bytes.try_into().ok());
+            bytes.map_or(0, u64::from_ne_bytes)
+        };
+        let foreign = |found: String| TraceError::Foreign {
+            path: path.to_owned(),
+            found,
+            expected: format!("a raw log of version {} by this machine's heaplay", layout::VERSION),
+        };
+        if bytes.len() < layout::HEADER_BYTES || number(field::MAGIC) != layout::MAGIC {
+            return Err(foreign("its first bytes are not those of a raw log".into()));
+        }
+        if number(field::VERSION) != layout::VERSION {
+            return Err(foreign(format!("a raw log of version {}", number(field::VERSION))));
+        }
+        let string = |(at, length): (usize, usize)| {
+            let bytes = bytes.get(at..at + length).unwrap_or_default();
+            String::from_utf8_lossy(bytes.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
+        };
+        let ending = match number(field::END) {
+            end::CLEAN => Ending::Clean,
+            end::NO_ROOM => Ending::NoRoom(reason(number(field::ERRNO))),
+            end::REFUSED => Ending::Refused(string(text::REASON)),
+            _ => Ending::Abrupt,
+        };
+        let (at, length) = text::PROGRAM;
+        Ok(RawLog {
+            path: path.to_owned(),
+            flags: number(field::FLAGS),
+            pid: number(field::PID),
+            parent: number(field::PARENT),
+            start_ns: number(field::START_NS),
+            python: string(text::PYTHON),
+            program: words(bytes.get(at..at + length).unwrap_or_default()),
+            ending,
+            lost_events: number(field::LOST),
+        })
+    }
+
+    /// Whether the process was forked while it was recorded, and so holds blocks that this log never saw.
+    pub fn is_forked(&self) -> bool {
+        self.flags & flag::FORKED != 0
+    }
+
+    /// Whether another hook (tracemalloc, say) stood above the recorder's at some time, or took its place.
+    pub fn is_disturbed(&self) -> bool {
+        self.flags & flag::DISTURBED != 0
+    }
+
+    /// Follows every block from birth to end.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or has a word that no recorder writes.
+    pub fn survey(&self) -> Result<Survey, TraceError> {
+        let mut items = Items::open(&self.path)?;
+        let mut tracker = Tracker::default();
+        let mut survey = Survey::default();
+        while let Some(item) = items.next()? {
+            if let Some(row) = tracker.follow(&item, &mut |ended| survey.lifetimes.note(ended)) {
+                survey.lifetimes.begin();
+                survey.bytes = survey.bytes.saturating_add(row.size);
+            }
+        }
+        survey.rows = tracker.rows;
+        survey.events = tracker.events;
+        survey.unseen_frees = tracker.unseen_frees;
+        survey.unseen_ends = tracker.unseen_ends;
+        survey.log_bytes = layout::HEADER_BYTES as u64 + items.index * 8;
+        Ok(survey)
+    }
+
+    /// What the trace will say of itself.
+    pub fn header(&self, survey: &Survey) -> Header {
+        let columns = Columns { site: self.flags & flag::SITES != 0, ..Columns::ALL };
+        let mut facts = BTreeMap::new();
+        let mut fact = |name: &str, value: String| drop(facts.insert(name.to_owned(), value));
+        fact("python", self.python.clone());
+        fact("program", command_line(&self.program));
+        fact("recorder", concat!("heaplay ", env!("CARGO_PKG_VERSION")).into());
+        fact("pid", self.pid.to_string());
+        fact("parent_pid", self.parent.to_string());
+        fact("ending", self.ending.name().into());
+        fact("lost_events", self.lost_events.to_string());
+        fact("unseen_frees", survey.unseen_frees.to_string());
+        fact("unseen_ends", survey.unseen_ends.to_string());
+        if self.is_forked() {
+            fact("forked", "yes".into());
+        }
+        if self.is_disturbed() {
+            fact("disturbed", "another hook stood above the recorder's, or in its place".into());
+        }
+        Header { columns, facts }
+    }
+
+    /// Hands each row to `write`, in order.
+    ///
+    /// # Errors
+    /// As [`RawLog::survey`], and what `write` returns.
+    pub fn rows(
+        &self,
+        survey: &Survey,
+        write: &mut dyn FnMut(&Row, &Sites) -> Result<(), TraceError>,
+    ) -> Result<(), TraceError> {
+        let mut items = Items::open(&self.path)?;
+        let mut tracker = Tracker::default();
+        let mut sites = Sites::default();
+        let mut site_ids: HashMap<u32, SiteId> = HashMap::new();
+        let mut index = 0;
+        while let Some(item) = items.next()? {
+            let Some(mut row) = tracker.follow(&item, &mut |_| {}) else { continue };
+            let (lifetime, end_thread) = survey.lifetimes.get(index);
+            index += 1;
+            row.lifetime = lifetime;
+            row.end_thread = end_thread;
+            row.site = *site_ids.entry(items.site).or_insert_with(|| sites.intern(&items.site_name()));
+            write(&row, &sites)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the log as a trace, in the format that the path's ending names.
+    ///
+    /// # Errors
+    /// When the log cannot be read or the trace not written; then `path` is as it was.
+    pub fn convert(&self, path: &Path) -> Result<Survey, TraceError> {
+        let survey = self.survey()?;
+        let mut creation = Creation::begin(path, &self.header(&survey))?;
+        self.rows(&survey, &mut |row, sites| creation.write_row(row, sites))?;
+        creation.finish()?;
+        Ok(survey)
+    }
+}
+
+fn reason(errno: u64) -> String {
+    i32::try_from(errno).map_or_else(
+        |_| format!("error {errno}"),
+        |errno| std::io::Error::from_raw_os_error(errno).to_string(),
+    )
+}
+
+/// The arguments of a command line that ends each with a zero byte, and itself with one more.
+fn words(bytes: &[u8]) -> Vec<String> {
+    let end = bytes.windows(2).position(|pair| pair == [0, 0]).unwrap_or(bytes.len());
+    let bytes = bytes.get(..end).unwrap_or_default();
+    bytes.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// A command line that a shell would read back.
+fn command_line(words: &[String]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_=+./,:@%".contains(c);
+    let quoted = words.iter().map(|word| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// Lifetime and ending thread of each row, by its index.
+#[derive(Clone, Debug, Default)]
+struct Lifetimes {
+    /// 0: never ended. `u32::MAX`: see `long`.
+    short: Vec<u32>,
+    long: HashMap<usize, u64>,
+    /// Threads that ended blocks of another one.
+    threads: HashMap<usize, u32>,
+}
+
+/// A block that ended.
+struct Ended {
+    row: usize,
+    lifetime: u64,
+    /// The thread that ended it, where it was another than the one that got it.
+    by_other: Option<u32>,
+}
+
+impl Lifetimes {
+    fn begin(&mut self) {
+        self.short.push(0);
+    }
+
+    fn note(&mut self, ended: &Ended) {
+        let Some(slot) = self.short.get_mut(ended.row) else { return };
+        *slot = u32::try_from(ended.lifetime).unwrap_or(u32::MAX);
+        if *slot == u32::MAX {
+            self.long.insert(ended.row, ended.lifetime);
+        }
+        if let Some(thread) = ended.by_other {
+            self.threads.insert(ended.row, thread);
+        }
+    }
+
+    fn get(&self, row: usize) -> (Option<NonZeroU64>, Option<u32>) {
+        let lifetime = match self.short.get(row) {
+            Some(&u32::MAX) => self.long.get(&row).copied().unwrap_or(0),
+            Some(&short) => u64::from(short),
+            None => 0,
+        };
+        (NonZeroU64::new(lifetime), self.threads.get(&row).copied())
+    }
+}
+
+/// One thing that the log says.
+#[derive(Clone, Copy, Debug)]
+enum Item {
+    Birth { op: Op, domain: Domain, size: u64, address: u64, thread: u32, time_ns: u64 },
+    Free { address: u64, thread: u32 },
+    GiveUp { address: u64, thread: u32 },
+    Failed { thread: u32 },
+}
+
+/// Reads a log word by word.
+struct Items {
+    path: PathBuf,
+    words: BufReader<File>,
+    /// Words read so far.
+    index: u64,
+    time_ns: u64,
+    thread: u32,
+    site: u32,
+    wide: Option<u64>,
+    files: HashMap<u32, String>,
+    sites: HashMap<u32, (u32, u32)>,
+}
+
+impl Items {
+    fn open(path: &Path) -> Result<Items, TraceError> {
+        let io = |source| TraceError::io(path, source);
+        let mut file = File::open(path).map_err(io)?;
+        file.seek(SeekFrom::Start(layout::HEADER_BYTES as u64)).map_err(io)?;
+        Ok(Items {
+            path: path.to_owned(),
+            words: BufReader::with_capacity(1 << 16, file),
+            index: 0,
+            time_ns: 0,
+            thread: 1,
+            site: 0,
+            wide: None,
+            files: HashMap::new(),
+            sites: HashMap::new(),
+        })
+    }
+
+    /// The next word that is no time stamp; `None` at the end of the file, whole or not.
+    fn word(&mut self) -> Result<Option<u64>, TraceError> {
+        loop {
+            let mut bytes = [0; 8];
+            match self.words.read_exact(&mut bytes) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+                Err(error) => return Err(TraceError::io(&self.path, error)),
+            }
+            let word = u64::from_ne_bytes(bytes);
+            let stamp = self.index.is_multiple_of(layout::BLOCK_WORDS as u64);
+            if stamp && word == 0 {
+                return Ok(None);
+            }
+            self.index += 1;
+            if !stamp {
+                return Ok(Some(word));
+            }
+            self.time_ns = word & !layout::STAMP;
+        }
+    }
+
+    /// The next thing, `None` at the end.
+    fn next(&mut self) -> Result<Option<Item>, TraceError> {
+        while let Some(word) = self.word()? {
+            if word == 0 {
+                self.index -= 1;
+                return Ok(None);
+            }
+            match word >> 60 {
+                code @ tag::MALLOC..tag::FREE => return Ok(Some(self.birth(code, word))),
+                tag::FREE => return Ok(Some(Item::Free { address: address(word), thread: self.thread })),
+                tag::REALLOC_BEGIN => {
+                    return Ok(Some(Item::GiveUp { address: address(word), thread: self.thread }));
+                }
+                tag::SITE => self.site = word as u32,
+                tag::WIDE => self.wide = Some(word & !(0xF << 60)),
+                tag::CONTROL => match self.control(word)? {
+                    Some(item) => return Ok(Some(item)),
+                    None => continue,
+                },
+                _ => return Err(self.strange(word)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn birth(&mut self, code: u64, word: u64) -> Item {
+        let (op, domain) = match code {
+            tag::REALLOC.. => (Op::Realloc, code - tag::REALLOC),
+            tag::CALLOC.. => (Op::Calloc, code - tag::CALLOC),
+            _ => (Op::Malloc, code - tag::MALLOC),
+        };
+        let domain = match domain {
+            0 => Domain::Raw,
+            1 => Domain::Mem,
+            _ => Domain::Obj,
+        };
+        let narrow = word >> layout::ADDRESS_BITS & ((1 << layout::SIZE_BITS) - 1);
+        let size = self.wide.take().unwrap_or(narrow);
+        Item::Birth { op, domain, size, address: address(word), thread: self.thread, time_ns: self.time_ns }
+    }
+
+    fn control(&mut self, word: u64) -> Result<Option<Item>, TraceError> {
+        let kind = Control::ALL.into_iter().find(|&kind| kind as u64 == word >> 56 & 0xF);
+        match kind {
+            Some(Control::Thread) => self.thread = word as u32,
+            Some(Control::ReallocFailed) => return Ok(Some(Item::Failed { thread: self.thread })),
+            Some(Control::File) => self.file((word >> 24) as u32, (word & 0xFF_FFFF) as usize)?,
+            Some(Control::Site) => {
+                let place = self.word()?.unwrap_or(0);
+                self.sites.insert(word as u32, ((place >> 32) as u32, place as u32));
+            }
+            None => return Err(self.strange(word)),
+        }
+        Ok(None)
+    }
+
+    fn file(&mut self, id: u32, length: usize) -> Result<(), TraceError> {
+        let mut name = Vec::new();
+        while name.len() < length {
+            let Some(word) = self.word()? else { break };
+            name.extend_from_slice(&word.to_ne_bytes());
+        }
+        name.truncate(length);
+        self.files.insert(id, String::from_utf8_lossy(&name).into_owned());
+        Ok(())
+    }
+
+    /// `file:line` of the present site; empty for none.
+    fn site_name(&self) -> String {
+        let Some((file, line)) = self.sites.get(&self.site) else { return String::new() };
+        let file = self.files.get(file).map_or("?", String::as_str);
+        let mut name = format!("{file}:{line}");
+        // The end of a path says more than its beginning.
+        let over = name.len().saturating_sub(SITE_LIMIT_BYTES);
+        if over > 0 {
+            let cut = (over..=name.len()).find(|&at| name.is_char_boundary(at)).unwrap_or(over);
+            name.drain(..cut);
+        }
+        name
+    }
+
+    fn strange(&self, word: u64) -> TraceError {
+        TraceError::Byte {
+            path: self.path.clone(),
+            offset: layout::HEADER_BYTES as u64 + self.index.saturating_sub(1) * 8,
+            found: format!("the word {word:#018x}"),
+            expected: "a word that a recorder of this version writes; is the log damaged?".into(),
+        }
+    }
+}
+
+fn address(word: u64) -> u64 {
+    (word & ((1 << layout::ADDRESS_BITS) - 1)) << 3
+}
+
+/// A block that lives.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    row: usize,
+    event: u64,
+    thread: u32,
+}
+
+/// Follows the blocks by their addresses and numbers the calls. Both readings run it, so both number alike.
+#[derive(Default)]
+struct Tracker {
+    live: HashMap<u64, Block, BuildHasherDefault<AddressHasher>>,
+    /// What each thread's realloc in flight has given up; `None` for a block never seen.
+    given_up: HashMap<u32, (u64, Option<Block>)>,
+    /// The recorder's thread numbers in the order in which they came, from 1.
+    threads: Vec<u32>,
+    events: u64,
+    rows: u64,
+    unseen_frees: u64,
+    unseen_ends: u64,
+}
+
+impl Tracker {
+    /// Takes one item; a birth comes back as a row without its lifetime. `ended` hears of each block that ends.
+    fn follow(&mut self, item: &Item, ended: &mut dyn FnMut(&Ended)) -> Option<Row> {
+        match *item {
+            Item::Free { address, thread } => {
+                let thread = self.thread(thread);
+                match self.live.remove(&address) {
+                    Some(block) => self.end(block, thread, ended),
+                    None => self.unseen_frees += 1,
+                }
+                None
+            }
+            Item::GiveUp { address, thread } => {
+                let block = self.live.remove(&address);
+                self.given_up.insert(thread, (address, block));
+                None
+            }
+            Item::Failed { thread } => {
+                if let Some((address, Some(block))) = self.given_up.remove(&thread) {
+                    self.live.insert(address, block);
+                }
+                None
+            }
+            Item::Birth { op, domain, size, address, thread, time_ns } => {
+                let given_up = if op == Op::Realloc { self.given_up.remove(&thread) } else { None };
+                let thread = self.thread(thread);
+                if let Some(block) = self.live.remove(&address) {
+                    self.unseen_ends += 1;
+                    self.end(block, thread, ended);
+                }
+                let event = self.events;
+                let op = self.resize(op, given_up.and_then(|(_, block)| block), thread, ended);
+                self.events = event + 1;
+                let row = usize::try_from(self.rows).unwrap_or(usize::MAX);
+                self.rows += 1;
+                self.live.insert(address, Block { row, event, thread });
+                let mut row = Row::new(event, op, size, None);
+                (row.thread, row.domain, row.time_ns) = (thread, domain, time_ns);
+                Some(row)
+            }
+        }
+    }
+
+    /// Ends the block that a realloc gave up, at the realloc's own event; one of a block never seen is a malloc.
+    fn resize(&mut self, op: Op, old: Option<Block>, thread: u32, ended: &mut dyn FnMut(&Ended)) -> Op {
+        match (op, old) {
+            (Op::Realloc, Some(block)) => {
+                self.end(block, thread, ended);
+                Op::Realloc
+            }
+            (Op::Realloc, None) => {
+                self.unseen_frees += 1;
+                Op::Malloc
+            }
+            (op, _) => op,
+        }
+    }
+
+    fn end(&mut self, block: Block, thread: u32, ended: &mut dyn FnMut(&Ended)) {
+        let by_other = (block.thread != thread).then_some(thread);
+        ended(&Ended { row: block.row, lifetime: self.events - block.event, by_other });
+        self.events += 1;
+    }
+
+    fn thread(&mut self, number: u32) -> u32 {
+        let index = self.threads.iter().position(|&known| known == number).unwrap_or_else(|| {
+            self.threads.push(number);
+            self.threads.len() - 1
+        });
+        index as u32 + 1
+    }
+}
+
+/// Spreads addresses by one multiplication: they are many, and no adversary chose them.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let mixed = (self.0 ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+}
