@@ -384,7 +384,7 @@ impl Canvas {
                                 + linear[part[channel + 6] as usize]
                         })
                         .sum();
-                    *byte = back[((sum / 9) as usize + 8 >> 4).min(4095)];
+                    *byte = back[(((sum / 9) as usize + 8) >> 4).min(4095)];
                 }
             }
         }

@@ -227,6 +227,11 @@ impl<'a> Scene<'a> {
         self.backends.iter().filter(|backend| !backend.is_floor())
     }
 
+    /// The allocator that others are compared with: `malloc`, else the first.
+    pub fn reference(&self) -> Option<&Backend<'a>> {
+        self.allocators().find(|backend| backend.name == "malloc").or_else(|| self.allocators().next())
+    }
+
     /// The floor: what the harness itself costs a call.
     pub fn floor(&self) -> Option<Cost> {
         self.backends.iter().find(|backend| backend.is_floor()).and_then(|backend| backend.cost)

@@ -38,7 +38,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let strip = 300.0;
     let panel = Panel {
         left: LEFT + 34.0,
-        top: top + 34.0,
+        top: top + 44.0,
         right: RIGHT - room - strip - 30.0,
         bottom: bottom - 52.0,
         across: Scale::Linear { from: 0.0, to: clock_end.max(1.0) / clock_unit.bytes },
@@ -66,7 +66,11 @@ fn label_room(shown: &[&Backend], unit: ByteUnit) -> f64 {
 
 fn label(backend: &Backend, unit: ByteUnit) -> String {
     let last = backend.memory.freed.or(backend.memory.trimmed).or(backend.memory.end);
-    let value = last.map_or("–".to_owned(), |bytes| figure3(bytes / unit.bytes));
+    // What lies far above the others would be a long number in their unit.
+    let value = last.map_or("–".to_owned(), |bytes| match bytes / unit.bytes {
+        small if small < 1000.0 => figure3(small),
+        _ => words::bytes(bytes),
+    });
     format!("{value}  {}", backend.name)
 }
 
@@ -123,7 +127,7 @@ fn cool_down(
     (left, width, room): (f64, f64, f64),
 ) {
     let stops = [0.08, 0.5, 0.92].map(|share| left + width * share);
-    canvas.text(left + width / 2.0, panel.top - 8.0, "cool-down", HEADING, Anchor::Middle);
+    canvas.text(left + width / 2.0, panel.top - 15.0, "cool-down", HEADING, Anchor::Middle);
     for (x, name) in stops.iter().zip(["at exit", "after trim", "all freed"]) {
         canvas.line(&[(*x, panel.top), (*x, panel.bottom)], Stroke::solid(1.0, GRID));
         canvas.text(*x, panel.bottom + 21.0, name, SMALL, Anchor::Middle);
@@ -143,7 +147,9 @@ fn cool_down(
             .collect();
         canvas.line(&points, backend_stroke(backend.colour, backend.variant, 2.2));
         for &(x, y) in &points {
-            if backend.variant == 0 {
+            if y <= panel.top {
+                canvas.polygon(&[(x, y - 6.0), (x - 6.0, y + 6.0), (x + 6.0, y + 6.0)], backend.colour);
+            } else if backend.variant == 0 {
                 canvas.disc(x, y, 5.0, backend.colour);
             } else {
                 canvas.ring(x, y, 5.0, 2.0, backend.colour);
@@ -171,8 +177,8 @@ fn plotted(scene: &Scene) -> String {
 }
 
 fn hint() -> &'static str {
-    "A line that falls after each burst gives memory back; a flat one keeps it for later.  The strip tells whether a trim \
-     would help, and what the allocator never returns.  Every column keeps its least and its most: no peak is averaged away."
+    "A line that falls after a burst gives memory back; a flat one keeps it for later.  The strip tells whether a trim \
+     would help, and what is never returned.  Every column keeps its least and most: no peak is lost."
 }
 
 fn verdict(scene: &Scene, shown: &[&Backend]) -> String {

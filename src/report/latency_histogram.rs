@@ -16,6 +16,9 @@ pub const CHART: Chart = Chart {
     draw,
 };
 
+/// A backend's name with a figure of it.
+type Named = (String, f64);
+
 /// The smallest share of calls that has a height.
 const LEAST: f64 = 1e-7;
 
@@ -232,7 +235,8 @@ fn verdict(scene: &Scene, shown: &[&Backend], ops: &[usize]) -> String {
     title
 }
 
-fn extremes(values: &[(String, f64)]) -> Option<(&(String, f64), &(String, f64))> {
+/// The smallest and the largest by value.
+fn extremes(values: &[Named]) -> Option<(&Named, &Named)> {
     let low = values.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
     let high = values.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
     Some((low, high))

@@ -89,7 +89,8 @@ fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize, firs
     let across: Vec<f64> = (0..=panel.across.end().floor() as i32).map(f64::from).collect();
     panel.columns(canvas, &across);
     panel.axes(canvas);
-    panel.numbers(canvas, &across, &rarity);
+    let wide = (panel.right - panel.left) / panel.across.end() > 62.0;
+    panel.numbers(canvas, &across, &|decade| rarity(decade, wide));
     let mut labels = Vec::new();
     let loud = emphasised(scene);
     for backend in scene.allocators().filter(|backend| loud.contains(&backend.name)) {
@@ -196,13 +197,13 @@ fn pixels(panel: &Panel, points: &Points) -> Vec<(f64, f64)> {
 }
 
 /// `all`, `p90`, `p99`, `p99.9`, then one in a power of ten.
-fn rarity(decade: f64) -> String {
+fn rarity(decade: f64, wide: bool) -> String {
     match decade.round() as i32 {
         0 => "all".to_owned(),
         1 => "p90".to_owned(),
         2 => "p99".to_owned(),
         3 => "p99.9".to_owned(),
-        4 => format!("1 in {}", words::power_of_ten(4)),
+        4 if wide => format!("1 in {}", words::power_of_ten(4)),
         other => words::power_of_ten(other),
     }
 }
@@ -224,7 +225,7 @@ fn clock_band(canvas: &mut Canvas, scene: &Scene, panel: &Panel, first: bool) {
 fn plotted(scene: &Scene) -> String {
     let confirmed = scene.allocators().any(|b| b.confirmed.iter().any(|d| d.calls > 0));
     let trace = &scene.trace.name;
-    if confirmed {
+    if confirmed && scene.run.manifest.repetitions > 1 {
         format!(
             "Service time by percentile, per call of `{trace}`.  Bold: median of {} identical replays, call by call, which \
              removes the scheduler's noise.  Dotted: one raw replay, as other tools would plot it.",
@@ -251,7 +252,8 @@ fn hint(scene: &Scene) -> String {
             format!("{} {} → {}", backend.name, sum(&backend.raw), sum(&backend.confirmed))
         })
         .collect();
-    if !over.is_empty() {
+    let any = scene.allocators().any(|b| b.raw.iter().chain(&b.confirmed).any(|d| d.slower(1e6) > 0));
+    if any && !over.is_empty() {
         text += &format!("  Calls over 1 ms, one raw replay → confirmed: {}.", over.join(";  "));
     }
     text

@@ -11,7 +11,10 @@ mod figures;
 mod footprint_overlay;
 mod latency_histogram;
 mod latency_percentiles;
+mod page;
 mod series;
+mod summary;
+mod terminal;
 mod throughput;
 mod where_memory_went;
 mod words;
@@ -27,6 +30,8 @@ use crate::results::Run;
 pub use canvas::{Canvas, HEIGHT, Label, WIDTH};
 pub use chart::{Chart, Picture};
 pub use figures::Scene;
+pub use summary::draw as scorecard;
+pub use terminal::summary as terminal_summary;
 
 /// Every chart that is drawn for each trace, in the order of the page.
 pub const CHARTS: &[Chart] = &[
@@ -36,6 +41,12 @@ pub const CHARTS: &[Chart] = &[
     where_memory_went::CHART,
     footprint_overlay::CHART,
 ];
+
+/// The scorecard's file.
+pub const SUMMARY: &str = "summary.png";
+
+/// The page's file.
+pub const PAGE: &str = "index.html";
 
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -60,25 +71,34 @@ pub enum ReportError {
     },
 }
 
-/// Draws every chart of every trace into `folder`; gives the files in a fixed order.
+/// Draws every chart of every trace and the page around them into `folder`; gives the files, the page first.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
     let scenes = Scene::all(run);
-    let jobs: Vec<(&Scene, &Chart)> =
-        scenes.iter().flat_map(|scene| CHARTS.iter().map(move |chart| (scene, chart))).collect();
-    let drawn: Vec<Option<PathBuf>> = jobs
+    // The scorecard first, then every chart of every trace.
+    let charts = scenes.iter().flat_map(|scene| CHARTS.iter().map(move |chart| Some((scene, chart))));
+    let jobs: Vec<Option<(&Scene, &Chart)>> = std::iter::once(None).chain(charts).collect();
+    let drawn: Vec<Option<page::Drawn>> = jobs
         .par_iter()
-        .map(|(scene, chart)| {
-            let Some(picture) = (chart.draw)(scene) else { return Ok(None) };
-            let path = folder.join(file_name(&scene.trace.name, chart.name));
-            write_picture(&path, &picture)?;
-            Ok(Some(path))
+        .map(|job| {
+            let (file, picture) = match job {
+                None => (SUMMARY.to_owned(), summary::draw(&scenes)),
+                Some((scene, chart)) => (file_name(&scene.trace.name, chart.name), (chart.draw)(scene)),
+            };
+            let Some(picture) = picture else { return Ok(None) };
+            write_picture(&folder.join(&file), &picture)?;
+            Ok(Some(page::Drawn { file, title: picture.title }))
         })
         .collect::<Result<_, ReportError>>()?;
-    Ok(drawn.into_iter().flatten().collect())
+    let drawn: Vec<page::Drawn> = drawn.into_iter().flatten().collect();
+    let path = folder.join(PAGE);
+    fs::write(&path, page::html(run, &scenes, &drawn))
+        .map_err(|source| ReportError::Io { path: path.clone(), source })?;
+    let pictures = drawn.iter().map(|picture| folder.join(&picture.file));
+    Ok(std::iter::once(path).chain(pictures).collect())
 }
 
 /// `TRACE--CHART.png`, where the trace's name keeps only what every file system takes.

@@ -1,9 +1,10 @@
 //! Room `report`, chart: time per call by backend with its range over repetitions, and where in the trace it goes.
 
 use super::axis::{Panel, Scale, tick_words};
-use super::canvas::{Anchor, Canvas, Stroke, shorten};
+use super::canvas::{Anchor, Canvas, Stroke, shorten, text_width};
 use super::chart::{
-    AXIS, Chart, GRID, HEADING, INK, LEFT, Picture, RIGHT, SMALL, STRONG, TINY, backend_stroke, frame,
+    AXIS, Chart, EndLabel, GRID, HEADING, INK, LEFT, Picture, RIGHT, SMALL, STRONG, TINY, WHITE,
+    backend_stroke, end_labels, frame,
 };
 use super::figures::{Backend, ChunkCost, Cost, Scene, chunk_profile};
 use super::words::{self, figure3};
@@ -38,12 +39,14 @@ fn draw(scene: &Scene) -> Option<Picture> {
         top: top + 56.0,
         right,
         bottom: bottom - 56.0,
-        across: Scale::from_zero(most * 1.02),
+        across: Scale::Linear { from: 0.0, to: most * 1.08 + 1e-9 },
         up: Scale::Linear { from: 0.0, to: 1.0 },
     };
     dots(&mut canvas, scene, &panel, &shown);
     if along {
-        let panel = Panel { left: right + 96.0, right: RIGHT - 4.0, ..panel };
+        let names = shown.iter().map(|(backend, _)| text_width(backend.name, STRONG));
+        let room = (names.fold(0.0, f64::max) + 20.0).clamp(60.0, 170.0);
+        let panel = Panel { left: right + 80.0, right: RIGHT - room, ..panel };
         course(&mut canvas, &panel, &shown, &profiles);
     }
     Some(Picture { title, canvas })
@@ -61,8 +64,8 @@ fn dots(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &[(&Backend, C
         let x = panel.x(floor.middle);
         canvas.line(&[(x, panel.top), (x, panel.bottom)], Stroke::dashed(1.6, AXIS, 6.0, 4.0));
     }
-    let step = ((panel.bottom - panel.top) / shown.len() as f64).min(92.0);
-    let reference = shown.iter().find(|(backend, _)| !backend.is_floor()).map(|(_, cost)| *cost);
+    let step = ((panel.bottom - panel.top) / shown.len() as f64).min(150.0);
+    let reference = scene.reference();
     let best = leaders(shown);
     for (row, (backend, cost)) in shown.iter().enumerate() {
         let y = panel.top + step * (row as f64 + 0.55);
@@ -74,17 +77,13 @@ fn dots(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &[(&Backend, C
         } else {
             canvas.ring(x, y, 8.0, 2.6, backend.colour);
         }
+        let text = figure3(cost.middle);
         let kind = if best.contains(&backend.name) { STRONG } else { SMALL.in_colour(INK) };
-        canvas.text(x, y - 15.0, &figure3(cost.middle), kind.sized(15.0), Anchor::Middle);
-        row_name(
-            canvas,
-            panel.left - 16.0,
-            y,
-            backend,
-            reference.filter(|_| !backend.is_floor()),
-            *cost,
-            step,
-        );
+        let kind = kind.sized(15.0);
+        let half = text_width(&text, kind) / 2.0 + 2.0;
+        canvas.rectangle(x - half, y - 28.0, x + half, y - 12.0, WHITE);
+        canvas.text(x, y - 15.0, &text, kind, Anchor::Middle);
+        row_name(canvas, panel.left - 16.0, y, backend, reference, *cost, step);
     }
 }
 
@@ -93,7 +92,7 @@ fn row_name(
     right: f64,
     y: f64,
     backend: &Backend,
-    reference: Option<Cost>,
+    reference: Option<&Backend>,
     cost: Cost,
     step: f64,
 ) {
@@ -102,13 +101,14 @@ fn row_name(
     if step < 40.0 {
         return;
     }
-    let words = match reference {
-        None => "the harness alone".to_owned(),
-        Some(first) if first == cost => backend.version.to_owned(),
-        Some(first) if cost.apart(&first) => {
-            format!("{} the first", words::ratio(cost.middle / first.middle))
+    let words = match reference.and_then(|first| Some((first.name, first.cost?))) {
+        _ if backend.is_floor() => "the harness alone".to_owned(),
+        Some((name, first)) if name != backend.name => {
+            let ratio = words::ratio(cost.middle / first.middle);
+            let level = if cost.apart(&first) { "" } else { ", ranges overlap" };
+            format!("{ratio} of {name}{level}")
         }
-        Some(first) => format!("{} the first, ranges overlap", words::ratio(cost.middle / first.middle)),
+        _ => backend.version.to_owned(),
     };
     canvas.text(right, y + 20.0, &shorten(&words, TINY, 210.0), TINY, Anchor::Right);
 }
@@ -131,7 +131,7 @@ fn course(canvas: &mut Canvas, panel: &Panel, shown: &[(&Backend, Cost)], profil
     let tallest = crate::stats::quantile(&all, 0.99).unwrap_or(1.0) * 1.15;
     let panel = Panel {
         across: Scale::Linear { from: 0.0, to: calls / divisor },
-        up: Scale::from_zero(tallest),
+        up: Scale::Linear { from: 0.0, to: tallest.max(1e-9) },
         ..*panel
     };
     canvas.text(panel.left, panel.top - 30.0, "along the trace", HEADING, Anchor::Left);
@@ -144,13 +144,23 @@ fn course(canvas: &mut Canvas, panel: &Panel, shown: &[(&Backend, Cost)], profil
     );
     let ticks = panel.up.ticks(8);
     panel.rows(canvas, &ticks, Some(&|tick| tick_words(tick, &ticks)));
+    let mut labels = Vec::new();
     for ((backend, _), profile) in shown.iter().zip(profiles).rev() {
         let columns = thin_out(profile, ((panel.right - panel.left) / 1.5) as usize);
         let points: Vec<(f64, f64)> =
             columns.iter().map(|(call, cost)| (panel.x(call / divisor), panel.y(*cost))).collect();
         let colour = if backend.is_floor() { backend.colour } else { backend.colour.pale(0.12) };
         canvas.line(&points, backend_stroke(colour, backend.variant, 1.6));
+        // Where a line ends is chance: its label stands at the median of its last tenth.
+        let last: Vec<f64> = points[points.len() - points.len().div_ceil(10)..].iter().map(|p| p.1).collect();
+        if let Some(y) = crate::stats::median(&last) {
+            let kind = STRONG.in_colour(backend.colour);
+            let text = shorten(backend.name, kind, RIGHT - panel.right - 16.0);
+            labels.push(EndLabel { y, text, kind });
+        }
     }
+    let room = RIGHT - panel.right - 14.0;
+    end_labels(canvas, (panel.right + 2.0, panel.right + 14.0), (panel.top, panel.bottom), labels, room);
     panel.axes(canvas);
     let across = panel.across.ticks(7);
     panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));

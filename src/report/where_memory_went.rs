@@ -264,7 +264,7 @@ fn trim_mark(
     let text = format!("after trim {}", figure3(trimmed / sheet.unit.bytes));
     let kind = SMALL.in_colour(INK).sized(13.0);
     let width = text_width(&text, kind);
-    let left = (at - width / 2.0).clamp(panel.left, (panel.right - width).max(panel.left));
+    let left = (at - width / 2.0).min(panel.right - width).max(panel.left);
     canvas.text(left, tip + 22.0, &text, kind, Anchor::Left);
 }
 

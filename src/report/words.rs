@@ -22,10 +22,10 @@ pub fn byte_unit(largest: f64) -> ByteUnit {
     unit
 }
 
-/// Bytes in the unit that suits them: `8.7 MiB`.
+/// Bytes in the unit that suits them: `8.7 MiB`. The gap before a unit does not break.
 pub fn bytes(value: f64) -> String {
     let unit = byte_unit(value.abs());
-    format!("{} {}", figure(value / unit.bytes), unit.name)
+    format!("{}\u{a0}{}", figure(value / unit.bytes), unit.name)
 }
 
 /// Nanoseconds in the unit that suits them: `32 µs`.
@@ -39,7 +39,7 @@ pub fn nanoseconds(value: f64) -> String {
         v if v < 999.5e6 => (1e6, "ms"),
         _ => (1e9, "s"),
     };
-    format!("{} {unit}", figure(value / scale))
+    format!("{}\u{a0}{unit}", figure(value / scale))
 }
 
 /// Two digits below 10, none after the point from 10 on: `0.17`, `8.7`, `57`, `1320`.
@@ -49,8 +49,8 @@ pub fn figure(value: f64) -> String {
     }
     let size = value.abs();
     let text = match size {
-        s if s == 0.0 => "0".to_owned(),
-        s if s < 0.001 => format!("{value:.1e}"),
+        0.0 => "0".to_owned(),
+        s if !(0.001..1e15).contains(&s) => format!("{value:.1e}"),
         s if s < 0.0995 => format!("{value:.3}"),
         s if s < 0.995 => format!("{value:.2}"),
         s if s < 9.95 => format!("{value:.1}"),
@@ -70,7 +70,7 @@ pub fn figure3(value: f64) -> String {
 
 /// A duration at a tick: round values without a point.
 pub fn nanosecond_tick(value: f64) -> String {
-    nanoseconds(value).replacen(".0 ", " ", 1)
+    nanoseconds(value).replacen(".0\u{a0}", "\u{a0}", 1)
 }
 
 /// A factor in a sentence, to two digits: `1.9`, `23`, `180`, `2200`.
@@ -86,6 +86,7 @@ pub fn times(value: f64) -> String {
 pub fn ratio(value: f64) -> String {
     match value {
         v if !v.is_finite() => "–".to_owned(),
+        v if !(0.001..1e15).contains(&v) => format!("×{v:.1e}"),
         v if v < 9.95 => format!("×{v:.2}"),
         v if v < 99.5 => format!("×{v:.1}"),
         v => format!("×{}", group(&format!("{v:.0}"))),
@@ -157,12 +158,12 @@ mod tests {
 
     #[test]
     fn numbers_have_few_digits_and_a_unit() {
-        assert_eq!(bytes(8.7 * 1048576.0), "8.7 MiB");
-        assert_eq!(bytes(0.0), "0 B");
-        assert_eq!(bytes(f64::NAN), "– B");
-        assert_eq!(nanoseconds(10.0), "10 ns");
-        assert_eq!(nanoseconds(999.7), "1.0 µs");
-        assert_eq!(nanoseconds(168e6), "168 ms");
+        assert_eq!(bytes(8.7 * 1048576.0), "8.7\u{a0}MiB");
+        assert_eq!(bytes(0.0), "0\u{a0}B");
+        assert_eq!(bytes(f64::NAN), "–\u{a0}B");
+        assert_eq!(nanoseconds(10.0), "10\u{a0}ns");
+        assert_eq!(nanoseconds(999.7), "1.0\u{a0}µs");
+        assert_eq!(nanoseconds(168e6), "168\u{a0}ms");
         assert_eq!(figure(0.171), "0.17");
         assert_eq!(figure(-3.25), "−3.2");
         assert_eq!(figure3(56.68), "56.7");

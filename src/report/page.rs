@@ -1,0 +1,334 @@
+//! Room `report`: `index.html`, the pictures and the tables in one page that needs no network. What comes from the record
+//! is escaped.
+
+use super::figures::{Backend, OPS, Scene, why_absent};
+use super::words::{bytes, count, figure, figure3, nanoseconds, ratio};
+use super::{CHARTS, SUMMARY, file_name, summary};
+use crate::results::{Pass, Run};
+
+/// A picture that was drawn: its file name and its title.
+pub struct Drawn {
+    /// Relative to the page.
+    pub file: String,
+    /// The verdict above it.
+    pub title: String,
+}
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,'DejaVu Sans',sans-serif;color:#202124;max-width:1600px;margin:0 auto;\
+padding:1.5rem 2rem 4rem}h1{font-size:1.6rem}h2{margin-top:3rem;border-top:1px solid #dadce0;padding-top:1.5rem}\
+h3{margin:2.2rem 0 .2rem}p.read,caption,.soft{color:#5f6368}figure{margin:1rem 0 2.5rem}\
+img{width:100%;height:auto;border:1px solid #e6e8ea}table{border-collapse:collapse;margin:1rem 0;\
+font-variant-numeric:tabular-nums}caption{text-align:left;padding:.3rem 0}th,td{padding:.25rem .8rem;\
+text-align:right;border-bottom:1px solid #e6e8ea}th:first-child,td:first-child{text-align:left}thead th{border-bottom:\
+2px solid #9aa0a6}ul.verdicts li{margin:.35rem 0}.bad{color:#a50e0e}.scroll{overflow-x:auto}";
+
+/// The page for `run`, whose pictures are `drawn`.
+pub fn html(run: &Run, scenes: &[Scene], drawn: &[Drawn]) -> String {
+    let mut page = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+    page += "<meta name=\"viewport\" content=\"width=device-width\">\n<title>heaplay report</title>\n";
+    page += &format!("<style>{STYLE}</style>\n</head>\n<body>\n");
+    let names: Vec<String> = run.manifest.backends.iter().map(|b| b.name.clone()).collect();
+    page += &format!(
+        "<h1>{} trace{} against {}</h1>\n<p class=\"soft\">heaplay {}, {}</p>\n",
+        scenes.len(),
+        if scenes.len() == 1 { "" } else { "s" },
+        escape(&super::words::list(&names)),
+        escape(&run.manifest.heaplay),
+        date(run.manifest.created_unix_seconds)
+    );
+    page += &troubles(run);
+    page += &verdicts(drawn);
+    page += &figure_of(drawn, SUMMARY, "Which allocator, and which setting?", summary::READING);
+    for scene in scenes {
+        page += &trace(scene, drawn);
+    }
+    page += &manifest(run);
+    page += "</body>\n</html>\n";
+    page
+}
+
+/// Text that cannot be taken for markup.
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+/// The day in UTC, after Hinnant's `civil_from_days` (howardhinnant.github.io/date_algorithms.html).
+fn date(unix_seconds: u64) -> String {
+    let days = i64::try_from(unix_seconds / 86_400).unwrap_or(0).min(100_000_000) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02}")
+}
+
+fn troubles(run: &Run) -> String {
+    let (failed, missing) = (run.failed(), run.missing());
+    if failed.is_empty() && missing.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("<h2>Failed and missing</h2>\n<ul class=\"bad\">\n");
+    for outcome in failed {
+        text += &format!(
+            "<li>{} on {}, pass {}, repetition {}: {}</li>\n",
+            escape(&outcome.backend),
+            escape(&outcome.trace),
+            outcome.pass.name(),
+            outcome.repetition,
+            escape(&outcome.reason)
+        );
+    }
+    for cell in missing {
+        text += &format!(
+            "<li>{} on {}, pass {}, repetition {}: not measured</li>\n",
+            escape(&cell.backend),
+            escape(&cell.trace),
+            cell.pass.name(),
+            cell.repetition
+        );
+    }
+    text + "</ul>\n"
+}
+
+fn verdicts(drawn: &[Drawn]) -> String {
+    let mut text = String::from("<ul class=\"verdicts\">\n");
+    for picture in drawn {
+        let trace = picture.file.split("--").next().filter(|_| picture.file.contains("--"));
+        let trace = trace.map_or(String::new(), |trace| format!("<b>{}</b>: ", escape(trace)));
+        text += &format!("<li>{trace}{}</li>\n", escape(&picture.title));
+    }
+    text + "</ul>\n"
+}
+
+fn figure_of(drawn: &[Drawn], file: &str, question: &str, reading: &str) -> String {
+    let Some(picture) = drawn.iter().find(|picture| picture.file == file) else { return String::new() };
+    format!(
+        "<h3>{}</h3>\n<p class=\"read\">{}</p>\n<figure><img src=\"{}\" width=\"{}\" height=\"{}\" alt=\"{}\"></figure>\n",
+        escape(question),
+        escape(reading),
+        escape(file),
+        super::WIDTH,
+        super::HEIGHT,
+        escape(&picture.title)
+    )
+}
+
+fn trace(scene: &Scene, drawn: &[Drawn]) -> String {
+    let name = &scene.trace.name;
+    let mut text = format!(
+        "<h2>{}</h2>\n<p>{} calls, {} allocated, live {} at peak and {} at exit.",
+        escape(name),
+        count(scene.trace.calls),
+        bytes(scene.requested),
+        bytes(scene.live_peak),
+        bytes(scene.live_end)
+    );
+    for (fact, value) in &scene.trace.facts {
+        text += &format!(" {}: <code>{}</code>.", escape(fact), escape(value));
+    }
+    text += "</p>\n";
+    text += &time_table(scene);
+    text += &latency_table(scene);
+    text += &memory_table(scene);
+    for chart in CHARTS {
+        text += &figure_of(drawn, &file_name(name, chart.name), chart.question, chart.reading);
+    }
+    text
+}
+
+fn table(caption: &str, header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut text = format!("<div class=\"scroll\"><table>\n<caption>{caption}</caption>\n<thead><tr>");
+    for word in header {
+        text += &format!("<th>{word}</th>");
+    }
+    text += "</tr></thead>\n<tbody>\n";
+    for row in rows {
+        text += "<tr>";
+        for cell in row {
+            text += &format!("<td>{}</td>", escape(cell));
+        }
+        text += "</tr>\n";
+    }
+    text + "</tbody>\n</table></div>\n"
+}
+
+fn or_dash(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "–".to_owned())
+}
+
+fn time_table(scene: &Scene) -> String {
+    let reference = scene.reference();
+    let first = reference.and_then(|backend| backend.cost);
+    let ratio_name = reference.map_or("ratio".to_owned(), |b| format!("ratio to {}", escape(b.name)));
+    let rows: Vec<Vec<String>> = scene
+        .backends
+        .iter()
+        .map(|backend| {
+            let Some(cost) = backend.cost else {
+                let why = why_absent(scene.run, &scene.trace.name, backend.name, Pass::Time);
+                let mut row = vec![backend.name.to_owned(), backend.version.to_owned()];
+                row.push(why.unwrap_or_else(|| "no chunks".to_owned()));
+                row.extend(["–"; 4].map(str::to_owned));
+                return row;
+            };
+            let told = match first {
+                Some(first) if !backend.is_floor() && first.middle > 0.0 => {
+                    let level = if cost.apart(&first) || Some(backend.name) == reference.map(|b| b.name) {
+                        ""
+                    } else {
+                        " (ranges overlap)"
+                    };
+                    format!("{}{level}", ratio(cost.middle / first.middle))
+                }
+                _ => "–".to_owned(),
+            };
+            vec![
+                backend.name.to_owned(),
+                backend.version.to_owned(),
+                figure3(cost.middle),
+                figure3(cost.low),
+                figure3(cost.high),
+                told,
+                cost.repetitions.to_string(),
+            ]
+        })
+        .collect();
+    table(
+        "Time: nanoseconds per call, harness included (null is the harness alone)",
+        &["backend", "version", "median", "fastest", "slowest", &ratio_name, "repetitions"],
+        &rows,
+    )
+}
+
+fn latency_table(scene: &Scene) -> String {
+    let mut rows = Vec::new();
+    for (op, (name, _)) in OPS.iter().enumerate() {
+        for backend in scene.allocators() {
+            let (distribution, confirmed) = backend.latency(op);
+            if distribution.calls == 0 {
+                continue;
+            }
+            let fact = |share: f64| distribution.fact(share).map_or("n too small".to_owned(), nanoseconds);
+            rows.push(vec![
+                (*name).to_owned(),
+                backend.name.to_owned(),
+                count(distribution.calls),
+                fact(0.5),
+                fact(0.99),
+                fact(0.999),
+                or_dash(distribution.max().map(nanoseconds)),
+                if confirmed { "confirmed" } else { "one raw replay" }.to_owned(),
+            ]);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    table(
+        "Service time of a call, clock pair included. A percentile p needs at least 10/(1 − p) calls",
+        &["op", "backend", "calls", "p50", "p99", "p99.9", "slowest", ""],
+        &rows,
+    )
+}
+
+fn memory_table(scene: &Scene) -> String {
+    let times =
+        |bytes: Option<f64>, live: f64| or_dash(bytes.filter(|_| live > 0.0).map(|b| ratio(b / live)));
+    let row = |backend: &Backend| {
+        let memory = &backend.memory;
+        let whole = |value: Option<f64>| or_dash(value.map(bytes));
+        let last = backend.samples.last();
+        let rounding = last.filter(|s| s.live_bytes > 0 && s.usable_bytes >= s.live_bytes).map(|s| {
+            let share = (s.usable_bytes - s.live_bytes) as f64 / s.live_bytes as f64;
+            format!("{} %", figure(share * 100.0))
+        });
+        vec![
+            backend.name.to_owned(),
+            whole(memory.peak),
+            whole(memory.mean),
+            whole(memory.end),
+            whole(memory.trimmed),
+            whole(memory.freed),
+            times(memory.peak, scene.live_peak),
+            times(memory.mean, scene.live_mean),
+            times(memory.end, scene.live_end),
+            or_dash(rounding),
+        ]
+    };
+    let rows: Vec<Vec<String>> = scene.backends.iter().filter(|b| b.has_memory()).map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    table(
+        "Resident memory, and its ratio to what the program had live at the same moment (fragmentation)",
+        &[
+            "backend",
+            "peak",
+            "average",
+            "at exit",
+            "after trim",
+            "all freed",
+            "peak ÷ live",
+            "average ÷ live",
+            "exit ÷ live",
+            "rounding at exit",
+        ],
+        &rows,
+    )
+}
+
+fn manifest(run: &Run) -> String {
+    let manifest = &run.manifest;
+    let mut rows = vec![vec!["repetitions".to_owned(), manifest.repetitions.to_string()]];
+    rows.push(vec!["seed".to_owned(), manifest.seed.to_string()]);
+    let groups =
+        [("machine", &manifest.machine.facts), ("clock", &manifest.clock), ("settings", &manifest.settings)];
+    for (group, facts) in groups {
+        rows.extend(facts.iter().map(|(name, value)| vec![format!("{group}: {name}"), value.clone()]));
+    }
+    for backend in &manifest.backends {
+        rows.push(vec![format!("backend: {}", backend.name), backend.version.clone()]);
+    }
+    for trace in &manifest.traces {
+        rows.push(vec![format!("trace: {}", trace.name), format!("sha256 {}", trace.sha256)]);
+    }
+    format!("<h2>How it was measured</h2>\n{}", table("The run's manifest", &["what", "value"], &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_in_a_record_stays_text() {
+        assert_eq!(escape("<a href='x'>&"), "&lt;a href=&#39;x&#39;&gt;&amp;");
+    }
+
+    /// From `date -u -d @N +%F`.
+    #[test]
+    fn days_agree_with_the_calendar() {
+        for (seconds, day) in [
+            (0, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (1_760_000_000, "2025-10-09"),
+            (4_102_444_799, "2099-12-31"),
+        ] {
+            assert_eq!(date(seconds), day);
+        }
+    }
+}

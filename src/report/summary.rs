@@ -1,0 +1,529 @@
+//! Room `report`, picture: the scorecard of a whole run. With one trace its rows are the backends; with several they are
+//! traces × backends, memory counts in multiples of what the program had live, and the geometric mean stands at the foot.
+
+use super::axis::{Panel, Scale, tick_words};
+use super::canvas::{Anchor, Canvas, Colour, Stroke, Type, shorten, text_width};
+use super::chart::{AXIS, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, TINY, WHITE, frame};
+use super::figures::{Backend, Cost, OPS, Scene};
+use super::series::shown_peak;
+use super::words::{self, byte_unit, figure, nanosecond_tick, nanoseconds};
+use crate::stats;
+
+/// How to read it, for the page.
+pub const READING: &str = "Left is better in every column. The dot is the figure, the pale bar the range over \
+                           repetitions; bars that overlap are no difference. Blue dashes are what the program itself had \
+                           live: no allocator can hold less.";
+
+/// Columns of memory: peak, average, end.
+const MEMORY: [&str; 3] = ["peak resident", "average resident", "resident at exit"];
+
+/// One backend on one trace, ready to draw.
+struct Row {
+    name: String,
+    note: String,
+    colour: Colour,
+    variant: usize,
+    cost: Option<Cost>,
+    /// The 99.9th percentile over all ops, where there are calls enough.
+    rare: Option<f64>,
+    /// The slowest call, and whether it is confirmed.
+    worst: Option<(f64, bool)>,
+    /// By [`MEMORY`], in the unit of the column.
+    memory: [Option<f64>; 3],
+}
+
+/// Rows that belong together: a trace.
+struct Group {
+    name: String,
+    rows: Vec<Row>,
+    /// What the program had live, by [`MEMORY`], in the unit of the column.
+    live: [f64; 3],
+}
+
+struct Sheet {
+    time: Scale,
+    tail: Scale,
+    memory: [Scale; 3],
+    unit: String,
+    /// Bytes in a unit of the memory columns, where they count bytes.
+    bytes: f64,
+    many: bool,
+}
+
+/// Draws the scorecard; `None` when nothing was measured.
+pub fn draw(scenes: &[Scene]) -> Option<Picture> {
+    let measured: Vec<&Scene> =
+        scenes.iter().filter(|scene| scene.backends.iter().any(has_figures)).collect();
+    if measured.is_empty() {
+        return None;
+    }
+    let many = measured.len() > 1;
+    let largest = measured
+        .iter()
+        .flat_map(|scene| scene.allocators().filter_map(|b| b.memory.peak))
+        .collect::<Vec<f64>>();
+    let unit = byte_unit(shown_peak(&largest).max(measured[0].live_peak));
+    let scale_of = |live: f64| if many { live } else { unit.bytes };
+    let mut groups: Vec<Group> = measured.iter().map(|scene| group(scene, &scale_of, many)).collect();
+    let mean = many.then(|| geometric(&groups));
+    // Rows that could not be told apart any more are left out, whole traces at a time.
+    let rows = groups.iter().map(|group| group.rows.len()).max().unwrap_or(1).max(1);
+    let room = (50 / rows).saturating_sub(1).max(3);
+    let left_out = groups.len().saturating_sub(room);
+    groups.truncate(room);
+    let title = if many { verdict_many(&measured) } else { verdict_one(measured[0]) };
+    groups.extend(mean);
+    let sheet = Sheet {
+        unit: if many { "× live".to_owned() } else { unit.name.to_owned() },
+        bytes: unit.bytes,
+        ..sheet(&groups, many)
+    };
+    let mut canvas = Canvas::new();
+    let (top, bottom) = frame(&mut canvas, &title, &plotted(&measured, left_out), hint(&measured));
+    table(&mut canvas, &sheet, &groups, (top, bottom));
+    Some(Picture { title, canvas })
+}
+
+fn has_figures(backend: &Backend) -> bool {
+    backend.cost.is_some() || backend.worst_call().is_some() || backend.has_memory()
+}
+
+fn group(scene: &Scene, scale_of: &dyn Fn(f64) -> f64, many: bool) -> Group {
+    let live = [scene.live_peak, scene.live_mean, scene.live_end];
+    let scaled = |bytes: Option<f64>, live: f64| {
+        let scale = scale_of(live);
+        bytes.filter(|_| scale > 0.0).map(|bytes| bytes / scale)
+    };
+    let rows = scene.backends.iter().filter(|b| has_figures(b)).map(|backend| {
+        let memory = [backend.memory.peak, backend.memory.mean, backend.memory.end];
+        Row {
+            name: backend.name.to_owned(),
+            note: if backend.is_floor() { "the harness alone".into() } else { backend.version.to_owned() },
+            colour: backend.colour,
+            variant: backend.variant,
+            cost: backend.cost,
+            rare: if backend.is_floor() { None } else { rare(backend) },
+            worst: if backend.is_floor() { None } else { backend.worst_call() },
+            memory: std::array::from_fn(|k| scaled(memory[k], live[k])),
+        }
+    });
+    let name = scene.trace.name.clone();
+    let live = std::array::from_fn(|k| if many { 1.0 } else { live[k] / scale_of(live[k]).max(1e-9) });
+    Group { name, rows: rows.collect(), live }
+}
+
+/// The 99.9th percentile of all calls of all ops together.
+fn rare(backend: &Backend) -> Option<f64> {
+    let all: u64 = (0..OPS.len()).map(|op| backend.latency(op).0.calls).sum();
+    let limit = all / 1000;
+    if limit < 10 {
+        return None;
+    }
+    let mut values: Vec<f64> =
+        (0..OPS.len()).flat_map(|op| backend.latency(op).0.steps.iter().map(|step| step.0)).collect();
+    values.sort_by(f64::total_cmp);
+    // The smallest value that no more than one call in a thousand exceeds.
+    let slower = |value: f64| (0..OPS.len()).map(|op| backend.latency(op).0.slower(value)).sum::<u64>();
+    let at = values.partition_point(|value| slower(*value) > limit);
+    values.get(at).copied()
+}
+
+/// The foot: geometric means over the traces, backend by backend.
+fn geometric(groups: &[Group]) -> Group {
+    let mut names: Vec<&str> = Vec::new();
+    for row in groups.iter().flat_map(|group| &group.rows) {
+        if !names.contains(&row.name.as_str()) {
+            names.push(&row.name);
+        }
+    }
+    let rows = names.iter().filter_map(|name| {
+        let mine: Vec<&Row> = groups.iter().filter_map(|g| g.rows.iter().find(|r| r.name == *name)).collect();
+        let first = *mine.first()?;
+        // A mean over fewer traces than the others' would not compare.
+        let mean = |of: &dyn Fn(&Row) -> Option<f64>| {
+            let values: Vec<f64> = mine.iter().filter_map(|row| of(row)).collect();
+            if values.len() == groups.len() { stats::geometric_mean(&values) } else { None }
+        };
+        let middle = mean(&|row| row.cost.map(|c| c.middle));
+        Some(Row {
+            name: first.name.clone(),
+            note: String::new(),
+            colour: first.colour,
+            variant: first.variant,
+            cost: middle.and_then(|middle| {
+                let low = mean(&|row| row.cost.map(|c| c.low)).unwrap_or(middle);
+                let high = mean(&|row| row.cost.map(|c| c.high)).unwrap_or(middle);
+                Some(Cost { middle, low, high, repetitions: first.cost?.repetitions })
+            }),
+            rare: mean(&|row| row.rare),
+            worst: mean(&|row| row.worst.map(|w| w.0)).map(|value| (value, true)),
+            memory: std::array::from_fn(|k| mean(&|row| row.memory[k])),
+        })
+    });
+    Group { name: "geometric mean".to_owned(), rows: rows.collect(), live: [1.0; 3] }
+}
+
+fn sheet(groups: &[Group], many: bool) -> Sheet {
+    let rows = || groups.iter().flat_map(|group| group.rows.iter());
+    let highs: Vec<f64> = rows().filter_map(|row| row.cost.map(|cost| cost.high)).collect();
+    let low = rows().filter_map(|row| row.rare.or(row.worst.map(|w| w.0))).fold(f64::INFINITY, f64::min);
+    let high = rows().filter_map(|row| row.worst.map(|w| w.0)).fold(0.0, f64::max);
+    // One value a backend, its largest: a giant runs off however many traces there are.
+    let largest = |of: &dyn Fn(&Row) -> Option<f64>| -> Vec<f64> {
+        let mut most: std::collections::BTreeMap<&str, f64> = std::collections::BTreeMap::new();
+        for (name, value) in rows().filter_map(|row| Some((row.name.as_str(), of(row)?))) {
+            let entry = most.entry(name).or_default();
+            *entry = entry.max(value);
+        }
+        most.into_values().collect()
+    };
+    let memory = std::array::from_fn(|k| {
+        let values = largest(&|row| row.memory[k]);
+        let live = groups.iter().map(|group| group.live[k]).fold(0.0, f64::max);
+        Scale::Linear { from: 0.0, to: (shown_peak(&values).max(live) * 1.12).max(1e-6) }
+    });
+    // Peak, average and end of one trace share a unit, so they share a scale as well.
+    let widest = memory.iter().map(Scale::end).fold(0.0, f64::max);
+    let memory = if many { memory } else { [Scale::Linear { from: 0.0, to: widest }; 3] };
+    Sheet {
+        time: Scale::Linear { from: 0.0, to: (shown_peak(&highs) * 1.1).max(1e-6) },
+        tail: Scale::log(low / 2.0, high * 3.0),
+        memory,
+        unit: String::new(),
+        bytes: 1.0,
+        many,
+    }
+}
+
+fn table(canvas: &mut Canvas, sheet: &Sheet, groups: &[Group], (top, bottom): (f64, f64)) {
+    let first = LEFT + if sheet.many { 268.0 } else { 210.0 };
+    let gap = 40.0;
+    let width = (RIGHT - 14.0 - first - gap * 4.0) / 5.0;
+    let (top, bottom) = (top + 66.0, bottom - 40.0);
+    let count: usize = groups.iter().map(|group| group.rows.len()).sum();
+    let between = if groups.len() > 1 { (140.0 / groups.len() as f64).clamp(5.0, 18.0) } else { 0.0 };
+    let room = bottom - top - 12.0 - between * (groups.len() as f64 - 1.0);
+    let height = (room / count.max(1) as f64).min(118.0);
+    // Few rows end early: the axes follow them up, so that no half-empty plot is drawn.
+    let end = (top + 12.0 + height * count as f64 + between * (groups.len() as f64 - 1.0)).min(bottom);
+    let panel = |column: usize, across: Scale| {
+        let left = first + (width + gap) * column as f64;
+        Panel {
+            left,
+            top,
+            right: left + width,
+            bottom: end,
+            across,
+            up: Scale::Linear { from: 0.0, to: 1.0 },
+        }
+    };
+    let panels = [
+        panel(0, sheet.time),
+        panel(1, sheet.tail),
+        panel(2, sheet.memory[0]),
+        panel(3, sheet.memory[1]),
+        panel(4, sheet.memory[2]),
+    ];
+    heads(canvas, sheet, &panels);
+    let mut y = top + 12.0;
+    for group in groups {
+        live_dashes(canvas, sheet, &panels, group, (y, y + height * group.rows.len() as f64));
+        for (at, row) in group.rows.iter().enumerate() {
+            let line = Line { y: y + height * 0.5, height };
+            row_name(canvas, sheet, group, at, row, line, first);
+            cells(canvas, sheet, &panels, group, row, line);
+            y += height;
+        }
+        y += between;
+    }
+}
+
+/// Where a row stands.
+#[derive(Clone, Copy)]
+struct Line {
+    y: f64,
+    height: f64,
+}
+
+fn heads(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5]) {
+    let unit = &sheet.unit;
+    let subs = [
+        "ns, whole replay".to_owned(),
+        "| 1 in 1000    ● slowest call".to_owned(),
+        format!("{unit}{}", if sheet.many { " peak" } else { "" }),
+        format!("{unit}{}, over the allocation clock", if sheet.many { " average" } else { "" }),
+        format!("{unit}{}", if sheet.many { " at exit" } else { "" }),
+    ];
+    let names = ["time per call", "slow calls", MEMORY[0], MEMORY[1], MEMORY[2]];
+    for (column, panel) in panels.iter().enumerate() {
+        canvas.text(panel.left, panel.top - 34.0, names[column], HEADING, Anchor::Left);
+        let room = panel.right - panel.left + 30.0;
+        canvas.text(panel.left, panel.top - 13.0, &shorten(&subs[column], TINY, room), TINY, Anchor::Left);
+        let ticks = panel.across.ticks(4);
+        panel.columns(canvas, &ticks);
+        canvas.line(&[(panel.left, panel.bottom), (panel.right, panel.bottom)], Stroke::solid(1.2, AXIS));
+        match column {
+            1 => panel.numbers(canvas, &ticks, &nanosecond_tick),
+            _ => panel.numbers(canvas, &ticks, &|tick| tick_words(tick, &ticks)),
+        }
+    }
+}
+
+fn row_name(canvas: &mut Canvas, sheet: &Sheet, group: &Group, at: usize, row: &Row, line: Line, right: f64) {
+    if sheet.many {
+        let kind = STRONG.sized((line.height * 0.62).clamp(9.0, 15.0));
+        if at == 0 && !group.name.is_empty() {
+            let name = shorten(&group.name, kind, 124.0);
+            canvas.text(LEFT, line.y + kind.size * 0.36, &name, kind, Anchor::Left);
+        }
+        if line.height >= 10.0 {
+            let kind = SMALL.sized((line.height * 0.62).clamp(9.0, 13.5)).in_colour(row.colour);
+            let name = shorten(&row.name, kind, 118.0);
+            canvas.text(right - 14.0, line.y + kind.size * 0.36, &name, kind, Anchor::Right);
+        }
+        return;
+    }
+    let kind = if row.variant == 0 { STRONG.sized(17.0) } else { SMALL.sized(15.0) };
+    let name = shorten(&row.name, kind, 196.0);
+    let note = line.height >= 40.0 && row.note != row.name;
+    canvas.text(right - 20.0, line.y + if note { 2.0 } else { 5.0 }, &name, kind, Anchor::Right);
+    if note {
+        canvas.text(right - 20.0, line.y + 20.0, &shorten(&row.note, TINY, 196.0), TINY, Anchor::Right);
+    }
+}
+
+fn cells(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5], group: &Group, row: &Row, line: Line) {
+    let thin = (line.height * 0.14).clamp(2.0, 6.5);
+    if let Some(cost) = row.cost {
+        let panel = &panels[0];
+        canvas.bar(panel.x(cost.low), panel.x(cost.high), line.y, thin, row.colour.pale(0.7));
+        let best = row.name != "null" && leads(group, cost);
+        let edge = panel.x(cost.high) + thin / 2.0;
+        dot(canvas, panel, cost.middle, &figure(cost.middle), best, row, line, edge);
+    }
+    if let Some((worst, _)) = row.worst {
+        let panel = &panels[1];
+        let from = row.rare.map_or(panel.left, |rare| panel.x(rare));
+        let stroke = Stroke::solid(1.4, row.colour.pale(0.55));
+        canvas.line(&[(from, line.y), (panel.x(worst), line.y)], stroke);
+        if let Some(rare) = row.rare {
+            let (x, half) = (panel.x(rare), (line.height * 0.18).clamp(2.0, 8.0));
+            canvas.line(&[(x, line.y - half), (x, line.y + half)], Stroke::solid(2.2, row.colour));
+        }
+        let best = smallest(group, &|row| row.worst.map(|w| w.0)).is_some_and(|least| worst <= least * 1.1);
+        dot(canvas, panel, worst, &nanoseconds(worst), best, row, line, panel.x(worst));
+    }
+    for (k, panel) in panels[2..].iter().enumerate() {
+        let Some(value) = row.memory[k] else {
+            if row.name == "null" && line.height >= 40.0 {
+                canvas.text(panel.left + 4.0, line.y + 4.0, "–", SMALL, Anchor::Left);
+            }
+            continue;
+        };
+        let stroke = Stroke::solid(1.4, row.colour.pale(0.55));
+        canvas.line(&[(panel.left, line.y), (panel.x(value), line.y)], stroke);
+        let best = smallest(group, &|row| row.memory[k]).is_some_and(|least| value <= least * 1.01);
+        let text = match value > panel.across.end() {
+            _ if sheet.many => words::ratio(value),
+            true => words::bytes(value * sheet.bytes),
+            false => figure(value),
+        };
+        dot(canvas, panel, value, &text, best, row, line, panel.x(value));
+    }
+}
+
+/// Whether no allocator of the group is faster beyond its range.
+fn leads(group: &Group, cost: Cost) -> bool {
+    let real = group.rows.iter().filter(|row| row.name != "null").filter_map(|row| row.cost);
+    let best = real.min_by(|a, b| a.middle.total_cmp(&b.middle));
+    best.is_some_and(|best| !cost.apart(&best))
+}
+
+fn smallest(group: &Group, of: &dyn Fn(&Row) -> Option<f64>) -> Option<f64> {
+    stats::range(&group.rows.iter().filter_map(of).collect::<Vec<f64>>()).map(|range| range.0)
+}
+
+/// The mark of a figure and its number: above where rows are high, beside where they are low.
+#[expect(clippy::too_many_arguments, reason = "a mark has a place, a look and a text")]
+fn dot(
+    canvas: &mut Canvas,
+    panel: &Panel,
+    value: f64,
+    text: &str,
+    best: bool,
+    row: &Row,
+    line: Line,
+    edge: f64,
+) {
+    let x = panel.x(value);
+    let radius = (line.height * 0.24).clamp(2.2, 7.5);
+    if value > panel.across.end() {
+        let r = radius;
+        canvas.polygon(&[(x - r, line.y - r), (x + r, line.y), (x - r, line.y + r)], row.colour);
+    } else if row.variant == 0 {
+        canvas.disc(x, line.y, radius, row.colour);
+    } else {
+        canvas.ring(x, line.y, radius, (radius * 0.35).max(1.0), row.colour);
+    }
+    if line.height < 10.0 {
+        return;
+    }
+    let ink = if best { INK } else { SMALL.colour };
+    let tall = line.height >= 40.0;
+    let kind = Type {
+        size: if tall { 14.5 } else { (line.height * 0.66).clamp(8.5, 13.0) },
+        bold: best,
+        colour: ink,
+    };
+    let width = text_width(text, kind);
+    let (left, base) = if tall {
+        ((x - width / 2.0).min(panel.right + 14.0 - width).max(panel.left - 20.0), line.y - radius - 6.0)
+    } else {
+        let right = edge.max(x + radius) + 5.0;
+        let fits = right + width <= panel.right + 26.0;
+        (if fits { right } else { x - radius - 5.0 - width }, line.y + kind.size * 0.36)
+    };
+    // A number on a dashed or pale line needs its own ground.
+    canvas.rectangle(left - 2.0, base - kind.size * 0.78, left + width + 2.0, base + 2.0, WHITE);
+    canvas.text(left, base, text, kind, Anchor::Left);
+}
+
+fn live_dashes(
+    canvas: &mut Canvas,
+    sheet: &Sheet,
+    panels: &[Panel; 5],
+    group: &Group,
+    (from, to): (f64, f64),
+) {
+    for (k, panel) in panels[2..].iter().enumerate() {
+        if group.live[k] <= 0.0 {
+            continue;
+        }
+        let x = panel.x(group.live[k]);
+        canvas.line(&[(x, from - 6.0), (x, to)], Stroke::dashed(1.8, LIVE, 6.0, 3.5));
+        if !sheet.many {
+            let kind = Type { bold: true, ..TINY.in_colour(LIVE) };
+            let text = format!("live {}", figure(group.live[k]));
+            let wide = text_width(&text, kind);
+            let left = if x + 5.0 + wide < panel.right + 10.0 { x + 5.0 } else { x - 5.0 - wide };
+            canvas.text(left, panel.top + 6.0, &text, kind, Anchor::Left);
+        }
+    }
+}
+
+fn plotted(scenes: &[&Scene], left_out: usize) -> String {
+    if let [scene] = scenes {
+        return format!(
+            "Scorecard of `{}` ({} calls, live heap {} at peak, {} at exit).  Filled: a backend's first form, open: the same \
+             with other settings.  Left is better in every column.",
+            scene.trace.name,
+            words::count(scene.trace.calls),
+            words::bytes(scene.live_peak),
+            words::bytes(scene.live_end)
+        );
+    }
+    let mut text = format!(
+        "Scorecard of {} traces.  Memory in multiples of what the program had live at its peak, on average and at exit.  Left \
+         is better in every column.",
+        scenes.len()
+    );
+    if left_out > 0 {
+        text += &format!("  {left_out} traces are left out here, and counted in the mean.");
+    }
+    text
+}
+
+fn hint(scenes: &[&Scene]) -> &'static str {
+    if scenes.len() > 1 {
+        "Dot: sum of per-chunk medians over the repetitions.  Pale bar: from the sum of minima to the slowest repetition; \
+         overlapping bars are not a difference.  Blue dashes: live, the floor for any allocator.  Bold: best, or not \
+         separable from the best.  ▶: off the scale."
+    } else {
+        "Dot: sum of per-chunk medians over the repetitions.  Pale bar: from the sum of per-chunk minima to the slowest \
+         repetition; overlapping bars are not a difference.  Blue dashes: what the program itself had live, the floor for any \
+         allocator.  Bold: best, or not separable from the best.  ▶: off the scale."
+    }
+}
+
+fn verdict_one(scene: &Scene) -> String {
+    let mut costs: Vec<(&str, Cost)> = scene.allocators().filter_map(|b| Some((b.name, b.cost?))).collect();
+    costs.sort_by(|a, b| a.1.middle.total_cmp(&b.1.middle));
+    let mut title = String::new();
+    if let (Some(best), Some(slow)) = (costs.first(), costs.last()) {
+        let level: Vec<String> =
+            costs.iter().filter(|c| !c.1.apart(&best.1)).map(|c| c.0.to_owned()).collect();
+        title = if costs.len() == 1 {
+            format!("{} takes {} ns a call.", best.0, figure(best.1.middle))
+        } else if level.len() == costs.len() {
+            "On time no allocator can be told from another.".to_owned()
+        } else {
+            let verb = if level.len() == 1 { "leads" } else { "lead" };
+            let factor = words::times(slow.1.middle / best.1.middle);
+            format!("On time {} {verb}, and {} takes {factor} times as long.", words::some(&level), slow.0)
+        };
+    }
+    let mut ends: Vec<(&str, f64)> =
+        scene.allocators().filter_map(|b| Some((b.name, b.memory.end?))).collect();
+    ends.sort_by(|a, b| a.1.total_cmp(&b.1));
+    if let (Some(least), Some(most)) = (ends.first(), ends.last()) {
+        title += &if ends.len() == 1 || most.1 < least.1 * 1.05 {
+            format!(
+                "  At exit {} stay resident for {} live.",
+                words::bytes(most.1),
+                words::bytes(scene.live_end)
+            )
+        } else {
+            format!(
+                "  At exit {} holds {}, {} holds {}, for {} live.",
+                least.0,
+                words::bytes(least.1),
+                most.0,
+                words::bytes(most.1),
+                words::bytes(scene.live_end)
+            )
+        };
+    }
+    if title.is_empty() { "Scorecard".to_owned() } else { title.trim_start().to_owned() }
+}
+
+/// A ratio in a sentence.
+fn part(ratio: f64) -> String {
+    match ratio {
+        same if (0.95..1.05).contains(&same) => "about the same".to_owned(),
+        less if less < 1.0 => format!("{} of the", figure(less)),
+        more => format!("{} times the", words::times(more)),
+    }
+}
+
+/// Ratios to the reference, as geometric means over the traces on which both were measured.
+fn verdict_many(scenes: &[&Scene]) -> String {
+    let Some(reference) = scenes[0].reference() else {
+        return format!("Scorecard of {} traces", scenes.len());
+    };
+    let ratio = |name: &str, of: &dyn Fn(&Backend) -> Option<f64>| {
+        let ratios: Vec<f64> = scenes
+            .iter()
+            .filter_map(|scene| {
+                let find = |name: &str| scene.backends.iter().find(|b| b.name == name).and_then(of);
+                Some(find(name)? / find(reference.name)?)
+            })
+            .collect();
+        stats::geometric_mean(&ratios)
+    };
+    let clauses: Vec<String> = scenes[0]
+        .allocators()
+        .filter(|backend| backend.name != reference.name)
+        .take(2)
+        .filter_map(|backend| {
+            let time = part(ratio(backend.name, &|b| b.cost.map(|c| c.middle))?);
+            let peak = ratio(backend.name, &|b| b.memory.peak).map(part);
+            let peak = peak.map_or(String::new(), |peak| format!(" and {peak} peak memory"));
+            Some(format!("{} takes {time} time{peak}", backend.name))
+        })
+        .collect();
+    if clauses.is_empty() {
+        return format!("Scorecard of {} traces", scenes.len());
+    }
+    let clauses = clauses.join("; ");
+    format!("Against {}, over {} traces (geometric mean), {clauses}.", reference.name, scenes.len())
+}

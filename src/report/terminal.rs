@@ -1,0 +1,119 @@
+//! Room `report`: the summary as a table for the terminal, in Markdown, so that it can be pasted where it is talked about.
+
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{Cell, CellAlignment, Table};
+
+use super::figures::{Backend, Scene};
+use super::words::{bytes, figure, list, nanoseconds, ratio};
+use crate::results::Run;
+
+const HEADER: [&str; 9] = [
+    "backend",
+    "ns a call",
+    "range",
+    "ratio",
+    "p99.9 malloc",
+    "slowest call",
+    "peak",
+    "at exit",
+    "after trim",
+];
+
+/// The summary of `run`: a table a trace, then what is missing. Ends with a line break.
+pub fn summary(run: &Run) -> String {
+    let mut text = String::new();
+    for scene in Scene::all(run) {
+        text += &head(&scene);
+        text += &table(&scene).to_string();
+        text += "\n\n";
+    }
+    text += &troubles(run);
+    text
+}
+
+fn head(scene: &Scene) -> String {
+    format!(
+        "{}: {} calls, {} allocated, live {} at peak and {} at exit\n",
+        scene.trace.name,
+        super::words::count(scene.trace.calls),
+        bytes(scene.requested),
+        bytes(scene.live_peak),
+        bytes(scene.live_end)
+    )
+}
+
+fn table(scene: &Scene) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    table.set_header(HEADER);
+    for backend in &scene.backends {
+        table.add_row(row(scene, backend));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn row(scene: &Scene, backend: &Backend) -> Vec<Cell> {
+    let none = || "–".to_owned();
+    let reference = scene.reference().and_then(|first| first.cost);
+    let cost = backend.cost;
+    let memory = &backend.memory;
+    let slow = |value: Option<f64>| value.map_or(none(), nanoseconds);
+    let resident = |value: Option<f64>| value.map_or(none(), bytes);
+    let words = vec![
+        backend.name.to_owned(),
+        cost.map_or(none(), |c| figure(c.middle)),
+        cost.map_or(none(), |c| format!("{}–{}", figure(c.low), figure(c.high))),
+        match (cost, reference) {
+            (Some(cost), Some(first)) if !backend.is_floor() => ratio(cost.middle / first.middle),
+            _ => none(),
+        },
+        slow(backend.latency(0).0.fact(0.999)),
+        match backend.worst_call() {
+            Some((worst, true)) => nanoseconds(worst),
+            Some((worst, false)) => format!("{} (raw)", nanoseconds(worst)),
+            None => none(),
+        },
+        resident(memory.peak),
+        resident(memory.end),
+        resident(memory.trimmed),
+    ];
+    words.into_iter().map(Cell::new).collect()
+}
+
+/// What failed and what is missing; empty for a whole run.
+fn troubles(run: &Run) -> String {
+    let mut text = String::new();
+    for outcome in run.failed() {
+        text += &format!(
+            "failed: {} on {}, pass {}, repetition {}: {}\n",
+            outcome.backend,
+            outcome.trace,
+            outcome.pass.name(),
+            outcome.repetition,
+            outcome.reason
+        );
+    }
+    let missing = run.missing();
+    if !missing.is_empty() {
+        let mut cells: Vec<String> = missing
+            .iter()
+            .map(|cell| format!("{} on {} ({})", cell.backend, cell.trace, cell.pass.name()))
+            .collect();
+        cells.dedup();
+        let more = cells.len().saturating_sub(6);
+        cells.truncate(6);
+        if more > 0 {
+            cells.push(format!("{more} more"));
+        }
+        text += &format!(
+            "missing: {} of {} planned cells, {}; `heaplay run --resume` finishes them\n",
+            missing.len(),
+            run.manifest.planned().len(),
+            list(&cells)
+        );
+    }
+    text
+}

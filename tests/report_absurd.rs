@@ -1,0 +1,166 @@
+//! Records that no run would write: whatever stands in the tables, the report is drawn and nothing panics.
+
+mod synthetic;
+
+use hdrhistogram::Histogram;
+use heaplay::report::{CHARTS, Scene, scorecard, terminal_summary};
+use heaplay::results::{Chunk, Latency, Measurement, Pass, Run, Sample};
+use proptest::prelude::*;
+use synthetic::Wish;
+
+/// A run whose debug form leaves out the histograms' thousands of counts.
+struct Shown(Run);
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Shown(run) = self;
+        writeln!(f, "{:#?}\n{:#?}\n{:#?}", run.samples, run.chunks, run.measurements)?;
+        for latency in &run.latencies {
+            let rows: Vec<(u64, u64)> = latency
+                .histogram
+                .iter_recorded()
+                .map(|v| (v.value_iterated_to(), v.count_at_value()))
+                .collect();
+            writeln!(f, "{} {:?} {}: {rows:?}", latency.backend, latency.repetition, latency.op)?;
+        }
+        Ok(())
+    }
+}
+
+const BACKENDS: [&str; 4] = ["malloc", "null", "strange <b>&", "malloc:x=1"];
+const METRICS: [&str; 8] = [
+    "resident_peak_bytes",
+    "resident_end_bytes",
+    "resident_trimmed_bytes",
+    "resident_freed_bytes",
+    "live_peak_bytes",
+    "live_end_bytes",
+    "time_nanoseconds",
+    "requested_bytes",
+];
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(1), 0..100_u64, 0..10_000_000_u64, Just(u64::MAX / 4), Just(u64::MAX)]
+}
+
+fn float() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        Just(0.0),
+        Just(f64::NAN),
+        Just(f64::INFINITY),
+        Just(f64::NEG_INFINITY),
+        Just(-1.0),
+        Just(1e300),
+        Just(1e-300),
+        0.0..1e9
+    ]
+}
+
+fn backend() -> impl Strategy<Value = String> {
+    prop::sample::select(&BACKENDS[..]).prop_map(str::to_owned)
+}
+
+fn sample() -> impl Strategy<Value = Sample> {
+    (backend(), number(), number(), [number(), number(), number(), number()]).prop_map(
+        |(backend, event, clock_bytes, [live, usable, pinned, resident])| Sample {
+            trace: "t".into(),
+            backend,
+            repetition: 0,
+            event,
+            clock_bytes,
+            live_bytes: live,
+            usable_bytes: usable,
+            pinned_bytes: pinned,
+            resident_bytes: resident,
+        },
+    )
+}
+
+fn chunk() -> impl Strategy<Value = Chunk> {
+    (backend(), 0..4_u32, prop_oneof![0..9_u32, Just(u32::MAX)], number(), number()).prop_map(
+        |(backend, repetition, chunk, calls, nanoseconds)| Chunk {
+            trace: "t".into(),
+            backend,
+            repetition,
+            chunk,
+            calls,
+            nanoseconds,
+        },
+    )
+}
+
+fn measurement() -> impl Strategy<Value = Measurement> {
+    (backend(), prop::sample::select(&METRICS[..]), float()).prop_map(|(backend, metric, value)| {
+        Measurement {
+            trace: "t".into(),
+            backend,
+            pass: Pass::Footprint,
+            repetition: 0,
+            op: "all".into(),
+            metric: metric.to_owned(),
+            value,
+        }
+    })
+}
+
+fn latency() -> impl Strategy<Value = Latency> {
+    let op = prop::sample::select(&["malloc", "calloc", "realloc", "free", "other"][..]);
+    let values = prop::collection::vec((0..3_600_000_000_000_u64, 0..1_000_000_u64), 0..6);
+    (backend(), prop::option::of(0..3_u32), op, values).prop_map(|(backend, repetition, op, values)| {
+        let mut histogram = Histogram::new(3).expect("three digits are allowed");
+        for (value, count) in values {
+            histogram.record_n(value, count).expect("the histogram grows");
+        }
+        Latency { trace: "t".into(), backend, repetition, op: op.to_owned(), histogram }
+    })
+}
+
+fn absurd() -> impl Strategy<Value = Shown> {
+    (
+        prop::collection::vec(sample(), 0..20),
+        prop::collection::vec(chunk(), 0..20),
+        prop::collection::vec(measurement(), 0..12),
+        prop::collection::vec(latency(), 0..10),
+        number(),
+        prop::sample::select(&["10", "0", "-1", "NaN", "inf", "x", "1e300"][..]),
+    )
+        .prop_map(|(samples, chunks, measurements, latencies, calls, step)| {
+            let wish =
+                Wish { traces: &["t"], backends: &BACKENDS, samples: 0, calls: 0, repetitions: 0, seed: 1 };
+            let mut run = synthetic::run(&wish);
+            run.manifest.traces[0].calls = calls;
+            run.manifest.traces[0].name = "t".into();
+            run.manifest.clock.insert("step_nanoseconds".into(), step.into());
+            run.samples = samples;
+            run.chunks = chunks;
+            run.measurements = measurements;
+            run.latencies = latencies;
+            Shown(run)
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_panics(Shown(run) in absurd()) {
+        let scenes = Scene::all(&run);
+        let _ = scorecard(&scenes);
+        for chart in CHARTS {
+            if let Some(picture) = (chart.draw)(&scenes[0]) {
+                prop_assert!(!picture.title.is_empty());
+            }
+        }
+        prop_assert!(terminal_summary(&run).contains("malloc"));
+    }
+}
+
+#[test]
+fn a_run_of_nothing_still_has_a_page() {
+    let mut run =
+        synthetic::run(&Wish { traces: &[], backends: &[], samples: 0, calls: 0, ..Wish::default() });
+    run.manifest.backends.clear();
+    let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("album").join("nothing");
+    let files = heaplay::report::render(&run, &folder).expect("written");
+    assert_eq!(files.len(), 1);
+}
