@@ -75,7 +75,9 @@ pub mod text {
     /// Why the recording was refused.
     pub const REASON: (usize, usize) = (256, 512);
     /// The command line: arguments ended by a zero byte each, and a zero byte more; cut off where it is too long.
-    pub const PROGRAM: (usize, usize) = (768, 3328);
+    pub const PROGRAM: (usize, usize) = (768, 2304);
+    /// The working directory when the process started; source files under it are told relative to it.
+    pub const DIRECTORY: (usize, usize) = (3072, 1024);
 }
 
 /// Bits of the header's `FLAGS`.

@@ -51,6 +51,7 @@ pub struct Stream {
     path: [u8; PATH_BYTES],
     python: [u8; text::PYTHON.1],
     program: [u8; text::PROGRAM.1],
+    directory: [u8; text::DIRECTORY.1],
 }
 
 static STREAM: Shared<Stream> = Shared::new(Stream {
@@ -70,6 +71,7 @@ static STREAM: Shared<Stream> = Shared::new(Stream {
     path: [0; PATH_BYTES],
     python: [0; text::PYTHON.1],
     program: [0; text::PROGRAM.1],
+    directory: [0; text::DIRECTORY.1],
 });
 
 static LOCK: AtomicU32 = AtomicU32::new(0);
@@ -325,7 +327,7 @@ impl Stream {
 
     fn fill_header(&mut self, pid: u64) {
         let python = self.python;
-        let program = self.program;
+        let (program, directory) = (self.program, self.directory);
         self.set(field::VERSION, VERSION);
         self.set(field::PID, pid);
         self.set(field::PARENT, self.parent);
@@ -333,6 +335,7 @@ impl Stream {
         self.set(field::FLAGS, self.flags);
         self.set_text(text::PYTHON, &python);
         self.set_text(text::PROGRAM, &program);
+        self.set_text(text::DIRECTORY, &directory);
         self.set(field::MAGIC, MAGIC);
     }
 
@@ -389,6 +392,8 @@ pub fn prepare(base: &[u8], version: &[u8], with_sites: bool) {
     // SAFETY: a plain call.
     stream.parent = unsafe { system::getppid() } as u64;
     read_file(c"/proc/self/cmdline", &mut stream.program);
+    // SAFETY: the buffer is as long as said; where the path does not fit, it stays empty.
+    keeping_errno(|| unsafe { system::getcwd(stream.directory.as_mut_ptr().cast(), text::DIRECTORY.1) });
 }
 
 /// Fills `buffer` from a file as far as it goes, leaving a zero byte at the end.

@@ -42,6 +42,7 @@ unsafe extern "C" {
     pub fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
     pub fn unlink(path: *const c_char) -> c_int;
     pub fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
+    pub fn getcwd(buffer: *mut c_char, size: usize) -> *mut c_char;
     pub fn getpid() -> c_int;
     pub fn getppid() -> c_int;
     pub fn getenv(name: *const c_char) -> *const c_char;

@@ -47,6 +47,8 @@ impl Ending {
 pub struct RawLog {
     path: PathBuf,
     flags: u64,
+    /// Working directory when the process started, with a closing slash.
+    directory: String,
     /// Process id.
     pub pid: u64,
     /// Process id of its parent.
@@ -120,6 +122,7 @@ impl RawLog {
         Ok(RawLog {
             path: path.to_owned(),
             flags: number(field::FLAGS),
+            directory: string(text::DIRECTORY) + "/",
             pid: number(field::PID),
             parent: number(field::PARENT),
             start_ns: number(field::START_NS),
@@ -205,7 +208,9 @@ impl RawLog {
             index += 1;
             row.lifetime = lifetime;
             row.end_thread = end_thread;
-            row.site = *site_ids.entry(items.site).or_insert_with(|| sites.intern(&items.site_name()));
+            row.site = *site_ids
+                .entry(items.site)
+                .or_insert_with(|| sites.intern(&items.site_name(&self.directory)));
             write(&row, &sites)?;
         }
         Ok(())
@@ -478,10 +483,11 @@ impl Items {
         Ok(())
     }
 
-    /// `file:line` of the present site; empty for none.
-    fn site_name(&self) -> String {
+    /// `file:line` of the present site, a file under `directory` relative to it; empty for none.
+    fn site_name(&self, directory: &str) -> String {
         let Some((file, line)) = self.sites.get(&self.site) else { return String::new() };
         let file = self.files.get(file).map_or("?", String::as_str);
+        let file = file.strip_prefix(directory).filter(|_| directory != "/").unwrap_or(file);
         let mut name = format!("{file}:{line}");
         // The end of a path says more than its beginning.
         let over = name.len().saturating_sub(SITE_LIMIT_BYTES);

@@ -5,7 +5,7 @@ The allocator's worst case: nearly all the time goes to it, and lifetimes are lo
 import random
 import sys
 
-steps = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
+steps = int(sys.argv[1]) if len(sys.argv) > 1 else 25_000
 chance = random.Random(5)
 
 

@@ -6,7 +6,7 @@ import json
 import random
 import sys
 
-rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 14
+rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 chance = random.Random(11)
 
 
@@ -26,7 +26,7 @@ def order(number):
 
 total = 0
 for turn in range(rounds):
-    text = json.dumps([order(turn * 1000 + number) for number in range(300)])
+    text = json.dumps([order(turn * 60 + number) for number in range(60)])
     book = json.loads(text)
     for entry in book:
         entry["sum"] = sum(line["count"] * line["price"] for line in entry["lines"])

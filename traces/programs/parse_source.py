@@ -9,7 +9,7 @@ import sys
 NAMES = """textwrap shlex bisect heapq string fnmatch glob stat copy queue sched cmd code csv
 difflib gettext imp calendar cgi configparser decimal argparse""".split()
 
-count = int(sys.argv[1]) if len(sys.argv) > 1 else 12
+count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 home = os.path.dirname(os.__file__)
 defined = {}
 for index in range(count):

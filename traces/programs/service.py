@@ -8,7 +8,7 @@ import hashlib
 import random
 import sys
 
-size = int(sys.argv[1]) if len(sys.argv) > 1 else 700
+size = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 chance = random.Random(3)
 Request = collections.namedtuple("Request", "path query headers body")
 

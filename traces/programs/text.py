@@ -7,7 +7,7 @@ import random
 import re
 import sys
 
-lines = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+lines = int(sys.argv[1]) if len(sys.argv) > 1 else 900
 chance = random.Random(2)
 SYLLABLES = "ba be bi bo bu da de di do du ka ke ki ko ku la le li lo lu ma me mi mo mu".split()
 vocabulary = ["".join(chance.choices(SYLLABLES, k=chance.randint(1, 5))) for _ in range(2500)]
