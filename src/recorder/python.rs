@@ -199,14 +199,15 @@ impl Frames {
         }
     }
 
-    /// The line of a place; 0 where it has none.
+    /// The line of a place; of an instruction without one (the first of a function, say), where its code begins.
     ///
     /// # Safety
     /// `place` comes from [`Frames::newest`] in the same call of a hook.
     pub unsafe fn line(&self, place: Place) -> u32 {
         // SAFETY: a live code object; the function reads its line table and allocates nothing.
-        let line = unsafe { (self.line)(place.code, place.instruction) };
-        u32::try_from(line).unwrap_or(0)
+        let line = |instruction| unsafe { (self.line)(place.code, instruction) };
+        let found = Some(line(place.instruction)).filter(|&line| line > 0);
+        u32::try_from(found.unwrap_or_else(|| line(-1))).unwrap_or(0)
     }
 
     /// Copies the characters of the name of the code's file into `buffer`; `None` where they do not fit.

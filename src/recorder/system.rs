@@ -10,12 +10,11 @@ pub const O_CREAT: c_int = 0o100;
 pub const O_EXCL: c_int = 0o200;
 pub const O_CLOEXEC: c_int = 0o2_000_000;
 pub const EEXIST: c_int = 17;
+pub const ENOSPC: c_int = 28;
 pub const PROT_READ_WRITE: c_int = 1 | 2;
 pub const MAP_SHARED: c_int = 1;
 pub const MAP_PRIVATE_ANONYMOUS: c_int = 2 | 0x20;
 pub const MAP_FAILED: *mut c_void = !0usize as *mut c_void;
-/// Linux 5.14: gives the pages of a mapping at once instead of fault by fault.
-pub const MADV_POPULATE_WRITE: c_int = 23;
 pub const CLOCK_MONOTONIC: c_int = 1;
 
 #[repr(C)]
@@ -39,8 +38,11 @@ unsafe extern "C" {
         offset: i64,
     ) -> *mut c_void;
     pub fn munmap(address: *mut c_void, length: usize) -> c_int;
-    pub fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
+    pub fn pwrite64(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize;
+    pub fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
+    pub fn unlink(path: *const c_char) -> c_int;
     pub fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
+    pub fn getcwd(buffer: *mut c_char, size: usize) -> *mut c_char;
     pub fn getpid() -> c_int;
     pub fn getppid() -> c_int;
     pub fn getenv(name: *const c_char) -> *const c_char;
