@@ -33,7 +33,12 @@ fn law() -> BTreeMap<String, BTreeSet<String>> {
         .take_while(|line| line.starts_with('|'))
         .map(|line| {
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            let may = cells[2].split(',').map(str::trim).filter(|room| !room.is_empty()).map(str::to_owned).collect();
+            let may = cells[2]
+                .split(',')
+                .map(str::trim)
+                .filter(|room| !room.is_empty())
+                .map(str::to_owned)
+                .collect();
             (cells[1].to_owned(), may)
         })
         .collect()
@@ -61,7 +66,9 @@ fn imports_keep_the_law() {
         let text = fs::read_to_string(&path).unwrap();
         // What tests inside a file import is their own affair.
         let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        for (number, line) in
+            text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+        {
             for rest in line.split("crate::").skip(1) {
                 let other: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 if law.contains_key(&other) && other != own && !may.contains(&other) {

@@ -10,6 +10,7 @@ mod generate;
 mod load;
 mod merge;
 mod record;
+mod report;
 mod run;
 mod verify;
 
@@ -37,6 +38,7 @@ enum Verb {
     Record(record::RecordArgs),
     Run(run::RunArgs),
     Check(check::CheckArgs),
+    Report(report::ReportArgs),
     Merge(merge::MergeArgs),
     Verify(verify::VerifyArgs),
     Convert(convert::ConvertArgs),
@@ -62,6 +64,7 @@ impl Cli {
             Verb::Record(args) => args.run(),
             Verb::Run(args) => args.run(),
             Verb::Check(args) => args.run(),
+            Verb::Report(args) => args.run(),
             Verb::Merge(args) => args.run(),
             Verb::Verify(args) => args.run(),
             Verb::Convert(args) => args.run(),

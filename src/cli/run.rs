@@ -297,6 +297,7 @@ fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
         ));
         return Ok(ExitCode::from(130));
     }
+    super::report::draw(run, folder)?;
     if !failed.is_empty() {
         note(format!(
             "{} of {} cells failed; `heaplay run --resume {}` tries them again",

@@ -31,6 +31,7 @@ pub use canvas::{Canvas, HEIGHT, Label, WIDTH};
 pub use chart::{Chart, Picture};
 pub use figures::Scene;
 pub use summary::draw as scorecard;
+pub use terminal::summary;
 pub use terminal::summary as terminal_summary;
 
 /// Every chart that is drawn for each trace, in the order of the page.
