@@ -329,7 +329,7 @@ impl Words {
         file.seek(SeekFrom::Start(Words::START + layout::TAIL_BYTES as u64))?;
         let mut words = Words { file, chunk_bytes, tail_bytes };
         if chunk_bytes == 0 {
-            words.to_tail()?;
+            words.seek_to_tail()?;
         }
         Ok(words)
     }
@@ -337,7 +337,7 @@ impl Words {
     /// Where the tail begins.
     const START: u64 = layout::HEADER_BYTES as u64;
 
-    fn to_tail(&mut self) -> std::io::Result<()> {
+    fn seek_to_tail(&mut self) -> std::io::Result<()> {
         self.file.seek(SeekFrom::Start(Words::START)).map(drop)
     }
 }
@@ -352,7 +352,7 @@ impl Read for Words {
             // A copy that was cut off has no chunks after the cut, and its tail does not follow.
             (self.chunk_bytes, self.tail_bytes) = (0, 0);
         } else if *left == 0 && self.tail_bytes == layout::TAIL_BYTES as u64 {
-            self.to_tail()?;
+            self.seek_to_tail()?;
         }
         Ok(got)
     }
