@@ -133,7 +133,11 @@ fn percent(part: u64, whole: u64) -> String {
 fn tables(name: &str, header: &Header, told: &Statistics, sites: usize) -> String {
     let mut text = format!("{name}\n");
     for (fact, value) in &header.facts {
-        text += &format!("  {fact}: {value}\n");
+        // A program given on the command line may be pages long.
+        let line: String = value.split_whitespace().collect::<Vec<_>>().join(" ");
+        let shown: String = line.chars().take(160).collect();
+        let more = if shown.len() < line.len() { " …" } else { "" };
+        text += &format!("  {fact}: {shown}{more}\n");
     }
     text += &format!(
         "  {} calls, {} allocated in all\n  live: at most {} in {} blocks, {} in {} blocks at the end\n",

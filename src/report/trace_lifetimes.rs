@@ -2,11 +2,9 @@
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Colour, Stroke, text_width};
-use super::chart::{
-    AXIS, EndLabel, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, TINY, end_labels, frame,
-};
+use super::chart::{AXIS, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, TINY, frame};
 use super::trace_shape::{AgeBar, AgeCurve, TraceShape, survival};
-use super::words::{self, bytes, figure};
+use super::words::{self, bytes, figure, percent};
 
 /// Colours of the curves: all, then by size from the smallest. They name sizes here, no backends.
 const CURVES: [Colour; 5] = [
@@ -36,17 +34,16 @@ pub fn draw(shape: &TraceShape) -> Option<Picture> {
     let (top, bottom) = frame(&mut canvas, &title, &plotted, hint);
     let most = shape.ages.iter().flat_map(|curve| &curve.bars).map(|bar| bar.from).max().unwrap_or(1);
     let across = Scale::log(16.0, (most as f64 * 2.0).max(4096.0));
-    let room = shape.ages.iter().map(|curve| text_width(&curve.label, STRONG)).fold(40.0, f64::max) + 26.0;
     let middle = top + (bottom - top) * 0.58;
     let panel = Panel {
         left: LEFT + 72.0,
         top: top + 42.0,
-        right: RIGHT - room,
+        right: RIGHT - 40.0,
         bottom: middle - 20.0,
         across,
         up: Scale::Linear { from: 0.0, to: 100.0 },
     };
-    curves(&mut canvas, &panel, shape, room);
+    curves(&mut canvas, &panel, shape);
     heat(&mut canvas, &Panel { top: middle + 32.0, bottom: bottom - 48.0, ..panel }, shape);
     let words = "x: age, bytes allocated since the block's own request";
     canvas.text(panel.right, bottom - 6.0, words, SMALL, Anchor::Right);
@@ -57,7 +54,7 @@ fn total(bars: &[AgeBar]) -> u64 {
     bars.iter().map(|bar| bar.ended + bar.survived).sum()
 }
 
-fn curves(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape, room: f64) {
+fn curves(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape) {
     canvas.text(panel.left, panel.top - 16.0, "still live", HEADING, Anchor::Left);
     let aside = "% of blocks, by size of the block";
     canvas.text(panel.left + 92.0, panel.top - 16.0, aside, SMALL, Anchor::Left);
@@ -65,11 +62,17 @@ fn curves(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape, room: f64) {
     panel.rows(canvas, &ticks, Some(&|tick| tick_words(tick, &ticks)));
     panel.columns(canvas, &octaves(panel));
     panel.axes(canvas);
-    let mut labels = Vec::new();
+    let mut x = panel.left + 360.0;
+    // The curves meet at both ends: names in a row above say which is which.
+    for (at, curve) in shape.ages.iter().enumerate() {
+        let kind = STRONG.in_colour(CURVES[at % CURVES.len()]);
+        let stroke = Stroke::solid(if at == 0 { 2.8 } else { 1.8 }, kind.colour);
+        canvas.line(&[(x, panel.top - 21.0), (x + 26.0, panel.top - 21.0)], stroke);
+        x += 32.0 + canvas.text(x + 32.0, panel.top - 16.0, &curve.label, kind, Anchor::Left) + 28.0;
+    }
     for (at, curve) in shape.ages.iter().enumerate().rev() {
         let colour = CURVES[at % CURVES.len()];
         let (steps, censored) = survival(&curve.bars);
-        let Some(last) = steps.last().copied() else { continue };
         let points: Vec<(f64, f64)> = std::iter::once((panel.left, panel.y(100.0)))
             .chain(steps.iter().map(|&(age, share)| (panel.x(age), panel.y(share * 100.0))))
             .collect();
@@ -81,17 +84,7 @@ fn curves(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape, room: f64) {
             let (x, y) = (panel.x(age), panel.y(share * 100.0));
             canvas.line(&[(x, y - 4.0), (x, y)], Stroke::solid(1.0, colour.pale(0.35)));
         }
-        let kind = STRONG.in_colour(colour);
-        labels.push(EndLabel { y: panel.y(last.1 * 100.0), text: curve.label.clone(), kind });
     }
-    labels.reverse();
-    end_labels(
-        canvas,
-        (panel.right + 2.0, panel.right + 14.0),
-        (panel.top, panel.bottom),
-        labels,
-        room - 16.0,
-    );
 }
 
 /// Ticks at powers of 16: they are whole in bytes, KiB, MiB and GiB.
@@ -102,7 +95,7 @@ fn octaves(panel: &Panel) -> Vec<f64> {
 
 fn heat(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape) {
     canvas.text(panel.left, panel.top - 14.0, "where the weight is", HEADING, Anchor::Left);
-    let aside = "share of bytes × age, by size of the block";
+    let aside = "bytes × age, % of the whole: size of the block upwards, its age across";
     canvas.text(panel.left + 190.0, panel.top - 14.0, aside, SMALL, Anchor::Left);
     let sum: f64 = shape.weights.iter().flatten().sum();
     let most = shape.weights.iter().flatten().copied().fold(0.0, f64::max);
@@ -154,9 +147,9 @@ fn verdict(all: &AgeCurve) -> String {
         None => "More than half of the blocks outlive what the trace can tell".to_owned(),
     };
     title += &format!(
-        " ({} % within 1 KiB); {} % are still live at the end.",
-        figure(young as f64 / count * 100.0),
-        figure(kept as f64 / count * 100.0)
+        " ({} within 1 KiB); {} are still live at the end.",
+        percent(young as f64 / count),
+        percent(kept as f64 / count)
     );
     title
 }

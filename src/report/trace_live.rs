@@ -4,7 +4,7 @@ use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, Type, text_width};
 use super::chart::{HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, frame};
 use super::trace_shape::{LiveStretch, TraceShape};
-use super::words::{self, byte_unit, bytes, figure, figure3};
+use super::words::{self, byte_unit, bytes, figure3, percent};
 
 /// Draws it; `None` for a trace without requests.
 pub fn draw(shape: &TraceShape) -> Option<Picture> {
@@ -42,10 +42,12 @@ pub fn draw(shape: &TraceShape) -> Option<Picture> {
     let up = Scale::Linear { from: 0.0, to: blocks / factor * 1.12 };
     let lower = Panel { top: middle + 44.0, bottom: bottom - 50.0, up, ..upper };
     let heading = format!("live bytes, {}", unit.name);
-    area(&mut canvas, &upper, shape, &heading, &|s| {
+    area(&mut canvas, &upper, shape, (&heading, false), &|s| {
         (s.bytes.0 as f64 / unit.bytes, s.bytes.1 as f64 / unit.bytes)
     });
-    area(&mut canvas, &lower, shape, name, &|s| (s.blocks.0 as f64 / factor, s.blocks.1 as f64 / factor));
+    area(&mut canvas, &lower, shape, (name, true), &|s| {
+        (s.blocks.0 as f64 / factor, s.blocks.1 as f64 / factor)
+    });
     marks(&mut canvas, &upper, shape, unit.bytes, clock.bytes);
     let words = format!("x: allocation clock, {} allocated so far", clock.name);
     canvas.text(upper.right, bottom - 6.0, &words, SMALL, Anchor::Right);
@@ -56,7 +58,7 @@ fn area(
     canvas: &mut Canvas,
     panel: &Panel,
     shape: &TraceShape,
-    name: &str,
+    (name, numbers): (&str, bool),
     of: &dyn Fn(&LiveStretch) -> (f64, f64),
 ) {
     canvas.text(panel.left, panel.top - 16.0, name, HEADING, Anchor::Left);
@@ -77,8 +79,10 @@ fn area(
         }
     }
     panel.axes(canvas);
-    let across = panel.across.ticks(10);
-    panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));
+    if numbers {
+        let across = panel.across.ticks(10);
+        panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));
+    }
 }
 
 /// The peak and the end, in numbers.
@@ -108,16 +112,16 @@ fn marks(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape, unit: f64, cloc
 
 fn verdict(shape: &TraceShape, end: f64) -> String {
     let peak = shape.live.iter().max_by_key(|stretch| stretch.bytes.1);
-    let place = peak.map_or(0.0, |stretch| stretch.clock as f64 / end * 100.0);
-    let left = shape.live_end as f64 / shape.live_peak.max(1) as f64 * 100.0;
+    let place = peak.map_or(0.0, |stretch| stretch.clock as f64 / end);
+    let left = shape.live_end as f64 / shape.live_peak.max(1) as f64;
     let turns = shape.requested as f64 / shape.live_peak.max(1) as f64;
     format!(
-        "The heap peaks at {}, when {} % of the bytes are allocated, and {} ({} %) are live at exit.  The program allocates \
+        "The heap peaks at {}, when {} of the bytes are allocated, and {} ({}) are live at exit.  The program allocates \
          {} times its peak.",
         bytes(shape.live_peak as f64),
-        figure(place),
+        percent(place),
         bytes(shape.live_end as f64),
-        figure(left),
+        percent(left),
         words::times(turns)
     )
 }

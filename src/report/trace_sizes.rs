@@ -4,7 +4,7 @@ use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Colour, Stroke};
 use super::chart::{AXIS, HEADING, LEFT, LIVE, Picture, RIGHT, SMALL, SOFT, STRONG, frame};
 use super::trace_shape::{SizeBar, TraceShape};
-use super::words::{self, byte_unit, bytes, figure};
+use super::words::{self, byte_unit, bytes, figure, percent};
 
 /// The largest size that CPython's own pools serve, where the classes change their width.
 const SMALL_LIMIT: u64 = 512;
@@ -66,12 +66,14 @@ fn bars(
         let (from, to) = (panel.x(at as f64), panel.x(at as f64 + 1.0));
         canvas.rectangle(from + 1.5, panel.y(of(bar)), to - 1.5, panel.bottom, colour);
     }
-    // The three highest say how high; neighbours would stand on each other's numbers.
+    // The highest say how high; neighbours would stand on each other's numbers.
     let mut order: Vec<usize> = (0..shape.sizes.len()).collect();
     order.sort_by(|a, b| of(&shape.sizes[*b]).total_cmp(&of(&shape.sizes[*a])));
+    let highest = order.first().map_or(0.0, |at| of(&shape.sizes[*at]));
     let mut named: Vec<usize> = Vec::new();
     for at in order {
-        if named.len() < 5 && of(&shape.sizes[at]) > 0.0 && named.iter().all(|other| other.abs_diff(at) > 1) {
+        let tall = of(&shape.sizes[at]) > highest * 0.05;
+        if named.len() < 6 && tall && named.iter().all(|other| other.abs_diff(at) > 1) {
             named.push(at);
             let value = of(&shape.sizes[at]);
             let x = panel.x(at as f64 + 0.5);
@@ -88,16 +90,16 @@ fn bars(
         .map(|b| if name.starts_with('r') { b.requests } else { b.bytes })
         .sum();
     let all: u64 = if name.starts_with('r') { shape.sizes.iter().map(|b| b.requests).sum() } else { total };
-    let part = small as f64 / all.max(1) as f64 * 100.0;
+    let part = small as f64 / all.max(1) as f64;
     let kind = SMALL.in_colour(SOFT);
     canvas.text(
         x - 8.0,
         panel.top - 16.0,
-        &format!("{} % up to 512 bytes", figure(part)),
+        &format!("{} up to 512 bytes", percent(part)),
         kind,
         Anchor::Right,
     );
-    let words = format!("{} % larger", figure(100.0 - part));
+    let words = format!("{} larger", percent(1.0 - part));
     canvas.text(x + 8.0, panel.top - 16.0, &words, kind, Anchor::Left);
     panel.axes(canvas);
     size_numbers(canvas, panel, shape);
@@ -129,22 +131,22 @@ fn verdict(shape: &TraceShape, requests: u64, total: u64) -> String {
     let small = |of: fn(&SizeBar) -> u64| -> f64 {
         shape.sizes.iter().filter(|bar| bar.up_to <= SMALL_LIMIT).map(of).sum::<u64>() as f64
     };
-    let often = small(|bar| bar.requests) / requests as f64 * 100.0;
-    let volume = 100.0 - small(|bar| bar.bytes) / total.max(1) as f64 * 100.0;
-    let mut title = format!("{} % of the requests are for 512 bytes or less", figure(often));
+    let often = small(|bar| bar.requests) / requests as f64;
+    let volume = 1.0 - small(|bar| bar.bytes) / total.max(1) as f64;
+    let mut title = format!("{} of the requests are for 512 bytes or less", percent(often));
     title += &if total == 0 {
         ".".to_owned()
-    } else if volume >= 20.0 && often > 50.0 {
-        format!(", but {} % of the bytes are asked for in larger ones.", figure(volume))
+    } else if volume >= 0.2 && often > 0.5 {
+        format!(", but {} of the bytes are asked for in larger ones.", percent(volume))
     } else {
-        format!(", and larger ones ask for {} % of the bytes.", figure(volume))
+        format!(", and larger ones ask for {} of the bytes.", percent(volume))
     };
     if let Some((at, bar)) = shape.sizes.iter().enumerate().max_by_key(|(_, bar)| bar.requests) {
         let from = if at == 0 { 0 } else { shape.sizes[at - 1].up_to + 1 };
         title += &format!(
-            "  The commonest size is {from}–{} bytes: {} % of the requests.",
+            "  The commonest size is {from}–{} bytes: {} of the requests.",
             bar.up_to,
-            figure(bar.requests as f64 / requests as f64 * 100.0)
+            percent(bar.requests as f64 / requests as f64)
         );
     }
     title
