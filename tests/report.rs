@@ -6,7 +6,10 @@ mod synthetic;
 use std::fs;
 use std::path::PathBuf;
 
-use heaplay::report::{CHARTS, Canvas, HEIGHT, Picture, Scene, WIDTH, render, scorecard, terminal_summary};
+use heaplay::report::{
+    AgeBar, AgeCurve, CHARTS, Canvas, HEIGHT, LiveStretch, Picture, Scene, SizeBar, TRACE_CHARTS, TraceShape,
+    WIDTH, render, scorecard, terminal_summary,
+};
 use heaplay::results::{Run, Status};
 use synthetic::Wish;
 
@@ -212,4 +215,82 @@ fn the_page_needs_no_network() {
 fn the_terminal_table() {
     let wish = Wish { traces: &["service", "json"], samples: 400, calls: 1_000_000, ..Wish::default() };
     insta::assert_snapshot!(terminal_summary(&synthetic::run(&wish)));
+}
+
+/// A trace's figures, made up: `scale` stretches sizes and ages.
+fn shape(scale: u64) -> TraceShape {
+    let mut dice = synthetic::Dice::new(3);
+    let mut next = |most: u64| (dice.next() * most as f64) as u64;
+    let limits = (1..=32).map(|k| k * 16).chain((0..14).map(|k| 1024 << k));
+    let sizes = limits.map(|up_to| {
+        let requests = next(100_000 * scale / up_to + 2);
+        SizeBar { up_to, requests, bytes: requests * up_to }
+    });
+    let sizes: Vec<SizeBar> = sizes.collect();
+    let mut curve = |label: &str| AgeCurve {
+        label: label.to_owned(),
+        bars: (0..100)
+            .map(|k| AgeBar { from: (1.3_f64.powi(k) as u64) * scale, ended: next(9000), survived: next(5) })
+            .collect(),
+    };
+    let ages = ["all blocks", "up to 64 B", "65–512 B", "513–4096 B", "over 4096 B"].map(&mut curve);
+    let live = (1..=4000).map(|k: u64| LiveStretch {
+        clock: k * 50_000 * scale,
+        bytes: ((k % 700) * 9000 * scale, (k % 700) * 10_000 * scale + 1),
+        blocks: ((k % 700) * 90, (k % 700) * 100 + 1),
+    });
+    let weights = (0..20).map(|_| (0..30).map(|_| next(1000) as f64).collect()).collect();
+    TraceShape {
+        name: "made-up".into(),
+        calls: 1_000_000,
+        requested: 200_000_000 * scale,
+        live_peak: 699 * 10_000 * scale + 1,
+        live_end: 1_000_000 * scale,
+        sizes,
+        ages: ages.to_vec(),
+        weights,
+        live: live.collect(),
+    }
+}
+
+#[test]
+fn the_pictures_of_a_trace() {
+    let folder = album("trace");
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    let mut all = Vec::new();
+    for scale in [1, 1000] {
+        let shape = shape(scale);
+        for (name, draw) in TRACE_CHARTS {
+            let picture = draw(&shape).expect("something to draw");
+            let png = picture.canvas.png().expect("encoded");
+            assert!(
+                png == draw(&shape).expect("again").canvas.png().expect("encoded"),
+                "{name}: other bytes"
+            );
+            fs::write(folder.join(format!("{name}-{scale}.png")), png).expect("written");
+            let found = faults(&picture.canvas).into_iter().chain(ink_faults(&picture.canvas));
+            all.extend(found.map(|fault| format!("{name} × {scale}: {fault}")));
+        }
+    }
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+#[test]
+fn a_trace_of_nothing_or_of_one_call_does_not_break_its_pictures() {
+    let one = TraceShape {
+        calls: 1,
+        sizes: vec![SizeBar { up_to: 16, requests: 1, bytes: 0 }],
+        ages: vec![AgeCurve {
+            label: "all".into(),
+            bars: vec![AgeBar { from: u64::MAX, ended: 0, survived: 1 }],
+        }],
+        weights: vec![vec![0.0]],
+        live: vec![LiveStretch { clock: u64::MAX, bytes: (0, 0), blocks: (0, u64::MAX) }],
+        ..TraceShape::default()
+    };
+    for shape in [TraceShape::default(), one] {
+        for (_, draw) in TRACE_CHARTS {
+            let _ = draw(&shape);
+        }
+    }
 }

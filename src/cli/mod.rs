@@ -7,6 +7,7 @@ mod backends;
 mod check;
 mod convert;
 mod generate;
+mod inspect;
 mod load;
 mod merge;
 mod record;
@@ -36,7 +37,9 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Record(record::RecordArgs),
+    Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
+    Report(report::ReportArgs),
     Check(check::CheckArgs),
     Report(report::ReportArgs),
     Merge(merge::MergeArgs),
@@ -62,7 +65,9 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Record(args) => args.run(),
+            Verb::Inspect(args) => args.run(),
             Verb::Run(args) => args.run(),
+            Verb::Report(args) => args.run(),
             Verb::Check(args) => args.run(),
             Verb::Report(args) => args.run(),
             Verb::Merge(args) => args.run(),

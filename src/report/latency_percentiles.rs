@@ -83,12 +83,15 @@ fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize, firs
     canvas.text(panel.left, panel.top - 18.0, OPS[op].0, HEADING, Anchor::Left);
     let count = format!("{} calls", words::count(calls));
     canvas.text(panel.right, panel.top - 18.0, &count, NOTE, Anchor::Right);
-    clock_band(canvas, scene, panel, first);
+    clock_band(canvas, scene, panel);
     let ticks = panel.up.ticks(12);
     panel.rows(canvas, &ticks, if first { Some(&words::nanosecond_tick) } else { None });
     let across: Vec<f64> = (0..=panel.across.end().floor() as i32).map(f64::from).collect();
     panel.columns(canvas, &across);
     panel.axes(canvas);
+    if first {
+        clock_words(canvas, scene, panel);
+    }
     let wide = (panel.right - panel.left) / panel.across.end() > 62.0;
     panel.numbers(canvas, &across, &|decade| rarity(decade, wide));
     let mut labels = Vec::new();
@@ -209,17 +212,23 @@ fn rarity(decade: f64, wide: bool) -> String {
 }
 
 /// What the clock cannot tell apart: everything up to one step is the clock, not the allocator.
-fn clock_band(canvas: &mut Canvas, scene: &Scene, panel: &Panel, first: bool) {
+fn clock_band(canvas: &mut Canvas, scene: &Scene, panel: &Panel) {
     let Some(step) = scene.clock_step else { return };
     let floor = scene.clock_pair.unwrap_or(step).max(step);
     canvas.rectangle(panel.left, panel.y(floor), panel.right, panel.bottom, GRID.pale(0.45));
-    if first {
-        let text = match scene.clock_pair {
-            Some(pair) => format!("an empty clock pair: {}", nanoseconds(pair)),
-            None => format!("the clock's step: {}", nanoseconds(step)),
-        };
-        canvas.text(panel.right - 6.0, panel.bottom - 7.0, &text, TINY.in_colour(SOFT), Anchor::Right);
-    }
+}
+
+/// Says what the grey band is; set after grid and axes, which would strike it through.
+fn clock_words(canvas: &mut Canvas, scene: &Scene, panel: &Panel) {
+    let text = match (scene.clock_pair, scene.clock_step) {
+        (Some(pair), _) => format!("an empty clock pair: {}", nanoseconds(pair)),
+        (None, Some(step)) => format!("the clock's step: {}", nanoseconds(step)),
+        (None, None) => return,
+    };
+    let kind = TINY.in_colour(SOFT);
+    let (right, y) = (panel.right - 6.0, panel.bottom - 7.0);
+    canvas.rectangle(right - text_width(&text, kind) - 3.0, y - 11.0, right + 3.0, y + 3.0, GRID.pale(0.45));
+    canvas.text(right, y, &text, kind, Anchor::Right);
 }
 
 fn plotted(scene: &Scene) -> String {

@@ -16,6 +16,10 @@ mod series;
 mod summary;
 mod terminal;
 mod throughput;
+mod trace_lifetimes;
+mod trace_live;
+mod trace_shape;
+mod trace_sizes;
 mod where_memory_went;
 mod words;
 
@@ -33,6 +37,8 @@ pub use figures::Scene;
 pub use summary::draw as scorecard;
 pub use terminal::summary;
 pub use terminal::summary as terminal_summary;
+pub use trace_shape::{AgeBar, AgeCurve, LiveStretch, SizeBar, TraceShape};
+pub use words::bytes;
 
 /// Every chart that is drawn for each trace, in the order of the page.
 pub const CHARTS: &[Chart] = &[
@@ -42,6 +48,13 @@ pub const CHARTS: &[Chart] = &[
     where_memory_went::CHART,
     footprint_overlay::CHART,
 ];
+
+/// A picture of a trace by itself: its name and how it is drawn.
+pub type TraceChart = (&'static str, fn(&TraceShape) -> Option<Picture>);
+
+/// Every picture of a trace by itself, without backends.
+pub const TRACE_CHARTS: &[TraceChart] =
+    &[("sizes", trace_sizes::draw), ("lifetimes", trace_lifetimes::draw), ("live", trace_live::draw)];
 
 /// The scorecard's file.
 pub const SUMMARY: &str = "summary.png";
@@ -100,6 +113,24 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
         .map_err(|source| ReportError::Io { path: path.clone(), source })?;
     let pictures = drawn.iter().map(|picture| folder.join(&picture.file));
     Ok(std::iter::once(path).chain(pictures).collect())
+}
+
+/// Draws the pictures of a trace into `folder`; gives the files.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn render_trace(shape: &TraceShape, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
+    let drawn: Vec<Option<PathBuf>> = TRACE_CHARTS
+        .par_iter()
+        .map(|(name, draw)| {
+            let Some(picture) = draw(shape) else { return Ok(None) };
+            let path = folder.join(file_name(&shape.name, name));
+            write_picture(&path, &picture)?;
+            Ok(Some(path))
+        })
+        .collect::<Result<_, ReportError>>()?;
+    Ok(drawn.into_iter().flatten().collect())
 }
 
 /// `TRACE--CHART.png`, where the trace's name keeps only what every file system takes.

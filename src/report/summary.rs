@@ -64,7 +64,7 @@ pub fn draw(scenes: &[Scene]) -> Option<Picture> {
         .collect::<Vec<f64>>();
     let unit = byte_unit(shown_peak(&largest).max(measured[0].live_peak));
     let scale_of = |live: f64| if many { live } else { unit.bytes };
-    let mut groups: Vec<Group> = measured.iter().map(|scene| group(scene, &scale_of, many)).collect();
+    let mut groups: Vec<Group> = measured.iter().map(|scene| group(scene, &scale_of)).collect();
     let mean = many.then(|| geometric(&groups));
     // Rows that could not be told apart any more are left out, whole traces at a time.
     let rows = groups.iter().map(|group| group.rows.len()).max().unwrap_or(1).max(1);
@@ -88,8 +88,10 @@ fn has_figures(backend: &Backend) -> bool {
     backend.cost.is_some() || backend.worst_call().is_some() || backend.has_memory()
 }
 
-fn group(scene: &Scene, scale_of: &dyn Fn(f64) -> f64, many: bool) -> Group {
+fn group(scene: &Scene, scale_of: &dyn Fn(f64) -> f64) -> Group {
     let live = [scene.live_peak, scene.live_mean, scene.live_end];
+    // Of many traces the end counts in peaks too: most programs have next to nothing live at their end.
+    let base = [scene.live_peak, scene.live_mean, scene.live_peak];
     let scaled = |bytes: Option<f64>, live: f64| {
         let scale = scale_of(live);
         bytes.filter(|_| scale > 0.0).map(|bytes| bytes / scale)
@@ -104,11 +106,11 @@ fn group(scene: &Scene, scale_of: &dyn Fn(f64) -> f64, many: bool) -> Group {
             cost: backend.cost,
             rare: if backend.is_floor() { None } else { rare(backend) },
             worst: if backend.is_floor() { None } else { backend.worst_call() },
-            memory: std::array::from_fn(|k| scaled(memory[k], live[k])),
+            memory: std::array::from_fn(|k| scaled(memory[k], base[k])),
         }
     });
     let name = scene.trace.name.clone();
-    let live = std::array::from_fn(|k| if many { 1.0 } else { live[k] / scale_of(live[k]).max(1e-9) });
+    let live = std::array::from_fn(|k| live[k] / scale_of(base[k]).max(1e-9));
     Group { name, rows: rows.collect(), live }
 }
 
@@ -160,7 +162,9 @@ fn geometric(groups: &[Group]) -> Group {
             memory: std::array::from_fn(|k| mean(&|row| row.memory[k])),
         })
     });
-    Group { name: "geometric mean".to_owned(), rows: rows.collect(), live: [1.0; 3] }
+    let ends: Vec<f64> = groups.iter().map(|group| group.live[2]).collect();
+    let end = stats::geometric_mean(&ends).unwrap_or(0.0);
+    Group { name: "geometric mean".to_owned(), rows: rows.collect(), live: [1.0, 1.0, end] }
 }
 
 fn sheet(groups: &[Group], many: bool) -> Sheet {
@@ -252,7 +256,7 @@ fn heads(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5]) {
         "| 1 in 1000    ● slowest call".to_owned(),
         format!("{unit}{}", if sheet.many { " peak" } else { "" }),
         format!("{unit}{}, over the allocation clock", if sheet.many { " average" } else { "" }),
-        format!("{unit}{}", if sheet.many { " at exit" } else { "" }),
+        format!("{unit}{}", if sheet.many { " peak" } else { "" }),
     ];
     let names = ["time per call", "slow calls", MEMORY[0], MEMORY[1], MEMORY[2]];
     for (column, panel) in panels.iter().enumerate() {
@@ -423,8 +427,8 @@ fn plotted(scenes: &[&Scene], left_out: usize) -> String {
         );
     }
     let mut text = format!(
-        "Scorecard of {} traces.  Memory in multiples of what the program had live at its peak, on average and at exit.  Left \
-         is better in every column.",
+        "Scorecard of {} traces.  Memory in multiples of what the program had live at its peak and on average.  Left is \
+         better in every column.",
         scenes.len()
     );
     if left_out > 0 {

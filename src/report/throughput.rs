@@ -33,7 +33,9 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let along = profiles.iter().any(|profile| profile.len() > 2);
     let first = LEFT + 190.0;
     let right = if along { first + (RIGHT - first) * 0.46 } else { RIGHT - 60.0 };
-    let most = shown.iter().map(|(_, cost)| cost.high).fold(0.0, f64::max);
+    // One disturbed repetition must not press all dots to the left: a bar longer than that runs off.
+    let middle = shown.iter().map(|(_, cost)| cost.middle).fold(0.0, f64::max);
+    let most = shown.iter().map(|(_, cost)| cost.high).fold(0.0, f64::max).min(middle * 2.5);
     let panel = Panel {
         left: first,
         top: top + 56.0,
@@ -71,6 +73,10 @@ fn dots(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &[(&Backend, C
         let y = panel.top + step * (row as f64 + 0.55);
         canvas.line(&[(panel.left, y), (panel.x(cost.low), y)], Stroke::solid(1.0, GRID));
         canvas.bar(panel.x(cost.low), panel.x(cost.high), y, 7.0, backend.colour.pale(0.68));
+        if cost.high > panel.across.end() {
+            let text = format!("{} ▶", figure3(cost.high));
+            canvas.text(panel.right, y + 20.0, &text, TINY, Anchor::Right);
+        }
         let x = panel.x(cost.middle);
         if backend.variant == 0 {
             canvas.disc(x, y, 8.0, backend.colour);

@@ -360,22 +360,18 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
     let Some((low, high)) = crate::stats::range(&near) else {
         return "Resident memory by cause".to_owned();
     };
-    let mut held = span(low, high);
+    let held = span(low, high);
     let giants: Vec<String> = shown
         .iter()
         .filter_map(|b| b.memory.end.filter(|end| *end > usual).map(|end| (b.name, end)))
         .map(|(name, end)| format!("{} in {name}", words::bytes(end)))
         .collect();
-    if !giants.is_empty() {
-        held += &format!(", {}", words::list(&giants));
-    }
+    let giants = if giants.is_empty() { String::new() } else { format!(" ({})", words::list(&giants)) };
+    let live = words::bytes(scene.live_end);
     let opening = if scene.live_end * 20.0 < low {
-        format!(
-            "At exit hardly anything is live ({}), yet {held} stay resident.",
-            words::bytes(scene.live_end)
-        )
+        format!("At exit hardly anything is live ({live}), yet {held} stay resident{giants}.")
     } else {
-        format!("At exit, {} of live objects hold {held}.", words::bytes(scene.live_end))
+        format!("At exit, {live} of live objects hold {held} resident{giants}.")
     };
     format!("{opening}  {}", largest_parts(shown)).trim_end().to_owned()
 }
@@ -384,11 +380,7 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
 fn span(low: f64, high: f64) -> String {
     let unit = byte_unit(high);
     let [from, to] = [low, high].map(|bytes| words::figure(bytes / unit.bytes));
-    if from == to {
-        format!("{to} {} resident", unit.name)
-    } else {
-        format!("{from}–{to} {} resident", unit.name)
-    }
+    if from == to { format!("{to}\u{a0}{}", unit.name) } else { format!("{from}–{to}\u{a0}{}", unit.name) }
 }
 
 /// Which part is the largest, by backend.

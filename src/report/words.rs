@@ -82,6 +82,22 @@ pub fn times(value: f64) -> String {
     figure((value / unit).round() * unit)
 }
 
+/// A share (0 to 1) in per cent that never rounds to all or nothing: `40 %`, `99.7 %`, `0.02 %`.
+pub fn percent(share: f64) -> String {
+    let value = share * 100.0;
+    let text = match value {
+        v if !v.is_finite() => "–".to_owned(),
+        v if v > 99.0 && v < 100.0 => {
+            let digits = (-(100.0 - v).log10().floor()).clamp(0.0, 6.0) as usize;
+            let unit = 10_f64.powi(digits as i32);
+            format!("{:.digits$}", (v * unit).floor() / unit)
+        }
+        v if v > 0.0 && v < 0.0995 => format!("{v:.2}"),
+        v => figure(v),
+    };
+    format!("{text}\u{a0}%")
+}
+
 /// A ratio: `×1.32`.
 pub fn ratio(value: f64) -> String {
     match value {
@@ -168,6 +184,10 @@ mod tests {
         assert_eq!(figure(-3.25), "−3.2");
         assert_eq!(figure3(56.68), "56.7");
         assert_eq!(ratio(1.317), "×1.32");
+        assert_eq!(percent(0.9975), "99.7\u{a0}%");
+        assert_eq!(percent(0.9999), "99.99\u{a0}%");
+        assert_eq!(percent(0.0002), "0.02\u{a0}%");
+        assert_eq!(percent(1.0), "100\u{a0}%");
         assert_eq!(count(30_804_506), "30.8 M");
         assert_eq!(count(12_921), "12\u{202f}921");
         assert_eq!(power_of_ten(-16), "10⁻¹⁶");

@@ -10,6 +10,7 @@ mod generate;
 mod raw;
 mod salvage;
 mod sequence;
+mod statistics;
 
 use std::fs::File;
 use std::io::Read;
@@ -23,6 +24,10 @@ pub use generate::{Distribution, Generator};
 pub use raw::{Ending, RawLog, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
+pub use statistics::{
+    AGE_SIZES, Age, DomainCount, LivePoint, OpCount, SiteCount, SizeClass, Statistics, StatisticsError,
+    ThreadCount, age_bin, age_of_bin, statistics,
+};
 
 /// Opens a file as a trace of one format.
 type Open = fn(&Path, File) -> Result<Box<dyn TraceReader>, TraceError>;

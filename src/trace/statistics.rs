@@ -1,0 +1,531 @@
+//! Room `trace`: what a trace says of its program, in one pass and with memory in proportion to the blocks live, the
+//! sites and the threads, never to the trace's length.
+//!
+//! Called by `heaplay inspect`. The allocation clock is the sum of the bytes requested so far (malloc, calloc and
+//! realloc); a block's age in bytes is what was requested after its own request and before its end. Ages are counted
+//! in log-linear bins, four an octave ([`age_bin`]), which integer arithmetic alone defines, so that another program
+//! can count the same.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::event::{Domain, Op, Row, TraceError, TraceReader};
+use super::sequence::{Call, Sequence, SequenceError};
+
+/// Points that the live series keeps at most; when it is full, neighbours are joined two by two.
+const POINTS: usize = 4096;
+
+/// Why there are no statistics.
+#[derive(Debug, thiserror::Error)]
+pub enum StatisticsError {
+    /// The trace cannot be read.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// Its rows contradict each other.
+    #[error("{}: {source}; expected {}", path.display(), source.expected())]
+    Sequence {
+        /// The trace.
+        path: PathBuf,
+        /// The rule that is broken.
+        source: SequenceError,
+    },
+}
+
+/// Calls of one op.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OpCount {
+    /// `malloc`, `calloc`, `realloc` or `free`.
+    pub op: &'static str,
+    /// Calls.
+    pub calls: u64,
+    /// Bytes asked for; 0 for free.
+    pub bytes: u64,
+}
+
+/// Requests in one domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DomainCount {
+    /// `raw`, `mem` or `obj`.
+    pub domain: &'static str,
+    /// Requests.
+    pub requests: u64,
+    /// Bytes asked for.
+    pub bytes: u64,
+    /// Frees of its blocks.
+    pub frees: u64,
+}
+
+/// Requests of one class of sizes: 16-byte classes up to 512, then powers of two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SizeClass {
+    /// The largest size in it, in bytes; the smallest is one more than the class before has.
+    pub up_to: u64,
+    /// Requests.
+    pub requests: u64,
+    /// Bytes asked for.
+    pub bytes: u64,
+}
+
+/// Blocks whose age fell into one bin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Age {
+    /// The smallest age in the bin.
+    pub from: u64,
+    /// Blocks that ended at that age.
+    pub ended: u64,
+    /// Blocks still live at the end of the trace, by the age that they had reached.
+    pub survived: u64,
+}
+
+/// A stretch of the trace in the live series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LivePoint {
+    /// Calls done at its end.
+    pub event: u64,
+    /// The allocation clock at its end, in bytes.
+    pub clock_bytes: u64,
+    /// Fewest live bytes in it.
+    pub least_bytes: u64,
+    /// Most live bytes in it.
+    pub most_bytes: u64,
+    /// Fewest live blocks in it.
+    pub least_blocks: u64,
+    /// Most live blocks in it.
+    pub most_blocks: u64,
+}
+
+/// What one thread did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ThreadCount {
+    /// Its number in the trace.
+    pub thread: u32,
+    /// Its requests.
+    pub requests: u64,
+    /// Bytes that it asked for.
+    pub bytes: u64,
+    /// Blocks of other threads that it freed.
+    pub foreign_frees: u64,
+}
+
+/// What one line of the program did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SiteCount {
+    /// `file:line`.
+    pub site: String,
+    /// Its requests.
+    pub requests: u64,
+    /// Bytes that it asked for.
+    pub bytes: u64,
+    /// Of its blocks, how many were live at the end.
+    pub live_blocks: u64,
+    /// And their bytes.
+    pub live_bytes: u64,
+}
+
+/// Sizes of blocks in [`Statistics::ages_by_size`]: each row holds blocks of up to so many bytes.
+pub const AGE_SIZES: [u64; 4] = [64, 512, 4096, u64::MAX];
+
+/// Everything that `inspect` tells. Sizes and clocks are in bytes, lifetimes in calls or bytes as named.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Statistics {
+    /// All calls, frees included.
+    pub calls: u64,
+    /// By op, free last.
+    pub ops: Vec<OpCount>,
+    /// By domain.
+    pub domains: Vec<DomainCount>,
+    /// The allocation clock at the end.
+    pub requested_bytes: u64,
+    /// Requests for 0 bytes.
+    pub empty_requests: u64,
+    /// The largest request.
+    pub largest_bytes: u64,
+    /// By size class, from the smallest; empty classes at the end are left out.
+    pub sizes: Vec<SizeClass>,
+    /// Ages in calls, by bin; empty bins at the end are left out.
+    pub ages_calls: Vec<Age>,
+    /// Ages in bytes of the allocation clock.
+    pub ages_bytes: Vec<Age>,
+    /// Ages in bytes by the block's size, see [`AGE_SIZES`].
+    pub ages_by_size: Vec<Vec<Age>>,
+    /// Bytes × bytes of age, by octave of size (rows) and octave of age (columns), survivors included.
+    pub weight_by_size_and_age: Vec<Vec<f64>>,
+    /// Blocks that the very next call ended.
+    pub ended_by_next_call: u64,
+    /// Blocks live at the end of the trace.
+    pub survivors: u64,
+    /// Live bytes at the end.
+    pub live_end_bytes: u64,
+    /// Most live bytes.
+    pub live_peak_bytes: u64,
+    /// Calls done when they were first reached.
+    pub live_peak_event: u64,
+    /// Most live blocks.
+    pub live_peak_blocks: u64,
+    /// Live bytes and blocks over the trace: at most 4096 stretches, each with its least and most.
+    pub live: Vec<LivePoint>,
+    /// By thread.
+    pub threads: Vec<ThreadCount>,
+    /// By line, most bytes first; empty for a trace without sites.
+    pub sites: Vec<SiteCount>,
+    /// Time of the last request, nanoseconds since the recording began; 0 without times.
+    pub last_request_nanoseconds: u64,
+}
+
+/// The bin of an age: 0 for 0, then four bins an octave.
+pub fn age_bin(age: u64) -> usize {
+    if age == 0 {
+        return 0;
+    }
+    let octave = age.ilog2() as usize;
+    let quarter = if octave >= 2 { (age >> (octave - 2)) & 3 } else { (age << (2 - octave)) & 3 };
+    1 + octave * 4 + quarter as usize
+}
+
+/// The smallest age in a bin; bins that no whole number falls into have that of the next.
+pub fn age_of_bin(bin: usize) -> u64 {
+    let Some(bin) = bin.checked_sub(1) else { return 0 };
+    let (octave, quarter) = (bin / 4, (bin % 4) as u64);
+    if octave >= 2 { (4 + quarter) << (octave - 2) } else { (4 + quarter).div_ceil(1 << (2 - octave)) }
+}
+
+/// The index of a size's class: 16-byte classes to 512, then powers of two.
+pub fn size_class(size: u64) -> usize {
+    match size {
+        0 => 0,
+        1..=512 => (size as usize - 1) / 16,
+        _ => 32 + ((size - 1).ilog2() as usize - 9),
+    }
+}
+
+/// The largest size of a class.
+pub fn class_limit(class: usize) -> u64 {
+    if class < 32 { (class as u64 + 1) * 16 } else { 1 << (class - 32 + 10) }
+}
+
+/// Reads a whole trace and counts. `progress` is given the calls done now and then.
+///
+/// # Errors
+/// The reader's fault, or rows that contradict each other (named with `path`).
+pub fn statistics(
+    reader: &mut dyn TraceReader,
+    path: &std::path::Path,
+    mut progress: impl FnMut(u64),
+) -> Result<Statistics, StatisticsError> {
+    let broken = |source| StatisticsError::Sequence { path: path.to_owned(), source };
+    let mut sequence = Sequence::new();
+    let mut count = Counting::default();
+    let mut rows = 0_u64;
+    while let Some(row) = reader.next_row()? {
+        sequence.accept(&row, |call| count.call(call)).map_err(broken)?;
+        rows += 1;
+        if rows.is_multiple_of(1 << 16) {
+            progress(sequence.next_event());
+        }
+    }
+    let calls = sequence.finish(|call| count.call(call)).map_err(broken)?;
+    Ok(count.finish(calls, reader))
+}
+
+/// A block that lives: what its row does not say.
+#[derive(Clone, Copy)]
+struct Birth {
+    clock: u64,
+    size: u64,
+    site: u32,
+}
+
+#[derive(Default)]
+struct Counting {
+    told: Statistics,
+    ops: [(u64, u64); 4],
+    domains: [(u64, u64, u64); 3],
+    sizes: Vec<SizeClass>,
+    clock: u64,
+    live_bytes: u64,
+    births: HashMap<u64, Birth>,
+    threads: BTreeMap<u32, ThreadCount>,
+    sites: Vec<SiteCount>,
+    series: Series,
+}
+
+impl Counting {
+    fn call(&mut self, call: Call<'_>) {
+        let event = match call {
+            Call::Free { event, block } => {
+                self.ops[3].0 += 1;
+                self.domains[domain_index(block.domain)].2 += 1;
+                self.end(event, block);
+                event
+            }
+            Call::Request { row, resized } => {
+                if let Some(block) = resized {
+                    self.end(row.event, block);
+                }
+                self.begin(row);
+                row.event
+            }
+        };
+        let blocks = self.births.len() as u64;
+        if self.live_bytes > self.told.live_peak_bytes {
+            self.told.live_peak_bytes = self.live_bytes;
+            self.told.live_peak_event = event + 1;
+        }
+        self.told.live_peak_blocks = self.told.live_peak_blocks.max(blocks);
+        self.series.add(event + 1, self.clock, self.live_bytes, blocks);
+    }
+
+    fn begin(&mut self, row: &Row) {
+        let size = row.size;
+        self.clock = self.clock.saturating_add(size);
+        self.live_bytes = self.live_bytes.saturating_add(size);
+        let op = match row.op {
+            Op::Malloc => 0,
+            Op::Calloc => 1,
+            Op::Realloc => 2,
+        };
+        self.ops[op].0 += 1;
+        self.ops[op].1 = self.ops[op].1.saturating_add(size);
+        let domain = &mut self.domains[domain_index(row.domain)];
+        domain.0 += 1;
+        domain.1 = domain.1.saturating_add(size);
+        let class = size_class(size);
+        if self.sizes.len() <= class {
+            self.sizes.resize(class + 1, SizeClass::default());
+        }
+        self.sizes[class].requests += 1;
+        self.sizes[class].bytes = self.sizes[class].bytes.saturating_add(size);
+        self.told.empty_requests += u64::from(size == 0);
+        self.told.largest_bytes = self.told.largest_bytes.max(size);
+        self.told.last_request_nanoseconds = self.told.last_request_nanoseconds.max(row.time_ns);
+        let thread = self.threads.entry(row.thread).or_default();
+        thread.requests += 1;
+        thread.bytes = thread.bytes.saturating_add(size);
+        let site = row.site.0 as usize;
+        if self.sites.len() <= site {
+            self.sites.resize(site + 1, SiteCount::default());
+        }
+        let site = &mut self.sites[site];
+        site.requests += 1;
+        site.bytes = site.bytes.saturating_add(size);
+        site.live_blocks += 1;
+        site.live_bytes = site.live_bytes.saturating_add(size);
+        self.births.insert(row.event, Birth { clock: self.clock, size, site: row.site.0 });
+    }
+
+    fn end(&mut self, event: u64, block: &Row) {
+        let Some(birth) = self.births.remove(&block.event) else { return };
+        self.live_bytes = self.live_bytes.saturating_sub(birth.size);
+        let calls = event - block.event;
+        self.told.ended_by_next_call += u64::from(calls == 1);
+        let age = self.clock - birth.clock;
+        add_age(&mut self.told.ages_calls, calls, false);
+        self.age(birth.size, age, false);
+        if let Some(thread) = block.end_thread.filter(|thread| *thread != block.thread) {
+            self.threads.entry(thread).or_default().foreign_frees += 1;
+        }
+        if let Some(site) = self.sites.get_mut(birth.site as usize) {
+            site.live_blocks -= 1;
+            site.live_bytes = site.live_bytes.saturating_sub(birth.size);
+        }
+    }
+
+    fn age(&mut self, size: u64, age: u64, survived: bool) {
+        add_age(&mut self.told.ages_bytes, age, survived);
+        self.told.ages_by_size.resize(AGE_SIZES.len(), vec![]);
+        let group = AGE_SIZES.iter().position(|limit| size <= *limit).unwrap_or(AGE_SIZES.len() - 1);
+        add_age(&mut self.told.ages_by_size[group], age, survived);
+        let octave = |value: u64| value.max(1).ilog2() as usize;
+        let rows = &mut self.told.weight_by_size_and_age;
+        if rows.len() <= octave(size) {
+            rows.resize(octave(size) + 1, vec![]);
+        }
+        let row = &mut rows[octave(size)];
+        if row.len() <= octave(age) {
+            row.resize(octave(age) + 1, 0.0);
+        }
+        row[octave(age)] += size as f64 * age as f64;
+    }
+
+    fn finish(mut self, calls: u64, reader: &dyn TraceReader) -> Statistics {
+        let left: Vec<(u64, Birth)> = self.births.drain().collect();
+        for (event, birth) in &left {
+            // The age that a survivor had reached when the trace ended: it is at least that old.
+            add_age(&mut self.told.ages_calls, calls - event, true);
+            self.age(birth.size, self.clock - birth.clock, true);
+        }
+        let mut told = self.told;
+        told.calls = calls;
+        told.survivors = left.len() as u64;
+        told.live_end_bytes = self.live_bytes;
+        told.requested_bytes = self.clock;
+        told.ops = ["malloc", "calloc", "realloc", "free"]
+            .into_iter()
+            .zip(self.ops)
+            .map(|(op, (calls, bytes))| OpCount { op, calls, bytes })
+            .collect();
+        told.domains = Domain::ALL
+            .into_iter()
+            .zip(self.domains)
+            .map(|(domain, (requests, bytes, frees))| DomainCount {
+                domain: domain.name(),
+                requests,
+                bytes,
+                frees,
+            })
+            .collect();
+        for (class, row) in self.sizes.iter_mut().enumerate() {
+            row.up_to = class_limit(class);
+        }
+        told.sizes = self.sizes;
+        for ages in
+            [&mut told.ages_calls, &mut told.ages_bytes].into_iter().chain(told.ages_by_size.iter_mut())
+        {
+            for (bin, age) in ages.iter_mut().enumerate() {
+                age.from = age_of_bin(bin);
+            }
+        }
+        told.live = self.series.finish();
+        told.threads =
+            self.threads.into_iter().map(|(thread, count)| ThreadCount { thread, ..count }).collect();
+        told.sites = sites(self.sites, reader);
+        told
+    }
+}
+
+fn domain_index(domain: Domain) -> usize {
+    Domain::ALL.iter().position(|known| *known == domain).unwrap_or(0)
+}
+
+fn add_age(ages: &mut Vec<Age>, age: u64, survived: bool) {
+    let bin = age_bin(age);
+    if ages.len() <= bin {
+        ages.resize(bin + 1, Age::default());
+    }
+    if survived {
+        ages[bin].survived += 1;
+    } else {
+        ages[bin].ended += 1;
+    }
+}
+
+/// The lines by bytes; none when the trace recorded none.
+fn sites(counts: Vec<SiteCount>, reader: &dyn TraceReader) -> Vec<SiteCount> {
+    if reader.sites().is_empty() {
+        return vec![];
+    }
+    let mut sites: Vec<SiteCount> = counts
+        .into_iter()
+        .enumerate()
+        .filter(|(_, count)| count.requests > 0)
+        .map(|(id, count)| {
+            let id = super::event::SiteId(u32::try_from(id).unwrap_or(0));
+            SiteCount { site: reader.sites().name(id).to_owned(), ..count }
+        })
+        .collect();
+    sites.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.site.cmp(&b.site)));
+    sites
+}
+
+/// The live series: stretches of a number of calls that doubles whenever there would be too many of them.
+#[derive(Default)]
+struct Series {
+    points: Vec<LivePoint>,
+    open: Option<LivePoint>,
+    /// Calls in the open stretch.
+    calls: u64,
+    /// Calls a stretch, a power of two.
+    stretch: u64,
+}
+
+impl Series {
+    fn add(&mut self, event: u64, clock_bytes: u64, bytes: u64, blocks: u64) {
+        let open = self.open.get_or_insert(LivePoint {
+            least_bytes: bytes,
+            most_bytes: bytes,
+            least_blocks: blocks,
+            most_blocks: blocks,
+            ..LivePoint::default()
+        });
+        open.event = event;
+        open.clock_bytes = clock_bytes;
+        open.least_bytes = open.least_bytes.min(bytes);
+        open.most_bytes = open.most_bytes.max(bytes);
+        open.least_blocks = open.least_blocks.min(blocks);
+        open.most_blocks = open.most_blocks.max(blocks);
+        self.calls += 1;
+        if self.calls >= self.stretch.max(1) {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        self.calls = 0;
+        self.points.extend(self.open.take());
+        if self.points.len() < POINTS {
+            return;
+        }
+        self.stretch = self.stretch.max(1) * 2;
+        self.points = self
+            .points
+            .chunks(2)
+            .map(|pair| {
+                let (first, last) = (pair[0], pair[pair.len() - 1]);
+                LivePoint {
+                    least_bytes: first.least_bytes.min(last.least_bytes),
+                    most_bytes: first.most_bytes.max(last.most_bytes),
+                    least_blocks: first.least_blocks.min(last.least_blocks),
+                    most_blocks: first.most_blocks.max(last.most_blocks),
+                    ..last
+                }
+            })
+            .collect();
+    }
+
+    fn finish(mut self) -> Vec<LivePoint> {
+        self.points.extend(self.open.take());
+        self.points
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bins_meet_without_gap_or_overlap() {
+        for age in (0..5000).chain([u64::MAX / 2, u64::MAX]) {
+            let bin = age_bin(age);
+            assert!(age_of_bin(bin) <= age, "{age} in bin {bin}");
+            if bin + 1 < 257 {
+                assert!(age < age_of_bin(bin + 1), "{age} in bin {bin}");
+            }
+        }
+    }
+
+    #[test]
+    fn classes_meet_without_gap_or_overlap() {
+        assert_eq!([0, 1, 16, 17, 512, 513, 1024, 1025].map(size_class), [0, 0, 0, 1, 31, 32, 32, 33]);
+        for size in 1..10_000 {
+            let class = size_class(size);
+            assert!(size <= class_limit(class));
+            assert!(class == 0 || size > class_limit(class - 1));
+        }
+    }
+
+    #[test]
+    fn the_series_is_bounded_and_loses_no_extreme() {
+        let mut series = Series::default();
+        for event in 1..=100_000_u64 {
+            let bytes = if event == 77_777 { 999 } else { event % 7 };
+            series.add(event, event * 10, bytes, bytes);
+        }
+        let points = series.finish();
+        assert!(points.len() <= POINTS);
+        assert_eq!(points.iter().map(|p| p.most_bytes).max(), Some(999));
+        assert_eq!(points.last().map(|p| (p.event, p.clock_bytes)), Some((100_000, 1_000_000)));
+        assert!(points.windows(2).all(|pair| pair[0].event < pair[1].event));
+    }
+}
