@@ -219,6 +219,9 @@ impl Stream {
     /// Appends the full tail as a chunk, then clears it. Dying at any point of this loses nothing and doubles nothing.
     fn append_tail(&mut self) -> bool {
         let offset = (HEADER_BYTES + TAIL_BYTES) as i64 + self.chunks as i64 * TAIL_BYTES as i64;
+        if !system::may_write(offset + TAIL_BYTES as i64) {
+            return self.end(system::EFBIG);
+        }
         // SAFETY: the path is a C string, the tail is mapped, the descriptor our own.
         let written = unsafe {
             let fd = system::open64(self.path.as_ptr().cast(), system::O_RDWR | system::O_CLOEXEC, 0);
@@ -367,7 +370,7 @@ fn append_number(path: &mut [u8; PATH_BYTES], mut at: usize, number: u64) -> usi
 fn claim(fd: c_int, length: usize) -> *mut u64 {
     // SAFETY: a descriptor of ours; a mapping at a place of the kernel's choice.
     unsafe {
-        if system::posix_fallocate64(fd, 0, length as i64) != 0 {
+        if !system::may_write(length as i64) || system::posix_fallocate64(fd, 0, length as i64) != 0 {
             return core::ptr::null_mut();
         }
         let (access, kind) = (system::PROT_READ_WRITE, system::MAP_SHARED);

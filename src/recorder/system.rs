@@ -11,6 +11,8 @@ pub const O_EXCL: c_int = 0o200;
 pub const O_CLOEXEC: c_int = 0o2_000_000;
 pub const EEXIST: c_int = 17;
 pub const ENOSPC: c_int = 28;
+pub const EFBIG: c_int = 27;
+pub const RLIMIT_FSIZE: c_int = 1;
 pub const PROT_READ_WRITE: c_int = 1 | 2;
 pub const MAP_SHARED: c_int = 1;
 pub const MAP_PRIVATE_ANONYMOUS: c_int = 2 | 0x20;
@@ -40,6 +42,7 @@ unsafe extern "C" {
     pub fn munmap(address: *mut c_void, length: usize) -> c_int;
     pub fn pwrite64(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize;
     pub fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
+    pub fn getrlimit64(resource: c_int, limit: *mut [u64; 2]) -> c_int;
     pub fn unlink(path: *const c_char) -> c_int;
     pub fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
     pub fn getcwd(buffer: *mut c_char, size: usize) -> *mut c_char;
@@ -54,6 +57,14 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn _exit(code: c_int) -> !;
     fn __errno_location() -> *mut c_int;
+}
+
+/// Whether this process may write a file of so many bytes. To try would cost it a SIGXFSZ.
+pub fn may_write(bytes: i64) -> bool {
+    let mut limit = [u64::MAX; 2];
+    // SAFETY: the array is laid out as the struct of two 64-bit numbers, the first of which is the limit in force.
+    unsafe { getrlimit64(RLIMIT_FSIZE, &raw mut limit) };
+    bytes as u64 <= limit[0]
 }
 
 /// This thread's `errno`.

@@ -518,6 +518,7 @@ struct Block {
     row: usize,
     event: u64,
     thread: u32,
+    domain: Domain,
 }
 
 /// Follows the blocks by their addresses and numbers the calls. Both readings run it, so both number alike.
@@ -564,12 +565,12 @@ impl Tracker {
                     self.unseen_ends += 1;
                     self.end(block, thread, ended);
                 }
-                let event = self.events;
-                let op = self.resize(op, given_up.and_then(|(_, block)| block), thread, ended);
+                let (op, event) =
+                    self.resize(op, domain, given_up.and_then(|(_, block)| block), thread, ended);
                 self.events = event + 1;
                 let row = usize::try_from(self.rows).unwrap_or(usize::MAX);
                 self.rows += 1;
-                self.live.insert(address, Block { row, event, thread });
+                self.live.insert(address, Block { row, event, thread, domain });
                 let mut row = Row::new(event, op, size, None);
                 (row.thread, row.domain, row.time_ns) = (thread, domain, time_ns);
                 Some(row)
@@ -577,18 +578,28 @@ impl Tracker {
         }
     }
 
-    /// Ends the block that a realloc gave up, at the realloc's own event; one of a block never seen is a malloc.
-    fn resize(&mut self, op: Op, old: Option<Block>, thread: u32, ended: &mut dyn FnMut(&Ended)) -> Op {
+    /// What a request is in the trace, and its event. A realloc ends the block that it gave up at its own event; one of
+    /// a block never seen is a malloc, and one across domains, which a trace cannot hold, a free and a malloc.
+    fn resize(
+        &mut self,
+        op: Op,
+        domain: Domain,
+        old: Option<Block>,
+        thread: u32,
+        ended: &mut dyn FnMut(&Ended),
+    ) -> (Op, u64) {
+        let event = self.events;
         match (op, old) {
             (Op::Realloc, Some(block)) => {
+                let is_whole = block.domain.shares_blocks_with(domain);
                 self.end(block, thread, ended);
-                Op::Realloc
+                if is_whole { (Op::Realloc, event) } else { (Op::Malloc, self.events) }
             }
             (Op::Realloc, None) => {
                 self.unseen_frees += 1;
-                Op::Malloc
+                (Op::Malloc, event)
             }
-            (op, _) => op,
+            (op, _) => (op, event),
         }
     }
 
