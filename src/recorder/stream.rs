@@ -224,11 +224,11 @@ impl Stream {
         }
         // SAFETY: the path is a C string, the tail is mapped, the descriptor our own.
         let written = unsafe {
-            let fd = system::open64(self.path.as_ptr().cast(), system::O_RDWR | system::O_CLOEXEC, 0);
+            let fd = system::open(self.path.as_ptr().cast(), system::O_RDWR | system::O_CLOEXEC, 0);
             if fd < 0 {
                 return self.end(system::errno());
             }
-            let written = system::pwrite64(fd, self.tail.cast(), TAIL_BYTES, offset);
+            let written = system::pwrite(fd, self.tail.cast(), TAIL_BYTES, offset);
             let errno = system::errno();
             system::close(fd);
             if written < 0 { Err(errno) } else { Ok(written as usize) }
@@ -298,7 +298,7 @@ impl Stream {
             self.set_path(pid, attempt);
             let flags = system::O_RDWR | system::O_CREAT | system::O_EXCL | system::O_CLOEXEC;
             // SAFETY: the path is a C string.
-            fd = unsafe { system::open64(self.path.as_ptr().cast(), flags, 0o600) };
+            fd = unsafe { system::open(self.path.as_ptr().cast(), flags, 0o600) };
             if fd >= 0 || system::errno() != system::EEXIST {
                 break;
             }
@@ -370,11 +370,11 @@ fn append_number(path: &mut [u8; PATH_BYTES], mut at: usize, number: u64) -> usi
 fn claim(fd: c_int, length: usize) -> *mut u64 {
     // SAFETY: a descriptor of ours; a mapping at a place of the kernel's choice.
     unsafe {
-        if !system::may_write(length as i64) || system::posix_fallocate64(fd, 0, length as i64) != 0 {
+        if !system::may_write(length as i64) || system::posix_fallocate(fd, 0, length as i64) != 0 {
             return core::ptr::null_mut();
         }
         let (access, kind) = (system::PROT_READ_WRITE, system::MAP_SHARED);
-        let at = system::mmap64(core::ptr::null_mut(), length, access, kind, fd, 0);
+        let at = system::mmap(core::ptr::null_mut(), length, access, kind, fd, 0);
         if at == system::MAP_FAILED { core::ptr::null_mut() } else { at.cast() }
     }
 }
@@ -403,7 +403,7 @@ pub fn prepare(base: &[u8], version: &[u8], with_sites: bool) {
 fn read_file(path: &CStr, buffer: &mut [u8]) {
     // SAFETY: a C string; reads stay inside the buffer.
     unsafe {
-        let fd = system::open64(path.as_ptr().cast::<c_char>(), system::O_RDONLY | system::O_CLOEXEC, 0);
+        let fd = system::open(path.as_ptr().cast::<c_char>(), system::O_RDONLY | system::O_CLOEXEC, 0);
         if fd < 0 {
             return;
         }

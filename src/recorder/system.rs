@@ -1,5 +1,5 @@
 //! Room `recorder`, the operating system: the few functions of libc that it needs, declared by hand so that it has no
-//! dependencies. Linux only.
+//! dependencies. Linux on 64-bit machines, where file offsets are 64 bits wide by themselves.
 
 use core::ffi::{c_char, c_int, c_long, c_void};
 
@@ -27,22 +27,16 @@ pub struct Timespec {
 
 unsafe extern "C" {
     pub fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
-    pub fn open64(path: *const c_char, flags: c_int, mode: u32) -> c_int;
+    pub fn open(path: *const c_char, flags: c_int, mode: u32) -> c_int;
     pub fn close(fd: c_int) -> c_int;
     pub fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
-    pub fn posix_fallocate64(fd: c_int, offset: i64, length: i64) -> c_int;
-    pub fn mmap64(
-        a: *mut c_void,
-        len: usize,
-        prot: c_int,
-        flags: c_int,
-        fd: c_int,
-        offset: i64,
-    ) -> *mut c_void;
+    pub fn posix_fallocate(fd: c_int, offset: i64, length: i64) -> c_int;
+    pub fn mmap(a: *mut c_void, len: usize, prot: c_int, flags: c_int, fd: c_int, offset: i64)
+    -> *mut c_void;
     pub fn munmap(address: *mut c_void, length: usize) -> c_int;
-    pub fn pwrite64(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize;
+    pub fn pwrite(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize;
     pub fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
-    pub fn getrlimit64(resource: c_int, limit: *mut [u64; 2]) -> c_int;
+    pub fn getrlimit(resource: c_int, limit: *mut [u64; 2]) -> c_int;
     pub fn unlink(path: *const c_char) -> c_int;
     pub fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
     pub fn getcwd(buffer: *mut c_char, size: usize) -> *mut c_char;
@@ -63,7 +57,7 @@ unsafe extern "C" {
 pub fn may_write(bytes: i64) -> bool {
     let mut limit = [u64::MAX; 2];
     // SAFETY: the array is laid out as the struct of two 64-bit numbers, the first of which is the limit in force.
-    unsafe { getrlimit64(RLIMIT_FSIZE, &raw mut limit) };
+    unsafe { getrlimit(RLIMIT_FSIZE, &raw mut limit) };
     bytes as u64 <= limit[0]
 }
 
@@ -113,6 +107,6 @@ pub unsafe fn environment(name: &core::ffi::CStr) -> Option<&'static [u8]> {
 /// Fresh zeroed memory from the kernel, null where there is none. Never freed by anyone but [`munmap`].
 pub fn pages(bytes: usize) -> *mut c_void {
     // SAFETY: an anonymous mapping at a place of the kernel's choice touches nothing that exists.
-    let at = unsafe { mmap64(core::ptr::null_mut(), bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0) };
+    let at = unsafe { mmap(core::ptr::null_mut(), bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0) };
     if at == MAP_FAILED { core::ptr::null_mut() } else { at }
 }
