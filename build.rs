@@ -11,21 +11,26 @@ fn main() {
         println!("cargo::rerun-if-changed={}", entry.path().display());
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("recorder.so");
-    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
-        compile(&out);
+    let target = |name: &str| env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
+    if target("OS") == "linux" && target("POINTER_WIDTH") == "64" {
+        compile(&out, target("ENV") == "musl");
     } else {
-        // Recording is for Linux; the rest works without it. The verb says so when it finds nothing embedded.
+        // Recording is for 64-bit Linux; the rest works without it. The verb says so when it finds nothing embedded.
         fs::write(&out, []).expect("write an empty recorder");
     }
 }
 
-fn compile(out: &Path) {
+fn compile(out: &Path, is_musl: bool) {
     let mut rustc = Command::new(env::var_os("RUSTC").expect("cargo sets RUSTC"));
     rustc.args(["--crate-name", "heaplay_recorder", "--crate-type", "cdylib", "--edition", "2024"]);
     rustc.args(["-C", "opt-level=3", "-C", "panic=abort", "-C", "strip=symbols", "-D", "warnings"]);
     rustc.arg("--target").arg(env::var_os("TARGET").expect("cargo sets TARGET"));
     if let Some(linker) = env::var_os("RUSTC_LINKER") {
         rustc.arg("-C").arg(format!("linker={}", linker.display()));
+    }
+    if is_musl {
+        // A library that is loaded into a program uses that program's libc.
+        rustc.args(["-C", "target-feature=-crt-static"]);
     }
     rustc.arg("-o").arg(out).arg("src/recorder/lib.rs");
     let status = rustc.status().expect("run rustc");

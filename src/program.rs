@@ -165,7 +165,7 @@ pub enum ProgramError {
         /// The call.
         event: u64,
         /// What is wrong with it.
-        found: &'static str,
+        found: String,
     },
     /// More live blocks than an instruction can name.
     #[error("event {event}: more than {SLOT_LIMIT} blocks live at once; replay a shorter part of the trace")]
@@ -350,8 +350,10 @@ struct Compiler {
     instructions: Vec<Instruction>,
     late: BTreeMap<u64, Vec<Late>>,
     wide: BTreeMap<usize, u64>,
-    /// Requested bytes by slot; the domain of a resized block is that of its row.
+    /// Requested bytes by slot.
     sizes: Vec<u64>,
+    /// The call that began the block in each slot, for messages.
+    births: Vec<u64>,
     free_slots: Vec<u32>,
     next: u64,
     live_bytes: u64,
@@ -370,6 +372,7 @@ impl Compiler {
             late: BTreeMap::new(),
             wide: BTreeMap::new(),
             sizes: Vec::new(),
+            births: Vec::new(),
             free_slots: Vec::new(),
             next: 0,
             live_bytes: 0,
@@ -384,19 +387,19 @@ impl Compiler {
             self.end_here()?;
         }
         if event < self.next {
-            return Err(ProgramError::Unsound { event, found: "rows are not in order" });
+            return Err(ProgramError::Unsound { event, found: "rows are not in order".into() });
         }
         self.reach(event)?;
         let place = event as usize;
         let ended = self.instructions[place];
         let slot = match (row.op, ended) {
             (Op::Realloc, Instruction::NONE) => {
-                return Err(ProgramError::Unsound { event, found: "a realloc of nothing" });
+                return Err(ProgramError::Unsound { event, found: "a realloc of nothing".into() });
             }
             (Op::Realloc, ended) if !ended.domain().shares_blocks_with(row.domain) => {
                 return Err(ProgramError::Unsound {
                     event,
-                    found: "a realloc in another domain than its block's",
+                    found: "a realloc in another domain than its block's".into(),
                 });
             }
             (Op::Realloc, ended) => {
@@ -405,7 +408,12 @@ impl Compiler {
                 ended.slot() as u32
             }
             (_, Instruction::NONE) => self.take_slot(event)?,
-            _ => return Err(ProgramError::Unsound { event, found: "a block ends where another begins" }),
+            _ => {
+                return Err(ProgramError::Unsound {
+                    event,
+                    found: "a block ends where another begins".into(),
+                });
+            }
         };
         let action = match row.op {
             Op::Malloc => Action::Malloc,
@@ -418,6 +426,7 @@ impl Compiler {
         }
         self.count(action, row.size);
         self.sizes[slot as usize] = row.size;
+        self.births[slot as usize] = event;
         self.live_bytes = self.live_bytes.wrapping_add(row.size); // 2^17 blocks of 2^47 bytes wrap
         self.live_blocks += 1;
         self.next = event + 1;
@@ -446,6 +455,7 @@ impl Compiler {
             return Err(ProgramError::Slots { event });
         }
         self.sizes.push(0);
+        self.births.push(0);
         Ok(self.sizes.len() as u32 - 1)
     }
 
@@ -469,7 +479,14 @@ impl Compiler {
         }
         let place = &mut self.instructions[late.end as usize];
         if *place != Instruction::NONE {
-            return Err(ProgramError::Unsound { event: late.end, found: "two blocks end there" });
+            let found = match place.action() {
+                Action::Free => {
+                    let other = self.births[place.slot()];
+                    format!("the blocks born at events {other} and {} both end there", late.birth)
+                }
+                _ => format!("the block born at event {} ends there, where another call stands", late.birth),
+            };
+            return Err(ProgramError::Unsound { event: late.end, found });
         }
         debug_assert!(late.end > late.birth && late.size <= crate::trace::SIZE_LIMIT_BYTES);
         *place = Instruction::new(Action::Free, late.domain, late.slot, 0);
@@ -482,7 +499,10 @@ impl Compiler {
         self.reach(event)?;
         let instruction = self.instructions[event as usize];
         if instruction == Instruction::NONE {
-            return Err(ProgramError::Unsound { event, found: "no row has it and no block ends there" });
+            return Err(ProgramError::Unsound {
+                event,
+                found: "no row has it and no block ends there".into(),
+            });
         }
         self.live_bytes = self.live_bytes.wrapping_sub(self.sizes[instruction.slot()]);
         self.live_blocks -= 1;
@@ -500,7 +520,7 @@ impl Compiler {
                 if !self.end_is_known() {
                     return Err(ProgramError::Unsound {
                         event: self.next,
-                        found: "the trace has a gap before its end",
+                        found: "the trace has a gap before its end".into(),
                     });
                 }
             }
@@ -510,7 +530,7 @@ impl Compiler {
         if written {
             return Err(ProgramError::Unsound {
                 event: self.next,
-                found: "a block ends past the last event",
+                found: "a block ends past the last event".into(),
             });
         }
         if self.next == 0 {

@@ -1,6 +1,10 @@
 //! Arbitrary requests to pymalloc: its blocks keep their promises, its invariants hold after every request, and every
 //! block lies where the naive twin says. The first byte chooses the layout and where arenas lie.
+//!
+//! Until 3.9 the owner test reads the start of whatever page a block lies in, which AddressSanitizer rightly reports as
+//! foreign. Those layouts are tried only without it: `cargo fuzz run --sanitizer none backend_actions`.
 #![no_main]
+#![feature(cfg_sanitize)]
 
 #[path = "../../tests/hooks/mod.rs"]
 mod hooks;
@@ -22,16 +26,18 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, bytes)) = bytes.split_first() else { return };
     let actions = Action::all_from(&bytes[..bytes.len().min(400)]);
     let bases = Bases::ALL[usize::from(choice >> 4) % Bases::ALL.len()];
-    match choice % 10 {
-        0 | 1 => same_places::<Tiny<true>>(bases, &actions),
-        2 => same_places::<Tiny<false>>(bases, &actions),
-        3 => same_places::<Cpython36>(bases, &actions),
-        4 => same_places::<Cpython38>(bases, &actions),
-        5 => same_places::<Cpython39>(bases, &actions),
-        6 => same_places::<Cpython310>(bases, &actions),
-        7 => same_places::<Cpython311>(bases, &actions),
-        8 => promises("pymalloc@3.6", 8, &actions),
-        _ => promises("pymalloc@3.11+bump:reserve=4GiB", 16, &actions),
+    let choices = if cfg!(sanitize = "address") { 6 } else { 10 };
+    match choice % choices {
+        0 => same_places::<Tiny<true>>(bases, &actions),
+        1 => same_places::<Tiny<false>>(bases, &actions),
+        2 => same_places::<Cpython310>(bases, &actions),
+        3 => same_places::<Cpython311>(bases, &actions),
+        4 => promises("pymalloc", 16, &actions),
+        5 => promises("pymalloc@3.11+bump:reserve=4GiB", 16, &actions),
+        6 => same_places::<Cpython36>(bases, &actions),
+        7 => same_places::<Cpython38>(bases, &actions),
+        8 => same_places::<Cpython39>(bases, &actions),
+        _ => promises("pymalloc@3.6", 8, &actions),
     }
 });
 

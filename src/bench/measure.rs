@@ -7,7 +7,7 @@ use std::path::Path;
 use super::plan::{ClockRate, Job, Task};
 use crate::backends::{self, Backend};
 use crate::program::{Action, Program};
-use crate::replay::{self, Footprint, LatencyResult, TimeResult};
+use crate::replay::{self, Footprint, LatencyResult, ReplayError, TimeResult};
 use crate::results::{Cell, Chunk, Latency, Manifest, Measurement, Pass, RecordError, Run, Sample};
 
 /// The file of a latency cell that holds each call's time as a byte; [`super::confirm`] reads it.
@@ -36,11 +36,11 @@ pub enum JobError {
     },
 }
 
-/// Does `job` and returns what goes to standard output.
+/// Does `job` and returns what goes to standard output. `turn` is called before each turn of a time pass.
 ///
 /// # Errors
 /// The reason, for the parent's error row.
-pub fn perform(job: &Job) -> Result<String, JobError> {
+pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Result<String, JobError> {
     match &job.task {
         Task::Version { backend } => Ok(open(backend)?.version()),
         Task::Verify { backend, program } => {
@@ -49,7 +49,7 @@ pub fn perform(job: &Job) -> Result<String, JobError> {
         }
         Task::Measure { cell, program, folder, clock } => {
             let program = load(program)?;
-            measure(cell, &program, folder, *clock)?.save_tables(folder)?;
+            measure(cell, &program, folder, *clock, turn)?.save_tables(folder)?;
             Ok(String::new())
         }
     }
@@ -64,12 +64,18 @@ fn load(path: &Path) -> Result<Program, JobError> {
     read().map_err(|source| JobError::Io { path: path.to_owned(), source })
 }
 
-fn measure(cell: &Cell, program: &Program, folder: &Path, clock: ClockRate) -> Result<Run, JobError> {
+fn measure(
+    cell: &Cell,
+    program: &Program,
+    folder: &Path,
+    clock: ClockRate,
+    turn: impl FnMut() -> Result<(), ReplayError>,
+) -> Result<Run, JobError> {
     let mut backend = open(&cell.backend)?;
     let mut rows = Rows { cell, run: Run::new(Manifest::default()) };
     let clock = clock.clock();
     match cell.pass {
-        Pass::Time => rows.time(&replay::time(program, &backend.domains(), &clock)?),
+        Pass::Time => rows.time(&replay::time(program, &backend.domains(), turn)?),
         Pass::Latency => {
             let found = replay::latency(program, &backend.domains(), &clock)?;
             let path = folder.join(BUCKETS);
@@ -120,7 +126,7 @@ impl Rows<'_> {
     fn time(&mut self, found: &TimeResult) {
         self.count("calls", found.calls);
         self.count("time_nanoseconds", found.processor_ns);
-        self.put("all", "wall_nanoseconds", found.wall_ns.round());
+        self.count("wall_nanoseconds", found.wall_ns);
         self.count("preemptions", found.preemptions);
         for (number, &nanoseconds) in found.chunks_ns.iter().enumerate() {
             let start = (number * found.chunk_calls) as u64;

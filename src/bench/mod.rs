@@ -1,10 +1,12 @@
 //! Room `bench`: runs a plan. rayon maps over its cells, each in a child process of its own (`worker.rs`), and what they
 //! leave is reduced by merging.
 //!
-//! `plan.rs` says what is to be done and in which order, `measure.rs` does one job in the child, `confirm.rs` takes the
+//! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a trace take turns,
+//! `measure.rs` does one job in the child, `confirm.rs` takes the
 //! median of each call over repetitions, `machine.rs` writes down where it ran.
 
 mod confirm;
+mod heat;
 mod machine;
 mod measure;
 mod plan;
@@ -16,14 +18,14 @@ use std::io::{BufWriter, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
 pub use confirm::LEAST_REPETITIONS;
 pub use machine::{available_bytes, fingerprint, processors};
-pub use plan::{ClockRate, Job, Task, order};
-pub use worker::{CANCELLED, Ended, Limits, cancelled, serve};
+pub use plan::{ClockRate, Heat, Job, Task, heats, order};
+pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, serve};
 
 use crate::program::Program;
 use crate::results::{Cell, Outcome, Pass, RecordError, Run, Status};
@@ -109,7 +111,7 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchErro
 /// # Errors
 /// The child's reason.
 pub fn version(backend: &str) -> Result<String, String> {
-    let job = Job { task: Task::Version { backend: backend.to_owned() }, processor: None };
+    let job = Job { task: Task::Version { backend: backend.to_owned() }, processor: None, turns: false };
     let limits = Limits { time: Duration::from_secs(30), memory_bytes: available_bytes() };
     let errors = std::env::temp_dir().join(format!("heaplay-{}-version", std::process::id()));
     let ended = worker::run(&job, limits, &errors);
@@ -126,8 +128,11 @@ pub fn version(backend: &str) -> Result<String, String> {
 /// # Errors
 /// The rule that it broke, or why it could not be tried.
 pub fn verify(backend: &str, loaded: &Loaded, settings: &Settings) -> Result<u64, String> {
-    let job =
-        Job { task: Task::Verify { backend: backend.to_owned(), program: loaded.path() }, processor: None };
+    let job = Job {
+        task: Task::Verify { backend: backend.to_owned(), program: loaded.path() },
+        processor: None,
+        turns: false,
+    };
     let calls = loaded.program.instructions().len();
     let limits = Limits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
     let errors = std::env::temp_dir().join(format!("heaplay-{}-verify", std::process::id()));
@@ -165,25 +170,26 @@ pub fn run(
         .map_err(|error| BenchError::Io { what: "threads".into(), source: std::io::Error::other(error) })?;
     let processors = processors();
     let failure: Mutex<Option<BenchError>> = Mutex::new(None);
-    // The queue's order is kept: whichever thread is free takes the next cell. Exact cells first, all of them, so that
+    // The queue's order is kept: whichever thread is free takes the next heat. Exact cells first, all of them, so that
     // no timed cell has one for a neighbour.
     for exact in [true, false] {
-        let stage = queue.iter().filter(|cell| (cell.pass == Pass::Footprint) == exact);
+        let stage: Vec<Cell> =
+            queue.iter().filter(|cell| (cell.pass == Pass::Footprint) == exact).cloned().collect();
         pool.install(|| {
-            stage.par_bridge().for_each(|cell| {
+            heats(&stage).into_iter().par_bridge().for_each(|heat| {
                 let stopped = failure.lock().is_ok_and(|failure| failure.is_some());
-                let Some(loaded) = programs.get(&cell.trace) else { return };
+                let Some(loaded) = programs.get(&heat[0].trace) else { return };
                 if cancelled() || stopped {
                     return;
                 }
                 let thread = rayon::current_thread_index().unwrap_or(0);
-                let place = Place {
-                    folder: cells.join(format!("{:05}", numbers[cell])),
-                    processor: processors.get(thread).copied(),
-                };
-                match one(cell, loaded, &place, settings) {
-                    Ok(Some(outcome)) => progress.done(&outcome, loaded.program.instructions().len() as u64),
-                    Ok(None) => {}
+                let place =
+                    Place { cells: &cells, numbers: &numbers, processor: processors.get(thread).copied() };
+                match measure_heat(&heat, loaded, &place, settings) {
+                    Ok(outcomes) => {
+                        let weight = loaded.program.instructions().len() as u64;
+                        outcomes.iter().for_each(|outcome| progress.done(outcome, weight));
+                    }
                     Err(error) => {
                         if let Ok(mut failure) = failure.lock() {
                             failure.get_or_insert(error);
@@ -199,48 +205,94 @@ pub fn run(
     finish(folder, &cells, programs, &numbers)
 }
 
-struct Place {
-    folder: PathBuf,
+/// Where a heat runs and where its cells go.
+struct Place<'a> {
+    cells: &'a Path,
+    numbers: &'a HashMap<&'a Cell, usize>,
     processor: Option<usize>,
 }
 
-/// Measures one cell in a child and leaves its folder. `None` when the run was cancelled meanwhile.
-fn one(
+impl Place<'_> {
+    fn folder(&self, cell: &Cell) -> PathBuf {
+        self.cells.join(format!("{:05}", self.numbers[cell]))
+    }
+}
+
+/// Measures the cells of a heat, each in a child of its own, and leaves their folders. Empty when the run was cancelled
+/// meanwhile: a heat is whole or is done again.
+fn measure_heat(
+    heat: &[Cell],
+    loaded: &Loaded,
+    place: &Place<'_>,
+    settings: &Settings,
+) -> Result<Vec<Outcome>, BenchError> {
+    let mut workers = Vec::new();
+    for cell in heat {
+        let folder = place.folder(cell);
+        let part = folder.with_extension("part");
+        let _ = fs::remove_dir_all(&part);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&part).map_err(io_error(part.display().to_string()))?;
+        let job = Job {
+            task: Task::Measure {
+                cell: cell.clone(),
+                program: loaded.path(),
+                folder: part.clone(),
+                clock: settings.clock,
+            },
+            processor: place.processor.filter(|_| cell.pass != Pass::Footprint),
+            turns: cell.pass == Pass::Time,
+        };
+        let calls = loaded.program.instructions().len();
+        let limits = Limits {
+            time: settings.time_limit(calls) * heat.len() as u32,
+            memory_bytes: settings.memory_bytes,
+        };
+        let worker = Worker::start(&job, limits, &part.join("errors.txt"))
+            .map_err(io_error(format!("a child for {}", part.display())))?;
+        workers.push(worker);
+    }
+    if heat[0].pass == Pass::Time {
+        heat::take_turns(&mut workers, place.processor, place.numbers[&heat[0]] as u64);
+    }
+    // Every child is waited for before anything is believed, so that none is left behind.
+    let mut ended = Vec::new();
+    for (cell, worker) in heat.iter().zip(workers) {
+        let seconds = worker.age().as_secs_f64();
+        ended.push((cell, seconds, worker.end()));
+    }
+    if cancelled() {
+        return Ok(vec![]);
+    }
+    ended
+        .into_iter()
+        .map(|(cell, seconds, ended)| {
+            let part = place.folder(cell).with_extension("part");
+            let ended = ended.map_err(io_error(format!("a child for {}", part.display())))?;
+            keep(cell, loaded, &part, seconds, ended)
+        })
+        .collect()
+}
+
+/// Holds what a child left against the program, marks the cell's folder as whole and gives it its name.
+fn keep(
     cell: &Cell,
     loaded: &Loaded,
-    place: &Place,
-    settings: &Settings,
-) -> Result<Option<Outcome>, BenchError> {
-    let part = place.folder.with_extension("part");
-    let _ = fs::remove_dir_all(&part);
-    let _ = fs::remove_dir_all(&place.folder);
-    fs::create_dir_all(&part).map_err(io_error(part.display().to_string()))?;
-    let program = loaded.path();
-    let job = Job {
-        task: Task::Measure { cell: cell.clone(), program, folder: part.clone(), clock: settings.clock },
-        processor: place.processor.filter(|_| cell.pass != Pass::Footprint),
-    };
-    let calls = loaded.program.instructions().len();
-    let limits = Limits { time: settings.time_limit(calls), memory_bytes: settings.memory_bytes };
-    let began = Instant::now();
-    let errors = part.join("errors.txt");
-    let ended =
-        worker::run(&job, limits, &errors).map_err(io_error(format!("a child for {}", part.display())))?;
-    let _ = fs::remove_file(&errors);
+    part: &Path,
+    seconds: f64,
+    ended: Ended,
+) -> Result<Outcome, BenchError> {
+    let _ = fs::remove_file(part.join("errors.txt"));
     let reason = match ended {
-        Ended::Cancelled => {
-            let _ = fs::remove_dir_all(&part);
-            return Ok(None);
-        }
+        Ended::Cancelled => "interrupted".to_owned(),
         Ended::Badly(reason) => reason,
-        Ended::Well(_) => doubt(cell, loaded, &part)?.unwrap_or_default(),
+        Ended::Well(_) => doubt(cell, loaded, part)?.unwrap_or_default(),
     };
-    let mut tables = Run::new(Default::default());
     let status = if reason.is_empty() { Status::Ok } else { Status::Error };
     if status == Status::Error {
         // What a broken child left is not to be believed.
-        let _ = fs::remove_dir_all(&part);
-        fs::create_dir_all(&part).map_err(io_error(part.display().to_string()))?;
+        let _ = fs::remove_dir_all(part);
+        fs::create_dir_all(part).map_err(io_error(part.display().to_string()))?;
     }
     let outcome = Outcome {
         trace: cell.trace.clone(),
@@ -248,13 +300,15 @@ fn one(
         pass: cell.pass,
         repetition: cell.repetition,
         status,
-        seconds: began.elapsed().as_secs_f64(),
+        seconds,
         reason,
     };
+    let mut tables = Run::new(Default::default());
     tables.outcomes.push(outcome.clone());
-    tables.save_outcomes(&part)?;
-    fs::rename(&part, &place.folder).map_err(io_error(place.folder.display().to_string()))?;
-    Ok(Some(outcome))
+    tables.save_outcomes(part)?;
+    let folder = part.with_extension("");
+    fs::rename(part, &folder).map_err(io_error(folder.display().to_string()))?;
+    Ok(outcome)
 }
 
 /// Holds what a child reports against what the parent knows of the program: as many calls of each kind, as many bytes.

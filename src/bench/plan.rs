@@ -66,6 +66,19 @@ pub struct Job {
     pub task: Task,
     /// The processor to stay on.
     pub processor: Option<usize>,
+    /// Whether the child waits for its turns (see [`super::heat`]); only a time pass does.
+    pub turns: bool,
+}
+
+/// Cells that are measured together: all backends of one trace and repetition for the time pass, else one cell.
+pub type Heat = Vec<Cell>;
+
+/// Puts cells that follow each other into heats.
+pub fn heats(cells: &[Cell]) -> Vec<Heat> {
+    let together = |a: &Cell, b: &Cell| {
+        a.pass == Pass::Time && b.pass == Pass::Time && a.trace == b.trace && a.repetition == b.repetition
+    };
+    cells.chunk_by(together).map(<[Cell]>::to_vec).collect()
 }
 
 /// The cells of `manifest` that are not `done`, in the order in which they are to run.

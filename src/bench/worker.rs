@@ -8,15 +8,15 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::plan::{Job, Task};
+use crate::replay::ReplayError;
 use crate::results::Pass;
 
 /// What a child may take.
@@ -56,70 +56,137 @@ fn passes_on(name: &str) -> bool {
         || name.starts_with("_RJEM_MALLOC_CONF")
 }
 
-/// Runs `job` in a child and waits for its end. `errors` is a file for what the child writes to standard error.
+/// A child at work.
+pub struct Worker {
+    child: Child,
+    limits: Limits,
+    began: Instant,
+    errors: PathBuf,
+    output: Vec<u8>,
+}
+
+/// What a [`Worker`] was waited for.
+enum Woke {
+    /// It wrote something.
+    Wrote,
+    /// Its output is closed: it has ended, or is about to.
+    Closed,
+    /// It was stopped, for this reason.
+    Stopped(String),
+}
+
+impl Worker {
+    /// Starts `job` in a child. `errors` is a file for what the child writes to standard error.
+    ///
+    /// # Errors
+    /// When the child cannot be started at all.
+    pub fn start(job: &Job, limits: Limits, errors: &Path) -> std::io::Result<Worker> {
+        let mut input = serde_json::to_vec(job).map_err(std::io::Error::other)?;
+        input.push(b'\n');
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg("worker")
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(errors)?)
+            .process_group(0);
+        let child = command.spawn()?;
+        let mut worker =
+            Worker { child, limits, began: Instant::now(), errors: errors.to_owned(), output: vec![] };
+        worker.write(&input);
+        Ok(worker)
+    }
+
+    /// Writes to the child. One that died has closed the pipe; its end tells more.
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(pipe) = &mut self.child.stdin {
+            let _ = pipe.write_all(bytes);
+        }
+    }
+
+    /// Lets a child that waits for turns do one, and waits for the end of it. `false` when there are no more: it ended.
+    pub fn turn(&mut self) -> bool {
+        self.write(b"t");
+        self.ready()
+    }
+
+    /// Waits until a child that takes turns asks for its next. `false` when it ended instead.
+    pub fn ready(&mut self) -> bool {
+        matches!(self.wait(), Woke::Wrote)
+    }
+
+    /// Waits until the child writes or ends, or ends it for a reason.
+    fn wait(&mut self) -> Woke {
+        loop {
+            let Some(pipe) = &mut self.child.stdout else { return Woke::Closed };
+            let mut fds = [PollFd::new(pipe, PollFlags::IN)];
+            let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+            if poll(&mut fds, Some(&pause)).is_ok_and(|ready| ready > 0) {
+                let mut buffer = [0; 4096];
+                return match pipe.read(&mut buffer) {
+                    Ok(length) if length > 0 => {
+                        self.output.extend(&buffer[..length]);
+                        Woke::Wrote
+                    }
+                    _ => Woke::Closed,
+                };
+            }
+            let limits = self.limits;
+            let reason = if cancelled() {
+                "interrupted".to_owned()
+            } else if self.began.elapsed() > limits.time {
+                format!("stopped after {} s, its time limit; --timeout sets another", limits.time.as_secs())
+            } else if private_bytes(self.child.id()) > limits.memory_bytes {
+                let mib = limits.memory_bytes >> 20;
+                format!("stopped at its memory limit of {mib} MiB; --memory-limit sets another")
+            } else {
+                continue;
+            };
+            let _ = self.child.kill();
+            return Woke::Stopped(reason);
+        }
+    }
+
+    /// Waits for the child's end.
+    ///
+    /// # Errors
+    /// When the kernel does not tell it.
+    pub fn end(mut self) -> std::io::Result<Ended> {
+        drop(self.child.stdin.take());
+        let stopped = loop {
+            match self.wait() {
+                Woke::Wrote => {}
+                Woke::Closed => break None,
+                Woke::Stopped(reason) => break Some(reason),
+            }
+        };
+        let status = self.child.wait()?;
+        if cancelled() {
+            return Ok(Ended::Cancelled);
+        }
+        if let Some(reason) = stopped {
+            return Ok(Ended::Badly(reason));
+        }
+        if status.success() {
+            return Ok(Ended::Well(String::from_utf8_lossy(&self.output).into_owned()));
+        }
+        Ok(Ended::Badly(reason(status, &self.errors)))
+    }
+
+    /// How long it has been there.
+    pub fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// Runs `job` in a child and waits for its end.
 ///
 /// # Errors
 /// When the child cannot be started at all.
 pub fn run(job: &Job, limits: Limits, errors: &Path) -> std::io::Result<Ended> {
-    let input = serde_json::to_vec(job).map_err(std::io::Error::other)?;
-    let mut command = Command::new("/proc/self/exe");
-    command
-        .arg("worker")
-        .env_clear()
-        .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(File::create(errors)?)
-        .process_group(0);
-    let mut child = command.spawn()?;
-    let began = Instant::now();
-    if let Some(mut pipe) = child.stdin.take() {
-        // A child that died at once has closed the pipe; its end tells more.
-        let _ = pipe.write_all(&input);
-    }
-    let stopped = watch(&mut child, limits, began);
-    let status = child.wait()?;
-    let mut output = String::new();
-    if let Some(mut pipe) = child.stdout.take() {
-        let _ = pipe.read_to_string(&mut output);
-    }
-    if cancelled() {
-        return Ok(Ended::Cancelled);
-    }
-    if let Some(reason) = stopped {
-        return Ok(Ended::Badly(reason));
-    }
-    if status.success() {
-        return Ok(Ended::Well(output));
-    }
-    Ok(Ended::Badly(reason(status, errors)))
-}
-
-/// Waits until the child ends, or ends it for a reason.
-fn watch(child: &mut Child, limits: Limits, began: Instant) -> Option<String> {
-    let pid = Pid::from_child(child);
-    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
-        return None; // a kernel before 5.3: the caller waits without a limit
-    };
-    loop {
-        let mut fds = [PollFd::new(&handle, PollFlags::IN)];
-        let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-        if poll(&mut fds, Some(&pause)).is_ok_and(|ready| ready > 0) {
-            return None;
-        }
-        let reason = if cancelled() {
-            "interrupted".to_owned()
-        } else if began.elapsed() > limits.time {
-            format!("stopped after {} s, its time limit; --timeout sets another", limits.time.as_secs())
-        } else if private_bytes(child.id()) > limits.memory_bytes {
-            let mib = limits.memory_bytes >> 20;
-            format!("stopped at its memory limit of {mib} MiB; --memory-limit sets another")
-        } else {
-            continue;
-        };
-        let _ = child.kill();
-        return Some(reason);
-    }
+    Worker::start(job, limits, errors)?.end()
 }
 
 fn private_bytes(pid: u32) -> u64 {
@@ -166,7 +233,7 @@ fn signal_name(signal: i32) -> String {
 /// The reason, in one line.
 pub fn serve() -> Result<String, String> {
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).map_err(|error| format!("worker: no job: {error}"))?;
+    std::io::stdin().read_line(&mut text).map_err(|error| format!("worker: no job: {error}"))?;
     let job: Job = serde_json::from_str(&text)
         .map_err(|error| format!("worker: not a job: {error}; this verb is for heaplay itself"))?;
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
@@ -179,7 +246,18 @@ pub fn serve() -> Result<String, String> {
     if exact && randomised() {
         return Err(without_randomisation(&text));
     }
-    super::measure::perform(&job).map_err(|error| error.to_string())
+    super::measure::perform(&job, || if job.turns { await_turn() } else { Ok(()) })
+        .map_err(|error| error.to_string())
+}
+
+/// Says that this child is ready for its next turn, and waits for it. The end of input is no turn: the parent is gone.
+fn await_turn() -> Result<(), ReplayError> {
+    let asked = rustix::io::write(rustix::stdio::stdout(), b"r");
+    let mut token = [0];
+    match (asked, rustix::io::read(rustix::stdio::stdin(), &mut token)) {
+        (Ok(1), Ok(1)) => Ok(()),
+        _ => Err(ReplayError::NoTurn),
+    }
 }
 
 /// Whether this process's addresses were drawn at random.

@@ -10,6 +10,7 @@ mod program;
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -17,6 +18,11 @@ use anyhow::{Context, bail};
 
 use self::library::Library;
 use crate::trace::{Ending, RawLog, Survey};
+
+/// Says a line on stderr. A reader of it that went away must not cost the recording.
+macro_rules! say {
+    ($($text:tt)*) => { drop(writeln!(std::io::stderr(), $($text)*)) };
+}
 
 /// Records every allocation of a Python program (CPython 3.7 to 3.13), from before its interpreter starts.
 #[derive(clap::Args)]
@@ -85,7 +91,7 @@ impl RecordArgs {
             if log.pid == u64::from(code.pid) {
                 bail!("{}: CPython {} cannot be recorded: {reason}", log.program.join(" "), log.python);
             }
-            eprintln!("heaplay: process {} ({}) was not recorded: {reason}", log.pid, log.program.join(" "));
+            say!("heaplay: process {} ({}) was not recorded: {reason}", log.pid, log.program.join(" "));
         }
         if recorded.is_empty() {
             let nothing =
@@ -93,7 +99,7 @@ impl RecordArgs {
             if code.is_success() {
                 bail!("{nothing}");
             }
-            eprintln!("heaplay: {nothing}");
+            say!("heaplay: {nothing}");
         }
         let main = recorded.iter().position(|(_, log)| log.pid == u64::from(code.pid)).unwrap_or(0);
         for (index, (path, log)) in recorded.iter().enumerate() {
@@ -106,7 +112,7 @@ impl RecordArgs {
             })?;
             tell(log, &output, &survey);
             if self.keep_raw {
-                eprintln!("heaplay: raw log kept: {}", path.display());
+                say!("heaplay: raw log kept: {}", path.display());
             } else {
                 fs::remove_file(path).with_context(|| path.display().to_string())?;
             }
@@ -147,7 +153,9 @@ impl Logs {
     fn beside(output: &Path) -> anyhow::Result<Logs> {
         let output = std::path::absolute(output).with_context(|| output.display().to_string())?;
         let mut prefix = output.file_name().unwrap_or_default().to_owned();
-        prefix.push(format!(".raw-{}", std::process::id()));
+        // Process ids come back; a log that a killed recording left must not be taken for one of ours.
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        prefix.push(format!(".raw-{:x}-{}", now.as_millis(), std::process::id()));
         let directory = output.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(Logs { directory, prefix })
     }
@@ -174,7 +182,7 @@ impl Logs {
             }
             match RawLog::open(&entry.path()) {
                 Ok(log) => logs.push((entry.path(), log)),
-                Err(error) => eprintln!("heaplay: left out: {error}"),
+                Err(error) => say!("heaplay: left out: {error}"),
             }
         }
         logs.sort_by_key(|(_, log)| log.start_ns);
@@ -185,7 +193,7 @@ impl Logs {
 /// One line for each trace, and one for each thing it could not see.
 fn tell(log: &RawLog, output: &Path, survey: &Survey) {
     let size = fs::metadata(output).map_or(0, |metadata| metadata.len());
-    eprintln!(
+    say!(
         "heaplay: recorded {} calls asking for {} of process {} (CPython {}): {} ({})",
         grouped(survey.events),
         bytes(survey.bytes),
@@ -195,16 +203,16 @@ fn tell(log: &RawLog, output: &Path, survey: &Survey) {
         bytes(size),
     );
     if let Ending::NoRoom(reason) = &log.ending {
-        eprintln!("heaplay: the recording ended early, the program went on: {reason}");
+        say!("heaplay: the recording ended early, the program went on: {reason}");
     }
     if log.lost_events > 0 {
-        eprintln!("heaplay: {} calls were made and not recorded", grouped(log.lost_events));
+        say!("heaplay: {} calls were made and not recorded", grouped(log.lost_events));
     }
     if survey.unseen_frees > 0 && !log.is_forked() {
-        eprintln!("heaplay: {} frees were of blocks never seen", grouped(survey.unseen_frees));
+        say!("heaplay: {} frees were of blocks never seen", grouped(survey.unseen_frees));
     }
     if log.is_disturbed() {
-        eprintln!(
+        say!(
             "heaplay: tracemalloc or another hook stood above the recorder's at some time: sizes and counts include its own"
         );
     }

@@ -1,36 +1,44 @@
-//! Room `cli`, verb `report`: draws a run's pictures and page again from its record alone.
+//! Room `cli`, verb `report`: draws a run again, from its record alone, on any machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::print;
+use anyhow::Context;
+
+use super::{note, print};
 use crate::report;
 use crate::results::Run;
 
-/// Draw the pictures and the page of a run from its record alone, and print the summary
+/// Draw the pictures and the page of a run folder again, and print its summary
 #[derive(clap::Args)]
 pub struct ReportArgs {
     /// The run folder
     run: PathBuf,
-    /// Where the pictures and the page go [default: the run folder]
+    /// Where the pictures go [default: into the run folder]
     #[arg(short, long)]
     out: Option<PathBuf>,
 }
 
 impl ReportArgs {
-    /// Draws, and prints the table and the paths of what was drawn.
+    /// Draws.
     ///
     /// # Errors
-    /// A folder that is no run, or one that cannot be written.
+    /// A folder that is no run, or pictures that cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let run = Run::load(&self.run)?;
-        let folder = self.out.as_ref().unwrap_or(&self.run);
-        let files = report::render(&run, folder)?;
-        let mut text = report::terminal_summary(&run);
-        for file in &files {
-            text += &format!("{}\n", file.display());
-        }
-        print(&text)?;
+        draw(&run, self.out.as_deref().unwrap_or(&self.run))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Draws `run` into `folder`, prints the summary and says where the page is.
+///
+/// # Errors
+/// When a picture or standard output cannot be written.
+pub fn draw(run: &Run, folder: &Path) -> anyhow::Result<()> {
+    let files =
+        report::render(run, folder).context("the report could not be written; the record is whole")?;
+    print(&report::summary(run))?;
+    note(format!("{} pictures; open {}", files.len().saturating_sub(1), folder.join("index.html").display()));
+    Ok(())
 }

@@ -214,7 +214,14 @@ fn prepare_resume(folder: &Path) -> anyhow::Result<std::collections::HashMap<Str
         .planned()
         .into_iter()
         .filter(|cell| {
+            let done = |cell: &Cell| run.outcomes.iter().any(|o| o.cell() == *cell) && !failed.contains(cell);
+            // A heat is timed together or not at all.
+            let mates = |mate: &Cell| {
+                mate.pass == Pass::Time && mate.trace == cell.trace && mate.repetition == cell.repetition
+            };
             failed.contains(cell)
+                || (cell.pass == Pass::Time
+                    && run.manifest.planned().iter().any(|mate| mates(mate) && !done(mate)))
                 || (cell.pass == Pass::Latency
                     && failed.iter().any(|f| {
                         f.pass == Pass::Latency && f.trace == cell.trace && f.backend == cell.backend
@@ -297,6 +304,7 @@ fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
         ));
         return Ok(ExitCode::from(130));
     }
+    super::report::draw(run, folder)?;
     if !failed.is_empty() {
         note(format!(
             "{} of {} cells failed; `heaplay run --resume {}` tries them again",

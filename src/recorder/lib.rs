@@ -87,15 +87,26 @@ extern "C" fn start() {
         .or_else(|| hooks::missing());
     if let Some(reason) = refused {
         stream::refuse(reason);
-        // SAFETY: plain libc calls.
-        if i64::from(unsafe { system::getppid() }) == order.root {
-            // SAFETY: nothing of the program has started yet, so nothing is left undone.
-            unsafe { system::_exit(2) }
-        }
-        return;
+        return stop_root(&order);
     }
-    stream::open();
+    if !stream::open() {
+        let message =
+            b"heaplay: the raw log cannot be created beside the output: no room, or no permission\n";
+        // SAFETY: a plain call.
+        unsafe { system::write(2, message.as_ptr().cast(), message.len()) };
+        return stop_root(&order);
+    }
     hooks::install(order.sites);
+}
+
+/// Ends the process if it is the one that was asked for; another one goes on unrecorded.
+fn stop_root(order: &Order) {
+    // SAFETY: plain calls; nothing of the program has started yet, so nothing is left undone.
+    unsafe {
+        if i64::from(system::getppid()) == order.root {
+            system::_exit(2);
+        }
+    }
 }
 
 extern "C" fn stop() {

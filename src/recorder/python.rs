@@ -100,16 +100,21 @@ fn layout(minor: u32) -> Option<Layout> {
     })
 }
 
+type State = unsafe extern "C" fn() -> *const u8;
+type Line = unsafe extern "C" fn(*const u8, c_int) -> c_int;
+type Length = unsafe extern "C" fn(*const u8) -> isize;
+type CopyText = unsafe extern "C" fn(*const u8, *mut u32, isize, c_int) -> *mut u32;
+
 /// How to find the line that allocates.
 pub struct Frames {
     layout: Layout,
     /// Before 3.12 the current thread state is one of the process, later one of the thread.
     state_of_process: bool,
-    current_state: unsafe extern "C" fn() -> *const u8,
-    state_of_this_thread: unsafe extern "C" fn() -> *const u8,
-    line: unsafe extern "C" fn(*const u8, c_int) -> c_int,
-    text_length: unsafe extern "C" fn(*const u8) -> isize,
-    text_copy: unsafe extern "C" fn(*const u8, *mut u32, isize, c_int) -> *mut u32,
+    current_state: State,
+    state_of_this_thread: State,
+    line: Line,
+    text_length: Length,
+    text_copy: CopyText,
     text_type: *const c_void,
     code_type: *const c_void,
 }
@@ -135,13 +140,13 @@ impl Frames {
             Some(Frames {
                 layout,
                 state_of_process: minor < 12,
-                current_state: core::mem::transmute::<*mut c_void, _>(current),
-                state_of_this_thread: core::mem::transmute::<*mut c_void, _>(first(&[
+                current_state: core::mem::transmute::<*mut c_void, State>(current),
+                state_of_this_thread: core::mem::transmute::<*mut c_void, State>(first(&[
                     c"PyGILState_GetThisThreadState",
                 ])?),
-                line: core::mem::transmute::<*mut c_void, _>(first(&[c"PyCode_Addr2Line"])?),
-                text_length: core::mem::transmute::<*mut c_void, _>(first(&[c"PyUnicode_GetLength"])?),
-                text_copy: core::mem::transmute::<*mut c_void, _>(first(&[c"PyUnicode_AsUCS4"])?),
+                line: core::mem::transmute::<*mut c_void, Line>(first(&[c"PyCode_Addr2Line"])?),
+                text_length: core::mem::transmute::<*mut c_void, Length>(first(&[c"PyUnicode_GetLength"])?),
+                text_copy: core::mem::transmute::<*mut c_void, CopyText>(first(&[c"PyUnicode_AsUCS4"])?),
                 text_type: first(&[c"PyUnicode_Type"])?,
                 code_type: first(&[c"PyCode_Type"])?,
             })
@@ -199,14 +204,15 @@ impl Frames {
         }
     }
 
-    /// The line of a place; 0 where it has none.
+    /// The line of a place; of an instruction without one (the first of a function, say), where its code begins.
     ///
     /// # Safety
     /// `place` comes from [`Frames::newest`] in the same call of a hook.
     pub unsafe fn line(&self, place: Place) -> u32 {
         // SAFETY: a live code object; the function reads its line table and allocates nothing.
-        let line = unsafe { (self.line)(place.code, place.instruction) };
-        u32::try_from(line).unwrap_or(0)
+        let line = |instruction| unsafe { (self.line)(place.code, instruction) };
+        let found = Some(line(place.instruction)).filter(|&line| line > 0);
+        u32::try_from(found.unwrap_or_else(|| line(-1))).unwrap_or(0)
     }
 
     /// Copies the characters of the name of the code's file into `buffer`; `None` where they do not fit.

@@ -1,10 +1,13 @@
 //! Room `recorder`, the raw log: the layout of the file that a recorded process leaves behind. The recorder writes it,
 //! `trace/raw.rs` reads it; both include this file, which needs nothing.
 //!
-//! A raw log is a header of [`HEADER_BYTES`] and then 64-bit words in the byte order of the machine, in the order in
-//! which the calls happened, all threads together. The file is mapped while it is written, so that the kernel keeps
-//! what a dying process leaves; it is longer than its contents, and the rest is zero. No word is zero, save inside a
-//! text: the first zero word is the end, wherever the recording stopped.
+//! A raw log is a header of [`HEADER_BYTES`], a tail of [`TAIL_BYTES`], and then chunks of as many bytes each. All of
+//! tail and chunks are 64-bit words in the byte order of the machine, in the order in which the calls happened, all
+//! threads together. Header and tail are mapped while they are written, so that the kernel keeps what a dying process
+//! leaves. A full tail is appended as a chunk and used again: that costs a sixth of mapping the whole file, whose
+//! every page would be a fault. The words of a log are those of its `CHUNKS` chunks and then, if `TAIL` equals
+//! `CHUNKS`, of the tail (if not, the process died between appending the tail and clearing it). No word is zero, save
+//! inside a text: the first zero word is the end, wherever the recording stopped.
 //!
 //! Every [`BLOCK_WORDS`]th word, counted from the first, is a bare time stamp and has no tag: [`STAMP`] set and below
 //! it the nanoseconds of the monotonic clock since the header's `START_NS`. Calls take the time of the stamp before
@@ -34,8 +37,8 @@ pub const VERSION: u64 = 1;
 pub const HEADER_BYTES: usize = 4096;
 /// Words from one time stamp to the next, the stamp included.
 pub const BLOCK_WORDS: usize = 32;
-/// The file grows by as many bytes at a time: a multiple of a block and of a page.
-pub const WINDOW_BYTES: usize = 1 << 20;
+/// Bytes of the tail and of each chunk: a multiple of a block and of a page. It fits into a second-level cache.
+pub const TAIL_BYTES: usize = 128 << 10;
 /// Set in each time stamp, so that no stamp is zero.
 pub const STAMP: u64 = 1 << 63;
 
@@ -59,8 +62,10 @@ pub mod field {
     pub const LOST: usize = 7;
     /// The operating system's error number behind `end::NO_ROOM`.
     pub const ERRNO: usize = 8;
-    /// Number of words in the header that hold numbers.
-    pub const COUNT: usize = 16;
+    /// Chunks that stand behind the tail.
+    pub const CHUNKS: usize = 9;
+    /// Which chunk the tail will be.
+    pub const TAIL: usize = 10;
 }
 
 /// The header's texts: first byte and length of each; UTF-8 as far as the program gave it, ended by a zero byte.
@@ -70,7 +75,9 @@ pub mod text {
     /// Why the recording was refused.
     pub const REASON: (usize, usize) = (256, 512);
     /// The command line: arguments ended by a zero byte each, and a zero byte more; cut off where it is too long.
-    pub const PROGRAM: (usize, usize) = (768, 3328);
+    pub const PROGRAM: (usize, usize) = (768, 2304);
+    /// The working directory when the process started; source files under it are told relative to it.
+    pub const DIRECTORY: (usize, usize) = (3072, 1024);
 }
 
 /// Bits of the header's `FLAGS`.
@@ -89,7 +96,7 @@ pub mod end {
     pub const NONE: u64 = 0;
     /// The process ended by itself.
     pub const CLEAN: u64 = 1;
-    /// The file could not grow: the program went on unrecorded.
+    /// A chunk could not be appended: the program went on unrecorded.
     pub const NO_ROOM: u64 = 2;
     /// Refused before the interpreter started: `REASON` says why.
     pub const REFUSED: u64 = 3;

@@ -149,7 +149,9 @@ static SITES: Shared<Sites> = Shared::new(Sites {
 
 /// Why sites cannot be recorded with this interpreter; `None` when they can. In the constructor only.
 pub fn prepare(version: &[u8]) -> Option<&'static str> {
-    let frames = Frames::find(version);
+    // Objects of debug builds have more fields.
+    let is_debug_build = !system::symbol(c"_Py_NegativeRefcount").is_null();
+    let frames = if is_debug_build { None } else { Frames::find(version) };
     let missing = frames.is_none();
     // SAFETY: the constructor is alone.
     unsafe { (*SITES.get()).frames = frames };

@@ -4,15 +4,15 @@
 //! under a spin lock that is held for a few stores. That costs no more than the atomic counter which separate buffers
 //! would need to be put in order again, and the file is in order as it is. libc itself says when there are threads.
 //!
-//! The file is mapped window by window. Each window's room on the disk is claimed before it is mapped, so that a full
-//! disk is an error here, never a SIGBUS in the program. The file is opened by name for each window and closed again:
-//! programs that close every descriptor, or count theirs, do no harm and see none.
+//! What is written first goes to the mapped tail, whose room on the disk was claimed before, and then by `pwrite` to the
+//! end of the file: a full disk is an error here, never a SIGBUS in the program. The file is opened by name for each
+//! chunk and closed again: programs that close every descriptor, or count theirs, do no harm and see none.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::rawlog::{
-    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, STAMP, VERSION, WINDOW_BYTES, call, control, end, field, fits,
+    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, STAMP, TAIL_BYTES, VERSION, call, control, end, field, fits,
     flag, tag, text, word,
 };
 use crate::system::{self, keeping_errno, monotonic_ns};
@@ -35,10 +35,11 @@ pub struct Stream {
     cursor: *mut u64,
     /// End of the block that the cursor is in: there the next time stamp goes.
     limit: *mut u64,
-    window: *mut u64,
+    /// The mapped tail, null while no log is open.
+    tail: *mut u64,
     header: *mut u64,
-    /// Bytes of the file so far.
-    length: i64,
+    /// Chunks written.
+    chunks: u64,
     start_ns: u64,
     thread: u32,
     site: u32,
@@ -50,14 +51,15 @@ pub struct Stream {
     path: [u8; PATH_BYTES],
     python: [u8; text::PYTHON.1],
     program: [u8; text::PROGRAM.1],
+    directory: [u8; text::DIRECTORY.1],
 }
 
 static STREAM: Shared<Stream> = Shared::new(Stream {
     cursor: core::ptr::null_mut(),
     limit: core::ptr::null_mut(),
-    window: core::ptr::null_mut(),
+    tail: core::ptr::null_mut(),
     header: core::ptr::null_mut(),
-    length: 0,
+    chunks: 0,
     start_ns: 0,
     thread: 1,
     site: 0,
@@ -69,6 +71,7 @@ static STREAM: Shared<Stream> = Shared::new(Stream {
     path: [0; PATH_BYTES],
     python: [0; text::PYTHON.1],
     program: [0; text::PROGRAM.1],
+    directory: [0; text::DIRECTORY.1],
 });
 
 static LOCK: AtomicU32 = AtomicU32::new(0);
@@ -116,7 +119,7 @@ impl Stream {
         if self.cursor == self.limit && !self.stamp() {
             return false;
         }
-        // SAFETY: cursor < limit, inside the mapped window.
+        // SAFETY: cursor < limit, inside the mapped tail.
         unsafe {
             self.cursor.write_volatile(word);
             self.cursor = self.cursor.add(1);
@@ -180,17 +183,17 @@ impl Stream {
         }
     }
 
-    /// Begins a block: a new window if this one is full, then the time.
+    /// Begins a block: makes room if the tail is full, then writes the time.
     #[cold]
     #[inline(never)]
     fn stamp(&mut self) -> bool {
         keeping_errno(|| {
-            let full = self.window.is_null() || self.cursor as usize == self.window as usize + WINDOW_BYTES;
-            if full && !self.grow() {
+            let full = self.cursor as usize == self.tail as usize + TAIL_BYTES;
+            if (self.tail.is_null() || full) && !self.make_room() {
                 return false;
             }
             let now = monotonic_ns().wrapping_sub(self.start_ns);
-            // SAFETY: a block of the mapped window lies before the cursor.
+            // SAFETY: a block of the mapped tail lies before the cursor.
             unsafe {
                 self.cursor.write_volatile(STAMP | now);
                 self.cursor = self.cursor.add(1);
@@ -200,55 +203,67 @@ impl Stream {
         })
     }
 
-    fn grow(&mut self) -> bool {
+    fn make_room(&mut self) -> bool {
         match self.phase {
             Phase::Off => false,
-            Phase::Waiting => self.create() && self.next_window(),
+            Phase::Waiting => self.create(),
             Phase::On => {
                 if hooks::disturbed() {
                     self.set_flag(flag::DISTURBED);
                 }
-                self.next_window()
+                self.append_tail()
             }
         }
     }
 
-    /// Claims and maps the next window.
-    fn next_window(&mut self) -> bool {
-        // SAFETY: the path is a C string.
-        let fd = unsafe { system::open64(self.path.as_ptr().cast(), system::O_RDWR | system::O_CLOEXEC, 0) };
-        if fd < 0 {
-            return self.end(system::errno());
+    /// Appends the full tail as a chunk, then clears it. Dying at any point of this loses nothing and doubles nothing.
+    fn append_tail(&mut self) -> bool {
+        let offset = (HEADER_BYTES + TAIL_BYTES) as i64 + self.chunks as i64 * TAIL_BYTES as i64;
+        if !system::may_write(offset + TAIL_BYTES as i64) {
+            return self.end(system::EFBIG);
         }
-        let mapped = claim(fd, self.length, WINDOW_BYTES);
-        // SAFETY: our own descriptor.
-        unsafe { system::close(fd) };
-        let window = match mapped {
-            Ok(window) => window,
-            Err(errno) => return self.end(errno),
+        // SAFETY: the path is a C string, the tail is mapped, the descriptor our own.
+        let written = unsafe {
+            let fd = system::open(self.path.as_ptr().cast(), system::O_RDWR | system::O_CLOEXEC, 0);
+            if fd < 0 {
+                return self.end(system::errno());
+            }
+            let written = system::pwrite(fd, self.tail.cast(), TAIL_BYTES, offset);
+            let errno = system::errno();
+            system::close(fd);
+            if written < 0 { Err(errno) } else { Ok(written as usize) }
         };
-        self.unmap_window();
-        self.length += WINDOW_BYTES as i64;
-        self.window = window;
-        self.cursor = window;
-        self.limit = window;
+        match written {
+            Ok(TAIL_BYTES) => {}
+            Ok(_) => return self.end(system::ENOSPC),
+            Err(errno) => return self.end(errno),
+        }
+        self.chunks += 1;
+        self.set(field::CHUNKS, self.chunks);
+        // SAFETY: the mapped tail.
+        unsafe { self.tail.write_bytes(0, TAIL_BYTES / 8) };
+        self.set(field::TAIL, self.chunks);
+        self.cursor = self.tail;
+        self.limit = self.tail;
         true
     }
 
-    fn unmap_window(&mut self) {
-        if !self.window.is_null() {
-            // SAFETY: our own mapping; the cursor is set anew by whoever calls this.
-            unsafe { system::munmap(self.window.cast(), WINDOW_BYTES) };
+    fn unmap(&mut self) {
+        if !self.header.is_null() {
+            // SAFETY: our own mapping; nothing points into it after this.
+            unsafe { system::munmap(self.header.cast(), HEADER_BYTES + TAIL_BYTES) };
         }
-        self.window = core::ptr::null_mut();
-        self.cursor = core::ptr::null_mut();
-        self.limit = core::ptr::null_mut();
+        for pointer in [&mut self.header, &mut self.tail, &mut self.cursor, &mut self.limit] {
+            *pointer = core::ptr::null_mut();
+        }
     }
 
     /// Ends the recording, not the program.
     fn end(&mut self, errno: c_int) -> bool {
-        self.unmap_window();
         self.phase = Phase::Off;
+        // The tail stays as it is: a full one is whole, and the log's last part.
+        self.cursor = self.limit;
+        self.tail = core::ptr::null_mut();
         self.set(field::ERRNO, errno as u64);
         self.set(field::END, end::NO_ROOM);
         false
@@ -283,7 +298,7 @@ impl Stream {
             self.set_path(pid, attempt);
             let flags = system::O_RDWR | system::O_CREAT | system::O_EXCL | system::O_CLOEXEC;
             // SAFETY: the path is a C string.
-            fd = unsafe { system::open64(self.path.as_ptr().cast(), flags, 0o600) };
+            fd = unsafe { system::open(self.path.as_ptr().cast(), flags, 0o600) };
             if fd >= 0 || system::errno() != system::EEXIST {
                 break;
             }
@@ -292,15 +307,21 @@ impl Stream {
             self.phase = Phase::Off;
             return false;
         }
-        let mapped = claim(fd, 0, HEADER_BYTES);
-        // SAFETY: our own descriptor.
-        unsafe { system::close(fd) };
-        let Ok(header) = mapped else {
-            self.phase = Phase::Off;
-            return false;
-        };
-        self.header = header;
-        self.length = HEADER_BYTES as i64;
+        let mapped = claim(fd, HEADER_BYTES + TAIL_BYTES);
+        // SAFETY: our own descriptor and path.
+        unsafe {
+            system::close(fd);
+            if mapped.is_null() {
+                system::unlink(self.path.as_ptr().cast());
+                self.phase = Phase::Off;
+                return false;
+            }
+            self.header = mapped;
+            self.tail = mapped.add(HEADER_BYTES / 8);
+        }
+        self.cursor = self.tail;
+        self.limit = self.tail;
+        self.chunks = 0;
         self.start_ns = monotonic_ns();
         self.phase = Phase::On;
         self.fill_header(pid);
@@ -309,7 +330,7 @@ impl Stream {
 
     fn fill_header(&mut self, pid: u64) {
         let python = self.python;
-        let program = self.program;
+        let (program, directory) = (self.program, self.directory);
         self.set(field::VERSION, VERSION);
         self.set(field::PID, pid);
         self.set(field::PARENT, self.parent);
@@ -317,6 +338,7 @@ impl Stream {
         self.set(field::FLAGS, self.flags);
         self.set_text(text::PYTHON, &python);
         self.set_text(text::PROGRAM, &program);
+        self.set_text(text::DIRECTORY, &directory);
         self.set(field::MAGIC, MAGIC);
     }
 
@@ -344,28 +366,16 @@ fn append_number(path: &mut [u8; PATH_BYTES], mut at: usize, number: u64) -> usi
     at
 }
 
-/// Claims room on the disk for `length` bytes at `offset` and maps them, pages and all.
-fn claim(fd: c_int, offset: i64, length: usize) -> Result<*mut u64, c_int> {
+/// Claims room on the disk for the first `length` bytes of a file and maps them; null where either fails.
+fn claim(fd: c_int, length: usize) -> *mut u64 {
     // SAFETY: a descriptor of ours; a mapping at a place of the kernel's choice.
     unsafe {
-        let errno = system::posix_fallocate64(fd, offset, length as i64);
-        if errno != 0 {
-            return Err(errno);
+        if !system::may_write(length as i64) || system::posix_fallocate(fd, 0, length as i64) != 0 {
+            return core::ptr::null_mut();
         }
-        let at = system::mmap64(
-            core::ptr::null_mut(),
-            length,
-            system::PROT_READ_WRITE,
-            system::MAP_SHARED,
-            fd,
-            offset,
-        );
-        if at == system::MAP_FAILED {
-            return Err(system::errno());
-        }
-        // Where the kernel is too old for it, the pages come fault by fault.
-        system::madvise(at, length, system::MADV_POPULATE_WRITE);
-        Ok(at.cast())
+        let (access, kind) = (system::PROT_READ_WRITE, system::MAP_SHARED);
+        let at = system::mmap(core::ptr::null_mut(), length, access, kind, fd, 0);
+        if at == system::MAP_FAILED { core::ptr::null_mut() } else { at.cast() }
     }
 }
 
@@ -385,13 +395,15 @@ pub fn prepare(base: &[u8], version: &[u8], with_sites: bool) {
     // SAFETY: a plain call.
     stream.parent = unsafe { system::getppid() } as u64;
     read_file(c"/proc/self/cmdline", &mut stream.program);
+    // SAFETY: the buffer is as long as said; where the path does not fit, it stays empty.
+    keeping_errno(|| unsafe { system::getcwd(stream.directory.as_mut_ptr().cast(), text::DIRECTORY.1) });
 }
 
 /// Fills `buffer` from a file as far as it goes, leaving a zero byte at the end.
 fn read_file(path: &CStr, buffer: &mut [u8]) {
     // SAFETY: a C string; reads stay inside the buffer.
     unsafe {
-        let fd = system::open64(path.as_ptr().cast::<c_char>(), system::O_RDONLY | system::O_CLOEXEC, 0);
+        let fd = system::open(path.as_ptr().cast::<c_char>(), system::O_RDONLY | system::O_CLOEXEC, 0);
         if fd < 0 {
             return;
         }
@@ -426,10 +438,10 @@ pub fn refuse(reason: &str) {
     stream.phase = Phase::Off;
 }
 
-/// Opens the log. In the constructor only.
-pub fn open() {
+/// Opens the log; `false` where it cannot be created. In the constructor only.
+pub fn open() -> bool {
     // SAFETY: the constructor is alone.
-    unsafe { get() }.create();
+    unsafe { get() }.create()
 }
 
 /// Marks a clean end; calls made after it are still written. `disturbed`: whether the hooks were found covered.
@@ -450,12 +462,7 @@ pub fn close(disturbed: bool) {
 pub fn forked() {
     // SAFETY: the child has one thread.
     let stream = unsafe { get() };
-    stream.unmap_window();
-    if !stream.header.is_null() {
-        // SAFETY: our own mapping.
-        unsafe { system::munmap(stream.header.cast(), HEADER_BYTES) };
-    }
-    stream.header = core::ptr::null_mut();
+    stream.unmap();
     stream.thread = 1;
     stream.site = 0;
     stream.flags = stream.flags & flag::SITES | flag::FORKED;

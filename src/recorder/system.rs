@@ -1,5 +1,5 @@
 //! Room `recorder`, the operating system: the few functions of libc that it needs, declared by hand so that it has no
-//! dependencies. Linux only.
+//! dependencies. Linux on 64-bit machines, where file offsets are 64 bits wide by themselves.
 
 use core::ffi::{c_char, c_int, c_long, c_void};
 
@@ -10,12 +10,13 @@ pub const O_CREAT: c_int = 0o100;
 pub const O_EXCL: c_int = 0o200;
 pub const O_CLOEXEC: c_int = 0o2_000_000;
 pub const EEXIST: c_int = 17;
+pub const ENOSPC: c_int = 28;
+pub const EFBIG: c_int = 27;
+pub const RLIMIT_FSIZE: c_int = 1;
 pub const PROT_READ_WRITE: c_int = 1 | 2;
 pub const MAP_SHARED: c_int = 1;
 pub const MAP_PRIVATE_ANONYMOUS: c_int = 2 | 0x20;
 pub const MAP_FAILED: *mut c_void = !0usize as *mut c_void;
-/// Linux 5.14: gives the pages of a mapping at once instead of fault by fault.
-pub const MADV_POPULATE_WRITE: c_int = 23;
 pub const CLOCK_MONOTONIC: c_int = 1;
 
 #[repr(C)]
@@ -26,21 +27,19 @@ pub struct Timespec {
 
 unsafe extern "C" {
     pub fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
-    pub fn open64(path: *const c_char, flags: c_int, mode: u32) -> c_int;
+    pub fn open(path: *const c_char, flags: c_int, mode: u32) -> c_int;
     pub fn close(fd: c_int) -> c_int;
     pub fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
-    pub fn posix_fallocate64(fd: c_int, offset: i64, length: i64) -> c_int;
-    pub fn mmap64(
-        a: *mut c_void,
-        len: usize,
-        prot: c_int,
-        flags: c_int,
-        fd: c_int,
-        offset: i64,
-    ) -> *mut c_void;
+    pub fn posix_fallocate(fd: c_int, offset: i64, length: i64) -> c_int;
+    pub fn mmap(a: *mut c_void, len: usize, prot: c_int, flags: c_int, fd: c_int, offset: i64)
+    -> *mut c_void;
     pub fn munmap(address: *mut c_void, length: usize) -> c_int;
-    pub fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
+    pub fn pwrite(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize;
+    pub fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
+    pub fn getrlimit(resource: c_int, limit: *mut [u64; 2]) -> c_int;
+    pub fn unlink(path: *const c_char) -> c_int;
     pub fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
+    pub fn getcwd(buffer: *mut c_char, size: usize) -> *mut c_char;
     pub fn getpid() -> c_int;
     pub fn getppid() -> c_int;
     pub fn getenv(name: *const c_char) -> *const c_char;
@@ -52,6 +51,14 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn _exit(code: c_int) -> !;
     fn __errno_location() -> *mut c_int;
+}
+
+/// Whether this process may write a file of so many bytes. To try would cost it a SIGXFSZ.
+pub fn may_write(bytes: i64) -> bool {
+    let mut limit = [u64::MAX; 2];
+    // SAFETY: the array is laid out as the struct of two 64-bit numbers, the first of which is the limit in force.
+    unsafe { getrlimit(RLIMIT_FSIZE, &raw mut limit) };
+    bytes as u64 <= limit[0]
 }
 
 /// This thread's `errno`.
@@ -100,6 +107,6 @@ pub unsafe fn environment(name: &core::ffi::CStr) -> Option<&'static [u8]> {
 /// Fresh zeroed memory from the kernel, null where there is none. Never freed by anyone but [`munmap`].
 pub fn pages(bytes: usize) -> *mut c_void {
     // SAFETY: an anonymous mapping at a place of the kernel's choice touches nothing that exists.
-    let at = unsafe { mmap64(core::ptr::null_mut(), bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0) };
+    let at = unsafe { mmap(core::ptr::null_mut(), bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0) };
     if at == MAP_FAILED { core::ptr::null_mut() } else { at }
 }

@@ -52,6 +52,9 @@ pub enum ReplayError {
         /// The rule, and how it was broken.
         fault: String,
     },
+    /// Whoever hands out the turns is gone.
+    #[error("no further turn was given: the run was interrupted")]
+    NoTurn,
     /// The instrument cannot be trusted here.
     #[error("the harness cannot measure here: {0}")]
     Instrument(String),

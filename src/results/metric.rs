@@ -157,7 +157,7 @@ pub const METRICS: &[Metric] = &[
         "page faults of the footprint pass, the harness's included",
     ),
     metric("time_nanoseconds", "ns", Exactness::Timed, "processor time of the whole replay loop, time pass"),
-    metric("wall_nanoseconds", "ns", Exactness::Told, "wall time of the same"),
+    metric("wall_nanoseconds", "ns", Exactness::Told, "wall time of the same, pauses between turns left out"),
     metric("preemptions", "switches", Exactness::Told, "involuntary context switches during the loop"),
     metric(
         "latency_mean_nanoseconds",

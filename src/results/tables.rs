@@ -96,7 +96,7 @@ pub struct Chunk {
     pub chunk: u32,
     /// Calls in it.
     pub calls: u64,
-    /// Wall time of it.
+    /// Processor time of it.
     pub nanoseconds: u64,
 }
 

@@ -29,6 +29,11 @@ pub use statistics::{
     ThreadCount, age_bin, age_of_bin, statistics,
 };
 
+/// Opens a file as a trace of one format.
+type Open = fn(&Path, File) -> Result<Box<dyn TraceReader>, TraceError>;
+/// Begins a trace of one format in a file.
+type Create = fn(&Path, File, &Header) -> Result<Box<dyn TraceWriter>, TraceError>;
+
 /// One line of the list of formats.
 pub struct Format {
     /// What a person calls it.
@@ -36,8 +41,8 @@ pub struct Format {
     /// The ending of its files' names, without the dot.
     pub extension: &'static str,
     sniff: fn(&[u8]) -> bool,
-    open: fn(&Path, File) -> Result<Box<dyn TraceReader>, TraceError>,
-    create: fn(&Path, File, &Header) -> Result<Box<dyn TraceWriter>, TraceError>,
+    open: Open,
+    create: Create,
 }
 
 /// Every format that can be read and written.

@@ -47,6 +47,8 @@ impl Ending {
 pub struct RawLog {
     path: PathBuf,
     flags: u64,
+    /// Working directory when the process started, with a closing slash.
+    directory: String,
     /// Process id.
     pub pid: u64,
     /// Process id of its parent.
@@ -94,10 +96,7 @@ impl RawLog {
             .take(layout::HEADER_BYTES as u64)
             .read_to_end(&mut bytes)
             .map_err(io)?;
-        let number = |index: usize| {
-            let bytes = bytes.get(index * 8..index * 8 + 8).and_then(|bytes| bytes.try_into().ok());
-            bytes.map_or(0, u64::from_ne_bytes)
-        };
+        let number = |index| number(&bytes, index);
         let foreign = |found: String| TraceError::Foreign {
             path: path.to_owned(),
             found,
@@ -123,6 +122,7 @@ impl RawLog {
         Ok(RawLog {
             path: path.to_owned(),
             flags: number(field::FLAGS),
+            directory: string(text::DIRECTORY) + "/",
             pid: number(field::PID),
             parent: number(field::PARENT),
             start_ns: number(field::START_NS),
@@ -208,7 +208,9 @@ impl RawLog {
             index += 1;
             row.lifetime = lifetime;
             row.end_thread = end_thread;
-            row.site = *site_ids.entry(items.site).or_insert_with(|| sites.intern(&items.site_name()));
+            row.site = *site_ids
+                .entry(items.site)
+                .or_insert_with(|| sites.intern(&items.site_name(&self.directory)));
             write(&row, &sites)?;
         }
         Ok(())
@@ -307,10 +309,65 @@ enum Item {
     Failed { thread: u32 },
 }
 
+/// The bytes of a log's words in their order: all chunks, then the tail.
+struct Words {
+    file: File,
+    /// Bytes of chunks still to read.
+    chunk_bytes: u64,
+    /// Bytes of the tail still to read.
+    tail_bytes: u64,
+}
+
+impl Words {
+    fn open(path: &Path) -> std::io::Result<Words> {
+        let mut file = File::open(path)?;
+        let mut header = [0; layout::HEADER_BYTES];
+        file.read_exact(&mut header)?;
+        let chunks = number(&header, field::CHUNKS);
+        let tail_bytes = if number(&header, field::TAIL) == chunks { layout::TAIL_BYTES as u64 } else { 0 };
+        let chunk_bytes = chunks.saturating_mul(layout::TAIL_BYTES as u64);
+        file.seek(SeekFrom::Start(Words::START + layout::TAIL_BYTES as u64))?;
+        let mut words = Words { file, chunk_bytes, tail_bytes };
+        if chunk_bytes == 0 {
+            words.seek_to_tail()?;
+        }
+        Ok(words)
+    }
+
+    /// Where the tail begins.
+    const START: u64 = layout::HEADER_BYTES as u64;
+
+    fn seek_to_tail(&mut self) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(Words::START)).map(drop)
+    }
+}
+
+impl Read for Words {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = if self.chunk_bytes > 0 { &mut self.chunk_bytes } else { &mut self.tail_bytes };
+        let wanted = buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        let got = self.file.read(buffer.get_mut(..wanted).unwrap_or_default())?;
+        *left -= got as u64;
+        if got == 0 {
+            // A copy that was cut off has no chunks after the cut, and its tail does not follow.
+            (self.chunk_bytes, self.tail_bytes) = (0, 0);
+        } else if *left == 0 && self.tail_bytes == layout::TAIL_BYTES as u64 {
+            self.seek_to_tail()?;
+        }
+        Ok(got)
+    }
+}
+
+/// A number of the header; 0 where it is cut off.
+fn number(header: &[u8], index: usize) -> u64 {
+    let bytes = header.get(index * 8..index * 8 + 8).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u64::from_ne_bytes)
+}
+
 /// Reads a log word by word.
 struct Items {
     path: PathBuf,
-    words: BufReader<File>,
+    words: BufReader<Words>,
     /// Words read so far.
     index: u64,
     time_ns: u64,
@@ -323,12 +380,10 @@ struct Items {
 
 impl Items {
     fn open(path: &Path) -> Result<Items, TraceError> {
-        let io = |source| TraceError::io(path, source);
-        let mut file = File::open(path).map_err(io)?;
-        file.seek(SeekFrom::Start(layout::HEADER_BYTES as u64)).map_err(io)?;
+        let words = Words::open(path).map_err(|source| TraceError::io(path, source))?;
         Ok(Items {
             path: path.to_owned(),
-            words: BufReader::with_capacity(1 << 16, file),
+            words: BufReader::with_capacity(1 << 16, words),
             index: 0,
             time_ns: 0,
             thread: 1,
@@ -428,10 +483,11 @@ impl Items {
         Ok(())
     }
 
-    /// `file:line` of the present site; empty for none.
-    fn site_name(&self) -> String {
+    /// `file:line` of the present site, a file under `directory` relative to it; empty for none.
+    fn site_name(&self, directory: &str) -> String {
         let Some((file, line)) = self.sites.get(&self.site) else { return String::new() };
         let file = self.files.get(file).map_or("?", String::as_str);
+        let file = file.strip_prefix(directory).filter(|_| directory != "/").unwrap_or(file);
         let mut name = format!("{file}:{line}");
         // The end of a path says more than its beginning.
         let over = name.len().saturating_sub(SITE_LIMIT_BYTES);
@@ -445,8 +501,8 @@ impl Items {
     fn strange(&self, word: u64) -> TraceError {
         TraceError::Byte {
             path: self.path.clone(),
-            offset: layout::HEADER_BYTES as u64 + self.index.saturating_sub(1) * 8,
-            found: format!("the word {word:#018x}"),
+            offset: self.index.saturating_sub(1) * 8,
+            found: format!("the word {word:#018x} (counted from the log's first)"),
             expected: "a word that a recorder of this version writes; is the log damaged?".into(),
         }
     }
@@ -462,6 +518,7 @@ struct Block {
     row: usize,
     event: u64,
     thread: u32,
+    domain: Domain,
 }
 
 /// Follows the blocks by their addresses and numbers the calls. Both readings run it, so both number alike.
@@ -508,12 +565,12 @@ impl Tracker {
                     self.unseen_ends += 1;
                     self.end(block, thread, ended);
                 }
-                let event = self.events;
-                let op = self.resize(op, given_up.and_then(|(_, block)| block), thread, ended);
+                let (op, event) =
+                    self.resize(op, domain, given_up.and_then(|(_, block)| block), thread, ended);
                 self.events = event + 1;
                 let row = usize::try_from(self.rows).unwrap_or(usize::MAX);
                 self.rows += 1;
-                self.live.insert(address, Block { row, event, thread });
+                self.live.insert(address, Block { row, event, thread, domain });
                 let mut row = Row::new(event, op, size, None);
                 (row.thread, row.domain, row.time_ns) = (thread, domain, time_ns);
                 Some(row)
@@ -521,18 +578,28 @@ impl Tracker {
         }
     }
 
-    /// Ends the block that a realloc gave up, at the realloc's own event; one of a block never seen is a malloc.
-    fn resize(&mut self, op: Op, old: Option<Block>, thread: u32, ended: &mut dyn FnMut(&Ended)) -> Op {
+    /// What a request is in the trace, and its event. A realloc ends the block that it gave up at its own event; one of
+    /// a block never seen is a malloc, and one across domains, which a trace cannot hold, a free and a malloc.
+    fn resize(
+        &mut self,
+        op: Op,
+        domain: Domain,
+        old: Option<Block>,
+        thread: u32,
+        ended: &mut dyn FnMut(&Ended),
+    ) -> (Op, u64) {
+        let event = self.events;
         match (op, old) {
             (Op::Realloc, Some(block)) => {
+                let is_whole = block.domain.shares_blocks_with(domain);
                 self.end(block, thread, ended);
-                Op::Realloc
+                if is_whole { (Op::Realloc, event) } else { (Op::Malloc, self.events) }
             }
             (Op::Realloc, None) => {
                 self.unseen_frees += 1;
-                Op::Malloc
+                (Op::Malloc, event)
             }
-            (op, _) => op,
+            (op, _) => (op, event),
         }
     }
 

@@ -26,6 +26,9 @@ pub(super) struct FreeBlock {
     pub next: *mut FreeBlock,
 }
 
+/// What callers get and give.
+type Block = *mut c_void;
+
 /// The first 48 bytes of every pool; the layout is CPython's `struct pool_header`.
 ///
 /// The first two links are also what a class list's head looks like (see [`Heap`]).
@@ -158,67 +161,70 @@ impl<L: Layout> Heap<L> {
     }
 
     #[inline(always)]
-    pub(super) fn pool_of(block: *mut c_void) -> *mut PoolHeader {
+    pub(super) fn pool_of(block: Block) -> *mut PoolHeader {
         block.map_addr(|address| address & !(L::POOL - 1)).cast()
     }
 
     #[inline(always)]
-    pub(super) fn owns(&self, block: *mut c_void) -> bool {
+    pub(super) fn owns(&self, block: Block) -> bool {
         // SAFETY: callers pass blocks of this heap or of the layer below, which is what the owner asks for.
         unsafe { self.owner.owns(block.addr(), &self.arenas) }
     }
 
-    /// A block from the pools; null when the size is not theirs or there is no memory.
+    /// A block from the pools for a size from 1 to the threshold; what `without` gives when the class has no pool.
+    ///
+    /// The two ways out of the short path are calls at its very end, to functions that cannot unwind: so it needs no
+    /// frame of its own.
     ///
     /// # Safety
     /// The heap's invariants hold.
     #[inline(always)]
-    unsafe fn take_block(&self, size: usize) -> *mut c_void {
-        // Size 0 wraps around, so one comparison sends it and what is too large to the layer below.
-        let class = size.wrapping_sub(1);
-        if class >= L::THRESHOLD {
-            return ptr::null_mut();
-        }
-        let class = class >> L::ALIGN_SHIFT;
-        let head = self.head(class);
+    unsafe fn take_block(&self, size: usize, without: unsafe extern "C" fn(&Self, usize) -> Block) -> Block {
+        let head = self.head((size - 1) >> L::ALIGN_SHIFT);
         // SAFETY: invariants 1 to 3: the first pool of a ring is the head itself or has a free block.
         unsafe {
             let pool = (*head).next;
             if pool == head {
-                return self.take_block_of_new_pool(class);
+                return without(self, size);
             }
             (*pool).live += 1;
             let block = (*pool).free;
-            (*pool).free = (*block).next;
-            if (*pool).free.is_null() {
-                self.extend(pool, class);
+            let rest = (*block).next;
+            if rest.is_null() {
+                return Self::take_last_listed(pool);
+            }
+            (*pool).free = rest;
+            block.cast()
+        }
+    }
+
+    /// Takes the only block of the pool's free list. Then cuts one that was never used, or takes the full pool out of
+    /// its class list.
+    #[cold]
+    #[inline(never)]
+    unsafe extern "C" fn take_last_listed(pool: *mut PoolHeader) -> Block {
+        // SAFETY: the pool is in its class list; a block fits at `virgin` up to `virgin_most`.
+        unsafe {
+            let block = (*pool).free;
+            let virgin = (*pool).virgin;
+            if virgin <= (*pool).virgin_most {
+                let ahead = pool.byte_add(virgin as usize).cast::<FreeBlock>();
+                (*pool).virgin = virgin + L::class_bytes((*pool).class as usize) as u32;
+                (*ahead).next = ptr::null_mut();
+                (*pool).free = ahead;
+            } else {
+                (*pool).free = ptr::null_mut();
+                Self::unlink(pool);
             }
             block.cast()
         }
     }
 
-    /// The pool's free list ran out: cuts one block that was never used, or takes the full pool out of its list.
+    /// No pool of the class has a free block: takes a free pool. Null when there is no memory for one.
     #[cold]
     #[inline(never)]
-    unsafe fn extend(&self, pool: *mut PoolHeader, class: usize) {
-        // SAFETY: the pool is in its class list; a block fits at `virgin` up to `virgin_most`.
-        unsafe {
-            let virgin = (*pool).virgin;
-            if virgin <= (*pool).virgin_most {
-                let block = pool.byte_add(virgin as usize).cast::<FreeBlock>();
-                (*pool).virgin = virgin + L::class_bytes(class) as u32;
-                (*block).next = ptr::null_mut();
-                (*pool).free = block;
-            } else {
-                Self::unlink(pool);
-            }
-        }
-    }
-
-    /// No pool of the class has a free block: takes a free pool.
-    #[cold]
-    #[inline(never)]
-    unsafe fn take_block_of_new_pool(&self, class: usize) -> *mut c_void {
+    unsafe extern "C" fn take_block_of_new_pool(&self, size: usize) -> Block {
+        let class = (size - 1) >> L::ALIGN_SHIFT;
         // SAFETY: the invariants hold, the list of the class is empty, and a pool that is taken is in no list.
         unsafe {
             let pool = self.take_pool();
@@ -232,15 +238,29 @@ impl<L: Layout> Heap<L> {
                 (*pool).free = (*block).next;
                 return block.cast();
             }
-            let size = L::class_bytes(class);
+            let class_bytes = L::class_bytes(class);
             let block = pool.byte_add(POOL_HEADER_BYTES);
-            let second = block.byte_add(size).cast::<FreeBlock>();
+            let second = block.byte_add(class_bytes).cast::<FreeBlock>();
             (*second).next = ptr::null_mut();
             (*pool).class = class as u32;
             (*pool).free = second;
-            (*pool).virgin = (POOL_HEADER_BYTES + 2 * size) as u32;
-            (*pool).virgin_most = (L::POOL - size) as u32;
+            (*pool).virgin = (POOL_HEADER_BYTES + 2 * class_bytes) as u32;
+            (*pool).virgin_most = (L::POOL - class_bytes) as u32;
             block.cast()
+        }
+    }
+
+    /// As [`Heap::take_block_of_new_pool`], but the layer below serves when there is no memory for a pool.
+    #[cold]
+    #[inline(never)]
+    unsafe extern "C" fn malloc_of_new_pool(&self, size: usize) -> Block {
+        // SAFETY: the invariants hold; `below` lives as long as the heap.
+        unsafe {
+            let block = self.take_block_of_new_pool(size);
+            if block.is_null() {
+                return (self.below.malloc)(self.below.ctx, size);
+            }
+            block
         }
     }
 
@@ -249,7 +269,7 @@ impl<L: Layout> Heap<L> {
     /// # Safety
     /// The heap's invariants hold and the block is a live one of this pool of this heap.
     #[inline(always)]
-    unsafe fn give_block(&self, pool: *mut PoolHeader, block: *mut c_void) {
+    unsafe fn give_block(&self, pool: *mut PoolHeader, block: Block) {
         let block = block.cast::<FreeBlock>();
         // SAFETY: the caller's promise; invariants 1 to 3.
         unsafe {
@@ -270,7 +290,7 @@ impl<L: Layout> Heap<L> {
     /// The pool's last live block was freed.
     #[cold]
     #[inline(never)]
-    unsafe fn empty(&self, pool: *mut PoolHeader) {
+    unsafe extern "C" fn empty(&self, pool: *mut PoolHeader) {
         // SAFETY: the pool is in its class list and holds no live block.
         unsafe {
             Self::unlink(pool);
@@ -299,19 +319,25 @@ impl<L: Layout> Heap<L> {
         }
     }
 
+    /// Whether pools serve a size. Size 0 wraps around, so that one comparison sends it, and what is too large, below.
+    #[inline(always)]
+    fn serves(size: usize) -> bool {
+        size.wrapping_sub(1) < L::THRESHOLD
+    }
+
     /// `malloc`: from the pools, else from the layer below.
     ///
     /// # Safety
     /// The heap's invariants hold.
     #[inline(always)]
-    unsafe fn malloc(&self, size: usize) -> *mut c_void {
+    unsafe fn malloc(&self, size: usize) -> Block {
         // SAFETY: the caller's promise; `below` lives as long as the heap.
         unsafe {
-            let block = self.take_block(size);
-            if !block.is_null() {
-                return block;
+            if Self::serves(size) {
+                self.take_block(size, Self::malloc_of_new_pool)
+            } else {
+                (self.below.malloc)(self.below.ctx, size)
             }
-            (self.below.malloc)(self.below.ctx, size)
         }
     }
 
@@ -320,16 +346,18 @@ impl<L: Layout> Heap<L> {
     /// # Safety
     /// The heap's invariants hold.
     #[inline(always)]
-    unsafe fn calloc(&self, elements: usize, element_size: usize) -> *mut c_void {
+    unsafe fn calloc(&self, elements: usize, element_size: usize) -> Block {
         let Some(size) = elements.checked_mul(element_size) else { return ptr::null_mut() };
         // SAFETY: as in malloc; the block has at least `size` bytes.
         unsafe {
-            let block = self.take_block(size);
-            if block.is_null() {
-                return (self.below.calloc)(self.below.ctx, elements, element_size);
+            if Self::serves(size) {
+                let block = self.take_block(size, Self::take_block_of_new_pool);
+                if !block.is_null() {
+                    block.cast::<u8>().write_bytes(0, size);
+                    return block;
+                }
             }
-            block.cast::<u8>().write_bytes(0, size);
-            block
+            (self.below.calloc)(self.below.ctx, elements, element_size)
         }
     }
 
@@ -338,7 +366,7 @@ impl<L: Layout> Heap<L> {
     /// # Safety
     /// The heap's invariants hold; the block is null, or a live one of this heap or of the layer below.
     #[inline(always)]
-    unsafe fn free(&self, block: *mut c_void) {
+    unsafe fn free(&self, block: Block) {
         if block.is_null() {
             return;
         }
@@ -357,7 +385,7 @@ impl<L: Layout> Heap<L> {
     ///
     /// # Safety
     /// As for `free`.
-    unsafe fn realloc(&self, block: *mut c_void, new_size: usize) -> *mut c_void {
+    unsafe fn realloc(&self, block: Block, new_size: usize) -> Block {
         // SAFETY: the caller's promise; both blocks have at least the bytes that are copied.
         unsafe {
             if block.is_null() {
@@ -380,7 +408,7 @@ impl<L: Layout> Heap<L> {
     }
 
     /// The class size of a pool's block; `None` for one of the layer below.
-    pub(super) fn usable_in_pool(&self, block: *mut c_void) -> Option<usize> {
+    pub(super) fn usable_in_pool(&self, block: Block) -> Option<usize> {
         // SAFETY: an owned block lies in a pool with a header.
         self.owns(block).then(|| L::class_bytes(unsafe { (*Self::pool_of(block)).class } as usize))
     }
@@ -397,7 +425,7 @@ impl<L: Layout> Heap<L> {
     }
 }
 
-unsafe extern "C" fn entry_malloc<L: Layout>(ctx: *mut c_void, size: usize) -> *mut c_void {
+unsafe extern "C" fn entry_malloc<L: Layout>(ctx: *mut c_void, size: usize) -> Block {
     // SAFETY: the table's context is a heap that lives, whose invariants hold between calls.
     unsafe { (*ctx.cast::<Heap<L>>()).malloc(size) }
 }
@@ -406,21 +434,17 @@ unsafe extern "C" fn entry_calloc<L: Layout>(
     ctx: *mut c_void,
     elements: usize,
     element_size: usize,
-) -> *mut c_void {
+) -> Block {
     // SAFETY: as in entry_malloc.
     unsafe { (*ctx.cast::<Heap<L>>()).calloc(elements, element_size) }
 }
 
-unsafe extern "C" fn entry_realloc<L: Layout>(
-    ctx: *mut c_void,
-    block: *mut c_void,
-    new_size: usize,
-) -> *mut c_void {
+unsafe extern "C" fn entry_realloc<L: Layout>(ctx: *mut c_void, block: Block, new_size: usize) -> Block {
     // SAFETY: as in entry_malloc; the caller's block is null or live.
     unsafe { (*ctx.cast::<Heap<L>>()).realloc(block, new_size) }
 }
 
-unsafe extern "C" fn entry_free<L: Layout>(ctx: *mut c_void, block: *mut c_void) {
+unsafe extern "C" fn entry_free<L: Layout>(ctx: *mut c_void, block: Block) {
     // SAFETY: as in entry_realloc.
     unsafe { (*ctx.cast::<Heap<L>>()).free(block) }
 }

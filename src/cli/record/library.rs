@@ -25,7 +25,7 @@ impl Library {
     /// When it cannot be written, or this build carries none.
     pub fn write(output: &Path) -> anyhow::Result<Library> {
         if RECORDER.is_empty() {
-            bail!("recording needs Linux; this build of heaplay carries no recorder");
+            bail!("recording needs 64-bit Linux; this build of heaplay carries no recorder");
         }
         let mut place = std::path::absolute(std::env::temp_dir())?;
         if !is_loadable(&place) {

@@ -1,0 +1,610 @@
+//! Records real Python programs, on every CPython that the machine has, and holds the traces against what the programs
+//! did: counts by an independent counter, order, processes, signals, refusals. Also holds `traces/` to its catalogue.
+
+mod interpreters;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use heaplay::trace::{self, Call, Op, RawLog, Row, Sequence};
+use tempfile::TempDir;
+
+/// A trace, read whole and proved to be one: every end names a live block.
+#[derive(Default)]
+struct Trace {
+    rows: Vec<Row>,
+    sites: Vec<String>,
+    facts: BTreeMap<String, String>,
+    frees: u64,
+    calls: u64,
+    live_peak: u64,
+}
+
+fn read(path: &Path) -> Trace {
+    let mut reader = trace::open(path).unwrap();
+    let mut sequence = Sequence::new();
+    let mut trace = Trace { facts: reader.header().facts.clone(), ..Trace::default() };
+    let (mut live, mut frees, mut peak) = (0u64, 0, 0);
+    let mut count = |call: Call<'_>| {
+        match call {
+            Call::Request { row, resized } => live = live + row.size - resized.map_or(0, |old| old.size),
+            Call::Free { block, .. } => {
+                live -= block.size;
+                frees += 1;
+            }
+        }
+        peak = peak.max(live);
+    };
+    while let Some(row) = reader.next_row().unwrap() {
+        sequence.accept(&row, &mut count).unwrap();
+        trace.sites.push(reader.sites().name(row.site).to_owned());
+        trace.rows.push(row);
+    }
+    trace.calls = sequence.finish(&mut count).unwrap();
+    (trace.frees, trace.live_peak) = (frees, peak);
+    trace
+}
+
+impl Trace {
+    fn count(&self, op: Op) -> u64 {
+        self.rows.iter().filter(|row| row.op == op).count() as u64
+    }
+
+    fn fact(&self, name: &str) -> &str {
+        self.facts.get(name).map_or("", String::as_str)
+    }
+
+    /// Preloaded, the recorder sees everything from the first block on.
+    fn assert_whole(&self) {
+        for fact in ["lost_events", "unseen_frees", "unseen_ends"] {
+            assert_eq!(self.fact(fact), "0", "{fact}");
+        }
+        assert_eq!(self.fact("disturbed"), "");
+    }
+
+    fn has_size(&self, size: u64) -> bool {
+        self.rows.iter().any(|row| row.size == size)
+    }
+}
+
+/// A directory with a place for the trace, and a command that records into it.
+struct Bench {
+    folder: TempDir,
+    python: PathBuf,
+}
+
+impl Bench {
+    fn new(python: &Path) -> Bench {
+        Bench { folder: TempDir::new().unwrap(), python: python.to_owned() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// `heaplay record OPTIONS -o app.trace --`, in the directory.
+    fn heaplay(&self, options: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
+        command.arg("record").args(options).arg("-o").arg(self.path("app.trace")).arg("--");
+        command.current_dir(self.folder.path()).env("PYTHONHASHSEED", "0");
+        for name in ["PYTHONMALLOC", "PYTHONDEVMODE", "PYTHONTRACEMALLOC", "LD_PRELOAD"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn record(&self, options: &[&str], script: &str) -> Output {
+        let script = self.file("app.py", script);
+        self.heaplay(options).arg(&self.python).arg(script).output().unwrap()
+    }
+
+    fn trace(&self) -> Trace {
+        read(&self.path("app.trace"))
+    }
+
+    /// The traces of other processes.
+    fn others(&self) -> Vec<Trace> {
+        let names = self.folder.path().read_dir().unwrap().map(|entry| entry.unwrap().path());
+        let is_other = |path: &PathBuf| {
+            path.extension().is_some_and(|e| e == "trace")
+                && path.file_name().is_some_and(|n| n != "app.trace")
+        };
+        names.filter(is_other).map(|path| read(&path)).collect()
+    }
+
+    /// Nothing is left besides traces and scripts.
+    fn assert_clean(&self) {
+        for entry in self.folder.path().read_dir().unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(
+                !name.contains("raw") && !name.ends_with(".part") && !name.contains("heaplay-"),
+                "{name}"
+            );
+        }
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Counts outermost calls by hooks of its own, below the recorder's, and writes them down at the end.
+const COUNTER: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+typedef struct { void *ctx; void *(*malloc)(void *, size_t); void *(*calloc)(void *, size_t, size_t);
+  void *(*realloc)(void *, void *, size_t); void (*free)(void *, void *); } Allocator;
+static Allocator real[3]; static __thread int depth;
+static unsigned long long mallocs, callocs, reallocs, frees, bytes;
+#define ADD(what, n) __atomic_add_fetch(&what, n, __ATOMIC_RELAXED)
+static void *c_malloc(void *c, size_t n) { Allocator *a = c; int outer = depth++ == 0; void *p = a->malloc(a->ctx, n); depth--;
+  if (outer && p) { ADD(mallocs, 1); ADD(bytes, n); } return p; }
+static void *c_calloc(void *c, size_t k, size_t n) { Allocator *a = c; int outer = depth++ == 0; void *p = a->calloc(a->ctx, k, n); depth--;
+  if (outer && p) { ADD(callocs, 1); ADD(bytes, k * n); } return p; }
+static void *c_realloc(void *c, void *o, size_t n) { Allocator *a = c; int outer = depth++ == 0; void *p = a->realloc(a->ctx, o, n); depth--;
+  if (outer && p) { if (o) ADD(reallocs, 1); else ADD(mallocs, 1); ADD(bytes, n); } return p; }
+static void c_free(void *c, void *p) { Allocator *a = c; if (depth++ == 0 && p) ADD(frees, 1); a->free(a->ctx, p); depth--; }
+__attribute__((constructor)) static void start(void) {
+  void (*get)(int, Allocator *) = dlsym(RTLD_DEFAULT, "PyMem_GetAllocator"), (*set)(int, Allocator *) = dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+  if (!get || !set) return;
+  for (int d = 0; d < 3; d++) { get(d, &real[d]); Allocator hook = { &real[d], c_malloc, c_calloc, c_realloc, c_free }; set(d, &hook); } }
+__attribute__((destructor)) static void stop(void) { FILE *f = real[0].malloc ? fopen(getenv("COUNTS"), "w") : 0;
+  if (f) { fprintf(f, "%llu %llu %llu %llu %llu", mallocs, callocs, reallocs, frees, bytes); fclose(f); } }
+"#;
+
+/// The counter as a library; `None`, told, without a C compiler.
+fn counter(folder: &Path) -> Option<PathBuf> {
+    let (source, library) = (folder.join("counter.c"), folder.join("counter.so"));
+    std::fs::write(&source, COUNTER).unwrap();
+    let status =
+        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-w", "-o"]).arg(&library).arg(&source).status();
+    if status.is_ok_and(|status| status.success()) {
+        return Some(library);
+    }
+    println!("skipped: no C compiler (cc) for the independent counter");
+    None
+}
+
+const WORK: &str = r#"
+import json, re, sys, threading
+def work():
+    for n in range(60):
+        data = json.loads(json.dumps([{"n": n, "text": "x" * n} for n in range(n)]))
+        data.sort(key=lambda entry: -entry["n"])
+        re.sub("x+", "y", str(data))
+        grow = []
+        for i in range(3000):
+            grow.append(i)
+threads = [threading.Thread(target=work) for _ in range(THREADS)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+work()
+print("done")
+"#;
+
+/// With one thread and with four, with and without sites: as many calls and bytes as the counter below counts, and
+/// the user's own LD_PRELOAD stays in force.
+#[test]
+fn counts_are_exact() {
+    for (minor, python) in interpreters::find() {
+        for (threads, options) in [(0, &[][..]), (4, &[][..]), (4, &["--sites"][..])] {
+            let bench = Bench::new(&python);
+            let Some(counter) = counter(bench.folder.path()) else { return };
+            let script = bench.file("app.py", &WORK.replace("THREADS", &threads.to_string()));
+            let output = bench
+                .heaplay(options)
+                .args([&python, &script])
+                .env("LD_PRELOAD", counter)
+                .env("COUNTS", bench.path("counts"))
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "3.{minor}: {}", stderr(&output));
+            assert_eq!(output.stdout, b"done\n");
+            let trace = bench.trace();
+            trace.assert_whole();
+            let counts = std::fs::read_to_string(bench.path("counts")).unwrap();
+            let counted: Vec<u64> = counts.split(' ').map(|number| number.parse().unwrap()).collect();
+            let bytes = trace.rows.iter().map(|row| row.size).sum();
+            let recorded = [
+                trace.count(Op::Malloc),
+                trace.count(Op::Calloc),
+                trace.count(Op::Realloc),
+                trace.frees,
+                bytes,
+            ];
+            assert_eq!(
+                recorded[..],
+                counted,
+                "3.{minor}, {threads} threads: mallocs callocs reallocs frees bytes"
+            );
+            let seen = trace.rows.iter().map(|row| row.thread).max().unwrap();
+            assert_eq!(seen, threads + 1, "3.{minor}: threads");
+        }
+    }
+}
+
+/// Each line that allocates a block of a size found nowhere else is the block's site, also in generators, in classes
+/// and after a code object's address came back as another's.
+#[test]
+fn sites_are_the_lines_that_allocate() {
+    let script = r#"import gc
+def plain():
+    return bytearray(70100)
+def generator():
+    yield bytearray(70200)
+class Holder:
+    kept = bytearray(70300)
+async def coroutine():
+    return bytearray(70400)
+keep = [
+    plain(),
+    next(generator()),
+    (lambda:
+        bytearray(70500))(),
+]
+try:
+    coroutine().send(None)
+except StopIteration:
+    pass
+for n in range(50):
+    code = compile("\n" * n + f"x = bytearray({80000 + 10 * n})", f"made{n}.py", "exec")
+    exec(code)
+    del code
+    gc.collect()
+"#;
+    for (minor, python) in interpreters::find() {
+        let bench = Bench::new(&python);
+        let output = bench.record(&["--sites"], script);
+        assert!(output.status.success(), "3.{minor}: {}", stderr(&output));
+        let trace = bench.trace();
+        let site_of = |size: u64| {
+            let at = trace.rows.iter().position(|row| row.size == size || row.size == size + 1);
+            at.map_or("not recorded", |at| trace.sites[at].as_str())
+        };
+        for (size, line) in [(70100, 3), (70200, 5), (70300, 7), (70400, 9), (70500, 14)] {
+            assert_eq!(site_of(size), format!("app.py:{line}"), "3.{minor}");
+        }
+        for n in 0..50 {
+            assert_eq!(site_of(80000 + 10 * n), format!("made{n}.py:{}", n + 1), "3.{minor}");
+        }
+    }
+}
+
+#[test]
+fn the_program_is_given_through_untouched() {
+    let Some(python) = interpreters::any() else { return };
+    let bench = Bench::new(&python);
+    let script = bench.file(
+        "app.py",
+        "import sys\nsys.stdout.buffer.write(sys.stdin.buffer.read()[::-1] + repr(sys.argv[1:]).encode())\n\
+         sys.stdout.flush()\nsys.stderr.write('said\\n')\nsys.exit(41)",
+    );
+    let mut child = bench
+        .heaplay(&[])
+        .args([&python, &script])
+        .args(["-o", "--sites", "", "a b", "--", "ö"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let input: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    child.stdin.take().unwrap().write_all(&input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let mut expected: Vec<u8> = input.into_iter().rev().collect();
+    expected.extend("['-o', '--sites', '', 'a b', '--', 'ö']".bytes());
+    assert_eq!(output.stdout, expected);
+    assert_eq!(output.status.code(), Some(41));
+    let said = stderr(&output);
+    assert!(said.starts_with("said\nheaplay: recorded ") && said.lines().count() == 2, "{said}");
+    bench.trace().assert_whole();
+    bench.assert_clean();
+}
+
+/// Whatever ends the process, what it did up to there is in the trace.
+#[test]
+fn sudden_ends_lose_nothing() {
+    let Some(python) = interpreters::any() else { return };
+    for (ending, code) in [
+        ("os._exit(3)", 3),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137),
+        ("os.kill(os.getpid(), signal.SIGTERM)", 143),
+        ("os.abort()", 134),
+    ] {
+        let bench = Bench::new(&python);
+        let script = format!(
+            "import os, signal\nkept = [list(range(n)) for n in range(2000)]\nlast = bytearray(76543)\n{ending}\n"
+        );
+        let output = bench.record(&[], &script);
+        assert_eq!(output.status.code(), Some(code), "{ending}: {}", stderr(&output));
+        let trace = bench.trace();
+        trace.assert_whole();
+        assert_eq!(trace.fact("ending"), "abrupt");
+        assert!(trace.has_size(76544), "{ending}");
+    }
+}
+
+#[test]
+fn signals_reach_the_program() {
+    let Some(python) = interpreters::any() else { return };
+    for signal in ["TERM", "INT", "HUP", "USR1", "QUIT"] {
+        let bench = Bench::new(&python);
+        let script = bench.file(
+            "app.py",
+            &format!(
+                "import signal, sys, time\ndef handle(number, frame):\n    print('caught'); sys.exit(9)\n\
+                 signal.signal(signal.SIG{signal}, handle)\nprint('ready', flush=True)\ntime.sleep(60)\n"
+            ),
+        );
+        let mut child = bench
+            .heaplay(&[])
+            .args([&python, &script])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        let kill = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.stdout, b"caught\n", "{signal}: {}", stderr(&output));
+        assert_eq!(output.status.code(), Some(9));
+        assert_eq!(output.status.signal(), None);
+        bench.trace().assert_whole();
+    }
+}
+
+/// fork, a pool of processes, an exec'd Python: a trace for each, with its parent.
+#[test]
+fn each_process_has_its_own_trace() {
+    let script = r#"
+import multiprocessing, os, subprocess, sys
+def work(n):
+    return len([str(i) for i in range(n)])
+if __name__ == "__main__":
+    child = os.fork()
+    if child == 0:
+        kept = bytearray(81234)
+        os._exit(0)
+    os.waitpid(child, 0)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(work, [1000, 2000, 3000]) == [1000, 2000, 3000]
+    subprocess.run([sys.executable, "-c", "kept = bytearray(82345)"], check=True)
+    subprocess.run(["sh", "-c", "exit 0"], check=True)
+    os.spawnv(os.P_WAIT, "/bin/true", ["true"])
+"#;
+    for (minor, python) in interpreters::find() {
+        let bench = Bench::new(&python);
+        let output = bench.record(&[], script);
+        assert!(output.status.success(), "3.{minor}: {}", stderr(&output));
+        let main = bench.trace();
+        main.assert_whole();
+        let others = bench.others();
+        assert!(others.len() >= 4, "3.{minor}: {} traces: {}", others.len(), stderr(&output));
+        for other in &others {
+            assert_eq!(other.fact("parent_pid"), main.fact("pid"), "3.{minor}");
+            assert_eq!(other.fact("lost_events"), "0");
+        }
+        let forked = others.iter().find(|trace| trace.has_size(81235)).expect("the forked child");
+        assert_eq!(forked.fact("forked"), "yes");
+        assert!(!main.has_size(81235));
+        others.iter().find(|trace| trace.has_size(82346)).expect("the exec'd Python").assert_whole();
+        bench.assert_clean();
+    }
+}
+
+/// Closed descriptors, another directory, another user's idea of the environment: the recording goes on.
+#[test]
+fn rude_programs_are_recorded() {
+    let Some(python) = interpreters::any() else { return };
+    let bench = Bench::new(&python);
+    let script = "import os\nos.chdir('/')\nos.closerange(3, 1000)\nos.environ.clear()\n\
+                  first = os.open('/dev/null', os.O_RDONLY)\n\
+                  for n in range(300_000):\n    kept = str(n)\nlast = bytearray(76543)\n\
+                  assert os.open('/dev/null', os.O_RDONLY) == first + 1\n";
+    let output = bench.record(&[], script);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let trace = bench.trace();
+    trace.assert_whole();
+    assert!(trace.has_size(76544) && trace.calls > 600_000);
+}
+
+/// Neither a log that cannot grow nor one that vanished does the program any harm.
+#[test]
+fn no_room_ends_the_recording_only() {
+    let Some(python) = interpreters::any() else { return };
+    let work = "kept = [str(n) for n in range(100_000)]\nprint('done')\n";
+    let bench = Bench::new(&python);
+    let script = bench.file("app.py", work);
+    let limited = "ulimit -f 1000; exec \"$@\"";
+    let output =
+        bench.heaplay(&[]).args(["sh", "-c", limited, "sh"]).args([&python, &script]).output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"done\n"[..]), "{}", stderr(&output));
+    let trace = bench.trace();
+    assert_eq!(trace.fact("ending"), "no room");
+    assert!(trace.fact("lost_events").parse::<u64>().unwrap() > 10_000);
+    assert!(stderr(&output).contains("calls were made and not recorded"));
+
+    let output =
+        bench.record(&[], &format!("import glob, os\n[os.remove(p) for p in glob.glob('*.raw-*')]\n{work}"));
+    assert_eq!(output.stdout, b"done\n", "{}", stderr(&output));
+}
+
+#[test]
+fn what_cannot_be_recorded_is_refused_before_it_starts() {
+    let Some(python) = interpreters::any() else { return };
+    let bench = Bench::new(&python);
+    let script = bench.file("app.py", "open('started', 'w')\n");
+    let python_name = python.as_os_str().to_owned();
+    let run = |arguments: &[OsString], variable: Option<(&str, &str)>| {
+        let mut command = bench.heaplay(&[]);
+        command.args(arguments).envs(variable);
+        let output = command.output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?} {variable:?}: {said}");
+        assert!(
+            !bench.path("started").exists() && !bench.path("app.trace").exists(),
+            "{arguments:?}: {said}"
+        );
+        bench.assert_clean();
+        said
+    };
+    let script = script.into_os_string();
+    let with = |options: &[&str]| {
+        let options = options.iter().map(OsString::from);
+        std::iter::once(python_name.clone()).chain(options).chain([script.clone()]).collect::<Vec<_>>()
+    };
+    for options in [&["-X", "dev"][..], &["-Xdev"], &["-BX", "dev"], &["-X", "tracemalloc=5"]] {
+        assert!(run(&with(options), None).contains("-X "));
+    }
+    for (name, value) in [
+        ("PYTHONMALLOC", "default"),
+        ("PYTHONMALLOC", "malloc"),
+        ("PYTHONDEVMODE", "1"),
+        ("PYTHONTRACEMALLOC", "1"),
+    ] {
+        assert!(run(&with(&[]), Some((name, value))).contains(name));
+    }
+    assert!(run(&[script.clone()], None).contains("not executable"));
+    assert!(run(&["./missing".into()], None).contains("check the path"));
+    assert!(run(&["no-such-python".into()], None).contains("not found in PATH"));
+    assert!(run(&["cat".into(), script.clone()], None).contains("is no Python"));
+    assert!(run(&[bench.folder.path().into()], None).contains("is a directory"));
+
+    // With -E the interpreter does not look at the variable, and all is well.
+    let output = bench.heaplay(&[]).args(with(&["-E"])).env("PYTHONMALLOC", "malloc").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    bench.trace().assert_whole();
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_told_before_the_start() {
+    let Some(python) = interpreters::any() else { return };
+    let bench = Bench::new(&python);
+    for place in ["missing/app.trace", "app.txt", "."] {
+        let output = Command::new(env!("CARGO_BIN_EXE_heaplay"))
+            .current_dir(bench.folder.path())
+            .args(["record", "-o", place, "--"])
+            .arg(&python)
+            .args(["-c", "open('started', 'w')"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{place}: {}", stderr(&output));
+        assert!(!bench.path("started").exists());
+        bench.assert_clean();
+    }
+}
+
+/// A script whose first line finds the interpreter, a shell that execs it, a shell that starts it.
+#[test]
+fn launchers_are_followed() {
+    let Some(python) = interpreters::any() else { return };
+    let shown = python.display();
+    for text in [
+        format!("#!/usr/bin/env -S {shown} -B\nkept = bytearray(76543)\n"),
+        format!("#!/bin/sh\nexec {shown} -c 'kept = bytearray(76543)'\n"),
+        format!("#!/bin/sh\n{shown} -c 'kept = bytearray(76543)'\nexit 0\n"),
+    ] {
+        let bench = Bench::new(&python);
+        let script = bench.file("start", &text);
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let output = bench.heaplay(&[]).arg(&script).output().unwrap();
+        assert!(output.status.success(), "{text}: {}", stderr(&output));
+        let trace = bench.trace();
+        trace.assert_whole();
+        assert!(trace.has_size(76544), "{text}");
+    }
+}
+
+/// tracemalloc that is started by the program cannot be refused: the trace says so.
+#[test]
+fn a_hook_above_is_told() {
+    let Some(python) = interpreters::any() else { return };
+    let bench = Bench::new(&python);
+    let output = bench
+        .record(&[], "import tracemalloc\ntracemalloc.start()\nkept = [str(n) for n in range(60_000)]\n");
+    assert!(stderr(&output).contains("tracemalloc"), "{}", stderr(&output));
+    assert!(!bench.trace().fact("disturbed").is_empty());
+}
+
+/// A raw log that was cut off anywhere gives the rows up to the cut.
+#[test]
+fn a_log_that_was_cut_off_is_read_up_to_the_cut() {
+    let Some(python) = interpreters::any() else { return };
+    let bench = Bench::new(&python);
+    let output = bench.record(&["--sites", "--keep-raw"], "kept = [str(n) for n in range(50_000)]\n");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let whole = bench.trace();
+    let raw = bench.folder.path().read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let raw = raw.into_iter().find(|path| path.to_string_lossy().contains(".raw-")).unwrap();
+    let bytes = std::fs::read(&raw).unwrap();
+    let head = 4096 + (128 << 10);
+    for cut in [head, head + 1, head + 4096, head + 99_999, bytes.len() - 1, bytes.len()] {
+        let (short, out) = (bench.path("short"), bench.path("short.trace"));
+        std::fs::write(&short, &bytes[..cut]).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_heaplay"))
+            .args(["record", "--recover"])
+            .arg(&short)
+            .arg("-o")
+            .arg(&out)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "cut at {cut}: {}", stderr(&output));
+        let part = read(&out);
+        assert!(part.rows.len() <= whole.rows.len());
+        for (row, before) in part.rows.iter().zip(&whole.rows) {
+            assert_eq!((row.event, row.op, row.size), (before.event, before.op, before.size));
+        }
+        if cut == bytes.len() {
+            assert_eq!(part.rows, whole.rows);
+        }
+    }
+    for cut in [0, 7, 4095] {
+        std::fs::write(bench.path("short"), &bytes[..cut]).unwrap();
+        assert!(RawLog::open(&bench.path("short")).is_err());
+    }
+}
+
+/// The catalogue in `traces/` tells the truth about the files beside it.
+#[test]
+fn the_catalogue_is_true() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces");
+    let table = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let (mut traces, mut bytes, mut with_sites) = (0, 0, 0);
+    for line in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let path = folder.join(cells[1]).with_extension("trace");
+        let content = std::fs::read(&path).unwrap();
+        let digest = <sha2::Sha256 as sha2::Digest>::digest(&content);
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest, cells[7], "{}: run scripts/rerecord", cells[1]);
+        let trace = read(&path);
+        trace.assert_whole();
+        assert_eq!(trace.calls.to_string(), cells[5], "{}: calls", cells[1]);
+        assert_eq!(trace.live_peak.to_string(), cells[6], "{}: live peak", cells[1]);
+        assert!(trace.fact("python").starts_with(cells[4]) && folder.join(cells[3]).is_file());
+        traces += 1;
+        bytes += content.len();
+        with_sites += u32::from(trace.sites.iter().any(|site| !site.is_empty()));
+    }
+    assert!(traces >= 5 && with_sites >= 2 && bytes <= 4 << 20, "{traces} traces, {bytes} bytes");
+    let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let on_disk = files.filter(|path| path.extension().is_some_and(|extension| extension == "trace")).count();
+    assert_eq!(on_disk, traces, "every trace has its line");
+    let csv = read(&folder.join("hello.csv"));
+    assert_eq!(csv.rows, read(&folder.join("hello.trace")).rows);
+}
