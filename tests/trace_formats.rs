@@ -82,8 +82,13 @@ fn play(columns: Columns, steps: Vec<Step>) -> Trace {
                 live.push(rows.len());
                 rows.push(row(columns, event, op, details, &mut sites));
             }
-            Step::Resize(at, details) if !live.is_empty() => {
+            Step::Resize(at, mut details) if !live.is_empty() => {
                 let block = live.swap_remove(at.index(live.len()));
+                // Raw blocks stay raw, others do not become raw.
+                let old = rows[block].domain;
+                if (old == Domain::Raw) != (details.domain == Domain::Raw) {
+                    details.domain = old;
+                }
                 end(&mut rows[block], event, None, columns);
                 live.push(rows.len());
                 rows.push(row(columns, event, Op::Realloc, details, &mut sites));

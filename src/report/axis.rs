@@ -193,6 +193,6 @@ mod tests {
         assert_eq!(scale.ticks(5), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
         assert_eq!(tick_words(0.5, &[0.0, 0.5]), "0.5");
         assert_eq!(Scale::log(10.0, 1e4).ticks(9), [10.0, 100.0, 1e3, 1e4]);
-        assert_eq!(Scale::log(10.0, 1e4).share(100.0), 1.0 / 3.0);
+        assert!((Scale::log(10.0, 1e4).share(100.0) - 1.0 / 3.0).abs() < 1e-12); // ln rounds as it likes
     }
 }

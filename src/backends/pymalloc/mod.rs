@@ -198,7 +198,7 @@ fn details(spec: &Spec) -> Result<String, BackendError> {
     let mut text = format!(
         "pymalloc: rules of CPython {}; versions 3.{OLDEST} to 3.{NEWEST}, no settings\n\
          layer 1, domains: raw goes past the pools; mem and obj share them; size 0 and more than {threshold} bytes go below\n\
-         layer 2, pools:\n  alignment    {align} bytes\n  threshold    {threshold} bytes\n  pool         {pool} bytes, {POOL_HEADER_BYTES} of them header\n  arena        {arena} bytes, {} pools\n  owner test   {owner}\n  free arena   {empty}\n  size classes ({}):\n",
+         layer 2, pools:\n  alignment    {align} bytes\n  threshold    {threshold} bytes\n  pool         {pool} bytes, {POOL_HEADER_BYTES} of them header\n  arena        {arena} bytes, {} pools\n  owner test   {owner}\n  free arena   {empty}\n  arenas from  layer -1, pages: mmap, each at a multiple of a pool (an interpreter leaves that to chance)\n  size classes ({}):\n",
         rules.versions,
         arena / pool,
         threshold / align,
@@ -216,7 +216,7 @@ fn details(spec: &Spec) -> Result<String, BackendError> {
             room % size
         );
     }
-    text.push_str("layer -1, pages: arenas by mmap, each at a multiple of a pool (an interpreter leaves that to chance)\nlayer 0, for all that the pools do not serve, and for the table of arenas:\n");
+    text.push_str("layer 0, for all that the pools do not serve, and for the table of arenas:\n");
     Ok(text)
 }
 
