@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use heaplay::report::{
     AgeBar, AgeCurve, CHARTS, Canvas, HEIGHT, LiveStretch, Picture, Scene, SizeBar, TRACE_CHARTS, TraceShape,
-    WIDTH, render, scorecard, terminal_summary,
+    WIDTH, render, scorecard, summary,
 };
 use heaplay::results::{Run, Status};
 use synthetic::Wish;
@@ -182,7 +182,7 @@ fn a_run_that_was_stopped_half_way() {
         "the reason stands in the page, as text"
     );
     assert!(page.contains("not measured"));
-    assert!(terminal_summary(&run).contains("failed: "));
+    assert!(summary(&run).contains("failed: "));
     inspect("half", &run);
 }
 
@@ -214,7 +214,7 @@ fn the_page_needs_no_network() {
 #[test]
 fn the_terminal_table() {
     let wish = Wish { traces: &["service", "json"], samples: 400, calls: 1_000_000, ..Wish::default() };
-    insta::assert_snapshot!(terminal_summary(&synthetic::run(&wish)));
+    insta::assert_snapshot!(summary(&synthetic::run(&wish)));
 }
 
 /// A trace's figures, made up: `scale` stretches sizes and ages.

@@ -3,7 +3,7 @@
 mod synthetic;
 
 use hdrhistogram::Histogram;
-use heaplay::report::{CHARTS, Scene, scorecard, terminal_summary};
+use heaplay::report::{CHARTS, Scene, scorecard, summary};
 use heaplay::results::{Chunk, Latency, Measurement, Pass, Run, Sample};
 use proptest::prelude::*;
 use synthetic::Wish;
@@ -151,7 +151,7 @@ proptest! {
                 prop_assert!(!picture.title.is_empty());
             }
         }
-        prop_assert!(terminal_summary(&run).contains("malloc"));
+        prop_assert!(summary(&run).contains("malloc"));
     }
 }
 

@@ -137,6 +137,17 @@ pub fn frame(canvas: &mut Canvas, title: &str, plotted: &str, hint: &str) -> (f6
         kind.size -= 1.0;
         lines = wrap(title, kind, width);
     }
+    // A few words alone on the second line read badly: the break moves to the left.
+    let alone = |lines: &[String]| lines.len() == 2 && text_width(&lines[1], kind) < width * 0.3;
+    let mut narrow = width;
+    while alone(&lines) && narrow > width * 0.6 {
+        narrow -= 24.0;
+        let tried = wrap(title, kind, narrow);
+        if tried.len() > 2 {
+            break;
+        }
+        lines = tried;
+    }
     if lines.len() > 2 {
         let rest = lines.split_off(1).join(" ");
         lines.push(rest);

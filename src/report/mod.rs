@@ -36,7 +36,6 @@ pub use chart::{Chart, Picture};
 pub use figures::Scene;
 pub use summary::draw as scorecard;
 pub use terminal::summary;
-pub use terminal::summary as terminal_summary;
 pub use trace_shape::{AgeBar, AgeCurve, LiveStretch, SizeBar, TraceShape};
 pub use words::bytes;
 

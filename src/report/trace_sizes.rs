@@ -116,7 +116,7 @@ fn size_numbers(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape) {
         }
         let text = match bar.up_to {
             small if small <= SMALL_LIMIT => small.to_string(),
-            large => bytes(large as f64).replace("iB", "").replace('\u{a0}', "\u{202f}"),
+            large => bytes(large as f64).replace("iB", "").replace(".0", "").replace('\u{a0}', "\u{202f}"),
         };
         let half = super::canvas::text_width(&text, SMALL) / 2.0;
         if x - half > free && x + half < RIGHT + 10.0 {

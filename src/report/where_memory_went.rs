@@ -313,16 +313,21 @@ fn difference(canvas: &mut Canvas, sheet: &Sheet, pair: &[&Backend], place: (f64
 
 fn plotted(scene: &Scene, shown: &[&Backend]) -> String {
     let mut text = format!(
-        "Resident anonymous memory split by cause while `{}` is replayed ({} calls, {} allocated in total).  Split from \
-         pointers and resident size alone, so it works for any allocator.",
+        "Resident anonymous memory split by cause while `{}` is replayed ({} calls, {} allocated in total).  From pointers \
+         and resident size alone, so for any allocator.",
         scene.trace.name,
         words::count(scene.trace.calls),
         words::bytes(scene.requested)
     );
-    let absent: Vec<String> =
-        scene.backends.iter().filter(|b| !b.has_memory()).map(|b| b.name.to_owned()).collect();
-    if !absent.is_empty() && !shown.is_empty() {
-        text += &format!("  Left out: {} (no memory behind it, or not measured).", words::list(&absent));
+    let absent = |floor: bool| -> Vec<String> {
+        let mine = scene.backends.iter().filter(|b| !b.has_memory() && b.is_floor() == floor);
+        mine.map(|b| b.name.to_owned()).collect()
+    };
+    if !absent(true).is_empty() {
+        text += "  null backs no memory.";
+    }
+    if !absent(false).is_empty() && !shown.is_empty() {
+        text += &format!("  Not measured: {}.", words::list(&absent(false)));
     }
     text
 }

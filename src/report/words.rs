@@ -109,11 +109,11 @@ pub fn ratio(value: f64) -> String {
     }
 }
 
-/// A count, in millions where it is large: `30.8 M`, `12 000`.
+/// A count, in millions where it is large: `30.8 M`, `383 235`.
 pub fn count(value: u64) -> String {
     match value {
-        0..=99_999 => group(&value.to_string()),
-        100_000..=999_999_999 => format!("{} M", trim(format!("{:.2}", value as f64 / 1e6))),
+        0..=999_999 => group(&value.to_string()),
+        1_000_000..=999_999_999 => format!("{} M", trim(format!("{:.2}", value as f64 / 1e6))),
         _ => format!("{} G", trim(format!("{:.2}", value as f64 / 1e9))),
     }
 }

@@ -7,6 +7,7 @@
 //! can count the same.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -237,6 +238,27 @@ struct Birth {
     site: u32,
 }
 
+/// Events are dense and nobody chooses them to collide: one multiplication spreads them well enough.
+#[derive(Default)]
+struct EventHasher(u64);
+
+impl Hasher for EventHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, event: u64) {
+        let mixed = (self.0 ^ event).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
 #[derive(Default)]
 struct Counting {
     told: Statistics,
@@ -245,7 +267,7 @@ struct Counting {
     sizes: Vec<SizeClass>,
     clock: u64,
     live_bytes: u64,
-    births: HashMap<u64, Birth>,
+    births: HashMap<u64, Birth, BuildHasherDefault<EventHasher>>,
     threads: BTreeMap<u32, ThreadCount>,
     sites: Vec<SiteCount>,
     series: Series,
