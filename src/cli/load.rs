@@ -69,7 +69,8 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
         }
     }
     for (at, word) in words.iter().enumerate() {
-        backends::parse(word)?;
+        // One that cannot be had here is told before anything is begun.
+        backends::environment(&backends::parse(word)?)?;
         if words[..at].contains(word) {
             bail!("--backends: `{word}` is there twice; name each once");
         }
