@@ -2,9 +2,10 @@
 //! leave is reduced by merging.
 //!
 //! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a trace take turns,
-//! `measure.rs` does one job in the child, `confirm.rs` takes the
+//! `measure.rs` does one job in the child, `compare.rs` holds two pool allocators against each other, `confirm.rs` takes the
 //! median of each call over repetitions, `machine.rs` writes down where it ran.
 
+mod compare;
 mod confirm;
 mod heat;
 mod machine;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
+pub use compare::{Comparison, arenas_at, compare};
 pub use confirm::LEAST_REPETITIONS;
 pub use machine::{available_bytes, fingerprint, processors};
 pub use plan::{ClockRate, Heat, Job, Task, heats, order};
