@@ -158,9 +158,8 @@ fn plot(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, fi
     let reduced = columns(&backend.samples, sheet.clock_end, count);
     let y = |bytes: f64| panel.y(bytes / sheet.unit.bytes);
     for (at, column) in reduced.iter().enumerate() {
-        let left = panel.left + at as f64 / 3.0;
         for part in (0..4).rev() {
-            canvas.rectangle(left, y(column.most[part]), left + 1.0 / 3.0, panel.bottom, COLOURS[part]);
+            canvas.sliver(panel.left, at, y(column.most[part]), panel.bottom, COLOURS[part]);
         }
     }
     for (at, column) in reduced.iter().enumerate() {
@@ -300,9 +299,8 @@ fn difference(canvas: &mut Canvas, sheet: &Sheet, pair: &[&Backend], place: (f64
     let ticks = panel.up.ticks(8);
     panel.rows(canvas, &ticks, Some(&|tick| tick_words(tick, &ticks).replace('-', "−")));
     for (at, (low, high)) in gap.iter().enumerate() {
-        let x = left + at as f64 / 3.0;
         for (value, colour) in [(high.max(0.0), pair[1].colour), (low.min(0.0), pair[0].colour)] {
-            canvas.rectangle(x, panel.y(value), x + 1.0 / 3.0, panel.y(0.0), colour.pale(0.55));
+            canvas.sliver(left, at, panel.y(value), panel.y(0.0), colour.pale(0.55));
         }
     }
     canvas.line(&[(left, panel.y(0.0)), (right, panel.y(0.0))], Stroke::solid(1.2, INK));
