@@ -65,6 +65,21 @@ impl Instruction {
         Instruction(action as u64 | (domain as u64 + 1) << 2 | u64::from(slot) << 4 | size.min(WIDE) << 32)
     }
 
+    /// How many different [`Instruction::code`]s there are.
+    pub const CODES: usize = 16;
+
+    /// Action and domain in one small number.
+    #[inline(always)]
+    pub fn code(self) -> usize {
+        (self.0 & 15) as usize
+    }
+
+    /// What a [`Instruction::code`] stands for.
+    pub fn meaning(code: usize) -> (Action, Domain) {
+        let instruction = Instruction(code as u64);
+        (instruction.action(), instruction.domain())
+    }
+
     /// What it does.
     #[inline(always)]
     pub fn action(self) -> Action {

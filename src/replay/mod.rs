@@ -23,8 +23,8 @@ pub use probe::{Done, Nothing, Probe};
 pub use time::{TimeResult, time};
 pub use verify::verify;
 
-use crate::backends::Domains;
-use crate::program::{Action, Program};
+use crate::backends::{Allocator, Domains};
+use crate::program::{Action, Instruction, Program};
 use crate::trace::Domain;
 
 /// Why a replay stopped.
@@ -60,7 +60,7 @@ pub enum ReplayError {
     Instrument(String),
 }
 
-/// The blocks that a replay holds, by slot; null where none is.
+/// The blocks that a replay holds, by slot; null or [`FREED`] where none is.
 pub struct Slots(Vec<*mut c_void>);
 
 impl Slots {
@@ -71,14 +71,9 @@ impl Slots {
         Slots(slots)
     }
 
-    /// The block in a slot.
-    pub fn get(&self, slot: usize) -> *mut c_void {
-        self.0[slot]
-    }
-
     /// Every block that is live, with its slot.
     pub fn live(&self) -> impl Iterator<Item = (usize, *mut c_void)> + '_ {
-        self.0.iter().copied().enumerate().filter(|(_, block)| !block.is_null())
+        self.0.iter().copied().enumerate().filter(|(_, block)| !block.is_null() && *block != FREED)
     }
 
     /// Forgets the block in a slot.
@@ -106,6 +101,59 @@ pub fn replay<P: Probe>(
     }
 }
 
+/// One call of a backend, whatever it is: the loop has one indirect call, and so one jump to predict, for all actions.
+type Step = unsafe extern "C" fn(&Allocator, *mut c_void, usize) -> *mut c_void;
+
+/// What a [`Step`] of free leaves in the slot. It is not null, which means that memory was refused, so that the loop
+/// needs no second branch on the action; and it is no block's address.
+const FREED: *mut c_void = ptr::without_provenance_mut(1);
+
+#[expect(unsafe_code, reason = "calls through C function pointers")]
+mod step {
+    //! SAFETY of each: the caller gives a backend's table and, for realloc and free, a live block of its domain.
+    use super::{Allocator, FREED, c_void};
+
+    pub(super) unsafe extern "C" fn malloc(table: &Allocator, _: *mut c_void, size: usize) -> *mut c_void {
+        unsafe { (table.malloc)(table.ctx, size) }
+    }
+
+    pub(super) unsafe extern "C" fn calloc(table: &Allocator, _: *mut c_void, size: usize) -> *mut c_void {
+        unsafe { (table.calloc)(table.ctx, 1, size) }
+    }
+
+    pub(super) unsafe extern "C" fn realloc(table: &Allocator, old: *mut c_void, size: usize) -> *mut c_void {
+        unsafe { (table.realloc)(table.ctx, old, size) }
+    }
+
+    pub(super) unsafe extern "C" fn free(table: &Allocator, old: *mut c_void, _: usize) -> *mut c_void {
+        unsafe { (table.free)(table.ctx, old) };
+        FREED
+    }
+}
+
+/// The step and the table for each code of an instruction.
+#[derive(Clone, Copy)]
+struct Entry {
+    step: Step,
+    table: Allocator,
+}
+
+fn entries(domains: &Domains) -> [Entry; Instruction::CODES] {
+    std::array::from_fn(|code| {
+        let (action, domain) = Instruction::meaning(code);
+        let step: Step = match action {
+            Action::Malloc => step::malloc,
+            Action::Calloc => step::calloc,
+            Action::Realloc => step::realloc,
+            Action::Free => step::free,
+        };
+        Entry { step, table: *domains.get(domain) }
+    })
+}
+
+/// Instructions ahead whose slots are fetched into the cache: far enough to arrive in time, near enough to stay.
+const AHEAD: usize = 12;
+
 #[inline(never)]
 #[expect(unsafe_code, reason = "calls through C function pointers, on slots that `compile` has proved")]
 fn run<P: Probe, const WIDE: bool>(
@@ -115,49 +163,54 @@ fn run<P: Probe, const WIDE: bool>(
     range: Range<usize>,
     probe: &mut P,
 ) -> Result<(), ReplayError> {
-    assert!(slots.0.len() == program.slots() && range.end <= program.instructions().len());
-    let tables = Domain::ALL.map(|domain| *domains.get(domain));
-    let start = range.start;
-    for (offset, &instruction) in program.instructions()[range].iter().enumerate() {
-        let index = start + offset;
-        let slot = instruction.slot();
-        let table = &tables[instruction.domain() as usize];
+    let instructions = program.instructions();
+    assert!(slots.0.len() == program.slots() && range.start <= range.end && range.end <= instructions.len());
+    let entries = entries(domains);
+    let slots = slots.0.as_mut_ptr();
+    for index in range {
+        let instruction = instructions[index];
+        let (slot, entry) = (instruction.slot(), &entries[instruction.code()]);
         let mut size = instruction.short_size();
         if WIDE && instruction.is_wide() {
             size = program.wide_size(index);
         }
-        let action = instruction.action();
         // SAFETY: a `Program` comes only from `compile` or `Program::read`, which prove that slots are below
         // `program.slots()` (invariant 1; the length is asserted above) and that realloc and free name a slot which holds
-        // a block that this loop put there and nobody ended (invariant 2). The tables are a backend's, whose contract is
-        // that of PyMemAllocatorEx.
-        let (old, new) = unsafe {
-            let place = slots.0.get_unchecked_mut(slot);
+        // a block that this loop put there, in the same domain, and nobody ended (invariants 2 and 4). The tables are a
+        // backend's, whose contract is that of PyMemAllocatorEx. A prefetch of any address is allowed.
+        unsafe {
+            let ahead = instructions.get_unchecked((index + AHEAD).min(instructions.len() - 1));
+            prefetch(slots.wrapping_add(ahead.slot()));
+            let place = slots.add(slot);
             let old = *place;
-            if matches!(action, Action::Realloc | Action::Free) {
+            if P::LOOKS_INTO_BLOCKS && matches!(instruction.action(), Action::Realloc | Action::Free) {
                 probe.ending(index, slot, old);
             }
             let mark = probe.before();
-            let new = match action {
-                Action::Malloc => (table.malloc)(table.ctx, size),
-                Action::Calloc => (table.calloc)(table.ctx, 1, size),
-                Action::Realloc => (table.realloc)(table.ctx, old, size),
-                Action::Free => {
-                    (table.free)(table.ctx, old);
-                    ptr::null_mut()
-                }
-            };
-            if new.is_null() && action != Action::Free {
-                return Err(ReplayError::Refused { event: index, op: action.name(), size });
+            let new = (entry.step)(&entry.table, old, size);
+            if new.is_null() {
+                return Err(ReplayError::Refused { event: index, op: instruction.action().name(), size });
             }
             *place = new;
-            probe.after(mark, Done { index, action, slot, size, old, new });
-            (old, new)
-        };
-        let _ = (old, new);
+            probe.after(mark, Done { index, action: instruction.action(), slot, size, old, new });
+        }
     }
     Ok(())
 }
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[expect(unsafe_code, reason = "a hint to the processor")]
+unsafe fn prefetch(place: *mut *mut c_void) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: a prefetch does not fault, whatever the address.
+    unsafe { _mm_prefetch(place.cast(), _MM_HINT_T0) };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+#[expect(unsafe_code, reason = "the same signature as where it does something")]
+unsafe fn prefetch(_: *mut *mut c_void) {}
 
 /// Frees every block that is still live, in the order of slots. The domain of a block is not kept by slot, so the last
 /// instruction that named the slot tells it.
@@ -167,13 +220,11 @@ pub fn free_all(program: &Program, domains: &Domains, slots: &mut Slots) {
     for instruction in program.instructions() {
         domain_of[instruction.slot()] = instruction.domain();
     }
-    for (slot, domain) in domain_of.into_iter().enumerate() {
-        let block = slots.get(slot);
-        if !block.is_null() {
-            let table = domains.get(domain);
-            // SAFETY: the slot holds a live block of this backend, which is forgotten at once.
-            unsafe { (table.free)(table.ctx, block) };
-            slots.clear(slot);
-        }
+    let live: Vec<(usize, *mut c_void)> = slots.live().collect();
+    for (slot, block) in live {
+        let table = domains.get(domain_of[slot]);
+        // SAFETY: the slot holds a live block of this backend, which is forgotten at once.
+        unsafe { (table.free)(table.ctx, block) };
+        slots.clear(slot);
     }
 }

@@ -18,7 +18,7 @@ pub struct Done {
     pub size: usize,
     /// The block before, for realloc and free; its memory is no longer the program's.
     pub old: *mut c_void,
-    /// The block after, null for free.
+    /// The block after; meaningless for free.
     pub new: *mut c_void,
 }
 
@@ -26,6 +26,8 @@ pub struct Done {
 pub trait Probe {
     /// What is kept between the two sides of a call.
     type Mark: Copy;
+    /// Whether [`Probe::ending`] is wanted. It costs a branch on the action.
+    const LOOKS_INTO_BLOCKS: bool = false;
     /// Just before a call.
     fn before(&mut self) -> Self::Mark;
     /// Just after it.

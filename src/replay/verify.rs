@@ -83,6 +83,7 @@ impl Shadow {
 
 impl Probe for Shadow {
     type Mark = ();
+    const LOOKS_INTO_BLOCKS: bool = true;
 
     fn before(&mut self) {}
 
