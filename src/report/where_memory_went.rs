@@ -33,9 +33,13 @@ struct Sheet {
 }
 
 fn draw(scene: &Scene) -> Option<Picture> {
-    let shown: Vec<&Backend> = scene.backends.iter().filter(|backend| backend.has_memory()).collect();
+    let mut shown: Vec<&Backend> = scene.backends.iter().filter(|backend| backend.has_memory()).collect();
     if shown.is_empty() {
         return None;
+    }
+    if shown.len() > 5 {
+        // So many are read as a ranking: the one that holds most at the end first.
+        shown.sort_by(|a, b| b.memory.end.unwrap_or(0.0).total_cmp(&a.memory.end.unwrap_or(0.0)));
     }
     let peaks: Vec<f64> = shown.iter().map(|backend| peak(backend)).collect();
     let most = shown_peak(&peaks).max(scene.live_peak) * 1.06;
