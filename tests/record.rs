@@ -181,12 +181,12 @@ fn counter(folder: &Path) -> Option<PathBuf> {
 const WORK: &str = r#"
 import json, re, sys, threading
 def work():
-    for n in range(60):
+    for n in range(30):
         data = json.loads(json.dumps([{"n": n, "text": "x" * n} for n in range(n)]))
         data.sort(key=lambda entry: -entry["n"])
         re.sub("x+", "y", str(data))
         grow = []
-        for i in range(3000):
+        for i in range(1000):
             grow.append(i)
 threads = [threading.Thread(target=work) for _ in range(THREADS)]
 for thread in threads: thread.start()
@@ -479,7 +479,7 @@ fn what_cannot_be_recorded_is_refused_before_it_starts() {
     ] {
         assert!(run(&with(&[]), Some((name, value))).contains(name));
     }
-    assert!(run(&[script.clone()], None).contains("not executable"));
+    assert!(run(std::slice::from_ref(&script), None).contains("not executable"));
     assert!(run(&["./missing".into()], None).contains("check the path"));
     assert!(run(&["no-such-python".into()], None).contains("not found in PATH"));
     assert!(run(&["cat".into(), script.clone()], None).contains("is no Python"));
