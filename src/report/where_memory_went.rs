@@ -345,7 +345,7 @@ fn hint(shown: &[&Backend]) -> String {
             let (end, trimmed) = (backend.memory.end?, backend.memory.trimmed?);
             let kept = end - backend.memory.pinned_end?;
             (kept > end * 0.02).then(|| {
-                format!("{} {:.0} %", backend.name, ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0))
+                format!("{} {:.0}\u{a0}%", backend.name, ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0))
             })
         })
         .collect();
