@@ -275,13 +275,13 @@ fn heads(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5]) {
 
 fn row_name(canvas: &mut Canvas, sheet: &Sheet, group: &Group, at: usize, row: &Row, line: Line, right: f64) {
     if sheet.many {
-        let kind = STRONG.sized((line.height * 0.62).clamp(9.0, 15.0));
+        let kind = STRONG.sized((line.height * 0.9).clamp(9.0, 15.0));
         if at == 0 && !group.name.is_empty() {
             let name = shorten(&group.name, kind, 124.0);
             canvas.text(LEFT, line.y + kind.size * 0.36, &name, kind, Anchor::Left);
         }
         if line.height >= 10.0 {
-            let kind = SMALL.sized((line.height * 0.62).clamp(9.0, 13.5)).in_colour(row.colour);
+            let kind = SMALL.sized((line.height * 0.85).clamp(9.0, 13.5)).in_colour(row.colour);
             let name = shorten(&row.name, kind, 118.0);
             canvas.text(right - 14.0, line.y + kind.size * 0.36, &name, kind, Anchor::Right);
         }
@@ -375,7 +375,7 @@ fn dot(
     let ink = if best { INK } else { SMALL.colour };
     let tall = line.height >= 40.0;
     let kind = Type {
-        size: if tall { 14.5 } else { (line.height * 0.66).clamp(8.5, 13.0) },
+        size: if tall { 14.5 } else { (line.height * 0.85).clamp(8.5, 13.0) },
         bold: best,
         colour: ink,
     };
