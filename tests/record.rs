@@ -181,12 +181,12 @@ fn counter(folder: &Path) -> Option<PathBuf> {
 const WORK: &str = r#"
 import json, re, sys, threading
 def work():
-    for n in range(60):
+    for n in range(30):
         data = json.loads(json.dumps([{"n": n, "text": "x" * n} for n in range(n)]))
         data.sort(key=lambda entry: -entry["n"])
         re.sub("x+", "y", str(data))
         grow = []
-        for i in range(3000):
+        for i in range(1000):
             grow.append(i)
 threads = [threading.Thread(target=work) for _ in range(THREADS)]
 for thread in threads: thread.start()
@@ -232,7 +232,33 @@ fn counts_are_exact() {
             );
             let seen = trace.rows.iter().map(|row| row.thread).max().unwrap();
             assert_eq!(seen, threads + 1, "3.{minor}: threads");
+            if threads == 0 {
+                replays_are_of_the_same_work(&bench, &counted);
+            }
         }
+    }
+}
+
+/// Replays the recording on every backend and finds what the counter counted in the program.
+fn replays_are_of_the_same_work(bench: &Bench, counted: &[u64]) {
+    let run = bench.path("run");
+    let status = Command::new(env!("CARGO_BIN_EXE_heaplay"))
+        .arg("run")
+        .arg(bench.path("app.trace"))
+        .args(["--backends", "malloc,pymalloc,bump", "--passes", "footprint,latency", "-r", "1", "--out"])
+        .arg(&run)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let run = heaplay::results::Run::load(&run).unwrap();
+    for backend in ["malloc", "pymalloc", "bump", "null"] {
+        for (op, expected) in ["malloc", "calloc", "realloc", "free"].into_iter().zip(counted) {
+            let told = run.values("app", backend, op, "calls");
+            assert_eq!(told, [*expected as f64; 2], "{op} on {backend}, in both passes");
+        }
+        let bytes = run.values("app", backend, "all", "requested_bytes");
+        assert_eq!(bytes, [counted[4] as f64], "bytes on {backend}");
     }
 }
 
@@ -479,7 +505,7 @@ fn what_cannot_be_recorded_is_refused_before_it_starts() {
     ] {
         assert!(run(&with(&[]), Some((name, value))).contains(name));
     }
-    assert!(run(&[script.clone()], None).contains("not executable"));
+    assert!(run(std::slice::from_ref(&script), None).contains("not executable"));
     assert!(run(&["./missing".into()], None).contains("check the path"));
     assert!(run(&["no-such-python".into()], None).contains("not found in PATH"));
     assert!(run(&["cat".into(), script.clone()], None).contains("is no Python"));

@@ -100,6 +100,12 @@ pub trait Backend {
     #[expect(unsafe_code, reason = "black-box allocators read their own headers before the block")]
     unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize;
 
+    /// What every block of 16 bytes or more is aligned to. C's `malloc` owes 16 on 64-bit machines; CPython up to 3.7.3
+    /// gave 8.
+    fn alignment(&self) -> usize {
+        16
+    }
+
     /// Whether blocks are memory that may be touched. Only `null` says no.
     fn backs_memory(&self) -> bool {
         true

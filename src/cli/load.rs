@@ -129,7 +129,7 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
         let name = unique_name(path, &entries)?;
         entries.push(TraceEntry {
             name: name.clone(),
-            path: fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+            path: path.display().to_string(),
             sha256: sha256(path)?,
             calls: program.profile().total_calls(),
             facts,

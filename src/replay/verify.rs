@@ -11,10 +11,9 @@ use super::{Done, Probe, ReplayError, Slots, replay};
 use crate::backends::Backend;
 use crate::program::{Action, Program};
 
-/// What C promises for any block of that size or more: `max_align_t` on 64-bit machines.
-const ALIGNMENT: usize = 16;
-
 struct Shadow {
+    /// What the backend owes to blocks of 16 bytes or more.
+    alignment: usize,
     /// Start → (end, call that began it) of every live block; an empty block counts as a byte.
     ranges: BTreeMap<usize, (usize, usize)>,
     /// Size and call that filled it, by slot.
@@ -46,7 +45,7 @@ impl Shadow {
     fn begin(&mut self, done: &Done) {
         let start = done.new as usize;
         let end = start + done.size.max(1);
-        let wanted = if done.size >= ALIGNMENT { ALIGNMENT } else { 8 };
+        let wanted = if done.size >= 16 { self.alignment } else { 8 };
         if !start.is_multiple_of(wanted) {
             self.broken(done, format!("block {start:#x} is not aligned to {wanted} bytes"));
         }
@@ -129,7 +128,8 @@ pub fn verify(program: &Program, backend: &dyn Backend) -> Result<u64, ReplayErr
     }
     let mut slots = Slots::new(program);
     let contents = vec![(0, 0); program.slots()];
-    let mut shadow = Shadow { ranges: BTreeMap::new(), contents, fault: None, checked: 0 };
+    let mut shadow =
+        Shadow { alignment: backend.alignment(), ranges: BTreeMap::new(), contents, fault: None, checked: 0 };
     let domains = backend.domains();
     let calls = program.instructions().len();
     // In stretches, so that a broken backend is stopped soon after its first fault.

@@ -225,6 +225,14 @@ impl Canvas {
         }
     }
 
+    /// Fills column `at` of those that an area beginning at `left` is made of, each a third of a pixel wide. They meet
+    /// without gap and overlap whatever fraction `left` has.
+    pub fn sliver(&mut self, left: f64, at: usize, top: f64, bottom: f64, colour: Colour) {
+        let left = f64::from(fine(left)) + at as f64;
+        let edge = |column: f64| column / f64::from(FINE);
+        self.rectangle(edge(left), top, edge(left + 1.0), bottom, colour);
+    }
+
     /// Fills a rectangle with round ends, as pale bars have.
     pub fn bar(&mut self, left: f64, right: f64, middle: f64, thickness: f64, colour: Colour) {
         let half = thickness / 2.0;
@@ -442,4 +450,48 @@ fn srgb_table() -> &'static [u8; 4096] {
             (value * 255.0).round() as u8
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slivers_make_a_whole_area_wherever_it_begins() {
+        for k in 0..40 {
+            let left = 100.0 + f64::from(k) / 24.0;
+            let mut canvas = Canvas::new();
+            for at in 0..300 {
+                canvas.sliver(left, at, 50.0, 60.0, Colour(0, 0, 0));
+            }
+            let pixels = canvas.pixels();
+            let row = &pixels[(55 * WIDTH as usize + 103) * 3..(55 * WIDTH as usize + 199) * 3];
+            assert!(row.iter().all(|byte| *byte == 0), "gaps when the area begins at {left}");
+        }
+    }
+
+    #[test]
+    fn plain_colours_come_through_unchanged() {
+        for colour in [Colour(0, 114, 178), Colour(32, 33, 36), Colour(1, 2, 3), Colour(254, 128, 64)] {
+            let mut canvas = Canvas::new();
+            canvas.rectangle(10.0, 10.0, 20.0, 20.0, colour);
+            let at = (15 * WIDTH as usize + 15) * 3;
+            let pixels = canvas.pixels();
+            let found = Colour(pixels[at], pixels[at + 1], pixels[at + 2]);
+            let apart = |a: u8, b: u8| a.abs_diff(b) <= 1;
+            assert!(
+                apart(found.0, colour.0) && apart(found.1, colour.1) && apart(found.2, colour.2),
+                "{colour:?} became {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn text_is_wrapped_and_shortened_by_its_width() {
+        let kind = Type { size: 15.0, bold: false, colour: Colour(0, 0, 0) };
+        let lines = wrap("one two three four five six seven", kind, 90.0);
+        assert!(lines.len() > 1 && lines.iter().all(|line| text_width(line, kind) <= 90.0), "{lines:?}");
+        assert!(text_width(&shorten("a name that is far too long", kind, 80.0), kind) <= 80.0);
+        assert_eq!(shorten("short", kind, 80.0), "short");
+    }
 }

@@ -157,7 +157,8 @@ pub fn frame(canvas: &mut Canvas, title: &str, plotted: &str, hint: &str) -> (f6
         canvas.text(LEFT, y, &shorten(line, kind, width), kind, Anchor::Left);
         y += kind.size * 1.48;
     }
-    y -= 8.0;
+    // The grey line keeps its distance from the title's last line, however small that is set.
+    y += 29.0 - kind.size * 1.48;
     for line in wrap(plotted, NOTE, width).iter().take(2) {
         canvas.text(LEFT, y, &shorten(line, NOTE, width), NOTE, Anchor::Left);
         y += 22.0;

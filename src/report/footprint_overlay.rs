@@ -78,8 +78,7 @@ fn area_and_lines(canvas: &mut Canvas, panel: &Panel, shown: &[&Backend], clock_
     let count = ((panel.right - panel.left) * 3.0).round().max(1.0) as usize;
     let y = |bytes: f64| panel.y(bytes / unit.bytes);
     for (at, column) in columns(&shown[0].samples, clock_end, count).iter().enumerate() {
-        let left = panel.left + at as f64 / 3.0;
-        canvas.rectangle(left, y(column.most[0]), left + 1.0 / 3.0, panel.bottom, LIVE.pale(0.62));
+        canvas.sliver(panel.left, at, y(column.most[0]), panel.bottom, LIVE.pale(0.62));
     }
     for backend in shown.iter().rev() {
         // Dash by columns: variants of a family share a colour.

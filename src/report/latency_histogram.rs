@@ -206,10 +206,7 @@ fn verdict(scene: &Scene, shown: &[&Backend], ops: &[usize]) -> String {
     let mut title = if medians.len() == 1 {
         format!("Half of the {name} calls of {} take {} or less.", low.0, nanoseconds(low.1))
     } else if high.1 - low.1 <= step {
-        format!(
-            "The usual {name} takes {} in every allocator, as far as the clock can tell, which is in it.",
-            nanoseconds(low.1)
-        )
+        format!("The usual {name} takes {} in every allocator, the clock included.", nanoseconds(low.1))
     } else {
         format!(
             "The usual {name} takes {} in {} and {} in {}.",

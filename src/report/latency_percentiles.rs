@@ -249,10 +249,13 @@ fn plotted(scene: &Scene) -> String {
 }
 
 fn hint(scene: &Scene) -> String {
-    let mut text = String::from(
-        "Lower is better; follow a curve right to see how rare its slow calls are.  Dotted and bold part where the machine, \
-         not the allocator, was slow.  Thin end: fewer than 10 calls lie beyond, n too small.  Timer cost is not subtracted.",
-    );
+    let both =
+        scene.allocators().any(|b| (0..OPS.len()).any(|op| b.confirmed[op].calls > 0 && b.raw[op].calls > 0));
+    let mut text = String::from("Lower is better; follow a curve right to see how rare its slow calls are.");
+    if both {
+        text += "  Dotted and bold part where the machine, not the allocator, was slow.";
+    }
+    text += "  Thin end: fewer than 10 calls lie beyond, n too small.  Timer cost is not subtracted.";
     let over: Vec<String> = scene
         .allocators()
         .filter(|backend| backend.confirmed.iter().any(|d| d.calls > 0))

@@ -33,9 +33,13 @@ struct Sheet {
 }
 
 fn draw(scene: &Scene) -> Option<Picture> {
-    let shown: Vec<&Backend> = scene.backends.iter().filter(|backend| backend.has_memory()).collect();
+    let mut shown: Vec<&Backend> = scene.backends.iter().filter(|backend| backend.has_memory()).collect();
     if shown.is_empty() {
         return None;
+    }
+    if shown.len() > 5 {
+        // So many are read as a ranking: the one that holds most at the end first.
+        shown.sort_by(|a, b| b.memory.end.unwrap_or(0.0).total_cmp(&a.memory.end.unwrap_or(0.0)));
     }
     let peaks: Vec<f64> = shown.iter().map(|backend| peak(backend)).collect();
     let most = shown_peak(&peaks).max(scene.live_peak) * 1.06;
@@ -158,9 +162,8 @@ fn plot(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, fi
     let reduced = columns(&backend.samples, sheet.clock_end, count);
     let y = |bytes: f64| panel.y(bytes / sheet.unit.bytes);
     for (at, column) in reduced.iter().enumerate() {
-        let left = panel.left + at as f64 / 3.0;
         for part in (0..4).rev() {
-            canvas.rectangle(left, y(column.most[part]), left + 1.0 / 3.0, panel.bottom, COLOURS[part]);
+            canvas.sliver(panel.left, at, y(column.most[part]), panel.bottom, COLOURS[part]);
         }
     }
     for (at, column) in reduced.iter().enumerate() {
@@ -300,9 +303,8 @@ fn difference(canvas: &mut Canvas, sheet: &Sheet, pair: &[&Backend], place: (f64
     let ticks = panel.up.ticks(8);
     panel.rows(canvas, &ticks, Some(&|tick| tick_words(tick, &ticks).replace('-', "−")));
     for (at, (low, high)) in gap.iter().enumerate() {
-        let x = left + at as f64 / 3.0;
         for (value, colour) in [(high.max(0.0), pair[1].colour), (low.min(0.0), pair[0].colour)] {
-            canvas.rectangle(x, panel.y(value), x + 1.0 / 3.0, panel.y(0.0), colour.pale(0.55));
+            canvas.sliver(left, at, panel.y(value), panel.y(0.0), colour.pale(0.55));
         }
     }
     canvas.line(&[(left, panel.y(0.0)), (right, panel.y(0.0))], Stroke::solid(1.2, INK));
@@ -343,7 +345,7 @@ fn hint(shown: &[&Backend]) -> String {
             let (end, trimmed) = (backend.memory.end?, backend.memory.trimmed?);
             let kept = end - backend.memory.pinned_end?;
             (kept > end * 0.02).then(|| {
-                format!("{} {:.0} %", backend.name, ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0))
+                format!("{} {:.0}\u{a0}%", backend.name, ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0))
             })
         })
         .collect();

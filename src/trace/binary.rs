@@ -333,6 +333,11 @@ impl BinaryReader {
             let head = *columns[HEAD].take(1)?.first()?;
             let op = *Op::ALL.get(usize::from(head & 3))?;
             let domain = *Domain::ALL.get(usize::from(head >> 2 & 3))?;
+            let unannounced =
+                (!has.domain && domain != Domain::Obj) || (!has.end_thread && head & HAS_END_THREAD != 0);
+            if unannounced {
+                return None; // a column that the header does not list
+            }
             let gap = columns[GAP].varint()?;
             let event = match self.last_event {
                 None => gap,

@@ -1,55 +1,63 @@
 """A service in small: bursts of requests, and a cache in which some answers outlive their burst.
 
-Survivors are scattered over the memory of their burst, so what a burst leaves behind is hard to give back.
-Usage: service.py [REQUESTS A BURST]
+Survivors are scattered over the memory of their burst, so what a burst leaves behind is hard to give back. After the
+bursts most of the cache goes, quiet traffic follows, and the process is ended from outside, as services are: the trace
+ends with what a service holds, not with an interpreter that takes itself apart.
+Usage: service.py [REQUESTS IN THE SMALLEST BURST]
 """
 import collections
-import hashlib
+import gc
+import json
+import os
 import random
 import sys
 
-size = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+size = int(sys.argv[1]) if len(sys.argv) > 1 else 300
 chance = random.Random(3)
-Request = collections.namedtuple("Request", "path query headers body")
+catalogue = {f"item-{n}": {"price": chance.randrange(10_000), "about": "x" * chance.randint(10, 200)} for n in range(1500)}
 
 
-class Cache:
-    """Keeps the answers last used."""
-
-    def __init__(self, room):
-        self.room, self.kept = room, collections.OrderedDict()
-
-    def get(self, key, make):
-        if key in self.kept:
-            self.kept.move_to_end(key)
-        else:
-            self.kept[key] = make()
-            if len(self.kept) > self.room:
-                self.kept.popitem(last=False)
-        return self.kept[key]
+def order(number):
+    """What a client sends."""
+    lines = [
+        {"item": f"item-{chance.randrange(1500)}", "count": chance.randint(1, 9), "note": "n" * chance.randint(0, 60)}
+        for _ in range(chance.randint(1, 8))
+    ]
+    return {"id": number, "client": "client-%06d" % chance.randrange(10**6), "lines": lines, "weight": chance.random()}
 
 
-def request():
-    query = {f"q{n}": str(chance.randrange(100)) for n in range(chance.randint(0, 5))}
-    headers = {"host": "example.org", "accept": "*/*", "trace": "%032x" % chance.getrandbits(128)}
-    path = f"/items/{min(int(chance.expovariate(0.004)), 3000)}"
-    return Request(path, query, headers, bytes(chance.randrange(2000)))
+class Session:
+    """What the service keeps of an order."""
+
+    __slots__ = ("number", "client", "lines", "total")
+
+    def __init__(self, decoded):
+        self.number, self.client, self.lines = decoded["id"], decoded["client"], decoded["lines"]
+        self.total = sum(catalogue[line["item"]]["price"] * line["count"] for line in self.lines)
 
 
-def answer(request):
-    rows = [{"id": n, "name": f"{request.path}#{n}", "weight": n / 7} for n in range(chance.randint(1, 12))]
-    return {"rows": rows, "etag": hashlib.sha1(request.path.encode()).hexdigest(), "text": "y" * chance.randrange(900)}
+def burst(number, requests, cache):
+    """A batch arrives, is decoded, sorted by client and answered; one session in 37 stays in the cache."""
+    sessions = [Session(decoded) for decoded in json.loads(json.dumps([order(n) for n in range(requests)]))]
+    by_client = collections.defaultdict(list)
+    for session in sessions:
+        by_client[session.client[-2:]].append(session)
+        if session.number % 37 == 0:
+            cache[number, session.number] = session
+    return sum(len(group) for group in by_client.values())
 
 
-cache = Cache(500)
-served = collections.Counter()
-for burst in range(8):
-    waiting = collections.deque(request() for _ in range(size * (1 + burst % 3)))
-    sessions = [[] for _ in range(20)]
-    while waiting:
-        current = waiting.popleft()
-        result = cache.get(current.path, lambda: answer(current))
-        sessions[hash(len(current.body)) % 20].append((current.path, len(result["rows"])))
-        served[current.path] += 1
-    del sessions
-print(len(served), sum(served.values()))
+cache = {}
+served = 0
+for number, factor in enumerate([1, 3, 6, 2, 5, 1]):
+    served += burst(number, size * factor, cache)
+    gc.collect()
+for key in list(cache):  # most of the cache goes …
+    if key[0] != 2:
+        del cache[key]
+for number in range(size):  # … and quiet traffic follows
+    served += len(json.loads(json.dumps(order(number)))["lines"]) > 0
+gc.collect()
+print(served, len(cache))
+sys.stdout.flush()
+os._exit(0)

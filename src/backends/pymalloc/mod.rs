@@ -129,6 +129,10 @@ impl<L: Layout> Backend for Pymalloc<L> {
         }
     }
 
+    fn alignment(&self) -> usize {
+        L::ALIGN
+    }
+
     fn trim(&mut self) -> Trim {
         // CPython has no such call for its pools; what the layer below gives back counts.
         self.below.trim()
