@@ -6,6 +6,7 @@
 mod allocator;
 pub mod arenas;
 mod bump;
+pub mod freelist;
 mod malloc;
 mod null;
 pub mod pages;
@@ -30,7 +31,7 @@ fn libc_trim() -> Trim {
 
 /// Every backend.
 pub const BACKENDS: &[Member] =
-    &[malloc::MEMBER, pymalloc::MEMBER, python::MEMBER, bump::MEMBER, null::MEMBER];
+    &[malloc::MEMBER, pymalloc::MEMBER, freelist::MEMBER, python::MEMBER, bump::MEMBER, null::MEMBER];
 
 /// Reads a backend's word, the layers below included.
 ///

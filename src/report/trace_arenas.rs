@@ -121,7 +121,7 @@ pub fn draw(map: &ArenaMap) -> Option<Picture> {
                 and not white, is held by the few blocks named at its right: whoever made them is the line to look at.";
     let (top, bottom) = frame(&mut canvas, &title, &plotted, hint);
     let (top, bottom) = (top + 64.0, bottom - 44.0);
-    let row = ((bottom - top) / births.len() as f64).min(22.0);
+    let row = ((bottom - top) / births.len() as f64).min(40.0);
     for (at, panel) in PANELS.into_iter().enumerate() {
         let (arenas, moment) = if at < 2 { (&map.peak, "live peak") } else { (&map.end, "end") };
         let by_class = at % 2 == 0;
@@ -134,7 +134,7 @@ pub fn draw(map: &ArenaMap) -> Option<Picture> {
         for arena in arenas {
             let place = births.binary_search(&arena.birth).unwrap_or(0) as f64;
             let y = top + place * row;
-            let lower = y + if row > 4.0 { row - 1.5 } else { row.max(0.34) };
+            let lower = y + if row > 4.0 { row - row.min(20.0) * 0.08 } else { row.max(0.34) };
             strip(&mut canvas, arena, map, (panel, y, lower), by_class);
         }
     }
@@ -167,7 +167,7 @@ fn strip(
 fn names(canvas: &mut Canvas, map: &ArenaMap, births: &[u64], top: f64, row: f64) {
     let each = (17.0 / row).ceil().max(1.0) as usize;
     for (place, birth) in births.iter().enumerate().step_by(each) {
-        let y = top + place as f64 * row + row.min(17.0) / 2.0 + 4.0;
+        let y = top + place as f64 * row + row / 2.0 + 4.0;
         canvas.text(PANELS[0] - 8.0, y, &format!("#{birth}"), TINY, Anchor::Right);
         let words = match map.end.iter().find(|arena| arena.birth == *birth) {
             Some(arena) => arena.reason(),
@@ -215,7 +215,10 @@ fn verdict(map: &ArenaMap) -> String {
         (true, _) => format!("All {} arenas of the live peak were given back.", map.peak.len()),
         (_, 0) => format!("{start}  None is held by less than a quarter of its bytes."),
         (_, thin) => {
-            format!("{start}  {thin} of them cannot go back for less than a quarter of their bytes.")
+            format!(
+                "{start}  {thin} of them {} held by blocks that fill less than a quarter.",
+                if thin == 1 { "is" } else { "are" }
+            )
         }
     }
 }
