@@ -15,7 +15,7 @@ use crate::results::TraceEntry;
 use crate::{backends, program, trace};
 
 /// Bounds of the children, shared by the verbs that start some.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct ChildArgs {
     /// Children at once [default: one for each processor]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -3,6 +3,7 @@
 //! Each verb is a `clap::Args` with a `run` that returns the exit code; an error is printed by `main` with its chain and
 //! exits with 2.
 
+mod arenas;
 mod backends;
 mod check;
 mod convert;

@@ -181,6 +181,10 @@ impl Backend for Python {
         unsafe { self.arenas.block_bytes(block).unwrap_or_else(|| libc::malloc_usable_size(block)) }
     }
 
+    fn alignment(&self) -> usize {
+        self.geometry.align
+    }
+
     fn trim(&mut self) -> Trim {
         // Its pools have no such call; its raw domain is the C library's.
         super::libc_trim()
