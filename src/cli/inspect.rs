@@ -122,7 +122,8 @@ fn size_group(at: usize) -> String {
     }
 }
 
-fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+/// A table whose first column is words and whose others are figures.
+pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
     table.set_header(header.to_vec());
@@ -135,7 +136,8 @@ fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     format!("{table}\n\n")
 }
 
-fn percent(part: u64, whole: u64) -> String {
+/// `12.3 %`.
+pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "–".into() } else { format!("{:.1} %", part as f64 / whole as f64 * 100.0) }
 }
 

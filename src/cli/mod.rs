@@ -8,6 +8,7 @@ mod backends;
 mod check;
 mod convert;
 mod generate;
+mod import;
 mod inspect;
 mod load;
 mod merge;
@@ -38,6 +39,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Record(record::RecordArgs),
+    Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
     Report(report::ReportArgs),
@@ -65,6 +67,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Record(args) => args.run(),
+            Verb::Import(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Run(args) => args.run(),
             Verb::Report(args) => args.run(),

@@ -72,7 +72,10 @@ impl RunArgs {
         let run = Run::load(&folder)?;
         let bar = Bar::new(&run, &programs);
         let run = bench::run(&folder, &programs, &settings, &bar)
-            .with_context(|| format!("{}: the run stopped; what was measured is kept", folder.display()))?;
+            .with_context(|| {
+                let folder = folder.display();
+                format!("{folder}: the run stopped; what was measured is kept, and `heaplay run --resume {folder}` goes on")
+            })?;
         bar.bar.finish_and_clear();
         conclude(&run, &folder)
     }
