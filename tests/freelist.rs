@@ -94,7 +94,12 @@ fn run(limits: Limits, seed: u64, events: usize) {
             lists.check().unwrap();
         }
     }
-    assert_eq!(hits > 0, limits.iter().any(|limit| *limit > 0), "seed {seed}: {hits} hits, {} kept", naive.kept.len());
+    assert_eq!(
+        hits > 0,
+        limits.iter().any(|limit| *limit > 0),
+        "seed {seed}: {hits} hits, {} kept",
+        naive.kept.len()
+    );
     lists.check().unwrap();
     drop(lists);
     assert_eq!(watch.log.take().len(), naive.kept.values().map(Vec::len).sum::<usize>(), "all go back");
