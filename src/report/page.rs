@@ -327,7 +327,10 @@ fn manifest(run: &Run) -> String {
     for trace in &manifest.traces {
         rows.push(vec![format!("trace: {}", trace.name), format!("sha256 {}", trace.sha256)]);
     }
-    format!("<h2 id=\"run\">How it was measured</h2>\n{}", table("The run's manifest", &["what", "value"], &rows))
+    format!(
+        "<h2 id=\"run\">How it was measured</h2>\n{}",
+        table("The run's manifest", &["what", "value"], &rows)
+    )
 }
 
 #[cfg(test)]
