@@ -4,9 +4,10 @@ use std::fs;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
+use super::page_rows;
 use super::plan::{ClockRate, Job, Task};
 use crate::backends::{self, Backend};
-use crate::program::{Action, Program};
+use crate::program::{Action, Births, Program};
 use crate::replay::{self, Footprint, LatencyResult, ReplayError, TimeResult};
 use crate::results::{Cell, Chunk, Latency, Manifest, Measurement, Pass, RecordError, Run, Sample};
 
@@ -55,9 +56,10 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
             let ending = replay::places(&program, open(backend)?.as_ref(), *calls, out)?;
             Ok(serde_json::to_string(&ending).unwrap_or_default())
         }
-        Task::Measure { cell, program, folder, clock } => {
+        Task::Measure { cell, program, births, folder, clock } => {
             let program = load(program)?;
-            measure(cell, &program, folder, *clock, turn)?.save_tables(folder)?;
+            let births = births.as_deref().map(load_births).transpose()?.unwrap_or_default();
+            measure(cell, &program, &births, folder, *clock, turn)?.save_tables(folder)?;
             Ok(String::new())
         }
     }
@@ -72,9 +74,15 @@ fn load(path: &Path) -> Result<Program, JobError> {
     read().map_err(|source| JobError::Io { path: path.to_owned(), source })
 }
 
+fn load_births(path: &Path) -> Result<Births, JobError> {
+    let read = || Births::read(&mut BufReader::with_capacity(1 << 16, fs::File::open(path)?));
+    read().map_err(|source| JobError::Io { path: path.to_owned(), source })
+}
+
 fn measure(
     cell: &Cell,
     program: &Program,
+    births: &Births,
     folder: &Path,
     clock: ClockRate,
     turn: impl FnMut() -> Result<(), ReplayError>,
@@ -91,8 +99,11 @@ fn measure(
             rows.latency(found);
         }
         Pass::Footprint => {
-            let found = replay::footprint(program, backend.as_mut())?;
+            let found = replay::footprint(program, births, backend.as_mut())?;
             rows.footprint(program, &found, backend.backs_memory());
+            if backend.backs_memory() {
+                page_rows::add(&mut rows.run, cell, births, &found);
+            }
         }
     }
     Ok(rows.run)
@@ -176,6 +187,8 @@ impl Rows<'_> {
         self.count("live_peak_event", profile.live_peak_event);
         self.count("live_end_bytes", found.end.live_bytes);
         self.count("minor_faults", found.minor_faults);
+        self.count("pass_nanoseconds", found.pass_ns);
+        self.count("sampling_nanoseconds", found.sampling_ns);
         let (live_mean, resident_mean) = means(found);
         self.put("all", "live_mean_bytes", live_mean);
         if backs_memory {
@@ -217,6 +230,11 @@ impl Rows<'_> {
         }
         self.count("resident_freed_bytes", found.resident_freed_bytes);
         self.count("pinned_over_resident_bytes", found.pinned_over_resident_bytes);
+        self.count("returnable_bytes", page_rows::returnable(&found.samples));
+        for (at, names) in page_rows::PINNED_BY_GRAIN.iter().enumerate() {
+            self.count(names[0], found.pages_at_live_peak.pinned_bytes[at + 1]);
+            self.count(names[1], found.pages_end.pinned_bytes[at + 1]);
+        }
     }
 }
 

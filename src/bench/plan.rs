@@ -63,6 +63,8 @@ pub enum Task {
         cell: Cell,
         /// The compiled program.
         program: PathBuf,
+        /// Who asked for each block; read in a footprint pass alone.
+        births: Option<PathBuf>,
         /// Where the tables go; exists.
         folder: PathBuf,
         /// The clock.

@@ -121,7 +121,8 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
     let mut programs = HashMap::new();
     for path in paths {
         let mut reader = trace::open(path)?;
-        let program = program::compile(reader.as_mut()).with_context(|| path.display().to_string())?;
+        let (program, births) =
+            program::compile_with_births(reader.as_mut()).with_context(|| path.display().to_string())?;
         for warning in reader.warnings() {
             note(warning);
         }
@@ -134,8 +135,8 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
             calls: program.profile().total_calls(),
             facts,
         });
-        let loaded =
-            Loaded::new(program).with_context(|| format!("{}: no memory for the program", path.display()))?;
+        let loaded = Loaded::new(program, births)
+            .with_context(|| format!("{}: no memory for the program", path.display()))?;
         programs.insert(name, loaded);
     }
     Ok((entries, programs))

@@ -16,6 +16,7 @@ mod record;
 mod report;
 mod run;
 mod verify;
+mod whatif;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ enum Verb {
     Check(check::CheckArgs),
     Merge(merge::MergeArgs),
     Verify(verify::VerifyArgs),
+    Whatif(whatif::WhatifArgs),
     Convert(convert::ConvertArgs),
     Generate(generate::GenerateArgs),
     Backends(backends::BackendsArgs),
@@ -74,6 +76,7 @@ impl Cli {
             Verb::Check(args) => args.run(),
             Verb::Merge(args) => args.run(),
             Verb::Verify(args) => args.run(),
+            Verb::Whatif(args) => args.run(),
             Verb::Convert(args) => args.run(),
             Verb::Generate(args) => args.run(),
             Verb::Backends(args) => args.run(),

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::time::Instant;
 
+use super::pins::{LiveBlock, PageView, page_view};
 use super::{Done, Probe, ReplayError, Resident, Slots, free_all, memory, replay};
 use crate::backends::{Backend, Counter, Trim};
-use crate::program::{Action, Program};
+use crate::program::{Action, Births, Program};
 
 /// The pages that are pinned are counted in this unit, whatever the kernel's page is.
 pub const PAGE_BYTES: usize = 4096;
@@ -43,6 +44,10 @@ pub struct Footprint {
     pub at_live_peak: HeapSample,
     /// The one after the last call.
     pub end: HeapSample,
+    /// The pages at the live peak; empty for a backend that backs no memory.
+    pub pages_at_live_peak: PageView,
+    /// The pages after the last call.
+    pub pages_end: PageView,
     /// R after the backend's own trim call; `None` when it has none.
     pub resident_trimmed_bytes: Option<u64>,
     /// How long that call took, in ns.
@@ -55,6 +60,10 @@ pub struct Footprint {
     pub pinned_over_resident_bytes: u64,
     /// Page faults of the pass.
     pub minor_faults: u64,
+    /// Wall time of the replay with all its accounting, in ns.
+    pub pass_ns: u64,
+    /// Of that, reading the kernel's figure for each sample, in ns.
+    pub sampling_ns: u64,
     /// Calls made, by action.
     pub calls: [u64; 4],
 }
@@ -96,8 +105,11 @@ impl Pages {
 /// A live block as it was accounted.
 #[derive(Clone, Copy, Default)]
 struct Account {
+    address: usize,
     size: u64,
     usable: u64,
+    site: u32,
+    live: bool,
 }
 
 struct Watch<'a> {
@@ -114,14 +126,20 @@ struct Watch<'a> {
     sampled_peak: u64,
     live_peak_event: u64,
     at_live_peak: HeapSample,
+    pages_at_live_peak: PageView,
     over: u64,
     calls: [u64; 4],
+    births: &'a Births,
+    requests: usize,
+    sampling_ns: u64,
 }
 
 impl Watch<'_> {
     fn sample(&mut self) -> HeapSample {
         if self.backs_memory {
+            let began = Instant::now();
             self.now.resident_bytes = self.resident.private_bytes().saturating_sub(self.baseline);
+            self.sampling_ns += began.elapsed().as_nanos() as u64;
             self.over = self.over.max(self.now.pinned_bytes.saturating_sub(self.now.resident_bytes));
         }
         if self.samples.last().is_none_or(|last| last.event != self.now.event) {
@@ -131,7 +149,14 @@ impl Watch<'_> {
     }
 
     fn begin(&mut self, slot: usize, block: *mut c_void, size: usize, untouched_from: usize) {
-        let mut account = Account { size: size as u64, usable: size as u64 };
+        let mut account = Account {
+            address: block as usize,
+            size: size as u64,
+            usable: size as u64,
+            site: self.births.site(self.requests),
+            live: true,
+        };
+        self.requests += 1;
         if self.backs_memory {
             touch(block, untouched_from, size);
             #[expect(unsafe_code, reason = "asks the backend about a block of its own")]
@@ -156,6 +181,18 @@ impl Watch<'_> {
         self.now.live_bytes -= account.size;
         self.now.usable_bytes -= account.usable;
         account
+    }
+
+    /// Looks at every page that is pinned now.
+    fn page_view(&self) -> PageView {
+        if !self.backs_memory {
+            return PageView::default();
+        }
+        let live = self.accounts.iter().filter(|account| account.live);
+        let mut blocks: Vec<LiveBlock> = live
+            .map(|&Account { address, size, usable, site, .. }| LiveBlock { address, size, usable, site })
+            .collect();
+        page_view(&mut blocks)
     }
 }
 
@@ -201,16 +238,22 @@ impl Probe for Watch<'_> {
         }
         if done.index as u64 == self.live_peak_event {
             self.at_live_peak = self.sample();
+            self.pages_at_live_peak = self.page_view();
         }
     }
 }
 
-/// Replays `program` once and accounts for its memory; afterwards trims, frees everything and trims again.
+/// Replays `program` once and accounts for its memory; afterwards trims, frees everything and trims again. `births` say
+/// who asked for each block; they may be empty.
 ///
 /// # Errors
 /// When the backend gives no memory, when the accounts are not zero after all is freed, or when this kernel's figures
 /// cannot be trusted.
-pub fn footprint(program: &Program, backend: &mut dyn Backend) -> Result<Footprint, ReplayError> {
+pub fn footprint(
+    program: &Program,
+    births: &Births,
+    backend: &mut dyn Backend,
+) -> Result<Footprint, ReplayError> {
     let resident = Resident::open().map_err(|error| ReplayError::Instrument(error.to_string()))?;
     memory::self_test(&resident).map_err(ReplayError::Instrument)?;
     let domains = backend.domains();
@@ -234,13 +277,22 @@ pub fn footprint(program: &Program, backend: &mut dyn Backend) -> Result<Footpri
         sampled_peak: 0,
         live_peak_event: program.profile().live_peak_event,
         at_live_peak: HeapSample::default(),
+        pages_at_live_peak: PageView::default(),
         over: 0,
         calls: [0; 4],
+        births,
+        requests: 0,
+        sampling_ns: 0,
     };
+    let began = Instant::now();
     replay(program, &domains, &mut slots, 0..calls, &mut watch)?;
     let end = watch.sample();
     let mut found = Footprint {
+        pass_ns: began.elapsed().as_nanos() as u64,
+        sampling_ns: watch.sampling_ns,
+        pages_end: watch.page_view(),
         at_live_peak: watch.at_live_peak,
+        pages_at_live_peak: std::mem::take(&mut watch.pages_at_live_peak),
         end,
         pinned_over_resident_bytes: watch.over,
         calls: watch.calls,

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::manifest::{FORMAT, Manifest};
-use super::tables::{Cell, Chunk, Latency, Measurement, Outcome, Sample, Status};
+use super::tables::{Cell, Chunk, Fullness, Latency, Measurement, Outcome, Pin, Rounding, Sample, Status};
 
 /// Why a run folder could not be read, written or merged.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,12 @@ pub struct Run {
     pub measurements: Vec<Measurement>,
     /// Heap samples.
     pub samples: Vec<Sample>,
+    /// Page fullness at two moments.
+    pub fullness: Vec<Fullness>,
+    /// Rounding by size class at the same.
+    pub rounding: Vec<Rounding>,
+    /// Who pins the pages at the same.
+    pub pins: Vec<Pin>,
     /// Stretches of time passes.
     pub chunks: Vec<Chunk>,
     /// Histograms of service times.
@@ -93,6 +99,9 @@ impl Run {
             outcomes: vec![],
             measurements: vec![],
             samples: vec![],
+            fullness: vec![],
+            rounding: vec![],
+            pins: vec![],
             chunks: vec![],
             latencies: vec![],
         }
@@ -165,6 +174,9 @@ impl Run {
     pub fn save_tables(&self, folder: &Path) -> Result<(), RecordError> {
         write_table(&folder.join("measurements.csv"), &self.measurements)?;
         write_table(&folder.join("samples.csv"), &self.samples)?;
+        write_table(&folder.join("fullness.csv"), &self.fullness)?;
+        write_table(&folder.join("rounding.csv"), &self.rounding)?;
+        write_table(&folder.join("pins.csv"), &self.pins)?;
         write_table(&folder.join("chunks.csv"), &self.chunks)?;
         self.write_latencies(&folder.join(LATENCIES))?;
         write_table(&folder.join("cells.csv"), &self.outcomes)
@@ -193,6 +205,9 @@ impl Run {
         self.outcomes.extend(other.outcomes);
         self.measurements.extend(other.measurements);
         self.samples.extend(other.samples);
+        self.fullness.extend(other.fullness);
+        self.rounding.extend(other.rounding);
+        self.pins.extend(other.pins);
         self.chunks.extend(other.chunks);
         self.latencies.extend(other.latencies);
     }
@@ -206,6 +221,9 @@ impl Run {
         self.outcomes.retain(|o| !gone.contains(&o.cell()));
         self.measurements.retain(|m| !has(&m.trace, &m.backend, m.pass, m.repetition));
         self.samples.retain(|s| !has(&s.trace, &s.backend, Pass::Footprint, s.repetition));
+        self.fullness.retain(|f| !has(&f.trace, &f.backend, Pass::Footprint, f.repetition));
+        self.rounding.retain(|r| !has(&r.trace, &r.backend, Pass::Footprint, r.repetition));
+        self.pins.retain(|p| !has(&p.trace, &p.backend, Pass::Footprint, p.repetition));
         self.chunks.retain(|c| !has(&c.trace, &c.backend, Pass::Time, c.repetition));
         self.latencies.retain(|l| match l.repetition {
             Some(repetition) => !has(&l.trace, &l.backend, Pass::Latency, repetition),
@@ -304,6 +322,9 @@ impl Run {
         self.outcomes = read_table(&folder.join("cells.csv"))?;
         self.measurements = read_table(&folder.join("measurements.csv"))?;
         self.samples = read_table(&folder.join("samples.csv"))?;
+        self.fullness = read_table(&folder.join("fullness.csv"))?;
+        self.rounding = read_table(&folder.join("rounding.csv"))?;
+        self.pins = read_table(&folder.join("pins.csv"))?;
         self.chunks = read_table(&folder.join("chunks.csv"))?;
         self.latencies = read_latencies(&folder.join(LATENCIES))?;
         Ok(())

@@ -155,3 +155,81 @@ pub struct Latency {
     /// Service times in nanoseconds, clock pair included, 3 significant digits.
     pub histogram: hdrhistogram::Histogram<u64>,
 }
+
+/// When the heap was looked at page by page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Moment {
+    /// Just after the call at which the live bytes are largest.
+    Peak,
+    /// After the last call.
+    End,
+}
+
+impl Moment {
+    /// Both, in order of time.
+    pub const ALL: [Moment; 2] = [Moment::Peak, Moment::End];
+}
+
+/// A row of `fullness.csv`: pinned pages by how much of them is live, in 16 bins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fullness {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// When.
+    pub moment: Moment,
+    /// From 0: more than bin/16 and at most (bin + 1)/16 of the page's bytes are requested and live.
+    pub bin: u32,
+    /// 4 KiB pages in it.
+    pub pages: u64,
+}
+
+/// A row of `rounding.csv`: what the live blocks of one size class hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rounding {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// When.
+    pub moment: Moment,
+    /// The largest request of the class: steps of 16 up to 512, then powers of two.
+    pub up_to_bytes: u64,
+    /// Live blocks.
+    pub live_blocks: u64,
+    /// Their requested bytes.
+    pub live_bytes: u64,
+    /// Their usable bytes.
+    pub usable_bytes: u64,
+}
+
+/// A row of `pins.csv`: what one line of the program holds, and its share of the free space on the pages it pins. The
+/// shares of all lines add up to pinned less usable bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pin {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// When.
+    pub moment: Moment,
+    /// `file:line`; empty for blocks without a site, [`OTHER_SITES`] for all lines that have no row of their own.
+    pub site: String,
+    /// Requested bytes live.
+    pub live_bytes: u64,
+    /// Live blocks.
+    pub live_blocks: u64,
+    /// Free space charged to them.
+    pub stranded_bytes: u64,
+}
+
+/// The site of the row that holds the lines too small for one of their own.
+pub const OTHER_SITES: &str = "(all other lines)";
