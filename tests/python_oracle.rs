@@ -160,7 +160,13 @@ fn a_difference_is_told() {
     let told = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert_eq!(told.matches("DIFFERENT churn").count(), 2, "{told}");
-    for part in ["event 12740: free in obj", "arena #2 dies", "1 of 63 live", "63 of 64 pools free"] {
+    for part in [
+        ": free in ",
+        " dies, the block is at arena #",
+        ", 1 of ",
+        " live, next out at 0x",
+        "63 of 64 pools free",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
 }
@@ -178,6 +184,42 @@ fn what_cannot_be_compared_is_refused() {
         let errors = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{errors}");
         assert!(errors.contains(reason), "{errors}");
+    }
+}
+
+/// A footprint of the real one has rows as any other, and as many arenas and usable bytes as ours.
+#[test]
+fn the_real_one_is_measured_like_any_other() {
+    let hello = concat!(env!("CARGO_MANIFEST_DIR"), "/traces/hello.trace");
+    for minor in [8, 11, 12] {
+        let Some(library) = libraries::find(minor).into_iter().next() else {
+            skipped(minor);
+            continue;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let names = [format!("pymalloc@3.{minor}"), format!("python@{}", library.display())];
+        let both = names.join(",");
+        let output = heaplay(&[
+            "run",
+            hello,
+            "--backends",
+            &both,
+            "--passes",
+            "footprint,latency",
+            "--repetitions",
+            "1",
+            "--out",
+            out.to_str().unwrap(),
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let run = heaplay::results::Run::load(&out).unwrap();
+        for metric in ["arenas_total", "arenas_peak", "arenas_end"] {
+            let [ours, theirs] = names.each_ref().map(|name| run.values("hello", name, "all", metric));
+            assert!(!ours.is_empty() && ours == theirs, "3.{minor}: {metric}: {ours:?} and {theirs:?}");
+        }
+        let version = &run.manifest.backends[1].version;
+        assert!(version.starts_with(&format!("CPython 3.{minor}.")), "{version}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::canvas::{Anchor, Canvas, Colour, shorten};
 use super::chart::{
-    HEADING, INK, KEPT, LEFT, LIVE, Picture, RIGHT, SMALL, STRANDED, STRONG, TINY, WHITE, frame,
+    HEADING, INK, KEPT, LEFT, LIVE, Picture, RIGHT, ROUNDING, SMALL, STRANDED, STRONG, TINY, WHITE, frame,
 };
 use super::words::{bytes, group, percent};
 
@@ -83,7 +83,7 @@ const REASONS: f64 = PANELS[3] + WIDE + 12.0;
 /// Colours from the smallest class to the largest, and from empty to full.
 const CLASSES: [Colour; 4] =
     [Colour(0xFD, 0xE7, 0x25), Colour(0x35, 0xB7, 0x79), Colour(0x31, 0x68, 0x8E), Colour(0x44, 0x01, 0x54)];
-const FULLNESS: [Colour; 4] = [STRANDED, Colour(0xF1, 0xD9, 0xA0), Colour(0x9C, 0xC4, 0xDF), LIVE];
+const FULLNESS: [Colour; 4] = [STRANDED, Colour(0xFF, 0xE0, 0x8A), ROUNDING, LIVE];
 
 fn ramp(colours: &[Colour; 4], share: f64) -> Colour {
     let place = share.clamp(0.0, 1.0) * 3.0;
@@ -130,7 +130,7 @@ pub fn draw(map: &ArenaMap) -> Option<Picture> {
             canvas.text(panel, top - 34.0, &words, HEADING, Anchor::Left);
         }
         let words = if by_class { "by size class" } else { "by how full" };
-        canvas.text(panel, top - 11.0, words, SMALL, Anchor::Left);
+        canvas.text(panel, top - 13.0, words, SMALL, Anchor::Left);
         for arena in arenas {
             let place = births.binary_search(&arena.birth).unwrap_or(0) as f64;
             let y = top + place * row;
@@ -167,7 +167,7 @@ fn strip(
 fn names(canvas: &mut Canvas, map: &ArenaMap, births: &[u64], top: f64, row: f64) {
     let each = (17.0 / row).ceil().max(1.0) as usize;
     for (place, birth) in births.iter().enumerate().step_by(each) {
-        let y = top + place as f64 * row + row / 2.0 + 4.0;
+        let y = top + place as f64 * row + row / 2.0 + 4.0 + (8.0 - row / 2.0).max(0.0) * 0.6;
         canvas.text(PANELS[0] - 8.0, y, &format!("#{birth}"), TINY, Anchor::Right);
         let words = match map.end.iter().find(|arena| arena.birth == *birth) {
             Some(arena) => arena.reason(),
@@ -175,8 +175,8 @@ fn names(canvas: &mut Canvas, map: &ArenaMap, births: &[u64], top: f64, row: f64
         };
         canvas.text(REASONS, y, &shorten(&words, TINY, RIGHT - REASONS), TINY, Anchor::Left);
     }
-    canvas.text(REASONS, top - 11.0, "held at the end by", SMALL, Anchor::Left);
-    canvas.text(PANELS[0] - 8.0, top - 11.0, "arena", SMALL, Anchor::Right);
+    canvas.text(REASONS, top - 13.0, "held at the end by", SMALL, Anchor::Left);
+    canvas.text(PANELS[0] - 8.0, top - 13.0, "arena", SMALL, Anchor::Right);
 }
 
 fn legends(canvas: &mut Canvas, y: f64) {
@@ -214,6 +214,9 @@ fn verdict(map: &ArenaMap) -> String {
     match (map.end.is_empty(), thin) {
         (true, _) => format!("All {} arenas of the live peak were given back.", map.peak.len()),
         (_, 0) => format!("{start}  None is held by less than a quarter of its bytes."),
+        (_, thin) if thin == map.end.len() => {
+            format!("{start}  All are held by blocks that fill less than a quarter.")
+        }
         (_, thin) => {
             format!(
                 "{start}  {thin} of them {} held by blocks that fill less than a quarter.",
