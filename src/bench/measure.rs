@@ -103,6 +103,7 @@ fn measure(
             rows.footprint(program, &found, backend.backs_memory());
             if backend.backs_memory() {
                 page_rows::add(&mut rows.run, cell, births, &found);
+                page_rows::add_map(&mut rows.run, cell, &found.map);
             }
         }
     }
@@ -189,6 +190,7 @@ impl Rows<'_> {
         self.count("minor_faults", found.minor_faults);
         self.count("pass_nanoseconds", found.pass_ns);
         self.count("sampling_nanoseconds", found.sampling_ns);
+        self.count("mapping_nanoseconds", found.mapping_ns);
         let (live_mean, resident_mean) = means(found);
         self.put("all", "live_mean_bytes", live_mean);
         if backs_memory {

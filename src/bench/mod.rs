@@ -234,7 +234,7 @@ pub fn run(
     if let Some(error) = failure.into_inner().ok().flatten() {
         return Err(error);
     }
-    finish(folder, &cells, programs, &numbers)
+    pool.install(|| finish(folder, &cells, programs, &numbers, settings))
 }
 
 /// Where a heat runs and where its cells go.
@@ -404,6 +404,7 @@ fn finish(
     cells: &Path,
     programs: &HashMap<String, Loaded>,
     numbers: &HashMap<&Cell, usize>,
+    settings: &Settings,
 ) -> Result<Run, BenchError> {
     let mut run = Run::load(folder)?;
     if !run.missing().is_empty() {
@@ -432,6 +433,7 @@ fn finish(
             }
         }
     }
+    run.what_ifs = what_if::check(&run, programs, settings)?;
     run.save(folder)?;
     fs::remove_dir_all(cells).map_err(io_error(cells.display().to_string()))?;
     Ok(run)

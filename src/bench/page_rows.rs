@@ -1,8 +1,8 @@
 //! Room `bench`: the heap seen page by page, as rows of a run folder, and what follows from a footprint's samples.
 
 use crate::program::Births;
-use crate::replay::{Footprint, HeapSample, PageView};
-use crate::results::{Cell, Fullness, Moment, OTHER_SITES, Pin, Rounding, Run};
+use crate::replay::{EMPTY, Footprint, HeapMap, HeapSample, Level, NOWHERE, PageView};
+use crate::results::{Cell, Fullness, HeapRow, Moment, OTHER_SITES, Pin, Residency, Rounding, Run};
 
 /// The metrics of the pinned-granularity curve beyond 4 KiB, in the order of [`crate::replay::GRAINS`]: at the live
 /// peak, and at the end.
@@ -15,7 +15,7 @@ pub const PINNED_BY_GRAIN: [[&str; 2]; 5] = [
 ];
 
 /// Lines that get a row of their own: the first so many by what they strand, and by what they hold.
-const LINES: usize = 50;
+const LINES: usize = 200;
 
 /// Adds the rows of both moments.
 pub fn add(run: &mut Run, cell: &Cell, births: &Births, found: &Footprint) {
@@ -43,6 +43,24 @@ pub fn add(run: &mut Run, cell: &Cell, births: &Births, found: &Footprint) {
             run.pins.extend(pins(cell, births, moment, view));
         }
     }
+}
+
+/// Adds the rows of the heap map.
+pub fn add_map(run: &mut Run, cell: &Cell, map: &HeapMap) {
+    let residency = |level: &Level| match *level {
+        NOWHERE => Residency::Nowhere,
+        EMPTY => Residency::Empty,
+        level => Residency::Live(level),
+    };
+    run.heap_map.extend(map.rows.iter().enumerate().map(|(at, row)| HeapRow {
+        trace: cell.trace.clone(),
+        backend: cell.backend.clone(),
+        repetition: cell.repetition,
+        row: at as u32,
+        region: row.region,
+        row_bytes: map.row_bytes,
+        cells: HeapRow::encode(&row.levels.iter().map(residency).collect::<Vec<_>>()),
+    }));
 }
 
 /// The lines, what they strand first; those that are small in every respect are one row, so that the sums stay whole.

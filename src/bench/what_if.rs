@@ -1,13 +1,16 @@
 //! Room `bench`: what a change of one line saves, by footprint passes over the trace as it is and over the changed one.
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 
 use super::plan::{Job, Task};
 use super::worker::{self, Ended, Limits};
 use super::{BenchError, Loaded, Settings, io_error};
 use crate::program::{Change, what_if};
-use crate::results::{BackendEntry, Cell, Moment, Pass, Run};
+use crate::results::{BackendEntry, Cell, Moment, Pass, Run, WhatIf};
 
 /// What the change of a line saves with one backend.
 pub struct Saving {
@@ -53,7 +56,7 @@ pub fn savings(
         source: std::io::Error::other(error),
     })?;
     let changed = Loaded::new(changed.program, changed.births).map_err(io_error("the changed trace"))?;
-    let folder = std::env::temp_dir().join(format!("heaplay-{}-whatif-{site}", std::process::id()));
+    let folder = folder(&site.to_string());
     let result = backends
         .iter()
         .map(|backend| {
@@ -67,6 +70,69 @@ pub fn savings(
         .collect();
     let _ = fs::remove_dir_all(&folder);
     result
+}
+
+/// Replays each trace of `run` with the survivors of the line that pins most moved behind the last call: whether the
+/// prediction holds. A backend on which that fails gets no row; the pictures then say nothing about it.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn check(
+    run: &Run,
+    programs: &HashMap<String, Loaded>,
+    settings: &Settings,
+) -> Result<Vec<WhatIf>, BenchError> {
+    let mut rows = Vec::new();
+    for (trace, loaded) in run.manifest.traces.iter().filter_map(|t| Some((&t.name, programs.get(&t.name)?)))
+    {
+        let lines = run.pinning_lines(trace, Moment::End);
+        let Some(site) = lines.iter().find_map(|(name, _)| loaded.births.find(name).ok()) else { continue };
+        let Ok(changed) = what_if(&loaded.program, &loaded.births, site, Change::Move) else { continue };
+        let changed = Loaded::new(changed.program, changed.births).map_err(io_error("the changed trace"))?;
+        let name = loaded.births.name(site);
+        let of_trace: Vec<Result<Option<WhatIf>, BenchError>> = run
+            .manifest
+            .backends
+            .par_iter()
+            .enumerate()
+            .map(|(at, backend)| {
+                let before = run.values(trace, &backend.name, "all", "pinned_end_bytes");
+                let charged = run.pins.iter().find(|pin| {
+                    pin.trace == *trace
+                        && pin.backend == backend.name
+                        && pin.moment == Moment::End
+                        && pin.site == name
+                });
+                let (Some(&before), Some(charged)) = (before.first(), charged) else { return Ok(None) };
+                let folder = folder(&format!("check-{at}"));
+                let after = footprint(&changed, &backend.name, &folder, settings)?;
+                let _ = fs::remove_dir_all(&folder);
+                let after = after.ok().and_then(|run| figure(&run, "pinned_end_bytes"));
+                Ok(after.map(|after| WhatIf {
+                    trace: trace.clone(),
+                    backend: backend.name.clone(),
+                    site: name.to_owned(),
+                    predicted_bytes: charged.stranded_bytes,
+                    pinned_before_bytes: before as u64,
+                    pinned_after_bytes: after,
+                }))
+            })
+            .collect();
+        for row in of_trace {
+            rows.extend(row?);
+        }
+    }
+    Ok(rows)
+}
+
+/// A folder for what a child leaves; only this process uses it.
+fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("heaplay-{}-whatif-{name}", std::process::id()))
+}
+
+fn figure(run: &Run, metric: &str) -> Option<u64> {
+    let row = run.measurements.iter().find(|row| row.metric == metric && row.op == "all");
+    row.map(|row| row.value as u64)
 }
 
 /// One footprint pass in a child; its tables, or why there are none.
@@ -106,10 +172,6 @@ fn footprint(
 }
 
 fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved, String> {
-    let figure = |run: &Run, metric: &str| {
-        let row = run.measurements.iter().find(|row| row.metric == metric && row.op == "all");
-        row.map(|row| row.value as u64)
-    };
     let pinned = |run: &Run| figure(run, "pinned_end_bytes").ok_or("it backs no memory".to_owned());
     let pin = before.pins.iter().find(|pin| pin.moment == Moment::End && pin.site == site);
     let (blocks, live_bytes, stranded) =

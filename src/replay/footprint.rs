@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::time::Instant;
 
+use super::heap_map::{HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
 use super::pins::{LiveBlock, PageView, page_view};
 use super::{Done, Probe, ReplayError, Resident, Slots, free_all, memory, replay};
 use crate::backends::{Backend, Counter, Trim};
@@ -48,6 +49,10 @@ pub struct Footprint {
     pub pages_at_live_peak: PageView,
     /// The pages after the last call.
     pub pages_end: PageView,
+    /// Residency and fullness over the replay; empty for a backend that backs no memory.
+    pub map: HeapMap,
+    /// Wall time of taking that map, in ns.
+    pub mapping_ns: u64,
     /// R after the backend's own trim call; `None` when it has none.
     pub resident_trimmed_bytes: Option<u64>,
     /// How long that call took, in ns.
@@ -68,14 +73,28 @@ pub struct Footprint {
     pub calls: [u64; 4],
 }
 
-/// How many live blocks have a byte in each page. Two levels: a table for each GiB of address space in use.
+/// How many live blocks have a byte in each page, and how many live bytes each piece of the heap map holds. Two levels: a
+/// table for each GiB of address space in use.
 #[derive(Default)]
-struct Pages {
-    tables: HashMap<usize, Box<[u32]>>,
+pub(super) struct Pages {
+    tables: HashMap<usize, Table>,
     pinned: u64,
 }
 
+struct Table {
+    blocks: Box<[u32]>,
+    pieces: Box<[Piece]>,
+}
+
+/// Requested bytes live in a piece, and whether any ever were.
+#[derive(Clone, Copy, Default)]
+struct Piece {
+    live_bytes: u64,
+    used: bool,
+}
+
 const TABLE_PAGES: usize = 1 << (30 - PAGE_SHIFT);
+const TABLE_PIECES: usize = 1 << (30 - PIECE_SHIFT);
 
 impl Pages {
     fn change(&mut self, block: usize, size: usize, add: bool) {
@@ -83,12 +102,12 @@ impl Pages {
         let last = (block + size.max(1) - 1) >> PAGE_SHIFT;
         let mut page = first;
         while page <= last {
-            let table = self
-                .tables
-                .entry(page / TABLE_PAGES)
-                .or_insert_with(|| vec![0; TABLE_PAGES].into_boxed_slice());
+            let table = self.tables.entry(page / TABLE_PAGES).or_insert_with(|| Table {
+                blocks: vec![0; TABLE_PAGES].into_boxed_slice(),
+                pieces: vec![Piece::default(); TABLE_PIECES].into_boxed_slice(),
+            });
             let end = last.min(page | (TABLE_PAGES - 1));
-            for count in &mut table[page % TABLE_PAGES..=end % TABLE_PAGES] {
+            for count in &mut table.blocks[page % TABLE_PAGES..=end % TABLE_PAGES] {
                 if add {
                     self.pinned += u64::from(*count == 0);
                     *count += 1;
@@ -97,7 +116,50 @@ impl Pages {
                     self.pinned -= u64::from(*count == 0);
                 }
             }
+            table.bytes(block.max(page << PAGE_SHIFT), (block + size).min((end + 1) << PAGE_SHIFT), add);
             page = end + 1;
+        }
+    }
+
+    /// Requested bytes live in a piece of the heap map.
+    pub(super) fn live_bytes_in(&self, piece: usize) -> u64 {
+        self.tables
+            .get(&(piece / TABLE_PIECES))
+            .map_or(0, |table| table.pieces[piece % TABLE_PIECES].live_bytes)
+    }
+
+    /// Where in `start..end` blocks ever were: from the first piece to the end of the last.
+    pub(super) fn extent(&self, start: usize, end: usize) -> Option<(usize, usize)> {
+        let used = |number: &usize| {
+            let pieces =
+                self.tables.get(number).into_iter().flat_map(|table| table.pieces.iter().enumerate());
+            let first = number * TABLE_PIECES;
+            pieces.filter(|(_, piece)| piece.used).map(move |(at, _)| (first + at) << PIECE_SHIFT)
+        };
+        let inside =
+            self.tables.keys().flat_map(used).filter(|&at| at + (1 << PIECE_SHIFT) > start && at < end);
+        let (mut first, mut last) = (usize::MAX, 0);
+        for at in inside {
+            (first, last) = (first.min(at), last.max(at + (1 << PIECE_SHIFT)));
+        }
+        (last > 0).then_some((first, last))
+    }
+}
+
+impl Table {
+    /// Counts the bytes `from..to` of a block, which lie in this table.
+    fn bytes(&mut self, from: usize, to: usize, add: bool) {
+        let mut at = from;
+        while at < to {
+            let end = to.min(((at >> PIECE_SHIFT) + 1) << PIECE_SHIFT);
+            let piece = &mut self.pieces[(at >> PIECE_SHIFT) % TABLE_PIECES];
+            piece.used = true;
+            if add {
+                piece.live_bytes += (end - at) as u64;
+            } else {
+                piece.live_bytes -= (end - at) as u64;
+            }
+            at = end;
         }
     }
 }
@@ -132,6 +194,11 @@ struct Watch<'a> {
     births: &'a Births,
     requests: usize,
     sampling_ns: u64,
+    total: u64,
+    mapper: Mapper,
+    mapping_ns: u64,
+    columns: u64,
+    next_column: u64,
 }
 
 impl Watch<'_> {
@@ -181,6 +248,18 @@ impl Watch<'_> {
         self.now.live_bytes -= account.size;
         self.now.usable_bytes -= account.usable;
         account
+    }
+
+    /// Takes a column of the heap map. The k-th of n is taken when k/n of the calls are done.
+    fn column(&mut self) {
+        let began = Instant::now();
+        if self.backs_memory {
+            self.mapper.column(&self.pages);
+        }
+        self.columns += 1;
+        let all = MAP_COLUMNS.min(self.total);
+        self.next_column = ((self.columns + 1) * self.total).div_ceil(all);
+        self.mapping_ns += began.elapsed().as_nanos() as u64;
     }
 
     /// Looks at every page that is pinned now.
@@ -236,6 +315,9 @@ impl Probe for Watch<'_> {
             self.next_sample = self.now.event + self.every;
             self.sample();
         }
+        if self.now.event == self.next_column {
+            self.column();
+        }
         if done.index as u64 == self.live_peak_event {
             self.at_live_peak = self.sample();
             self.pages_at_live_peak = self.page_view();
@@ -283,6 +365,11 @@ pub fn footprint(
         births,
         requests: 0,
         sampling_ns: 0,
+        total: calls as u64,
+        mapper: Mapper::begin(),
+        mapping_ns: 0,
+        columns: 0,
+        next_column: (calls as u64).div_ceil(MAP_COLUMNS.min(calls as u64).max(1)),
     };
     let began = Instant::now();
     replay(program, &domains, &mut slots, 0..calls, &mut watch)?;
@@ -290,6 +377,8 @@ pub fn footprint(
     let mut found = Footprint {
         pass_ns: began.elapsed().as_nanos() as u64,
         sampling_ns: watch.sampling_ns,
+        mapping_ns: watch.mapping_ns,
+        map: std::mem::take(&mut watch.mapper).finish(),
         pages_end: watch.page_view(),
         at_live_peak: watch.at_live_peak,
         pages_at_live_peak: std::mem::take(&mut watch.pages_at_live_peak),

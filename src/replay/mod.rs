@@ -5,6 +5,7 @@
 
 mod clock;
 mod footprint;
+mod heap_map;
 mod latency;
 mod memory;
 mod pins;
@@ -19,6 +20,7 @@ use std::ptr;
 
 pub use clock::{Clock, Floor, Source};
 pub use footprint::{Footprint, HeapSample, footprint};
+pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use latency::{LatencyResult, bucket_nanoseconds, empty_histogram, latency};
 pub use memory::{Resident, SharedHeap, self_test};
 pub use pins::{ClassRounding, FULLNESS_BINS, GRAINS, LiveBlock, PageView, Pin, class_of, page_view};

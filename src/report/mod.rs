@@ -9,9 +9,11 @@ mod canvas;
 mod chart;
 mod figures;
 mod footprint_overlay;
+mod heap_map;
 mod latency_histogram;
 mod latency_percentiles;
 mod page;
+mod page_fullness;
 mod series;
 mod summary;
 mod terminal;
@@ -22,6 +24,7 @@ mod trace_live;
 mod trace_shape;
 mod trace_sizes;
 mod where_memory_went;
+mod who_pins;
 mod words;
 
 use std::fs;
@@ -48,6 +51,9 @@ pub const CHARTS: &[Chart] = &[
     latency_histogram::CHART,
     where_memory_went::CHART,
     footprint_overlay::CHART,
+    heap_map::CHART,
+    page_fullness::CHART,
+    who_pins::CHART,
 ];
 
 /// A picture of a trace by itself: its name and how it is drawn.
