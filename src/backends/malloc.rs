@@ -6,13 +6,17 @@
 
 use std::ffi::c_void;
 
-use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, Spec, Trim};
+use super::allocator::{
+    Allocator, Backend, BackendError, Domains, Member, Opened, Spec, Trim, no_environment,
+};
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
     name: "malloc",
     summary: "the C library's malloc, called as CPython's raw domain calls it",
     below: None,
+    settings: &[],
+    environment: no_environment,
     details,
     open,
 };

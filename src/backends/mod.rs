@@ -4,14 +4,31 @@
 //! [`describe`] tells what it is. Layers are opened from the lowest up, so that no member knows another.
 
 mod allocator;
+mod buddy;
 mod bump;
+mod calls;
+mod dlmalloc;
+#[cfg(feature = "jemalloc")]
+mod jemalloc;
 mod malloc;
+#[cfg(feature = "mimalloc")]
+mod mimalloc;
 mod null;
 pub mod pages;
 pub mod pymalloc;
+mod region;
+#[cfg(feature = "rpmalloc")]
+mod rpmalloc;
+#[cfg(feature = "scudo")]
+mod scudo;
+#[cfg(feature = "snmalloc")]
+mod snmalloc;
+mod talc;
+mod tlsf;
 
 pub use allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Spec, Trim, parse_bytes,
+    Allocator, Backend, BackendError, Counter, Domains, Environment, Member, Opened, Setting, Spec, Trim,
+    parse_bytes,
 };
 
 /// The C library of this process, as it reports itself.
@@ -20,7 +37,29 @@ pub fn libc_version() -> String {
 }
 
 /// Every backend.
-pub const BACKENDS: &[Member] = &[malloc::MEMBER, pymalloc::MEMBER, bump::MEMBER, null::MEMBER];
+pub const BACKENDS: &[Member] = &[
+    malloc::MEMBER,
+    pymalloc::MEMBER,
+    #[cfg(feature = "mimalloc")]
+    mimalloc::MEMBER,
+    #[cfg(feature = "jemalloc")]
+    jemalloc::MEMBER,
+    #[cfg(feature = "snmalloc")]
+    snmalloc::MEMBER,
+    #[cfg(feature = "rpmalloc")]
+    rpmalloc::MEMBER,
+    #[cfg(feature = "scudo")]
+    scudo::MEMBER,
+    dlmalloc::MEMBER,
+    tlsf::MEMBER,
+    talc::MEMBER,
+    buddy::MEMBER,
+    bump::MEMBER,
+    null::MEMBER,
+];
+
+/// Members that a build may leave out, by the name of their feature.
+const OPTIONAL: [&str; 6] = ["jemalloc", "mimalloc", "rpmalloc", "scudo", "snmalloc", "tcmalloc"];
 
 /// Reads a backend's word, the layers below included.
 ///
@@ -57,10 +96,10 @@ fn parse_settings(text: &str) -> Result<Vec<(String, String)>, String> {
 }
 
 fn member(name: &str) -> Result<&'static Member, BackendError> {
-    BACKENDS
-        .iter()
-        .find(|member| member.name == name)
-        .ok_or_else(|| BackendError::Unknown { name: name.to_owned(), nearest: nearest(name) })
+    BACKENDS.iter().find(|member| member.name == name).ok_or_else(|| match OPTIONAL.contains(&name) {
+        true => BackendError::NotBuilt { name: name.to_owned() },
+        false => BackendError::Unknown { name: name.to_owned(), nearest: nearest(name) },
+    })
 }
 
 /// The known name that looks most like `name`, when one is close.
@@ -93,12 +132,32 @@ pub fn open(spec: &Spec) -> Opened {
     (member(&spec.name)?.open)(spec, below)
 }
 
+/// What has to be in a child's environment before it starts, for the backend and the layers below it.
+///
+/// # Errors
+/// [`BackendError::Refused`] for a setting that a member does not have.
+pub fn environment(spec: &Spec) -> Result<Environment, BackendError> {
+    let mut variables = (member(&spec.name)?.environment)(spec)?;
+    if let Some(below) = below(spec)? {
+        variables.extend(environment(&below)?);
+    }
+    Ok(variables)
+}
+
 /// What the backend is, layer by layer from the top: constants, settings with their values, rules.
 ///
 /// # Errors
 /// As [`open`], but nothing is opened.
 pub fn describe(spec: &Spec) -> Result<String, BackendError> {
-    let own = (member(&spec.name)?.details)(spec)?;
+    let member = member(&spec.name)?;
+    let mut own = (member.details)(spec)?;
+    if !member.settings.is_empty() {
+        own.push_str(&format!("settings ({}:NAME=VALUE,…):\n", member.name));
+        let width = member.settings.iter().map(|setting| setting.name.len()).max().unwrap_or(0);
+        for Setting { name, default, meaning } in member.settings {
+            own.push_str(&format!("  {name:width$}  {meaning} [{default}]\n"));
+        }
+    }
     match below(spec)? {
         Some(below) => Ok(own + &describe(&below)?),
         None => Ok(own),

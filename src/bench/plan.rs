@@ -59,6 +59,16 @@ pub enum Task {
     },
 }
 
+impl Task {
+    /// The backend as written.
+    pub fn backend(&self) -> &str {
+        match self {
+            Task::Version { backend } | Task::Verify { backend, .. } => backend,
+            Task::Measure { cell, .. } => &cell.backend,
+        }
+    }
+}
+
 /// A child's work and its bounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {

@@ -5,6 +5,8 @@
 //! its own (so that Ctrl-C reaches the parent alone) and it dies with its parent. One that crashes, hangs or takes too
 //! much memory costs its own cell.
 
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::plan::{Job, Task};
+use crate::backends;
 use crate::replay::ReplayError;
 use crate::results::Pass;
 
@@ -56,6 +59,27 @@ fn passes_on(name: &str) -> bool {
         || name.starts_with("_RJEM_MALLOC_CONF")
 }
 
+/// The child's environment: what passes on, and over it what the backend's word asks for. Tunables of both are joined.
+fn environment(backend: &str) -> BTreeMap<OsString, OsString> {
+    let mut all: BTreeMap<OsString, OsString> =
+        std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)).collect();
+    // A word that is none is told by the child, whose reason becomes the row.
+    let asked = backends::parse(backend).and_then(|spec| backends::environment(&spec)).unwrap_or_default();
+    for (name, value) in asked {
+        let joined = ["GLIBC_TUNABLES", "LD_PRELOAD"].contains(&name.as_str());
+        match all.get_mut(OsStr::new(&name)) {
+            Some(present) if joined && !present.is_empty() => {
+                present.push(":");
+                present.push(value);
+            }
+            _ => {
+                all.insert(name.into(), value.into());
+            }
+        }
+    }
+    all
+}
+
 /// A child at work.
 pub struct Worker {
     child: Child,
@@ -87,7 +111,7 @@ impl Worker {
         command
             .arg("worker")
             .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)))
+            .envs(environment(job.task.backend()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(errors)?)

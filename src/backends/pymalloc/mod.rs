@@ -24,7 +24,9 @@ pub use layout::{
 };
 pub use owner::{ArenaIndex, Owner, RadixTree};
 
-use super::allocator::{Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Spec, Trim};
+use super::allocator::{
+    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Spec, Trim, no_environment,
+};
 use crate::trace::Domain;
 
 /// The line in the list.
@@ -32,6 +34,8 @@ pub const MEMBER: Member = Member {
     name: "pymalloc",
     summary: "CPython's pool allocator, event for event; @3.6 to @3.14, the newest when none is named",
     below: Some("malloc"),
+    settings: &[],
+    environment: no_environment,
     details,
     open,
 };
