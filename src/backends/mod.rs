@@ -10,6 +10,7 @@ mod calls;
 mod dlmalloc;
 #[cfg(feature = "jemalloc")]
 mod jemalloc;
+mod library;
 mod malloc;
 #[cfg(feature = "mimalloc")]
 mod mimalloc;
@@ -54,6 +55,8 @@ pub const BACKENDS: &[Member] = &[
     tlsf::MEMBER,
     talc::MEMBER,
     buddy::MEMBER,
+    library::SO,
+    library::PRELOAD,
     bump::MEMBER,
     null::MEMBER,
 ];
@@ -67,6 +70,18 @@ const OPTIONAL: [&str; 6] = ["jemalloc", "mimalloc", "rpmalloc", "scudo", "snmal
 /// [`BackendError::Malformed`] when it is not of the form, [`BackendError::Unknown`] when no member has that name.
 pub fn parse(text: &str) -> Result<Spec, BackendError> {
     let malformed = |reason: String| BackendError::Malformed { text: text.to_owned(), reason };
+    if let Some((name, rest)) = text.split_once(':')
+        && BY_PATH.contains(&name)
+    {
+        let settings = parse_path(rest).map_err(malformed)?;
+        return Ok(Spec {
+            text: text.to_owned(),
+            name: name.to_owned(),
+            version: None,
+            settings,
+            below: None,
+        });
+    }
     let (own, below) = match text.split_once('+') {
         Some((own, below)) => (own, Some(Box::new(parse(below)?))),
         None => (text, None),
@@ -85,6 +100,39 @@ pub fn parse(text: &str) -> Result<Spec, BackendError> {
     }
     member(name)?;
     Ok(Spec { text: text.to_owned(), name: name.to_owned(), version, settings, below })
+}
+
+/// Members whose word holds a path, in which `+`, `@` and `=` mean nothing.
+const BY_PATH: [&str; 2] = [library::SO.name, library::PRELOAD.name];
+
+/// `PATH[:PREFIX][:NAME=VALUE,…]`: the path ends at the first colon; a part without `=` behind a comma belongs to the value
+/// before it (`MALLOC_CONF=dirty_decay_ms:0,narenas:1`).
+fn parse_path(text: &str) -> Result<Vec<(String, String)>, String> {
+    let (path, rest) = text.split_once(':').unwrap_or((text, ""));
+    if path.is_empty() {
+        return Err("a path is missing after the colon".to_owned());
+    }
+    let mut settings = vec![("path".to_owned(), path.to_owned())];
+    let (head, tail) = rest.split_once(':').unwrap_or((rest, ""));
+    let variables = match head {
+        "" => tail,
+        head if head.contains('=') => rest,
+        prefix => {
+            settings.push(("prefix".to_owned(), prefix.to_owned()));
+            tail
+        }
+    };
+    for part in variables.split(',').filter(|part| !part.is_empty()) {
+        match (part.split_once('='), settings.last_mut()) {
+            (Some((key, value)), _) => settings.push((key.to_owned(), value.to_owned())),
+            (None, Some((key, value))) if key != "path" && key != "prefix" => {
+                value.push(',');
+                value.push_str(part);
+            }
+            _ => return Err(format!("`{part}` is no setting")),
+        }
+    }
+    Ok(settings)
 }
 
 fn parse_settings(text: &str) -> Result<Vec<(String, String)>, String> {
@@ -178,6 +226,23 @@ mod tests {
     }
 
     #[test]
+    fn a_word_with_a_path_is_read_in_parts() {
+        let read = |text: &str| parse(text).unwrap().settings;
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(read("so:/a+b@c/x.so"), pairs(&[("path", "/a+b@c/x.so")]));
+        assert_eq!(read("so:x.so:mi_"), pairs(&[("path", "x.so"), ("prefix", "mi_")]));
+        assert_eq!(
+            read("so:x.so:je_:MALLOC_CONF=a:0,b:1,C=2"),
+            pairs(&[("path", "x.so"), ("prefix", "je_"), ("MALLOC_CONF", "a:0,b:1"), ("C", "2")])
+        );
+        assert_eq!(read("preload:x.so:A=1"), pairs(&[("path", "x.so"), ("A", "1")]));
+        assert_eq!(parse("pymalloc+so:x.so:mi_").unwrap().below.unwrap().name, "so");
+        assert!(parse("so:").is_err() && parse("so:x:mi_:y").is_err());
+    }
+
+    #[test]
     fn faulty_words_say_what_is_wrong() {
         for text in
             ["", "@3", "malloc@", "malloc:", "malloc:x", "malloc:=1", "malloc:x=", "malloc+", "+malloc"]
@@ -200,7 +265,11 @@ mod tests {
     fn every_member_opens_and_describes_itself() {
         for member in BACKENDS {
             let spec = parse(member.name).unwrap();
-            assert!(!open(&spec).unwrap().version().is_empty());
+            if BY_PATH.contains(&member.name) {
+                assert!(open(&spec).err().unwrap().to_string().contains("path"));
+            } else {
+                assert!(!open(&spec).unwrap().version().is_empty());
+            }
             assert!(describe(&spec).unwrap().starts_with(member.name));
         }
     }

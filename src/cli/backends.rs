@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::backends::{self, BACKENDS, Member};
+use crate::backends::{self, BACKENDS, BackendError, Member};
 
 /// Lists the backends, or shows one: its layers, constants, settings and size classes.
 #[derive(clap::Args)]
@@ -32,14 +32,16 @@ fn list() -> String {
     let width = BACKENDS.iter().map(|member| member.name.len()).max().unwrap_or(0);
     BACKENDS
         .iter()
-        .map(|member| format!("{:width$}  {} ({})\n", member.name, member.summary, version(member)))
+        .map(|member| format!("{:width$}  {}{}\n", member.name, member.summary, version(member)))
         .collect()
 }
 
+/// The version in brackets; nothing for members that are a path.
 fn version(member: &Member) -> String {
     match backends::parse(member.name).and_then(|spec| backends::open(&spec)) {
-        Ok(backend) => backend.version(),
-        Err(error) => format!("{error}"),
+        Ok(backend) => format!(" ({})", backend.version()),
+        Err(BackendError::Refused { .. }) => String::new(),
+        Err(error) => format!(" ({error})"),
     }
 }
 

@@ -58,7 +58,10 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
     for list in lists {
         let first = words.len();
         for part in list.split(',') {
-            let continues = part.contains('=') && !part.contains(':') && words.len() > first;
+            // Behind a path even `narenas:1` may be part of a value (MALLOC_CONF).
+            let by_path = words.last().is_some_and(|w| w.contains("so:") || w.contains("preload:"));
+            let value = by_path && part.contains(':') && backends::parse(part).is_err();
+            let continues = (part.contains('=') && !part.contains(':') || value) && words.len() > first;
             match words.last_mut() {
                 Some(last) if continues => {
                     last.push(',');
