@@ -55,6 +55,15 @@ pub struct Counter {
     pub value: u64,
 }
 
+/// Why an allocator does not do the same twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Varies {
+    /// It gives memory back, or tidies up, by the clock (decay, delayed purges).
+    ByClock = 1,
+    /// It draws places at random, against attackers.
+    AtRandom = 2,
+}
+
 /// What a request to give memory back did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trim {
@@ -97,10 +106,10 @@ pub trait Backend {
         Trim::None
     }
 
-    /// Whether the allocator gives memory back by the clock (decay, delayed purges), so that two replays of one trace
-    /// may leave different pages resident. `check` does not hold resident memory of such a backend to anything.
-    fn keeps_time(&self) -> bool {
-        false
+    /// Why two replays of one trace may place blocks or leave pages differently; `None` when they do not. `check` holds
+    /// the memory of a backend that varies to nothing.
+    fn varies(&self) -> Option<Varies> {
+        None
     }
 
     /// The figures that the allocator keeps about itself now; none for a black box.

@@ -2,7 +2,8 @@
 //!
 //! Its settings are its options (`opt.*` in jemalloc(3)), which it reads from `_RJEM_MALLOC_CONF` before `main`; `mallctl`
 //! reads them back. Free pages decay by the clock: after `dirty_decay_ms` they are purged, so what is resident depends on
-//! the pace of the replay unless the decay is 0 (at once) or −1 (never).
+//! the pace of the replay unless the decay is 0 (at once) or −1 (never); and 5.3.1 tidies a thread's cache by the clock too,
+//! unless `experimental_tcache_gc` is false.
 #![expect(unsafe_code, reason = "calls jemalloc")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -11,8 +12,8 @@ use std::ptr;
 use tikv_jemalloc_sys as je;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, plain,
-    setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, Varies,
+    plain, setting,
 };
 use super::calls::c_table;
 
@@ -27,7 +28,7 @@ pub const MEMBER: Member = Member {
     open,
 };
 
-const SETTINGS: [Setting; 13] = [
+const SETTINGS: [Setting; 14] = [
     setting("dirty_decay_ms", "10000", "ms over which free dirty pages are given back; 0 at once, -1 never"),
     setting("muzzy_decay_ms", "0", "ms over which pages that were marked reusable are given back"),
     setting("narenas", "4 for each processor", "arenas"),
@@ -35,6 +36,7 @@ const SETTINGS: [Setting; 13] = [
     setting("retain", "true", "keep address space of what was given back"),
     setting("tcache", "true", "a cache of free blocks for each thread"),
     setting("tcache_max", "32768", "largest block in that cache, in bytes"),
+    setting("experimental_tcache_gc", "true", "tidy that cache by the clock as well as by bytes"),
     setting("thp", "default", "huge pages: default, always or never"),
     setting("metadata_thp", "disabled", "huge pages for its own tables: disabled, auto or always"),
     setting("oversize_threshold", "8388608", "bytes from which a block gets an arena that purges at once"),
@@ -109,8 +111,8 @@ impl Backend for Jemalloc {
         }
     }
 
-    fn keeps_time(&self) -> bool {
-        self.keeps_time
+    fn varies(&self) -> Option<Varies> {
+        self.keeps_time.then_some(Varies::ByClock)
     }
 }
 
@@ -126,7 +128,7 @@ fn environment(spec: &Spec) -> Result<Environment, BackendError> {
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {
     Ok(format!(
-        "jemalloc: {}\n  usable size: malloc_usable_size; trim: thread.tcache.flush and arena.4096.purge\n  gives pages back by the clock unless dirty_decay_ms and muzzy_decay_ms are 0 or -1\n  settings are read from _RJEM_MALLOC_CONF before the start and read back with mallctl\n",
+        "jemalloc: {}\n  usable size: malloc_usable_size; trim: thread.tcache.flush and arena.4096.purge\n  varies by the clock unless dirty_decay_ms is 0 or -1 and experimental_tcache_gc is false\n  settings are read from _RJEM_MALLOC_CONF before the start and read back with mallctl\n",
         Jemalloc { keeps_time: true }.version()
     ))
 }
@@ -142,6 +144,8 @@ fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
             }
         }
     }
-    let decays = |name: &str| read(name).is_none_or(|ms| !["0", "-1"].contains(&ms.as_str()));
-    Ok(Box::new(Jemalloc { keeps_time: decays("opt.dirty_decay_ms") || decays("opt.muzzy_decay_ms") }))
+    let is = |name: &str, values: &[&str]| read(name).is_some_and(|value| values.contains(&value.as_str()));
+    let decay_pinned = is("opt.dirty_decay_ms", &["0", "-1"]) && is("opt.muzzy_decay_ms", &["0", "-1"]);
+    let cache_pinned = is("opt.experimental_tcache_gc", &["false"]) || is("opt.tcache", &["false"]);
+    Ok(Box::new(Jemalloc { keeps_time: !(decay_pinned && cache_pinned) }))
 }

@@ -17,8 +17,8 @@ use std::ptr;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, plain,
-    setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, Varies,
+    plain, setting,
 };
 use super::calls::c_table;
 
@@ -127,8 +127,8 @@ impl Backend for Loaded {
         Trim::Done
     }
 
-    fn keeps_time(&self) -> bool {
-        self.extras.keeps_time
+    fn varies(&self) -> Option<Varies> {
+        self.extras.keeps_time.then_some(Varies::ByClock)
     }
 }
 
@@ -291,9 +291,12 @@ fn extras(shared: &Shared, prefix: &str, spec: &Spec) -> Result<Extras, BackendE
         version.push_str(&format!(" ({} set, cannot be read back)", unread.join(" and ")));
     }
     let by_clock = match mallctl {
-        Some(mallctl) => ["opt.dirty_decay_ms", "opt.muzzy_decay_ms"]
-            .iter()
-            .any(|name| !matches!(number(mallctl, name), Some(0 | -1))),
+        Some(mallctl) => {
+            ["opt.dirty_decay_ms", "opt.muzzy_decay_ms"]
+                .iter()
+                .any(|name| !matches!(number(mallctl, name), Some(0 | -1)))
+                || number(mallctl, "opt.experimental_tcache_gc") == Some(1)
+        }
         // gperftools' and TBB's give back by count, not by the clock; of others nothing is known.
         None => {
             shared.find::<MallocFn>("tc_version").is_none()

@@ -9,8 +9,8 @@ use std::ffi::c_void;
 use libmimalloc_sys as mi;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, plain,
-    setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, Varies,
+    plain, setting,
 };
 use super::calls::c_table;
 
@@ -69,8 +69,8 @@ impl Backend for Mimalloc {
         Trim::Done
     }
 
-    fn keeps_time(&self) -> bool {
-        self.keeps_time
+    fn varies(&self) -> Option<Varies> {
+        self.keeps_time.then_some(Varies::ByClock)
     }
 }
 
@@ -83,7 +83,7 @@ fn environment(spec: &Spec) -> Result<Environment, BackendError> {
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {
     Ok(format!(
-        "mimalloc: {}\n  usable size: mi_usable_size; trim: mi_collect(true)\n  purges by the clock unless purge_delay is 0 or -1\n  settings are read from MIMALLOC_NAME at the first call and read back with mi_option_get\n",
+        "mimalloc: {}\n  usable size: mi_usable_size; trim: mi_collect(true)\n  varies by the clock unless purge_delay is 0 or -1\n  settings are read from MIMALLOC_NAME at the first call and read back with mi_option_get\n",
         Mimalloc { keeps_time: true }.version()
     ))
 }

@@ -29,7 +29,7 @@ mod tlsf;
 
 pub use allocator::{
     Allocator, Backend, BackendError, Counter, Domains, Environment, Member, Opened, Setting, Spec, Trim,
-    parse_bytes,
+    Varies, parse_bytes,
 };
 
 /// The C library of this process, as it reports itself.

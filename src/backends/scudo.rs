@@ -7,7 +7,7 @@
 use std::alloc::Layout;
 use std::ffi::c_void;
 
-use super::allocator::{Backend, BackendError, Domains, Member, Opened, Spec, no_environment};
+use super::allocator::{Backend, BackendError, Domains, Member, Opened, Spec, Varies, no_environment};
 use super::calls::{HEADER_BYTES, Headed, Layouted, table};
 
 /// The line in the list.
@@ -57,6 +57,10 @@ impl Backend for Scudo {
     unsafe fn usable_size(&self, _block: *mut c_void, requested: usize) -> usize {
         requested
     }
+
+    fn varies(&self) -> Option<Varies> {
+        Some(Varies::AtRandom)
+    }
 }
 
 impl Drop for Scudo {
@@ -68,7 +72,7 @@ impl Drop for Scudo {
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {
     Ok(format!(
-        "scudo: LLVM's hardened allocator, sources of 2021\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  no call tells a block's usable size or gives memory back; realloc always moves; no settings\n"
+        "scudo: LLVM's hardened allocator, sources of 2021\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  no call tells a block's usable size or gives memory back; realloc always moves; no settings\n  varies: free blocks are shuffled\n"
     ))
 }
 

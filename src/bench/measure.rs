@@ -85,6 +85,9 @@ fn measure(
         Pass::Footprint => {
             let found = replay::footprint(program, backend.as_mut())?;
             rows.footprint(program, &found, backend.backs_memory());
+            if let Some(varies) = backend.varies() {
+                rows.count("varies_between_runs", varies as u64);
+            }
         }
     }
     Ok(rows.run)

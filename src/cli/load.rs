@@ -72,7 +72,8 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
         }
     }
     for (at, word) in words.iter().enumerate() {
-        backends::parse(word)?;
+        // A setting that a backend does not have is refused here already; what cannot be had is the child's to tell.
+        backends::environment(&backends::parse(word)?)?;
         if words[..at].contains(word) {
             bail!("--backends: `{word}` is there twice; name each once");
         }
