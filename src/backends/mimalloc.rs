@@ -26,8 +26,8 @@ pub const MEMBER: Member = Member {
 };
 
 /// The options that matter in a replay, each with its number in `mi_option_t` of version 3.3.
-const NUMBERS: [i32; SETTINGS.len()] = [15, 5, 4, 6, 34, 36, 37, 44, 43];
-const SETTINGS: [Setting; 9] = [
+const NUMBERS: [i32; SETTINGS.len()] = [15, 5, 4, 6, 34, 36, 37, 43];
+const SETTINGS: [Setting; 8] = [
     setting("purge_delay", "10", "ms that free memory waits before it is purged; 0 at once, -1 never"),
     setting("purge_decommits", "1", "purging gives pages back; 0 only marks them as reusable (MADV_FREE)"),
     setting("arena_eager_commit", "2", "commit arenas whole: 1 yes, 0 no, 2 where the system overcommits"),
@@ -35,7 +35,6 @@ const SETTINGS: [Setting; 9] = [
     setting("generic_collect", "10000", "slow calls between two collections of the heap"),
     setting("page_full_retain", "2", "full pages kept in a size class's list"),
     setting("page_max_candidates", "4", "pages looked at for the fullest one"),
-    setting("minimal_purge_size", "0", "KiB below which nothing is purged; 0: 64, or 2048 with huge pages"),
     setting("allow_thp", "1", "0 switches transparent huge pages off for the process"),
 ];
 
