@@ -186,10 +186,21 @@ impl Judge<'_> {
                         (backend.version != theirs.version)
                             .then(|| format!("{} and {}", backend.version, theirs.version))
                     });
+            let varies = [self.baseline, self.candidate]
+                .iter()
+                .find_map(|run| {
+                    run.values(&trace.name, &backend.name, "all", "varies_between_runs").first().copied()
+                })
+                .map(|why| match why {
+                    2.0 => "it places blocks at random".to_owned(),
+                    _ => {
+                        "it goes by the clock; `heaplay backends NAME` says which settings pin it".to_owned()
+                    }
+                });
             for metric in METRICS {
                 let skip = match metric.exactness {
                     Exactness::Policy => None,
-                    Exactness::Machine => apart.clone(),
+                    Exactness::Machine => varies.clone().or_else(|| apart.clone()),
                     _ => continue,
                 };
                 for mut finding in self.exact(&trace.name, &backend.name, metric, note) {

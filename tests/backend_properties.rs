@@ -41,7 +41,10 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 }
 
 fn holds(backend: &dyn Backend, align: usize, actions: &[Action]) {
-    let mut shadow = Shadow::new(backend, align);
+    held(backend, Shadow::new(backend, align), actions);
+}
+
+fn held(backend: &dyn Backend, mut shadow: Shadow<'_>, actions: &[Action]) {
     for action in actions {
         shadow.act(*action);
         backend.check().unwrap_or_else(|why| panic!("after {action:?}: {why}"));
@@ -49,6 +52,9 @@ fn holds(backend: &dyn Backend, align: usize, actions: &[Action]) {
     shadow.free_all();
     backend.check().unwrap_or_else(|why| panic!("after all was freed: {why}"));
 }
+
+/// Backends that have a size class of 8 bytes.
+const CLASSES_OF_8: [&str; 2] = ["jemalloc", "mimalloc"];
 
 fn tiny<const KEEPS: bool>() -> Pymalloc<Tiny<KEEPS>> {
     let watch = Watch::new(Bases::Mixed);
@@ -65,13 +71,16 @@ proptest! {
             "pymalloc", "pymalloc@3.6", "pymalloc@3.7", "pymalloc@3.9", "pymalloc@3.10", "pymalloc@3.11+bump",
             "malloc", "bump",
         ];
-        // An interpreter is one for a process, and not new a second time; tests/python_oracle.rs has it.
-        let listed = backends::BACKENDS.iter().map(|member| member.name).filter(|name| *name != "python");
+        // Those that are a path have none to open here (tests/allocators.rs has them); an interpreter is one for a process,
+        // and not new a second time (tests/python_oracle.rs has it).
+        let listed =
+            backends::BACKENDS.iter().map(|member| member.name).filter(|name| !["so", "preload", "python"].contains(name));
         for word in words.into_iter().chain(listed) {
             let backend = backends::open(&backends::parse(word).unwrap()).unwrap();
             if backend.backs_memory() {
                 let align = if word == "pymalloc@3.6" { 8 } else { 16 };
-                holds(&*backend, align, &actions);
+                let small = if CLASSES_OF_8.contains(&word) { 8 } else { align };
+                held(&*backend, Shadow::new(&*backend, align).small_blocks(small), &actions);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! (Include/cpython/pymem.h). None is inlined into the loop, none is told a block's size when it is freed, and each
 //! domain has a table of its own: that is what makes backends comparable with each other and with an interpreter.
 
-use std::ffi::{OsString, c_void};
+use std::ffi::c_void;
 use std::ptr;
 
 use super::arenas::Pools;
@@ -74,6 +74,15 @@ pub struct Counter {
     pub value: u64,
 }
 
+/// Why an allocator does not do the same twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Varies {
+    /// It gives memory back, or tidies up, by the clock (decay, delayed purges).
+    ByClock = 1,
+    /// It draws places at random, against attackers.
+    AtRandom = 2,
+}
+
 /// What a request to give memory back did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trim {
@@ -114,6 +123,12 @@ pub trait Backend {
     /// Asks the allocator to give back what it can (`malloc_trim` and the like).
     fn trim(&mut self) -> Trim {
         Trim::None
+    }
+
+    /// Why two replays of one trace may place blocks or leave pages differently; `None` when they do not. `check` holds
+    /// the memory of a backend that varies to nothing.
+    fn varies(&self) -> Option<Varies> {
+        None
     }
 
     /// The figures that the allocator keeps about itself now; none for a black box.
@@ -172,6 +187,22 @@ impl Spec {
         }
     }
 
+    /// Refuses settings that are not in a table.
+    ///
+    /// # Errors
+    /// As [`Spec::takes_settings`].
+    pub fn takes_only(&self, known: &[Setting]) -> Result<(), BackendError> {
+        let names: Vec<&str> = known.iter().map(|setting| setting.name).collect();
+        self.takes_settings(&names)
+    }
+
+    /// An error for a setting that the allocator did not take.
+    pub fn not_taken(&self, key: &str, value: &str, found: &str) -> BackendError {
+        self.refused(format!(
+            "did not take {key}={value}: it reads {found} now; settings act only in a child that `heaplay` starts"
+        ))
+    }
+
     /// Refuses settings that are not among `known`.
     ///
     /// # Errors
@@ -187,6 +218,47 @@ impl Spec {
         };
         Err(self.refused(format!("has no setting `{key}`: {takes}")))
     }
+}
+
+/// One setting of a member, for `heaplay backends NAME`.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// As it stands in a backend's word, before `=`.
+    pub name: &'static str,
+    /// What the allocator does when it is not given.
+    pub default: &'static str,
+    /// What it does, in a line, with its unit.
+    pub meaning: &'static str,
+}
+
+/// A line of a member's table of settings.
+pub(super) const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, default, meaning }
+}
+
+/// Variables that have to be in a process's environment before it starts, by name. Parts of `GLIBC_TUNABLES` are joined.
+pub type Environment = Vec<(String, String)>;
+
+/// For members that need nothing in their environment.
+///
+/// # Errors
+/// None.
+pub fn no_environment(_spec: &Spec) -> Result<Environment, BackendError> {
+    Ok(Vec::new())
+}
+
+/// A value as allocators read it: a size with a unit (`64K`, `64KiB`, `2M`) becomes bytes, all else stays as it is.
+pub fn plain(value: &str) -> String {
+    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = value.split_at(digits);
+    let shift = match unit {
+        "K" | "k" | "KiB" => 10,
+        "M" | "m" | "MiB" => 20,
+        "G" | "g" | "GiB" => 30,
+        _ => return value.to_owned(),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.map_or_else(|| value.to_owned(), |bytes| bytes.to_string())
 }
 
 /// Bytes written as a person does: `4096`, `256KiB`, `64GiB` (units B, KiB, MiB, GiB, TiB); `None` when it is no size.
@@ -214,6 +286,12 @@ pub enum BackendError {
         name: String,
         /// The closest known name, when one is close.
         nearest: Option<String>,
+    },
+    /// A member that this build has left out.
+    #[error("backend `{name}` was left out of this heaplay; build it with `--features {name}`")]
+    NotBuilt {
+        /// The member's name, which is the feature's too.
+        name: String,
     },
     /// The word is not of the form of a backend.
     #[error("backend `{text}`: {reason}; the form is name[@version][:key=value,…][+below]")]
@@ -244,14 +322,6 @@ pub enum BackendError {
 /// A backend that is ready, or why there is none.
 pub type Opened = Result<Box<dyn Backend>, BackendError>;
 
-/// Variables for a child's environment, or why the backend cannot be had.
-pub type Environment = Result<Vec<(&'static str, OsString)>, BackendError>;
-
-/// For members that need nothing in the environment.
-pub fn no_environment(_spec: &Spec) -> Environment {
-    Ok(Vec::new())
-}
-
 /// One line of the list of backends.
 pub struct Member {
     /// The name in a [`Spec`].
@@ -260,8 +330,10 @@ pub struct Member {
     pub summary: &'static str,
     /// The member that serves as the layer below when a [`Spec`] names none; `None` for members without a layer below.
     pub below: Option<&'static str>,
-    /// What the environment of its child has to hold, found out by the parent, whose memory nobody measures.
-    pub environment: fn(&Spec) -> Environment,
+    /// What may stand after `:`. Empty for members that describe their settings themselves in `details`.
+    pub settings: &'static [Setting],
+    /// What has to be in the child's environment before it starts, for allocators that read their settings there.
+    pub environment: fn(&Spec) -> Result<Environment, BackendError>,
     /// What `heaplay backends NAME` prints of this layer: versions, settings with defaults, rules.
     pub details: fn(&Spec) -> Result<String, BackendError>,
     /// Makes the backend, on the layer below where it takes one. Members do not know each other: `mod.rs` opens the

@@ -20,6 +20,7 @@ pub const MEMBER: Member = Member {
     name: "bump",
     summary: "gives the next free address, takes nothing back: the bound of time, and what reuse is worth",
     below: None,
+    settings: &[],
     environment: no_environment,
     details,
     open,

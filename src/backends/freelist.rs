@@ -26,6 +26,7 @@ pub const MEMBER: Member = Member {
     name: "freelist",
     summary: "CPython's free lists in front of any backend, by size class; @3.6 to @3.14, or limit=N for each class",
     below: Some("pymalloc"),
+    settings: &[],
     environment: no_environment,
     details,
     open,

@@ -7,7 +7,8 @@
 use std::ffi::c_void;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Member, Opened, Spec, Trim, no_environment,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, plain,
+    setting,
 };
 
 /// The line in the list.
@@ -15,10 +16,118 @@ pub const MEMBER: Member = Member {
     name: "malloc",
     summary: "the C library's malloc, called as CPython's raw domain calls it",
     below: None,
-    environment: no_environment,
+    settings: &SETTINGS,
+    environment,
     details,
     open,
 };
+
+const SETTINGS: [Setting; 19] = [
+    setting("MALLOC_ARENA_MAX", "8 for each processor", "most arenas; threads share them from there on"),
+    setting("MALLOC_ARENA_TEST", "8", "arenas from which on the limit is computed"),
+    setting(
+        "MALLOC_TRIM_THRESHOLD_",
+        "128K, growing",
+        "bytes free at the heap's top from which they are given back; fixes it",
+    ),
+    setting("MALLOC_TOP_PAD_", "128K", "bytes asked from the system more than needed"),
+    setting(
+        "MALLOC_MMAP_THRESHOLD_",
+        "128K, growing",
+        "bytes from which a block gets a mapping of its own; fixes it",
+    ),
+    setting("MALLOC_MMAP_MAX_", "65536", "most blocks with a mapping of their own; 0 none"),
+    setting("MALLOC_PERTURB_", "0", "a byte that new and freed blocks are filled with; 0 none"),
+    setting("glibc.malloc.arena_max", "8 for each processor", "as MALLOC_ARENA_MAX"),
+    setting("glibc.malloc.arena_test", "8", "as MALLOC_ARENA_TEST"),
+    setting("glibc.malloc.trim_threshold", "128K, growing", "as MALLOC_TRIM_THRESHOLD_"),
+    setting("glibc.malloc.top_pad", "128K", "as MALLOC_TOP_PAD_"),
+    setting("glibc.malloc.mmap_threshold", "128K, growing", "as MALLOC_MMAP_THRESHOLD_"),
+    setting("glibc.malloc.mmap_max", "65536", "as MALLOC_MMAP_MAX_"),
+    setting("glibc.malloc.perturb", "0", "as MALLOC_PERTURB_"),
+    setting(
+        "glibc.malloc.mxfast",
+        "128",
+        "largest block for fast bins, which merge late and all at once; 0 none",
+    ),
+    setting("glibc.malloc.tcache_count", "7", "free blocks of each size in the thread's cache; 0 none"),
+    setting("glibc.malloc.tcache_max", "1032", "largest block in that cache, in bytes"),
+    setting("glibc.malloc.tcache_unsorted_limit", "0", "blocks looked at to fill that cache; 0 no limit"),
+    setting("glibc.malloc.hugetlb", "0", "1: ask for transparent huge pages; 2: use huge pages for mappings"),
+];
+
+/// The tunable that a setting is; the old variables are other names of tunables.
+fn tunable(name: &str) -> String {
+    match name.strip_prefix("MALLOC_") {
+        Some(old) => format!("glibc.malloc.{}", old.trim_end_matches('_').to_lowercase()),
+        None => name.to_owned(),
+    }
+}
+
+/// Variables stay variables, tunables go into `GLIBC_TUNABLES`: both are read by the loader before `main`.
+fn environment(spec: &Spec) -> Result<Environment, BackendError> {
+    spec.takes_only(&SETTINGS)?;
+    Ok(spec
+        .settings
+        .iter()
+        .map(|(name, value)| match name.strip_prefix("MALLOC_") {
+            Some(_) => (name.clone(), plain(value)),
+            None => ("GLIBC_TUNABLES".to_owned(), format!("{name}={}", plain(value))),
+        })
+        .collect())
+}
+
+/// Asks this process's own loader, with the same environment, what it makes of the tunables (`--list-tunables`, glibc 2.33
+/// and later): a value out of bounds or a name that it does not know leaves the default.
+///
+/// # Errors
+/// The first setting that it did not take, or why that cannot be told.
+fn read_back(spec: &Spec) -> Result<(), BackendError> {
+    if spec.settings.is_empty() {
+        return Ok(());
+    }
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let loader =
+        maps.lines().filter_map(|line| line.split_once('/')).map(|(_, path)| format!("/{path}")).find(
+            |path| {
+                path.rsplit('/')
+                    .next()
+                    .is_some_and(|name| name.starts_with("ld-linux") || name.starts_with("ld-2"))
+            },
+        );
+    let unknown = |reason: String| BackendError::Unavailable { backend: spec.text.clone(), reason };
+    let loader =
+        loader.ok_or_else(|| unknown("its settings are glibc's, and this is another C library".into()))?;
+    let output = std::process::Command::new(&loader).arg("--list-tunables").output();
+    let output = output.map_err(|error| unknown(format!("{loader} --list-tunables: {error}")))?;
+    if !output.status.success() {
+        return Err(unknown(format!(
+            "{loader} has no --list-tunables (glibc 2.33), so settings cannot be read back"
+        )));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    for (name, value) in &spec.settings {
+        let own = tunable(name);
+        let found = text
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(told, _)| *told == own)
+            .map(|(_, rest)| rest.split(' ').next().unwrap_or_default());
+        let number = |text: &str| match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None => text.parse().ok(),
+        };
+        let present = environment(spec)?.iter().all(|(key, value)| {
+            std::env::var(key)
+                .is_ok_and(|present| present.split(':').any(|part| part == value) || present == *value)
+        });
+        let taken = found.and_then(number);
+        if taken.is_none() || taken != number(&plain(value)) || !present {
+            return Err(spec.not_taken(name, value, found.unwrap_or("nothing")));
+        }
+    }
+    Ok(())
+}
 
 /// The system's allocator. Its state is the process's.
 struct Malloc;
@@ -92,13 +201,14 @@ pub(super) fn trim() -> Trim {
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {
     Ok(format!(
-        "malloc: {}\n  calls malloc, calloc, realloc and free of the C library; a size of 0 becomes 1, as CPython's raw domain does\n  usable size: malloc_usable_size; trim: malloc_trim(0) where the library is glibc\n  takes no version, no settings and no lower layer\n",
+        "malloc: {}\n  calls malloc, calloc, realloc and free of the C library; a size of 0 becomes 1, as CPython's raw domain does\n  usable size: malloc_usable_size; trim: malloc_trim(0) where the library is glibc\n  settings are read by the loader before the start and read back with ld.so --list-tunables\n  takes no version and no lower layer\n",
         version()
     ))
 }
 
 fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
-    spec.takes_settings(&[])?;
+    spec.takes_only(&SETTINGS)?;
+    read_back(spec)?;
     Ok(Box::new(Malloc))
 }

@@ -5,16 +5,34 @@
 
 mod allocator;
 pub mod arenas;
+mod buddy;
 mod bump;
+mod calls;
+mod dlmalloc;
 pub mod freelist;
+#[cfg(feature = "jemalloc")]
+mod jemalloc;
+mod library;
 mod malloc;
+#[cfg(feature = "mimalloc")]
+mod mimalloc;
 mod null;
 pub mod pages;
 pub mod pymalloc;
 mod python;
+mod region;
+#[cfg(feature = "rpmalloc")]
+mod rpmalloc;
+#[cfg(feature = "scudo")]
+mod scudo;
+#[cfg(feature = "snmalloc")]
+mod snmalloc;
+mod talc;
+mod tlsf;
 
 pub use allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Environment, Member, Opened, Spec, Trim, parse_bytes,
+    Allocator, Backend, BackendError, Counter, Domains, Environment, Member, Opened, Setting, Spec, Trim,
+    Varies, parse_bytes,
 };
 
 pub use python::{Printed, read_print};
@@ -30,8 +48,33 @@ fn libc_trim() -> Trim {
 }
 
 /// Every backend.
-pub const BACKENDS: &[Member] =
-    &[malloc::MEMBER, pymalloc::MEMBER, freelist::MEMBER, python::MEMBER, bump::MEMBER, null::MEMBER];
+pub const BACKENDS: &[Member] = &[
+    malloc::MEMBER,
+    pymalloc::MEMBER,
+    freelist::MEMBER,
+    python::MEMBER,
+    #[cfg(feature = "mimalloc")]
+    mimalloc::MEMBER,
+    #[cfg(feature = "jemalloc")]
+    jemalloc::MEMBER,
+    #[cfg(feature = "snmalloc")]
+    snmalloc::MEMBER,
+    #[cfg(feature = "rpmalloc")]
+    rpmalloc::MEMBER,
+    #[cfg(feature = "scudo")]
+    scudo::MEMBER,
+    dlmalloc::MEMBER,
+    tlsf::MEMBER,
+    talc::MEMBER,
+    buddy::MEMBER,
+    library::SO,
+    library::PRELOAD,
+    bump::MEMBER,
+    null::MEMBER,
+];
+
+/// Members that a build may leave out, by the name of their feature.
+const OPTIONAL: [&str; 6] = ["jemalloc", "mimalloc", "rpmalloc", "scudo", "snmalloc", "tcmalloc"];
 
 /// Reads a backend's word, the layers below included.
 ///
@@ -39,6 +82,18 @@ pub const BACKENDS: &[Member] =
 /// [`BackendError::Malformed`] when it is not of the form, [`BackendError::Unknown`] when no member has that name.
 pub fn parse(text: &str) -> Result<Spec, BackendError> {
     let malformed = |reason: String| BackendError::Malformed { text: text.to_owned(), reason };
+    if let Some((name, rest)) = text.split_once(':')
+        && BY_PATH.contains(&name)
+    {
+        let settings = parse_path(rest).map_err(malformed)?;
+        return Ok(Spec {
+            text: text.to_owned(),
+            name: name.to_owned(),
+            version: None,
+            settings,
+            below: None,
+        });
+    }
     let (own, below) = match text.split_once('+') {
         Some((own, below)) => (own, Some(Box::new(parse(below)?))),
         None => (text, None),
@@ -59,6 +114,39 @@ pub fn parse(text: &str) -> Result<Spec, BackendError> {
     Ok(Spec { text: text.to_owned(), name: name.to_owned(), version, settings, below })
 }
 
+/// Members whose word holds a path, in which `+`, `@` and `=` mean nothing.
+const BY_PATH: [&str; 2] = [library::SO.name, library::PRELOAD.name];
+
+/// `PATH[:PREFIX][:NAME=VALUE,…]`: the path ends at the first colon; a part without `=` behind a comma belongs to the value
+/// before it (`MALLOC_CONF=dirty_decay_ms:0,narenas:1`).
+fn parse_path(text: &str) -> Result<Vec<(String, String)>, String> {
+    let (path, rest) = text.split_once(':').unwrap_or((text, ""));
+    if path.is_empty() {
+        return Err("a path is missing after the colon".to_owned());
+    }
+    let mut settings = vec![("path".to_owned(), path.to_owned())];
+    let (head, tail) = rest.split_once(':').unwrap_or((rest, ""));
+    let variables = match head {
+        "" => tail,
+        head if head.contains('=') => rest,
+        prefix => {
+            settings.push(("prefix".to_owned(), prefix.to_owned()));
+            tail
+        }
+    };
+    for part in variables.split(',').filter(|part| !part.is_empty()) {
+        match (part.split_once('='), settings.last_mut()) {
+            (Some((key, value)), _) => settings.push((key.to_owned(), value.to_owned())),
+            (None, Some((key, value))) if key != "path" && key != "prefix" => {
+                value.push(',');
+                value.push_str(part);
+            }
+            _ => return Err(format!("`{part}` is no setting")),
+        }
+    }
+    Ok(settings)
+}
+
 fn parse_settings(text: &str) -> Result<Vec<(String, String)>, String> {
     let setting = |pair: &str| match pair.split_once('=') {
         Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -68,10 +156,10 @@ fn parse_settings(text: &str) -> Result<Vec<(String, String)>, String> {
 }
 
 fn member(name: &str) -> Result<&'static Member, BackendError> {
-    BACKENDS
-        .iter()
-        .find(|member| member.name == name)
-        .ok_or_else(|| BackendError::Unknown { name: name.to_owned(), nearest: nearest(name) })
+    BACKENDS.iter().find(|member| member.name == name).ok_or_else(|| match OPTIONAL.contains(&name) {
+        true => BackendError::NotBuilt { name: name.to_owned() },
+        false => BackendError::Unknown { name: name.to_owned(), nearest: nearest(name) },
+    })
 }
 
 /// The known name that looks most like `name`, when one is close.
@@ -104,16 +192,16 @@ pub fn open(spec: &Spec) -> Opened {
     (member(&spec.name)?.open)(spec, below)
 }
 
-/// What the environment of a child has to hold for the backend, all its layers.
+/// What has to be in a child's environment before it starts, for the backend and the layers below it.
 ///
 /// # Errors
-/// [`BackendError::Unavailable`] when it cannot be had on this machine, which is known before a child is started.
-pub fn environment(spec: &Spec) -> Environment {
-    let mut all = (member(&spec.name)?.environment)(spec)?;
+/// [`BackendError::Refused`] for a setting that a member does not have.
+pub fn environment(spec: &Spec) -> Result<Environment, BackendError> {
+    let mut variables = (member(&spec.name)?.environment)(spec)?;
     if let Some(below) = below(spec)? {
-        all.extend(environment(&below)?);
+        variables.extend(environment(&below)?);
     }
-    Ok(all)
+    Ok(variables)
 }
 
 /// The backend's word with one more setting of its topmost layer.
@@ -133,7 +221,15 @@ pub fn with_setting(word: &str, key: &str, value: &str) -> Result<String, Backen
 /// # Errors
 /// As [`open`], but nothing is opened.
 pub fn describe(spec: &Spec) -> Result<String, BackendError> {
-    let own = (member(&spec.name)?.details)(spec)?;
+    let member = member(&spec.name)?;
+    let mut own = (member.details)(spec)?;
+    if !member.settings.is_empty() {
+        own.push_str(&format!("settings ({}:NAME=VALUE,…):\n", member.name));
+        let width = member.settings.iter().map(|setting| setting.name.len()).max().unwrap_or(0);
+        for Setting { name, default, meaning } in member.settings {
+            own.push_str(&format!("  {name:width$}  {meaning} [{default}]\n"));
+        }
+    }
     match below(spec)? {
         Some(below) => Ok(own + &describe(&below)?),
         None => Ok(own),
@@ -151,6 +247,23 @@ mod tests {
         assert_eq!((spec.setting("b"), spec.setting("c")), (Some("2KiB"), None));
         let below = spec.below.unwrap();
         assert_eq!((below.name.as_str(), below.setting("reserve")), ("bump", Some("1GiB")));
+    }
+
+    #[test]
+    fn a_word_with_a_path_is_read_in_parts() {
+        let read = |text: &str| parse(text).unwrap().settings;
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(read("so:/a+b@c/x.so"), pairs(&[("path", "/a+b@c/x.so")]));
+        assert_eq!(read("so:x.so:mi_"), pairs(&[("path", "x.so"), ("prefix", "mi_")]));
+        assert_eq!(
+            read("so:x.so:je_:MALLOC_CONF=a:0,b:1,C=2"),
+            pairs(&[("path", "x.so"), ("prefix", "je_"), ("MALLOC_CONF", "a:0,b:1"), ("C", "2")])
+        );
+        assert_eq!(read("preload:x.so:A=1"), pairs(&[("path", "x.so"), ("A", "1")]));
+        assert_eq!(parse("pymalloc+so:x.so:mi_").unwrap().below.unwrap().name, "so");
+        assert!(parse("so:").is_err() && parse("so:x:mi_:y").is_err());
     }
 
     #[test]
@@ -179,7 +292,11 @@ mod tests {
         for member in BACKENDS {
             let spec = parse(member.name).unwrap();
             // An interpreter is not on every machine, and wants a process of its own.
-            if member.name != "python" {
+            if member.name == "python" {
+                // tests/python_oracle.rs has it
+            } else if BY_PATH.contains(&member.name) {
+                assert!(open(&spec).err().unwrap().to_string().contains("path"));
+            } else {
                 assert!(!open(&spec).unwrap().version().is_empty());
             }
             assert!(describe(&spec).unwrap().starts_with(member.name));

@@ -12,6 +12,7 @@ pub const MEMBER: Member = Member {
     name: "null",
     summary: "does nothing: shows what the harness itself costs",
     below: None,
+    settings: &[],
     environment: no_environment,
     details,
     open,

@@ -61,6 +61,24 @@ pub fn reserve(bytes: usize) -> io::Result<NonNull<u8>> {
     map_with(bytes, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
 }
 
+/// The same from a multiple of `align` (a power of two) on.
+///
+/// # Errors
+/// As [`reserve`].
+pub fn reserve_aligned(bytes: usize, align: usize) -> io::Result<NonNull<u8>> {
+    let start = reserve(bytes + align)?;
+    let head = start.as_ptr().addr().next_multiple_of(align) - start.as_ptr().addr();
+    // SAFETY: the range was just mapped and is used by nobody; what stays is `bytes` from the aligned start.
+    unsafe {
+        let aligned = start.add(head);
+        if head > 0 {
+            unmap(start, head)?;
+        }
+        unmap(aligned.add(bytes), align - head)?;
+        Ok(aligned)
+    }
+}
+
 fn map_with(bytes: usize, flags: i32) -> io::Result<NonNull<u8>> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: an anonymous mapping at a place of the kernel's choice touches no memory that exists.

@@ -105,6 +105,9 @@ fn measure(
                 page_rows::add(&mut rows.run, cell, births, &found);
                 page_rows::add_map(&mut rows.run, cell, &found.map);
             }
+            if let Some(varies) = backend.varies() {
+                rows.count("varies_between_runs", varies as u64);
+            }
         }
     }
     Ok(rows.run)

@@ -138,13 +138,17 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchErro
     move |source| BenchError::Io { what, source }
 }
 
-/// Asks a child for a backend's version, so that a library that crashes on load costs only that.
+/// How long a child may take to tell its version: a library that hangs when it is loaded is found out here.
+const VERSION_TIME: Duration = Duration::from_secs(30);
+
+/// Asks a child for a backend's version, so that a library that crashes on load, or hangs, costs only that.
 ///
 /// # Errors
 /// The child's reason.
-pub fn version(backend: &str) -> Result<String, String> {
+pub fn version(backend: &str, timeout: Option<Duration>) -> Result<String, String> {
     let job = Job { task: Task::Version { backend: backend.to_owned() }, processor: None, turns: false };
-    let limits = Limits { time: Duration::from_secs(30), memory_bytes: available_bytes() };
+    let time = timeout.map_or(VERSION_TIME, |timeout| timeout.min(VERSION_TIME));
+    let limits = Limits { time, memory_bytes: available_bytes() };
     let errors = std::env::temp_dir().join(format!("heaplay-{}-version", std::process::id()));
     let ended = worker::run(&job, limits, &errors);
     let _ = fs::remove_file(&errors);

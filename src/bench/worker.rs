@@ -5,6 +5,8 @@
 //! its own (so that Ctrl-C reaches the parent alone) and it dies with its parent. One that crashes, hangs or takes too
 //! much memory costs its own cell.
 
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -57,10 +59,25 @@ fn passes_on(name: &str) -> bool {
         || name.starts_with("_RJEM_MALLOC_CONF")
 }
 
-/// What the job's backend has to find in the child's environment.
-fn environment(job: &Job) -> std::io::Result<Vec<(&'static str, std::ffi::OsString)>> {
-    let spec = backends::parse(job.task.backend()).map_err(std::io::Error::other)?;
-    backends::environment(&spec).map_err(std::io::Error::other)
+/// The child's environment: what passes on, and over it what the backend's word asks for. Tunables of both are joined.
+fn environment(backend: &str) -> BTreeMap<OsString, OsString> {
+    let mut all: BTreeMap<OsString, OsString> =
+        std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)).collect();
+    // A word that is none is told by the child, whose reason becomes the row.
+    let asked = backends::parse(backend).and_then(|spec| backends::environment(&spec)).unwrap_or_default();
+    for (name, value) in asked {
+        let joined = ["GLIBC_TUNABLES", "LD_PRELOAD"].contains(&name.as_str());
+        match all.get_mut(OsStr::new(&name)) {
+            Some(present) if joined && !present.is_empty() => {
+                present.push(":");
+                present.push(value);
+            }
+            _ => {
+                all.insert(name.into(), value.into());
+            }
+        }
+    }
+    all
 }
 
 /// A child at work.
@@ -94,8 +111,7 @@ impl Worker {
         command
             .arg("worker")
             .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)))
-            .envs(environment(job)?)
+            .envs(environment(job.task.backend()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(errors)?)

@@ -21,7 +21,7 @@ impl BackendsArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let text = match &self.name {
             Some(name) => backends::describe(&backends::parse(name)?)?,
-            None => list(|name| bench::version(name).unwrap_or_else(|reason| reason)),
+            None => list(|name| bench::version(name, None).unwrap_or_else(|reason| reason)),
         };
         anstream::stdout().lock().write_all(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)

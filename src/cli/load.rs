@@ -58,7 +58,10 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
     for list in lists {
         let first = words.len();
         for part in list.split(',') {
-            let continues = part.contains('=') && !part.contains(':') && words.len() > first;
+            // Behind a path even `narenas:1` may be part of a value (MALLOC_CONF).
+            let by_path = words.last().is_some_and(|w| w.contains("so:") || w.contains("preload:"));
+            let value = by_path && part.contains(':') && backends::parse(part).is_err();
+            let continues = (part.contains('=') && !part.contains(':') || value) && words.len() > first;
             match words.last_mut() {
                 Some(last) if continues => {
                     last.push(',');
@@ -69,7 +72,7 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
         }
     }
     for (at, word) in words.iter().enumerate() {
-        // One that cannot be had here is told before anything is begun.
+        // A setting that a backend does not have is refused here already; what cannot be had is the child's to tell.
         backends::environment(&backends::parse(word)?)?;
         if words[..at].contains(word) {
             bail!("--backends: `{word}` is there twice; name each once");

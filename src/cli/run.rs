@@ -14,7 +14,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::load::{ChildArgs, backend_words, find_traces, load_traces, sha256};
 use super::note;
 use crate::bench::{self, Progress, Settings};
-use crate::results::{BackendEntry, Cell, FORMAT, Manifest, Outcome, Pass, Run, Status, civil_date};
+use crate::results::{
+    BackendEntry, Cell, FORMAT, Manifest, Outcome, Pass, RecordError, Run, Status, civil_date,
+};
 
 /// Replay traces against backends, in parallel, and report what each costs in time and in memory
 #[derive(clap::Args)]
@@ -66,7 +68,7 @@ impl RunArgs {
         install_interrupt()?;
         let settings = self.children.settings();
         let (folder, programs) = match &self.resume {
-            Some(folder) => (folder.clone(), prepare_resume(folder)?),
+            Some(folder) => (folder.clone(), prepare_resume(folder, &settings)?),
             None => self.prepare(&settings)?,
         };
         let run = Run::load(&folder)?;
@@ -100,11 +102,7 @@ impl RunArgs {
             None => new_folder(Path::new("reports")),
         };
         let (traces, programs) = load_traces(&find_traces(&self.traces)?)?;
-        let mut backends = Vec::new();
-        for name in words {
-            let version = bench::version(&name).map_err(|reason| anyhow::anyhow!("{reason}"))?;
-            backends.push(BackendEntry { name, version });
-        }
+        let (backends, absent) = ask_versions(words, settings);
         let mut passes = self.passes.clone();
         passes.sort();
         passes.dedup();
@@ -126,11 +124,57 @@ impl RunArgs {
             machine: bench::fingerprint(),
             clock: clock_facts(settings),
         };
-        Run::new(manifest)
-            .save(&folder)
+        let run = Run::new(manifest);
+        run.save(&folder)
+            .and_then(|()| leave_absent_cells(&run.manifest, &absent, &folder))
             .context("the run folder could not be made; choose a place with --out")?;
         Ok((folder, programs))
     }
+}
+
+/// The version of a backend that cannot be had. `--resume` asks again.
+const NO_VERSION: &str = "not available";
+
+/// Asks each backend for its version. One that cannot be had is told, with the reason, and costs its own cells only.
+fn ask_versions(words: Vec<String>, settings: &Settings) -> (Vec<BackendEntry>, Vec<(String, String)>) {
+    let mut absent = Vec::new();
+    let entries = words
+        .into_iter()
+        .map(|name| match bench::version(&name, settings.timeout) {
+            Ok(version) => BackendEntry { name, version },
+            Err(reason) => {
+                note(format!("{name}: {reason}"));
+                absent.push((name.clone(), reason));
+                BackendEntry { name, version: NO_VERSION.to_owned() }
+            }
+        })
+        .collect();
+    (entries, absent)
+}
+
+/// Leaves error rows for the cells of backends that cannot be had: nothing is started for them.
+fn leave_absent_cells(
+    manifest: &Manifest,
+    absent: &[(String, String)],
+    folder: &Path,
+) -> Result<(), RecordError> {
+    for (number, cell) in manifest.planned().into_iter().enumerate() {
+        let Some((_, reason)) = absent.iter().find(|(name, _)| *name == cell.backend) else { continue };
+        let place = folder.join("cells").join(format!("{number:05}"));
+        fs::create_dir_all(&place).map_err(|source| RecordError::Io { path: place.clone(), source })?;
+        let mut row = Run::new(Manifest::default());
+        row.outcomes.push(Outcome {
+            trace: cell.trace,
+            backend: cell.backend,
+            pass: cell.pass,
+            repetition: cell.repetition,
+            status: Status::Error,
+            seconds: 0.0,
+            reason: reason.clone(),
+        });
+        row.save_outcomes(&place)?;
+    }
+    Ok(())
 }
 
 fn clock_facts(settings: &Settings) -> std::collections::BTreeMap<String, String> {
@@ -170,7 +214,10 @@ fn new_folder(parent: &Path) -> PathBuf {
 
 /// Opens an unfinished run: the same traces, the same versions. Failed cells are to be tried again, and with a failed
 /// latency cell all of its kind, which are confirmed together.
-fn prepare_resume(folder: &Path) -> anyhow::Result<std::collections::HashMap<String, bench::Loaded>> {
+fn prepare_resume(
+    folder: &Path,
+    settings: &Settings,
+) -> anyhow::Result<std::collections::HashMap<String, bench::Loaded>> {
     let mut run = Run::load(folder)?;
     let paths: Vec<PathBuf> = run.manifest.traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
     for (trace, path) in run.manifest.traces.iter().zip(&paths) {
@@ -180,10 +227,19 @@ fn prepare_resume(folder: &Path) -> anyhow::Result<std::collections::HashMap<Str
             bail!("{}: is not the file that the run began with; begin a new run", path.display());
         }
     }
-    for backend in &run.manifest.backends {
-        let now = bench::version(&backend.name).map_err(|reason| anyhow::anyhow!("{reason}"))?;
-        if now != backend.version {
-            bail!("backend `{}` is {now} now and was {}; begin a new run", backend.name, backend.version);
+    let words = run.manifest.backends.iter().map(|backend| backend.name.clone()).collect();
+    let (now, absent) = ask_versions(words, settings);
+    for (backend, now) in run.manifest.backends.iter_mut().zip(now) {
+        // What was not there may have come; what has gone leaves its cells as they are.
+        if backend.version == NO_VERSION {
+            backend.version = now.version;
+        } else if now.version != NO_VERSION && now.version != backend.version {
+            bail!(
+                "backend `{}` is {} now and was {}; begin a new run",
+                backend.name,
+                now.version,
+                backend.version
+            );
         }
     }
     let machine = bench::fingerprint();
@@ -193,7 +249,10 @@ fn prepare_resume(folder: &Path) -> anyhow::Result<std::collections::HashMap<Str
             folder.display()
         );
     }
-    let failed: HashSet<Cell> = run.failed().into_iter().map(Outcome::cell).collect();
+    run.save_manifest(folder)?;
+    let is_gone = |cell: &Cell| absent.iter().any(|(name, _)| *name == cell.backend);
+    let failed: HashSet<Cell> =
+        run.failed().into_iter().map(Outcome::cell).filter(|cell| !is_gone(cell)).collect();
     let again: HashSet<Cell> = run
         .manifest
         .planned()

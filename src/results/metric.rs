@@ -229,6 +229,12 @@ pub const METRICS: &[Metric] = &[
         Exactness::Told,
         "page faults of the footprint pass, the harness's included",
     ),
+    metric(
+        "varies_between_runs",
+        "1 or 2",
+        Exactness::Told,
+        "why memory is not exact: 1 the allocator gives back by the clock, 2 it places blocks at random",
+    ),
     metric("time_nanoseconds", "ns", Exactness::Timed, "processor time of the whole replay loop, time pass"),
     metric("wall_nanoseconds", "ns", Exactness::Told, "wall time of the same, pauses between turns left out"),
     metric("preemptions", "switches", Exactness::Told, "involuntary context switches during the loop"),

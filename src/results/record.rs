@@ -172,6 +172,14 @@ impl Run {
     pub fn save(&self, folder: &Path) -> Result<(), RecordError> {
         fs::create_dir_all(folder).map_err(|source| RecordError::Io { path: folder.to_owned(), source })?;
         self.save_tables(folder)?;
+        self.save_manifest(folder)
+    }
+
+    /// Writes the manifest alone.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_manifest(&self, folder: &Path) -> Result<(), RecordError> {
         let text = serde_json::to_string_pretty(&self.manifest).unwrap_or_default() + "\n";
         replace(&folder.join(MANIFEST), |file| file.write_all(text.as_bytes()))
     }

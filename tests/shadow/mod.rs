@@ -78,6 +78,7 @@ struct Live {
 pub struct Shadow<'a> {
     backend: &'a dyn Backend,
     align: usize,
+    small_align: usize,
     live: Vec<Live>,
     ranges: BTreeMap<usize, usize>,
     made: usize,
@@ -87,7 +88,13 @@ impl<'a> Shadow<'a> {
     /// `align` is what every block's address has to be a multiple of.
     pub fn new(backend: &'a dyn Backend, align: usize) -> Shadow<'a> {
         assert!(backend.backs_memory());
-        Shadow { backend, align, live: Vec::new(), ranges: BTreeMap::new(), made: 0 }
+        Shadow { backend, align, small_align: align, live: Vec::new(), ranges: BTreeMap::new(), made: 0 }
+    }
+
+    /// Blocks below 16 bytes need only this alignment: size classes of 8 bytes are within C's rules.
+    pub fn small_blocks(mut self, align: usize) -> Shadow<'a> {
+        self.small_align = align;
+        self
     }
 
     fn table(&self, domain: Domain) -> Allocator {
@@ -155,7 +162,8 @@ impl<'a> Shadow<'a> {
     fn begin(&mut self, domain: Domain, block: *mut u8, size: usize) {
         assert!(!block.is_null(), "no memory for {size} bytes");
         let (start, end) = (block.addr(), block.addr() + size.max(1));
-        assert!(start.is_multiple_of(self.align), "{start:#x} is not a multiple of {}", self.align);
+        let align = if size < 16 { self.small_align } else { self.align };
+        assert!(start.is_multiple_of(align), "{start:#x} of {size} bytes is not a multiple of {align}");
         let before = self.ranges.range(..end).next_back();
         assert!(before.is_none_or(|(_, &other_end)| other_end <= start), "{start:#x} overlaps {before:x?}");
         self.made += 1;

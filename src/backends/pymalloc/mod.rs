@@ -35,6 +35,7 @@ pub const MEMBER: Member = Member {
     name: "pymalloc",
     summary: "CPython's pool allocator, event for event; @3.6 to @3.14, the newest when none is named",
     below: Some("malloc"),
+    settings: &[],
     environment: no_environment,
     details,
     open,

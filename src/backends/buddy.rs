@@ -1,0 +1,93 @@
+//! Room `backends`, member `buddy`: the binary buddy system (crate `buddy_system_allocator`).
+//!
+//! Blocks are powers of two; freeing one looks for its buddy along a list, so its cost grows with the free blocks of that
+//! size. It is told a block's layout when the block ends; here 16 bytes before each block hold its size and count as its
+//! overhead: 48 bytes become 64, and 64 become 128. It manages a range of its own and gives nothing back.
+#![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
+
+use std::alloc::Layout;
+use std::ffi::c_void;
+use std::ptr;
+
+use buddy_system_allocator::Heap as Buddies;
+
+use super::allocator::{Backend, BackendError, Domains, Member, Opened, Spec, no_environment};
+use super::calls::{HEADER_BYTES, Headed, Layouted, table};
+use super::region::{RESERVE, Region};
+
+/// The line in the list.
+pub const MEMBER: Member = Member {
+    name: "buddy",
+    summary: "blocks are powers of two, halved and joined; 16 bytes more a block hold its size",
+    below: None,
+    settings: &[RESERVE],
+    environment: no_environment,
+    details,
+    open,
+};
+
+/// Blocks up to 2 to the 36th bytes.
+type Inner = Buddies<37>;
+
+impl Layouted for Inner {
+    fn give(&mut self, layout: Layout) -> *mut u8 {
+        // Sizes that overflow inside when they are rounded up.
+        if layout.size() > 1 << 46 {
+            return ptr::null_mut();
+        }
+        self.alloc(layout).map_or(ptr::null_mut(), std::ptr::NonNull::as_ptr)
+    }
+
+    unsafe fn take(&mut self, block: *mut u8, layout: Layout) {
+        if let Some(block) = std::ptr::NonNull::new(block) {
+            // SAFETY: the caller gives a block of this heap with its layout.
+            unsafe { self.dealloc(block, layout) };
+        }
+    }
+
+    unsafe fn in_place(&mut self, _block: *mut u8, layout: Layout, new_size: usize) -> bool {
+        // The crate has no such call: its `realloc` is allocate, copy, free.
+        layout.size() == new_size
+    }
+}
+
+struct Own {
+    heap: *mut Headed<Inner>,
+    _region: Region,
+}
+
+impl Backend for Own {
+    fn domains(&self) -> Domains {
+        Domains::same(table(self.heap))
+    }
+
+    fn version(&self) -> String {
+        "buddy_system_allocator 0.13".to_owned()
+    }
+
+    unsafe fn usable_size(&self, _block: *mut c_void, requested: usize) -> usize {
+        (HEADER_BYTES + requested.max(1)).next_power_of_two() - HEADER_BYTES
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // SAFETY: made by `open`, dropped once.
+        drop(unsafe { Box::from_raw(self.heap) });
+    }
+}
+
+fn details(_spec: &Spec) -> Result<String, BackendError> {
+    Ok(format!(
+        "buddy: crate buddy_system_allocator 0.13, powers of two\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  usable size: by its rule of rounding; no call gives memory back; realloc always moves\n"
+    ))
+}
+
+fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+    let region = Region::new(spec)?;
+    let mut inner = Inner::empty();
+    let start = region.start.as_ptr().addr();
+    // SAFETY: the range is fresh, used by nothing else, and lives as long as the heap.
+    unsafe { inner.add_to_heap(start, start + region.bytes) };
+    Ok(Box::new(Own { heap: Box::into_raw(Box::new(Headed(inner))), _region: region }))
+}

@@ -1,0 +1,492 @@
+//! Room `backends`, members `so` and `preload`: any allocator that is a shared library.
+//!
+//! `so:PATH[:PREFIX]` loads the library beside the system's malloc and calls its `malloc`, `calloc`, `realloc` and `free`,
+//! with a prefix where it has one (`mi_`, `tc_`, `scalable_`). `preload:PATH` puts it into `LD_PRELOAD` of the child, for
+//! allocators that can only replace malloc. Environment variables may follow: `so:PATH:PREFIX:NAME=VALUE,…`.
+//!
+//! A library is never closed again: its thread-local data and its handlers would outlive it. What it offers beyond the
+//! four calls is found by name: usable size, a trim, its version.
+#![expect(unsafe_code, reason = "loads a library and calls what it finds there")]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
+
+use super::allocator::{
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, Varies,
+    plain, setting,
+};
+use super::calls::c_table;
+
+/// The line in the list.
+pub const SO: Member = Member {
+    name: "so",
+    summary: "so:PATH[:PREFIX], any shared library that has malloc, calloc, realloc and free",
+    below: None,
+    settings: &SETTINGS,
+    environment: so_environment,
+    details: so_details,
+    open: open_so,
+};
+
+/// The line in the list.
+pub const PRELOAD: Member = Member {
+    name: "preload",
+    summary: "preload:PATH, a shared library that replaces malloc in the child (LD_PRELOAD)",
+    below: None,
+    settings: &SETTINGS,
+    environment: preload_environment,
+    details: preload_details,
+    open: open_preload,
+};
+
+const SETTINGS: [Setting; 1] = [setting(
+    "VARIABLE",
+    "not set",
+    "any environment variable in capitals that the library reads, such as MALLOC_CONF",
+)];
+
+/// Prefixes that are tried for advice when the plain names are not there.
+const PREFIXES: [&str; 7] = ["mi_", "tc_", "scalable_", "je_", "rp", "sn_", "hoard_"];
+
+type MallocFn = unsafe extern "C" fn(usize) -> *mut c_void;
+type CallocFn = unsafe extern "C" fn(usize, usize) -> *mut c_void;
+type ReallocFn = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
+type FreeFn = unsafe extern "C" fn(*mut c_void);
+type UsableFn = unsafe extern "C" fn(*mut c_void) -> usize;
+type MallctlFn = unsafe extern "C" fn(*const c_char, *mut c_void, *mut usize, *mut c_void, usize) -> c_int;
+
+/// The four calls of a library, behind a table's context.
+struct Calls {
+    malloc: MallocFn,
+    calloc: CallocFn,
+    realloc: ReallocFn,
+    free: FreeFn,
+}
+
+/// How a library is asked to give memory back.
+#[derive(Clone, Copy)]
+enum Giveback {
+    Mallctl(MallctlFn),
+    Collect(unsafe extern "C" fn(bool)),
+    Release(unsafe extern "C" fn()),
+    Command(unsafe extern "C" fn(c_int, *mut c_void) -> c_int),
+    MallocTrim(unsafe extern "C" fn(usize) -> c_int),
+}
+
+/// What a library offers besides the four calls.
+struct Extras {
+    usable: Option<UsableFn>,
+    giveback: Option<Giveback>,
+    version: String,
+    keeps_time: bool,
+}
+
+struct Loaded {
+    table: Allocator,
+    extras: Extras,
+    /// Behind the table's context.
+    _calls: Option<Box<Calls>>,
+}
+
+impl Backend for Loaded {
+    fn domains(&self) -> Domains {
+        Domains::same(self.table)
+    }
+
+    fn version(&self) -> String {
+        self.extras.version.clone()
+    }
+
+    unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize {
+        // SAFETY: the caller says that the block is live.
+        self.extras.usable.map_or(requested, |usable| unsafe { usable(block) })
+    }
+
+    fn trim(&mut self) -> Trim {
+        let Some(giveback) = self.extras.giveback else { return Trim::None };
+        // SAFETY: each has the signature that its library documents; none touches a live block.
+        unsafe {
+            match giveback {
+                Giveback::Mallctl(mallctl) => {
+                    for control in [c"thread.tcache.flush", c"arena.4096.purge"] {
+                        mallctl(control.as_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), 0);
+                    }
+                }
+                Giveback::Collect(collect) => collect(true),
+                Giveback::Release(release) => release(),
+                // TBBMALLOC_CLEAN_ALL_BUFFERS
+                Giveback::Command(command) => drop(command(0, ptr::null_mut())),
+                Giveback::MallocTrim(trim) => drop(trim(0)),
+            }
+        }
+        Trim::Done
+    }
+
+    fn varies(&self) -> Option<Varies> {
+        self.extras.keeps_time.then_some(Varies::ByClock)
+    }
+}
+
+unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
+    // SAFETY: the context is the boxed calls of a backend that is alive; malloc takes any size.
+    unsafe { ((*ctx.cast::<Calls>()).malloc)(size.max(1)) }
+}
+
+unsafe extern "C" fn calloc(ctx: *mut c_void, elements: usize, element_size: usize) -> *mut c_void {
+    let (elements, element_size) =
+        if elements == 0 || element_size == 0 { (1, 1) } else { (elements, element_size) };
+    // SAFETY: as in malloc.
+    unsafe { ((*ctx.cast::<Calls>()).calloc)(elements, element_size) }
+}
+
+unsafe extern "C" fn realloc(ctx: *mut c_void, block: *mut c_void, new_size: usize) -> *mut c_void {
+    // SAFETY: as in malloc; the block is one of this library or null.
+    unsafe { ((*ctx.cast::<Calls>()).realloc)(block, new_size.max(1)) }
+}
+
+unsafe extern "C" fn free(ctx: *mut c_void, block: *mut c_void) {
+    // SAFETY: as in realloc.
+    unsafe { ((*ctx.cast::<Calls>()).free)(block) }
+}
+
+/// A library that is loaded, and where its code lies.
+struct Shared {
+    library: &'static Library,
+    /// `None` when it was named without a folder, so that the loader chose.
+    path: Option<PathBuf>,
+}
+
+impl Shared {
+    /// A symbol that this very library defines: the loader also looks into what the library depends on, and would give
+    /// the C library's malloc for one that has none.
+    fn find<T: Copy>(&self, name: &str) -> Option<T> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: only the address is taken here; who calls it answers for the signature.
+        let symbol: Symbol<*mut c_void> = unsafe { self.library.get(name.as_bytes_with_nul()) }.ok()?;
+        let address = symbol.into_raw();
+        let home = file_of(address)?;
+        let own = match &self.path {
+            Some(path) => home == *path,
+            None => !home.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libc.")),
+        };
+        // SAFETY: a function pointer has the size of an address.
+        own.then(|| unsafe { std::mem::transmute_copy::<*mut c_void, T>(&address) })
+    }
+}
+
+/// The file that the code at `address` was loaded from.
+fn file_of(address: *mut c_void) -> Option<PathBuf> {
+    // SAFETY: all zeros is a value of this plain struct, which the call fills.
+    let name = unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        if libc::dladdr(address, &mut info) == 0 || info.dli_fname.is_null() {
+            return None;
+        }
+        CStr::from_ptr(info.dli_fname).to_string_lossy().into_owned()
+    };
+    Some(fs::canonicalize(&name).unwrap_or_else(|_| PathBuf::from(name)))
+}
+
+fn path_of(spec: &Spec) -> Result<&str, BackendError> {
+    let path = spec.setting("path");
+    path.ok_or_else(|| spec.refused(format!("needs the library's path: {}:/usr/lib/…/lib….so", spec.name)))
+}
+
+fn unavailable(spec: &Spec, reason: String) -> BackendError {
+    BackendError::Unavailable { backend: spec.text.clone(), reason }
+}
+
+/// Looks at the file before the loader does, whose messages leave out what kind of file it is.
+///
+/// # Errors
+/// No such file, no library, or one for another processor.
+fn look_at(spec: &Spec, path: &str) -> Result<Option<PathBuf>, BackendError> {
+    if !path.contains('/') {
+        return Ok(None);
+    }
+    let header = |path: &Path| -> std::io::Result<[u8; 20]> {
+        let mut header = [0; 20];
+        fs::File::open(path)?.read_exact(&mut header)?;
+        Ok(header)
+    };
+    let found = match header(Path::new(path)) {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => [0; 20],
+        Err(error) => return Err(unavailable(spec, format!("{error}; check the path"))),
+    };
+    if !found.starts_with(b"\x7fELF") {
+        return Err(unavailable(spec, "it is no shared library (not an ELF file)".to_owned()));
+    }
+    // This program's own header tells what the machine takes: class, byte order, processor.
+    let own = header(Path::new("/proc/self/exe")).unwrap_or(found);
+    if (found[4], found[5], &found[18..]) != (own[4], own[5], &own[18..]) {
+        return Err(unavailable(
+            spec,
+            format!(
+                "wrong architecture: it is for {}, this program for {}",
+                architecture(&found),
+                architecture(&own)
+            ),
+        ));
+    }
+    Ok(Some(fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path))))
+}
+
+/// The processor of an ELF header, in words.
+fn architecture(header: &[u8; 20]) -> String {
+    let machine = if header[5] == 2 {
+        u16::from_be_bytes([header[18], header[19]])
+    } else {
+        u16::from_le_bytes([header[18], header[19]])
+    };
+    match machine {
+        3 => "32-bit x86".to_owned(),
+        40 => "32-bit ARM".to_owned(),
+        62 => "x86-64".to_owned(),
+        183 => "AArch64".to_owned(),
+        243 => "RISC-V".to_owned(),
+        22 => "S/390".to_owned(),
+        21 => "POWER".to_owned(),
+        other => format!("ELF machine {other}"),
+    }
+}
+
+/// Finds what the library offers besides the four calls.
+fn extras(shared: &Shared, prefix: &str, spec: &Spec) -> Result<Extras, BackendError> {
+    let either = |name: &str| [format!("{prefix}{name}"), name.to_owned()];
+    let mallctl = either("mallctl").iter().find_map(|name| shared.find::<MallctlFn>(name));
+    let usable = [
+        format!("{prefix}malloc_usable_size"),
+        format!("{prefix}usable_size"),
+        format!("{prefix}malloc_size"),
+        format!("{prefix}msize"),
+        "malloc_usable_size".to_owned(),
+    ];
+    let giveback = mallctl
+        .map(Giveback::Mallctl)
+        .or_else(|| shared.find("mi_collect").map(Giveback::Collect))
+        .or_else(|| shared.find("MallocExtension_ReleaseFreeMemory").map(Giveback::Release))
+        .or_else(|| shared.find("scalable_allocation_command").map(Giveback::Command))
+        .or_else(|| shared.find("malloc_trim").map(Giveback::MallocTrim));
+    let taken = match mallctl {
+        Some(mallctl) => conf_taken(mallctl, spec)?,
+        None => false,
+    };
+    let file = shared.path.as_deref().unwrap_or(Path::new(path_of(spec)?));
+    let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut version = match reported(shared, mallctl) {
+        Some(version) => version,
+        None => format!("{file} (tells no version)"),
+    };
+    let unread: Vec<&str> = variables(spec)
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !(taken && *name == "MALLOC_CONF"))
+        .collect();
+    if !unread.is_empty() {
+        version.push_str(&format!(" ({} set, cannot be read back)", unread.join(" and ")));
+    }
+    let by_clock = match mallctl {
+        Some(mallctl) => {
+            ["opt.dirty_decay_ms", "opt.muzzy_decay_ms"]
+                .iter()
+                .any(|name| !matches!(number(mallctl, name), Some(0 | -1)))
+                || number(mallctl, "opt.experimental_tcache_gc") == Some(1)
+        }
+        // gperftools' and TBB's give back by count, not by the clock; of others nothing is known.
+        None => {
+            shared.find::<MallocFn>("tc_version").is_none()
+                && shared.find::<MallocFn>("scalable_malloc").is_none()
+        }
+    };
+    Ok(Extras {
+        usable: usable.iter().find_map(|name| shared.find(name)),
+        giveback,
+        version,
+        keeps_time: by_clock,
+    })
+}
+
+/// The version as the library tells it.
+fn reported(shared: &Shared, mallctl: Option<MallctlFn>) -> Option<String> {
+    // SAFETY: each has the signature that its library documents, and gives a string that lives as long as the library.
+    unsafe {
+        if let Some(mallctl) = mallctl {
+            let (mut told, mut length) = (ptr::null::<c_char>(), size_of::<*const c_char>());
+            let place = ptr::from_mut(&mut told).cast();
+            if mallctl(c"version".as_ptr(), place, &mut length, ptr::null_mut(), 0) == 0 {
+                let told = CStr::from_ptr(told).to_string_lossy();
+                return Some(format!("jemalloc {}", told.split('-').next().unwrap_or_default()));
+            }
+        }
+        if let Some(version) = shared.find::<unsafe extern "C" fn() -> c_int>("mi_version") {
+            let told = version();
+            return Some(match told {
+                10_000.. => format!("mimalloc {}.{}.{}", told / 10_000, told / 100 % 100, told % 100),
+                _ => format!("mimalloc {}.{}.{}", told / 100, told / 10 % 10, told % 10),
+            });
+        }
+        type TcVersion = unsafe extern "C" fn(*mut c_int, *mut c_int, *mut *const c_char) -> *const c_char;
+        let version = shared.find::<TcVersion>("tc_version")?;
+        let (mut major, mut minor, mut patch) = (0, 0, ptr::null());
+        let told = version(&mut major, &mut minor, &mut patch);
+        let told = CStr::from_ptr(told).to_string_lossy().into_owned();
+        Some(told.replace("gperftools", "gperftools tcmalloc"))
+    }
+}
+
+/// A signed control of jemalloc.
+fn number(mallctl: MallctlFn, name: &str) -> Option<i64> {
+    let name = CString::new(name).ok()?;
+    for length in [8usize, 4, 1] {
+        let (mut told, mut written) = (0u64, length);
+        // SAFETY: the place has 8 bytes; a control refuses any length but its own.
+        let code = unsafe {
+            mallctl(name.as_ptr(), ptr::from_mut(&mut told).cast(), &mut written, ptr::null_mut(), 0)
+        };
+        if code == 0 && written == length {
+            return Some(told as i64);
+        }
+    }
+    None
+}
+
+/// Holds the numbers of `MALLOC_CONF` against what the library reads; whether there was anything to hold.
+///
+/// # Errors
+/// The first option that it did not take.
+fn conf_taken(mallctl: MallctlFn, spec: &Spec) -> Result<bool, BackendError> {
+    let Some(conf) = spec.setting("MALLOC_CONF") else { return Ok(false) };
+    for pair in conf.split(',') {
+        let (key, value) = pair.split_once(':').unwrap_or((pair, ""));
+        let found = number(mallctl, &format!("opt.{key}"));
+        let wanted = match value {
+            "true" => Some(1),
+            "false" => Some(0),
+            number => number.parse::<i64>().ok(),
+        };
+        if found.is_none() || wanted.is_some_and(|wanted| found != Some(wanted)) {
+            let found = found.map_or("nothing".to_owned(), |found| found.to_string());
+            return Err(spec.not_taken(key, value, &found));
+        }
+    }
+    Ok(true)
+}
+
+/// The settings that are environment variables: all but the path and the prefix.
+fn variables(spec: &Spec) -> impl Iterator<Item = &(String, String)> {
+    spec.settings.iter().filter(|(key, _)| key != "path" && key != "prefix")
+}
+
+fn environment(spec: &Spec) -> Result<Environment, BackendError> {
+    let is_name = |name: &str| {
+        name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+            && !name.starts_with("LD_")
+    };
+    variables(spec)
+        .map(|(name, value)| match is_name(name) {
+            true => Ok((name.clone(), plain(value))),
+            false => {
+                Err(spec
+                    .refused(format!("has no setting `{name}`: it takes environment variables, in capitals")))
+            }
+        })
+        .collect()
+}
+
+fn so_environment(spec: &Spec) -> Result<Environment, BackendError> {
+    let mut all = environment(spec)?;
+    // Libraries with initial-exec thread-local data (jemalloc) need room in a block that is sized at the start.
+    all.push(("GLIBC_TUNABLES".to_owned(), "glibc.rtld.optional_static_tls=16384".to_owned()));
+    Ok(all)
+}
+
+fn preload_environment(spec: &Spec) -> Result<Environment, BackendError> {
+    let mut all = environment(spec)?;
+    if let Some(path) = spec.setting("path") {
+        if path.contains([' ', ':']) {
+            return Err(spec
+                .refused("takes no path with a space or a colon, which LD_PRELOAD would split".to_owned()));
+        }
+        all.push(("LD_PRELOAD".to_owned(), path.to_owned()));
+    }
+    Ok(all)
+}
+
+fn open_so(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+    let path = path_of(spec)?;
+    environment(spec)?;
+    let file = look_at(spec, path)?;
+    // SAFETY: a library's initialisers run; one that crashes takes the child with it, whose row says so.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
+        .map_err(|error| unavailable(spec, format!("{error}")))?;
+    let shared = Shared { library: Box::leak(Box::new(library)), path: file };
+    let prefix = spec.setting("prefix").unwrap_or("");
+    let missing = |name: &str| {
+        let known =
+            PREFIXES.iter().find(|known| shared.find::<MallocFn>(&format!("{known}malloc")).is_some());
+        let advice = match known {
+            Some(known) => format!("; it has `{known}malloc`: write so:{path}:{known}"),
+            None => "; if its functions have a prefix, write so:PATH:PREFIX".to_owned(),
+        };
+        unavailable(spec, format!("missing symbol: it defines no `{prefix}{name}`{advice}"))
+    };
+    let calls = Box::new(Calls {
+        malloc: shared.find(&format!("{prefix}malloc")).ok_or_else(|| missing("malloc"))?,
+        calloc: shared.find(&format!("{prefix}calloc")).ok_or_else(|| missing("calloc"))?,
+        realloc: shared.find(&format!("{prefix}realloc")).ok_or_else(|| missing("realloc"))?,
+        free: shared.find(&format!("{prefix}free")).ok_or_else(|| missing("free"))?,
+    });
+    let ctx = ptr::from_ref::<Calls>(&calls).cast_mut().cast();
+    let extras = extras(&shared, prefix, spec)?;
+    Ok(Box::new(Loaded {
+        table: Allocator { ctx, malloc, calloc, realloc, free },
+        extras,
+        _calls: Some(calls),
+    }))
+}
+
+fn open_preload(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+    let path = path_of(spec)?;
+    environment(spec)?;
+    let file = look_at(spec, path)?;
+    let asked = std::env::var("LD_PRELOAD").unwrap_or_default();
+    if !asked.split([':', ' ']).any(|part| part == path) {
+        return Err(unavailable(
+            spec,
+            "it has to be there from the start, in a child that `heaplay` starts".to_owned(),
+        ));
+    }
+    let home = file_of(libc::malloc as *mut c_void);
+    let replaced = match (&file, &home) {
+        (Some(file), Some(home)) => file == home,
+        (None, Some(home)) => home.ends_with(path),
+        (_, None) => false,
+    };
+    if !replaced {
+        let home = home.map_or("unknown".to_owned(), |home| home.display().to_string());
+        return Err(unavailable(
+            spec,
+            format!("missing symbol: it does not replace malloc, which comes from {home} still"),
+        ));
+    }
+    // SAFETY: the library is there already; this only counts one more user of it.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
+        .map_err(|error| unavailable(spec, format!("{error}")))?;
+    let shared = Shared { library: Box::leak(Box::new(library)), path: file };
+    let extras = extras(&shared, "", spec)?;
+    let table = c_table!(libc::malloc, libc::calloc, libc::realloc, libc::free);
+    Ok(Box::new(Loaded { table, extras, _calls: None }))
+}
+
+fn so_details(_spec: &Spec) -> Result<String, BackendError> {
+    Ok("so: so:PATH[:PREFIX][:VARIABLE=VALUE,…], loaded with RTLD_LOCAL and never closed\n  needs PREFIXmalloc, PREFIXcalloc, PREFIXrealloc and PREFIXfree in the library itself\n  usable size: PREFIXmalloc_usable_size, _usable_size, _malloc_size or _msize, where it has one\n  trim: mallctl purge, mi_collect, MallocExtension_ReleaseFreeMemory, scalable_allocation_command or malloc_trim\n  MALLOC_CONF is read back where the library has mallctl; of other variables the version says that they were not\n".to_owned())
+}
+
+fn preload_details(_spec: &Spec) -> Result<String, BackendError> {
+    Ok("preload: preload:PATH[:VARIABLE=VALUE,…], LD_PRELOAD of the child\n  the library's malloc, calloc, realloc and free are called as the program's own; it is checked that they are its\n  usable size, trim and read-back as for so\n".to_owned())
+}

@@ -1,0 +1,60 @@
+//! Room `backends`, below the members in Rust: a range of address space that one of them manages whole.
+//!
+//! Only what is touched costs memory, so a range far larger than the machine stands for "grows as needed" without
+//! chunks between which nothing can merge. It is a member's setting `reserve`.
+#![expect(unsafe_code, reason = "gives back what it mapped")]
+
+use std::ptr::NonNull;
+
+use super::allocator::{BackendError, Setting, Spec, parse_bytes, setting};
+use super::pages;
+
+/// The setting that members with a [`Region`] take.
+pub const RESERVE: Setting =
+    setting("reserve", "64GiB", "address space to manage; requests beyond it are refused (null)");
+
+/// Address space when the setting says nothing.
+const RESERVE_BYTES: u64 = 64 << 30;
+
+/// A range of private, zeroed memory; given back when it is dropped.
+pub struct Region {
+    /// Its first byte, at a multiple of 1 GiB.
+    pub start: NonNull<u8>,
+    /// Its length.
+    pub bytes: usize,
+}
+
+impl Region {
+    /// The range that a backend's word asks for.
+    ///
+    /// # Errors
+    /// [`BackendError::Refused`] for a size that is none, [`BackendError::Unavailable`] when the kernel refuses.
+    pub fn new(spec: &Spec) -> Result<Region, BackendError> {
+        spec.takes_no_version()?;
+        spec.takes_only(&[RESERVE])?;
+        let bytes = match spec.setting(RESERVE.name) {
+            None => RESERVE_BYTES,
+            Some(text) => {
+                parse_bytes(text).filter(|bytes| (1 << 20..=1 << 36).contains(bytes)).ok_or_else(|| {
+                    spec.refused(format!("cannot take reserve={text}: write a size from 1MiB to 64GiB"))
+                })?
+            }
+        };
+        let bytes = (bytes as usize).next_multiple_of(pages::page_bytes());
+        let start = pages::reserve_aligned(bytes, 1 << 30).map_err(|error| BackendError::Unavailable {
+            backend: spec.name.clone(),
+            reason: format!(
+                "{bytes} bytes of address space could not be reserved ({error}); ask for less with {}:reserve=4GiB",
+                spec.name
+            ),
+        })?;
+        Ok(Region { start, bytes })
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this length; whoever drops the backend has no live blocks.
+        let _ = unsafe { pages::unmap(self.start, self.bytes) };
+    }
+}

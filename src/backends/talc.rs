@@ -1,0 +1,95 @@
+//! Room `backends`, member `talc`: a small best-fit allocator for systems without an operating system (crate `talc`).
+//!
+//! It is told a block's layout when the block ends; here 16 bytes before each block hold its size and count as its
+//! overhead. Chunks are multiples of 32 bytes. It manages a range of its own and gives nothing back.
+#![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
+
+use std::alloc::Layout;
+use std::ffi::c_void;
+use std::ptr;
+
+use talc::DefaultBinning;
+use talc::base::{CHUNK_UNIT, Talc};
+use talc::source::Manual;
+
+use super::allocator::{Backend, BackendError, Domains, Member, Opened, Spec, no_environment};
+use super::calls::{HEADER_BYTES, Headed, Layouted, table};
+use super::region::{RESERVE, Region};
+
+/// The line in the list.
+pub const MEMBER: Member = Member {
+    name: "talc",
+    summary: "binned best fit for embedded systems, in Rust; 16 bytes more a block hold its size",
+    below: None,
+    settings: &[RESERVE],
+    environment: no_environment,
+    details,
+    open,
+};
+
+type Inner = Talc<Manual, DefaultBinning>;
+
+impl Layouted for Inner {
+    fn give(&mut self, layout: Layout) -> *mut u8 {
+        // Sizes that overflow inside when they are rounded up.
+        if layout.size() > 1 << 46 {
+            return ptr::null_mut();
+        }
+        // SAFETY: a layout of at least the header.
+        unsafe { self.allocate(layout) }.map_or(ptr::null_mut(), std::ptr::NonNull::as_ptr)
+    }
+
+    unsafe fn take(&mut self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller gives a block of this heap with its layout.
+        unsafe { self.deallocate(block, layout) };
+    }
+
+    unsafe fn in_place(&mut self, block: *mut u8, layout: Layout, new_size: usize) -> bool {
+        // SAFETY: as above; the new size holds at least the header.
+        new_size <= 1 << 46 && unsafe { self.try_realloc_in_place(block, layout, new_size) }
+    }
+}
+
+struct Own {
+    heap: *mut Headed<Inner>,
+    _region: Region,
+}
+
+impl Backend for Own {
+    fn domains(&self) -> Domains {
+        Domains::same(table(self.heap))
+    }
+
+    fn version(&self) -> String {
+        "talc 5.1.1".to_owned()
+    }
+
+    unsafe fn usable_size(&self, _block: *mut c_void, requested: usize) -> usize {
+        // A chunk is a multiple of its unit and ends in a word of its own.
+        let chunk = (HEADER_BYTES + requested.max(1) + size_of::<usize>()).next_multiple_of(CHUNK_UNIT);
+        chunk - size_of::<usize>() - HEADER_BYTES
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // SAFETY: made by `open`, dropped once.
+        drop(unsafe { Box::from_raw(self.heap) });
+    }
+}
+
+fn details(_spec: &Spec) -> Result<String, BackendError> {
+    Ok(format!(
+        "talc: crate talc 5.1, default bins, chunks of {CHUNK_UNIT}-byte multiples\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  usable size: by its rule of rounding; no call gives memory back\n"
+    ))
+}
+
+fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+    let region = Region::new(spec)?;
+    let mut inner = Inner::new(Manual);
+    // SAFETY: the range is fresh, used by nothing else, and lives as long as the heap.
+    if unsafe { inner.claim(region.start.as_ptr(), region.bytes) }.is_none() {
+        return Err(spec.refused("cannot manage a range as small as this".to_owned()));
+    }
+    Ok(Box::new(Own { heap: Box::into_raw(Box::new(Headed(inner))), _region: region }))
+}

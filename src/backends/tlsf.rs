@@ -1,0 +1,95 @@
+//! Room `backends`, member `tlsf`: two-level segregated fit, constant time in the worst case (crate `rlsf`).
+//!
+//! Free blocks hang in 32 × 32 lists by size; granules have 32 bytes, a block's header 16. It manages a range of its own
+//! and gives nothing back.
+#![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
+
+use std::alloc::Layout;
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+
+use rlsf::Tlsf;
+
+use super::allocator::{Backend, BackendError, Domains, Member, Opened, Spec, no_environment};
+use super::calls::{ALIGN_BYTES, Heap, table};
+use super::region::{RESERVE, Region};
+
+/// The line in the list.
+pub const MEMBER: Member = Member {
+    name: "tlsf",
+    summary: "two-level segregated fit (rlsf): every call in constant time, for real-time systems",
+    below: None,
+    settings: &[RESERVE],
+    environment: no_environment,
+    details,
+    open,
+};
+
+/// 32 first levels of 32 lists each: blocks up to 128 GiB.
+type Lists = Tlsf<'static, u32, u32, 32, 32>;
+
+impl Heap for Lists {
+    fn allocate(&mut self, size: usize) -> *mut u8 {
+        let layout = Layout::from_size_align(size, ALIGN_BYTES);
+        layout.ok().and_then(|layout| Tlsf::allocate(self, layout)).map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn resize(&mut self, block: *mut u8, new_size: usize) -> *mut u8 {
+        let (Some(block), Ok(layout)) = (NonNull::new(block), Layout::from_size_align(new_size, ALIGN_BYTES))
+        else {
+            return ptr::null_mut();
+        };
+        // SAFETY: a live block of this heap, with the same alignment.
+        unsafe { self.reallocate(block, layout) }.map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn release(&mut self, block: *mut u8) {
+        if let Some(block) = NonNull::new(block) {
+            // SAFETY: a live block of this heap, with its alignment.
+            unsafe { self.deallocate(block, ALIGN_BYTES) };
+        }
+    }
+}
+
+struct Own {
+    lists: *mut Lists,
+    _region: Region,
+}
+
+impl Backend for Own {
+    fn domains(&self) -> Domains {
+        Domains::same(table(self.lists))
+    }
+
+    fn version(&self) -> String {
+        "rlsf 0.2.3".to_owned()
+    }
+
+    unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize {
+        // SAFETY: the caller says that the block is live.
+        NonNull::new(block.cast()).map_or(requested, |block| unsafe { Lists::allocation_usable_size(block) })
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // SAFETY: made by `open`, dropped once.
+        drop(unsafe { Box::from_raw(self.lists) });
+    }
+}
+
+fn details(_spec: &Spec) -> Result<String, BackendError> {
+    Ok("tlsf: crate rlsf, 32 x 32 lists, granules of 32 bytes, headers of 16\n  usable size: the block's header; no call gives memory back\n".to_owned())
+}
+
+fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+    let region = Region::new(spec)?;
+    let mut lists = Box::new(Lists::new());
+    // SAFETY: the range is fresh, used by nothing else, and lives as long as the lists.
+    let taken =
+        unsafe { lists.insert_free_block_ptr(NonNull::slice_from_raw_parts(region.start, region.bytes)) };
+    if taken.is_none() {
+        return Err(spec.refused("cannot manage a range as small as this".to_owned()));
+    }
+    Ok(Box::new(Own { lists: Box::into_raw(lists), _region: region }))
+}
