@@ -175,7 +175,7 @@ fn the_verb() {
     let shown = heaplay(&[a, b]);
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(
-        shown.status.success() && text.contains("dump.py:15") && text.contains("up to 4.0 GiB"),
+        shown.status.success() && text.contains("dump.py:15") && text.contains("3.0\u{a0}GiB"),
         "{text}"
     );
 
