@@ -56,9 +56,13 @@ impl ImportArgs {
             Some(output) if is_snapshot => self.series(output)?,
             Some(output) => self.log(output)?,
             None if is_snapshot => self.show()?,
-            None => bail!(
-                "a log is made into a trace; say which with -o NAME.trace, then `heaplay inspect` shows it"
-            ),
+            None => {
+                let words = ForeignLog::open(&self.files[0], self.format.as_deref())?.format().words;
+                bail!(
+                    "{}: is {words}; say with -o NAME.trace where its trace goes, then `heaplay inspect` shows it",
+                    self.files[0].display()
+                );
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -63,6 +63,9 @@ pub struct RawLog {
     pub lost_events: u64,
 }
 
+/// Marks that a trace holds at most: its header is small.
+pub const MARKS_LIMIT: usize = 1024;
+
 /// What the first reading of a log found.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
@@ -78,6 +81,10 @@ pub struct Survey {
     pub unseen_ends: u64,
     /// Bytes of the log up to its end.
     pub log_bytes: u64,
+    /// What the program marked: the index of the next call, and the name. The first [`MARKS_LIMIT`] of them.
+    pub marks: Vec<(u64, String)>,
+    /// How many it marked in all.
+    pub marks_made: u64,
     lifetimes: Lifetimes,
 }
 
@@ -149,7 +156,16 @@ impl RawLog {
         let mut items = Items::open(&self.path)?;
         let mut tracker = Tracker::default();
         let mut survey = Survey::default();
-        while let Some(item) = items.next()? {
+        loop {
+            let item = items.next()?;
+            // The rows pass over them: a mark is no call.
+            for name in items.marks.drain(..) {
+                survey.marks_made += 1;
+                if survey.marks.len() < MARKS_LIMIT {
+                    survey.marks.push((tracker.events, name));
+                }
+            }
+            let Some(item) = item else { break };
             if let Some(row) = tracker.follow(&item, &mut |ended| survey.lifetimes.note(ended)) {
                 survey.lifetimes.begin();
                 survey.bytes = survey.bytes.saturating_add(row.size);
@@ -177,6 +193,13 @@ impl RawLog {
         fact("lost_events", self.lost_events.to_string());
         fact("unseen_frees", survey.unseen_frees.to_string());
         fact("unseen_ends", survey.unseen_ends.to_string());
+        if !survey.marks.is_empty() {
+            fact("marks", marks_fact(&survey.marks));
+            let left_out = survey.marks_made - survey.marks.len() as u64;
+            if left_out > 0 {
+                fact("marks_left_out", left_out.to_string());
+            }
+        }
         if self.is_forked() {
             fact("forked", "yes".into());
         }
@@ -201,6 +224,7 @@ impl RawLog {
         let mut site_ids: HashMap<u32, SiteId> = HashMap::new();
         let mut index = 0;
         while let Some(item) = items.next()? {
+            items.marks.clear();
             let Some(mut row) = tracker.follow(&item, &mut |_| {}) else { continue };
             let (lifetime, end_thread) = survey.lifetimes.get(index);
             index += 1;
@@ -232,6 +256,11 @@ fn reason(errno: u64) -> String {
         |_| format!("error {errno}"),
         |errno| std::io::Error::from_raw_os_error(errno).to_string(),
     )
+}
+
+/// The fact `marks`: JSON, `[[event,"name"],…]`; see [`Header::marks`].
+fn marks_fact(marks: &[(u64, String)]) -> String {
+    serde_json::to_string(marks).unwrap_or_default()
 }
 
 /// The arguments of a command line that ends each with a zero byte, and itself with one more.
@@ -321,6 +350,8 @@ struct Items {
     wide: Option<u64>,
     files: HashMap<u32, String>,
     sites: HashMap<u32, (u32, u32)>,
+    /// Marks that stand before the item given last.
+    marks: Vec<String>,
 }
 
 impl Items {
@@ -336,6 +367,7 @@ impl Items {
             wide: None,
             files: HashMap::new(),
             sites: HashMap::new(),
+            marks: Vec::new(),
         })
     }
 
@@ -407,7 +439,14 @@ impl Items {
         match kind {
             Some(Control::Thread) => self.thread = word as u32,
             Some(Control::ReallocFailed) => return Ok(Some(Item::Failed { thread: self.thread })),
-            Some(Control::File) => self.file((word >> 24) as u32, (word & 0xFF_FFFF) as usize)?,
+            Some(Control::File) => {
+                let name = self.text((word & 0xFF_FFFF) as usize)?;
+                self.files.insert((word >> 24) as u32, name);
+            }
+            Some(Control::Mark) => {
+                let name = self.text((word & 0xFF_FFFF) as usize)?;
+                self.marks.push(name);
+            }
             Some(Control::Site) => {
                 let place = self.word()?.unwrap_or(0);
                 self.sites.insert(word as u32, ((place >> 32) as u32, place as u32));
@@ -417,15 +456,14 @@ impl Items {
         Ok(None)
     }
 
-    fn file(&mut self, id: u32, length: usize) -> Result<(), TraceError> {
+    fn text(&mut self, length: usize) -> Result<String, TraceError> {
         let mut name = Vec::new();
         while name.len() < length {
             let Some(word) = self.word()? else { break };
             name.extend_from_slice(&word.to_ne_bytes());
         }
         name.truncate(length);
-        self.files.insert(id, String::from_utf8_lossy(&name).into_owned());
-        Ok(())
+        Ok(String::from_utf8_lossy(&name).into_owned())
     }
 
     /// `file:line` of the present site, a file under `directory` relative to it; empty for none.
