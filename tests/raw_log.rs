@@ -127,6 +127,30 @@ fn reallocs_of_two_threads_cross() {
     assert!(read.rows.iter().all(|row| row.domain == Domain::Raw));
 }
 
+/// Marks stand before the next call, the last after all of them; a name may hold a zero word.
+#[test]
+fn marks_keep_their_place() {
+    let folder = TempDir::new().unwrap();
+    let name = |text: &[u8; 8]| u64::from_ne_bytes(*text);
+    let words = [
+        control(Control::Mark, 5),
+        name(b"start\0\0\0"),
+        malloc(10, 16),
+        free(16),
+        control(Control::Mark, 16),
+        name(b"\"second\""),
+        0,
+        malloc(20, 32),
+        control(Control::Mark, 3),
+        name(b"end\0\0\0\0\0"),
+    ];
+    let log = log(&folder, &words);
+    let survey = log.survey().unwrap();
+    let second = format!("\"second\"{}", "\0".repeat(8));
+    assert_eq!(survey.marks, [(0, "start".into()), (2, second), (3, "end".into())]);
+    assert_eq!((survey.events, log.header(&survey).marks()), (3, survey.marks));
+}
+
 #[test]
 fn what_the_log_never_saw_is_counted() {
     let read = read(&[

@@ -634,3 +634,40 @@ fn the_catalogue_is_true() {
     let csv = read(&folder.join("hello.csv"));
     assert_eq!(csv.rows, read(&folder.join("hello.trace")).rows);
 }
+
+/// Marks come into the trace with their place, in a thread and in a forked child too; unrecorded they do nothing.
+#[test]
+fn marks_name_phases() {
+    let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/heaplay.py");
+    let script = r#"
+import os, threading, heaplay
+heaplay.mark("load")
+data = bytearray(77777)
+heaplay.mark("serve \u00e4" + "x" * 100)
+thread = threading.Thread(target=heaplay.mark, args=("thread",))
+thread.start(); thread.join()
+child = os.fork()
+if not child:
+    heaplay.mark("child")
+    os._exit(0)
+os.waitpid(child, 0)
+print("done")
+"#;
+    for (minor, python) in interpreters::find() {
+        let bench = Bench::new(&python);
+        std::fs::copy(&helper, bench.path("heaplay.py")).unwrap();
+        let output = bench.record(&["--sites"], script);
+        assert_eq!(output.stdout, b"done\n", "3.{minor}: {}", stderr(&output));
+        let trace = bench.trace();
+        trace.assert_whole();
+        let marks: Vec<(u64, String)> = serde_json::from_str(trace.fact("marks")).unwrap();
+        let names: Vec<&str> = marks.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["load", &format!("serve ä{}", "x".repeat(56)), "thread"], "3.{minor}");
+        let big = trace.rows.iter().find(|row| row.size == 77778 || row.size == 77777).unwrap().event;
+        assert!(marks[0].0 <= big && big < marks[1].0 && marks[1].0 < marks[2].0 && marks[2].0 < trace.calls);
+        let others = bench.others();
+        assert!(others.len() == 1 && others[0].fact("marks").contains("child"));
+        let plain = Command::new(&python).arg(bench.path("app.py")).output().unwrap();
+        assert_eq!(plain.stdout, b"done\n");
+    }
+}

@@ -36,6 +36,10 @@ impl ConvertArgs {
         for warning in reader.warnings() {
             note(warning);
         }
+        let marks = reader.header().marks().len();
+        if marks > 0 && self.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+            note(format!("{marks} marks have no place in CSV and were left out"));
+        }
         note(format!("{}: {rows} rows", self.out.display()));
         Ok(ExitCode::SUCCESS)
     }

@@ -8,21 +8,32 @@ use anyhow::bail;
 use super::inspect::{percent, table};
 use super::{note, print};
 use crate::report;
-use crate::trace::{self, Series, Snapshot};
+use crate::trace::{self, FOREIGN, ForeignLog, Series, Snapshot};
 
-/// Read what others recorded: tracemalloc snapshots (one, or a series in its order), shown or made into a trace
+/// Read what others recorded: tracemalloc snapshots (one, or a series in its order), shown or made into a trace; or a
+/// log of malloc-lab, glibc's mtrace, Firefox logalloc, Android's memory trace or `memray parse`, made into a trace
 #[derive(clap::Args)]
 pub struct ImportArgs {
-    /// Files of tracemalloc.Snapshot.dump, in their order; gzip is unpacked
+    /// Files of tracemalloc.Snapshot.dump in their order, or one log; told by content, gzip is unpacked
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The trace to write: NAME.csv or NAME.trace. Without it, snapshots are shown as tables
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
+    /// What the log is, where its beginning does not tell
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(names()))]
+    format: Option<String>,
     /// How many lines of the program to list
     #[arg(long, default_value_t = 10, value_name = "N")]
     sites: usize,
 }
+
+fn names() -> impl Iterator<Item = &'static str> {
+    std::iter::once(SNAPSHOT).chain(FOREIGN.iter().map(|foreign| foreign.name))
+}
+
+/// The word for snapshots in `--format`.
+const SNAPSHOT: &str = "tracemalloc";
 
 impl ImportArgs {
     /// Imports.
@@ -36,11 +47,50 @@ impl ImportArgs {
                 bail!("{}: input and output are the same file; give another name", output.display());
             }
         }
+        let is_snapshot = match (&self.format, self.files.first()) {
+            (Some(format), _) => format == SNAPSHOT,
+            (None, Some(first)) => trace::is_snapshot(first)?,
+            (None, None) => true,
+        };
         match &self.output {
-            Some(output) => self.series(output)?,
-            None => self.show()?,
+            Some(output) if is_snapshot => self.series(output)?,
+            Some(output) => self.log(output)?,
+            None if is_snapshot => self.show()?,
+            None => {
+                let words = ForeignLog::open(&self.files[0], self.format.as_deref())?.format().words;
+                bail!(
+                    "{}: is {words}; say with -o NAME.trace where its trace goes, then `heaplay inspect` shows it",
+                    self.files[0].display()
+                );
+            }
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// A trace of one log.
+    fn log(&self, output: &Path) -> anyhow::Result<()> {
+        let [file] = self.files.as_slice() else {
+            bail!("{} files: a log is one file; only snapshots come in series", self.files.len());
+        };
+        let log = ForeignLog::open(file, self.format.as_deref())?;
+        let told = log.convert(output)?;
+        let words = log.format().words;
+        note(format!(
+            "{}: {} calls, {} of them rows, from {words}",
+            output.display(),
+            told.events,
+            told.rows
+        ));
+        for (count, what) in [
+            (told.unseen_frees, "frees were of blocks that the log never saw"),
+            (told.unseen_ends, "blocks ended unseen: their addresses came back"),
+            (told.left_out, "lines were left out: a trace does not hold their kind"),
+        ] {
+            if count > 0 {
+                note(format!("{count} {what}"));
+            }
+        }
+        Ok(())
     }
 
     /// A trace of the series.

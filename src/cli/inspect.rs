@@ -143,7 +143,9 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 
 fn tables(name: &str, header: &Header, told: &Statistics, sites: usize) -> String {
     let mut text = format!("{name}\n");
-    for (fact, value) in &header.facts {
+    let marks = header.marks();
+    // Readable marks have a table of their own below.
+    for (fact, value) in header.facts.iter().filter(|(fact, _)| *fact != "marks" || marks.is_empty()) {
         // A program given on the command line may be pages long.
         let line: String = value.split_whitespace().collect::<Vec<_>>().join(" ");
         let shown: String = line.chars().take(160).collect();
@@ -163,6 +165,10 @@ fn tables(name: &str, header: &Header, told: &Statistics, sites: usize) -> Strin
         text += &format!("  recorded over {:.3} s\n", told.last_request_nanoseconds as f64 / 1e9);
     }
     text.push('\n');
+    if !marks.is_empty() {
+        let rows = marks.iter().map(|(event, name)| vec![name.clone(), event.to_string()]);
+        text += &table(&["mark", "before call"], rows.collect());
+    }
     text += &calls(told);
     text += &sizes(told);
     text += &lifetimes(told);

@@ -109,6 +109,18 @@ fn stop_root(order: &Order) {
     }
 }
 
+/// For the program, by name: a phase begins. `scripts/heaplay.py` calls it.
+///
+/// # Safety
+/// `name` is null or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn heaplay_mark(name: *const core::ffi::c_char) {
+    if !name.is_null() {
+        // SAFETY: as the caller says.
+        hooks::mark(unsafe { core::ffi::CStr::from_ptr(name) }.to_bytes());
+    }
+}
+
 extern "C" fn stop() {
     hooks::close();
 }

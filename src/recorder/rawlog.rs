@@ -122,7 +122,7 @@ pub mod tag {
     pub const WIDE: u64 = 14;
 }
 
-/// Kinds of control words. 4 and 5 are kept for marks and arenas.
+/// Kinds of control words. 5 is kept for arenas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
     /// Payload: the number of the thread that makes the calls from here on.
@@ -131,15 +131,20 @@ pub enum Control {
     ReallocFailed = 2,
     /// A source file. Payload: its id in 32 bits, then in 24 the bytes of its name, which follow in whole words.
     File = 3,
+    /// The program said that a phase begins. Payload: the bytes of its name, which follow in whole words.
+    Mark = 4,
     /// A site. Payload: its id in 32 bits. One word follows: file id in the upper 32 bits, line in the lower.
     Site = 6,
 }
 
 impl Control {
     /// All kinds.
-    pub const ALL: [Control; 4] = [Control::Thread, Control::ReallocFailed, Control::File, Control::Site];
+    pub const ALL: [Control; 5] =
+        [Control::Thread, Control::ReallocFailed, Control::File, Control::Mark, Control::Site];
 }
 
+/// Longest name of a mark, bytes; the rest is cut off.
+pub const MARK_BYTES: usize = 64;
 /// Bits of a size in a call's word; wider ones have a `WIDE` word before them.
 pub const SIZE_BITS: u32 = 16;
 /// Bits of an address / 8.

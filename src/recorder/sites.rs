@@ -308,9 +308,5 @@ fn write_file(file: u32, name: &[u32], stream: &mut Stream) {
     if !stream.push(control(Control::File, u64::from(file) << 24 | length as u64)) {
         return;
     }
-    for chunk in bytes[..length].chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        stream.push(u64::from_ne_bytes(word));
-    }
+    stream.text(&bytes[..length]);
 }

@@ -12,8 +12,8 @@ use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::rawlog::{
-    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, STAMP, TAIL_BYTES, VERSION, call, control, end, field, fits,
-    flag, tag, text, word,
+    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, MARK_BYTES, STAMP, TAIL_BYTES, VERSION, call, control, end,
+    field, fits, flag, tag, text, word,
 };
 use crate::system::{self, keeping_errno, monotonic_ns};
 use crate::{Shared, hooks, sites};
@@ -165,6 +165,23 @@ impl Stream {
             && size >> 60 == 0
             && self.push(word(tag::WIDE, size))
             && self.push(call(tag, 0, address))
+    }
+
+    /// Writes a text in whole words; the word before it says how long it is.
+    pub fn text(&mut self, text: &[u8]) {
+        for chunk in text.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.push(u64::from_ne_bytes(word));
+        }
+    }
+
+    /// Writes a mark of the program.
+    pub fn mark(&mut self, name: &[u8]) {
+        let name = name.get(..MARK_BYTES).unwrap_or(name);
+        if self.push(control(Control::Mark, name.len() as u64)) {
+            self.text(name);
+        }
     }
 
     /// Says which site the next calls have.

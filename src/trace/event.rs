@@ -202,6 +202,14 @@ pub struct Header {
     pub facts: BTreeMap<String, String>,
 }
 
+impl Header {
+    /// What the program marked while it was recorded: the index of the next call, and the name, in order. They are the
+    /// fact `marks`, JSON: `[[event,"name"],…]`.
+    pub fn marks(&self) -> Vec<(u64, String)> {
+        self.facts.get("marks").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+}
+
 /// Reads one trace, row by row, in order.
 pub trait TraceReader: Send {
     /// What the trace says of itself.

@@ -2,14 +2,22 @@
 //!
 //! `sequence.rs` turns rows back into calls; `generate.rs` makes traces of a given distribution; `salvage.rs` reads what
 //! is whole of a file that was cut off; `raw.rs` turns what the recorder leaves behind into rows. `tracemalloc.rs` (with
-//! `pickle.rs`) makes a trace of a series of snapshots.
+//! `pickle.rs`) makes a trace of a series of snapshots, and `foreign.rs` (the contract and list of `rep.rs`, `mtrace.rs`,
+//! `logalloc.rs`, `android.rs`, `memray.rs`) of others' logs; `blocks.rs` follows the blocks of a log by their addresses.
 
+mod android;
 mod binary;
+mod blocks;
 mod csv;
 mod event;
+mod foreign;
 mod generate;
+mod logalloc;
+mod memray;
+mod mtrace;
 mod pickle;
 mod raw;
+mod rep;
 mod salvage;
 mod sequence;
 mod statistics;
@@ -24,6 +32,7 @@ pub use event::{
     Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError,
     TraceReader, TraceWriter, advice,
 };
+pub use foreign::{FOREIGN, Foreign, ForeignLog, Imported};
 pub use generate::{Distribution, Generator};
 pub use raw::{Ending, RawLog, Survey};
 pub use salvage::open_salvaging;
@@ -34,6 +43,14 @@ pub use statistics::{
 };
 
 pub use tracemalloc::{Live, Series, SeriesReader, Snapshot};
+
+/// Whether a file of others is a pickle, gzip or plain: a tracemalloc snapshot, if any.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_snapshot(path: &Path) -> Result<bool, TraceError> {
+    Ok(tracemalloc::sniff(&unpack::start(path)?))
+}
 
 /// Opens a file as a trace of one format.
 type Open = fn(&Path, File) -> Result<Box<dyn TraceReader>, TraceError>;

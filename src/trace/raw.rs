@@ -1,20 +1,18 @@
 //! Room `trace`: reads the raw log that the recorder leaves behind, and turns it into rows for any format.
 //!
-//! The layout is the recorder's own file, included here. A raw log has addresses; a trace has lifetimes. So the log is
-//! read twice: the survey follows each block from birth to end and notes its lifetime (4 bytes a row, and what is live
-//! at a time), and then the rows are written with it. A log that was cut off is read up to the cut.
+//! The layout is the recorder's own file, included here. The log is read twice: the survey follows each block from birth
+//! to end and notes its lifetime (see `blocks.rs`), and then the rows are written with it. A log that was cut off is read up to the cut.
 
 #[path = "../recorder/rawlog.rs"]
 mod layout;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use self::layout::{Control, end, field, flag, tag, text};
+use super::blocks::{Item, Lifetimes, Tracker};
 use super::{Columns, Creation, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SiteId, Sites, TraceError};
 
 /// How a recording ended.
@@ -65,6 +63,9 @@ pub struct RawLog {
     pub lost_events: u64,
 }
 
+/// Marks that a trace holds at most: its header is small.
+pub const MARKS_LIMIT: usize = 1024;
+
 /// What the first reading of a log found.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
@@ -80,6 +81,10 @@ pub struct Survey {
     pub unseen_ends: u64,
     /// Bytes of the log up to its end.
     pub log_bytes: u64,
+    /// What the program marked: the index of the next call, and the name. The first [`MARKS_LIMIT`] of them.
+    pub marks: Vec<(u64, String)>,
+    /// How many it marked in all.
+    pub marks_made: u64,
     lifetimes: Lifetimes,
 }
 
@@ -151,7 +156,16 @@ impl RawLog {
         let mut items = Items::open(&self.path)?;
         let mut tracker = Tracker::default();
         let mut survey = Survey::default();
-        while let Some(item) = items.next()? {
+        loop {
+            let item = items.next()?;
+            // The rows pass over them: a mark is no call.
+            for name in items.marks.drain(..) {
+                survey.marks_made += 1;
+                if survey.marks.len() < MARKS_LIMIT {
+                    survey.marks.push((tracker.events, name));
+                }
+            }
+            let Some(item) = item else { break };
             if let Some(row) = tracker.follow(&item, &mut |ended| survey.lifetimes.note(ended)) {
                 survey.lifetimes.begin();
                 survey.bytes = survey.bytes.saturating_add(row.size);
@@ -179,6 +193,13 @@ impl RawLog {
         fact("lost_events", self.lost_events.to_string());
         fact("unseen_frees", survey.unseen_frees.to_string());
         fact("unseen_ends", survey.unseen_ends.to_string());
+        if !survey.marks.is_empty() {
+            fact("marks", marks_fact(&survey.marks));
+            let left_out = survey.marks_made - survey.marks.len() as u64;
+            if left_out > 0 {
+                fact("marks_left_out", left_out.to_string());
+            }
+        }
         if self.is_forked() {
             fact("forked", "yes".into());
         }
@@ -203,6 +224,7 @@ impl RawLog {
         let mut site_ids: HashMap<u32, SiteId> = HashMap::new();
         let mut index = 0;
         while let Some(item) = items.next()? {
+            items.marks.clear();
             let Some(mut row) = tracker.follow(&item, &mut |_| {}) else { continue };
             let (lifetime, end_thread) = survey.lifetimes.get(index);
             index += 1;
@@ -236,6 +258,11 @@ fn reason(errno: u64) -> String {
     )
 }
 
+/// The fact `marks`: JSON, `[[event,"name"],…]`; see [`Header::marks`].
+fn marks_fact(marks: &[(u64, String)]) -> String {
+    serde_json::to_string(marks).unwrap_or_default()
+}
+
 /// The arguments of a command line that ends each with a zero byte, and itself with one more.
 fn words(bytes: &[u8]) -> Vec<String> {
     let end = bytes.windows(2).position(|pair| pair == [0, 0]).unwrap_or(bytes.len());
@@ -254,59 +281,6 @@ fn command_line(words: &[String]) -> String {
         }
     });
     quoted.collect::<Vec<_>>().join(" ")
-}
-
-/// Lifetime and ending thread of each row, by its index.
-#[derive(Clone, Debug, Default)]
-struct Lifetimes {
-    /// 0: never ended. `u32::MAX`: see `long`.
-    short: Vec<u32>,
-    long: HashMap<usize, u64>,
-    /// Threads that ended blocks of another one.
-    threads: HashMap<usize, u32>,
-}
-
-/// A block that ended.
-struct Ended {
-    row: usize,
-    lifetime: u64,
-    /// The thread that ended it, where it was another than the one that got it.
-    by_other: Option<u32>,
-}
-
-impl Lifetimes {
-    fn begin(&mut self) {
-        self.short.push(0);
-    }
-
-    fn note(&mut self, ended: &Ended) {
-        let Some(slot) = self.short.get_mut(ended.row) else { return };
-        *slot = u32::try_from(ended.lifetime).unwrap_or(u32::MAX);
-        if *slot == u32::MAX {
-            self.long.insert(ended.row, ended.lifetime);
-        }
-        if let Some(thread) = ended.by_other {
-            self.threads.insert(ended.row, thread);
-        }
-    }
-
-    fn get(&self, row: usize) -> (Option<NonZeroU64>, Option<u32>) {
-        let lifetime = match self.short.get(row) {
-            Some(&u32::MAX) => self.long.get(&row).copied().unwrap_or(0),
-            Some(&short) => u64::from(short),
-            None => 0,
-        };
-        (NonZeroU64::new(lifetime), self.threads.get(&row).copied())
-    }
-}
-
-/// One thing that the log says.
-#[derive(Clone, Copy, Debug)]
-enum Item {
-    Birth { op: Op, domain: Domain, size: u64, address: u64, thread: u32, time_ns: u64 },
-    Free { address: u64, thread: u32 },
-    GiveUp { address: u64, thread: u32 },
-    Failed { thread: u32 },
 }
 
 /// The bytes of a log's words in their order: all chunks, then the tail.
@@ -376,6 +350,8 @@ struct Items {
     wide: Option<u64>,
     files: HashMap<u32, String>,
     sites: HashMap<u32, (u32, u32)>,
+    /// Marks that stand before the item given last.
+    marks: Vec<String>,
 }
 
 impl Items {
@@ -391,6 +367,7 @@ impl Items {
             wide: None,
             files: HashMap::new(),
             sites: HashMap::new(),
+            marks: Vec::new(),
         })
     }
 
@@ -462,7 +439,14 @@ impl Items {
         match kind {
             Some(Control::Thread) => self.thread = word as u32,
             Some(Control::ReallocFailed) => return Ok(Some(Item::Failed { thread: self.thread })),
-            Some(Control::File) => self.file((word >> 24) as u32, (word & 0xFF_FFFF) as usize)?,
+            Some(Control::File) => {
+                let name = self.text((word & 0xFF_FFFF) as usize)?;
+                self.files.insert((word >> 24) as u32, name);
+            }
+            Some(Control::Mark) => {
+                let name = self.text((word & 0xFF_FFFF) as usize)?;
+                self.marks.push(name);
+            }
             Some(Control::Site) => {
                 let place = self.word()?.unwrap_or(0);
                 self.sites.insert(word as u32, ((place >> 32) as u32, place as u32));
@@ -472,15 +456,14 @@ impl Items {
         Ok(None)
     }
 
-    fn file(&mut self, id: u32, length: usize) -> Result<(), TraceError> {
+    fn text(&mut self, length: usize) -> Result<String, TraceError> {
         let mut name = Vec::new();
         while name.len() < length {
             let Some(word) = self.word()? else { break };
             name.extend_from_slice(&word.to_ne_bytes());
         }
         name.truncate(length);
-        self.files.insert(id, String::from_utf8_lossy(&name).into_owned());
-        Ok(())
+        Ok(String::from_utf8_lossy(&name).into_owned())
     }
 
     /// `file:line` of the present site, a file under `directory` relative to it; empty for none.
@@ -510,131 +493,4 @@ impl Items {
 
 fn address(word: u64) -> u64 {
     (word & ((1 << layout::ADDRESS_BITS) - 1)) << 3
-}
-
-/// A block that lives.
-#[derive(Clone, Copy, Debug)]
-struct Block {
-    row: usize,
-    event: u64,
-    thread: u32,
-    domain: Domain,
-}
-
-/// Follows the blocks by their addresses and numbers the calls. Both readings run it, so both number alike.
-#[derive(Default)]
-struct Tracker {
-    live: HashMap<u64, Block, BuildHasherDefault<AddressHasher>>,
-    /// What each thread's realloc in flight has given up; `None` for a block never seen.
-    given_up: HashMap<u32, (u64, Option<Block>)>,
-    /// The recorder's thread numbers in the order in which they came, from 1.
-    threads: Vec<u32>,
-    events: u64,
-    rows: u64,
-    unseen_frees: u64,
-    unseen_ends: u64,
-}
-
-impl Tracker {
-    /// Takes one item; a birth comes back as a row without its lifetime. `ended` hears of each block that ends.
-    fn follow(&mut self, item: &Item, ended: &mut dyn FnMut(&Ended)) -> Option<Row> {
-        match *item {
-            Item::Free { address, thread } => {
-                let thread = self.thread(thread);
-                match self.live.remove(&address) {
-                    Some(block) => self.end(block, thread, ended),
-                    None => self.unseen_frees += 1,
-                }
-                None
-            }
-            Item::GiveUp { address, thread } => {
-                let block = self.live.remove(&address);
-                self.given_up.insert(thread, (address, block));
-                None
-            }
-            Item::Failed { thread } => {
-                if let Some((address, Some(block))) = self.given_up.remove(&thread) {
-                    self.live.insert(address, block);
-                }
-                None
-            }
-            Item::Birth { op, domain, size, address, thread, time_ns } => {
-                let given_up = if op == Op::Realloc { self.given_up.remove(&thread) } else { None };
-                let thread = self.thread(thread);
-                if let Some(block) = self.live.remove(&address) {
-                    self.unseen_ends += 1;
-                    self.end(block, thread, ended);
-                }
-                let (op, event) =
-                    self.resize(op, domain, given_up.and_then(|(_, block)| block), thread, ended);
-                self.events = event + 1;
-                let row = usize::try_from(self.rows).unwrap_or(usize::MAX);
-                self.rows += 1;
-                self.live.insert(address, Block { row, event, thread, domain });
-                let mut row = Row::new(event, op, size, None);
-                (row.thread, row.domain, row.time_ns) = (thread, domain, time_ns);
-                Some(row)
-            }
-        }
-    }
-
-    /// What a request is in the trace, and its event. A realloc ends the block that it gave up at its own event; one of
-    /// a block never seen is a malloc, and one across domains, which a trace cannot hold, a free and a malloc.
-    fn resize(
-        &mut self,
-        op: Op,
-        domain: Domain,
-        old: Option<Block>,
-        thread: u32,
-        ended: &mut dyn FnMut(&Ended),
-    ) -> (Op, u64) {
-        let event = self.events;
-        match (op, old) {
-            (Op::Realloc, Some(block)) => {
-                let is_whole = block.domain.shares_blocks_with(domain);
-                self.end(block, thread, ended);
-                if is_whole { (Op::Realloc, event) } else { (Op::Malloc, self.events) }
-            }
-            (Op::Realloc, None) => {
-                self.unseen_frees += 1;
-                (Op::Malloc, event)
-            }
-            (op, _) => (op, event),
-        }
-    }
-
-    fn end(&mut self, block: Block, thread: u32, ended: &mut dyn FnMut(&Ended)) {
-        let by_other = (block.thread != thread).then_some(thread);
-        ended(&Ended { row: block.row, lifetime: self.events - block.event, by_other });
-        self.events += 1;
-    }
-
-    fn thread(&mut self, number: u32) -> u32 {
-        let index = self.threads.iter().position(|&known| known == number).unwrap_or_else(|| {
-            self.threads.push(number);
-            self.threads.len() - 1
-        });
-        index as u32 + 1
-    }
-}
-
-/// Spreads addresses by one multiplication: they are many, and no adversary chose them.
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        let mixed = (self.0 ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = mixed ^ mixed >> 32;
-    }
 }

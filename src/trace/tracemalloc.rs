@@ -46,7 +46,6 @@ pub struct Live {
 
 /// Whether a file that begins so may be a snapshot: a pickle of protocol 2 to 5, so that a wrong one is refused with the
 /// better message.
-#[allow(dead_code)]
 pub(super) fn sniff(start: &[u8]) -> bool {
     matches!(start, [0x80, 2..=5, ..])
 }

@@ -1,0 +1,81 @@
+//! Room `trace`: the log of Firefox's logalloc library (`MALLOC_LOG=FILE`), raw or prepared for its replay.
+//!
+//! A call a line: `PID TID FUNCTION(ARGUMENTS)[=RESULT]`; old logs lack TID. Blocks are addresses (`0x…`) or, in a
+//! prepared log, ids (`#1`). The functions are `malloc(SIZE)`, `calloc(COUNT,SIZE)`, `realloc(BLOCK,SIZE)`, `free(BLOCK)`,
+//! `valloc(SIZE)`, and `memalign`, `posix_memalign` and `aligned_alloc(ALIGNMENT,SIZE)`, which are read as malloc, for a
+//! trace has no alignments; others (`jemalloc_stats()`) are counted as left out, and so are the calls of every process
+//! but the first: each has an address space of its own.
+
+use super::Op;
+use super::foreign::{Foreign, Lines, Log, Wrong, number};
+
+pub(super) const MEMBER: Foreign = Foreign {
+    name: "logalloc",
+    words: "a Firefox logalloc log",
+    sniff,
+    lines: || Box::new(Logalloc { pid: None }),
+};
+
+fn sniff(start: &str) -> bool {
+    split(start.lines().next().unwrap_or_default()).is_some()
+}
+
+struct Logalloc {
+    pid: Option<u32>,
+}
+
+/// Process, thread, function, arguments, result.
+fn split(line: &str) -> Option<(u32, u32, &str, &str, Option<&str>)> {
+    let (head, rest) = line.split_once('(')?;
+    let (arguments, result) = rest.split_once(')')?;
+    let mut words = head.split_ascii_whitespace();
+    let pid = words.next()?.parse().ok()?;
+    let (tid, function) = match (words.next()?, words.next()) {
+        (tid, Some(function)) => (tid.parse().ok()?, function),
+        (function, None) => (pid, function),
+    };
+    let is_word = function.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let result = match result.trim() {
+        "" => None,
+        result => Some(result.strip_prefix('=')?),
+    };
+    (words.next().is_none() && is_word).then_some((pid, tid, function, arguments, result))
+}
+
+/// `0x…`, `#N`, or `(nil)` as glibc prints it.
+fn block(text: &str) -> Option<u64> {
+    let text = text.trim();
+    if text == "(nil" { Some(0) } else { number(text.strip_prefix('#').unwrap_or(text)) }
+}
+
+impl Lines for Logalloc {
+    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), Wrong> {
+        log.header.columns.thread = true;
+        log.header.columns.end_thread = true;
+        let wrong = || Wrong(format!("`{line}`"), "`PID TID FUNCTION(ARGUMENTS)=RESULT`");
+        let (pid, tid, function, arguments, result) = split(line).ok_or_else(wrong)?;
+        if *self.pid.get_or_insert(pid) != pid {
+            log.left_out += 1;
+            return Ok(());
+        }
+        log.thread = tid;
+        let mut arguments = arguments.split(',').map(block);
+        let mut argument = || arguments.next().flatten().ok_or_else(wrong);
+        let result = || result.and_then(block).ok_or_else(wrong);
+        match function {
+            "malloc" | "valloc" => log.birth(Op::Malloc, argument()?, result()?),
+            "calloc" => {
+                let size = argument()?.checked_mul(argument()?).ok_or_else(wrong)?;
+                log.birth(Op::Calloc, size, result()?);
+            }
+            "memalign" | "posix_memalign" | "aligned_alloc" => {
+                argument()?; // the alignment
+                log.birth(Op::Malloc, argument()?, result()?);
+            }
+            "realloc" => log.realloc(argument()?, argument()?, result()?),
+            "free" => log.free(argument()?),
+            _ => log.left_out += 1,
+        }
+        Ok(())
+    }
+}
