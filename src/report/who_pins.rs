@@ -344,9 +344,10 @@ fn hint(scene: &Scene, sheet: &Sheet) -> String {
                 String::new()
             } else {
                 let off = (row.predicted_bytes as f64 - saved) / saved.abs() * 100.0;
-                format!(", charged {}%", figure_signed(off))
+                format!(", {}%", figure_signed(off))
             };
-            Some(format!("{} {}{off}", backend.name, words::bytes(saved)))
+            let charged = words::bytes(row.predicted_bytes as f64);
+            Some(format!("{} {} (charged {charged}{off})", backend.name, words::bytes(saved)))
         })
         .collect();
     if sheet.moment == Moment::End && !checks.is_empty() {

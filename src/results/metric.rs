@@ -220,7 +220,7 @@ pub const METRICS: &[Metric] = &[
         "pass_nanoseconds",
         "ns",
         Exactness::Told,
-        "wall time of the footprint pass with all its accounting",
+        "processor time of the footprint pass with all its accounting",
     ),
     metric("sampling_nanoseconds", "ns", Exactness::Told, "of that, reading resident memory for the samples"),
     metric(
