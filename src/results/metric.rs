@@ -222,6 +222,12 @@ pub const METRICS: &[Metric] = &[
         Exactness::Told,
         "processor time of the footprint pass with all its accounting",
     ),
+    metric(
+        "mapping_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "of that, asking which pages are resident for the heap map",
+    ),
     metric("sampling_nanoseconds", "ns", Exactness::Told, "of that, reading resident memory for the samples"),
     metric(
         "minor_faults",
