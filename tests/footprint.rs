@@ -84,7 +84,7 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
         let cost = |metric| one(&run, &trace.name, "pymalloc", metric);
         let share = cost("sampling_nanoseconds") / cost("pass_nanoseconds");
         println!("{}: sampling took {:.2} % of the pass", trace.name, share * 100.0);
-        assert!(share < 0.05, "{}: sampling took {share}", trace.name);
+        assert!(share < 0.02, "{}: sampling took {share}", trace.name);
     }
 }
 
@@ -152,7 +152,7 @@ fn the_first_line_of_the_pins_saves_what_it_is_charged_with() {
     };
     let (code, told, _) = whatif(&["--move-site", line, "--backends", "pymalloc"]);
     assert_eq!(code, Some(0));
-    assert!(told.contains(&check.site) && told.contains(&format!("{:.0} KiB", saved / KIB)), "{told}");
+    assert!(told.contains(&check.site) && told.contains(&format!("{:.0}\u{a0}KiB", saved / KIB)), "{told}");
     let (code, told, _) = whatif(&["--drop-site", line, "--backends", "pymalloc,null"]);
     assert!(
         code == Some(2) && told.contains("never allocated") && told.contains("backs no memory"),
