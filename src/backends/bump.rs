@@ -10,7 +10,9 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
-use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, Spec, parse_bytes};
+use super::allocator::{
+    Allocator, Backend, BackendError, Domains, Member, Opened, Spec, no_environment, parse_bytes,
+};
 use super::pages;
 
 /// The line in the list.
@@ -18,6 +20,7 @@ pub const MEMBER: Member = Member {
     name: "bump",
     summary: "gives the next free address, takes nothing back: the bound of time, and what reuse is worth",
     below: None,
+    environment: no_environment,
     details,
     open,
 };

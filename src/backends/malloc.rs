@@ -6,13 +6,16 @@
 
 use std::ffi::c_void;
 
-use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, Spec, Trim};
+use super::allocator::{
+    Allocator, Backend, BackendError, Domains, Member, Opened, Spec, Trim, no_environment,
+};
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
     name: "malloc",
     summary: "the C library's malloc, called as CPython's raw domain calls it",
     below: None,
+    environment: no_environment,
     details,
     open,
 };
@@ -76,14 +79,14 @@ pub(super) fn version() -> String {
 }
 
 #[cfg(target_env = "gnu")]
-fn trim() -> Trim {
+pub(super) fn trim() -> Trim {
     // SAFETY: malloc_trim gives free memory back and touches no live block.
     unsafe { libc::malloc_trim(0) };
     Trim::Done
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn trim() -> Trim {
+pub(super) fn trim() -> Trim {
     Trim::None
 }
 

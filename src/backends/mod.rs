@@ -4,23 +4,34 @@
 //! [`describe`] tells what it is. Layers are opened from the lowest up, so that no member knows another.
 
 mod allocator;
+pub mod arenas;
 mod bump;
+pub mod freelist;
 mod malloc;
 mod null;
 pub mod pages;
 pub mod pymalloc;
+mod python;
 
 pub use allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Spec, Trim, parse_bytes,
+    Allocator, Backend, BackendError, Counter, Domains, Environment, Member, Opened, Spec, Trim, parse_bytes,
 };
+
+pub use python::{Printed, read_print};
 
 /// The C library of this process, as it reports itself.
 pub fn libc_version() -> String {
     malloc::version()
 }
 
+/// Asks the C library of this process to give back what it can.
+fn libc_trim() -> Trim {
+    malloc::trim()
+}
+
 /// Every backend.
-pub const BACKENDS: &[Member] = &[malloc::MEMBER, pymalloc::MEMBER, bump::MEMBER, null::MEMBER];
+pub const BACKENDS: &[Member] =
+    &[malloc::MEMBER, pymalloc::MEMBER, freelist::MEMBER, python::MEMBER, bump::MEMBER, null::MEMBER];
 
 /// Reads a backend's word, the layers below included.
 ///
@@ -93,6 +104,30 @@ pub fn open(spec: &Spec) -> Opened {
     (member(&spec.name)?.open)(spec, below)
 }
 
+/// What the environment of a child has to hold for the backend, all its layers.
+///
+/// # Errors
+/// [`BackendError::Unavailable`] when it cannot be had on this machine, which is known before a child is started.
+pub fn environment(spec: &Spec) -> Environment {
+    let mut all = (member(&spec.name)?.environment)(spec)?;
+    if let Some(below) = below(spec)? {
+        all.extend(environment(&below)?);
+    }
+    Ok(all)
+}
+
+/// The backend's word with one more setting of its topmost layer.
+///
+/// # Errors
+/// As [`parse`].
+pub fn with_setting(word: &str, key: &str, value: &str) -> Result<String, BackendError> {
+    let spec = parse(word)?;
+    let (own, below) = word.split_once('+').map_or((word, None), |(own, below)| (own, Some(below)));
+    let mark = if spec.settings.is_empty() { ':' } else { ',' };
+    let text = format!("{own}{mark}{key}={value}");
+    Ok(below.map_or(text.clone(), |below| format!("{text}+{below}")))
+}
+
 /// What the backend is, layer by layer from the top: constants, settings with their values, rules.
 ///
 /// # Errors
@@ -130,6 +165,8 @@ mod tests {
         assert!(message("pymaloc").contains("did you mean `pymalloc`?"));
         assert!(!message("zzz").contains("did you mean"));
         assert!(message("malloc@2").contains("has no versions"));
+        assert!(message("python@/no/such/libpython3.so").contains("no such file"));
+        assert!(message("pymalloc:bases=x").contains("misaligned"));
         assert!(message("malloc:x=1").contains("no setting `x`"));
         assert!(message("bump+malloc").contains("takes no lower layer"));
         assert!(message("bump:size=1").contains("it takes reserve"));
@@ -141,7 +178,10 @@ mod tests {
     fn every_member_opens_and_describes_itself() {
         for member in BACKENDS {
             let spec = parse(member.name).unwrap();
-            assert!(!open(&spec).unwrap().version().is_empty());
+            // An interpreter is not on every machine, and wants a process of its own.
+            if member.name != "python" {
+                assert!(!open(&spec).unwrap().version().is_empty());
+            }
             assert!(describe(&spec).unwrap().starts_with(member.name));
         }
     }

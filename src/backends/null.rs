@@ -5,13 +5,14 @@
 
 use std::ffi::c_void;
 
-use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, Spec};
+use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, Spec, no_environment};
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
     name: "null",
     summary: "does nothing: shows what the harness itself costs",
     below: None,
+    environment: no_environment,
     details,
     open,
 };

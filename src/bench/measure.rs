@@ -1,7 +1,7 @@
 //! Room `bench`: does one job, in the child. What it counted becomes the rows of a run folder.
 
 use std::fs;
-use std::io::BufReader;
+use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
 use super::page_rows;
@@ -47,6 +47,14 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
         Task::Verify { backend, program } => {
             let program = load(program)?;
             Ok(replay::verify(&program, open(backend)?.as_ref())?.to_string())
+        }
+        Task::Places { backend, program, calls, out } => {
+            let program = load(program)?;
+            let file = fs::OpenOptions::new().write(true).open(out);
+            let file = file.map_err(|source| JobError::Io { path: out.clone(), source })?;
+            let out = BufWriter::with_capacity(1 << 16, file);
+            let ending = replay::places(&program, open(backend)?.as_ref(), *calls, out)?;
+            Ok(serde_json::to_string(&ending).unwrap_or_default())
         }
         Task::Measure { cell, program, births, folder, clock } => {
             let program = load(program)?;

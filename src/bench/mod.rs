@@ -2,9 +2,11 @@
 //! leave is reduced by merging.
 //!
 //! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a trace take turns,
-//! `measure.rs` does one job in the child (`page_rows.rs` has the rows of a heap seen page by page), `confirm.rs` takes the
-//! median of each call over repetitions, `what_if.rs` replays a changed trace, `machine.rs` writes down where it ran.
+//! `measure.rs` does one job in the child (`page_rows.rs` has the rows of a heap seen page by page), `compare.rs` holds two
+//! pool allocators against each other, `confirm.rs` takes the median of each call over repetitions, `what_if.rs` replays a
+//! changed trace, `machine.rs` writes down where it ran.
 
+mod compare;
 mod confirm;
 mod heat;
 mod machine;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
+pub use compare::{Comparison, arenas_at, compare};
 pub use confirm::LEAST_REPETITIONS;
 pub use machine::{available_bytes, fingerprint, processors};
 pub use plan::{ClockRate, Heat, Job, Task, heats, order};

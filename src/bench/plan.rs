@@ -46,6 +46,17 @@ pub enum Task {
         /// The compiled program.
         program: PathBuf,
     },
+    /// Write down where every block lies (see [`crate::replay::places`]); what it ended with, on standard output.
+    Places {
+        /// The backend as written; a pool allocator.
+        backend: String,
+        /// The compiled program.
+        program: PathBuf,
+        /// How many of its calls.
+        calls: usize,
+        /// The file for the places; exists.
+        out: PathBuf,
+    },
     /// Measure a cell and leave its tables in a folder.
     Measure {
         /// Which.
@@ -59,6 +70,18 @@ pub enum Task {
         /// The clock.
         clock: ClockRate,
     },
+}
+
+impl Task {
+    /// The backend that it is about.
+    pub fn backend(&self) -> &str {
+        match self {
+            Task::Version { backend } | Task::Verify { backend, .. } | Task::Places { backend, .. } => {
+                backend
+            }
+            Task::Measure { cell, .. } => &cell.backend,
+        }
+    }
 }
 
 /// A child's work and its bounds.

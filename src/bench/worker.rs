@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::plan::{Job, Task};
+use crate::backends;
 use crate::replay::ReplayError;
 use crate::results::Pass;
 
@@ -56,6 +57,12 @@ fn passes_on(name: &str) -> bool {
         || name.starts_with("_RJEM_MALLOC_CONF")
 }
 
+/// What the job's backend has to find in the child's environment.
+fn environment(job: &Job) -> std::io::Result<Vec<(&'static str, std::ffi::OsString)>> {
+    let spec = backends::parse(job.task.backend()).map_err(std::io::Error::other)?;
+    backends::environment(&spec).map_err(std::io::Error::other)
+}
+
 /// A child at work.
 pub struct Worker {
     child: Child,
@@ -88,6 +95,7 @@ impl Worker {
             .arg("worker")
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)))
+            .envs(environment(job)?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(errors)?)

@@ -15,7 +15,7 @@ use crate::results::TraceEntry;
 use crate::{backends, program, trace};
 
 /// Bounds of the children, shared by the verbs that start some.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct ChildArgs {
     /// Children at once [default: one for each processor]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -69,7 +69,8 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
         }
     }
     for (at, word) in words.iter().enumerate() {
-        backends::parse(word)?;
+        // One that cannot be had here is told before anything is begun.
+        backends::environment(&backends::parse(word)?)?;
         if words[..at].contains(word) {
             bail!("--backends: `{word}` is there twice; name each once");
         }
@@ -129,7 +130,7 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
         let name = unique_name(path, &entries)?;
         entries.push(TraceEntry {
             name: name.clone(),
-            path: fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+            path: path.display().to_string(),
             sha256: sha256(path)?,
             calls: program.profile().total_calls(),
             facts,

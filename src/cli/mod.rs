@@ -3,10 +3,12 @@
 //! Each verb is a `clap::Args` with a `run` that returns the exit code; an error is printed by `main` with its chain and
 //! exits with 2.
 
+mod arenas;
 mod backends;
 mod check;
 mod convert;
 mod generate;
+mod import;
 mod inspect;
 mod load;
 mod merge;
@@ -38,6 +40,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Record(record::RecordArgs),
+    Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
     Report(report::ReportArgs),
@@ -66,6 +69,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Record(args) => args.run(),
+            Verb::Import(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Run(args) => args.run(),
             Verb::Report(args) => args.run(),

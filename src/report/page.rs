@@ -5,7 +5,7 @@ use super::figures::{Backend, OPS, Scene, why_absent};
 use super::fragmentation::fragmentation;
 use super::words::{bytes, count, figure, figure3, nanoseconds, ratio};
 use super::{CHARTS, SUMMARY, file_name, summary};
-use crate::results::{Pass, Run};
+use crate::results::{Pass, Run, civil_date};
 
 /// A picture that was drawn: its file name and its title.
 pub struct Drawn {
@@ -64,17 +64,9 @@ fn escape(text: &str) -> String {
     safe
 }
 
-/// The day in UTC, after Hinnant's `civil_from_days` (howardhinnant.github.io/date_algorithms.html).
+/// The day in UTC.
 fn date(unix_seconds: u64) -> String {
-    let days = i64::try_from(unix_seconds / 86_400).unwrap_or(0).min(100_000_000) + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = civil_date(unix_seconds);
     format!("{year}-{month:02}-{day:02}")
 }
 

@@ -18,11 +18,13 @@
 //! | `latencies.hlog` | [`Latency`]: a standard HdrHistogram interval log, one tag a histogram |
 //! | `cells/` | while the run goes on, a run folder for each finished cell; folded into the tables at the end |
 
+mod date;
 mod manifest;
 mod metric;
 mod record;
 mod tables;
 
+pub use date::civil_date;
 pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, TraceEntry};
 pub use metric::{Exactness, METRICS, Metric, find as find_metric};
 pub use record::{RecordError, Run};
