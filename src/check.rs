@@ -14,11 +14,14 @@ pub struct Policy {
     pub reference: String,
     /// How much a ratio may grow: 0.1 is 10 %.
     pub threshold: f64,
+    /// How much an exact measure may grow between two recordings of one program, which are never quite the same. Of the
+    /// same recording nothing may grow.
+    pub recording_tolerance: f64,
 }
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { reference: "malloc".into(), threshold: 0.25 }
+        Policy { reference: "malloc".into(), threshold: 0.25, recording_tolerance: 0.01 }
     }
 }
 
@@ -87,6 +90,18 @@ pub enum CheckError {
         /// The candidate's.
         candidate: String,
     },
+    /// Times have nothing to be held to.
+    #[error(
+        "times are held to `{reference}`, which is not in both runs (baseline: {baseline}; candidate: {candidate}); name another with --reference"
+    )]
+    NoReference {
+        /// The backend that was named.
+        reference: String,
+        /// The baseline's backends.
+        baseline: String,
+        /// The candidate's.
+        candidate: String,
+    },
     /// A shared trace has no backend in both.
     #[error(
         "the runs share no backend (baseline: {baseline}; candidate: {candidate}); compare runs of the same backends"
@@ -118,6 +133,15 @@ pub fn compare(baseline: &Run, candidate: &Run, policy: &Policy) -> Result<Vec<F
     let names = |run: &Run| run.manifest.backends.iter().map(|b| b.name.clone()).collect::<Vec<_>>();
     if names(baseline).iter().all(|name| !names(candidate).contains(name)) {
         return Err(CheckError::NoBackend {
+            baseline: names(baseline).join(", "),
+            candidate: names(candidate).join(", "),
+        });
+    }
+    let timed = |run: &Run| run.measurements.iter().any(|m| m.metric == "time_nanoseconds");
+    let known = |run: &Run| names(run).contains(&policy.reference);
+    if timed(baseline) && timed(candidate) && !(known(baseline) && known(candidate)) {
+        return Err(CheckError::NoReference {
+            reference: policy.reference.clone(),
             baseline: names(baseline).join(", "),
             candidate: names(candidate).join(", "),
         });
@@ -155,7 +179,8 @@ impl Judge<'_> {
     }
 
     fn trace(&self, trace: &TraceEntry, other: &TraceEntry, findings: &mut Vec<Finding>) {
-        let note = if trace.sha256 == other.sha256 { "" } else { "another recording than the baseline's" };
+        let same = trace.sha256 == other.sha256;
+        let allowed = if same { 0.0 } else { self.policy.recording_tolerance };
         let backends = &self.baseline.manifest.backends;
         let demands = METRICS.iter().filter(|metric| metric.exactness == Exactness::Trace);
         for metric in demands {
@@ -166,7 +191,7 @@ impl Judge<'_> {
                 has(self.baseline) && has(self.candidate)
             });
             if let Some(backend) = told {
-                for finding in self.exact(&trace.name, &backend.name, metric, note) {
+                for finding in self.exact(&trace.name, &backend.name, metric, allowed) {
                     findings.push(Finding { backend: String::new(), ..finding });
                 }
             }
@@ -203,7 +228,7 @@ impl Judge<'_> {
                     Exactness::Machine => varies.clone().or_else(|| apart.clone()),
                     _ => continue,
                 };
-                for mut finding in self.exact(&trace.name, &backend.name, metric, note) {
+                for mut finding in self.exact(&trace.name, &backend.name, metric, allowed) {
                     if let Some(reason) = &skip {
                         finding.verdict = Verdict::Skipped;
                         finding.why = format!("not comparable: {reason}");
@@ -228,12 +253,13 @@ impl Judge<'_> {
                 .map(|o| (o.cell(), o.reason.clone()))
                 .collect()
         };
-        let measured = of(self.baseline, true);
-        let (cell, reason) = of(self.candidate, false)
-            .into_iter()
-            .find(|(cell, _)| measured.iter().any(|(known, _)| known.pass == cell.pass))?;
+        let (measured, void) = (of(self.baseline, true), of(self.baseline, false));
+        let (cell, reason) = of(self.candidate, false).into_iter().next()?;
+        let of_pass = |cells: &[(Cell, String)]| cells.iter().any(|(known, _)| known.pass == cell.pass);
         let mut finding = self.missing(trace, backend, cell.pass.name(), reason);
-        finding.verdict = Verdict::Worse;
+        if of_pass(&measured) && !of_pass(&void) {
+            finding.verdict = Verdict::Worse;
+        }
         Some(finding)
     }
 
@@ -254,16 +280,17 @@ impl Judge<'_> {
             .map(|m| (m.op.as_str(), m.value))
     }
 
-    fn exact(&self, trace: &str, backend: &str, metric: &'static Metric, note: &str) -> Vec<Finding> {
+    fn exact(&self, trace: &str, backend: &str, metric: &'static Metric, allowed: f64) -> Vec<Finding> {
         let theirs: Vec<(&str, f64)> = self.operations(self.candidate, trace, backend, metric).collect();
         self.operations(self.baseline, trace, backend, metric)
             .map(|(op, baseline)| {
                 let candidate = theirs.iter().find(|(other, _)| *other == op).map(|(_, value)| *value);
                 let verdict = match candidate {
                     None => Verdict::Missing,
-                    Some(candidate) if candidate > baseline => Verdict::Worse,
-                    Some(candidate) if candidate < baseline => Verdict::Better,
-                    Some(_) => Verdict::Same,
+                    Some(candidate) if candidate > baseline * (1.0 + allowed) => Verdict::Worse,
+                    Some(candidate) if candidate < baseline * (1.0 - allowed) => Verdict::Better,
+                    Some(candidate) if candidate.is_finite() && baseline.is_finite() => Verdict::Same,
+                    Some(_) => Verdict::Missing,
                 };
                 Finding {
                     trace: trace.into(),
@@ -277,7 +304,10 @@ impl Judge<'_> {
                     baseline: Some(baseline),
                     candidate,
                     verdict,
-                    why: note.into(),
+                    why: match allowed {
+                        0.0 => String::new(),
+                        _ => format!("another recording; {:.3} % are allowed", allowed * 100.0),
+                    },
                 }
             })
             .collect()

@@ -4,7 +4,9 @@ mod synthetic;
 
 use hdrhistogram::Histogram;
 use heaplay::report::{CHARTS, Scene, scorecard, summary};
-use heaplay::results::{Chunk, Latency, Measurement, Pass, Run, Sample};
+use heaplay::results::{
+    Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Pass, Pin, Run, Sample, WhatIf,
+};
 use proptest::prelude::*;
 use synthetic::Wish;
 
@@ -28,13 +30,15 @@ impl std::fmt::Debug for Shown {
 }
 
 const BACKENDS: [&str; 4] = ["malloc", "null", "strange <b>&", "malloc:x=1"];
-const METRICS: [&str; 8] = [
+const METRICS: [&str; 10] = [
     "resident_peak_bytes",
     "resident_end_bytes",
     "resident_trimmed_bytes",
     "resident_freed_bytes",
     "live_peak_bytes",
     "live_end_bytes",
+    "pinned_end_bytes",
+    "pinned_2m_end_bytes",
     "time_nanoseconds",
     "requested_bytes",
 ];
@@ -115,28 +119,117 @@ fn latency() -> impl Strategy<Value = Latency> {
     })
 }
 
+fn moment() -> impl Strategy<Value = Moment> {
+    prop::sample::select(&Moment::ALL[..])
+}
+
+fn site() -> impl Strategy<Value = String> {
+    prop::sample::select(
+        &["", "a.py:1", "/a/very/long/path/without/end/of/it.py:99", OTHER_SITES, "<frozen x"][..],
+    )
+    .prop_map(str::to_owned)
+}
+
+fn fullness() -> impl Strategy<Value = Fullness> {
+    let bin = prop_oneof![0..16_u32, Just(u32::MAX)];
+    (backend(), moment(), bin, number()).prop_map(|(backend, moment, bin, pages)| Fullness {
+        trace: "t".into(),
+        backend,
+        repetition: 0,
+        moment,
+        bin,
+        pages,
+    })
+}
+
+fn pin() -> impl Strategy<Value = Pin> {
+    // Sums of a few of them must fit a word, as those of one address space do.
+    let number = || prop_oneof![Just(0), Just(1), 0..10_000_000_u64, Just(u64::MAX / 64)];
+    (backend(), moment(), site(), [number(), number(), number()]).prop_map(
+        |(backend, moment, site, [live_bytes, live_blocks, stranded_bytes])| Pin {
+            trace: "t".into(),
+            backend,
+            repetition: 0,
+            moment,
+            site,
+            live_bytes,
+            live_blocks,
+            stranded_bytes,
+        },
+    )
+}
+
+fn heap_row() -> impl Strategy<Value = HeapRow> {
+    let cells = prop::sample::select(&["", "99999999p", "0.", "3.2-ap", "\u{fffd}", "240a"][..]);
+    (backend(), number(), cells).prop_map(|(backend, row_bytes, cells)| HeapRow {
+        trace: "t".into(),
+        backend,
+        repetition: 0,
+        row: 0,
+        region: 0,
+        row_bytes,
+        cells: cells.into(),
+    })
+}
+
+fn what_if() -> impl Strategy<Value = WhatIf> {
+    (backend(), site(), [number(), number(), number()]).prop_map(
+        |(backend, site, [predicted, before, after])| WhatIf {
+            trace: "t".into(),
+            backend,
+            site,
+            predicted_bytes: predicted,
+            pinned_before_bytes: before,
+            pinned_after_bytes: after,
+        },
+    )
+}
+
 fn absurd() -> impl Strategy<Value = Shown> {
     (
         prop::collection::vec(sample(), 0..20),
         prop::collection::vec(chunk(), 0..20),
         prop::collection::vec(measurement(), 0..12),
         prop::collection::vec(latency(), 0..10),
+        (
+            prop::collection::vec(fullness(), 0..20),
+            prop::collection::vec(pin(), 0..20),
+            prop::collection::vec(heap_row(), 0..8),
+            prop::collection::vec(what_if(), 0..8),
+        ),
         number(),
         prop::sample::select(&["10", "0", "-1", "NaN", "inf", "x", "1e300"][..]),
     )
-        .prop_map(|(samples, chunks, measurements, latencies, calls, step)| {
-            let wish =
-                Wish { traces: &["t"], backends: &BACKENDS, samples: 0, calls: 0, repetitions: 0, seed: 1 };
-            let mut run = synthetic::run(&wish);
-            run.manifest.traces[0].calls = calls;
-            run.manifest.traces[0].name = "t".into();
-            run.manifest.clock.insert("step_nanoseconds".into(), step.into());
-            run.samples = samples;
-            run.chunks = chunks;
-            run.measurements = measurements;
-            run.latencies = latencies;
-            Shown(run)
-        })
+        .prop_map(
+            |(
+                samples,
+                chunks,
+                measurements,
+                latencies,
+                (fullness, pins, heap_map, what_ifs),
+                calls,
+                step,
+            )| {
+                let wish = Wish {
+                    traces: &["t"],
+                    backends: &BACKENDS,
+                    samples: 0,
+                    calls: 0,
+                    repetitions: 0,
+                    seed: 1,
+                };
+                let mut run = synthetic::run(&wish);
+                run.manifest.traces[0].calls = calls;
+                run.manifest.traces[0].name = "t".into();
+                run.manifest.clock.insert("step_nanoseconds".into(), step.into());
+                run.samples = samples;
+                run.chunks = chunks;
+                run.measurements = measurements;
+                run.latencies = latencies;
+                (run.fullness, run.pins, run.heap_map, run.what_ifs) = (fullness, pins, heap_map, what_ifs);
+                Shown(run)
+            },
+        )
 }
 
 proptest! {

@@ -26,6 +26,9 @@ pub struct CheckArgs {
     /// How much a time's ratio may grow, in percent (two runs of the same on a busy machine differ by up to 20)
     #[arg(long, default_value_t = 25.0)]
     threshold: f64,
+    /// How much an exact measure may grow between two different recordings of a program, in percent
+    #[arg(long, default_value_t = 1.0)]
+    recording_tolerance: f64,
     /// Print every measure, not only what changed
     #[arg(long)]
     all: bool,
@@ -53,7 +56,14 @@ impl CheckArgs {
         let before = Run::load(baseline).context("the baseline")?;
         let after = Run::load(candidate).context("the candidate")?;
         let unfinished = after.missing().len();
-        let policy = Policy { reference: self.reference.clone(), threshold: self.threshold / 100.0 };
+        if !(self.recording_tolerance.is_finite() && self.recording_tolerance >= 0.0) {
+            bail!("--recording-tolerance {}: expected a percentage of 0 or more", self.recording_tolerance);
+        }
+        let policy = Policy {
+            reference: self.reference.clone(),
+            threshold: self.threshold / 100.0,
+            recording_tolerance: self.recording_tolerance / 100.0,
+        };
         let findings = compare(&before, &after, &policy)?;
         print(&table(&findings, self.all))?;
         let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();

@@ -122,7 +122,12 @@ pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
     let mut entries: Vec<TraceEntry> = Vec::new();
     let mut programs = HashMap::new();
-    for path in paths {
+    for (at, path) in paths.iter().enumerate() {
+        let same =
+            |other: &PathBuf| matches!((path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        if paths[..at].iter().any(same) {
+            bail!("{}: given twice; name each trace once", path.display());
+        }
         let mut reader = trace::open(path)?;
         let (program, births) =
             program::compile_with_births(reader.as_mut()).with_context(|| path.display().to_string())?;

@@ -105,9 +105,13 @@ fn worker() -> ExitCode {
     }
 }
 
-/// Writes to standard output; unlike `print!` it returns a closed pipe as an error.
+/// Writes to standard output. A reader that has seen enough (`heaplay check … | head`) is no failure, and changes no
+/// verdict: what it does not want is dropped.
 fn print(text: &str) -> anyhow::Result<()> {
-    anstream::stdout().lock().write_all(text.as_bytes()).context("standard output")
+    match anstream::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("standard output"),
+    }
 }
 
 /// A note for the person, on standard error.

@@ -98,6 +98,9 @@ impl RunArgs {
                     folder.display()
                 )
             }
+            Some(folder) if fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some()) => {
+                bail!("{}: is not empty, and no run; give a new folder with --out", folder.display())
+            }
             Some(folder) => folder.clone(),
             None => new_folder(Path::new("reports")),
         };
@@ -349,6 +352,9 @@ fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(130));
     }
     super::report::draw(run, folder)?;
+    if let Some(text) = own_cost(run) {
+        note(text);
+    }
     if !failed.is_empty() {
         note(format!(
             "{} of {} cells failed; `heaplay run --resume {}` tries them again",
@@ -367,4 +373,21 @@ fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the footprint passes spent on looking, of the processor time of all of them.
+fn own_cost(run: &Run) -> Option<String> {
+    let sum = |metric: &str| -> f64 {
+        let rows = run.measurements.iter().filter(|row| row.metric == metric && row.backend != FLOOR);
+        rows.map(|row| row.value).sum()
+    };
+    let whole = sum("pass_nanoseconds");
+    (whole > 0.0).then(|| {
+        let share = |metric: &str| sum(metric) / whole * 100.0;
+        format!(
+            "of the footprint passes' time {:.2} % went into sampling, {:.0} % into the heap map; of the timed ones', none",
+            share("sampling_nanoseconds"),
+            share("mapping_nanoseconds")
+        )
+    })
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::heap_map::{HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
 use super::pins::{LiveBlock, PageView, page_view};
+use super::time::processor_ns;
 use super::{Done, Probe, ReplayError, Resident, Slots, free_all, memory, replay};
 use crate::backends::{Backend, Counter, Trim};
 use crate::program::{Action, Births, Program};
@@ -51,7 +52,7 @@ pub struct Footprint {
     pub pages_end: PageView,
     /// Residency and fullness over the replay; empty for a backend that backs no memory.
     pub map: HeapMap,
-    /// Wall time of taking that map, in ns.
+    /// Processor time of taking that map, in ns.
     pub mapping_ns: u64,
     /// R after the backend's own trim call; `None` when it has none.
     pub resident_trimmed_bytes: Option<u64>,
@@ -65,9 +66,9 @@ pub struct Footprint {
     pub pinned_over_resident_bytes: u64,
     /// Page faults of the pass.
     pub minor_faults: u64,
-    /// Wall time of the replay with all its accounting, in ns.
+    /// Processor time of the replay with all its accounting, in ns.
     pub pass_ns: u64,
-    /// Of that, reading the kernel's figure for each sample, in ns.
+    /// Of that, reading the kernel's figure for the samples, in ns: their number times the median of one.
     pub sampling_ns: u64,
     /// Calls made, by action.
     pub calls: [u64; 4],
@@ -193,7 +194,7 @@ struct Watch<'a> {
     calls: [u64; 4],
     births: &'a Births,
     requests: usize,
-    sampling_ns: u64,
+    sampling_times: Vec<u64>,
     total: u64,
     mapper: Mapper,
     mapping_ns: u64,
@@ -206,7 +207,7 @@ impl Watch<'_> {
         if self.backs_memory {
             let began = Instant::now();
             self.now.resident_bytes = self.resident.private_bytes().saturating_sub(self.baseline);
-            self.sampling_ns += began.elapsed().as_nanos() as u64;
+            self.sampling_times.push(began.elapsed().as_nanos() as u64);
             self.over = self.over.max(self.now.pinned_bytes.saturating_sub(self.now.resident_bytes));
         }
         if self.samples.last().is_none_or(|last| last.event != self.now.event) {
@@ -252,14 +253,14 @@ impl Watch<'_> {
 
     /// Takes a column of the heap map. The k-th of n is taken when k/n of the calls are done.
     fn column(&mut self) {
-        let began = Instant::now();
+        let began = processor_ns();
         if self.backs_memory {
             self.mapper.column(&self.pages);
         }
         self.columns += 1;
         let all = MAP_COLUMNS.min(self.total);
         self.next_column = ((self.columns + 1) * self.total).div_ceil(all);
-        self.mapping_ns += began.elapsed().as_nanos() as u64;
+        self.mapping_ns += processor_ns() - began;
     }
 
     /// Looks at every page that is pinned now.
@@ -364,19 +365,19 @@ pub fn footprint(
         calls: [0; 4],
         births,
         requests: 0,
-        sampling_ns: 0,
+        sampling_times: Vec::with_capacity(4096),
         total: calls as u64,
         mapper: Mapper::begin(),
         mapping_ns: 0,
         columns: 0,
         next_column: (calls as u64).div_ceil(MAP_COLUMNS.min(calls as u64).max(1)),
     };
-    let began = Instant::now();
+    let began = processor_ns();
     replay(program, &domains, &mut slots, 0..calls, &mut watch)?;
     let end = watch.sample();
     let mut found = Footprint {
-        pass_ns: began.elapsed().as_nanos() as u64,
-        sampling_ns: watch.sampling_ns,
+        pass_ns: processor_ns() - began,
+        sampling_ns: sampling_ns(&mut watch.sampling_times),
         mapping_ns: watch.mapping_ns,
         map: std::mem::take(&mut watch.mapper).finish(),
         pages_end: watch.page_view(),
@@ -405,6 +406,13 @@ pub fn footprint(
     backend.trim();
     found.resident_freed_bytes = resident.private_bytes().saturating_sub(baseline);
     Ok(found)
+}
+
+/// The median times the number. A clock of the processor's time would cost more than what it measures here, and the sum of
+/// wall times would hold what others did on the machine meanwhile.
+fn sampling_ns(times: &mut [u64]) -> u64 {
+    times.sort_unstable();
+    times.get(times.len() / 2).map_or(0, |median| median * times.len() as u64)
 }
 
 /// One malloc and one free in each domain, so that what a backend sets up once is not taken for the program's.

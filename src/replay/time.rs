@@ -78,7 +78,7 @@ pub fn time(
 }
 
 /// Processor time of this thread so far.
-fn processor_ns() -> u64 {
+pub(super) fn processor_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -92,6 +92,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let unit = byte_unit(most);
     let calls = scene.trace.calls as f64;
     let calls_unit = match calls {
+        calls if calls >= 1e9 => (1e9, "billions of calls replayed"),
         calls if calls >= 2e6 => (1e6, "millions of calls replayed"),
         calls if calls >= 2e3 => (1e3, "thousands of calls replayed"),
         _ => (1.0, "calls replayed"),
@@ -110,8 +111,8 @@ fn draw(scene: &Scene) -> Option<Picture> {
                 a colour is memory really given back.  A band that is grey from its first column on never held a block: the \
                 allocator's own tables.";
     let (top, bottom) = frame(&mut canvas, &title, &plotted, hint);
-    fullness_legend(&mut canvas, RIGHT - 300.0, top + 14.0, true);
-    let top = top + 22.0;
+    fullness_legend(&mut canvas, RIGHT - 300.0, top + 1.0, true);
+    let top = top + 26.0;
     let lines = if maps.len() > 5 { 2 } else { 1 };
     let across = maps.len().div_ceil(lines);
     let height = (bottom - top) / lines as f64;
@@ -133,7 +134,7 @@ fn draw_line(
     let single = bottom - top > 400.0;
     let gap = 34.0;
     let first = LEFT + 26.0;
-    let width = (RIGHT - first - gap * (across as f64 - 1.0)) / across as f64;
+    let width = (RIGHT - 12.0 - first - gap * (across as f64 - 1.0)) / across as f64;
     let head = if single { 84.0 } else { 74.0 };
     let mut lowest = bottom;
     for (at, map) in maps.iter().enumerate() {

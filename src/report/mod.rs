@@ -9,6 +9,7 @@ mod canvas;
 mod chart;
 mod figures;
 mod footprint_overlay;
+mod fragmentation;
 mod heap_map;
 mod latency_histogram;
 mod latency_percentiles;

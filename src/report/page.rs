@@ -2,6 +2,7 @@
 //! is escaped.
 
 use super::figures::{Backend, OPS, Scene, why_absent};
+use super::fragmentation::fragmentation;
 use super::words::{bytes, count, figure, figure3, nanoseconds, ratio};
 use super::{CHARTS, SUMMARY, file_name, summary};
 use crate::results::{Pass, Run, civil_date};
@@ -157,6 +158,7 @@ fn trace(scene: &Scene, drawn: &[Drawn]) -> String {
     text += &time_table(scene);
     text += &latency_table(scene);
     text += &memory_table(scene);
+    text += &fragmentation_table(scene);
     for chart in CHARTS {
         text += &figure_of(drawn, &file_name(name, chart.name), chart.question, chart.reading);
     }
@@ -300,6 +302,31 @@ fn memory_table(scene: &Scene) -> String {
             "exit ÷ live",
             "rounding at exit",
         ],
+        &rows,
+    )
+}
+
+fn fragmentation_table(scene: &Scene) -> String {
+    let percent = |share: Option<f64>| or_dash(share.map(|share| format!("{} %", figure(share * 100.0))));
+    let row = |backend: &Backend| {
+        let found = fragmentation(scene, backend);
+        let mut row = vec![backend.name.to_owned()];
+        row.extend(found.johnstone_wilson.map(percent));
+        let plain = |share: Option<f64>| or_dash(share.map(|share| format!("{share:.2}")));
+        row.extend([plain(found.ratchet), percent(found.given_back), plain(found.unreturnable_2m)]);
+        row.push(or_dash(found.returnable.map(bytes)));
+        row
+    };
+    let rows: Vec<Vec<String>> = scene.backends.iter().filter(|b| b.has_memory()).map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    table(
+        "Fragmentation after Johnstone and Wilson, resident over live less one: averaged, at the live peak, at the resident \
+         peak, peak against peak. Ratchet: 1 when nothing was ever given back. Trim: the share of what was kept that the \
+         allocator's own trim returned. 2 MiB: the share of the overhead that could not be returned in such pieces. Idle: kept \
+         unused during a tenth of the allocation clock",
+        &["backend", "JW 1", "JW 2", "JW 3", "JW 4", "ratchet", "trim", "2 MiB", "idle"],
         &rows,
     )
 }

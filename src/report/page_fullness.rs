@@ -139,7 +139,7 @@ fn bars(canvas: &mut Canvas, rows: &[Row], (top, bottom): (f64, f64), split: f64
     let panel = Panel {
         left: LEFT + names,
         top: top + 62.0,
-        right: split - 96.0,
+        right: split - 150.0,
         bottom: bottom - 52.0,
         across: Scale::Linear { from: 0.0, to: most / unit.bytes },
         up: Scale::Linear { from: 0.0, to: 1.0 },
@@ -150,7 +150,7 @@ fn bars(canvas: &mut Canvas, rows: &[Row], (top, bottom): (f64, f64), split: f64
     let half = (step * 0.17).min(24.0);
     for (at, row) in rows.iter().enumerate() {
         let middle = panel.top + step * (at as f64 + 0.5);
-        let name = shorten(row.backend.name, HEADING, names - 66.0);
+        let name = shorten(row.backend.name, HEADING, names - 62.0);
         canvas.text(LEFT, middle + 6.0, &name, HEADING, Anchor::Left);
         for (bins, side, word) in [(&row.peak, -1.0, "peak"), (&row.end, 1.0, "exit")] {
             let y = middle + side * (half + 2.0);
@@ -175,13 +175,10 @@ fn stack(canvas: &mut Canvas, panel: &Panel, bins: &Bins, y: f64, half: f64, uni
     let off = below / unit.bytes > panel.across.end();
     let total = if off { format!("▶ {}", words::bytes(below)) } else { figure3(below / unit.bytes) };
     let kind = if half > 9.0 { STRONG } else { TINY.in_colour(INK) };
-    canvas.text(end + 6.0, y + 5.0, &total, kind, Anchor::Left);
-    if below > 0.0 && half > 9.0 {
+    let used = canvas.text(end + 6.0, y + 5.0, &total, kind, Anchor::Left);
+    if below > 0.0 {
         let text = format!("{} under ¼", words::percent(sparse / below));
-        let width = panel.x(sparse / unit.bytes) - panel.left;
-        if text_width(&text, TINY) + 10.0 < width {
-            canvas.text(panel.left + 6.0, y + 4.5, &text, TINY.in_colour(INK), Anchor::Left);
-        }
+        canvas.text(end + 14.0 + used, y + 5.0, &text, if half > 9.0 { SMALL } else { TINY }, Anchor::Left);
     }
 }
 

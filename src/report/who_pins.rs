@@ -197,7 +197,8 @@ fn live_column(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, middle: &dyn F
     let by_live = sheet.by_live();
     let total: u64 =
         sheet.pins.iter().filter(|p| p.backend == sheet.backends[0].name).map(|p| p.live_bytes).sum();
-    let words = format!("{} in total", words::bytes(total as f64));
+    let wide = panel.right - panel.left > 150.0;
+    let words = format!("{}{}", words::bytes(total as f64), if wide { " in total" } else { "" });
     canvas.text(
         panel.left,
         panel.top - 18.0,
@@ -228,8 +229,24 @@ fn stranded_column(
 ) {
     let room = panel.right - panel.left;
     let total = sheet.total(backend.name);
-    canvas.text(panel.left, panel.top - 42.0, &shorten(backend.name, HEADING, room), HEADING, Anchor::Left);
-    let words = format!("{} stranded", words::bytes(total));
+    let words = if room > 150.0 {
+        canvas.text(
+            panel.left,
+            panel.top - 42.0,
+            &shorten(backend.name, HEADING, room),
+            HEADING,
+            Anchor::Left,
+        );
+        format!("{} stranded", words::bytes(total))
+    } else {
+        // In a narrow column the settings stand below the name, so that two of a family can be told apart.
+        let at = backend.name.find([':', '@', '+']).unwrap_or(backend.name.len());
+        let (name, settings) = backend.name.split_at(at);
+        let kind = HEADING.sized(15.5);
+        canvas.text(panel.left, panel.top - 52.0, &shorten(name, kind, room), kind, Anchor::Left);
+        canvas.text(panel.left, panel.top - 35.0, &shorten(settings, TINY, room), TINY, Anchor::Left);
+        words::bytes(total)
+    };
     canvas.text(panel.left, panel.top - 18.0, &shorten(&words, SMALL, room), SMALL, Anchor::Left);
     for (row, line) in sheet.lines.iter().enumerate() {
         let stranded = sheet.stranded(backend.name, line);
@@ -344,9 +361,10 @@ fn hint(scene: &Scene, sheet: &Sheet) -> String {
                 String::new()
             } else {
                 let off = (row.predicted_bytes as f64 - saved) / saved.abs() * 100.0;
-                format!(", charged {}%", figure_signed(off))
+                format!(", {}%", figure_signed(off))
             };
-            Some(format!("{} {}{off}", backend.name, words::bytes(saved)))
+            let charged = words::bytes(row.predicted_bytes as f64);
+            Some(format!("{} {} (charged {charged}{off})", backend.name, words::bytes(saved)))
         })
         .collect();
     if sheet.moment == Moment::End && !checks.is_empty() {

@@ -220,7 +220,13 @@ pub const METRICS: &[Metric] = &[
         "pass_nanoseconds",
         "ns",
         Exactness::Told,
-        "wall time of the footprint pass with all its accounting",
+        "processor time of the footprint pass with all its accounting",
+    ),
+    metric(
+        "mapping_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "of that, asking which pages are resident for the heap map",
     ),
     metric("sampling_nanoseconds", "ns", Exactness::Told, "of that, reading resident memory for the samples"),
     metric(

@@ -33,7 +33,10 @@ use super::sequence::Sequence;
 
 const MAGIC: [u8; 8] = [0x89, b'H', b'P', b'L', b'Y', 0x0D, 0x0A, 0x1A];
 const VERSION: u16 = 1;
-const PART_ROWS: usize = 1 << 16;
+/// Rows of a part that the writer makes: what a cut can take away at most.
+const PART_ROWS: usize = 1 << 13;
+/// Rows of a part that the reader takes.
+const PART_ROWS_LIMIT: usize = 1 << 16;
 /// No part that the writer makes is larger; a reader asked for more memory than this refuses.
 const PART_LIMIT_BYTES: usize = 16 << 20;
 const HEADER_LIMIT_BYTES: usize = 1 << 20;
@@ -286,7 +289,10 @@ impl BinaryReader {
         let raw_length = self.word()? as usize;
         let stored_length = self.word()? as usize;
         let checksum = self.word()?;
-        if rows == 0 || rows > PART_ROWS || raw_length > PART_LIMIT_BYTES || stored_length > PART_LIMIT_BYTES
+        if rows == 0
+            || rows > PART_ROWS_LIMIT
+            || raw_length > PART_LIMIT_BYTES
+            || stored_length > PART_LIMIT_BYTES
         {
             return Err(self.fault(
                 format!("a part of {rows} rows, {stored_length} stored and {raw_length} raw bytes"),

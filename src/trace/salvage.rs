@@ -25,6 +25,14 @@ pub fn open_salvaging(path: &Path) -> Result<Box<dyn TraceReader>, TraceError> {
     };
     let inner = open(path)?;
     let Some((offset, rows)) = cut else { return Ok(inner) };
+    if rows == 0 {
+        return Err(TraceError::Byte {
+            path: path.to_owned(),
+            offset,
+            found: "the end, before one part is whole".into(),
+            expected: "something to keep: record again".into(),
+        });
+    }
     let mut header = inner.header().clone();
     header.facts.insert("cut_off_at_byte".into(), offset.to_string());
     let warning = format!("{}: cut off at byte {offset}; {rows} rows are whole", path.display());

@@ -142,8 +142,9 @@ pub fn run(wish: &Wish) -> Run {
             let mut dice = Dice::new(wish.seed + 97 * at as u64 + 7 * place as u64);
             footprint(&mut run, wish, trace, name, habits, at, &mut dice);
             if *name != "null" {
-                pages(&mut run, trace, name, habits, &mut dice);
-                heap_map(&mut run, trace, name, habits, &mut dice);
+                let mut own = Dice::new(wish.seed + 31 * at as u64 + 5 * place as u64);
+                pages(&mut run, trace, name, habits, &mut own);
+                heap_map(&mut run, trace, name, habits, &mut own);
             }
             time(&mut run, wish, trace, name, habits, at, &mut dice);
             latency(&mut run, wish, trace, name, habits, &mut dice);

@@ -1,0 +1,163 @@
+//! What the footprint pass promises, on the committed traces: its invariants, that two passes agree to the bit, that pinned
+//! pages predict what a trim leaves, and that the pins predict what a change of a line saves.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use heaplay::results::{Exactness, Moment, Run, find_metric};
+
+const KIB: f64 = 1024.0;
+/// What the kernel's figure may be off by, and a page of the allocator that was there before the first call.
+const TOLERANCE: f64 = 20.0 * KIB;
+
+fn traces() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("traces")
+}
+
+/// The footprint passes of `what` in a folder.
+fn footprint(what: &Path, backends: &str, out: &Path, tunables: Option<&str>) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
+    command.arg("run").arg(what).args(["--passes", "footprint", "-b", backends, "--out"]).arg(out);
+    command.env_remove("GLIBC_TUNABLES").stdin(Stdio::null());
+    if let Some(tunables) = tunables {
+        command.env("GLIBC_TUNABLES", tunables);
+    }
+    let output = command.output().expect("heaplay starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Run::load(out).expect("a run")
+}
+
+fn one(run: &Run, trace: &str, backend: &str, metric: &str) -> f64 {
+    let values = run.values(trace, backend, "all", metric);
+    assert_eq!(values.len(), 1, "{metric} of {backend} on {trace}");
+    values[0]
+}
+
+#[test]
+fn the_parts_of_resident_memory_add_up_on_every_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = footprint(&traces(), "malloc,pymalloc,bump", &folder.path().join("run"), None);
+    assert!(run.missing().is_empty() && run.failed().is_empty());
+    assert!(run.measurements.iter().all(|row| row.value.is_finite() && row.value >= 0.0));
+    for sample in run.samples.iter().filter(|sample| sample.backend != "null") {
+        assert!(sample.live_bytes <= sample.usable_bytes, "{sample:?}");
+        assert!(sample.usable_bytes <= sample.pinned_bytes, "{sample:?}");
+        assert!(sample.pinned_bytes as f64 <= sample.resident_bytes as f64 + TOLERANCE, "{sample:?}");
+    }
+    for trace in &run.manifest.traces {
+        for backend in ["malloc", "pymalloc", "bump"] {
+            let figure = |metric: &str| one(&run, &trace.name, backend, metric);
+            let grains = ["", "16k_", "64k_", "256k_", "1m_", "2m_"];
+            for (moment, when) in [(Moment::Peak, "at_live_peak"), (Moment::End, "end")] {
+                let curve = grains.map(|grain| figure(&format!("pinned_{grain}{when}_bytes")));
+                assert!(curve.is_sorted(), "{} {backend}: {curve:?}", trace.name);
+                let pages: u64 = run
+                    .fullness
+                    .iter()
+                    .filter(|row| row.trace == trace.name && row.backend == backend && row.moment == moment)
+                    .map(|row| row.pages)
+                    .sum();
+                assert_eq!(pages as f64 * 4096.0, curve[0]);
+                let usable: u64 = run
+                    .rounding
+                    .iter()
+                    .filter(|row| row.trace == trace.name && row.backend == backend && row.moment == moment)
+                    .map(|row| row.usable_bytes)
+                    .sum();
+                assert_eq!(usable as f64, figure(&format!("usable_{when}_bytes")));
+                let pins: Vec<_> = run
+                    .pins
+                    .iter()
+                    .filter(|row| row.trace == trace.name && row.backend == backend && row.moment == moment)
+                    .collect();
+                let stranded: u64 = pins.iter().map(|pin| pin.stranded_bytes).sum();
+                assert!(
+                    pins.is_empty() || stranded as f64 == curve[0] - usable as f64,
+                    "every byte is charged"
+                );
+                assert_eq!(pins.is_empty(), trace.name == "hello", "the one recorded without lines");
+            }
+        }
+        // Looking costs next to nothing beside the accounting.
+        let cost = |metric| one(&run, &trace.name, "pymalloc", metric);
+        let share = cost("sampling_nanoseconds") / cost("pass_nanoseconds");
+        println!("{}: sampling took {:.2} % of the pass", trace.name, share * 100.0);
+        assert!(share < 0.02, "{}: sampling took {share}", trace.name);
+    }
+}
+
+#[test]
+fn two_passes_agree_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = traces().join("json_round.trace");
+    let folders = ["a", "b"].map(|name| folder.path().join(name));
+    let runs = folders.each_ref().map(|out| footprint(&trace, "malloc,pymalloc,bump", out, None));
+    let exact = |run: &Run| -> BTreeMap<(String, String, String), u64> {
+        let rows = run.measurements.iter().filter(|row| {
+            let exactness = find_metric(&row.metric).expect("a known metric").exactness;
+            !matches!(exactness, Exactness::Told | Exactness::Timed)
+        });
+        rows.map(|row| ((row.backend.clone(), row.op.clone(), row.metric.clone()), row.value.to_bits()))
+            .collect()
+    };
+    assert_eq!(exact(&runs[0]), exact(&runs[1]));
+    for table in ["samples", "fullness", "rounding", "pins", "heap_map", "what_ifs"] {
+        let [a, b] = folders.each_ref().map(|f| fs::read_to_string(f.join(format!("{table}.csv"))).unwrap());
+        assert!(a == b, "{table}.csv differs");
+    }
+}
+
+/// P predicts what glibc's trim leaves. By itself glibc keeps up to 7 freed chunks of each of 64 small sizes at hand
+/// (`tcache`), which a trim does not touch: each may keep a page that no live block pins.
+#[test]
+#[cfg(target_env = "gnu")]
+fn pinned_pages_predict_what_a_trim_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    for (tunables, spare) in [(Some("glibc.malloc.tcache_count=0"), 0.0), (None, 64.0 * 7.0 * 4096.0)] {
+        let out = folder.path().join(if tunables.is_some() { "without" } else { "with" });
+        let run = footprint(&traces(), "malloc", &out, tunables);
+        for trace in &run.manifest.traces {
+            let pinned = one(&run, &trace.name, "malloc", "pinned_end_bytes");
+            let trimmed = one(&run, &trace.name, "malloc", "resident_trimmed_bytes");
+            println!("{} {tunables:?}: pinned {pinned}, after trim {trimmed}", trace.name);
+            let most = pinned + (pinned * 0.02).max(TOLERANCE) + spare;
+            assert!(trimmed <= most, "{} {tunables:?}: {trimmed} > {most}", trace.name);
+            assert!(trimmed >= pinned - TOLERANCE, "{} {tunables:?}: {trimmed} < {pinned}", trace.name);
+        }
+    }
+}
+
+#[test]
+fn the_first_line_of_the_pins_saves_what_it_is_charged_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = traces().join("service.trace");
+    let run = footprint(&trace, "pymalloc", &folder.path().join("run"), None);
+    let [check] = &run.what_ifs[..] else { panic!("one line is checked: {:?}", run.what_ifs) };
+    assert_eq!(check.site, run.pinning_lines("service", Moment::End)[0].0);
+    let saved = check.pinned_before_bytes as f64 - check.pinned_after_bytes as f64;
+    let off = (check.predicted_bytes as f64 - saved).abs() / saved;
+    assert!(off < 0.15, "{check:?}");
+    // The verb says the same, and knows the line by the end of its name.
+    let line = check.site.rsplit('/').next().unwrap();
+    let whatif = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
+        let output = command.arg("whatif").arg(&trace).args(arguments).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, told, _) = whatif(&["--move-site", line, "--backends", "pymalloc"]);
+    assert_eq!(code, Some(0));
+    assert!(told.contains(&check.site) && told.contains(&format!("{:.0}\u{a0}KiB", saved / KIB)), "{told}");
+    let (code, told, _) = whatif(&["--drop-site", line, "--backends", "pymalloc,null"]);
+    assert!(
+        code == Some(2) && told.contains("never allocated") && told.contains("backs no memory"),
+        "{told}"
+    );
+    let (code, _, errors) = whatif(&["--drop-site", "nowhere.py:1"]);
+    assert!(code == Some(2) && errors.contains("heaplay inspect"), "{errors}");
+}
