@@ -13,6 +13,7 @@ mod merge;
 mod record;
 mod report;
 mod run;
+mod sweep;
 mod verify;
 
 use std::io::Write;
@@ -39,6 +40,7 @@ enum Verb {
     Record(record::RecordArgs),
     Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
+    Sweep(sweep::SweepArgs),
     Report(report::ReportArgs),
     Check(check::CheckArgs),
     Merge(merge::MergeArgs),
@@ -66,6 +68,7 @@ impl Cli {
             Verb::Record(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Run(args) => args.run(),
+            Verb::Sweep(args) => args.run(),
             Verb::Report(args) => args.run(),
             Verb::Check(args) => args.run(),
             Verb::Merge(args) => args.run(),

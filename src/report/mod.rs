@@ -21,7 +21,7 @@ mod trace_live;
 mod trace_shape;
 mod trace_sizes;
 mod where_memory_went;
-mod words;
+pub mod words;
 
 use std::fs;
 use std::io;
