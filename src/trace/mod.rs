@@ -6,6 +6,7 @@
 mod binary;
 mod csv;
 mod event;
+mod frame;
 mod generate;
 mod raw;
 mod salvage;
