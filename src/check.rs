@@ -18,7 +18,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { reference: "malloc".into(), threshold: 0.10 }
+        Policy { reference: "malloc".into(), threshold: 0.25 }
     }
 }
 

@@ -15,10 +15,19 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("heaplay: {error:#}");
+            anstream::eprintln!("heaplay: {}", chain(&error));
             ExitCode::from(2)
         }
     }
+}
+
+/// The error and its causes, outermost first. Many of ours quote their cause in their own sentence: it is said once.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        said if said.contains(&cause) => said.to_owned(),
+        said => format!("{said}: {cause}"),
+    })
 }
 
 /// Whoever reads our output has seen enough (`heaplay inspect … | head`): that is no failure.

@@ -13,8 +13,14 @@
 //! Ends beyond the stretch being filled wait in a bucket for each later stretch, so memory beyond the instructions is in
 //! proportion to the blocks live.
 
+mod births;
+mod what_if;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+
+pub use births::{Births, compile_with_births};
+pub use what_if::{Change, WhatIf, what_if};
 
 use crate::trace::{Domain, Op, Row, TraceError, TraceReader};
 
@@ -341,9 +347,15 @@ impl Program {
 /// # Errors
 /// What the reader finds, and a trace with no call or with too many live blocks.
 pub fn compile(reader: &mut dyn TraceReader) -> Result<Program, ProgramError> {
+    compile_rows(reader, |_| {})
+}
+
+/// Compiles, and shows each row that is a request to `seen`.
+fn compile_rows(reader: &mut dyn TraceReader, mut seen: impl FnMut(&Row)) -> Result<Program, ProgramError> {
     let mut compiler = Compiler::new(reader.events_hint());
     while let Some(row) = reader.next_row()? {
         compiler.row(&row)?;
+        seen(&row);
     }
     compiler.finish()
 }

@@ -90,6 +90,62 @@ fn figures(told: &Statistics) -> Value {
     })
 }
 
+/// What the script counts in a CSV.
+fn counted(python: &str, csv: &Path) -> Value {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/statistics.py");
+    let output = Command::new(python).arg(&script).arg(csv).output().expect("python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[track_caller]
+fn assert_agrees(found: &Value, expected: &Value, of: &str) {
+    for (name, value) in expected.as_object().expect("an object") {
+        assert_eq!(&found[name], value, "{name} of {of}");
+    }
+}
+
+/// Every recording in `traces/`: binary to CSV to binary to CSV gives the same bytes, and what is told of either form is
+/// what the script counts in the CSV.
+#[test]
+fn both_forms_of_each_committed_trace_agree_with_a_count_in_python() {
+    let python = python();
+    if python.is_none() {
+        println!(
+            "skipped: no python3 on the path to count by itself; the forms are compared with each other"
+        );
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let traces = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("traces");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(traces).expect("traces/ is there").flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "trace") {
+            continue;
+        }
+        let at = |name: &str| folder.path().join(name);
+        let convert = |from: &Path, to: &Path| {
+            trace::copy(trace::open(from).expect("opens").as_mut(), to).expect("converts")
+        };
+        let rows = convert(&path, &at("a.csv"));
+        assert_eq!(convert(&at("a.csv"), &at("b.trace")), rows);
+        assert_eq!(convert(&at("b.trace"), &at("c.csv")), rows);
+        let bytes = |name: &str| std::fs::read(at(name)).expect("was written");
+        assert!(bytes("a.csv") == bytes("c.csv"), "{}: the rows changed on the way", path.display());
+        let committed = path.with_extension("csv");
+        if committed.exists() {
+            assert!(std::fs::read(&committed).expect("opens") == bytes("a.csv"), "{}", committed.display());
+        }
+        let found = figures(&inspect(&path));
+        assert_eq!(found, figures(&inspect(&at("a.csv"))), "{}", path.display());
+        if let Some(python) = python {
+            assert_agrees(&found, &counted(python, &at("a.csv")), &path.display().to_string());
+        }
+        seen += 1;
+    }
+    assert!(seen >= 5, "{seen} traces");
+}
+
 #[test]
 fn agrees_with_a_count_in_python() {
     let Some(python) = python() else {
@@ -97,17 +153,10 @@ fn agrees_with_a_count_in_python() {
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/statistics.py");
     for calls in [1, 2, 1000, 60_000] {
         let path = folder.path().join(format!("{calls}.csv"));
         write_trace(&path, calls);
-        let output = Command::new(python).arg(&script).arg(&path).output().expect("python runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let expected: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let found = figures(&inspect(&path));
-        for (name, value) in expected.as_object().expect("an object") {
-            assert_eq!(&found[name], value, "{name} of {calls} calls");
-        }
+        assert_agrees(&figures(&inspect(&path)), &counted(python, &path), &format!("{calls} calls"));
     }
 }
 

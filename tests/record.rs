@@ -232,7 +232,33 @@ fn counts_are_exact() {
             );
             let seen = trace.rows.iter().map(|row| row.thread).max().unwrap();
             assert_eq!(seen, threads + 1, "3.{minor}: threads");
+            if threads == 0 {
+                replays_are_of_the_same_work(&bench, &counted);
+            }
         }
+    }
+}
+
+/// Replays the recording on every backend and finds what the counter counted in the program.
+fn replays_are_of_the_same_work(bench: &Bench, counted: &[u64]) {
+    let run = bench.path("run");
+    let status = Command::new(env!("CARGO_BIN_EXE_heaplay"))
+        .arg("run")
+        .arg(bench.path("app.trace"))
+        .args(["--backends", "malloc,pymalloc,bump", "--passes", "footprint,latency", "-r", "1", "--out"])
+        .arg(&run)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let run = heaplay::results::Run::load(&run).unwrap();
+    for backend in ["malloc", "pymalloc", "bump", "null"] {
+        for (op, expected) in ["malloc", "calloc", "realloc", "free"].into_iter().zip(counted) {
+            let told = run.values("app", backend, op, "calls");
+            assert_eq!(told, [*expected as f64; 2], "{op} on {backend}, in both passes");
+        }
+        let bytes = run.values("app", backend, "all", "requested_bytes");
+        assert_eq!(bytes, [counted[4] as f64], "bytes on {backend}");
     }
 }
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use heaplay::report::{
-    AgeBar, AgeCurve, CHARTS, Canvas, HEIGHT, LiveStretch, Picture, Scene, SizeBar, TRACE_CHARTS, TraceShape,
-    WIDTH, render, scorecard, summary,
+    AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveStretch, Picture, PoolCell, Scene,
+    SizeBar, TRACE_CHARTS, TraceShape, WIDTH, render, scorecard, summary,
 };
 use heaplay::results::{Run, Status};
 use synthetic::Wish;
@@ -293,4 +293,46 @@ fn a_trace_of_nothing_or_of_one_call_does_not_break_its_pictures() {
             let _ = draw(&shape);
         }
     }
+}
+
+/// A map of so many arenas, made up.
+fn arenas(count: u64) -> ArenaMap {
+    let mut dice = synthetic::Dice::new(5);
+    let mut strip = |birth: u64, share: f64| ArenaStrip {
+        birth: birth * 3,
+        pools: (0..63 + birth % 2)
+            .map(|_| {
+                let block = 16 * (1 + (dice.next() * 32.0) as u64);
+                let capacity = (16384 - 48) / block;
+                let live = if dice.next() < share { (dice.next() * (capacity + 1) as f64) as u64 } else { 0 };
+                PoolCell { block, live, capacity }
+            })
+            .collect(),
+    };
+    ArenaMap {
+        name: "made-up".into(),
+        backend: "pymalloc@3.11".into(),
+        arena: 1 << 20,
+        pool: 16 << 10,
+        peak: (0..count).map(|birth| strip(birth, 0.9)).collect(),
+        end: (0..count).step_by(2).map(|birth| strip(birth, 0.2)).collect(),
+    }
+}
+
+#[test]
+fn the_picture_of_arenas() {
+    let folder = album("trace");
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    let mut all = Vec::new();
+    for count in [1, 8, 40, 3000] {
+        let picture = heaplay::report::arenas(&arenas(count)).expect("something to draw");
+        let png = picture.canvas.png().expect("encoded");
+        fs::write(folder.join(format!("arenas-{count}.png")), png).expect("written");
+        let found = faults(&picture.canvas).into_iter().chain(ink_faults(&picture.canvas));
+        all.extend(found.map(|fault| format!("{count} arenas: {fault}")));
+    }
+    assert!(all.is_empty(), "{}", all.join("\n"));
+    assert!(heaplay::report::arenas(&ArenaMap::default()).is_none());
+    let gone = ArenaMap { end: vec![], ..arenas(2) };
+    assert!(heaplay::report::arenas(&gone).expect("a peak").title.contains("given back"));
 }

@@ -4,10 +4,12 @@
 //! [`describe`] tells what it is. Layers are opened from the lowest up, so that no member knows another.
 
 mod allocator;
+pub mod arenas;
 mod buddy;
 mod bump;
 mod calls;
 mod dlmalloc;
+pub mod freelist;
 #[cfg(feature = "jemalloc")]
 mod jemalloc;
 mod library;
@@ -17,6 +19,7 @@ mod mimalloc;
 mod null;
 pub mod pages;
 pub mod pymalloc;
+mod python;
 mod region;
 #[cfg(feature = "rpmalloc")]
 mod rpmalloc;
@@ -32,15 +35,24 @@ pub use allocator::{
     Varies, parse_bytes,
 };
 
+pub use python::{Printed, read_print};
+
 /// The C library of this process, as it reports itself.
 pub fn libc_version() -> String {
     malloc::version()
+}
+
+/// Asks the C library of this process to give back what it can.
+fn libc_trim() -> Trim {
+    malloc::trim()
 }
 
 /// Every backend.
 pub const BACKENDS: &[Member] = &[
     malloc::MEMBER,
     pymalloc::MEMBER,
+    freelist::MEMBER,
+    python::MEMBER,
     #[cfg(feature = "mimalloc")]
     mimalloc::MEMBER,
     #[cfg(feature = "jemalloc")]
@@ -180,16 +192,28 @@ pub fn open(spec: &Spec) -> Opened {
     (member(&spec.name)?.open)(spec, below)
 }
 
-/// What has to be in a child's environment before it starts, for the backend and the layers below it.
+/// What the environment of a child has to hold for the backend, all its layers.
 ///
 /// # Errors
-/// [`BackendError::Refused`] for a setting that a member does not have.
-pub fn environment(spec: &Spec) -> Result<Environment, BackendError> {
-    let mut variables = (member(&spec.name)?.environment)(spec)?;
+/// [`BackendError::Unavailable`] when it cannot be had on this machine, which is known before a child is started.
+pub fn environment(spec: &Spec) -> Environment {
+    let mut all = (member(&spec.name)?.environment)(spec)?;
     if let Some(below) = below(spec)? {
-        variables.extend(environment(&below)?);
+        all.extend(environment(&below)?);
     }
-    Ok(variables)
+    Ok(all)
+}
+
+/// The backend's word with one more setting of its topmost layer.
+///
+/// # Errors
+/// As [`parse`].
+pub fn with_setting(word: &str, key: &str, value: &str) -> Result<String, BackendError> {
+    let spec = parse(word)?;
+    let (own, below) = word.split_once('+').map_or((word, None), |(own, below)| (own, Some(below)));
+    let mark = if spec.settings.is_empty() { ':' } else { ',' };
+    let text = format!("{own}{mark}{key}={value}");
+    Ok(below.map_or(text.clone(), |below| format!("{text}+{below}")))
 }
 
 /// What the backend is, layer by layer from the top: constants, settings with their values, rules.
@@ -254,6 +278,8 @@ mod tests {
         assert!(message("pymaloc").contains("did you mean `pymalloc`?"));
         assert!(!message("zzz").contains("did you mean"));
         assert!(message("malloc@2").contains("has no versions"));
+        assert!(message("python@/no/such/libpython3.so").contains("no such file"));
+        assert!(message("pymalloc:bases=x").contains("misaligned"));
         assert!(message("malloc:x=1").contains("no setting `x`"));
         assert!(message("bump+malloc").contains("takes no lower layer"));
         assert!(message("bump:size=1").contains("it takes reserve"));
@@ -267,7 +293,8 @@ mod tests {
             let spec = parse(member.name).unwrap();
             if BY_PATH.contains(&member.name) {
                 assert!(open(&spec).err().unwrap().to_string().contains("path"));
-            } else {
+            } else if member.name != "python" {
+                // An interpreter is not on every machine, and wants a process of its own.
                 assert!(!open(&spec).unwrap().version().is_empty());
             }
             assert!(describe(&spec).unwrap().starts_with(member.name));

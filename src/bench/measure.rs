@@ -1,12 +1,13 @@
 //! Room `bench`: does one job, in the child. What it counted becomes the rows of a run folder.
 
 use std::fs;
-use std::io::BufReader;
+use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
+use super::page_rows;
 use super::plan::{ClockRate, Job, Task};
 use crate::backends::{self, Backend};
-use crate::program::{Action, Program};
+use crate::program::{Action, Births, Program};
 use crate::replay::{self, Footprint, LatencyResult, ReplayError, TimeResult};
 use crate::results::{Cell, Chunk, Latency, Manifest, Measurement, Pass, RecordError, Run, Sample};
 
@@ -47,9 +48,18 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
             let program = load(program)?;
             Ok(replay::verify(&program, open(backend)?.as_ref())?.to_string())
         }
-        Task::Measure { cell, program, folder, clock } => {
+        Task::Places { backend, program, calls, out } => {
             let program = load(program)?;
-            measure(cell, &program, folder, *clock, turn)?.save_tables(folder)?;
+            let file = fs::OpenOptions::new().write(true).open(out);
+            let file = file.map_err(|source| JobError::Io { path: out.clone(), source })?;
+            let out = BufWriter::with_capacity(1 << 16, file);
+            let ending = replay::places(&program, open(backend)?.as_ref(), *calls, out)?;
+            Ok(serde_json::to_string(&ending).unwrap_or_default())
+        }
+        Task::Measure { cell, program, births, folder, clock } => {
+            let program = load(program)?;
+            let births = births.as_deref().map(load_births).transpose()?.unwrap_or_default();
+            measure(cell, &program, &births, folder, *clock, turn)?.save_tables(folder)?;
             Ok(String::new())
         }
     }
@@ -64,9 +74,15 @@ fn load(path: &Path) -> Result<Program, JobError> {
     read().map_err(|source| JobError::Io { path: path.to_owned(), source })
 }
 
+fn load_births(path: &Path) -> Result<Births, JobError> {
+    let read = || Births::read(&mut BufReader::with_capacity(1 << 16, fs::File::open(path)?));
+    read().map_err(|source| JobError::Io { path: path.to_owned(), source })
+}
+
 fn measure(
     cell: &Cell,
     program: &Program,
+    births: &Births,
     folder: &Path,
     clock: ClockRate,
     turn: impl FnMut() -> Result<(), ReplayError>,
@@ -83,10 +99,14 @@ fn measure(
             rows.latency(found);
         }
         Pass::Footprint => {
-            let found = replay::footprint(program, backend.as_mut())?;
+            let found = replay::footprint(program, births, backend.as_mut())?;
             rows.footprint(program, &found, backend.backs_memory());
             if let Some(varies) = backend.varies() {
                 rows.count("varies_between_runs", varies as u64);
+            }
+            if backend.backs_memory() {
+                page_rows::add(&mut rows.run, cell, births, &found);
+                page_rows::add_map(&mut rows.run, cell, &found.map);
             }
         }
     }
@@ -171,6 +191,9 @@ impl Rows<'_> {
         self.count("live_peak_event", profile.live_peak_event);
         self.count("live_end_bytes", found.end.live_bytes);
         self.count("minor_faults", found.minor_faults);
+        self.count("pass_nanoseconds", found.pass_ns);
+        self.count("sampling_nanoseconds", found.sampling_ns);
+        self.count("mapping_nanoseconds", found.mapping_ns);
         let (live_mean, resident_mean) = means(found);
         self.put("all", "live_mean_bytes", live_mean);
         if backs_memory {
@@ -212,6 +235,11 @@ impl Rows<'_> {
         }
         self.count("resident_freed_bytes", found.resident_freed_bytes);
         self.count("pinned_over_resident_bytes", found.pinned_over_resident_bytes);
+        self.count("returnable_bytes", page_rows::returnable(&found.samples));
+        for (at, names) in page_rows::PINNED_BY_GRAIN.iter().enumerate() {
+            self.count(names[0], found.pages_at_live_peak.pinned_bytes[at + 1]);
+            self.count(names[1], found.pages_end.pinned_bytes[at + 1]);
+        }
     }
 }
 

@@ -2,14 +2,18 @@
 //! leave is reduced by merging.
 //!
 //! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a trace take turns,
-//! `measure.rs` does one job in the child, `confirm.rs` takes the
-//! median of each call over repetitions, `machine.rs` writes down where it ran.
+//! `measure.rs` does one job in the child (`page_rows.rs` has the rows of a heap seen page by page), `compare.rs` holds two
+//! pool allocators against each other, `confirm.rs` takes the median of each call over repetitions, `what_if.rs` replays a
+//! changed trace, `machine.rs` writes down where it ran.
 
+mod compare;
 mod confirm;
 mod heat;
 mod machine;
 mod measure;
+mod page_rows;
 mod plan;
+mod what_if;
 mod worker;
 
 use std::collections::{HashMap, HashSet};
@@ -22,38 +26,66 @@ use std::time::Duration;
 
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
+pub use compare::{Comparison, arenas_at, compare};
 pub use confirm::LEAST_REPETITIONS;
 pub use machine::{available_bytes, fingerprint, processors};
 pub use plan::{ClockRate, Heat, Job, Task, heats, order};
+pub use what_if::{Saved, Saving, savings};
 pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, serve};
 
-use crate::program::Program;
-use crate::results::{Cell, Outcome, Pass, RecordError, Run, Status};
+use crate::program::{Births, Program};
+use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Status};
 
 /// A compiled program in a memory file that children open by path.
 pub struct Loaded {
     /// The program.
     pub program: Program,
+    /// Who asked for each block; empty where the trace does not say.
+    pub births: Births,
     file: File,
+    births_file: Option<File>,
+}
+
+/// A memory file that `write` has filled.
+fn memory_file(
+    name: &str,
+    write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
+) -> std::io::Result<File> {
+    let file = File::from(rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?);
+    let mut writer = BufWriter::new(&file);
+    write(&mut writer)?;
+    writer.flush()?;
+    drop(writer);
+    Ok(file)
+}
+
+/// Under which children of this process find `file`, while it is open.
+fn path_of(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
 }
 
 impl Loaded {
-    /// Puts `program` into a memory file.
+    /// Puts `program` and its sites, where it has any, into memory files.
     ///
     /// # Errors
-    /// When there is no memory for it.
-    pub fn new(program: Program) -> std::io::Result<Loaded> {
-        let file = File::from(rustix::fs::memfd_create("heaplay-program", rustix::fs::MemfdFlags::CLOEXEC)?);
-        let mut writer = BufWriter::new(&file);
-        program.write(&mut writer)?;
-        writer.flush()?;
-        drop(writer);
-        Ok(Loaded { program, file })
+    /// When there is no memory for them.
+    pub fn new(program: Program, births: Births) -> std::io::Result<Loaded> {
+        let file = memory_file("heaplay-program", |out| program.write(out))?;
+        let births_file = match births.is_empty() {
+            true => None,
+            false => Some(memory_file("heaplay-births", |out| births.write(out))?),
+        };
+        Ok(Loaded { program, births, file, births_file })
     }
 
-    /// A path under which this process's children find it, while this lives.
+    /// A path under which this process's children find the program, while this lives.
     pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))
+        path_of(&self.file)
+    }
+
+    /// The same for the sites.
+    pub fn births_path(&self) -> Option<PathBuf> {
+        self.births_file.as_ref().map(path_of)
     }
 }
 
@@ -206,7 +238,7 @@ pub fn run(
     if let Some(error) = failure.into_inner().ok().flatten() {
         return Err(error);
     }
-    finish(folder, &cells, programs, &numbers)
+    pool.install(|| finish(folder, &cells, programs, &numbers, settings))
 }
 
 /// Where a heat runs and where its cells go.
@@ -241,6 +273,7 @@ fn measure_heat(
             task: Task::Measure {
                 cell: cell.clone(),
                 program: loaded.path(),
+                births: loaded.births_path().filter(|_| cell.pass == Pass::Footprint),
                 folder: part.clone(),
                 clock: settings.clock,
             },
@@ -333,6 +366,9 @@ fn doubt(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, 
         expected.push(("all", "live_peak_bytes", profile.live_peak_bytes));
         expected.push(("all", "live_end_bytes", profile.live_end_bytes));
     }
+    if let Some(reason) = doubt_pins(cell, &tables) {
+        return Ok(Some(reason));
+    }
     Ok(expected.into_iter().find(|(op, metric, value)| reported(op, metric) != Some(*value as f64)).map(
         |(op, metric, value)| {
             format!(
@@ -343,12 +379,36 @@ fn doubt(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, 
     ))
 }
 
+/// What is charged to the lines must be what is stranded, to the byte.
+fn doubt_pins(cell: &Cell, tables: &Run) -> Option<String> {
+    for (moment, pinned, usable) in [
+        (Moment::Peak, "pinned_at_live_peak_bytes", "usable_at_live_peak_bytes"),
+        (Moment::End, "pinned_end_bytes", "usable_end_bytes"),
+    ] {
+        let figure = |metric| tables.values(&cell.trace, &cell.backend, "all", metric).first().copied();
+        let (Some(pinned), Some(usable)) = (figure(pinned), figure(usable)) else { continue };
+        let mut charges = tables.pins.iter().filter(|pin| pin.moment == moment).peekable();
+        if charges.peek().is_none() {
+            continue;
+        }
+        let charged: u64 = charges.map(|pin| pin.stranded_bytes).sum();
+        if charged as f64 != pinned - usable {
+            return Some(format!(
+                "the child charges {charged} bytes to the program's lines, and {} are stranded: the measurement is void",
+                pinned - usable
+            ));
+        }
+    }
+    None
+}
+
 /// Confirms latencies, writes the tables, and removes the cells once all of them are in.
 fn finish(
     folder: &Path,
     cells: &Path,
     programs: &HashMap<String, Loaded>,
     numbers: &HashMap<&Cell, usize>,
+    settings: &Settings,
 ) -> Result<Run, BenchError> {
     let mut run = Run::load(folder)?;
     if !run.missing().is_empty() {
@@ -377,6 +437,7 @@ fn finish(
             }
         }
     }
+    run.what_ifs = what_if::check(&run, programs, settings)?;
     run.save(folder)?;
     fs::remove_dir_all(cells).map_err(io_error(cells.display().to_string()))?;
     Ok(run)

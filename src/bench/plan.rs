@@ -46,12 +46,25 @@ pub enum Task {
         /// The compiled program.
         program: PathBuf,
     },
+    /// Write down where every block lies (see [`crate::replay::places`]); what it ended with, on standard output.
+    Places {
+        /// The backend as written; a pool allocator.
+        backend: String,
+        /// The compiled program.
+        program: PathBuf,
+        /// How many of its calls.
+        calls: usize,
+        /// The file for the places; exists.
+        out: PathBuf,
+    },
     /// Measure a cell and leave its tables in a folder.
     Measure {
         /// Which.
         cell: Cell,
         /// The compiled program.
         program: PathBuf,
+        /// Who asked for each block; read in a footprint pass alone.
+        births: Option<PathBuf>,
         /// Where the tables go; exists.
         folder: PathBuf,
         /// The clock.
@@ -60,10 +73,12 @@ pub enum Task {
 }
 
 impl Task {
-    /// The backend as written.
+    /// The backend that it is about.
     pub fn backend(&self) -> &str {
         match self {
-            Task::Version { backend } | Task::Verify { backend, .. } => backend,
+            Task::Version { backend } | Task::Verify { backend, .. } | Task::Places { backend, .. } => {
+                backend
+            }
             Task::Measure { cell, .. } => &cell.backend,
         }
     }

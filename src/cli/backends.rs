@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::backends::{self, BACKENDS, BackendError, Member};
+use crate::backends::{self, BACKENDS};
+use crate::bench;
 
 /// Lists the backends, or shows one: its layers, constants, settings and size classes.
 #[derive(clap::Args)]
@@ -20,28 +21,28 @@ impl BackendsArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let text = match &self.name {
             Some(name) => backends::describe(&backends::parse(name)?)?,
-            None => list(),
+            None => list(version),
         };
         anstream::stdout().lock().write_all(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// A line for each member, with the version as it is found on this machine.
-fn list() -> String {
+/// A line for each member, with the version as a child finds it on this machine.
+fn list(version: impl Fn(&str) -> String) -> String {
     let width = BACKENDS.iter().map(|member| member.name.len()).max().unwrap_or(0);
     BACKENDS
         .iter()
-        .map(|member| format!("{:width$}  {}{}\n", member.name, member.summary, version(member)))
+        .map(|member| format!("{:width$}  {}{}\n", member.name, member.summary, version(member.name)))
         .collect()
 }
 
-/// The version in brackets; nothing for members that are a path.
-fn version(member: &Member) -> String {
-    match backends::parse(member.name).and_then(|spec| backends::open(&spec)) {
-        Ok(backend) => format!(" ({})", backend.version()),
-        Err(BackendError::Refused { .. }) => String::new(),
-        Err(error) => format!(" ({error})"),
+/// The version in brackets; nothing for members whose version is that of the file they are given.
+fn version(name: &str) -> String {
+    match bench::version(name, None) {
+        Ok(version) => format!(" ({version})"),
+        Err(reason) if reason.contains("needs the library's path") => String::new(),
+        Err(reason) => format!(" ({reason})"),
     }
 }
 
@@ -51,8 +52,8 @@ mod tests {
 
     #[test]
     fn the_list_has_a_line_for_each() {
-        let list = list();
+        let list = list(|name| format!(" (version of {name})"));
         assert_eq!(list.lines().count(), BACKENDS.len());
-        assert!(list.contains("rules of CPython 3.11 to 3.14, on "), "{list}");
+        assert!(list.contains("(version of pymalloc)"), "{list}");
     }
 }

@@ -7,7 +7,7 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{note, print};
+use super::{arenas, note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveStretch, SizeBar, TraceShape};
 use crate::trace::{self, AGE_SIZES, Age, Header, Statistics};
 
@@ -22,6 +22,12 @@ pub struct InspectArgs {
     /// Print everything as JSON instead of tables
     #[arg(long)]
     json: bool,
+    /// Replay it on a pool allocator and show its arenas instead, at the live peak and at the end
+    #[arg(long)]
+    arenas: bool,
+    /// The pool allocator for --arenas, such as pymalloc@3.9 or python@3.11
+    #[arg(long, default_value = "pymalloc", requires = "arenas")]
+    backend: String,
     /// How many lines of the program to list
     #[arg(long, default_value_t = 10, value_name = "N")]
     sites: usize,
@@ -33,6 +39,9 @@ impl InspectArgs {
     /// # Errors
     /// A trace that cannot be read, or a folder that cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        if self.arenas {
+            return arenas::show(&self.trace, &self.backend, self.png.as_deref(), self.json);
+        }
         let mut reader = trace::open(&self.trace)?;
         let bar = progress(reader.events_hint());
         let told = trace::statistics(reader.as_mut(), &self.trace, |calls| bar.set_position(calls))?;
@@ -113,7 +122,8 @@ fn size_group(at: usize) -> String {
     }
 }
 
-fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+/// A table whose first column is words and whose others are figures.
+pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
     table.set_header(header.to_vec());
@@ -126,7 +136,8 @@ fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     format!("{table}\n\n")
 }
 
-fn percent(part: u64, whole: u64) -> String {
+/// `12.3 %`.
+pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "–".into() } else { format!("{:.1} %", part as f64 / whole as f64 * 100.0) }
 }
 

@@ -15,7 +15,7 @@ use crate::results::TraceEntry;
 use crate::{backends, program, trace};
 
 /// Bounds of the children, shared by the verbs that start some.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct ChildArgs {
     /// Children at once [default: one for each processor]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -73,7 +73,10 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
     }
     for (at, word) in words.iter().enumerate() {
         // A setting that a backend does not have is refused here already; what cannot be had is the child's to tell.
-        backends::environment(&backends::parse(word)?)?;
+        match backends::environment(&backends::parse(word)?) {
+            Ok(_) | Err(backends::BackendError::Unavailable { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         if words[..at].contains(word) {
             bail!("--backends: `{word}` is there twice; name each once");
         }
@@ -124,7 +127,8 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
     let mut programs = HashMap::new();
     for path in paths {
         let mut reader = trace::open(path)?;
-        let program = program::compile(reader.as_mut()).with_context(|| path.display().to_string())?;
+        let (program, births) =
+            program::compile_with_births(reader.as_mut()).with_context(|| path.display().to_string())?;
         for warning in reader.warnings() {
             note(warning);
         }
@@ -132,13 +136,13 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
         let name = unique_name(path, &entries)?;
         entries.push(TraceEntry {
             name: name.clone(),
-            path: fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+            path: path.display().to_string(),
             sha256: sha256(path)?,
             calls: program.profile().total_calls(),
             facts,
         });
-        let loaded =
-            Loaded::new(program).with_context(|| format!("{}: no memory for the program", path.display()))?;
+        let loaded = Loaded::new(program, births)
+            .with_context(|| format!("{}: no memory for the program", path.display()))?;
         programs.insert(name, loaded);
     }
     Ok((entries, programs))

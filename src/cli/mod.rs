@@ -3,10 +3,12 @@
 //! Each verb is a `clap::Args` with a `run` that returns the exit code; an error is printed by `main` with its chain and
 //! exits with 2.
 
+mod arenas;
 mod backends;
 mod check;
 mod convert;
 mod generate;
+mod import;
 mod inspect;
 mod load;
 mod merge;
@@ -15,6 +17,7 @@ mod report;
 mod run;
 mod sweep;
 mod verify;
+mod whatif;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -38,6 +41,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Record(record::RecordArgs),
+    Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
     Sweep(sweep::SweepArgs),
@@ -45,6 +49,7 @@ enum Verb {
     Check(check::CheckArgs),
     Merge(merge::MergeArgs),
     Verify(verify::VerifyArgs),
+    Whatif(whatif::WhatifArgs),
     Convert(convert::ConvertArgs),
     Generate(generate::GenerateArgs),
     Backends(backends::BackendsArgs),
@@ -66,6 +71,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Record(args) => args.run(),
+            Verb::Import(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Run(args) => args.run(),
             Verb::Sweep(args) => args.run(),
@@ -73,6 +79,7 @@ impl Cli {
             Verb::Check(args) => args.run(),
             Verb::Merge(args) => args.run(),
             Verb::Verify(args) => args.run(),
+            Verb::Whatif(args) => args.run(),
             Verb::Convert(args) => args.run(),
             Verb::Generate(args) => args.run(),
             Verb::Backends(args) => args.run(),

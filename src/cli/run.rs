@@ -14,7 +14,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::load::{ChildArgs, backend_words, find_traces, load_traces, sha256};
 use super::note;
 use crate::bench::{self, Progress, Settings};
-use crate::results::{BackendEntry, Cell, FORMAT, Manifest, Outcome, Pass, RecordError, Run, Status};
+use crate::results::{
+    BackendEntry, Cell, FORMAT, Manifest, Outcome, Pass, RecordError, Run, Status, civil_date,
+};
 
 /// Replay traces against backends, in parallel, and report what each costs in time and in memory
 #[derive(clap::Args)]
@@ -103,7 +105,10 @@ impl RunArgs {
         let run = Run::load(&folder)?;
         let bar = Bar::new(&run, &programs);
         let run = bench::run(&folder, &programs, &settings, &bar)
-            .with_context(|| format!("{}: the run stopped; what was measured is kept", folder.display()))?;
+            .with_context(|| {
+                let folder = folder.display();
+                format!("{folder}: the run stopped; what was measured is kept, and `heaplay run --resume {folder}` goes on")
+            })?;
         bar.bar.finish_and_clear();
         Ok((run, folder))
     }
@@ -229,33 +234,13 @@ fn install_interrupt() -> anyhow::Result<()> {
 /// A folder named by the date that is not there yet.
 fn new_folder(parent: &Path) -> PathBuf {
     let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (year, month, day) = civil_date(seconds / 86_400);
+    let (year, month, day) = civil_date(seconds);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     let name = format!("{year:04}-{month:02}-{day:02}-{hour:02}{minute:02}{second:02}");
     (0..)
         .map(|n: u32| parent.join(if n == 0 { name.clone() } else { format!("{name}-{n}") }))
         .find(|path| !path.exists())
         .unwrap_or_else(|| parent.join(name))
-}
-
-/// Year, month and day (UTC) of a count of days since 1970-01-01, by counting.
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
-    let (mut year, mut left) = (1970, days);
-    while left >= 365 + u64::from(leap(year)) {
-        left -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 1;
-    for length in lengths {
-        if left < length {
-            break;
-        }
-        left -= length;
-        month += 1;
-    }
-    (year, month, left + 1)
 }
 
 /// Opens an unfinished run: the same traces, the same versions. Failed cells are to be tried again, and with a failed
@@ -267,7 +252,9 @@ fn prepare_resume(
     let mut run = Run::load(folder)?;
     let paths: Vec<PathBuf> = run.manifest.traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
     for (trace, path) in run.manifest.traces.iter().zip(&paths) {
-        if sha256(path)? != trace.sha256 {
+        let hash = sha256(path)
+            .context("the run's trace is gone; resume from the directory in which it was begun")?;
+        if hash != trace.sha256 {
             bail!("{}: is not the file that the run began with; begin a new run", path.display());
         }
     }
@@ -411,17 +398,4 @@ pub(super) fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::civil_date;
-
-    #[test]
-    fn dates() {
-        // `date -u -d @0 +%F` and the like.
-        assert_eq!(civil_date(0), (1970, 1, 1));
-        assert_eq!(civil_date(11_016), (2000, 2, 29));
-        assert_eq!(civil_date(20_779), (2026, 11, 22));
-    }
 }

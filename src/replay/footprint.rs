@@ -9,9 +9,11 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::time::Instant;
 
+use super::heap_map::{HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
+use super::pins::{LiveBlock, PageView, page_view};
 use super::{Done, Probe, ReplayError, Resident, Slots, free_all, memory, replay};
 use crate::backends::{Backend, Counter, Trim};
-use crate::program::{Action, Program};
+use crate::program::{Action, Births, Program};
 
 /// The pages that are pinned are counted in this unit, whatever the kernel's page is.
 pub const PAGE_BYTES: usize = 4096;
@@ -43,6 +45,14 @@ pub struct Footprint {
     pub at_live_peak: HeapSample,
     /// The one after the last call.
     pub end: HeapSample,
+    /// The pages at the live peak; empty for a backend that backs no memory.
+    pub pages_at_live_peak: PageView,
+    /// The pages after the last call.
+    pub pages_end: PageView,
+    /// Residency and fullness over the replay; empty for a backend that backs no memory.
+    pub map: HeapMap,
+    /// Wall time of taking that map, in ns.
+    pub mapping_ns: u64,
     /// R after the backend's own trim call; `None` when it has none.
     pub resident_trimmed_bytes: Option<u64>,
     /// How long that call took, in ns.
@@ -55,18 +65,36 @@ pub struct Footprint {
     pub pinned_over_resident_bytes: u64,
     /// Page faults of the pass.
     pub minor_faults: u64,
+    /// Wall time of the replay with all its accounting, in ns.
+    pub pass_ns: u64,
+    /// Of that, reading the kernel's figure for each sample, in ns.
+    pub sampling_ns: u64,
     /// Calls made, by action.
     pub calls: [u64; 4],
 }
 
-/// How many live blocks have a byte in each page. Two levels: a table for each GiB of address space in use.
+/// How many live blocks have a byte in each page, and how many live bytes each piece of the heap map holds. Two levels: a
+/// table for each GiB of address space in use.
 #[derive(Default)]
-struct Pages {
-    tables: HashMap<usize, Box<[u32]>>,
+pub(super) struct Pages {
+    tables: HashMap<usize, Table>,
     pinned: u64,
 }
 
+struct Table {
+    blocks: Box<[u32]>,
+    pieces: Box<[Piece]>,
+}
+
+/// Requested bytes live in a piece, and whether any ever were.
+#[derive(Clone, Copy, Default)]
+struct Piece {
+    live_bytes: u64,
+    used: bool,
+}
+
 const TABLE_PAGES: usize = 1 << (30 - PAGE_SHIFT);
+const TABLE_PIECES: usize = 1 << (30 - PIECE_SHIFT);
 
 impl Pages {
     fn change(&mut self, block: usize, size: usize, add: bool) {
@@ -74,12 +102,12 @@ impl Pages {
         let last = (block + size.max(1) - 1) >> PAGE_SHIFT;
         let mut page = first;
         while page <= last {
-            let table = self
-                .tables
-                .entry(page / TABLE_PAGES)
-                .or_insert_with(|| vec![0; TABLE_PAGES].into_boxed_slice());
+            let table = self.tables.entry(page / TABLE_PAGES).or_insert_with(|| Table {
+                blocks: vec![0; TABLE_PAGES].into_boxed_slice(),
+                pieces: vec![Piece::default(); TABLE_PIECES].into_boxed_slice(),
+            });
             let end = last.min(page | (TABLE_PAGES - 1));
-            for count in &mut table[page % TABLE_PAGES..=end % TABLE_PAGES] {
+            for count in &mut table.blocks[page % TABLE_PAGES..=end % TABLE_PAGES] {
                 if add {
                     self.pinned += u64::from(*count == 0);
                     *count += 1;
@@ -88,7 +116,50 @@ impl Pages {
                     self.pinned -= u64::from(*count == 0);
                 }
             }
+            table.bytes(block.max(page << PAGE_SHIFT), (block + size).min((end + 1) << PAGE_SHIFT), add);
             page = end + 1;
+        }
+    }
+
+    /// Requested bytes live in a piece of the heap map.
+    pub(super) fn live_bytes_in(&self, piece: usize) -> u64 {
+        self.tables
+            .get(&(piece / TABLE_PIECES))
+            .map_or(0, |table| table.pieces[piece % TABLE_PIECES].live_bytes)
+    }
+
+    /// Where in `start..end` blocks ever were: from the first piece to the end of the last.
+    pub(super) fn extent(&self, start: usize, end: usize) -> Option<(usize, usize)> {
+        let used = |number: &usize| {
+            let pieces =
+                self.tables.get(number).into_iter().flat_map(|table| table.pieces.iter().enumerate());
+            let first = number * TABLE_PIECES;
+            pieces.filter(|(_, piece)| piece.used).map(move |(at, _)| (first + at) << PIECE_SHIFT)
+        };
+        let inside =
+            self.tables.keys().flat_map(used).filter(|&at| at + (1 << PIECE_SHIFT) > start && at < end);
+        let (mut first, mut last) = (usize::MAX, 0);
+        for at in inside {
+            (first, last) = (first.min(at), last.max(at + (1 << PIECE_SHIFT)));
+        }
+        (last > 0).then_some((first, last))
+    }
+}
+
+impl Table {
+    /// Counts the bytes `from..to` of a block, which lie in this table.
+    fn bytes(&mut self, from: usize, to: usize, add: bool) {
+        let mut at = from;
+        while at < to {
+            let end = to.min(((at >> PIECE_SHIFT) + 1) << PIECE_SHIFT);
+            let piece = &mut self.pieces[(at >> PIECE_SHIFT) % TABLE_PIECES];
+            piece.used = true;
+            if add {
+                piece.live_bytes += (end - at) as u64;
+            } else {
+                piece.live_bytes -= (end - at) as u64;
+            }
+            at = end;
         }
     }
 }
@@ -96,8 +167,11 @@ impl Pages {
 /// A live block as it was accounted.
 #[derive(Clone, Copy, Default)]
 struct Account {
+    address: usize,
     size: u64,
     usable: u64,
+    site: u32,
+    live: bool,
 }
 
 struct Watch<'a> {
@@ -114,14 +188,25 @@ struct Watch<'a> {
     sampled_peak: u64,
     live_peak_event: u64,
     at_live_peak: HeapSample,
+    pages_at_live_peak: PageView,
     over: u64,
     calls: [u64; 4],
+    births: &'a Births,
+    requests: usize,
+    sampling_ns: u64,
+    total: u64,
+    mapper: Mapper,
+    mapping_ns: u64,
+    columns: u64,
+    next_column: u64,
 }
 
 impl Watch<'_> {
     fn sample(&mut self) -> HeapSample {
         if self.backs_memory {
+            let began = Instant::now();
             self.now.resident_bytes = self.resident.private_bytes().saturating_sub(self.baseline);
+            self.sampling_ns += began.elapsed().as_nanos() as u64;
             self.over = self.over.max(self.now.pinned_bytes.saturating_sub(self.now.resident_bytes));
         }
         if self.samples.last().is_none_or(|last| last.event != self.now.event) {
@@ -131,7 +216,14 @@ impl Watch<'_> {
     }
 
     fn begin(&mut self, slot: usize, block: *mut c_void, size: usize, untouched_from: usize) {
-        let mut account = Account { size: size as u64, usable: size as u64 };
+        let mut account = Account {
+            address: block as usize,
+            size: size as u64,
+            usable: size as u64,
+            site: self.births.site(self.requests),
+            live: true,
+        };
+        self.requests += 1;
         if self.backs_memory {
             touch(block, untouched_from, size);
             #[expect(unsafe_code, reason = "asks the backend about a block of its own")]
@@ -156,6 +248,30 @@ impl Watch<'_> {
         self.now.live_bytes -= account.size;
         self.now.usable_bytes -= account.usable;
         account
+    }
+
+    /// Takes a column of the heap map. The k-th of n is taken when k/n of the calls are done.
+    fn column(&mut self) {
+        let began = Instant::now();
+        if self.backs_memory {
+            self.mapper.column(&self.pages);
+        }
+        self.columns += 1;
+        let all = MAP_COLUMNS.min(self.total);
+        self.next_column = ((self.columns + 1) * self.total).div_ceil(all);
+        self.mapping_ns += began.elapsed().as_nanos() as u64;
+    }
+
+    /// Looks at every page that is pinned now.
+    fn page_view(&self) -> PageView {
+        if !self.backs_memory {
+            return PageView::default();
+        }
+        let live = self.accounts.iter().filter(|account| account.live);
+        let mut blocks: Vec<LiveBlock> = live
+            .map(|&Account { address, size, usable, site, .. }| LiveBlock { address, size, usable, site })
+            .collect();
+        page_view(&mut blocks)
     }
 }
 
@@ -199,18 +315,27 @@ impl Probe for Watch<'_> {
             self.next_sample = self.now.event + self.every;
             self.sample();
         }
+        if self.now.event == self.next_column {
+            self.column();
+        }
         if done.index as u64 == self.live_peak_event {
             self.at_live_peak = self.sample();
+            self.pages_at_live_peak = self.page_view();
         }
     }
 }
 
-/// Replays `program` once and accounts for its memory; afterwards trims, frees everything and trims again.
+/// Replays `program` once and accounts for its memory; afterwards trims, frees everything and trims again. `births` say
+/// who asked for each block; they may be empty.
 ///
 /// # Errors
 /// When the backend gives no memory, when the accounts are not zero after all is freed, or when this kernel's figures
 /// cannot be trusted.
-pub fn footprint(program: &Program, backend: &mut dyn Backend) -> Result<Footprint, ReplayError> {
+pub fn footprint(
+    program: &Program,
+    births: &Births,
+    backend: &mut dyn Backend,
+) -> Result<Footprint, ReplayError> {
     let resident = Resident::open().map_err(|error| ReplayError::Instrument(error.to_string()))?;
     memory::self_test(&resident).map_err(ReplayError::Instrument)?;
     let domains = backend.domains();
@@ -234,13 +359,29 @@ pub fn footprint(program: &Program, backend: &mut dyn Backend) -> Result<Footpri
         sampled_peak: 0,
         live_peak_event: program.profile().live_peak_event,
         at_live_peak: HeapSample::default(),
+        pages_at_live_peak: PageView::default(),
         over: 0,
         calls: [0; 4],
+        births,
+        requests: 0,
+        sampling_ns: 0,
+        total: calls as u64,
+        mapper: Mapper::begin(),
+        mapping_ns: 0,
+        columns: 0,
+        next_column: (calls as u64).div_ceil(MAP_COLUMNS.min(calls as u64).max(1)),
     };
+    let began = Instant::now();
     replay(program, &domains, &mut slots, 0..calls, &mut watch)?;
     let end = watch.sample();
     let mut found = Footprint {
+        pass_ns: began.elapsed().as_nanos() as u64,
+        sampling_ns: watch.sampling_ns,
+        mapping_ns: watch.mapping_ns,
+        map: std::mem::take(&mut watch.mapper).finish(),
+        pages_end: watch.page_view(),
         at_live_peak: watch.at_live_peak,
+        pages_at_live_peak: std::mem::take(&mut watch.pages_at_live_peak),
         end,
         pinned_over_resident_bytes: watch.over,
         calls: watch.calls,

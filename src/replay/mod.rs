@@ -5,8 +5,11 @@
 
 mod clock;
 mod footprint;
+mod heap_map;
 mod latency;
 mod memory;
+mod pins;
+mod places;
 mod probe;
 mod time;
 mod verify;
@@ -17,8 +20,11 @@ use std::ptr;
 
 pub use clock::{Clock, Floor, Source};
 pub use footprint::{Footprint, HeapSample, footprint};
+pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use latency::{LatencyResult, bucket_nanoseconds, empty_histogram, latency};
 pub use memory::{Resident, SharedHeap, self_test};
+pub use pins::{ClassRounding, FULLNESS_BINS, GRAINS, LiveBlock, PageView, Pin, class_of, page_view};
+pub use places::{Ending, Word, places};
 pub use probe::{Done, Nothing, Probe};
 pub use time::{TimeResult, time};
 pub use verify::verify;

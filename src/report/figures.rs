@@ -25,13 +25,40 @@ pub struct Cost {
     pub high: f64,
     /// Repetitions behind it.
     pub repetitions: usize,
+    /// The first repetitions, each whole, a call; NaN where there is none.
+    pub rounds: [f64; ROUNDS],
 }
 
+/// Repetitions that are compared with each other.
+pub const ROUNDS: usize = 16;
+/// Fewer repetitions in common than this tell nothing by their agreement.
+const LEAST_ROUNDS: usize = 3;
+/// Less than this is the layout of the code as much as the allocator: the same source built again moves by up to 2 %.
+const LAYOUT: f64 = 1.02;
+
 impl Cost {
-    /// Whether the ranges lie apart; ranges that overlap are no difference.
+    /// Whether the two differ. In each repetition the backends took turns, so they met the same weather: they differ when
+    /// every repetition shows it, by over 2 %. Without repetitions in common, when their ranges lie apart.
     pub fn apart(&self, other: &Cost) -> bool {
-        self.high < other.low || other.high < self.low
+        let pairs = self.rounds.iter().zip(other.rounds);
+        let ratios: Vec<f64> =
+            pairs.map(|(own, other)| own / other).filter(|ratio| ratio.is_finite()).collect();
+        if ratios.len() < LEAST_ROUNDS {
+            return self.high < other.low || other.high < self.low;
+        }
+        ratios.iter().all(|ratio| *ratio > LAYOUT) || ratios.iter().all(|ratio| *ratio < 1.0 / LAYOUT)
     }
+}
+
+/// Whole repetitions by number, as [`Cost::rounds`] keeps them.
+fn rounds(totals: impl Iterator<Item = (u32, f64)>) -> [f64; ROUNDS] {
+    let mut rounds = [f64::NAN; ROUNDS];
+    for (repetition, time) in totals {
+        if let Some(place) = rounds.get_mut(repetition as usize) {
+            *place = time;
+        }
+    }
+    rounds
 }
 
 /// Service times of one op: values with the number of calls that took no longer.
@@ -333,9 +360,13 @@ fn cost(run: &Run, trace: &str, name: &str) -> Option<Cost> {
         total.0 += 1;
         total.1 += time;
     }
-    let whole = totals.values().filter(|total| total.0 == profile.len()).map(|total| total.1 / calls);
-    let high = whole.fold(middle, f64::max);
-    Some(Cost { middle, low, high, repetitions })
+    let whole: Vec<(u32, f64)> = totals
+        .into_iter()
+        .filter(|(_, total)| total.0 == profile.len())
+        .map(|(repetition, total)| (repetition, total.1 / calls))
+        .collect();
+    let high = whole.iter().map(|(_, time)| *time).fold(middle, f64::max);
+    Some(Cost { middle, low, high, repetitions, rounds: rounds(whole.into_iter()) })
 }
 
 fn cost_from_totals(run: &Run, trace: &str, name: &str) -> Option<Cost> {
@@ -351,6 +382,7 @@ fn cost_from_totals(run: &Run, trace: &str, name: &str) -> Option<Cost> {
         low: low / calls,
         high: high / calls,
         repetitions: times.len(),
+        rounds: rounds((0..).zip(times.iter().map(|time| time / calls))),
     })
 }
 
@@ -440,8 +472,29 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_overlap_are_no_difference() {
-        let cost = |low: f64, high: f64| Cost { middle: (low + high) / 2.0, low, high, repetitions: 5 };
+    fn repetitions_that_do_not_agree_are_no_difference() {
+        let cost = |times: &[f64]| Cost {
+            middle: 1.0,
+            low: 1.0,
+            high: 9.0,
+            repetitions: times.len(),
+            rounds: rounds((0..).zip(times.iter().copied())),
+        };
+        // The machine slowed down by half in between, for both.
+        assert!(cost(&[10.0, 15.0, 10.0]).apart(&cost(&[11.0, 16.5, 11.0])));
+        assert!(!cost(&[10.0, 15.0, 12.0]).apart(&cost(&[11.0, 16.5, 11.0])));
+        assert!(!cost(&[10.0, 15.0, 10.0]).apart(&cost(&[10.1, 15.1, 10.1])), "within 2 %");
+    }
+
+    #[test]
+    fn without_repetitions_in_common_ranges_that_overlap_are_no_difference() {
+        let cost = |low: f64, high: f64| Cost {
+            middle: (low + high) / 2.0,
+            low,
+            high,
+            repetitions: 5,
+            rounds: [f64::NAN; ROUNDS],
+        };
         assert!(cost(1.0, 2.0).apart(&cost(2.5, 3.0)));
         assert!(!cost(1.0, 2.6).apart(&cost(2.5, 3.0)));
         assert!(!cost(1.0, 2.5).apart(&cost(2.5, 3.0)));

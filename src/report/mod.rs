@@ -9,18 +9,22 @@ mod canvas;
 mod chart;
 mod figures;
 mod footprint_overlay;
+mod heap_map;
 mod latency_histogram;
 mod latency_percentiles;
 mod page;
+mod page_fullness;
 mod series;
 mod summary;
 mod terminal;
 mod throughput;
+mod trace_arenas;
 mod trace_lifetimes;
 mod trace_live;
 mod trace_shape;
 mod trace_sizes;
 mod where_memory_went;
+mod who_pins;
 pub mod words;
 
 use std::fs;
@@ -36,6 +40,7 @@ pub use chart::{Chart, Picture};
 pub use figures::Scene;
 pub use summary::draw as scorecard;
 pub use terminal::summary;
+pub use trace_arenas::{ArenaMap, ArenaStrip, PoolCell, draw as arenas};
 pub use trace_shape::{AgeBar, AgeCurve, LiveStretch, SizeBar, TraceShape};
 pub use words::bytes;
 
@@ -46,6 +51,9 @@ pub const CHARTS: &[Chart] = &[
     latency_histogram::CHART,
     where_memory_went::CHART,
     footprint_overlay::CHART,
+    heap_map::CHART,
+    page_fullness::CHART,
+    who_pins::CHART,
 ];
 
 /// A picture of a trace by itself: its name and how it is drawn.
@@ -130,6 +138,18 @@ pub fn render_trace(shape: &TraceShape, folder: &Path) -> Result<Vec<PathBuf>, R
         })
         .collect::<Result<_, ReportError>>()?;
     Ok(drawn.into_iter().flatten().collect())
+}
+
+/// Draws a map of arenas into `folder`; gives the file, when there was an arena.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn render_arenas(map: &ArenaMap, folder: &Path) -> Result<Option<PathBuf>, ReportError> {
+    let Some(picture) = arenas(map) else { return Ok(None) };
+    fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
+    let path = folder.join(file_name(&map.name, "arenas"));
+    write_picture(&path, &picture)?;
+    Ok(Some(path))
 }
 
 /// `TRACE--CHART.png`, where the trace's name keeps only what every file system takes.

@@ -4,7 +4,7 @@
 use super::figures::{Backend, OPS, Scene, why_absent};
 use super::words::{bytes, count, figure, figure3, nanoseconds, ratio};
 use super::{CHARTS, SUMMARY, file_name, summary};
-use crate::results::{Pass, Run};
+use crate::results::{Pass, Run, civil_date};
 
 /// A picture that was drawn: its file name and its title.
 pub struct Drawn {
@@ -37,7 +37,7 @@ pub fn html(run: &Run, scenes: &[Scene], drawn: &[Drawn]) -> String {
         date(run.manifest.created_unix_seconds)
     );
     page += &troubles(run);
-    page += &verdicts(drawn);
+    page += &verdicts(scenes, drawn);
     page += &figure_of(drawn, SUMMARY, "Which allocator, and which setting?", summary::READING);
     for scene in scenes {
         page += &trace(scene, drawn);
@@ -63,17 +63,9 @@ fn escape(text: &str) -> String {
     safe
 }
 
-/// The day in UTC, after Hinnant's `civil_from_days` (howardhinnant.github.io/date_algorithms.html).
+/// The day in UTC.
 fn date(unix_seconds: u64) -> String {
-    let days = i64::try_from(unix_seconds / 86_400).unwrap_or(0).min(100_000_000) + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = civil_date(unix_seconds);
     format!("{year}-{month:02}-{day:02}")
 }
 
@@ -105,12 +97,31 @@ fn troubles(run: &Run) -> String {
     text + "</ul>\n"
 }
 
-fn verdicts(drawn: &[Drawn]) -> String {
+/// The sentence of the run, and the way to each trace.
+fn verdicts(scenes: &[Scene], drawn: &[Drawn]) -> String {
+    let mut text = String::new();
+    if let Some(picture) = drawn.iter().find(|picture| picture.file == SUMMARY) {
+        text += &format!("<p><b>{}</b></p>\n", escape(&picture.title));
+    }
+    if scenes.len() > 1 {
+        let links: Vec<String> = scenes
+            .iter()
+            .map(|scene| format!("<a href=\"#{0}\">{0}</a>", escape(&scene.trace.name)))
+            .collect();
+        text += &format!(
+            "<p>Traces: {}. Machine, clock and settings: <a href=\"#run\">below</a>.</p>\n",
+            links.join(" · ")
+        );
+    }
+    text
+}
+
+/// What the pictures of a trace say, in words.
+fn sentences(name: &str, drawn: &[Drawn]) -> String {
+    let prefix = format!("{name}--");
     let mut text = String::from("<ul class=\"verdicts\">\n");
-    for picture in drawn {
-        let trace = picture.file.split("--").next().filter(|_| picture.file.contains("--"));
-        let trace = trace.map_or(String::new(), |trace| format!("<b>{}</b>: ", escape(trace)));
-        text += &format!("<li>{trace}{}</li>\n", escape(&picture.title));
+    for picture in drawn.iter().filter(|picture| picture.file.starts_with(&prefix)) {
+        text += &format!("<li>{}</li>\n", escape(&picture.title));
     }
     text + "</ul>\n"
 }
@@ -131,7 +142,7 @@ fn figure_of(drawn: &[Drawn], file: &str, question: &str, reading: &str) -> Stri
 fn trace(scene: &Scene, drawn: &[Drawn]) -> String {
     let name = &scene.trace.name;
     let mut text = format!(
-        "<h2>{}</h2>\n<p>{} calls, {} allocated, live {} at peak and {} at exit.",
+        "<h2 id=\"{0}\">{0}</h2>\n<p>{1} calls, {2} allocated, live {3} at peak and {4} at exit.",
         escape(name),
         count(scene.trace.calls),
         bytes(scene.requested),
@@ -142,6 +153,7 @@ fn trace(scene: &Scene, drawn: &[Drawn]) -> String {
         text += &format!(" {}: <code>{}</code>.", escape(fact), escape(value));
     }
     text += "</p>\n";
+    text += &sentences(name, drawn);
     text += &time_table(scene);
     text += &latency_table(scene);
     text += &memory_table(scene);
@@ -191,7 +203,7 @@ fn time_table(scene: &Scene) -> String {
                     let level = if cost.apart(&first) || Some(backend.name) == reference.map(|b| b.name) {
                         ""
                     } else {
-                        " (ranges overlap)"
+                        " (not in every repetition)"
                     };
                     format!("{}{level}", ratio(cost.middle / first.middle))
                 }
@@ -307,7 +319,10 @@ fn manifest(run: &Run) -> String {
     for trace in &manifest.traces {
         rows.push(vec![format!("trace: {}", trace.name), format!("sha256 {}", trace.sha256)]);
     }
-    format!("<h2>How it was measured</h2>\n{}", table("The run's manifest", &["what", "value"], &rows))
+    format!(
+        "<h2 id=\"run\">How it was measured</h2>\n{}",
+        table("The run's manifest", &["what", "value"], &rows)
+    )
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::stats;
 
 /// How to read it, for the page.
 pub const READING: &str = "Left is better in every column. The dot is the figure, the pale bar the range over \
-                           repetitions; bars that overlap are no difference. Blue dashes are what the program itself had \
+                           repetitions; a difference counts when every repetition shows it. Blue dashes are what the program itself had \
                            live: no allocator can hold less.";
 
 /// Columns of memory: peak, average, end.
@@ -155,7 +155,11 @@ fn geometric(groups: &[Group]) -> Group {
             cost: middle.and_then(|middle| {
                 let low = mean(&|row| row.cost.map(|c| c.low)).unwrap_or(middle);
                 let high = mean(&|row| row.cost.map(|c| c.high)).unwrap_or(middle);
-                Some(Cost { middle, low, high, repetitions: first.cost?.repetitions })
+                let rounds = std::array::from_fn(|at| {
+                    mean(&|row| row.cost.map(|c| c.rounds[at]).filter(|time| time.is_finite()))
+                        .unwrap_or(f64::NAN)
+                });
+                Some(Cost { middle, low, high, repetitions: first.cost?.repetitions, rounds })
             }),
             rare: mean(&|row| row.rare),
             worst: mean(&|row| row.worst.map(|w| w.0)).map(|value| (value, true)),
@@ -440,11 +444,11 @@ fn plotted(scenes: &[&Scene], left_out: usize) -> String {
 fn hint(scenes: &[&Scene]) -> &'static str {
     if scenes.len() > 1 {
         "Dot: sum of per-chunk medians over the repetitions.  Pale bar: from the sum of minima to the slowest repetition; \
-         overlapping bars are not a difference.  Blue dashes: live, the floor for any allocator.  Bold: best, or not \
+         a difference counts when every repetition shows it.  Blue dashes: live, the floor for any allocator.  Bold: best, or not \
          separable from the best.  ▶: off the scale."
     } else {
         "Dot: sum of per-chunk medians over the repetitions.  Pale bar: from the sum of per-chunk minima to the slowest \
-         repetition; overlapping bars are not a difference.  Blue dashes: what the program itself had live, the floor for any \
+         repetition; a difference counts when every repetition shows it.  Blue dashes: what the program itself had live, the floor for any \
          allocator.  Bold: best, or not separable from the best.  ▶: off the scale."
     }
 }

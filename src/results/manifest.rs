@@ -14,7 +14,7 @@ pub const FORMAT: u32 = 1;
 pub struct TraceEntry {
     /// Unique in the run; the key in the tables.
     pub name: String,
-    /// Where it was; only `run --resume` reads it again.
+    /// Where it was, as it was given; only `run --resume` reads it again, from the same directory.
     pub path: String,
     /// SHA-256 of the file, in hex.
     pub sha256: String,

@@ -9,16 +9,26 @@
 //! | `cells.csv` | [`Outcome`]: which cells were tried, and how they ended |
 //! | `measurements.csv` | [`Measurement`]: tidy, one figure a row |
 //! | `samples.csv` | [`Sample`]: the heap over a footprint pass |
+//! | `fullness.csv` | [`Fullness`]: pinned pages by how much of them is live |
+//! | `rounding.csv` | [`Rounding`]: live and usable bytes by size class |
+//! | `pins.csv` | [`Pin`]: which line pins how much |
+//! | `heap_map.csv` | [`HeapRow`]: where the heap is resident, and how full, over the replay |
+//! | `what_ifs.csv` | [`WhatIf`]: what moving the first line of the pins really saved |
 //! | `chunks.csv` | [`Chunk`]: stretches of a time pass |
 //! | `latencies.hlog` | [`Latency`]: a standard HdrHistogram interval log, one tag a histogram |
 //! | `cells/` | while the run goes on, a run folder for each finished cell; folded into the tables at the end |
 
+mod date;
 mod manifest;
 mod metric;
 mod record;
 mod tables;
 
+pub use date::civil_date;
 pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, TraceEntry};
 pub use metric::{Exactness, METRICS, Metric, find as find_metric};
 pub use record::{RecordError, Run};
-pub use tables::{Cell, Chunk, Latency, Measurement, Outcome, Pass, Sample, Status};
+pub use tables::{
+    Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pass, Pin, Residency,
+    Rounding, Sample, Status, WhatIf,
+};

@@ -1,6 +1,6 @@
 //! Room `results`: reading, writing and merging run folders.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::manifest::{FORMAT, Manifest};
-use super::tables::{Cell, Chunk, Latency, Measurement, Outcome, Sample, Status};
+use super::tables::{
+    Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pin, Rounding,
+    Sample, Status, WhatIf,
+};
 
 /// Why a run folder could not be read, written or merged.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +77,16 @@ pub struct Run {
     pub measurements: Vec<Measurement>,
     /// Heap samples.
     pub samples: Vec<Sample>,
+    /// Page fullness at two moments.
+    pub fullness: Vec<Fullness>,
+    /// Rounding by size class at the same.
+    pub rounding: Vec<Rounding>,
+    /// Who pins the pages at the same.
+    pub pins: Vec<Pin>,
+    /// Residency over the replay.
+    pub heap_map: Vec<HeapRow>,
+    /// What the first line of the pins really costs.
+    pub what_ifs: Vec<WhatIf>,
     /// Stretches of time passes.
     pub chunks: Vec<Chunk>,
     /// Histograms of service times.
@@ -93,6 +106,11 @@ impl Run {
             outcomes: vec![],
             measurements: vec![],
             samples: vec![],
+            fullness: vec![],
+            rounding: vec![],
+            pins: vec![],
+            heap_map: vec![],
+            what_ifs: vec![],
             chunks: vec![],
             latencies: vec![],
         }
@@ -173,6 +191,11 @@ impl Run {
     pub fn save_tables(&self, folder: &Path) -> Result<(), RecordError> {
         write_table(&folder.join("measurements.csv"), &self.measurements)?;
         write_table(&folder.join("samples.csv"), &self.samples)?;
+        write_table(&folder.join("fullness.csv"), &self.fullness)?;
+        write_table(&folder.join("rounding.csv"), &self.rounding)?;
+        write_table(&folder.join("pins.csv"), &self.pins)?;
+        write_table(&folder.join("heap_map.csv"), &self.heap_map)?;
+        write_table(&folder.join("what_ifs.csv"), &self.what_ifs)?;
         write_table(&folder.join("chunks.csv"), &self.chunks)?;
         self.write_latencies(&folder.join(LATENCIES))?;
         write_table(&folder.join("cells.csv"), &self.outcomes)
@@ -201,6 +224,11 @@ impl Run {
         self.outcomes.extend(other.outcomes);
         self.measurements.extend(other.measurements);
         self.samples.extend(other.samples);
+        self.fullness.extend(other.fullness);
+        self.rounding.extend(other.rounding);
+        self.pins.extend(other.pins);
+        self.heap_map.extend(other.heap_map);
+        self.what_ifs.extend(other.what_ifs);
         self.chunks.extend(other.chunks);
         self.latencies.extend(other.latencies);
     }
@@ -214,6 +242,11 @@ impl Run {
         self.outcomes.retain(|o| !gone.contains(&o.cell()));
         self.measurements.retain(|m| !has(&m.trace, &m.backend, m.pass, m.repetition));
         self.samples.retain(|s| !has(&s.trace, &s.backend, Pass::Footprint, s.repetition));
+        self.fullness.retain(|f| !has(&f.trace, &f.backend, Pass::Footprint, f.repetition));
+        self.rounding.retain(|r| !has(&r.trace, &r.backend, Pass::Footprint, r.repetition));
+        self.pins.retain(|p| !has(&p.trace, &p.backend, Pass::Footprint, p.repetition));
+        self.heap_map.retain(|h| !has(&h.trace, &h.backend, Pass::Footprint, h.repetition));
+        self.what_ifs.retain(|w| !has(&w.trace, &w.backend, Pass::Footprint, 0));
         self.chunks.retain(|c| !has(&c.trace, &c.backend, Pass::Time, c.repetition));
         self.latencies.retain(|l| match l.repetition {
             Some(repetition) => !has(&l.trace, &l.backend, Pass::Latency, repetition),
@@ -308,10 +341,34 @@ impl Run {
         rows.into_iter().map(|(_, value)| value).collect()
     }
 
+    /// The lines that pin pages of a trace at a moment, by their share of what each backend strands, added up over the
+    /// backends: so that one which strands much does not decide alone. Lines without a row of their own are left out.
+    pub fn pinning_lines(&self, trace: &str, moment: Moment) -> Vec<(&str, f64)> {
+        let mine = || self.pins.iter().filter(|pin| pin.trace == trace && pin.moment == moment);
+        let mut totals: BTreeMap<&str, f64> = BTreeMap::new();
+        for pin in mine() {
+            *totals.entry(&pin.backend).or_default() += pin.stranded_bytes as f64;
+        }
+        let mut shares: BTreeMap<&str, f64> = BTreeMap::new();
+        for pin in mine().filter(|pin| pin.site != OTHER_SITES) {
+            let total = totals.get(pin.backend.as_str()).copied().unwrap_or(0.0);
+            *shares.entry(&pin.site).or_default() +=
+                if total > 0.0 { pin.stranded_bytes as f64 / total } else { 0.0 };
+        }
+        let mut lines: Vec<(&str, f64)> = shares.into_iter().collect();
+        lines.sort_by(|a, b| b.1.total_cmp(&a.1));
+        lines
+    }
+
     fn read_tables(&mut self, folder: &Path) -> Result<(), RecordError> {
         self.outcomes = read_table(&folder.join("cells.csv"))?;
         self.measurements = read_table(&folder.join("measurements.csv"))?;
         self.samples = read_table(&folder.join("samples.csv"))?;
+        self.fullness = read_table(&folder.join("fullness.csv"))?;
+        self.rounding = read_table(&folder.join("rounding.csv"))?;
+        self.pins = read_table(&folder.join("pins.csv"))?;
+        self.heap_map = read_table(&folder.join("heap_map.csv"))?;
+        self.what_ifs = read_table(&folder.join("what_ifs.csv"))?;
         self.chunks = read_table(&folder.join("chunks.csv"))?;
         self.latencies = read_latencies(&folder.join(LATENCIES))?;
         Ok(())

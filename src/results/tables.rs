@@ -155,3 +155,194 @@ pub struct Latency {
     /// Service times in nanoseconds, clock pair included, 3 significant digits.
     pub histogram: hdrhistogram::Histogram<u64>,
 }
+
+/// When the heap was looked at page by page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Moment {
+    /// Just after the call at which the live bytes are largest.
+    Peak,
+    /// After the last call.
+    End,
+}
+
+impl Moment {
+    /// Both, in order of time.
+    pub const ALL: [Moment; 2] = [Moment::Peak, Moment::End];
+}
+
+/// A row of `fullness.csv`: pinned pages by how much of them is live, in 16 bins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fullness {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// When.
+    pub moment: Moment,
+    /// From 0: more than bin/16 and at most (bin + 1)/16 of the page's bytes are requested and live.
+    pub bin: u32,
+    /// 4 KiB pages in it.
+    pub pages: u64,
+}
+
+/// A row of `rounding.csv`: what the live blocks of one size class hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rounding {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// When.
+    pub moment: Moment,
+    /// The largest request of the class: steps of 16 up to 512, then powers of two.
+    pub up_to_bytes: u64,
+    /// Live blocks.
+    pub live_blocks: u64,
+    /// Their requested bytes.
+    pub live_bytes: u64,
+    /// Their usable bytes.
+    pub usable_bytes: u64,
+}
+
+/// A row of `pins.csv`: what one line of the program holds, and its share of the free space on the pages it pins. The
+/// shares of all lines add up to pinned less usable bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pin {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// When.
+    pub moment: Moment,
+    /// `file:line`; empty for blocks without a site, [`OTHER_SITES`] for all lines that have no row of their own.
+    pub site: String,
+    /// Requested bytes live.
+    pub live_bytes: u64,
+    /// Live blocks.
+    pub live_blocks: u64,
+    /// Free space charged to them.
+    pub stranded_bytes: u64,
+}
+
+/// The site of the row that holds the lines too small for one of their own.
+pub const OTHER_SITES: &str = "(all other lines)";
+
+/// A row of `heap_map.csv`: a stretch of address space over the replay.
+///
+/// `cells` has a letter for each column of time, a run of equal ones with its length before it: `.` no page is resident,
+/// `-` resident pages without a live byte, `a` to `p` their live bytes in sixteenths, rounded up. `3.-2a` is `...-aa`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeapRow {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// From the bottom: the oldest region first.
+    pub row: u32,
+    /// Rows of the same region are neighbours in memory.
+    pub region: u32,
+    /// Bytes of address space.
+    pub row_bytes: u64,
+    /// The columns.
+    pub cells: String,
+}
+
+/// A cell of a heap map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residency {
+    /// No page is resident.
+    Nowhere,
+    /// Resident pages without a live byte.
+    Empty,
+    /// Sixteenths of the resident pages that are live, 1 to 16.
+    Live(u8),
+}
+
+impl HeapRow {
+    /// Writes columns as `cells`.
+    pub fn encode(columns: &[Residency]) -> String {
+        let mut text = String::new();
+        for run in columns.chunk_by(|a, b| a == b) {
+            if run.len() > 1 {
+                text += &run.len().to_string();
+            }
+            text.push(match run[0] {
+                Residency::Nowhere => '.',
+                Residency::Empty => '-',
+                Residency::Live(level) => char::from(b'a' + level.clamp(1, 16) - 1),
+            });
+        }
+        text
+    }
+
+    /// The runs of `cells` with their lengths; what cannot be read is left out.
+    pub fn runs(&self) -> Vec<(usize, Residency)> {
+        let mut runs = Vec::new();
+        let mut length: Option<usize> = None;
+        for letter in self.cells.chars() {
+            if let Some(digit) = letter.to_digit(10) {
+                let so_far = length.unwrap_or(0).saturating_mul(10).saturating_add(digit as usize);
+                length = Some(so_far.min(1 << 20));
+                continue;
+            }
+            let residency = match letter {
+                '.' => Residency::Nowhere,
+                '-' => Residency::Empty,
+                'a'..='p' => Residency::Live(letter as u8 - b'a' + 1),
+                _ => continue,
+            };
+            runs.push((length.take().unwrap_or(1), residency));
+        }
+        runs
+    }
+}
+
+/// A row of `what_ifs.csv`: what moving one line's survivors behind the last call really saved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WhatIf {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// `file:line`.
+    pub site: String,
+    /// What [`Pin`] charges the line with at the end.
+    pub predicted_bytes: u64,
+    /// Pinned at the end of the trace as it is.
+    pub pinned_before_bytes: u64,
+    /// Pinned at the end of the changed trace.
+    pub pinned_after_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_runs_of_letters() {
+        use Residency::{Empty, Live, Nowhere};
+        let columns = [Nowhere, Nowhere, Nowhere, Empty, Live(1), Live(1), Live(16)];
+        let cells = HeapRow::encode(&columns);
+        assert_eq!(cells, "3.-2ap");
+        let row = |cells: &str| HeapRow {
+            trace: String::new(),
+            backend: String::new(),
+            repetition: 0,
+            row: 0,
+            region: 0,
+            row_bytes: 1,
+            cells: cells.into(),
+        };
+        assert_eq!(row(&cells).runs(), [(3, Nowhere), (1, Empty), (2, Live(1)), (1, Live(16))]);
+        assert_eq!(row("99999999999999999999999a\u{fffd}0.").runs(), [(1 << 20, Live(1)), (0, Nowhere)]);
+    }
+}

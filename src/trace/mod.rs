@@ -1,17 +1,21 @@
 //! Room `trace`: what a program asked for. `event.rs` is the contract, each format is a file, this is the list.
 //!
 //! `sequence.rs` turns rows back into calls; `generate.rs` makes traces of a given distribution; `salvage.rs` reads what
-//! is whole of a file that was cut off; `raw.rs` turns what the recorder leaves behind into rows.
+//! is whole of a file that was cut off; `raw.rs` turns what the recorder leaves behind into rows. `tracemalloc.rs` (with
+//! `pickle.rs`) makes a trace of a series of snapshots.
 
 mod binary;
 mod csv;
 mod event;
 mod frame;
 mod generate;
+mod pickle;
 mod raw;
 mod salvage;
 mod sequence;
 mod statistics;
+mod tracemalloc;
+mod unpack;
 
 use std::fs::File;
 use std::io::Read;
@@ -29,6 +33,8 @@ pub use statistics::{
     AGE_SIZES, Age, DomainCount, LivePoint, OpCount, SiteCount, SizeClass, Statistics, StatisticsError,
     ThreadCount, age_bin, age_of_bin, statistics,
 };
+
+pub use tracemalloc::{Live, Series, SeriesReader, Snapshot};
 
 /// Opens a file as a trace of one format.
 type Open = fn(&Path, File) -> Result<Box<dyn TraceReader>, TraceError>;
@@ -74,7 +80,8 @@ pub fn open(path: &Path) -> Result<Box<dyn TraceReader>, TraceError> {
             path: path.to_owned(),
             found: describe(&start),
             expected:
-                "a recording made by `heaplay record` (.trace), or CSV with the columns op, size and lifetime"
+                "a recording made by `heaplay record` (.trace), or CSV with the columns op, size and lifetime; \
+                 `heaplay import` reads what others recorded"
                     .into(),
         })?;
     let file = File::open(path).map_err(|source| TraceError::io(path, source))?;

@@ -2,21 +2,27 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Command;
 
 /// The minor versions of CPython 3 that the recorder knows.
-pub const MINORS: std::ops::RangeInclusive<u32> = 7..=13;
+pub const MINORS: RangeInclusive<u32> = 7..=13;
 
-/// Every interpreter found: minor version and file. Tells which versions are missing.
+/// Every interpreter found that can be recorded: minor version and file. Tells which versions are missing.
 pub fn find() -> Vec<(u32, PathBuf)> {
+    find_of(MINORS)
+}
+
+/// Every interpreter found of these minor versions.
+pub fn find_of(minors: RangeInclusive<u32>) -> Vec<(u32, PathBuf)> {
     let mut found = BTreeMap::new();
-    for candidate in candidates() {
-        let Some((version, file)) = ask(&candidate) else { continue };
+    for candidate in candidates(&minors) {
+        let Some((version, file)) = ask(&candidate, &minors) else { continue };
         found.entry((version, file.clone())).or_insert(candidate);
     }
     let found: Vec<_> = found.into_iter().map(|((minor, _), candidate)| (minor, candidate)).collect();
-    for minor in MINORS {
+    for minor in minors {
         if !found.iter().any(|(version, _)| *version == minor) {
             println!("skipped: no CPython 3.{minor} was found");
         }
@@ -33,10 +39,10 @@ pub fn any() -> Option<PathBuf> {
     last.map(|(_, path)| path)
 }
 
-fn candidates() -> Vec<PathBuf> {
+fn candidates(minors: &RangeInclusive<u32>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for directory in std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()) {
-        for minor in MINORS {
+        for minor in minors.clone() {
             found.push(directory.join(format!("python3.{minor}")));
         }
         found.push(directory.join("python3"));
@@ -52,13 +58,13 @@ fn candidates() -> Vec<PathBuf> {
 }
 
 /// Minor version and true file of an interpreter that runs, has a GIL, and is known.
-fn ask(python: &PathBuf) -> Option<(u32, PathBuf)> {
+fn ask(python: &PathBuf, minors: &RangeInclusive<u32>) -> Option<(u32, PathBuf)> {
     let script = "import sys, sysconfig; print(sys.version_info[1], sysconfig.get_config_var('Py_GIL_DISABLED') or 0, \
                   sys.executable, sep='\\n')";
     let output = Command::new(python).args(["-I", "-S", "-c", script]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let mut lines = text.lines();
-    let minor = lines.next()?.parse().ok().filter(|minor| MINORS.contains(minor))?;
+    let minor = lines.next()?.parse().ok().filter(|minor| minors.contains(minor))?;
     let has_gil = lines.next()? == "0";
     let file = std::fs::canonicalize(lines.next()?).ok()?;
     has_gil.then_some((minor, file))

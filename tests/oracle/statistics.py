@@ -58,7 +58,7 @@ def main(path):
             ages_calls[age_bin(event - block["event"])] += 1
             ages_bytes[age_bin(clock - block["clock"])] += 1
             next_call += event - block["event"] == 1
-            if block["end_thread"] and block["end_thread"] != block["thread"]:
+            if block.get("end_thread") and block["end_thread"] != block["thread"]:
                 threads[int(block["end_thread"])][2] += 1
             if row is None:
                 ops["free"] += 1
@@ -77,16 +77,18 @@ def main(path):
             size_bytes[size_class(size)] += size
             threads[int(row["thread"])][0] += 1
             threads[int(row["thread"])][1] += size
-            sites[row["site"]][0] += 1
-            sites[row["site"]][1] += size
+            if "site" in row:
+                sites[row["site"]][0] += 1
+                sites[row["site"]][1] += size
         peak_blocks = max(peak_blocks, blocks)
         if live > peak:
             peak, peak_event = live, event + 1
     for row in rows:
         if row["end"] is None:
             survived[age_bin(clock - row["clock"])] += 1
-            sites[row["site"]][2] += 1
-            sites[row["site"]][3] += row["size"]
+            if "site" in row:
+                sites[row["site"]][2] += 1
+                sites[row["site"]][3] += row["size"]
 
     json.dump(
         {
@@ -105,7 +107,7 @@ def main(path):
             "ages_bytes": {str(k): n for k, n in ages_bytes.items()},
             "survived": {str(k): n for k, n in survived.items()},
             "threads": {str(thread): counts for thread, counts in threads.items()},
-            "sites": {site: counts for site, counts in sites.items()},
+            **({"sites": sites} if rows and "site" in rows[0] else {}),
         },
         sys.stdout,
     )

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use heaplay::results::{
-    BackendEntry, Chunk, FORMAT, Latency, Machine, Manifest, Measurement, Outcome, Pass, Run, Sample, Status,
-    TraceEntry,
+    BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, Machine, Manifest, Measurement, Moment,
+    OTHER_SITES, Outcome, Pass, Pin, Residency, Run, Sample, Status, TraceEntry, WhatIf,
 };
 
 /// A small generator of its own, so that pictures do not change with a dependency: xorshift64* (Vigna, 2016).
@@ -141,6 +141,10 @@ pub fn run(wish: &Wish) -> Run {
             let habits = known.map_or(KNOWN[0].2, |(.., habits)| *habits);
             let mut dice = Dice::new(wish.seed + 97 * at as u64 + 7 * place as u64);
             footprint(&mut run, wish, trace, name, habits, at, &mut dice);
+            if *name != "null" {
+                pages(&mut run, trace, name, habits, &mut dice);
+                heap_map(&mut run, trace, name, habits, &mut dice);
+            }
             time(&mut run, wish, trace, name, habits, at, &mut dice);
             latency(&mut run, wish, trace, name, habits, &mut dice);
             outcomes(&mut run, wish, trace, name);
@@ -266,6 +270,95 @@ fn footprint(
         );
     }
     run.samples.extend(samples);
+}
+
+/// Lines with what they hold, in MiB, blocks, and how readily they pin.
+const LINES: [(&str, f64, u64, f64); 12] = [
+    ("/usr/lib/python3.12/json/decoder.py:353", 0.65, 12_921, 30.0),
+    ("/home/someone/a-service-with-a-long-name/handlers_and_views.py:22", 0.06, 811, 40.0),
+    ("/usr/lib/python3.12/ast.py:50", 0.52, 2749, 2.0),
+    ("", 0.26, 719, 1.2),
+    ("<frozen importlib._bootstrap_external>:729", 2.96, 27_711, 0.1),
+    ("/usr/lib/python3.12/ast.py:262", 0.12, 2297, 3.0),
+    ("service.py:38", 0.19, 2300, 2.0),
+    ("service.py:26", 0.11, 811, 2.5),
+    ("service.py:9", 1.11, 11_996, 0.1),
+    ("<frozen importlib._bootstrap>:241", 0.8, 7528, 0.1),
+    ("<string>:1", 0.01, 1, 5.0),
+    (OTHER_SITES, 1.9, 20_000, 0.3),
+];
+
+/// Fullness, lines and the granularity curve, at both moments.
+fn pages(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice) {
+    for moment in Moment::ALL {
+        let sparse = if moment == Moment::End { 1.5 } else { 0.2 };
+        for bin in 0..16_u32 {
+            let low = sparse * habits.strand * 3000.0 / f64::from(bin + 1);
+            let pages = (low + 60.0 * f64::from(bin) * dice.next()) as u64;
+            let (trace, backend) = (trace.to_owned(), name.to_owned());
+            run.fullness.push(Fullness { trace, backend, repetition: 0, moment, bin, pages });
+        }
+        for (site, live, blocks, pin) in LINES {
+            run.pins.push(Pin {
+                trace: trace.to_owned(),
+                backend: name.to_owned(),
+                repetition: 0,
+                moment,
+                site: site.to_owned(),
+                live_bytes: (live * MIB) as u64,
+                live_blocks: blocks,
+                stranded_bytes: (live * MIB * pin * (0.05 + habits.strand) * 2.0 * (0.8 + 0.4 * dice.next()))
+                    as u64,
+            });
+        }
+    }
+    for (at, grain) in ["16k", "64k", "256k", "1m", "2m"].into_iter().enumerate() {
+        run.measurements.push(Measurement {
+            trace: trace.to_owned(),
+            backend: name.to_owned(),
+            pass: Pass::Footprint,
+            repetition: 0,
+            op: "all".into(),
+            metric: format!("pinned_{grain}_end_bytes"),
+            value: (24.0 + (at as f64 + 1.0) * 90.0 * habits.strand.max(0.05)) * MIB,
+        });
+    }
+    run.what_ifs.push(WhatIf {
+        trace: trace.to_owned(),
+        backend: name.to_owned(),
+        site: LINES[0].0.to_owned(),
+        predicted_bytes: (13.4 * MIB) as u64,
+        pinned_before_bytes: (26.3 * MIB) as u64,
+        pinned_after_bytes: ((12.7 + 4.0 * dice.next()) * MIB) as u64,
+    });
+}
+
+/// A staircase of regions that fill in bursts and thin out.
+fn heap_map(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice) {
+    let rows = if name == "bump" { 900 } else { 280 };
+    for row in 0..rows {
+        let born = 4 + row * 110 / rows;
+        let gone = dice.next() < habits.returns * 0.4;
+        let columns: Vec<Residency> = (0..240)
+            .map(|column: usize| match column {
+                _ if column < born => Residency::Nowhere,
+                _ if gone && column > born + 40 => Residency::Nowhere,
+                _ if row < 30 => Residency::Live(16),
+                _ if column < born + 30 => Residency::Live(12 + (dice.next() * 4.9) as u8),
+                _ if row % 5 == 0 => Residency::Empty,
+                _ => Residency::Live(1 + (dice.next() * 3.0) as u8),
+            })
+            .collect();
+        run.heap_map.push(HeapRow {
+            trace: trace.to_owned(),
+            backend: name.to_owned(),
+            repetition: 0,
+            row: row as u32,
+            region: (row / 40) as u32,
+            row_bytes: 256 << 10,
+            cells: HeapRow::encode(&columns),
+        });
+    }
 }
 
 fn time(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, at: usize, dice: &mut Dice) {

@@ -11,20 +11,8 @@ use std::ptr::{self, NonNull};
 use super::heap::{Heap, PoolHeader, UNINITIALISED};
 use super::layout::Layout;
 use super::owner::Owner;
+use crate::backends::arenas::ArenaSource;
 use crate::backends::pages;
-
-/// Where arenas come from. Layout and signatures are those of CPython's `PyObjectArenaAllocator`, so one pair of hooks
-/// can serve an interpreter and this.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct ArenaSource {
-    /// Handed to each call as its first argument.
-    pub ctx: *mut c_void,
-    /// `alloc(ctx, bytes)`: memory at any address that is a multiple of 4 KiB; null when there is none.
-    pub alloc: unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
-    /// `free(ctx, arena, bytes)`.
-    pub free: unsafe extern "C" fn(*mut c_void, *mut c_void, usize),
-}
 
 impl ArenaSource {
     /// Pages of the kernel, each arena at a multiple of `L`'s pool.

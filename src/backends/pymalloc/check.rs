@@ -8,48 +8,7 @@ use super::arena::Arena;
 use super::heap::{FreeBlock, Heap, PoolHeader, UNINITIALISED};
 use super::layout::{CLASSES_MOST, Layout, POOL_HEADER_BYTES, POOLS_MOST};
 use super::owner::Owner;
-
-/// One size class at a moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClassStatistics {
-    /// Bytes of a block.
-    pub size: u64,
-    /// Pools that are used or full.
-    pub pools: u64,
-    /// Live blocks.
-    pub live: u64,
-    /// Free blocks in those pools.
-    pub free: u64,
-}
-
-/// Where the bytes of the mapped arenas are: what `sys._debugmallocstats` prints, in its terms.
-///
-/// `arenas_end` × arena size = allocated + available + unused pools + headers + quantization + alignment, exactly.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Arenas mapped now.
-    pub arenas_end: u64,
-    /// Most arenas mapped at once.
-    pub arenas_peak: u64,
-    /// Arenas ever mapped.
-    pub arenas_total: u64,
-    /// Pools that are used or full.
-    pub pools_end: u64,
-    /// Live blocks by their class size.
-    pub allocated_bytes: u64,
-    /// Free blocks in used pools.
-    pub available_bytes: u64,
-    /// Wholly free pools.
-    pub unused_pool_bytes: u64,
-    /// Headers of the used pools.
-    pub pool_header_bytes: u64,
-    /// Tails of used pools too small for a block.
-    pub quantization_bytes: u64,
-    /// Lost where an arena does not begin at a multiple of a pool: a whole pool each.
-    pub arena_alignment_bytes: u64,
-    /// By size class, the smallest first.
-    pub classes: Vec<ClassStatistics>,
-}
+use crate::backends::arenas::{ClassStatistics, Statistics};
 
 impl<L: Layout> Heap<L> {
     /// Pools of an arena that have a header, in order of address.
@@ -92,7 +51,7 @@ impl<L: Layout> Heap<L> {
                 }
             }
         }
-        told.sum_up::<L>();
+        sum_up::<L>(&mut told);
         told
     }
 
@@ -101,30 +60,14 @@ impl<L: Layout> Heap<L> {
     }
 }
 
-impl Statistics {
-    fn sum_up<L: Layout>(&mut self) {
-        for class in &self.classes {
-            self.pools_end += class.pools;
-            self.allocated_bytes += class.live * class.size;
-            self.available_bytes += class.free * class.size;
-            self.pool_header_bytes += class.pools * POOL_HEADER_BYTES as u64;
-            self.quantization_bytes += class.pools * ((L::POOL - POOL_HEADER_BYTES) as u64 % class.size);
-        }
-    }
-
-    /// Holds the identity of this type for arenas of that size.
-    ///
-    /// # Errors
-    /// Both sides, when they differ.
-    pub fn check_identity(&self, arena_bytes: u64) -> Result<(), String> {
-        let mapped = self.arenas_end * arena_bytes;
-        let sum = self.allocated_bytes
-            + self.available_bytes
-            + self.unused_pool_bytes
-            + self.pool_header_bytes
-            + self.quantization_bytes
-            + self.arena_alignment_bytes;
-        ensure(mapped == sum, || format!("{mapped} bytes of arenas, but {sum} in their parts: {self:?}"))
+/// Fills in the sums over the classes.
+fn sum_up<L: Layout>(told: &mut Statistics) {
+    for class in &told.classes {
+        told.pools_end += class.pools;
+        told.allocated_bytes += class.live * class.size;
+        told.available_bytes += class.free * class.size;
+        told.pool_header_bytes += class.pools * POOL_HEADER_BYTES as u64;
+        told.quantization_bytes += class.pools * ((L::POOL - POOL_HEADER_BYTES) as u64 % class.size);
     }
 }
 

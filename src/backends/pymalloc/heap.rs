@@ -12,10 +12,11 @@ use std::ffi::c_void;
 use std::io;
 use std::ptr::{self, NonNull};
 
-use super::arena::{Arena, ArenaSource, ArenaTable};
+use super::arena::{Arena, ArenaTable};
 use super::layout::{CLASSES_MOST, Layout, POOL_HEADER_BYTES, POOLS_MOST};
 use super::owner::Owner;
 use crate::backends::allocator::Allocator;
+use crate::backends::arenas::ArenaSource;
 use crate::backends::pages;
 
 /// The remembered class of a pool that was never used: no class of any layout.

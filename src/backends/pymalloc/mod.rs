@@ -16,8 +16,7 @@ use std::ffi::c_void;
 use std::fmt::Write as _;
 use std::ptr::NonNull;
 
-pub use arena::{ArenaSource, ArenaTable};
-pub use check::{ClassStatistics, Statistics};
+pub use arena::ArenaTable;
 pub use heap::Heap;
 pub use layout::{
     Constants, Cpython36, Cpython38, Cpython39, Cpython310, Cpython311, Layout, POOL_HEADER_BYTES,
@@ -27,6 +26,8 @@ pub use owner::{ArenaIndex, Owner, RadixTree};
 use super::allocator::{
     Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Spec, Trim, no_environment,
 };
+pub use super::arenas::{ArenaSource, ClassStatistics, Statistics};
+use super::arenas::{Arenas, Bases, Geometry, Pools};
 use crate::trace::Domain;
 
 /// The line in the list.
@@ -45,7 +46,7 @@ struct Rules {
     /// From this version (minor, patch) of CPython 3 on.
     from: (u32, u32),
     constants: Constants,
-    open: fn(Box<dyn Backend>, &'static str) -> Opened,
+    open: fn(Box<dyn Backend>, &'static str, Option<Bases>) -> Opened,
     /// The versions in words.
     versions: &'static str,
 }
@@ -72,6 +73,8 @@ pub struct Pymalloc<L: Layout> {
     heap: NonNull<Heap<L>>,
     below: Box<dyn Backend>,
     versions: &'static str,
+    /// The hook that gives arenas, when one was asked for.
+    arenas: Option<&'static Arenas>,
 }
 
 impl<L: Layout> Pymalloc<L> {
@@ -88,7 +91,7 @@ impl<L: Layout> Pymalloc<L> {
             backend: "pymalloc".to_owned(),
             reason: format!("no pages for its own state ({error}); free some memory"),
         })?;
-        Ok(Pymalloc { heap, below, versions: "of this layout" })
+        Ok(Pymalloc { heap, below, versions: "of this layout", arenas: None })
     }
 
     fn heap(&self) -> &Heap<L> {
@@ -157,12 +160,37 @@ impl<L: Layout> Backend for Pymalloc<L> {
         self.heap().check()?;
         self.below.check()
     }
+
+    fn pools(&self) -> Option<&dyn Pools> {
+        Some(self)
+    }
 }
 
-fn open_layout<L: Layout>(below: Box<dyn Backend>, versions: &'static str) -> Opened {
+impl<L: Layout> Pools for Pymalloc<L> {
+    fn geometry(&self) -> Geometry {
+        geometry::<L>()
+    }
+
+    fn arenas(&self) -> Option<&Arenas> {
+        self.arenas
+    }
+
+    fn statistics(&self) -> Result<Statistics, String> {
+        Ok(self.heap().statistics())
+    }
+}
+
+fn geometry<L: Layout>() -> Geometry {
+    Geometry { align: L::ALIGN, threshold: L::THRESHOLD, pool: L::POOL, arena: L::ARENA }
+}
+
+fn open_layout<L: Layout>(below: Box<dyn Backend>, versions: &'static str, bases: Option<Bases>) -> Opened {
+    let arenas = bases.map(|bases| Arenas::new(bases, geometry::<L>(), ArenaSource::kernel()));
+    let source = arenas.map_or_else(ArenaSource::pages::<L>, Arenas::source);
     // SAFETY: fresh pages of the kernel are used by nothing else.
-    let mut backend = unsafe { Pymalloc::<L>::new(below, ArenaSource::pages::<L>())? };
+    let mut backend = unsafe { Pymalloc::<L>::new(below, source)? };
     backend.versions = versions;
+    backend.arenas = arenas;
     Ok(Box::new(backend))
 }
 
@@ -192,22 +220,25 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 }
 
 fn open(spec: &Spec, below: Option<Box<dyn Backend>>) -> Opened {
-    spec.takes_settings(&[])?;
-    let rules = rules_of(spec)?;
+    spec.takes_settings(&["bases"])?;
+    let (rules, bases) = (rules_of(spec)?, Bases::of(spec)?);
     let below = below.ok_or_else(|| spec.refused("needs a lower layer".to_owned()))?;
-    (rules.open)(below, rules.versions)
+    (rules.open)(below, rules.versions, bases)
 }
 
 fn details(spec: &Spec) -> Result<String, BackendError> {
-    spec.takes_settings(&[])?;
-    let rules = rules_of(spec)?;
+    spec.takes_settings(&["bases"])?;
+    let (rules, bases) = (rules_of(spec)?, Bases::of(spec)?);
+    let places = bases
+        .map_or("mmap, each at a multiple of a pool (an interpreter leaves that to chance)", Bases::words);
     let Constants { align, threshold, pool, arena, keeps_last_empty, owner } = rules.constants;
     let empty = if keeps_last_empty { "stays while it is last in the list" } else { "goes at once" };
     let mut text = format!(
-        "pymalloc: rules of CPython {}; versions 3.{OLDEST} to 3.{NEWEST}, no settings\n\
+        "pymalloc: rules of CPython {}; versions 3.{OLDEST} to 3.{NEWEST}; settings: {}\n\
          layer 1, domains: raw goes past the pools; mem and obj share them; size 0 and more than {threshold} bytes go below\n\
-         layer 2, pools:\n  alignment    {align} bytes\n  threshold    {threshold} bytes\n  pool         {pool} bytes, {POOL_HEADER_BYTES} of them header\n  arena        {arena} bytes, {} pools\n  owner test   {owner}\n  free arena   {empty}\n  arenas from  layer -1, pages: mmap, each at a multiple of a pool (an interpreter leaves that to chance)\n  size classes ({}):\n",
+         layer 2, pools:\n  alignment    {align} bytes\n  threshold    {threshold} bytes\n  pool         {pool} bytes, {POOL_HEADER_BYTES} of them header\n  arena        {arena} bytes, {} pools\n  owner test   {owner}\n  free arena   {empty}\n  arenas from  layer -1, pages: {places}\n  size classes ({}):\n",
         rules.versions,
+        Bases::SETTING,
         arena / pool,
         threshold / align,
     );

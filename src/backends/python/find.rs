@@ -1,0 +1,180 @@
+//! Room `backends`, `python`: finds the shared library of an installed interpreter: on PATH, under pyenv, in the dynamic
+//! linker's list. Nothing is loaded here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Prints what an interpreter says of its library: folder, file name, whether there is one.
+const ASK: &str = "import sysconfig as s; v = s.get_config_var; \
+                   print(v('LIBDIR'), v('INSTSONAME'), v('Py_ENABLE_SHARED'), sep='\\n')";
+
+/// The library for what stands after `@`: a version, a path of an interpreter or of a library, a library's name, or
+/// nothing for any.
+///
+/// # Errors
+/// What was looked for and what would provide it.
+pub fn find(wanted: Option<&str>) -> Result<PathBuf, String> {
+    match wanted {
+        Some(path) if path.contains('/') => {
+            let path = Path::new(path);
+            if is_library(path) { present(path.to_owned()) } else { ask(path) }
+        }
+        Some(name) if name.starts_with("libpython") => all()
+            .into_iter()
+            .find(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name)))
+            .ok_or_else(|| format!("no {name} lies under pyenv's versions or in `ldconfig -p`")),
+        Some(version) => by_version(version),
+        None => on_path("python3").into_iter().chain(all()).next().ok_or_else(|| nothing("3.11")),
+    }
+}
+
+/// Every library of CPython 3 under pyenv and in the dynamic linker's list, the newest version first.
+pub fn all() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = pyenv_libraries().into_iter().chain(linker_libraries()).collect();
+    found.sort_by_key(|path| std::cmp::Reverse(minor_of(path)));
+    found.dedup();
+    found
+}
+
+fn by_version(version: &str) -> Result<PathBuf, String> {
+    let mut parts = version.split('.');
+    let minor = match (parts.next(), parts.next().map(str::parse::<u32>)) {
+        (Some("3"), Some(Ok(minor))) => minor,
+        _ => {
+            return Err(format!("`{version}` is neither a version (3.11, 3.11.2) nor a path nor libpython…"));
+        }
+    };
+    let has_patch = parts.next().is_some();
+    let named: Vec<PathBuf> = pyenv_libraries()
+        .into_iter()
+        .filter(|path| path.components().any(|part| part.as_os_str().to_str() == Some(version)))
+        .collect();
+    // A patch release is named by pyenv's folder only; a minor version by whatever PATH says first.
+    let first = if has_patch { named } else { on_path(&format!("python3.{minor}")).into_iter().collect() };
+    let rest = all().into_iter().filter(|path| minor_of(path) == Some(minor));
+    first.into_iter().chain(rest).next().ok_or_else(|| nothing(version))
+}
+
+fn nothing(version: &str) -> String {
+    format!(
+        "no shared library of CPython {version} was found on PATH, under pyenv or in `ldconfig -p`; \
+         `PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install {version}` makes one, Debian's package libpython{version} \
+         has one, or name one: python@/path/to/libpython{version}.so.1.0"
+    )
+}
+
+fn present(path: PathBuf) -> Result<PathBuf, String> {
+    match path.is_file() {
+        true => fs::canonicalize(&path).map_err(|error| format!("{}: {error}", path.display())),
+        false => Err(format!("{}: no such file", path.display())),
+    }
+}
+
+fn is_library(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".so"))
+}
+
+/// `libpython3.11.so.1.0`, `libpython3.7m.so.1.0` → 11, 7.
+fn minor_of(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    let rest = name.strip_prefix("libpython3.")?;
+    rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse().ok()
+}
+
+/// Asks an interpreter for its library.
+fn ask(python: &Path) -> Result<PathBuf, String> {
+    let told = Command::new(python).args(["-I", "-S", "-c", ASK]).output();
+    let told = told.map_err(|error| format!("{}: {error}", python.display()))?;
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let [folder, name, shared] = text.lines().collect::<Vec<_>>()[..] else {
+        return Err(format!("{}: is no CPython 3 that tells of its library", python.display()));
+    };
+    if shared != "1" {
+        return Err(format!(
+            "{}: has its library built in, which cannot be loaded; build it with --enable-shared, or install its \
+             libpython package",
+            python.display()
+        ));
+    }
+    present(Path::new(folder).join(name))
+}
+
+/// The library of the first interpreter of that name on PATH, when it has one.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders)
+        .map(|folder| folder.join(name))
+        .filter(|path| path.is_file())
+        .find_map(|path| ask(&path).ok())
+}
+
+fn pyenv_libraries() -> Vec<PathBuf> {
+    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let root = root.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")));
+    let versions = root.and_then(|root| fs::read_dir(root.join("versions")).ok());
+    let folders = versions.into_iter().flatten().flatten().map(|version| version.path().join("lib"));
+    let files = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    files.map(|file| file.path()).filter(|path| is_versioned(path)).collect()
+}
+
+fn linker_libraries() -> Vec<PathBuf> {
+    let told = ["ldconfig", "/sbin/ldconfig"]
+        .iter()
+        .find_map(|program| Command::new(program).arg("-p").output().ok())
+        .map(|told| String::from_utf8_lossy(&told.stdout).into_owned())
+        .unwrap_or_default();
+    let paths = told.lines().filter_map(|line| line.split(" => ").nth(1)).map(PathBuf::from);
+    paths.filter(|path| is_versioned(path)).collect()
+}
+
+/// `libpython3.N.so.1.0` and not the link without the number, which would name the same one again.
+fn is_versioned(path: &Path) -> bool {
+    minor_of(path).is_some() && path.to_string_lossy().ends_with(".so.1.0")
+}
+
+/// The folder that an interpreter of this library calls home: the nearest above it with a standard library.
+pub fn home(library: &Path, minor: u32) -> Option<PathBuf> {
+    let inside = format!("lib/python3.{minor}");
+    library.ancestors().find(|above| above.join(&inside).join("os.py").is_file()).map(Path::to_owned)
+}
+
+/// How the library was configured, from the file that `sysconfig` reads: PGO and LTO, or that it does not say.
+pub fn build(library: &Path, minor: u32) -> Option<String> {
+    let folder = home(library, minor)?.join(format!("lib/python3.{minor}"));
+    let is_data =
+        |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("_sysconfigdata_"));
+    let data = fs::read_dir(folder).ok()?.flatten().map(|file| file.path()).find(is_data)?;
+    let text = fs::read_to_string(data).ok()?;
+    let arguments = text.split("'CONFIG_ARGS':").nth(1)?.split("\n '").next()?;
+    let told = |flag: &str| if arguments.contains(flag) { "with" } else { "without" };
+    Some(format!(
+        "configured {0} --enable-optimizations (PGO) and {1} --with-lto",
+        told("--enable-optimizations"),
+        told("--with-lto")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_the_version() {
+        assert_eq!(minor_of(Path::new("/a/libpython3.11.so.1.0")), Some(11));
+        assert_eq!(minor_of(Path::new("libpython3.7m.so.1.0")), Some(7));
+        assert_eq!(minor_of(Path::new("libpython2.7.so.1.0")), None);
+        assert_eq!(minor_of(Path::new("libpython3.so")), None);
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_with_a_way_out() {
+        let message = |wanted: &str| find(Some(wanted)).unwrap_err();
+        assert!(message("3.99").contains("--enable-shared pyenv install 3.99"));
+        assert!(message("/no/such/python3").contains("/no/such/python3"));
+        assert!(message("/no/such/libpython3.11.so").contains("no such file"));
+        assert!(message("libpython3.99.so").contains("ldconfig"));
+        assert!(message("2.7").contains("neither"));
+        assert!(message("/bin/true").contains("no CPython 3"));
+    }
+}

@@ -1,0 +1,225 @@
+//! Room `bench`: two pool allocators on one program, each in a child, held against each other call by call.
+//!
+//! Each child writes where its blocks lie into a memory file (`replay/places.rs`); the two are read here in step. Where
+//! they part, both are replayed once more up to just before that call, for their states.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use super::plan::{Job, Task};
+use super::worker::{self, Ended, Limits};
+use super::{Loaded, Settings};
+use crate::backends::arenas::{ArenaState, Change, Place};
+use crate::program::Action;
+use crate::replay::{Ending, Word};
+
+/// What a comparison found.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// Calls compared.
+    pub calls: usize,
+    /// Blocks that lay in pools, among them.
+    pub in_pools: u64,
+    /// Arenas born.
+    pub births: u64,
+    /// Arenas that died.
+    pub deaths: u64,
+    /// The first difference, told.
+    pub difference: Option<String>,
+}
+
+/// Replays `loaded` on both and compares every address relative to its arena, every birth and death of an arena, and
+/// the statistics at the end.
+///
+/// # Errors
+/// Why it could not be done.
+pub fn compare(words: [&str; 2], loaded: &Loaded, settings: &Settings) -> Result<Comparison, String> {
+    let calls = loaded.program.instructions().len();
+    let sides = both(words, loaded, settings, calls)?;
+    let mut found = Comparison::default();
+    let [mut left, mut right] = sides.each_ref().map(|side| Words::of(&side.file));
+    for event in 0..calls {
+        let (ours, theirs) = (left.call()?, right.call()?);
+        if ours != theirs {
+            found.difference = Some(difference(words, loaded, settings, event, [&ours, &theirs])?);
+            return Ok(found);
+        }
+        found.calls += 1;
+        let requests = loaded.program.instructions()[event].action() != Action::Free;
+        found.in_pools += u64::from(requests && matches!(ours.1, Word::At(_)));
+        for change in ours.0 {
+            match change {
+                Change::Born(_) => found.births += 1,
+                Change::Died(_) => found.deaths += 1,
+            }
+        }
+    }
+    let [left, right] = sides.map(|side| side.ending);
+    if left.statistics != right.statistics {
+        let (ours, theirs) = (&left.statistics, &right.statistics);
+        let class = ours.classes.iter().zip(&theirs.classes).find(|(ours, theirs)| ours != theirs);
+        found.difference = Some(match class {
+            Some((ours, theirs)) => format!(
+                "every address is the same, but at the end the statistics differ, first in a class\n  {}: {ours:?}\n  {}: {theirs:?}",
+                words[0], words[1]
+            ),
+            None => format!(
+                "every address is the same, but at the end the statistics differ\n  {}: {ours:?}\n  {}: {theirs:?}",
+                words[0], words[1]
+            ),
+        });
+    }
+    Ok(found)
+}
+
+/// What one side left.
+struct Side {
+    file: File,
+    ending: Ending,
+}
+
+/// Runs both children, at once, up to a call.
+fn both(words: [&str; 2], loaded: &Loaded, settings: &Settings, calls: usize) -> Result<[Side; 2], String> {
+    let [left, right] = std::thread::scope(|scope| {
+        words
+            .map(|word| scope.spawn(move || places(word, loaded, settings, calls)))
+            .map(|side| side.join().unwrap_or_else(|_| Err("a thread of the comparison died".into())))
+    });
+    Ok([left?, right?])
+}
+
+/// Replays in a child and reads what it ended with; where its blocks lie is in the file.
+fn places(word: &str, loaded: &Loaded, settings: &Settings, calls: usize) -> Result<Side, String> {
+    let told = |error: std::io::Error| format!("backend `{word}`: {error}");
+    let file = rustix::fs::memfd_create("heaplay-places", rustix::fs::MemfdFlags::CLOEXEC);
+    let file = File::from(file.map_err(|error| told(error.into()))?);
+    let out = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+    let task = Task::Places { backend: word.to_owned(), program: loaded.path(), calls, out };
+    let limits = Limits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
+    let name = format!("heaplay-{}-places-{}", std::process::id(), file.as_raw_fd());
+    let errors = std::env::temp_dir().join(name);
+    let ended = worker::run(&Job { task, processor: None, turns: false }, limits, &errors);
+    let _ = std::fs::remove_file(&errors);
+    match ended.map_err(told)? {
+        Ended::Well(text) => {
+            let ending = serde_json::from_str(&text).map_err(|error| {
+                format!("backend `{word}`: the child's words are not its result: {error}")
+            })?;
+            Ok(Side { file, ending })
+        }
+        Ended::Badly(reason) => Err(reason),
+        Ended::Cancelled => Err("interrupted".into()),
+    }
+}
+
+/// Replays `loaded` up to a call, and tells what was there then.
+///
+/// # Errors
+/// Why it could not be done.
+pub fn arenas_at(word: &str, loaded: &Loaded, settings: &Settings, calls: usize) -> Result<Ending, String> {
+    Ok(places(word, loaded, settings, calls)?.ending)
+}
+
+/// Reads a record call by call.
+struct Words<'a>(BufReader<&'a File>);
+
+/// What happened to arenas during a call, and where its block lies.
+type Call = (Vec<Change>, Word);
+
+impl Words<'_> {
+    fn of(mut file: &File) -> Words<'_> {
+        let _ = file.rewind(); // a memory file can always be
+        Words(BufReader::with_capacity(1 << 16, file))
+    }
+
+    fn call(&mut self) -> Result<Call, String> {
+        let mut changes = Vec::new();
+        loop {
+            let mut bytes = [0; 8];
+            self.0.read_exact(&mut bytes).map_err(|error| format!("a child's record is cut off: {error}"))?;
+            match Word::from_bytes(bytes) {
+                Word::Change(change) => changes.push(change),
+                word => return Ok((changes, word)),
+            }
+        }
+    }
+}
+
+/// Tells the first difference: the call, what each did, and the pool and arena that it concerns, before the call.
+fn difference(
+    words: [&str; 2],
+    loaded: &Loaded,
+    settings: &Settings,
+    event: usize,
+    calls: [&Call; 2],
+) -> Result<String, String> {
+    let instruction = loaded.program.instructions()[event];
+    let action = instruction.action();
+    let size = if action == Action::Free {
+        String::new()
+    } else {
+        format!(" of {} bytes", loaded.program.size(event))
+    };
+    let mut text = format!("event {event}: {} in {}{size}\n", action.name(), instruction.domain().name());
+    let before = both(words, loaded, settings, event)?;
+    for ((word, call), side) in words.into_iter().zip(calls).zip(&before) {
+        text.push_str(&format!("  {word}: {}\n", tell(call)));
+        let mut wanted = vec![calls[0].1, calls[1].1];
+        wanted.dedup();
+        for place in
+            wanted.into_iter().filter_map(|word| if let Word::At(place) = word { Some(place) } else { None })
+        {
+            text.push_str(&format!("    before: {}\n", state(&side.ending.arenas, place)));
+        }
+        let counts: Vec<String> = side
+            .ending
+            .arenas
+            .iter()
+            .map(|arena| format!("#{}: {}/{}", arena.birth, free(arena), arena.pools.len()))
+            .take(12)
+            .collect();
+        text.push_str(&format!(
+            "    before: {} arenas mapped; free pools of the first: {}\n",
+            side.ending.arenas.len(),
+            counts.join(", ")
+        ));
+    }
+    Ok(text)
+}
+
+fn free(arena: &ArenaState) -> usize {
+    arena.pools.iter().filter(|pool| pool.live == 0).count()
+}
+
+fn tell((changes, word): &Call) -> String {
+    let mut parts: Vec<String> = changes
+        .iter()
+        .map(|change| match change {
+            Change::Born(birth) => format!("arena #{birth} is born"),
+            Change::Died(birth) => format!("arena #{birth} dies"),
+        })
+        .collect();
+    parts.push(match word {
+        Word::At(Place { birth, offset }) => format!("the block is at arena #{birth} + {offset:#x}"),
+        _ => "the block is outside the pools".to_owned(),
+    });
+    parts.join(", ")
+}
+
+/// The pool and the arena around a place.
+fn state(arenas: &[ArenaState], place: Place) -> String {
+    let Some(arena) = arenas.iter().find(|arena| arena.birth == place.birth) else {
+        return format!("arena #{} is not there", place.birth);
+    };
+    let pool = arena.pools.iter().rev().find(|pool| pool.offset <= place.offset);
+    let told = pool.map_or("no pool".to_owned(), |pool| match pool.live {
+        0 => format!("the pool at {:#x} is free", pool.offset),
+        live => format!(
+            "the pool at {:#x} has blocks of {} bytes, {live} of {} live, next out at {:#x}, never used from {:#x}",
+            pool.offset, pool.block, pool.capacity, pool.next, pool.virgin
+        ),
+    });
+    format!("arena #{}, {} of {} pools free; {told}", arena.birth, free(arena), arena.pools.len())
+}

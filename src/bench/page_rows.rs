@@ -1,0 +1,171 @@
+//! Room `bench`: the heap seen page by page, as rows of a run folder, and what follows from a footprint's samples.
+
+use crate::program::Births;
+use crate::replay::{EMPTY, Footprint, HeapMap, HeapSample, Level, NOWHERE, PageView};
+use crate::results::{Cell, Fullness, HeapRow, Moment, OTHER_SITES, Pin, Residency, Rounding, Run};
+
+/// The metrics of the pinned-granularity curve beyond 4 KiB, in the order of [`crate::replay::GRAINS`]: at the live
+/// peak, and at the end.
+pub const PINNED_BY_GRAIN: [[&str; 2]; 5] = [
+    ["pinned_16k_at_live_peak_bytes", "pinned_16k_end_bytes"],
+    ["pinned_64k_at_live_peak_bytes", "pinned_64k_end_bytes"],
+    ["pinned_256k_at_live_peak_bytes", "pinned_256k_end_bytes"],
+    ["pinned_1m_at_live_peak_bytes", "pinned_1m_end_bytes"],
+    ["pinned_2m_at_live_peak_bytes", "pinned_2m_end_bytes"],
+];
+
+/// Lines that get a row of their own: the first so many by what they strand, and by what they hold.
+const LINES: usize = 200;
+
+/// Adds the rows of both moments.
+pub fn add(run: &mut Run, cell: &Cell, births: &Births, found: &Footprint) {
+    for (moment, view) in Moment::ALL.into_iter().zip([&found.pages_at_live_peak, &found.pages_end]) {
+        let (trace, backend, repetition) = (&cell.trace, &cell.backend, cell.repetition);
+        run.fullness.extend(view.fullness.iter().enumerate().map(|(bin, &pages)| Fullness {
+            trace: trace.clone(),
+            backend: backend.clone(),
+            repetition,
+            moment,
+            bin: bin as u32,
+            pages,
+        }));
+        run.rounding.extend(view.classes.iter().map(|class| Rounding {
+            trace: trace.clone(),
+            backend: backend.clone(),
+            repetition,
+            moment,
+            up_to_bytes: class.up_to,
+            live_blocks: class.live_blocks,
+            live_bytes: class.live_bytes,
+            usable_bytes: class.usable_bytes,
+        }));
+        if !births.is_empty() {
+            run.pins.extend(pins(cell, births, moment, view));
+        }
+    }
+}
+
+/// Adds the rows of the heap map.
+pub fn add_map(run: &mut Run, cell: &Cell, map: &HeapMap) {
+    let residency = |level: &Level| match *level {
+        NOWHERE => Residency::Nowhere,
+        EMPTY => Residency::Empty,
+        level => Residency::Live(level),
+    };
+    run.heap_map.extend(map.rows.iter().enumerate().map(|(at, row)| HeapRow {
+        trace: cell.trace.clone(),
+        backend: cell.backend.clone(),
+        repetition: cell.repetition,
+        row: at as u32,
+        region: row.region,
+        row_bytes: map.row_bytes,
+        cells: HeapRow::encode(&row.levels.iter().map(residency).collect::<Vec<_>>()),
+    }));
+}
+
+/// The lines, what they strand first; those that are small in every respect are one row, so that the sums stay whole.
+fn pins(cell: &Cell, births: &Births, moment: Moment, view: &PageView) -> Vec<Pin> {
+    let mut by_live = view.pins.clone();
+    by_live.sort_by_key(|pin| (std::cmp::Reverse(pin.live_bytes), births.name(pin.site).to_owned()));
+    let mut by_stranded = view.pins.clone();
+    by_stranded.sort_by_key(|pin| (std::cmp::Reverse(pin.stranded_bytes), births.name(pin.site).to_owned()));
+    let row = |site: &str| Pin {
+        trace: cell.trace.clone(),
+        backend: cell.backend.clone(),
+        repetition: cell.repetition,
+        moment,
+        site: site.to_owned(),
+        live_bytes: 0,
+        live_blocks: 0,
+        stranded_bytes: 0,
+    };
+    let mut rows = Vec::new();
+    let mut rest = row(OTHER_SITES);
+    for (rank, pin) in by_stranded.iter().enumerate() {
+        let large =
+            rank < LINES || by_live[..by_live.len().min(LINES)].iter().any(|other| other.site == pin.site);
+        let mut own = row(births.name(pin.site));
+        let into = if large { &mut own } else { &mut rest };
+        into.live_bytes += pin.live_bytes;
+        into.live_blocks += pin.live_blocks;
+        into.stranded_bytes += pin.stranded_bytes;
+        if large {
+            rows.push(own);
+        }
+    }
+    if rest.live_blocks > 0 {
+        rows.push(rest);
+    }
+    rows
+}
+
+/// Usefully returnable memory: the most that R − P never fell below during a whole tenth of the allocation clock. It lay
+/// idle so long that giving it back would have helped.
+pub fn returnable(samples: &[HeapSample]) -> u64 {
+    let window = samples.last().map_or(0, |last| last.clock_bytes / 10);
+    let kept = |sample: &HeapSample| sample.resident_bytes.saturating_sub(sample.pinned_bytes);
+    let mut most = 0;
+    // Places of samples whose values rise: the first is the least of the window.
+    let mut least: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
+    let mut first = 0;
+    for (at, sample) in samples.iter().enumerate() {
+        while least.back().is_some_and(|&back| kept(&samples[back]) >= kept(sample)) {
+            least.pop_back();
+        }
+        least.push_back(at);
+        // The shortest stretch that ends here and is as long as the window.
+        while first + 1 < at && sample.clock_bytes - samples[first + 1].clock_bytes >= window {
+            first += 1;
+        }
+        while least.front().is_some_and(|&front| front < first) {
+            least.pop_front();
+        }
+        if sample.clock_bytes - samples[first].clock_bytes >= window
+            && let Some(&front) = least.front()
+        {
+            most = most.max(kept(&samples[front]));
+        }
+    }
+    most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(clock_bytes: u64, kept: u64) -> HeapSample {
+        HeapSample { clock_bytes, resident_bytes: 1000 + kept, pinned_bytes: 1000, ..HeapSample::default() }
+    }
+
+    #[test]
+    fn what_is_returnable_lay_idle_for_a_tenth_of_the_clock() {
+        // Long and low, then high for too short a time.
+        let samples: Vec<HeapSample> =
+            [(0, 0), (100, 0), (200, 70), (350, 80), (400, 60), (900, 0), (950, 500), (1000, 400)]
+                .map(|(clock, kept)| sample(clock, kept))
+                .to_vec();
+        assert_eq!(returnable(&samples), 70, "between 200 and 350");
+        assert_eq!(returnable(&[]), 0);
+        assert_eq!(returnable(&[sample(0, 9)]), 9, "a trace that requests nothing");
+        // Every pair of samples, the plain way.
+        let mut state = 1_u64;
+        let mut clock = 0;
+        let samples: Vec<HeapSample> = (0..300)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                clock += state >> 58;
+                sample(clock, state >> 40 & 0xFFF)
+            })
+            .collect();
+        let mut plain = 0;
+        for from in 0..300 {
+            for to in from..300 {
+                if samples[to].clock_bytes - samples[from].clock_bytes >= clock / 10 {
+                    let least = samples[from..=to].iter().map(|s| s.resident_bytes - 1000).min();
+                    plain = plain.max(least.unwrap_or(0));
+                }
+            }
+        }
+        assert_eq!(returnable(&samples), plain);
+    }
+}

@@ -1,0 +1,190 @@
+//! Room `bench`: what a change of one line saves, by footprint passes over the trace as it is and over the changed one.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::plan::{Job, Task};
+use super::worker::{self, Ended, Limits};
+use super::{BenchError, Loaded, Settings, io_error};
+use crate::program::{Change, what_if};
+use crate::results::{BackendEntry, Cell, Moment, Pass, Run, WhatIf};
+
+/// What the change of a line saves with one backend.
+pub struct Saving {
+    /// The backend as written.
+    pub backend: String,
+    /// The figures, or why there are none.
+    pub result: Result<Saved, String>,
+}
+
+/// The figures of a [`Saving`], in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Blocks of the line that live to the end.
+    pub blocks: u64,
+    /// Their requested bytes.
+    pub live_bytes: u64,
+    /// What the attribution of pins says that it should save.
+    pub predicted: u64,
+    /// P at the end of the trace as it is.
+    pub pinned_before: u64,
+    /// P at the end of the changed one.
+    pub pinned_after: u64,
+    /// R after the backend's own trim, as it is.
+    pub trimmed_before: Option<u64>,
+    /// The same with the change.
+    pub trimmed_after: Option<u64>,
+}
+
+/// Replays `loaded` with and without the change of `site` on each of `backends`.
+///
+/// # Errors
+/// When nothing is left of the changed trace, or a file cannot be written. A backend that fails is a [`Saving`] with the
+/// reason.
+pub fn savings(
+    loaded: &Loaded,
+    site: u32,
+    change: Change,
+    backends: &[BackendEntry],
+    settings: &Settings,
+) -> Result<Vec<Saving>, BenchError> {
+    let changed = what_if(&loaded.program, &loaded.births, site, change).map_err(|error| BenchError::Io {
+        what: "the changed trace".into(),
+        source: std::io::Error::other(error),
+    })?;
+    let changed = Loaded::new(changed.program, changed.births).map_err(io_error("the changed trace"))?;
+    let folder = folder(&site.to_string());
+    let result = backends
+        .iter()
+        .map(|backend| {
+            let measure = |loaded: &Loaded| footprint(loaded, &backend.name, &folder, settings);
+            let result = match (measure(loaded)?, measure(&changed)?) {
+                (Ok(before), Ok(after)) => saved(loaded.births.name(site), change, &before, &after),
+                (Err(reason), _) | (_, Err(reason)) => Err(reason),
+            };
+            Ok(Saving { backend: backend.name.clone(), result })
+        })
+        .collect();
+    let _ = fs::remove_dir_all(&folder);
+    result
+}
+
+/// Replays each trace of `run` with the survivors of the line that pins most moved behind the last call: whether the
+/// prediction holds. A backend on which that fails gets no row; the pictures then say nothing about it.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn check(
+    run: &Run,
+    programs: &HashMap<String, Loaded>,
+    settings: &Settings,
+) -> Result<Vec<WhatIf>, BenchError> {
+    let mut rows = Vec::new();
+    for (trace, loaded) in run.manifest.traces.iter().filter_map(|t| Some((&t.name, programs.get(&t.name)?)))
+    {
+        let lines = run.pinning_lines(trace, Moment::End);
+        let Some(site) = lines.iter().find_map(|(name, _)| loaded.births.find(name).ok()) else { continue };
+        let Ok(changed) = what_if(&loaded.program, &loaded.births, site, Change::Move) else { continue };
+        let changed = Loaded::new(changed.program, changed.births).map_err(io_error("the changed trace"))?;
+        let name = loaded.births.name(site);
+        let of_trace: Vec<Result<Option<WhatIf>, BenchError>> = run
+            .manifest
+            .backends
+            .par_iter()
+            .enumerate()
+            .map(|(at, backend)| {
+                let before = run.values(trace, &backend.name, "all", "pinned_end_bytes");
+                let charged = run.pins.iter().find(|pin| {
+                    pin.trace == *trace
+                        && pin.backend == backend.name
+                        && pin.moment == Moment::End
+                        && pin.site == name
+                });
+                let (Some(&before), Some(charged)) = (before.first(), charged) else { return Ok(None) };
+                let folder = folder(&format!("check-{at}"));
+                let after = footprint(&changed, &backend.name, &folder, settings)?;
+                let _ = fs::remove_dir_all(&folder);
+                let after = after.ok().and_then(|run| figure(&run, "pinned_end_bytes"));
+                Ok(after.map(|after| WhatIf {
+                    trace: trace.clone(),
+                    backend: backend.name.clone(),
+                    site: name.to_owned(),
+                    predicted_bytes: charged.stranded_bytes,
+                    pinned_before_bytes: before as u64,
+                    pinned_after_bytes: after,
+                }))
+            })
+            .collect();
+        for row in of_trace {
+            rows.extend(row?);
+        }
+    }
+    Ok(rows)
+}
+
+/// A folder for what a child leaves; only this process uses it.
+fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("heaplay-{}-whatif-{name}", std::process::id()))
+}
+
+fn figure(run: &Run, metric: &str) -> Option<u64> {
+    let row = run.measurements.iter().find(|row| row.metric == metric && row.op == "all");
+    row.map(|row| row.value as u64)
+}
+
+/// One footprint pass in a child; its tables, or why there are none.
+fn footprint(
+    loaded: &Loaded,
+    backend: &str,
+    folder: &Path,
+    settings: &Settings,
+) -> Result<Result<Run, String>, BenchError> {
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder).map_err(io_error(folder.display().to_string()))?;
+    let cell =
+        Cell { trace: "what-if".into(), backend: backend.to_owned(), pass: Pass::Footprint, repetition: 0 };
+    let job = Job {
+        task: Task::Measure {
+            cell: cell.clone(),
+            program: loaded.path(),
+            births: loaded.births_path(),
+            folder: folder.to_owned(),
+            clock: settings.clock,
+        },
+        processor: None,
+        turns: false,
+    };
+    let calls = loaded.program.instructions().len();
+    let limits = Limits { time: settings.time_limit(calls), memory_bytes: settings.memory_bytes };
+    let ended = worker::run(&job, limits, &folder.join("errors.txt"))
+        .map_err(io_error(format!("a child for {}", folder.display())))?;
+    Ok(match ended {
+        Ended::Well(_) => match super::doubt(&cell, loaded, folder)? {
+            Some(reason) => Err(reason),
+            None => Ok(Run::load_tables(folder)?),
+        },
+        Ended::Badly(reason) => Err(reason),
+        Ended::Cancelled => Err("interrupted".into()),
+    })
+}
+
+fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved, String> {
+    let pinned = |run: &Run| figure(run, "pinned_end_bytes").ok_or("it backs no memory".to_owned());
+    let pin = before.pins.iter().find(|pin| pin.moment == Moment::End && pin.site == site);
+    let (blocks, live_bytes, stranded) =
+        pin.map_or((0, 0, 0), |pin| (pin.live_blocks, pin.live_bytes, pin.stranded_bytes));
+    // A block that is gone takes its own bytes with it; rounding is not known by line, requested bytes stand for both.
+    let own = if change == Change::Drop { live_bytes } else { 0 };
+    Ok(Saved {
+        blocks,
+        live_bytes,
+        predicted: stranded + own,
+        pinned_before: pinned(before)?,
+        pinned_after: pinned(after)?,
+        trimmed_before: figure(before, "resident_trimmed_bytes"),
+        trimmed_after: figure(after, "resident_trimmed_bytes"),
+    })
+}

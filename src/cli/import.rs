@@ -1,0 +1,101 @@
+//! Room `cli`, verb `import`: what others have recorded, shown or made into a trace.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use super::inspect::{percent, table};
+use super::{note, print};
+use crate::report;
+use crate::trace::{self, Series, Snapshot};
+
+/// Read what others recorded: tracemalloc snapshots (one, or a series in its order), shown or made into a trace
+#[derive(clap::Args)]
+pub struct ImportArgs {
+    /// Files of tracemalloc.Snapshot.dump, in their order; gzip is unpacked
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The trace to write: NAME.csv or NAME.trace. Without it, snapshots are shown as tables
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    /// How many lines of the program to list
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    sites: usize,
+}
+
+impl ImportArgs {
+    /// Imports.
+    ///
+    /// # Errors
+    /// A file that is not what it should be, or a trace that cannot be written.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(output) = &self.output {
+            let same = |file: &PathBuf| matches!((file.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b);
+            if self.files.iter().any(same) {
+                bail!("{}: input and output are the same file; give another name", output.display());
+            }
+        }
+        match &self.output {
+            Some(output) => self.series(output)?,
+            None => self.show()?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// A trace of the series.
+    fn series(&self, output: &Path) -> anyhow::Result<()> {
+        let mut series = Series::new();
+        for file in &self.files {
+            series.add(&Snapshot::open(file)?)?;
+        }
+        let (all, vouched) = series.vouched_bytes();
+        let events = series.events();
+        let rows = trace::copy(&mut series.into_reader(), output)?;
+        note(format!(
+            "{}: {rows} blocks in {events} calls, synthesised from {} snapshots; {} of {} bytes are vouched for",
+            output.display(),
+            self.files.len(),
+            percent(vouched, all),
+            report::bytes(all as f64),
+        ));
+        if self.files.len() == 1 {
+            note("one snapshot has births only: give a series (scripts/tracemalloc-series.py) for lifetimes");
+        }
+        Ok(())
+    }
+
+    /// What was live at each snapshot, and at the last of them by site and size.
+    fn show(&self) -> anyhow::Result<()> {
+        let mut moments = Vec::new();
+        let mut last = None;
+        for file in &self.files {
+            let snapshot = Snapshot::open(file)?;
+            moments.push(vec![
+                file.display().to_string(),
+                snapshot.blocks().to_string(),
+                report::bytes(snapshot.bytes() as f64),
+            ]);
+            last = Some(snapshot);
+        }
+        let Some(last) = last else { bail!("no file was given; give files of tracemalloc.Snapshot.dump") };
+        let all = last.bytes();
+        let row = |name: String, blocks: u64, bytes: u64| {
+            vec![name, blocks.to_string(), report::bytes(bytes as f64), percent(bytes, all)]
+        };
+        let sites = last.by_site();
+        let more = sites.len().saturating_sub(self.sites);
+        let shown = sites.iter().take(self.sites).map(|live| row(live.name.clone(), live.blocks, live.bytes));
+        let mut text = table(&["snapshot", "live blocks", "live bytes"], moments);
+        text += &table(&["line, most live first", "blocks", "bytes", "share"], shown.collect());
+        if more > 0 {
+            text += &format!("and {more} more lines (--sites N)\n\n");
+        }
+        let sizes = last.by_size().into_iter();
+        let sizes = sizes.map(|(limit, blocks, bytes)| {
+            row(format!("up to {}", report::bytes(limit as f64)), blocks, bytes)
+        });
+        text += &table(&["size", "blocks", "bytes", "share"], sizes.collect());
+        print(&text)
+    }
+}

@@ -1,0 +1,137 @@
+//! Room `program`: who asked for each block. Kept beside the program and not in it, so that a timed pass pays nothing:
+//! only the footprint child reads it.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+
+use super::{Program, ProgramError, compile_rows, word};
+use crate::trace::{SITE_LIMIT_BYTES, TraceReader};
+
+/// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names of the sites.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Births {
+    pub(super) sites: Vec<u32>,
+    pub(super) names: Vec<String>,
+}
+
+const MAGIC: &[u8; 8] = b"HBIRTHS1";
+
+/// Compiles a trace as [`super::compile`] does, and keeps the site of each request; none where the trace has no sites.
+///
+/// # Errors
+/// As [`super::compile`].
+pub fn compile_with_births(reader: &mut dyn TraceReader) -> Result<(Program, Births), ProgramError> {
+    let with_sites = reader.header().columns.site;
+    let mut births = Births::default();
+    let program = compile_rows(reader, |row| {
+        if with_sites {
+            births.sites.push(row.site.0);
+        }
+    })?;
+    if with_sites {
+        let sites = reader.sites();
+        births.names =
+            (1..=sites.len() as u32).map(|id| sites.name(crate::trace::SiteId(id)).to_owned()).collect();
+    }
+    Ok((program, births))
+}
+
+impl Births {
+    /// Whether the trace has no sites.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The site of the request of that number, counted from 0 over malloc, calloc and realloc; 0 where none is known.
+    pub fn site(&self, request: usize) -> u32 {
+        self.sites.get(request).copied().unwrap_or(0)
+    }
+
+    /// The name of a site, `file:line`; empty for 0.
+    pub fn name(&self, site: u32) -> &str {
+        (site as usize).checked_sub(1).and_then(|at| self.names.get(at)).map_or("", String::as_str)
+    }
+
+    /// The site of that name. Where no name is the same, the one whose end is: `decoder.py:353` finds
+    /// `/usr/lib/python3.11/json/decoder.py:353`, unless two end so.
+    ///
+    /// # Errors
+    /// The names that it could be; none when no site is like it.
+    pub fn find(&self, name: &str) -> Result<u32, Vec<&str>> {
+        if let Some(at) = self.names.iter().position(|known| known == name) {
+            return Ok(at as u32 + 1);
+        }
+        let ending = format!("/{name}");
+        let mut like = self.names.iter().enumerate().filter(|(_, known)| known.ends_with(&ending));
+        match (like.next(), like.next()) {
+            (Some((at, _)), None) => Ok(at as u32 + 1),
+            (Some(_), Some(_)) => {
+                Err(self.names.iter().filter(|known| known.ends_with(&ending)).map(String::as_str).collect())
+            }
+            _ => Err(vec![]),
+        }
+    }
+
+    /// How many requests each site made, by site.
+    pub fn requests(&self) -> HashMap<u32, u64> {
+        let mut counts = HashMap::new();
+        for site in &self.sites {
+            *counts.entry(*site).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Writes them for a worker: magic, counts, names with their lengths, sites; little-endian.
+    ///
+    /// # Errors
+    /// When `out` cannot be written.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(MAGIC)?;
+        out.write_all(&(self.names.len() as u64).to_le_bytes())?;
+        out.write_all(&(self.sites.len() as u64).to_le_bytes())?;
+        for name in &self.names {
+            out.write_all(&(name.len() as u64).to_le_bytes())?;
+            out.write_all(name.as_bytes())?;
+        }
+        for stretch in self.sites.chunks(8192) {
+            let bytes: Vec<u8> = stretch.iter().flat_map(|site| site.to_le_bytes()).collect();
+            out.write_all(&bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what [`Births::write`] wrote.
+    ///
+    /// # Errors
+    /// When `input` ends early or holds something else.
+    pub fn read(input: &mut impl Read) -> io::Result<Births> {
+        let unsound =
+            |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("not a list of sites: {what}"));
+        let mut magic = [0; 8];
+        input.read_exact(&mut magic)?;
+        if &magic != MAGIC {
+            return Err(unsound("another beginning"));
+        }
+        let (names, requests) = (word(input)?, word(input)?);
+        let mut births = Births::default();
+        for _ in 0..names {
+            let length = word(input)? as usize;
+            if length > SITE_LIMIT_BYTES {
+                return Err(unsound("a name over the limit"));
+            }
+            let mut name = vec![0; length];
+            input.read_exact(&mut name)?;
+            births.names.push(String::from_utf8(name).map_err(|_| unsound("a name that is no text"))?);
+        }
+        let mut left = requests as usize;
+        births.sites.try_reserve_exact(left).map_err(|_| unsound("more requests than memory"))?;
+        let mut buffer = vec![0; 1 << 15];
+        while left > 0 {
+            let bytes = (4 * left).min(buffer.len());
+            input.read_exact(&mut buffer[..bytes])?;
+            births.sites.extend(buffer[..bytes].as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
+            left -= bytes / 4;
+        }
+        Ok(births)
+    }
+}

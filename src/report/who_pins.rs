@@ -1,0 +1,389 @@
+//! Room `report`, chart: which lines of the program pin pages: what they hold, and the free space that they keep from being
+//! given back.
+
+use super::axis::{Panel, Scale, tick_words};
+use super::canvas::{Anchor, Canvas, Stroke, Type, shorten, text_width, wrap};
+use super::chart::{
+    Chart, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRANDED, STRONG, TINY, frame,
+};
+use super::figures::{Backend, Scene};
+use super::series::shown_peak;
+use super::words::{self, ByteUnit, byte_unit, figure};
+use crate::results::{Moment, Pin};
+
+/// Which line of my code do I change?
+pub const CHART: Chart = Chart {
+    name: "who-pins-the-pages",
+    question: "Which line of the program keeps memory from being given back?",
+    reading: "Each row is a line of the program. Blue is what its blocks hold, which is what a heap profiler shows; orange \
+              is the free space on the pages that they pin, under each allocator. A line with little blue and much orange is \
+              worth changing: copy what it keeps once the burst is over, or keep it elsewhere.",
+    draw,
+};
+
+/// Lines shown.
+const ROWS: usize = 10;
+/// Orange dark enough for small letters.
+const BURNT: super::canvas::Colour = super::canvas::Colour(0xA8, 0x62, 0x00);
+
+/// The rows of one moment.
+struct Sheet<'a> {
+    moment: Moment,
+    lines: Vec<&'a str>,
+    backends: Vec<&'a Backend<'a>>,
+    pins: Vec<&'a Pin>,
+    unit: ByteUnit,
+    most: f64,
+}
+
+impl<'a> Sheet<'a> {
+    fn of(scene: &'a Scene) -> Option<Sheet<'a>> {
+        // A program that frees everything has nothing at the end worth a picture: then its peak is told.
+        let late = scene.live_end * 20.0 >= scene.live_peak;
+        let moments = if late { [Moment::End, Moment::Peak] } else { [Moment::Peak, Moment::End] };
+        moments.into_iter().find_map(|moment| Sheet::at(scene, moment))
+    }
+
+    fn at(scene: &'a Scene, moment: Moment) -> Option<Sheet<'a>> {
+        let trace = scene.trace.name.as_str();
+        let pins: Vec<&Pin> =
+            scene.run.pins.iter().filter(|pin| pin.trace == trace && pin.moment == moment).collect();
+        let backends: Vec<&Backend> =
+            scene.allocators().filter(|backend| pins.iter().any(|pin| pin.backend == backend.name)).collect();
+        let mut lines: Vec<&str> = scene.run.pinning_lines(trace, moment).iter().map(|line| line.0).collect();
+        lines.truncate(ROWS);
+        if lines.is_empty() || backends.is_empty() {
+            return None;
+        }
+        let mut sheet = Sheet { moment, lines, backends, pins, unit: byte_unit(0.0), most: 0.0 };
+        let peaks: Vec<f64> = sheet
+            .backends
+            .iter()
+            .map(|backend| {
+                sheet.lines.iter().map(|line| sheet.stranded(backend.name, line)).fold(0.0, f64::max)
+            })
+            .collect();
+        let live = sheet.lines.iter().map(|line| sheet.live(line).0).fold(0.0, f64::max);
+        sheet.most = shown_peak(&peaks).max(live).max(1.0);
+        sheet.unit = byte_unit(sheet.most);
+        Some(sheet)
+    }
+
+    fn pin(&self, backend: &str, line: &str) -> Option<&'a Pin> {
+        self.pins.iter().copied().find(|pin| pin.backend == backend && pin.site == line)
+    }
+
+    fn stranded(&self, backend: &str, line: &str) -> f64 {
+        self.pin(backend, line).map_or(0.0, |pin| pin.stranded_bytes as f64)
+    }
+
+    fn total(&self, backend: &str) -> f64 {
+        self.pins.iter().filter(|pin| pin.backend == backend).map(|pin| pin.stranded_bytes as f64).sum()
+    }
+
+    /// Live bytes and blocks of a line: the same for every backend.
+    fn live(&self, line: &str) -> (f64, u64) {
+        let found = self.backends.iter().find_map(|backend| self.pin(backend.name, line));
+        found.map_or((0.0, 0), |pin| (pin.live_bytes as f64, pin.live_blocks))
+    }
+
+    /// All lines of the first backend by live bytes, the largest first.
+    fn by_live(&self) -> Vec<&'a Pin> {
+        let first = self.backends[0].name;
+        let mut pins: Vec<&Pin> = self
+            .pins
+            .iter()
+            .copied()
+            .filter(|pin| pin.backend == first && pin.site != crate::results::OTHER_SITES)
+            .collect();
+        pins.sort_by(|a, b| b.live_bytes.cmp(&a.live_bytes).then_with(|| a.site.cmp(&b.site)));
+        pins
+    }
+
+    fn when(&self) -> &'static str {
+        if self.moment == Moment::End { "at exit" } else { "at the live peak" }
+    }
+}
+
+fn draw(scene: &Scene) -> Option<Picture> {
+    let sheet = Sheet::of(scene)?;
+    let mut canvas = Canvas::new();
+    let title = verdict(&sheet);
+    let plotted = format!(
+        "Which lines of `{}` keep memory from being given back {}.  Left: live bytes, what a heap profiler reports.  Right: \
+         stranded bytes, free space on pages that these blocks pin, by allocator.",
+        scene.trace.name,
+        sheet.when()
+    );
+    let (top, bottom) = frame(&mut canvas, &title, &plotted, &hint(scene, &sheet));
+    let columns = sheet.backends.len() + 1;
+    let names = 300.0;
+    let gap = if columns > 6 { 18.0 } else { 44.0 };
+    let first = LEFT + names;
+    let width = (RIGHT - 16.0 - first - gap * (columns as f64 - 1.0)) / columns as f64;
+    let width = width.min(300.0);
+    let (plot_top, plot_bottom) = (top + 76.0, bottom - 40.0);
+    let step = (plot_bottom - plot_top) / ROWS as f64;
+    let middle = |row: usize| plot_top + step * (row as f64 + 0.5);
+    for (row, line) in sheet.lines.iter().enumerate() {
+        name_line(&mut canvas, &sheet, line, (first - 14.0, middle(row), names - 24.0));
+    }
+    // Beside a bar there must be room for its number.
+    let room = if columns > 6 { 44.0 } else { 96.0 };
+    for column in 0..columns {
+        let left = first + (width + gap) * column as f64;
+        let panel = Panel {
+            left,
+            top: plot_top,
+            right: left + width,
+            bottom: plot_bottom,
+            across: Scale::Linear {
+                from: 0.0,
+                to: sheet.most / sheet.unit.bytes * width / (width - room).max(20.0),
+            },
+            up: Scale::Linear { from: 0.0, to: 1.0 },
+        };
+        grid(&mut canvas, &panel);
+        match column.checked_sub(1).map(|at| sheet.backends[at]) {
+            None => live_column(&mut canvas, &sheet, &panel, &middle),
+            Some(backend) => stranded_column(&mut canvas, &sheet, &panel, backend, &middle),
+        }
+    }
+    let words = format!("x: {}, the same scale in every column", sheet.unit.name);
+    let right = first + (width + gap) * (columns as f64 - 1.0) + width;
+    canvas.text(right, plot_bottom + 42.0, &words, SMALL, Anchor::Right);
+    Some(Picture { title, canvas })
+}
+
+fn grid(canvas: &mut Canvas, panel: &Panel) {
+    let ticks = panel.across.ticks(if panel.right - panel.left > 150.0 { 4 } else { 2 });
+    for &tick in &ticks {
+        let x = panel.x(tick);
+        canvas.line(&[(x, panel.top), (x, panel.bottom)], Stroke::solid(1.0, GRID));
+    }
+    panel.axes(canvas);
+    panel.numbers(canvas, &ticks, &|tick| tick_words(tick, &ticks));
+}
+
+/// A line's name as a person knows it: the file, without its folders, and the number.
+fn short(line: &str) -> String {
+    if line.is_empty() {
+        return "(no line)".to_owned();
+    }
+    if let Some(frozen) = line.strip_prefix("<frozen ") {
+        return frozen.replacen('>', "", 1);
+    }
+    line.rsplit('/').next().unwrap_or(line).to_owned()
+}
+
+/// The folder that tells files of the same name apart.
+fn folder(line: &str) -> &str {
+    let path = line.rsplit_once('/').map_or("", |(path, _)| path);
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+fn name_line(canvas: &mut Canvas, sheet: &Sheet, line: &str, (right, middle, room): (f64, f64, f64)) {
+    let kind = Type { size: 15.5, bold: true, colour: INK };
+    canvas.text(right, middle - 3.0, &shorten(&short(line), kind, room), kind, Anchor::Right);
+    let blocks = sheet.live(line).1;
+    let place = folder(line);
+    let place = if place.is_empty() { String::new() } else { format!("{place}   ") };
+    let text = format!("{place}{} block{}", words::count(blocks), if blocks == 1 { "" } else { "s" });
+    canvas.text(right, middle + 15.0, &shorten(&text, TINY, room), TINY, Anchor::Right);
+}
+
+fn live_column(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, middle: &dyn Fn(usize) -> f64) {
+    canvas.text(panel.left, panel.top - 42.0, "live bytes", HEADING.in_colour(LIVE), Anchor::Left);
+    let by_live = sheet.by_live();
+    let total: u64 =
+        sheet.pins.iter().filter(|p| p.backend == sheet.backends[0].name).map(|p| p.live_bytes).sum();
+    let words = format!("{} in total", words::bytes(total as f64));
+    canvas.text(
+        panel.left,
+        panel.top - 18.0,
+        &shorten(&words, SMALL, panel.right - panel.left),
+        SMALL,
+        Anchor::Left,
+    );
+    for (row, line) in sheet.lines.iter().enumerate() {
+        let live = sheet.live(line).0;
+        let y = middle(row);
+        let end = bar(canvas, panel, live / sheet.unit.bytes, y, LIVE);
+        let kind = if live * 10.0 > total as f64 { STRONG } else { SMALL };
+        let used = canvas.text(end + 5.0, y + 5.0, &figure(live / sheet.unit.bytes), kind, Anchor::Left);
+        let rank = by_live.iter().position(|pin| pin.site == **line);
+        let text = rank.map_or(String::new(), |rank| format!("#{}", rank + 1));
+        if end + 5.0 + used + 8.0 + text_width(&text, SMALL) < panel.right {
+            canvas.text(panel.right, y + 5.0, &text, SMALL, Anchor::Right);
+        }
+    }
+}
+
+fn stranded_column(
+    canvas: &mut Canvas,
+    sheet: &Sheet,
+    panel: &Panel,
+    backend: &Backend,
+    middle: &dyn Fn(usize) -> f64,
+) {
+    let room = panel.right - panel.left;
+    let total = sheet.total(backend.name);
+    canvas.text(panel.left, panel.top - 42.0, &shorten(backend.name, HEADING, room), HEADING, Anchor::Left);
+    let words = format!("{} stranded", words::bytes(total));
+    canvas.text(panel.left, panel.top - 18.0, &shorten(&words, SMALL, room), SMALL, Anchor::Left);
+    for (row, line) in sheet.lines.iter().enumerate() {
+        let stranded = sheet.stranded(backend.name, line);
+        let y = middle(row);
+        let end = bar(canvas, panel, stranded / sheet.unit.bytes, y, STRANDED);
+        let large = stranded * 10.0 > total;
+        let number = if stranded > sheet.most * 1.001 {
+            words::bytes(stranded)
+        } else {
+            figure(stranded / sheet.unit.bytes)
+        };
+        let kind = if large { STRONG } else { SMALL };
+        let number = shorten(&number, kind, (panel.right - end - 4.0).max(36.0));
+        let used = canvas.text(end + 5.0, y + 5.0, &number, kind, Anchor::Left);
+        let live = sheet.live(line).0;
+        if large && live > 0.0 && stranded >= 2.0 * live {
+            let text = format!("×{}", words::times(stranded / live));
+            let at = end + 5.0 + used + 4.0;
+            if at + text_width(&text, SMALL) < panel.right + 12.0 {
+                canvas.text(at, y + 5.0, &text, SMALL.in_colour(BURNT), Anchor::Left);
+            }
+        }
+    }
+}
+
+/// Draws a bar from the axis; gives its end. One that is too long ends in two slanted gaps.
+fn bar(canvas: &mut Canvas, panel: &Panel, value: f64, middle: f64, colour: super::canvas::Colour) -> f64 {
+    let room = panel.right - panel.left;
+    let most = panel.left + (room - if room < 150.0 { 44.0 } else { 96.0 }).max(20.0);
+    let end = panel.x(value).min(most);
+    let half = 17.0;
+    canvas.rectangle(panel.left, middle - half, end.max(panel.left + 1.0), middle + half, colour);
+    if panel.x(value) > most + 1.0 {
+        for k in [0.0, 8.0] {
+            let at = end - 16.0 + k;
+            let stroke = Stroke::solid(3.0, super::chart::WHITE);
+            canvas.line(&[(at - 4.0, middle + half + 2.0), (at + 4.0, middle - half - 2.0)], stroke);
+        }
+    }
+    end
+}
+
+/// The backend on which the first line strands the largest share.
+fn clearest<'a>(sheet: &Sheet<'a>) -> (&'a Backend<'a>, f64) {
+    let share = |backend: &Backend| {
+        let total = sheet.total(backend.name);
+        if total > 0.0 { sheet.stranded(backend.name, sheet.lines[0]) / total } else { 0.0 }
+    };
+    let best = sheet.backends.iter().copied().max_by(|a, b| share(a).total_cmp(&share(b)));
+    let best = best.unwrap_or(sheet.backends[0]);
+    (best, share(best))
+}
+
+fn verdict(sheet: &Sheet) -> String {
+    let line = sheet.lines[0];
+    let (backend, share) = clearest(sheet);
+    let stranded = sheet.stranded(backend.name, line);
+    let live = sheet.live(line).0;
+    let name = short(line);
+    if stranded <= 0.0 {
+        return format!("No line strands any memory {}", sheet.when());
+    }
+    if share < 0.2 || stranded < live {
+        return format!(
+            "No line stands out {}: the first, {name}, has {} of what is stranded in {}.",
+            sheet.when(),
+            words::percent(share),
+            backend.name
+        );
+    }
+    let opening = format!(
+        "One line keeps {} of free space pinned with {} of objects {}: {name} ({}).",
+        words::bytes(stranded),
+        words::bytes(live),
+        sheet.when(),
+        backend.name
+    );
+    let by_live = sheet.by_live();
+    let Some(rank) = by_live.iter().position(|pin| pin.site == line).filter(|rank| *rank > 0) else {
+        return format!("{opening}  A heap profiler ranks it first, too.");
+    };
+    let first = by_live[0].site.as_str();
+    let shares = sheet.stranded(backend.name, first) / sheet.total(backend.name);
+    let first = if first.is_empty() { "what has no line".to_owned() } else { short(first) };
+    format!(
+        "{opening}  A heap profiler ranks it {}; its number one, {first}, pins {} of what is stranded.",
+        ordinal(rank + 1),
+        words::percent(shares)
+    )
+}
+
+fn ordinal(number: usize) -> String {
+    const WORDS: [&str; 9] =
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"];
+    WORDS.get(number.wrapping_sub(1)).map_or(format!("number {number}"), |word| (*word).to_owned())
+}
+
+fn hint(scene: &Scene, sheet: &Sheet) -> String {
+    let mut text = String::from(
+        "The free space of each 4 KiB page is charged in equal shares to the live blocks on it, and summed by the line that \
+         allocated them.  ×n: stranded bytes for each live byte.  #n: rank by live bytes.",
+    );
+    let checks: Vec<String> = sheet
+        .backends
+        .iter()
+        .filter_map(|backend| {
+            let row = scene.run.what_ifs.iter().find(|row| {
+                row.trace == scene.trace.name && row.backend == backend.name && row.site == sheet.lines[0]
+            })?;
+            let saved = row.pinned_before_bytes as f64 - row.pinned_after_bytes as f64;
+            let off = if saved.abs() < 1.0 {
+                String::new()
+            } else {
+                let off = (row.predicted_bytes as f64 - saved) / saved.abs() * 100.0;
+                format!(", charged {}%", figure_signed(off))
+            };
+            Some(format!("{} {}{off}", backend.name, words::bytes(saved)))
+        })
+        .collect();
+    if sheet.moment == Moment::End && !checks.is_empty() {
+        text += &format!(
+            "  Checked by a replay in which the first line's survivors are allocated last; pinned pages fall by: {}.",
+            checks.join("; ")
+        );
+        // Three lines are all there is room for.
+        let small = super::chart::NOTE.sized(14.0);
+        if wrap(&format!("How to read.  {text}"), small, RIGHT - LEFT).len() > 3 {
+            text.truncate(text.find("  ×n").unwrap_or(text.len()));
+            text += &format!(
+                "  Checked by a replay with the first line's survivors allocated last; saved: {}.",
+                checks.join("; ")
+            );
+        }
+    }
+    text
+}
+
+/// `+4 ` or `−2 `: a difference in per cent.
+fn figure_signed(value: f64) -> String {
+    let text = if value.abs() < 0.5 { "±0".to_owned() } else { format!("{value:+.0}").replace('-', "−") };
+    format!("{text}\u{a0}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_short_names() {
+        assert_eq!(short("/usr/lib/python3.11/json/decoder.py:353"), "decoder.py:353");
+        assert_eq!(folder("/usr/lib/python3.11/json/decoder.py:353"), "json");
+        assert_eq!(short("<frozen importlib._bootstrap>:241"), "importlib._bootstrap:241");
+        assert_eq!((short(""), short("a.py:1")), ("(no line)".into(), "a.py:1".into()));
+        assert_eq!(folder("a.py:1"), "");
+        assert_eq!((ordinal(4), ordinal(12)), ("fourth".into(), "number 12".into()));
+    }
+}

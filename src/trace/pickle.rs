@@ -1,0 +1,611 @@
+//! Room `trace`: reads the pickle that `tracemalloc.Snapshot.dump` writes, and no other. It can run nothing.
+//!
+//! A pickle is a program for a small stack machine, and Python's own reader will import and call whatever it names. This
+//! one knows only the 28 opcodes that a snapshot of CPython 3.6 to 3.14 is made of (protocols 4 and 5), two names
+//! (`tracemalloc.Snapshot` and `tracemalloc._Traces`), and five shapes of value that it keeps in flat tables:
+//!
+//! ```text
+//! snapshot   object of {"traces": _Traces, "traceback_limit": int}
+//! _Traces    object of {"_traces": [trace, …]}
+//! trace      (domain, size, frames) or, from 3.9, (domain, size, frames, frames there were in all)
+//! frames     ((file, line), …), the newest first; shared ones come again as a reference into the memo
+//! ```
+//!
+//! Anything else is refused at its byte. Each table has a limit below, so a hostile pickle costs less than 1 GiB and, by
+//! [`INPUT_LIMIT_BYTES`], seconds; a name or a nesting that is not a snapshot's costs nothing at all.
+
+use std::collections::HashMap;
+use std::io::{BufReader, Read};
+
+/// Bytes of an unpacked pickle that are read at most.
+pub const INPUT_LIMIT_BYTES: u64 = 2 << 30;
+/// Traces of one snapshot, and entries of its memo.
+const TRACES_LIMIT: usize = 1 << 24;
+/// Frames of all tracebacks of one snapshot.
+const FRAMES_LIMIT: usize = 1 << 25;
+/// Values on the stack: the most frames that tracemalloc keeps of one call (65,535) or a batch of traces, and some room.
+const STACK_LIMIT: usize = 1 << 17;
+/// Bytes of one text, and of all texts together.
+const TEXT_LIMIT_BYTES: usize = 64 << 10;
+const TEXTS_LIMIT_BYTES: usize = 128 << 20;
+
+/// Why a pickle is no snapshot.
+#[derive(Debug)]
+pub struct Fault {
+    /// Byte of the unpacked pickle.
+    pub offset: u64,
+    /// What stands there.
+    pub found: String,
+    /// What should.
+    pub expected: &'static str,
+    /// The operating system's reason, where it was that.
+    pub source: Option<std::io::Error>,
+}
+
+/// A place in the program: an index into [`Pickled::files`], and a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// Index of the file's name.
+    pub file: u32,
+    /// Line, 0 where there is none.
+    pub line: u32,
+}
+
+/// One live block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// Bytes.
+    pub size: u64,
+    /// tracemalloc's domain: 0 for Python's own, another number where an extension gave one.
+    pub domain: u32,
+    /// Index of its traceback.
+    pub frames: u32,
+}
+
+/// A snapshot's tables.
+#[derive(Debug, Default)]
+pub struct Pickled {
+    /// The blocks that were live, in the order of the file.
+    pub listed: Vec<Trace>,
+    /// Names of source files, as the pickle's texts; some are other texts.
+    pub files: Vec<String>,
+    /// Frames kept of each call, if the pickle says so.
+    pub traceback_limit: Option<u64>,
+    frames: Vec<Frame>,
+    /// Start and length of each traceback in `frames`.
+    tracebacks: Vec<(u32, u32)>,
+}
+
+impl Pickled {
+    /// The frames of a traceback, the newest first; never empty for one that a trace names.
+    pub fn traceback(&self, index: u32) -> &[Frame] {
+        let Some(&(start, length)) = self.tracebacks.get(index as usize) else { return &[] };
+        self.frames.get(start as usize..start as usize + length as usize).unwrap_or_default()
+    }
+
+    /// How many tracebacks there are.
+    pub fn traceback_count(&self) -> usize {
+        self.tracebacks.len()
+    }
+}
+
+/// The two classes that a snapshot has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Snapshot,
+    Traces,
+}
+
+/// What the stack and the memo hold: 16 bytes, all else is in tables.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Value {
+    Mark,
+    None,
+    Int(u64),
+    Text(u32),
+    EmptyTuple,
+    Frame(Frame),
+    Frames(u32),
+    Trace(u32),
+    List,
+    Dict,
+    Global(Class),
+    Object(Class),
+}
+
+impl Value {
+    fn name(self) -> &'static str {
+        match self {
+            Value::Mark => "a mark",
+            Value::None => "None",
+            Value::Int(_) => "a number",
+            Value::Text(_) => "a text",
+            Value::EmptyTuple => "an empty tuple",
+            Value::Frame(_) => "a frame",
+            Value::Frames(_) => "a traceback",
+            Value::Trace(_) => "a trace",
+            Value::List => "a list",
+            Value::Dict => "a dictionary",
+            Value::Global(_) => "a class",
+            Value::Object(_) => "an object",
+        }
+    }
+}
+
+/// What was asked of an object's attributes.
+#[derive(Debug, Default)]
+struct Seen {
+    has_list: bool,
+    list_is_set: bool,
+    traces_are_set: bool,
+    snapshot_is_built: bool,
+}
+
+/// Reads one pickle to its end.
+///
+/// # Errors
+/// The first byte that no snapshot has there, or the end of the file before the pickle's.
+pub fn read(input: impl Read) -> Result<Pickled, Fault> {
+    let mut machine = Machine {
+        input: BufReader::with_capacity(1 << 16, input),
+        offset: 0,
+        at: 0,
+        stack: Vec::new(),
+        memo: Vec::new(),
+        traces: Vec::new(),
+        text_bytes: 0,
+        texts: HashMap::new(),
+        seen: Seen::default(),
+        out: Pickled::default(),
+    };
+    machine.begin()?;
+    while machine.step()? {}
+    Ok(machine.out)
+}
+
+struct Machine<R> {
+    input: BufReader<R>,
+    /// Bytes read.
+    offset: u64,
+    /// Where the present opcode stands.
+    at: u64,
+    stack: Vec<Value>,
+    memo: Vec<Value>,
+    traces: Vec<Trace>,
+    text_bytes: usize,
+    /// Texts that came before, so that a hostile repetition of one costs nothing.
+    texts: HashMap<String, u32>,
+    seen: Seen,
+    out: Pickled,
+}
+
+type Step<T> = Result<T, Fault>;
+
+const A_SNAPSHOT: &str =
+    "what tracemalloc.Snapshot.dump of CPython 3.6 to 3.14 writes; is it another pickle?";
+const SMALLER: &str = "a snapshot within heaplay's limits; filter it in Python (Snapshot.filter_traces)";
+
+impl<R: Read> Machine<R> {
+    fn fault(&self, found: impl Into<String>) -> Fault {
+        Fault { offset: self.at, found: found.into(), expected: A_SNAPSHOT, source: None }
+    }
+
+    fn too_many(&self, what: &str) -> Fault {
+        Fault { expected: SMALLER, ..self.fault(format!("too many {what}")) }
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Step<()> {
+        match self.input.read_exact(buffer) {
+            Ok(()) => {
+                self.offset += buffer.len() as u64;
+                if self.offset > INPUT_LIMIT_BYTES {
+                    return Err(self.too_many("bytes"));
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Fault {
+                expected: "the rest of the pickle: the file was cut off; copy or dump it again",
+                ..self.fault("the end of the file")
+            }),
+            Err(error) => Err(Fault { source: Some(error), ..self.fault("a file that cannot be read") }),
+        }
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Step<[u8; N]> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A little-endian number of `N` bytes.
+    fn number<const N: usize>(&mut self) -> Step<u64> {
+        let bytes = self.bytes::<N>()?;
+        Ok(bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    }
+
+    fn begin(&mut self) -> Step<()> {
+        match self.bytes::<2>()? {
+            [0x80, 4 | 5] => Ok(()),
+            [0x80, protocol] => Err(self.fault(format!("a pickle of protocol {protocol}"))),
+            _ => Err(self.fault("no pickle")),
+        }
+    }
+
+    /// Does one opcode; `false` at the pickle's end.
+    fn step(&mut self) -> Step<bool> {
+        self.at = self.offset;
+        let [opcode] = self.bytes::<1>()?;
+        match opcode {
+            0x95 => drop(self.number::<8>()?), // FRAME: how much to read ahead; we read as we go
+            0x94 => self.memoize()?,
+            b'h' => {
+                let index = self.number::<1>()?;
+                self.recall(index)?;
+            }
+            b'j' => {
+                let index = self.number::<4>()?;
+                self.recall(index)?;
+            }
+            0x8c => {
+                let length = self.number::<1>()?;
+                self.text(length)?;
+            }
+            b'X' => {
+                let length = self.number::<4>()?;
+                self.text(length)?;
+            }
+            b'K' => self.push_number::<1>()?,
+            b'M' => self.push_number::<2>()?,
+            b'J' => self.push_signed()?,
+            0x8a => self.push_long()?,
+            b'N' => self.push(Value::None)?,
+            b'(' => self.push(Value::Mark)?,
+            b')' => self.push(Value::EmptyTuple)?,
+            b'}' => self.push(Value::Dict)?,
+            b']' => self.list()?,
+            0x85 => self.tuple(1)?,
+            0x86 => self.tuple(2)?,
+            0x87 => self.tuple(3)?,
+            b't' => {
+                let count = self.since_mark()?;
+                self.tuple(count)?;
+                let value = self.pop()?;
+                self.pop()?; // the mark
+                self.push(value)?;
+            }
+            b'a' => self.append(1, false)?,
+            b'e' => {
+                let count = self.since_mark()?;
+                self.append(count, true)?;
+            }
+            b's' => self.set_item()?,
+            b'u' => self.set_items()?,
+            0x93 => self.class()?,
+            0x81 => self.object()?,
+            b'b' => self.build()?,
+            b'.' => return self.stop(),
+            other => return Err(self.fault(format!("the opcode {other:#04x}"))),
+        }
+        Ok(true)
+    }
+
+    fn push(&mut self, value: Value) -> Step<()> {
+        if self.stack.len() == STACK_LIMIT {
+            return Err(self.too_many("values on the stack"));
+        }
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Step<Value> {
+        self.stack.pop().ok_or_else(|| self.fault("an opcode without its values"))
+    }
+
+    fn memoize(&mut self) -> Step<()> {
+        let Some(&value) = self.stack.last().filter(|value| **value != Value::Mark) else {
+            return Err(self.fault("an opcode without its value"));
+        };
+        if self.memo.len() == TRACES_LIMIT {
+            return Err(self.too_many("values in the memo"));
+        }
+        self.memo.push(value);
+        Ok(())
+    }
+
+    fn recall(&mut self, index: u64) -> Step<()> {
+        let value = usize::try_from(index).ok().and_then(|index| self.memo.get(index)).copied();
+        match value {
+            Some(value) => self.push(value),
+            None => Err(self.fault(format!("a reference to value {index} of {}", self.memo.len()))),
+        }
+    }
+
+    fn text(&mut self, length: u64) -> Step<()> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if length > TEXT_LIMIT_BYTES {
+            return Err(self.fault(format!("a text of {length} bytes")));
+        }
+        let mut bytes = vec![0; length];
+        self.fill(&mut bytes)?;
+        // A name that is no UTF-8 on disk comes with lone surrogates, which a String cannot hold.
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let id = match self.texts.get(&text) {
+            Some(&id) => id,
+            None => {
+                self.text_bytes += text.len();
+                if self.text_bytes > TEXTS_LIMIT_BYTES || self.out.files.len() == TRACES_LIMIT / 8 {
+                    return Err(self.too_many("texts"));
+                }
+                let id = self.out.files.len() as u32;
+                self.out.files.push(text.clone());
+                self.texts.insert(text, id);
+                id
+            }
+        };
+        self.push(Value::Text(id))
+    }
+
+    fn push_number<const N: usize>(&mut self) -> Step<()> {
+        let number = self.number::<N>()?;
+        self.push(Value::Int(number))
+    }
+
+    fn push_signed(&mut self) -> Step<()> {
+        let number = i32::from_le_bytes(self.bytes()?);
+        match u64::try_from(number) {
+            Ok(number) => self.push(Value::Int(number)),
+            Err(_) => Err(self.fault(format!("the number {number}"))),
+        }
+    }
+
+    /// A number over 2^31: its length, then a two's complement.
+    fn push_long(&mut self) -> Step<()> {
+        let length = self.number::<1>()? as usize;
+        let mut bytes = [0; 9];
+        let Some(part) = bytes.get_mut(..length) else {
+            return Err(self.fault(format!("a number of {length} bytes")));
+        };
+        self.fill(part)?;
+        let is_negative = length > 0 && bytes[length - 1] & 0x80 != 0;
+        if is_negative || bytes[8] != 0 {
+            return Err(self.fault("a number that is negative or over 2^64"));
+        }
+        let [a, b, c, d, e, f, g, h, _] = bytes;
+        self.push(Value::Int(u64::from_le_bytes([a, b, c, d, e, f, g, h])))
+    }
+
+    fn list(&mut self) -> Step<()> {
+        if std::mem::replace(&mut self.seen.has_list, true) {
+            return Err(self.fault("a second list"));
+        }
+        self.push(Value::List)
+    }
+
+    /// Values above the newest mark.
+    fn since_mark(&self) -> Step<usize> {
+        let above = self.stack.iter().rev().position(|value| *value == Value::Mark);
+        above.ok_or_else(|| self.fault("an opcode without its mark"))
+    }
+
+    /// The topmost `count` values as one of the three tuples that there are.
+    fn tuple(&mut self, count: usize) -> Step<()> {
+        let start = self.stack.len().checked_sub(count).filter(|_| count > 0);
+        let Some(start) = start else { return Err(self.fault("a tuple without its values")) };
+        let value = match self.stack.get(start..).unwrap_or_default() {
+            &[Value::Text(file), Value::Int(line)] if line <= u64::from(u32::MAX) => {
+                Value::Frame(Frame { file, line: line as u32 })
+            }
+            &[Value::Int(domain), Value::Int(size), Value::Frames(frames)]
+            | &[Value::Int(domain), Value::Int(size), Value::Frames(frames), Value::Int(_) | Value::None]
+                if domain <= u64::from(u32::MAX) =>
+            {
+                self.trace(Trace { size, domain: domain as u32, frames })?
+            }
+            values if values.iter().all(|value| matches!(value, Value::Frame(_))) => self.frames(start)?,
+            values => {
+                let names: Vec<&str> = values.iter().take(5).map(|value| value.name()).collect();
+                return Err(self.fault(format!("a tuple of {}", names.join(", "))));
+            }
+        };
+        self.stack.truncate(start);
+        self.push(value)
+    }
+
+    fn trace(&mut self, trace: Trace) -> Step<Value> {
+        if self.traces.len() == TRACES_LIMIT {
+            return Err(self.too_many("traces"));
+        }
+        self.traces.push(trace);
+        Ok(Value::Trace(self.traces.len() as u32 - 1))
+    }
+
+    fn frames(&mut self, start: usize) -> Step<Value> {
+        let frames = self.stack.get(start..).unwrap_or_default();
+        if self.out.frames.len() + frames.len() > FRAMES_LIMIT || self.out.tracebacks.len() == TRACES_LIMIT {
+            return Err(self.too_many("frames"));
+        }
+        self.out.tracebacks.push((self.out.frames.len() as u32, frames.len() as u32));
+        let only = |value: &Value| if let Value::Frame(frame) = value { Some(*frame) } else { None };
+        self.out.frames.extend(frames.iter().filter_map(only));
+        Ok(Value::Frames(self.out.tracebacks.len() as u32 - 1))
+    }
+
+    /// Appends the topmost `count` values to the list below them (and below a mark).
+    fn append(&mut self, count: usize, is_marked: bool) -> Step<()> {
+        let start = self.stack.len().checked_sub(count).unwrap_or(usize::MAX);
+        let values = self.stack.get(start..).unwrap_or_default();
+        if self.out.listed.len() + values.len() > TRACES_LIMIT {
+            return Err(self.too_many("traces"));
+        }
+        for value in values {
+            match value {
+                Value::Trace(index) => {
+                    let trace = self.traces.get(*index as usize).copied();
+                    self.out.listed.extend(trace);
+                }
+                other => return Err(self.fault(format!("a list with {} in it", other.name()))),
+            }
+        }
+        self.stack.truncate(start);
+        if is_marked {
+            self.pop()?;
+        }
+        match self.stack.last() {
+            Some(Value::List) => Ok(()),
+            _ => Err(self.fault("an append to no list")),
+        }
+    }
+
+    fn set_items(&mut self) -> Step<()> {
+        let count = self.since_mark()?;
+        let values = self.stack.split_off(self.stack.len() - count);
+        self.pop()?; // the mark
+        for pair in values.chunks(2) {
+            match *pair {
+                [key, value] => self.set(key, value)?,
+                _ => return Err(self.fault("a key without a value")),
+            }
+        }
+        self.expect_dict()
+    }
+
+    fn set_item(&mut self) -> Step<()> {
+        let value = self.pop()?;
+        let key = self.pop()?;
+        self.set(key, value)?;
+        self.expect_dict()
+    }
+
+    fn expect_dict(&self) -> Step<()> {
+        match self.stack.last() {
+            Some(Value::Dict) => Ok(()),
+            _ => Err(self.fault("an item for no dictionary")),
+        }
+    }
+
+    fn set(&mut self, key: Value, value: Value) -> Step<()> {
+        match (self.words(key), value) {
+            ("_traces", Value::List) => self.seen.list_is_set = true,
+            ("traces", Value::Object(Class::Traces)) => self.seen.traces_are_set = true,
+            ("traceback_limit", Value::Int(limit)) => self.out.traceback_limit = Some(limit),
+            (key, value) => {
+                let key = key.escape_debug().take(40).collect::<String>();
+                return Err(self.fault(format!("an attribute `{key}` that is {}", value.name())));
+            }
+        }
+        Ok(())
+    }
+
+    fn words(&self, value: Value) -> &str {
+        match value {
+            Value::Text(id) => self.out.files.get(id as usize).map_or("", String::as_str),
+            _ => "",
+        }
+    }
+
+    /// Names a class: only two are known, and naming one looks nothing up.
+    fn class(&mut self) -> Step<()> {
+        let name = self.pop()?;
+        let module = self.pop()?;
+        let class = match (self.words(module), self.words(name)) {
+            ("tracemalloc", "Snapshot") => Class::Snapshot,
+            ("tracemalloc", "_Traces") => Class::Traces,
+            (module, name) => {
+                let full: String = format!("{module}.{name}").escape_debug().take(80).collect();
+                return Err(self.fault(format!("the name `{full}`")));
+            }
+        };
+        self.push(Value::Global(class))
+    }
+
+    fn object(&mut self) -> Step<()> {
+        match (self.pop()?, self.pop()?) {
+            (Value::EmptyTuple, Value::Global(class)) => self.push(Value::Object(class)),
+            (_, other) => Err(self.fault(format!("an object of {}", other.name()))),
+        }
+    }
+
+    fn build(&mut self) -> Step<()> {
+        match (self.pop()?, self.stack.last()) {
+            (Value::Dict, Some(Value::Object(Class::Traces))) if self.seen.list_is_set => Ok(()),
+            (Value::Dict, Some(Value::Object(Class::Snapshot))) if self.seen.traces_are_set => {
+                self.seen.snapshot_is_built = true;
+                Ok(())
+            }
+            (state, _) => Err(self.fault(format!("an object whose state is {} too early", state.name()))),
+        }
+    }
+
+    fn stop(&mut self) -> Step<bool> {
+        let is_snapshot = self.stack == [Value::Object(Class::Snapshot)] && self.seen.snapshot_is_built;
+        if !is_snapshot || !self.seen.list_is_set {
+            return Err(self.fault("the end of a pickle that holds no snapshot"));
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A snapshot of two blocks that share a traceback, in protocol 4: what an interpreter writes, less its FRAME.
+    fn whole() -> Vec<u8> {
+        let mut pickle =
+            b"\x80\x04\x8c\x0btracemalloc\x94\x8c\x08Snapshot\x94\x93\x94)\x81\x94}\x94(".to_vec();
+        pickle.extend(
+            b"\x8c\x06traces\x94h\x00\x8c\x07_Traces\x94\x93\x94)\x81\x94}\x94\x8c\x07_traces\x94]\x94(",
+        );
+        pickle.extend(b"(K\x00K\x40\x8c\x04a.py\x94K\x07\x86\x94\x85\x94K\x01t\x94");
+        pickle.extend(b"(K\x00\x8a\x05\x00\x00\x00\x00\x01h\x0eK\x01t\x94");
+        pickle.extend(b"esb\x8c\x0ftraceback_limit\x94K\x01ub.");
+        pickle
+    }
+
+    #[test]
+    fn a_snapshot() {
+        let read = read(whole().as_slice()).unwrap();
+        assert_eq!(read.listed.len(), 2);
+        assert_eq!((read.listed[0].size, read.listed[1].size), (64, 1 << 32));
+        assert_eq!(read.listed[0].frames, read.listed[1].frames);
+        let frame = read.traceback(read.listed[1].frames)[0];
+        assert_eq!((read.files[frame.file as usize].as_str(), frame.line), ("a.py", 7));
+        assert_eq!(read.traceback_limit, Some(1));
+    }
+
+    #[test]
+    fn every_cut_is_told() {
+        let whole = whole();
+        for cut in 0..whole.len() {
+            let fault = read(&whole[..cut]).unwrap_err();
+            assert!(fault.found == "the end of the file" || fault.offset == 0, "{cut}: {fault:?}");
+        }
+    }
+
+    /// What would run a command in Python is a name that is not known here.
+    #[test]
+    fn hostile_pickles() {
+        let call = b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x94\x85\x94R\x94.";
+        assert!(read(&call[..]).unwrap_err().found.contains("posix.system"));
+        let old = b"\x80\x02cposix\nsystem\n.";
+        assert!(read(&old[..]).unwrap_err().found.contains("protocol 2"));
+        let huge = b"\x80\x04X\xff\xff\xff\xff";
+        assert!(read(&huge[..]).unwrap_err().found.contains("a text of 4294967295 bytes"));
+        for opcode in 0..=u8::MAX {
+            let _ = read(&[&b"\x80\x04"[..], &[opcode; 40]].concat()[..]);
+            let _ = read(&[&whole()[..60], &[opcode; 40]].concat()[..]);
+        }
+    }
+
+    /// An endless pickle ends at a limit.
+    #[test]
+    fn enormous_pickles() {
+        let endless = |unit: &'static [u8]| {
+            (&b"\x80\x04"[..]).chain(std::io::Read::take(std::io::repeat(unit[0]), INPUT_LIMIT_BYTES))
+        };
+        assert!(read(endless(b"(")).unwrap_err().found.contains("too many"));
+        assert!(read(endless(b"N")).unwrap_err().found.contains("too many"));
+        let memo = (&b"\x80\x04N"[..]).chain(std::io::repeat(0x94));
+        assert!(read(memo).unwrap_err().found.contains("too many"));
+    }
+}
