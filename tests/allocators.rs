@@ -54,7 +54,9 @@ fn footprints(trace: &Path, words: &[&str]) -> Run {
     let out = folder.path().join("run");
     let mut command = heaplay();
     command.arg("run").arg(trace).args(["--no-floor", "--passes", "footprint", "--out"]).arg(&out);
-    words.iter().for_each(|word| drop(command.args(["--backends", word])));
+    for word in &words {
+        command.args(["--backends", word]);
+    }
     let output = output(&mut command);
     assert!(output.status.success(), "{}", errors(&output));
     Run::load(&out).unwrap()
@@ -97,7 +99,9 @@ fn installed_libraries_keep_the_rules_and_tell_their_version() {
     let out = folder.path().join("run");
     let mut command = heaplay();
     command.arg("run").arg(trace("hello.trace")).args(["-r", "1", "--out"]).arg(&out);
-    words.iter().for_each(|(word, _)| drop(command.args(["--backends", word])));
+    for (word, _) in &words {
+        command.args(["--backends", word]);
+    }
     let output = output(&mut command);
     assert!(output.status.success(), "{}", errors(&output));
     let run = Run::load(&out).unwrap();
@@ -171,7 +175,9 @@ fn a_broken_library_costs_its_own_row_and_says_what_is_wrong() {
     let mut command = heaplay();
     command.arg("run").arg(trace("hello.trace"));
     command.args(["-r", "1", "--timeout", "5", "--backends", "malloc", "--out"]).arg(&out);
-    cases.iter().for_each(|(word, _)| drop(command.args(["--backends", word])));
+    for (word, _) in &cases {
+        command.args(["--backends", word]);
+    }
     let said = output(&mut command);
     assert_eq!(said.status.code(), Some(2), "{}", errors(&said));
     let run = Run::load(Path::new(&out)).unwrap();

@@ -71,10 +71,10 @@ proptest! {
             "pymalloc", "pymalloc@3.6", "pymalloc@3.7", "pymalloc@3.9", "pymalloc@3.10", "pymalloc@3.11+bump",
             "malloc", "bump",
         ];
-        // Those that are a path have none to open here (tests/allocators.rs has them); an interpreter is one for a process,
-        // and not new a second time (tests/python_oracle.rs has it).
-        let listed =
-            backends::BACKENDS.iter().map(|member| member.name).filter(|name| !["so", "preload", "python"].contains(name));
+        // Those that are a path have none to open here (tests/allocators.rs has them), and an interpreter is one for a
+        // process, and not new a second time (tests/python_oracle.rs has it).
+        let elsewhere = ["so", "preload", "python"];
+        let listed = backends::BACKENDS.iter().map(|member| member.name).filter(|name| !elsewhere.contains(name));
         for word in words.into_iter().chain(listed) {
             let backend = backends::open(&backends::parse(word).unwrap()).unwrap();
             if backend.backs_memory() {

@@ -4,7 +4,7 @@
 //! (Include/cpython/pymem.h). None is inlined into the loop, none is told a block's size when it is freed, and each
 //! domain has a table of its own: that is what makes backends comparable with each other and with an interpreter.
 
-use std::ffi::c_void;
+use std::ffi::{OsString, c_void};
 use std::ptr;
 
 use super::arenas::Pools;
@@ -236,17 +236,6 @@ pub(super) const fn setting(name: &'static str, default: &'static str, meaning: 
     Setting { name, default, meaning }
 }
 
-/// Variables that have to be in a process's environment before it starts, by name. Parts of `GLIBC_TUNABLES` are joined.
-pub type Environment = Vec<(String, String)>;
-
-/// For members that need nothing in their environment.
-///
-/// # Errors
-/// None.
-pub fn no_environment(_spec: &Spec) -> Result<Environment, BackendError> {
-    Ok(Vec::new())
-}
-
 /// A value as allocators read it: a size with a unit (`64K`, `64KiB`, `2M`) becomes bytes, all else stays as it is.
 pub fn plain(value: &str) -> String {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
@@ -322,6 +311,14 @@ pub enum BackendError {
 /// A backend that is ready, or why there is none.
 pub type Opened = Result<Box<dyn Backend>, BackendError>;
 
+/// Variables for a child's environment, or why the backend cannot be had.
+pub type Environment = Result<Vec<(String, OsString)>, BackendError>;
+
+/// For members that need nothing in the environment.
+pub fn no_environment(_spec: &Spec) -> Environment {
+    Ok(Vec::new())
+}
+
 /// One line of the list of backends.
 pub struct Member {
     /// The name in a [`Spec`].
@@ -332,8 +329,8 @@ pub struct Member {
     pub below: Option<&'static str>,
     /// What may stand after `:`. Empty for members that describe their settings themselves in `details`.
     pub settings: &'static [Setting],
-    /// What has to be in the child's environment before it starts, for allocators that read their settings there.
-    pub environment: fn(&Spec) -> Result<Environment, BackendError>,
+    /// What the environment of its child has to hold, found out by the parent, whose memory nobody measures.
+    pub environment: fn(&Spec) -> Environment,
     /// What `heaplay backends NAME` prints of this layer: versions, settings with defaults, rules.
     pub details: fn(&Spec) -> Result<String, BackendError>,
     /// Makes the backend, on the layer below where it takes one. Members do not know each other: `mod.rs` opens the

@@ -116,14 +116,14 @@ impl Backend for Jemalloc {
     }
 }
 
-fn environment(spec: &Spec) -> Result<Environment, BackendError> {
+fn environment(spec: &Spec) -> Environment {
     spec.takes_only(&SETTINGS)?;
     if spec.settings.is_empty() {
         return Ok(Vec::new());
     }
     let options: Vec<String> =
         spec.settings.iter().map(|(key, value)| format!("{key}:{}", plain(value))).collect();
-    Ok(vec![("_RJEM_MALLOC_CONF".to_owned(), options.join(","))])
+    Ok(vec![("_RJEM_MALLOC_CONF".to_owned(), options.join(",").into())])
 }
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {

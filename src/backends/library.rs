@@ -382,14 +382,14 @@ fn variables(spec: &Spec) -> impl Iterator<Item = &(String, String)> {
     spec.settings.iter().filter(|(key, _)| key != "path" && key != "prefix")
 }
 
-fn environment(spec: &Spec) -> Result<Environment, BackendError> {
+fn environment(spec: &Spec) -> Environment {
     let is_name = |name: &str| {
         name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
             && !name.starts_with("LD_")
     };
     variables(spec)
         .map(|(name, value)| match is_name(name) {
-            true => Ok((name.clone(), plain(value))),
+            true => Ok((name.clone(), plain(value).into())),
             false => {
                 Err(spec
                     .refused(format!("has no setting `{name}`: it takes environment variables, in capitals")))
@@ -398,21 +398,21 @@ fn environment(spec: &Spec) -> Result<Environment, BackendError> {
         .collect()
 }
 
-fn so_environment(spec: &Spec) -> Result<Environment, BackendError> {
+fn so_environment(spec: &Spec) -> Environment {
     let mut all = environment(spec)?;
     // Libraries with initial-exec thread-local data (jemalloc) need room in a block that is sized at the start.
-    all.push(("GLIBC_TUNABLES".to_owned(), "glibc.rtld.optional_static_tls=16384".to_owned()));
+    all.push(("GLIBC_TUNABLES".to_owned(), "glibc.rtld.optional_static_tls=16384".into()));
     Ok(all)
 }
 
-fn preload_environment(spec: &Spec) -> Result<Environment, BackendError> {
+fn preload_environment(spec: &Spec) -> Environment {
     let mut all = environment(spec)?;
     if let Some(path) = spec.setting("path") {
         if path.contains([' ', ':']) {
             return Err(spec
                 .refused("takes no path with a space or a colon, which LD_PRELOAD would split".to_owned()));
         }
-        all.push(("LD_PRELOAD".to_owned(), path.to_owned()));
+        all.push(("LD_PRELOAD".to_owned(), path.into()));
     }
     Ok(all)
 }

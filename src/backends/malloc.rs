@@ -65,14 +65,14 @@ fn tunable(name: &str) -> String {
 }
 
 /// Variables stay variables, tunables go into `GLIBC_TUNABLES`: both are read by the loader before `main`.
-fn environment(spec: &Spec) -> Result<Environment, BackendError> {
+fn environment(spec: &Spec) -> Environment {
     spec.takes_only(&SETTINGS)?;
     Ok(spec
         .settings
         .iter()
         .map(|(name, value)| match name.strip_prefix("MALLOC_") {
-            Some(_) => (name.clone(), plain(value)),
-            None => ("GLIBC_TUNABLES".to_owned(), format!("{name}={}", plain(value))),
+            Some(_) => (name.clone(), plain(value).into()),
+            None => ("GLIBC_TUNABLES".to_owned(), format!("{name}={}", plain(value)).into()),
         })
         .collect())
 }
@@ -118,8 +118,8 @@ fn read_back(spec: &Spec) -> Result<(), BackendError> {
             None => text.parse().ok(),
         };
         let present = environment(spec)?.iter().all(|(key, value)| {
-            std::env::var(key)
-                .is_ok_and(|present| present.split(':').any(|part| part == value) || present == *value)
+            let value = value.to_string_lossy();
+            std::env::var(key).is_ok_and(|present| present.split(':').any(|part| part == value))
         });
         let taken = found.and_then(number);
         if taken.is_none() || taken != number(&plain(value)) || !present {

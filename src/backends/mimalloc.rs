@@ -73,10 +73,10 @@ impl Backend for Mimalloc {
     }
 }
 
-fn environment(spec: &Spec) -> Result<Environment, BackendError> {
+fn environment(spec: &Spec) -> Environment {
     spec.takes_only(&SETTINGS)?;
     let variable =
-        |(key, value): &(String, String)| (format!("MIMALLOC_{}", key.to_uppercase()), plain(value));
+        |(key, value): &(String, String)| (format!("MIMALLOC_{}", key.to_uppercase()), plain(value).into());
     Ok(spec.settings.iter().map(variable).collect())
 }
 

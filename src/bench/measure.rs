@@ -101,12 +101,12 @@ fn measure(
         Pass::Footprint => {
             let found = replay::footprint(program, births, backend.as_mut())?;
             rows.footprint(program, &found, backend.backs_memory());
+            if let Some(varies) = backend.varies() {
+                rows.count("varies_between_runs", varies as u64);
+            }
             if backend.backs_memory() {
                 page_rows::add(&mut rows.run, cell, births, &found);
                 page_rows::add_map(&mut rows.run, cell, &found.map);
-            }
-            if let Some(varies) = backend.varies() {
-                rows.count("varies_between_runs", varies as u64);
             }
         }
     }

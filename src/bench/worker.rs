@@ -60,11 +60,11 @@ fn passes_on(name: &str) -> bool {
 }
 
 /// The child's environment: what passes on, and over it what the backend's word asks for. Tunables of both are joined.
-fn environment(backend: &str) -> BTreeMap<OsString, OsString> {
+fn environment(backend: &str) -> std::io::Result<BTreeMap<OsString, OsString>> {
     let mut all: BTreeMap<OsString, OsString> =
         std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)).collect();
-    // A word that is none is told by the child, whose reason becomes the row.
-    let asked = backends::parse(backend).and_then(|spec| backends::environment(&spec)).unwrap_or_default();
+    let asked = backends::parse(backend).and_then(|spec| backends::environment(&spec));
+    let asked = asked.map_err(std::io::Error::other)?;
     for (name, value) in asked {
         let joined = ["GLIBC_TUNABLES", "LD_PRELOAD"].contains(&name.as_str());
         match all.get_mut(OsStr::new(&name)) {
@@ -73,11 +73,11 @@ fn environment(backend: &str) -> BTreeMap<OsString, OsString> {
                 present.push(value);
             }
             _ => {
-                all.insert(name.into(), value.into());
+                all.insert(name.into(), value);
             }
         }
     }
-    all
+    Ok(all)
 }
 
 /// A child at work.
@@ -111,7 +111,7 @@ impl Worker {
         command
             .arg("worker")
             .env_clear()
-            .envs(environment(job.task.backend()))
+            .envs(environment(job.task.backend())?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(errors)?)

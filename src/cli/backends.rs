@@ -21,7 +21,7 @@ impl BackendsArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let text = match &self.name {
             Some(name) => backends::describe(&backends::parse(name)?)?,
-            None => list(|name| bench::version(name, None).unwrap_or_else(|reason| reason)),
+            None => list(version),
         };
         anstream::stdout().lock().write_all(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
@@ -33,8 +33,17 @@ fn list(version: impl Fn(&str) -> String) -> String {
     let width = BACKENDS.iter().map(|member| member.name.len()).max().unwrap_or(0);
     BACKENDS
         .iter()
-        .map(|member| format!("{:width$}  {} ({})\n", member.name, member.summary, version(member.name)))
+        .map(|member| format!("{:width$}  {}{}\n", member.name, member.summary, version(member.name)))
         .collect()
+}
+
+/// The version in brackets; nothing for members whose version is that of the file they are given.
+fn version(name: &str) -> String {
+    match bench::version(name, None) {
+        Ok(version) => format!(" ({version})"),
+        Err(reason) if reason.contains("needs the library's path") => String::new(),
+        Err(reason) => format!(" ({reason})"),
+    }
 }
 
 #[cfg(test)]
@@ -43,7 +52,7 @@ mod tests {
 
     #[test]
     fn the_list_has_a_line_for_each() {
-        let list = list(|name| format!("version of {name}"));
+        let list = list(|name| format!(" (version of {name})"));
         assert_eq!(list.lines().count(), BACKENDS.len());
         assert!(list.contains("(version of pymalloc)"), "{list}");
     }

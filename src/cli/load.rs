@@ -73,7 +73,10 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
     }
     for (at, word) in words.iter().enumerate() {
         // A setting that a backend does not have is refused here already; what cannot be had is the child's to tell.
-        backends::environment(&backends::parse(word)?)?;
+        match backends::environment(&backends::parse(word)?) {
+            Ok(_) | Err(backends::BackendError::Unavailable { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         if words[..at].contains(word) {
             bail!("--backends: `{word}` is there twice; name each once");
         }

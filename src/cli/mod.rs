@@ -15,6 +15,7 @@ mod merge;
 mod record;
 mod report;
 mod run;
+mod sweep;
 mod verify;
 mod whatif;
 
@@ -43,6 +44,7 @@ enum Verb {
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
+    Sweep(sweep::SweepArgs),
     Report(report::ReportArgs),
     Check(check::CheckArgs),
     Merge(merge::MergeArgs),
@@ -72,6 +74,7 @@ impl Cli {
             Verb::Import(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Run(args) => args.run(),
+            Verb::Sweep(args) => args.run(),
             Verb::Report(args) => args.run(),
             Verb::Check(args) => args.run(),
             Verb::Merge(args) => args.run(),

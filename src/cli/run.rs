@@ -49,7 +49,7 @@ pub struct RunArgs {
     children: ChildArgs,
 }
 
-fn parse_pass(text: &str) -> Result<Pass, String> {
+pub(super) fn parse_pass(text: &str) -> Result<Pass, String> {
     Pass::ALL
         .into_iter()
         .find(|pass| pass.name() == text)
@@ -65,6 +65,37 @@ impl RunArgs {
     /// # Errors
     /// What could not be done. What was measured before stays in the folder.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let (run, folder) = self.measure()?;
+        conclude(&run, &folder)
+    }
+
+    /// The run that another verb asks for.
+    pub(super) fn of(
+        traces: Vec<PathBuf>,
+        backends: Vec<String>,
+        passes: Vec<Pass>,
+        repetitions: u32,
+        out: Option<PathBuf>,
+        children: ChildArgs,
+    ) -> RunArgs {
+        RunArgs {
+            traces,
+            backends,
+            passes,
+            repetitions,
+            out,
+            resume: None,
+            no_floor: false,
+            seed: None,
+            children,
+        }
+    }
+
+    /// Runs, or finishes a run, and leaves the record.
+    ///
+    /// # Errors
+    /// As [`RunArgs::run`].
+    pub(super) fn measure(&self) -> anyhow::Result<(Run, PathBuf)> {
         install_interrupt()?;
         let settings = self.children.settings();
         let (folder, programs) = match &self.resume {
@@ -79,7 +110,7 @@ impl RunArgs {
                 format!("{folder}: the run stopped; what was measured is kept, and `heaplay run --resume {folder}` goes on")
             })?;
         bar.bar.finish_and_clear();
-        conclude(&run, &folder)
+        Ok((run, folder))
     }
 
     /// Compiles the traces, asks each backend for its version, and makes the run folder.
@@ -339,7 +370,7 @@ impl Progress for Bar {
 }
 
 /// Says what there is and what is missing, draws it, and chooses the exit code.
-fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
+pub(super) fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
     let (missing, failed) = (run.missing(), run.failed());
     if bench::cancelled() || !missing.is_empty() {
         note(format!(

@@ -26,7 +26,7 @@ mod trace_shape;
 mod trace_sizes;
 mod where_memory_went;
 mod who_pins;
-mod words;
+pub mod words;
 
 use std::fs;
 use std::io;

@@ -29,6 +29,7 @@ use super::event::{
     Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError,
     TraceReader, TraceWriter,
 };
+use super::frame;
 use super::sequence::Sequence;
 
 const MAGIC: [u8; 8] = [0x89, b'H', b'P', b'L', b'Y', 0x0D, 0x0A, 0x1A];
@@ -42,7 +43,6 @@ const PART_LIMIT_BYTES: usize = 16 << 20;
 const HEADER_LIMIT_BYTES: usize = 1 << 20;
 const TAG_ROWS: u8 = b'R';
 const TAG_END: u8 = b'E';
-const COMPRESSION_LEVEL: i32 = 9;
 const HAS_LIFETIME: u8 = 1 << 4;
 const HAS_END_THREAD: u8 = 1 << 5;
 
@@ -305,7 +305,7 @@ impl BinaryReader {
         if crc32fast::hash(&stored) != checksum {
             return Err(self.fault("a part whose checksum differs", "an undamaged file: copy it again"));
         }
-        let raw = zstd::bulk::decompress(&stored, raw_length)
+        let raw = frame::unpack(&stored, raw_length)
             .map_err(|error| self.fault(format!("a part that zstd cannot read ({error})"), "a zstd frame"))?;
         self.stored = stored;
         self.part.clear();
@@ -521,7 +521,7 @@ impl BinaryWriter {
             raw.append(column);
         }
         let failed = |source| TraceError::io(&self.path, source);
-        let stored = zstd::bulk::compress(&raw, COMPRESSION_LEVEL).map_err(failed)?;
+        let stored = frame::pack(&raw).map_err(failed)?;
         let mut head = vec![TAG_ROWS];
         for word in [self.part_rows, raw.len(), stored.len()] {
             head.extend(u32::try_from(word).map_err(|e| failed(io::Error::other(e)))?.to_le_bytes());

@@ -11,6 +11,7 @@ mod blocks;
 mod csv;
 mod event;
 mod foreign;
+mod frame;
 mod generate;
 mod logalloc;
 mod memray;

@@ -14,7 +14,7 @@ mod find;
 mod printed;
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, OsString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, PoisonError};
 
@@ -243,23 +243,18 @@ fn library_of(spec: &Spec) -> Result<PathBuf, BackendError> {
     found.entry(spec.version.clone()).or_insert_with(look).clone().map_err(unavailable)
 }
 
-fn environment(spec: &Spec) -> Result<Environment, BackendError> {
+fn environment(spec: &Spec) -> Environment {
     let library = library_of(spec)?;
     let minor = library.file_name().and_then(|name| {
         let rest = name.to_str()?.strip_prefix("libpython3.")?;
         rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse().ok()
     });
-    let text = |path: PathBuf| {
-        path.into_os_string().into_string().map_err(|path| {
-            unavailable(format!("{} is not UTF-8; give the library another name", path.display()))
-        })
-    };
     let mut all =
-        vec![(LIBRARY.to_owned(), text(library.clone())?), ("PYTHONMALLOC".to_owned(), "malloc".to_owned())];
+        vec![(LIBRARY, library.clone().into_os_string()), ("PYTHONMALLOC", OsString::from("malloc"))];
     if let Some(home) = minor.and_then(|minor| find::home(&library, minor)) {
-        all.push(("PYTHONHOME".to_owned(), text(home)?));
+        all.push(("PYTHONHOME", home.into_os_string()));
     }
-    Ok(all)
+    Ok(all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 fn details(spec: &Spec) -> Result<String, BackendError> {
