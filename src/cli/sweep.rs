@@ -390,7 +390,7 @@ mod tests {
             cost("malloc", 60.0 * mib, 15.0, 17.0),
             cost("malloc:MALLOC_ARENA_MAX=1", 60.0 * mib, 15.0, 17.0),
             cost("bump", 100.0 * mib, 50.0, 60.0),
-            cost("malloc:MALLOC_TRIM_THRESHOLD_=64K", 27.0 * mib, 15.5, 18.0),
+            cost("malloc:MALLOC_TRIM_THRESHOLD_=64K", 27.0 * mib, 14.5, 18.0),
         ];
         let said = sentences(&costs, "resident at exit").concat().replace('\u{a0}', " ");
         assert!(
