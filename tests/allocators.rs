@@ -54,7 +54,7 @@ fn footprints(trace: &Path, words: &[&str]) -> Run {
     let out = folder.path().join("run");
     let mut command = heaplay();
     command.arg("run").arg(trace).args(["--no-floor", "--passes", "footprint", "--out"]).arg(&out);
-    for word in &words {
+    for word in words {
         command.args(["--backends", word]);
     }
     let output = output(&mut command);

@@ -74,7 +74,7 @@ pub const BACKENDS: &[Member] = &[
 ];
 
 /// Members that a build may leave out, by the name of their feature.
-const OPTIONAL: [&str; 6] = ["jemalloc", "mimalloc", "rpmalloc", "scudo", "snmalloc", "tcmalloc"];
+const OPTIONAL: [&str; 5] = ["jemalloc", "mimalloc", "rpmalloc", "scudo", "snmalloc"];
 
 /// Reads a backend's word, the layers below included.
 ///

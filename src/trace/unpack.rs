@@ -22,3 +22,12 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, TraceError> {
     })
 }
 
+/// The first bytes of what [`open`] reads: what its format is told by.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn start(path: &Path) -> Result<Vec<u8>, TraceError> {
+    let mut start = Vec::new();
+    open(path)?.take(4096).read_to_end(&mut start).map_err(|source| TraceError::io(path, source))?;
+    Ok(start)
+}
