@@ -281,6 +281,46 @@ fn a_child_that_is_killed_costs_its_own_cell() {
 }
 
 #[test]
+fn a_folder_serves_one_run_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = generated(folder.path(), "t.trace", 300_000);
+    let out = folder.path().join("run");
+    let mut first = heaplay()
+        .arg("run")
+        .arg(&trace)
+        .args(["-r", "9", "--out"])
+        .arg(&out)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the first cells", || finished_cells(&out) >= 1);
+    for arguments in [vec!["run", "--resume"], vec!["run", trace.to_str().unwrap(), "--out"]] {
+        let second = output(heaplay().args(&arguments).arg(&out));
+        assert_eq!(second.status.code(), Some(2));
+        assert!(errors(&second).contains("another heaplay is at work"), "{}", errors(&second));
+    }
+    assert!(first.wait().unwrap().success());
+    assert!(Run::load(&out).unwrap().missing().is_empty());
+}
+
+/// A reader that has seen enough changes no verdict.
+#[test]
+fn a_closed_pipe_is_no_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = generated(folder.path(), "t.trace", 5_000);
+    let (first, second) = (folder.path().join("a"), folder.path().join("b"));
+    expect(0, heaplay().arg("run").arg(&trace).args(["--passes", "footprint", "--out"]).arg(&first));
+    let mut run = Run::load(&first).unwrap();
+    run.measurements.iter_mut().filter(|m| m.metric == "pinned_end_bytes").for_each(|m| m.value += 4096.0);
+    run.save(&second).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status =
+        heaplay().arg("check").arg("--baseline").arg(&first).arg(&second).stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
 fn limits_stop_a_child_and_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "t.trace", 2_000_000);

@@ -2,7 +2,7 @@
 //! pictures.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -98,9 +98,17 @@ impl RunArgs {
     pub(super) fn measure(&self) -> anyhow::Result<(Run, PathBuf)> {
         install_interrupt()?;
         let settings = self.children.settings();
-        let (folder, programs) = match &self.resume {
-            Some(folder) => (folder.clone(), prepare_resume(folder, &settings)?),
-            None => self.prepare(&settings)?,
+        // Held until the run is over: two runs in one folder would take each other's cells for their own.
+        let (folder, _held) = match &self.resume {
+            Some(folder) => {
+                Run::load(folder)?; // a better word than a lock's for what is no run
+                (folder.clone(), hold(folder)?)
+            }
+            None => self.new_folder()?,
+        };
+        let programs = match &self.resume {
+            Some(_) => prepare_resume(&folder, &settings)?,
+            None => self.prepare(&settings, &folder).inspect_err(|_| drop(fs::remove_dir(&folder)))?,
         };
         let run = Run::load(&folder)?;
         let bar = Bar::new(&run, &programs);
@@ -113,28 +121,38 @@ impl RunArgs {
         Ok((run, folder))
     }
 
-    /// Compiles the traces, asks each backend for its version, and makes the run folder.
+    /// Makes the folder, empty, and holds it.
+    fn new_folder(&self) -> anyhow::Result<(PathBuf, File)> {
+        const PLACE: &str = "the run folder could not be made; choose a place with --out";
+        let Some(folder) = &self.out else {
+            let folder = dated_folder(Path::new("reports")).context(PLACE)?;
+            let held = hold(&folder)?;
+            return Ok((folder, held));
+        };
+        fs::create_dir_all(folder).with_context(|| format!("{}: {PLACE}", folder.display()))?;
+        let held = hold(folder)?;
+        if folder.join("manifest.json").exists() {
+            bail!(
+                "{0}: holds a run already; give another --out, or `--resume {0}` to finish it",
+                folder.display()
+            );
+        }
+        if fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some()) {
+            bail!("{}: is not empty, and no run; give a new folder with --out", folder.display());
+        }
+        Ok((folder.clone(), held))
+    }
+
+    /// Compiles the traces, asks each backend for its version, and writes the manifest.
     fn prepare(
         &self,
         settings: &Settings,
-    ) -> anyhow::Result<(PathBuf, std::collections::HashMap<String, bench::Loaded>)> {
+        folder: &Path,
+    ) -> anyhow::Result<std::collections::HashMap<String, bench::Loaded>> {
         let mut words = backend_words(&self.backends)?;
         if !self.no_floor && !words.iter().any(|word| word == FLOOR) {
             words.push(FLOOR.to_owned());
         }
-        let folder = match &self.out {
-            Some(folder) if folder.join("manifest.json").exists() => {
-                bail!(
-                    "{0}: holds a run already; give another --out, or `--resume {0}` to finish it",
-                    folder.display()
-                )
-            }
-            Some(folder) if fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some()) => {
-                bail!("{}: is not empty, and no run; give a new folder with --out", folder.display())
-            }
-            Some(folder) => folder.clone(),
-            None => new_folder(Path::new("reports")),
-        };
         let (traces, programs) = load_traces(&find_traces(&self.traces)?)?;
         let (backends, absent) = ask_versions(words, settings);
         let mut passes = self.passes.clone();
@@ -159,10 +177,10 @@ impl RunArgs {
             clock: clock_facts(settings),
         };
         let run = Run::new(manifest);
-        run.save(&folder)
-            .and_then(|()| leave_absent_cells(&run.manifest, &absent, &folder))
+        run.save(folder)
+            .and_then(|()| leave_absent_cells(&run.manifest, &absent, folder))
             .context("the run folder could not be made; choose a place with --out")?;
-        Ok((folder, programs))
+        Ok(programs)
     }
 }
 
@@ -234,16 +252,37 @@ fn install_interrupt() -> anyhow::Result<()> {
     .context("cannot listen for Ctrl-C")
 }
 
-/// A folder named by the date that is not there yet.
-fn new_folder(parent: &Path) -> PathBuf {
+/// Makes a folder named by the date that was not there yet.
+fn dated_folder(parent: &Path) -> std::io::Result<PathBuf> {
+    fs::create_dir_all(parent)?;
     let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let (year, month, day) = civil_date(seconds);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     let name = format!("{year:04}-{month:02}-{day:02}-{hour:02}{minute:02}{second:02}");
-    (0..)
-        .map(|n: u32| parent.join(if n == 0 { name.clone() } else { format!("{name}-{n}") }))
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| parent.join(name))
+    let mut number = 1;
+    let mut folder = parent.join(&name);
+    loop {
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                number += 1;
+                folder = parent.join(format!("{name}-{number}"));
+            }
+            made => return made.map(|()| folder),
+        }
+    }
+}
+
+/// Holds a folder for this process until the file is dropped.
+fn hold(folder: &Path) -> anyhow::Result<File> {
+    let file = File::open(folder).with_context(|| folder.display().to_string())?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => bail!(
+            "{}: another heaplay is at work in this folder; wait for its end, or give another with --out",
+            folder.display()
+        ),
+        // A file system that knows no locks is no reason not to run.
+        _ => Ok(file),
+    }
 }
 
 /// Opens an unfinished run: the same traces, the same versions. Failed cells are to be tried again, and with a failed
