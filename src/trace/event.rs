@@ -81,6 +81,19 @@ impl Domain {
     }
 }
 
+/// What stands in a site between a line and the line that called it.
+pub const CALLED_FROM: &str = " < ";
+
+/// The line that allocated: a site's newest frame, without its callers.
+pub fn innermost(site: &str) -> &str {
+    site.split_once(CALLED_FROM).map_or(site, |(line, _)| line)
+}
+
+/// The frames of a site, `file:line` each, newest first.
+pub fn frames(site: &str) -> impl Iterator<Item = &str> {
+    site.split(CALLED_FROM)
+}
+
 /// An index into a trace's table of sites ([`Sites`]); 0 means that no site was recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteId(pub u32);
@@ -151,7 +164,8 @@ impl Columns {
         Columns { thread: true, end_thread: true, domain: true, time_ns: true, site: true };
 }
 
-/// The strings (`file:line`) behind the [`SiteId`]s, numbered from 1 in the order of their first row.
+/// The strings behind the [`SiteId`]s, numbered from 1 in the order of their first row: `file:line` of the line that
+/// allocated, and where callers were recorded too ` < file:line` for each, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Sites {
     names: Vec<String>,
@@ -250,6 +264,15 @@ impl Header {
             size,
         };
         lines.into_iter().map(read).collect()
+    }
+}
+
+impl Header {
+    /// Which threads of the trace stand for a thread in a sub-interpreter with a heap of its own (3.12 and later): the
+    /// thread's number and the interpreter's. They are the fact `interpreters`, JSON: `[[thread,interpreter],…]`.
+    pub fn interpreters(&self) -> Vec<(u32, u32)> {
+        let text = self.facts.get("interpreters").map_or("", String::as_str);
+        serde_json::from_str(text).unwrap_or_default()
     }
 }
 

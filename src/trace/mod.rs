@@ -30,8 +30,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use event::{
-    ArenaEvent, Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites,
-    TraceError, TraceReader, TraceWriter, advice,
+    ArenaEvent, CALLED_FROM, Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId,
+    Sites, TraceError, TraceReader, TraceWriter, advice, frames, innermost,
 };
 pub use foreign::{FOREIGN, Foreign, ForeignLog, Imported};
 pub use generate::{Distribution, Generator};
