@@ -31,7 +31,7 @@ impl Backend for Rpmalloc {
     }
 
     fn version(&self) -> String {
-        "rpmalloc of rpmalloc-sys 0.2.3".to_owned()
+        concat!("rpmalloc of rpmalloc-sys ", env!("VERSION_OF_RPMALLOC_SYS")).to_owned()
     }
 
     unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {
