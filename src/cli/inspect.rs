@@ -173,6 +173,7 @@ fn tables(name: &str, header: &Header, told: &Statistics, sites: usize) -> Strin
     text += &sizes(told);
     text += &lifetimes(told);
     text += &threads(told);
+    text += &types(told);
     text += &lines(told, sites);
     text
 }
@@ -264,6 +265,28 @@ fn threads(told: &Statistics) -> String {
         ]
     });
     table(&["thread", "requests", "bytes", "frees of others' blocks"], rows.collect())
+}
+
+/// The types that take the most.
+const TYPES_SHOWN: usize = 20;
+
+fn types(told: &Statistics) -> String {
+    if told.types.is_empty() {
+        return String::new();
+    }
+    let rows = told.types.iter().take(TYPES_SHOWN).map(|count| {
+        vec![
+            if count.name.is_empty() { "(no type)".to_owned() } else { count.name.clone() },
+            count.requests.to_string(),
+            report::bytes(count.bytes as f64),
+            count.live_blocks.to_string(),
+            report::bytes(count.live_bytes as f64),
+        ]
+    });
+    table(
+        &["type, most bytes first", "requests", "bytes", "live blocks at end", "live at end"],
+        rows.collect(),
+    )
 }
 
 fn lines(told: &Statistics, most: usize) -> String {
