@@ -5,18 +5,21 @@
 //! ```text
 //! magic      8 bytes   89 'H' 'P' 'L' 'Y' 0D 0A 1A   (a text-mode copy breaks it visibly)
 //! version    u16       1
-//! header     u32 length, JSON {"columns":[…],"facts":{…}}, u32 CRC-32 of it
+//! header     u32 length, JSON {"columns":[…],"facts":{name: text, …}}, u32 CRC-32 of it
 //! parts      tag u8 'R', rows u32 (1 … 65536), raw length u32, stored length u32, CRC-32 of what is stored u32,
 //!            then the stored bytes: a zstd frame
 //! end        tag u8 'E', rows u64, calls u64, CRC-32 of those 16 bytes u32, and nothing after it
 //! ```
 //!
+//! A fact that is a list is JSON in its text: `marks` is `[[event,"name"],…]`, what the program marked before which call;
+//! `arenas` is `[[event,"birth"|"death",base,size],…]`, where its pymalloc's memory lay (`Header::marks`, `Header::arenas`).
+//!
 //! A part's raw bytes are columns, each a varint length and its bytes: `sites` (new strings: varint length, UTF-8),
 //! `head` (a byte a row: op, domain « 2, has lifetime « 4, has end_thread « 5), `gap` (varint: ends between this row
 //! and the one before), `size`, `lifetime` (only where there is one), `time_ns` (zigzag difference), `thread`,
 //! `end_thread` (only where there is one), `site` (varints). Columns like with like compress to about half of what rows
-//! would. A trace with types has two more columns: `types` (new strings) and `type` (varints). A part stands alone but for the running `event`, `time_ns` and the sites, so a file cut off anywhere is
-//! readable up to its last whole part.
+//! would. A trace with types has two more columns: `types` (new strings) and `type` (varints). A part stands alone but
+//! for the running `event`, `time_ns` and the strings, so a file cut off anywhere is readable up to its last whole part.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};

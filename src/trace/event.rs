@@ -236,12 +236,34 @@ impl Sites {
     }
 }
 
+/// An arena of the recorded program: a stretch of memory that its pymalloc got from the system, or gave back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaEvent {
+    /// Calls that had ended before: a birth belongs to the call of this index, a death to the one before it (or to this
+    /// one, where a realloc gave the arena back).
+    pub event: u64,
+    /// A birth; else a death.
+    pub is_birth: bool,
+    /// Its first address in the recorded process.
+    pub base: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl ArenaEvent {
+    /// `birth` or `death`.
+    pub fn word(&self) -> &'static str {
+        if self.is_birth { "birth" } else { "death" }
+    }
+}
+
 /// What a trace says about itself besides its rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Header {
     /// The optional columns that it has.
     pub columns: Columns,
-    /// Facts by name: `python` (version), `program` (its arguments), `recorder`, `lost_events`, `unseen_frees`, `synthesised` …
+    /// Facts by name: `python` (version), `program` (its arguments), `recorder`, `lost_events`, `unseen_frees`,
+    /// `arenas`, `synthesised` …
     /// Formats without a place for them (CSV) leave this empty.
     pub facts: BTreeMap<String, String>,
 }
@@ -251,6 +273,27 @@ impl Header {
     /// fact `marks`, JSON: `[[event,"name"],…]`.
     pub fn marks(&self) -> Vec<(u64, String)> {
         self.facts.get("marks").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// Births and deaths of the recorded program's arenas, in order. They are the fact `arenas`, JSON:
+    /// `[[event,"birth"|"death",base,size],…]`; see [`ArenaEvent`]. Empty where none was recorded.
+    ///
+    /// ```
+    /// use heaplay::trace::Header;
+    /// let mut header = Header::default();
+    /// header.facts.insert("arenas".into(), r#"[[0,"birth",139637976727552,1048576]]"#.into());
+    /// assert!(header.arenas()[0].is_birth && header.arenas()[0].base % 16384 == 0);
+    /// ```
+    pub fn arenas(&self) -> Vec<ArenaEvent> {
+        let text = self.facts.get("arenas").map_or("", String::as_str);
+        let lines: Vec<(u64, String, u64, u64)> = serde_json::from_str(text).unwrap_or_default();
+        let read = |(event, word, base, size): (u64, String, u64, u64)| ArenaEvent {
+            event,
+            is_birth: word == "birth",
+            base,
+            size,
+        };
+        lines.into_iter().map(read).collect()
     }
 }
 

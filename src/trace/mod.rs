@@ -30,8 +30,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use event::{
-    Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES,
-    TraceError, TraceReader, TraceWriter, TypeId, advice,
+    ArenaEvent, Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites,
+    TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId, advice,
 };
 pub use foreign::{FOREIGN, Foreign, ForeignLog, Imported};
 pub use generate::{Distribution, Generator};
