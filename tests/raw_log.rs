@@ -7,7 +7,7 @@ mod layout;
 #[allow(dead_code, reason = "each test uses its part")]
 mod refusal;
 
-use heaplay::trace::{Domain, Op, RawLog, Row, TraceError};
+use heaplay::trace::{ArenaEvent, Domain, Op, RawLog, Row, TraceError};
 use layout::{Control, call, control, field, tag, word};
 use refusal::{Environment, Options, interpreter, options, settings};
 use tempfile::TempDir;
@@ -149,6 +149,33 @@ fn marks_keep_their_place() {
     let second = format!("\"second\"{}", "\0".repeat(8));
     assert_eq!(survey.marks, [(0, "start".into()), (2, second), (3, "end".into())]);
     assert_eq!((survey.events, log.header(&survey).marks()), (3, survey.marks));
+}
+
+/// An arena is born before the call that needs it and dies after the one that emptied it; a frame chunk is none.
+#[test]
+fn arenas_stand_between_the_calls() {
+    let folder = TempDir::new().unwrap();
+    let (first, second) = (0x7F00_0010_0000u64, 0x7F00_0030_4000u64);
+    let words = [
+        control(Control::Arena, layout::arena(true, 1 << 20)),
+        first,
+        malloc(10, first),
+        control(Control::Arena, layout::arena(true, 16 << 10)),
+        second + 16,
+        free(first),
+        control(Control::Arena, layout::arena(false, 1 << 20)),
+        first,
+        control(Control::Arena, layout::arena(true, 1 << 20)),
+        second,
+        malloc(20, second),
+    ];
+    let log = log(&folder, &words);
+    let survey = log.survey().unwrap();
+    let arena = |event, is_birth, base| ArenaEvent { event, is_birth, base, size: 1 << 20 };
+    let expected = [arena(0, true, first), arena(2, false, first), arena(2, true, second)];
+    assert_eq!((&survey.arenas[..], survey.events), (&expected[..], 3));
+    assert_eq!((survey.frame_chunks.births, survey.frame_chunks.peak_bytes), (1, 16 << 10));
+    assert_eq!(log.header(&survey).arenas(), expected);
 }
 
 #[test]

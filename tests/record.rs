@@ -3,7 +3,7 @@
 
 mod interpreters;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use heaplay::trace::{self, Call, Op, RawLog, Row, Sequence};
+use heaplay::trace::{self, ArenaEvent, Call, Header, Op, RawLog, Row, Sequence};
 use tempfile::TempDir;
 
 /// A trace, read whole and proved to be one: every end names a live block.
@@ -65,6 +65,21 @@ impl Trace {
             assert_eq!(self.fact(fact), "0", "{fact}");
         }
         assert_eq!(self.fact("disturbed"), "");
+    }
+
+    /// The arenas of the recorded CPython 3.`minor`: each proved to be born once and to die at most once, in order.
+    fn arenas(&self, minor: u32) -> Vec<ArenaEvent> {
+        let arenas = Header { facts: self.facts.clone(), ..Header::default() }.arenas();
+        let mut live = BTreeSet::new();
+        for arena in &arenas {
+            let fits = if arena.is_birth { live.insert(arena.base) } else { live.remove(&arena.base) };
+            assert!(fits, "3.{minor}: {arena:?}");
+            assert_eq!(arena.size, if minor < 10 { 256 << 10 } else { 1 << 20 }, "3.{minor}");
+            assert!(arena.base % 4096 == 0 && arena.event <= self.calls);
+        }
+        assert!(arenas.is_sorted_by_key(|arena| arena.event));
+        assert_eq!(self.fact("frame_chunks").is_empty(), minor < 11, "3.{minor}");
+        arenas
     }
 
     fn has_size(&self, size: u64) -> bool {
@@ -157,12 +172,18 @@ static void *c_calloc(void *c, size_t k, size_t n) { Allocator *a = c; int outer
 static void *c_realloc(void *c, void *o, size_t n) { Allocator *a = c; int outer = depth++ == 0; void *p = a->realloc(a->ctx, o, n); depth--;
   if (outer && p) { if (o) ADD(reallocs, 1); else ADD(mallocs, 1); ADD(bytes, n); } return p; }
 static void c_free(void *c, void *p) { Allocator *a = c; if (depth++ == 0 && p) ADD(frees, 1); a->free(a->ctx, p); depth--; }
+typedef struct { void *ctx; void *(*alloc)(void *, size_t); void (*free)(void *, void *, size_t); } ArenaAllocator;
+static ArenaAllocator arenas; static unsigned long long arena_births, arena_deaths;
+static void *c_arena(void *c, size_t n) { void *p = arenas.alloc(arenas.ctx, n); if (p && n >= 1 << 18) arena_births++; return p; }
+static void c_arena_free(void *c, void *p, size_t n) { if (n >= 1 << 18) arena_deaths++; arenas.free(arenas.ctx, p, n); }
 __attribute__((constructor)) static void start(void) {
+  void (*get_a)(ArenaAllocator *) = dlsym(RTLD_DEFAULT, "PyObject_GetArenaAllocator"), (*set_a)(ArenaAllocator *) = dlsym(RTLD_DEFAULT, "PyObject_SetArenaAllocator");
   void (*get)(int, Allocator *) = dlsym(RTLD_DEFAULT, "PyMem_GetAllocator"), (*set)(int, Allocator *) = dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
   if (!get || !set) return;
+  get_a(&arenas); ArenaAllocator hook_a = { 0, c_arena, c_arena_free }; set_a(&hook_a);
   for (int d = 0; d < 3; d++) { get(d, &real[d]); Allocator hook = { &real[d], c_malloc, c_calloc, c_realloc, c_free }; set(d, &hook); } }
 __attribute__((destructor)) static void stop(void) { FILE *f = real[0].malloc ? fopen(getenv("COUNTS"), "w") : 0;
-  if (f) { fprintf(f, "%llu %llu %llu %llu %llu", mallocs, callocs, reallocs, frees, bytes); fclose(f); } }
+  if (f) { fprintf(f, "%llu %llu %llu %llu %llu %llu %llu", mallocs, callocs, reallocs, frees, bytes, arena_births, arena_deaths); fclose(f); } }
 "#;
 
 /// The counter as a library; `None`, told, without a C compiler.
@@ -217,6 +238,10 @@ fn counts_are_exact() {
             trace.assert_whole();
             let counts = std::fs::read_to_string(bench.path("counts")).unwrap();
             let counted: Vec<u64> = counts.split(' ').map(|number| number.parse().unwrap()).collect();
+            let (counted, arenas_counted) = counted.split_at(5);
+            let arenas = trace.arenas(minor);
+            let births = arenas.iter().filter(|arena| arena.is_birth).count() as u64;
+            assert_eq!([births, arenas.len() as u64 - births], arenas_counted, "3.{minor}: arenas");
             let bytes = trace.rows.iter().map(|row| row.size).sum();
             let recorded = [
                 trace.count(Op::Malloc),
@@ -226,14 +251,13 @@ fn counts_are_exact() {
                 bytes,
             ];
             assert_eq!(
-                recorded[..],
-                counted,
+                recorded, counted,
                 "3.{minor}, {threads} threads: mallocs callocs reallocs frees bytes"
             );
             let seen = trace.rows.iter().map(|row| row.thread).max().unwrap();
             assert_eq!(seen, threads + 1, "3.{minor}: threads");
             if threads == 0 {
-                replays_are_of_the_same_work(&bench, &counted);
+                replays_are_of_the_same_work(&bench, counted);
             }
         }
     }

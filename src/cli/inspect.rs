@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{arenas, note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveStretch, SizeBar, TraceShape};
-use crate::trace::{self, AGE_SIZES, Age, Header, Statistics};
+use crate::trace::{self, AGE_SIZES, Age, ArenaEvent, Header, Statistics};
 
 /// Show what a trace holds: calls, sizes, lifetimes, live bytes over time, threads and lines
 #[derive(clap::Args)]
@@ -144,8 +144,16 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 fn tables(name: &str, header: &Header, told: &Statistics, sites: usize) -> String {
     let mut text = format!("{name}\n");
     let marks = header.marks();
-    // Readable marks have a table of their own below.
-    for (fact, value) in header.facts.iter().filter(|(fact, _)| *fact != "marks" || marks.is_empty()) {
+    let arenas = header.arenas();
+    for (fact, value) in &header.facts {
+        // Readable marks have a table of their own below, and arenas are summed up.
+        if fact == "marks" && !marks.is_empty() {
+            continue;
+        }
+        if fact == "arenas" && !arenas.is_empty() {
+            text += &format!("  arenas: {}\n", arenas_line(&arenas));
+            continue;
+        }
         // A program given on the command line may be pages long.
         let line: String = value.split_whitespace().collect::<Vec<_>>().join(" ");
         let shown: String = line.chars().take(160).collect();
@@ -173,8 +181,27 @@ fn tables(name: &str, header: &Header, told: &Statistics, sites: usize) -> Strin
     text += &sizes(told);
     text += &lifetimes(told);
     text += &threads(told);
+    text += &types(told);
     text += &lines(told, sites);
     text
+}
+
+/// How many arenas the recorded interpreter had, and how many of them lie across a pool's boundary.
+fn arenas_line(arenas: &[ArenaEvent]) -> String {
+    let births = arenas.iter().filter(|arena| arena.is_birth);
+    let (mut live, mut most) = (0usize, 0usize);
+    for arena in arenas {
+        live = if arena.is_birth { live + 1 } else { live.saturating_sub(1) };
+        most = most.max(live);
+    }
+    let size = arenas.iter().map(|arena| arena.size).max().unwrap_or(0);
+    // A pool is 4 KiB in arenas of 256 KiB, where none can lie across, and 16 KiB in those of 1 MiB.
+    let across = births.clone().filter(|arena| arena.base % (arena.size / 64).max(1) != 0).count();
+    format!(
+        "{} of {} in all, at most {most} at a time, {live} at the end; {across} lost a pool to their address",
+        births.count(),
+        report::bytes(size as f64)
+    )
 }
 
 fn calls(told: &Statistics) -> String {
@@ -264,6 +291,28 @@ fn threads(told: &Statistics) -> String {
         ]
     });
     table(&["thread", "requests", "bytes", "frees of others' blocks"], rows.collect())
+}
+
+/// The types that take the most.
+const TYPES_SHOWN: usize = 20;
+
+fn types(told: &Statistics) -> String {
+    if told.types.is_empty() {
+        return String::new();
+    }
+    let rows = told.types.iter().take(TYPES_SHOWN).map(|count| {
+        vec![
+            if count.name.is_empty() { "(no type)".to_owned() } else { count.name.clone() },
+            count.requests.to_string(),
+            report::bytes(count.bytes as f64),
+            count.live_blocks.to_string(),
+            report::bytes(count.live_bytes as f64),
+        ]
+    });
+    table(
+        &["type, most bytes first", "requests", "bytes", "live blocks at end", "live at end"],
+        rows.collect(),
+    )
 }
 
 fn lines(told: &Statistics, most: usize) -> String {

@@ -11,7 +11,7 @@ use core::mem::MaybeUninit;
 
 use crate::rawlog::tag;
 use crate::system::{self, symbol};
-use crate::{Shared, sites, stream};
+use crate::{Shared, arenas, sites, stream};
 
 /// `PyMemAllocatorEx`, the same since 3.5.
 #[repr(C)]
@@ -82,6 +82,7 @@ pub fn install(with_sites: bool) {
             get(domain as i32, (*state).real[domain].as_mut_ptr());
             set(domain as i32, hook);
         }
+        arenas::install();
     }
 }
 
@@ -191,6 +192,14 @@ fn enter() -> Option<Turn> {
         }
         Some(Turn::Shared(thread.number.get()))
     })
+}
+
+/// Writes to the stream from a place that is no hook of a domain, and may lie inside one.
+pub fn between(work: impl FnOnce(&mut stream::Stream)) {
+    // SAFETY: libc keeps the byte; inside a hook the stream is nobody's while the real allocator runs.
+    let alone = unsafe { (*STATE.get()).single.read_volatile() != 0 };
+    let turn = if alone { Turn::Alone } else { Turn::Shared(0) };
+    turn.write(|stream, _| work(stream));
 }
 
 #[cold]

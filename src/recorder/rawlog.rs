@@ -32,7 +32,7 @@
 /// First eight bytes of a raw log, as one word.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"hplayraw");
 /// Version of this layout.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// Bytes before the first word.
 pub const HEADER_BYTES: usize = 4096;
 /// Words from one time stamp to the next, the stamp included.
@@ -122,7 +122,7 @@ pub mod tag {
     pub const WIDE: u64 = 14;
 }
 
-/// Kinds of control words. 5 is kept for arenas.
+/// Kinds of control words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
     /// Payload: the number of the thread that makes the calls from here on.
@@ -133,14 +133,23 @@ pub enum Control {
     File = 3,
     /// The program said that a phase begins. Payload: the bytes of its name, which follow in whole words.
     Mark = 4,
+    /// An arena: see [`arena`]. One word follows: its base address. A birth stands before the word of the call that
+    /// needed it, a death after the `FREE` (or `REALLOC_BEGIN`) that emptied it.
+    Arena = 5,
     /// A site. Payload: its id in 32 bits. One word follows: file id in the upper 32 bits, line in the lower.
     Site = 6,
 }
 
 impl Control {
     /// All kinds.
-    pub const ALL: [Control; 5] =
-        [Control::Thread, Control::ReallocFailed, Control::File, Control::Mark, Control::Site];
+    pub const ALL: [Control; 6] = [
+        Control::Thread,
+        Control::ReallocFailed,
+        Control::File,
+        Control::Mark,
+        Control::Arena,
+        Control::Site,
+    ];
 }
 
 /// Longest name of a mark, bytes; the rest is cut off.
@@ -170,4 +179,12 @@ pub const fn word(tag: u64, payload: u64) -> u64 {
 /// A control word.
 pub const fn control(kind: Control, payload: u64) -> u64 {
     word(tag::CONTROL, (kind as u64) << 56 | payload)
+}
+
+/// Set in an arena's payload where it is born; clear where it dies.
+pub const ARENA_BIRTH: u64 = 1 << 55;
+
+/// An arena's payload: birth or death, and below it the size in bytes.
+pub const fn arena(is_birth: bool, size: u64) -> u64 {
+    (if is_birth { ARENA_BIRTH } else { 0 }) | size & (ARENA_BIRTH - 1)
 }

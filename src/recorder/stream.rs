@@ -12,8 +12,8 @@ use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::rawlog::{
-    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, MARK_BYTES, STAMP, TAIL_BYTES, VERSION, call, control, end,
-    field, fits, flag, tag, text, word,
+    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, MARK_BYTES, STAMP, TAIL_BYTES, VERSION, arena, call, control,
+    end, field, fits, flag, tag, text, word,
 };
 use crate::system::{self, keeping_errno, monotonic_ns};
 use crate::{Shared, hooks, sites};
@@ -181,6 +181,14 @@ impl Stream {
         let name = name.get(..MARK_BYTES).unwrap_or(name);
         if self.push(control(Control::Mark, name.len() as u64)) {
             self.text(name);
+        }
+    }
+
+    /// Writes that an arena was got from the system, or is about to be given back.
+    #[cold]
+    pub fn arena(&mut self, is_birth: bool, base: u64, size: u64) {
+        if self.push(control(Control::Arena, arena(is_birth, size))) {
+            self.push(base);
         }
     }
 

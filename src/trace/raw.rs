@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use self::layout::{Control, end, field, flag, tag, text};
 use super::blocks::{Item, Lifetimes, Tracker};
-use super::{Columns, Creation, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SiteId, Sites, TraceError};
+use super::{
+    ArenaEvent, Columns, Creation, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SiteId, Sites, TraceError,
+};
 
 /// How a recording ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,11 @@ pub struct RawLog {
 
 /// Marks that a trace holds at most: its header is small.
 pub const MARKS_LIMIT: usize = 1024;
+/// Births and deaths of arenas that a trace holds at most, the first ones.
+pub const ARENAS_LIMIT: usize = 8192;
+/// Every arena is a multiple of this (256 KiB up to 3.9, 1 MiB later). What else CPython takes from the arena allocator
+/// are chunks of its frame stacks (3.11 and later; 16 KiB, doubled where one frame needs more).
+const ARENA_UNIT_BYTES: u64 = 256 << 10;
 
 /// What the first reading of a log found.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +92,67 @@ pub struct Survey {
     pub marks: Vec<(u64, String)>,
     /// How many it marked in all.
     pub marks_made: u64,
+    /// Births and deaths of arenas, the first [`ARENAS_LIMIT`] of them.
+    pub arenas: Vec<ArenaEvent>,
+    /// How many there were in all.
+    pub arena_events: u64,
+    /// What the frame stacks took from the arena allocator.
+    pub frame_chunks: FrameChunks,
     lifetimes: Lifetimes,
+}
+
+/// Chunks of the interpreter's frame stacks, which come from the arena allocator from 3.11 on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameChunks {
+    /// Chunks got.
+    pub births: u64,
+    /// Chunks given back.
+    pub deaths: u64,
+    /// Bytes that were held at a time, at most.
+    pub peak_bytes: u64,
+    bytes: u64,
+}
+
+impl FrameChunks {
+    fn take(&mut self, is_birth: bool, size: u64) {
+        if is_birth {
+            self.births += 1;
+            self.bytes = self.bytes.saturating_add(size);
+            self.peak_bytes = self.peak_bytes.max(self.bytes);
+        } else {
+            self.deaths += 1;
+            self.bytes = self.bytes.saturating_sub(size);
+        }
+    }
+}
+
+/// What stands between the calls.
+enum Aside {
+    Mark(String),
+    Arena { is_birth: bool, base: u64, size: u64 },
+}
+
+impl Survey {
+    /// Takes what stands before the call of index `event`.
+    fn take(&mut self, aside: Aside, event: u64) {
+        match aside {
+            Aside::Mark(name) => {
+                self.marks_made += 1;
+                if self.marks.len() < MARKS_LIMIT {
+                    self.marks.push((event, name));
+                }
+            }
+            Aside::Arena { is_birth, size, .. } if size % ARENA_UNIT_BYTES != 0 => {
+                self.frame_chunks.take(is_birth, size);
+            }
+            Aside::Arena { is_birth, base, size } => {
+                self.arena_events += 1;
+                if self.arenas.len() < ARENAS_LIMIT {
+                    self.arenas.push(ArenaEvent { event, is_birth, base, size });
+                }
+            }
+        }
+    }
 }
 
 impl RawLog {
@@ -158,12 +225,9 @@ impl RawLog {
         let mut survey = Survey::default();
         loop {
             let item = items.next()?;
-            // The rows pass over them: a mark is no call.
-            for name in items.marks.drain(..) {
-                survey.marks_made += 1;
-                if survey.marks.len() < MARKS_LIMIT {
-                    survey.marks.push((tracker.events, name));
-                }
+            // The rows pass over them: they are no calls.
+            for aside in items.asides.drain(..) {
+                survey.take(aside, tracker.events);
             }
             let Some(item) = item else { break };
             if let Some(row) = tracker.follow(&item, &mut |ended| survey.lifetimes.note(ended)) {
@@ -181,7 +245,7 @@ impl RawLog {
 
     /// What the trace will say of itself.
     pub fn header(&self, survey: &Survey) -> Header {
-        let columns = Columns { site: self.flags & flag::SITES != 0, ..Columns::ALL };
+        let columns = Columns { site: self.flags & flag::SITES != 0, type_name: false, ..Columns::ALL };
         let mut facts = BTreeMap::new();
         let mut fact = |name: &str, value: String| drop(facts.insert(name.to_owned(), value));
         fact("python", self.python.clone());
@@ -199,6 +263,21 @@ impl RawLog {
             if left_out > 0 {
                 fact("marks_left_out", left_out.to_string());
             }
+        }
+        if !survey.arenas.is_empty() {
+            fact("arenas", arenas_fact(&survey.arenas));
+            let left_out = survey.arena_events - survey.arenas.len() as u64;
+            if left_out > 0 {
+                fact("arenas_left_out", left_out.to_string());
+            }
+        }
+        let chunks = survey.frame_chunks;
+        if chunks.births > 0 {
+            let told = format!(
+                "{} got, {} given back, at most {} bytes",
+                chunks.births, chunks.deaths, chunks.peak_bytes
+            );
+            fact("frame_chunks", told);
         }
         if self.is_forked() {
             fact("forked", "yes".into());
@@ -224,7 +303,7 @@ impl RawLog {
         let mut site_ids: HashMap<u32, SiteId> = HashMap::new();
         let mut index = 0;
         while let Some(item) = items.next()? {
-            items.marks.clear();
+            items.asides.clear();
             let Some(mut row) = tracker.follow(&item, &mut |_| {}) else { continue };
             let (lifetime, end_thread) = survey.lifetimes.get(index);
             index += 1;
@@ -261,6 +340,12 @@ fn reason(errno: u64) -> String {
 /// The fact `marks`: JSON, `[[event,"name"],…]`; see [`Header::marks`].
 fn marks_fact(marks: &[(u64, String)]) -> String {
     serde_json::to_string(marks).unwrap_or_default()
+}
+
+/// The fact `arenas`: JSON, `[[event,"birth"|"death",base,size],…]`; see [`Header::arenas`].
+fn arenas_fact(arenas: &[ArenaEvent]) -> String {
+    let lines: Vec<_> = arenas.iter().map(|a| (a.event, a.word(), a.base, a.size)).collect();
+    serde_json::to_string(&lines).unwrap_or_default()
 }
 
 /// The arguments of a command line that ends each with a zero byte, and itself with one more.
@@ -350,8 +435,8 @@ struct Items {
     wide: Option<u64>,
     files: HashMap<u32, String>,
     sites: HashMap<u32, (u32, u32)>,
-    /// Marks that stand before the item given last.
-    marks: Vec<String>,
+    /// What stands before the item given last.
+    asides: Vec<Aside>,
 }
 
 impl Items {
@@ -367,7 +452,7 @@ impl Items {
             wide: None,
             files: HashMap::new(),
             sites: HashMap::new(),
-            marks: Vec::new(),
+            asides: Vec::new(),
         })
     }
 
@@ -445,7 +530,13 @@ impl Items {
             }
             Some(Control::Mark) => {
                 let name = self.text((word & 0xFF_FFFF) as usize)?;
-                self.marks.push(name);
+                self.asides.push(Aside::Mark(name));
+            }
+            Some(Control::Arena) => {
+                let Some(base) = self.word()? else { return Ok(None) };
+                let is_birth = word & layout::ARENA_BIRTH != 0;
+                let size = word & (layout::ARENA_BIRTH - 1);
+                self.asides.push(Aside::Arena { is_birth, base, size });
             }
             Some(Control::Site) => {
                 let place = self.word()?.unwrap_or(0);
