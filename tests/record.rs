@@ -1053,16 +1053,18 @@ def outer(n):
     return inner(n)
 class Holder:
     kept = outer(70100)
+import os
 kept = [inner(70200), *map(inner, [70300])]
 def deep(n):
     return deep(n - 1) if n else bytearray(70400)
 deep(50)
+os._exit(0)
 "#;
     let expected = [
         (70100, "app.py:2 < app.py:4 < app.py:6"),
-        (70200, "app.py:2 < app.py:7"),
-        (70300, "app.py:2 < app.py:7"),
-        (70400, "app.py:9 < app.py:9 < app.py:9"),
+        (70200, "app.py:2 < app.py:8"),
+        (70300, "app.py:2 < app.py:8"),
+        (70400, "app.py:10 < app.py:10 < app.py:10"),
     ];
     for (minor, python) in interpreters::find() {
         let bench = Bench::new(&python);
@@ -1082,8 +1084,16 @@ deep(50)
                 .arg(bench.path("app.trace"))
                 .output();
             let told = String::from_utf8(told.unwrap().stdout).unwrap();
-            // One row for the line, whoever called it.
-            assert_eq!(told.matches("| app.py:2 ").count(), 2, "{told}");
+            // One row for the line, whoever called it, in each of two tables; and its callers apart.
+            assert_eq!(told.matches("| app.py:2  ").count(), 2, "{told}");
+            assert!(told.contains("| app.py:2 < app.py:4 < app.py:6 "), "{told}");
+            // A line that only called is found too.
+            let told = Command::new(env!("CARGO_BIN_EXE_heaplay"))
+                .args(["whatif", "--move-site", "app.py:6", "-b", "malloc"])
+                .arg(bench.path("app.trace"))
+                .output()
+                .unwrap();
+            assert!(told.stdout.starts_with(b"app.py:6: 2 blocks ("), "its bytes and their object: {told:?}");
         }
     }
 }

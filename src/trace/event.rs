@@ -15,6 +15,9 @@ pub const SIZE_LIMIT_BYTES: u64 = 1 << 47;
 /// The longest site a trace may carry, in bytes of UTF-8.
 pub const SITE_LIMIT_BYTES: usize = 4096;
 
+/// The longest name of a type that a trace may carry, in bytes of UTF-8.
+pub const TYPE_LIMIT_BYTES: usize = 256;
+
 /// What a request asks for. A free is no request: it is the end of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
@@ -84,19 +87,23 @@ impl Domain {
 /// What stands in a site between a line and the line that called it.
 pub const CALLED_FROM: &str = " < ";
 
-/// The line that allocated: a site's newest frame, without its callers.
-pub fn innermost(site: &str) -> &str {
-    site.split_once(CALLED_FROM).map_or(site, |(line, _)| line)
-}
-
 /// The frames of a site, `file:line` each, newest first.
 pub fn frames(site: &str) -> impl Iterator<Item = &str> {
     site.split(CALLED_FROM)
 }
 
+/// The line that allocated: a site's newest frame, without its callers.
+pub fn innermost(site: &str) -> &str {
+    frames(site).next().unwrap_or(site)
+}
+
 /// An index into a trace's table of sites ([`Sites`]); 0 means that no site was recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteId(pub u32);
+
+/// An index into a trace's table of types ([`Sites::type_name`]); 0 means that the block is no object of a known type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TypeId(pub u32);
 
 /// One allocation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +126,8 @@ pub struct Row {
     pub time_ns: u64,
     /// The line that allocated.
     pub site: SiteId,
+    /// What the block is for, as the program's runtime calls it: `float`, `tuple`, `dict`. None for buffers.
+    pub type_id: TypeId,
 }
 
 impl Row {
@@ -134,6 +143,7 @@ impl Row {
             domain: Domain::Obj,
             time_ns: 0,
             site: SiteId(0),
+            type_id: TypeId(0),
         }
     }
 
@@ -156,53 +166,87 @@ pub struct Columns {
     pub time_ns: bool,
     /// `site` is recorded.
     pub site: bool,
+    /// `type` is recorded.
+    pub type_name: bool,
 }
 
 impl Columns {
     /// Every column.
     pub const ALL: Columns =
-        Columns { thread: true, end_thread: true, domain: true, time_ns: true, site: true };
+        Columns { thread: true, end_thread: true, domain: true, time_ns: true, site: true, type_name: true };
 }
 
-/// The strings behind the [`SiteId`]s, numbered from 1 in the order of their first row: `file:line` of the line that
-/// allocated, and where callers were recorded too ` < file:line` for each, newest first.
+/// Strings with the numbers that rows name them by, from 1 in the order of their first row; 0 is the empty string.
 #[derive(Clone, Debug, Default)]
-pub struct Sites {
+struct Names {
     names: Vec<String>,
     ids: HashMap<String, u32>,
+}
+
+impl Names {
+    fn intern(&mut self, name: &str) -> u32 {
+        if name.is_empty() {
+            return 0;
+        }
+        if let Some(&id) = self.ids.get(name) {
+            return id;
+        }
+        self.names.push(name.to_owned());
+        let id = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.ids.insert(name.to_owned(), id);
+        id
+    }
+
+    fn name(&self, id: u32) -> &str {
+        match id {
+            0 => "",
+            n => self.names.get(n as usize - 1).map_or("", String::as_str),
+        }
+    }
+}
+
+/// The strings behind a trace's ids: sites behind [`SiteId`]s, and types behind [`TypeId`]s. A site is `file:line` of the
+/// line that allocated, and where callers were recorded too ` < file:line` for each, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Sites {
+    sites: Names,
+    types: Names,
 }
 
 impl Sites {
     /// The id of `name`, which is entered if it is new. The empty name is id 0.
     pub fn intern(&mut self, name: &str) -> SiteId {
-        if name.is_empty() {
-            return SiteId(0);
-        }
-        if let Some(&id) = self.ids.get(name) {
-            return SiteId(id);
-        }
-        self.names.push(name.to_owned());
-        let id = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        self.ids.insert(name.to_owned(), id);
-        SiteId(id)
+        SiteId(self.sites.intern(name))
     }
 
     /// The text of `id`; empty for id 0 and for one that was never entered.
     pub fn name(&self, id: SiteId) -> &str {
-        match id.0 {
-            0 => "",
-            n => self.names.get(n as usize - 1).map_or("", String::as_str),
-        }
+        self.sites.name(id.0)
     }
 
     /// How many sites there are; ids run from 1 to this.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.sites.names.len()
     }
 
     /// Whether there is no site.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.sites.names.is_empty()
+    }
+
+    /// The id of the type of that name, which is entered if it is new. The empty name is id 0.
+    pub fn intern_type(&mut self, name: &str) -> TypeId {
+        TypeId(self.types.intern(name))
+    }
+
+    /// The name of a type; empty for id 0 and for one that was never entered.
+    pub fn type_name(&self, id: TypeId) -> &str {
+        self.types.name(id.0)
+    }
+
+    /// How many types there are; ids run from 1 to this.
+    pub fn type_count(&self) -> usize {
+        self.types.names.len()
     }
 }
 
@@ -265,9 +309,7 @@ impl Header {
         };
         lines.into_iter().map(read).collect()
     }
-}
 
-impl Header {
     /// Which threads of the trace stand for a thread in a sub-interpreter with a heap of its own (3.12 and later): the
     /// thread's number and the interpreter's. They are the fact `interpreters`, JSON: `[[thread,interpreter],…]`.
     pub fn interpreters(&self) -> Vec<(u32, u32)> {

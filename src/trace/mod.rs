@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 
 pub use event::{
     ArenaEvent, CALLED_FROM, Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId,
-    Sites, TraceError, TraceReader, TraceWriter, advice, frames, innermost,
+    Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId, advice, frames, innermost,
 };
 pub use foreign::{FOREIGN, Foreign, ForeignLog, Imported};
 pub use generate::{Distribution, Generator};
@@ -40,7 +40,7 @@ pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
 pub use statistics::{
     AGE_SIZES, Age, DomainCount, LivePoint, OpCount, SiteCount, SizeClass, Statistics, StatisticsError,
-    ThreadCount, age_bin, age_of_bin, statistics,
+    ThreadCount, TypeCount, age_bin, age_of_bin, statistics,
 };
 
 pub use tracemalloc::{Live, Series, SeriesReader, Snapshot};

@@ -315,7 +315,7 @@ impl RawLog {
 
     /// What the trace will say of itself.
     pub fn header(&self, survey: &Survey) -> Header {
-        let columns = Columns { site: self.flags & flag::SITES != 0, ..Columns::ALL };
+        let columns = Columns { site: self.flags & flag::SITES != 0, type_name: false, ..Columns::ALL };
         let mut facts = BTreeMap::new();
         let mut fact = |name: &str, value: String| drop(facts.insert(name.to_owned(), value));
         fact("python", self.python.clone());

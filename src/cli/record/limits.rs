@@ -72,11 +72,7 @@ fn mark(text: &str) -> Result<String, String> {
 fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || "expected seconds above 0, such as 30 or 0.5".to_owned();
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
-    if seconds.is_finite() && seconds >= 1e-9 && seconds < 1e9 {
-        Ok((seconds * 1e9) as u64)
-    } else {
-        Err(wrong())
-    }
+    if (1e-9..1e9).contains(&seconds) { Ok((seconds * 1e9) as u64) } else { Err(wrong()) }
 }
 
 /// The least raw log: its header, its tail and one part more.
