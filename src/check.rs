@@ -360,7 +360,7 @@ impl Judge<'_> {
 }
 
 /// What resident pages of a black box depend on.
-const EXACT_FACTS: [&str; 4] = ["architecture", "libc", "page_bytes", "transparent_huge_pages"];
+const EXACT_FACTS: [&str; 5] = ["architecture", "libc", "page_bytes", "transparent_huge_pages", "variables"];
 /// What times depend on besides.
 const TIMED_FACTS: [&str; 8] = [
     "architecture",

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
-use super::page_rows;
 use super::plan::{ClockRate, Job, Task};
+use super::{Verified, page_rows};
 use crate::backends::{self, Backend};
 use crate::program::{Action, Births, Program};
 use crate::replay::{self, Footprint, LatencyResult, ReplayError, Tables, TimeResult};
@@ -23,6 +23,9 @@ pub enum JobError {
     /// The replay stopped.
     #[error(transparent)]
     Replay(#[from] replay::ReplayError),
+    /// The backend is no allocator that a result could be believed of.
+    #[error("breaks a rule of allocators, and stays out: {0}; `heaplay verify` tells more")]
+    Breaks(ReplayError),
     /// The tables cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -43,10 +46,27 @@ pub enum JobError {
 /// The reason, for the parent's error row.
 pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Result<String, JobError> {
     match &job.task {
-        Task::Version { backend } => Ok(open(backend)?.version()),
+        Task::Version { backend } => {
+            let backend = open(backend)?;
+            match replay::conform(backend.as_ref()) {
+                Err(broken @ ReplayError::Unconforming { .. }) => Err(JobError::Breaks(broken)),
+                _ => Ok(backend.version()),
+            }
+        }
         Task::Verify { backend, program } => {
-            let program = load(program)?;
-            Ok(replay::verify(&program, open(backend)?.as_ref())?.to_string())
+            let backend = open(backend)?;
+            let found = match program {
+                Some(program) => replay::verify(&load(program)?, backend.as_ref()),
+                None => replay::conform(backend.as_ref()),
+            };
+            let found = match found {
+                Ok(calls) => Verified::Proved(calls),
+                Err(broken @ (ReplayError::Rule { .. } | ReplayError::Unconforming { .. })) => {
+                    Verified::Broken(broken.to_string())
+                }
+                Err(error) => return Err(error.into()),
+            };
+            Ok(serde_json::to_string(&found).unwrap_or_default())
         }
         Task::Places { backend, program, calls, out } => {
             let program = load(program)?;

@@ -4,6 +4,7 @@
 //! harness out of what is measured, `clock.rs` tells time and what telling it costs.
 
 mod clock;
+mod conform;
 mod footprint;
 mod heap_map;
 mod latency;
@@ -19,6 +20,7 @@ use std::ops::Range;
 use std::ptr;
 
 pub use clock::{Clock, Floor, Source};
+pub use conform::conform;
 pub use footprint::{Footprint, HeapSample, footprint};
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use latency::{LatencyResult, bucket_nanoseconds, empty_histogram, latency};
@@ -57,6 +59,22 @@ pub enum ReplayError {
         size: usize,
         /// The rule, and how it was broken.
         fault: String,
+    },
+    /// The backend broke a rule of allocators in a call that no trace made.
+    #[error("domain {domain}: {call}: {fault}")]
+    Unconforming {
+        /// Which domain was asked.
+        domain: &'static str,
+        /// The call, as in C.
+        call: String,
+        /// The rule, and how it was broken.
+        fault: String,
+    },
+    /// The backend gave no memory for a modest request that no trace made.
+    #[error("{call} was refused: the backend is out of memory")]
+    Withheld {
+        /// The call, as in C.
+        call: String,
     },
     /// Whoever hands out the turns is gone.
     #[error("no further turn was given: the run was interrupted")]
