@@ -246,7 +246,7 @@ unsafe extern "C" fn arena(_: *mut c_void, bytes: usize) -> *mut c_void {
 unsafe extern "C" fn no_arena(_: *mut c_void, _: *mut c_void, _: usize) {}
 
 /// The first `calls` calls of the program on pools of `L`; so many arenas are aligned, then so many are not.
-fn statistics_after<L: Layout>(
+fn statistics_after<L: Layout + Default>(
     program: &Program,
     calls: usize,
     [aligned, misaligned]: [usize; 2],
@@ -256,7 +256,7 @@ fn statistics_after<L: Layout>(
     let below = backends::open(&backends::parse("malloc").unwrap()).unwrap();
     let source = ArenaSource { ctx: NonNull::dangling().as_ptr(), alloc: arena, free: no_arena };
     // SAFETY: each arena is a mapping of its own; none is given back before the process ends.
-    let heap = unsafe { Pymalloc::<L>::new(below, source).unwrap() };
+    let heap = unsafe { Pymalloc::new(below, source, L::default()).unwrap() };
     replay(program, &Tables::new(program, &heap), &mut Slots::new(program), 0..calls, &mut Nothing).unwrap();
     heap.check().unwrap();
     heap.statistics()
