@@ -52,7 +52,11 @@ const SETTINGS: [Setting; 7] = [
         "unmap, from 3.9 on keep",
         "a wholly free arena goes at once, or stays while last in the list",
     ),
-    setting("bases", "each at a multiple of a pool", "where arenas are put: kernel, aligned or misaligned"),
+    setting(
+        "bases",
+        "each at a multiple of a pool",
+        "where arenas are put: kernel, aligned, misaligned, recorded (as the trace says), or bytes off such as 4KiB",
+    ),
 ];
 
 /// Words for allocators that once were, and for builds that are not the usual ones. Sources: Objects/obmalloc.c of the
