@@ -45,6 +45,7 @@ impl ChildArgs {
             jobs,
             memory_bytes: self.memory_limit.unwrap_or(share),
             timeout: self.timeout.map(Duration::from_secs),
+            pace: None,
             clock: ClockRate::of(&Clock::calibrate()),
         }
     }
@@ -134,12 +135,13 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
             bail!("{}: given twice; name each trace once", path.display());
         }
         let mut reader = trace::open(path)?;
-        let (program, births) =
+        let (program, births, times) =
             program::compile_with_births(reader.as_mut()).with_context(|| path.display().to_string())?;
         for warning in reader.warnings() {
             note(warning);
         }
-        let facts = reader.header().facts.clone();
+        let mut facts = reader.header().facts.clone();
+        facts.remove("arenas"); // a row for each arena, which no report reads
         let name = unique_name(path, &entries)?;
         entries.push(TraceEntry {
             name: name.clone(),
@@ -148,7 +150,7 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
             calls: program.profile().total_calls(),
             facts,
         });
-        let loaded = Loaded::new(program, births)
+        let loaded = Loaded::new(program, births, times)
             .with_context(|| format!("{}: no memory for the program", path.display()))?;
         programs.insert(name, loaded);
     }
