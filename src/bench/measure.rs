@@ -8,7 +8,7 @@ use super::plan::{ClockRate, Job, Pace, Task};
 use super::{Verified, page_rows};
 use crate::backends::{self, Backend};
 use crate::program::{Action, Births, Program, Times};
-use crate::replay::{self, Footprint, LatencyResult, ReplayError, TimeResult};
+use crate::replay::{self, Footprint, LatencyResult, ReplayError, Tables, TimeResult};
 use crate::results::{Cell, Chunk, Latency, Manifest, Measurement, Pass, RecordError, Run, Sample};
 
 /// The file of a latency cell that holds each call's time as a byte; [`super::confirm`] reads it.
@@ -125,9 +125,9 @@ fn measure(
     let mut rows = Rows { cell, run: Run::new(Manifest::default()) };
     let clock = clock.clock();
     match cell.pass {
-        Pass::Time => rows.time(&replay::time(program, &backend.domains(), turn)?),
+        Pass::Time => rows.time(&replay::time(program, &Tables::new(program, backend.as_ref()), turn)?),
         Pass::Latency => {
-            let found = replay::latency(program, &backend.domains(), &clock)?;
+            let found = replay::latency(program, &Tables::new(program, backend.as_ref()), &clock)?;
             let path = folder.join(BUCKETS);
             fs::write(&path, &found.buckets).map_err(|source| JobError::Io { path, source })?;
             rows.latency(found);

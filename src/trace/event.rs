@@ -92,6 +92,15 @@ pub struct SiteId(pub u32);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TypeId(pub u32);
 
+/// A block's type and its requested size: what a free list is kept by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kind {
+    /// The type's name.
+    pub type_name: String,
+    /// Bytes asked for.
+    pub bytes: u64,
+}
+
 /// One allocation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {

@@ -30,11 +30,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use event::{
-    ArenaEvent, Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites,
+    ArenaEvent, Columns, Domain, Header, Kind, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites,
     TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId, advice,
 };
 pub use foreign::{FOREIGN, Foreign, ForeignLog, Imported};
-pub use generate::{Distribution, Generator};
+pub use generate::{Distribution, GeneratedType, Generator};
 pub use raw::{Ending, RawLog, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
