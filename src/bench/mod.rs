@@ -354,8 +354,9 @@ fn measure_heat(
     // Every child is waited for before anything is believed, so that none is left behind.
     let mut ended = Vec::new();
     for (cell, worker) in racing.into_iter().zip(workers) {
-        let seconds = worker.age().as_secs_f64();
-        ended.push((cell, seconds, worker.end()));
+        let began = worker.began();
+        let end = worker.end();
+        ended.push((cell, began.elapsed().as_secs_f64(), end));
     }
     if cancelled() {
         return Ok(vec![]);

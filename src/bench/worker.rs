@@ -228,9 +228,9 @@ impl Worker {
         Ok(if status.signal().is_some() { Ended::Killed(reason) } else { Ended::Badly(reason) })
     }
 
-    /// How long it has been there.
-    pub fn age(&self) -> Duration {
-        self.began.elapsed()
+    /// When it was started.
+    pub fn began(&self) -> Instant {
+        self.began
     }
 }
 
