@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::note;
 use crate::bench::{self, ClockRate, Loaded, Settings, available_bytes, processors};
+use crate::program::Births;
 use crate::replay::Clock;
 use crate::results::TraceEntry;
 use crate::{backends, program, trace};
@@ -121,11 +122,22 @@ pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Reads, hashes and compiles each trace.
+/// Reads, hashes and compiles each trace. Its sites are the lines that allocated.
 ///
 /// # Errors
 /// The first trace that is faulty.
 pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
+    load_grouped(paths, Births::by_line)
+}
+
+/// As [`load_traces`], with the sites that `group` makes.
+///
+/// # Errors
+/// The first trace that is faulty.
+pub fn load_grouped(
+    paths: &[PathBuf],
+    group: impl Fn(Births) -> Births,
+) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
     let mut entries: Vec<TraceEntry> = Vec::new();
     let mut programs = HashMap::new();
     for (at, path) in paths.iter().enumerate() {
@@ -140,6 +152,13 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
         for warning in reader.warnings() {
             note(warning);
         }
+        let heaps = reader.header().interpreters().len();
+        if heaps > 0 {
+            note(format!(
+                "{}: {heaps} threads ran in sub-interpreters with heaps of their own; they are replayed in one",
+                path.display()
+            ));
+        }
         let mut facts = reader.header().facts.clone();
         facts.remove("arenas"); // a row for each arena, which no report reads
         let name = unique_name(path, &entries)?;
@@ -150,7 +169,8 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
             calls: program.profile().total_calls(),
             facts,
         });
-        let loaded = Loaded::new(program, births, times)
+        let loaded = Loaded::new(program, group(births))
+>>>>>>> main
             .with_context(|| format!("{}: no memory for the program", path.display()))?;
         programs.insert(name, loaded);
     }

@@ -41,6 +41,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Record(record::RecordArgs),
+    Recorder(record::RecorderArgs),
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
@@ -71,6 +72,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Record(args) => args.run(),
+            Verb::Recorder(args) => args.run(),
             Verb::Import(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Run(args) => args.run(),

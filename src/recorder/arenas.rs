@@ -6,6 +6,7 @@
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::system::symbol;
 use crate::{Shared, hooks};
@@ -19,28 +20,69 @@ struct ArenaAllocator {
     free: unsafe extern "C" fn(*mut c_void, *mut c_void, usize),
 }
 
+/// Whether the hook stands in the place, perhaps below another one.
+static PLACED: AtomicBool = AtomicBool::new(false);
+
 type Exchange = unsafe extern "C" fn(*mut ArenaAllocator);
 
 /// What stood there before; written before the hook is put in place.
 static REAL: Shared<MaybeUninit<ArenaAllocator>> = Shared::new(MaybeUninit::uninit());
 
+/// The two functions that exchange it, where the interpreter has them.
+fn exchange() -> Option<(Exchange, Exchange)> {
+    let (get, set) = (symbol(c"PyObject_GetArenaAllocator"), symbol(c"PyObject_SetArenaAllocator"));
+    if get.is_null() || set.is_null() {
+        return None;
+    }
+    // SAFETY: both functions have this signature since 3.4.
+    unsafe {
+        Some((
+            core::mem::transmute::<*mut c_void, Exchange>(get),
+            core::mem::transmute::<*mut c_void, Exchange>(set),
+        ))
+    }
+}
+
+/// What stands in the place now.
+fn present(get: Exchange) -> ArenaAllocator {
+    let mut found = MaybeUninit::uninit();
+    // SAFETY: fills the struct; may be called before the interpreter is initialised.
+    unsafe {
+        get(found.as_mut_ptr());
+        found.assume_init()
+    }
+}
+
+fn is_ours(found: &ArenaAllocator) -> bool {
+    found.alloc as usize == alloc as *const () as usize
+}
+
 /// Puts the hook in place, where the interpreter has such an allocator.
 ///
 /// # Safety
-/// Once in a process, before its first arena or with the GIL held.
+/// Before the first arena, or with the GIL held.
 pub unsafe fn install() {
-    let (get, set) = (symbol(c"PyObject_GetArenaAllocator"), symbol(c"PyObject_SetArenaAllocator"));
-    if get.is_null() || set.is_null() {
+    let Some((get, set)) = exchange() else { return };
+    let found = present(get);
+    // Where ours stands already, it may be below another one, which it must not call.
+    if PLACED.swap(true, Ordering::Relaxed) {
         return;
     }
-    // SAFETY: both functions have this signature since 3.4 and may be called before the interpreter is initialised.
+    // SAFETY: the hook is not in place, so nobody reads what it calls. It has the same context as what is below it:
+    // whoever reads the struct while it changes finds a pair that fits.
     unsafe {
-        let get: Exchange = core::mem::transmute(get);
-        let set: Exchange = core::mem::transmute(set);
-        get((*REAL.get()).as_mut_ptr());
-        // The same context as below it: whoever reads the struct while it changes finds a pair that fits.
-        let context = real().context;
-        set(&mut ArenaAllocator { context, alloc, free });
+        (*REAL.get()).write(found);
+        set(&mut ArenaAllocator { context: found.context, alloc, free });
+    }
+}
+
+/// Puts back what stood there before, if nobody stands above.
+pub fn take_away() {
+    let Some((get, set)) = exchange() else { return };
+    if is_ours(&present(get)) {
+        PLACED.store(false, Ordering::Relaxed);
+        // SAFETY: it was filled before the hook was put in place.
+        unsafe { set(&mut real().clone()) };
     }
 }
 

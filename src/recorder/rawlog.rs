@@ -66,6 +66,17 @@ pub mod field {
     pub const CHUNKS: usize = 9;
     /// Which chunk the tail will be.
     pub const TAIL: usize = 10;
+    /// Which limit ended it, one of [`super::limit`].
+    pub const LIMIT: usize = 11;
+    /// How far that limit goes, in its own unit: calls, bytes, nanoseconds.
+    pub const LIMIT_VALUE: usize = 12;
+    /// Calls after which the log is not read on; 0 for no such limit. The recorder looks once a block, and so writes
+    /// a few more.
+    pub const MAX_EVENTS: usize = 13;
+    /// What started it, one of [`super::start`].
+    pub const START: usize = 14;
+    /// Nanoseconds from the start of the process (or, of a forked one, from its fork) to that of the recording.
+    pub const START_DELAY_NS: usize = 15;
 }
 
 /// The header's texts: first byte and length of each; UTF-8 as far as the program gave it, ended by a zero byte.
@@ -88,6 +99,8 @@ pub mod flag {
     pub const FORKED: u64 = 2;
     /// At some time another hook stood above the recorder's (tracemalloc, a debugger), or they had been taken away.
     pub const DISTURBED: u64 = 4;
+    /// The recording began while the process ran: it holds blocks that this log never saw.
+    pub const LATE: u64 = 8;
 }
 
 /// Values of the header's `END`.
@@ -100,6 +113,36 @@ pub mod end {
     pub const NO_ROOM: u64 = 2;
     /// Refused before the interpreter started: `REASON` says why.
     pub const REFUSED: u64 = 3;
+    /// A limit was reached: `LIMIT` says which. The program went on unrecorded.
+    pub const LIMIT: u64 = 4;
+    /// The program itself ended it.
+    pub const STOPPED: u64 = 5;
+    /// It has not begun: the delay is not over, or the mark has not come.
+    pub const WAITING: u64 = 6;
+}
+
+/// Values of the header's `LIMIT`.
+pub mod limit {
+    /// So many calls.
+    pub const EVENTS: u64 = 1;
+    /// So many bytes of the raw log.
+    pub const BYTES: u64 = 2;
+    /// So many nanoseconds.
+    pub const DURATION: u64 = 3;
+    /// A mark, the last one in the log.
+    pub const MARK: u64 = 4;
+}
+
+/// Values of the header's `START`.
+pub mod start {
+    /// Before the interpreter.
+    pub const FIRST: u64 = 0;
+    /// After a delay.
+    pub const DELAY: u64 = 1;
+    /// At a mark, the first one in the log.
+    pub const MARK: u64 = 2;
+    /// When the program asked for it.
+    pub const LATE: u64 = 3;
 }
 
 /// Tags of words.
@@ -138,22 +181,27 @@ pub enum Control {
     Arena = 5,
     /// A site. Payload: its id in 32 bits. One word follows: file id in the upper 32 bits, line in the lower.
     Site = 6,
+    /// A site with its callers. Payload: its id in 32 bits, of the same numbers as those of sites. One word follows: the
+    /// newest frame's site in the upper 32 bits, and in the lower the site (with or without callers) that called it.
+    Chain = 7,
+    /// Payload: the number of the interpreter that makes the calls from here on; 0 is the main one.
+    Interpreter = 8,
 }
 
 impl Control {
     /// All kinds.
-    pub const ALL: [Control; 6] = [
+    pub const ALL: [Control; 8] = [
         Control::Thread,
         Control::ReallocFailed,
         Control::File,
         Control::Mark,
         Control::Arena,
         Control::Site,
+        Control::Chain,
+        Control::Interpreter,
     ];
 }
 
-/// Longest name of a mark, bytes; the rest is cut off.
-pub const MARK_BYTES: usize = 64;
 /// Bits of a size in a call's word; wider ones have a `WIDE` word before them.
 pub const SIZE_BITS: u32 = 16;
 /// Bits of an address / 8.

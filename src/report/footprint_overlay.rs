@@ -139,6 +139,7 @@ fn cool_down(
         canvas.line(&[(left, y), (left + width, y)], Stroke::solid(1.0, GRID));
     }
     let mut labels = Vec::new();
+    let mut brackets = 0.0;
     for backend in shown.iter().rev() {
         let memory = &backend.memory;
         let points: Vec<(f64, f64)> = stops
@@ -149,7 +150,8 @@ fn cool_down(
         canvas.line(&points, backend_stroke(backend.colour, backend.variant, 2.2));
         if let Some((low, high)) = memory.bands[2] {
             // Beside its dot, so that several can be told apart: at once below, never above.
-            let x = stops[0] - 8.0;
+            let x = stops[0] - 8.0 - 4.0 * brackets;
+            brackets += 1.0;
             let [low, high] = [low, high].map(|bytes| panel.y((bytes / unit.bytes).min(panel.up.end())));
             let stroke = Stroke::solid(2.0, backend.colour.pale(0.35));
             canvas.line(&[(x + 4.0, low), (x, low), (x, high), (x + 4.0, high)], stroke);

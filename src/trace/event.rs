@@ -84,6 +84,19 @@ impl Domain {
     }
 }
 
+/// What stands in a site between a line and the line that called it.
+pub const CALLED_FROM: &str = " < ";
+
+/// The frames of a site, `file:line` each, newest first.
+pub fn frames(site: &str) -> impl Iterator<Item = &str> {
+    site.split(CALLED_FROM)
+}
+
+/// The line that allocated: a site's newest frame, without its callers.
+pub fn innermost(site: &str) -> &str {
+    frames(site).next().unwrap_or(site)
+}
+
 /// An index into a trace's table of sites ([`Sites`]); 0 means that no site was recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteId(pub u32);
@@ -201,7 +214,8 @@ impl Names {
     }
 }
 
-/// The strings behind a trace's ids: sites (`file:line`) behind [`SiteId`]s, and types behind [`TypeId`]s.
+/// The strings behind a trace's ids: sites behind [`SiteId`]s, and types behind [`TypeId`]s. A site is `file:line` of the
+/// line that allocated, and where callers were recorded too ` < file:line` for each, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Sites {
     sites: Names,
@@ -303,6 +317,13 @@ impl Header {
             size,
         };
         lines.into_iter().map(read).collect()
+    }
+
+    /// Which threads of the trace stand for a thread in a sub-interpreter with a heap of its own (3.12 and later): the
+    /// thread's number and the interpreter's. They are the fact `interpreters`, JSON: `[[thread,interpreter],…]`.
+    pub fn interpreters(&self) -> Vec<(u32, u32)> {
+        let text = self.facts.get("interpreters").map_or("", String::as_str);
+        serde_json::from_str(text).unwrap_or_default()
     }
 }
 

@@ -30,8 +30,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use event::{
-    ArenaEvent, Columns, Domain, Header, Kind, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites,
-    TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId, advice,
+    ArenaEvent, CALLED_FROM, Columns, Domain, Header, Kind, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES,
+    SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId, advice, frames, innermost,
 };
 pub use foreign::{FOREIGN, Foreign, ForeignLog, Imported};
 pub use generate::{Distribution, GeneratedType, Generator};
