@@ -169,8 +169,7 @@ pub fn load_grouped(
             calls: program.profile().total_calls(),
             facts,
         });
-        let loaded = Loaded::new(program, group(births))
->>>>>>> main
+        let loaded = Loaded::new(program, group(births), times)
             .with_context(|| format!("{}: no memory for the program", path.display()))?;
         programs.insert(name, loaded);
     }
