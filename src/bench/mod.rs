@@ -28,7 +28,7 @@ use std::time::Duration;
 use rayon::iter::{ParallelBridge, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
-pub use compare::{Comparison, arenas_at, compare};
+pub use compare::{Comparison, arenas_at, compare, compare_recording};
 pub use confirm::LEAST_REPETITIONS;
 pub use machine::{available_bytes, fingerprint, processors};
 pub use plan::{ClockRate, Heat, Job, Pace, Task, heats, order};

@@ -26,7 +26,7 @@ pub fn show(trace: &Path, backend: &str, folder: Option<&Path>, json: bool) -> a
     backend_words(&[backend.to_owned()])?;
     let word = match backends::parse(backend)?.setting("bases") {
         Some(_) => backend.to_owned(),
-        None => with_setting(backend, "bases", Bases::Aligned.name())?,
+        None => with_setting(backend, "bases", &Bases::Aligned.name())?,
     };
     backends::describe(&backends::parse(&word)?)?; // refuses one that has no arenas
     let (entries, programs) = load_traces(&[trace.to_owned()])?;
