@@ -40,7 +40,7 @@ pub struct HeapSample {
 /// What a footprint pass found.
 #[derive(Clone, Debug, Default)]
 pub struct Footprint {
-    /// The heap over the trace, at the start, at least every 1/400 of it, at new peaks, at the live peak, at the end.
+    /// The heap over the trace, at the start, at least every 1/320 of it, at new peaks, at the live peak, at the end.
     pub samples: Vec<HeapSample>,
     /// The one at the live peak.
     pub at_live_peak: HeapSample,
@@ -394,7 +394,7 @@ pub fn footprint(
         resident: &resident,
         baseline,
         samples: Vec::with_capacity(4096),
-        every: (calls as u64 / 400).max(1024),
+        every: (calls as u64 / 320).max(2048),
         rise: program.profile().live_peak_bytes / 128,
         next_sample: 0,
         sampled_peak: 0,
