@@ -43,6 +43,7 @@ pub fn show(trace: &Path, backend: &str, folder: Option<&Path>, json: bool) -> a
     end.statistics.check_identity(geometry.arena as u64).map_err(|fault| anyhow!("{word}: {fault}"))?;
     let map = ArenaMap {
         name,
+        synthesised: report::words::synthesised(&entries[0].facts),
         backend: backend.to_owned(),
         arena: geometry.arena as u64,
         pool: geometry.pool as u64,
