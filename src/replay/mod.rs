@@ -6,6 +6,7 @@
 mod clock;
 mod conform;
 mod footprint;
+mod halt;
 mod heap_map;
 mod latency;
 mod memory;
@@ -21,7 +22,8 @@ use std::ptr;
 
 pub use clock::{Clock, Floor, Source};
 pub use conform::conform;
-pub use footprint::{Footprint, HeapSample, footprint};
+pub use footprint::{Footprint, HeapSample, Pace, footprint};
+pub use halt::waiting;
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use latency::{LatencyResult, bucket_nanoseconds, empty_histogram, latency};
 pub use memory::{Resident, SharedHeap, self_test};
