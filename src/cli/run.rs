@@ -354,26 +354,25 @@ fn prepare_resume(
     let is_gone = |cell: &Cell| absent.iter().any(|(name, _)| *name == cell.backend);
     let failed: HashSet<Cell> =
         run.failed().into_iter().map(Outcome::cell).filter(|cell| !is_gone(cell)).collect();
-    let again: HashSet<Cell> = run
-        .manifest
-        .planned()
-        .into_iter()
+    let planned = run.manifest.planned();
+    let tried: HashSet<Cell> = run.outcomes.iter().map(Outcome::cell).collect();
+    let again: HashSet<Cell> = planned
+        .iter()
         .filter(|cell| {
-            let done = |cell: &Cell| run.outcomes.iter().any(|o| o.cell() == *cell) && !failed.contains(cell);
+            let done = |cell: &Cell| tried.contains(cell) && !failed.contains(cell);
             // A heat is timed together or not at all.
             let mates = |mate: &Cell| {
                 mate.pass == Pass::Time && mate.trace == cell.trace && mate.repetition == cell.repetition
             };
             failed.contains(cell)
-                || (cell.pass == Pass::Time
-                    && run.manifest.planned().iter().any(|mate| mates(mate) && !done(mate)))
+                || (cell.pass == Pass::Time && planned.iter().any(|mate| mates(mate) && !done(mate)))
                 || (cell.pass == Pass::Latency
                     && failed.iter().any(|f| {
                         f.pass == Pass::Latency && f.trace == cell.trace && f.backend == cell.backend
                     }))
         })
+        .cloned()
         .collect();
-    let planned = run.manifest.planned();
     for cell in &again {
         if let Some(number) = planned.iter().position(|p| p == cell) {
             let _ = fs::remove_dir_all(folder.join("cells").join(format!("{number:05}")));
