@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use self::layout::{Control, end, field, flag, limit, start, tag, text};
 use super::blocks::{Item, Lifetimes, Tracker};
 use super::{
-    ArenaEvent, CALLED_FROM, Columns, Creation, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SiteId, Sites,
-    TraceError,
+    ArenaEvent, CALLED_FROM, Columns, Creation, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES,
+    SiteId, Sites, TraceError,
 };
 
 /// How a recording ended.
@@ -605,6 +605,8 @@ impl Items {
                     return Ok(Some(Item::GiveUp { address: address(word), thread: self.key }));
                 }
                 tag::SITE => self.site = word as u32,
+                // No row may be larger: such a word is damage.
+                tag::WIDE if word & !(0xF << 60) > SIZE_LIMIT_BYTES => return Err(self.strange(word)),
                 tag::WIDE => self.wide = Some(word & !(0xF << 60)),
                 tag::CONTROL => match self.control(word)? {
                     Some(item) => return Ok(Some(item)),
