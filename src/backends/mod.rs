@@ -18,6 +18,7 @@ mod malloc;
 mod mimalloc;
 mod null;
 pub mod pages;
+mod planted;
 pub mod pymalloc;
 mod python;
 mod region;
@@ -69,6 +70,7 @@ pub const BACKENDS: &[Member] = &[
     buddy::MEMBER,
     library::SO,
     library::PRELOAD,
+    planted::MEMBER,
     bump::MEMBER,
     null::MEMBER,
 ];

@@ -5,14 +5,13 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::load::{ChildArgs, backend_words, find_traces, load_traces, sha256};
-use super::note;
+use super::{install_interrupt, note};
 use crate::bench::{self, Progress, Settings};
 use crate::results::{
     BackendEntry, Cell, FORMAT, Manifest, Outcome, Pass, RecordError, Run, Status, civil_date,
@@ -240,16 +239,6 @@ fn clock_facts(settings: &Settings) -> std::collections::BTreeMap<String, String
         ("pair_nanoseconds".to_owned(), format!("{:.2}", floor.pair_ns)),
     ]
     .into()
-}
-
-/// Ctrl-C and SIGTERM end the run in order; a second one ends it at once.
-fn install_interrupt() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| {
-        if bench::CANCELLED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .context("cannot listen for Ctrl-C")
 }
 
 /// Makes a folder named by the date that was not there yet.

@@ -6,6 +6,7 @@
 mod clock;
 mod footprint;
 mod heap_map;
+mod laps;
 mod latency;
 mod memory;
 mod pins;
@@ -19,9 +20,10 @@ use std::ops::Range;
 use std::ptr;
 
 pub use clock::{Clock, Floor, Source};
-pub use footprint::{Footprint, HeapSample, footprint};
+pub use footprint::{Footprint, HeapSample, WARM_UP_CALLS, footprint};
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
-pub use latency::{LatencyResult, bucket_nanoseconds, empty_histogram, latency};
+pub use laps::{LapTimes, Laps, call_times, calls_of_a_lap, laps, tail};
+pub use latency::{LatencyResult, bucket, bucket_nanoseconds, empty_histogram, latency};
 pub use memory::{Resident, SharedHeap, self_test};
 pub use pins::{ClassRounding, FULLNESS_BINS, GRAINS, LiveBlock, PageView, Pin, class_of, page_view};
 pub use places::{Ending, Word, places};
