@@ -1,4 +1,5 @@
-//! Compiles the recorder (`src/recorder/`), a library without dependencies, so that the program can carry it inside.
+//! Compiles the recorder (`src/recorder/`), a library without dependencies, so that the program can carry it inside; and
+//! tells the backends which versions of their crates are compiled in.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,6 +7,7 @@ use std::{env, fs};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    tell_versions();
     println!("cargo::rerun-if-changed=src/recorder");
     for entry in fs::read_dir("src/recorder").into_iter().flatten().flatten() {
         println!("cargo::rerun-if-changed={}", entry.path().display());
@@ -17,6 +19,21 @@ fn main() {
     } else {
         // Recording is for 64-bit Linux; the rest works without it. The verb says so when it finds nothing embedded.
         fs::write(&out, []).expect("write an empty recorder");
+    }
+}
+
+/// Passes on the version of each crate that `Cargo.toml` pins (`"=1.2.3"`), as `VERSION_OF_THE_CRATE`: allocators that
+/// cannot report a version of their own are known by it.
+fn tell_versions() {
+    println!("cargo::rerun-if-changed=Cargo.toml");
+    let manifest = fs::read_to_string("Cargo.toml").expect("read Cargo.toml");
+    for line in manifest.lines() {
+        let Some((name, rest)) = line.split_once(" = ") else { continue };
+        let pinned = rest.split_once("\"=").and_then(|(_, rest)| rest.split_once('"'));
+        if let Some((version, _)) = pinned {
+            let variable = name.to_uppercase().replace('-', "_");
+            println!("cargo::rustc-env=VERSION_OF_{variable}={version}");
+        }
     }
 }
 

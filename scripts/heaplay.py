@@ -1,16 +1,105 @@
-"""Marks for `heaplay record`: copy this file beside a program and call heaplay.mark("phase"). Nothing happens where
-nothing is recorded."""
+"""Marks for `heaplay record`, and recording a part of a program from inside it (CPython 3.6 and later, Linux).
 
+    import heaplay
+    heaplay.mark("load")                        # names a phase; nothing happens where nothing is recorded
+    with heaplay.record("part.trace", sites=1): # records this block; needs heaplay-recorder.so beside this file
+        serve()
+
+    python -m heaplay -o app.trace app.py ARGS  # records a whole program, loaded late (the only way on 3.6)
+
+`heaplay recorder DIR` writes both files into a folder. Blocks from before the start are never seen: their frees are
+counted in the trace, and left out.
+"""
+
+import contextlib
 import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+
+def _open(path):
+    """The recorder in this process; PyDLL keeps the GIL, so that nobody allocates while it begins or ends."""
+    library = ctypes.PyDLL(path)
+    library.heaplay_mark.argtypes, library.heaplay_mark.restype = [ctypes.c_char_p], None
+    library.heaplay_start.argtypes, library.heaplay_start.restype = [ctypes.c_char_p], ctypes.c_char_p
+    library.heaplay_stop.argtypes, library.heaplay_stop.restype = [], ctypes.c_char_p
+    return library
+
 
 try:
-    _mark = ctypes.CDLL(None).heaplay_mark
-    _mark.argtypes, _mark.restype = [ctypes.c_char_p], None
+    _recorder = _open(None)
 except (AttributeError, OSError, TypeError):
-    _mark = None
+    _recorder = None
 
 
 def mark(name):
     """Says that a phase of this name begins; 64 bytes of it are kept."""
-    if _mark is not None:
-        _mark(name.encode("utf-8", "replace"))
+    if _recorder is not None:
+        _recorder.heaplay_mark(name.encode("utf-8", "replace"))
+
+
+@contextlib.contextmanager
+def record(output, sites=0, max_events=None, max_bytes=None, duration=None):
+    """Records what this process allocates inside the `with` block as the trace `output`.
+
+    `sites`: frames of Python source to record with each call, 0 for none. The recording ends early after `max_events`
+    calls, before its raw log grows past `max_bytes`, or after `duration` seconds. RuntimeError where it cannot be made.
+    """
+    global _recorder
+    if _recorder is None:
+        beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "heaplay-recorder.so")
+        path = os.environ.get("HEAPLAY_RECORDER", beside)
+        if not os.path.exists(path):
+            raise RuntimeError("%s: not found; `heaplay recorder DIR` writes it, HEAPLAY_RECORDER names it" % path)
+        _recorder = _open(path)
+    if sys.modules.get("tracemalloc") is not None and sys.modules["tracemalloc"].is_tracing():
+        raise RuntimeError("tracemalloc would take the recorder away when it stops; stop it first")
+    output = os.path.abspath(os.fspath(output))
+    limits = [("sites", sites), ("max-events", max_events), ("max-bytes", max_bytes)]
+    limits.append(("duration-ns", duration and int(duration * 1e9)))
+    options = ",".join("%s=%d" % (name, value) for name, value in limits if value)
+    base = "%s.raw-%x" % (output, int(time.time() * 1000))
+    reason = _recorder.heaplay_start(os.fsencode("2:0:%s:%s" % (options, base)))
+    if reason is not None:
+        raise RuntimeError("nothing is recorded: " + reason.decode())
+    try:
+        yield
+    finally:
+        _finish(os.fsdecode(_recorder.heaplay_stop()), output)
+
+
+def _finish(raw, output):
+    """Makes the trace where heaplay is installed (or HEAPLAY names it); else says how."""
+    command = [os.environ.get("HEAPLAY") or shutil.which("heaplay"), "record", "--recover", raw, "-o", output]
+    if command[0] is None:
+        print("heaplay: %s is a raw log; `heaplay %s` makes a trace of it" % (raw, " ".join(command[1:])), file=sys.stderr)
+    elif subprocess.call(command) == 0:
+        os.remove(raw)
+
+
+def _main():
+    import argparse
+    import runpy
+
+    parser = argparse.ArgumentParser(prog="heaplay.py", description="Records a Python program, loaded late.")
+    parser.add_argument("-o", "--output", required=True, help="the trace to write")
+    parser.add_argument("--sites", type=int, default=0, help="frames of Python source with each call")
+    parser.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module")
+    parser.add_argument("program")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    wanted = parser.parse_args()
+    sys.argv = [wanted.program] + wanted.arguments
+    # As the interpreter itself does: the program's folder comes first, in the place of this file's.
+    sys.path[0] = os.getcwd() if wanted.module else os.path.dirname(os.path.abspath(wanted.program))
+    with record(wanted.output, wanted.sites):
+        if wanted.module:
+            runpy.run_module(wanted.program, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(wanted.program, run_name="__main__")
+
+
+if __name__ == "__main__":
+    _main()

@@ -6,7 +6,8 @@
 //! 1. every instruction's slot is below [`Program::slots`];
 //! 2. a malloc or calloc names a slot that is empty, a realloc or free one that is full: each block is ended at most once;
 //! 3. every index of the trace is exactly one instruction;
-//! 4. a block is resized and freed in the domain that gave it (`mem` and `obj` count as one).
+//! 4. a block is resized and freed in the domain that gave it (`mem` and `obj` count as one);
+//! 5. a block of a kind has the kind's size, is not raw, and is freed as one of that kind.
 //!
 //! How: a row says when its block ends, so compiling writes the end's instruction at the same time as the birth's, at
 //! its place further on. No heap and no map is needed, and a place that is written twice or never is a faulty trace.
@@ -14,6 +15,7 @@
 //! proportion to the blocks live.
 
 mod births;
+mod kinds;
 mod what_if;
 
 use std::collections::BTreeMap;
@@ -22,7 +24,8 @@ use std::io::{self, Read, Write};
 pub use births::{Births, compile_with_births};
 pub use what_if::{Change, WhatIf, what_if};
 
-use crate::trace::{Domain, Op, Row, TraceError, TraceReader};
+use crate::trace::{Domain, Kind, Op, Row, Sites, TraceError, TraceReader};
+use kinds::{Kinds, KindsCompiler};
 
 /// What an instruction does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,10 +166,11 @@ pub struct Program {
     instructions: Vec<Instruction>,
     wide: BTreeMap<usize, u64>,
     slots: usize,
+    kinds: Kinds,
     profile: Profile,
 }
 
-const MAGIC: &[u8; 8] = b"HPROGRM1";
+const MAGIC: &[u8; 8] = b"HPROGRM2";
 
 fn word(input: &mut impl Read) -> io::Result<u64> {
     let mut bytes = [0; 8];
@@ -210,6 +214,17 @@ impl Program {
         self.slots
     }
 
+    /// The kinds of its blocks; none where the trace names no types.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds.table
+    }
+
+    /// Which of the [`Program::kinds`] the call at `index` is about: 0 is none, others count from 1.
+    #[inline(always)]
+    pub fn kind(&self, index: usize) -> usize {
+        self.kinds.of(index) as usize
+    }
+
     /// What the trace asks for.
     pub fn profile(&self) -> &Profile {
         &self.profile
@@ -228,7 +243,8 @@ impl Program {
         self.wide.get(&index).copied().unwrap_or(WIDE) as usize
     }
 
-    /// Writes the program for a worker: magic, slots, calls, instructions, wide sizes; little-endian words of 8 bytes.
+    /// Writes the program for a worker: magic, slots, calls, instructions, wide sizes, kinds; little-endian words of 8
+    /// bytes, but the kind of each call, which has 4.
     ///
     /// # Errors
     /// When `out` cannot be written.
@@ -248,7 +264,7 @@ impl Program {
             out.write_all(&word(index))?;
             out.write_all(&size.to_le_bytes())?;
         }
-        Ok(())
+        self.kinds.write(out)
     }
 
     /// Reads what [`Program::write`] wrote, and proves the invariants again: the file may come from anywhere.
@@ -284,14 +300,15 @@ impl Program {
             let index = word(input)? as usize;
             wide.insert(index, word(input)?);
         }
-        let mut program = Program { instructions, wide, slots, profile: Profile::default() };
+        let kinds = Kinds::read(input, calls)?;
+        let mut program = Program { instructions, wide, slots, kinds, profile: Profile::default() };
         program.prove().map_err(unsound)?;
         Ok(program)
     }
 
     /// Walks the instructions with the size of each slot's block: proves the invariants and derives the profile.
     fn prove(&mut self) -> Result<(), &'static str> {
-        let mut held: Vec<Option<(u64, Domain)>> = vec![None; self.slots];
+        let mut held: Vec<Option<(u64, Domain, u32)>> = vec![None; self.slots];
         let mut profile = Profile::default();
         let (mut live_bytes, mut live_blocks) = (0u64, 0u64);
         for (index, instruction) in self.instructions.iter().enumerate() {
@@ -303,10 +320,13 @@ impl Program {
             profile.calls[action as usize] += 1;
             let ends = matches!(action, Action::Realloc | Action::Free);
             match (ends, place.take()) {
-                (true, Some((_, domain))) if !domain.shares_blocks_with(instruction.domain()) => {
+                (true, Some((_, domain, _))) if !domain.shares_blocks_with(instruction.domain()) => {
                     return Err("a block that ends in another domain than its own");
                 }
-                (true, Some((size, _))) => {
+                (true, Some((.., kind))) if action == Action::Free && kind != self.kinds.of(index) => {
+                    return Err("a block that ends as another kind than its own");
+                }
+                (true, Some((size, ..))) => {
                     live_bytes = live_bytes.wrapping_sub(size);
                     live_blocks -= 1;
                 }
@@ -318,7 +338,11 @@ impl Program {
                 if size > crate::trace::SIZE_LIMIT_BYTES {
                     return Err("a size over the limit");
                 }
-                *place = Some((size, instruction.domain()));
+                let kind = self.kinds.of(index);
+                if !self.kinds.fits(kind, size, instruction.domain()) {
+                    return Err("a block whose kind is not its own");
+                }
+                *place = Some((size, instruction.domain(), kind));
                 profile.requested_bytes[action as usize] =
                     profile.requested_bytes[action as usize].saturating_add(size);
                 live_bytes = live_bytes.wrapping_add(size);
@@ -352,12 +376,12 @@ pub fn compile(reader: &mut dyn TraceReader) -> Result<Program, ProgramError> {
 
 /// Compiles, and shows each row that is a request to `seen`.
 fn compile_rows(reader: &mut dyn TraceReader, mut seen: impl FnMut(&Row)) -> Result<Program, ProgramError> {
-    let mut compiler = Compiler::new(reader.events_hint());
+    let mut compiler = Compiler::new(reader.events_hint(), reader.header().columns.type_name);
     while let Some(row) = reader.next_row()? {
         compiler.row(&row)?;
         seen(&row);
     }
-    compiler.finish()
+    compiler.finish(reader.sites())
 }
 
 /// Calls in a stretch: 8 MiB of instructions.
@@ -370,6 +394,7 @@ struct Late {
     slot: u32,
     domain: Domain,
     size: u64,
+    kind: u32,
 }
 
 struct Compiler {
@@ -381,6 +406,8 @@ struct Compiler {
     sizes: Vec<u64>,
     /// The call that began the block in each slot, for messages.
     births: Vec<u64>,
+    /// For a trace with types.
+    kinds: Option<KindsCompiler>,
     free_slots: Vec<u32>,
     next: u64,
     live_bytes: u64,
@@ -389,7 +416,7 @@ struct Compiler {
 }
 
 impl Compiler {
-    fn new(hint: Option<u64>) -> Compiler {
+    fn new(hint: Option<u64>, with_types: bool) -> Compiler {
         let mut instructions = Vec::new();
         // A hint comes from a file: reserve for it only what address space surely has.
         let expected = hint.unwrap_or(0).min(1 << 32);
@@ -400,6 +427,7 @@ impl Compiler {
             wide: BTreeMap::new(),
             sizes: Vec::new(),
             births: Vec::new(),
+            kinds: with_types.then(KindsCompiler::default),
             free_slots: Vec::new(),
             next: 0,
             live_bytes: 0,
@@ -448,6 +476,11 @@ impl Compiler {
             Op::Realloc => Action::Realloc,
         };
         self.instructions[place] = Instruction::new(action, row.domain, slot, row.size);
+        let kind = self.kinds.as_mut().map_or(0, |kinds| {
+            let kind = kinds.of(row);
+            kinds.put(event, kind);
+            kind
+        });
         if row.size >= WIDE {
             self.wide.insert(place, row.size);
         }
@@ -463,7 +496,7 @@ impl Compiler {
         }
         self.profile.live_peak_blocks = self.profile.live_peak_blocks.max(self.live_blocks);
         if let Some(end) = row.end() {
-            self.place_end(Late { end, birth: event, slot, domain: row.domain, size: row.size })?;
+            self.place_end(Late { end, birth: event, slot, domain: row.domain, size: row.size, kind })?;
         }
         Ok(())
     }
@@ -491,6 +524,9 @@ impl Compiler {
         while self.instructions.len() as u64 <= event {
             let stretch = self.instructions.len() as u64 / STRETCH;
             self.instructions.resize(self.instructions.len() + STRETCH as usize, Instruction::NONE);
+            if let Some(kinds) = &mut self.kinds {
+                kinds.reach(self.instructions.len());
+            }
             for late in self.late.remove(&stretch).unwrap_or_default() {
                 self.place_end(late)?;
             }
@@ -517,6 +553,9 @@ impl Compiler {
         }
         debug_assert!(late.end > late.birth && late.size <= crate::trace::SIZE_LIMIT_BYTES);
         *place = Instruction::new(Action::Free, late.domain, late.slot, 0);
+        if let Some(kinds) = &mut self.kinds {
+            kinds.put(late.end, late.kind);
+        }
         Ok(())
     }
 
@@ -539,7 +578,7 @@ impl Compiler {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Program, ProgramError> {
+    fn finish(mut self, sites: &Sites) -> Result<Program, ProgramError> {
         // Stretches that only ends reach are still to be made.
         while self.live_blocks > 0 && (self.late.keys().next().is_some() || self.end_is_known()) {
             if !self.end_is_known() {
@@ -570,6 +609,7 @@ impl Compiler {
             instructions: self.instructions,
             wide: self.wide,
             slots: self.sizes.len(),
+            kinds: self.kinds.map(|kinds| kinds.finish(self.next as usize, sites)).unwrap_or_default(),
             profile: self.profile,
         })
     }

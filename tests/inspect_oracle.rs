@@ -31,6 +31,7 @@ fn write_trace(path: &Path, calls: u64) {
         row.domain = if row.event % 2 == 0 { Domain::Mem } else { Domain::Obj };
         row.time_ns = row.event * 13;
         row.site = sites.intern(&format!("app.py:{}", row.event % 11));
+        row.type_id = sites.intern_type(["float", "", "dict keys"][row.event as usize % 13 % 3]);
         creation.write_row(&row, &sites).expect("written");
     }
     creation.finish().expect("written");
@@ -86,6 +87,11 @@ fn figures(told: &Statistics) -> Value {
             .sites
             .iter()
             .map(|s| (s.site.clone(), json!([s.requests, s.bytes, s.live_blocks, s.live_bytes])))
+            .collect()),
+        "types": map(told
+            .types
+            .iter()
+            .map(|t| (t.name.clone(), json!([t.requests, t.bytes, t.live_blocks, t.live_bytes])))
             .collect()),
     })
 }

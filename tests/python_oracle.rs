@@ -22,7 +22,7 @@ use heaplay::backends::arenas::{ArenaSource, Statistics};
 use heaplay::backends::pymalloc::{Cpython38, Cpython39, Cpython310, Cpython311, Layout, Pymalloc};
 use heaplay::backends::{self, Backend, pages, read_print};
 use heaplay::program::{self, Program};
-use heaplay::replay::{Nothing, Slots, replay};
+use heaplay::replay::{Nothing, Slots, Tables, replay};
 use heaplay::trace::{self, Columns, Creation, Domain, Header, Op, Row, Sites};
 
 use waves::{Event, Waves};
@@ -257,7 +257,7 @@ fn statistics_after<L: Layout>(
     let source = ArenaSource { ctx: NonNull::dangling().as_ptr(), alloc: arena, free: no_arena };
     // SAFETY: each arena is a mapping of its own; none is given back before the process ends.
     let heap = unsafe { Pymalloc::<L>::new(below, source).unwrap() };
-    replay(program, &heap.domains(), &mut Slots::new(program), 0..calls, &mut Nothing).unwrap();
+    replay(program, &Tables::new(program, &heap), &mut Slots::new(program), 0..calls, &mut Nothing).unwrap();
     heap.check().unwrap();
     heap.statistics()
 }

@@ -7,7 +7,7 @@ mod layout;
 #[allow(dead_code, reason = "each test uses its part")]
 mod refusal;
 
-use heaplay::trace::{Domain, Op, RawLog, Row, TraceError};
+use heaplay::trace::{ArenaEvent, Domain, Op, RawLog, Row, TraceError};
 use layout::{Control, call, control, field, tag, word};
 use refusal::{Environment, Options, interpreter, options, settings};
 use tempfile::TempDir;
@@ -151,6 +151,122 @@ fn marks_keep_their_place() {
     assert_eq!((survey.events, log.header(&survey).marks()), (3, survey.marks));
 }
 
+/// An arena is born before the call that needs it and dies after the one that emptied it; a frame chunk is none.
+#[test]
+fn arenas_stand_between_the_calls() {
+    let folder = TempDir::new().unwrap();
+    let (first, second) = (0x7F00_0010_0000u64, 0x7F00_0030_4000u64);
+    let words = [
+        control(Control::Arena, layout::arena(true, 1 << 20)),
+        first,
+        malloc(10, first),
+        control(Control::Arena, layout::arena(true, 16 << 10)),
+        second + 16,
+        free(first),
+        control(Control::Arena, layout::arena(false, 1 << 20)),
+        first,
+        control(Control::Arena, layout::arena(true, 1 << 20)),
+        second,
+        malloc(20, second),
+    ];
+    let log = log(&folder, &words);
+    let survey = log.survey().unwrap();
+    let arena = |event, is_birth, base| ArenaEvent { event, is_birth, base, size: 1 << 20 };
+    let expected = [arena(0, true, first), arena(2, false, first), arena(2, true, second)];
+    assert_eq!((&survey.arenas[..], survey.events), (&expected[..], 3));
+    assert_eq!((survey.frame_chunks.births, survey.frame_chunks.peak_bytes), (1, 16 << 10));
+    assert_eq!(log.header(&survey).arenas(), expected);
+}
+
+/// A site with callers is a chain; two chains share what they have in common. The innermost line comes first.
+#[test]
+fn chains_are_read_newest_first() {
+    let name = |text: &[u8; 8]| u64::from_ne_bytes(*text);
+    let read = read(&[
+        control(Control::File, 1 << 24 | 4),
+        name(b"a.py\0\0\0\0"),
+        control(Control::Site, 1),
+        1 << 32 | 10,
+        control(Control::Site, 2),
+        1 << 32 | 20,
+        control(Control::Chain, 3),
+        1 << 32 | 2,
+        control(Control::Chain, 4),
+        2 << 32 | 3,
+        word(tag::SITE, 3),
+        malloc(1, 16),
+        word(tag::SITE, 4),
+        malloc(2, 32),
+        word(tag::SITE, 2),
+        malloc(3, 48),
+        // A chain that calls itself ends somewhere.
+        control(Control::Chain, 5),
+        1 << 32 | 5,
+        word(tag::SITE, 5),
+        malloc(4, 64),
+        word(tag::SITE, 99),
+        malloc(5, 80),
+    ]);
+    assert_eq!(read.sites[..3], ["a.py:10 < a.py:20", "a.py:20 < a.py:10 < a.py:20", "a.py:20"]);
+    assert!(read.sites[3].starts_with("a.py:10 < a.py:10") && read.sites[3].len() < 4096);
+    assert_eq!(read.sites[4], "");
+}
+
+/// A thread in a sub-interpreter has a number of its own, and the header says what it stands for.
+#[test]
+fn sub_interpreters_are_told_apart() {
+    let folder = TempDir::new().unwrap();
+    let words = [
+        malloc(1, 16),
+        control(Control::Interpreter, 5),
+        malloc(2, 32),
+        thread(2),
+        malloc(3, 48),
+        control(Control::Interpreter, 0),
+        malloc(4, 64),
+        thread(1),
+        control(Control::Interpreter, 5),
+        free(16),
+    ];
+    let log = log(&folder, &words);
+    let survey = log.survey().unwrap();
+    assert_eq!(log.header(&survey).interpreters(), [(2, 5), (3, 5)]);
+    let mut threads = Vec::new();
+    log.rows(&survey, &mut |row, _| {
+        threads.push((row.thread, row.end_thread));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(threads, [(1, Some(2)), (2, None), (3, None), (4, None)]);
+}
+
+/// The recorder looks at its limits once a block; the reader stops at the very call.
+#[test]
+fn a_limit_of_calls_is_exact() {
+    let folder = TempDir::new().unwrap();
+    let words: Vec<u64> = (0..50).flat_map(|n| [malloc(8, 16 + n * 16), free(16 + n * 16)]).collect();
+    let path = log(&folder, &words).path().to_owned();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let mut set = |field: usize, value: u64| {
+        bytes[field * 8..field * 8 + 8].copy_from_slice(&value.to_ne_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+    };
+    set(field::END, layout::end::LIMIT);
+    set(field::LIMIT, layout::limit::EVENTS);
+    for most in [1, 7, 99, 100, 200] {
+        set(field::MAX_EVENTS, most);
+        set(field::LIMIT_VALUE, most);
+        let log = RawLog::open(&path).unwrap();
+        let survey = log.survey().unwrap();
+        assert_eq!(survey.events, most.min(100));
+        let told = &log.header(&survey).facts["limit"];
+        assert!(
+            told.starts_with(&format!("--max-events {most}, reached after {} calls", survey.events)),
+            "{told}"
+        );
+    }
+}
+
 #[test]
 fn what_the_log_never_saw_is_counted() {
     let read = read(&[
@@ -254,10 +370,13 @@ fn settings_that_take_the_hooks_away_are_refused() {
     assert_eq!(settings(Options { ignore_environment: true, ..Options::default() }, malloc), None);
     assert_eq!(settings(Options::default(), Environment { malloc: Some(b""), ..none }), None);
     assert_eq!(settings(Options::default(), Environment { tracemalloc: Some(b"0"), ..none }), None);
-    for version in ["3.7.0", "3.11.2 (main) [GCC]", "3.13.0rc1"] {
-        assert_eq!(interpreter(version.as_bytes()), None, "{version}");
+    let refused = |version: &str, is_late| interpreter(version.as_bytes(), is_late, false);
+    for version in ["3.7.0", "3.11.2 (main) [GCC]", "3.13.0rc1", "3.14.0", "3.20.1"] {
+        assert_eq!((refused(version, false), refused(version, true)), (None, None), "{version}");
+        assert!(interpreter(version.as_bytes(), false, true).is_some(), "{version}, by its functions");
     }
-    for version in ["2.7.18 (x)", "3.6.15", "3.14.0", "", "3.13.0 experimental free-threading build (main)"] {
-        assert!(interpreter(version.as_bytes()).is_some(), "{version}");
+    assert!(refused("3.6.15", false).is_some() && refused("3.6.15", true).is_none());
+    for version in ["2.7.18 (x)", "3.5.2", "4.0.0", "", "3.13.0 experimental free-threading build (main)"] {
+        assert!(refused(version, false).is_some() && refused(version, true).is_some(), "{version}");
     }
 }

@@ -29,6 +29,7 @@ struct Details {
     domain: Domain,
     time_ns: u64,
     site: String,
+    type_name: String,
 }
 
 fn details() -> impl Strategy<Value = Details> {
@@ -37,13 +38,17 @@ fn details() -> impl Strategy<Value = Details> {
     let domains = prop::sample::select(Domain::ALL.to_vec());
     let times = prop_oneof![4 => 0u64..100_000, 1 => any::<u64>()];
     let sites = prop_oneof![1 => Just(String::new()), 4 => "[a-c]{1,2}\\.py:[0-9]{1,2}", 2 => ".{0,12}", 1 => "[\\s\",]{1,4}"];
-    (sizes, threads, domains, times, sites).prop_map(|(size, thread, domain, time_ns, site)| Details {
-        size,
-        thread,
-        domain,
-        time_ns,
-        site,
-    })
+    let types = prop_oneof![1 => Just(String::new()), 4 => "float|tuple|dict keys", 1 => ".{0,9}"];
+    (sizes, threads, domains, times, sites, types).prop_map(
+        |(size, thread, domain, time_ns, site, type_name)| Details {
+            size,
+            thread,
+            domain,
+            time_ns,
+            site,
+            type_name,
+        },
+    )
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -58,12 +63,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn columns() -> impl Strategy<Value = Columns> {
-    any::<[bool; 5]>().prop_map(|[thread, end_thread, domain, time_ns, site]| Columns {
+    any::<[bool; 6]>().prop_map(|[thread, end_thread, domain, time_ns, site, type_name]| Columns {
         thread,
         end_thread,
         domain,
         time_ns,
         site,
+        type_name,
     })
 }
 
@@ -117,6 +123,9 @@ fn row(columns: Columns, event: u64, op: Op, details: Details, sites: &mut Sites
     }
     if columns.site {
         row.site = sites.intern(&details.site);
+    }
+    if columns.type_name {
+        row.type_id = sites.intern_type(&details.type_name);
     }
     row
 }

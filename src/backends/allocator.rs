@@ -8,7 +8,7 @@ use std::ffi::{OsString, c_void};
 use std::ptr;
 
 use super::arenas::Pools;
-use crate::trace::Domain;
+use crate::trace::{Domain, Kind};
 
 /// The four calls of one domain. Layout and signatures are those of CPython's `PyMemAllocatorEx`, so a table taken
 /// from an interpreter is used as it is.
@@ -99,6 +99,12 @@ pub trait Backend {
     /// The tables that the loop calls. They stay valid as long as the backend lives.
     fn domains(&self) -> Domains;
 
+    /// The same for the blocks of each kind, those without one first, for backends that treat types differently; `None` when
+    /// [`Backend::domains`] serve all. A block ends through the tables that it was asked from.
+    fn by_kind(&self, _kinds: &[Kind]) -> Option<Vec<Domains>> {
+        None
+    }
+
     /// The allocator's true version, as it reports itself (`glibc 2.36`).
     fn version(&self) -> String;
 
@@ -174,6 +180,26 @@ impl Spec {
     /// A [`BackendError::Refused`] in the name of this backend.
     pub fn refused(&self, reason: String) -> BackendError {
         BackendError::Refused { backend: self.name.clone(), reason }
+    }
+
+    /// The version as one of CPython 3, minor and patch, when it is from 3.`oldest` to 3.`newest`: `3.N` means the last patch
+    /// release, `3.N.P` that one.
+    pub fn cpython(&self, oldest: u32, newest: u32) -> Option<(u32, u32)> {
+        let mut parts =
+            self.version.as_deref()?.strip_prefix("3.")?.split('.').map(|part| part.parse::<u32>().ok());
+        let minor = parts.next()??;
+        let patch = match parts.next() {
+            Some(patch) => patch?,
+            None => u32::MAX,
+        };
+        (parts.next().is_none() && (oldest..=newest).contains(&minor)).then_some((minor, patch))
+    }
+
+    /// The refusal of a version that [`Spec::cpython`] does not know.
+    pub fn has_no_version(&self, text: &str, oldest: u32, newest: u32) -> BackendError {
+        self.refused(format!(
+            "has no version `{text}`: it takes 3.{oldest} to 3.{newest}, also with a patch number"
+        ))
     }
 
     /// Refuses a version, for members that have only one.

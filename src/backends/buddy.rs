@@ -11,9 +11,9 @@ use std::ptr;
 
 use buddy_system_allocator::Heap as Buddies;
 
-use super::allocator::{Backend, BackendError, Domains, Member, Opened, Spec, no_environment};
-use super::calls::{HEADER_BYTES, Headed, Layouted, table};
-use super::region::{RESERVE, Region};
+use super::allocator::{Backend, BackendError, Member, Opened, Spec, no_environment};
+use super::calls::{HEADER_BYTES, Headed, Layouted};
+use super::region::{RESERVE, manage};
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -25,6 +25,8 @@ pub const MEMBER: Member = Member {
     details,
     open,
 };
+
+const VERSION: &str = concat!("buddy_system_allocator ", env!("VERSION_OF_BUDDY_SYSTEM_ALLOCATOR"));
 
 /// Blocks up to 2 to the 36th bytes.
 type Inner = Buddies<37>;
@@ -51,43 +53,22 @@ impl Layouted for Inner {
     }
 }
 
-struct Own {
-    heap: *mut Headed<Inner>,
-    _region: Region,
-}
-
-impl Backend for Own {
-    fn domains(&self) -> Domains {
-        Domains::same(table(self.heap))
-    }
-
-    fn version(&self) -> String {
-        "buddy_system_allocator 0.13".to_owned()
-    }
-
-    unsafe fn usable_size(&self, _block: *mut c_void, requested: usize) -> usize {
-        (HEADER_BYTES + requested.max(1)).next_power_of_two() - HEADER_BYTES
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        // SAFETY: made by `open`, dropped once.
-        drop(unsafe { Box::from_raw(self.heap) });
-    }
+unsafe fn usable_size(_block: *mut c_void, requested: usize) -> usize {
+    (HEADER_BYTES + requested.max(1)).next_power_of_two() - HEADER_BYTES
 }
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {
     Ok(format!(
-        "buddy: crate buddy_system_allocator 0.13, powers of two\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  usable size: by its rule of rounding; no call gives memory back; realloc always moves\n"
+        "buddy: crate {VERSION}, powers of two\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  usable size: by its rule of rounding; no call gives memory back; realloc always moves\n"
     ))
 }
 
 fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
-    let region = Region::new(spec)?;
-    let mut inner = Inner::empty();
-    let start = region.start.as_ptr().addr();
-    // SAFETY: the range is fresh, used by nothing else, and lives as long as the heap.
-    unsafe { inner.add_to_heap(start, start + region.bytes) };
-    Ok(Box::new(Own { heap: Box::into_raw(Box::new(Headed(inner))), _region: region }))
+    manage(spec, VERSION, usable_size, |region| {
+        let mut heap = Inner::empty();
+        let start = region.start.as_ptr().addr();
+        // SAFETY: the range is the heap's alone and outlives it.
+        unsafe { heap.add_to_heap(start, start + region.bytes) };
+        Some(Headed(heap))
+    })
 }

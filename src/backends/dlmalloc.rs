@@ -95,7 +95,7 @@ impl Backend for Own {
     }
 
     fn version(&self) -> String {
-        "dlmalloc 2.8.6 of crate dlmalloc 0.2.14".to_owned()
+        concat!("dlmalloc 2.8.6 of crate dlmalloc ", env!("VERSION_OF_DLMALLOC")).to_owned()
     }
 
     unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {

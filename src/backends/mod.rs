@@ -13,6 +13,7 @@ pub mod freelist;
 #[cfg(feature = "jemalloc")]
 mod jemalloc;
 mod library;
+mod linked_list;
 mod malloc;
 #[cfg(feature = "mimalloc")]
 mod mimalloc;
@@ -29,6 +30,8 @@ mod scudo;
 #[cfg(feature = "snmalloc")]
 mod snmalloc;
 mod talc;
+#[cfg(feature = "tcmalloc")]
+mod tcmalloc;
 mod tlsf;
 
 pub use allocator::{
@@ -64,10 +67,13 @@ pub const BACKENDS: &[Member] = &[
     rpmalloc::MEMBER,
     #[cfg(feature = "scudo")]
     scudo::MEMBER,
+    #[cfg(feature = "tcmalloc")]
+    tcmalloc::MEMBER,
     dlmalloc::MEMBER,
     tlsf::MEMBER,
     talc::MEMBER,
     buddy::MEMBER,
+    linked_list::MEMBER,
     library::SO,
     library::PRELOAD,
     planted::MEMBER,
@@ -76,7 +82,7 @@ pub const BACKENDS: &[Member] = &[
 ];
 
 /// Members that a build may leave out, by the name of their feature.
-const OPTIONAL: [&str; 5] = ["jemalloc", "mimalloc", "rpmalloc", "scudo", "snmalloc"];
+const OPTIONAL: [&str; 6] = ["jemalloc", "mimalloc", "rpmalloc", "scudo", "snmalloc", "tcmalloc"];
 
 /// Reads a backend's word, the layers below included.
 ///

@@ -1,12 +1,15 @@
 //! Room `backends`, below the members in Rust: a range of address space that one of them manages whole.
 //!
 //! Only what is touched costs memory, so a range far larger than the machine stands for "grows as needed" without
-//! chunks between which nothing can merge. It is a member's setting `reserve`.
+//! chunks between which nothing can merge. It is a member's setting `reserve`. [`manage`] makes the backend of such a
+//! member: a [`Heap`] on its range.
 #![expect(unsafe_code, reason = "gives back what it mapped")]
 
+use std::ffi::c_void;
 use std::ptr::NonNull;
 
-use super::allocator::{BackendError, Setting, Spec, parse_bytes, setting};
+use super::allocator::{Backend, BackendError, Domains, Opened, Setting, Spec, parse_bytes, setting};
+use super::calls::{Heap, table};
 use super::pages;
 
 /// The setting that members with a [`Region`] take.
@@ -57,4 +60,57 @@ impl Drop for Region {
         // SAFETY: mapped by `new` with this length; whoever drops the backend has no live blocks.
         let _ = unsafe { pages::unmap(self.start, self.bytes) };
     }
+}
+
+/// Bytes that may be used at a live block, from the block and what was asked for.
+///
+/// # Safety
+/// The block is a live one of the heap that the function belongs to.
+pub type UsableSize = unsafe fn(*mut c_void, usize) -> usize;
+
+/// A heap that manages a range of its own and has no call to give memory back.
+struct Managed<H: Heap> {
+    heap: *mut H,
+    version: &'static str,
+    usable_size: UsableSize,
+    _region: Region,
+}
+
+impl<H: Heap> Backend for Managed<H> {
+    fn domains(&self) -> Domains {
+        Domains::same(table(self.heap))
+    }
+
+    fn version(&self) -> String {
+        self.version.to_owned()
+    }
+
+    unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize {
+        // SAFETY: the caller says that the block is live.
+        unsafe { (self.usable_size)(block, requested) }
+    }
+}
+
+impl<H: Heap> Drop for Managed<H> {
+    fn drop(&mut self) {
+        // SAFETY: made by `manage`, dropped once.
+        drop(unsafe { Box::from_raw(self.heap) });
+    }
+}
+
+/// The backend of a word: `heap` makes the allocator on the range that the word asks for, which is fresh, used by nothing
+/// else, and lives as long as the backend.
+///
+/// # Errors
+/// As [`Region::new`]; and [`BackendError::Refused`] when the allocator cannot manage a range as small as this.
+pub fn manage<H: Heap + 'static>(
+    spec: &Spec,
+    version: &'static str,
+    usable_size: UsableSize,
+    heap: impl FnOnce(&Region) -> Option<H>,
+) -> Opened {
+    let region = Region::new(spec)?;
+    let heap =
+        heap(&region).ok_or_else(|| spec.refused("cannot manage a range as small as this".to_owned()))?;
+    Ok(Box::new(Managed { heap: Box::into_raw(Box::new(heap)), version, usable_size, _region: region }))
 }

@@ -23,15 +23,45 @@ pub const MEMBER: Member = Member {
     open,
 };
 
+/// Its calls behind the check of sizes that it makes itself only when it is built with `ENABLE_VALIDATE_ARGS`, and the crate
+/// does not: sizes that overflow when they are rounded up crash it, where C wants null.
+mod checked {
+    use std::ffi::c_void;
+    use std::ptr;
+
+    use rpmalloc_sys as rp;
+
+    /// More than a process can address.
+    const TOO_MUCH: usize = 1 << 47;
+
+    pub unsafe fn malloc(size: usize) -> *mut c_void {
+        // SAFETY: any smaller size is allowed.
+        if size < TOO_MUCH { unsafe { rp::rpmalloc(size) } } else { ptr::null_mut() }
+    }
+
+    pub unsafe fn calloc(elements: usize, element_size: usize) -> *mut c_void {
+        match elements.checked_mul(element_size) {
+            // SAFETY: as above.
+            Some(size) if size < TOO_MUCH => unsafe { rp::rpcalloc(elements, element_size) },
+            _ => ptr::null_mut(),
+        }
+    }
+
+    pub unsafe fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
+        // SAFETY: as above; the caller's block is live or null.
+        if size < TOO_MUCH { unsafe { rp::rprealloc(block, size) } } else { ptr::null_mut() }
+    }
+}
+
 struct Rpmalloc;
 
 impl Backend for Rpmalloc {
     fn domains(&self) -> Domains {
-        Domains::same(c_table!(rp::rpmalloc, rp::rpcalloc, rp::rprealloc, rp::rpfree))
+        Domains::same(c_table!(checked::malloc, checked::calloc, checked::realloc, rp::rpfree))
     }
 
     fn version(&self) -> String {
-        "rpmalloc of rpmalloc-sys 0.2.3".to_owned()
+        concat!("rpmalloc of rpmalloc-sys ", env!("VERSION_OF_RPMALLOC_SYS")).to_owned()
     }
 
     unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {
@@ -48,7 +78,7 @@ impl Backend for Rpmalloc {
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {
     Ok(format!(
-        "rpmalloc: {}\n  usable size: rpmalloc_usable_size; trim: rpmalloc_thread_collect; no settings\n",
+        "rpmalloc: {}\n  usable size: rpmalloc_usable_size; trim: rpmalloc_thread_collect; no settings\n  sizes from 2^47 on are refused before it sees them: it does not survive them\n",
         Rpmalloc.version()
     ))
 }

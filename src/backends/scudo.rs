@@ -51,7 +51,7 @@ impl Backend for Scudo {
     }
 
     fn version(&self) -> String {
-        "scudo of scudo-sys 0.2.2 (2021)".to_owned()
+        concat!("scudo of scudo-sys ", env!("VERSION_OF_SCUDO_SYS"), " (2021)").to_owned()
     }
 
     unsafe fn usable_size(&self, _block: *mut c_void, requested: usize) -> usize {

@@ -30,7 +30,7 @@ impl Backend for Snmalloc {
     }
 
     fn version(&self) -> String {
-        "snmalloc of snmalloc-sys 0.7.6".to_owned()
+        concat!("snmalloc of snmalloc-sys ", env!("VERSION_OF_SNMALLOC_SYS")).to_owned()
     }
 
     unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {

@@ -12,9 +12,9 @@ use talc::DefaultBinning;
 use talc::base::{CHUNK_UNIT, Talc};
 use talc::source::Manual;
 
-use super::allocator::{Backend, BackendError, Domains, Member, Opened, Spec, no_environment};
-use super::calls::{HEADER_BYTES, Headed, Layouted, table};
-use super::region::{RESERVE, Region};
+use super::allocator::{Backend, BackendError, Member, Opened, Spec, no_environment};
+use super::calls::{HEADER_BYTES, Headed, Layouted};
+use super::region::{RESERVE, manage};
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -26,6 +26,8 @@ pub const MEMBER: Member = Member {
     details,
     open,
 };
+
+const VERSION: &str = concat!("talc ", env!("VERSION_OF_TALC"));
 
 type Inner = Talc<Manual, DefaultBinning>;
 
@@ -50,46 +52,22 @@ impl Layouted for Inner {
     }
 }
 
-struct Own {
-    heap: *mut Headed<Inner>,
-    _region: Region,
-}
-
-impl Backend for Own {
-    fn domains(&self) -> Domains {
-        Domains::same(table(self.heap))
-    }
-
-    fn version(&self) -> String {
-        "talc 5.1.1".to_owned()
-    }
-
-    unsafe fn usable_size(&self, _block: *mut c_void, requested: usize) -> usize {
-        // A chunk is a multiple of its unit and ends in a word of its own.
-        let chunk = (HEADER_BYTES + requested.max(1) + size_of::<usize>()).next_multiple_of(CHUNK_UNIT);
-        chunk - size_of::<usize>() - HEADER_BYTES
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        // SAFETY: made by `open`, dropped once.
-        drop(unsafe { Box::from_raw(self.heap) });
-    }
+unsafe fn usable_size(_block: *mut c_void, requested: usize) -> usize {
+    // A chunk is a multiple of its unit and ends in a word of its own.
+    let chunk = (HEADER_BYTES + requested.max(1) + size_of::<usize>()).next_multiple_of(CHUNK_UNIT);
+    chunk - size_of::<usize>() - HEADER_BYTES
 }
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {
     Ok(format!(
-        "talc: crate talc 5.1, default bins, chunks of {CHUNK_UNIT}-byte multiples\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  usable size: by its rule of rounding; no call gives memory back\n"
+        "talc: crate {VERSION}, default bins, chunks of {CHUNK_UNIT}-byte multiples\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  usable size: by its rule of rounding; no call gives memory back\n"
     ))
 }
 
 fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
-    let region = Region::new(spec)?;
-    let mut inner = Inner::new(Manual);
-    // SAFETY: the range is fresh, used by nothing else, and lives as long as the heap.
-    if unsafe { inner.claim(region.start.as_ptr(), region.bytes) }.is_none() {
-        return Err(spec.refused("cannot manage a range as small as this".to_owned()));
-    }
-    Ok(Box::new(Own { heap: Box::into_raw(Box::new(Headed(inner))), _region: region }))
+    manage(spec, VERSION, usable_size, |region| {
+        let mut heap = Inner::new(Manual);
+        // SAFETY: the range is the heap's alone and outlives it.
+        unsafe { heap.claim(region.start.as_ptr(), region.bytes) }.map(|_| Headed(heap))
+    })
 }

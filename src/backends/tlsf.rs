@@ -10,9 +10,9 @@ use std::ptr::{self, NonNull};
 
 use rlsf::Tlsf;
 
-use super::allocator::{Backend, BackendError, Domains, Member, Opened, Spec, no_environment};
-use super::calls::{ALIGN_BYTES, Heap, table};
-use super::region::{RESERVE, Region};
+use super::allocator::{Backend, BackendError, Member, Opened, Spec, no_environment};
+use super::calls::{ALIGN_BYTES, Heap};
+use super::region::{RESERVE, manage};
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -24,6 +24,8 @@ pub const MEMBER: Member = Member {
     details,
     open,
 };
+
+const VERSION: &str = concat!("rlsf ", env!("VERSION_OF_RLSF"));
 
 /// 32 first levels of 32 lists each: blocks up to 128 GiB.
 type Lists = Tlsf<'static, u32, u32, 32, 32>;
@@ -51,45 +53,23 @@ impl Heap for Lists {
     }
 }
 
-struct Own {
-    lists: *mut Lists,
-    _region: Region,
-}
-
-impl Backend for Own {
-    fn domains(&self) -> Domains {
-        Domains::same(table(self.lists))
-    }
-
-    fn version(&self) -> String {
-        "rlsf 0.2.3".to_owned()
-    }
-
-    unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize {
-        // SAFETY: the caller says that the block is live.
-        NonNull::new(block.cast()).map_or(requested, |block| unsafe { Lists::allocation_usable_size(block) })
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        // SAFETY: made by `open`, dropped once.
-        drop(unsafe { Box::from_raw(self.lists) });
-    }
+unsafe fn usable_size(block: *mut c_void, requested: usize) -> usize {
+    // SAFETY: the caller says that the block is live.
+    NonNull::new(block.cast()).map_or(requested, |block| unsafe { Lists::allocation_usable_size(block) })
 }
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {
-    Ok("tlsf: crate rlsf, 32 x 32 lists, granules of 32 bytes, headers of 16\n  usable size: the block's header; no call gives memory back\n".to_owned())
+    Ok(format!(
+        "tlsf: crate {VERSION}, 32 x 32 lists, granules of 32 bytes, headers of 16\n  usable size: the block's header; no call gives memory back\n"
+    ))
 }
 
 fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
-    let region = Region::new(spec)?;
-    let mut lists = Box::new(Lists::new());
-    // SAFETY: the range is fresh, used by nothing else, and lives as long as the lists.
-    let taken =
-        unsafe { lists.insert_free_block_ptr(NonNull::slice_from_raw_parts(region.start, region.bytes)) };
-    if taken.is_none() {
-        return Err(spec.refused("cannot manage a range as small as this".to_owned()));
-    }
-    Ok(Box::new(Own { lists: Box::into_raw(lists), _region: region }))
+    manage(spec, VERSION, usable_size, |region| {
+        let mut lists = Lists::new();
+        // SAFETY: the range is the lists' alone and outlives them.
+        let taken =
+            unsafe { lists.insert_free_block_ptr(NonNull::slice_from_raw_parts(region.start, region.bytes)) };
+        taken.map(|_| lists)
+    })
 }

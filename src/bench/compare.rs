@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use super::plan::{Job, Task};
-use super::worker::{self, Ended, Limits};
+use super::worker::{self, Limits};
 use super::{Loaded, Settings};
 use crate::backends::arenas::{ArenaState, Change, Place};
 use crate::program::Action;
@@ -98,20 +98,11 @@ fn places(word: &str, loaded: &Loaded, settings: &Settings, calls: usize) -> Res
     let out = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
     let task = Task::Places { backend: word.to_owned(), program: loaded.path(), calls, out };
     let limits = Limits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
-    let name = format!("heaplay-{}-places-{}", std::process::id(), file.as_raw_fd());
-    let errors = std::env::temp_dir().join(name);
-    let ended = worker::run(&Job { task, processor: None, turns: false }, limits, &errors);
-    let _ = std::fs::remove_file(&errors);
-    match ended.map_err(told)? {
-        Ended::Well(text) => {
-            let ending = serde_json::from_str(&text).map_err(|error| {
-                format!("backend `{word}`: the child's words are not its result: {error}")
-            })?;
-            Ok(Side { file, ending })
-        }
-        Ended::Badly(reason) => Err(reason),
-        Ended::Cancelled => Err("interrupted".into()),
-    }
+    let ended = worker::run(&Job { task, processor: None, turns: false }, limits);
+    let text = ended.map_err(told)?.well()?;
+    let ending = serde_json::from_str(&text)
+        .map_err(|error| format!("backend `{word}`: the child's words are not its result: {error}"))?;
+    Ok(Side { file, ending })
 }
 
 /// Replays `loaded` up to a call, and tells what was there then.

@@ -36,17 +36,13 @@ pub fn exact(side: &Side, trace: &str, loaded: &Loaded, settings: &Settings) -> 
         time: settings.time_limit(loaded.program.instructions().len()),
         memory_bytes: settings.memory_bytes,
     };
-    let ended = Worker::start_by(side.command(), &job, limits, &folder.join("errors.txt"))
+    let ended = Worker::start_by(side.command(), &job, limits)
         .and_then(Worker::end)
         .map_err(|error| format!("{}: {error}", side.executable().display()));
-    let tables = ended.and_then(|ended| match ended {
-        Ended::Badly(reason) => Err(reason),
-        Ended::Cancelled => Err("interrupted".into()),
-        Ended::Well(_) => match doubt(&cell, loaded, &folder) {
-            Ok(None) => Run::load_tables(&folder).map_err(|error| error.to_string()),
-            Ok(Some(reason)) => Err(reason),
-            Err(error) => Err(error.to_string()),
-        },
+    let tables = ended.and_then(Ended::well).and_then(|_| match doubt(&cell, loaded, &folder) {
+        Ok(None) => Run::load_tables(&folder).map_err(|error| error.to_string()),
+        Ok(Some(reason)) => Err(reason),
+        Err(error) => Err(error.to_string()),
     });
     let _ = fs::remove_dir_all(&folder);
     tables

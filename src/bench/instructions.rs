@@ -10,7 +10,7 @@ use std::process::Command;
 use super::Loaded;
 use super::pairs::Side;
 use super::plan::{Job, Task};
-use super::worker::{Ended, Limits, Worker};
+use super::worker::{Limits, Worker};
 
 /// Where valgrind is, if it is on the PATH.
 pub fn valgrind() -> Option<PathBuf> {
@@ -38,7 +38,7 @@ fn count(valgrind: &Path, side: &Side, loaded: &Loaded, limits: Limits, calls: u
         let thread = std::thread::current().id();
         std::env::temp_dir().join(format!("heaplay-{}-{thread:?}-{calls}-{name}", std::process::id()))
     };
-    let (log, errors) = (place("log"), place("errors"));
+    let log = place("log");
     let mut command = Command::new(valgrind);
     command
         .env_clear()
@@ -48,14 +48,11 @@ fn count(valgrind: &Path, side: &Side, loaded: &Loaded, limits: Limits, calls: u
         .arg("worker");
     let task = Task::Calls { backend: side.backend.clone(), program: loaded.path(), calls };
     let job = Job { task, processor: None, turns: false };
-    let ended = Worker::start_by(command, &job, limits, &errors).and_then(Worker::end);
+    let ended = Worker::start_by(command, &job, limits).and_then(Worker::end);
     let said = fs::read_to_string(&log).unwrap_or_default();
-    let _ = (fs::remove_file(&log), fs::remove_file(&errors));
-    match ended.map_err(|error| format!("{}: {error}", valgrind.display()))? {
-        Ended::Cancelled => return Err("interrupted".into()),
-        Ended::Badly(reason) => return Err(format!("under valgrind: {reason}")),
-        Ended::Well(_) => {}
-    }
+    let _ = fs::remove_file(&log);
+    let ended = ended.map_err(|error| format!("{}: {error}", valgrind.display()))?;
+    ended.well().map_err(|reason| format!("under valgrind: {reason}"))?;
     let line =
         said.lines().find_map(|line| line.split_once("refs:").filter(|(head, _)| head.contains(" I ")));
     let digits: String =

@@ -4,11 +4,11 @@ use std::fs;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 
-use super::page_rows;
 use super::plan::{ClockRate, Job, Task};
+use super::{Verified, page_rows};
 use crate::backends::{self, Backend};
 use crate::program::{Action, Births, Program};
-use crate::replay::{self, Footprint, LatencyResult, ReplayError, TimeResult};
+use crate::replay::{self, Footprint, LatencyResult, ReplayError, Tables, TimeResult};
 use crate::results::{Cell, Chunk, Latency, Manifest, Measurement, Pass, RecordError, Run, Sample};
 
 /// The file of a latency cell that holds each call's time as a byte; [`super::confirm`] reads it.
@@ -23,6 +23,9 @@ pub enum JobError {
     /// The replay stopped.
     #[error(transparent)]
     Replay(#[from] replay::ReplayError),
+    /// The backend is no allocator that a result could be believed of.
+    #[error("breaks a rule of allocators, and stays out: {0}; `heaplay verify` tells more")]
+    Breaks(ReplayError),
     /// The tables cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -43,10 +46,27 @@ pub enum JobError {
 /// The reason, for the parent's error row.
 pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Result<String, JobError> {
     match &job.task {
-        Task::Version { backend } => Ok(open(backend)?.version()),
+        Task::Version { backend } => {
+            let backend = open(backend)?;
+            match replay::conform(backend.as_ref()) {
+                Err(broken @ ReplayError::Unconforming { .. }) => Err(JobError::Breaks(broken)),
+                _ => Ok(backend.version()),
+            }
+        }
         Task::Verify { backend, program } => {
-            let program = load(program)?;
-            Ok(replay::verify(&program, open(backend)?.as_ref())?.to_string())
+            let backend = open(backend)?;
+            let found = match program {
+                Some(program) => replay::verify(&load(program)?, backend.as_ref()),
+                None => replay::conform(backend.as_ref()),
+            };
+            let found = match found {
+                Ok(calls) => Verified::Proved(calls),
+                Err(broken @ (ReplayError::Rule { .. } | ReplayError::Unconforming { .. })) => {
+                    Verified::Broken(broken.to_string())
+                }
+                Err(error) => return Err(error.into()),
+            };
+            Ok(serde_json::to_string(&found).unwrap_or_default())
         }
         Task::Places { backend, program, calls, out } => {
             let program = load(program)?;
@@ -58,15 +78,16 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
         }
         Task::Laps { backend, program, laps } => {
             let program = load(program)?;
-            let times = replay::laps(&program, &open(backend)?.domains(), *laps, turn)?;
+            let backend = open(backend)?;
+            let times = replay::laps(&program, &Tables::new(&program, backend.as_ref()), *laps, turn)?;
             Ok(serde_json::to_string(&times).unwrap_or_default())
         }
         Task::Tail { backend, program, segments, clock, times, chosen } => {
             let program = load(program)?;
             let backend = open(backend)?;
-            let (domains, clock) = (backend.domains(), clock.clock());
+            let (tables, clock) = (Tables::new(&program, backend.as_ref()), clock.clock());
             if let Some(path) = times {
-                let found = replay::call_times(&program, &domains, &clock, *segments, turn)?;
+                let found = replay::call_times(&program, &tables, &clock, *segments, turn)?;
                 let bytes: Vec<u8> = found.iter().flat_map(|time| time.to_le_bytes()).collect();
                 let written = fs::OpenOptions::new().write(true).open(path);
                 let written = written.and_then(|mut file| file.write_all(&bytes));
@@ -74,14 +95,15 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
                 return Ok(String::new());
             }
             let chosen = chosen.as_deref().map(load_numbers).transpose()?.unwrap_or_default();
-            Ok(replay::tail(&program, &domains, &clock, *segments, &chosen, turn)?.to_string())
+            Ok(replay::tail(&program, &tables, &clock, *segments, &chosen, turn)?.to_string())
         }
         Task::Calls { backend, program, calls } => {
             let program = load(program)?;
             let (mut slots, calls) =
                 (replay::Slots::new(&program), (*calls).min(program.instructions().len()));
             let backend = open(backend)?;
-            replay::replay(&program, &backend.domains(), &mut slots, 0..calls, &mut replay::Nothing)?;
+            let tables = Tables::new(&program, backend.as_ref());
+            replay::replay(&program, &tables, &mut slots, 0..calls, &mut replay::Nothing)?;
             // Whatever leaving would cost differs with what is live, and was not asked about.
             std::mem::forget(backend);
             Ok(calls.to_string())
@@ -128,9 +150,9 @@ fn measure(
     let mut rows = Rows { cell, run: Run::new(Manifest::default()) };
     let clock = clock.clock();
     match cell.pass {
-        Pass::Time => rows.time(&replay::time(program, &backend.domains(), turn)?),
+        Pass::Time => rows.time(&replay::time(program, &Tables::new(program, backend.as_ref()), turn)?),
         Pass::Latency => {
-            let found = replay::latency(program, &backend.domains(), &clock)?;
+            let found = replay::latency(program, &Tables::new(program, backend.as_ref()), &clock)?;
             let path = folder.join(BUCKETS);
             fs::write(&path, &found.buckets).map_err(|source| JobError::Io { path, source })?;
             rows.latency(found);

@@ -28,6 +28,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use rayon::iter::{ParallelBridge, ParallelIterator};
+use serde::{Deserialize, Serialize};
 
 pub use compare::{Comparison, arenas_at, compare};
 pub use confirm::LEAST_REPETITIONS;
@@ -154,35 +155,36 @@ pub fn version(backend: &str, timeout: Option<Duration>) -> Result<String, Strin
     let job = Job { task: Task::Version { backend: backend.to_owned() }, processor: None, turns: false };
     let time = timeout.map_or(VERSION_TIME, |timeout| timeout.min(VERSION_TIME));
     let limits = Limits { time, memory_bytes: available_bytes() };
-    let errors = std::env::temp_dir().join(format!("heaplay-{}-version", std::process::id()));
-    let ended = worker::run(&job, limits, &errors);
-    let _ = fs::remove_file(&errors);
-    match ended.map_err(|error| error.to_string())? {
-        Ended::Well(version) => Ok(version.trim().to_owned()),
-        Ended::Badly(reason) => Err(reason),
-        Ended::Cancelled => Err("interrupted".into()),
-    }
+    let ended = worker::run(&job, limits).map_err(|error| error.to_string())?;
+    Ok(ended.well()?.trim().to_owned())
 }
 
-/// Proves a backend on a program, in a child. Returns how many calls were checked.
+/// What proving a backend found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Verified {
+    /// It kept every rule, in so many calls.
+    Proved(u64),
+    /// It broke one: which, and where.
+    Broken(String),
+}
+
+/// Proves a backend in a child: on a program, or, without one, on what programs seldom do ([`crate::replay::conform`]). A
+/// child that crashes has broken a rule.
 ///
 /// # Errors
-/// The rule that it broke, or why it could not be tried.
-pub fn verify(backend: &str, loaded: &Loaded, settings: &Settings) -> Result<u64, String> {
+/// Why it could not be tried, or not to the end.
+pub fn verify(backend: &str, loaded: Option<&Loaded>, settings: &Settings) -> Result<Verified, String> {
     let job = Job {
-        task: Task::Verify { backend: backend.to_owned(), program: loaded.path() },
+        task: Task::Verify { backend: backend.to_owned(), program: loaded.map(Loaded::path) },
         processor: None,
         turns: false,
     };
-    let calls = loaded.program.instructions().len();
+    let calls = loaded.map_or(0, |loaded| loaded.program.instructions().len());
     let limits = Limits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
-    let errors = std::env::temp_dir().join(format!("heaplay-{}-verify", std::process::id()));
-    let ended = worker::run(&job, limits, &errors);
-    let _ = fs::remove_file(&errors);
-    match ended.map_err(|error| error.to_string())? {
-        Ended::Well(calls) => calls.trim().parse().map_err(|_| "the child said nothing".to_owned()),
-        Ended::Badly(reason) => Err(reason),
-        Ended::Cancelled => Err("interrupted".into()),
+    match worker::run(&job, limits).map_err(|error| error.to_string())? {
+        Ended::Killed(reason) => Ok(Verified::Broken(reason)),
+        ended => serde_json::from_str(&ended.well()?)
+            .map_err(|error| format!("the child's words are not its result: {error}")),
     }
 }
 
@@ -211,6 +213,7 @@ pub fn run(
         .map_err(|error| BenchError::Io { what: "threads".into(), source: std::io::Error::other(error) })?;
     let processors = processors();
     let failure: Mutex<Option<BenchError>> = Mutex::new(None);
+    let stopped = Mutex::default();
     // The queue's order is kept: whichever thread is free takes the next heat. Exact cells first, all of them, so that
     // no timed cell has one for a neighbour.
     for exact in [true, false] {
@@ -218,14 +221,14 @@ pub fn run(
             queue.iter().filter(|cell| (cell.pass == Pass::Footprint) == exact).cloned().collect();
         pool.install(|| {
             heats(&stage).into_iter().par_bridge().for_each(|heat| {
-                let stopped = failure.lock().is_ok_and(|failure| failure.is_some());
+                let failed = failure.lock().is_ok_and(|failure| failure.is_some());
                 let Some(loaded) = programs.get(&heat[0].trace) else { return };
-                if cancelled() || stopped {
+                if cancelled() || failed {
                     return;
                 }
                 let thread = rayon::current_thread_index().unwrap_or(0);
-                let place =
-                    Place { cells: &cells, numbers: &numbers, processor: processors.get(thread).copied() };
+                let processor = processors.get(thread).copied();
+                let place = Place { cells: &cells, numbers: &numbers, processor, stopped: &stopped };
                 match measure_heat(&heat, loaded, &place, settings) {
                     Ok(outcomes) => {
                         let weight = loaded.program.instructions().len() as u64;
@@ -251,9 +254,36 @@ struct Place<'a> {
     cells: &'a Path,
     numbers: &'a HashMap<&'a Cell, usize>,
     processor: Option<usize>,
+    /// Trace and backend of cells that were ended at a limit, with the reason: what did not finish once is not tried again.
+    stopped: &'a Mutex<HashMap<(String, String), String>>,
 }
 
 impl Place<'_> {
+    /// Why a cell is not worth trying.
+    fn given_up(&self, cell: &Cell) -> Option<String> {
+        let stopped = self.stopped.lock().ok()?;
+        let reason = stopped.get(&(cell.trace.clone(), cell.backend.clone()))?;
+        Some(format!("not tried again: a {reason}"))
+    }
+
+    /// Takes note of how a cell ended.
+    fn ended(&self, cell: &Cell, ended: &Ended) {
+        if let (Ended::Stopped(reason), Ok(mut stopped)) = (ended, self.stopped.lock()) {
+            let reason = format!("{} pass of it was {reason}", cell.pass.name());
+            stopped.entry((cell.trace.clone(), cell.backend.clone())).or_insert(reason);
+        }
+    }
+
+    /// A fresh folder for what the child of a cell leaves.
+    fn fresh_part(&self, cell: &Cell) -> Result<PathBuf, BenchError> {
+        let folder = self.folder(cell);
+        let part = folder.with_extension("part");
+        let _ = fs::remove_dir_all(&part);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&part).map_err(io_error(part.display().to_string()))?;
+        Ok(part)
+    }
+
     fn folder(&self, cell: &Cell) -> PathBuf {
         self.cells.join(format!("{:05}", self.numbers[cell]))
     }
@@ -267,13 +297,19 @@ fn measure_heat(
     place: &Place<'_>,
     settings: &Settings,
 ) -> Result<Vec<Outcome>, BenchError> {
-    let mut workers = Vec::new();
+    let mut outcomes = Vec::new();
+    let mut racing = Vec::new();
     for cell in heat {
-        let folder = place.folder(cell);
-        let part = folder.with_extension("part");
-        let _ = fs::remove_dir_all(&part);
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&part).map_err(io_error(part.display().to_string()))?;
+        match place.given_up(cell) {
+            Some(reason) => {
+                outcomes.push(keep(cell, loaded, &place.fresh_part(cell)?, 0.0, Ended::Badly(reason))?)
+            }
+            None => racing.push(cell),
+        }
+    }
+    let mut workers = Vec::new();
+    for &cell in &racing {
+        let part = place.fresh_part(cell)?;
         let job = Job {
             task: Task::Measure {
                 cell: cell.clone(),
@@ -287,11 +323,11 @@ fn measure_heat(
         };
         let calls = loaded.program.instructions().len();
         let limits = Limits {
-            time: settings.time_limit(calls) * heat.len() as u32,
+            time: settings.time_limit(calls) * racing.len() as u32,
             memory_bytes: settings.memory_bytes,
         };
-        let worker = Worker::start(&job, limits, &part.join("errors.txt"))
-            .map_err(io_error(format!("a child for {}", part.display())))?;
+        let worker =
+            Worker::start(&job, limits).map_err(io_error(format!("a child for {}", part.display())))?;
         workers.push(worker);
     }
     if heat[0].pass == Pass::Time {
@@ -299,21 +335,20 @@ fn measure_heat(
     }
     // Every child is waited for before anything is believed, so that none is left behind.
     let mut ended = Vec::new();
-    for (cell, worker) in heat.iter().zip(workers) {
+    for (cell, worker) in racing.into_iter().zip(workers) {
         let seconds = worker.age().as_secs_f64();
         ended.push((cell, seconds, worker.end()));
     }
     if cancelled() {
         return Ok(vec![]);
     }
-    ended
-        .into_iter()
-        .map(|(cell, seconds, ended)| {
-            let part = place.folder(cell).with_extension("part");
-            let ended = ended.map_err(io_error(format!("a child for {}", part.display())))?;
-            keep(cell, loaded, &part, seconds, ended)
-        })
-        .collect()
+    for (cell, seconds, ended) in ended {
+        let part = place.folder(cell).with_extension("part");
+        let ended = ended.map_err(io_error(format!("a child for {}", part.display())))?;
+        place.ended(cell, &ended);
+        outcomes.push(keep(cell, loaded, &part, seconds, ended)?);
+    }
+    Ok(outcomes)
 }
 
 /// Holds what a child left against the program, marks the cell's folder as whole and gives it its name.
@@ -324,11 +359,9 @@ fn keep(
     seconds: f64,
     ended: Ended,
 ) -> Result<Outcome, BenchError> {
-    let _ = fs::remove_file(part.join("errors.txt"));
-    let reason = match ended {
-        Ended::Cancelled => "interrupted".to_owned(),
-        Ended::Badly(reason) => reason,
-        Ended::Well(_) => doubt(cell, loaded, part)?.unwrap_or_default(),
+    let reason = match ended.well() {
+        Err(reason) => reason,
+        Ok(_) => doubt(cell, loaded, part)?.unwrap_or_default(),
     };
     let status = if reason.is_empty() { Status::Ok } else { Status::Error };
     if status == Status::Error {

@@ -8,7 +8,6 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::heat::take_turns;
@@ -116,32 +115,26 @@ impl Course<'_> {
         seed: u64,
         task: impl Fn(usize, &Side) -> Task,
     ) -> Result<Vec<String>, PairError> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let place = |at: usize| {
-            std::env::temp_dir().join(format!("heaplay-{}-pair-{number}-{at}", std::process::id()))
-        };
         let child = |side: &Side, reason: String| PairError::Child { backend: side.backend.clone(), reason };
         let mut workers = Vec::new();
         for (at, side) in sides.iter().enumerate() {
             let job = Job { task: task(at, side), processor: self.processor, turns: true };
-            let worker = Worker::start_by(side.command(), &job, self.limits, &place(at));
+            let worker = Worker::start_by(side.command(), &job, self.limits);
             workers.push(
                 worker.map_err(|error| child(side, format!("{}: {error}", side.executable().display())))?,
             );
         }
         take_turns(&mut workers, self.processor, seed);
         let ended: Vec<_> = workers.into_iter().map(Worker::end).collect();
-        (0..sides.len()).for_each(|at| {
-            let _ = fs::remove_file(place(at));
-        });
         if cancelled() {
             return Err(PairError::Cancelled);
         }
         let told = |(side, ended): (&&Side, std::io::Result<Ended>)| match ended {
-            Ok(Ended::Well(text)) => Ok(text.trim_start_matches('r').to_owned()),
-            Ok(Ended::Badly(reason)) => Err(child(side, reason)),
             Ok(Ended::Cancelled) => Err(PairError::Cancelled),
+            Ok(ended) => {
+                let text = ended.well().map_err(|reason| child(side, reason))?;
+                Ok(text.trim_start_matches('r').to_owned())
+            }
             Err(error) => Err(child(side, error.to_string())),
         };
         sides.iter().zip(ended).map(told).collect()
@@ -322,11 +315,9 @@ pub fn seconds(began: Instant) -> f64 {
 pub fn handshake(binary: &Path, backend: &str) -> Result<String, String> {
     let side = Side { binary: Some(binary.to_owned()), ..Side::of(backend) };
     let task = Task::Version { backend: backend.to_owned() };
-    let errors = std::env::temp_dir().join(format!("heaplay-{}-handshake", std::process::id()));
     let limits = Limits { time: super::VERSION_TIME, memory_bytes: super::available_bytes() };
     let job = Job { task, processor: None, turns: false };
-    let ended = Worker::start_by(side.command(), &job, limits, &errors).and_then(Worker::end);
-    let _ = fs::remove_file(&errors);
+    let ended = Worker::start_by(side.command(), &job, limits).and_then(Worker::end);
     let why = |reason: String| {
         format!(
             "{}: {reason}; expected another build of heaplay {}",
@@ -334,9 +325,6 @@ pub fn handshake(binary: &Path, backend: &str) -> Result<String, String> {
             env!("CARGO_PKG_VERSION")
         )
     };
-    match ended.map_err(|error| why(error.to_string()))? {
-        Ended::Well(version) => Ok(version.trim().to_owned()),
-        Ended::Badly(reason) => Err(why(reason)),
-        Ended::Cancelled => Err("interrupted".into()),
-    }
+    let version = ended.map_err(|error| why(error.to_string()))?.well().map_err(why)?;
+    Ok(version.trim().to_owned())
 }

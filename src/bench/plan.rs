@@ -34,17 +34,17 @@ impl ClockRate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// The backend's version, on standard output.
+    /// The backend's version, on standard output; refused for one that breaks a rule of allocators when it is asked.
     Version {
         /// The backend as written.
         backend: String,
     },
-    /// Prove the backend on a program; the calls checked, on standard output.
+    /// Prove the backend; what was found (see [`super::Verified`]), on standard output.
     Verify {
         /// The backend as written.
         backend: String,
-        /// The compiled program.
-        program: PathBuf,
+        /// The compiled program, or `None` for the calls that programs seldom make.
+        program: Option<PathBuf>,
     },
     /// Write down where every block lies (see [`crate::replay::places`]); what it ended with, on standard output.
     Places {

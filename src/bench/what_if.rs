@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::plan::{Job, Task};
-use super::worker::{self, Ended, Limits};
+use super::worker::{self, Limits};
 use super::{BenchError, Loaded, Settings, io_error};
 use crate::program::{Change, what_if};
 use crate::results::{BackendEntry, Cell, Moment, Pass, Run, WhatIf};
@@ -159,15 +159,13 @@ fn footprint(
     };
     let calls = loaded.program.instructions().len();
     let limits = Limits { time: settings.time_limit(calls), memory_bytes: settings.memory_bytes };
-    let ended = worker::run(&job, limits, &folder.join("errors.txt"))
-        .map_err(io_error(format!("a child for {}", folder.display())))?;
-    Ok(match ended {
-        Ended::Well(_) => match super::doubt(&cell, loaded, folder)? {
-            Some(reason) => Err(reason),
-            None => Ok(Run::load_tables(folder)?),
-        },
-        Ended::Badly(reason) => Err(reason),
-        Ended::Cancelled => Err("interrupted".into()),
+    let ended = worker::run(&job, limits).map_err(io_error(format!("a child for {}", folder.display())))?;
+    if let Err(reason) = ended.well() {
+        return Ok(Err(reason));
+    }
+    Ok(match super::doubt(&cell, loaded, folder)? {
+        Some(reason) => Err(reason),
+        None => Ok(Run::load_tables(folder)?),
     })
 }
 

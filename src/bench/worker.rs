@@ -8,10 +8,9 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -37,10 +36,28 @@ pub struct Limits {
 pub enum Ended {
     /// Well; what it wrote to standard output.
     Well(String),
-    /// Badly; why.
+    /// By itself, with a reason.
     Badly(String),
+    /// By a signal: it crashed, or gave up.
+    Killed(String),
+    /// At one of its limits.
+    Stopped(String),
     /// The run was interrupted.
     Cancelled,
+}
+
+impl Ended {
+    /// What it wrote, or why there is nothing.
+    ///
+    /// # Errors
+    /// Every end but a good one.
+    pub fn well(self) -> Result<String, String> {
+        match self {
+            Ended::Well(text) => Ok(text),
+            Ended::Badly(reason) | Ended::Killed(reason) | Ended::Stopped(reason) => Err(reason),
+            Ended::Cancelled => Err("interrupted".to_owned()),
+        }
+    }
 }
 
 /// Set when the run is to end: children are killed, nothing new begins.
@@ -58,6 +75,16 @@ fn passes_on(name: &str) -> bool {
         || name.starts_with("MALLOC_")
         || name.starts_with("MIMALLOC_")
         || name.starts_with("_RJEM_MALLOC_CONF")
+}
+
+/// The variables of this process that reach every child, `NAME=value` in order: part of where a run was made.
+pub fn passed_on() -> Vec<String> {
+    let mut all: Vec<String> = std::env::vars_os()
+        .filter(|(name, _)| name.to_str().is_some_and(passes_on))
+        .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
+        .collect();
+    all.sort();
+    all
 }
 
 /// The child's environment: what passes on, and over it what the backend's word asks for. Tunables of both are joined.
@@ -86,7 +113,8 @@ pub struct Worker {
     child: Child,
     limits: Limits,
     began: Instant,
-    errors: PathBuf,
+    /// What it writes to standard error: a file without a name, so that nothing is left behind.
+    errors: File,
     output: Vec<u8>,
 }
 
@@ -101,14 +129,14 @@ enum Woke {
 }
 
 impl Worker {
-    /// Starts `job` in a child. `errors` is a file for what the child writes to standard error.
+    /// Starts `job` in a child.
     ///
     /// # Errors
     /// When the child cannot be started at all.
-    pub fn start(job: &Job, limits: Limits, errors: &Path) -> std::io::Result<Worker> {
+    pub fn start(job: &Job, limits: Limits) -> std::io::Result<Worker> {
         let mut command = Command::new("/proc/self/exe");
         command.arg("worker").env_clear();
-        Worker::start_by(command, job, limits, errors)
+        Worker::start_by(command, job, limits)
     }
 
     /// The same by another command that ends in `heaplay worker`: another build, or one that is watched. Its environment
@@ -116,23 +144,18 @@ impl Worker {
     ///
     /// # Errors
     /// When the child cannot be started at all.
-    pub fn start_by(
-        mut command: Command,
-        job: &Job,
-        limits: Limits,
-        errors: &Path,
-    ) -> std::io::Result<Worker> {
+    pub fn start_by(mut command: Command, job: &Job, limits: Limits) -> std::io::Result<Worker> {
         let mut input = serde_json::to_vec(job).map_err(std::io::Error::other)?;
         input.push(b'\n');
+        let errors = File::from(rustix::fs::memfd_create("heaplay-errors", rustix::fs::MemfdFlags::CLOEXEC)?);
         command
             .envs(environment(job.task.backend())?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(File::create(errors)?)
+            .stderr(errors.try_clone()?)
             .process_group(0);
         let child = command.spawn()?;
-        let mut worker =
-            Worker { child, limits, began: Instant::now(), errors: errors.to_owned(), output: vec![] };
+        let mut worker = Worker { child, limits, began: Instant::now(), errors, output: vec![] };
         worker.write(&input);
         Ok(worker)
     }
@@ -205,12 +228,13 @@ impl Worker {
             return Ok(Ended::Cancelled);
         }
         if let Some(reason) = stopped {
-            return Ok(Ended::Badly(reason));
+            return Ok(Ended::Stopped(reason));
         }
         if status.success() {
             return Ok(Ended::Well(String::from_utf8_lossy(&self.output).into_owned()));
         }
-        Ok(Ended::Badly(reason(status, &self.errors)))
+        let reason = reason(status, &mut self.errors);
+        Ok(if status.signal().is_some() { Ended::Killed(reason) } else { Ended::Badly(reason) })
     }
 
     /// How long it has been there.
@@ -223,8 +247,8 @@ impl Worker {
 ///
 /// # Errors
 /// When the child cannot be started at all.
-pub fn run(job: &Job, limits: Limits, errors: &Path) -> std::io::Result<Ended> {
-    Worker::start(job, limits, errors)?.end()
+pub fn run(job: &Job, limits: Limits) -> std::io::Result<Ended> {
+    Worker::start(job, limits)?.end()
 }
 
 fn private_bytes(pid: u32) -> u64 {
@@ -235,11 +259,13 @@ fn private_bytes(pid: u32) -> u64 {
 }
 
 /// Why a child ended badly: its own last words, or the signal that killed it.
-fn reason(status: ExitStatus, errors: &Path) -> String {
-    let mut words = String::new();
-    if let Ok(file) = File::open(errors) {
-        let _ = file.take(64 << 10).read_to_string(&mut words);
-    }
+fn reason(status: ExitStatus, errors: &mut File) -> String {
+    let mut words = Vec::new();
+    // The last of them tell why; a child may have said very much.
+    let length = errors.seek(SeekFrom::End(0)).unwrap_or(0);
+    let _ = errors.seek(SeekFrom::Start(length.saturating_sub(64 << 10)));
+    let _ = errors.read_to_end(&mut words);
+    let words = String::from_utf8_lossy(&words);
     let words = words.trim().lines().next_back().unwrap_or_default().trim().to_owned();
     match status.signal() {
         Some(signal) => {

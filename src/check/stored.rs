@@ -264,7 +264,7 @@ impl Judge<'_> {
 pub(super) const FRAGMENTATION: &str = "fragmentation";
 
 /// What resident pages of a black box depend on.
-const EXACT_FACTS: [&str; 4] = ["architecture", "libc", "page_bytes", "transparent_huge_pages"];
+const EXACT_FACTS: [&str; 5] = ["architecture", "libc", "page_bytes", "transparent_huge_pages", "variables"];
 /// What times depend on.
 const TIMED_FACTS: [&str; 11] = [
     "architecture",

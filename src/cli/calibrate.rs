@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use comfy_table::{ContentArrangement, Table};
 
-use super::load::{ChildArgs, find_traces, load_traces};
-use super::{install_interrupt, note, print};
+use super::load::{ChildArgs, find_traces, install_interrupt, load_traces};
+use super::{note, print};
 use crate::backends;
 use crate::bench::pairs::{Course, PairError, Side, ratio};
 use crate::bench::{self, Limits, cancelled, processors};

@@ -36,9 +36,13 @@ impl ConvertArgs {
         for warning in reader.warnings() {
             note(warning);
         }
-        let marks = reader.header().marks().len();
-        if marks > 0 && self.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-            note(format!("{marks} marks have no place in CSV and were left out"));
+        if self.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+            let header = reader.header();
+            for (count, what) in [(header.marks().len(), "marks"), (header.arenas().len(), "arena events")] {
+                if count > 0 {
+                    note(format!("{count} {what} have no place in CSV and were left out"));
+                }
+            }
         }
         note(format!("{}: {rows} rows", self.out.display()));
         Ok(ExitCode::SUCCESS)

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 
 use super::note;
-use crate::trace::{self, Distribution, Generator, SIZE_LIMIT_BYTES};
+use crate::backends::{self, freelist};
+use crate::trace::{self, Distribution, GeneratedType, Generator, SIZE_LIMIT_BYTES};
 
 /// Generate a trace with sizes and lifetimes of a given distribution, the same for a seed on every machine
 #[derive(clap::Args)]
@@ -25,6 +26,10 @@ pub struct GenerateArgs {
     /// Lifetimes in calls as low-high:weight,… [default: most die young, some live for a burst]
     #[arg(long)]
     lifetimes: Option<String>,
+    /// Give 6 in 10 blocks a type, with the sizes that CPython's objects have in this version, such as 3.11: floats, tuples
+    /// by length, lists, dicts and their keys, ints, frames, and rarer ones; for the `freelist` backend
+    #[arg(long, value_name = "VERSION")]
+    types: Option<String>,
 }
 
 impl GenerateArgs {
@@ -40,8 +45,46 @@ impl GenerateArgs {
         let sizes = parse("sizes", self.sizes.as_ref(), SIZE_LIMIT_BYTES, Distribution::python_sizes)?;
         let lifetimes = parse("lifetimes", self.lifetimes.as_ref(), 1 << 40, Distribution::python_lifetimes)?;
         let mut generator = Generator::new(self.seed, self.calls, sizes, lifetimes);
+        if let Some(version) = &self.types {
+            let spec = backends::parse(&format!("freelist@{version}"))?;
+            generator = generator.with_types(types(freelist::version_of(&spec)?));
+        }
         let rows = trace::copy(&mut generator, &self.out)?;
         note(format!("{}: {} calls, {rows} of them rows", self.out.display(), self.calls));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The types of a version's objects with how often they come: common ones fifty times as often as rare ones, short tuples
+/// more often than long ones, and some that have no free list.
+fn types(version: (u32, u32)) -> Vec<GeneratedType> {
+    let listed = freelist::listed(version);
+    let has = |name: &str| listed.iter().any(|list| list.name == name);
+    let made = |name: &str, low: usize, high: usize, weight| GeneratedType {
+        name: name.to_owned(),
+        sizes: Distribution::range(low as u64, high as u64),
+        weight,
+    };
+    let mut all: Vec<GeneratedType> = listed
+        .iter()
+        .map(|list| {
+            let weight = match (list.is_common, list.length) {
+                (true, Some(length)) => 400 / length as u64,
+                (true, None) => 200,
+                (false, _) => 4,
+            };
+            // Frames of everyday functions.
+            let high = list.bytes_most.min(list.bytes_least + 600);
+            made(list.name, list.bytes_least, high, weight)
+        })
+        .collect();
+    all.push(made("str", 50, 120, 400));
+    let longest =
+        listed.iter().filter(|list| list.name == "tuple").map(|list| list.bytes_most).max().unwrap_or(0);
+    all.push(made("tuple", longest + 8, longest + 160, 10));
+    all.push(made("dict keys", 300, 1200, 20));
+    if !has("int") {
+        all.push(made("int", 28, 32, 300));
+    }
+    all
 }

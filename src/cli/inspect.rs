@@ -1,5 +1,6 @@
 //! Room `cli`, verb `inspect`: what a trace says of its program.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,7 +10,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{arenas, note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveStretch, SizeBar, TraceShape};
-use crate::trace::{self, AGE_SIZES, Age, Header, Statistics};
+use crate::trace::{self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, SiteCount, Statistics};
+
+/// Characters of a site that a table shows.
+const SHOWN_CHARS: usize = 200;
 
 /// Show what a trace holds: calls, sizes, lifetimes, live bytes over time, threads and lines
 #[derive(clap::Args)]
@@ -144,8 +148,16 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 fn tables(name: &str, header: &Header, told: &Statistics, sites: usize) -> String {
     let mut text = format!("{name}\n");
     let marks = header.marks();
-    // Readable marks have a table of their own below.
-    for (fact, value) in header.facts.iter().filter(|(fact, _)| *fact != "marks" || marks.is_empty()) {
+    let arenas = header.arenas();
+    for (fact, value) in &header.facts {
+        // Readable marks and interpreters stand in tables below, and arenas are summed up.
+        if (fact == "marks" && !marks.is_empty()) || fact == "interpreters" {
+            continue;
+        }
+        if fact == "arenas" && !arenas.is_empty() {
+            text += &format!("  arenas: {}\n", arenas_line(&arenas));
+            continue;
+        }
         // A program given on the command line may be pages long.
         let line: String = value.split_whitespace().collect::<Vec<_>>().join(" ");
         let shown: String = line.chars().take(160).collect();
@@ -172,9 +184,28 @@ fn tables(name: &str, header: &Header, told: &Statistics, sites: usize) -> Strin
     text += &calls(told);
     text += &sizes(told);
     text += &lifetimes(told);
-    text += &threads(told);
+    text += &threads(told, &header.interpreters());
+    text += &types(told);
     text += &lines(told, sites);
     text
+}
+
+/// How many arenas the recorded interpreter had, and how many of them lie across a pool's boundary.
+fn arenas_line(arenas: &[ArenaEvent]) -> String {
+    let births = arenas.iter().filter(|arena| arena.is_birth);
+    let (mut live, mut most) = (0usize, 0usize);
+    for arena in arenas {
+        live = if arena.is_birth { live + 1 } else { live.saturating_sub(1) };
+        most = most.max(live);
+    }
+    let size = arenas.iter().map(|arena| arena.size).max().unwrap_or(0);
+    // A pool is 4 KiB in arenas of 256 KiB, where none can lie across, and 16 KiB in those of 1 MiB.
+    let across = births.clone().filter(|arena| arena.base % (arena.size / 64).max(1) != 0).count();
+    format!(
+        "{} of {} in all, at most {most} at a time, {live} at the end; {across} lost a pool to their address",
+        births.count(),
+        report::bytes(size as f64)
+    )
 }
 
 fn calls(told: &Statistics) -> String {
@@ -251,28 +282,94 @@ fn lifetimes(told: &Statistics) -> String {
     table(&["blocks that end", "blocks", "share"], rows)
 }
 
-fn threads(told: &Statistics) -> String {
+/// Threads, where there is more than one; and which of them is a thread in a sub-interpreter, where there is one.
+fn threads(told: &Statistics, interpreters: &[(u32, u32)]) -> String {
     if told.threads.len() < 2 {
         return String::new();
     }
+    let interpreter = |thread: u32| {
+        interpreters
+            .iter()
+            .find(|(number, _)| *number == thread)
+            .map_or("main".to_owned(), |(_, id)| id.to_string())
+    };
     let rows = told.threads.iter().map(|thread| {
-        vec![
+        let mut row = vec![
             thread.thread.to_string(),
             thread.requests.to_string(),
             report::bytes(thread.bytes as f64),
             thread.foreign_frees.to_string(),
+        ];
+        if !interpreters.is_empty() {
+            row.push(interpreter(thread.thread));
+        }
+        row
+    });
+    let mut header = vec!["thread", "requests", "bytes", "frees of others' blocks"];
+    if !interpreters.is_empty() {
+        header.push("interpreter");
+    }
+    table(&header, rows.collect())
+}
+
+/// The types that take the most.
+const TYPES_SHOWN: usize = 20;
+
+fn types(told: &Statistics) -> String {
+    if told.types.is_empty() {
+        return String::new();
+    }
+    let rows = told.types.iter().take(TYPES_SHOWN).map(|count| {
+        vec![
+            if count.name.is_empty() { "(no type)".to_owned() } else { count.name.clone() },
+            count.requests.to_string(),
+            report::bytes(count.bytes as f64),
+            count.live_blocks.to_string(),
+            report::bytes(count.live_bytes as f64),
         ]
     });
-    table(&["thread", "requests", "bytes", "frees of others' blocks"], rows.collect())
+    table(
+        &["type, most bytes first", "requests", "bytes", "live blocks at end", "live at end"],
+        rows.collect(),
+    )
 }
 
 fn lines(told: &Statistics, most: usize) -> String {
     if told.sites.is_empty() || most == 0 {
         return String::new();
     }
-    let row = |site: &trace::SiteCount| {
+    let mut text = lines_of(&by_line(&told.sites), ["line, most bytes first", "line, most live first"], most);
+    if told.sites.iter().any(|site| site.site.contains(CALLED_FROM)) {
+        let titles = ["line < its callers, most bytes first", "line < its callers, most live first"];
+        text += &lines_of(&told.sites, titles, most);
+    }
+    text
+}
+
+/// Sites with callers put together by the line that allocated, most bytes first.
+fn by_line(sites: &[SiteCount]) -> Vec<SiteCount> {
+    let mut lines: BTreeMap<&str, SiteCount> = BTreeMap::new();
+    for site in sites {
+        let name = trace::innermost(&site.site);
+        let line =
+            lines.entry(name).or_insert_with(|| SiteCount { site: name.to_owned(), ..SiteCount::default() });
+        line.requests += site.requests;
+        line.bytes = line.bytes.saturating_add(site.bytes);
+        line.live_blocks += site.live_blocks;
+        line.live_bytes = line.live_bytes.saturating_add(site.live_bytes);
+    }
+    let mut lines: Vec<SiteCount> = lines.into_values().collect();
+    lines.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.site.cmp(&b.site)));
+    lines
+}
+
+/// The first of `sites`, which stand in the order of their bytes, and the first by what lives.
+fn lines_of(sites: &[SiteCount], titles: [&'static str; 2], most: usize) -> String {
+    let row = |site: &SiteCount| {
+        let shown: String = site.site.chars().take(SHOWN_CHARS).collect();
+        let more = if shown.len() < site.site.len() { " …" } else { "" };
         vec![
-            if site.site.is_empty() { "(no line)".to_owned() } else { site.site.clone() },
+            if site.site.is_empty() { "(no line)".to_owned() } else { shown + more },
             site.requests.to_string(),
             report::bytes(site.bytes as f64),
             site.live_blocks.to_string(),
@@ -281,12 +378,11 @@ fn lines(told: &Statistics, most: usize) -> String {
     };
     let header = ["requests", "bytes", "live blocks at end", "live at end"];
     let with = |first: &'static str| [&[first], &header[..]].concat();
-    let mut live: Vec<&trace::SiteCount> = told.sites.iter().filter(|site| site.live_bytes > 0).collect();
+    let mut live: Vec<&SiteCount> = sites.iter().filter(|site| site.live_bytes > 0).collect();
     live.sort_by(|a, b| b.live_bytes.cmp(&a.live_bytes).then_with(|| a.site.cmp(&b.site)));
-    let by_bytes = told.sites.iter().take(most).map(row).collect();
-    let mut text = table(&with("line, most bytes first"), by_bytes);
+    let mut text = table(&with(titles[0]), sites.iter().take(most).map(row).collect());
     if !live.is_empty() {
-        text += &table(&with("line, most live first"), live.into_iter().take(most).map(row).collect());
+        text += &table(&with(titles[1]), live.into_iter().take(most).map(row).collect());
     }
     text
 }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
 use super::note;
-use crate::bench::{ClockRate, Loaded, Settings, available_bytes, processors};
+use crate::bench::{self, ClockRate, Loaded, Settings, available_bytes, processors};
+use crate::program::Births;
 use crate::replay::Clock;
 use crate::results::TraceEntry;
 use crate::{backends, program, trace};
@@ -20,7 +22,8 @@ pub struct ChildArgs {
     /// Children at once [default: one for each processor]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Seconds that a child may take [default: 60 and 20 µs a call]
+    /// Seconds that a pass may take; a backend that does not finish is stopped, and not tried again on that trace [default: 60
+    /// and 20 µs a call]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     timeout: Option<u64>,
     /// Resident private memory that a child may take, such as 2GiB [default: its share of 3/4 of what is available]
@@ -100,7 +103,7 @@ pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         for format in trace::FORMATS.iter().rev() {
             for entry in fs::read_dir(path).with_context(|| path.display().to_string())? {
                 let file = entry.with_context(|| path.display().to_string())?.path();
-                if file.extension().is_some_and(|e| e == format.extension) {
+                if file.extension().is_some_and(|e| e.eq_ignore_ascii_case(format.extension)) {
                     inside.insert(file.with_extension(""), file); // the first format in the list wins
                 }
             }
@@ -118,11 +121,22 @@ pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Reads, hashes and compiles each trace.
+/// Reads, hashes and compiles each trace. Its sites are the lines that allocated.
 ///
 /// # Errors
 /// The first trace that is faulty.
 pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
+    load_grouped(paths, Births::by_line)
+}
+
+/// As [`load_traces`], with the sites that `group` makes.
+///
+/// # Errors
+/// The first trace that is faulty.
+pub fn load_grouped(
+    paths: &[PathBuf],
+    group: impl Fn(Births) -> Births,
+) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
     let mut entries: Vec<TraceEntry> = Vec::new();
     let mut programs = HashMap::new();
     for (at, path) in paths.iter().enumerate() {
@@ -137,6 +151,13 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
         for warning in reader.warnings() {
             note(warning);
         }
+        let heaps = reader.header().interpreters().len();
+        if heaps > 0 {
+            note(format!(
+                "{}: {heaps} threads ran in sub-interpreters with heaps of their own; they are replayed in one",
+                path.display()
+            ));
+        }
         let facts = reader.header().facts.clone();
         let name = unique_name(path, &entries)?;
         entries.push(TraceEntry {
@@ -146,7 +167,7 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMa
             calls: program.profile().total_calls(),
             facts,
         });
-        let loaded = Loaded::new(program, births)
+        let loaded = Loaded::new(program, group(births))
             .with_context(|| format!("{}: no memory for the program", path.display()))?;
         programs.insert(name, loaded);
     }
@@ -173,4 +194,14 @@ pub fn sha256(path: &Path) -> anyhow::Result<String> {
     let mut file = File::open(path).with_context(|| path.display().to_string())?;
     std::io::copy(&mut file, &mut hash).with_context(|| path.display().to_string())?;
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Ctrl-C and SIGTERM end the run in order; a second one ends it at once.
+pub fn install_interrupt() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        if bench::CANCELLED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .context("cannot listen for Ctrl-C")
 }

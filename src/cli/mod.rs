@@ -43,6 +43,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Record(record::RecordArgs),
+    Recorder(record::RecorderArgs),
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
@@ -75,6 +76,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Record(args) => args.run(),
+            Verb::Recorder(args) => args.run(),
             Verb::Import(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Run(args) => args.run(),
@@ -126,14 +128,4 @@ fn print(text: &str) -> anyhow::Result<()> {
 /// A note for the person, on standard error.
 fn note(text: impl AsRef<str>) {
     anstream::eprintln!("heaplay: {}", text.as_ref());
-}
-
-/// Ctrl-C and SIGTERM end the run in order; a second one ends it at once.
-fn install_interrupt() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| {
-        if crate::bench::CANCELLED.swap(true, std::sync::atomic::Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .context("cannot listen for Ctrl-C")
 }

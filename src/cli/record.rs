@@ -2,11 +2,16 @@
 //!
 //! The program is given through untouched: its arguments, stdin, stdout, stderr, signals and exit code are its own.
 //! All checks that can be made come before it starts. `record/program.rs` tells whether it is a Python,
-//! `record/child.rs` runs it, `record/library.rs` hands out the recorder that the build embedded.
+//! `record/child.rs` runs it, `record/library.rs` hands out the recorder that the build embedded, `record/limits.rs` says
+//! what is asked of it. `recorder.rs` is the verb for processes that heaplay does not start.
 
 mod child;
 mod library;
+mod limits;
+#[path = "../recorder/order.rs"]
+mod order;
 mod program;
+mod recorder;
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,6 +22,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use self::library::Library;
+use self::limits::Limits;
+pub use self::recorder::RecorderArgs;
 use crate::trace::{Ending, RawLog, Survey};
 
 /// Says a line on stderr. A reader of it that went away must not cost the recording.
@@ -24,25 +31,25 @@ macro_rules! say {
     ($($text:tt)*) => { drop(writeln!(std::io::stderr(), $($text)*)) };
 }
 
-/// Records every allocation of a Python program (CPython 3.7 to 3.13), from before its interpreter starts.
+/// Records every allocation of a Python program (CPython 3.7 and later), from before its interpreter starts.
 #[derive(clap::Args)]
 pub struct RecordArgs {
     /// The trace to write: `.trace` (compact) or `.csv`. Other Python processes that the program starts or forks
     /// get their own beside it, with the process id in the name
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Record also the Python line (`file:line`) that made each call; costs more time
-    #[arg(long)]
-    sites: bool,
+    #[command(flatten)]
+    limits: Limits,
     /// Keep the raw logs that the traces are made of
     #[arg(long)]
     keep_raw: bool,
     /// Start PROGRAM even if it is neither a Python nor a launcher that is known
     #[arg(long)]
     any_program: bool,
-    /// Run nothing: make a trace of a raw log that an interrupted recording left
-    #[arg(long, value_name = "RAW", conflicts_with_all = ["program", "sites", "keep_raw", "any_program"])]
-    recover: Option<PathBuf>,
+    /// Run nothing: make traces of raw logs, such as an interrupted recording leaves, or a process that was recorded
+    /// without heaplay as its parent (see `heaplay recorder`). The logs are kept
+    #[arg(long, value_name = "RAW", num_args = 1.., conflicts_with_all = ["program", "Limits", "keep_raw", "any_program"])]
+    recover: Vec<PathBuf>,
     /// The program and its arguments, best after `--`: python app.py …, or a script that ends in a Python
     #[arg(
         value_name = "PROGRAM",
@@ -60,50 +67,76 @@ impl RecordArgs {
     /// When the recording cannot be made: before the program starts wherever that can be known.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         check_output(&self.output)?;
-        if let Some(raw) = &self.recover {
-            let log = RawLog::open(raw)?;
-            tell(&log, &self.output, &log.convert(&self.output)?);
-            return Ok(ExitCode::SUCCESS);
+        if !self.recover.is_empty() {
+            let mut logs = Vec::new();
+            for raw in &self.recover {
+                logs.push((raw.clone(), RawLog::open(raw)?));
+            }
+            logs.sort_by_key(|(_, log)| log.start_ns);
+            let traces = Collection { output: &self.output, keeps_raw: true, root: None }.make(logs)?;
+            return Ok(if traces == 0 { ExitCode::from(2) } else { ExitCode::SUCCESS });
         }
         let Some((name, arguments)) = self.program.split_first() else { bail!("no program was given") };
         let path = program::resolve(name, self.any_program)?;
-        let library = Library::write(&self.output)?;
+        let library = Library::beside(&self.output)?;
         let logs = Logs::beside(&self.output)?;
         let code = child::run(child::Job {
             name,
             path: &path,
             arguments,
             preload: library.preload(std::env::var_os("LD_PRELOAD").as_deref()),
-            order: logs.order(self.sites),
+            order: self.limits.order(std::process::id(), logs.base().as_os_str()),
         })?;
         drop(library);
-        self.collect(&logs, &code)?;
-        Ok(code.exit_code())
-    }
-
-    /// Makes the traces.
-    fn collect(&self, logs: &Logs, code: &child::Code) -> anyhow::Result<()> {
-        let (refused, recorded): (Vec<_>, Vec<_>) =
-            logs.read()?.into_iter().partition(|(_, log)| matches!(log.ending, Ending::Refused(_)));
-        for (path, log) in &refused {
-            let Ending::Refused(reason) = &log.ending else { continue };
-            drop(fs::remove_file(path));
-            if log.pid == u64::from(code.pid) {
-                bail!("{}: CPython {} cannot be recorded: {reason}", log.program.join(" "), log.python);
-            }
-            say!("heaplay: process {} ({}) was not recorded: {reason}", log.pid, log.program.join(" "));
-        }
-        if recorded.is_empty() {
-            let nothing =
-                "no Python was seen to start, so nothing was recorded; put the interpreter itself after --";
+        let root = Some(u64::from(code.pid));
+        let collection = Collection { output: &self.output, keeps_raw: self.keep_raw, root };
+        if collection.make(logs.read()?)? == 0 {
+            let nothing = "no trace was made; see above, or put the interpreter itself after --";
             if code.is_success() {
                 bail!("{nothing}");
             }
             say!("heaplay: {nothing}");
         }
-        let main = recorded.iter().position(|(_, log)| log.pid == u64::from(code.pid)).unwrap_or(0);
+        Ok(code.exit_code())
+    }
+}
+
+/// Raw logs on their way to be traces.
+struct Collection<'a> {
+    /// The first process's trace; the others have their process id in the name.
+    output: &'a Path,
+    keeps_raw: bool,
+    /// The process that had to be recorded.
+    root: Option<u64>,
+}
+
+impl Collection<'_> {
+    /// Makes a trace of each log that holds a recording, and says why of each that does not. Returns how many.
+    fn make(&self, logs: Vec<(PathBuf, RawLog)>) -> anyhow::Result<usize> {
+        if logs.is_empty() {
+            say!("heaplay: no Python was seen to start, so nothing was recorded");
+        }
+        let (empty, recorded): (Vec<_>, Vec<_>) =
+            logs.into_iter().partition(|(_, log)| self.reason_for_nothing(log).is_some());
+        for (path, log) in &empty {
+            let Some(reason) = self.reason_for_nothing(log) else { continue };
+            if !self.keeps_raw {
+                drop(fs::remove_file(path));
+            }
+            let program = log.program.join(" ");
+            if self.root == Some(log.pid) && matches!(log.ending, Ending::Refused(_)) {
+                bail!("{program}: CPython {} cannot be recorded: {reason}", log.python);
+            }
+            say!("heaplay: process {} ({program}) was not recorded: {reason}", log.pid);
+        }
+        let main = recorded.iter().position(|(_, log)| Some(log.pid) == self.root).unwrap_or(0);
+        let mut taken = Vec::new();
         for (index, (path, log)) in recorded.iter().enumerate() {
-            let output = if index == main { self.output.clone() } else { name_of(&self.output, path) };
+            let output = if index == main {
+                self.output.to_owned()
+            } else {
+                name_of(self.output, log.pid, &mut taken)
+            };
             let survey = log.convert(&output).with_context(|| {
                 format!(
                     "the program has run, its raw log is kept: `heaplay record --recover {} -o OUT` tries again",
@@ -111,13 +144,22 @@ impl RecordArgs {
                 )
             })?;
             tell(log, &output, &survey);
-            if self.keep_raw {
-                say!("heaplay: raw log kept: {}", path.display());
-            } else {
+            if !self.keeps_raw {
                 fs::remove_file(path).with_context(|| path.display().to_string())?;
+            } else if self.root.is_some() {
+                say!("heaplay: raw log kept: {}", path.display());
             }
         }
-        Ok(())
+        Ok(recorded.len())
+    }
+
+    /// Why there is no recording in a log; `None` where there is one.
+    fn reason_for_nothing(&self, log: &RawLog) -> Option<String> {
+        match &log.ending {
+            Ending::Refused(reason) => Some(reason.clone()),
+            Ending::Waiting => Some("it ended before the recording was to start".into()),
+            _ => None,
+        }
     }
 }
 
@@ -133,12 +175,15 @@ fn check_output(output: &Path) -> anyhow::Result<()> {
     fs::remove_file(part).with_context(|| output.display().to_string())
 }
 
-/// `app.trace` and `….raw-1.4711` as `app.4711.trace`: one trace a process.
-fn name_of(output: &Path, raw: &Path) -> PathBuf {
-    let raw = raw.to_string_lossy();
-    let number = raw.rsplit_once(".raw-").and_then(|(_, numbers)| numbers.split_once('.'));
+/// `app.trace` as `app.4711.trace`: one trace a process; `app.4711.2.trace` where a program of the same process id (it
+/// was replaced by `exec`) has one already.
+fn name_of(output: &Path, pid: u64, taken: &mut Vec<u64>) -> PathBuf {
+    taken.push(pid);
     let mut name = output.file_stem().unwrap_or_default().to_owned();
-    name.push(format!(".{}.", number.map_or("other", |(_, number)| number)));
+    name.push(match taken.iter().filter(|&&other| other == pid).count() {
+        1 => format!(".{pid}."),
+        count => format!(".{pid}.{count}."),
+    });
     name.push(output.extension().unwrap_or_default());
     output.with_file_name(name)
 }
@@ -160,12 +205,9 @@ impl Logs {
         Ok(Logs { directory, prefix })
     }
 
-    /// The recorder's variable; its form is told in `recorder/lib.rs`.
-    fn order(&self, sites: bool) -> OsString {
-        let options = if sites { "s" } else { "" };
-        let mut order = OsString::from(format!("1:{}:{options}:", std::process::id()));
-        order.push(self.directory.join(&self.prefix));
-        order
+    /// What the names of the logs begin with.
+    fn base(&self) -> PathBuf {
+        self.directory.join(&self.prefix)
     }
 
     /// All logs, in the order in which their processes started.
@@ -202,14 +244,29 @@ fn tell(log: &RawLog, output: &Path, survey: &Survey) {
         output.display(),
         bytes(size),
     );
-    if let Ending::NoRoom(reason) = &log.ending {
-        say!("heaplay: the recording ended early, the program went on: {reason}");
+    match &log.ending {
+        Ending::NoRoom(reason) => {
+            say!("heaplay: the recording ended early, the program went on unrecorded: {reason}");
+        }
+        Ending::Limit(limit) => {
+            say!("heaplay: {limit} ended the recording; the program went on unrecorded");
+        }
+        _ => {}
     }
     if log.lost_events > 0 {
         say!("heaplay: {} calls were made and not recorded", grouped(log.lost_events));
     }
     if survey.unseen_frees > 0 && !log.is_forked() {
-        say!("heaplay: {} frees were of blocks never seen", grouped(survey.unseen_frees));
+        let from = if log.is_late() { "from before the recording" } else { "never seen" };
+        say!("heaplay: {} frees were of blocks {from}", grouped(survey.unseen_frees));
+    }
+    if !survey.interpreters.is_empty() {
+        let interpreters: std::collections::BTreeSet<u32> =
+            survey.interpreters.iter().map(|pair| pair.1).collect();
+        say!(
+            "heaplay: {} sub-interpreters had heaps of their own; a replay puts all into one",
+            interpreters.len()
+        );
     }
     if log.is_disturbed() {
         say!(
@@ -250,9 +307,9 @@ mod tests {
 
     #[test]
     fn other_processes_keep_the_extension() {
-        let name = |output: &str, raw: &str| name_of(Path::new(output), Path::new(raw));
-        assert_eq!(name("a/app.trace", "a/app.trace.raw-1.4711"), Path::new("a/app.4711.trace"));
-        assert_eq!(name("app.v1.csv", "app.v1.csv.raw-1.4711.2"), Path::new("app.v1.4711.2.csv"));
+        let mut taken = Vec::new();
+        assert_eq!(name_of(Path::new("a/app.trace"), 4711, &mut taken), Path::new("a/app.4711.trace"));
+        assert_eq!(name_of(Path::new("app.v1.csv"), 4711, &mut taken), Path::new("app.v1.4711.2.csv"));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::load::{ChildArgs, backend_words, find_traces, load_traces, sha256};
-use super::{install_interrupt, note};
+use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces, sha256};
+use super::note;
 use crate::bench::{self, Progress, Settings};
 use crate::results::{
     BackendEntry, Cell, FORMAT, Manifest, Outcome, Pass, RecordError, Run, Status, civil_date,
@@ -154,6 +154,7 @@ impl RunArgs {
         }
         let (traces, programs) = load_traces(&find_traces(&self.traces)?)?;
         let (backends, absent) = ask_versions(words, settings);
+        tell_limit(settings, &programs);
         let mut passes = self.passes.clone();
         passes.sort();
         passes.dedup();
@@ -180,6 +181,17 @@ impl RunArgs {
             .and_then(|()| leave_absent_cells(&run.manifest, &absent, folder))
             .context("the run folder could not be made; choose a place with --out")?;
         Ok(programs)
+    }
+}
+
+/// Says beforehand how long a cell may take: a backend so slow that it would not finish is stopped there.
+fn tell_limit(settings: &Settings, programs: &std::collections::HashMap<String, bench::Loaded>) {
+    let limits = programs.values().map(|loaded| settings.time_limit(loaded.program.instructions().len()));
+    if let Some(longest) = limits.max() {
+        let seconds = longest.as_secs();
+        note(format!(
+            "a pass that takes over {seconds} s is stopped and not tried again (--timeout sets another limit)"
+        ));
     }
 }
 

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::check::race::{Cell, Race, Timed};
 use super::check::suite::{self, Measure, Rules};
-use super::load::{ChildArgs, backend_words, find_traces, load_traces};
-use super::{install_interrupt, note, print};
+use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces};
+use super::{note, print};
 use crate::backends::{self, with_setting};
 use crate::bench::pairs::{Chosen, Course, Side, load, ratio};
 use crate::bench::{self, Limits, Loaded, Settings, cancelled, fingerprint, processors};

@@ -5,21 +5,21 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::load::{ChildArgs, backend_words, find_traces, load_traces};
+use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces};
 use super::{note, print};
 use crate::backends::arenas::Bases;
 use crate::backends::{self, with_setting};
-use crate::bench::{self, Loaded, Settings};
+use crate::bench::{self, Loaded, Settings, Verified};
 
-/// Prove that a backend's blocks are aligned, never overlap, keep their contents and are zero after calloc; or that a
-/// pool allocator puts every block where another does (--against)
+/// Prove that a backend's blocks are aligned, never overlap, keep their contents and are zero after calloc, for every size
+/// from 0 to beyond memory and on traces; or that a pool allocator puts every block where another does (--against)
 #[derive(clap::Args)]
 #[command(
-    after_help = "Exit status: 0 proved; 1 a rule is broken, or the two differ; 2 it could not be done."
+    after_help = "Exit status: 0 proved; 1 a rule is broken, or the two differ; 2 it could not be done; 130 interrupted."
 )]
 pub struct VerifyArgs {
-    /// Traces, or folders of traces
-    #[arg(required = true)]
+    /// Traces, or folders of traces; with none, a backend is asked only what it is asked before any trace: every size at
+    /// each boundary, resizes, requests beyond memory, refusals
     traces: Vec<PathBuf>,
     /// Backends to prove, separated by commas
     #[arg(short, long = "backends", visible_alias = "backend", default_value = "malloc,pymalloc,bump")]
@@ -54,37 +54,105 @@ impl VerifyArgs {
                 with_pools(word, Bases::Aligned)?;
             }
         }
-        let (entries, programs) = load_traces(&find_traces(&self.traces)?)?;
+        install_interrupt()?;
         let settings = self.children.settings();
-        let (mut broken, mut tried) = (0, 0);
-        for entry in &entries {
+        let mut tally = Tally::default();
+        if self.against.is_none() {
             for backend in &backends {
-                let loaded = &programs[&entry.name];
-                if let Some(against) = &self.against {
+                tally.prove("any size", backend, None, &settings)?;
+            }
+        }
+        let (entries, programs) = match self.traces.as_slice() {
+            [] if self.against.is_some() => {
+                bail!("--against compares on a trace: name one, such as traces/hello.trace")
+            }
+            [] => Default::default(),
+            traces => load_traces(&find_traces(traces)?)?,
+        };
+        for (entry, backend) in
+            entries.iter().flat_map(|entry| backends.iter().map(move |word| (entry, word)))
+        {
+            let loaded = &programs[&entry.name];
+            match &self.against {
+                None => tally.prove(&entry.name, backend, Some(loaded), &settings)?,
+                Some(against) => {
                     for &bases in &self.bases {
-                        tried += 1;
-                        broken +=
-                            u32::from(!same(&entry.name, [backend, against], bases, loaded, &settings)?);
-                    }
-                    continue;
-                }
-                tried += 1;
-                match bench::verify(backend, loaded, &settings) {
-                    Ok(calls) => {
-                        print(&format!("ok     {}  {backend}: {calls} calls checked\n", entry.name))?
-                    }
-                    Err(reason) => {
-                        broken += 1;
-                        print(&format!("BROKEN {}  {backend}: {reason}\n", entry.name))?;
+                        tally.compare(&entry.name, [backend, against], bases, loaded, &settings)?;
                     }
                 }
             }
         }
-        if broken > 0 {
-            note(format!("{broken} of {tried} were not proved"));
-            return Ok(ExitCode::from(1));
+        tally.conclude()
+    }
+}
+
+/// What was tried, and how it came out.
+#[derive(Default)]
+struct Tally {
+    tried: u32,
+    broken: u32,
+    unknown: u32,
+}
+
+impl Tally {
+    /// Proves a backend on a program, or on no program, and prints a line.
+    fn prove(
+        &mut self,
+        what: &str,
+        backend: &str,
+        loaded: Option<&Loaded>,
+        settings: &Settings,
+    ) -> anyhow::Result<()> {
+        if bench::cancelled() {
+            return Ok(());
         }
-        Ok(ExitCode::SUCCESS)
+        self.tried += 1;
+        let line = match bench::verify(backend, loaded, settings) {
+            Ok(Verified::Proved(calls)) => format!("ok     {what}  {backend}: {calls} calls checked\n"),
+            Ok(Verified::Broken(rule)) => {
+                self.broken += 1;
+                format!("BROKEN {what}  {backend}: {rule}\n")
+            }
+            Err(reason) => {
+                self.unknown += 1;
+                format!("?      {what}  {backend}: {reason}\n")
+            }
+        };
+        print(&line)
+    }
+
+    /// Compares two on a trace and prints a line.
+    fn compare(
+        &mut self,
+        trace: &str,
+        words: [&str; 2],
+        bases: Bases,
+        loaded: &Loaded,
+        settings: &Settings,
+    ) -> anyhow::Result<()> {
+        if bench::cancelled() {
+            return Ok(());
+        }
+        self.tried += 1;
+        self.broken += u32::from(!same(trace, words, bases, loaded, settings)?);
+        Ok(())
+    }
+
+    /// The exit code, with a sentence where not all was proved.
+    fn conclude(&self) -> anyhow::Result<ExitCode> {
+        let Tally { tried, broken, unknown } = self;
+        if bench::cancelled() {
+            note(format!("interrupted after {tried}"));
+            return Ok(ExitCode::from(130));
+        }
+        if broken + unknown > 0 {
+            note(format!("of {tried}, {broken} broke a rule and {unknown} could not be tried to the end"));
+        }
+        Ok(ExitCode::from(match (broken, unknown) {
+            (0, 0) => 0,
+            (0, _) => 2,
+            _ => 1,
+        }))
     }
 }
 

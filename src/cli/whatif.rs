@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
-use super::load::{ChildArgs, backend_words, load_traces};
+use super::load::{ChildArgs, backend_words, load_grouped};
 use super::print;
 use crate::bench::{self, Loaded, Saving};
 use crate::program::Change;
@@ -21,7 +21,8 @@ use crate::results::BackendEntry;
 pub struct WhatifArgs {
     /// The trace, recorded with --sites
     trace: PathBuf,
-    /// Allocate this line's survivors after the last call, as if the program copied what it keeps
+    /// Allocate this line's survivors after the last call, as if the program copied what it keeps. In a trace with
+    /// callers (--sites=N) they are all that the line allocated, itself or by what it called
     #[arg(
         long,
         value_name = "FILE:LINE",
@@ -51,7 +52,7 @@ impl WhatifArgs {
             (None, Some(name)) => (Change::Drop, name),
             (None, None) => bail!("name a line with --move-site or --drop-site"),
         };
-        let (_, mut programs) = load_traces(std::slice::from_ref(&self.trace))?;
+        let (_, mut programs) = load_grouped(std::slice::from_ref(&self.trace), |births| births.under(name))?;
         let Some(loaded) = programs.drain().map(|(_, loaded)| loaded).next() else {
             bail!("{}: no trace", self.trace.display());
         };

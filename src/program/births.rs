@@ -1,13 +1,14 @@
 //! Room `program`: who asked for each block. Kept beside the program and not in it, so that a timed pass pays nothing:
 //! only the footprint child reads it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Write};
 
 use super::{Program, ProgramError, compile_rows, word};
-use crate::trace::{SITE_LIMIT_BYTES, TraceReader};
+use crate::trace::{SITE_LIMIT_BYTES, TraceReader, frames, innermost};
 
-/// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names of the sites.
+/// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names of the sites. Where the
+/// trace has callers too, a site is first its whole chain; [`Births::by_line`] and [`Births::under`] make lines of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Births {
     pub(super) sites: Vec<u32>,
@@ -72,6 +73,53 @@ impl Births {
         }
     }
 
+    /// The same with each site's innermost line alone: requests of one line are one site, whoever called it.
+    #[must_use]
+    pub fn by_line(self) -> Births {
+        self.regrouped(|site| innermost(site).to_owned())
+    }
+
+    /// The same with all that was allocated by the line `name`, or by what it called, as one site of that line, and the
+    /// rest by its innermost line. `name` may be the end of a path, as in [`Births::find`], if just one frame is like it.
+    #[must_use]
+    pub fn under(self, name: &str) -> Births {
+        let Some(line) = self.frame(name) else { return self.by_line() };
+        self.regrouped(|site| {
+            if frames(site).any(|f| f == line) { line.clone() } else { innermost(site).to_owned() }
+        })
+    }
+
+    /// The frame of that name; or the only one whose path ends so.
+    fn frame(&self, name: &str) -> Option<String> {
+        let all = || self.names.iter().flat_map(|site| frames(site));
+        if all().any(|frame| frame == name) {
+            return Some(name.to_owned());
+        }
+        let ending = format!("/{name}");
+        let like: BTreeSet<&str> = all().filter(|frame| frame.ends_with(&ending)).collect();
+        like.first().filter(|_| like.len() == 1).map(|&only| only.to_owned())
+    }
+
+    /// The same with the sites of one group as one site of that name.
+    fn regrouped(self, group: impl Fn(&str) -> String) -> Births {
+        let mut regrouped = Births::default();
+        let mut known: HashMap<String, u32> = HashMap::new();
+        let ids: Vec<u32> = std::iter::once(0)
+            .chain(self.names.iter().map(|site| {
+                let name = group(site);
+                *known.entry(name).or_insert_with_key(|name| {
+                    regrouped.names.push(name.clone());
+                    regrouped.names.len() as u32
+                })
+            }))
+            .collect();
+        regrouped.sites = self.sites;
+        for site in &mut regrouped.sites {
+            *site = ids.get(*site as usize).copied().unwrap_or(0);
+        }
+        regrouped
+    }
+
     /// How many requests each site made, by site.
     pub fn requests(&self) -> HashMap<u32, u64> {
         let mut counts = HashMap::new();
@@ -133,5 +181,41 @@ impl Births {
             left -= bytes / 4;
         }
         Ok(births)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn births() -> Births {
+        let names =
+            ["a/x.py:1", "a/x.py:1 < a/m.py:9", "b/y.py:2 < a/x.py:1 < a/m.py:9", "b/y.py:2 < c/m.py:9"];
+        Births { sites: vec![1, 2, 3, 4, 0, 2], names: names.map(str::to_owned).to_vec() }
+    }
+
+    fn named(births: &Births) -> Vec<&str> {
+        births.sites.iter().map(|&site| births.name(site)).collect()
+    }
+
+    #[test]
+    fn lines_are_innermost_frames() {
+        let lines = births().by_line();
+        assert_eq!(named(&lines), ["a/x.py:1", "a/x.py:1", "b/y.py:2", "b/y.py:2", "", "a/x.py:1"]);
+        assert_eq!(lines.names.len(), 2);
+        let plain = Births { sites: vec![1, 2, 0], names: vec!["x.py:1".into(), "y.py:1".into()] };
+        assert_eq!(plain.clone().by_line(), plain);
+    }
+
+    #[test]
+    fn under_a_line_is_what_it_called_too() {
+        let under = births().under("x.py:1");
+        assert_eq!(named(&under), ["a/x.py:1", "a/x.py:1", "a/x.py:1", "b/y.py:2", "", "a/x.py:1"]);
+        let under = births().under("a/m.py:9");
+        assert_eq!(named(&under), ["a/x.py:1", "a/m.py:9", "a/m.py:9", "b/y.py:2", "", "a/m.py:9"]);
+        // Two lines end so, or none: nothing is put together.
+        for name in ["m.py:9", "z.py:1"] {
+            assert_eq!(births().under(name), births().by_line(), "{name}");
+        }
     }
 }

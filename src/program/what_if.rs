@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::kinds::Kinds;
 use super::{Action, Births, Instruction, Profile, Program, ProgramError};
 
 /// What is done to the blocks of a line that live to the end of the trace.
@@ -40,17 +41,21 @@ pub fn what_if(
     let survivors = survivors(program, births, site);
     let mut changed = Rewriter::default();
     let (mut request, mut next) = (0, 0);
+    let mut kind_in = vec![0; program.slots];
     for (index, instruction) in program.instructions.iter().enumerate() {
         let (slot, domain) = (instruction.slot(), instruction.domain());
         let action = instruction.action();
         let survives = survivors.get(next) == Some(&index);
         next += usize::from(survives);
+        let kind = program.kinds.of(index);
+        let before = std::mem::replace(&mut kind_in[slot], kind);
         match (action, survives) {
-            (Action::Realloc, true) => changed.push(Action::Free, domain, slot, 0, None),
+            (Action::Realloc, true) => changed.push(Action::Free, domain, slot, 0, before, None),
             (_, true) => {}
-            (Action::Free, false) => changed.push(action, domain, slot, 0, None),
+            (Action::Free, false) => changed.push(action, domain, slot, 0, kind, None),
             (_, false) => {
-                changed.push(action, domain, slot, program.size(index) as u64, Some(births.site(request)))
+                let size = program.size(index) as u64;
+                changed.push(action, domain, slot, size, kind, Some(births.site(request)))
             }
         }
         request += usize::from(action != Action::Free);
@@ -60,7 +65,8 @@ pub fn what_if(
             let instruction = program.instructions[index];
             let action = if instruction.action() == Action::Calloc { Action::Calloc } else { Action::Malloc };
             let size = program.size(index) as u64;
-            changed.push(action, instruction.domain(), instruction.slot(), size, Some(site));
+            let kind = program.kinds.of(index);
+            changed.push(action, instruction.domain(), instruction.slot(), size, kind, Some(site));
         }
     }
     if changed.instructions.is_empty() {
@@ -71,6 +77,10 @@ pub fn what_if(
         instructions: changed.instructions,
         wide: changed.wide,
         slots: changed.slots.len(),
+        kinds: match program.kinds.table.is_empty() {
+            true => Kinds::default(),
+            false => Kinds { table: program.kinds.table.clone(), of_call: changed.kinds },
+        },
         profile: Profile::default(),
     };
     let event = whole.instructions.len() as u64;
@@ -101,6 +111,7 @@ struct Rewriter {
     instructions: Vec<Instruction>,
     wide: BTreeMap<usize, u64>,
     slots: BTreeMap<usize, u32>,
+    kinds: Vec<u32>,
     sites: Vec<u32>,
 }
 
@@ -111,6 +122,7 @@ impl Rewriter {
         domain: crate::trace::Domain,
         slot: usize,
         size: u64,
+        kind: u32,
         site: Option<u32>,
     ) {
         let fresh = self.slots.len() as u32;
@@ -120,6 +132,7 @@ impl Rewriter {
             self.wide.insert(self.instructions.len(), size);
         }
         self.instructions.push(instruction);
+        self.kinds.push(kind);
         self.sites.extend(site);
     }
 }

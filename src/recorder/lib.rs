@@ -6,16 +6,20 @@
 //! its hooks (`hooks.rs`) in the place of the three allocation domains, and they write to the raw log (`stream.rs`;
 //! its layout is `rawlog.rs`), with the allocating line if asked (`sites.rs`, by way of `python.rs`).
 //!
-//! It is told what to do by one variable: `HEAPLAY_RECORD=1:PID:OPTIONS:BASE`, the version of this line, the process
-//! whose child must be recorded or stopped, `s` for sites, and where the raw logs go (`BASE.pid`). Both this variable
-//! and `LD_PRELOAD` stay set, so that Python programs started by the program are recorded too.
+//! It is told what to do by one variable, `HEAPLAY_RECORD` (`order.rs`). Both this variable and `LD_PRELOAD` stay set,
+//! so that Python programs started by the program are recorded too.
+//!
+//! Loaded late, by a program that runs already, it does nothing until that calls `heaplay_start` (`scripts/heaplay.py`).
 #![allow(
     unsafe_code,
     reason = "loaded into a C program: its hooks, its threads and its memory are all behind C calls"
 )]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod arenas;
 mod hooks;
+mod interpreters;
+mod order;
 mod python;
 mod rawlog;
 mod refusal;
@@ -50,27 +54,18 @@ static CONSTRUCTOR: extern "C" fn() = start;
 #[unsafe(link_section = ".fini_array")]
 static DESTRUCTOR: extern "C" fn() = stop;
 
-/// What `HEAPLAY_RECORD` asks for.
-struct Order {
-    root: i64,
-    sites: bool,
-    base: &'static [u8],
-}
-
-fn order(line: &'static [u8]) -> Option<Order> {
-    let mut parts = line.splitn(4, |&byte| byte == b':');
-    if parts.next()? != b"1" {
-        return None;
-    }
-    let root = core::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
-    let sites = parts.next()?.contains(&b's');
-    Some(Order { root, sites, base: parts.next()? })
-}
-
 extern "C" fn start() {
     // SAFETY: a constructor runs alone, before main; nobody changes the environment.
-    let Some(order) = unsafe { system::environment(c"HEAPLAY_RECORD") }.and_then(order) else { return };
+    let Some(line) = (unsafe { system::environment(c"HEAPLAY_RECORD") }) else { return };
     let Some(version) = python::version() else { return };
+    if python::is_running() {
+        return;
+    }
+    let Some(order) = order::read(line) else {
+        return say(
+            b"heaplay: nothing is recorded: HEAPLAY_RECORD is not understood; `heaplay recorder` prints it\n",
+        );
+    };
     // SAFETY: as above.
     let environment = unsafe {
         refusal::Environment {
@@ -79,31 +74,45 @@ extern "C" fn start() {
             tracemalloc: system::environment(c"PYTHONTRACEMALLOC"),
         }
     };
-    stream::prepare(order.base, version, order.sites);
+    stream::prepare(&order, version);
     let options = refusal::options(stream::arguments().skip(1));
-    let refused = refusal::interpreter(version)
+    let refused = refusal::interpreter(version, false, python::is_free_threaded())
         .or_else(|| refusal::settings(options, environment))
-        .or_else(|| if order.sites { sites::prepare(version) } else { None })
-        .or_else(|| hooks::missing());
+        .or_else(|| sites::prepare(version, order.sites))
+        .or_else(hooks::missing);
     if let Some(reason) = refused {
         stream::refuse(reason);
         return stop_root(&order);
     }
     if !stream::open() {
-        let message =
-            b"heaplay: the raw log cannot be created beside the output: no room, or no permission\n";
-        // SAFETY: a plain call.
-        unsafe { system::write(2, message.as_ptr().cast(), message.len()) };
+        say(b"heaplay: the raw log cannot be created beside the output: no room, or no permission\n");
         return stop_root(&order);
     }
-    hooks::install(order.sites);
+    hooks::prepare(order.sites > 0);
+    if order.limits.start_at.is_some() {
+        stream::wait_for_start();
+        hooks::wait_for_mark();
+    } else if order.limits.start_after_ns > 0 {
+        stream::wait_for_start();
+        // SAFETY: the constructor is alone, and the stream is open.
+        unsafe { hooks::install_waiting() };
+    } else {
+        // SAFETY: as above.
+        unsafe { hooks::install() };
+    }
+}
+
+/// Says a line on stderr.
+fn say(line: &[u8]) {
+    // SAFETY: a plain call; what cannot be said is not said.
+    unsafe { system::write(2, line.as_ptr().cast(), line.len()) };
 }
 
 /// Ends the process if it is the one that was asked for; another one goes on unrecorded.
-fn stop_root(order: &Order) {
+fn stop_root(order: &order::Order<'_>) {
     // SAFETY: plain calls; nothing of the program has started yet, so nothing is left undone.
     unsafe {
-        if i64::from(system::getppid()) == order.root {
+        if order.root > 0 && i64::from(system::getppid()) == order.root {
             system::_exit(2);
         }
     }
@@ -119,6 +128,71 @@ pub unsafe extern "C" fn heaplay_mark(name: *const core::ffi::c_char) {
         // SAFETY: as the caller says.
         hooks::mark(unsafe { core::ffi::CStr::from_ptr(name) }.to_bytes());
     }
+}
+
+/// For a program that runs already: begins to record, as an order (`order.rs`) says. Null, or a C string that tells why
+/// nothing is recorded. A start after a delay or at a mark is none of its: the program is where it wants to be.
+///
+/// # Safety
+/// With the GIL held; `line` is a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn heaplay_start(line: *const core::ffi::c_char) -> *const core::ffi::c_char {
+    // SAFETY: as the caller says.
+    let line = unsafe { core::ffi::CStr::from_ptr(line) }.to_bytes();
+    match begin(line) {
+        None => core::ptr::null(),
+        // Each reason is text of this library's, with room for a zero byte in the copy.
+        Some(reason) => reason_as_c(reason),
+    }
+}
+
+fn begin(line: &[u8]) -> Option<&'static str> {
+    if hooks::is_active() {
+        return Some("this process is being recorded already");
+    }
+    let Some(order) = order::read(line) else { return Some("the order is of another version of heaplay") };
+    let Some(version) = python::version() else { return Some("this process is no Python") };
+    let refused = refusal::interpreter(version, true, python::is_free_threaded())
+        .or_else(|| sites::prepare(version, order.sites))
+        .or_else(hooks::missing);
+    if refused.is_some() {
+        return refused;
+    }
+    stream::lock();
+    sites::forget();
+    stream::prepare(&order, version);
+    let is_open = stream::open();
+    stream::unlock();
+    if !is_open {
+        return Some("the raw log cannot be created beside the output: no room, or no permission");
+    }
+    hooks::prepare(order.sites > 0);
+    hooks::begin_late();
+    None
+}
+
+/// Ends what [`heaplay_start`] began. The path of the raw log, a C string that is good until the next start.
+///
+/// # Safety
+/// With the GIL held.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn heaplay_stop() -> *const core::ffi::c_char {
+    let disturbed = hooks::disturbed();
+    stream::lock();
+    let path = stream::stop(disturbed);
+    stream::unlock();
+    path
+}
+
+/// A reason with a closing zero byte, in a place that is kept until the next one.
+fn reason_as_c(reason: &'static str) -> *const core::ffi::c_char {
+    static TEXT: Shared<[u8; 256]> = Shared::new([0; 256]);
+    // SAFETY: the GIL is held, so nobody else is here.
+    let text = unsafe { &mut *TEXT.get() };
+    let length = reason.len().min(text.len() - 1);
+    text[..length].copy_from_slice(&reason.as_bytes()[..length]);
+    text[length] = 0;
+    text.as_ptr().cast()
 }
 
 extern "C" fn stop() {

@@ -19,6 +19,21 @@ pub fn version() -> Option<&'static [u8]> {
     }
 }
 
+/// Whether the interpreter of this process has been initialised.
+pub fn is_running() -> bool {
+    let is_initialized = symbol(c"Py_IsInitialized");
+    if is_initialized.is_null() {
+        return false;
+    }
+    // SAFETY: this is its signature in every version; it may be called at any time.
+    unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_int>(is_initialized)() != 0 }
+}
+
+/// Whether it has a function that only free-threaded builds have: counting references from other threads.
+pub fn is_free_threaded() -> bool {
+    !symbol(c"_Py_MergeZeroLocalRefcount").is_null() || !symbol(c"_Py_DecRefShared").is_null()
+}
+
 /// Where a version keeps what a site is made of. Byte offsets; for 64-bit machines.
 #[derive(Clone, Copy)]
 struct Layout {
@@ -63,6 +78,7 @@ fn layout(minor: u32) -> Option<Layout> {
         filename,
     };
     Some(match minor {
+        6 => old(120, 1, 96),
         7 => old(104, 1, 96),
         8 | 9 => old(104, 1, 104),
         10 => old(96, 2, 104),
@@ -128,6 +144,11 @@ pub struct Place {
     pub instruction: i32,
 }
 
+impl Place {
+    /// No place.
+    pub const NONE: Place = Place { code: core::ptr::null(), instruction: 0 };
+}
+
 impl Frames {
     /// `None` where this interpreter lacks something.
     pub fn find(version: &[u8]) -> Option<Frames> {
@@ -135,7 +156,7 @@ impl Frames {
         let layout = layout(minor).filter(|_| cfg!(target_pointer_width = "64"))?;
         let first = |names: &[&CStr]| names.iter().map(|name| symbol(name)).find(|at| !at.is_null());
         let current = first(&[c"PyThreadState_GetUnchecked", c"_PyThreadState_UncheckedGet"])?;
-        // SAFETY: each function's signature is the same in 3.7 to 3.13.
+        // SAFETY: each function's signature is the same in 3.6 to 3.13.
         unsafe {
             Some(Frames {
                 layout,
@@ -156,9 +177,26 @@ impl Frames {
     /// The place of the newest Python frame of this thread; `None` before the first and after the last.
     ///
     /// # Safety
-    /// In a hook. `holds_gil` only if this thread is known to hold the GIL; else it is found out here.
+    /// As [`Frames::walk`].
     #[inline(always)]
     pub unsafe fn newest(&self, holds_gil: bool) -> Option<Place> {
+        let mut newest = None;
+        // SAFETY: passed on.
+        unsafe {
+            self.walk(holds_gil, |place| {
+                newest = Some(place);
+                false
+            });
+        }
+        newest
+    }
+
+    /// Gives the places of this thread's Python frames, newest first, as long as `visit` wants more.
+    ///
+    /// # Safety
+    /// In a hook. `holds_gil` only if this thread is known to hold the GIL; else it is found out here.
+    #[inline(always)]
+    pub unsafe fn walk(&self, holds_gil: bool, mut visit: impl FnMut(Place) -> bool) {
         let layout = &self.layout;
         // SAFETY: with the GIL held, the thread state, its frames and their code objects belong to this thread and
         // live; the offsets are those of this version.
@@ -168,7 +206,7 @@ impl Frames {
             if state.is_null()
                 || (!holds_gil && self.state_of_process && (self.state_of_this_thread)() != state)
             {
-                return None;
+                return;
             }
             let mut frame = pointer(state, layout.thread_frame);
             if let Some(at) = layout.cframe_frame
@@ -179,12 +217,14 @@ impl Frames {
             while !frame.is_null() {
                 let code = pointer(frame, layout.code);
                 let python = layout.owner.is_none_or(|at| frame.add(at).read() != OWNED_BY_C_STACK);
-                if python && type_of(code) == self.code_type {
-                    return Some(Place { code, instruction: self.instruction(frame, code) });
+                if python
+                    && type_of(code) == self.code_type
+                    && !visit(Place { code, instruction: self.instruction(frame, code) })
+                {
+                    return;
                 }
                 frame = pointer(frame, layout.previous);
             }
-            None
         }
     }
 

@@ -32,7 +32,7 @@
 /// First eight bytes of a raw log, as one word.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"hplayraw");
 /// Version of this layout.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// Bytes before the first word.
 pub const HEADER_BYTES: usize = 4096;
 /// Words from one time stamp to the next, the stamp included.
@@ -66,6 +66,17 @@ pub mod field {
     pub const CHUNKS: usize = 9;
     /// Which chunk the tail will be.
     pub const TAIL: usize = 10;
+    /// Which limit ended it, one of [`super::limit`].
+    pub const LIMIT: usize = 11;
+    /// How far that limit goes, in its own unit: calls, bytes, nanoseconds.
+    pub const LIMIT_VALUE: usize = 12;
+    /// Calls after which the log is not read on; 0 for no such limit. The recorder looks once a block, and so writes
+    /// a few more.
+    pub const MAX_EVENTS: usize = 13;
+    /// What started it, one of [`super::start`].
+    pub const START: usize = 14;
+    /// Nanoseconds from the start of the process (or, of a forked one, from its fork) to that of the recording.
+    pub const START_DELAY_NS: usize = 15;
 }
 
 /// The header's texts: first byte and length of each; UTF-8 as far as the program gave it, ended by a zero byte.
@@ -88,6 +99,8 @@ pub mod flag {
     pub const FORKED: u64 = 2;
     /// At some time another hook stood above the recorder's (tracemalloc, a debugger), or they had been taken away.
     pub const DISTURBED: u64 = 4;
+    /// The recording began while the process ran: it holds blocks that this log never saw.
+    pub const LATE: u64 = 8;
 }
 
 /// Values of the header's `END`.
@@ -100,6 +113,36 @@ pub mod end {
     pub const NO_ROOM: u64 = 2;
     /// Refused before the interpreter started: `REASON` says why.
     pub const REFUSED: u64 = 3;
+    /// A limit was reached: `LIMIT` says which. The program went on unrecorded.
+    pub const LIMIT: u64 = 4;
+    /// The program itself ended it.
+    pub const STOPPED: u64 = 5;
+    /// It has not begun: the delay is not over, or the mark has not come.
+    pub const WAITING: u64 = 6;
+}
+
+/// Values of the header's `LIMIT`.
+pub mod limit {
+    /// So many calls.
+    pub const EVENTS: u64 = 1;
+    /// So many bytes of the raw log.
+    pub const BYTES: u64 = 2;
+    /// So many nanoseconds.
+    pub const DURATION: u64 = 3;
+    /// A mark, the last one in the log.
+    pub const MARK: u64 = 4;
+}
+
+/// Values of the header's `START`.
+pub mod start {
+    /// Before the interpreter.
+    pub const FIRST: u64 = 0;
+    /// After a delay.
+    pub const DELAY: u64 = 1;
+    /// At a mark, the first one in the log.
+    pub const MARK: u64 = 2;
+    /// When the program asked for it.
+    pub const LATE: u64 = 3;
 }
 
 /// Tags of words.
@@ -122,7 +165,7 @@ pub mod tag {
     pub const WIDE: u64 = 14;
 }
 
-/// Kinds of control words. 5 is kept for arenas.
+/// Kinds of control words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
     /// Payload: the number of the thread that makes the calls from here on.
@@ -133,18 +176,32 @@ pub enum Control {
     File = 3,
     /// The program said that a phase begins. Payload: the bytes of its name, which follow in whole words.
     Mark = 4,
+    /// An arena: see [`arena`]. One word follows: its base address. A birth stands before the word of the call that
+    /// needed it, a death after the `FREE` (or `REALLOC_BEGIN`) that emptied it.
+    Arena = 5,
     /// A site. Payload: its id in 32 bits. One word follows: file id in the upper 32 bits, line in the lower.
     Site = 6,
+    /// A site with its callers. Payload: its id in 32 bits, of the same numbers as those of sites. One word follows: the
+    /// newest frame's site in the upper 32 bits, and in the lower the site (with or without callers) that called it.
+    Chain = 7,
+    /// Payload: the number of the interpreter that makes the calls from here on; 0 is the main one.
+    Interpreter = 8,
 }
 
 impl Control {
     /// All kinds.
-    pub const ALL: [Control; 5] =
-        [Control::Thread, Control::ReallocFailed, Control::File, Control::Mark, Control::Site];
+    pub const ALL: [Control; 8] = [
+        Control::Thread,
+        Control::ReallocFailed,
+        Control::File,
+        Control::Mark,
+        Control::Arena,
+        Control::Site,
+        Control::Chain,
+        Control::Interpreter,
+    ];
 }
 
-/// Longest name of a mark, bytes; the rest is cut off.
-pub const MARK_BYTES: usize = 64;
 /// Bits of a size in a call's word; wider ones have a `WIDE` word before them.
 pub const SIZE_BITS: u32 = 16;
 /// Bits of an address / 8.
@@ -170,4 +227,12 @@ pub const fn word(tag: u64, payload: u64) -> u64 {
 /// A control word.
 pub const fn control(kind: Control, payload: u64) -> u64 {
     word(tag::CONTROL, (kind as u64) << 56 | payload)
+}
+
+/// Set in an arena's payload where it is born; clear where it dies.
+pub const ARENA_BIRTH: u64 = 1 << 55;
+
+/// An arena's payload: birth or death, and below it the size in bytes.
+pub const fn arena(is_birth: bool, size: u64) -> u64 {
+    (if is_birth { ARENA_BIRTH } else { 0 }) | size & (ARENA_BIRTH - 1)
 }

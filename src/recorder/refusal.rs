@@ -94,19 +94,23 @@ pub fn version(text: &[u8]) -> Option<(u32, u32)> {
     Some((number()?, number()?))
 }
 
-/// Why this interpreter cannot be recorded, `None` when it can. `text` is what `Py_GetVersion` returns.
-pub fn interpreter(text: &[u8]) -> Option<&'static str> {
-    if text.windows(14).any(|part| part == b"free-threading") {
+/// Why this interpreter cannot be recorded, `None` when it can. `text` is what `Py_GetVersion` returns; `is_late`: it
+/// runs already. `is_free_threaded`: it has functions that only such builds have.
+///
+/// Versions after 3.13 are not known, but the few functions that are hooked have not changed since 3.5; where one of
+/// them is missing it is found missing.
+pub fn interpreter(text: &[u8], is_late: bool, is_free_threaded: bool) -> Option<&'static str> {
+    if is_free_threaded || text.windows(14).any(|part| part == b"free-threading") {
         return Some("a free-threaded build allocates past the hooks; use the build with the GIL");
     }
     match version(text) {
-        Some((3, 7..=13)) => None,
-        Some((3, 14..)) => {
-            Some("this CPython is newer than the recorder knows (3.7 to 3.13); use one of these")
-        }
-        Some(_) => {
-            Some("this CPython overwrites the hooks when it starts (3.6 and older do); use 3.7 to 3.13")
-        }
-        None => Some("its version cannot be read; use CPython 3.7 to 3.13"),
+        Some((3, 7..)) => None,
+        Some((3, 6)) if is_late => None,
+        Some((3, 6)) => Some(
+            "this CPython overwrites the hooks when it starts; use 3.7 or later, or record a part of the program from \
+             inside it (`heaplay recorder`)",
+        ),
+        Some(_) => Some("this Python is none that the recorder knows; use CPython 3.7 or later"),
+        None => Some("its version cannot be read; use CPython 3.7 or later"),
     }
 }

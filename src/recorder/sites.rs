@@ -3,11 +3,15 @@
 //! A place (code object, instruction) is looked up in a table; only a new one asks CPython for file and line. A code
 //! object's address may come back as another one, so each is known by a number of its incarnation, which ends when its
 //! block is freed: the hook of `free` asks [`Sites::freed`], where one bit answers for nearly all blocks.
+//!
+//! A site with callers is looked up by a digest of all its places, and told to the stream as a chain: its newest frame's
+//! line, and the site that called it, which others share.
 //! All memory is the kernel's own, none of it from the domains that are being recorded or from libc's heap.
 
 use crate::Shared;
+use crate::order::SITES_LIMIT;
 use crate::python::{Frames, Place};
-use crate::rawlog::{Control, control};
+use crate::rawlog::Control;
 use crate::stream::Stream;
 use crate::system;
 
@@ -127,6 +131,12 @@ pub struct Sites {
     files: Table,
     /// (file, line) to site.
     sites: Table,
+    /// Digest of all places of a chain to site.
+    chains: Table,
+    /// (newest frame's site, site that called it) to site.
+    links: Table,
+    /// Frames of each site.
+    depth: usize,
     filter: [u64; FILTER_WORDS],
     last_code: u32,
     last_file: u32,
@@ -140,6 +150,9 @@ static SITES: Shared<Sites> = Shared::new(Sites {
     places: Table::new(),
     files: Table::new(),
     sites: Table::new(),
+    chains: Table::new(),
+    links: Table::new(),
+    depth: 1,
     filter: [0; FILTER_WORDS],
     last_code: 0,
     last_file: 0,
@@ -147,22 +160,30 @@ static SITES: Shared<Sites> = Shared::new(Sites {
     name: [0; NAME_CHARS],
 });
 
-/// Why sites cannot be recorded with this interpreter; `None` when they can. In the constructor only.
-pub fn prepare(version: &[u8]) -> Option<&'static str> {
+/// Gets ready to record sites of `depth` frames; why they cannot be recorded with this interpreter, `None` when they
+/// can or none are asked for. In the constructor, or where nothing is recorded yet.
+pub fn prepare(version: &[u8], depth: u32) -> Option<&'static str> {
+    if depth == 0 {
+        return None;
+    }
     // Objects of debug builds have more fields.
     let is_debug_build = !system::symbol(c"_Py_NegativeRefcount").is_null();
     let frames = if is_debug_build { None } else { Frames::find(version) };
     let missing = frames.is_none();
-    // SAFETY: the constructor is alone.
-    unsafe { (*SITES.get()).frames = frames };
+    // SAFETY: the constructor is alone, or the hooks are not in place.
+    unsafe {
+        (*SITES.get()).frames = frames;
+        (*SITES.get()).depth = depth as usize;
+    }
     missing.then_some("--sites does not know this interpreter's frames; record without it")
 }
 
-/// In a forked child, whose log knows no site yet.
+/// For a new log, which knows no site yet: in a forked child, and where nothing is recorded.
 pub fn forget() {
-    // SAFETY: the child has one thread.
+    // SAFETY: the child has one thread; else the lock is held.
     let sites = unsafe { get() };
-    for table in [&mut sites.codes, &mut sites.places, &mut sites.files, &mut sites.sites] {
+    let Sites { codes, places, files, sites: lines, chains, links, .. } = sites;
+    for table in [codes, places, files, lines, chains, links] {
         table.clear();
     }
     sites.filter = [0; FILTER_WORDS];
@@ -186,6 +207,10 @@ impl Sites {
     /// As [`Frames::newest`].
     #[inline(always)]
     pub unsafe fn current(&mut self, holds_gil: bool, stream: &mut Stream) -> u32 {
+        if self.depth > 1 {
+            // SAFETY: passed on.
+            return unsafe { self.chain(holds_gil, stream) };
+        }
         // SAFETY: passed on.
         let place = self.frames.as_ref().and_then(|frames| unsafe { frames.newest(holds_gil) });
         let Some(place) = place else { return 0 };
@@ -197,6 +222,74 @@ impl Sites {
         }
         // SAFETY: the place was found just now.
         unsafe { self.learn(place, stream) }
+    }
+
+    /// The site of the newest frames, with callers.
+    ///
+    /// # Safety
+    /// As [`Frames::walk`].
+    #[inline(never)]
+    unsafe fn chain(&mut self, holds_gil: bool, stream: &mut Stream) -> u32 {
+        let Some(frames) = self.frames.as_ref() else { return 0 };
+        let (mut places, mut count) = ([Place::NONE; SITES_LIMIT as usize], 0);
+        let (mut digest, mut is_known) = (1, true);
+        let depth = self.depth.min(places.len());
+        let codes = &self.codes;
+        // SAFETY: passed on.
+        unsafe {
+            frames.walk(holds_gil, |place| {
+                let code = codes.get(place.code as u64).unwrap_or(0);
+                is_known &= code != 0;
+                digest = mixed(digest, key(code, place.instruction));
+                places[count] = place;
+                count += 1;
+                count < depth
+            });
+        }
+        let places = &places[..count];
+        if places.is_empty() {
+            return 0;
+        }
+        if is_known && let Some(site) = self.chains.get(digest) {
+            return site as u32;
+        }
+        // SAFETY: the places were found just now.
+        unsafe { self.learn_chain(places, stream) }
+    }
+
+    /// # Safety
+    /// As [`Frames::line`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn learn_chain(&mut self, places: &[Place], stream: &mut Stream) -> u32 {
+        if self.chains.is_full() {
+            self.chains.clear();
+        }
+        let mut site = 0;
+        for &place in places.iter().rev() {
+            // SAFETY: passed on.
+            let line = unsafe { self.learn(place, stream) };
+            site = if site == 0 { line } else { self.link(line, site, stream) };
+        }
+        // A code object met a second time may have another number by now, where the table was emptied meanwhile.
+        let digest = places.iter().fold(1, |digest, place| {
+            let code = self.codes.get(place.code as u64).unwrap_or(0);
+            mixed(digest, key(code, place.instruction))
+        });
+        self.chains.set(digest, u64::from(site));
+        site
+    }
+
+    /// The site of a line that was called from another site.
+    fn link(&mut self, line: u32, caller: u32, stream: &mut Stream) -> u32 {
+        let key = u64::from(line) << 32 | u64::from(caller);
+        if let Some(site) = self.links.get(key) {
+            return site as u32;
+        }
+        self.last_site += 1;
+        stream.pair(Control::Chain, u64::from(self.last_site), key);
+        self.links.set(key, u64::from(self.last_site));
+        self.last_site
     }
 
     /// # Safety
@@ -263,9 +356,7 @@ impl Sites {
             return site as u32;
         }
         self.last_site += 1;
-        if stream.push(control(Control::Site, u64::from(self.last_site))) {
-            stream.push(key);
-        }
+        stream.pair(Control::Site, u64::from(self.last_site), key);
         self.sites.set(key, u64::from(self.last_site));
         self.last_site
     }
@@ -292,6 +383,12 @@ fn key(code: u64, instruction: i32) -> u64 {
     code << 32 | u64::from(instruction as u32)
 }
 
+/// A digest with one key more; never 0, which is no key of a table.
+#[inline(always)]
+fn mixed(digest: u64, key: u64) -> u64 {
+    (hash(digest.rotate_left(23) ^ key).wrapping_mul(0x9E37_79B9_7F4A_7C15)).max(1)
+}
+
 #[inline(always)]
 fn filter_bit(address: u64) -> usize {
     (address >> 4) as usize & (FILTER_WORDS * 64 - 1)
@@ -305,8 +402,5 @@ fn write_file(file: u32, name: &[u32], stream: &mut Stream) {
         let character = char::from_u32(character).unwrap_or(char::REPLACEMENT_CHARACTER);
         length += character.encode_utf8(&mut bytes[length..]).len();
     }
-    if !stream.push(control(Control::File, u64::from(file) << 24 | length as u64)) {
-        return;
-    }
-    stream.text(&bytes[..length]);
+    stream.file(file, &bytes[..length]);
 }

@@ -11,9 +11,11 @@
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use crate::interpreters::Interpreters;
+use crate::order::{Limits, MARK_BYTES, Order};
 use crate::rawlog::{
-    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, MARK_BYTES, STAMP, TAIL_BYTES, VERSION, call, control, end,
-    field, fits, flag, tag, text, word,
+    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, STAMP, TAIL_BYTES, VERSION, arena, call, control, end, field,
+    fits, flag, limit, start, tag, text, word,
 };
 use crate::system::{self, keeping_errno, monotonic_ns};
 use crate::{Shared, hooks, sites};
@@ -43,7 +45,18 @@ pub struct Stream {
     start_ns: u64,
     thread: u32,
     site: u32,
+    interpreter: u32,
+    /// Whether the process has more than one interpreter of which each has a heap.
+    several: bool,
+    interpreters: Option<Interpreters>,
     phase: Phase,
+    limits: Limits,
+    /// Words that are no call's.
+    extra: u64,
+    /// What started the recording, one of [`start`], and how long after the process.
+    begun: (u64, u64),
+    /// The monotonic clock when the process started, or was forked.
+    born_ns: u64,
     flags: u64,
     parent: u64,
     base: [u8; PATH_BYTES],
@@ -63,7 +76,14 @@ static STREAM: Shared<Stream> = Shared::new(Stream {
     start_ns: 0,
     thread: 1,
     site: 0,
+    interpreter: 0,
+    several: false,
+    interpreters: None,
     phase: Phase::Off,
+    limits: Limits::NONE,
+    extra: 0,
+    begun: (start::FIRST, 0),
+    born_ns: 0,
     flags: 0,
     parent: 0,
     base: [0; PATH_BYTES],
@@ -127,11 +147,24 @@ impl Stream {
         true
     }
 
+    /// Writes a word that is no call's, or that begins one of two words.
+    #[inline(always)]
+    fn note(&mut self, word: u64) -> bool {
+        self.extra += 1;
+        self.push(word)
+    }
+
     /// Writes a call of the thread numbered `thread`.
     #[inline(always)]
     pub fn call(&mut self, thread: u32, tag: u64, size: u64, address: u64) {
         if thread != self.thread {
             self.switch_thread(thread);
+        }
+        if self.several {
+            self.switch_interpreter();
+        }
+        if tag == tag::REALLOC_BEGIN {
+            self.extra += 1;
         }
         let written = if fits(size, address) {
             self.push(call(tag, size, address))
@@ -149,13 +182,21 @@ impl Stream {
         if thread != self.thread {
             self.switch_thread(thread);
         }
-        self.push(control(Control::ReallocFailed, 0));
+        self.note(control(Control::ReallocFailed, 0));
     }
 
     #[cold]
     fn switch_thread(&mut self, thread: u32) {
-        if self.push(control(Control::Thread, u64::from(thread))) {
+        if self.note(control(Control::Thread, u64::from(thread))) {
             self.thread = thread;
+        }
+    }
+
+    #[cold]
+    fn switch_interpreter(&mut self) {
+        let current = self.interpreters.map_or(0, |interpreters| interpreters.current());
+        if current != self.interpreter && self.note(control(Control::Interpreter, u64::from(current))) {
+            self.interpreter = current;
         }
     }
 
@@ -163,7 +204,7 @@ impl Stream {
     fn wide_call(&mut self, tag: u64, size: u64, address: u64) -> bool {
         fits(0, address)
             && size >> 60 == 0
-            && self.push(word(tag::WIDE, size))
+            && self.note(word(tag::WIDE, size))
             && self.push(call(tag, 0, address))
     }
 
@@ -172,14 +213,34 @@ impl Stream {
         for chunk in text.chunks(8) {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
-            self.push(u64::from_ne_bytes(word));
+            self.note(u64::from_ne_bytes(word));
         }
     }
 
     /// Writes a mark of the program.
     pub fn mark(&mut self, name: &[u8]) {
         let name = name.get(..MARK_BYTES).unwrap_or(name);
-        if self.push(control(Control::Mark, name.len() as u64)) {
+        if self.note(control(Control::Mark, name.len() as u64)) {
+            self.text(name);
+        }
+    }
+
+    /// Writes that an arena was got from the system, or is about to be given back.
+    #[cold]
+    pub fn arena(&mut self, is_birth: bool, base: u64, size: u64) {
+        self.pair(Control::Arena, arena(is_birth, size), base);
+    }
+
+    /// Writes a control word and the word that follows it.
+    pub fn pair(&mut self, kind: Control, payload: u64, second: u64) {
+        if self.note(control(kind, payload)) {
+            self.note(second);
+        }
+    }
+
+    /// Writes the name of a source file.
+    pub fn file(&mut self, file: u32, name: &[u8]) {
+        if self.note(control(Control::File, u64::from(file) << 24 | name.len() as u64)) {
             self.text(name);
         }
     }
@@ -187,7 +248,7 @@ impl Stream {
     /// Says which site the next calls have.
     #[inline(always)]
     pub fn site(&mut self, site: u32) {
-        if site != self.site && self.push(word(tag::SITE, u64::from(site))) {
+        if site != self.site && self.note(word(tag::SITE, u64::from(site))) {
             self.site = site;
         }
     }
@@ -210,6 +271,12 @@ impl Stream {
                 return false;
             }
             let now = monotonic_ns().wrapping_sub(self.start_ns);
+            if self.is_over(now) {
+                return false;
+            }
+            if !self.several && self.interpreters.is_some_and(|interpreters| interpreters.are_several()) {
+                self.several = true;
+            }
             // SAFETY: a block of the mapped tail lies before the cursor.
             unsafe {
                 self.cursor.write_volatile(STAMP | now);
@@ -218,6 +285,42 @@ impl Stream {
             }
             true
         })
+    }
+
+    /// Ends the recording where a limit of calls or time is reached; looked at once a block.
+    #[inline(always)]
+    fn is_over(&mut self, now_ns: u64) -> bool {
+        let Limits { max_events, duration_ns, .. } = self.limits;
+        if duration_ns > 0 && now_ns >= duration_ns {
+            return self.finish(end::LIMIT, (limit::DURATION, duration_ns));
+        }
+        if max_events > 0 {
+            let in_tail = (self.cursor as usize - self.tail as usize) / (BLOCK_WORDS * 8);
+            let blocks = self.chunks * (TAIL_BYTES / (BLOCK_WORDS * 8)) as u64 + in_tail as u64;
+            if (blocks * (BLOCK_WORDS - 1) as u64).saturating_sub(self.extra) >= max_events {
+                return self.finish(end::LIMIT, (limit::EVENTS, max_events));
+            }
+        }
+        false
+    }
+
+    /// The mark at which the recording is to end has come.
+    pub fn finish_at(&mut self, mark: &[u8]) {
+        if matches!(self.phase, Phase::On) && self.limits.stop_at.is(mark) {
+            self.finish(end::LIMIT, (limit::MARK, 0));
+        }
+    }
+
+    /// Ends the recording, on purpose, and takes the hooks away: the program goes on as if there were none.
+    #[cold]
+    fn finish(&mut self, how: u64, (limit, value): (u64, u64)) -> bool {
+        self.set(field::LIMIT, limit);
+        self.set(field::LIMIT_VALUE, value);
+        self.set(field::END, how);
+        self.unmap();
+        self.phase = Phase::Off;
+        hooks::take_away();
+        true
     }
 
     fn make_room(&mut self) -> bool {
@@ -236,6 +339,11 @@ impl Stream {
     /// Appends the full tail as a chunk, then clears it. Dying at any point of this loses nothing and doubles nothing.
     fn append_tail(&mut self) -> bool {
         let offset = (HEADER_BYTES + TAIL_BYTES) as i64 + self.chunks as i64 * TAIL_BYTES as i64;
+        let most = self.limits.max_bytes;
+        if most > 0 && offset as u64 + TAIL_BYTES as u64 > most {
+            self.finish(end::LIMIT, (limit::BYTES, most));
+            return false;
+        }
         if !system::may_write(offset + TAIL_BYTES as i64) {
             return self.end(system::EFBIG);
         }
@@ -339,6 +447,7 @@ impl Stream {
         self.cursor = self.tail;
         self.limit = self.tail;
         self.chunks = 0;
+        self.extra = 0;
         self.start_ns = monotonic_ns();
         self.phase = Phase::On;
         self.fill_header(pid);
@@ -353,6 +462,9 @@ impl Stream {
         self.set(field::PARENT, self.parent);
         self.set(field::START_NS, self.start_ns);
         self.set(field::FLAGS, self.flags);
+        self.set(field::MAX_EVENTS, self.limits.max_events);
+        self.set(field::START, self.begun.0);
+        self.set(field::START_DELAY_NS, self.begun.1);
         self.set_text(text::PYTHON, &python);
         self.set_text(text::PROGRAM, &program);
         self.set_text(text::DIRECTORY, &directory);
@@ -396,24 +508,76 @@ fn claim(fd: c_int, length: usize) -> *mut u64 {
     }
 }
 
-/// Notes what the header will say. In the constructor only.
-pub fn prepare(base: &[u8], version: &[u8], with_sites: bool) {
-    // SAFETY: the constructor is alone.
+/// Notes what is asked for and what the header will say. In the constructor, or where nothing is recorded yet.
+pub fn prepare(order: &Order<'_>, version: &[u8]) {
+    // SAFETY: the constructor is alone; later the stream is off, and the caller holds the lock or the GIL.
     let stream = unsafe { get() };
-    let fitting = base.len().min(PATH_BYTES - 64);
-    stream.base[..fitting].copy_from_slice(&base[..fitting]);
+    let fitting = order.base.len().min(PATH_BYTES - 64);
+    stream.base[..fitting].copy_from_slice(&order.base[..fitting]);
     stream.base_length = fitting;
     let short = version.split(|&byte| byte == b' ').next().unwrap_or_default();
     let fitting = short.len().min(stream.python.len() - 1);
     stream.python[..fitting].copy_from_slice(&short[..fitting]);
-    if with_sites {
-        stream.flags |= flag::SITES;
-    }
+    stream.flags = if order.sites > 0 { flag::SITES } else { 0 };
+    stream.limits = order.limits;
+    stream.interpreters = Interpreters::find(version);
+    (stream.thread, stream.site, stream.interpreter, stream.several) = (1, 0, 0, false);
+    stream.begun = (start::FIRST, 0);
+    stream.born_ns = monotonic_ns();
     // SAFETY: a plain call.
     stream.parent = unsafe { system::getppid() } as u64;
+    stream.program.fill(0);
     read_file(c"/proc/self/cmdline", &mut stream.program);
     // SAFETY: the buffer is as long as said; where the path does not fit, it stays empty.
     keeping_errno(|| unsafe { system::getcwd(stream.directory.as_mut_ptr().cast(), text::DIRECTORY.1) });
+}
+
+/// Says in the open log that the recording has not begun. In the constructor only.
+pub fn wait_for_start() {
+    // SAFETY: the constructor is alone.
+    unsafe { get() }.set(field::END, end::WAITING);
+}
+
+/// Whether the recording's delay is over.
+pub fn is_due() -> bool {
+    // SAFETY: both are written in the constructor, or in a child that has one thread.
+    let (born_ns, delay_ns) = unsafe { ((*STREAM.get()).born_ns, (*STREAM.get()).limits.start_after_ns) };
+    monotonic_ns().wrapping_sub(born_ns) >= delay_ns
+}
+
+/// The recording begins now. Under the lock.
+pub fn begin(cause: u64) {
+    // SAFETY: the lock is held.
+    let stream = unsafe { get() };
+    let now = monotonic_ns();
+    stream.begun = (cause, now.wrapping_sub(stream.born_ns));
+    stream.flags |= flag::LATE;
+    stream.start_ns = now;
+    stream.set(field::START_NS, now);
+    stream.set(field::START, stream.begun.0);
+    stream.set(field::START_DELAY_NS, stream.begun.1);
+    stream.set(field::FLAGS, stream.flags);
+    stream.set(field::END, end::NONE);
+}
+
+/// The mark at which the recording begins; none where it has begun, or begins by itself.
+pub fn begins_at(mark: &[u8]) -> bool {
+    // SAFETY: written in the constructor.
+    unsafe { (*STREAM.get()).limits.start_at.is(mark) }
+}
+
+/// The program ends the recording that it began; the path of the log, a C string. Under the lock.
+pub fn stop(disturbed: bool) -> *const c_char {
+    // SAFETY: the lock is held.
+    let stream = unsafe { get() };
+    if matches!(stream.phase, Phase::On) {
+        if disturbed {
+            stream.set_flag(flag::DISTURBED);
+        }
+        stream.finish(end::STOPPED, (0, 0));
+    }
+    stream.phase = Phase::Off;
+    stream.path.as_ptr().cast()
 }
 
 /// Fills `buffer` from a file as far as it goes, leaving a zero byte at the end.
@@ -455,9 +619,9 @@ pub fn refuse(reason: &str) {
     stream.phase = Phase::Off;
 }
 
-/// Opens the log; `false` where it cannot be created. In the constructor only.
+/// Opens the log; `false` where it cannot be created. In the constructor, or where nothing is recorded yet.
 pub fn open() -> bool {
-    // SAFETY: the constructor is alone.
+    // SAFETY: the constructor is alone; later the stream is off, and the caller holds the lock.
     unsafe { get() }.create()
 }
 
@@ -481,8 +645,9 @@ pub fn forked() {
     let stream = unsafe { get() };
     stream.unmap();
     stream.thread = 1;
-    stream.site = 0;
+    (stream.site, stream.interpreter) = (0, 0);
     stream.flags = stream.flags & flag::SITES | flag::FORKED;
+    (stream.born_ns, stream.begun) = (monotonic_ns(), (start::FIRST, 0));
     // SAFETY: a plain call.
     stream.parent = unsafe { system::getppid() } as u64;
     if matches!(stream.phase, Phase::On) {

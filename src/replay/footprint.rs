@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::heap_map::{HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
 use super::pins::{LiveBlock, PageView, page_view};
 use super::time::processor_ns;
-use super::{Done, Probe, ReplayError, Resident, Slots, free_all, memory, replay};
+use super::{Done, Probe, ReplayError, Resident, Slots, Tables, free_all, memory, replay};
 use crate::backends::{Backend, Counter, Trim};
 use crate::program::{Action, Births, Program};
 
@@ -339,11 +339,11 @@ pub fn footprint(
 ) -> Result<Footprint, ReplayError> {
     let resident = Resident::open().map_err(|error| ReplayError::Instrument(error.to_string()))?;
     memory::self_test(&resident).map_err(ReplayError::Instrument)?;
-    let domains = backend.domains();
+    let tables = Tables::new(program, backend);
     let mut slots = Slots::new(program);
     let calls = program.instructions().len();
     let backs_memory = backend.backs_memory();
-    warm_up(&domains);
+    warm_up(&backend.domains());
     let faults = minor_faults();
     let baseline = resident.private_bytes();
     let mut watch = Watch {
@@ -373,7 +373,7 @@ pub fn footprint(
         next_column: (calls as u64).div_ceil(MAP_COLUMNS.min(calls as u64).max(1)),
     };
     let began = processor_ns();
-    replay(program, &domains, &mut slots, 0..calls, &mut watch)?;
+    replay(program, &tables, &mut slots, 0..calls, &mut watch)?;
     let end = watch.sample();
     let mut found = Footprint {
         pass_ns: processor_ns() - began,
@@ -402,7 +402,7 @@ pub fn footprint(
         found.trim_ns = began.elapsed().as_nanos() as u64;
         found.resident_trimmed_bytes = Some(resident.private_bytes().saturating_sub(baseline));
     }
-    free_all(program, &domains, &mut slots);
+    free_all(program, &tables, &mut slots);
     backend.trim();
     found.resident_freed_bytes = resident.private_bytes().saturating_sub(baseline);
     Ok(found)

@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::latency::Ticks;
 use super::time::processor_ns;
-use super::{Clock, Nothing, ReplayError, Slots, bucket, bucket_nanoseconds, replay};
-use crate::backends::Domains;
+use super::{Clock, Nothing, ReplayError, Slots, Tables, bucket, bucket_nanoseconds, replay};
 use crate::program::{Action, Program};
 use crate::trace::Domain;
 
@@ -37,22 +36,27 @@ pub struct LapTimes {
 }
 
 /// Frees what a lap leaves live.
-struct Leftovers(Vec<(usize, Domain)>);
+struct Leftovers(Vec<(usize, usize, Domain)>);
 
 impl Leftovers {
     /// The blocks that are live after the last call, which are the same in every lap.
     fn of(program: &Program) -> Leftovers {
         let mut live = vec![None; program.slots()];
-        for instruction in program.instructions() {
-            live[instruction.slot()] = (instruction.action() != Action::Free).then(|| instruction.domain());
+        for (index, instruction) in program.instructions().iter().enumerate() {
+            let kept = instruction.action() != Action::Free;
+            live[instruction.slot()] = kept.then(|| (program.kind(index), instruction.domain()));
         }
-        Leftovers(live.into_iter().enumerate().filter_map(|(slot, domain)| Some((slot, domain?))).collect())
+        let named = |(slot, kept): (usize, Option<(usize, Domain)>)| {
+            let (kind, domain) = kept?;
+            Some((slot, kind, domain))
+        };
+        Leftovers(live.into_iter().enumerate().filter_map(named).collect())
     }
 
     #[expect(unsafe_code, reason = "calls free through a C function pointer")]
-    fn free(&self, domains: &Domains, slots: &mut Slots) {
-        for &(slot, domain) in &self.0 {
-            let (table, block): (_, *mut c_void) = (domains.get(domain), slots.0[slot]);
+    fn free(&self, tables: &Tables, slots: &mut Slots) {
+        for &(slot, kind, domain) in &self.0 {
+            let (table, block): (_, *mut c_void) = (tables.get(kind, domain), slots.0[slot]);
             // SAFETY: the lap is over, so the slot holds a live block of this backend, which is forgotten at once.
             unsafe { (table.free)(table.ctx, block) };
             slots.clear(slot);
@@ -71,7 +75,7 @@ pub fn calls_of_a_lap(program: &Program) -> u64 {
 /// When the backend gives no memory, or `turn` says that there will be no more.
 pub fn laps(
     program: &Program,
-    domains: &Domains,
+    tables: &Tables,
     plan: Laps,
     mut turn: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<LapTimes, ReplayError> {
@@ -79,8 +83,8 @@ pub fn laps(
     let leftovers = Leftovers::of(program);
     let mut slots = Slots::new(program);
     let mut found = LapTimes::default();
-    replay(program, domains, &mut slots, 0..calls, &mut Nothing)?;
-    leftovers.free(domains, &mut slots);
+    replay(program, tables, &mut slots, 0..calls, &mut Nothing)?;
+    leftovers.free(tables, &mut slots);
     let segments = plan.segments.max(1);
     let (mut processor, mut wall) = (0, 0);
     for lap in 0..plan.laps {
@@ -91,7 +95,7 @@ pub fn laps(
             }
             let range = calls * segment / segments..calls * (segment + 1) / segments;
             let (began, mark) = (Instant::now(), processor_ns());
-            replay(program, domains, &mut slots, range, &mut Nothing)?;
+            replay(program, tables, &mut slots, range, &mut Nothing)?;
             processor += processor_ns() - mark;
             wall += began.elapsed().as_nanos() as u64;
             if segments > 1 || (lap + 1) % plan.laps_in_segment.max(1) == 0 {
@@ -99,7 +103,7 @@ pub fn laps(
                 found.wall_ns.push(wall);
             }
         }
-        leftovers.free(domains, &mut slots);
+        leftovers.free(tables, &mut slots);
     }
     Ok(found)
 }
@@ -113,7 +117,7 @@ fn tail_lap_count(calls: usize) -> usize {
 /// Times each call in [`tail_lap_count`] laps of so many segments, and hands each lap's ticks to `keep`.
 fn tail_laps(
     program: &Program,
-    domains: &Domains,
+    tables: &Tables,
     clock: &Clock,
     segments: usize,
     mut turn: impl FnMut() -> Result<(), ReplayError>,
@@ -130,12 +134,12 @@ fn tail_laps(
                 turn()?;
             }
             let range = calls * segment / segments.max(1)..calls * (segment + 1) / segments.max(1);
-            replay(program, domains, &mut slots, range, &mut probe)?;
+            replay(program, tables, &mut slots, range, &mut probe)?;
         }
         if let Some(lap) = lap.checked_sub(1) {
             keep(lap, &probe.ticks);
         }
-        leftovers.free(domains, &mut slots);
+        leftovers.free(tables, &mut slots);
     }
     Ok(())
 }
@@ -153,7 +157,7 @@ fn lower_half(values: &mut [f64]) -> f64 {
 /// As [`laps`].
 pub fn call_times(
     program: &Program,
-    domains: &Domains,
+    tables: &Tables,
     clock: &Clock,
     segments: usize,
     turn: impl FnMut() -> Result<(), ReplayError>,
@@ -162,7 +166,7 @@ pub fn call_times(
     // A byte for each call and lap: a long trace must fit.
     let laps = tail_lap_count(calls);
     let mut buckets = vec![0_u8; calls * laps];
-    tail_laps(program, domains, clock, segments, turn, |lap, ticks| {
+    tail_laps(program, tables, clock, segments, turn, |lap, ticks| {
         for (call, &ticks) in ticks.iter().enumerate() {
             buckets[call * laps + lap] = bucket(clock.nanoseconds(ticks.into()));
         }
@@ -180,14 +184,14 @@ pub fn call_times(
 /// As [`laps`].
 pub fn tail(
     program: &Program,
-    domains: &Domains,
+    tables: &Tables,
     clock: &Clock,
     segments: usize,
     chosen: &[u32],
     turn: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<f64, ReplayError> {
     let mut times = vec![Vec::new(); chosen.len()];
-    tail_laps(program, domains, clock, segments, turn, |_, ticks| {
+    tail_laps(program, tables, clock, segments, turn, |_, ticks| {
         for (times, &call) in times.iter_mut().zip(chosen) {
             times.push(clock.nanoseconds(ticks.get(call as usize).copied().unwrap_or(0).into()));
         }

@@ -6,8 +6,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::{Clock, Done, Floor, Probe, ReplayError, Slots, replay};
-use crate::backends::Domains;
+use super::{Clock, Done, Floor, Probe, ReplayError, Slots, Tables, replay};
 use crate::program::{Action, Program};
 
 /// What a latency pass found.
@@ -60,14 +59,14 @@ pub fn empty_histogram() -> Histogram<u64> {
 ///
 /// # Errors
 /// When the backend gives no memory.
-pub fn latency(program: &Program, domains: &Domains, clock: &Clock) -> Result<LatencyResult, ReplayError> {
+pub fn latency(program: &Program, tables: &Tables, clock: &Clock) -> Result<LatencyResult, ReplayError> {
     let calls = program.instructions().len();
     let mut slots = Slots::new(program);
     let mut ticks = Vec::with_capacity(calls);
     ticks.resize(calls, std::hint::black_box(1u32)); // touched now, not in the loop
     let mut probe = Ticks { clock, ticks };
     let floor = clock.floor();
-    replay(program, domains, &mut slots, 0..calls, &mut probe)?;
+    replay(program, tables, &mut slots, 0..calls, &mut probe)?;
     Ok(fold(program, clock, floor, &probe.ticks))
 }
 

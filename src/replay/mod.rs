@@ -4,6 +4,7 @@
 //! harness out of what is measured, `clock.rs` tells time and what telling it costs.
 
 mod clock;
+mod conform;
 mod footprint;
 mod heap_map;
 mod laps;
@@ -20,6 +21,7 @@ use std::ops::Range;
 use std::ptr;
 
 pub use clock::{Clock, Floor, Source};
+pub use conform::conform;
 pub use footprint::{Footprint, HeapSample, WARM_UP_CALLS, footprint};
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use laps::{LapTimes, Laps, call_times, calls_of_a_lap, laps, tail};
@@ -31,7 +33,7 @@ pub use probe::{Done, Nothing, Probe};
 pub use time::{TimeResult, time};
 pub use verify::verify;
 
-use crate::backends::{Allocator, Domains};
+use crate::backends::{Allocator, Backend, Domains};
 use crate::program::{Action, Instruction, Program};
 use crate::trace::Domain;
 
@@ -59,6 +61,22 @@ pub enum ReplayError {
         size: usize,
         /// The rule, and how it was broken.
         fault: String,
+    },
+    /// The backend broke a rule of allocators in a call that no trace made.
+    #[error("domain {domain}: {call}: {fault}")]
+    Unconforming {
+        /// Which domain was asked.
+        domain: &'static str,
+        /// The call, as in C.
+        call: String,
+        /// The rule, and how it was broken.
+        fault: String,
+    },
+    /// The backend gave no memory for a modest request that no trace made.
+    #[error("{call} was refused: the backend is out of memory")]
+    Withheld {
+        /// The call, as in C.
+        call: String,
     },
     /// Whoever hands out the turns is gone.
     #[error("no further turn was given: the run was interrupted")]
@@ -96,16 +114,17 @@ impl Slots {
 /// When the backend gives no memory.
 pub fn replay<P: Probe>(
     program: &Program,
-    domains: &Domains,
+    tables: &Tables,
     slots: &mut Slots,
     range: Range<usize>,
     probe: &mut P,
 ) -> Result<(), ReplayError> {
-    // Decided before the loop: whether sizes beyond 32 bits must be looked for.
-    if program.has_wide_sizes() {
-        run::<P, true>(program, domains, slots, range, probe)
-    } else {
-        run::<P, false>(program, domains, slots, range, probe)
+    // Decided before the loop: whether sizes beyond 32 bits must be looked for, and the kinds of blocks.
+    match (program.has_wide_sizes(), tables.by_kind.is_empty()) {
+        (false, true) => run::<P, false, false>(program, tables, slots, range, probe),
+        (true, true) => run::<P, true, false>(program, tables, slots, range, probe),
+        (false, false) => run::<P, false, true>(program, tables, slots, range, probe),
+        (true, false) => run::<P, true, true>(program, tables, slots, range, probe),
     }
 }
 
@@ -146,17 +165,43 @@ struct Entry {
     table: Allocator,
 }
 
-fn entries(domains: &Domains) -> [Entry; Instruction::CODES] {
-    std::array::from_fn(|code| {
-        let (action, domain) = Instruction::meaning(code);
-        let step: Step = match action {
-            Action::Malloc => step::malloc,
-            Action::Calloc => step::calloc,
-            Action::Realloc => step::realloc,
-            Action::Free => step::free,
-        };
-        Entry { step, table: *domains.get(domain) }
-    })
+/// What the loop calls for a program: a backend's tables, by kind where both the program and the backend have such.
+pub struct Tables {
+    entries: [Entry; Instruction::CODES],
+    /// By kind, those without one first; empty when the entries' own tables serve all.
+    by_kind: Vec<Domains>,
+}
+
+impl Tables {
+    /// The tables of `backend`, which must live as long as they are used.
+    pub fn new(program: &Program, backend: &dyn Backend) -> Tables {
+        let domains = backend.domains();
+        let entries = std::array::from_fn(|code| {
+            let (action, domain) = Instruction::meaning(code);
+            let step: Step = match action {
+                Action::Malloc => step::malloc,
+                Action::Calloc => step::calloc,
+                Action::Realloc => step::realloc,
+                Action::Free => step::free,
+            };
+            Entry { step, table: *domains.get(domain) }
+        });
+        let kinds = program.kinds();
+        let by_kind = if kinds.is_empty() { None } else { backend.by_kind(kinds) }.unwrap_or_default();
+        assert!(by_kind.is_empty() || by_kind.len() == kinds.len() + 1, "a table for each kind");
+        Tables { entries, by_kind }
+    }
+
+    /// The table for a block of that kind and domain.
+    fn get(&self, kind: usize, domain: Domain) -> &Allocator {
+        match self.by_kind.get(kind) {
+            Some(domains) => domains.get(domain),
+            None => {
+                let of_domain = |code: &usize| Instruction::meaning(*code).1 == domain;
+                &self.entries[(0..Instruction::CODES).find(of_domain).unwrap_or(0)].table
+            }
+        }
+    }
 }
 
 /// Instructions ahead whose slots are fetched into the cache: far enough to arrive in time, near enough to stay.
@@ -164,16 +209,16 @@ const AHEAD: usize = 12;
 
 #[inline(never)]
 #[expect(unsafe_code, reason = "calls through C function pointers, on slots that `compile` has proved")]
-fn run<P: Probe, const WIDE: bool>(
+fn run<P: Probe, const WIDE: bool, const KINDS: bool>(
     program: &Program,
-    domains: &Domains,
+    tables: &Tables,
     slots: &mut Slots,
     range: Range<usize>,
     probe: &mut P,
 ) -> Result<(), ReplayError> {
     let instructions = program.instructions();
     assert!(slots.0.len() == program.slots() && range.start <= range.end && range.end <= instructions.len());
-    let entries = entries(domains);
+    let entries = tables.entries; // a copy on the stack, which no call can have changed
     let slots = slots.0.as_mut_ptr();
     for index in range {
         let instruction = instructions[index];
@@ -182,9 +227,13 @@ fn run<P: Probe, const WIDE: bool>(
         if WIDE && instruction.is_wide() {
             size = program.wide_size(index);
         }
+        let mut table = &entry.table;
+        if KINDS {
+            table = tables.by_kind[program.kind(index)].get(instruction.domain());
+        }
         // SAFETY: a `Program` comes only from `compile` or `Program::read`, which prove that slots are below
         // `program.slots()` (invariant 1; the length is asserted above) and that realloc and free name a slot which holds
-        // a block that this loop put there, in the same domain, and nobody ended (invariants 2 and 4). The tables are a
+        // a block that this loop put there, in the same domain and kind, and nobody ended (invariants 2, 4 and 5). The tables are a
         // backend's, whose contract is that of PyMemAllocatorEx. A prefetch of any address is allowed.
         unsafe {
             let ahead = instructions.get_unchecked((index + AHEAD).min(instructions.len() - 1));
@@ -195,7 +244,7 @@ fn run<P: Probe, const WIDE: bool>(
                 probe.ending(index, slot, old);
             }
             let mark = probe.before();
-            let new = (entry.step)(&entry.table, old, size);
+            let new = (entry.step)(table, old, size);
             if new.is_null() {
                 return Err(ReplayError::Refused { event: index, op: instruction.action().name(), size });
             }
@@ -220,17 +269,18 @@ unsafe fn prefetch(place: *mut *mut c_void) {
 #[expect(unsafe_code, reason = "the same signature as where it does something")]
 unsafe fn prefetch(_: *mut *mut c_void) {}
 
-/// Frees every block that is still live, in the order of slots. The domain of a block is not kept by slot, so the last
-/// instruction that named the slot tells it.
+/// Frees every block that is still live, in the order of slots. The domain and kind of a block are not kept by slot, so the
+/// last instruction that named the slot tells them.
 #[expect(unsafe_code, reason = "calls free through a C function pointer")]
-pub fn free_all(program: &Program, domains: &Domains, slots: &mut Slots) {
-    let mut domain_of: Vec<Domain> = vec![Domain::Obj; program.slots()];
-    for instruction in program.instructions() {
-        domain_of[instruction.slot()] = instruction.domain();
+pub fn free_all(program: &Program, tables: &Tables, slots: &mut Slots) {
+    let mut last_of: Vec<(usize, Domain)> = vec![(0, Domain::Obj); program.slots()];
+    for (index, instruction) in program.instructions().iter().enumerate() {
+        last_of[instruction.slot()] = (program.kind(index), instruction.domain());
     }
     let live: Vec<(usize, *mut c_void)> = slots.live().collect();
     for (slot, block) in live {
-        let table = domains.get(domain_of[slot]);
+        let (kind, domain) = last_of[slot];
+        let table = tables.get(kind, domain);
         // SAFETY: the slot holds a live block of this backend, which is forgotten at once.
         unsafe { (table.free)(table.ctx, block) };
         slots.clear(slot);

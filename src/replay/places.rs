@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Done, Probe, ReplayError, Slots, replay};
+use super::{Done, Probe, ReplayError, Slots, Tables, replay};
 use crate::backends::Backend;
 use crate::backends::arenas::{ArenaState, Arenas, Change, Geometry, Place, Statistics};
 use crate::program::{Action, Program};
@@ -121,7 +121,7 @@ pub fn places(
         pools.arenas().ok_or_else(|| instrument("its arenas are not hooked; `bases=…` hooks them"))?;
     let mut recorder = Recorder { arenas, out, failure: None, old: None };
     let mut slots = Slots::new(program);
-    replay(program, &backend.domains(), &mut slots, 0..calls, &mut recorder)?;
+    replay(program, &Tables::new(program, backend), &mut slots, 0..calls, &mut recorder)?;
     if let Err(error) = recorder.failure.map_or_else(|| recorder.out.flush(), Err) {
         return Err(instrument(&format!("where blocks lie cannot be written down: {error}")));
     }

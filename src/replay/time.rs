@@ -6,8 +6,7 @@
 
 use std::time::Instant;
 
-use super::{Nothing, ReplayError, Slots, replay};
-use crate::backends::Domains;
+use super::{Nothing, ReplayError, Slots, Tables, replay};
 use crate::program::Program;
 
 /// How long a replay took.
@@ -43,7 +42,7 @@ fn chunk_calls(calls: usize) -> usize {
 /// When the backend gives no memory, or `turn` says that there will be no more.
 pub fn time(
     program: &Program,
-    domains: &Domains,
+    tables: &Tables,
     mut turn: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<TimeResult, ReplayError> {
     let calls = program.instructions().len();
@@ -63,7 +62,7 @@ pub fn time(
             mark = processor_ns();
         }
         let end = (start + chunk).min(calls);
-        replay(program, domains, &mut slots, start..end, &mut Nothing)?;
+        replay(program, tables, &mut slots, start..end, &mut Nothing)?;
         let now = processor_ns();
         found.chunks_ns.push(now - mark);
         found.processor_ns += now - mark;

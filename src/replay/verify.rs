@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 
-use super::{Done, Probe, ReplayError, Slots, replay};
+use super::{Done, Probe, ReplayError, Slots, Tables, replay};
 use crate::backends::Backend;
 use crate::program::{Action, Program};
 
@@ -130,11 +130,11 @@ pub fn verify(program: &Program, backend: &dyn Backend) -> Result<u64, ReplayErr
     let contents = vec![(0, 0); program.slots()];
     let mut shadow =
         Shadow { alignment: backend.alignment(), ranges: BTreeMap::new(), contents, fault: None, checked: 0 };
-    let domains = backend.domains();
+    let tables = Tables::new(program, backend);
     let calls = program.instructions().len();
     // In stretches, so that a broken backend is stopped soon after its first fault.
     for start in (0..calls).step_by(256) {
-        replay(program, &domains, &mut slots, start..(start + 256).min(calls), &mut shadow)?;
+        replay(program, &tables, &mut slots, start..(start + 256).min(calls), &mut shadow)?;
         if let Some(fault) = shadow.fault.take() {
             return Err(fault);
         }

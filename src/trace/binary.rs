@@ -5,18 +5,21 @@
 //! ```text
 //! magic      8 bytes   89 'H' 'P' 'L' 'Y' 0D 0A 1A   (a text-mode copy breaks it visibly)
 //! version    u16       1
-//! header     u32 length, JSON {"columns":[…],"facts":{…}}, u32 CRC-32 of it
+//! header     u32 length, JSON {"columns":[…],"facts":{name: text, …}}, u32 CRC-32 of it
 //! parts      tag u8 'R', rows u32 (1 … 65536), raw length u32, stored length u32, CRC-32 of what is stored u32,
 //!            then the stored bytes: a zstd frame
 //! end        tag u8 'E', rows u64, calls u64, CRC-32 of those 16 bytes u32, and nothing after it
 //! ```
 //!
+//! A fact that is a list is JSON in its text: `marks` is `[[event,"name"],…]`, what the program marked before which call;
+//! `arenas` is `[[event,"birth"|"death",base,size],…]`, where its pymalloc's memory lay (`Header::marks`, `Header::arenas`).
+//!
 //! A part's raw bytes are columns, each a varint length and its bytes: `sites` (new strings: varint length, UTF-8),
 //! `head` (a byte a row: op, domain « 2, has lifetime « 4, has end_thread « 5), `gap` (varint: ends between this row
 //! and the one before), `size`, `lifetime` (only where there is one), `time_ns` (zigzag difference), `thread`,
 //! `end_thread` (only where there is one), `site` (varints). Columns like with like compress to about half of what rows
-//! would. A part stands alone but for the running `event`, `time_ns` and the sites, so a file cut off anywhere is
-//! readable up to its last whole part.
+//! would. A trace with types has two more columns: `types` (new strings) and `type` (varints). A part stands alone but
+//! for the running `event`, `time_ns` and the strings, so a file cut off anywhere is readable up to its last whole part.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
@@ -26,8 +29,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError,
-    TraceReader, TraceWriter,
+    Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES,
+    TraceError, TraceReader, TraceWriter, TypeId,
 };
 use super::frame;
 use super::sequence::Sequence;
@@ -56,6 +59,15 @@ const TIME_NS: usize = 5;
 const THREAD: usize = 6;
 const END_THREAD: usize = 7;
 const SITE: usize = 8;
+// Only in a trace with types.
+const TYPES: usize = 9;
+const TYPE: usize = 10;
+const COLUMNS: usize = 11;
+
+/// How many columns the parts of a trace have.
+fn part_columns(columns: Columns) -> usize {
+    if columns.type_name { COLUMNS } else { TYPES }
+}
 
 /// The header's JSON.
 #[derive(Serialize, Deserialize)]
@@ -73,6 +85,7 @@ impl HeaderJson {
             (columns.domain, "domain"),
             (columns.time_ns, "time_ns"),
             (columns.site, "site"),
+            (columns.type_name, "type"),
         ];
         let columns = named.iter().filter(|(has, _)| *has).map(|(_, name)| (*name).to_owned()).collect();
         HeaderJson { columns, facts: header.facts.clone() }
@@ -87,6 +100,7 @@ impl HeaderJson {
                 "domain" => columns.domain = true,
                 "time_ns" => columns.time_ns = true,
                 "site" => columns.site = true,
+                "type" => columns.type_name = true,
                 other => return Err(format!("a column `{other}`")),
             }
         }
@@ -150,6 +164,15 @@ impl<'a> Column<'a> {
         let (taken, rest) = self.bytes.split_at_checked(length)?;
         self.bytes = rest;
         Some(taken)
+    }
+
+    /// The next string of a column of them, `Some(None)` at its end; `None` when it is none.
+    fn text(&mut self, limit: usize) -> Option<Option<&'a str>> {
+        if self.bytes.is_empty() {
+            return Some(None);
+        }
+        let length = usize::try_from(self.varint()?).ok().filter(|length| (1..=limit).contains(length))?;
+        std::str::from_utf8(self.take(length)?).ok().map(Some)
     }
 }
 
@@ -319,20 +342,20 @@ impl BinaryReader {
     /// Splits the raw bytes into columns and those into rows; `None` when they do not fit.
     fn decode(&mut self, raw: &[u8], rows: usize) -> Option<()> {
         let mut rest = Column { bytes: raw };
-        let mut columns: [Column<'_>; 9] = std::array::from_fn(|_| Column { bytes: &[] });
-        for column in &mut columns {
+        let has = self.header.columns;
+        let mut columns: [Column<'_>; COLUMNS] = std::array::from_fn(|_| Column { bytes: &[] });
+        for column in &mut columns[..part_columns(has)] {
             let length = usize::try_from(rest.varint()?).ok()?;
             column.bytes = rest.take(length)?;
         }
-        let has = self.header.columns;
-        while !columns[SITES].bytes.is_empty() {
-            let length = usize::try_from(columns[SITES].varint()?).ok()?;
-            let name = std::str::from_utf8(columns[SITES].take(length)?).ok()?;
+        // A string is entered once.
+        while let Some(name) = columns[SITES].text(SITE_LIMIT_BYTES)? {
             let known = self.sites.len();
-            if name.is_empty() || length > SITE_LIMIT_BYTES || self.sites.intern(name).0 as usize != known + 1
-            {
-                return None; // a site is entered once
-            }
+            (self.sites.intern(name).0 as usize == known + 1).then_some(())?;
+        }
+        while let Some(name) = columns[TYPES].text(TYPE_LIMIT_BYTES)? {
+            let known = self.sites.type_count();
+            (self.sites.intern_type(name).0 as usize == known + 1).then_some(())?;
         }
         self.part.reserve(rows);
         for _ in 0..rows {
@@ -372,6 +395,10 @@ impl BinaryReader {
                     return None;
                 }
                 row.site = SiteId(u32::try_from(site).ok()?);
+            }
+            if has.type_name {
+                let id = columns[TYPE].varint().filter(|id| *id <= self.sites.type_count() as u64)?;
+                row.type_id = TypeId(u32::try_from(id).ok()?);
             }
             self.last_event = Some(event);
             self.part.push(row);
@@ -464,10 +491,11 @@ struct BinaryWriter {
     path: PathBuf,
     file: BufWriter<File>,
     columns: Columns,
-    part: [Vec<u8>; 9],
+    part: [Vec<u8>; COLUMNS],
     part_rows: usize,
     rows: u64,
-    sites_written: usize,
+    sites_written: u32,
+    types_written: u32,
     last_event: Option<u64>,
     last_time_ns: u64,
     /// One past the last call that a row or an end accounts for.
@@ -494,21 +522,28 @@ impl BinaryWriter {
             part_rows: 0,
             rows: 0,
             sites_written: 0,
+            types_written: 0,
             last_event: None,
             last_time_ns: 0,
             calls: 0,
         })
     }
 
-    /// Sites that rows to come may name must be in the file before them.
-    fn put_sites(&mut self, sites: &Sites, last: SiteId) {
-        while self.sites_written < last.0 as usize {
+    /// Sites and types that rows to come may name must be in the file before them.
+    fn put_names(&mut self, sites: &Sites, row: &Row) {
+        while self.columns.site && self.sites_written < row.site.0 {
             self.sites_written += 1;
-            let id = SiteId(u32::try_from(self.sites_written).unwrap_or(u32::MAX));
-            let name = sites.name(id);
-            put_varint(&mut self.part[SITES], name.len() as u64);
-            self.part[SITES].extend(name.as_bytes());
+            self.put_text(SITES, sites.name(SiteId(self.sites_written)));
         }
+        while self.columns.type_name && self.types_written < row.type_id.0 {
+            self.types_written += 1;
+            self.put_text(TYPES, sites.type_name(TypeId(self.types_written)));
+        }
+    }
+
+    fn put_text(&mut self, column: usize, text: &str) {
+        put_varint(&mut self.part[column], text.len() as u64);
+        self.part[column].extend(text.as_bytes());
     }
 
     fn flush_part(&mut self) -> Result<(), TraceError> {
@@ -516,7 +551,7 @@ impl BinaryWriter {
             return Ok(());
         }
         let mut raw = Vec::new();
-        for column in &mut self.part {
+        for column in &mut self.part[..part_columns(self.columns)] {
             put_varint(&mut raw, column.len() as u64);
             raw.append(column);
         }
@@ -536,9 +571,7 @@ impl BinaryWriter {
 
 impl TraceWriter for BinaryWriter {
     fn write_row(&mut self, row: &Row, sites: &Sites) -> Result<(), TraceError> {
-        if self.columns.site {
-            self.put_sites(sites, row.site);
-        }
+        self.put_names(sites, row);
         let mut head = row.op as u8 | (row.domain as u8) << 2;
         if let Some(lifetime) = row.lifetime {
             head |= HAS_LIFETIME;
@@ -566,11 +599,16 @@ impl TraceWriter for BinaryWriter {
         if self.columns.site {
             put_varint(&mut self.part[SITE], row.site.0.into());
         }
+        if self.columns.type_name {
+            put_varint(&mut self.part[TYPE], row.type_id.0.into());
+        }
         self.last_event = Some(row.event);
         self.calls = self.calls.max(row.event + 1).max(row.end().map_or(0, |end| end + 1));
         self.rows += 1;
         self.part_rows += 1;
-        if self.part_rows == PART_ROWS || self.part[SITES].len() > PART_LIMIT_BYTES / 4 {
+        if self.part_rows == PART_ROWS
+            || self.part[SITES].len() + self.part[TYPES].len() > PART_LIMIT_BYTES / 4
+        {
             self.flush_part()?;
         }
         Ok(())

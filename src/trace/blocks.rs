@@ -160,6 +160,11 @@ impl Tracker {
         self.events += 1;
     }
 
+    /// The log's numbers of the threads, in the order of the trace's, which run from 1.
+    pub fn threads(&self) -> &[u32] {
+        &self.threads
+    }
+
     fn thread(&mut self, number: u32) -> u32 {
         let index = self.threads.iter().position(|&known| known == number).unwrap_or_else(|| {
             self.threads.push(number);

@@ -23,8 +23,9 @@
 //! - `lifetime`: calls from this one to the one that ended the block; empty when it outlives the trace.
 //! - `event`: index among all calls, frees included. Without the column, rows take the lowest indices that no end has
 //!   taken; a realloc then has no meaning and is refused.
-//! - Optional: `thread`, `end_thread` (who freed, when another), `domain`, `time_ns`, `site`. Unknown columns are left
-//!   out with one warning.
+//! - Optional: `thread`, `end_thread` (who freed, when another), `domain`, `time_ns`, `site`, `type` (what the block is
+//!   for: `float`, `tuple`, `dict`; empty for a buffer; CPython's free lists are kept by it). Unknown columns are left out
+//!   with one warning.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -34,14 +35,14 @@ use std::path::{Path, PathBuf};
 use csv::ByteRecord;
 
 use super::event::{
-    Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError,
-    TraceReader, TraceWriter,
+    Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES,
+    TraceError, TraceReader, TraceWriter, TypeId,
 };
 use super::sequence::{Sequence, SequenceError};
 
 /// The columns by name, in the order in which they are written.
-const NAMES: [&str; 9] =
-    ["event", "op", "size", "lifetime", "thread", "end_thread", "domain", "time_ns", "site"];
+const NAMES: [&str; 10] =
+    ["event", "op", "size", "lifetime", "thread", "end_thread", "domain", "time_ns", "site", "type"];
 const EVENT: usize = 0;
 const OP: usize = 1;
 const SIZE: usize = 2;
@@ -51,6 +52,7 @@ const END_THREAD: usize = 5;
 const DOMAIN: usize = 6;
 const TIME_NS: usize = 7;
 const SITE: usize = 8;
+const TYPE: usize = 9;
 
 /// Whether a file that begins so is taken for CSV: text whose first line names a column that every trace has.
 pub(super) fn sniff(start: &[u8]) -> bool {
@@ -74,7 +76,7 @@ struct CsvReader {
     reader: csv::Reader<File>,
     record: ByteRecord,
     /// Where each column of [`NAMES`] stands in the file.
-    places: [Option<usize>; 9],
+    places: [Option<usize>; NAMES.len()],
     width: usize,
     header: Header,
     sites: Sites,
@@ -101,7 +103,7 @@ impl CsvReader {
         if !read {
             return Err(line("an empty file".into()));
         }
-        let mut places = [None; 9];
+        let mut places = [None; NAMES.len()];
         let mut unknown = Vec::new();
         for (place, field) in record.iter().enumerate() {
             let field = field.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(field).trim_ascii();
@@ -134,6 +136,7 @@ impl CsvReader {
             domain: places[DOMAIN].is_some(),
             time_ns: places[TIME_NS].is_some(),
             site: places[SITE].is_some(),
+            type_name: places[TYPE].is_some(),
         };
         Ok(CsvReader {
             path: path.to_owned(),
@@ -208,17 +211,7 @@ impl CsvReader {
             })?,
         };
         let time_ns = self.number(TIME_NS, u64::MAX, "nanoseconds as a whole number")?.unwrap_or(0);
-        let site = match std::str::from_utf8(self.field(SITE)) {
-            Ok(name) if name.len() > SITE_LIMIT_BYTES => {
-                return Err(self.fault(format!("a site of {} bytes", name.len()), "at most 4096"));
-            }
-            Ok(name) => {
-                // Split borrow: the name lies in the record, the table is another field.
-                let name = name.to_owned();
-                self.sites.intern(&name)
-            }
-            Err(_) => return Err(self.fault("a site that is not UTF-8", "file:line in UTF-8")),
-        };
+        let (site, type_id) = self.names()?;
         let event = match self.places[EVENT] {
             Some(_) => self
                 .number(EVENT, 1 << 48, "the index of the call as a whole number")?
@@ -232,7 +225,23 @@ impl CsvReader {
             None => self.sequence.derive_event(|_| {}).map_err(|error| self.broken(&error))?,
         };
         let lifetime = lifetime.and_then(NonZeroU64::new);
-        Ok(Row { event, op, size, lifetime, thread, end_thread, domain, time_ns, site })
+        Ok(Row { event, op, size, lifetime, thread, end_thread, domain, time_ns, site, type_id })
+    }
+
+    /// The columns of words, as ids.
+    fn names(&mut self) -> Result<(SiteId, TypeId), TraceError> {
+        let word = |column: usize, limit: usize, expected: &str| match std::str::from_utf8(self.field(column))
+        {
+            Ok(name) if name.len() > limit => {
+                let found = format!("a {} of {} bytes", NAMES[column], name.len());
+                Err(self.fault(found, format!("at most {limit}")))
+            }
+            Ok(name) => Ok(name.to_owned()),
+            Err(_) => Err(self.fault(format!("a {} that is not UTF-8", NAMES[column]), expected)),
+        };
+        let site = word(SITE, SITE_LIMIT_BYTES, "file:line in UTF-8")?;
+        let name = word(TYPE, TYPE_LIMIT_BYTES, "the name of a type in UTF-8")?;
+        Ok((self.sites.intern(&site), self.sites.intern_type(&name)))
     }
 }
 
@@ -294,7 +303,7 @@ impl CsvWriter {
         Ok(CsvWriter { path: path.to_owned(), writer, columns })
     }
 
-    fn put(&mut self, row: &Row, site: &str) -> csv::Result<()> {
+    fn put(&mut self, row: &Row, sites: &Sites) -> csv::Result<()> {
         let columns = self.columns;
         let number = |value: u64| value.to_string();
         for column in (0..NAMES.len()).filter(|column| has(columns, *column)) {
@@ -311,7 +320,8 @@ impl CsvWriter {
                 }
                 DOMAIN => self.writer.write_field(row.domain.name())?,
                 TIME_NS => self.writer.write_field(number(row.time_ns))?,
-                _ => self.writer.write_field(site)?,
+                SITE => self.writer.write_field(sites.name(row.site))?,
+                _ => self.writer.write_field(sites.type_name(row.type_id))?,
             }
         }
         self.writer.write_record(None::<&[u8]>)
@@ -326,14 +336,14 @@ fn has(columns: Columns, column: usize) -> bool {
         DOMAIN => columns.domain,
         TIME_NS => columns.time_ns,
         SITE => columns.site,
+        TYPE => columns.type_name,
         _ => true,
     }
 }
 
 impl TraceWriter for CsvWriter {
     fn write_row(&mut self, row: &Row, sites: &Sites) -> Result<(), TraceError> {
-        let site = if row.site == SiteId(0) { "" } else { sites.name(row.site) };
-        self.put(row, site).map_err(|error| from_csv(&self.path, error))
+        self.put(row, sites).map_err(|error| from_csv(&self.path, error))
     }
 
     fn finish(self: Box<Self>) -> Result<(), TraceError> {

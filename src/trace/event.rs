@@ -15,6 +15,9 @@ pub const SIZE_LIMIT_BYTES: u64 = 1 << 47;
 /// The longest site a trace may carry, in bytes of UTF-8.
 pub const SITE_LIMIT_BYTES: usize = 4096;
 
+/// The longest name of a type that a trace may carry, in bytes of UTF-8.
+pub const TYPE_LIMIT_BYTES: usize = 256;
+
 /// What a request asks for. A free is no request: it is the end of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
@@ -81,9 +84,35 @@ impl Domain {
     }
 }
 
+/// What stands in a site between a line and the line that called it.
+pub const CALLED_FROM: &str = " < ";
+
+/// The frames of a site, `file:line` each, newest first.
+pub fn frames(site: &str) -> impl Iterator<Item = &str> {
+    site.split(CALLED_FROM)
+}
+
+/// The line that allocated: a site's newest frame, without its callers.
+pub fn innermost(site: &str) -> &str {
+    frames(site).next().unwrap_or(site)
+}
+
 /// An index into a trace's table of sites ([`Sites`]); 0 means that no site was recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteId(pub u32);
+
+/// An index into a trace's table of types ([`Sites::type_name`]); 0 means that the block is no object of a known type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TypeId(pub u32);
+
+/// A block's type and its requested size: what a free list is kept by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kind {
+    /// The type's name.
+    pub type_name: String,
+    /// Bytes asked for.
+    pub bytes: u64,
+}
 
 /// One allocation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +135,8 @@ pub struct Row {
     pub time_ns: u64,
     /// The line that allocated.
     pub site: SiteId,
+    /// What the block is for, as the program's runtime calls it: `float`, `tuple`, `dict`. None for buffers.
+    pub type_id: TypeId,
 }
 
 impl Row {
@@ -121,6 +152,7 @@ impl Row {
             domain: Domain::Obj,
             time_ns: 0,
             site: SiteId(0),
+            type_id: TypeId(0),
         }
     }
 
@@ -143,52 +175,108 @@ pub struct Columns {
     pub time_ns: bool,
     /// `site` is recorded.
     pub site: bool,
+    /// `type` is recorded.
+    pub type_name: bool,
 }
 
 impl Columns {
     /// Every column.
     pub const ALL: Columns =
-        Columns { thread: true, end_thread: true, domain: true, time_ns: true, site: true };
+        Columns { thread: true, end_thread: true, domain: true, time_ns: true, site: true, type_name: true };
 }
 
-/// The strings (`file:line`) behind the [`SiteId`]s, numbered from 1 in the order of their first row.
+/// Strings with the numbers that rows name them by, from 1 in the order of their first row; 0 is the empty string.
 #[derive(Clone, Debug, Default)]
-pub struct Sites {
+struct Names {
     names: Vec<String>,
     ids: HashMap<String, u32>,
+}
+
+impl Names {
+    fn intern(&mut self, name: &str) -> u32 {
+        if name.is_empty() {
+            return 0;
+        }
+        if let Some(&id) = self.ids.get(name) {
+            return id;
+        }
+        self.names.push(name.to_owned());
+        let id = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.ids.insert(name.to_owned(), id);
+        id
+    }
+
+    fn name(&self, id: u32) -> &str {
+        match id {
+            0 => "",
+            n => self.names.get(n as usize - 1).map_or("", String::as_str),
+        }
+    }
+}
+
+/// The strings behind a trace's ids: sites behind [`SiteId`]s, and types behind [`TypeId`]s. A site is `file:line` of the
+/// line that allocated, and where callers were recorded too ` < file:line` for each, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Sites {
+    sites: Names,
+    types: Names,
 }
 
 impl Sites {
     /// The id of `name`, which is entered if it is new. The empty name is id 0.
     pub fn intern(&mut self, name: &str) -> SiteId {
-        if name.is_empty() {
-            return SiteId(0);
-        }
-        if let Some(&id) = self.ids.get(name) {
-            return SiteId(id);
-        }
-        self.names.push(name.to_owned());
-        let id = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        self.ids.insert(name.to_owned(), id);
-        SiteId(id)
+        SiteId(self.sites.intern(name))
     }
 
     /// The text of `id`; empty for id 0 and for one that was never entered.
     pub fn name(&self, id: SiteId) -> &str {
-        match id.0 {
-            0 => "",
-            n => self.names.get(n as usize - 1).map_or("", String::as_str),
-        }
+        self.sites.name(id.0)
     }
 
     /// How many sites there are; ids run from 1 to this.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.sites.names.len()
     }
 
     /// Whether there is no site.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.sites.names.is_empty()
+    }
+
+    /// The id of the type of that name, which is entered if it is new. The empty name is id 0.
+    pub fn intern_type(&mut self, name: &str) -> TypeId {
+        TypeId(self.types.intern(name))
+    }
+
+    /// The name of a type; empty for id 0 and for one that was never entered.
+    pub fn type_name(&self, id: TypeId) -> &str {
+        self.types.name(id.0)
+    }
+
+    /// How many types there are; ids run from 1 to this.
+    pub fn type_count(&self) -> usize {
+        self.types.names.len()
+    }
+}
+
+/// An arena of the recorded program: a stretch of memory that its pymalloc got from the system, or gave back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaEvent {
+    /// Calls that had ended before: a birth belongs to the call of this index, a death to the one before it (or to this
+    /// one, where a realloc gave the arena back).
+    pub event: u64,
+    /// A birth; else a death.
+    pub is_birth: bool,
+    /// Its first address in the recorded process.
+    pub base: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl ArenaEvent {
+    /// `birth` or `death`.
+    pub fn word(&self) -> &'static str {
+        if self.is_birth { "birth" } else { "death" }
     }
 }
 
@@ -197,7 +285,8 @@ impl Sites {
 pub struct Header {
     /// The optional columns that it has.
     pub columns: Columns,
-    /// Facts by name: `python` (version), `program` (its arguments), `recorder`, `lost_events`, `unseen_frees`, `synthesised` …
+    /// Facts by name: `python` (version), `program` (its arguments), `recorder`, `lost_events`, `unseen_frees`,
+    /// `arenas`, `synthesised` …
     /// Formats without a place for them (CSV) leave this empty.
     pub facts: BTreeMap<String, String>,
 }
@@ -207,6 +296,34 @@ impl Header {
     /// fact `marks`, JSON: `[[event,"name"],…]`.
     pub fn marks(&self) -> Vec<(u64, String)> {
         self.facts.get("marks").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// Births and deaths of the recorded program's arenas, in order. They are the fact `arenas`, JSON:
+    /// `[[event,"birth"|"death",base,size],…]`; see [`ArenaEvent`]. Empty where none was recorded.
+    ///
+    /// ```
+    /// use heaplay::trace::Header;
+    /// let mut header = Header::default();
+    /// header.facts.insert("arenas".into(), r#"[[0,"birth",139637976727552,1048576]]"#.into());
+    /// assert!(header.arenas()[0].is_birth && header.arenas()[0].base % 16384 == 0);
+    /// ```
+    pub fn arenas(&self) -> Vec<ArenaEvent> {
+        let text = self.facts.get("arenas").map_or("", String::as_str);
+        let lines: Vec<(u64, String, u64, u64)> = serde_json::from_str(text).unwrap_or_default();
+        let read = |(event, word, base, size): (u64, String, u64, u64)| ArenaEvent {
+            event,
+            is_birth: word == "birth",
+            base,
+            size,
+        };
+        lines.into_iter().map(read).collect()
+    }
+
+    /// Which threads of the trace stand for a thread in a sub-interpreter with a heap of its own (3.12 and later): the
+    /// thread's number and the interpreter's. They are the fact `interpreters`, JSON: `[[thread,interpreter],…]`.
+    pub fn interpreters(&self) -> Vec<(u32, u32)> {
+        let text = self.facts.get("interpreters").map_or("", String::as_str);
+        serde_json::from_str(text).unwrap_or_default()
     }
 }
 

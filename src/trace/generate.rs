@@ -42,6 +42,11 @@ impl Distribution {
         ])
     }
 
+    /// Uniform from `low` to `high`.
+    pub fn range(low: u64, high: u64) -> Distribution {
+        Distribution::from_ranges(vec![(low, high.max(low), 1)])
+    }
+
     fn from_ranges(ranges: Vec<(u64, u64, u64)>) -> Distribution {
         let total_weight = ranges.iter().map(|(_, _, weight)| weight).sum();
         Distribution { ranges, total_weight }
@@ -101,6 +106,17 @@ impl SplitMix {
     }
 }
 
+/// A type of objects that a generated trace has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeneratedType {
+    /// Its name.
+    pub name: String,
+    /// Bytes of its objects.
+    pub sizes: Distribution,
+    /// How many there are, as a share of the sum of all weights.
+    pub weight: u64,
+}
+
 /// A trace that is made while it is read.
 pub struct Generator {
     header: Header,
@@ -114,6 +130,8 @@ pub struct Generator {
     resized: HashMap<u64, Domain>,
     realloc_permille: u64,
     calloc_permille: u64,
+    /// Types with their weights summed up; empty for a trace without types.
+    types: Vec<(u64, GeneratedType)>,
     event: u64,
     calls: u64,
 }
@@ -137,9 +155,37 @@ impl Generator {
             resized: HashMap::new(),
             realloc_permille: 30,
             calloc_permille: 50,
+            types: Vec::new(),
             event: 0,
             calls,
         }
+    }
+
+    /// Makes 6 in 10 of the requests that are no realloc and not raw objects of these types, which are never allocated by
+    /// calloc; the others are buffers without a type.
+    #[must_use]
+    pub fn with_types(mut self, types: Vec<GeneratedType>) -> Generator {
+        let mut total = 0;
+        self.header.columns.type_name = true;
+        for kind in types {
+            self.sites.intern_type(&kind.name); // in the order of the list, which a seed cannot change
+            total += kind.weight;
+            self.types.push((total, kind));
+        }
+        self
+    }
+
+    /// Makes an object of the row, perhaps.
+    fn draw_type(&mut self, row: &mut Row) {
+        let Some(&(total, _)) = self.types.last() else { return };
+        if row.op == Op::Realloc || row.domain == Domain::Raw || self.random.below(10) >= 6 {
+            return;
+        }
+        let drawn = self.random.below(total);
+        let kind = &self.types[self.types.partition_point(|(sum, _)| *sum <= drawn)].1;
+        row.op = Op::Malloc;
+        row.size = kind.sizes.draw(&mut self.random).min(SIZE_LIMIT_BYTES);
+        row.type_id = self.sites.intern_type(&kind.name);
     }
 
     /// The lowest end not before the wanted one that no other block has; `None` past the end of the trace.
@@ -190,6 +236,7 @@ impl TraceReader for Generator {
             {
                 self.resized.insert(end, row.domain);
             }
+            self.draw_type(&mut row);
             return Ok(Some(row));
         }
         Ok(None)
@@ -229,6 +276,36 @@ mod tests {
         }
         assert_eq!(sequence.finish(|_| {}).unwrap(), 20_000);
         assert!(rows.iter().any(|row| row.op == Op::Realloc));
+    }
+
+    #[test]
+    fn types_come_as_often_as_they_weigh() {
+        let kind = |name: &str, sizes: &str, weight| GeneratedType {
+            name: name.into(),
+            sizes: Distribution::parse(sizes, 1 << 20).unwrap(),
+            weight,
+        };
+        let types = vec![kind("float", "24", 30), kind("tuple", "48-56", 10), kind("never", "1", 0)];
+        let plain =
+            || Generator::new(7, 50_000, Distribution::python_sizes(), Distribution::python_lifetimes());
+        let mut reader = plain().with_types(types);
+        let mut counts = [0u32; 4];
+        while let Some(row) = reader.next_row().unwrap() {
+            counts[row.type_id.0 as usize] += 1;
+            match reader.sites().type_name(row.type_id) {
+                "float" => assert_eq!((row.size, row.op), (24, Op::Malloc)),
+                "tuple" => assert!((48..=56).contains(&row.size) && row.domain != Domain::Raw),
+                other => assert_eq!(other, ""),
+            }
+        }
+        let [_, floats, tuples, never] = counts;
+        assert!(never == 0 && floats > 2 * tuples && floats < 4 * tuples, "{counts:?}");
+        // Without types not one draw is different.
+        let mut same = plain().with_types(vec![]);
+        let mut without = plain();
+        while let Some(row) = without.next_row().unwrap() {
+            assert_eq!(same.next_row().unwrap(), Some(row));
+        }
     }
 
     #[test]

@@ -30,17 +30,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use event::{
-    Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError,
-    TraceReader, TraceWriter, advice,
+    ArenaEvent, CALLED_FROM, Columns, Domain, Header, Kind, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES,
+    SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId, advice, frames, innermost,
 };
 pub use foreign::{FOREIGN, Foreign, ForeignLog, Imported};
-pub use generate::{Distribution, Generator};
+pub use generate::{Distribution, GeneratedType, Generator};
 pub use raw::{Ending, RawLog, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
 pub use statistics::{
     AGE_SIZES, Age, DomainCount, LivePoint, OpCount, SiteCount, SizeClass, Statistics, StatisticsError,
-    ThreadCount, age_bin, age_of_bin, statistics,
+    ThreadCount, TypeCount, age_bin, age_of_bin, statistics,
 };
 
 pub use tracemalloc::{Live, Series, SeriesReader, Snapshot};

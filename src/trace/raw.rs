@@ -11,9 +11,12 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use self::layout::{Control, end, field, flag, tag, text};
+use self::layout::{Control, end, field, flag, limit, start, tag, text};
 use super::blocks::{Item, Lifetimes, Tracker};
-use super::{Columns, Creation, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SiteId, Sites, TraceError};
+use super::{
+    ArenaEvent, CALLED_FROM, Columns, Creation, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SiteId, Sites,
+    TraceError,
+};
 
 /// How a recording ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,12 @@ pub enum Ending {
     NoRoom(String),
     /// Nothing was recorded. Holds the reason.
     Refused(String),
+    /// A limit was reached: the program went on unrecorded. Holds the limit, as the option that set it.
+    Limit(String),
+    /// The program itself ended it.
+    Stopped,
+    /// It never began: the mark did not come, or the delay was not over.
+    Waiting,
 }
 
 impl Ending {
@@ -36,6 +45,9 @@ impl Ending {
             Ending::Abrupt => "abrupt",
             Ending::NoRoom(_) => "no room",
             Ending::Refused(_) => "refused",
+            Ending::Limit(_) => "limit",
+            Ending::Stopped => "stopped by the program",
+            Ending::Waiting => "never began",
         }
     }
 }
@@ -45,6 +57,9 @@ impl Ending {
 pub struct RawLog {
     path: PathBuf,
     flags: u64,
+    /// What started it, one of the layout's `start`.
+    start: u64,
+    start_delay_ns: u64,
     /// Working directory when the process started, with a closing slash.
     directory: String,
     /// Process id.
@@ -65,6 +80,11 @@ pub struct RawLog {
 
 /// Marks that a trace holds at most: its header is small.
 pub const MARKS_LIMIT: usize = 1024;
+/// Births and deaths of arenas that a trace holds at most, the first ones.
+pub const ARENAS_LIMIT: usize = 8192;
+/// Every arena is a multiple of this (256 KiB up to 3.9, 1 MiB later). What else CPython takes from the arena allocator
+/// are chunks of its frame stacks (3.11 and later; 16 KiB, doubled where one frame needs more).
+const ARENA_UNIT_BYTES: u64 = 256 << 10;
 
 /// What the first reading of a log found.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +105,88 @@ pub struct Survey {
     pub marks: Vec<(u64, String)>,
     /// How many it marked in all.
     pub marks_made: u64,
+    /// Births and deaths of arenas, the first [`ARENAS_LIMIT`] of them.
+    pub arenas: Vec<ArenaEvent>,
+    /// How many there were in all.
+    pub arena_events: u64,
+    /// What the frame stacks took from the arena allocator.
+    pub frame_chunks: FrameChunks,
+    /// Nanoseconds from the start of the recording to its last calls.
+    pub last_ns: u64,
+    /// Threads of the trace that stand for a thread in a sub-interpreter with a heap of its own: the trace's number, and
+    /// the interpreter's.
+    pub interpreters: Vec<(u32, u32)>,
     lifetimes: Lifetimes,
+}
+
+/// Chunks of the interpreter's frame stacks, which come from the arena allocator from 3.11 on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameChunks {
+    /// Chunks got.
+    pub births: u64,
+    /// Chunks given back.
+    pub deaths: u64,
+    /// Bytes that were held at a time, at most.
+    pub peak_bytes: u64,
+    bytes: u64,
+}
+
+impl FrameChunks {
+    fn take(&mut self, is_birth: bool, size: u64) {
+        if is_birth {
+            self.births += 1;
+            self.bytes = self.bytes.saturating_add(size);
+            self.peak_bytes = self.peak_bytes.max(self.bytes);
+        } else {
+            self.deaths += 1;
+            self.bytes = self.bytes.saturating_sub(size);
+        }
+    }
+}
+
+/// Frames of a site that are read, at most: the recorder writes fewer.
+const SITE_FRAMES_LIMIT: usize = 64;
+
+/// What a site's number stands for.
+enum Site {
+    Line {
+        file: u32,
+        line: u32,
+    },
+    /// A line, by its own number, and the site that called it.
+    Call {
+        at: u32,
+        caller: u32,
+    },
+}
+
+/// What stands between the calls.
+enum Aside {
+    Mark(String),
+    Arena { is_birth: bool, base: u64, size: u64 },
+}
+
+impl Survey {
+    /// Takes what stands before the call of index `event`.
+    fn take(&mut self, aside: Aside, event: u64) {
+        match aside {
+            Aside::Mark(name) => {
+                self.marks_made += 1;
+                if self.marks.len() < MARKS_LIMIT {
+                    self.marks.push((event, name));
+                }
+            }
+            Aside::Arena { is_birth, size, .. } if size % ARENA_UNIT_BYTES != 0 => {
+                self.frame_chunks.take(is_birth, size);
+            }
+            Aside::Arena { is_birth, base, size } => {
+                self.arena_events += 1;
+                if self.arenas.len() < ARENAS_LIMIT {
+                    self.arenas.push(ArenaEvent { event, is_birth, base, size });
+                }
+            }
+        }
+    }
 }
 
 impl RawLog {
@@ -121,12 +222,17 @@ impl RawLog {
             end::CLEAN => Ending::Clean,
             end::NO_ROOM => Ending::NoRoom(reason(number(field::ERRNO))),
             end::REFUSED => Ending::Refused(string(text::REASON)),
+            end::LIMIT => Ending::Limit(limit_name(number(field::LIMIT), number(field::LIMIT_VALUE))),
+            end::STOPPED => Ending::Stopped,
+            end::WAITING => Ending::Waiting,
             _ => Ending::Abrupt,
         };
         let (at, length) = text::PROGRAM;
         Ok(RawLog {
             path: path.to_owned(),
             flags: number(field::FLAGS),
+            start: number(field::START),
+            start_delay_ns: number(field::START_DELAY_NS),
             directory: string(text::DIRECTORY) + "/",
             pid: number(field::PID),
             parent: number(field::PARENT),
@@ -138,9 +244,33 @@ impl RawLog {
         })
     }
 
+    /// The log's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether the process was forked while it was recorded, and so holds blocks that this log never saw.
     pub fn is_forked(&self) -> bool {
         self.flags & flag::FORKED != 0
+    }
+
+    /// Whether it began while the process ran, and so holds blocks that this log never saw.
+    pub fn is_late(&self) -> bool {
+        self.flags & flag::LATE != 0
+    }
+
+    /// What made it begin late, and when; `None` for one that began before the interpreter.
+    fn started(&self, survey: &Survey) -> Option<String> {
+        let seconds = self.start_delay_ns as f64 / 1e9;
+        match self.start {
+            start::DELAY => Some(format!("--start-after, {seconds:.3} s after the process")),
+            start::MARK => {
+                let mark = survey.marks.first().map_or("", |(_, name)| name);
+                Some(format!("--start-at-mark {mark:?}, {seconds:.3} s after the process"))
+            }
+            start::LATE => Some("by the program, while it ran".into()),
+            _ => None,
+        }
     }
 
     /// Whether another hook (tracemalloc, say) stood above the recorder's at some time, or took its place.
@@ -158,12 +288,9 @@ impl RawLog {
         let mut survey = Survey::default();
         loop {
             let item = items.next()?;
-            // The rows pass over them: a mark is no call.
-            for name in items.marks.drain(..) {
-                survey.marks_made += 1;
-                if survey.marks.len() < MARKS_LIMIT {
-                    survey.marks.push((tracker.events, name));
-                }
+            // The rows pass over them: they are no calls.
+            for aside in items.asides.drain(..) {
+                survey.take(aside, tracker.events);
             }
             let Some(item) = item else { break };
             if let Some(row) = tracker.follow(&item, &mut |ended| survey.lifetimes.note(ended)) {
@@ -172,6 +299,13 @@ impl RawLog {
             }
         }
         survey.rows = tracker.rows;
+        survey.last_ns = items.time_ns;
+        survey.interpreters = tracker
+            .threads()
+            .iter()
+            .zip(1..)
+            .filter_map(|(&key, thread)| Some((thread, items.interpreter_of(key)?)))
+            .collect();
         survey.events = tracker.events;
         survey.unseen_frees = tracker.unseen_frees;
         survey.unseen_ends = tracker.unseen_ends;
@@ -181,7 +315,7 @@ impl RawLog {
 
     /// What the trace will say of itself.
     pub fn header(&self, survey: &Survey) -> Header {
-        let columns = Columns { site: self.flags & flag::SITES != 0, ..Columns::ALL };
+        let columns = Columns { site: self.flags & flag::SITES != 0, type_name: false, ..Columns::ALL };
         let mut facts = BTreeMap::new();
         let mut fact = |name: &str, value: String| drop(facts.insert(name.to_owned(), value));
         fact("python", self.python.clone());
@@ -190,6 +324,16 @@ impl RawLog {
         fact("pid", self.pid.to_string());
         fact("parent_pid", self.parent.to_string());
         fact("ending", self.ending.name().into());
+        if let Some(started) = self.started(survey) {
+            fact("started", started);
+        }
+        if let Ending::Limit(limit) = &self.ending {
+            let seconds = survey.last_ns as f64 / 1e9;
+            fact("limit", format!("{limit}, reached after {} calls and {seconds:.3} s", survey.events));
+        }
+        if !survey.interpreters.is_empty() {
+            fact("interpreters", interpreters_fact(&survey.interpreters));
+        }
         fact("lost_events", self.lost_events.to_string());
         fact("unseen_frees", survey.unseen_frees.to_string());
         fact("unseen_ends", survey.unseen_ends.to_string());
@@ -199,6 +343,21 @@ impl RawLog {
             if left_out > 0 {
                 fact("marks_left_out", left_out.to_string());
             }
+        }
+        if !survey.arenas.is_empty() {
+            fact("arenas", arenas_fact(&survey.arenas));
+            let left_out = survey.arena_events - survey.arenas.len() as u64;
+            if left_out > 0 {
+                fact("arenas_left_out", left_out.to_string());
+            }
+        }
+        let chunks = survey.frame_chunks;
+        if chunks.births > 0 {
+            let told = format!(
+                "{} got, {} given back, at most {} bytes",
+                chunks.births, chunks.deaths, chunks.peak_bytes
+            );
+            fact("frame_chunks", told);
         }
         if self.is_forked() {
             fact("forked", "yes".into());
@@ -224,7 +383,7 @@ impl RawLog {
         let mut site_ids: HashMap<u32, SiteId> = HashMap::new();
         let mut index = 0;
         while let Some(item) = items.next()? {
-            items.marks.clear();
+            items.asides.clear();
             let Some(mut row) = tracker.follow(&item, &mut |_| {}) else { continue };
             let (lifetime, end_thread) = survey.lifetimes.get(index);
             index += 1;
@@ -263,6 +422,28 @@ fn marks_fact(marks: &[(u64, String)]) -> String {
     serde_json::to_string(marks).unwrap_or_default()
 }
 
+/// A limit as the option that set it.
+fn limit_name(kind: u64, value: u64) -> String {
+    match kind {
+        limit::EVENTS => format!("--max-events {value}"),
+        limit::BYTES => format!("--max-bytes {value}"),
+        limit::DURATION => format!("--duration {}", value as f64 / 1e9),
+        limit::MARK => "--stop-at-mark".into(),
+        _ => format!("limit {kind}"),
+    }
+}
+
+/// The fact `interpreters`: JSON, `[[thread,interpreter],…]`; see [`Header::interpreters`].
+fn interpreters_fact(interpreters: &[(u32, u32)]) -> String {
+    serde_json::to_string(interpreters).unwrap_or_default()
+}
+
+/// The fact `arenas`: JSON, `[[event,"birth"|"death",base,size],…]`; see [`Header::arenas`].
+fn arenas_fact(arenas: &[ArenaEvent]) -> String {
+    let lines: Vec<_> = arenas.iter().map(|a| (a.event, a.word(), a.base, a.size)).collect();
+    serde_json::to_string(&lines).unwrap_or_default()
+}
+
 /// The arguments of a command line that ends each with a zero byte, and itself with one more.
 fn words(bytes: &[u8]) -> Vec<String> {
     let end = bytes.windows(2).position(|pair| pair == [0, 0]).unwrap_or(bytes.len());
@@ -293,7 +474,8 @@ struct Words {
 }
 
 impl Words {
-    fn open(path: &Path) -> std::io::Result<Words> {
+    /// The words, and how many calls may be read of them.
+    fn open(path: &Path) -> std::io::Result<(Words, u64)> {
         let mut file = File::open(path)?;
         let mut header = [0; layout::HEADER_BYTES];
         file.read_exact(&mut header)?;
@@ -305,7 +487,8 @@ impl Words {
         if chunk_bytes == 0 {
             words.seek_to_tail()?;
         }
-        Ok(words)
+        let most = number(&header, field::MAX_EVENTS);
+        Ok((words, if most == 0 { u64::MAX } else { most }))
     }
 
     /// Where the tail begins.
@@ -346,28 +529,39 @@ struct Items {
     index: u64,
     time_ns: u64,
     thread: u32,
+    interpreter: u32,
+    /// `thread`, or where the calls are made in a sub-interpreter a number that stands for both.
+    key: u32,
+    /// What the numbers that stand for both stand for: thread and interpreter.
+    pairs: Vec<(u32, u32)>,
     site: u32,
     wide: Option<u64>,
+    /// Calls that may still be given.
+    calls_left: u64,
     files: HashMap<u32, String>,
-    sites: HashMap<u32, (u32, u32)>,
-    /// Marks that stand before the item given last.
-    marks: Vec<String>,
+    sites: HashMap<u32, Site>,
+    /// What stands before the item given last.
+    asides: Vec<Aside>,
 }
 
 impl Items {
     fn open(path: &Path) -> Result<Items, TraceError> {
-        let words = Words::open(path).map_err(|source| TraceError::io(path, source))?;
+        let (words, calls_left) = Words::open(path).map_err(|source| TraceError::io(path, source))?;
         Ok(Items {
             path: path.to_owned(),
             words: BufReader::with_capacity(1 << 16, words),
             index: 0,
             time_ns: 0,
             thread: 1,
+            interpreter: 0,
+            key: 1,
+            pairs: Vec::new(),
             site: 0,
             wide: None,
+            calls_left,
             files: HashMap::new(),
             sites: HashMap::new(),
-            marks: Vec::new(),
+            asides: Vec::new(),
         })
     }
 
@@ -401,10 +595,14 @@ impl Items {
                 return Ok(None);
             }
             match word >> 60 {
+                tag::MALLOC..=tag::FREE if self.calls_left == 0 => return Ok(None),
                 code @ tag::MALLOC..tag::FREE => return Ok(Some(self.birth(code, word))),
-                tag::FREE => return Ok(Some(Item::Free { address: address(word), thread: self.thread })),
+                tag::FREE => {
+                    self.calls_left -= 1;
+                    return Ok(Some(Item::Free { address: address(word), thread: self.key }));
+                }
                 tag::REALLOC_BEGIN => {
-                    return Ok(Some(Item::GiveUp { address: address(word), thread: self.thread }));
+                    return Ok(Some(Item::GiveUp { address: address(word), thread: self.key }));
                 }
                 tag::SITE => self.site = word as u32,
                 tag::WIDE => self.wide = Some(word & !(0xF << 60)),
@@ -431,25 +629,43 @@ impl Items {
         };
         let narrow = word >> layout::ADDRESS_BITS & ((1 << layout::SIZE_BITS) - 1);
         let size = self.wide.take().unwrap_or(narrow);
-        Item::Birth { op, domain, size, address: address(word), thread: self.thread, time_ns: self.time_ns }
+        self.calls_left -= 1;
+        Item::Birth { op, domain, size, address: address(word), thread: self.key, time_ns: self.time_ns }
     }
 
     fn control(&mut self, word: u64) -> Result<Option<Item>, TraceError> {
         let kind = Control::ALL.into_iter().find(|&kind| kind as u64 == word >> 56 & 0xF);
         match kind {
-            Some(Control::Thread) => self.thread = word as u32,
-            Some(Control::ReallocFailed) => return Ok(Some(Item::Failed { thread: self.thread })),
+            Some(Control::Thread) => {
+                self.thread = word as u32;
+                self.key = self.key_of_thread();
+            }
+            Some(Control::Interpreter) => {
+                self.interpreter = word as u32;
+                self.key = self.key_of_thread();
+            }
+            Some(Control::ReallocFailed) => return Ok(Some(Item::Failed { thread: self.key })),
             Some(Control::File) => {
                 let name = self.text((word & 0xFF_FFFF) as usize)?;
                 self.files.insert((word >> 24) as u32, name);
             }
             Some(Control::Mark) => {
                 let name = self.text((word & 0xFF_FFFF) as usize)?;
-                self.marks.push(name);
+                self.asides.push(Aside::Mark(name));
+            }
+            Some(Control::Arena) => {
+                let Some(base) = self.word()? else { return Ok(None) };
+                let is_birth = word & layout::ARENA_BIRTH != 0;
+                let size = word & (layout::ARENA_BIRTH - 1);
+                self.asides.push(Aside::Arena { is_birth, base, size });
             }
             Some(Control::Site) => {
                 let place = self.word()?.unwrap_or(0);
-                self.sites.insert(word as u32, ((place >> 32) as u32, place as u32));
+                self.sites.insert(word as u32, Site::Line { file: (place >> 32) as u32, line: place as u32 });
+            }
+            Some(Control::Chain) => {
+                let place = self.word()?.unwrap_or(0);
+                self.sites.insert(word as u32, Site::Call { at: (place >> 32) as u32, caller: place as u32 });
             }
             None => return Err(self.strange(word)),
         }
@@ -466,10 +682,53 @@ impl Items {
         Ok(String::from_utf8_lossy(&name).into_owned())
     }
 
-    /// `file:line` of the present site, a file under `directory` relative to it; empty for none.
+    /// The number for the present thread in the present interpreter.
+    fn key_of_thread(&mut self) -> u32 {
+        if self.interpreter == 0 {
+            return self.thread;
+        }
+        let pair = (self.thread, self.interpreter);
+        let at = self.pairs.iter().position(|&known| known == pair).unwrap_or_else(|| {
+            self.pairs.push(pair);
+            self.pairs.len() - 1
+        });
+        // The recorder counts its threads from 1, so those from the other end are free.
+        u32::MAX - u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// The sub-interpreter behind a number, `None` for the main one.
+    fn interpreter_of(&self, key: u32) -> Option<u32> {
+        self.pairs.get((u32::MAX - key) as usize).map(|&(_, interpreter)| interpreter)
+    }
+
+    /// The present site: `file:line`, then ` < file:line` for each caller that was recorded, as many as fit; empty for
+    /// none. A file under `directory` is told relative to it.
     fn site_name(&self, directory: &str) -> String {
-        let Some((file, line)) = self.sites.get(&self.site) else { return String::new() };
-        let file = self.files.get(file).map_or("?", String::as_str);
+        let mut name = String::new();
+        let mut next = self.site;
+        for _ in 0..SITE_FRAMES_LIMIT {
+            let (at, caller) = match self.sites.get(&next) {
+                Some(&Site::Call { at, caller }) => (at, Some(caller)),
+                Some(_) => (next, None),
+                None => break,
+            };
+            let Some(&Site::Line { file, line }) = self.sites.get(&at) else { break };
+            let frame = self.frame_name(file, line, directory);
+            if name.is_empty() {
+                name = frame;
+            } else if name.len() + CALLED_FROM.len() + frame.len() <= SITE_LIMIT_BYTES {
+                name = name + CALLED_FROM + &frame;
+            } else {
+                break;
+            }
+            let Some(caller) = caller else { break };
+            next = caller;
+        }
+        name
+    }
+
+    fn frame_name(&self, file: u32, line: u32, directory: &str) -> String {
+        let file = self.files.get(&file).map_or("?", String::as_str);
         let file = file.strip_prefix(directory).filter(|_| directory != "/").unwrap_or(file);
         let mut name = format!("{file}:{line}");
         // The end of a path says more than its beginning.

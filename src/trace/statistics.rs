@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::event::{Domain, Op, Row, TraceError, TraceReader};
+use super::event::{Domain, Op, Row, SiteId, Sites, TraceError, TraceReader, TypeId};
 use super::sequence::{Call, Sequence, SequenceError};
 
 /// Points that the live series keeps at most; when it is full, neighbours are joined two by two.
@@ -125,6 +125,53 @@ pub struct SiteCount {
     pub live_bytes: u64,
 }
 
+/// What was asked for objects of one type.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TypeCount {
+    /// Its name; empty for blocks that are no object of a known type.
+    #[serde(rename = "type")]
+    pub name: String,
+    /// Requests.
+    pub requests: u64,
+    /// Bytes asked for.
+    pub bytes: u64,
+    /// Of its blocks, how many were live at the end.
+    pub live_blocks: u64,
+    /// And their bytes.
+    pub live_bytes: u64,
+}
+
+/// Requests counted under one name.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    requests: u64,
+    bytes: u64,
+    live_blocks: u64,
+    live_bytes: u64,
+}
+
+impl Tally {
+    /// Counts a request under the name of number `id`.
+    fn begin(tallies: &mut Vec<Tally>, id: u32, size: u64) {
+        let id = id as usize;
+        if tallies.len() <= id {
+            tallies.resize(id + 1, Tally::default());
+        }
+        let tally = &mut tallies[id];
+        tally.requests += 1;
+        tally.bytes = tally.bytes.saturating_add(size);
+        tally.live_blocks += 1;
+        tally.live_bytes = tally.live_bytes.saturating_add(size);
+    }
+
+    fn end(tallies: &mut [Tally], id: u32, size: u64) {
+        if let Some(tally) = tallies.get_mut(id as usize) {
+            tally.live_blocks -= 1;
+            tally.live_bytes = tally.live_bytes.saturating_sub(size);
+        }
+    }
+}
+
 /// Sizes of blocks in [`Statistics::ages_by_size`]: each row holds blocks of up to so many bytes.
 pub const AGE_SIZES: [u64; 4] = [64, 512, 4096, u64::MAX];
 
@@ -171,6 +218,8 @@ pub struct Statistics {
     pub threads: Vec<ThreadCount>,
     /// By line, most bytes first; empty for a trace without sites.
     pub sites: Vec<SiteCount>,
+    /// By type, most bytes first; empty for a trace without types.
+    pub types: Vec<TypeCount>,
     /// Time of the last request, nanoseconds since the recording began; 0 without times.
     pub last_request_nanoseconds: u64,
 }
@@ -269,7 +318,8 @@ struct Counting {
     live_bytes: u64,
     births: HashMap<u64, Birth, BuildHasherDefault<EventHasher>>,
     threads: BTreeMap<u32, ThreadCount>,
-    sites: Vec<SiteCount>,
+    sites: Vec<Tally>,
+    types: Vec<Tally>,
     series: Series,
 }
 
@@ -325,15 +375,8 @@ impl Counting {
         let thread = self.threads.entry(row.thread).or_default();
         thread.requests += 1;
         thread.bytes = thread.bytes.saturating_add(size);
-        let site = row.site.0 as usize;
-        if self.sites.len() <= site {
-            self.sites.resize(site + 1, SiteCount::default());
-        }
-        let site = &mut self.sites[site];
-        site.requests += 1;
-        site.bytes = site.bytes.saturating_add(size);
-        site.live_blocks += 1;
-        site.live_bytes = site.live_bytes.saturating_add(size);
+        Tally::begin(&mut self.sites, row.site.0, size);
+        Tally::begin(&mut self.types, row.type_id.0, size);
         self.births.insert(row.event, Birth { clock: self.clock, size, site: row.site.0 });
     }
 
@@ -348,10 +391,8 @@ impl Counting {
         if let Some(thread) = block.end_thread.filter(|thread| *thread != block.thread) {
             self.threads.entry(thread).or_default().foreign_frees += 1;
         }
-        if let Some(site) = self.sites.get_mut(birth.site as usize) {
-            site.live_blocks -= 1;
-            site.live_bytes = site.live_bytes.saturating_sub(birth.size);
-        }
+        Tally::end(&mut self.sites, birth.site, birth.size);
+        Tally::end(&mut self.types, block.type_id.0, birth.size);
     }
 
     fn age(&mut self, size: u64, age: u64, survived: bool) {
@@ -412,7 +453,8 @@ impl Counting {
         told.live = self.series.finish();
         told.threads =
             self.threads.into_iter().map(|(thread, count)| ThreadCount { thread, ..count }).collect();
-        told.sites = sites(self.sites, reader);
+        told.sites = sites(&self.sites, reader.sites());
+        told.types = types(&self.types, reader.sites());
         told
     }
 }
@@ -434,21 +476,38 @@ fn add_age(ages: &mut Vec<Age>, age: u64, survived: bool) {
 }
 
 /// The lines by bytes; none when the trace recorded none.
-fn sites(counts: Vec<SiteCount>, reader: &dyn TraceReader) -> Vec<SiteCount> {
-    if reader.sites().is_empty() {
+fn sites(tallies: &[Tally], names: &Sites) -> Vec<SiteCount> {
+    if names.is_empty() {
         return vec![];
     }
-    let mut sites: Vec<SiteCount> = counts
-        .into_iter()
-        .enumerate()
-        .filter(|(_, count)| count.requests > 0)
-        .map(|(id, count)| {
-            let id = super::event::SiteId(u32::try_from(id).unwrap_or(0));
-            SiteCount { site: reader.sites().name(id).to_owned(), ..count }
-        })
-        .collect();
+    let made = asked_for(tallies).map(|(id, tally)| {
+        let Tally { requests, bytes, live_blocks, live_bytes } = tally;
+        let site = names.name(SiteId(id)).to_owned();
+        SiteCount { site, requests, bytes, live_blocks, live_bytes }
+    });
+    let mut sites: Vec<SiteCount> = made.collect();
     sites.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.site.cmp(&b.site)));
     sites
+}
+
+/// The types by bytes; none when the trace recorded none.
+fn types(tallies: &[Tally], names: &Sites) -> Vec<TypeCount> {
+    if names.type_count() == 0 {
+        return vec![];
+    }
+    let made = asked_for(tallies).map(|(id, tally)| {
+        let Tally { requests, bytes, live_blocks, live_bytes } = tally;
+        let name = names.type_name(TypeId(id)).to_owned();
+        TypeCount { name, requests, bytes, live_blocks, live_bytes }
+    });
+    let mut types: Vec<TypeCount> = made.collect();
+    types.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+    types
+}
+
+/// What was asked for at all, with its number.
+fn asked_for(tallies: &[Tally]) -> impl Iterator<Item = (u32, Tally)> {
+    (0..).zip(tallies.iter().copied()).filter(|(_, tally)| tally.requests > 0)
 }
 
 /// The live series: stretches of a number of calls that doubles whenever there would be too many of them.

@@ -47,7 +47,7 @@ def main(path):
     sizes, size_bytes = Counter(), Counter()
     ages_calls, ages_bytes, survived = Counter(), Counter(), Counter()
     threads = defaultdict(lambda: [0, 0, 0])
-    sites = defaultdict(lambda: [0, 0, 0, 0])
+    named = {column: defaultdict(lambda: [0, 0, 0, 0]) for column in ("site", "type") if rows and column in rows[0]}
     clock = live = blocks = peak = peak_event = peak_blocks = next_call = 0
     for event in range(calls):
         block = ends.get(event)
@@ -77,18 +77,18 @@ def main(path):
             size_bytes[size_class(size)] += size
             threads[int(row["thread"])][0] += 1
             threads[int(row["thread"])][1] += size
-            if "site" in row:
-                sites[row["site"]][0] += 1
-                sites[row["site"]][1] += size
+            for column, counts in named.items():
+                counts[row[column]][0] += 1
+                counts[row[column]][1] += size
         peak_blocks = max(peak_blocks, blocks)
         if live > peak:
             peak, peak_event = live, event + 1
     for row in rows:
         if row["end"] is None:
             survived[age_bin(clock - row["clock"])] += 1
-            if "site" in row:
-                sites[row["site"]][2] += 1
-                sites[row["site"]][3] += row["size"]
+            for column, counts in named.items():
+                counts[row[column]][2] += 1
+                counts[row[column]][3] += row["size"]
 
     json.dump(
         {
@@ -107,7 +107,7 @@ def main(path):
             "ages_bytes": {str(k): n for k, n in ages_bytes.items()},
             "survived": {str(k): n for k, n in survived.items()},
             "threads": {str(thread): counts for thread, counts in threads.items()},
-            **({"sites": sites} if rows and "site" in rows[0] else {}),
+            **{column + "s": counts for column, counts in named.items()},
         },
         sys.stdout,
     )

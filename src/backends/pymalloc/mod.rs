@@ -197,26 +197,9 @@ fn open_layout<L: Layout>(below: Box<dyn Backend>, versions: &'static str, bases
 /// The rules for the version of a spec: `3.N` means the last patch release of it, `3.N.P` that one.
 fn rules_of(spec: &Spec) -> Result<&'static Rules, BackendError> {
     let Some(text) = &spec.version else { return Ok(&RULES[RULES.len() - 1]) };
-    let unknown = || {
-        spec.refused(format!(
-            "has no version `{text}`: it takes 3.{OLDEST} to 3.{NEWEST}, also with a patch number"
-        ))
-    };
-    let (minor, patch) = parse_version(text).ok_or_else(unknown)?;
-    if !(OLDEST..=NEWEST).contains(&minor) {
-        return Err(unknown());
-    }
-    RULES.iter().rev().find(|rules| rules.from <= (minor, patch)).ok_or_else(unknown)
-}
-
-fn parse_version(text: &str) -> Option<(u32, u32)> {
-    let mut parts = text.strip_prefix("3.")?.split('.').map(|part| part.parse::<u32>().ok());
-    let minor = parts.next()??;
-    let patch = match parts.next() {
-        Some(patch) => patch?,
-        None => u32::MAX,
-    };
-    parts.next().is_none().then_some((minor, patch))
+    let unknown = || spec.has_no_version(text, OLDEST, NEWEST);
+    let version = spec.cpython(OLDEST, NEWEST).ok_or_else(unknown)?;
+    RULES.iter().rev().find(|rules| rules.from <= version).ok_or_else(unknown)
 }
 
 fn open(spec: &Spec, below: Option<Box<dyn Backend>>) -> Opened {

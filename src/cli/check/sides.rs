@@ -14,8 +14,8 @@ use crate::backends::{self, Spec};
 use crate::bench::pairs::{Side, handshake};
 use crate::bench::{self, cancelled};
 use crate::check::{Finding, Frame, Policy, Verdict};
-use crate::cli::load::{find_traces, load_traces, sha256};
-use crate::cli::{install_interrupt, note};
+use crate::cli::load::{find_traces, install_interrupt, load_traces, sha256};
+use crate::cli::note;
 
 /// Measures and judges.
 ///

@@ -12,6 +12,24 @@ use rustix::fs::StatVfsMountFlags;
 /// The recorder, as the build script compiled it.
 const RECORDER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/recorder.so"));
 
+/// The library's file name.
+pub const NAME: &str = "heaplay-recorder.so";
+
+/// Writes the recorder to a file. One that is there is replaced whole: a process that has it loaded keeps the old one.
+///
+/// # Errors
+/// When it cannot be written, or this build carries none.
+pub fn write(path: &Path) -> anyhow::Result<()> {
+    if RECORDER.is_empty() {
+        bail!("recording needs 64-bit Linux; this build of heaplay carries no recorder");
+    }
+    let part = path.with_extension("part");
+    drop(fs::remove_file(&part));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o755).open(&part)?.write_all(RECORDER)?;
+    Ok(fs::rename(&part, path)?)
+}
+
 /// The recorder in a directory of its own, which goes with this value.
 pub struct Library {
     directory: PathBuf,
@@ -23,10 +41,7 @@ impl Library {
     ///
     /// # Errors
     /// When it cannot be written, or this build carries none.
-    pub fn write(output: &Path) -> anyhow::Result<Library> {
-        if RECORDER.is_empty() {
-            bail!("recording needs 64-bit Linux; this build of heaplay carries no recorder");
-        }
+    pub fn beside(output: &Path) -> anyhow::Result<Library> {
         let mut place = std::path::absolute(std::env::temp_dir())?;
         if !is_loadable(&place) {
             let output = std::path::absolute(output)?;
@@ -42,15 +57,12 @@ impl Library {
         let context = || format!("{} cannot be written; set TMPDIR to a place that can", directory.display());
         fs::DirBuilder::new().mode(0o755).create(&directory).with_context(context)?;
         let library = Library { directory: directory.clone() };
-        let mut options = fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create_new(true).mode(0o755).open(library.path()).with_context(context)?;
-        file.write_all(RECORDER).with_context(context)?;
+        write(&library.path()).with_context(context)?;
         Ok(library)
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.join("recorder.so")
+        self.directory.join(NAME)
     }
 
     /// The value of `LD_PRELOAD`: the recorder, then what stood there before.

@@ -1,0 +1,147 @@
+//! Room `backends`, `freelist`: which objects CPython keeps for the next of their type, how many, and how large they are.
+//!
+//! Source: the limits of Objects/{float,tuple,list,dict,slice,frame,method,class,gen}object.c, Python/context.c,
+//! Modules/_asynciomodule.c (3.6 to 3.12) and Include/internal/pycore_freelist*.h (3.13 on). `tests/freelist_oracle.rs`
+//! holds sizes and limits of 3.6 to 3.13 against the interpreters there are; 3.14 is read from its headers. Sizes are
+//! the bytes that the allocator is asked for, with the collector's header, in 64-bit builds.
+
+/// How a list is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// One list for objects of exactly this size.
+    OneSize,
+    /// One list for all sizes: the object freed last is resized when it is too small.
+    AnySize,
+    /// Freed objects are kept and never used again until the lists are cleared (gh-121439: tuples of 20 before 3.12.5).
+    Hoarded,
+}
+
+/// One list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The type's name, as a trace has it.
+    pub name: &'static str,
+    /// The tuple's length, for tuples.
+    pub length: Option<usize>,
+    /// Bytes of the smallest object that the list takes.
+    pub bytes_least: usize,
+    /// Bytes of the largest.
+    pub bytes_most: usize,
+    /// Most objects in it.
+    pub most: u32,
+    /// How it is used.
+    pub rule: Rule,
+    /// Whether nearly every program has such objects. Only these count where a trace has no types: elsewhere the room that
+    /// rarer types have would be given to common blocks of their size.
+    pub is_common: bool,
+}
+
+impl Listed {
+    /// The list in words: `tuple of 3`.
+    pub fn words(&self) -> String {
+        match self.length {
+            Some(length) => format!("{} of {length}", self.name),
+            None => self.name.to_owned(),
+        }
+    }
+
+    /// Whether an object of that type and size belongs to the list.
+    pub fn takes(&self, type_name: &str, bytes: u64) -> bool {
+        self.name == type_name && (self.bytes_least as u64..=self.bytes_most as u64).contains(&bytes)
+    }
+}
+
+/// What frames weigh: from the smallest that any version has, without variables, to more than functions need.
+const FRAME_BYTES: (usize, usize) = (64, 1 << 16);
+
+/// Bytes of the collector's header before an object.
+pub fn collector_bytes((minor, patch): (u32, u32)) -> usize {
+    match (minor, patch) {
+        (8.., _) => 16,
+        (7, 4..) => 32, // three words, aligned to 16 (bpo-27987)
+        _ => 24,
+    }
+}
+
+/// Bytes of a tuple before its items, without the collector's header. 3.14 keeps the hash there.
+fn tuple_bytes(minor: u32) -> usize {
+    if minor >= 14 { 32 } else { 24 }
+}
+
+/// Bytes of the smallest table of keys: 8 indices and 5 entries, which have no hash for keys that are strings from 3.11 on.
+fn keys_bytes(minor: u32) -> usize {
+    if minor >= 11 { 32 + 8 + 5 * 16 } else { 40 + 8 + 5 * 24 }
+}
+
+/// The lists of CPython 3.`minor`.`patch`.
+///
+/// Frames until 3.10 are kept 200 in a list and one at each code object; a trace does not tell the code objects, so only the
+/// list is here. Until 3.10 lists are the process's, later the interpreter's: a trace of one interpreter sees no difference.
+pub fn listed(version: (u32, u32)) -> Vec<Listed> {
+    let (minor, patch) = version;
+    let collector = collector_bytes(version);
+    let mut all = Vec::new();
+    let mut put = |name, bytes: usize, most, is_common| {
+        let (bytes_least, bytes_most) = (bytes, bytes);
+        all.push(Listed {
+            name,
+            length: None,
+            bytes_least,
+            bytes_most,
+            most,
+            rule: Rule::OneSize,
+            is_common,
+        });
+    };
+    put("float", 24, 100, true);
+    put("list", 40 + collector, 80, true);
+    put("dict", 48 + collector, 80, true);
+    put("dict keys", keys_bytes(minor), 80, true);
+    put("slice", 40 + collector, 1, false);
+    if minor <= 8 {
+        let function = if minor == 8 { 56 } else { 48 };
+        let method = if minor == 8 { 48 } else { 40 };
+        put("builtin_function_or_method", function + collector, 256, false);
+        put("method", method + collector, 256, false);
+    }
+    if minor >= 7 {
+        put("Context", 48 + collector, 255, false);
+        put("FutureIter", 24 + collector, 255, false);
+    }
+    put("async_generator_wrapped_value", 24 + collector, 80, false);
+    put("async_generator_asend", 40 + collector, 80, false);
+    if minor >= 14 {
+        put("builtin_function_or_method", 56 + collector, 16, false);
+        put("builtin_method", 64 + collector, 16, false);
+        put("method", 48 + collector, 20, false);
+        put("list_iterator", 32 + collector, 10, false);
+        put("tuple_iterator", 32 + collector, 10, false);
+        put("range", 48, 6, false);
+        put("range_iterator", 40, 6, false);
+    }
+    let longest = if minor >= 11 { 20 } else { 19 };
+    for length in 1..=longest {
+        let bytes = collector + tuple_bytes(minor) + 8 * length;
+        let hoarded = length == 20 && (minor == 11 || minor == 12 && patch < 5);
+        all.push(Listed {
+            name: "tuple",
+            length: Some(length),
+            bytes_least: bytes,
+            bytes_most: bytes,
+            most: 2000,
+            rule: if hoarded { Rule::Hoarded } else { Rule::OneSize },
+            is_common: true,
+        });
+    }
+    let mut any_size = |name, bytes_least, bytes_most, most, is_common| {
+        let rule = Rule::AnySize;
+        all.push(Listed { name, length: None, bytes_least, bytes_most, most, rule, is_common });
+    };
+    if minor <= 10 {
+        any_size("frame", FRAME_BYTES.0, FRAME_BYTES.1, 200, false);
+    }
+    if minor >= 14 {
+        any_size("int", 28, 32, 100, true); // of one digit
+    }
+    all
+}

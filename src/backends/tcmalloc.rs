@@ -1,0 +1,188 @@
+//! Room `backends`, member `tcmalloc`: Google's, compiled in under its internal names, so that it takes over nothing.
+//!
+//! It has no releases and reports no version: the version is that of the crate that compiled it in. Its fast path is a
+//! cache for each processor, by restartable sequences (rseq(2)). glibc 2.35 and later take that facility for themselves,
+//! so the child is started with `glibc.pthread.rseq=0`, as TCMalloc's own documentation (docs/rseq.md) says; without it, it
+//! falls back to a cache for each thread. Memory goes back to the system when it is asked, or by a thread that calls
+//! `ProcessBackgroundActions`, which a program must start itself: here nobody does.
+#![expect(unsafe_code, reason = "calls tcmalloc")]
+
+use std::ffi::c_void;
+
+// The crate's part is the library itself; the calls below are TCMalloc's own, with C linkage.
+use libtcmalloc_sys as _;
+
+use super::allocator::{
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, plain,
+    setting,
+};
+use super::calls::c_table;
+
+/// The line in the list.
+pub const MEMBER: Member = Member {
+    name: "tcmalloc",
+    summary: "Google's: caches by processor, spans, a page heap that keeps huge pages whole",
+    below: None,
+    settings: &SETTINGS,
+    environment,
+    details,
+    open,
+};
+
+const SETTINGS: [Setting; 5] = [
+    setting("per_cpu", "true", "caches by processor; false: by thread"),
+    setting("max_per_cpu_cache_size", "1536K", "bytes that a processor's cache may hold"),
+    setting(
+        "max_total_thread_cache_bytes",
+        "32M",
+        "bytes that all threads' caches may hold, where they are by thread",
+    ),
+    setting("memory_limit", "none", "bytes from which on it gives memory back at each growth"),
+    setting("profile_sampling_interval", "2M", "bytes between two requests that are sampled; 0 none"),
+];
+
+/// Google's functions, as `tcmalloc/tcmalloc.h`, `cpu_cache.cc` and `parameters.cc` declare them.
+#[allow(non_snake_case, reason = "they are called so")]
+mod google {
+    use std::ffi::c_void;
+
+    unsafe extern "C" {
+        pub fn TCMallocInternalMalloc(size: usize) -> *mut c_void;
+        pub fn TCMallocInternalCalloc(elements: usize, element_size: usize) -> *mut c_void;
+        pub fn TCMallocInternalRealloc(block: *mut c_void, size: usize) -> *mut c_void;
+        pub fn TCMallocInternalFree(block: *mut c_void);
+        pub fn TCMallocInternalMallocSize(block: *mut c_void) -> usize;
+        pub fn MallocExtension_Internal_ReleaseMemoryToSystem(bytes: usize) -> usize;
+        pub fn MallocExtension_Internal_ReleaseCpuMemory(processor: i32) -> usize;
+        pub fn MallocExtension_Internal_GetPerCpuCachesActive() -> bool;
+        pub fn MallocExtension_Internal_GetMaxPerCpuCacheSize() -> i32;
+        pub fn MallocExtension_Internal_SetMaxPerCpuCacheSize(bytes: i32);
+        pub fn MallocExtension_Internal_GetMaxTotalThreadCacheBytes() -> i64;
+        pub fn MallocExtension_Internal_SetMaxTotalThreadCacheBytes(bytes: i64);
+        pub fn MallocExtension_Internal_GetMemoryLimit(kind: i32) -> usize;
+        pub fn MallocExtension_Internal_SetMemoryLimit(bytes: usize, kind: i32);
+        pub fn MallocExtension_Internal_GetProfileSamplingInterval() -> i64;
+        pub fn MallocExtension_Internal_SetProfileSamplingInterval(bytes: i64);
+    }
+}
+
+/// `LimitKind::kSoft` of `malloc_extension.h`.
+const SOFT: i32 = 0;
+
+struct Tcmalloc;
+
+impl Backend for Tcmalloc {
+    fn domains(&self) -> Domains {
+        Domains::same(c_table!(
+            google::TCMallocInternalMalloc,
+            google::TCMallocInternalCalloc,
+            google::TCMallocInternalRealloc,
+            google::TCMallocInternalFree
+        ))
+    }
+
+    fn version(&self) -> String {
+        concat!("tcmalloc (Google) of libtcmalloc-sys ", env!("VERSION_OF_LIBTCMALLOC_SYS")).to_owned()
+    }
+
+    unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {
+        // SAFETY: the caller says that the block is live.
+        unsafe { google::TCMallocInternalMallocSize(block) }
+    }
+
+    fn trim(&mut self) -> Trim {
+        // SAFETY: both give free memory back; live blocks stay. The child runs on one processor at a time, and a cache of
+        // another is stopped before it is emptied.
+        unsafe {
+            if google::MallocExtension_Internal_GetPerCpuCachesActive() {
+                for processor in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+                    google::MallocExtension_Internal_ReleaseCpuMemory(processor as i32);
+                }
+            }
+            google::MallocExtension_Internal_ReleaseMemoryToSystem(usize::MAX >> 1);
+        }
+        Trim::Done
+    }
+}
+
+/// Whether caches are to be by processor.
+fn per_cpu(spec: &Spec) -> Result<bool, BackendError> {
+    match spec.setting("per_cpu") {
+        None | Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(other) => Err(spec.refused(format!("cannot take per_cpu={other}: write true or false"))),
+    }
+}
+
+fn environment(spec: &Spec) -> Environment {
+    spec.takes_only(&SETTINGS)?;
+    // With the facility left to glibc, the caches are by thread.
+    Ok(match per_cpu(spec)? {
+        true => vec![("GLIBC_TUNABLES".to_owned(), "glibc.pthread.rseq=0".into())],
+        false => Vec::new(),
+    })
+}
+
+fn details(_spec: &Spec) -> Result<String, BackendError> {
+    Ok(format!(
+        "tcmalloc: {}\n  usable size: TCMallocInternalMallocSize; trim: ReleaseCpuMemory and ReleaseMemoryToSystem\n  nothing is given back by itself: a program must start a thread for that, and none is started here\n  settings are set by its own calls before the first request, and read back\n",
+        Tcmalloc.version()
+    ))
+}
+
+/// Sets each number that the word gives, and reads it back.
+fn set_numbers(spec: &Spec) -> Result<(), BackendError> {
+    for (key, value) in spec.settings.iter().filter(|(key, _)| key != "per_cpu") {
+        let number: u32 = plain(value)
+            .parse()
+            .ok()
+            .filter(|number| *number <= i32::MAX as u32)
+            .ok_or_else(|| spec.refused(format!("cannot take {key}={value}: write bytes, under 2G")))?;
+        // SAFETY: setters and getters of numbers, which take any.
+        let found = unsafe {
+            match key.as_str() {
+                "max_per_cpu_cache_size" => {
+                    google::MallocExtension_Internal_SetMaxPerCpuCacheSize(number as i32);
+                    i64::from(google::MallocExtension_Internal_GetMaxPerCpuCacheSize())
+                }
+                "max_total_thread_cache_bytes" => {
+                    google::MallocExtension_Internal_SetMaxTotalThreadCacheBytes(number.into());
+                    google::MallocExtension_Internal_GetMaxTotalThreadCacheBytes()
+                }
+                "memory_limit" => {
+                    google::MallocExtension_Internal_SetMemoryLimit(number as usize, SOFT);
+                    google::MallocExtension_Internal_GetMemoryLimit(SOFT) as i64
+                }
+                _ => {
+                    google::MallocExtension_Internal_SetProfileSamplingInterval(number.into());
+                    google::MallocExtension_Internal_GetProfileSamplingInterval()
+                }
+            }
+        };
+        if found != i64::from(number) {
+            return Err(spec.not_taken(key, value, &found.to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+    spec.takes_no_version()?;
+    spec.takes_only(&SETTINGS)?;
+    set_numbers(spec)?;
+    let wanted = per_cpu(spec)?;
+    // SAFETY: a block that is freed at once; the first request decides on the caches.
+    let active = unsafe {
+        google::TCMallocInternalFree(google::TCMallocInternalMalloc(1));
+        google::MallocExtension_Internal_GetPerCpuCachesActive()
+    };
+    // Where a person asked for it, and where `heaplay` could not do what it promises by itself, silence would be a lie.
+    if spec.setting("per_cpu").is_some() && active != wanted {
+        return Err(spec.not_taken(
+            "per_cpu",
+            if wanted { "true" } else { "false" },
+            if active { "true" } else { "false" },
+        ));
+    }
+    Ok(Box::new(Tcmalloc))
+}

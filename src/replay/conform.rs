@@ -1,0 +1,260 @@
+//! Room `replay`: the rules of allocators, asked one by one, on no trace at all. Beside `verify.rs`, which asks them of a
+//! program's own calls, this asks what programs seldom do: sizes of 0, sizes at every boundary, sizes beyond any memory,
+//! products that overflow, a resize that is refused.
+//!
+//! Sources: ISO C (malloc, calloc, realloc, free), and CPython's contract over it (a request of 0 bytes gives a block of its
+//! own: Doc/c-api/memory.rst).
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::ptr;
+
+use super::ReplayError;
+use crate::backends::{Allocator, Backend};
+use crate::trace::Domain;
+
+/// Requests on both sides of every power of two from 8 bytes to a mebibyte, those around pymalloc's threshold, and one that
+/// no allocator serves from its lists.
+fn sizes() -> Vec<usize> {
+    let mut sizes: Vec<usize> =
+        (0..=20).flat_map(|power| [(1 << power) - 1, 1 << power, (1 << power) + 1]).collect();
+    sizes.extend((16..=528).step_by(16).flat_map(|size| [size - 1, size, size + 1]));
+    sizes.push(5 << 20);
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
+}
+
+/// Requests that nothing can serve: beyond the 47 bits of user addresses, at and beyond half of all numbers.
+const BEYOND: [usize; 5] = [1 << 48, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX - 4096, usize::MAX];
+
+/// A live block: its bytes, and what they are filled with.
+#[derive(Clone, Copy)]
+struct Block {
+    start: *mut u8,
+    size: usize,
+    filling: u8,
+}
+
+/// One domain under question.
+struct Asked<'a> {
+    table: &'a Allocator,
+    domain: Domain,
+    alignment: usize,
+    backend: &'a dyn Backend,
+    /// Start → end of every live block; an empty one counts as a byte.
+    live: BTreeMap<usize, usize>,
+    asked: u64,
+}
+
+type Answer<T> = Result<T, ReplayError>;
+
+impl Asked<'_> {
+    fn broken(&self, call: &str, fault: impl Into<String>) -> ReplayError {
+        ReplayError::Unconforming { domain: self.domain.name(), call: call.to_owned(), fault: fault.into() }
+    }
+
+    /// Takes in a block that the backend gave for `size` bytes, and fills it.
+    #[expect(unsafe_code, reason = "asks and fills blocks of the backend")]
+    fn born(&mut self, call: &str, block: *mut c_void, size: usize) -> Answer<Block> {
+        self.asked += 1;
+        let start = block as usize;
+        if block.is_null() {
+            return Err(ReplayError::Withheld { call: call.to_owned() });
+        }
+        let wanted = if size >= 16 { self.alignment } else { 8 };
+        if !start.is_multiple_of(wanted) {
+            return Err(self.broken(call, format!("block {start:#x} is not aligned to {wanted} bytes")));
+        }
+        let end = start + size.max(1);
+        if let Some((other, other_end)) = self.live.range(..end).next_back()
+            && *other_end > start
+        {
+            let fault =
+                format!("block {start:#x}–{end:#x} overlaps the live block {other:#x}–{other_end:#x}");
+            return Err(self.broken(call, fault));
+        }
+        // SAFETY: the block is live.
+        let usable = unsafe { self.backend.usable_size(block, size) };
+        if usable < size {
+            return Err(self.broken(call, format!("says that {usable} bytes may be used")));
+        }
+        self.live.insert(start, end);
+        let filling = (self.asked as u8).wrapping_mul(31) | 1;
+        // SAFETY: the block is live, of `size` bytes, and overlaps no other.
+        unsafe { block.cast::<u8>().write_bytes(filling, size) };
+        Ok(Block { start: block.cast(), size, filling })
+    }
+
+    /// Whether the first `size` bytes of the block are still what was written there.
+    #[expect(unsafe_code, reason = "reads blocks of the backend")]
+    fn kept(&self, call: &str, block: Block, size: usize) -> Answer<()> {
+        // SAFETY: a live block of at least `size` bytes.
+        let bytes = unsafe { std::slice::from_raw_parts(block.start, size) };
+        match bytes.iter().position(|byte| *byte != block.filling) {
+            Some(at) => Err(self.broken(
+                call,
+                format!("byte {at} is {:#04x}, and {:#04x} was written there", bytes[at], block.filling),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    #[expect(unsafe_code, reason = "calls the backend")]
+    fn malloc(&mut self, size: usize) -> Answer<Block> {
+        // SAFETY: malloc takes any size.
+        let block = unsafe { (self.table.malloc)(self.table.ctx, size) };
+        self.born(&format!("malloc({size})"), block, size)
+    }
+
+    #[expect(unsafe_code, reason = "calls the backend and reads its block")]
+    fn calloc(&mut self, elements: usize, element_size: usize) -> Answer<Block> {
+        let (call, size) = (format!("calloc({elements}, {element_size})"), elements * element_size);
+        // SAFETY: calloc takes any sizes.
+        let block = unsafe { (self.table.calloc)(self.table.ctx, elements, element_size) };
+        if !block.is_null() {
+            // SAFETY: the block was just given, with `size` bytes.
+            let bytes = unsafe { std::slice::from_raw_parts(block.cast::<u8>(), size) };
+            if let Some(at) = bytes.iter().position(|byte| *byte != 0) {
+                return Err(self.broken(&call, format!("byte {at} is {:#04x}, not zero", bytes[at])));
+            }
+        }
+        self.born(&call, block, size)
+    }
+
+    #[expect(unsafe_code, reason = "calls the backend")]
+    fn realloc(&mut self, old: Block, size: usize) -> Answer<Block> {
+        let call = format!("realloc(block of {}, {size})", old.size);
+        self.live.remove(&(old.start as usize));
+        // SAFETY: the block is live, and not used again if this gives another.
+        let block = unsafe { (self.table.realloc)(self.table.ctx, old.start.cast(), size) };
+        if !block.is_null() {
+            self.kept(&call, Block { start: block.cast(), ..old }, old.size.min(size))?;
+        }
+        self.born(&call, block, size)
+    }
+
+    #[expect(unsafe_code, reason = "calls the backend")]
+    fn free(&mut self, block: Block) -> Answer<()> {
+        self.asked += 1;
+        self.kept(&format!("free(block of {})", block.size), block, block.size)?;
+        self.live.remove(&(block.start as usize));
+        // SAFETY: the block is live and not used again.
+        unsafe { (self.table.free)(self.table.ctx, block.start.cast()) };
+        Ok(())
+    }
+
+    /// Blocks of every size at once: apart from each other, aligned, and what is written stays.
+    fn all_sizes(&mut self) -> Answer<()> {
+        let blocks: Vec<Block> = sizes().into_iter().map(|size| self.malloc(size)).collect::<Answer<_>>()?;
+        // Every second first, so that the rest lies between free blocks.
+        let (even, odd): (Vec<_>, Vec<_>) = blocks.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
+        even.into_iter().chain(odd).try_for_each(|(_, block)| self.free(block))
+    }
+
+    /// What was written and freed before is zero again after calloc, however the size is divided.
+    fn zeroes(&mut self) -> Answer<()> {
+        let mut blocks = Vec::new();
+        for size in sizes() {
+            blocks.push(self.calloc(size, 1)?);
+            blocks.push(self.calloc(1, size)?);
+            if size % 4 == 0 {
+                blocks.push(self.calloc(size / 4, 4)?);
+            }
+        }
+        blocks.into_iter().try_for_each(|block| self.free(block))
+    }
+
+    /// Each size becomes each of its neighbours, the smallest and the largest, and what both hold stays.
+    fn resizes(&mut self) -> Answer<()> {
+        let sizes = sizes();
+        let largest = sizes[sizes.len() - 1];
+        let mut block = self.malloc(0)?;
+        for pair in sizes.windows(2) {
+            for size in [pair[1], pair[0], pair[1]] {
+                block = self.realloc(block, size)?;
+            }
+        }
+        for size in sizes.iter().rev() {
+            block = self.realloc(block, *size)?;
+        }
+        for size in [largest, 1, largest, 0, 512, 513, 512] {
+            block = self.realloc(block, size)?;
+        }
+        self.free(block)
+    }
+
+    /// Null where there is nothing, and nothing else harmed.
+    #[expect(unsafe_code, reason = "calls the backend")]
+    fn null_blocks(&mut self) -> Answer<()> {
+        // SAFETY: free(NULL) does nothing; realloc(NULL, n) is malloc(n).
+        let block = unsafe {
+            (self.table.free)(self.table.ctx, ptr::null_mut());
+            (self.table.realloc)(self.table.ctx, ptr::null_mut(), 100)
+        };
+        let block = self.born("realloc(NULL, 100)", block, 100)?;
+        self.free(block)
+    }
+
+    /// Makes a call that no machine can serve. One that the allocator does not survive is this child's last words.
+    fn refused(&mut self, call: String, make: impl FnOnce() -> *mut c_void) -> Answer<()> {
+        eprintln!("{}: {call}", self.domain.name());
+        self.asked += 1;
+        let block = make();
+        if block.is_null() {
+            return Ok(());
+        }
+        Err(self.broken(&call, format!("gave {block:p}, and no machine has that much")))
+    }
+
+    /// What cannot be given is refused, and all that lives is as it was.
+    #[expect(unsafe_code, reason = "calls the backend")]
+    fn beyond_memory(&mut self) -> Answer<()> {
+        let (small, large) = (self.malloc(100)?, self.malloc(100_000)?);
+        let ctx = self.table.ctx;
+        for size in BEYOND {
+            // SAFETY: malloc and calloc take any size; a refused realloc leaves its block live.
+            unsafe {
+                self.refused(format!("malloc({size})"), || (self.table.malloc)(ctx, size))?;
+                self.refused(format!("calloc({size}, 1)"), || (self.table.calloc)(ctx, size, 1))?;
+                self.refused(format!("calloc(2, {size})"), || (self.table.calloc)(ctx, 2, size))?;
+                for block in [small, large] {
+                    let call = format!("realloc(block of {}, {size})", block.size);
+                    self.refused(call, || (self.table.realloc)(ctx, block.start.cast(), size))?;
+                }
+            }
+        }
+        // The product is 2^66, which wraps around to 0.
+        // SAFETY: calloc takes any sizes.
+        self.refused("calloc(2^33, 2^33)".to_owned(), || unsafe {
+            (self.table.calloc)(ctx, 1 << 33, 1 << 33)
+        })?;
+        let after = self.malloc(64)?;
+        [small, large, after].into_iter().try_for_each(|block| self.free(block))
+    }
+}
+
+/// Asks a backend every rule, in each domain. Returns how many calls were checked.
+///
+/// # Errors
+/// [`ReplayError::Unconforming`] for the first rule that it breaks, with the call; [`ReplayError::Withheld`] when it gives no
+/// memory where there should be some, and [`ReplayError::Instrument`] for a backend that never gives any.
+pub fn conform(backend: &dyn Backend) -> Result<u64, ReplayError> {
+    if !backend.backs_memory() {
+        return Err(ReplayError::Instrument("this backend gives no memory that could be checked".into()));
+    }
+    let domains = backend.domains();
+    let mut checked = 0;
+    for domain in Domain::ALL {
+        let alignment = backend.alignment();
+        let mut asked =
+            Asked { table: domains.get(domain), domain, alignment, backend, live: BTreeMap::new(), asked: 0 };
+        asked.all_sizes()?;
+        asked.zeroes()?;
+        asked.resizes()?;
+        asked.null_blocks()?;
+        asked.beyond_memory()?;
+        checked += asked.asked;
+    }
+    Ok(checked)
+}
