@@ -157,10 +157,10 @@ impl Policy {
                 ));
             }
             for value in [entry.fail, entry.pass].into_iter().flatten() {
-                if !(value.is_finite() && value >= 0.0) {
+                if !(0.0..=1e6).contains(&value) {
                     return Err(wrong(
                         name,
-                        format!("margins.{name}: {value} is no percentage of 0 or more"),
+                        format!("margins.{name}: {value} is no percentage from 0 to 1,000,000"),
                     ));
                 }
             }
@@ -309,7 +309,7 @@ mod tests {
             ("[margins.tmie]\nfail = 2\n", 1, "`time`"),
             ("[margins.time]\n\nfial = 2\n", 3, "`fail`"),
             ("[margins.time]\nfail = \"2\"\n", 2, "floating point"),
-            ("[margins.time]\nfail = -2\n", 1, "0 or more"),
+            ("[margins.time]\nfail = -2\n", 1, "from 0 to"),
             ("[margins.time]\nfail = 5\npass = 3\n", 1, "pass"),
             ("[margins.arenas_peak]\npass = 3\n", 1, "time and tail"),
             ("x = \n", 1, ""),
@@ -325,6 +325,20 @@ mod tests {
             let found = error(text);
             assert_eq!(found.line, line, "{text}: {found}");
             assert!(found.reason.contains(word), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn broken_text_is_an_error_with_a_line_of_it() {
+        let whole = "error_budget = 0.01\n[margins.time]\nfail = 3\npass = 6\n[[accept]]\nmeasure = \"tail\"\nreason = \"é\"\nuntil = 2030-01-01\n";
+        assert!(Policy::read(whole).is_ok());
+        for (cut, _) in whole.char_indices() {
+            let without = format!("{}{}", &whole[..cut], whole[cut..].chars().skip(1).collect::<String>());
+            for text in [&whole[..cut], &without] {
+                if let Err(error) = Policy::read(text) {
+                    assert!((1..=text.matches('\n').count() + 1).contains(&error.line), "{text}: {error}");
+                }
+            }
         }
     }
 
