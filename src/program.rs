@@ -167,6 +167,7 @@ pub struct Program {
     wide: BTreeMap<usize, u64>,
     slots: usize,
     kinds: Kinds,
+    arena_bases: Vec<u64>,
     profile: Profile,
 }
 
@@ -225,6 +226,11 @@ impl Program {
         self.kinds.of(index) as usize
     }
 
+    /// Where the recorded process had its arenas, in the order of their births; empty where the trace does not say.
+    pub fn arena_bases(&self) -> &[u64] {
+        &self.arena_bases
+    }
+
     /// What the trace asks for.
     pub fn profile(&self) -> &Profile {
         &self.profile
@@ -243,8 +249,8 @@ impl Program {
         self.wide.get(&index).copied().unwrap_or(WIDE) as usize
     }
 
-    /// Writes the program for a worker: magic, slots, calls, instructions, wide sizes, kinds; little-endian words of 8
-    /// bytes, but the kind of each call, which has 4.
+    /// Writes the program for a worker: magic, slots, calls, instructions, wide sizes, arenas (their number, then
+    /// bases), kinds; little-endian words of 8 bytes, but the kind of each call, which has 4.
     ///
     /// # Errors
     /// When `out` cannot be written.
@@ -263,6 +269,10 @@ impl Program {
         for (&index, &size) in &self.wide {
             out.write_all(&word(index))?;
             out.write_all(&size.to_le_bytes())?;
+        }
+        out.write_all(&word(self.arena_bases.len()))?;
+        for base in &self.arena_bases {
+            out.write_all(&base.to_le_bytes())?;
         }
         self.kinds.write(out)
     }
@@ -300,8 +310,10 @@ impl Program {
             let index = word(input)? as usize;
             wide.insert(index, word(input)?);
         }
+        let arena_bases = (0..word(input)?).map(|_| word(input)).collect::<io::Result<Vec<u64>>>()?;
         let kinds = Kinds::read(input, calls)?;
-        let mut program = Program { instructions, wide, slots, kinds, profile: Profile::default() };
+        let profile = Profile::default();
+        let mut program = Program { instructions, wide, slots, kinds, arena_bases, profile };
         program.prove().map_err(unsound)?;
         Ok(program)
     }
@@ -381,7 +393,9 @@ fn compile_rows(reader: &mut dyn TraceReader, mut seen: impl FnMut(&Row)) -> Res
         compiler.row(&row)?;
         seen(&row);
     }
-    compiler.finish(reader.sites())
+    let births = reader.header().arenas().into_iter().filter(|arena| arena.is_birth);
+    let arena_bases = births.map(|arena| arena.base).collect();
+    Ok(Program { arena_bases, ..compiler.finish(reader.sites())? })
 }
 
 /// Calls in a stretch: 8 MiB of instructions.
@@ -610,6 +624,7 @@ impl Compiler {
             wide: self.wide,
             slots: self.sizes.len(),
             kinds: self.kinds.map(|kinds| kinds.finish(self.next as usize, sites)).unwrap_or_default(),
+            arena_bases: Vec::new(),
             profile: self.profile,
         })
     }

@@ -8,14 +8,16 @@ mod twins;
 
 use std::ptr;
 
-use heaplay::backends::pymalloc::{Cpython36, Cpython38, Cpython39, Cpython310, Cpython311, Pymalloc};
+use heaplay::backends::pymalloc::{
+    Constants, Cpython36, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Layout, OwnerTest, Pymalloc,
+};
 use heaplay::backends::{self, Backend};
 use heaplay::trace::Domain;
 use proptest::prelude::*;
 
 use hooks::{Bases, Hooked, Watch};
 use shadow::{Action, Shadow};
-use twins::{Tiny, same_places};
+use twins::{same_places, tiny};
 
 fn sizes() -> impl Strategy<Value = usize> {
     prop_oneof![1 => Just(0usize), 12 => 1usize..=512, 3 => 1usize..=64, 2 => 480usize..=544, 1 => 513usize..5000]
@@ -56,10 +58,37 @@ fn held(backend: &dyn Backend, mut shadow: Shadow<'_>, actions: &[Action]) {
 /// Backends that have a size class of 8 bytes.
 const CLASSES_OF_8: [&str; 2] = ["jemalloc", "mimalloc"];
 
-fn tiny<const KEEPS: bool>() -> Pymalloc<Tiny<KEEPS>> {
-    let watch = Watch::new(Bases::Mixed);
-    // SAFETY: the watch gives memory of its own range.
-    unsafe { Pymalloc::new(Box::new(Hooked(watch)), watch.arenas()).unwrap() }
+fn mixed<L: Layout>(layout: L) -> Pymalloc<L> {
+    thread_local! {
+        static WATCH: &'static Watch = Watch::new(Bases::Mixed);
+    }
+    let watch = WATCH.with(|watch| *watch);
+    watch.reset();
+    // SAFETY: the watch gives memory of its own range, and the heap before is gone.
+    unsafe { Pymalloc::new(Box::new(Hooked(watch)), watch.arenas(), layout).unwrap() }
+}
+
+/// Any constants that work together, of arenas that the hooks can place.
+fn layouts() -> impl Strategy<Value = Custom> {
+    let owners = prop_oneof![
+        Just(OwnerTest::ArenaIndex),
+        Just(OwnerTest::RadixTree { address_bits: 64 }),
+        Just(OwnerTest::RadixTree { address_bits: 48 }),
+    ];
+    let constants = (3u32..=4, 8u32..=17, 12u32..=20, 1usize..=64, any::<bool>(), owners).prop_map(
+        |(align_shift, pool_bits, arena_bits, classes, keeps_last_empty, owner)| Constants {
+            align_shift,
+            pool_bits,
+            arena_bits,
+            threshold: classes << align_shift,
+            keeps_last_empty,
+            owner,
+        },
+    );
+    constants.prop_filter_map("they work together", |constants| {
+        // The hooks take 16 KiB for a chunk of an interpreter's frame stack.
+        Custom::new(constants).ok().filter(|_| constants.arena_bits != 14)
+    })
 }
 
 proptest! {
@@ -87,20 +116,37 @@ proptest! {
 
     #[test]
     fn lists_of_many_arenas_stay_in_order(actions in actions()) {
-        holds(&tiny::<true>(), 16, &actions);
-        holds(&tiny::<false>(), 16, &actions);
+        holds(&mixed(tiny(true)), 16, &actions);
+        holds(&mixed(tiny(false)), 16, &actions);
+    }
+
+    #[test]
+    fn any_settings_that_work_together_work(layout in layouts(), actions in actions()) {
+        holds(&mixed(layout), layout.constants().align(), &actions);
+        for bases in Bases::ALL {
+            same_places(layout, bases, &actions);
+        }
+    }
+
+    /// The layouts of versions as settings: the compiler's constants and the ones read at each call are the same allocator.
+    #[test]
+    fn settings_of_a_version_are_the_version(actions in actions()) {
+        let own = [Cpython36.constants(), Cpython38.constants(), Cpython39.constants(), Cpython310.constants()];
+        for constants in own {
+            same_places(Custom::new(constants).unwrap(), Bases::Mixed, &actions);
+        }
     }
 
     #[test]
     fn same_places_as_the_naive_one(actions in actions()) {
         for bases in Bases::ALL {
-            same_places::<Tiny<true>>(bases, &actions);
-            same_places::<Tiny<false>>(bases, &actions);
-            same_places::<Cpython36>(bases, &actions);
-            same_places::<Cpython38>(bases, &actions);
-            same_places::<Cpython39>(bases, &actions);
-            same_places::<Cpython310>(bases, &actions);
-            same_places::<Cpython311>(bases, &actions);
+            same_places(tiny(true), bases, &actions);
+            same_places(tiny(false), bases, &actions);
+            same_places(Cpython36, bases, &actions);
+            same_places(Cpython38, bases, &actions);
+            same_places(Cpython39, bases, &actions);
+            same_places(Cpython310, bases, &actions);
+            same_places(Cpython311, bases, &actions);
         }
     }
 }
@@ -115,7 +161,7 @@ fn without_arenas_everything_comes_from_below() {
     let mut source = watch.arenas();
     source.alloc = none;
     // SAFETY: the source gives nothing.
-    let heap: Pymalloc<Cpython311> = unsafe { Pymalloc::new(Box::new(Hooked(watch)), source).unwrap() };
+    let heap = unsafe { Pymalloc::new(Box::new(Hooked(watch)), source, Cpython311).unwrap() };
     holds(&heap, 16, &[Action::Burst { size: 100, count: 100 }, Action::Free { at: 7 }]);
     assert_eq!(heap.statistics().arenas_total, 0);
 }

@@ -152,8 +152,6 @@ fn instructions_are_counted_where_valgrind_is() {
         expect(code, &mut command);
         json(&file)["findings"][0].clone()
     };
-    let none = check(0, 0);
-    assert_ne!(none["verdict"], "fail", "{none}");
     let more = check(1, 40);
     let (before, after) = (more["baseline"].as_f64().unwrap(), more["candidate"].as_f64().unwrap());
     // 46 calls burn 40 steps, of at least two instructions each.

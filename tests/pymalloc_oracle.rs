@@ -227,9 +227,10 @@ impl<L: Layout> Lockstep<L> {
     }
 }
 
-fn run<L: Layout>(real: Real, watches: [&'static Watch; 2], events: usize, seed: u64) -> String {
+fn run<L: Layout + Default>(real: Real, watches: [&'static Watch; 2], events: usize, seed: u64) -> String {
     // SAFETY: the hooks give memory of the watch's own range.
-    let ours = unsafe { Pymalloc::<L>::new(Box::new(Hooked(watches[1])), watches[1].arenas()).unwrap() };
+    let ours =
+        unsafe { Pymalloc::new(Box::new(Hooked(watches[1])), watches[1].arenas(), L::default()).unwrap() };
     let table = *ours.domains().get(Domain::Obj);
     let mut both = Lockstep { real, ours, table, watches, live: Vec::new(), event: 0 };
     let mut waves = Waves::new(seed);

@@ -171,6 +171,34 @@ fn a_difference_is_told() {
     }
 }
 
+/// Builds of 3.6 are about that carry a patch to 16-byte blocks. The difference is told for what it is, with the setting
+/// that has those sizes, and with that setting every address agrees.
+#[test]
+fn an_interpreter_with_other_sizes_is_told_from_its_version() {
+    let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/traces/hello.trace");
+    let found = libraries::find(6);
+    if found.is_empty() {
+        skipped(6);
+    }
+    for library in found {
+        let theirs = format!("python@{}", library.display());
+        let verify = |ours: &str| {
+            let output = heaplay(&["verify", trace, "--backend", ours, "--against", &theirs]);
+            (output.status.code(), text(&output.stdout))
+        };
+        let (code, told) = verify("pymalloc@3.6");
+        if code == Some(0) {
+            println!("{} has the 8-byte blocks of its source: same", library.display());
+            continue;
+        }
+        let told_setting = "`pymalloc@3.6:align=16` has the sizes";
+        assert!(code == Some(1) && told.contains("align 8 and 16") && told.contains(told_setting), "{told}");
+        let (code, told) = verify("pymalloc@3.6:align=16");
+        assert!(code == Some(0), "{told}");
+        println!("{} is patched to 16-byte blocks: with align=16 the same", library.display());
+    }
+}
+
 #[test]
 fn what_cannot_be_compared_is_refused() {
     let hello = concat!(env!("CARGO_MANIFEST_DIR"), "/traces/hello.trace");
@@ -246,7 +274,7 @@ unsafe extern "C" fn arena(_: *mut c_void, bytes: usize) -> *mut c_void {
 unsafe extern "C" fn no_arena(_: *mut c_void, _: *mut c_void, _: usize) {}
 
 /// The first `calls` calls of the program on pools of `L`; so many arenas are aligned, then so many are not.
-fn statistics_after<L: Layout>(
+fn statistics_after<L: Layout + Default>(
     program: &Program,
     calls: usize,
     [aligned, misaligned]: [usize; 2],
@@ -256,7 +284,7 @@ fn statistics_after<L: Layout>(
     let below = backends::open(&backends::parse("malloc").unwrap()).unwrap();
     let source = ArenaSource { ctx: NonNull::dangling().as_ptr(), alloc: arena, free: no_arena };
     // SAFETY: each arena is a mapping of its own; none is given back before the process ends.
-    let heap = unsafe { Pymalloc::<L>::new(below, source).unwrap() };
+    let heap = unsafe { Pymalloc::new(below, source, L::default()).unwrap() };
     replay(program, &Tables::new(program, &heap), &mut Slots::new(program), 0..calls, &mut Nothing).unwrap();
     heap.check().unwrap();
     heap.statistics()
@@ -288,11 +316,28 @@ fn a_recorded_program_ends_as_its_own_process_did() {
             println!("skipped: {python} printed nothing of its pools (ctypes is missing?): {errors}");
             continue;
         };
+        // With its arenas where the process had them, each is born and dies at the call where it was.
+        let ours = format!("pymalloc@3.{minor}");
+        let verify = |against: &str| {
+            let arguments = ["verify", path.to_str().unwrap(), "--backend", &ours, "--against", against];
+            let output = heaplay(&arguments);
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "{python}: {}{}",
+                text(&output.stdout),
+                text(&output.stderr)
+            );
+            text(&output.stdout)
+        };
+        let told = verify("recording");
+        assert!(told.starts_with("same"), "{told}");
         let program = program::compile(trace::open(&path).unwrap().as_mut()).unwrap();
+        assert!(told.contains(&format!(" {} arenas born", program.arena_bases().len())), "{told}");
         let (before, after) = (call_of(&program, 12_345_677), call_of(&program, 23_456_777));
         assert_eq!(after, before + 1, "{python}: the print itself made requests");
         let theirs = printed.statistics;
-        // A trace does not say where the kernel put each arena. The print says how many are misaligned, but not which:
+        // Once more without the recorded bases. The print says how many arenas are misaligned, but not which:
         // that decides which arena a pool is taken from and not how many pools are taken. Only whether the last arena
         // is needed can hang on it, so the misaligned ones are tried first and last.
         let misaligned = theirs.arena_alignment_bytes as usize / printed.geometry.pool;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use heaplay::report::{
     AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveStretch, Picture, PoolCell, Scene,
-    SizeBar, TRACE_CHARTS, TraceShape, WIDTH, render, scorecard, summary,
+    SizeBar, TRACE_CHARTS, TraceShape, WIDTH, declared, render, scorecard, summary,
 };
 use heaplay::results::{Run, Status};
 use synthetic::Wish;
@@ -242,6 +242,8 @@ fn shape(scale: u64) -> TraceShape {
     let weights = (0..20).map(|_| (0..30).map(|_| next(1000) as f64).collect()).collect();
     TraceShape {
         name: "made-up".into(),
+        synthesised: Some("synthesised from snapshots: vouches for 43 % of its bytes".into()),
+        marks: vec![(0, "load".into()), (scale * 90_000_000, "serve".into())],
         calls: 1_000_000,
         requested: 200_000_000 * scale,
         live_peak: 699 * 10_000 * scale + 1,
@@ -262,9 +264,14 @@ fn the_pictures_of_a_trace() {
         let shape = shape(scale);
         for (name, draw) in TRACE_CHARTS {
             let picture = draw(&shape).expect("something to draw");
+            let picture = declared(picture, shape.synthesised.as_deref());
+            assert!(picture.canvas.labels().iter().any(|label| label.text.starts_with("synthesised from")));
             let png = picture.canvas.png().expect("encoded");
             assert!(
-                png == draw(&shape).expect("again").canvas.png().expect("encoded"),
+                png == declared(draw(&shape).expect("again"), shape.synthesised.as_deref())
+                    .canvas
+                    .png()
+                    .expect("encoded"),
                 "{name}: other bytes"
             );
             fs::write(folder.join(format!("{name}-{scale}.png")), png).expect("written");
@@ -311,6 +318,7 @@ fn arenas(count: u64) -> ArenaMap {
     };
     ArenaMap {
         name: "made-up".into(),
+        synthesised: Some("synthesised from snapshots: vouches for 43 % of its bytes".into()),
         backend: "pymalloc@3.11".into(),
         arena: 1 << 20,
         pool: 16 << 10,

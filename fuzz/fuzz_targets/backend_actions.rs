@@ -20,7 +20,7 @@ use heaplay::backends::pymalloc::{Cpython36, Cpython38, Cpython39, Cpython310, C
 
 use hooks::Bases;
 use shadow::{Action, Shadow};
-use twins::{Tiny, same_places};
+use twins::{same_places, tiny};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, bytes)) = bytes.split_first() else { return };
@@ -28,15 +28,15 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let bases = Bases::ALL[usize::from(choice >> 4) % Bases::ALL.len()];
     let choices = if cfg!(sanitize = "address") { 6 } else { 10 };
     match choice % choices {
-        0 => same_places::<Tiny<true>>(bases, &actions),
-        1 => same_places::<Tiny<false>>(bases, &actions),
-        2 => same_places::<Cpython310>(bases, &actions),
-        3 => same_places::<Cpython311>(bases, &actions),
+        0 => same_places(tiny(true), bases, &actions),
+        1 => same_places(tiny(false), bases, &actions),
+        2 => same_places(Cpython310, bases, &actions),
+        3 => same_places(Cpython311, bases, &actions),
         4 => promises("pymalloc", 16, &actions),
         5 => promises("pymalloc@3.11+bump:reserve=4GiB", 16, &actions),
-        6 => same_places::<Cpython36>(bases, &actions),
-        7 => same_places::<Cpython38>(bases, &actions),
-        8 => same_places::<Cpython39>(bases, &actions),
+        6 => same_places(Cpython36, bases, &actions),
+        7 => same_places(Cpython38, bases, &actions),
+        8 => same_places(Cpython39, bases, &actions),
         _ => promises("pymalloc@3.6", 8, &actions),
     }
 });

@@ -12,7 +12,7 @@ use std::ptr::{self, NonNull};
 
 use serde::{Deserialize, Serialize};
 
-use super::allocator::{BackendError, Spec};
+use super::allocator::{BackendError, Spec, parse_bytes};
 use super::pages;
 
 /// Where arenas come from. Layout and signatures are those of CPython's `PyObjectArenaAllocator`, so one pair of hooks
@@ -54,28 +54,37 @@ pub enum Bases {
     /// Each at a page that depends on its birth alone; three in four are no multiple of a pool of 16 KiB, as `mmap`
     /// gives them in life.
     Misaligned,
+    /// All at so many bytes past a multiple of their size: a multiple of 4 KiB.
+    Off(usize),
+    /// As in the recorded process, birth by birth, by [`Arenas::place_as`]; later ones at multiples of their size.
+    Recorded,
 }
 
 impl Bases {
-    /// All.
-    pub const ALL: [Bases; 3] = [Bases::Kernel, Bases::Aligned, Bases::Misaligned];
+    /// Those without a number.
+    pub const NAMED: [Bases; 4] = [Bases::Kernel, Bases::Aligned, Bases::Misaligned, Bases::Recorded];
 
     /// The value of the setting `bases`.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> String {
         match self {
-            Bases::Kernel => "kernel",
-            Bases::Aligned => "aligned",
-            Bases::Misaligned => "misaligned",
+            Bases::Kernel => "kernel".to_owned(),
+            Bases::Aligned => "aligned".to_owned(),
+            Bases::Misaligned => "misaligned".to_owned(),
+            Bases::Off(bytes) => bytes.to_string(),
+            Bases::Recorded => "recorded".to_owned(),
         }
     }
 
-    /// The bases of that name.
+    /// The bases of that name, or that many bytes off (`4096`, `4KiB`).
     pub fn from_name(name: &str) -> Option<Bases> {
-        Bases::ALL.into_iter().find(|bases| bases.name() == name)
+        let off = || parse_bytes(name).and_then(|bytes| usize::try_from(bytes).ok());
+        let page = |bytes: &usize| bytes.is_multiple_of(PAGE_BYTES) && *bytes <= MOST_OFF;
+        let named = Bases::NAMED.into_iter().find(|bases| bases.name() == name);
+        named.or_else(|| off().filter(page).map(Bases::Off))
     }
 
     /// The setting in words, for `heaplay backends`.
-    pub const SETTING: &str = "bases=kernel|aligned|misaligned, where arenas are put";
+    pub const SETTING: &str = "bases=kernel|aligned|misaligned|recorded, or bytes off such as 4KiB (a multiple of that): where arenas are put";
 
     /// What the setting does.
     pub fn words(self) -> &'static str {
@@ -83,6 +92,8 @@ impl Bases {
             Bases::Kernel => "mmap, wherever the kernel puts them",
             Bases::Aligned => "mmap, each at a multiple of its size",
             Bases::Misaligned => "mmap, each at a page told by its birth, three in four off a pool of 16 KiB",
+            Bases::Off(_) => "mmap, each so many bytes past a multiple of its size",
+            Bases::Recorded => "mmap, each as far past a multiple of its size as in the recorded process",
         }
     }
 
@@ -95,15 +106,11 @@ impl Bases {
         let refused = || spec.refused(format!("has no bases `{word}`: expected {}", Bases::SETTING));
         Bases::from_name(word).map(Some).ok_or_else(refused)
     }
-
-    /// Bytes past a multiple of the arena's size, for the arena of that birth.
-    fn offset(self, birth: usize, arena_bytes: usize) -> usize {
-        match self {
-            Bases::Kernel | Bases::Aligned => 0,
-            Bases::Misaligned => (birth * 7919 + 1) % 256 * 4096 % arena_bytes,
-        }
-    }
 }
+
+/// The least that the kernel aligns to, and the largest offset that can be asked for.
+const PAGE_BYTES: usize = 4096;
+const MOST_OFF: usize = 1 << 30;
 
 /// Sizes of a pool allocator, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +183,8 @@ pub struct Arenas {
     bases: Bases,
     geometry: Geometry,
     passed_on: ArenaSource,
+    /// Bases in the recorded process, by birth.
+    recorded: RefCell<Vec<u64>>,
     /// Base → birth.
     mapped: RefCell<BTreeMap<usize, usize>>,
     changes: RefCell<Vec<Change>>,
@@ -190,6 +199,7 @@ impl Arenas {
             bases,
             geometry,
             passed_on,
+            recorded: RefCell::default(),
             mapped: RefCell::default(),
             changes: RefCell::default(),
             births: Cell::new(0),
@@ -200,6 +210,30 @@ impl Arenas {
     /// The hook.
     pub fn source(&'static self) -> ArenaSource {
         ArenaSource { ctx: ptr::from_ref(self).cast_mut().cast(), alloc, free }
+    }
+
+    /// Whether it waits for [`Arenas::place_as`].
+    pub fn wants_recorded(&self) -> bool {
+        self.bases == Bases::Recorded
+    }
+
+    /// The bases in the recorded process, by birth: those here are as far past a multiple of an arena's size.
+    pub fn place_as(&self, recorded: &[u64]) {
+        self.recorded.replace(recorded.to_vec());
+    }
+
+    /// Bytes past a multiple of the arena's size, for the arena of that birth.
+    fn offset(&self, birth: usize) -> usize {
+        let arena = self.geometry.arena;
+        match self.bases {
+            Bases::Kernel | Bases::Aligned => 0,
+            Bases::Misaligned => (birth * 7919 + 1) % 256 * PAGE_BYTES % arena,
+            Bases::Off(bytes) => bytes % arena,
+            Bases::Recorded => {
+                let base = self.recorded.borrow().get(birth).copied().unwrap_or(0);
+                base as usize % arena / PAGE_BYTES * PAGE_BYTES
+            }
+        }
     }
 
     /// Arenas mapped now.
@@ -275,7 +309,7 @@ impl Arenas {
 
     fn map(&self, birth: usize) -> Option<NonNull<u8>> {
         let bytes = self.geometry.arena;
-        let offset = self.bases.offset(birth, bytes);
+        let offset = self.offset(birth);
         if self.bases == Bases::Kernel {
             // SAFETY: the source that was given at the start, with its own context.
             return NonNull::new(unsafe { (self.passed_on.alloc)(self.passed_on.ctx, bytes) }.cast());
@@ -420,16 +454,17 @@ mod tests {
 
     #[test]
     fn bases_are_as_told_and_places_are_found() {
-        for bases in Bases::ALL {
-            assert_eq!(Bases::from_name(bases.name()), Some(bases));
+        for bases in Bases::NAMED.into_iter().chain([Bases::Off(12 << 10)]) {
+            assert_eq!(Bases::from_name(&bases.name()), Some(bases));
             let arenas = Arenas::new(bases, GEOMETRY, ArenaSource::kernel());
+            arenas.place_as(&[0x7f12_3450_4000, 0x7f12_3470_0000, 0x7f12_34ff_f000]);
             let source = arenas.source();
             // SAFETY: the hook's own context; arenas go back once.
             unsafe {
                 let made: Vec<_> = (0..5).map(|_| (source.alloc)(source.ctx, 1 << 20)).collect();
                 for (birth, arena) in made.iter().enumerate() {
                     if bases != Bases::Kernel {
-                        assert_eq!(arena.addr() % (1 << 20), bases.offset(birth, 1 << 20));
+                        assert_eq!(arena.addr() % (1 << 20), arenas.offset(birth));
                     }
                     arena.byte_add((1 << 20) - 1).cast::<u8>().write(1);
                     assert_eq!(arenas.place(arena.byte_add(77)), Some(Place { birth, offset: 77 }));
@@ -447,9 +482,16 @@ mod tests {
 
     #[test]
     fn three_in_four_are_misaligned() {
-        let off = (0..64)
-            .filter(|&birth| !Bases::Misaligned.offset(birth, 1 << 20).is_multiple_of(16 << 10))
-            .count();
+        let arenas = |bases| Arenas::new(bases, GEOMETRY, ArenaSource::kernel());
+        let misaligned = arenas(Bases::Misaligned);
+        let off = (0..64).filter(|&birth| !misaligned.offset(birth).is_multiple_of(16 << 10)).count();
         assert_eq!(off, 48);
+        assert_eq!(arenas(Bases::Off(5 << 20 | 4096)).offset(7), 4096);
+        let recorded = arenas(Bases::Recorded);
+        recorded.place_as(&[0x7f12_3450_4000, 0x7f12_3470_0000]);
+        assert_eq!([0, 1, 2].map(|birth| recorded.offset(birth)), [0x4000, 0, 0]);
+        for wrong in ["", "x", "100", "4097", "2GiB"] {
+            assert_eq!(Bases::from_name(wrong), None, "{wrong}");
+        }
     }
 }

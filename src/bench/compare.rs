@@ -3,6 +3,7 @@
 //! Each child writes where its blocks lie into a memory file (`replay/places.rs`); the two are read here in step. Where
 //! they part, both are replayed once more up to just before that call, for their states.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::os::fd::AsRawFd;
@@ -11,9 +12,10 @@ use std::path::PathBuf;
 use super::plan::{Job, Task};
 use super::worker::{self, Limits};
 use super::{Loaded, Settings};
-use crate::backends::arenas::{ArenaState, Change, Place};
+use crate::backends::arenas::{ArenaState, Change, Geometry, Place};
 use crate::program::Action;
 use crate::replay::{Ending, Word};
+use crate::trace::ArenaEvent;
 
 /// What a comparison found.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,8 @@ pub struct Comparison {
     pub deaths: u64,
     /// The first difference, told.
     pub difference: Option<String>,
+    /// The sizes of both, when both told them.
+    pub geometries: Option<[Geometry; 2]>,
 }
 
 /// Replays `loaded` on both and compares every address relative to its arena, every birth and death of an arena, and
@@ -38,7 +42,9 @@ pub struct Comparison {
 pub fn compare(words: [&str; 2], loaded: &Loaded, settings: &Settings) -> Result<Comparison, String> {
     let calls = loaded.program.instructions().len();
     let sides = both(words, loaded, settings, calls)?;
-    let mut found = Comparison::default();
+    let geometries = sides[0].ending.geometry.zip(sides[1].ending.geometry);
+    let mut found =
+        Comparison { geometries: geometries.map(|(ours, theirs)| [ours, theirs]), ..Comparison::default() };
     let [mut left, mut right] = sides.each_ref().map(|side| Words::of(&side.file));
     for event in 0..calls {
         let (ours, theirs) = (left.call()?, right.call()?);
@@ -72,6 +78,96 @@ pub fn compare(words: [&str; 2], loaded: &Loaded, settings: &Settings) -> Result
         });
     }
     Ok(found)
+}
+
+/// Replays `loaded` on `word`, whose arenas lie where the recorded process had them, and holds every birth and death of an
+/// arena against the recorded ones, call by call.
+///
+/// # Errors
+/// Why it could not be done.
+pub fn compare_recording(
+    word: &str,
+    recorded: &[ArenaEvent],
+    loaded: &Loaded,
+    settings: &Settings,
+) -> Result<Comparison, String> {
+    let calls = loaded.program.instructions().len();
+    let side = places(word, loaded, settings, calls)?;
+    let mut words = Words::of(&side.file);
+    let mut found = Comparison::default();
+    let mut theirs = Recorded::new(recorded);
+    for event in 0..calls {
+        let (changes, place) = words.call()?;
+        found.calls += 1;
+        found.in_pools += u64::from(matches!(place, Word::At(_)));
+        for change in changes {
+            match change {
+                Change::Born(_) => found.births += 1,
+                Change::Died(_) => found.deaths += 1,
+            }
+            if let Err(instead) = theirs.take(event as u64, change) {
+                let ours = tell_change(&change);
+                found.difference = Some(format!("event {event}: {ours}, but {instead}"));
+                return Ok(found);
+            }
+        }
+    }
+    if let Some(left) = theirs.rest.iter().find(|left| left.event <= calls as u64) {
+        let Comparison { births, deaths, .. } = found;
+        found.difference = Some(format!(
+            "{births} arenas were born and {deaths} died, but in the recorded process there was also the {} of the arena at \
+             {:#x} at event {}",
+            left.word(),
+            left.base,
+            left.event
+        ));
+    }
+    Ok(found)
+}
+
+/// Births and deaths of the recorded process that are still to come.
+struct Recorded<'a> {
+    rest: &'a [ArenaEvent],
+    /// Base → birth of those that live.
+    live: HashMap<u64, usize>,
+    births: usize,
+}
+
+impl Recorded<'_> {
+    fn new(all: &[ArenaEvent]) -> Recorded<'_> {
+        Recorded { rest: all, live: HashMap::new(), births: 0 }
+    }
+
+    /// Whether the next one is this change in this call; else what it is instead.
+    fn take(&mut self, event: u64, change: Change) -> Result<(), String> {
+        let Some((next, rest)) = self.rest.split_first() else {
+            return Err("the recorded process had no more births and deaths".to_owned());
+        };
+        let same = match change {
+            // A birth is noted while its call runs, a death behind it; a realloc does both in one.
+            Change::Born(birth) => next.is_birth && birth == self.births && next.event == event,
+            Change::Died(birth) => {
+                let is_it = self.live.get(&next.base) == Some(&birth);
+                !next.is_birth && is_it && (next.event == event || next.event == event + 1)
+            }
+        };
+        if !same {
+            return Err(format!(
+                "next in the recorded process was the {} of the arena at {:#x} at event {}",
+                next.word(),
+                next.base,
+                next.event
+            ));
+        }
+        if next.is_birth {
+            self.live.insert(next.base, self.births);
+            self.births += 1;
+        } else {
+            self.live.remove(&next.base);
+        }
+        self.rest = rest;
+        Ok(())
+    }
 }
 
 /// What one side left.
@@ -185,18 +281,19 @@ fn free(arena: &ArenaState) -> usize {
 }
 
 fn tell((changes, word): &Call) -> String {
-    let mut parts: Vec<String> = changes
-        .iter()
-        .map(|change| match change {
-            Change::Born(birth) => format!("arena #{birth} is born"),
-            Change::Died(birth) => format!("arena #{birth} dies"),
-        })
-        .collect();
+    let mut parts: Vec<String> = changes.iter().map(tell_change).collect();
     parts.push(match word {
         Word::At(Place { birth, offset }) => format!("the block is at arena #{birth} + {offset:#x}"),
         _ => "the block is outside the pools".to_owned(),
     });
     parts.join(", ")
+}
+
+fn tell_change(change: &Change) -> String {
+    match change {
+        Change::Born(birth) => format!("arena #{birth} is born"),
+        Change::Died(birth) => format!("arena #{birth} dies"),
+    }
 }
 
 /// The pool and the arena around a place.

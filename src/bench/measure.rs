@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::plan::{ClockRate, Job, Task};
 use super::{Verified, page_rows};
+use crate::backends::arenas::Pools;
 use crate::backends::{self, Backend};
 use crate::program::{Action, Births, Program};
 use crate::replay::{self, Footprint, LatencyResult, ReplayError, Tables, TimeResult};
@@ -73,7 +74,7 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
             let file = fs::OpenOptions::new().write(true).open(out);
             let file = file.map_err(|source| JobError::Io { path: out.clone(), source })?;
             let out = BufWriter::with_capacity(1 << 16, file);
-            let ending = replay::places(&program, open(backend)?.as_ref(), *calls, out)?;
+            let ending = replay::places(&program, open_for(&program, backend)?.as_ref(), *calls, out)?;
             Ok(serde_json::to_string(&ending).unwrap_or_default())
         }
         Task::Laps { backend, program, laps } => {
@@ -121,6 +122,22 @@ fn open(backend: &str) -> Result<Box<dyn Backend>, JobError> {
     Ok(backends::open(&backends::parse(backend)?)?)
 }
 
+/// Opens the backend for a program: with its arenas where the recorded process had them, if the word asks for that.
+fn open_for(program: &Program, backend: &str) -> Result<Box<dyn Backend>, JobError> {
+    let opened = open(backend)?;
+    if let Some(arenas) = opened.pools().and_then(Pools::arenas)
+        && arenas.wants_recorded()
+    {
+        if program.arena_bases().is_empty() {
+            let reason = "the trace does not say where its arenas lay, which `bases=recorded` asks for: record it with \
+                          this heaplay, or use bases=aligned or bases=misaligned";
+            return Err(ReplayError::Instrument(reason.to_owned()).into());
+        }
+        arenas.place_as(program.arena_bases());
+    }
+    Ok(opened)
+}
+
 fn load(path: &Path) -> Result<Program, JobError> {
     let read = || Program::read(&mut BufReader::with_capacity(1 << 16, fs::File::open(path)?));
     read().map_err(|source| JobError::Io { path: path.to_owned(), source })
@@ -146,7 +163,7 @@ fn measure(
     clock: ClockRate,
     turn: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<Run, JobError> {
-    let mut backend = open(&cell.backend)?;
+    let mut backend = open_for(program, &cell.backend)?;
     let mut rows = Rows { cell, run: Run::new(Manifest::default()) };
     let clock = clock.clock();
     match cell.pass {

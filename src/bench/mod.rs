@@ -30,7 +30,7 @@ use std::time::Duration;
 use rayon::iter::{ParallelBridge, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
-pub use compare::{Comparison, arenas_at, compare};
+pub use compare::{Comparison, arenas_at, compare, compare_recording};
 pub use confirm::LEAST_REPETITIONS;
 pub use exact::exact;
 pub use instructions::{instructions, valgrind};

@@ -26,7 +26,7 @@ pub fn show(trace: &Path, backend: &str, folder: Option<&Path>, json: bool) -> a
     backend_words(&[backend.to_owned()])?;
     let word = match backends::parse(backend)?.setting("bases") {
         Some(_) => backend.to_owned(),
-        None => with_setting(backend, "bases", Bases::Aligned.name())?,
+        None => with_setting(backend, "bases", &Bases::Aligned.name())?,
     };
     backends::describe(&backends::parse(&word)?)?; // refuses one that has no arenas
     let (entries, programs) = load_traces(&[trace.to_owned()])?;
@@ -43,6 +43,7 @@ pub fn show(trace: &Path, backend: &str, folder: Option<&Path>, json: bool) -> a
     end.statistics.check_identity(geometry.arena as u64).map_err(|fault| anyhow!("{word}: {fault}"))?;
     let map = ArenaMap {
         name,
+        synthesised: report::words::synthesised(&entries[0].facts),
         backend: backend.to_owned(),
         arena: geometry.arena as u64,
         pool: geometry.pool as u64,

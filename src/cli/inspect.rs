@@ -60,7 +60,7 @@ impl InspectArgs {
             print(&tables(&name, reader.header(), &told, self.sites))?;
         }
         if let Some(folder) = &self.png {
-            draw(&name, &told, folder, self.json)?;
+            draw(&shape(&name, reader.header(), &told), folder, self.json)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -72,8 +72,8 @@ fn progress(calls: Option<u64>) -> ProgressBar {
     style.map_or(bar.clone(), |style| bar.with_style(style))
 }
 
-fn draw(name: &str, told: &Statistics, folder: &Path, quiet: bool) -> anyhow::Result<()> {
-    for file in report::render_trace(&shape(name, told), folder)? {
+fn draw(shape: &TraceShape, folder: &Path, quiet: bool) -> anyhow::Result<()> {
+    for file in report::render_trace(shape, folder)? {
         // With --json standard output is for the machine.
         if quiet {
             note(file.display().to_string());
@@ -85,7 +85,7 @@ fn draw(name: &str, told: &Statistics, folder: &Path, quiet: bool) -> anyhow::Re
 }
 
 /// The figures that the pictures are drawn from.
-fn shape(name: &str, told: &Statistics) -> TraceShape {
+fn shape(name: &str, header: &Header, told: &Statistics) -> TraceShape {
     let bars = |ages: &[Age]| -> Vec<AgeBar> {
         ages.iter().map(|a| AgeBar { from: a.from, ended: a.ended, survived: a.survived }).collect()
     };
@@ -94,6 +94,8 @@ fn shape(name: &str, told: &Statistics) -> TraceShape {
     let by_size = groups.map(|(at, ages)| AgeCurve { label: size_group(at), bars: bars(ages) });
     TraceShape {
         name: name.to_owned(),
+        synthesised: report::words::synthesised(&header.facts),
+        marks: told.marks.clone(),
         calls: told.calls,
         requested: told.requested_bytes,
         live_peak: told.live_peak_bytes,

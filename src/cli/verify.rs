@@ -7,9 +7,10 @@ use anyhow::bail;
 
 use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces};
 use super::{note, print};
-use crate::backends::arenas::Bases;
+use crate::backends::arenas::{Bases, Geometry};
 use crate::backends::{self, with_setting};
 use crate::bench::{self, Loaded, Settings, Verified};
+use crate::trace::{ArenaEvent, Header};
 
 /// Prove that a backend's blocks are aligned, never overlap, keep their contents and are zero after calloc, for every size
 /// from 0 to beyond memory and on traces; or that a pool allocator puts every block where another does (--against)
@@ -25,10 +26,11 @@ pub struct VerifyArgs {
     #[arg(short, long = "backends", visible_alias = "backend", default_value = "malloc,pymalloc,bump")]
     backends: Vec<String>,
     /// Compare every address relative to its arena, every arena's birth and death, and the statistics at the end with
-    /// this backend, such as python@3.11
+    /// this backend, such as python@3.11; or, with the word `recording`, births and deaths with those of the recorded process
     #[arg(long, value_name = "BACKEND")]
     against: Option<String>,
-    /// Where both get their arenas, with --against
+    /// Where both get their arenas, with --against: aligned, misaligned, bytes off such as 4KiB, or recorded: where the trace
+    /// says that the recorded process had them
     #[arg(long, value_delimiter = ',', default_value = "aligned,misaligned", value_parser = parse_bases, requires = "against")]
     bases: Vec<Bases>,
     #[command(flatten)]
@@ -36,9 +38,11 @@ pub struct VerifyArgs {
 }
 
 fn parse_bases(text: &str) -> Result<Bases, String> {
-    let known = [Bases::Aligned, Bases::Misaligned];
-    let found = known.into_iter().find(|bases| bases.name() == text);
-    found.ok_or_else(|| "expected aligned, misaligned or both".to_owned())
+    // Where the kernel puts them is not the same for two.
+    Bases::from_name(text).filter(|bases| *bases != Bases::Kernel).ok_or_else(|| {
+        "expected aligned, misaligned, recorded or bytes off such as 4KiB, one or several with commas"
+            .to_owned()
+    })
 }
 
 impl VerifyArgs {
@@ -49,8 +53,11 @@ impl VerifyArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let backends = backend_words(&self.backends)?;
         if let Some(against) = &self.against {
-            backend_words(std::slice::from_ref(against))?;
-            for word in backends.iter().chain([against]) {
+            let against = Some(against).filter(|word| *word != RECORDING);
+            if let Some(word) = against {
+                backend_words(std::slice::from_ref(word))?;
+            }
+            for word in backends.iter().chain(against) {
                 with_pools(word, Bases::Aligned)?;
             }
         }
@@ -75,6 +82,10 @@ impl VerifyArgs {
             let loaded = &programs[&entry.name];
             match &self.against {
                 None => tally.prove(&entry.name, backend, Some(loaded), &settings)?,
+                Some(against) if against == RECORDING => {
+                    let header = Header { facts: entry.facts.clone(), ..Header::default() };
+                    tally.compare_recording(&entry.name, backend, &header.arenas(), loaded, &settings)?;
+                }
                 Some(against) => {
                     for &bases in &self.bases {
                         tally.compare(&entry.name, [backend, against], bases, loaded, &settings)?;
@@ -138,6 +149,38 @@ impl Tally {
         Ok(())
     }
 
+    /// Compares the births and deaths of arenas with the recorded ones and prints a line.
+    fn compare_recording(
+        &mut self,
+        trace: &str,
+        word: &str,
+        recorded: &[ArenaEvent],
+        loaded: &Loaded,
+        settings: &Settings,
+    ) -> anyhow::Result<()> {
+        if bench::cancelled() {
+            return Ok(());
+        }
+        self.tried += 1;
+        if recorded.is_empty() {
+            bail!("{trace}: the trace says nothing of its arenas; record it again with this heaplay");
+        }
+        let hooked = with_pools(word, Bases::Recorded)?;
+        let found = bench::compare_recording(&hooked, recorded, loaded, settings)
+            .map_err(|reason| anyhow::anyhow!("{trace}: {reason}"))?;
+        let names = format!("{trace}  {word} and the recorded process");
+        match &found.difference {
+            Some(difference) => {
+                self.broken += 1;
+                print(&format!("DIFFERENT {names}: {difference}\n"))
+            }
+            None => print(&format!(
+                "same   {names}: {} calls, {} arenas born and {} dead, each at the call where it was\n",
+                found.calls, found.births, found.deaths
+            )),
+        }
+    }
+
     /// The exit code, with a sentence where not all was proved.
     fn conclude(&self) -> anyhow::Result<ExitCode> {
         let Tally { tried, broken, unknown } = self;
@@ -156,13 +199,43 @@ impl Tally {
     }
 }
 
+/// What stands for the recorded process after --against.
+const RECORDING: &str = "recording";
+
+/// Why two that have not the same sizes cannot agree, and the word for one that has the second's; empty when they have.
+fn unlike(words: [&str; 2], geometries: Option<[Geometry; 2]>) -> String {
+    let Some([ours, theirs]) = geometries.filter(|[ours, theirs]| ours != theirs) else {
+        return String::new();
+    };
+    let sizes = [
+        ("align", ours.align, theirs.align),
+        ("threshold", ours.threshold, theirs.threshold),
+        ("pool", ours.pool, theirs.pool),
+        ("arena", ours.arena, theirs.arena),
+    ];
+    let (mut told, mut like) = (Vec::new(), words[0].to_owned());
+    for (name, ours, theirs) in sizes.into_iter().filter(|(_, ours, theirs)| ours != theirs) {
+        told.push(format!("{name} {ours} and {theirs}"));
+        like = with_setting(&like, name, &theirs.to_string()).unwrap_or(like);
+    }
+    let mut text = format!(
+        "  They are not the same allocator: {} bytes. A version's sizes are its unpatched source's; {} was built with others.\n",
+        told.join(", "),
+        words[1]
+    );
+    if backends::parse(&like).is_ok_and(|spec| backends::describe(&spec).is_ok()) {
+        text += &format!("  `{like}` has the sizes of {}.\n", words[1]);
+    }
+    text
+}
+
 /// The word with its arenas put at `bases`.
 fn with_pools(word: &str, bases: Bases) -> anyhow::Result<String> {
     let spec = backends::parse(word)?;
     if spec.setting("bases").is_some() {
         bail!("`{word}`: --against chooses the bases of both itself; leave the setting out and use --bases");
     }
-    let word = with_setting(word, "bases", bases.name())?;
+    let word = with_setting(word, "bases", &bases.name())?;
     backends::describe(&backends::parse(&word)?)?; // refuses one that has no such setting
     Ok(word)
 }
@@ -180,7 +253,10 @@ fn same(
         .map_err(|reason| anyhow::anyhow!("{trace}: {reason}"))?;
     let names = format!("{trace}  {} and {}, arenas {}", words[0], words[1], bases.name());
     match &found.difference {
-        Some(difference) => print(&format!("DIFFERENT {names}: {}\n", difference.trim_end()))?,
+        Some(difference) => {
+            let sizes = unlike(words, found.geometries);
+            print(&format!("DIFFERENT {names}: {}\n{sizes}", difference.trim_end()))?;
+        }
         None => print(&format!(
             "same   {names}: {} calls, {} of their blocks in pools, {} arenas born and {} dead\n",
             found.calls, found.in_pools, found.births, found.deaths

@@ -77,6 +77,7 @@ pub fn what_if(
         instructions: changed.instructions,
         wide: changed.wide,
         slots: changed.slots.len(),
+        arena_bases: program.arena_bases.clone(),
         kinds: match program.kinds.table.is_empty() {
             true => Kinds::default(),
             false => Kinds { table: program.kinds.table.clone(), of_call: changed.kinds },

@@ -175,6 +175,12 @@ pub fn frame(canvas: &mut Canvas, title: &str, plotted: &str, hint: &str) -> (f6
     (y, end)
 }
 
+/// Says at the very top of a picture that what it shows was not recorded: see [`super::words::synthesised`].
+pub fn declare(canvas: &mut Canvas, words: &str) {
+    let kind = STRONG.in_colour(Colour(0xB3, 0x26, 0x1E));
+    canvas.text(RIGHT, 20.0, &shorten(words, kind, RIGHT - LEFT), kind, Anchor::Right);
+}
+
 /// A row of coloured squares with words. Gives the y below it.
 pub fn legend(canvas: &mut Canvas, x: f64, y: f64, entries: &[(Colour, &str)]) -> f64 {
     let mut x = x;

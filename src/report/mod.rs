@@ -113,6 +113,11 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
                 Some((scene, chart)) => (file_name(&scene.trace.name, chart.name), (chart.draw)(scene)),
             };
             let Some(picture) = picture else { return Ok(None) };
+            let told = match job {
+                None => summary::synthesised(&scenes),
+                Some((scene, _)) => words::synthesised(&scene.trace.facts),
+            };
+            let picture = declared(picture, told.as_deref());
             write_picture(&folder.join(&file), &picture)?;
             Ok(Some(page::Drawn { file, title: picture.title }))
         })
@@ -135,6 +140,7 @@ pub fn render_trace(shape: &TraceShape, folder: &Path) -> Result<Vec<PathBuf>, R
         .par_iter()
         .map(|(name, draw)| {
             let Some(picture) = draw(shape) else { return Ok(None) };
+            let picture = declared(picture, shape.synthesised.as_deref());
             let path = folder.join(file_name(&shape.name, name));
             write_picture(&path, &picture)?;
             Ok(Some(path))
@@ -149,6 +155,7 @@ pub fn render_trace(shape: &TraceShape, folder: &Path) -> Result<Vec<PathBuf>, R
 /// When the file cannot be written.
 pub fn render_arenas(map: &ArenaMap, folder: &Path) -> Result<Option<PathBuf>, ReportError> {
     let Some(picture) = arenas(map) else { return Ok(None) };
+    let picture = declared(picture, map.synthesised.as_deref());
     fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
     let path = folder.join(file_name(&map.name, "arenas"));
     write_picture(&path, &picture)?;
@@ -169,6 +176,14 @@ pub fn render_effects(effects: &[Effect], folder: &Path) -> Result<Vec<PathBuf>,
         files.push(path);
     }
     Ok(files)
+}
+
+/// The picture with `words` at its very top, where there are some: that what it shows was not recorded.
+pub fn declared(mut picture: Picture, words: Option<&str>) -> Picture {
+    if let Some(words) = words {
+        chart::declare(&mut picture.canvas, words);
+    }
+    picture
 }
 
 /// `TRACE--CHART.png`, where the trace's name keeps only what every file system takes.

@@ -150,7 +150,11 @@ fn trace(scene: &Scene, drawn: &[Drawn]) -> String {
         bytes(scene.live_peak),
         bytes(scene.live_end)
     );
-    for (fact, value) in &scene.trace.facts {
+    if let Some(words) = super::words::synthesised(&scene.trace.facts) {
+        text += &format!(" <strong>{}</strong>.", escape(&words));
+    }
+    // A list (of marks, of arenas) is for machines.
+    for (fact, value) in scene.trace.facts.iter().filter(|(_, value)| !value.starts_with("[[")) {
         text += &format!(" {}: <code>{}</code>.", escape(fact), escape(value));
     }
     text += "</p>\n";

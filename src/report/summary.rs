@@ -50,6 +50,17 @@ struct Sheet {
     many: bool,
 }
 
+/// Which of the traces were made up and not recorded; `None` where none was.
+pub fn synthesised(scenes: &[Scene]) -> Option<String> {
+    let made_up = |scene: &&Scene| words::synthesised(&scene.trace.facts).is_some();
+    let names: Vec<&str> = scenes.iter().filter(made_up).map(|scene| scene.trace.name.as_str()).collect();
+    match names.len() {
+        0 => None,
+        1 if scenes.len() == 1 => words::synthesised(&scenes[0].trace.facts),
+        _ => Some(format!("synthesised, not recorded: {}", names.join(", "))),
+    }
+}
+
 /// Draws the scorecard; `None` when nothing was measured.
 pub fn draw(scenes: &[Scene]) -> Option<Picture> {
     let measured: Vec<&Scene> =

@@ -24,6 +24,9 @@ pub fn summary(run: &Run) -> String {
     let mut text = String::new();
     for scene in Scene::all(run) {
         text += &head(&scene);
+        if let Some(words) = super::words::synthesised(&scene.trace.facts) {
+            text += &format!("  {words}\n");
+        }
         text += &table(&scene).to_string();
         text += "\n\n";
     }

@@ -64,6 +64,8 @@ impl ArenaStrip {
 pub struct ArenaMap {
     /// The trace.
     pub name: String,
+    /// That it was made up, where it was: [`super::words::synthesised`].
+    pub synthesised: Option<String>,
     /// The backend.
     pub backend: String,
     /// Bytes of an arena.

@@ -48,6 +48,10 @@ pub struct LiveStretch {
 pub struct TraceShape {
     /// The trace's name.
     pub name: String,
+    /// That it was made up, where it was: [`super::words::synthesised`].
+    pub synthesised: Option<String>,
+    /// What the program marked: the allocation clock in bytes, and the name.
+    pub marks: Vec<(u64, String)>,
     /// Calls, frees included.
     pub calls: u64,
     /// Bytes requested in all.

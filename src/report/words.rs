@@ -1,5 +1,18 @@
 //! Room `report`: numbers as words: few digits, a unit with each.
 
+use std::collections::BTreeMap;
+
+/// What stands on each picture and table of a trace that was not recorded but made up, by the facts that it tells of
+/// itself: that it was, and for how much of its bytes it vouches. `None` for a recorded one.
+pub fn synthesised(facts: &BTreeMap<String, String>) -> Option<String> {
+    let how = facts.get("synthesised")?;
+    let share = facts.get("vouched_bytes_share").and_then(|share| share.parse::<f64>().ok());
+    Some(match share {
+        Some(share) => format!("synthesised from snapshots: vouches for {} of its bytes", percent(share)),
+        None => format!("synthesised ({})", how.split([':', ';']).next().unwrap_or_default()),
+    })
+}
+
 /// One count of bytes with its unit: a fixed unit for a whole axis, so that its numbers can be compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ByteUnit {

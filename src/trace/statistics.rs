@@ -220,6 +220,8 @@ pub struct Statistics {
     pub sites: Vec<SiteCount>,
     /// By type, most bytes first; empty for a trace without types.
     pub types: Vec<TypeCount>,
+    /// What the program marked: the allocation clock at each mark, in bytes, and its name.
+    pub marks: Vec<(u64, String)>,
     /// Time of the last request, nanoseconds since the recording began; 0 without times.
     pub last_request_nanoseconds: u64,
 }
@@ -266,7 +268,8 @@ pub fn statistics(
 ) -> Result<Statistics, StatisticsError> {
     let broken = |source| StatisticsError::Sequence { path: path.to_owned(), source };
     let mut sequence = Sequence::new();
-    let mut count = Counting::default();
+    let marks = reader.header().marks().into_iter().rev().collect();
+    let mut count = Counting { marks, ..Counting::default() };
     let mut rows = 0_u64;
     while let Some(row) = reader.next_row()? {
         sequence.accept(&row, |call| count.call(call)).map_err(broken)?;
@@ -321,10 +324,23 @@ struct Counting {
     sites: Vec<Tally>,
     types: Vec<Tally>,
     series: Series,
+    /// Marks still to come, the next one last.
+    marks: Vec<(u64, String)>,
 }
 
 impl Counting {
+    /// Notes the marks that stand before the call of index `event`.
+    fn pass_marks(&mut self, event: u64) {
+        while let Some((_, name)) = self.marks.pop_if(|(at, _)| *at <= event) {
+            self.told.marks.push((self.clock, name));
+        }
+    }
+
     fn call(&mut self, call: Call<'_>) {
+        self.pass_marks(match call {
+            Call::Free { event, .. } => event,
+            Call::Request { row, .. } => row.event,
+        });
         let event = match call {
             Call::Free { event, block } => {
                 self.ops[3].0 += 1;
@@ -419,6 +435,7 @@ impl Counting {
             add_age(&mut self.told.ages_calls, calls - event, true);
             self.age(birth.size, self.clock - birth.clock, true);
         }
+        self.pass_marks(u64::MAX);
         let mut told = self.told;
         told.calls = calls;
         told.survivors = left.len() as u64;

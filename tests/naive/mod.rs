@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use heaplay::backends::pymalloc::{Layout, POOL_HEADER_BYTES};
+use heaplay::backends::pymalloc::{Constants, POOL_HEADER_BYTES};
 
 use crate::hooks::{Bases, Place};
 
@@ -55,13 +55,13 @@ pub struct Naive {
 }
 
 impl Naive {
-    pub fn new<L: Layout>(bases: Bases) -> Naive {
+    pub fn new(constants: &Constants, bases: Bases) -> Naive {
         Naive {
-            align: L::ALIGN,
-            threshold: L::THRESHOLD,
-            pool_bytes: L::POOL,
-            arena_bytes: L::ARENA,
-            keeps_last_empty: L::KEEPS_LAST_EMPTY,
+            align: constants.align(),
+            threshold: constants.threshold,
+            pool_bytes: constants.pool(),
+            arena_bytes: constants.arena(),
+            keeps_last_empty: constants.keeps_last_empty,
             bases,
             births: 0,
             pools: HashMap::new(),

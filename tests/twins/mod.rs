@@ -4,7 +4,7 @@
 use std::ptr;
 
 use heaplay::backends::Backend;
-use heaplay::backends::pymalloc::{Layout, Pymalloc, RadixTree};
+use heaplay::backends::pymalloc::{Constants, Cpython311, Custom, Layout, Pymalloc};
 use heaplay::trace::Domain;
 
 use crate::hooks::{Bases, Hooked, Place, Watch};
@@ -12,14 +12,9 @@ use crate::naive::Naive;
 use crate::shadow::Action;
 
 /// Arenas of four small pools: lists of arenas get long after a few hundred blocks.
-pub struct Tiny<const KEEPS: bool>;
-
-impl<const KEEPS: bool> Layout for Tiny<KEEPS> {
-    const ALIGN_SHIFT: u32 = 4;
-    const POOL_BITS: u32 = 13;
-    const ARENA_BITS: u32 = 15;
-    const KEEPS_LAST_EMPTY: bool = KEEPS;
-    type Owner = RadixTree<15, 1024, 8192>;
+pub fn tiny(keeps_last_empty: bool) -> Custom {
+    let constants = Constants { pool_bits: 13, arena_bits: 15, keeps_last_empty, ..Cpython311.constants() };
+    Custom::new(constants).unwrap()
 }
 
 /// One heap, its naive twin, and the live blocks of both.
@@ -31,15 +26,15 @@ struct Twins<L: Layout> {
 }
 
 /// Does the actions on both and compares where every block lies.
-pub fn same_places<L: Layout>(bases: Bases, actions: &[Action]) {
+pub fn same_places<L: Layout>(layout: L, bases: Bases, actions: &[Action]) {
     thread_local! {
         static WATCHES: [&'static Watch; 3] = Bases::ALL.map(Watch::new);
     }
     let watch = WATCHES.with(|watches| watches[bases as usize]);
     watch.reset();
     // SAFETY: the watch gives memory of its own range, and the heap before is gone.
-    let heap: Pymalloc<L> = unsafe { Pymalloc::new(Box::new(Hooked(watch)), watch.arenas()).unwrap() };
-    let mut twins = Twins { watch, heap, naive: Naive::new::<L>(bases), live: Vec::new() };
+    let heap = unsafe { Pymalloc::new(Box::new(Hooked(watch)), watch.arenas(), layout).unwrap() };
+    let mut twins = Twins { watch, heap, naive: Naive::new(&layout.constants(), bases), live: Vec::new() };
     for action in actions {
         twins.act(*action);
     }

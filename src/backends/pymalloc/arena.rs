@@ -15,14 +15,14 @@ use crate::backends::arenas::ArenaSource;
 use crate::backends::pages;
 
 impl ArenaSource {
-    /// Pages of the kernel, each arena at a multiple of `L`'s pool.
+    /// Pages of the kernel, each arena at a multiple of a pool.
     ///
     /// CPython takes what `mmap` gives, a multiple of 4 KiB. From 3.10 on an arena then loses one of its 64 pools
     /// whenever chance does not align it to 16 KiB. Here chance is left out, so that the same trace gives the same
     /// figures every time; a source of one's own can hand out any bases.
-    pub fn pages<L: Layout>() -> ArenaSource {
-        unsafe extern "C" fn alloc<L: Layout>(_ctx: *mut c_void, bytes: usize) -> *mut c_void {
-            pages::map_aligned(bytes, L::POOL).map_or(ptr::null_mut(), |start| start.as_ptr().cast())
+    pub fn pages(pool_bytes: usize) -> ArenaSource {
+        unsafe extern "C" fn alloc(ctx: *mut c_void, bytes: usize) -> *mut c_void {
+            pages::map_aligned(bytes, ctx.addr()).map_or(ptr::null_mut(), |start| start.as_ptr().cast())
         }
         unsafe extern "C" fn free(_ctx: *mut c_void, arena: *mut c_void, bytes: usize) {
             if let Some(start) = NonNull::new(arena.cast()) {
@@ -31,7 +31,7 @@ impl ArenaSource {
                 let _ = unsafe { pages::unmap(start, bytes) };
             }
         }
-        ArenaSource { ctx: ptr::null_mut(), alloc: alloc::<L>, free }
+        ArenaSource { ctx: ptr::without_provenance_mut(pool_bytes), alloc, free }
     }
 }
 
@@ -152,7 +152,7 @@ impl<L: Layout> Heap<L> {
             let pool = (*arena).next_pool.cast::<PoolHeader>();
             (*pool).arena_index = arena.offset_from_unsigned(self.arenas.first.get()) as u32;
             (*pool).class = UNINITIALISED;
-            (*arena).next_pool = (*arena).next_pool.add(L::POOL);
+            (*arena).next_pool = (*arena).next_pool.add(self.constants().pool());
             pool
         }
     }
@@ -164,14 +164,14 @@ impl<L: Layout> Heap<L> {
             if self.arenas.unused.get().is_null() && !self.grow_table() {
                 return ptr::null_mut();
             }
-            let base = (self.source.alloc)(self.source.ctx, L::ARENA);
+            let base = (self.source.alloc)(self.source.ctx, self.constants().arena());
             if base.is_null() {
                 return ptr::null_mut();
             }
             // The owner test makes pointers from addresses.
             let address = base.expose_provenance();
-            if !self.owner.enter(address, &self.below) {
-                (self.source.free)(self.source.ctx, base, L::ARENA);
+            if !self.owner.enter(&self.constants(), address, &self.below) {
+                (self.source.free)(self.source.ctx, base, self.constants().arena());
                 return ptr::null_mut();
             }
             let arena = self.arenas.unused.get();
@@ -187,9 +187,10 @@ impl<L: Layout> Heap<L> {
     /// Divides an arena's memory into pools. The first begins at a multiple of a pool; what lies before it is lost, and
     /// with it the last pool.
     unsafe fn lay_out(&self, arena: *mut Arena, base: *mut u8) {
-        let excess = base.addr() & (L::POOL - 1);
-        let pools = (L::ARENA / L::POOL) as u32;
-        let (skip, pools) = if excess == 0 { (0, pools) } else { (L::POOL - excess, pools - 1) };
+        let excess = base.addr() & (self.constants().pool() - 1);
+        let pools = (self.constants().arena() / self.constants().pool()) as u32;
+        let (skip, pools) =
+            if excess == 0 { (0, pools) } else { (self.constants().pool() - excess, pools - 1) };
         // SAFETY: the slot is one of the table's; the skipped bytes lie in the arena.
         unsafe {
             *arena = Arena {
@@ -257,7 +258,7 @@ impl<L: Layout> Heap<L> {
             (*arena).free_count += 1;
 
             let all_free = (*arena).free_count == (*arena).pool_count;
-            if all_free && (!L::KEEPS_LAST_EMPTY || !(*arena).next.is_null()) {
+            if all_free && (!self.constants().keeps_last_empty || !(*arena).next.is_null()) {
                 self.unlink_usable(arena);
                 self.release_arena(arena);
             } else if before == 0 {
@@ -325,8 +326,12 @@ impl<L: Layout> Heap<L> {
             let base = (*arena).address;
             (*arena).next = self.arenas.unused.get();
             self.arenas.unused.set(arena);
-            self.owner.leave(base);
-            (self.source.free)(self.source.ctx, ptr::with_exposed_provenance_mut(base), L::ARENA);
+            self.owner.leave(&self.constants(), base);
+            (self.source.free)(
+                self.source.ctx,
+                ptr::with_exposed_provenance_mut(base),
+                self.constants().arena(),
+            );
             (*arena).address = 0;
         }
         self.arenas.current.set(self.arenas.current.get() - 1);
@@ -341,9 +346,9 @@ impl<L: Layout> Heap<L> {
         unsafe {
             for arena in self.arenas.iter().filter(|arena| (**arena).address != 0) {
                 let base = ptr::with_exposed_provenance_mut((*arena).address);
-                (self.source.free)(self.source.ctx, base, L::ARENA);
+                (self.source.free)(self.source.ctx, base, self.constants().arena());
             }
-            self.owner.release(&self.below);
+            self.owner.release(&self.constants(), &self.below);
             (self.below.free)(self.below.ctx, self.arenas.first.get().cast());
         }
     }

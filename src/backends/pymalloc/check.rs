@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::arena::Arena;
 use super::heap::{FreeBlock, Heap, PoolHeader, UNINITIALISED};
-use super::layout::{CLASSES_MOST, Layout, POOL_HEADER_BYTES, POOLS_MOST};
+use super::layout::{CLASSES_MOST, Constants, Layout, POOL_HEADER_BYTES, POOLS_MOST};
 use super::owner::Owner;
 use crate::backends::arenas::{ClassStatistics, Statistics};
 
@@ -15,13 +15,14 @@ impl<L: Layout> Heap<L> {
     ///
     /// # Safety
     /// The arena is mapped.
-    unsafe fn pools(arena: *mut Arena) -> impl Iterator<Item = *mut PoolHeader> {
+    unsafe fn pools(&self, arena: *mut Arena) -> impl Iterator<Item = *mut PoolHeader> + use<L> {
+        let pool = self.constants().pool();
         // SAFETY: invariant 5: headers lie from the first multiple of a pool to `next_pool`.
         unsafe {
             let next = (*arena).next_pool;
-            let start = (*arena).address.next_multiple_of(L::POOL);
-            let count = (next.addr() - start) / L::POOL;
-            (1..=count).rev().map(move |back| next.byte_sub(back * L::POOL).cast())
+            let start = (*arena).address.next_multiple_of(pool);
+            let count = (next.addr() - start) / pool;
+            (1..=count).rev().map(move |back| next.byte_sub(back * pool).cast())
         }
     }
 
@@ -32,42 +33,42 @@ impl<L: Layout> Heap<L> {
             arenas_end: table.current.get(),
             arenas_peak: table.peak.get(),
             arenas_total: table.total.get(),
-            classes: (0..L::CLASSES).map(Self::no_pools).collect(),
+            classes: (0..self.constants().classes()).map(|class| self.no_pools(class)).collect(),
             ..Statistics::default()
         };
         // SAFETY: mapped arenas and the headers in them are readable.
         unsafe {
             for arena in table.iter().filter(|arena| (**arena).address != 0) {
-                told.unused_pool_bytes += u64::from((*arena).free_count) * L::POOL as u64;
-                if !(*arena).address.is_multiple_of(L::POOL) {
-                    told.arena_alignment_bytes += L::POOL as u64;
+                told.unused_pool_bytes += u64::from((*arena).free_count) * self.constants().pool() as u64;
+                if !(*arena).address.is_multiple_of(self.constants().pool()) {
+                    told.arena_alignment_bytes += self.constants().pool() as u64;
                 }
-                for pool in Self::pools(arena).filter(|pool| (**pool).live > 0) {
+                for pool in self.pools(arena).filter(|pool| (**pool).live > 0) {
                     let class = (*pool).class as usize;
                     let entry = &mut told.classes[class];
                     entry.pools += 1;
                     entry.live += u64::from((*pool).live);
-                    entry.free += L::blocks(class) as u64 - u64::from((*pool).live);
+                    entry.free += self.constants().blocks(class) as u64 - u64::from((*pool).live);
                 }
             }
         }
-        sum_up::<L>(&mut told);
+        sum_up(&mut told, &self.constants());
         told
     }
 
-    fn no_pools(class: usize) -> ClassStatistics {
-        ClassStatistics { size: L::class_bytes(class) as u64, ..ClassStatistics::default() }
+    fn no_pools(&self, class: usize) -> ClassStatistics {
+        ClassStatistics { size: self.constants().class_bytes(class) as u64, ..ClassStatistics::default() }
     }
 }
 
 /// Fills in the sums over the classes.
-fn sum_up<L: Layout>(told: &mut Statistics) {
+fn sum_up(told: &mut Statistics, constants: &Constants) {
     for class in &told.classes {
         told.pools_end += class.pools;
         told.allocated_bytes += class.live * class.size;
         told.available_bytes += class.free * class.size;
         told.pool_header_bytes += class.pools * POOL_HEADER_BYTES as u64;
-        told.quantization_bytes += class.pools * ((L::POOL - POOL_HEADER_BYTES) as u64 % class.size);
+        told.quantization_bytes += class.pools * ((constants.pool() - POOL_HEADER_BYTES) as u64 % class.size);
     }
 }
 
@@ -107,7 +108,7 @@ impl<L: Layout> Heap<L> {
                 format!("{mapped} arenas are mapped, {} counted", self.arenas.current.get())
             })?;
         }
-        self.statistics().check_identity(L::ARENA as u64)
+        self.statistics().check_identity(self.constants().arena() as u64)
     }
 
     unsafe fn check_class_lists(&self) -> Result<HashSet<(usize, usize)>, String> {
@@ -152,7 +153,7 @@ impl<L: Layout> Heap<L> {
                 arena = (*arena).next;
             }
             let last_is_empty = before.as_ref().is_some_and(|last| last.free_count == last.pool_count);
-            let allowed = u32::from(L::KEEPS_LAST_EMPTY && last_is_empty);
+            let allowed = u32::from(self.constants().keeps_last_empty && last_is_empty);
             ensure(empty <= allowed, || format!("{empty} arenas are wholly free, {allowed} may be"))?;
         }
         for (free, &last) in last_with.iter().enumerate() {
@@ -185,20 +186,21 @@ impl<L: Layout> Heap<L> {
             let place = || format!("arena at {base:#x}");
             let usable = lists.usable.contains(&arena.addr());
             ensure(usable == ((*arena).free_count > 0), || format!("{}: in the wrong list", place()))?;
-            for address in [base, base + L::ARENA / 2, base + L::ARENA - 1] {
+            for address in [base, base + self.constants().arena() / 2, base + self.constants().arena() - 1] {
                 let owned = self.owner_knows(address, arena);
                 ensure(owned, || format!("{}: the owner test misses {address:#x}", place()))?;
             }
-            let lost = usize::from(!base.is_multiple_of(L::POOL));
-            ensure((*arena).pool_count as usize == L::ARENA / L::POOL - lost, || {
-                format!("{}: {} pools", place(), (*arena).pool_count)
-            })?;
+            let lost = usize::from(!base.is_multiple_of(self.constants().pool()));
+            ensure(
+                (*arena).pool_count as usize == self.constants().arena() / self.constants().pool() - lost,
+                || format!("{}: {} pools", place(), (*arena).pool_count),
+            )?;
             let free = self.check_free_pools(arena)?;
-            for pool in Self::pools(arena) {
+            for pool in self.pools(arena) {
                 let is_free = free.contains(&pool.addr());
                 self.check_pool(pool, arena, is_free, lists).map_err(|why| format!("{}: {why}", place()))?;
             }
-            let carved = Self::pools(arena).count();
+            let carved = self.pools(arena).count();
             let total = free.len() + (*arena).pool_count as usize - carved;
             ensure(total == (*arena).free_count as usize, || {
                 format!("{}: {total} pools are free, {} counted", place(), (*arena).free_count)
@@ -211,7 +213,7 @@ impl<L: Layout> Heap<L> {
         // SAFETY: the address lies in a mapped arena.
         unsafe {
             let carved = (*arena).next_pool.addr();
-            address >= carved || self.owner.owns(address, &self.arenas)
+            address >= carved || self.owner.owns(&self.constants(), address, &self.arenas)
         }
     }
 
@@ -222,7 +224,9 @@ impl<L: Layout> Heap<L> {
             let mut pool = (*arena).free_pools;
             while !pool.is_null() {
                 let offset = pool.addr().wrapping_sub((*arena).address);
-                ensure(offset < L::ARENA, || format!("free pool {pool:p} lies outside its arena"))?;
+                ensure(offset < self.constants().arena(), || {
+                    format!("free pool {pool:p} lies outside its arena")
+                })?;
                 ensure((*pool).live == 0, || format!("free pool {pool:p} has live blocks"))?;
                 ensure(found.insert(pool.addr()), || format!("free pool {pool:p} is linked twice"))?;
                 pool = (*pool).next;
@@ -245,18 +249,18 @@ impl<L: Layout> Heap<L> {
             let place = || format!("pool {pool:p} of class {class}");
             ensure(self.arenas.first.get().add(index) == arena, || format!("{}: foreign arena", place()))?;
             ensure(is_free == (live == 0), || format!("{}: {live} live, free: {is_free}", place()))?;
-            ensure(class != UNINITIALISED && (class as usize) < L::CLASSES, || {
+            ensure(class != UNINITIALISED && (class as usize) < self.constants().classes(), || {
                 format!("{}: no class", place())
             })?;
             let class = class as usize;
             let linked = lists.used.contains(&(pool.addr(), class));
             let full = (*pool).free.is_null();
             ensure(linked == (live > 0 && !full), || format!("{}: linked: {linked}", place()))?;
-            let listed = Self::check_blocks(pool, class).map_err(|why| format!("{}: {why}", place()))?;
-            let size = L::class_bytes(class);
-            let virgin = (L::POOL - (*pool).virgin as usize) / size;
+            let listed = self.check_blocks(pool, class).map_err(|why| format!("{}: {why}", place()))?;
+            let size = self.constants().class_bytes(class);
+            let virgin = (self.constants().pool() - (*pool).virgin as usize) / size;
             let sum = live as usize + listed + virgin;
-            ensure(sum == L::blocks(class), || {
+            ensure(sum == self.constants().blocks(class), || {
                 format!("{}: {live} live + {listed} listed + {virgin} never used", place())
             })?;
             ensure(!full || virgin == 0, || format!("{}: full with blocks never used", place()))
@@ -264,8 +268,8 @@ impl<L: Layout> Heap<L> {
     }
 
     /// The length of a pool's free list, whose blocks lie where blocks of the class begin.
-    unsafe fn check_blocks(pool: *mut PoolHeader, class: usize) -> Result<usize, String> {
-        let size = L::class_bytes(class);
+    unsafe fn check_blocks(&self, pool: *mut PoolHeader, class: usize) -> Result<usize, String> {
+        let size = self.constants().class_bytes(class);
         let mut found = HashSet::new();
         // SAFETY: each block is checked to lie in the pool before it is read.
         unsafe {

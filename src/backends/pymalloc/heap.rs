@@ -13,7 +13,7 @@ use std::io;
 use std::ptr::{self, NonNull};
 
 use super::arena::{Arena, ArenaTable};
-use super::layout::{CLASSES_MOST, Layout, POOL_HEADER_BYTES, POOLS_MOST};
+use super::layout::{CLASSES_MOST, Constants, Layout, POOL_HEADER_BYTES, POOLS_MOST};
 use super::owner::Owner;
 use crate::backends::allocator::Allocator;
 use crate::backends::arenas::ArenaSource;
@@ -93,6 +93,7 @@ pub struct Heap<L: Layout> {
     /// The layer below. It stands before the heads, so that a head's address less 16 still lies inside the heap.
     pub(super) below: Allocator,
     pub(super) source: ArenaSource,
+    layout: L,
     used: UnsafeCell<[ListHead; CLASSES_MOST]>,
     pub(super) arenas: ArenaTable,
     pub(super) owner: L::Owner,
@@ -103,21 +104,23 @@ pub struct Heap<L: Layout> {
 const LINKS_AT: usize = std::mem::offset_of!(PoolHeader, next);
 
 impl<L: Layout> Heap<L> {
-    const FITS: () = {
-        assert!(size_of::<PoolHeader>() == POOL_HEADER_BYTES && size_of::<Arena>() == 48);
-        assert!(L::ALIGN_SHIFT >= 3 && POOL_HEADER_BYTES.is_multiple_of(L::ALIGN));
-        assert!(L::CLASSES <= CLASSES_MOST && L::ARENA_BITS < 31);
-        assert!(L::ARENA >= 4 * L::POOL && L::ARENA / L::POOL <= POOLS_MOST);
-        assert!(POOL_HEADER_BYTES + 2 * L::THRESHOLD <= L::POOL);
-    };
+    const FITS: () = assert!(size_of::<PoolHeader>() == POOL_HEADER_BYTES && size_of::<Arena>() == 48);
+
+    /// The constants; known to the compiler for the layout of a version.
+    #[inline(always)]
+    pub(super) fn constants(&self) -> Constants {
+        self.layout.constants()
+    }
 
     /// An empty heap in pages of its own, as CPython has its state in zeroed static memory: what is never touched
     /// costs nothing.
     ///
     /// # Errors
     /// When the kernel gives no pages.
-    pub(super) fn new(below: Allocator, source: ArenaSource) -> io::Result<NonNull<Heap<L>>> {
+    pub(super) fn new(below: Allocator, source: ArenaSource, layout: L) -> io::Result<NonNull<Heap<L>>> {
         let () = Self::FITS;
+        let constants = layout.constants();
+        assert!(constants.broken().is_none(), "{constants:?}");
         let heap = pages::map(size_of::<Heap<L>>())?.cast::<Heap<L>>();
         let place = heap.as_ptr();
         // SAFETY: fresh pages, large and aligned enough. Zeros are valid for the owner (its promise) and for the
@@ -125,6 +128,7 @@ impl<L: Layout> Heap<L> {
         unsafe {
             (&raw mut (*place).below).write(below);
             (&raw mut (*place).source).write(source);
+            (&raw mut (*place).layout).write(layout);
             (&raw mut (*place).arenas).write(ArenaTable::empty());
             for class in 0..CLASSES_MOST {
                 let head = (*place).head(class);
@@ -162,14 +166,14 @@ impl<L: Layout> Heap<L> {
     }
 
     #[inline(always)]
-    pub(super) fn pool_of(block: Block) -> *mut PoolHeader {
-        block.map_addr(|address| address & !(L::POOL - 1)).cast()
+    pub(super) fn pool_of(&self, block: Block) -> *mut PoolHeader {
+        block.map_addr(|address| address & !(self.constants().pool() - 1)).cast()
     }
 
     #[inline(always)]
     pub(super) fn owns(&self, block: Block) -> bool {
         // SAFETY: callers pass blocks of this heap or of the layer below, which is what the owner asks for.
-        unsafe { self.owner.owns(block.addr(), &self.arenas) }
+        unsafe { self.owner.owns(&self.constants(), block.addr(), &self.arenas) }
     }
 
     /// A block from the pools for a size from 1 to the threshold; what `without` gives when the class has no pool.
@@ -181,7 +185,7 @@ impl<L: Layout> Heap<L> {
     /// The heap's invariants hold.
     #[inline(always)]
     unsafe fn take_block(&self, size: usize, without: unsafe extern "C" fn(&Self, usize) -> Block) -> Block {
-        let head = self.head((size - 1) >> L::ALIGN_SHIFT);
+        let head = self.head((size - 1) >> self.constants().align_shift);
         // SAFETY: invariants 1 to 3: the first pool of a ring is the head itself or has a free block.
         unsafe {
             let pool = (*head).next;
@@ -192,7 +196,7 @@ impl<L: Layout> Heap<L> {
             let block = (*pool).free;
             let rest = (*block).next;
             if rest.is_null() {
-                return Self::take_last_listed(pool);
+                return self.take_last_listed(pool);
             }
             (*pool).free = rest;
             block.cast()
@@ -203,14 +207,14 @@ impl<L: Layout> Heap<L> {
     /// its class list.
     #[cold]
     #[inline(never)]
-    unsafe extern "C" fn take_last_listed(pool: *mut PoolHeader) -> Block {
+    unsafe extern "C" fn take_last_listed(&self, pool: *mut PoolHeader) -> Block {
         // SAFETY: the pool is in its class list; a block fits at `virgin` up to `virgin_most`.
         unsafe {
             let block = (*pool).free;
             let virgin = (*pool).virgin;
             if virgin <= (*pool).virgin_most {
                 let ahead = pool.byte_add(virgin as usize).cast::<FreeBlock>();
-                (*pool).virgin = virgin + L::class_bytes((*pool).class as usize) as u32;
+                (*pool).virgin = virgin + self.constants().class_bytes((*pool).class as usize) as u32;
                 (*ahead).next = ptr::null_mut();
                 (*pool).free = ahead;
             } else {
@@ -225,7 +229,7 @@ impl<L: Layout> Heap<L> {
     #[cold]
     #[inline(never)]
     unsafe extern "C" fn take_block_of_new_pool(&self, size: usize) -> Block {
-        let class = (size - 1) >> L::ALIGN_SHIFT;
+        let class = (size - 1) >> self.constants().align_shift;
         // SAFETY: the invariants hold, the list of the class is empty, and a pool that is taken is in no list.
         unsafe {
             let pool = self.take_pool();
@@ -239,14 +243,14 @@ impl<L: Layout> Heap<L> {
                 (*pool).free = (*block).next;
                 return block.cast();
             }
-            let class_bytes = L::class_bytes(class);
+            let class_bytes = self.constants().class_bytes(class);
             let block = pool.byte_add(POOL_HEADER_BYTES);
             let second = block.byte_add(class_bytes).cast::<FreeBlock>();
             (*second).next = ptr::null_mut();
             (*pool).class = class as u32;
             (*pool).free = second;
             (*pool).virgin = (POOL_HEADER_BYTES + 2 * class_bytes) as u32;
-            (*pool).virgin_most = (L::POOL - class_bytes) as u32;
+            (*pool).virgin_most = (self.constants().pool() - class_bytes) as u32;
             block.cast()
         }
     }
@@ -322,8 +326,8 @@ impl<L: Layout> Heap<L> {
 
     /// Whether pools serve a size. Size 0 wraps around, so that one comparison sends it, and what is too large, below.
     #[inline(always)]
-    fn serves(size: usize) -> bool {
-        size.wrapping_sub(1) < L::THRESHOLD
+    fn serves(&self, size: usize) -> bool {
+        size.wrapping_sub(1) < self.constants().threshold
     }
 
     /// `malloc`: from the pools, else from the layer below.
@@ -334,7 +338,7 @@ impl<L: Layout> Heap<L> {
     unsafe fn malloc(&self, size: usize) -> Block {
         // SAFETY: the caller's promise; `below` lives as long as the heap.
         unsafe {
-            if Self::serves(size) {
+            if self.serves(size) {
                 self.take_block(size, Self::malloc_of_new_pool)
             } else {
                 (self.below.malloc)(self.below.ctx, size)
@@ -351,7 +355,7 @@ impl<L: Layout> Heap<L> {
         let Some(size) = elements.checked_mul(element_size) else { return ptr::null_mut() };
         // SAFETY: as in malloc; the block has at least `size` bytes.
         unsafe {
-            if Self::serves(size) {
+            if self.serves(size) {
                 let block = self.take_block(size, Self::take_block_of_new_pool);
                 if !block.is_null() {
                     block.cast::<u8>().write_bytes(0, size);
@@ -374,7 +378,7 @@ impl<L: Layout> Heap<L> {
         // SAFETY: the caller's promise.
         unsafe {
             if self.owns(block) {
-                self.give_block(Self::pool_of(block), block);
+                self.give_block(self.pool_of(block), block);
             } else {
                 (self.below.free)(self.below.ctx, block);
             }
@@ -395,14 +399,14 @@ impl<L: Layout> Heap<L> {
             if !self.owns(block) {
                 return (self.below.realloc)(self.below.ctx, block, new_size);
             }
-            let class_bytes = L::class_bytes((*Self::pool_of(block)).class as usize);
+            let class_bytes = self.constants().class_bytes((*self.pool_of(block)).class as usize);
             if new_size <= class_bytes && 4 * new_size > 3 * class_bytes {
                 return block;
             }
             let new = self.malloc(new_size);
             if !new.is_null() {
                 ptr::copy_nonoverlapping(block.cast::<u8>(), new.cast::<u8>(), new_size.min(class_bytes));
-                self.give_block(Self::pool_of(block), block);
+                self.give_block(self.pool_of(block), block);
             }
             new
         }
@@ -411,7 +415,8 @@ impl<L: Layout> Heap<L> {
     /// The class size of a pool's block; `None` for one of the layer below.
     pub(super) fn usable_in_pool(&self, block: Block) -> Option<usize> {
         // SAFETY: an owned block lies in a pool with a header.
-        self.owns(block).then(|| L::class_bytes(unsafe { (*Self::pool_of(block)).class } as usize))
+        self.owns(block)
+            .then(|| self.constants().class_bytes(unsafe { (*self.pool_of(block)).class } as usize))
     }
 
     /// The table of the mem and obj domains, which share one heap.

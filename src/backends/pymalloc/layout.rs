@@ -1,9 +1,12 @@
-//! Room `backends`, `pymalloc`: the geometry of one version, as a type, so that the compiler sees every constant.
+//! Room `backends`, `pymalloc`: the constants of a version, and which of them can work together.
+//!
+//! A version's layout is a type without size, so that the compiler sees every constant; [`Custom`] holds constants that
+//! were set one by one, and its heap reads them at each call.
 //!
 //! Source: the constants of CPython's Objects/obmalloc.c (3.6 to 3.9) and Include/internal/pycore_obmalloc.h (3.10 on),
 //! 64-bit builds.
 
-use super::owner::{ArenaIndex, Owner, RadixTree};
+use super::owner::{AnyOwner, ArenaIndex, Owner, RadixTree};
 
 /// Bytes of the header at the start of each pool; the same in all versions on 64-bit machines.
 pub const POOL_HEADER_BYTES: usize = 48;
@@ -11,125 +14,279 @@ pub const POOL_HEADER_BYTES: usize = 48;
 pub const CLASSES_MOST: usize = 64;
 /// Room for the pools of an arena of every layout.
 pub const POOLS_MOST: usize = 1024;
+/// Fewest pools an arena is cut into: one may be lost to alignment.
+const POOLS_LEAST: usize = 4;
+/// Arenas are below 2 GiB: offsets in one are signed words of 4 bytes.
+const ARENA_BITS_MOST: u32 = 30;
+/// The smallest page of the kernel, which is the least that it maps.
+const PAGE_BITS: u32 = 12;
+
+/// How a block of the pools is told from one of the layer below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerTest {
+    /// Until 3.9: the header of the pool that the block would lie in names an arena.
+    ArenaIndex,
+    /// From 3.10 on: a tree over so many bits of the address.
+    RadixTree {
+        /// 48 in 3.10, 64 later.
+        address_bits: u32,
+    },
+}
+
+impl OwnerTest {
+    /// Bits of an address that choose among the children of the root and of a middle node, and among the entries of a leaf.
+    pub const fn node_bits(self, arena_bits: u32) -> (u32, u32) {
+        match self {
+            OwnerTest::ArenaIndex => (0, 0),
+            OwnerTest::RadixTree { address_bits } => {
+                let interior = (address_bits - arena_bits).div_ceil(3);
+                (interior, address_bits - arena_bits - 2 * interior)
+            }
+        }
+    }
+
+    /// The test in words.
+    pub fn words(self, arena_bits: u32) -> String {
+        match self {
+            OwnerTest::ArenaIndex => "arena index in the pool's header".to_owned(),
+            OwnerTest::RadixTree { address_bits } => {
+                let (interior, leaf) = self.node_bits(arena_bits);
+                let [node, leaf] = [8usize << interior, 8usize << leaf];
+                format!(
+                    "radix tree over {address_bits} address bits (nodes of {node}, {node} and {leaf} bytes)"
+                )
+            }
+        }
+    }
+}
 
 /// Sizes of blocks, pools and arenas, and the rules that changed between versions.
-///
-/// A layout has to hold `ALIGN_SHIFT < POOL_BITS < ARENA_BITS < 31`, at most [`CLASSES_MOST`] classes, 4 to
-/// [`POOLS_MOST`] pools an arena, and at least two blocks of the largest class in a pool; the heap asserts it when it
-/// is compiled.
-pub trait Layout: Sized + 'static {
-    /// Blocks are multiples of `1 << ALIGN_SHIFT` bytes.
-    const ALIGN_SHIFT: u32;
-    /// Pools have `1 << POOL_BITS` bytes, and begin at a multiple of that.
-    const POOL_BITS: u32;
-    /// Arenas have `1 << ARENA_BITS` bytes.
-    const ARENA_BITS: u32;
-    /// Larger requests, in bytes, go to the layer below.
-    const THRESHOLD: usize = 512;
-    /// A wholly free arena goes back at once (3.8 and before), or stays while it is last in its list (3.9 on).
-    const KEEPS_LAST_EMPTY: bool;
-    /// How a block of the pools is told from one of the layer below.
-    type Owner: Owner;
-
-    /// Bytes of the smallest block, and the alignment of all.
-    const ALIGN: usize = 1 << Self::ALIGN_SHIFT;
-    /// Bytes of a pool.
-    const POOL: usize = 1 << Self::POOL_BITS;
-    /// Bytes of an arena.
-    const ARENA: usize = 1 << Self::ARENA_BITS;
-    /// Number of size classes.
-    const CLASSES: usize = Self::THRESHOLD >> Self::ALIGN_SHIFT;
-
-    /// Bytes of the blocks of a size class.
-    #[inline(always)]
-    fn class_bytes(class: usize) -> usize {
-        (class + 1) << Self::ALIGN_SHIFT
-    }
-
-    /// Blocks in a pool of a size class.
-    fn blocks(class: usize) -> usize {
-        (Self::POOL - POOL_HEADER_BYTES) / Self::class_bytes(class)
-    }
-}
-
-/// 3.6.0 to 3.7.3: 8-byte blocks, 4 KiB pools, 256 KiB arenas.
-pub struct Cpython36;
-/// 3.7.4 to 3.8: blocks of 16 bytes (bpo-27987).
-pub struct Cpython38;
-/// 3.9: a wholly free arena may stay.
-pub struct Cpython39;
-/// 3.10: 16 KiB pools, 1 MiB arenas, a radix tree over 48 address bits.
-pub struct Cpython310;
-/// 3.11 to 3.14: the radix tree covers 64 address bits.
-pub struct Cpython311;
-
-impl Layout for Cpython36 {
-    const ALIGN_SHIFT: u32 = 3;
-    const POOL_BITS: u32 = 12;
-    const ARENA_BITS: u32 = 18;
-    const KEEPS_LAST_EMPTY: bool = false;
-    type Owner = ArenaIndex<12, 18>;
-}
-
-impl Layout for Cpython38 {
-    const ALIGN_SHIFT: u32 = 4;
-    const POOL_BITS: u32 = 12;
-    const ARENA_BITS: u32 = 18;
-    const KEEPS_LAST_EMPTY: bool = false;
-    type Owner = ArenaIndex<12, 18>;
-}
-
-impl Layout for Cpython39 {
-    const ALIGN_SHIFT: u32 = 4;
-    const POOL_BITS: u32 = 12;
-    const ARENA_BITS: u32 = 18;
-    const KEEPS_LAST_EMPTY: bool = true;
-    type Owner = ArenaIndex<12, 18>;
-}
-
-impl Layout for Cpython310 {
-    const ALIGN_SHIFT: u32 = 4;
-    const POOL_BITS: u32 = 14;
-    const ARENA_BITS: u32 = 20;
-    const KEEPS_LAST_EMPTY: bool = true;
-    type Owner = RadixTree<20, 1024, 256>;
-}
-
-impl Layout for Cpython311 {
-    const ALIGN_SHIFT: u32 = 4;
-    const POOL_BITS: u32 = 14;
-    const ARENA_BITS: u32 = 20;
-    const KEEPS_LAST_EMPTY: bool = true;
-    type Owner = RadixTree<20, 32768, 16384>;
-}
-
-/// The constants of a layout as values, for tables and tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Constants {
-    /// Bytes of the smallest block, and the alignment of all.
-    pub align: usize,
-    /// Bytes of the largest request that pools serve.
+    /// Blocks are multiples of `1 << align_shift` bytes.
+    pub align_shift: u32,
+    /// Pools have `1 << pool_bits` bytes, and begin at a multiple of that.
+    pub pool_bits: u32,
+    /// Arenas have `1 << arena_bits` bytes.
+    pub arena_bits: u32,
+    /// Larger requests, in bytes, go to the layer below.
     pub threshold: usize,
-    /// Bytes of a pool.
-    pub pool: usize,
-    /// Bytes of an arena.
-    pub arena: usize,
-    /// Whether one wholly free arena may stay.
+    /// A wholly free arena goes back at once (3.8 and before), or stays while it is last in its list (3.9 on).
     pub keeps_last_empty: bool,
-    /// The owner test in words.
-    pub owner: &'static str,
+    /// How a block of the pools is told from one of the layer below.
+    pub owner: OwnerTest,
 }
 
 impl Constants {
-    /// Those of `L`.
-    pub const fn of<L: Layout>() -> Constants {
-        Constants {
-            align: L::ALIGN,
-            threshold: L::THRESHOLD,
-            pool: L::POOL,
-            arena: L::ARENA,
-            keeps_last_empty: L::KEEPS_LAST_EMPTY,
-            owner: <L::Owner as Owner>::NAME,
+    /// Bytes of the smallest block, and the alignment of all.
+    #[inline(always)]
+    pub const fn align(&self) -> usize {
+        1 << self.align_shift
+    }
+
+    /// Bytes of a pool.
+    #[inline(always)]
+    pub const fn pool(&self) -> usize {
+        1 << self.pool_bits
+    }
+
+    /// Bytes of an arena.
+    #[inline(always)]
+    pub const fn arena(&self) -> usize {
+        1 << self.arena_bits
+    }
+
+    /// Number of size classes.
+    #[inline(always)]
+    pub const fn classes(&self) -> usize {
+        self.threshold >> self.align_shift
+    }
+
+    /// Bytes of the blocks of a size class.
+    #[inline(always)]
+    pub const fn class_bytes(&self, class: usize) -> usize {
+        (class + 1) << self.align_shift
+    }
+
+    /// Blocks in a pool of a size class.
+    pub const fn blocks(&self, class: usize) -> usize {
+        (self.pool() - POOL_HEADER_BYTES) / self.class_bytes(class)
+    }
+
+    /// Which of the rules is broken that make the constants work together; `None` when none is.
+    pub const fn broken(&self) -> Option<Clash> {
+        if self.align_shift < 3 || !POOL_HEADER_BYTES.is_multiple_of(self.align()) {
+            return Some(Clash::Align);
         }
+        if self.arena_bits > ARENA_BITS_MOST || self.arena_bits < PAGE_BITS {
+            return Some(Clash::Arena);
+        }
+        if self.threshold == 0 || !self.threshold.is_multiple_of(self.align()) {
+            return Some(Clash::Threshold);
+        }
+        if self.classes() > CLASSES_MOST {
+            return Some(Clash::Classes);
+        }
+        if self.pool_bits >= self.arena_bits || POOL_HEADER_BYTES + 2 * self.threshold > self.pool() {
+            return Some(Clash::Pool);
+        }
+        let pools = self.arena() / self.pool();
+        if pools < POOLS_LEAST || pools > POOLS_MOST {
+            return Some(Clash::Pools);
+        }
+        if matches!(self.owner, OwnerTest::ArenaIndex) && self.pool_bits > PAGE_BITS {
+            return Some(Clash::Owner);
+        }
+        None
+    }
+}
+
+/// Constants that cannot work together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clash {
+    /// Alignment and header.
+    Align,
+    /// The arena's size by itself.
+    Arena,
+    /// Threshold and alignment.
+    Threshold,
+    /// Number of classes.
+    Classes,
+    /// Pool and its blocks, or pool and arena.
+    Pool,
+    /// Pools of an arena.
+    Pools,
+    /// Owner test and pool.
+    Owner,
+}
+
+impl Clash {
+    /// The rule in words, with the figures that break it.
+    pub fn words(self, constants: &Constants) -> String {
+        let Constants { threshold, .. } = *constants;
+        let (align, pool, arena) = (constants.align(), constants.pool(), constants.arena());
+        match self {
+            Clash::Align => format!(
+                "blocks follow a header of {POOL_HEADER_BYTES} bytes that begins with a link, so align is 8 or 16, not {align}"
+            ),
+            Clash::Arena => format!(
+                "an arena is mapped by itself and offsets in it are 31 bits, so it has 4096 bytes to 1 GiB, not {arena}"
+            ),
+            Clash::Threshold => {
+                format!(
+                    "size classes go up to the threshold in steps of {align}, so it is a multiple of that, not {threshold}"
+                )
+            }
+            Clash::Classes => format!(
+                "a threshold of {threshold} in steps of {align} is {} size classes, and there is room for {CLASSES_MOST}",
+                constants.classes()
+            ),
+            Clash::Pool if pool >= arena => {
+                format!("a pool of {pool} bytes does not fit into an arena of {arena}")
+            }
+            Clash::Pool => format!(
+                "a pool holds its header of {POOL_HEADER_BYTES} bytes and at least two blocks, so with a threshold of {threshold} \
+                 it has {} bytes or more, not {pool}",
+                POOL_HEADER_BYTES + 2 * threshold
+            ),
+            Clash::Pools => format!(
+                "an arena of {arena} bytes has {} pools of {pool}: {POOLS_LEAST} to {POOLS_MOST} are possible",
+                arena / pool
+            ),
+            Clash::Owner => format!(
+                "owner=index reads a header where the pool of any address would begin, also of a block of the layer below, and \
+                 only its own page is surely mapped: with pools of {pool} bytes use owner=radix, or pools of 4096 or less"
+            ),
+        }
+    }
+}
+
+/// Where a heap has its constants from. They have to hold [`Constants::broken`]; a heap asserts it when it is made.
+pub trait Layout: Copy + 'static {
+    /// How a block of the pools is told from one of the layer below.
+    type Owner: Owner;
+
+    /// The constants.
+    fn constants(&self) -> Constants;
+}
+
+/// 3.6.0 to 3.7.3: 8-byte blocks, 4 KiB pools, 256 KiB arenas.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpython36;
+/// 3.7.4 to 3.8: blocks of 16 bytes (bpo-27987).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpython38;
+/// 3.9: a wholly free arena may stay.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpython39;
+/// 3.10: 16 KiB pools, 1 MiB arenas, a radix tree over 48 address bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpython310;
+/// 3.11 to 3.14: the radix tree covers 64 address bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpython311;
+
+const CPYTHON_36: Constants = Constants {
+    align_shift: 3,
+    pool_bits: 12,
+    arena_bits: 18,
+    threshold: 512,
+    keeps_last_empty: false,
+    owner: OwnerTest::ArenaIndex,
+};
+const CPYTHON_38: Constants = Constants { align_shift: 4, ..CPYTHON_36 };
+const CPYTHON_39: Constants = Constants { keeps_last_empty: true, ..CPYTHON_38 };
+const CPYTHON_310: Constants = Constants {
+    pool_bits: 14,
+    arena_bits: 20,
+    owner: OwnerTest::RadixTree { address_bits: 48 },
+    ..CPYTHON_39
+};
+const CPYTHON_311: Constants = Constants { owner: OwnerTest::RadixTree { address_bits: 64 }, ..CPYTHON_310 };
+
+macro_rules! layout {
+    ($type:ty, $constants:expr, $owner:ty) => {
+        const _: () = assert!($constants.broken().is_none());
+
+        impl Layout for $type {
+            type Owner = $owner;
+
+            #[inline(always)]
+            fn constants(&self) -> Constants {
+                $constants
+            }
+        }
+    };
+}
+
+layout!(Cpython36, CPYTHON_36, ArenaIndex);
+layout!(Cpython38, CPYTHON_38, ArenaIndex);
+layout!(Cpython39, CPYTHON_39, ArenaIndex);
+layout!(Cpython310, CPYTHON_310, RadixTree<1024, 256>);
+layout!(Cpython311, CPYTHON_311, RadixTree<32768, 16384>);
+
+/// Constants set one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct Custom(Constants);
+
+impl Custom {
+    /// A layout of these constants.
+    ///
+    /// # Errors
+    /// Why they cannot work together, in words.
+    pub fn new(constants: Constants) -> Result<Custom, String> {
+        match constants.broken() {
+            None => Ok(Custom(constants)),
+            Some(clash) => Err(clash.words(&constants)),
+        }
+    }
+}
+
+impl Layout for Custom {
+    type Owner = AnyOwner;
+
+    #[inline(always)]
+    fn constants(&self) -> Constants {
+        self.0
     }
 }

@@ -1,14 +1,17 @@
 //! Room `backends`, `pymalloc`: the owner test, which tells a block of the pools from one of the layer below.
 //!
 //! `free` and `realloc` get an address and nothing else. Until 3.9 the page's own header named an arena that was then
-//! asked ([`ArenaIndex`]); since 3.10 a radix tree over the address bits knows every arena ([`RadixTree`]).
+//! asked ([`ArenaIndex`]); since 3.10 a radix tree over the address bits knows every arena ([`RadixTree`]). [`AnyOwner`] is
+//! either, as the constants say, for constants that were set one by one.
 #![expect(unsafe_code, reason = "reads tables behind raw pointers, and headers of pages that may be foreign")]
 
 use std::cell::Cell;
-use std::ptr;
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
 
 use super::arena::ArenaTable;
 use super::heap::PoolHeader;
+use super::layout::{Constants, OwnerTest};
 use crate::backends::allocator::Allocator;
 
 /// Tells whether an address lies in an arena.
@@ -17,47 +20,43 @@ use crate::backends::allocator::Allocator;
 /// `owns` has to be true for exactly the addresses inside arenas that were entered and have not left, and all zero
 /// bytes have to be a valid empty owner.
 pub unsafe trait Owner {
-    /// The test in words.
-    const NAME: &'static str;
-
     /// Whether `address` lies in an arena.
     ///
     /// # Safety
-    /// `address` is a block of the heap that `arenas` belongs to, or of the layer below it.
-    unsafe fn owns(&self, address: usize, arenas: &ArenaTable) -> bool;
+    /// `address` is a block of the heap that `arenas` belongs to, or of the layer below it; `constants` are the heap's, here
+    /// and in every other call.
+    unsafe fn owns(&self, constants: &Constants, address: usize, arenas: &ArenaTable) -> bool;
 
     /// Enters the arena that begins at `base`; false, and nothing changed, when the layer below has no memory.
     ///
     /// # Safety
     /// `below` is a live table, the same in every call, and the arena overlaps none that is entered.
-    unsafe fn enter(&self, base: usize, below: &Allocator) -> bool;
+    unsafe fn enter(&self, constants: &Constants, base: usize, below: &Allocator) -> bool;
 
     /// Takes the arena at `base` out.
     ///
     /// # Safety
     /// It was entered.
-    unsafe fn leave(&self, base: usize);
+    unsafe fn leave(&self, constants: &Constants, base: usize);
 
     /// Frees what the owner holds; nothing may be asked of it afterwards.
     ///
     /// # Safety
     /// `below` is the table that `enter` was given.
-    unsafe fn release(&self, below: &Allocator);
+    unsafe fn release(&self, constants: &Constants, below: &Allocator);
 }
 
 /// Until 3.9: the header of the page that holds the address names an arena, and the address lies inside it or not.
 ///
 /// The header of a foreign page is whatever bytes are there: any index is then either beyond the table or names an
 /// arena that the address does not lie in. That is why pools must not be larger than the kernel's pages.
-pub struct ArenaIndex<const POOL_BITS: u32, const ARENA_BITS: u32>;
+pub struct ArenaIndex;
 
 // SAFETY: the range check at the end alone decides, so no foreign bytes can make it true; it has no state.
-unsafe impl<const POOL_BITS: u32, const ARENA_BITS: u32> Owner for ArenaIndex<POOL_BITS, ARENA_BITS> {
-    const NAME: &'static str = "arena index in the pool's header";
-
+unsafe impl Owner for ArenaIndex {
     #[inline(always)]
-    unsafe fn owns(&self, address: usize, arenas: &ArenaTable) -> bool {
-        let pool = ptr::with_exposed_provenance::<PoolHeader>(address & !((1 << POOL_BITS) - 1));
+    unsafe fn owns(&self, constants: &Constants, address: usize, arenas: &ArenaTable) -> bool {
+        let pool = ptr::with_exposed_provenance::<PoolHeader>(address & !(constants.pool() - 1));
         // SAFETY: the address lies in a mapped page, and a pool is no larger than a page. The read is volatile because
         // bytes of a foreign page may be anything and change at any time.
         let index = unsafe { (&raw const (*pool).arena_index).read_volatile() } as usize;
@@ -66,16 +65,16 @@ unsafe impl<const POOL_BITS: u32, const ARENA_BITS: u32> Owner for ArenaIndex<PO
         }
         // SAFETY: the index is inside the table.
         let base = unsafe { (*arenas.first.get().add(index)).address };
-        base != 0 && address.wrapping_sub(base) < 1 << ARENA_BITS
+        base != 0 && address.wrapping_sub(base) < constants.arena()
     }
 
-    unsafe fn enter(&self, _base: usize, _below: &Allocator) -> bool {
+    unsafe fn enter(&self, _constants: &Constants, _base: usize, _below: &Allocator) -> bool {
         true
     }
 
-    unsafe fn leave(&self, _base: usize) {}
+    unsafe fn leave(&self, _constants: &Constants, _base: usize) {}
 
-    unsafe fn release(&self, _below: &Allocator) {}
+    unsafe fn release(&self, _constants: &Constants, _below: &Allocator) {}
 }
 
 /// From 3.10 on: a tree of three levels over the address bits above the arena's own.
@@ -85,7 +84,7 @@ unsafe impl<const POOL_BITS: u32, const ARENA_BITS: u32> Owner for ArenaIndex<PO
 /// end of one stretch and the start of the next, and both entries say up to where. 3.10 has nodes of 8,192, 8,192 and
 /// 2,048 bytes (48 address bits), 3.11 and later 262,144, 262,144 and 131,072 (64 bits). Nodes come from the layer
 /// below's `calloc` and stay until the heap goes.
-pub struct RadixTree<const ARENA_BITS: u32, const INTERIOR: usize, const LEAF: usize> {
+pub struct RadixTree<const INTERIOR: usize, const LEAF: usize> {
     root: [Cell<*mut Middle<INTERIOR, LEAF>>; INTERIOR],
 }
 
@@ -100,34 +99,83 @@ struct Stretch {
     until: Cell<i32>,
 }
 
-impl<const ARENA_BITS: u32, const INTERIOR: usize, const LEAF: usize> RadixTree<ARENA_BITS, INTERIOR, LEAF> {
-    const MIDDLE_SHIFT: u32 = ARENA_BITS + LEAF.ilog2();
-    const ROOT_SHIFT: u32 = Self::MIDDLE_SHIFT + INTERIOR.ilog2();
-    const OFFSET_MASK: usize = (1 << ARENA_BITS) - 1;
+impl Stretch {
+    /// Whether the byte at `offset` lies in an arena.
+    #[inline(always)]
+    fn covers(&self, offset: i32) -> bool {
+        let (from, until) = (self.from.get(), self.until.get());
+        offset < until || (offset >= from && from != 0)
+    }
+
+    /// Marks the arena at `base`, whose stretches `grow` makes: one when it is aligned to its size, else the end of one and the
+    /// start of the next. False, and nothing marked, when one could not be made.
+    fn enter<'a>(constants: &Constants, base: usize, grow: impl Fn(usize) -> Option<&'a Stretch>) -> bool {
+        let offset = offset(constants, base) as i32;
+        let Some(first) = grow(base) else { return false };
+        if offset == 0 {
+            first.from.set(-1);
+            return true;
+        }
+        let Some(second) = grow(base + constants.arena()) else { return false };
+        first.from.set(offset);
+        second.until.set(offset);
+        true
+    }
+
+    /// Takes the marks of the arena at `base` away.
+    fn leave<'a>(constants: &Constants, base: usize, find: impl Fn(usize) -> Option<&'a Stretch>) {
+        if let Some(first) = find(base) {
+            first.from.set(0);
+        }
+        if offset(constants, base) != 0
+            && let Some(second) = find(base + constants.arena())
+        {
+            second.until.set(0);
+        }
+    }
+}
+
+/// Where an address lies in its stretch.
+#[inline(always)]
+fn offset(constants: &Constants, address: usize) -> usize {
+    address & (constants.arena() - 1)
+}
+
+impl<const INTERIOR: usize, const LEAF: usize> RadixTree<INTERIOR, LEAF> {
+    #[inline(always)]
+    const fn middle_shift(constants: &Constants) -> u32 {
+        constants.arena_bits + LEAF.ilog2()
+    }
+
+    #[inline(always)]
+    const fn root_shift(constants: &Constants) -> u32 {
+        Self::middle_shift(constants) + INTERIOR.ilog2()
+    }
 
     /// The stretch that holds the address, if its leaf exists.
     #[inline(always)]
-    fn find(&self, address: usize) -> Option<&Stretch> {
-        let middle = self.root[(address >> Self::ROOT_SHIFT) & (INTERIOR - 1)].get();
+    fn find(&self, constants: &Constants, address: usize) -> Option<&Stretch> {
+        let middle = self.root[(address >> Self::root_shift(constants)) & (INTERIOR - 1)].get();
         // SAFETY: a non-null child was made by `grow` and lives as long as the tree.
         let middle = unsafe { middle.as_ref()? };
-        let leaf = middle.0[(address >> Self::MIDDLE_SHIFT) & (INTERIOR - 1)].get();
+        let leaf = middle.0[(address >> Self::middle_shift(constants)) & (INTERIOR - 1)].get();
         // SAFETY: as above.
         let leaf = unsafe { leaf.as_ref()? };
-        Some(&leaf.0[(address >> ARENA_BITS) & (LEAF - 1)])
+        Some(&leaf.0[(address >> constants.arena_bits) & (LEAF - 1)])
     }
 
     /// The stretch that holds the address; makes the nodes that are missing.
     ///
     /// # Safety
     /// `below` is a live table.
-    unsafe fn grow(&self, address: usize, below: &Allocator) -> Option<&Stretch> {
-        let root = &self.root[(address >> Self::ROOT_SHIFT) & (INTERIOR - 1)];
+    unsafe fn grow(&self, constants: &Constants, address: usize, below: &Allocator) -> Option<&Stretch> {
+        let root = &self.root[(address >> Self::root_shift(constants)) & (INTERIOR - 1)];
         // SAFETY: `below` is live; all zero bytes are a node without children.
         let middle = unsafe { child(root, below)? };
+        let middle = &middle.0[(address >> Self::middle_shift(constants)) & (INTERIOR - 1)];
         // SAFETY: as above; a leaf of zeros has no arena.
-        unsafe { child(&middle.0[(address >> Self::MIDDLE_SHIFT) & (INTERIOR - 1)], below)? };
-        self.find(address)
+        unsafe { child(middle, below)? };
+        self.find(constants, address)
     }
 }
 
@@ -145,49 +193,22 @@ unsafe fn child<'a, T>(place: &Cell<*mut T>, below: &Allocator) -> Option<&'a T>
 }
 
 // SAFETY: `enter` and `leave` mark exactly the two stretches that an arena touches; zeros are an empty root.
-unsafe impl<const ARENA_BITS: u32, const INTERIOR: usize, const LEAF: usize> Owner
-    for RadixTree<ARENA_BITS, INTERIOR, LEAF>
-{
-    const NAME: &'static str = match INTERIOR {
-        1024 => "radix tree over 48 address bits (nodes of 8192, 8192 and 2048 bytes)",
-        _ => "radix tree over 64 address bits (nodes of 262144, 262144 and 131072 bytes)",
-    };
-
+unsafe impl<const INTERIOR: usize, const LEAF: usize> Owner for RadixTree<INTERIOR, LEAF> {
     #[inline(always)]
-    unsafe fn owns(&self, address: usize, _arenas: &ArenaTable) -> bool {
-        let Some(stretch) = self.find(address) else { return false };
-        let (from, until) = (stretch.from.get(), stretch.until.get());
-        let offset = (address & Self::OFFSET_MASK) as i32;
-        offset < until || (offset >= from && from != 0)
+    unsafe fn owns(&self, constants: &Constants, address: usize, _arenas: &ArenaTable) -> bool {
+        self.find(constants, address).is_some_and(|stretch| stretch.covers(offset(constants, address) as i32))
     }
 
-    unsafe fn enter(&self, base: usize, below: &Allocator) -> bool {
+    unsafe fn enter(&self, constants: &Constants, base: usize, below: &Allocator) -> bool {
         // SAFETY: the caller's table.
-        let Some(first) = (unsafe { self.grow(base, below) }) else { return false };
-        let offset = (base & Self::OFFSET_MASK) as i32;
-        if offset == 0 {
-            first.from.set(-1);
-            return true;
-        }
-        // SAFETY: as above.
-        let Some(second) = (unsafe { self.grow(base + (1 << ARENA_BITS), below) }) else { return false };
-        first.from.set(offset);
-        second.until.set(offset);
-        true
+        Stretch::enter(constants, base, |address| unsafe { self.grow(constants, address, below) })
     }
 
-    unsafe fn leave(&self, base: usize) {
-        if let Some(first) = self.find(base) {
-            first.from.set(0);
-        }
-        if base & Self::OFFSET_MASK != 0
-            && let Some(second) = self.find(base + (1 << ARENA_BITS))
-        {
-            second.until.set(0);
-        }
+    unsafe fn leave(&self, constants: &Constants, base: usize) {
+        Stretch::leave(constants, base, |address| self.find(constants, address));
     }
 
-    unsafe fn release(&self, below: &Allocator) {
+    unsafe fn release(&self, _constants: &Constants, below: &Allocator) {
         for middle in self.root.iter().map(Cell::get).filter(|middle| !middle.is_null()) {
             // SAFETY: every non-null child was made by `child` from this table and is referred to by nothing else.
             unsafe {
@@ -200,19 +221,123 @@ unsafe impl<const ARENA_BITS: u32, const INTERIOR: usize, const LEAF: usize> Own
     }
 }
 
+/// The arena index or the radix tree, as the constants say; a node is an array of words, the root too, which is made with the
+/// first arena.
+pub struct AnyOwner {
+    root: Node,
+}
+
+/// A child of a node, or null. A leaf's children are its [`Stretch`]es, which have the same size.
+type Node = Cell<*mut c_void>;
+
+impl AnyOwner {
+    /// The stretch of the address, whose nodes are made by `next`: it is given the place of a child and the bytes of it.
+    #[inline(always)]
+    fn walk(
+        &self,
+        constants: &Constants,
+        address: usize,
+        next: impl Fn(&Node, usize) -> Option<NonNull<c_void>>,
+    ) -> Option<&Stretch> {
+        let (interior, leaf) = constants.owner.node_bits(constants.arena_bits);
+        let bits = |shift: u32, count: u32| (address >> shift) & ((1 << count) - 1);
+        let leaf_at = constants.arena_bits;
+        // SAFETY: a root is a node; each child that `next` gives has as many entries as the bits that choose among them,
+        // and lives as long as the tree. A word is as large as a stretch, and zeros are both.
+        unsafe {
+            let root = next(&self.root, 8 << interior)?.cast::<Node>();
+            let middle = root.add(bits(leaf_at + leaf + interior, interior)).as_ref();
+            let middle = next(middle, 8 << interior)?.cast::<Node>();
+            let last = middle.add(bits(leaf_at + leaf, interior)).as_ref();
+            let last = next(last, 8 << leaf)?.cast::<Stretch>();
+            Some(last.add(bits(leaf_at, leaf)).as_ref())
+        }
+    }
+
+    #[inline(always)]
+    fn find(&self, constants: &Constants, address: usize) -> Option<&Stretch> {
+        self.walk(constants, address, |place, _| NonNull::new(place.get()))
+    }
+
+    /// # Safety
+    /// `below` is a live table.
+    unsafe fn grow(&self, constants: &Constants, address: usize, below: &Allocator) -> Option<&Stretch> {
+        self.walk(constants, address, |place, bytes| {
+            if place.get().is_null() {
+                // SAFETY: the caller's table.
+                place.set(unsafe { (below.calloc)(below.ctx, 1, bytes) });
+            }
+            NonNull::new(place.get())
+        })
+    }
+}
+
+// SAFETY: the promises of the two that it is.
+unsafe impl Owner for AnyOwner {
+    #[inline(always)]
+    unsafe fn owns(&self, constants: &Constants, address: usize, arenas: &ArenaTable) -> bool {
+        match constants.owner {
+            // SAFETY: the caller's promise.
+            OwnerTest::ArenaIndex => unsafe { ArenaIndex.owns(constants, address, arenas) },
+            OwnerTest::RadixTree { .. } => self
+                .find(constants, address)
+                .is_some_and(|stretch| stretch.covers(offset(constants, address) as i32)),
+        }
+    }
+
+    unsafe fn enter(&self, constants: &Constants, base: usize, below: &Allocator) -> bool {
+        if constants.owner == OwnerTest::ArenaIndex {
+            return true;
+        }
+        // SAFETY: the caller's table.
+        Stretch::enter(constants, base, |address| unsafe { self.grow(constants, address, below) })
+    }
+
+    unsafe fn leave(&self, constants: &Constants, base: usize) {
+        if constants.owner == OwnerTest::ArenaIndex {
+            return;
+        }
+        Stretch::leave(constants, base, |address| self.find(constants, address));
+    }
+
+    unsafe fn release(&self, constants: &Constants, below: &Allocator) {
+        let Some(root) = NonNull::new(self.root.get()) else { return };
+        let (interior, _) = constants.owner.node_bits(constants.arena_bits);
+        // SAFETY: nodes have `1 << interior` children; every non-null one was made by `grow` from this table and is referred
+        // to by nothing else.
+        unsafe {
+            let children = |node: NonNull<c_void>| {
+                (0..1usize << interior)
+                    .filter_map(move |at| NonNull::new(node.cast::<Node>().add(at).as_ref().get()))
+            };
+            for middle in children(root) {
+                children(middle).for_each(|leaf| (below.free)(below.ctx, leaf.as_ptr()));
+                (below.free)(below.ctx, middle.as_ptr());
+            }
+            (below.free)(below.ctx, root.as_ptr());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::layout::{Cpython310, Cpython311, Layout};
     use super::*;
 
     #[test]
     fn nodes_have_cpythons_sizes() {
-        assert_eq!(size_of::<RadixTree<20, 1024, 256>>(), 8192);
+        assert_eq!(size_of::<RadixTree<1024, 256>>(), 8192);
         assert_eq!(size_of::<Middle<1024, 256>>(), 8192);
         assert_eq!(size_of::<Leaf<256>>(), 2048);
-        assert_eq!(size_of::<RadixTree<20, 32768, 16384>>(), 262_144);
+        assert_eq!(size_of::<RadixTree<32768, 16384>>(), 262_144);
         assert_eq!(size_of::<Middle<32768, 16384>>(), 262_144);
         assert_eq!(size_of::<Leaf<16384>>(), 131_072);
-        assert_eq!(RadixTree::<20, 1024, 256>::ROOT_SHIFT, 38);
-        assert_eq!(RadixTree::<20, 32768, 16384>::ROOT_SHIFT, 49);
+        assert_eq!(size_of::<Stretch>(), size_of::<Node>());
+        let [old, new] = [Cpython310.constants(), Cpython311.constants()];
+        assert_eq!(
+            (RadixTree::<1024, 256>::root_shift(&old), RadixTree::<32768, 16384>::root_shift(&new)),
+            (38, 49)
+        );
+        assert_eq!((old.owner.node_bits(20), new.owner.node_bits(20)), ((10, 8), (15, 14)));
     }
 }

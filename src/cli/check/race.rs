@@ -108,7 +108,7 @@ impl<'a> Race<'a> {
     /// A child that ended badly, or an interruption.
     pub fn advance(&mut self, processor: Option<usize>, deadline: Instant) -> Result<(), PairError> {
         let began = Instant::now();
-        let advanced = self.to_next_look(processor, deadline);
+        let advanced = self.until_next_look(processor, deadline);
         self.seconds += began.elapsed().as_secs_f64();
         advanced
     }
@@ -120,7 +120,7 @@ impl<'a> Race<'a> {
         }
     }
 
-    fn to_next_look(&mut self, place: Option<usize>, deadline: Instant) -> Result<(), PairError> {
+    fn until_next_look(&mut self, place: Option<usize>, deadline: Instant) -> Result<(), PairError> {
         match self.step() {
             Step::Confirm => self.confirming = true,
             Step::Ended(ended) => self.ended = Some(ended),

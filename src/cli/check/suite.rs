@@ -106,13 +106,11 @@ fn untimed(cell: &Cell, rules: &Rules) -> Vec<Finding> {
 pub fn exact(cell: &Cell, rules: &Rules) -> Vec<Finding> {
     let measure = |at: usize| bench::exact(&cell.sides[at], cell.trace, cell.loaded, rules.settings);
     let mut runs: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
-    let again = |runs: &mut [Vec<Run>; 2]| -> Result<Vec<Finding>, Finding> {
+    let again = |runs: &mut [Vec<Run>; 2]| -> Result<Vec<Finding>, String> {
         for (at, runs) in runs.iter_mut().enumerate() {
             runs.push(measure(at).map_err(|reason| {
                 let side = &cell.sides[at].backend;
-                let reason =
-                    if reason.contains(side.as_str()) { reason } else { format!("{side}: {reason}") };
-                Finding::bare(cell.trace, &cell.name, "exact", Verdict::Missing, reason)
+                if reason.contains(side.as_str()) { reason } else { format!("{side}: {reason}") }
             })?);
         }
         let [baseline, candidate] = &*runs;
@@ -133,7 +131,9 @@ pub fn exact(cell: &Cell, rules: &Rules) -> Vec<Finding> {
         let failed = found.iter().any(|finding| finding.verdict == Verdict::Fail);
         if failed { again(&mut runs) } else { Ok(found) }
     });
-    found.unwrap_or_else(|missing| vec![missing])
+    found.unwrap_or_else(|reason| {
+        vec![Finding::bare(cell.trace, &cell.name, "exact", Verdict::Missing, reason)]
+    })
 }
 
 /// Instructions of both sides, counted twice each; the smallest differences of the counts decide.

@@ -1,0 +1,278 @@
+//! Room `backends`, `pymalloc`: which constants a backend's word asks for, and the allocator in words, layer by layer.
+//!
+//! A word names a version (the newest when it names none) and changes constants of it: `pymalloc@3.6:threshold=256` is the
+//! allocator of Python 2.5 to 3.2.
+
+use std::fmt::Write as _;
+
+use super::layout::{
+    Constants, Cpython36, Cpython38, Cpython39, Cpython310, Cpython311, Layout, OwnerTest, POOL_HEADER_BYTES,
+};
+use crate::backends::allocator::{BackendError, Setting, Spec, parse_bytes, setting};
+use crate::backends::arenas::Bases;
+
+/// One set of rules and the versions that it holds for.
+struct Rules {
+    /// From this version (minor, patch) of CPython 3 on.
+    from: (u32, u32),
+    constants: Constants,
+    /// The versions in words.
+    versions: &'static str,
+}
+
+/// The oldest and newest CPython 3 whose rules are here.
+const OLDEST: u32 = 6;
+const NEWEST: u32 = 14;
+
+/// Every set of rules, the oldest first.
+fn rules() -> [Rules; 5] {
+    let rules = |from, constants, versions| Rules { from, constants, versions };
+    [
+        rules((OLDEST, 0), Cpython36.constants(), "3.6 to 3.7.3"),
+        rules((7, 4), Cpython38.constants(), "3.7.4 to 3.8"),
+        rules((9, 0), Cpython39.constants(), "3.9"),
+        rules((10, 0), Cpython310.constants(), "3.10"),
+        rules((11, 0), Cpython311.constants(), "3.11 to 3.14"),
+    ]
+}
+
+/// The settings; what each is when it is not given is the version's own.
+const SETTINGS: [Setting; 7] = [
+    setting("arena", "256KiB, from 3.10 on 1MiB", "bytes of an arena, a power of two, such as 256KiB"),
+    setting("pool", "4KiB, from 3.10 on 16KiB", "bytes of a pool, a power of two"),
+    setting(
+        "align",
+        "8, from 3.7.4 on 16",
+        "bytes between size classes, and the alignment of blocks: 8 or 16",
+    ),
+    setting("threshold", "512", "the largest request in bytes that pools serve"),
+    setting("owner", "index, from 3.10 on radix", "owner test: index, radix (64 address bits) or radix48"),
+    setting(
+        "empty",
+        "unmap, from 3.9 on keep",
+        "a wholly free arena goes at once, or stays while last in the list",
+    ),
+    setting(
+        "bases",
+        "each at a multiple of a pool",
+        "where arenas are put: kernel, aligned, misaligned, recorded (as the trace says), or bytes off such as 4KiB",
+    ),
+];
+
+/// Words for allocators that once were, and for builds that are not the usual ones. Sources: Objects/obmalloc.c of the
+/// versions named; the threshold was raised to 512 in May 2011.
+const HISTORIC: [(&str, &str); 5] = [
+    ("pymalloc@3.6:threshold=256", "2.5 to 3.2: 8-byte blocks, 4 KiB pools, 256 KiB arenas, up to 256 bytes"),
+    ("pymalloc@3.6", "3.3 to 3.7.3, and 2.7.5 and later: the same up to 512 bytes"),
+    ("pymalloc@3.6:align=16", "3.6 as some builders patch it, with 16-byte blocks: the rules of 3.7.4"),
+    ("pymalloc@3.10:owner=index,pool=4KiB", "3.10 and later built with WITH_PYMALLOC_RADIX_TREE=0"),
+    ("pymalloc@3.14:arena=2MiB", "builds for huge pages: arenas of 2 MiB"),
+];
+
+/// What a word asks for.
+pub(super) struct Wanted {
+    constants: Constants,
+    versions: &'static str,
+    /// The settings that change constants, as written.
+    changed: Vec<String>,
+}
+
+impl Wanted {
+    /// Reads a word.
+    ///
+    /// # Errors
+    /// [`BackendError::Refused`] for a version, setting or value that is not known, and for constants that cannot work
+    /// together, with the reason.
+    pub fn of(spec: &Spec) -> Result<Wanted, BackendError> {
+        spec.takes_only(&SETTINGS)?;
+        let rules = rules_of(spec)?;
+        let mut constants = rules.constants;
+        let power = |key: &str, value: &str| {
+            let bytes = parse_bytes(value).filter(|bytes| bytes.is_power_of_two());
+            bytes.map(u64::ilog2).ok_or_else(|| {
+                spec.refused(format!(
+                    "cannot have {key}={value}: expected a power of two in bytes, such as 16KiB"
+                ))
+            })
+        };
+        let mut changed = Vec::new();
+        for (key, value) in spec.settings.iter().filter(|(key, _)| key != "bases") {
+            changed.push(format!("{key}={value}"));
+            let expected = |what: &str| spec.refused(format!("cannot have {key}={value}: expected {what}"));
+            match key.as_str() {
+                "arena" => constants.arena_bits = power(key, value)?,
+                "pool" => constants.pool_bits = power(key, value)?,
+                "align" => constants.align_shift = power(key, value)?,
+                "threshold" => {
+                    let bytes = parse_bytes(value).and_then(|bytes| usize::try_from(bytes).ok());
+                    constants.threshold = bytes
+                        .filter(|bytes| *bytes <= 1 << 20)
+                        .ok_or_else(|| expected("bytes, such as 256 or 512"))?;
+                }
+                "owner" => {
+                    constants.owner = match value.as_str() {
+                        "index" => OwnerTest::ArenaIndex,
+                        "radix" => OwnerTest::RadixTree { address_bits: 64 },
+                        "radix48" => OwnerTest::RadixTree { address_bits: 48 },
+                        _ => return Err(expected("index, radix or radix48")),
+                    }
+                }
+                _ => {
+                    constants.keeps_last_empty = match value.as_str() {
+                        "unmap" => false,
+                        "keep" => true,
+                        _ => return Err(expected("unmap or keep")),
+                    }
+                }
+            }
+        }
+        if let Some(clash) = constants.broken() {
+            return Err(spec.refused(format!("cannot be so: {}", clash.words(&constants))));
+        }
+        Ok(Wanted { constants, versions: rules.versions, changed })
+    }
+
+    /// The constants that it comes to.
+    pub fn constants(&self) -> Constants {
+        self.constants
+    }
+
+    /// `3.9`, or `3.9 with align=8`.
+    pub fn words(&self) -> String {
+        match self.changed.as_slice() {
+            [] => self.versions.to_owned(),
+            changed => format!("{} with {}", self.versions, changed.join(", ")),
+        }
+    }
+}
+
+/// The rules for the version of a spec: `3.N` means the last patch release of it, `3.N.P` that one.
+fn rules_of(spec: &Spec) -> Result<Rules, BackendError> {
+    let version = match &spec.version {
+        None => (NEWEST, u32::MAX),
+        Some(text) => {
+            spec.cpython(OLDEST, NEWEST).ok_or_else(|| spec.has_no_version(text, OLDEST, NEWEST))?
+        }
+    };
+    let found = rules().into_iter().rev().find(|rules| rules.from <= version);
+    found.ok_or_else(|| spec.refused("has no rules for that version".to_owned()))
+}
+
+/// The allocator in words.
+pub(super) fn details(spec: &Spec) -> Result<String, BackendError> {
+    let (wanted, bases) = (Wanted::of(spec)?, Bases::of(spec)?);
+    let places = bases
+        .map_or("mmap, each at a multiple of a pool (an interpreter leaves that to chance)", Bases::words);
+    let Constants { threshold, keeps_last_empty, owner, arena_bits, .. } = wanted.constants;
+    let constants = wanted.constants;
+    let (align, pool, arena) = (constants.align(), constants.pool(), constants.arena());
+    let empty = if keeps_last_empty { "stays while it is last in the list" } else { "goes at once" };
+    let mut text = format!(
+        "pymalloc: rules of CPython {}; versions 3.{OLDEST} to 3.{NEWEST}\n\
+         layer 1, domains: raw goes past the pools; mem and obj share them; size 0 and more than {threshold} bytes go below\n\
+         layer 2, pools:\n  alignment    {align} bytes\n  threshold    {threshold} bytes\n  pool         {pool} bytes, {POOL_HEADER_BYTES} of them header\n  arena        {arena} bytes, {} pools\n  owner test   {}\n  free arena   {empty}\n  arenas from  layer -1, pages: {places}\n  size classes ({}):\n",
+        wanted.words(),
+        arena / pool,
+        owner.words(arena_bits),
+        constants.classes(),
+    );
+    text.push_str("     class  requests      block  blocks/pool   tail\n");
+    // Writing to a string cannot fail.
+    for class in 0..constants.classes() {
+        let size = constants.class_bytes(class);
+        let _ = writeln!(
+            text,
+            "     {class:>5}  {:>3} - {size:<4} {size:>7}  {:>11}  {:>5}",
+            size - align + 1,
+            constants.blocks(class),
+            (pool - POOL_HEADER_BYTES) % size
+        );
+    }
+    text.push_str("settings (pymalloc[@VERSION]:NAME=VALUE,…), each with what the versions have:\n");
+    for Setting { name, default, meaning } in SETTINGS {
+        let _ = writeln!(text, "  {name:9}  {meaning} [{default}]");
+    }
+    text.push_str("layouts that were, or are not the usual ones:\n");
+    for (word, what) in HISTORIC {
+        let _ = writeln!(text, "  {word:36}  {what}");
+    }
+    text.push_str("layer 0, for all that the pools do not serve, and for the table of arenas:\n");
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::{describe, open, parse};
+
+    #[test]
+    fn versions_find_their_rules() {
+        let versions = |text: &str| {
+            let spec = parse(&format!("pymalloc@{text}")).map_err(|error| error.to_string())?;
+            rules_of(&spec).map(|rules| rules.versions).map_err(|error| error.to_string())
+        };
+        for (text, expected) in [
+            ("3.6", "3.6 to 3.7.3"),
+            ("3.7.3", "3.6 to 3.7.3"),
+            ("3.7", "3.7.4 to 3.8"),
+            ("3.8.18", "3.7.4 to 3.8"),
+            ("3.9", "3.9"),
+            ("3.10", "3.10"),
+            ("3.11.7", "3.11 to 3.14"),
+            ("3.14", "3.11 to 3.14"),
+        ] {
+            assert_eq!(versions(text).unwrap(), expected, "{text}");
+        }
+        for text in ["2.7", "3", "3.5", "3.15", "3.x", "3.11.", "3.11.1.1", ""] {
+            assert!(versions(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_change_what_they_name_and_nothing_else() {
+        let constants = |word: &str| Wanted::of(&parse(word).unwrap()).unwrap().constants;
+        let old = Cpython36.constants();
+        assert_eq!(constants("pymalloc@3.6:threshold=256"), Constants { threshold: 256, ..old });
+        assert_eq!(constants("pymalloc@3.6:align=16"), Cpython38.constants());
+        let written = "pymalloc:arena=256KiB,pool=4KiB,align=8,threshold=512,owner=index,empty=unmap";
+        assert_eq!(constants(written), old);
+        assert_eq!(constants("pymalloc@3.11:owner=radix48"), Cpython310.constants());
+        for (word, what) in HISTORIC {
+            let told = describe(&parse(word).unwrap()).unwrap();
+            assert!(told.contains("layer 2") && told.contains(word), "{word}: {what}");
+            assert!(!open(&parse(word).unwrap()).unwrap().version().is_empty());
+        }
+        let version = open(&parse("pymalloc@3.9:align=8,bases=aligned").unwrap()).unwrap().version();
+        assert!(version.contains("3.9 with align=8,") && !version.contains("bases"), "{version}");
+    }
+
+    #[test]
+    fn what_cannot_work_together_is_refused_with_the_reason() {
+        for (settings, reason) in [
+            ("align=32", "8 or 16"),
+            ("align=4", "8 or 16"),
+            ("align=12", "power of two"),
+            ("arena=3MiB", "power of two"),
+            ("arena=x", "power of two"),
+            ("arena=2GiB", "1 GiB"),
+            ("arena=2KiB,pool=1KiB,threshold=128,align=8", "4096 bytes to"),
+            ("threshold=0", "multiple"),
+            ("threshold=100", "multiple"),
+            ("threshold=many", "such as 256"),
+            ("align=8,threshold=1024", "128 size classes"),
+            ("pool=1KiB", "1072 bytes or more"),
+            ("pool=2MiB", "does not fit"),
+            ("arena=32KiB", "2 pools"),
+            ("pool=2KiB,arena=1GiB", "1024 are possible"),
+            ("owner=index", "owner=radix"),
+            ("owner=tree", "radix48"),
+            ("empty=maybe", "unmap or keep"),
+            ("bases=x", "misaligned"),
+            ("pools=4KiB", "it takes arena, pool"),
+        ] {
+            let spec = parse(&format!("pymalloc:{settings}")).unwrap();
+            let message = open(&spec).err().unwrap_or_else(|| panic!("{settings}")).to_string();
+            assert!(message.contains(reason), "{settings}: {message}");
+        }
+    }
+}
