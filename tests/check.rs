@@ -197,7 +197,7 @@ fn two_recordings_are_compared_by_what_they_ask_for() {
         lines.push(fields.join(","));
     }
     fs::write(&new, lines.join("\n") + "\n").unwrap();
-    let text = check(1);
+    let text = check(1).replace(['\u{a0}', '\u{202f}', '\u{2009}'], " ");
     assert!(text.contains("8.0 KiB") || text.contains("8 KiB"), "the size class: {text}");
     assert!(text.contains("+600,000") || text.contains("+600 000"), "its bytes: {text}");
     assert!(text.contains("live_end_bytes") && text.contains("FAIL"), "{text}");

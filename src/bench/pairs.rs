@@ -325,6 +325,9 @@ pub fn handshake(binary: &Path, backend: &str) -> Result<String, String> {
             env!("CARGO_PKG_VERSION")
         )
     };
-    let version = ended.map_err(|error| why(error.to_string()))?.well().map_err(why)?;
-    Ok(version.trim().to_owned())
+    let version = ended.map_err(|error| why(error.to_string()))?.well().map_err(&why)?;
+    match version.trim() {
+        "" => Err(why("it answered nothing".to_owned())),
+        version => Ok(version.to_owned()),
+    }
 }

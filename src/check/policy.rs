@@ -308,7 +308,7 @@ mod tests {
             ("\nerror_budgte = 0.1\n", 2, "error_budget"),
             ("[margins.tmie]\nfail = 2\n", 1, "`time`"),
             ("[margins.time]\n\nfial = 2\n", 3, "`fail`"),
-            ("[margins.time]\nfail = \"2\"\n", 2, "floating point"),
+            ("[margins.time]\nfail = \"2\"\n", 2, "invalid type"),
             ("[margins.time]\nfail = -2\n", 1, "from 0 to"),
             ("[margins.time]\nfail = 5\npass = 3\n", 1, "pass"),
             ("[margins.arenas_peak]\npass = 3\n", 1, "time and tail"),

@@ -325,7 +325,9 @@ impl Lab<'_> {
     ) -> Kind {
         let places = processors();
         let lanes = self.settings.jobs.clamp(1, places.len().max(1));
-        let mut random = Random(self.args.seed ^ name.bytes().fold(0, |sum, b| sum * 31 + u64::from(b)));
+        let mut random = Random(
+            self.args.seed ^ name.bytes().fold(0, |sum: u64, b| sum.wrapping_mul(31).wrapping_add(b.into())),
+        );
         let seeds: Vec<u64> = (0..self.args.trials).map(|_| random.bits() >> 16).collect();
         let next = AtomicUsize::new(0);
         let done: Mutex<Vec<Trial>> = Mutex::new(Vec::new());
