@@ -16,12 +16,14 @@
 
 mod births;
 mod kinds;
+mod times;
 mod what_if;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 pub use births::{Births, compile_with_births};
+pub use times::Times;
 pub use what_if::{Change, WhatIf, what_if};
 
 use crate::trace::{Domain, Kind, Op, Row, Sites, TraceError, TraceReader};

@@ -161,3 +161,59 @@ fn the_first_line_of_the_pins_saves_what_it_is_charged_with() {
     let (code, _, errors) = whatif(&["--drop-site", "nowhere.py:1"]);
     assert!(code == Some(2) && errors.contains("heaplay inspect"), "{errors}");
 }
+
+/// What gives memory back by the clock is never a bare number: it has two bounds, or the program's own pace.
+#[test]
+fn what_goes_by_the_clock_has_a_band_or_a_pace() {
+    let built = |name: &str| heaplay::backends::BACKENDS.iter().any(|member| member.name == name);
+    if !built("jemalloc") || !built("mimalloc") {
+        println!("skipped: this build has no jemalloc or no mimalloc");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let words = "malloc,jemalloc,mimalloc,mimalloc:purge_delay=-1";
+    let service = traces().join("service.trace");
+    let run = footprint(&service, words, &folder.path().join("bounded"), None);
+    for backend in ["jemalloc", "mimalloc"] {
+        let figure = |metric: &str| one(&run, "service", backend, metric);
+        for what in ["peak", "mean", "end"] {
+            let [least, most] =
+                ["at_once", "never"].map(|bound| figure(&format!("resident_{what}_{bound}_bytes")));
+            assert!(least > 0.0 && least <= most, "{backend} {what}: {least} {most}");
+        }
+        // At the end of a program that frees two thirds of its heap the clock has a say.
+        assert!(figure("resident_end_at_once_bytes") < 0.9 * figure("resident_end_never_bytes"), "{backend}");
+    }
+    for backend in ["malloc", "mimalloc:purge_delay=-1"] {
+        assert!(run.values("service", backend, "all", "resident_end_never_bytes").is_empty(), "{backend}");
+    }
+    let hello = traces().join("hello.trace");
+    let out = folder.path().join("paced");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
+    command.arg("run").arg(&hello).args([
+        "--passes",
+        "footprint",
+        "-b",
+        "malloc,mimalloc",
+        "--pace",
+        "4",
+        "--out",
+    ]);
+    let output = command.arg(&out).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let run = Run::load(&out).unwrap();
+    assert_eq!(run.manifest.settings.get("pace").map(String::as_str), Some("4"));
+    assert!(run.values("hello", "mimalloc", "all", "resident_end_never_bytes").is_empty());
+    // The recording's own last time, read here from the trace.
+    let mut reader = heaplay::trace::open(&hello).unwrap();
+    let mut last_ns = 0;
+    while let Some(row) = reader.next_row().unwrap() {
+        last_ns = last_ns.max(row.time_ns);
+    }
+    let seconds = |backend: &str| run.outcomes.iter().find(|row| row.backend == backend).unwrap().seconds;
+    assert!(
+        seconds("mimalloc") >= (last_ns as f64 / 1e9 - 0.01) * 4.0,
+        "{} s for {last_ns} ns",
+        seconds("mimalloc")
+    );
+}

@@ -1218,3 +1218,50 @@ fn later_interpreters_are_recorded_if_they_can_be() {
         assert!(!bench.path("app.trace").exists());
     }
 }
+
+/// Recordings of parts begin and end while four threads allocate and some fork: each log is whole and reads.
+#[test]
+fn parts_begin_and_end_among_threads() {
+    let script = r#"
+import os, sys, threading, time, heaplay
+sys.setswitchinterval(1e-5)
+heaplay._finish = lambda raw, output: os.rename(raw, output)
+stop = False
+def work():
+    while not stop:
+        kept = [str(i) * 3 for i in range(500)]
+        grown = bytearray(70000); grown.extend(bytes(9000))
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads: thread.start()
+for n in range(8):
+    with heaplay.record("part-%d" % n, sites=n % 4, max_events=[None, 500][n % 2]):
+        heaplay.mark("inside"); time.sleep(0.002)
+        if n % 5 == 0:
+            child = os.fork()
+            if not child:
+                kept = [str(i) for i in range(1000)]; os._exit(0)
+            os.waitpid(child, 0)
+stop = True
+for thread in threads: thread.join()
+print("done")
+"#;
+    let found = interpreters::find_of(6..=13);
+    for (minor, python) in found.first().into_iter().chain(found.last()) {
+        let bench = Bench::new(python);
+        let written =
+            Command::new(env!("CARGO_BIN_EXE_heaplay")).arg("recorder").arg(bench.folder.path()).output();
+        assert!(written.unwrap().status.success());
+        let script = bench.file("app.py", script);
+        let mut command = Command::new(python);
+        let output = command.args(["-W", "ignore"]).arg(script).current_dir(bench.folder.path()).output();
+        let output = output.unwrap();
+        assert_eq!(output.stdout, b"done\n", "3.{minor}: {}", stderr(&output));
+        for n in 0..8 {
+            let log = RawLog::open(&bench.path(&format!("part-{n}"))).unwrap();
+            let survey = log.convert(&bench.path("app.trace")).unwrap();
+            let trace = bench.trace();
+            assert_eq!((trace.calls, trace.fact("lost_events")), (survey.events, "0"), "3.{minor}, {n}");
+            assert!(trace.fact("disturbed").is_empty() && (n % 2 == 0 || trace.calls <= 501));
+        }
+    }
+}

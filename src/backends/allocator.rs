@@ -255,11 +255,24 @@ pub struct Setting {
     pub default: &'static str,
     /// What it does, in a line, with its unit.
     pub meaning: &'static str,
+    /// For a setting by which the allocator gives memory back by the clock: its values for "at once" and for "never".
+    /// Between those two lies what a real program sees, whatever the pace of a replay.
+    pub bounds: Option<[&'static str; 2]>,
 }
 
 /// A line of a member's table of settings.
 pub(super) const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, default, meaning }
+    Setting { name, default, meaning, bounds: None }
+}
+
+/// The same for a delay by the clock, with its values for "at once" and "never".
+pub(super) const fn delay(
+    name: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+    bounds: [&'static str; 2],
+) -> Setting {
+    Setting { name, default, meaning, bounds: Some(bounds) }
 }
 
 /// A value as allocators read it: a size with a unit (`64K`, `64KiB`, `2M`) becomes bytes, all else stays as it is.

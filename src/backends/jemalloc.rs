@@ -13,7 +13,7 @@ use tikv_jemalloc_sys as je;
 
 use super::allocator::{
     Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, Varies,
-    plain, setting,
+    delay, plain, setting,
 };
 use super::calls::c_table;
 
@@ -29,8 +29,18 @@ pub const MEMBER: Member = Member {
 };
 
 const SETTINGS: [Setting; 14] = [
-    setting("dirty_decay_ms", "10000", "ms over which free dirty pages are given back; 0 at once, -1 never"),
-    setting("muzzy_decay_ms", "0", "ms over which pages that were marked reusable are given back"),
+    delay(
+        "dirty_decay_ms",
+        "10000",
+        "ms over which free dirty pages are given back; 0 at once, -1 never",
+        ["0", "-1"],
+    ),
+    delay(
+        "muzzy_decay_ms",
+        "0",
+        "ms over which pages that were marked reusable are given back; 0 at once, -1 never",
+        ["0", "-1"],
+    ),
     setting("narenas", "4 for each processor", "arenas"),
     setting("background_thread", "false", "purge in a thread of its own, not in calls"),
     setting("retain", "true", "keep address space of what was given back"),

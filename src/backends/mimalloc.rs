@@ -10,7 +10,7 @@ use libmimalloc_sys as mi;
 
 use super::allocator::{
     Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, Varies,
-    plain, setting,
+    delay, plain, setting,
 };
 use super::calls::c_table;
 
@@ -28,7 +28,12 @@ pub const MEMBER: Member = Member {
 /// The options that matter in a replay, each with its number in `mi_option_t` of version 3.3.
 const NUMBERS: [i32; SETTINGS.len()] = [15, 5, 4, 6, 34, 36, 37, 43];
 const SETTINGS: [Setting; 8] = [
-    setting("purge_delay", "10", "ms that free memory waits before it is purged; 0 at once, -1 never"),
+    delay(
+        "purge_delay",
+        "10",
+        "ms that free memory waits before it is purged; 0 at once, -1 never",
+        ["0", "-1"],
+    ),
     setting("purge_decommits", "1", "purging gives pages back; 0 only marks them as reusable (MADV_FREE)"),
     setting("arena_eager_commit", "2", "commit arenas whole: 1 yes, 0 no, 2 where the system overcommits"),
     setting("allow_large_os_pages", "0", "1: use large pages of 2 or 4 MiB where there are any"),

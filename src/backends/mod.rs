@@ -224,6 +224,31 @@ pub fn with_setting(word: &str, key: &str, value: &str) -> Result<String, Backen
     Ok(below.map_or(text.clone(), |below| format!("{text}+{below}")))
 }
 
+/// The word with memory given back at once, and never, where its allocator does so by the clock and the word does not say
+/// how: the two ends between which any pace of a replay lies. `None` where the clock has no say, or no setting changes it.
+pub fn bounds(word: &str) -> Option<[String; 2]> {
+    fn bounded(spec: &Spec, which: usize) -> Option<String> {
+        let own = spec.text.split('+').next().unwrap_or_default();
+        let delays =
+            member(&spec.name).ok()?.settings.iter().filter(|known| spec.setting(known.name).is_none());
+        let added: Vec<String> =
+            delays.filter_map(|known| Some(format!("{}={}", known.name, known.bounds?[which]))).collect();
+        let below = spec.below.as_ref().and_then(|below| bounded(below, which));
+        if added.is_empty() && below.is_none() {
+            return None;
+        }
+        let mut text = own.to_owned();
+        if !added.is_empty() {
+            text.push(if spec.settings.is_empty() { ':' } else { ',' });
+            text.push_str(&added.join(","));
+        }
+        let below = below.or_else(|| spec.below.as_ref().map(|below| below.text.clone()));
+        Some(below.map_or(text.clone(), |below| format!("{text}+{below}")))
+    }
+    let spec = parse(word).ok().filter(|spec| !BY_PATH.contains(&spec.name.as_str()))?;
+    Some([bounded(&spec, 0)?, bounded(&spec, 1)?])
+}
+
 /// What the backend is, layer by layer from the top: constants, settings with their values, rules.
 ///
 /// # Errors
@@ -234,7 +259,7 @@ pub fn describe(spec: &Spec) -> Result<String, BackendError> {
     if !member.settings.is_empty() {
         own.push_str(&format!("settings ({}:NAME=VALUE,…):\n", member.name));
         let width = member.settings.iter().map(|setting| setting.name.len()).max().unwrap_or(0);
-        for Setting { name, default, meaning } in member.settings {
+        for Setting { name, default, meaning, .. } in member.settings {
             own.push_str(&format!("  {name:width$}  {meaning} [{default}]\n"));
         }
     }
@@ -255,6 +280,21 @@ mod tests {
         assert_eq!((spec.setting("b"), spec.setting("c")), (Some("2KiB"), None));
         let below = spec.below.unwrap();
         assert_eq!((below.name.as_str(), below.setting("reserve")), ("bump", Some("1GiB")));
+    }
+
+    #[test]
+    #[cfg(all(feature = "jemalloc", feature = "mimalloc"))]
+    fn what_goes_by_the_clock_has_two_bounds() {
+        let of = |word: &str| bounds(word).map(|[at_once, never]| format!("{at_once} {never}"));
+        assert_eq!(of("mimalloc").unwrap(), "mimalloc:purge_delay=0 mimalloc:purge_delay=-1");
+        assert_eq!(
+            of("pymalloc+jemalloc:narenas=1,muzzy_decay_ms=3").unwrap(),
+            "pymalloc+jemalloc:narenas=1,muzzy_decay_ms=3,dirty_decay_ms=0 \
+             pymalloc+jemalloc:narenas=1,muzzy_decay_ms=3,dirty_decay_ms=-1"
+        );
+        for word in ["malloc", "mimalloc:purge_delay=7", "pymalloc@3.9+bump", "so:/x.so", "nonsense"] {
+            assert_eq!(of(word), None, "{word}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub fn exact(side: &Side, trace: &str, loaded: &Loaded, settings: &Settings) -> 
             cell: cell.clone(),
             program: loaded.path(),
             births: loaded.births_path(),
+            pace: None,
             folder: folder.clone(),
             clock: settings.clock,
         },

@@ -4,11 +4,11 @@ use std::fs;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 
-use super::plan::{ClockRate, Job, Task};
+use super::plan::{ClockRate, Job, Pace, Task};
 use super::{Verified, page_rows};
 use crate::backends::arenas::Pools;
 use crate::backends::{self, Backend};
-use crate::program::{Action, Births, Program};
+use crate::program::{Action, Births, Program, Times};
 use crate::replay::{self, Footprint, LatencyResult, ReplayError, Tables, TimeResult};
 use crate::results::{Cell, Chunk, Latency, Manifest, Measurement, Pass, RecordError, Run, Sample};
 
@@ -109,10 +109,12 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
             std::mem::forget(backend);
             Ok(calls.to_string())
         }
-        Task::Measure { cell, program, births, folder, clock } => {
+        Task::Measure { cell, program, births, pace, folder, clock } => {
             let program = load(program)?;
             let births = births.as_deref().map(load_births).transpose()?.unwrap_or_default();
-            measure(cell, &program, &births, folder, *clock, turn)?.save_tables(folder)?;
+            let pace = pace.as_ref().map(load_pace).transpose()?;
+            let beside = Beside { births, pace };
+            measure(cell, &program, &beside, folder, *clock, turn)?.save_tables(folder)?;
             Ok(String::new())
         }
     }
@@ -150,6 +152,18 @@ fn load_numbers(path: &Path) -> Result<Vec<u32>, JobError> {
     Ok(bytes.chunks_exact(4).map(number).collect())
 }
 
+/// What a footprint pass reads beside the program.
+struct Beside {
+    births: Births,
+    pace: Option<replay::Pace>,
+}
+
+fn load_pace(pace: &Pace) -> Result<replay::Pace, JobError> {
+    let read = || Times::read(&mut BufReader::with_capacity(1 << 16, fs::File::open(&pace.times)?));
+    let times = read().map_err(|source| JobError::Io { path: pace.times.clone(), source })?;
+    Ok(replay::Pace { times, factor: pace.factor })
+}
+
 fn load_births(path: &Path) -> Result<Births, JobError> {
     let read = || Births::read(&mut BufReader::with_capacity(1 << 16, fs::File::open(path)?));
     read().map_err(|source| JobError::Io { path: path.to_owned(), source })
@@ -158,7 +172,7 @@ fn load_births(path: &Path) -> Result<Births, JobError> {
 fn measure(
     cell: &Cell,
     program: &Program,
-    births: &Births,
+    beside: &Beside,
     folder: &Path,
     clock: ClockRate,
     turn: impl FnMut() -> Result<(), ReplayError>,
@@ -175,13 +189,15 @@ fn measure(
             rows.latency(found);
         }
         Pass::Footprint => {
-            let found = replay::footprint(program, births, backend.as_mut())?;
+            // What does not go by the clock is the same at any pace.
+            let pace = beside.pace.as_ref().filter(|_| backend.varies() == Some(backends::Varies::ByClock));
+            let found = replay::footprint(program, &beside.births, backend.as_mut(), pace)?;
             rows.footprint(program, &found, backend.backs_memory());
             if let Some(varies) = backend.varies() {
                 rows.count("varies_between_runs", varies as u64);
             }
             if backend.backs_memory() {
-                page_rows::add(&mut rows.run, cell, births, &found);
+                page_rows::add(&mut rows.run, cell, &beside.births, &found);
                 page_rows::add_map(&mut rows.run, cell, &found.map);
             }
         }

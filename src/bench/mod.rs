@@ -4,8 +4,10 @@
 //! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a trace take turns,
 //! `measure.rs` does one job in the child (`page_rows.rs` has the rows of a heap seen page by page), `compare.rs` holds two
 //! pool allocators against each other, `confirm.rs` takes the median of each call over repetitions, `what_if.rs` replays a
-//! changed trace, `pairs.rs` times two sides against each other, `exact.rs` measures their memory, `instructions.rs` counts theirs, `machine.rs` writes down where it ran.
+//! changed trace, `pairs.rs` times two sides against each other, `exact.rs` measures their memory, `instructions.rs` counts
+//! theirs, `bounds.rs` an allocator that gives back at once and never, `machine.rs` writes down where it ran.
 
+mod bounds;
 mod compare;
 mod confirm;
 mod exact;
@@ -35,11 +37,11 @@ pub use confirm::LEAST_REPETITIONS;
 pub use exact::exact;
 pub use instructions::{instructions, valgrind};
 pub use machine::{available_bytes, fingerprint, processors};
-pub use plan::{ClockRate, Heat, Job, Task, heats, order};
+pub use plan::{ClockRate, Heat, Job, Pace, Task, heats, order};
 pub use what_if::{Saved, Saving, savings};
 pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, serve};
 
-use crate::program::{Births, Program};
+use crate::program::{Births, Program, Times};
 use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Status};
 
 /// A compiled program in a memory file that children open by path.
@@ -48,8 +50,11 @@ pub struct Loaded {
     pub program: Program,
     /// Who asked for each block; empty where the trace does not say.
     pub births: Births,
+    /// When its calls were made; empty where the trace does not say.
+    pub times: Times,
     file: File,
     births_file: Option<File>,
+    times_file: Option<File>,
 }
 
 /// A memory file that `write` has filled.
@@ -71,22 +76,31 @@ fn path_of(file: &File) -> PathBuf {
 }
 
 impl Loaded {
-    /// Puts `program` and its sites, where it has any, into memory files.
+    /// Puts `program`, its sites and its times, where it has any, into memory files.
     ///
     /// # Errors
     /// When there is no memory for them.
-    pub fn new(program: Program, births: Births) -> std::io::Result<Loaded> {
+    pub fn new(program: Program, births: Births, times: Times) -> std::io::Result<Loaded> {
         let file = memory_file("heaplay-program", |out| program.write(out))?;
         let births_file = match births.is_empty() {
             true => None,
             false => Some(memory_file("heaplay-births", |out| births.write(out))?),
         };
-        Ok(Loaded { program, births, file, births_file })
+        let times_file = match times.is_empty() {
+            true => None,
+            false => Some(memory_file("heaplay-times", |out| times.write(out))?),
+        };
+        Ok(Loaded { program, births, times, file, births_file, times_file })
     }
 
     /// A path under which this process's children find the program, while this lives.
     pub fn path(&self) -> PathBuf {
         path_of(&self.file)
+    }
+
+    /// What a footprint pass at `pace` waits by.
+    fn pace(&self, pace: Option<f64>) -> Option<Pace> {
+        Some(Pace { times: path_of(self.times_file.as_ref()?), factor: pace? })
     }
 
     /// The same for the sites.
@@ -103,6 +117,9 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// Wall time for a child, `None` for a minute and 20 µs a call.
     pub timeout: Option<Duration>,
+    /// Seconds that a footprint pass takes for a second of the program, where it is to wait for the program's own times;
+    /// only allocators that go by the clock are made to.
+    pub pace: Option<f64>,
     /// The clock.
     pub clock: ClockRate,
 }
@@ -113,6 +130,12 @@ impl Settings {
         self.timeout.unwrap_or(
             Duration::from_secs(60) + Duration::from_micros(20) * calls.try_into().unwrap_or(u32::MAX),
         )
+    }
+
+    /// How long a pass waits for the program's own times, all in all.
+    fn waiting(&self, loaded: &Loaded) -> Duration {
+        let seconds = loaded.times.last_ns() as f64 / 1e9 * self.pace.unwrap_or(0.0);
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX / 4)
     }
 }
 
@@ -315,6 +338,7 @@ fn measure_heat(
                 cell: cell.clone(),
                 program: loaded.path(),
                 births: loaded.births_path().filter(|_| cell.pass == Pass::Footprint),
+                pace: loaded.pace(settings.pace).filter(|_| cell.pass == Pass::Footprint),
                 folder: part.clone(),
                 clock: settings.clock,
             },
@@ -323,7 +347,7 @@ fn measure_heat(
         };
         let calls = loaded.program.instructions().len();
         let limits = Limits {
-            time: settings.time_limit(calls) * racing.len() as u32,
+            time: settings.time_limit(calls) * racing.len() as u32 + settings.waiting(loaded),
             memory_bytes: settings.memory_bytes,
         };
         let worker =
@@ -336,8 +360,9 @@ fn measure_heat(
     // Every child is waited for before anything is believed, so that none is left behind.
     let mut ended = Vec::new();
     for (cell, worker) in racing.into_iter().zip(workers) {
-        let seconds = worker.age().as_secs_f64();
-        ended.push((cell, seconds, worker.end()));
+        let began = worker.began();
+        let end = worker.end();
+        ended.push((cell, began.elapsed().as_secs_f64(), end));
     }
     if cancelled() {
         return Ok(vec![]);
@@ -476,6 +501,10 @@ fn finish(
         }
     }
     run.what_ifs = what_if::check(&run, programs, settings)?;
+    if settings.pace.is_none() {
+        let bounds = bounds::check(&run, programs, settings)?;
+        run.measurements.extend(bounds);
+    }
     run.save(folder)?;
     fs::remove_dir_all(cells).map_err(io_error(cells.display().to_string()))?;
     Ok(run)

@@ -30,6 +30,15 @@ impl ClockRate {
     }
 }
 
+/// How fast a footprint pass goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pace {
+    /// The program's times ([`crate::program::Times`]).
+    pub times: PathBuf,
+    /// Seconds for a second of the program.
+    pub factor: f64,
+}
+
 /// What a child is asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -98,6 +107,8 @@ pub enum Task {
         program: PathBuf,
         /// Who asked for each block; read in a footprint pass alone.
         births: Option<PathBuf>,
+        /// The program's own times to wait for; in a footprint pass alone.
+        pace: Option<Pace>,
         /// Where the tables go; exists.
         folder: PathBuf,
         /// The clock.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::plan::{Job, Task};
 use super::worker::{self, Limits};
 use super::{BenchError, Loaded, Settings, io_error};
-use crate::program::{Change, what_if};
+use crate::program::{Change, Times, what_if};
 use crate::results::{BackendEntry, Cell, Moment, Pass, Run, WhatIf};
 
 /// What the change of a line saves with one backend.
@@ -55,7 +55,8 @@ pub fn savings(
         what: "the changed trace".into(),
         source: std::io::Error::other(error),
     })?;
-    let changed = Loaded::new(changed.program, changed.births).map_err(io_error("the changed trace"))?;
+    let changed = Loaded::new(changed.program, changed.births, Times::default())
+        .map_err(io_error("the changed trace"))?;
     let folder = folder(&site.to_string());
     let result = backends
         .iter()
@@ -88,7 +89,8 @@ pub fn check(
         let lines = run.pinning_lines(trace, Moment::End);
         let Some(site) = lines.iter().find_map(|(name, _)| loaded.births.find(name).ok()) else { continue };
         let Ok(changed) = what_if(&loaded.program, &loaded.births, site, Change::Move) else { continue };
-        let changed = Loaded::new(changed.program, changed.births).map_err(io_error("the changed trace"))?;
+        let changed = Loaded::new(changed.program, changed.births, Times::default())
+            .map_err(io_error("the changed trace"))?;
         let name = loaded.births.name(site);
         let of_trace: Vec<Result<Option<WhatIf>, BenchError>> = run
             .manifest
@@ -126,17 +128,17 @@ pub fn check(
 }
 
 /// A folder for what a child leaves; only this process uses it.
-fn folder(name: &str) -> PathBuf {
+pub(super) fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("heaplay-{}-whatif-{name}", std::process::id()))
 }
 
-fn figure(run: &Run, metric: &str) -> Option<u64> {
+pub(super) fn figure(run: &Run, metric: &str) -> Option<u64> {
     let row = run.measurements.iter().find(|row| row.metric == metric && row.op == "all");
     row.map(|row| row.value as u64)
 }
 
 /// One footprint pass in a child; its tables, or why there are none.
-fn footprint(
+pub(super) fn footprint(
     loaded: &Loaded,
     backend: &str,
     folder: &Path,
@@ -151,6 +153,7 @@ fn footprint(
             cell: cell.clone(),
             program: loaded.path(),
             births: loaded.births_path(),
+            pace: None,
             folder: folder.to_owned(),
             clock: settings.clock,
         },

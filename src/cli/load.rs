@@ -46,6 +46,7 @@ impl ChildArgs {
             jobs,
             memory_bytes: self.memory_limit.unwrap_or(share),
             timeout: self.timeout.map(Duration::from_secs),
+            pace: None,
             clock: ClockRate::of(&Clock::calibrate()),
         }
     }
@@ -146,7 +147,7 @@ pub fn load_grouped(
             bail!("{}: given twice; name each trace once", path.display());
         }
         let mut reader = trace::open(path)?;
-        let (program, births) =
+        let (program, births, times) =
             program::compile_with_births(reader.as_mut()).with_context(|| path.display().to_string())?;
         for warning in reader.warnings() {
             note(warning);
@@ -158,7 +159,8 @@ pub fn load_grouped(
                 path.display()
             ));
         }
-        let facts = reader.header().facts.clone();
+        let mut facts = reader.header().facts.clone();
+        facts.remove("arenas"); // a row for each arena, which no report reads
         let name = unique_name(path, &entries)?;
         entries.push(TraceEntry {
             name: name.clone(),
@@ -167,7 +169,7 @@ pub fn load_grouped(
             calls: program.profile().total_calls(),
             facts,
         });
-        let loaded = Loaded::new(program, group(births))
+        let loaded = Loaded::new(program, group(births), times)
             .with_context(|| format!("{}: no memory for the program", path.display()))?;
         programs.insert(name, loaded);
     }

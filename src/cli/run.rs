@@ -38,6 +38,10 @@ pub struct RunArgs {
     /// Finish the run in this folder: missing and failed cells
     #[arg(long, value_name = "RUN", conflicts_with_all = ["traces", "out", "backends", "passes", "repetitions"])]
     resume: Option<PathBuf>,
+    /// Let allocators that give memory back by the clock have their time: replay their footprint pass at the program's own
+    /// pace, 1 for a second a second, 0.1 for ten times as fast. Without it they get a band, from giving back at once to never
+    #[arg(long, value_name = "FACTOR", value_parser = parse_pace, conflicts_with = "resume")]
+    pace: Option<f64>,
     /// Leave out `null`, which measures the harness itself and is otherwise always there
     #[arg(long)]
     no_floor: bool,
@@ -53,6 +57,11 @@ pub(super) fn parse_pass(text: &str) -> Result<Pass, String> {
         .into_iter()
         .find(|pass| pass.name() == text)
         .ok_or_else(|| format!("expected {}", Pass::ALL.map(Pass::name).join(", ")))
+}
+
+fn parse_pace(text: &str) -> Result<f64, String> {
+    let pace = text.parse::<f64>().ok().filter(|pace| (0.001..=100.0).contains(pace));
+    pace.ok_or_else(|| "expected a factor from 0.001 to 100, such as 1.0".to_owned())
 }
 
 /// Name of the backend that does nothing.
@@ -84,6 +93,7 @@ impl RunArgs {
             repetitions,
             out,
             resume: None,
+            pace: None,
             no_floor: false,
             seed: None,
             children,
@@ -96,7 +106,7 @@ impl RunArgs {
     /// As [`RunArgs::run`].
     pub(super) fn measure(&self) -> anyhow::Result<(Run, PathBuf)> {
         install_interrupt()?;
-        let settings = self.children.settings();
+        let mut settings = Settings { pace: self.pace, ..self.children.settings() };
         // Held until the run is over: two runs in one folder would take each other's cells for their own.
         let (folder, _held) = match &self.resume {
             Some(folder) => {
@@ -106,7 +116,12 @@ impl RunArgs {
             None => self.new_folder()?,
         };
         let programs = match &self.resume {
-            Some(_) => prepare_resume(&folder, &settings)?,
+            Some(_) => {
+                // At the pace at which it was begun.
+                settings.pace =
+                    Run::load(&folder)?.manifest.settings.get(PACE).and_then(|pace| pace.parse().ok());
+                prepare_resume(&folder, &settings)?
+            }
             None => self.prepare(&settings, &folder).inspect_err(|_| drop(fs::remove_dir(&folder)))?,
         };
         let run = Run::load(&folder)?;
@@ -155,6 +170,13 @@ impl RunArgs {
         let (traces, programs) = load_traces(&find_traces(&self.traces)?)?;
         let (backends, absent) = ask_versions(words, settings);
         tell_limit(settings, &programs);
+        if let Some((name, _)) =
+            programs.iter().find(|(_, loaded)| self.pace.is_some() && loaded.times.is_empty())
+        {
+            bail!(
+                "{name}: has no times, so it has no pace; leave --pace out, or record it with `heaplay record`"
+            );
+        }
         let mut passes = self.passes.clone();
         passes.sort();
         passes.dedup();
@@ -172,7 +194,9 @@ impl RunArgs {
                 ("jobs".to_owned(), settings.jobs.to_string()),
                 ("memory_limit_bytes".to_owned(), settings.memory_bytes.to_string()),
             ]
-            .into(),
+            .into_iter()
+            .chain(settings.pace.map(|pace| (PACE.to_owned(), pace.to_string())))
+            .collect(),
             machine: bench::fingerprint(),
             clock: clock_facts(settings),
         };
@@ -194,6 +218,9 @@ fn tell_limit(settings: &Settings, programs: &std::collections::HashMap<String, 
         ));
     }
 }
+
+/// The manifest's setting that holds the pace of the footprint passes.
+const PACE: &str = "pace";
 
 /// The version of a backend that cannot be had. `--resume` asks again.
 const NO_VERSION: &str = "not available";
@@ -327,26 +354,25 @@ fn prepare_resume(
     let is_gone = |cell: &Cell| absent.iter().any(|(name, _)| *name == cell.backend);
     let failed: HashSet<Cell> =
         run.failed().into_iter().map(Outcome::cell).filter(|cell| !is_gone(cell)).collect();
-    let again: HashSet<Cell> = run
-        .manifest
-        .planned()
-        .into_iter()
+    let planned = run.manifest.planned();
+    let tried: HashSet<Cell> = run.outcomes.iter().map(Outcome::cell).collect();
+    let again: HashSet<Cell> = planned
+        .iter()
         .filter(|cell| {
-            let done = |cell: &Cell| run.outcomes.iter().any(|o| o.cell() == *cell) && !failed.contains(cell);
+            let done = |cell: &Cell| tried.contains(cell) && !failed.contains(cell);
             // A heat is timed together or not at all.
             let mates = |mate: &Cell| {
                 mate.pass == Pass::Time && mate.trace == cell.trace && mate.repetition == cell.repetition
             };
             failed.contains(cell)
-                || (cell.pass == Pass::Time
-                    && run.manifest.planned().iter().any(|mate| mates(mate) && !done(mate)))
+                || (cell.pass == Pass::Time && planned.iter().any(|mate| mates(mate) && !done(mate)))
                 || (cell.pass == Pass::Latency
                     && failed.iter().any(|f| {
                         f.pass == Pass::Latency && f.trace == cell.trace && f.backend == cell.backend
                     }))
         })
+        .cloned()
         .collect();
-    let planned = run.manifest.planned();
     for cell in &again {
         if let Some(number) = planned.iter().position(|p| p == cell) {
             let _ = fs::remove_dir_all(folder.join("cells").join(format!("{number:05}")));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Write};
 
-use super::{Program, ProgramError, compile_rows, word};
+use super::{Program, ProgramError, Times, compile_rows, word};
 use crate::trace::{SITE_LIMIT_BYTES, TraceReader, frames, innermost};
 
 /// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names of the sites. Where the
@@ -17,14 +17,17 @@ pub struct Births {
 
 const MAGIC: &[u8; 8] = b"HBIRTHS1";
 
-/// Compiles a trace as [`super::compile`] does, and keeps the site of each request; none where the trace has no sites.
+/// Compiles a trace as [`super::compile`] does, and keeps the site of each request and the times of some; none where the trace
+/// has none.
 ///
 /// # Errors
 /// As [`super::compile`].
-pub fn compile_with_births(reader: &mut dyn TraceReader) -> Result<(Program, Births), ProgramError> {
+pub fn compile_with_births(reader: &mut dyn TraceReader) -> Result<(Program, Births, Times), ProgramError> {
     let with_sites = reader.header().columns.site;
     let mut births = Births::default();
+    let mut times = Times::default();
     let program = compile_rows(reader, |row| {
+        times.see(row);
         if with_sites {
             births.sites.push(row.site.0);
         }
@@ -34,7 +37,7 @@ pub fn compile_with_births(reader: &mut dyn TraceReader) -> Result<(Program, Bir
         births.names =
             (1..=sites.len() as u32).map(|id| sites.name(crate::trace::SiteId(id)).to_owned()).collect();
     }
-    Ok((program, births))
+    Ok((program, births, times))
 }
 
 impl Births {

@@ -169,7 +169,8 @@ mod tests {
         for name in ["a/x.py:1", "a/x.py:2", "b/x.py:2"] {
             sites.intern(name);
         }
-        compile_with_births(&mut Sited(generator, header, sites)).unwrap()
+        let (program, births, _) = compile_with_births(&mut Sited(generator, header, sites)).unwrap();
+        (program, births)
     }
 
     #[test]

@@ -150,7 +150,9 @@ fn begin(line: &[u8]) -> Option<&'static str> {
     if hooks::is_active() {
         return Some("this process is being recorded already");
     }
-    let Some(order) = order::read(line) else { return Some("the order is of another version of heaplay") };
+    let Some(order) = order::read(line) else {
+        return Some("the order is not understood (sites are 0 to 32), or of another version of heaplay");
+    };
     let Some(version) = python::version() else { return Some("this process is no Python") };
     let refused = refusal::interpreter(version, true, python::is_free_threaded())
         .or_else(|| sites::prepare(version, order.sites))

@@ -7,14 +7,14 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::heap_map::{HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
 use super::pins::{LiveBlock, PageView, page_view};
 use super::time::processor_ns;
 use super::{Done, Probe, ReplayError, Resident, Slots, Tables, free_all, memory, replay};
 use crate::backends::{Backend, Counter, Trim};
-use crate::program::{Action, Births, Program};
+use crate::program::{Action, Births, Program, Times};
 
 /// The pages that are pinned are counted in this unit, whatever the kernel's page is.
 pub const PAGE_BYTES: usize = 4096;
@@ -40,7 +40,7 @@ pub struct HeapSample {
 /// What a footprint pass found.
 #[derive(Clone, Debug, Default)]
 pub struct Footprint {
-    /// The heap over the trace, at the start, at least every 1/400 of it, at new peaks, at the live peak, at the end.
+    /// The heap over the trace, at the start, at least every 1/320 of it, at new peaks, at the live peak, at the end.
     pub samples: Vec<HeapSample>,
     /// The one at the live peak.
     pub at_live_peak: HeapSample,
@@ -72,6 +72,36 @@ pub struct Footprint {
     pub sampling_ns: u64,
     /// Calls made, by action.
     pub calls: [u64; 4],
+}
+
+/// The program's own pace, for allocators that go by the clock.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// When the calls were made.
+    pub times: Times,
+    /// Seconds for a second of the program.
+    pub factor: f64,
+}
+
+/// Waits where the program waited.
+struct Waiting<'a> {
+    began: Instant,
+    marks: std::iter::Peekable<std::slice::Iter<'a, (u64, u64)>>,
+    factor: f64,
+}
+
+impl Waiting<'_> {
+    fn on(pace: &Pace) -> Waiting<'_> {
+        Waiting { began: Instant::now(), marks: pace.times.marks().iter().peekable(), factor: pace.factor }
+    }
+
+    /// Sleeps until `calls` are due.
+    fn until(&mut self, calls: u64) {
+        while let Some((_, time_ns)) = self.marks.next_if(|mark| mark.0 <= calls) {
+            let due = Duration::try_from_secs_f64(*time_ns as f64 / 1e9 * self.factor).unwrap_or_default();
+            std::thread::sleep(due.saturating_sub(self.began.elapsed()));
+        }
+    }
 }
 
 /// How many live blocks have a byte in each page, and how many live bytes each piece of the heap map holds. Two levels: a
@@ -186,6 +216,9 @@ struct Watch<'a> {
     samples: Vec<HeapSample>,
     every: u64,
     next_sample: u64,
+    /// Bytes by which a new live peak has to exceed the last sampled one to be sampled: a share of the highest, which is
+    /// known, so that the many peaks of a heap's first growth do not cost more than all the rest.
+    rise: u64,
     sampled_peak: u64,
     live_peak_event: u64,
     at_live_peak: HeapSample,
@@ -200,6 +233,7 @@ struct Watch<'a> {
     mapping_ns: u64,
     columns: u64,
     next_column: u64,
+    waiting: Option<Waiting<'a>>,
 }
 
 impl Watch<'_> {
@@ -293,7 +327,11 @@ fn touch(block: *mut c_void, from: usize, size: usize) {
 impl Probe for Watch<'_> {
     type Mark = ();
 
-    fn before(&mut self) {}
+    fn before(&mut self) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.until(self.now.event);
+        }
+    }
 
     fn after(&mut self, (): (), done: Done) {
         self.calls[done.action as usize] += 1;
@@ -310,7 +348,7 @@ impl Probe for Watch<'_> {
         }
         self.now.event = done.index as u64 + 1;
         self.now.pinned_bytes = self.pages.pinned * PAGE_BYTES as u64;
-        let peak = self.now.live_bytes > self.sampled_peak + self.sampled_peak / 100 + 4096;
+        let peak = self.now.live_bytes > self.sampled_peak + self.rise;
         if self.now.event >= self.next_sample || peak {
             self.sampled_peak = self.sampled_peak.max(self.now.live_bytes);
             self.next_sample = self.now.event + self.every;
@@ -327,7 +365,7 @@ impl Probe for Watch<'_> {
 }
 
 /// Replays `program` once and accounts for its memory; afterwards trims, frees everything and trims again. `births` say
-/// who asked for each block; they may be empty.
+/// who asked for each block; they may be empty. With a `pace`, the calls are made when the program made them.
 ///
 /// # Errors
 /// When the backend gives no memory, when the accounts are not zero after all is freed, or when this kernel's figures
@@ -336,6 +374,7 @@ pub fn footprint(
     program: &Program,
     births: &Births,
     backend: &mut dyn Backend,
+    pace: Option<&Pace>,
 ) -> Result<Footprint, ReplayError> {
     let resident = Resident::open().map_err(|error| ReplayError::Instrument(error.to_string()))?;
     memory::self_test(&resident).map_err(ReplayError::Instrument)?;
@@ -355,7 +394,8 @@ pub fn footprint(
         resident: &resident,
         baseline,
         samples: Vec::with_capacity(4096),
-        every: (calls as u64 / 400).max(256),
+        every: (calls as u64 / 320).max(2048),
+        rise: program.profile().live_peak_bytes / 128,
         next_sample: 0,
         sampled_peak: 0,
         live_peak_event: program.profile().live_peak_event,
@@ -371,6 +411,7 @@ pub fn footprint(
         mapping_ns: 0,
         columns: 0,
         next_column: (calls as u64).div_ceil(MAP_COLUMNS.min(calls as u64).max(1)),
+        waiting: pace.map(Waiting::on),
     };
     let began = processor_ns();
     replay(program, &tables, &mut slots, 0..calls, &mut watch)?;

@@ -6,6 +6,7 @@
 mod clock;
 mod conform;
 mod footprint;
+mod halt;
 mod heap_map;
 mod laps;
 mod latency;
@@ -22,7 +23,8 @@ use std::ptr;
 
 pub use clock::{Clock, Floor, Source};
 pub use conform::conform;
-pub use footprint::{Footprint, HeapSample, WARM_UP_CALLS, footprint};
+pub use footprint::{Footprint, HeapSample, Pace, WARM_UP_CALLS, footprint};
+pub use halt::waiting;
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use laps::{LapTimes, Laps, call_times, calls_of_a_lap, laps, tail};
 pub use latency::{LatencyResult, bucket, bucket_nanoseconds, empty_histogram, latency};

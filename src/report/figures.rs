@@ -9,6 +9,7 @@ use crate::stats;
 
 use super::canvas::Colour;
 use super::chart::backend_colour;
+use super::phases::{self, Phase};
 
 /// The ops as they are shown: calloc is a malloc that clears.
 pub const OPS: [(&str, &[&str]); 3] =
@@ -132,6 +133,31 @@ pub struct Memory {
     pub pinned_end: Option<f64>,
     /// Usable bytes of live blocks at the end.
     pub usable_end: Option<f64>,
+    /// Of peak, mean and end: from what the allocator would hold had it given back at once what it gives back by the clock,
+    /// to what it would had it never; `None` where the clock has no say, or the bounds are not known.
+    pub bands: [Option<Band>; 3],
+    /// Whether the figures hold for the pace of this replay only, with no bounds known.
+    pub one_pace: bool,
+}
+
+/// From least to most, in bytes.
+pub type Band = (f64, f64);
+
+impl Memory {
+    /// Peak (0), mean (1) or end (2) in words, with its band: never a bare number where the clock has a say.
+    pub fn words(&self, which: usize) -> Option<String> {
+        let value = [self.peak, self.mean, self.end][which]?;
+        let unit = super::words::byte_unit(value);
+        let own = super::words::bytes(value);
+        Some(match self.bands[which] {
+            Some((low, high)) if high > low => {
+                let [low, high] = [low, high].map(|bytes| super::words::figure(bytes / unit.bytes));
+                format!("{own} ({low}–{high})")
+            }
+            _ if self.one_pace => format!("≈{own}"),
+            _ => own,
+        })
+    }
 }
 
 /// One backend on one trace.
@@ -205,6 +231,8 @@ pub struct Scene<'a> {
     pub live_mean: f64,
     /// Bytes requested in all.
     pub requested: f64,
+    /// Where the program said that a phase begins.
+    pub phases: Vec<Phase>,
 }
 
 impl<'a> Scene<'a> {
@@ -245,6 +273,10 @@ impl<'a> Scene<'a> {
                 .unwrap_or(0.0),
             requested: known("requested_bytes")
                 .unwrap_or_else(|| samples().map(|s| s.clock_bytes).max().unwrap_or(0) as f64),
+            phases: backends
+                .iter()
+                .find(|backend| !backend.samples.is_empty())
+                .map_or_else(Vec::new, |backend| phases::phases(trace, &backend.samples)),
             backends,
         }
     }
@@ -310,6 +342,9 @@ fn first_value(run: &Run, trace: &str, metric: &str) -> Option<f64> {
     row.map(|m| m.value)
 }
 
+/// The value of `varies_between_runs` for an allocator that gives memory back by the clock.
+const BY_THE_CLOCK: f64 = 1.0;
+
 fn memory(run: &Run, trace: &str, name: &str, samples: &[&Sample]) -> Memory {
     if !samples.iter().any(|sample| sample.resident_bytes > 0) {
         return Memory::default();
@@ -320,7 +355,19 @@ fn memory(run: &Run, trace: &str, name: &str, samples: &[&Sample]) -> Memory {
     };
     let last = samples.last();
     let most = samples.iter().map(|s| s.resident_bytes).max();
+    let bands = ["peak", "mean", "end"].map(|what| {
+        let own = known(&format!("resident_{what}_bytes"))?;
+        let bounds = [
+            known(&format!("resident_{what}_at_once_bytes"))?,
+            known(&format!("resident_{what}_never_bytes"))?,
+        ];
+        Some((own.min(bounds[0]).min(bounds[1]), own.max(bounds[0]).max(bounds[1])))
+    });
+    let by_the_clock = known("varies_between_runs") == Some(BY_THE_CLOCK);
+    let paced = run.manifest.settings.contains_key("pace");
     Memory {
+        one_pace: by_the_clock && !paced && bands.iter().all(Option::is_none),
+        bands,
         peak: known("resident_peak_bytes").or(most.map(|bytes| bytes as f64)),
         mean: known("resident_mean_bytes").or_else(|| mean(samples, |s| s.resident_bytes)),
         end: known("resident_end_bytes").or(last.map(|s| s.resident_bytes as f64)),

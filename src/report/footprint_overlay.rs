@@ -7,6 +7,7 @@ use super::chart::{
     end_labels, frame,
 };
 use super::figures::{Backend, Scene};
+use super::phases;
 use super::series::{columns, shown_peak};
 use super::words::{self, ByteUnit, byte_unit, figure3};
 
@@ -48,6 +49,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     panel.rows(&mut canvas, &ticks, Some(&|tick| tick_words(tick, &ticks)));
     area_and_lines(&mut canvas, &panel, &shown, clock_end, unit);
     panel.axes(&mut canvas);
+    phases::draw(&mut canvas, &panel, &scene.phases, clock_unit.bytes, true);
     let across = panel.across.ticks(10);
     panel.numbers(&mut canvas, &across, &|tick| tick_words(tick, &across));
     let words = format!("x: allocation clock, {} allocated so far", clock_unit.name);
@@ -137,6 +139,7 @@ fn cool_down(
         canvas.line(&[(left, y), (left + width, y)], Stroke::solid(1.0, GRID));
     }
     let mut labels = Vec::new();
+    let mut brackets = 0.0;
     for backend in shown.iter().rev() {
         let memory = &backend.memory;
         let points: Vec<(f64, f64)> = stops
@@ -145,6 +148,14 @@ fn cool_down(
             .filter_map(|(x, bytes)| Some((*x, panel.y(bytes? / unit.bytes))))
             .collect();
         canvas.line(&points, backend_stroke(backend.colour, backend.variant, 2.2));
+        if let Some((low, high)) = memory.bands[2] {
+            // Beside its dot, so that several can be told apart: at once below, never above.
+            let x = stops[0] - 8.0 - 4.0 * brackets;
+            brackets += 1.0;
+            let [low, high] = [low, high].map(|bytes| panel.y((bytes / unit.bytes).min(panel.up.end())));
+            let stroke = Stroke::solid(2.0, backend.colour.pale(0.35));
+            canvas.line(&[(x + 4.0, low), (x, low), (x, high), (x + 4.0, high)], stroke);
+        }
         for &(x, y) in &points {
             if y <= panel.top {
                 canvas.polygon(&[(x, y - 6.0), (x - 6.0, y + 6.0), (x + 6.0, y + 6.0)], backend.colour);
@@ -168,11 +179,15 @@ fn cool_down(
 }
 
 fn plotted(scene: &Scene) -> String {
-    format!(
+    let mut text = format!(
         "Resident anonymous memory while `{}` is replayed, one line an allocator; filled: live requested bytes.  Right: \
          after the last call, after the allocator's own trim, and after every block is freed and trimmed.",
         scene.trace.name
-    )
+    );
+    if scene.backends.iter().any(|backend| backend.memory.bands[2].is_some()) {
+        text += "  Brackets at exit: memory goes back by the clock; had it gone back at once, and never.";
+    }
+    text
 }
 
 fn hint() -> &'static str {

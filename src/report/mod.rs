@@ -16,6 +16,7 @@ mod latency_histogram;
 mod latency_percentiles;
 mod page;
 mod page_fullness;
+mod phases;
 mod series;
 mod summary;
 mod terminal;

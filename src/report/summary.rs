@@ -11,7 +11,8 @@ use crate::stats;
 
 /// How to read it, for the page.
 pub const READING: &str = "Left is better in every column. The dot is the figure, the pale bar the range over \
-                           repetitions; a difference counts when every repetition shows it. Blue dashes are what the program itself had \
+                           repetitions, and of memory from what would stay had it gone back at once to never, where it \
+                           goes back by the clock; a difference counts when every repetition shows it. Blue dashes are what the program itself had \
                            live: no allocator can hold less.";
 
 /// Columns of memory: peak, average, end.
@@ -30,6 +31,8 @@ struct Row {
     worst: Option<(f64, bool)>,
     /// By [`MEMORY`], in the unit of the column.
     memory: [Option<f64>; 3],
+    /// The same, had memory gone back at once and never, where it goes back by the clock.
+    bands: [Option<(f64, f64)>; 3],
 }
 
 /// Rows that belong together: a trace.
@@ -118,6 +121,10 @@ fn group(scene: &Scene, scale_of: &dyn Fn(f64) -> f64) -> Group {
             rare: if backend.is_floor() { None } else { rare(backend) },
             worst: if backend.is_floor() { None } else { backend.worst_call() },
             memory: std::array::from_fn(|k| scaled(memory[k], base[k])),
+            bands: std::array::from_fn(|k| {
+                let (low, high) = backend.memory.bands[k]?;
+                Some((scaled(Some(low), base[k])?, scaled(Some(high), base[k])?))
+            }),
         }
     });
     let name = scene.trace.name.clone();
@@ -175,6 +182,10 @@ fn geometric(groups: &[Group]) -> Group {
             rare: mean(&|row| row.rare),
             worst: mean(&|row| row.worst.map(|w| w.0)).map(|value| (value, true)),
             memory: std::array::from_fn(|k| mean(&|row| row.memory[k])),
+            bands: std::array::from_fn(|k| {
+                let end = |of: &dyn Fn((f64, f64)) -> f64| mean(&|row| row.bands[k].map(of));
+                Some((end(&|band| band.0)?, end(&|band| band.1)?))
+            }),
         })
     });
     let ends: Vec<f64> = groups.iter().map(|group| group.live[2]).collect();
@@ -184,7 +195,6 @@ fn geometric(groups: &[Group]) -> Group {
 
 fn sheet(groups: &[Group], many: bool) -> Sheet {
     let rows = || groups.iter().flat_map(|group| group.rows.iter());
-    let highs: Vec<f64> = rows().filter_map(|row| row.cost.map(|cost| cost.high)).collect();
     let low = rows().filter_map(|row| row.rare.or(row.worst.map(|w| w.0))).fold(f64::INFINITY, f64::min);
     let high = rows().filter_map(|row| row.worst.map(|w| w.0)).fold(0.0, f64::max);
     // One value a backend, its largest: a giant runs off however many traces there are.
@@ -196,6 +206,7 @@ fn sheet(groups: &[Group], many: bool) -> Sheet {
         }
         most.into_values().collect()
     };
+    let highs = largest(&|row| row.cost.map(|cost| cost.high));
     let memory = std::array::from_fn(|k| {
         let values = largest(&|row| row.memory[k]);
         let live = groups.iter().map(|group| group.live[k]).fold(0.0, f64::max);
@@ -315,7 +326,14 @@ fn cells(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5], group: &Group,
     let thin = (line.height * 0.14).clamp(2.0, 6.5);
     if let Some(cost) = row.cost {
         let panel = &panels[0];
-        canvas.bar(panel.x(cost.low), panel.x(cost.high), line.y, thin, row.colour.pale(0.7));
+        let end = panel.across.end();
+        canvas.bar(
+            panel.x(cost.low.min(end)),
+            panel.x(cost.high.min(end)),
+            line.y,
+            thin,
+            row.colour.pale(0.7),
+        );
         let best = row.name != "null" && leads(group, cost);
         let edge = panel.x(cost.high) + thin / 2.0;
         dot(canvas, panel, cost.middle, &figure(cost.middle), best, row, line, edge);
@@ -341,13 +359,19 @@ fn cells(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5], group: &Group,
         };
         let stroke = Stroke::solid(1.4, row.colour.pale(0.55));
         canvas.line(&[(panel.left, line.y), (panel.x(value), line.y)], stroke);
+        let mut edge = panel.x(value);
+        if let Some((low, high)) = row.bands[k] {
+            let end = panel.across.end();
+            canvas.bar(panel.x(low.min(end)), panel.x(high.min(end)), line.y, thin, row.colour.pale(0.6));
+            edge = edge.max(panel.x(high.min(end)) + thin / 2.0);
+        }
         let best = smallest(group, &|row| row.memory[k]).is_some_and(|least| value <= least * 1.01);
         let text = match value > panel.across.end() {
             _ if sheet.many => words::ratio(value),
             true => words::bytes(value * sheet.bytes),
             false => figure(value),
         };
-        dot(canvas, panel, value, &text, best, row, line, panel.x(value));
+        dot(canvas, panel, value, &text, best, row, line, edge);
     }
 }
 

@@ -28,7 +28,9 @@ pub fn summary(run: &Run) -> String {
             text += &format!("  {words}\n");
         }
         text += &table(&scene).to_string();
-        text += "\n\n";
+        text += "\n";
+        text += &by_the_clock(&scene);
+        text += "\n";
     }
     text += &troubles(run);
     text
@@ -43,6 +45,18 @@ fn head(scene: &Scene) -> String {
         bytes(scene.live_peak),
         bytes(scene.live_end)
     )
+}
+
+/// What the brackets of memory mean, where there are some.
+fn by_the_clock(scene: &Scene) -> String {
+    let mut text = String::new();
+    if scene.backends.iter().any(|backend| backend.memory.bands.iter().any(Option::is_some)) {
+        text += "(a–b): memory goes back by the clock; had it gone back at once, and never. `--pace 1` replays at the program's own pace.\n";
+    }
+    if scene.backends.iter().any(|backend| backend.memory.one_pace) {
+        text += "≈: by the clock, at the pace of this replay only.\n";
+    }
+    text
 }
 
 fn table(scene: &Scene) -> Table {
@@ -64,7 +78,7 @@ fn row(scene: &Scene, backend: &Backend) -> Vec<Cell> {
     let cost = backend.cost;
     let memory = &backend.memory;
     let slow = |value: Option<f64>| value.map_or(none(), nanoseconds);
-    let resident = |value: Option<f64>| value.map_or(none(), bytes);
+    let resident = |which: usize| memory.words(which).unwrap_or_else(none);
     let words = vec![
         backend.name.to_owned(),
         cost.map_or(none(), |c| figure(c.middle)),
@@ -79,9 +93,9 @@ fn row(scene: &Scene, backend: &Backend) -> Vec<Cell> {
             Some((worst, false)) => format!("{} (raw)", nanoseconds(worst)),
             None => none(),
         },
-        resident(memory.peak),
-        resident(memory.end),
-        resident(memory.trimmed),
+        resident(0),
+        resident(2),
+        memory.trimmed.map_or(none(), bytes),
     ];
     words.into_iter().map(Cell::new).collect()
 }

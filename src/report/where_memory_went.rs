@@ -7,6 +7,7 @@ use super::chart::{
     TINY, fits, frame, legend,
 };
 use super::figures::{Backend, Scene};
+use super::phases::{self, Phase};
 use super::series::{self, Column, columns, parts, shown_peak};
 use super::words::{self, ByteUnit, byte_unit, figure3};
 
@@ -24,7 +25,8 @@ pub const CHART: Chart = Chart {
 const COLOURS: [super::canvas::Colour; 4] = [LIVE, ROUNDING, STRANDED, KEPT];
 
 /// What all panels share.
-struct Sheet {
+struct Sheet<'a> {
+    phases: &'a [Phase],
     clock_end: f64,
     clock_unit: ByteUnit,
     up: Scale,
@@ -53,7 +55,8 @@ fn draw(scene: &Scene) -> Option<Picture> {
         Scale::Linear { .. } => Scale::Linear { from: 0.0, to: most / unit.bytes },
         other => other,
     };
-    let sheet = Sheet { clock_end, clock_unit: byte_unit(clock_end), up, unit, live_peak: scene.live_peak };
+    let (clock_unit, live_peak) = (byte_unit(clock_end), scene.live_peak);
+    let sheet = Sheet { phases: &scene.phases, clock_end, clock_unit, up, unit, live_peak };
 
     let mut canvas = Canvas::new();
     let title = verdict(scene, &shown);
@@ -145,11 +148,19 @@ fn heading(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet)
         _ => "–".to_owned(),
     };
     let last = backend.samples.last().map_or(0.0, |sample| sample.live_bytes as f64);
-    let text = format!(
+    let mut text = format!(
         "peak {}   end {}",
         times(backend.memory.peak, sheet.live_peak),
         times(backend.memory.end, last)
     );
+    match backend.memory.bands[2] {
+        Some((low, high)) if last > 0.0 => {
+            text += &format!(" ({}–{})", words::ratio(low / last), words::ratio(high / last));
+        }
+        _ if backend.memory.one_pace => text += " at this pace",
+        _ => {}
+    }
+    let text = super::canvas::shorten(&text, NOTE, room);
     canvas.text(panel.left, y + 23.0, &text, NOTE, Anchor::Left);
 }
 
@@ -172,6 +183,7 @@ fn plot(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, fi
         }
     }
     panel.axes(canvas);
+    phases::draw(canvas, panel, sheet.phases, sheet.clock_unit.bytes, panel.right - panel.left > 300.0);
     let across = panel.across.ticks(5);
     panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));
     let live = y(sheet.live_peak);
@@ -248,6 +260,10 @@ fn end_bar(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet,
         }
     }
     canvas.text(right + 6.0, middle + 5.0, &number, STRONG, Anchor::Left);
+    if let Some((low, high)) = backend.memory.bands[2] {
+        let (from, to, y) = (x(low), x(high), middle - half - 5.0);
+        canvas.line(&[(from, y + 3.0), (from, y), (to, y), (to, y + 3.0)], Stroke::solid(1.6, SOFT));
+    }
     trim_mark(canvas, panel, backend, sheet, (x(0.0), right, middle, half), &x);
 }
 
@@ -354,6 +370,9 @@ fn hint(shown: &[&Backend]) -> String {
     }
     let floors: Vec<String> =
         shown.iter().filter_map(|b| Some(format!("{} {}", b.name, words::bytes(b.memory.freed?)))).collect();
+    if shown.iter().any(|backend| backend.memory.bands[2].is_some()) {
+        text += "  Bracket over a bar: memory goes back by the clock; had it gone back at once, and never.";
+    }
     if !floors.is_empty() {
         text += &format!("  Still resident when every block is freed: {}.", floors.join(", "));
     }

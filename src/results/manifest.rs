@@ -10,7 +10,7 @@ use super::tables::{Cell, Pass};
 pub const FORMAT: u32 = 1;
 
 /// A trace as the run knew it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TraceEntry {
     /// Unique in the run; the key in the tables.
     pub name: String,

@@ -13,8 +13,8 @@ use hdrhistogram::serialization::interval_log::{
     IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
 };
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::manifest::{FORMAT, Manifest};
 use super::tables::{
@@ -142,6 +142,7 @@ impl Run {
         }
         let manifest =
             serde_json::from_value(value).map_err(|e| RecordError::Broken { path, reason: e.to_string() })?;
+        check_seal(folder)?;
         let mut run = Run::new(manifest);
         run.read_tables(folder)?;
         let cells = folder.join(CELLS);
@@ -171,7 +172,10 @@ impl Run {
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), RecordError> {
         fs::create_dir_all(folder).map_err(|source| RecordError::Io { path: folder.to_owned(), source })?;
+        // Between two seals there is none: a crash in between leaves tables that nobody vouches for, not a false alarm.
+        write_table::<Checksum>(&folder.join(CHECKSUMS), &[])?;
         self.save_tables(folder)?;
+        seal(folder)?;
         self.save_manifest(folder)
     }
 
@@ -484,6 +488,67 @@ fn replace(
     result.map_err(failed)
 }
 
+/// The file that vouches for the others.
+const CHECKSUMS: &str = "checksums.csv";
+
+/// The tables that it vouches for.
+const SEALED: [&str; 10] = [
+    "cells.csv",
+    "measurements.csv",
+    "samples.csv",
+    "fullness.csv",
+    "rounding.csv",
+    "pins.csv",
+    "heap_map.csv",
+    "what_ifs.csv",
+    "chunks.csv",
+    LATENCIES,
+];
+
+/// A table as it was saved: a changed figure parses as well as the right one.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Checksum {
+    file: String,
+    /// CRC-32 (ISO 3309) in hex.
+    crc32: String,
+}
+
+/// The checksum of a table; `None` when it is not there.
+fn checksum(folder: &Path, name: &str) -> Result<Option<Checksum>, RecordError> {
+    let path = folder.join(name);
+    match fs::read(&path) {
+        Ok(bytes) => {
+            Ok(Some(Checksum { file: name.to_owned(), crc32: format!("{:08x}", crc32fast::hash(&bytes)) }))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(RecordError::Io { path, source }),
+    }
+}
+
+/// Writes down what the tables are now.
+fn seal(folder: &Path) -> Result<(), RecordError> {
+    let rows: Result<Vec<Option<Checksum>>, RecordError> =
+        SEALED.iter().map(|name| checksum(folder, name)).collect();
+    write_table(&folder.join(CHECKSUMS), &rows?.into_iter().flatten().collect::<Vec<_>>())
+}
+
+/// Holds the tables against what they were when they were saved; nothing where nobody wrote that down.
+fn check_seal(folder: &Path) -> Result<(), RecordError> {
+    for saved in read_table::<Checksum>(&folder.join(CHECKSUMS))? {
+        if !SEALED.contains(&saved.file.as_str()) {
+            continue; // a table of another version
+        }
+        let found = checksum(folder, &saved.file)?.map_or("gone".to_owned(), |found| found.crc32);
+        if found != saved.crc32 {
+            return Err(RecordError::Broken {
+                path: folder.join(&saved.file),
+                reason: format!("changed since it was saved (its checksum was {}, now {found})", saved.crc32),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn write_table<T: Serialize>(path: &Path, rows: &[T]) -> Result<(), RecordError> {
     if rows.is_empty() {
         // No file is a table without rows: a cell that took no samples leaves none. A stale one must not stay.
@@ -513,4 +578,40 @@ fn read_table<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RecordError> {
         .into_deserialize()
         .collect::<Result<Vec<T>, csv::Error>>()
         .map_err(|error| RecordError::Broken { path: path.to_owned(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_was_changed_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = Run::new(Manifest { format: FORMAT, ..Manifest::default() });
+        let row = Measurement {
+            trace: "t".into(),
+            backend: "b".into(),
+            pass: super::super::Pass::Footprint,
+            repetition: 0,
+            op: "all".into(),
+            metric: "resident_end_bytes".into(),
+            value: 4096.0,
+        };
+        run.measurements.push(row);
+        run.save(folder.path()).unwrap();
+        assert_eq!(Run::load(folder.path()).unwrap().measurements, run.measurements);
+        let table = folder.path().join("measurements.csv");
+        let text = fs::read_to_string(&table).unwrap();
+        fs::write(&table, text.replace("4096", "4095")).unwrap();
+        let error = Run::load(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("measurements.csv") && error.contains("changed since it was saved"),
+            "{error}"
+        );
+        fs::remove_file(&table).unwrap();
+        assert!(Run::load(folder.path()).unwrap_err().to_string().contains("now gone"));
+        // Saving again vouches for what is there then.
+        run.save(folder.path()).unwrap();
+        assert!(Run::load(folder.path()).is_ok());
+    }
 }

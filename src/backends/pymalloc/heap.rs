@@ -178,14 +178,15 @@ impl<L: Layout> Heap<L> {
 
     /// A block from the pools for a size from 1 to the threshold; what `without` gives when the class has no pool.
     ///
-    /// The two ways out of the short path are calls at its very end, to functions that cannot unwind: so it needs no
-    /// frame of its own.
+    /// That call is the only way out, at the very end and to a function that cannot unwind: so the short path needs no frame of
+    /// its own. Cutting a block that was never used is no rare thing while a program grows, so it is done here.
     ///
     /// # Safety
     /// The heap's invariants hold.
     #[inline(always)]
     unsafe fn take_block(&self, size: usize, without: unsafe extern "C" fn(&Self, usize) -> Block) -> Block {
-        let head = self.head((size - 1) >> self.constants().align_shift);
+        let class = (size - 1) >> self.constants().align_shift;
+        let head = self.head(class);
         // SAFETY: invariants 1 to 3: the first pool of a ring is the head itself or has a free block.
         unsafe {
             let pool = (*head).next;
@@ -195,33 +196,32 @@ impl<L: Layout> Heap<L> {
             (*pool).live += 1;
             let block = (*pool).free;
             let rest = (*block).next;
-            if rest.is_null() {
-                return self.take_last_listed(pool);
-            }
             (*pool).free = rest;
+            if rest.is_null() {
+                self.extend(pool, class);
+            }
             block.cast()
         }
     }
 
-    /// Takes the only block of the pool's free list. Then cuts one that was never used, or takes the full pool out of
-    /// its class list.
-    #[cold]
-    #[inline(never)]
-    unsafe extern "C" fn take_last_listed(&self, pool: *mut PoolHeader) -> Block {
-        // SAFETY: the pool is in its class list; a block fits at `virgin` up to `virgin_most`.
+    /// The only block of the pool's free list was taken: cuts one that was never used, or takes the full pool out of its class
+    /// list.
+    ///
+    /// # Safety
+    /// The pool is the first of its class list, and its free list is empty.
+    #[inline(always)]
+    unsafe fn extend(&self, pool: *mut PoolHeader, class: usize) {
+        // SAFETY: a block fits at `virgin` up to `virgin_most`.
         unsafe {
-            let block = (*pool).free;
             let virgin = (*pool).virgin;
             if virgin <= (*pool).virgin_most {
                 let ahead = pool.byte_add(virgin as usize).cast::<FreeBlock>();
-                (*pool).virgin = virgin + self.constants().class_bytes((*pool).class as usize) as u32;
-                (*ahead).next = ptr::null_mut();
                 (*pool).free = ahead;
+                (*pool).virgin = virgin + self.constants().class_bytes(class) as u32;
+                (*ahead).next = ptr::null_mut();
             } else {
-                (*pool).free = ptr::null_mut();
                 Self::unlink(pool);
             }
-            block.cast()
         }
     }
 

@@ -189,7 +189,7 @@ pub(super) fn details(spec: &Spec) -> Result<String, BackendError> {
         );
     }
     text.push_str("settings (pymalloc[@VERSION]:NAME=VALUE,…), each with what the versions have:\n");
-    for Setting { name, default, meaning } in SETTINGS {
+    for Setting { name, default, meaning, .. } in SETTINGS {
         let _ = writeln!(text, "  {name:9}  {meaning} [{default}]");
     }
     text.push_str("layouts that were, or are not the usual ones:\n");

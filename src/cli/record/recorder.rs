@@ -44,7 +44,7 @@ impl RecorderArgs {
             Some(folder) => folder.clone(),
             None => self.folder.canonicalize().with_context(context)?,
         };
-        for (path, what) in [(&folder, "the folder"), (&self.logs, "--logs")] {
+        for (path, what) in [(&folder, "--at"), (&self.logs, "--logs")] {
             if !path.is_absolute() {
                 bail!(
                     "{}: {what} must be an absolute path: the program may change directory",

@@ -1,0 +1,37 @@
+//! Arbitrary words as what the recorder left behind: an error with a place, or a trace that is one.
+#![no_main]
+
+mod files;
+
+use heaplay::trace::{self, RawLog, Sequence};
+
+/// Bytes before the first word, and of the tail, as `src/recorder/rawlog.rs` says.
+const HEADER_BYTES: usize = 4096;
+const TAIL_BYTES: usize = 128 << 10;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    // A header whose numbers are arbitrary save for magic and version, then a tail that begins with arbitrary words.
+    let numbers = bytes.len().min(14 * 8);
+    let mut file = vec![0; HEADER_BYTES + TAIL_BYTES];
+    file[..8].copy_from_slice(b"hplayraw");
+    file[8..16].copy_from_slice(&2u64.to_ne_bytes());
+    file[16..16 + numbers].copy_from_slice(&bytes[..numbers]);
+    let words = &bytes[numbers..];
+    let words = &words[..words.len().min(TAIL_BYTES)];
+    file[HEADER_BYTES..HEADER_BYTES + words.len()].copy_from_slice(words);
+    let (path, out) = (files::path("a.raw"), files::path("b.trace"));
+    std::fs::write(&path, &file).unwrap();
+    let survey = match RawLog::open(&path).and_then(|log| log.convert(&out)) {
+        Ok(survey) => survey,
+        Err(error) => {
+            assert!(error.to_string().contains(&path.display().to_string()), "no place in `{error}`");
+            return;
+        }
+    };
+    let (mut reader, mut sequence, mut rows) = (trace::open(&out).unwrap(), Sequence::new(), 0);
+    while let Some(row) = reader.next_row().unwrap() {
+        sequence.accept(&row, |_| {}).unwrap();
+        rows += 1;
+    }
+    assert_eq!((rows, sequence.finish(|_| {}).unwrap()), (survey.rows, survey.events));
+});

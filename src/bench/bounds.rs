@@ -1,0 +1,70 @@
+//! Room `bench`: what an allocator that gives memory back by the clock would hold at any pace.
+//!
+//! A replay makes in a second what the program made in ten, so an allocator that waits ten seconds before it gives a page back
+//! gives back too little, and its resident memory is a matter of pace. Two more footprint passes bound it: one that gives back
+//! at once, one that never does. A run at the program's own pace needs no bounds.
+
+use std::collections::HashMap;
+use std::fs;
+
+use rayon::prelude::*;
+
+use super::what_if::{figure, folder, footprint};
+use super::{BenchError, Loaded, Settings};
+use crate::backends;
+use crate::results::{Measurement, Run};
+
+/// The metrics of the two ends, each with the one that the pass itself measures.
+const METRICS: [[(&str, &str); 3]; 2] = [
+    [
+        ("resident_peak_bytes", "resident_peak_at_once_bytes"),
+        ("resident_mean_bytes", "resident_mean_at_once_bytes"),
+        ("resident_end_bytes", "resident_end_at_once_bytes"),
+    ],
+    [
+        ("resident_peak_bytes", "resident_peak_never_bytes"),
+        ("resident_mean_bytes", "resident_mean_never_bytes"),
+        ("resident_end_bytes", "resident_end_never_bytes"),
+    ],
+];
+
+/// The bounds of every footprint in `run` that varies by the clock, as rows beside it; none where they are known already. A
+/// bound that cannot be measured has no row, and the pictures then say that the figure stands for one pace only.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn check(
+    run: &Run,
+    programs: &HashMap<String, Loaded>,
+    settings: &Settings,
+) -> Result<Vec<Measurement>, BenchError> {
+    let by_the_clock = |row: &&Measurement| {
+        row.metric == "varies_between_runs" && row.value == backends::Varies::ByClock as u8 as f64
+    };
+    let wanted: Vec<(&Measurement, &Loaded, String, usize)> = run
+        .measurements
+        .iter()
+        .filter(by_the_clock)
+        .filter(|row| run.values(&row.trace, &row.backend, "all", METRICS[0][0].1).is_empty())
+        .filter_map(|row| Some((row, programs.get(&row.trace)?, backends::bounds(&row.backend)?)))
+        .flat_map(|(row, loaded, words)| {
+            words.into_iter().enumerate().map(move |(which, word)| (row, loaded, word, which))
+        })
+        .collect();
+    let rows: Vec<Result<Vec<Measurement>, BenchError>> = wanted
+        .par_iter()
+        .enumerate()
+        .map(|(at, (row, loaded, word, which))| {
+            let folder = folder(&format!("bound-{at}"));
+            let found = footprint(loaded, word, &folder, settings)?;
+            let _ = fs::remove_dir_all(&folder);
+            let Ok(found) = found else { return Ok(vec![]) };
+            let bound = |(from, to): &(&str, &str)| {
+                let value = figure(&found, from)? as f64;
+                Some(Measurement { metric: (*to).to_owned(), value, ..(*row).clone() })
+            };
+            Ok(METRICS[*which].iter().filter_map(bound).collect())
+        })
+        .collect();
+    Ok(rows.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
