@@ -8,7 +8,7 @@ use super::chart::{AXIS, SOFT, TINY, WHITE};
 use crate::results::{Sample, TraceEntry};
 
 /// More lines than this would hide what they are drawn over.
-const MOST: usize = 24;
+pub const MOST: usize = 24;
 
 /// A mark of the program.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,9 @@
 //! Room `report`, picture of a trace: live bytes and blocks over the program's life.
 
 use super::axis::{Panel, Scale, tick_words};
-use super::canvas::{Anchor, Canvas, Stroke, Type, shorten, text_width};
+use super::canvas::{Anchor, Canvas, Stroke, Type, text_width};
 use super::chart::{HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, frame};
+use super::phases::{self, Phase};
 use super::trace_shape::{LiveStretch, TraceShape};
 use super::words::{self, byte_unit, bytes, figure3, percent};
 
@@ -48,7 +49,10 @@ pub fn draw(shape: &TraceShape) -> Option<Picture> {
     area(&mut canvas, &lower, shape, (name, true), &|s| {
         (s.blocks.0 as f64 / factor, s.blocks.1 as f64 / factor)
     });
-    phases(&mut canvas, &upper, &lower, shape, clock.bytes);
+    let phase = |(clock, name): &(u64, String)| Phase { clock_bytes: *clock as f64, name: name.clone() };
+    let begun: Vec<Phase> = shape.marks.iter().take(phases::MOST).map(phase).collect();
+    phases::draw(&mut canvas, &upper, &begun, clock.bytes, true);
+    phases::draw(&mut canvas, &lower, &begun, clock.bytes, false);
     marks(&mut canvas, &upper, shape, unit.bytes, clock.bytes);
     let words = format!("x: allocation clock, {} allocated so far", clock.name);
     canvas.text(upper.right, bottom - 6.0, &words, SMALL, Anchor::Right);
@@ -83,25 +87,6 @@ fn area(
     if numbers {
         let across = panel.across.ticks(10);
         panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));
-    }
-}
-
-/// Where the program said that a phase begins: a line through both panels, and the name beside it where there is room.
-fn phases(canvas: &mut Canvas, upper: &Panel, lower: &Panel, shape: &TraceShape, clock_unit: f64) {
-    let mut free_from = upper.left;
-    for (clock, name) in &shape.marks {
-        let x = upper.x(*clock as f64 / clock_unit);
-        for panel in [upper, lower] {
-            let stroke = Stroke::dashed(1.2, INK.pale(0.45), 2.0, 3.0);
-            canvas.line(&[(x, panel.top), (x, panel.bottom)], stroke);
-        }
-        let kind = SMALL.in_colour(INK);
-        let name = shorten(name, kind, (upper.bottom - upper.top) * 0.6);
-        if x + kind.size + 6.0 < upper.right && x >= free_from {
-            let middle = upper.top + 6.0 + text_width(&name, kind) / 2.0;
-            canvas.text_upwards(x + kind.size + 2.0, middle, &name, kind);
-            free_from = x + kind.size + 10.0;
-        }
     }
 }
 
