@@ -382,6 +382,6 @@ fn what_goes_by_the_clock_is_not_gated_and_what_is_pinned_is() {
     let said = output(heaplay().args(["check", "--all", "--baseline"]).arg(&first).arg(&second));
     let text = String::from_utf8_lossy(&said.stdout).into_owned();
     assert_eq!(said.status.code(), Some(1), "{text}");
-    assert!(text.contains("1 worse"), "{text}");
+    assert!(text.contains("1 FAIL"), "{text}");
     assert!(text.contains("by the clock"), "{text}");
 }

@@ -130,7 +130,7 @@ fn two_runs_agree_in_every_exact_measure_and_a_planted_page_is_found() {
         expect(0, heaplay().arg("run").arg(&trace).args(["--passes", "footprint", "--out"]).arg(out));
     }
     let check = |code| expect(code, heaplay().arg("check").arg("--baseline").arg(&first).arg(&second));
-    assert!(check(0).contains(" 0 missing"), "{}", check(0));
+    assert!(check(0).contains(" 0 MISSING"), "{}", check(0));
     let mut run = Run::load(&second).unwrap();
     let planted = run
         .measurements
@@ -141,47 +141,10 @@ fn two_runs_agree_in_every_exact_measure_and_a_planted_page_is_found() {
     run.save(&second).unwrap();
     let table = check(1);
     assert!(
-        table.contains("WORSE") && table.contains("resident_end_bytes") && table.contains("pymalloc"),
+        table.contains("FAIL") && table.contains("resident_end_bytes") && table.contains("pymalloc"),
         "{table}"
     );
-    assert!(table.contains("1 worse"), "{table}");
-}
-
-#[test]
-fn times_gate_by_ratio_and_never_across_machines() {
-    let folder = tempfile::tempdir().unwrap();
-    let trace = generated(folder.path(), "t.trace", 30_000);
-    let (first, second) = (folder.path().join("a"), folder.path().join("b"));
-    expect(0, heaplay().arg("run").arg(&trace).args(["-r", "3", "--passes", "time", "--out"]).arg(&first));
-    let mut run = Run::load(&first).unwrap();
-    // Give the run known times: every backend as fast as the reference, pymalloc at 2 in the candidate.
-    for measurement in run.measurements.iter_mut().filter(|m| m.metric == "time_nanoseconds") {
-        measurement.value = 1e6 + f64::from(measurement.repetition);
-    }
-    run.save(&first).unwrap();
-    for measurement in
-        run.measurements.iter_mut().filter(|m| m.metric == "time_nanoseconds" && m.backend == "pymalloc")
-    {
-        measurement.value *= 2.0;
-    }
-    run.save(&second).unwrap();
-    let check = |code| expect(code, heaplay().arg("check").arg("--baseline").arg(&first).arg(&second));
-    let table = check(1);
-    assert!(table.contains("+100.0 %") && table.contains("1 worse"), "{table}");
-    // One repetition as fast as before: the ranges meet, so nothing is claimed.
-    run.measurements
-        .iter_mut()
-        .find(|m| m.metric == "time_nanoseconds" && m.backend == "pymalloc")
-        .unwrap()
-        .value = 1e6;
-    run.save(&second).unwrap();
-    assert!(check(0).contains("1 unclear"));
-    run.manifest.machine.facts.insert("processor".into(), "another".into());
-    run.save(&second).unwrap();
-    let all = output(heaplay().arg("check").arg("--all").arg("--baseline").arg(&first).arg(&second));
-    let text = String::from_utf8_lossy(&all.stdout).into_owned();
-    assert!(text.contains("skipped") && text.contains("machine"), "{text}");
-    assert_eq!(all.status.code(), Some(2), "nothing could be judged: {text}");
+    assert!(table.contains("1 FAIL"), "{table}");
 }
 
 /// Waits until `done` says so, at most a minute.

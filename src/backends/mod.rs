@@ -19,6 +19,7 @@ mod malloc;
 mod mimalloc;
 mod null;
 pub mod pages;
+mod planted;
 pub mod pymalloc;
 mod python;
 mod region;
@@ -75,6 +76,7 @@ pub const BACKENDS: &[Member] = &[
     linked_list::MEMBER,
     library::SO,
     library::PRELOAD,
+    planted::MEMBER,
     bump::MEMBER,
     null::MEMBER,
 ];

@@ -5,6 +5,7 @@
 //! that drift; timed in turns they share it, and the spread of their ratio falls several times (`METHODOLOGY.md`).
 
 use super::worker::Worker;
+use crate::stats::Random;
 
 /// Hands out turns until no child asks for more. `processor` is where they run: this thread moves there too, so that
 /// handing out costs the neighbouring processor nothing.
@@ -17,20 +18,12 @@ pub fn take_turns(workers: &mut [Worker], processor: Option<usize>, seed: u64) {
     }
     let mut racing: Vec<&mut Worker> =
         workers.iter_mut().filter_map(|worker| worker.ready().then_some(worker)).collect();
-    let mut random = seed;
+    let mut random = Random(seed);
     while !racing.is_empty() {
-        shuffle(&mut racing, &mut random);
+        random.shuffle(&mut racing);
         racing.retain_mut(|worker| worker.turn());
     }
     if let Ok(before) = before {
         let _ = rustix::thread::sched_setaffinity(None, &before);
-    }
-}
-
-/// Fisher and Yates, by a multiplicative congruential step: the order need only not favour anybody.
-fn shuffle<T>(items: &mut [T], random: &mut u64) {
-    for last in (1..items.len()).rev() {
-        *random = random.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
-        items.swap(last, (*random >> 33) as usize % (last + 1));
     }
 }

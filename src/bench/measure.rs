@@ -1,7 +1,7 @@
 //! Room `bench`: does one job, in the child. What it counted becomes the rows of a run folder.
 
 use std::fs;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 
 use super::plan::{ClockRate, Job, Pace, Task};
@@ -77,6 +77,38 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
             let ending = replay::places(&program, open_for(&program, backend)?.as_ref(), *calls, out)?;
             Ok(serde_json::to_string(&ending).unwrap_or_default())
         }
+        Task::Laps { backend, program, laps } => {
+            let program = load(program)?;
+            let backend = open(backend)?;
+            let times = replay::laps(&program, &Tables::new(&program, backend.as_ref()), *laps, turn)?;
+            Ok(serde_json::to_string(&times).unwrap_or_default())
+        }
+        Task::Tail { backend, program, segments, clock, times, chosen } => {
+            let program = load(program)?;
+            let backend = open(backend)?;
+            let (tables, clock) = (Tables::new(&program, backend.as_ref()), clock.clock());
+            if let Some(path) = times {
+                let found = replay::call_times(&program, &tables, &clock, *segments, turn)?;
+                let bytes: Vec<u8> = found.iter().flat_map(|time| time.to_le_bytes()).collect();
+                let written = fs::OpenOptions::new().write(true).open(path);
+                let written = written.and_then(|mut file| file.write_all(&bytes));
+                written.map_err(|source| JobError::Io { path: path.clone(), source })?;
+                return Ok(String::new());
+            }
+            let chosen = chosen.as_deref().map(load_numbers).transpose()?.unwrap_or_default();
+            Ok(replay::tail(&program, &tables, &clock, *segments, &chosen, turn)?.to_string())
+        }
+        Task::Calls { backend, program, calls } => {
+            let program = load(program)?;
+            let (mut slots, calls) =
+                (replay::Slots::new(&program), (*calls).min(program.instructions().len()));
+            let backend = open(backend)?;
+            let tables = Tables::new(&program, backend.as_ref());
+            replay::replay(&program, &tables, &mut slots, 0..calls, &mut replay::Nothing)?;
+            // Whatever leaving would cost differs with what is live, and was not asked about.
+            std::mem::forget(backend);
+            Ok(calls.to_string())
+        }
         Task::Measure { cell, program, births, pace, folder, clock } => {
             let program = load(program)?;
             let births = births.as_deref().map(load_births).transpose()?.unwrap_or_default();
@@ -111,6 +143,13 @@ fn open_for(program: &Program, backend: &str) -> Result<Box<dyn Backend>, JobErr
 fn load(path: &Path) -> Result<Program, JobError> {
     let read = || Program::read(&mut BufReader::with_capacity(1 << 16, fs::File::open(path)?));
     read().map_err(|source| JobError::Io { path: path.to_owned(), source })
+}
+
+/// Numbers of 32 bits, little-endian.
+fn load_numbers(path: &Path) -> Result<Vec<u32>, JobError> {
+    let bytes = fs::read(path).map_err(|source| JobError::Io { path: path.to_owned(), source })?;
+    let number = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    Ok(bytes.chunks_exact(4).map(number).collect())
 }
 
 /// What a footprint pass reads beside the program.

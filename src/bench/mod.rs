@@ -4,15 +4,19 @@
 //! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a trace take turns,
 //! `measure.rs` does one job in the child (`page_rows.rs` has the rows of a heap seen page by page), `compare.rs` holds two
 //! pool allocators against each other, `confirm.rs` takes the median of each call over repetitions, `what_if.rs` replays a
-//! changed trace, `bounds.rs` an allocator that gives back at once and never, `machine.rs` writes down where it ran.
+//! changed trace, `pairs.rs` times two sides against each other, `exact.rs` measures their memory, `instructions.rs` counts
+//! theirs, `bounds.rs` an allocator that gives back at once and never, `machine.rs` writes down where it ran.
 
 mod bounds;
 mod compare;
 mod confirm;
+mod exact;
 mod heat;
+mod instructions;
 mod machine;
 mod measure;
 mod page_rows;
+pub mod pairs;
 mod plan;
 mod what_if;
 mod worker;
@@ -30,6 +34,8 @@ use serde::{Deserialize, Serialize};
 
 pub use compare::{Comparison, arenas_at, compare, compare_recording};
 pub use confirm::LEAST_REPETITIONS;
+pub use exact::exact;
+pub use instructions::{instructions, valgrind};
 pub use machine::{available_bytes, fingerprint, processors};
 pub use plan::{ClockRate, Heat, Job, Pace, Task, heats, order};
 pub use what_if::{Saved, Saving, savings};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::replay::{Clock, Source};
+use crate::replay::{Clock, Laps, Source};
 use crate::results::{Cell, Manifest, Pass};
 
 /// A clock in words, so that every child reads time at the rate that the parent measured.
@@ -66,6 +66,39 @@ pub enum Task {
         /// The file for the places; exists.
         out: PathBuf,
     },
+    /// Replay in laps, taking turns with the other side (see [`super::pairs`]); the times, on standard output.
+    Laps {
+        /// The backend as written.
+        backend: String,
+        /// The compiled program.
+        program: PathBuf,
+        /// How the laps are cut.
+        laps: Laps,
+    },
+    /// Time each call over some laps, taking turns with the other side.
+    Tail {
+        /// The backend as written.
+        backend: String,
+        /// The compiled program.
+        program: PathBuf,
+        /// Segments of a lap.
+        segments: usize,
+        /// The clock.
+        clock: ClockRate,
+        /// Exists and is written to: each call's own time, as 32-bit floats.
+        times: Option<PathBuf>,
+        /// Else the calls of which the mean goes to standard output, as 32-bit numbers.
+        chosen: Option<PathBuf>,
+    },
+    /// Make some calls and end: whoever runs it counts its instructions (see [`super::instructions`]).
+    Calls {
+        /// The backend as written.
+        backend: String,
+        /// The compiled program.
+        program: PathBuf,
+        /// How many of its calls.
+        calls: usize,
+    },
     /// Measure a cell and leave its tables in a folder.
     Measure {
         /// Which.
@@ -87,9 +120,12 @@ impl Task {
     /// The backend that it is about.
     pub fn backend(&self) -> &str {
         match self {
-            Task::Version { backend } | Task::Verify { backend, .. } | Task::Places { backend, .. } => {
-                backend
-            }
+            Task::Version { backend }
+            | Task::Verify { backend, .. }
+            | Task::Places { backend, .. }
+            | Task::Laps { backend, .. }
+            | Task::Tail { backend, .. }
+            | Task::Calls { backend, .. } => backend,
             Task::Measure { cell, .. } => &cell.backend,
         }
     }
@@ -102,7 +138,7 @@ pub struct Job {
     pub task: Task,
     /// The processor to stay on.
     pub processor: Option<usize>,
-    /// Whether the child waits for its turns (see [`super::heat`]); only a time pass does.
+    /// Whether the child waits for its turns (see [`super::heat`]); only what is timed does.
     pub turns: bool,
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,13 +134,21 @@ impl Worker {
     /// # Errors
     /// When the child cannot be started at all.
     pub fn start(job: &Job, limits: Limits) -> std::io::Result<Worker> {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("worker").env_clear();
+        Worker::start_by(command, job, limits)
+    }
+
+    /// The same by another command that ends in `heaplay worker`: another build, or one that is watched. Its environment
+    /// is the caller's to clear.
+    ///
+    /// # Errors
+    /// When the child cannot be started at all.
+    pub fn start_by(mut command: Command, job: &Job, limits: Limits) -> std::io::Result<Worker> {
         let mut input = serde_json::to_vec(job).map_err(std::io::Error::other)?;
         input.push(b'\n');
         let errors = File::from(rustix::fs::memfd_create("heaplay-errors", rustix::fs::MemfdFlags::CLOEXEC)?);
-        let mut command = Command::new("/proc/self/exe");
         command
-            .arg("worker")
-            .env_clear()
             .envs(environment(job.task.backend())?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -288,7 +297,11 @@ fn signal_name(signal: i32) -> String {
 /// The reason, in one line.
 pub fn serve() -> Result<String, String> {
     let mut text = String::new();
-    std::io::stdin().read_line(&mut text).map_err(|error| format!("worker: no job: {error}"))?;
+    let read = match std::env::var_os(ONCE) {
+        Some(path) => File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
+        None => std::io::stdin().read_line(&mut text),
+    };
+    read.map_err(|error| format!("worker: no job: {error}"))?;
     let job: Job = serde_json::from_str(&text)
         .map_err(|error| format!("worker: not a job: {error}; this verb is for heaplay itself"))?;
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
@@ -297,7 +310,8 @@ pub fn serve() -> Result<String, String> {
         set.set(processor);
         let _ = rustix::thread::sched_setaffinity(None, &set); // told in the manifest, not vital
     }
-    let exact = matches!(&job.task, Task::Measure { cell, .. } if cell.pass == Pass::Footprint);
+    let exact = matches!(&job.task, Task::Measure { cell, .. } if cell.pass == Pass::Footprint)
+        || std::env::var_os(LAYOUT).is_some();
     if exact && randomised() {
         return Err(without_randomisation(&text));
     }
@@ -323,6 +337,10 @@ fn randomised() -> bool {
     bits & libc::ADDR_NO_RANDOMIZE as u64 == 0 && std::env::var_os(ONCE).is_none()
 }
 
+/// In the environment of a child whose addresses shall depend on this variable's length alone.
+pub(super) const LAYOUT: &str = "HEAPLAY_LAYOUT";
+
+/// In the environment of a child that began again: the file with its job. Its standard input stays that of the first.
 const ONCE: &str = "HEAPLAY_WORKER_ONCE";
 
 /// Begins this program again with addresses that are the same every time. Returns only when that fails.
@@ -333,11 +351,11 @@ fn without_randomisation(job: &str) -> String {
         libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
     }
     let result = (|| {
-        let file = rustix::fs::memfd_create("heaplay-job", rustix::fs::MemfdFlags::CLOEXEC)?;
-        let mut file = File::from(file);
+        // Stays open in the program that begins.
+        let mut file = File::from(rustix::fs::memfd_create("heaplay-job", rustix::fs::MemfdFlags::empty())?);
         file.write_all(job.as_bytes())?;
-        file.rewind()?;
-        Err::<(), _>(Command::new("/proc/self/exe").arg("worker").env(ONCE, "1").stdin(file).exec())
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        Err::<(), _>(Command::new("/proc/self/exe").arg("worker").env(ONCE, path).exec())
     })();
     match result {
         Err(error) => format!("worker: cannot begin again without address randomisation: {error}"),

@@ -5,6 +5,7 @@
 
 mod arenas;
 mod backends;
+mod calibrate;
 mod check;
 mod convert;
 mod generate;
@@ -15,6 +16,7 @@ mod merge;
 mod record;
 mod report;
 mod run;
+mod selftest;
 mod sweep;
 mod verify;
 mod whatif;
@@ -31,7 +33,7 @@ use clap::{CommandFactory, Parser, Subcommand};
     name = "heaplay",
     version,
     max_term_width = 110,
-    after_help = "Exit status: 0 fine; 1 a regression was found; 2 it could not be done; 130 interrupted (what was measured is kept)."
+    after_help = "Exit status: 0 fine; 1 a regression was found; 2 it could not be done; 3 inconclusive; 130 interrupted (what was measured is kept)."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -48,6 +50,8 @@ enum Verb {
     Sweep(sweep::SweepArgs),
     Report(report::ReportArgs),
     Check(check::CheckArgs),
+    Selftest(selftest::SelftestArgs),
+    Calibrate(calibrate::CalibrateArgs),
     Merge(merge::MergeArgs),
     Verify(verify::VerifyArgs),
     Whatif(whatif::WhatifArgs),
@@ -79,6 +83,8 @@ impl Cli {
             Verb::Sweep(args) => args.run(),
             Verb::Report(args) => args.run(),
             Verb::Check(args) => args.run(),
+            Verb::Selftest(args) => args.run(),
+            Verb::Calibrate(args) => args.run(),
             Verb::Merge(args) => args.run(),
             Verb::Verify(args) => args.run(),
             Verb::Whatif(args) => args.run(),

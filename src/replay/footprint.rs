@@ -456,6 +456,9 @@ fn sampling_ns(times: &mut [u64]) -> u64 {
     times.get(times.len() / 2).map_or(0, |median| median * times.len() as u64)
 }
 
+/// Calls that a footprint pass makes before the first of the program: see [`warm_up`].
+pub const WARM_UP_CALLS: u64 = 2 * crate::trace::Domain::ALL.len() as u64;
+
 /// One malloc and one free in each domain, so that what a backend sets up once is not taken for the program's.
 #[expect(unsafe_code, reason = "calls the backend through its C function pointers")]
 fn warm_up(domains: &crate::backends::Domains) {

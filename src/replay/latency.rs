@@ -23,9 +23,10 @@ pub struct LatencyResult {
     pub calls: [u64; 4],
 }
 
-struct Ticks<'a> {
-    clock: &'a Clock,
-    ticks: Vec<u32>,
+/// Ticks of each call of a program.
+pub(super) struct Ticks<'a> {
+    pub(super) clock: &'a Clock,
+    pub(super) ticks: Vec<u32>,
 }
 
 impl Probe for Ticks<'_> {

@@ -7,6 +7,7 @@
 mod axis;
 mod canvas;
 mod chart;
+mod effect;
 mod figures;
 mod footprint_overlay;
 mod fragmentation;
@@ -39,6 +40,7 @@ use crate::results::Run;
 
 pub use canvas::{Canvas, HEIGHT, Label, WIDTH};
 pub use chart::{Chart, Picture};
+pub use effect::{Effect, draw as effect};
 pub use figures::Scene;
 pub use summary::draw as scorecard;
 pub use terminal::summary;
@@ -159,6 +161,22 @@ pub fn render_arenas(map: &ArenaMap, folder: &Path) -> Result<Option<PathBuf>, R
     let path = folder.join(file_name(&map.name, "arenas"));
     write_picture(&path, &picture)?;
     Ok(Some(path))
+}
+
+/// Draws timed measures of a check into `folder`; gives the files.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn render_effects(effects: &[Effect], folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
+    let mut files = Vec::new();
+    for (number, effect) in effects.iter().enumerate() {
+        let Some(picture) = effect::draw(effect) else { continue };
+        let path = folder.join(file_name(&effect.trace, &format!("check-{}-{}", effect.measure, number + 1)));
+        write_picture(&path, &picture)?;
+        files.push(path);
+    }
+    Ok(files)
 }
 
 /// The picture with `words` at its very top, where there are some: that what it shows was not recorded.

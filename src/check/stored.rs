@@ -1,80 +1,17 @@
-//! Room `check`: judges a candidate run against a baseline run, from the two records alone.
-//!
-//! Exact measures gate without tolerance: any increase fails. Times gate only as a ratio to a reference backend of the
-//! same run, and only when both runs come from the same machine; a difference is worse when it exceeds the threshold
-//! *and* the ranges over the repetitions lie apart, since a shared machine alone moves medians.
+//! Room `check`: two stored run records. Exact measures gate: without tolerance where both runs are of the same recording,
+//! by the policy's tolerance where they are two recordings of one program. Times of a stored run are not judged: the same
+//! machine an hour later differs by up to 20 %, so a gate on them needs both sides in one run.
 
+use super::{Finding, Policy, Verdict};
 use crate::results::{Cell, Exactness, METRICS, Machine, Metric, Pass, Run, TraceEntry};
-use crate::stats;
 
-/// How to judge.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
-    /// The backend to whose time the others' are held.
-    pub reference: String,
-    /// How much a ratio may grow: 0.1 is 10 %.
-    pub threshold: f64,
-    /// How much an exact measure may grow between two recordings of one program, which are never quite the same. Of the
-    /// same recording nothing may grow.
-    pub recording_tolerance: f64,
-}
-
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy { reference: "malloc".into(), threshold: 0.25, recording_tolerance: 0.01 }
-    }
-}
-
-/// What is said of one measure. In order of gravity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// Worse than the baseline: fails.
-    Worse,
-    /// The baseline has it and the candidate does not: it could not be judged.
-    Missing,
-    /// Over the threshold, but the repetitions' ranges overlap: no failure, and no pass either.
-    Unclear,
-    /// Not comparable, for the reason beside.
-    Skipped,
-    /// Better than the baseline.
-    Better,
-    /// As in the baseline.
-    Same,
-}
-
-impl Verdict {
-    /// The word in the table.
-    pub fn name(self) -> &'static str {
-        match self {
-            Verdict::Worse => "WORSE",
-            Verdict::Missing => "MISSING",
-            Verdict::Unclear => "unclear",
-            Verdict::Skipped => "skipped",
-            Verdict::Better => "better",
-            Verdict::Same => "same",
-        }
-    }
-}
-
-/// One line of the judgement.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
-    /// Which trace.
-    pub trace: String,
-    /// Which backend; empty for what follows from the trace alone.
-    pub backend: String,
-    /// The metric, with its op where that is not `all`.
-    pub measure: String,
-    /// Its unit; `ratio` for times.
-    pub unit: &'static str,
-    /// The baseline's figure.
-    pub baseline: Option<f64>,
-    /// The candidate's.
-    pub candidate: Option<f64>,
-    /// What is said of it.
-    pub verdict: Verdict,
-    /// Why, in a few words; empty when the figures say it.
-    pub why: String,
+/// What two records say.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Worst first.
+    pub findings: Vec<Finding>,
+    /// What was left out, and why.
+    pub notes: Vec<String>,
 }
 
 /// Why two runs cannot be compared at all.
@@ -86,18 +23,6 @@ pub enum CheckError {
     )]
     NoTrace {
         /// The baseline's traces.
-        baseline: String,
-        /// The candidate's.
-        candidate: String,
-    },
-    /// Times have nothing to be held to.
-    #[error(
-        "times are held to `{reference}`, which is not in both runs (baseline: {baseline}; candidate: {candidate}); name another with --reference"
-    )]
-    NoReference {
-        /// The backend that was named.
-        reference: String,
-        /// The baseline's backends.
         baseline: String,
         /// The candidate's.
         candidate: String,
@@ -118,7 +43,7 @@ pub enum CheckError {
 ///
 /// # Errors
 /// When the runs have nothing in common.
-pub fn compare(baseline: &Run, candidate: &Run, policy: &Policy) -> Result<Vec<Finding>, CheckError> {
+pub fn compare(baseline: &Run, candidate: &Run, policy: &Policy) -> Result<Stored, CheckError> {
     let traces: Vec<(&TraceEntry, Option<&TraceEntry>)> = baseline
         .manifest
         .traces
@@ -137,15 +62,6 @@ pub fn compare(baseline: &Run, candidate: &Run, policy: &Policy) -> Result<Vec<F
             candidate: names(candidate).join(", "),
         });
     }
-    let timed = |run: &Run| run.measurements.iter().any(|m| m.metric == "time_nanoseconds");
-    let known = |run: &Run| names(run).contains(&policy.reference);
-    if timed(baseline) && timed(candidate) && !(known(baseline) && known(candidate)) {
-        return Err(CheckError::NoReference {
-            reference: policy.reference.clone(),
-            baseline: names(baseline).join(", "),
-            candidate: names(candidate).join(", "),
-        });
-    }
     let judge = Judge { baseline, candidate, policy };
     let mut findings = Vec::new();
     for (trace, other) in traces {
@@ -154,8 +70,20 @@ pub fn compare(baseline: &Run, candidate: &Run, policy: &Policy) -> Result<Vec<F
             Some(other) => judge.trace(trace, other, &mut findings),
         }
     }
-    findings.sort_by(|a, b| (a.verdict, &a.trace, &a.backend).cmp(&(b.verdict, &b.trace, &b.backend)));
-    Ok(findings)
+    super::sort(&mut findings);
+    let timed = |run: &Run| run.measurements.iter().any(|m| m.metric == "time_nanoseconds");
+    let mut notes = Vec::new();
+    if timed(baseline) && timed(candidate) {
+        let machines = [&baseline.manifest.machine, &candidate.manifest.machine];
+        let differ = fingerprints_apart(machines[0], machines[1]);
+        notes.push(if differ.is_empty() {
+            "times of a stored run are not judged; `heaplay check TRACE --baseline A --candidate B` times both sides in one run"
+                .to_owned()
+        } else {
+            format!("times are refused: the baseline is another machine's\n{}", differ.join("\n"))
+        });
+    }
+    Ok(Stored { findings, notes })
 }
 
 struct Judge<'a> {
@@ -166,21 +94,12 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn missing(&self, trace: &str, backend: &str, measure: &str, why: impl Into<String>) -> Finding {
-        Finding {
-            trace: trace.into(),
-            backend: backend.into(),
-            measure: measure.into(),
-            unit: "",
-            baseline: None,
-            candidate: None,
-            verdict: Verdict::Missing,
-            why: why.into(),
-        }
+        Finding::bare(trace, backend, measure, Verdict::Missing, why)
     }
 
     fn trace(&self, trace: &TraceEntry, other: &TraceEntry, findings: &mut Vec<Finding>) {
         let same = trace.sha256 == other.sha256;
-        let allowed = if same { 0.0 } else { self.policy.recording_tolerance };
+        let allowed = if same { 0.0 } else { self.policy.recording_tolerance() };
         let backends = &self.baseline.manifest.backends;
         let demands = METRICS.iter().filter(|metric| metric.exactness == Exactness::Trace);
         for metric in demands {
@@ -222,6 +141,8 @@ impl Judge<'_> {
                         "it goes by the clock; `heaplay backends NAME` says which settings pin it".to_owned()
                     }
                 });
+            let skip = varies.clone().or_else(|| apart.clone());
+            findings.extend(self.fragmentation(&trace.name, &backend.name, allowed, skip.as_deref()));
             for metric in METRICS {
                 let skip = match metric.exactness {
                     Exactness::Policy => None,
@@ -235,9 +156,6 @@ impl Judge<'_> {
                     }
                     findings.push(finding);
                 }
-            }
-            if backend.name != self.policy.reference && backend.name != "null" {
-                findings.extend(self.timed(&trace.name, &backend.name));
             }
         }
     }
@@ -258,7 +176,7 @@ impl Judge<'_> {
         let of_pass = |cells: &[(Cell, String)]| cells.iter().any(|(known, _)| known.pass == cell.pass);
         let mut finding = self.missing(trace, backend, cell.pass.name(), reason);
         if of_pass(&measured) && !of_pass(&void) {
-            finding.verdict = Verdict::Worse;
+            finding.verdict = Verdict::Fail;
         }
         Some(finding)
     }
@@ -280,89 +198,75 @@ impl Judge<'_> {
             .map(|m| (m.op.as_str(), m.value))
     }
 
+    /// What is resident over what is live, at the live peak: derived, so it is in no table.
+    fn fragmentation(&self, trace: &str, backend: &str, allowed: f64, skip: Option<&str>) -> Option<Finding> {
+        let of = |run: &Run| {
+            let value = |metric: &str| run.values(trace, backend, "all", metric).first().copied();
+            let (resident, live) = (value("resident_at_live_peak_bytes")?, value("live_peak_bytes")?);
+            (live > 0.0).then_some(resident / live)
+        };
+        let (before, after) = (of(self.baseline)?, of(self.candidate)?);
+        let allowed = allowed.max(self.policy.margin(FRAGMENTATION).fail);
+        let verdict = match () {
+            () if skip.is_some() => Verdict::Skipped,
+            () if after > before * (1.0 + allowed) => Verdict::Fail,
+            () if after < before * (1.0 - allowed) => Verdict::Better,
+            () if after == before => Verdict::Identical,
+            () => Verdict::Pass,
+        };
+        let why = skip.map_or(String::new(), |reason| format!("not comparable: {reason}"));
+        let mut finding = Finding::bare(trace, backend, FRAGMENTATION, verdict, why);
+        (finding.unit, finding.margin) = ("ratio", allowed);
+        (finding.baseline, finding.candidate) = (Some(before), Some(after));
+        Some(finding)
+    }
+
     fn exact(&self, trace: &str, backend: &str, metric: &'static Metric, allowed: f64) -> Vec<Finding> {
         let theirs: Vec<(&str, f64)> = self.operations(self.candidate, trace, backend, metric).collect();
         self.operations(self.baseline, trace, backend, metric)
             .map(|(op, baseline)| {
                 let candidate = theirs.iter().find(|(other, _)| *other == op).map(|(_, value)| *value);
+                let allowed = allowed.max(self.policy.margin(metric.name).fail);
                 let verdict = match candidate {
                     None => Verdict::Missing,
-                    Some(candidate) if candidate > baseline * (1.0 + allowed) => Verdict::Worse,
+                    Some(candidate) if candidate > baseline * (1.0 + allowed) => Verdict::Fail,
                     Some(candidate) if candidate < baseline * (1.0 - allowed) => Verdict::Better,
-                    Some(candidate) if candidate.is_finite() && baseline.is_finite() => Verdict::Same,
+                    Some(candidate) if candidate == baseline => Verdict::Identical,
+                    Some(candidate) if candidate.is_finite() && baseline.is_finite() => Verdict::Pass,
                     Some(_) => Verdict::Missing,
                 };
+                let measure = match op {
+                    "all" => metric.name.to_owned(),
+                    op => format!("{} of {op}", metric.name),
+                };
                 Finding {
-                    trace: trace.into(),
-                    backend: backend.into(),
-                    measure: if op == "all" {
-                        metric.name.into()
-                    } else {
-                        format!("{} of {op}", metric.name)
-                    },
                     unit: metric.unit,
                     baseline: Some(baseline),
                     candidate,
-                    verdict,
-                    why: match allowed {
-                        0.0 => String::new(),
-                        _ => format!("another recording; {:.3} % are allowed", allowed * 100.0),
-                    },
+                    margin: allowed,
+                    ..Finding::bare(
+                        trace,
+                        backend,
+                        measure,
+                        verdict,
+                        match allowed {
+                            0.0 => String::new(),
+                            _ => format!("{:.3} % are allowed", allowed * 100.0),
+                        },
+                    )
                 }
             })
             .collect()
     }
-
-    /// The time as a ratio to the reference, repetition by repetition: those ran beside each other.
-    fn timed(&self, trace: &str, backend: &str) -> Option<Finding> {
-        let ratios = |run: &Run| -> Vec<f64> {
-            let times = |name: &str| run.values(trace, name, "all", "time_nanoseconds");
-            times(backend)
-                .iter()
-                .zip(times(&self.policy.reference))
-                .map(|(own, reference)| own / reference)
-                .collect()
-        };
-        let (before, after) = (ratios(self.baseline), ratios(self.candidate));
-        let baseline = stats::median(&before)?;
-        let mut finding = Finding {
-            trace: trace.into(),
-            backend: backend.into(),
-            measure: format!("time over {}", self.policy.reference),
-            unit: "ratio",
-            baseline: Some(baseline),
-            candidate: stats::median(&after),
-            verdict: Verdict::Missing,
-            why: String::new(),
-        };
-        let Some(candidate) = finding.candidate else { return Some(finding) };
-        if let Some(reason) =
-            apart(&self.baseline.manifest.machine, &self.candidate.manifest.machine, &TIMED_FACTS)
-        {
-            finding.verdict = Verdict::Skipped;
-            finding.why = format!("times of another machine: {reason}");
-            return Some(finding);
-        }
-        let growth = candidate / baseline - 1.0;
-        let (least, most) = (stats::range(&after)?.0, stats::range(&before)?.1);
-        finding.verdict = match growth {
-            growth if growth > self.policy.threshold && least > most => Verdict::Worse,
-            growth if growth > self.policy.threshold => Verdict::Unclear,
-            growth if growth < -self.policy.threshold => Verdict::Better,
-            _ => Verdict::Same,
-        };
-        finding.why = match finding.verdict {
-            Verdict::Unclear => format!("{:+.1} %, but the repetitions' ranges overlap", growth * 100.0),
-            _ => format!("{:+.1} %, threshold {:.0} %", growth * 100.0, self.policy.threshold * 100.0),
-        };
-        Some(finding)
-    }
 }
+
+/// The name of the measure that is derived from two others.
+pub(super) const FRAGMENTATION: &str = "fragmentation";
 
 /// What resident pages of a black box depend on.
 const EXACT_FACTS: [&str; 5] = ["architecture", "libc", "page_bytes", "transparent_huge_pages", "variables"];
-/// What times depend on besides.
-const TIMED_FACTS: [&str; 8] = [
+/// What times depend on.
+const TIMED_FACTS: [&str; 11] = [
     "architecture",
     "libc",
     "page_bytes",
@@ -371,6 +275,9 @@ const TIMED_FACTS: [&str; 8] = [
     "cores",
     "hypervisor",
     "kernel",
+    "address_randomisation",
+    "governor",
+    "memory",
 ];
 
 /// The first of these facts in which two machines differ, in words.
@@ -380,4 +287,14 @@ fn apart(baseline: &Machine, candidate: &Machine, facts: &[&str]) -> Option<Stri
         let (before, after) = (of(baseline), of(candidate));
         (before != after).then(|| format!("{fact} is `{after}`, in the baseline `{before}`"))
     })
+}
+
+/// The facts on which times depend and in which two machines differ, a line each.
+pub fn fingerprints_apart(baseline: &Machine, candidate: &Machine) -> Vec<String> {
+    let of =
+        |machine: &Machine, fact: &str| machine.facts.get(fact).cloned().unwrap_or_else(|| "unknown".into());
+    let told = |fact: &&&str| of(baseline, fact) != of(candidate, fact);
+    let line =
+        |fact: &&str| format!("  {fact}: baseline `{}`, here `{}`", of(baseline, fact), of(candidate, fact));
+    TIMED_FACTS.iter().filter(told).map(line).collect()
 }

@@ -1,0 +1,61 @@
+//! Room `bench`: how many instructions the calls of a program take, counted by valgrind's cachegrind.
+//!
+//! Two children are counted, one that makes every call and one that makes none; the difference is the loop's. What is
+//! counted is exact to a few parts in a million (METHODOLOGY.md) on any machine, as no clock is involved.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::Loaded;
+use super::pairs::Side;
+use super::plan::{Job, Task};
+use super::worker::{Limits, Worker};
+
+/// Where valgrind is, if it is on the PATH.
+pub fn valgrind() -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join("valgrind"))
+        .find(|p| p.is_file())
+}
+
+/// Instructions of all calls of the program.
+///
+/// # Errors
+/// Why they could not be counted: the child's reason, or what valgrind said.
+pub fn instructions(side: &Side, loaded: &Loaded, limits: Limits) -> Result<u64, String> {
+    let valgrind =
+        valgrind().ok_or("valgrind is not on the PATH; install it (Debian: apt-get install valgrind)")?;
+    let all = count(&valgrind, side, loaded, limits, loaded.program.instructions().len())?;
+    let none = count(&valgrind, side, loaded, limits, 0)?;
+    all.checked_sub(none)
+        .filter(|count| *count > 0)
+        .ok_or_else(|| format!("{all} instructions with, {none} without the calls"))
+}
+
+fn count(valgrind: &Path, side: &Side, loaded: &Loaded, limits: Limits, calls: usize) -> Result<u64, String> {
+    let place = |name: &str| {
+        let thread = std::thread::current().id();
+        std::env::temp_dir().join(format!("heaplay-{}-{thread:?}-{calls}-{name}", std::process::id()))
+    };
+    let log = place("log");
+    let mut command = Command::new(valgrind);
+    command
+        .env_clear()
+        .args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"])
+        .arg(format!("--log-file={}", log.display()))
+        .arg(fs::canonicalize(side.executable()).map_err(|error| error.to_string())?)
+        .arg("worker");
+    let task = Task::Calls { backend: side.backend.clone(), program: loaded.path(), calls };
+    let job = Job { task, processor: None, turns: false };
+    let ended = Worker::start_by(command, &job, limits).and_then(Worker::end);
+    let said = fs::read_to_string(&log).unwrap_or_default();
+    let _ = fs::remove_file(&log);
+    let ended = ended.map_err(|error| format!("{}: {error}", valgrind.display()))?;
+    ended.well().map_err(|reason| format!("under valgrind: {reason}"))?;
+    let line =
+        said.lines().find_map(|line| line.split_once("refs:").filter(|(head, _)| head.contains(" I ")));
+    let digits: String =
+        line.map(|(_, tail)| tail.chars().filter(char::is_ascii_digit).collect()).unwrap_or_default();
+    digits.parse().map_err(|_| format!("valgrind told no count: {}", said.lines().last().unwrap_or_default()))
+}

@@ -1,0 +1,61 @@
+//! Room `check`: the findings as Markdown for a step summary: short, worst first.
+
+use std::fmt::Write;
+
+use super::{Finding, Frame, Verdict};
+
+/// Lines of the table at most.
+const MOST: usize = 20;
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ").replace('<', "&lt;")
+}
+
+/// The sentence at the top: how many of each verdict.
+fn verdict_of(findings: &[Finding]) -> String {
+    let count = |verdict| findings.iter().filter(|f| f.verdict == verdict).count();
+    let told: Vec<String> = Verdict::ALL
+        .into_iter()
+        .filter(|verdict| count(*verdict) > 0)
+        .map(|verdict| format!("{} {}", count(verdict), verdict.name()))
+        .collect();
+    told.join(", ")
+}
+
+/// The whole summary.
+pub fn markdown(frame: &Frame, findings: &[Finding]) -> String {
+    let failed = findings.iter().any(|f| f.verdict == Verdict::Fail);
+    let mut out = format!("### heaplay check: {}\n\n", if failed { "worse" } else { "nothing is worse" });
+    let _ = writeln!(
+        out,
+        "`{}` → `{}` · {} · {:.0} s\n",
+        cell(&frame.baseline),
+        cell(&frame.candidate),
+        verdict_of(findings),
+        frame.seconds
+    );
+    let shown: Vec<&Finding> = findings.iter().filter(|f| f.verdict <= Verdict::Accepted).collect();
+    if !shown.is_empty() {
+        out.push_str("| verdict | trace | backend | what |\n|---|---|---|---|\n");
+        for finding in shown.iter().take(MOST) {
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} | {} |",
+                finding.verdict.name(),
+                cell(&finding.trace),
+                cell(&finding.backend),
+                cell(&finding.sentence())
+            );
+        }
+        if shown.len() > MOST {
+            let _ = writeln!(out, "\n… and {} more; the JSON file has all.", shown.len() - MOST);
+        }
+        if let Some(worst) = shown.iter().find(|f| !f.reproduce.is_empty()) {
+            let _ = writeln!(out, "\nAgain, the worst: `{}`", worst.reproduce);
+        }
+    }
+    for note in &frame.notes {
+        let _ = writeln!(out, "\n> {}", cell(note));
+    }
+    out
+}

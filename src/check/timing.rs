@@ -1,0 +1,238 @@
+//! Room `check`: judges pairs that are still coming in. Pure functions of the figures so far; who calls brings more pairs
+//! as long as a step says so.
+//!
+//! A figure is ln(candidate / baseline) of one pair. A gate has two margins: the candidate fails when it is surely worse
+//! than the first, and may not pass unless it is surely better than the second. One that is surely below the first needs
+//! no more pairs. In between, pairs go on.
+
+use super::Verdict;
+use crate::stats::{Estimate, LOOKS, at_most, look_after};
+
+/// The errors that are allowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Of a false failure, over all looks, cells and measures of the suite.
+    pub fail: f64,
+    /// Of a false warning, over all looks of one cell.
+    pub warn: f64,
+    /// Of saying that the candidate is below a bound when it is above, at one look.
+    pub pass: f64,
+    /// Of a false confirmation, over its looks.
+    pub confirm: f64,
+    /// Of calling the control off when it is not, at one look, to either side.
+    pub control: f64,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget { fail: 0.001, warn: 0.01, pass: 0.01, confirm: 0.01, control: 0.001 }
+    }
+}
+
+/// How one measure of one cell is judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gate {
+    /// Fails when surely above, as a share.
+    pub fail: f64,
+    /// Passes only when surely below, as a share.
+    pub pass: f64,
+    /// The errors.
+    pub budget: Budget,
+    /// Cells of the suite.
+    pub cells: usize,
+    /// Timed measures of a cell.
+    pub measures: usize,
+}
+
+impl Gate {
+    /// The error of one look, for a failure.
+    pub fn error_of_a_look(&self) -> f64 {
+        at_most(self.budget.fail, self.cells, self.measures)
+    }
+
+    fn fail_log(&self) -> f64 {
+        self.fail.ln_1p()
+    }
+
+    fn pass_log(&self) -> f64 {
+        self.pass.ln_1p()
+    }
+
+    fn warns(&self, estimate: &Estimate) -> bool {
+        estimate.lower(at_most(self.budget.warn, 1, 1)) > 0.0
+    }
+
+    /// Pass, better or warn, for what is surely below the second margin.
+    fn below(&self, estimate: &Estimate) -> Verdict {
+        if self.warns(estimate) {
+            Verdict::Warn
+        } else if estimate.upper(self.budget.control) < 0.0 {
+            Verdict::Better
+        } else {
+            Verdict::Pass
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why, where the figures do not say it.
+    pub why: String,
+}
+
+fn ended(verdict: Verdict, why: impl Into<String>) -> Step {
+    Step::Ended(Ended { verdict, why: why.into() })
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Bring pairs until there are so many.
+    More(usize),
+    /// Surely over the margin: confirm it with fresh pairs.
+    Confirm,
+    /// There is a verdict.
+    Ended(Ended),
+}
+
+/// Looks at the figures of the first stage. Only a look at one of [`LOOKS`] may be asked for.
+pub fn look(values: &[f64], gate: &Gate) -> Step {
+    let next = look_after(values.len());
+    let Some(estimate) = Estimate::of(values).filter(|_| values.len() >= LOOKS[0]) else {
+        return Step::More(next.unwrap_or(LOOKS[0]));
+    };
+    if estimate.lower(gate.error_of_a_look()) > gate.fail_log() {
+        return Step::Confirm;
+    }
+    let upper = estimate.upper(gate.budget.pass);
+    if upper < gate.fail_log() || upper < gate.pass_log() && gate.warns(&estimate) {
+        return ended(gate.below(&estimate), "");
+    }
+    match next {
+        Some(next) => Step::More(next),
+        None => Step::Ended(give_up(values, gate, "after the last look")),
+    }
+}
+
+/// The verdict when there is no time for more pairs.
+pub fn give_up(values: &[f64], gate: &Gate, when: &str) -> Ended {
+    let Some(estimate) = Estimate::of(values).filter(|_| values.len() >= LOOKS[0]) else {
+        let why = format!("only {} pairs {when}; at least {} are needed", values.len(), LOOKS[0]);
+        return Ended { verdict: Verdict::Inconclusive, why };
+    };
+    if estimate.upper(gate.budget.pass) < gate.pass_log() {
+        return Ended { verdict: gate.below(&estimate), why: String::new() };
+    }
+    let why = format!("neither over the margin nor surely below {} % {when}", gate.pass * 100.0);
+    Ended { verdict: Verdict::Inconclusive, why }
+}
+
+/// Looks at the figures of the confirmation: fresh pairs, and the baseline against itself in the same run.
+pub fn confirm(values: &[f64], control: &[f64], gate: &Gate) -> Step {
+    let next = look_after(values.len());
+    let of = |values: &[f64]| Estimate::of(values).filter(|_| values.len() >= LOOKS[0]);
+    let (Some(fresh), Some(control)) = (of(values), of(control)) else {
+        return Step::More(next.unwrap_or(LOOKS[0]));
+    };
+    let level = gate.budget.control / 2.0;
+    if fresh.lower(at_most(gate.budget.confirm, 1, 1)) > gate.fail_log() {
+        if control.lower(level) > 0.0 || control.upper(level) < 0.0 {
+            let off = (control.mean.exp() - 1.0) * 100.0;
+            return ended(
+                Verdict::Inconclusive,
+                format!("the control alarmed: the baseline against itself is off by {off:+.2} %"),
+            );
+        }
+        return ended(Verdict::Fail, "");
+    }
+    if fresh.upper(gate.budget.pass) < gate.fail_log() {
+        return ended(Verdict::Inconclusive, "over the margin at first, and below it in fresh pairs");
+    }
+    match next {
+        Some(next) => Step::More(next),
+        None => ended(Verdict::Inconclusive, "over the margin at first, and not confirmed by the last look"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Random;
+
+    const GATE: Gate = Gate {
+        fail: 0.02,
+        pass: 0.04,
+        budget: Budget { fail: 0.001, warn: 0.01, pass: 0.01, confirm: 0.01, control: 0.001 },
+        cells: 12,
+        measures: 2,
+    };
+
+    /// Nearly normal: the sum of twelve, one in ten of them three times as wide.
+    fn pair(random: &mut Random, truth: f64) -> f64 {
+        let sum: f64 = (0..12).map(|_| random.share()).sum::<f64>() - 6.0;
+        truth.ln_1p() + sum * 0.018 * if random.share() < 0.1 { 3.0 } else { 1.0 }
+    }
+
+    /// A whole cell with simulated pairs; the verdict and the pairs that it took.
+    fn cell(random: &mut Random, truth: f64) -> (Verdict, usize) {
+        let mut values = Vec::new();
+        loop {
+            match look(&values, &GATE) {
+                Step::More(wanted) => values.extend((values.len()..wanted).map(|_| pair(random, truth))),
+                Step::Ended(ended) => return (ended.verdict, values.len()),
+                Step::Confirm => break,
+            }
+        }
+        let (mut fresh, mut control) = (Vec::new(), Vec::new());
+        loop {
+            match confirm(&fresh, &control, &GATE) {
+                Step::More(wanted) => {
+                    fresh.extend((fresh.len()..wanted).map(|_| pair(random, truth)));
+                    control.extend((control.len()..wanted).map(|_| pair(random, 0.0)));
+                }
+                Step::Ended(ended) => return (ended.verdict, values.len() + fresh.len()),
+                Step::Confirm => unreachable!(),
+            }
+        }
+    }
+
+    #[test]
+    fn verdicts_are_right_as_often_as_they_should_be() {
+        let mut random = Random(11);
+        let mut share = |truth: f64, trials: usize, verdicts: &[Verdict]| {
+            let hits = (0..trials).filter(|_| verdicts.contains(&cell(&mut random, truth).0)).count();
+            hits as f64 / trials as f64
+        };
+        assert_eq!(share(0.0, 2000, &[Verdict::Fail]), 0.0);
+        assert!(share(0.0, 500, &[Verdict::Pass, Verdict::Better]) > 0.97);
+        assert!(share(0.02, 500, &[Verdict::Warn]) > 0.95);
+        assert_eq!(share(0.02, 1000, &[Verdict::Fail]), 0.0);
+        assert!(share(0.05, 500, &[Verdict::Fail]) > 0.98);
+        assert!(share(0.10, 500, &[Verdict::Fail]) > 0.99);
+        // A clear pass ends early, before it is sure to be better.
+        assert!(share(-0.05, 200, &[Verdict::Better, Verdict::Pass]) > 0.95);
+    }
+
+    #[test]
+    fn clear_cells_end_early() {
+        let mut random = Random(5);
+        let mut pairs: Vec<usize> = (0..200).map(|_| cell(&mut random, 0.0).1).collect();
+        pairs.sort_unstable();
+        assert!(pairs[100] <= 22, "{pairs:?}");
+    }
+
+    #[test]
+    fn a_control_that_alarms_voids_the_failure() {
+        let off: Vec<f64> = (0..20).map(|n| 0.05 + f64::from(n % 3) * 0.001).collect();
+        let Step::Ended(ended) = confirm(&off, &off, &GATE) else { panic!() };
+        assert_eq!(ended.verdict, Verdict::Inconclusive);
+        assert!(ended.why.contains("control"), "{}", ended.why);
+        let still: Vec<f64> = (0..20).map(|n| f64::from(n % 3 - 1) * 0.001).collect();
+        let Step::Ended(ended) = confirm(&off, &still, &GATE) else { panic!() };
+        assert_eq!(ended.verdict, Verdict::Fail);
+        assert_eq!(give_up(&off[..4], &GATE, "in time").verdict, Verdict::Inconclusive);
+    }
+}

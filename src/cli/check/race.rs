@@ -1,0 +1,244 @@
+//! Room `cli`, verb `check`: one timed measure of one cell, from its first pair to its verdict. `bench` brings the pairs,
+//! `check` says of them whether to go on.
+
+use std::time::Instant;
+
+use crate::bench::pairs::{Chosen, Course, PairError, Side, load, ratio};
+use crate::bench::{ClockRate, Limits, Loaded};
+use crate::check::{Ended, Evidence, Finding, Gate, PairOf, Step, Verdict, confirm, give_up, look};
+use crate::replay::Laps;
+use crate::stats::{Estimate, Random};
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timed {
+    /// The whole replay.
+    Time,
+    /// The slowest calls.
+    Tail,
+}
+
+impl Timed {
+    /// The measure's name in findings and policies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Timed::Time => "time",
+            Timed::Tail => "tail",
+        }
+    }
+}
+
+/// A cell: a trace and the two sides.
+#[derive(Clone)]
+pub struct Cell<'a> {
+    /// The trace's name.
+    pub trace: &'a str,
+    /// The trace.
+    pub loaded: &'a Loaded,
+    /// Baseline and candidate.
+    pub sides: [Side; 2],
+    /// How the cell is called in findings.
+    pub name: String,
+}
+
+/// The pairs so far, and where the procedure stands.
+pub struct Race<'a> {
+    cell: Cell<'a>,
+    timed: Timed,
+    gate: Gate,
+    limits: Limits,
+    clock: ClockRate,
+    seed: u64,
+    random: Random,
+    laps: Option<Laps>,
+    chosen: Option<Chosen>,
+    confirming: bool,
+    pairs: Vec<PairOf>,
+    fresh: Vec<PairOf>,
+    control: Vec<PairOf>,
+    seconds: f64,
+    ended: Option<Ended>,
+}
+
+fn processor(pairs: &[PairOf]) -> Vec<f64> {
+    pairs.iter().map(|pair| pair.processor).collect()
+}
+
+impl<'a> Race<'a> {
+    /// Nothing done yet.
+    pub fn new(
+        cell: Cell<'a>,
+        timed: Timed,
+        gate: Gate,
+        (limits, clock): (Limits, ClockRate),
+        seed: u64,
+    ) -> Race<'a> {
+        Race {
+            cell,
+            timed,
+            gate,
+            limits,
+            clock,
+            seed,
+            random: Random(seed),
+            laps: None,
+            chosen: None,
+            confirming: false,
+            pairs: Vec::new(),
+            fresh: Vec::new(),
+            control: Vec::new(),
+            seconds: 0.0,
+            ended: None,
+        }
+    }
+
+    /// Wall time spent so far.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    /// The verdict, once there is one.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.ended.as_ref().map(|ended| ended.verdict)
+    }
+
+    /// Brings pairs on `processor` until the next look, and looks; ends the race when `deadline` has come.
+    ///
+    /// # Errors
+    /// A child that ended badly, or an interruption.
+    pub fn advance(&mut self, processor: Option<usize>, deadline: Instant) -> Result<(), PairError> {
+        let began = Instant::now();
+        let advanced = self.until_next_look(processor, deadline);
+        self.seconds += began.elapsed().as_secs_f64();
+        advanced
+    }
+
+    fn step(&self) -> Step {
+        match self.confirming {
+            false => look(&processor(&self.pairs), &self.gate),
+            true => confirm(&processor(&self.fresh), &processor(&self.control), &self.gate),
+        }
+    }
+
+    fn until_next_look(&mut self, place: Option<usize>, deadline: Instant) -> Result<(), PairError> {
+        match self.step() {
+            Step::Confirm => self.confirming = true,
+            Step::Ended(ended) => self.ended = Some(ended),
+            Step::More(wanted) => {
+                while self.so_far() < wanted {
+                    if Instant::now() >= deadline {
+                        self.give_up("when its time was over");
+                        return Ok(());
+                    }
+                    self.pair(place)?;
+                }
+                // The look that these pairs were for.
+                match self.step() {
+                    Step::Confirm => self.confirming = true,
+                    Step::Ended(ended) => self.ended = Some(ended),
+                    Step::More(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn so_far(&self) -> usize {
+        if self.confirming { self.fresh.len() } else { self.pairs.len() }
+    }
+
+    /// Ends the race with what there is.
+    pub fn give_up(&mut self, when: &str) {
+        self.ended = Some(match self.confirming {
+            false => give_up(&processor(&self.pairs), &self.gate, when),
+            true => Ended {
+                verdict: Verdict::Inconclusive,
+                why: format!("over the margin, and not confirmed yet {when}"),
+            },
+        });
+    }
+
+    /// One more pair; while confirming three processes, of which one is the baseline again.
+    fn pair(&mut self, processor: Option<usize>) -> Result<(), PairError> {
+        let course = Course { loaded: self.cell.loaded, processor, limits: self.limits, clock: self.clock };
+        let [baseline, candidate] = &self.cell.sides;
+        let laps = match self.laps {
+            Some(laps) => laps,
+            None => *self.laps.insert(course.pilot(&[baseline, candidate], self.random.bits())?),
+        };
+        let mut sides = vec![baseline, candidate];
+        if self.confirming {
+            sides.push(baseline);
+        }
+        let seed = self.random.bits();
+        let figures: Vec<Option<PairOf>> = match self.timed {
+            Timed::Time => {
+                let times = course.time(&sides, laps, seed)?;
+                let against = |at: usize| {
+                    let found = ratio(&times[0], &times[at], laps)?;
+                    Some(PairOf { processor: found.processor, wall: Some(found.wall) })
+                };
+                (1..sides.len()).map(against).collect()
+            }
+            Timed::Tail => {
+                if self.chosen.is_none() {
+                    let pilot = course.slowest([baseline, candidate], laps.segments, self.random.bits())?;
+                    self.chosen = Some(pilot);
+                }
+                let Some(chosen) = &self.chosen else { return Ok(()) };
+                let times = course.tail(&sides, laps.segments, chosen, seed)?;
+                (1..sides.len())
+                    .map(|at| Some(PairOf { processor: (times[at] / times[0]).ln(), wall: None }))
+                    .collect()
+            }
+        };
+        let nothing = || PairError::Child {
+            backend: self.cell.sides[1].backend.clone(),
+            reason: "its segments took no time at all; the trace is too short to be timed".to_owned(),
+        };
+        let figures: Vec<PairOf> = figures.into_iter().collect::<Option<_>>().ok_or_else(nothing)?;
+        match figures.as_slice() {
+            [pair] => self.pairs.push(*pair),
+            [pair, control] => {
+                self.fresh.push(*pair);
+                self.control.push(*control);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What was found.
+    pub fn finding(&self, reproduce: String) -> Finding {
+        let ended = self.ended.clone().unwrap_or(Ended {
+            verdict: Verdict::Inconclusive,
+            why: "it was not carried to its end".to_owned(),
+        });
+        let share = |log: f64| log.exp_m1();
+        // A failure is told by its fresh pairs: those of the first stage were chosen for being high.
+        let shown = if self.fresh.len() >= 10 { &self.fresh } else { &self.pairs };
+        let level = self.gate.error_of_a_look();
+        let mut finding =
+            Finding::bare(self.cell.trace, &self.cell.name, self.timed.name(), ended.verdict, ended.why);
+        finding.unit = "%";
+        finding.margin = self.gate.fail;
+        finding.reproduce = reproduce;
+        let wall: Vec<f64> = shown.iter().filter_map(|pair| pair.wall).collect();
+        finding.evidence = Estimate::of(&processor(shown)).map(|estimate| Evidence {
+            effect: share(estimate.mean),
+            lower: share(estimate.lower(level)),
+            upper: share(estimate.upper(self.gate.budget.pass)),
+            error_of_a_look: level,
+            fail_margin: self.gate.fail,
+            pass_margin: self.gate.pass,
+            wall_effect: Estimate::of(&wall).map(|estimate| share(estimate.mean)),
+            pairs: self.pairs.clone(),
+            confirmation: self.fresh.clone(),
+            control: self.control.clone(),
+            seconds: self.seconds,
+            load: load(),
+            seed: self.seed,
+        });
+        finding
+    }
+}

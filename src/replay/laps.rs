@@ -1,0 +1,201 @@
+//! Room `replay`: the same program several times in one process, in segments that take turns with another process.
+//!
+//! The regression check compares two sides that are alive together: each replays a segment when it is handed the turn
+//! (`bench/pairs.rs`). Before the first turn stands a lap that is not timed, so that both sides begin on a heap in use;
+//! between two laps every block is freed, which is not timed either.
+
+use std::ffi::c_void;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::latency::Ticks;
+use super::time::processor_ns;
+use super::{Clock, Nothing, ReplayError, Slots, Tables, bucket, bucket_nanoseconds, replay};
+use crate::program::{Action, Program};
+use crate::trace::Domain;
+
+/// How the laps are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Laps {
+    /// Laps that are timed.
+    pub laps: usize,
+    /// Segments of a lap; 1 when a segment holds whole laps.
+    pub segments: usize,
+    /// Laps of a segment, where `segments` is 1.
+    pub laps_in_segment: usize,
+}
+
+/// How long the segments took, in ns, in order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LapTimes {
+    /// Processor time of this thread.
+    pub processor_ns: Vec<u64>,
+    /// Wall time of the same stretches.
+    pub wall_ns: Vec<u64>,
+}
+
+/// Frees what a lap leaves live.
+struct Leftovers(Vec<(usize, usize, Domain)>);
+
+impl Leftovers {
+    /// The blocks that are live after the last call, which are the same in every lap.
+    fn of(program: &Program) -> Leftovers {
+        let mut live = vec![None; program.slots()];
+        for (index, instruction) in program.instructions().iter().enumerate() {
+            let kept = instruction.action() != Action::Free;
+            live[instruction.slot()] = kept.then(|| (program.kind(index), instruction.domain()));
+        }
+        let named = |(slot, kept): (usize, Option<(usize, Domain)>)| {
+            let (kind, domain) = kept?;
+            Some((slot, kind, domain))
+        };
+        Leftovers(live.into_iter().enumerate().filter_map(named).collect())
+    }
+
+    #[expect(unsafe_code, reason = "calls free through a C function pointer")]
+    fn free(&self, tables: &Tables, slots: &mut Slots) {
+        for &(slot, kind, domain) in &self.0 {
+            let (table, block): (_, *mut c_void) = (tables.get(kind, domain), slots.0[slot]);
+            // SAFETY: the lap is over, so the slot holds a live block of this backend, which is forgotten at once.
+            unsafe { (table.free)(table.ctx, block) };
+            slots.clear(slot);
+        }
+    }
+}
+
+/// Calls that a lap makes of the backend, the frees of what it leaves included.
+pub fn calls_of_a_lap(program: &Program) -> u64 {
+    (program.instructions().len() + Leftovers::of(program).0.len()) as u64
+}
+
+/// Replays once untimed, then as `plan` says; `turn` is called before each segment.
+///
+/// # Errors
+/// When the backend gives no memory, or `turn` says that there will be no more.
+pub fn laps(
+    program: &Program,
+    tables: &Tables,
+    plan: Laps,
+    mut turn: impl FnMut() -> Result<(), ReplayError>,
+) -> Result<LapTimes, ReplayError> {
+    let calls = program.instructions().len();
+    let leftovers = Leftovers::of(program);
+    let mut slots = Slots::new(program);
+    let mut found = LapTimes::default();
+    replay(program, tables, &mut slots, 0..calls, &mut Nothing)?;
+    leftovers.free(tables, &mut slots);
+    let segments = plan.segments.max(1);
+    let (mut processor, mut wall) = (0, 0);
+    for lap in 0..plan.laps {
+        for segment in 0..segments {
+            if segments > 1 || lap % plan.laps_in_segment.max(1) == 0 {
+                turn()?;
+                (processor, wall) = (0, 0);
+            }
+            let range = calls * segment / segments..calls * (segment + 1) / segments;
+            let (began, mark) = (Instant::now(), processor_ns());
+            replay(program, tables, &mut slots, range, &mut Nothing)?;
+            processor += processor_ns() - mark;
+            wall += began.elapsed().as_nanos() as u64;
+            if segments > 1 || (lap + 1) % plan.laps_in_segment.max(1) == 0 {
+                found.processor_ns.push(processor);
+                found.wall_ns.push(wall);
+            }
+        }
+        leftovers.free(tables, &mut slots);
+    }
+    Ok(found)
+}
+
+/// Laps over which a call's own time is found; half of them, the quicker ones, count. A long program has so many slow
+/// calls that fewer laps do.
+fn tail_lap_count(calls: usize) -> usize {
+    if calls <= 1 << 19 { 8 } else { 4 }
+}
+
+/// Times each call in [`tail_lap_count`] laps of so many segments, and hands each lap's ticks to `keep`.
+fn tail_laps(
+    program: &Program,
+    tables: &Tables,
+    clock: &Clock,
+    segments: usize,
+    mut turn: impl FnMut() -> Result<(), ReplayError>,
+    mut keep: impl FnMut(usize, &[u32]),
+) -> Result<(), ReplayError> {
+    let calls = program.instructions().len();
+    let leftovers = Leftovers::of(program);
+    let mut slots = Slots::new(program);
+    let mut probe = Ticks { clock, ticks: vec![1; calls] };
+    for lap in 0..=tail_lap_count(calls) {
+        for segment in 0..segments.max(1) {
+            // The first lap is for warming up.
+            if lap > 0 {
+                turn()?;
+            }
+            let range = calls * segment / segments.max(1)..calls * (segment + 1) / segments.max(1);
+            replay(program, tables, &mut slots, range, &mut probe)?;
+        }
+        if let Some(lap) = lap.checked_sub(1) {
+            keep(lap, &probe.ticks);
+        }
+        leftovers.free(tables, &mut slots);
+    }
+    Ok(())
+}
+
+/// The mean of the quicker half.
+fn lower_half(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let half = (values.len() / 2).max(1);
+    values[..half].iter().sum::<f64>() / half as f64
+}
+
+/// Each call's own time in ns, to 9 %: which calls are slow. One number a call, in order.
+///
+/// # Errors
+/// As [`laps`].
+pub fn call_times(
+    program: &Program,
+    tables: &Tables,
+    clock: &Clock,
+    segments: usize,
+    turn: impl FnMut() -> Result<(), ReplayError>,
+) -> Result<Vec<f32>, ReplayError> {
+    let calls = program.instructions().len();
+    // A byte for each call and lap: a long trace must fit.
+    let laps = tail_lap_count(calls);
+    let mut buckets = vec![0_u8; calls * laps];
+    tail_laps(program, tables, clock, segments, turn, |lap, ticks| {
+        for (call, &ticks) in ticks.iter().enumerate() {
+            buckets[call * laps + lap] = bucket(clock.nanoseconds(ticks.into()));
+        }
+    })?;
+    let own = |buckets: &[u8]| {
+        let mut times: Vec<f64> = buckets.iter().map(|bucket| bucket_nanoseconds(*bucket)).collect();
+        lower_half(&mut times) as f32
+    };
+    Ok(buckets.chunks_exact(laps).map(own).collect())
+}
+
+/// The mean of the own times of `chosen` calls (their numbers, rising), in ns.
+///
+/// # Errors
+/// As [`laps`].
+pub fn tail(
+    program: &Program,
+    tables: &Tables,
+    clock: &Clock,
+    segments: usize,
+    chosen: &[u32],
+    turn: impl FnMut() -> Result<(), ReplayError>,
+) -> Result<f64, ReplayError> {
+    let mut times = vec![Vec::new(); chosen.len()];
+    tail_laps(program, tables, clock, segments, turn, |_, ticks| {
+        for (times, &call) in times.iter_mut().zip(chosen) {
+            times.push(clock.nanoseconds(ticks.get(call as usize).copied().unwrap_or(0).into()));
+        }
+    })?;
+    let sum: f64 = times.iter_mut().map(|times| lower_half(times)).sum();
+    Ok(sum / chosen.len().max(1) as f64)
+}
