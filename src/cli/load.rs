@@ -159,8 +159,7 @@ pub fn load_grouped(
                 path.display()
             ));
         }
-        let mut facts = reader.header().facts.clone();
-        facts.remove("arenas"); // a row for each arena, which no report reads
+        let facts = reader.header().facts.clone();
         let name = unique_name(path, &entries)?;
         entries.push(TraceEntry {
             name: name.clone(),
