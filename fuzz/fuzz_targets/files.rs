@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use heaplay::trace::{self, Row, TraceError};
+use heaplay::trace::{self, Row, Sequence, TraceError};
 
 /// A path for this process.
 pub fn path(name: &str) -> PathBuf {
@@ -37,4 +37,14 @@ pub fn check(bytes: &[u8], name: &str, other: &str) {
     };
     trace::copy(&mut *trace::open(&from).unwrap(), &to).unwrap();
     assert_eq!(rows, read(&to).unwrap());
+}
+
+/// Reads a trace that heaplay made of something else: its rows are a sequence of calls, and as many as was told.
+pub fn check_counts(path: &Path, rows: u64, events: u64) {
+    let (mut reader, mut sequence, mut found) = (trace::open(path).unwrap(), Sequence::new(), 0);
+    while let Some(row) = reader.next_row().unwrap() {
+        sequence.accept(&row, |_| {}).unwrap();
+        found += 1;
+    }
+    assert_eq!((found, sequence.finish(|_| {}).unwrap()), (rows, events));
 }

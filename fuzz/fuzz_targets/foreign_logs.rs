@@ -3,7 +3,7 @@
 
 mod files;
 
-use heaplay::trace::{self, FOREIGN, ForeignLog, Sequence};
+use heaplay::trace::{FOREIGN, ForeignLog};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&which, bytes)) = bytes.split_first() else { return };
@@ -20,10 +20,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             return;
         }
     };
-    let (mut reader, mut sequence, mut rows) = (trace::open(&out).unwrap(), Sequence::new(), 0);
-    while let Some(row) = reader.next_row().unwrap() {
-        sequence.accept(&row, |_| {}).unwrap();
-        rows += 1;
-    }
-    assert_eq!((rows, sequence.finish(|_| {}).unwrap()), (told.rows, told.events));
+    files::check_counts(&out, told.rows, told.events);
 });

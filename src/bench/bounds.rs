@@ -5,11 +5,12 @@
 //! at once, one that never does. A run at the program's own pace needs no bounds.
 
 use std::collections::HashMap;
-use std::fs;
 
 use rayon::prelude::*;
 
-use super::what_if::{figure, folder, footprint};
+use super::exact::footprint;
+use super::pairs::Side;
+use super::what_if::figure;
 use super::{BenchError, Loaded, Settings};
 use crate::backends;
 use crate::results::{Measurement, Run};
@@ -53,11 +54,8 @@ pub fn check(
         .collect();
     let rows: Vec<Result<Vec<Measurement>, BenchError>> = wanted
         .par_iter()
-        .enumerate()
-        .map(|(at, (row, loaded, word, which))| {
-            let folder = folder(&format!("bound-{at}"));
-            let found = footprint(loaded, word, &folder, settings)?;
-            let _ = fs::remove_dir_all(&folder);
+        .map(|(row, loaded, word, which)| {
+            let found = footprint(&Side::of(word), &row.trace, loaded, settings)?;
             let Ok(found) = found else { return Ok(vec![]) };
             let bound = |(from, to): &(&str, &str)| {
                 let value = figure(&found, from)? as f64;

@@ -1,13 +1,15 @@
-//! Room `bench`: one footprint pass of one side, in a child of its own without address randomisation, for a check that
-//! compares two sides. It is asked for more than once, and what it tells must be the same each time.
+//! Room `bench`: one footprint pass of one backend, in a child of its own without address randomisation, outside a run's
+//! cells: for a check that compares two sides, for a changed trace, for an allocator's bounds. Asked for more than once, it
+//! tells the same each time.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::pairs::Side;
 use super::plan::{Job, Task};
-use super::worker::{Ended, Limits, Worker};
-use super::{Loaded, Settings, doubt};
+use super::worker::{Limits, Worker};
+use super::{BenchError, Loaded, Settings, doubt, io_error};
 use crate::results::{Cell, Pass, Run};
 
 /// The tables of a footprint pass of `side` on the trace of that name.
@@ -15,10 +17,35 @@ use crate::results::{Cell, Pass, Run};
 /// # Errors
 /// The child's reason, or why what it told is not believed.
 pub fn exact(side: &Side, trace: &str, loaded: &Loaded, settings: &Settings) -> Result<Run, String> {
+    footprint(side, trace, loaded, settings).map_err(|error| error.to_string())?
+}
+
+/// The same, where a file that cannot be written is another thing than a backend that fails.
+///
+/// # Errors
+/// When a file cannot be written or the child not be started.
+pub(super) fn footprint(
+    side: &Side,
+    trace: &str,
+    loaded: &Loaded,
+    settings: &Settings,
+) -> Result<Result<Run, String>, BenchError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("heaplay-{}-exact-{number}", std::process::id()));
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    fs::create_dir_all(&folder).map_err(io_error(folder.display().to_string()))?;
+    let found = footprint_in(&folder, side, trace, loaded, settings);
+    let _ = fs::remove_dir_all(&folder);
+    found
+}
+
+fn footprint_in(
+    folder: &Path,
+    side: &Side,
+    trace: &str,
+    loaded: &Loaded,
+    settings: &Settings,
+) -> Result<Result<Run, String>, BenchError> {
     let cell =
         Cell { trace: trace.to_owned(), backend: side.backend.clone(), pass: Pass::Footprint, repetition: 0 };
     let job = Job {
@@ -27,24 +54,22 @@ pub fn exact(side: &Side, trace: &str, loaded: &Loaded, settings: &Settings) -> 
             program: loaded.path(),
             births: loaded.births_path(),
             pace: None,
-            folder: folder.clone(),
+            folder: folder.to_owned(),
             clock: settings.clock,
         },
         processor: None,
         turns: false,
     };
-    let limits = Limits {
-        time: settings.time_limit(loaded.program.instructions().len()),
-        memory_bytes: settings.memory_bytes,
-    };
+    let calls = loaded.program.instructions().len();
+    let limits = Limits { time: settings.time_limit(calls), memory_bytes: settings.memory_bytes };
     let ended = Worker::start_by(side.command(), &job, limits)
         .and_then(Worker::end)
-        .map_err(|error| format!("{}: {error}", side.executable().display()));
-    let tables = ended.and_then(Ended::well).and_then(|_| match doubt(&cell, loaded, &folder) {
-        Ok(None) => Run::load_tables(&folder).map_err(|error| error.to_string()),
-        Ok(Some(reason)) => Err(reason),
-        Err(error) => Err(error.to_string()),
-    });
-    let _ = fs::remove_dir_all(&folder);
-    tables
+        .map_err(io_error(side.executable().display().to_string()))?;
+    if let Err(reason) = ended.well() {
+        return Ok(Err(reason));
+    }
+    Ok(match doubt(&cell, loaded, folder)? {
+        Some(reason) => Err(reason),
+        None => Ok(Run::load_tables(folder)?),
+    })
 }

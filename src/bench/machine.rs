@@ -33,7 +33,9 @@ pub fn fingerprint() -> Machine {
     put("address_randomisation", file("/proc/sys/kernel/randomize_va_space"));
     put("overcommit", file("/proc/sys/vm/overcommit_memory"));
     put("governor", file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"));
-    put("variables", super::worker::passed_on().join(" "));
+    let variables = super::worker::passed_on();
+    let variables = variables.iter().map(|(k, v)| format!("{}={}", k.to_string_lossy(), v.to_string_lossy()));
+    put("variables", variables.collect::<Vec<String>>().join(" "));
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     put(
         "memory",

@@ -1,16 +1,17 @@
 //! Room `bench`: what a change of one line saves, by footprint passes over the trace as it is and over the changed one.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::plan::{Job, Task};
-use super::worker::{self, Limits};
+use super::exact::footprint;
+use super::pairs::Side;
 use super::{BenchError, Loaded, Settings, io_error};
 use crate::program::{Change, Times, what_if};
-use crate::results::{BackendEntry, Cell, Moment, Pass, Run, WhatIf};
+use crate::results::{BackendEntry, Moment, Run, WhatIf};
+
+/// The name of a trace that stands in no record.
+const WHAT_IF: &str = "what-if";
 
 /// What the change of a line saves with one backend.
 pub struct Saving {
@@ -57,20 +58,18 @@ pub fn savings(
     })?;
     let changed = Loaded::new(changed.program, changed.births, Times::default())
         .map_err(io_error("the changed trace"))?;
-    let folder = folder(&site.to_string());
-    let result = backends
+    backends
         .iter()
         .map(|backend| {
-            let measure = |loaded: &Loaded| footprint(loaded, &backend.name, &folder, settings);
+            let side = Side::of(&backend.name);
+            let measure = |loaded: &Loaded| footprint(&side, WHAT_IF, loaded, settings);
             let result = match (measure(loaded)?, measure(&changed)?) {
                 (Ok(before), Ok(after)) => saved(loaded.births.name(site), change, &before, &after),
                 (Err(reason), _) | (_, Err(reason)) => Err(reason),
             };
             Ok(Saving { backend: backend.name.clone(), result })
         })
-        .collect();
-    let _ = fs::remove_dir_all(&folder);
-    result
+        .collect()
 }
 
 /// Replays each trace of `run` with the survivors of the line that pins most moved behind the last call: whether the
@@ -96,8 +95,7 @@ pub fn check(
             .manifest
             .backends
             .par_iter()
-            .enumerate()
-            .map(|(at, backend)| {
+            .map(|backend| {
                 let before = run.values(trace, &backend.name, "all", "pinned_end_bytes");
                 let charged = run.pins.iter().find(|pin| {
                     pin.trace == *trace
@@ -106,9 +104,7 @@ pub fn check(
                         && pin.site == name
                 });
                 let (Some(&before), Some(charged)) = (before.first(), charged) else { return Ok(None) };
-                let folder = folder(&format!("check-{at}"));
-                let after = footprint(&changed, &backend.name, &folder, settings)?;
-                let _ = fs::remove_dir_all(&folder);
+                let after = footprint(&Side::of(&backend.name), WHAT_IF, &changed, settings)?;
                 let after = after.ok().and_then(|run| figure(&run, "pinned_end_bytes"));
                 Ok(after.map(|after| WhatIf {
                     trace: trace.clone(),
@@ -127,49 +123,9 @@ pub fn check(
     Ok(rows)
 }
 
-/// A folder for what a child leaves; only this process uses it.
-pub(super) fn folder(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("heaplay-{}-whatif-{name}", std::process::id()))
-}
-
 pub(super) fn figure(run: &Run, metric: &str) -> Option<u64> {
     let row = run.measurements.iter().find(|row| row.metric == metric && row.op == "all");
     row.map(|row| row.value as u64)
-}
-
-/// One footprint pass in a child; its tables, or why there are none.
-pub(super) fn footprint(
-    loaded: &Loaded,
-    backend: &str,
-    folder: &Path,
-    settings: &Settings,
-) -> Result<Result<Run, String>, BenchError> {
-    let _ = fs::remove_dir_all(folder);
-    fs::create_dir_all(folder).map_err(io_error(folder.display().to_string()))?;
-    let cell =
-        Cell { trace: "what-if".into(), backend: backend.to_owned(), pass: Pass::Footprint, repetition: 0 };
-    let job = Job {
-        task: Task::Measure {
-            cell: cell.clone(),
-            program: loaded.path(),
-            births: loaded.births_path(),
-            pace: None,
-            folder: folder.to_owned(),
-            clock: settings.clock,
-        },
-        processor: None,
-        turns: false,
-    };
-    let calls = loaded.program.instructions().len();
-    let limits = Limits { time: settings.time_limit(calls), memory_bytes: settings.memory_bytes };
-    let ended = worker::run(&job, limits).map_err(io_error(format!("a child for {}", folder.display())))?;
-    if let Err(reason) = ended.well() {
-        return Ok(Err(reason));
-    }
-    Ok(match super::doubt(&cell, loaded, folder)? {
-        Some(reason) => Err(reason),
-        None => Ok(Run::load_tables(folder)?),
-    })
 }
 
 fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved, String> {

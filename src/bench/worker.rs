@@ -77,20 +77,14 @@ fn passes_on(name: &str) -> bool {
         || name.starts_with("_RJEM_MALLOC_CONF")
 }
 
-/// The variables of this process that reach every child, `NAME=value` in order: part of where a run was made.
-pub fn passed_on() -> Vec<String> {
-    let mut all: Vec<String> = std::env::vars_os()
-        .filter(|(name, _)| name.to_str().is_some_and(passes_on))
-        .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
-        .collect();
-    all.sort();
-    all
+/// The variables of this process that reach every child, by name: part of where a run was made.
+pub fn passed_on() -> BTreeMap<OsString, OsString> {
+    std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)).collect()
 }
 
 /// The child's environment: what passes on, and over it what the backend's word asks for. Tunables of both are joined.
 fn environment(backend: &str) -> std::io::Result<BTreeMap<OsString, OsString>> {
-    let mut all: BTreeMap<OsString, OsString> =
-        std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)).collect();
+    let mut all = passed_on();
     let asked = backends::parse(backend).and_then(|spec| backends::environment(&spec));
     let asked = asked.map_err(std::io::Error::other)?;
     for (name, value) in asked {

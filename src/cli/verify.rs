@@ -106,6 +106,13 @@ struct Tally {
 }
 
 impl Tally {
+    /// Counts one more, unless all is to end.
+    fn begins(&mut self) -> bool {
+        let goes_on = !bench::cancelled();
+        self.tried += u32::from(goes_on);
+        goes_on
+    }
+
     /// Proves a backend on a program, or on no program, and prints a line.
     fn prove(
         &mut self,
@@ -114,10 +121,9 @@ impl Tally {
         loaded: Option<&Loaded>,
         settings: &Settings,
     ) -> anyhow::Result<()> {
-        if bench::cancelled() {
+        if !self.begins() {
             return Ok(());
         }
-        self.tried += 1;
         let line = match bench::verify(backend, loaded, settings) {
             Ok(Verified::Proved(calls)) => format!("ok     {what}  {backend}: {calls} calls checked\n"),
             Ok(Verified::Broken(rule)) => {
@@ -141,10 +147,9 @@ impl Tally {
         loaded: &Loaded,
         settings: &Settings,
     ) -> anyhow::Result<()> {
-        if bench::cancelled() {
+        if !self.begins() {
             return Ok(());
         }
-        self.tried += 1;
         self.broken += u32::from(!same(trace, words, bases, loaded, settings)?);
         Ok(())
     }
@@ -158,10 +163,9 @@ impl Tally {
         loaded: &Loaded,
         settings: &Settings,
     ) -> anyhow::Result<()> {
-        if bench::cancelled() {
+        if !self.begins() {
             return Ok(());
         }
-        self.tried += 1;
         if recorded.is_empty() {
             bail!("{trace}: the trace says nothing of its arenas; record it again with this heaplay");
         }

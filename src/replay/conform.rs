@@ -13,8 +13,8 @@ use super::ReplayError;
 use crate::backends::{Allocator, Backend};
 use crate::trace::Domain;
 
-/// Requests on both sides of every power of two from 8 bytes to a mebibyte, those around pymalloc's threshold, and one that
-/// no allocator serves from its lists.
+/// Requests on both sides of every power of two up to a mebibyte and of every multiple of 16 to just past pymalloc's
+/// threshold, and one that no allocator serves from its lists.
 fn sizes() -> Vec<usize> {
     let mut sizes: Vec<usize> =
         (0..=20).flat_map(|power| [(1 << power) - 1, 1 << power, (1 << power) + 1]).collect();

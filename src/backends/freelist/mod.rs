@@ -153,29 +153,23 @@ impl Freelist {
     /// The table for blocks of a kind that has a list.
     fn table(&self, list: usize, kind: &Kind) -> Allocator {
         let context = Box::new(KindLists { lists: self.0, list, bytes: kind.bytes as usize });
-        let ctx = (&raw const *context).cast_mut().cast();
+        let table = table(&raw const *context);
         self.lists().kinds.borrow_mut().push(context);
-        Allocator {
-            ctx,
-            malloc: typed::malloc,
-            calloc: typed::calloc,
-            realloc: typed::realloc,
-            free: typed::free,
-        }
+        table
     }
 }
 
-impl Lists {
-    /// Takes the block that was freed last of the smallest class that serves `size`; null when there is none.
+impl Front for Lists {
+    fn below(&self) -> &Allocator {
+        &self.below
+    }
+
+    /// By the smallest class that serves `size`.
     fn take(&self, size: usize) -> *mut c_void {
         let class = size.wrapping_sub(1) / STEP;
         self.by_class.get(class).map_or(ptr::null_mut(), List::pop)
     }
 
-    /// Keeps a block, if the list of its class has room.
-    ///
-    /// # Safety
-    /// A live block of the layer below that nobody uses any more.
     unsafe fn keep(&self, block: *mut c_void) -> bool {
         // No one says how large a block is, so the layer below is asked; CPython knows it from the type.
         // SAFETY: the block is live.
@@ -186,7 +180,9 @@ impl Lists {
         // SAFETY: it has at least 16 bytes.
         unsafe { self.by_class[class].push(block) }
     }
+}
 
+impl Lists {
     fn all(&self) -> impl Iterator<Item = &List> {
         self.by_class.iter().chain(self.by_type.iter().map(|(_, list)| list))
     }
@@ -207,12 +203,14 @@ impl KindLists {
         // SAFETY: the context lives in the lists that it points to.
         unsafe { self.lists.as_ref() }
     }
+}
 
-    /// The block that a request of `size` bytes gets from the list; null when there is none.
-    ///
-    /// # Safety
-    /// The lists are not being dropped.
-    unsafe fn take(&self, size: usize) -> *mut c_void {
+impl Front for KindLists {
+    fn below(&self) -> &Allocator {
+        &self.lists().below
+    }
+
+    fn take(&self, size: usize) -> *mut c_void {
         let lists = self.lists();
         let (listed, list) = &lists.by_type[self.list];
         if size != self.bytes || listed.rule == Rule::Hoarded {
@@ -235,98 +233,84 @@ impl KindLists {
             larger
         }
     }
+
+    unsafe fn keep(&self, block: *mut c_void) -> bool {
+        // SAFETY: it has room for its kind, which is 8 bytes at the least.
+        unsafe { self.lists().by_type[self.list].1.push(block) }
+    }
 }
 
-/// SAFETY of each: the context is the lists of a [`Freelist`] that lives; blocks are live ones of the layer below.
+/// Lists in front of a layer: what the context of a table does first.
+trait Front {
+    /// The layer below.
+    fn below(&self) -> &Allocator;
+
+    /// A listed block that serves `size`; null when there is none.
+    fn take(&self, size: usize) -> *mut c_void;
+
+    /// Keeps a block, if there is room for it.
+    ///
+    /// # Safety
+    /// A live block of the layer below that nobody uses any more. Through a kind's table, one that was asked for with the
+    /// kind's size, or resized to it, so that it has room for the next of its kind.
+    unsafe fn keep(&self, block: *mut c_void) -> bool;
+}
+
+/// The table of a context, which must stay where it is.
+fn table<F: Front>(context: *const F) -> Allocator {
+    Allocator {
+        ctx: context.cast_mut().cast(),
+        malloc: calls::malloc::<F>,
+        calloc: calls::calloc::<F>,
+        realloc: calls::realloc::<F>,
+        free: calls::free::<F>,
+    }
+}
+
+/// SAFETY of each: the context is a [`Front`] of a [`Freelist`] that lives; blocks are live ones of the layer below.
 mod calls {
-    use super::{Lists, c_void};
+    use super::{Front, c_void};
 
-    pub(super) unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
-        let lists = unsafe { &*ctx.cast::<Lists>() };
-        let block = lists.take(size);
-        if block.is_null() { unsafe { (lists.below.malloc)(lists.below.ctx, size) } } else { block }
-    }
-
-    pub(super) unsafe extern "C" fn calloc(
-        ctx: *mut c_void,
-        elements: usize,
-        element_size: usize,
-    ) -> *mut c_void {
-        let lists = unsafe { &*ctx.cast::<Lists>() };
-        let size = elements.saturating_mul(element_size);
-        let block = lists.take(size);
-        if block.is_null() {
-            return unsafe { (lists.below.calloc)(lists.below.ctx, elements, element_size) };
-        }
-        unsafe { block.cast::<u8>().write_bytes(0, size) };
-        block
-    }
-
-    pub(super) unsafe extern "C" fn realloc(
-        ctx: *mut c_void,
-        block: *mut c_void,
-        size: usize,
-    ) -> *mut c_void {
-        if block.is_null() {
-            return unsafe { malloc(ctx, size) };
-        }
-        let lists = unsafe { &*ctx.cast::<Lists>() };
-        unsafe { (lists.below.realloc)(lists.below.ctx, block, size) }
-    }
-
-    pub(super) unsafe extern "C" fn free(ctx: *mut c_void, block: *mut c_void) {
-        let lists = unsafe { &*ctx.cast::<Lists>() };
-        if !block.is_null() && !unsafe { lists.keep(block) } {
-            unsafe { (lists.below.free)(lists.below.ctx, block) };
-        }
-    }
-}
-
-/// SAFETY of each: the context is a [`KindLists`] of a [`Freelist`] that lives; blocks are live ones of the layer below, and
-/// one that is freed was asked for with the kind's size, or resized to it, so that it has room for the next of its kind.
-mod typed {
-    use super::{KindLists, c_void};
-
-    pub(super) unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
-        let kind = unsafe { &*ctx.cast::<KindLists>() };
-        let block = unsafe { kind.take(size) };
-        let below = &kind.lists().below;
+    pub(super) unsafe extern "C" fn malloc<F: Front>(ctx: *mut c_void, size: usize) -> *mut c_void {
+        let front = unsafe { &*ctx.cast::<F>() };
+        let block = front.take(size);
+        let below = front.below();
         if block.is_null() { unsafe { (below.malloc)(below.ctx, size) } } else { block }
     }
 
-    pub(super) unsafe extern "C" fn calloc(
+    pub(super) unsafe extern "C" fn calloc<F: Front>(
         ctx: *mut c_void,
         elements: usize,
         element_size: usize,
     ) -> *mut c_void {
-        let kind = unsafe { &*ctx.cast::<KindLists>() };
+        let front = unsafe { &*ctx.cast::<F>() };
         let size = elements.saturating_mul(element_size);
-        let block = unsafe { kind.take(size) };
+        let block = front.take(size);
         if block.is_null() {
-            let below = &kind.lists().below;
+            let below = front.below();
             return unsafe { (below.calloc)(below.ctx, elements, element_size) };
         }
         unsafe { block.cast::<u8>().write_bytes(0, size) };
         block
     }
 
-    pub(super) unsafe extern "C" fn realloc(
+    pub(super) unsafe extern "C" fn realloc<F: Front>(
         ctx: *mut c_void,
         block: *mut c_void,
         size: usize,
     ) -> *mut c_void {
         if block.is_null() {
-            return unsafe { malloc(ctx, size) };
+            return unsafe { malloc::<F>(ctx, size) };
         }
-        let below = unsafe { &(*ctx.cast::<KindLists>()).lists().below };
+        let below = unsafe { &*ctx.cast::<F>() }.below();
         unsafe { (below.realloc)(below.ctx, block, size) }
     }
 
-    pub(super) unsafe extern "C" fn free(ctx: *mut c_void, block: *mut c_void) {
-        let kind = unsafe { &*ctx.cast::<KindLists>() };
-        let lists = kind.lists();
-        if !block.is_null() && !unsafe { lists.by_type[kind.list].1.push(block) } {
-            unsafe { (lists.below.free)(lists.below.ctx, block) };
+    pub(super) unsafe extern "C" fn free<F: Front>(ctx: *mut c_void, block: *mut c_void) {
+        let front = unsafe { &*ctx.cast::<F>() };
+        if !block.is_null() && !unsafe { front.keep(block) } {
+            let below = front.below();
+            unsafe { (below.free)(below.ctx, block) };
         }
     }
 }
@@ -342,13 +326,7 @@ impl Drop for Freelist {
 impl Backend for Freelist {
     fn domains(&self) -> Domains {
         let below = self.lists().backend.domains();
-        let listed = Allocator {
-            ctx: self.0.as_ptr().cast(),
-            malloc: calls::malloc,
-            calloc: calls::calloc,
-            realloc: calls::realloc,
-            free: calls::free,
-        };
+        let listed = table(self.0.as_ptr());
         Domains::new(*below.get(Domain::Raw), *below.get(Domain::Mem), listed)
     }
 
