@@ -127,16 +127,28 @@ pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 /// # Errors
 /// The first trace that is faulty.
 pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
-    load_grouped(paths, Births::by_line)
+    load_grouped(paths, Births::by_line, u64::MAX)
 }
 
-/// As [`load_traces`], with the sites that `group` makes.
+/// As [`load_traces`], but of a trace of more than `most` calls only the outline is kept, for a replay in parts.
+///
+/// # Errors
+/// The first trace that is faulty.
+pub fn load_within(
+    paths: &[PathBuf],
+    most: u64,
+) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
+    load_grouped(paths, Births::by_line, most)
+}
+
+/// As [`load_within`], with the sites that `group` makes.
 ///
 /// # Errors
 /// The first trace that is faulty.
 pub fn load_grouped(
     paths: &[PathBuf],
     group: impl Fn(Births) -> Births,
+    most: u64,
 ) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
     let mut entries: Vec<TraceEntry> = Vec::new();
     let mut programs = HashMap::new();
@@ -148,7 +160,7 @@ pub fn load_grouped(
         }
         let mut reader = trace::open(path)?;
         let (program, births, times) =
-            program::compile_with_births(reader.as_mut()).with_context(|| path.display().to_string())?;
+            program::compile_within(reader.as_mut(), most).with_context(|| path.display().to_string())?;
         for warning in reader.warnings() {
             note(warning);
         }
@@ -168,8 +180,18 @@ pub fn load_grouped(
             calls: program.profile().total_calls(),
             facts,
         });
-        let loaded = Loaded::new(program, group(births), times)
-            .with_context(|| format!("{}: no memory for the program", path.display()))?;
+        let loaded = if program.is_whole() {
+            Loaded::new(program, group(births), times)
+        } else {
+            let (calls, mib) = (program.calls(), (8 * program.calls()) >> 20);
+            note(format!(
+                "{}: {calls} calls need {mib} MiB, over the memory limit: replayed in parts that are decoded meanwhile; no \
+                 confirmed latencies, and no lines that pin pages",
+                path.display()
+            ));
+            Loaded::in_parts(program, times, path)
+        };
+        let loaded = loaded.with_context(|| format!("{}: no memory for the program", path.display()))?;
         programs.insert(name, loaded);
     }
     Ok((entries, programs))

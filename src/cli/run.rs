@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces, sha256};
+use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_within, sha256};
 use super::note;
 use crate::bench::{self, Progress, Settings};
 use crate::results::{
@@ -167,7 +167,8 @@ impl RunArgs {
         if !self.no_floor && !words.iter().any(|word| word == FLOOR) {
             words.push(FLOOR.to_owned());
         }
-        let (mut traces, programs) = load_traces(&find_traces(&self.traces)?)?;
+        let paths = find_traces(&self.traces)?;
+        let (mut traces, programs) = load_within(&paths, calls_within(settings))?;
         for trace in &mut traces {
             trace.facts.remove("arenas"); // a row for each arena, which no report reads
         }
@@ -211,9 +212,14 @@ impl RunArgs {
     }
 }
 
+/// Calls whose instructions, of 8 bytes, fit the memory that a child may take: longer traces are replayed in parts.
+fn calls_within(settings: &Settings) -> u64 {
+    settings.memory_bytes / 8
+}
+
 /// Says beforehand how long a cell may take: a backend so slow that it would not finish is stopped there.
 fn tell_limit(settings: &Settings, programs: &std::collections::HashMap<String, bench::Loaded>) {
-    let limits = programs.values().map(|loaded| settings.time_limit(loaded.program.instructions().len()));
+    let limits = programs.values().map(|loaded| settings.time_limit(loaded.program.calls()));
     if let Some(longest) = limits.max() {
         let seconds = longest.as_secs();
         note(format!(
@@ -388,7 +394,7 @@ fn prepare_resume(
     }
     let missing = Run::load(folder)?.missing().len();
     note(format!("{}: {missing} cells to do", folder.display()));
-    let (entries, loaded) = load_traces(&paths)?;
+    let (entries, loaded) = load_within(&paths, calls_within(&settings))?;
     // The names in the tables are the manifest's.
     let names: Vec<String> = run.manifest.traces.iter().map(|trace| trace.name.clone()).collect();
     let mut loaded = loaded;
@@ -406,9 +412,8 @@ struct Bar {
 
 impl Bar {
     fn new(run: &Run, programs: &std::collections::HashMap<String, bench::Loaded>) -> Bar {
-        let weight = |cell: &Cell| {
-            programs.get(&cell.trace).map_or(0, |loaded| loaded.program.instructions().len() as u64)
-        };
+        let weight =
+            |cell: &Cell| programs.get(&cell.trace).map_or(0, |loaded| loaded.program.calls() as u64);
         let total = run.missing().iter().map(weight).sum();
         let bar = ProgressBar::new(total); // draws to standard error, and only to a terminal
         if let Ok(style) =

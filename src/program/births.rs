@@ -1,10 +1,13 @@
 //! Room `program`: who asked for each block. Kept beside the program and not in it, so that a timed pass pays nothing:
 //! only the footprint child reads it.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
-use super::{Program, ProgramError, Times, compile_rows, word};
+use super::compile::walk;
+use super::{Program, ProgramError, Times, word};
 use crate::trace::{SITE_LIMIT_BYTES, TraceReader, frames, innermost};
 
 /// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names of the sites. Where the
@@ -23,21 +26,42 @@ const MAGIC: &[u8; 8] = b"HBIRTHS1";
 /// # Errors
 /// As [`super::compile`].
 pub fn compile_with_births(reader: &mut dyn TraceReader) -> Result<(Program, Births, Times), ProgramError> {
+    compile_within(reader, u64::MAX)
+}
+
+/// The same, but of a trace of more than `most` calls only the outline is kept, and no sites.
+///
+/// # Errors
+/// As [`super::compile`].
+pub fn compile_within(
+    reader: &mut dyn TraceReader,
+    most: u64,
+) -> Result<(Program, Births, Times), ProgramError> {
     let with_sites = reader.header().columns.site;
     let mut births = Births::default();
     let mut times = Times::default();
-    let program = compile_rows(reader, |row| {
+    let is_over = Cell::new(false);
+    let none = Arc::default();
+    let seen = |row: &crate::trace::Row| {
         times.see(row);
-        if with_sites {
+        if with_sites && !is_over.get() {
             births.sites.push(row.site.0);
         }
+    };
+    let compiler = walk(reader, most, seen, |compiler| {
+        is_over.set(compiler.calls() > most);
+        while is_over.get() && compiler.take_stretch(&none).is_some() {}
+        Ok(())
     })?;
+    if compiler.calls() > most {
+        return Ok((Program::outlined(Arc::new(compiler.outline().clone())), Births::default(), times));
+    }
     if with_sites {
         let sites = reader.sites();
         births.names =
             (1..=sites.len() as u32).map(|id| sites.name(crate::trace::SiteId(id)).to_owned()).collect();
     }
-    Ok((program, births, times))
+    Ok((compiler.into_program(), births, times))
 }
 
 impl Births {

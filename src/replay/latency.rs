@@ -7,7 +7,7 @@
 use hdrhistogram::Histogram;
 
 use super::{Clock, Done, Floor, Probe, ReplayError, Slots, Tables, replay};
-use crate::program::{Action, Program};
+use crate::program::{Feed, Program};
 
 /// What a latency pass found.
 pub struct LatencyResult {
@@ -15,7 +15,7 @@ pub struct LatencyResult {
     pub histograms: [Histogram<u64>; 4],
     /// Mean service time by action less the mean empty pair, in ns; NaN where there was no call.
     pub mean_ns: [f64; 4],
-    /// Each call's time as [`bucket`], in order.
+    /// Each call's time as [`bucket`], in order; empty for a program in parts, which is too long for it.
     pub buckets: Vec<u8>,
     /// What the clock could resolve during this pass.
     pub floor: Floor,
@@ -23,10 +23,32 @@ pub struct LatencyResult {
     pub calls: [u64; 4],
 }
 
-/// Ticks of each call of a program.
-pub(super) struct Ticks<'a> {
-    pub(super) clock: &'a Clock,
-    pub(super) ticks: Vec<u32>,
+/// Takes the ticks of each call of a program, or of a part.
+pub struct Ticks<'a> {
+    clock: &'a Clock,
+    /// Calls in the parts before: where `ticks` begin.
+    first: usize,
+    ticks: Vec<u32>,
+}
+
+impl<'a> Ticks<'a> {
+    /// For so many calls, with the memory touched, so that the loop meets no page fault of ours.
+    pub fn new(clock: &'a Clock, calls: usize) -> Ticks<'a> {
+        let mut probe = Ticks { clock, first: 0, ticks: Vec::new() };
+        probe.begin(0, calls);
+        probe
+    }
+
+    /// The next part: so many calls from `first` on.
+    fn begin(&mut self, first: usize, calls: usize) {
+        self.first = first;
+        self.ticks.resize(calls, std::hint::black_box(1u32));
+    }
+
+    /// What each call took, the clock pair included; one that took longer than 32 bits of ticks saturates.
+    pub fn ticks(&self) -> &[u32] {
+        &self.ticks
+    }
 }
 
 impl Probe for Ticks<'_> {
@@ -40,7 +62,7 @@ impl Probe for Ticks<'_> {
     #[inline(always)]
     fn after(&mut self, mark: u64, done: Done) {
         let ticks = self.clock.ticks().wrapping_sub(mark);
-        self.ticks[done.index] = u32::try_from(ticks).unwrap_or(u32::MAX);
+        self.ticks[done.index - self.first] = u32::try_from(ticks).unwrap_or(u32::MAX);
     }
 }
 
@@ -55,36 +77,62 @@ pub fn empty_histogram() -> Histogram<u64> {
     }
 }
 
-/// Replays `program` once, timing each call.
+/// Replays a program once, timing each call.
 ///
 /// # Errors
-/// When the backend gives no memory.
-pub fn latency(program: &Program, tables: &Tables, clock: &Clock) -> Result<LatencyResult, ReplayError> {
-    let calls = program.instructions().len();
-    let mut slots = Slots::new(program);
-    let mut ticks = Vec::with_capacity(calls);
-    ticks.resize(calls, std::hint::black_box(1u32)); // touched now, not in the loop
-    let mut probe = Ticks { clock, ticks };
-    let floor = clock.floor();
-    replay(program, tables, &mut slots, 0..calls, &mut probe)?;
-    Ok(fold(program, clock, floor, &probe.ticks))
+/// When the backend gives no memory, or a part does not come.
+pub fn latency<'a>(
+    feed: impl Into<Feed<'a>>,
+    tables: &Tables,
+    clock: &Clock,
+) -> Result<LatencyResult, ReplayError> {
+    let mut feed = feed.into();
+    let mut slots = Slots::of(feed.outline());
+    let mut probe = Ticks::new(clock, 0);
+    let mut fold = Fold::new(clock.floor());
+    while let Some(part) = feed.next_part()? {
+        let calls = part.instructions().len();
+        probe.begin(part.first() as usize, calls);
+        replay(part, tables, &mut slots, 0..calls, &mut probe)?;
+        fold.part(part, clock, &probe.ticks);
+    }
+    Ok(fold.finish())
 }
 
-fn fold(program: &Program, clock: &Clock, floor: Floor, ticks: &[u32]) -> LatencyResult {
-    let mut histograms: [Histogram<u64>; 4] = std::array::from_fn(|_| empty_histogram());
-    let (mut sums, mut calls) = ([0f64; 4], [0u64; 4]);
-    let mut buckets = Vec::with_capacity(ticks.len());
-    for (instruction, &ticks) in program.instructions().iter().zip(ticks) {
-        let action = instruction.action() as usize;
-        let nanoseconds = clock.nanoseconds(ticks.into());
-        sums[action] += nanoseconds;
-        calls[action] += 1;
-        histograms[action].saturating_record((nanoseconds.round() as u64).max(1));
-        buckets.push(bucket(nanoseconds));
+/// Sums up the ticks of the parts.
+struct Fold {
+    found: LatencyResult,
+    sums: [f64; 4],
+}
+
+impl Fold {
+    fn new(floor: Floor) -> Fold {
+        let histograms = std::array::from_fn(|_| empty_histogram());
+        let found =
+            LatencyResult { histograms, mean_ns: [f64::NAN; 4], buckets: vec![], floor, calls: [0; 4] };
+        Fold { found, sums: [0.0; 4] }
     }
-    let mean_ns = std::array::from_fn(|action| sums[action] / calls[action] as f64 - floor.pair_ns);
-    debug_assert_eq!(calls.iter().sum::<u64>() as usize, ticks.len(), "{:?}", Action::ALL);
-    LatencyResult { histograms, mean_ns, buckets, floor, calls }
+
+    fn part(&mut self, part: &Program, clock: &Clock, ticks: &[u32]) {
+        let LatencyResult { histograms, buckets, calls, .. } = &mut self.found;
+        for (instruction, &ticks) in part.instructions().iter().zip(ticks) {
+            let action = instruction.action() as usize;
+            let nanoseconds = clock.nanoseconds(ticks.into());
+            self.sums[action] += nanoseconds;
+            calls[action] += 1;
+            histograms[action].saturating_record((nanoseconds.round() as u64).max(1));
+            if part.is_whole() {
+                buckets.push(bucket(nanoseconds));
+            }
+        }
+    }
+
+    fn finish(self) -> LatencyResult {
+        let mut found = self.found;
+        let mean = |action: usize| self.sums[action] / found.calls[action] as f64 - found.floor.pair_ns;
+        found.mean_ns = std::array::from_fn(mean);
+        found
+    }
 }
 
 /// Buckets an octave: a byte spans 1 ns to over 4 s (2^32 ns) in steps of 9 %.

@@ -1,0 +1,438 @@
+//! What the harness itself costs, against a loop in C (`floor.c`): `cargo bench` prints the table, METHODOLOGY.md explains each
+//! line. All in one run: what is compared takes turns in an order drawn anew each round, on one processor, by the processor
+//! time of this thread; each figure is a median over the rounds, each ratio one of medians.
+//!
+//! `cargo bench -- --short` leaves out the 10^8 events (some minutes, 100 MB in the temporary folder).
+#![expect(unsafe_code, reason = "calls the yardstick in C, and frees what a lap leaves")]
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use heaplay::program::{self, Instruction, Program};
+use heaplay::replay::{Clock, Nothing, SharedHeap, Slots, Tables, Ticks, free_all, replay};
+use heaplay::stats::Random;
+use heaplay::trace::{self, Distribution, Generator};
+use heaplay::{backends, bench};
+
+/// As in heaplay itself, so that libc's heap is the backend's alone.
+#[global_allocator]
+static HEAP: SharedHeap = SharedHeap::new();
+
+/// Rounds of turns.
+const ROUNDS: usize = 15;
+/// Calls of the generated trace that is timed.
+const CALLS: u64 = 2_000_000;
+/// Events of the trace that is replayed in parts, and the memory for it.
+const LONG_CALLS: u64 = 100_000_000;
+const LONG_MIB: u64 = 256;
+
+fn main() {
+    // `cargo test --benches` and `cargo bench` both run this; only the second says so.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("heaplay-floor-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("make a temporary folder");
+    pin();
+    let clock = Clock::calibrate();
+    let floor = clock.floor();
+    println!(
+        "{} rounds; load {}; clock step {:.1} ns, empty fenced pair {:.1} ns\n",
+        ROUNDS,
+        fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default(),
+        floor.step_ns,
+        floor.pair_ns
+    );
+    let yardstick = Yardstick::build(&folder);
+    let generated =
+        || Generator::new(1, CALLS, Distribution::python_sizes(), Distribution::python_lifetimes());
+    let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/service.trace");
+    let traces = [
+        ("generated", program::compile(&mut generated()).expect("a generated trace is sound")),
+        ("service", compile(&service)),
+    ];
+    for (name, program) in &traces {
+        times(name, program, yardstick.as_ref(), &clock);
+    }
+    loading(&folder, &mut generated());
+    if std::env::args().any(|argument| argument == "--short") {
+        println!("parts: skipped (--short)");
+    } else {
+        in_parts(&folder);
+    }
+    let _ = fs::remove_dir_all(&folder);
+}
+
+fn compile(path: &Path) -> Program {
+    let mut reader = trace::open(path).expect("the trace is there");
+    program::compile(reader.as_mut()).expect("the trace is sound")
+}
+
+/// One line of the table.
+fn line(trace: &str, what: &str, figure: String, bound: &str) {
+    println!("{trace:<10} {what:<52} {figure:>26}   {bound}");
+}
+
+/// This thread stays on one processor.
+fn pin() {
+    let mut set = rustix::thread::CpuSet::new();
+    if let Some(last) = bench::processors().last() {
+        set.set(*last);
+        let _ = rustix::thread::sched_setaffinity(None, &set);
+    }
+}
+
+fn processor_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+type Simple = unsafe extern "C" fn(*const Instruction, usize, *mut *mut c_void);
+
+/// The four calls of `struct calls`.
+#[repr(C)]
+struct Calls {
+    malloc: unsafe extern "C" fn(usize) -> *mut c_void,
+    calloc: unsafe extern "C" fn(usize, usize) -> *mut c_void,
+    realloc: unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
+    free: unsafe extern "C" fn(*mut c_void),
+}
+
+/// `floor.c`, compiled and loaded.
+struct Yardstick {
+    noop: unsafe extern "C" fn(*const Instruction, usize, *mut *mut c_void) -> u64,
+    malloc: Simple,
+    calls: unsafe extern "C" fn(*const Instruction, usize, *mut *mut c_void, *const Calls),
+    _library: libloading::Library,
+}
+
+impl Yardstick {
+    /// `None`, with a line that says why, where there is no C compiler.
+    fn build(folder: &Path) -> Option<Yardstick> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/floor.c");
+        let library = folder.join("floor.so");
+        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+        let mut command = Command::new(&compiler);
+        command.args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library).arg(&source);
+        match command.status() {
+            Ok(status) if status.success() => {}
+            other => {
+                println!("the yardstick in C: skipped ({compiler}: {other:?}; set CC)\n");
+                return None;
+            }
+        }
+        // SAFETY: the library is `floor.c`, which has these functions and runs nothing when it is loaded.
+        unsafe {
+            let library = libloading::Library::new(&library).expect("load the yardstick");
+            Some(Yardstick {
+                noop: *library.get(b"floor_noop").expect("floor_noop"),
+                malloc: *library.get(b"floor_malloc").expect("floor_malloc"),
+                calls: *library.get(b"floor_calls").expect("floor_calls"),
+                _library: library,
+            })
+        }
+    }
+}
+
+/// A lap that is timed, then tidied up; in ns a call.
+type Lap<'a> = Box<dyn FnMut() -> f64 + 'a>;
+
+/// Frees the blocks that a lap of the yardstick leaves.
+fn free_left(program: &Program, slots: &mut [*mut c_void], free: unsafe extern "C" fn(*mut c_void)) {
+    let mut live = vec![false; slots.len()];
+    for instruction in program.instructions() {
+        live[instruction.slot()] = !(instruction.ends_a_block() && instruction.is_second());
+    }
+    for (slot, _) in slots.iter_mut().zip(live).filter(|(_, live)| *live) {
+        // SAFETY: the slot holds a block of this allocator, which is forgotten at once.
+        unsafe { free(std::mem::replace(slot, std::ptr::null_mut())) };
+    }
+}
+
+/// A lap of heaplay's loop on a backend.
+fn ours<'a>(program: &'a Program, backend: &str) -> Lap<'a> {
+    let backend = backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
+    let mut slots = Slots::new(program);
+    let calls = program.calls();
+    Box::new(move || {
+        let tables = Tables::new(program, backend.as_ref());
+        let began = processor_ns();
+        replay(program, &tables, &mut slots, 0..calls, &mut Nothing).expect("memory");
+        let ns = (processor_ns() - began) as f64 / calls as f64;
+        free_all(program, &tables, &mut slots);
+        slots.restart();
+        ns
+    })
+}
+
+/// The same with each call timed: the lap's own time, and the mean over the calls less the empty pair is pushed to `means`.
+fn ours_timed<'a>(
+    program: &'a Program,
+    backend: &str,
+    clock: &'a Clock,
+    means: &'a std::cell::RefCell<Vec<f64>>,
+) -> Lap<'a> {
+    let backend = backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
+    let mut slots = Slots::new(program);
+    let calls = program.calls();
+    let mut probe = Ticks::new(clock, calls);
+    Box::new(move || {
+        let tables = Tables::new(program, backend.as_ref());
+        let pair = clock.floor().pair_ns;
+        let began = processor_ns();
+        replay(program, &tables, &mut slots, 0..calls, &mut probe).expect("memory");
+        let ns = (processor_ns() - began) as f64 / calls as f64;
+        let sum: u64 = probe.ticks().iter().map(|ticks| u64::from(*ticks)).sum();
+        means.borrow_mut().push(clock.nanoseconds(sum) / calls as f64 - pair);
+        free_all(program, &tables, &mut slots);
+        slots.restart();
+        ns
+    })
+}
+
+/// The C library's, whose reference count the linker keeps.
+fn libc_calls() -> Calls {
+    Calls { malloc: libc::malloc, calloc: libc::calloc, realloc: libc::realloc, free: libc::free }
+}
+
+/// A second allocator, where one is compiled in.
+#[cfg(feature = "mimalloc")]
+fn second_calls() -> Option<(&'static str, Calls)> {
+    use libmimalloc_sys as mi;
+    let calls =
+        Calls { malloc: mi::mi_malloc, calloc: mi::mi_calloc, realloc: mi::mi_realloc, free: mi::mi_free };
+    Some(("mimalloc", calls))
+}
+
+#[cfg(not(feature = "mimalloc"))]
+fn second_calls() -> Option<(&'static str, Calls)> {
+    None
+}
+
+fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &Clock) {
+    let means: BTreeMap<&str, std::cell::RefCell<Vec<f64>>> =
+        ["null", "malloc", "pymalloc"].map(|name| (name, Default::default())).into();
+    let instructions = program.instructions();
+    let calls = instructions.len();
+    let second = second_calls();
+    let libc = libc_calls();
+    let mut laps: Vec<(String, Lap<'_>)> = Vec::new();
+    for backend in ["null", "malloc", "pymalloc"] {
+        laps.push((backend.to_owned(), ours(program, backend)));
+        laps.push((format!("{backend} timed"), ours_timed(program, backend, clock, &means[backend])));
+    }
+    laps.push(("malloc again".to_owned(), ours(program, "malloc")));
+    if let Some((name, _)) = second {
+        laps.push((name.to_owned(), ours(program, name)));
+    }
+    if let Some(yardstick) = yardstick {
+        let mut slots = vec![std::ptr::null_mut(); program.slots()];
+        laps.push((
+            "C noop".to_owned(),
+            Box::new(move || {
+                let began = processor_ns();
+                // SAFETY: every slot of a program is below `program.slots()`; nothing is called.
+                black_box(unsafe { (yardstick.noop)(instructions.as_ptr(), calls, slots.as_mut_ptr()) });
+                (processor_ns() - began) as f64 / calls as f64
+            }),
+        ));
+        let mut slots = vec![std::ptr::null_mut(); program.slots()];
+        laps.push((
+            "C malloc".to_owned(),
+            Box::new(move || {
+                let began = processor_ns();
+                // SAFETY: as above, and a program ends only blocks that it began.
+                unsafe { (yardstick.malloc)(instructions.as_ptr(), calls, slots.as_mut_ptr()) };
+                let ns = (processor_ns() - began) as f64 / calls as f64;
+                free_left(program, &mut slots, libc::free);
+                ns
+            }),
+        ));
+        let of_c = [
+            Some(("C calls malloc".to_owned(), &libc)),
+            second.as_ref().map(|(_, c)| ("C calls second".to_owned(), c)),
+        ];
+        for (name, table) in of_c.into_iter().flatten() {
+            let mut slots = vec![std::ptr::null_mut(); program.slots()];
+            laps.push((
+                name,
+                Box::new(move || {
+                    let began = processor_ns();
+                    // SAFETY: as above.
+                    unsafe { (yardstick.calls)(instructions.as_ptr(), calls, slots.as_mut_ptr(), table) };
+                    let ns = (processor_ns() - began) as f64 / calls as f64;
+                    free_left(program, &mut slots, table.free);
+                    ns
+                }),
+            ));
+        }
+    }
+    let mut taken: Vec<Vec<f64>> = vec![Vec::new(); laps.len()];
+    let mut order: Vec<usize> = (0..laps.len()).collect();
+    let mut random = Random(1);
+    for round in 0..=ROUNDS {
+        random.shuffle(&mut order);
+        for &lap in &order {
+            let ns = (laps[lap].1)();
+            if round > 0 {
+                taken[lap].push(ns); // the first warms up
+            }
+        }
+    }
+    let names: Vec<String> = laps.iter().map(|(name, _)| name.clone()).collect();
+    drop(laps);
+    let of = |name: &str| {
+        let at = names.iter().position(|known| known == name)?;
+        Some(median(&mut taken[at].clone()))
+    };
+    let pair = clock.floor().pair_ns;
+    let ratio = |above: &str, below: &str| {
+        let (above, below) = (of(above)?, of(below)?);
+        Some((above / below, format!("{above:.2} / {below:.2} ns = {:.2}", above / below)))
+    };
+    let told = |what: &str, above: &str, below: &str, bound: &str| {
+        if let Some((_, figure)) = ratio(above, below) {
+            line(trace, what, figure, bound);
+        }
+    };
+    told("null / C no-op", "null", "C noop", "at most 1.5 on a random trace");
+    told("malloc / C malloc", "malloc", "C malloc", "0.9 to 1.1");
+    if let Some((name, _)) = second {
+        told(&format!("{name} / malloc, here"), name, "malloc", "");
+        told(&format!("{name} / malloc, in C"), "C calls second", "C calls malloc", "");
+        if let (Some((here, _)), Some((there, _))) =
+            (ratio(name, "malloc"), ratio("C calls second", "C calls malloc"))
+        {
+            line(trace, "ratio here / ratio in C", format!("{:.2}", here / there), "0.9 to 1.1");
+        }
+    }
+    told("A/A: malloc / malloc again", "malloc", "malloc again", "0.98 to 1.02");
+    for (backend, means) in &means {
+        let own = means.borrow();
+        let (mean, time) = (median(&mut own[1..].to_vec()), of(backend).unwrap_or(f64::NAN));
+        let timed = of(&format!("{backend} timed")).unwrap_or(f64::NAN);
+        let figure = format!("{mean:.1} / {time:.1} ns = {:.2}", mean / time);
+        line(trace, &format!("{backend}: latency's mean / time"), figure, "0.9 to 1.1");
+        let figure = format!("{:.1} - {pair:.1} = {:.1} ns", timed - time, timed - time - pair);
+        line(trace, &format!("{backend}: latency's cost - clock pair"), figure, "at most 5 ns");
+    }
+    println!();
+}
+
+/// Resident bytes of this process, all kinds.
+fn resident_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|field| field.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+fn loading(folder: &Path, reader: &mut Generator) {
+    let binary = folder.join("loaded.trace");
+    let text = folder.join("loaded.csv");
+    trace::copy(reader, &binary).expect("write a trace");
+    trace::copy(trace::open(&binary).expect("the trace").as_mut(), &text).expect("write a CSV");
+    let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/service.trace");
+    let service_text = folder.join("service.csv");
+    trace::copy(trace::open(&service).expect("the trace").as_mut(), &service_text).expect("write a CSV");
+    for (name, path, bound) in [
+        ("generated", &binary, "binary: at most 10"),
+        ("service", &service, "binary: at most 10"),
+        ("generated", &text, "CSV: at most 120"),
+        ("service", &service_text, "CSV: at most 120"),
+    ] {
+        let mut taken: Vec<f64> = (0..5)
+            .map(|_| {
+                let began = processor_ns();
+                let program = compile(path);
+                (processor_ns() - began) as f64 / program.calls() as f64
+            })
+            .collect();
+        line(name, "loading, ns an event", format!("{:.1} ns", median(&mut taken)), bound);
+    }
+    // The file that a child reads and proves.
+    let program = compile(&service);
+    let mut written = Vec::new();
+    program.write(&mut written).expect("memory");
+    let began = processor_ns();
+    let before = resident_bytes();
+    let again = Program::read(&mut written.as_slice()).expect("a sound program");
+    let ns = (processor_ns() - began) as f64 / again.calls() as f64;
+    let slots = Slots::new(&again);
+    let bytes = resident_bytes().saturating_sub(before);
+    let expected = 8 * (again.calls() + again.slots()) as u64;
+    line("service", "a child reads and proves, ns an event", format!("{ns:.1} ns"), "");
+    let figure = format!("{bytes} / {expected} = {:.2}", bytes as f64 / expected as f64);
+    line("service", "resident / (8 an event + 8 a slot)", figure, "at most 1");
+    drop((slots, again));
+    println!();
+}
+
+/// The largest resident set of a child that ended, and of its own, in MiB. The bench itself has no others that are large.
+fn largest_child_mib() -> f64 {
+    // SAFETY: fills a plain struct.
+    let usage = unsafe {
+        let mut usage = std::mem::zeroed::<libc::rusage>();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        usage
+    };
+    usage.ru_maxrss as f64 / 1024.0
+}
+
+/// 10^8 events under a limit, by the program itself.
+fn in_parts(folder: &Path) {
+    let heaplay = env!("CARGO_BIN_EXE_heaplay");
+    let (long, short): (PathBuf, PathBuf) = (folder.join("long.trace"), folder.join("short.trace"));
+    let generate = |path: &Path, calls: u64| {
+        let status =
+            Command::new(heaplay).arg("generate").arg(path).args(["--calls", &calls.to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "generate a trace of {calls} calls");
+    };
+    let run = |path: &Path, limit: &str, out: &str| {
+        let out = folder.join(out);
+        let log = File::create(folder.join("log")).expect("a log");
+        let began = Instant::now();
+        let status = Command::new(heaplay)
+            .arg("run")
+            .arg(path)
+            .args(["--backends", "malloc", "--repetitions", "1", "--memory-limit", limit, "--out"])
+            .arg(&out)
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .status();
+        let said = fs::read_to_string(folder.join("log")).unwrap_or_default();
+        assert!(status.is_ok_and(|status| status.success()), "run {}: {said}", path.display());
+        assert!(said.contains("replayed in parts") == (limit != "8GiB"), "{said}");
+        let record = heaplay::results::Run::load(&out).expect("the run");
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let value =
+            |metric| record.values(&name, "malloc", "all", metric).first().copied().unwrap_or(f64::NAN);
+        (value("time_nanoseconds") / value("calls"), began.elapsed().as_secs_f64())
+    };
+    // What parts cost: the same trace, whole and in parts.
+    generate(&short, 8_000_000);
+    let (mut whole, mut parts): (Vec<f64>, Vec<f64>) = (vec![], vec![]);
+    for round in 0..3 {
+        parts.push(run(&short, "32MiB", &format!("parts-{round}")).0);
+        whole.push(run(&short, "8GiB", &format!("whole-{round}")).0);
+    }
+    let (whole, parts) = (median(&mut whole), median(&mut parts));
+    line("8·10^6", "time in parts / whole", format!("{parts:.2} / {whole:.2} ns = {:.2}", parts / whole), "");
+    generate(&long, LONG_CALLS);
+    let before = largest_child_mib();
+    let (ns, seconds) = run(&long, &format!("{LONG_MIB}MiB"), "long");
+    let figure = format!("{ns:.1} ns a call, {seconds:.0} s");
+    line("10^8", "time, latency and footprint passes in parts", figure, "");
+    let peak = largest_child_mib();
+    let told = if peak > before { format!("{peak:.0} MiB") } else { format!("at most {peak:.0} MiB") };
+    line("10^8", "largest process, parent or child", told, &format!("under {LONG_MIB} MiB"));
+}
