@@ -74,7 +74,8 @@ fn stalled(folder: &Path) -> (Run, Vec<Request>, u64, String) {
     let out = folder.join("run");
     let [csv, out] = [&csv, &out].map(|path| path.to_str().unwrap());
     let repetitions = REPETITIONS.to_string();
-    let words = heaplay(&["run", csv, "-b", &backend, "--passes", "latency", "-r", &repetitions, "--out", out]);
+    let words =
+        heaplay(&["run", csv, "-b", &backend, "--passes", "latency", "-r", &repetitions, "--out", out]);
     assert!(words.contains("seen in") && words.contains("7 of 7"), "{words}");
     let event = planted.event;
     (Run::load(Path::new(out)).unwrap(), requests, event, backend)
@@ -105,7 +106,8 @@ fn a_planted_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
     let expected = classes(&requests);
     for backend in [backend.as_str(), "null"] {
         for kind in [Some(0), None] {
-            let mine = run.service_times.iter().filter(|row| row.backend == backend && row.repetition == kind);
+            let mine =
+                run.service_times.iter().filter(|row| row.backend == backend && row.repetition == kind);
             let counted: BTreeMap<(String, u64), u64> = mine
                 .map(|row| ((row.op.clone(), row.up_to_bytes), row.pairs().map(|pair| pair.1).sum()))
                 .collect();
