@@ -123,6 +123,12 @@ impl Instruction {
         }
     }
 
+    /// The same as a number: 1 to 3, in the order of [`Domain`].
+    #[inline(always)]
+    pub fn domain_number(self) -> usize {
+        (self.0 >> 2 & 3) as usize
+    }
+
     /// On which slot.
     #[inline(always)]
     pub fn slot(self) -> usize {

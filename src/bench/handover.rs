@@ -55,9 +55,10 @@ impl Handover {
         let mut out = Patient { writer, is_over: Arc::clone(&is_over) };
         let decoder = std::thread::Builder::new().name("decoder".to_owned()).spawn(move || {
             keep_off(processor);
-            let decoded = trace::open(&trace)
-                .map_err(Into::into)
-                .and_then(|mut reader| write_parts(reader.as_mut(), &outline, &mut out));
+            let decoded = trace::open(&trace).map_err(Into::into).and_then(|mut reader| {
+                reader.leave_proof(); // compiling proves it, and the child does so again
+                write_parts(reader.as_mut(), &outline, &mut out)
+            });
             decoded.map_err(|error| format!("{}: {error}", trace.display()))
         })?;
         Ok(Handover { path, pipe: Some(Pipe { _reader: reader, is_over, decoder }) })

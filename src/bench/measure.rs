@@ -272,8 +272,10 @@ impl Rows<'_> {
 
     fn latency(&mut self, found: LatencyResult) {
         self.calls(found.calls);
+        self.count("preemptions", found.preemptions);
         self.put("all", "clock_step_nanoseconds", found.floor.step_ns);
         self.put("all", "clock_pair_nanoseconds", found.floor.pair_ns);
+        self.put("all", "clock_cost_nanoseconds", found.floor.cost_ns);
         for (action, histogram) in Action::ALL.into_iter().zip(found.histograms) {
             if histogram.is_empty() {
                 continue;

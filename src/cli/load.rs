@@ -158,9 +158,7 @@ pub fn load_grouped(
         if paths[..at].iter().any(same) {
             bail!("{}: given twice; name each trace once", path.display());
         }
-        let mut reader = trace::open(path)?;
-        let (program, births, times) =
-            program::compile_within(reader.as_mut(), most).with_context(|| path.display().to_string())?;
+        let (reader, (program, births, times)) = read(path, most)?;
         for warning in reader.warnings() {
             note(warning);
         }
@@ -195,6 +193,25 @@ pub fn load_grouped(
         programs.insert(name, loaded);
     }
     Ok((entries, programs))
+}
+
+/// What compiling gives.
+type Read = (program::Program, Births, program::Times);
+
+/// Reads and compiles a trace. Compiling proves all that the reader would, so the reader does so only where something is
+/// wrong, for its word on the place in the file.
+fn read(path: &Path, most: u64) -> anyhow::Result<(Box<dyn trace::TraceReader>, Read)> {
+    let mut reader = trace::open(path)?;
+    reader.leave_proof();
+    let told = reader.events_hint();
+    match program::compile_within(reader.as_mut(), most) {
+        Ok(read) if told.is_none_or(|calls| calls == read.0.calls() as u64) => return Ok((reader, read)),
+        Ok(_) | Err(program::ProgramError::Unsound { .. }) => {}
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    }
+    let mut reader = trace::open(path)?;
+    let read = program::compile_within(reader.as_mut(), most).with_context(|| path.display().to_string())?;
+    Ok((reader, read))
 }
 
 /// The file's name without its ending; with the folder's in front when two are alike.

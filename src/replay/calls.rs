@@ -144,7 +144,9 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
         return Ok(());
     }
     assert!(slots.blocks.len() == program.slots() && range.end + AHEAD <= instructions.len());
-    let domains = tables.domains; // a copy on the stack, which no call can have changed
+    // A copy on the stack, which no call can have changed; numbers count from 1.
+    let of_domain = |number: usize| *tables.domains.get(Domain::ALL[number.saturating_sub(1)]);
+    let domains: [Allocator; 4] = std::array::from_fn(of_domain);
     let slots = slots.blocks.as_mut_ptr();
     let first = program.first() as usize;
     for at in range {
@@ -156,7 +158,7 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
         }
         let (slot, index) = (instruction.slot(), first + at);
         let mut size = instruction.short_size();
-        let mut table = domains.get(instruction.domain());
+        let mut table = &domains[instruction.domain_number()];
         if !PLAIN {
             if instruction.is_wide() {
                 size = program.wide_size(at);

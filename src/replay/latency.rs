@@ -4,8 +4,11 @@
 //! is deterministic, so the median of a call's bytes over repetitions is the call's own cost, and what one repetition
 //! alone saw is the machine's (`bench` takes that median).
 
+use std::time::Instant;
+
 use hdrhistogram::Histogram;
 
+use super::time::{involuntary_switches, processor_ns};
 use super::{Clock, Done, Floor, Probe, ReplayError, Slots, Tables, replay};
 use crate::program::{Feed, Program};
 
@@ -13,7 +16,8 @@ use crate::program::{Feed, Program};
 pub struct LatencyResult {
     /// Service times by [`Action`], in ns, the clock pair included.
     pub histograms: [Histogram<u64>; 4],
-    /// Mean service time by action less the mean empty pair, in ns; NaN where there was no call.
+    /// Mean service time by action less the mean empty pair, in ns, and less what the kernel gave to others meanwhile; NaN
+    /// where there was no call.
     pub mean_ns: [f64; 4],
     /// Each call's time as [`bucket`], in order; empty for a program in parts, which is too long for it.
     pub buckets: Vec<u8>,
@@ -21,6 +25,8 @@ pub struct LatencyResult {
     pub floor: Floor,
     /// Calls made, by action.
     pub calls: [u64; 4],
+    /// Times that the kernel took the processor away, which some call's time then has in it.
+    pub preemptions: u64,
 }
 
 /// Takes the ticks of each call of a program, or of a part.
@@ -56,12 +62,12 @@ impl Probe for Ticks<'_> {
 
     #[inline(always)]
     fn before(&mut self) -> u64 {
-        self.clock.ticks()
+        self.clock.before()
     }
 
     #[inline(always)]
     fn after(&mut self, mark: u64, done: Done) {
-        let ticks = self.clock.ticks().wrapping_sub(mark);
+        let ticks = self.clock.after().wrapping_sub(mark);
         self.ticks[done.index - self.first] = u32::try_from(ticks).unwrap_or(u32::MAX);
     }
 }
@@ -93,8 +99,13 @@ pub fn latency<'a>(
     while let Some(part) = feed.next_part()? {
         let calls = part.instructions().len();
         probe.begin(part.first() as usize, calls);
+        let switches = involuntary_switches();
+        let (began, mark) = (Instant::now(), processor_ns());
         replay(part, tables, &mut slots, 0..calls, &mut probe)?;
-        fold.part(part, clock, &probe.ticks);
+        fold.processor_ns += processor_ns() - mark;
+        fold.wall_ns += began.elapsed().as_nanos() as u64;
+        fold.found.preemptions += involuntary_switches().saturating_sub(switches);
+        fold.part(part, clock, probe.ticks());
     }
     Ok(fold.finish())
 }
@@ -103,14 +114,16 @@ pub fn latency<'a>(
 struct Fold {
     found: LatencyResult,
     sums: [f64; 4],
+    processor_ns: u64,
+    wall_ns: u64,
 }
 
 impl Fold {
     fn new(floor: Floor) -> Fold {
         let histograms = std::array::from_fn(|_| empty_histogram());
-        let found =
-            LatencyResult { histograms, mean_ns: [f64::NAN; 4], buckets: vec![], floor, calls: [0; 4] };
-        Fold { found, sums: [0.0; 4] }
+        let (mean_ns, buckets, calls) = ([f64::NAN; 4], vec![], [0; 4]);
+        let found = LatencyResult { histograms, mean_ns, buckets, floor, calls, preemptions: 0 };
+        Fold { found, sums: [0.0; 4], processor_ns: 0, wall_ns: 0 }
     }
 
     fn part(&mut self, part: &Program, clock: &Clock, ticks: &[u32]) {
@@ -129,7 +142,9 @@ impl Fold {
 
     fn finish(self) -> LatencyResult {
         let mut found = self.found;
-        let mean = |action: usize| self.sums[action] / found.calls[action] as f64 - found.floor.pair_ns;
+        // What the kernel gave to others lies within the calls as often as they last.
+        let own = self.processor_ns.min(self.wall_ns) as f64 / self.wall_ns as f64;
+        let mean = |action: usize| self.sums[action] * own / found.calls[action] as f64 - found.floor.pair_ns;
         found.mean_ns = std::array::from_fn(mean);
         found
     }

@@ -277,6 +277,12 @@ pub const METRICS: &[Metric] = &[
         Exactness::Told,
         "resident private memory after the last call, had the allocator given back never what it gives back by the clock",
     ),
+    metric(
+        "instructions",
+        "instructions",
+        Exactness::Told,
+        "instructions of all calls, the loop's with them, counted by valgrind (--count-instructions)",
+    ),
     metric("time_nanoseconds", "ns", Exactness::Timed, "processor time of the whole replay loop, time pass"),
     metric("wall_nanoseconds", "ns", Exactness::Told, "wall time of the same, pauses between turns left out"),
     metric("preemptions", "switches", Exactness::Told, "involuntary context switches during the loop"),
@@ -286,9 +292,47 @@ pub const METRICS: &[Metric] = &[
         Exactness::Told,
         "mean service time of a call less the mean of an empty clock pair, by op",
     ),
-    metric("clock_pair_nanoseconds", "ns", Exactness::Told, "mean of an empty clock pair in this child"),
+    metric(
+        "window_1ms_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "most time in the allocator in any 1 ms of the program's own time, clock pair taken off",
+    ),
+    metric("window_1ms_event", "event", Exactness::Told, "the call with which that window begins"),
+    metric(
+        "window_10ms_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "most time in the allocator in any 10 ms of the program's own time, clock pair taken off",
+    ),
+    metric("window_10ms_event", "event", Exactness::Told, "the call with which that window begins"),
+    metric(
+        "window_100ms_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "most time in the allocator in any 100 ms of the program's own time, clock pair taken off",
+    ),
+    metric("window_100ms_event", "event", Exactness::Told, "the call with which that window begins"),
+    metric(
+        "slow_calls_left_out",
+        "calls",
+        Exactness::Told,
+        "calls over 10 µs by their own time for which slow_calls.csv had no room",
+    ),
+    metric(
+        "clock_pair_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "what an empty clock pair read in this child, mean",
+    ),
+    metric("clock_cost_nanoseconds", "ns", Exactness::Told, "what a clock pair cost each call in this child"),
     metric("clock_step_nanoseconds", "ns", Exactness::Told, "smallest step of the clock seen in this child"),
 ];
+
+/// Whether a metric is made of all repetitions of a latency pass together.
+pub(super) fn is_confirmed(name: &str) -> bool {
+    name.starts_with("window_") || name == "slow_calls_left_out"
+}
 
 /// The metric of that name.
 pub fn find(name: &str) -> Option<&'static Metric> {
