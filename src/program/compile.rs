@@ -348,3 +348,67 @@ impl Compiler {
         program
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Distribution, Generator, Header, Sequence, TraceError};
+
+    /// Rows as they are, whatever they are.
+    struct Rows(std::vec::IntoIter<Row>, Header, Sites);
+
+    impl TraceReader for Rows {
+        fn header(&self) -> &Header {
+            &self.1
+        }
+        fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
+            Ok(self.0.next())
+        }
+        fn sites(&self) -> &Sites {
+            &self.2
+        }
+    }
+
+    /// A reader that leaves the proof to compiling loses nothing by it: compiling refuses just what `Sequence` refuses.
+    #[test]
+    fn compiling_refuses_what_is_no_trace() {
+        let mut generator = Generator::new(
+            5,
+            60,
+            Distribution::python_sizes(),
+            Distribution::parse("1-9:3,20-40:1", 50).unwrap(),
+        );
+        let mut rows = Vec::new();
+        while let Some(row) = generator.next_row().unwrap() {
+            rows.push(row);
+        }
+        let mut state = 7_u64; // Knuth's generator
+        let mut below = |limit: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % limit
+        };
+        let (mut sound, mut broken) = (0, 0);
+        for _ in 0..800 {
+            let mut rows = rows.clone();
+            for _ in 0..1 + below(2) {
+                let at = below(rows.len() as u64) as usize;
+                let few = below(4);
+                match below(6) {
+                    0 => rows[at].lifetime = std::num::NonZeroU64::new(few),
+                    1 => rows[at].event = (rows[at].event + few).saturating_sub(2),
+                    2 => rows[at].op = Op::ALL[below(3) as usize],
+                    3 => rows[at].domain = Domain::ALL[below(3) as usize],
+                    4 => drop(rows.remove(at)),
+                    _ => rows[at].lifetime = std::num::NonZeroU64::new(few + (1 << 20)),
+                }
+            }
+            let mut sequence = Sequence::new();
+            let checked = rows.iter().try_for_each(|row| sequence.accept(row, |_| {}));
+            let is_sound = checked.is_ok() && sequence.finish(|_| {}).is_ok();
+            let compiled = compile(&mut Rows(rows.into_iter(), Header::default(), Sites::default()));
+            assert_eq!(compiled.is_ok(), is_sound, "{:?}", compiled.err().map(|error| error.to_string()));
+            *if is_sound { &mut sound } else { &mut broken } += 1;
+        }
+        assert!(sound > 40 && broken > 200, "{sound} sound, {broken} broken");
+    }
+}

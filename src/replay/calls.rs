@@ -267,3 +267,129 @@ pub fn free_all(program: &Program, tables: &Tables, slots: &mut Slots) {
     owners.see(program);
     owners.free_all(tables, slots);
 }
+
+#[cfg(test)]
+#[expect(unsafe_code, reason = "a backend that notes its calls")]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::program::compile;
+    use crate::replay::Nothing;
+    use crate::trace::{Call, Distribution, Generator, Sequence, TraceReader};
+
+    fn generated() -> Generator {
+        Generator::new(9, 30_000, Distribution::python_sizes(), Distribution::python_lifetimes())
+    }
+
+    /// What was asked: domain, action, which block (by the number of its request), size.
+    type Asked = (usize, Action, u64, usize);
+
+    /// Blocks are numbers, 1 and up, so that each says which request it came from.
+    #[derive(Default)]
+    struct Notes {
+        asked: RefCell<Vec<Asked>>,
+        blocks: RefCell<u64>,
+    }
+
+    /// A context: the notes, and which domain this is.
+    type Context<'a> = (&'a Notes, usize);
+
+    unsafe fn note(ctx: *mut c_void, action: Action, block: *mut c_void, size: usize) -> *mut c_void {
+        // SAFETY: the test hands out contexts that outlive the replay.
+        let (notes, domain) = unsafe { &*ctx.cast::<Context<'_>>() };
+        notes.asked.borrow_mut().push((*domain, action, block as u64, size));
+        *notes.blocks.borrow_mut() += 1;
+        ptr::without_provenance_mut(*notes.blocks.borrow() as usize)
+    }
+
+    unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
+        unsafe { note(ctx, Action::Malloc, ptr::null_mut(), size) }
+    }
+
+    unsafe extern "C" fn calloc(ctx: *mut c_void, elements: usize, size: usize) -> *mut c_void {
+        assert_eq!(elements, 1);
+        unsafe { note(ctx, Action::Calloc, ptr::null_mut(), size) }
+    }
+
+    unsafe extern "C" fn realloc(ctx: *mut c_void, block: *mut c_void, size: usize) -> *mut c_void {
+        unsafe { note(ctx, Action::Realloc, block, size) }
+    }
+
+    unsafe extern "C" fn free(ctx: *mut c_void, block: *mut c_void) {
+        unsafe { note(ctx, Action::Free, block, 0) };
+    }
+
+    struct Noting<'a>([Context<'a>; 3]);
+
+    impl Backend for Noting<'_> {
+        fn domains(&self) -> Domains {
+            let table = |at: usize| Allocator {
+                ctx: ptr::from_ref(&self.0[at]).cast_mut().cast(),
+                malloc,
+                calloc,
+                realloc,
+                free,
+            };
+            Domains::new(table(0), table(1), table(2))
+        }
+        fn version(&self) -> String {
+            String::new()
+        }
+        unsafe fn usable_size(&self, _: *mut c_void, requested: usize) -> usize {
+            requested
+        }
+    }
+
+    /// The oracle: rows through `Sequence`, which knows nothing of slots.
+    #[test]
+    fn a_backend_is_asked_what_the_trace_asked() {
+        let program = compile(&mut generated()).unwrap();
+        let notes = Notes::default();
+        let backend = Noting([(&notes, 0), (&notes, 1), (&notes, 2)]);
+        let tables = Tables::new(&program, &backend);
+        let mut slots = Slots::new(&program);
+        for range in [0..1, 1..1, 1..17, 17..program.calls()] {
+            replay(&program, &tables, &mut slots, range, &mut Nothing).unwrap();
+        }
+        let mut expected: Vec<Asked> = Vec::new();
+        // Every call, frees too, gives the next number.
+        let mut sequence = Sequence::new();
+        let mut see = |call: Call<'_>| match call {
+            Call::Free { block, .. } => {
+                expected.push((block.domain as usize, Action::Free, block.event + 1, 0));
+            }
+            Call::Request { row, resized } => {
+                let action = Action::ALL.into_iter().find(|action| action.name() == row.op.name()).unwrap();
+                let block = resized.map_or(0, |block| block.event + 1);
+                expected.push((row.domain as usize, action, block, row.size as usize));
+            }
+        };
+        let mut reader = generated();
+        while let Some(row) = reader.next_row().unwrap() {
+            sequence.accept(&row, &mut see).unwrap();
+        }
+        sequence.finish(&mut see).unwrap();
+        assert_eq!(*notes.asked.borrow(), expected);
+    }
+
+    #[test]
+    #[should_panic(expected = "calls are made in order")]
+    fn a_call_cannot_be_left_out() {
+        let program = compile(&mut generated()).unwrap();
+        let notes = Notes::default();
+        let backend = Noting([(&notes, 0), (&notes, 1), (&notes, 2)]);
+        let (tables, mut slots) = (Tables::new(&program, &backend), Slots::new(&program));
+        let _ = replay(&program, &tables, &mut slots, 1..2, &mut Nothing);
+    }
+
+    #[test]
+    #[should_panic(expected = "the slots are the program's")]
+    fn slots_are_of_one_program() {
+        let (one, other) = (compile(&mut generated()).unwrap(), compile(&mut generated()).unwrap());
+        let notes = Notes::default();
+        let backend = Noting([(&notes, 0), (&notes, 1), (&notes, 2)]);
+        let (tables, mut slots) = (Tables::new(&one, &backend), Slots::new(&other));
+        let _ = replay(&one, &tables, &mut slots, 0..1, &mut Nothing);
+    }
+}
