@@ -12,11 +12,14 @@ mod figures;
 mod footprint_overlay;
 mod fragmentation;
 mod heap_map;
+mod labels;
 mod latency_histogram;
 mod latency_percentiles;
 mod page;
 mod page_fullness;
 mod phases;
+mod scorecard;
+mod scorecard_table;
 mod series;
 mod summary;
 mod terminal;
@@ -70,6 +73,12 @@ pub const TRACE_CHARTS: &[TraceChart] =
 /// The scorecard's file.
 pub const SUMMARY: &str = "summary.png";
 
+/// The scorecard as a table: every figure of every trace, and the geometric means.
+pub const SUMMARY_CSV: &str = "summary.csv";
+
+/// What the terminal was told, as Markdown.
+pub const SUMMARY_MARKDOWN: &str = "summary.md";
+
 /// The page's file.
 pub const PAGE: &str = "index.html";
 
@@ -96,13 +105,15 @@ pub enum ReportError {
     },
 }
 
-/// Draws every chart of every trace and the page around them into `folder`; gives the files, the page first.
+/// Draws every chart of every trace, writes the scorecard's tables and the page around them into `folder`; gives the page and
+/// the pictures.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
-    let scenes = Scene::all(run);
+    let short = labels::labelled(run);
+    let scenes = Scene::all(&short);
     // The scorecard first, then every chart of every trace.
     let charts = scenes.iter().flat_map(|scene| CHARTS.iter().map(move |chart| Some((scene, chart))));
     let jobs: Vec<Option<(&Scene, &Chart)>> = std::iter::once(None).chain(charts).collect();
@@ -124,11 +135,16 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
         })
         .collect::<Result<_, ReportError>>()?;
     let drawn: Vec<page::Drawn> = drawn.into_iter().flatten().collect();
-    let path = folder.join(PAGE);
-    fs::write(&path, page::html(run, &scenes, &drawn))
-        .map_err(|source| ReportError::Io { path: path.clone(), source })?;
+    let write = |name: &str, text: String| {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(|source| ReportError::Io { path: path.clone(), source })?;
+        Ok(path)
+    };
+    write(SUMMARY_CSV, scorecard_table::csv(&scenes))?;
+    write(SUMMARY_MARKDOWN, summary(run))?;
+    let page = write(PAGE, page::html(run, &scenes, &drawn))?;
     let pictures = drawn.iter().map(|picture| folder.join(&picture.file));
-    Ok(std::iter::once(path).chain(pictures).collect())
+    Ok(std::iter::once(page).chain(pictures).collect())
 }
 
 /// Draws the pictures of a trace into `folder`; gives the files.
