@@ -29,22 +29,7 @@ pub fn labelled(run: &Run) -> Run {
     if labels.iter().all(|(word, label)| word == label) {
         return run;
     }
-    let call = |name: &mut String| {
-        if let Some(label) = labels.get(name.as_str()) {
-            name.clone_from(label);
-        }
-    };
-    run.manifest.backends.iter_mut().for_each(|row| call(&mut row.name));
-    run.outcomes.iter_mut().for_each(|row| call(&mut row.backend));
-    run.measurements.iter_mut().for_each(|row| call(&mut row.backend));
-    run.samples.iter_mut().for_each(|row| call(&mut row.backend));
-    run.fullness.iter_mut().for_each(|row| call(&mut row.backend));
-    run.rounding.iter_mut().for_each(|row| call(&mut row.backend));
-    run.pins.iter_mut().for_each(|row| call(&mut row.backend));
-    run.heap_map.iter_mut().for_each(|row| call(&mut row.backend));
-    run.what_ifs.iter_mut().for_each(|row| call(&mut row.backend));
-    run.chunks.iter_mut().for_each(|row| call(&mut row.backend));
-    run.latencies.iter_mut().for_each(|row| call(&mut row.backend));
+    run.call_backends(&|name| labels.get(name).cloned());
     run
 }
 

@@ -13,8 +13,10 @@ mod footprint_overlay;
 mod fragmentation;
 mod heap_map;
 mod labels;
+mod latency_heat_map;
 mod latency_histogram;
 mod latency_percentiles;
+mod latency_sizes;
 mod page;
 mod page_fullness;
 mod phases;
@@ -22,6 +24,7 @@ mod scorecard;
 mod scorecard_table;
 mod series;
 mod summary;
+mod tail;
 mod terminal;
 mod throughput;
 mod trace_arenas;
@@ -55,7 +58,9 @@ pub use words::bytes;
 pub const CHARTS: &[Chart] = &[
     throughput::CHART,
     latency_percentiles::CHART,
+    latency_heat_map::CHART,
     latency_histogram::CHART,
+    latency_sizes::CHART,
     where_memory_went::CHART,
     footprint_overlay::CHART,
     heap_map::CHART,
@@ -78,6 +83,9 @@ pub const SUMMARY_CSV: &str = "summary.csv";
 
 /// What the terminal was told, as Markdown.
 pub const SUMMARY_MARKDOWN: &str = "summary.md";
+
+/// The file of every percentile, by op and size class.
+pub const PERCENTILES: &str = "percentiles.csv";
 
 /// The page's file.
 pub const PAGE: &str = "index.html";
@@ -105,8 +113,8 @@ pub enum ReportError {
     },
 }
 
-/// Draws every chart of every trace, writes the scorecard's tables and the page around them into `folder`; gives the page and
-/// the pictures.
+/// Draws every chart of every trace and the page around them into `folder`, with the scorecard and every percentile as tables;
+/// gives the page and the pictures, the page first.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -138,10 +146,13 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let write = |name: &str, text: String| {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|source| ReportError::Io { path: path.clone(), source })?;
-        Ok(path)
+        Ok::<PathBuf, ReportError>(path)
     };
     write(SUMMARY_CSV, scorecard_table::csv(&scenes))?;
     write(SUMMARY_MARKDOWN, summary(run))?;
+    if !run.latencies.is_empty() {
+        write(PERCENTILES, tail::percentiles_csv(&short, &scenes))?;
+    }
     let page = write(PAGE, page::html(run, &scenes, &drawn))?;
     let pictures = drawn.iter().map(|picture| folder.join(&picture.file));
     Ok(std::iter::once(page).chain(pictures).collect())
