@@ -350,12 +350,11 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
     }
     told("A/A: malloc / malloc again", "malloc", "malloc again", "0.98 to 1.02");
     let cost = clock.floor().cost_ns;
-    let the_loop = of("null").unwrap_or(f64::NAN);
     for (backend, kept) in &kept {
         let (mean, time) = (mean_of_medians(kept, clock), of(backend).unwrap_or(f64::NAN));
         let timed = of(&format!("{backend} timed")).unwrap_or(f64::NAN);
-        let figure = format!("({mean:.1} + {the_loop:.1}) / {time:.1} ns = {:.2}", (mean + the_loop) / time);
-        line(trace, &format!("{backend}: (latency's mean + the loop) / time"), figure, "0.9 to 1.1");
+        let figure = format!("{mean:.1} / {time:.1} ns = {:.2}", mean / time);
+        line(trace, &format!("{backend}: latency's mean / time"), figure, "0.9 to 1.1");
         let figure = format!("{:.1} - {cost:.1} = {:.1} ns", timed - time, timed - time - cost);
         line(trace, &format!("{backend}: latency's cost - clock pair"), figure, "at most 5 ns");
     }
