@@ -40,7 +40,8 @@ pub fn compile_within(
     let with_sites = reader.header().columns.site;
     let mut births = Births::default();
     let mut times = Times::default();
-    let is_over = Cell::new(false);
+    // Where the format tells the calls beforehand, nothing is kept from the start.
+    let is_over = Cell::new(reader.events_hint().is_some_and(|calls| calls > most));
     let none = Arc::default();
     let seen = |row: &crate::trace::Row| {
         times.see(row);
@@ -49,11 +50,11 @@ pub fn compile_within(
         }
     };
     let compiler = walk(reader, most, seen, |compiler| {
-        is_over.set(compiler.calls() > most);
+        is_over.set(is_over.get() || compiler.calls() > most);
         while is_over.get() && compiler.take_stretch(&none).is_some() {}
         Ok(())
     })?;
-    if compiler.calls() > most {
+    if is_over.get() || compiler.calls() > most {
         return Ok((Program::outlined(Arc::new(compiler.outline().clone())), Births::default(), times));
     }
     if with_sites {
