@@ -514,7 +514,8 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
         let exact = heaplay::results::find_metric(&row.metric).unwrap().exactness;
         let is_exact =
             !matches!(exact, heaplay::results::Exactness::Timed | heaplay::results::Exactness::Told);
-        if is_exact {
+        // Page faults hold those of the harness's own tables, which lie elsewhere in memory that is used again.
+        if is_exact && row.metric != "minor_faults" {
             let other = parts.values("long", &row.backend, &row.op, &row.metric);
             assert_eq!(other.first(), Some(&row.value), "{} {} of {}", row.backend, row.metric, row.op);
             compared += 1;

@@ -389,7 +389,6 @@ pub fn footprint<'a>(
     let calls = outline.calls;
     let backs_memory = backend.backs_memory();
     warm_up(&backend.domains());
-    let faults = minor_faults();
     let baseline = resident.private_bytes();
     let mut watch = Watch {
         backend: &*backend,
@@ -419,11 +418,12 @@ pub fn footprint<'a>(
         next_column: calls.div_ceil(MAP_COLUMNS.min(calls).max(1)),
         waiting: pace.map(Waiting::on),
     };
-    let mut pass_ns = 0;
+    let (mut pass_ns, mut faults) = (0, 0); // of the calls alone: reading a part is neither
     while let Some(part) = feed.next_part()? {
-        let began = processor_ns();
+        let (began, before) = (processor_ns(), minor_faults());
         replay(part, &tables, &mut slots, 0..part.instructions().len(), &mut watch)?;
         pass_ns += processor_ns() - began;
+        faults += minor_faults() - before;
         owners.see(part);
     }
     let end = watch.sample();
@@ -438,7 +438,7 @@ pub fn footprint<'a>(
         end,
         pinned_over_resident_bytes: watch.over,
         calls: watch.calls,
-        minor_faults: minor_faults() - faults,
+        minor_faults: faults,
         ..Footprint::default()
     };
     for (slot, block) in slots.live() {
