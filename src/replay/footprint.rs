@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::time::{Duration, Instant};
 
+use super::copy::given_back;
 use super::heap_map::{HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
 use super::pins::{LiveBlock, PageView, page_view};
 use super::time::processor_ns;
@@ -56,7 +57,10 @@ pub struct Footprint {
     pub mapping_ns: u64,
     /// R after the backend's own trim call; `None` when it has none.
     pub resident_trimmed_bytes: Option<u64>,
-    /// How long that call took, in ns.
+    /// R after another trim, had the thread's cache been emptied before: tried in a copy of the process. `None` where the
+    /// backend keeps no such cache, or empties it when it trims.
+    pub resident_drained_bytes: Option<u64>,
+    /// How long the trim took, in ns.
     pub trim_ns: u64,
     /// R after every block was freed and trimmed.
     pub resident_freed_bytes: u64,
@@ -441,7 +445,10 @@ pub fn footprint(
     let began = Instant::now();
     if backend.trim() == Trim::Done {
         found.trim_ns = began.elapsed().as_nanos() as u64;
-        found.resident_trimmed_bytes = Some(resident.private_bytes().saturating_sub(baseline));
+        let trimmed = resident.private_bytes().saturating_sub(baseline);
+        found.resident_trimmed_bytes = Some(trimmed);
+        let given = given_back(|| backend.drain() == Trim::Done && backend.trim() == Trim::Done);
+        found.resident_drained_bytes = given.map(|bytes| trimmed.saturating_add_signed(-bytes));
     }
     free_all(program, &tables, &mut slots);
     backend.trim();
