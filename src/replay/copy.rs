@@ -24,7 +24,8 @@ const PAGE_BYTES: usize = 4096;
 
 impl Page {
     fn new() -> Option<Page> {
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
         // SAFETY: a fresh mapping where the kernel likes.
         let at = unsafe { libc::mmap(ptr::null_mut(), PAGE_BYTES, protection, flags, -1, 0) };
         (at != libc::MAP_FAILED).then_some(Page(at))

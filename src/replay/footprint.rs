@@ -21,6 +21,9 @@ use crate::program::{Action, Births, Program, Times};
 pub const PAGE_BYTES: usize = 4096;
 const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
 
+/// Requests up to so many bytes have their usable bytes written down, size by size.
+pub const SMALL_BYTES: usize = 512;
+
 /// The heap at one moment, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeapSample {
@@ -51,6 +54,11 @@ pub struct Footprint {
     pub pages_at_live_peak: PageView,
     /// The pages after the last call.
     pub pages_end: PageView,
+    /// The usable bytes that blocks of each size up to [`SMALL_BYTES`] mostly had, by size: the allocator's size classes as far
+    /// as the program asked for them. 0 for a size that it did not.
+    pub usable_by_size: Vec<u32>,
+    /// The pages at each mark of the program, in their order.
+    pub pages_at_marks: Vec<PageView>,
     /// Residency and fullness over the replay; empty for a backend that backs no memory.
     pub map: HeapMap,
     /// Processor time of taking that map, in ns.
@@ -199,6 +207,25 @@ impl Table {
     }
 }
 
+/// What most of a sequence of figures are, where more than half of them are alike; after Boyer and Moore's vote.
+#[derive(Clone, Copy, Default)]
+struct Majority {
+    value: u32,
+    lead: u32,
+}
+
+impl Majority {
+    fn vote(&mut self, value: u32) {
+        if self.lead == 0 {
+            *self = Majority { value, lead: 1 };
+        } else if self.value == value {
+            self.lead = self.lead.saturating_add(1);
+        } else {
+            self.lead -= 1;
+        }
+    }
+}
+
 /// A live block as it was accounted.
 #[derive(Clone, Copy, Default)]
 struct Account {
@@ -227,6 +254,10 @@ struct Watch<'a> {
     live_peak_event: u64,
     at_live_peak: HeapSample,
     pages_at_live_peak: PageView,
+    usable_by_size: Vec<Majority>,
+    /// Those that are still to come.
+    marks: &'a [u64],
+    pages_at_marks: Vec<PageView>,
     over: u64,
     calls: [u64; 4],
     births: &'a Births,
@@ -268,6 +299,9 @@ impl Watch<'_> {
             #[expect(unsafe_code, reason = "asks the backend about a block of its own")]
             // SAFETY: the backend has just returned this block.
             let usable = unsafe { self.backend.usable_size(block, size) };
+            if let Some(most) = self.usable_by_size.get_mut(size) {
+                most.vote(usable.max(size) as u32);
+            }
             let address = block as usize;
             let page_end = (address + size.max(1)).next_multiple_of(PAGE_BYTES);
             account.usable = (usable.max(size).min(page_end - address)) as u64;
@@ -299,6 +333,15 @@ impl Watch<'_> {
         let all = MAP_COLUMNS.min(self.total);
         self.next_column = ((self.columns + 1) * self.total).div_ceil(all);
         self.mapping_ns += processor_ns() - began;
+    }
+
+    /// Samples the heap and looks at its pages for each mark that stands here.
+    fn look_at_marks(&mut self) {
+        while let Some(rest) = self.marks.split_first().filter(|(mark, _)| **mark <= self.now.event) {
+            self.marks = rest.1;
+            self.sample();
+            self.pages_at_marks.push(self.page_view());
+        }
     }
 
     /// Looks at every page that is pinned now.
@@ -361,6 +404,9 @@ impl Probe for Watch<'_> {
         if self.now.event == self.next_column {
             self.column();
         }
+        if self.marks.first().is_some_and(|mark| *mark <= self.now.event) {
+            self.look_at_marks();
+        }
         if done.index as u64 == self.live_peak_event {
             self.at_live_peak = self.sample();
             self.pages_at_live_peak = self.page_view();
@@ -405,6 +451,9 @@ pub fn footprint(
         live_peak_event: program.profile().live_peak_event,
         at_live_peak: HeapSample::default(),
         pages_at_live_peak: PageView::default(),
+        usable_by_size: vec![Majority::default(); if backs_memory { SMALL_BYTES + 1 } else { 0 }],
+        marks: births.marks(),
+        pages_at_marks: Vec::new(),
         over: 0,
         calls: [0; 4],
         births,
@@ -418,8 +467,11 @@ pub fn footprint(
         waiting: pace.map(Waiting::on),
     };
     let began = processor_ns();
+    watch.look_at_marks();
     replay(program, &tables, &mut slots, 0..calls, &mut watch)?;
     let end = watch.sample();
+    // A mark after the last call.
+    watch.look_at_marks();
     let mut found = Footprint {
         pass_ns: processor_ns() - began,
         sampling_ns: sampling_ns(&mut watch.sampling_times),
@@ -428,6 +480,8 @@ pub fn footprint(
         pages_end: watch.page_view(),
         at_live_peak: watch.at_live_peak,
         pages_at_live_peak: std::mem::take(&mut watch.pages_at_live_peak),
+        pages_at_marks: std::mem::take(&mut watch.pages_at_marks),
+        usable_by_size: watch.usable_by_size.iter().map(|most| most.value).collect(),
         end,
         pinned_over_resident_bytes: watch.over,
         calls: watch.calls,

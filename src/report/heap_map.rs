@@ -103,8 +103,9 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let row = words::bytes(maps[0].row_bytes);
     let plotted = format!(
         "Heap map of `{}`: every {row} of address space over the replay, coloured by how full its resident pages are.  White: \
-         not resident.",
-        scene.trace.name
+         not resident.{}",
+        scene.trace.name,
+        scene.pace_note()
     );
     let hint = "Blue is good: resident and in use.  A horizontal orange streak is a stretch kept alive by a few blocks; its \
                 length says for how long.  A grey streak holds no live byte and is kept by the allocator.  White to the right of \

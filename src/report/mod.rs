@@ -17,7 +17,9 @@ mod latency_percentiles;
 mod page;
 mod page_fullness;
 mod phases;
+mod pins_at_marks;
 mod series;
+mod sizes_and_rounding;
 mod summary;
 mod terminal;
 mod throughput;
@@ -57,7 +59,9 @@ pub const CHARTS: &[Chart] = &[
     footprint_overlay::CHART,
     heap_map::CHART,
     page_fullness::CHART,
+    sizes_and_rounding::CHART,
     who_pins::CHART,
+    pins_at_marks::CHART,
 ];
 
 /// A picture of a trace by itself: its name and how it is drawn.

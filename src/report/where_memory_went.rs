@@ -4,7 +4,7 @@ use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, text_width};
 use super::chart::{
     Chart, HEADING, INK, KEPT, LEFT, LIVE, NOTE, Picture, RIGHT, ROUNDING, SMALL, SOFT, STRANDED, STRONG,
-    TINY, fits, frame, legend,
+    TINY, fits, frame, hint_of, legend,
 };
 use super::figures::{Backend, Scene};
 use super::phases::{self, Phase};
@@ -148,8 +148,9 @@ fn heading(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet)
         _ => "–".to_owned(),
     };
     let last = backend.samples.last().map_or(0.0, |sample| sample.live_bytes as f64);
+    let about = backend.memory.about();
     let mut text = format!(
-        "peak {}   end {}",
+        "peak {about}{}   end {about}{}",
         times(backend.memory.peak, sheet.live_peak),
         times(backend.memory.end, last)
     );
@@ -280,7 +281,20 @@ fn trim_mark(
     canvas.line(&[(at, middle - half - 2.0), (at, middle + half + 4.0)], Stroke::solid(2.0, INK));
     let tip = middle + half + 1.0;
     canvas.polygon(&[(at, tip), (at - 5.5, tip + 9.0), (at + 5.5, tip + 9.0)], INK);
-    let text = format!("after trim {}", figure3(trimmed / sheet.unit.bytes));
+    // The second mark, open: what a trim would have left, had the thread's cache been empty.
+    let emptied = backend.memory.cached().and(backend.memory.drained).filter(|bytes| at - x(*bytes) > 2.0);
+    if let Some(at) = emptied.map(x) {
+        canvas.line(
+            &[(at, middle - half - 2.0), (at, middle + half + 4.0)],
+            Stroke::dashed(1.6, INK, 3.0, 2.0),
+        );
+        let outline = [(at, tip), (at - 5.5, tip + 9.0), (at + 5.5, tip + 9.0), (at, tip)];
+        canvas.line(&outline, Stroke::solid(1.4, INK));
+    }
+    let mut text = format!("after trim {}", figure3(trimmed / sheet.unit.bytes));
+    if let Some(bytes) = emptied {
+        text += &format!(", △ {}", figure3(bytes / sheet.unit.bytes));
+    }
     let kind = SMALL.in_colour(INK).sized(13.0);
     let width = text_width(&text, kind);
     let left = (at - width / 2.0).min(panel.right - width).max(panel.left);
@@ -351,32 +365,40 @@ fn plotted(scene: &Scene, shown: &[&Backend]) -> String {
 }
 
 fn hint(shown: &[&Backend]) -> String {
-    let mut text = String::from(
-        "Black line: resident.  ▲ on a bar: measured after the allocator's own trim call; left of it is what stays, right \
-         of it what came back.",
-    );
-    let shares: Vec<String> = shown
-        .iter()
-        .filter_map(|backend| {
-            let (end, trimmed) = (backend.memory.end?, backend.memory.trimmed?);
-            let kept = end - backend.memory.pinned_end?;
-            (kept > end * 0.02).then(|| {
-                format!("{} {:.0}\u{a0}%", backend.name, ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0))
-            })
-        })
-        .collect();
-    if !shares.is_empty() {
-        text += &format!("  Part of the grey that a trim gave back: {}.", shares.join(", "));
-    }
-    let floors: Vec<String> =
-        shown.iter().filter_map(|b| Some(format!("{} {}", b.name, words::bytes(b.memory.freed?)))).collect();
-    if shown.iter().any(|backend| backend.memory.bands[2].is_some()) {
-        text += "  Bracket over a bar: memory goes back by the clock; had it gone back at once, and never.";
-    }
-    if !floors.is_empty() {
-        text += &format!("  Still resident when every block is freed: {}.", floors.join(", "));
-    }
-    text
+    let opening = "Black line: resident.  ▲ on a bar: measured after the allocator's own trim call; left of it is what stays, \
+                   right of it what came back.";
+    let by_name = |of: &dyn Fn(&Backend) -> Option<String>| -> Vec<String> {
+        shown.iter().filter_map(|backend| Some(format!("{} {}", backend.name, of(backend)?))).collect()
+    };
+    let told = |before: &str, after: &str, figures: &[String]| {
+        if figures.is_empty() { String::new() } else { format!("{before}{after}: {}.", figures.join(", ")) }
+    };
+    let shares = by_name(&|backend| {
+        let (end, trimmed) = (backend.memory.end?, backend.memory.trimmed?);
+        let kept = end - backend.memory.pinned_end?;
+        (kept > end * 0.02)
+            .then(|| format!("{:.0}\u{a0}%", ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0)))
+    });
+    let cached = by_name(&|backend| backend.memory.cached().map(words::bytes));
+    let floors = by_name(&|backend| backend.memory.freed.map(words::bytes));
+    let band = if shown.iter().any(|backend| backend.memory.bands[2].is_some()) {
+        "≈, and the bracket over a bar: memory goes back by the clock; had it gone back at once, and never."
+    } else {
+        ""
+    };
+    hint_of(
+        opening,
+        &[
+            band.to_owned(),
+            told(
+                "△: had the thread's cache of free blocks been emptied first, which a trim does not touch",
+                " (glibc.malloc.tcache_count=0 has none)",
+                &cached,
+            ),
+            told("Part of the grey that a trim gave back", "", &shares),
+            told("Still resident when every block is freed", "", &floors),
+        ],
+    )
 }
 
 fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
