@@ -299,7 +299,10 @@ impl Watch<'_> {
             #[expect(unsafe_code, reason = "asks the backend about a block of its own")]
             // SAFETY: the backend has just returned this block.
             let usable = unsafe { self.backend.usable_size(block, size) };
-            if let Some(most) = self.usable_by_size.get_mut(size) {
+            // A block that was resized in place may keep more than its size asks for.
+            if untouched_from == 0
+                && let Some(most) = self.usable_by_size.get_mut(size)
+            {
                 most.vote(usable.max(size) as u32);
             }
             let address = block as usize;

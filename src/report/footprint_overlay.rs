@@ -49,7 +49,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     panel.rows(&mut canvas, &ticks, Some(&|tick| tick_words(tick, &ticks)));
     area_and_lines(&mut canvas, &panel, &shown, clock_end, unit);
     panel.axes(&mut canvas);
-    phases::draw(&mut canvas, &panel, &scene.phases, clock_unit.bytes, true);
+    phases::draw(&mut canvas, &panel, &scene.phases, |phase| phase.clock_bytes / clock_unit.bytes, true);
     let across = panel.across.ticks(10);
     panel.numbers(&mut canvas, &across, &|tick| tick_words(tick, &across));
     let words = format!("x: allocation clock, {} allocated so far", clock_unit.name);

@@ -135,7 +135,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let tallest: Vec<f64> =
         sheet.strips.iter().map(|strip| strip.lost.iter().copied().fold(0.0, f64::max)).collect();
     let most = shown_peak(&tallest).max(1.0);
-    let (first, last) = (middle + 26.0, bottom - 12.0);
+    let (first, last) = (middle + 34.0, bottom - 10.0);
     let step = (last - first) / sheet.strips.len() as f64;
     canvas.text(
         left,

@@ -156,7 +156,7 @@ fn heading(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet)
     );
     match backend.memory.bands[2] {
         Some((low, high)) if last > 0.0 => {
-            text += &format!(" ({}–{})", words::ratio(low / last), words::ratio(high / last));
+            text += &format!(" ({}–{})", words::figure(low / last), words::figure(high / last));
         }
         _ if backend.memory.one_pace => text += " at this pace",
         _ => {}
@@ -184,7 +184,8 @@ fn plot(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, fi
         }
     }
     panel.axes(canvas);
-    phases::draw(canvas, panel, sheet.phases, sheet.clock_unit.bytes, panel.right - panel.left > 300.0);
+    let place = |phase: &Phase| phase.clock_bytes / sheet.clock_unit.bytes;
+    phases::draw(canvas, panel, sheet.phases, place, panel.right - panel.left > 180.0);
     let across = panel.across.ticks(5);
     panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));
     let live = y(sheet.live_peak);
@@ -194,7 +195,9 @@ fn plot(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, fi
         let text = format!("live peak {}", figure3(sheet.live_peak / sheet.unit.bytes));
         let kind = TINY.in_colour(LIVE);
         let kind = super::canvas::Type { bold: true, ..kind };
-        label_on_white(canvas, panel.left + 6.0, live - 6.0, &text, kind);
+        // Near the top stand the names of phases.
+        let y = if live < panel.top + 38.0 { live + 16.0 } else { live - 6.0 };
+        label_on_white(canvas, panel.left + 6.0, y, &text, kind);
     }
 }
 
@@ -219,7 +222,8 @@ fn runs_off(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet
     }
     let text = format!("▲ runs off to {}", words::bytes(most));
     let width = text_width(&text, STRONG);
-    label_on_white(canvas, panel.right - width - 6.0, panel.top + 20.0, &text, STRONG);
+    // Below the names of phases.
+    label_on_white(canvas, panel.right - width - 6.0, panel.top + 38.0, &text, STRONG);
 }
 
 fn end_bar(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, middle: f64, single: bool) {

@@ -118,7 +118,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let (top, bottom) = frame(&mut canvas, &title, &plotted, &hint(scene, &sheet));
     let columns = sheet.backends.len() + 1;
     let names = 300.0;
-    let gap = if columns > 6 { 18.0 } else { 44.0 };
+    let gap = if columns > 6 { 18.0 } else { 30.0 };
     let first = LEFT + names;
     let width = (RIGHT - 16.0 - first - gap * (columns as f64 - 1.0)) / columns as f64;
     let width = width.min(300.0);
