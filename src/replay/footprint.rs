@@ -5,12 +5,12 @@
 //! live block. With R, what is resident: R = L + (U − L) + (P − U) + (R − P), that is live + rounding + stranded + kept.
 //! U of a block is capped at the end of the last page that its request touches, so that U ≤ P.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::time::{Duration, Instant};
 
 use super::copy::given_back;
-use super::heap_map::{HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
+use super::heap_map::{self, HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
 use super::pins::{LiveBlock, PageView, page_view};
 use super::time::processor_ns;
 use super::{Done, Probe, ReplayError, Resident, Slots, Tables, free_all, memory, replay};
@@ -122,6 +122,10 @@ impl Waiting<'_> {
 pub(super) struct Pages {
     tables: HashMap<usize, Table>,
     pinned: u64,
+    /// Pages that were resident before the first call and that no block of the program has touched yet.
+    before: HashSet<usize>,
+    /// How many of those that there were a block has touched since: they are the program's now.
+    adopted: u64,
 }
 
 struct Table {
@@ -150,9 +154,12 @@ impl Pages {
                 pieces: vec![Piece::default(); TABLE_PIECES].into_boxed_slice(),
             });
             let end = last.min(page | (TABLE_PAGES - 1));
-            for count in &mut table.blocks[page % TABLE_PAGES..=end % TABLE_PAGES] {
+            for (at, count) in (page..).zip(&mut table.blocks[page % TABLE_PAGES..=end % TABLE_PAGES]) {
                 if add {
-                    self.pinned += u64::from(*count == 0);
+                    if *count == 0 {
+                        self.pinned += 1;
+                        self.adopted += u64::from(self.before.remove(&at));
+                    }
                     *count += 1;
                 } else {
                     *count -= 1;
@@ -272,10 +279,16 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    /// What was resident before the first call, less the pages of it that the program's blocks have come to lie on since: P
+    /// counts those, so R has to.
+    fn baseline(&self) -> u64 {
+        self.baseline.saturating_sub(self.pages.adopted * PAGE_BYTES as u64)
+    }
+
     fn sample(&mut self) -> HeapSample {
         if self.backs_memory {
             let began = Instant::now();
-            self.now.resident_bytes = self.resident.private_bytes().saturating_sub(self.baseline);
+            self.now.resident_bytes = self.resident.private_bytes().saturating_sub(self.baseline());
             self.sampling_times.push(began.elapsed().as_nanos() as u64);
             self.over = self.over.max(self.now.pinned_bytes.saturating_sub(self.now.resident_bytes));
         }
@@ -442,7 +455,7 @@ pub fn footprint(
         backend: &*backend,
         backs_memory,
         accounts: vec![Account::default(); program.slots()],
-        pages: Pages::default(),
+        pages: Pages { before: heap_map::resident_pages(), ..Pages::default() },
         now: HeapSample::default(),
         resident: &resident,
         baseline,
@@ -497,6 +510,7 @@ pub fn footprint(
     if (watch.now.live_bytes, watch.now.usable_bytes, watch.pages.pinned) != (0, 0, 0) {
         return Err(ReplayError::Instrument("the accounts do not come to zero when all is freed".into()));
     }
+    let baseline = watch.baseline();
     found.samples = watch.samples;
     found.counters = backend.counters();
     let began = Instant::now();
@@ -563,5 +577,12 @@ mod tests {
         pages.change((1 << 30) - 1, (1 << 30) + 2, false);
         pages.change(0x1000, 0, false);
         assert_eq!(pages.pinned, 0);
+        // A page that was there before is the program's from its first block on, once.
+        let mut pages = Pages { before: [3, 9].into(), ..Pages::default() };
+        for _ in 0..2 {
+            pages.change(0x2000, 0x2000, true);
+            pages.change(0x2000, 0x2000, false);
+        }
+        assert_eq!((pages.adopted, pages.before.len()), (1, 1));
     }
 }
