@@ -9,7 +9,8 @@ mod twins;
 use std::ptr;
 
 use heaplay::backends::pymalloc::{
-    Constants, Cpython36, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Layout, OwnerTest, Pymalloc,
+    Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Layout, OwnerTest,
+    Pymalloc,
 };
 use heaplay::backends::{self, Backend};
 use heaplay::trace::Domain;
@@ -75,14 +76,17 @@ fn layouts() -> impl Strategy<Value = Custom> {
         Just(OwnerTest::RadixTree { address_bits: 64 }),
         Just(OwnerTest::RadixTree { address_bits: 48 }),
     ];
-    let constants = (3u32..=4, 8u32..=17, 12u32..=20, 1usize..=64, any::<bool>(), owners).prop_map(
-        |(align_shift, pool_bits, arena_bits, classes, keeps_last_empty, owner)| Constants {
-            align_shift,
-            pool_bits,
-            arena_bits,
-            threshold: classes << align_shift,
-            keeps_last_empty,
-            owner,
+    let constants = (3u32..=4, 8u32..=17, 12u32..=20, 1usize..=64, any::<[bool; 2]>(), owners).prop_map(
+        |(align_shift, pool_bits, arena_bits, classes, [keeps_last_empty, finds_by_table], owner)| {
+            Constants {
+                align_shift,
+                pool_bits,
+                arena_bits,
+                threshold: classes << align_shift,
+                keeps_last_empty,
+                finds_by_table,
+                owner,
+            }
         },
     );
     constants.prop_filter_map("they work together", |constants| {
@@ -131,7 +135,7 @@ proptest! {
     /// The layouts of versions as settings: the compiler's constants and the ones read at each call are the same allocator.
     #[test]
     fn settings_of_a_version_are_the_version(actions in actions()) {
-        let own = [Cpython36.constants(), Cpython38.constants(), Cpython39.constants(), Cpython310.constants()];
+        let own = [Cpython36.constants(), Cpython37.constants(), Cpython38.constants(), Cpython39.constants(), Cpython310.constants()];
         for constants in own {
             same_places(Custom::new(constants).unwrap(), Bases::Mixed, &actions);
         }
@@ -143,6 +147,7 @@ proptest! {
             same_places(tiny(true), bases, &actions);
             same_places(tiny(false), bases, &actions);
             same_places(Cpython36, bases, &actions);
+            same_places(Cpython37, bases, &actions);
             same_places(Cpython38, bases, &actions);
             same_places(Cpython39, bases, &actions);
             same_places(Cpython310, bases, &actions);

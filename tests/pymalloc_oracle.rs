@@ -23,7 +23,7 @@ use std::process::Command;
 use std::ptr;
 
 use heaplay::backends::pymalloc::{
-    ArenaSource, Cpython38, Cpython39, Cpython310, Cpython311, Layout, Pymalloc, Statistics,
+    ArenaSource, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout, Pymalloc, Statistics,
 };
 use heaplay::backends::{Allocator, Backend};
 use heaplay::trace::Domain;
@@ -269,7 +269,8 @@ fn child() {
     let real = Real::load(&library, watches[0]);
     let version = real.version;
     let report = match version {
-        (7, 4..) | (8, _) => run::<Cpython38>(real, watches, events, seed),
+        (7, 4..) => run::<Cpython37>(real, watches, events, seed),
+        (8, _) => run::<Cpython38>(real, watches, events, seed),
         (9, _) => run::<Cpython39>(real, watches, events, seed),
         (10, _) => run::<Cpython310>(real, watches, events, seed),
         (11..=14, _) => run::<Cpython311>(real, watches, events, seed),

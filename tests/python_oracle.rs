@@ -19,7 +19,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use heaplay::backends::arenas::{ArenaSource, Statistics};
-use heaplay::backends::pymalloc::{Cpython38, Cpython39, Cpython310, Cpython311, Layout, Pymalloc};
+use heaplay::backends::pymalloc::{
+    Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout, Pymalloc,
+};
 use heaplay::backends::{self, Backend, pages, read_print};
 use heaplay::program::{self, Program};
 use heaplay::replay::{Nothing, Slots, Tables, replay};
@@ -342,7 +344,8 @@ fn a_recorded_program_ends_as_its_own_process_did() {
         // is needed can hang on it, so the misaligned ones are tried first and last.
         let misaligned = theirs.arena_alignment_bytes as usize / printed.geometry.pool;
         let run = match minor {
-            7 | 8 => statistics_after::<Cpython38>,
+            7 => statistics_after::<Cpython37>,
+            8 => statistics_after::<Cpython38>,
             9 => statistics_after::<Cpython39>,
             10 => statistics_after::<Cpython310>,
             _ => statistics_after::<Cpython311>,

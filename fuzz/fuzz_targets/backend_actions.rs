@@ -16,7 +16,7 @@ mod shadow;
 mod twins;
 
 use heaplay::backends;
-use heaplay::backends::pymalloc::{Cpython36, Cpython38, Cpython39, Cpython310, Cpython311};
+use heaplay::backends::pymalloc::{Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311};
 
 use hooks::Bases;
 use shadow::{Action, Shadow};
@@ -26,7 +26,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, bytes)) = bytes.split_first() else { return };
     let actions = Action::all_from(&bytes[..bytes.len().min(400)]);
     let bases = Bases::ALL[usize::from(choice >> 4) % Bases::ALL.len()];
-    let choices = if cfg!(sanitize = "address") { 6 } else { 10 };
+    let choices = if cfg!(sanitize = "address") { 6 } else { 11 };
     match choice % choices {
         0 => same_places(tiny(true), bases, &actions),
         1 => same_places(tiny(false), bases, &actions),
@@ -36,7 +36,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         5 => promises("pymalloc@3.11+bump:reserve=4GiB", 16, &actions),
         6 => same_places(Cpython36, bases, &actions),
         7 => same_places(Cpython38, bases, &actions),
-        8 => same_places(Cpython39, bases, &actions),
+        8 => same_places(Cpython37, bases, &actions),
+        9 => same_places(Cpython39, bases, &actions),
         _ => promises("pymalloc@3.6", 8, &actions),
     }
 });

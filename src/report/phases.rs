@@ -28,7 +28,6 @@ pub fn marks(trace: &TraceEntry) -> Vec<(u64, String)> {
 
 /// The marks of a trace, placed by the samples of one backend, which rise by event; none where there are no samples.
 pub fn phases(trace: &TraceEntry, samples: &[&Sample]) -> Vec<Phase> {
-    let marks = marks(trace);
     let place = |event: u64| {
         let above = samples.partition_point(|sample| sample.event < event);
         let after = samples.get(above)?;
@@ -37,7 +36,7 @@ pub fn phases(trace: &TraceEntry, samples: &[&Sample]) -> Vec<Phase> {
         let share = event.saturating_sub(before.0) as f64 / calls;
         Some(before.1 as f64 + (after.clock_bytes.saturating_sub(before.1)) as f64 * share)
     };
-    let placed = marks
+    let placed = marks(trace)
         .into_iter()
         .filter_map(|(event, name)| Some(Phase { event: event as f64, clock_bytes: place(event)?, name }));
     placed.take(MOST).collect()

@@ -135,13 +135,50 @@ impl<L: Layout> Heap<L> {
         // SAFETY: the arena is the head of the usable list, so it has at least one free pool and at most all.
         unsafe {
             let free = (*arena).free_count as usize;
-            if self.last_with(free).get() == arena {
-                self.last_with(free).set(ptr::null_mut());
-            }
-            if free > 1 {
-                self.last_with(free - 1).set(arena);
+            if self.constants().finds_by_table {
+                if self.last_with(free).get() == arena {
+                    self.last_with(free).set(ptr::null_mut());
+                }
+                if free > 1 {
+                    self.last_with(free - 1).set(arena);
+                }
             }
             (*arena).free_count -= 1;
+        }
+    }
+
+    /// The arena has a number of free pools that it had not before: it is the last with it if there was none.
+    unsafe fn enter_table(&self, arena: *mut Arena) {
+        if !self.constants().finds_by_table {
+            return;
+        }
+        // SAFETY: a slot of the table, with at least one free pool and at most all.
+        let place = self.last_with(unsafe { (*arena).free_count } as usize);
+        if place.get().is_null() {
+            place.set(arena);
+        }
+    }
+
+    /// The last arena with as many free pools as this one of the usable list has; the table, where there is one, forgets this
+    /// one, which is about to get another number.
+    unsafe fn last_with_the_same(&self, arena: *mut Arena) -> *mut Arena {
+        // SAFETY: the arena is in the usable list, whose links are right on both sides.
+        unsafe {
+            let same = |other: *mut Arena| !other.is_null() && (*other).free_count == (*arena).free_count;
+            if !self.constants().finds_by_table {
+                let mut last = arena;
+                while same((*last).next) {
+                    last = (*last).next;
+                }
+                return last;
+            }
+            let place = self.last_with((*arena).free_count as usize);
+            let last = place.get();
+            if last == arena {
+                let previous = (*arena).previous;
+                place.set(if same(previous) { previous } else { ptr::null_mut() });
+            }
+            last
         }
     }
 
@@ -179,7 +216,7 @@ impl<L: Layout> Heap<L> {
             self.lay_out(arena, base.cast());
             self.arenas.count_birth();
             self.arenas.usable.set(arena);
-            self.last_with((*arena).free_count as usize).set(arena);
+            self.enter_table(arena);
             arena
         }
     }
@@ -248,20 +285,15 @@ impl<L: Layout> Heap<L> {
             (*pool).next = (*arena).free_pools;
             (*arena).free_pools = pool;
 
-            let before = (*arena).free_count as usize;
-            let last_before = self.last_with(before).get();
-            if last_before == arena {
-                let previous = (*arena).previous;
-                let same = !previous.is_null() && (*previous).free_count as usize == before;
-                self.last_with(before).set(if same { previous } else { ptr::null_mut() });
-            }
+            let was_full = (*arena).free_count == 0;
+            let last_before = if was_full { ptr::null_mut() } else { self.last_with_the_same(arena) };
             (*arena).free_count += 1;
 
             let all_free = (*arena).free_count == (*arena).pool_count;
             if all_free && (!self.constants().keeps_last_empty || !(*arena).next.is_null()) {
                 self.unlink_usable(arena);
                 self.release_arena(arena);
-            } else if before == 0 {
+            } else if was_full {
                 self.link_first_usable(arena);
             } else {
                 self.sort_usable(arena, last_before);
@@ -292,9 +324,7 @@ impl<L: Layout> Heap<L> {
                 next.previous = arena;
             }
             self.arenas.usable.set(arena);
-            if self.last_with(1).get().is_null() {
-                self.last_with(1).set(arena);
-            }
+            self.enter_table(arena);
         }
     }
 
@@ -302,10 +332,7 @@ impl<L: Layout> Heap<L> {
     unsafe fn sort_usable(&self, arena: *mut Arena, last_before: *mut Arena) {
         // SAFETY: `last_before` was the last arena with the old number, so it is this one or stands behind it.
         unsafe {
-            let free = (*arena).free_count as usize;
-            if self.last_with(free).get().is_null() {
-                self.last_with(free).set(arena);
-            }
+            self.enter_table(arena);
             if last_before == arena {
                 return;
             }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::arena::Arena;
 use super::heap::{FreeBlock, Heap, PoolHeader, UNINITIALISED};
-use super::layout::{CLASSES_MOST, Constants, Layout, POOL_HEADER_BYTES, POOLS_MOST};
+use super::layout::{Constants, Layout, POOL_HEADER_BYTES};
 use super::owner::Owner;
 use crate::backends::arenas::{ClassStatistics, Statistics};
 
@@ -113,7 +113,7 @@ impl<L: Layout> Heap<L> {
 
     unsafe fn check_class_lists(&self) -> Result<HashSet<(usize, usize)>, String> {
         let mut found = HashSet::new();
-        for class in 0..CLASSES_MOST {
+        for class in 0..self.constants().classes() {
             let head = self.head(class);
             // SAFETY: invariant 2.
             unsafe {
@@ -137,7 +137,7 @@ impl<L: Layout> Heap<L> {
 
     unsafe fn check_usable_list(&self) -> Result<HashSet<usize>, String> {
         let mut found = HashSet::new();
-        let mut last_with = vec![std::ptr::null_mut(); POOLS_MOST + 1];
+        let mut last_with = vec![std::ptr::null_mut(); self.constants().pools() + 1];
         let (mut before, mut least, mut empty) = (std::ptr::null_mut(), 1, 0);
         let mut arena = self.arenas.usable.get();
         // SAFETY: invariant 6: the list goes through mapped slots of the table.
@@ -156,7 +156,8 @@ impl<L: Layout> Heap<L> {
             let allowed = u32::from(self.constants().keeps_last_empty && last_is_empty);
             ensure(empty <= allowed, || format!("{empty} arenas are wholly free, {allowed} may be"))?;
         }
-        for (free, &last) in last_with.iter().enumerate() {
+        let told = if self.constants().finds_by_table { last_with.as_slice() } else { &[] };
+        for (free, &last) in told.iter().enumerate() {
             ensure(self.last_with(free).get() == last, || format!("the last arena with {free} free pools"))?;
         }
         Ok(found)

@@ -13,7 +13,7 @@ use std::io;
 use std::ptr::{self, NonNull};
 
 use super::arena::{Arena, ArenaTable};
-use super::layout::{CLASSES_MOST, Constants, Layout, POOL_HEADER_BYTES, POOLS_MOST};
+use super::layout::{Constants, Layout, POOL_HEADER_BYTES, Room};
 use super::owner::Owner;
 use crate::backends::allocator::Allocator;
 use crate::backends::arenas::ArenaSource;
@@ -94,17 +94,23 @@ pub struct Heap<L: Layout> {
     pub(super) below: Allocator,
     pub(super) source: ArenaSource,
     layout: L,
-    used: UnsafeCell<[ListHead; CLASSES_MOST]>,
+    /// A [`ListHead`] for each class.
+    used: UnsafeCell<L::Heads>,
     pub(super) arenas: ArenaTable,
     pub(super) owner: L::Owner,
-    last_with: [Cell<*mut Arena>; POOLS_MOST + 1],
+    /// An arena or null for each number of free pools; empty where the layout has the arenas' list walked.
+    last_with: UnsafeCell<L::LastWith>,
 }
 
 /// Bytes of a header before its links.
 const LINKS_AT: usize = std::mem::offset_of!(PoolHeader, next);
 
 impl<L: Layout> Heap<L> {
-    const FITS: () = assert!(size_of::<PoolHeader>() == POOL_HEADER_BYTES && size_of::<Arena>() == 48);
+    const FITS: () = assert!(
+        size_of::<PoolHeader>() == POOL_HEADER_BYTES
+            && size_of::<Arena>() == 48
+            && size_of::<ListHead>() == 2 * size_of::<usize>()
+    );
 
     /// The constants; known to the compiler for the layout of a version.
     #[inline(always)]
@@ -121,6 +127,11 @@ impl<L: Layout> Heap<L> {
         let () = Self::FITS;
         let constants = layout.constants();
         assert!(constants.broken().is_none(), "{constants:?}");
+        let last_with = if constants.finds_by_table { constants.pools() + 1 } else { 0 };
+        assert!(
+            2 * constants.classes() <= L::Heads::WORDS && last_with <= L::LastWith::WORDS,
+            "{constants:?}"
+        );
         let heap = pages::map(size_of::<Heap<L>>())?.cast::<Heap<L>>();
         let place = heap.as_ptr();
         // SAFETY: fresh pages, large and aligned enough. Zeros are valid for the owner (its promise) and for the
@@ -130,7 +141,7 @@ impl<L: Layout> Heap<L> {
             (&raw mut (*place).source).write(source);
             (&raw mut (*place).layout).write(layout);
             (&raw mut (*place).arenas).write(ArenaTable::empty());
-            for class in 0..CLASSES_MOST {
+            for class in 0..constants.classes() {
                 let head = (*place).head(class);
                 (*head).next = head;
                 (*head).previous = head;
@@ -155,14 +166,17 @@ impl<L: Layout> Heap<L> {
     #[inline(always)]
     pub(super) fn head(&self, class: usize) -> *mut PoolHeader {
         let first = self.used.get().cast::<ListHead>();
-        debug_assert!(class < CLASSES_MOST);
-        // SAFETY: the class is inside the array, and 16 bytes before it still lies the heap's first field.
+        debug_assert!(class < self.constants().classes());
+        // SAFETY: there is a head for each class (`new` asserts it), and 16 bytes before it still lies the heap's first field.
         unsafe { first.add(class).byte_sub(LINKS_AT).cast() }
     }
 
+    /// The table's entry for a number of free pools; only for a layout that has the table.
     #[inline(always)]
     pub(super) fn last_with(&self, free_pools: usize) -> &Cell<*mut Arena> {
-        &self.last_with[free_pools]
+        assert!(free_pools < L::LastWith::WORDS, "{free_pools} free pools");
+        // SAFETY: the entry is inside the table, and all use of it is through cells.
+        unsafe { &*self.last_with.get().cast::<Cell<*mut Arena>>().add(free_pools) }
     }
 
     #[inline(always)]

@@ -10,10 +10,10 @@ use super::owner::{AnyOwner, ArenaIndex, Owner, RadixTree};
 
 /// Bytes of the header at the start of each pool; the same in all versions on 64-bit machines.
 pub const POOL_HEADER_BYTES: usize = 48;
-/// Room for the size classes of every layout: 512 bytes in steps of 8.
-pub const CLASSES_MOST: usize = 64;
-/// Room for the pools of an arena of every layout.
-pub const POOLS_MOST: usize = 1024;
+/// The most size classes that can be set: 512 bytes in steps of 8.
+const CLASSES_MOST: usize = 64;
+/// The most pools of an arena that can be set.
+const POOLS_MOST: usize = 1024;
 /// Fewest pools an arena is cut into: one may be lost to alignment.
 const POOLS_LEAST: usize = 4;
 /// Arenas are below 2 GiB: offsets in one are signed words of 4 bytes.
@@ -73,6 +73,9 @@ pub struct Constants {
     pub threshold: usize,
     /// A wholly free arena goes back at once (3.8 and before), or stays while it is last in its list (3.9 on).
     pub keeps_last_empty: bool,
+    /// The place of an arena among those with free pools is found by walking along the list (3.7 and before), or in a table of the
+    /// last arena with each number of free pools (3.8 on, bpo-37029). The order is the same; the time, with many arenas, is not.
+    pub finds_by_table: bool,
     /// How a block of the pools is told from one of the layer below.
     pub owner: OwnerTest,
 }
@@ -100,6 +103,12 @@ impl Constants {
     #[inline(always)]
     pub const fn classes(&self) -> usize {
         self.threshold >> self.align_shift
+    }
+
+    /// Pools of an arena that begins at a multiple of a pool.
+    #[inline(always)]
+    pub const fn pools(&self) -> usize {
+        1 << (self.arena_bits - self.pool_bits)
     }
 
     /// Bytes of the blocks of a size class.
@@ -130,8 +139,7 @@ impl Constants {
         if self.pool_bits >= self.arena_bits || POOL_HEADER_BYTES + 2 * self.threshold > self.pool() {
             return Some(Clash::Pool);
         }
-        let pools = self.arena() / self.pool();
-        if pools < POOLS_LEAST || pools > POOLS_MOST {
+        if self.pools() < POOLS_LEAST || self.pools() > POOLS_MOST {
             return Some(Clash::Pools);
         }
         if matches!(self.owner, OwnerTest::ArenaIndex) && self.pool_bits > PAGE_BITS {
@@ -201,10 +209,30 @@ impl Clash {
     }
 }
 
+/// Words of a heap that are a table: as many as its layout needs, since CPython's own tables are no longer.
+///
+/// # Safety
+/// An array of `WORDS` words that may all be zero.
+pub unsafe trait Room: 'static {
+    /// Words of the table.
+    const WORDS: usize;
+}
+
+// SAFETY: that array.
+unsafe impl<const WORDS: usize> Room for [usize; WORDS] {
+    const WORDS: usize = WORDS;
+}
+
 /// Where a heap has its constants from. They have to hold [`Constants::broken`]; a heap asserts it when it is made.
 pub trait Layout: Copy + 'static {
     /// How a block of the pools is told from one of the layer below.
     type Owner: Owner;
+
+    /// Room for the heads of the class lists: two links for each class.
+    type Heads: Room;
+
+    /// Room for the table of the last arena with each number of free pools, none included; no room for a layout that walks.
+    type LastWith: Room;
 
     /// The constants.
     fn constants(&self) -> Constants;
@@ -213,7 +241,10 @@ pub trait Layout: Copy + 'static {
 /// 3.6.0 to 3.7.3: 8-byte blocks, 4 KiB pools, 256 KiB arenas.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpython36;
-/// 3.7.4 to 3.8: blocks of 16 bytes (bpo-27987).
+/// 3.7.4 to 3.7.17: blocks of 16 bytes (bpo-27987).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpython37;
+/// 3.8: an arena's place among the usable ones is found in a table (bpo-37029).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpython38;
 /// 3.9: a wholly free arena may stay.
@@ -232,9 +263,11 @@ const CPYTHON_36: Constants = Constants {
     arena_bits: 18,
     threshold: 512,
     keeps_last_empty: false,
+    finds_by_table: false,
     owner: OwnerTest::ArenaIndex,
 };
-const CPYTHON_38: Constants = Constants { align_shift: 4, ..CPYTHON_36 };
+const CPYTHON_37: Constants = Constants { align_shift: 4, ..CPYTHON_36 };
+const CPYTHON_38: Constants = Constants { finds_by_table: true, ..CPYTHON_37 };
 const CPYTHON_39: Constants = Constants { keeps_last_empty: true, ..CPYTHON_38 };
 const CPYTHON_310: Constants = Constants {
     pool_bits: 14,
@@ -250,6 +283,8 @@ macro_rules! layout {
 
         impl Layout for $type {
             type Owner = $owner;
+            type Heads = [usize; 2 * $constants.classes()];
+            type LastWith = [usize; if $constants.finds_by_table { $constants.pools() + 1 } else { 0 }];
 
             #[inline(always)]
             fn constants(&self) -> Constants {
@@ -260,6 +295,7 @@ macro_rules! layout {
 }
 
 layout!(Cpython36, CPYTHON_36, ArenaIndex);
+layout!(Cpython37, CPYTHON_37, ArenaIndex);
 layout!(Cpython38, CPYTHON_38, ArenaIndex);
 layout!(Cpython39, CPYTHON_39, ArenaIndex);
 layout!(Cpython310, CPYTHON_310, RadixTree<1024, 256>);
@@ -284,6 +320,8 @@ impl Custom {
 
 impl Layout for Custom {
     type Owner = AnyOwner;
+    type Heads = [usize; 2 * CLASSES_MOST];
+    type LastWith = [usize; POOLS_MOST + 1];
 
     #[inline(always)]
     fn constants(&self) -> Constants {

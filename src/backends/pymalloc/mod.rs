@@ -19,8 +19,8 @@ use std::ptr::NonNull;
 pub use arena::ArenaTable;
 pub use heap::Heap;
 pub use layout::{
-    Clash, Constants, Cpython36, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Layout, OwnerTest,
-    POOL_HEADER_BYTES,
+    Clash, Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Layout,
+    OwnerTest, POOL_HEADER_BYTES, Room,
 };
 pub use owner::{AnyOwner, ArenaIndex, Owner, RadixTree};
 
@@ -188,6 +188,7 @@ fn open(spec: &Spec, below: Option<Box<dyn Backend>>) -> Opened {
     match wanted.constants() {
         // A version's own constants, however they were written, are the compiler's.
         c if c == Cpython36.constants() => open_layout(below, Cpython36, rules, bases),
+        c if c == Cpython37.constants() => open_layout(below, Cpython37, rules, bases),
         c if c == Cpython38.constants() => open_layout(below, Cpython38, rules, bases),
         c if c == Cpython39.constants() => open_layout(below, Cpython39, rules, bases),
         c if c == Cpython310.constants() => open_layout(below, Cpython310, rules, bases),

@@ -6,7 +6,8 @@
 use std::fmt::Write as _;
 
 use super::layout::{
-    Constants, Cpython36, Cpython38, Cpython39, Cpython310, Cpython311, Layout, OwnerTest, POOL_HEADER_BYTES,
+    Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout, OwnerTest,
+    POOL_HEADER_BYTES,
 };
 use crate::backends::allocator::{BackendError, Setting, Spec, parse_bytes, setting};
 use crate::backends::arenas::Bases;
@@ -25,11 +26,12 @@ const OLDEST: u32 = 6;
 const NEWEST: u32 = 14;
 
 /// Every set of rules, the oldest first.
-fn rules() -> [Rules; 5] {
+fn rules() -> [Rules; 6] {
     let rules = |from, constants, versions| Rules { from, constants, versions };
     [
         rules((OLDEST, 0), Cpython36.constants(), "3.6 to 3.7.3"),
-        rules((7, 4), Cpython38.constants(), "3.7.4 to 3.8"),
+        rules((7, 4), Cpython37.constants(), "3.7.4 to 3.7.17"),
+        rules((8, 0), Cpython38.constants(), "3.8"),
         rules((9, 0), Cpython39.constants(), "3.9"),
         rules((10, 0), Cpython310.constants(), "3.10"),
         rules((11, 0), Cpython311.constants(), "3.11 to 3.14"),
@@ -37,7 +39,7 @@ fn rules() -> [Rules; 5] {
 }
 
 /// The settings; what each is when it is not given is the version's own.
-const SETTINGS: [Setting; 7] = [
+const SETTINGS: [Setting; 8] = [
     setting("arena", "256KiB, from 3.10 on 1MiB", "bytes of an arena, a power of two, such as 256KiB"),
     setting("pool", "4KiB, from 3.10 on 16KiB", "bytes of a pool, a power of two"),
     setting(
@@ -51,6 +53,11 @@ const SETTINGS: [Setting; 7] = [
         "empty",
         "unmap, from 3.9 on keep",
         "a wholly free arena goes at once, or stays while last in the list",
+    ),
+    setting(
+        "order",
+        "walk, from 3.8 on table",
+        "how an arena's place among those with free pools is found: walk along them, or table",
     ),
     setting(
         "bases",
@@ -117,6 +124,13 @@ impl Wanted {
                         _ => return Err(expected("index, radix or radix48")),
                     }
                 }
+                "order" => {
+                    constants.finds_by_table = match value.as_str() {
+                        "walk" => false,
+                        "table" => true,
+                        _ => return Err(expected("walk or table")),
+                    }
+                }
                 _ => {
                     constants.keeps_last_empty = match value.as_str() {
                         "unmap" => false,
@@ -163,16 +177,21 @@ pub(super) fn details(spec: &Spec) -> Result<String, BackendError> {
     let (wanted, bases) = (Wanted::of(spec)?, Bases::of(spec)?);
     let places = bases
         .map_or("mmap, each at a multiple of a pool (an interpreter leaves that to chance)", Bases::words);
-    let Constants { threshold, keeps_last_empty, owner, arena_bits, .. } = wanted.constants;
+    let Constants { threshold, keeps_last_empty, finds_by_table, owner, arena_bits, .. } = wanted.constants;
     let constants = wanted.constants;
     let (align, pool, arena) = (constants.align(), constants.pool(), constants.arena());
     let empty = if keeps_last_empty { "stays while it is last in the list" } else { "goes at once" };
+    let order = if finds_by_table {
+        "found in a table of the last arena with each number of free pools"
+    } else {
+        "found by walking along them"
+    };
     let mut text = format!(
         "pymalloc: rules of CPython {}; versions 3.{OLDEST} to 3.{NEWEST}\n\
          layer 1, domains: raw goes past the pools; mem and obj share them; size 0 and more than {threshold} bytes go below\n\
-         layer 2, pools:\n  alignment    {align} bytes\n  threshold    {threshold} bytes\n  pool         {pool} bytes, {POOL_HEADER_BYTES} of them header\n  arena        {arena} bytes, {} pools\n  owner test   {}\n  free arena   {empty}\n  arenas from  layer -1, pages: {places}\n  size classes ({}):\n",
+         layer 2, pools:\n  alignment    {align} bytes\n  threshold    {threshold} bytes\n  pool         {pool} bytes, {POOL_HEADER_BYTES} of them header\n  arena        {arena} bytes, {} pools\n  owner test   {}\n  free arena   {empty}\n  its place    {order}\n  arenas from  layer -1, pages: {places}\n  size classes ({}):\n",
         wanted.words(),
-        arena / pool,
+        constants.pools(),
         owner.words(arena_bits),
         constants.classes(),
     );
@@ -214,8 +233,10 @@ mod tests {
         for (text, expected) in [
             ("3.6", "3.6 to 3.7.3"),
             ("3.7.3", "3.6 to 3.7.3"),
-            ("3.7", "3.7.4 to 3.8"),
-            ("3.8.18", "3.7.4 to 3.8"),
+            ("3.7", "3.7.4 to 3.7.17"),
+            ("3.7.4", "3.7.4 to 3.7.17"),
+            ("3.8", "3.8"),
+            ("3.8.18", "3.8"),
             ("3.9", "3.9"),
             ("3.10", "3.10"),
             ("3.11.7", "3.11 to 3.14"),
@@ -233,8 +254,10 @@ mod tests {
         let constants = |word: &str| Wanted::of(&parse(word).unwrap()).unwrap().constants;
         let old = Cpython36.constants();
         assert_eq!(constants("pymalloc@3.6:threshold=256"), Constants { threshold: 256, ..old });
-        assert_eq!(constants("pymalloc@3.6:align=16"), Cpython38.constants());
-        let written = "pymalloc:arena=256KiB,pool=4KiB,align=8,threshold=512,owner=index,empty=unmap";
+        assert_eq!(constants("pymalloc@3.6:align=16"), Cpython37.constants());
+        assert_eq!(constants("pymalloc@3.7:order=table"), Cpython38.constants());
+        let written =
+            "pymalloc:arena=256KiB,pool=4KiB,align=8,threshold=512,owner=index,empty=unmap,order=walk";
         assert_eq!(constants(written), old);
         assert_eq!(constants("pymalloc@3.11:owner=radix48"), Cpython310.constants());
         for (word, what) in HISTORIC {
@@ -267,6 +290,7 @@ mod tests {
             ("owner=index", "owner=radix"),
             ("owner=tree", "radix48"),
             ("empty=maybe", "unmap or keep"),
+            ("order=none", "walk or table"),
             ("bases=x", "misaligned"),
             ("pools=4KiB", "it takes arena, pool"),
         ] {
