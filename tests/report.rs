@@ -165,6 +165,36 @@ fn a_million_samples() {
     inspect("large", &synthetic::run(&wish));
 }
 
+/// A peak of a single sample among many stands as high in the picture as one that lasts.
+#[test]
+fn a_short_peak_is_as_high_as_a_long_one() {
+    const SAMPLES: usize = 200_000;
+    let high = |from: usize, length: usize| -> usize {
+        let wish = Wish { backends: &["malloc"], samples: SAMPLES, repetitions: 0, ..Wish::default() };
+        let mut run = synthetic::run(&wish);
+        for (at, sample) in run.samples.iter_mut().enumerate() {
+            sample.resident_bytes = if (from..from + length).contains(&at) { 200 << 20 } else { 90 << 20 };
+        }
+        // Figures of the made-up heap would set another scale.
+        run.measurements.clear();
+        let scenes = Scene::all(&run);
+        let chart = CHARTS.iter().find(|chart| chart.name == "footprint-overlay").expect("the chart");
+        let pixels = (chart.draw)(&scenes[0]).expect("a picture").canvas.pixels();
+        let wide = WIDTH as usize;
+        // The line of malloc is vermilion; its labels stand beside the plot.
+        let line = |x: usize, y: usize| {
+            let pixel = &pixels[(y * wide + x) * 3..][..3];
+            i32::from(pixel[0]) - i32::from(pixel[2]) > 90
+        };
+        let plot = 150..wide / 2;
+        (150..HEIGHT as usize).find(|&y| plot.clone().any(|x| line(x, y))).expect("the line is drawn")
+    };
+    let long = high(SAMPLES / 10, SAMPLES / 5);
+    for at in [SAMPLES / 7, SAMPLES / 5 + 1, SAMPLES / 4 + 17] {
+        assert!(high(at, 1).abs_diff(long) <= 1, "at {at}");
+    }
+}
+
 #[test]
 fn a_run_that_was_stopped_half_way() {
     let mut run = synthetic::run(&Wish { traces: &["service", "json"], ..Wish::default() });

@@ -169,7 +169,7 @@ fn bars(canvas: &mut Canvas, panel: &Panel, bars: &[Bar], stacks: &[Stack], unit
     let words = |tick: f64| tick_words(tick, &ticks);
     panel.rows(canvas, &ticks, if numbered { Some(&words) } else { None });
     let step = panel.x(1.0) - panel.x(0.0);
-    for (at, (bar, stack)) in bars.iter().zip(stacks).enumerate() {
+    for (at, stack) in stacks.iter().enumerate() {
         let (from, to) = (panel.x(at as f64) + step * 0.14, panel.x(at as f64 + 1.0) - step * 0.14);
         let mut below = 0.0;
         for (part, bytes) in stack.iter().enumerate() {
@@ -185,7 +185,10 @@ fn bars(canvas: &mut Canvas, panel: &Panel, bars: &[Bar], stacks: &[Stack], unit
             let y = if off { panel.top + 14.0 } else { panel.y(below / unit.bytes) - 5.0 };
             canvas.text((from + to) / 2.0, y, &text, kind, Anchor::Middle);
         }
-        name_bar(canvas, panel, bar, (from + to) / 2.0, step, at);
+    }
+    // From the last on, so that a line to a lower row never crosses a name that is drawn already.
+    for (at, bar) in bars.iter().enumerate().rev() {
+        name_bar(canvas, panel, bar, panel.x(at as f64 + 0.5), step, at);
     }
     panel.axes(canvas);
 }
@@ -202,6 +205,8 @@ fn name_bar(canvas: &mut Canvas, panel: &Panel, bar: &Bar, x: f64, step: f64, at
     let y = panel.bottom + 19.0 + 17.0 * row as f64;
     let left = (x - width / 2.0).min(panel.right - width).max(panel.left - 4.0);
     canvas.line(&[(x, panel.bottom), (x, y - 11.0)], Stroke::solid(1.0, super::chart::AXIS));
+    // The lines to the names further down end behind this one.
+    canvas.rectangle(left - 2.0, y - 11.0, left + width + 2.0, y + 3.0, super::chart::WHITE);
     canvas.text(left, y, &text, kind, Anchor::Left);
 }
 

@@ -57,7 +57,8 @@ fn place(up_to: u64) -> usize {
         (up_to.div_ceil(16) as usize).saturating_sub(1)
     } else {
         // 1024 is the first octave.
-        SMALL_CLASSES + (up_to.next_power_of_two().trailing_zeros() as usize).saturating_sub(10).min(53)
+        let octave = up_to.checked_next_power_of_two().unwrap_or(1 << 63);
+        SMALL_CLASSES + (octave.trailing_zeros() as usize).saturating_sub(10)
     }
 }
 

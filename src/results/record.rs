@@ -527,12 +527,13 @@ fn replace(
 const CHECKSUMS: &str = "checksums.csv";
 
 /// The tables that it vouches for.
-const SEALED: [&str; 13] = [
+const SEALED: [&str; 14] = [
     "cells.csv",
     "measurements.csv",
     "samples.csv",
     "fullness.csv",
     "rounding.csv",
+    "size_classes.csv",
     "pins.csv",
     "heap_map.csv",
     "what_ifs.csv",
