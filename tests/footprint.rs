@@ -122,7 +122,7 @@ fn two_passes_agree_to_the_bit() {
     }
 }
 
-/// P predicts what glibc's trim leaves, to 2 % or the tolerance, once its thread's cache is empty, whatever size that cache has;
+/// P predicts what glibc's trim leaves, to 2 % or 28 KiB, once its thread's cache is empty, whatever size that cache has;
 /// and without a cache there is nothing to empty.
 #[test]
 #[cfg(target_env = "gnu")]
@@ -140,8 +140,8 @@ fn pinned_pages_predict_what_a_trim_leaves() {
                 "{} {backend}: pinned {pinned}, after trim {trimmed}, cache emptied {drained}",
                 trace.name
             );
-            // Emptying a larger cache breaks up more of the heap, which leaves a few pages more.
-            let spare = if backend.ends_with("40") { 64.0 * KIB } else { TOLERANCE };
+            // Two pages are the books of the thread that frees; a larger cache breaks up more of the heap.
+            let spare = if backend.ends_with("40") { 64.0 * KIB } else { TOLERANCE + 8.0 * KIB };
             let most = pinned + (pinned * 0.02).max(spare);
             assert!(drained <= most, "{} {backend}: {drained} > {most}", trace.name);
             assert!(drained >= pinned - TOLERANCE, "{} {backend}: {drained} < {pinned}", trace.name);
