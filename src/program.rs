@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-pub use births::{Births, compile_with_births, compile_within};
+pub use births::{Births, MARKS_LOOKED_AT, compile_with_births, compile_within};
 pub use compile::compile;
 pub use parts::{Feed, Parts, write_parts};
 pub use times::Times;

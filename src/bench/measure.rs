@@ -42,7 +42,7 @@ pub enum JobError {
     },
 }
 
-/// Does `job` and returns what goes to standard output. `turn` is called before each turn of a time pass.
+/// Does `job` and returns what goes to standard output. `turn` is called before each turn of a timed pass.
 ///
 /// # Errors
 /// The reason, for the parent's error row.
@@ -195,7 +195,7 @@ fn measure(
     match cell.pass {
         Pass::Time => rows.time(&replay::time(feed, &Tables::of(&outline, backend.as_ref()), turn)?),
         Pass::Latency => {
-            let found = replay::latency(feed, &Tables::of(&outline, backend.as_ref()), &clock)?;
+            let found = replay::latency(feed, &Tables::of(&outline, backend.as_ref()), &clock, turn)?;
             let path = folder.join(BUCKETS);
             if !found.buckets.is_empty() {
                 fs::write(&path, &found.buckets).map_err(|source| JobError::Io { path, source })?;
@@ -340,6 +340,9 @@ impl Rows<'_> {
         if let Some(bytes) = found.resident_trimmed_bytes {
             self.count("resident_trimmed_bytes", bytes);
             self.count("trim_nanoseconds", found.trim_ns);
+        }
+        if let Some(bytes) = found.resident_drained_bytes {
+            self.count("resident_drained_bytes", bytes);
         }
         self.count("resident_freed_bytes", found.resident_freed_bytes);
         self.count("pinned_over_resident_bytes", found.pinned_over_resident_bytes);

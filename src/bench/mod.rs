@@ -2,6 +2,7 @@
 //! leave is reduced by merging.
 //!
 //! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a trace take turns,
+//! `neighbours.rs` says how many heats go side by side,
 //! `measure.rs` does one job in the child (`page_rows.rs` has the rows of a heap seen page by page), `compare.rs` holds two
 //! pool allocators against each other, `confirm.rs` takes the median of each call over repetitions (`slow_calls.rs`,
 //! `latency_map.rs` and `windows.rs` say what the tables keep of them), `what_if.rs` replays a
@@ -18,6 +19,7 @@ mod instructions;
 mod latency_map;
 mod machine;
 mod measure;
+mod neighbours;
 mod page_rows;
 pub mod pairs;
 mod plan;
@@ -48,7 +50,7 @@ pub use what_if::{Saved, Saving, savings};
 pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, serve};
 
 use crate::program::{Births, Program, Times};
-use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Status};
+use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Sample, Status};
 
 /// A compiled program in a memory file that children open by path; or the outline of one that is too large for it, which is
 /// decoded for each child.
@@ -162,6 +164,8 @@ impl Loaded {
 pub struct Settings {
     /// Children at once.
     pub jobs: usize,
+    /// Whether somebody told that number. Else fewer timed ones run side by side where neighbours disturb.
+    pub jobs_told: bool,
     /// The bounds of a child; the time grows with the trace by [`Settings::time_limit`].
     pub memory_bytes: u64,
     /// Wall time for a child, `None` for a minute and 20 µs a call.
@@ -192,6 +196,8 @@ impl Settings {
 pub trait Progress: Sync {
     /// A cell is done; `weight` is its share of the work, in calls.
     fn done(&self, outcome: &Outcome, weight: u64);
+    /// Something that a person would want to know.
+    fn note(&self, _words: String) {}
 }
 
 /// Why a run could not go on.
@@ -279,10 +285,6 @@ pub fn run(
         planned.iter().enumerate().map(|(number, cell)| (cell, number)).collect();
     let cells = folder.join("cells");
     fs::create_dir_all(&cells).map_err(io_error(cells.display().to_string()))?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(settings.jobs.max(1))
-        .build()
-        .map_err(|error| BenchError::Io { what: "threads".into(), source: std::io::Error::other(error) })?;
     let processors = processors();
     let failure: Mutex<Option<BenchError>> = Mutex::new(None);
     let stopped = Mutex::default();
@@ -291,8 +293,12 @@ pub fn run(
     for exact in [true, false] {
         let stage: Vec<Cell> =
             queue.iter().filter(|cell| (cell.pass == Pass::Footprint) == exact).cloned().collect();
-        pool.install(|| {
-            heats(&stage).into_iter().par_bridge().for_each(|heat| {
+        let timed = !exact && !stage.is_empty() && !cancelled();
+        let jobs =
+            if timed { beside(folder, programs, settings, &processors, progress)? } else { settings.jobs };
+        threads(jobs)?.install(|| {
+            let calls = |trace: &str| programs.get(trace).map_or(0, |l| l.program.instructions().len());
+            heats(&stage, calls).into_iter().par_bridge().for_each(|heat| {
                 let failed = failure.lock().is_ok_and(|failure| failure.is_some());
                 let Some(loaded) = programs.get(&heat[0].trace) else { return };
                 if cancelled() || failed {
@@ -318,7 +324,55 @@ pub fn run(
     if let Some(error) = failure.into_inner().ok().flatten() {
         return Err(error);
     }
-    pool.install(|| finish(folder, &cells, programs, &numbers, settings))
+    threads(settings.jobs)?.install(|| finish(folder, &cells, programs, &numbers, settings))
+}
+
+/// So many threads, each of which looks after a child, or a heat of them.
+fn threads(jobs: usize) -> Result<rayon::ThreadPool, BenchError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.max(1)).build();
+    pool.map_err(|error| BenchError::Io { what: "threads".into(), source: std::io::Error::other(error) })
+}
+
+/// How many heats run side by side; what was measured for it goes into the manifest, and is told.
+fn beside(
+    folder: &Path,
+    programs: &HashMap<String, Loaded>,
+    settings: &Settings,
+    processors: &[usize],
+    progress: &dyn Progress,
+) -> Result<usize, BenchError> {
+    let mut manifest = Run::load(folder)?.manifest;
+    let (jobs, found) = match neighbours::side_by_side(programs, settings, processors, manifest.seed) {
+        Ok(found) => found,
+        Err(reason) => {
+            progress.note(format!("how much neighbours disturb could not be measured: {reason}"));
+            (settings.jobs, None)
+        }
+    };
+    let mut facts = vec![("heats_at_once", jobs.to_string())];
+    if let Some(found) = found {
+        let (low, high) = found.quartiles;
+        let others = if found.neighbours == 1 {
+            "a busy neighbouring processor makes"
+        } else {
+            "busy neighbouring processors make"
+        };
+        progress.note(format!(
+            "{others} a replay of {} take {:.2} times as long (quartiles {low:.2} to {high:.2}); {jobs} heat{} at once{}",
+            found.trace,
+            found.ratio,
+            if jobs == 1 { "" } else { "s" },
+            if settings.jobs_told { ", as --jobs says" } else { "" },
+        ));
+        facts.push(("neighbours", found.neighbours.to_string()));
+        facts.push((
+            "neighbours_ratio",
+            format!("{:.3} ({low:.3} to {high:.3}, {} pairs)", found.ratio, found.pairs),
+        ));
+    }
+    manifest.settings.extend(facts.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Run::new(manifest).save_manifest(folder)?;
+    Ok(jobs)
 }
 
 /// Where a heat runs and where its cells go.
@@ -395,7 +449,7 @@ fn measure_heat(
                 clock: settings.clock,
             },
             processor,
-            turns: cell.pass == Pass::Time,
+            turns: cell.pass != Pass::Footprint,
         };
         let calls = loaded.program.calls();
         let limits = Limits {
@@ -407,7 +461,7 @@ fn measure_heat(
         workers.push(worker);
         handovers.push(handover);
     }
-    if heat[0].pass == Pass::Time {
+    if heat[0].pass != Pass::Footprint {
         heat::take_turns(&mut workers, place.processor, place.numbers[&heat[0]] as u64);
     }
     // Every child is waited for before anything is believed, so that none is left behind.
@@ -486,7 +540,7 @@ fn doubt(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, 
         expected.push(("all", "live_peak_bytes", profile.live_peak_bytes));
         expected.push(("all", "live_end_bytes", profile.live_end_bytes));
     }
-    if let Some(reason) = doubt_pins(cell, &tables) {
+    if let Some(reason) = doubt_pins(cell, loaded.births.marks(), &tables) {
         return Ok(Some(reason));
     }
     Ok(expected.into_iter().find(|(op, metric, value)| reported(op, metric) != Some(*value as f64)).map(
@@ -500,13 +554,19 @@ fn doubt(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, 
 }
 
 /// What is charged to the lines must be what is stranded, to the byte.
-fn doubt_pins(cell: &Cell, tables: &Run) -> Option<String> {
-    for (moment, pinned, usable) in [
-        (Moment::Peak, "pinned_at_live_peak_bytes", "usable_at_live_peak_bytes"),
-        (Moment::End, "pinned_end_bytes", "usable_end_bytes"),
-    ] {
-        let figure = |metric| tables.values(&cell.trace, &cell.backend, "all", metric).first().copied();
-        let (Some(pinned), Some(usable)) = (figure(pinned), figure(usable)) else { continue };
+fn doubt_pins(cell: &Cell, marks: &[u64], tables: &Run) -> Option<String> {
+    let figure = |metric| tables.values(&cell.trace, &cell.backend, "all", metric).first().copied();
+    let known = [
+        (Moment::Peak, figure("pinned_at_live_peak_bytes"), figure("usable_at_live_peak_bytes")),
+        (Moment::End, figure("pinned_end_bytes"), figure("usable_end_bytes")),
+    ];
+    let at_mark = |(number, mark): (u16, &u64)| {
+        let sample = tables.samples.iter().find(|sample| sample.event == *mark);
+        let figure = |of: fn(&Sample) -> u64| sample.map(|sample| of(sample) as f64);
+        (Moment::Mark(number), figure(|sample| sample.pinned_bytes), figure(|sample| sample.usable_bytes))
+    };
+    for (moment, pinned, usable) in known.into_iter().chain((1..).zip(marks).map(at_mark)) {
+        let (Some(pinned), Some(usable)) = (pinned, usable) else { continue };
         let mut charges = tables.pins.iter().filter(|pin| pin.moment == moment).peekable();
         if charges.peek().is_none() {
             continue;

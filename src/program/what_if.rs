@@ -77,7 +77,7 @@ pub fn what_if(
     let kind_of = if program.kinds().is_empty() { vec![] } else { changed.kinds };
     let whole = Program::whole(changed.instructions, changed.wide, kind_of, outline)
         .map_err(|found| ProgramError::Unsound { event, found: found.into() })?;
-    let births = Births { sites: changed.sites, names: births.names.clone() };
+    let births = Births { sites: changed.sites, names: births.names.clone(), marks: vec![] };
     Ok(WhatIf { program: whole, births, blocks: survivors.len() as u64, bytes })
 }
 

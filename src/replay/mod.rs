@@ -6,6 +6,7 @@
 mod calls;
 mod clock;
 mod conform;
+mod copy;
 mod footprint;
 mod halt;
 mod heap_map;

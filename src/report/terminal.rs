@@ -32,7 +32,9 @@ pub fn summary(run: &Run) -> String {
         }
         text += &table(scene).to_string();
         text += "\n";
+        text += &not_told_apart(scene);
         text += &by_the_clock(scene);
+        text += &cached(scene);
         text += &slowest(scene);
         if let Some(words) = super::words::instructions(run, &scene.trace.name, scene.trace.calls) {
             text += &format!("\n{words}\n");
@@ -58,6 +60,23 @@ fn head(scene: &Scene) -> String {
     )
 }
 
+/// Whether a backend's time cannot be told apart from that of the one that others are compared with.
+fn inseparable(scene: &Scene, backend: &Backend) -> bool {
+    let Some(first) = scene.reference().filter(|first| first.name != backend.name) else { return false };
+    !backend.is_floor()
+        && matches!((backend.cost, first.cost), (Some(cost), Some(first)) if !cost.apart(&first))
+}
+
+/// What the brackets of ratios mean, where there are some.
+fn not_told_apart(scene: &Scene) -> String {
+    match scene.reference() {
+        Some(first) if scene.backends.iter().any(|backend| inseparable(scene, backend)) => {
+            format!("(×…): in these repetitions the time is not separable from that of {}.\n", first.name)
+        }
+        _ => String::new(),
+    }
+}
+
 /// What the brackets of memory mean, where there are some.
 fn by_the_clock(scene: &Scene) -> String {
     let mut text = String::new();
@@ -68,6 +87,23 @@ fn by_the_clock(scene: &Scene) -> String {
         text += "≈: by the clock, at the pace of this replay only.\n";
     }
     text
+}
+
+/// What a trim leaves because of the thread's cache, where that is worth a word.
+fn cached(scene: &Scene) -> String {
+    let held = scene.backends.iter().filter_map(|backend| {
+        let (cached, drained) = (backend.memory.cached()?, backend.memory.drained?);
+        Some(format!("{} {} (else {})", backend.name, bytes(cached), bytes(drained)))
+    });
+    let held: Vec<String> = held.collect();
+    if held.is_empty() {
+        return String::new();
+    }
+    format!(
+        "After trim, pages stay that only the thread's cache of free blocks pins: {}; with `malloc:glibc.malloc.tcache_count=0` \
+         there is none.\n",
+        list(&held)
+    )
 }
 
 fn table(scene: &Scene) -> Table {
@@ -127,7 +163,10 @@ fn row(scene: &Scene, backend: &Backend) -> Vec<Cell> {
         cost.map_or(none(), |c| figure(c.middle)),
         cost.map_or(none(), |c| format!("{}–{}", figure(c.low), figure(c.high))),
         match (cost, reference) {
-            (Some(cost), Some(first)) if !backend.is_floor() => ratio(cost.middle / first.middle),
+            (Some(cost), Some(first)) if !backend.is_floor() => {
+                let words = ratio(cost.middle / first.middle);
+                if inseparable(scene, backend) { format!("({words})") } else { words }
+            }
             _ => none(),
         },
         slow(backend.latency(0).0.fact(0.999)),
