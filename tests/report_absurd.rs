@@ -5,7 +5,8 @@ mod synthetic;
 use hdrhistogram::Histogram;
 use heaplay::report::{CHARTS, Scene, scorecard, summary};
 use heaplay::results::{
-    Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Pass, Pin, Run, Sample, WhatIf,
+    Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Moment, OTHER_SITES, Pass, Pin, Run, Sample,
+    ServiceTimes, SlowCall, WhatIf,
 };
 use proptest::prelude::*;
 use synthetic::Wish;
@@ -17,6 +18,7 @@ impl std::fmt::Debug for Shown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Shown(run) = self;
         writeln!(f, "{:#?}\n{:#?}\n{:#?}", run.samples, run.chunks, run.measurements)?;
+        writeln!(f, "{:#?}\n{:#?}\n{:#?}", run.slow_calls, run.latency_map, run.service_times)?;
         for latency in &run.latencies {
             let rows: Vec<(u64, u64)> = latency
                 .histogram
@@ -30,7 +32,7 @@ impl std::fmt::Debug for Shown {
 }
 
 const BACKENDS: [&str; 4] = ["malloc", "null", "strange <b>&", "malloc:x=1"];
-const METRICS: [&str; 10] = [
+const METRICS: [&str; 12] = [
     "resident_peak_bytes",
     "resident_end_bytes",
     "resident_trimmed_bytes",
@@ -41,6 +43,8 @@ const METRICS: [&str; 10] = [
     "pinned_2m_end_bytes",
     "time_nanoseconds",
     "requested_bytes",
+    "window_10ms_nanoseconds",
+    "window_10ms_event",
 ];
 
 fn number() -> impl Strategy<Value = u64> {
@@ -185,6 +189,61 @@ fn what_if() -> impl Strategy<Value = WhatIf> {
     )
 }
 
+fn op() -> impl Strategy<Value = String> {
+    prop::sample::select(&["malloc", "calloc", "realloc", "free", "other"][..]).prop_map(str::to_owned)
+}
+
+fn slow_call() -> impl Strategy<Value = SlowCall> {
+    (backend(), op(), site(), [number(), number(), number(), number()], [0..9_u32, 0..9_u32]).prop_map(
+        |(backend, op, site, [event, size_bytes, nanoseconds, longest_nanoseconds], [seen, repetitions])| {
+            SlowCall {
+                trace: "t".into(),
+                backend,
+                event,
+                op,
+                size_bytes,
+                site,
+                nanoseconds,
+                longest_nanoseconds,
+                seen,
+                repetitions,
+            }
+        },
+    )
+}
+
+fn latency_row() -> impl Strategy<Value = LatencyRow> {
+    let cells =
+        prop::sample::select(&["", "1 2 3", "_7 18446744073709551615", "x _", "0 0", "_99999999999 1"][..]);
+    let columns = prop_oneof![0..9_u32, Just(u32::MAX)];
+    (backend(), float(), float(), columns, cells).prop_map(
+        |(backend, from_nanoseconds, to_nanoseconds, columns, cells)| LatencyRow {
+            trace: "t".into(),
+            backend,
+            from_nanoseconds,
+            to_nanoseconds,
+            columns,
+            cells: cells.into(),
+        },
+    )
+}
+
+fn service_times() -> impl Strategy<Value = ServiceTimes> {
+    let counts = prop::sample::select(
+        &["", "40:9000000000 255:1", "0:18446744073709551615 1:5", "x:y", "40:99999"][..],
+    );
+    (backend(), op(), number(), prop::option::of(0..3_u32), counts).prop_map(
+        |(backend, op, up_to_bytes, repetition, counts)| ServiceTimes {
+            trace: "t".into(),
+            backend,
+            repetition,
+            op,
+            up_to_bytes,
+            counts: counts.into(),
+        },
+    )
+}
+
 fn absurd() -> impl Strategy<Value = Shown> {
     (
         prop::collection::vec(sample(), 0..20),
@@ -197,6 +256,11 @@ fn absurd() -> impl Strategy<Value = Shown> {
             prop::collection::vec(heap_row(), 0..8),
             prop::collection::vec(what_if(), 0..8),
         ),
+        (
+            prop::collection::vec(slow_call(), 0..12),
+            prop::collection::vec(latency_row(), 0..12),
+            prop::collection::vec(service_times(), 0..12),
+        ),
         number(),
         prop::sample::select(&["10", "0", "-1", "NaN", "inf", "x", "1e300"][..]),
     )
@@ -207,6 +271,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 measurements,
                 latencies,
                 (fullness, pins, heap_map, what_ifs),
+                (slow_calls, latency_map, service_times),
                 calls,
                 step,
             )| {
@@ -226,6 +291,8 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 run.chunks = chunks;
                 run.measurements = measurements;
                 run.latencies = latencies;
+                (run.slow_calls, run.latency_map, run.service_times) =
+                    (slow_calls, latency_map, service_times);
                 (run.fullness, run.pins, run.heap_map, run.what_ifs) = (fullness, pins, heap_map, what_ifs);
                 Shown(run)
             },

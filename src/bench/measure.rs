@@ -258,6 +258,7 @@ impl Rows<'_> {
 
     fn latency(&mut self, found: LatencyResult) {
         self.calls(found.calls);
+        self.count("preemptions", found.preemptions);
         self.put("all", "clock_step_nanoseconds", found.floor.step_ns);
         self.put("all", "clock_pair_nanoseconds", found.floor.pair_ns);
         for (action, histogram) in Action::ALL.into_iter().zip(found.histograms) {

@@ -3,7 +3,8 @@
 //!
 //! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a trace take turns,
 //! `measure.rs` does one job in the child (`page_rows.rs` has the rows of a heap seen page by page), `compare.rs` holds two
-//! pool allocators against each other, `confirm.rs` takes the median of each call over repetitions, `what_if.rs` replays a
+//! pool allocators against each other, `confirm.rs` takes the median of each call over repetitions (`slow_calls.rs`,
+//! `latency_map.rs` and `windows.rs` say what the tables keep of them), `what_if.rs` replays a
 //! changed trace, `pairs.rs` times two sides against each other, `exact.rs` measures their memory, `instructions.rs` counts
 //! theirs, `bounds.rs` an allocator that gives back at once and never, `machine.rs` writes down where it ran.
 
@@ -13,12 +14,15 @@ mod confirm;
 mod exact;
 mod heat;
 mod instructions;
+mod latency_map;
 mod machine;
 mod measure;
 mod page_rows;
 pub mod pairs;
 mod plan;
+mod slow_calls;
 mod what_if;
+mod windows;
 mod worker;
 
 use std::collections::{HashMap, HashSet};
@@ -480,7 +484,7 @@ fn finish(
     for trace in &run.manifest.traces.clone() {
         let Some(loaded) = programs.get(&trace.name) else { continue };
         for backend in &run.manifest.backends.clone() {
-            let files: Vec<PathBuf> = (0..run.manifest.repetitions)
+            let files: Vec<(u32, PathBuf)> = (0..run.manifest.repetitions)
                 .filter_map(|repetition| {
                     let cell = Cell {
                         trace: trace.name.clone(),
@@ -490,13 +494,17 @@ fn finish(
                     };
                     let number = numbers.get(&cell)?;
                     let path = cells.join(format!("{number:05}")).join(measure::BUCKETS);
-                    path.exists().then_some(path)
+                    path.exists().then_some((repetition, path))
                 })
                 .collect();
-            if let Some(confirmed) = confirm::confirm(&trace.name, &backend.name, &loaded.program, &files) {
-                run.latencies
-                    .retain(|l| l.repetition.is_some() || l.trace != trace.name || l.backend != backend.name);
-                run.latencies.extend(confirmed);
+            let pairs = run.values(&trace.name, &backend.name, "all", "clock_pair_nanoseconds");
+            let pair_ns = crate::stats::median(&pairs).unwrap_or(0.0);
+            let of = confirm::Of { trace: &trace.name, backend: &backend.name, loaded, pair_ns };
+            if let Some(confirmed) =
+                confirm::confirm(&of, &files).map_err(io_error("confirming latencies"))?
+            {
+                run.remove_confirmed(&trace.name, &backend.name);
+                run.absorb(confirmed);
             }
         }
     }

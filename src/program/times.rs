@@ -1,16 +1,16 @@
-//! Room `program`: when the calls were made. Kept beside the program and not in it, as the sites are: only a replay at the
-//! program's own pace reads it.
+//! Room `program`: when the calls were made. Kept beside the program and not in it, as the sites are: what reads it is a
+//! replay at the program's own pace, and who puts measured times back on the program's.
 
 use std::io::{self, Read, Write};
 
 use super::word;
 use crate::trace::Row;
 
-/// Nanoseconds between two marks at least: a pace need not be finer than what a clock-driven allocator notices.
-const STEP_NS: u64 = 1_000_000;
+/// Nanoseconds between two marks at least: a fiftieth of the shortest window that is looked at, and about as often as a
+/// recorder reads the clock.
+const STEP_NS: u64 = 20_000;
 
-/// Calls with the time at which they were made, a millisecond or more apart, rising in both; empty where the trace does not
-/// say.
+/// Calls with the time at which they were made, 20 µs or more apart, rising in both; empty where the trace does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Times(Vec<(u64, u64)>);
 
@@ -18,7 +18,7 @@ const MAGIC: &[u8; 8] = b"HTIMES_1";
 
 impl Times {
     /// Takes note of a row's time. Threads' clocks may lag: time never runs backwards here.
-    pub(super) fn see(&mut self, row: &Row) {
+    pub(crate) fn see(&mut self, row: &Row) {
         if row.time_ns >= self.0.last().map_or(1, |last| last.1 + STEP_NS) {
             self.0.push((row.event, row.time_ns));
         }
@@ -80,10 +80,10 @@ mod tests {
     #[test]
     fn marks_rise_and_survive_the_way_to_a_worker() {
         let mut times = Times::default();
-        for (event, time_ns) in [(0, 0), (3, 10), (4, 20), (9, 2_000_000), (10, 1_500_000), (11, 3_000_010)] {
+        for (event, time_ns) in [(0, 0), (3, 10), (4, 20), (9, 40_000), (10, 30_000), (11, 60_010)] {
             times.see(&Row { time_ns, ..Row::new(event, Op::Malloc, 1, None) });
         }
-        assert_eq!(times.marks(), [(3, 10), (9, 2_000_000), (11, 3_000_010)]);
+        assert_eq!(times.marks(), [(3, 10), (9, 40_000), (11, 60_010)]);
         let mut bytes = Vec::new();
         times.write(&mut bytes).unwrap();
         assert_eq!(Times::read(&mut bytes.as_slice()).unwrap(), times);

@@ -95,11 +95,14 @@ impl Waiting<'_> {
         Waiting { began: Instant::now(), marks: pace.times.marks().iter().peekable(), factor: pace.factor }
     }
 
-    /// Sleeps until `calls` are due.
+    /// Sleeps until `calls` are due, to a millisecond: allocators that go by the clock notice nothing finer.
     fn until(&mut self, calls: u64) {
         while let Some((_, time_ns)) = self.marks.next_if(|mark| mark.0 <= calls) {
             let due = Duration::try_from_secs_f64(*time_ns as f64 / 1e9 * self.factor).unwrap_or_default();
-            std::thread::sleep(due.saturating_sub(self.began.elapsed()));
+            let early = due.saturating_sub(self.began.elapsed());
+            if early >= Duration::from_millis(1) {
+                std::thread::sleep(early);
+            }
         }
     }
 }

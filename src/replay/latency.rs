@@ -6,6 +6,7 @@
 
 use hdrhistogram::Histogram;
 
+use super::time::involuntary_switches;
 use super::{Clock, Done, Floor, Probe, ReplayError, Slots, Tables, replay};
 use crate::program::{Action, Program};
 
@@ -21,6 +22,8 @@ pub struct LatencyResult {
     pub floor: Floor,
     /// Calls made, by action.
     pub calls: [u64; 4],
+    /// Times that the kernel took the processor away, which some call's time then has in it.
+    pub preemptions: u64,
 }
 
 /// Ticks of each call of a program.
@@ -66,8 +69,10 @@ pub fn latency(program: &Program, tables: &Tables, clock: &Clock) -> Result<Late
     ticks.resize(calls, std::hint::black_box(1u32)); // touched now, not in the loop
     let mut probe = Ticks { clock, ticks };
     let floor = clock.floor();
+    let switches = involuntary_switches();
     replay(program, tables, &mut slots, 0..calls, &mut probe)?;
-    Ok(fold(program, clock, floor, &probe.ticks))
+    let preemptions = involuntary_switches().saturating_sub(switches);
+    Ok(LatencyResult { preemptions, ..fold(program, clock, floor, &probe.ticks) })
 }
 
 fn fold(program: &Program, clock: &Clock, floor: Floor, ticks: &[u32]) -> LatencyResult {
@@ -84,7 +89,7 @@ fn fold(program: &Program, clock: &Clock, floor: Floor, ticks: &[u32]) -> Latenc
     }
     let mean_ns = std::array::from_fn(|action| sums[action] / calls[action] as f64 - floor.pair_ns);
     debug_assert_eq!(calls.iter().sum::<u64>() as usize, ticks.len(), "{:?}", Action::ALL);
-    LatencyResult { histograms, mean_ns, buckets, floor, calls }
+    LatencyResult { histograms, mean_ns, buckets, floor, calls, preemptions: 0 }
 }
 
 /// Buckets an octave: a byte spans 1 ns to over 4 s (2^32 ns) in steps of 9 %.

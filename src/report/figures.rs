@@ -74,18 +74,21 @@ pub struct Distribution {
 impl Distribution {
     /// Adds histograms up.
     pub fn of<'a>(latencies: impl Iterator<Item = &'a Latency>) -> Distribution {
-        let mut counts: Vec<(u64, u64)> = Vec::new();
-        for latency in latencies {
-            let rows = latency.histogram.iter_recorded();
-            counts.extend(rows.map(|row| (row.value_iterated_to(), row.count_at_value())));
-        }
-        counts.sort_unstable();
+        let rows = latencies.flat_map(|latency| latency.histogram.iter_recorded());
+        Distribution::of_counts(
+            rows.map(|row| (row.value_iterated_to() as f64, row.count_at_value())).collect(),
+        )
+    }
+
+    /// Adds up calls by their nanoseconds, in any order.
+    pub fn of_counts(mut counts: Vec<(f64, u64)>) -> Distribution {
+        counts.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         let mut whole = Distribution::default();
         for (value, count) in counts {
             whole.calls = whole.calls.saturating_add(count);
             match whole.steps.last_mut() {
-                Some(last) if last.0 == value as f64 => last.1 = whole.calls,
-                _ => whole.steps.push((value as f64, whole.calls)),
+                Some(last) if last.0 == value => last.1 = whole.calls,
+                _ => whole.steps.push((value, whole.calls)),
             }
         }
         whole

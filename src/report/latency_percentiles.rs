@@ -1,12 +1,13 @@
 //! Room `report`, chart: service time by percentile, one panel an op.
 
 use super::axis::{Panel, Scale};
-use super::canvas::{Anchor, Canvas, Colour, Stroke, shorten, text_width};
+use super::canvas::{Anchor, Canvas, Colour, Stroke, shorten, text_width, wrap};
 use super::chart::{
     AXIS, Chart, EndLabel, GRID, HEADING, LEFT, NOTE, Picture, RIGHT, SMALL, SOFT, STRONG, TINY,
     backend_stroke, end_labels, frame,
 };
 use super::figures::{Backend, Distribution, OPS, Scene};
+use super::tail::{seen_words, slow_calls};
 use super::words::{self, nanoseconds};
 
 /// How bad is the tail, and is it the allocator's?
@@ -91,6 +92,7 @@ fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize, firs
     panel.axes(canvas);
     if first {
         clock_words(canvas, scene, panel);
+        raw_words(canvas, scene, panel, op);
     }
     let wide = (panel.right - panel.left) / panel.across.end() > 62.0;
     panel.numbers(canvas, &across, &|decade| rarity(decade, wide));
@@ -126,7 +128,7 @@ fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize, firs
 
 /// Up to six backends are all in colour. Of more, four are: the first, pymalloc, and those with the worst and the best
 /// slowest call; the others stay grey and keep their labels.
-fn emphasised<'a>(scene: &'a Scene) -> Vec<&'a str> {
+pub(super) fn emphasised<'a>(scene: &'a Scene) -> Vec<&'a str> {
     let all: Vec<(&str, f64)> =
         scene.allocators().filter_map(|backend| Some((backend.name, backend.worst_call()?.0))).collect();
     if all.len() <= 6 {
@@ -139,7 +141,7 @@ fn emphasised<'a>(scene: &'a Scene) -> Vec<&'a str> {
 }
 
 /// Room for the widest label beside a panel.
-fn label_room(scene: &Scene) -> f64 {
+pub(super) fn label_room(scene: &Scene) -> f64 {
     let names = scene.allocators().map(|backend| text_width(backend.name, STRONG));
     (names.fold(0.0, f64::max) + 76.0).clamp(100.0, 190.0)
 }
@@ -231,6 +233,40 @@ fn clock_words(canvas: &mut Canvas, scene: &Scene, panel: &Panel) {
     canvas.text(right, y, &text, kind, Anchor::Right);
 }
 
+/// Says, in the empty upper left, from which rarity on a raw replay tells of the scheduler instead.
+fn raw_words(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize) {
+    let parts = |backend: &Backend| {
+        let (raw, own) = (&backend.raw[op], &backend.confirmed[op]);
+        (1..=7).find(|decade| {
+            let beyond = 10_f64.powi(-decade);
+            matches!((raw.fact(1.0 - beyond), own.fact(1.0 - beyond)), (Some(raw), Some(own)) if raw > own * 3.0)
+        })
+    };
+    let loud = emphasised(scene);
+    let first = scene.allocators().filter(|b| loud.contains(&b.name)).filter_map(parts).min();
+    let Some(decade) = first else { return };
+    let rarity = words::power_of_ten(decade);
+    let text = format!("dotted, a raw replay: from 1 in {rarity} on it shows the machine, not the allocator");
+    let kind = SMALL.sized(13.5);
+    let lines = wrap(&text, kind, (panel.right - panel.left) * 0.46);
+    let (left, foot) = (panel.left + 12.0, panel.top + 20.0 + 17.0 * lines.len() as f64);
+    // Curves rise to the right: where the words end none may be as high.
+    let end = panel.across.end() * 0.5;
+    let highest = |distribution: &Distribution| {
+        curve(distribution)
+            .iter()
+            .filter(|point| point.0 <= end)
+            .map(|point| panel.y(point.1))
+            .fold(f64::MAX, f64::min)
+    };
+    let tops = scene.allocators().flat_map(|b| [highest(&b.raw[op]), highest(&b.confirmed[op])]);
+    if tops.fold(f64::MAX, f64::min) > foot + 6.0 {
+        for (at, line) in lines.iter().enumerate() {
+            canvas.text(left, panel.top + 22.0 + 17.0 * at as f64, line, kind, Anchor::Left);
+        }
+    }
+}
+
 fn plotted(scene: &Scene) -> String {
     let confirmed = scene.allocators().any(|b| b.confirmed.iter().any(|d| d.calls > 0));
     let trace = &scene.trace.name;
@@ -286,7 +322,12 @@ fn verdict(scene: &Scene) -> String {
     let (Some(slowest), Some(best)) = (slowest, best) else { return title };
     let op = ["malloc", "free", "realloc"][slowest.3];
     let (name, value) = (slowest.0, nanoseconds(slowest.1));
-    let real = if slowest.2 { ", confirmed over all replays" } else { ", in one raw replay" };
+    let seen = slow_calls(scene.run, &scene.trace.name, slowest.0);
+    let real = match seen.first() {
+        Some(call) if slowest.2 => format!(", seen in {} replays", seen_words(call)),
+        _ if slowest.2 => ", confirmed over all replays".to_owned(),
+        _ => ", in one raw replay".to_owned(),
+    };
     title += &if worst.len() == 1 {
         format!("  The slowest call of {name} is a {op}() of {value}{real}.")
     } else if slowest.1 > best.1 * 2.0 {

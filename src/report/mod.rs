@@ -12,13 +12,16 @@ mod figures;
 mod footprint_overlay;
 mod fragmentation;
 mod heap_map;
+mod latency_heat_map;
 mod latency_histogram;
 mod latency_percentiles;
+mod latency_sizes;
 mod page;
 mod page_fullness;
 mod phases;
 mod series;
 mod summary;
+mod tail;
 mod terminal;
 mod throughput;
 mod trace_arenas;
@@ -52,7 +55,9 @@ pub use words::bytes;
 pub const CHARTS: &[Chart] = &[
     throughput::CHART,
     latency_percentiles::CHART,
+    latency_heat_map::CHART,
     latency_histogram::CHART,
+    latency_sizes::CHART,
     where_memory_went::CHART,
     footprint_overlay::CHART,
     heap_map::CHART,
@@ -69,6 +74,9 @@ pub const TRACE_CHARTS: &[TraceChart] =
 
 /// The scorecard's file.
 pub const SUMMARY: &str = "summary.png";
+
+/// The file of every percentile, by op and size class.
+pub const PERCENTILES: &str = "percentiles.csv";
 
 /// The page's file.
 pub const PAGE: &str = "index.html";
@@ -96,7 +104,8 @@ pub enum ReportError {
     },
 }
 
-/// Draws every chart of every trace and the page around them into `folder`; gives the files, the page first.
+/// Draws every chart of every trace and the page around them into `folder`, with every percentile as a table; gives the
+/// page and the pictures, the page first.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -124,9 +133,15 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
         })
         .collect::<Result<_, ReportError>>()?;
     let drawn: Vec<page::Drawn> = drawn.into_iter().flatten().collect();
-    let path = folder.join(PAGE);
-    fs::write(&path, page::html(run, &scenes, &drawn))
-        .map_err(|source| ReportError::Io { path: path.clone(), source })?;
+    let write = |name: &str, text: String| {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(|source| ReportError::Io { path: path.clone(), source })?;
+        Ok::<PathBuf, ReportError>(path)
+    };
+    if !run.latencies.is_empty() {
+        write(PERCENTILES, tail::percentiles_csv(run, &scenes))?;
+    }
+    let path = write(PAGE, page::html(run, &scenes, &drawn))?;
     let pictures = drawn.iter().map(|picture| folder.join(&picture.file));
     Ok(std::iter::once(path).chain(pictures).collect())
 }

@@ -1,10 +1,10 @@
 //! Room `report`: `index.html`, the pictures and the tables in one page that needs no network. What comes from the record
 //! is escaped.
 
-use super::figures::{Backend, OPS, Scene, why_absent};
+use super::figures::{Backend, Distribution, OPS, Scene, why_absent};
 use super::fragmentation::fragmentation;
-use super::words::{bytes, count, figure, figure3, nanoseconds, ratio};
-use super::{CHARTS, SUMMARY, file_name, summary};
+use super::words::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
+use super::{CHARTS, PERCENTILES, SUMMARY, file_name, summary, tail};
 use crate::results::{Pass, Run, civil_date};
 
 /// A picture that was drawn: its file name and its title.
@@ -161,6 +161,9 @@ fn trace(scene: &Scene, drawn: &[Drawn]) -> String {
     text += &sentences(name, drawn);
     text += &time_table(scene);
     text += &latency_table(scene);
+    text += &class_table(scene);
+    text += &slow_table(scene);
+    text += &course_table(scene);
     text += &memory_table(scene);
     text += &fragmentation_table(scene);
     for chart in CHARTS {
@@ -233,24 +236,86 @@ fn time_table(scene: &Scene) -> String {
     )
 }
 
+/// The cells of a row of percentiles: calls, each percentile, the slowest.
+fn percentile_cells(times: &Distribution) -> Vec<String> {
+    let fact = |value: Option<f64>| value.map_or("n too small".to_owned(), nanoseconds);
+    let mut cells = vec![count(times.calls)];
+    cells.extend(tail::percentiles(times).map(fact));
+    cells.push(or_dash(times.max().map(nanoseconds)));
+    cells
+}
+
+fn percentile_header<'a>(first: &[&'a str]) -> Vec<&'a str> {
+    let mut header = first.to_vec();
+    header.push("calls");
+    header.extend(tail::PERCENTILES.map(|(_, name)| name));
+    header.push("slowest");
+    header
+}
+
 fn latency_table(scene: &Scene) -> String {
     let mut rows = Vec::new();
     for (op, (name, _)) in OPS.iter().enumerate() {
         for backend in scene.allocators() {
-            let (distribution, confirmed) = backend.latency(op);
-            if distribution.calls == 0 {
-                continue;
+            for (times, kind) in [(&backend.confirmed[op], "confirmed"), (&backend.raw[op], "one raw replay")]
+            {
+                if times.calls > 0 {
+                    let mut row = vec![(*name).to_owned(), backend.name.to_owned(), kind.to_owned()];
+                    row.extend(percentile_cells(times));
+                    rows.push(row);
+                }
             }
-            let fact = |share: f64| distribution.fact(share).map_or("n too small".to_owned(), nanoseconds);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let caption = format!(
+        "Service time of a call, clock pair included. A percentile p needs at least 10/(1 − p) calls. All of them, by size \
+         class too, are in <a href=\"{PERCENTILES}\">{PERCENTILES}</a>"
+    );
+    table(&caption, &percentile_header(&["op", "backend", ""]), &rows)
+}
+
+/// The same by size class, confirmed where there is such; folded, as it is long.
+fn class_table(scene: &Scene) -> String {
+    let mut rows = Vec::new();
+    for (name, ops) in OPS {
+        for backend in scene.allocators() {
+            let classes = [true, false]
+                .map(|confirmed| tail::by_class(scene.run, &scene.trace.name, backend.name, ops, confirmed));
+            let [confirmed, raw] = classes;
+            for (class, times) in if confirmed.is_empty() { raw } else { confirmed } {
+                let mut row = vec![name.to_owned(), backend.name.to_owned(), bytes(class as f64)];
+                row.extend(percentile_cells(&times));
+                rows.push(row);
+            }
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let caption = "Service time by size class of the block; for realloc the new size";
+    let table = table(caption, &percentile_header(&["op", "backend", "up to"]), &rows);
+    format!("<details><summary>Service time by size class</summary>\n{table}</details>\n")
+}
+
+/// Slow calls of a backend that the page names.
+const SLOW_CALLS: usize = 10;
+
+fn slow_table(scene: &Scene) -> String {
+    let mut rows = Vec::new();
+    for backend in scene.allocators() {
+        for call in tail::slow_calls(scene.run, &scene.trace.name, backend.name).into_iter().take(SLOW_CALLS)
+        {
             rows.push(vec![
-                (*name).to_owned(),
                 backend.name.to_owned(),
-                count(distribution.calls),
-                fact(0.5),
-                fact(0.99),
-                fact(0.999),
-                or_dash(distribution.max().map(nanoseconds)),
-                if confirmed { "confirmed" } else { "one raw replay" }.to_owned(),
+                nanoseconds(call.nanoseconds as f64),
+                tail::seen_words(call),
+                tail::call_words(call),
+                count(call.event),
+                if call.site.is_empty() { "–".to_owned() } else { call.site.clone() },
+                nanoseconds(call.longest_nanoseconds as f64),
             ]);
         }
     }
@@ -258,8 +323,42 @@ fn latency_table(scene: &Scene) -> String {
         return String::new();
     }
     table(
-        "Service time of a call, clock pair included. A percentile p needs at least 10/(1 − p) calls",
-        &["op", "backend", "calls", "p50", "p99", "p99.9", "slowest", ""],
+        "The slowest calls over 10 µs by their own time, the median over the replays: in how many replays each took at least half \
+         of it, and the longest that one saw. More of them are in slow_calls.csv",
+        &["backend", "own time", "seen in", "call", "event", "line", "longest"],
+        &rows,
+    )
+}
+
+/// The machine's doing, and the worst stretches of the program's own time.
+fn course_table(scene: &Scene) -> String {
+    let over = |all: &[Distribution; 3]| all.iter().map(|times| times.slower(1e6)).sum::<u64>();
+    let mut rows = Vec::new();
+    for backend in scene.backends.iter().filter(|backend| backend.raw.iter().any(|times| times.calls > 0)) {
+        let name = &scene.trace.name;
+        let has_own = backend.confirmed.iter().any(|times| times.calls > 0);
+        let mut row = vec![
+            backend.name.to_owned(),
+            or_dash(tail::preemptions(scene.run, name, backend.name).map(figure)),
+            over(&backend.raw).to_string(),
+            or_dash(has_own.then(|| over(&backend.confirmed).to_string())),
+        ];
+        row.extend(tail::worst_windows(scene.run, name, backend.name).map(|window| match window {
+            Some((share, event)) => format!("{} from event {}", percent(share), count(event as u64)),
+            None => "–".to_owned(),
+        }));
+        rows.push(row);
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let worst = tail::WINDOWS.map(|length| format!("worst {length}"));
+    let mut header = vec!["backend", "preemptions", "over 1 ms, one raw replay", "confirmed"];
+    header.extend(worst.iter().map(String::as_str));
+    table(
+        "What the machine did, and how much of the worst stretch of the program's own time the allocator takes (each call's own \
+         time, put back where the trace says that it was made; null is what the clock leaves)",
+        &header,
         &rows,
     )
 }

@@ -19,10 +19,13 @@ pub struct Phase {
     pub name: String,
 }
 
+/// The marks of a trace: the call before which each was set, and its name.
+pub fn marks(trace: &TraceEntry) -> Vec<(u64, String)> {
+    trace.facts.get("marks").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
 /// The marks of a trace, placed by the samples of one backend, which rise by event; none where there are no samples.
 pub fn phases(trace: &TraceEntry, samples: &[&Sample]) -> Vec<Phase> {
-    let Some(text) = trace.facts.get("marks") else { return vec![] };
-    let marks: Vec<(u64, String)> = serde_json::from_str(text).unwrap_or_default();
     let place = |event: u64| {
         let above = samples.partition_point(|sample| sample.event < event);
         let after = samples.get(above)?;
@@ -32,7 +35,7 @@ pub fn phases(trace: &TraceEntry, samples: &[&Sample]) -> Vec<Phase> {
         Some(before.1 as f64 + (after.clock_bytes.saturating_sub(before.1)) as f64 * share)
     };
     let placed =
-        marks.into_iter().filter_map(|(event, name)| Some(Phase { clock_bytes: place(event)?, name }));
+        marks(trace).into_iter().filter_map(|(event, name)| Some(Phase { clock_bytes: place(event)?, name }));
     placed.take(MOST).collect()
 }
 

@@ -4,7 +4,8 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{Cell, CellAlignment, Table};
 
 use super::figures::{Backend, Scene};
-use super::words::{bytes, figure, list, nanoseconds, ratio};
+use super::tail;
+use super::words::{bytes, figure, list, nanoseconds, percent, ratio};
 use crate::results::Run;
 
 const HEADER: [&str; 9] = [
@@ -30,6 +31,7 @@ pub fn summary(run: &Run) -> String {
         text += &table(&scene).to_string();
         text += "\n";
         text += &by_the_clock(&scene);
+        text += &slowest(&scene);
         text += "\n";
     }
     text += &troubles(run);
@@ -60,16 +62,48 @@ fn by_the_clock(scene: &Scene) -> String {
 }
 
 fn table(scene: &Scene) -> Table {
+    let rows = scene.backends.iter().map(|backend| row(scene, backend)).collect();
+    markdown(&HEADER, rows)
+}
+
+fn markdown(header: &[&str], rows: Vec<Vec<Cell>>) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
-    table.set_header(HEADER);
-    for backend in &scene.backends {
-        table.add_row(row(scene, backend));
-    }
+    table.set_header(header);
+    table.add_rows(rows);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// Each allocator's slowest call by its own time, and the worst stretches; empty where nothing was slow.
+fn slowest(scene: &Scene) -> String {
+    let name = &scene.trace.name;
+    let mut rows = Vec::new();
+    for backend in scene.allocators() {
+        let slow = tail::slow_calls(scene.run, name, backend.name);
+        let Some(call) = slow.first() else { continue };
+        let windows = tail::worst_windows(scene.run, name, backend.name);
+        let share =
+            |window: &Option<(f64, f64)>| window.map_or("–".to_owned(), |(share, _)| percent(share));
+        let words = vec![
+            backend.name.to_owned(),
+            nanoseconds(call.nanoseconds as f64),
+            tail::seen_words(call),
+            tail::call_words(call),
+            call.event.to_string(),
+            if call.site.is_empty() { "–".to_owned() } else { tail::short_site(&call.site).to_owned() },
+            windows.iter().map(share).collect::<Vec<_>>().join(" · "),
+        ];
+        rows.push(words.into_iter().map(Cell::new).collect());
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let worst = format!("worst {}", tail::WINDOWS.join(" · "));
+    let header = ["backend", "slowest call", "seen in", "call", "event", "line", &worst];
+    format!("\n{}\n", markdown(&header, rows))
 }
 
 fn row(scene: &Scene, backend: &Backend) -> Vec<Cell> {

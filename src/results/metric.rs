@@ -286,9 +286,41 @@ pub const METRICS: &[Metric] = &[
         Exactness::Told,
         "mean service time of a call less the mean of an empty clock pair, by op",
     ),
+    metric(
+        "window_1ms_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "most time in the allocator in any 1 ms of the program's own time, clock pair taken off",
+    ),
+    metric("window_1ms_event", "event", Exactness::Told, "the call with which that window begins"),
+    metric(
+        "window_10ms_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "most time in the allocator in any 10 ms of the program's own time, clock pair taken off",
+    ),
+    metric("window_10ms_event", "event", Exactness::Told, "the call with which that window begins"),
+    metric(
+        "window_100ms_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "most time in the allocator in any 100 ms of the program's own time, clock pair taken off",
+    ),
+    metric("window_100ms_event", "event", Exactness::Told, "the call with which that window begins"),
+    metric(
+        "slow_calls_left_out",
+        "calls",
+        Exactness::Told,
+        "calls over 10 µs by their own time for which slow_calls.csv had no room",
+    ),
     metric("clock_pair_nanoseconds", "ns", Exactness::Told, "mean of an empty clock pair in this child"),
     metric("clock_step_nanoseconds", "ns", Exactness::Told, "smallest step of the clock seen in this child"),
 ];
+
+/// Whether a metric is made of all repetitions of a latency pass together.
+pub(super) fn is_confirmed(name: &str) -> bool {
+    name.starts_with("window_") || name == "slow_calls_left_out"
+}
 
 /// The metric of that name.
 pub fn find(name: &str) -> Option<&'static Metric> {

@@ -15,6 +15,9 @@
 //! | `heap_map.csv` | [`HeapRow`]: where the heap is resident, and how full, over the replay |
 //! | `what_ifs.csv` | [`WhatIf`]: what moving the first line of the pins really saved |
 //! | `chunks.csv` | [`Chunk`]: stretches of a time pass |
+//! | `service_times.csv` | [`ServiceTimes`]: service times by op and size class |
+//! | `slow_calls.csv` | [`SlowCall`]: single calls that were slow, and in how many repetitions |
+//! | `latency_map.csv` | [`LatencyRow`]: service times over the replay |
 //! | `latencies.hlog` | [`Latency`]: a standard HdrHistogram interval log, one tag a histogram |
 //! | `cells/` | while the run goes on, a run folder for each finished cell; folded into the tables at the end |
 
@@ -23,6 +26,7 @@ mod manifest;
 mod metric;
 mod record;
 mod tables;
+mod tail;
 
 pub use date::civil_date;
 pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, TraceEntry};
@@ -32,3 +36,4 @@ pub use tables::{
     Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pass, Pin, Residency,
     Rounding, Sample, Status, WhatIf,
 };
+pub use tail::{BUCKETS_AN_OCTAVE, LatencyRow, ServiceTimes, SlowCall, service_class};

@@ -17,10 +17,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{FORMAT, Manifest};
+use super::metric::is_confirmed;
 use super::tables::{
     Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pin, Rounding,
     Sample, Status, WhatIf,
 };
+use super::tail::{LatencyRow, ServiceTimes, SlowCall};
 
 /// Why a run folder could not be read, written or merged.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +91,12 @@ pub struct Run {
     pub what_ifs: Vec<WhatIf>,
     /// Stretches of time passes.
     pub chunks: Vec<Chunk>,
+    /// Service times by op and size class.
+    pub service_times: Vec<ServiceTimes>,
+    /// Calls that were slow.
+    pub slow_calls: Vec<SlowCall>,
+    /// Service times over the replay.
+    pub latency_map: Vec<LatencyRow>,
     /// Histograms of service times.
     pub latencies: Vec<Latency>,
 }
@@ -112,6 +120,9 @@ impl Run {
             heap_map: vec![],
             what_ifs: vec![],
             chunks: vec![],
+            service_times: vec![],
+            slow_calls: vec![],
+            latency_map: vec![],
             latencies: vec![],
         }
     }
@@ -201,6 +212,9 @@ impl Run {
         write_table(&folder.join("heap_map.csv"), &self.heap_map)?;
         write_table(&folder.join("what_ifs.csv"), &self.what_ifs)?;
         write_table(&folder.join("chunks.csv"), &self.chunks)?;
+        write_table(&folder.join("service_times.csv"), &self.service_times)?;
+        write_table(&folder.join("slow_calls.csv"), &self.slow_calls)?;
+        write_table(&folder.join("latency_map.csv"), &self.latency_map)?;
         self.write_latencies(&folder.join(LATENCIES))?;
         write_table(&folder.join("cells.csv"), &self.outcomes)
     }
@@ -234,6 +248,9 @@ impl Run {
         self.heap_map.extend(other.heap_map);
         self.what_ifs.extend(other.what_ifs);
         self.chunks.extend(other.chunks);
+        self.service_times.extend(other.service_times);
+        self.slow_calls.extend(other.slow_calls);
+        self.latency_map.extend(other.latency_map);
         self.latencies.extend(other.latencies);
     }
 
@@ -252,12 +269,20 @@ impl Run {
         self.heap_map.retain(|h| !has(&h.trace, &h.backend, Pass::Footprint, h.repetition));
         self.what_ifs.retain(|w| !has(&w.trace, &w.backend, Pass::Footprint, 0));
         self.chunks.retain(|c| !has(&c.trace, &c.backend, Pass::Time, c.repetition));
-        self.latencies.retain(|l| match l.repetition {
-            Some(repetition) => !has(&l.trace, &l.backend, Pass::Latency, repetition),
-            None => {
-                !gone.iter().any(|c| c.pass == Pass::Latency && c.trace == l.trace && c.backend == l.backend)
-            }
-        });
+        self.latencies.retain(|l| l.repetition.is_none_or(|r| !has(&l.trace, &l.backend, Pass::Latency, r)));
+        for cell in gone.iter().filter(|cell| cell.pass == Pass::Latency) {
+            self.remove_confirmed(&cell.trace, &cell.backend);
+        }
+    }
+
+    /// Drops what was made of all repetitions of a latency pass together.
+    pub fn remove_confirmed(&mut self, trace: &str, backend: &str) {
+        let other = |t: &str, b: &str| t != trace || b != backend;
+        self.latencies.retain(|l| l.repetition.is_some() || other(&l.trace, &l.backend));
+        self.service_times.retain(|s| other(&s.trace, &s.backend));
+        self.slow_calls.retain(|s| other(&s.trace, &s.backend));
+        self.latency_map.retain(|m| other(&m.trace, &m.backend));
+        self.measurements.retain(|m| other(&m.trace, &m.backend) || !is_confirmed(&m.metric));
     }
 
     /// Joins runs into one: the same traces by hash, the same settings; backends and repetitions may differ.
@@ -374,6 +399,9 @@ impl Run {
         self.heap_map = read_table(&folder.join("heap_map.csv"))?;
         self.what_ifs = read_table(&folder.join("what_ifs.csv"))?;
         self.chunks = read_table(&folder.join("chunks.csv"))?;
+        self.service_times = read_table(&folder.join("service_times.csv"))?;
+        self.slow_calls = read_table(&folder.join("slow_calls.csv"))?;
+        self.latency_map = read_table(&folder.join("latency_map.csv"))?;
         self.latencies = read_latencies(&folder.join(LATENCIES))?;
         Ok(())
     }
@@ -492,7 +520,7 @@ fn replace(
 const CHECKSUMS: &str = "checksums.csv";
 
 /// The tables that it vouches for.
-const SEALED: [&str; 10] = [
+const SEALED: [&str; 13] = [
     "cells.csv",
     "measurements.csv",
     "samples.csv",
@@ -502,6 +530,9 @@ const SEALED: [&str; 10] = [
     "heap_map.csv",
     "what_ifs.csv",
     "chunks.csv",
+    "service_times.csv",
+    "slow_calls.csv",
+    "latency_map.csv",
     LATENCIES,
 ];
 

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use heaplay::results::{
-    BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, Machine, Manifest, Measurement, Moment,
-    OTHER_SITES, Outcome, Pass, Pin, Residency, Run, Sample, Status, TraceEntry, WhatIf,
+    BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, LatencyRow, Machine, Manifest, Measurement,
+    Moment, OTHER_SITES, Outcome, Pass, Pin, Residency, Run, Sample, ServiceTimes, SlowCall, Status,
+    TraceEntry, WhatIf,
 };
 
 /// A small generator of its own, so that pictures do not change with a dependency: xorshift64* (Vigna, 2016).
@@ -148,6 +149,8 @@ pub fn run(wish: &Wish) -> Run {
             }
             time(&mut run, wish, trace, name, habits, at, &mut dice);
             latency(&mut run, wish, trace, name, habits, &mut dice);
+            let mut own = Dice::new(wish.seed + 41 * at as u64 + 11 * place as u64);
+            tail(&mut run, wish, trace, name, habits, &mut own);
             outcomes(&mut run, wish, trace, name);
         }
     }
@@ -411,6 +414,90 @@ fn latency(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, 
                 histogram,
             });
         }
+    }
+}
+
+/// What is kept of single calls: the course over time, the slow ones, the size classes, the worst windows.
+fn tail(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dice: &mut Dice) {
+    let (trace, backend) = (trace.to_owned(), name.to_owned());
+    let columns = wish.calls.clamp(1, 240) as usize;
+    let a_column = wish.calls as f64 / columns as f64;
+    let edge = |level: usize| ((level as f64 * 2.0 - 0.5) / 8.0).exp2();
+    for level in 18..60 {
+        let odds = (-0.35 * (level as f64 - 18.0)).exp() * (0.6 + 0.02 * habits.nanoseconds);
+        let calls: Vec<u64> = (0..columns)
+            .map(|column| {
+                let burst = if column % 40 < 12 { 3.0 } else { 0.4 };
+                (a_column * odds * burst * dice.next()) as u64
+            })
+            .collect();
+        if calls.iter().any(|calls| *calls > 0) {
+            run.latency_map.push(LatencyRow {
+                trace: trace.clone(),
+                backend: backend.clone(),
+                from_nanoseconds: edge(level),
+                to_nanoseconds: edge(level + 1),
+                columns: columns as u32,
+                cells: LatencyRow::encode(&calls),
+            });
+        }
+    }
+    let slow = ((wish.calls as f64 * habits.slow.0 * 3.0) as u64).min(300);
+    for at in 0..slow + 40 {
+        let is_own = at < slow;
+        let own = if is_own { (habits.slow.1 * dice.next().powi(3)).max(11e3) as u64 } else { 35 };
+        run.slow_calls.push(SlowCall {
+            trace: trace.clone(),
+            backend: backend.clone(),
+            event: (wish.calls as f64 * dice.next()) as u64,
+            op: ["malloc", "free", "realloc"][(dice.next() * 3.0) as usize].into(),
+            size_bytes: 16 << (dice.next() * 16.0) as u32,
+            site: LINES[(dice.next() * 12.0) as usize].0.into(),
+            nanoseconds: own,
+            longest_nanoseconds: if is_own { own * 2 } else { 4_000_000 },
+            seen: if is_own { wish.repetitions } else { 1 },
+            repetitions: wish.repetitions,
+        });
+    }
+    for (op, share) in [("malloc", 0.47), ("realloc", 0.02), ("free", 0.49)] {
+        for power in 4..if op == "realloc" { 20 } else { 16 } {
+            let calls = wish.calls as f64 * share / (1.0 + (f64::from(power) - 6.0).powi(2));
+            let base = 40.0 + if power > 9 { 3.0 * habits.nanoseconds } else { 0.0 };
+            let counts: Vec<String> = (0..12)
+                .map(|k| (base as u64 + 6 * k, (calls * (-1.4 * k as f64).exp()) as u64))
+                .filter(|(_, calls)| *calls > 0)
+                .map(|(bucket, calls)| format!("{bucket}:{calls}"))
+                .collect();
+            for repetition in [None, Some(0)] {
+                run.service_times.push(ServiceTimes {
+                    trace: trace.clone(),
+                    backend: backend.clone(),
+                    repetition,
+                    op: op.into(),
+                    up_to_bytes: 1 << power,
+                    counts: counts.join(" "),
+                });
+            }
+        }
+    }
+    for (metric, most) in [
+        ("window_1ms_nanoseconds", 1e6),
+        ("window_10ms_nanoseconds", 4e6),
+        ("window_100ms_nanoseconds", 2e7),
+        ("window_1ms_event", wish.calls as f64),
+        ("window_10ms_event", wish.calls as f64),
+        ("window_100ms_event", wish.calls as f64),
+        ("preemptions", 300.0),
+    ] {
+        run.measurements.push(Measurement {
+            trace: trace.clone(),
+            backend: backend.clone(),
+            pass: Pass::Latency,
+            repetition: 0,
+            op: "all".into(),
+            metric: metric.into(),
+            value: (most * dice.next()).round(),
+        });
     }
 }
 
