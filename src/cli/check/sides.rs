@@ -35,6 +35,7 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
         let told = match &side.binary {
             Some(binary) => match handshake(binary, &side.backend, settings.clock) {
                 Err(Unfit::OtherJobs(why)) if args.incompatible == Incompatible::Skip => {
+                    note(format!("skipped: {why}"));
                     other_jobs = Some(why);
                     continue;
                 }
