@@ -211,6 +211,81 @@ fn the_page_needs_no_network() {
     }
 }
 
+/// More backends than there are colours, among them libraries whose paths begin alike, and one of another order.
+const MANY: [&str; 14] = [
+    "malloc",
+    "pymalloc@3.11",
+    "pymalloc+mimalloc",
+    "mimalloc",
+    "jemalloc",
+    "rpmalloc",
+    "dlmalloc",
+    "tlsf",
+    "talc",
+    "buddy",
+    "bump",
+    "so:/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
+    "so:/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0:mi_",
+    "null",
+];
+
+#[test]
+fn many_backends_on_many_traces() {
+    let traces = &["service", "json", "churn"];
+    let wish =
+        Wish { traces, backends: &MANY, samples: 300, calls: 1_000_000, repetitions: 2, ..Wish::default() };
+    let mut run = synthetic::run(&wish);
+    // Fifty times as slow as the others.
+    for chunk in run.chunks.iter_mut().filter(|chunk| chunk.backend == "buddy") {
+        chunk.nanoseconds *= 50;
+    }
+    // Every allocator has its row in the picture, by a name of its own.
+    let picture = scorecard(&Scene::all(&run)).expect("drawn");
+    for name in MANY {
+        let start: String = name.chars().take(12).collect();
+        assert!(picture.canvas.labels().iter().any(|label| label.text.starts_with(&start)), "{name}");
+    }
+    let told = summary(&run);
+    assert!(told.contains("| so:libjemalloc ") && told.contains("| so:libmimalloc "), "{told}");
+    inspect("many", &run);
+}
+
+#[test]
+fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
+    let traces = ["service", "json", "churn"];
+    let run = synthetic::run(&Wish { traces: &traces, samples: 300, ..Wish::default() });
+    let folder = album("tables");
+    render(&run, &folder).expect("written");
+    assert_eq!(fs::read_to_string(folder.join("summary.md")).expect("Markdown"), summary(&run));
+    let mut reader = csv::Reader::from_path(folder.join("summary.csv")).expect("a table");
+    let header: Vec<String> = reader.headers().expect("a header").iter().map(str::to_owned).collect();
+    let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.expect("a row")).collect();
+    let value = |trace: &str, backend: &str, column: &str| -> Option<f64> {
+        let at = header.iter().position(|name| name == column).expect("the column");
+        rows.iter().find(|row| &row[0] == trace && &row[1] == backend)?[at].parse().ok()
+    };
+    assert_eq!(rows.len(), (traces.len() + 1) * run.manifest.backends.len());
+    for backend in ["malloc", "pymalloc", "bump"] {
+        for trace in traces {
+            // The record itself is the reference.
+            let resident = run.values(trace, backend, "all", "resident_peak_bytes")[0];
+            let live = run.values(trace, "malloc", "all", "live_peak_bytes")[0];
+            assert_eq!(value(trace, backend, "resident_peak_bytes"), Some(resident), "{trace} {backend}");
+            let ratio = value(trace, backend, "resident_peak_by_live_peak").expect("a ratio");
+            assert!((ratio - resident / live).abs() < 1e-3, "{trace} {backend}: {ratio}");
+            let time = |backend| value(trace, backend, "time_nanoseconds_a_call").expect("a time");
+            let told = value(trace, backend, "time_ratio").expect("a ratio");
+            assert!((told - time(backend) / time("malloc")).abs() < 2e-3, "{trace} {backend}: {told}");
+        }
+        for column in ["time_nanoseconds_a_call", "time_ratio", "resident_peak_by_live_peak"] {
+            let logs = traces.map(|trace| value(trace, backend, column).expect("a figure").ln());
+            let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
+            let told = value("geometric mean", backend, column).expect("a mean");
+            assert!((told / mean - 1.0).abs() < 2e-3, "{backend} {column}: {told} and {mean}");
+        }
+    }
+}
+
 #[test]
 fn the_terminal_table() {
     let wish = Wish { traces: &["service", "json"], samples: 400, calls: 1_000_000, ..Wish::default() };

@@ -266,6 +266,10 @@ pub(super) const fn setting(name: &'static str, default: &'static str, meaning: 
 }
 
 /// The same for a delay by the clock, with its values for "at once" and "never".
+#[cfg_attr(
+    not(any(feature = "jemalloc", feature = "mimalloc")),
+    expect(dead_code, reason = "the allocators that go by the clock are in C")
+)]
 pub(super) const fn delay(
     name: &'static str,
     default: &'static str,

@@ -15,7 +15,7 @@ use super::load::ChildArgs;
 use super::print;
 use super::run::{RunArgs, conclude};
 use crate::backends::{self, Spec};
-use crate::report::words;
+use crate::report::{Scene, words};
 use crate::results::{Pass, Run};
 use crate::stats;
 
@@ -134,21 +134,22 @@ struct Cost {
     varies: bool,
     /// ns a call, repetition by repetition.
     times_ns: Vec<f64>,
-    /// Their median.
+    /// As the table says it: the medians over the repetitions, stretch by stretch.
     median_ns: f64,
 }
 
 impl Cost {
     /// `None` when a pass of it failed.
-    fn of(run: &Run, trace: &str, name: &str, metric: &str) -> Option<Cost> {
-        let calls = run.manifest.traces.iter().find(|entry| entry.name == trace)?.calls as f64;
+    fn of(scene: &Scene, name: &str, metric: &str) -> Option<Cost> {
+        let (run, trace, calls) = (scene.run, scene.trace.name.as_str(), scene.trace.calls as f64);
+        let told = scene.backends.iter().find(|backend| backend.name == name)?.cost?;
         let times_ns: Vec<f64> =
             run.values(trace, name, "all", "time_nanoseconds").iter().map(|ns| ns / calls).collect();
         Some(Cost {
             name: name.to_owned(),
             memory_bytes: *run.values(trace, name, "all", metric).first()?,
             varies: !run.values(trace, name, "all", "varies_between_runs").is_empty(),
-            median_ns: stats::median(&times_ns)?,
+            median_ns: told.middle,
             times_ns,
         })
     }
@@ -188,12 +189,12 @@ fn advice(run: &Run, memory: &str) -> String {
         _ => ("resident_end_bytes", "resident at exit"),
     };
     let mut text = String::new();
-    for trace in &run.manifest.traces {
-        let costs: Vec<Cost> = run
-            .manifest
+    for scene in Scene::all(run) {
+        let costs: Vec<Cost> = scene
             .backends
             .iter()
-            .filter_map(|backend| Cost::of(run, &trace.name, &backend.name, metric))
+            .filter_map(|backend| Cost::of(&scene, backend.name, metric))
+            .filter(|cost| !cost.times_ns.is_empty())
             .collect();
         if costs.is_empty() {
             continue;
@@ -201,7 +202,7 @@ fn advice(run: &Run, memory: &str) -> String {
         let set = pareto(&costs);
         text.push_str(&format!(
             "\n{}: best in time or in {what}, {} of {}\n",
-            trace.name,
+            scene.trace.name,
             set.len(),
             costs.len()
         ));

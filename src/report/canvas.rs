@@ -174,6 +174,16 @@ pub fn wrap(text: &str, kind: Type, width: f64) -> Vec<String> {
     lines
 }
 
+/// The text and the type in which it fits into `room`: smaller, down to `least`, and only then shortened.
+pub fn fitted(text: &str, kind: Type, least: f64, room: f64) -> (String, Type) {
+    let width = text_width(text, kind);
+    // A little less than the ratio: letters do not shrink quite evenly.
+    let size =
+        if width > room { (kind.size * room / width * 0.97).max(least).min(kind.size) } else { kind.size };
+    let kind = Type { size, ..kind };
+    (shorten(text, kind, room), kind)
+}
+
 /// `text` cut, with an ellipsis, to at most `width` pixels.
 pub fn shorten(text: &str, kind: Type, width: f64) -> String {
     if text_width(text, kind) <= width {

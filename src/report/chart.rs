@@ -95,9 +95,15 @@ const CYCLE: [Colour; 5] = [
     Colour(0x7D, 0x5A, 0x7B),
 ];
 
-/// The first word of a backend's name, without settings and what lies below it.
+/// The first word of a backend's name, without settings and what lies below it; of a shared library the allocator that it is
+/// named after, so that `so:/usr/lib/libjemalloc.so.2` has jemalloc's colour.
 fn family(name: &str) -> &str {
-    name.split([':', '@', '+']).next().unwrap_or(name)
+    let Some(path) = name.strip_prefix("so:").or_else(|| name.strip_prefix("preload:")) else {
+        return name.split([':', '@', '+']).next().unwrap_or(name);
+    };
+    let file = path.split(':').next().and_then(|path| path.rsplit('/').next()).unwrap_or(path);
+    let file = file.strip_prefix("lib").unwrap_or(file);
+    file.split(['.', '_', '-']).next().unwrap_or(file)
 }
 
 /// The colour of the backend at `at`, and how many of the same colour stand before it.

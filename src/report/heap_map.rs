@@ -176,19 +176,21 @@ fn draw_line(
 fn heading(canvas: &mut Canvas, panel: &Panel, map: &Map) {
     let room = panel.right - panel.left;
     let y = panel.top - 56.0;
-    let used = canvas.text(panel.left, y, &shorten(map.backend.name, HEADING, room), HEADING, Anchor::Left);
+    let (name, kind) = super::canvas::fitted(map.backend.name, HEADING, 12.0, room);
+    let used = canvas.text(panel.left, y, &name, kind, Anchor::Left);
     if map.backend.version != map.backend.name
         && super::chart::fits(map.backend.version, SMALL, room - used - 10.0)
     {
         canvas.text(panel.left + used + 10.0, y, map.backend.version, SMALL, Anchor::Left);
     }
     let last = map.last();
-    let text = format!(
-        "end: {} rows resident, {} of them under ¼ full, {} empty",
-        words::count(last.resident as u64),
-        words::count(last.sparse as u64),
-        words::count(last.empty as u64)
-    );
+    let [resident, sparse, empty] =
+        [last.resident, last.sparse, last.empty].map(|rows| words::count(rows as u64));
+    let text = if room > 200.0 {
+        format!("end: {resident} rows resident, {sparse} of them under ¼ full, {empty} empty")
+    } else {
+        format!("end: {resident} rows, {empty} empty, {sparse} under ¼ full")
+    };
     let kind = if room > 300.0 { NOTE } else { SMALL };
     for (at, line) in wrap(&text, kind, room).iter().take(2).enumerate() {
         canvas.text(panel.left, y + 22.0 + 19.0 * at as f64, &shorten(line, kind, room), kind, Anchor::Left);

@@ -12,6 +12,7 @@ mod figures;
 mod footprint_overlay;
 mod fragmentation;
 mod heap_map;
+mod labels;
 mod latency_heat_map;
 mod latency_histogram;
 mod latency_percentiles;
@@ -19,6 +20,8 @@ mod latency_sizes;
 mod page;
 mod page_fullness;
 mod phases;
+mod scorecard;
+mod scorecard_table;
 mod series;
 mod summary;
 mod tail;
@@ -75,6 +78,12 @@ pub const TRACE_CHARTS: &[TraceChart] =
 /// The scorecard's file.
 pub const SUMMARY: &str = "summary.png";
 
+/// The scorecard as a table: every figure of every trace, and the geometric means.
+pub const SUMMARY_CSV: &str = "summary.csv";
+
+/// What the terminal was told, as Markdown.
+pub const SUMMARY_MARKDOWN: &str = "summary.md";
+
 /// The file of every percentile, by op and size class.
 pub const PERCENTILES: &str = "percentiles.csv";
 
@@ -104,14 +113,15 @@ pub enum ReportError {
     },
 }
 
-/// Draws every chart of every trace and the page around them into `folder`, with every percentile as a table; gives the
-/// page and the pictures, the page first.
+/// Draws every chart of every trace and the page around them into `folder`, with the scorecard and every percentile as tables;
+/// gives the page and the pictures, the page first.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
-    let scenes = Scene::all(run);
+    let short = labels::labelled(run);
+    let scenes = Scene::all(&short);
     // The scorecard first, then every chart of every trace.
     let charts = scenes.iter().flat_map(|scene| CHARTS.iter().map(move |chart| Some((scene, chart))));
     let jobs: Vec<Option<(&Scene, &Chart)>> = std::iter::once(None).chain(charts).collect();
@@ -138,12 +148,14 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
         fs::write(&path, text).map_err(|source| ReportError::Io { path: path.clone(), source })?;
         Ok::<PathBuf, ReportError>(path)
     };
+    write(SUMMARY_CSV, scorecard_table::csv(&scenes))?;
+    write(SUMMARY_MARKDOWN, summary(run))?;
     if !run.latencies.is_empty() {
-        write(PERCENTILES, tail::percentiles_csv(run, &scenes))?;
+        write(PERCENTILES, tail::percentiles_csv(&short, &scenes))?;
     }
-    let path = write(PAGE, page::html(run, &scenes, &drawn))?;
+    let page = write(PAGE, page::html(run, &scenes, &drawn))?;
     let pictures = drawn.iter().map(|picture| folder.join(&picture.file));
-    Ok(std::iter::once(path).chain(pictures).collect())
+    Ok(std::iter::once(page).chain(pictures).collect())
 }
 
 /// Draws the pictures of a trace into `folder`; gives the files.

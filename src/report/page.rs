@@ -4,7 +4,7 @@
 use super::figures::{Backend, Distribution, OPS, Scene, why_absent};
 use super::fragmentation::fragmentation;
 use super::words::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
-use super::{CHARTS, PERCENTILES, SUMMARY, file_name, summary, tail};
+use super::{CHARTS, PERCENTILES, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, file_name, summary, tail};
 use crate::results::{Pass, Run, civil_date};
 
 /// A picture that was drawn: its file name and its title.
@@ -28,7 +28,9 @@ pub fn html(run: &Run, scenes: &[Scene], drawn: &[Drawn]) -> String {
     let mut page = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     page += "<meta name=\"viewport\" content=\"width=device-width\">\n<title>heaplay report</title>\n";
     page += &format!("<style>{STYLE}</style>\n</head>\n<body>\n");
-    let names: Vec<String> = run.manifest.backends.iter().map(|b| b.name.clone()).collect();
+    // The scenes call backends by their labels; the manifest at the end has the words as they were given.
+    let shown = scenes.first().map_or(run, |scene| scene.run);
+    let names: Vec<String> = shown.manifest.backends.iter().map(|b| b.name.clone()).collect();
     page += &format!(
         "<h1>{} trace{} against {}</h1>\n<p class=\"soft\">heaplay {}, {}</p>\n",
         scenes.len(),
@@ -40,6 +42,9 @@ pub fn html(run: &Run, scenes: &[Scene], drawn: &[Drawn]) -> String {
     page += &troubles(run);
     page += &verdicts(scenes, drawn);
     page += &figure_of(drawn, SUMMARY, "Which allocator, and which setting?", summary::READING);
+    page += &format!(
+        "<p class=\"soft\">As a table: <a href=\"{SUMMARY_CSV}\">CSV</a>, <a href=\"{SUMMARY_MARKDOWN}\">Markdown</a>.</p>\n"
+    );
     for scene in scenes {
         page += &trace(scene, drawn);
     }

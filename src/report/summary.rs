@@ -1,10 +1,12 @@
 //! Room `report`, picture: the scorecard of a whole run. With one trace its rows are the backends; with several they are
 //! traces × backends, memory counts in multiples of what the program had live, and the geometric mean stands at the foot.
+//! Where those would be too many rows to read, the geometric mean alone has rows, and the traces are small marks in them.
 
 use super::axis::{Panel, Scale, tick_words};
-use super::canvas::{Anchor, Canvas, Colour, Stroke, Type, shorten, text_width};
+use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, shorten, text_width};
 use super::chart::{AXIS, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, TINY, WHITE, frame};
-use super::figures::{Backend, Cost, OPS, Scene};
+use super::figures::{Backend, Cost, Scene};
+use super::scorecard::{Group, MEMORY, Row, geometric, group, has_figures};
 use super::series::shown_peak;
 use super::words::{self, byte_unit, figure, nanosecond_tick, nanoseconds};
 use crate::stats;
@@ -15,34 +17,6 @@ pub const READING: &str = "Left is better in every column. The dot is the figure
                            goes back by the clock; a difference counts when every repetition shows it. Blue dashes are what the program itself had \
                            live: no allocator can hold less.";
 
-/// Columns of memory: peak, average, end.
-const MEMORY: [&str; 3] = ["peak resident", "average resident", "resident at exit"];
-
-/// One backend on one trace, ready to draw.
-struct Row {
-    name: String,
-    note: String,
-    colour: Colour,
-    variant: usize,
-    cost: Option<Cost>,
-    /// The 99.9th percentile over all ops, where there are calls enough.
-    rare: Option<f64>,
-    /// The slowest call, and whether it is confirmed.
-    worst: Option<(f64, bool)>,
-    /// By [`MEMORY`], in the unit of the column.
-    memory: [Option<f64>; 3],
-    /// The same, had memory gone back at once and never, where it goes back by the clock.
-    bands: [Option<(f64, f64)>; 3],
-}
-
-/// Rows that belong together: a trace.
-struct Group {
-    name: String,
-    rows: Vec<Row>,
-    /// What the program had live, by [`MEMORY`], in the unit of the column.
-    live: [f64; 3],
-}
-
 struct Sheet {
     time: Scale,
     tail: Scale,
@@ -51,7 +25,12 @@ struct Sheet {
     /// Bytes in a unit of the memory columns, where they count bytes.
     bytes: f64,
     many: bool,
+    /// The traces are marks in the rows of the geometric mean.
+    dense: bool,
 }
+
+/// Rows that a picture has room for, with a name beside each.
+const ROWS_MOST: usize = 52;
 
 /// Which of the traces were made up and not recorded; `None` where none was.
 pub fn synthesised(scenes: &[Scene]) -> Option<String> {
@@ -80,117 +59,32 @@ pub fn draw(scenes: &[Scene]) -> Option<Picture> {
     let scale_of = |live: f64| if many { live } else { unit.bytes };
     let mut groups: Vec<Group> = measured.iter().map(|scene| group(scene, &scale_of)).collect();
     let mean = many.then(|| geometric(&groups));
-    // Rows that could not be told apart any more are left out, whole traces at a time.
-    let rows = groups.iter().map(|group| group.rows.len()).max().unwrap_or(1).max(1);
-    let room = (50 / rows).saturating_sub(1).max(3);
-    let left_out = groups.len().saturating_sub(room);
-    groups.truncate(room);
+    let rows = groups.iter().chain(&mean).map(|group| group.rows.len()).sum::<usize>();
+    let dense = many && rows > ROWS_MOST;
     let title = if many { verdict_many(&measured) } else { verdict_one(measured[0]) };
     groups.extend(mean);
     let sheet = Sheet {
         unit: if many { "× live".to_owned() } else { unit.name.to_owned() },
         bytes: unit.bytes,
+        dense,
         ..sheet(&groups, many)
     };
     let mut canvas = Canvas::new();
-    let (top, bottom) = frame(&mut canvas, &title, &plotted(&measured, left_out), hint(&measured));
-    table(&mut canvas, &sheet, &groups, (top, bottom));
+    let (top, bottom) = frame(&mut canvas, &title, &plotted(&measured, dense), hint(many, dense));
+    if let (true, Some(mut mean)) = (dense, groups.pop()) {
+        by_time(&mut mean);
+        table(&mut canvas, &sheet, &[mean], &groups, (top, bottom));
+    } else {
+        table(&mut canvas, &sheet, &groups, &[], (top, bottom));
+    }
     Some(Picture { title, canvas })
 }
 
-fn has_figures(backend: &Backend) -> bool {
-    backend.cost.is_some() || backend.worst_call().is_some() || backend.has_memory()
-}
-
-fn group(scene: &Scene, scale_of: &dyn Fn(f64) -> f64) -> Group {
-    let live = [scene.live_peak, scene.live_mean, scene.live_end];
-    // Of many traces the end counts in peaks too: most programs have next to nothing live at their end.
-    let base = [scene.live_peak, scene.live_mean, scene.live_peak];
-    let scaled = |bytes: Option<f64>, live: f64| {
-        let scale = scale_of(live);
-        bytes.filter(|_| scale > 0.0).map(|bytes| bytes / scale)
-    };
-    let rows = scene.backends.iter().filter(|b| has_figures(b)).map(|backend| {
-        let memory = [backend.memory.peak, backend.memory.mean, backend.memory.end];
-        Row {
-            name: backend.name.to_owned(),
-            note: if backend.is_floor() { "the harness alone".into() } else { backend.version.to_owned() },
-            colour: backend.colour,
-            variant: backend.variant,
-            cost: backend.cost,
-            rare: if backend.is_floor() { None } else { rare(backend) },
-            worst: if backend.is_floor() { None } else { backend.worst_call() },
-            memory: std::array::from_fn(|k| scaled(memory[k], base[k])),
-            bands: std::array::from_fn(|k| {
-                let (low, high) = backend.memory.bands[k]?;
-                Some((scaled(Some(low), base[k])?, scaled(Some(high), base[k])?))
-            }),
-        }
-    });
-    let name = scene.trace.name.clone();
-    let live = std::array::from_fn(|k| live[k] / scale_of(base[k]).max(1e-9));
-    Group { name, rows: rows.collect(), live }
-}
-
-/// The 99.9th percentile of all calls of all ops together.
-fn rare(backend: &Backend) -> Option<f64> {
-    let all: u64 = (0..OPS.len()).map(|op| backend.latency(op).0.calls).sum();
-    let limit = all / 1000;
-    if limit < 10 {
-        return None;
-    }
-    let mut values: Vec<f64> =
-        (0..OPS.len()).flat_map(|op| backend.latency(op).0.steps.iter().map(|step| step.0)).collect();
-    values.sort_by(f64::total_cmp);
-    // The smallest value that no more than one call in a thousand exceeds.
-    let slower = |value: f64| (0..OPS.len()).map(|op| backend.latency(op).0.slower(value)).sum::<u64>();
-    let at = values.partition_point(|value| slower(*value) > limit);
-    values.get(at).copied()
-}
-
-/// The foot: geometric means over the traces, backend by backend.
-fn geometric(groups: &[Group]) -> Group {
-    let mut names: Vec<&str> = Vec::new();
-    for row in groups.iter().flat_map(|group| &group.rows) {
-        if !names.contains(&row.name.as_str()) {
-            names.push(&row.name);
-        }
-    }
-    let rows = names.iter().filter_map(|name| {
-        let mine: Vec<&Row> = groups.iter().filter_map(|g| g.rows.iter().find(|r| r.name == *name)).collect();
-        let first = *mine.first()?;
-        // A mean over fewer traces than the others' would not compare.
-        let mean = |of: &dyn Fn(&Row) -> Option<f64>| {
-            let values: Vec<f64> = mine.iter().filter_map(|row| of(row)).collect();
-            if values.len() == groups.len() { stats::geometric_mean(&values) } else { None }
-        };
-        let middle = mean(&|row| row.cost.map(|c| c.middle));
-        Some(Row {
-            name: first.name.clone(),
-            note: String::new(),
-            colour: first.colour,
-            variant: first.variant,
-            cost: middle.and_then(|middle| {
-                let low = mean(&|row| row.cost.map(|c| c.low)).unwrap_or(middle);
-                let high = mean(&|row| row.cost.map(|c| c.high)).unwrap_or(middle);
-                let rounds = std::array::from_fn(|at| {
-                    mean(&|row| row.cost.map(|c| c.rounds[at]).filter(|time| time.is_finite()))
-                        .unwrap_or(f64::NAN)
-                });
-                Some(Cost { middle, low, high, repetitions: first.cost?.repetitions, rounds })
-            }),
-            rare: mean(&|row| row.rare),
-            worst: mean(&|row| row.worst.map(|w| w.0)).map(|value| (value, true)),
-            memory: std::array::from_fn(|k| mean(&|row| row.memory[k])),
-            bands: std::array::from_fn(|k| {
-                let end = |of: &dyn Fn((f64, f64)) -> f64| mean(&|row| row.bands[k].map(of));
-                Some((end(&|band| band.0)?, end(&|band| band.1)?))
-            }),
-        })
-    });
-    let ends: Vec<f64> = groups.iter().map(|group| group.live[2]).collect();
-    let end = stats::geometric_mean(&ends).unwrap_or(0.0);
-    Group { name: "geometric mean".to_owned(), rows: rows.collect(), live: [1.0, 1.0, end] }
+/// The fastest first, the harness alone last: many rows are read from the top.
+fn by_time(group: &mut Group) {
+    let time = |row: &Row| row.cost.map_or(f64::INFINITY, |cost| cost.middle);
+    let key = |row: &Row| (row.name == "null", time(row));
+    group.rows.sort_by(|a, b| key(a).0.cmp(&key(b).0).then(key(a).1.total_cmp(&key(b).1)));
 }
 
 fn sheet(groups: &[Group], many: bool) -> Sheet {
@@ -222,11 +116,13 @@ fn sheet(groups: &[Group], many: bool) -> Sheet {
         unit: String::new(),
         bytes: 1.0,
         many,
+        dense: false,
     }
 }
 
-fn table(canvas: &mut Canvas, sheet: &Sheet, groups: &[Group], (top, bottom): (f64, f64)) {
-    let first = LEFT + if sheet.many { 268.0 } else { 210.0 };
+/// The rows of `groups`; `each` is what stands in them as small marks.
+fn table(canvas: &mut Canvas, sheet: &Sheet, groups: &[Group], each: &[Group], (top, bottom): (f64, f64)) {
+    let first = LEFT + if sheet.many && !sheet.dense { 268.0 } else { 210.0 };
     let gap = 40.0;
     let width = (RIGHT - 14.0 - first - gap * 4.0) / 5.0;
     let (top, bottom) = (top + 66.0, bottom - 40.0);
@@ -261,6 +157,11 @@ fn table(canvas: &mut Canvas, sheet: &Sheet, groups: &[Group], (top, bottom): (f
         for (at, row) in group.rows.iter().enumerate() {
             let line = Line { y: y + height * 0.5, height };
             row_name(canvas, sheet, group, at, row, line, first);
+            for other in
+                each.iter().filter_map(|group| group.rows.iter().find(|other| other.name == row.name))
+            {
+                marks(canvas, &panels, other, line);
+            }
             cells(canvas, sheet, &panels, group, row, line);
             y += height;
         }
@@ -300,7 +201,7 @@ fn heads(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5]) {
 }
 
 fn row_name(canvas: &mut Canvas, sheet: &Sheet, group: &Group, at: usize, row: &Row, line: Line, right: f64) {
-    if sheet.many {
+    if sheet.many && !sheet.dense {
         let kind = STRONG.sized((line.height * 0.9).clamp(9.0, 15.0));
         if at == 0 && !group.name.is_empty() {
             let name = shorten(&group.name, kind, 124.0);
@@ -313,12 +214,32 @@ fn row_name(canvas: &mut Canvas, sheet: &Sheet, group: &Group, at: usize, row: &
         }
         return;
     }
-    let kind = if row.variant == 0 { STRONG.sized(17.0) } else { SMALL.sized(15.0) };
-    let name = shorten(&row.name, kind, 196.0);
+    let size = (line.height * 0.6).min(17.0);
+    let kind = if row.variant == 0 { STRONG.sized(size) } else { SMALL.sized(size.min(15.0)) };
+    let (name, kind) = fitted(&row.name, kind, 11.0, 196.0);
     let note = line.height >= 40.0 && row.note != row.name;
     canvas.text(right - 20.0, line.y + if note { 2.0 } else { 5.0 }, &name, kind, Anchor::Right);
     if note {
         canvas.text(right - 20.0, line.y + 20.0, &shorten(&row.note, TINY, 196.0), TINY, Anchor::Right);
+    }
+}
+
+/// One trace in a row of the geometric mean: a thin stroke in each column, where it fits.
+fn marks(canvas: &mut Canvas, panels: &[Panel; 5], row: &Row, line: Line) {
+    let values = [
+        row.cost.map(|cost| cost.middle),
+        row.worst.map(|w| w.0),
+        row.memory[0],
+        row.memory[1],
+        row.memory[2],
+    ];
+    // No taller than the white ground of a number, which would leave its ends.
+    let half = (line.height * 0.2).clamp(2.0, 5.0);
+    for (panel, value) in panels.iter().zip(values) {
+        if let Some(value) = value.filter(|value| *value <= panel.across.end()) {
+            let x = panel.x(value);
+            canvas.line(&[(x, line.y - half), (x, line.y + half)], Stroke::solid(1.3, row.colour.pale(0.35)));
+        }
     }
 }
 
@@ -454,7 +375,7 @@ fn live_dashes(
     }
 }
 
-fn plotted(scenes: &[&Scene], left_out: usize) -> String {
+fn plotted(scenes: &[&Scene], dense: bool) -> String {
     if let [scene] = scenes {
         return format!(
             "Scorecard of `{}` ({} calls, live heap {} at peak, {} at exit).  Filled: a backend's first form, open: the same \
@@ -465,19 +386,20 @@ fn plotted(scenes: &[&Scene], left_out: usize) -> String {
             words::bytes(scene.live_end)
         );
     }
-    let mut text = format!(
-        "Scorecard of {} traces.  Memory in multiples of what the program had live at its peak and on average.  Left is \
+    let rows = if dense { "Geometric means, with each trace as a thin stroke.  " } else { "" };
+    format!(
+        "Scorecard of {} traces.  {rows}Memory in multiples of what the program had live at its peak and on average.  Left is \
          better in every column.",
         scenes.len()
-    );
-    if left_out > 0 {
-        text += &format!("  {left_out} traces are left out here, and counted in the mean.");
-    }
-    text
+    )
 }
 
-fn hint(scenes: &[&Scene]) -> &'static str {
-    if scenes.len() > 1 {
+fn hint(many: bool, dense: bool) -> &'static str {
+    if dense {
+        "Dot: geometric mean over the traces of the sum of per-chunk medians.  Pale bar: the same of minima and of the slowest \
+         repetitions.  Blue dashes: live, the floor for any allocator.  Bold: best, or not separable from the best.  ▶: off the \
+         scale.  Every trace by itself: summary.csv, and its pictures."
+    } else if many {
         "Dot: sum of per-chunk medians over the repetitions.  Pale bar: from the sum of minima to the slowest repetition; \
          a difference counts when every repetition shows it.  Blue dashes: live, the floor for any allocator.  Bold: best, or not \
          separable from the best.  ▶: off the scale."

@@ -22,16 +22,22 @@ const HEADER: [&str; 9] = [
 
 /// The summary of `run`: a table a trace, then what is missing. Ends with a line break.
 pub fn summary(run: &Run) -> String {
+    let short = super::labels::labelled(run);
+    let scenes = Scene::all(&short);
     let mut text = String::new();
-    for scene in Scene::all(run) {
-        text += &head(&scene);
+    for scene in &scenes {
+        text += &head(scene);
         if let Some(words) = super::words::synthesised(&scene.trace.facts) {
             text += &format!("  {words}\n");
         }
-        text += &table(&scene).to_string();
+        text += &table(scene).to_string();
         text += "\n";
-        text += &by_the_clock(&scene);
-        text += &slowest(&scene);
+        text += &by_the_clock(scene);
+        text += &slowest(scene);
+        text += "\n";
+    }
+    if let Some(means) = super::scorecard_table::means(&scenes) {
+        text += &means;
         text += "\n";
     }
     text += &troubles(run);

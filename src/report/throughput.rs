@@ -1,12 +1,13 @@
 //! Room `report`, chart: time per call by backend with its range over repetitions, and where in the trace it goes.
 
 use super::axis::{Panel, Scale, tick_words};
-use super::canvas::{Anchor, Canvas, Stroke, shorten, text_width};
+use super::canvas::{Anchor, Canvas, Stroke, fitted, shorten, text_width};
 use super::chart::{
     AXIS, Chart, EndLabel, GRID, HEADING, INK, LEFT, Picture, RIGHT, SMALL, STRONG, TINY, WHITE,
     backend_stroke, end_labels, frame,
 };
 use super::figures::{Backend, ChunkCost, Cost, Scene, chunk_profile};
+use super::series::shown_peak;
 use super::words::{self, figure3};
 
 /// How fast is each allocator?
@@ -33,8 +34,9 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let along = profiles.iter().any(|profile| profile.len() > 2);
     let first = LEFT + 190.0;
     let right = if along { first + (RIGHT - first) * 0.46 } else { RIGHT - 60.0 };
-    // One disturbed repetition must not press all dots to the left: a bar longer than that runs off.
-    let middle = shown.iter().map(|(_, cost)| cost.middle).fold(0.0, f64::max);
+    // One disturbed repetition, or one allocator of another order, must not press all dots to the left: it runs off.
+    let middles: Vec<f64> = shown.iter().map(|(_, cost)| cost.middle).collect();
+    let middle = shown_peak(&middles);
     let most = shown.iter().map(|(_, cost)| cost.high).fold(0.0, f64::max).min(middle * 2.5);
     let panel = Panel {
         left: first,
@@ -71,9 +73,31 @@ fn dots(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &[(&Backend, C
     let best = leaders(shown);
     for (row, (backend, cost)) in shown.iter().enumerate() {
         let y = panel.top + step * (row as f64 + 0.55);
-        canvas.line(&[(panel.left, y), (panel.x(cost.low), y)], Stroke::solid(1.0, GRID));
-        canvas.bar(panel.x(cost.low), panel.x(cost.high), y, 7.0, backend.colour.pale(0.68));
-        if cost.high > panel.across.end() {
+        canvas.line(
+            &[(panel.left, y), (panel.x(cost.low.min(panel.across.end())), y)],
+            Stroke::solid(1.0, GRID),
+        );
+        let end = panel.across.end();
+        canvas.bar(
+            panel.x(cost.low.min(end)),
+            panel.x(cost.high.min(end)),
+            y,
+            7.0,
+            backend.colour.pale(0.68),
+        );
+        row_name(canvas, panel.left - 16.0, y, backend, reference, *cost, step);
+        let kind = if best.contains(&backend.name) { STRONG } else { SMALL.in_colour(INK) };
+        let kind = kind.sized(15.0);
+        let end = panel.across.end();
+        if cost.middle > end {
+            canvas.polygon(
+                &[(panel.right - 14.0, y - 8.0), (panel.right, y), (panel.right - 14.0, y + 8.0)],
+                backend.colour,
+            );
+            canvas.text(panel.right - 20.0, y + 5.0, &figure3(cost.middle), kind, Anchor::Right);
+            continue;
+        }
+        if cost.high > end {
             let text = format!("{} ▶", figure3(cost.high));
             canvas.text(panel.right, y + 20.0, &text, TINY, Anchor::Right);
         }
@@ -84,12 +108,16 @@ fn dots(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &[(&Backend, C
             canvas.ring(x, y, 8.0, 2.6, backend.colour);
         }
         let text = figure3(cost.middle);
-        let kind = if best.contains(&backend.name) { STRONG } else { SMALL.in_colour(INK) };
-        let kind = kind.sized(15.0);
         let half = text_width(&text, kind) / 2.0 + 2.0;
-        canvas.rectangle(x - half, y - 28.0, x + half, y - 12.0, WHITE);
-        canvas.text(x, y - 15.0, &text, kind, Anchor::Middle);
-        row_name(canvas, panel.left - 16.0, y, backend, reference, *cost, step);
+        // Where rows are low, the number of one would stand among the marks of the row above.
+        if step < 40.0 {
+            let right = panel.x(cost.high.min(end)).max(x + 8.0) + 6.0;
+            canvas.rectangle(right - 2.0, y - 8.0, right + 2.0 * half, y + 8.0, WHITE);
+            canvas.text(right, y + 5.0, &text, kind, Anchor::Left);
+        } else {
+            canvas.rectangle(x - half, y - 28.0, x + half, y - 12.0, WHITE);
+            canvas.text(x, y - 15.0, &text, kind, Anchor::Middle);
+        }
     }
 }
 
@@ -102,11 +130,12 @@ fn row_name(
     cost: Cost,
     step: f64,
 ) {
-    let name = shorten(backend.name, STRONG.sized(17.0), 206.0);
-    canvas.text(right, y + 1.0, &name, STRONG.sized(17.0), Anchor::Right);
+    let (name, kind) = fitted(backend.name, STRONG.sized((step * 0.5).min(17.0)), 11.0, 206.0);
     if step < 40.0 {
+        canvas.text(right, y + kind.size * 0.36, &name, kind, Anchor::Right);
         return;
     }
+    canvas.text(right, y + 1.0, &name, kind, Anchor::Right);
     let words = match reference.and_then(|first| Some((first.name, first.cost?))) {
         _ if backend.is_floor() => "the harness alone".to_owned(),
         Some((name, first)) if name != backend.name => {
@@ -132,8 +161,14 @@ fn course(canvas: &mut Canvas, panel: &Panel, shown: &[(&Backend, Cost)], profil
     let calls = profiles.iter().flatten().map(|c| c.first_call + c.calls).fold(1.0, f64::max);
     let (divisor, words) =
         if calls >= 2e6 { (1e6, "calls replayed, millions") } else { (1.0, "calls replayed") };
-    // The tallest hundredth of the chunks would flatten the rest: it runs off the top.
-    let all: Vec<f64> = profiles.iter().flatten().map(|c| c.middle / c.calls).collect();
+    // The tallest hundredth of the chunks would flatten the rest, and so would an allocator of another order: they run off the top.
+    let usual = shown_peak(&shown.iter().map(|(_, cost)| cost.middle).collect::<Vec<f64>>());
+    let all: Vec<f64> = shown
+        .iter()
+        .zip(profiles)
+        .filter(|((_, cost), _)| cost.middle <= usual)
+        .flat_map(|(_, profile)| profile.iter().map(|c| c.middle / c.calls))
+        .collect();
     let tallest = crate::stats::quantile(&all, 0.99).unwrap_or(1.0) * 1.15;
     let panel = Panel {
         across: Scale::Linear { from: 0.0, to: calls / divisor },
@@ -209,7 +244,8 @@ fn plotted(scene: &Scene, shown: &[(&Backend, Cost)]) -> String {
 
 fn hint() -> &'static str {
     "Dot: sum over chunks of the median over repetitions.  Pale bar: from the sum of each chunk's fastest to the slowest \
-     whole repetition.  A difference counts when every repetition shows it.  Bold: fastest, or not separable from it."
+     whole repetition.  A difference counts when every repetition shows it.  Bold: fastest, or not separable from it.  ▶: off the \
+     scale."
 }
 
 fn verdict(shown: &[(&Backend, Cost)]) -> String {

@@ -98,6 +98,8 @@ fn draw_row(
     let width = (RIGHT - first - gap * (slots as f64 - 1.0)) / slots as f64;
     let head = if single { 72.0 } else { 62.0 };
     let foot = if single { 142.0 } else { 108.0 };
+    // One that runs off says so where the live peak would be named.
+    let named = backends.iter().position(|backend| !is_off(backend, sheet));
     for (at, backend) in backends.iter().enumerate() {
         let left = first + (width + gap) * at as f64;
         let panel = Panel {
@@ -109,7 +111,7 @@ fn draw_row(
             up: sheet.up,
         };
         heading(canvas, &panel, backend, sheet);
-        plot(canvas, &panel, backend, sheet, at == 0);
+        plot(canvas, &panel, backend, sheet, (at == 0, Some(at) == named));
         let bar = if single { bottom - 52.0 } else { bottom - 48.0 };
         end_bar(canvas, &panel, backend, sheet, bar, single);
         if at == 0 && single {
@@ -138,8 +140,8 @@ fn draw_row(
 fn heading(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet) {
     let y = panel.top - 40.0;
     let room = panel.right - panel.left;
-    let name = super::canvas::shorten(backend.name, HEADING, room);
-    let used = canvas.text(panel.left, y, &name, HEADING, Anchor::Left);
+    let (name, kind) = super::canvas::fitted(backend.name, HEADING, 12.0, room);
+    let used = canvas.text(panel.left, y, &name, kind, Anchor::Left);
     if fits(backend.version, SMALL, room - used - 10.0) && backend.version != backend.name {
         canvas.text(panel.left + used + 10.0, y, backend.version, SMALL, Anchor::Left);
     }
@@ -154,17 +156,26 @@ fn heading(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet)
         times(backend.memory.end, last)
     );
     match backend.memory.bands[2] {
+        // In a narrow panel the bracket over the bar says it.
+        _ if room < 200.0 => {}
         Some((low, high)) if last > 0.0 => {
             text += &format!(" ({}–{})", words::ratio(low / last), words::ratio(high / last));
         }
         _ if backend.memory.one_pace => text += " at this pace",
         _ => {}
     }
-    let text = super::canvas::shorten(&text, NOTE, room);
-    canvas.text(panel.left, y + 23.0, &text, NOTE, Anchor::Left);
+    let (text, kind) = super::canvas::fitted(&text, NOTE, 11.0, room);
+    canvas.text(panel.left, y + 23.0, &text, kind, Anchor::Left);
 }
 
-fn plot(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, first: bool) {
+/// The first of a row has the numbers of all, and one of it names the live peak.
+fn plot(
+    canvas: &mut Canvas,
+    panel: &Panel,
+    backend: &Backend,
+    sheet: &Sheet,
+    (first, names_live): (bool, bool),
+) {
     let ticks = sheet.up.ticks(if panel.bottom - panel.top > 250.0 { 8 } else { 4 });
     let words = |tick: f64| tick_words(tick, &ticks);
     panel.rows(canvas, &ticks, if first { Some(&words) } else { None });
@@ -189,7 +200,7 @@ fn plot(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, fi
     let live = y(sheet.live_peak);
     canvas.line(&[(panel.left, live), (panel.right, live)], Stroke::dashed(1.6, LIVE, 6.0, 3.5));
     runs_off(canvas, panel, backend, sheet);
-    if first {
+    if names_live {
         let text = format!("live peak {}", figure3(sheet.live_peak / sheet.unit.bytes));
         let kind = TINY.in_colour(LIVE);
         let kind = super::canvas::Type { bold: true, ..kind };
@@ -211,11 +222,15 @@ fn label_on_white(canvas: &mut Canvas, x: f64, y: f64, text: &str, kind: super::
 }
 
 /// Says how high it goes where the plot ends below the peak.
+fn is_off(backend: &Backend, sheet: &Sheet) -> bool {
+    peak(backend) / sheet.unit.bytes > sheet.up.end()
+}
+
 fn runs_off(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet) {
-    let most = peak(backend);
-    if most / sheet.unit.bytes <= sheet.up.end() {
+    if !is_off(backend, sheet) {
         return;
     }
+    let most = peak(backend);
     let text = format!("▲ runs off to {}", words::bytes(most));
     let width = text_width(&text, STRONG);
     label_on_white(canvas, panel.right - width - 6.0, panel.top + 20.0, &text, STRONG);
@@ -355,28 +370,35 @@ fn hint(shown: &[&Backend]) -> String {
         "Black line: resident.  ▲ on a bar: measured after the allocator's own trim call; left of it is what stays, right \
          of it what came back.",
     );
-    let shares: Vec<String> = shown
-        .iter()
-        .filter_map(|backend| {
-            let (end, trimmed) = (backend.memory.end?, backend.memory.trimmed?);
-            let kept = end - backend.memory.pinned_end?;
-            (kept > end * 0.02).then(|| {
-                format!("{} {:.0}\u{a0}%", backend.name, ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0))
-            })
-        })
-        .collect();
+    let shares = shown.iter().filter_map(|backend| {
+        let (end, trimmed) = (backend.memory.end?, backend.memory.trimmed?);
+        let kept = end - backend.memory.pinned_end?;
+        (kept > end * 0.02).then(|| (backend.name, ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0)))
+    });
+    let shares = each_or_ends(shares.collect(), &|share| format!("{share:.0}\u{a0}%"));
     if !shares.is_empty() {
-        text += &format!("  Part of the grey that a trim gave back: {}.", shares.join(", "));
+        text += &format!("  Part of the grey that a trim gave back: {shares}.");
     }
-    let floors: Vec<String> =
-        shown.iter().filter_map(|b| Some(format!("{} {}", b.name, words::bytes(b.memory.freed?)))).collect();
+    let floors = shown.iter().filter_map(|b| Some((b.name, b.memory.freed?)));
+    let floors = each_or_ends(floors.collect(), &words::bytes);
     if shown.iter().any(|backend| backend.memory.bands[2].is_some()) {
         text += "  Bracket over a bar: memory goes back by the clock; had it gone back at once, and never.";
     }
     if !floors.is_empty() {
-        text += &format!("  Still resident when every block is freed: {}.", floors.join(", "));
+        text += &format!("  Still resident when every block is freed: {floors}.");
     }
     text
+}
+
+/// A figure of each backend; of more than can be read, those with the least and the most.
+fn each_or_ends(mut figures: Vec<(&str, f64)>, words: &dyn Fn(f64) -> String) -> String {
+    let tell = |figure: &(&str, f64)| format!("{} {}", figure.0, words(figure.1));
+    if figures.len() <= 7 {
+        return figures.iter().map(tell).collect::<Vec<String>>().join(", ");
+    }
+    figures.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let (low, high) = (&figures[..2], &figures[figures.len() - 2..]);
+    format!("{}, {} … {}, {}", tell(&low[0]), tell(&low[1]), tell(&high[0]), tell(&high[1]))
 }
 
 fn verdict(scene: &Scene, shown: &[&Backend]) -> String {

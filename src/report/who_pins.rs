@@ -2,7 +2,7 @@
 //! given back.
 
 use super::axis::{Panel, Scale, tick_words};
-use super::canvas::{Anchor, Canvas, Stroke, Type, shorten, text_width, wrap};
+use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, shorten, text_width, wrap};
 use super::chart::{
     Chart, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRANDED, STRONG, TINY, frame,
 };
@@ -193,7 +193,8 @@ fn name_line(canvas: &mut Canvas, sheet: &Sheet, line: &str, (right, middle, roo
 }
 
 fn live_column(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, middle: &dyn Fn(usize) -> f64) {
-    canvas.text(panel.left, panel.top - 42.0, "live bytes", HEADING.in_colour(LIVE), Anchor::Left);
+    let (head, kind) = fitted("live bytes", HEADING.in_colour(LIVE), 11.0, panel.right - panel.left + 8.0);
+    canvas.text(panel.left, panel.top - 42.0, &head, kind, Anchor::Left);
     let by_live = sheet.by_live();
     let total: u64 =
         sheet.pins.iter().filter(|p| p.backend == sheet.backends[0].name).map(|p| p.live_bytes).sum();
@@ -243,8 +244,12 @@ fn stranded_column(
         let at = backend.name.find([':', '@', '+']).unwrap_or(backend.name.len());
         let (name, settings) = backend.name.split_at(at);
         let kind = HEADING.sized(15.5);
-        canvas.text(panel.left, panel.top - 52.0, &shorten(name, kind, room), kind, Anchor::Left);
-        canvas.text(panel.left, panel.top - 35.0, &shorten(settings, TINY, room), TINY, Anchor::Left);
+        let (name, kind) = fitted(name, kind, 11.0, room + 8.0);
+        canvas.text(panel.left, panel.top - 52.0, &name, kind, Anchor::Left);
+        // Of a shared library the name is what tells it from others.
+        let settings = settings.strip_prefix(":lib").unwrap_or(settings);
+        let (settings, kind) = fitted(settings, TINY, 10.0, room + 8.0);
+        canvas.text(panel.left, panel.top - 35.0, &settings, kind, Anchor::Left);
         words::bytes(total)
     };
     canvas.text(panel.left, panel.top - 18.0, &shorten(&words, SMALL, room), SMALL, Anchor::Left);

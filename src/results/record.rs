@@ -107,6 +107,46 @@ const LATENCIES: &str = "latencies.hlog";
 pub(super) const CELLS: &str = "cells";
 
 impl Run {
+    /// Calls backends by other names, in every table; `name` gives the new one, or `None` for one that stays.
+    pub fn call_backends(&mut self, name: &dyn Fn(&str) -> Option<String>) {
+        let call = |backend: &mut String| {
+            if let Some(name) = name(backend) {
+                *backend = name;
+            }
+        };
+        // A table that is added has to be named here.
+        let Run {
+            manifest,
+            outcomes,
+            measurements,
+            samples,
+            fullness,
+            rounding,
+            pins,
+            heap_map,
+            what_ifs,
+            chunks,
+            service_times,
+            slow_calls,
+            latency_map,
+            latencies,
+        } = self;
+        manifest.backends.iter_mut().for_each(|row| call(&mut row.name));
+        outcomes.iter_mut().for_each(|row| call(&mut row.backend));
+        measurements.iter_mut().for_each(|row| call(&mut row.backend));
+        samples.iter_mut().for_each(|row| call(&mut row.backend));
+        fullness.iter_mut().for_each(|row| call(&mut row.backend));
+        rounding.iter_mut().for_each(|row| call(&mut row.backend));
+        pins.iter_mut().for_each(|row| call(&mut row.backend));
+        heap_map.iter_mut().for_each(|row| call(&mut row.backend));
+        what_ifs.iter_mut().for_each(|row| call(&mut row.backend));
+        chunks.iter_mut().for_each(|row| call(&mut row.backend));
+        service_times.iter_mut().for_each(|row| call(&mut row.backend));
+        slow_calls.iter_mut().for_each(|row| call(&mut row.backend));
+        latency_map.iter_mut().for_each(|row| call(&mut row.backend));
+        latencies.iter_mut().for_each(|row| call(&mut row.backend));
+    }
+
     /// A run in which nothing was measured yet.
     pub fn new(manifest: Manifest) -> Run {
         Run {
