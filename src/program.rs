@@ -22,7 +22,7 @@ mod what_if;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
-pub use births::{Births, compile_with_births};
+pub use births::{Births, MARKS_LOOKED_AT, compile_with_births};
 pub use times::Times;
 pub use what_if::{Change, WhatIf, what_if};
 

@@ -6,11 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use heaplay::results::{Exactness, Moment, Run, find_metric};
+use heaplay::results::{Exactness, Moment, Run, Sample, find_metric};
 
 const KIB: f64 = 1024.0;
-/// What the kernel's figure may be off by, and a page of the allocator that was there before the first call.
+/// What the kernel's figure may be off by, and a page for the one thread.
 const TOLERANCE: f64 = 20.0 * KIB;
+
+/// Every backend of this build that needs no word more than its name; `linked_list` takes minutes for these traces.
+fn backends() -> Vec<&'static str> {
+    let apart = ["null", "linked_list", "python", "so", "preload", "planted"];
+    let all = heaplay::backends::BACKENDS.iter().map(|member| member.name);
+    all.filter(|name| !apart.contains(name)).collect()
+}
 
 fn traces() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("traces")
@@ -38,7 +45,7 @@ fn one(run: &Run, trace: &str, backend: &str, metric: &str) -> f64 {
 #[test]
 fn the_parts_of_resident_memory_add_up_on_every_trace() {
     let folder = tempfile::tempdir().unwrap();
-    let run = footprint(&traces(), "malloc,pymalloc,bump", &folder.path().join("run"), None);
+    let run = footprint(&traces(), &backends().join(","), &folder.path().join("run"), None);
     assert!(run.missing().is_empty() && run.failed().is_empty());
     assert!(run.measurements.iter().all(|row| row.value.is_finite() && row.value >= 0.0));
     for sample in run.samples.iter().filter(|sample| sample.backend != "null") {
@@ -46,8 +53,13 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
         assert!(sample.usable_bytes <= sample.pinned_bytes, "{sample:?}");
         assert!(sample.pinned_bytes as f64 <= sample.resident_bytes as f64 + TOLERANCE, "{sample:?}");
     }
+    for backend in backends() {
+        let over =
+            run.manifest.traces.iter().map(|t| one(&run, &t.name, backend, "pinned_over_resident_bytes"));
+        println!("{backend}: pinned over resident by at most {} bytes", over.fold(0.0, f64::max));
+    }
     for trace in &run.manifest.traces {
-        for backend in ["malloc", "pymalloc", "bump"] {
+        for backend in backends() {
             let figure = |metric: &str| one(&run, &trace.name, backend, metric);
             let grains = ["", "16k_", "64k_", "256k_", "1m_", "2m_"];
             for (moment, when) in [(Moment::Peak, "at_live_peak"), (Moment::End, "end")] {
@@ -80,11 +92,12 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
                 assert_eq!(pins.is_empty(), trace.name == "hello", "the one recorded without lines");
             }
         }
-        // Looking costs next to nothing beside the accounting.
+        // Looking is told, and bounded by its number: every 1/320 of the trace and at each rise by 1/128 of the peak.
         let cost = |metric| one(&run, &trace.name, "pymalloc", metric);
         let share = cost("sampling_nanoseconds") / cost("pass_nanoseconds");
         println!("{}: sampling took {:.2} % of the pass", trace.name, share * 100.0);
-        assert!(share < 0.02, "{}: sampling took {share}", trace.name);
+        let mine = |sample: &&Sample| sample.trace == trace.name && sample.backend == "pymalloc";
+        assert!(run.samples.iter().filter(mine).count() <= 320 + 128 + 4, "{}", trace.name);
     }
 }
 
@@ -103,30 +116,81 @@ fn two_passes_agree_to_the_bit() {
             .collect()
     };
     assert_eq!(exact(&runs[0]), exact(&runs[1]));
-    for table in ["samples", "fullness", "rounding", "pins", "heap_map", "what_ifs"] {
+    for table in ["samples", "fullness", "rounding", "size_classes", "pins", "heap_map", "what_ifs"] {
         let [a, b] = folders.each_ref().map(|f| fs::read_to_string(f.join(format!("{table}.csv"))).unwrap());
         assert!(a == b, "{table}.csv differs");
     }
 }
 
-/// P predicts what glibc's trim leaves. By itself glibc keeps up to 7 freed chunks of each of 64 small sizes at hand
-/// (`tcache`), which a trim does not touch: each may keep a page that no live block pins.
+/// P predicts what glibc's trim leaves, to 2 % or 28 KiB, once its thread's cache is empty, whatever size that cache has;
+/// and without a cache there is nothing to empty.
 #[test]
 #[cfg(target_env = "gnu")]
 fn pinned_pages_predict_what_a_trim_leaves() {
     let folder = tempfile::tempdir().unwrap();
-    for (tunables, spare) in [(Some("glibc.malloc.tcache_count=0"), 0.0), (None, 64.0 * 7.0 * 4096.0)] {
-        let out = folder.path().join(if tunables.is_some() { "without" } else { "with" });
-        let run = footprint(&traces(), "malloc", &out, tunables);
-        for trace in &run.manifest.traces {
-            let pinned = one(&run, &trace.name, "malloc", "pinned_end_bytes");
-            let trimmed = one(&run, &trace.name, "malloc", "resident_trimmed_bytes");
-            println!("{} {tunables:?}: pinned {pinned}, after trim {trimmed}", trace.name);
-            let most = pinned + (pinned * 0.02).max(TOLERANCE) + spare;
-            assert!(trimmed <= most, "{} {tunables:?}: {trimmed} > {most}", trace.name);
-            assert!(trimmed >= pinned - TOLERANCE, "{} {tunables:?}: {trimmed} < {pinned}", trace.name);
+    let cacheless = "malloc:glibc.malloc.tcache_count=0";
+    let words = ["malloc", "malloc:glibc.malloc.tcache_count=40", cacheless];
+    let run = footprint(&traces(), &words.join(","), &folder.path().join("run"), None);
+    for trace in &run.manifest.traces {
+        for backend in words {
+            let figure = |metric: &str| one(&run, &trace.name, backend, metric);
+            let pinned = figure("pinned_end_bytes");
+            let (trimmed, drained) = (figure("resident_trimmed_bytes"), figure("resident_drained_bytes"));
+            println!(
+                "{} {backend}: pinned {pinned}, after trim {trimmed}, cache emptied {drained}",
+                trace.name
+            );
+            // Two pages are the books of the thread that frees; a larger cache breaks up more of the heap.
+            let spare = if backend.ends_with("40") { 64.0 * KIB } else { TOLERANCE + 8.0 * KIB };
+            let most = pinned + (pinned * 0.02).max(spare);
+            assert!(drained <= most, "{} {backend}: {drained} > {most}", trace.name);
+            assert!(drained >= pinned - TOLERANCE, "{} {backend}: {drained} < {pinned}", trace.name);
+            assert!(drained <= trimmed + TOLERANCE, "{} {backend}: {drained} > {trimmed}", trace.name);
+            if backend == cacheless {
+                assert!((trimmed - drained).abs() <= 2.0 * 4096.0, "{}: {trimmed} {drained}", trace.name);
+            }
+        }
+        // What the cache pins is seen at all: by far the larger part of what is left of a small heap.
+        if trace.name == "churn" {
+            let figure = |metric: &str| one(&run, &trace.name, "malloc", metric);
+            assert!(figure("resident_trimmed_bytes") > 2.0 * figure("resident_drained_bytes"));
         }
     }
+}
+
+/// At each mark every byte that is stranded is charged to a line, and the lines hold what the trace says that is live there.
+#[test]
+fn lines_are_charged_at_every_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let marked = folder.path().join("marked.trace");
+    // The recorded service with marks of our own, at calls where the trace has none.
+    let original = traces().join("service.trace");
+    let program = heaplay::program::compile(heaplay::trace::open(&original).unwrap().as_mut()).unwrap();
+    let calls = program.profile().total_calls();
+    let mut reader = heaplay::trace::open(&original).unwrap();
+    let mut header = reader.header().clone();
+    let marks = [(0, "start"), (calls / 3, "a third"), (calls / 3, "again"), (calls, "over")];
+    header.facts.insert("marks".into(), serde_json::to_string(&marks).unwrap());
+    let mut writer = heaplay::trace::create(&marked, &header).unwrap();
+    while let Some(row) = reader.next_row().unwrap() {
+        writer.write_row(&row, reader.sites()).unwrap();
+    }
+    writer.finish().unwrap();
+    let run = footprint(&marked, "malloc,pymalloc,null", &folder.path().join("run"), None);
+    for backend in ["malloc", "pymalloc"] {
+        let at = |moment: Moment| -> (u64, u64) {
+            let mine = run.pins.iter().filter(|pin| pin.backend == backend && pin.moment == moment);
+            mine.fold((0, 0), |sum, pin| (sum.0 + pin.live_bytes, sum.1 + pin.stranded_bytes))
+        };
+        assert_eq!(at(Moment::Mark(1)), (0, 0), "nothing lives before the first call");
+        assert_eq!(at(Moment::Mark(2)), at(Moment::Mark(3)));
+        assert_eq!(at(Moment::Mark(4)), at(Moment::End));
+        let sample = run.samples.iter().find(|s| s.backend == backend && s.event == calls / 3).unwrap();
+        let stranded = sample.pinned_bytes - sample.usable_bytes;
+        assert_eq!(at(Moment::Mark(2)), (sample.live_bytes, stranded), "{backend}");
+        assert!(sample.live_bytes > 0 && stranded > 0);
+    }
+    assert!(run.pins.iter().all(|pin| pin.backend != "null"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The report of made-up runs: nothing blank, nothing cut off, no label on another, the same bytes twice, and no record
 //! so absurd that it breaks the drawing. The pictures are left in the target folder for a person to look at.
 
+mod shapes;
 mod synthetic;
 
 use std::fs;
@@ -11,6 +12,7 @@ use heaplay::report::{
     SizeBar, TRACE_CHARTS, TraceShape, WIDTH, declared, render, scorecard, summary,
 };
 use heaplay::results::{Run, Status};
+use shapes::shape;
 use synthetic::Wish;
 
 /// Where pictures are left for a person to look at.
@@ -163,6 +165,36 @@ fn a_million_samples() {
     inspect("large", &synthetic::run(&wish));
 }
 
+/// A peak of a single sample among many stands as high in the picture as one that lasts.
+#[test]
+fn a_short_peak_is_as_high_as_a_long_one() {
+    const SAMPLES: usize = 200_000;
+    let high = |from: usize, length: usize| -> usize {
+        let wish = Wish { backends: &["malloc"], samples: SAMPLES, repetitions: 0, ..Wish::default() };
+        let mut run = synthetic::run(&wish);
+        for (at, sample) in run.samples.iter_mut().enumerate() {
+            sample.resident_bytes = if (from..from + length).contains(&at) { 200 << 20 } else { 90 << 20 };
+        }
+        // Figures of the made-up heap would set another scale.
+        run.measurements.clear();
+        let scenes = Scene::all(&run);
+        let chart = CHARTS.iter().find(|chart| chart.name == "footprint-overlay").expect("the chart");
+        let pixels = (chart.draw)(&scenes[0]).expect("a picture").canvas.pixels();
+        let wide = WIDTH as usize;
+        // The line of malloc is vermilion; its labels stand beside the plot.
+        let line = |x: usize, y: usize| {
+            let pixel = &pixels[(y * wide + x) * 3..][..3];
+            i32::from(pixel[0]) - i32::from(pixel[2]) > 90
+        };
+        let plot = 150..wide / 2;
+        (150..HEIGHT as usize).find(|&y| plot.clone().any(|x| line(x, y))).expect("the line is drawn")
+    };
+    let long = high(SAMPLES / 10, SAMPLES / 5);
+    for at in [SAMPLES / 7, SAMPLES / 5 + 1, SAMPLES / 4 + 17] {
+        assert!(high(at, 1).abs_diff(long) <= 1, "at {at}");
+    }
+}
+
 #[test]
 fn a_run_that_was_stopped_half_way() {
     let mut run = synthetic::run(&Wish { traces: &["service", "json"], ..Wish::default() });
@@ -290,44 +322,6 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
 fn the_terminal_table() {
     let wish = Wish { traces: &["service", "json"], samples: 400, calls: 1_000_000, ..Wish::default() };
     insta::assert_snapshot!(summary(&synthetic::run(&wish)));
-}
-
-/// A trace's figures, made up: `scale` stretches sizes and ages.
-fn shape(scale: u64) -> TraceShape {
-    let mut dice = synthetic::Dice::new(3);
-    let mut next = |most: u64| (dice.next() * most as f64) as u64;
-    let limits = (1..=32).map(|k| k * 16).chain((0..14).map(|k| 1024 << k));
-    let sizes = limits.map(|up_to| {
-        let requests = next(100_000 * scale / up_to + 2);
-        SizeBar { up_to, requests, bytes: requests * up_to }
-    });
-    let sizes: Vec<SizeBar> = sizes.collect();
-    let mut curve = |label: &str| AgeCurve {
-        label: label.to_owned(),
-        bars: (0..100)
-            .map(|k| AgeBar { from: (1.3_f64.powi(k) as u64) * scale, ended: next(9000), survived: next(5) })
-            .collect(),
-    };
-    let ages = ["all blocks", "up to 64 B", "65–512 B", "513–4096 B", "over 4096 B"].map(&mut curve);
-    let live = (1..=4000).map(|k: u64| LiveStretch {
-        clock: k * 50_000 * scale,
-        bytes: ((k % 700) * 9000 * scale, (k % 700) * 10_000 * scale + 1),
-        blocks: ((k % 700) * 90, (k % 700) * 100 + 1),
-    });
-    let weights = (0..20).map(|_| (0..30).map(|_| next(1000) as f64).collect()).collect();
-    TraceShape {
-        name: "made-up".into(),
-        synthesised: Some("synthesised from snapshots: vouches for 43 % of its bytes".into()),
-        marks: vec![(0, "load".into()), (scale * 90_000_000, "serve".into())],
-        calls: 1_000_000,
-        requested: 200_000_000 * scale,
-        live_peak: 699 * 10_000 * scale + 1,
-        live_end: 1_000_000 * scale,
-        sizes,
-        ages: ages.to_vec(),
-        weights,
-        live: live.collect(),
-    }
 }
 
 #[test]

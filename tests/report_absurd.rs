@@ -5,8 +5,8 @@ mod synthetic;
 use hdrhistogram::Histogram;
 use heaplay::report::{CHARTS, Scene, scorecard, summary};
 use heaplay::results::{
-    Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Moment, OTHER_SITES, Pass, Pin, Run, Sample,
-    ServiceTimes, SlowCall, WhatIf,
+    Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Moment, OTHER_SITES, Pass, Pin, Rounding,
+    Run, Sample, ServiceTimes, SizeClass, SlowCall, WhatIf,
 };
 use proptest::prelude::*;
 use synthetic::Wish;
@@ -32,10 +32,11 @@ impl std::fmt::Debug for Shown {
 }
 
 const BACKENDS: [&str; 4] = ["malloc", "null", "strange <b>&", "malloc:x=1"];
-const METRICS: [&str; 12] = [
+const METRICS: [&str; 13] = [
     "resident_peak_bytes",
     "resident_end_bytes",
     "resident_trimmed_bytes",
+    "resident_drained_bytes",
     "resident_freed_bytes",
     "live_peak_bytes",
     "live_end_bytes",
@@ -124,7 +125,9 @@ fn latency() -> impl Strategy<Value = Latency> {
 }
 
 fn moment() -> impl Strategy<Value = Moment> {
-    prop::sample::select(&Moment::ALL[..])
+    prop::sample::select(
+        &[Moment::Peak, Moment::End, Moment::Mark(0), Moment::Mark(1), Moment::Mark(u16::MAX)][..],
+    )
 }
 
 fn site() -> impl Strategy<Value = String> {
@@ -143,6 +146,30 @@ fn fullness() -> impl Strategy<Value = Fullness> {
         moment,
         bin,
         pages,
+    })
+}
+
+fn rounding() -> impl Strategy<Value = Rounding> {
+    let number = || prop_oneof![Just(0), Just(1), 0..10_000_000_u64, Just(u64::MAX / 64)];
+    let up_to = prop_oneof![Just(0), Just(16), Just(512), Just(513), Just(1 << 20), Just(u64::MAX)];
+    (backend(), moment(), up_to, [number(), number(), number()]).prop_map(
+        |(backend, moment, up_to_bytes, [live_blocks, live_bytes, usable_bytes])| Rounding {
+            trace: "t".into(),
+            backend,
+            repetition: 0,
+            moment,
+            up_to_bytes,
+            live_blocks,
+            live_bytes,
+            usable_bytes,
+        },
+    )
+}
+
+fn size_class() -> impl Strategy<Value = SizeClass> {
+    let number = || prop_oneof![0..600_u32, Just(u32::MAX)];
+    (backend(), [number(), number(), number()]).prop_map(|(backend, [from_bytes, to_bytes, usable_bytes])| {
+        SizeClass { trace: "t".into(), backend, repetition: 0, from_bytes, to_bytes, usable_bytes }
     })
 }
 
@@ -255,6 +282,8 @@ fn absurd() -> impl Strategy<Value = Shown> {
             prop::collection::vec(pin(), 0..20),
             prop::collection::vec(heap_row(), 0..8),
             prop::collection::vec(what_if(), 0..8),
+            prop::collection::vec(rounding(), 0..12),
+            prop::collection::vec(size_class(), 0..12),
         ),
         (
             prop::collection::vec(slow_call(), 0..12),
@@ -270,7 +299,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 chunks,
                 measurements,
                 latencies,
-                (fullness, pins, heap_map, what_ifs),
+                (fullness, pins, heap_map, what_ifs, rounding, size_classes),
                 (slow_calls, latency_map, service_times),
                 calls,
                 step,
@@ -294,6 +323,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 (run.slow_calls, run.latency_map, run.service_times) =
                     (slow_calls, latency_map, service_times);
                 (run.fullness, run.pins, run.heap_map, run.what_ifs) = (fullness, pins, heap_map, what_ifs);
+                (run.rounding, run.size_classes) = (rounding, size_classes);
                 Shown(run)
             },
         )

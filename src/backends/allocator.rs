@@ -131,6 +131,12 @@ pub trait Backend {
         Trim::None
     }
 
+    /// Empties what the allocator keeps at hand for the calling thread and a trim does not touch (glibc's `tcache`). Called
+    /// in a copy of the process that is thrown away afterwards, and shares the harness's heap with it: it must not use that.
+    fn drain(&mut self) -> Trim {
+        Trim::None
+    }
+
     /// Why two replays of one trace may place blocks or leave pages differently; `None` when they do not. `check` holds
     /// the memory of a backend that varies to nothing.
     fn varies(&self) -> Option<Varies> {

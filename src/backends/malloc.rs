@@ -149,6 +149,10 @@ impl Backend for Malloc {
     fn trim(&mut self) -> Trim {
         trim()
     }
+
+    fn drain(&mut self) -> Trim {
+        drain()
+    }
 }
 
 unsafe extern "C" fn malloc(_ctx: *mut c_void, size: usize) -> *mut c_void {
@@ -197,6 +201,142 @@ pub(super) fn trim() -> Trim {
 #[cfg(not(target_env = "gnu"))]
 pub(super) fn trim() -> Trim {
     Trim::None
+}
+
+/// Largest request that glibc's thread cache keeps unless it is told otherwise, and the steps of its sizes.
+#[cfg(target_env = "gnu")]
+const CACHED_BYTES: std::ops::RangeInclusive<usize> = 24..=1032;
+#[cfg(target_env = "gnu")]
+const CACHED_STEP: usize = 16;
+/// With more free chunks than this each look at the heap's books walks too long a list.
+#[cfg(target_env = "gnu")]
+const FREE_CHUNKS: usize = 100_000;
+
+/// Empties the calling thread's cache, whatever its settings are. All that it holds is taken by malloc; another thread frees it
+/// and ends, and glibc then gives that thread's cache back to the arena.
+///
+/// Taking is not counting: where a size's cache is empty, malloc takes a free chunk of that size from the arena and puts others
+/// of its like into the cache. So it goes on until a call takes exactly one chunk out of the arena: then the cache had none,
+/// and was given none.
+#[cfg(target_env = "gnu")]
+pub(super) fn drain() -> Trim {
+    let Some(books) = Books::find() else { return Trim::None };
+    if books.free_chunks() > FREE_CHUNKS {
+        return Trim::None;
+    }
+    // SAFETY: only sets a limit: the thread below is to use this arena, not to make one of its own.
+    unsafe { libc::mallopt(M_ARENA_MAX, 1) };
+    let mut taken = Chain(std::ptr::null_mut());
+    for size in CACHED_BYTES.step_by(CACHED_STEP) {
+        let mut batch = 0;
+        loop {
+            for _ in 0..batch {
+                taken.take(size);
+            }
+            let before = books.in_use();
+            let chunk = taken.take(size);
+            if chunk == 0 || books.in_use().wrapping_sub(before) == chunk {
+                break;
+            }
+            batch = (batch * 2).max(8);
+        }
+    }
+    taken.free_in_a_thread()
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub(super) fn drain() -> Trim {
+    Trim::None
+}
+
+/// `M_ARENA_MAX` of `malloc.h`.
+#[cfg(target_env = "gnu")]
+const M_ARENA_MAX: libc::c_int = -8;
+
+/// glibc's own account of its arenas: `mallinfo2`, from 2.33 on.
+#[cfg(target_env = "gnu")]
+struct Books(unsafe extern "C" fn() -> libc::mallinfo2);
+
+#[cfg(target_env = "gnu")]
+impl Books {
+    fn find() -> Option<Books> {
+        // SAFETY: looks a name up; what has that name in glibc has this type.
+        unsafe {
+            let found = libc::dlsym(libc::RTLD_DEFAULT, c"mallinfo2".as_ptr());
+            (!found.is_null()).then(|| {
+                Books(std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> libc::mallinfo2>(found))
+            })
+        }
+    }
+
+    /// Bytes of chunks in use; those in a thread's cache count as such.
+    fn in_use(&self) -> usize {
+        // SAFETY: reads the arenas under their locks.
+        unsafe { (self.0)() }.uordblks
+    }
+
+    fn free_chunks(&self) -> usize {
+        // SAFETY: as above.
+        let told = unsafe { (self.0)() };
+        told.ordblks + told.smblks
+    }
+}
+
+/// Blocks, each of which holds the address of the one before it.
+#[cfg(target_env = "gnu")]
+struct Chain(*mut c_void);
+
+#[cfg(target_env = "gnu")]
+impl Chain {
+    /// Takes a block. Gives its chunk's bytes, header and all; 0 where there is no memory.
+    fn take(&mut self, size: usize) -> usize {
+        // SAFETY: the block has room for an address, and nobody else has it.
+        unsafe {
+            let block = libc::malloc(size);
+            if block.is_null() {
+                return 0;
+            }
+            block.cast::<*mut c_void>().write(self.0);
+            self.0 = block;
+            libc::malloc_usable_size(block) + size_of::<usize>()
+        }
+    }
+
+    /// Frees the blocks in a thread that ends afterwards. Its stack is shared memory, which is not counted as resident.
+    fn free_in_a_thread(self) -> Trim {
+        extern "C" fn free_all(first: *mut c_void) -> *mut c_void {
+            let mut block = first;
+            while !block.is_null() {
+                // SAFETY: each block of the chain is live until here, and holds the address of the next.
+                unsafe {
+                    let next = block.cast::<*mut c_void>().read();
+                    libc::free(block);
+                    block = next;
+                }
+            }
+            block
+        }
+        const STACK_BYTES: usize = 256 << 10;
+        // SAFETY: a mapping of our own is the stack of a thread that is waited for; the calls get what they document.
+        unsafe {
+            let stack = libc::mmap(
+                std::ptr::null_mut(),
+                STACK_BYTES,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+            let mut thread: libc::pthread_t = std::mem::zeroed();
+            let well = stack != libc::MAP_FAILED
+                && libc::pthread_attr_init(&mut attributes) == 0
+                && libc::pthread_attr_setstack(&mut attributes, stack, STACK_BYTES) == 0
+                && libc::pthread_create(&mut thread, &attributes, free_all, self.0) == 0
+                && libc::pthread_join(thread, std::ptr::null_mut()) == 0;
+            if well { Trim::Done } else { Trim::None }
+        }
+    }
 }
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {

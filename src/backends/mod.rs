@@ -51,6 +51,11 @@ fn libc_trim() -> Trim {
     malloc::trim()
 }
 
+/// Empties the cache that it keeps for the calling thread: see [`Backend::drain`].
+fn libc_drain() -> Trim {
+    malloc::drain()
+}
+
 /// Every backend.
 pub const BACKENDS: &[Member] = &[
     malloc::MEMBER,

@@ -243,6 +243,10 @@ impl Backend for Planted {
         self.backend.trim()
     }
 
+    fn drain(&mut self) -> Trim {
+        self.backend.drain()
+    }
+
     fn varies(&self) -> Option<Varies> {
         self.backend.varies()
     }

@@ -46,7 +46,7 @@ pub use what_if::{Saved, Saving, savings};
 pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, serve};
 
 use crate::program::{Births, Program, Times};
-use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Status};
+use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Sample, Status};
 
 /// A compiled program in a memory file that children open by path.
 pub struct Loaded {
@@ -433,7 +433,7 @@ fn doubt(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, 
         expected.push(("all", "live_peak_bytes", profile.live_peak_bytes));
         expected.push(("all", "live_end_bytes", profile.live_end_bytes));
     }
-    if let Some(reason) = doubt_pins(cell, &tables) {
+    if let Some(reason) = doubt_pins(cell, loaded.births.marks(), &tables) {
         return Ok(Some(reason));
     }
     Ok(expected.into_iter().find(|(op, metric, value)| reported(op, metric) != Some(*value as f64)).map(
@@ -447,13 +447,19 @@ fn doubt(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, 
 }
 
 /// What is charged to the lines must be what is stranded, to the byte.
-fn doubt_pins(cell: &Cell, tables: &Run) -> Option<String> {
-    for (moment, pinned, usable) in [
-        (Moment::Peak, "pinned_at_live_peak_bytes", "usable_at_live_peak_bytes"),
-        (Moment::End, "pinned_end_bytes", "usable_end_bytes"),
-    ] {
-        let figure = |metric| tables.values(&cell.trace, &cell.backend, "all", metric).first().copied();
-        let (Some(pinned), Some(usable)) = (figure(pinned), figure(usable)) else { continue };
+fn doubt_pins(cell: &Cell, marks: &[u64], tables: &Run) -> Option<String> {
+    let figure = |metric| tables.values(&cell.trace, &cell.backend, "all", metric).first().copied();
+    let known = [
+        (Moment::Peak, figure("pinned_at_live_peak_bytes"), figure("usable_at_live_peak_bytes")),
+        (Moment::End, figure("pinned_end_bytes"), figure("usable_end_bytes")),
+    ];
+    let at_mark = |(number, mark): (u16, &u64)| {
+        let sample = tables.samples.iter().find(|sample| sample.event == *mark);
+        let figure = |of: fn(&Sample) -> u64| sample.map(|sample| of(sample) as f64);
+        (Moment::Mark(number), figure(|sample| sample.pinned_bytes), figure(|sample| sample.usable_bytes))
+    };
+    for (moment, pinned, usable) in known.into_iter().chain((1..).zip(marks).map(at_mark)) {
+        let (Some(pinned), Some(usable)) = (pinned, usable) else { continue };
         let mut charges = tables.pins.iter().filter(|pin| pin.moment == moment).peekable();
         if charges.peek().is_none() {
             continue;

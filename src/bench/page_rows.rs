@@ -2,7 +2,9 @@
 
 use crate::program::Births;
 use crate::replay::{EMPTY, Footprint, HeapMap, HeapSample, Level, NOWHERE, PageView};
-use crate::results::{Cell, Fullness, HeapRow, Moment, OTHER_SITES, Pin, Residency, Rounding, Run};
+use crate::results::{
+    Cell, Fullness, HeapRow, Moment, OTHER_SITES, Pin, Residency, Rounding, Run, SizeClass,
+};
 
 /// The metrics of the pinned-granularity curve beyond 4 KiB, in the order of [`crate::replay::GRAINS`]: at the live
 /// peak, and at the end.
@@ -16,8 +18,10 @@ pub const PINNED_BY_GRAIN: [[&str; 2]; 5] = [
 
 /// Lines that get a row of their own: the first so many by what they strand, and by what they hold.
 const LINES: usize = 200;
+/// The same at a mark of the program, of which there may be many.
+const LINES_AT_MARK: usize = 50;
 
-/// Adds the rows of both moments.
+/// Adds the rows of the live peak and the end, and who pins at each mark.
 pub fn add(run: &mut Run, cell: &Cell, births: &Births, found: &Footprint) {
     for (moment, view) in Moment::ALL.into_iter().zip([&found.pages_at_live_peak, &found.pages_end]) {
         let (trace, backend, repetition) = (&cell.trace, &cell.backend, cell.repetition);
@@ -43,6 +47,29 @@ pub fn add(run: &mut Run, cell: &Cell, births: &Births, found: &Footprint) {
             run.pins.extend(pins(cell, births, moment, view));
         }
     }
+    run.size_classes.extend(size_classes(cell, &found.usable_by_size));
+    for (number, view) in (1..).zip(&found.pages_at_marks) {
+        run.pins.extend(pins(cell, births, Moment::Mark(number), view));
+    }
+}
+
+/// Runs of neighbouring sizes with the same usable bytes; sizes that were never asked for (0) belong to the run around them.
+fn size_classes(cell: &Cell, usable: &[u32]) -> Vec<SizeClass> {
+    let mut classes: Vec<SizeClass> = Vec::new();
+    for (size, &usable_bytes) in (0..).zip(usable).filter(|(_, usable)| **usable > 0) {
+        match classes.last_mut() {
+            Some(last) if last.usable_bytes == usable_bytes => last.to_bytes = size,
+            _ => classes.push(SizeClass {
+                trace: cell.trace.clone(),
+                backend: cell.backend.clone(),
+                repetition: cell.repetition,
+                from_bytes: size,
+                to_bytes: size,
+                usable_bytes,
+            }),
+        }
+    }
+    classes
 }
 
 /// Adds the rows of the heap map.
@@ -65,6 +92,7 @@ pub fn add_map(run: &mut Run, cell: &Cell, map: &HeapMap) {
 
 /// The lines, what they strand first; those that are small in every respect are one row, so that the sums stay whole.
 fn pins(cell: &Cell, births: &Births, moment: Moment, view: &PageView) -> Vec<Pin> {
+    let lines = if matches!(moment, Moment::Mark(_)) { LINES_AT_MARK } else { LINES };
     let mut by_live = view.pins.clone();
     by_live.sort_by_key(|pin| (std::cmp::Reverse(pin.live_bytes), births.name(pin.site).to_owned()));
     let mut by_stranded = view.pins.clone();
@@ -83,7 +111,7 @@ fn pins(cell: &Cell, births: &Births, moment: Moment, view: &PageView) -> Vec<Pi
     let mut rest = row(OTHER_SITES);
     for (rank, pin) in by_stranded.iter().enumerate() {
         let large =
-            rank < LINES || by_live[..by_live.len().min(LINES)].iter().any(|other| other.site == pin.site);
+            rank < lines || by_live[..by_live.len().min(lines)].iter().any(|other| other.site == pin.site);
         let mut own = row(births.name(pin.site));
         let into = if large { &mut own } else { &mut rest };
         into.live_bytes += pin.live_bytes;
@@ -135,6 +163,20 @@ mod tests {
 
     fn sample(clock_bytes: u64, kept: u64) -> HeapSample {
         HeapSample { clock_bytes, resident_bytes: 1000 + kept, pinned_bytes: 1000, ..HeapSample::default() }
+    }
+
+    #[test]
+    fn neighbouring_sizes_of_one_class_are_a_row() {
+        let cell = Cell {
+            trace: "t".into(),
+            backend: "b".into(),
+            pass: crate::results::Pass::Footprint,
+            repetition: 0,
+        };
+        let rows = size_classes(&cell, &[16, 0, 16, 16, 24, 0, 0, 24, 32]);
+        let found: Vec<[u32; 3]> =
+            rows.iter().map(|row| [row.from_bytes, row.to_bytes, row.usable_bytes]).collect();
+        assert_eq!(found, [[0, 3, 16], [4, 7, 24], [8, 8, 32]]);
     }
 
     #[test]

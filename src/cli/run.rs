@@ -482,10 +482,19 @@ fn own_cost(run: &Run) -> Option<String> {
         rows.map(|row| row.value).sum()
     };
     let whole = sum("pass_nanoseconds");
+    let one = |trace: &str, backend: &str, metric: &str| {
+        run.values(trace, backend, "all", metric).first().copied().unwrap_or(0.0)
+    };
+    let passes = run.measurements.iter().filter(|row| row.metric == "pass_nanoseconds" && row.value > 0.0);
+    let most = passes
+        .filter(|row| row.backend != FLOOR)
+        .map(|row| one(&row.trace, &row.backend, "sampling_nanoseconds") / row.value * 100.0)
+        .fold(0.0, f64::max);
     (whole > 0.0).then(|| {
         let share = |metric: &str| sum(metric) / whole * 100.0;
         format!(
-            "of the footprint passes' time {:.2} % went into sampling, {:.0} % into the heap map; of the timed ones', none",
+            "of the footprint passes' time {:.2} % went into sampling, at most {most:.2} % of one, and {:.0} % into the heap \
+             map; of the timed ones', none",
             share("sampling_nanoseconds"),
             share("mapping_nanoseconds")
         )

@@ -13,9 +13,13 @@ use crate::trace::{SITE_LIMIT_BYTES, TraceReader, frames, innermost};
 pub struct Births {
     pub(super) sites: Vec<u32>,
     pub(super) names: Vec<String>,
+    pub(super) marks: Vec<u64>,
 }
 
-const MAGIC: &[u8; 8] = b"HBIRTHS1";
+const MAGIC: &[u8; 8] = b"HBIRTHS2";
+
+/// Marks of the program at which its heap is looked at line by line: the first so many. Each look sorts all live blocks.
+pub const MARKS_LOOKED_AT: usize = 32;
 
 /// Compiles a trace as [`super::compile`] does, and keeps the site of each request and the times of some; none where the trace
 /// has none.
@@ -36,6 +40,9 @@ pub fn compile_with_births(reader: &mut dyn TraceReader) -> Result<(Program, Bir
         let sites = reader.sites();
         births.names =
             (1..=sites.len() as u32).map(|id| sites.name(crate::trace::SiteId(id)).to_owned()).collect();
+        let marks = reader.header().marks();
+        births.marks = marks.into_iter().map(|(event, _)| event).take(MARKS_LOOKED_AT).collect();
+        births.marks.sort_unstable();
     }
     Ok((program, births, times))
 }
@@ -49,6 +56,11 @@ impl Births {
     /// The site of the request of that number, counted from 0 over malloc, calloc and realloc; 0 where none is known.
     pub fn site(&self, request: usize) -> u32 {
         self.sites.get(request).copied().unwrap_or(0)
+    }
+
+    /// Calls made before each mark of the program, rising: the first [`MARKS_LOOKED_AT`]. None where there are no sites.
+    pub fn marks(&self) -> &[u64] {
+        &self.marks
     }
 
     /// The name of a site, `file:line`; empty for 0.
@@ -116,7 +128,7 @@ impl Births {
                 })
             }))
             .collect();
-        regrouped.sites = self.sites;
+        (regrouped.sites, regrouped.marks) = (self.sites, self.marks);
         for site in &mut regrouped.sites {
             *site = ids.get(*site as usize).copied().unwrap_or(0);
         }
@@ -132,7 +144,7 @@ impl Births {
         counts
     }
 
-    /// Writes them for a worker: magic, counts, names with their lengths, sites; little-endian.
+    /// Writes them for a worker: magic, counts, marks, names with their lengths, sites; little-endian.
     ///
     /// # Errors
     /// When `out` cannot be written.
@@ -140,6 +152,10 @@ impl Births {
         out.write_all(MAGIC)?;
         out.write_all(&(self.names.len() as u64).to_le_bytes())?;
         out.write_all(&(self.sites.len() as u64).to_le_bytes())?;
+        out.write_all(&(self.marks.len() as u64).to_le_bytes())?;
+        for mark in &self.marks {
+            out.write_all(&mark.to_le_bytes())?;
+        }
         for name in &self.names {
             out.write_all(&(name.len() as u64).to_le_bytes())?;
             out.write_all(name.as_bytes())?;
@@ -163,8 +179,14 @@ impl Births {
         if &magic != MAGIC {
             return Err(unsound("another beginning"));
         }
-        let (names, requests) = (word(input)?, word(input)?);
+        let (names, requests, marks) = (word(input)?, word(input)?, word(input)?);
+        if marks > MARKS_LOOKED_AT as u64 {
+            return Err(unsound("more marks than are looked at"));
+        }
         let mut births = Births::default();
+        for _ in 0..marks {
+            births.marks.push(word(input)?);
+        }
         for _ in 0..names {
             let length = word(input)? as usize;
             if length > SITE_LIMIT_BYTES {
@@ -194,7 +216,11 @@ mod tests {
     fn births() -> Births {
         let names =
             ["a/x.py:1", "a/x.py:1 < a/m.py:9", "b/y.py:2 < a/x.py:1 < a/m.py:9", "b/y.py:2 < c/m.py:9"];
-        Births { sites: vec![1, 2, 3, 4, 0, 2], names: names.map(str::to_owned).to_vec() }
+        Births {
+            sites: vec![1, 2, 3, 4, 0, 2],
+            names: names.map(str::to_owned).to_vec(),
+            marks: vec![2, 2, 5],
+        }
     }
 
     fn named(births: &Births) -> Vec<&str> {
@@ -206,7 +232,9 @@ mod tests {
         let lines = births().by_line();
         assert_eq!(named(&lines), ["a/x.py:1", "a/x.py:1", "b/y.py:2", "b/y.py:2", "", "a/x.py:1"]);
         assert_eq!(lines.names.len(), 2);
-        let plain = Births { sites: vec![1, 2, 0], names: vec!["x.py:1".into(), "y.py:1".into()] };
+        assert_eq!(lines.marks, [2, 2, 5]);
+        let names = vec!["x.py:1".into(), "y.py:1".into()];
+        let plain = Births { sites: vec![1, 2, 0], names, marks: vec![] };
         assert_eq!(plain.clone().by_line(), plain);
     }
 

@@ -86,7 +86,7 @@ pub fn what_if(
     };
     let event = whole.instructions.len() as u64;
     whole.prove().map_err(|found| ProgramError::Unsound { event, found: found.into() })?;
-    let births = Births { sites: changed.sites, names: births.names.clone() };
+    let births = Births { sites: changed.sites, names: births.names.clone(), marks: vec![] };
     Ok(WhatIf { program: whole, births, blocks: survivors.len() as u64, bytes })
 }
 

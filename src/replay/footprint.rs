@@ -5,11 +5,12 @@
 //! live block. With R, what is resident: R = L + (U − L) + (P − U) + (R − P), that is live + rounding + stranded + kept.
 //! U of a block is capped at the end of the last page that its request touches, so that U ≤ P.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::time::{Duration, Instant};
 
-use super::heap_map::{HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
+use super::copy::given_back;
+use super::heap_map::{self, HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
 use super::pins::{LiveBlock, PageView, page_view};
 use super::time::processor_ns;
 use super::{Done, Probe, ReplayError, Resident, Slots, Tables, free_all, memory, replay};
@@ -19,6 +20,9 @@ use crate::program::{Action, Births, Program, Times};
 /// The pages that are pinned are counted in this unit, whatever the kernel's page is.
 pub const PAGE_BYTES: usize = 4096;
 const PAGE_SHIFT: u32 = PAGE_BYTES.trailing_zeros();
+
+/// Requests up to so many bytes have their usable bytes written down, size by size.
+pub const SMALL_BYTES: usize = 512;
 
 /// The heap at one moment, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,13 +54,21 @@ pub struct Footprint {
     pub pages_at_live_peak: PageView,
     /// The pages after the last call.
     pub pages_end: PageView,
+    /// The usable bytes that blocks of each size up to [`SMALL_BYTES`] mostly had, by size: the allocator's size classes as far
+    /// as the program asked for them. 0 for a size that it did not.
+    pub usable_by_size: Vec<u32>,
+    /// The pages at each mark of the program, in their order.
+    pub pages_at_marks: Vec<PageView>,
     /// Residency and fullness over the replay; empty for a backend that backs no memory.
     pub map: HeapMap,
     /// Processor time of taking that map, in ns.
     pub mapping_ns: u64,
     /// R after the backend's own trim call; `None` when it has none.
     pub resident_trimmed_bytes: Option<u64>,
-    /// How long that call took, in ns.
+    /// R after another trim, had the thread's cache been emptied before: tried in a copy of the process. `None` where the
+    /// backend keeps no such cache, or empties it when it trims.
+    pub resident_drained_bytes: Option<u64>,
+    /// How long the trim took, in ns.
     pub trim_ns: u64,
     /// R after every block was freed and trimmed.
     pub resident_freed_bytes: u64,
@@ -113,6 +125,10 @@ impl Waiting<'_> {
 pub(super) struct Pages {
     tables: HashMap<usize, Table>,
     pinned: u64,
+    /// Pages that were resident before the first call and that no block of the program has touched yet.
+    before: HashSet<usize>,
+    /// How many of those that there were a block has touched since: they are the program's now.
+    adopted: u64,
 }
 
 struct Table {
@@ -141,9 +157,12 @@ impl Pages {
                 pieces: vec![Piece::default(); TABLE_PIECES].into_boxed_slice(),
             });
             let end = last.min(page | (TABLE_PAGES - 1));
-            for count in &mut table.blocks[page % TABLE_PAGES..=end % TABLE_PAGES] {
+            for (at, count) in (page..).zip(&mut table.blocks[page % TABLE_PAGES..=end % TABLE_PAGES]) {
                 if add {
-                    self.pinned += u64::from(*count == 0);
+                    if *count == 0 {
+                        self.pinned += 1;
+                        self.adopted += u64::from(self.before.remove(&at));
+                    }
                     *count += 1;
                 } else {
                     *count -= 1;
@@ -198,6 +217,25 @@ impl Table {
     }
 }
 
+/// What most of a sequence of figures are, where more than half of them are alike; after Boyer and Moore's vote.
+#[derive(Clone, Copy, Default)]
+struct Majority {
+    value: u32,
+    lead: u32,
+}
+
+impl Majority {
+    fn vote(&mut self, value: u32) {
+        if self.lead == 0 {
+            *self = Majority { value, lead: 1 };
+        } else if self.value == value {
+            self.lead = self.lead.saturating_add(1);
+        } else {
+            self.lead -= 1;
+        }
+    }
+}
+
 /// A live block as it was accounted.
 #[derive(Clone, Copy, Default)]
 struct Account {
@@ -226,6 +264,10 @@ struct Watch<'a> {
     live_peak_event: u64,
     at_live_peak: HeapSample,
     pages_at_live_peak: PageView,
+    usable_by_size: Vec<Majority>,
+    /// Those that are still to come.
+    marks: &'a [u64],
+    pages_at_marks: Vec<PageView>,
     over: u64,
     calls: [u64; 4],
     births: &'a Births,
@@ -240,10 +282,16 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    /// What was resident before the first call, less the pages of it that the program's blocks have come to lie on since: P
+    /// counts those, so R has to.
+    fn baseline(&self) -> u64 {
+        self.baseline.saturating_sub(self.pages.adopted * PAGE_BYTES as u64)
+    }
+
     fn sample(&mut self) -> HeapSample {
         if self.backs_memory {
             let began = Instant::now();
-            self.now.resident_bytes = self.resident.private_bytes().saturating_sub(self.baseline);
+            self.now.resident_bytes = self.resident.private_bytes().saturating_sub(self.baseline());
             self.sampling_times.push(began.elapsed().as_nanos() as u64);
             self.over = self.over.max(self.now.pinned_bytes.saturating_sub(self.now.resident_bytes));
         }
@@ -267,6 +315,12 @@ impl Watch<'_> {
             #[expect(unsafe_code, reason = "asks the backend about a block of its own")]
             // SAFETY: the backend has just returned this block.
             let usable = unsafe { self.backend.usable_size(block, size) };
+            // A block that was resized in place may keep more than its size asks for.
+            if untouched_from == 0
+                && let Some(most) = self.usable_by_size.get_mut(size)
+            {
+                most.vote(usable.max(size) as u32);
+            }
             let address = block as usize;
             let page_end = (address + size.max(1)).next_multiple_of(PAGE_BYTES);
             account.usable = (usable.max(size).min(page_end - address)) as u64;
@@ -298,6 +352,15 @@ impl Watch<'_> {
         let all = MAP_COLUMNS.min(self.total);
         self.next_column = ((self.columns + 1) * self.total).div_ceil(all);
         self.mapping_ns += processor_ns() - began;
+    }
+
+    /// Samples the heap and looks at its pages for each mark that stands here.
+    fn look_at_marks(&mut self) {
+        while let Some(rest) = self.marks.split_first().filter(|(mark, _)| **mark <= self.now.event) {
+            self.marks = rest.1;
+            self.sample();
+            self.pages_at_marks.push(self.page_view());
+        }
     }
 
     /// Looks at every page that is pinned now.
@@ -360,6 +423,9 @@ impl Probe for Watch<'_> {
         if self.now.event == self.next_column {
             self.column();
         }
+        if self.marks.first().is_some_and(|mark| *mark <= self.now.event) {
+            self.look_at_marks();
+        }
         if done.index as u64 == self.live_peak_event {
             self.at_live_peak = self.sample();
             self.pages_at_live_peak = self.page_view();
@@ -392,7 +458,7 @@ pub fn footprint(
         backend: &*backend,
         backs_memory,
         accounts: vec![Account::default(); program.slots()],
-        pages: Pages::default(),
+        pages: Pages { before: heap_map::resident_pages(), ..Pages::default() },
         now: HeapSample::default(),
         resident: &resident,
         baseline,
@@ -404,6 +470,9 @@ pub fn footprint(
         live_peak_event: program.profile().live_peak_event,
         at_live_peak: HeapSample::default(),
         pages_at_live_peak: PageView::default(),
+        usable_by_size: vec![Majority::default(); if backs_memory { SMALL_BYTES + 1 } else { 0 }],
+        marks: births.marks(),
+        pages_at_marks: Vec::new(),
         over: 0,
         calls: [0; 4],
         births,
@@ -417,8 +486,11 @@ pub fn footprint(
         waiting: pace.map(Waiting::on),
     };
     let began = processor_ns();
+    watch.look_at_marks();
     replay(program, &tables, &mut slots, 0..calls, &mut watch)?;
     let end = watch.sample();
+    // A mark after the last call.
+    watch.look_at_marks();
     let mut found = Footprint {
         pass_ns: processor_ns() - began,
         sampling_ns: sampling_ns(&mut watch.sampling_times),
@@ -427,6 +499,8 @@ pub fn footprint(
         pages_end: watch.page_view(),
         at_live_peak: watch.at_live_peak,
         pages_at_live_peak: std::mem::take(&mut watch.pages_at_live_peak),
+        pages_at_marks: std::mem::take(&mut watch.pages_at_marks),
+        usable_by_size: watch.usable_by_size.iter().map(|most| most.value).collect(),
         end,
         pinned_over_resident_bytes: watch.over,
         calls: watch.calls,
@@ -439,12 +513,16 @@ pub fn footprint(
     if (watch.now.live_bytes, watch.now.usable_bytes, watch.pages.pinned) != (0, 0, 0) {
         return Err(ReplayError::Instrument("the accounts do not come to zero when all is freed".into()));
     }
+    let baseline = watch.baseline();
     found.samples = watch.samples;
     found.counters = backend.counters();
     let began = Instant::now();
     if backend.trim() == Trim::Done {
         found.trim_ns = began.elapsed().as_nanos() as u64;
-        found.resident_trimmed_bytes = Some(resident.private_bytes().saturating_sub(baseline));
+        let trimmed = resident.private_bytes().saturating_sub(baseline);
+        found.resident_trimmed_bytes = Some(trimmed);
+        let given = given_back(|| backend.drain() == Trim::Done && backend.trim() == Trim::Done);
+        found.resident_drained_bytes = given.map(|bytes| trimmed.saturating_add_signed(-bytes));
     }
     free_all(program, &tables, &mut slots);
     backend.trim();
@@ -502,5 +580,12 @@ mod tests {
         pages.change((1 << 30) - 1, (1 << 30) + 2, false);
         pages.change(0x1000, 0, false);
         assert_eq!(pages.pinned, 0);
+        // A page that was there before is the program's from its first block on, once.
+        let mut pages = Pages { before: [3, 9].into(), ..Pages::default() };
+        for _ in 0..2 {
+            pages.change(0x2000, 0x2000, true);
+            pages.change(0x2000, 0x2000, false);
+        }
+        assert_eq!((pages.adopted, pages.before.len()), (1, 1));
     }
 }

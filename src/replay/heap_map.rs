@@ -5,9 +5,9 @@
 //! Of a mapping over 256 MiB, which is reserved address space for the most part, only the stretch that ever held a block
 //! is looked at, and 4 MiB on either side. The harness's own memory is shared and so not looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use super::footprint::Pages;
+use super::footprint::{PAGE_BYTES, Pages};
 
 /// Columns of a map; a trace of fewer calls has one a call.
 pub const MAP_COLUMNS: u64 = 240;
@@ -168,18 +168,44 @@ fn anonymous(line: &str) -> Option<(usize, usize)> {
     Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
 }
 
+/// Mappings beyond this are address space that is reserved, not used.
+const LOOKED_AT_BYTES: usize = 128 << 30;
+
+/// Every page of 4 KiB that is resident now in a private anonymous mapping, by its number.
+pub(super) fn resident_pages() -> HashSet<usize> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let parts = page_bytes() / PAGE_BYTES;
+    let mut found = HashSet::new();
+    for (mut start, end) in maps.lines().filter_map(anonymous) {
+        while start < end && end - start <= LOOKED_AT_BYTES {
+            let stop = end.min(start + (64 << 20));
+            for address in resident_in(start, stop) {
+                found.extend((0..parts).map(|part| address / PAGE_BYTES + part));
+            }
+            start = stop;
+        }
+    }
+    found
+}
+
 fn count(start: usize, end: usize, found: &mut BTreeMap<usize, u32>) {
+    for address in resident_in(start, end) {
+        *found.entry(address >> PIECE_SHIFT).or_insert(0) += 1;
+    }
+}
+
+/// The addresses of the resident pages of a stretch of memory.
+fn resident_in(start: usize, end: usize) -> impl Iterator<Item = usize> {
     let page = page_bytes();
     let mut there = vec![0_u8; (end - start).div_ceil(page)];
     #[expect(unsafe_code, reason = "mincore has no safe wrapper")]
     // SAFETY: the kernel writes one byte for each page of the range into `there`, which has that many; it reads no memory.
     let result = unsafe { libc::mincore(start as *mut libc::c_void, end - start, there.as_mut_ptr()) };
     if result != 0 {
-        return; // the mapping is gone: nothing is resident there
+        there.clear(); // the mapping is gone: nothing is resident there
     }
-    for (at, _) in there.iter().enumerate().filter(|(_, byte)| **byte & 1 != 0) {
-        *found.entry((start + at * page) >> PIECE_SHIFT).or_insert(0) += 1;
-    }
+    let pages = there.into_iter().enumerate().filter(|(_, byte)| byte & 1 != 0);
+    pages.map(move |(at, _)| start + at * page)
 }
 
 #[cfg(test)]

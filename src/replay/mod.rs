@@ -5,6 +5,7 @@
 
 mod clock;
 mod conform;
+mod copy;
 mod footprint;
 mod halt;
 mod heap_map;

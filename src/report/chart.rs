@@ -181,6 +181,19 @@ pub fn frame(canvas: &mut Canvas, title: &str, plotted: &str, hint: &str) -> (f6
     (y, end)
 }
 
+/// A reading hint of `opening` and those of `sentences`, in their order, that find room at the foot as a whole.
+pub fn hint_of(opening: &str, sentences: &[String]) -> String {
+    let small = NOTE.sized(14.0);
+    let mut text = opening.to_owned();
+    for sentence in sentences.iter().filter(|sentence| !sentence.is_empty()) {
+        let longer = format!("{text}  {sentence}");
+        if wrap(&format!("How to read.  {longer}"), small, RIGHT - LEFT).len() <= 3 {
+            text = longer;
+        }
+    }
+    text
+}
+
 /// Says at the very top of a picture that what it shows was not recorded: see [`super::words::synthesised`].
 pub fn declare(canvas: &mut Canvas, words: &str) {
     let kind = STRONG.in_colour(Colour(0xB3, 0x26, 0x1E));

@@ -130,6 +130,8 @@ pub struct Memory {
     pub end: Option<f64>,
     /// After the allocator's own trim.
     pub trimmed: Option<f64>,
+    /// The same, had the thread's cache of free blocks been emptied before.
+    pub drained: Option<f64>,
     /// After everything was freed.
     pub freed: Option<f64>,
     /// Pages that live blocks pin, at the end.
@@ -147,6 +149,18 @@ pub struct Memory {
 pub type Band = (f64, f64);
 
 impl Memory {
+    /// What a trim leaves because the thread's cache of free blocks pins its pages; `None` where that is next to nothing.
+    pub fn cached(&self) -> Option<f64> {
+        let trimmed = self.trimmed?;
+        let cached = trimmed - self.drained?;
+        (cached >= trimmed * 0.02 && cached >= 16_384.0).then_some(cached)
+    }
+
+    /// `≈` before figures that hold at the pace of this replay only, which have no band beside them; else nothing.
+    pub fn about(&self) -> &'static str {
+        if self.one_pace || self.bands.iter().any(Option::is_some) { "≈" } else { "" }
+    }
+
     /// Peak (0), mean (1) or end (2) in words, with its band: never a bare number where the clock has a say.
     pub fn words(&self, which: usize) -> Option<String> {
         let value = [self.peak, self.mean, self.end][which]?;
@@ -294,6 +308,21 @@ impl<'a> Scene<'a> {
         self.allocators().find(|backend| backend.name == "malloc").or_else(|| self.allocators().next())
     }
 
+    /// That some allocators give memory back by the clock, for pictures which show them at the pace of the replay; empty where
+    /// none does.
+    pub fn pace_note(&self) -> String {
+        let mine = self.allocators().filter(|backend| !backend.memory.about().is_empty());
+        let names: Vec<String> = mine.map(|backend| backend.name.to_owned()).collect();
+        match names.len() {
+            0 => String::new(),
+            1 => format!("  {} gives memory back by the clock: at the pace of this replay.", names[0]),
+            _ => format!(
+                "  {} give memory back by the clock: at the pace of this replay.",
+                super::words::list(&names)
+            ),
+        }
+    }
+
     /// The floor: what the harness itself costs a call.
     pub fn floor(&self) -> Option<Cost> {
         self.backends.iter().find(|backend| backend.is_floor()).and_then(|backend| backend.cost)
@@ -375,6 +404,7 @@ fn memory(run: &Run, trace: &str, name: &str, samples: &[&Sample]) -> Memory {
         mean: known("resident_mean_bytes").or_else(|| mean(samples, |s| s.resident_bytes)),
         end: known("resident_end_bytes").or(last.map(|s| s.resident_bytes as f64)),
         trimmed: known("resident_trimmed_bytes"),
+        drained: known("resident_drained_bytes"),
         freed: known("resident_freed_bytes"),
         pinned_end: known("pinned_end_bytes").or(last.map(|s| s.pinned_bytes as f64)),
         usable_end: known("usable_end_bytes").or(last.map(|s| s.usable_bytes as f64)),

@@ -49,7 +49,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     panel.rows(&mut canvas, &ticks, Some(&|tick| tick_words(tick, &ticks)));
     area_and_lines(&mut canvas, &panel, &shown, clock_end, unit);
     panel.axes(&mut canvas);
-    phases::draw(&mut canvas, &panel, &scene.phases, clock_unit.bytes, true);
+    phases::draw(&mut canvas, &panel, &scene.phases, |phase| phase.clock_bytes / clock_unit.bytes, true);
     let across = panel.across.ticks(10);
     panel.numbers(&mut canvas, &across, &|tick| tick_words(tick, &across));
     let words = format!("x: allocation clock, {} allocated so far", clock_unit.name);
@@ -186,6 +186,8 @@ fn plotted(scene: &Scene) -> String {
     );
     if scene.backends.iter().any(|backend| backend.memory.bands[2].is_some()) {
         text += "  Brackets at exit: memory goes back by the clock; had it gone back at once, and never.";
+    } else {
+        text += &scene.pace_note();
     }
     text
 }
@@ -198,19 +200,23 @@ fn hint() -> &'static str {
 fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
     let span: Vec<(&str, f64, f64)> =
         shown.iter().filter_map(|b| Some((b.name, b.memory.peak?, b.memory.end?))).collect();
+    let peak = |name: &str| {
+        let backend = shown.iter().find(|backend| backend.name == name);
+        backend.and_then(|backend| backend.memory.words(0)).unwrap_or_default()
+    };
     let Some(high) = span.iter().max_by(|a, b| a.1.total_cmp(&b.1)) else {
         return "Resident memory over the allocation clock".to_owned();
     };
     let least = span.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(high);
     let live = words::bytes(scene.live_peak);
     let mut title = if span.len() == 1 {
-        format!("{} peaks at {} for a heap of {live}.", high.0, words::bytes(high.1))
+        format!("{} peaks at {} for a heap of {live}.", high.0, peak(high.0))
     } else {
         format!(
             "For a heap of {live}, peaks reach from {} ({}) to {} ({}).",
-            words::bytes(least.1),
+            peak(least.0),
             least.0,
-            words::bytes(high.1),
+            peak(high.0),
             high.0
         )
     };

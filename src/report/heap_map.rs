@@ -6,6 +6,7 @@ use super::canvas::{Anchor, Canvas, Colour, shorten, wrap};
 use super::chart::{Chart, HEADING, KEPT, LEFT, NOTE, Picture, RIGHT, SMALL, STRONG, WHITE, frame};
 use super::figures::{Backend, Scene};
 use super::page_fullness::{fullness_colour, fullness_legend};
+use super::phases::{self, Phase};
 use super::series::shown_peak;
 use super::words::{self, ByteUnit, byte_unit};
 use crate::results::{HeapRow, Residency};
@@ -72,11 +73,12 @@ fn maps<'a>(scene: &'a Scene) -> Vec<Map<'a>> {
 }
 
 /// What all panels share.
-struct Sheet {
+struct Sheet<'a> {
     calls: f64,
     calls_unit: (f64, &'static str),
     up: Scale,
     unit: ByteUnit,
+    phases: &'a [Phase],
 }
 
 fn draw(scene: &Scene) -> Option<Picture> {
@@ -97,14 +99,21 @@ fn draw(scene: &Scene) -> Option<Picture> {
         calls if calls >= 2e3 => (1e3, "thousands of calls replayed"),
         _ => (1.0, "calls replayed"),
     };
-    let sheet = Sheet { calls, calls_unit, up: Scale::Linear { from: 0.0, to: most / unit.bytes }, unit };
+    let sheet = Sheet {
+        calls,
+        calls_unit,
+        up: Scale::Linear { from: 0.0, to: most / unit.bytes },
+        unit,
+        phases: &scene.phases,
+    };
     let mut canvas = Canvas::new();
     let title = verdict(&maps);
     let row = words::bytes(maps[0].row_bytes);
     let plotted = format!(
         "Heap map of `{}`: every {row} of address space over the replay, coloured by how full its resident pages are.  White: \
-         not resident.",
-        scene.trace.name
+         not resident.{}",
+        scene.trace.name,
+        scene.pace_note()
     );
     let hint = "Blue is good: resident and in use.  A horizontal orange streak is a stretch kept alive by a few blocks; its \
                 length says for how long.  A grey streak holds no live byte and is kept by the allocator.  White to the right of \
@@ -156,6 +165,8 @@ fn draw_line(
                 canvas.text(panel.left - 9.0, panel.y(tick) + 5.0, &words(tick), SMALL, Anchor::Right);
             }
         }
+        let place = |phase: &Phase| phase.event / sheet.calls_unit.0;
+        phases::draw(canvas, &panel, sheet.phases, place, width > 180.0);
         panel.axes(canvas);
         let ticks = panel.across.ticks(5);
         panel.numbers(canvas, &ticks, &|tick| tick_words(tick, &ticks));
@@ -214,8 +225,9 @@ fn paint(canvas: &mut Canvas, panel: &Panel, map: &Map, sheet: &Sheet) {
         let text = format!("▲ runs off to {}", words::bytes(map.bytes()));
         let width = super::canvas::text_width(&text, STRONG);
         let left = panel.right - width - 10.0;
-        canvas.rectangle(left - 4.0, panel.top + 4.0, panel.right - 4.0, panel.top + 26.0, WHITE);
-        canvas.text(left, panel.top + 20.0, &text, STRONG, Anchor::Left);
+        // Below the names of phases.
+        canvas.rectangle(left - 4.0, panel.top + 22.0, panel.right - 4.0, panel.top + 44.0, WHITE);
+        canvas.text(left, panel.top + 38.0, &text, STRONG, Anchor::Left);
     }
 }
 

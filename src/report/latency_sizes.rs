@@ -93,7 +93,11 @@ fn vertical(scene: &Scene, shown: &[Shown]) -> Scale {
 
 fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &Shown, first: bool, room: f64) {
     canvas.text(panel.left, panel.top - 18.0, OPS[shown.op].0, HEADING, Anchor::Left);
-    let calls = shown.lines.iter().map(|(_, classes)| classes.iter().map(|c| c.1.calls).sum::<u64>()).max();
+    let calls = shown
+        .lines
+        .iter()
+        .map(|(_, classes)| classes.iter().fold(0_u64, |sum, class| sum.saturating_add(class.1.calls)))
+        .max();
     let count = format!("{} calls", words::count(calls.unwrap_or(0)));
     canvas.text(panel.right, panel.top - 18.0, &count, NOTE, Anchor::Right);
     if let Some(step) = scene.clock_step {

@@ -20,9 +20,11 @@ mod latency_sizes;
 mod page;
 mod page_fullness;
 mod phases;
+mod pins_at_marks;
 mod scorecard;
 mod scorecard_table;
 mod series;
+mod sizes_and_rounding;
 mod summary;
 mod tail;
 mod terminal;
@@ -65,7 +67,9 @@ pub const CHARTS: &[Chart] = &[
     footprint_overlay::CHART,
     heap_map::CHART,
     page_fullness::CHART,
+    sizes_and_rounding::CHART,
     who_pins::CHART,
+    pins_at_marks::CHART,
 ];
 
 /// A picture of a trace by itself: its name and how it is drawn.

@@ -4,7 +4,9 @@
 use super::figures::{Backend, Distribution, OPS, Scene, why_absent};
 use super::fragmentation::fragmentation;
 use super::words::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
-use super::{CHARTS, PERCENTILES, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, file_name, summary, tail};
+use super::{
+    CHARTS, PERCENTILES, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, file_name, pins_at_marks, summary, tail,
+};
 use crate::results::{Pass, Run, civil_date};
 
 /// A picture that was drawn: its file name and its title.
@@ -171,6 +173,7 @@ fn trace(scene: &Scene, drawn: &[Drawn]) -> String {
     text += &course_table(scene);
     text += &memory_table(scene);
     text += &fragmentation_table(scene);
+    text += &pins_table(scene);
     for chart in CHARTS {
         text += &figure_of(drawn, &file_name(name, chart.name), chart.question, chart.reading);
     }
@@ -369,10 +372,12 @@ fn course_table(scene: &Scene) -> String {
 }
 
 fn memory_table(scene: &Scene) -> String {
-    let times =
-        |bytes: Option<f64>, live: f64| or_dash(bytes.filter(|_| live > 0.0).map(|b| ratio(b / live)));
     let row = |backend: &Backend| {
         let memory = &backend.memory;
+        let times = |bytes: Option<f64>, live: f64| {
+            let about = memory.about();
+            or_dash(bytes.filter(|_| live > 0.0).map(|b| format!("{about}{}", ratio(b / live))))
+        };
         let whole = |value: Option<f64>| or_dash(value.map(bytes));
         let last = backend.samples.last();
         let rounding = last.filter(|s| s.live_bytes > 0 && s.usable_bytes >= s.live_bytes).map(|s| {
@@ -381,10 +386,11 @@ fn memory_table(scene: &Scene) -> String {
         });
         vec![
             backend.name.to_owned(),
-            whole(memory.peak),
-            whole(memory.mean),
-            whole(memory.end),
+            or_dash(memory.words(0)),
+            or_dash(memory.words(1)),
+            or_dash(memory.words(2)),
             whole(memory.trimmed),
+            whole(memory.drained),
             whole(memory.freed),
             times(memory.peak, scene.live_peak),
             times(memory.mean, scene.live_mean),
@@ -397,13 +403,16 @@ fn memory_table(scene: &Scene) -> String {
         return String::new();
     }
     table(
-        "Resident memory, and its ratio to what the program had live at the same moment (fragmentation)",
+        "Resident memory, and its ratio to what the program had live at the same moment (fragmentation). Cache emptied: after \
+         a trim, had the thread's cache of free blocks been emptied before. (a–b): memory goes back by the clock; had it gone \
+         back at once, and never. ≈: at the pace of this replay",
         &[
             "backend",
             "peak",
             "average",
             "at exit",
             "after trim",
+            "cache emptied",
             "all freed",
             "peak ÷ live",
             "average ÷ live",
@@ -415,14 +424,16 @@ fn memory_table(scene: &Scene) -> String {
 }
 
 fn fragmentation_table(scene: &Scene) -> String {
-    let percent = |share: Option<f64>| or_dash(share.map(|share| format!("{} %", figure(share * 100.0))));
     let row = |backend: &Backend| {
         let found = fragmentation(scene, backend);
+        let about = backend.memory.about();
+        let percent =
+            |share: Option<f64>| or_dash(share.map(|share| format!("{about}{} %", figure(share * 100.0))));
         let mut row = vec![backend.name.to_owned()];
         row.extend(found.johnstone_wilson.map(percent));
-        let plain = |share: Option<f64>| or_dash(share.map(|share| format!("{share:.2}")));
+        let plain = |share: Option<f64>| or_dash(share.map(|share| format!("{about}{share:.2}")));
         row.extend([plain(found.ratchet), percent(found.given_back), plain(found.unreturnable_2m)]);
-        row.push(or_dash(found.returnable.map(bytes)));
+        row.push(or_dash(found.returnable.map(|idle| format!("{about}{}", bytes(idle)))));
         row
     };
     let rows: Vec<Vec<String>> = scene.backends.iter().filter(|b| b.has_memory()).map(row).collect();
@@ -433,8 +444,20 @@ fn fragmentation_table(scene: &Scene) -> String {
         "Fragmentation after Johnstone and Wilson, resident over live less one: averaged, at the live peak, at the resident \
          peak, peak against peak. Ratchet: 1 when nothing was ever given back. Trim: the share of what was kept that the \
          allocator's own trim returned. 2 MiB: the share of the overhead that could not be returned in such pieces. Idle: kept \
-         unused during a tenth of the allocation clock",
+         unused during a tenth of the allocation clock. ≈: it gives back by the clock, and this is the pace of the replay",
         &["backend", "JW 1", "JW 2", "JW 3", "JW 4", "ratchet", "trim", "2 MiB", "idle"],
+        &rows,
+    )
+}
+
+/// Who pins at each mark, where the program set some.
+fn pins_table(scene: &Scene) -> String {
+    let Some((header, rows)) = pins_at_marks::rows(scene) else { return String::new() };
+    let header: Vec<String> = header.iter().map(|word| escape(word)).collect();
+    table(
+        "Who pins the pages at each mark of the program, at its live peak and at its exit: the first three lines, what they \
+         have live, and the free space charged to them by allocator. All lines are in pins.csv",
+        &header.iter().map(String::as_str).collect::<Vec<_>>(),
         &rows,
     )
 }

@@ -13,13 +13,15 @@ pub const MOST: usize = 24;
 /// A mark of the program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
+    /// Calls made before it.
+    pub event: f64,
     /// Bytes requested before it.
     pub clock_bytes: f64,
     /// As the program calls it.
     pub name: String,
 }
 
-/// The marks of a trace: the call before which each was set, and its name.
+/// The marks of a trace: the calls made before each, and its name.
 pub fn marks(trace: &TraceEntry) -> Vec<(u64, String)> {
     trace.facts.get("marks").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
@@ -34,22 +36,26 @@ pub fn phases(trace: &TraceEntry, samples: &[&Sample]) -> Vec<Phase> {
         let share = event.saturating_sub(before.0) as f64 / calls;
         Some(before.1 as f64 + (after.clock_bytes.saturating_sub(before.1)) as f64 * share)
     };
-    let placed =
-        marks(trace).into_iter().filter_map(|(event, name)| Some(Phase { clock_bytes: place(event)?, name }));
+    let placed = marks(trace)
+        .into_iter()
+        .filter_map(|(event, name)| Some(Phase { event: event as f64, clock_bytes: place(event)?, name }));
     placed.take(MOST).collect()
 }
 
-/// Draws a thin line at each mark; `named` where there is room for words at the top of the panel. A name that would touch
-/// the one before it is left out.
-pub fn draw(canvas: &mut Canvas, panel: &Panel, phases: &[Phase], unit_bytes: f64, named: bool) {
-    let mut free_from = panel.left;
+/// Draws a thin line at each mark, which lies across the panel `at` its place; `named` where there is room for words at the
+/// top. A name that would touch the one before it is left out.
+pub fn draw(canvas: &mut Canvas, panel: &Panel, phases: &[Phase], at: impl Fn(&Phase) -> f64, named: bool) {
     for phase in phases {
-        let x = panel.x(phase.clock_bytes / unit_bytes);
+        let x = panel.x(at(phase));
         canvas.line(&[(x, panel.top), (x, panel.bottom)], Stroke::dashed(1.0, AXIS, 2.0, 3.0));
+    }
+    let mut free_from = panel.left;
+    for phase in phases.iter().filter(|_| named) {
+        let x = panel.x(at(phase));
         let kind = TINY.in_colour(SOFT);
         let name = shorten(&phase.name, kind, 110.0);
         let width = text_width(&name, kind);
-        if named && x + 3.0 >= free_from && x + 6.0 + width < panel.right {
+        if x + 3.0 >= free_from && x + 6.0 + width < panel.right {
             canvas.rectangle(x + 2.0, panel.top + 1.0, x + 6.0 + width, panel.top + 16.0, WHITE);
             canvas.text(x + 4.0, panel.top + 12.0, &name, kind, Anchor::Left);
             free_from = x + 12.0 + width;

@@ -122,9 +122,10 @@ mod tests {
             repetition: 0,
             event: clock_bytes,
             clock_bytes,
-            live_bytes: resident_bytes / 2,
-            usable_bytes: resident_bytes / 2,
-            pinned_bytes: resident_bytes / 2,
+            // Four curves that have their peaks in different places.
+            live_bytes: resident_bytes.wrapping_mul(0x9E37) % 1000,
+            usable_bytes: 1000 + resident_bytes.wrapping_mul(0x79B9) % 1000,
+            pinned_bytes: 2000 + resident_bytes.wrapping_mul(0x7F4A) % 1000,
             resident_bytes,
         }
     }
@@ -147,6 +148,16 @@ mod tests {
                 let most = samples.iter().map(|s| s.resident_bytes).max().unwrap_or(0) as f64;
                 let found = columns.iter().map(|c| c.resident.1).fold(0.0, f64::max);
                 prop_assert_eq!(most, found);
+                for part in 0..4 {
+                    let all = samples.iter().map(|sample| heights(sample)[part]);
+                    let most = all.clone().fold(0.0, f64::max);
+                    prop_assert_eq!(most, columns.iter().map(|c| c.most[part]).fold(0.0, f64::max));
+                    for (sample, value) in samples.iter().zip(all) {
+                        let at = (sample.clock_bytes as f64 / (clock as f64 / count as f64)) as usize;
+                        let near = &columns[at.saturating_sub(1)..(at + 2).min(columns.len())];
+                        prop_assert!(near.iter().any(|c| c.least[part] <= value && value <= c.most[part]));
+                    }
+                }
                 for sample in &samples {
                     let at = (sample.clock_bytes as f64 / (clock as f64 / count as f64)) as usize;
                     let near = &columns[at.saturating_sub(1)..(at + 2).min(columns.len())];

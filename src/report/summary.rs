@@ -427,23 +427,20 @@ fn verdict_one(scene: &Scene) -> String {
             format!("On time {} {verb}, and {} takes {factor} times as long.", words::some(&level), slow.0)
         };
     }
-    let mut ends: Vec<(&str, f64)> =
-        scene.allocators().filter_map(|b| Some((b.name, b.memory.end?))).collect();
+    let mut ends: Vec<(&Backend, f64)> =
+        scene.allocators().filter_map(|b| Some((b, b.memory.end?))).collect();
     ends.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let held = |backend: &Backend| backend.memory.words(2).unwrap_or_default();
     if let (Some(least), Some(most)) = (ends.first(), ends.last()) {
         title += &if ends.len() == 1 || most.1 < least.1 * 1.05 {
-            format!(
-                "  At exit {} stay resident for {} live.",
-                words::bytes(most.1),
-                words::bytes(scene.live_end)
-            )
+            format!("  At exit {} stay resident for {} live.", held(most.0), words::bytes(scene.live_end))
         } else {
             format!(
                 "  At exit {} holds {}, {} holds {}, for {} live.",
-                least.0,
-                words::bytes(least.1),
-                most.0,
-                words::bytes(most.1),
+                least.0.name,
+                held(least.0),
+                most.0.name,
+                held(most.0),
                 words::bytes(scene.live_end)
             )
         };

@@ -33,6 +33,7 @@ pub fn summary(run: &Run) -> String {
         text += &table(scene).to_string();
         text += "\n";
         text += &by_the_clock(scene);
+        text += &cached(scene);
         text += &slowest(scene);
         text += "\n";
     }
@@ -65,6 +66,23 @@ fn by_the_clock(scene: &Scene) -> String {
         text += "≈: by the clock, at the pace of this replay only.\n";
     }
     text
+}
+
+/// What a trim leaves because of the thread's cache, where that is worth a word.
+fn cached(scene: &Scene) -> String {
+    let held = scene.backends.iter().filter_map(|backend| {
+        let (cached, drained) = (backend.memory.cached()?, backend.memory.drained?);
+        Some(format!("{} {} (else {})", backend.name, bytes(cached), bytes(drained)))
+    });
+    let held: Vec<String> = held.collect();
+    if held.is_empty() {
+        return String::new();
+    }
+    format!(
+        "After trim, pages stay that only the thread's cache of free blocks pins: {}; with `malloc:glibc.malloc.tcache_count=0` \
+         there is none.\n",
+        list(&held)
+    )
 }
 
 fn table(scene: &Scene) -> Table {

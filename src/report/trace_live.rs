@@ -49,10 +49,11 @@ pub fn draw(shape: &TraceShape) -> Option<Picture> {
     area(&mut canvas, &lower, shape, (name, true), &|s| {
         (s.blocks.0 as f64 / factor, s.blocks.1 as f64 / factor)
     });
-    let phase = |(clock, name): &(u64, String)| Phase { clock_bytes: *clock as f64, name: name.clone() };
+    let phase =
+        |(clock, name): &(u64, String)| Phase { event: 0.0, clock_bytes: *clock as f64, name: name.clone() };
     let begun: Vec<Phase> = shape.marks.iter().take(phases::MOST).map(phase).collect();
-    phases::draw(&mut canvas, &upper, &begun, clock.bytes, true);
-    phases::draw(&mut canvas, &lower, &begun, clock.bytes, false);
+    phases::draw(&mut canvas, &upper, &begun, |phase| phase.clock_bytes / clock.bytes, true);
+    phases::draw(&mut canvas, &lower, &begun, |phase| phase.clock_bytes / clock.bytes, false);
     marks(&mut canvas, &upper, shape, unit.bytes, clock.bytes);
     let words = format!("x: allocation clock, {} allocated so far", clock.name);
     canvas.text(upper.right, bottom - 6.0, &words, SMALL, Anchor::Right);

@@ -4,7 +4,7 @@ use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, text_width};
 use super::chart::{
     Chart, HEADING, INK, KEPT, LEFT, LIVE, NOTE, Picture, RIGHT, ROUNDING, SMALL, SOFT, STRANDED, STRONG,
-    TINY, fits, frame, legend,
+    TINY, fits, frame, hint_of, legend,
 };
 use super::figures::{Backend, Scene};
 use super::phases::{self, Phase};
@@ -150,8 +150,9 @@ fn heading(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet)
         _ => "–".to_owned(),
     };
     let last = backend.samples.last().map_or(0.0, |sample| sample.live_bytes as f64);
+    let about = backend.memory.about();
     let mut text = format!(
-        "peak {}   end {}",
+        "peak {about}{}   end {about}{}",
         times(backend.memory.peak, sheet.live_peak),
         times(backend.memory.end, last)
     );
@@ -159,7 +160,7 @@ fn heading(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet)
         // In a narrow panel the bracket over the bar says it.
         _ if room < 200.0 => {}
         Some((low, high)) if last > 0.0 => {
-            text += &format!(" ({}–{})", words::ratio(low / last), words::ratio(high / last));
+            text += &format!(" ({}–{})", words::figure(low / last), words::figure(high / last));
         }
         _ if backend.memory.one_pace => text += " at this pace",
         _ => {}
@@ -194,7 +195,8 @@ fn plot(
         }
     }
     panel.axes(canvas);
-    phases::draw(canvas, panel, sheet.phases, sheet.clock_unit.bytes, panel.right - panel.left > 300.0);
+    let place = |phase: &Phase| phase.clock_bytes / sheet.clock_unit.bytes;
+    phases::draw(canvas, panel, sheet.phases, place, panel.right - panel.left > 180.0);
     let across = panel.across.ticks(5);
     panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));
     let live = y(sheet.live_peak);
@@ -204,7 +206,9 @@ fn plot(
         let text = format!("live peak {}", figure3(sheet.live_peak / sheet.unit.bytes));
         let kind = TINY.in_colour(LIVE);
         let kind = super::canvas::Type { bold: true, ..kind };
-        label_on_white(canvas, panel.left + 6.0, live - 6.0, &text, kind);
+        // Near the top stand the names of phases.
+        let y = if live < panel.top + 38.0 { live + 16.0 } else { live - 6.0 };
+        label_on_white(canvas, panel.left + 6.0, y, &text, kind);
     }
 }
 
@@ -233,7 +237,8 @@ fn runs_off(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet
     let most = peak(backend);
     let text = format!("▲ runs off to {}", words::bytes(most));
     let width = text_width(&text, STRONG);
-    label_on_white(canvas, panel.right - width - 6.0, panel.top + 20.0, &text, STRONG);
+    // Below the names of phases.
+    label_on_white(canvas, panel.right - width - 6.0, panel.top + 38.0, &text, STRONG);
 }
 
 fn end_bar(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, middle: f64, single: bool) {
@@ -295,7 +300,20 @@ fn trim_mark(
     canvas.line(&[(at, middle - half - 2.0), (at, middle + half + 4.0)], Stroke::solid(2.0, INK));
     let tip = middle + half + 1.0;
     canvas.polygon(&[(at, tip), (at - 5.5, tip + 9.0), (at + 5.5, tip + 9.0)], INK);
-    let text = format!("after trim {}", figure3(trimmed / sheet.unit.bytes));
+    // The second mark, open: what a trim would have left, had the thread's cache been empty.
+    let emptied = backend.memory.cached().and(backend.memory.drained).filter(|bytes| at - x(*bytes) > 2.0);
+    if let Some(at) = emptied.map(x) {
+        canvas.line(
+            &[(at, middle - half - 2.0), (at, middle + half + 4.0)],
+            Stroke::dashed(1.6, INK, 3.0, 2.0),
+        );
+        let outline = [(at, tip), (at - 5.5, tip + 9.0), (at + 5.5, tip + 9.0), (at, tip)];
+        canvas.line(&outline, Stroke::solid(1.4, INK));
+    }
+    let mut text = format!("after trim {}", figure3(trimmed / sheet.unit.bytes));
+    if let Some(bytes) = emptied {
+        text += &format!(", △ {}", figure3(bytes / sheet.unit.bytes));
+    }
     let kind = SMALL.in_colour(INK).sized(13.0);
     let width = text_width(&text, kind);
     let left = (at - width / 2.0).min(panel.right - width).max(panel.left);
@@ -366,28 +384,37 @@ fn plotted(scene: &Scene, shown: &[&Backend]) -> String {
 }
 
 fn hint(shown: &[&Backend]) -> String {
-    let mut text = String::from(
-        "Black line: resident.  ▲ on a bar: measured after the allocator's own trim call; left of it is what stays, right \
-         of it what came back.",
-    );
-    let shares = shown.iter().filter_map(|backend| {
+    let opening = "Black line: resident.  ▲ on a bar: measured after the allocator's own trim call; left of it is what stays, \
+                   right of it what came back.";
+    let told = |before: &str, of: &dyn Fn(&Backend) -> Option<f64>, words: &dyn Fn(f64) -> String| {
+        let figures = shown.iter().filter_map(|backend| Some((backend.name, of(backend)?)));
+        let figures = each_or_ends(figures.collect(), words);
+        if figures.is_empty() { String::new() } else { format!("{before}: {figures}.") }
+    };
+    let share = |backend: &Backend| {
         let (end, trimmed) = (backend.memory.end?, backend.memory.trimmed?);
         let kept = end - backend.memory.pinned_end?;
-        (kept > end * 0.02).then(|| (backend.name, ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0)))
-    });
-    let shares = each_or_ends(shares.collect(), &|share| format!("{share:.0}\u{a0}%"));
-    if !shares.is_empty() {
-        text += &format!("  Part of the grey that a trim gave back: {shares}.");
-    }
-    let floors = shown.iter().filter_map(|b| Some((b.name, b.memory.freed?)));
-    let floors = each_or_ends(floors.collect(), &words::bytes);
-    if shown.iter().any(|backend| backend.memory.bands[2].is_some()) {
-        text += "  Bracket over a bar: memory goes back by the clock; had it gone back at once, and never.";
-    }
-    if !floors.is_empty() {
-        text += &format!("  Still resident when every block is freed: {floors}.");
-    }
-    text
+        (kept > end * 0.02).then(|| ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0))
+    };
+    let band = if shown.iter().any(|backend| backend.memory.bands[2].is_some()) {
+        "≈, and the bracket over a bar: memory goes back by the clock; had it gone back at once, and never."
+    } else {
+        ""
+    };
+    hint_of(
+        opening,
+        &[
+            band.to_owned(),
+            told(
+                "△: had the thread's cache of free blocks been emptied first, which a trim does not touch \
+                 (glibc.malloc.tcache_count=0 has none)",
+                &|backend| backend.memory.cached(),
+                &words::bytes,
+            ),
+            told("Part of the grey that a trim gave back", &share, &|share| format!("{share:.0}\u{a0}%")),
+            told("Still resident when every block is freed", &|backend| backend.memory.freed, &words::bytes),
+        ],
+    )
 }
 
 /// A figure of each backend; of more than can be read, those with the least and the most.

@@ -2,9 +2,9 @@
 //! given back.
 
 use super::axis::{Panel, Scale, tick_words};
-use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, shorten, text_width, wrap};
+use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, shorten, text_width};
 use super::chart::{
-    Chart, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRANDED, STRONG, TINY, frame,
+    Chart, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRANDED, STRONG, TINY, frame, hint_of,
 };
 use super::figures::{Backend, Scene};
 use super::series::shown_peak;
@@ -101,7 +101,7 @@ impl<'a> Sheet<'a> {
     }
 
     fn when(&self) -> &'static str {
-        if self.moment == Moment::End { "at exit" } else { "at the live peak" }
+        if self.moment == Moment::Peak { "at the live peak" } else { "at exit" }
     }
 }
 
@@ -118,7 +118,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let (top, bottom) = frame(&mut canvas, &title, &plotted, &hint(scene, &sheet));
     let columns = sheet.backends.len() + 1;
     let names = 300.0;
-    let gap = if columns > 6 { 18.0 } else { 44.0 };
+    let gap = if columns > 6 { 18.0 } else { 30.0 };
     let first = LEFT + names;
     let width = (RIGHT - 16.0 - first - gap * (columns as f64 - 1.0)) / columns as f64;
     let width = width.min(300.0);
@@ -166,7 +166,7 @@ fn grid(canvas: &mut Canvas, panel: &Panel) {
 }
 
 /// A line's name as a person knows it: the file, without its folders, and the number.
-fn short(line: &str) -> String {
+pub(super) fn short(line: &str) -> String {
     if line.is_empty() {
         return "(no line)".to_owned();
     }
@@ -350,10 +350,8 @@ fn ordinal(number: usize) -> String {
 }
 
 fn hint(scene: &Scene, sheet: &Sheet) -> String {
-    let mut text = String::from(
-        "The free space of each 4 KiB page is charged in equal shares to the live blocks on it, and summed by the line that \
-         allocated them.  ×n: stranded bytes for each live byte.  #n: rank by live bytes.",
-    );
+    let opening = "The free space of each 4 KiB page is charged in equal shares to the live blocks on it, and summed by the line \
+                   that allocated them.";
     let checks: Vec<String> = sheet
         .backends
         .iter()
@@ -372,22 +370,22 @@ fn hint(scene: &Scene, sheet: &Sheet) -> String {
             Some(format!("{} {} (charged {charged}{off})", backend.name, words::bytes(saved)))
         })
         .collect();
-    if sheet.moment == Moment::End && !checks.is_empty() {
-        text += &format!(
-            "  Checked by a replay in which the first line's survivors are allocated last; pinned pages fall by: {}.",
-            checks.join("; ")
-        );
-        // Three lines are all there is room for.
-        let small = super::chart::NOTE.sized(14.0);
-        if wrap(&format!("How to read.  {text}"), small, RIGHT - LEFT).len() > 3 {
-            text.truncate(text.find("  ×n").unwrap_or(text.len()));
-            text += &format!(
-                "  Checked by a replay with the first line's survivors allocated last; saved: {}.",
-                checks.join("; ")
-            );
-        }
+    let marks = "×n: stranded bytes for each live byte.  #n: rank by live bytes.".to_owned();
+    if sheet.moment != Moment::End || checks.is_empty() {
+        return hint_of(opening, &[marks]);
     }
-    text
+    // The check before all else; its long form where there is room.
+    let long = format!(
+        "Checked by a replay in which the first line's survivors are allocated last; pinned pages fall by: {}.",
+        checks.join("; ")
+    );
+    let short = format!(
+        "Checked by a replay with the first line's survivors allocated last; saved: {}.",
+        checks.join("; ")
+    );
+    let text = hint_of(opening, std::slice::from_ref(&long));
+    let text = if text.len() > opening.len() { text } else { hint_of(opening, &[short]) };
+    hint_of(&text, &[marks])
 }
 
 /// `+4 ` or `−2 `: a difference in per cent.

@@ -172,6 +172,12 @@ pub const METRICS: &[Metric] = &[
         "resident after the allocator's own trim call at the end",
     ),
     metric(
+        "resident_drained_bytes",
+        "bytes",
+        Exactness::Machine,
+        "the same, had the thread's cache of free blocks been emptied before",
+    ),
+    metric(
         "resident_freed_bytes",
         "bytes",
         Exactness::Machine,

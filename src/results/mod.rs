@@ -11,6 +11,7 @@
 //! | `samples.csv` | [`Sample`]: the heap over a footprint pass |
 //! | `fullness.csv` | [`Fullness`]: pinned pages by how much of them is live |
 //! | `rounding.csv` | [`Rounding`]: live and usable bytes by size class |
+//! | `size_classes.csv` | [`SizeClass`]: usable bytes by size of the request |
 //! | `pins.csv` | [`Pin`]: which line pins how much |
 //! | `heap_map.csv` | [`HeapRow`]: where the heap is resident, and how full, over the replay |
 //! | `what_ifs.csv` | [`WhatIf`]: what moving the first line of the pins really saved |
@@ -34,6 +35,6 @@ pub use metric::{Exactness, METRICS, Metric, find as find_metric};
 pub use record::{RecordError, Run};
 pub use tables::{
     Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pass, Pin, Residency,
-    Rounding, Sample, Status, WhatIf,
+    Rounding, Sample, SizeClass, Status, WhatIf,
 };
 pub use tail::{BUCKETS_AN_OCTAVE, LatencyRow, ServiceTimes, SlowCall, service_class};

@@ -20,7 +20,7 @@ use super::manifest::{FORMAT, Manifest};
 use super::metric::is_confirmed;
 use super::tables::{
     Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pin, Rounding,
-    Sample, Status, WhatIf,
+    Sample, SizeClass, Status, WhatIf,
 };
 use super::tail::{LatencyRow, ServiceTimes, SlowCall};
 
@@ -83,7 +83,9 @@ pub struct Run {
     pub fullness: Vec<Fullness>,
     /// Rounding by size class at the same.
     pub rounding: Vec<Rounding>,
-    /// Who pins the pages at the same.
+    /// Usable bytes by size of the request.
+    pub size_classes: Vec<SizeClass>,
+    /// Who pins the pages at the same, and at marks of the program.
     pub pins: Vec<Pin>,
     /// Residency over the replay.
     pub heap_map: Vec<HeapRow>,
@@ -122,6 +124,7 @@ impl Run {
             samples,
             fullness,
             rounding,
+            size_classes,
             pins,
             heap_map,
             what_ifs,
@@ -137,6 +140,7 @@ impl Run {
         samples.iter_mut().for_each(|row| call(&mut row.backend));
         fullness.iter_mut().for_each(|row| call(&mut row.backend));
         rounding.iter_mut().for_each(|row| call(&mut row.backend));
+        size_classes.iter_mut().for_each(|row| call(&mut row.backend));
         pins.iter_mut().for_each(|row| call(&mut row.backend));
         heap_map.iter_mut().for_each(|row| call(&mut row.backend));
         what_ifs.iter_mut().for_each(|row| call(&mut row.backend));
@@ -156,6 +160,7 @@ impl Run {
             samples: vec![],
             fullness: vec![],
             rounding: vec![],
+            size_classes: vec![],
             pins: vec![],
             heap_map: vec![],
             what_ifs: vec![],
@@ -248,6 +253,7 @@ impl Run {
         write_table(&folder.join("samples.csv"), &self.samples)?;
         write_table(&folder.join("fullness.csv"), &self.fullness)?;
         write_table(&folder.join("rounding.csv"), &self.rounding)?;
+        write_table(&folder.join("size_classes.csv"), &self.size_classes)?;
         write_table(&folder.join("pins.csv"), &self.pins)?;
         write_table(&folder.join("heap_map.csv"), &self.heap_map)?;
         write_table(&folder.join("what_ifs.csv"), &self.what_ifs)?;
@@ -284,6 +290,7 @@ impl Run {
         self.samples.extend(other.samples);
         self.fullness.extend(other.fullness);
         self.rounding.extend(other.rounding);
+        self.size_classes.extend(other.size_classes);
         self.pins.extend(other.pins);
         self.heap_map.extend(other.heap_map);
         self.what_ifs.extend(other.what_ifs);
@@ -305,6 +312,7 @@ impl Run {
         self.samples.retain(|s| !has(&s.trace, &s.backend, Pass::Footprint, s.repetition));
         self.fullness.retain(|f| !has(&f.trace, &f.backend, Pass::Footprint, f.repetition));
         self.rounding.retain(|r| !has(&r.trace, &r.backend, Pass::Footprint, r.repetition));
+        self.size_classes.retain(|s| !has(&s.trace, &s.backend, Pass::Footprint, s.repetition));
         self.pins.retain(|p| !has(&p.trace, &p.backend, Pass::Footprint, p.repetition));
         self.heap_map.retain(|h| !has(&h.trace, &h.backend, Pass::Footprint, h.repetition));
         self.what_ifs.retain(|w| !has(&w.trace, &w.backend, Pass::Footprint, 0));
@@ -435,6 +443,7 @@ impl Run {
         self.samples = read_table(&folder.join("samples.csv"))?;
         self.fullness = read_table(&folder.join("fullness.csv"))?;
         self.rounding = read_table(&folder.join("rounding.csv"))?;
+        self.size_classes = read_table(&folder.join("size_classes.csv"))?;
         self.pins = read_table(&folder.join("pins.csv"))?;
         self.heap_map = read_table(&folder.join("heap_map.csv"))?;
         self.what_ifs = read_table(&folder.join("what_ifs.csv"))?;
@@ -560,12 +569,13 @@ fn replace(
 const CHECKSUMS: &str = "checksums.csv";
 
 /// The tables that it vouches for.
-const SEALED: [&str; 13] = [
+const SEALED: [&str; 14] = [
     "cells.csv",
     "measurements.csv",
     "samples.csv",
     "fullness.csv",
     "rounding.csv",
+    "size_classes.csv",
     "pins.csv",
     "heap_map.csv",
     "what_ifs.csv",

@@ -158,17 +158,45 @@ pub struct Latency {
 
 /// When the heap was looked at page by page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum Moment {
-    /// Just after the call at which the live bytes are largest.
+    /// Just after the call at which the live bytes are largest: `peak`.
     Peak,
-    /// After the last call.
+    /// After the last call: `end`.
     End,
+    /// Where the program set the mark of that number, from 1, in the order of the trace's fact `marks`: `mark-1`.
+    Mark(u16),
 }
 
 impl Moment {
-    /// Both, in order of time.
+    /// The two that every trace has, in order of time.
     pub const ALL: [Moment; 2] = [Moment::Peak, Moment::End];
+}
+
+impl From<Moment> for String {
+    fn from(moment: Moment) -> String {
+        match moment {
+            Moment::Peak => "peak".to_owned(),
+            Moment::End => "end".to_owned(),
+            Moment::Mark(number) => format!("mark-{number}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Moment {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Moment, String> {
+        match text.as_str() {
+            "peak" => Ok(Moment::Peak),
+            "end" => Ok(Moment::End),
+            _ => text
+                .strip_prefix("mark-")
+                .and_then(|number| number.parse().ok())
+                .map(Moment::Mark)
+                .ok_or_else(|| format!("`{text}` is no moment: expected peak, end or mark-N")),
+        }
+    }
 }
 
 /// A row of `fullness.csv`: pinned pages by how much of them is live, in 16 bins.
@@ -207,6 +235,24 @@ pub struct Rounding {
     pub live_bytes: u64,
     /// Their usable bytes.
     pub usable_bytes: u64,
+}
+
+/// A row of `size_classes.csv`: requests of neighbouring sizes that got the same usable bytes, up to 512 bytes and as far as
+/// the program asked for them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SizeClass {
+    /// See [`Cell::trace`].
+    pub trace: String,
+    /// See [`Cell::backend`].
+    pub backend: String,
+    /// See [`Cell::repetition`].
+    pub repetition: u32,
+    /// The smallest request of them.
+    pub from_bytes: u32,
+    /// The largest.
+    pub to_bytes: u32,
+    /// What most blocks of such a size could hold.
+    pub usable_bytes: u32,
 }
 
 /// A row of `pins.csv`: what one line of the program holds, and its share of the free space on the pages it pins. The

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use heaplay::results::{
     BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, LatencyRow, Machine, Manifest, Measurement,
-    Moment, OTHER_SITES, Outcome, Pass, Pin, Residency, Run, Sample, ServiceTimes, SlowCall, Status,
-    TraceEntry, WhatIf,
+    Moment, OTHER_SITES, Outcome, Pass, Pin, Residency, Rounding, Run, Sample, ServiceTimes, SizeClass,
+    SlowCall, Status, TraceEntry, WhatIf,
 };
 
 /// A small generator of its own, so that pictures do not change with a dependency: xorshift64* (Vigna, 2016).
@@ -145,7 +145,12 @@ pub fn run(wish: &Wish) -> Run {
             if *name != "null" {
                 let mut own = Dice::new(wish.seed + 31 * at as u64 + 5 * place as u64);
                 pages(&mut run, trace, name, habits, &mut own);
+                sizes(&mut run, (trace, name), habits);
                 heap_map(&mut run, trace, name, habits, &mut own);
+                for (number, (share, _)) in (1..).zip(PHASES) {
+                    let much = 1.6 * share * (1.3 - share);
+                    pins(&mut run, (trace, name), Moment::Mark(number), habits.strand, much, &mut own);
+                }
             }
             time(&mut run, wish, trace, name, habits, at, &mut dice);
             latency(&mut run, wish, trace, name, habits, &mut dice);
@@ -155,6 +160,21 @@ pub fn run(wish: &Wish) -> Run {
         }
     }
     run
+}
+
+/// Phases of the made-up program: their share of its calls, and their names.
+pub const PHASES: [(f64, &str); 6] = [
+    (0.0, "load"),
+    (0.06, "first burst"),
+    (0.27, "a phase with a rather long name"),
+    (0.5, "parse"),
+    (0.68, "serve"),
+    (1.0, "exit"),
+];
+
+fn marks(calls: u64) -> String {
+    let mark = |(share, name): &(f64, &str)| format!("[{},\"{name}\"]", (calls as f64 * share) as u64);
+    format!("[{}]", PHASES.iter().map(mark).collect::<Vec<_>>().join(","))
 }
 
 fn manifest(wish: &Wish) -> Manifest {
@@ -173,7 +193,11 @@ fn manifest(wish: &Wish) -> Manifest {
                 path: format!("traces/{name}.trace"),
                 sha256: "0".repeat(64),
                 calls: wish.calls,
-                facts: facts(&[("program", "service.py"), ("python", "3.12.1")]),
+                facts: facts(&[
+                    ("program", "service.py"),
+                    ("python", "3.12.1"),
+                    ("marks", &marks(wish.calls)),
+                ]),
             })
             .collect(),
         backends: wish
@@ -266,6 +290,17 @@ fn footprint(
         row("usable_end_bytes", last.usable_bytes as f64);
         row("resident_trimmed_bytes", end - free * habits.trim);
         row("resident_freed_bytes", habits.floor.min(end));
+        if name == "malloc" {
+            row("resident_drained_bytes", (end - free * habits.trim) * 0.9);
+        }
+        if ["mimalloc", "jemalloc"].contains(&name) {
+            row("varies_between_runs", 1.0);
+            for (what, share) in [("peak", 0.9), ("mean", 0.7), ("end", 0.5)] {
+                let most = samples.iter().map(|s| s.resident_bytes).max().unwrap_or(0) as f64;
+                row(&format!("resident_{what}_at_once_bytes"), end * share);
+                row(&format!("resident_{what}_never_bytes"), most * 1.04);
+            }
+        }
         let mean = samples.iter().map(|s| s.resident_bytes as f64).sum::<f64>() / samples.len() as f64;
         row("resident_mean_bytes", mean);
         row(
@@ -292,7 +327,61 @@ const LINES: [(&str, f64, u64, f64); 12] = [
     (OTHER_SITES, 1.9, 20_000, 0.3),
 ];
 
-/// Fullness, lines and the granularity curve, at both moments.
+/// What the lines pin at a moment; `much` of it.
+fn pins(run: &mut Run, (trace, name): (&str, &str), moment: Moment, strand: f64, much: f64, dice: &mut Dice) {
+    for (site, live, blocks, pin) in LINES {
+        run.pins.push(Pin {
+            trace: trace.to_owned(),
+            backend: name.to_owned(),
+            repetition: 0,
+            moment,
+            site: site.to_owned(),
+            live_bytes: (live * MIB) as u64,
+            live_blocks: blocks,
+            stranded_bytes: (much * live * MIB * pin * (0.05 + strand) * 2.0 * (0.8 + 0.4 * dice.next()))
+                as u64,
+        });
+    }
+}
+
+/// A heap of small blocks with a few large ones; an allocator whose classes are as wide as it rounds.
+fn sizes(run: &mut Run, (trace, name): (&str, &str), habits: Habits) {
+    let width = 16 << (habits.rounding * 60.0) as u32;
+    for up_to in (1..=32_u64).map(|k| k * 16).chain((0..15).map(|k| 1024 << k)) {
+        let blocks = match up_to {
+            64 => 290_000,
+            small if small <= 512 => 40_000_000 / (small * small + 400),
+            large => 3_000_000 / large,
+        };
+        let (requested, usable) =
+            (up_to - up_to / 9, up_to.next_multiple_of(width.min(up_to.next_power_of_two())));
+        for moment in Moment::ALL {
+            let blocks = if moment == Moment::End { blocks / 5 } else { blocks };
+            run.rounding.push(Rounding {
+                trace: trace.to_owned(),
+                backend: name.to_owned(),
+                repetition: 0,
+                moment,
+                up_to_bytes: up_to,
+                live_blocks: blocks,
+                live_bytes: blocks * requested,
+                usable_bytes: blocks * usable,
+            });
+        }
+    }
+    for up_to in (1..=512 / width as u32).map(|k| k * width as u32) {
+        run.size_classes.push(SizeClass {
+            trace: trace.to_owned(),
+            backend: name.to_owned(),
+            repetition: 0,
+            from_bytes: up_to - width as u32 + 1,
+            to_bytes: up_to,
+            usable_bytes: up_to,
+        });
+    }
+}
+
+/// Fullness, lines and the granularity curve, at both moments; lines at the marks, too.
 fn pages(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice) {
     for moment in Moment::ALL {
         let sparse = if moment == Moment::End { 1.5 } else { 0.2 };
@@ -302,19 +391,7 @@ fn pages(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice
             let (trace, backend) = (trace.to_owned(), name.to_owned());
             run.fullness.push(Fullness { trace, backend, repetition: 0, moment, bin, pages });
         }
-        for (site, live, blocks, pin) in LINES {
-            run.pins.push(Pin {
-                trace: trace.to_owned(),
-                backend: name.to_owned(),
-                repetition: 0,
-                moment,
-                site: site.to_owned(),
-                live_bytes: (live * MIB) as u64,
-                live_blocks: blocks,
-                stranded_bytes: (live * MIB * pin * (0.05 + habits.strand) * 2.0 * (0.8 + 0.4 * dice.next()))
-                    as u64,
-            });
-        }
+        pins(run, (trace, name), moment, habits.strand, 1.0, dice);
     }
     for (at, grain) in ["16k", "64k", "256k", "1m", "2m"].into_iter().enumerate() {
         run.measurements.push(Measurement {

@@ -364,6 +364,11 @@ impl Backend for Freelist {
         unsafe { self.0.as_mut() }.backend.trim()
     }
 
+    fn drain(&mut self) -> Trim {
+        // SAFETY: as above.
+        unsafe { self.0.as_mut() }.backend.drain()
+    }
+
     fn counters(&self) -> Vec<Counter> {
         self.lists().backend.counters()
     }

@@ -118,6 +118,10 @@ impl<L: Layout> Backend for Pymalloc<L> {
         self.below.trim()
     }
 
+    fn drain(&mut self) -> Trim {
+        self.below.drain()
+    }
+
     fn counters(&self) -> Vec<Counter> {
         let told = self.statistics();
         let pairs = [

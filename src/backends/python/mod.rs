@@ -191,6 +191,10 @@ impl Backend for Python {
         super::libc_trim()
     }
 
+    fn drain(&mut self) -> Trim {
+        super::libc_drain()
+    }
+
     fn counters(&self) -> Vec<Counter> {
         let pairs = [
             ("arenas_peak", self.arenas.peak()),
