@@ -1,6 +1,6 @@
 //! Room `stats`: pure functions on slices of numbers. Callers: `report` and `check`.
 //!
-//! Here what describes a sample; `stats/robust.rs` has the trimmed mean with its interval, `stats/beta.rs` the distributions
+//! Here what describes a sample; `stats/robust.rs` has the trimmed mean with its interval and says whether one of two is longer, `stats/beta.rs` the distributions
 //! that intervals are made of, `stats/looks.rs` when to look at data that is still coming in.
 //!
 //! Values that are no numbers (NaN, infinities) are left out before anything is computed; what is computed from
@@ -12,7 +12,7 @@ mod robust;
 
 pub use beta::{clopper_pearson, incomplete_beta, student_quantile};
 pub use looks::{LOOKS, error_of_look, look_after};
-pub use robust::{Estimate, Random, TRIM};
+pub use robust::{Estimate, Random, TRIM, longer};
 
 /// The finite values, in rising order.
 pub fn sorted(values: &[f64]) -> Vec<f64> {

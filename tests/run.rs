@@ -228,9 +228,8 @@ fn a_child_that_is_killed_costs_its_own_cell() {
     wait_for("a child at work", || {
         out.join("cells").exists() && !children_of(run.id()).is_empty() && finished_cells(&out) == 0
     });
-    for child in children_of(run.id()) {
-        signal(child, "KILL");
-    }
+    // All backends of a heat are alive together: one of them dies, and the others go on.
+    signal(children_of(run.id())[0], "KILL");
     run.wait().unwrap();
     let record = Run::load(&out).unwrap();
     let failed = record.failed();

@@ -102,6 +102,16 @@ fn a_planted_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
     let percentiles = fs::read_to_string(folder.path().join("run/percentiles.csv")).unwrap();
     assert!(percentiles.lines().any(|line| line.contains("confirmed") && line.contains("malloc+calloc")));
 
+    // How much neighbours disturb was measured in the run, where there are any.
+    let told = |name: &str| run.manifest.settings.get(name).cloned();
+    let at_once: usize = told("heats_at_once").expect("how many heats").parse().unwrap();
+    assert!(at_once >= 1);
+    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
+        let ratio = told("neighbours_ratio").expect("a ratio");
+        let first: f64 = ratio.split(' ').next().unwrap().parse().unwrap();
+        assert!(first > 0.1 && told("neighbours").is_some_and(|count| count != "0"), "{ratio}");
+    }
+
     // Each call is in the tables once.
     let expected = classes(&requests);
     for backend in [backend.as_str(), "null"] {

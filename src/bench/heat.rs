@@ -10,12 +10,7 @@ use crate::stats::Random;
 /// Hands out turns until no child asks for more. `processor` is where they run: this thread moves there too, so that
 /// handing out costs the neighbouring processor nothing.
 pub fn take_turns(workers: &mut [Worker], processor: Option<usize>, seed: u64) {
-    let before = rustix::thread::sched_getaffinity(None);
-    if let Some(processor) = processor {
-        let mut set = rustix::thread::CpuSet::new();
-        set.set(processor);
-        let _ = rustix::thread::sched_setaffinity(None, &set);
-    }
+    let _here = stay_on(processor);
     let mut racing: Vec<&mut Worker> =
         workers.iter_mut().filter_map(|worker| worker.ready().then_some(worker)).collect();
     let mut random = Random(seed);
@@ -23,7 +18,25 @@ pub fn take_turns(workers: &mut [Worker], processor: Option<usize>, seed: u64) {
         random.shuffle(&mut racing);
         racing.retain_mut(|worker| worker.turn());
     }
-    if let Ok(before) = before {
-        let _ = rustix::thread::sched_setaffinity(None, &before);
+}
+
+/// Where this thread was allowed to run before it moved.
+pub(super) struct Stay(Option<rustix::thread::CpuSet>);
+
+/// Moves this thread to a processor until what it gives is dropped.
+pub(super) fn stay_on(processor: Option<usize>) -> Stay {
+    let Some(processor) = processor else { return Stay(None) };
+    let before = rustix::thread::sched_getaffinity(None).ok();
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(processor);
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+    Stay(before)
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = rustix::thread::sched_setaffinity(None, before);
+        }
     }
 }

@@ -41,7 +41,7 @@ pub enum JobError {
     },
 }
 
-/// Does `job` and returns what goes to standard output. `turn` is called before each turn of a time pass.
+/// Does `job` and returns what goes to standard output. `turn` is called before each turn of a timed pass.
 ///
 /// # Errors
 /// The reason, for the parent's error row.
@@ -183,7 +183,7 @@ fn measure(
     match cell.pass {
         Pass::Time => rows.time(&replay::time(program, &Tables::new(program, backend.as_ref()), turn)?),
         Pass::Latency => {
-            let found = replay::latency(program, &Tables::new(program, backend.as_ref()), &clock)?;
+            let found = replay::latency(program, &Tables::new(program, backend.as_ref()), &clock, turn)?;
             let path = folder.join(BUCKETS);
             fs::write(&path, &found.buckets).map_err(|source| JobError::Io { path, source })?;
             rows.latency(found);

@@ -2,6 +2,7 @@
 //! leave is reduced by merging.
 //!
 //! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a trace take turns,
+//! `neighbours.rs` says how many heats go side by side,
 //! `measure.rs` does one job in the child (`page_rows.rs` has the rows of a heap seen page by page), `compare.rs` holds two
 //! pool allocators against each other, `confirm.rs` takes the median of each call over repetitions (`slow_calls.rs`,
 //! `latency_map.rs` and `windows.rs` say what the tables keep of them), `what_if.rs` replays a
@@ -17,6 +18,7 @@ mod instructions;
 mod latency_map;
 mod machine;
 mod measure;
+mod neighbours;
 mod page_rows;
 pub mod pairs;
 mod plan;
@@ -117,6 +119,8 @@ impl Loaded {
 pub struct Settings {
     /// Children at once.
     pub jobs: usize,
+    /// Whether somebody told that number. Else fewer timed ones run side by side where neighbours disturb.
+    pub jobs_told: bool,
     /// The bounds of a child; the time grows with the trace by [`Settings::time_limit`].
     pub memory_bytes: u64,
     /// Wall time for a child, `None` for a minute and 20 µs a call.
@@ -147,6 +151,8 @@ impl Settings {
 pub trait Progress: Sync {
     /// A cell is done; `weight` is its share of the work, in calls.
     fn done(&self, outcome: &Outcome, weight: u64);
+    /// Something that a person would want to know.
+    fn note(&self, _words: String) {}
 }
 
 /// Why a run could not go on.
@@ -234,10 +240,6 @@ pub fn run(
         planned.iter().enumerate().map(|(number, cell)| (cell, number)).collect();
     let cells = folder.join("cells");
     fs::create_dir_all(&cells).map_err(io_error(cells.display().to_string()))?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(settings.jobs.max(1))
-        .build()
-        .map_err(|error| BenchError::Io { what: "threads".into(), source: std::io::Error::other(error) })?;
     let processors = processors();
     let failure: Mutex<Option<BenchError>> = Mutex::new(None);
     let stopped = Mutex::default();
@@ -246,8 +248,12 @@ pub fn run(
     for exact in [true, false] {
         let stage: Vec<Cell> =
             queue.iter().filter(|cell| (cell.pass == Pass::Footprint) == exact).cloned().collect();
-        pool.install(|| {
-            heats(&stage).into_iter().par_bridge().for_each(|heat| {
+        let timed = !exact && !stage.is_empty() && !cancelled();
+        let jobs =
+            if timed { beside(folder, programs, settings, &processors, progress)? } else { settings.jobs };
+        threads(jobs)?.install(|| {
+            let calls = |trace: &str| programs.get(trace).map_or(0, |l| l.program.instructions().len());
+            heats(&stage, calls).into_iter().par_bridge().for_each(|heat| {
                 let failed = failure.lock().is_ok_and(|failure| failure.is_some());
                 let Some(loaded) = programs.get(&heat[0].trace) else { return };
                 if cancelled() || failed {
@@ -273,7 +279,55 @@ pub fn run(
     if let Some(error) = failure.into_inner().ok().flatten() {
         return Err(error);
     }
-    pool.install(|| finish(folder, &cells, programs, &numbers, settings))
+    threads(settings.jobs)?.install(|| finish(folder, &cells, programs, &numbers, settings))
+}
+
+/// So many threads, each of which looks after a child, or a heat of them.
+fn threads(jobs: usize) -> Result<rayon::ThreadPool, BenchError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.max(1)).build();
+    pool.map_err(|error| BenchError::Io { what: "threads".into(), source: std::io::Error::other(error) })
+}
+
+/// How many heats run side by side; what was measured for it goes into the manifest, and is told.
+fn beside(
+    folder: &Path,
+    programs: &HashMap<String, Loaded>,
+    settings: &Settings,
+    processors: &[usize],
+    progress: &dyn Progress,
+) -> Result<usize, BenchError> {
+    let mut manifest = Run::load(folder)?.manifest;
+    let (jobs, found) = match neighbours::side_by_side(programs, settings, processors, manifest.seed) {
+        Ok(found) => found,
+        Err(reason) => {
+            progress.note(format!("how much neighbours disturb could not be measured: {reason}"));
+            (settings.jobs, None)
+        }
+    };
+    let mut facts = vec![("heats_at_once", jobs.to_string())];
+    if let Some(found) = found {
+        let (low, high) = found.quartiles;
+        let others = if found.neighbours == 1 {
+            "a busy neighbouring processor makes"
+        } else {
+            "busy neighbouring processors make"
+        };
+        progress.note(format!(
+            "{others} a replay of {} take {:.2} times as long (quartiles {low:.2} to {high:.2}); {jobs} heat{} at once{}",
+            found.trace,
+            found.ratio,
+            if jobs == 1 { "" } else { "s" },
+            if settings.jobs_told { ", as --jobs says" } else { "" },
+        ));
+        facts.push(("neighbours", found.neighbours.to_string()));
+        facts.push((
+            "neighbours_ratio",
+            format!("{:.3} ({low:.3} to {high:.3}, {} pairs)", found.ratio, found.pairs),
+        ));
+    }
+    manifest.settings.extend(facts.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Run::new(manifest).save_manifest(folder)?;
+    Ok(jobs)
 }
 
 /// Where a heat runs and where its cells go.
@@ -347,7 +401,7 @@ fn measure_heat(
                 clock: settings.clock,
             },
             processor: place.processor.filter(|_| cell.pass != Pass::Footprint),
-            turns: cell.pass == Pass::Time,
+            turns: cell.pass != Pass::Footprint,
         };
         let calls = loaded.program.instructions().len();
         let limits = Limits {
@@ -358,7 +412,7 @@ fn measure_heat(
             Worker::start(&job, limits).map_err(io_error(format!("a child for {}", part.display())))?;
         workers.push(worker);
     }
-    if heat[0].pass == Pass::Time {
+    if heat[0].pass != Pass::Footprint {
         heat::take_turns(&mut workers, place.processor, place.numbers[&heat[0]] as u64);
     }
     // Every child is waited for before anything is believed, so that none is left behind.

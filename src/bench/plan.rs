@@ -142,13 +142,21 @@ pub struct Job {
     pub turns: bool,
 }
 
-/// Cells that are measured together: all backends of one trace and repetition for the time pass, else one cell.
+/// Cells that are measured together: all backends of one trace and repetition for a timed pass, else one cell.
 pub type Heat = Vec<Cell>;
 
-/// Puts cells that follow each other into heats.
-pub fn heats(cells: &[Cell]) -> Vec<Heat> {
+/// Calls up to which latency passes are measured together: each holds 5 bytes a call.
+const LATENCY_TOGETHER: usize = 1 << 25;
+
+/// Puts cells that follow each other into heats. `calls` tells how long a trace is.
+pub fn heats(cells: &[Cell], calls: impl Fn(&str) -> usize) -> Vec<Heat> {
     let together = |a: &Cell, b: &Cell| {
-        a.pass == Pass::Time && b.pass == Pass::Time && a.trace == b.trace && a.repetition == b.repetition
+        let timed = match a.pass {
+            Pass::Time => true,
+            Pass::Latency => calls(&a.trace) <= LATENCY_TOGETHER,
+            Pass::Footprint => false,
+        };
+        timed && a.pass == b.pass && a.trace == b.trace && a.repetition == b.repetition
     };
     cells.chunk_by(together).map(<[Cell]>::to_vec).collect()
 }

@@ -163,8 +163,13 @@ impl Worker {
 
     /// Lets a child that waits for turns do one, and waits for the end of it. `false` when there are no more: it ended.
     pub fn turn(&mut self) -> bool {
-        self.write(b"t");
+        self.give();
         self.ready()
+    }
+
+    /// Lets it do one, without waiting.
+    pub fn give(&mut self) {
+        self.write(b"t");
     }
 
     /// Waits until a child that takes turns asks for its next. `false` when it ended instead.

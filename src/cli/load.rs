@@ -19,7 +19,7 @@ use crate::{backends, program, trace};
 /// Bounds of the children, shared by the verbs that start some.
 #[derive(clap::Args, Default)]
 pub struct ChildArgs {
-    /// Children at once [default: one for each processor]
+    /// Children at once [default: one for each processor; of timed ones fewer, where busy neighbours slow each other down]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Seconds that a pass may take; a backend that does not finish is stopped, and not tried again on that trace [default: 60
@@ -44,6 +44,7 @@ impl ChildArgs {
         let share = available_bytes() / 4 * 3 / jobs as u64;
         Settings {
             jobs,
+            jobs_told: self.jobs.is_some(),
             memory_bytes: self.memory_limit.unwrap_or(share),
             timeout: self.timeout.map(Duration::from_secs),
             pace: None,

@@ -436,6 +436,10 @@ impl Progress for Bar {
         }
         self.bar.set_message(what);
     }
+
+    fn note(&self, words: String) {
+        self.bar.suspend(|| note(words));
+    }
 }
 
 /// Says what there is and what is missing, draws it, and chooses the exit code.

@@ -3,7 +3,8 @@
 //! `jemalloc:dirty_decay_ms={0,1000}` is two backends. Each allocator without settings is measured beside its variants,
 //! and `malloc` always, so that there is something to be better than. Of two backends one *dominates* the other when it
 //! needs less memory and is not separably slower, or as much memory and is separably faster. Times of a repetition were
-//! measured in turns, so they are compared within it: separable is what differs by over 2 % the same way in every one.
+//! measured in turns, so they are compared within it: separable is what differs by over 2 % the same way in every one, and
+//! surely.
 //! (Rebuilding the same source moves times by up to 2 %.) What nothing dominates is the Pareto set.
 
 use std::path::PathBuf;
@@ -160,7 +161,11 @@ impl Cost {
     }
 
     fn separably_faster(&self, other: &Cost) -> bool {
-        self.longer(other).iter().all(|share| *share > MARGIN)
+        let ratios: Vec<f64> = self.longer(other).iter().map(|share| share + 1.0).collect();
+        match stats::longer(&ratios, MARGIN) {
+            Some(found) => found == std::cmp::Ordering::Greater,
+            None => ratios.iter().all(|ratio| *ratio > 1.0 + MARGIN),
+        }
     }
 
     fn needs_less(&self, other: &Cost) -> bool {

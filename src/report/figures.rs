@@ -32,22 +32,20 @@ pub struct Cost {
 
 /// Repetitions that are compared with each other.
 pub const ROUNDS: usize = 16;
-/// Fewer repetitions in common than this tell nothing by their agreement.
-const LEAST_ROUNDS: usize = 3;
 /// Less than this is the layout of the code as much as the allocator: the same source built again moves by up to 2 %.
-const LAYOUT: f64 = 1.02;
+const LAYOUT: f64 = 0.02;
 
 impl Cost {
     /// Whether the two differ. In each repetition the backends took turns, so they met the same weather: they differ when
-    /// every repetition shows it, by over 2 %. Without repetitions in common, when their ranges lie apart.
+    /// every repetition shows it, by over 2 %, and their ratios are not so far apart that it could be chance. Without
+    /// repetitions in common, when their ranges lie apart.
     pub fn apart(&self, other: &Cost) -> bool {
         let pairs = self.rounds.iter().zip(other.rounds);
-        let ratios: Vec<f64> =
-            pairs.map(|(own, other)| own / other).filter(|ratio| ratio.is_finite()).collect();
-        if ratios.len() < LEAST_ROUNDS {
-            return self.high < other.low || other.high < self.low;
+        let ratios: Vec<f64> = pairs.map(|(own, other)| own / other).collect();
+        match stats::longer(&ratios, LAYOUT) {
+            Some(found) => found != std::cmp::Ordering::Equal,
+            None => self.high < other.low || other.high < self.low,
         }
-        ratios.iter().all(|ratio| *ratio > LAYOUT) || ratios.iter().all(|ratio| *ratio < 1.0 / LAYOUT)
     }
 }
 

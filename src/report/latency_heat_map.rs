@@ -214,9 +214,10 @@ fn dots(canvas: &mut Canvas, panel: &Panel, course: &Course, divisor: f64) {
         let x = panel.x(call.event as f64 / divisor);
         canvas.line(&[(x, panel.top - 3.0), (x, panel.top + 3.0)], Stroke::solid(1.0, AXIS));
     }
-    let stalls = course.slow.iter().filter(|call| call.nanoseconds > DOT_NANOSECONDS);
-    // The slowest last, on top.
-    for call in stalls.collect::<Vec<_>>().into_iter().rev() {
+    // The slowest is one in any case; it comes last, on top.
+    let stalls = course.slow.iter().enumerate();
+    let stalls = stalls.filter(|(rank, call)| *rank == 0 || call.nanoseconds > DOT_NANOSECONDS);
+    for (_, call) in stalls.collect::<Vec<_>>().into_iter().rev() {
         let (x, y) = (panel.x(call.event as f64 / divisor), panel.y(call.nanoseconds as f64));
         canvas.disc(x, y, 4.4, WHITE);
         canvas.disc(x, y, 3.3, STALL);
@@ -256,10 +257,14 @@ fn plotted(scene: &Scene, courses: &[Course], left_out: usize) -> String {
     let calls = scene.trace.calls.div_ceil(columns);
     let repetitions = scene.run.manifest.repetitions;
     let mut text = format!(
-        "Service times over the replay, all calls of `{}`, each by its median over {repetitions} {}.  A column is {} {}; every \
-         call over 100 µs is also a dot, so no extreme is lost to binning.",
+        "Service times over the replay, all calls of `{}`, {}.  A column is {} {}; every call over 100 µs is also a dot, so no \
+         extreme is lost to binning.",
         scene.trace.name,
-        if repetitions == 1 { "replay" } else { "replays" },
+        if repetitions < 3 {
+            "raw, not confirmed".to_owned()
+        } else {
+            format!("each by its median over {repetitions} replays")
+        },
         words::count(calls),
         if calls == 1 { "call" } else { "calls" },
     );

@@ -16,13 +16,33 @@ pub const CHART: Chart = Chart {
     name: "latency-by-size",
     question: "Which sizes of blocks are slow?",
     reading: "Left to right the size class of the block, upwards the service time. The line is the slowest call in a hundred \
-              of that size, the small triangles the slowest of all. A step is where an allocator changes its way: from pools to \
+              of that size (in ten where most sizes have too few calls for that), the small triangles the slowest of all. A step is where an allocator changes its way: from pools to \
               the layer below, from bins to mapped memory. The grey bars at the foot tell how many calls there are.",
     draw,
 };
 
 /// One backend's classes of one op.
 type Classes = Vec<(u64, Distribution)>;
+
+/// The line: a percentile, and what its call is.
+type Line = (f64, &'static str);
+
+/// From the rarest to the commonest.
+const LINES: [Line; 3] =
+    [(0.99, "slowest call in a hundred"), (0.9, "slowest call in ten"), (0.5, "median call")];
+
+/// The rarest that is a fact in most classes.
+fn line(shown: &[Shown]) -> Line {
+    let classes: Vec<&Distribution> = shown
+        .iter()
+        .flat_map(|s| s.lines.iter().flat_map(|(_, classes)| classes.iter().map(|c| &c.1)))
+        .collect();
+    let most = |line: &&Line| {
+        let facts = classes.iter().filter(|times| times.fact(line.0).is_some()).count();
+        facts * 5 >= classes.len() * 3
+    };
+    *LINES.iter().find(most).unwrap_or(&LINES[2])
+}
 
 /// What is shown of one op.
 struct Shown<'a> {
@@ -50,11 +70,16 @@ fn draw(scene: &Scene) -> Option<Picture> {
         return None;
     }
     let mut canvas = Canvas::new();
-    let title = verdict(&shown);
-    let hint = "Line: the slowest call in a hundred of that size; a class with too few calls for that (1,000) has none.  Triangle: \
-                the slowest of all.  A step is where an allocator changes its way, from pools to the layer below or to mapped \
-                memory.  Grey band: the clock itself.";
-    let (top, bottom) = frame(&mut canvas, &title, &plotted(scene), hint);
+    let line = line(&shown);
+    let title = verdict(&shown, line);
+    let hint = format!(
+        "Line: the {} of that size; a class with too few calls for that ({}) has none.  Triangle: the slowest of all.  A \
+         step is where an allocator changes its way, from pools to the layer below or to mapped memory.  Grey band: the clock \
+         itself.",
+        line.1,
+        words::count((10.0 / (1.0 - line.0)).round() as u64)
+    );
+    let (top, bottom) = frame(&mut canvas, &title, &plotted(scene), &hint);
     let (first, labels) = (LEFT + 42.0, label_room(scene) - 40.0);
     let count = shown.len() as f64;
     let gap = 26.0;
@@ -73,7 +98,13 @@ fn draw(scene: &Scene) -> Option<Picture> {
             across: Scale::Linear { from: place(low) - 0.5, to: place(high) + 0.5 },
             up,
         };
-        draw_panel(&mut canvas, scene, &panel, shown, at == 0, labels - 16.0);
+        draw_panel(
+            &mut canvas,
+            scene,
+            &panel,
+            (shown, line),
+            (at == 0).then_some(&nanosecond_tick as &dyn Fn(f64) -> String),
+        );
         let classes: Vec<u64> =
             (4..64).map(|power| 1 << power).filter(|c| (low..=high).contains(c)).collect();
         bars(&mut canvas, &panel, shown, &classes);
@@ -91,7 +122,14 @@ fn vertical(scene: &Scene, shown: &[Shown]) -> Scale {
     Scale::log(low / 1.5, high * 2.0)
 }
 
-fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &Shown, first: bool, room: f64) {
+fn draw_panel(
+    canvas: &mut Canvas,
+    scene: &Scene,
+    panel: &Panel,
+    (shown, line): (&Shown, Line),
+    ticks_words: Option<&dyn Fn(f64) -> String>,
+) {
+    let room = label_room(scene) - 56.0;
     canvas.text(panel.left, panel.top - 18.0, OPS[shown.op].0, HEADING, Anchor::Left);
     let calls = shown
         .lines
@@ -105,7 +143,7 @@ fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &Shown, 
         canvas.rectangle(panel.left, panel.y(floor), panel.right, panel.bottom, GRID.pale(0.45));
     }
     let ticks = panel.up.ticks(12);
-    panel.rows(canvas, &ticks, if first { Some(&nanosecond_tick) } else { None });
+    panel.rows(canvas, &ticks, ticks_words);
     panel.axes(canvas);
     let loud = emphasised(scene);
     let mut order: Vec<&(&Backend, Classes)> = shown.lines.iter().rev().collect();
@@ -119,12 +157,12 @@ fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &Shown, 
             for (class, times) in classes {
                 let Some(max) = times.max() else { continue };
                 let (x, y) = (x(*class), panel.y(max));
-                let corners = [(x, y - 4.5), (x - 4.5, y + 3.5), (x + 4.5, y + 3.5)];
-                canvas.polygon(&corners, colour.pale(0.25));
+                let corners = [(x, y - 3.6), (x - 3.6, y + 2.8), (x + 3.6, y + 2.8)];
+                canvas.polygon(&corners, colour.pale(0.4));
             }
         }
         let facts: Vec<(u64, f64)> =
-            classes.iter().filter_map(|(class, times)| Some((*class, times.fact(0.99)?))).collect();
+            classes.iter().filter_map(|(class, times)| Some((*class, times.fact(line.0)?))).collect();
         let points: Vec<(f64, f64)> = facts.iter().map(|(class, ns)| (x(*class), panel.y(*ns))).collect();
         canvas.line(&points, backend_stroke(colour, backend.variant, if is_loud { 2.4 } else { 1.2 }));
         for &(x, y) in &points {
@@ -199,20 +237,21 @@ fn plotted(scene: &Scene) -> String {
 }
 
 /// Where one size is much slower than the next smaller one.
-fn verdict(shown: &[Shown]) -> String {
+fn verdict(shown: &[Shown], line: Line) -> String {
     let mut best: Option<(f64, String)> = None;
     for shown in shown {
         for (backend, classes) in &shown.lines {
             let facts: Vec<(u64, f64)> =
-                classes.iter().filter_map(|(class, times)| Some((*class, times.fact(0.99)?))).collect();
+                classes.iter().filter_map(|(class, times)| Some((*class, times.fact(line.0)?))).collect();
             for pair in facts.windows(2) {
                 let ratio = pair[1].1 / pair[0].1.max(1.0);
                 if ratio.is_finite() && best.as_ref().is_none_or(|(most, _)| ratio > *most) {
                     let text = format!(
-                        "{}'s {} changes above {}: the slowest call in a hundred goes from {} to {}.",
+                        "{}'s {} changes above {}: the {} goes from {} to {}.",
                         backend.name,
                         OPS[shown.op].0,
                         words::bytes(pair[0].0 as f64),
+                        line.1,
                         nanoseconds(pair[0].1),
                         nanoseconds(pair[1].1)
                     );
@@ -223,7 +262,12 @@ fn verdict(shown: &[Shown]) -> String {
     }
     match best {
         Some((ratio, text)) if ratio >= 2.0 => text,
-        Some(_) => "No size is much slower than the next smaller one: within a factor of 2, at one call in a hundred.".to_owned(),
+        Some(_) => {
+            format!(
+                "No size is much slower than the next smaller one: within a factor of 2, by the {}.",
+                line.1
+            )
+        }
         None => "Service times by size of the block".to_owned(),
     }
 }

@@ -220,7 +220,7 @@ fn time_table(scene: &Scene) -> String {
                     let level = if cost.apart(&first) || Some(backend.name) == reference.map(|b| b.name) {
                         ""
                     } else {
-                        " (not in every repetition)"
+                        " (not separable)"
                     };
                     format!("{}{level}", ratio(cost.middle / first.middle))
                 }

@@ -32,6 +32,7 @@ pub fn summary(run: &Run) -> String {
         }
         text += &table(scene).to_string();
         text += "\n";
+        text += &not_told_apart(scene);
         text += &by_the_clock(scene);
         text += &cached(scene);
         text += &slowest(scene);
@@ -54,6 +55,23 @@ fn head(scene: &Scene) -> String {
         bytes(scene.live_peak),
         bytes(scene.live_end)
     )
+}
+
+/// Whether a backend's time cannot be told apart from that of the one that others are compared with.
+fn inseparable(scene: &Scene, backend: &Backend) -> bool {
+    let Some(first) = scene.reference().filter(|first| first.name != backend.name) else { return false };
+    !backend.is_floor()
+        && matches!((backend.cost, first.cost), (Some(cost), Some(first)) if !cost.apart(&first))
+}
+
+/// What the brackets of ratios mean, where there are some.
+fn not_told_apart(scene: &Scene) -> String {
+    match scene.reference() {
+        Some(first) if scene.backends.iter().any(|backend| inseparable(scene, backend)) => {
+            format!("(×…): in these repetitions the time is not separable from that of {}.\n", first.name)
+        }
+        _ => String::new(),
+    }
 }
 
 /// What the brackets of memory mean, where there are some.
@@ -142,7 +160,10 @@ fn row(scene: &Scene, backend: &Backend) -> Vec<Cell> {
         cost.map_or(none(), |c| figure(c.middle)),
         cost.map_or(none(), |c| format!("{}–{}", figure(c.low), figure(c.high))),
         match (cost, reference) {
-            (Some(cost), Some(first)) if !backend.is_floor() => ratio(cost.middle / first.middle),
+            (Some(cost), Some(first)) if !backend.is_floor() => {
+                let words = ratio(cost.middle / first.middle);
+                if inseparable(scene, backend) { format!("({words})") } else { words }
+            }
             _ => none(),
         },
         slow(backend.latency(0).0.fact(0.999)),

@@ -15,7 +15,7 @@ pub const CHART: Chart = Chart {
     name: "throughput",
     question: "How fast is each allocator, and is the difference more than noise?",
     reading: "The dot is the time of an average call; the pale bar reaches from what the fastest stretches add up to, to \
-              the slowest whole repetition. All take turns of a millisecond, so they drift together: a difference counts when every repetition shows it. The grey dashes are the harness's own \
+              the slowest whole repetition. All take turns of a millisecond, so they drift together: a difference counts when every repetition shows it, and surely. The grey dashes are the harness's own \
               cost, which is in every number and not subtracted. At the right, the same time along the trace.",
     draw,
 };
@@ -140,7 +140,7 @@ fn row_name(
         _ if backend.is_floor() => "the harness alone".to_owned(),
         Some((name, first)) if name != backend.name => {
             let ratio = words::ratio(cost.middle / first.middle);
-            let level = if cost.apart(&first) { "" } else { ", not in every repetition" };
+            let level = if cost.apart(&first) { "" } else { ", not separable" };
             format!("{ratio} of {name}{level}")
         }
         _ => backend.version.to_owned(),
@@ -244,8 +244,8 @@ fn plotted(scene: &Scene, shown: &[(&Backend, Cost)]) -> String {
 
 fn hint() -> &'static str {
     "Dot: sum over chunks of the median over repetitions.  Pale bar: from the sum of each chunk's fastest to the slowest \
-     whole repetition.  A difference counts when every repetition shows it.  Bold: fastest, or not separable from it.  ▶: off the \
-     scale."
+     whole repetition.  A difference counts when every repetition shows it, and surely.  Bold: fastest, or not separable from it.  \
+     ▶: off the scale."
 }
 
 fn verdict(shown: &[(&Backend, Cost)]) -> String {
@@ -265,7 +265,7 @@ fn verdict(shown: &[(&Backend, Cost)]) -> String {
         format!("{name} is the fastest: {} ns a call.", figure3(best.middle))
     } else if near.len() + 1 == real.len() {
         return format!(
-            "No difference in time can be told apart: {} to {} ns a call, and not in every repetition.",
+            "No difference in time can be told apart: {} to {} ns a call.",
             figure3(best.middle),
             figure3(slow.middle)
         );
