@@ -230,6 +230,7 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
         0 => "  None gives back half of what it no longer needs by itself.".to_owned(),
         all if all == span.len() && all == 1 => "  It gives most of it back by itself.".to_owned(),
         all if all == span.len() => "  All give most of it back by themselves.".to_owned(),
+        1 => format!("  Only {} gives most of it back.", returned[0]),
         _ => format!("  Only {} give most of it back.", words::some(&returned)),
     };
     title

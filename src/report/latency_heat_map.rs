@@ -283,7 +283,7 @@ const HINT: &str = "Darker: more calls at that service time in that stretch (log
 fn verdict(scene: &Scene, courses: &[Course]) -> String {
     let repetitions = scene.run.manifest.repetitions;
     let how = if repetitions as usize >= 3 {
-        format!("each confirmed by the median of {repetitions} replays")
+        format!("each by its median over {repetitions} replays")
     } else {
         "in so few replays that it may be the machine".to_owned()
     };
@@ -295,12 +295,16 @@ fn verdict(scene: &Scene, courses: &[Course]) -> String {
         });
         let Some(&(first, most)) = counts.first().filter(|(_, count)| *count > 0) else { continue };
         let worst = first.slow.first().map_or(0.0, |call| call.nanoseconds as f64);
+        // A median over few replays does not rule the machine out; how many of them saw the call tells more.
+        let seen = first.slow.first().filter(|call| repetitions >= 3 && call.seen < call.repetitions);
+        let seen = seen.map(|call| format!(" (in {} of {})", call.seen, call.repetitions));
         let mut text = format!(
-            "{} has {} {} over {words}, up to {}, {how}.",
+            "{} has {} {} over {words}, up to {}{}, {how}.",
             first.backend.name,
             words::count(most as u64),
             if most == 1 { "call" } else { "calls" },
-            nanoseconds(worst)
+            nanoseconds(worst),
+            seen.unwrap_or_default()
         );
         if let Some(when) = in_phase(scene, first, limit) {
             text += &format!("  {when}.");
