@@ -11,7 +11,7 @@ mod looks;
 mod robust;
 
 pub use beta::{clopper_pearson, incomplete_beta, student_quantile};
-pub use looks::{LOOKS, at_most, look_after};
+pub use looks::{LOOKS, error_of_look, look_after};
 pub use robust::{Estimate, Random, TRIM, longer};
 
 /// The finite values, in rising order.

@@ -2,7 +2,7 @@
 //! which the truth is known.
 
 use heaplay::stats::{
-    Estimate, LOOKS, Random, at_most, clopper_pearson, incomplete_beta, look_after, student_quantile,
+    Estimate, LOOKS, Random, clopper_pearson, error_of_look, incomplete_beta, look_after, student_quantile,
 };
 
 fn close(found: f64, expected: f64, what: &str) {
@@ -54,7 +54,7 @@ fn alarms(random: &mut Random, truth: f64, margin: f64, budget: f64, most: usize
         while values.len() < look {
             values.push(weather(random, truth, 0.02));
         }
-        if Estimate::of(&values).unwrap().lower(at_most(budget, 1, 1)) > margin {
+        if Estimate::of(&values).unwrap().lower(error_of_look(budget, look)) > margin {
             return true;
         }
     }
@@ -95,7 +95,11 @@ fn looks_grow_and_end() {
         seen = next;
     }
     assert_eq!(all, LOOKS);
-    assert!((at_most(0.001, 12, 2) * (12 * 2 * LOOKS.len()) as f64 - 0.001).abs() < 1e-15);
+    let spent: f64 = LOOKS.iter().map(|look| error_of_look(0.001, *look)).sum();
+    assert!((spent - 0.001).abs() < 1e-15, "{spent}");
+    // A look that is brought forward is the one that it was for, and none is taken after the last.
+    assert_eq!(error_of_look(1.0, 11), error_of_look(1.0, 15));
+    assert_eq!(error_of_look(1.0, 9999), error_of_look(1.0, LOOKS[LOOKS.len() - 1]));
 }
 
 #[test]

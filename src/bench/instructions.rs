@@ -19,18 +19,21 @@ pub fn valgrind() -> Option<PathBuf> {
         .find(|p| p.is_file())
 }
 
-/// Instructions of all calls of the program.
+/// Instructions of all calls of the program, counted so many times.
 ///
 /// # Errors
 /// Why they could not be counted: the child's reason, or what valgrind said.
-pub fn instructions(side: &Side, loaded: &Loaded, limits: Limits) -> Result<u64, String> {
+pub fn instructions(side: &Side, loaded: &Loaded, limits: Limits, times: usize) -> Result<Vec<u64>, String> {
     let valgrind =
         valgrind().ok_or("valgrind is not on the PATH; install it (Debian: apt-get install valgrind)")?;
-    let all = count(&valgrind, side, loaded, limits, loaded.program.instructions().len())?;
     let none = count(&valgrind, side, loaded, limits, 0)?;
-    all.checked_sub(none)
-        .filter(|count| *count > 0)
-        .ok_or_else(|| format!("{all} instructions with, {none} without the calls"))
+    let of_calls = |_| {
+        let all = count(&valgrind, side, loaded, limits, loaded.program.instructions().len())?;
+        all.checked_sub(none)
+            .filter(|count| *count > 0)
+            .ok_or_else(|| format!("{all} instructions with, {none} without the calls"))
+    };
+    (0..times).map(of_calls).collect()
 }
 
 fn count(valgrind: &Path, side: &Side, loaded: &Loaded, limits: Limits, calls: usize) -> Result<u64, String> {

@@ -12,9 +12,10 @@ use std::time::Instant;
 
 use super::heat::take_turns;
 use super::plan::{ClockRate, Job, Task};
-use super::worker::{Ended, LAYOUT, Limits, Worker, cancelled};
+use super::worker::{Ended, LAYOUT, Limits, NOT_A_JOB, Worker, cancelled};
 use super::{Loaded, memory_file, path_of};
 use crate::replay::{LapTimes, Laps};
+use crate::results::{Cell, Pass};
 use crate::stats;
 
 /// One of the two that are compared.
@@ -86,22 +87,22 @@ pub struct Ratio {
     pub wall: f64,
 }
 
-/// Turns shorter than this cost cold caches; longer ones let the weather change.
-const SEGMENT_NS: f64 = 1.2e6;
-/// Segments that each side of a pair is timed for, at the least.
-const LEAST_SEGMENTS: f64 = 24.0;
-/// Laps that each side is timed for, at the least: the median over them is what one disturbance does not move.
-const LEAST_LAPS: usize = 4;
+/// Turns shorter than this cost cold caches; in longer ones the weather changes, and there are fewer to leave out.
+const SEGMENT_NS: f64 = 0.6e6;
+/// How long each side of a pair is timed, at the least: the spread of pairs falls with it up to here and little beyond, and
+/// more pairs say more than longer ones.
+const TIMED_NS: f64 = 36e6;
 
 /// Cuts laps so that a segment takes about [`SEGMENT_NS`], when a lap of the slower side takes `lap_ns`.
 pub fn cut(lap_ns: f64) -> Laps {
     let segments = (lap_ns / SEGMENT_NS).round().max(1.0);
     if segments >= 2.0 {
-        let laps = (LEAST_SEGMENTS / segments).ceil() as usize;
-        return Laps { laps: laps.max(LEAST_LAPS), segments: segments as usize, laps_in_segment: 1 };
+        let laps = (TIMED_NS / lap_ns).ceil() as usize;
+        return Laps { laps, segments: segments as usize, laps_in_segment: 1 };
     }
     let together = (SEGMENT_NS / lap_ns.max(1000.0)).round().max(1.0) as usize;
-    Laps { laps: together * LEAST_SEGMENTS as usize, segments: 1, laps_in_segment: together }
+    let turns = (TIMED_NS / SEGMENT_NS) as usize;
+    Laps { laps: together * turns, segments: 1, laps_in_segment: together }
 }
 
 /// The share of calls that are the tail.
@@ -271,30 +272,57 @@ impl Chosen {
     }
 }
 
-/// How much longer `b` took than `a`, both cut by `laps`: for each place in the lap the median over the laps of the
-/// logarithm of the ratio, then their mean, each weighing as much as both took there (one side's time alone as a weight
-/// would lean towards that side). `None` where a time is 0.
-pub fn ratio(a: &LapTimes, b: &LapTimes, laps: Laps) -> Option<Ratio> {
-    Some(Ratio {
-        processor: log_ratio(&a.processor_ns, &b.processor_ns, laps.segments)?,
-        wall: log_ratio(&a.wall_ns, &b.wall_ns, laps.segments)?,
-    })
+/// How much longer the second of each two took than the first, all cut by `laps`: one figure a pair. `None` where segments
+/// take no time.
+///
+/// Places in the lap differ: a longer free list slows those that search it. So what is usual at a place is found first, as
+/// the median over all laps and pairs; a pair's figure is the mean of what is usual, and its own deviation from it, a
+/// trimmed mean over its segments. A disturbance makes one segment of one lap deviate, and is trimmed away; a phase that is
+/// slower in every lap deviates nowhere, and counts in full. Each place weighs as much as both sides take there (one side's
+/// time alone as a weight would lean towards that side).
+///
+/// What is usual is shared by the pairs, and does not tie them together: were it off by some amount everywhere, each pair's
+/// deviation would be off by as much the other way.
+pub fn ratios(pairs: &[[&LapTimes; 2]], laps: Laps) -> Option<Vec<Ratio>> {
+    let by = |times: fn(&LapTimes) -> &[u64]| {
+        let pairs: Vec<[&[u64]; 2]> = pairs.iter().map(|[a, b]| [times(a), times(b)]).collect();
+        log_ratios(&pairs, laps.segments.max(1))
+    };
+    let (processor, wall) = (by(|times| &times.processor_ns)?, by(|times| &times.wall_ns)?);
+    Some(processor.into_iter().zip(wall).map(|(processor, wall)| Ratio { processor, wall }).collect())
 }
 
-fn log_ratio(a: &[u64], b: &[u64], segments: usize) -> Option<f64> {
-    let segments = segments.max(1);
-    let (mut sum, mut weights) = (0.0, 0.0);
+fn log_ratios(pairs: &[[&[u64]; 2]], segments: usize) -> Option<Vec<f64>> {
+    let turns = |[a, b]: &[&[u64]; 2]| -> Vec<(f64, f64)> {
+        let turn = |(a, b): (&u64, &u64)| ((*b as f64 / *a as f64).ln(), (a + b) as f64);
+        a.iter().zip(*b).map(turn).collect()
+    };
+    let pairs: Vec<Vec<(f64, f64)>> = pairs.iter().map(turns).collect();
+    // Of each place: what is usual there, and how much it weighs.
+    let mut places = Vec::with_capacity(segments);
     for place in 0..segments {
-        let at = |times: &[u64]| -> Vec<f64> {
-            times.iter().skip(place).step_by(segments).map(|time| *time as f64).collect()
-        };
-        let (a, b) = (at(a), at(b));
-        let logs: Vec<f64> = a.iter().zip(&b).map(|(a, b)| (b / a).ln()).collect();
-        let both: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
-        let weight = stats::median(&both)?;
-        sum += weight * stats::median(&logs)?;
-        weights += weight;
+        let here = || pairs.iter().flat_map(|turns| turns.iter().skip(place).step_by(segments));
+        let logs: Vec<f64> = here().map(|turn| turn.0).collect();
+        let weights: Vec<f64> = here().map(|turn| turn.1).collect();
+        places.push((stats::median(&logs)?, stats::median(&weights)?));
     }
+    let usual = weighted_mean(places.iter().copied())?;
+    let figure = |turns: &Vec<(f64, f64)>| {
+        let off =
+            |(at, turn): (usize, &(f64, f64))| (turn.0 - places[at % segments].0, places[at % segments].1);
+        let mut off: Vec<(f64, f64)> = turns.iter().enumerate().map(off).collect();
+        off.retain(|(log, _)| log.is_finite());
+        off.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let cut = (stats::TRIM * off.len() as f64) as usize;
+        Some(usual + weighted_mean(off[cut..off.len() - cut].iter().copied())?)
+    };
+    pairs.iter().map(figure).collect()
+}
+
+/// The mean of values with their weights; `None` without any weight.
+fn weighted_mean(values: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
+    let (sum, weights) =
+        values.fold((0.0, 0.0), |(sum, all), (value, weight)| (sum + value * weight, all + weight));
     (weights > 0.0).then_some(sum / weights)
 }
 
@@ -308,16 +336,30 @@ pub fn seconds(began: Instant) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-/// Whether another heaplay understands this one's jobs: it is asked for a backend's version.
+/// Why another build cannot run a side.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Unfit {
+    /// It does not start, is no heaplay, or cannot have the backend.
+    #[error("{0}")]
+    Broken(String),
+    /// It is a heaplay whose jobs are others than this one's.
+    #[error("{0}")]
+    OtherJobs(String),
+}
+
+/// Whether another heaplay understands this one's jobs: it is asked for a backend's version, and for one job of each sort
+/// that the check gives, on no program.
 ///
 /// # Errors
 /// Why it does not, with the path.
-pub fn handshake(binary: &Path, backend: &str) -> Result<String, String> {
+pub fn handshake(binary: &Path, backend: &str, clock: ClockRate) -> Result<String, Unfit> {
     let side = Side { binary: Some(binary.to_owned()), ..Side::of(backend) };
-    let task = Task::Version { backend: backend.to_owned() };
     let limits = Limits { time: super::VERSION_TIME, memory_bytes: super::available_bytes() };
-    let job = Job { task, processor: None, turns: false };
-    let ended = Worker::start_by(side.command(), &job, limits).and_then(Worker::end);
+    let ask = |task: Task| {
+        let job = Job { task, processor: None, turns: false };
+        let ended = Worker::start_by(side.command(), &job, limits).and_then(Worker::end);
+        ended.map_err(|error| error.to_string()).and_then(Ended::well)
+    };
     let why = |reason: String| {
         format!(
             "{}: {reason}; expected another build of heaplay {}",
@@ -325,9 +367,97 @@ pub fn handshake(binary: &Path, backend: &str) -> Result<String, String> {
             env!("CARGO_PKG_VERSION")
         )
     };
-    let version = ended.map_err(|error| why(error.to_string()))?.well().map_err(&why)?;
-    match version.trim() {
-        "" => Err(why("it answered nothing".to_owned())),
-        version => Ok(version.to_owned()),
+    let (backend, program) = (backend.to_owned(), PathBuf::from("/dev/null"));
+    let laps = Laps { laps: 1, segments: 1, laps_in_segment: 1 };
+    let cell = Cell { trace: String::new(), backend: backend.clone(), pass: Pass::Footprint, repetition: 0 };
+    let version = ask(Task::Version { backend: backend.clone() });
+    let jobs = [
+        Task::Laps { backend: backend.clone(), program: program.clone(), laps },
+        Task::Tail {
+            backend: backend.clone(),
+            program: program.clone(),
+            segments: 1,
+            clock,
+            times: None,
+            chosen: None,
+        },
+        Task::Calls { backend, program: program.clone(), calls: 0 },
+        Task::Measure { cell, program: program.clone(), births: None, pace: None, folder: program, clock },
+    ];
+    // There is no program, so each fails; one that was not understood says so.
+    for job in jobs.into_iter().filter(|_| version.is_ok()) {
+        if let Err(reason) = ask(job)
+            && reason.contains(NOT_A_JOB)
+        {
+            return Err(Unfit::OtherJobs(why(reason)));
+        }
+    }
+    match version {
+        Ok(version) if !version.trim().is_empty() => Ok(version.trim().to_owned()),
+        Ok(_) => Err(Unfit::Broken(why("it answered nothing".to_owned()))),
+        Err(reason) if reason.contains(NOT_A_JOB) => Err(Unfit::OtherJobs(why(reason))),
+        Err(reason) => Err(Unfit::Broken(why(reason))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAPS: Laps = Laps { laps: 4, segments: 10, laps_in_segment: 1 };
+
+    /// Times of a side: `at` gives those of each turn, by lap and place.
+    fn side(at: impl Fn(usize, usize) -> f64) -> LapTimes {
+        let turns = (0..LAPS.laps).flat_map(|lap| (0..LAPS.segments).map(move |place| (lap, place)));
+        let ns: Vec<u64> = turns.map(|(lap, place)| (at(lap, place) * 1e6) as u64).collect();
+        LapTimes { processor_ns: ns.clone(), wall_ns: ns }
+    }
+
+    fn figures(pairs: &[[LapTimes; 2]]) -> Vec<f64> {
+        let pairs: Vec<[&LapTimes; 2]> = pairs.iter().map(|[a, b]| [a, b]).collect();
+        ratios(&pairs, LAPS).unwrap().into_iter().map(|ratio| ratio.processor).collect()
+    }
+
+    #[test]
+    fn a_disturbance_is_left_out_and_a_slower_phase_is_not() {
+        let even = || side(|_, _| 1.0);
+        let slower = side(|_, _| 1.05);
+        let near = |found: f64, truth: f64| assert!((found - truth.ln()).abs() < 1e-4, "{found}");
+        near(figures(&[[even(), slower]])[0], 1.05);
+        // One turn of forty that took twenty times as long.
+        let disturbed = side(|lap, place| if (lap, place) == (1, 3) { 21.0 } else { 1.05 });
+        near(figures(&[[even(), disturbed]])[0], 1.05);
+        // One place of ten that takes half as long again in every lap: ln(1.5) there, which weighs 2.5 of 20.5.
+        let phase = side(|_, place| if place == 3 { 1.5 } else { 1.0 });
+        let found = figures(&[[even(), phase]])[0];
+        assert!((found - 1.5f64.ln() * 2.5 / 20.5).abs() < 1e-4, "{found}");
+    }
+
+    #[test]
+    fn each_pair_keeps_what_is_its_own() {
+        let pair = |own: f64| {
+            [side(|_, place| 1.0 + place as f64), side(move |_, place| own * (1.0 + place as f64))]
+        };
+        let found = figures(&[pair(1.00), pair(1.02), pair(1.04), pair(0.97)]);
+        for (found, own) in found.iter().zip([1.00f64, 1.02, 1.04, 0.97]) {
+            assert!((found - own.ln()).abs() < 1e-3, "{found} of {own}");
+        }
+        // Neither side is favoured.
+        let turned = figures(&[[side(|_, _| 1.1), side(|_, place| 1.0 + place as f64 / 9.0)]])[0];
+        let straight = figures(&[[side(|_, place| 1.0 + place as f64 / 9.0), side(|_, _| 1.1)]])[0];
+        assert!((turned + straight).abs() < 1e-4, "{turned} {straight}");
+    }
+
+    #[test]
+    fn laps_are_cut_into_turns_of_about_a_millisecond() {
+        for lap_ns in [2e3, 3e5, 9e5, 1.3e6, 1e7, 9e7] {
+            let laps = cut(lap_ns);
+            let turn = lap_ns * laps.laps_in_segment as f64 / laps.segments as f64;
+            assert!((3e5..1.2e6).contains(&turn), "{lap_ns}: {laps:?}");
+            assert!(laps.laps as f64 * lap_ns >= 0.9 * TIMED_NS, "{laps:?}");
+            assert_eq!(laps.laps % laps.laps_in_segment, 0, "{laps:?}");
+        }
+        assert!(cut(0.0).laps > 0);
+        assert_eq!(ratios(&[[&side(|_, _| 0.0), &side(|_, _| 0.0)]], LAPS), None);
     }
 }

@@ -290,6 +290,9 @@ fn signal_name(signal: i32) -> String {
     name.to_owned()
 }
 
+/// How a child begins that does not understand what it is to do. Other builds look for it.
+pub(super) const NOT_A_JOB: &str = "worker: not a job";
+
 /// The child's side: reads a job from standard input, does it, prints its result.
 ///
 /// # Errors
@@ -302,7 +305,7 @@ pub fn serve() -> Result<String, String> {
     };
     read.map_err(|error| format!("worker: no job: {error}"))?;
     let job: Job = serde_json::from_str(&text)
-        .map_err(|error| format!("worker: not a job: {error}; this verb is for heaplay itself"))?;
+        .map_err(|error| format!("{NOT_A_JOB}: {error}; this verb is for heaplay itself"))?;
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     if let Some(processor) = job.processor {
         let mut set = rustix::thread::CpuSet::new();

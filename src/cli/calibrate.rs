@@ -12,7 +12,7 @@ use comfy_table::{ContentArrangement, Table};
 use super::load::{ChildArgs, find_traces, install_interrupt, load_traces};
 use super::{note, print};
 use crate::backends;
-use crate::bench::pairs::{Course, PairError, Side, ratio};
+use crate::bench::pairs::{Course, PairError, Side, ratios};
 use crate::bench::{self, Limits, cancelled, processors};
 use crate::stats::{Estimate, Random};
 
@@ -93,19 +93,19 @@ impl CalibrateArgs {
             let mut means = vec![0.0];
             for (number, side) in sides.iter().enumerate().skip(1) {
                 let both = [&sides[0], side];
-                let mut logs = Vec::new();
-                let found = (|| -> Result<(), PairError> {
+                let found = (|| -> Result<Vec<f64>, PairError> {
                     let laps = course.pilot(&both, random.bits())?;
-                    for _ in 0..self.pairs {
-                        let times = course.time(&both, laps, random.bits())?;
-                        logs.extend(ratio(&times[0], &times[1], laps).map(|ratio| ratio.processor));
-                    }
-                    Ok(())
+                    let times: Result<Vec<_>, _> =
+                        (0..self.pairs).map(|_| course.time(&both, laps, random.bits())).collect();
+                    let times = times?;
+                    let pairs: Vec<_> = times.iter().map(|times| [&times[0], &times[1]]).collect();
+                    let found = ratios(&pairs, laps).unwrap_or_default();
+                    Ok(found.into_iter().map(|ratio| ratio.processor).collect())
                 })();
                 if cancelled() {
                     return Ok(ExitCode::from(130));
                 }
-                found.with_context(|| entry.name.clone())?;
+                let logs = found.with_context(|| entry.name.clone())?;
                 let estimate = Estimate::of(&logs).context("no pair could be compared")?;
                 means.push(estimate.mean);
                 let name = match side.layout {

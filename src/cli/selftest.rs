@@ -17,7 +17,7 @@ use super::check::suite::{self, Measure, Rules};
 use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces};
 use super::{note, print};
 use crate::backends::{self, with_setting};
-use crate::bench::pairs::{Chosen, Course, Side, load, ratio};
+use crate::bench::pairs::{Chosen, Course, Side, load, ratios};
 use crate::bench::{self, Limits, Loaded, Settings, cancelled, fingerprint, processors};
 use crate::check::{Policy, Verdict};
 use crate::replay::{WARM_UP_CALLS, calls_of_a_lap};
@@ -384,24 +384,23 @@ impl Lab<'_> {
         let mut random = Random(self.args.seed ^ 77);
         let told = |error: bench::pairs::PairError| error.to_string();
         let laps = course.pilot(&both, 1).map_err(told)?;
-        let mut logs = Vec::new();
+        let (mut logs, mut laps_of) = (Vec::new(), Vec::new());
         let chosen = match timed {
             Timed::Time => None,
             Timed::Tail => Some(course.slowest(both, laps.segments, 1).map_err(told)?),
         };
         for _ in 0..pairs {
             let seed = random.bits();
-            logs.push(match &chosen {
-                None => {
-                    let times = course.time(&both, laps, seed).map_err(told)?;
-                    ratio(&times[0], &times[1], laps).map_or(0.0, |ratio| ratio.processor)
-                }
+            match &chosen {
+                None => laps_of.push(course.time(&both, laps, seed).map_err(told)?),
                 Some(chosen) => {
                     let times = course.tail(&both, laps.segments, chosen, seed).map_err(told)?;
-                    (times[1] / times[0]).ln()
+                    logs.push((times[1] / times[0]).ln());
                 }
-            });
+            }
         }
+        let pairs: Vec<_> = laps_of.iter().map(|times| [&times[0], &times[1]]).collect();
+        logs.extend(ratios(&pairs, laps).unwrap_or_default().into_iter().map(|ratio| ratio.processor));
         let estimate = Estimate::of(&logs).ok_or("too few pairs")?;
         Ok((estimate.mean.exp_m1(), estimate.error))
     }
@@ -553,7 +552,8 @@ impl Lab<'_> {
                     let settings = vec![("every", every.to_string()), ("burn", burn.to_string())];
                     Side::of(&planted_word(&settings, below))
                 };
-                let count = |side: &Side| bench::instructions(side, loaded, limits).map(|count| count as f64);
+                let count =
+                    |side: &Side| bench::instructions(side, loaded, limits, 1).map(|count| count[0] as f64);
                 let none = count(&side(0, 64))?;
                 let step = (count(&side(100, 64))? - none) / 100.0;
                 if step <= 0.0 {

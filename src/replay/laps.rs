@@ -112,7 +112,11 @@ pub fn laps(
 /// Laps over which a call's own time is found; half of them, the quicker ones, count. A long program has so many slow
 /// calls that fewer laps do.
 fn tail_lap_count(calls: usize) -> usize {
-    if calls <= 1 << 19 { 8 } else { 4 }
+    match calls {
+        0..=0x8_0000 => 8,
+        0x8_0001..=0x10_0000 => 4,
+        _ => 2,
+    }
 }
 
 /// Times each call in [`tail_lap_count`] laps of so many segments, and hands each lap's ticks to `keep`.
@@ -128,18 +132,16 @@ fn tail_laps(
     let leftovers = Leftovers::of(program);
     let mut slots = Slots::new(program);
     let mut probe = Ticks::new(clock, calls);
-    for lap in 0..=tail_lap_count(calls) {
+    // For warming up.
+    replay(program, tables, &mut slots, 0..calls, &mut Nothing)?;
+    leftovers.free(tables, &mut slots);
+    for lap in 0..tail_lap_count(calls) {
         for segment in 0..segments.max(1) {
-            // The first lap is for warming up.
-            if lap > 0 {
-                turn()?;
-            }
+            turn()?;
             let range = calls * segment / segments.max(1)..calls * (segment + 1) / segments.max(1);
             replay(program, tables, &mut slots, range, &mut probe)?;
         }
-        if let Some(lap) = lap.checked_sub(1) {
-            keep(lap, probe.ticks());
-        }
+        keep(lap, probe.ticks());
         leftovers.free(tables, &mut slots);
     }
     Ok(())

@@ -44,6 +44,9 @@ pub struct CheckArgs {
     /// Another build of heaplay that runs the candidate
     #[arg(long, value_name = "PATH")]
     candidate_binary: Option<PathBuf>,
+    /// What another build is taken for that does not understand this one's jobs, as after a change of heaplay itself
+    #[arg(long, value_enum, default_value_t = Incompatible::Fail)]
+    incompatible: Incompatible,
     /// The backend on which two recordings are compared
     #[arg(long, value_name = "BACKEND", default_value = "pymalloc")]
     backend: String,
@@ -78,6 +81,15 @@ pub struct CheckArgs {
     init: Option<init::Ci>,
     #[command(flatten)]
     children: ChildArgs,
+}
+
+/// What a build with other jobs is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Incompatible {
+    /// It could not be judged: exit status 2
+    Fail,
+    /// Named, skipped, and no failure
+    Skip,
 }
 
 impl CheckArgs {

@@ -3,11 +3,11 @@
 
 use std::time::Instant;
 
-use crate::bench::pairs::{Chosen, Course, PairError, Side, load, ratio};
+use crate::bench::pairs::{Chosen, Course, PairError, Side, load, ratios};
 use crate::bench::{ClockRate, Limits, Loaded};
 use crate::check::{Ended, Evidence, Finding, Gate, PairOf, Step, Verdict, confirm, give_up, look};
-use crate::replay::Laps;
-use crate::stats::{Estimate, Random};
+use crate::replay::{LapTimes, Laps};
+use crate::stats::{Estimate, LOOKS, Random};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +53,19 @@ pub struct Race<'a> {
     laps: Option<Laps>,
     chosen: Option<Chosen>,
     confirming: bool,
-    pairs: Vec<PairOf>,
-    fresh: Vec<PairOf>,
-    control: Vec<PairOf>,
+    pairs: Vec<Told>,
+    /// Of the confirmation: its pairs, and the baseline once more beside each.
+    fresh: Vec<Told>,
     seconds: f64,
     ended: Option<Ended>,
+}
+
+/// What the processes of a pair told, in the order of the sides.
+enum Told {
+    /// All segments.
+    Laps(Vec<LapTimes>),
+    /// The mean time of the slow calls.
+    Tail(Vec<f64>),
 }
 
 fn processor(pairs: &[PairOf]) -> Vec<f64> {
@@ -86,7 +94,6 @@ impl<'a> Race<'a> {
             confirming: false,
             pairs: Vec::new(),
             fresh: Vec::new(),
-            control: Vec::new(),
             seconds: 0.0,
             ended: None,
         }
@@ -115,8 +122,30 @@ impl<'a> Race<'a> {
 
     fn step(&self) -> Step {
         match self.confirming {
-            false => look(&processor(&self.pairs), &self.gate),
-            true => confirm(&processor(&self.fresh), &processor(&self.control), &self.gate),
+            false => look(&processor(&self.figures(&self.pairs, 1)), &self.gate),
+            true => {
+                let [fresh, control] = [1, 2].map(|at| processor(&self.figures(&self.fresh, at)));
+                confirm(&fresh, &control, &self.gate)
+            }
+        }
+    }
+
+    /// The figures of pairs: of the baseline and what ran as number `at` beside it. None where a segment took no time.
+    fn figures(&self, pairs: &[Told], at: usize) -> Vec<PairOf> {
+        let laps = self.laps.unwrap_or(Laps { laps: 1, segments: 1, laps_in_segment: 1 });
+        let (mut times, mut tails) = (Vec::new(), Vec::new());
+        for pair in pairs {
+            match pair {
+                Told::Laps(told) => times.push([&told[0], &told[at]]),
+                Told::Tail(told) => tails.push(PairOf { processor: (told[at] / told[0]).ln(), wall: None }),
+            }
+        }
+        match self.timed {
+            Timed::Tail => tails,
+            Timed::Time => {
+                let found = ratios(&times, laps).unwrap_or_default().into_iter();
+                found.map(|ratio| PairOf { processor: ratio.processor, wall: Some(ratio.wall) }).collect()
+            }
         }
     }
 
@@ -150,7 +179,7 @@ impl<'a> Race<'a> {
     /// Ends the race with what there is.
     pub fn give_up(&mut self, when: &str) {
         self.ended = Some(match self.confirming {
-            false => give_up(&processor(&self.pairs), &self.gate, when),
+            false => give_up(&processor(&self.figures(&self.pairs, 1)), &self.gate, when),
             true => Ended {
                 verdict: Verdict::Inconclusive,
                 why: format!("over the margin, and not confirmed yet {when}"),
@@ -171,39 +200,27 @@ impl<'a> Race<'a> {
             sides.push(baseline);
         }
         let seed = self.random.bits();
-        let figures: Vec<Option<PairOf>> = match self.timed {
-            Timed::Time => {
-                let times = course.time(&sides, laps, seed)?;
-                let against = |at: usize| {
-                    let found = ratio(&times[0], &times[at], laps)?;
-                    Some(PairOf { processor: found.processor, wall: Some(found.wall) })
-                };
-                (1..sides.len()).map(against).collect()
-            }
+        let told = match self.timed {
+            Timed::Time => Told::Laps(course.time(&sides, laps, seed)?),
             Timed::Tail => {
                 if self.chosen.is_none() {
                     let pilot = course.slowest([baseline, candidate], laps.segments, self.random.bits())?;
                     self.chosen = Some(pilot);
                 }
                 let Some(chosen) = &self.chosen else { return Ok(()) };
-                let times = course.tail(&sides, laps.segments, chosen, seed)?;
-                (1..sides.len())
-                    .map(|at| Some(PairOf { processor: (times[at] / times[0]).ln(), wall: None }))
-                    .collect()
+                Told::Tail(course.tail(&sides, laps.segments, chosen, seed)?)
             }
         };
-        let nothing = || PairError::Child {
-            backend: self.cell.sides[1].backend.clone(),
-            reason: "its segments took no time at all; the trace is too short to be timed".to_owned(),
-        };
-        let figures: Vec<PairOf> = figures.into_iter().collect::<Option<_>>().ok_or_else(nothing)?;
-        match figures.as_slice() {
-            [pair] => self.pairs.push(*pair),
-            [pair, control] => {
-                self.fresh.push(*pair);
-                self.control.push(*control);
-            }
-            _ => {}
+        if (1..sides.len()).any(|at| self.figures(std::slice::from_ref(&told), at).is_empty()) {
+            return Err(PairError::Child {
+                backend: self.cell.sides[1].backend.clone(),
+                reason: "its segments took no time at all; the trace is too short to be timed".to_owned(),
+            });
+        }
+        if self.confirming {
+            self.fresh.push(told)
+        } else {
+            self.pairs.push(told)
         }
         Ok(())
     }
@@ -215,9 +232,11 @@ impl<'a> Race<'a> {
             why: "it was not carried to its end".to_owned(),
         });
         let share = |log: f64| log.exp_m1();
+        let pairs = self.figures(&self.pairs, 1);
+        let [fresh, control] = [1, 2].map(|at| self.figures(&self.fresh, at));
         // A failure is told by its fresh pairs: those of the first stage were chosen for being high.
-        let shown = if self.fresh.len() >= 10 { &self.fresh } else { &self.pairs };
-        let level = self.gate.error_of_a_look();
+        let shown = if fresh.len() >= LOOKS[0] { &fresh } else { &pairs };
+        let level = self.gate.error_of_look(shown.len());
         let mut finding =
             Finding::bare(self.cell.trace, &self.cell.name, self.timed.name(), ended.verdict, ended.why);
         finding.unit = "%";
@@ -232,9 +251,9 @@ impl<'a> Race<'a> {
             fail_margin: self.gate.fail,
             pass_margin: self.gate.pass,
             wall_effect: Estimate::of(&wall).map(|estimate| share(estimate.mean)),
-            pairs: self.pairs.clone(),
-            confirmation: self.fresh.clone(),
-            control: self.control.clone(),
+            pairs: pairs.clone(),
+            confirmation: fresh.clone(),
+            control: control.clone(),
             seconds: self.seconds,
             load: load(),
             seed: self.seed,

@@ -145,11 +145,15 @@ pub fn instructions(cell: &Cell, rules: &Rules) -> Finding {
     let count = |side: usize| -> Result<Vec<f64>, String> {
         let mut limits = rules.limits(cell);
         limits.time *= 20;
-        (0..2)
-            .map(|_| bench::instructions(&cell.sides[side], cell.loaded, limits).map(|count| count as f64))
-            .collect()
+        let counts = bench::instructions(&cell.sides[side], cell.loaded, limits, 2)?;
+        Ok(counts.into_iter().map(|count| count as f64).collect())
     };
-    let (before, after) = match count(0).and_then(|before| Ok((before, count(1)?))) {
+    // Nothing is timed, so the sides may be counted at once.
+    let (before, after) = match rules.settings.jobs {
+        0 | 1 => (count(0), count(1)),
+        _ => rayon::join(|| count(0), || count(1)),
+    };
+    let (before, after) = match before.and_then(|before| Ok((before, after?))) {
         Ok(counts) => counts,
         Err(reason) => {
             // Without valgrind it is a measure that was not to be had, not a broken side.
