@@ -256,15 +256,15 @@ fn count_instructions(
             time: settings.time_limit(loaded.program.calls()) * 20,
             memory_bytes: settings.memory_bytes,
         };
-        match bench::instructions(&bench::pairs::Side::of(backend), loaded, limits) {
-            Ok(count) => Some(Measurement {
+        match bench::instructions(&bench::pairs::Side::of(backend), loaded, limits, 1) {
+            Ok(counts) => Some(Measurement {
                 trace: trace.to_owned(),
                 backend: backend.to_owned(),
                 pass: Pass::Time,
                 repetition: 0,
                 op: "all".to_owned(),
                 metric: INSTRUCTIONS.to_owned(),
-                value: count as f64,
+                value: counts[0] as f64,
             }),
             Err(reason) => {
                 note(format!("instructions: {backend} on {trace} skipped: {reason}"));
