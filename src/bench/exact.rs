@@ -48,10 +48,11 @@ fn footprint_in(
 ) -> Result<Result<Run, String>, BenchError> {
     let cell =
         Cell { trace: trace.to_owned(), backend: side.backend.clone(), pass: Pass::Footprint, repetition: 0 };
+    let handover = loaded.hand(None).map_err(io_error("a pipe for the program"))?;
     let job = Job {
         task: Task::Measure {
             cell: cell.clone(),
-            program: loaded.path(),
+            program: handover.path(),
             births: loaded.births_path(),
             pace: None,
             folder: folder.to_owned(),
@@ -60,12 +61,14 @@ fn footprint_in(
         processor: None,
         turns: false,
     };
-    let calls = loaded.program.instructions().len();
+    let calls = loaded.program.calls();
     let limits = Limits { time: settings.time_limit(calls), memory_bytes: settings.memory_bytes };
     let ended = Worker::start_by(side.command(), &job, limits)
         .and_then(Worker::end)
         .map_err(io_error(side.executable().display().to_string()))?;
-    if let Err(reason) = ended.well() {
+    let ended = ended.well();
+    let decoded = handover.end(ended.is_ok());
+    if let Err(reason) = ended.map_err(|reason| decoded.unwrap_or(reason)) {
         return Ok(Err(reason));
     }
     Ok(match doubt(&cell, loaded, folder)? {

@@ -1,14 +1,15 @@
 //! Room `bench`: does one job, in the child. What it counted becomes the rows of a run folder.
 
 use std::fs;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::plan::{ClockRate, Job, Pace, Task};
 use super::{Verified, page_rows};
 use crate::backends::arenas::Pools;
 use crate::backends::{self, Backend};
-use crate::program::{Action, Births, Program, Times};
+use crate::program::{Action, Births, Feed, Outline, Parts, Program, Times};
 use crate::replay::{self, Footprint, LatencyResult, ReplayError, Tables, TimeResult};
 use crate::results::{Cell, Chunk, Latency, Manifest, Measurement, Pass, RecordError, Run, Sample};
 
@@ -74,7 +75,8 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
             let file = fs::OpenOptions::new().write(true).open(out);
             let file = file.map_err(|source| JobError::Io { path: out.clone(), source })?;
             let out = BufWriter::with_capacity(1 << 16, file);
-            let ending = replay::places(&program, open_for(&program, backend)?.as_ref(), *calls, out)?;
+            let ending =
+                replay::places(&program, open_for(program.outline(), backend)?.as_ref(), *calls, out)?;
             Ok(serde_json::to_string(&ending).unwrap_or_default())
         }
         Task::Laps { backend, program, laps } => {
@@ -110,11 +112,11 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
             Ok(calls.to_string())
         }
         Task::Measure { cell, program, births, pace, folder, clock } => {
-            let program = load(program)?;
+            let feed = feed(program)?;
             let births = births.as_deref().map(load_births).transpose()?.unwrap_or_default();
             let pace = pace.as_ref().map(load_pace).transpose()?;
             let beside = Beside { births, pace };
-            measure(cell, &program, &beside, folder, *clock, turn)?.save_tables(folder)?;
+            measure(cell, feed, &beside, folder, *clock, turn)?.save_tables(folder)?;
             Ok(String::new())
         }
     }
@@ -125,17 +127,17 @@ fn open(backend: &str) -> Result<Box<dyn Backend>, JobError> {
 }
 
 /// Opens the backend for a program: with its arenas where the recorded process had them, if the word asks for that.
-fn open_for(program: &Program, backend: &str) -> Result<Box<dyn Backend>, JobError> {
+fn open_for(outline: &Outline, backend: &str) -> Result<Box<dyn Backend>, JobError> {
     let opened = open(backend)?;
     if let Some(arenas) = opened.pools().and_then(Pools::arenas)
         && arenas.wants_recorded()
     {
-        if program.arena_bases().is_empty() {
+        if outline.arena_bases.is_empty() {
             let reason = "the trace does not say where its arenas lay, which `bases=recorded` asks for: record it with \
                           this heaplay, or use bases=aligned or bases=misaligned";
             return Err(ReplayError::Instrument(reason.to_owned()).into());
         }
-        arenas.place_as(program.arena_bases());
+        arenas.place_as(&outline.arena_bases);
     }
     Ok(opened)
 }
@@ -143,6 +145,15 @@ fn open_for(program: &Program, backend: &str) -> Result<Box<dyn Backend>, JobErr
 fn load(path: &Path) -> Result<Program, JobError> {
     let read = || Program::read(&mut BufReader::with_capacity(1 << 16, fs::File::open(path)?));
     read().map_err(|source| JobError::Io { path: path.to_owned(), source })
+}
+
+/// The program as a pass walks it: a file holds all of it, a pipe its parts as they are decoded.
+fn feed(path: &Path) -> Result<Feed<'static>, JobError> {
+    let begin = || {
+        let input: Box<dyn Read> = Box::new(BufReader::with_capacity(1 << 16, fs::File::open(path)?));
+        Parts::begin(input)
+    };
+    Ok(begin().map_err(|source| JobError::Io { path: path.to_owned(), source })?.into())
 }
 
 /// Numbers of 32 bits, little-endian.
@@ -171,28 +182,31 @@ fn load_births(path: &Path) -> Result<Births, JobError> {
 
 fn measure(
     cell: &Cell,
-    program: &Program,
+    feed: Feed<'_>,
     beside: &Beside,
     folder: &Path,
     clock: ClockRate,
     turn: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<Run, JobError> {
-    let mut backend = open_for(program, &cell.backend)?;
+    let outline = Arc::clone(feed.outline());
+    let mut backend = open_for(&outline, &cell.backend)?;
     let mut rows = Rows { cell, run: Run::new(Manifest::default()) };
     let clock = clock.clock();
     match cell.pass {
-        Pass::Time => rows.time(&replay::time(program, &Tables::new(program, backend.as_ref()), turn)?),
+        Pass::Time => rows.time(&replay::time(feed, &Tables::of(&outline, backend.as_ref()), turn)?),
         Pass::Latency => {
-            let found = replay::latency(program, &Tables::new(program, backend.as_ref()), &clock, turn)?;
+            let found = replay::latency(feed, &Tables::of(&outline, backend.as_ref()), &clock, turn)?;
             let path = folder.join(BUCKETS);
-            fs::write(&path, &found.buckets).map_err(|source| JobError::Io { path, source })?;
+            if !found.buckets.is_empty() {
+                fs::write(&path, &found.buckets).map_err(|source| JobError::Io { path, source })?;
+            }
             rows.latency(found);
         }
         Pass::Footprint => {
             // What does not go by the clock is the same at any pace.
             let pace = beside.pace.as_ref().filter(|_| backend.varies() == Some(backends::Varies::ByClock));
-            let found = replay::footprint(program, &beside.births, backend.as_mut(), pace)?;
-            rows.footprint(program, &found, backend.backs_memory());
+            let found = replay::footprint(feed, &beside.births, backend.as_mut(), pace)?;
+            rows.footprint(&outline, &found, backend.backs_memory());
             if let Some(varies) = backend.varies() {
                 rows.count("varies_between_runs", varies as u64);
             }
@@ -261,6 +275,7 @@ impl Rows<'_> {
         self.count("preemptions", found.preemptions);
         self.put("all", "clock_step_nanoseconds", found.floor.step_ns);
         self.put("all", "clock_pair_nanoseconds", found.floor.pair_ns);
+        self.put("all", "clock_cost_nanoseconds", found.floor.cost_ns);
         for (action, histogram) in Action::ALL.into_iter().zip(found.histograms) {
             if histogram.is_empty() {
                 continue;
@@ -276,8 +291,8 @@ impl Rows<'_> {
         }
     }
 
-    fn footprint(&mut self, program: &Program, found: &Footprint, backs_memory: bool) {
-        let profile = program.profile();
+    fn footprint(&mut self, outline: &Outline, found: &Footprint, backs_memory: bool) {
+        let profile = &outline.profile;
         self.calls(found.calls);
         self.count("requested_bytes", profile.total_requested_bytes());
         self.count("live_peak_bytes", found.at_live_peak.live_bytes);

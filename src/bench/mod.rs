@@ -13,6 +13,7 @@ mod bounds;
 mod compare;
 mod confirm;
 mod exact;
+mod handover;
 mod heat;
 mod instructions;
 mod latency_map;
@@ -41,6 +42,7 @@ use serde::{Deserialize, Serialize};
 pub use compare::{Comparison, arenas_at, compare, compare_recording};
 pub use confirm::LEAST_REPETITIONS;
 pub use exact::exact;
+pub use handover::Handover;
 pub use instructions::{instructions, valgrind};
 pub use machine::{available_bytes, fingerprint, processors};
 pub use plan::{ClockRate, Heat, Job, Pace, Task, heats, order};
@@ -50,17 +52,25 @@ pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, serve};
 use crate::program::{Births, Program, Times};
 use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Sample, Status};
 
-/// A compiled program in a memory file that children open by path.
+/// A compiled program in a memory file that children open by path; or the outline of one that is too large for it, which is
+/// decoded for each child.
 pub struct Loaded {
-    /// The program.
+    /// The program, or its outline alone.
     pub program: Program,
     /// Who asked for each block; empty where the trace does not say.
     pub births: Births,
     /// When its calls were made; empty where the trace does not say.
     pub times: Times,
-    file: File,
+    program_file: ProgramFile,
     births_file: Option<File>,
     times_file: Option<File>,
+}
+
+/// Where a program is.
+enum ProgramFile {
+    Compiled(File),
+    /// The trace itself.
+    Trace(PathBuf),
 }
 
 /// A memory file that `write` has filled.
@@ -96,12 +106,47 @@ impl Loaded {
             true => None,
             false => Some(memory_file("heaplay-times", |out| times.write(out))?),
         };
-        Ok(Loaded { program, births, times, file, births_file, times_file })
+        Ok(Loaded {
+            program,
+            births,
+            times,
+            program_file: ProgramFile::Compiled(file),
+            births_file,
+            times_file,
+        })
     }
 
-    /// A path under which this process's children find the program, while this lives.
+    /// The trace at `path`, of which `program` is the outline: children get it in parts.
+    ///
+    /// # Errors
+    /// When there is no memory for the times.
+    pub fn in_parts(program: Program, times: Times, path: &Path) -> std::io::Result<Loaded> {
+        let times_file = match times.is_empty() {
+            true => None,
+            false => Some(memory_file("heaplay-times", |out| times.write(out))?),
+        };
+        let program_file = ProgramFile::Trace(path.to_owned());
+        Ok(Loaded { program, births: Births::default(), times, program_file, births_file: None, times_file })
+    }
+
+    /// A path under which this process's children find the program, while this lives. A program in parts has none: only
+    /// [`Loaded::hand`] gives it out.
     pub fn path(&self) -> PathBuf {
-        path_of(&self.file)
+        match &self.program_file {
+            ProgramFile::Compiled(file) => path_of(file),
+            ProgramFile::Trace(_) => PathBuf::new(),
+        }
+    }
+
+    /// The program for a child that measures on `processor`.
+    ///
+    /// # Errors
+    /// When there is no pipe or thread for a program in parts.
+    pub fn hand(&self, processor: Option<usize>) -> std::io::Result<Handover> {
+        match &self.program_file {
+            ProgramFile::Compiled(file) => Ok(Handover::by_file(path_of(file))),
+            ProgramFile::Trace(path) => Handover::by_pipe(path, self.program.outline(), processor),
+        }
     }
 
     /// What a footprint pass at `pace` waits by.
@@ -212,7 +257,7 @@ pub fn verify(backend: &str, loaded: Option<&Loaded>, settings: &Settings) -> Re
         processor: None,
         turns: false,
     };
-    let calls = loaded.map_or(0, |loaded| loaded.program.instructions().len());
+    let calls = loaded.map_or(0, |loaded| loaded.program.calls());
     let limits = Limits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
     match worker::run(&job, limits).map_err(|error| error.to_string())? {
         Ended::Killed(reason) => Ok(Verified::Broken(reason)),
@@ -264,7 +309,7 @@ pub fn run(
                 let place = Place { cells: &cells, numbers: &numbers, processor, stopped: &stopped };
                 match measure_heat(&heat, loaded, &place, settings) {
                     Ok(outcomes) => {
-                        let weight = loaded.program.instructions().len() as u64;
+                        let weight = loaded.program.calls() as u64;
                         outcomes.iter().for_each(|outcome| progress.done(outcome, weight));
                     }
                     Err(error) => {
@@ -389,21 +434,24 @@ fn measure_heat(
         }
     }
     let mut workers = Vec::new();
+    let mut handovers = Vec::new();
     for &cell in &racing {
         let part = place.fresh_part(cell)?;
+        let processor = place.processor.filter(|_| cell.pass != Pass::Footprint);
+        let handover = loaded.hand(processor).map_err(io_error("a pipe for the program"))?;
         let job = Job {
             task: Task::Measure {
                 cell: cell.clone(),
-                program: loaded.path(),
+                program: handover.path(),
                 births: loaded.births_path().filter(|_| cell.pass == Pass::Footprint),
                 pace: loaded.pace(settings.pace).filter(|_| cell.pass == Pass::Footprint),
                 folder: part.clone(),
                 clock: settings.clock,
             },
-            processor: place.processor.filter(|_| cell.pass != Pass::Footprint),
+            processor,
             turns: cell.pass != Pass::Footprint,
         };
-        let calls = loaded.program.instructions().len();
+        let calls = loaded.program.calls();
         let limits = Limits {
             time: settings.time_limit(calls) * racing.len() as u32 + settings.waiting(loaded),
             memory_bytes: settings.memory_bytes,
@@ -411,15 +459,20 @@ fn measure_heat(
         let worker =
             Worker::start(&job, limits).map_err(io_error(format!("a child for {}", part.display())))?;
         workers.push(worker);
+        handovers.push(handover);
     }
     if heat[0].pass != Pass::Footprint {
         heat::take_turns(&mut workers, place.processor, place.numbers[&heat[0]] as u64);
     }
     // Every child is waited for before anything is believed, so that none is left behind.
     let mut ended = Vec::new();
-    for (cell, worker) in racing.into_iter().zip(workers) {
+    for (cell, (worker, handover)) in racing.into_iter().zip(workers.into_iter().zip(handovers)) {
         let began = worker.began();
-        let end = worker.end();
+        let mut end = worker.end();
+        let well = matches!(end, Ok(Ended::Well(_)));
+        if let (Some(reason), Ok(end)) = (handover.end(well), &mut end) {
+            *end = Ended::Badly(reason); // the child knows only that no more came
+        }
         ended.push((cell, began.elapsed().as_secs_f64(), end));
     }
     if cancelled() {

@@ -128,16 +128,28 @@ pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 /// # Errors
 /// The first trace that is faulty.
 pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
-    load_grouped(paths, Births::by_line)
+    load_grouped(paths, Births::by_line, u64::MAX)
 }
 
-/// As [`load_traces`], with the sites that `group` makes.
+/// As [`load_traces`], but of a trace of more than `most` calls only the outline is kept, for a replay in parts.
+///
+/// # Errors
+/// The first trace that is faulty.
+pub fn load_within(
+    paths: &[PathBuf],
+    most: u64,
+) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
+    load_grouped(paths, Births::by_line, most)
+}
+
+/// As [`load_within`], with the sites that `group` makes.
 ///
 /// # Errors
 /// The first trace that is faulty.
 pub fn load_grouped(
     paths: &[PathBuf],
     group: impl Fn(Births) -> Births,
+    most: u64,
 ) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
     let mut entries: Vec<TraceEntry> = Vec::new();
     let mut programs = HashMap::new();
@@ -147,9 +159,7 @@ pub fn load_grouped(
         if paths[..at].iter().any(same) {
             bail!("{}: given twice; name each trace once", path.display());
         }
-        let mut reader = trace::open(path)?;
-        let (program, births, times) =
-            program::compile_with_births(reader.as_mut()).with_context(|| path.display().to_string())?;
+        let (reader, (program, births, times)) = read(path, most)?;
         for warning in reader.warnings() {
             note(warning);
         }
@@ -169,11 +179,40 @@ pub fn load_grouped(
             calls: program.profile().total_calls(),
             facts,
         });
-        let loaded = Loaded::new(program, group(births), times)
-            .with_context(|| format!("{}: no memory for the program", path.display()))?;
+        let loaded = if program.is_whole() {
+            Loaded::new(program, group(births), times)
+        } else {
+            let (calls, mib) = (program.calls(), (8 * program.calls()) >> 20);
+            note(format!(
+                "{}: {calls} calls need {mib} MiB, over the memory limit: replayed in parts that are decoded meanwhile; no \
+                 confirmed latencies, and no lines that pin pages",
+                path.display()
+            ));
+            Loaded::in_parts(program, times, path)
+        };
+        let loaded = loaded.with_context(|| format!("{}: no memory for the program", path.display()))?;
         programs.insert(name, loaded);
     }
     Ok((entries, programs))
+}
+
+/// What compiling gives.
+type Read = (program::Program, Births, program::Times);
+
+/// Reads and compiles a trace. Compiling proves all that the reader would, so the reader does so only where something is
+/// wrong, for its word on the place in the file.
+fn read(path: &Path, most: u64) -> anyhow::Result<(Box<dyn trace::TraceReader>, Read)> {
+    let mut reader = trace::open(path)?;
+    reader.leave_proof();
+    let told = reader.events_hint();
+    match program::compile_within(reader.as_mut(), most) {
+        Ok(read) if told.is_none_or(|calls| calls == read.0.calls() as u64) => return Ok((reader, read)),
+        Ok(_) | Err(program::ProgramError::Unsound { .. }) => {}
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    }
+    let mut reader = trace::open(path)?;
+    let read = program::compile_within(reader.as_mut(), most).with_context(|| path.display().to_string())?;
+    Ok((reader, read))
 }
 
 /// The file's name without its ending; with the folder's in front when two are alike.

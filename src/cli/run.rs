@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
 
-use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces, sha256};
+use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_within, sha256};
 use super::note;
 use crate::bench::{self, Progress, Settings};
 use crate::results::{
-    BackendEntry, Cell, FORMAT, Manifest, Outcome, Pass, RecordError, Run, Status, civil_date,
+    BackendEntry, Cell, FORMAT, Manifest, Measurement, Outcome, Pass, RecordError, Run, Status, civil_date,
 };
 
 /// Replay traces against backends, in parallel, and report what each costs in time and in memory
@@ -42,6 +43,9 @@ pub struct RunArgs {
     /// pace, 1 for a second a second, 0.1 for ten times as fast. Without it they get a band, from giving back at once to never
     #[arg(long, value_name = "FACTOR", value_parser = parse_pace, conflicts_with = "resume")]
     pace: Option<f64>,
+    /// Count instructions too, with valgrind: the same on every machine, and some 30 times as slow as a timed pass
+    #[arg(long)]
+    count_instructions: bool,
     /// Leave out `null`, which measures the harness itself and is otherwise always there
     #[arg(long)]
     no_floor: bool,
@@ -94,6 +98,7 @@ impl RunArgs {
             out,
             resume: None,
             pace: None,
+            count_instructions: false,
             no_floor: false,
             seed: None,
             children,
@@ -126,12 +131,16 @@ impl RunArgs {
         };
         let run = Run::load(&folder)?;
         let bar = Bar::new(&run, &programs);
-        let run = bench::run(&folder, &programs, &settings, &bar)
+        let mut run = bench::run(&folder, &programs, &settings, &bar)
             .with_context(|| {
                 let folder = folder.display();
                 format!("{folder}: the run stopped; what was measured is kept, and `heaplay run --resume {folder}` goes on")
             })?;
         bar.bar.finish_and_clear();
+        if self.count_instructions && run.missing().is_empty() && !bench::cancelled() {
+            count_instructions(&mut run, &programs, &settings);
+            run.save(&folder)?;
+        }
         Ok((run, folder))
     }
 
@@ -167,7 +176,8 @@ impl RunArgs {
         if !self.no_floor && !words.iter().any(|word| word == FLOOR) {
             words.push(FLOOR.to_owned());
         }
-        let (mut traces, programs) = load_traces(&find_traces(&self.traces)?)?;
+        let paths = find_traces(&self.traces)?;
+        let (mut traces, programs) = load_within(&paths, calls_within(settings))?;
         for trace in &mut traces {
             trace.facts.remove("arenas"); // a row for each arena, which no report reads
         }
@@ -211,9 +221,77 @@ impl RunArgs {
     }
 }
 
+/// Adds the instructions of each trace on each backend, where they are not there yet; what cannot be counted is told.
+fn count_instructions(
+    run: &mut Run,
+    programs: &std::collections::HashMap<String, bench::Loaded>,
+    settings: &Settings,
+) {
+    if bench::valgrind().is_none() {
+        note("instructions: skipped, valgrind is not on the PATH (Debian: apt-get install valgrind)");
+        return;
+    }
+    let cells: Vec<(&str, &str, &bench::Loaded)> = run
+        .manifest
+        .traces
+        .iter()
+        .filter_map(|trace| Some((trace.name.as_str(), programs.get(&trace.name)?)))
+        .flat_map(|(trace, loaded)| {
+            run.manifest.backends.iter().map(move |backend| (trace, backend.name.as_str(), loaded))
+        })
+        .filter(|(trace, backend, _)| {
+            let works = run.outcomes.iter().any(|outcome| {
+                (outcome.trace.as_str(), outcome.backend.as_str()) == (trace, backend)
+                    && outcome.status == Status::Ok
+            });
+            works && run.values(trace, backend, "all", INSTRUCTIONS).is_empty()
+        })
+        .collect();
+    let count = |(trace, backend, loaded): (&str, &str, &bench::Loaded)| {
+        if !loaded.program.is_whole() {
+            note(format!("instructions: {trace} skipped, it is replayed in parts"));
+            return None;
+        }
+        let limits = bench::Limits {
+            time: settings.time_limit(loaded.program.calls()) * 20,
+            memory_bytes: settings.memory_bytes,
+        };
+        match bench::instructions(&bench::pairs::Side::of(backend), loaded, limits, 1) {
+            Ok(counts) => Some(Measurement {
+                trace: trace.to_owned(),
+                backend: backend.to_owned(),
+                pass: Pass::Time,
+                repetition: 0,
+                op: "all".to_owned(),
+                metric: INSTRUCTIONS.to_owned(),
+                value: counts[0] as f64,
+            }),
+            Err(reason) => {
+                note(format!("instructions: {backend} on {trace} skipped: {reason}"));
+                None
+            }
+        }
+    };
+    // As many at once as the run has children.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.jobs.max(1)).build();
+    let counted: Vec<Measurement> = match pool {
+        Ok(pool) => pool.install(|| cells.into_par_iter().filter_map(count).collect()),
+        Err(_) => cells.into_iter().filter_map(count).collect(),
+    };
+    run.measurements.extend(counted);
+}
+
+/// The metric of [`count_instructions`].
+const INSTRUCTIONS: &str = "instructions";
+
+/// Calls whose instructions, of 8 bytes, fit the memory that a child may take: longer traces are replayed in parts.
+fn calls_within(settings: &Settings) -> u64 {
+    settings.memory_bytes / 8
+}
+
 /// Says beforehand how long a cell may take: a backend so slow that it would not finish is stopped there.
 fn tell_limit(settings: &Settings, programs: &std::collections::HashMap<String, bench::Loaded>) {
-    let limits = programs.values().map(|loaded| settings.time_limit(loaded.program.instructions().len()));
+    let limits = programs.values().map(|loaded| settings.time_limit(loaded.program.calls()));
     if let Some(longest) = limits.max() {
         let seconds = longest.as_secs();
         note(format!(
@@ -274,11 +352,16 @@ fn clock_facts(settings: &Settings) -> std::collections::BTreeMap<String, String
     let clock = settings.clock.clock();
     let floor = clock.floor();
     let source = if settings.clock.counter { "time-stamp counter, fenced" } else { "CLOCK_MONOTONIC" };
+    note(format!(
+        "the clock ({source}) steps by {:.1} ns; an empty pair reads {:.1} ns and costs {:.1}",
+        floor.step_ns, floor.pair_ns, floor.cost_ns
+    ));
     [
         ("source".to_owned(), source.to_owned()),
         ("ticks_per_second".to_owned(), format!("{:.0}", settings.clock.ticks_per_second)),
         ("step_nanoseconds".to_owned(), format!("{:.2}", floor.step_ns)),
         ("pair_nanoseconds".to_owned(), format!("{:.2}", floor.pair_ns)),
+        ("cost_nanoseconds".to_owned(), format!("{:.2}", floor.cost_ns)),
     ]
     .into()
 }
@@ -388,7 +471,7 @@ fn prepare_resume(
     }
     let missing = Run::load(folder)?.missing().len();
     note(format!("{}: {missing} cells to do", folder.display()));
-    let (entries, loaded) = load_traces(&paths)?;
+    let (entries, loaded) = load_within(&paths, calls_within(settings))?;
     // The names in the tables are the manifest's.
     let names: Vec<String> = run.manifest.traces.iter().map(|trace| trace.name.clone()).collect();
     let mut loaded = loaded;
@@ -406,9 +489,8 @@ struct Bar {
 
 impl Bar {
     fn new(run: &Run, programs: &std::collections::HashMap<String, bench::Loaded>) -> Bar {
-        let weight = |cell: &Cell| {
-            programs.get(&cell.trace).map_or(0, |loaded| loaded.program.instructions().len() as u64)
-        };
+        let weight =
+            |cell: &Cell| programs.get(&cell.trace).map_or(0, |loaded| loaded.program.calls() as u64);
         let total = run.missing().iter().map(weight).sum();
         let bar = ProgressBar::new(total); // draws to standard error, and only to a terminal
         if let Ok(style) =

@@ -52,7 +52,8 @@ impl WhatifArgs {
             (None, Some(name)) => (Change::Drop, name),
             (None, None) => bail!("name a line with --move-site or --drop-site"),
         };
-        let (_, mut programs) = load_grouped(std::slice::from_ref(&self.trace), |births| births.under(name))?;
+        let (_, mut programs) =
+            load_grouped(std::slice::from_ref(&self.trace), |births| births.under(name), u64::MAX)?;
         let Some(loaded) = programs.drain().map(|(_, loaded)| loaded).next() else {
             bail!("{}: no trace", self.trace.display());
         };

@@ -1,10 +1,13 @@
 //! Room `program`: who asked for each block. Kept beside the program and not in it, so that a timed pass pays nothing:
 //! only the footprint child reads it.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
-use super::{Program, ProgramError, Times, compile_rows, word};
+use super::compile::walk;
+use super::{Program, ProgramError, Times, word};
 use crate::trace::{SITE_LIMIT_BYTES, TraceReader, frames, innermost};
 
 /// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names of the sites. Where the
@@ -27,15 +30,37 @@ pub const MARKS_LOOKED_AT: usize = 32;
 /// # Errors
 /// As [`super::compile`].
 pub fn compile_with_births(reader: &mut dyn TraceReader) -> Result<(Program, Births, Times), ProgramError> {
+    compile_within(reader, u64::MAX)
+}
+
+/// The same, but of a trace of more than `most` calls only the outline is kept, and no sites.
+///
+/// # Errors
+/// As [`super::compile`].
+pub fn compile_within(
+    reader: &mut dyn TraceReader,
+    most: u64,
+) -> Result<(Program, Births, Times), ProgramError> {
     let with_sites = reader.header().columns.site;
     let mut births = Births::default();
     let mut times = Times::default();
-    let program = compile_rows(reader, |row| {
+    // Where the format tells the calls beforehand, nothing is kept from the start.
+    let is_over = Cell::new(reader.events_hint().is_some_and(|calls| calls > most));
+    let none = Arc::default();
+    let seen = |row: &crate::trace::Row| {
         times.see(row);
-        if with_sites {
+        if with_sites && !is_over.get() {
             births.sites.push(row.site.0);
         }
+    };
+    let compiler = walk(reader, most, seen, |compiler| {
+        is_over.set(is_over.get() || compiler.calls() > most);
+        while is_over.get() && compiler.take_stretch(&none).is_some() {}
+        Ok(())
     })?;
+    if is_over.get() || compiler.calls() > most {
+        return Ok((Program::outlined(Arc::new(compiler.outline().clone())), Births::default(), times));
+    }
     if with_sites {
         let sites = reader.sites();
         births.names =
@@ -44,7 +69,7 @@ pub fn compile_with_births(reader: &mut dyn TraceReader) -> Result<(Program, Bir
         births.marks = marks.into_iter().map(|(event, _)| event).take(MARKS_LOOKED_AT).collect();
         births.marks.sort_unstable();
     }
-    Ok((program, births, times))
+    Ok((compiler.into_program(), births, times))
 }
 
 impl Births {

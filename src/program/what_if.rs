@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::kinds::Kinds;
-use super::{Action, Births, Instruction, Profile, Program, ProgramError};
+use super::{Action, Births, Instruction, Outline, Program, ProgramError};
 
 /// What is done to the blocks of a line that live to the end of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +40,13 @@ pub fn what_if(
     let survivors = survivors(program, births, site);
     let mut changed = Rewriter::default();
     let (mut request, mut next) = (0, 0);
-    let mut kind_in = vec![0; program.slots];
+    let mut kind_in = vec![0; program.slots()];
     for (index, instruction) in program.instructions.iter().enumerate() {
         let (slot, domain) = (instruction.slot(), instruction.domain());
         let action = instruction.action();
         let survives = survivors.get(next) == Some(&index);
         next += usize::from(survives);
-        let kind = program.kinds.of(index);
+        let kind = program.kind(index) as u32;
         let before = std::mem::replace(&mut kind_in[slot], kind);
         match (action, survives) {
             (Action::Realloc, true) => changed.push(Action::Free, domain, slot, 0, before, None),
@@ -65,7 +64,7 @@ pub fn what_if(
             let instruction = program.instructions[index];
             let action = if instruction.action() == Action::Calloc { Action::Calloc } else { Action::Malloc };
             let size = program.size(index) as u64;
-            let kind = program.kinds.of(index);
+            let kind = program.kind(index) as u32;
             changed.push(action, instruction.domain(), instruction.slot(), size, kind, Some(site));
         }
     }
@@ -73,26 +72,18 @@ pub fn what_if(
         return Err(ProgramError::Empty);
     }
     let bytes = survivors.iter().map(|&index| program.size(index) as u64).sum();
-    let mut whole = Program {
-        instructions: changed.instructions,
-        wide: changed.wide,
-        slots: changed.slots.len(),
-        arena_bases: program.arena_bases.clone(),
-        kinds: match program.kinds.table.is_empty() {
-            true => Kinds::default(),
-            false => Kinds { table: program.kinds.table.clone(), of_call: changed.kinds },
-        },
-        profile: Profile::default(),
-    };
-    let event = whole.instructions.len() as u64;
-    whole.prove().map_err(|found| ProgramError::Unsound { event, found: found.into() })?;
+    let event = changed.instructions.len() as u64;
+    let outline = Outline { slots: changed.slots.len(), calls: event, ..(**program.outline()).clone() };
+    let kind_of = if program.kinds().is_empty() { vec![] } else { changed.kinds };
+    let whole = Program::whole(changed.instructions, changed.wide, kind_of, outline)
+        .map_err(|found| ProgramError::Unsound { event, found: found.into() })?;
     let births = Births { sites: changed.sites, names: births.names.clone(), marks: vec![] };
     Ok(WhatIf { program: whole, births, blocks: survivors.len() as u64, bytes })
 }
 
 /// The calls that gave the blocks of `site` that are live at the end, in order.
 fn survivors(program: &Program, births: &Births, site: u32) -> Vec<usize> {
-    let mut last: Vec<Option<usize>> = vec![None; program.slots];
+    let mut last: Vec<Option<usize>> = vec![None; program.slots()];
     let mut request = 0;
     for (index, instruction) in program.instructions.iter().enumerate() {
         last[instruction.slot()] = None;

@@ -7,15 +7,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::copy::given_back;
 use super::heap_map::{self, HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
 use super::pins::{LiveBlock, PageView, page_view};
 use super::time::processor_ns;
-use super::{Done, Probe, ReplayError, Resident, Slots, Tables, free_all, memory, replay};
+use super::{Done, Owners, Probe, ReplayError, Resident, Slots, Tables, memory, replay};
 use crate::backends::{Backend, Counter, Trim};
-use crate::program::{Action, Births, Program, Times};
+use crate::program::{Action, Births, Feed, Times};
 
 /// The pages that are pinned are counted in this unit, whatever the kernel's page is.
 pub const PAGE_BYTES: usize = 4096;
@@ -433,41 +434,42 @@ impl Probe for Watch<'_> {
     }
 }
 
-/// Replays `program` once and accounts for its memory; afterwards trims, frees everything and trims again. `births` say
+/// Replays a program once and accounts for its memory; afterwards trims, frees everything and trims again. `births` say
 /// who asked for each block; they may be empty. With a `pace`, the calls are made when the program made them.
 ///
 /// # Errors
-/// When the backend gives no memory, when the accounts are not zero after all is freed, or when this kernel's figures
+/// When the backend gives no memory, a part of the program does not come, when the accounts are not zero after all is freed, or when this kernel's figures
 /// cannot be trusted.
-pub fn footprint(
-    program: &Program,
+pub fn footprint<'a>(
+    feed: impl Into<Feed<'a>>,
     births: &Births,
     backend: &mut dyn Backend,
     pace: Option<&Pace>,
 ) -> Result<Footprint, ReplayError> {
     let resident = Resident::open().map_err(|error| ReplayError::Instrument(error.to_string()))?;
     memory::self_test(&resident).map_err(ReplayError::Instrument)?;
-    let tables = Tables::new(program, backend);
-    let mut slots = Slots::new(program);
-    let calls = program.instructions().len();
+    let mut feed = feed.into();
+    let outline = Arc::clone(feed.outline());
+    let tables = Tables::of(&outline, backend);
+    let (mut slots, mut owners) = (Slots::of(&outline), Owners::new(&outline));
+    let calls = outline.calls;
     let backs_memory = backend.backs_memory();
     warm_up(&backend.domains());
-    let faults = minor_faults();
     let baseline = resident.private_bytes();
     let mut watch = Watch {
         backend: &*backend,
         backs_memory,
-        accounts: vec![Account::default(); program.slots()],
+        accounts: vec![Account::default(); outline.slots],
         pages: Pages { before: heap_map::resident_pages(), ..Pages::default() },
         now: HeapSample::default(),
         resident: &resident,
         baseline,
         samples: Vec::with_capacity(4096),
-        every: (calls as u64 / 320).max(2048),
-        rise: program.profile().live_peak_bytes / 128,
+        every: (calls / 320).max(2048),
+        rise: outline.profile.live_peak_bytes / 128,
         next_sample: 0,
         sampled_peak: 0,
-        live_peak_event: program.profile().live_peak_event,
+        live_peak_event: outline.profile.live_peak_event,
         at_live_peak: HeapSample::default(),
         pages_at_live_peak: PageView::default(),
         usable_by_size: vec![Majority::default(); if backs_memory { SMALL_BYTES + 1 } else { 0 }],
@@ -478,21 +480,27 @@ pub fn footprint(
         births,
         requests: 0,
         sampling_times: Vec::with_capacity(4096),
-        total: calls as u64,
+        total: calls,
         mapper: Mapper::begin(),
         mapping_ns: 0,
         columns: 0,
-        next_column: (calls as u64).div_ceil(MAP_COLUMNS.min(calls as u64).max(1)),
+        next_column: calls.div_ceil(MAP_COLUMNS.min(calls).max(1)),
         waiting: pace.map(Waiting::on),
     };
-    let began = processor_ns();
     watch.look_at_marks();
-    replay(program, &tables, &mut slots, 0..calls, &mut watch)?;
+    let (mut pass_ns, mut faults) = (0, 0); // of the calls alone: reading a part is neither
+    while let Some(part) = feed.next_part()? {
+        let (began, before) = (processor_ns(), minor_faults());
+        replay(part, &tables, &mut slots, 0..part.instructions().len(), &mut watch)?;
+        pass_ns += processor_ns() - began;
+        faults += minor_faults() - before;
+        owners.see(part);
+    }
     let end = watch.sample();
     // A mark after the last call.
     watch.look_at_marks();
     let mut found = Footprint {
-        pass_ns: processor_ns() - began,
+        pass_ns,
         sampling_ns: sampling_ns(&mut watch.sampling_times),
         mapping_ns: watch.mapping_ns,
         map: std::mem::take(&mut watch.mapper).finish(),
@@ -504,7 +512,7 @@ pub fn footprint(
         end,
         pinned_over_resident_bytes: watch.over,
         calls: watch.calls,
-        minor_faults: minor_faults() - faults,
+        minor_faults: faults,
         ..Footprint::default()
     };
     for (slot, block) in slots.live() {
@@ -524,7 +532,7 @@ pub fn footprint(
         let given = given_back(|| backend.drain() == Trim::Done && backend.trim() == Trim::Done);
         found.resident_drained_bytes = given.map(|bytes| trimmed.saturating_add_signed(-bytes));
     }
-    free_all(program, &tables, &mut slots);
+    owners.free_all(&tables, &mut slots);
     backend.trim();
     found.resident_freed_bytes = resident.private_bytes().saturating_sub(baseline);
     Ok(found)

@@ -56,11 +56,12 @@ impl Leftovers {
     #[expect(unsafe_code, reason = "calls free through a C function pointer")]
     fn free(&self, tables: &Tables, slots: &mut Slots) {
         for &(slot, kind, domain) in &self.0 {
-            let (table, block): (_, *mut c_void) = (tables.get(kind, domain), slots.0[slot]);
+            let (table, block): (_, *mut c_void) = (tables.get(kind, domain), slots.block(slot));
             // SAFETY: the lap is over, so the slot holds a live block of this backend, which is forgotten at once.
             unsafe { (table.free)(table.ctx, block) };
             slots.clear(slot);
         }
+        slots.restart();
     }
 }
 
@@ -130,7 +131,7 @@ fn tail_laps(
     let calls = program.instructions().len();
     let leftovers = Leftovers::of(program);
     let mut slots = Slots::new(program);
-    let mut probe = Ticks { clock, ticks: vec![1; calls] };
+    let mut probe = Ticks::new(clock, calls);
     // For warming up.
     replay(program, tables, &mut slots, 0..calls, &mut Nothing)?;
     leftovers.free(tables, &mut slots);
@@ -140,7 +141,7 @@ fn tail_laps(
             let range = calls * segment / segments.max(1)..calls * (segment + 1) / segments.max(1);
             replay(program, tables, &mut slots, range, &mut probe)?;
         }
-        keep(lap, &probe.ticks);
+        keep(lap, probe.ticks());
         leftovers.free(tables, &mut slots);
     }
     Ok(())

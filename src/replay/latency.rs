@@ -4,19 +4,22 @@
 //! is deterministic, so the median of a call's bytes over repetitions is the call's own cost, and what one repetition
 //! alone saw is the machine's (`bench` takes that median).
 
+use std::time::Instant;
+
 use hdrhistogram::Histogram;
 
-use super::time::involuntary_switches;
+use super::time::{involuntary_switches, processor_ns};
 use super::{Clock, Done, Floor, Probe, ReplayError, Slots, Tables, replay};
-use crate::program::{Action, Program};
+use crate::program::{Feed, Program};
 
 /// What a latency pass found.
 pub struct LatencyResult {
     /// Service times by [`Action`], in ns, the clock pair included.
     pub histograms: [Histogram<u64>; 4],
-    /// Mean service time by action less the mean empty pair, in ns; NaN where there was no call.
+    /// Mean service time by action less the mean empty pair, in ns, and less what the kernel gave to others meanwhile; NaN
+    /// where there was no call.
     pub mean_ns: [f64; 4],
-    /// Each call's time as [`bucket`], in order.
+    /// Each call's time as [`bucket`], in order; empty for a program in parts, which is too long for it.
     pub buckets: Vec<u8>,
     /// What the clock could resolve during this pass.
     pub floor: Floor,
@@ -26,10 +29,32 @@ pub struct LatencyResult {
     pub preemptions: u64,
 }
 
-/// Ticks of each call of a program.
-pub(super) struct Ticks<'a> {
-    pub(super) clock: &'a Clock,
-    pub(super) ticks: Vec<u32>,
+/// Takes the ticks of each call of a program, or of a part.
+pub struct Ticks<'a> {
+    clock: &'a Clock,
+    /// Calls in the parts before: where `ticks` begin.
+    first: usize,
+    ticks: Vec<u32>,
+}
+
+impl<'a> Ticks<'a> {
+    /// For so many calls, with the memory touched, so that the loop meets no page fault of ours.
+    pub fn new(clock: &'a Clock, calls: usize) -> Ticks<'a> {
+        let mut probe = Ticks { clock, first: 0, ticks: Vec::new() };
+        probe.begin(0, calls);
+        probe
+    }
+
+    /// The next part: so many calls from `first` on.
+    fn begin(&mut self, first: usize, calls: usize) {
+        self.first = first;
+        self.ticks.resize(calls, std::hint::black_box(1u32));
+    }
+
+    /// What each call took, the clock pair included; one that took longer than 32 bits of ticks saturates.
+    pub fn ticks(&self) -> &[u32] {
+        &self.ticks
+    }
 }
 
 impl Probe for Ticks<'_> {
@@ -37,13 +62,13 @@ impl Probe for Ticks<'_> {
 
     #[inline(always)]
     fn before(&mut self) -> u64 {
-        self.clock.ticks()
+        self.clock.before()
     }
 
     #[inline(always)]
     fn after(&mut self, mark: u64, done: Done) {
-        let ticks = self.clock.ticks().wrapping_sub(mark);
-        self.ticks[done.index] = u32::try_from(ticks).unwrap_or(u32::MAX);
+        let ticks = self.clock.after().wrapping_sub(mark);
+        self.ticks[done.index - self.first] = u32::try_from(ticks).unwrap_or(u32::MAX);
     }
 }
 
@@ -62,47 +87,76 @@ pub fn empty_histogram() -> Histogram<u64> {
 /// the processor within the next.
 const TURN_CALLS: usize = 1 << 15;
 
-/// Replays `program` once, timing each call. `turn` is called before each turn and returns when it may begin.
+/// Replays a program once, timing each call. `turn` is called before each turn and returns when it may begin; a part is read
+/// between two turns.
 ///
 /// # Errors
-/// When the backend gives no memory, or `turn` says that there will be no more.
-pub fn latency(
-    program: &Program,
+/// When the backend gives no memory, a part does not come, or `turn` says that there will be no more.
+pub fn latency<'a>(
+    feed: impl Into<Feed<'a>>,
     tables: &Tables,
     clock: &Clock,
     mut turn: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<LatencyResult, ReplayError> {
-    let calls = program.instructions().len();
-    let mut slots = Slots::new(program);
-    let mut ticks = Vec::with_capacity(calls);
-    ticks.resize(calls, std::hint::black_box(1u32)); // touched now, not in the loop
-    let mut probe = Ticks { clock, ticks };
-    let floor = clock.floor();
-    let mut preemptions = 0;
-    for start in (0..calls).step_by(TURN_CALLS) {
-        turn()?;
-        let switches = involuntary_switches();
-        replay(program, tables, &mut slots, start..(start + TURN_CALLS).min(calls), &mut probe)?;
-        preemptions += involuntary_switches().saturating_sub(switches);
+    let mut feed = feed.into();
+    let mut slots = Slots::of(feed.outline());
+    let mut probe = Ticks::new(clock, 0);
+    let mut fold = Fold::new(clock.floor());
+    while let Some(part) = feed.next_part()? {
+        let calls = part.instructions().len();
+        probe.begin(part.first() as usize, calls);
+        for start in (0..calls).step_by(TURN_CALLS) {
+            turn()?;
+            let switches = involuntary_switches();
+            let (began, mark) = (Instant::now(), processor_ns());
+            replay(part, tables, &mut slots, start..(start + TURN_CALLS).min(calls), &mut probe)?;
+            fold.processor_ns += processor_ns() - mark;
+            fold.wall_ns += began.elapsed().as_nanos() as u64;
+            fold.found.preemptions += involuntary_switches().saturating_sub(switches);
+        }
+        fold.part(part, clock, probe.ticks());
     }
-    Ok(LatencyResult { preemptions, ..fold(program, clock, floor, &probe.ticks) })
+    Ok(fold.finish())
 }
 
-fn fold(program: &Program, clock: &Clock, floor: Floor, ticks: &[u32]) -> LatencyResult {
-    let mut histograms: [Histogram<u64>; 4] = std::array::from_fn(|_| empty_histogram());
-    let (mut sums, mut calls) = ([0f64; 4], [0u64; 4]);
-    let mut buckets = Vec::with_capacity(ticks.len());
-    for (instruction, &ticks) in program.instructions().iter().zip(ticks) {
-        let action = instruction.action() as usize;
-        let nanoseconds = clock.nanoseconds(ticks.into());
-        sums[action] += nanoseconds;
-        calls[action] += 1;
-        histograms[action].saturating_record((nanoseconds.round() as u64).max(1));
-        buckets.push(bucket(nanoseconds));
+/// Sums up the ticks of the parts.
+struct Fold {
+    found: LatencyResult,
+    sums: [f64; 4],
+    processor_ns: u64,
+    wall_ns: u64,
+}
+
+impl Fold {
+    fn new(floor: Floor) -> Fold {
+        let histograms = std::array::from_fn(|_| empty_histogram());
+        let (mean_ns, buckets, calls) = ([f64::NAN; 4], vec![], [0; 4]);
+        let found = LatencyResult { histograms, mean_ns, buckets, floor, calls, preemptions: 0 };
+        Fold { found, sums: [0.0; 4], processor_ns: 0, wall_ns: 0 }
     }
-    let mean_ns = std::array::from_fn(|action| sums[action] / calls[action] as f64 - floor.pair_ns);
-    debug_assert_eq!(calls.iter().sum::<u64>() as usize, ticks.len(), "{:?}", Action::ALL);
-    LatencyResult { histograms, mean_ns, buckets, floor, calls, preemptions: 0 }
+
+    fn part(&mut self, part: &Program, clock: &Clock, ticks: &[u32]) {
+        let LatencyResult { histograms, buckets, calls, .. } = &mut self.found;
+        for (instruction, &ticks) in part.instructions().iter().zip(ticks) {
+            let action = instruction.action() as usize;
+            let nanoseconds = clock.nanoseconds(ticks.into());
+            self.sums[action] += nanoseconds;
+            calls[action] += 1;
+            histograms[action].saturating_record((nanoseconds.round() as u64).max(1));
+            if part.is_whole() {
+                buckets.push(bucket(nanoseconds));
+            }
+        }
+    }
+
+    fn finish(self) -> LatencyResult {
+        let mut found = self.found;
+        // What the kernel gave to others lies within the calls as often as they last.
+        let own = self.processor_ns.min(self.wall_ns) as f64 / self.wall_ns as f64;
+        let mean = |action: usize| self.sums[action] * own / found.calls[action] as f64 - found.floor.pair_ns;
+        found.mean_ns = std::array::from_fn(mean);
+        found
+    }
 }
 
 /// Buckets an octave: a byte spans 1 ns to over 4 s (2^32 ns) in steps of 9 %.

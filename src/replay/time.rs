@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use super::{Nothing, ReplayError, Slots, Tables, replay};
-use crate::program::Program;
+use crate::program::Feed;
 
 /// How long a replay took.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,44 +36,60 @@ fn chunk_calls(calls: usize) -> usize {
     (calls / 1024).next_multiple_of(CHUNK_CALLS).max(CHUNK_CALLS)
 }
 
-/// Replays `program` once and times it. `turn` is called before each turn and returns when it may begin.
+/// Replays a program once and times it. `turn` is called before each turn and returns when it may begin. A part is read
+/// between two turns, so that reading it is in no figure.
 ///
 /// # Errors
-/// When the backend gives no memory, or `turn` says that there will be no more.
-pub fn time(
-    program: &Program,
+/// When the backend gives no memory, a part does not come, or `turn` says that there will be no more.
+pub fn time<'a>(
+    feed: impl Into<Feed<'a>>,
     tables: &Tables,
     mut turn: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<TimeResult, ReplayError> {
-    let calls = program.instructions().len();
+    let mut feed = feed.into();
+    let calls = feed.calls();
     let chunk = chunk_calls(calls);
-    let mut slots = Slots::new(program);
+    let mut slots = Slots::of(feed.outline());
     let mut found = TimeResult { chunk_calls: chunk, calls: calls as u64, ..TimeResult::default() };
     found.chunks_ns = Vec::with_capacity(calls / chunk + 1);
-    let mut turn_left = 0;
-    let mut switches = 0;
-    let (mut began, mut mark) = (Instant::now(), 0);
-    for start in (0..calls).step_by(chunk) {
-        if turn_left == 0 {
+    let (mut chunk_left, mut chunk_ns) = (chunk, 0);
+    while let Some(part) = feed.next_part()? {
+        let calls = part.instructions().len();
+        let mut made = 0;
+        while made < calls {
             turn()?;
-            turn_left = TURN_CALLS.max(chunk);
-            switches = involuntary_switches();
-            began = Instant::now();
-            mark = processor_ns();
-        }
-        let end = (start + chunk).min(calls);
-        replay(program, tables, &mut slots, start..end, &mut Nothing)?;
-        let now = processor_ns();
-        found.chunks_ns.push(now - mark);
-        found.processor_ns += now - mark;
-        mark = now;
-        turn_left = turn_left.saturating_sub(chunk);
-        if turn_left == 0 || end == calls {
+            let turn_end = (made + TURN_CALLS.max(chunk)).min(calls);
+            let switches = involuntary_switches();
+            let began = Instant::now();
+            let mut mark = processor_ns();
+            while made < turn_end {
+                let end = (made + chunk_left).min(turn_end);
+                replay(part, tables, &mut slots, made..end, &mut Nothing)?;
+                let now = processor_ns();
+                chunk_ns += now - mark;
+                mark = now;
+                chunk_left -= end - made;
+                made = end;
+                if chunk_left == 0 {
+                    found.end_of_chunk(&mut chunk_ns);
+                    chunk_left = chunk;
+                }
+            }
             found.wall_ns += began.elapsed().as_nanos() as u64;
             found.preemptions += involuntary_switches().saturating_sub(switches);
         }
     }
+    if chunk_left < chunk {
+        found.end_of_chunk(&mut chunk_ns);
+    }
     Ok(found)
+}
+
+impl TimeResult {
+    fn end_of_chunk(&mut self, ns: &mut u64) {
+        self.chunks_ns.push(*ns);
+        self.processor_ns += std::mem::take(ns);
+    }
 }
 
 /// Processor time of this thread so far.

@@ -167,6 +167,9 @@ fn trace(scene: &Scene, drawn: &[Drawn]) -> String {
     text += "</p>\n";
     text += &sentences(name, drawn);
     text += &time_table(scene);
+    if let Some(words) = super::words::instructions(scene.run, name, scene.trace.calls) {
+        text += &format!("<p>{}</p>\n", escape(&words));
+    }
     text += &latency_table(scene);
     text += &class_table(scene);
     text += &slow_table(scene);

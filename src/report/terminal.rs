@@ -36,6 +36,9 @@ pub fn summary(run: &Run) -> String {
         text += &by_the_clock(scene);
         text += &cached(scene);
         text += &slowest(scene);
+        if let Some(words) = super::words::instructions(run, &scene.trace.name, scene.trace.calls) {
+            text += &format!("\n{words}\n");
+        }
         text += "\n";
     }
     if let Some(means) = super::scorecard_table::means(&scenes) {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::results::{BackendEntry, Run};
+
 /// What stands on each picture and table of a trace that was not recorded but made up, by the facts that it tells of
 /// itself: that it was, and for how much of its bytes it vouches. `None` for a recorded one.
 pub fn synthesised(facts: &BTreeMap<String, String>) -> Option<String> {
@@ -10,6 +12,18 @@ pub fn synthesised(facts: &BTreeMap<String, String>) -> Option<String> {
     Some(match share {
         Some(share) => format!("synthesised from snapshots: vouches for {} of its bytes", percent(share)),
         None => format!("synthesised ({})", how.split([':', ';']).next().unwrap_or_default()),
+    })
+}
+
+/// The instructions a call of each backend, where they were counted, as a sentence; those of `null` are the loop's.
+pub fn instructions(run: &Run, trace: &str, calls: u64) -> Option<String> {
+    let of = |backend: &BackendEntry| {
+        let count = *run.values(trace, &backend.name, "all", "instructions").first()?;
+        Some(format!("{} {:.1}", backend.name, count / calls as f64))
+    };
+    let counts: Vec<String> = run.manifest.backends.iter().filter_map(of).collect();
+    (!counts.is_empty()).then(|| {
+        format!("Instructions a call, the loop's with them, counted by valgrind: {}.", list(&counts))
     })
 }
 

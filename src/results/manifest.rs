@@ -63,7 +63,7 @@ pub struct Manifest {
     pub settings: BTreeMap<String, String>,
     /// Where it ran.
     pub machine: Machine,
-    /// The clock: `source`, `step_nanoseconds`, `pair_nanoseconds`, `ticks_per_second`.
+    /// The clock: `source`, `step_nanoseconds`, `pair_nanoseconds`, `cost_nanoseconds`, `ticks_per_second`.
     pub clock: BTreeMap<String, String>,
 }
 

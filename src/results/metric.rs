@@ -283,6 +283,12 @@ pub const METRICS: &[Metric] = &[
         Exactness::Told,
         "resident private memory after the last call, had the allocator given back never what it gives back by the clock",
     ),
+    metric(
+        "instructions",
+        "instructions",
+        Exactness::Told,
+        "instructions of all calls, the loop's with them, counted by valgrind (--count-instructions)",
+    ),
     metric("time_nanoseconds", "ns", Exactness::Timed, "processor time of the whole replay loop, time pass"),
     metric("wall_nanoseconds", "ns", Exactness::Told, "wall time of the same, pauses between turns left out"),
     metric("preemptions", "switches", Exactness::Told, "involuntary context switches during the loop"),
@@ -319,7 +325,13 @@ pub const METRICS: &[Metric] = &[
         Exactness::Told,
         "calls over 10 µs by their own time for which slow_calls.csv had no room",
     ),
-    metric("clock_pair_nanoseconds", "ns", Exactness::Told, "mean of an empty clock pair in this child"),
+    metric(
+        "clock_pair_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "what an empty clock pair read in this child, mean",
+    ),
+    metric("clock_cost_nanoseconds", "ns", Exactness::Told, "what a clock pair cost each call in this child"),
     metric("clock_step_nanoseconds", "ns", Exactness::Told, "smallest step of the clock seen in this child"),
 ];
 

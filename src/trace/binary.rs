@@ -199,7 +199,8 @@ struct BinaryReader {
     cursor: usize,
     last_event: Option<u64>,
     last_time_ns: u64,
-    sequence: Sequence,
+    /// `None` where the caller proves.
+    sequence: Option<Sequence>,
     events_hint: Option<u64>,
     over: bool,
     stored: Vec<u8>,
@@ -220,7 +221,7 @@ impl BinaryReader {
             cursor: 0,
             last_event: None,
             last_time_ns: 0,
-            sequence: Sequence::new(),
+            sequence: Some(Sequence::new()),
             over: false,
             stored: Vec::new(),
         };
@@ -413,7 +414,11 @@ impl BinaryReader {
         }
         let rows = u64::from_le_bytes(totals[..8].try_into().unwrap_or_default());
         let calls = u64::from_le_bytes(totals[8..].try_into().unwrap_or_default());
-        let counted = self.sequence.finish(|_| {}).map_err(|e| self.fault(e.to_string(), e.expected()))?;
+        let counted = match &mut self.sequence {
+            Some(sequence) => sequence.finish(|_| {}),
+            None => Ok(calls),
+        };
+        let counted = counted.map_err(|e| self.fault(e.to_string(), e.expected()))?;
         if (rows, calls) != (self.rows_read, counted) {
             return Err(self.fault(
                 format!("an end that counts {rows} rows and {calls} calls"),
@@ -470,12 +475,18 @@ impl TraceReader for BinaryReader {
         let row = self.part[self.cursor];
         self.cursor += 1;
         self.rows_read += 1;
-        if let Err(error) = self.sequence.accept(&row, |_| {}) {
+        if let Some(sequence) = &mut self.sequence
+            && let Err(error) = sequence.accept(&row, |_| {})
+        {
             self.over = true;
             self.cursor = self.part.len();
             return Err(self.fault(format!("row {}: {error}", self.rows_read), error.expected()));
         }
         Ok(Some(row))
+    }
+
+    fn leave_proof(&mut self) {
+        self.sequence = None;
     }
 
     fn sites(&self) -> &Sites {

@@ -81,6 +81,8 @@ struct CsvReader {
     header: Header,
     sites: Sites,
     sequence: Sequence,
+    /// Whether the caller proves that the rows are a trace.
+    is_proved_elsewhere: bool,
     warnings: Vec<String>,
     over: bool,
 }
@@ -147,6 +149,7 @@ impl CsvReader {
             header: Header { columns, ..Header::default() },
             sites: Sites::default(),
             sequence: Sequence::new(),
+            is_proved_elsewhere: false,
             warnings,
             over: false,
         })
@@ -230,18 +233,23 @@ impl CsvReader {
 
     /// The columns of words, as ids.
     fn names(&mut self) -> Result<(SiteId, TypeId), TraceError> {
-        let word = |column: usize, limit: usize, expected: &str| match std::str::from_utf8(self.field(column))
-        {
+        let site = self.word(SITE, SITE_LIMIT_BYTES, "file:line in UTF-8")?.map(str::to_owned);
+        let site = site.map_or(SiteId(0), |name| self.sites.intern(&name));
+        let name = self.word(TYPE, TYPE_LIMIT_BYTES, "the name of a type in UTF-8")?.map(str::to_owned);
+        Ok((site, name.map_or(TypeId(0), |name| self.sites.intern_type(&name))))
+    }
+
+    /// The text of a column, `None` when the field is empty.
+    fn word(&self, column: usize, limit: usize, expected: &str) -> Result<Option<&str>, TraceError> {
+        match std::str::from_utf8(self.field(column)) {
+            Ok("") => Ok(None),
             Ok(name) if name.len() > limit => {
                 let found = format!("a {} of {} bytes", NAMES[column], name.len());
                 Err(self.fault(found, format!("at most {limit}")))
             }
-            Ok(name) => Ok(name.to_owned()),
+            Ok(name) => Ok(Some(name)),
             Err(_) => Err(self.fault(format!("a {} that is not UTF-8", NAMES[column]), expected)),
-        };
-        let site = word(SITE, SITE_LIMIT_BYTES, "file:line in UTF-8")?;
-        let name = word(TYPE, TYPE_LIMIT_BYTES, "the name of a type in UTF-8")?;
-        Ok((self.sites.intern(&site), self.sites.intern_type(&name)))
+        }
     }
 }
 
@@ -257,13 +265,22 @@ impl TraceReader for CsvReader {
         self.over = true; // after a fault there is nothing more
         let path = &self.path;
         if !self.reader.read_byte_record(&mut self.record).map_err(|error| from_csv(path, error))? {
-            self.sequence.finish(|_| {}).map_err(|error| self.broken(&error))?;
+            if !self.is_proved_elsewhere {
+                self.sequence.finish(|_| {}).map_err(|error| self.broken(&error))?;
+            }
             return Ok(None);
         }
         let row = self.parse()?;
-        self.sequence.accept(&row, |_| {}).map_err(|error| self.broken(&error))?;
+        if !self.is_proved_elsewhere {
+            self.sequence.accept(&row, |_| {}).map_err(|error| self.broken(&error))?;
+        }
         self.over = false;
         Ok(Some(row))
+    }
+
+    fn leave_proof(&mut self) {
+        // Without that column the events follow from the ends.
+        self.is_proved_elsewhere = self.places[EVENT].is_some();
     }
 
     fn sites(&self) -> &Sites {

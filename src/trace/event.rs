@@ -336,6 +336,9 @@ pub trait TraceReader: Send {
     /// # Errors
     /// The first fault, with its place; after it the reader gives no further rows.
     fn next_row(&mut self) -> Result<Option<Row>, TraceError>;
+    /// Leaves it to the caller to prove that the rows are a trace (that each call is one row or one end), which costs a reader
+    /// more than reading; the caller then lacks the place of a fault in the file.
+    fn leave_proof(&mut self) {}
     /// The sites of the rows read so far.
     fn sites(&self) -> &Sites;
     /// How many calls (rows and frees) the trace has, where the format can tell before the end: a hint, not a promise.

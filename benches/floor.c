@@ -1,0 +1,81 @@
+// The yardstick of heaplay's loop: what a replay costs when it is written down in plain C, with the calls in a switch.
+//
+// An operation is 8 bytes: action (bits 0-1: malloc, calloc, realloc, free), slot (bits 4-31), size (bits 32-63), the form
+// of heaplay's own instructions, whose domain (bits 2-3) is not looked at. `benches/floor.rs` builds this with the machine's C compiler
+// as a shared library and runs it in turns with heaplay's loop, in one process.
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+struct calls {
+    void *(*malloc)(size_t);
+    void *(*calloc)(size_t, size_t);
+    void *(*realloc)(void *, size_t);
+    void (*free)(void *);
+};
+
+static inline uint32_t slot_of(uint64_t operation) { return operation >> 4 & 0x0fffffff; }
+static inline size_t size_of(uint64_t operation) { return operation >> 32; }
+
+// Makes no call: a slot is written where a block would begin and read where it would end.
+uint64_t floor_noop(const uint64_t *operations, size_t count, void **slots) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t operation = operations[i];
+        uint32_t slot = slot_of(operation);
+        switch (operation & 3) {
+        case 3:
+            sum += (uintptr_t)slots[slot];
+            break;
+        default:
+            slots[slot] = (void *)size_of(operation);
+        }
+    }
+    return sum;
+}
+
+// The C library's allocator, called by name.
+void floor_malloc(const uint64_t *operations, size_t count, void **slots) {
+    for (size_t i = 0; i < count; i++) {
+        uint64_t operation = operations[i];
+        void **place = &slots[slot_of(operation)];
+        switch (operation & 3) {
+        case 0:
+            *place = malloc(size_of(operation));
+            break;
+        case 1:
+            *place = calloc(1, size_of(operation));
+            break;
+        case 2:
+            *place = realloc(*place, size_of(operation));
+            break;
+        default:
+            free(*place);
+            *place = NULL;
+        }
+    }
+}
+
+// Any allocator, by four pointers that stay in registers: what a call through the linker's table costs, too.
+void floor_calls(const uint64_t *operations, size_t count, void **slots, const struct calls *table) {
+    struct calls calls = *table;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t operation = operations[i];
+        void **place = &slots[slot_of(operation)];
+        switch (operation & 3) {
+        case 0:
+            *place = calls.malloc(size_of(operation));
+            break;
+        case 1:
+            *place = calls.calloc(1, size_of(operation));
+            break;
+        case 2:
+            *place = calls.realloc(*place, size_of(operation));
+            break;
+        default:
+            calls.free(*place);
+            *place = NULL;
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! What the harness itself costs, against a loop in C (`floor.c`): `cargo bench` prints the table, METHODOLOGY.md explains each
+//! line. All in one run: what is compared takes turns in an order drawn anew each round, on one processor, by the processor
+//! time of this thread; each figure is a median over the rounds, each ratio one of medians.
+//!
+//! `cargo bench -- --short` leaves out the 10^8 events (some minutes, 100 MB in the temporary folder).
+#![expect(unsafe_code, reason = "calls the yardstick in C, and frees what a lap leaves")]
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use heaplay::program::{self, Instruction, Program};
+use heaplay::replay::{Clock, Nothing, SharedHeap, Slots, Tables, Ticks, free_all, replay};
+use heaplay::stats::Random;
+use heaplay::trace::{self, Distribution, Generator};
+use heaplay::{backends, bench};
+
+/// As in heaplay itself, so that libc's heap is the backend's alone.
+#[global_allocator]
+static HEAP: SharedHeap = SharedHeap::new();
+
+/// Rounds of turns.
+const ROUNDS: usize = 15;
+/// Calls of the generated trace that is timed.
+const CALLS: u64 = 2_000_000;
+/// Events of the trace that is replayed in parts, and the memory for it.
+const LONG_CALLS: u64 = 100_000_000;
+const LONG_MIB: u64 = 256;
+
+/// As the first argument: prints what a program and its slots take in memory.
+const RESIDENT: &str = "--resident";
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().is_some_and(|first| first == RESIDENT) {
+        let file = arguments.next().expect("a program's file");
+        let mut input = std::io::BufReader::new(File::open(file).expect("the program's file"));
+        let before = resident_bytes();
+        let program = Program::read(&mut input).expect("a sound program");
+        let slots = Slots::new(&program);
+        println!("{}", resident_bytes().saturating_sub(before));
+        drop((slots, program));
+        return;
+    }
+    // `cargo test --benches` and `cargo bench` both run this; only the second says so.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("heaplay-floor-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("make a temporary folder");
+    pin();
+    let clock = Clock::calibrate();
+    let floor = clock.floor();
+    println!(
+        "{} rounds; load {}; clock step {:.1} ns; an empty pair reads {:.1} ns and costs {:.1}\n",
+        ROUNDS,
+        fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default(),
+        floor.step_ns,
+        floor.pair_ns,
+        floor.cost_ns
+    );
+    let yardstick = Yardstick::build(&folder);
+    let generated =
+        || Generator::new(1, CALLS, Distribution::python_sizes(), Distribution::python_lifetimes());
+    let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/service.trace");
+    let traces = [
+        ("generated", program::compile(&mut generated()).expect("a generated trace is sound")),
+        ("service", compile(&service)),
+    ];
+    for (name, program) in &traces {
+        times(name, program, yardstick.as_ref(), &clock);
+    }
+    loading(&folder, &mut generated());
+    if std::env::args().any(|argument| argument == "--short") {
+        println!("parts: skipped (--short)");
+    } else {
+        in_parts(&folder);
+    }
+    let _ = fs::remove_dir_all(&folder);
+}
+
+fn compile(path: &Path) -> Program {
+    let mut reader = trace::open(path).expect("the trace is there");
+    reader.leave_proof(); // as heaplay does
+    program::compile(reader.as_mut()).expect("the trace is sound")
+}
+
+/// One line of the table.
+fn line(trace: &str, what: &str, figure: String, bound: &str) {
+    println!("{trace:<10} {what:<46} {figure:>34}   {bound}");
+}
+
+/// This thread stays on one processor.
+fn pin() {
+    let mut set = rustix::thread::CpuSet::new();
+    if let Some(last) = bench::processors().last() {
+        set.set(*last);
+        let _ = rustix::thread::sched_setaffinity(None, &set);
+    }
+}
+
+fn processor_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+type Simple = unsafe extern "C" fn(*const Instruction, usize, *mut *mut c_void);
+
+/// The four calls of `struct calls`.
+#[repr(C)]
+struct Calls {
+    malloc: unsafe extern "C" fn(usize) -> *mut c_void,
+    calloc: unsafe extern "C" fn(usize, usize) -> *mut c_void,
+    realloc: unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
+    free: unsafe extern "C" fn(*mut c_void),
+}
+
+/// `floor.c`, compiled and loaded.
+struct Yardstick {
+    noop: unsafe extern "C" fn(*const Instruction, usize, *mut *mut c_void) -> u64,
+    malloc: Simple,
+    calls: unsafe extern "C" fn(*const Instruction, usize, *mut *mut c_void, *const Calls),
+    _library: libloading::Library,
+}
+
+impl Yardstick {
+    /// `None`, with a line that says why, where there is no C compiler.
+    fn build(folder: &Path) -> Option<Yardstick> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/floor.c");
+        let library = folder.join("floor.so");
+        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+        let mut command = Command::new(&compiler);
+        command.args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library).arg(&source);
+        match command.status() {
+            Ok(status) if status.success() => {}
+            other => {
+                println!("the yardstick in C: skipped ({compiler}: {other:?}; set CC)\n");
+                return None;
+            }
+        }
+        // SAFETY: the library is `floor.c`, which has these functions and runs nothing when it is loaded.
+        unsafe {
+            let library = libloading::Library::new(&library).expect("load the yardstick");
+            Some(Yardstick {
+                noop: *library.get(b"floor_noop").expect("floor_noop"),
+                malloc: *library.get(b"floor_malloc").expect("floor_malloc"),
+                calls: *library.get(b"floor_calls").expect("floor_calls"),
+                _library: library,
+            })
+        }
+    }
+}
+
+/// A lap that is timed, then tidied up; in ns a call.
+type Lap<'a> = Box<dyn FnMut() -> f64 + 'a>;
+
+/// Frees the blocks that a lap of the yardstick leaves.
+fn free_left(program: &Program, slots: &mut [*mut c_void], free: unsafe extern "C" fn(*mut c_void)) {
+    let mut live = vec![false; slots.len()];
+    for instruction in program.instructions() {
+        live[instruction.slot()] = !(instruction.ends_a_block() && instruction.is_second());
+    }
+    for (slot, _) in slots.iter_mut().zip(live).filter(|(_, live)| *live) {
+        // SAFETY: the slot holds a block of this allocator, which is forgotten at once.
+        unsafe { free(std::mem::replace(slot, std::ptr::null_mut())) };
+    }
+}
+
+/// A lap of heaplay's loop on a backend.
+fn ours<'a>(program: &'a Program, backend: &str) -> Lap<'a> {
+    let backend = backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
+    let mut slots = Slots::new(program);
+    let calls = program.calls();
+    Box::new(move || {
+        let tables = Tables::new(program, backend.as_ref());
+        let began = processor_ns();
+        replay(program, &tables, &mut slots, 0..calls, &mut Nothing).expect("memory");
+        let ns = (processor_ns() - began) as f64 / calls as f64;
+        free_all(program, &tables, &mut slots);
+        slots.restart();
+        ns
+    })
+}
+
+/// The same with each call timed, less the empty pair: of some rounds every call's time is kept, so that the mean can be that
+/// of the medians, in which the machine's interruptions are not.
+fn ours_timed<'a>(program: &'a Program, backend: &str, clock: &'a Clock, kept: &'a Kept) -> Lap<'a> {
+    let backend = backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
+    let mut slots = Slots::new(program);
+    let calls = program.calls();
+    let mut probe = Ticks::new(clock, calls);
+    Box::new(move || {
+        let tables = Tables::new(program, backend.as_ref());
+        let pair = clock.floor().pair_ns;
+        let began = processor_ns();
+        replay(program, &tables, &mut slots, 0..calls, &mut probe).expect("memory");
+        let ns = (processor_ns() - began) as f64 / calls as f64;
+        let mut kept = kept.borrow_mut();
+        if kept.len() < KEPT_ROUNDS {
+            kept.push((pair, probe.ticks().to_vec()));
+        }
+        free_all(program, &tables, &mut slots);
+        slots.restart();
+        ns
+    })
+}
+
+/// Rounds of which every call's time is kept.
+const KEPT_ROUNDS: usize = 5;
+/// What an empty pair read, and the ticks of each call, by round.
+type Kept = std::cell::RefCell<Vec<(f64, Vec<u32>)>>;
+
+/// The mean over the calls of the median over the rounds, less the empty pair, in ns.
+fn mean_of_medians(kept: &Kept, clock: &Clock) -> f64 {
+    let kept = kept.borrow();
+    let calls = kept.first().map_or(0, |(_, ticks)| ticks.len());
+    let mut sum = 0;
+    for call in 0..calls {
+        let mut ticks: Vec<u32> = kept.iter().map(|(_, ticks)| ticks[call]).collect();
+        ticks.sort_unstable();
+        sum += u64::from(ticks[ticks.len() / 2]);
+    }
+    let mut pairs: Vec<f64> = kept.iter().map(|(pair, _)| *pair).collect();
+    clock.nanoseconds(sum) / calls as f64 - median(&mut pairs)
+}
+
+/// The C library's, whose reference count the linker keeps.
+fn libc_calls() -> Calls {
+    Calls { malloc: libc::malloc, calloc: libc::calloc, realloc: libc::realloc, free: libc::free }
+}
+
+/// A second allocator, where one is compiled in.
+#[cfg(feature = "mimalloc")]
+fn second_calls() -> Option<(&'static str, Calls)> {
+    use libmimalloc_sys as mi;
+    let calls =
+        Calls { malloc: mi::mi_malloc, calloc: mi::mi_calloc, realloc: mi::mi_realloc, free: mi::mi_free };
+    Some(("mimalloc", calls))
+}
+
+#[cfg(not(feature = "mimalloc"))]
+fn second_calls() -> Option<(&'static str, Calls)> {
+    None
+}
+
+fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &Clock) {
+    let kept: BTreeMap<&str, Kept> =
+        ["null", "malloc", "pymalloc"].map(|name| (name, Default::default())).into();
+    let instructions = program.instructions();
+    let calls = instructions.len();
+    let second = second_calls();
+    let libc = libc_calls();
+    let mut laps: Vec<(String, Lap<'_>)> = Vec::new();
+    for backend in ["null", "malloc", "pymalloc"] {
+        laps.push((backend.to_owned(), ours(program, backend)));
+        laps.push((format!("{backend} timed"), ours_timed(program, backend, clock, &kept[backend])));
+    }
+    laps.push(("malloc again".to_owned(), ours(program, "malloc")));
+    if let Some((name, _)) = second {
+        laps.push((name.to_owned(), ours(program, name)));
+    }
+    if let Some(yardstick) = yardstick {
+        let mut slots = vec![std::ptr::null_mut(); program.slots()];
+        laps.push((
+            "C noop".to_owned(),
+            Box::new(move || {
+                let began = processor_ns();
+                // SAFETY: every slot of a program is below `program.slots()`; nothing is called.
+                black_box(unsafe { (yardstick.noop)(instructions.as_ptr(), calls, slots.as_mut_ptr()) });
+                (processor_ns() - began) as f64 / calls as f64
+            }),
+        ));
+        let mut slots = vec![std::ptr::null_mut(); program.slots()];
+        laps.push((
+            "C malloc".to_owned(),
+            Box::new(move || {
+                let began = processor_ns();
+                // SAFETY: as above, and a program ends only blocks that it began.
+                unsafe { (yardstick.malloc)(instructions.as_ptr(), calls, slots.as_mut_ptr()) };
+                let ns = (processor_ns() - began) as f64 / calls as f64;
+                free_left(program, &mut slots, libc::free);
+                ns
+            }),
+        ));
+        let of_c = [
+            Some(("C calls malloc".to_owned(), &libc)),
+            second.as_ref().map(|(_, c)| ("C calls second".to_owned(), c)),
+        ];
+        for (name, table) in of_c.into_iter().flatten() {
+            let mut slots = vec![std::ptr::null_mut(); program.slots()];
+            laps.push((
+                name,
+                Box::new(move || {
+                    let began = processor_ns();
+                    // SAFETY: as above.
+                    unsafe { (yardstick.calls)(instructions.as_ptr(), calls, slots.as_mut_ptr(), table) };
+                    let ns = (processor_ns() - began) as f64 / calls as f64;
+                    free_left(program, &mut slots, table.free);
+                    ns
+                }),
+            ));
+        }
+    }
+    let mut taken: Vec<Vec<f64>> = vec![Vec::new(); laps.len()];
+    let mut order: Vec<usize> = (0..laps.len()).collect();
+    let mut random = Random(1);
+    for round in 0..=ROUNDS {
+        random.shuffle(&mut order);
+        for &lap in &order {
+            let ns = (laps[lap].1)();
+            if round > 0 {
+                taken[lap].push(ns); // the first warms up
+            }
+        }
+    }
+    let names: Vec<String> = laps.iter().map(|(name, _)| name.clone()).collect();
+    drop(laps);
+    let of = |name: &str| {
+        let at = names.iter().position(|known| known == name)?;
+        Some(median(&mut taken[at].clone()))
+    };
+    let ratio = |above: &str, below: &str| {
+        let (above, below) = (of(above)?, of(below)?);
+        Some((above / below, format!("{above:.2} / {below:.2} ns = {:.2}", above / below)))
+    };
+    let told = |what: &str, above: &str, below: &str, bound: &str| {
+        if let Some((_, figure)) = ratio(above, below) {
+            line(trace, what, figure, bound);
+        }
+    };
+    told("null / C no-op", "null", "C noop", "at most 1.5 on a random trace");
+    told("malloc / C malloc", "malloc", "C malloc", "0.9 to 1.1");
+    if let Some((name, _)) = second {
+        told(&format!("{name} / malloc, here"), name, "malloc", "");
+        told(&format!("{name} / malloc, in C"), "C calls second", "C calls malloc", "");
+        if let (Some((here, _)), Some((there, _))) =
+            (ratio(name, "malloc"), ratio("C calls second", "C calls malloc"))
+        {
+            line(trace, "ratio here / ratio in C", format!("{:.2}", here / there), "0.9 to 1.1");
+        }
+    }
+    told("A/A: malloc / malloc again", "malloc", "malloc again", "0.98 to 1.02");
+    let cost = clock.floor().cost_ns;
+    for (backend, kept) in &kept {
+        let (mean, time) = (mean_of_medians(kept, clock), of(backend).unwrap_or(f64::NAN));
+        let timed = of(&format!("{backend} timed")).unwrap_or(f64::NAN);
+        let figure = format!("{mean:.1} / {time:.1} ns = {:.2}", mean / time);
+        line(trace, &format!("{backend}: latency's mean / time"), figure, "0.9 to 1.1");
+        let figure = format!("{:.1} - {cost:.1} = {:.1} ns", timed - time, timed - time - cost);
+        line(trace, &format!("{backend}: latency's cost - clock pair"), figure, "at most 5 ns");
+    }
+    println!();
+}
+
+/// Resident bytes of this process, all kinds.
+fn resident_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|field| field.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+fn loading(folder: &Path, reader: &mut Generator) {
+    let binary = folder.join("loaded.trace");
+    let text = folder.join("loaded.csv");
+    trace::copy(reader, &binary).expect("write a trace");
+    trace::copy(trace::open(&binary).expect("the trace").as_mut(), &text).expect("write a CSV");
+    let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/service.trace");
+    let service_text = folder.join("service.csv");
+    trace::copy(trace::open(&service).expect("the trace").as_mut(), &service_text).expect("write a CSV");
+    for (name, path, bound) in [
+        ("generated", &binary, "binary: at most 10"),
+        ("service", &service, "binary: at most 10"),
+        ("generated", &text, "CSV: at most 120"),
+        ("service", &service_text, "CSV: at most 120"),
+    ] {
+        let mut taken: Vec<f64> = (0..5)
+            .map(|_| {
+                let began = processor_ns();
+                let program = compile(path);
+                (processor_ns() - began) as f64 / program.calls() as f64
+            })
+            .collect();
+        line(name, "loading, ns an event", format!("{:.1} ns", median(&mut taken)), bound);
+    }
+    // The file that a child reads and proves.
+    let program = compile(&service);
+    let mut written = Vec::new();
+    program.write(&mut written).expect("memory");
+    let began = processor_ns();
+    let again = Program::read(&mut written.as_slice()).expect("a sound program");
+    let ns = (processor_ns() - began) as f64 / again.calls() as f64;
+    line("service", "a child reads and proves, ns an event", format!("{ns:.1} ns"), "");
+    // In a process of its own, which has no memory of the bench's to use again.
+    let file = folder.join("program");
+    fs::write(&file, &written).expect("write the program");
+    let own = std::env::current_exe().expect("this program");
+    let output = Command::new(own).arg(RESIDENT).arg(&file).output().expect("start this program");
+    let bytes: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(f64::NAN);
+    let expected = 8 * (again.calls() + again.slots()) as u64;
+    let figure = format!("{bytes} / {expected} B = {:.3}", bytes / expected as f64);
+    line("service", "resident / (8 an event + 8 a slot)", figure, "1, and a few pages");
+    println!();
+}
+
+/// The largest resident set of a child that ended, and of its own, in MiB. The bench itself has no others that are large.
+fn largest_child_mib() -> f64 {
+    // SAFETY: fills a plain struct.
+    let usage = unsafe {
+        let mut usage = std::mem::zeroed::<libc::rusage>();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        usage
+    };
+    usage.ru_maxrss as f64 / 1024.0
+}
+
+/// 10^8 events under a limit, by the program itself.
+fn in_parts(folder: &Path) {
+    let heaplay = env!("CARGO_BIN_EXE_heaplay");
+    let (long, short): (PathBuf, PathBuf) = (folder.join("long.trace"), folder.join("short.trace"));
+    let generate = |path: &Path, calls: u64| {
+        let status =
+            Command::new(heaplay).arg("generate").arg(path).args(["--calls", &calls.to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "generate a trace of {calls} calls");
+    };
+    let run = |path: &Path, limit: &str, out: &str| {
+        let out = folder.join(out);
+        let log = File::create(folder.join("log")).expect("a log");
+        let began = Instant::now();
+        let status = Command::new(heaplay)
+            .arg("run")
+            .arg(path)
+            .args(["--backends", "malloc", "--repetitions", "1", "--memory-limit", limit, "--out"])
+            .arg(&out)
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .status();
+        let said = fs::read_to_string(folder.join("log")).unwrap_or_default();
+        assert!(status.is_ok_and(|status| status.success()), "run {}: {said}", path.display());
+        assert!(said.contains("replayed in parts") == (limit != "8GiB"), "{said}");
+        let record = heaplay::results::Run::load(&out).expect("the run");
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let value =
+            |metric| record.values(&name, "malloc", "all", metric).first().copied().unwrap_or(f64::NAN);
+        (value("time_nanoseconds") / value("calls"), began.elapsed().as_secs_f64())
+    };
+    // What parts cost: the same trace, whole and in parts.
+    generate(&short, 8_000_000);
+    let (mut whole, mut parts): (Vec<f64>, Vec<f64>) = (vec![], vec![]);
+    for round in 0..3 {
+        parts.push(run(&short, "32MiB", &format!("parts-{round}")).0);
+        whole.push(run(&short, "8GiB", &format!("whole-{round}")).0);
+    }
+    let (whole, parts) = (median(&mut whole), median(&mut parts));
+    line("8·10^6", "time in parts / whole", format!("{parts:.2} / {whole:.2} ns = {:.2}", parts / whole), "");
+    generate(&long, LONG_CALLS);
+    let before = largest_child_mib();
+    let (ns, seconds) = run(&long, &format!("{LONG_MIB}MiB"), "long");
+    let figure = format!("{ns:.1} ns a call, {seconds:.0} s");
+    line("10^8", "time, latency and footprint passes in parts", figure, "");
+    let peak = largest_child_mib();
+    let told = if peak > before { format!("{peak:.0} MiB") } else { format!("at most {peak:.0} MiB") };
+    line("10^8", "largest process, parent or child", told, &format!("under {LONG_MIB} MiB"));
+}

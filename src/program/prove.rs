@@ -1,0 +1,93 @@
+//! Room `program`: proves the invariants of a program that came from elsewhere, part by part, and derives its profile a
+//! second time.
+
+use std::sync::Arc;
+
+use super::{Action, Outline, Profile, Program, kinds};
+use crate::trace::{Domain, SIZE_LIMIT_BYTES};
+
+/// What is held after the parts that were walked.
+pub(super) struct Prover {
+    outline: Arc<Outline>,
+    /// By slot: its block's size, domain and kind.
+    held: Vec<Option<(u64, Domain, u32)>>,
+    calls: u64,
+    live_bytes: u64,
+    live_blocks: u64,
+    profile: Profile,
+}
+
+impl Prover {
+    /// Nothing is held before the first call.
+    pub fn new(outline: &Arc<Outline>) -> Prover {
+        Prover {
+            outline: Arc::clone(outline),
+            held: vec![None; outline.slots],
+            calls: 0,
+            live_bytes: 0,
+            live_blocks: 0,
+            profile: Profile::default(),
+        }
+    }
+
+    /// Calls walked so far.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Walks the part that comes next. After an error nothing is proved any more.
+    pub fn part(&mut self, part: &Program) -> Result<(), &'static str> {
+        if part.first != self.calls || !Arc::ptr_eq(&part.outline, &self.outline) {
+            return Err("a part that does not come next");
+        }
+        for (index, instruction) in part.instructions.iter().enumerate() {
+            if !instruction.is_one() {
+                return Err("no instruction where one should be");
+            }
+            let place = self.held.get_mut(instruction.slot()).ok_or("a slot out of range")?;
+            let action = instruction.action();
+            self.profile.calls[action as usize] += 1;
+            match (instruction.ends_a_block(), place.take()) {
+                (true, Some((_, domain, _))) if !domain.shares_blocks_with(instruction.domain()) => {
+                    return Err("a block that ends in another domain than its own");
+                }
+                (true, Some((.., kind))) if action == Action::Free && kind as usize != part.kind(index) => {
+                    return Err("a block that ends as another kind than its own");
+                }
+                (true, Some((size, ..))) => {
+                    self.live_bytes = self.live_bytes.wrapping_sub(size);
+                    self.live_blocks -= 1;
+                }
+                (false, None) => {}
+                _ => return Err("a slot that is full where it should be empty, or the other way round"),
+            }
+            if action != Action::Free {
+                let size = part.size(index) as u64;
+                if size > SIZE_LIMIT_BYTES {
+                    return Err("a size over the limit");
+                }
+                let kind = part.kind(index) as u32;
+                if !kinds::fits(&self.outline.kinds, kind, size, instruction.domain()) {
+                    return Err("a block whose kind is not its own");
+                }
+                *place = Some((size, instruction.domain(), kind));
+                let requested = &mut self.profile.requested_bytes[action as usize];
+                *requested = requested.saturating_add(size);
+                self.live_bytes = self.live_bytes.wrapping_add(size);
+                self.live_blocks += 1;
+                if self.live_bytes > self.profile.live_peak_bytes {
+                    self.profile.live_peak_bytes = self.live_bytes;
+                    self.profile.live_peak_event = self.calls + index as u64;
+                }
+                self.profile.live_peak_blocks = self.profile.live_peak_blocks.max(self.live_blocks);
+            }
+        }
+        self.calls += part.instructions.len() as u64;
+        Ok(())
+    }
+
+    /// What the parts asked for.
+    pub fn finish(&self) -> Profile {
+        Profile { live_end_bytes: self.live_bytes, live_end_blocks: self.live_blocks, ..self.profile.clone() }
+    }
+}
