@@ -472,15 +472,27 @@ fn verdict_many(scenes: &[&Scene]) -> String {
             .collect();
         stats::geometric_mean(&ratios)
     };
-    let clauses: Vec<String> = scenes[0]
-        .allocators()
-        .filter(|backend| backend.name != reference.name)
-        .take(2)
-        .filter_map(|backend| {
-            let time = part(ratio(backend.name, &|b| b.cost.map(|c| c.middle))?);
-            let peak = ratio(backend.name, &|b| b.memory.peak).map(part);
+    let time_of = |name: &str| ratio(name, &|b| b.cost.map(|c| c.middle));
+    let peak_of = |name: &str| ratio(name, &|b| b.memory.peak);
+    let others: Vec<&str> =
+        scenes[0].allocators().map(|backend| backend.name).filter(|name| *name != reference.name).collect();
+    let least = |of: &dyn Fn(&str) -> Option<f64>| {
+        let known = others.iter().filter_map(|name| Some((*name, of(name)?)));
+        known.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name)
+    };
+    // A sentence has room for two: of many, the fastest and the one that needs the least.
+    let mut told = others.clone();
+    if others.len() > 2 {
+        told = least(&time_of).into_iter().chain(least(&peak_of)).collect();
+        told.dedup();
+    }
+    let clauses: Vec<String> = told
+        .into_iter()
+        .filter_map(|name| {
+            let time = part(time_of(name)?);
+            let peak = peak_of(name).map(part);
             let peak = peak.map_or(String::new(), |peak| format!(" and {peak} peak memory"));
-            Some(format!("{} takes {time} time{peak}", backend.name))
+            Some(format!("{name} takes {time} time{peak}"))
         })
         .collect();
     if clauses.is_empty() {
