@@ -819,7 +819,11 @@ fn limits_end_the_recording_and_not_the_program() {
 /// Four threads run on while the hooks are taken away, and while they are put in place.
 #[test]
 fn threads_cross_the_start_and_the_end() {
-    let work = WORK.replace("THREADS", "4");
+    // They outlast the recording's end by far, on a slow machine too.
+    let lasting =
+        "import time\nEND = time.time() + 1\ndef lasting():\n    while time.time() < END: work()\nthreads =";
+    let work =
+        WORK.replace("threads =", lasting).replace("target=work", "target=lasting").replace("THREADS", "4");
     let found = interpreters::find();
     for (minor, python) in found.first().into_iter().chain(found.last()) {
         for options in
