@@ -302,16 +302,8 @@ fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     {
         return Err(unavailable(format!("{} is CPython {has}, not {wanted}", path.display())));
     }
-    give_back_what_loading_left();
+    // Loading a library and starting an interpreter leave free pages in the C library's heap that are resident already. The
+    // replay's large blocks would come to lie there without a page fault, where every other backend begins with a fresh heap.
+    super::libc_trim();
     Ok(Box::new(python))
-}
-
-/// Loading a library and starting an interpreter leave free pages in the C library's heap that are resident already. The
-/// replay's large blocks would come to lie there without a page fault, where every other backend begins with a fresh heap.
-fn give_back_what_loading_left() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: gives free memory of the C library back and touches no live block.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
