@@ -125,7 +125,7 @@ impl Course<'_> {
                 worker.map_err(|error| child(side, format!("{}: {error}", side.executable().display())))?,
             );
         }
-        take_turns(&mut workers, self.processor, seed);
+        take_turns(&mut workers, self.processor, seed, 0); // their first lap is not timed
         let ended: Vec<_> = workers.into_iter().map(Worker::end).collect();
         if cancelled() {
             return Err(PairError::Cancelled);
