@@ -50,6 +50,8 @@ const MOST: usize = 64;
 const MARGIN: f64 = 0.02;
 /// Memory that differs by less is the same.
 const SAME: f64 = 0.01;
+/// The same where one of them gives memory back by the clock: its figure is that of this replay's pace, and of this run.
+const SAME_VARYING: f64 = 0.1;
 
 impl SweepArgs {
     /// Expands, runs, and says what pays.
@@ -169,7 +171,8 @@ impl Cost {
     }
 
     fn needs_less(&self, other: &Cost) -> bool {
-        self.memory_bytes < other.memory_bytes * (1.0 - SAME)
+        let same = if self.varies || other.varies { SAME_VARYING } else { SAME };
+        self.memory_bytes < other.memory_bytes * (1.0 - same)
     }
 
     fn dominates(&self, other: &Cost) -> bool {
@@ -273,7 +276,10 @@ fn best<'a>(costs: impl Iterator<Item = &'a Cost>) -> Option<&'a Cost> {
 /// `resident at exit 43 → 27 MiB, time not separable (−2 to +3 %)`.
 fn change(from: &Cost, to: &Cost, what: &str) -> String {
     let memory = if from.needs_less(to) || to.needs_less(from) {
-        format!("{what} {} → {}", words::bytes(from.memory_bytes), words::bytes(to.memory_bytes))
+        let told = |cost: &Cost| {
+            format!("{}{}", if cost.varies { "≈" } else { "" }, words::bytes(cost.memory_bytes))
+        };
+        format!("{what} {} → {}", told(from), told(to))
     } else {
         format!("{what} the same")
     };
@@ -387,6 +393,19 @@ mod tests {
         ];
         let names: Vec<&str> = pareto(&costs).iter().map(|cost| cost.name.as_str()).collect();
         assert_eq!(names, ["small and slow", "same memory, overlapping", "middle", "large and fast"]);
+    }
+
+    #[test]
+    fn memory_that_varies_differs_only_by_much() {
+        let varying = |cost: Cost| Cost { varies: true, ..cost };
+        let costs = [
+            varying(cost("jemalloc", 30.0, 10.0, 12.0)),
+            varying(cost("jemalloc:dirty_decay_ms=1000", 29.0, 10.0, 12.0)),
+        ];
+        assert!(sentences(&costs, "resident at exit").concat().contains("no setting of this grid is better"));
+        let costs = [costs[0].clone(), varying(cost("jemalloc:dirty_decay_ms=0", 3.0, 10.0, 12.0))];
+        let said = sentences(&costs, "resident at exit").concat();
+        assert!(said.contains("resident at exit ≈30"), "{said}");
     }
 
     #[test]
