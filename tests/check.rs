@@ -148,25 +148,40 @@ fn what_is_the_same_is_not_measured() {
 
 #[test]
 fn instructions_are_counted_where_valgrind_is() {
-    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let Some(valgrind) = std::env::split_paths(&folders).map(|f| f.join("valgrind")).find(|p| p.is_file())
+    else {
         eprintln!("skipped: valgrind is not on the PATH");
         return;
-    }
+    };
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "t.trace", 3_000, 3);
     let file = folder.path().join("c.json");
+    // A valgrind that keeps count of its starts.
+    let starts = folder.path().join("starts");
+    let counting = folder.path().join("bin/valgrind");
+    fs::create_dir(folder.path().join("bin")).unwrap();
+    let script = format!("#!/bin/sh\necho >> '{}'\nexec '{}' \"$@\"\n", starts.display(), valgrind.display());
+    fs::write(&counting, script).unwrap();
+    fs::set_permissions(&counting, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let check = |code, burn: u32| {
         let candidate = format!("planted:every=64,burn={burn}+malloc");
+        let _ = fs::remove_file(&starts);
         let mut command = heaplay();
+        command.env("PATH", counting.parent().unwrap());
         command.arg("check").arg(&trace).args(["--baseline", "planted:every=64+malloc"]);
         command.args(["--candidate", &candidate, "--measures", "instructions", "--json"]).arg(&file);
         expect(code, &mut command);
-        json(&file)["findings"][0].clone()
+        (json(&file)["findings"][0].clone(), fs::read_to_string(&starts).unwrap().lines().count())
     };
-    let more = check(1, 40);
+    let (more, counted) = check(1, 40);
     let (before, after) = (more["baseline"].as_f64().unwrap(), more["candidate"].as_f64().unwrap());
     // 46 calls burn 40 steps, of at least two instructions each.
     assert!(after - before >= 46.0 * 40.0 * 2.0, "{more}");
+    // Each side without its calls and twice with them; once is enough where nothing is near the margin.
+    assert_eq!(counted, 6, "{more}");
+    let (none, counted) = check(0, 0);
+    assert_eq!(counted, 4, "{none}");
 }
 
 #[test]

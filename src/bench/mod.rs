@@ -43,7 +43,7 @@ pub use compare::{Comparison, arenas_at, compare, compare_recording};
 pub use confirm::LEAST_REPETITIONS;
 pub use exact::exact;
 pub use handover::Handover;
-pub use instructions::{instructions, valgrind};
+pub use instructions::{InstructionCounter, instructions, valgrind};
 pub use machine::{available_bytes, fingerprint, processors};
 pub use plan::{ClockRate, Heat, Job, Pace, Task, heats, order};
 pub use what_if::{Saved, Saving, savings};

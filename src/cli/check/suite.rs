@@ -9,7 +9,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::race::{Cell, Race, Timed};
 use crate::bench::pairs::PairError;
-use crate::bench::{self, ClockRate, Limits, Settings, processors};
+use crate::bench::{self, ClockRate, InstructionCounter, Limits, Settings, processors};
 use crate::check::{Budget, Finding, Gate, Policy, Repeated, Verdict, compare_exact};
 use crate::results::Run;
 use crate::stats::Random;
@@ -136,24 +136,41 @@ pub fn exact(cell: &Cell, rules: &Rules) -> Vec<Finding> {
     })
 }
 
-/// Instructions of both sides, counted twice each; the smallest differences of the counts decide.
+/// The same for the baseline and the candidate, at once or one after the other.
+fn on_both<T: Send>(
+    at_once: bool,
+    work: impl Fn(usize) -> Result<T, String> + Sync,
+) -> Result<[T; 2], String> {
+    let (baseline, candidate) = match at_once {
+        true => rayon::join(|| work(0), || work(1)),
+        false => (work(0), work(1)),
+    };
+    Ok([baseline?, candidate?])
+}
+
+/// Instructions of both sides. Two counts of a side are apart by a seventh of the margin at the most (jemalloc's), and a count
+/// is mostly valgrind's start; so what is below half of the margin at the first count of each passes. Anything else is
+/// counted again, and the smallest differences of the counts decide.
 pub fn instructions(cell: &Cell, rules: &Rules) -> Finding {
     let mut finding = Finding::bare(cell.trace, &cell.name, "instructions", Verdict::Identical, "");
     finding.reproduce = (rules.reproduce)(cell, "instructions");
     finding.unit = "instructions";
     finding.margin = rules.policy.margin("instructions").fail;
-    let count = |side: usize| -> Result<Vec<f64>, String> {
-        let mut limits = rules.limits(cell);
-        limits.time *= 20;
-        let counts = bench::instructions(&cell.sides[side], cell.loaded, limits, 2)?;
-        Ok(counts.into_iter().map(|count| count as f64).collect())
-    };
+    let mut limits = rules.limits(cell);
+    limits.time *= 20;
     // Nothing is timed, so the sides may be counted at once.
-    let (before, after) = match rules.settings.jobs {
-        0 | 1 => (count(0), count(1)),
-        _ => rayon::join(|| count(0), || count(1)),
-    };
-    let (before, after) = match before.and_then(|before| Ok((before, after?))) {
+    let both = rules.settings.jobs > 1;
+    let counters = on_both(both, |side| InstructionCounter::new(&cell.sides[side], cell.loaded, limits));
+    let counts = counters.and_then(|counters| {
+        let count = || on_both(both, |side| counters[side].count().map(|count| count as f64));
+        let first = count()?;
+        if first[1] <= first[0] * (1.0 + finding.margin / 2.0) {
+            return Ok(first.map(|count| vec![count]));
+        }
+        let second = count()?;
+        Ok([0, 1].map(|side| vec![first[side], second[side]]))
+    });
+    let [before, after] = match counts {
         Ok(counts) => counts,
         Err(reason) => {
             // Without valgrind it is a measure that was not to be had, not a broken side.
