@@ -375,12 +375,13 @@ impl Lab<'_> {
         timed: Timed,
         sides: &[Side; 2],
         pairs: usize,
+        salt: u64,
     ) -> Result<(f64, f64), String> {
         let (_, limits) = self.rules();
         let processor = processors().first().copied();
         let course = Course { loaded, processor, limits, clock: self.settings.clock };
         let both = [&sides[0], &sides[1]];
-        let mut random = Random(self.args.seed ^ 77);
+        let mut random = Random(self.args.seed ^ salt);
         let told = |error: bench::pairs::PairError| error.to_string();
         let laps = course.pilot(&both, 1).map_err(told)?;
         let (mut logs, mut laps_of) = (Vec::new(), Vec::new());
@@ -454,21 +455,18 @@ impl Lab<'_> {
         let sides = |burn: u64| [Side::of(&word(0)), Side::of(&word(burn))];
         let mut burn = 64;
         let near = share / 8.0;
-        let mut last = (f64::NAN, f64::NAN);
         // Each round comes nearer: the first is far off, as nobody knows how long a step of the chain takes.
         for pairs in [10, 15, 22, 40, 40] {
-            last = self.effect(loaded, timed, &sides(burn), pairs)?;
-            if pairs == 40 && (last.0 - share).abs() < near {
+            let (found, _) = self.effect(loaded, timed, &sides(burn), pairs, 77)?;
+            if pairs == 40 && (found - share).abs() < near {
                 break;
             }
-            let factor = (share / last.0.max(share / 50.0)).clamp(0.1, 10.0);
+            let factor = (share / found.max(share / 50.0)).clamp(0.1, 10.0);
             burn = ((burn as f64 * factor).round() as u64).max(1);
-            last = (f64::NAN, f64::NAN);
         }
-        if last.0.is_nan() {
-            last = self.effect(loaded, timed, &sides(burn), 40)?;
-        }
-        let (percent, error_percent) = (last.0 * 100.0, last.1 * 100.0);
+        // What it came to is found in pairs that had no part in the search.
+        let (percent, error) = self.effect(loaded, timed, &sides(burn), 40, 78)?;
+        let (percent, error_percent) = (percent * 100.0, error * 100.0);
         note(format!(
             "{trace}: planted {} {:+.1} %, really {percent:+.2} ± {error_percent:.2} % ({})",
             timed.name(),
