@@ -297,11 +297,19 @@ fn settings_of_jemalloc_and_mimalloc_do_what_their_manuals_say() {
         assert!(end(words[0]) < 0.7 * end(words[1]), "{} and {}", end(words[0]), end(words[1]));
     }
     if built("tcmalloc") {
-        // docs/tuning.md: smaller caches mean less memory held.
-        let words = ["tcmalloc:max_per_cpu_cache_size=64K", "tcmalloc"];
+        // malloc_extension.h: beyond a soft limit it gives memory back. (Its caches by processor are no matter on one.)
+        let words = ["tcmalloc:memory_limit=8M", "tcmalloc"];
         let run = footprints(&service, &words);
         let end = |word: &str| mib(&run, word, "resident_end_bytes");
-        assert!(end(words[0]) < end(words[1]), "{} and {}", end(words[0]), end(words[1]));
+        assert!(end(words[0]) < 0.8 * end(words[1]), "{} and {}", end(words[0]), end(words[1]));
+    }
+    if built("scudo") {
+        // flags.inc: a quarantine delays the use of freed blocks, and takes memory for it.
+        let waits = "scudo:quarantine_size_kb=16384,thread_local_quarantine_size_kb=1024,\
+                     quarantine_max_chunk_size=2048";
+        let run = footprints(&service, &["scudo", waits]);
+        let peak = |word: &str| mib(&run, word, "resident_peak_bytes");
+        assert!(peak(waits) > peak("scudo") + 8.0, "{} and {}", peak(waits), peak("scudo"));
     }
     // Address space: what is refused beyond it.
     for word in ["tlsf:reserve=1MiB", "talc:reserve=1MiB", "buddy:reserve=1MiB"] {
@@ -309,6 +317,44 @@ fn settings_of_jemalloc_and_mimalloc_do_what_their_manuals_say() {
         let text = String::from_utf8_lossy(&said.stdout).into_owned();
         assert!(text.contains("out of memory"), "{word}: {text}");
     }
+}
+
+/// `rpmalloc.h`: more spans a mapping cost address space and save system calls. A process can set it only once, so the test
+/// runs itself for each value.
+#[test]
+#[expect(unsafe_code, reason = "takes a block")]
+fn settings_of_rpmalloc_do_what_its_header_says() {
+    if !built("rpmalloc") {
+        return;
+    }
+    const WORD: &str = "HEAPLAY_TEST_WORD";
+    if let Ok(word) = std::env::var(WORD) {
+        let pages = || -> usize {
+            let statm = fs::read_to_string("/proc/self/statm").unwrap();
+            statm.split(' ').next().unwrap().parse().unwrap()
+        };
+        let before = pages();
+        let backend = backends::parse(&word).and_then(|spec| backends::open(&spec)).unwrap();
+        let domains = backend.domains();
+        let table = domains.get(heaplay::trace::Domain::Obj);
+        // SAFETY: a size that any allocator serves; nothing else runs in this process's other threads that would take it.
+        assert!(!unsafe { (table.malloc)(table.ctx, 64) }.is_null());
+        println!("\ngrown by {} pages", pages() - before);
+        return;
+    }
+    let grown = |spans: usize| -> usize {
+        let said = output(
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "settings_of_rpmalloc_do_what_its_header_says", "--nocapture"])
+                .env(WORD, format!("rpmalloc:span_map_count={spans}")),
+        );
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix("grown by ")?.strip_suffix(" pages"));
+        line.unwrap_or_else(|| panic!("{text}{}", errors(&said))).parse().unwrap()
+    };
+    let (one, by_default, many) = (grown(1), grown(64), grown(1024));
+    let span = 64 * 1024 / 4096;
+    assert!(one < 32 * span && by_default >= 64 * span && many >= 1024 * span, "{one} {by_default} {many}");
 }
 
 /// Each setting of each member, given a value that is not its default, is read back by the child.
@@ -329,6 +375,10 @@ fn every_setting_is_taken_or_refused() {
             "purge_delay=3,purge_decommits=0,arena_eager_commit=1,allow_large_os_pages=1,generic_collect=77",
         ),
         ("mimalloc", "page_full_retain=3,page_max_candidates=9,allow_thp=0"),
+        ("rpmalloc", "span_map_count=1"),
+        ("rpmalloc", "span_map_count=128,enable_huge_pages=1"),
+        ("scudo", "quarantine_size_kb=64,thread_local_quarantine_size_kb=32,quarantine_max_chunk_size=512"),
+        ("scudo", "pattern_fill_contents=true"),
         ("tcmalloc", "per_cpu=false,max_per_cpu_cache_size=64K,max_total_thread_cache_bytes=1M"),
         ("tcmalloc", "memory_limit=256M,profile_sampling_interval=4M"),
         ("malloc", "MALLOC_ARENA_MAX=2,MALLOC_ARENA_TEST=3,MALLOC_TRIM_THRESHOLD_=1M,MALLOC_TOP_PAD_=64K"),
@@ -351,6 +401,10 @@ fn every_setting_is_taken_or_refused() {
         ("jemalloc", "narenas=many", "did not take narenas=many"),
         ("jemalloc", "colour=red", "has no setting `colour`"),
         ("mimalloc", "purge_delay=soon", "did not take"),
+        ("rpmalloc", "span_map_count=some", "cannot take span_map_count=some"),
+        ("rpmalloc", "span_size=4K", "has no setting `span_size`"),
+        ("scudo", "quarantine_size_kb=much", "cannot take quarantine_size_kb=much"),
+        ("scudo", "pattern_fill_contents=1", "write true or false"),
         ("tcmalloc", "memory_limit=much", "cannot take memory_limit=much"),
         ("malloc", "MALLOC_PERTURB_=400", "did not take MALLOC_PERTURB_=400"),
         ("malloc", "MALLOC_COLOUR=1", "has no setting"),

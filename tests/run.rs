@@ -573,3 +573,18 @@ fn instructions_are_counted_or_the_lack_of_valgrind_is_told() {
             < first.values("small", "pymalloc", "all", "instructions")
     );
 }
+
+/// What may change an allocator is part of where a run was made; where libraries are looked for is not.
+#[test]
+fn the_record_names_variables_of_allocators_and_no_search_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = generated(folder.path(), "a.trace", 2000);
+    let out = folder.path().join("run");
+    let mut command = heaplay();
+    command.env("LD_LIBRARY_PATH", folder.path()).env("MALLOC_ARENA_TEST", "3").env("PRIVATE", "secret");
+    command.env_remove("GLIBC_TUNABLES").env_remove("LD_PRELOAD");
+    command.arg("run").arg(&trace).args(["--passes", "footprint", "-b", "malloc", "--out"]).arg(&out);
+    expect(0, &mut command);
+    let run = Run::load(&out).unwrap();
+    assert_eq!(run.manifest.machine.facts.get("variables").map(String::as_str), Some("MALLOC_ARENA_TEST=3"));
+}

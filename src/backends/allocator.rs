@@ -137,6 +137,13 @@ pub trait Backend {
         Trim::None
     }
 
+    /// What stays resident beside a live block when the allocator gives back all it can, by its own way of giving back: bytes
+    /// before the block's start, and bytes from its usable end on (the head of whatever is free there). `None` where that is not known;
+    /// then nothing is predicted.
+    fn trim_leaves(&self, _block: usize, _usable: usize) -> Option<[usize; 2]> {
+        None
+    }
+
     /// Why two replays of one trace may place blocks or leave pages differently; `None` when they do not. `check` holds
     /// the memory of a backend that varies to nothing.
     fn varies(&self) -> Option<Varies> {

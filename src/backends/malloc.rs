@@ -5,6 +5,10 @@
 #![expect(unsafe_code, reason = "calls the C library's allocator")]
 
 use std::ffi::c_void;
+#[cfg(target_env = "gnu")]
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
+#[cfg(target_env = "gnu")]
+use std::time::{Duration, Instant};
 
 use super::allocator::{
     Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, plain,
@@ -153,6 +157,10 @@ impl Backend for Malloc {
     fn drain(&mut self) -> Trim {
         drain()
     }
+
+    fn trim_leaves(&self, _block: usize, usable: usize) -> Option<[usize; 2]> {
+        trim_leaves(usable)
+    }
 }
 
 unsafe extern "C" fn malloc(_ctx: *mut c_void, size: usize) -> *mut c_void {
@@ -203,29 +211,45 @@ pub(super) fn trim() -> Trim {
     Trim::None
 }
 
-/// Largest request that glibc's thread cache keeps unless it is told otherwise, and the steps of its sizes.
+/// Before a block lies its chunk's head: two words, the first of which is the last word of a used chunk below. Behind its usable end,
+/// which is one word into the next chunk, that chunk begins; if it is free, `malloc_trim` gives back the whole pages that begin
+/// behind the six words in which it is listed (`mtrim` in malloc/malloc.c), or behind four where it is the heap's top
+/// (`systrim`; the difference shows only where those two words cross into a page). A chunk that is a mapping of its own has nothing behind it: its usable
+/// bytes are a multiple of two words, those of others are not.
+#[cfg(target_env = "gnu")]
+fn trim_leaves(usable: usize) -> Option<[usize; 2]> {
+    const WORD: usize = size_of::<usize>();
+    let behind = if usable.is_multiple_of(2 * WORD) { 0 } else { 5 * WORD };
+    Some([2 * WORD, behind])
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn trim_leaves(_usable: usize) -> Option<[usize; 2]> {
+    None
+}
+
+/// Requests that glibc's thread cache can keep, and the steps of its sizes; up to 2.41 no setting makes it keep larger ones.
 #[cfg(target_env = "gnu")]
 const CACHED_BYTES: std::ops::RangeInclusive<usize> = 24..=1032;
 #[cfg(target_env = "gnu")]
 const CACHED_STEP: usize = 16;
-/// With more free chunks than this each look at the heap's books walks too long a list.
+/// Each look at the heap's books walks all free chunks; where there are so many that emptying takes longer than this, it is given up.
 #[cfg(target_env = "gnu")]
-const FREE_CHUNKS: usize = 100_000;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Empties the calling thread's cache, whatever its settings are. All that it holds is taken by malloc; another thread frees it
 /// and ends, and glibc then gives that thread's cache back to the arena.
 ///
 /// Taking is not counting: where a size's cache is empty, malloc takes a free chunk of that size from the arena and puts others
 /// of its like into the cache. So it goes on until a call takes exactly one chunk out of the arena: then the cache had none,
-/// and was given none.
+/// and was given none. The other thread is there before that begins, since starting one is such a call.
 #[cfg(target_env = "gnu")]
 pub(super) fn drain() -> Trim {
     let Some(books) = Books::find() else { return Trim::None };
-    if books.free_chunks() > FREE_CHUNKS {
-        return Trim::None;
-    }
+    let began = Instant::now();
     // SAFETY: only sets a limit: the thread below is to use this arena, not to make one of its own.
     unsafe { libc::mallopt(M_ARENA_MAX, 1) };
+    let Some(helper) = Helper::start() else { return Trim::None };
     let mut taken = Chain(std::ptr::null_mut());
     for size in CACHED_BYTES.step_by(CACHED_STEP) {
         let mut batch = 0;
@@ -238,10 +262,14 @@ pub(super) fn drain() -> Trim {
             if chunk == 0 || books.in_use().wrapping_sub(before) == chunk {
                 break;
             }
+            if began.elapsed() > PATIENCE {
+                return Trim::None;
+            }
             batch = (batch * 2).max(8);
         }
     }
-    taken.free_in_a_thread()
+    helper.free(taken);
+    Trim::Done
 }
 
 #[cfg(not(target_env = "gnu"))]
@@ -274,12 +302,6 @@ impl Books {
         // SAFETY: reads the arenas under their locks.
         unsafe { (self.0)() }.uordblks
     }
-
-    fn free_chunks(&self) -> usize {
-        // SAFETY: as above.
-        let told = unsafe { (self.0)() };
-        told.ordblks + told.smblks
-    }
 }
 
 /// Blocks, each of which holds the address of the one before it.
@@ -301,25 +323,31 @@ impl Chain {
             libc::malloc_usable_size(block) + size_of::<usize>()
         }
     }
+}
 
-    /// Frees the blocks in a thread that ends afterwards. Its stack is shared memory, which is not counted as resident.
-    fn free_in_a_thread(self) -> Trim {
-        extern "C" fn free_all(first: *mut c_void) -> *mut c_void {
-            let mut block = first;
-            while !block.is_null() {
-                // SAFETY: each block of the chain is live until here, and holds the address of the next.
-                unsafe {
-                    let next = block.cast::<*mut c_void>().read();
-                    libc::free(block);
-                    block = next;
-                }
-            }
-            block
-        }
+/// A thread that frees a chain and ends. Its stack is shared memory, which is not counted as resident. Nobody joins it: what
+/// libc keeps for a thread it then frees itself, after its cache is gone, and not the caller into the cache just emptied.
+#[cfg(target_env = "gnu")]
+struct Helper(*const Hand);
+
+/// What helper and caller pass to each other, on the helper's stack's far end.
+#[cfg(target_env = "gnu")]
+#[repr(C)]
+struct Hand {
+    /// The helper's number among the kernel's threads; 0 until it runs.
+    thread: AtomicI32,
+    /// Whether `chain` is there.
+    given: AtomicBool,
+    chain: AtomicPtr<c_void>,
+}
+
+#[cfg(target_env = "gnu")]
+impl Helper {
+    fn start() -> Option<Helper> {
         const STACK_BYTES: usize = 256 << 10;
-        // SAFETY: a mapping of our own is the stack of a thread that is waited for; the calls get what they document.
+        // SAFETY: a mapping of our own, all zeroes, begins with a `Hand`; the rest is the stack of a thread, and never unmapped.
         unsafe {
-            let stack = libc::mmap(
+            let memory = libc::mmap(
                 std::ptr::null_mut(),
                 STACK_BYTES,
                 libc::PROT_READ | libc::PROT_WRITE,
@@ -329,13 +357,68 @@ impl Chain {
             );
             let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
             let mut thread: libc::pthread_t = std::mem::zeroed();
-            let well = stack != libc::MAP_FAILED
+            let well = memory != libc::MAP_FAILED
                 && libc::pthread_attr_init(&mut attributes) == 0
-                && libc::pthread_attr_setstack(&mut attributes, stack, STACK_BYTES) == 0
-                && libc::pthread_create(&mut thread, &attributes, free_all, self.0) == 0
-                && libc::pthread_join(thread, std::ptr::null_mut()) == 0;
-            if well { Trim::Done } else { Trim::None }
+                && libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED) == 0
+                && libc::pthread_attr_setstack(
+                    &mut attributes,
+                    memory.byte_add(HAND_BYTES),
+                    STACK_BYTES - HAND_BYTES,
+                ) == 0
+                && libc::pthread_create(&mut thread, &attributes, run, memory) == 0;
+            if !well {
+                return None;
+            }
+            let helper = Helper(memory.cast());
+            while helper.hand().thread.load(Ordering::Acquire) == 0 {
+                libc::sched_yield();
+            }
+            Some(helper)
         }
+    }
+
+    fn hand(&self) -> &Hand {
+        // SAFETY: `start` mapped it for good; all access is atomic.
+        unsafe { &*self.0 }
+    }
+
+    /// Has the chain freed, and waits until the thread is gone.
+    fn free(self, chain: Chain) {
+        let hand = self.hand();
+        hand.chain.store(chain.0, Ordering::Relaxed);
+        hand.given.store(true, Ordering::Release);
+        let thread = hand.thread.load(Ordering::Relaxed);
+        // SAFETY: asks the kernel whether a thread of this process is still there; yields.
+        unsafe {
+            while libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, 0) == 0 {
+                libc::sched_yield();
+            }
+        }
+    }
+}
+
+/// Room for a [`Hand`] before the stack.
+#[cfg(target_env = "gnu")]
+const HAND_BYTES: usize = 4096;
+
+/// The helper's life.
+#[cfg(target_env = "gnu")]
+extern "C" fn run(hand: *mut c_void) -> *mut c_void {
+    // SAFETY: `Helper::start` gives a `Hand` that is never unmapped; each block of the chain is live until it is freed here, and
+    // holds the address of the next.
+    unsafe {
+        let hand = &*hand.cast::<Hand>();
+        hand.thread.store(libc::syscall(libc::SYS_gettid) as i32, Ordering::Release);
+        while !hand.given.load(Ordering::Acquire) {
+            libc::sched_yield();
+        }
+        let mut block = hand.chain.load(Ordering::Relaxed);
+        while !block.is_null() {
+            let next = block.cast::<*mut c_void>().read();
+            libc::free(block);
+            block = next;
+        }
+        block
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! All mappings are anonymous and private, so that `RssAnon` of the process counts them. Sizes are in bytes and are
 //! rounded up to whole pages by the kernel; fresh pages read as zero.
-#![expect(unsafe_code, reason = "calls mmap, munmap and sysconf")]
+#![expect(unsafe_code, reason = "calls mmap, madvise, munmap and sysconf")]
 
 use std::ffi::c_void;
 use std::io;
@@ -89,6 +89,26 @@ fn map_with(bytes: usize, flags: i32) -> io::Result<NonNull<u8>> {
     NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mmap gave address 0"))
 }
 
+/// Takes `bytes`, as huge pages where the kernel has such, touches them and gives them back, so that what is mapped next is
+/// memory that the machine has at hand. Under a hypervisor, pages that were free for some seconds may be the host's again, and
+/// the first touch of each costs its fault as well: measured on one such machine, 4.4 ms for a huge page against 0.2.
+///
+/// # Errors
+/// The kernel's reason, when it refuses.
+pub fn warm(bytes: usize) -> io::Result<()> {
+    const HUGE_BYTES: usize = 2 << 20;
+    let bytes = bytes.next_multiple_of(HUGE_BYTES);
+    let start = reserve_aligned(bytes, HUGE_BYTES)?;
+    // SAFETY: the range was just mapped, is used by nobody else, and goes back whole.
+    unsafe {
+        let _ = libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE); // without such, small ones do
+        for at in (0..bytes).step_by(page_bytes()) {
+            start.add(at).write_volatile(1);
+        }
+        unmap(start, bytes)
+    }
+}
+
 /// Gives back what this room mapped, or a part of it.
 ///
 /// # Errors
@@ -134,7 +154,18 @@ mod tests {
     }
 
     #[test]
+    fn warmed_memory_goes_back() {
+        for _ in 0..1 << 10 {
+            warm(1 << 20).unwrap(); // 2 GiB in all, were any of it kept
+        }
+        let resident = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: usize = resident.split(' ').nth(1).unwrap().parse().unwrap();
+        assert!(pages * page_bytes() < 1 << 30, "{resident}");
+    }
+
+    #[test]
     fn an_impossible_size_is_an_error() {
+        assert!(warm(1 << 62).is_err());
         assert!(map(usize::MAX - 4096).is_err());
         assert!(reserve(1 << 62).is_err());
     }

@@ -1,14 +1,17 @@
 //! Room `backends`, member `rpmalloc`: spans of 64 KiB with caches by thread. A thread must be announced before it calls.
 //!
-//! It has no call that reports its version: the version is that of the crate that compiled it in.
+//! It has no call that reports its version: the version is that of the crate that compiled it in. Its settings are fields of
+//! `rpmalloc_config_t` (`rpmalloc.h`), read back with `rpmalloc_config`; sizes of spans and pages are constants of this build.
 #![expect(unsafe_code, reason = "calls rpmalloc")]
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
+use std::ptr;
 
 use rpmalloc_sys as rp;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Member, Opened, Spec, Trim, no_environment,
+    Allocator, Backend, BackendError, Domains, Member, Opened, Setting, Spec, Trim, no_environment, plain,
+    setting,
 };
 use super::calls::c_table;
 
@@ -17,11 +20,48 @@ pub const MEMBER: Member = Member {
     name: "rpmalloc",
     summary: "spans of 64 KiB in caches by thread",
     below: None,
-    settings: &[],
+    settings: &SETTINGS,
     environment: no_environment,
     details,
     open,
 };
+
+const SETTINGS: [Setting; 2] = [
+    setting(
+        "span_map_count",
+        "64",
+        "spans of 64 KiB that one mmap brings: more address space, fewer system calls",
+    ),
+    setting(
+        "enable_huge_pages",
+        "0",
+        "1: huge pages, those that the system keeps apart or else transparent ones",
+    ),
+];
+
+/// What the crate does not declare, after `rpmalloc.h` of its sources; hence the one version that is allowed.
+mod config {
+    use std::ffi::{c_int, c_void};
+
+    /// `rpmalloc_config_t`. Null and 0 mean what it does by itself.
+    #[repr(C)]
+    pub struct Config {
+        pub memory_map: *mut c_void,
+        pub memory_unmap: *mut c_void,
+        pub error_callback: *mut c_void,
+        pub map_fail_callback: *mut c_void,
+        pub page_size: usize,
+        pub span_size: usize,
+        pub span_map_count: usize,
+        pub enable_huge_pages: c_int,
+        pub unused: c_int,
+    }
+
+    unsafe extern "C" {
+        pub fn rpmalloc_initialize_config(config: *const Config) -> c_int;
+        pub fn rpmalloc_config() -> *const Config;
+    }
+}
 
 /// Its calls behind the check of sizes that it makes itself only when it is built with `ENABLE_VALIDATE_ARGS`, and the crate
 /// does not: sizes that overflow when they are rounded up crash it, where C wants null.
@@ -78,17 +118,37 @@ impl Backend for Rpmalloc {
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {
     Ok(format!(
-        "rpmalloc: {}\n  usable size: rpmalloc_usable_size; trim: rpmalloc_thread_collect; no settings\n  sizes from 2^47 on are refused before it sees them: it does not survive them\n",
+        "rpmalloc: {}\n  usable size: rpmalloc_usable_size; trim: rpmalloc_thread_collect\n  sizes from 2^47 on are refused before it sees them: it does not survive them\n  settings are fields of rpmalloc_config_t, read back with rpmalloc_config\n",
         Rpmalloc.version()
     ))
 }
 
+/// The value of a setting as a number, 0 where it is not given.
+fn number(spec: &Spec, name: &str) -> Result<usize, BackendError> {
+    let Some(value) = spec.setting(name) else { return Ok(0) };
+    plain(value)
+        .parse()
+        .map_err(|_| spec.refused(format!("cannot take {name}={value}: write a whole number")))
+}
+
 fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
-    spec.takes_settings(&[])?;
-    // SAFETY: both may be called again; this thread is the one that will call.
+    spec.takes_only(&SETTINGS)?;
+    let huge = number(spec, "enable_huge_pages")?;
+    let config = config::Config {
+        memory_map: ptr::null_mut(),
+        memory_unmap: ptr::null_mut(),
+        error_callback: ptr::null_mut(),
+        map_fail_callback: ptr::null_mut(),
+        page_size: 0,
+        span_size: 0,
+        span_map_count: number(spec, "span_map_count")?,
+        enable_huge_pages: c_int::try_from(huge).unwrap_or(c_int::MAX),
+        unused: 0,
+    };
+    // SAFETY: both may be called again, and copy what they are shown; this thread is the one that will call.
     let ready = unsafe {
-        let ready = rp::rpmalloc_initialize() == 0;
+        let ready = config::rpmalloc_initialize_config(&config) == 0;
         if ready && rp::rpmalloc_is_thread_initialized() == 0 {
             rp::rpmalloc_thread_initialize();
         }
@@ -99,6 +159,16 @@ fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
             backend: "rpmalloc".to_owned(),
             reason: "rpmalloc_initialize failed; free some memory".to_owned(),
         });
+    }
+    // SAFETY: it is initialized, so its configuration is there and stays.
+    let taken = unsafe { &*config::rpmalloc_config() };
+    let found = [taken.span_map_count, usize::try_from(taken.enable_huge_pages).unwrap_or_default()];
+    for (known, found) in SETTINGS.iter().zip(found) {
+        if let Some(value) = spec.setting(known.name)
+            && number(spec, known.name)? != found
+        {
+            return Err(spec.not_taken(known.name, value, &found.to_string()));
+        }
     }
     Ok(Box::new(Rpmalloc))
 }

@@ -16,16 +16,18 @@ use crate::backends;
 use crate::results::{Measurement, Run};
 
 /// The metrics of the two ends, each with the one that the pass itself measures.
-const METRICS: [[(&str, &str); 3]; 2] = [
+const METRICS: [[(&str, &str); 4]; 2] = [
     [
         ("resident_peak_bytes", "resident_peak_at_once_bytes"),
         ("resident_mean_bytes", "resident_mean_at_once_bytes"),
         ("resident_end_bytes", "resident_end_at_once_bytes"),
+        ("resident_trimmed_bytes", "resident_trimmed_at_once_bytes"),
     ],
     [
         ("resident_peak_bytes", "resident_peak_never_bytes"),
         ("resident_mean_bytes", "resident_mean_never_bytes"),
         ("resident_end_bytes", "resident_end_never_bytes"),
+        ("resident_trimmed_bytes", "resident_trimmed_never_bytes"),
     ],
 ];
 

@@ -4,15 +4,28 @@
 //! A shared machine's speed drifts by tens of per cent within seconds. Two backends timed one after the other differ by
 //! that drift; timed in turns they share it, and the spread of their ratio falls several times (`METHODOLOGY.md`).
 
+use super::machine::available_bytes;
 use super::worker::Worker;
+use crate::backends::pages;
+use crate::program::Profile;
 use crate::stats::Random;
 
+/// What a heat of so many children takes at most, as far as the program says; no more than a quarter of what there is.
+pub fn memory_of(profile: &Profile, children: usize) -> u64 {
+    const FIRST_BYTES: u64 = 8 << 20; // what allocators take before they are asked for much
+    let each = profile.total_requested_bytes().min(profile.live_peak_bytes.saturating_mul(4));
+    each.saturating_add(FIRST_BYTES).saturating_mul(children as u64).min(available_bytes() / 4)
+}
+
 /// Hands out turns until no child asks for more. `processor` is where they run: this thread moves there too, so that
-/// handing out costs the neighbouring processor nothing.
-pub fn take_turns(workers: &mut [Worker], processor: Option<usize>, seed: u64) {
+/// handing out costs the neighbouring processor nothing. Before the first turn, so many bytes of memory are brought near.
+pub fn take_turns(workers: &mut [Worker], processor: Option<usize>, seed: u64, memory: u64) {
     let _here = stay_on(processor);
     let mut racing: Vec<&mut Worker> =
         workers.iter_mut().filter_map(|worker| worker.ready().then_some(worker)).collect();
+    if memory > 0 {
+        let _ = pages::warm(memory as usize); // where it is refused, the children meet what they meet
+    }
     let mut random = Random(seed);
     while !racing.is_empty() {
         random.shuffle(&mut racing);

@@ -344,6 +344,9 @@ impl Rows<'_> {
         if let Some(bytes) = found.resident_drained_bytes {
             self.count("resident_drained_bytes", bytes);
         }
+        if let Some(bytes) = found.trim_predicted_bytes {
+            self.count("trim_predicted_bytes", bytes);
+        }
         self.count("resident_freed_bytes", found.resident_freed_bytes);
         self.count("pinned_over_resident_bytes", found.pinned_over_resident_bytes);
         self.count("returnable_bytes", page_rows::returnable(&found.samples));

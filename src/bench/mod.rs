@@ -462,7 +462,8 @@ fn measure_heat(
         handovers.push(handover);
     }
     if heat[0].pass != Pass::Footprint {
-        heat::take_turns(&mut workers, place.processor, place.numbers[&heat[0]] as u64);
+        let memory = heat::memory_of(loaded.program.profile(), workers.len());
+        heat::take_turns(&mut workers, place.processor, place.numbers[&heat[0]] as u64, memory);
     }
     // Every child is waited for before anything is believed, so that none is left behind.
     let mut ended = Vec::new();

@@ -125,7 +125,7 @@ impl Course<'_> {
                 worker.map_err(|error| child(side, format!("{}: {error}", side.executable().display())))?,
             );
         }
-        take_turns(&mut workers, self.processor, seed);
+        take_turns(&mut workers, self.processor, seed, 0); // their first lap is not timed
         let ended: Vec<_> = workers.into_iter().map(Worker::end).collect();
         if cancelled() {
             return Err(PairError::Cancelled);
@@ -172,11 +172,18 @@ impl Course<'_> {
         Ok(cut(slowest.copied().unwrap_or(0) as f64))
     }
 
-    /// The calls that are slowest on both sides together, from a pair of their own: a file with their numbers, rising.
+    /// The calls that are slowest on both sides together, such a share of all, from a pair of their own: a file with their
+    /// numbers, rising.
     ///
     /// # Errors
     /// As [`Course::time`], and where there is no memory.
-    pub fn slowest(&self, sides: [&Side; 2], segments: usize, seed: u64) -> Result<Chosen, PairError> {
+    pub fn slowest(
+        &self,
+        sides: [&Side; 2],
+        segments: usize,
+        share: f64,
+        seed: u64,
+    ) -> Result<Chosen, PairError> {
         let broken = |error: std::io::Error| PairError::Child {
             backend: sides[0].backend.clone(),
             reason: format!("the times of its calls: {error}"),
@@ -201,7 +208,7 @@ impl Course<'_> {
             }
         }
         let mut order: Vec<u32> = (0..sums.len() as u32).collect();
-        let wanted = ((sums.len() as f64 * TAIL_SHARE).ceil() as usize).clamp(1, sums.len().max(1));
+        let wanted = ((sums.len() as f64 * share).ceil() as usize).clamp(1, sums.len().max(1));
         order.sort_by(|a, b| sums[*b as usize].total_cmp(&sums[*a as usize]));
         order.truncate(wanted);
         order.sort_unstable();

@@ -68,16 +68,20 @@ pub fn cancelled() -> bool {
     CANCELLED.load(Ordering::Relaxed)
 }
 
-/// Variables that allocators and the dynamic loader read; all others are kept from the child, so that its memory does
-/// not depend on who calls.
+/// Variables that allocators read, or that bring one in; but for [`LIBRARY_PATH`] all others are kept from the child, so that its
+/// memory does not depend on who calls.
 fn passes_on(name: &str) -> bool {
-    ["GLIBC_TUNABLES", "LD_LIBRARY_PATH", "LD_PRELOAD"].contains(&name)
+    ["GLIBC_TUNABLES", "LD_PRELOAD"].contains(&name)
         || name.starts_with("MALLOC_")
         || name.starts_with("MIMALLOC_")
         || name.starts_with("_RJEM_MALLOC_CONF")
 }
 
-/// The variables of this process that reach every child, by name: part of where a run was made.
+/// Where the dynamic loader looks for libraries. A child may need it to start, or to find a `so:`; but it changes no allocator (which
+/// one was found, its version tells), and holds paths of one machine. So it is no part of where a run was made.
+const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
+/// The variables of this process that reach every child and may change what it measures, by name: part of where a run was made.
 pub fn passed_on() -> BTreeMap<OsString, OsString> {
     std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)).collect()
 }
@@ -85,6 +89,7 @@ pub fn passed_on() -> BTreeMap<OsString, OsString> {
 /// The child's environment: what passes on, and over it what the backend's word asks for. Tunables of both are joined.
 fn environment(backend: &str) -> std::io::Result<BTreeMap<OsString, OsString>> {
     let mut all = passed_on();
+    all.extend(std::env::var_os(LIBRARY_PATH).map(|paths| (LIBRARY_PATH.into(), paths)));
     let asked = backends::parse(backend).and_then(|spec| backends::environment(&spec));
     let asked = asked.map_err(std::io::Error::other)?;
     for (name, value) in asked {

@@ -17,7 +17,7 @@ use super::check::suite::{self, Measure, Rules};
 use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces};
 use super::{note, print};
 use crate::backends::{self, with_setting};
-use crate::bench::pairs::{Chosen, Course, Side, load, ratios};
+use crate::bench::pairs::{Chosen, Course, Side, TAIL_SHARE, load, ratios};
 use crate::bench::{self, Limits, Loaded, Settings, cancelled, fingerprint, processors};
 use crate::check::{Policy, Verdict};
 use crate::replay::{WARM_UP_CALLS, calls_of_a_lap};
@@ -385,15 +385,18 @@ impl Lab<'_> {
         let told = |error: bench::pairs::PairError| error.to_string();
         let laps = course.pilot(&both, 1).map_err(told)?;
         let (mut logs, mut laps_of) = (Vec::new(), Vec::new());
-        let chosen = match timed {
-            Timed::Time => None,
-            Timed::Tail => Some(course.slowest(both, laps.segments, 1).map_err(told)?),
-        };
-        for _ in 0..pairs {
+        // A trial chooses its calls anew, and not quite the same: so do a few of these pairs.
+        let mut chosen = None;
+        for pair in 0..pairs {
             let seed = random.bits();
-            match &chosen {
-                None => laps_of.push(course.time(&both, laps, seed).map_err(told)?),
-                Some(chosen) => {
+            match timed {
+                Timed::Time => laps_of.push(course.time(&both, laps, seed).map_err(told)?),
+                Timed::Tail => {
+                    if pair % 5 == 0 {
+                        chosen =
+                            Some(course.slowest(both, laps.segments, TAIL_SHARE, seed ^ 1).map_err(told)?);
+                    }
+                    let Some(chosen) = &chosen else { continue };
                     let times = course.tail(&both, laps.segments, chosen, seed).map_err(told)?;
                     logs.push((times[1] / times[0]).ln());
                 }
@@ -403,6 +406,25 @@ impl Lab<'_> {
         logs.extend(ratios(&pairs, laps).unwrap_or_default().into_iter().map(|ratio| ratio.processor));
         let estimate = Estimate::of(&logs).ok_or("too few pairs")?;
         Ok((estimate.mean.exp_m1(), estimate.error))
+    }
+
+    /// The calls of the tail and those that may be taken for it. Which calls are the slowest hundredth is not quite the same in
+    /// each trial; a burn in just those of one pilot would miss part of those of the next, so several times as many burn,
+    /// after three pilots.
+    fn tail_and_more(&self, loaded: &Loaded) -> Result<Chosen, String> {
+        let (_, limits) = self.rules();
+        let processor = processors().first().copied();
+        let course = Course { loaded, processor, limits, clock: self.settings.clock };
+        let side = Side::of(&planted_word(&[], &self.args.backend));
+        let laps = course.pilot(&[&side, &side], 1).map_err(|error| error.to_string())?;
+        let mut calls = Vec::new();
+        for seed in 2..5 {
+            let found = course.slowest([&side, &side], laps.segments, 4.0 * TAIL_SHARE, seed);
+            calls.extend(found.map_err(|error| error.to_string())?.calls);
+        }
+        calls.sort_unstable();
+        calls.dedup();
+        Chosen::new(&calls).map_err(|error| error.to_string())
     }
 
     /// Finds how much to burn so that the slow-down is `share`, and measures what it came to.
@@ -416,14 +438,7 @@ impl Lab<'_> {
         let below = &self.args.backend;
         let calls = match timed {
             Timed::Time => None,
-            Timed::Tail => {
-                let (_, limits) = self.rules();
-                let processor = processors().first().copied();
-                let course = Course { loaded, processor, limits, clock: self.settings.clock };
-                let side = Side::of(&planted_word(&[], below));
-                let laps = course.pilot(&[&side, &side], 1).map_err(|error| error.to_string())?;
-                Some(course.slowest([&side, &side], laps.segments, 2).map_err(|error| error.to_string())?)
-            }
+            Timed::Tail => Some(self.tail_and_more(loaded)?),
         };
         let list: Vec<(&str, String)> = match &calls {
             None => vec![("every", "64".to_owned())],
@@ -439,14 +454,22 @@ impl Lab<'_> {
         };
         let sides = |burn: u64| [Side::of(&word(0)), Side::of(&word(burn))];
         let mut burn = 64;
+        let near = share / 8.0;
+        let mut last = (f64::NAN, f64::NAN);
         // Each round comes nearer: the first is far off, as nobody knows how long a step of the chain takes.
-        for pairs in [10, 15, 22] {
-            let (found, _) = self.effect(loaded, timed, &sides(burn), pairs)?;
-            let factor = (share / found.max(share / 50.0)).clamp(0.02, 50.0);
+        for pairs in [10, 15, 22, 40, 40] {
+            last = self.effect(loaded, timed, &sides(burn), pairs)?;
+            if pairs == 40 && (last.0 - share).abs() < near {
+                break;
+            }
+            let factor = (share / last.0.max(share / 50.0)).clamp(0.1, 10.0);
             burn = ((burn as f64 * factor).round() as u64).max(1);
+            last = (f64::NAN, f64::NAN);
         }
-        let (percent, error) = self.effect(loaded, timed, &sides(burn), 40)?;
-        let (percent, error_percent) = (percent * 100.0, error * 100.0);
+        if last.0.is_nan() {
+            last = self.effect(loaded, timed, &sides(burn), 40)?;
+        }
+        let (percent, error_percent) = (last.0 * 100.0, last.1 * 100.0);
         note(format!(
             "{trace}: planted {} {:+.1} %, really {percent:+.2} ± {error_percent:.2} % ({})",
             timed.name(),

@@ -14,7 +14,7 @@ use super::copy::given_back;
 use super::heap_map::{self, HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
 use super::pins::{LiveBlock, PageView, page_view};
 use super::time::processor_ns;
-use super::{Done, Owners, Probe, ReplayError, Resident, Slots, Tables, memory, replay};
+use super::{Done, Owners, Probe, ReplayError, Resident, Slots, Tables, memory, replay, trimmed};
 use crate::backends::{Backend, Counter, Trim};
 use crate::program::{Action, Births, Feed, Times};
 
@@ -69,6 +69,8 @@ pub struct Footprint {
     /// R after another trim, had the thread's cache been emptied before: tried in a copy of the process. `None` where the
     /// backend keeps no such cache, or empties it when it trims.
     pub resident_drained_bytes: Option<u64>,
+    /// What pointers alone say that a trim leaves; `None` where the backend does not say how it gives back.
+    pub trim_predicted_bytes: Option<u64>,
     /// How long the trim took, in ns.
     pub trim_ns: u64,
     /// R after every block was freed and trimmed.
@@ -128,8 +130,8 @@ pub(super) struct Pages {
     pinned: u64,
     /// Pages that were resident before the first call and that no block of the program has touched yet.
     before: HashSet<usize>,
-    /// How many of those that there were a block has touched since: they are the program's now.
-    adopted: u64,
+    /// Those of them that a block has touched since: they are the program's now.
+    adopted: HashSet<usize>,
 }
 
 struct Table {
@@ -162,7 +164,9 @@ impl Pages {
                 if add {
                     if *count == 0 {
                         self.pinned += 1;
-                        self.adopted += u64::from(self.before.remove(&at));
+                        if self.before.remove(&at) {
+                            self.adopted.insert(at);
+                        }
                     }
                     *count += 1;
                 } else {
@@ -286,7 +290,7 @@ impl Watch<'_> {
     /// What was resident before the first call, less the pages of it that the program's blocks have come to lie on since: P
     /// counts those, so R has to.
     fn baseline(&self) -> u64 {
-        self.baseline.saturating_sub(self.pages.adopted * PAGE_BYTES as u64)
+        self.baseline.saturating_sub((self.pages.adopted.len() * PAGE_BYTES) as u64)
     }
 
     fn sample(&mut self) -> HeapSample {
@@ -369,11 +373,24 @@ impl Watch<'_> {
         if !self.backs_memory {
             return PageView::default();
         }
+        page_view(&mut self.live_blocks())
+    }
+
+    fn live_blocks(&self) -> Vec<LiveBlock> {
         let live = self.accounts.iter().filter(|account| account.live);
-        let mut blocks: Vec<LiveBlock> = live
-            .map(|&Account { address, size, usable, site, .. }| LiveBlock { address, size, usable, site })
-            .collect();
-        page_view(&mut blocks)
+        live.map(|&Account { address, size, usable, site, .. }| LiveBlock { address, size, usable, site })
+            .collect()
+    }
+
+    /// What pointers alone say that a trim leaves now.
+    fn trim_predicted(&self) -> Option<u64> {
+        trimmed::predicted(self.backend, &self.live_blocks(), &self.pages.adopted, |block| {
+            #[expect(unsafe_code, reason = "asks the backend about a block of its own")]
+            // SAFETY: the block is live.
+            let usable =
+                unsafe { self.backend.usable_size(block.address as *mut c_void, block.size as usize) };
+            usable.max(block.size as usize)
+        })
     }
 }
 
@@ -455,7 +472,6 @@ pub fn footprint<'a>(
     let calls = outline.calls;
     let backs_memory = backend.backs_memory();
     warm_up(&backend.domains());
-    let baseline = resident.private_bytes();
     let mut watch = Watch {
         backend: &*backend,
         backs_memory,
@@ -463,7 +479,7 @@ pub fn footprint<'a>(
         pages: Pages { before: heap_map::resident_pages(), ..Pages::default() },
         now: HeapSample::default(),
         resident: &resident,
-        baseline,
+        baseline: 0,
         samples: Vec::with_capacity(4096),
         every: (calls / 320).max(2048),
         rise: outline.profile.live_peak_bytes / 128,
@@ -487,6 +503,8 @@ pub fn footprint<'a>(
         next_column: calls.div_ceil(MAP_COLUMNS.min(calls).max(1)),
         waiting: pace.map(Waiting::on),
     };
+    // Only now: what getting ready touches (a page of the stack) is not the backend's.
+    watch.baseline = resident.private_bytes();
     watch.look_at_marks();
     let (mut pass_ns, mut faults) = (0, 0); // of the calls alone: reading a part is neither
     while let Some(part) = feed.next_part()? {
@@ -505,6 +523,7 @@ pub fn footprint<'a>(
         mapping_ns: watch.mapping_ns,
         map: std::mem::take(&mut watch.mapper).finish(),
         pages_end: watch.page_view(),
+        trim_predicted_bytes: watch.trim_predicted(),
         at_live_peak: watch.at_live_peak,
         pages_at_live_peak: std::mem::take(&mut watch.pages_at_live_peak),
         pages_at_marks: std::mem::take(&mut watch.pages_at_marks),
@@ -527,10 +546,10 @@ pub fn footprint<'a>(
     let began = Instant::now();
     if backend.trim() == Trim::Done {
         found.trim_ns = began.elapsed().as_nanos() as u64;
-        let trimmed = resident.private_bytes().saturating_sub(baseline);
-        found.resident_trimmed_bytes = Some(trimmed);
+        let left = resident.private_bytes().saturating_sub(baseline);
+        found.resident_trimmed_bytes = Some(left);
         let given = given_back(|| backend.drain() == Trim::Done && backend.trim() == Trim::Done);
-        found.resident_drained_bytes = given.map(|bytes| trimmed.saturating_add_signed(-bytes));
+        found.resident_drained_bytes = given.map(|bytes| left.saturating_add_signed(-bytes));
     }
     owners.free_all(&tables, &mut slots);
     backend.trim();
@@ -594,6 +613,6 @@ mod tests {
             pages.change(0x2000, 0x2000, true);
             pages.change(0x2000, 0x2000, false);
         }
-        assert_eq!((pages.adopted, pages.before.len()), (1, 1));
+        assert_eq!((pages.adopted.len(), pages.before.len()), (1, 1));
     }
 }

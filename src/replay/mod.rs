@@ -17,6 +17,7 @@ mod pins;
 mod places;
 mod probe;
 mod time;
+mod trimmed;
 mod verify;
 
 pub use calls::{Owners, Slots, Tables, free_all, replay};

@@ -136,9 +136,11 @@ pub struct Memory {
     pub pinned_end: Option<f64>,
     /// Usable bytes of live blocks at the end.
     pub usable_end: Option<f64>,
-    /// Of peak, mean and end: from what the allocator would hold had it given back at once what it gives back by the clock,
+    /// What pointers alone say that a trim leaves.
+    pub trim_predicted: Option<f64>,
+    /// Of peak, mean, end and after a trim: from what the allocator would hold had it given back at once what it gives back by the clock,
     /// to what it would had it never; `None` where the clock has no say, or the bounds are not known.
-    pub bands: [Option<Band>; 3],
+    pub bands: [Option<Band>; 4],
     /// Whether the figures hold for the pace of this replay only, with no bounds known.
     pub one_pace: bool,
 }
@@ -154,14 +156,23 @@ impl Memory {
         (cached >= trimmed * 0.02 && cached >= 16_384.0).then_some(cached)
     }
 
+    /// What a trim leaves, by cause, where the allocator says how it gives back: pages of live blocks; pages that stay beside
+    /// them by its way of giving back; what the thread's cache pins; and what is then unexplained, below 0 where less stays
+    /// than was predicted. They add up to what was measured.
+    pub fn left_by_trim(&self) -> Option<[f64; 4]> {
+        let (trimmed, predicted, pinned) = (self.trimmed?, self.trim_predicted?, self.pinned_end?);
+        let cached = trimmed - self.drained.unwrap_or(trimmed);
+        Some([pinned, predicted - pinned, cached, trimmed - cached - predicted])
+    }
+
     /// `≈` before figures that hold at the pace of this replay only, which have no band beside them; else nothing.
     pub fn about(&self) -> &'static str {
         if self.one_pace || self.bands.iter().any(Option::is_some) { "≈" } else { "" }
     }
 
-    /// Peak (0), mean (1) or end (2) in words, with its band: never a bare number where the clock has a say.
+    /// Peak (0), mean (1), end (2) or what a trim leaves (3) in words, with its band: never a bare number where the clock has a say.
     pub fn words(&self, which: usize) -> Option<String> {
-        let value = [self.peak, self.mean, self.end][which]?;
+        let value = [self.peak, self.mean, self.end, self.trimmed][which]?;
         let unit = super::words::byte_unit(value);
         let own = super::words::bytes(value);
         Some(match self.bands[which] {
@@ -385,7 +396,7 @@ fn memory(run: &Run, trace: &str, name: &str, samples: &[&Sample]) -> Memory {
     };
     let last = samples.last();
     let most = samples.iter().map(|s| s.resident_bytes).max();
-    let bands = ["peak", "mean", "end"].map(|what| {
+    let bands = ["peak", "mean", "end", "trimmed"].map(|what| {
         let own = known(&format!("resident_{what}_bytes"))?;
         let bounds = [
             known(&format!("resident_{what}_at_once_bytes"))?,
@@ -403,6 +414,7 @@ fn memory(run: &Run, trace: &str, name: &str, samples: &[&Sample]) -> Memory {
         end: known("resident_end_bytes").or(last.map(|s| s.resident_bytes as f64)),
         trimmed: known("resident_trimmed_bytes"),
         drained: known("resident_drained_bytes"),
+        trim_predicted: known("trim_predicted_bytes"),
         freed: known("resident_freed_bytes"),
         pinned_end: known("pinned_end_bytes").or(last.map(|s| s.pinned_bytes as f64)),
         usable_end: known("usable_end_bytes").or(last.map(|s| s.usable_bytes as f64)),

@@ -148,10 +148,13 @@ fn cool_down(
             .filter_map(|(x, bytes)| Some((*x, panel.y(bytes? / unit.bytes))))
             .collect();
         canvas.line(&points, backend_stroke(backend.colour, backend.variant, 2.2));
-        if let Some((low, high)) = memory.bands[2] {
-            // Beside its dot, so that several can be told apart: at once below, never above.
-            let x = stops[0] - 8.0 - 4.0 * brackets;
+        if memory.bands[2].or(memory.bands[3]).is_some() {
             brackets += 1.0;
+        }
+        for (stop, band) in stops.iter().zip(&memory.bands[2..]) {
+            let Some((low, high)) = *band else { continue };
+            // Beside its dot, so that several can be told apart: at once below, never above.
+            let x = stop - 4.0 - 4.0 * brackets;
             let [low, high] = [low, high].map(|bytes| panel.y((bytes / unit.bytes).min(panel.up.end())));
             let stroke = Stroke::solid(2.0, backend.colour.pale(0.35));
             canvas.line(&[(x + 4.0, low), (x, low), (x, high), (x + 4.0, high)], stroke);

@@ -34,7 +34,7 @@ pub fn summary(run: &Run) -> String {
         text += "\n";
         text += &not_told_apart(scene);
         text += &by_the_clock(scene);
-        text += &cached(scene);
+        text += &left_by_trim(scene);
         text += &slowest(scene);
         if let Some(words) = super::words::instructions(run, &scene.trace.name, scene.trace.calls) {
             text += &format!("\n{words}\n");
@@ -89,21 +89,30 @@ fn by_the_clock(scene: &Scene) -> String {
     text
 }
 
-/// What a trim leaves because of the thread's cache, where that is worth a word.
-fn cached(scene: &Scene) -> String {
-    let held = scene.backends.iter().filter_map(|backend| {
-        let (cached, drained) = (backend.memory.cached()?, backend.memory.drained?);
-        Some(format!("{} {} (else {})", backend.name, bytes(cached), bytes(drained)))
-    });
-    let held: Vec<String> = held.collect();
-    if held.is_empty() {
-        return String::new();
+/// What stays after a trim, by cause, of allocators that say how they give back.
+fn left_by_trim(scene: &Scene) -> String {
+    let mut text = String::new();
+    for backend in &scene.backends {
+        let Some([pinned, beside, cached, rest]) = backend.memory.left_by_trim() else { continue };
+        let causes = [
+            (pinned, "on pages of live blocks"),
+            (beside, "on pages with heads of its own, which its trim leaves"),
+            (cached, "that only the thread's cache of free blocks pins"),
+            (rest, if backend.memory.drained.is_some() { "not explained" } else { "not told apart" }),
+        ];
+        let told = causes.iter().filter(|(part, _)| *part > 0.0);
+        let told: Vec<String> = told.map(|(part, cause)| format!("{} {cause}", bytes(*part))).collect();
+        let left = backend.memory.words(3).unwrap_or_default();
+        text += &format!("{} after trim: {left}", backend.name);
+        if !told.is_empty() {
+            text += &format!(" = {}", told.join(" + "));
+        }
+        if rest < 0.0 {
+            text += &format!(" − {} that was predicted to stay", bytes(-rest));
+        }
+        text += "\n";
     }
-    format!(
-        "After trim, pages stay that only the thread's cache of free blocks pins: {}; with `malloc:glibc.malloc.tcache_count=0` \
-         there is none.\n",
-        list(&held)
-    )
+    text
 }
 
 fn table(scene: &Scene) -> Table {
@@ -177,7 +186,7 @@ fn row(scene: &Scene, backend: &Backend) -> Vec<Cell> {
         },
         resident(0),
         resident(2),
-        memory.trimmed.map_or(none(), bytes),
+        resident(3),
     ];
     words.into_iter().map(Cell::new).collect()
 }

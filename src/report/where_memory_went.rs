@@ -311,10 +311,19 @@ fn trim_mark(
         canvas.line(&outline, Stroke::solid(1.4, INK));
     }
     let mut text = format!("after trim {}", figure3(trimmed / sheet.unit.bytes));
+    match backend.memory.bands[3] {
+        Some((low, high)) if high > low => {
+            let [low, high] = [low, high].map(|bytes| figure3(bytes / sheet.unit.bytes));
+            text += &format!(" ({low}–{high})");
+        }
+        _ if backend.memory.one_pace => text = text.replace("trim ", "trim ≈"),
+        _ => {}
+    }
     if let Some(bytes) = emptied {
         text += &format!(", △ {}", figure3(bytes / sheet.unit.bytes));
     }
-    let kind = SMALL.in_colour(INK).sized(13.0);
+    let (text, kind) =
+        super::canvas::fitted(&text, SMALL.in_colour(INK).sized(13.0), 10.0, panel.right - panel.left);
     let width = text_width(&text, kind);
     let left = (at - width / 2.0).min(panel.right - width).max(panel.left);
     canvas.text(left, tip + 22.0, &text, kind, Anchor::Left);
@@ -411,6 +420,11 @@ fn hint(shown: &[&Backend]) -> String {
                 &|backend| backend.memory.cached(),
                 &words::bytes,
             ),
+            told(
+                "Pointers alone say that a trim leaves",
+                &|backend| backend.memory.trim_predicted,
+                &words::bytes,
+            ),
             told("Part of the grey that a trim gave back", &share, &|share| format!("{share:.0}\u{a0}%")),
             told("Still resident when every block is freed", &|backend| backend.memory.freed, &words::bytes),
         ],
@@ -435,7 +449,7 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
     let Some((low, high)) = crate::stats::range(&near) else {
         return "Resident memory by cause".to_owned();
     };
-    let held = span(low, high);
+    let held = format!("{}{}", span(low, high), other_paces(shown, usual, (low, high)));
     let giants: Vec<String> = shown
         .iter()
         .filter_map(|b| b.memory.end.filter(|end| *end > usual).map(|end| (b.name, end)))
@@ -449,6 +463,21 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
         format!("At exit, {live} of live objects hold {held} resident{giants}.")
     };
     format!("{opening}  {}", largest_parts(shown)).trim_end().to_owned()
+}
+
+/// `(40–90 at any pace)` where memory goes back by the clock and might be other than `held`; `(at this pace)` where that is not known.
+fn other_paces(shown: &[&Backend], usual: f64, held: (f64, f64)) -> String {
+    let near = || shown.iter().filter(|backend| backend.memory.end.is_some_and(|end| end <= usual));
+    let bands = near().filter_map(|backend| backend.memory.bands[2]);
+    let (low, high) = bands.fold(held, |all, band| (all.0.min(band.0), all.1.max(band.1)));
+    let all = span(low, high);
+    if all != span(held.0, held.1) {
+        format!(" ({all} at any pace)")
+    } else if near().any(|backend| backend.memory.one_pace) {
+        " (at this pace)".to_owned()
+    } else {
+        String::new()
+    }
 }
 
 /// `43–75 MiB`, or one number where both ends read the same.

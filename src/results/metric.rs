@@ -178,6 +178,12 @@ pub const METRICS: &[Metric] = &[
         "the same, had the thread's cache of free blocks been emptied before",
     ),
     metric(
+        "trim_predicted_bytes",
+        "bytes",
+        Exactness::Machine,
+        "what pointers alone say that a trim leaves: pinned pages, those of headers and heads of free pieces beside live blocks, and those that were there before",
+    ),
+    metric(
         "resident_freed_bytes",
         "bytes",
         Exactness::Machine,
@@ -282,6 +288,18 @@ pub const METRICS: &[Metric] = &[
         "bytes",
         Exactness::Told,
         "resident private memory after the last call, had the allocator given back never what it gives back by the clock",
+    ),
+    metric(
+        "resident_trimmed_at_once_bytes",
+        "bytes",
+        Exactness::Told,
+        "resident private memory after the allocator's own trim call, had the allocator given back at once what it gives back by the clock",
+    ),
+    metric(
+        "resident_trimmed_never_bytes",
+        "bytes",
+        Exactness::Told,
+        "resident private memory after the allocator's own trim call, had the allocator given back never what it gives back by the clock",
     ),
     metric(
         "instructions",

@@ -288,10 +288,12 @@ fn footprint(
         row("resident_end_bytes", end);
         row("pinned_end_bytes", last.pinned_bytes as f64);
         row("usable_end_bytes", last.usable_bytes as f64);
-        row("resident_trimmed_bytes", end - free * habits.trim);
+        let left = end - free * habits.trim;
+        row("resident_trimmed_bytes", if name == "malloc" { (left * 1.15).min(end) } else { left });
         row("resident_freed_bytes", habits.floor.min(end));
         if name == "malloc" {
-            row("resident_drained_bytes", (end - free * habits.trim) * 0.9);
+            row("resident_drained_bytes", left);
+            row("trim_predicted_bytes", (last.pinned_bytes as f64 + 8192.0).min(left - 4096.0));
         }
         if ["mimalloc", "jemalloc"].contains(&name) {
             row("varies_between_runs", 1.0);
@@ -300,6 +302,8 @@ fn footprint(
                 row(&format!("resident_{what}_at_once_bytes"), end * share);
                 row(&format!("resident_{what}_never_bytes"), most * 1.04);
             }
+            row("resident_trimmed_at_once_bytes", end * 0.5);
+            row("resident_trimmed_never_bytes", end - free * habits.trim * 0.5);
         }
         let mean = samples.iter().map(|s| s.resident_bytes as f64).sum::<f64>() / samples.len() as f64;
         row("resident_mean_bytes", mean);

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::bench::pairs::{Chosen, Course, PairError, Side, load, ratios};
+use crate::bench::pairs::{Chosen, Course, PairError, Side, TAIL_SHARE, load, ratios};
 use crate::bench::{ClockRate, Limits, Loaded};
 use crate::check::{Ended, Evidence, Finding, Gate, PairOf, Step, Verdict, confirm, give_up, look};
 use crate::replay::{LapTimes, Laps};
@@ -204,7 +204,12 @@ impl<'a> Race<'a> {
             Timed::Time => Told::Laps(course.time(&sides, laps, seed)?),
             Timed::Tail => {
                 if self.chosen.is_none() {
-                    let pilot = course.slowest([baseline, candidate], laps.segments, self.random.bits())?;
+                    let pilot = course.slowest(
+                        [baseline, candidate],
+                        laps.segments,
+                        TAIL_SHARE,
+                        self.random.bits(),
+                    )?;
                     self.chosen = Some(pilot);
                 }
                 let Some(chosen) = &self.chosen else { return Ok(()) };
