@@ -411,6 +411,8 @@ fn the_selftest_plants_and_counts_and_calibrate_gives_a_policy() {
     assert!(page["truth"][0]["percent"].as_f64().unwrap() > 0.0);
     let nothing = &all["kinds"][0];
     assert_eq!(nothing["verdicts"], serde_json::json!([["identical", 2]]), "{nothing}");
+    let text = expect(2, heaplay().arg("selftest").arg(&trace).args(["--aa=tale"]));
+    assert!(text.contains("tail"), "{text}");
     let text = expect(2, heaplay().arg("selftest").arg(&trace).args(["--inject", "-3"]));
     assert!(text.contains("-3"), "{text}");
 

@@ -37,9 +37,10 @@ pub struct SelftestArgs {
     /// The backend that is held against itself
     #[arg(long, default_value = "malloc")]
     backend: String,
-    /// The backend against itself: false alarms
-    #[arg(long)]
-    aa: bool,
+    /// The backend against itself: false alarms, of both timed measures or of those named
+    #[arg(long, value_enum, value_delimiter = ',', num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "time,tail", value_name = "MEASURES")]
+    aa: Vec<Timed>,
     /// Slow-downs to plant, in percent
     #[arg(long, value_delimiter = ',', value_name = "PERCENT")]
     inject: Vec<f64>,
@@ -159,8 +160,8 @@ impl SelftestArgs {
         bench::version(&self.backend, None)
             .map_err(|reason| anyhow::anyhow!("{}: {reason}", self.backend))?;
         let nothing = self.inject.is_empty() && self.inject_tail.is_empty();
-        if nothing && !self.aa && self.inject_instructions.is_empty() && !self.inject_exact {
-            (self.aa, self.inject_exact) = (true, true);
+        if nothing && self.aa.is_empty() && self.inject_instructions.is_empty() && !self.inject_exact {
+            (self.aa, self.inject_exact) = (vec![Timed::Time, Timed::Tail], true);
             (self.inject, self.inject_tail) = (vec![2.0, 5.0, 10.0], vec![8.0]);
             self.inject_instructions = vec![0.2];
         }
@@ -218,11 +219,9 @@ impl Lab<'_> {
             }
             save(&kinds)
         };
-        if self.args.aa {
-            for timed in [Timed::Time, Timed::Tail] {
-                let sides = [Side::of(&self.args.backend), Side::of(&self.args.backend)];
-                put(self.timed(format!("{} A/A", timed.name()), timed, |_| Ok(sides.clone())))?;
-            }
+        for &timed in &self.args.aa {
+            let sides = [Side::of(&self.args.backend), Side::of(&self.args.backend)];
+            put(self.timed(format!("{} A/A", timed.name()), timed, |_| Ok(sides.clone())))?;
         }
         for &percent in &self.args.inject {
             put(self.planted(format!("time +{percent} %"), Timed::Time, percent))?;

@@ -10,7 +10,7 @@ use crate::replay::{LapTimes, Laps};
 use crate::stats::{Estimate, LOOKS, Random};
 
 /// What is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Timed {
     /// The whole replay.
     Time,
