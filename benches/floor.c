@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
 
 struct calls {
     void *(*malloc)(size_t);
@@ -78,4 +81,49 @@ void floor_calls(const uint64_t *operations, size_t count, void **slots, const s
             *place = NULL;
         }
     }
+}
+
+static char somewhere[16];
+static void *empty_malloc(size_t size) { (void)size; return somewhere; }
+static void *empty_calloc(size_t count, size_t size) { (void)count, (void)size; return somewhere; }
+static void *empty_realloc(void *block, size_t size) { (void)block, (void)size; return somewhere; }
+static void empty_free(void *block) { (void)block; }
+
+// For `floor_calls`: functions that do nothing, so that the call and its return are all there is.
+const struct calls *floor_empty(void) {
+    static const struct calls empty = {empty_malloc, empty_calloc, empty_realloc, empty_free};
+    return &empty;
+}
+
+// As `floor_malloc`, each call between a pair of reads that is fenced on its inner sides, as in heaplay's latency pass. Says
+// whether it could: 0 where the processor has no such counter.
+int floor_pairs(const uint64_t *operations, size_t count, void **slots, uint32_t *ticks) {
+#if defined(__x86_64__)
+    for (size_t i = 0; i < count; i++) {
+        uint64_t operation = operations[i];
+        void **place = &slots[slot_of(operation)];
+        uint64_t before = __rdtsc();
+        _mm_lfence();
+        switch (operation & 3) {
+        case 0:
+            *place = malloc(size_of(operation));
+            break;
+        case 1:
+            *place = calloc(1, size_of(operation));
+            break;
+        case 2:
+            *place = realloc(*place, size_of(operation));
+            break;
+        default:
+            free(*place);
+            *place = NULL;
+        }
+        _mm_lfence();
+        ticks[i] = (uint32_t)(__rdtsc() - before);
+    }
+    return 1;
+#else
+    (void)operations, (void)count, (void)slots, (void)ticks;
+    return 0;
+#endif
 }

@@ -31,6 +31,15 @@ const CALLS: u64 = 2_000_000;
 const LONG_CALLS: u64 = 100_000_000;
 const LONG_MIB: u64 = 256;
 
+/// A trace like the ones that yardsticks in C are usually run on: sizes of Python's objects, and of larger blocks one in 65; 78 % die
+/// young (exponentially, 24 requests on average), of the others 100,000 live at a time and die in no order.
+const COMMON_SIZES: &str = "24:380,28:1330,32:1045,40:285,48:1235,56:1045,64:1140,72:760,80:285,88:285,96:190,\
+    104:285,112:190,120:190,136:95,152:95,184:95,208:95,232:190,272:95,360:95,416:66,504:57,1-512:300,\
+    513-4096:120,4097-262144:30";
+const COMMON_LIFETIMES: &str = "1-5:78,6-10:78,11-17:78,18-24:78,25-33:78,34-43:78,44-57:78,58-76:78,77-108:78,\
+    109-141:39,142-216:31,217-325:8,326-94000:22,94001-200000:22,200001-319000:22,319001-457000:22,\
+    457001-620000:22,620001-820000:22,820001-1080000:22,1080001-1440000:22,1440001-2060000:22,2060001-4100000:22";
+
 /// As the first argument: prints what a program and its slots take in memory.
 const RESIDENT: &str = "--resident";
 
@@ -67,7 +76,14 @@ fn main() {
     let generated =
         || Generator::new(1, CALLS, Distribution::python_sizes(), Distribution::python_lifetimes());
     let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/service.trace");
+    let mut common = Generator::new(
+        1,
+        CALLS,
+        Distribution::parse(COMMON_SIZES, 1 << 20).expect("sizes"),
+        Distribution::parse(COMMON_LIFETIMES, 1 << 40).expect("lifetimes"),
+    );
     let traces = [
+        ("common", program::compile(&mut common).expect("a generated trace is sound")),
         ("generated", program::compile(&mut generated()).expect("a generated trace is sound")),
         ("service", compile(&service)),
     ];
@@ -129,6 +145,8 @@ struct Yardstick {
     noop: unsafe extern "C" fn(*const Instruction, usize, *mut *mut c_void) -> u64,
     malloc: Simple,
     calls: unsafe extern "C" fn(*const Instruction, usize, *mut *mut c_void, *const Calls),
+    empty: unsafe extern "C" fn() -> *const Calls,
+    pairs: unsafe extern "C" fn(*const Instruction, usize, *mut *mut c_void, *mut u32) -> i32,
     _library: libloading::Library,
 }
 
@@ -154,6 +172,8 @@ impl Yardstick {
                 noop: *library.get(b"floor_noop").expect("floor_noop"),
                 malloc: *library.get(b"floor_malloc").expect("floor_malloc"),
                 calls: *library.get(b"floor_calls").expect("floor_calls"),
+                empty: *library.get(b"floor_empty").expect("floor_empty"),
+                pairs: *library.get(b"floor_pairs").expect("floor_pairs"),
                 _library: library,
             })
         }
@@ -291,6 +311,34 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
                 ns
             }),
         ));
+        let mut slots = vec![std::ptr::null_mut(); program.slots()];
+        laps.push((
+            "C empty".to_owned(),
+            Box::new(move || {
+                let began = processor_ns();
+                // SAFETY: as above; the four functions do nothing.
+                unsafe {
+                    let empty = (yardstick.empty)();
+                    (yardstick.calls)(instructions.as_ptr(), calls, slots.as_mut_ptr(), empty);
+                }
+                (processor_ns() - began) as f64 / calls as f64
+            }),
+        ));
+        let (mut slots, mut ticks) = (vec![std::ptr::null_mut(); program.slots()], vec![1_u32; calls]);
+        laps.push((
+            "C malloc timed".to_owned(),
+            Box::new(move || {
+                let began = processor_ns();
+                // SAFETY: as for malloc; there is a place for the ticks of each call.
+                let could = unsafe {
+                    (yardstick.pairs)(instructions.as_ptr(), calls, slots.as_mut_ptr(), ticks.as_mut_ptr())
+                };
+                let ns = (processor_ns() - began) as f64 / calls as f64;
+                black_box(&ticks);
+                free_left(program, &mut slots, libc::free);
+                if could == 1 { ns } else { f64::NAN }
+            }),
+        ));
         let of_c = [
             Some(("C calls malloc".to_owned(), &libc)),
             second.as_ref().map(|(_, c)| ("C calls second".to_owned(), c)),
@@ -337,7 +385,8 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
             line(trace, what, figure, bound);
         }
     };
-    told("null / C no-op", "null", "C noop", "at most 1.5 on a random trace");
+    told("null / C no-op", "null", "C noop", "at most 1.5");
+    told("null / C calling an empty function by pointer", "null", "C empty", "1, what the call itself costs");
     told("malloc / C malloc", "malloc", "C malloc", "0.9 to 1.1");
     if let Some((name, _)) = second {
         told(&format!("{name} / malloc, here"), name, "malloc", "");
@@ -357,6 +406,11 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
         line(trace, &format!("{backend}: latency's mean / time"), figure, "0.9 to 1.1");
         let figure = format!("{:.1} - {cost:.1} = {:.1} ns", timed - time, timed - time - cost);
         line(trace, &format!("{backend}: latency's cost - clock pair"), figure, "at most 5 ns");
+    }
+    // The same pair around the same calls, in C: what of it is the fences' and not this loop's.
+    if let (Some(timed), Some(time)) = (of("C malloc timed"), of("C malloc")) {
+        let figure = format!("{:.1} - {cost:.1} = {:.1} ns", timed - time, timed - time - cost);
+        line(trace, "C malloc: a fenced pair's cost - clock pair", figure, "what fences cost in C too");
     }
     println!();
 }

@@ -21,6 +21,7 @@ mod births;
 mod compile;
 mod kinds;
 mod parts;
+mod prefetch;
 mod prove;
 mod times;
 mod what_if;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 pub use births::{Births, MARKS_LOOKED_AT, compile_with_births, compile_within};
 pub use compile::compile;
 pub use parts::{Feed, Parts, write_parts};
+pub(crate) use prefetch::prefetch;
 pub use times::Times;
 pub use what_if::{Change, WhatIf, what_if};
 

@@ -52,6 +52,11 @@ fn faults(canvas: &Canvas) -> Vec<String> {
         if !inside {
             faults.push(format!("`{}` leaves the sheet: {a:?}", a.text));
         }
+        // Title, sub-title and footnotes are sentences.
+        let sentence = a.left < 60.0 && (a.top < 90.0 || a.bottom > f64::from(HEIGHT) - 75.0);
+        if sentence && a.text.ends_with('…') {
+            faults.push(format!("`{}` breaks off", a.text));
+        }
         for b in labels[at + 1..].iter().filter(|b| a.overlaps(b)) {
             faults.push(format!("`{}` overlaps `{}`", a.text, b.text));
         }
@@ -244,7 +249,7 @@ fn the_page_needs_no_network() {
 }
 
 /// More backends than there are colours, among them libraries whose paths begin alike, and one of another order.
-const MANY: [&str; 14] = [
+const MANY: [&str; 17] = [
     "malloc",
     "pymalloc@3.11",
     "pymalloc+mimalloc",
@@ -255,6 +260,9 @@ const MANY: [&str; 14] = [
     "tlsf",
     "talc",
     "buddy",
+    "freelist",
+    "snmalloc",
+    "scudo",
     "bump",
     "so:/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
     "so:/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0:mi_",

@@ -225,6 +225,9 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchErro
 /// How long a child may take to tell its version: a library that hangs when it is loaded is found out here.
 const VERSION_TIME: Duration = Duration::from_secs(30);
 
+/// The part of the memory limit that is brought near before a heat: one in so many.
+const WARM_SHARE: u64 = 8;
+
 /// Asks a child for a backend's version, so that a library that crashes on load, or hangs, costs only that.
 ///
 /// # Errors
@@ -462,7 +465,9 @@ fn measure_heat(
         handovers.push(handover);
     }
     if heat[0].pass != Pass::Footprint {
-        let memory = heat::memory_of(loaded.program.profile(), workers.len());
+        // Several heats may do so at once, beside what decodes parts: together they stay below the limit.
+        let memory =
+            heat::memory_of(loaded.program.profile(), workers.len()).min(settings.memory_bytes / WARM_SHARE);
         heat::take_turns(&mut workers, place.processor, place.numbers[&heat[0]] as u64, memory);
     }
     // Every child is waited for before anything is believed, so that none is left behind.

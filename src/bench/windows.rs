@@ -100,13 +100,12 @@ pub fn worst(times: &Times, medians: &[u8], pair_ns: f64, length_ns: f64) -> Opt
 mod tests {
     use super::*;
     use crate::replay::bucket;
-    use crate::trace::{Op, Row};
     use proptest::prelude::*;
 
     fn times(marks: &[(u64, u64)]) -> Times {
         let mut times = Times::default();
         for (event, time_ns) in marks {
-            times.see(&Row { time_ns: *time_ns, ..Row::new(*event, Op::Malloc, 1, None) });
+            times.see(*event, *time_ns);
         }
         times
     }

@@ -41,7 +41,7 @@ pub struct RunArgs {
     resume: Option<PathBuf>,
     /// Let allocators that give memory back by the clock have their time: replay their footprint pass at the program's own
     /// pace, 1 for a second a second, 0.1 for ten times as fast. Without it they get a band, from giving back at once to never
-    #[arg(long, value_name = "FACTOR", value_parser = parse_pace, conflicts_with = "resume")]
+    #[arg(long, value_name = "FACTOR", value_parser = parse_pace, allow_negative_numbers = true, conflicts_with = "resume")]
     pace: Option<f64>,
     /// Count instructions too, with valgrind: the same on every machine, and some 30 times as slow as a timed pass
     #[arg(long)]

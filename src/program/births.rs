@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::compile::walk;
 use super::{Program, ProgramError, Times, word};
-use crate::trace::{SITE_LIMIT_BYTES, TraceReader, frames, innermost};
+use crate::trace::{Batch, Columns, SITE_LIMIT_BYTES, TraceReader, frames, innermost};
 
 /// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names of the sites. Where the
 /// trace has callers too, a site is first its whole chain; [`Births::by_line`] and [`Births::under`] make lines of them.
@@ -47,13 +47,16 @@ pub fn compile_within(
     // Where the format tells the calls beforehand, nothing is kept from the start.
     let is_over = Cell::new(reader.events_hint().is_some_and(|calls| calls > most));
     let none = Arc::default();
-    let seen = |row: &crate::trace::Row| {
-        times.see(row);
+    let seen = |batch: &Batch| {
+        for (request, &time_ns) in batch.requests.iter().zip(&batch.times_ns) {
+            times.see(request.event, time_ns);
+        }
         if with_sites && !is_over.get() {
-            births.sites.push(row.site.0);
+            births.sites.extend(batch.sites.iter().map(|site| site.0));
         }
     };
-    let compiler = walk(reader, most, seen, |compiler| {
+    let looks_at = Columns { time_ns: true, site: true, ..Columns::default() };
+    let compiler = walk(reader, looks_at, most, seen, |compiler| {
         is_over.set(is_over.get() || compiler.calls() > most);
         while is_over.get() && compiler.take_stretch(&none).is_some() {}
         Ok(())

@@ -4,31 +4,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::kinds::KindsCompiler;
-use super::{Action, Instruction, Outline, Profile, Program, ProgramError, SLOT_LIMIT, WIDE};
-use crate::trace::{Domain, Op, Row, Sites, TraceReader};
+use super::{Action, Instruction, Outline, Profile, Program, ProgramError, SLOT_LIMIT, WIDE, prefetch};
+use crate::trace::{Batch, Columns, Domain, Op, Request, Sites, TraceReader, TypeId};
 
 /// Compiles a trace in one pass.
 ///
 /// # Errors
 /// What the reader finds, and a trace with no call or with too many live blocks.
 pub fn compile(reader: &mut dyn TraceReader) -> Result<Program, ProgramError> {
-    let compiler = walk(reader, u64::MAX, |_| {}, |_| Ok(()))?;
+    let compiler = walk(reader, Columns::default(), u64::MAX, |_| {}, |_| Ok(()))?;
     Ok(compiler.into_program())
 }
 
-/// Compiles; shows each row that is a request to `seen`, and the compiler to `whole_stretch` whenever a stretch of calls is
-/// done. There is room for `calls` from the start, if the trace has so many.
+/// Compiles; shows the rows to `seen`, with the columns that it looks at, and the compiler to `whole_stretch` whenever
+/// stretches of calls are done. There is room for `calls` from the start, if the trace has so many.
 pub(super) fn walk(
     reader: &mut dyn TraceReader,
+    looks_at: Columns,
     calls: u64,
-    mut seen: impl FnMut(&Row),
+    mut seen: impl FnMut(&Batch),
     mut whole_stretch: impl FnMut(&mut Compiler) -> Result<(), ProgramError>,
 ) -> Result<Compiler, ProgramError> {
     let hint = reader.events_hint().filter(|hint| *hint <= calls);
     let mut compiler = Compiler::new(hint, reader.header().columns.type_name);
-    while let Some(row) = reader.next_row()? {
-        compiler.row(&row)?;
-        seen(&row);
+    reader.look_at(Columns { domain: true, type_name: true, ..looks_at });
+    let mut batch = Batch::default();
+    while reader.next_batch(&mut batch)? {
+        compiler.batch(&batch)?;
+        seen(&batch);
         if compiler.has_whole_stretch() {
             whole_stretch(&mut compiler)?;
         }
@@ -43,7 +46,14 @@ pub(super) fn walk(
 /// Calls in a stretch: 8 MiB of instructions.
 const STRETCH: u64 = 1 << 20;
 
-/// An end whose place is in a stretch that is not there yet.
+/// Rows ahead whose ends' places are fetched into the cache: they are far from each other, and in no order.
+const AHEAD: usize = 16;
+
+/// Stretches whose late ends are kept side by side: 2^32 calls. Ends beyond wait in a map.
+const NEAR_STRETCHES: u64 = 1 << 12;
+
+/// A block's end, with what its instruction and its messages need.
+#[derive(Clone, Copy)]
 struct Late {
     end: u64,
     birth: u64,
@@ -59,13 +69,16 @@ pub(super) struct Compiler {
     outline: Outline,
     /// Calls that were taken off: the index of the first that is here. A multiple of [`STRETCH`].
     first: u64,
-    /// Whole stretches; places beyond `next` hold ends already known.
+    /// Whole stretches; places beyond `next` hold ends already known, which carry their blocks' sizes until they are done.
     instructions: Vec<Instruction>,
-    late: BTreeMap<u64, Vec<Late>>,
+    /// Ends whose places are in a stretch that is not there yet, by stretch: the near ones, and the others.
+    late: Vec<Vec<Late>>,
+    later: BTreeMap<u64, Vec<Late>>,
+    late_ends: u64,
     /// By the index of the call.
     wide: BTreeMap<u64, u64>,
-    /// Requested bytes by slot.
-    sizes: Vec<u64>,
+    /// Those of blocks that live, by slot.
+    wide_live: BTreeMap<usize, u64>,
     /// The call that began the block in each slot, for messages.
     births: Vec<u64>,
     /// For a trace with types.
@@ -87,9 +100,11 @@ impl Compiler {
             outline: Outline::default(),
             first: 0,
             instructions,
-            late: BTreeMap::new(),
+            late: Vec::new(),
+            later: BTreeMap::new(),
+            late_ends: 0,
             wide: BTreeMap::new(),
-            sizes: Vec::new(),
+            wide_live: BTreeMap::new(),
             births: Vec::new(),
             kinds: with_types.then(KindsCompiler::default),
             free_slots: Vec::new(),
@@ -100,29 +115,46 @@ impl Compiler {
         }
     }
 
-    fn row(&mut self, row: &Row) -> Result<(), ProgramError> {
-        let event = row.event;
-        while self.next < event {
-            self.end_here()?;
+    fn batch(&mut self, batch: &Batch) -> Result<(), ProgramError> {
+        for (at, request) in batch.requests.iter().enumerate() {
+            if let Some(ahead) = batch.requests.get(at + AHEAD) {
+                self.fetch_end(ahead);
+            }
+            self.request(request, batch.types.get(at).copied().unwrap_or_default())?;
         }
+        Ok(())
+    }
+
+    /// Has the place of a block's end brought into the cache.
+    #[inline(always)]
+    fn fetch_end(&self, request: &Request) {
+        let end = request.event.wrapping_add(request.lifetime.map_or(0, |lifetime| lifetime.get()));
+        let place = end.wrapping_sub(self.first).min(self.instructions.len() as u64);
+        prefetch(self.instructions.as_ptr().wrapping_add(place as usize));
+    }
+
+    #[inline(always)]
+    fn request(&mut self, request: &Request, type_id: TypeId) -> Result<(), ProgramError> {
+        let Request { event, size, op, domain, .. } = *request;
+        self.ends_before(event)?;
         if event < self.next {
             return Err(ProgramError::Unsound { event, found: "rows are not in order".into() });
         }
         self.reach(event)?;
         let place = (event - self.first) as usize;
         let ended = self.instructions[place];
-        let slot = match (row.op, ended) {
+        let slot = match (op, ended) {
             (Op::Realloc, Instruction::NONE) => {
                 return Err(ProgramError::Unsound { event, found: "a realloc of nothing".into() });
             }
-            (Op::Realloc, ended) if !ended.domain().shares_blocks_with(row.domain) => {
+            (Op::Realloc, ended) if !ended.domain().shares_blocks_with(domain) => {
                 return Err(ProgramError::Unsound {
                     event,
                     found: "a realloc in another domain than its block's".into(),
                 });
             }
             (Op::Realloc, ended) => {
-                self.live_bytes = self.live_bytes.wrapping_sub(self.sizes[ended.slot()]);
+                self.live_bytes = self.live_bytes.wrapping_sub(self.size_of_ended(ended));
                 self.live_blocks -= 1;
                 ended.slot() as u32
             }
@@ -134,24 +166,26 @@ impl Compiler {
                 });
             }
         };
-        let action = match row.op {
+        let action = match op {
             Op::Malloc => Action::Malloc,
             Op::Calloc => Action::Calloc,
             Op::Realloc => Action::Realloc,
         };
-        self.instructions[place] = Instruction::new(action, row.domain, slot, row.size);
+        self.instructions[place] = Instruction::new(action, domain, slot, size);
         let kind = self.kinds.as_mut().map_or(0, |kinds| {
-            let kind = kinds.of(row);
+            let kind = kinds.of(type_id, size, domain);
             kinds.put(place, kind);
             kind
         });
-        if row.size >= WIDE {
-            self.wide.insert(event, row.size);
+        if size >= WIDE {
+            self.wide.insert(event, size);
+            self.wide_live.insert(slot as usize, size);
         }
-        self.count(action, row.size);
-        self.sizes[slot as usize] = row.size;
+        self.profile.calls[action as usize] += 1;
+        let requested = &mut self.profile.requested_bytes[action as usize];
+        *requested = requested.saturating_add(size);
         self.births[slot as usize] = event;
-        self.live_bytes = self.live_bytes.wrapping_add(row.size); // 2^17 blocks of 2^47 bytes wrap
+        self.live_bytes = self.live_bytes.wrapping_add(size); // 2^17 blocks of 2^47 bytes wrap
         self.live_blocks += 1;
         self.next = event + 1;
         if self.live_bytes > self.profile.live_peak_bytes {
@@ -159,28 +193,32 @@ impl Compiler {
             self.profile.live_peak_event = event;
         }
         self.profile.live_peak_blocks = self.profile.live_peak_blocks.max(self.live_blocks);
-        if let Some(end) = row.end() {
-            self.place_end(Late { end, birth: event, slot, domain: row.domain, size: row.size, kind })?;
+        if let Some(lifetime) = request.lifetime {
+            let end = event.saturating_add(lifetime.get());
+            self.place_end(Late { end, birth: event, slot, domain, size, kind })?;
         }
         Ok(())
     }
 
-    fn count(&mut self, action: Action, size: u64) {
-        self.profile.calls[action as usize] += 1;
-        let requested = &mut self.profile.requested_bytes[action as usize];
-        *requested = requested.saturating_add(size);
+    /// The size of a block whose end is done.
+    #[inline(always)]
+    fn size_of_ended(&mut self, end: Instruction) -> u64 {
+        if end.is_wide() {
+            return self.wide_live.remove(&end.slot()).unwrap_or(WIDE);
+        }
+        end.short_size() as u64
     }
 
+    #[inline(always)]
     fn take_slot(&mut self, event: u64) -> Result<u32, ProgramError> {
         if let Some(slot) = self.free_slots.pop() {
             return Ok(slot);
         }
-        if self.sizes.len() == SLOT_LIMIT {
+        if self.births.len() == SLOT_LIMIT {
             return Err(ProgramError::Slots { event });
         }
-        self.sizes.push(0);
         self.births.push(0);
-        Ok(self.sizes.len() as u32 - 1)
+        Ok(self.births.len() as u32 - 1)
     }
 
     /// The first call whose stretch is not there yet.
@@ -189,61 +227,110 @@ impl Compiler {
     }
 
     /// Makes the stretch that holds `event` real.
+    #[inline(always)]
     fn reach(&mut self, event: u64) -> Result<(), ProgramError> {
         while self.reached() <= event {
-            let stretch = self.reached() / STRETCH;
-            self.instructions.resize(self.instructions.len() + STRETCH as usize, Instruction::NONE);
-            if let Some(kinds) = &mut self.kinds {
-                kinds.reach(self.instructions.len());
-            }
-            for late in self.late.remove(&stretch).unwrap_or_default() {
-                self.place_end(late)?;
-            }
+            self.next_stretch()?;
         }
         Ok(())
     }
 
+    #[cold]
+    fn next_stretch(&mut self) -> Result<(), ProgramError> {
+        let stretch = self.reached() / STRETCH;
+        self.instructions.resize(self.instructions.len() + STRETCH as usize, Instruction::NONE);
+        if let Some(kinds) = &mut self.kinds {
+            kinds.reach(self.instructions.len());
+        }
+        let near = usize::try_from(stretch).ok().and_then(|stretch| self.late.get_mut(stretch));
+        let late = near.map(std::mem::take).or_else(|| self.later.remove(&stretch)).unwrap_or_default();
+        self.late_ends -= late.len() as u64;
+        for (at, &end) in late.iter().enumerate() {
+            if let Some(ahead) = late.get(at + AHEAD) {
+                prefetch(self.instructions.as_ptr().wrapping_add((ahead.end - self.first) as usize));
+            }
+            self.place_end(end)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps an end for the stretch that will have it.
+    fn keep(&mut self, late: Late) {
+        let stretch = late.end / STRETCH;
+        self.late_ends += 1;
+        if stretch >= NEAR_STRETCHES {
+            self.later.entry(stretch).or_default().push(late);
+            return;
+        }
+        let stretch = stretch as usize;
+        if self.late.len() <= stretch {
+            self.late.resize_with(stretch + 1, Vec::new);
+        }
+        self.late[stretch].push(late);
+    }
+
     /// Writes a block's end at its place, or keeps it for the stretch that will have it.
+    #[inline(always)]
     fn place_end(&mut self, late: Late) -> Result<(), ProgramError> {
         if late.end >= self.reached() {
-            self.late.entry(late.end / STRETCH).or_default().push(late);
+            self.keep(late);
             return Ok(());
         }
         let at = (late.end - self.first) as usize;
         let place = &mut self.instructions[at];
         if *place != Instruction::NONE {
-            let found = match place.action() {
-                Action::Free => {
-                    let other = self.births[place.slot()];
-                    format!("the blocks born at events {other} and {} both end there", late.birth)
-                }
-                _ => format!("the block born at event {} ends there, where another call stands", late.birth),
-            };
-            return Err(ProgramError::Unsound { event: late.end, found });
+            return Err(self.doubled(&late));
         }
         debug_assert!(late.end > late.birth && late.size <= crate::trace::SIZE_LIMIT_BYTES);
-        *place = Instruction::new(Action::Free, late.domain, late.slot, 0);
+        *place = Instruction::new(Action::Free, late.domain, late.slot, late.size);
         if let Some(kinds) = &mut self.kinds {
             kinds.put(at, late.kind);
         }
         Ok(())
     }
 
+    /// Another call stands where a block ends.
+    #[cold]
+    fn doubled(&self, late: &Late) -> ProgramError {
+        let place = self.instructions[(late.end - self.first) as usize];
+        let found = match place.action() {
+            Action::Free => {
+                let other = self.births[place.slot()];
+                format!("the blocks born at events {other} and {} both end there", late.birth)
+            }
+            _ => format!("the block born at event {} ends there, where another call stands", late.birth),
+        };
+        ProgramError::Unsound { event: late.end, found }
+    }
+
+    /// Does the calls before `event`, which must all be ends.
+    #[inline(always)]
+    fn ends_before(&mut self, event: u64) -> Result<(), ProgramError> {
+        while self.next < event {
+            self.end_here()?;
+        }
+        Ok(())
+    }
+
     /// Does the call at `next`, which must be an end.
+    #[inline(always)]
     fn end_here(&mut self) -> Result<(), ProgramError> {
         let event = self.next;
         self.reach(event)?;
-        let instruction = self.instructions[(event - self.first) as usize];
-        if instruction == Instruction::NONE {
+        let place = (event - self.first) as usize;
+        let end = self.instructions[place];
+        if end == Instruction::NONE {
             return Err(ProgramError::Unsound {
                 event,
                 found: "no row has it and no block ends there".into(),
             });
         }
-        self.live_bytes = self.live_bytes.wrapping_sub(self.sizes[instruction.slot()]);
+        let slot = end.slot() as u32;
+        self.instructions[place] = Instruction::new(Action::Free, end.domain(), slot, 0);
+        self.live_bytes = self.live_bytes.wrapping_sub(self.size_of_ended(end));
         self.live_blocks -= 1;
-        self.free_slots.push(instruction.slot() as u32);
-        self.count(Action::Free, 0);
+        self.free_slots.push(slot);
+        self.profile.calls[Action::Free as usize] += 1;
         self.next += 1;
         Ok(())
     }
@@ -253,7 +340,7 @@ impl Compiler {
         &mut self,
         mut whole_stretch: impl FnMut(&mut Compiler) -> Result<(), ProgramError>,
     ) -> Result<(), ProgramError> {
-        while self.live_blocks > 0 && (self.late.keys().next().is_some() || self.end_is_known()) {
+        while self.live_blocks > 0 && (self.late_ends > 0 || self.end_is_known()) {
             if !self.end_is_known() {
                 self.reach(self.next)?;
                 if !self.end_is_known() {
@@ -298,7 +385,7 @@ impl Compiler {
             self.outline.kinds = kinds.table(sites);
         }
         self.outline.calls = self.next;
-        self.outline.slots = self.sizes.len();
+        self.outline.slots = self.births.len();
         self.outline.profile = self.profile.clone();
     }
 
@@ -352,7 +439,7 @@ impl Compiler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Distribution, Generator, Header, Sequence, TraceError};
+    use crate::trace::{Distribution, Generator, Header, Row, Sequence, TraceError};
 
     /// Rows as they are, whatever they are.
     struct Rows(std::vec::IntoIter<Row>, Header, Sites);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use super::{unsound, word};
-use crate::trace::{Domain, Kind, Row, Sites, TYPE_LIMIT_BYTES, TypeId};
+use crate::trace::{Domain, Kind, Sites, TYPE_LIMIT_BYTES, TypeId};
 
 /// Whether a block of that size and domain may be of that kind (0 is none, others count from 1): raw blocks go past
 /// everything that knows types.
@@ -50,13 +50,13 @@ pub(super) struct KindsCompiler {
 }
 
 impl KindsCompiler {
-    /// The kind of a row's block.
-    pub fn of(&mut self, row: &Row) -> u32 {
-        if row.type_id == TypeId(0) || row.domain == Domain::Raw {
+    /// The kind of a block of that type, size and domain.
+    pub fn of(&mut self, type_id: TypeId, size: u64, domain: Domain) -> u32 {
+        if type_id == TypeId(0) || domain == Domain::Raw {
             return 0;
         }
         let next = self.ids.len() as u32 + 1;
-        *self.ids.entry((row.type_id, row.size)).or_insert(next)
+        *self.ids.entry((type_id, size)).or_insert(next)
     }
 
     /// Makes room for so many calls.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::compile::walk;
 use super::{Instruction, Outline, Profile, Program, ProgramError, Prover, SLOT_LIMIT, kinds, unsound, word};
-use crate::trace::TraceReader;
+use crate::trace::{Columns, TraceReader};
 
 const MAGIC: &[u8; 8] = b"HPROGRM3";
 
@@ -102,6 +102,7 @@ pub fn write_parts(
     write_outline(outline, out).map_err(ProgramError::Handing)?;
     let mut compiler = walk(
         reader,
+        Columns::default(),
         0,
         |_| {},
         |compiler| {

@@ -4,7 +4,6 @@
 use std::io::{self, Read, Write};
 
 use super::word;
-use crate::trace::Row;
 
 /// Nanoseconds between two marks at least: a fiftieth of the shortest window that is looked at, and about as often as a
 /// recorder reads the clock.
@@ -17,10 +16,10 @@ pub struct Times(Vec<(u64, u64)>);
 const MAGIC: &[u8; 8] = b"HTIMES_1";
 
 impl Times {
-    /// Takes note of a row's time. Threads' clocks may lag: time never runs backwards here.
-    pub(crate) fn see(&mut self, row: &Row) {
-        if row.time_ns >= self.0.last().map_or(1, |last| last.1 + STEP_NS) {
-            self.0.push((row.event, row.time_ns));
+    /// Takes note of a call's time. Threads' clocks may lag: time never runs backwards here.
+    pub(crate) fn see(&mut self, event: u64, time_ns: u64) {
+        if time_ns >= self.0.last().map_or(1, |last| last.1 + STEP_NS) {
+            self.0.push((event, time_ns));
         }
     }
 
@@ -75,13 +74,12 @@ impl Times {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Op;
 
     #[test]
     fn marks_rise_and_survive_the_way_to_a_worker() {
         let mut times = Times::default();
         for (event, time_ns) in [(0, 0), (3, 10), (4, 20), (9, 40_000), (10, 30_000), (11, 60_010)] {
-            times.see(&Row { time_ns, ..Row::new(event, Op::Malloc, 1, None) });
+            times.see(event, time_ns);
         }
         assert_eq!(times.marks(), [(3, 10), (9, 40_000), (11, 60_010)]);
         let mut bytes = Vec::new();

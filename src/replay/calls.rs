@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::{Done, Probe, ReplayError};
 use crate::backends::{Allocator, Backend, Domains};
-use crate::program::{Action, Outline, Program};
+use crate::program::{Action, Outline, Program, prefetch};
 use crate::trace::Domain;
 
 /// The blocks that a replay holds, by slot, and how far it has come: they fit the program that they were made for, and its
@@ -207,29 +207,6 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
     }
     Ok(())
 }
-
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-#[expect(unsafe_code, reason = "a hint to the processor")]
-fn prefetch(place: *mut *mut c_void) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: a prefetch does not fault, whatever the address.
-    unsafe { _mm_prefetch(place.cast(), _MM_HINT_T0) };
-}
-
-#[cfg(target_arch = "aarch64")]
-#[inline(always)]
-#[expect(unsafe_code, reason = "a hint to the processor")]
-fn prefetch(place: *mut *mut c_void) {
-    // SAFETY: a prefetch does not fault, whatever the address, and changes nothing that a program can see.
-    unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) place, options(nostack, readonly, preserves_flags))
-    };
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-#[inline(always)]
-fn prefetch(_: *mut *mut c_void) {}
 
 /// Kind and domain of the last block in each slot, which the slots do not keep: what frees those that are left has to know.
 pub struct Owners(Vec<(usize, Domain)>);

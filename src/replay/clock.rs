@@ -90,7 +90,7 @@ impl Clock {
     }
 
     /// Ticks now, more or less.
-    fn ticks(&self) -> u64 {
+    pub(super) fn ticks(&self) -> u64 {
         match self.source {
             Source::Counter => counter(),
             Source::Monotonic => self.start.elapsed().as_nanos() as u64,

@@ -98,9 +98,9 @@ pub(super) fn processor_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Context switches that this process did not ask for, from `/proc/self/status`.
+/// Context switches that this thread did not ask for, from `/proc/thread-self/status`.
 pub(super) fn involuntary_switches() -> u64 {
-    std::fs::read_to_string("/proc/self/status")
+    std::fs::read_to_string("/proc/thread-self/status")
         .ok()
         .and_then(|text| {
             let line = text.lines().find(|line| line.starts_with("nonvoluntary_ctxt_switches"))?;

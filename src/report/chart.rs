@@ -170,6 +170,10 @@ pub fn frame(canvas: &mut Canvas, title: &str, plotted: &str, hint: &str) -> (f6
         y += 22.0;
     }
     let small = NOTE.sized(14.0);
+    // Whole sentences, as far as there is room: one that breaks off says nothing.
+    let mut sentences = hint.split("  ").map(str::to_owned);
+    let opening = sentences.next().unwrap_or_default();
+    let hint = hint_of(&opening, &sentences.collect::<Vec<_>>());
     let hints = wrap(&format!("How to read.  {hint}"), small, width);
     let hints = &hints[..hints.len().min(3)];
     let mut foot = f64::from(HEIGHT) - 20.0 - 23.0 * (hints.len() as f64 - 1.0);

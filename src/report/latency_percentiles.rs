@@ -292,17 +292,19 @@ fn hint(scene: &Scene) -> String {
         text += "  Dotted and bold part where the machine, not the allocator, was slow.";
     }
     text += "  Thin end: fewer than 10 calls lie beyond, n too small.  Timer cost is not subtracted.";
-    let over: Vec<String> = scene
+    let over: Vec<(f64, String)> = scene
         .allocators()
         .filter(|backend| backend.confirmed.iter().any(|d| d.calls > 0))
         .map(|backend| {
             let sum = |all: &[Distribution; 3]| all.iter().map(|d| d.slower(1e6)).sum::<u64>();
-            format!("{} {} → {}", backend.name, sum(&backend.raw), sum(&backend.confirmed))
+            let own = sum(&backend.confirmed);
+            (own as f64, format!("{} {} → {own}", backend.name, sum(&backend.raw)))
         })
         .collect();
     let any = scene.allocators().any(|b| b.raw.iter().chain(&b.confirmed).any(|d| d.slower(1e6) > 0));
     if any && !over.is_empty() {
-        text += &format!("  Calls over 1 ms, one raw replay → confirmed: {}.", over.join(";  "));
+        text +=
+            &format!("  Calls over 1 ms, one raw replay → confirmed: {}.", words::all_or_ends(over, "; "));
     }
     text
 }

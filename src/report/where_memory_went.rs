@@ -395,9 +395,12 @@ fn plotted(scene: &Scene, shown: &[&Backend]) -> String {
 fn hint(shown: &[&Backend]) -> String {
     let opening = "Black line: resident.  ▲ on a bar: measured after the allocator's own trim call; left of it is what stays, \
                    right of it what came back.";
-    let told = |before: &str, of: &dyn Fn(&Backend) -> Option<f64>, words: &dyn Fn(f64) -> String| {
-        let figures = shown.iter().filter_map(|backend| Some((backend.name, of(backend)?)));
-        let figures = each_or_ends(figures.collect(), words);
+    let told = |before: &str, of: &dyn Fn(&Backend) -> Option<f64>, tell: &dyn Fn(f64) -> String| {
+        let figures = shown.iter().filter_map(|backend| {
+            let value = of(backend)?;
+            Some((value, format!("{} {}", backend.name, tell(value))))
+        });
+        let figures = words::all_or_ends(figures.collect(), ", ");
         if figures.is_empty() { String::new() } else { format!("{before}: {figures}.") }
     };
     let share = |backend: &Backend| {
@@ -429,17 +432,6 @@ fn hint(shown: &[&Backend]) -> String {
             told("Still resident when every block is freed", &|backend| backend.memory.freed, &words::bytes),
         ],
     )
-}
-
-/// A figure of each backend; of more than can be read, those with the least and the most.
-fn each_or_ends(mut figures: Vec<(&str, f64)>, words: &dyn Fn(f64) -> String) -> String {
-    let tell = |figure: &(&str, f64)| format!("{} {}", figure.0, words(figure.1));
-    if figures.len() <= 7 {
-        return figures.iter().map(tell).collect::<Vec<String>>().join(", ");
-    }
-    figures.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let (low, high) = (&figures[..2], &figures[figures.len() - 2..]);
-    format!("{}, {} … {}, {}", tell(&low[0]), tell(&low[1]), tell(&high[0]), tell(&high[1]))
 }
 
 fn verdict(scene: &Scene, shown: &[&Backend]) -> String {

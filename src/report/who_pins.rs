@@ -352,7 +352,7 @@ fn ordinal(number: usize) -> String {
 fn hint(scene: &Scene, sheet: &Sheet) -> String {
     let opening = "The free space of each 4 KiB page is charged in equal shares to the live blocks on it, and summed by the line \
                    that allocated them.";
-    let checks: Vec<String> = sheet
+    let checks: Vec<(f64, String)> = sheet
         .backends
         .iter()
         .filter_map(|backend| {
@@ -360,32 +360,49 @@ fn hint(scene: &Scene, sheet: &Sheet) -> String {
                 row.trace == scene.trace.name && row.backend == backend.name && row.site == sheet.lines[0]
             })?;
             let saved = row.pinned_before_bytes as f64 - row.pinned_after_bytes as f64;
-            let off = if saved.abs() < 1.0 {
-                String::new()
-            } else {
-                let off = (row.predicted_bytes as f64 - saved) / saved.abs() * 100.0;
-                format!(", {}%", figure_signed(off))
-            };
-            let charged = words::bytes(row.predicted_bytes as f64);
-            Some(format!("{} {} (charged {charged}{off})", backend.name, words::bytes(saved)))
+            let (far, text) = checked(row.predicted_bytes as f64, saved);
+            Some((far, format!("{} {text}", backend.name)))
         })
         .collect();
     let marks = "×n: stranded bytes for each live byte.  #n: rank by live bytes.".to_owned();
     if sheet.moment != Moment::End || checks.is_empty() {
         return hint_of(opening, &[marks]);
     }
+    let many = checks.len();
+    let checks = words::all_or_ends(checks, "; ");
+    let checks = if checks.contains(" … ") {
+        format!("of {many} allocators the best and the worst predicted: {checks}")
+    } else {
+        checks
+    };
     // The check before all else; its long form where there is room.
     let long = format!(
-        "Checked by a replay in which the first line's survivors are allocated last; pinned pages fall by: {}.",
-        checks.join("; ")
+        "Checked by a replay in which the first line's survivors are allocated last; pinned pages fall by: {checks}."
     );
-    let short = format!(
-        "Checked by a replay with the first line's survivors allocated last; saved: {}.",
-        checks.join("; ")
-    );
+    let short =
+        format!("Checked by a replay with the first line's survivors allocated last; saved: {checks}.");
     let text = hint_of(opening, std::slice::from_ref(&long));
     let text = if text.len() > opening.len() { text } else { hint_of(opening, &[short]) };
     hint_of(&text, &[marks])
+}
+
+/// What a change saved beside what was predicted, and how far apart the two are. A difference in per cent of next to nothing
+/// says nothing: then it is how many times too much, or that nothing was saved.
+fn checked(predicted: f64, saved: f64) -> (f64, String) {
+    const PAGE: f64 = 4096.0;
+    let charged = words::bytes(predicted);
+    let far = (predicted.max(PAGE) / saved.max(PAGE)).ln().abs();
+    let text = if saved.abs() < PAGE {
+        format!("nothing (charged {charged})")
+    } else if saved < 0.0 {
+        format!("{} (charged {charged})", words::bytes(saved))
+    } else if predicted > 3.0 * saved {
+        format!("{} (charged {charged}, ×{})", words::bytes(saved), words::times(predicted / saved))
+    } else {
+        let off = figure_signed((predicted - saved) / saved * 100.0);
+        format!("{} (charged {charged}, {off}%)", words::bytes(saved))
+    };
+    (far, text)
 }
 
 /// `+4 ` or `−2 `: a difference in per cent.
@@ -405,6 +422,10 @@ mod tests {
         assert_eq!(short("<frozen importlib._bootstrap>:241"), "importlib._bootstrap:241");
         assert_eq!((short(""), short("a.py:1")), ("(no line)".into(), "a.py:1".into()));
         assert_eq!(folder("a.py:1"), "");
+        let words = |predicted, saved| checked(predicted, saved).1.replace('\u{a0}', " ");
+        assert_eq!(words(104_000.0, 100_000.0), "98 KiB (charged 102 KiB, +4 %)");
+        assert_eq!(words(1_000_000.0, 8192.0), "8.0 KiB (charged 977 KiB, ×120)");
+        assert_eq!(words(1_000_000.0, 0.0), "nothing (charged 977 KiB)");
         assert_eq!((ordinal(4), ordinal(12)), ("fourth".into(), "number 12".into()));
     }
 }

@@ -195,6 +195,18 @@ pub fn some(words: &[String]) -> String {
     format!("{}, {} and {} others", words[0], words[1], words.len() - 2)
 }
 
+/// Figures in words, each with the number that it goes by: all in their order, or of more than can be read the two with the least
+/// and the two with the most.
+pub fn all_or_ends(mut figures: Vec<(f64, String)>, between: &str) -> String {
+    const READ: usize = 7;
+    let join = |some: &[(f64, String)]| some.iter().map(|f| f.1.clone()).collect::<Vec<_>>().join(between);
+    if figures.len() <= READ {
+        return join(&figures);
+    }
+    figures.sort_by(|a, b| a.0.total_cmp(&b.0));
+    format!("{} … {}", join(&figures[..2]), join(&figures[figures.len() - 2..]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

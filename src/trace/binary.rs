@@ -29,8 +29,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES,
-    TraceError, TraceReader, TraceWriter, TypeId,
+    Batch, Columns, Domain, Header, Op, Request, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites,
+    TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId,
 };
 use super::frame;
 use super::sequence::Sequence;
@@ -131,48 +131,89 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Reads varints from a column.
+/// Zeros behind a part's raw bytes, so that eight bytes can be read at once wherever a column ends.
+const PADDING: usize = 8;
+
+/// Reads a column, which is a stretch of a part's raw bytes. Varints may be read past its end, of what follows it: a column
+/// is sound only if [`Column::is_done`] in the end.
+#[derive(Clone, Copy)]
 struct Column<'a> {
-    bytes: &'a [u8],
+    raw: &'a [u8],
+    at: usize,
+    end: usize,
 }
 
 impl<'a> Column<'a> {
-    #[inline]
-    fn varint(&mut self) -> Option<u64> {
-        let (&first, rest) = self.bytes.split_first()?;
-        self.bytes = rest;
-        if first < 0x80 {
-            return Some(first.into());
+    /// A varint and its length; does not go on. Those of at most 8 bytes are read without a branch on their length, which
+    /// a processor could not foresee.
+    #[inline(always)]
+    fn peek(&self) -> Option<(u64, usize)> {
+        let word = u64::from_le_bytes(*self.raw.get(self.at..)?.first_chunk()?);
+        let last = !word & 0x8080_8080_8080_8080;
+        if last == 0 {
+            return self.peek_long();
         }
-        let mut value = u64::from(first & 0x7F);
-        for shift in (7..64).step_by(7) {
-            let (&byte, rest) = self.bytes.split_first()?;
-            self.bytes = rest;
+        let word = word & (last ^ (last - 1)) & 0x7F7F_7F7F_7F7F_7F7F;
+        let word = (word & 0x007F_007F_007F_007F) | (word & 0x7F00_7F00_7F00_7F00) >> 1;
+        let word = (word & 0x0000_3FFF_0000_3FFF) | (word & 0x3FFF_0000_3FFF_0000) >> 2;
+        let value = (word & 0x0FFF_FFFF) | (word & 0x0FFF_FFFF_0000_0000) >> 4;
+        Some((value, last.trailing_zeros() as usize / 8 + 1))
+    }
+
+    /// One of 9 or 10 bytes.
+    #[cold]
+    fn peek_long(&self) -> Option<(u64, usize)> {
+        let mut value = 0;
+        for (at, &byte) in self.raw.get(self.at..)?.iter().take(10).enumerate() {
             let bits = u64::from(byte & 0x7F);
-            if shift == 63 && bits > 1 {
+            if at == 9 && bits > 1 {
                 return None;
             }
-            value |= bits << shift;
+            value |= bits << (7 * at);
             if byte < 0x80 {
-                return Some(value);
+                return Some((value, at + 1));
             }
         }
         None
     }
 
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.bytes.split_at_checked(length)?;
-        self.bytes = rest;
-        Some(taken)
+    #[inline(always)]
+    fn varint(&mut self) -> Option<u64> {
+        let (value, length) = self.peek()?;
+        self.at += length;
+        Some(value)
+    }
+
+    /// A varint if there is one here, else 0: also without a branch.
+    #[inline(always)]
+    fn varint_if(&mut self, is_here: bool) -> Option<u64> {
+        let (value, length) = self.peek()?;
+        self.at += if is_here { length } else { 0 };
+        Some(if is_here { value } else { 0 })
+    }
+
+    /// The bytes that are left.
+    fn bytes(&self) -> Option<&'a [u8]> {
+        self.raw.get(self.at..self.end)
+    }
+
+    /// The next so many bytes, as a column.
+    fn take(&mut self, length: u64) -> Option<Column<'a>> {
+        let end = self.at.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= self.end)?;
+        Some(Column { raw: self.raw, at: std::mem::replace(&mut self.at, end), end })
+    }
+
+    fn is_done(&self) -> bool {
+        self.at == self.end
     }
 
     /// The next string of a column of them, `Some(None)` at its end; `None` when it is none.
     fn text(&mut self, limit: usize) -> Option<Option<&'a str>> {
-        if self.bytes.is_empty() {
+        if self.is_done() {
             return Some(None);
         }
-        let length = usize::try_from(self.varint()?).ok().filter(|length| (1..=limit).contains(length))?;
-        std::str::from_utf8(self.take(length)?).ok().map(Some)
+        let length = self.varint().filter(|length| (1..=limit as u64).contains(length))?;
+        std::str::from_utf8(self.take(length)?.bytes()?).ok().map(Some)
     }
 }
 
@@ -195,15 +236,20 @@ struct BinaryReader {
     next_offset: u64,
     rows_read: u64,
     /// Rows of the part being read, in order; `cursor` is the next.
-    part: Vec<Row>,
+    part: Batch,
     cursor: usize,
-    last_event: Option<u64>,
+    /// The columns that are decoded.
+    looked_at: Columns,
+    /// One past the event of the last row.
+    next_event: u64,
     last_time_ns: u64,
     /// `None` where the caller proves.
     sequence: Option<Sequence>,
     events_hint: Option<u64>,
     over: bool,
+    unpacker: frame::Unpacker,
     stored: Vec<u8>,
+    raw: Vec<u8>,
 }
 
 impl BinaryReader {
@@ -217,13 +263,16 @@ impl BinaryReader {
             offset: 0,
             next_offset: 0,
             rows_read: 0,
-            part: Vec::new(),
+            part: Batch::default(),
             cursor: 0,
-            last_event: None,
+            looked_at: Columns::ALL,
+            next_event: 0,
             last_time_ns: 0,
             sequence: Some(Sequence::new()),
             over: false,
+            unpacker: frame::Unpacker::new().map_err(|source| TraceError::io(path, source))?,
             stored: Vec::new(),
+            raw: Vec::new(),
         };
         reader.read_header()?;
         Ok(reader)
@@ -292,6 +341,21 @@ impl BinaryReader {
         Ok(())
     }
 
+    /// The next part in place of one whose rows were all taken; `false` at the end, and after a fault.
+    fn next_part(&mut self) -> Result<bool, TraceError> {
+        self.part.clear();
+        self.cursor = 0;
+        if std::mem::replace(&mut self.over, true) {
+            return Ok(false);
+        }
+        let found = self.read_part();
+        match found {
+            Ok(is_part) => self.over = !is_part,
+            Err(_) => self.part.clear(),
+        }
+        found
+    }
+
     /// Reads the next part into `self.part`; `false` at the end.
     fn read_part(&mut self) -> Result<bool, TraceError> {
         self.offset = self.next_offset;
@@ -329,25 +393,27 @@ impl BinaryReader {
         if crc32fast::hash(&stored) != checksum {
             return Err(self.fault("a part whose checksum differs", "an undamaged file: copy it again"));
         }
-        let raw = frame::unpack(&stored, raw_length)
+        let mut raw = std::mem::take(&mut self.raw);
+        self.unpacker
+            .unpack(&stored, raw_length, &mut raw)
             .map_err(|error| self.fault(format!("a part that zstd cannot read ({error})"), "a zstd frame"))?;
-        self.stored = stored;
-        self.part.clear();
-        self.cursor = 0;
-        self.decode(&raw, rows).ok_or_else(|| {
+        let length = raw.len();
+        raw.resize(length + PADDING, 0);
+        self.decode(&raw, length, rows).ok_or_else(|| {
             self.fault("a part whose columns do not fit its rows", "as many values as rows")
         })?;
+        (self.stored, self.raw) = (stored, raw);
         Ok(())
     }
 
-    /// Splits the raw bytes into columns and those into rows; `None` when they do not fit.
-    fn decode(&mut self, raw: &[u8], rows: usize) -> Option<()> {
-        let mut rest = Column { bytes: raw };
-        let has = self.header.columns;
-        let mut columns: [Column<'_>; COLUMNS] = std::array::from_fn(|_| Column { bytes: &[] });
+    /// Splits the raw bytes, of which the padding is no part, into columns and those into rows; `None` when they do not fit.
+    fn decode(&mut self, raw: &[u8], length: usize, rows: usize) -> Option<()> {
+        let mut rest = Column { raw, at: 0, end: length };
+        let (has, wanted) = (self.header.columns, self.looked_at);
+        let mut columns = [Column { raw, at: length, end: length }; COLUMNS];
         for column in &mut columns[..part_columns(has)] {
-            let length = usize::try_from(rest.varint()?).ok()?;
-            column.bytes = rest.take(length)?;
+            let length = rest.varint()?;
+            *column = rest.take(length)?;
         }
         // A string is entered once.
         while let Some(name) = columns[SITES].text(SITE_LIMIT_BYTES)? {
@@ -358,53 +424,57 @@ impl BinaryReader {
             let known = self.sites.type_count();
             (self.sites.intern_type(name).0 as usize == known + 1).then_some(())?;
         }
-        self.part.reserve(rows);
-        for _ in 0..rows {
-            let head = *columns[HEAD].take(1)?.first()?;
-            let op = *Op::ALL.get(usize::from(head & 3))?;
-            let domain = *Domain::ALL.get(usize::from(head >> 2 & 3))?;
-            let unannounced =
-                (!has.domain && domain != Domain::Obj) || (!has.end_thread && head & HAS_END_THREAD != 0);
-            if unannounced {
-                return None; // a column that the header does not list
+        let heads = columns[HEAD].bytes().filter(|heads| heads.len() == rows)?;
+        columns[HEAD].at += rows;
+        let part = &mut self.part;
+        part.clear();
+        self.next_event = requests(heads, has, self.next_event, &mut columns, &mut part.requests)?;
+        if has.time_ns && wanted.time_ns {
+            part.times_ns.reserve(rows);
+            for _ in 0..rows {
+                let step = unzigzag(columns[TIME_NS].varint()?);
+                self.last_time_ns = self.last_time_ns.wrapping_add_signed(step);
+                part.times_ns.push(self.last_time_ns);
             }
-            let gap = columns[GAP].varint()?;
-            let event = match self.last_event {
-                None => gap,
-                Some(last) => last.checked_add(1)?.checked_add(gap)?,
-            };
-            let size = columns[SIZE].varint().filter(|size| *size <= SIZE_LIMIT_BYTES)?;
-            let lifetime = match head & HAS_LIFETIME {
-                0 => None,
-                _ => Some(NonZeroU64::new(columns[LIFETIME].varint()?)?),
-            };
-            event.checked_add(lifetime.map_or(0, NonZeroU64::get)).filter(|end| *end < 1 << 50)?;
-            let mut row = Row { event, op, size, lifetime, domain, ..Row::new(0, op, 0, None) };
-            if has.time_ns {
-                row.time_ns = self.last_time_ns.wrapping_add_signed(unzigzag(columns[TIME_NS].varint()?));
-                self.last_time_ns = row.time_ns;
-            }
-            if has.thread {
-                row.thread = u32::try_from(columns[THREAD].varint()?).ok()?;
-            }
-            if head & HAS_END_THREAD != 0 {
-                row.end_thread = Some(u32::try_from(columns[END_THREAD].varint()?).ok()?);
-            }
-            if has.site {
-                let site = columns[SITE].varint()?;
-                if site > self.sites.len() as u64 {
-                    return None;
-                }
-                row.site = SiteId(u32::try_from(site).ok()?);
-            }
-            if has.type_name {
-                let id = columns[TYPE].varint().filter(|id| *id <= self.sites.type_count() as u64)?;
-                row.type_id = TypeId(u32::try_from(id).ok()?);
-            }
-            self.last_event = Some(event);
-            self.part.push(row);
         }
-        columns.iter().all(|column| column.bytes.is_empty()).then_some(())
+        if has.thread && wanted.thread {
+            for _ in 0..rows {
+                part.threads.push(u32::try_from(columns[THREAD].varint()?).ok()?);
+            }
+        }
+        if has.end_thread && wanted.end_thread {
+            for head in heads {
+                let is_here = head & HAS_END_THREAD != 0;
+                let thread = u32::try_from(columns[END_THREAD].varint_if(is_here)?).ok()?;
+                part.end_threads.push(is_here.then_some(thread));
+            }
+        }
+        if has.site && wanted.site {
+            part.sites.reserve(rows);
+            let known = self.sites.len() as u64;
+            for _ in 0..rows {
+                let site = columns[SITE].varint().filter(|site| *site <= known)?;
+                part.sites.push(SiteId(u32::try_from(site).ok()?));
+            }
+        }
+        if has.type_name && wanted.type_name {
+            let known = self.sites.type_count() as u64;
+            for _ in 0..rows {
+                let id = columns[TYPE].varint().filter(|id| *id <= known)?;
+                part.types.push(TypeId(u32::try_from(id).ok()?));
+            }
+        }
+        let left_out = [
+            (TIME_NS, wanted.time_ns),
+            (THREAD, wanted.thread),
+            (END_THREAD, wanted.end_thread),
+            (SITE, wanted.site),
+            (TYPE, wanted.type_name),
+        ];
+        for (column, _) in left_out.into_iter().filter(|(_, is_wanted)| !is_wanted) {
+            columns[column].at = columns[column].end;
+        }
+        columns.iter().all(Column::is_done).then_some(())
     }
 
     fn read_end(&mut self) -> Result<(), TraceError> {
@@ -434,6 +504,41 @@ impl BinaryReader {
     }
 }
 
+/// Decodes what is in every row, all its columns at once; gives one past the last event. `None` when they do not fit.
+fn requests(
+    heads: &[u8],
+    has: Columns,
+    mut next_event: u64,
+    columns: &mut [Column<'_>; COLUMNS],
+    requests: &mut Vec<Request>,
+) -> Option<u64> {
+    // Bits that stand for a column which the header does not list: those of any domain but `obj`, and an ending thread.
+    let unannounced = if has.end_thread { 0 } else { HAS_END_THREAD };
+    let (mut gaps, mut sizes, mut lifetimes) = (columns[GAP], columns[SIZE], columns[LIFETIME]);
+    requests.reserve(heads.len());
+    for &head in heads {
+        let op = *Op::ALL.get(usize::from(head & 3))?;
+        let domain = *Domain::ALL.get(usize::from(head >> 2 & 3))?;
+        let has_lifetime = head & HAS_LIFETIME != 0;
+        let event = next_event.checked_add(gaps.varint()?)?;
+        let size = sizes.varint()?;
+        let lifetime = NonZeroU64::new(lifetimes.varint_if(has_lifetime)?);
+        let end = event.checked_add(lifetime.map_or(0, NonZeroU64::get))?;
+        let is_sound = head & unannounced == 0
+            && (has.domain || domain == Domain::Obj)
+            && size <= SIZE_LIMIT_BYTES
+            && lifetime.is_some() == has_lifetime
+            && end < 1 << 50;
+        if !is_sound {
+            return None;
+        }
+        next_event = event + 1;
+        requests.push(Request { event, size, lifetime, op, domain });
+    }
+    (columns[GAP], columns[SIZE], columns[LIFETIME]) = (gaps, sizes, lifetimes);
+    Some(next_event)
+}
+
 /// Calls in the file, from its last 20 bytes, if those look like an end.
 fn events_hint(file: &File) -> Option<u64> {
     let mut file = file.try_clone().ok()?;
@@ -456,33 +561,43 @@ impl TraceReader for BinaryReader {
     }
 
     fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
-        if self.cursor == self.part.len() {
-            if self.over {
-                return Ok(None);
-            }
-            self.over = true; // after a fault there is nothing more
-            self.part.clear();
-            self.cursor = 0;
-            match self.read_part() {
-                Ok(true) => self.over = false,
-                Ok(false) => return Ok(None),
-                Err(error) => {
-                    self.part.clear();
-                    return Err(error);
-                }
-            }
+        if self.cursor == self.part.requests.len() && !self.next_part()? {
+            return Ok(None);
         }
-        let row = self.part[self.cursor];
+        let row = self.part.row(self.cursor);
         self.cursor += 1;
         self.rows_read += 1;
         if let Some(sequence) = &mut self.sequence
             && let Err(error) = sequence.accept(&row, |_| {})
         {
             self.over = true;
-            self.cursor = self.part.len();
+            self.cursor = self.part.requests.len();
             return Err(self.fault(format!("row {}: {error}", self.rows_read), error.expected()));
         }
         Ok(Some(row))
+    }
+
+    fn next_batch(&mut self, batch: &mut Batch) -> Result<bool, TraceError> {
+        batch.clear();
+        if self.cursor == self.part.requests.len() && !self.next_part()? {
+            return Ok(false);
+        }
+        if self.cursor == 0 && self.sequence.is_none() {
+            std::mem::swap(&mut self.part, batch);
+            self.rows_read += batch.requests.len() as u64;
+            return Ok(true);
+        }
+        // Row by row, each proved; of the part at hand alone.
+        while self.cursor < self.part.requests.len()
+            && let Some(row) = self.next_row()?
+        {
+            batch.push(&row, self.looked_at.and(self.header.columns));
+        }
+        Ok(true)
+    }
+
+    fn look_at(&mut self, columns: Columns) {
+        self.looked_at = columns;
     }
 
     fn leave_proof(&mut self) {
@@ -637,5 +752,96 @@ impl TraceWriter for BinaryWriter {
             .write_all(&end)
             .and_then(|()| self.file.flush())
             .map_err(|source| TraceError::io(&self.path, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One byte at a time, as the format's words have it.
+    fn plainly(bytes: &[u8]) -> Option<(u64, usize)> {
+        let mut value = 0_u128;
+        for (at, byte) in bytes.iter().enumerate().take(10) {
+            value |= u128::from(byte & 0x7F) << (7 * at);
+            if byte & 0x80 == 0 {
+                return u64::try_from(value).ok().map(|value| (value, at + 1));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn varints_of_every_length_are_read_as_written() {
+        let mut state = 11_u64; // Knuth's generator
+        let mut bits = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state ^ state >> 32
+        };
+        let mut read = 0;
+        for round in 0..20_000_u32 {
+            // A value of any length as the writer has it; every other time with bytes that need not be canonical.
+            let mut raw = Vec::new();
+            put_varint(&mut raw, bits() >> (round % 64));
+            if round % 2 == 1 {
+                raw.iter_mut().take(round as usize % 11).for_each(|byte| *byte |= 0x80);
+                raw.extend(bits().to_le_bytes());
+            }
+            let end = raw.len();
+            let expected = plainly(&raw).filter(|(_, length)| *length <= end);
+            raw.extend([0; PADDING]);
+            let mut column = Column { raw: &raw, at: 0, end };
+            let found = column.varint();
+            match expected {
+                Some((value, length)) => {
+                    assert_eq!((found, column.at), (Some(value), length), "{raw:?}");
+                    read += 1;
+                }
+                // It ends in the padding: the column is then never done, whatever was read.
+                None => assert!(found.is_none() || column.at > end, "{raw:?}"),
+            }
+            let mut column = Column { raw: &raw, at: 0, end };
+            assert_eq!((column.varint_if(false), column.at), (column.peek().map(|_| 0), 0));
+        }
+        assert!(read > 15_000, "{read}");
+    }
+
+    /// What a person's reader gets row by row and what compiling gets at once are the same, with and without the proof; of
+    /// columns that nobody looks at nothing is left but the default.
+    #[test]
+    fn batches_hold_the_rows() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/json_round.trace");
+        let open = || open(&path, File::open(&path).unwrap()).unwrap();
+        let mut reader = open();
+        let mut rows = Vec::new();
+        while let Some(row) = reader.next_row().unwrap() {
+            rows.push(row);
+        }
+        assert!(rows.len() > 2 * PART_ROWS && rows.iter().any(|row| row.site.0 > 0 && row.time_ns > 0));
+        let sites_alone = Columns { site: true, ..Columns::default() };
+        for (is_proved, columns) in [(true, Columns::ALL), (false, Columns::ALL), (false, sites_alone)] {
+            let mut reader = open();
+            if !is_proved {
+                reader.leave_proof();
+            }
+            reader.look_at(columns);
+            let (mut batch, mut at) = (Batch::default(), 0);
+            // A row by itself in between: what is left of its part comes next.
+            let first = reader.next_row().unwrap().unwrap();
+            assert_eq!((first.event, first.size, first.site), (rows[0].event, rows[0].size, rows[0].site));
+            at += 1;
+            while reader.next_batch(&mut batch).unwrap() {
+                for row in 0..batch.requests.len() {
+                    let mut expected = rows[at];
+                    if columns != Columns::ALL {
+                        (expected.thread, expected.end_thread, expected.time_ns) = (0, None, 0);
+                    }
+                    assert_eq!(batch.row(row), expected);
+                    at += 1;
+                }
+            }
+            assert_eq!(at, rows.len());
+            assert!(reader.next_row().unwrap().is_none() && !reader.next_batch(&mut batch).unwrap());
+        }
     }
 }

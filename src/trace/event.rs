@@ -162,6 +162,84 @@ impl Row {
     }
 }
 
+/// What is in every row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// As [`Row::event`].
+    pub event: u64,
+    /// Bytes asked for.
+    pub size: u64,
+    /// As [`Row::lifetime`].
+    pub lifetime: Option<NonZeroU64>,
+    /// What was asked.
+    pub op: Op,
+    /// As [`Row::domain`].
+    pub domain: Domain,
+}
+
+/// Rows side by side, as many as a format has at hand: what a caller takes that would lose time row by row.
+///
+/// A column is empty where the trace has none or nobody looks at it ([`TraceReader::look_at`]); else it is as long as
+/// `requests`.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// What is in every row.
+    pub requests: Vec<Request>,
+    /// As [`Row::time_ns`].
+    pub times_ns: Vec<u64>,
+    /// As [`Row::thread`].
+    pub threads: Vec<u32>,
+    /// As [`Row::end_thread`].
+    pub end_threads: Vec<Option<u32>>,
+    /// As [`Row::site`].
+    pub sites: Vec<SiteId>,
+    /// As [`Row::type_id`].
+    pub types: Vec<TypeId>,
+}
+
+impl Batch {
+    /// Rows that are gathered into a batch where a format reads them one by one.
+    const ROWS: usize = 1 << 12;
+
+    /// Forgets the rows, and keeps their memory.
+    pub fn clear(&mut self) {
+        self.requests.clear();
+        self.times_ns.clear();
+        self.threads.clear();
+        self.end_threads.clear();
+        self.sites.clear();
+        self.types.clear();
+    }
+
+    /// Appends a row with the columns that `columns` names.
+    pub fn push(&mut self, row: &Row, columns: Columns) {
+        let Row { event, op, size, lifetime, domain, .. } = *row;
+        self.requests.push(Request { event, size, lifetime, op, domain });
+        self.times_ns.extend(columns.time_ns.then_some(row.time_ns));
+        self.threads.extend(columns.thread.then_some(row.thread));
+        self.end_threads.extend(columns.end_thread.then_some(row.end_thread));
+        self.sites.extend(columns.site.then_some(row.site));
+        self.types.extend(columns.type_name.then_some(row.type_id));
+    }
+
+    /// The row at that place; what has no column is at its default.
+    pub fn row(&self, at: usize) -> Row {
+        let Request { event, size, lifetime, op, domain } = self.requests[at];
+        Row {
+            event,
+            op,
+            size,
+            lifetime,
+            domain,
+            thread: self.threads.get(at).copied().unwrap_or_default(),
+            end_thread: self.end_threads.get(at).copied().flatten(),
+            time_ns: self.times_ns.get(at).copied().unwrap_or_default(),
+            site: self.sites.get(at).copied().unwrap_or_default(),
+            type_id: self.types.get(at).copied().unwrap_or_default(),
+        }
+    }
+}
+
 /// Which optional columns a trace has. `op`, `size` and `lifetime` are always there; `event` can be derived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
@@ -183,6 +261,19 @@ impl Columns {
     /// Every column.
     pub const ALL: Columns =
         Columns { thread: true, end_thread: true, domain: true, time_ns: true, site: true, type_name: true };
+
+    /// Those that are in both.
+    #[must_use]
+    pub fn and(self, other: Columns) -> Columns {
+        Columns {
+            thread: self.thread && other.thread,
+            end_thread: self.end_thread && other.end_thread,
+            domain: self.domain && other.domain,
+            time_ns: self.time_ns && other.time_ns,
+            site: self.site && other.site,
+            type_name: self.type_name && other.type_name,
+        }
+    }
 }
 
 /// Strings with the numbers that rows name them by, from 1 in the order of their first row; 0 is the empty string.
@@ -336,6 +427,23 @@ pub trait TraceReader: Send {
     /// # Errors
     /// The first fault, with its place; after it the reader gives no further rows.
     fn next_row(&mut self) -> Result<Option<Row>, TraceError>;
+    /// The next rows, in place of those that `batch` held; `false` at the end, and then it is empty.
+    ///
+    /// # Errors
+    /// As [`TraceReader::next_row`].
+    fn next_batch(&mut self, batch: &mut Batch) -> Result<bool, TraceError> {
+        batch.clear();
+        let columns = self.header().columns;
+        while batch.requests.len() < Batch::ROWS
+            && let Some(row) = self.next_row()?
+        {
+            batch.push(&row, columns);
+        }
+        Ok(!batch.requests.is_empty())
+    }
+    /// Says before the first row which optional columns the caller looks at: a reader may leave out the others, and what
+    /// they say is then not checked (a binary trace's checksum still covers them).
+    fn look_at(&mut self, _columns: Columns) {}
     /// Leaves it to the caller to prove that the rows are a trace (that each call is one row or one end), which costs a reader
     /// more than reading; the caller then lacks the place of a fault in the file.
     fn leave_proof(&mut self) {}

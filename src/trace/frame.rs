@@ -6,13 +6,28 @@ use std::io;
 #[cfg(feature = "zstd")]
 const LEVEL: i32 = 9;
 
-/// The bytes in a frame; at most `most` of them.
-///
-/// # Errors
-/// When it is no frame or holds more.
+/// Unpacks frames one after the other, with what a frame takes kept for the next.
 #[cfg(feature = "zstd")]
-pub fn unpack(stored: &[u8], most: usize) -> io::Result<Vec<u8>> {
-    zstd::bulk::decompress(stored, most)
+pub struct Unpacker(zstd::bulk::Decompressor<'static>);
+
+#[cfg(feature = "zstd")]
+impl Unpacker {
+    /// # Errors
+    /// When there is no memory.
+    pub fn new() -> io::Result<Unpacker> {
+        Ok(Unpacker(zstd::bulk::Decompressor::new()?))
+    }
+
+    /// The bytes in a frame, in place of what `raw` held; at most `most` of them.
+    ///
+    /// # Errors
+    /// When it is no frame or holds more.
+    pub fn unpack(&mut self, stored: &[u8], most: usize, raw: &mut Vec<u8>) -> io::Result<()> {
+        raw.clear();
+        raw.reserve(most);
+        self.0.decompress_to_buffer(stored, raw)?;
+        holds_no_more(raw, most)
+    }
 }
 
 /// A frame of these bytes.
@@ -24,20 +39,36 @@ pub fn pack(raw: &[u8]) -> io::Result<Vec<u8>> {
     zstd::bulk::compress(raw, LEVEL)
 }
 
-/// The bytes in a frame; at most `most` of them.
-///
-/// # Errors
-/// When it is no frame or holds more.
+/// Unpacks frames one after the other.
 #[cfg(not(feature = "zstd"))]
-pub fn unpack(stored: &[u8], most: usize) -> io::Result<Vec<u8>> {
-    use std::io::Read;
-    let decoder = ruzstd::decoding::StreamingDecoder::new(stored).map_err(io::Error::other)?;
-    let mut raw = Vec::with_capacity(most);
-    decoder.take(most as u64 + 1).read_to_end(&mut raw)?;
+pub struct Unpacker;
+
+#[cfg(not(feature = "zstd"))]
+impl Unpacker {
+    /// # Errors
+    /// None.
+    pub fn new() -> io::Result<Unpacker> {
+        Ok(Unpacker)
+    }
+
+    /// The bytes in a frame, in place of what `raw` held; at most `most` of them.
+    ///
+    /// # Errors
+    /// When it is no frame or holds more.
+    pub fn unpack(&mut self, stored: &[u8], most: usize, raw: &mut Vec<u8>) -> io::Result<()> {
+        use std::io::Read;
+        raw.clear();
+        let decoder = ruzstd::decoding::StreamingDecoder::new(stored).map_err(io::Error::other)?;
+        decoder.take(most as u64 + 1).read_to_end(raw)?;
+        holds_no_more(raw, most)
+    }
+}
+
+fn holds_no_more(raw: &[u8], most: usize) -> io::Result<()> {
     if raw.len() > most {
         return Err(io::Error::other("it holds more than it says"));
     }
-    Ok(raw)
+    Ok(())
 }
 
 /// A frame of these bytes.

@@ -30,8 +30,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use event::{
-    ArenaEvent, CALLED_FROM, Columns, Domain, Header, Kind, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES,
-    SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId, advice, frames, innermost,
+    ArenaEvent, Batch, CALLED_FROM, Columns, Domain, Header, Kind, Op, Request, Row, SITE_LIMIT_BYTES,
+    SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId, advice,
+    frames, innermost,
 };
 pub use foreign::{FOREIGN, Foreign, ForeignLog, Imported};
 pub use generate::{Distribution, GeneratedType, Generator};
