@@ -92,6 +92,20 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
                 assert_eq!(pins.is_empty(), trace.name == "hello", "the one recorded without lines");
             }
         }
+        // All that was ever allocated is told by size, and comes to what the trace asked for.
+        let profile = heaplay::program::compile(
+            heaplay::trace::open(&traces().join(format!("{}.trace", trace.name))).unwrap().as_mut(),
+        )
+        .unwrap();
+        for backend in backends().into_iter().filter(|backend| *backend != "null") {
+            let mine = |row: &&heaplay::results::Rounding| {
+                row.trace == trace.name && row.backend == backend && row.moment == Moment::Whole
+            };
+            let rows = || run.rounding.iter().filter(mine);
+            let requested: u64 = rows().map(|row| row.live_bytes).sum();
+            assert_eq!(requested, profile.profile().total_requested_bytes(), "{} {backend}", trace.name);
+            assert!(rows().all(|row| row.usable_bytes >= row.live_bytes), "{} {backend}", trace.name);
+        }
         // Looking is told, and bounded by its number: every 1/320 of the trace and at each rise by 1/128 of the peak.
         let cost = |metric| one(&run, &trace.name, "pymalloc", metric);
         let share = cost("sampling_nanoseconds") / cost("pass_nanoseconds");

@@ -99,6 +99,20 @@ fn inspect(name: &str, run: &Run) {
 }
 
 #[test]
+fn the_scorecard_has_its_rows() {
+    for (traces, mean) in [(&["service"][..], false), (&["service", "json"][..], true)] {
+        let backends = ["malloc", "pymalloc", "bump"];
+        let run = synthetic::run(&Wish { traces, backends: &backends, ..Wish::default() });
+        let picture = scorecard(&Scene::all(&run)).expect("drawn");
+        let count = |text: &str| picture.canvas.labels().iter().filter(|l| l.text == text).count();
+        for backend in backends {
+            assert_eq!(count(backend), traces.len() + usize::from(mean), "{backend} of {traces:?}");
+        }
+        assert_eq!(count("geometric mean"), usize::from(mean));
+    }
+}
+
+#[test]
 fn one_backend() {
     inspect("one", &synthetic::run(&Wish { backends: &["pymalloc"], ..Wish::default() }));
 }

@@ -58,14 +58,16 @@ fn chosen(text: &str) -> String {
     text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or(text, |(word, _)| word).to_owned()
 }
 
-/// Bytes that the kernel thinks can be had without swapping.
+/// Bytes that the kernel thinks can be had without swapping; an eighth of the machine's at least. A guest that is just giving
+/// free pages back to its host counts them as neither free nor used meanwhile: on an idle machine of 24 GiB 14 MB were read.
 pub fn available_bytes() -> u64 {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    memory
-        .lines()
-        .find(|line| line.starts_with("MemAvailable:"))
-        .and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
-        .map_or(4 << 30, |kib| kib << 10)
+    let bytes = |name: &str| {
+        let line = memory.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+    };
+    let least = bytes("MemTotal:").unwrap_or_default() / 8;
+    bytes("MemAvailable:").map_or(4 << 30, |available| available.max(least))
 }
 
 /// The processors that this process may run on.

@@ -47,7 +47,7 @@ pub use instructions::{InstructionCounter, instructions, valgrind};
 pub use machine::{available_bytes, fingerprint, processors};
 pub use plan::{ClockRate, Heat, Job, Pace, Task, heats, order};
 pub use what_if::{Saved, Saving, savings};
-pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, serve};
+pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, passed_on, serve};
 
 use crate::program::{Births, Program, Times};
 use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Sample, Status};

@@ -1,7 +1,7 @@
 //! Room `bench`: the heap seen page by page, as rows of a run folder, and what follows from a footprint's samples.
 
 use crate::program::Births;
-use crate::replay::{EMPTY, Footprint, HeapMap, HeapSample, Level, NOWHERE, PageView};
+use crate::replay::{ClassRounding, EMPTY, Footprint, HeapMap, HeapSample, Level, NOWHERE, PageView};
 use crate::results::{
     Cell, Fullness, HeapRow, Moment, OTHER_SITES, Pin, Residency, Rounding, Run, SizeClass,
 };
@@ -33,23 +33,28 @@ pub fn add(run: &mut Run, cell: &Cell, births: &Births, found: &Footprint) {
             bin: bin as u32,
             pages,
         }));
-        run.rounding.extend(view.classes.iter().map(|class| Rounding {
-            trace: trace.clone(),
-            backend: backend.clone(),
-            repetition,
-            moment,
-            up_to_bytes: class.up_to,
-            live_blocks: class.live_blocks,
-            live_bytes: class.live_bytes,
-            usable_bytes: class.usable_bytes,
-        }));
+        run.rounding.extend(view.classes.iter().map(|class| rounding(cell, moment, class)));
         if !births.is_empty() {
             run.pins.extend(pins(cell, births, moment, view));
         }
     }
+    run.rounding.extend(found.asked.iter().map(|class| rounding(cell, Moment::Whole, class)));
     run.size_classes.extend(size_classes(cell, &found.usable_by_size));
     for (number, view) in (1..).zip(&found.pages_at_marks) {
         run.pins.extend(pins(cell, births, Moment::Mark(number), view));
+    }
+}
+
+fn rounding(cell: &Cell, moment: Moment, class: &ClassRounding) -> Rounding {
+    Rounding {
+        trace: cell.trace.clone(),
+        backend: cell.backend.clone(),
+        repetition: cell.repetition,
+        moment,
+        up_to_bytes: class.up_to,
+        live_blocks: class.live_blocks,
+        live_bytes: class.live_bytes,
+        usable_bytes: class.usable_bytes,
     }
 }
 

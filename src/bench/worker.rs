@@ -68,10 +68,11 @@ pub fn cancelled() -> bool {
     CANCELLED.load(Ordering::Relaxed)
 }
 
-/// Variables that allocators read, or that bring one in; but for [`LIBRARY_PATH`] all others are kept from the child, so that its
-/// memory does not depend on who calls.
+/// Variables that allocators read; but for [`LIBRARY_PATH`] all others are kept from the child, so that its memory does not
+/// depend on who calls. Not `LD_PRELOAD`: it would put another allocator under every backend, and take the harness's own
+/// pages for the backend's (`preload:PATH` brings a library in where that is wanted).
 fn passes_on(name: &str) -> bool {
-    ["GLIBC_TUNABLES", "LD_PRELOAD"].contains(&name)
+    name == "GLIBC_TUNABLES"
         || name.starts_with("MALLOC_")
         || name.starts_with("MIMALLOC_")
         || name.starts_with("_RJEM_MALLOC_CONF")
@@ -204,8 +205,11 @@ impl Worker {
             } else if self.began.elapsed() > limits.time {
                 format!("stopped after {} s, its time limit; --timeout sets another", limits.time.as_secs())
             } else if private_bytes(self.child.id()) > limits.memory_bytes {
-                let mib = limits.memory_bytes >> 20;
-                format!("stopped at its memory limit of {mib} MiB; --memory-limit sets another")
+                let limit = match limits.memory_bytes >> 20 {
+                    0 => format!("{} bytes", limits.memory_bytes),
+                    mib => format!("{mib} MiB"),
+                };
+                format!("stopped at its memory limit of {limit}; --memory-limit sets another")
             } else {
                 continue;
             };

@@ -25,7 +25,16 @@ fn verdict_of(findings: &[Finding]) -> String {
 /// The whole summary.
 pub fn markdown(frame: &Frame, findings: &[Finding]) -> String {
     let failed = findings.iter().any(|f| f.verdict == Verdict::Fail);
-    let mut out = format!("### heaplay check: {}\n\n", if failed { "worse" } else { "nothing is worse" });
+    let skipped = findings.iter().filter(|f| f.verdict == Verdict::Skipped).count();
+    let headline = match (failed, skipped) {
+        (true, _) => "worse".to_owned(),
+        (false, 0) => "nothing is worse".to_owned(),
+        (false, skipped) if skipped == findings.len() => "nothing could be judged".to_owned(),
+        (false, skipped) => {
+            format!("nothing that was judged is worse ({skipped} of {} skipped)", findings.len())
+        }
+    };
+    let mut out = format!("### heaplay check: {headline}\n\n");
     let _ = writeln!(
         out,
         "`{}` → `{}` · {} · {:.0} s\n",

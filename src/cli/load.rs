@@ -42,6 +42,7 @@ impl ChildArgs {
     pub fn settings(&self) -> Settings {
         let jobs = self.jobs.map_or_else(|| processors().len().max(1), usize::from);
         let share = available_bytes() / 4 * 3 / jobs as u64;
+        note_environment();
         Settings {
             jobs,
             jobs_told: self.jobs.is_some(),
@@ -50,6 +51,20 @@ impl ChildArgs {
             pace: None,
             clock: ClockRate::of(&Clock::calibrate()),
         }
+    }
+}
+
+/// Says which of the caller's variables change what the children measure.
+fn note_environment() {
+    let passed: Vec<String> = bench::passed_on()
+        .iter()
+        .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
+        .collect();
+    if !passed.is_empty() {
+        note(format!("every backend runs with {}, as it was found in the environment", passed.join(" ")));
+    }
+    if std::env::var_os("LD_PRELOAD").is_some_and(|preload| !preload.is_empty()) {
+        note("LD_PRELOAD is kept from the backends; `preload:PATH` measures a library".to_owned());
     }
 }
 
@@ -78,9 +93,12 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
     }
     for (at, word) in words.iter().enumerate() {
         // A setting that a backend does not have is refused here already; what cannot be had is the child's to tell.
-        match backends::environment(&backends::parse(word)?) {
-            Ok(_) | Err(backends::BackendError::Unavailable { .. }) => {}
-            Err(error) => return Err(error.into()),
+        let spec = backends::parse(word)?;
+        for told in [backends::environment(&spec).err(), backends::describe(&spec).err()] {
+            match told {
+                None | Some(backends::BackendError::Unavailable { .. }) => {}
+                Some(error) => return Err(error.into()),
+            }
         }
         if words[..at].contains(word) {
             bail!("--backends: `{word}` is there twice; name each once");

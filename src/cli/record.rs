@@ -73,7 +73,8 @@ impl RecordArgs {
                 logs.push((raw.clone(), RawLog::open(raw)?));
             }
             logs.sort_by_key(|(_, log)| log.start_ns);
-            let traces = Collection { output: &self.output, keeps_raw: true, root: None }.make(logs)?;
+            let collection = Collection { output: &self.output, keeps_raw: true, root: None, stop_at: None };
+            let traces = collection.make(logs)?;
             return Ok(if traces == 0 { ExitCode::from(2) } else { ExitCode::SUCCESS });
         }
         let Some((name, arguments)) = self.program.split_first() else { bail!("no program was given") };
@@ -89,7 +90,8 @@ impl RecordArgs {
         })?;
         drop(library);
         let root = Some(u64::from(code.pid));
-        let collection = Collection { output: &self.output, keeps_raw: self.keep_raw, root };
+        let stop_at = self.limits.stop_at_mark();
+        let collection = Collection { output: &self.output, keeps_raw: self.keep_raw, root, stop_at };
         if collection.make(logs.read()?)? == 0 {
             let nothing = "no trace was made; see above, or put the interpreter itself after --";
             if code.is_success() {
@@ -108,6 +110,8 @@ struct Collection<'a> {
     keeps_raw: bool,
     /// The process that had to be recorded.
     root: Option<u64>,
+    /// The mark at which its recording was to end.
+    stop_at: Option<&'a str>,
 }
 
 impl Collection<'_> {
@@ -144,7 +148,22 @@ impl Collection<'_> {
                 )
             })?;
             tell(log, &output, &survey);
-            if !self.keeps_raw {
+            if let Some(mark) =
+                self.stop_at.filter(|_| index == main && !matches!(log.ending, Ending::Limit(_)))
+            {
+                say!("heaplay: the mark `{mark}` never came, so all was recorded");
+            }
+            // What outlives the program goes on writing its log.
+            let runs_on = self.root.is_some_and(|root| root != log.pid) && process_runs(log.pid);
+            if runs_on {
+                say!(
+                    "heaplay: process {} still runs: what it does from now on is not in {}; once it has ended, `heaplay record \
+                     --recover {} -o OUT` has all",
+                    log.pid,
+                    output.display(),
+                    path.display()
+                );
+            } else if !self.keeps_raw {
                 fs::remove_file(path).with_context(|| path.display().to_string())?;
             } else if self.root.is_some() {
                 say!("heaplay: raw log kept: {}", path.display());
@@ -161,6 +180,12 @@ impl Collection<'_> {
             _ => None,
         }
     }
+}
+
+/// Whether there is such a process, and not only what is left of it until its parent asks.
+fn process_runs(pid: u64) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// Proves that the output can be written, before anything runs.

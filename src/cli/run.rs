@@ -531,9 +531,9 @@ pub(super) fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
         note(format!(
             "{0}: {1} of {2} cells are measured, {3} are missing; `heaplay run --resume {0}` finishes it",
             folder.display(),
-            run.outcomes.len(),
+            run.outcomes.len() - failed.len(),
             run.outcomes.len() + missing.len(),
-            missing.len()
+            missing.len() + failed.len()
         ));
         return Ok(ExitCode::from(130));
     }

@@ -135,6 +135,10 @@ fn told(site: &str, change: Change, savings: &[Saving]) -> String {
     }
     text +=
         &format!("{table}\n\nPinned: 4 KiB pages with a live byte, at the end. Predicted: {sum}.\n{faults}");
+    if moved.is_some_and(|found| found.blocks == 0) {
+        text += "No block of this line lives to the end: a program that exits frees what it held. Record up to the moment that \
+                 matters, with `heaplay record --stop-at-mark NAME` or `--duration SECONDS`, and ask again.\n";
+    }
     text
 }
 

@@ -5,14 +5,14 @@
 //! live block. With R, what is resident: R = L + (U − L) + (P − U) + (R − P), that is live + rounding + stranded + kept.
 //! U of a block is capped at the end of the last page that its request touches, so that U ≤ P.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::copy::given_back;
 use super::heap_map::{self, HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
-use super::pins::{LiveBlock, PageView, page_view};
+use super::pins::{ClassRounding, LiveBlock, PageView, class_of, page_view};
 use super::time::processor_ns;
 use super::{Done, Owners, Probe, ReplayError, Resident, Slots, Tables, memory, replay, trimmed};
 use crate::backends::{Backend, Counter, Trim};
@@ -58,6 +58,8 @@ pub struct Footprint {
     /// The usable bytes that blocks of each size up to [`SMALL_BYTES`] mostly had, by size: the allocator's size classes as far
     /// as the program asked for them. 0 for a size that it did not.
     pub usable_by_size: Vec<u32>,
+    /// All blocks that were ever asked for, by size of the request, ascending.
+    pub asked: Vec<ClassRounding>,
     /// The pages at each mark of the program, in their order.
     pub pages_at_marks: Vec<PageView>,
     /// Residency and fullness over the replay; empty for a backend that backs no memory.
@@ -270,6 +272,7 @@ struct Watch<'a> {
     at_live_peak: HeapSample,
     pages_at_live_peak: PageView,
     usable_by_size: Vec<Majority>,
+    asked: BTreeMap<u64, ClassRounding>,
     /// Those that are still to come.
     marks: &'a [u64],
     pages_at_marks: Vec<PageView>,
@@ -329,6 +332,9 @@ impl Watch<'_> {
             let address = block as usize;
             let page_end = (address + size.max(1)).next_multiple_of(PAGE_BYTES);
             account.usable = (usable.max(size).min(page_end - address)) as u64;
+            let up_to = class_of(account.size);
+            let class = self.asked.entry(up_to).or_insert(ClassRounding { up_to, ..Default::default() });
+            class.add(account.size, account.usable);
             self.pages.change(address, size, true);
         }
         self.accounts[slot] = account;
@@ -489,6 +495,7 @@ pub fn footprint<'a>(
         at_live_peak: HeapSample::default(),
         pages_at_live_peak: PageView::default(),
         usable_by_size: vec![Majority::default(); if backs_memory { SMALL_BYTES + 1 } else { 0 }],
+        asked: BTreeMap::new(),
         marks: births.marks(),
         pages_at_marks: Vec::new(),
         over: 0,
@@ -528,6 +535,7 @@ pub fn footprint<'a>(
         pages_at_live_peak: std::mem::take(&mut watch.pages_at_live_peak),
         pages_at_marks: std::mem::take(&mut watch.pages_at_marks),
         usable_by_size: watch.usable_by_size.iter().map(|most| most.value).collect(),
+        asked: watch.asked.values().copied().collect(),
         end,
         pinned_over_resident_bytes: watch.over,
         calls: watch.calls,

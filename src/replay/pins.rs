@@ -40,7 +40,7 @@ pub struct Pin {
     pub stranded_bytes: u64,
 }
 
-/// What the live blocks of one size class hold.
+/// What the live blocks of one size class hold, or all that were ever asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassRounding {
     /// The largest request in the class: steps of 16 to 512, then powers of two.
@@ -51,6 +51,15 @@ pub struct ClassRounding {
     pub live_bytes: u64,
     /// Their usable bytes.
     pub usable_bytes: u64,
+}
+
+impl ClassRounding {
+    /// One more block.
+    pub fn add(&mut self, size: u64, usable: u64) {
+        self.live_blocks += 1;
+        self.live_bytes = self.live_bytes.saturating_add(size);
+        self.usable_bytes = self.usable_bytes.saturating_add(usable);
+    }
 }
 
 /// The live heap at one moment.
@@ -79,9 +88,7 @@ pub fn page_view(blocks: &mut [LiveBlock]) -> PageView {
     for block in blocks.iter() {
         let up_to = class_of(block.size);
         let class = classes.entry(up_to).or_insert(ClassRounding { up_to, ..Default::default() });
-        class.live_blocks += 1;
-        class.live_bytes += block.size;
-        class.usable_bytes += block.usable;
+        class.add(block.size, block.usable);
         let pin = sweep.pins.entry(block.site).or_insert(Pin { site: block.site, ..Default::default() });
         pin.live_bytes += block.size;
         pin.live_blocks += 1;

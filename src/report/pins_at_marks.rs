@@ -58,13 +58,13 @@ fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
     moments.sort_unstable_by_key(|moment| match moment {
         Moment::Mark(number) => u32::from(*number),
         Moment::Peak => u32::MAX - 1,
-        Moment::End => u32::MAX,
+        Moment::End | Moment::Whole => u32::MAX,
     });
     moments.dedup();
     for moment in moments {
         let name = match moment {
             Moment::Peak => "live peak".to_owned(),
-            Moment::End => "exit".to_owned(),
+            Moment::End | Moment::Whole => "exit".to_owned(),
             Moment::Mark(number) => (number as usize)
                 .checked_sub(1)
                 .and_then(|at| names.get(at))

@@ -14,8 +14,8 @@ use crate::results::{Moment, SizeClass};
 pub const CHART: Chart = Chart {
     name: "sizes-and-rounding",
     question: "Which sizes make up the heap, and on which of them does each allocator lose memory by rounding up?",
-    reading: "Above, in blue: what is live at the live peak, by size of the request. Below, hanging down, one strip for each \
-              allocator: what it adds to those blocks by rounding up. The thin line is what a single block of that size \
+    reading: "Above: all bytes that were ever allocated, by size of the request (pale), and of those what is live at the live \
+              peak (blue). Below, hanging down, one strip for each allocator: what it adds to the live blocks by rounding up. The thin line is what a single block of that size \
               loses: each tooth is a size class. Long bars under long teeth are sizes that do not fit the classes.",
     draw,
 };
@@ -29,6 +29,8 @@ const SMALL_CLASSES: usize = 32;
 struct Strip<'a> {
     backend: &'a Backend<'a>,
     lost: Vec<f64>,
+    /// Lost by rounding on all blocks that were ever allocated, and their requested bytes.
+    ever: Option<(f64, f64)>,
     steps: Vec<&'a SizeClass>,
 }
 
@@ -42,12 +44,23 @@ struct Sheet<'a> {
     /// The largest request of each class.
     classes: Vec<u64>,
     live: Vec<f64>,
+    /// All bytes that were ever allocated; nothing where the record does not say.
+    allocated: Vec<f64>,
     strips: Vec<Strip<'a>>,
 }
 
 impl Sheet<'_> {
     fn live_total(&self) -> f64 {
         self.live.iter().sum()
+    }
+
+    fn allocated_total(&self) -> f64 {
+        self.allocated.iter().sum()
+    }
+
+    /// How high each bar is in all: what was ever allocated, or what is live where the record has no more.
+    fn tall(&self) -> &[f64] {
+        if self.allocated_total() > 0.0 { &self.allocated } else { &self.live }
     }
 }
 
@@ -68,10 +81,12 @@ fn limit(place: usize) -> u64 {
 }
 
 fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
-    let rows =
-        || scene.run.rounding.iter().filter(|r| r.trace == scene.trace.name && r.moment == Moment::Peak);
-    let count = rows().map(|row| place(row.up_to_bytes) + 1).max()?.max(SMALL_CLASSES + 2);
+    let of =
+        |moment| scene.run.rounding.iter().filter(move |r| r.trace == scene.trace.name && r.moment == moment);
+    let (rows, ever) = (|| of(Moment::Peak), || of(Moment::Whole));
+    let count = rows().chain(ever()).map(|row| place(row.up_to_bytes) + 1).max()?.max(SMALL_CLASSES + 2);
     let mut live = vec![0.0; count];
+    let mut allocated = vec![0.0; count];
     let mut strips = Vec::new();
     for backend in scene.allocators() {
         let mut lost = vec![0.0; count];
@@ -90,6 +105,14 @@ fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
         for (all, own) in live.iter_mut().zip(own) {
             *all = f64::max(*all, own);
         }
+        let mut sums: Option<(f64, f64)> = None;
+        for row in ever().filter(|row| row.backend == backend.name) {
+            let all = &mut allocated[place(row.up_to_bytes)];
+            *all = f64::max(*all, row.live_bytes as f64);
+            let (lost, requested) = sums.unwrap_or_default();
+            let own = row.usable_bytes.saturating_sub(row.live_bytes) as f64;
+            sums = Some((lost + own, requested + row.live_bytes as f64));
+        }
         let mut steps: Vec<&SizeClass> = scene
             .run
             .size_classes
@@ -98,31 +121,32 @@ fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
             .collect();
         let first = steps.iter().map(|row| row.repetition).min();
         steps.retain(|row| Some(row.repetition) == first && u64::from(row.to_bytes) <= SMALL_LIMIT);
-        strips.push(Strip { backend, lost, steps });
+        strips.push(Strip { backend, lost, ever: sums, steps });
     }
     let some = !strips.is_empty() && live.iter().sum::<f64>() > 0.0;
-    some.then(|| Sheet { classes: (0..count).map(limit).collect(), live, strips })
+    some.then(|| Sheet { classes: (0..count).map(limit).collect(), live, allocated, strips })
 }
 
 fn draw(scene: &Scene) -> Option<Picture> {
     let sheet = sheet(scene)?;
     let mut canvas = Canvas::new();
     let title = verdict(&sheet);
+    let all = if sheet.allocated_total() > 0.0 { " all blocks, and of" } else { "" };
     let plotted = format!(
-        "`{}` at its live peak.  Up: requested bytes of the live blocks by size of the request, in steps of 16 to 512 bytes, \
-         then in octaves.  Down: usable less requested bytes of the same blocks, by allocator.",
+        "`{}`.  Up: requested bytes of{all} those live at the peak, by size of the request, in steps of 16 to 512, then in \
+         octaves.  Down: usable less requested bytes of those live at the peak.",
         scene.trace.name
     );
     let hint = "Down, sky blue: lost to rounding in that class, the same scale in every strip.  Thin line: what one block of that \
                 size loses, read downwards; a tooth is a size class, as far as the program asked for such sizes.  On the right: \
-                all that is lost, and as a share of what is live.";
+                all that is lost, its share of what is live, and the share lost of all that was ever allocated.";
     let (top, bottom) = frame(&mut canvas, &title, &plotted, hint);
     let names =
         sheet.strips.iter().map(|s| text_width(s.backend.name, STRONG)).fold(92.0, f64::max).min(190.0);
-    let (left, right) = (LEFT + names + 24.0, RIGHT - 128.0);
+    let (left, right) = (LEFT + names + 24.0, RIGHT - 200.0);
     let across = Scale::Linear { from: 0.0, to: sheet.classes.len() as f64 };
     let middle = top + (bottom - top) * if sheet.strips.len() > 5 { 0.34 } else { 0.42 };
-    let most = sheet.live.iter().copied().fold(0.0, f64::max);
+    let most = sheet.tall().iter().copied().fold(0.0, f64::max);
     let unit = byte_unit(most);
     let upper = Panel {
         left,
@@ -164,25 +188,36 @@ fn draw(scene: &Scene) -> Option<Picture> {
 }
 
 fn live_bars(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, unit: ByteUnit) {
-    let total = sheet.live_total();
-    canvas.text(panel.left, panel.top - 14.0, "live", HEADING.in_colour(LIVE), Anchor::Left);
-    let words = format!("{} in all, by size of the request", words::bytes(total));
-    canvas.text(panel.left + 48.0, panel.top - 14.0, &words, SMALL, Anchor::Left);
+    let tall = sheet.tall();
+    let total: f64 = tall.iter().sum();
+    let of_all = sheet.allocated_total() > 0.0;
+    let live = words::bytes(sheet.live_total());
+    let (head, words) = if of_all {
+        ("allocated", format!("{} in all (pale); live at the peak {live} (blue)", words::bytes(total)))
+    } else {
+        ("live", format!("{live} in all, by size of the request"))
+    };
+    canvas.text(panel.left, panel.top - 14.0, head, HEADING.in_colour(LIVE), Anchor::Left);
+    let beside = panel.left + text_width(head, HEADING) + 12.0;
+    canvas.text(beside, panel.top - 14.0, &words, SMALL, Anchor::Left);
     let ticks = panel.up.ticks(4);
     panel.rows(canvas, &ticks, Some(&|tick| tick_words(tick, &ticks)));
-    for (at, bytes) in sheet.live.iter().enumerate() {
-        let (from, to) = (panel.x(at as f64), panel.x(at as f64 + 1.0));
-        canvas.rectangle(from + 1.5, panel.y(bytes / unit.bytes), to - 1.5, panel.bottom, LIVE);
+    for (at, (all, live)) in tall.iter().zip(&sheet.live).enumerate() {
+        let (from, to) = (panel.x(at as f64) + 1.5, panel.x(at as f64 + 1.0) - 1.5);
+        if of_all {
+            canvas.rectangle(from, panel.y(all / unit.bytes), to, panel.bottom, LIVE.pale(0.6));
+        }
+        canvas.rectangle(from, panel.y(live / unit.bytes), to, panel.bottom, LIVE);
     }
     // The highest say how high, where neighbours do not stand in the way.
-    let mut order: Vec<usize> = (0..sheet.live.len()).collect();
-    order.sort_by(|a, b| sheet.live[*b].total_cmp(&sheet.live[*a]));
+    let mut order: Vec<usize> = (0..tall.len()).collect();
+    order.sort_by(|a, b| tall[*b].total_cmp(&tall[*a]));
     let mut named: Vec<usize> = Vec::new();
     for at in order {
-        let tall = sheet.live[at] > total * 0.03;
-        if named.len() < 6 && tall && named.iter().all(|other| other.abs_diff(at) > 1) {
+        let stands_out = tall[at] > total * 0.03;
+        if named.len() < 6 && stands_out && named.iter().all(|other| other.abs_diff(at) > 1) {
             named.push(at);
-            let value = sheet.live[at] / unit.bytes;
+            let value = tall[at] / unit.bytes;
             let y = panel.y(value) - 6.0;
             canvas.text(panel.x(at as f64 + 0.5), y, &figure(value), STRONG, Anchor::Middle);
         }
@@ -192,7 +227,12 @@ fn live_bars(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, unit: ByteUnit) 
     panel.axes(canvas);
     size_numbers(canvas, sheet, panel);
     let middle = (panel.top + panel.bottom) / 2.0;
-    canvas.text_upwards(panel.left - 62.0, middle, &format!("{} live", unit.name), SMALL.sized(15.0));
+    canvas.text_upwards(
+        panel.left - 62.0,
+        middle,
+        &format!("{}{}", unit.name, if of_all { "" } else { " live" }),
+        SMALL.sized(15.0),
+    );
     canvas.text(RIGHT - 6.0, panel.bottom + 21.0, "x: request, bytes", SMALL, Anchor::Right);
 }
 
@@ -253,7 +293,11 @@ fn hanging(canvas: &mut Canvas, sheet: &Sheet, strip: &Strip, panel: &Panel) {
     let x = panel.right + 10.0;
     canvas.text(x, middle + if two { -2.0 } else { 4.0 }, &words::bytes(lost), STRONG, Anchor::Left);
     if two {
-        let text = format!("{} of live", words::percent(share));
+        let mut text = format!("{} of live", words::percent(share));
+        if let Some((lost, requested)) = strip.ever.filter(|(_, requested)| *requested > 0.0) {
+            text += &format!(", {} of all", words::percent(lost / requested));
+        }
+        let text = shorten(&text, SMALL, crate::report::canvas::WIDTH as f64 - 14.0 - x);
         canvas.text(x, middle + 15.0, &text, SMALL.in_colour(SOFT), Anchor::Left);
     }
 }

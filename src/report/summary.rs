@@ -71,7 +71,7 @@ pub fn draw(scenes: &[Scene]) -> Option<Picture> {
     };
     let mut canvas = Canvas::new();
     let (top, bottom) = frame(&mut canvas, &title, &plotted(&measured, dense), hint(many, dense));
-    if let (true, Some(mut mean)) = (dense, groups.pop()) {
+    if dense && let Some(mut mean) = groups.pop() {
         by_time(&mut mean);
         table(&mut canvas, &sheet, &[mean], &groups, (top, bottom));
     } else {

@@ -50,10 +50,14 @@ pub fn summary(run: &Run) -> String {
 }
 
 fn head(scene: &Scene) -> String {
+    let calls = super::words::count(scene.trace.calls);
+    // Bytes are what the footprint and latency passes tell.
+    if scene.requested == 0.0 {
+        return format!("{}: {calls} calls\n", scene.trace.name);
+    }
     format!(
-        "{}: {} calls, {} allocated, live {} at peak and {} at exit\n",
+        "{}: {calls} calls, {} allocated, live {} at peak and {} at exit\n",
         scene.trace.name,
-        super::words::count(scene.trace.calls),
         bytes(scene.requested),
         bytes(scene.live_peak),
         bytes(scene.live_end)

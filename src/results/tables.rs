@@ -164,6 +164,8 @@ pub enum Moment {
     Peak,
     /// After the last call: `end`.
     End,
+    /// No moment but the whole replay, every block that was asked for: `whole`. Only in `rounding.csv`.
+    Whole,
     /// Where the program set the mark of that number, from 1, in the order of the trace's fact `marks`: `mark-1`.
     Mark(u16),
 }
@@ -178,6 +180,7 @@ impl From<Moment> for String {
         match moment {
             Moment::Peak => "peak".to_owned(),
             Moment::End => "end".to_owned(),
+            Moment::Whole => "whole".to_owned(),
             Moment::Mark(number) => format!("mark-{number}"),
         }
     }
@@ -190,6 +193,7 @@ impl TryFrom<String> for Moment {
         match text.as_str() {
             "peak" => Ok(Moment::Peak),
             "end" => Ok(Moment::End),
+            "whole" => Ok(Moment::Whole),
             _ => text
                 .strip_prefix("mark-")
                 .and_then(|number| number.parse().ok())
@@ -216,7 +220,7 @@ pub struct Fullness {
     pub pages: u64,
 }
 
-/// A row of `rounding.csv`: what the live blocks of one size class hold.
+/// A row of `rounding.csv`: what the live blocks of one size class hold, or all that were ever asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rounding {
     /// See [`Cell::trace`].
@@ -229,7 +233,7 @@ pub struct Rounding {
     pub moment: Moment,
     /// The largest request of the class: steps of 16 up to 512, then powers of two.
     pub up_to_bytes: u64,
-    /// Live blocks.
+    /// Live blocks; of the whole replay, all blocks.
     pub live_blocks: u64,
     /// Their requested bytes.
     pub live_bytes: u64,

@@ -359,8 +359,12 @@ fn sizes(run: &mut Run, (trace, name): (&str, &str), habits: Habits) {
         };
         let (requested, usable) =
             (up_to - up_to / 9, up_to.next_multiple_of(width.min(up_to.next_power_of_two())));
-        for moment in Moment::ALL {
-            let blocks = if moment == Moment::End { blocks / 5 } else { blocks };
+        for moment in [Moment::Peak, Moment::End, Moment::Whole] {
+            let blocks = match moment {
+                Moment::End => blocks / 5,
+                Moment::Whole => blocks * 3,
+                _ => blocks,
+            };
             run.rounding.push(Rounding {
                 trace: trace.to_owned(),
                 backend: name.to_owned(),

@@ -40,6 +40,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The mark at which the recording is to end.
+    pub fn stop_at_mark(&self) -> Option<&str> {
+        self.stop_at_mark.as_deref()
+    }
+
     /// The recorder's variable; its form is told in `recorder/order.rs`.
     pub fn order(&self, root: u32, base: &OsStr) -> OsString {
         let numbers = [
