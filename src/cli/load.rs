@@ -64,7 +64,7 @@ fn note_environment() {
         note(format!("every backend runs with {}, as it was found in the environment", passed.join(" ")));
     }
     if std::env::var_os("LD_PRELOAD").is_some_and(|preload| !preload.is_empty()) {
-        note("LD_PRELOAD is kept from the backends; `preload:PATH` measures a library".to_owned());
+        note("LD_PRELOAD is kept from the backends; `preload:PATH` measures a library");
     }
 }
 
