@@ -92,7 +92,16 @@ impl RecordArgs {
         let root = Some(u64::from(code.pid));
         let stop_at = self.limits.stop_at_mark();
         let collection = Collection { output: &self.output, keeps_raw: self.keep_raw, root, stop_at };
-        if collection.make(logs.read()?)? == 0 {
+        let made = logs.read().and_then(|logs| collection.make(logs));
+        let made = match made {
+            // The program's own failure is what its caller has to know.
+            Err(error) if !code.is_success() => {
+                say!("heaplay: {error:#}");
+                return Ok(code.exit_code());
+            }
+            made => made?,
+        };
+        if made == 0 {
             let nothing = "no trace was made; see above, or put the interpreter itself after --";
             if code.is_success() {
                 bail!("{nothing}");

@@ -32,9 +32,27 @@ struct Sheet<'a> {
     lines: Vec<&'a str>,
     backends: Vec<&'a Backend<'a>>,
     pins: Vec<&'a Pin>,
-    unit: ByteUnit,
-    most: f64,
+    /// Of the column of live bytes.
+    live_scale: Reach,
+    /// Of all the columns of stranded bytes: the same, unless one would make the bars of the other invisible.
+    stranded_scale: Reach,
 }
+
+/// How far a scale reaches, in bytes, and the unit that it is told in.
+#[derive(Clone, Copy, PartialEq)]
+struct Reach {
+    most: f64,
+    unit: ByteUnit,
+}
+
+impl Reach {
+    fn to(most: f64) -> Reach {
+        Reach { most: most.max(1.0), unit: byte_unit(most.max(1.0)) }
+    }
+}
+
+/// Beyond this ratio of live to stranded bytes, or of these to those, each has a scale of its own.
+const APART: f64 = 5.0;
 
 impl<'a> Sheet<'a> {
     fn of(scene: &'a Scene) -> Option<Sheet<'a>> {
@@ -55,7 +73,8 @@ impl<'a> Sheet<'a> {
         if lines.is_empty() || backends.is_empty() {
             return None;
         }
-        let mut sheet = Sheet { moment, lines, backends, pins, unit: byte_unit(0.0), most: 0.0 };
+        let none = Reach::to(0.0);
+        let mut sheet = Sheet { moment, lines, backends, pins, live_scale: none, stranded_scale: none };
         let peaks: Vec<f64> = sheet
             .backends
             .iter()
@@ -64,8 +83,13 @@ impl<'a> Sheet<'a> {
             })
             .collect();
         let live = sheet.lines.iter().map(|line| sheet.live(line).0).fold(0.0, f64::max);
-        sheet.most = shown_peak(&peaks).max(live).max(1.0);
-        sheet.unit = byte_unit(sheet.most);
+        let stranded = shown_peak(&peaks);
+        let reaches = if live > stranded * APART || stranded > live * APART {
+            (live, stranded)
+        } else {
+            (live.max(stranded), live.max(stranded))
+        };
+        (sheet.live_scale, sheet.stranded_scale) = (Reach::to(reaches.0), Reach::to(reaches.1));
         Some(sheet)
     }
 
@@ -131,6 +155,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     // Beside a bar there must be room for its number.
     let room = if columns > 6 { 44.0 } else { 96.0 };
     for column in 0..columns {
+        let reach = if column == 0 { sheet.live_scale } else { sheet.stranded_scale };
         let left = first + (width + gap) * column as f64;
         let panel = Panel {
             left,
@@ -139,7 +164,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
             bottom: plot_bottom,
             across: Scale::Linear {
                 from: 0.0,
-                to: sheet.most / sheet.unit.bytes * width / (width - room).max(20.0),
+                to: reach.most / reach.unit.bytes * width / (width - room).max(20.0),
             },
             up: Scale::Linear { from: 0.0, to: 1.0 },
         };
@@ -149,7 +174,15 @@ fn draw(scene: &Scene) -> Option<Picture> {
             Some(backend) => stranded_column(&mut canvas, &sheet, &panel, backend, &middle),
         }
     }
-    let words = format!("x: {}, the same scale in every column", sheet.unit.name);
+    let (live, stranded) = (sheet.live_scale, sheet.stranded_scale);
+    let words = if live == stranded {
+        format!("x: {}, the same scale in every column", live.unit.name)
+    } else {
+        format!(
+            "x: live in {}; stranded in {}, the same scale for every allocator",
+            live.unit.name, stranded.unit.name
+        )
+    };
     let right = first + (width + gap) * (columns as f64 - 1.0) + width;
     canvas.text(right, plot_bottom + 42.0, &words, SMALL, Anchor::Right);
     Some(Picture { title, canvas })
@@ -210,9 +243,10 @@ fn live_column(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, middle: &dyn F
     for (row, line) in sheet.lines.iter().enumerate() {
         let live = sheet.live(line).0;
         let y = middle(row);
-        let end = bar(canvas, panel, live / sheet.unit.bytes, y, LIVE);
+        let end = bar(canvas, panel, live / sheet.live_scale.unit.bytes, y, LIVE);
         let kind = if live * 10.0 > total as f64 { STRONG } else { SMALL };
-        let used = canvas.text(end + 5.0, y + 5.0, &figure(live / sheet.unit.bytes), kind, Anchor::Left);
+        let used =
+            canvas.text(end + 5.0, y + 5.0, &figure(live / sheet.live_scale.unit.bytes), kind, Anchor::Left);
         let rank = by_live.iter().position(|pin| pin.site == **line);
         let text = rank.map_or(String::new(), |rank| format!("#{}", rank + 1));
         if end + 5.0 + used + 8.0 + text_width(&text, SMALL) < panel.right {
@@ -256,12 +290,12 @@ fn stranded_column(
     for (row, line) in sheet.lines.iter().enumerate() {
         let stranded = sheet.stranded(backend.name, line);
         let y = middle(row);
-        let end = bar(canvas, panel, stranded / sheet.unit.bytes, y, STRANDED);
+        let end = bar(canvas, panel, stranded / sheet.stranded_scale.unit.bytes, y, STRANDED);
         let large = stranded * 10.0 > total;
-        let number = if stranded > sheet.most * 1.001 {
+        let number = if stranded > sheet.stranded_scale.most * 1.001 {
             words::bytes(stranded)
         } else {
-            figure(stranded / sheet.unit.bytes)
+            figure(stranded / sheet.stranded_scale.unit.bytes)
         };
         let kind = if large { STRONG } else { SMALL };
         let number = shorten(&number, kind, (panel.right - end - 4.0).max(36.0));
