@@ -62,6 +62,9 @@ pub struct SelftestArgs {
     /// Seconds that a trial may take
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     trial_limit: u64,
+    /// One trial at a time, its pairs on all processors that --jobs allows, instead of a trial on each
+    #[arg(long)]
+    together: bool,
     /// From which everything is drawn
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -275,7 +278,7 @@ impl Lab<'_> {
     /// All trials of a kind, on as many processors as there may be children's pairs at once.
     fn race(&self, name: String, timed: Timed, planted: &[Planted]) -> Kind {
         let (limit, limits) = self.rules();
-        self.trials(name, planted, |planted, place, seed| {
+        self.trials(name, planted, |planted, places, seed| {
             let rules = Rules {
                 measures: &[Measure::Exact, Measure::Time, Measure::Tail],
                 policy: &self.policy,
@@ -289,7 +292,7 @@ impl Lab<'_> {
             let mut race = Race::new(cell, timed, gate, (limits, self.settings.clock), seed);
             let deadline = Instant::now() + limit;
             while race.verdict().is_none() {
-                race.advance(place, deadline).map_err(|error| error.to_string())?;
+                race.advance(places, deadline).map_err(|error| error.to_string())?;
             }
             let finding = race.finding(String::new());
             let evidence = finding.evidence.clone().unwrap_or_default();
@@ -320,10 +323,15 @@ impl Lab<'_> {
         &self,
         name: String,
         planted: &[Planted],
-        trial: impl Fn(&Planted, Option<usize>, u64) -> Result<Trial, String> + Sync,
+        trial: impl Fn(&Planted, &[Option<usize>], u64) -> Result<Trial, String> + Sync,
     ) -> Kind {
-        let places = processors();
-        let lanes = self.settings.jobs.clamp(1, places.len().max(1));
+        let mut places: Vec<Option<usize>> = processors().into_iter().map(Some).collect();
+        places.truncate(self.settings.jobs.max(1));
+        if places.is_empty() {
+            places.push(None);
+        }
+        let lanes: Vec<&[Option<usize>]> =
+            if self.args.together { vec![&places] } else { places.chunks(1).collect() };
         let mut random = Random(
             self.args.seed ^ name.bytes().fold(0, |sum: u64, b| sum.wrapping_mul(31).wrapping_add(b.into())),
         );
@@ -331,8 +339,7 @@ impl Lab<'_> {
         let next = AtomicUsize::new(0);
         let done: Mutex<Vec<Trial>> = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            for lane in 0..lanes {
-                let place = places.get(lane).copied();
+            for place in lanes {
                 let (next, done, seeds, trial, name) = (&next, &done, &seeds, &trial, &name);
                 scope.spawn(move || {
                     while !cancelled() {

@@ -109,13 +109,14 @@ impl<'a> Race<'a> {
         self.ended.as_ref().map(|ended| ended.verdict)
     }
 
-    /// Brings pairs on `processor` until the next look, and looks; ends the race when `deadline` has come.
+    /// Brings pairs until the next look, one at a time on each of `places` (processors; at least one), and looks; ends the
+    /// race when `deadline` has come.
     ///
     /// # Errors
     /// A child that ended badly, or an interruption.
-    pub fn advance(&mut self, processor: Option<usize>, deadline: Instant) -> Result<(), PairError> {
+    pub fn advance(&mut self, places: &[Option<usize>], deadline: Instant) -> Result<(), PairError> {
         let began = Instant::now();
-        let advanced = self.until_next_look(processor, deadline);
+        let advanced = self.until_next_look(places, deadline);
         self.seconds += began.elapsed().as_secs_f64();
         advanced
     }
@@ -149,7 +150,7 @@ impl<'a> Race<'a> {
         }
     }
 
-    fn until_next_look(&mut self, place: Option<usize>, deadline: Instant) -> Result<(), PairError> {
+    fn until_next_look(&mut self, places: &[Option<usize>], deadline: Instant) -> Result<(), PairError> {
         match self.step() {
             Step::Confirm => self.confirming = true,
             Step::Ended(ended) => self.ended = Some(ended),
@@ -159,7 +160,7 @@ impl<'a> Race<'a> {
                         self.give_up("when its time was over");
                         return Ok(());
                     }
-                    self.pair(place)?;
+                    self.pairs(places, wanted - self.so_far())?;
                 }
                 // The look that these pairs were for.
                 match self.step() {
@@ -187,45 +188,62 @@ impl<'a> Race<'a> {
         });
     }
 
-    /// One more pair; while confirming three processes, of which one is the baseline again.
-    fn pair(&mut self, processor: Option<usize>) -> Result<(), PairError> {
+    /// What is found once, before the first pair: how a lap is cut, and which calls are the tail.
+    fn pilot(&mut self, processor: Option<usize>) -> Result<Laps, PairError> {
         let course = Course { loaded: self.cell.loaded, processor, limits: self.limits, clock: self.clock };
         let [baseline, candidate] = &self.cell.sides;
         let laps = match self.laps {
             Some(laps) => laps,
             None => *self.laps.insert(course.pilot(&[baseline, candidate], self.random.bits())?),
         };
+        if self.timed == Timed::Tail && self.chosen.is_none() {
+            let seed = self.random.bits();
+            let pilot = course.slowest([baseline, candidate], laps.segments, TAIL_SHARE, seed)?;
+            self.chosen = Some(pilot);
+        }
+        Ok(laps)
+    }
+
+    /// One more pair on each processor, `wanted` at the most; while confirming three processes, of which one is the baseline
+    /// again.
+    fn pairs(&mut self, places: &[Option<usize>], wanted: usize) -> Result<(), PairError> {
+        let laps = self.pilot(places.first().copied().flatten())?;
+        let [baseline, candidate] = &self.cell.sides;
         let mut sides = vec![baseline, candidate];
         if self.confirming {
             sides.push(baseline);
         }
-        let seed = self.random.bits();
-        let told = match self.timed {
-            Timed::Time => Told::Laps(course.time(&sides, laps, seed)?),
-            Timed::Tail => {
-                if self.chosen.is_none() {
-                    let pilot = course.slowest(
-                        [baseline, candidate],
-                        laps.segments,
-                        TAIL_SHARE,
-                        self.random.bits(),
-                    )?;
-                    self.chosen = Some(pilot);
-                }
-                let Some(chosen) = &self.chosen else { return Ok(()) };
-                Told::Tail(course.tail(&sides, laps.segments, chosen, seed)?)
+        let seeded: Vec<(Option<usize>, u64)> =
+            places.iter().take(wanted).map(|place| (*place, self.random.bits())).collect();
+        let (limits, clock, loaded) = (self.limits, self.clock, self.cell.loaded);
+        let (sides, chosen) = (&sides, self.chosen.as_ref());
+        let one = |processor: Option<usize>, seed: u64| {
+            let course = Course { loaded, processor, limits, clock };
+            match chosen {
+                None => course.time(sides, laps, seed).map(Told::Laps),
+                Some(chosen) => course.tail(sides, laps.segments, chosen, seed).map(Told::Tail),
             }
         };
-        if (1..sides.len()).any(|at| self.figures(std::slice::from_ref(&told), at).is_empty()) {
-            return Err(PairError::Child {
-                backend: self.cell.sides[1].backend.clone(),
-                reason: "its segments took no time at all; the trace is too short to be timed".to_owned(),
-            });
-        }
-        if self.confirming {
-            self.fresh.push(told)
-        } else {
-            self.pairs.push(told)
+        let told: Vec<Result<Told, PairError>> = std::thread::scope(|scope| {
+            let others: Vec<_> =
+                seeded.iter().skip(1).map(|&(place, seed)| scope.spawn(move || one(place, seed))).collect();
+            let first = seeded.first().map(|&(place, seed)| one(place, seed));
+            let joined = others.into_iter().map(|other| other.join().unwrap_or(Err(PairError::Cancelled)));
+            first.into_iter().chain(joined).collect()
+        });
+        for told in told {
+            let told = told?;
+            if (1..sides.len()).any(|at| self.figures(std::slice::from_ref(&told), at).is_empty()) {
+                return Err(PairError::Child {
+                    backend: self.cell.sides[1].backend.clone(),
+                    reason: "its segments took no time at all; the trace is too short to be timed".to_owned(),
+                });
+            }
+            if self.confirming {
+                self.fresh.push(told);
+            } else {
+                self.pairs.push(told);
+            }
         }
         Ok(())
     }

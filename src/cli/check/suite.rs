@@ -222,13 +222,15 @@ fn races(
         }
     }
     let queue = Mutex::new(waiting);
+    // Processors of lanes that have nothing to do any more: whoever goes on brings pairs on them as well.
+    let idle: Mutex<Vec<Option<usize>>> = Mutex::default();
     let findings: Mutex<Vec<Finding>> = Mutex::new(Vec::new());
     let places = processors();
     let lanes = rules.settings.jobs.clamp(1, places.len().max(1));
     std::thread::scope(|scope| {
         for lane in 0..lanes {
             let place = places.get(lane).copied();
-            let (queue, findings) = (&queue, &findings);
+            let (queue, findings, idle) = (&queue, &findings, &idle);
             scope.spawn(move || {
                 loop {
                     let taken = queue.lock().ok().and_then(|mut queue| {
@@ -240,14 +242,26 @@ fn races(
                         Some(queue.swap_remove(least))
                     });
                     // What another lane holds comes back undecided or not at all; that lane goes on with it.
-                    let Some((cell, timed, mut race)) = taken else { return };
+                    let Some((cell, timed, mut race)) = taken else {
+                        if let Ok(mut idle) = idle.lock() {
+                            idle.push(place);
+                        }
+                        return;
+                    };
+                    let mut places = vec![place];
+                    if let Ok(mut idle) = idle.lock() {
+                        places.append(&mut idle);
+                    }
                     let advanced = match Instant::now() >= deadline {
                         true => {
                             race.give_up("when the suite's time was over");
                             Ok(())
                         }
-                        false => race.advance(place, deadline),
+                        false => race.advance(&places, deadline),
                     };
+                    if let Ok(mut idle) = idle.lock() {
+                        idle.extend(places.drain(1..));
+                    }
                     let finding = match advanced {
                         Err(PairError::Cancelled) => return,
                         Err(error) => {
