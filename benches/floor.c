@@ -38,25 +38,29 @@ uint64_t floor_noop(const uint64_t *operations, size_t count, void **slots) {
     return sum;
 }
 
+static inline void call_by_name(uint64_t operation, void **place) {
+    switch (operation & 3) {
+    case 0:
+        *place = malloc(size_of(operation));
+        break;
+    case 1:
+        *place = calloc(1, size_of(operation));
+        break;
+    case 2:
+        *place = realloc(*place, size_of(operation));
+        break;
+    default:
+        free(*place);
+        *place = NULL;
+    }
+}
+
 // The C library's allocator, called by name.
 void floor_malloc(const uint64_t *operations, size_t count, void **slots) {
     for (size_t i = 0; i < count; i++) {
         uint64_t operation = operations[i];
         void **place = &slots[slot_of(operation)];
-        switch (operation & 3) {
-        case 0:
-            *place = malloc(size_of(operation));
-            break;
-        case 1:
-            *place = calloc(1, size_of(operation));
-            break;
-        case 2:
-            *place = realloc(*place, size_of(operation));
-            break;
-        default:
-            free(*place);
-            *place = NULL;
-        }
+        call_by_name(operation, place);
     }
 }
 
@@ -104,20 +108,7 @@ int floor_pairs(const uint64_t *operations, size_t count, void **slots, uint32_t
         void **place = &slots[slot_of(operation)];
         uint64_t before = __rdtsc();
         _mm_lfence();
-        switch (operation & 3) {
-        case 0:
-            *place = malloc(size_of(operation));
-            break;
-        case 1:
-            *place = calloc(1, size_of(operation));
-            break;
-        case 2:
-            *place = realloc(*place, size_of(operation));
-            break;
-        default:
-            free(*place);
-            *place = NULL;
-        }
+        call_by_name(operation, place);
         _mm_lfence();
         ticks[i] = (uint32_t)(__rdtsc() - before);
     }

@@ -319,6 +319,32 @@ fn settings_of_jemalloc_and_mimalloc_do_what_their_manuals_say() {
     }
 }
 
+/// A library that is preloaded into heaplay would be under every backend, and take the harness's pages for the backend's.
+#[test]
+fn a_preloaded_library_is_kept_from_the_backends() {
+    let Some(library) = ["libjemalloc.so.2", "libtcmalloc_minimal.so.4"].into_iter().find_map(installed)
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let footprint = |name: &str, preload: Option<&str>| {
+        let out = folder.path().join(name);
+        let mut command = heaplay();
+        command.env_remove("LD_PRELOAD");
+        command.envs(preload.map(|library| ("LD_PRELOAD", library)));
+        command.arg("run").arg(trace("hello.trace"));
+        command.args(["--passes", "footprint", "-b", "malloc", "--out"]).arg(&out);
+        let told = output(&mut command);
+        assert_eq!(told.status.code(), Some(0), "{}", errors(&told));
+        (Run::load(&out).unwrap().values("hello", "malloc", "all", "resident_peak_bytes"), errors(&told))
+    };
+    let (plain, told) = footprint("plain", None);
+    assert!(!told.contains("LD_PRELOAD"), "{told}");
+    let (preloaded, told) = footprint("preloaded", Some(&library));
+    assert_eq!(plain, preloaded);
+    assert!(told.contains("LD_PRELOAD is kept from the backends"), "{told}");
+}
+
 /// `rpmalloc.h`: more spans a mapping cost address space and save system calls. A process can set it only once, so the test
 /// runs itself for each value.
 #[test]

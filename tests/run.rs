@@ -574,37 +574,6 @@ fn instructions_are_counted_or_the_lack_of_valgrind_is_told() {
     );
 }
 
-/// A library that is preloaded into heaplay would be under every backend, and take the harness's pages for the backend's.
-#[test]
-fn a_preloaded_library_is_kept_from_the_backends() {
-    let library = ["libjemalloc.so.2", "libtcmalloc_minimal.so.4"].into_iter().find_map(|name| {
-        let told = Command::new("ldconfig").arg("-p").output().ok()?;
-        let text = String::from_utf8_lossy(&told.stdout).into_owned();
-        text.lines().find(|line| line.contains(name))?.split_once(" => ").map(|(_, path)| path.to_owned())
-    });
-    let Some(library) = library else {
-        println!("skipped: neither libjemalloc nor libtcmalloc_minimal is installed");
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let trace = generated(folder.path(), "a.trace", 2000);
-    let footprint = |name: &str, preload: Option<&str>| {
-        let out = folder.path().join(name);
-        let mut command = heaplay();
-        command.env_remove("LD_PRELOAD");
-        command.envs(preload.map(|library| ("LD_PRELOAD", library)));
-        command.arg("run").arg(&trace).args(["--passes", "footprint", "-b", "malloc", "--out"]).arg(&out);
-        let told = output(&mut command);
-        assert_eq!(told.status.code(), Some(0), "{}", errors(&told));
-        (Run::load(&out).unwrap().values("a", "malloc", "all", "resident_peak_bytes"), errors(&told))
-    };
-    let (plain, told) = footprint("plain", None);
-    assert!(!told.contains("LD_PRELOAD"), "{told}");
-    let (preloaded, told) = footprint("preloaded", Some(&library));
-    assert_eq!(plain, preloaded);
-    assert!(told.contains("LD_PRELOAD is kept from the backends"), "{told}");
-}
-
 /// What may change an allocator is part of where a run was made; where libraries are looked for is not.
 #[test]
 fn the_record_names_variables_of_allocators_and_no_search_paths() {

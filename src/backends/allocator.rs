@@ -137,10 +137,10 @@ pub trait Backend {
         Trim::None
     }
 
-    /// What stays resident beside a live block when the allocator gives back all it can, by its own way of giving back: bytes
+    /// What stays resident beside a live block of so many usable bytes when the allocator gives back all it can, by its own way of giving back: bytes
     /// before the block's start, and bytes from its usable end on (the head of whatever is free there). `None` where that is not known;
     /// then nothing is predicted.
-    fn trim_leaves(&self, _block: usize, _usable: usize) -> Option<[usize; 2]> {
+    fn trim_leaves(&self, _usable: usize) -> Option<[usize; 2]> {
         None
     }
 

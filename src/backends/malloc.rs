@@ -158,7 +158,7 @@ impl Backend for Malloc {
         drain()
     }
 
-    fn trim_leaves(&self, _block: usize, usable: usize) -> Option<[usize; 2]> {
+    fn trim_leaves(&self, usable: usize) -> Option<[usize; 2]> {
         trim_leaves(usable)
     }
 }

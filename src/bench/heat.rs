@@ -10,11 +10,13 @@ use crate::backends::pages;
 use crate::program::Profile;
 use crate::stats::Random;
 
-/// What a heat of so many children takes at most, as far as the program says; no more than a quarter of what there is.
-pub fn memory_of(profile: &Profile, children: usize) -> u64 {
+/// What a heat of so many children takes at most, as far as the program says; no more than a quarter of what there is, nor an
+/// eighth of the limit: several heats may take it at once, beside what decodes parts, and together they stay below.
+pub fn memory_of(profile: &Profile, children: usize, limit_bytes: u64) -> u64 {
     const FIRST_BYTES: u64 = 8 << 20; // what allocators take before they are asked for much
     let each = profile.total_requested_bytes().min(profile.live_peak_bytes.saturating_mul(4));
-    each.saturating_add(FIRST_BYTES).saturating_mul(children as u64).min(available_bytes() / 4)
+    let all = each.saturating_add(FIRST_BYTES).saturating_mul(children as u64);
+    all.min(available_bytes() / 4).min(limit_bytes / 8)
 }
 
 /// Hands out turns until no child asks for more. `processor` is where they run: this thread moves there too, so that

@@ -33,9 +33,7 @@ pub fn fingerprint() -> Machine {
     put("address_randomisation", file("/proc/sys/kernel/randomize_va_space"));
     put("overcommit", file("/proc/sys/vm/overcommit_memory"));
     put("governor", file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"));
-    let variables = super::worker::passed_on();
-    let variables = variables.iter().map(|(k, v)| format!("{}={}", k.to_string_lossy(), v.to_string_lossy()));
-    put("variables", variables.collect::<Vec<String>>().join(" "));
+    put("variables", variables());
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     put(
         "memory",
@@ -56,6 +54,13 @@ fn file(path: &str) -> String {
 /// The word in brackets, as the kernel marks a choice.
 fn chosen(text: &str) -> String {
     text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or(text, |(word, _)| word).to_owned()
+}
+
+/// The variables of this process that reach every child and may change what it measures, as `NAME=VALUE …`.
+pub fn variables() -> String {
+    let passed = super::worker::passed_on();
+    let passed = passed.iter().map(|(k, v)| format!("{}={}", k.to_string_lossy(), v.to_string_lossy()));
+    passed.collect::<Vec<String>>().join(" ")
 }
 
 /// Bytes that the kernel thinks can be had without swapping; an eighth of the machine's at least. A guest that is just giving

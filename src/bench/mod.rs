@@ -44,10 +44,10 @@ pub use confirm::LEAST_REPETITIONS;
 pub use exact::exact;
 pub use handover::Handover;
 pub use instructions::{InstructionCounter, instructions, valgrind};
-pub use machine::{available_bytes, fingerprint, processors};
+pub use machine::{available_bytes, fingerprint, processors, variables};
 pub use plan::{ClockRate, Heat, Job, Pace, Task, heats, order};
 pub use what_if::{Saved, Saving, savings};
-pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, passed_on, serve};
+pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, serve};
 
 use crate::program::{Births, Program, Times};
 use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Sample, Status};
@@ -224,9 +224,6 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchErro
 
 /// How long a child may take to tell its version: a library that hangs when it is loaded is found out here.
 const VERSION_TIME: Duration = Duration::from_secs(30);
-
-/// The part of the memory limit that is brought near before a heat: one in so many.
-const WARM_SHARE: u64 = 8;
 
 /// Asks a child for a backend's version, so that a library that crashes on load, or hangs, costs only that.
 ///
@@ -465,9 +462,7 @@ fn measure_heat(
         handovers.push(handover);
     }
     if heat[0].pass != Pass::Footprint {
-        // Several heats may do so at once, beside what decodes parts: together they stay below the limit.
-        let memory =
-            heat::memory_of(loaded.program.profile(), workers.len()).min(settings.memory_bytes / WARM_SHARE);
+        let memory = heat::memory_of(loaded.program.profile(), workers.len(), settings.memory_bytes);
         heat::take_turns(&mut workers, place.processor, place.numbers[&heat[0]] as u64, memory);
     }
     // Every child is waited for before anything is believed, so that none is left behind.

@@ -56,12 +56,9 @@ impl ChildArgs {
 
 /// Says which of the caller's variables change what the children measure.
 fn note_environment() {
-    let passed: Vec<String> = bench::passed_on()
-        .iter()
-        .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
-        .collect();
+    let passed = bench::variables();
     if !passed.is_empty() {
-        note(format!("every backend runs with {}, as it was found in the environment", passed.join(" ")));
+        note(format!("every backend runs with {passed}, as it was found in the environment"));
     }
     if std::env::var_os("LD_PRELOAD").is_some_and(|preload| !preload.is_empty()) {
         note("LD_PRELOAD is kept from the backends; `preload:PATH` measures a library");

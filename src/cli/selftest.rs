@@ -375,6 +375,12 @@ impl Lab<'_> {
         kind
     }
 
+    /// Where what was planted is looked for, apart from the trials.
+    fn course<'l>(&self, loaded: &'l Loaded) -> Course<'l> {
+        let (_, limits) = self.rules();
+        Course { loaded, processor: processors().first().copied(), limits, clock: self.settings.clock }
+    }
+
     /// How much slower the second side really is: mean and standard error, as shares.
     fn effect(
         &self,
@@ -384,9 +390,7 @@ impl Lab<'_> {
         pairs: usize,
         salt: u64,
     ) -> Result<(f64, f64), String> {
-        let (_, limits) = self.rules();
-        let processor = processors().first().copied();
-        let course = Course { loaded, processor, limits, clock: self.settings.clock };
+        let course = self.course(loaded);
         let both = [&sides[0], &sides[1]];
         let mut random = Random(self.args.seed ^ salt);
         let told = |error: bench::pairs::PairError| error.to_string();
@@ -419,9 +423,7 @@ impl Lab<'_> {
     /// each trial; a burn in just those of one pilot would miss part of those of the next, so several times as many burn,
     /// after three pilots.
     fn tail_and_more(&self, loaded: &Loaded) -> Result<Chosen, String> {
-        let (_, limits) = self.rules();
-        let processor = processors().first().copied();
-        let course = Course { loaded, processor, limits, clock: self.settings.clock };
+        let course = self.course(loaded);
         let side = Side::of(&planted_word(&[], &self.args.backend));
         let laps = course.pilot(&[&side, &side], 1).map_err(|error| error.to_string())?;
         let mut calls = Vec::new();

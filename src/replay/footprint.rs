@@ -5,14 +5,14 @@
 //! live block. With R, what is resident: R = L + (U − L) + (P − U) + (R − P), that is live + rounding + stranded + kept.
 //! U of a block is capped at the end of the last page that its request touches, so that U ≤ P.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::copy::given_back;
 use super::heap_map::{self, HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
-use super::pins::{ClassRounding, LiveBlock, PageView, class_of, page_view};
+use super::pins::{ClassRounding, Classes, LiveBlock, PageView, page_view};
 use super::time::processor_ns;
 use super::{Done, Owners, Probe, ReplayError, Resident, Slots, Tables, memory, replay, trimmed};
 use crate::backends::{Backend, Counter, Trim};
@@ -272,7 +272,7 @@ struct Watch<'a> {
     at_live_peak: HeapSample,
     pages_at_live_peak: PageView,
     usable_by_size: Vec<Majority>,
-    asked: BTreeMap<u64, ClassRounding>,
+    asked: Classes,
     /// Those that are still to come.
     marks: &'a [u64],
     pages_at_marks: Vec<PageView>,
@@ -332,9 +332,7 @@ impl Watch<'_> {
             let address = block as usize;
             let page_end = (address + size.max(1)).next_multiple_of(PAGE_BYTES);
             account.usable = (usable.max(size).min(page_end - address)) as u64;
-            let up_to = class_of(account.size);
-            let class = self.asked.entry(up_to).or_insert(ClassRounding { up_to, ..Default::default() });
-            class.add(account.size, account.usable);
+            self.asked.add(account.size, account.usable);
             self.pages.change(address, size, true);
         }
         self.accounts[slot] = account;
@@ -495,7 +493,7 @@ pub fn footprint<'a>(
         at_live_peak: HeapSample::default(),
         pages_at_live_peak: PageView::default(),
         usable_by_size: vec![Majority::default(); if backs_memory { SMALL_BYTES + 1 } else { 0 }],
-        asked: BTreeMap::new(),
+        asked: Classes::default(),
         marks: births.marks(),
         pages_at_marks: Vec::new(),
         over: 0,
@@ -535,7 +533,7 @@ pub fn footprint<'a>(
         pages_at_live_peak: std::mem::take(&mut watch.pages_at_live_peak),
         pages_at_marks: std::mem::take(&mut watch.pages_at_marks),
         usable_by_size: watch.usable_by_size.iter().map(|most| most.value).collect(),
-        asked: watch.asked.values().copied().collect(),
+        asked: std::mem::take(&mut watch.asked).into_vec(),
         end,
         pinned_over_resident_bytes: watch.over,
         calls: watch.calls,

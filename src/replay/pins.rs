@@ -53,12 +53,23 @@ pub struct ClassRounding {
     pub usable_bytes: u64,
 }
 
-impl ClassRounding {
+/// Blocks sorted by size of the request.
+#[derive(Default)]
+pub(super) struct Classes(BTreeMap<u64, ClassRounding>);
+
+impl Classes {
     /// One more block.
-    pub fn add(&mut self, size: u64, usable: u64) {
-        self.live_blocks += 1;
-        self.live_bytes = self.live_bytes.saturating_add(size);
-        self.usable_bytes = self.usable_bytes.saturating_add(usable);
+    pub(super) fn add(&mut self, size: u64, usable: u64) {
+        let up_to = class_of(size);
+        let class = self.0.entry(up_to).or_insert(ClassRounding { up_to, ..Default::default() });
+        class.live_blocks += 1;
+        class.live_bytes = class.live_bytes.saturating_add(size);
+        class.usable_bytes = class.usable_bytes.saturating_add(usable);
+    }
+
+    /// By size, ascending.
+    pub(super) fn into_vec(self) -> Vec<ClassRounding> {
+        self.0.into_values().collect()
     }
 }
 
@@ -84,11 +95,9 @@ pub fn class_of(size: u64) -> u64 {
 pub fn page_view(blocks: &mut [LiveBlock]) -> PageView {
     blocks.sort_unstable_by_key(|block| block.address);
     let mut sweep = Sweep::default();
-    let mut classes: BTreeMap<u64, ClassRounding> = BTreeMap::new();
+    let mut classes = Classes::default();
     for block in blocks.iter() {
-        let up_to = class_of(block.size);
-        let class = classes.entry(up_to).or_insert(ClassRounding { up_to, ..Default::default() });
-        class.add(block.size, block.usable);
+        classes.add(block.size, block.usable);
         let pin = sweep.pins.entry(block.site).or_insert(Pin { site: block.site, ..Default::default() });
         pin.live_bytes += block.size;
         pin.live_blocks += 1;
@@ -96,7 +105,7 @@ pub fn page_view(blocks: &mut [LiveBlock]) -> PageView {
     }
     sweep.close();
     let mut view = sweep.view;
-    view.classes = classes.into_values().collect();
+    view.classes = classes.into_vec();
     view.pins = sweep.pins.into_values().collect();
     view
 }

@@ -18,11 +18,11 @@ pub(super) fn predicted(
     adopted: &HashSet<usize>,
     usable: impl Fn(&LiveBlock) -> usize,
 ) -> Option<u64> {
-    backend.trim_leaves(0, 0)?;
+    backend.trim_leaves(0)?;
     let mut pages = adopted.clone();
     for block in blocks {
         let usable = usable(block);
-        let [before, behind] = backend.trim_leaves(block.address, usable)?;
+        let [before, behind] = backend.trim_leaves(usable)?;
         let held = block.address.saturating_sub(before)..block.address + (block.size as usize).max(1);
         let end = block.address + usable;
         let head = end.saturating_sub(1)..end + behind;
@@ -55,7 +55,7 @@ mod tests {
             requested
         }
 
-        fn trim_leaves(&self, _block: usize, _usable: usize) -> Option<[usize; 2]> {
+        fn trim_leaves(&self, _usable: usize) -> Option<[usize; 2]> {
             Some([16, 40])
         }
     }
