@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use heaplay::program::{self, Instruction, Program};
-use heaplay::replay::{Clock, Nothing, SharedHeap, Slots, Tables, Ticks, free_all, replay};
+use heaplay::replay::{Alone, Clock, Nothing, SharedHeap, Slots, Tables, Ticks, free_all, replay};
 use heaplay::stats::Random;
 use heaplay::trace::{self, Distribution, Generator};
 use heaplay::{backends, bench};
@@ -211,47 +211,39 @@ fn ours<'a>(program: &'a Program, backend: &str) -> Lap<'a> {
     })
 }
 
-/// The same with each call timed, less the empty pair: of some rounds every call's time is kept, so that the mean can be that
-/// of the medians, in which the machine's interruptions are not.
+/// A repetition of the latency pass: both of its halves, and what a call took in each, on average. Of every round the mean that
+/// it tells is kept, too.
 fn ours_timed<'a>(program: &'a Program, backend: &str, clock: &'a Clock, kept: &'a Kept) -> Lap<'a> {
     let backend = backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
     let mut slots = Slots::new(program);
     let calls = program.calls();
-    let mut probe = Ticks::new(clock, calls);
     Box::new(move || {
         let tables = Tables::new(program, backend.as_ref());
-        let pair = clock.floor().pair_ns;
-        let began = processor_ns();
-        replay(program, &tables, &mut slots, 0..calls, &mut probe).expect("memory");
-        let ns = (processor_ns() - began) as f64 / calls as f64;
-        let mut kept = kept.borrow_mut();
-        if kept.len() < KEPT_ROUNDS {
-            kept.push((pair, probe.ticks().to_vec()));
+        let mut ns = 0.0;
+        let (mut among, mut among_calls) = (0.0, 0.0);
+        let (mut alone, mut alone_calls) = (0, 0);
+        for half in Alone::BOTH {
+            let mut probe = Ticks::new(clock, Alone::places(calls));
+            let pair = clock.floor().pair_ns;
+            let began = processor_ns();
+            probe.replay(program, &tables, &mut slots, 0..calls, half).expect("memory");
+            ns += (processor_ns() - began) as f64 / calls as f64 / 2.0;
+            let (mean, count) = probe.among(pair);
+            among += mean * count as f64;
+            among_calls += count as f64;
+            alone += probe.ticks().iter().map(|ticks| u64::from(*ticks)).sum::<u64>();
+            alone_calls += probe.ticks().len();
+            free_all(program, &tables, &mut slots);
+            slots.restart();
         }
-        free_all(program, &tables, &mut slots);
-        slots.restart();
+        let pair = clock.floor().pair_ns;
+        kept.borrow_mut().push([among / among_calls, clock.nanoseconds(alone) / alone_calls as f64 - pair]);
         ns
     })
 }
 
-/// Rounds of which every call's time is kept.
-const KEPT_ROUNDS: usize = 5;
-/// What an empty pair read, and the ticks of each call, by round.
-type Kept = std::cell::RefCell<Vec<(f64, Vec<u32>)>>;
-
-/// The mean over the calls of the median over the rounds, less the empty pair, in ns.
-fn mean_of_medians(kept: &Kept, clock: &Clock) -> f64 {
-    let kept = kept.borrow();
-    let calls = kept.first().map_or(0, |(_, ticks)| ticks.len());
-    let mut sum = 0;
-    for call in 0..calls {
-        let mut ticks: Vec<u32> = kept.iter().map(|(_, ticks)| ticks[call]).collect();
-        ticks.sort_unstable();
-        sum += u64::from(ticks[ticks.len() / 2]);
-    }
-    let mut pairs: Vec<f64> = kept.iter().map(|(pair, _)| *pair).collect();
-    clock.nanoseconds(sum) / calls as f64 - median(&mut pairs)
-}
+/// By round: the mean of the calls among others, and of those alone, in ns.
+type Kept = std::cell::RefCell<Vec<[f64; 2]>>;
 
 /// The C library's, whose reference count the linker keeps.
 fn libc_calls() -> Calls {
@@ -400,10 +392,14 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
     told("A/A: malloc / malloc again", "malloc", "malloc again", "0.98 to 1.02");
     let cost = clock.floor().cost_ns;
     for (backend, kept) in &kept {
-        let (mean, time) = (mean_of_medians(kept, clock), of(backend).unwrap_or(f64::NAN));
+        let of_rounds =
+            |which: usize| median(&mut kept.borrow().iter().map(|means| means[which]).collect::<Vec<f64>>());
+        let (mean, time) = (of_rounds(0), of(backend).unwrap_or(f64::NAN));
         let timed = of(&format!("{backend} timed")).unwrap_or(f64::NAN);
         let figure = format!("{mean:.1} / {time:.1} ns = {:.2}", mean / time);
         line(trace, &format!("{backend}: latency's mean / time"), figure, "0.9 to 1.1");
+        let figure = format!("{:.1} / {time:.1} ns = {:.2}", of_rounds(1), of_rounds(1) / time);
+        line(trace, &format!("{backend}: a call alone / time"), figure, "what fences keep from overlapping");
         let figure = format!("{:.1} - {cost:.1} = {:.1} ns", timed - time, timed - time - cost);
         line(trace, &format!("{backend}: latency's cost - clock pair"), figure, "at most 5 ns");
     }
