@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use heaplay::program::{self, Instruction, Program};
-use heaplay::replay::{Alone, Clock, Nothing, SharedHeap, Slots, Tables, Ticks, free_all, replay};
+use heaplay::replay::{Alone, Clock, Nothing, STRETCH, SharedHeap, Slots, Tables, Ticks, free_all, replay};
 use heaplay::stats::Random;
 use heaplay::trace::{self, Distribution, Generator};
 use heaplay::{backends, bench};
@@ -225,9 +225,13 @@ fn ours_timed<'a>(program: &'a Program, backend: &str, clock: &'a Clock, kept: &
         for half in Alone::BOTH {
             let mut probe = Ticks::new(clock, Alone::places(calls));
             let pair = clock.floor().pair_ns;
-            let began = processor_ns();
-            probe.replay(program, &tables, &mut slots, 0..calls, half).expect("memory");
-            ns += (processor_ns() - began) as f64 / calls as f64 / 2.0;
+            for start in (0..calls).step_by(STRETCH) {
+                probe.turn();
+                let range = start..(start + STRETCH).min(calls);
+                let began = processor_ns();
+                probe.replay(program, &tables, &mut slots, range, half).expect("memory");
+                ns += (processor_ns() - began) as f64 / calls as f64 / 2.0;
+            }
             let (mean, count) = probe.among(pair);
             among += mean * count as f64;
             among_calls += count as f64;
