@@ -31,7 +31,7 @@ pub enum Alone {
 /// not do: what a processor learns of an allocator's branches between fences does not serve it among others, so that in stretches
 /// of 256 calls glibc's took a quarter more. And a process that has waited for its turn is seldom taken off the processor within
 /// the next.
-pub const STRETCH: usize = 1 << 15;
+const STRETCH: usize = 1 << 15;
 
 impl Alone {
     /// Both, whose passes are one repetition.

@@ -27,9 +27,7 @@ pub use footprint::{Footprint, HeapSample, Pace, WARM_UP_CALLS, footprint};
 pub use halt::waiting;
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use laps::{LapTimes, Laps, call_times, calls_of_a_lap, laps, tail};
-pub use latency::{
-    Alone, LatencyResult, STRETCH, Ticks, bucket, bucket_nanoseconds, empty_histogram, latency,
-};
+pub use latency::{Alone, LatencyResult, Ticks, bucket, bucket_nanoseconds, empty_histogram, latency};
 pub use memory::{Resident, SharedHeap, self_test};
 pub use pins::{ClassRounding, FULLNESS_BINS, GRAINS, LiveBlock, PageView, Pin, class_of, page_view};
 pub use places::{Ending, Word, places};
