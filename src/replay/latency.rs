@@ -369,7 +369,6 @@ mod tests {
                 let (told, wall, own) = call(&mut probe, &clock, |wall, processor| {
                     wall > processor + 30_000_000 && processor > 3_000_000
                 });
-                assert!(wall - own >= 30e6);
                 tries.push(format!("{told} told, {own} of {wall}"));
                 (told - own).abs() < 1e6 + 0.01 * wall
             });
