@@ -21,6 +21,7 @@ mod births;
 mod compile;
 mod kinds;
 mod parts;
+mod plain;
 mod prefetch;
 mod prove;
 mod times;
@@ -79,6 +80,8 @@ pub struct Instruction(u64);
 const WIDE: u64 = u32::MAX as u64;
 /// Slots that fit an instruction: blocks that may live at once.
 pub const SLOT_LIMIT: usize = 1 << 28;
+/// The bits of an instruction that are its slot.
+const SLOT: u64 = 0xFFFF_FFF0;
 
 impl Instruction {
     pub(crate) const NONE: Instruction = Instruction(0);
@@ -241,6 +244,14 @@ pub enum ProgramError {
     /// There is nothing to replay.
     #[error("the trace holds no call; record a program that allocates")]
     Empty,
+}
+
+impl ProgramError {
+    /// Nothing is known of a call.
+    #[cold]
+    fn gap(event: u64) -> ProgramError {
+        ProgramError::Unsound { event, found: "no row has it and no block ends there".into() }
+    }
 }
 
 impl Program {

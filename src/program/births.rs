@@ -48,8 +48,8 @@ pub fn compile_within(
     let is_over = Cell::new(reader.events_hint().is_some_and(|calls| calls > most));
     let none = Arc::default();
     let seen = |batch: &Batch| {
-        for (request, &time_ns) in batch.requests.iter().zip(&batch.times_ns) {
-            times.see(request.event, time_ns);
+        for (&event, &time_ns) in batch.events.iter().zip(&batch.times_ns) {
+            times.see(event, time_ns);
         }
         if with_sites && !is_over.get() {
             births.sites.extend(batch.sites.iter().map(|site| site.0));

@@ -1,11 +1,13 @@
 //! Room `program`: compiles rows into instructions, in one pass, and takes off what is done where memory is short.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::kinds::KindsCompiler;
+use super::plain::RESIZED;
 use super::{Action, Instruction, Outline, Profile, Program, ProgramError, SLOT_LIMIT, WIDE, prefetch};
-use crate::trace::{Batch, Columns, Domain, Op, Request, Sites, TraceReader, TypeId};
+use crate::trace::{Batch, Columns, Domain, Op, Sites, TraceReader};
 
 /// Compiles a trace in one pass.
 ///
@@ -44,7 +46,7 @@ pub(super) fn walk(
 }
 
 /// Calls in a stretch: 8 MiB of instructions.
-const STRETCH: u64 = 1 << 20;
+pub(super) const STRETCH: u64 = 1 << 20;
 
 /// Rows ahead whose ends' places are fetched into the cache: they are far from each other, and in no order.
 const AHEAD: usize = 16;
@@ -54,13 +56,48 @@ const NEAR_STRETCHES: u64 = 1 << 12;
 
 /// A block's end, with what its instruction and its messages need.
 #[derive(Clone, Copy)]
-struct Late {
-    end: u64,
-    birth: u64,
-    slot: u32,
-    domain: Domain,
-    size: u64,
-    kind: u32,
+pub(super) struct Late {
+    pub(super) end: u64,
+    pub(super) birth: u64,
+    pub(super) slot: u32,
+    pub(super) domain: Domain,
+    pub(super) size: u64,
+    pub(super) kind: u32,
+}
+
+/// Ends whose places are in a stretch that is not there yet.
+#[derive(Default)]
+pub(super) struct LateEnds {
+    /// By stretch: the near ones, and the others.
+    near: Vec<Vec<Late>>,
+    far: BTreeMap<u64, Vec<Late>>,
+    count: u64,
+}
+
+impl LateEnds {
+    /// Keeps an end for the stretch that will have it.
+    #[cold]
+    pub(super) fn keep(&mut self, late: Late) {
+        let stretch = late.end / STRETCH;
+        self.count += 1;
+        if stretch >= NEAR_STRETCHES {
+            self.far.entry(stretch).or_default().push(late);
+            return;
+        }
+        let stretch = stretch as usize;
+        if self.near.len() <= stretch {
+            self.near.resize_with(stretch + 1, Vec::new);
+        }
+        self.near[stretch].push(late);
+    }
+
+    /// Those of a stretch.
+    fn take(&mut self, stretch: u64) -> Vec<Late> {
+        let near = usize::try_from(stretch).ok().and_then(|stretch| self.near.get_mut(stretch));
+        let late = near.map(std::mem::take).or_else(|| self.far.remove(&stretch)).unwrap_or_default();
+        self.count -= late.len() as u64;
+        late
+    }
 }
 
 /// What is compiled so far.
@@ -68,74 +105,86 @@ pub(super) struct Compiler {
     /// Known when all is compiled.
     outline: Outline,
     /// Calls that were taken off: the index of the first that is here. A multiple of [`STRETCH`].
-    first: u64,
-    /// Whole stretches; places beyond `next` hold ends already known, which carry their blocks' sizes until they are done.
-    instructions: Vec<Instruction>,
-    /// Ends whose places are in a stretch that is not there yet, by stretch: the near ones, and the others.
-    late: Vec<Vec<Late>>,
-    later: BTreeMap<u64, Vec<Late>>,
-    late_ends: u64,
+    pub(super) first: u64,
+    /// Whole stretches, but for the end of the last; places beyond `next` hold ends already known, which carry their blocks' sizes until they are done.
+    pub(super) instructions: Vec<Instruction>,
+    pub(super) late: LateEnds,
+    /// Calls that the trace says it has; 0 where it does not, or has more than there is memory for.
+    told: u64,
     /// By the index of the call.
     wide: BTreeMap<u64, u64>,
     /// Those of blocks that live, by slot.
-    wide_live: BTreeMap<usize, u64>,
-    /// The call that began the block in each slot, for messages.
-    births: Vec<u64>,
+    pub(super) wide_live: BTreeMap<usize, u64>,
     /// For a trace with types.
-    kinds: Option<KindsCompiler>,
-    free_slots: Vec<u32>,
-    next: u64,
-    live_bytes: u64,
-    live_blocks: u64,
-    profile: Profile,
+    pub(super) kinds: Option<KindsCompiler>,
+    /// From the place `live` on stand the free slots, the next to be taken first; those that no block ever had stand at their
+    /// own places. What stands before is of no meaning.
+    pub(super) free_slots: Vec<u32>,
+    /// Blocks live.
+    pub(super) live: usize,
+    /// Slots that were ever taken.
+    pub(super) slots: usize,
+    pub(super) next: u64,
+    pub(super) live_bytes: u64,
+    /// What the blocks had that the rows at hand resize, in bytes (program/plain.rs).
+    pub(super) resized: [u64; RESIZED],
+    pub(super) profile: Profile,
 }
 
 impl Compiler {
     fn new(hint: Option<u64>, with_types: bool) -> Compiler {
         let mut instructions = Vec::new();
         // A hint comes from a file: reserve for it only what address space surely has.
-        let expected = hint.unwrap_or(0).min(1 << 32);
-        let _ = instructions.try_reserve_exact(expected.next_multiple_of(STRETCH) as usize);
+        let told = hint.unwrap_or(0).min(1 << 32);
+        let _ = instructions.try_reserve_exact(told as usize);
         Compiler {
             outline: Outline::default(),
             first: 0,
             instructions,
-            late: Vec::new(),
-            later: BTreeMap::new(),
-            late_ends: 0,
+            late: LateEnds::default(),
+            told,
             wide: BTreeMap::new(),
             wide_live: BTreeMap::new(),
-            births: Vec::new(),
             kinds: with_types.then(KindsCompiler::default),
             free_slots: Vec::new(),
+            live: 0,
+            slots: 0,
             next: 0,
             live_bytes: 0,
-            live_blocks: 0,
+            resized: [0; RESIZED],
             profile: Profile::default(),
         }
     }
 
     fn batch(&mut self, batch: &Batch) -> Result<(), ProgramError> {
-        for (at, request) in batch.requests.iter().enumerate() {
-            if let Some(ahead) = batch.requests.get(at + AHEAD) {
-                self.fetch_end(ahead);
+        self.have_slots(batch.rows());
+        let is_plain = self.is_plain(batch);
+        let mut at = 0;
+        while at < batch.rows() {
+            if is_plain {
+                at = self.plain_rows(batch, at)?;
             }
-            self.request(request, batch.types.get(at).copied().unwrap_or_default())?;
+            if at < batch.rows() {
+                let ahead = (at + AHEAD).min(batch.rows());
+                self.fetch_ends(batch, ahead..(ahead + 1).min(batch.rows()));
+                self.row(batch, at)?;
+                at += 1;
+            }
         }
         Ok(())
     }
 
-    /// Has the place of a block's end brought into the cache.
-    #[inline(always)]
-    fn fetch_end(&self, request: &Request) {
-        let end = request.event.wrapping_add(request.lifetime.map_or(0, |lifetime| lifetime.get()));
-        let place = end.wrapping_sub(self.first).min(self.instructions.len() as u64);
-        prefetch(self.instructions.as_ptr().wrapping_add(place as usize));
+    /// Has a free slot for each of so many rows, if there may be so many.
+    fn have_slots(&mut self, rows: usize) {
+        let wanted = (self.live + rows).min(SLOT_LIMIT);
+        self.free_slots.extend(self.free_slots.len() as u32..wanted as u32);
     }
 
-    #[inline(always)]
-    fn request(&mut self, request: &Request, type_id: TypeId) -> Result<(), ProgramError> {
-        let Request { event, size, op, domain, .. } = *request;
+    /// Does a row, whatever it is, and the ends before it.
+    fn row(&mut self, batch: &Batch, at: usize) -> Result<(), ProgramError> {
+        let (event, size) = (batch.events[at], batch.sizes[at]);
+        let (op, domain) = (batch.asked[at].op(), batch.asked[at].domain());
+        let type_id = batch.types.get(at).copied().unwrap_or_default();
         self.ends_before(event)?;
         if event < self.next {
             return Err(ProgramError::Unsound { event, found: "rows are not in order".into() });
@@ -155,7 +204,6 @@ impl Compiler {
             }
             (Op::Realloc, ended) => {
                 self.live_bytes = self.live_bytes.wrapping_sub(self.size_of_ended(ended));
-                self.live_blocks -= 1;
                 ended.slot() as u32
             }
             (_, Instruction::NONE) => self.take_slot(event)?,
@@ -172,6 +220,9 @@ impl Compiler {
             Op::Realloc => Action::Realloc,
         };
         self.instructions[place] = Instruction::new(action, domain, slot, size);
+        self.profile.calls[action as usize] += 1;
+        let requested = &mut self.profile.requested_bytes[action as usize];
+        *requested = requested.saturating_add(size);
         let kind = self.kinds.as_mut().map_or(0, |kinds| {
             let kind = kinds.of(type_id, size, domain);
             kinds.put(place, kind);
@@ -181,19 +232,13 @@ impl Compiler {
             self.wide.insert(event, size);
             self.wide_live.insert(slot as usize, size);
         }
-        self.profile.calls[action as usize] += 1;
-        let requested = &mut self.profile.requested_bytes[action as usize];
-        *requested = requested.saturating_add(size);
-        self.births[slot as usize] = event;
         self.live_bytes = self.live_bytes.wrapping_add(size); // 2^17 blocks of 2^47 bytes wrap
-        self.live_blocks += 1;
         self.next = event + 1;
         if self.live_bytes > self.profile.live_peak_bytes {
             self.profile.live_peak_bytes = self.live_bytes;
             self.profile.live_peak_event = event;
         }
-        self.profile.live_peak_blocks = self.profile.live_peak_blocks.max(self.live_blocks);
-        if let Some(lifetime) = request.lifetime {
+        if let Some(lifetime) = NonZeroU64::new(batch.lifetimes[at]) {
             let end = event.saturating_add(lifetime.get());
             self.place_end(Late { end, birth: event, slot, domain, size, kind })?;
         }
@@ -209,16 +254,12 @@ impl Compiler {
         end.short_size() as u64
     }
 
-    #[inline(always)]
     fn take_slot(&mut self, event: u64) -> Result<u32, ProgramError> {
-        if let Some(slot) = self.free_slots.pop() {
-            return Ok(slot);
-        }
-        if self.births.len() == SLOT_LIMIT {
-            return Err(ProgramError::Slots { event });
-        }
-        self.births.push(0);
-        Ok(self.births.len() as u32 - 1)
+        let slot = *self.free_slots.get(self.live).ok_or(ProgramError::Slots { event })?;
+        self.live += 1;
+        self.slots = self.slots.max(self.live);
+        self.profile.live_peak_blocks = self.profile.live_peak_blocks.max(self.live as u64);
+        Ok(slot)
     }
 
     /// The first call whose stretch is not there yet.
@@ -237,14 +278,15 @@ impl Compiler {
 
     #[cold]
     fn next_stretch(&mut self) -> Result<(), ProgramError> {
-        let stretch = self.reached() / STRETCH;
-        self.instructions.resize(self.instructions.len() + STRETCH as usize, Instruction::NONE);
+        let (reached, stretch) = (self.reached(), self.reached() / STRETCH);
+        let whole = (stretch + 1) * STRETCH;
+        // Of the last one only what the trace says that it needs.
+        let end = if (reached + 1..whole).contains(&self.told) { self.told } else { whole };
+        self.instructions.resize((end - self.first) as usize, Instruction::NONE);
         if let Some(kinds) = &mut self.kinds {
             kinds.reach(self.instructions.len());
         }
-        let near = usize::try_from(stretch).ok().and_then(|stretch| self.late.get_mut(stretch));
-        let late = near.map(std::mem::take).or_else(|| self.later.remove(&stretch)).unwrap_or_default();
-        self.late_ends -= late.len() as u64;
+        let late = self.late.take(stretch);
         for (at, &end) in late.iter().enumerate() {
             if let Some(ahead) = late.get(at + AHEAD) {
                 prefetch(self.instructions.as_ptr().wrapping_add((ahead.end - self.first) as usize));
@@ -254,26 +296,11 @@ impl Compiler {
         Ok(())
     }
 
-    /// Keeps an end for the stretch that will have it.
-    fn keep(&mut self, late: Late) {
-        let stretch = late.end / STRETCH;
-        self.late_ends += 1;
-        if stretch >= NEAR_STRETCHES {
-            self.later.entry(stretch).or_default().push(late);
-            return;
-        }
-        let stretch = stretch as usize;
-        if self.late.len() <= stretch {
-            self.late.resize_with(stretch + 1, Vec::new);
-        }
-        self.late[stretch].push(late);
-    }
-
     /// Writes a block's end at its place, or keeps it for the stretch that will have it.
     #[inline(always)]
     fn place_end(&mut self, late: Late) -> Result<(), ProgramError> {
         if late.end >= self.reached() {
-            self.keep(late);
+            self.late.keep(late);
             return Ok(());
         }
         let at = (late.end - self.first) as usize;
@@ -295,12 +322,22 @@ impl Compiler {
         let place = self.instructions[(late.end - self.first) as usize];
         let found = match place.action() {
             Action::Free => {
-                let other = self.births[place.slot()];
-                format!("the blocks born at events {other} and {} both end there", late.birth)
+                let other = self.birth(place.slot());
+                format!("the blocks born at {other} and {} both end there", late.birth)
             }
             _ => format!("the block born at event {} ends there, where another call stands", late.birth),
         };
         ProgramError::Unsound { event: late.end, found }
+    }
+
+    /// Which call began the block in that slot, in words: it may be in a stretch that was taken off.
+    fn birth(&self, slot: usize) -> String {
+        let done = &self.instructions[..(self.next - self.first) as usize];
+        let begins = |call: &Instruction| call.slot() == slot && call.action() != Action::Free;
+        match done.iter().rposition(begins) {
+            Some(at) => format!("events {}", self.first + at as u64),
+            None => format!("an event before {}", self.first),
+        }
     }
 
     /// Does the calls before `event`, which must all be ends.
@@ -320,17 +357,13 @@ impl Compiler {
         let place = (event - self.first) as usize;
         let end = self.instructions[place];
         if end == Instruction::NONE {
-            return Err(ProgramError::Unsound {
-                event,
-                found: "no row has it and no block ends there".into(),
-            });
+            return Err(ProgramError::gap(event));
         }
         let slot = end.slot() as u32;
         self.instructions[place] = Instruction::new(Action::Free, end.domain(), slot, 0);
         self.live_bytes = self.live_bytes.wrapping_sub(self.size_of_ended(end));
-        self.live_blocks -= 1;
-        self.free_slots.push(slot);
-        self.profile.calls[Action::Free as usize] += 1;
+        self.live -= 1;
+        self.free_slots[self.live] = slot;
         self.next += 1;
         Ok(())
     }
@@ -340,7 +373,10 @@ impl Compiler {
         &mut self,
         mut whole_stretch: impl FnMut(&mut Compiler) -> Result<(), ProgramError>,
     ) -> Result<(), ProgramError> {
-        while self.live_blocks > 0 && (self.late_ends > 0 || self.end_is_known()) {
+        if self.late.count > 0 && !self.reached().is_multiple_of(STRETCH) {
+            self.next_stretch()?; // more calls than the trace says
+        }
+        while self.live > 0 && (self.late.count > 0 || self.end_is_known()) {
             if !self.end_is_known() {
                 self.reach(self.next)?;
                 if !self.end_is_known() {
@@ -379,13 +415,15 @@ impl Compiler {
         let left = (self.next - self.first) as usize;
         self.instructions.truncate(left);
         self.profile.live_end_bytes = self.live_bytes;
-        self.profile.live_end_blocks = self.live_blocks;
+        self.profile.live_end_blocks = self.live as u64;
+        let requests: u64 = self.profile.calls.iter().sum();
+        self.profile.calls[Action::Free as usize] = self.next - requests;
         if let Some(kinds) = &mut self.kinds {
             kinds.truncate(left);
             self.outline.kinds = kinds.table(sites);
         }
         self.outline.calls = self.next;
-        self.outline.slots = self.births.len();
+        self.outline.slots = self.slots;
         self.outline.profile = self.profile.clone();
     }
 

@@ -23,13 +23,13 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::column::{Column, PADDING, all_bits, at_most, count, put_varint, spread};
 use super::event::{
-    Batch, Columns, Domain, Header, Op, Request, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites,
+    Asked, Batch, Columns, Domain, Header, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites,
     TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId,
 };
 use super::frame;
@@ -44,6 +44,8 @@ const PART_ROWS_LIMIT: usize = 1 << 16;
 /// No part that the writer makes is larger; a reader asked for more memory than this refuses.
 const PART_LIMIT_BYTES: usize = 16 << 20;
 const HEADER_LIMIT_BYTES: usize = 1 << 20;
+/// No call of a trace has this index.
+const EVENT_LIMIT: u64 = 1 << 50;
 const TAG_ROWS: u8 = b'R';
 const TAG_END: u8 = b'E';
 const HAS_LIFETIME: u8 = 1 << 4;
@@ -123,100 +125,6 @@ pub(super) fn create(path: &Path, file: File, header: &Header) -> Result<Box<dyn
     Ok(Box::new(BinaryWriter::new(path, file, header)?))
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// Zeros behind a part's raw bytes, so that eight bytes can be read at once wherever a column ends.
-const PADDING: usize = 8;
-
-/// Reads a column, which is a stretch of a part's raw bytes. Varints may be read past its end, of what follows it: a column
-/// is sound only if [`Column::is_done`] in the end.
-#[derive(Clone, Copy)]
-struct Column<'a> {
-    raw: &'a [u8],
-    at: usize,
-    end: usize,
-}
-
-impl<'a> Column<'a> {
-    /// A varint and its length; does not go on. Those of at most 8 bytes are read without a branch on their length, which
-    /// a processor could not foresee.
-    #[inline(always)]
-    fn peek(&self) -> Option<(u64, usize)> {
-        let word = u64::from_le_bytes(*self.raw.get(self.at..)?.first_chunk()?);
-        let last = !word & 0x8080_8080_8080_8080;
-        if last == 0 {
-            return self.peek_long();
-        }
-        let word = word & (last ^ (last - 1)) & 0x7F7F_7F7F_7F7F_7F7F;
-        let word = (word & 0x007F_007F_007F_007F) | (word & 0x7F00_7F00_7F00_7F00) >> 1;
-        let word = (word & 0x0000_3FFF_0000_3FFF) | (word & 0x3FFF_0000_3FFF_0000) >> 2;
-        let value = (word & 0x0FFF_FFFF) | (word & 0x0FFF_FFFF_0000_0000) >> 4;
-        Some((value, last.trailing_zeros() as usize / 8 + 1))
-    }
-
-    /// One of 9 or 10 bytes.
-    #[cold]
-    fn peek_long(&self) -> Option<(u64, usize)> {
-        let mut value = 0;
-        for (at, &byte) in self.raw.get(self.at..)?.iter().take(10).enumerate() {
-            let bits = u64::from(byte & 0x7F);
-            if at == 9 && bits > 1 {
-                return None;
-            }
-            value |= bits << (7 * at);
-            if byte < 0x80 {
-                return Some((value, at + 1));
-            }
-        }
-        None
-    }
-
-    #[inline(always)]
-    fn varint(&mut self) -> Option<u64> {
-        let (value, length) = self.peek()?;
-        self.at += length;
-        Some(value)
-    }
-
-    /// A varint if there is one here, else 0: also without a branch.
-    #[inline(always)]
-    fn varint_if(&mut self, is_here: bool) -> Option<u64> {
-        let (value, length) = self.peek()?;
-        self.at += if is_here { length } else { 0 };
-        Some(if is_here { value } else { 0 })
-    }
-
-    /// The bytes that are left.
-    fn bytes(&self) -> Option<&'a [u8]> {
-        self.raw.get(self.at..self.end)
-    }
-
-    /// The next so many bytes, as a column.
-    fn take(&mut self, length: u64) -> Option<Column<'a>> {
-        let end = self.at.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= self.end)?;
-        Some(Column { raw: self.raw, at: std::mem::replace(&mut self.at, end), end })
-    }
-
-    fn is_done(&self) -> bool {
-        self.at == self.end
-    }
-
-    /// The next string of a column of them, `Some(None)` at its end; `None` when it is none.
-    fn text(&mut self, limit: usize) -> Option<Option<&'a str>> {
-        if self.is_done() {
-            return Some(None);
-        }
-        let length = self.varint().filter(|length| (1..=limit as u64).contains(length))?;
-        std::str::from_utf8(self.take(length)?.bytes()?).ok().map(Some)
-    }
-}
-
 fn zigzag(difference: i64) -> u64 {
     ((difference << 1) ^ (difference >> 63)) as u64
 }
@@ -250,6 +158,8 @@ struct BinaryReader {
     unpacker: frame::Unpacker,
     stored: Vec<u8>,
     raw: Vec<u8>,
+    /// A column that is being read.
+    values: Vec<u64>,
 }
 
 impl BinaryReader {
@@ -273,6 +183,7 @@ impl BinaryReader {
             unpacker: frame::Unpacker::new().map_err(|source| TraceError::io(path, source))?,
             stored: Vec::new(),
             raw: Vec::new(),
+            values: Vec::new(),
         };
         reader.read_header()?;
         Ok(reader)
@@ -343,15 +254,11 @@ impl BinaryReader {
 
     /// The next part in place of one whose rows were all taken; `false` at the end, and after a fault.
     fn next_part(&mut self) -> Result<bool, TraceError> {
-        self.part.clear();
         self.cursor = 0;
-        if std::mem::replace(&mut self.over, true) {
-            return Ok(false);
-        }
-        let found = self.read_part();
-        match found {
-            Ok(is_part) => self.over = !is_part,
-            Err(_) => self.part.clear(),
+        let found = if self.over { Ok(false) } else { self.read_part() };
+        self.over = !matches!(found, Ok(true));
+        if self.over {
+            self.part.clear();
         }
         found
     }
@@ -408,9 +315,9 @@ impl BinaryReader {
 
     /// Splits the raw bytes, of which the padding is no part, into columns and those into rows; `None` when they do not fit.
     fn decode(&mut self, raw: &[u8], length: usize, rows: usize) -> Option<()> {
-        let mut rest = Column { raw, at: 0, end: length };
+        let mut rest = Column::new(raw, 0, length);
         let (has, wanted) = (self.header.columns, self.looked_at);
-        let mut columns = [Column { raw, at: length, end: length }; COLUMNS];
+        let mut columns = [Column::new(raw, length, length); COLUMNS];
         for column in &mut columns[..part_columns(has)] {
             let length = rest.varint()?;
             *column = rest.take(length)?;
@@ -425,44 +332,40 @@ impl BinaryReader {
             (self.sites.intern_type(name).0 as usize == known + 1).then_some(())?;
         }
         let heads = columns[HEAD].bytes().filter(|heads| heads.len() == rows)?;
-        columns[HEAD].at += rows;
-        let part = &mut self.part;
-        part.clear();
-        self.next_event = requests(heads, has, self.next_event, &mut columns, &mut part.requests)?;
+        columns[HEAD].skip();
+        let (part, values) = (&mut self.part, &mut self.values);
+        part.clear_to_be_written_over();
+        self.next_event = requests(heads, has, self.next_event, &mut columns, part)?;
         if has.time_ns && wanted.time_ns {
-            part.times_ns.reserve(rows);
-            for _ in 0..rows {
-                let step = unzigzag(columns[TIME_NS].varint()?);
-                self.last_time_ns = self.last_time_ns.wrapping_add_signed(step);
-                part.times_ns.push(self.last_time_ns);
-            }
+            columns[TIME_NS].varints(rows, values)?;
+            part.times_ns.extend(values.iter().map(|step| {
+                self.last_time_ns = self.last_time_ns.wrapping_add_signed(unzigzag(*step));
+                self.last_time_ns
+            }));
         }
         if has.thread && wanted.thread {
-            for _ in 0..rows {
-                part.threads.push(u32::try_from(columns[THREAD].varint()?).ok()?);
-            }
+            columns[THREAD].varints(rows, values)?;
+            at_most(u32::MAX.into(), values)?;
+            part.threads.extend(values.iter().map(|thread| *thread as u32));
         }
         if has.end_thread && wanted.end_thread {
-            for head in heads {
-                let is_here = head & HAS_END_THREAD != 0;
-                let thread = u32::try_from(columns[END_THREAD].varint_if(is_here)?).ok()?;
-                part.end_threads.push(is_here.then_some(thread));
-            }
+            columns[END_THREAD].varints(count(heads, HAS_END_THREAD), values)?;
+            at_most(u32::MAX.into(), values)?;
+            let mut there = values.iter();
+            part.end_threads.extend(heads.iter().map(|head| {
+                let thread = (head & HAS_END_THREAD != 0).then(|| there.next());
+                thread.flatten().map(|thread| *thread as u32)
+            }));
         }
         if has.site && wanted.site {
-            part.sites.reserve(rows);
-            let known = self.sites.len() as u64;
-            for _ in 0..rows {
-                let site = columns[SITE].varint().filter(|site| *site <= known)?;
-                part.sites.push(SiteId(u32::try_from(site).ok()?));
-            }
+            columns[SITE].varints(rows, values)?;
+            at_most((self.sites.len() as u64).min(u32::MAX.into()), values)?;
+            part.sites.extend(values.iter().map(|site| SiteId(*site as u32)));
         }
         if has.type_name && wanted.type_name {
-            let known = self.sites.type_count() as u64;
-            for _ in 0..rows {
-                let id = columns[TYPE].varint().filter(|id| *id <= known)?;
-                part.types.push(TypeId(u32::try_from(id).ok()?));
-            }
+            columns[TYPE].varints(rows, values)?;
+            at_most((self.sites.type_count() as u64).min(u32::MAX.into()), values)?;
+            part.types.extend(values.iter().map(|id| TypeId(*id as u32)));
         }
         let left_out = [
             (TIME_NS, wanted.time_ns),
@@ -472,7 +375,7 @@ impl BinaryReader {
             (TYPE, wanted.type_name),
         ];
         for (column, _) in left_out.into_iter().filter(|(_, is_wanted)| !is_wanted) {
-            columns[column].at = columns[column].end;
+            columns[column].skip();
         }
         columns.iter().all(Column::is_done).then_some(())
     }
@@ -504,38 +407,47 @@ impl BinaryReader {
     }
 }
 
-/// Decodes what is in every row, all its columns at once; gives one past the last event. `None` when they do not fit.
+/// Decodes what is in every row; gives one past the last event. `None` when it does not fit.
 fn requests(
     heads: &[u8],
     has: Columns,
     mut next_event: u64,
     columns: &mut [Column<'_>; COLUMNS],
-    requests: &mut Vec<Request>,
+    part: &mut Batch,
 ) -> Option<u64> {
-    // Bits that stand for a column which the header does not list: those of any domain but `obj`, and an ending thread.
+    let rows = heads.len();
+    // Bits that stand for a column which the header does not list: an ending thread, and any domain but `obj`.
     let unannounced = if has.end_thread { 0 } else { HAS_END_THREAD };
-    let (mut gaps, mut sizes, mut lifetimes) = (columns[GAP], columns[SIZE], columns[LIFETIME]);
-    requests.reserve(heads.len());
-    for &head in heads {
-        let op = *Op::ALL.get(usize::from(head & 3))?;
-        let domain = *Domain::ALL.get(usize::from(head >> 2 & 3))?;
-        let has_lifetime = head & HAS_LIFETIME != 0;
-        let event = next_event.checked_add(gaps.varint()?)?;
-        let size = sizes.varint()?;
-        let lifetime = NonZeroU64::new(lifetimes.varint_if(has_lifetime)?);
-        let end = event.checked_add(lifetime.map_or(0, NonZeroU64::get))?;
-        let is_sound = head & unannounced == 0
-            && (has.domain || domain == Domain::Obj)
-            && size <= SIZE_LIMIT_BYTES
-            && lifetime.is_some() == has_lifetime
-            && end < 1 << 50;
-        if !is_sound {
-            return None;
+    let domains = if has.domain { 0 } else { 3 << 2 };
+    let wrong = heads.iter().fold(0, |wrong, head| {
+        let is_unknown = head & (head >> 1) & 0b0101;
+        wrong | is_unknown | head & unannounced | (head ^ (Domain::Obj as u8) << 2) & domains
+    });
+    (wrong == 0).then_some(())?;
+    part.asked.extend(heads.iter().map(|head| Asked(head & 0xF)));
+    columns[SIZE].varints(rows, &mut part.sizes)?;
+    at_most(SIZE_LIMIT_BYTES, &part.sizes)?;
+    let lifetimes = &mut part.lifetimes;
+    columns[LIFETIME].varints(count(heads, HAS_LIFETIME), lifetimes)?;
+    (!lifetimes.contains(&0)).then_some(())?;
+    spread(lifetimes, heads, HAS_LIFETIME);
+    // Gaps become events.
+    let events = &mut part.events;
+    columns[GAP].varints(rows, events)?;
+    if all_bits(events) | all_bits(lifetimes) | next_event < 1 << 32 {
+        // Of 2^16 such gaps, and a lifetime, the sum is below the limit.
+        for event in events {
+            let gap = *event;
+            *event = next_event + gap;
+            next_event += gap + 1;
         }
-        next_event = event + 1;
-        requests.push(Request { event, size, lifetime, op, domain });
+        return Some(next_event);
     }
-    (columns[GAP], columns[SIZE], columns[LIFETIME]) = (gaps, sizes, lifetimes);
+    for (event, lifetime) in events.iter_mut().zip(lifetimes) {
+        *event = next_event.checked_add(*event)?;
+        event.checked_add(*lifetime).filter(|end| *end < EVENT_LIMIT)?;
+        next_event = *event + 1;
+    }
     Some(next_event)
 }
 
@@ -561,7 +473,7 @@ impl TraceReader for BinaryReader {
     }
 
     fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
-        if self.cursor == self.part.requests.len() && !self.next_part()? {
+        if self.cursor == self.part.rows() && !self.next_part()? {
             return Ok(None);
         }
         let row = self.part.row(self.cursor);
@@ -571,24 +483,29 @@ impl TraceReader for BinaryReader {
             && let Err(error) = sequence.accept(&row, |_| {})
         {
             self.over = true;
-            self.cursor = self.part.requests.len();
+            self.cursor = self.part.rows();
             return Err(self.fault(format!("row {}: {error}", self.rows_read), error.expected()));
         }
         Ok(Some(row))
     }
 
     fn next_batch(&mut self, batch: &mut Batch) -> Result<bool, TraceError> {
-        batch.clear();
-        if self.cursor == self.part.requests.len() && !self.next_part()? {
-            return Ok(false);
+        if self.cursor == self.part.rows() {
+            let found = self.next_part();
+            if !matches!(found, Ok(true)) {
+                batch.clear();
+                return found;
+            }
         }
         if self.cursor == 0 && self.sequence.is_none() {
             std::mem::swap(&mut self.part, batch);
-            self.rows_read += batch.requests.len() as u64;
+            self.cursor = self.part.rows(); // those of a batch before, whose memory is used again
+            self.rows_read += batch.rows() as u64;
             return Ok(true);
         }
+        batch.clear();
         // Row by row, each proved; of the part at hand alone.
-        while self.cursor < self.part.requests.len()
+        while self.cursor < self.part.rows()
             && let Some(row) = self.next_row()?
         {
             batch.push(&row, self.looked_at.and(self.header.columns));
@@ -759,53 +676,6 @@ impl TraceWriter for BinaryWriter {
 mod tests {
     use super::*;
 
-    /// One byte at a time, as the format's words have it.
-    fn plainly(bytes: &[u8]) -> Option<(u64, usize)> {
-        let mut value = 0_u128;
-        for (at, byte) in bytes.iter().enumerate().take(10) {
-            value |= u128::from(byte & 0x7F) << (7 * at);
-            if byte & 0x80 == 0 {
-                return u64::try_from(value).ok().map(|value| (value, at + 1));
-            }
-        }
-        None
-    }
-
-    #[test]
-    fn varints_of_every_length_are_read_as_written() {
-        let mut state = 11_u64; // Knuth's generator
-        let mut bits = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            state ^ state >> 32
-        };
-        let mut read = 0;
-        for round in 0..20_000_u32 {
-            // A value of any length as the writer has it; every other time with bytes that need not be canonical.
-            let mut raw = Vec::new();
-            put_varint(&mut raw, bits() >> (round % 64));
-            if round % 2 == 1 {
-                raw.iter_mut().take(round as usize % 11).for_each(|byte| *byte |= 0x80);
-                raw.extend(bits().to_le_bytes());
-            }
-            let end = raw.len();
-            let expected = plainly(&raw).filter(|(_, length)| *length <= end);
-            raw.extend([0; PADDING]);
-            let mut column = Column { raw: &raw, at: 0, end };
-            let found = column.varint();
-            match expected {
-                Some((value, length)) => {
-                    assert_eq!((found, column.at), (Some(value), length), "{raw:?}");
-                    read += 1;
-                }
-                // It ends in the padding: the column is then never done, whatever was read.
-                None => assert!(found.is_none() || column.at > end, "{raw:?}"),
-            }
-            let mut column = Column { raw: &raw, at: 0, end };
-            assert_eq!((column.varint_if(false), column.at), (column.peek().map(|_| 0), 0));
-        }
-        assert!(read > 15_000, "{read}");
-    }
-
     /// What a person's reader gets row by row and what compiling gets at once are the same, with and without the proof; of
     /// columns that nobody looks at nothing is left but the default.
     #[test]
@@ -831,7 +701,7 @@ mod tests {
             assert_eq!((first.event, first.size, first.site), (rows[0].event, rows[0].size, rows[0].site));
             at += 1;
             while reader.next_batch(&mut batch).unwrap() {
-                for row in 0..batch.requests.len() {
+                for row in 0..batch.rows() {
                     let mut expected = rows[at];
                     if columns != Columns::ALL {
                         (expected.thread, expected.end_thread, expected.time_ns) = (0, None, 0);

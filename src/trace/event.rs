@@ -162,29 +162,58 @@ impl Row {
     }
 }
 
-/// What is in every row.
+/// What a row asks for and of whom, in a byte: op (bits 0–1) and domain (bits 2–3), by their codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// As [`Row::event`].
-    pub event: u64,
-    /// Bytes asked for.
-    pub size: u64,
-    /// As [`Row::lifetime`].
-    pub lifetime: Option<NonZeroU64>,
+pub struct Asked(pub(super) u8);
+
+impl Asked {
+    /// That op of that domain.
+    pub fn new(op: Op, domain: Domain) -> Asked {
+        Asked(op as u8 | (domain as u8) << 2)
+    }
+
     /// What was asked.
-    pub op: Op,
-    /// As [`Row::domain`].
-    pub domain: Domain,
+    #[inline(always)]
+    pub fn op(self) -> Op {
+        match self.0 & 3 {
+            0 => Op::Malloc,
+            1 => Op::Calloc,
+            _ => Op::Realloc,
+        }
+    }
+
+    /// Of which domain.
+    #[inline(always)]
+    pub fn domain(self) -> Domain {
+        match self.0 >> 2 {
+            0 => Domain::Raw,
+            1 => Domain::Mem,
+            _ => Domain::Obj,
+        }
+    }
+
+    /// The byte.
+    #[inline(always)]
+    pub fn code(self) -> u8 {
+        self.0
+    }
 }
 
-/// Rows side by side, as many as a format has at hand: what a caller takes that would lose time row by row.
+/// Rows side by side, as many as a format has at hand, column by column: what a caller takes that would lose time row by
+/// row.
 ///
-/// A column is empty where the trace has none or nobody looks at it ([`TraceReader::look_at`]); else it is as long as
-/// `requests`.
+/// The first four columns are in every row, and equally long. Another is empty where the trace has none or nobody looks at
+/// it ([`TraceReader::look_at`]); else it is as long as they are.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// What is in every row.
-    pub requests: Vec<Request>,
+    /// As [`Row::event`].
+    pub events: Vec<u64>,
+    /// [`Row::op`] and [`Row::domain`].
+    pub asked: Vec<Asked>,
+    /// As [`Row::size`], in bytes.
+    pub sizes: Vec<u64>,
+    /// As [`Row::lifetime`]; 0 for none.
+    pub lifetimes: Vec<u64>,
     /// As [`Row::time_ns`].
     pub times_ns: Vec<u64>,
     /// As [`Row::thread`].
@@ -201,9 +230,17 @@ impl Batch {
     /// Rows that are gathered into a batch where a format reads them one by one.
     const ROWS: usize = 1 << 12;
 
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.events.len()
+    }
+
     /// Forgets the rows, and keeps their memory.
     pub fn clear(&mut self) {
-        self.requests.clear();
+        self.events.clear();
+        self.asked.clear();
+        self.sizes.clear();
+        self.lifetimes.clear();
         self.times_ns.clear();
         self.threads.clear();
         self.end_threads.clear();
@@ -211,10 +248,19 @@ impl Batch {
         self.types.clear();
     }
 
+    /// Forgets the rows for others whose first columns will be written over these, whatever they hold.
+    pub(super) fn clear_to_be_written_over(&mut self) {
+        let kept = [&mut self.events, &mut self.sizes, &mut self.lifetimes].map(std::mem::take);
+        self.clear();
+        [self.events, self.sizes, self.lifetimes] = kept;
+    }
+
     /// Appends a row with the columns that `columns` names.
     pub fn push(&mut self, row: &Row, columns: Columns) {
-        let Row { event, op, size, lifetime, domain, .. } = *row;
-        self.requests.push(Request { event, size, lifetime, op, domain });
+        self.events.push(row.event);
+        self.asked.push(Asked::new(row.op, row.domain));
+        self.sizes.push(row.size);
+        self.lifetimes.push(row.lifetime.map_or(0, NonZeroU64::get));
         self.times_ns.extend(columns.time_ns.then_some(row.time_ns));
         self.threads.extend(columns.thread.then_some(row.thread));
         self.end_threads.extend(columns.end_thread.then_some(row.end_thread));
@@ -224,13 +270,12 @@ impl Batch {
 
     /// The row at that place; what has no column is at its default.
     pub fn row(&self, at: usize) -> Row {
-        let Request { event, size, lifetime, op, domain } = self.requests[at];
         Row {
-            event,
-            op,
-            size,
-            lifetime,
-            domain,
+            event: self.events[at],
+            op: self.asked[at].op(),
+            size: self.sizes[at],
+            lifetime: NonZeroU64::new(self.lifetimes[at]),
+            domain: self.asked[at].domain(),
             thread: self.threads.get(at).copied().unwrap_or_default(),
             end_thread: self.end_threads.get(at).copied().flatten(),
             time_ns: self.times_ns.get(at).copied().unwrap_or_default(),
@@ -434,12 +479,12 @@ pub trait TraceReader: Send {
     fn next_batch(&mut self, batch: &mut Batch) -> Result<bool, TraceError> {
         batch.clear();
         let columns = self.header().columns;
-        while batch.requests.len() < Batch::ROWS
+        while batch.rows() < Batch::ROWS
             && let Some(row) = self.next_row()?
         {
             batch.push(&row, columns);
         }
-        Ok(!batch.requests.is_empty())
+        Ok(batch.rows() > 0)
     }
     /// Says before the first row which optional columns the caller looks at: a reader may leave out the others, and what
     /// they say is then not checked (a binary trace's checksum still covers them).

@@ -8,6 +8,7 @@
 mod android;
 mod binary;
 mod blocks;
+mod column;
 mod csv;
 mod event;
 mod foreign;
@@ -30,7 +31,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use event::{
-    ArenaEvent, Batch, CALLED_FROM, Columns, Domain, Header, Kind, Op, Request, Row, SITE_LIMIT_BYTES,
+    ArenaEvent, Asked, Batch, CALLED_FROM, Columns, Domain, Header, Kind, Op, Row, SITE_LIMIT_BYTES,
     SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId, advice,
     frames, innermost,
 };
