@@ -405,6 +405,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "jemalloc")]
     fn memory_that_varies_differs_only_by_much() {
         let varying = |cost: Cost| Cost { varies: true, ..cost };
         let costs = [

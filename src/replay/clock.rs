@@ -126,8 +126,9 @@ impl Clock {
             batches.push(self.after().wrapping_sub(began));
         }
         inside.sort_unstable();
-        // The upper tenth holds preemptions; what is left is the pair.
-        let kept = &inside[..PAIRS * 9 / 10];
+        // A pair reads one of two neighbouring multiples of the step; what is further from the middle was interrupted.
+        let most = inside[PAIRS / 2] + 2 * step;
+        let kept = &inside[..inside.partition_point(|ticks| *ticks <= most)];
         let pair = kept.iter().sum::<u64>() as f64 / kept.len() as f64;
         batches.sort_unstable();
         let cost = batches[batches.len() / 2] as f64 / BATCH as f64;
