@@ -511,7 +511,7 @@ fn in_parts(folder: &Path) {
         let status = Command::new(heaplay)
             .arg("run")
             .arg(path)
-            .args(["--backends", "malloc", "--repetitions", "1", "--memory-limit", limit, "--out"])
+            .args(["--backends", "malloc", "--repetitions", "3", "--memory-limit", limit, "--out"])
             .arg(&out)
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
