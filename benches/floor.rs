@@ -5,7 +5,6 @@
 //! `cargo bench -- --short` leaves out the 10^8 events (some minutes, 100 MB in the temporary folder).
 #![expect(unsafe_code, reason = "calls the yardstick in C, and frees what a lap leaves")]
 
-use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -14,7 +13,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use heaplay::program::{self, Instruction, Program};
-use heaplay::replay::{Clock, Nothing, SharedHeap, Slots, Tables, Ticks, free_all, replay};
+use heaplay::replay::{Alone, Clock, Nothing, SharedHeap, Slots, Tables, Ticks, free_all, replay};
+use heaplay::results::Run;
 use heaplay::stats::Random;
 use heaplay::trace::{self, Distribution, Generator};
 use heaplay::{backends, bench};
@@ -23,6 +23,8 @@ use heaplay::{backends, bench};
 #[global_allocator]
 static HEAP: SharedHeap = SharedHeap::new();
 
+/// Those whose latencies are looked at.
+const BACKENDS: [&str; 3] = ["null", "malloc", "pymalloc"];
 /// Rounds of turns.
 const ROUNDS: usize = 15;
 /// Calls of the generated trace that is timed.
@@ -86,20 +88,20 @@ fn main() {
     let generated =
         || Generator::new(1, CALLS, Distribution::python_sizes(), Distribution::python_lifetimes());
     let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/service.trace");
-    let mut common = Generator::new(
-        1,
-        CALLS,
-        Distribution::parse(COMMON_SIZES, 1 << 20).expect("sizes"),
-        Distribution::parse(COMMON_LIFETIMES, 1 << 40).expect("lifetimes"),
-    );
+    let common = || {
+        let sizes = Distribution::parse(COMMON_SIZES, 1 << 20).expect("sizes");
+        let lifetimes = Distribution::parse(COMMON_LIFETIMES, 1 << 40).expect("lifetimes");
+        Generator::new(1, CALLS, sizes, lifetimes)
+    };
     let traces = [
-        ("common", program::compile(&mut common).expect("a generated trace is sound")),
+        ("common", program::compile(&mut common()).expect("a generated trace is sound")),
         ("generated", program::compile(&mut generated()).expect("a generated trace is sound")),
         ("service", compile(&service)),
     ];
     for (name, program) in &traces {
         times(name, program, yardstick.as_ref(), &clock);
     }
+    passes(&folder, [("common", &mut common()), ("generated", &mut generated())], &service);
     loading(&folder, &mut generated());
     if std::env::args().any(|argument| argument == "--short") {
         println!("parts: skipped (--short)");
@@ -221,46 +223,24 @@ fn ours<'a>(program: &'a Program, backend: &str) -> Lap<'a> {
     })
 }
 
-/// The same with each call timed, less the empty pair: of some rounds every call's time is kept, so that the mean can be that
-/// of the medians, in which the machine's interruptions are not.
-fn ours_timed<'a>(program: &'a Program, backend: &str, clock: &'a Clock, kept: &'a Kept) -> Lap<'a> {
+/// What a call takes in one of the two halves of a latency pass, the clock with it; the mean of both.
+fn ours_timed<'a>(program: &'a Program, backend: &str, clock: &'a Clock) -> Lap<'a> {
     let backend = backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
     let mut slots = Slots::new(program);
     let calls = program.calls();
-    let mut probe = Ticks::new(clock, calls);
     Box::new(move || {
         let tables = Tables::new(program, backend.as_ref());
-        let pair = clock.floor().pair_ns;
-        let began = processor_ns();
-        replay(program, &tables, &mut slots, 0..calls, &mut probe).expect("memory");
-        let ns = (processor_ns() - began) as f64 / calls as f64;
-        let mut kept = kept.borrow_mut();
-        if kept.len() < KEPT_ROUNDS {
-            kept.push((pair, probe.ticks().to_vec()));
+        let mut ns = 0;
+        for half in Alone::BOTH {
+            let mut probe = Ticks::new(clock, Alone::places(calls));
+            let began = processor_ns();
+            probe.replay(program, &tables, &mut slots, 0..calls, half).expect("memory");
+            ns += processor_ns() - began;
+            free_all(program, &tables, &mut slots);
+            slots.restart();
         }
-        free_all(program, &tables, &mut slots);
-        slots.restart();
-        ns
+        ns as f64 / calls as f64 / 2.0
     })
-}
-
-/// Rounds of which every call's time is kept.
-const KEPT_ROUNDS: usize = 5;
-/// What an empty pair read, and the ticks of each call, by round.
-type Kept = std::cell::RefCell<Vec<(f64, Vec<u32>)>>;
-
-/// The mean over the calls of the median over the rounds, less the empty pair, in ns.
-fn mean_of_medians(kept: &Kept, clock: &Clock) -> f64 {
-    let kept = kept.borrow();
-    let calls = kept.first().map_or(0, |(_, ticks)| ticks.len());
-    let mut sum = 0;
-    for call in 0..calls {
-        let mut ticks: Vec<u32> = kept.iter().map(|(_, ticks)| ticks[call]).collect();
-        ticks.sort_unstable();
-        sum += u64::from(ticks[ticks.len() / 2]);
-    }
-    let mut pairs: Vec<f64> = kept.iter().map(|(pair, _)| *pair).collect();
-    clock.nanoseconds(sum) / calls as f64 - median(&mut pairs)
 }
 
 /// The C library's, whose reference count the linker keeps.
@@ -283,16 +263,14 @@ fn second_calls() -> Option<(&'static str, Calls)> {
 }
 
 fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &Clock) {
-    let kept: BTreeMap<&str, Kept> =
-        ["null", "malloc", "pymalloc"].map(|name| (name, Default::default())).into();
     let instructions = program.instructions();
     let calls = instructions.len();
     let second = second_calls();
     let libc = libc_calls();
     let mut laps: Vec<(String, Lap<'_>)> = Vec::new();
-    for backend in ["null", "malloc", "pymalloc"] {
+    for backend in BACKENDS {
         laps.push((backend.to_owned(), ours(program, backend)));
-        laps.push((format!("{backend} timed"), ours_timed(program, backend, clock, &kept[backend])));
+        laps.push((format!("{backend} timed"), ours_timed(program, backend, clock)));
     }
     laps.push(("malloc again".to_owned(), ours(program, "malloc")));
     if let Some((name, _)) = second {
@@ -409,18 +387,59 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
     }
     told("A/A: malloc / malloc again", "malloc", "malloc again", "0.98 to 1.02");
     let cost = clock.floor().cost_ns;
-    for (backend, kept) in &kept {
-        let (mean, time) = (mean_of_medians(kept, clock), of(backend).unwrap_or(f64::NAN));
-        let timed = of(&format!("{backend} timed")).unwrap_or(f64::NAN);
-        let figure = format!("{mean:.1} / {time:.1} ns = {:.2}", mean / time);
-        line(trace, &format!("{backend}: latency's mean / time"), figure, "0.9 to 1.1");
-        let figure = format!("{:.1} - {cost:.1} = {:.1} ns", timed - time, timed - time - cost);
-        line(trace, &format!("{backend}: latency's cost - clock pair"), figure, "at most 5 ns");
+    for backend in BACKENDS {
+        let (Some(time), Some(half)) = (of(backend), of(&format!("{backend} timed"))) else { continue };
+        let figure = |more: f64| format!("{more:.1} - {cost:.1} = {:.1} ns", more - cost);
+        line(
+            trace,
+            &format!("{backend}: a latency pass's cost - clock pair"),
+            figure(half - time),
+            "at most 5 ns",
+        );
+        // Every second call is timed alone.
+        let alone = 2.0 * (half - time);
+        line(
+            trace,
+            &format!("{backend}: of a call alone, cost - clock pair"),
+            figure(alone),
+            "what fences take away",
+        );
     }
     // The same pair around the same calls, in C: what of it is the fences' and not this loop's.
     if let (Some(timed), Some(time)) = (of("C malloc timed"), of("C malloc")) {
         let figure = format!("{:.1} - {cost:.1} = {:.1} ns", timed - time, timed - time - cost);
         line(trace, "C malloc: a fenced pair's cost - clock pair", figure, "what fences cost in C too");
+    }
+    println!();
+}
+
+/// Heaplay's own passes, as a user runs them: what the latency pass tells of the centre against the time pass. Medians over
+/// repetitions.
+fn passes(folder: &Path, generated: [(&str, &mut Generator); 2], service: &Path) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
+    command.arg("run").arg(service);
+    for (name, generator) in generated {
+        let path = folder.join(format!("{name}.trace"));
+        trace::copy(generator, &path).expect("write a trace");
+        command.arg(path);
+    }
+    let out = folder.join("passes");
+    command.args(["--backends", &BACKENDS.join(","), "--passes", "time,latency", "--repetitions", "7"]);
+    let output = command.args(["--jobs", "1", "--out"]).arg(&out).output().expect("start heaplay");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let run = Run::load(&out).expect("a run");
+    for trace in &run.manifest.traces {
+        for backend in BACKENDS {
+            let middle = |metric: &str| median(&mut run.values(&trace.name, backend, "all", metric));
+            let time = middle("time_nanoseconds") / trace.calls as f64;
+            let told = |what: &str, metric: &str, bound: &str| {
+                let mean = middle(metric);
+                let figure = format!("{mean:.1} / {time:.1} ns = {:.2}", mean / time);
+                line(&trace.name, &format!("{backend}: {what} / time"), figure, bound);
+            };
+            told("latency's mean", "latency_mean_nanoseconds", "0.9 to 1.1");
+            told("a call alone", "latency_alone_nanoseconds", "what fences keep from overlapping");
+        }
     }
     println!();
 }

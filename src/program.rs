@@ -84,7 +84,7 @@ pub const SLOT_LIMIT: usize = 1 << 28;
 const SLOT: u64 = 0xFFFF_FFF0;
 
 impl Instruction {
-    const NONE: Instruction = Instruction(0);
+    pub(crate) const NONE: Instruction = Instruction(0);
 
     fn new(action: Action, domain: Domain, slot: u32, size: u64) -> Instruction {
         Instruction(action as u64 | (domain as u64 + 1) << 2 | u64::from(slot) << 4 | size.min(WIDE) << 32)

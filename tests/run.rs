@@ -498,9 +498,10 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
     expect(0, heaplay().arg("generate").arg(&trace).args(arguments));
     let mut runs = Vec::new();
     for (name, limit) in [("parts", "16MiB"), ("whole", "4GiB")] {
+        // Three repetitions confirm.
         let out = folder.path().join(name);
         let mut command = heaplay();
-        command.arg("run").arg(&trace).args(["-r", "1", "-b", "pymalloc,malloc", "--memory-limit", limit]);
+        command.arg("run").arg(&trace).args(["-r", "3", "-b", "pymalloc,malloc", "--memory-limit", limit]);
         let output = output(command.arg("--out").arg(&out));
         assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
         assert_eq!(errors(&output).contains("replayed in parts"), name == "parts", "{}", errors(&output));
@@ -523,14 +524,28 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
     assert!(compared > 60, "{compared}");
     // Every call was timed, in chunks as long as those of the whole.
     let chunks = |run: &Run| -> Vec<u64> {
-        run.chunks.iter().filter(|chunk| chunk.backend == "malloc").map(|chunk| chunk.calls).collect()
+        let mine = |chunk: &&heaplay::results::Chunk| chunk.backend == "malloc" && chunk.repetition == 0;
+        run.chunks.iter().filter(mine).map(|chunk| chunk.calls).collect()
     };
     assert_eq!(chunks(parts), chunks(whole));
-    let timed = |run: &Run| -> u64 {
-        let raw = run.latencies.iter().filter(|l| l.backend == "malloc" && l.repetition.is_some());
-        raw.map(|l| l.histogram.len()).sum()
+    // Raw in each repetition, and confirmed by all.
+    let timed = |run: &Run, repetition: Option<u32>| -> u64 {
+        let mine = run.latencies.iter().filter(|l| l.backend == "malloc" && l.repetition == repetition);
+        mine.map(|l| l.histogram.len()).sum()
     };
-    assert_eq!((timed(parts), timed(whole)), (2_500_000, 2_500_000));
+    for repetition in [Some(0), Some(1), Some(2), None] {
+        assert_eq!((timed(parts, repetition), timed(whole, repetition)), (2_500_000, 2_500_000));
+    }
+    // Each call has its action and size class, in parts as well; what it took is another matter.
+    let classes = |run: &Run| -> BTreeMap<(String, Option<u32>, String, u64), u64> {
+        let calls = |row: &heaplay::results::ServiceTimes| row.pairs().map(|(_, calls)| calls).sum();
+        let key = |row: &heaplay::results::ServiceTimes| {
+            (row.backend.clone(), row.repetition, row.op.clone(), row.up_to_bytes)
+        };
+        run.service_times.iter().map(|row| (key(row), calls(row))).collect()
+    };
+    assert_eq!(classes(parts), classes(whole));
+    assert!(classes(parts).len() > 40 && parts.latency_map.len() > 1);
 }
 
 /// Instructions are counted where valgrind is, and the same twice; where it is not, a line says so.

@@ -2,11 +2,12 @@
 //!
 //! Replay is deterministic: the same call does the same work in each repetition, so its median is its own cost, and what
 //! one repetition alone saw was the machine's (the scheduler, an interrupt, a neighbour). The repetitions are read side by
-//! side as streams; of a call no more than its median's byte is kept.
+//! side as streams, beside the program, which may come in parts; a call's median goes to a file, so that memory does not
+//! grow with the trace.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use hdrhistogram::Histogram;
@@ -15,7 +16,7 @@ use super::Loaded;
 use super::latency_map::LatencyMap;
 use super::slow_calls::{Seen, SlowCalls};
 use super::windows;
-use crate::program::Action;
+use crate::program::{Action, Program};
 use crate::replay::{bucket_nanoseconds, empty_histogram};
 use crate::results::{
     Latency, LatencyRow, Manifest, Measurement, Pass, Run, ServiceTimes, SlowCall, service_class,
@@ -33,7 +34,7 @@ pub struct Of<'a> {
     pub trace: &'a str,
     /// The backend's.
     pub backend: &'a str,
-    /// The trace's program, with its sites and times.
+    /// The trace, with its sites and times.
     pub loaded: &'a Loaded,
     /// What an empty clock pair costs, in ns.
     pub pair_ns: f64,
@@ -51,12 +52,13 @@ type Classes = BTreeMap<(usize, u64), Box<[u64; 256]>>;
 
 /// What the repetitions of one trace and backend say together, from their numbers and their files with a byte for each call:
 /// rows for the tables of a run. With fewer than [`LEAST_REPETITIONS`] nothing is confirmed, and no row says so; slow calls and the
-/// course over time are told of what there is. `None` when there is nothing, or a file is not of this program.
+/// course over time are told of what there is. `None` when there is nothing, or a file is not of this program. `medians` is the
+/// path of a file to use meanwhile.
 ///
 /// # Errors
-/// When a file cannot be read.
-pub fn confirm(of: &Of, files: &[(u32, impl AsRef<Path>)]) -> io::Result<Option<Run>> {
-    let calls = of.loaded.program.instructions().len();
+/// When a file cannot be read or written, or the trace no longer be decoded.
+pub fn confirm(of: &Of, files: &[(u32, impl AsRef<Path>)], medians: &Path) -> io::Result<Option<Run>> {
+    let calls = of.loaded.program.calls();
     let mut readers = Vec::new();
     for (_, path) in files {
         let file = File::open(path)?;
@@ -69,21 +71,33 @@ pub fn confirm(of: &Of, files: &[(u32, impl AsRef<Path>)]) -> io::Result<Option<
         return Ok(None);
     };
     let mut fold = Fold::new(of, readers.len());
+    let mut out = BufWriter::with_capacity(STRETCH, File::create(medians)?);
     let mut stretches = vec![vec![0; STRETCH]; readers.len()];
     let mut times = vec![0; readers.len()];
-    for start in (0..calls).step_by(STRETCH) {
-        let length = STRETCH.min(calls - start);
-        for (reader, stretch) in readers.iter_mut().zip(&mut stretches) {
-            reader.read_exact(&mut stretch[..length])?;
-        }
-        for at in 0..length {
-            for (time, stretch) in times.iter_mut().zip(&stretches) {
-                *time = stretch[at];
+    let handover = of.loaded.hand(None)?;
+    let mut feed = of.loaded.feed(&handover)?;
+    while let Some(part) = feed.next_part()? {
+        let length = part.instructions().len();
+        for start in (0..length).step_by(STRETCH) {
+            let length = STRETCH.min(length - start);
+            for (reader, stretch) in readers.iter_mut().zip(&mut stretches) {
+                reader.read_exact(&mut stretch[..length])?;
             }
-            fold.call(start + at, &mut times);
+            for at in 0..length {
+                for (time, stretch) in times.iter_mut().zip(&stretches) {
+                    *time = stretch[at];
+                }
+                stretches[0][at] = fold.call(part, start + at, &mut times);
+            }
+            out.write_all(&stretches[0][..length])?;
         }
     }
-    Ok(Some(fold.rows(first)))
+    out.flush()?;
+    drop(feed);
+    if let Some(reason) = handover.end(true) {
+        return Err(io::Error::other(reason));
+    }
+    Ok(Some(fold.rows(first, medians)?))
 }
 
 /// What is gathered call by call.
@@ -92,8 +106,6 @@ struct Fold<'a> {
     repetitions: usize,
     blocks: Vec<Block>,
     requests: usize,
-    /// Each call's median, as a bucket.
-    medians: Vec<u8>,
     raw: Classes,
     confirmed: Classes,
     slow: SlowCalls,
@@ -103,45 +115,43 @@ struct Fold<'a> {
 impl<'a> Fold<'a> {
     fn new(of: &'a Of<'a>, repetitions: usize) -> Fold<'a> {
         let program = &of.loaded.program;
-        let calls = program.instructions().len();
         Fold {
             of,
             repetitions,
             blocks: vec![Block::default(); program.slots()],
             requests: 0,
-            medians: Vec::with_capacity(calls),
             raw: Classes::new(),
             confirmed: Classes::new(),
             slow: SlowCalls::default(),
-            map: LatencyMap::new(calls),
+            map: LatencyMap::new(program.calls()),
         }
     }
 
-    /// One call with its times in the repetitions, the first repetition's first.
-    fn call(&mut self, index: usize, times: &mut [u8]) {
-        let program = &self.of.loaded.program;
-        let instruction = program.instructions()[index];
+    /// The call at `at` of a part, with its times in the repetitions, the first repetition's first; gives its median.
+    fn call(&mut self, part: &Program, at: usize, times: &mut [u8]) -> u8 {
+        let instruction = part.instructions()[at];
+        let index = part.first() as usize + at;
         let action = instruction.action();
         let block = &mut self.blocks[instruction.slot()];
         if action != Action::Free {
             let site = self.of.loaded.births.site(self.requests);
-            *block = Block { size: program.size(index) as u64, site };
+            *block = Block { size: part.size(at) as u64, site };
             self.requests += 1;
         }
         let raw = times[0];
         times.sort_unstable();
         let median = times[(times.len() - 1) / 2];
-        self.medians.push(median);
         let class = (action as usize, service_class(block.size));
         self.raw.entry(class).or_insert_with(|| Box::new([0; 256]))[usize::from(raw)] += 1;
         self.confirmed.entry(class).or_insert_with(|| Box::new([0; 256]))[usize::from(median)] += 1;
         self.map.call(index, median);
         let (size_bytes, site) = (block.size, block.site);
         self.slow.call(median, times, || Seen { event: index as u64, action, size_bytes, site });
+        median
     }
 
-    /// The rows; `first` is the number of the repetition that is told raw.
-    fn rows(self, first: u32) -> Run {
+    /// The rows; `first` is the number of the repetition that is told raw, `medians` the file that has each call's.
+    fn rows(self, first: u32, medians: &Path) -> io::Result<Run> {
         let mut run = Run::new(Manifest::default());
         let (trace, backend) = (self.of.trace.to_owned(), self.of.backend.to_owned());
         let is_confirmed = self.repetitions >= LEAST_REPETITIONS;
@@ -192,7 +202,9 @@ impl<'a> Fold<'a> {
             .collect();
         let mut figures = vec![("slow_calls_left_out", left_out as f64)];
         for (names, window_ns) in windows::METRICS {
-            let found = windows::worst(&self.of.loaded.times, &self.medians, self.of.pair_ns, window_ns);
+            let open = || Ok::<_, io::Error>(BufReader::with_capacity(STRETCH, File::open(medians)?));
+            let found =
+                windows::worst(&self.of.loaded.times, [open()?, open()?], self.of.pair_ns, window_ns)?;
             if let Some(worst) = found {
                 figures.extend([(names[0], worst.nanoseconds.round()), (names[1], worst.event as f64)]);
             }
@@ -209,7 +221,7 @@ impl<'a> Fold<'a> {
                 value,
             })
             .collect();
-        run
+        Ok(run)
     }
 }
 

@@ -52,6 +52,7 @@ fn footprint_in(
     let job = Job {
         task: Task::Measure {
             cell: cell.clone(),
+            alone: None,
             program: handover.path(),
             births: loaded.births_path(),
             pace: None,

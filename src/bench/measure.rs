@@ -10,10 +10,10 @@ use super::{Verified, page_rows};
 use crate::backends::arenas::Pools;
 use crate::backends::{self, Backend};
 use crate::program::{Action, Births, Feed, Outline, Parts, Program, Times};
-use crate::replay::{self, Footprint, LatencyResult, ReplayError, Tables, TimeResult};
+use crate::replay::{self, Alone, Footprint, LatencyResult, ReplayError, Tables, TimeResult};
 use crate::results::{Cell, Chunk, Latency, Manifest, Measurement, Pass, RecordError, Run, Sample};
 
-/// The file of a latency cell that holds each call's time as a byte; [`super::confirm`] reads it.
+/// The file of a latency cell that holds each call's time as a byte; [`super::halves`] and [`super::confirm`] read it.
 pub(super) const BUCKETS: &str = "buckets.bin";
 
 /// Why a child could not do its job. It goes to the parent as the reason of an error row.
@@ -111,11 +111,11 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
             std::mem::forget(backend);
             Ok(calls.to_string())
         }
-        Task::Measure { cell, program, births, pace, folder, clock } => {
+        Task::Measure { cell, alone, program, births, pace, folder, clock } => {
             let feed = feed(program)?;
             let births = births.as_deref().map(load_births).transpose()?.unwrap_or_default();
             let pace = pace.as_ref().map(load_pace).transpose()?;
-            let beside = Beside { births, pace };
+            let beside = Beside { alone: alone.unwrap_or(Alone::Even), births, pace };
             measure(cell, feed, &beside, folder, *clock, turn)?.save_tables(folder)?;
             Ok(String::new())
         }
@@ -163,8 +163,10 @@ fn load_numbers(path: &Path) -> Result<Vec<u32>, JobError> {
     Ok(bytes.chunks_exact(4).map(number).collect())
 }
 
-/// What a footprint pass reads beside the program.
+/// What a pass is told beside the program; the rest is a footprint pass's.
 struct Beside {
+    /// In a latency pass.
+    alone: Alone,
     births: Births,
     pace: Option<replay::Pace>,
 }
@@ -195,12 +197,15 @@ fn measure(
     match cell.pass {
         Pass::Time => rows.time(&replay::time(feed, &Tables::of(&outline, backend.as_ref()), turn)?),
         Pass::Latency => {
-            let found = replay::latency(feed, &Tables::of(&outline, backend.as_ref()), &clock, turn)?;
             let path = folder.join(BUCKETS);
-            if !found.buckets.is_empty() {
-                fs::write(&path, &found.buckets).map_err(|source| JobError::Io { path, source })?;
-            }
-            rows.latency(found);
+            let lost = |source| JobError::Io { path: path.clone(), source };
+            let mut keep = fs::File::create(&path).map_err(lost)?;
+            let tables = Tables::of(&outline, backend.as_ref());
+            let found = replay::latency(feed, &tables, &clock, beside.alone, &mut keep, turn);
+            rows.latency(found.map_err(|error| match error {
+                ReplayError::Keep(source) => lost(source),
+                other => other.into(),
+            })?);
         }
         Pass::Footprint => {
             // What does not go by the clock is the same at any pace.
@@ -276,11 +281,14 @@ impl Rows<'_> {
         self.put("all", "clock_step_nanoseconds", found.floor.step_ns);
         self.put("all", "clock_pair_nanoseconds", found.floor.pair_ns);
         self.put("all", "clock_cost_nanoseconds", found.floor.cost_ns);
+        if found.among_ns.is_finite() {
+            self.put("all", "latency_mean_nanoseconds", found.among_ns);
+        }
         for (action, histogram) in Action::ALL.into_iter().zip(found.histograms) {
             if histogram.is_empty() {
                 continue;
             }
-            self.put(action.name(), "latency_mean_nanoseconds", found.mean_ns[action as usize]);
+            self.put(action.name(), "latency_alone_nanoseconds", found.alone_ns[action as usize]);
             self.run.latencies.push(Latency {
                 trace: self.cell.trace.clone(),
                 backend: self.cell.backend.clone(),

@@ -3,7 +3,8 @@
 //!
 //! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a trace take turns,
 //! `neighbours.rs` says how many heats go side by side,
-//! `measure.rs` does one job in the child (`page_rows.rs` has the rows of a heap seen page by page), `compare.rs` holds two
+//! `measure.rs` does one job in the child (`page_rows.rs` has the rows of a heap seen page by page), `halves.rs` makes the two
+//! passes of a latency repetition one, `compare.rs` holds two
 //! pool allocators against each other, `confirm.rs` takes the median of each call over repetitions (`slow_calls.rs`,
 //! `latency_map.rs` and `windows.rs` say what the tables keep of them), `what_if.rs` replays a
 //! changed trace, `pairs.rs` times two sides against each other, `exact.rs` measures their memory, `instructions.rs` counts
@@ -13,6 +14,7 @@ mod bounds;
 mod compare;
 mod confirm;
 mod exact;
+mod halves;
 mod handover;
 mod heat;
 mod instructions;
@@ -30,7 +32,7 @@ mod worker;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -49,7 +51,8 @@ pub use plan::{ClockRate, Heat, Job, Pace, Task, heats, order};
 pub use what_if::{Saved, Saving, savings};
 pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, serve};
 
-use crate::program::{Births, Program, Times};
+use crate::program::{Births, Feed, Parts, Program, Times};
+use crate::replay::Alone;
 use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Sample, Status};
 
 /// A compiled program in a memory file that children open by path; or the outline of one that is too large for it, which is
@@ -147,6 +150,18 @@ impl Loaded {
             ProgramFile::Compiled(file) => Ok(Handover::by_file(path_of(file))),
             ProgramFile::Trace(path) => Handover::by_pipe(path, self.program.outline(), processor),
         }
+    }
+
+    /// The program as this process walks it itself; `handover` brings the parts.
+    ///
+    /// # Errors
+    /// When they do not begin.
+    fn feed(&self, handover: &Handover) -> std::io::Result<Feed<'_>> {
+        if self.program.is_whole() {
+            return Ok((&self.program).into());
+        }
+        let input: Box<dyn Read> = Box::new(BufReader::with_capacity(1 << 16, File::open(handover.path())?));
+        Ok(Parts::begin(input)?.into())
     }
 
     /// What a footprint pass at `pace` waits by.
@@ -400,18 +415,40 @@ impl Place<'_> {
         }
     }
 
-    /// A fresh folder for what the child of a cell leaves.
-    fn fresh_part(&self, cell: &Cell) -> Result<PathBuf, BenchError> {
-        let folder = self.folder(cell);
-        let part = folder.with_extension("part");
+    /// A fresh folder for what the child of an entry leaves.
+    fn fresh_part(&self, entry: &Entry) -> Result<PathBuf, BenchError> {
+        let part = self.part(entry);
         let _ = fs::remove_dir_all(&part);
-        let _ = fs::remove_dir_all(&folder);
+        let _ = fs::remove_dir_all(self.folder(entry.cell));
         fs::create_dir_all(&part).map_err(io_error(part.display().to_string()))?;
         Ok(part)
     }
 
+    /// Where that is.
+    fn part(&self, entry: &Entry) -> PathBuf {
+        let suffix = if entry.alone == Some(Alone::Odd) { "part2" } else { "part" };
+        self.folder(entry.cell).with_extension(suffix)
+    }
+
     fn folder(&self, cell: &Cell) -> PathBuf {
         self.cells.join(format!("{:05}", self.numbers[cell]))
+    }
+}
+
+/// What a child of a heat is for: a cell, or one of the two passes of a latency cell.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    cell: &'a Cell,
+    alone: Option<Alone>,
+}
+
+impl Entry<'_> {
+    /// The entries of a cell; the halves of a latency cell.
+    fn of(cell: &Cell) -> Vec<Entry<'_>> {
+        match cell.pass {
+            Pass::Latency => Alone::BOTH.map(|alone| Entry { cell, alone: Some(alone) }).to_vec(),
+            Pass::Time | Pass::Footprint => vec![Entry { cell, alone: None }],
+        }
     }
 }
 
@@ -424,36 +461,89 @@ fn measure_heat(
     settings: &Settings,
 ) -> Result<Vec<Outcome>, BenchError> {
     let mut outcomes = Vec::new();
-    let mut racing = Vec::new();
+    let mut entries = Vec::new();
     for cell in heat {
+        let all = Entry::of(cell);
         match place.given_up(cell) {
             Some(reason) => {
-                outcomes.push(keep(cell, loaded, &place.fresh_part(cell)?, 0.0, Ended::Badly(reason))?)
+                outcomes.push(keep(cell, loaded, &place.fresh_part(&all[0])?, 0.0, Ended::Badly(reason))?)
             }
-            None => racing.push(cell),
+            None => entries.extend(all),
         }
     }
+    // The halves are alive one after the other: as many children as in the time pass leave as much of the caches to each.
+    let (first, second): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|entry| entry.alone != Some(Alone::Odd));
+    let mut ended: Vec<(Entry, f64, Ended)> = Vec::new();
+    for race in [first, second].iter().filter(|race| !race.is_empty()) {
+        ended.extend(run_race(race, loaded, place, settings)?);
+        if cancelled() {
+            return Ok(vec![]);
+        }
+    }
+    ended.sort_by_key(|(entry, ..)| place.numbers[entry.cell]);
+    let mut ended = ended.into_iter().peekable();
+    while let Some((entry, mut seconds, mut end)) = ended.next() {
+        let part = place.part(&entry);
+        place.ended(entry.cell, &end);
+        while let Some((half, more, other)) = ended.next_if(|(half, ..)| half.cell == entry.cell) {
+            place.ended(half.cell, &other);
+            seconds += more;
+            let second = place.part(&half);
+            end = match (end, other) {
+                (Ended::Well(_), Ended::Well(text)) => match joined(half.cell, loaded, [&part, &second])? {
+                    None => Ended::Well(text),
+                    Some(reason) => Ended::Badly(reason),
+                },
+                (Ended::Well(_), bad) | (bad, _) => bad,
+            };
+            let _ = fs::remove_dir_all(second);
+        }
+        outcomes.push(keep(entry.cell, loaded, &part, seconds, end)?);
+    }
+    Ok(outcomes)
+}
+
+/// Makes one of what two children left; why that cannot be, if so.
+fn joined(cell: &Cell, loaded: &Loaded, halves: [&Path; 2]) -> Result<Option<String>, BenchError> {
+    for half in halves {
+        if let Some(reason) = doubt(cell, loaded, half)? {
+            return Ok(Some(reason));
+        }
+    }
+    Ok(halves::join(cell, halves).err().map(|error| error.to_string()))
+}
+
+/// Runs the children of these entries together, in turns where they are timed; how each ended, and after how many seconds.
+fn run_race<'a>(
+    entries: &[Entry<'a>],
+    loaded: &Loaded,
+    place: &Place<'_>,
+    settings: &Settings,
+) -> Result<Vec<(Entry<'a>, f64, Ended)>, BenchError> {
+    let timed = entries[0].cell.pass != Pass::Footprint;
     let mut workers = Vec::new();
     let mut handovers = Vec::new();
-    for &cell in &racing {
-        let part = place.fresh_part(cell)?;
-        let processor = place.processor.filter(|_| cell.pass != Pass::Footprint);
+    for entry in entries {
+        let part = place.fresh_part(entry)?;
+        let processor = place.processor.filter(|_| timed);
         let handover = loaded.hand(processor).map_err(io_error("a pipe for the program"))?;
         let job = Job {
             task: Task::Measure {
-                cell: cell.clone(),
+                cell: entry.cell.clone(),
+                alone: entry.alone,
                 program: handover.path(),
-                births: loaded.births_path().filter(|_| cell.pass == Pass::Footprint),
-                pace: loaded.pace(settings.pace).filter(|_| cell.pass == Pass::Footprint),
+                births: loaded.births_path().filter(|_| !timed),
+                pace: loaded.pace(settings.pace).filter(|_| !timed),
                 folder: part.clone(),
                 clock: settings.clock,
             },
             processor,
-            turns: cell.pass != Pass::Footprint,
+            turns: timed,
         };
         let calls = loaded.program.calls();
         let limits = Limits {
-            time: settings.time_limit(calls) * racing.len() as u32 + settings.waiting(loaded),
+            time: settings.time_limit(calls) * entries.len() as u32 + settings.waiting(loaded),
             memory_bytes: settings.memory_bytes,
         };
         let worker =
@@ -461,31 +551,26 @@ fn measure_heat(
         workers.push(worker);
         handovers.push(handover);
     }
-    if heat[0].pass != Pass::Footprint {
+    if timed {
         let memory = heat::memory_of(loaded.program.profile(), workers.len(), settings.memory_bytes);
-        heat::take_turns(&mut workers, place.processor, place.numbers[&heat[0]] as u64, memory);
+        heat::take_turns(&mut workers, place.processor, place.numbers[entries[0].cell] as u64, memory);
     }
     // Every child is waited for before anything is believed, so that none is left behind.
     let mut ended = Vec::new();
-    for (cell, (worker, handover)) in racing.into_iter().zip(workers.into_iter().zip(handovers)) {
+    for (&entry, (worker, handover)) in entries.iter().zip(workers.into_iter().zip(handovers)) {
         let began = worker.began();
         let mut end = worker.end();
         let well = matches!(end, Ok(Ended::Well(_)));
         if let (Some(reason), Ok(end)) = (handover.end(well), &mut end) {
             *end = Ended::Badly(reason); // the child knows only that no more came
         }
-        ended.push((cell, began.elapsed().as_secs_f64(), end));
+        ended.push((entry, began.elapsed().as_secs_f64(), end));
     }
-    if cancelled() {
-        return Ok(vec![]);
-    }
-    for (cell, seconds, ended) in ended {
-        let part = place.folder(cell).with_extension("part");
-        let ended = ended.map_err(io_error(format!("a child for {}", part.display())))?;
-        place.ended(cell, &ended);
-        outcomes.push(keep(cell, loaded, &part, seconds, ended)?);
-    }
-    Ok(outcomes)
+    let failed = |entry: &Entry| format!("a child for {}", place.part(entry).display());
+    ended
+        .into_iter()
+        .map(|(entry, seconds, end)| Ok((entry, seconds, end.map_err(io_error(failed(&entry)))?)))
+        .collect()
 }
 
 /// Holds what a child left against the program, marks the cell's folder as whole and gives it its name.
@@ -614,9 +699,8 @@ fn finish(
             let pairs = run.values(&trace.name, &backend.name, "all", "clock_pair_nanoseconds");
             let pair_ns = crate::stats::median(&pairs).unwrap_or(0.0);
             let of = confirm::Of { trace: &trace.name, backend: &backend.name, loaded, pair_ns };
-            if let Some(confirmed) =
-                confirm::confirm(&of, &files).map_err(io_error("confirming latencies"))?
-            {
+            let confirmed = confirm::confirm(&of, &files, &cells.join("medians.bin"));
+            if let Some(confirmed) = confirmed.map_err(io_error("confirming latencies"))? {
                 run.remove_confirmed(&trace.name, &backend.name);
                 run.absorb(confirmed);
             }

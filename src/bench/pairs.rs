@@ -389,7 +389,15 @@ pub fn handshake(binary: &Path, backend: &str, clock: ClockRate) -> Result<Strin
             chosen: None,
         },
         Task::Calls { backend, program: program.clone(), calls: 0 },
-        Task::Measure { cell, program: program.clone(), births: None, pace: None, folder: program, clock },
+        Task::Measure {
+            cell,
+            alone: None,
+            program: program.clone(),
+            births: None,
+            pace: None,
+            folder: program,
+            clock,
+        },
     ];
     // There is no program, so each fails; one that was not understood says so.
     for job in jobs.into_iter().filter(|_| version.is_ok()) {

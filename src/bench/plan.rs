@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::replay::{Clock, Laps, Source};
+use crate::replay::{Alone, Clock, Laps, Source};
 use crate::results::{Cell, Manifest, Pass};
 
 /// A clock in words, so that every child reads time at the rate that the parent measured.
@@ -103,6 +103,8 @@ pub enum Task {
     Measure {
         /// Which.
         cell: Cell,
+        /// In a latency pass, which of its two halves.
+        alone: Option<Alone>,
         /// The compiled program.
         program: PathBuf,
         /// Who asked for each block; read in a footprint pass alone.
@@ -145,7 +147,7 @@ pub struct Job {
 /// Cells that are measured together: all backends of one trace and repetition for a timed pass, else one cell.
 pub type Heat = Vec<Cell>;
 
-/// Calls up to which latency passes are measured together: each holds 5 bytes a call.
+/// Calls up to which latency passes are measured together: each holds 2 bytes a call.
 const LATENCY_TOGETHER: usize = 1 << 25;
 
 /// Puts cells that follow each other into heats. `calls` tells how long a trace is.

@@ -2,6 +2,8 @@
 //! where the trace says that the call was made, and the program's time stands still for so long: what is left of a window
 //! is the mutator's utilisation of Cheng and Blelloch, "A parallel, real-time garbage collector", PLDI 2001.
 
+use std::io::{self, Read};
+
 use crate::program::Times;
 use crate::replay::bucket_nanoseconds;
 
@@ -23,7 +25,7 @@ pub struct Window {
 
 /// The calls in order, each with the time at which it begins and the time that it takes. Between two marks of the trace
 /// calls are spread evenly.
-struct Course<'a> {
+struct Course<'a, R> {
     marks: &'a [(u64, u64)],
     /// The marks around the next call: the one before it, and the place of the one after.
     before: (u64, u64),
@@ -31,11 +33,25 @@ struct Course<'a> {
     /// The allocator's time so far.
     inserted: f64,
     next: usize,
+    /// What the next call takes; `None` after the last.
+    cost: Option<f64>,
+    medians: R,
+    costs: &'a [f64; 256],
 }
 
-impl<'a> Course<'a> {
-    fn new(times: &'a Times) -> Course<'a> {
-        Course { marks: times.marks(), before: (0, 0), after: 0, inserted: 0.0, next: 0 }
+impl<'a, R: Read> Course<'a, R> {
+    fn new(times: &'a Times, medians: R, costs: &'a [f64; 256]) -> io::Result<Course<'a, R>> {
+        let marks = times.marks();
+        let mut course =
+            Course { marks, before: (0, 0), after: 0, inserted: 0.0, next: 0, cost: None, medians, costs };
+        course.cost = course.read()?;
+        Ok(course)
+    }
+
+    fn read(&mut self) -> io::Result<Option<f64>> {
+        let mut bucket = [0];
+        let is_one = self.medians.read(&mut bucket)? > 0;
+        Ok(is_one.then(|| self.costs[usize::from(bucket[0])]))
     }
 
     /// When the next call begins.
@@ -56,44 +72,56 @@ impl<'a> Course<'a> {
         program_ns + self.inserted
     }
 
-    fn step(&mut self, cost: f64) {
-        self.inserted += cost;
+    fn step(&mut self) -> io::Result<()> {
+        self.inserted += self.cost.unwrap_or(0.0);
         self.next += 1;
+        self.cost = self.read()?;
+        Ok(())
     }
 }
 
-/// The worst window of `length_ns`, for calls whose times are `medians`, as buckets, less the clock's `pair_ns`. `None`
-/// where the trace has no times, or is shorter than the window.
+/// The worst window of `length_ns`, for calls whose times are medians, as buckets, less the clock's `pair_ns`; they are read twice
+/// side by side. `None` where the trace has no times, or is shorter than the window.
 ///
 /// A window that begins with a call is enough to look at: as it moves on from one that is worst, its time falls only when
 /// its left edge enters a call.
-pub fn worst(times: &Times, medians: &[u8], pair_ns: f64, length_ns: f64) -> Option<Window> {
+///
+/// # Errors
+/// When the medians cannot be read.
+pub fn worst<R: Read>(
+    times: &Times,
+    medians: [R; 2],
+    pair_ns: f64,
+    length_ns: f64,
+) -> io::Result<Option<Window>> {
     if times.is_empty() {
-        return None;
+        return Ok(None);
     }
     let costs: [f64; 256] = std::array::from_fn(|bucket| bucket_nanoseconds(bucket as u8) - pair_ns);
-    let cost = |call: usize| costs[usize::from(medians[call])];
-    let (mut left, mut right) = (Course::new(times), Course::new(times));
+    let [one, other] = medians;
+    let (mut left, mut right) = (Course::new(times, one, &costs)?, Course::new(times, other, &costs)?);
     let mut worst = Window { nanoseconds: 0.0, event: 0 };
-    while left.next < medians.len() {
+    while left.cost.is_some() {
         let from = left.start();
         // Calls that end within the window; they may end before its first does, by what the clock's pair varies.
-        while right.next < medians.len() && right.start() + cost(right.next) <= from + length_ns {
-            right.step(cost(right.next));
+        while let Some(cost) = right.cost
+            && right.start() + cost <= from + length_ns
+        {
+            right.step()?;
         }
         let mut nanoseconds = right.inserted - left.inserted;
-        if right.next < medians.len() {
+        if right.cost.is_some() {
             nanoseconds += (from + length_ns - right.start()).max(0.0);
         }
         if nanoseconds > worst.nanoseconds {
             worst = Window { nanoseconds, event: left.next };
         }
         if right.next == left.next {
-            right.step(cost(right.next));
+            right.step()?;
         }
-        left.step(cost(left.next));
+        left.step()?;
     }
-    (times.last_ns() as f64 + left.inserted >= length_ns).then_some(worst)
+    Ok((times.last_ns() as f64 + left.inserted >= length_ns).then_some(worst))
 }
 
 #[cfg(test)]
@@ -118,14 +146,14 @@ mod tests {
         medians[100] = bucket(3e6);
         let own = bucket_nanoseconds(medians[100]);
         let small = bucket_nanoseconds(medians[0]);
-        let find = |length| worst(&times(&marks), &medians, 0.0, length).unwrap();
+        let find = |length| worst(&times(&marks), [medians.as_slice(); 2], 0.0, length).unwrap().unwrap();
         assert_eq!(find(1e6), Window { nanoseconds: 1e6, event: 100 });
         let ten = find(1e7);
         // 3 ms in one call, and one of the others in each 101 µs of the rest.
         let expected = own + small * ((1e7 - own) / (1e5 + small));
         assert!((ten.nanoseconds - expected).abs() < 2.0 * small, "{ten:?} {expected}");
-        assert!(worst(&times(&marks), &medians, 0.0, 1e9).is_none());
-        assert!(worst(&Times::default(), &medians, 0.0, 1e6).is_none());
+        assert!(worst(&times(&marks), [medians.as_slice(); 2], 0.0, 1e9).unwrap().is_none());
+        assert!(worst(&Times::default(), [medians.as_slice(); 2], 0.0, 1e6).unwrap().is_none());
     }
 
     /// Time in calls within a window, call by call.
@@ -159,7 +187,7 @@ mod tests {
                     most = most.max(inside(&placed, from, length));
                 }
             }
-            match worst(&times(&marks), &medians, 0.0, length) {
+            match worst(&times(&marks), [medians.as_slice(); 2], 0.0, length).unwrap() {
                 Some(found) => {
                     prop_assert!((found.nanoseconds - most).abs() < 1.0, "{found:?} {most}");
                     let own = inside(&placed, placed[found.event].0, length);

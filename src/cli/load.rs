@@ -200,7 +200,7 @@ pub fn load_grouped(
             let (calls, mib) = (program.calls(), (8 * program.calls()) >> 20);
             note(format!(
                 "{}: {calls} calls need {mib} MiB, over the memory limit: replayed in parts that are decoded meanwhile; no \
-                 confirmed latencies, and no lines that pin pages",
+                 lines: of what pins pages, or of slow calls",
                 path.display()
             ));
             Loaded::in_parts(program, times, path)

@@ -136,6 +136,7 @@ fn tail_laps(
     replay(program, tables, &mut slots, 0..calls, &mut Nothing)?;
     leftovers.free(tables, &mut slots);
     for lap in 0..tail_lap_count(calls) {
+        probe.begin(calls);
         for segment in 0..segments.max(1) {
             turn()?;
             let range = calls * segment / segments.max(1)..calls * (segment + 1) / segments.max(1);

@@ -27,7 +27,7 @@ pub use footprint::{Footprint, HeapSample, Pace, WARM_UP_CALLS, footprint};
 pub use halt::waiting;
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use laps::{LapTimes, Laps, call_times, calls_of_a_lap, laps, tail};
-pub use latency::{LatencyResult, Ticks, bucket, bucket_nanoseconds, empty_histogram, latency};
+pub use latency::{Alone, LatencyResult, Ticks, bucket, bucket_nanoseconds, empty_histogram, latency};
 pub use memory::{Resident, SharedHeap, self_test};
 pub use pins::{ClassRounding, FULLNESS_BINS, GRAINS, LiveBlock, PageView, Pin, class_of, page_view};
 pub use places::{Ending, Word, places};
@@ -79,6 +79,9 @@ pub enum ReplayError {
     /// The rest of the program did not come, or was not sound.
     #[error("the program could not be read on: {0}")]
     Feed(#[from] std::io::Error),
+    /// What was measured could not be kept.
+    #[error("the times of calls could not be kept: {0}")]
+    Keep(#[source] std::io::Error),
     /// Whoever hands out the turns is gone.
     #[error("no further turn was given: the run was interrupted")]
     NoTurn,

@@ -314,7 +314,14 @@ pub const METRICS: &[Metric] = &[
         "latency_mean_nanoseconds",
         "ns",
         Exactness::Told,
-        "mean service time of a call less the mean of an empty clock pair, by op",
+        "mean service time of a call among others, from stretches of calls timed as a whole; by op in the proportions of \
+         latency_alone_nanoseconds",
+    ),
+    metric(
+        "latency_alone_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "mean service time of a call that fences keep from overlapping with others, less the mean of an empty clock pair",
     ),
     metric(
         "window_1ms_nanoseconds",
