@@ -44,10 +44,20 @@ const COMMON_LIFETIMES: &str = "1-5:78,6-10:78,11-17:78,18-24:78,25-33:78,34-43:
 
 /// As the first argument: prints what a program and its slots take in memory.
 const RESIDENT: &str = "--resident";
+/// As the first argument: prints what it takes to load a trace in a process that has loaded nothing yet, in ns an event.
+const FIRST: &str = "--first";
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next().is_some_and(|first| first == RESIDENT) {
+    let asked = arguments.next();
+    if asked.as_deref() == Some(FIRST) {
+        let file = arguments.next().expect("a trace");
+        let began = processor_ns();
+        let program = compile(Path::new(&file));
+        println!("{}", (processor_ns() - began) as f64 / program.calls() as f64);
+        return;
+    }
+    if asked.as_deref() == Some(RESIDENT) {
         let file = arguments.next().expect("a program's file");
         let mut input = std::io::BufReader::new(File::open(file).expect("the program's file"));
         let before = resident_bytes();
@@ -463,25 +473,36 @@ fn loading(folder: &Path, reader: &mut Generator) {
             })
             .collect();
         line(name, "loading, ns an event", format!("{:.1} ns", median(&mut taken)), bound);
+        let mut first: Vec<f64> = (0..5).map(|_| figure_of_own(FIRST, path)).collect();
+        line(name, "the same, the first in its process", format!("{:.1} ns", median(&mut first)), "");
     }
     // The file that a child reads and proves.
     let program = compile(&service);
     let mut written = Vec::new();
     program.write(&mut written).expect("memory");
-    let began = processor_ns();
-    let again = Program::read(&mut written.as_slice()).expect("a sound program");
-    let ns = (processor_ns() - began) as f64 / again.calls() as f64;
-    line("service", "a child reads and proves, ns an event", format!("{ns:.1} ns"), "");
+    let mut taken: Vec<f64> = (0..5)
+        .map(|_| {
+            let began = processor_ns();
+            let again = Program::read(&mut written.as_slice()).expect("a sound program");
+            (processor_ns() - began) as f64 / again.calls() as f64
+        })
+        .collect();
+    line("service", "a child reads and proves, ns an event", format!("{:.1} ns", median(&mut taken)), "");
     // In a process of its own, which has no memory of the bench's to use again.
     let file = folder.join("program");
     fs::write(&file, &written).expect("write the program");
-    let own = std::env::current_exe().expect("this program");
-    let output = Command::new(own).arg(RESIDENT).arg(&file).output().expect("start this program");
-    let bytes: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(f64::NAN);
-    let expected = 8 * (again.calls() + again.slots()) as u64;
+    let bytes = figure_of_own(RESIDENT, &file);
+    let expected = 8 * (program.calls() + program.slots()) as u64;
     let figure = format!("{bytes} / {expected} B = {:.3}", bytes / expected as f64);
     line("service", "resident / (8 an event + 8 a slot)", figure, "1, and a few pages");
     println!();
+}
+
+/// What this program prints when it is started anew, and asked for one figure of a file.
+fn figure_of_own(asked: &str, file: &Path) -> f64 {
+    let own = std::env::current_exe().expect("this program");
+    let output = Command::new(own).arg(asked).arg(file).output().expect("start this program");
+    String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(f64::NAN)
 }
 
 /// The largest resident set of a child that ended, and of its own, in MiB. The bench itself has no others that are large.

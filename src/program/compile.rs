@@ -48,6 +48,9 @@ pub(super) fn walk(
 /// Calls in a stretch: 8 MiB of instructions.
 pub(super) const STRETCH: u64 = 1 << 20;
 
+/// Stretches of a trace that are made at once, if it says that it has no more.
+const FEW_STRETCHES: u64 = 4;
+
 /// Rows ahead whose ends' places are fetched into the cache: they are far from each other, and in no order.
 const AHEAD: usize = 16;
 
@@ -280,8 +283,9 @@ impl Compiler {
     fn next_stretch(&mut self) -> Result<(), ProgramError> {
         let (reached, stretch) = (self.reached(), self.reached() / STRETCH);
         let whole = (stretch + 1) * STRETCH;
-        // Of the last one only what the trace says that it needs.
-        let end = if (reached + 1..whole).contains(&self.told) { self.told } else { whole };
+        // Of the last one only what the trace says that it needs, and few stretches at once: then no end waits.
+        let few = whole.max(FEW_STRETCHES * STRETCH);
+        let end = if (reached + 1..few).contains(&self.told) { self.told } else { whole };
         self.instructions.resize((end - self.first) as usize, Instruction::NONE);
         if let Some(kinds) = &mut self.kinds {
             kinds.reach(self.instructions.len());
