@@ -27,6 +27,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::replay::SharedHeap;
+
 /// Record every allocation of a Python program, replay it against memory allocators, and see what each costs.
 #[derive(Parser)]
 #[command(
@@ -74,6 +76,9 @@ impl Cli {
     /// # Errors
     /// What could not be done, with the place and the next step.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        if !matches!(self.verb, Verb::Worker) {
+            SharedHeap::not_measured();
+        }
         match self.verb {
             Verb::Record(args) => args.run(),
             Verb::Recorder(args) => args.run(),
