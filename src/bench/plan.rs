@@ -165,9 +165,9 @@ pub fn heats(cells: &[Cell], calls: impl Fn(&str) -> usize) -> Vec<Heat> {
 
 /// The cells of `manifest` that are not `done`, in the order in which they are to run.
 ///
-/// Exact cells first: they run in parallel and disturb nobody. Then the timed ones in rounds, so that each backend meets
-/// the same drift of the machine; within a round the traces and, for each, its backends come in an order drawn from the
-/// manifest's seed.
+/// Exact cells first: they run in parallel and disturb nobody. Then the timed ones in rounds, so that each backend and each
+/// pass meets the same drift of the machine; within a round the traces and, for each, its backends come in an order drawn from
+/// the manifest's seed.
 pub fn order(manifest: &Manifest, done: &HashSet<Cell>) -> Vec<Cell> {
     let mut cells: Vec<Cell> = manifest.planned().into_iter().filter(|cell| !done.contains(cell)).collect();
     cells.sort_by_key(|cell| {
@@ -175,8 +175,8 @@ pub fn order(manifest: &Manifest, done: &HashSet<Cell>) -> Vec<Cell> {
         let draw = |words: &[&str]| draw(manifest.seed, cell, words);
         (
             timed,
-            cell.pass,
             cell.repetition,
+            cell.pass,
             if timed { draw(&[&cell.trace]) } else { 0 },
             cell.trace.clone(),
             if timed { draw(&[&cell.trace, &cell.backend]) } else { 0 },

@@ -103,8 +103,8 @@ impl Clock {
 
     /// Measures the step and the empty pair; takes about a millisecond.
     pub fn floor(&self) -> Floor {
-        // Unfenced reads follow each other most closely. Now and then two of them differ by a fraction of the step, where
-        // the counter is scaled from another one: the smallest tenth is left out.
+        // Unfenced reads follow each other most closely. Where the counter is scaled from another one a step is a few ticks
+        // more or less, and now and then a fraction: the smallest tenth is left out, and of one step the mean is taken.
         let mut steps: Vec<u64> = Vec::with_capacity(PAIRS);
         let mut before = self.ticks();
         for _ in 0..PAIRS {
@@ -114,7 +114,10 @@ impl Clock {
         }
         steps.retain(|step| *step > 0);
         steps.sort_unstable();
-        let step = steps.get(steps.len() / 10).copied().unwrap_or(1);
+        let least = steps.get(steps.len() / 10).copied().unwrap_or(1);
+        let single: Vec<u64> =
+            steps.into_iter().filter(|step| (least..=least + least / 2).contains(step)).collect();
+        let step = (single.iter().sum::<u64>() as f64 / single.len().max(1) as f64).max(1.0);
         let mut inside: Vec<u64> = Vec::with_capacity(PAIRS);
         let mut batches: Vec<u64> = Vec::with_capacity(PAIRS / BATCH);
         for _ in 0..PAIRS / BATCH {
@@ -127,13 +130,13 @@ impl Clock {
         }
         inside.sort_unstable();
         // A pair reads one of two neighbouring multiples of the step; what is further from the middle was interrupted.
-        let most = inside[PAIRS / 2] + 2 * step;
+        let most = inside[PAIRS / 2] + (2.0 * step) as u64;
         let kept = &inside[..inside.partition_point(|ticks| *ticks <= most)];
         let pair = kept.iter().sum::<u64>() as f64 / kept.len() as f64;
         batches.sort_unstable();
         let cost = batches[batches.len() / 2] as f64 / BATCH as f64;
         let per_tick = 1e9 / self.ticks_per_second;
-        Floor { step_ns: step as f64 * per_tick, pair_ns: pair * per_tick, cost_ns: cost * per_tick }
+        Floor { step_ns: step * per_tick, pair_ns: pair * per_tick, cost_ns: cost * per_tick }
     }
 }
 
