@@ -35,7 +35,8 @@ impl Side {
         Side { backend: backend.to_owned(), binary: None, layout: None }
     }
 
-    pub(super) fn executable(&self) -> PathBuf {
+    /// The heaplay that measures it.
+    pub fn executable(&self) -> PathBuf {
         self.binary.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
     }
 

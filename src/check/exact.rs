@@ -1,6 +1,9 @@
 //! Room `check`: exact measures of two sides, each measured more than once in fresh processes. What a side does not do
 //! twice alike is not exact, and is not judged as if it were.
 
+use std::path::Path;
+
+use super::stored::LAYOUT;
 use super::{Finding, Policy, Verdict};
 use crate::results::{Exactness, METRICS, Metric, Run};
 
@@ -10,6 +13,8 @@ pub struct Repeated<'a> {
     pub backend: &'a str,
     /// One for each time that it was measured; at least two.
     pub runs: &'a [Run],
+    /// The build of heaplay that measured it.
+    pub build: &'a Path,
 }
 
 /// Told by the kernel for the whole process, and judged only here: the same without address randomisation.
@@ -48,7 +53,8 @@ pub fn compare_exact(
 ) -> Vec<Finding> {
     let varies = baseline.varies(trace).or_else(|| candidate.varies(trace));
     let judged = |metric: &&Metric| {
-        matches!(metric.exactness, Exactness::Policy | Exactness::Machine) || metric.name == FAULTS
+        matches!(metric.exactness, Exactness::Policy | Exactness::Machine | Exactness::Layout)
+            || metric.name == FAULTS
     };
     METRICS
         .iter()
@@ -62,7 +68,12 @@ pub fn compare_exact(
             (finding.unit, finding.margin) = (metric.unit, margin);
             (finding.baseline, finding.candidate) = (Some(first), Some(second));
             let steady = |values: &[f64]| values.iter().all(|value| *value == values[0]);
-            if let (Some(reason), Exactness::Machine | Exactness::Told) = (varies, metric.exactness) {
+            let moved =
+                metric.exactness == Exactness::Layout && baseline.build != candidate.build && first != second;
+            let apart = varies.or(moved.then_some(LAYOUT));
+            if let (Some(reason), Exactness::Machine | Exactness::Layout | Exactness::Told) =
+                (apart, metric.exactness)
+            {
                 finding.verdict = Verdict::Skipped;
                 finding.why = format!("not comparable: {reason}");
                 return Some(finding);
@@ -112,6 +123,16 @@ mod tests {
     }
 
     fn verdict(before: [f64; 2], after: [f64; 2], metric: &str, varies: bool) -> Verdict {
+        verdict_of_builds(before, after, metric, varies, ["one", "one"])
+    }
+
+    fn verdict_of_builds(
+        before: [f64; 2],
+        after: [f64; 2],
+        metric: &str,
+        varies: bool,
+        builds: [&str; 2],
+    ) -> Verdict {
         let of = |name: &str, values: [f64; 2]| {
             values.map(|value| {
                 let mut figures = vec![(metric, value)];
@@ -122,9 +143,19 @@ mod tests {
             })
         };
         let (a, b) = (of("a", before), of("b", after));
-        let sides = [Repeated { backend: "a", runs: &a }, Repeated { backend: "b", runs: &b }];
-        let found = compare_exact("t", "b", &sides[0], &sides[1], &Policy::default());
+        let a = Repeated { backend: "a", runs: &a, build: Path::new(builds[0]) };
+        let b = Repeated { backend: "b", runs: &b, build: Path::new(builds[1]) };
+        let found = compare_exact("t", "b", &a, &b, &Policy::default());
         found.iter().find(|finding| finding.measure == metric).expect("it is judged").verdict
+    }
+
+    #[test]
+    fn where_a_build_begins_the_heap_is_no_regression() {
+        let verdict = |builds| verdict_of_builds([1.0; 2], [2.0; 2], "pinned_16k_end_bytes", false, builds);
+        assert_eq!(verdict(["one", "one"]), Verdict::Fail);
+        assert_eq!(verdict(["one", "other"]), Verdict::Skipped);
+        let page = |builds| verdict_of_builds([1.0; 2], [2.0; 2], "pinned_end_bytes", false, builds);
+        assert_eq!(page(["one", "other"]), Verdict::Fail);
     }
 
     #[test]

@@ -92,6 +92,10 @@ struct Judge<'a> {
     policy: &'a Policy,
 }
 
+/// Why a figure that follows from where the heap begins says nothing.
+pub(super) const LAYOUT: &str =
+    "another build of heaplay begins the heap elsewhere, which moves what lies in one large piece";
+
 impl Judge<'_> {
     fn missing(&self, trace: &str, backend: &str, measure: &str, why: impl Into<String>) -> Finding {
         Finding::bare(trace, backend, measure, Verdict::Missing, why)
@@ -146,10 +150,14 @@ impl Judge<'_> {
             for metric in METRICS {
                 let skip = match metric.exactness {
                     Exactness::Policy => None,
-                    Exactness::Machine => varies.clone().or_else(|| apart.clone()),
+                    Exactness::Machine | Exactness::Layout => varies.clone().or_else(|| apart.clone()),
                     _ => continue,
                 };
                 for mut finding in self.exact(&trace.name, &backend.name, metric, allowed) {
+                    // A run does not say which build made it, only which version.
+                    let moved =
+                        metric.exactness == Exactness::Layout && finding.verdict != Verdict::Identical;
+                    let skip = skip.clone().or_else(|| moved.then(|| LAYOUT.to_owned()));
                     if let Some(reason) = &skip {
                         finding.verdict = Verdict::Skipped;
                         finding.why = format!("not comparable: {reason}");

@@ -13,6 +13,8 @@ pub enum Exactness {
     Policy,
     /// The same in every run on machines with the same libc, kernel page size and huge-page mode; not elsewhere.
     Machine,
+    /// As [`Exactness::Machine`], and moved by where the heap begins: the same in every run of one build of heaplay.
+    Layout,
     /// A duration: noisy, compared only with another in the same run.
     Timed,
     /// Told, never judged.
@@ -26,6 +28,7 @@ impl Exactness {
             Exactness::Trace => "exact: follows from the trace",
             Exactness::Policy => "exact: follows from trace and policy",
             Exactness::Machine => "exact on machines with the same libc, page size and huge-page mode",
+            Exactness::Layout => "exact on such machines within one build of heaplay",
             Exactness::Timed => "timed: as a ratio to a reference backend of the same run",
             Exactness::Told => "told, never judged",
         }
@@ -96,61 +99,61 @@ pub const METRICS: &[Metric] = &[
     metric(
         "pinned_16k_at_live_peak_bytes",
         "bytes",
-        Exactness::Machine,
+        Exactness::Layout,
         "pieces of 16 KiB that hold a byte of a live block, at the live peak",
     ),
     metric(
         "pinned_64k_at_live_peak_bytes",
         "bytes",
-        Exactness::Machine,
+        Exactness::Layout,
         "pieces of 64 KiB that hold a byte of a live block, at the live peak",
     ),
     metric(
         "pinned_256k_at_live_peak_bytes",
         "bytes",
-        Exactness::Machine,
+        Exactness::Layout,
         "pieces of 256 KiB that hold a byte of a live block, at the live peak",
     ),
     metric(
         "pinned_1m_at_live_peak_bytes",
         "bytes",
-        Exactness::Machine,
+        Exactness::Layout,
         "pieces of 1 MiB that hold a byte of a live block, at the live peak",
     ),
     metric(
         "pinned_2m_at_live_peak_bytes",
         "bytes",
-        Exactness::Machine,
+        Exactness::Layout,
         "pieces of 2 MiB that hold a byte of a live block, at the live peak",
     ),
     metric(
         "pinned_16k_end_bytes",
         "bytes",
-        Exactness::Machine,
+        Exactness::Layout,
         "pieces of 16 KiB that hold a byte of a live block, at the end",
     ),
     metric(
         "pinned_64k_end_bytes",
         "bytes",
-        Exactness::Machine,
+        Exactness::Layout,
         "pieces of 64 KiB that hold a byte of a live block, at the end",
     ),
     metric(
         "pinned_256k_end_bytes",
         "bytes",
-        Exactness::Machine,
+        Exactness::Layout,
         "pieces of 256 KiB that hold a byte of a live block, at the end",
     ),
     metric(
         "pinned_1m_end_bytes",
         "bytes",
-        Exactness::Machine,
+        Exactness::Layout,
         "pieces of 1 MiB that hold a byte of a live block, at the end",
     ),
     metric(
         "pinned_2m_end_bytes",
         "bytes",
-        Exactness::Machine,
+        Exactness::Layout,
         "pieces of 2 MiB that hold a byte of a live block, at the end",
     ),
     metric(

@@ -160,8 +160,9 @@ fn list() -> String {
         Exactness::Trace => 0,
         Exactness::Policy => 1,
         Exactness::Machine => 2,
-        Exactness::Timed => 3,
-        Exactness::Told => 4,
+        Exactness::Layout => 3,
+        Exactness::Timed => 4,
+        Exactness::Told => 5,
     });
     for metric in metrics {
         table.add_row([metric.name, metric.unit, metric.exactness.describe(), metric.meaning]);

@@ -115,11 +115,12 @@ pub fn exact(cell: &Cell, rules: &Rules) -> Vec<Finding> {
         }
         let [baseline, candidate] = &*runs;
         let side = |at: usize| cell.sides[at].backend.as_str();
+        let builds = [cell.sides[0].executable(), cell.sides[1].executable()];
         let mut found = compare_exact(
             cell.trace,
             &cell.name,
-            &Repeated { backend: side(0), runs: baseline },
-            &Repeated { backend: side(1), runs: candidate },
+            &Repeated { backend: side(0), runs: baseline, build: &builds[0] },
+            &Repeated { backend: side(1), runs: candidate, build: &builds[1] },
             rules.policy,
         );
         for finding in &mut found {
