@@ -438,7 +438,7 @@ fn passes(folder: &Path, generated: [(&str, &mut Generator); 2], service: &Path)
                 let figure = format!("{mean:.1} / {time:.1} ns = {:.2}", mean / time);
                 line(&trace.name, &format!("{backend}: {what} / time"), figure, bound);
             };
-            told("latency's mean", "latency_mean_nanoseconds", "0.9 to 1.1");
+            told("latency's mean", "latency_among_nanoseconds", "0.9 to 1.1");
             told("a call alone", "latency_alone_nanoseconds", "what fences keep from overlapping");
         }
     }

@@ -603,3 +603,35 @@ fn the_record_names_variables_of_allocators_and_no_search_paths() {
     let run = Run::load(&out).unwrap();
     assert_eq!(run.manifest.machine.facts.get("variables").map(String::as_str), Some("MALLOC_ARENA_TEST=3"));
 }
+
+/// A timed child waits for its turns, and is held against its limits all the same: the reason is told, and what did not finish
+/// once is not tried again.
+#[test]
+fn limits_hold_in_timed_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = generated(folder.path(), "long.trace", 1_000_000);
+    // One call, behind all that a backend is asked beforehand, takes half a minute.
+    let numbers = folder.path().join("calls.bin");
+    fs::write(&numbers, 200_000_u32.to_le_bytes()).unwrap();
+    let hangs = format!("planted:burn=20000000000,calls={},period=100000000+malloc", numbers.display());
+    for (backend, passes, limit, told) in [
+        (hangs.as_str(), "time", ["--timeout", "1"], "its time limit"),
+        (hangs.as_str(), "latency", ["--timeout", "1"], "its time limit"),
+        ("bump", "time", ["--memory-limit", "16MiB"], "its memory limit of 16 MiB"),
+    ] {
+        let out = folder.path().join(format!("{passes}-{}", &limit[0][2..]));
+        let mut command = heaplay();
+        command.arg("run").arg(&trace).args(["-r", "2", "-b", backend, "--passes", passes, "--jobs", "1"]);
+        let output = output(command.args(limit).arg("--out").arg(&out));
+        assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
+        let run = Run::load(&out).unwrap();
+        let failed: Vec<&str> = run.failed().iter().map(|outcome| outcome.reason.as_str()).collect();
+        assert_eq!(failed.len(), 2, "{failed:?}");
+        assert!(failed.iter().all(|reason| reason.contains(told)), "{failed:?}");
+        assert_eq!(
+            failed.iter().filter(|reason| reason.contains("not tried again")).count(),
+            1,
+            "{failed:?}"
+        );
+    }
+}

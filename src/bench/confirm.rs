@@ -75,27 +75,30 @@ pub fn confirm(of: &Of, files: &[(u32, impl AsRef<Path>)], medians: &Path) -> io
     let mut stretches = vec![vec![0; STRETCH]; readers.len()];
     let mut times = vec![0; readers.len()];
     let handover = of.loaded.hand(None)?;
-    let mut feed = of.loaded.feed(&handover)?;
-    while let Some(part) = feed.next_part()? {
-        let length = part.instructions().len();
-        for start in (0..length).step_by(STRETCH) {
-            let length = STRETCH.min(length - start);
-            for (reader, stretch) in readers.iter_mut().zip(&mut stretches) {
-                reader.read_exact(&mut stretch[..length])?;
-            }
-            for at in 0..length {
-                for (time, stretch) in times.iter_mut().zip(&stretches) {
-                    *time = stretch[at];
+    let folded = (|| {
+        let mut feed = of.loaded.feed(&handover)?;
+        while let Some(part) = feed.next_part()? {
+            let length = part.instructions().len();
+            for start in (0..length).step_by(STRETCH) {
+                let length = STRETCH.min(length - start);
+                for (reader, stretch) in readers.iter_mut().zip(&mut stretches) {
+                    reader.read_exact(&mut stretch[..length])?;
                 }
-                stretches[0][at] = fold.call(part, start + at, &mut times);
+                for at in 0..length {
+                    for (time, stretch) in times.iter_mut().zip(&stretches) {
+                        *time = stretch[at];
+                    }
+                    stretches[0][at] = fold.call(part, start + at, &mut times);
+                }
+                out.write_all(&stretches[0][..length])?;
             }
-            out.write_all(&stretches[0][..length])?;
         }
-    }
-    out.flush()?;
-    drop(feed);
-    if let Some(reason) = handover.end(true) {
-        return Err(io::Error::other(reason));
+        out.flush()
+    })();
+    // Of a trace that can no longer be decoded its reader knows why.
+    match handover.end(folded.is_ok()) {
+        Some(reason) => return Err(io::Error::other(reason)),
+        None => folded?,
     }
     Ok(Some(fold.rows(first, medians)?))
 }

@@ -127,7 +127,7 @@ fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
     }
     let all_calls: f64 = rows.iter().map(|row| row.2).sum();
     for (half, calls) in halves.iter().zip(calls_timed_alone) {
-        among.add(figure(half, "all", "latency_mean_nanoseconds").unwrap_or(f64::NAN), all_calls - calls);
+        among.add(figure(half, "all", "latency_among_nanoseconds").unwrap_or(f64::NAN), all_calls - calls);
     }
     for metric in
         ["preemptions", "clock_step_nanoseconds", "clock_pair_nanoseconds", "clock_cost_nanoseconds"]
@@ -138,13 +138,13 @@ fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
         rows.push(("all", metric, value));
     }
     rows.extend(alone.value().map(|ns| ("all", "latency_alone_nanoseconds", ns)));
-    rows.extend(among.value().map(|ns| ("all", "latency_mean_nanoseconds", ns)));
+    rows.extend(among.value().map(|ns| ("all", "latency_among_nanoseconds", ns)));
     for (action, mean) in alone_by_op {
         let op = Action::ALL[action].name();
         let Some(mean) = mean.value() else { continue };
         rows.push((op, "latency_alone_nanoseconds", mean));
-        if let (Some(alone), Some(among)) = (alone.value(), among.value()) {
-            rows.push((op, "latency_mean_nanoseconds", mean * among / alone));
+        if let (Some(alone), Some(among)) = (alone.value().filter(|ns| *ns > 0.0), among.value()) {
+            rows.push((op, "latency_among_nanoseconds", mean * among / alone));
         }
     }
     run.measurements = rows
@@ -212,7 +212,7 @@ mod tests {
             }
             put("all", "preemptions", preemptions);
             put("all", "clock_pair_nanoseconds", 20.0 + preemptions);
-            put("all", "latency_mean_nanoseconds", among);
+            put("all", "latency_among_nanoseconds", among);
             put("malloc", "latency_alone_nanoseconds", malloc.1);
             put("free", "latency_alone_nanoseconds", free.1);
             for (op, (calls, _)) in [("malloc", malloc), ("free", free)] {
@@ -232,12 +232,12 @@ mod tests {
         assert_eq!(value("all", "clock_pair_nanoseconds"), 22.0);
         assert_eq!(value("malloc", "calls"), 600.0);
         // 400 calls among others in the first half, 600 in the second.
-        assert!((value("all", "latency_mean_nanoseconds") - 9.0).abs() < 1e-9);
+        assert!((value("all", "latency_among_nanoseconds") - 9.0).abs() < 1e-9);
         assert!((value("malloc", "latency_alone_nanoseconds") - 15.0).abs() < 1e-9);
         assert!((value("free", "latency_alone_nanoseconds") - 7.0).abs() < 1e-9);
         let alone = (600.0 * 15.0 + 400.0 * 7.0) / 1000.0;
         assert!((value("all", "latency_alone_nanoseconds") - alone).abs() < 1e-9);
-        assert!((value("malloc", "latency_mean_nanoseconds") - 15.0 * 9.0 / alone).abs() < 1e-9);
+        assert!((value("malloc", "latency_among_nanoseconds") - 15.0 * 9.0 / alone).abs() < 1e-9);
         let counts: Vec<u64> = run.latencies.iter().map(|latency| latency.histogram.len()).collect();
         assert_eq!(counts, [600, 400]);
     }

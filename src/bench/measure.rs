@@ -282,7 +282,7 @@ impl Rows<'_> {
         self.put("all", "clock_pair_nanoseconds", found.floor.pair_ns);
         self.put("all", "clock_cost_nanoseconds", found.floor.cost_ns);
         if found.among_ns.is_finite() {
-            self.put("all", "latency_mean_nanoseconds", found.among_ns);
+            self.put("all", "latency_among_nanoseconds", found.among_ns);
         }
         for (action, histogram) in Action::ALL.into_iter().zip(found.histograms) {
             if histogram.is_empty() {

@@ -475,8 +475,15 @@ fn measure_heat(
     let (first, second): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|entry| entry.alone != Some(Alone::Odd));
     let mut ended: Vec<(Entry, f64, Ended)> = Vec::new();
-    for race in [first, second].iter().filter(|race| !race.is_empty()) {
-        ended.extend(run_race(race, loaded, place, settings)?);
+    for mut race in [first, second] {
+        // What did not end well the first time is not begun a second.
+        race.retain(|entry| {
+            let mut known = ended.iter().filter(|(other, ..)| other.cell == entry.cell);
+            known.all(|(_, _, end)| matches!(end, Ended::Well(_)))
+        });
+        if !race.is_empty() {
+            ended.extend(run_race(&race, loaded, place, settings)?);
+        }
         if cancelled() {
             return Ok(vec![]);
         }
@@ -543,7 +550,7 @@ fn run_race<'a>(
         };
         let calls = loaded.program.calls();
         let limits = Limits {
-            time: settings.time_limit(calls) * entries.len() as u32 + settings.waiting(loaded),
+            time: settings.time_limit(calls) + settings.waiting(loaded),
             memory_bytes: settings.memory_bytes,
         };
         let worker =

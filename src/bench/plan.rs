@@ -147,7 +147,7 @@ pub struct Job {
 /// Cells that are measured together: all backends of one trace and repetition for a timed pass, else one cell.
 pub type Heat = Vec<Cell>;
 
-/// Calls up to which latency passes are measured together: each holds 2 bytes a call.
+/// Calls up to which latency passes are measured together: each holds 3 bytes a call.
 const LATENCY_TOGETHER: usize = 1 << 25;
 
 /// Puts cells that follow each other into heats. `calls` tells how long a trace is.

@@ -22,10 +22,13 @@ use crate::backends;
 use crate::replay::{ReplayError, waiting};
 use crate::results::Pass;
 
+/// How often a child is held against its limits.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What a child may take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Wall time.
+    /// Wall time in which it is waited for.
     pub time: Duration,
     /// Resident private memory, looked at every 50 ms.
     pub memory_bytes: u64,
@@ -116,16 +119,20 @@ pub struct Worker {
     /// What it writes to standard error: a file without a name, so that nothing is left behind.
     errors: File,
     output: Vec<u8>,
+    /// How long it was waited for.
+    spent: Duration,
+    /// When it was last held against its limits.
+    looked: Instant,
+    /// Why it was killed, if it was.
+    stopped: Option<String>,
 }
 
 /// What a [`Worker`] was waited for.
 enum Woke {
     /// It wrote something.
     Wrote,
-    /// Its output is closed: it has ended, or is about to.
+    /// Its output is closed, or it was stopped: it has ended, or is about to.
     Closed,
-    /// It was stopped, for this reason.
-    Stopped(String),
 }
 
 impl Worker {
@@ -155,7 +162,17 @@ impl Worker {
             .stderr(errors.try_clone()?)
             .process_group(0);
         let child = command.spawn()?;
-        let mut worker = Worker { child, limits, began: Instant::now(), errors, output: vec![] };
+        let began = Instant::now();
+        let mut worker = Worker {
+            child,
+            limits,
+            began,
+            errors,
+            output: vec![],
+            spent: Duration::ZERO,
+            looked: began,
+            stopped: None,
+        };
         worker.write(&input);
         Ok(worker)
     }
@@ -183,12 +200,29 @@ impl Worker {
         matches!(self.wait(), Woke::Wrote)
     }
 
-    /// Waits until the child writes or ends, or ends it for a reason.
+    /// Waits until the child writes or ends, or ends it for a reason. Only while it is waited for its time goes on: one that
+    /// hangs in its turn costs the others of its heat nothing.
     fn wait(&mut self) -> Woke {
+        let began = Instant::now();
+        let woke = self.wait_since(began);
+        self.spent += began.elapsed();
+        woke
+    }
+
+    fn wait_since(&mut self, began: Instant) -> Woke {
         loop {
+            // Also of a child that never lets wait: one that takes turns.
+            if self.looked.elapsed() >= LOOK {
+                self.looked = Instant::now();
+                if let Some(reason) = self.beyond(self.spent + began.elapsed()) {
+                    let _ = self.child.kill();
+                    self.stopped.get_or_insert(reason);
+                    return Woke::Closed;
+                }
+            }
             let Some(pipe) = &mut self.child.stdout else { return Woke::Closed };
             let mut fds = [PollFd::new(pipe, PollFlags::IN)];
-            let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+            let pause = Timespec { tv_sec: 0, tv_nsec: LOOK.as_nanos() as i64 };
             if poll(&mut fds, Some(&pause)).is_ok_and(|ready| ready > 0) {
                 let mut buffer = [0; 4096];
                 return match pipe.read(&mut buffer) {
@@ -199,23 +233,26 @@ impl Worker {
                     _ => Woke::Closed,
                 };
             }
-            let limits = self.limits;
-            let reason = if cancelled() {
-                "interrupted".to_owned()
-            } else if self.began.elapsed() > limits.time {
-                format!("stopped after {} s, its time limit; --timeout sets another", limits.time.as_secs())
-            } else if private_bytes(self.child.id()) > limits.memory_bytes {
-                let limit = match limits.memory_bytes >> 20 {
-                    0 => format!("{} bytes", limits.memory_bytes),
-                    mib => format!("{mib} MiB"),
-                };
-                format!("stopped at its memory limit of {limit}; --memory-limit sets another")
-            } else {
-                continue;
-            };
-            let _ = self.child.kill();
-            return Woke::Stopped(reason);
         }
+    }
+
+    /// Why it must not go on after so long, if so.
+    fn beyond(&self, spent: Duration) -> Option<String> {
+        let limits = self.limits;
+        if cancelled() {
+            return Some("interrupted".to_owned());
+        }
+        if spent > limits.time {
+            let seconds = limits.time.as_secs();
+            return Some(format!("stopped after {seconds} s, its time limit; --timeout sets another"));
+        }
+        (private_bytes(self.child.id()) > limits.memory_bytes).then(|| {
+            let limit = match limits.memory_bytes >> 20 {
+                0 => format!("{} bytes", limits.memory_bytes),
+                mib => format!("{mib} MiB"),
+            };
+            format!("stopped at its memory limit of {limit}; --memory-limit sets another")
+        })
     }
 
     /// Waits for the child's end.
@@ -224,18 +261,12 @@ impl Worker {
     /// When the kernel does not tell it.
     pub fn end(mut self) -> std::io::Result<Ended> {
         drop(self.child.stdin.take());
-        let stopped = loop {
-            match self.wait() {
-                Woke::Wrote => {}
-                Woke::Closed => break None,
-                Woke::Stopped(reason) => break Some(reason),
-            }
-        };
+        while matches!(self.wait(), Woke::Wrote) {}
         let status = self.child.wait()?;
         if cancelled() {
             return Ok(Ended::Cancelled);
         }
-        if let Some(reason) = stopped {
+        if let Some(reason) = self.stopped {
             return Ok(Ended::Stopped(reason));
         }
         if status.success() {

@@ -314,7 +314,7 @@ pub const METRICS: &[Metric] = &[
     metric("wall_nanoseconds", "ns", Exactness::Told, "wall time of the same, pauses between turns left out"),
     metric("preemptions", "switches", Exactness::Told, "involuntary context switches during the loop"),
     metric(
-        "latency_mean_nanoseconds",
+        "latency_among_nanoseconds",
         "ns",
         Exactness::Told,
         "mean service time of a call among others, from stretches of calls timed as a whole; by op in the proportions of \
