@@ -27,11 +27,13 @@ pub enum Alone {
     Odd,
 }
 
-/// Calls in a stretch, which is a turn: about two milliseconds with the clock pairs, less than one without. Shorter ones would
-/// not do: what a processor learns of an allocator's branches between fences does not serve it among others, so that in stretches
-/// of 256 calls glibc's took a quarter more. And a process that has waited for its turn is seldom taken off the processor within
-/// the next.
-const STRETCH: usize = 1 << 15;
+/// Calls in a turn: about two milliseconds with the clock pairs, less than one without. A process that has waited for its turn is
+/// seldom taken off the processor within the next.
+const TURN_CALLS: usize = 1 << 15;
+/// Calls in a stretch, as many as in a part. Shorter ones would not do: what a processor learns of an allocator's branches between fences does
+/// not serve it among others, and the times that are kept push the heap out of the caches. In stretches of 256 calls glibc's took a
+/// quarter more than in the time pass, in those of a turn a seventh, in those of eight turns a tenth.
+const STRETCH: usize = 32 * TURN_CALLS;
 
 impl Alone {
     /// Both, whose passes are one repetition.
@@ -246,11 +248,11 @@ pub fn latency<'a>(
     while let Some(part) = feed.next_part()? {
         let calls = part.instructions().len();
         probe.begin(Alone::places(calls));
-        for start in (0..calls).step_by(STRETCH) {
+        for start in (0..calls).step_by(TURN_CALLS) {
             turn()?;
             let switches = involuntary_switches();
             probe.turn();
-            probe.replay(part, tables, &mut slots, start..(start + STRETCH).min(calls), alone)?;
+            probe.replay(part, tables, &mut slots, start..(start + TURN_CALLS).min(calls), alone)?;
             fold.found.preemptions += involuntary_switches().saturating_sub(switches);
         }
         keep.write_all(&fold.part(part, clock, alone, probe.ticks())).map_err(ReplayError::Keep)?;
@@ -394,7 +396,7 @@ mod tests {
     fn two_passes_time_each_call_alone_once() {
         let clock = Clock::calibrate();
         let backend = crate::backends::open(&crate::backends::parse("bump").unwrap()).unwrap();
-        for wanted in [1, 200, STRETCH as u64 - 1, STRETCH as u64 + 5, 100_000] {
+        for wanted in [1, 200, TURN_CALLS as u64 + 5, STRETCH as u64 - 1, 2 * STRETCH as u64 + 5] {
             let lifetimes = Distribution::parse("1-9:1", 9).unwrap();
             let mut generator = Generator::new(wanted, wanted, Distribution::python_sizes(), lifetimes);
             let program = compile(&mut generator).unwrap();
