@@ -610,18 +610,20 @@ fn the_record_names_variables_of_allocators_and_no_search_paths() {
 fn limits_hold_in_timed_passes() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "long.trace", 1_000_000);
-    // One call, behind all that a backend is asked beforehand, takes half a minute.
-    let numbers = folder.path().join("calls.bin");
-    fs::write(&numbers, 200_000_u32.to_le_bytes()).unwrap();
-    let hangs = format!("planted:burn=20000000000,calls={},period=100000000+malloc", numbers.display());
+    // One call takes half a minute: behind all that a backend is asked beforehand, and, for memory, late enough that it is taken.
+    let hangs = |call: u32, below: &str| {
+        let numbers = folder.path().join(format!("{call}.bin"));
+        fs::write(&numbers, call.to_le_bytes()).unwrap();
+        format!("planted:burn=20000000000,calls={},period=100000000+{below}", numbers.display())
+    };
     for (backend, passes, limit, told) in [
-        (hangs.as_str(), "time", ["--timeout", "1"], "its time limit"),
-        (hangs.as_str(), "latency", ["--timeout", "1"], "its time limit"),
-        ("bump", "time", ["--memory-limit", "16MiB"], "its memory limit of 16 MiB"),
+        (hangs(200_000, "malloc"), "time", ["--timeout", "1"], "its time limit"),
+        (hangs(200_000, "malloc"), "latency", ["--timeout", "1"], "its time limit"),
+        (hangs(900_000, "bump"), "time", ["--memory-limit", "16MiB"], "its memory limit of 16 MiB"),
     ] {
         let out = folder.path().join(format!("{passes}-{}", &limit[0][2..]));
         let mut command = heaplay();
-        command.arg("run").arg(&trace).args(["-r", "2", "-b", backend, "--passes", passes, "--jobs", "1"]);
+        command.arg("run").arg(&trace).args(["-r", "2", "-b", &backend, "--passes", passes, "--jobs", "1"]);
         let output = output(command.args(limit).arg("--out").arg(&out));
         assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
         let run = Run::load(&out).unwrap();
