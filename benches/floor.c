@@ -38,53 +38,37 @@ uint64_t floor_noop(const uint64_t *operations, size_t count, void **slots) {
     return sum;
 }
 
-static inline void call_by_name(uint64_t operation, void **place) {
+// One call of `calls`, which a compiler that knows them makes by name.
+static inline void make(uint64_t operation, void **place, const struct calls *calls) {
     switch (operation & 3) {
     case 0:
-        *place = malloc(size_of(operation));
+        *place = calls->malloc(size_of(operation));
         break;
     case 1:
-        *place = calloc(1, size_of(operation));
+        *place = calls->calloc(1, size_of(operation));
         break;
     case 2:
-        *place = realloc(*place, size_of(operation));
+        *place = calls->realloc(*place, size_of(operation));
         break;
     default:
-        free(*place);
+        calls->free(*place);
         *place = NULL;
     }
 }
 
+static const struct calls by_name = {malloc, calloc, realloc, free};
+
 // The C library's allocator, called by name.
 void floor_malloc(const uint64_t *operations, size_t count, void **slots) {
-    for (size_t i = 0; i < count; i++) {
-        uint64_t operation = operations[i];
-        void **place = &slots[slot_of(operation)];
-        call_by_name(operation, place);
-    }
+    for (size_t i = 0; i < count; i++)
+        make(operations[i], &slots[slot_of(operations[i])], &by_name);
 }
 
 // Any allocator, by four pointers that stay in registers: what a call through the linker's table costs, too.
 void floor_calls(const uint64_t *operations, size_t count, void **slots, const struct calls *table) {
     struct calls calls = *table;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t operation = operations[i];
-        void **place = &slots[slot_of(operation)];
-        switch (operation & 3) {
-        case 0:
-            *place = calls.malloc(size_of(operation));
-            break;
-        case 1:
-            *place = calls.calloc(1, size_of(operation));
-            break;
-        case 2:
-            *place = calls.realloc(*place, size_of(operation));
-            break;
-        default:
-            calls.free(*place);
-            *place = NULL;
-        }
-    }
+    for (size_t i = 0; i < count; i++)
+        make(operations[i], &slots[slot_of(operations[i])], &calls);
 }
 
 static char somewhere[16];
@@ -108,7 +92,7 @@ int floor_pairs(const uint64_t *operations, size_t count, void **slots, uint32_t
         void **place = &slots[slot_of(operation)];
         uint64_t before = __rdtsc();
         _mm_lfence();
-        call_by_name(operation, place);
+        make(operation, place, &by_name);
         _mm_lfence();
         ticks[i] = (uint32_t)(__rdtsc() - before);
     }

@@ -18,9 +18,7 @@ use super::slow_calls::{Seen, SlowCalls};
 use super::windows;
 use crate::program::{Action, Program};
 use crate::replay::{bucket_nanoseconds, empty_histogram};
-use crate::results::{
-    Latency, LatencyRow, Manifest, Measurement, Pass, Run, ServiceTimes, SlowCall, service_class,
-};
+use crate::results::{Cell, Latency, LatencyRow, Manifest, Pass, Run, ServiceTimes, SlowCall, service_class};
 
 /// Fewer repetitions than this confirm nothing.
 pub const LEAST_REPETITIONS: usize = 3;
@@ -212,18 +210,9 @@ impl<'a> Fold<'a> {
                 figures.extend([(names[0], worst.nanoseconds.round()), (names[1], worst.event as f64)]);
             }
         }
-        run.measurements = figures
-            .into_iter()
-            .map(|(metric, value)| Measurement {
-                trace: trace.clone(),
-                backend: backend.clone(),
-                pass: Pass::Latency,
-                repetition: 0,
-                op: "all".to_owned(),
-                metric: metric.to_owned(),
-                value,
-            })
-            .collect();
+        let cell = Cell { trace, backend, pass: Pass::Latency, repetition: 0 };
+        run.measurements =
+            figures.into_iter().map(|(metric, value)| cell.measurement("all", metric, value)).collect();
         Ok(run)
     }
 }

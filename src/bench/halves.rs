@@ -1,14 +1,13 @@
 //! Room `bench`: the two passes of a latency repetition made one. Each timed alone the calls of every second stretch and the
 //! other stretches as a whole ([`crate::replay::Alone`]); together they have timed each call alone once, and among others once.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use super::measure::BUCKETS;
 use crate::program::Action;
-use crate::results::{Cell, Latency, Manifest, Measurement, RecordError, Run};
+use crate::results::{Cell, Latency, Manifest, RecordError, Run};
 
 /// Why two halves are no whole.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +108,7 @@ fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
     };
     let mut rows: Vec<(&str, &str, f64)> = Vec::new();
     let (mut alone, mut among) = (Mean::default(), Mean::default());
-    let mut alone_by_op: BTreeMap<usize, Mean> = BTreeMap::new();
+    let mut alone_by_op = [Mean::default(); 4];
     let mut calls_timed_alone = [0.0; 2];
     for action in Action::ALL {
         let op = action.name();
@@ -119,7 +118,7 @@ fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
                 let weight = latency.histogram.len() as f64;
                 let mean = figure(half, op, "latency_alone_nanoseconds").unwrap_or(f64::NAN);
                 alone.add(mean, weight);
-                alone_by_op.entry(action as usize).or_default().add(mean, weight);
+                alone_by_op[action as usize].add(mean, weight);
                 *calls += weight;
                 put(&mut run.latencies, latency);
             }
@@ -139,26 +138,15 @@ fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
     }
     rows.extend(alone.value().map(|ns| ("all", "latency_alone_nanoseconds", ns)));
     rows.extend(among.value().map(|ns| ("all", "latency_among_nanoseconds", ns)));
-    for (action, mean) in alone_by_op {
-        let op = Action::ALL[action].name();
-        let Some(mean) = mean.value() else { continue };
+    for (action, mean) in Action::ALL.into_iter().zip(alone_by_op) {
+        let (op, Some(mean)) = (action.name(), mean.value()) else { continue };
         rows.push((op, "latency_alone_nanoseconds", mean));
         if let (Some(alone), Some(among)) = (alone.value().filter(|ns| *ns > 0.0), among.value()) {
             rows.push((op, "latency_among_nanoseconds", mean * among / alone));
         }
     }
-    run.measurements = rows
-        .into_iter()
-        .map(|(op, metric, value)| Measurement {
-            trace: cell.trace.clone(),
-            backend: cell.backend.clone(),
-            pass: cell.pass,
-            repetition: cell.repetition,
-            op: op.to_owned(),
-            metric: metric.to_owned(),
-            value,
-        })
-        .collect();
+    run.measurements =
+        rows.into_iter().map(|(op, metric, value)| cell.measurement(op, metric, value)).collect();
     run
 }
 
@@ -197,15 +185,7 @@ mod tests {
         let half = |malloc: (u64, f64), free: (u64, f64), among: f64, preemptions: f64| {
             let mut run = Run::new(Manifest::default());
             let mut put = |op: &str, metric: &str, value: f64| {
-                run.measurements.push(Measurement {
-                    trace: "t".into(),
-                    backend: "b".into(),
-                    pass: Pass::Latency,
-                    repetition: 2,
-                    op: op.into(),
-                    metric: metric.into(),
-                    value,
-                });
+                run.measurements.push(cell.measurement(op, metric, value));
             };
             for (op, calls) in [("malloc", 600.0), ("calloc", 0.0), ("realloc", 0.0), ("free", 400.0)] {
                 put(op, "calls", calls);

@@ -11,7 +11,7 @@ use crate::backends::arenas::Pools;
 use crate::backends::{self, Backend};
 use crate::program::{Action, Births, Feed, Outline, Parts, Program, Times};
 use crate::replay::{self, Alone, Footprint, LatencyResult, ReplayError, Tables, TimeResult};
-use crate::results::{Cell, Chunk, Latency, Manifest, Measurement, Pass, RecordError, Run, Sample};
+use crate::results::{Cell, Chunk, Latency, Manifest, Pass, RecordError, Run, Sample};
 
 /// The file of a latency cell that holds each call's time as a byte; [`super::halves`] and [`super::confirm`] read it.
 pub(super) const BUCKETS: &str = "buckets.bin";
@@ -236,15 +236,7 @@ impl Rows<'_> {
             crate::results::find_metric(metric).is_some(),
             "{metric} is not in the list of metrics"
         );
-        self.run.measurements.push(Measurement {
-            trace: self.cell.trace.clone(),
-            backend: self.cell.backend.clone(),
-            pass: self.cell.pass,
-            repetition: self.cell.repetition,
-            op: op.to_owned(),
-            metric: metric.to_owned(),
-            value,
-        });
+        self.run.measurements.push(self.cell.measurement(op, metric, value));
     }
 
     fn count(&mut self, metric: &'static str, value: u64) {

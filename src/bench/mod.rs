@@ -493,7 +493,7 @@ fn measure_heat(
     while let Some((entry, mut seconds, mut end)) = ended.next() {
         let part = place.part(&entry);
         place.ended(entry.cell, &end);
-        while let Some((half, more, other)) = ended.next_if(|(half, ..)| half.cell == entry.cell) {
+        if let Some((half, more, other)) = ended.next_if(|(half, ..)| half.cell == entry.cell) {
             place.ended(half.cell, &other);
             seconds += more;
             let second = place.part(&half);

@@ -257,15 +257,11 @@ fn count_instructions(
             memory_bytes: settings.memory_bytes,
         };
         match bench::instructions(&bench::pairs::Side::of(backend), loaded, limits, 1) {
-            Ok(counts) => Some(Measurement {
-                trace: trace.to_owned(),
-                backend: backend.to_owned(),
-                pass: Pass::Time,
-                repetition: 0,
-                op: "all".to_owned(),
-                metric: INSTRUCTIONS.to_owned(),
-                value: counts[0] as f64,
-            }),
+            Ok(counts) => {
+                let (trace, backend) = (trace.to_owned(), backend.to_owned());
+                let cell = Cell { trace, backend, pass: Pass::Time, repetition: 0 };
+                Some(cell.measurement("all", INSTRUCTIONS, counts[0] as f64))
+            }
             Err(reason) => {
                 note(format!("instructions: {backend} on {trace} skipped: {reason}"));
                 None

@@ -479,22 +479,41 @@ impl Compiler {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::trace::{Distribution, Generator, Header, Row, Sequence, TraceError};
 
     /// Rows as they are, whatever they are.
-    struct Rows(std::vec::IntoIter<Row>, Header, Sites);
+    pub(crate) struct Rows(Vec<Row>, usize, Header, Sites);
+
+    impl Rows {
+        /// With types, of which no row has one, no row is plain.
+        pub(crate) fn new(rows: &[Row], type_name: bool) -> Rows {
+            let columns = Columns { domain: true, type_name, ..Columns::default() };
+            Rows(rows.to_vec(), 0, Header { columns, ..Header::default() }, Sites::default())
+        }
+    }
 
     impl TraceReader for Rows {
         fn header(&self) -> &Header {
-            &self.1
+            &self.2
         }
         fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
-            Ok(self.0.next())
+            self.1 += 1;
+            Ok(self.0.get(self.1 - 1).copied())
         }
         fn sites(&self) -> &Sites {
-            &self.2
+            &self.3
+        }
+    }
+
+    /// Knuth's generator.
+    pub(crate) struct Draw(pub u64);
+
+    impl Draw {
+        pub(crate) fn below(&mut self, limit: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % limit
         }
     }
 
@@ -511,11 +530,8 @@ mod tests {
         while let Some(row) = generator.next_row().unwrap() {
             rows.push(row);
         }
-        let mut state = 7_u64; // Knuth's generator
-        let mut below = |limit: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % limit
-        };
+        let mut draw = Draw(7);
+        let mut below = |limit: u64| draw.below(limit);
         let (mut sound, mut broken) = (0, 0);
         for _ in 0..800 {
             let mut rows = rows.clone();
@@ -534,7 +550,7 @@ mod tests {
             let mut sequence = Sequence::new();
             let checked = rows.iter().try_for_each(|row| sequence.accept(row, |_| {}));
             let is_sound = checked.is_ok() && sequence.finish(|_| {}).is_ok();
-            let compiled = compile(&mut Rows(rows.into_iter(), Header::default(), Sites::default()));
+            let compiled = compile(&mut Rows::new(&rows, false));
             assert_eq!(compiled.is_ok(), is_sound, "{:?}", compiled.err().map(|error| error.to_string()));
             *if is_sound { &mut sound } else { &mut broken } += 1;
         }

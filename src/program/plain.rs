@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::compile::{Compiler, Late, STRETCH};
 use super::{Action, Instruction, ProgramError, SLOT, WIDE, prefetch};
-use crate::trace::{Batch, Op};
+use crate::trace::{Batch, Op, all_bits};
 
 /// Rows that are begun at once: so many that the ends of the loops do not count, so few that their places stay in the nearest
 /// cache. While they are begun, the places of the next handful's ends come there too: they are far from each other, and in
@@ -39,8 +39,7 @@ impl Compiler {
     /// Whether a batch may have plain rows: of no kind, and so small that no size is kept beside the instructions and no
     /// sum overflows.
     pub(super) fn is_plain(&self, batch: &Batch) -> bool {
-        let all = |column: &[u64]| column.iter().fold(0, |all, value| all | value);
-        self.kinds.is_none() && all(&batch.sizes) < WIDE / 2 && all(&batch.lifetimes) < u64::MAX / 4
+        self.kinds.is_none() && all_bits(&batch.sizes) < WIDE / 2 && all_bits(&batch.lifetimes) < u64::MAX / 4
     }
 
     /// Does the rows from the one at `at` on, of such a batch, with the ends before each; gives the first row that is left
@@ -221,43 +220,10 @@ impl Compiler {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+    use super::super::compile::tests::{Draw, Rows};
     use super::super::{Profile, Program, compile, write_parts};
     use crate::program::Parts;
-    use crate::trace::{self, Columns, Domain, Header, Op, Row, Sites, TraceError, TraceReader};
-
-    /// Rows as they are, whatever they are.
-    struct Rows(Vec<Row>, usize, Header, Sites);
-
-    impl Rows {
-        /// With types, of which no row has one, no row is plain.
-        fn new(rows: &[Row], type_name: bool) -> Rows {
-            let columns = Columns { domain: true, type_name, ..Columns::default() };
-            Rows(rows.to_vec(), 0, Header { columns, ..Header::default() }, Sites::default())
-        }
-    }
-
-    impl TraceReader for Rows {
-        fn header(&self) -> &Header {
-            &self.2
-        }
-        fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
-            self.1 += 1;
-            Ok(self.0.get(self.1 - 1).copied())
-        }
-        fn sites(&self) -> &Sites {
-            &self.3
-        }
-    }
-
-    /// Knuth's generator.
-    struct Draw(u64);
-
-    impl Draw {
-        fn below(&mut self, limit: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) % limit
-        }
-    }
+    use crate::trace::{self, Domain, Op, Row};
 
     type Told = (&'static str, Domain, u64, Option<usize>, Option<usize>);
 

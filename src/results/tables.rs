@@ -41,6 +41,21 @@ pub struct Cell {
     pub repetition: u32,
 }
 
+impl Cell {
+    /// A figure of this cell.
+    pub fn measurement(&self, op: &str, metric: &str, value: f64) -> Measurement {
+        Measurement {
+            trace: self.trace.clone(),
+            backend: self.backend.clone(),
+            pass: self.pass,
+            repetition: self.repetition,
+            op: op.to_owned(),
+            metric: metric.to_owned(),
+            value,
+        }
+    }
+}
+
 /// A row of `measurements.csv`: one figure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {

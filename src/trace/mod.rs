@@ -30,6 +30,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use column::all_bits;
 pub use event::{
     ArenaEvent, Asked, Batch, CALLED_FROM, Columns, Domain, Header, Kind, Op, Row, SITE_LIMIT_BYTES,
     SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId, advice,
