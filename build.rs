@@ -1,5 +1,5 @@
-//! Compiles the recorder (`src/recorder/`), a library without dependencies, so that the program can carry it inside; and
-//! tells the backends which versions of their crates are compiled in.
+//! Compiles the recorder (`src/recorder/`), a library without dependencies, so that the program can
+//! carry it inside; and tells the backends which versions of their crates are compiled in.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,18 +12,20 @@ fn main() {
     for entry in fs::read_dir("src/recorder").into_iter().flatten().flatten() {
         println!("cargo::rerun-if-changed={}", entry.path().display());
     }
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("recorder.so");
+    let out =
+        PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("recorder.so");
     let target = |name: &str| env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
     if target("OS") == "linux" && target("POINTER_WIDTH") == "64" {
         compile(&out, target("ENV") == "musl");
     } else {
-        // Recording is for 64-bit Linux; the rest works without it. The verb says so when it finds nothing embedded.
+        // Recording is for 64-bit Linux; the rest works without it. The verb says so when it finds
+        // nothing embedded.
         fs::write(&out, []).expect("write an empty recorder");
     }
 }
 
-/// Passes on the version of each crate that `Cargo.toml` pins (`"=1.2.3"`), as `VERSION_OF_THE_CRATE`: allocators that
-/// cannot report a version of their own are known by it.
+/// Passes on the version of each crate that `Cargo.toml` pins (`"=1.2.3"`), as
+/// `VERSION_OF_THE_CRATE`: allocators that cannot report a version of their own are known by it.
 fn tell_versions() {
     println!("cargo::rerun-if-changed=Cargo.toml");
     let manifest = fs::read_to_string("Cargo.toml").expect("read Cargo.toml");

@@ -1,8 +1,10 @@
-//! What the harness itself costs, against a loop in C (`floor.c`): `cargo bench` prints the table, METHODOLOGY.md explains each
-//! line. All in one run: what is compared takes turns in an order drawn anew each round, on one processor, by the processor
-//! time of this thread; each figure is a median over the rounds, each ratio one of medians.
+//! What the harness itself costs, against a loop in C (`floor.c`): `cargo bench` prints the table,
+//! METHODOLOGY.md explains each line. All in one run: what is compared takes turns in an order
+//! drawn anew each round, on one processor, by the processor time of this thread; each figure is a
+//! median over the rounds, each ratio one of medians.
 //!
-//! `cargo bench -- --short` leaves out the 10^8 events (some minutes, 100 MB in the temporary folder).
+//! `cargo bench -- --short` leaves out the 10^8 events (some minutes, 100 MB in the temporary
+//! folder).
 #![expect(unsafe_code, reason = "calls the yardstick in C, and frees what a lap leaves")]
 
 use std::ffi::c_void;
@@ -33,8 +35,9 @@ const CALLS: u64 = 2_000_000;
 const LONG_CALLS: u64 = 100_000_000;
 const LONG_MIB: u64 = 256;
 
-/// A trace like the ones that yardsticks in C are usually run on: sizes of Python's objects, and of larger blocks one in 65; 78 % die
-/// young (exponentially, 24 requests on average), of the others 100,000 live at a time and die in no order.
+/// A trace like the ones that yardsticks in C are usually run on: sizes of Python's objects, and of
+/// larger blocks one in 65; 78 % die young (exponentially, 24 requests on average), of the others
+/// 100,000 live at a time and die in no order.
 const COMMON_SIZES: &str = "24:380,28:1330,32:1045,40:285,48:1235,56:1045,64:1140,72:760,80:285,88:285,96:190,\
     104:285,112:190,120:190,136:95,152:95,184:95,208:95,232:190,272:95,360:95,416:66,504:57,1-512:300,\
     513-4096:120,4097-262144:30";
@@ -44,7 +47,8 @@ const COMMON_LIFETIMES: &str = "1-5:78,6-10:78,11-17:78,18-24:78,25-33:78,34-43:
 
 /// As the first argument: prints what a program and its slots take in memory.
 const RESIDENT: &str = "--resident";
-/// As the first argument: prints what it takes to load a trace in a process that has loaded nothing yet, in ns an event.
+/// As the first argument: prints what it takes to load a trace in a process that has loaded nothing
+/// yet, in ns an event.
 const FIRST: &str = "--first";
 
 fn main() {
@@ -80,7 +84,11 @@ fn main() {
     println!(
         "{} rounds; load {}; clock step {:.1} ns; an empty pair reads {:.1} ns and costs {:.1}\n",
         ROUNDS,
-        fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default(),
+        fs::read_to_string("/proc/loadavg")
+            .unwrap_or_default()
+            .split(' ')
+            .next()
+            .unwrap_or_default(),
         floor.step_ns,
         floor.pair_ns,
         floor.cost_ns
@@ -178,7 +186,8 @@ impl Yardstick {
                 return None;
             }
         }
-        // SAFETY: the library is `floor.c`, which has these functions and runs nothing when it is loaded.
+        // SAFETY: the library is `floor.c`, which has these functions and runs nothing when it is
+        // loaded.
         unsafe {
             let library = libloading::Library::new(&library).expect("load the yardstick");
             Some(Yardstick {
@@ -197,7 +206,11 @@ impl Yardstick {
 type Lap<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
 /// Frees the blocks that a lap of the yardstick leaves.
-fn free_left(program: &Program, slots: &mut [*mut c_void], free: unsafe extern "C" fn(*mut c_void)) {
+fn free_left(
+    program: &Program,
+    slots: &mut [*mut c_void],
+    free: unsafe extern "C" fn(*mut c_void),
+) {
     let mut live = vec![false; slots.len()];
     for instruction in program.instructions() {
         live[instruction.slot()] = !(instruction.ends_a_block() && instruction.is_second());
@@ -210,7 +223,8 @@ fn free_left(program: &Program, slots: &mut [*mut c_void], free: unsafe extern "
 
 /// A lap of heaplay's loop on a backend.
 fn ours<'a>(program: &'a Program, backend: &str) -> Lap<'a> {
-    let backend = backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
+    let backend =
+        backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
     let mut slots = Slots::new(program);
     let calls = program.calls();
     Box::new(move || {
@@ -224,9 +238,11 @@ fn ours<'a>(program: &'a Program, backend: &str) -> Lap<'a> {
     })
 }
 
-/// What a call takes in one of the two halves of a latency pass, the clock with it; the mean of both.
+/// What a call takes in one of the two halves of a latency pass, the clock with it; the mean of
+/// both.
 fn ours_timed<'a>(program: &'a Program, backend: &str, clock: &'a Clock) -> Lap<'a> {
-    let backend = backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
+    let backend =
+        backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
     let mut slots = Slots::new(program);
     let calls = program.calls();
     Box::new(move || {
@@ -253,8 +269,12 @@ fn libc_calls() -> Calls {
 #[cfg(feature = "mimalloc")]
 fn second_calls() -> Option<(&'static str, Calls)> {
     use libmimalloc_sys as mi;
-    let calls =
-        Calls { malloc: mi::mi_malloc, calloc: mi::mi_calloc, realloc: mi::mi_realloc, free: mi::mi_free };
+    let calls = Calls {
+        malloc: mi::mi_malloc,
+        calloc: mi::mi_calloc,
+        realloc: mi::mi_realloc,
+        free: mi::mi_free,
+    };
     Some(("mimalloc", calls))
 }
 
@@ -284,7 +304,9 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
             Box::new(move || {
                 let began = processor_ns();
                 // SAFETY: every slot of a program is below `program.slots()`; nothing is called.
-                black_box(unsafe { (yardstick.noop)(instructions.as_ptr(), calls, slots.as_mut_ptr()) });
+                black_box(unsafe {
+                    (yardstick.noop)(instructions.as_ptr(), calls, slots.as_mut_ptr())
+                });
                 (processor_ns() - began) as f64 / calls as f64
             }),
         ));
@@ -313,14 +335,20 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
                 (processor_ns() - began) as f64 / calls as f64
             }),
         ));
-        let (mut slots, mut ticks) = (vec![std::ptr::null_mut(); program.slots()], vec![1_u32; calls]);
+        let (mut slots, mut ticks) =
+            (vec![std::ptr::null_mut(); program.slots()], vec![1_u32; calls]);
         laps.push((
             "C malloc timed".to_owned(),
             Box::new(move || {
                 let began = processor_ns();
                 // SAFETY: as for malloc; there is a place for the ticks of each call.
                 let could = unsafe {
-                    (yardstick.pairs)(instructions.as_ptr(), calls, slots.as_mut_ptr(), ticks.as_mut_ptr())
+                    (yardstick.pairs)(
+                        instructions.as_ptr(),
+                        calls,
+                        slots.as_mut_ptr(),
+                        ticks.as_mut_ptr(),
+                    )
                 };
                 let ns = (processor_ns() - began) as f64 / calls as f64;
                 black_box(&ticks);
@@ -339,7 +367,9 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
                 Box::new(move || {
                     let began = processor_ns();
                     // SAFETY: as above.
-                    unsafe { (yardstick.calls)(instructions.as_ptr(), calls, slots.as_mut_ptr(), table) };
+                    unsafe {
+                        (yardstick.calls)(instructions.as_ptr(), calls, slots.as_mut_ptr(), table)
+                    };
                     let ns = (processor_ns() - began) as f64 / calls as f64;
                     free_left(program, &mut slots, table.free);
                     ns
@@ -375,7 +405,12 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
         }
     };
     told("null / C no-op", "null", "C noop", "at most 1.5");
-    told("null / C calling an empty function by pointer", "null", "C empty", "1, what the call itself costs");
+    told(
+        "null / C calling an empty function by pointer",
+        "null",
+        "C empty",
+        "1, what the call itself costs",
+    );
     told("malloc / C malloc", "malloc", "C malloc", "0.9 to 1.1");
     if let Some((name, _)) = second {
         told(&format!("{name} / malloc, here"), name, "malloc", "");
@@ -389,7 +424,9 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
     told("A/A: malloc / malloc again", "malloc", "malloc again", "0.98 to 1.02");
     let cost = clock.floor().cost_ns;
     for backend in BACKENDS {
-        let (Some(time), Some(half)) = (of(backend), of(&format!("{backend} timed"))) else { continue };
+        let (Some(time), Some(half)) = (of(backend), of(&format!("{backend} timed"))) else {
+            continue;
+        };
         let figure = |more: f64| format!("{more:.1} - {cost:.1} = {:.1} ns", more - cost);
         line(
             trace,
@@ -409,13 +446,18 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
     // The same pair around the same calls, in C: what of it is the fences' and not this loop's.
     if let (Some(timed), Some(time)) = (of("C malloc timed"), of("C malloc")) {
         let figure = format!("{:.1} - {cost:.1} = {:.1} ns", timed - time, timed - time - cost);
-        line(trace, "C malloc: a fenced pair's cost - clock pair", figure, "what fences cost in C too");
+        line(
+            trace,
+            "C malloc: a fenced pair's cost - clock pair",
+            figure,
+            "what fences cost in C too",
+        );
     }
     println!();
 }
 
-/// Heaplay's own passes, as a user runs them: what the latency pass tells of the centre against the time pass. Medians over
-/// repetitions.
+/// Heaplay's own passes, as a user runs them: what the latency pass tells of the centre against the
+/// time pass. Medians over repetitions.
 fn passes(folder: &Path, generated: [(&str, &mut Generator); 2], service: &Path) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
     command.arg("run").arg(service);
@@ -425,13 +467,21 @@ fn passes(folder: &Path, generated: [(&str, &mut Generator); 2], service: &Path)
         command.arg(path);
     }
     let out = folder.join("passes");
-    command.args(["--backends", &BACKENDS.join(","), "--passes", "time,latency", "--repetitions", "7"]);
+    command.args([
+        "--backends",
+        &BACKENDS.join(","),
+        "--passes",
+        "time,latency",
+        "--repetitions",
+        "7",
+    ]);
     let output = command.args(["--jobs", "1", "--out"]).arg(&out).output().expect("start heaplay");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let run = Run::load(&out).expect("a run");
     for trace in &run.manifest.traces {
         for backend in BACKENDS {
-            let middle = |metric: &str| median(&mut run.values(&trace.name, backend, "all", metric));
+            let middle =
+                |metric: &str| median(&mut run.values(&trace.name, backend, "all", metric));
             let time = middle("time_nanoseconds") / trace.calls as f64;
             let told = |what: &str, metric: &str, bound: &str| {
                 let mean = middle(metric);
@@ -459,7 +509,8 @@ fn loading(folder: &Path, reader: &mut Generator) {
     trace::copy(trace::open(&binary).expect("the trace").as_mut(), &text).expect("write a CSV");
     let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/service.trace");
     let service_text = folder.join("service.csv");
-    trace::copy(trace::open(&service).expect("the trace").as_mut(), &service_text).expect("write a CSV");
+    trace::copy(trace::open(&service).expect("the trace").as_mut(), &service_text)
+        .expect("write a CSV");
     for (name, path, bound) in [
         ("generated", &binary, "binary: at most 10"),
         ("service", &service, "binary: at most 10"),
@@ -475,7 +526,12 @@ fn loading(folder: &Path, reader: &mut Generator) {
             .collect();
         line(name, "loading, ns an event", format!("{:.1} ns", median(&mut taken)), bound);
         let mut first: Vec<f64> = (0..5).map(|_| figure_of_own(FIRST, path)).collect();
-        line(name, "the same, the first in its process", format!("{:.1} ns", median(&mut first)), "");
+        line(
+            name,
+            "the same, the first in its process",
+            format!("{:.1} ns", median(&mut first)),
+            "",
+        );
     }
     // The file that a child reads and proves.
     let program = compile(&service);
@@ -488,7 +544,12 @@ fn loading(folder: &Path, reader: &mut Generator) {
             (processor_ns() - began) as f64 / again.calls() as f64
         })
         .collect();
-    line("service", "a child reads and proves, ns an event", format!("{:.1} ns", median(&mut taken)), "");
+    line(
+        "service",
+        "a child reads and proves, ns an event",
+        format!("{:.1} ns", median(&mut taken)),
+        "",
+    );
     // In a process of its own, which has no memory of the bench's to use again.
     let file = folder.join("program");
     fs::write(&file, &written).expect("write the program");
@@ -516,8 +577,8 @@ fn family(process: u32) -> Vec<u32> {
     std::iter::once(process).chain(children.into_iter().flat_map(family)).collect()
 }
 
-/// Waits for a child, and looks 50 times a second at what it and its own children hold: how it ended, the largest of them at
-/// any time, and all together, in MiB.
+/// Waits for a child, and looks 50 times a second at what it and its own children hold: how it
+/// ended, the largest of them at any time, and all together, in MiB.
 fn watched(mut child: Child) -> (ExitStatus, f64, f64) {
     let (mut largest, mut together) = (0_u64, 0);
     loop {
@@ -544,8 +605,11 @@ fn in_parts(folder: &Path) {
     let heaplay = env!("CARGO_BIN_EXE_heaplay");
     let (long, short): (PathBuf, PathBuf) = (folder.join("long.trace"), folder.join("short.trace"));
     let generate = |path: &Path, calls: u64| {
-        let status =
-            Command::new(heaplay).arg("generate").arg(path).args(["--calls", &calls.to_string()]).status();
+        let status = Command::new(heaplay)
+            .arg("generate")
+            .arg(path)
+            .args(["--calls", &calls.to_string()])
+            .status();
         assert!(status.is_ok_and(|status| status.success()), "generate a trace of {calls} calls");
     };
     let run = |path: &Path, limit: &str, out: &str| {
@@ -566,8 +630,9 @@ fn in_parts(folder: &Path) {
         assert!(said.contains("replayed in parts") == (limit != "8GiB"), "{said}");
         let record = heaplay::results::Run::load(&out).expect("the run");
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let value =
-            |metric| record.values(&name, "malloc", "all", metric).first().copied().unwrap_or(f64::NAN);
+        let value = |metric| {
+            record.values(&name, "malloc", "all", metric).first().copied().unwrap_or(f64::NAN)
+        };
         let ns = value("time_nanoseconds") / value("calls");
         (ns, began.elapsed().as_secs_f64(), largest, together)
     };
@@ -579,7 +644,12 @@ fn in_parts(folder: &Path) {
         whole.push(run(&short, "8GiB", &format!("whole-{round}")).0);
     }
     let (whole, parts) = (median(&mut whole), median(&mut parts));
-    line("8·10^6", "time in parts / whole", format!("{parts:.2} / {whole:.2} ns = {:.2}", parts / whole), "");
+    line(
+        "8·10^6",
+        "time in parts / whole",
+        format!("{parts:.2} / {whole:.2} ns = {:.2}", parts / whole),
+        "",
+    );
     generate(&long, LONG_CALLS);
     let (ns, seconds, largest, together) = run(&long, &format!("{LONG_MIB}MiB"), "long");
     let figure = format!("{ns:.1} ns a call, {seconds:.0} s");

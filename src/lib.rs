@@ -1,12 +1,13 @@
-//! heaplay records every allocation of a real Python program, replays the recording against interchangeable
-//! allocators, and tells what each costs in time and in memory.
+//! heaplay records every allocation of a real Python program, replays the recording against
+//! interchangeable allocators, and tells what each costs in time and in memory.
 //!
-//! Two houses share one table. The making house ([`trace`], [`program`], [`backends`], [`replay`], [`bench`]) turns a
-//! trace into a program, replays it and writes down what it counted. The reading house ([`report`], [`check`]) draws
-//! and judges what was written. They meet only at the run record ([`results`]).
+//! Two houses share one table. The making house ([`trace`], [`program`], [`backends`], [`replay`],
+//! [`bench`]) turns a trace into a program, replays it and writes down what it counted. The reading
+//! house ([`report`], [`check`]) draws and judges what was written. They meet only at the run
+//! record ([`results`]).
 //!
-//! Unsafe code is denied and opened, item by item with its reason, in `backends` (memory and C calls), `recorder`
-//! (loaded into the interpreter) and one block of `replay` (the hot loop).
+//! Unsafe code is denied and opened, item by item with its reason, in `backends` (memory and C
+//! calls), `recorder` (loaded into the interpreter) and one block of `replay` (the hot loop).
 
 pub mod backends;
 pub mod bench;

@@ -21,7 +21,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The error and its causes, outermost first. Many of ours quote their cause in their own sentence: it is said once.
+/// The error and its causes, outermost first. Many of ours quote their cause in their own sentence:
+/// it is said once.
 fn chain(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
         "" => cause,
@@ -33,6 +34,8 @@ fn chain(error: &anyhow::Error) -> String {
 /// Whoever reads our output has seen enough (`heaplay inspect … | head`): that is no failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     })
 }

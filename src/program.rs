@@ -1,21 +1,24 @@
-//! The compiled workload: a trace turned into dense instructions over reused slots, ready for the hot loop.
+//! The compiled workload: a trace turned into dense instructions over reused slots, ready for the
+//! hot loop.
 //!
-//! `cli` and `bench` compile; `replay` runs. A [`Program`] can come only from [`compile`], [`Program::read`] and [`Parts`],
-//! which prove what the loop's unsafe block relies on:
+//! `cli` and `bench` compile; `replay` runs. A [`Program`] can come only from [`compile`],
+//! [`Program::read`] and [`Parts`], which prove what the loop's unsafe block relies on:
 //!
 //! 1. every instruction's slot is below [`Program::slots`];
-//! 2. a malloc or calloc names a slot that is empty, a realloc or free one that is full: each block is ended at most once;
+//! 2. a malloc or calloc names a slot that is empty, a realloc or free one that is full: each block
+//!    is ended at most once;
 //! 3. every index of the trace is exactly one instruction;
 //! 4. a block is resized and freed in the domain that gave it (`mem` and `obj` count as one);
 //! 5. a block of a kind has the kind's size, is not raw, and is freed as one of that kind.
 //!
-//! How: a row says when its block ends, so compiling writes the end's instruction at the same time as the birth's, at
-//! its place further on. No heap and no map is needed, and a place that is written twice or never is a faulty trace.
-//! Ends beyond the stretch being filled wait in a bucket for each later stretch, so memory beyond the instructions is in
-//! proportion to the blocks live (`program/compile.rs`; `program/prove.rs` walks what came from elsewhere).
+//! How: a row says when its block ends, so compiling writes the end's instruction at the same time
+//! as the birth's, at its place further on. No heap and no map is needed, and a place that is
+//! written twice or never is a faulty trace. Ends beyond the stretch being filled wait in a bucket
+//! for each later stretch, so memory beyond the instructions is in proportion to the blocks live
+//! (`program/compile.rs`; `program/prove.rs` walks what came from elsewhere).
 //!
-//! A program that is larger than memory comes in parts (`program/parts.rs`): each is a [`Program`] of its own that begins
-//! where the one before ended, and all of them have one [`Outline`].
+//! A program that is larger than memory comes in parts (`program/parts.rs`): each is a [`Program`]
+//! of its own that begins where the one before ended, and all of them have one [`Outline`].
 
 mod births;
 mod compile;
@@ -69,7 +72,8 @@ impl Action {
     }
 }
 
-/// One call in 8 bytes: action (bits 0–1), domain + 1 (bits 2–3), slot (bits 4–31), size (bits 32–63).
+/// One call in 8 bytes: action (bits 0–1), domain + 1 (bits 2–3), slot (bits 4–31), size (bits
+/// 32–63).
 ///
 /// A size of 2^32 − 1 or more is in a table beside the program. 0 is no instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +91,9 @@ impl Instruction {
     pub(crate) const NONE: Instruction = Instruction(0);
 
     fn new(action: Action, domain: Domain, slot: u32, size: u64) -> Instruction {
-        Instruction(action as u64 | (domain as u64 + 1) << 2 | u64::from(slot) << 4 | size.min(WIDE) << 32)
+        Instruction(
+            action as u64 | (domain as u64 + 1) << 2 | u64::from(slot) << 4 | size.min(WIDE) << 32,
+        )
     }
 
     /// Whether it is an instruction at all.
@@ -193,7 +199,8 @@ pub struct Outline {
     pub slots: usize,
     /// The kinds of its blocks; none where the trace names no types.
     pub kinds: Vec<Kind>,
-    /// Where the recorded process had its arenas, in the order of their births; empty where the trace does not say.
+    /// Where the recorded process had its arenas, in the order of their births; empty where the
+    /// trace does not say.
     pub arena_bases: Vec<u64>,
     /// What it asks for.
     pub profile: Profile,
@@ -225,7 +232,9 @@ pub enum ProgramError {
     #[error(transparent)]
     Trace(#[from] TraceError),
     /// The rows are no trace. A reader that checks says so first, with the line.
-    #[error("event {event}: {found}; the trace is damaged: record it again, or convert it with --salvage")]
+    #[error(
+        "event {event}: {found}; the trace is damaged: record it again, or convert it with --salvage"
+    )]
     Unsound {
         /// The call.
         event: u64,
@@ -233,7 +242,9 @@ pub enum ProgramError {
         found: String,
     },
     /// More live blocks than an instruction can name.
-    #[error("event {event}: more than {SLOT_LIMIT} blocks live at once; replay a shorter part of the trace")]
+    #[error(
+        "event {event}: more than {SLOT_LIMIT} blocks live at once; replay a shorter part of the trace"
+    )]
     Slots {
         /// The call.
         event: u64,
@@ -296,13 +307,15 @@ impl Program {
         &self.outline.kinds
     }
 
-    /// Which of the [`Program::kinds`] the call at `index` is about: 0 is none, others count from 1.
+    /// Which of the [`Program::kinds`] the call at `index` is about: 0 is none, others count from
+    /// 1.
     #[inline(always)]
     pub fn kind(&self, index: usize) -> usize {
         self.kind_of.get(index).copied().unwrap_or(0) as usize
     }
 
-    /// Where the recorded process had its arenas, in the order of their births; empty where the trace does not say.
+    /// Where the recorded process had its arenas, in the order of their births; empty where the
+    /// trace does not say.
     pub fn arena_bases(&self) -> &[u64] {
         &self.outline.arena_bases
     }
@@ -330,7 +343,8 @@ impl Program {
         !self.wide.is_empty()
     }
 
-    /// Writes the program for a worker: magic, outline, and all calls as one part (`program/parts.rs`).
+    /// Writes the program for a worker: magic, outline, and all calls as one part
+    /// (`program/parts.rs`).
     ///
     /// # Errors
     /// When `out` cannot be written.
@@ -340,7 +354,8 @@ impl Program {
         parts::write_end(out)
     }
 
-    /// Reads what [`Program::write`] wrote, and proves the invariants again: the file may come from anywhere.
+    /// Reads what [`Program::write`] wrote, and proves the invariants again: the file may come from
+    /// anywhere.
     ///
     /// # Errors
     /// When `input` ends early or holds no sound program.
@@ -387,10 +402,13 @@ mod tests {
         Generator::new(seed, calls, Distribution::python_sizes(), Distribution::python_lifetimes())
     }
 
-    /// The oracle: rows through the heap of `Sequence`, blocks named by birth, against the instructions' slots.
+    /// The oracle: rows through the heap of `Sequence`, blocks named by birth, against the
+    /// instructions' slots.
     #[test]
     fn instructions_are_the_calls_of_the_sequence() {
-        for (seed, calls) in [(1, 1), (2, 2), (3, 1000), (4, 300_000), (5, (1 << 20) + 17), (6, 2 << 20)] {
+        for (seed, calls) in
+            [(1, 1), (2, 2), (3, 1000), (4, 300_000), (5, (1 << 20) + 17), (6, 2 << 20)]
+        {
             let program = compile(&mut generated(seed, calls)).unwrap();
             let mut held: Vec<Option<u64>> = vec![None; program.slots()];
             let mut index = 0;
@@ -423,7 +441,8 @@ mod tests {
             let back = Program::read(&mut bytes.as_slice()).unwrap();
             assert_eq!(back.instructions(), program.instructions());
             assert_eq!(back.profile(), program.profile(), "derived a second way");
-            // Another slot, in the last instruction but what stands behind it: the ends of a part and of the program.
+            // Another slot, in the last instruction but what stands behind it: the ends of a part
+            // and of the program.
             let last = bytes.len() - 16;
             bytes[last - 7] ^= 0xF0;
             assert!(calls == 1 || Program::read(&mut bytes.as_slice()).is_err());
@@ -447,7 +466,8 @@ mod tests {
         }
         for size in [WIDE - 1, WIDE, WIDE + 1, 1 << 47] {
             let row = Row::new(0, Op::Malloc, size, None);
-            let program = compile(&mut One(Some(row), Default::default(), Default::default())).unwrap();
+            let program =
+                compile(&mut One(Some(row), Default::default(), Default::default())).unwrap();
             assert_eq!(program.size(0) as u64, size);
             assert_eq!(program.has_wide_sizes(), size >= WIDE);
         }

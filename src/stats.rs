@@ -1,10 +1,11 @@
 //! Room `stats`: pure functions on slices of numbers. Callers: `report` and `check`.
 //!
-//! Here what describes a sample; `stats/robust.rs` has the trimmed mean with its interval and says whether one of two is longer, `stats/beta.rs` the distributions
-//! that intervals are made of, `stats/looks.rs` when to look at data that is still coming in.
+//! Here what describes a sample; `stats/robust.rs` has the trimmed mean with its interval and says
+//! whether one of two is longer, `stats/beta.rs` the distributions that intervals are made of,
+//! `stats/looks.rs` when to look at data that is still coming in.
 //!
-//! Values that are no numbers (NaN, infinities) are left out before anything is computed; what is computed from
-//! nothing is `None`, never 0.
+//! Values that are no numbers (NaN, infinities) are left out before anything is computed; what is
+//! computed from nothing is `None`, never 0.
 
 mod beta;
 mod looks;
@@ -21,8 +22,9 @@ pub fn sorted(values: &[f64]) -> Vec<f64> {
     values
 }
 
-/// The quantile at `share` (0 to 1), linear between neighbours: type 7 of Hyndman and Fan, "Sample quantiles in
-/// statistical packages", The American Statistician 50 (1996), the default of R and NumPy.
+/// The quantile at `share` (0 to 1), linear between neighbours: type 7 of Hyndman and Fan, "Sample
+/// quantiles in statistical packages", The American Statistician 50 (1996), the default of R and
+/// NumPy.
 pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
     let values = sorted(values);
     let last = values.len().checked_sub(1)?;
@@ -43,18 +45,23 @@ pub fn range(values: &[f64]) -> Option<(f64, f64)> {
     Some((*values.first()?, *values.last()?))
 }
 
-/// Median absolute deviation from the median, not scaled to a normal distribution; Hampel, "The influence curve and
-/// its role in robust estimation", Journal of the American Statistical Association 69 (1974).
+/// Median absolute deviation from the median, not scaled to a normal distribution; Hampel, "The
+/// influence curve and its role in robust estimation", Journal of the American Statistical
+/// Association 69 (1974).
 pub fn median_absolute_deviation(values: &[f64]) -> Option<f64> {
     let middle = median(values)?;
     median(&sorted(values).iter().map(|value| (value - middle).abs()).collect::<Vec<f64>>())
 }
 
-/// The geometric mean of positive values; the only mean under which ratios of ratios agree whatever the reference:
-/// Fleming and Wallace, "How not to lie with statistics", CACM 29 (1986). Values that are not positive are left out.
+/// The geometric mean of positive values; the only mean under which ratios of ratios agree whatever
+/// the reference: Fleming and Wallace, "How not to lie with statistics", CACM 29 (1986). Values
+/// that are not positive are left out.
 pub fn geometric_mean(values: &[f64]) -> Option<f64> {
-    let logs: Vec<f64> =
-        values.iter().filter(|value| value.is_finite() && **value > 0.0).map(|value| value.ln()).collect();
+    let logs: Vec<f64> = values
+        .iter()
+        .filter(|value| value.is_finite() && **value > 0.0)
+        .map(|value| value.ln())
+        .collect();
     if logs.is_empty() { None } else { Some((logs.iter().sum::<f64>() / logs.len() as f64).exp()) }
 }
 
@@ -69,8 +76,9 @@ mod tests {
         assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
     }
 
-    /// Figures from Python 3: `statistics.median(v)`, `statistics.quantiles(v, n=…, method="inclusive")`,
-    /// `statistics.median(abs(x - median) for x in v)`, `statistics.geometric_mean(v)`.
+    /// Figures from Python 3: `statistics.median(v)`, `statistics.quantiles(v, n=…,
+    /// method="inclusive")`, `statistics.median(abs(x - median) for x in v)`,
+    /// `statistics.geometric_mean(v)`.
     #[test]
     fn agrees_with_python() {
         close(median(&V), 5.3);

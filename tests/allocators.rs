@@ -1,5 +1,5 @@
-//! Allocators as a person meets them: Debian's libraries where they are installed, libraries that are broken in every way,
-//! and settings that change what their documentation says.
+//! Allocators as a person meets them: Debian's libraries where they are installed, libraries that
+//! are broken in every way, and settings that change what their documentation says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -93,7 +93,8 @@ fn installed_libraries_keep_the_rules_and_tell_their_version() {
         return;
     }
     for (word, _) in &words {
-        let output = output(heaplay().arg("verify").arg(trace("hello.trace")).args(["--backend", word]));
+        let output =
+            output(heaplay().arg("verify").arg(trace("hello.trace")).args(["--backend", word]));
         assert!(output.status.success(), "{word}: {}", String::from_utf8_lossy(&output.stdout));
     }
     let out = folder.path().join("run");
@@ -116,7 +117,8 @@ fn installed_libraries_keep_the_rules_and_tell_their_version() {
 fn compile(folder: &Path, name: &str, source: &str) -> Option<String> {
     let (code, library) = (folder.join(format!("{name}.c")), folder.join(format!("{name}.so")));
     fs::write(&code, source).unwrap();
-    let done = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&code).status();
+    let done =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&code).status();
     match done {
         Ok(status) if status.success() => Some(library.display().to_string()),
         _ => {
@@ -134,7 +136,9 @@ fn a_broken_library_costs_its_own_row_and_says_what_is_wrong() {
                  void *x_calloc(size_t n, size_t m) { return calloc(n, m); }\n\
                  void *x_realloc(void *p, size_t n) { return realloc(p, n); }\nvoid x_free(void *p) { free(p); }\n";
     let at_load = |what: &str| {
-        format!("{calls}#include <unistd.h>\n__attribute__((constructor)) static void f(void) {{ {what} }}\n")
+        format!(
+            "{calls}#include <unistd.h>\n__attribute__((constructor)) static void f(void) {{ {what} }}\n"
+        )
     };
     // Gives one address after the other, each 4 bytes off.
     let wrong = "#include <string.h>\nstatic char room[64 << 20] __attribute__((aligned(16)));\n\
@@ -144,10 +148,13 @@ fn a_broken_library_costs_its_own_row_and_says_what_is_wrong() {
                  void *x_realloc(void *p, size_t n) { void *q = x_malloc(n); if (p) memcpy(q, p, n); return q; }\n\
                  void x_free(void *p) {}\n";
     // Multiplies without a look at the result.
-    let overflows = calls.replace("return calloc(n, m);", "size_t k = n * m; return calloc(k ? k : 1, 1);");
+    let overflows =
+        calls.replace("return calloc(n, m);", "size_t k = n * m; return calloc(k ? k : 1, 1);");
     // Quick enough for the questions before a run, and then a millisecond a call.
-    let slow =
-        calls.replace("return malloc(n);", "static int k; if (++k > 2000) usleep(1000); return malloc(n);");
+    let slow = calls.replace(
+        "return malloc(n);",
+        "static int k; if (++k > 2000) usleep(1000); return malloc(n);",
+    );
     let slow = format!("#include <unistd.h>\n{slow}");
     // An ELF file for another processor: this program's own beginning, with S/390 in its place.
     let mut foreign = fs::read(env!("CARGO_BIN_EXE_heaplay")).unwrap()[..4096].to_vec();
@@ -172,8 +179,11 @@ fn a_broken_library_costs_its_own_row_and_says_what_is_wrong() {
         .into_iter()
         .filter_map(|(name, source)| Some((name, compile(folder.path(), name, &source)?)))
         .collect();
-    let library = |name: &str| built.iter().find(|(known, _)| *known == name).map(|(_, path)| path.clone());
-    if let (Some(good), Some(aborts), Some(hangs)) = (library("good"), library("aborts"), library("hangs")) {
+    let library =
+        |name: &str| built.iter().find(|(known, _)| *known == name).map(|(_, path)| path.clone());
+    if let (Some(good), Some(aborts), Some(hangs)) =
+        (library("good"), library("aborts"), library("hangs"))
+    {
         cases.push((format!("so:{good}"), "missing symbol: it defines no `malloc`"));
         cases.push((format!("preload:{good}"), "missing symbol: it does not replace malloc"));
         cases.push((format!("so:{aborts}:x_"), "SIGABRT"));
@@ -211,10 +221,19 @@ fn a_broken_library_costs_its_own_row_and_says_what_is_wrong() {
         assert_eq!((tried.len(), spared.len()), (1, 2), "{tried:?} {spared:?}");
     }
     // The run went on.
-    assert!(run.outcomes.iter().filter(|row| row.backend == "malloc").all(|row| row.status == Status::Ok));
+    assert!(
+        run.outcomes
+            .iter()
+            .filter(|row| row.backend == "malloc")
+            .all(|row| row.status == Status::Ok)
+    );
     if let Some(wrong) = library("wrong") {
         let said = output(
-            heaplay().arg("verify").arg(trace("hello.trace")).arg("--backend").arg(format!("so:{wrong}:x_")),
+            heaplay()
+                .arg("verify")
+                .arg(trace("hello.trace"))
+                .arg("--backend")
+                .arg(format!("so:{wrong}:x_")),
         );
         let text = String::from_utf8_lossy(&said.stdout).into_owned();
         assert!(said.status.code() == Some(1) && text.contains("event 0"), "{text}");
@@ -252,11 +271,12 @@ fn settings_of_malloc_do_what_the_manual_says() {
     let end = |word: &str| mib(&run, word, "resident_end_bytes");
     assert!(end(words[1]) < 0.9 * end(words[0]), "{} and {}", end(words[1]), end(words[0]));
     assert!(end(words[2]) > 1.2 * end(words[1]));
-    // tunables: fast bins merge late, so without them freed blocks of 64 to 128 bytes merge into larger ones at once; with
-    // neither cache every freed block does.
+    // tunables: fast bins merge late, so without them freed blocks of 64 to 128 bytes merge into
+    // larger ones at once; with neither cache every freed block does.
     let folder = tempfile::tempdir().unwrap();
     let csv = folder.path().join("merge.csv");
-    // 20,000 blocks of 64 bytes that end, one in 64 stays; then 1,000 of 1,000 bytes, which fit only where blocks merged.
+    // 20,000 blocks of 64 bytes that end, one in 64 stays; then 1,000 of 1,000 bytes, which fit
+    // only where blocks merged.
     let mut rows = String::from("event,op,size,lifetime,thread,domain\n");
     let small = 20_000;
     for event in 0..small {
@@ -266,7 +286,8 @@ fn settings_of_malloc_do_what_the_manual_says() {
     for event in 2 * small..2 * small + 1_000 {
         rows.push_str(&format!("{},malloc,1000,,1,obj\n", event));
     }
-    // Events in between are ends; those of blocks that stay are missing, so they are taken by further small blocks.
+    // Events in between are ends; those of blocks that stay are missing, so they are taken by
+    // further small blocks.
     let mut between = Vec::new();
     for event in (small..2 * small).filter(|event| (event - small) % 64 == 0) {
         between.push(format!("{event},malloc,16,,1,obj\n"));
@@ -297,7 +318,8 @@ fn settings_of_jemalloc_and_mimalloc_do_what_their_manuals_say() {
         assert!(end(words[0]) < 0.7 * end(words[1]), "{} and {}", end(words[0]), end(words[1]));
     }
     if built("tcmalloc") {
-        // malloc_extension.h: beyond a soft limit it gives memory back. (Its caches by processor are no matter on one.)
+        // malloc_extension.h: beyond a soft limit it gives memory back. (Its caches by processor
+        // are no matter on one.)
         let words = ["tcmalloc:memory_limit=8M", "tcmalloc"];
         let run = footprints(&service, &words);
         let end = |word: &str| mib(&run, word, "resident_end_bytes");
@@ -319,10 +341,12 @@ fn settings_of_jemalloc_and_mimalloc_do_what_their_manuals_say() {
     }
 }
 
-/// A library that is preloaded into heaplay would be under every backend, and take the harness's pages for the backend's.
+/// A library that is preloaded into heaplay would be under every backend, and take the harness's
+/// pages for the backend's.
 #[test]
 fn a_preloaded_library_is_kept_from_the_backends() {
-    let Some(library) = ["libjemalloc.so.2", "libtcmalloc_minimal.so.4"].into_iter().find_map(installed)
+    let Some(library) =
+        ["libjemalloc.so.2", "libtcmalloc_minimal.so.4"].into_iter().find_map(installed)
     else {
         return;
     };
@@ -336,7 +360,10 @@ fn a_preloaded_library_is_kept_from_the_backends() {
         command.args(["--passes", "footprint", "-b", "malloc", "--out"]).arg(&out);
         let told = output(&mut command);
         assert_eq!(told.status.code(), Some(0), "{}", errors(&told));
-        (Run::load(&out).unwrap().values("hello", "malloc", "all", "resident_peak_bytes"), errors(&told))
+        (
+            Run::load(&out).unwrap().values("hello", "malloc", "all", "resident_peak_bytes"),
+            errors(&told),
+        )
     };
     let (plain, told) = footprint("plain", None);
     assert!(!told.contains("LD_PRELOAD"), "{told}");
@@ -345,8 +372,8 @@ fn a_preloaded_library_is_kept_from_the_backends() {
     assert!(told.contains("LD_PRELOAD is kept from the backends"), "{told}");
 }
 
-/// `rpmalloc.h`: more spans a mapping cost address space and save system calls. A process can set it only once, so the test
-/// runs itself for each value.
+/// `rpmalloc.h`: more spans a mapping cost address space and save system calls. A process can set
+/// it only once, so the test runs itself for each value.
 #[test]
 #[expect(unsafe_code, reason = "takes a block")]
 fn settings_of_rpmalloc_do_what_its_header_says() {
@@ -363,7 +390,8 @@ fn settings_of_rpmalloc_do_what_its_header_says() {
         let backend = backends::parse(&word).and_then(|spec| backends::open(&spec)).unwrap();
         let domains = backend.domains();
         let table = domains.get(heaplay::trace::Domain::Obj);
-        // SAFETY: a size that any allocator serves; nothing else runs in this process's other threads that would take it.
+        // SAFETY: a size that any allocator serves; nothing else runs in this process's other
+        // threads that would take it.
         assert!(!unsafe { (table.malloc)(table.ctx, 64) }.is_null());
         println!("\ngrown by {} pages", pages() - before);
         return;
@@ -375,12 +403,16 @@ fn settings_of_rpmalloc_do_what_its_header_says() {
                 .env(WORD, format!("rpmalloc:span_map_count={spans}")),
         );
         let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        let line = text.lines().find_map(|line| line.strip_prefix("grown by ")?.strip_suffix(" pages"));
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("grown by ")?.strip_suffix(" pages"));
         line.unwrap_or_else(|| panic!("{text}{}", errors(&said))).parse().unwrap()
     };
     let (one, by_default, many) = (grown(1), grown(64), grown(1024));
     let span = 64 * 1024 / 4096;
-    assert!(one < 32 * span && by_default >= 64 * span && many >= 1024 * span, "{one} {by_default} {many}");
+    assert!(
+        one < 32 * span && by_default >= 64 * span && many >= 1024 * span,
+        "{one} {by_default} {many}"
+    );
 }
 
 /// Each setting of each member, given a value that is not its default, is read back by the child.
@@ -403,17 +435,27 @@ fn every_setting_is_taken_or_refused() {
         ("mimalloc", "page_full_retain=3,page_max_candidates=9,allow_thp=0"),
         ("rpmalloc", "span_map_count=1"),
         ("rpmalloc", "span_map_count=128,enable_huge_pages=1"),
-        ("scudo", "quarantine_size_kb=64,thread_local_quarantine_size_kb=32,quarantine_max_chunk_size=512"),
+        (
+            "scudo",
+            "quarantine_size_kb=64,thread_local_quarantine_size_kb=32,quarantine_max_chunk_size=512",
+        ),
         ("scudo", "pattern_fill_contents=true"),
         ("tcmalloc", "per_cpu=false,max_per_cpu_cache_size=64K,max_total_thread_cache_bytes=1M"),
         ("tcmalloc", "memory_limit=256M,profile_sampling_interval=4M"),
-        ("malloc", "MALLOC_ARENA_MAX=2,MALLOC_ARENA_TEST=3,MALLOC_TRIM_THRESHOLD_=1M,MALLOC_TOP_PAD_=64K"),
+        (
+            "malloc",
+            "MALLOC_ARENA_MAX=2,MALLOC_ARENA_TEST=3,MALLOC_TRIM_THRESHOLD_=1M,MALLOC_TOP_PAD_=64K",
+        ),
         ("malloc", "MALLOC_MMAP_THRESHOLD_=32K,MALLOC_MMAP_MAX_=9,MALLOC_PERTURB_=7"),
         ("malloc", "glibc.malloc.mxfast=0,glibc.malloc.tcache_count=3,glibc.malloc.tcache_max=256"),
-        ("malloc", "glibc.malloc.arena_max=1,glibc.malloc.hugetlb=1,glibc.malloc.tcache_unsorted_limit=4"),
+        (
+            "malloc",
+            "glibc.malloc.arena_max=1,glibc.malloc.hugetlb=1,glibc.malloc.tcache_unsorted_limit=4",
+        ),
     ];
     let said = |word: &str| {
-        let said = output(heaplay().arg("verify").arg(trace("hello.trace")).arg("--backend").arg(word));
+        let said =
+            output(heaplay().arg("verify").arg(trace("hello.trace")).arg("--backend").arg(word));
         (said.status.code(), String::from_utf8_lossy(&said.stdout).into_owned() + &errors(&said))
     };
     for (name, settings) in values {

@@ -1,4 +1,5 @@
-//! Holds the source against ARCHITECTURE.md: who may import whom, and that each file says what room it is.
+//! Holds the source against ARCHITECTURE.md: who may import whom, and that each file says what room
+//! it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -47,7 +48,14 @@ fn law() -> BTreeMap<String, BTreeSet<String>> {
 /// The room of a file: the first folder or file name under `src`.
 fn room(path: &Path) -> String {
     let inside = path.strip_prefix(root().join("src")).unwrap();
-    inside.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
+    inside
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy()
+        .trim_end_matches(".rs")
+        .to_owned()
 }
 
 #[test]
@@ -70,9 +78,14 @@ fn imports_keep_the_law() {
             text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
         {
             for rest in line.split("crate::").skip(1) {
-                let other: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let other: String =
+                    rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 if law.contains_key(&other) && other != own && !may.contains(&other) {
-                    broken.push(format!("{}:{}: `{own}` imports `{other}`", path.display(), number + 1));
+                    broken.push(format!(
+                        "{}:{}: `{own}` imports `{other}`",
+                        path.display(),
+                        number + 1
+                    ));
                 }
             }
         }

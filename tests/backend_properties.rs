@@ -1,4 +1,5 @@
-//! Properties of every backend that gives memory, and `pymalloc` against a second, naive implementation of its rules.
+//! Properties of every backend that gives memory, and `pymalloc` against a second, naive
+//! implementation of its rules.
 #![expect(unsafe_code, reason = "calls backends through their tables, and injects arenas")]
 
 mod hooks;
@@ -9,8 +10,8 @@ mod twins;
 use std::ptr;
 
 use heaplay::backends::pymalloc::{
-    Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Layout, OwnerTest,
-    Pymalloc,
+    Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Layout,
+    OwnerTest, Pymalloc,
 };
 use heaplay::backends::{self, Backend};
 use heaplay::trace::Domain;
@@ -76,19 +77,27 @@ fn layouts() -> impl Strategy<Value = Custom> {
         Just(OwnerTest::RadixTree { address_bits: 64 }),
         Just(OwnerTest::RadixTree { address_bits: 48 }),
     ];
-    let constants = (3u32..=4, 8u32..=17, 12u32..=20, 1usize..=64, any::<[bool; 2]>(), owners).prop_map(
-        |(align_shift, pool_bits, arena_bits, classes, [keeps_last_empty, finds_by_table], owner)| {
-            Constants {
+    let constants = (3u32..=4, 8u32..=17, 12u32..=20, 1usize..=64, any::<[bool; 2]>(), owners)
+        .prop_map(
+            |(
                 align_shift,
                 pool_bits,
                 arena_bits,
-                threshold: classes << align_shift,
-                keeps_last_empty,
-                finds_by_table,
+                classes,
+                [keeps_last_empty, finds_by_table],
                 owner,
-            }
-        },
-    );
+            )| {
+                Constants {
+                    align_shift,
+                    pool_bits,
+                    arena_bits,
+                    threshold: classes << align_shift,
+                    keeps_last_empty,
+                    finds_by_table,
+                    owner,
+                }
+            },
+        );
     constants.prop_filter_map("they work together", |constants| {
         // The hooks take 16 KiB for a chunk of an interpreter's frame stack.
         Custom::new(constants).ok().filter(|_| constants.arena_bits != 14)
@@ -104,8 +113,9 @@ proptest! {
             "pymalloc", "pymalloc@3.6", "pymalloc@3.7", "pymalloc@3.9", "pymalloc@3.10", "pymalloc@3.11+bump",
             "malloc", "bump",
         ];
-        // Those that are a path have none to open here (tests/allocators.rs has them), and an interpreter is one for a
-        // process, and not new a second time (tests/python_oracle.rs has it).
+        // Those that are a path have none to open here (tests/allocators.rs has them), and an
+        // interpreter is one for a process, and not new a second time (tests/python_oracle.rs has
+        // it).
         let elsewhere = ["so", "preload", "python"];
         let listed = backends::BACKENDS.iter().map(|member| member.name).filter(|name| !elsewhere.contains(name));
         for word in words.into_iter().chain(listed) {
@@ -132,7 +142,8 @@ proptest! {
         }
     }
 
-    /// The layouts of versions as settings: the compiler's constants and the ones read at each call are the same allocator.
+    /// The layouts of versions as settings: the compiler's constants and the ones read at each call
+    /// are the same allocator.
     #[test]
     fn settings_of_a_version_are_the_version(actions in actions()) {
         let own = [Cpython36.constants(), Cpython37.constants(), Cpython38.constants(), Cpython39.constants(), Cpython310.constants()];
@@ -178,7 +189,8 @@ fn a_failed_request_leaves_the_heap_as_it_was() {
     let table = *backend.domains().get(Domain::Obj);
     // SAFETY: the table's own context; blocks are live.
     unsafe {
-        // The radix tree's nodes do not fit below: no arena, and so what is small comes from below, while it lasts.
+        // The radix tree's nodes do not fit below: no arena, and so what is small comes from below,
+        // while it lasts.
         let block = (table.malloc)(table.ctx, 64);
         assert!(!block.is_null());
         assert!((table.malloc)(table.ctx, usize::MAX).is_null());

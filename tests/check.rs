@@ -1,5 +1,5 @@
-//! The regression check as its user meets it. What is planted is planted by the tests themselves, in a backend, a run
-//! folder or a trace; what a time turns out to be is never asserted.
+//! The regression check as its user meets it. What is planted is planted by the tests themselves,
+//! in a backend, a run folder or a trace; what a time turns out to be is never asserted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,11 @@ fn run(command: &mut Command) -> Output {
 }
 
 fn both(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[track_caller]
@@ -65,13 +69,18 @@ fn one_page_and_one_byte_and_one_arena_fail_and_nothing_does_not() {
     assert!(text.contains("again: heaplay check") && text.contains("--measures exact"), "{text}");
     let (_, arena) = check(1, "pymalloc@3.9", ":blocks=1024");
     assert_eq!(verdict_of(&arena, "arenas_peak"), "fail");
-    // The byte: on the block that is given at the live peak, counted behind the six calls that a pass warms up with.
+    // The byte: on the block that is given at the live peak, counted behind the six calls that a
+    // pass warms up with.
     let record = recorded(folder.path(), "run", &trace, "footprint");
     let peak = Run::load(&record).unwrap().values("t", "pymalloc", "all", "live_peak_event")[0];
     let (_, byte) = check(1, "pymalloc@3.9", &format!(":byte={}", peak as u64 + 7));
     let findings = byte["findings"].as_array().unwrap();
     let usable = findings.iter().find(|f| f["measure"] == "usable_at_live_peak_bytes").unwrap();
-    assert_eq!(usable["candidate"].as_f64().unwrap() - usable["baseline"].as_f64().unwrap(), 1.0, "{usable}");
+    assert_eq!(
+        usable["candidate"].as_f64().unwrap() - usable["baseline"].as_f64().unwrap(),
+        1.0,
+        "{usable}"
+    );
 }
 
 #[test]
@@ -82,10 +91,17 @@ fn times_are_told_with_all_their_figures_and_files_are_written() {
     fs::write(at("m.md"), "before\n").unwrap();
     let mut command = heaplay();
     command.arg("check").arg(&trace).args(["--baseline", "planted+malloc"]);
-    // Three times as slow: whatever the weather, it cannot be taken for a pass, and what it is taken for is not asserted.
+    // Three times as slow: whatever the weather, it cannot be taken for a pass, and what it is
+    // taken for is not asserted.
     command.args(["--candidate", "planted:burn=60,every=1+malloc", "--measures", "time,tail"]);
     command.args(["--time-limit", "20", "--github", "--seed", "7", "--json"]).arg(at("c.json"));
-    command.arg("--junit").arg(at("j.xml")).arg("--markdown").arg(at("m.md")).arg("--pictures").arg(at("p"));
+    command
+        .arg("--junit")
+        .arg(at("j.xml"))
+        .arg("--markdown")
+        .arg(at("m.md"))
+        .arg("--pictures")
+        .arg(at("p"));
     let output = run(&mut command);
     let text = both(&output);
     assert!(matches!(output.status.code(), Some(0..=3)), "{text}");
@@ -93,13 +109,25 @@ fn times_are_told_with_all_their_figures_and_files_are_written() {
     assert_eq!(all["seed"], 7);
     assert!(all["rule"].as_str().unwrap().contains("trimmed mean"));
     assert!(all["machine"]["facts"]["kernel"].is_string());
-    let time = all["findings"].as_array().unwrap().iter().find(|f| f["measure"] == "time").unwrap().clone();
+    let time = all["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["measure"] == "time")
+        .unwrap()
+        .clone();
     assert!(time["evidence"]["pairs"].as_array().unwrap().len() >= 6, "{time}");
     assert!(time["reproduce"].as_str().unwrap().contains("--seed 7"));
     let junit = fs::read_to_string(at("j.xml")).unwrap();
-    assert!(junit.contains("name=\"time\"") && junit.trim_end().ends_with("</testsuites>"), "{junit}");
+    assert!(
+        junit.contains("name=\"time\"") && junit.trim_end().ends_with("</testsuites>"),
+        "{junit}"
+    );
     let markdown = fs::read_to_string(at("m.md")).unwrap();
-    assert!(markdown.starts_with("before\n") && markdown.contains("### heaplay check"), "{markdown}");
+    assert!(
+        markdown.starts_with("before\n") && markdown.contains("### heaplay check"),
+        "{markdown}"
+    );
     if output.status.code() == Some(1) {
         assert!(text.contains("::error title=heaplay FAIL"), "{text}");
         assert!(junit.contains("<failure message="), "{junit}");
@@ -114,7 +142,13 @@ fn what_is_the_same_is_not_measured() {
     let trace = generated(folder.path(), "t.trace", 2_000, 3);
     let text = expect(
         0,
-        heaplay().arg("check").arg(&trace).args(["--baseline", "malloc", "--candidate", "malloc", "--all"]),
+        heaplay().arg("check").arg(&trace).args([
+            "--baseline",
+            "malloc",
+            "--candidate",
+            "malloc",
+            "--all",
+        ]),
     );
     assert!(text.contains("identical") && text.contains("nothing was measured"), "{text}");
     // Two builds: this one and a copy are the same, too.
@@ -149,7 +183,8 @@ fn what_is_the_same_is_not_measured() {
 #[test]
 fn instructions_are_counted_where_valgrind_is() {
     let folders = std::env::var_os("PATH").unwrap_or_default();
-    let Some(valgrind) = std::env::split_paths(&folders).map(|f| f.join("valgrind")).find(|p| p.is_file())
+    let Some(valgrind) =
+        std::env::split_paths(&folders).map(|f| f.join("valgrind")).find(|p| p.is_file())
     else {
         eprintln!("skipped: valgrind is not on the PATH");
         return;
@@ -161,7 +196,11 @@ fn instructions_are_counted_where_valgrind_is() {
     let starts = folder.path().join("starts");
     let counting = folder.path().join("bin/valgrind");
     fs::create_dir(folder.path().join("bin")).unwrap();
-    let script = format!("#!/bin/sh\necho >> '{}'\nexec '{}' \"$@\"\n", starts.display(), valgrind.display());
+    let script = format!(
+        "#!/bin/sh\necho >> '{}'\nexec '{}' \"$@\"\n",
+        starts.display(),
+        valgrind.display()
+    );
     fs::write(&counting, script).unwrap();
     fs::set_permissions(&counting, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let check = |code, burn: u32| {
@@ -170,7 +209,9 @@ fn instructions_are_counted_where_valgrind_is() {
         let mut command = heaplay();
         command.env("PATH", counting.parent().unwrap());
         command.arg("check").arg(&trace).args(["--baseline", "planted:every=64+malloc"]);
-        command.args(["--candidate", &candidate, "--measures", "instructions", "--json"]).arg(&file);
+        command
+            .args(["--candidate", &candidate, "--measures", "instructions", "--json"])
+            .arg(&file);
         expect(code, &mut command);
         (json(&file)["findings"][0].clone(), fs::read_to_string(&starts).unwrap().lines().count())
     };
@@ -178,7 +219,8 @@ fn instructions_are_counted_where_valgrind_is() {
     let (before, after) = (more["baseline"].as_f64().unwrap(), more["candidate"].as_f64().unwrap());
     // 46 calls burn 40 steps, of at least two instructions each.
     assert!(after - before >= 46.0 * 40.0 * 2.0, "{more}");
-    // Each side without its calls and twice with them; once is enough where nothing is near the margin.
+    // Each side without its calls and twice with them; once is enough where nothing is near the
+    // margin.
     assert_eq!(counted, 6, "{more}");
     let (none, counted) = check(0, 0);
     assert_eq!(counted, 4, "{none}");
@@ -191,8 +233,12 @@ fn two_recordings_are_compared_by_what_they_ask_for() {
     let new = folder.path().join("new.csv");
     let text = fs::read_to_string(&old).unwrap();
     fs::write(&new, &text).unwrap();
-    let check =
-        |code| expect(code, heaplay().arg("check").arg(&old).arg(&new).args(["--backend", "pymalloc@3.11"]));
+    let check = |code| {
+        expect(
+            code,
+            heaplay().arg("check").arg(&old).arg(&new).args(["--backend", "pymalloc@3.11"]),
+        )
+    };
     assert!(check(0).contains("nothing changed"));
     // A hundred blocks of 6,000 bytes more, which nobody frees.
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -233,7 +279,8 @@ fn two_recordings_are_compared_by_what_they_ask_for() {
 /// A run folder of a footprint pass.
 fn recorded(folder: &Path, name: &str, trace: &Path, passes: &str) -> PathBuf {
     let out = folder.join(name);
-    let arguments = ["--passes", passes, "-r", "1", "--backends", "pymalloc", "--no-floor", "--out"];
+    let arguments =
+        ["--passes", passes, "-r", "1", "--backends", "pymalloc", "--no-floor", "--out"];
     expect(0, heaplay().arg("run").arg(trace).args(arguments).arg(&out));
     out
 }
@@ -260,7 +307,9 @@ fn a_policy_accepts_until_a_date_and_says_what_is_of_no_use() {
     };
     assert!(check(1, "").contains("resident_freed_bytes"));
     let accept = |until: &str| {
-        format!("[[accept]]\nmeasure = \"resident_freed_bytes\"\nreason = \"agreed\"\nuntil = {until}\n")
+        format!(
+            "[[accept]]\nmeasure = \"resident_freed_bytes\"\nreason = \"agreed\"\nuntil = {until}\n"
+        )
     };
     let text = check(0, &accept("2999-01-01"));
     assert!(text.contains("accepted") && text.contains("agreed"), "{text}");
@@ -282,11 +331,13 @@ fn stored_runs_that_cannot_be_compared_say_which_and_why() {
     let other = generated(folder.path(), "u.trace", 5_000, 4);
     let at = |name: &str| folder.path().join(name);
     let a = recorded(folder.path(), "a", &trace, "footprint,time");
-    let check =
-        |code, candidate: &Path| expect(code, heaplay().args(["check", "--baseline"]).arg(&a).arg(candidate));
+    let check = |code, candidate: &Path| {
+        expect(code, heaplay().args(["check", "--baseline"]).arg(&a).arg(candidate))
+    };
     let text = check(2, &recorded(folder.path(), "u", &other, "footprint"));
     assert!(text.contains("share no trace"), "{text}");
-    // Another machine: exact measures that follow from policy are judged, times are refused with both fingerprints.
+    // Another machine: exact measures that follow from policy are judged, times are refused with
+    // both fingerprints.
     let copy = |name: &str, change: &dyn Fn(&mut Run)| {
         let mut run = Run::load(&a).unwrap();
         change(&mut run);
@@ -317,8 +368,11 @@ fn stored_runs_that_cannot_be_compared_say_which_and_why() {
     // Another version's layout.
     let version = copy("version", &|_| {});
     let manifest = fs::read_to_string(version.join("manifest.json")).unwrap();
-    fs::write(version.join("manifest.json"), manifest.replacen("\"format\": 1", "\"format\": 99", 1))
-        .unwrap();
+    fs::write(
+        version.join("manifest.json"),
+        manifest.replacen("\"format\": 1", "\"format\": 99", 1),
+    )
+    .unwrap();
     assert!(check(2, &version).contains("99"));
 }
 
@@ -348,7 +402,10 @@ fn what_cannot_be_compared_is_told_before_anything_is_measured() {
             vec![&trace, "--baseline", "malloc", "--baseline", "bump", "--candidate", "malloc"],
             vec!["2 --baseline and 1 --candidate"],
         ),
-        (vec![&trace, "--baseline", "malloc", "--candidate-binary", "/no/heaplay"], vec!["/no/heaplay"]),
+        (
+            vec![&trace, "--baseline", "malloc", "--candidate-binary", "/no/heaplay"],
+            vec!["/no/heaplay"],
+        ),
         (vec![&trace, "/no/such.trace"], vec!["/no/such.trace"]),
         (vec![&trace, &trace, "--backend", "pymaloc"], vec!["did you mean"]),
         (
@@ -372,9 +429,11 @@ fn libraries_without_the_symbols_or_that_crash_on_load_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "t.trace", 2_000, 3);
     let build = |name: &str, source: &str| -> Option<PathBuf> {
-        let (c, so) = (folder.path().join(format!("{name}.c")), folder.path().join(format!("lib{name}.so")));
+        let (c, so) =
+            (folder.path().join(format!("{name}.c")), folder.path().join(format!("lib{name}.so")));
         fs::write(&c, source).unwrap();
-        let status = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&so).arg(&c).status().ok()?;
+        let status =
+            Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&so).arg(&c).status().ok()?;
         status.success().then_some(so)
     };
     let (Some(empty), Some(crash)) = (
@@ -398,9 +457,12 @@ fn libraries_without_the_symbols_or_that_crash_on_load_are_told() {
 
 #[test]
 fn ci_files_are_written_once_and_name_what_they_use() {
-    for (ci, path) in [("github", ".github/workflows/heaplay.yml"), ("gitlab", ".gitlab/heaplay.yml")] {
+    for (ci, path) in
+        [("github", ".github/workflows/heaplay.yml"), ("gitlab", ".gitlab/heaplay.yml")]
+    {
         let folder = tempfile::tempdir().unwrap();
-        let init = |code| expect(code, heaplay().current_dir(folder.path()).args(["check", "--init", ci]));
+        let init =
+            |code| expect(code, heaplay().current_dir(folder.path()).args(["check", "--init", ci]));
         init(0);
         let text = fs::read_to_string(folder.path().join(path)).unwrap();
         for word in ["cache", "artifact", "--junit", "--markdown", "--candidate"] {
@@ -417,11 +479,20 @@ fn the_selftest_plants_and_counts_and_calibrate_gives_a_policy() {
     let trace = generated(folder.path(), "t.trace", 3_000, 3);
     let file = folder.path().join("s.json");
     let mut command = heaplay();
-    command.arg("selftest").arg(&trace).args(["--inject-exact", "--trials", "2", "--json"]).arg(&file);
+    command
+        .arg("selftest")
+        .arg(&trace)
+        .args(["--inject-exact", "--trials", "2", "--json"])
+        .arg(&file);
     let text = expect(0, &mut command);
     assert!(text.contains("exact: a page") && text.contains("2 (100.0 %"), "{text}");
     let all = json(&file);
-    let page = all["kinds"].as_array().unwrap().iter().find(|kind| kind["name"] == "exact: a page").unwrap();
+    let page = all["kinds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|kind| kind["name"] == "exact: a page")
+        .unwrap();
     assert_eq!(page["trials"].as_array().unwrap().len(), 2);
     assert!(page["truth"][0]["percent"].as_f64().unwrap() > 0.0);
     let nothing = &all["kinds"][0];
@@ -432,7 +503,10 @@ fn the_selftest_plants_and_counts_and_calibrate_gives_a_policy() {
     assert!(text.contains("-3"), "{text}");
 
     let mut command = heaplay();
-    command.arg("calibrate").arg(&trace).args(["--build", "malloc", "--times", "2", "--pairs", "5"]);
+    command
+        .arg("calibrate")
+        .arg(&trace)
+        .args(["--build", "malloc", "--times", "2", "--pairs", "5"]);
     let text = expect(0, &mut command);
     let policy = &text[text.find("[margins.time]").expect("a policy")..];
     let policy = heaplay::check::Policy::read(policy).expect("it is one");

@@ -1,5 +1,6 @@
-//! What the footprint pass promises, on the committed traces: its invariants, that two passes agree to the bit, that pinned
-//! pages predict what a trim leaves, and that the pins predict what a change of a line saves.
+//! What the footprint pass promises, on the committed traces: its invariants, that two passes agree
+//! to the bit, that pinned pages predict what a trim leaves, and that the pins predict what a
+//! change of a line saves.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +13,8 @@ const KIB: f64 = 1024.0;
 /// What the kernel's figure may be off by, and a page for the one thread.
 const TOLERANCE: f64 = 20.0 * KIB;
 
-/// Every backend of this build that needs no word more than its name; `linked_list` takes minutes for these traces.
+/// Every backend of this build that needs no word more than its name; `linked_list` takes minutes
+/// for these traces.
 fn backends() -> Vec<&'static str> {
     let apart = ["null", "linked_list", "python", "so", "preload", "planted"];
     let all = heaplay::backends::BACKENDS.iter().map(|member| member.name);
@@ -51,11 +53,17 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
     for sample in run.samples.iter().filter(|sample| sample.backend != "null") {
         assert!(sample.live_bytes <= sample.usable_bytes, "{sample:?}");
         assert!(sample.usable_bytes <= sample.pinned_bytes, "{sample:?}");
-        assert!(sample.pinned_bytes as f64 <= sample.resident_bytes as f64 + TOLERANCE, "{sample:?}");
+        assert!(
+            sample.pinned_bytes as f64 <= sample.resident_bytes as f64 + TOLERANCE,
+            "{sample:?}"
+        );
     }
     for backend in backends() {
-        let over =
-            run.manifest.traces.iter().map(|t| one(&run, &t.name, backend, "pinned_over_resident_bytes"));
+        let over = run
+            .manifest
+            .traces
+            .iter()
+            .map(|t| one(&run, &t.name, backend, "pinned_over_resident_bytes"));
         println!("{backend}: pinned over resident by at most {} bytes", over.fold(0.0, f64::max));
     }
     for trace in &run.manifest.traces {
@@ -68,28 +76,38 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
                 let pages: u64 = run
                     .fullness
                     .iter()
-                    .filter(|row| row.trace == trace.name && row.backend == backend && row.moment == moment)
+                    .filter(|row| {
+                        row.trace == trace.name && row.backend == backend && row.moment == moment
+                    })
                     .map(|row| row.pages)
                     .sum();
                 assert_eq!(pages as f64 * 4096.0, curve[0]);
                 let usable: u64 = run
                     .rounding
                     .iter()
-                    .filter(|row| row.trace == trace.name && row.backend == backend && row.moment == moment)
+                    .filter(|row| {
+                        row.trace == trace.name && row.backend == backend && row.moment == moment
+                    })
                     .map(|row| row.usable_bytes)
                     .sum();
                 assert_eq!(usable as f64, figure(&format!("usable_{when}_bytes")));
                 let pins: Vec<_> = run
                     .pins
                     .iter()
-                    .filter(|row| row.trace == trace.name && row.backend == backend && row.moment == moment)
+                    .filter(|row| {
+                        row.trace == trace.name && row.backend == backend && row.moment == moment
+                    })
                     .collect();
                 let stranded: u64 = pins.iter().map(|pin| pin.stranded_bytes).sum();
                 assert!(
                     pins.is_empty() || stranded as f64 == curve[0] - usable as f64,
                     "every byte is charged"
                 );
-                assert_eq!(pins.is_empty(), trace.name == "hello", "the one recorded without lines");
+                assert_eq!(
+                    pins.is_empty(),
+                    trace.name == "hello",
+                    "the one recorded without lines"
+                );
             }
         }
         // All that was ever allocated is told by size, and comes to what the trace asked for.
@@ -103,10 +121,20 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
             };
             let rows = || run.rounding.iter().filter(mine);
             let requested: u64 = rows().map(|row| row.live_bytes).sum();
-            assert_eq!(requested, profile.profile().total_requested_bytes(), "{} {backend}", trace.name);
-            assert!(rows().all(|row| row.usable_bytes >= row.live_bytes), "{} {backend}", trace.name);
+            assert_eq!(
+                requested,
+                profile.profile().total_requested_bytes(),
+                "{} {backend}",
+                trace.name
+            );
+            assert!(
+                rows().all(|row| row.usable_bytes >= row.live_bytes),
+                "{} {backend}",
+                trace.name
+            );
         }
-        // Looking is told, and bounded by its number: every 1/320 of the trace and at each rise by 1/128 of the peak.
+        // Looking is told, and bounded by its number: every 1/320 of the trace and at each rise by
+        // 1/128 of the peak.
         let cost = |metric| one(&run, &trace.name, "pymalloc", metric);
         let share = cost("sampling_nanoseconds") / cost("pass_nanoseconds");
         println!("{}: sampling took {:.2} % of the pass", trace.name, share * 100.0);
@@ -126,18 +154,22 @@ fn two_passes_agree_to_the_bit() {
             let exactness = find_metric(&row.metric).expect("a known metric").exactness;
             !matches!(exactness, Exactness::Told | Exactness::Timed)
         });
-        rows.map(|row| ((row.backend.clone(), row.op.clone(), row.metric.clone()), row.value.to_bits()))
-            .collect()
+        rows.map(|row| {
+            ((row.backend.clone(), row.op.clone(), row.metric.clone()), row.value.to_bits())
+        })
+        .collect()
     };
     assert_eq!(exact(&runs[0]), exact(&runs[1]));
-    for table in ["samples", "fullness", "rounding", "size_classes", "pins", "heap_map", "what_ifs"] {
-        let [a, b] = folders.each_ref().map(|f| fs::read_to_string(f.join(format!("{table}.csv"))).unwrap());
+    for table in ["samples", "fullness", "rounding", "size_classes", "pins", "heap_map", "what_ifs"]
+    {
+        let [a, b] =
+            folders.each_ref().map(|f| fs::read_to_string(f.join(format!("{table}.csv"))).unwrap());
         assert!(a == b, "{table}.csv differs");
     }
 }
 
-/// Pointers alone predict what glibc's trim leaves, to 2 % or one page, once its thread's cache is empty, whatever size that cache
-/// has; and without a cache there is nothing to empty.
+/// Pointers alone predict what glibc's trim leaves, to 2 % or one page, once its thread's cache is
+/// empty, whatever size that cache has; and without a cache there is nothing to empty.
 #[test]
 #[cfg(target_env = "gnu")]
 fn pointers_alone_predict_what_a_trim_leaves() {
@@ -150,22 +182,32 @@ fn pointers_alone_predict_what_a_trim_leaves() {
         for backend in words {
             let figure = |metric: &str| one(&run, &trace.name, backend, metric);
             let (pinned, predicted) = (figure("pinned_end_bytes"), figure("trim_predicted_bytes"));
-            let (trimmed, drained) = (figure("resident_trimmed_bytes"), figure("resident_drained_bytes"));
+            let (trimmed, drained) =
+                (figure("resident_trimmed_bytes"), figure("resident_drained_bytes"));
             println!(
                 "{} {backend}: pinned {pinned}, predicted {predicted}, after trim {trimmed}, cache emptied {drained}",
                 trace.name
             );
             let spare = (predicted * 0.02).max(PAGE);
-            assert!((drained - predicted).abs() <= spare, "{} {backend}: {drained} {predicted}", trace.name);
+            assert!(
+                (drained - predicted).abs() <= spare,
+                "{} {backend}: {drained} {predicted}",
+                trace.name
+            );
             // The heads beside live blocks are few: most lie on pages that the blocks pin anyway.
             let beside = predicted - pinned;
-            assert!((0.0..=(pinned * 0.02).max(4.0 * PAGE)).contains(&beside), "{}: {beside}", trace.name);
+            assert!(
+                (0.0..=(pinned * 0.02).max(4.0 * PAGE)).contains(&beside),
+                "{}: {beside}",
+                trace.name
+            );
             assert!(drained <= trimmed, "{} {backend}: {drained} > {trimmed}", trace.name);
             if backend == cacheless {
                 assert!((trimmed - drained).abs() <= PAGE, "{}: {trimmed} {drained}", trace.name);
             }
         }
-        // What the cache pins is seen at all: by far the larger part of what is left of a small heap.
+        // What the cache pins is seen at all: by far the larger part of what is left of a small
+        // heap.
         if trace.name == "churn" {
             let figure = |metric: &str| one(&run, &trace.name, "malloc", metric);
             assert!(figure("resident_trimmed_bytes") > 2.0 * figure("resident_drained_bytes"));
@@ -173,14 +215,16 @@ fn pointers_alone_predict_what_a_trim_leaves() {
     }
 }
 
-/// At each mark every byte that is stranded is charged to a line, and the lines hold what the trace says that is live there.
+/// At each mark every byte that is stranded is charged to a line, and the lines hold what the trace
+/// says that is live there.
 #[test]
 fn lines_are_charged_at_every_mark() {
     let folder = tempfile::tempdir().unwrap();
     let marked = folder.path().join("marked.trace");
     // The recorded service with marks of our own, at calls where the trace has none.
     let original = traces().join("service.trace");
-    let program = heaplay::program::compile(heaplay::trace::open(&original).unwrap().as_mut()).unwrap();
+    let program =
+        heaplay::program::compile(heaplay::trace::open(&original).unwrap().as_mut()).unwrap();
     let calls = program.profile().total_calls();
     let mut reader = heaplay::trace::open(&original).unwrap();
     let mut header = reader.header().clone();
@@ -200,7 +244,8 @@ fn lines_are_charged_at_every_mark() {
         assert_eq!(at(Moment::Mark(1)), (0, 0), "nothing lives before the first call");
         assert_eq!(at(Moment::Mark(2)), at(Moment::Mark(3)));
         assert_eq!(at(Moment::Mark(4)), at(Moment::End));
-        let sample = run.samples.iter().find(|s| s.backend == backend && s.event == calls / 3).unwrap();
+        let sample =
+            run.samples.iter().find(|s| s.backend == backend && s.event == calls / 3).unwrap();
         let stranded = sample.pinned_bytes - sample.usable_bytes;
         assert_eq!(at(Moment::Mark(2)), (sample.live_bytes, stranded), "{backend}");
         assert!(sample.live_bytes > 0 && stranded > 0);
@@ -231,7 +276,10 @@ fn the_first_line_of_the_pins_saves_what_it_is_charged_with() {
     };
     let (code, told, _) = whatif(&["--move-site", line, "--backends", "pymalloc"]);
     assert_eq!(code, Some(0));
-    assert!(told.contains(&check.site) && told.contains(&format!("{:.0}\u{a0}KiB", saved / KIB)), "{told}");
+    assert!(
+        told.contains(&check.site) && told.contains(&format!("{:.0}\u{a0}KiB", saved / KIB)),
+        "{told}"
+    );
     let (code, told, _) = whatif(&["--drop-site", line, "--backends", "pymalloc,null"]);
     assert!(
         code == Some(2) && told.contains("never allocated") && told.contains("backs no memory"),
@@ -241,7 +289,8 @@ fn the_first_line_of_the_pins_saves_what_it_is_charged_with() {
     assert!(code == Some(2) && errors.contains("heaplay inspect"), "{errors}");
 }
 
-/// What gives memory back by the clock is never a bare number: it has two bounds, or the program's own pace.
+/// What gives memory back by the clock is never a bare number: it has two bounds, or the program's
+/// own pace.
 #[test]
 fn what_goes_by_the_clock_has_a_band_or_a_pace() {
     let built = |name: &str| heaplay::backends::BACKENDS.iter().any(|member| member.name == name);
@@ -263,10 +312,16 @@ fn what_goes_by_the_clock_has_a_band_or_a_pace() {
             assert!(least <= most || what == "trimmed", "{backend} {what}: {least} {most}");
         }
         // At the end of a program that frees two thirds of its heap the clock has a say.
-        assert!(figure("resident_end_at_once_bytes") < 0.9 * figure("resident_end_never_bytes"), "{backend}");
+        assert!(
+            figure("resident_end_at_once_bytes") < 0.9 * figure("resident_end_never_bytes"),
+            "{backend}"
+        );
     }
     for backend in ["malloc", "mimalloc:purge_delay=-1"] {
-        assert!(run.values("service", backend, "all", "resident_end_never_bytes").is_empty(), "{backend}");
+        assert!(
+            run.values("service", backend, "all", "resident_end_never_bytes").is_empty(),
+            "{backend}"
+        );
     }
     let hello = traces().join("hello.trace");
     let out = folder.path().join("paced");
@@ -291,7 +346,8 @@ fn what_goes_by_the_clock_has_a_band_or_a_pace() {
     while let Some(row) = reader.next_row().unwrap() {
         last_ns = last_ns.max(row.time_ns);
     }
-    let seconds = |backend: &str| run.outcomes.iter().find(|row| row.backend == backend).unwrap().seconds;
+    let seconds =
+        |backend: &str| run.outcomes.iter().find(|row| row.backend == backend).unwrap().seconds;
     assert!(
         seconds("mimalloc") >= (last_ns as f64 / 1e9 - 0.01) * 4.0,
         "{} s for {last_ns} ns",

@@ -1,5 +1,6 @@
-//! Free lists against a second, naive implementation: vectors by class. It says which block each request gets and which
-//! calls reach the layer below. By type the same, with the rules of each version written down once more.
+//! Free lists against a second, naive implementation: vectors by class. It says which block each
+//! request gets and which calls reach the layer below. By type the same, with the rules of each
+//! version written down once more.
 #![expect(unsafe_code, reason = "calls the backend through its table")]
 
 mod hooks;
@@ -63,7 +64,10 @@ fn run(limits: Limits, seed: u64, events: usize) {
                         _ => (table.realloc)(table.ctx, std::ptr::null_mut(), size),
                     };
                     live.push(block);
-                    assert!(expected.is_none_or(|expected| expected == block), "event {event}: {next:?}");
+                    assert!(
+                        expected.is_none_or(|expected| expected == block),
+                        "event {event}: {next:?}"
+                    );
                     hits += usize::from(expected.is_some());
                     expected.map_or(vec![Below::Malloc(size)], |_| vec![])
                 }
@@ -71,7 +75,10 @@ fn run(limits: Limits, seed: u64, events: usize) {
                     let expected = naive.take(elements * size);
                     let block = (table.calloc)(table.ctx, elements, size);
                     live.push(block);
-                    assert!(expected.is_none_or(|expected| expected == block), "event {event}: {next:?}");
+                    assert!(
+                        expected.is_none_or(|expected| expected == block),
+                        "event {event}: {next:?}"
+                    );
                     let bytes = std::slice::from_raw_parts(block.cast::<u8>(), elements * size);
                     assert!(bytes.iter().all(|byte| *byte == 0), "event {event}: {next:?}");
                     expected.map_or(vec![Below::Calloc(elements, size)], |_| vec![])
@@ -106,7 +113,11 @@ fn run(limits: Limits, seed: u64, events: usize) {
     );
     lists.check().unwrap();
     drop(lists);
-    assert_eq!(watch.log.take().len(), naive.kept.values().map(Vec::len).sum::<usize>(), "all go back");
+    assert_eq!(
+        watch.log.take().len(),
+        naive.kept.values().map(Vec::len).sum::<usize>(),
+        "all go back"
+    );
     // SAFETY: live blocks of libc.
     live.into_iter().for_each(|block| unsafe { libc::free(block) });
 }
@@ -125,7 +136,8 @@ fn the_same_blocks_as_the_naive_lists() {
 fn the_words_that_it_takes() {
     let describe = |word: &str| backends::describe(&backends::parse(word).unwrap());
     let told = describe("freelist@3.11+pymalloc@3.9+bump").unwrap();
-    let places = ["layer 3", "float", "layer 2", "layer 0", "bump"].map(|part| told.find(part).expect(part));
+    let places =
+        ["layer 3", "float", "layer 2", "layer 0", "bump"].map(|part| told.find(part).expect(part));
     assert!(places.is_sorted(), "{told}");
     assert!(describe("freelist:limit=80").unwrap().contains("80"));
     for word in ["freelist:limit=x", "freelist@2.7", "freelist:size=1"] {
@@ -133,8 +145,8 @@ fn the_words_that_it_takes() {
     }
 }
 
-/// What a version keeps of a type, once more: the list that objects of that size share, its limit, and whether it is for
-/// all sizes or never used again.
+/// What a version keeps of a type, once more: the list that objects of that size share, its limit,
+/// and whether it is for all sizes or never used again.
 struct Kept {
     list: (String, u64),
     limit: usize,
@@ -161,7 +173,8 @@ fn kept(minor: u32, patch: u32, name: &str, bytes: u64) -> Option<Kept> {
             let items = bytes.checked_sub(collector + if minor < 14 { 24 } else { 32 })? / 8;
             let longest = if minor < 11 { 19 } else { 20 };
             let hoarded = items == 20 && (minor, patch) < (12, 5);
-            (bytes.is_multiple_of(8) && (1..=longest).contains(&items)).then_some((2000, false, hoarded))
+            (bytes.is_multiple_of(8) && (1..=longest).contains(&items))
+                .then_some((2000, false, hoarded))
         }
         "frame" if minor <= 10 => Some((200, true, false)),
         "int" if minor == 14 => (bytes <= 32).then_some((100, true, false)),
@@ -173,7 +186,12 @@ fn kept(minor: u32, patch: u32, name: &str, bytes: u64) -> Option<Kept> {
         _ => None,
     };
     let (limit, any_size, hoarded) = found?;
-    Some(Kept { list: (name.to_owned(), if any_size { 0 } else { bytes }), limit, any_size, hoarded })
+    Some(Kept {
+        list: (name.to_owned(), if any_size { 0 } else { bytes }),
+        limit,
+        any_size,
+        hoarded,
+    })
 }
 
 /// The naive lists by type, beside a replay: says what each call does, and which block it gets.
@@ -197,7 +215,8 @@ impl ByType<'_> {
         let of = (self.types.next().unwrap().clone(), done.size as u64);
         let kept = self.kept(&of);
         self.blocks[done.slot] = of.clone();
-        let miss = if clears { vec![Below::Calloc(1, done.size)] } else { vec![Below::Malloc(done.size)] };
+        let miss =
+            if clears { vec![Below::Calloc(1, done.size)] } else { vec![Below::Malloc(done.size)] };
         let Some(kept) = kept.filter(|kept| !kept.hoarded) else { return miss };
         let Some(block) = self.lists.entry(kept.list).or_default().pop() else { return miss };
         *self.hits.entry(of.0.clone()).or_default() += 1;
@@ -233,7 +252,8 @@ impl Probe for ByType<'_> {
     }
 }
 
-/// A generated trace whose typed blocks are now and then resized or cleared, which its types alone would never be.
+/// A generated trace whose typed blocks are now and then resized or cleared, which its types alone
+/// would never be.
 struct Mixed(Generator, Vec<String>);
 
 impl TraceReader for Mixed {
@@ -279,7 +299,12 @@ fn types(version: (u32, u32)) -> Vec<GeneratedType> {
         .filter(|list| known.contains(&list.name))
         .map(|list| {
             let most = list.bytes_most.min(list.bytes_least + 900);
-            name(list.name, list.bytes_least as u64, most as u64, if list.is_common { 20 } else { 60 })
+            name(
+                list.name,
+                list.bytes_least as u64,
+                most as u64,
+                if list.is_common { 20 } else { 60 },
+            )
         })
         .collect();
     all.extend([name("str", 50, 90, 100), name("tuple", 40, 400, 100), name("int", 28, 32, 50)]);
@@ -289,12 +314,14 @@ fn types(version: (u32, u32)) -> Vec<GeneratedType> {
 
 #[test]
 fn by_type_the_same_blocks_as_the_naive_lists() {
-    for (seed, version) in
-        [(6, 0), (7, 16), (8, 18), (10, 13), (11, 7), (12, 1), (12, 5), (14, 0)].into_iter().enumerate()
+    for (seed, version) in [(6, 0), (7, 16), (8, 18), (10, 13), (11, 7), (12, 1), (12, 5), (14, 0)]
+        .into_iter()
+        .enumerate()
     {
         let sizes = Distribution::python_sizes();
         let lifetimes = Distribution::parse("1-40:60,41-4000:30,4001-40000:10", 1 << 20).unwrap();
-        let made = Generator::new(900 + seed as u64, 150_000, sizes, lifetimes).with_types(types(version));
+        let made =
+            Generator::new(900 + seed as u64, 150_000, sizes, lifetimes).with_types(types(version));
         let mut reader = Mixed(made, vec![]);
         let program = compile(&mut reader).unwrap();
         let watch = Watch::new(Bases::Aligned);
@@ -315,7 +342,10 @@ fn by_type_the_same_blocks_as_the_naive_lists() {
         lists.check().unwrap();
         let hits = &naive.hits;
         for common in ["float", "list", "dict", "dict keys", "tuple", "slice"] {
-            assert!(hits.get(common).is_some_and(|hits| *hits > 20), "3.{version:?}: {common}: {hits:?}");
+            assert!(
+                hits.get(common).is_some_and(|hits| *hits > 20),
+                "3.{version:?}: {common}: {hits:?}"
+            );
         }
         assert_eq!(hits.contains_key("frame"), version.0 <= 10);
         assert_eq!(hits.contains_key("int"), version.0 == 14);

@@ -1,5 +1,5 @@
-//! The table of free lists against the interpreters of this machine: names, sizes and how many objects each list keeps, as
-//! `oracle/free_lists.py` finds by experiment in each of them.
+//! The table of free lists against the interpreters of this machine: names, sizes and how many
+//! objects each list keeps, as `oracle/free_lists.py` finds by experiment in each of them.
 
 mod interpreters;
 
@@ -24,13 +24,22 @@ fn interpreters_keep_what_the_table_says() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/free_lists.py");
     for (minor, python) in interpreters::find_of(6..=14) {
         let output = Command::new(&python).arg("-I").arg(&script).output().unwrap();
-        assert!(output.status.success(), "{}: {}", python.display(), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            python.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
         let found: Found = serde_json::from_slice(&output.stdout).unwrap();
         let mut version = version(&python);
-        // A 3.6 that aligns objects to 16 bytes was patched so, and has the collector's header of 3.7.4.
+        // A 3.6 that aligns objects to 16 bytes was patched so, and has the collector's header of
+        // 3.7.4.
         let collector = found["list"].1 - 40;
         if minor == 6 && collector == 32 {
-            println!("CPython 3.6 at {} is aligned to 16 bytes: sizes are those of 3.7.4", python.display());
+            println!(
+                "CPython 3.6 at {} is aligned to 16 bytes: sizes are those of 3.7.4",
+                python.display()
+            );
             version = (6, u32::MAX);
         }
         let patched = version == (6, u32::MAX);
@@ -44,7 +53,8 @@ fn interpreters_keep_what_the_table_says() {
             };
             let list = table.iter().find(takes);
             let expected = list.map_or(0, |list| i64::from(list.most));
-            // One may be in use at the moment; dropping an asend that never ran takes a few objects of its own.
+            // One may be in use at the moment; dropping an asend that never ran takes a few objects
+            // of its own.
             let slack = if name == "async_generator_asend" { 4 } else { 1 };
             let slack = if expected <= 1 { 0 } else { slack };
             assert!(

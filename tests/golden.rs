@@ -1,7 +1,9 @@
-//! Golden pictures: a made-up run and a made-up trace draw, to the byte, what a person has looked at (`tests/golden/`). There is no
-//! tolerance: what draws is our own code, without fonts or libraries of the system.
+//! Golden pictures: a made-up run and a made-up trace draw, to the byte, what a person has looked
+//! at (`tests/golden/`). There is no tolerance: what draws is our own code, without fonts or
+//! libraries of the system.
 //!
-//! After a change that is meant: `HEAPLAY_BLESS=1 cargo test --test golden`, then look at each file that `git status` names.
+//! After a change that is meant: `HEAPLAY_BLESS=1 cargo test --test golden`, then look at each file
+//! that `git status` names.
 
 mod shapes;
 mod synthetic;
@@ -12,7 +14,8 @@ use std::path::{Path, PathBuf};
 use heaplay::report::{CHARTS, Picture, Scene, TRACE_CHARTS};
 use synthetic::Wish;
 
-/// The charts of memory. Those of time have their own tests; the fewer pictures, the more surely each is looked at.
+/// The charts of memory. Those of time have their own tests; the fewer pictures, the more surely
+/// each is looked at.
 const MEMORY: [&str; 7] = [
     "where-memory-went",
     "footprint-overlay",
@@ -55,7 +58,8 @@ fn fault(name: &str, picture: &Picture) -> Option<String> {
 }
 
 fn hold(pictures: Vec<(String, Picture)>) {
-    let faults: Vec<String> = pictures.iter().filter_map(|(name, picture)| fault(name, picture)).collect();
+    let faults: Vec<String> =
+        pictures.iter().filter_map(|(name, picture)| fault(name, picture)).collect();
     assert!(
         faults.is_empty(),
         "{}\nlook at them; where the change is meant: HEAPLAY_BLESS=1 cargo test --test golden",

@@ -1,5 +1,5 @@
-//! Logs of other recorders: a small sample of each, row by row; what is wrong in one is told with its line; and glibc's
-//! own mtrace log of a C program against what that program says it did.
+//! Logs of other recorders: a small sample of each, row by row; what is wrong in one is told with
+//! its line; and glibc's own mtrace log of a C program against what that program says it did.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,8 +28,10 @@ fn import(path: &Path, format: Option<&str>) -> Read {
         sequence.accept(&row, |_| {}).unwrap();
         let lifetime = row.lifetime.map_or("-".into(), |lifetime| lifetime.to_string());
         let by = row.end_thread.map_or(String::new(), |thread| format!(">{thread}"));
-        let site = Some(reader.sites().name(row.site)).filter(|site| !site.is_empty()).unwrap_or("-");
-        let (event, op, size, thread, time) = (row.event, row.op.name(), row.size, row.thread, row.time_ns);
+        let site =
+            Some(reader.sites().name(row.site)).filter(|site| !site.is_empty()).unwrap_or("-");
+        let (event, op, size, thread, time) =
+            (row.event, row.op.name(), row.size, row.thread, row.time_ns);
         rows.push(format!("{event} {op} {size} {lifetime} {thread}{by} {time} {site}"));
     }
     assert_eq!(sequence.finish(|_| {}).unwrap(), told.events);
@@ -129,7 +131,11 @@ fn formats_are_told_by_content() {
     let folder = TempDir::new().unwrap();
     let names = ["exercise.rep", "glibc.mtrace", "firefox.logalloc", "app.android", "app.memray"];
     for (name, foreign) in names.iter().zip(FOREIGN) {
-        assert_eq!(ForeignLog::open(&sample(name), None).unwrap().format().name, foreign.name, "{name}");
+        assert_eq!(
+            ForeignLog::open(&sample(name), None).unwrap().format().name,
+            foreign.name,
+            "{name}"
+        );
         let packed = folder.path().join("packed");
         let file = std::fs::File::create(&packed).unwrap();
         let status = Command::new("gzip").arg("-c").arg(sample(name)).stdout(file).status();
@@ -153,12 +159,24 @@ fn faults_name_their_line() {
         ("mtrace", "@ a:[0x1] + 0x10 0xffffffffffffff\n", 1, "2^47"),
         ("logalloc", "1 1 malloc(8)=#1\n1 1 malloc(x)=#2\n", 2, "PID TID"),
         ("android", "1: malloc 0x10 8\n1: grab 0x20 8\n", 2, "ACTION"),
-        ("memray", "HEADER magic=memray file_format=AGGREGATED_ALLOCATIONS start_time=1\n", 1, "--aggregate"),
-        ("memray", "HEADER magic=memray file_format=ALL_ALLOCATIONS\nALLOCATION address=0x10\n", 2, "size=N"),
+        (
+            "memray",
+            "HEADER magic=memray file_format=AGGREGATED_ALLOCATIONS start_time=1\n",
+            1,
+            "--aggregate",
+        ),
+        (
+            "memray",
+            "HEADER magic=memray file_format=ALL_ALLOCATIONS\nALLOCATION address=0x10\n",
+            2,
+            "size=N",
+        ),
     ] {
         std::fs::write(&path, text).unwrap();
-        let error =
-            ForeignLog::open(&path, Some(format)).and_then(|log| log.convert(&out)).unwrap_err().to_string();
+        let error = ForeignLog::open(&path, Some(format))
+            .and_then(|log| log.convert(&out))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(&format!("log:{line}: ")) && error.contains(words), "{error}");
         assert!(!out.exists());
     }
@@ -198,16 +216,21 @@ fn mtrace_of_a_program() {
         return println!("skipped: no C compiler (cc) with glibc");
     };
     let log = folder.path().join("log");
-    let output =
-        Command::new(&program).env("MALLOC_TRACE", &log).env("LD_PRELOAD", library).output().unwrap();
+    let output = Command::new(&program)
+        .env("MALLOC_TRACE", &log)
+        .env("LD_PRELOAD", library)
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let said: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
     if !log.is_file() {
         return println!("skipped: this libc has no mtrace");
     }
     let read = import(&log, None);
-    let count = |op: &str| read.rows.iter().filter(|row| row.split(' ').nth(1) == Some(op)).count() as u64;
-    let asked: u64 = read.rows.iter().map(|row| row.split(' ').nth(2).unwrap().parse::<u64>().unwrap()).sum();
+    let count =
+        |op: &str| read.rows.iter().filter(|row| row.split(' ').nth(1) == Some(op)).count() as u64;
+    let asked: u64 =
+        read.rows.iter().map(|row| row.split(' ').nth(2).unwrap().parse::<u64>().unwrap()).sum();
     let frees = read.told.events - read.told.rows;
     assert_eq!([count("malloc"), count("realloc"), frees, asked], said[..]);
     assert_eq!((read.told.unseen_frees, read.told.unseen_ends), (0, 0));

@@ -4,30 +4,33 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use heaplay::trace::{
-    self, Columns, Creation, Distribution, Domain, Generator, Header, SIZE_LIMIT_BYTES, Sites, Statistics,
-    TraceReader, age_bin, age_of_bin,
+    self, Columns, Creation, Distribution, Domain, Generator, Header, SIZE_LIMIT_BYTES, Sites,
+    Statistics, TraceReader, age_bin, age_of_bin,
 };
 use serde_json::{Map, Value, json};
 
 /// A Python 3 on the path, if there is one.
 fn python() -> Option<&'static str> {
     ["python3", "python"].into_iter().find(|name| {
-        let version =
-            Command::new(name).args(["-c", "import sys; sys.exit(sys.version_info < (3, 6))"]).status();
+        let version = Command::new(name)
+            .args(["-c", "import sys; sys.exit(sys.version_info < (3, 6))"])
+            .status();
         version.is_ok_and(|status| status.success())
     })
 }
 
 /// A generated trace with every optional column filled in.
 fn write_trace(path: &Path, calls: u64) {
-    let sizes = Distribution::parse("0-0:1,1-16:5,17-512:60,513-70000:8", SIZE_LIMIT_BYTES).expect("sizes");
+    let sizes =
+        Distribution::parse("0-0:1,1-16:5,17-512:60,513-70000:8", SIZE_LIMIT_BYTES).expect("sizes");
     let mut generator = Generator::new(7, calls, sizes, Distribution::python_lifetimes());
     let header = Header { columns: Columns::ALL, ..Header::default() };
     let mut creation = Creation::begin(path, &header).expect("the file can be made");
     let mut sites = Sites::default();
     while let Some(mut row) = generator.next_row().expect("generated rows are good") {
         row.thread = 1 + (row.event % 3) as u32;
-        row.end_thread = (row.lifetime.is_some() && row.event % 7 == 0).then_some(1 + (row.event % 2) as u32);
+        row.end_thread =
+            (row.lifetime.is_some() && row.event % 7 == 0).then_some(1 + (row.event % 2) as u32);
         row.domain = if row.event % 2 == 0 { Domain::Mem } else { Domain::Obj };
         row.time_ns = row.event * 13;
         row.site = sites.intern(&format!("app.py:{}", row.event % 11));
@@ -44,7 +47,9 @@ fn inspect(path: &Path) -> Statistics {
 
 /// The same figures in the shape of the script's.
 fn figures(told: &Statistics) -> Value {
-    let map = |rows: Vec<(String, Value)>| Value::Object(rows.into_iter().collect::<Map<String, Value>>());
+    let map = |rows: Vec<(String, Value)>| {
+        Value::Object(rows.into_iter().collect::<Map<String, Value>>())
+    };
     let ages = |of: fn(&trace::Age) -> u64, ages: &[trace::Age]| {
         map(ages
             .iter()
@@ -111,8 +116,8 @@ fn assert_agrees(found: &Value, expected: &Value, of: &str) {
     }
 }
 
-/// Every recording in `traces/`: binary to CSV to binary to CSV gives the same bytes, and what is told of either form is
-/// what the script counts in the CSV.
+/// Every recording in `traces/`: binary to CSV to binary to CSV gives the same bytes, and what is
+/// told of either form is what the script counts in the CSV.
 #[test]
 fn both_forms_of_each_committed_trace_agree_with_a_count_in_python() {
     let python = python();
@@ -137,10 +142,18 @@ fn both_forms_of_each_committed_trace_agree_with_a_count_in_python() {
         assert_eq!(convert(&at("a.csv"), &at("b.trace")), rows);
         assert_eq!(convert(&at("b.trace"), &at("c.csv")), rows);
         let bytes = |name: &str| std::fs::read(at(name)).expect("was written");
-        assert!(bytes("a.csv") == bytes("c.csv"), "{}: the rows changed on the way", path.display());
+        assert!(
+            bytes("a.csv") == bytes("c.csv"),
+            "{}: the rows changed on the way",
+            path.display()
+        );
         let committed = path.with_extension("csv");
         if committed.exists() {
-            assert!(std::fs::read(&committed).expect("opens") == bytes("a.csv"), "{}", committed.display());
+            assert!(
+                std::fs::read(&committed).expect("opens") == bytes("a.csv"),
+                "{}",
+                committed.display()
+            );
         }
         let found = figures(&inspect(&path));
         assert_eq!(found, figures(&inspect(&at("a.csv"))), "{}", path.display());
@@ -162,7 +175,11 @@ fn agrees_with_a_count_in_python() {
     for calls in [1, 2, 1000, 60_000] {
         let path = folder.path().join(format!("{calls}.csv"));
         write_trace(&path, calls);
-        assert_agrees(&figures(&inspect(&path)), &counted(python, &path), &format!("{calls} calls"));
+        assert_agrees(
+            &figures(&inspect(&path)),
+            &counted(python, &path),
+            &format!("{calls} calls"),
+        );
     }
 }
 

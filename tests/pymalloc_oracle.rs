@@ -1,14 +1,17 @@
-//! Holds `pymalloc` against the real one: the allocator inside each libpython that this machine has.
+//! Holds `pymalloc` against the real one: the allocator inside each libpython that this machine
+//! has.
 //!
-//! Both get the same requests in lockstep. Their arenas come from hooks that give the n-th arena of each side the same
-//! place in a range of its own, so an address says which arena (by birth) and which offset it is. Every event compares
-//! that, every birth and death of an arena, and every call that reached the layer below (requests that pools do not
-//! serve, the table of arenas, the nodes of the radix tree), by op and size. At the end the statistics by size class
-//! are compared with what the interpreter prints of itself.
+//! Both get the same requests in lockstep. Their arenas come from hooks that give the n-th arena of
+//! each side the same place in a range of its own, so an address says which arena (by birth) and
+//! which offset it is. Every event compares that, every birth and death of an arena, and every call
+//! that reached the layer below (requests that pools do not serve, the table of arenas, the nodes
+//! of the radix tree), by op and size. At the end the statistics by size class are compared with
+//! what the interpreter prints of itself.
 //!
-//! Each comparison runs in a child of its own (this program again), so that the real allocator is as new as in a
-//! starting interpreter. Until 3.11 its functions work without `Py_Initialize`; from 3.12 on its functions are fetched
-//! first and the interpreter is then initialised on plain malloc, which leaves its pools untouched.
+//! Each comparison runs in a child of its own (this program again), so that the real allocator is
+//! as new as in a starting interpreter. Until 3.11 its functions work without `Py_Initialize`; from
+//! 3.12 on its functions are fetched first and the interpreter is then initialised on plain malloc,
+//! which leaves its pools untouched.
 //!
 //! `HEAPLAY_ORACLE_EVENTS` sets the events of each run (default 1,000,000).
 #![expect(unsafe_code, reason = "calls into libpython, and implements allocator hooks")]
@@ -23,7 +26,8 @@ use std::process::Command;
 use std::ptr;
 
 use heaplay::backends::pymalloc::{
-    ArenaSource, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout, Pymalloc, Statistics,
+    ArenaSource, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout, Pymalloc,
+    Statistics,
 };
 use heaplay::backends::{Allocator, Backend};
 use heaplay::trace::Domain;
@@ -55,17 +59,17 @@ impl Real {
                 parse_version(CStr::from_ptr(version()).to_str().unwrap())
             };
             let mut table = watch.raw();
-            library.get::<unsafe extern "C" fn(c_int, *mut Allocator)>(b"PyMem_GetAllocator").unwrap()(
-                DOMAIN_OBJ, &mut table,
-            );
+            library
+                .get::<unsafe extern "C" fn(c_int, *mut Allocator)>(b"PyMem_GetAllocator")
+                .unwrap()(DOMAIN_OBJ, &mut table);
             if version.0 >= 12 {
                 // The environment says PYTHONMALLOC=malloc, so the pools stay as they are.
                 library.get::<unsafe extern "C" fn(c_int)>(b"Py_InitializeEx").unwrap()(0);
             }
             let mut arenas = watch.arenas();
-            library.get::<unsafe extern "C" fn(*mut ArenaSource)>(b"PyObject_SetArenaAllocator").unwrap()(
-                &mut arenas,
-            );
+            library
+                .get::<unsafe extern "C" fn(*mut ArenaSource)>(b"PyObject_SetArenaAllocator")
+                .unwrap()(&mut arenas);
             let real = Real { library, table, version };
             real.set_allocator(DOMAIN_RAW, watch.raw());
             real
@@ -75,7 +79,9 @@ impl Real {
     fn set_allocator(&self, domain: c_int, mut table: Allocator) {
         // SAFETY: as in load.
         unsafe {
-            let set = self.library.get::<unsafe extern "C" fn(c_int, *mut Allocator)>(b"PyMem_SetAllocator");
+            let set = self
+                .library
+                .get::<unsafe extern "C" fn(c_int, *mut Allocator)>(b"PyMem_SetAllocator");
             set.unwrap()(domain, &mut table);
         }
     }
@@ -88,9 +94,9 @@ impl Real {
         let text = unsafe {
             let file = libc::tmpfile();
             assert!(!file.is_null());
-            let print = self
-                .library
-                .get::<unsafe extern "C" fn(*mut libc::FILE) -> c_int>(b"_PyObject_DebugMallocStats");
+            let print = self.library.get::<unsafe extern "C" fn(*mut libc::FILE) -> c_int>(
+                b"_PyObject_DebugMallocStats",
+            );
             print.unwrap()(file);
             libc::rewind(file);
             let mut bytes = vec![0u8; 1 << 16];
@@ -108,7 +114,8 @@ fn parse_version(text: &str) -> (u32, u32) {
     (parts.next().unwrap(), parts.next().unwrap())
 }
 
-/// The figures of `sys._debugmallocstats`: size, pools, live and free blocks of each class in use, and the totals.
+/// The figures of `sys._debugmallocstats`: size, pools, live and free blocks of each class in use,
+/// and the totals.
 #[derive(Debug, PartialEq, Eq)]
 struct Printed {
     classes: Vec<[u64; 4]>,
@@ -154,7 +161,10 @@ impl Printed {
         let used = ours.classes.iter().filter(|class| class.pools > 0);
         Printed {
             classes: used.map(|class| [class.size, class.pools, class.live, class.free]).collect(),
-            totals: TOTALS.iter().map(|(words, value)| ((*words).to_owned(), value(ours))).collect(),
+            totals: TOTALS
+                .iter()
+                .map(|(words, value)| ((*words).to_owned(), value(ours)))
+                .collect(),
         }
     }
 }
@@ -204,21 +214,27 @@ impl<L: Layout> Lockstep<L> {
             match event {
                 Event::Malloc(size) => self.both(|t, _| (t.malloc)(t.ctx, size)),
                 Event::Calloc(n, size) => self.both(|t, _| (t.calloc)(t.ctx, n, size)),
-                Event::ReallocNull(size) => self.both(|t, _| (t.realloc)(t.ctx, ptr::null_mut(), size)),
+                Event::ReallocNull(size) => {
+                    self.both(|t, _| (t.realloc)(t.ctx, ptr::null_mut(), size))
+                }
                 Event::Realloc(at, size) => {
                     let old = self.live.swap_remove(at);
-                    self.both(|t, real| (t.realloc)(t.ctx, if real { old.real } else { old.ours }, size))
+                    self.both(|t, real| {
+                        (t.realloc)(t.ctx, if real { old.real } else { old.ours }, size)
+                    })
                 }
                 Event::Free(at) => {
                     let old = self.live.swap_remove(at);
                     (self.real.table.free)(self.real.table.ctx, old.real);
                     (self.table.free)(self.table.ctx, old.ours);
-                    return self.compare(event, Pair { real: ptr::null_mut(), ours: ptr::null_mut() });
+                    return self
+                        .compare(event, Pair { real: ptr::null_mut(), ours: ptr::null_mut() });
                 }
                 Event::FreeNull => {
                     (self.real.table.free)(self.real.table.ctx, ptr::null_mut());
                     (self.table.free)(self.table.ctx, ptr::null_mut());
-                    return self.compare(event, Pair { real: ptr::null_mut(), ours: ptr::null_mut() });
+                    return self
+                        .compare(event, Pair { real: ptr::null_mut(), ours: ptr::null_mut() });
                 }
             }
         };
@@ -227,10 +243,16 @@ impl<L: Layout> Lockstep<L> {
     }
 }
 
-fn run<L: Layout + Default>(real: Real, watches: [&'static Watch; 2], events: usize, seed: u64) -> String {
+fn run<L: Layout + Default>(
+    real: Real,
+    watches: [&'static Watch; 2],
+    events: usize,
+    seed: u64,
+) -> String {
     // SAFETY: the hooks give memory of the watch's own range.
-    let ours =
-        unsafe { Pymalloc::new(Box::new(Hooked(watches[1])), watches[1].arenas(), L::default()).unwrap() };
+    let ours = unsafe {
+        Pymalloc::new(Box::new(Hooked(watches[1])), watches[1].arenas(), L::default()).unwrap()
+    };
     let table = *ours.domains().get(Domain::Obj);
     let mut both = Lockstep { real, ours, table, watches, live: Vec::new(), event: 0 };
     let mut waves = Waves::new(seed);
@@ -240,7 +262,12 @@ fn run<L: Layout + Default>(real: Real, watches: [&'static Watch; 2], events: us
         both.event += 1;
         if both.event.is_multiple_of(250_000) || both.event == events {
             both.ours.check().unwrap_or_else(|why| panic!("event {}: {why}", both.event));
-            assert_eq!(both.real.statistics(), Printed::of(&both.ours.statistics()), "event {}", both.event);
+            assert_eq!(
+                both.real.statistics(),
+                Printed::of(&both.ours.statistics()),
+                "event {}",
+                both.event
+            );
             // The interpreter may have used its own raw domain for the print.
             watches[0].log.borrow_mut().clear();
         }
@@ -324,7 +351,12 @@ fn compare_version(minor: u32) {
     let events = std::env::var("HEAPLAY_ORACLE_EVENTS").unwrap_or_else(|_| "1000000".to_owned());
     for library in found {
         for bases in 0..Bases::ALL.len() {
-            compare_in_child(&library, bases, &events, 20_000 + u64::from(minor) * 10 + bases as u64);
+            compare_in_child(
+                &library,
+                bases,
+                &events,
+                20_000 + u64::from(minor) * 10 + bases as u64,
+            );
         }
     }
 }
@@ -338,7 +370,8 @@ macro_rules! same_addresses_as_the_real_allocator {
     };
 }
 
-// 3.6 is missing: builds of 3.6.15 carry a patch to 16-byte blocks, so they are no oracle for the 8-byte case.
+// 3.6 is missing: builds of 3.6.15 carry a patch to 16-byte blocks, so they are no oracle for the
+// 8-byte case.
 same_addresses_as_the_real_allocator! {
     same_addresses_as_3_7: 7,
     same_addresses_as_3_8: 8,

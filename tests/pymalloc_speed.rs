@@ -1,8 +1,9 @@
 //! `pymalloc` against the real one for time: nanoseconds a call, both in one process, taking turns.
 //!
-//! `cargo test --release --test pymalloc_speed -- --ignored --nocapture`. Says how each interpreter was built: one
-//! without PGO and LTO is far slower and proves nothing. Only libraries up to 3.11, whose allocator works without an
-//! interpreter; both sides have the system's malloc below and arenas by mmap.
+//! `cargo test --release --test pymalloc_speed -- --ignored --nocapture`. Says how each interpreter
+//! was built: one without PGO and LTO is far slower and proves nothing. Only libraries up to 3.11,
+//! whose allocator works without an interpreter; both sides have the system's malloc below and
+//! arenas by mmap.
 #![expect(unsafe_code, reason = "calls into libpython")]
 
 mod libraries;
@@ -23,7 +24,8 @@ use waves::{Event, Waves};
 const CALLS: usize = 1_000_000;
 const PASSES: usize = 21;
 
-/// The calls with dense slots, so that a pass does nothing but call; every block is freed at the end.
+/// The calls with dense slots, so that a pass does nothing but call; every block is freed at the
+/// end.
 enum Call {
     Malloc(u32, usize),
     Calloc(u32, usize, usize),
@@ -69,7 +71,9 @@ fn pass(table: &Allocator, calls: &[Call], slots: &mut [*mut c_void]) -> f64 {
         unsafe {
             match *call {
                 Call::Malloc(slot, size) => slots[slot as usize] = (table.malloc)(table.ctx, size),
-                Call::Calloc(slot, n, size) => slots[slot as usize] = (table.calloc)(table.ctx, n, size),
+                Call::Calloc(slot, n, size) => {
+                    slots[slot as usize] = (table.calloc)(table.ctx, n, size)
+                }
                 Call::Realloc(slot, size) => {
                     slots[slot as usize] = (table.realloc)(table.ctx, slots[slot as usize], size);
                 }
@@ -93,7 +97,9 @@ fn child() {
     // SAFETY: CPython's documented function.
     let real = unsafe {
         let library = Box::leak(Box::new(libloading::Library::new(path).unwrap()));
-        let get = library.get::<unsafe extern "C" fn(c_int, *mut Allocator)>(b"PyMem_GetAllocator").unwrap();
+        let get = library
+            .get::<unsafe extern "C" fn(c_int, *mut Allocator)>(b"PyMem_GetAllocator")
+            .unwrap();
         let mut table = open("null");
         get(2, &mut table);
         table
@@ -126,13 +132,17 @@ fn open(word: &str) -> Allocator {
 
 /// How the interpreter beside the library says it was built.
 fn build_of(library: &Path, minor: u32) -> String {
-    let beside =
-        library.parent().and_then(Path::parent).map(|home| home.join(format!("bin/python3.{minor}")));
-    let python =
-        beside.filter(|path| path.is_file()).unwrap_or_else(|| format!("/usr/bin/python3.{minor}").into());
+    let beside = library
+        .parent()
+        .and_then(Path::parent)
+        .map(|home| home.join(format!("bin/python3.{minor}")));
+    let python = beside
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| format!("/usr/bin/python3.{minor}").into());
     let script = "import sysconfig; print(sysconfig.get_config_var('CONFIG_ARGS'))";
     let told = Command::new(python).args(["-c", script]).output();
-    let text = told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned()).unwrap_or_default();
+    let text =
+        told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned()).unwrap_or_default();
     let flags = ["--enable-optimizations", "--with-lto"];
     let [pgo, lto] = flags.map(|flag| if text.contains(flag) { "with" } else { "without" });
     format!("{pgo} PGO, {lto} LTO")
@@ -146,11 +156,15 @@ fn nanoseconds_a_call() {
             println!("{} ({})", library.display(), build_of(&library, minor));
             let mut child = Command::new(std::env::current_exe().unwrap());
             child.args(["--exact", "child", "--ignored", "--nocapture"]);
-            child.env("HEAPLAY_SPEED_LIBRARY", &library).env("HEAPLAY_SPEED_VERSION", format!("3.{minor}"));
+            child
+                .env("HEAPLAY_SPEED_LIBRARY", &library)
+                .env("HEAPLAY_SPEED_VERSION", format!("3.{minor}"));
             let ended = child.output().unwrap();
             assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
             let text = String::from_utf8_lossy(&ended.stdout).into_owned();
-            text.lines().filter_map(|line| line.strip_prefix("== ")).for_each(|line| println!("  {line}"));
+            text.lines()
+                .filter_map(|line| line.strip_prefix("== "))
+                .for_each(|line| println!("  {line}"));
         }
     }
 }

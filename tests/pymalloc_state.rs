@@ -1,9 +1,11 @@
-//! The bytes of state that a heap has outside its arenas, beside CPython's own: the class lists, the lists and counts of arenas,
-//! the root of the radix tree, and the two tables through which it asks for memory. What both ask from the layer below (the
-//! table of arenas, the tree's nodes) is compared request by request in `pymalloc_oracle.rs`.
+//! The bytes of state that a heap has outside its arenas, beside CPython's own: the class lists,
+//! the lists and counts of arenas, the root of the radix tree, and the two tables through which it
+//! asks for memory. What both ask from the layer below (the table of arenas, the tree's nodes) is
+//! compared request by request in `pymalloc_oracle.rs`.
 //!
-//! CPython's figures come from each interpreter at hand: until 3.11 from the symbols of its library, as `nm` prints them; from 3.12
-//! on, where they are fields of the interpreter's state, from its own headers, asked by a C compiler.
+//! CPython's figures come from each interpreter at hand: until 3.11 from the symbols of its
+//! library, as `nm` prints them; from 3.12 on, where they are fields of the interpreter's state,
+//! from its own headers, asked by a C compiler.
 
 mod libraries;
 
@@ -14,7 +16,8 @@ use heaplay::backends::pymalloc::{
     Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Heap, Layout,
 };
 
-/// What in obmalloc.c is state of the pools, and the tables of the layer below and of the source of arenas.
+/// What in obmalloc.c is state of the pools, and the tables of the layer below and of the source of
+/// arenas.
 const SYMBOLS: [&str; 14] = [
     "usedpools",
     "arenas",
@@ -32,7 +35,8 @@ const SYMBOLS: [&str; 14] = [
     "_PyObject_Arena",
 ];
 
-/// Bytes of each of the symbols that the library has; each begins at a multiple of a word, so takes whole words.
+/// Bytes of each of the symbols that the library has; each begins at a multiple of a word, so takes
+/// whole words.
 fn by_symbols(library: &Path) -> Result<Vec<(String, usize)>, String> {
     let told = Command::new("nm").arg("-S").arg(library).output();
     let told = told.map_err(|error| format!("nm (of binutils) does not start: {error}"))?;
@@ -57,14 +61,15 @@ fn by_headers(library: &Path, minor: u32) -> Result<usize, String> {
     if !include.join("internal/pycore_obmalloc.h").is_file() {
         return Err(format!("no internal/pycore_obmalloc.h in {}", include.display()));
     }
-    let [source, program] =
-        ["c", "bin"].map(|end| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("state-{minor}.{end}")));
+    let [source, program] = ["c", "bin"]
+        .map(|end| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("state-{minor}.{end}")));
     let text = "#define Py_BUILD_CORE 1\n#include <Python.h>\n#include <stdbool.h>\n#include <stdio.h>\n\
                 #include <internal/pycore_obmalloc.h>\n\
                 int main(void) { printf(\"%zu\", sizeof(struct _obmalloc_state) + sizeof(PyMemAllocatorEx) + \
                 sizeof(PyObjectArenaAllocator)); }\n";
     std::fs::write(&source, text).map_err(|error| error.to_string())?;
-    let compiled = Command::new("cc").arg("-I").arg(&include).arg("-o").arg(&program).arg(&source).output();
+    let compiled =
+        Command::new("cc").arg("-I").arg(&include).arg("-o").arg(&program).arg(&source).output();
     let compiled = compiled.map_err(|error| format!("cc does not start: {error}"))?;
     if !compiled.status.success() {
         return Err(format!(
@@ -73,7 +78,10 @@ fn by_headers(library: &Path, minor: u32) -> Result<usize, String> {
         ));
     }
     let told = Command::new(&program).output().map_err(|error| error.to_string())?;
-    String::from_utf8_lossy(&told.stdout).trim().parse().map_err(|_| "it printed no number".to_owned())
+    String::from_utf8_lossy(&told.stdout)
+        .trim()
+        .parse()
+        .map_err(|_| "it printed no number".to_owned())
 }
 
 /// CPython's bytes, and whether its blocks are multiples of 16 (builders of 3.6 patch it).
@@ -122,10 +130,12 @@ fn state_is_no_larger_than_cpythons() {
     }
 }
 
-/// Where no interpreter is at hand: the sizes that follow from the constants in CPython's own headers.
+/// Where no interpreter is at hand: the sizes that follow from the constants in CPython's own
+/// headers.
 #[test]
 fn tables_are_as_long_as_the_layout_needs() {
-    // Two tables of functions (5 and 3 words), seven words of arenas; two links a class; an entry for 0 to 64 free pools.
+    // Two tables of functions (5 and 3 words), seven words of arenas; two links a class; an entry
+    // for 0 to 64 free pools.
     let state = |classes: usize, table: bool, root: usize| {
         8 * (5 + 3 + 7) + 16 * classes + if table { 8 * 65 } else { 0 } + root
     };
@@ -135,6 +145,7 @@ fn tables_are_as_long_as_the_layout_needs() {
     assert_eq!(size_of::<Heap<Cpython39>>(), state(32, true, 0));
     assert_eq!(size_of::<Heap<Cpython310>>(), state(32, true, 8192));
     assert_eq!(size_of::<Heap<Cpython311>>(), state(32, true, 262_144));
-    // Constants set one by one have room for the most that can be set, and make the tree's root when it is needed.
+    // Constants set one by one have room for the most that can be set, and make the tree's root
+    // when it is needed.
     assert!(size_of::<Heap<Custom>>() < 16 << 10);
 }

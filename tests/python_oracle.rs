@@ -1,8 +1,10 @@
-//! Holds `pymalloc` against the real one as a user would: `heaplay verify --against python@…` on every committed trace and
-//! on generated ones, with arenas aligned and misaligned; and a recorded program against its own process.
+//! Holds `pymalloc` against the real one as a user would: `heaplay verify --against python@…` on
+//! every committed trace and on generated ones, with arenas aligned and misaligned; and a recorded
+//! program against its own process.
 //!
-//! The oracle is each libpython that this machine has; versions without one are named as skipped. What the interpreter
-//! printed of its pools at the end of a recorded program is the oracle of the replay.
+//! The oracle is each libpython that this machine has; versions without one are named as skipped.
+//! What the interpreter printed of its pools at the end of a recorded program is the oracle of the
+//! replay.
 //!
 //! `HEAPLAY_ORACLE_EVENTS` sets the events of each generated trace (default 800,000).
 #![expect(unsafe_code, reason = "gives arenas at chosen places")]
@@ -42,7 +44,8 @@ fn text(bytes: &[u8]) -> String {
 
 /// Writes waves as a trace: realloc, calloc, size 0, and falls deep enough to free arenas.
 fn write_waves(path: &Path, seed: u64, events: u64) {
-    let (mut waves, mut rows, mut live): (_, Vec<Row>, Vec<usize>) = (Waves::new(seed), vec![], vec![]);
+    let (mut waves, mut rows, mut live): (_, Vec<Row>, Vec<usize>) =
+        (Waves::new(seed), vec![], vec![]);
     let mut event = 0;
     while event < events {
         let (op, size, ends) = match waves.next(live.len()) {
@@ -66,7 +69,8 @@ fn write_waves(path: &Path, seed: u64, events: u64) {
         }
         event += 1;
     }
-    let header = Header { columns: Columns { domain: true, ..Columns::default() }, ..Header::default() };
+    let header =
+        Header { columns: Columns { domain: true, ..Columns::default() }, ..Header::default() };
     let mut creation = Creation::begin(path, &header).unwrap();
     rows.iter().for_each(|row| creation.write_row(row, &Sites::default()).unwrap());
     creation.finish().unwrap();
@@ -76,9 +80,11 @@ fn write_waves(path: &Path, seed: u64, events: u64) {
 fn traces() -> &'static [String] {
     static TRACES: OnceLock<Vec<String>> = OnceLock::new();
     TRACES.get_or_init(|| {
-        let events = std::env::var("HEAPLAY_ORACLE_EVENTS").map_or(800_000, |told| told.parse().unwrap());
+        let events =
+            std::env::var("HEAPLAY_ORACLE_EVENTS").map_or(800_000, |told| told.parse().unwrap());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let committed = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("traces")).unwrap();
+        let committed =
+            std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("traces")).unwrap();
         let mut all: Vec<PathBuf> = committed.map(|entry| entry.unwrap().path()).collect();
         all.retain(|path| path.extension().is_some_and(|extension| extension == "trace"));
         assert!(all.len() >= 6, "the committed traces are there");
@@ -105,13 +111,15 @@ fn same_places(minor: u32) {
         skipped(minor);
     }
     for library in found {
-        let (ours, theirs) = (format!("pymalloc@3.{minor}"), format!("python@{}", library.display()));
+        let (ours, theirs) =
+            (format!("pymalloc@3.{minor}"), format!("python@{}", library.display()));
         let mut arguments = vec!["verify", "--backend", &ours, "--against", &theirs, "--jobs", "2"];
         arguments.extend(traces().iter().map(String::as_str));
         let output = heaplay(&arguments);
         let (told, errors) = (text(&output.stdout), text(&output.stderr));
         assert_eq!(output.status.code(), Some(0), "{}: {told}{errors}", library.display());
-        // `… : N calls, N of their blocks in pools, N arenas born and N dead`, for each trace and both bases.
+        // `… : N calls, N of their blocks in pools, N arenas born and N dead`, for each trace and
+        // both bases.
         let figures = |line: &str| -> Vec<u64> {
             let words = line.rsplit(": ").next().unwrap().split_whitespace();
             words.filter_map(|word| word.parse().ok()).collect()
@@ -173,8 +181,8 @@ fn a_difference_is_told() {
     }
 }
 
-/// Builds of 3.6 are about that carry a patch to 16-byte blocks. The difference is told for what it is, with the setting
-/// that has those sizes, and with that setting every address agrees.
+/// Builds of 3.6 are about that carry a patch to 16-byte blocks. The difference is told for what it
+/// is, with the setting that has those sizes, and with that setting every address agrees.
 #[test]
 fn an_interpreter_with_other_sizes_is_told_from_its_version() {
     let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/traces/hello.trace");
@@ -194,7 +202,10 @@ fn an_interpreter_with_other_sizes_is_told_from_its_version() {
             continue;
         }
         let told_setting = "`pymalloc@3.6:align=16` has the sizes";
-        assert!(code == Some(1) && told.contains("align 8 and 16") && told.contains(told_setting), "{told}");
+        assert!(
+            code == Some(1) && told.contains("align 8 and 16") && told.contains(told_setting),
+            "{told}"
+        );
         let (code, told) = verify("pymalloc@3.6:align=16");
         assert!(code == Some(0), "{told}");
         println!("{} is patched to 16-byte blocks: with align=16 the same", library.display());
@@ -245,8 +256,12 @@ fn the_real_one_is_measured_like_any_other() {
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         let run = heaplay::results::Run::load(&out).unwrap();
         for metric in ["arenas_total", "arenas_peak", "arenas_end"] {
-            let [ours, theirs] = names.each_ref().map(|name| run.values("hello", name, "all", metric));
-            assert!(!ours.is_empty() && ours == theirs, "3.{minor}: {metric}: {ours:?} and {theirs:?}");
+            let [ours, theirs] =
+                names.each_ref().map(|name| run.values("hello", name, "all", metric));
+            assert!(
+                !ours.is_empty() && ours == theirs,
+                "3.{minor}: {metric}: {ours:?} and {theirs:?}"
+            );
         }
         let version = &run.manifest.backends[1].version;
         assert!(version.starts_with(&format!("CPython 3.{minor}.")), "{version}");
@@ -256,8 +271,8 @@ fn the_real_one_is_measured_like_any_other() {
 // ---------------------------------------------------------------------------------------------------------------------
 // A recorded program and its own process
 
-/// How many of the next arenas get a base at a multiple of a pool, and how many after them do not. Only 3.10+ pools are
-/// larger than a page.
+/// How many of the next arenas get a base at a multiple of a pool, and how many after them do not.
+/// Only 3.10+ pools are larger than a page.
 static ALIGNED: AtomicUsize = AtomicUsize::new(0);
 static MISALIGNED: AtomicUsize = AtomicUsize::new(0);
 
@@ -275,7 +290,8 @@ unsafe extern "C" fn arena(_: *mut c_void, bytes: usize) -> *mut c_void {
 
 unsafe extern "C" fn no_arena(_: *mut c_void, _: *mut c_void, _: usize) {}
 
-/// The first `calls` calls of the program on pools of `L`; so many arenas are aligned, then so many are not.
+/// The first `calls` calls of the program on pools of `L`; so many arenas are aligned, then so many
+/// are not.
 fn statistics_after<L: Layout + Default>(
     program: &Program,
     calls: usize,
@@ -287,7 +303,8 @@ fn statistics_after<L: Layout + Default>(
     let source = ArenaSource { ctx: NonNull::dangling().as_ptr(), alloc: arena, free: no_arena };
     // SAFETY: each arena is a mapping of its own; none is given back before the process ends.
     let heap = unsafe { Pymalloc::new(below, source, L::default()).unwrap() };
-    replay(program, &Tables::new(program, &heap), &mut Slots::new(program), 0..calls, &mut Nothing).unwrap();
+    replay(program, &Tables::new(program, &heap), &mut Slots::new(program), 0..calls, &mut Nothing)
+        .unwrap();
     heap.check().unwrap();
     heap.statistics()
 }
@@ -295,7 +312,8 @@ fn statistics_after<L: Layout + Default>(
 /// The call that asks for so many bytes and a little more: the header of a `bytes` object.
 fn call_of(program: &Program, bytes: usize) -> usize {
     let calls = 0..program.instructions().len();
-    let found: Vec<usize> = calls.filter(|&call| (bytes..bytes + 64).contains(&program.size(call))).collect();
+    let found: Vec<usize> =
+        calls.filter(|&call| (bytes..bytes + 64).contains(&program.size(call))).collect();
     assert_eq!(found.len(), 1, "the request of {bytes} bytes is in the trace");
     found[0]
 }
@@ -315,13 +333,17 @@ fn a_recorded_program_ends_as_its_own_process_did() {
         let errors = text(&output.stderr);
         assert!(output.status.success(), "{python}: {errors}");
         let Ok(printed) = read_print(&errors) else {
-            println!("skipped: {python} printed nothing of its pools (ctypes is missing?): {errors}");
+            println!(
+                "skipped: {python} printed nothing of its pools (ctypes is missing?): {errors}"
+            );
             continue;
         };
-        // With its arenas where the process had them, each is born and dies at the call where it was.
+        // With its arenas where the process had them, each is born and dies at the call where it
+        // was.
         let ours = format!("pymalloc@3.{minor}");
         let verify = |against: &str| {
-            let arguments = ["verify", path.to_str().unwrap(), "--backend", &ours, "--against", against];
+            let arguments =
+                ["verify", path.to_str().unwrap(), "--backend", &ours, "--against", against];
             let output = heaplay(&arguments);
             assert_eq!(
                 output.status.code(),
@@ -339,9 +361,10 @@ fn a_recorded_program_ends_as_its_own_process_did() {
         let (before, after) = (call_of(&program, 12_345_677), call_of(&program, 23_456_777));
         assert_eq!(after, before + 1, "{python}: the print itself made requests");
         let theirs = printed.statistics;
-        // Once more without the recorded bases. The print says how many arenas are misaligned, but not which:
-        // that decides which arena a pool is taken from and not how many pools are taken. Only whether the last arena
-        // is needed can hang on it, so the misaligned ones are tried first and last.
+        // Once more without the recorded bases. The print says how many arenas are misaligned, but
+        // not which: that decides which arena a pool is taken from and not how many pools are
+        // taken. Only whether the last arena is needed can hang on it, so the misaligned ones are
+        // tried first and last.
         let misaligned = theirs.arena_alignment_bytes as usize / printed.geometry.pool;
         let run = match minor {
             7 => statistics_after::<Cpython37>,

@@ -1,5 +1,5 @@
-//! Raw logs made by hand, word by word: what a recording seldom shows must come out right too. And the rules of what
-//! the recorder refuses, which are pure.
+//! Raw logs made by hand, word by word: what a recording seldom shows must come out right too. And
+//! the rules of what the recorder refuses, which are pure.
 
 #[path = "../src/recorder/rawlog.rs"]
 mod layout;
@@ -57,7 +57,8 @@ fn read(words: &[u64]) -> Read {
     })
     .unwrap();
     assert_eq!(survey.rows, rows.len() as u64);
-    let (unseen_frees, unseen_ends, events) = (survey.unseen_frees, survey.unseen_ends, survey.events);
+    let (unseen_frees, unseen_ends, events) =
+        (survey.unseen_frees, survey.unseen_ends, survey.events);
     Read { rows, sites, unseen_frees, unseen_ends, events }
 }
 
@@ -151,7 +152,8 @@ fn marks_keep_their_place() {
     assert_eq!((survey.events, log.header(&survey).marks()), (3, survey.marks));
 }
 
-/// An arena is born before the call that needs it and dies after the one that emptied it; a frame chunk is none.
+/// An arena is born before the call that needs it and dies after the one that emptied it; a frame
+/// chunk is none.
 #[test]
 fn arenas_stand_between_the_calls() {
     let folder = TempDir::new().unwrap();
@@ -178,7 +180,8 @@ fn arenas_stand_between_the_calls() {
     assert_eq!(log.header(&survey).arenas(), expected);
 }
 
-/// A site with callers is a chain; two chains share what they have in common. The innermost line comes first.
+/// A site with callers is a chain; two chains share what they have in common. The innermost line
+/// comes first.
 #[test]
 fn chains_are_read_newest_first() {
     let name = |text: &[u8; 8]| u64::from_ne_bytes(*text);
@@ -244,7 +247,8 @@ fn sub_interpreters_are_told_apart() {
 #[test]
 fn a_limit_of_calls_is_exact() {
     let folder = TempDir::new().unwrap();
-    let words: Vec<u64> = (0..50).flat_map(|n| [malloc(8, 16 + n * 16), free(16 + n * 16)]).collect();
+    let words: Vec<u64> =
+        (0..50).flat_map(|n| [malloc(8, 16 + n * 16), free(16 + n * 16)]).collect();
     let path = log(&folder, &words).path().to_owned();
     let mut bytes = std::fs::read(&path).unwrap();
     let mut set = |field: usize, value: u64| {
@@ -261,7 +265,10 @@ fn a_limit_of_calls_is_exact() {
         assert_eq!(survey.events, most.min(100));
         let told = &log.header(&survey).facts["limit"];
         assert!(
-            told.starts_with(&format!("--max-events {most}, reached after {} calls", survey.events)),
+            told.starts_with(&format!(
+                "--max-events {most}, reached after {} calls",
+                survey.events
+            )),
             "{told}"
         );
     }
@@ -277,7 +284,8 @@ fn what_the_log_never_saw_is_counted() {
         malloc(20, 16),
         free(16),
     ]);
-    // The realloc of an unseen block is a malloc; the block at 16 must have ended before its address came back.
+    // The realloc of an unseen block is a malloc; the block at 16 must have ended before its
+    // address came back.
     assert_eq!(
         short(&read),
         [(0, Op::Malloc, 5, None), (1, Op::Malloc, 10, Some(1)), (3, Op::Malloc, 20, Some(1))]
@@ -285,10 +293,12 @@ fn what_the_log_never_saw_is_counted() {
     assert_eq!((read.unseen_frees, read.unseen_ends, read.events), (2, 1, 5));
 }
 
-/// A trace cannot hold a block that changes between raw and the others: it ends, and another begins.
+/// A trace cannot hold a block that changes between raw and the others: it ends, and another
+/// begins.
 #[test]
 fn a_realloc_across_domains_is_a_free_and_a_malloc() {
-    let read = read(&[malloc(10, 16), call(tag::REALLOC_BEGIN, 0, 16), call(tag::REALLOC + RAW, 9, 32)]);
+    let read =
+        read(&[malloc(10, 16), call(tag::REALLOC_BEGIN, 0, 16), call(tag::REALLOC + RAW, 9, 32)]);
     assert_eq!(short(&read), [(0, Op::Malloc, 10, Some(1)), (2, Op::Malloc, 9, None)]);
 }
 
@@ -316,7 +326,8 @@ fn sizes_sites_and_times() {
     assert_eq!((read.rows[0].time_ns, read.rows[40_003].time_ns), (0, last as u64 * 1000));
 }
 
-/// A process that dies after its tail was appended and before it was cleared has the same words twice: once is enough.
+/// A process that dies after its tail was appended and before it was cleared has the same words
+/// twice: once is enough.
 #[test]
 fn a_tail_that_was_appended_already_is_left_out() {
     let folder = TempDir::new().unwrap();
@@ -342,9 +353,13 @@ fn damage_is_an_error_with_its_place() {
 fn interpreters_options_are_read_as_it_reads_them() {
     let read = |line: &str| options(line.split_whitespace().map(str::as_bytes));
     let dev = Options { dev: true, ..Options::default() };
-    for line in
-        ["-X dev app.py", "-Xdev", "-BsX dev -c 1", "-W error -X dev", "--check-hash-based-pycs always -Xdev"]
-    {
+    for line in [
+        "-X dev app.py",
+        "-Xdev",
+        "-BsX dev -c 1",
+        "-W error -X dev",
+        "--check-hash-based-pycs always -Xdev",
+    ] {
         assert_eq!(read(line), dev, "{line}");
     }
     for line in [
@@ -373,10 +388,15 @@ fn settings_that_take_the_hooks_away_are_refused() {
     let refused = |version: &str, is_late| interpreter(version.as_bytes(), is_late, false);
     for version in ["3.7.0", "3.11.2 (main) [GCC]", "3.13.0rc1", "3.14.0", "3.20.1"] {
         assert_eq!((refused(version, false), refused(version, true)), (None, None), "{version}");
-        assert!(interpreter(version.as_bytes(), false, true).is_some(), "{version}, by its functions");
+        assert!(
+            interpreter(version.as_bytes(), false, true).is_some(),
+            "{version}, by its functions"
+        );
     }
     assert!(refused("3.6.15", false).is_some() && refused("3.6.15", true).is_none());
-    for version in ["2.7.18 (x)", "3.5.2", "4.0.0", "", "3.13.0 experimental free-threading build (main)"] {
+    for version in
+        ["2.7.18 (x)", "3.5.2", "4.0.0", "", "3.13.0 experimental free-threading build (main)"]
+    {
         assert!(refused(version, false).is_some() && refused(version, true).is_some(), "{version}");
     }
 }

@@ -1,5 +1,6 @@
-//! Records real Python programs, on every CPython that the machine has, and holds the traces against what the programs
-//! did: counts by an independent counter, order, processes, signals, refusals. Also holds `traces/` to its catalogue.
+//! Records real Python programs, on every CPython that the machine has, and holds the traces
+//! against what the programs did: counts by an independent counter, order, processes, signals,
+//! refusals. Also holds `traces/` to its catalogue.
 
 mod interpreters;
 
@@ -32,7 +33,9 @@ fn read(path: &Path) -> Trace {
     let (mut live, mut frees, mut peak) = (0u64, 0, 0);
     let mut count = |call: Call<'_>| {
         match call {
-            Call::Request { row, resized } => live = live + row.size - resized.map_or(0, |old| old.size),
+            Call::Request { row, resized } => {
+                live = live + row.size - resized.map_or(0, |old| old.size)
+            }
             Call::Free { block, .. } => {
                 live -= block.size;
                 frees += 1;
@@ -67,12 +70,14 @@ impl Trace {
         assert_eq!(self.fact("disturbed"), "");
     }
 
-    /// The arenas of the recorded CPython 3.`minor`: each proved to be born once and to die at most once, in order.
+    /// The arenas of the recorded CPython 3.`minor`: each proved to be born once and to die at most
+    /// once, in order.
     fn arenas(&self, minor: u32) -> Vec<ArenaEvent> {
         let arenas = Header { facts: self.facts.clone(), ..Header::default() }.arenas();
         let mut live = BTreeSet::new();
         for arena in &arenas {
-            let fits = if arena.is_birth { live.insert(arena.base) } else { live.remove(&arena.base) };
+            let fits =
+                if arena.is_birth { live.insert(arena.base) } else { live.remove(&arena.base) };
             assert!(fits, "3.{minor}: {arena:?}");
             assert_eq!(arena.size, if minor < 10 { 256 << 10 } else { 1 << 20 }, "3.{minor}");
             assert!(arena.base % 4096 == 0 && arena.event <= self.calls);
@@ -154,7 +159,8 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Counts outermost calls by hooks of its own, below the recorder's, and writes them down at the end.
+/// Counts outermost calls by hooks of its own, below the recorder's, and writes them down at the
+/// end.
 const COUNTER: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -190,8 +196,11 @@ __attribute__((destructor)) static void stop(void) { FILE *f = real[0].malloc ? 
 fn counter(folder: &Path) -> Option<PathBuf> {
     let (source, library) = (folder.join("counter.c"), folder.join("counter.so"));
     std::fs::write(&source, COUNTER).unwrap();
-    let status =
-        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-w", "-o"]).arg(&library).arg(&source).status();
+    let status = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-w", "-o"])
+        .arg(&library)
+        .arg(&source)
+        .status();
     if status.is_ok_and(|status| status.success()) {
         return Some(library);
     }
@@ -216,8 +225,8 @@ work()
 print("done")
 "#;
 
-/// With one thread and with four, with and without sites: as many calls and bytes as the counter below counts, and
-/// the user's own LD_PRELOAD stays in force.
+/// With one thread and with four, with and without sites: as many calls and bytes as the counter
+/// below counts, and the user's own LD_PRELOAD stays in force.
 #[test]
 fn counts_are_exact() {
     for (minor, python) in interpreters::find() {
@@ -237,7 +246,8 @@ fn counts_are_exact() {
             let trace = bench.trace();
             trace.assert_whole();
             let counts = std::fs::read_to_string(bench.path("counts")).unwrap();
-            let counted: Vec<u64> = counts.split(' ').map(|number| number.parse().unwrap()).collect();
+            let counted: Vec<u64> =
+                counts.split(' ').map(|number| number.parse().unwrap()).collect();
             let (counted, arenas_counted) = counted.split_at(5);
             let arenas = trace.arenas(minor);
             let births = arenas.iter().filter(|arena| arena.is_birth).count() as u64;
@@ -269,7 +279,15 @@ fn replays_are_of_the_same_work(bench: &Bench, counted: &[u64]) {
     let status = Command::new(env!("CARGO_BIN_EXE_heaplay"))
         .arg("run")
         .arg(bench.path("app.trace"))
-        .args(["--backends", "malloc,pymalloc,bump", "--passes", "footprint,latency", "-r", "1", "--out"])
+        .args([
+            "--backends",
+            "malloc,pymalloc,bump",
+            "--passes",
+            "footprint,latency",
+            "-r",
+            "1",
+            "--out",
+        ])
         .arg(&run)
         .stdout(std::process::Stdio::null())
         .status()
@@ -286,8 +304,8 @@ fn replays_are_of_the_same_work(bench: &Bench, counted: &[u64]) {
     }
 }
 
-/// Each line that allocates a block of a size found nowhere else is the block's site, also in generators, in classes
-/// and after a code object's address came back as another's.
+/// Each line that allocates a block of a size found nowhere else is the block's site, also in
+/// generators, in classes and after a code object's address came back as another's.
 #[test]
 fn sites_are_the_lines_that_allocate() {
     let script = r#"import gc
@@ -408,7 +426,8 @@ fn signals_reach_the_program() {
             .unwrap();
         let mut ready = [0; 6];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
-        let kill = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
+        let kill =
+            Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
         assert!(kill.unwrap().success());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.stdout, b"caught\n", "{signal}: {}", stderr(&output));
@@ -452,12 +471,17 @@ if __name__ == "__main__":
         let forked = others.iter().find(|trace| trace.has_size(81235)).expect("the forked child");
         assert_eq!(forked.fact("forked"), "yes");
         assert!(!main.has_size(81235));
-        others.iter().find(|trace| trace.has_size(82346)).expect("the exec'd Python").assert_whole();
+        others
+            .iter()
+            .find(|trace| trace.has_size(82346))
+            .expect("the exec'd Python")
+            .assert_whole();
         bench.assert_clean();
     }
 }
 
-/// Closed descriptors, another directory, another user's idea of the environment: the recording goes on.
+/// Closed descriptors, another directory, another user's idea of the environment: the recording
+/// goes on.
 #[test]
 fn rude_programs_are_recorded() {
     let Some(python) = interpreters::any() else { return };
@@ -481,16 +505,27 @@ fn no_room_ends_the_recording_only() {
     let bench = Bench::new(&python);
     let script = bench.file("app.py", work);
     let limited = "ulimit -f 1000; exec \"$@\"";
-    let output =
-        bench.heaplay(&[]).args(["sh", "-c", limited, "sh"]).args([&python, &script]).output().unwrap();
-    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"done\n"[..]), "{}", stderr(&output));
+    let output = bench
+        .heaplay(&[])
+        .args(["sh", "-c", limited, "sh"])
+        .args([&python, &script])
+        .output()
+        .unwrap();
+    assert_eq!(
+        (output.status.code(), &output.stdout[..]),
+        (Some(0), &b"done\n"[..]),
+        "{}",
+        stderr(&output)
+    );
     let trace = bench.trace();
     assert_eq!(trace.fact("ending"), "no room");
     assert!(trace.fact("lost_events").parse::<u64>().unwrap() > 10_000);
     assert!(stderr(&output).contains("calls were made and not recorded"));
 
-    let output =
-        bench.record(&[], &format!("import glob, os\n[os.remove(p) for p in glob.glob('*.raw-*')]\n{work}"));
+    let output = bench.record(
+        &[],
+        &format!("import glob, os\n[os.remove(p) for p in glob.glob('*.raw-*')]\n{work}"),
+    );
     assert_eq!(output.stdout, b"done\n", "{}", stderr(&output));
 }
 
@@ -516,7 +551,10 @@ fn what_cannot_be_recorded_is_refused_before_it_starts() {
     let script = script.into_os_string();
     let with = |options: &[&str]| {
         let options = options.iter().map(OsString::from);
-        std::iter::once(python_name.clone()).chain(options).chain([script.clone()]).collect::<Vec<_>>()
+        std::iter::once(python_name.clone())
+            .chain(options)
+            .chain([script.clone()])
+            .collect::<Vec<_>>()
     };
     for options in [&["-X", "dev"][..], &["-Xdev"], &["-BX", "dev"], &["-X", "tracemalloc=5"]] {
         assert!(run(&with(options), None).contains("-X "));
@@ -536,7 +574,8 @@ fn what_cannot_be_recorded_is_refused_before_it_starts() {
     assert!(run(&[bench.folder.path().into()], None).contains("is a directory"));
 
     // With -E the interpreter does not look at the variable, and all is well.
-    let output = bench.heaplay(&[]).args(with(&["-E"])).env("PYTHONMALLOC", "malloc").output().unwrap();
+    let output =
+        bench.heaplay(&[]).args(with(&["-E"])).env("PYTHONMALLOC", "malloc").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     bench.trace().assert_whole();
 }
@@ -585,8 +624,10 @@ fn launchers_are_followed() {
 fn a_hook_above_is_told() {
     let Some(python) = interpreters::any() else { return };
     let bench = Bench::new(&python);
-    let output = bench
-        .record(&[], "import tracemalloc\ntracemalloc.start()\nkept = [str(n) for n in range(60_000)]\n");
+    let output = bench.record(
+        &[],
+        "import tracemalloc\ntracemalloc.start()\nkept = [str(n) for n in range(60_000)]\n",
+    );
     assert!(stderr(&output).contains("tracemalloc"), "{}", stderr(&output));
     assert!(!bench.trace().fact("disturbed").is_empty());
 }
@@ -596,7 +637,8 @@ fn a_hook_above_is_told() {
 fn a_log_that_was_cut_off_is_read_up_to_the_cut() {
     let Some(python) = interpreters::any() else { return };
     let bench = Bench::new(&python);
-    let output = bench.record(&["--sites", "--keep-raw"], "kept = [str(n) for n in range(50_000)]\n");
+    let output =
+        bench.record(&["--sites", "--keep-raw"], "kept = [str(n) for n in range(50_000)]\n");
     assert!(output.status.success(), "{}", stderr(&output));
     let whole = bench.trace();
     let raw = bench.folder.path().read_dir().unwrap().map(|entry| entry.unwrap().path());
@@ -653,13 +695,15 @@ fn the_catalogue_is_true() {
     }
     assert!(traces >= 5 && with_sites >= 2 && bytes <= 4 << 20, "{traces} traces, {bytes} bytes");
     let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
-    let on_disk = files.filter(|path| path.extension().is_some_and(|extension| extension == "trace")).count();
+    let on_disk =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "trace")).count();
     assert_eq!(on_disk, traces, "every trace has its line");
     let csv = read(&folder.join("hello.csv"));
     assert_eq!(csv.rows, read(&folder.join("hello.trace")).rows);
 }
 
-/// Marks come into the trace with their place, in a thread and in a forked child too; unrecorded they do nothing.
+/// Marks come into the trace with their place, in a thread and in a forked child too; unrecorded
+/// they do nothing.
 #[test]
 fn marks_name_phases() {
     let script = r#"
@@ -686,8 +730,14 @@ print("done")
         let marks: Vec<(u64, String)> = serde_json::from_str(trace.fact("marks")).unwrap();
         let names: Vec<&str> = marks.iter().map(|(_, name)| name.as_str()).collect();
         assert_eq!(names, ["load", &format!("serve ä{}", "x".repeat(56)), "thread"], "3.{minor}");
-        let big = trace.rows.iter().find(|row| row.size == 77778 || row.size == 77777).unwrap().event;
-        assert!(marks[0].0 <= big && big < marks[1].0 && marks[1].0 < marks[2].0 && marks[2].0 < trace.calls);
+        let big =
+            trace.rows.iter().find(|row| row.size == 77778 || row.size == 77777).unwrap().event;
+        assert!(
+            marks[0].0 <= big
+                && big < marks[1].0
+                && marks[1].0 < marks[2].0
+                && marks[2].0 < trace.calls
+        );
         let others = bench.others();
         assert!(others.len() == 1 && others[0].fact("marks").contains("child"));
         let plain = Command::new(&python).arg(bench.path("app.py")).output().unwrap();
@@ -708,8 +758,9 @@ fn with_helper(bench: &Bench) {
     std::fs::copy(helper, bench.path("heaplay.py")).unwrap();
 }
 
-/// As many arenas as the interpreter itself counts. It counts only where no hook stands over its pymalloc: so the
-/// recording ends at a mark, which also shows that the hooks are gone after it, and what comes later is unseen.
+/// As many arenas as the interpreter itself counts. It counts only where no hook stands over its
+/// pymalloc: so the recording ends at a mark, which also shows that the hooks are gone after it,
+/// and what comes later is unseen.
 #[test]
 fn arenas_are_those_the_interpreter_counts() {
     let script = r#"
@@ -733,7 +784,11 @@ more = bytearray(76543)
         let trace = bench.trace();
         trace.assert_whole();
         assert_eq!(trace.fact("ending"), "limit");
-        assert!(trace.fact("limit").starts_with("--stop-at-mark, reached after "), "{}", trace.fact("limit"));
+        assert!(
+            trace.fact("limit").starts_with("--stop-at-mark, reached after "),
+            "{}",
+            trace.fact("limit")
+        );
         assert!(!trace.has_size(76544));
         let arenas = trace.arenas(minor);
         let births = arenas.iter().filter(|arena| arena.is_birth).count();
@@ -752,7 +807,8 @@ more = bytearray(76543)
     }
 }
 
-/// Each limit ends or starts the recording, the trace says which and where, and the program notices nothing.
+/// Each limit ends or starts the recording, the trace says which and where, and the program notices
+/// nothing.
 #[test]
 fn limits_end_the_recording_and_not_the_program() {
     let Some(python) = interpreters::any() else { return };
@@ -776,14 +832,20 @@ fn limits_end_the_recording_and_not_the_program() {
         let (trace, said) = run(&[&["--max-events", &most.to_string()], options].concat());
         trace.assert_whole();
         assert_eq!((trace.calls, trace.fact("ending")), (most, "limit"));
-        assert!(trace.fact("limit").starts_with(&format!("--max-events {most}, reached after {most} calls")));
+        assert!(
+            trace
+                .fact("limit")
+                .starts_with(&format!("--max-events {most}, reached after {most} calls"))
+        );
         assert!(said.contains("the program went on unrecorded"), "{said}");
     }
     let (trace, _) = run(&["--max-bytes", "1M"]);
     trace.assert_whole();
     // 31 words of 32 are calls or say how they are made.
     assert!(trace.calls < (1 << 20) / 8 && trace.calls > (1 << 20) / 8 * 3 / 4, "{}", trace.calls);
-    assert!(trace.fact("limit").starts_with("--max-bytes 1048576, reached") && !trace.has_size(70201));
+    assert!(
+        trace.fact("limit").starts_with("--max-bytes 1048576, reached") && !trace.has_size(70201)
+    );
     let (trace, _) = run(&["--duration", "0.2"]);
     trace.assert_whole();
     assert!(trace.fact("limit").starts_with("--duration 0.2, reached") && !trace.has_size(70201));
@@ -794,22 +856,33 @@ fn limits_end_the_recording_and_not_the_program() {
         let (trace, said) = run(options);
         let unseen: u64 = trace.fact("unseen_frees").parse().unwrap();
         assert!((1000..90_000).contains(&unseen), "{options:?}: {unseen}");
-        assert!(trace.fact("started").starts_with(options[0]) && trace.fact("ending") == "clean", "{said}");
+        assert!(
+            trace.fact("started").starts_with(options[0]) && trace.fact("ending") == "clean",
+            "{said}"
+        );
         assert!(trace.has_size(70201) && trace.fact("lost_events") == "0");
         assert!(said.contains("frees were of blocks from before the recording"), "{said}");
         assert_eq!(trace.has_size(70101), options[0] == "--start-at-mark", "{options:?}");
     }
-    let (trace, _) = run(&["--start-at-mark", "middle", "--stop-at-mark", "end", "--max-events", "1000000"]);
+    let (trace, _) =
+        run(&["--start-at-mark", "middle", "--stop-at-mark", "end", "--max-events", "1000000"]);
     assert!(
-        trace.fact("limit").starts_with("--stop-at-mark") && trace.has_size(70101) && trace.has_size(70201)
+        trace.fact("limit").starts_with("--stop-at-mark")
+            && trace.has_size(70101)
+            && trace.has_size(70201)
     );
 
     let bench = Bench::new(&python);
     let output = bench.record(&["--start-at-mark", "never"], "kept = bytearray(70300)\n");
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("ended before the recording was to start"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("ended before the recording was to start"),
+        "{}",
+        stderr(&output)
+    );
     bench.assert_clean();
-    for options in [&["--max-events", "0"][..], &["--duration", "-1"], &["--max-bytes", "7"], &["--sites=0"]]
+    for options in
+        [&["--max-events", "0"][..], &["--duration", "-1"], &["--max-bytes", "7"], &["--sites=0"]]
     {
         let output = bench.record(options, "open('started', 'w')\n");
         assert!(output.status.code() == Some(2) && !bench.path("started").exists(), "{options:?}");
@@ -820,34 +893,40 @@ fn limits_end_the_recording_and_not_the_program() {
 #[test]
 fn threads_cross_the_start_and_the_end() {
     // They outlast the recording's end by far, on a slow machine too.
-    let lasting =
-        "import time\nEND = time.time() + 1\ndef lasting():\n    while time.time() < END: work()\nthreads =";
-    let work =
-        WORK.replace("threads =", lasting).replace("target=work", "target=lasting").replace("THREADS", "4");
+    let lasting = "import time\nEND = time.time() + 1\ndef lasting():\n    while time.time() < END: work()\nthreads =";
+    let work = WORK
+        .replace("threads =", lasting)
+        .replace("target=work", "target=lasting")
+        .replace("THREADS", "4");
     let found = interpreters::find();
     for (minor, python) in found.first().into_iter().chain(found.last()) {
-        for options in
-            [&["--max-events", "50000"][..], &["--start-after", "0.05", "--duration", "0.1", "--sites"]]
-        {
+        for options in [
+            &["--max-events", "50000"][..],
+            &["--start-after", "0.05", "--duration", "0.1", "--sites"],
+        ] {
             let bench = Bench::new(python);
             let output = bench.record(options, &work);
             assert_eq!(output.stdout, b"done\n", "3.{minor}: {}", stderr(&output));
             let trace = bench.trace();
             assert!(
-                trace.calls > 0 && trace.fact("lost_events") == "0" && trace.fact("disturbed").is_empty()
+                trace.calls > 0
+                    && trace.fact("lost_events") == "0"
+                    && trace.fact("disturbed").is_empty()
             );
         }
     }
 }
 
-/// A disk that fills up ends the recording: the trace is what fitted, and the program notices nothing.
+/// A disk that fills up ends the recording: the trace is what fitted, and the program notices
+/// nothing.
 #[test]
 fn a_full_disk_ends_the_recording_only() {
     let Some(python) = interpreters::any() else { return };
     let bench = Bench::new(&python);
     let disk = bench.path("disk");
     std::fs::create_dir(&disk).unwrap();
-    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(&disk).output();
+    let mount =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(&disk).output();
     if !mount.is_ok_and(|output| output.status.success()) {
         println!("skipped: no small disk could be mounted (needs root)");
         return;
@@ -882,8 +961,9 @@ fn a_full_disk_ends_the_recording_only() {
     assert!(trace.calls > 50_000 && trace.fact("lost_events").parse::<u64>().unwrap() > 100_000);
 }
 
-/// A part of a program, recorded from inside it, on 3.6 too: what is made in the block and nothing else, with lines,
-/// and what ends in it of before is counted. Twice in a process, and once more with a hook left above.
+/// A part of a program, recorded from inside it, on 3.6 too: what is made in the block and nothing
+/// else, with lines, and what ends in it of before is counted. Twice in a process, and once more
+/// with a hook left above.
 #[test]
 fn a_part_of_a_program_is_recorded_from_inside() {
     let script = r#"
@@ -915,12 +995,17 @@ after = bytearray(70400)
 "#;
     for (minor, python) in interpreters::find_of(6..=13) {
         let bench = Bench::new(&python);
-        let written =
-            Command::new(env!("CARGO_BIN_EXE_heaplay")).arg("recorder").arg(bench.folder.path()).output();
+        let written = Command::new(env!("CARGO_BIN_EXE_heaplay"))
+            .arg("recorder")
+            .arg(bench.folder.path())
+            .output();
         assert!(written.unwrap().status.success());
         let script = bench.file("app.py", script);
         let mut command = Command::new(&python);
-        command.arg(&script).current_dir(bench.folder.path()).env("HEAPLAY", env!("CARGO_BIN_EXE_heaplay"));
+        command
+            .arg(&script)
+            .current_dir(bench.folder.path())
+            .env("HEAPLAY", env!("CARGO_BIN_EXE_heaplay"));
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "3.{minor}: {}", stderr(&output));
@@ -937,7 +1022,9 @@ after = bytearray(70400)
         // 1000 numbers and their list, and what the bytearray grew out of.
         let unseen: u64 = trace.fact("unseen_frees").parse().unwrap();
         assert!((990..1100).contains(&unseen), "3.{minor}: {unseen}");
-        for (size, there) in [(70100, true), (70150, true), (70000, false), (70200, false), (70300, false)] {
+        for (size, there) in
+            [(70100, true), (70150, true), (70000, false), (70200, false), (70300, false)]
+        {
             let is_there = trace.has_size(size) || trace.has_size(size + 1);
             assert_eq!(is_there, there, "3.{minor}: {size}");
         }
@@ -956,12 +1043,15 @@ after = bytearray(70400)
 #[test]
 fn a_whole_program_is_recorded_late() {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let without_heaplay = std::env::split_paths(&path).filter(|folder| !folder.join("heaplay").exists());
+    let without_heaplay =
+        std::env::split_paths(&path).filter(|folder| !folder.join("heaplay").exists());
     let without_heaplay = std::env::join_paths(without_heaplay).unwrap();
     for (minor, python) in interpreters::find_of(6..=13) {
         let bench = Bench::new(&python);
-        let written =
-            Command::new(env!("CARGO_BIN_EXE_heaplay")).arg("recorder").arg(bench.folder.path()).output();
+        let written = Command::new(env!("CARGO_BIN_EXE_heaplay"))
+            .arg("recorder")
+            .arg(bench.folder.path())
+            .output();
         assert!(written.unwrap().status.success());
         bench.file(
             "app.py",
@@ -973,7 +1063,12 @@ fn a_whole_program_is_recorded_late() {
             .env("HEAPLAY", env!("CARGO_BIN_EXE_heaplay"))
             .output()
             .unwrap();
-        assert_eq!(output.stdout, b"['--an', 'argument'] __main__\n", "3.{minor}: {}", stderr(&output));
+        assert_eq!(
+            output.stdout,
+            b"['--an', 'argument'] __main__\n",
+            "3.{minor}: {}",
+            stderr(&output)
+        );
         assert_eq!(output.status.code(), Some(3));
         let trace = bench.trace();
         let at = trace.rows.iter().position(|row| row.size == 70100 || row.size == 70101).unwrap();
@@ -986,11 +1081,16 @@ fn a_whole_program_is_recorded_late() {
             .env("PATH", &without_heaplay)
             .output()
             .unwrap();
-        assert!(stderr(&output).contains("is a raw log; `heaplay record --recover "), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("is a raw log; `heaplay record --recover "),
+            "{}",
+            stderr(&output)
+        );
     }
 }
 
-/// By an environment variable alone, as in a container's start command: the lines that `heaplay recorder` prints.
+/// By an environment variable alone, as in a container's start command: the lines that `heaplay
+/// recorder` prints.
 #[test]
 fn an_environment_variable_records_without_a_parent() {
     for (minor, python) in interpreters::find() {
@@ -1011,8 +1111,10 @@ fn an_environment_variable_records_without_a_parent() {
             .output()
             .unwrap();
         let told = String::from_utf8(output.stdout).unwrap();
-        let variables =
-            told.lines().find_map(|line| line.strip_prefix("ENV ")).expect("a line for a Dockerfile");
+        let variables = told
+            .lines()
+            .find_map(|line| line.strip_prefix("ENV "))
+            .expect("a line for a Dockerfile");
         let script = bench.file(
             "app.py",
             "import os, sys, ctypes\nkept = bytearray(70100)\nif not os.fork():\n    kept = bytearray(70200)\n    \
@@ -1024,8 +1126,12 @@ fn an_environment_variable_records_without_a_parent() {
         let raws = bench.folder.path().read_dir().unwrap().map(|entry| entry.unwrap().path());
         let raws = raws.filter(|path| path.to_string_lossy().contains("/log."));
         let mut recover = Command::new(env!("CARGO_BIN_EXE_heaplay"));
-        let output =
-            recover.args(["record", "--recover"]).args(raws).arg("-o").arg(bench.path("app.trace")).output();
+        let output = recover
+            .args(["record", "--recover"])
+            .args(raws)
+            .arg("-o")
+            .arg(bench.path("app.trace"))
+            .output();
         assert!(output.unwrap().status.success());
         let trace = bench.trace();
         trace.assert_whole();
@@ -1035,8 +1141,11 @@ fn an_environment_variable_records_without_a_parent() {
     }
     let Some(python) = interpreters::any() else { return };
     let bench = Bench::new(&python);
-    let broken =
-        Command::new(env!("CARGO_BIN_EXE_heaplay")).arg("recorder").arg(bench.path("p")).output().unwrap();
+    let broken = Command::new(env!("CARGO_BIN_EXE_heaplay"))
+        .arg("recorder")
+        .arg(bench.path("p"))
+        .output()
+        .unwrap();
     assert!(broken.status.success());
     let output = Command::new(&python)
         .args(["-c", "print('done')"])
@@ -1077,8 +1186,10 @@ os._exit(0)
         let trace = bench.trace();
         trace.assert_whole();
         for (size, site) in expected {
-            let at = trace.rows.iter().position(|row| row.size == size || row.size == size + 1).unwrap();
-            let names: Vec<&str> = trace.sites[at].split(" < ").take(site.split(" < ").count()).collect();
+            let at =
+                trace.rows.iter().position(|row| row.size == size || row.size == size + 1).unwrap();
+            let names: Vec<&str> =
+                trace.sites[at].split(" < ").take(site.split(" < ").count()).collect();
             assert_eq!(names.join(" < "), site, "3.{minor}");
             assert!(trace.sites[at].split(" < ").count() <= 3);
         }
@@ -1088,7 +1199,8 @@ os._exit(0)
                 .arg(bench.path("app.trace"))
                 .output();
             let told = String::from_utf8(told.unwrap().stdout).unwrap();
-            // One row for the line, whoever called it, in each of two tables; and its callers apart.
+            // One row for the line, whoever called it, in each of two tables; and its callers
+            // apart.
             assert_eq!(told.matches("| app.py:2  ").count(), 2, "{told}");
             assert!(told.contains("| app.py:2 < app.py:4 < app.py:6 "), "{told}");
             // A line that only called is found too.
@@ -1097,7 +1209,10 @@ os._exit(0)
                 .arg(bench.path("app.trace"))
                 .output()
                 .unwrap();
-            assert!(told.stdout.starts_with(b"app.py:6: 2 blocks ("), "its bytes and their object: {told:?}");
+            assert!(
+                told.stdout.starts_with(b"app.py:6: 2 blocks ("),
+                "its bytes and their object: {told:?}"
+            );
         }
     }
 }
@@ -1133,15 +1248,24 @@ last = bytearray(70300)
         let [(thread, interpreter)] = apart[..] else { panic!("3.{minor}: {apart:?}") };
         assert!(interpreter > 0);
         let threads = |size: u64| {
-            let rows = trace.rows.iter().filter(move |row| row.size == size || row.size == size + 1);
+            let rows =
+                trace.rows.iter().filter(move |row| row.size == size || row.size == size + 1);
             rows.map(|row| row.thread).collect::<Vec<_>>()
         };
-        assert_eq!((threads(70100), threads(70200), threads(70300)), (vec![1], vec![thread; 100], vec![1]));
-        assert!(stderr(&output).contains("1 sub-interpreters had heaps of their own"), "{}", stderr(&output));
+        assert_eq!(
+            (threads(70100), threads(70200), threads(70300)),
+            (vec![1], vec![thread; 100], vec![1])
+        );
+        assert!(
+            stderr(&output).contains("1 sub-interpreters had heaps of their own"),
+            "{}",
+            stderr(&output)
+        );
     }
 }
 
-/// What the recorder needs of an interpreter, as a C program: the allocators behind the functions that it finds by name.
+/// What the recorder needs of an interpreter, as a C program: the allocators behind the functions
+/// that it finds by name.
 const STUB: &str = r#"
 #include <stdlib.h>
 #include <stdio.h>
@@ -1168,8 +1292,9 @@ int main(void) {
   puts("PyMem_SetAllocator done"); return 7; }
 "#;
 
-/// A version after those that are known is recorded by the functions it exports; without one of them, or free-threaded,
-/// or with sites (whose frames are not known), it is refused before it starts.
+/// A version after those that are known is recorded by the functions it exports; without one of
+/// them, or free-threaded, or with sites (whose frames are not known), it is refused before it
+/// starts.
 #[test]
 fn later_interpreters_are_recorded_if_they_can_be() {
     let bench = Bench::new(Path::new(""));
@@ -1200,14 +1325,19 @@ fn later_interpreters_are_recorded_if_they_can_be() {
     let trace = bench.trace();
     trace.assert_whole();
     let rows: Vec<_> = trace.rows.iter().map(|row| (row.op, row.size, row.end())).collect();
-    let expected = [(Op::Malloc, 100, Some(2)), (Op::Calloc, 210, Some(3)), (Op::Realloc, 5000, Some(4))];
+    let expected =
+        [(Op::Malloc, 100, Some(2)), (Op::Calloc, 210, Some(3)), (Op::Realloc, 5000, Some(4))];
     assert_eq!((&rows[..], trace.fact("python")), (&expected[..], "3.14.0"));
     std::fs::remove_file(bench.path("app.trace")).unwrap();
 
     for (path, options, reason) in [
         (Some(later), &["--sites"][..], "--sites does not know"),
         (build("noset", "3.15.0", &["-DNO_SET"]), &[], "no PyMem_SetAllocator"),
-        (build("text", "3.13.0 experimental free-threading build (stub)", &[]), &[], "free-threaded"),
+        (
+            build("text", "3.13.0 experimental free-threading build (stub)", &[]),
+            &[],
+            "free-threaded",
+        ),
         (build("symbol", "3.14.0 (stub)", &["-DFREE_THREADED"]), &[], "free-threaded"),
         (build("old", "3.6.15 (stub)", &[]), &[], "overwrites the hooks"),
     ] {
@@ -1223,7 +1353,8 @@ fn later_interpreters_are_recorded_if_they_can_be() {
     }
 }
 
-/// Recordings of parts begin and end while four threads allocate and some fork: each log is whole and reads.
+/// Recordings of parts begin and end while four threads allocate and some fork: each log is whole
+/// and reads.
 #[test]
 fn parts_begin_and_end_among_threads() {
     let script = r#"
@@ -1252,19 +1383,26 @@ print("done")
     let found = interpreters::find_of(6..=13);
     for (minor, python) in found.first().into_iter().chain(found.last()) {
         let bench = Bench::new(python);
-        let written =
-            Command::new(env!("CARGO_BIN_EXE_heaplay")).arg("recorder").arg(bench.folder.path()).output();
+        let written = Command::new(env!("CARGO_BIN_EXE_heaplay"))
+            .arg("recorder")
+            .arg(bench.folder.path())
+            .output();
         assert!(written.unwrap().status.success());
         let script = bench.file("app.py", script);
         let mut command = Command::new(python);
-        let output = command.args(["-W", "ignore"]).arg(script).current_dir(bench.folder.path()).output();
+        let output =
+            command.args(["-W", "ignore"]).arg(script).current_dir(bench.folder.path()).output();
         let output = output.unwrap();
         assert_eq!(output.stdout, b"done\n", "3.{minor}: {}", stderr(&output));
         for n in 0..8 {
             let log = RawLog::open(&bench.path(&format!("part-{n}"))).unwrap();
             let survey = log.convert(&bench.path("app.trace")).unwrap();
             let trace = bench.trace();
-            assert_eq!((trace.calls, trace.fact("lost_events")), (survey.events, "0"), "3.{minor}, {n}");
+            assert_eq!(
+                (trace.calls, trace.fact("lost_events")),
+                (survey.events, "0"),
+                "3.{minor}, {n}"
+            );
             assert!(trace.fact("disturbed").is_empty() && (n % 2 == 0 || trace.calls <= 501));
         }
     }

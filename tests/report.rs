@@ -1,5 +1,6 @@
-//! The report of made-up runs: nothing blank, nothing cut off, no label on another, the same bytes twice, and no record
-//! so absurd that it breaks the drawing. The pictures are left in the target folder for a person to look at.
+//! The report of made-up runs: nothing blank, nothing cut off, no label on another, the same bytes
+//! twice, and no record so absurd that it breaks the drawing. The pictures are left in the target
+//! folder for a person to look at.
 
 mod shapes;
 mod synthetic;
@@ -8,8 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use heaplay::report::{
-    AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveStretch, Picture, PoolCell, Scene,
-    SizeBar, TRACE_CHARTS, TraceShape, WIDTH, declared, render, scorecard, summary,
+    AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveStretch, Picture, PoolCell,
+    Scene, SizeBar, TRACE_CHARTS, TraceShape, WIDTH, declared, render, scorecard, summary,
 };
 use heaplay::results::{Run, Status};
 use shapes::shape;
@@ -29,12 +30,20 @@ fn pictures(run: &Run) -> Vec<(String, Picture)> {
         for chart in CHARTS {
             let begun = std::time::Instant::now();
             let picture = (chart.draw)(scene);
-            let encoded = picture.as_ref().map(|picture| picture.canvas.png().expect("encoded").len());
+            let encoded =
+                picture.as_ref().map(|picture| picture.canvas.png().expect("encoded").len());
             let spent = begun.elapsed();
-            // Only the optimised build is held to it: the other is slower by much, and not what people run.
+            // Only the optimised build is held to it: the other is slower by much, and not what
+            // people run.
             let limit = if cfg!(debug_assertions) { 20.0 } else { 2.0 };
-            assert!(spent.as_secs_f64() < limit, "{} took {spent:?} for {encoded:?} bytes", chart.name);
-            all.extend(picture.map(|picture| (format!("{}--{}", scene.trace.name, chart.name), picture)));
+            assert!(
+                spent.as_secs_f64() < limit,
+                "{} took {spent:?} for {encoded:?} bytes",
+                chart.name
+            );
+            all.extend(
+                picture.map(|picture| (format!("{}--{}", scene.trace.name, chart.name), picture)),
+            );
         }
     }
     all
@@ -64,7 +73,8 @@ fn faults(canvas: &Canvas) -> Vec<String> {
     faults
 }
 
-/// Ink in the outermost pixels means that something was cut off; little ink below the title, that nothing was drawn.
+/// Ink in the outermost pixels means that something was cut off; little ink below the title, that
+/// nothing was drawn.
 fn ink_faults(canvas: &Canvas) -> Vec<String> {
     let pixels = canvas.pixels();
     let (wide, high) = (WIDTH as usize, HEIGHT as usize);
@@ -189,15 +199,18 @@ fn a_million_samples() {
 fn a_short_peak_is_as_high_as_a_long_one() {
     const SAMPLES: usize = 200_000;
     let high = |from: usize, length: usize| -> usize {
-        let wish = Wish { backends: &["malloc"], samples: SAMPLES, repetitions: 0, ..Wish::default() };
+        let wish =
+            Wish { backends: &["malloc"], samples: SAMPLES, repetitions: 0, ..Wish::default() };
         let mut run = synthetic::run(&wish);
         for (at, sample) in run.samples.iter_mut().enumerate() {
-            sample.resident_bytes = if (from..from + length).contains(&at) { 200 << 20 } else { 90 << 20 };
+            sample.resident_bytes =
+                if (from..from + length).contains(&at) { 200 << 20 } else { 90 << 20 };
         }
         // Figures of the made-up heap would set another scale.
         run.measurements.clear();
         let scenes = Scene::all(&run);
-        let chart = CHARTS.iter().find(|chart| chart.name == "footprint-overlay").expect("the chart");
+        let chart =
+            CHARTS.iter().find(|chart| chart.name == "footprint-overlay").expect("the chart");
         let pixels = (chart.draw)(&scenes[0]).expect("a picture").canvas.pixels();
         let wide = WIDTH as usize;
         // The line of malloc is vermilion; its labels stand beside the plot.
@@ -206,7 +219,9 @@ fn a_short_peak_is_as_high_as_a_long_one() {
             i32::from(pixel[0]) - i32::from(pixel[2]) > 90
         };
         let plot = 150..wide / 2;
-        (150..HEIGHT as usize).find(|&y| plot.clone().any(|x| line(x, y))).expect("the line is drawn")
+        (150..HEIGHT as usize)
+            .find(|&y| plot.clone().any(|x| line(x, y)))
+            .expect("the line is drawn")
     };
     let long = high(SAMPLES / 10, SAMPLES / 5);
     for at in [SAMPLES / 7, SAMPLES / 5 + 1, SAMPLES / 4 + 17] {
@@ -217,7 +232,8 @@ fn a_short_peak_is_as_high_as_a_long_one() {
 #[test]
 fn a_run_that_was_stopped_half_way() {
     let mut run = synthetic::run(&Wish { traces: &["service", "json"], ..Wish::default() });
-    run.chunks.retain(|chunk| chunk.backend != "pymalloc" || chunk.repetition < 2 && chunk.chunk < 100);
+    run.chunks
+        .retain(|chunk| chunk.backend != "pymalloc" || chunk.repetition < 2 && chunk.chunk < 100);
     run.samples.retain(|sample| sample.backend == "malloc" && sample.trace == "service");
     run.latencies.retain(|latency| latency.backend == "malloc" && latency.repetition.is_some());
     run.measurements.clear();
@@ -244,7 +260,11 @@ fn the_same_record_draws_the_same_bytes() {
     let files = folders.each_ref().map(|folder| render(&run, folder).expect("written"));
     assert_eq!(files[0].len(), 2 + CHARTS.len());
     for (a, b) in files[0].iter().zip(&files[1]) {
-        assert!(fs::read(a).expect("a file") == fs::read(b).expect("a file"), "{} differs", a.display());
+        assert!(
+            fs::read(a).expect("a file") == fs::read(b).expect("a file"),
+            "{} differs",
+            a.display()
+        );
     }
 }
 
@@ -258,11 +278,16 @@ fn the_page_needs_no_network() {
         assert!(!page.contains(word), "`{word}` in the page");
     }
     for chart in CHARTS {
-        assert!(page.contains(&format!("service--{}.png", chart.name)), "{} is not on the page", chart.name);
+        assert!(
+            page.contains(&format!("service--{}.png", chart.name)),
+            "{} is not on the page",
+            chart.name
+        );
     }
 }
 
-/// More backends than there are colours, among them libraries whose paths begin alike, and one of another order.
+/// More backends than there are colours, among them libraries whose paths begin alike, and one of
+/// another order.
 const MANY: [&str; 17] = [
     "malloc",
     "pymalloc@3.11",
@@ -286,8 +311,14 @@ const MANY: [&str; 17] = [
 #[test]
 fn many_backends_on_many_traces() {
     let traces = &["service", "json", "churn"];
-    let wish =
-        Wish { traces, backends: &MANY, samples: 300, calls: 1_000_000, repetitions: 2, ..Wish::default() };
+    let wish = Wish {
+        traces,
+        backends: &MANY,
+        samples: 300,
+        calls: 1_000_000,
+        repetitions: 2,
+        ..Wish::default()
+    };
     let mut run = synthetic::run(&wish);
     // Fifty times as slow as the others.
     for chunk in run.chunks.iter_mut().filter(|chunk| chunk.backend == "buddy") {
@@ -297,7 +328,10 @@ fn many_backends_on_many_traces() {
     let picture = scorecard(&Scene::all(&run)).expect("drawn");
     for name in MANY {
         let start: String = name.chars().take(12).collect();
-        assert!(picture.canvas.labels().iter().any(|label| label.text.starts_with(&start)), "{name}");
+        assert!(
+            picture.canvas.labels().iter().any(|label| label.text.starts_with(&start)),
+            "{name}"
+        );
     }
     let told = summary(&run);
     assert!(told.contains("| so:libjemalloc ") && told.contains("| so:libmimalloc "), "{told}");
@@ -312,7 +346,8 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
     render(&run, &folder).expect("written");
     assert_eq!(fs::read_to_string(folder.join("summary.md")).expect("Markdown"), summary(&run));
     let mut reader = csv::Reader::from_path(folder.join("summary.csv")).expect("a table");
-    let header: Vec<String> = reader.headers().expect("a header").iter().map(str::to_owned).collect();
+    let header: Vec<String> =
+        reader.headers().expect("a header").iter().map(str::to_owned).collect();
     let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.expect("a row")).collect();
     let value = |trace: &str, backend: &str, column: &str| -> Option<f64> {
         let at = header.iter().position(|name| name == column).expect("the column");
@@ -324,12 +359,19 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
             // The record itself is the reference.
             let resident = run.values(trace, backend, "all", "resident_peak_bytes")[0];
             let live = run.values(trace, "malloc", "all", "live_peak_bytes")[0];
-            assert_eq!(value(trace, backend, "resident_peak_bytes"), Some(resident), "{trace} {backend}");
+            assert_eq!(
+                value(trace, backend, "resident_peak_bytes"),
+                Some(resident),
+                "{trace} {backend}"
+            );
             let ratio = value(trace, backend, "resident_peak_by_live_peak").expect("a ratio");
             assert!((ratio - resident / live).abs() < 1e-3, "{trace} {backend}: {ratio}");
             let time = |backend| value(trace, backend, "time_nanoseconds_a_call").expect("a time");
             let told = value(trace, backend, "time_ratio").expect("a ratio");
-            assert!((told - time(backend) / time("malloc")).abs() < 2e-3, "{trace} {backend}: {told}");
+            assert!(
+                (told - time(backend) / time("malloc")).abs() < 2e-3,
+                "{trace} {backend}: {told}"
+            );
         }
         for column in ["time_nanoseconds_a_call", "time_ratio", "resident_peak_by_live_peak"] {
             let logs = traces.map(|trace| value(trace, backend, column).expect("a figure").ln());
@@ -342,7 +384,8 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
 
 #[test]
 fn the_terminal_table() {
-    let wish = Wish { traces: &["service", "json"], samples: 400, calls: 1_000_000, ..Wish::default() };
+    let wish =
+        Wish { traces: &["service", "json"], samples: 400, calls: 1_000_000, ..Wish::default() };
     insta::assert_snapshot!(summary(&synthetic::run(&wish)));
 }
 
@@ -356,7 +399,13 @@ fn the_pictures_of_a_trace() {
         for (name, draw) in TRACE_CHARTS {
             let picture = draw(&shape).expect("something to draw");
             let picture = declared(picture, shape.synthesised.as_deref());
-            assert!(picture.canvas.labels().iter().any(|label| label.text.starts_with("synthesised from")));
+            assert!(
+                picture
+                    .canvas
+                    .labels()
+                    .iter()
+                    .any(|label| label.text.starts_with("synthesised from"))
+            );
             let png = picture.canvas.png().expect("encoded");
             assert!(
                 png == declared(draw(&shape).expect("again"), shape.synthesised.as_deref())
@@ -402,7 +451,11 @@ fn arenas(count: u64) -> ArenaMap {
             .map(|_| {
                 let block = 16 * (1 + (dice.next() * 32.0) as u64);
                 let capacity = (16384 - 48) / block;
-                let live = if dice.next() < share { (dice.next() * (capacity + 1) as f64) as u64 } else { 0 };
+                let live = if dice.next() < share {
+                    (dice.next() * (capacity + 1) as f64) as u64
+                } else {
+                    0
+                };
                 PoolCell { block, live, capacity }
             })
             .collect(),

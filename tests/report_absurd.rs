@@ -1,12 +1,13 @@
-//! Records that no run would write: whatever stands in the tables, the report is drawn and nothing panics.
+//! Records that no run would write: whatever stands in the tables, the report is drawn and nothing
+//! panics.
 
 mod synthetic;
 
 use hdrhistogram::Histogram;
 use heaplay::report::{CHARTS, Scene, scorecard, summary};
 use heaplay::results::{
-    Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Moment, OTHER_SITES, Pass, Pin, Rounding,
-    Run, Sample, ServiceTimes, SizeClass, SlowCall, WhatIf,
+    Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Moment, OTHER_SITES, Pass, Pin,
+    Rounding, Run, Sample, ServiceTimes, SizeClass, SlowCall, WhatIf,
 };
 use proptest::prelude::*;
 use synthetic::Wish;
@@ -115,13 +116,15 @@ fn measurement() -> impl Strategy<Value = Measurement> {
 fn latency() -> impl Strategy<Value = Latency> {
     let op = prop::sample::select(&["malloc", "calloc", "realloc", "free", "other"][..]);
     let values = prop::collection::vec((0..3_600_000_000_000_u64, 0..1_000_000_u64), 0..6);
-    (backend(), prop::option::of(0..3_u32), op, values).prop_map(|(backend, repetition, op, values)| {
-        let mut histogram = Histogram::new(3).expect("three digits are allowed");
-        for (value, count) in values {
-            histogram.record_n(value, count).expect("the histogram grows");
-        }
-        Latency { trace: "t".into(), backend, repetition, op: op.to_owned(), histogram }
-    })
+    (backend(), prop::option::of(0..3_u32), op, values).prop_map(
+        |(backend, repetition, op, values)| {
+            let mut histogram = Histogram::new(3).expect("three digits are allowed");
+            for (value, count) in values {
+                histogram.record_n(value, count).expect("the histogram grows");
+            }
+            Latency { trace: "t".into(), backend, repetition, op: op.to_owned(), histogram }
+        },
+    )
 }
 
 fn moment() -> impl Strategy<Value = Moment> {
@@ -168,9 +171,16 @@ fn rounding() -> impl Strategy<Value = Rounding> {
 
 fn size_class() -> impl Strategy<Value = SizeClass> {
     let number = || prop_oneof![0..600_u32, Just(u32::MAX)];
-    (backend(), [number(), number(), number()]).prop_map(|(backend, [from_bytes, to_bytes, usable_bytes])| {
-        SizeClass { trace: "t".into(), backend, repetition: 0, from_bytes, to_bytes, usable_bytes }
-    })
+    (backend(), [number(), number(), number()]).prop_map(
+        |(backend, [from_bytes, to_bytes, usable_bytes])| SizeClass {
+            trace: "t".into(),
+            backend,
+            repetition: 0,
+            from_bytes,
+            to_bytes,
+            usable_bytes,
+        },
+    )
 }
 
 fn pin() -> impl Strategy<Value = Pin> {
@@ -217,31 +227,40 @@ fn what_if() -> impl Strategy<Value = WhatIf> {
 }
 
 fn op() -> impl Strategy<Value = String> {
-    prop::sample::select(&["malloc", "calloc", "realloc", "free", "other"][..]).prop_map(str::to_owned)
+    prop::sample::select(&["malloc", "calloc", "realloc", "free", "other"][..])
+        .prop_map(str::to_owned)
 }
 
 fn slow_call() -> impl Strategy<Value = SlowCall> {
-    (backend(), op(), site(), [number(), number(), number(), number()], [0..9_u32, 0..9_u32]).prop_map(
-        |(backend, op, site, [event, size_bytes, nanoseconds, longest_nanoseconds], [seen, repetitions])| {
-            SlowCall {
-                trace: "t".into(),
+    (backend(), op(), site(), [number(), number(), number(), number()], [0..9_u32, 0..9_u32])
+        .prop_map(
+            |(
                 backend,
-                event,
                 op,
-                size_bytes,
                 site,
-                nanoseconds,
-                longest_nanoseconds,
-                seen,
-                repetitions,
-            }
-        },
-    )
+                [event, size_bytes, nanoseconds, longest_nanoseconds],
+                [seen, repetitions],
+            )| {
+                SlowCall {
+                    trace: "t".into(),
+                    backend,
+                    event,
+                    op,
+                    size_bytes,
+                    site,
+                    nanoseconds,
+                    longest_nanoseconds,
+                    seen,
+                    repetitions,
+                }
+            },
+        )
 }
 
 fn latency_row() -> impl Strategy<Value = LatencyRow> {
-    let cells =
-        prop::sample::select(&["", "1 2 3", "_7 18446744073709551615", "x _", "0 0", "_99999999999 1"][..]);
+    let cells = prop::sample::select(
+        &["", "1 2 3", "_7 18446744073709551615", "x _", "0 0", "_99999999999 1"][..],
+    );
     let columns = prop_oneof![0..9_u32, Just(u32::MAX)];
     (backend(), float(), float(), columns, cells).prop_map(
         |(backend, from_nanoseconds, to_nanoseconds, columns, cells)| LatencyRow {
@@ -322,7 +341,8 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 run.latencies = latencies;
                 (run.slow_calls, run.latency_map, run.service_times) =
                     (slow_calls, latency_map, service_times);
-                (run.fullness, run.pins, run.heap_map, run.what_ifs) = (fullness, pins, heap_map, what_ifs);
+                (run.fullness, run.pins, run.heap_map, run.what_ifs) =
+                    (fullness, pins, heap_map, what_ifs);
                 (run.rounding, run.size_classes) = (rounding, size_classes);
                 Shown(run)
             },
@@ -347,10 +367,16 @@ proptest! {
 
 #[test]
 fn a_run_of_nothing_still_has_a_page() {
-    let mut run =
-        synthetic::run(&Wish { traces: &[], backends: &[], samples: 0, calls: 0, ..Wish::default() });
+    let mut run = synthetic::run(&Wish {
+        traces: &[],
+        backends: &[],
+        samples: 0,
+        calls: 0,
+        ..Wish::default()
+    });
     run.manifest.backends.clear();
-    let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("album").join("nothing");
+    let folder =
+        std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("album").join("nothing");
     let files = heaplay::report::render(&run, &folder).expect("written");
     assert_eq!(files.len(), 1);
 }

@@ -15,7 +15,9 @@ fn heaplay() -> Command {
 fn report_draws_a_saved_run_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = folder.path().join("run");
-    synthetic::run(&Wish { samples: 200, calls: 100_000, ..Wish::default() }).save(&run).expect("saved");
+    synthetic::run(&Wish { samples: 200, calls: 100_000, ..Wish::default() })
+        .save(&run)
+        .expect("saved");
     let output = heaplay().arg("report").arg(&run).output().expect("runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("text");
@@ -47,10 +49,12 @@ fn inspect_prints_tables_json_and_pictures() {
     let trace = folder.path().join("made.csv");
     heaplay().arg("generate").arg(&trace).args(["--calls", "5000"]).assert().success();
     let pictures = folder.path().join("pictures");
-    let output = heaplay().arg("inspect").arg(&trace).arg("--png").arg(&pictures).output().expect("runs");
+    let output =
+        heaplay().arg("inspect").arg(&trace).arg("--png").arg(&pictures).output().expect("runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("text");
-    for word in ["| malloc", "| obj", "up to 64\u{a0}B", "not before the trace ends", "5000 calls"] {
+    for word in ["| malloc", "| obj", "up to 64\u{a0}B", "not before the trace ends", "5000 calls"]
+    {
         assert!(text.contains(word), "`{word}` is not in\n{text}");
     }
     for name in ["sizes", "lifetimes", "live"] {

@@ -1,7 +1,8 @@
-//! The main job as its user meets it: whole, interrupted, resumed, merged, checked, and given nonsense.
+//! The main job as its user meets it: whole, interrupted, resumed, merged, checked, and given
+//! nonsense.
 //!
-//! The oracle of the counts is a second, naive reading of the CSV in this file; the oracle of the verdicts are the
-//! changes that the tests make to a run folder themselves.
+//! The oracle of the counts is a second, naive reading of the CSV in this file; the oracle of the
+//! verdicts are the changes that the tests make to a run folder themselves.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,7 +37,10 @@ fn expect(code: i32, command: &mut Command) -> String {
 /// A generated trace of so many calls.
 fn generated(folder: &Path, name: &str, calls: u64) -> PathBuf {
     let path = folder.join(name);
-    expect(0, heaplay().arg("generate").arg(&path).args(["--calls", &calls.to_string(), "--seed", "3"]));
+    expect(
+        0,
+        heaplay().arg("generate").arg(&path).args(["--calls", &calls.to_string(), "--seed", "3"]),
+    );
     path
 }
 
@@ -46,7 +50,8 @@ fn naive(csv: &Path) -> (BTreeMap<&'static str, u64>, u64, u64) {
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().unwrap().split(',').collect();
     let column = |name| header.iter().position(|h| *h == name).unwrap();
-    let (event, op, size, lifetime) = (column("event"), column("op"), column("size"), column("lifetime"));
+    let (event, op, size, lifetime) =
+        (column("event"), column("op"), column("size"), column("lifetime"));
     // One entry for each change of the live bytes at an event.
     let mut changes: BTreeMap<u64, i64> = BTreeMap::new();
     let mut calls: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -55,7 +60,8 @@ fn naive(csv: &Path) -> (BTreeMap<&'static str, u64>, u64, u64) {
         let fields: Vec<&str> = line.split(',').collect();
         let at: u64 = fields[event].parse().unwrap();
         let bytes: i64 = fields[size].parse().unwrap();
-        let op = ["malloc", "calloc", "realloc"].into_iter().find(|name| *name == fields[op]).unwrap();
+        let op =
+            ["malloc", "calloc", "realloc"].into_iter().find(|name| *name == fields[op]).unwrap();
         *calls.entry(op).or_default() += 1;
         *changes.entry(at).or_default() += bytes;
         if op == "realloc" {
@@ -115,7 +121,8 @@ fn the_main_job_counts_what_the_trace_asks() {
             assert!(sample.pinned_bytes <= sample.resident_bytes + (16 << 10) + 4096, "{sample:?}");
         }
     }
-    // A bump allocator gives nothing back: what is resident holds at least all that was ever asked for.
+    // A bump allocator gives nothing back: what is resident holds at least all that was ever asked
+    // for.
     let bump = run.values("small", "bump", "all", "resident_end_bytes")[0];
     assert!(bump >= run.values("small", "bump", "all", "requested_bytes")[0]);
     assert!(!out.join("cells").exists());
@@ -127,9 +134,13 @@ fn two_runs_agree_in_every_exact_measure_and_a_planted_page_is_found() {
     let trace = generated(folder.path(), "t.trace", 30_000);
     let (first, second) = (folder.path().join("a"), folder.path().join("b"));
     for out in [&first, &second] {
-        expect(0, heaplay().arg("run").arg(&trace).args(["--passes", "footprint", "--out"]).arg(out));
+        expect(
+            0,
+            heaplay().arg("run").arg(&trace).args(["--passes", "footprint", "--out"]).arg(out),
+        );
     }
-    let check = |code| expect(code, heaplay().arg("check").arg("--baseline").arg(&first).arg(&second));
+    let check =
+        |code| expect(code, heaplay().arg("check").arg("--baseline").arg(&first).arg(&second));
     assert!(check(0).contains(" 0 MISSING"), "{}", check(0));
     let mut run = Run::load(&second).unwrap();
     let planted = run
@@ -141,7 +152,9 @@ fn two_runs_agree_in_every_exact_measure_and_a_planted_page_is_found() {
     run.save(&second).unwrap();
     let table = check(1);
     assert!(
-        table.contains("FAIL") && table.contains("resident_end_bytes") && table.contains("pymalloc"),
+        table.contains("FAIL")
+            && table.contains("resident_end_bytes")
+            && table.contains("pymalloc"),
         "{table}"
     );
     assert!(table.contains("1 FAIL"), "{table}");
@@ -163,7 +176,13 @@ fn finished_cells(out: &Path) -> usize {
 }
 
 fn signal(pid: u32, name: &str) {
-    assert!(Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([format!("-{name}"), pid.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// The children of a process, from `/proc`.
@@ -220,7 +239,17 @@ fn a_child_that_is_killed_costs_its_own_cell() {
     let mut run = heaplay()
         .arg("run")
         .arg(&trace)
-        .args(["-r", "1", "--passes", "latency", "--backends", "malloc,bump", "--jobs", "1", "--out"])
+        .args([
+            "-r",
+            "1",
+            "--passes",
+            "latency",
+            "--backends",
+            "malloc,bump",
+            "--jobs",
+            "1",
+            "--out",
+        ])
         .arg(&out)
         .stderr(Stdio::piped())
         .spawn()
@@ -271,14 +300,26 @@ fn a_closed_pipe_is_no_pass() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "t.trace", 5_000);
     let (first, second) = (folder.path().join("a"), folder.path().join("b"));
-    expect(0, heaplay().arg("run").arg(&trace).args(["--passes", "footprint", "--out"]).arg(&first));
+    expect(
+        0,
+        heaplay().arg("run").arg(&trace).args(["--passes", "footprint", "--out"]).arg(&first),
+    );
     let mut run = Run::load(&first).unwrap();
-    run.measurements.iter_mut().filter(|m| m.metric == "pinned_end_bytes").for_each(|m| m.value += 4096.0);
+    run.measurements
+        .iter_mut()
+        .filter(|m| m.metric == "pinned_end_bytes")
+        .for_each(|m| m.value += 4096.0);
     run.save(&second).unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let status =
-        heaplay().arg("check").arg("--baseline").arg(&first).arg(&second).stdout(writer).status().unwrap();
+    let status = heaplay()
+        .arg("check")
+        .arg("--baseline")
+        .arg(&first)
+        .arg(&second)
+        .stdout(writer)
+        .status()
+        .unwrap();
     assert_eq!(status.code(), Some(1));
 }
 
@@ -287,8 +328,16 @@ fn limits_stop_a_child_and_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "t.trace", 2_000_000);
     let out = folder.path().join("run");
-    let arguments =
-        ["--backends", "bump", "--no-floor", "--passes", "footprint", "--memory-limit", "1MiB", "--out"];
+    let arguments = [
+        "--backends",
+        "bump",
+        "--no-floor",
+        "--passes",
+        "footprint",
+        "--memory-limit",
+        "1MiB",
+        "--out",
+    ];
     let output = output(heaplay().arg("run").arg(&trace).args(arguments).arg(&out));
     assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
     assert!(errors(&output).contains("memory limit"), "{}", errors(&output));
@@ -314,8 +363,9 @@ fn folders_are_merged_when_they_belong_together() {
         whole.measurements.len(),
         [&first, &second].map(|f| Run::load(f).unwrap().measurements.len()).iter().sum::<usize>()
     );
-    let twice =
-        output(heaplay().arg("merge").args([&second, &again]).arg("--out").arg(folder.path().join("no")));
+    let twice = output(
+        heaplay().arg("merge").args([&second, &again]).arg("--out").arg(folder.path().join("no")),
+    );
     assert_eq!(twice.status.code(), Some(2));
     assert!(errors(&twice).contains("is in two of them"), "{}", errors(&twice));
 }
@@ -347,17 +397,26 @@ fn nonsense_is_refused_by_name() {
         (vec!["run".into(), flipped], &["flipped.trace", "at byte", "checksum"]),
         (vec!["run".into(), write("foreign.trace", b"\x1f\x8b\x08")], &["foreign.trace", "gzip"]),
         (vec!["run".into(), write("elf.bin", b"\x7fELF")], &["elf.bin", "ELF"]),
-        (vec!["run".into(), at("absent.trace").display().to_string()], &["absent.trace", "check the path"]),
+        (
+            vec!["run".into(), at("absent.trace").display().to_string()],
+            &["absent.trace", "check the path"],
+        ),
         (
             vec!["run".into(), csv("size.csv", "0,malloc,x,,1,obj\n")],
             &["size.csv:2", "size `x`", "whole number"],
         ),
-        (vec!["run".into(), csv("big.csv", "0,malloc,140737488355329,,1,obj\n")], &["big.csv:2", "2^47"]),
+        (
+            vec!["run".into(), csv("big.csv", "0,malloc,140737488355329,,1,obj\n")],
+            &["big.csv:2", "2^47"],
+        ),
         (
             vec!["run".into(), csv("op.csv", "0,free,8,,1,obj\n")],
             &["op.csv:2", "op `free`", "malloc, calloc or realloc"],
         ),
-        (vec!["run".into(), csv("zero.csv", "0,malloc,8,0,1,obj\n")], &["zero.csv:2", "lifetime `0`"]),
+        (
+            vec!["run".into(), csv("zero.csv", "0,malloc,8,0,1,obj\n")],
+            &["zero.csv:2", "lifetime `0`"],
+        ),
         (
             vec!["run".into(), csv("gap.csv", "0,malloc,8,,1,obj\n2,malloc,8,,1,obj\n")],
             &["gap.csv:3", "event 1 is missing"],
@@ -366,9 +425,15 @@ fn nonsense_is_refused_by_name() {
             vec!["run".into(), csv("two.csv", "0,malloc,8,2,1,obj\n1,malloc,8,1,1,obj\n")],
             &["two.csv", "event 2", "events 0 and 1 both end"],
         ),
-        (vec!["run".into(), csv("past.csv", "0,malloc,8,9,1,obj\n")], &["past.csv", "past the last event"]),
+        (
+            vec!["run".into(), csv("past.csv", "0,malloc,8,9,1,obj\n")],
+            &["past.csv", "past the last event"],
+        ),
         (vec!["run".into(), csv("width.csv", "0,malloc,8\n")], &["width.csv:2", "3 fields"]),
-        (vec!["run".into(), csv("utf8.csv", "0,malloc,8,,1,\u{0}bj\n")], &["utf8.csv:2", "raw, mem or obj"]),
+        (
+            vec!["run".into(), csv("utf8.csv", "0,malloc,8,,1,\u{0}bj\n")],
+            &["utf8.csv:2", "raw, mem or obj"],
+        ),
         (
             vec!["run".into(), csv("mixed.csv", "0,malloc,8,1,1,obj\n1,realloc,8,,1,raw\n")],
             &["mixed.csv:3", "domain raw"],
@@ -377,15 +442,27 @@ fn nonsense_is_refused_by_name() {
             vec!["run".into(), write("column.csv", b"op,size\nmalloc,1\n")],
             &["column.csv:1", "no column `lifetime`"],
         ),
-        (vec!["run".into(), write("norows.csv", b"op,size,lifetime\n")], &["norows.csv", "no call"]),
+        (
+            vec!["run".into(), write("norows.csv", b"op,size,lifetime\n")],
+            &["norows.csv", "no call"],
+        ),
         (
             vec!["run".into(), write("realloc.csv", b"op,size,lifetime\nrealloc,1,\n")],
             &["realloc.csv:2", "event` column"],
         ),
         (vec!["run".into(), folder.path().join("nowhere/").display().to_string()], &["nowhere"]),
-        (vec!["run".into(), good.clone(), "--backends".into(), "mallok".into()], &["did you mean `malloc`"]),
-        (vec!["run".into(), good.clone(), "--backends".into(), "malloc,malloc".into()], &["there twice"]),
-        (vec!["run".into(), good.clone(), "--backends".into(), "malloc@".into()], &["malloc@", "version"]),
+        (
+            vec!["run".into(), good.clone(), "--backends".into(), "mallok".into()],
+            &["did you mean `malloc`"],
+        ),
+        (
+            vec!["run".into(), good.clone(), "--backends".into(), "malloc,malloc".into()],
+            &["there twice"],
+        ),
+        (
+            vec!["run".into(), good.clone(), "--backends".into(), "malloc@".into()],
+            &["malloc@", "version"],
+        ),
         (
             vec!["run".into(), good.clone(), "--backends".into(), "bump:colour=red".into()],
             &["bump", "colour"],
@@ -395,7 +472,10 @@ fn nonsense_is_refused_by_name() {
             &["/proc/nothing", "--out"],
         ),
         (vec!["run".into(), good.clone(), "--repetitions".into(), "0".into()], &["repetitions"]),
-        (vec!["run".into(), good.clone(), "--passes".into(), "speed".into()], &["speed", "footprint"]),
+        (
+            vec!["run".into(), good.clone(), "--passes".into(), "speed".into()],
+            &["speed", "footprint"],
+        ),
         (
             vec!["run".into(), "--resume".into(), at("none").display().to_string()],
             &["none", "not a run folder"],
@@ -429,7 +509,12 @@ fn nonsense_is_refused_by_name() {
             &["cut off", "--salvage"],
         ),
         (
-            vec!["generate".into(), at("g.trace").display().to_string(), "--sizes".into(), "9-1:2".into()],
+            vec![
+                "generate".into(),
+                at("g.trace").display().to_string(),
+                "--sizes".into(),
+                "9-1:2".into(),
+            ],
             &["--sizes", "9-1:2"],
         ),
         (vec!["verify".into(), good.clone(), "--backend".into(), "null".into()], &[]),
@@ -444,7 +529,10 @@ fn nonsense_is_refused_by_name() {
             assert!(said.contains(word), "{arguments:?} does not say `{word}`: {said}");
         }
     }
-    assert!(!at("half.csv").exists() && !at("half.csv.part").exists(), "a failed conversion leaves nothing");
+    assert!(
+        !at("half.csv").exists() && !at("half.csv.part").exists(),
+        "a failed conversion leaves nothing"
+    );
     let salvaged = at("salvaged.csv");
     expect(0, heaplay().args(["convert", "--salvage", &cut]).arg(&salvaged));
     expect(0, heaplay().arg("verify").arg(&salvaged));
@@ -487,12 +575,13 @@ fn csv_and_binary_hold_the_same_rows() {
     assert!(fs::read(&first).unwrap() == fs::read(&second).unwrap());
 }
 
-/// A trace over the memory limit is replayed in parts, and everything exact is what it is when the trace is replayed whole.
+/// A trace over the memory limit is replayed in parts, and everything exact is what it is when the
+/// trace is replayed whole.
 #[test]
 fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
     let folder = tempfile::tempdir().unwrap();
-    // Three parts of 2^20 calls at most, and 16 MiB are room for 2 million of 2.5: 8 bytes a call. Blocks live so briefly that
-    // the heaps themselves fit.
+    // Three parts of 2^20 calls at most, and 16 MiB are room for 2 million of 2.5: 8 bytes a call.
+    // Blocks live so briefly that the heaps themselves fit.
     let trace = folder.path().join("long.trace");
     let arguments = ["--calls", "2500000", "--lifetimes", "1-64:5,1000-8000:1"];
     expect(0, heaplay().arg("generate").arg(&trace).args(arguments));
@@ -501,10 +590,22 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
         // Three repetitions confirm.
         let out = folder.path().join(name);
         let mut command = heaplay();
-        command.arg("run").arg(&trace).args(["-r", "3", "-b", "pymalloc,malloc", "--memory-limit", limit]);
+        command.arg("run").arg(&trace).args([
+            "-r",
+            "3",
+            "-b",
+            "pymalloc,malloc",
+            "--memory-limit",
+            limit,
+        ]);
         let output = output(command.arg("--out").arg(&out));
         assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
-        assert_eq!(errors(&output).contains("replayed in parts"), name == "parts", "{}", errors(&output));
+        assert_eq!(
+            errors(&output).contains("replayed in parts"),
+            name == "parts",
+            "{}",
+            errors(&output)
+        );
         runs.push(Run::load(&out).unwrap());
     }
     let [parts, whole] = &runs[..] else { unreachable!() };
@@ -512,25 +613,37 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
     let mut compared = 0;
     for row in &whole.measurements {
         let exact = heaplay::results::find_metric(&row.metric).unwrap().exactness;
-        let is_exact =
-            !matches!(exact, heaplay::results::Exactness::Timed | heaplay::results::Exactness::Told);
-        // Page faults hold those of the harness's own tables, which lie elsewhere in memory that is used again.
+        let is_exact = !matches!(
+            exact,
+            heaplay::results::Exactness::Timed | heaplay::results::Exactness::Told
+        );
+        // Page faults hold those of the harness's own tables, which lie elsewhere in memory that is
+        // used again.
         if is_exact && row.metric != "minor_faults" {
             let other = parts.values("long", &row.backend, &row.op, &row.metric);
-            assert_eq!(other.first(), Some(&row.value), "{} {} of {}", row.backend, row.metric, row.op);
+            assert_eq!(
+                other.first(),
+                Some(&row.value),
+                "{} {} of {}",
+                row.backend,
+                row.metric,
+                row.op
+            );
             compared += 1;
         }
     }
     assert!(compared > 60, "{compared}");
     // Every call was timed, in chunks as long as those of the whole.
     let chunks = |run: &Run| -> Vec<u64> {
-        let mine = |chunk: &&heaplay::results::Chunk| chunk.backend == "malloc" && chunk.repetition == 0;
+        let mine =
+            |chunk: &&heaplay::results::Chunk| chunk.backend == "malloc" && chunk.repetition == 0;
         run.chunks.iter().filter(mine).map(|chunk| chunk.calls).collect()
     };
     assert_eq!(chunks(parts), chunks(whole));
     // Raw in each repetition, and confirmed by all.
     let timed = |run: &Run, repetition: Option<u32>| -> u64 {
-        let mine = run.latencies.iter().filter(|l| l.backend == "malloc" && l.repetition == repetition);
+        let mine =
+            run.latencies.iter().filter(|l| l.backend == "malloc" && l.repetition == repetition);
         mine.map(|l| l.histogram.len()).sum()
     };
     for repetition in [Some(0), Some(1), Some(2), None] {
@@ -538,7 +651,8 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
     }
     // Each call has its action and size class, in parts as well; what it took is another matter.
     let classes = |run: &Run| -> BTreeMap<(String, Option<u32>, String, u64), u64> {
-        let calls = |row: &heaplay::results::ServiceTimes| row.pairs().map(|(_, calls)| calls).sum();
+        let calls =
+            |row: &heaplay::results::ServiceTimes| row.pairs().map(|(_, calls)| calls).sum();
         let key = |row: &heaplay::results::ServiceTimes| {
             (row.backend.clone(), row.repetition, row.op.clone(), row.up_to_bytes)
         };
@@ -580,7 +694,8 @@ fn instructions_are_counted_or_the_lack_of_valgrind_is_told() {
         let of = |run: &Run| run.values("small", backend, "all", "instructions")[0];
         let (one, two) = (of(&first), of(&second));
         assert!((one / two - 1.0).abs() < 1e-3, "{backend}: {one} and {two}");
-        // The loop alone reads, branches, calls and stores; nothing takes a thousand instructions a call.
+        // The loop alone reads, branches, calls and stores; nothing takes a thousand instructions a
+        // call.
         assert!((8.0..1000.0).contains(&(one / 20_000.0)), "{backend}: {one}");
     }
     assert!(
@@ -589,28 +704,40 @@ fn instructions_are_counted_or_the_lack_of_valgrind_is_told() {
     );
 }
 
-/// What may change an allocator is part of where a run was made; where libraries are looked for is not.
+/// What may change an allocator is part of where a run was made; where libraries are looked for is
+/// not.
 #[test]
 fn the_record_names_variables_of_allocators_and_no_search_paths() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "a.trace", 2000);
     let out = folder.path().join("run");
     let mut command = heaplay();
-    command.env("LD_LIBRARY_PATH", folder.path()).env("MALLOC_ARENA_TEST", "3").env("PRIVATE", "secret");
+    command
+        .env("LD_LIBRARY_PATH", folder.path())
+        .env("MALLOC_ARENA_TEST", "3")
+        .env("PRIVATE", "secret");
     command.env_remove("GLIBC_TUNABLES").env_remove("LD_PRELOAD");
-    command.arg("run").arg(&trace).args(["--passes", "footprint", "-b", "malloc", "--out"]).arg(&out);
+    command
+        .arg("run")
+        .arg(&trace)
+        .args(["--passes", "footprint", "-b", "malloc", "--out"])
+        .arg(&out);
     expect(0, &mut command);
     let run = Run::load(&out).unwrap();
-    assert_eq!(run.manifest.machine.facts.get("variables").map(String::as_str), Some("MALLOC_ARENA_TEST=3"));
+    assert_eq!(
+        run.manifest.machine.facts.get("variables").map(String::as_str),
+        Some("MALLOC_ARENA_TEST=3")
+    );
 }
 
-/// A timed child waits for its turns, and is held against its limits all the same: the reason is told, and what did not finish
-/// once is not tried again.
+/// A timed child waits for its turns, and is held against its limits all the same: the reason is
+/// told, and what did not finish once is not tried again.
 #[test]
 fn limits_hold_in_timed_passes() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "long.trace", 1_000_000);
-    // One call takes half a minute: behind all that a backend is asked beforehand, and, for memory, late enough that it is taken.
+    // One call takes half a minute: behind all that a backend is asked beforehand, and, for memory,
+    // late enough that it is taken.
     let hangs = |call: u32, below: &str| {
         let numbers = folder.path().join(format!("{call}.bin"));
         fs::write(&numbers, call.to_le_bytes()).unwrap();
@@ -623,11 +750,15 @@ fn limits_hold_in_timed_passes() {
     ] {
         let out = folder.path().join(format!("{passes}-{}", &limit[0][2..]));
         let mut command = heaplay();
-        command.arg("run").arg(&trace).args(["-r", "2", "-b", &backend, "--passes", passes, "--jobs", "1"]);
+        command
+            .arg("run")
+            .arg(&trace)
+            .args(["-r", "2", "-b", &backend, "--passes", passes, "--jobs", "1"]);
         let output = output(command.args(limit).arg("--out").arg(&out));
         assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
         let run = Run::load(&out).unwrap();
-        let failed: Vec<&str> = run.failed().iter().map(|outcome| outcome.reason.as_str()).collect();
+        let failed: Vec<&str> =
+            run.failed().iter().map(|outcome| outcome.reason.as_str()).collect();
         assert_eq!(failed.len(), 2, "{failed:?}");
         assert!(failed.iter().all(|reason| reason.contains(told)), "{failed:?}");
         assert_eq!(

@@ -1,5 +1,5 @@
-//! tracemalloc's own files: what heaplay reads of them against what each Python that is here reads of them itself, and
-//! the trace that a series becomes against the live sets of its snapshots.
+//! tracemalloc's own files: what heaplay reads of them against what each Python that is here reads
+//! of them itself, and the trace that a series becomes against the live sets of its snapshots.
 
 mod interpreters;
 
@@ -10,8 +10,8 @@ use std::process::{Command, Output};
 use heaplay::trace::{self, Call, Sequence, Series, Snapshot, TraceReader};
 use tempfile::TempDir;
 
-/// Dumps snapshots with shared frames, several domains' worth of sizes and more than one batch, and writes down what
-/// `Snapshot.load` makes of each file.
+/// Dumps snapshots with shared frames, several domains' worth of sizes and more than one batch, and
+/// writes down what `Snapshot.load` makes of each file.
 const DUMP: &str = r#"
 import gzip, json, sys, tracemalloc
 tracemalloc.start(int(sys.argv[2]))
@@ -71,8 +71,10 @@ impl Dumped {
 }
 
 fn assert_as_python_reads(snapshot: &Snapshot, told: &serde_json::Value) {
-    let blocks: Vec<serde_json::Value> =
-        snapshot.each().map(|(size, domain, frames)| serde_json::json!([size, domain, frames])).collect();
+    let blocks: Vec<serde_json::Value> = snapshot
+        .each()
+        .map(|(size, domain, frames)| serde_json::json!([size, domain, frames]))
+        .collect();
     assert_eq!(blocks.len(), told["blocks"].as_array().unwrap().len());
     for (ours, theirs) in blocks.iter().zip(told["blocks"].as_array().unwrap()) {
         assert_eq!(ours, theirs);
@@ -174,7 +176,10 @@ fn the_verb() {
     assert!(facts["synthesised"].contains("% of its bytes"));
     let shown = heaplay(&[a, b]);
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
-    assert!(shown.status.success() && text.contains("dump.py:15") && text.contains("3.0\u{a0}GiB"), "{text}");
+    assert!(
+        shown.status.success() && text.contains("dump.py:15") && text.contains("3.0\u{a0}GiB"),
+        "{text}"
+    );
 
     // What is no snapshot is refused with its place and what was expected.
     let hostile = dumped.folder.path().join("hostile");
@@ -209,7 +214,12 @@ fn the_helper_script() {
             .args(["app-", "0.05", "app.py", "--its", "arguments"])
             .output()
             .unwrap();
-        assert_eq!(output.stdout, b"['--its', 'arguments']\n", "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.stdout,
+            b"['--its', 'arguments']\n",
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let mut files: Vec<PathBuf> =
             folder.path().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "snapshot"));
@@ -223,7 +233,8 @@ fn the_helper_script() {
         // Blocks that came after the last timed dump and went with the module are not seen.
         let mut seen = 0;
         while let Some(row) = reader.next_row().unwrap() {
-            seen += u64::from(reader.sites().name(row.site).ends_with("app.py:4") && row.size >= 500);
+            seen +=
+                u64::from(reader.sites().name(row.site).ends_with("app.py:4") && row.size >= 500);
         }
         assert!((10..=20).contains(&seen), "{seen} blocks of line 4");
     }

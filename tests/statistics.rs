@@ -1,8 +1,9 @@
-//! The statistics of the regression check against scipy's figures (`oracle/robust.py`), and against simulated data of
-//! which the truth is known.
+//! The statistics of the regression check against scipy's figures (`oracle/robust.py`), and against
+//! simulated data of which the truth is known.
 
 use heaplay::stats::{
-    Estimate, LOOKS, Random, clopper_pearson, error_of_look, incomplete_beta, look_after, student_quantile,
+    Estimate, LOOKS, Random, clopper_pearson, error_of_look, incomplete_beta, look_after,
+    student_quantile,
 };
 
 fn close(found: f64, expected: f64, what: &str) {
@@ -21,7 +22,8 @@ fn agrees_with_scipy() {
         *seen.entry(fields[0]).or_insert(0) += 1;
         match fields[0] {
             "trimmed" => {
-                let values: Vec<f64> = fields[4].split(' ').map(|value| value.parse().unwrap()).collect();
+                let values: Vec<f64> =
+                    fields[4].split(' ').map(|value| value.parse().unwrap()).collect();
                 let found = Estimate::of(&values).unwrap();
                 close(found.mean, x, line);
                 close(found.error, y, line);
@@ -39,7 +41,8 @@ fn agrees_with_scipy() {
     assert_eq!(seen.len(), 4, "{seen:?}");
 }
 
-/// Normal by Box and Muller, with one value in ten from a distribution ten times as wide: what a busy machine does.
+/// Normal by Box and Muller, with one value in ten from a distribution ten times as wide: what a
+/// busy machine does.
 fn weather(random: &mut Random, truth: f64, spread: f64) -> f64 {
     let (u, v) = (1.0 - random.share(), random.share());
     let normal = (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos();

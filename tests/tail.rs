@@ -1,5 +1,6 @@
-//! The tail of a run as its user meets it: what was planted at one call is found at that call in every repetition, and the
-//! tables hold each call once. The oracle of counts and sizes is a plain reading of the CSV in this file.
+//! The tail of a run as its user meets it: what was planted at one call is found at that call in
+//! every repetition, and the tables hold each call once. The oracle of counts and sizes is a plain
+//! reading of the CSV in this file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,7 +49,8 @@ fn requests(csv: &Path) -> Vec<Request> {
 
 /// Calls by op and size class. A realloc ends a block too, and is no free.
 fn classes(requests: &[Request]) -> BTreeMap<(String, u64), u64> {
-    let births: BTreeMap<u64, &Request> = requests.iter().map(|request| (request.event, request)).collect();
+    let births: BTreeMap<u64, &Request> =
+        requests.iter().map(|request| (request.event, request)).collect();
     let mut classes = BTreeMap::new();
     for request in requests {
         *classes.entry((request.op.clone(), service_class(request.size))).or_default() += 1;
@@ -74,8 +76,18 @@ fn stalled(folder: &Path) -> (Run, Vec<Request>, u64, String) {
     let out = folder.join("run");
     let [csv, out] = [&csv, &out].map(|path| path.to_str().unwrap());
     let repetitions = REPETITIONS.to_string();
-    let words =
-        heaplay(&["run", csv, "-b", &backend, "--passes", "latency", "-r", &repetitions, "--out", out]);
+    let words = heaplay(&[
+        "run",
+        csv,
+        "-b",
+        &backend,
+        "--passes",
+        "latency",
+        "-r",
+        &repetitions,
+        "--out",
+        out,
+    ]);
     assert!(words.contains("seen in") && words.contains("7 of 7"), "{words}");
     let event = planted.event;
     (Run::load(Path::new(out)).unwrap(), requests, event, backend)
@@ -94,13 +106,18 @@ fn a_planted_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
     assert!(found.nanoseconds >= 1_000_000 && found.is_own(), "{found:?}");
     // The map has it where it belongs, in the column of its share of the replay.
     let column = (event * 240 / CALLS) as usize;
-    let slow = run.latency_map.iter().filter(|row| row.backend == backend && row.to_nanoseconds > 1e6);
+    let slow =
+        run.latency_map.iter().filter(|row| row.backend == backend && row.to_nanoseconds > 1e6);
     assert!(slow.flat_map(|row| row.counts()).any(|(at, _)| at == column));
     // The page and the table beside it name it.
     let page = fs::read_to_string(folder.path().join("run/index.html")).unwrap();
     assert!(page.contains("7 of 7"), "the page names the call");
     let percentiles = fs::read_to_string(folder.path().join("run/percentiles.csv")).unwrap();
-    assert!(percentiles.lines().any(|line| line.contains("confirmed") && line.contains("malloc+calloc")));
+    assert!(
+        percentiles
+            .lines()
+            .any(|line| line.contains("confirmed") && line.contains("malloc+calloc"))
+    );
 
     // How much neighbours disturb was measured in the run, where there are any.
     let told = |name: &str| run.manifest.settings.get(name).cloned();
@@ -116,10 +133,14 @@ fn a_planted_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
     let expected = classes(&requests);
     for backend in [backend.as_str(), "null"] {
         for kind in [Some(0), None] {
-            let mine =
-                run.service_times.iter().filter(|row| row.backend == backend && row.repetition == kind);
+            let mine = run
+                .service_times
+                .iter()
+                .filter(|row| row.backend == backend && row.repetition == kind);
             let counted: BTreeMap<(String, u64), u64> = mine
-                .map(|row| ((row.op.clone(), row.up_to_bytes), row.pairs().map(|pair| pair.1).sum()))
+                .map(|row| {
+                    ((row.op.clone(), row.up_to_bytes), row.pairs().map(|pair| pair.1).sum())
+                })
                 .collect();
             assert_eq!(counted, expected, "{backend} {kind:?}");
         }

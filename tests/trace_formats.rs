@@ -1,9 +1,11 @@
-//! Properties of the trace formats: any valid trace goes from CSV to binary and back unchanged, and damaged files are
-//! errors with a place, never a panic.
+//! Properties of the trace formats: any valid trace goes from CSV to binary and back unchanged, and
+//! damaged files are errors with a place, never a panic.
 
 use std::path::Path;
 
-use heaplay::trace::{self, Columns, Domain, Header, Op, Row, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError};
+use heaplay::trace::{
+    self, Columns, Domain, Header, Op, Row, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError,
+};
 use proptest::prelude::*;
 
 /// A valid trace: its columns, rows and sites.
@@ -226,7 +228,8 @@ proptest! {
         }
         std::fs::write(&path, &bytes).unwrap();
         match read(&path) {
-            // A checksum covers every value, so what is read in spite of damage is what was written.
+            // A checksum covers every value, so what is read in spite of damage is what was
+            // written.
             Ok(got) if binary => same(&wanted, &got),
             Ok(_) => {}
             Err(error) => {

@@ -1,7 +1,8 @@
 //! Arbitrary bytes as a binary trace: an error with a place, or rows that survive the way to CSV.
 //!
-//! Checksums would stop nearly all bytes at the door, so most inputs are framed: the first byte chooses the columns, the
-//! second the rows of the only part, the rest is the part's raw bytes. With a first byte of 255 the rest is the file.
+//! Checksums would stop nearly all bytes at the door, so most inputs are framed: the first byte
+//! chooses the columns, the second the rows of the only part, the rest is the part's raw bytes.
+//! With a first byte of 255 the rest is the file.
 #![no_main]
 
 mod files;

@@ -1,4 +1,5 @@
-//! Files for readers that open paths: one folder a process, in memory where the machine has such a place.
+//! Files for readers that open paths: one folder a process, in memory where the machine has such a
+//! place.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,8 @@ pub fn read(path: &Path) -> Result<Vec<(Row, String)>, TraceError> {
     Ok(rows)
 }
 
-/// Reads arbitrary bytes. What can be read can be written in the other format, and reads the same there.
+/// Reads arbitrary bytes. What can be read can be written in the other format, and reads the same
+/// there.
 pub fn check(bytes: &[u8], name: &str, other: &str) {
     let (from, to) = (path(name), path(other));
     std::fs::write(&from, bytes).unwrap();
@@ -39,7 +41,8 @@ pub fn check(bytes: &[u8], name: &str, other: &str) {
     assert_eq!(rows, read(&to).unwrap());
 }
 
-/// Reads a trace that heaplay made of something else: its rows are a sequence of calls, and as many as was told.
+/// Reads a trace that heaplay made of something else: its rows are a sequence of calls, and as many
+/// as was told.
 pub fn check_counts(path: &Path, rows: u64, events: u64) {
     let (mut reader, mut sequence, mut found) = (trace::open(path).unwrap(), Sequence::new(), 0);
     while let Some(row) = reader.next_row().unwrap() {

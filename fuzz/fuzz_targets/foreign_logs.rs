@@ -1,4 +1,5 @@
-//! Arbitrary text as another recorder's log, in every format: an error with a place, or a trace that is one.
+//! Arbitrary text as another recorder's log, in every format: an error with a place, or a trace
+//! that is one.
 #![no_main]
 
 mod files;

@@ -10,7 +10,8 @@ const HEADER_BYTES: usize = 4096;
 const TAIL_BYTES: usize = 128 << 10;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    // A header whose numbers are arbitrary save for magic and version, then a tail that begins with arbitrary words.
+    // A header whose numbers are arbitrary save for magic and version, then a tail that begins with
+    // arbitrary words.
     let numbers = bytes.len().min(14 * 8);
     let mut file = vec![0; HEADER_BYTES + TAIL_BYTES];
     file[..8].copy_from_slice(b"hplayraw");

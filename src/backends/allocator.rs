@@ -1,8 +1,10 @@
-//! Room `backends`, the contract: [`Allocator`] is CPython's `PyMemAllocatorEx`, [`Backend`] is one allocator with its settings.
+//! Room `backends`, the contract: [`Allocator`] is CPython's `PyMemAllocatorEx`, [`Backend`] is one
+//! allocator with its settings.
 //!
-//! Every backend is called through the same four function pointers, with the context first, as CPython itself calls
-//! (Include/cpython/pymem.h). None is inlined into the loop, none is told a block's size when it is freed, and each
-//! domain has a table of its own: that is what makes backends comparable with each other and with an interpreter.
+//! Every backend is called through the same four function pointers, with the context first, as
+//! CPython itself calls (Include/cpython/pymem.h). None is inlined into the loop, none is told a
+//! block's size when it is freed, and each domain has a table of its own: that is what makes
+//! backends comparable with each other and with an interpreter.
 
 use std::ffi::{OsString, c_void};
 use std::ptr;
@@ -10,18 +12,20 @@ use std::ptr;
 use super::arenas::Pools;
 use crate::trace::{Domain, Kind};
 
-/// The four calls of one domain. Layout and signatures are those of CPython's `PyMemAllocatorEx`, so a table taken
-/// from an interpreter is used as it is.
+/// The four calls of one domain. Layout and signatures are those of CPython's `PyMemAllocatorEx`,
+/// so a table taken from an interpreter is used as it is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Allocator {
     /// Handed to each call as its first argument.
     pub ctx: *mut c_void,
-    /// `malloc(ctx, size)`; null when there is no memory. A size of 0 gives a distinct, non-null block.
+    /// `malloc(ctx, size)`; null when there is no memory. A size of 0 gives a distinct, non-null
+    /// block.
     pub malloc: unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
     /// `calloc(ctx, elements, element_size)`: as malloc, all zero.
     pub calloc: unsafe extern "C" fn(*mut c_void, usize, usize) -> *mut c_void,
-    /// `realloc(ctx, block, new_size)`: keeps min(old, new) bytes; on null the old block is untouched.
+    /// `realloc(ctx, block, new_size)`: keeps min(old, new) bytes; on null the old block is
+    /// untouched.
     pub realloc: unsafe extern "C" fn(*mut c_void, *mut c_void, usize) -> *mut c_void,
     /// `free(ctx, block)`; null is allowed.
     pub free: unsafe extern "C" fn(*mut c_void, *mut c_void),
@@ -65,10 +69,12 @@ impl Domains {
     }
 }
 
-/// A figure that an allocator of ours keeps about itself. Exact: the same trace gives the same figure every time.
+/// A figure that an allocator of ours keeps about itself. Exact: the same trace gives the same
+/// figure every time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter {
-    /// The metric's name in the run record, with its unit last (`arenas_peak`, `pool_header_bytes`); see `results/metric.rs`.
+    /// The metric's name in the run record, with its unit last (`arenas_peak`,
+    /// `pool_header_bytes`); see `results/metric.rs`.
     pub metric: &'static str,
     /// The figure.
     pub value: u64,
@@ -99,8 +105,9 @@ pub trait Backend {
     /// The tables that the loop calls. They stay valid as long as the backend lives.
     fn domains(&self) -> Domains;
 
-    /// The same for the blocks of each kind, those without one first, for backends that treat types differently; `None` when
-    /// [`Backend::domains`] serve all. A block ends through the tables that it was asked from.
+    /// The same for the blocks of each kind, those without one first, for backends that treat types
+    /// differently; `None` when [`Backend::domains`] serve all. A block ends through the tables
+    /// that it was asked from.
     fn by_kind(&self, _kinds: &[Kind]) -> Option<Vec<Domains>> {
         None
     }
@@ -115,8 +122,8 @@ pub trait Backend {
     #[expect(unsafe_code, reason = "black-box allocators read their own headers before the block")]
     unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize;
 
-    /// What every block of 16 bytes or more is aligned to. C's `malloc` owes 16 on 64-bit machines; CPython up to 3.7.3
-    /// gave 8.
+    /// What every block of 16 bytes or more is aligned to. C's `malloc` owes 16 on 64-bit machines;
+    /// CPython up to 3.7.3 gave 8.
     fn alignment(&self) -> usize {
         16
     }
@@ -131,21 +138,23 @@ pub trait Backend {
         Trim::None
     }
 
-    /// Empties what the allocator keeps at hand for the calling thread and a trim does not touch (glibc's `tcache`). Called
-    /// in a copy of the process that is thrown away afterwards, and shares the harness's heap with it: it must not use that.
+    /// Empties what the allocator keeps at hand for the calling thread and a trim does not touch
+    /// (glibc's `tcache`). Called in a copy of the process that is thrown away afterwards, and
+    /// shares the harness's heap with it: it must not use that.
     fn drain(&mut self) -> Trim {
         Trim::None
     }
 
-    /// What stays resident beside a live block of so many usable bytes when the allocator gives back all it can, by its own way of giving back: bytes
-    /// before the block's start, and bytes from its usable end on (the head of whatever is free there). `None` where that is not known;
+    /// What stays resident beside a live block of so many usable bytes when the allocator gives
+    /// back all it can, by its own way of giving back: bytes before the block's start, and bytes
+    /// from its usable end on (the head of whatever is free there). `None` where that is not known;
     /// then nothing is predicted.
     fn trim_leaves(&self, _usable: usize) -> Option<[usize; 2]> {
         None
     }
 
-    /// Why two replays of one trace may place blocks or leave pages differently; `None` when they do not. `check` holds
-    /// the memory of a backend that varies to nothing.
+    /// Why two replays of one trace may place blocks or leave pages differently; `None` when they
+    /// do not. `check` holds the memory of a backend that varies to nothing.
     fn varies(&self) -> Option<Varies> {
         None
     }
@@ -160,7 +169,8 @@ pub trait Backend {
         None
     }
 
-    /// Walks the allocator's whole state and holds it against its invariants; nothing to walk in a black box. Slow.
+    /// Walks the allocator's whole state and holds it against its invariants; nothing to walk in a
+    /// black box. Slow.
     ///
     /// # Errors
     /// The first invariant that does not hold, in words.
@@ -195,11 +205,15 @@ impl Spec {
         BackendError::Refused { backend: self.name.clone(), reason }
     }
 
-    /// The version as one of CPython 3, minor and patch, when it is from 3.`oldest` to 3.`newest`: `3.N` means the last patch
-    /// release, `3.N.P` that one.
+    /// The version as one of CPython 3, minor and patch, when it is from 3.`oldest` to 3.`newest`:
+    /// `3.N` means the last patch release, `3.N.P` that one.
     pub fn cpython(&self, oldest: u32, newest: u32) -> Option<(u32, u32)> {
-        let mut parts =
-            self.version.as_deref()?.strip_prefix("3.")?.split('.').map(|part| part.parse::<u32>().ok());
+        let mut parts = self
+            .version
+            .as_deref()?
+            .strip_prefix("3.")?
+            .split('.')
+            .map(|part| part.parse::<u32>().ok());
         let minor = parts.next()??;
         let patch = match parts.next() {
             Some(patch) => patch?,
@@ -247,7 +261,8 @@ impl Spec {
     /// # Errors
     /// [`BackendError::Refused`] that names the first unknown setting and the known ones.
     pub fn takes_settings(&self, known: &[&str]) -> Result<(), BackendError> {
-        let Some((key, _)) = self.settings.iter().find(|(key, _)| !known.contains(&key.as_str())) else {
+        let Some((key, _)) = self.settings.iter().find(|(key, _)| !known.contains(&key.as_str()))
+        else {
             return Ok(());
         };
         let takes = if known.is_empty() {
@@ -268,13 +283,18 @@ pub struct Setting {
     pub default: &'static str,
     /// What it does, in a line, with its unit.
     pub meaning: &'static str,
-    /// For a setting by which the allocator gives memory back by the clock: its values for "at once" and for "never".
-    /// Between those two lies what a real program sees, whatever the pace of a replay.
+    /// For a setting by which the allocator gives memory back by the clock: its values for "at
+    /// once" and for "never". Between those two lies what a real program sees, whatever the pace of
+    /// a replay.
     pub bounds: Option<[&'static str; 2]>,
 }
 
 /// A line of a member's table of settings.
-pub(super) const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+pub(super) const fn setting(
+    name: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Setting {
     Setting { name, default, meaning, bounds: None }
 }
 
@@ -292,7 +312,8 @@ pub(super) const fn delay(
     Setting { name, default, meaning, bounds: Some(bounds) }
 }
 
-/// A value as allocators read it: a size with a unit (`64K`, `64KiB`, `2M`) becomes bytes, all else stays as it is.
+/// A value as allocators read it: a size with a unit (`64K`, `64KiB`, `2M`) becomes bytes, all else
+/// stays as it is.
 pub fn plain(value: &str) -> String {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = value.split_at(digits);
@@ -306,7 +327,8 @@ pub fn plain(value: &str) -> String {
     bytes.map_or_else(|| value.to_owned(), |bytes| bytes.to_string())
 }
 
-/// Bytes written as a person does: `4096`, `256KiB`, `64GiB` (units B, KiB, MiB, GiB, TiB); `None` when it is no size.
+/// Bytes written as a person does: `4096`, `256KiB`, `64GiB` (units B, KiB, MiB, GiB, TiB); `None`
+/// when it is no size.
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -381,15 +403,18 @@ pub struct Member {
     pub name: &'static str,
     /// One line for `heaplay backends`.
     pub summary: &'static str,
-    /// The member that serves as the layer below when a [`Spec`] names none; `None` for members without a layer below.
+    /// The member that serves as the layer below when a [`Spec`] names none; `None` for members
+    /// without a layer below.
     pub below: Option<&'static str>,
-    /// What may stand after `:`. Empty for members that describe their settings themselves in `details`.
+    /// What may stand after `:`. Empty for members that describe their settings themselves in
+    /// `details`.
     pub settings: &'static [Setting],
-    /// What the environment of its child has to hold, found out by the parent, whose memory nobody measures.
+    /// What the environment of its child has to hold, found out by the parent, whose memory nobody
+    /// measures.
     pub environment: fn(&Spec) -> Environment,
     /// What `heaplay backends NAME` prints of this layer: versions, settings with defaults, rules.
     pub details: fn(&Spec) -> Result<String, BackendError>,
-    /// Makes the backend, on the layer below where it takes one. Members do not know each other: `mod.rs` opens the
-    /// layers from the lowest up.
+    /// Makes the backend, on the layer below where it takes one. Members do not know each other:
+    /// `mod.rs` opens the layers from the lowest up.
     pub open: fn(&Spec, Option<Box<dyn Backend>>) -> Opened,
 }

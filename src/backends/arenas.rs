@@ -1,8 +1,10 @@
-//! Room `backends`, beside `pages.rs`: what pool allocators of CPython's kind have in common, ours and the real one: where
-//! their arenas come from, what lies in them, and where the bytes are. Sizes and offsets are in bytes.
+//! Room `backends`, beside `pages.rs`: what pool allocators of CPython's kind have in common, ours
+//! and the real one: where their arenas come from, what lies in them, and where the bytes are.
+//! Sizes and offsets are in bytes.
 //!
-//! Both take the same hook for arenas, so both can be given arenas at the same places: then every block of the two must
-//! lie at the same offset of the arena of the same birth, and `heaplay verify --against` holds them to it.
+//! Both take the same hook for arenas, so both can be given arenas at the same places: then every
+//! block of the two must lie at the same offset of the arena of the same birth, and `heaplay verify
+//! --against` holds them to it.
 #![expect(unsafe_code, reason = "implements an arena hook, and reads the headers of pools")]
 
 use std::cell::{Cell, RefCell};
@@ -15,14 +17,15 @@ use serde::{Deserialize, Serialize};
 use super::allocator::{BackendError, Spec, parse_bytes};
 use super::pages;
 
-/// Where arenas come from. Layout and signatures are those of CPython's `PyObjectArenaAllocator`, so one pair of hooks
-/// can serve an interpreter and our own.
+/// Where arenas come from. Layout and signatures are those of CPython's `PyObjectArenaAllocator`,
+/// so one pair of hooks can serve an interpreter and our own.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ArenaSource {
     /// Handed to each call as its first argument.
     pub ctx: *mut c_void,
-    /// `alloc(ctx, bytes)`: memory at any address that is a multiple of 4 KiB; null when there is none.
+    /// `alloc(ctx, bytes)`: memory at any address that is a multiple of 4 KiB; null when there is
+    /// none.
     pub alloc: unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
     /// `free(ctx, arena, bytes)`.
     pub free: unsafe extern "C" fn(*mut c_void, *mut c_void, usize),
@@ -36,7 +39,8 @@ impl ArenaSource {
         }
         unsafe extern "C" fn free(_ctx: *mut c_void, arena: *mut c_void, bytes: usize) {
             if let Some(start) = NonNull::new(arena.cast()) {
-                // SAFETY: what `alloc` gave comes back, with the same size. CPython ignores a refusal too.
+                // SAFETY: what `alloc` gave comes back, with the same size. CPython ignores a
+                // refusal too.
                 let _ = unsafe { pages::unmap(start, bytes) };
             }
         }
@@ -44,25 +48,28 @@ impl ArenaSource {
     }
 }
 
-/// How the bases of arenas are chosen. From 3.10 on an arena whose base is no multiple of a pool loses one of its 64.
+/// How the bases of arenas are chosen. From 3.10 on an arena whose base is no multiple of a pool
+/// loses one of its 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bases {
     /// Wherever the kernel's `mmap` puts them, as in a running interpreter.
     Kernel,
     /// Each at a multiple of its size.
     Aligned,
-    /// Each at a page that depends on its birth alone; three in four are no multiple of a pool of 16 KiB, as `mmap`
-    /// gives them in life.
+    /// Each at a page that depends on its birth alone; three in four are no multiple of a pool of
+    /// 16 KiB, as `mmap` gives them in life.
     Misaligned,
     /// All at so many bytes past a multiple of their size: a multiple of 4 KiB.
     Off(usize),
-    /// As in the recorded process, birth by birth, by [`Arenas::place_as`]; later ones at multiples of their size.
+    /// As in the recorded process, birth by birth, by [`Arenas::place_as`]; later ones at multiples
+    /// of their size.
     Recorded,
 }
 
 impl Bases {
     /// Those without a number.
-    pub const NAMED: [Bases; 4] = [Bases::Kernel, Bases::Aligned, Bases::Misaligned, Bases::Recorded];
+    pub const NAMED: [Bases; 4] =
+        [Bases::Kernel, Bases::Aligned, Bases::Misaligned, Bases::Recorded];
 
     /// The value of the setting `bases`.
     pub fn name(self) -> String {
@@ -91,9 +98,13 @@ impl Bases {
         match self {
             Bases::Kernel => "mmap, wherever the kernel puts them",
             Bases::Aligned => "mmap, each at a multiple of its size",
-            Bases::Misaligned => "mmap, each at a page told by its birth, three in four off a pool of 16 KiB",
+            Bases::Misaligned => {
+                "mmap, each at a page told by its birth, three in four off a pool of 16 KiB"
+            }
             Bases::Off(_) => "mmap, each so many bytes past a multiple of its size",
-            Bases::Recorded => "mmap, each as far past a multiple of its size as in the recorded process",
+            Bases::Recorded => {
+                "mmap, each as far past a multiple of its size as in the recorded process"
+            }
         }
     }
 
@@ -103,7 +114,8 @@ impl Bases {
     /// [`BackendError::Refused`] for a word that names none.
     pub fn of(spec: &Spec) -> Result<Option<Bases>, BackendError> {
         let Some(word) = spec.setting("bases") else { return Ok(None) };
-        let refused = || spec.refused(format!("has no bases `{word}`: expected {}", Bases::SETTING));
+        let refused =
+            || spec.refused(format!("has no bases `{word}`: expected {}", Bases::SETTING));
         Bases::from_name(word).map(Some).ok_or_else(refused)
     }
 }
@@ -177,8 +189,8 @@ pub struct ArenaState {
 
 /// A hook for arenas that chooses their bases and knows which are there.
 ///
-/// Requests of another size than an arena's are passed on: an interpreter from 3.11 on takes chunks of its frame stack
-/// through the same hook.
+/// Requests of another size than an arena's are passed on: an interpreter from 3.11 on takes chunks
+/// of its frame stack through the same hook.
 pub struct Arenas {
     bases: Bases,
     geometry: Geometry,
@@ -193,7 +205,8 @@ pub struct Arenas {
 }
 
 impl Arenas {
-    /// None yet. Leaked, because an allocator may call its hook until the process ends; a process has few.
+    /// None yet. Leaked, because an allocator may call its hook until the process ends; a process
+    /// has few.
     pub fn new(bases: Bases, geometry: Geometry, passed_on: ArenaSource) -> &'static Arenas {
         Box::leak(Box::new(Arenas {
             bases,
@@ -217,7 +230,8 @@ impl Arenas {
         self.bases == Bases::Recorded
     }
 
-    /// The bases in the recorded process, by birth: those here are as far past a multiple of an arena's size.
+    /// The bases in the recorded process, by birth: those here are as far past a multiple of an
+    /// arena's size.
     pub fn place_as(&self, recorded: &[u64]) {
         self.recorded.replace(recorded.to_vec());
     }
@@ -280,7 +294,8 @@ impl Arenas {
     /// Every mapped arena, by birth, with its pools as their headers tell.
     pub fn states(&self) -> Vec<ArenaState> {
         let mapped = self.mapped.borrow();
-        let mut all: Vec<ArenaState> = mapped.iter().map(|(&base, &birth)| self.state(base, birth)).collect();
+        let mut all: Vec<ArenaState> =
+            mapped.iter().map(|(&base, &birth)| self.state(base, birth)).collect();
         all.sort_by_key(|arena| arena.birth);
         all
     }
@@ -291,7 +306,8 @@ impl Arenas {
         let pools = (first..=arena - pool).step_by(pool).map(|offset| {
             let start = base + offset;
             // SAFETY: a mapped arena; what was never used reads as zeros.
-            let word = |at: usize| unsafe { ptr::with_exposed_provenance::<u32>(start + at).read() } as usize;
+            let word = |at: usize| unsafe { ptr::with_exposed_provenance::<u32>(start + at).read() }
+                as usize;
             // SAFETY: as above.
             let next = unsafe { ptr::with_exposed_provenance::<usize>(start + FREE_AT).read() };
             let (live, block) = (word(0), (word(CLASS_AT) + 1) * align);
@@ -312,14 +328,16 @@ impl Arenas {
         let offset = self.offset(birth);
         if self.bases == Bases::Kernel {
             // SAFETY: the source that was given at the start, with its own context.
-            return NonNull::new(unsafe { (self.passed_on.alloc)(self.passed_on.ctx, bytes) }.cast());
+            return NonNull::new(
+                unsafe { (self.passed_on.alloc)(self.passed_on.ctx, bytes) }.cast(),
+            );
         }
         if offset == 0 {
             return pages::map_aligned(bytes, bytes).ok();
         }
         let start = pages::map_aligned(2 * bytes, bytes).ok()?;
-        // SAFETY: fresh pages that nobody uses; what stays is `bytes` from the offset. Ends that could not be given
-        // back cost address space only.
+        // SAFETY: fresh pages that nobody uses; what stays is `bytes` from the offset. Ends that
+        // could not be given back cost address space only.
         unsafe {
             let base = start.add(offset);
             let _ = pages::unmap(start, offset);
@@ -357,7 +375,8 @@ unsafe extern "C" fn free(ctx: *mut c_void, arena: *mut c_void, bytes: usize) {
         return unsafe { (arenas.passed_on.free)(arenas.passed_on.ctx, arena, bytes) };
     }
     if let Some(start) = NonNull::new(arena.cast()) {
-        // SAFETY: mapped by `map` with this size; its owner gave it back. CPython ignores a refusal too.
+        // SAFETY: mapped by `map` with this size; its owner gave it back. CPython ignores a refusal
+        // too.
         let _ = unsafe { pages::unmap(start, bytes) };
     }
 }
@@ -377,7 +396,8 @@ pub struct ClassStatistics {
 
 /// Where the bytes of the mapped arenas are: what `sys._debugmallocstats` prints, in its terms.
 ///
-/// `arenas_end` × arena size = allocated + available + unused pools + headers + quantization + alignment, exactly.
+/// `arenas_end` × arena size = allocated + available + unused pools + headers + quantization +
+/// alignment, exactly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
     /// Arenas mapped now.
@@ -450,7 +470,8 @@ pub trait Pools {
 mod tests {
     use super::*;
 
-    const GEOMETRY: Geometry = Geometry { align: 16, threshold: 512, pool: 16 << 10, arena: 1 << 20 };
+    const GEOMETRY: Geometry =
+        Geometry { align: 16, threshold: 512, pool: 16 << 10, arena: 1 << 20 };
 
     #[test]
     fn bases_are_as_told_and_places_are_found() {
@@ -484,7 +505,8 @@ mod tests {
     fn three_in_four_are_misaligned() {
         let arenas = |bases| Arenas::new(bases, GEOMETRY, ArenaSource::kernel());
         let misaligned = arenas(Bases::Misaligned);
-        let off = (0..64).filter(|&birth| !misaligned.offset(birth).is_multiple_of(16 << 10)).count();
+        let off =
+            (0..64).filter(|&birth| !misaligned.offset(birth).is_multiple_of(16 << 10)).count();
         assert_eq!(off, 48);
         assert_eq!(arenas(Bases::Off(5 << 20 | 4096)).offset(7), 4096);
         let recorded = arenas(Bases::Recorded);

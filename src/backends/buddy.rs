@@ -1,8 +1,9 @@
 //! Room `backends`, member `buddy`: the binary buddy system (crate `buddy_system_allocator`).
 //!
-//! Blocks are powers of two; freeing one looks for its buddy along a list, so its cost grows with the free blocks of that
-//! size. It is told a block's layout when the block ends; here 16 bytes before each block hold its size and count as its
-//! overhead: 48 bytes become 64, and 64 become 128. It manages a range of its own and gives nothing back.
+//! Blocks are powers of two; freeing one looks for its buddy along a list, so its cost grows with
+//! the free blocks of that size. It is told a block's layout when the block ends; here 16 bytes
+//! before each block hold its size and count as its overhead: 48 bytes become 64, and 64 become
+//! 128. It manages a range of its own and gives nothing back.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
 
 use std::alloc::Layout;

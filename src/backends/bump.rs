@@ -1,9 +1,10 @@
 //! Room `backends`, member `bump`: hands out one address after the other and takes nothing back.
 //!
-//! It is the bound of what allocation can cost in time (one addition) and of what never reusing costs in memory. It
-//! reserves address space once; a block has no header, its address is a multiple of 16, and the space it takes is its
-//! size rounded up to 16 bytes. `free` does nothing. `realloc` stays in place for the block that was given last;
-//! any other is given anew and copied. Memory above the top was never touched, so `calloc` has nothing to clear.
+//! It is the bound of what allocation can cost in time (one addition) and of what never reusing
+//! costs in memory. It reserves address space once; a block has no header, its address is a
+//! multiple of 16, and the space it takes is its size rounded up to 16 bytes. `free` does nothing.
+//! `realloc` stays in place for the block that was given last; any other is given anew and copied.
+//! Memory above the top was never touched, so `calloc` has nothing to clear.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
 
 use std::cell::Cell;
@@ -33,8 +34,8 @@ const ALIGN_BYTES: usize = 16;
 
 /// The state behind the table's context.
 ///
-/// Invariants: `start <= last <= top <= end`, `last` and `top` are multiples of 16, every byte from `top` on is zero,
-/// and `last` is the block given last (or `start` when there was none).
+/// Invariants: `start <= last <= top <= end`, `last` and `top` are multiples of 16, every byte from
+/// `top` on is zero, and `last` is the block given last (or `start` when there was none).
 struct Region {
     top: Cell<usize>,
     last: Cell<usize>,
@@ -69,8 +70,8 @@ impl Bump {
 
 impl Drop for Bump {
     fn drop(&mut self) {
-        // SAFETY: the range was reserved by `new` with this size; whoever drops the backend has no live blocks.
-        // A refusal would leave the range reserved, which harms nobody.
+        // SAFETY: the range was reserved by `new` with this size; whoever drops the backend has no
+        // live blocks. A refusal would leave the range reserved, which harms nobody.
         let _ = unsafe { pages::unmap(self.region.start, self.reserved_bytes) };
     }
 }
@@ -110,7 +111,8 @@ impl Region {
         if size > self.end - block {
             return ptr::null_mut();
         }
-        // No overflow: the size is at most the room left, and a range ends at least a page before the address space.
+        // No overflow: the size is at most the room left, and a range ends at least a page before
+        // the address space.
         let top = block + size.max(1).next_multiple_of(ALIGN_BYTES);
         if top > self.end {
             return ptr::null_mut();
@@ -126,7 +128,8 @@ impl Region {
         if new_size > self.end - block {
             return false;
         }
-        // The top never sinks: bytes below it may have been written, and calloc relies on untouched bytes above.
+        // The top never sinks: bytes below it may have been written, and calloc relies on untouched
+        // bytes above.
         let top = (block + new_size.max(1)).next_multiple_of(ALIGN_BYTES).max(self.top.get());
         if top > self.end {
             return false;
@@ -161,9 +164,11 @@ unsafe extern "C" fn realloc(ctx: *mut c_void, block: *mut c_void, new_size: usi
     let old_top = region.top.get();
     let new = region.allocate(new_size);
     if !new.is_null() {
-        // Without a header the old size is not known; what lies between the block and the old top bounds it.
+        // Without a header the old size is not known; what lies between the block and the old top
+        // bounds it.
         let bytes = new_size.min(old_top - block.addr());
-        // SAFETY: both ranges lie in the region; the new one begins at the old top, where the old one ends.
+        // SAFETY: both ranges lie in the region; the new one begins at the old top, where the old
+        // one ends.
         unsafe { ptr::copy_nonoverlapping(block.cast::<u8>(), new.cast::<u8>(), bytes) };
     }
     new

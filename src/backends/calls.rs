@@ -1,11 +1,13 @@
-//! Room `backends`, below the members: the four calls of the contract over what an allocator offers by itself.
+//! Room `backends`, below the members: the four calls of the contract over what an allocator offers
+//! by itself.
 //!
-//! [`c_table`] is for C libraries with `malloc`, `calloc`, `realloc` and `free`; [`Heap`] and [`table`] are for
-//! allocators in Rust; [`Headed`] is for those that must be told a block's size when it is freed, which the contract does
-//! not: it keeps the size in 16 bytes before the block, and those bytes count as the allocator's overhead.
+//! [`c_table`] is for C libraries with `malloc`, `calloc`, `realloc` and `free`; [`Heap`] and
+//! [`table`] are for allocators in Rust; [`Headed`] is for those that must be told a block's size
+//! when it is freed, which the contract does not: it keeps the size in 16 bytes before the block,
+//! and those bytes count as the allocator's overhead.
 //!
-//! As CPython's raw domain does, a size of 0 becomes 1, and `calloc` of nothing one element of one byte, so that every
-//! request gives a distinct block.
+//! As CPython's raw domain does, a size of 0 becomes 1, and `calloc` of nothing one element of one
+//! byte, so that every request gives a distinct block.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
 
 use std::alloc::Layout;
@@ -25,7 +27,11 @@ macro_rules! c_table {
             // SAFETY: malloc takes any size.
             unsafe { $malloc(size.max(1)) }
         }
-        unsafe extern "C" fn calloc(_ctx: *mut c_void, elements: usize, element_size: usize) -> *mut c_void {
+        unsafe extern "C" fn calloc(
+            _ctx: *mut c_void,
+            elements: usize,
+            element_size: usize,
+        ) -> *mut c_void {
             if elements == 0 || element_size == 0 {
                 // SAFETY: calloc takes any sizes.
                 return unsafe { $calloc(1, 1) };
@@ -33,7 +39,11 @@ macro_rules! c_table {
             // SAFETY: as above; it refuses a product that overflows.
             unsafe { $calloc(elements, element_size) }
         }
-        unsafe extern "C" fn realloc(_ctx: *mut c_void, block: *mut c_void, new_size: usize) -> *mut c_void {
+        unsafe extern "C" fn realloc(
+            _ctx: *mut c_void,
+            block: *mut c_void,
+            new_size: usize,
+        ) -> *mut c_void {
             // SAFETY: the caller's block came from these functions or is null.
             unsafe { $realloc(block, new_size.max(1)) }
         }
@@ -47,7 +57,8 @@ macro_rules! c_table {
 #[allow(unused_imports, reason = "a build without C allocators has no use for it")]
 pub(super) use c_table;
 
-/// An allocator in Rust that needs no size at free. Sizes are at least 1; blocks begin at multiples of [`ALIGN_BYTES`].
+/// An allocator in Rust that needs no size at free. Sizes are at least 1; blocks begin at multiples
+/// of [`ALIGN_BYTES`].
 pub trait Heap {
     /// A block of `size` bytes, or null.
     fn allocate(&mut self, size: usize) -> *mut u8;
@@ -75,7 +86,8 @@ pub trait Heap {
     unsafe fn release(&mut self, block: *mut u8);
 }
 
-/// The table over a heap, which must stay where it is and be used through the table alone from now on.
+/// The table over a heap, which must stay where it is and be used through the table alone from now
+/// on.
 pub fn table<H: Heap>(heap: *mut H) -> Allocator {
     Allocator {
         ctx: heap.cast(),
@@ -91,7 +103,11 @@ unsafe extern "C" fn malloc<H: Heap>(ctx: *mut c_void, size: usize) -> *mut c_vo
     unsafe { &mut *ctx.cast::<H>() }.allocate(size.max(1)).cast()
 }
 
-unsafe extern "C" fn calloc<H: Heap>(ctx: *mut c_void, elements: usize, element_size: usize) -> *mut c_void {
+unsafe extern "C" fn calloc<H: Heap>(
+    ctx: *mut c_void,
+    elements: usize,
+    element_size: usize,
+) -> *mut c_void {
     match elements.checked_mul(element_size) {
         // SAFETY: as in malloc.
         Some(size) => unsafe { &mut *ctx.cast::<H>() }.zeroed(size.max(1)).cast(),
@@ -99,7 +115,11 @@ unsafe extern "C" fn calloc<H: Heap>(ctx: *mut c_void, elements: usize, element_
     }
 }
 
-unsafe extern "C" fn realloc<H: Heap>(ctx: *mut c_void, block: *mut c_void, new_size: usize) -> *mut c_void {
+unsafe extern "C" fn realloc<H: Heap>(
+    ctx: *mut c_void,
+    block: *mut c_void,
+    new_size: usize,
+) -> *mut c_void {
     // SAFETY: as in malloc; the block is null or live.
     unsafe {
         let heap = &mut *ctx.cast::<H>();
@@ -135,7 +155,8 @@ pub trait Layouted {
     unsafe fn in_place(&mut self, block: *mut u8, layout: Layout, new_size: usize) -> bool;
 }
 
-/// Bytes before each block of a [`Headed`] heap: the size as requested, and room to keep the alignment.
+/// Bytes before each block of a [`Headed`] heap: the size as requested, and room to keep the
+/// alignment.
 pub const HEADER_BYTES: usize = ALIGN_BYTES;
 
 /// Puts the size before each block.

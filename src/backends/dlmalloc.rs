@@ -1,7 +1,8 @@
-//! Room `backends`, member `dlmalloc`: Doug Lea's malloc, the forefather of glibc's, in its Rust form (crate `dlmalloc`).
+//! Room `backends`, member `dlmalloc`: Doug Lea's malloc, the forefather of glibc's, in its Rust
+//! form (crate `dlmalloc`).
 //!
-//! The harness's own global allocator is the same crate on shared pages; this is an instance of its own on private pages
-//! of `pages.rs`, 64 KiB at a time.
+//! The harness's own global allocator is the same crate on shared pages; this is an instance of its
+//! own on private pages of `pages.rs`, 64 KiB at a time.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers, and reads chunk headers")]
 
 use std::ffi::c_void;
@@ -9,7 +10,9 @@ use std::ptr::{self, NonNull};
 
 use dlmalloc::Dlmalloc;
 
-use super::allocator::{Backend, BackendError, Domains, Member, Opened, Spec, Trim, no_environment};
+use super::allocator::{
+    Backend, BackendError, Domains, Member, Opened, Spec, Trim, no_environment,
+};
 use super::calls::{Heap, table};
 use super::pages;
 
@@ -27,8 +30,8 @@ pub const MEMBER: Member = Member {
 /// Private pages.
 struct PrivatePages;
 
-// SAFETY: `alloc` gives fresh zeroed mappings of at least the asked size, `free` and `free_part` unmap exactly what is
-// named, and nothing else is promised.
+// SAFETY: `alloc` gives fresh zeroed mappings of at least the asked size, `free` and `free_part`
+// unmap exactly what is named, and nothing else is promised.
 unsafe impl dlmalloc::Allocator for PrivatePages {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
         match pages::map(size) {
@@ -99,9 +102,9 @@ impl Backend for Own {
     }
 
     unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {
-        // The word before a block is its chunk's size, with three flags; a chunk that is neither in use nor after one in
-        // use has a mapping of its own, and two words of overhead.
-        // SAFETY: the caller says that the block is live.
+        // The word before a block is its chunk's size, with three flags; a chunk that is neither in
+        // use nor after one in use has a mapping of its own, and two words of overhead. SAFETY: the
+        // caller says that the block is live.
         let head = unsafe { block.cast::<usize>().sub(1).read() };
         let words = if head & 3 == 0 { 2 } else { 1 };
         (head & !7) - words * size_of::<usize>()
@@ -116,7 +119,8 @@ impl Backend for Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        // SAFETY: made by `open`, dropped once. Its mappings stay: it has no call that gives them all back.
+        // SAFETY: made by `open`, dropped once. Its mappings stay: it has no call that gives them
+        // all back.
         drop(unsafe { Box::from_raw(self.0) });
     }
 }

@@ -1,9 +1,11 @@
-//! Room `backends`, member `jemalloc`: compiled in under the prefix `_rjem_`, so that it takes over nothing.
+//! Room `backends`, member `jemalloc`: compiled in under the prefix `_rjem_`, so that it takes over
+//! nothing.
 //!
-//! Its settings are its options (`opt.*` in jemalloc(3)), which it reads from `_RJEM_MALLOC_CONF` before `main`; `mallctl`
-//! reads them back. Free pages decay by the clock: after `dirty_decay_ms` they are purged, so what is resident depends on
-//! the pace of the replay unless the decay is 0 (at once) or −1 (never); and 5.3.1 tidies a thread's cache by the clock too,
-//! unless `experimental_tcache_gc` is false.
+//! Its settings are its options (`opt.*` in jemalloc(3)), which it reads from `_RJEM_MALLOC_CONF`
+//! before `main`; `mallctl` reads them back. Free pages decay by the clock: after `dirty_decay_ms`
+//! they are purged, so what is resident depends on the pace of the replay unless the decay is 0 (at
+//! once) or −1 (never); and 5.3.1 tidies a thread's cache by the clock too, unless
+//! `experimental_tcache_gc` is false.
 #![expect(unsafe_code, reason = "calls jemalloc")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -12,8 +14,8 @@ use std::ptr;
 use tikv_jemalloc_sys as je;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, Varies,
-    delay, plain, setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim,
+    Varies, delay, plain, setting,
 };
 use super::calls::c_table;
 
@@ -49,7 +51,11 @@ const SETTINGS: [Setting; 14] = [
     setting("experimental_tcache_gc", "true", "tidy that cache by the clock as well as by bytes"),
     setting("thp", "default", "huge pages: default, always or never"),
     setting("metadata_thp", "disabled", "huge pages for its own tables: disabled, auto or always"),
-    setting("oversize_threshold", "8388608", "bytes from which a block gets an arena that purges at once"),
+    setting(
+        "oversize_threshold",
+        "8388608",
+        "bytes from which a block gets an arena that purges at once",
+    ),
     setting("lg_extent_max_active_fit", "6", "log2 of how much larger a reused extent may be"),
     setting("percpu_arena", "disabled", "arenas by processor: disabled, percpu or phycpu"),
     setting("dss", "secondary", "memory from sbrk: disabled, primary or secondary"),
@@ -63,20 +69,23 @@ struct Jemalloc {
 fn read(name: &str) -> Option<String> {
     let name = CString::new(name).ok()?;
     let mut buffer = [0u64; 1];
-    // Booleans have 1 byte, unsigned numbers 4, signed and sizes and pointers 8: a control refuses any length but its own
-    // and touches nothing then.
+    // Booleans have 1 byte, unsigned numbers 4, signed and sizes and pointers 8: a control refuses
+    // any length but its own and touches nothing then.
     for length in [1usize, 4, 8] {
         let mut told = length;
         // SAFETY: the buffer has 8 bytes, and `told` says how many of them the control may write.
-        let code =
-            unsafe { je::mallctl(name.as_ptr(), buffer.as_mut_ptr().cast(), &mut told, ptr::null_mut(), 0) };
+        let code = unsafe {
+            je::mallctl(name.as_ptr(), buffer.as_mut_ptr().cast(), &mut told, ptr::null_mut(), 0)
+        };
         if code == 0 && told == length {
             return Some(match length {
                 1 => (buffer[0] as u8 != 0).to_string(),
                 4 => (buffer[0] as u32).to_string(),
                 _ if is_word(&name) => {
                     // SAFETY: these controls give a string that lives as long as the library.
-                    unsafe { CStr::from_ptr(buffer[0] as *const c_char) }.to_string_lossy().into_owned()
+                    unsafe { CStr::from_ptr(buffer[0] as *const c_char) }
+                        .to_string_lossy()
+                        .into_owned()
                 }
                 _ => (buffer[0] as i64).to_string(),
             });
@@ -87,7 +96,8 @@ fn read(name: &str) -> Option<String> {
 
 /// Controls whose value is a string.
 fn is_word(name: &CStr) -> bool {
-    let words: [&CStr; 5] = [c"version", c"opt.thp", c"opt.metadata_thp", c"opt.percpu_arena", c"opt.dss"];
+    let words: [&CStr; 5] =
+        [c"version", c"opt.thp", c"opt.metadata_thp", c"opt.percpu_arena", c"opt.dss"];
     words.contains(&name)
 }
 
@@ -148,14 +158,18 @@ fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_only(&SETTINGS)?;
     for known in &SETTINGS {
         if let Some(value) = spec.setting(known.name) {
-            let found = read(&format!("opt.{}", known.name)).unwrap_or_else(|| "nothing".to_owned());
+            let found =
+                read(&format!("opt.{}", known.name)).unwrap_or_else(|| "nothing".to_owned());
             if found != plain(value) {
                 return Err(spec.not_taken(known.name, value, &found));
             }
         }
     }
-    let is = |name: &str, values: &[&str]| read(name).is_some_and(|value| values.contains(&value.as_str()));
-    let decay_pinned = is("opt.dirty_decay_ms", &["0", "-1"]) && is("opt.muzzy_decay_ms", &["0", "-1"]);
+    let is = |name: &str, values: &[&str]| {
+        read(name).is_some_and(|value| values.contains(&value.as_str()))
+    };
+    let decay_pinned =
+        is("opt.dirty_decay_ms", &["0", "-1"]) && is("opt.muzzy_decay_ms", &["0", "-1"]);
     let cache_pinned = is("opt.experimental_tcache_gc", &["false"]) || is("opt.tcache", &["false"]);
     Ok(Box::new(Jemalloc { keeps_time: !(decay_pinned && cache_pinned) }))
 }

@@ -1,11 +1,12 @@
 //! Room `backends`, members `so` and `preload`: any allocator that is a shared library.
 //!
-//! `so:PATH[:PREFIX]` loads the library beside the system's malloc and calls its `malloc`, `calloc`, `realloc` and `free`,
-//! with a prefix where it has one (`mi_`, `tc_`, `scalable_`). `preload:PATH` puts it into `LD_PRELOAD` of the child, for
-//! allocators that can only replace malloc. Environment variables may follow: `so:PATH:PREFIX:NAME=VALUE,…`.
+//! `so:PATH[:PREFIX]` loads the library beside the system's malloc and calls its `malloc`,
+//! `calloc`, `realloc` and `free`, with a prefix where it has one (`mi_`, `tc_`, `scalable_`).
+//! `preload:PATH` puts it into `LD_PRELOAD` of the child, for allocators that can only replace
+//! malloc. Environment variables may follow: `so:PATH:PREFIX:NAME=VALUE,…`.
 //!
-//! A library is never closed again: its thread-local data and its handlers would outlive it. What it offers beyond the
-//! four calls is found by name: usable size, a trim, its version.
+//! A library is never closed again: its thread-local data and its handlers would outlive it. What
+//! it offers beyond the four calls is found by name: usable size, a trim, its version.
 #![expect(unsafe_code, reason = "loads a library and calls what it finds there")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -17,8 +18,8 @@ use std::ptr;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, Varies,
-    plain, setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim,
+    Varies, plain, setting,
 };
 use super::calls::c_table;
 
@@ -58,7 +59,8 @@ type CallocFn = unsafe extern "C" fn(usize, usize) -> *mut c_void;
 type ReallocFn = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
 type FreeFn = unsafe extern "C" fn(*mut c_void);
 type UsableFn = unsafe extern "C" fn(*mut c_void) -> usize;
-type MallctlFn = unsafe extern "C" fn(*const c_char, *mut c_void, *mut usize, *mut c_void, usize) -> c_int;
+type MallctlFn =
+    unsafe extern "C" fn(*const c_char, *mut c_void, *mut usize, *mut c_void, usize) -> c_int;
 
 /// The four calls of a library, behind a table's context.
 struct Calls {
@@ -114,7 +116,13 @@ impl Backend for Loaded {
             match giveback {
                 Giveback::Mallctl(mallctl) => {
                     for control in [c"thread.tcache.flush", c"arena.4096.purge"] {
-                        mallctl(control.as_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), 0);
+                        mallctl(
+                            control.as_ptr(),
+                            ptr::null_mut(),
+                            ptr::null_mut(),
+                            ptr::null_mut(),
+                            0,
+                        );
                     }
                 }
                 Giveback::Collect(collect) => collect(true),
@@ -162,17 +170,20 @@ struct Shared {
 }
 
 impl Shared {
-    /// A symbol that this very library defines: the loader also looks into what the library depends on, and would give
-    /// the C library's malloc for one that has none.
+    /// A symbol that this very library defines: the loader also looks into what the library depends
+    /// on, and would give the C library's malloc for one that has none.
     fn find<T: Copy>(&self, name: &str) -> Option<T> {
         let name = CString::new(name).ok()?;
         // SAFETY: only the address is taken here; who calls it answers for the signature.
-        let symbol: Symbol<*mut c_void> = unsafe { self.library.get(name.as_bytes_with_nul()) }.ok()?;
+        let symbol: Symbol<*mut c_void> =
+            unsafe { self.library.get(name.as_bytes_with_nul()) }.ok()?;
         let address = symbol.into_raw();
         let home = file_of(address)?;
         let own = match &self.path {
             Some(path) => home == *path,
-            None => !home.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libc.")),
+            None => {
+                !home.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libc."))
+            }
         };
         // SAFETY: a function pointer has the size of an address.
         own.then(|| unsafe { std::mem::transmute_copy::<*mut c_void, T>(&address) })
@@ -194,7 +205,9 @@ fn file_of(address: *mut c_void) -> Option<PathBuf> {
 
 fn path_of(spec: &Spec) -> Result<&str, BackendError> {
     let path = spec.setting("path");
-    path.ok_or_else(|| spec.refused(format!("needs the library's path: {}:/usr/lib/…/lib….so", spec.name)))
+    path.ok_or_else(|| {
+        spec.refused(format!("needs the library's path: {}:/usr/lib/…/lib….so", spec.name))
+    })
 }
 
 fn unavailable(spec: &Spec, reason: String) -> BackendError {
@@ -313,7 +326,8 @@ fn extras(shared: &Shared, prefix: &str, spec: &Spec) -> Result<Extras, BackendE
 
 /// The version as the library tells it.
 fn reported(shared: &Shared, mallctl: Option<MallctlFn>) -> Option<String> {
-    // SAFETY: each has the signature that its library documents, and gives a string that lives as long as the library.
+    // SAFETY: each has the signature that its library documents, and gives a string that lives as
+    // long as the library.
     unsafe {
         if let Some(mallctl) = mallctl {
             let (mut told, mut length) = (ptr::null::<c_char>(), size_of::<*const c_char>());
@@ -326,11 +340,14 @@ fn reported(shared: &Shared, mallctl: Option<MallctlFn>) -> Option<String> {
         if let Some(version) = shared.find::<unsafe extern "C" fn() -> c_int>("mi_version") {
             let told = version();
             return Some(match told {
-                10_000.. => format!("mimalloc {}.{}.{}", told / 10_000, told / 100 % 100, told % 100),
+                10_000.. => {
+                    format!("mimalloc {}.{}.{}", told / 10_000, told / 100 % 100, told % 100)
+                }
                 _ => format!("mimalloc {}.{}.{}", told / 100, told / 10 % 10, told % 10),
             });
         }
-        type TcVersion = unsafe extern "C" fn(*mut c_int, *mut c_int, *mut *const c_char) -> *const c_char;
+        type TcVersion =
+            unsafe extern "C" fn(*mut c_int, *mut c_int, *mut *const c_char) -> *const c_char;
         let version = shared.find::<TcVersion>("tc_version")?;
         let (mut major, mut minor, mut patch) = (0, 0, ptr::null());
         let told = version(&mut major, &mut minor, &mut patch);
@@ -346,7 +363,13 @@ fn number(mallctl: MallctlFn, name: &str) -> Option<i64> {
         let (mut told, mut written) = (0u64, length);
         // SAFETY: the place has 8 bytes; a control refuses any length but its own.
         let code = unsafe {
-            mallctl(name.as_ptr(), ptr::from_mut(&mut told).cast(), &mut written, ptr::null_mut(), 0)
+            mallctl(
+                name.as_ptr(),
+                ptr::from_mut(&mut told).cast(),
+                &mut written,
+                ptr::null_mut(),
+                0,
+            )
         };
         if code == 0 && written == length {
             return Some(told as i64);
@@ -355,7 +378,8 @@ fn number(mallctl: MallctlFn, name: &str) -> Option<i64> {
     None
 }
 
-/// Holds the numbers of `MALLOC_CONF` against what the library reads; whether there was anything to hold.
+/// Holds the numbers of `MALLOC_CONF` against what the library reads; whether there was anything to
+/// hold.
 ///
 /// # Errors
 /// The first option that it did not take.
@@ -390,17 +414,17 @@ fn environment(spec: &Spec) -> Environment {
     variables(spec)
         .map(|(name, value)| match is_name(name) {
             true => Ok((name.clone(), plain(value).into())),
-            false => {
-                Err(spec
-                    .refused(format!("has no setting `{name}`: it takes environment variables, in capitals")))
-            }
+            false => Err(spec.refused(format!(
+                "has no setting `{name}`: it takes environment variables, in capitals"
+            ))),
         })
         .collect()
 }
 
 fn so_environment(spec: &Spec) -> Environment {
     let mut all = environment(spec)?;
-    // Libraries with initial-exec thread-local data (jemalloc) need room in a block that is sized at the start.
+    // Libraries with initial-exec thread-local data (jemalloc) need room in a block that is sized
+    // at the start.
     all.push(("GLIBC_TUNABLES".to_owned(), "glibc.rtld.optional_static_tls=16384".into()));
     Ok(all)
 }
@@ -409,8 +433,9 @@ fn preload_environment(spec: &Spec) -> Environment {
     let mut all = environment(spec)?;
     if let Some(path) = spec.setting("path") {
         if path.contains([' ', ':']) {
-            return Err(spec
-                .refused("takes no path with a space or a colon, which LD_PRELOAD would split".to_owned()));
+            return Err(spec.refused(
+                "takes no path with a space or a colon, which LD_PRELOAD would split".to_owned(),
+            ));
         }
         all.push(("LD_PRELOAD".to_owned(), path.into()));
     }
@@ -421,14 +446,16 @@ fn open_so(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     let path = path_of(spec)?;
     environment(spec)?;
     let file = look_at(spec, path)?;
-    // SAFETY: a library's initialisers run; one that crashes takes the child with it, whose row says so.
+    // SAFETY: a library's initialisers run; one that crashes takes the child with it, whose row
+    // says so.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|error| unavailable(spec, format!("{error}")))?;
     let shared = Shared { library: Box::leak(Box::new(library)), path: file };
     let prefix = spec.setting("prefix").unwrap_or("");
     let missing = |name: &str| {
-        let known =
-            PREFIXES.iter().find(|known| shared.find::<MallocFn>(&format!("{known}malloc")).is_some());
+        let known = PREFIXES
+            .iter()
+            .find(|known| shared.find::<MallocFn>(&format!("{known}malloc")).is_some());
         let advice = match known {
             Some(known) => format!("; it has `{known}malloc`: write so:{path}:{known}"),
             None => "; if its functions have a prefix, write so:PATH:PREFIX".to_owned(),

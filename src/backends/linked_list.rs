@@ -1,10 +1,11 @@
-//! Room `backends`, member `linked_list`: one list of free blocks, the first that fits is taken (crate
-//! `linked_list_allocator`).
+//! Room `backends`, member `linked_list`: one list of free blocks, the first that fits is taken
+//! (crate `linked_list_allocator`).
 //!
-//! What textbooks begin with and small systems use. Every call walks the list from the lowest address, so its cost grows with
-//! the number of holes: a long trace may meet the time limit, which ends its cells and says so. It is told a block's layout
-//! when the block ends; here 16 bytes before each block hold its size and count as its overhead. It manages a range of its
-//! own and gives nothing back.
+//! What textbooks begin with and small systems use. Every call walks the list from the lowest
+//! address, so its cost grows with the number of holes: a long trace may meet the time limit, which
+//! ends its cells and says so. It is told a block's layout when the block ends; here 16 bytes
+//! before each block hold its size and count as its overhead. It manages a range of its own and
+//! gives nothing back.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
 
 use std::alloc::Layout;

@@ -1,7 +1,8 @@
 //! Room `backends`, member `malloc`: the system's own allocator, as CPython's raw domain calls it.
 //!
-//! CPython's raw allocator turns a size of 0 into 1, and `calloc` of nothing into one element of one byte, so that
-//! every request gives a distinct block (Objects/obmalloc.c, `_PyMem_RawMalloc` and its sisters). So do these.
+//! CPython's raw allocator turns a size of 0 into 1, and `calloc` of nothing into one element of
+//! one byte, so that every request gives a distinct block (Objects/obmalloc.c, `_PyMem_RawMalloc`
+//! and its sisters). So do these.
 #![expect(unsafe_code, reason = "calls the C library's allocator")]
 
 use std::ffi::c_void;
@@ -11,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, plain,
-    setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim,
+    plain, setting,
 };
 
 /// The line in the list.
@@ -27,7 +28,11 @@ pub const MEMBER: Member = Member {
 };
 
 const SETTINGS: [Setting; 19] = [
-    setting("MALLOC_ARENA_MAX", "8 for each processor", "most arenas; threads share them from there on"),
+    setting(
+        "MALLOC_ARENA_MAX",
+        "8 for each processor",
+        "most arenas; threads share them from there on",
+    ),
     setting("MALLOC_ARENA_TEST", "8", "arenas from which on the limit is computed"),
     setting(
         "MALLOC_TRIM_THRESHOLD_",
@@ -54,10 +59,22 @@ const SETTINGS: [Setting; 19] = [
         "128",
         "largest block for fast bins, which merge late and all at once; 0 none",
     ),
-    setting("glibc.malloc.tcache_count", "7", "free blocks of each size in the thread's cache; 0 none"),
+    setting(
+        "glibc.malloc.tcache_count",
+        "7",
+        "free blocks of each size in the thread's cache; 0 none",
+    ),
     setting("glibc.malloc.tcache_max", "1032", "largest block in that cache, in bytes"),
-    setting("glibc.malloc.tcache_unsorted_limit", "0", "blocks looked at to fill that cache; 0 no limit"),
-    setting("glibc.malloc.hugetlb", "0", "1: ask for transparent huge pages; 2: use huge pages for mappings"),
+    setting(
+        "glibc.malloc.tcache_unsorted_limit",
+        "0",
+        "blocks looked at to fill that cache; 0 no limit",
+    ),
+    setting(
+        "glibc.malloc.hugetlb",
+        "0",
+        "1: ask for transparent huge pages; 2: use huge pages for mappings",
+    ),
 ];
 
 /// The tunable that a setting is; the old variables are other names of tunables.
@@ -68,7 +85,8 @@ fn tunable(name: &str) -> String {
     }
 }
 
-/// Variables stay variables, tunables go into `GLIBC_TUNABLES`: both are read by the loader before `main`.
+/// Variables stay variables, tunables go into `GLIBC_TUNABLES`: both are read by the loader before
+/// `main`.
 fn environment(spec: &Spec) -> Environment {
     spec.takes_only(&SETTINGS)?;
     Ok(spec
@@ -81,8 +99,9 @@ fn environment(spec: &Spec) -> Environment {
         .collect())
 }
 
-/// Asks this process's own loader, with the same environment, what it makes of the tunables (`--list-tunables`, glibc 2.33
-/// and later): a value out of bounds or a name that it does not know leaves the default.
+/// Asks this process's own loader, with the same environment, what it makes of the tunables
+/// (`--list-tunables`, glibc 2.33 and later): a value out of bounds or a name that it does not know
+/// leaves the default.
 ///
 /// # Errors
 /// The first setting that it did not take, or why that cannot be told.
@@ -91,17 +110,18 @@ fn read_back(spec: &Spec) -> Result<(), BackendError> {
         return Ok(());
     }
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let loader =
-        maps.lines().filter_map(|line| line.split_once('/')).map(|(_, path)| format!("/{path}")).find(
-            |path| {
-                path.rsplit('/')
-                    .next()
-                    .is_some_and(|name| name.starts_with("ld-linux") || name.starts_with("ld-2"))
-            },
-        );
+    let loader = maps
+        .lines()
+        .filter_map(|line| line.split_once('/'))
+        .map(|(_, path)| format!("/{path}"))
+        .find(|path| {
+            path.rsplit('/')
+                .next()
+                .is_some_and(|name| name.starts_with("ld-linux") || name.starts_with("ld-2"))
+        });
     let unknown = |reason: String| BackendError::Unavailable { backend: spec.text.clone(), reason };
-    let loader =
-        loader.ok_or_else(|| unknown("its settings are glibc's, and this is another C library".into()))?;
+    let loader = loader
+        .ok_or_else(|| unknown("its settings are glibc's, and this is another C library".into()))?;
     let output = std::process::Command::new(&loader).arg("--list-tunables").output();
     let output = output.map_err(|error| unknown(format!("{loader} --list-tunables: {error}")))?;
     if !output.status.success() {
@@ -168,7 +188,11 @@ unsafe extern "C" fn malloc(_ctx: *mut c_void, size: usize) -> *mut c_void {
     unsafe { libc::malloc(size.max(1)) }
 }
 
-unsafe extern "C" fn calloc(_ctx: *mut c_void, elements: usize, element_size: usize) -> *mut c_void {
+unsafe extern "C" fn calloc(
+    _ctx: *mut c_void,
+    elements: usize,
+    element_size: usize,
+) -> *mut c_void {
     if elements == 0 || element_size == 0 {
         // SAFETY: calloc takes any sizes.
         return unsafe { libc::calloc(1, 1) };
@@ -177,7 +201,11 @@ unsafe extern "C" fn calloc(_ctx: *mut c_void, elements: usize, element_size: us
     unsafe { libc::calloc(elements, element_size) }
 }
 
-unsafe extern "C" fn realloc(_ctx: *mut c_void, block: *mut c_void, new_size: usize) -> *mut c_void {
+unsafe extern "C" fn realloc(
+    _ctx: *mut c_void,
+    block: *mut c_void,
+    new_size: usize,
+) -> *mut c_void {
     // SAFETY: the caller's block came from these functions or is null.
     unsafe { libc::realloc(block, new_size.max(1)) }
 }
@@ -211,11 +239,13 @@ pub(super) fn trim() -> Trim {
     Trim::None
 }
 
-/// Before a block lies its chunk's head: two words, the first of which is the last word of a used chunk below. Behind its usable end,
-/// which is one word into the next chunk, that chunk begins; if it is free, `malloc_trim` gives back the whole pages that begin
-/// behind the six words in which it is listed (`mtrim` in malloc/malloc.c), or behind four where it is the heap's top
-/// (`systrim`; the difference shows only where those two words cross into a page). A chunk that is a mapping of its own has nothing behind it: its usable
-/// bytes are a multiple of two words, those of others are not.
+/// Before a block lies its chunk's head: two words, the first of which is the last word of a used
+/// chunk below. Behind its usable end, which is one word into the next chunk, that chunk begins; if
+/// it is free, `malloc_trim` gives back the whole pages that begin behind the six words in which it
+/// is listed (`mtrim` in malloc/malloc.c), or behind four where it is the heap's top (`systrim`;
+/// the difference shows only where those two words cross into a page). A chunk that is a mapping of
+/// its own has nothing behind it: its usable bytes are a multiple of two words, those of others are
+/// not.
 #[cfg(target_env = "gnu")]
 fn trim_leaves(usable: usize) -> Option<[usize; 2]> {
     const WORD: usize = size_of::<usize>();
@@ -228,21 +258,25 @@ fn trim_leaves(_usable: usize) -> Option<[usize; 2]> {
     None
 }
 
-/// Requests that glibc's thread cache can keep, and the steps of its sizes; up to 2.41 no setting makes it keep larger ones.
+/// Requests that glibc's thread cache can keep, and the steps of its sizes; up to 2.41 no setting
+/// makes it keep larger ones.
 #[cfg(target_env = "gnu")]
 const CACHED_BYTES: std::ops::RangeInclusive<usize> = 24..=1032;
 #[cfg(target_env = "gnu")]
 const CACHED_STEP: usize = 16;
-/// Each look at the heap's books walks all free chunks; where there are so many that emptying takes longer than this, it is given up.
+/// Each look at the heap's books walks all free chunks; where there are so many that emptying takes
+/// longer than this, it is given up.
 #[cfg(target_env = "gnu")]
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Empties the calling thread's cache, whatever its settings are. All that it holds is taken by malloc; another thread frees it
-/// and ends, and glibc then gives that thread's cache back to the arena.
+/// Empties the calling thread's cache, whatever its settings are. All that it holds is taken by
+/// malloc; another thread frees it and ends, and glibc then gives that thread's cache back to the
+/// arena.
 ///
-/// Taking is not counting: where a size's cache is empty, malloc takes a free chunk of that size from the arena and puts others
-/// of its like into the cache. So it goes on until a call takes exactly one chunk out of the arena: then the cache had none,
-/// and was given none. The other thread is there before that begins, since starting one is such a call.
+/// Taking is not counting: where a size's cache is empty, malloc takes a free chunk of that size
+/// from the arena and puts others of its like into the cache. So it goes on until a call takes
+/// exactly one chunk out of the arena: then the cache had none, and was given none. The other
+/// thread is there before that begins, since starting one is such a call.
 #[cfg(target_env = "gnu")]
 pub(super) fn drain() -> Trim {
     let Some(books) = Books::find() else { return Trim::None };
@@ -292,7 +326,11 @@ impl Books {
         unsafe {
             let found = libc::dlsym(libc::RTLD_DEFAULT, c"mallinfo2".as_ptr());
             (!found.is_null()).then(|| {
-                Books(std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> libc::mallinfo2>(found))
+                Books(
+                    std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> libc::mallinfo2>(
+                        found,
+                    ),
+                )
             })
         }
     }
@@ -325,8 +363,9 @@ impl Chain {
     }
 }
 
-/// A thread that frees a chain and ends. Its stack is shared memory, which is not counted as resident. Nobody joins it: what
-/// libc keeps for a thread it then frees itself, after its cache is gone, and not the caller into the cache just emptied.
+/// A thread that frees a chain and ends. Its stack is shared memory, which is not counted as
+/// resident. Nobody joins it: what libc keeps for a thread it then frees itself, after its cache is
+/// gone, and not the caller into the cache just emptied.
 #[cfg(target_env = "gnu")]
 struct Helper(*const Hand);
 
@@ -345,7 +384,8 @@ struct Hand {
 impl Helper {
     fn start() -> Option<Helper> {
         const STACK_BYTES: usize = 256 << 10;
-        // SAFETY: a mapping of our own, all zeroes, begins with a `Hand`; the rest is the stack of a thread, and never unmapped.
+        // SAFETY: a mapping of our own, all zeroes, begins with a `Hand`; the rest is the stack of
+        // a thread, and never unmapped.
         unsafe {
             let memory = libc::mmap(
                 std::ptr::null_mut(),
@@ -359,7 +399,10 @@ impl Helper {
             let mut thread: libc::pthread_t = std::mem::zeroed();
             let well = memory != libc::MAP_FAILED
                 && libc::pthread_attr_init(&mut attributes) == 0
-                && libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED) == 0
+                && libc::pthread_attr_setdetachstate(
+                    &mut attributes,
+                    libc::PTHREAD_CREATE_DETACHED,
+                ) == 0
                 && libc::pthread_attr_setstack(
                     &mut attributes,
                     memory.byte_add(HAND_BYTES),
@@ -404,8 +447,8 @@ const HAND_BYTES: usize = 4096;
 /// The helper's life.
 #[cfg(target_env = "gnu")]
 extern "C" fn run(hand: *mut c_void) -> *mut c_void {
-    // SAFETY: `Helper::start` gives a `Hand` that is never unmapped; each block of the chain is live until it is freed here, and
-    // holds the address of the next.
+    // SAFETY: `Helper::start` gives a `Hand` that is never unmapped; each block of the chain is
+    // live until it is freed here, and holds the address of the next.
     unsafe {
         let hand = &*hand.cast::<Hand>();
         hand.thread.store(libc::syscall(libc::SYS_gettid) as i32, Ordering::Release);

@@ -1,7 +1,9 @@
-//! Room `backends`, member `mimalloc`: Microsoft's, version 3, compiled in under its own `mi_` names.
+//! Room `backends`, member `mimalloc`: Microsoft's, version 3, compiled in under its own `mi_`
+//! names.
 //!
-//! Its settings are its options (`mi_option_t`, `mimalloc.h`), which it reads from the environment once, at the first
-//! call; `mi_option_get` reads them back. Purging waits `purge_delay` milliseconds of the clock unless that is 0 or −1.
+//! Its settings are its options (`mi_option_t`, `mimalloc.h`), which it reads from the environment
+//! once, at the first call; `mi_option_get` reads them back. Purging waits `purge_delay`
+//! milliseconds of the clock unless that is 0 or −1.
 #![expect(unsafe_code, reason = "calls mimalloc")]
 
 use std::ffi::c_void;
@@ -9,8 +11,8 @@ use std::ffi::c_void;
 use libmimalloc_sys as mi;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, Varies,
-    delay, plain, setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim,
+    Varies, delay, plain, setting,
 };
 use super::calls::c_table;
 
@@ -34,8 +36,16 @@ const SETTINGS: [Setting; 8] = [
         "ms that free memory waits before it is purged; 0 at once, -1 never",
         ["0", "-1"],
     ),
-    setting("purge_decommits", "1", "purging gives pages back; 0 only marks them as reusable (MADV_FREE)"),
-    setting("arena_eager_commit", "2", "commit arenas whole: 1 yes, 0 no, 2 where the system overcommits"),
+    setting(
+        "purge_decommits",
+        "1",
+        "purging gives pages back; 0 only marks them as reusable (MADV_FREE)",
+    ),
+    setting(
+        "arena_eager_commit",
+        "2",
+        "commit arenas whole: 1 yes, 0 no, 2 where the system overcommits",
+    ),
     setting("allow_large_os_pages", "0", "1: use large pages of 2 or 4 MiB where there are any"),
     setting("generic_collect", "10000", "slow calls between two collections of the heap"),
     setting("page_full_retain", "2", "full pages kept in a size class's list"),
@@ -55,7 +65,8 @@ impl Backend for Mimalloc {
     fn version(&self) -> String {
         // SAFETY: reads a constant of the library.
         let told = unsafe { mi::mi_version() };
-        // Version 3 has two digits each for minor and patch (30302); version 2 had one for the minor (209).
+        // Version 3 has two digits each for minor and patch (30302); version 2 had one for the
+        // minor (209).
         match told {
             10_000.. => format!("mimalloc {}.{}.{}", told / 10_000, told / 100 % 100, told % 100),
             _ => format!("mimalloc {}.{}.{}", told / 100, told / 10 % 10, told % 10),
@@ -80,8 +91,9 @@ impl Backend for Mimalloc {
 
 fn environment(spec: &Spec) -> Environment {
     spec.takes_only(&SETTINGS)?;
-    let variable =
-        |(key, value): &(String, String)| (format!("MIMALLOC_{}", key.to_uppercase()), plain(value).into());
+    let variable = |(key, value): &(String, String)| {
+        (format!("MIMALLOC_{}", key.to_uppercase()), plain(value).into())
+    };
     Ok(spec.settings.iter().map(variable).collect())
 }
 

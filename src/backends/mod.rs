@@ -1,7 +1,9 @@
-//! Room `backends`: what is measured. `allocator.rs` is the contract, each backend is a file, this is the list.
+//! Room `backends`: what is measured. `allocator.rs` is the contract, each backend is a file, this
+//! is the list.
 //!
-//! A backend is written as one word, `name[@version][:key=value,…][+below]`: [`parse`] reads it, [`open`] makes it,
-//! [`describe`] tells what it is. Layers are opened from the lowest up, so that no member knows another.
+//! A backend is written as one word, `name[@version][:key=value,…][+below]`: [`parse`] reads it,
+//! [`open`] makes it, [`describe`] tells what it is. Layers are opened from the lowest up, so that
+//! no member knows another.
 
 mod allocator;
 pub mod arenas;
@@ -35,8 +37,8 @@ mod tcmalloc;
 mod tlsf;
 
 pub use allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Environment, Member, Opened, Setting, Spec, Trim,
-    Varies, parse_bytes,
+    Allocator, Backend, BackendError, Counter, Domains, Environment, Member, Opened, Setting, Spec,
+    Trim, Varies, parse_bytes,
 };
 
 pub use python::{Printed, read_print};
@@ -92,7 +94,8 @@ const OPTIONAL: [&str; 6] = ["jemalloc", "mimalloc", "rpmalloc", "scudo", "snmal
 /// Reads a backend's word, the layers below included.
 ///
 /// # Errors
-/// [`BackendError::Malformed`] when it is not of the form, [`BackendError::Unknown`] when no member has that name.
+/// [`BackendError::Malformed`] when it is not of the form, [`BackendError::Unknown`] when no member
+/// has that name.
 pub fn parse(text: &str) -> Result<Spec, BackendError> {
     let malformed = |reason: String| BackendError::Malformed { text: text.to_owned(), reason };
     if let Some((name, rest)) = text.split_once(':')
@@ -130,8 +133,8 @@ pub fn parse(text: &str) -> Result<Spec, BackendError> {
 /// Members whose word holds a path, in which `+`, `@` and `=` mean nothing.
 const BY_PATH: [&str; 2] = [library::SO.name, library::PRELOAD.name];
 
-/// `PATH[:PREFIX][:NAME=VALUE,…]`: the path ends at the first colon; a part without `=` behind a comma belongs to the value
-/// before it (`MALLOC_CONF=dirty_decay_ms:0,narenas:1`).
+/// `PATH[:PREFIX][:NAME=VALUE,…]`: the path ends at the first colon; a part without `=` behind a
+/// comma belongs to the value before it (`MALLOC_CONF=dirty_decay_ms:0,narenas:1`).
 fn parse_path(text: &str) -> Result<Vec<(String, String)>, String> {
     let (path, rest) = text.split_once(':').unwrap_or((text, ""));
     if path.is_empty() {
@@ -162,16 +165,20 @@ fn parse_path(text: &str) -> Result<Vec<(String, String)>, String> {
 
 fn parse_settings(text: &str) -> Result<Vec<(String, String)>, String> {
     let setting = |pair: &str| match pair.split_once('=') {
-        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => {
+            Ok((key.to_owned(), value.to_owned()))
+        }
         _ => Err(format!("`{pair}` is no setting")),
     };
     text.split(',').map(setting).collect()
 }
 
 fn member(name: &str) -> Result<&'static Member, BackendError> {
-    BACKENDS.iter().find(|member| member.name == name).ok_or_else(|| match OPTIONAL.contains(&name) {
-        true => BackendError::NotBuilt { name: name.to_owned() },
-        false => BackendError::Unknown { name: name.to_owned(), nearest: nearest(name) },
+    BACKENDS.iter().find(|member| member.name == name).ok_or_else(|| {
+        match OPTIONAL.contains(&name) {
+            true => BackendError::NotBuilt { name: name.to_owned() },
+            false => BackendError::Unknown { name: name.to_owned(), nearest: nearest(name) },
+        }
     })
 }
 
@@ -185,7 +192,9 @@ fn nearest(name: &str) -> Option<String> {
 /// The layer below: the one that is written, else the member's own default, else none.
 fn below(spec: &Spec) -> Result<Option<Spec>, BackendError> {
     match (member(&spec.name)?.below, &spec.below) {
-        (None, Some(below)) => Err(spec.refused(format!("takes no lower layer, so not `+{}`", below.text))),
+        (None, Some(below)) => {
+            Err(spec.refused(format!("takes no lower layer, so not `+{}`", below.text)))
+        }
         (None, None) => Ok(None),
         (Some(_), Some(below)) => Ok(Some((**below).clone())),
         (Some(name), None) => parse(name).map(Some),
@@ -208,7 +217,8 @@ pub fn open(spec: &Spec) -> Opened {
 /// What the environment of a child has to hold for the backend, all its layers.
 ///
 /// # Errors
-/// [`BackendError::Unavailable`] when it cannot be had on this machine, which is known before a child is started.
+/// [`BackendError::Unavailable`] when it cannot be had on this machine, which is known before a
+/// child is started.
 pub fn environment(spec: &Spec) -> Environment {
     let mut all = (member(&spec.name)?.environment)(spec)?;
     if let Some(below) = below(spec)? {
@@ -229,15 +239,20 @@ pub fn with_setting(word: &str, key: &str, value: &str) -> Result<String, Backen
     Ok(below.map_or(text.clone(), |below| format!("{text}+{below}")))
 }
 
-/// The word with memory given back at once, and never, where its allocator does so by the clock and the word does not say
-/// how: the two ends between which any pace of a replay lies. `None` where the clock has no say, or no setting changes it.
+/// The word with memory given back at once, and never, where its allocator does so by the clock and
+/// the word does not say how: the two ends between which any pace of a replay lies. `None` where
+/// the clock has no say, or no setting changes it.
 pub fn bounds(word: &str) -> Option<[String; 2]> {
     fn bounded(spec: &Spec, which: usize) -> Option<String> {
         let own = spec.text.split('+').next().unwrap_or_default();
-        let delays =
-            member(&spec.name).ok()?.settings.iter().filter(|known| spec.setting(known.name).is_none());
-        let added: Vec<String> =
-            delays.filter_map(|known| Some(format!("{}={}", known.name, known.bounds?[which]))).collect();
+        let delays = member(&spec.name)
+            .ok()?
+            .settings
+            .iter()
+            .filter(|known| spec.setting(known.name).is_none());
+        let added: Vec<String> = delays
+            .filter_map(|known| Some(format!("{}={}", known.name, known.bounds?[which])))
+            .collect();
         let below = spec.below.as_ref().and_then(|below| bounded(below, which));
         if added.is_empty() && below.is_none() {
             return None;
@@ -297,7 +312,9 @@ mod tests {
             "pymalloc+jemalloc:narenas=1,muzzy_decay_ms=3,dirty_decay_ms=0 \
              pymalloc+jemalloc:narenas=1,muzzy_decay_ms=3,dirty_decay_ms=-1"
         );
-        for word in ["malloc", "mimalloc:purge_delay=7", "pymalloc@3.9+bump", "so:/x.so", "nonsense"] {
+        for word in
+            ["malloc", "mimalloc:purge_delay=7", "pymalloc@3.9+bump", "so:/x.so", "nonsense"]
+        {
             assert_eq!(of(word), None, "{word}");
         }
     }
@@ -321,13 +338,22 @@ mod tests {
 
     #[test]
     fn faulty_words_say_what_is_wrong() {
-        for text in
-            ["", "@3", "malloc@", "malloc:", "malloc:x", "malloc:=1", "malloc:x=", "malloc+", "+malloc"]
-        {
+        for text in [
+            "",
+            "@3",
+            "malloc@",
+            "malloc:",
+            "malloc:x",
+            "malloc:=1",
+            "malloc:x=",
+            "malloc+",
+            "+malloc",
+        ] {
             let error = parse(text).unwrap_err();
             assert!(matches!(error, BackendError::Malformed { .. }), "{text}: {error}");
         }
-        let message = |text: &str| parse(text).and_then(|spec| open(&spec)).err().unwrap().to_string();
+        let message =
+            |text: &str| parse(text).and_then(|spec| open(&spec)).err().unwrap().to_string();
         assert!(message("pymaloc").contains("did you mean `pymalloc`?"));
         assert!(!message("zzz").contains("did you mean"));
         assert!(message("malloc@2").contains("has no versions"));

@@ -5,7 +5,9 @@
 
 use std::ffi::c_void;
 
-use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, Spec, no_environment};
+use super::allocator::{
+    Allocator, Backend, BackendError, Domains, Member, Opened, Spec, no_environment,
+};
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -45,11 +47,19 @@ unsafe extern "C" fn malloc(_ctx: *mut c_void, _size: usize) -> *mut c_void {
     ADDRESS
 }
 
-unsafe extern "C" fn calloc(_ctx: *mut c_void, _elements: usize, _element_size: usize) -> *mut c_void {
+unsafe extern "C" fn calloc(
+    _ctx: *mut c_void,
+    _elements: usize,
+    _element_size: usize,
+) -> *mut c_void {
     ADDRESS
 }
 
-unsafe extern "C" fn realloc(_ctx: *mut c_void, _block: *mut c_void, _new_size: usize) -> *mut c_void {
+unsafe extern "C" fn realloc(
+    _ctx: *mut c_void,
+    _block: *mut c_void,
+    _new_size: usize,
+) -> *mut c_void {
     ADDRESS
 }
 

@@ -1,7 +1,8 @@
-//! Room `backends`, below every member of our own: whole pages from the kernel. The only place of this room that calls `mmap`.
+//! Room `backends`, below every member of our own: whole pages from the kernel. The only place of
+//! this room that calls `mmap`.
 //!
-//! All mappings are anonymous and private, so that `RssAnon` of the process counts them. Sizes are in bytes and are
-//! rounded up to whole pages by the kernel; fresh pages read as zero.
+//! All mappings are anonymous and private, so that `RssAnon` of the process counts them. Sizes are
+//! in bytes and are rounded up to whole pages by the kernel; fresh pages read as zero.
 #![expect(unsafe_code, reason = "calls mmap, madvise, munmap and sysconf")]
 
 use std::ffi::c_void;
@@ -23,9 +24,11 @@ pub fn map(bytes: usize) -> io::Result<NonNull<u8>> {
     map_with(bytes, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS)
 }
 
-/// Maps `bytes` that begin at a multiple of `align` (a power of two); both are multiples of the page size.
+/// Maps `bytes` that begin at a multiple of `align` (a power of two); both are multiples of the
+/// page size.
 ///
-/// The kernel aligns to pages only. A misplaced mapping is made anew, larger, and its ends are given back.
+/// The kernel aligns to pages only. A misplaced mapping is made anew, larger, and its ends are
+/// given back.
 ///
 /// # Errors
 /// As [`map`].
@@ -35,8 +38,8 @@ pub fn map_aligned(bytes: usize, align: usize) -> io::Result<NonNull<u8>> {
         return Ok(start);
     }
     let slack = align - page_bytes();
-    // SAFETY: the ranges were just mapped and are used by nobody; what stays is `bytes` from the aligned start, which
-    // the slack leaves room for.
+    // SAFETY: the ranges were just mapped and are used by nobody; what stays is `bytes` from the
+    // aligned start, which the slack leaves room for.
     unsafe {
         unmap(start, bytes)?;
         let start = map(bytes + slack)?;
@@ -52,8 +55,8 @@ pub fn map_aligned(bytes: usize, align: usize) -> io::Result<NonNull<u8>> {
     }
 }
 
-/// Maps `bytes` of address space of which only what is touched costs memory (`MAP_NORESERVE`), for ranges far larger
-/// than the machine.
+/// Maps `bytes` of address space of which only what is touched costs memory (`MAP_NORESERVE`), for
+/// ranges far larger than the machine.
 ///
 /// # Errors
 /// The kernel's reason, when it refuses (address space limit, or strict overcommit).
@@ -68,7 +71,8 @@ pub fn reserve(bytes: usize) -> io::Result<NonNull<u8>> {
 pub fn reserve_aligned(bytes: usize, align: usize) -> io::Result<NonNull<u8>> {
     let start = reserve(bytes + align)?;
     let head = start.as_ptr().addr().next_multiple_of(align) - start.as_ptr().addr();
-    // SAFETY: the range was just mapped and is used by nobody; what stays is `bytes` from the aligned start.
+    // SAFETY: the range was just mapped and is used by nobody; what stays is `bytes` from the
+    // aligned start.
     unsafe {
         let aligned = start.add(head);
         if head > 0 {
@@ -89,9 +93,10 @@ fn map_with(bytes: usize, flags: i32) -> io::Result<NonNull<u8>> {
     NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mmap gave address 0"))
 }
 
-/// Takes `bytes`, as huge pages where the kernel has such, touches them and gives them back, so that what is mapped next is
-/// memory that the machine has at hand. Under a hypervisor, pages that were free for some seconds may be the host's again, and
-/// the first touch of each costs its fault as well: measured on one such machine, 4.4 ms for a huge page against 0.2.
+/// Takes `bytes`, as huge pages where the kernel has such, touches them and gives them back, so
+/// that what is mapped next is memory that the machine has at hand. Under a hypervisor, pages that
+/// were free for some seconds may be the host's again, and the first touch of each costs its fault
+/// as well: measured on one such machine, 4.4 ms for a huge page against 0.2.
 ///
 /// # Errors
 /// The kernel's reason, when it refuses.
@@ -115,7 +120,8 @@ pub fn warm(bytes: usize) -> io::Result<()> {
 /// The kernel's reason, when it refuses.
 ///
 /// # Safety
-/// `start` and `bytes` are whole pages of what this room mapped, and nothing refers to that memory any more.
+/// `start` and `bytes` are whole pages of what this room mapped, and nothing refers to that memory
+/// any more.
 pub unsafe fn unmap(start: NonNull<u8>, bytes: usize) -> io::Result<()> {
     // SAFETY: the caller hands the whole mapping back.
     match unsafe { libc::munmap(start.as_ptr().cast::<c_void>(), bytes) } {

@@ -1,9 +1,10 @@
-//! Room `backends`, member `planted`: any layer below, made worse by a known amount. It is for `heaplay selftest`, which
-//! shows how often the regression check finds what was planted.
+//! Room `backends`, member `planted`: any layer below, made worse by a known amount. It is for
+//! `heaplay selftest`, which shows how often the regression check finds what was planted.
 //!
-//! Instructions that are spread evenly can hide in the processor's slack. So what is planted is a chain of dependent
-//! multiplications in one call out of `every`, and the call below waits for its end, as its argument is made from it.
-//! With `burn=0` the layer counts and plants nothing: that is the side to compare with.
+//! Instructions that are spread evenly can hide in the processor's slack. So what is planted is a
+//! chain of dependent multiplications in one call out of `every`, and the call below waits for its
+//! end, as its argument is made from it. With `burn=0` the layer counts and plants nothing: that is
+//! the side to compare with.
 #![expect(unsafe_code, reason = "calls the layer below through C function pointers")]
 
 use std::cell::{Cell, RefCell};
@@ -14,8 +15,8 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Setting, Spec, Trim, Varies,
-    no_environment, setting,
+    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Setting, Spec, Trim,
+    Varies, no_environment, setting,
 };
 use super::arenas::Pools;
 use super::pages;
@@ -131,7 +132,8 @@ impl State {
         if place == 0 {
             self.next.set(0);
         }
-        let hit = self.plan.calls.get(self.next.get()).is_some_and(|call| u64::from(*call) == place);
+        let hit =
+            self.plan.calls.get(self.next.get()).is_some_and(|call| u64::from(*call) == place);
         if hit {
             self.next.set(self.next.get() + 1);
         }
@@ -172,8 +174,8 @@ impl State {
     }
 }
 
-/// SAFETY of each: the context is a [`Layer`] of a [`Planted`] that lives; blocks are live ones of the layer below. What
-/// `before` gives is 0, so sizes and addresses are the caller's.
+/// SAFETY of each: the context is a [`Layer`] of a [`Planted`] that lives; blocks are live ones of
+/// the layer below. What `before` gives is 0, so sizes and addresses are the caller's.
 mod calls {
     use super::{Layer, c_void};
 
@@ -183,7 +185,11 @@ mod calls {
         layer.state.after(unsafe { (layer.below.malloc)(layer.below.ctx, size) })
     }
 
-    pub(super) unsafe extern "C" fn calloc(ctx: *mut c_void, elements: usize, size: usize) -> *mut c_void {
+    pub(super) unsafe extern "C" fn calloc(
+        ctx: *mut c_void,
+        elements: usize,
+        size: usize,
+    ) -> *mut c_void {
         let layer = unsafe { &*ctx.cast::<Layer>() };
         let size = size + layer.state.before();
         layer.state.after(unsafe { (layer.below.calloc)(layer.below.ctx, elements, size) })
@@ -283,9 +289,9 @@ fn settings(spec: &Spec) -> Result<Plan, BackendError> {
     spec.takes_only(SETTINGS)?;
     let number = |key: &str, default: u64| match spec.setting(key) {
         None => Ok(default),
-        Some(text) => {
-            text.parse().map_err(|_| spec.refused(format!("has {key}={text}: expected a whole number")))
-        }
+        Some(text) => text
+            .parse()
+            .map_err(|_| spec.refused(format!("has {key}={text}: expected a whole number"))),
     };
     let plan = Plan {
         burn: number("burn", 0)?,

@@ -1,14 +1,17 @@
-//! Room `backends`, below the members in Rust: a range of address space that one of them manages whole.
+//! Room `backends`, below the members in Rust: a range of address space that one of them manages
+//! whole.
 //!
-//! Only what is touched costs memory, so a range far larger than the machine stands for "grows as needed" without
-//! chunks between which nothing can merge. It is a member's setting `reserve`. [`manage`] makes the backend of such a
-//! member: a [`Heap`] on its range.
+//! Only what is touched costs memory, so a range far larger than the machine stands for "grows as
+//! needed" without chunks between which nothing can merge. It is a member's setting `reserve`.
+//! [`manage`] makes the backend of such a member: a [`Heap`] on its range.
 #![expect(unsafe_code, reason = "gives back what it mapped")]
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-use super::allocator::{Backend, BackendError, Domains, Opened, Setting, Spec, parse_bytes, setting};
+use super::allocator::{
+    Backend, BackendError, Domains, Opened, Setting, Spec, parse_bytes, setting,
+};
 use super::calls::{Heap, table};
 use super::pages;
 
@@ -31,17 +34,20 @@ impl Region {
     /// The range that a backend's word asks for.
     ///
     /// # Errors
-    /// [`BackendError::Refused`] for a size that is none, [`BackendError::Unavailable`] when the kernel refuses.
+    /// [`BackendError::Refused`] for a size that is none, [`BackendError::Unavailable`] when the
+    /// kernel refuses.
     pub fn new(spec: &Spec) -> Result<Region, BackendError> {
         spec.takes_no_version()?;
         spec.takes_only(&[RESERVE])?;
         let bytes = match spec.setting(RESERVE.name) {
             None => RESERVE_BYTES,
-            Some(text) => {
-                parse_bytes(text).filter(|bytes| (1 << 20..=1 << 36).contains(bytes)).ok_or_else(|| {
-                    spec.refused(format!("cannot take reserve={text}: write a size from 1MiB to 64GiB"))
-                })?
-            }
+            Some(text) => parse_bytes(text)
+                .filter(|bytes| (1 << 20..=1 << 36).contains(bytes))
+                .ok_or_else(|| {
+                    spec.refused(format!(
+                        "cannot take reserve={text}: write a size from 1MiB to 64GiB"
+                    ))
+                })?,
         };
         let bytes = (bytes as usize).next_multiple_of(pages::page_bytes());
         let start = pages::reserve_aligned(bytes, 1 << 30).map_err(|error| BackendError::Unavailable {
@@ -98,11 +104,12 @@ impl<H: Heap> Drop for Managed<H> {
     }
 }
 
-/// The backend of a word: `heap` makes the allocator on the range that the word asks for, which is fresh, used by nothing
-/// else, and lives as long as the backend.
+/// The backend of a word: `heap` makes the allocator on the range that the word asks for, which is
+/// fresh, used by nothing else, and lives as long as the backend.
 ///
 /// # Errors
-/// As [`Region::new`]; and [`BackendError::Refused`] when the allocator cannot manage a range as small as this.
+/// As [`Region::new`]; and [`BackendError::Refused`] when the allocator cannot manage a range as
+/// small as this.
 pub fn manage<H: Heap + 'static>(
     spec: &Spec,
     version: &'static str,
@@ -110,7 +117,12 @@ pub fn manage<H: Heap + 'static>(
     heap: impl FnOnce(&Region) -> Option<H>,
 ) -> Opened {
     let region = Region::new(spec)?;
-    let heap =
-        heap(&region).ok_or_else(|| spec.refused("cannot manage a range as small as this".to_owned()))?;
-    Ok(Box::new(Managed { heap: Box::into_raw(Box::new(heap)), version, usable_size, _region: region }))
+    let heap = heap(&region)
+        .ok_or_else(|| spec.refused("cannot manage a range as small as this".to_owned()))?;
+    Ok(Box::new(Managed {
+        heap: Box::into_raw(Box::new(heap)),
+        version,
+        usable_size,
+        _region: region,
+    }))
 }

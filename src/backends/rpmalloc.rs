@@ -1,7 +1,9 @@
-//! Room `backends`, member `rpmalloc`: spans of 64 KiB with caches by thread. A thread must be announced before it calls.
+//! Room `backends`, member `rpmalloc`: spans of 64 KiB with caches by thread. A thread must be
+//! announced before it calls.
 //!
-//! It has no call that reports its version: the version is that of the crate that compiled it in. Its settings are fields of
-//! `rpmalloc_config_t` (`rpmalloc.h`), read back with `rpmalloc_config`; sizes of spans and pages are constants of this build.
+//! It has no call that reports its version: the version is that of the crate that compiled it in.
+//! Its settings are fields of `rpmalloc_config_t` (`rpmalloc.h`), read back with `rpmalloc_config`;
+//! sizes of spans and pages are constants of this build.
 #![expect(unsafe_code, reason = "calls rpmalloc")]
 
 use std::ffi::{c_int, c_void};
@@ -10,8 +12,8 @@ use std::ptr;
 use rpmalloc_sys as rp;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Member, Opened, Setting, Spec, Trim, no_environment, plain,
-    setting,
+    Allocator, Backend, BackendError, Domains, Member, Opened, Setting, Spec, Trim, no_environment,
+    plain, setting,
 };
 use super::calls::c_table;
 
@@ -39,7 +41,8 @@ const SETTINGS: [Setting; 2] = [
     ),
 ];
 
-/// What the crate does not declare, after `rpmalloc.h` of its sources; hence the one version that is allowed.
+/// What the crate does not declare, after `rpmalloc.h` of its sources; hence the one version that
+/// is allowed.
 mod config {
     use std::ffi::{c_int, c_void};
 
@@ -63,8 +66,9 @@ mod config {
     }
 }
 
-/// Its calls behind the check of sizes that it makes itself only when it is built with `ENABLE_VALIDATE_ARGS`, and the crate
-/// does not: sizes that overflow when they are rounded up crash it, where C wants null.
+/// Its calls behind the check of sizes that it makes itself only when it is built with
+/// `ENABLE_VALIDATE_ARGS`, and the crate does not: sizes that overflow when they are rounded up
+/// crash it, where C wants null.
 mod checked {
     use std::ffi::c_void;
     use std::ptr;
@@ -146,7 +150,8 @@ fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
         enable_huge_pages: c_int::try_from(huge).unwrap_or(c_int::MAX),
         unused: 0,
     };
-    // SAFETY: both may be called again, and copy what they are shown; this thread is the one that will call.
+    // SAFETY: both may be called again, and copy what they are shown; this thread is the one that
+    // will call.
     let ready = unsafe {
         let ready = config::rpmalloc_initialize_config(&config) == 0;
         if ready && rp::rpmalloc_is_thread_initialized() == 0 {
@@ -162,7 +167,8 @@ fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     }
     // SAFETY: it is initialized, so its configuration is there and stays.
     let taken = unsafe { &*config::rpmalloc_config() };
-    let found = [taken.span_map_count, usize::try_from(taken.enable_huge_pages).unwrap_or_default()];
+    let found =
+        [taken.span_map_count, usize::try_from(taken.enable_huge_pages).unwrap_or_default()];
     for (known, found) in SETTINGS.iter().zip(found) {
         if let Some(value) = spec.setting(known.name)
             && number(spec, known.name)? != found

@@ -1,11 +1,14 @@
-//! Room `backends`, member `scudo`: LLVM's hardened allocator, in the state of 2021 (the sources that its crate carries).
+//! Room `backends`, member `scudo`: LLVM's hardened allocator, in the state of 2021 (the sources
+//! that its crate carries).
 //!
-//! Its interface is told a block's size when it is freed, and aborts when that is wrong; the contract tells none. So each
-//! block has 16 bytes more before it, which hold the size and count as its overhead here.
+//! Its interface is told a block's size when it is freed, and aborts when that is wrong; the
+//! contract tells none. So each block has 16 bytes more before it, which hold the size and count as
+//! its overhead here.
 //!
-//! Its settings are flags of `flags.inc`, which it reads from `SCUDO_OPTIONS` at its first call. It has no call that tells
-//! them: the quarantine's limits stand in its printed statistics, and what it fills blocks with is seen in blocks. Flags that
-//! can be read back in neither way (`release_to_os_interval_ms`) are not offered.
+//! Its settings are flags of `flags.inc`, which it reads from `SCUDO_OPTIONS` at its first call. It
+//! has no call that tells them: the quarantine's limits stand in its printed statistics, and what
+//! it fills blocks with is seen in blocks. Flags that can be read back in neither way
+//! (`release_to_os_interval_ms`) are not offered.
 #![expect(unsafe_code, reason = "calls scudo")]
 
 use std::alloc::Layout;
@@ -14,7 +17,8 @@ use std::fs::File;
 use std::io::{Read, Seek};
 
 use super::allocator::{
-    Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Varies, plain, setting,
+    Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Varies, plain,
+    setting,
 };
 use super::calls::{HEADER_BYTES, Headed, Layouted, table};
 
@@ -35,7 +39,11 @@ const SETTINGS: [Setting; 4] = [
         "0",
         "KiB of freed blocks that wait before they are used again; needs the next two as well",
     ),
-    setting("thread_local_quarantine_size_kb", "0", "KiB of them that wait in a thread's own list at first"),
+    setting(
+        "thread_local_quarantine_size_kb",
+        "0",
+        "KiB of them that wait in a thread's own list at first",
+    ),
     setting("quarantine_max_chunk_size", "0", "bytes of the largest block that waits"),
     setting("pattern_fill_contents", "false", "true: every new block is filled with 0xAB"),
 ];
@@ -103,7 +111,8 @@ fn environment(spec: &Spec) -> Environment {
             plain(value).parse::<i32>().is_ok_and(|n| n >= 0)
         };
         if !is_read {
-            let expected = if is_flag { "true or false" } else { "a whole number from 0 to 2147483647" };
+            let expected =
+                if is_flag { "true or false" } else { "a whole number from 0 to 2147483647" };
             return Err(spec.refused(format!("cannot take {key}={value}: write {expected}")));
         }
     }
@@ -128,7 +137,8 @@ fn printed() -> std::io::Result<String> {
 
 /// The quarantine's limits in KiB, all and a thread's own, in `printed`.
 fn quarantine(printed: &str) -> Option<(&str, &str)> {
-    let limits = printed.lines().find_map(|line| line.strip_prefix("Quarantine limits: global: "))?;
+    let limits =
+        printed.lines().find_map(|line| line.strip_prefix("Quarantine limits: global: "))?;
     let (all, own) = limits.split_once("K; thread local: ")?;
     Some((all, own.strip_suffix('K')?))
 }
@@ -138,7 +148,8 @@ fn fills() -> bool {
     let mut calls = Calls;
     let layout = Layout::new::<[u64; 8]>();
     let block = calls.give(layout);
-    // SAFETY: the block has 64 bytes that the library or the kernel has filled, and is given back once.
+    // SAFETY: the block has 64 bytes that the library or the kernel has filled, and is given back
+    // once.
     unsafe {
         let is_filled = !block.is_null() && block.read_volatile() == 0xAB;
         calls.take(block, layout);

@@ -1,14 +1,17 @@
-//! Room `backends`, member `snmalloc`: Microsoft's message-passing allocator, through its C interface (`sn_malloc`, …).
+//! Room `backends`, member `snmalloc`: Microsoft's message-passing allocator, through its C
+//! interface (`sn_malloc`, …).
 //!
-//! It has no call that reports its version: the version is that of the crate that compiled it in. It has no call that
-//! gives memory back either.
+//! It has no call that reports its version: the version is that of the crate that compiled it in.
+//! It has no call that gives memory back either.
 #![expect(unsafe_code, reason = "calls snmalloc")]
 
 use std::ffi::c_void;
 
 use snmalloc_sys as sn;
 
-use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, Spec, no_environment};
+use super::allocator::{
+    Allocator, Backend, BackendError, Domains, Member, Opened, Spec, no_environment,
+};
 use super::calls::c_table;
 
 /// The line in the list.

@@ -1,7 +1,9 @@
-//! Room `backends`, member `talc`: a small best-fit allocator for systems without an operating system (crate `talc`).
+//! Room `backends`, member `talc`: a small best-fit allocator for systems without an operating
+//! system (crate `talc`).
 //!
-//! It is told a block's layout when the block ends; here 16 bytes before each block hold its size and count as its
-//! overhead. Chunks are multiples of 32 bytes. It manages a range of its own and gives nothing back.
+//! It is told a block's layout when the block ends; here 16 bytes before each block hold its size
+//! and count as its overhead. Chunks are multiples of 32 bytes. It manages a range of its own and
+//! gives nothing back.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
 
 use std::alloc::Layout;

@@ -1,9 +1,11 @@
-//! Room `backends`, member `tcmalloc`: Google's, compiled in under its internal names, so that it takes over nothing.
+//! Room `backends`, member `tcmalloc`: Google's, compiled in under its internal names, so that it
+//! takes over nothing.
 //!
-//! It has no releases and reports no version: the version is that of the crate that compiled it in. Its fast path is a
-//! cache for each processor, by restartable sequences (rseq(2)). glibc 2.35 and later take that facility for themselves,
-//! so the child is started with `glibc.pthread.rseq=0`, as TCMalloc's own documentation (docs/rseq.md) says; without it, it
-//! falls back to a cache for each thread. Memory goes back to the system when it is asked, or by a thread that calls
+//! It has no releases and reports no version: the version is that of the crate that compiled it in.
+//! Its fast path is a cache for each processor, by restartable sequences (rseq(2)). glibc 2.35 and
+//! later take that facility for themselves, so the child is started with `glibc.pthread.rseq=0`, as
+//! TCMalloc's own documentation (docs/rseq.md) says; without it, it falls back to a cache for each
+//! thread. Memory goes back to the system when it is asked, or by a thread that calls
 //! `ProcessBackgroundActions`, which a program must start itself: here nobody does.
 #![expect(unsafe_code, reason = "calls tcmalloc")]
 
@@ -13,8 +15,8 @@ use std::ffi::c_void;
 use libtcmalloc_sys as _;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim, plain,
-    setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim,
+    plain, setting,
 };
 use super::calls::c_table;
 
@@ -38,7 +40,11 @@ const SETTINGS: [Setting; 5] = [
         "bytes that all threads' caches may hold, where they are by thread",
     ),
     setting("memory_limit", "none", "bytes from which on it gives memory back at each growth"),
-    setting("profile_sampling_interval", "2M", "bytes between two requests that are sampled; 0 none"),
+    setting(
+        "profile_sampling_interval",
+        "2M",
+        "bytes between two requests that are sampled; 0 none",
+    ),
 ];
 
 /// Google's functions, as `tcmalloc/tcmalloc.h`, `cpu_cache.cc` and `parameters.cc` declare them.
@@ -82,7 +88,8 @@ impl Backend for Tcmalloc {
     }
 
     fn version(&self) -> String {
-        concat!("tcmalloc (Google) of libtcmalloc-sys ", env!("VERSION_OF_LIBTCMALLOC_SYS")).to_owned()
+        concat!("tcmalloc (Google) of libtcmalloc-sys ", env!("VERSION_OF_LIBTCMALLOC_SYS"))
+            .to_owned()
     }
 
     unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {
@@ -91,8 +98,8 @@ impl Backend for Tcmalloc {
     }
 
     fn trim(&mut self) -> Trim {
-        // SAFETY: both give free memory back; live blocks stay. The child runs on one processor at a time, and a cache of
-        // another is stopped before it is emptied.
+        // SAFETY: both give free memory back; live blocks stay. The child runs on one processor at
+        // a time, and a cache of another is stopped before it is emptied.
         unsafe {
             if google::MallocExtension_Internal_GetPerCpuCachesActive() {
                 for processor in 0..std::thread::available_parallelism().map_or(1, usize::from) {
@@ -110,7 +117,9 @@ fn per_cpu(spec: &Spec) -> Result<bool, BackendError> {
     match spec.setting("per_cpu") {
         None | Some("true") => Ok(true),
         Some("false") => Ok(false),
-        Some(other) => Err(spec.refused(format!("cannot take per_cpu={other}: write true or false"))),
+        Some(other) => {
+            Err(spec.refused(format!("cannot take per_cpu={other}: write true or false")))
+        }
     }
 }
 
@@ -133,11 +142,10 @@ fn details(_spec: &Spec) -> Result<String, BackendError> {
 /// Sets each number that the word gives, and reads it back.
 fn set_numbers(spec: &Spec) -> Result<(), BackendError> {
     for (key, value) in spec.settings.iter().filter(|(key, _)| key != "per_cpu") {
-        let number: u32 = plain(value)
-            .parse()
-            .ok()
-            .filter(|number| *number <= i32::MAX as u32)
-            .ok_or_else(|| spec.refused(format!("cannot take {key}={value}: write bytes, under 2G")))?;
+        let number: u32 =
+            plain(value).parse().ok().filter(|number| *number <= i32::MAX as u32).ok_or_else(
+                || spec.refused(format!("cannot take {key}={value}: write bytes, under 2G")),
+            )?;
         // SAFETY: setters and getters of numbers, which take any.
         let found = unsafe {
             match key.as_str() {
@@ -176,7 +184,8 @@ fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
         google::TCMallocInternalFree(google::TCMallocInternalMalloc(1));
         google::MallocExtension_Internal_GetPerCpuCachesActive()
     };
-    // Where a person asked for it, and where `heaplay` could not do what it promises by itself, silence would be a lie.
+    // Where a person asked for it, and where `heaplay` could not do what it promises by itself,
+    // silence would be a lie.
     if spec.setting("per_cpu").is_some() && active != wanted {
         return Err(spec.not_taken(
             "per_cpu",

@@ -1,7 +1,8 @@
-//! Room `backends`, member `tlsf`: two-level segregated fit, constant time in the worst case (crate `rlsf`).
+//! Room `backends`, member `tlsf`: two-level segregated fit, constant time in the worst case (crate
+//! `rlsf`).
 //!
-//! Free blocks hang in 32 × 32 lists by size; granules have 32 bytes, a block's header 16. It manages a range of its own
-//! and gives nothing back.
+//! Free blocks hang in 32 × 32 lists by size; granules have 32 bytes, a block's header 16. It
+//! manages a range of its own and gives nothing back.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
 
 use std::alloc::Layout;
@@ -33,11 +34,15 @@ type Lists = Tlsf<'static, u32, u32, 32, 32>;
 impl Heap for Lists {
     fn allocate(&mut self, size: usize) -> *mut u8 {
         let layout = Layout::from_size_align(size, ALIGN_BYTES);
-        layout.ok().and_then(|layout| Tlsf::allocate(self, layout)).map_or(ptr::null_mut(), NonNull::as_ptr)
+        layout
+            .ok()
+            .and_then(|layout| Tlsf::allocate(self, layout))
+            .map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn resize(&mut self, block: *mut u8, new_size: usize) -> *mut u8 {
-        let (Some(block), Ok(layout)) = (NonNull::new(block), Layout::from_size_align(new_size, ALIGN_BYTES))
+        let (Some(block), Ok(layout)) =
+            (NonNull::new(block), Layout::from_size_align(new_size, ALIGN_BYTES))
         else {
             return ptr::null_mut();
         };
@@ -55,7 +60,8 @@ impl Heap for Lists {
 
 unsafe fn usable_size(block: *mut c_void, requested: usize) -> usize {
     // SAFETY: the caller says that the block is live.
-    NonNull::new(block.cast()).map_or(requested, |block| unsafe { Lists::allocation_usable_size(block) })
+    NonNull::new(block.cast())
+        .map_or(requested, |block| unsafe { Lists::allocation_usable_size(block) })
 }
 
 fn details(_spec: &Spec) -> Result<String, BackendError> {
@@ -68,8 +74,9 @@ fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     manage(spec, VERSION, usable_size, |region| {
         let mut lists = Lists::new();
         // SAFETY: the range is the lists' alone and outlives them.
-        let taken =
-            unsafe { lists.insert_free_block_ptr(NonNull::slice_from_raw_parts(region.start, region.bytes)) };
+        let taken = unsafe {
+            lists.insert_free_block_ptr(NonNull::slice_from_raw_parts(region.start, region.bytes))
+        };
         taken.map(|_| lists)
     })
 }

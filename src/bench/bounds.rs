@@ -1,8 +1,9 @@
 //! Room `bench`: what an allocator that gives memory back by the clock would hold at any pace.
 //!
-//! A replay makes in a second what the program made in ten, so an allocator that waits ten seconds before it gives a page back
-//! gives back too little, and its resident memory is a matter of pace. Two more footprint passes bound it: one that gives back
-//! at once, one that never does. A run at the program's own pace needs no bounds.
+//! A replay makes in a second what the program made in ten, so an allocator that waits ten seconds
+//! before it gives a page back gives back too little, and its resident memory is a matter of pace.
+//! Two more footprint passes bound it: one that gives back at once, one that never does. A run at
+//! the program's own pace needs no bounds.
 
 use std::collections::HashMap;
 
@@ -31,8 +32,9 @@ const METRICS: [[(&str, &str); 4]; 2] = [
     ],
 ];
 
-/// The bounds of every footprint in `run` that varies by the clock, as rows beside it; none where they are known already. A
-/// bound that cannot be measured has no row, and the pictures then say that the figure stands for one pace only.
+/// The bounds of every footprint in `run` that varies by the clock, as rows beside it; none where
+/// they are known already. A bound that cannot be measured has no row, and the pictures then say
+/// that the figure stands for one pace only.
 ///
 /// # Errors
 /// When a file cannot be written.

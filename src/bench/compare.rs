@@ -1,7 +1,9 @@
-//! Room `bench`: two pool allocators on one program, each in a child, held against each other call by call.
+//! Room `bench`: two pool allocators on one program, each in a child, held against each other call
+//! by call.
 //!
-//! Each child writes where its blocks lie into a memory file (`replay/places.rs`); the two are read here in step. Where
-//! they part, both are replayed once more up to just before that call, for their states.
+//! Each child writes where its blocks lie into a memory file (`replay/places.rs`); the two are read
+//! here in step. Where they part, both are replayed once more up to just before that call, for
+//! their states.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -34,17 +36,23 @@ pub struct Comparison {
     pub geometries: Option<[Geometry; 2]>,
 }
 
-/// Replays `loaded` on both and compares every address relative to its arena, every birth and death of an arena, and
-/// the statistics at the end.
+/// Replays `loaded` on both and compares every address relative to its arena, every birth and death
+/// of an arena, and the statistics at the end.
 ///
 /// # Errors
 /// Why it could not be done.
-pub fn compare(words: [&str; 2], loaded: &Loaded, settings: &Settings) -> Result<Comparison, String> {
+pub fn compare(
+    words: [&str; 2],
+    loaded: &Loaded,
+    settings: &Settings,
+) -> Result<Comparison, String> {
     let calls = loaded.program.instructions().len();
     let sides = both(words, loaded, settings, calls)?;
     let geometries = sides[0].ending.geometry.zip(sides[1].ending.geometry);
-    let mut found =
-        Comparison { geometries: geometries.map(|(ours, theirs)| [ours, theirs]), ..Comparison::default() };
+    let mut found = Comparison {
+        geometries: geometries.map(|(ours, theirs)| [ours, theirs]),
+        ..Comparison::default()
+    };
     let [mut left, mut right] = sides.each_ref().map(|side| Words::of(&side.file));
     for event in 0..calls {
         let (ours, theirs) = (left.call()?, right.call()?);
@@ -80,8 +88,8 @@ pub fn compare(words: [&str; 2], loaded: &Loaded, settings: &Settings) -> Result
     Ok(found)
 }
 
-/// Replays `loaded` on `word`, whose arenas lie where the recorded process had them, and holds every birth and death of an
-/// arena against the recorded ones, call by call.
+/// Replays `loaded` on `word`, whose arenas lie where the recorded process had them, and holds
+/// every birth and death of an arena against the recorded ones, call by call.
 ///
 /// # Errors
 /// Why it could not be done.
@@ -177,11 +185,16 @@ struct Side {
 }
 
 /// Runs both children, at once, up to a call.
-fn both(words: [&str; 2], loaded: &Loaded, settings: &Settings, calls: usize) -> Result<[Side; 2], String> {
+fn both(
+    words: [&str; 2],
+    loaded: &Loaded,
+    settings: &Settings,
+    calls: usize,
+) -> Result<[Side; 2], String> {
     let [left, right] = std::thread::scope(|scope| {
-        words
-            .map(|word| scope.spawn(move || places(word, loaded, settings, calls)))
-            .map(|side| side.join().unwrap_or_else(|_| Err("a thread of the comparison died".into())))
+        words.map(|word| scope.spawn(move || places(word, loaded, settings, calls))).map(|side| {
+            side.join().unwrap_or_else(|_| Err("a thread of the comparison died".into()))
+        })
     });
     Ok([left?, right?])
 }
@@ -193,11 +206,13 @@ fn places(word: &str, loaded: &Loaded, settings: &Settings, calls: usize) -> Res
     let file = File::from(file.map_err(|error| told(error.into()))?);
     let out = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
     let task = Task::Places { backend: word.to_owned(), program: loaded.path(), calls, out };
-    let limits = Limits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
+    let limits =
+        Limits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
     let ended = worker::run(&Job { task, processor: None, turns: false }, limits);
     let text = ended.map_err(told)?.well()?;
-    let ending = serde_json::from_str(&text)
-        .map_err(|error| format!("backend `{word}`: the child's words are not its result: {error}"))?;
+    let ending = serde_json::from_str(&text).map_err(|error| {
+        format!("backend `{word}`: the child's words are not its result: {error}")
+    })?;
     Ok(Side { file, ending })
 }
 
@@ -205,7 +220,12 @@ fn places(word: &str, loaded: &Loaded, settings: &Settings, calls: usize) -> Res
 ///
 /// # Errors
 /// Why it could not be done.
-pub fn arenas_at(word: &str, loaded: &Loaded, settings: &Settings, calls: usize) -> Result<Ending, String> {
+pub fn arenas_at(
+    word: &str,
+    loaded: &Loaded,
+    settings: &Settings,
+    calls: usize,
+) -> Result<Ending, String> {
     Ok(places(word, loaded, settings, calls)?.ending)
 }
 
@@ -225,7 +245,9 @@ impl Words<'_> {
         let mut changes = Vec::new();
         loop {
             let mut bytes = [0; 8];
-            self.0.read_exact(&mut bytes).map_err(|error| format!("a child's record is cut off: {error}"))?;
+            self.0
+                .read_exact(&mut bytes)
+                .map_err(|error| format!("a child's record is cut off: {error}"))?;
             match Word::from_bytes(bytes) {
                 Word::Change(change) => changes.push(change),
                 word => return Ok((changes, word)),
@@ -234,7 +256,8 @@ impl Words<'_> {
     }
 }
 
-/// Tells the first difference: the call, what each did, and the pool and arena that it concerns, before the call.
+/// Tells the first difference: the call, what each did, and the pool and arena that it concerns,
+/// before the call.
 fn difference(
     words: [&str; 2],
     loaded: &Loaded,
@@ -249,14 +272,16 @@ fn difference(
     } else {
         format!(" of {} bytes", loaded.program.size(event))
     };
-    let mut text = format!("event {event}: {} in {}{size}\n", action.name(), instruction.domain().name());
+    let mut text =
+        format!("event {event}: {} in {}{size}\n", action.name(), instruction.domain().name());
     let before = both(words, loaded, settings, event)?;
     for ((word, call), side) in words.into_iter().zip(calls).zip(&before) {
         text.push_str(&format!("  {word}: {}\n", tell(call)));
         let mut wanted = vec![calls[0].1, calls[1].1];
         wanted.dedup();
-        for place in
-            wanted.into_iter().filter_map(|word| if let Word::At(place) = word { Some(place) } else { None })
+        for place in wanted
+            .into_iter()
+            .filter_map(|word| if let Word::At(place) = word { Some(place) } else { None })
         {
             text.push_str(&format!("    before: {}\n", state(&side.ending.arenas, place)));
         }
@@ -283,7 +308,9 @@ fn free(arena: &ArenaState) -> usize {
 fn tell((changes, word): &Call) -> String {
     let mut parts: Vec<String> = changes.iter().map(tell_change).collect();
     parts.push(match word {
-        Word::At(Place { birth, offset }) => format!("the block is at arena #{birth} + {offset:#x}"),
+        Word::At(Place { birth, offset }) => {
+            format!("the block is at arena #{birth} + {offset:#x}")
+        }
         _ => "the block is outside the pools".to_owned(),
     });
     parts.join(", ")

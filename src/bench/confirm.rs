@@ -1,9 +1,10 @@
-//! Room `bench`: the median of each call's time over the repetitions of a latency pass, and all that is made of it.
+//! Room `bench`: the median of each call's time over the repetitions of a latency pass, and all
+//! that is made of it.
 //!
-//! Replay is deterministic: the same call does the same work in each repetition, so its median is its own cost, and what
-//! one repetition alone saw was the machine's (the scheduler, an interrupt, a neighbour). The repetitions are read side by
-//! side as streams, beside the program, which may come in parts; a call's median goes to a file, so that memory does not
-//! grow with the trace.
+//! Replay is deterministic: the same call does the same work in each repetition, so its median is
+//! its own cost, and what one repetition alone saw was the machine's (the scheduler, an interrupt,
+//! a neighbour). The repetitions are read side by side as streams, beside the program, which may
+//! come in parts; a call's median goes to a file, so that memory does not grow with the trace.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,7 +19,9 @@ use super::slow_calls::{Seen, SlowCalls};
 use super::windows;
 use crate::program::{Action, Program};
 use crate::replay::{bucket_nanoseconds, empty_histogram};
-use crate::results::{Cell, Latency, LatencyRow, Manifest, Pass, Run, ServiceTimes, SlowCall, service_class};
+use crate::results::{
+    Cell, Latency, LatencyRow, Manifest, Pass, Run, ServiceTimes, SlowCall, service_class,
+};
 
 /// Fewer repetitions than this confirm nothing.
 pub const LEAST_REPETITIONS: usize = 3;
@@ -48,14 +51,19 @@ struct Block {
 /// Counts by bucket, by action and class.
 type Classes = BTreeMap<(usize, u64), Box<[u64; 256]>>;
 
-/// What the repetitions of one trace and backend say together, from their numbers and their files with a byte for each call:
-/// rows for the tables of a run. With fewer than [`LEAST_REPETITIONS`] nothing is confirmed, and no row says so; slow calls and the
-/// course over time are told of what there is. `None` when there is nothing, or a file is not of this program. `medians` is the
-/// path of a file to use meanwhile.
+/// What the repetitions of one trace and backend say together, from their numbers and their files
+/// with a byte for each call: rows for the tables of a run. With fewer than [`LEAST_REPETITIONS`]
+/// nothing is confirmed, and no row says so; slow calls and the course over time are told of what
+/// there is. `None` when there is nothing, or a file is not of this program. `medians` is the path
+/// of a file to use meanwhile.
 ///
 /// # Errors
 /// When a file cannot be read or written, or the trace no longer be decoded.
-pub fn confirm(of: &Of, files: &[(u32, impl AsRef<Path>)], medians: &Path) -> io::Result<Option<Run>> {
+pub fn confirm(
+    of: &Of,
+    files: &[(u32, impl AsRef<Path>)],
+    medians: &Path,
+) -> io::Result<Option<Run>> {
     let calls = of.loaded.program.calls();
     let mut readers = Vec::new();
     for (_, path) in files {
@@ -128,7 +136,8 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// The call at `at` of a part, with its times in the repetitions, the first repetition's first; gives its median.
+    /// The call at `at` of a part, with its times in the repetitions, the first repetition's first;
+    /// gives its median.
     fn call(&mut self, part: &Program, at: usize, times: &mut [u8]) -> u8 {
         let instruction = part.instructions()[at];
         let index = part.first() as usize + at;
@@ -151,7 +160,8 @@ impl<'a> Fold<'a> {
         median
     }
 
-    /// The rows; `first` is the number of the repetition that is told raw, `medians` the file that has each call's.
+    /// The rows; `first` is the number of the repetition that is told raw, `medians` the file that
+    /// has each call's.
     fn rows(self, first: u32, medians: &Path) -> io::Result<Run> {
         let mut run = Run::new(Manifest::default());
         let (trace, backend) = (self.of.trace.to_owned(), self.of.backend.to_owned());
@@ -203,16 +213,26 @@ impl<'a> Fold<'a> {
             .collect();
         let mut figures = vec![("slow_calls_left_out", left_out as f64)];
         for (names, window_ns) in windows::METRICS {
-            let open = || Ok::<_, io::Error>(BufReader::with_capacity(STRETCH, File::open(medians)?));
-            let found =
-                windows::worst(&self.of.loaded.times, [open()?, open()?], self.of.pair_ns, window_ns)?;
+            let open =
+                || Ok::<_, io::Error>(BufReader::with_capacity(STRETCH, File::open(medians)?));
+            let found = windows::worst(
+                &self.of.loaded.times,
+                [open()?, open()?],
+                self.of.pair_ns,
+                window_ns,
+            )?;
             if let Some(worst) = found {
-                figures.extend([(names[0], worst.nanoseconds.round()), (names[1], worst.event as f64)]);
+                figures.extend([
+                    (names[0], worst.nanoseconds.round()),
+                    (names[1], worst.event as f64),
+                ]);
             }
         }
         let cell = Cell { trace, backend, pass: Pass::Latency, repetition: 0 };
-        run.measurements =
-            figures.into_iter().map(|(metric, value)| cell.measurement("all", metric, value)).collect();
+        run.measurements = figures
+            .into_iter()
+            .map(|(metric, value)| cell.measurement("all", metric, value))
+            .collect();
         Ok(run)
     }
 }
@@ -226,7 +246,8 @@ fn histograms(trace: &str, backend: &str, classes: &Classes) -> Vec<Latency> {
             histograms[*action].saturating_record_n(nanoseconds, *calls);
         }
     }
-    let latencies = Action::ALL.into_iter().zip(histograms).filter(|(_, histogram)| !histogram.is_empty());
+    let latencies =
+        Action::ALL.into_iter().zip(histograms).filter(|(_, histogram)| !histogram.is_empty());
     latencies
         .map(|(action, histogram)| Latency {
             trace: trace.to_owned(),

@@ -1,6 +1,6 @@
-//! Room `bench`: one footprint pass of one backend, in a child of its own without address randomisation, outside a run's
-//! cells: for a check that compares two sides, for a changed trace, for an allocator's bounds. Asked for more than once, it
-//! tells the same each time.
+//! Room `bench`: one footprint pass of one backend, in a child of its own without address
+//! randomisation, outside a run's cells: for a check that compares two sides, for a changed trace,
+//! for an allocator's bounds. Asked for more than once, it tells the same each time.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,12 @@ use crate::results::{Cell, Pass, Run};
 ///
 /// # Errors
 /// The child's reason, or why what it told is not believed.
-pub fn exact(side: &Side, trace: &str, loaded: &Loaded, settings: &Settings) -> Result<Run, String> {
+pub fn exact(
+    side: &Side,
+    trace: &str,
+    loaded: &Loaded,
+    settings: &Settings,
+) -> Result<Run, String> {
     footprint(side, trace, loaded, settings).map_err(|error| error.to_string())?
 }
 
@@ -32,7 +37,8 @@ pub(super) fn footprint(
 ) -> Result<Result<Run, String>, BenchError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("heaplay-{}-exact-{number}", std::process::id()));
+    let folder =
+        std::env::temp_dir().join(format!("heaplay-{}-exact-{number}", std::process::id()));
     fs::create_dir_all(&folder).map_err(io_error(folder.display().to_string()))?;
     let found = footprint_in(&folder, side, trace, loaded, settings);
     let _ = fs::remove_dir_all(&folder);
@@ -46,8 +52,12 @@ fn footprint_in(
     loaded: &Loaded,
     settings: &Settings,
 ) -> Result<Result<Run, String>, BenchError> {
-    let cell =
-        Cell { trace: trace.to_owned(), backend: side.backend.clone(), pass: Pass::Footprint, repetition: 0 };
+    let cell = Cell {
+        trace: trace.to_owned(),
+        backend: side.backend.clone(),
+        pass: Pass::Footprint,
+        repetition: 0,
+    };
     let handover = loaded.hand(None).map_err(io_error("a pipe for the program"))?;
     let job = Job {
         task: Task::Measure {

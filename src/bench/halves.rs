@@ -1,5 +1,6 @@
-//! Room `bench`: the two passes of a latency repetition made one. Each timed alone the calls of every second stretch and the
-//! other stretches as a whole ([`crate::replay::Alone`]); together they have timed each call alone once, and among others once.
+//! Room `bench`: the two passes of a latency repetition made one. Each timed alone the calls of
+//! every second stretch and the other stretches as a whole ([`crate::replay::Alone`]); together
+//! they have timed each call alone once, and among others once.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -29,7 +30,8 @@ pub enum HalvesError {
     Unlike,
 }
 
-/// Joins what two children left in `halves`; the first of these folders has the whole then, the second is gone.
+/// Joins what two children left in `halves`; the first of these folders has the whole then, the
+/// second is gone.
 ///
 /// # Errors
 /// When a file cannot be read or written, or the halves do not fit.
@@ -57,7 +59,11 @@ pub fn join(cell: &Cell, halves: [&Path; 2]) -> Result<(), HalvesError> {
 }
 
 /// Writes each call's byte from the half that has it; `false` when one is in both or in none.
-fn interleave(mut first: impl Read, mut second: impl Read, out: &mut impl Write) -> io::Result<bool> {
+fn interleave(
+    mut first: impl Read,
+    mut second: impl Read,
+    out: &mut impl Write,
+) -> io::Result<bool> {
     let mut stretches = [vec![0; 1 << 16], vec![0; 1 << 16]];
     loop {
         let length = first.read(&mut stretches[0])?;
@@ -126,12 +132,19 @@ fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
     }
     let all_calls: f64 = rows.iter().map(|row| row.2).sum();
     for (half, calls) in halves.iter().zip(calls_timed_alone) {
-        among.add(figure(half, "all", "latency_among_nanoseconds").unwrap_or(f64::NAN), all_calls - calls);
+        among.add(
+            figure(half, "all", "latency_among_nanoseconds").unwrap_or(f64::NAN),
+            all_calls - calls,
+        );
     }
-    for metric in
-        ["preemptions", "clock_step_nanoseconds", "clock_pair_nanoseconds", "clock_cost_nanoseconds"]
-    {
-        let found: Vec<f64> = halves.iter().filter_map(|half| figure(half, "all", metric)).collect();
+    for metric in [
+        "preemptions",
+        "clock_step_nanoseconds",
+        "clock_pair_nanoseconds",
+        "clock_cost_nanoseconds",
+    ] {
+        let found: Vec<f64> =
+            halves.iter().filter_map(|half| figure(half, "all", metric)).collect();
         let sum: f64 = found.iter().sum();
         let value = if metric == "preemptions" { sum } else { sum / found.len().max(1) as f64 };
         rows.push(("all", metric, value));
@@ -173,7 +186,9 @@ mod tests {
         };
         assert_eq!(join(&[5, 0, 0, 7], &[0, 9, 8, 0]), Some(vec![5, 9, 8, 7]));
         assert_eq!(join(&[], &[]), Some(vec![]));
-        for (a, b) in [(&[5, 0][..], &[0, 0][..]), (&[5, 1], &[0, 1]), (&[5], &[0, 1]), (&[5, 0], &[0])] {
+        for (a, b) in
+            [(&[5, 0][..], &[0, 0][..]), (&[5, 1], &[0, 1]), (&[5], &[0, 1]), (&[5, 0], &[0])]
+        {
             assert_eq!(join(a, b), None);
         }
     }
@@ -181,13 +196,16 @@ mod tests {
     /// Means are weighted by the calls that they are of.
     #[test]
     fn means_are_of_all_calls() {
-        let cell = Cell { trace: "t".into(), backend: "b".into(), pass: Pass::Latency, repetition: 2 };
+        let cell =
+            Cell { trace: "t".into(), backend: "b".into(), pass: Pass::Latency, repetition: 2 };
         let half = |malloc: (u64, f64), free: (u64, f64), among: f64, preemptions: f64| {
             let mut run = Run::new(Manifest::default());
             let mut put = |op: &str, metric: &str, value: f64| {
                 run.measurements.push(cell.measurement(op, metric, value));
             };
-            for (op, calls) in [("malloc", 600.0), ("calloc", 0.0), ("realloc", 0.0), ("free", 400.0)] {
+            for (op, calls) in
+                [("malloc", 600.0), ("calloc", 0.0), ("realloc", 0.0), ("free", 400.0)]
+            {
                 put(op, "calls", calls);
             }
             put("all", "preemptions", preemptions);
@@ -218,7 +236,8 @@ mod tests {
         let alone = (600.0 * 15.0 + 400.0 * 7.0) / 1000.0;
         assert!((value("all", "latency_alone_nanoseconds") - alone).abs() < 1e-9);
         assert!((value("malloc", "latency_among_nanoseconds") - 15.0 * 9.0 / alone).abs() < 1e-9);
-        let counts: Vec<u64> = run.latencies.iter().map(|latency| latency.histogram.len()).collect();
+        let counts: Vec<u64> =
+            run.latencies.iter().map(|latency| latency.histogram.len()).collect();
         assert_eq!(counts, [600, 400]);
     }
 }

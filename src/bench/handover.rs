@@ -1,8 +1,9 @@
-//! Room `bench`: how a child comes by its program: a memory file that all children share, or, for a trace that is larger than
-//! the memory for it, a pipe of its own, which a thread of the parent fills while it decodes the trace.
+//! Room `bench`: how a child comes by its program: a memory file that all children share, or, for a
+//! trace that is larger than the memory for it, a pipe of its own, which a thread of the parent
+//! fills while it decodes the trace.
 //!
-//! The thread keeps off the processor on which the child is timed. It is about one part (8 MiB of instructions) ahead: what
-//! a child and its thread need together does not grow with the trace.
+//! The thread keeps off the processor on which the child is timed. It is about one part (8 MiB of
+//! instructions) ahead: what a child and its thread need together does not grow with the trace.
 
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -69,12 +70,13 @@ impl Handover {
         self.path.clone()
     }
 
-    /// The child has ended, well or not: why the trace could not be decoded to its end, if that was not for want of a
-    /// reader.
+    /// The child has ended, well or not: why the trace could not be decoded to its end, if that was
+    /// not for want of a reader.
     pub fn end(self, ended_well: bool) -> Option<String> {
         let pipe = self.pipe?;
         pipe.is_over.store(true, Ordering::Relaxed);
-        let decoded = pipe.decoder.join().unwrap_or_else(|_| Err("the decoder panicked".to_owned()));
+        let decoded =
+            pipe.decoder.join().unwrap_or_else(|_| Err("the decoder panicked".to_owned()));
         decoded.err().filter(|reason| !ended_well && !reason.contains(NO_READER))
     }
 }
@@ -82,7 +84,10 @@ impl Handover {
 /// Lets this thread run anywhere but there, where there is another place.
 fn keep_off(processor: Option<usize>) {
     let mut others = rustix::thread::CpuSet::new();
-    processors().into_iter().filter(|other| Some(*other) != processor).for_each(|other| others.set(other));
+    processors()
+        .into_iter()
+        .filter(|other| Some(*other) != processor)
+        .for_each(|other| others.set(other));
     if others.count() > 0 {
         let _ = rustix::thread::sched_setaffinity(None, &others);
     }

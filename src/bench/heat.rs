@@ -1,8 +1,10 @@
-//! Room `bench`: a heat. For one trace and repetition the children of all backends are alive together on one processor
-//! and take turns of about a millisecond, in an order drawn anew for each round, so that all meet the same weather.
+//! Room `bench`: a heat. For one trace and repetition the children of all backends are alive
+//! together on one processor and take turns of about a millisecond, in an order drawn anew for each
+//! round, so that all meet the same weather.
 //!
-//! A shared machine's speed drifts by tens of per cent within seconds. Two backends timed one after the other differ by
-//! that drift; timed in turns they share it, and the spread of their ratio falls several times (`METHODOLOGY.md`).
+//! A shared machine's speed drifts by tens of per cent within seconds. Two backends timed one after
+//! the other differ by that drift; timed in turns they share it, and the spread of their ratio
+//! falls several times (`METHODOLOGY.md`).
 
 use super::machine::available_bytes;
 use super::worker::Worker;
@@ -10,8 +12,9 @@ use crate::backends::pages;
 use crate::program::Profile;
 use crate::stats::Random;
 
-/// What a heat of so many children takes at most, as far as the program says; no more than a quarter of what there is, nor an
-/// eighth of the limit: several heats may take it at once, beside what decodes parts, and together they stay below.
+/// What a heat of so many children takes at most, as far as the program says; no more than a
+/// quarter of what there is, nor an eighth of the limit: several heats may take it at once, beside
+/// what decodes parts, and together they stay below.
 pub fn memory_of(profile: &Profile, children: usize, limit_bytes: u64) -> u64 {
     const FIRST_BYTES: u64 = 8 << 20; // what allocators take before they are asked for much
     let each = profile.total_requested_bytes().min(profile.live_peak_bytes.saturating_mul(4));
@@ -19,8 +22,9 @@ pub fn memory_of(profile: &Profile, children: usize, limit_bytes: u64) -> u64 {
     all.min(available_bytes() / 4).min(limit_bytes / 8)
 }
 
-/// Hands out turns until no child asks for more. `processor` is where they run: this thread moves there too, so that
-/// handing out costs the neighbouring processor nothing. Before the first turn, so many bytes of memory are brought near.
+/// Hands out turns until no child asks for more. `processor` is where they run: this thread moves
+/// there too, so that handing out costs the neighbouring processor nothing. Before the first turn,
+/// so many bytes of memory are brought near.
 pub fn take_turns(workers: &mut [Worker], processor: Option<usize>, seed: u64, memory: u64) {
     let _here = stay_on(processor);
     let mut racing: Vec<&mut Worker> =

@@ -1,7 +1,9 @@
-//! Room `bench`: how many instructions the calls of a program take, counted by valgrind's cachegrind.
+//! Room `bench`: how many instructions the calls of a program take, counted by valgrind's
+//! cachegrind.
 //!
-//! Two children are counted, one that makes every call and one that makes none; the difference is the loop's. What is
-//! counted is exact to a few parts in a million (METHODOLOGY.md) on any machine, as no clock is involved.
+//! Two children are counted, one that makes every call and one that makes none; the difference is
+//! the loop's. What is counted is exact to a few parts in a million (METHODOLOGY.md) on any
+//! machine, as no clock is involved.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,9 +36,13 @@ impl<'a> InstructionCounter<'a> {
     ///
     /// # Errors
     /// Why it could not be counted: the child's reason, or what valgrind said.
-    pub fn new(side: &'a Side, loaded: &'a Loaded, limits: Limits) -> Result<InstructionCounter<'a>, String> {
-        let valgrind =
-            valgrind().ok_or("valgrind is not on the PATH; install it (Debian: apt-get install valgrind)")?;
+    pub fn new(
+        side: &'a Side,
+        loaded: &'a Loaded,
+        limits: Limits,
+    ) -> Result<InstructionCounter<'a>, String> {
+        let valgrind = valgrind()
+            .ok_or("valgrind is not on the PATH; install it (Debian: apt-get install valgrind)")?;
         let none = count(&valgrind, side, loaded, limits, 0)?;
         Ok(InstructionCounter { valgrind, side, loaded, limits, none })
     }
@@ -58,22 +64,40 @@ impl<'a> InstructionCounter<'a> {
 ///
 /// # Errors
 /// As [`InstructionCounter::new`].
-pub fn instructions(side: &Side, loaded: &Loaded, limits: Limits, times: usize) -> Result<Vec<u64>, String> {
+pub fn instructions(
+    side: &Side,
+    loaded: &Loaded,
+    limits: Limits,
+    times: usize,
+) -> Result<Vec<u64>, String> {
     let counter = InstructionCounter::new(side, loaded, limits)?;
     (0..times).map(|_| counter.count()).collect()
 }
 
-fn count(valgrind: &Path, side: &Side, loaded: &Loaded, limits: Limits, calls: usize) -> Result<u64, String> {
+fn count(
+    valgrind: &Path,
+    side: &Side,
+    loaded: &Loaded,
+    limits: Limits,
+    calls: usize,
+) -> Result<u64, String> {
     let place = |name: &str| {
         let thread = std::thread::current().id();
-        std::env::temp_dir().join(format!("heaplay-{}-{thread:?}-{calls}-{name}", std::process::id()))
+        std::env::temp_dir()
+            .join(format!("heaplay-{}-{thread:?}-{calls}-{name}", std::process::id()))
     };
     let log = place("log");
     let mut command = Command::new(valgrind);
     command
         .env_clear()
-        // Nobody debugs it: without the debugger's gate a start is shorter and leaves no pipes behind.
-        .args(["--tool=cachegrind", "--vgdb=no", "--cache-sim=no", "--cachegrind-out-file=/dev/null"])
+        // Nobody debugs it: without the debugger's gate a start is shorter and leaves no pipes
+        // behind.
+        .args([
+            "--tool=cachegrind",
+            "--vgdb=no",
+            "--cache-sim=no",
+            "--cachegrind-out-file=/dev/null",
+        ])
         .arg(format!("--log-file={}", log.display()))
         .arg(fs::canonicalize(side.executable()).map_err(|error| error.to_string())?)
         .arg("worker");
@@ -84,9 +108,13 @@ fn count(valgrind: &Path, side: &Side, loaded: &Loaded, limits: Limits, calls: u
     let _ = fs::remove_file(&log);
     let ended = ended.map_err(|error| format!("{}: {error}", valgrind.display()))?;
     ended.well().map_err(|reason| format!("under valgrind: {reason}"))?;
-    let line =
-        said.lines().find_map(|line| line.split_once("refs:").filter(|(head, _)| head.contains(" I ")));
-    let digits: String =
-        line.map(|(_, tail)| tail.chars().filter(char::is_ascii_digit).collect()).unwrap_or_default();
-    digits.parse().map_err(|_| format!("valgrind told no count: {}", said.lines().last().unwrap_or_default()))
+    let line = said
+        .lines()
+        .find_map(|line| line.split_once("refs:").filter(|(head, _)| head.contains(" I ")));
+    let digits: String = line
+        .map(|(_, tail)| tail.chars().filter(char::is_ascii_digit).collect())
+        .unwrap_or_default();
+    digits
+        .parse()
+        .map_err(|_| format!("valgrind told no count: {}", said.lines().last().unwrap_or_default()))
 }

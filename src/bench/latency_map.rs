@@ -1,5 +1,6 @@
-//! Room `bench`: service times over the replay, in fixed bins that are filled while the calls stream by: even stretches of
-//! calls across, quarters of an octave upwards. Two neighbouring buckets are one bin, so no call is moved to another.
+//! Room `bench`: service times over the replay, in fixed bins that are filled while the calls
+//! stream by: even stretches of calls across, quarters of an octave upwards. Two neighbouring
+//! buckets are one bin, so no call is moved to another.
 
 /// Columns of time, or one for each call where there are fewer.
 const COLUMNS: usize = 240;
@@ -34,7 +35,8 @@ impl LatencyMap {
         self.columns
     }
 
-    /// The bins that hold calls, from the quickest: nanoseconds from and to, and the calls of each column.
+    /// The bins that hold calls, from the quickest: nanoseconds from and to, and the calls of each
+    /// column.
     pub fn rows(&self) -> impl Iterator<Item = (f64, f64, &[u64])> {
         let rows = self.counts.chunks(self.columns.max(1)).enumerate();
         rows.filter(|(_, calls)| calls.iter().any(|calls| *calls > 0))
@@ -55,7 +57,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Every call is in the column and the bin where it belongs, so no extreme is lost: held against a count of all.
+        /// Every call is in the column and the bin where it belongs, so no extreme is lost: held
+        /// against a count of all.
         #[test]
         fn no_call_is_lost(buckets in prop::collection::vec(any::<u8>(), 1..1500)) {
             let mut map = LatencyMap::new(buckets.len());
@@ -91,7 +94,8 @@ mod tests {
         map.call(0, 40);
         map.call(99_999_999, 255);
         assert_eq!(map.columns(), 240);
-        let rows: Vec<(u64, u64)> = map.rows().map(|(_, _, calls)| (calls[0], calls[239])).collect();
+        let rows: Vec<(u64, u64)> =
+            map.rows().map(|(_, _, calls)| (calls[0], calls[239])).collect();
         assert_eq!(rows, [(1, 0), (0, 1)]);
     }
 }

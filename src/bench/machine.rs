@@ -21,8 +21,12 @@ pub fn fingerprint() -> Machine {
     put("processor", line("model name").unwrap_or_default());
     put(
         "hypervisor",
-        if line("flags").is_some_and(|f| f.split(' ').any(|f| f == "hypervisor")) { "yes" } else { "no" }
-            .into(),
+        if line("flags").is_some_and(|f| f.split(' ').any(|f| f == "hypervisor")) {
+            "yes"
+        } else {
+            "no"
+        }
+        .into(),
     );
     put("cores", std::thread::available_parallelism().map_or(1, usize::from).to_string());
     put("architecture", std::env::consts::ARCH.into());
@@ -53,18 +57,24 @@ fn file(path: &str) -> String {
 
 /// The word in brackets, as the kernel marks a choice.
 fn chosen(text: &str) -> String {
-    text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or(text, |(word, _)| word).to_owned()
+    text.split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .map_or(text, |(word, _)| word)
+        .to_owned()
 }
 
-/// The variables of this process that reach every child and may change what it measures, as `NAME=VALUE …`.
+/// The variables of this process that reach every child and may change what it measures, as
+/// `NAME=VALUE …`.
 pub fn variables() -> String {
     let passed = super::worker::passed_on();
-    let passed = passed.iter().map(|(k, v)| format!("{}={}", k.to_string_lossy(), v.to_string_lossy()));
+    let passed =
+        passed.iter().map(|(k, v)| format!("{}={}", k.to_string_lossy(), v.to_string_lossy()));
     passed.collect::<Vec<String>>().join(" ")
 }
 
-/// Bytes that the kernel thinks can be had without swapping; an eighth of the machine's at least. A guest that is just giving
-/// free pages back to its host counts them as neither free nor used meanwhile: on an idle machine of 24 GiB 14 MB were read.
+/// Bytes that the kernel thinks can be had without swapping; an eighth of the machine's at least. A
+/// guest that is just giving free pages back to its host counts them as neither free nor used
+/// meanwhile: on an idle machine of 24 GiB 14 MB were read.
 pub fn available_bytes() -> u64 {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let bytes = |name: &str| {

@@ -13,7 +13,8 @@ use crate::program::{Action, Births, Feed, Outline, Parts, Program, Times};
 use crate::replay::{self, Alone, Footprint, LatencyResult, ReplayError, Tables, TimeResult};
 use crate::results::{Cell, Chunk, Latency, Manifest, Pass, RecordError, Run, Sample};
 
-/// The file of a latency cell that holds each call's time as a byte; [`super::halves`] and [`super::confirm`] read it.
+/// The file of a latency cell that holds each call's time as a byte; [`super::halves`] and
+/// [`super::confirm`] read it.
 pub(super) const BUCKETS: &str = "buckets.bin";
 
 /// Why a child could not do its job. It goes to the parent as the reason of an error row.
@@ -42,11 +43,15 @@ pub enum JobError {
     },
 }
 
-/// Does `job` and returns what goes to standard output. `turn` is called before each turn of a timed pass.
+/// Does `job` and returns what goes to standard output. `turn` is called before each turn of a
+/// timed pass.
 ///
 /// # Errors
 /// The reason, for the parent's error row.
-pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Result<String, JobError> {
+pub fn perform(
+    job: &Job,
+    turn: impl FnMut() -> Result<(), ReplayError>,
+) -> Result<String, JobError> {
     match &job.task {
         Task::Version { backend } => {
             let backend = open(backend)?;
@@ -75,14 +80,19 @@ pub fn perform(job: &Job, turn: impl FnMut() -> Result<(), ReplayError>) -> Resu
             let file = fs::OpenOptions::new().write(true).open(out);
             let file = file.map_err(|source| JobError::Io { path: out.clone(), source })?;
             let out = BufWriter::with_capacity(1 << 16, file);
-            let ending =
-                replay::places(&program, open_for(program.outline(), backend)?.as_ref(), *calls, out)?;
+            let ending = replay::places(
+                &program,
+                open_for(program.outline(), backend)?.as_ref(),
+                *calls,
+                out,
+            )?;
             Ok(serde_json::to_string(&ending).unwrap_or_default())
         }
         Task::Laps { backend, program, laps } => {
             let program = load(program)?;
             let backend = open(backend)?;
-            let times = replay::laps(&program, &Tables::new(&program, backend.as_ref()), *laps, turn)?;
+            let times =
+                replay::laps(&program, &Tables::new(&program, backend.as_ref()), *laps, turn)?;
             Ok(serde_json::to_string(&times).unwrap_or_default())
         }
         Task::Tail { backend, program, segments, clock, times, chosen } => {
@@ -126,7 +136,8 @@ fn open(backend: &str) -> Result<Box<dyn Backend>, JobError> {
     Ok(backends::open(&backends::parse(backend)?)?)
 }
 
-/// Opens the backend for a program: with its arenas where the recorded process had them, if the word asks for that.
+/// Opens the backend for a program: with its arenas where the recorded process had them, if the
+/// word asks for that.
 fn open_for(outline: &Outline, backend: &str) -> Result<Box<dyn Backend>, JobError> {
     let opened = open(backend)?;
     if let Some(arenas) = opened.pools().and_then(Pools::arenas)
@@ -150,7 +161,8 @@ fn load(path: &Path) -> Result<Program, JobError> {
 /// The program as a pass walks it: a file holds all of it, a pipe its parts as they are decoded.
 fn feed(path: &Path) -> Result<Feed<'static>, JobError> {
     let begin = || {
-        let input: Box<dyn Read> = Box::new(BufReader::with_capacity(1 << 16, fs::File::open(path)?));
+        let input: Box<dyn Read> =
+            Box::new(BufReader::with_capacity(1 << 16, fs::File::open(path)?));
         Parts::begin(input)
     };
     Ok(begin().map_err(|source| JobError::Io { path: path.to_owned(), source })?.into())
@@ -195,7 +207,9 @@ fn measure(
     let mut rows = Rows { cell, run: Run::new(Manifest::default()) };
     let clock = clock.clock();
     match cell.pass {
-        Pass::Time => rows.time(&replay::time(feed, &Tables::of(&outline, backend.as_ref()), turn)?),
+        Pass::Time => {
+            rows.time(&replay::time(feed, &Tables::of(&outline, backend.as_ref()), turn)?)
+        }
         Pass::Latency => {
             let path = folder.join(BUCKETS);
             let lost = |source| JobError::Io { path: path.clone(), source };
@@ -209,7 +223,10 @@ fn measure(
         }
         Pass::Footprint => {
             // What does not go by the clock is the same at any pace.
-            let pace = beside.pace.as_ref().filter(|_| backend.varies() == Some(backends::Varies::ByClock));
+            let pace = beside
+                .pace
+                .as_ref()
+                .filter(|_| backend.varies() == Some(backends::Varies::ByClock));
             let found = replay::footprint(feed, &beside.births, backend.as_mut(), pace)?;
             rows.footprint(&outline, &found, backend.backs_memory());
             if let Some(varies) = backend.varies() {
@@ -326,8 +343,9 @@ impl Rows<'_> {
     }
 
     fn memory(&mut self, found: &Footprint, resident_mean: f64) {
-        let largest =
-            |figure: fn(&replay::HeapSample) -> u64| found.samples.iter().map(figure).max().unwrap_or(0);
+        let largest = |figure: fn(&replay::HeapSample) -> u64| {
+            found.samples.iter().map(figure).max().unwrap_or(0)
+        };
         self.count("usable_at_live_peak_bytes", found.at_live_peak.usable_bytes);
         self.count("pinned_at_live_peak_bytes", found.at_live_peak.pinned_bytes);
         self.count("resident_at_live_peak_bytes", found.at_live_peak.resident_bytes);
@@ -357,8 +375,9 @@ impl Rows<'_> {
     }
 }
 
-/// Live and resident bytes averaged over the allocation clock: each sample stands for the bytes requested since the one
-/// before. A trace that requests nothing has no clock; its last sample stands for it.
+/// Live and resident bytes averaged over the allocation clock: each sample stands for the bytes
+/// requested since the one before. A trace that requests nothing has no clock; its last sample
+/// stands for it.
 fn means(found: &Footprint) -> (f64, f64) {
     let (mut live, mut resident, mut clock) = (0.0, 0.0, 0.0);
     for pair in found.samples.windows(2) {

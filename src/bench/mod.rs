@@ -1,14 +1,15 @@
-//! Room `bench`: runs a plan. rayon maps over its cells, each in a child process of its own (`worker.rs`), and what they
-//! leave is reduced by merging.
+//! Room `bench`: runs a plan. rayon maps over its cells, each in a child process of its own
+//! (`worker.rs`), and what they leave is reduced by merging.
 //!
-//! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a trace take turns,
-//! `neighbours.rs` says how many heats go side by side,
-//! `measure.rs` does one job in the child (`page_rows.rs` has the rows of a heap seen page by page), `halves.rs` makes the two
-//! passes of a latency repetition one, `compare.rs` holds two
-//! pool allocators against each other, `confirm.rs` takes the median of each call over repetitions (`slow_calls.rs`,
+//! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a
+//! trace take turns, `neighbours.rs` says how many heats go side by side, `measure.rs` does one job
+//! in the child (`page_rows.rs` has the rows of a heap seen page by page), `halves.rs` makes the
+//! two passes of a latency repetition one, `compare.rs` holds two pool allocators against each
+//! other, `confirm.rs` takes the median of each call over repetitions (`slow_calls.rs`,
 //! `latency_map.rs` and `windows.rs` say what the tables keep of them), `what_if.rs` replays a
-//! changed trace, `pairs.rs` times two sides against each other, `exact.rs` measures their memory, `instructions.rs` counts
-//! theirs, `bounds.rs` an allocator that gives back at once and never, `machine.rs` writes down where it ran.
+//! changed trace, `pairs.rs` times two sides against each other, `exact.rs` measures their memory,
+//! `instructions.rs` counts theirs, `bounds.rs` an allocator that gives back at once and never,
+//! `machine.rs` writes down where it ran.
 
 mod bounds;
 mod compare;
@@ -55,8 +56,8 @@ use crate::program::{Births, Feed, Parts, Program, Times};
 use crate::replay::Alone;
 use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Sample, Status};
 
-/// A compiled program in a memory file that children open by path; or the outline of one that is too large for it, which is
-/// decoded for each child.
+/// A compiled program in a memory file that children open by path; or the outline of one that is
+/// too large for it, which is decoded for each child.
 pub struct Loaded {
     /// The program, or its outline alone.
     pub program: Program,
@@ -129,11 +130,18 @@ impl Loaded {
             false => Some(memory_file("heaplay-times", |out| times.write(out))?),
         };
         let program_file = ProgramFile::Trace(path.to_owned());
-        Ok(Loaded { program, births: Births::default(), times, program_file, births_file: None, times_file })
+        Ok(Loaded {
+            program,
+            births: Births::default(),
+            times,
+            program_file,
+            births_file: None,
+            times_file,
+        })
     }
 
-    /// A path under which this process's children find the program, while this lives. A program in parts has none: only
-    /// [`Loaded::hand`] gives it out.
+    /// A path under which this process's children find the program, while this lives. A program in
+    /// parts has none: only [`Loaded::hand`] gives it out.
     pub fn path(&self) -> PathBuf {
         match &self.program_file {
             ProgramFile::Compiled(file) => path_of(file),
@@ -160,7 +168,8 @@ impl Loaded {
         if self.program.is_whole() {
             return Ok((&self.program).into());
         }
-        let input: Box<dyn Read> = Box::new(BufReader::with_capacity(1 << 16, File::open(handover.path())?));
+        let input: Box<dyn Read> =
+            Box::new(BufReader::with_capacity(1 << 16, File::open(handover.path())?));
         Ok(Parts::begin(input)?.into())
     }
 
@@ -179,14 +188,15 @@ impl Loaded {
 pub struct Settings {
     /// Children at once.
     pub jobs: usize,
-    /// Whether somebody told that number. Else fewer timed ones run side by side where neighbours disturb.
+    /// Whether somebody told that number. Else fewer timed ones run side by side where neighbours
+    /// disturb.
     pub jobs_told: bool,
     /// The bounds of a child; the time grows with the trace by [`Settings::time_limit`].
     pub memory_bytes: u64,
     /// Wall time for a child, `None` for a minute and 20 µs a call.
     pub timeout: Option<Duration>,
-    /// Seconds that a footprint pass takes for a second of the program, where it is to wait for the program's own times;
-    /// only allocators that go by the clock are made to.
+    /// Seconds that a footprint pass takes for a second of the program, where it is to wait for the
+    /// program's own times; only allocators that go by the clock are made to.
     pub pace: Option<f64>,
     /// The clock.
     pub clock: ClockRate,
@@ -196,7 +206,8 @@ impl Settings {
     /// The time a child gets for a program of so many calls.
     pub fn time_limit(&self, calls: usize) -> Duration {
         self.timeout.unwrap_or(
-            Duration::from_secs(60) + Duration::from_micros(20) * calls.try_into().unwrap_or(u32::MAX),
+            Duration::from_secs(60)
+                + Duration::from_micros(20) * calls.try_into().unwrap_or(u32::MAX),
         )
     }
 
@@ -237,15 +248,18 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchErro
     move |source| BenchError::Io { what, source }
 }
 
-/// How long a child may take to tell its version: a library that hangs when it is loaded is found out here.
+/// How long a child may take to tell its version: a library that hangs when it is loaded is found
+/// out here.
 const VERSION_TIME: Duration = Duration::from_secs(30);
 
-/// Asks a child for a backend's version, so that a library that crashes on load, or hangs, costs only that.
+/// Asks a child for a backend's version, so that a library that crashes on load, or hangs, costs
+/// only that.
 ///
 /// # Errors
 /// The child's reason.
 pub fn version(backend: &str, timeout: Option<Duration>) -> Result<String, String> {
-    let job = Job { task: Task::Version { backend: backend.to_owned() }, processor: None, turns: false };
+    let job =
+        Job { task: Task::Version { backend: backend.to_owned() }, processor: None, turns: false };
     let time = timeout.map_or(VERSION_TIME, |timeout| timeout.min(VERSION_TIME));
     let limits = Limits { time, memory_bytes: available_bytes() };
     let ended = worker::run(&job, limits).map_err(|error| error.to_string())?;
@@ -261,19 +275,24 @@ pub enum Verified {
     Broken(String),
 }
 
-/// Proves a backend in a child: on a program, or, without one, on what programs seldom do ([`crate::replay::conform`]). A
-/// child that crashes has broken a rule.
+/// Proves a backend in a child: on a program, or, without one, on what programs seldom do
+/// ([`crate::replay::conform`]). A child that crashes has broken a rule.
 ///
 /// # Errors
 /// Why it could not be tried, or not to the end.
-pub fn verify(backend: &str, loaded: Option<&Loaded>, settings: &Settings) -> Result<Verified, String> {
+pub fn verify(
+    backend: &str,
+    loaded: Option<&Loaded>,
+    settings: &Settings,
+) -> Result<Verified, String> {
     let job = Job {
         task: Task::Verify { backend: backend.to_owned(), program: loaded.map(Loaded::path) },
         processor: None,
         turns: false,
     };
     let calls = loaded.map_or(0, |loaded| loaded.program.calls());
-    let limits = Limits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
+    let limits =
+        Limits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
     match worker::run(&job, limits).map_err(|error| error.to_string())? {
         Ended::Killed(reason) => Ok(Verified::Broken(reason)),
         ended => serde_json::from_str(&ended.well()?)
@@ -281,8 +300,8 @@ pub fn verify(backend: &str, loaded: Option<&Loaded>, settings: &Settings) -> Re
     }
 }
 
-/// Runs every cell of the run in `folder` that is not done, then folds what there is into its tables. Cells of a run
-/// that was cut off stay where they are, for another call.
+/// Runs every cell of the run in `folder` that is not done, then folds what there is into its
+/// tables. Cells of a run that was cut off stay where they are, for another call.
 ///
 /// # Errors
 /// When the folder cannot be written. What was measured before stays.
@@ -303,16 +322,20 @@ pub fn run(
     let processors = processors();
     let failure: Mutex<Option<BenchError>> = Mutex::new(None);
     let stopped = Mutex::default();
-    // The queue's order is kept: whichever thread is free takes the next heat. Exact cells first, all of them, so that
-    // no timed cell has one for a neighbour.
+    // The queue's order is kept: whichever thread is free takes the next heat. Exact cells first,
+    // all of them, so that no timed cell has one for a neighbour.
     for exact in [true, false] {
         let stage: Vec<Cell> =
             queue.iter().filter(|cell| (cell.pass == Pass::Footprint) == exact).cloned().collect();
         let timed = !exact && !stage.is_empty() && !cancelled();
-        let jobs =
-            if timed { beside(folder, programs, settings, &processors, progress)? } else { settings.jobs };
+        let jobs = if timed {
+            beside(folder, programs, settings, &processors, progress)?
+        } else {
+            settings.jobs
+        };
         threads(jobs)?.install(|| {
-            let calls = |trace: &str| programs.get(trace).map_or(0, |l| l.program.instructions().len());
+            let calls =
+                |trace: &str| programs.get(trace).map_or(0, |l| l.program.instructions().len());
             heats(&stage, calls).into_iter().par_bridge().for_each(|heat| {
                 let failed = failure.lock().is_ok_and(|failure| failure.is_some());
                 let Some(loaded) = programs.get(&heat[0].trace) else { return };
@@ -321,7 +344,8 @@ pub fn run(
                 }
                 let thread = rayon::current_thread_index().unwrap_or(0);
                 let processor = processors.get(thread).copied();
-                let place = Place { cells: &cells, numbers: &numbers, processor, stopped: &stopped };
+                let place =
+                    Place { cells: &cells, numbers: &numbers, processor, stopped: &stopped };
                 match measure_heat(&heat, loaded, &place, settings) {
                     Ok(outcomes) => {
                         let weight = loaded.program.calls() as u64;
@@ -345,7 +369,10 @@ pub fn run(
 /// So many threads, each of which looks after a child, or a heat of them.
 fn threads(jobs: usize) -> Result<rayon::ThreadPool, BenchError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.max(1)).build();
-    pool.map_err(|error| BenchError::Io { what: "threads".into(), source: std::io::Error::other(error) })
+    pool.map_err(|error| BenchError::Io {
+        what: "threads".into(),
+        source: std::io::Error::other(error),
+    })
 }
 
 /// How many heats run side by side; what was measured for it goes into the manifest, and is told.
@@ -357,13 +384,15 @@ fn beside(
     progress: &dyn Progress,
 ) -> Result<usize, BenchError> {
     let mut manifest = Run::load(folder)?.manifest;
-    let (jobs, found) = match neighbours::side_by_side(programs, settings, processors, manifest.seed) {
-        Ok(found) => found,
-        Err(reason) => {
-            progress.note(format!("how much neighbours disturb could not be measured: {reason}"));
-            (settings.jobs, None)
-        }
-    };
+    let (jobs, found) =
+        match neighbours::side_by_side(programs, settings, processors, manifest.seed) {
+            Ok(found) => found,
+            Err(reason) => {
+                progress
+                    .note(format!("how much neighbours disturb could not be measured: {reason}"));
+                (settings.jobs, None)
+            }
+        };
     let mut facts = vec![("heats_at_once", jobs.to_string())];
     if let Some(found) = found {
         let (low, high) = found.quartiles;
@@ -395,7 +424,8 @@ struct Place<'a> {
     cells: &'a Path,
     numbers: &'a HashMap<&'a Cell, usize>,
     processor: Option<usize>,
-    /// Trace and backend of cells that were ended at a limit, with the reason: what did not finish once is not tried again.
+    /// Trace and backend of cells that were ended at a limit, with the reason: what did not finish
+    /// once is not tried again.
     stopped: &'a Mutex<HashMap<(String, String), String>>,
 }
 
@@ -452,8 +482,8 @@ impl Entry<'_> {
     }
 }
 
-/// Measures the cells of a heat, each in a child of its own, and leaves their folders. Empty when the run was cancelled
-/// meanwhile: a heat is whole or is done again.
+/// Measures the cells of a heat, each in a child of its own, and leaves their folders. Empty when
+/// the run was cancelled meanwhile: a heat is whole or is done again.
 fn measure_heat(
     heat: &[Cell],
     loaded: &Loaded,
@@ -465,13 +495,18 @@ fn measure_heat(
     for cell in heat {
         let all = Entry::of(cell);
         match place.given_up(cell) {
-            Some(reason) => {
-                outcomes.push(keep(cell, loaded, &place.fresh_part(&all[0])?, 0.0, Ended::Badly(reason))?)
-            }
+            Some(reason) => outcomes.push(keep(
+                cell,
+                loaded,
+                &place.fresh_part(&all[0])?,
+                0.0,
+                Ended::Badly(reason),
+            )?),
             None => entries.extend(all),
         }
     }
-    // The halves are alive one after the other: as many children as in the time pass leave as much of the caches to each.
+    // The halves are alive one after the other: as many children as in the time pass leave as much
+    // of the caches to each.
     let (first, second): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|entry| entry.alone != Some(Alone::Odd));
     let mut ended: Vec<(Entry, f64, Ended)> = Vec::new();
@@ -498,10 +533,12 @@ fn measure_heat(
             seconds += more;
             let second = place.part(&half);
             end = match (end, other) {
-                (Ended::Well(_), Ended::Well(text)) => match joined(half.cell, loaded, [&part, &second])? {
-                    None => Ended::Well(text),
-                    Some(reason) => Ended::Badly(reason),
-                },
+                (Ended::Well(_), Ended::Well(text)) => {
+                    match joined(half.cell, loaded, [&part, &second])? {
+                        None => Ended::Well(text),
+                        Some(reason) => Ended::Badly(reason),
+                    }
+                }
                 (Ended::Well(_), bad) | (bad, _) => bad,
             };
             let _ = fs::remove_dir_all(second);
@@ -521,7 +558,8 @@ fn joined(cell: &Cell, loaded: &Loaded, halves: [&Path; 2]) -> Result<Option<Str
     Ok(halves::join(cell, halves).err().map(|error| error.to_string()))
 }
 
-/// Runs the children of these entries together, in turns where they are timed; how each ended, and after how many seconds.
+/// Runs the children of these entries together, in turns where they are timed; how each ended, and
+/// after how many seconds.
 fn run_race<'a>(
     entries: &[Entry<'a>],
     loaded: &Loaded,
@@ -553,14 +591,20 @@ fn run_race<'a>(
             time: settings.time_limit(calls) + settings.waiting(loaded),
             memory_bytes: settings.memory_bytes,
         };
-        let worker =
-            Worker::start(&job, limits).map_err(io_error(format!("a child for {}", part.display())))?;
+        let worker = Worker::start(&job, limits)
+            .map_err(io_error(format!("a child for {}", part.display())))?;
         workers.push(worker);
         handovers.push(handover);
     }
     if timed {
-        let memory = heat::memory_of(loaded.program.profile(), workers.len(), settings.memory_bytes);
-        heat::take_turns(&mut workers, place.processor, place.numbers[entries[0].cell] as u64, memory);
+        let memory =
+            heat::memory_of(loaded.program.profile(), workers.len(), settings.memory_bytes);
+        heat::take_turns(
+            &mut workers,
+            place.processor,
+            place.numbers[entries[0].cell] as u64,
+            memory,
+        );
     }
     // Every child is waited for before anything is believed, so that none is left behind.
     let mut ended = Vec::new();
@@ -580,7 +624,8 @@ fn run_race<'a>(
         .collect()
 }
 
-/// Holds what a child left against the program, marks the cell's folder as whole and gives it its name.
+/// Holds what a child left against the program, marks the cell's folder as whole and gives it its
+/// name.
 fn keep(
     cell: &Cell,
     loaded: &Loaded,
@@ -615,12 +660,14 @@ fn keep(
     Ok(outcome)
 }
 
-/// Holds what a child reports against what the parent knows of the program: as many calls of each kind, as many bytes.
+/// Holds what a child reports against what the parent knows of the program: as many calls of each
+/// kind, as many bytes.
 fn doubt(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, BenchError> {
     let tables = Run::load_tables(folder)?;
     let profile = loaded.program.profile();
-    let reported =
-        |op: &str, metric: &str| tables.values(&cell.trace, &cell.backend, op, metric).first().copied();
+    let reported = |op: &str, metric: &str| {
+        tables.values(&cell.trace, &cell.backend, op, metric).first().copied()
+    };
     let mut expected: Vec<(&str, &str, u64)> = Vec::new();
     if cell.pass == Pass::Time {
         expected.push(("all", "calls", profile.total_calls()));
@@ -656,7 +703,11 @@ fn doubt_pins(cell: &Cell, marks: &[u64], tables: &Run) -> Option<String> {
     let at_mark = |(number, mark): (u16, &u64)| {
         let sample = tables.samples.iter().find(|sample| sample.event == *mark);
         let figure = |of: fn(&Sample) -> u64| sample.map(|sample| of(sample) as f64);
-        (Moment::Mark(number), figure(|sample| sample.pinned_bytes), figure(|sample| sample.usable_bytes))
+        (
+            Moment::Mark(number),
+            figure(|sample| sample.pinned_bytes),
+            figure(|sample| sample.usable_bytes),
+        )
     };
     for (moment, pinned, usable) in known.into_iter().chain((1..).zip(marks).map(at_mark)) {
         let (Some(pinned), Some(usable)) = (pinned, usable) else { continue };

@@ -1,8 +1,9 @@
-//! Room `bench`: how much work on the other processors disturbs one that is timed. Measured in the run itself, on the
-//! machine as it is then, and by it decided how many heats run side by side.
+//! Room `bench`: how much work on the other processors disturbs one that is timed. Measured in the
+//! run itself, on the machine as it is then, and by it decided how many heats run side by side.
 //!
-//! One child replays a trace in turns of about a millisecond. In one of two turns over the same calls, drawn at random,
-//! children on the other processors replay it too; in the other they wait. So both meet the same weather.
+//! One child replays a trace in turns of about a millisecond. In one of two turns over the same
+//! calls, drawn at random, children on the other processors replay it too; in the other they wait.
+//! So both meet the same weather.
 
 use std::collections::HashMap;
 
@@ -29,8 +30,8 @@ pub struct Disturbance {
     pub quartiles: (f64, f64),
 }
 
-/// A disturbance beyond this is not accepted: fewer heats then run side by side. All backends of a heat meet it alike, so
-/// their ratios hold; the nanoseconds would not.
+/// A disturbance beyond this is not accepted: fewer heats then run side by side. All backends of a
+/// heat meet it alike, so their ratios hold; the nanoseconds would not.
 const MOST: f64 = 1.10;
 
 /// The allocator that is replayed on all of them.
@@ -41,12 +42,13 @@ const CALLS: usize = 20_000;
 const CALL_NS: f64 = 30.0;
 /// Pairs of turns at least.
 const PAIRS: usize = 60;
-/// How many times as long as a turn of the one that is timed those of the neighbours are, so that they cover it.
+/// How many times as long as a turn of the one that is timed those of the neighbours are, so that
+/// they cover it.
 const LONGER: usize = 3;
 
-/// How many heats shall run side by side, on `processors`: as many as the settings allow, halved until the neighbours
-/// disturb by no more than [`MOST`] — where nobody has told a number. With it what was measured, the last first; nothing
-/// where no two would run.
+/// How many heats shall run side by side, on `processors`: as many as the settings allow, halved
+/// until the neighbours disturb by no more than [`MOST`] — where nobody has told a number. With it
+/// what was measured, the last first; nothing where no two would run.
 ///
 /// # Errors
 /// Why it could not be measured.
@@ -76,7 +78,8 @@ pub fn side_by_side(
     }
 }
 
-/// Measures the first of `processors` beside the others; `None` when there are no others, or no trace.
+/// Measures the first of `processors` beside the others; `None` when there are no others, or no
+/// trace.
 fn disturbance(
     programs: &HashMap<String, Loaded>,
     settings: &Settings,
@@ -87,16 +90,21 @@ fn disturbance(
     let calls = |loaded: &Loaded| loaded.program.instructions().len();
     let long = programs.iter().filter(|(_, loaded)| calls(loaded) >= CALLS);
     let shortest = long.min_by_key(|(name, loaded)| (calls(loaded), (*name).clone()));
-    let chosen =
-        shortest.or_else(|| programs.iter().max_by_key(|(name, loaded)| (calls(loaded), (*name).clone())));
-    let Some((trace, loaded)) = chosen.filter(|(_, loaded)| calls(loaded) > 0 && !others.is_empty()) else {
+    let chosen = shortest
+        .or_else(|| programs.iter().max_by_key(|(name, loaded)| (calls(loaded), (*name).clone())));
+    let Some((trace, loaded)) =
+        chosen.filter(|(_, loaded)| calls(loaded) > 0 && !others.is_empty())
+    else {
         return Ok(None);
     };
     let plan = rounds(calls(loaded));
     let start = |processor: usize, laps: Laps| {
         let task = Task::Laps { backend: BACKEND.to_owned(), program: loaded.path(), laps };
         let job = Job { task, processor: Some(processor), turns: true };
-        let limits = Limits { time: settings.time_limit(calls(loaded)), memory_bytes: settings.memory_bytes };
+        let limits = Limits {
+            time: settings.time_limit(calls(loaded)),
+            memory_bytes: settings.memory_bytes,
+        };
         Worker::start(&job, limits).map_err(|error| error.to_string())
     };
     let mut subject = start(*own, plan.laps)?;
@@ -128,7 +136,8 @@ fn disturbance(
         .map_err(|error| format!("the child's words are not its times: {error}"))?;
     let ratios = plan.ratios(&beside, &times.processor_ns);
     let quartile = |share| stats::quantile(&ratios, share);
-    let (Some(low), Some(ratio), Some(high)) = (quartile(0.25), quartile(0.5), quartile(0.75)) else {
+    let (Some(low), Some(ratio), Some(high)) = (quartile(0.25), quartile(0.5), quartile(0.75))
+    else {
         return Err("it gave no times".to_owned());
     };
     let (trace, neighbours) = (trace.clone(), others.len());
@@ -152,13 +161,17 @@ fn rounds(calls: usize) -> Rounds {
         let turns = laps * cut.segments;
         // A neighbour needs half as many turns, each a longer piece of a lap.
         let segments = (cut.segments / LONGER).max(1);
-        let neighbours = Laps { laps: turns.div_ceil(2 * segments) + 1, segments, laps_in_segment: 1 };
+        let neighbours =
+            Laps { laps: turns.div_ceil(2 * segments) + 1, segments, laps_in_segment: 1 };
         return Rounds { laps: Laps { laps, ..cut }, neighbours, apart: cut.segments, turns };
     }
     let together = cut.laps_in_segment;
     let laps = Laps { laps: together * 2 * PAIRS, ..cut };
-    let longer =
-        Laps { laps: together * LONGER * (PAIRS + 1), segments: 1, laps_in_segment: together * LONGER };
+    let longer = Laps {
+        laps: together * LONGER * (PAIRS + 1),
+        segments: 1,
+        laps_in_segment: together * LONGER,
+    };
     Rounds { laps, neighbours: longer, apart: 1, turns: 2 * PAIRS }
 }
 
@@ -200,10 +213,15 @@ mod tests {
             let laps = plan.laps;
             assert_eq!(laps.laps * laps.segments / laps.laps_in_segment, plan.turns);
             let others = plan.neighbours;
-            assert!(others.laps * others.segments / others.laps_in_segment > plan.turns / 2, "{calls}");
+            assert!(
+                others.laps * others.segments / others.laps_in_segment > plan.turns / 2,
+                "{calls}"
+            );
             // Each piece has its own length; with neighbours it takes half as long again.
             let times: Vec<u64> = (0..plan.turns)
-                .map(|turn| (1000 + 10 * (turn % plan.apart) as u64) * if beside[turn] { 3 } else { 2 })
+                .map(|turn| {
+                    (1000 + 10 * (turn % plan.apart) as u64) * if beside[turn] { 3 } else { 2 }
+                })
                 .collect();
             let ratios = plan.ratios(&beside, &times);
             assert_eq!(ratios.len() * 2, plan.turns);

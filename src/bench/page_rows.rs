@@ -1,13 +1,16 @@
-//! Room `bench`: the heap seen page by page, as rows of a run folder, and what follows from a footprint's samples.
+//! Room `bench`: the heap seen page by page, as rows of a run folder, and what follows from a
+//! footprint's samples.
 
 use crate::program::Births;
-use crate::replay::{ClassRounding, EMPTY, Footprint, HeapMap, HeapSample, Level, NOWHERE, PageView};
+use crate::replay::{
+    ClassRounding, EMPTY, Footprint, HeapMap, HeapSample, Level, NOWHERE, PageView,
+};
 use crate::results::{
     Cell, Fullness, HeapRow, Moment, OTHER_SITES, Pin, Residency, Rounding, Run, SizeClass,
 };
 
-/// The metrics of the pinned-granularity curve beyond 4 KiB, in the order of [`crate::replay::GRAINS`]: at the live
-/// peak, and at the end.
+/// The metrics of the pinned-granularity curve beyond 4 KiB, in the order of
+/// [`crate::replay::GRAINS`]: at the live peak, and at the end.
 pub const PINNED_BY_GRAIN: [[&str; 2]; 5] = [
     ["pinned_16k_at_live_peak_bytes", "pinned_16k_end_bytes"],
     ["pinned_64k_at_live_peak_bytes", "pinned_64k_end_bytes"],
@@ -23,7 +26,8 @@ const LINES_AT_MARK: usize = 50;
 
 /// Adds the rows of the live peak and the end, and who pins at each mark.
 pub fn add(run: &mut Run, cell: &Cell, births: &Births, found: &Footprint) {
-    for (moment, view) in Moment::ALL.into_iter().zip([&found.pages_at_live_peak, &found.pages_end]) {
+    for (moment, view) in Moment::ALL.into_iter().zip([&found.pages_at_live_peak, &found.pages_end])
+    {
         let (trace, backend, repetition) = (&cell.trace, &cell.backend, cell.repetition);
         run.fullness.extend(view.fullness.iter().enumerate().map(|(bin, &pages)| Fullness {
             trace: trace.clone(),
@@ -58,7 +62,8 @@ fn rounding(cell: &Cell, moment: Moment, class: &ClassRounding) -> Rounding {
     }
 }
 
-/// Runs of neighbouring sizes with the same usable bytes; sizes that were never asked for (0) belong to the run around them.
+/// Runs of neighbouring sizes with the same usable bytes; sizes that were never asked for (0)
+/// belong to the run around them.
 fn size_classes(cell: &Cell, usable: &[u32]) -> Vec<SizeClass> {
     let mut classes: Vec<SizeClass> = Vec::new();
     for (size, &usable_bytes) in (0..).zip(usable).filter(|(_, usable)| **usable > 0) {
@@ -95,13 +100,17 @@ pub fn add_map(run: &mut Run, cell: &Cell, map: &HeapMap) {
     }));
 }
 
-/// The lines, what they strand first; those that are small in every respect are one row, so that the sums stay whole.
+/// The lines, what they strand first; those that are small in every respect are one row, so that
+/// the sums stay whole.
 fn pins(cell: &Cell, births: &Births, moment: Moment, view: &PageView) -> Vec<Pin> {
     let lines = if matches!(moment, Moment::Mark(_)) { LINES_AT_MARK } else { LINES };
     let mut by_live = view.pins.clone();
-    by_live.sort_by_key(|pin| (std::cmp::Reverse(pin.live_bytes), births.name(pin.site).to_owned()));
+    by_live
+        .sort_by_key(|pin| (std::cmp::Reverse(pin.live_bytes), births.name(pin.site).to_owned()));
     let mut by_stranded = view.pins.clone();
-    by_stranded.sort_by_key(|pin| (std::cmp::Reverse(pin.stranded_bytes), births.name(pin.site).to_owned()));
+    by_stranded.sort_by_key(|pin| {
+        (std::cmp::Reverse(pin.stranded_bytes), births.name(pin.site).to_owned())
+    });
     let row = |site: &str| Pin {
         trace: cell.trace.clone(),
         backend: cell.backend.clone(),
@@ -115,8 +124,8 @@ fn pins(cell: &Cell, births: &Births, moment: Moment, view: &PageView) -> Vec<Pi
     let mut rows = Vec::new();
     let mut rest = row(OTHER_SITES);
     for (rank, pin) in by_stranded.iter().enumerate() {
-        let large =
-            rank < lines || by_live[..by_live.len().min(lines)].iter().any(|other| other.site == pin.site);
+        let large = rank < lines
+            || by_live[..by_live.len().min(lines)].iter().any(|other| other.site == pin.site);
         let mut own = row(births.name(pin.site));
         let into = if large { &mut own } else { &mut rest };
         into.live_bytes += pin.live_bytes;
@@ -132,8 +141,8 @@ fn pins(cell: &Cell, births: &Births, moment: Moment, view: &PageView) -> Vec<Pi
     rows
 }
 
-/// Usefully returnable memory: the most that R − P never fell below during a whole tenth of the allocation clock. It lay
-/// idle so long that giving it back would have helped.
+/// Usefully returnable memory: the most that R − P never fell below during a whole tenth of the
+/// allocation clock. It lay idle so long that giving it back would have helped.
 pub fn returnable(samples: &[HeapSample]) -> u64 {
     let window = samples.last().map_or(0, |last| last.clock_bytes / 10);
     let kept = |sample: &HeapSample| sample.resident_bytes.saturating_sub(sample.pinned_bytes);
@@ -167,7 +176,12 @@ mod tests {
     use super::*;
 
     fn sample(clock_bytes: u64, kept: u64) -> HeapSample {
-        HeapSample { clock_bytes, resident_bytes: 1000 + kept, pinned_bytes: 1000, ..HeapSample::default() }
+        HeapSample {
+            clock_bytes,
+            resident_bytes: 1000 + kept,
+            pinned_bytes: 1000,
+            ..HeapSample::default()
+        }
     }
 
     #[test]

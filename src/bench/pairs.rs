@@ -1,9 +1,9 @@
-//! Room `bench`: two sides timed as a pair of processes, alive together on one processor, which take turns of about a
-//! millisecond in random order.
+//! Room `bench`: two sides timed as a pair of processes, alive together on one processor, which
+//! take turns of about a millisecond in random order.
 //!
-//! The pair is the unit of evidence: its two processes drew their addresses once, and met the same weather. Its figure is
-//! one number, the logarithm of how much longer the second side took; how many pairs there are and what they say is for
-//! `check` to judge.
+//! The pair is the unit of evidence: its two processes drew their addresses once, and met the same
+//! weather. Its figure is one number, the logarithm of how much longer the second side took; how
+//! many pairs there are and what they say is for `check` to judge.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -88,13 +88,15 @@ pub struct Ratio {
     pub wall: f64,
 }
 
-/// Turns shorter than this cost cold caches; in longer ones the weather changes, and there are fewer to leave out.
+/// Turns shorter than this cost cold caches; in longer ones the weather changes, and there are
+/// fewer to leave out.
 const SEGMENT_NS: f64 = 0.6e6;
-/// How long each side of a pair is timed, at the least: the spread of pairs falls with it up to here and little beyond, and
-/// more pairs say more than longer ones.
+/// How long each side of a pair is timed, at the least: the spread of pairs falls with it up to
+/// here and little beyond, and more pairs say more than longer ones.
 const TIMED_NS: f64 = 36e6;
 
-/// Cuts laps so that a segment takes about [`SEGMENT_NS`], when a lap of the slower side takes `lap_ns`.
+/// Cuts laps so that a segment takes about [`SEGMENT_NS`], when a lap of the slower side takes
+/// `lap_ns`.
 pub fn cut(lap_ns: f64) -> Laps {
     let segments = (lap_ns / SEGMENT_NS).round().max(1.0);
     if segments >= 2.0 {
@@ -117,14 +119,17 @@ impl Course<'_> {
         seed: u64,
         task: impl Fn(usize, &Side) -> Task,
     ) -> Result<Vec<String>, PairError> {
-        let child = |side: &Side, reason: String| PairError::Child { backend: side.backend.clone(), reason };
+        let child = |side: &Side, reason: String| PairError::Child {
+            backend: side.backend.clone(),
+            reason,
+        };
         let mut workers = Vec::new();
         for (at, side) in sides.iter().enumerate() {
             let job = Job { task: task(at, side), processor: self.processor, turns: true };
             let worker = Worker::start_by(side.command(), &job, self.limits);
-            workers.push(
-                worker.map_err(|error| child(side, format!("{}: {error}", side.executable().display())))?,
-            );
+            workers.push(worker.map_err(|error| {
+                child(side, format!("{}: {error}", side.executable().display()))
+            })?);
         }
         take_turns(&mut workers, self.processor, seed, 0); // their first lap is not timed
         let ended: Vec<_> = workers.into_iter().map(Worker::end).collect();
@@ -155,9 +160,12 @@ impl Course<'_> {
         let segments = laps.laps * laps.segments / laps.laps_in_segment.max(1);
         let read = |(side, text): (&&Side, String)| {
             let times: Option<LapTimes> = serde_json::from_str(&text).ok();
-            times.filter(|t| t.processor_ns.len() == segments && t.wall_ns.len() == segments).ok_or_else(
-                || PairError::Child { backend: side.backend.clone(), reason: unexpected(side, &text) },
-            )
+            times
+                .filter(|t| t.processor_ns.len() == segments && t.wall_ns.len() == segments)
+                .ok_or_else(|| PairError::Child {
+                    backend: side.backend.clone(),
+                    reason: unexpected(side, &text),
+                })
         };
         sides.iter().zip(told).map(read).collect()
     }
@@ -173,8 +181,8 @@ impl Course<'_> {
         Ok(cut(slowest.copied().unwrap_or(0) as f64))
     }
 
-    /// The calls that are slowest on both sides together, such a share of all, from a pair of their own: a file with their
-    /// numbers, rising.
+    /// The calls that are slowest on both sides together, such a share of all, from a pair of their
+    /// own: a file with their numbers, rising.
     ///
     /// # Errors
     /// As [`Course::time`], and where there is no memory.
@@ -237,7 +245,10 @@ impl Course<'_> {
         })?;
         let read = |(side, text): (&&Side, String)| match text.trim().parse::<f64>() {
             Ok(mean) if mean.is_finite() && mean > 0.0 => Ok(mean),
-            _ => Err(PairError::Child { backend: side.backend.clone(), reason: unexpected(side, &text) }),
+            _ => Err(PairError::Child {
+                backend: side.backend.clone(),
+                reason: unexpected(side, &text),
+            }),
         };
         sides.iter().zip(told).map(read).collect()
     }
@@ -280,24 +291,31 @@ impl Chosen {
     }
 }
 
-/// How much longer the second of each two took than the first, all cut by `laps`: one figure a pair. `None` where segments
-/// take no time.
+/// How much longer the second of each two took than the first, all cut by `laps`: one figure a
+/// pair. `None` where segments take no time.
 ///
-/// Places in the lap differ: a longer free list slows those that search it. So what is usual at a place is found first, as
-/// the median over all laps and pairs; a pair's figure is the mean of what is usual, and its own deviation from it, a
-/// trimmed mean over its segments. A disturbance makes one segment of one lap deviate, and is trimmed away; a phase that is
-/// slower in every lap deviates nowhere, and counts in full. Each place weighs as much as both sides take there (one side's
-/// time alone as a weight would lean towards that side).
+/// Places in the lap differ: a longer free list slows those that search it. So what is usual at a
+/// place is found first, as the median over all laps and pairs; a pair's figure is the mean of what
+/// is usual, and its own deviation from it, a trimmed mean over its segments. A disturbance makes
+/// one segment of one lap deviate, and is trimmed away; a phase that is slower in every lap
+/// deviates nowhere, and counts in full. Each place weighs as much as both sides take there (one
+/// side's time alone as a weight would lean towards that side).
 ///
-/// What is usual is shared by the pairs, and does not tie them together: were it off by some amount everywhere, each pair's
-/// deviation would be off by as much the other way.
+/// What is usual is shared by the pairs, and does not tie them together: were it off by some amount
+/// everywhere, each pair's deviation would be off by as much the other way.
 pub fn ratios(pairs: &[[&LapTimes; 2]], laps: Laps) -> Option<Vec<Ratio>> {
     let by = |times: fn(&LapTimes) -> &[u64]| {
         let pairs: Vec<[&[u64]; 2]> = pairs.iter().map(|[a, b]| [times(a), times(b)]).collect();
         log_ratios(&pairs, laps.segments.max(1))
     };
     let (processor, wall) = (by(|times| &times.processor_ns)?, by(|times| &times.wall_ns)?);
-    Some(processor.into_iter().zip(wall).map(|(processor, wall)| Ratio { processor, wall }).collect())
+    Some(
+        processor
+            .into_iter()
+            .zip(wall)
+            .map(|(processor, wall)| Ratio { processor, wall })
+            .collect(),
+    )
 }
 
 fn log_ratios(pairs: &[[&[u64]; 2]], segments: usize) -> Option<Vec<f64>> {
@@ -316,8 +334,9 @@ fn log_ratios(pairs: &[[&[u64]; 2]], segments: usize) -> Option<Vec<f64>> {
     }
     let usual = weighted_mean(places.iter().copied())?;
     let figure = |turns: &Vec<(f64, f64)>| {
-        let off =
-            |(at, turn): (usize, &(f64, f64))| (turn.0 - places[at % segments].0, places[at % segments].1);
+        let off = |(at, turn): (usize, &(f64, f64))| {
+            (turn.0 - places[at % segments].0, places[at % segments].1)
+        };
         let mut off: Vec<(f64, f64)> = turns.iter().enumerate().map(off).collect();
         off.retain(|(log, _)| log.is_finite());
         off.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -355,8 +374,8 @@ pub enum Unfit {
     OtherJobs(String),
 }
 
-/// Whether another heaplay understands this one's jobs: it is asked for a backend's version, and for one job of each sort
-/// that the check gives, on no program.
+/// Whether another heaplay understands this one's jobs: it is asked for a backend's version, and
+/// for one job of each sort that the check gives, on no program.
 ///
 /// # Errors
 /// Why it does not, with the path.
@@ -377,7 +396,12 @@ pub fn handshake(binary: &Path, backend: &str, clock: ClockRate) -> Result<Strin
     };
     let (backend, program) = (backend.to_owned(), PathBuf::from("/dev/null"));
     let laps = Laps { laps: 1, segments: 1, laps_in_segment: 1 };
-    let cell = Cell { trace: String::new(), backend: backend.clone(), pass: Pass::Footprint, repetition: 0 };
+    let cell = Cell {
+        trace: String::new(),
+        backend: backend.clone(),
+        pass: Pass::Footprint,
+        repetition: 0,
+    };
     let version = ask(Task::Version { backend: backend.clone() });
     let jobs = [
         Task::Laps { backend: backend.clone(), program: program.clone(), laps },
@@ -424,7 +448,8 @@ mod tests {
 
     /// Times of a side: `at` gives those of each turn, by lap and place.
     fn side(at: impl Fn(usize, usize) -> f64) -> LapTimes {
-        let turns = (0..LAPS.laps).flat_map(|lap| (0..LAPS.segments).map(move |place| (lap, place)));
+        let turns =
+            (0..LAPS.laps).flat_map(|lap| (0..LAPS.segments).map(move |place| (lap, place)));
         let ns: Vec<u64> = turns.map(|(lap, place)| (at(lap, place) * 1e6) as u64).collect();
         LapTimes { processor_ns: ns.clone(), wall_ns: ns }
     }
@@ -443,7 +468,8 @@ mod tests {
         // One turn of forty that took twenty times as long.
         let disturbed = side(|lap, place| if (lap, place) == (1, 3) { 21.0 } else { 1.05 });
         near(figures(&[[even(), disturbed]])[0], 1.05);
-        // One place of ten that takes half as long again in every lap: ln(1.5) there, which weighs 2.5 of 20.5.
+        // One place of ten that takes half as long again in every lap: ln(1.5) there, which weighs
+        // 2.5 of 20.5.
         let phase = side(|_, place| if place == 3 { 1.5 } else { 1.0 });
         let found = figures(&[[even(), phase]])[0];
         assert!((found - 1.5f64.ln() * 2.5 / 20.5).abs() < 1e-4, "{found}");

@@ -1,4 +1,5 @@
-//! Room `bench`: what is to be done. A [`Job`] is one cell; a worker is this program with a plan of one job.
+//! Room `bench`: what is to be done. A [`Job`] is one cell; a worker is this program with a plan of
+//! one job.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -20,7 +21,10 @@ pub struct ClockRate {
 impl ClockRate {
     /// The rate of a calibrated clock.
     pub fn of(clock: &Clock) -> ClockRate {
-        ClockRate { counter: clock.source() == Source::Counter, ticks_per_second: clock.ticks_per_second() }
+        ClockRate {
+            counter: clock.source() == Source::Counter,
+            ticks_per_second: clock.ticks_per_second(),
+        }
     }
 
     /// A clock of this rate.
@@ -43,7 +47,8 @@ pub struct Pace {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// The backend's version, on standard output; refused for one that breaks a rule of allocators when it is asked.
+    /// The backend's version, on standard output; refused for one that breaks a rule of allocators
+    /// when it is asked.
     Version {
         /// The backend as written.
         backend: String,
@@ -55,7 +60,8 @@ pub enum Task {
         /// The compiled program, or `None` for the calls that programs seldom make.
         program: Option<PathBuf>,
     },
-    /// Write down where every block lies (see [`crate::replay::places`]); what it ended with, on standard output.
+    /// Write down where every block lies (see [`crate::replay::places`]); what it ended with, on
+    /// standard output.
     Places {
         /// The backend as written; a pool allocator.
         backend: String,
@@ -66,7 +72,8 @@ pub enum Task {
         /// The file for the places; exists.
         out: PathBuf,
     },
-    /// Replay in laps, taking turns with the other side (see [`super::pairs`]); the times, on standard output.
+    /// Replay in laps, taking turns with the other side (see [`super::pairs`]); the times, on
+    /// standard output.
     Laps {
         /// The backend as written.
         backend: String,
@@ -90,7 +97,8 @@ pub enum Task {
         /// Else the calls of which the mean goes to standard output, as 32-bit numbers.
         chosen: Option<PathBuf>,
     },
-    /// Make some calls and end: whoever runs it counts its instructions (see [`super::instructions`]).
+    /// Make some calls and end: whoever runs it counts its instructions (see
+    /// [`super::instructions`]).
     Calls {
         /// The backend as written.
         backend: String,
@@ -144,7 +152,8 @@ pub struct Job {
     pub turns: bool,
 }
 
-/// Cells that are measured together: all backends of one trace and repetition for a timed pass, else one cell.
+/// Cells that are measured together: all backends of one trace and repetition for a timed pass,
+/// else one cell.
 pub type Heat = Vec<Cell>;
 
 /// Calls up to which latency passes are measured together: each holds 3 bytes a call.
@@ -165,11 +174,12 @@ pub fn heats(cells: &[Cell], calls: impl Fn(&str) -> usize) -> Vec<Heat> {
 
 /// The cells of `manifest` that are not `done`, in the order in which they are to run.
 ///
-/// Exact cells first: they run in parallel and disturb nobody. Then the timed ones in rounds, so that each backend and each
-/// pass meets the same drift of the machine; within a round the traces and, for each, its backends come in an order drawn from
-/// the manifest's seed.
+/// Exact cells first: they run in parallel and disturb nobody. Then the timed ones in rounds, so
+/// that each backend and each pass meets the same drift of the machine; within a round the traces
+/// and, for each, its backends come in an order drawn from the manifest's seed.
 pub fn order(manifest: &Manifest, done: &HashSet<Cell>) -> Vec<Cell> {
-    let mut cells: Vec<Cell> = manifest.planned().into_iter().filter(|cell| !done.contains(cell)).collect();
+    let mut cells: Vec<Cell> =
+        manifest.planned().into_iter().filter(|cell| !done.contains(cell)).collect();
     cells.sort_by_key(|cell| {
         let timed = cell.pass != Pass::Footprint;
         let draw = |words: &[&str]| draw(manifest.seed, cell, words);

@@ -32,7 +32,8 @@ pub struct Slow {
     pub median: u8,
     /// The longest of the repetitions.
     pub longest: u8,
-    /// Repetitions in which it took at least half of its own time; of a stray one, half of the longest.
+    /// Repetitions in which it took at least half of its own time; of a stray one, half of the
+    /// longest.
     pub repetitions: u32,
     /// The call.
     pub seen: Seen,
@@ -72,7 +73,9 @@ pub struct SlowCalls {
 impl Default for SlowCalls {
     fn default() -> SlowCalls {
         let first = |least_ns: u64| {
-            (0..u8::MAX).find(|bucket| bucket_nanoseconds(*bucket) >= least_ns as f64).unwrap_or(u8::MAX)
+            (0..u8::MAX)
+                .find(|bucket| bucket_nanoseconds(*bucket) >= least_ns as f64)
+                .unwrap_or(u8::MAX)
         };
         SlowCalls {
             own: BinaryHeap::new(),
@@ -110,7 +113,8 @@ impl SlowCalls {
         }
     }
 
-    /// The calls in the order of the trace, and how many that are slow by their own time had no room.
+    /// The calls in the order of the trace, and how many that are slow by their own time had no
+    /// room.
     pub fn kept(self) -> (Vec<Slow>, u64) {
         let left_out = self.own_seen - self.own.len() as u64;
         let mut kept: Vec<Slow> =
@@ -139,7 +143,8 @@ mod tests {
         slow.call(bucket(3e6), &times([30.0, 3e6, 3e6]), || seen(11));
         slow.call(bucket(30.0), &times([30.0, 30.0, 50e3]), || seen(12));
         let (kept, left_out) = slow.kept();
-        let told: Vec<(u64, u32)> = kept.iter().map(|call| (call.seen.event, call.repetitions)).collect();
+        let told: Vec<(u64, u32)> =
+            kept.iter().map(|call| (call.seen.event, call.repetitions)).collect();
         assert_eq!((told, left_out), (vec![(7, 1), (9, 3), (11, 2)], 0));
     }
 

@@ -1,4 +1,5 @@
-//! Room `bench`: what a change of one line saves, by footprint passes over the trace as it is and over the changed one.
+//! Room `bench`: what a change of one line saves, by footprint passes over the trace as it is and
+//! over the changed one.
 
 use std::collections::HashMap;
 
@@ -43,8 +44,8 @@ pub struct Saved {
 /// Replays `loaded` with and without the change of `site` on each of `backends`.
 ///
 /// # Errors
-/// When nothing is left of the changed trace, or a file cannot be written. A backend that fails is a [`Saving`] with the
-/// reason.
+/// When nothing is left of the changed trace, or a file cannot be written. A backend that fails is
+/// a [`Saving`] with the reason.
 pub fn savings(
     loaded: &Loaded,
     site: u32,
@@ -52,9 +53,8 @@ pub fn savings(
     backends: &[BackendEntry],
     settings: &Settings,
 ) -> Result<Vec<Saving>, BenchError> {
-    let changed = what_if(&loaded.program, &loaded.births, site, change).map_err(|error| BenchError::Io {
-        what: "the changed trace".into(),
-        source: std::io::Error::other(error),
+    let changed = what_if(&loaded.program, &loaded.births, site, change).map_err(|error| {
+        BenchError::Io { what: "the changed trace".into(), source: std::io::Error::other(error) }
     })?;
     let changed = Loaded::new(changed.program, changed.births, Times::default())
         .map_err(io_error("the changed trace"))?;
@@ -72,8 +72,9 @@ pub fn savings(
         .collect()
 }
 
-/// Replays each trace of `run` with the survivors of the line that pins most moved behind the last call: whether the
-/// prediction holds. A backend on which that fails gets no row; the pictures then say nothing about it.
+/// Replays each trace of `run` with the survivors of the line that pins most moved behind the last
+/// call: whether the prediction holds. A backend on which that fails gets no row; the pictures then
+/// say nothing about it.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -83,11 +84,16 @@ pub fn check(
     settings: &Settings,
 ) -> Result<Vec<WhatIf>, BenchError> {
     let mut rows = Vec::new();
-    for (trace, loaded) in run.manifest.traces.iter().filter_map(|t| Some((&t.name, programs.get(&t.name)?)))
+    for (trace, loaded) in
+        run.manifest.traces.iter().filter_map(|t| Some((&t.name, programs.get(&t.name)?)))
     {
         let lines = run.pinning_lines(trace, Moment::End);
-        let Some(site) = lines.iter().find_map(|(name, _)| loaded.births.find(name).ok()) else { continue };
-        let Ok(changed) = what_if(&loaded.program, &loaded.births, site, Change::Move) else { continue };
+        let Some(site) = lines.iter().find_map(|(name, _)| loaded.births.find(name).ok()) else {
+            continue;
+        };
+        let Ok(changed) = what_if(&loaded.program, &loaded.births, site, Change::Move) else {
+            continue;
+        };
         let changed = Loaded::new(changed.program, changed.births, Times::default())
             .map_err(io_error("the changed trace"))?;
         let name = loaded.births.name(site);
@@ -103,7 +109,9 @@ pub fn check(
                         && pin.moment == Moment::End
                         && pin.site == name
                 });
-                let (Some(&before), Some(charged)) = (before.first(), charged) else { return Ok(None) };
+                let (Some(&before), Some(charged)) = (before.first(), charged) else {
+                    return Ok(None);
+                };
                 let after = footprint(&Side::of(&backend.name), WHAT_IF, &changed, settings)?;
                 let after = after.ok().and_then(|run| figure(&run, "pinned_end_bytes"));
                 Ok(after.map(|after| WhatIf {
@@ -133,7 +141,8 @@ fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved,
     let pin = before.pins.iter().find(|pin| pin.moment == Moment::End && pin.site == site);
     let (blocks, live_bytes, stranded) =
         pin.map_or((0, 0, 0), |pin| (pin.live_blocks, pin.live_bytes, pin.stranded_bytes));
-    // A block that is gone takes its own bytes with it; rounding is not known by line, requested bytes stand for both.
+    // A block that is gone takes its own bytes with it; rounding is not known by line, requested
+    // bytes stand for both.
     let own = if change == Change::Drop { live_bytes } else { 0 };
     Ok(Saved {
         blocks,

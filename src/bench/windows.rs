@@ -1,13 +1,15 @@
-//! Room `bench`: the stretch of the program's own time in which the allocator took most. Each call's own time is put back
-//! where the trace says that the call was made, and the program's time stands still for so long: what is left of a window
-//! is the mutator's utilisation of Cheng and Blelloch, "A parallel, real-time garbage collector", PLDI 2001.
+//! Room `bench`: the stretch of the program's own time in which the allocator took most. Each
+//! call's own time is put back where the trace says that the call was made, and the program's time
+//! stands still for so long: what is left of a window is the mutator's utilisation of Cheng and
+//! Blelloch, "A parallel, real-time garbage collector", PLDI 2001.
 
 use std::io::{self, Read};
 
 use crate::program::Times;
 use crate::replay::bucket_nanoseconds;
 
-/// For each length of window the metrics of its allocator time and of the call with which it begins, and the length in ns.
+/// For each length of window the metrics of its allocator time and of the call with which it
+/// begins, and the length in ns.
 pub const METRICS: [([&str; 2], f64); 3] = [
     (["window_1ms_nanoseconds", "window_1ms_event"], 1e6),
     (["window_10ms_nanoseconds", "window_10ms_event"], 1e7),
@@ -23,8 +25,8 @@ pub struct Window {
     pub event: usize,
 }
 
-/// The calls in order, each with the time at which it begins and the time that it takes. Between two marks of the trace
-/// calls are spread evenly.
+/// The calls in order, each with the time at which it begins and the time that it takes. Between
+/// two marks of the trace calls are spread evenly.
 struct Course<'a, R> {
     marks: &'a [(u64, u64)],
     /// The marks around the next call: the one before it, and the place of the one after.
@@ -42,8 +44,16 @@ struct Course<'a, R> {
 impl<'a, R: Read> Course<'a, R> {
     fn new(times: &'a Times, medians: R, costs: &'a [f64; 256]) -> io::Result<Course<'a, R>> {
         let marks = times.marks();
-        let mut course =
-            Course { marks, before: (0, 0), after: 0, inserted: 0.0, next: 0, cost: None, medians, costs };
+        let mut course = Course {
+            marks,
+            before: (0, 0),
+            after: 0,
+            inserted: 0.0,
+            next: 0,
+            cost: None,
+            medians,
+            costs,
+        };
         course.cost = course.read()?;
         Ok(course)
     }
@@ -64,7 +74,8 @@ impl<'a, R: Read> Course<'a, R> {
         }
         let program_ns = match self.marks.get(self.after) {
             Some(after) => {
-                let share = (self.next as u64 - self.before.0) as f64 / (after.0 - self.before.0) as f64;
+                let share =
+                    (self.next as u64 - self.before.0) as f64 / (after.0 - self.before.0) as f64;
                 self.before.1 as f64 + (after.1 - self.before.1) as f64 * share
             }
             None => self.before.1 as f64,
@@ -80,11 +91,12 @@ impl<'a, R: Read> Course<'a, R> {
     }
 }
 
-/// The worst window of `length_ns`, for calls whose times are medians, as buckets, less the clock's `pair_ns`; they are read twice
-/// side by side. `None` where the trace has no times, or is shorter than the window.
+/// The worst window of `length_ns`, for calls whose times are medians, as buckets, less the clock's
+/// `pair_ns`; they are read twice side by side. `None` where the trace has no times, or is shorter
+/// than the window.
 ///
-/// A window that begins with a call is enough to look at: as it moves on from one that is worst, its time falls only when
-/// its left edge enters a call.
+/// A window that begins with a call is enough to look at: as it moves on from one that is worst,
+/// its time falls only when its left edge enters a call.
 ///
 /// # Errors
 /// When the medians cannot be read.
@@ -97,13 +109,16 @@ pub fn worst<R: Read>(
     if times.is_empty() {
         return Ok(None);
     }
-    let costs: [f64; 256] = std::array::from_fn(|bucket| bucket_nanoseconds(bucket as u8) - pair_ns);
+    let costs: [f64; 256] =
+        std::array::from_fn(|bucket| bucket_nanoseconds(bucket as u8) - pair_ns);
     let [one, other] = medians;
-    let (mut left, mut right) = (Course::new(times, one, &costs)?, Course::new(times, other, &costs)?);
+    let (mut left, mut right) =
+        (Course::new(times, one, &costs)?, Course::new(times, other, &costs)?);
     let mut worst = Window { nanoseconds: 0.0, event: 0 };
     while left.cost.is_some() {
         let from = left.start();
-        // Calls that end within the window; they may end before its first does, by what the clock's pair varies.
+        // Calls that end within the window; they may end before its first does, by what the clock's
+        // pair varies.
         while let Some(cost) = right.cost
             && right.start() + cost <= from + length_ns
         {
@@ -146,7 +161,8 @@ mod tests {
         medians[100] = bucket(3e6);
         let own = bucket_nanoseconds(medians[100]);
         let small = bucket_nanoseconds(medians[0]);
-        let find = |length| worst(&times(&marks), [medians.as_slice(); 2], 0.0, length).unwrap().unwrap();
+        let find =
+            |length| worst(&times(&marks), [medians.as_slice(); 2], 0.0, length).unwrap().unwrap();
         assert_eq!(find(1e6), Window { nanoseconds: 1e6, event: 100 });
         let ten = find(1e7);
         // 3 ms in one call, and one of the others in each 101 µs of the rest.
@@ -158,11 +174,15 @@ mod tests {
 
     /// Time in calls within a window, call by call.
     fn inside(calls: &[(f64, f64)], from: f64, length: f64) -> f64 {
-        calls.iter().map(|(start, cost)| ((start + cost).min(from + length) - start.max(from)).max(0.0)).sum()
+        calls
+            .iter()
+            .map(|(start, cost)| ((start + cost).min(from + length) - start.max(from)).max(0.0))
+            .sum()
     }
 
     proptest! {
-        /// No window is worse, wherever it begins: held against windows at both edges of every call and between.
+        /// No window is worse, wherever it begins: held against windows at both edges of every call
+        /// and between.
         #[test]
         fn no_window_is_worse(
             calls in prop::collection::vec((0_u64..90_000, prop_oneof![3 => 40..90_u8, 1 => 90..140_u8]), 1..60),

@@ -1,9 +1,9 @@
 //! Room `bench`: a job in a child process of its own, watched from outside.
 //!
-//! The child is this program again (`/proc/self/exe worker`), with the job on its standard input. It gets an empty
-//! environment but for what allocators read, no address randomisation where figures must be exact, a process group of
-//! its own (so that Ctrl-C reaches the parent alone) and it dies with its parent. One that crashes, hangs or takes too
-//! much memory costs its own cell.
+//! The child is this program again (`/proc/self/exe worker`), with the job on its standard input.
+//! It gets an empty environment but for what allocators read, no address randomisation where
+//! figures must be exact, a process group of its own (so that Ctrl-C reaches the parent alone) and
+//! it dies with its parent. One that crashes, hangs or takes too much memory costs its own cell.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -71,9 +71,10 @@ pub fn cancelled() -> bool {
     CANCELLED.load(Ordering::Relaxed)
 }
 
-/// Variables that allocators read; but for [`LIBRARY_PATH`] all others are kept from the child, so that its memory does not
-/// depend on who calls. Not `LD_PRELOAD`: it would put another allocator under every backend, and take the harness's own
-/// pages for the backend's (`preload:PATH` brings a library in where that is wanted).
+/// Variables that allocators read; but for [`LIBRARY_PATH`] all others are kept from the child, so
+/// that its memory does not depend on who calls. Not `LD_PRELOAD`: it would put another allocator
+/// under every backend, and take the harness's own pages for the backend's (`preload:PATH` brings a
+/// library in where that is wanted).
 fn passes_on(name: &str) -> bool {
     name == "GLIBC_TUNABLES"
         || name.starts_with("MALLOC_")
@@ -81,16 +82,19 @@ fn passes_on(name: &str) -> bool {
         || name.starts_with("_RJEM_MALLOC_CONF")
 }
 
-/// Where the dynamic loader looks for libraries. A child may need it to start, or to find a `so:`; but it changes no allocator (which
-/// one was found, its version tells), and holds paths of one machine. So it is no part of where a run was made.
+/// Where the dynamic loader looks for libraries. A child may need it to start, or to find a `so:`;
+/// but it changes no allocator (which one was found, its version tells), and holds paths of one
+/// machine. So it is no part of where a run was made.
 const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
-/// The variables of this process that reach every child and may change what it measures, by name: part of where a run was made.
+/// The variables of this process that reach every child and may change what it measures, by name:
+/// part of where a run was made.
 pub fn passed_on() -> BTreeMap<OsString, OsString> {
     std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)).collect()
 }
 
-/// The child's environment: what passes on, and over it what the backend's word asks for. Tunables of both are joined.
+/// The child's environment: what passes on, and over it what the backend's word asks for. Tunables
+/// of both are joined.
 fn environment(backend: &str) -> std::io::Result<BTreeMap<OsString, OsString>> {
     let mut all = passed_on();
     all.extend(std::env::var_os(LIBRARY_PATH).map(|paths| (LIBRARY_PATH.into(), paths)));
@@ -146,15 +150,18 @@ impl Worker {
         Worker::start_by(command, job, limits)
     }
 
-    /// The same by another command that ends in `heaplay worker`: another build, or one that is watched. Its environment
-    /// is the caller's to clear.
+    /// The same by another command that ends in `heaplay worker`: another build, or one that is
+    /// watched. Its environment is the caller's to clear.
     ///
     /// # Errors
     /// When the child cannot be started at all.
     pub fn start_by(mut command: Command, job: &Job, limits: Limits) -> std::io::Result<Worker> {
         let mut input = serde_json::to_vec(job).map_err(std::io::Error::other)?;
         input.push(b'\n');
-        let errors = File::from(rustix::fs::memfd_create("heaplay-errors", rustix::fs::MemfdFlags::CLOEXEC)?);
+        let errors = File::from(rustix::fs::memfd_create(
+            "heaplay-errors",
+            rustix::fs::MemfdFlags::CLOEXEC,
+        )?);
         command
             .envs(environment(job.task.backend())?)
             .stdin(Stdio::piped())
@@ -184,7 +191,8 @@ impl Worker {
         }
     }
 
-    /// Lets a child that waits for turns do one, and waits for the end of it. `false` when there are no more: it ended.
+    /// Lets a child that waits for turns do one, and waits for the end of it. `false` when there
+    /// are no more: it ended.
     pub fn turn(&mut self) -> bool {
         self.give();
         self.ready()
@@ -200,8 +208,8 @@ impl Worker {
         matches!(self.wait(), Woke::Wrote)
     }
 
-    /// Waits until the child writes or ends, or ends it for a reason. Only while it is waited for its time goes on: one that
-    /// hangs in its turn costs the others of its heat nothing.
+    /// Waits until the child writes or ends, or ends it for a reason. Only while it is waited for
+    /// its time goes on: one that hangs in its turn costs the others of its heat nothing.
     fn wait(&mut self) -> Woke {
         let began = Instant::now();
         let woke = self.wait_since(began);
@@ -244,7 +252,9 @@ impl Worker {
         }
         if spent > limits.time {
             let seconds = limits.time.as_secs();
-            return Some(format!("stopped after {seconds} s, its time limit; --timeout sets another"));
+            return Some(format!(
+                "stopped after {seconds} s, its time limit; --timeout sets another"
+            ));
         }
         (private_bytes(self.child.id()) > limits.memory_bytes).then(|| {
             let limit = match limits.memory_bytes >> 20 {
@@ -309,7 +319,8 @@ fn reason(status: ExitStatus, errors: &mut File) -> String {
     match status.signal() {
         Some(signal) => {
             let name = signal_name(signal);
-            let said = if words.is_empty() { String::new() } else { format!("; its last words: {words}") };
+            let said =
+                if words.is_empty() { String::new() } else { format!("; its last words: {words}") };
             format!("the child was killed by {name}{said}")
         }
         None if words.is_empty() => format!("the child ended with {status} and no words"),
@@ -361,7 +372,8 @@ pub fn serve() -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Says that this child is ready for its next turn, and waits for it. The end of input is no turn: the parent is gone.
+/// Says that this child is ready for its next turn, and waits for it. The end of input is no turn:
+/// the parent is gone.
 fn await_turn() -> Result<(), ReplayError> {
     let asked = rustix::io::write(rustix::stdio::stdout(), b"r");
     let mut token = [0];
@@ -382,10 +394,12 @@ fn randomised() -> bool {
 /// In the environment of a child whose addresses shall depend on this variable's length alone.
 pub(super) const LAYOUT: &str = "HEAPLAY_LAYOUT";
 
-/// In the environment of a child that began again: the file with its job. Its standard input stays that of the first.
+/// In the environment of a child that began again: the file with its job. Its standard input stays
+/// that of the first.
 const ONCE: &str = "HEAPLAY_WORKER_ONCE";
 
-/// Begins this program again with addresses that are the same every time. Returns only when that fails.
+/// Begins this program again with addresses that are the same every time. Returns only when that
+/// fails.
 fn without_randomisation(job: &str) -> String {
     #[expect(unsafe_code, reason = "personality has no safe wrapper")]
     // SAFETY: sets a flag of this process that takes effect at the next exec.
@@ -394,7 +408,8 @@ fn without_randomisation(job: &str) -> String {
     }
     let result = (|| {
         // Stays open in the program that begins.
-        let mut file = File::from(rustix::fs::memfd_create("heaplay-job", rustix::fs::MemfdFlags::empty())?);
+        let mut file =
+            File::from(rustix::fs::memfd_create("heaplay-job", rustix::fs::MemfdFlags::empty())?);
         file.write_all(job.as_bytes())?;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         Err::<(), _>(Command::new("/proc/self/exe").arg("worker").env(ONCE, path).exec())

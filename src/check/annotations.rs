@@ -1,4 +1,5 @@
-//! Room `check`: failures as GitHub's workflow commands, one line each, which it shows beside the change.
+//! Room `check`: failures as GitHub's workflow commands, one line each, which it shows beside the
+//! change.
 
 use super::{Finding, Verdict};
 
@@ -12,7 +13,8 @@ fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// `::error` for failures and what could not be judged, `::warning` for warnings and what is inconclusive.
+/// `::error` for failures and what could not be judged, `::warning` for warnings and what is
+/// inconclusive.
 pub fn annotations(findings: &[Finding]) -> String {
     let line = |finding: &Finding| {
         let kind = match finding.verdict {
@@ -20,7 +22,8 @@ pub fn annotations(findings: &[Finding]) -> String {
             Verdict::Inconclusive | Verdict::Warn => "warning",
             _ => return None,
         };
-        let title = format!("heaplay {}: {} {}", finding.verdict.name(), finding.trace, finding.measure);
+        let title =
+            format!("heaplay {}: {} {}", finding.verdict.name(), finding.trace, finding.measure);
         let mut text = match finding.backend.as_str() {
             "" => finding.sentence(),
             backend => format!("{backend}: {}", finding.sentence()),

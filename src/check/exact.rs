@@ -1,5 +1,5 @@
-//! Room `check`: exact measures of two sides, each measured more than once in fresh processes. What a side does not do
-//! twice alike is not exact, and is not judged as if it were.
+//! Room `check`: exact measures of two sides, each measured more than once in fresh processes. What
+//! a side does not do twice alike is not exact, and is not judged as if it were.
 
 use std::path::Path;
 
@@ -17,7 +17,8 @@ pub struct Repeated<'a> {
     pub build: &'a Path,
 }
 
-/// Told by the kernel for the whole process, and judged only here: the same without address randomisation.
+/// Told by the kernel for the whole process, and judged only here: the same without address
+/// randomisation.
 const FAULTS: &str = "minor_faults";
 
 impl Repeated<'_> {
@@ -33,17 +34,18 @@ impl Repeated<'_> {
         match self.values(trace, "varies_between_runs").first() {
             None => None,
             Some(2.0) => Some("it places blocks at random"),
-            Some(_) => {
-                Some("it gives memory back by the clock; `heaplay backends NAME` says which settings pin it")
-            }
+            Some(_) => Some(
+                "it gives memory back by the clock; `heaplay backends NAME` says which settings pin it",
+            ),
         }
     }
 }
 
-/// Holds the candidate's exact measures against the baseline's. `name` is how the cell is called in the findings.
+/// Holds the candidate's exact measures against the baseline's. `name` is how the cell is called in
+/// the findings.
 ///
-/// What the two sides' processes agree on among themselves is compared; a failure needs every process of the candidate
-/// above every one of the baseline.
+/// What the two sides' processes agree on among themselves is compared; a failure needs every
+/// process of the candidate above every one of the baseline.
 pub fn compare_exact(
     trace: &str,
     name: &str,
@@ -60,16 +62,20 @@ pub fn compare_exact(
         .iter()
         .filter(judged)
         .filter_map(|metric| {
-            let (before, after) = (baseline.values(trace, metric.name), candidate.values(trace, metric.name));
+            let (before, after) =
+                (baseline.values(trace, metric.name), candidate.values(trace, metric.name));
             // What only one of two different allocators has says nothing.
-            let (Some(&first), Some(&second)) = (before.first(), after.first()) else { return None };
+            let (Some(&first), Some(&second)) = (before.first(), after.first()) else {
+                return None;
+            };
             let margin = policy.margin(metric.name).fail;
             let mut finding = Finding::bare(trace, name, metric.name, Verdict::Identical, "");
             (finding.unit, finding.margin) = (metric.unit, margin);
             (finding.baseline, finding.candidate) = (Some(first), Some(second));
             let steady = |values: &[f64]| values.iter().all(|value| *value == values[0]);
-            let moved =
-                metric.exactness == Exactness::Layout && baseline.build != candidate.build && first != second;
+            let moved = metric.exactness == Exactness::Layout
+                && baseline.build != candidate.build
+                && first != second;
             let apart = varies.or(moved.then_some(LAYOUT));
             if let (Some(reason), Exactness::Machine | Exactness::Layout | Exactness::Told) =
                 (apart, metric.exactness)
@@ -79,10 +85,12 @@ pub fn compare_exact(
                 return Some(finding);
             }
             if !(steady(&before) && steady(&after)) {
-                // Faults are the kernel's to make; of all else we say that the same call gives the same figure.
+                // Faults are the kernel's to make; of all else we say that the same call gives the
+                // same figure.
                 let told = metric.name == FAULTS;
                 finding.verdict = if told { Verdict::Skipped } else { Verdict::Inconclusive };
-                finding.why = format!("not the same twice: {} and {}", words(&before), words(&after));
+                finding.why =
+                    format!("not the same twice: {} and {}", words(&before), words(&after));
                 return Some(finding);
             }
             finding.verdict = if second > first * (1.0 + margin) {
@@ -151,10 +159,12 @@ mod tests {
 
     #[test]
     fn where_a_build_begins_the_heap_is_no_regression() {
-        let verdict = |builds| verdict_of_builds([1.0; 2], [2.0; 2], "pinned_16k_end_bytes", false, builds);
+        let verdict =
+            |builds| verdict_of_builds([1.0; 2], [2.0; 2], "pinned_16k_end_bytes", false, builds);
         assert_eq!(verdict(["one", "one"]), Verdict::Fail);
         assert_eq!(verdict(["one", "other"]), Verdict::Skipped);
-        let page = |builds| verdict_of_builds([1.0; 2], [2.0; 2], "pinned_end_bytes", false, builds);
+        let page =
+            |builds| verdict_of_builds([1.0; 2], [2.0; 2], "pinned_end_bytes", false, builds);
         assert_eq!(page(["one", "other"]), Verdict::Fail);
     }
 
@@ -168,7 +178,10 @@ mod tests {
 
     #[test]
     fn what_is_not_the_same_twice_is_not_judged() {
-        assert_eq!(verdict([100.0; 2], [101.0, 102.0], "usable_end_bytes", false), Verdict::Inconclusive);
+        assert_eq!(
+            verdict([100.0; 2], [101.0, 102.0], "usable_end_bytes", false),
+            Verdict::Inconclusive
+        );
         assert_eq!(verdict([100.0; 2], [101.0, 102.0], "minor_faults", false), Verdict::Skipped);
         assert_eq!(verdict([100.0; 2], [200.0; 2], "resident_end_bytes", true), Verdict::Skipped);
         assert_eq!(verdict([1.0; 2], [2.0; 2], "arenas_end", true), Verdict::Fail);

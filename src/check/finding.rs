@@ -159,7 +159,8 @@ impl Finding {
         Some(after / before - 1.0)
     }
 
-    /// The measure with its figures, in words: `resident_end_bytes 40960 → 45056 bytes (+10 %, margin 0 %)`.
+    /// The measure with its figures, in words: `resident_end_bytes 40960 → 45056 bytes (+10 %,
+    /// margin 0 %)`.
     pub fn sentence(&self) -> String {
         let percent = |share: f64| format!("{:+.2} %", share * 100.0);
         let mut text = match &self.evidence {
@@ -179,7 +180,9 @@ impl Finding {
                     "{} {before} → {after} {} ({}, margin {})",
                     self.measure,
                     self.unit,
-                    self.growth().filter(|g| g.is_finite()).map_or("from nothing".to_owned(), percent),
+                    self.growth()
+                        .filter(|g| g.is_finite())
+                        .map_or("from nothing".to_owned(), percent),
                     percent(self.margin)
                 ),
                 _ => self.measure.clone(),
@@ -198,12 +201,15 @@ pub fn sort(findings: &mut [Finding]) {
     findings.sort_by(|a, b| {
         let grown = |f: &Finding| f.growth().unwrap_or(0.0);
         let key = |f: &Finding| (f.verdict, f.trace.clone(), f.backend.clone());
-        a.verdict.cmp(&b.verdict).then(grown(b).total_cmp(&grown(a))).then_with(|| key(a).cmp(&key(b)))
+        a.verdict
+            .cmp(&b.verdict)
+            .then(grown(b).total_cmp(&grown(a)))
+            .then_with(|| key(a).cmp(&key(b)))
     });
 }
 
-/// The exit status: 1 something failed, 2 something could not be judged (or nothing was), 3 something is inconclusive
-/// (`inconclusive` puts another in its place), else 0.
+/// The exit status: 1 something failed, 2 something could not be judged (or nothing was), 3
+/// something is inconclusive (`inconclusive` puts another in its place), else 0.
 pub fn exit_code(findings: &[Finding], inconclusive: u8) -> u8 {
     let has = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
     if has(Verdict::Fail) {

@@ -17,5 +17,6 @@ pub fn json(frame: &Frame, findings: &[Finding]) -> String {
         findings: &'a [Finding],
     }
     // Numbers that JSON does not have become null, so nothing here can fail.
-    serde_json::to_string_pretty(&All { format: FORMAT, frame, findings }).unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(&All { format: FORMAT, frame, findings }).unwrap_or_default()
+        + "\n"
 }

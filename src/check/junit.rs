@@ -21,9 +21,11 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// The whole file. What is inconclusive or not comparable is skipped, what could not be measured is an error.
+/// The whole file. What is inconclusive or not comparable is skipped, what could not be measured is
+/// an error.
 pub fn junit(frame: &Frame, findings: &[Finding]) -> String {
-    let count = |verdicts: &[Verdict]| findings.iter().filter(|f| verdicts.contains(&f.verdict)).count();
+    let count =
+        |verdicts: &[Verdict]| findings.iter().filter(|f| verdicts.contains(&f.verdict)).count();
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         out,
@@ -50,7 +52,10 @@ pub fn junit(frame: &Frame, findings: &[Finding]) -> String {
         };
         let _ = match finding.verdict {
             Verdict::Fail => {
-                writeln!(out, "><failure message=\"{sentence}\">{sentence}{again}</failure></testcase>")
+                writeln!(
+                    out,
+                    "><failure message=\"{sentence}\">{sentence}{again}</failure></testcase>"
+                )
             }
             Verdict::Missing => {
                 writeln!(out, "><error message=\"{sentence}\">{sentence}{again}</error></testcase>")

@@ -1,9 +1,10 @@
 //! Room `check`: judges a candidate against a baseline from figures alone.
 //!
-//! `finding.rs` is the contract: what is said of one measure, and on what evidence. `stored.rs` compares two run records,
-//! `exact.rs` the repeated exact runs of two sides, `timing.rs` says of pairs that are still coming in whether to go on;
-//! `policy.rs` reads margins and accepted increases. `json.rs`, `junit.rs`, `markdown.rs` and `annotations.rs` write the
-//! findings down for machines.
+//! `finding.rs` is the contract: what is said of one measure, and on what evidence. `stored.rs`
+//! compares two run records, `exact.rs` the repeated exact runs of two sides, `timing.rs` says of
+//! pairs that are still coming in whether to go on; `policy.rs` reads margins and accepted
+//! increases. `json.rs`, `junit.rs`, `markdown.rs` and `annotations.rs` write the findings down for
+//! machines.
 
 mod annotations;
 mod exact;

@@ -1,4 +1,5 @@
-//! Room `check`: the policy, a TOML file with margins by measure and accepted increases. The defaults need none.
+//! Room `check`: the policy, a TOML file with margins by measure and accepted increases. The
+//! defaults need none.
 //!
 //! ```toml
 //! error_budget = 0.001          # of a false failure, over the whole suite
@@ -126,7 +127,9 @@ impl Policy {
         let file: File = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_at(span.start));
             let mut reason = error.message().to_owned();
-            if let Some(name) = reason.strip_prefix("unknown field `").and_then(|r| r.split('`').next()) {
+            if let Some(name) =
+                reason.strip_prefix("unknown field `").and_then(|r| r.split('`').next())
+            {
                 reason = format!("there is no `{name}` here{}", nearest(name, KEYS.into_iter()))
                     + reason
                         .split_once(", ")
@@ -136,7 +139,8 @@ impl Policy {
             }
             PolicyError { line, reason }
         })?;
-        // Names inside values have no place of their own in what was parsed: the first line that holds one is it.
+        // Names inside values have no place of their own in what was parsed: the first line that
+        // holds one is it.
         let line_of = |word: &str| text.find(word).map_or(1, line_at);
         let unknown = |name: &str| PolicyError {
             line: line_of(name),
@@ -153,7 +157,9 @@ impl Policy {
             if entry.pass.is_some() && !["time", "tail"].contains(&name.as_str()) {
                 return Err(wrong(
                     name,
-                    format!("margins.{name}: `pass` is for time and tail only; exact measures need no room"),
+                    format!(
+                        "margins.{name}: `pass` is for time and tail only; exact measures need no room"
+                    ),
                 ));
             }
             for value in [entry.fail, entry.pass].into_iter().flatten() {
@@ -172,7 +178,8 @@ impl Policy {
             if accept.reason.trim().is_empty() {
                 return Err(wrong(
                     "reason",
-                    "an `accept` entry needs a reason that somebody else will understand".to_owned(),
+                    "an `accept` entry needs a reason that somebody else will understand"
+                        .to_owned(),
                 ));
             }
             if accept.until.date.is_none() {
@@ -208,15 +215,16 @@ impl Policy {
         Ok(policy)
     }
 
-    /// What is allowed of a measure: time and tail fail over 2 % and pass below 4 %, instructions fail over 0.1 %, all
-    /// else at any increase.
+    /// What is allowed of a measure: time and tail fail over 2 % and pass below 4 %, instructions
+    /// fail over 0.1 %, all else at any increase.
     pub fn margin(&self, measure: &str) -> Margin {
         let usual = match measure {
             "time" | "tail" => (2.0, None),
             "instructions" => (0.1, None),
             _ => (0.0, None),
         };
-        let entry = self.file.margins.iter().find(|(name, _)| is_measure(measure, name)).map(|(_, e)| *e);
+        let entry =
+            self.file.margins.iter().find(|(name, _)| is_measure(measure, name)).map(|(_, e)| *e);
         let (fail, pass) = match entry {
             Some(entry) => (entry.fail.unwrap_or(usual.0), entry.pass.or(usual.1)),
             None => usual,
@@ -241,7 +249,8 @@ impl Policy {
         self.file.recording_tolerance.unwrap_or(1.0) / 100.0
     }
 
-    /// Marks failures that an entry accepts, and tells which entries are expired, or accept nothing.
+    /// Marks failures that an entry accepts, and tells which entries are expired, or accept
+    /// nothing.
     pub fn accept(&self, findings: &mut [Finding], now_unix_seconds: u64) -> Vec<String> {
         let today = civil_date(now_unix_seconds);
         let mut notes = Vec::new();
@@ -250,11 +259,13 @@ impl Policy {
             let until = (i64::from(date.year), i64::from(date.month), i64::from(date.day));
             let mut used = false;
             for finding in findings.iter_mut() {
-                let of =
-                    |asked: &Option<String>, found: &str| asked.as_ref().is_none_or(|name| name == found);
+                let of = |asked: &Option<String>, found: &str| {
+                    asked.as_ref().is_none_or(|name| name == found)
+                };
                 let failed = matches!(finding.verdict, Verdict::Fail | Verdict::Warn);
-                let below =
-                    accept.up_to.is_none_or(|most| finding.growth().is_some_and(|g| g * 100.0 <= most));
+                let below = accept
+                    .up_to
+                    .is_none_or(|most| finding.growth().is_some_and(|g| g * 100.0 <= most));
                 if !(failed
                     && is_measure(&finding.measure, &accept.measure)
                     && of(&accept.trace, &finding.trace)
@@ -269,7 +280,8 @@ impl Policy {
                     finding.why = format!("{} (until {date})", accept.reason);
                 }
             }
-            let what = format!("the policy accepts {} until {date} ({})", accept.measure, accept.reason);
+            let what =
+                format!("the policy accepts {} until {date} ({})", accept.measure, accept.reason);
             if until < today {
                 notes.push(format!(
                     "{what}: that is over; {}",
@@ -295,7 +307,8 @@ mod tests {
         let none = Policy::default();
         assert_eq!(none.margin("time"), Margin { fail: 0.02, pass: 0.04 });
         assert_eq!(none.margin("resident_end_bytes").fail, 0.0);
-        let policy = Policy::read("[margins.time]\nfail = 3.5\n[margins.calls]\nfail = 1\n").unwrap();
+        let policy =
+            Policy::read("[margins.time]\nfail = 3.5\n[margins.calls]\nfail = 1\n").unwrap();
         assert_eq!(policy.margin("time"), Margin { fail: 0.035, pass: 0.07 });
         assert_eq!(policy.margin("calls of malloc").fail, 0.01);
         assert_eq!(policy.margin("callsigns").fail, 0.0);
@@ -333,10 +346,14 @@ mod tests {
         let whole = "error_budget = 0.01\n[margins.time]\nfail = 3\npass = 6\n[[accept]]\nmeasure = \"tail\"\nreason = \"é\"\nuntil = 2030-01-01\n";
         assert!(Policy::read(whole).is_ok());
         for (cut, _) in whole.char_indices() {
-            let without = format!("{}{}", &whole[..cut], whole[cut..].chars().skip(1).collect::<String>());
+            let without =
+                format!("{}{}", &whole[..cut], whole[cut..].chars().skip(1).collect::<String>());
             for text in [&whole[..cut], &without] {
                 if let Err(error) = Policy::read(text) {
-                    assert!((1..=text.matches('\n').count() + 1).contains(&error.line), "{text}: {error}");
+                    assert!(
+                        (1..=text.matches('\n').count() + 1).contains(&error.line),
+                        "{text}: {error}"
+                    );
                 }
             }
         }

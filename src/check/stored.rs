@@ -1,6 +1,7 @@
-//! Room `check`: two stored run records. Exact measures gate: without tolerance where both runs are of the same recording,
-//! by the policy's tolerance where they are two recordings of one program. Times of a stored run are not judged: the same
-//! machine an hour later differs by up to 20 %, so a gate on them needs both sides in one run.
+//! Room `check`: two stored run records. Exact measures gate: without tolerance where both runs are
+//! of the same recording, by the policy's tolerance where they are two recordings of one program.
+//! Times of a stored run are not judged: the same machine an hour later differs by up to 20 %, so a
+//! gate on them needs both sides in one run.
 
 use super::{Finding, Policy, Verdict};
 use crate::results::{Cell, Exactness, METRICS, Machine, Metric, Pass, Run, TraceEntry};
@@ -48,14 +49,18 @@ pub fn compare(baseline: &Run, candidate: &Run, policy: &Policy) -> Result<Store
         .manifest
         .traces
         .iter()
-        .map(|trace| (trace, candidate.manifest.traces.iter().find(|other| other.name == trace.name)))
+        .map(|trace| {
+            (trace, candidate.manifest.traces.iter().find(|other| other.name == trace.name))
+        })
         .collect();
     if traces.iter().all(|(_, other)| other.is_none()) {
-        let names =
-            |run: &Run| run.manifest.traces.iter().map(|t| t.name.clone()).collect::<Vec<_>>().join(", ");
+        let names = |run: &Run| {
+            run.manifest.traces.iter().map(|t| t.name.clone()).collect::<Vec<_>>().join(", ")
+        };
         return Err(CheckError::NoTrace { baseline: names(baseline), candidate: names(candidate) });
     }
-    let names = |run: &Run| run.manifest.backends.iter().map(|b| b.name.clone()).collect::<Vec<_>>();
+    let names =
+        |run: &Run| run.manifest.backends.iter().map(|b| b.name.clone()).collect::<Vec<_>>();
     if names(baseline).iter().all(|name| !names(candidate).contains(name)) {
         return Err(CheckError::NoBackend {
             baseline: names(baseline).join(", "),
@@ -66,7 +71,12 @@ pub fn compare(baseline: &Run, candidate: &Run, policy: &Policy) -> Result<Store
     let mut findings = Vec::new();
     for (trace, other) in traces {
         match other {
-            None => findings.push(judge.missing(&trace.name, "", "trace", "the candidate was not run on it")),
+            None => findings.push(judge.missing(
+                &trace.name,
+                "",
+                "trace",
+                "the candidate was not run on it",
+            )),
             Some(other) => judge.trace(trace, other, &mut findings),
         }
     }
@@ -97,7 +107,13 @@ pub(super) const LAYOUT: &str =
     "another build of heaplay begins the heap elsewhere, which moves what lies in one large piece";
 
 impl Judge<'_> {
-    fn missing(&self, trace: &str, backend: &str, measure: &str, why: impl Into<String>) -> Finding {
+    fn missing(
+        &self,
+        trace: &str,
+        backend: &str,
+        measure: &str,
+        why: impl Into<String>,
+    ) -> Finding {
         Finding::bare(trace, backend, measure, Verdict::Missing, why)
     }
 
@@ -107,10 +123,12 @@ impl Judge<'_> {
         let backends = &self.baseline.manifest.backends;
         let demands = METRICS.iter().filter(|metric| metric.exactness == Exactness::Trace);
         for metric in demands {
-            // The demand is the same whichever backend serves it: the first that both measured tells it.
+            // The demand is the same whichever backend serves it: the first that both measured
+            // tells it.
             let told = backends.iter().find(|backend| {
-                let has =
-                    |run: &Run| self.operations(run, &trace.name, &backend.name, metric).next().is_some();
+                let has = |run: &Run| {
+                    self.operations(run, &trace.name, &backend.name, metric).next().is_some()
+                };
                 has(self.baseline) && has(self.candidate)
             });
             if let Some(backend) = told {
@@ -120,43 +138,60 @@ impl Judge<'_> {
             }
         }
         for backend in backends {
-            let Some(theirs) = self.candidate.manifest.backends.iter().find(|b| b.name == backend.name)
+            let Some(theirs) =
+                self.candidate.manifest.backends.iter().find(|b| b.name == backend.name)
             else {
-                findings.push(self.missing(&trace.name, &backend.name, "backend", "not in the candidate"));
+                findings.push(self.missing(
+                    &trace.name,
+                    &backend.name,
+                    "backend",
+                    "not in the candidate",
+                ));
                 continue;
             };
             if let Some(finding) = self.broken(&trace.name, &backend.name) {
                 findings.push(finding);
             }
-            let apart =
-                apart(&self.baseline.manifest.machine, &self.candidate.manifest.machine, &EXACT_FACTS)
-                    .or_else(|| {
-                        (backend.version != theirs.version)
-                            .then(|| format!("{} and {}", backend.version, theirs.version))
-                    });
+            let apart = apart(
+                &self.baseline.manifest.machine,
+                &self.candidate.manifest.machine,
+                &EXACT_FACTS,
+            )
+            .or_else(|| {
+                (backend.version != theirs.version)
+                    .then(|| format!("{} and {}", backend.version, theirs.version))
+            });
             let varies = [self.baseline, self.candidate]
                 .iter()
                 .find_map(|run| {
-                    run.values(&trace.name, &backend.name, "all", "varies_between_runs").first().copied()
+                    run.values(&trace.name, &backend.name, "all", "varies_between_runs")
+                        .first()
+                        .copied()
                 })
                 .map(|why| match why {
                     2.0 => "it places blocks at random".to_owned(),
-                    _ => {
-                        "it goes by the clock; `heaplay backends NAME` says which settings pin it".to_owned()
-                    }
+                    _ => "it goes by the clock; `heaplay backends NAME` says which settings pin it"
+                        .to_owned(),
                 });
             let skip = varies.clone().or_else(|| apart.clone());
-            findings.extend(self.fragmentation(&trace.name, &backend.name, allowed, skip.as_deref()));
+            findings.extend(self.fragmentation(
+                &trace.name,
+                &backend.name,
+                allowed,
+                skip.as_deref(),
+            ));
             for metric in METRICS {
                 let skip = match metric.exactness {
                     Exactness::Policy => None,
-                    Exactness::Machine | Exactness::Layout => varies.clone().or_else(|| apart.clone()),
+                    Exactness::Machine | Exactness::Layout => {
+                        varies.clone().or_else(|| apart.clone())
+                    }
                     _ => continue,
                 };
                 for mut finding in self.exact(&trace.name, &backend.name, metric, allowed) {
                     // A run does not say which build made it, only which version.
-                    let moved =
-                        metric.exactness == Exactness::Layout && finding.verdict != Verdict::Identical;
+                    let moved = metric.exactness == Exactness::Layout
+                        && finding.verdict != Verdict::Identical;
                     let skip = skip.clone().or_else(|| moved.then(|| LAYOUT.to_owned()));
                     if let Some(reason) = &skip {
                         finding.verdict = Verdict::Skipped;
@@ -174,14 +209,17 @@ impl Judge<'_> {
             run.outcomes
                 .iter()
                 .filter(|o| {
-                    o.trace == trace && o.backend == backend && (o.status == crate::results::Status::Ok) == ok
+                    o.trace == trace
+                        && o.backend == backend
+                        && (o.status == crate::results::Status::Ok) == ok
                 })
                 .map(|o| (o.cell(), o.reason.clone()))
                 .collect()
         };
         let (measured, void) = (of(self.baseline, true), of(self.baseline, false));
         let (cell, reason) = of(self.candidate, false).into_iter().next()?;
-        let of_pass = |cells: &[(Cell, String)]| cells.iter().any(|(known, _)| known.pass == cell.pass);
+        let of_pass =
+            |cells: &[(Cell, String)]| cells.iter().any(|(known, _)| known.pass == cell.pass);
         let mut finding = self.missing(trace, backend, cell.pass.name(), reason);
         if of_pass(&measured) && !of_pass(&void) {
             finding.verdict = Verdict::Fail;
@@ -201,16 +239,26 @@ impl Judge<'_> {
         run.measurements
             .iter()
             .filter(move |m| {
-                m.trace == trace && m.backend == backend && m.metric == name && m.pass == Pass::Footprint
+                m.trace == trace
+                    && m.backend == backend
+                    && m.metric == name
+                    && m.pass == Pass::Footprint
             })
             .map(|m| (m.op.as_str(), m.value))
     }
 
     /// What is resident over what is live, at the live peak: derived, so it is in no table.
-    fn fragmentation(&self, trace: &str, backend: &str, allowed: f64, skip: Option<&str>) -> Option<Finding> {
+    fn fragmentation(
+        &self,
+        trace: &str,
+        backend: &str,
+        allowed: f64,
+        skip: Option<&str>,
+    ) -> Option<Finding> {
         let of = |run: &Run| {
             let value = |metric: &str| run.values(trace, backend, "all", metric).first().copied();
-            let (resident, live) = (value("resident_at_live_peak_bytes")?, value("live_peak_bytes")?);
+            let (resident, live) =
+                (value("resident_at_live_peak_bytes")?, value("live_peak_bytes")?);
             (live > 0.0).then_some(resident / live)
         };
         let (before, after) = (of(self.baseline)?, of(self.candidate)?);
@@ -229,18 +277,28 @@ impl Judge<'_> {
         Some(finding)
     }
 
-    fn exact(&self, trace: &str, backend: &str, metric: &'static Metric, allowed: f64) -> Vec<Finding> {
-        let theirs: Vec<(&str, f64)> = self.operations(self.candidate, trace, backend, metric).collect();
+    fn exact(
+        &self,
+        trace: &str,
+        backend: &str,
+        metric: &'static Metric,
+        allowed: f64,
+    ) -> Vec<Finding> {
+        let theirs: Vec<(&str, f64)> =
+            self.operations(self.candidate, trace, backend, metric).collect();
         self.operations(self.baseline, trace, backend, metric)
             .map(|(op, baseline)| {
-                let candidate = theirs.iter().find(|(other, _)| *other == op).map(|(_, value)| *value);
+                let candidate =
+                    theirs.iter().find(|(other, _)| *other == op).map(|(_, value)| *value);
                 let allowed = allowed.max(self.policy.margin(metric.name).fail);
                 let verdict = match candidate {
                     None => Verdict::Missing,
                     Some(candidate) if candidate > baseline * (1.0 + allowed) => Verdict::Fail,
                     Some(candidate) if candidate < baseline * (1.0 - allowed) => Verdict::Better,
                     Some(candidate) if candidate == baseline => Verdict::Identical,
-                    Some(candidate) if candidate.is_finite() && baseline.is_finite() => Verdict::Pass,
+                    Some(candidate) if candidate.is_finite() && baseline.is_finite() => {
+                        Verdict::Pass
+                    }
                     Some(_) => Verdict::Missing,
                 };
                 let measure = match op {
@@ -272,7 +330,8 @@ impl Judge<'_> {
 pub(super) const FRAGMENTATION: &str = "fragmentation";
 
 /// What resident pages of a black box depend on.
-const EXACT_FACTS: [&str; 5] = ["architecture", "libc", "page_bytes", "transparent_huge_pages", "variables"];
+const EXACT_FACTS: [&str; 5] =
+    ["architecture", "libc", "page_bytes", "transparent_huge_pages", "variables"];
 /// What times depend on.
 const TIMED_FACTS: [&str; 11] = [
     "architecture",
@@ -291,7 +350,9 @@ const TIMED_FACTS: [&str; 11] = [
 /// The first of these facts in which two machines differ, in words.
 fn apart(baseline: &Machine, candidate: &Machine, facts: &[&str]) -> Option<String> {
     facts.iter().find_map(|fact| {
-        let of = |machine: &Machine| machine.facts.get(*fact).cloned().unwrap_or_else(|| "unknown".into());
+        let of = |machine: &Machine| {
+            machine.facts.get(*fact).cloned().unwrap_or_else(|| "unknown".into())
+        };
         let (before, after) = (of(baseline), of(candidate));
         (before != after).then(|| format!("{fact} is `{after}`, in the baseline `{before}`"))
     })
@@ -299,10 +360,12 @@ fn apart(baseline: &Machine, candidate: &Machine, facts: &[&str]) -> Option<Stri
 
 /// The facts on which times depend and in which two machines differ, a line each.
 pub fn fingerprints_apart(baseline: &Machine, candidate: &Machine) -> Vec<String> {
-    let of =
-        |machine: &Machine, fact: &str| machine.facts.get(fact).cloned().unwrap_or_else(|| "unknown".into());
+    let of = |machine: &Machine, fact: &str| {
+        machine.facts.get(fact).cloned().unwrap_or_else(|| "unknown".into())
+    };
     let told = |fact: &&&str| of(baseline, fact) != of(candidate, fact);
-    let line =
-        |fact: &&str| format!("  {fact}: baseline `{}`, here `{}`", of(baseline, fact), of(candidate, fact));
+    let line = |fact: &&str| {
+        format!("  {fact}: baseline `{}`, here `{}`", of(baseline, fact), of(candidate, fact))
+    };
     TIMED_FACTS.iter().filter(told).map(line).collect()
 }

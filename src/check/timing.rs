@@ -1,9 +1,9 @@
-//! Room `check`: judges pairs that are still coming in. Pure functions of the figures so far; who calls brings more pairs
-//! as long as a step says so.
+//! Room `check`: judges pairs that are still coming in. Pure functions of the figures so far; who
+//! calls brings more pairs as long as a step says so.
 //!
-//! A figure is ln(candidate / baseline) of one pair. A gate has two margins: the candidate fails when it is surely worse
-//! than the first, and may not pass unless it is surely better than the second. One that is surely below the first needs
-//! no more pairs. In between, pairs go on.
+//! A figure is ln(candidate / baseline) of one pair. A gate has two margins: the candidate fails
+//! when it is surely worse than the first, and may not pass unless it is surely better than the
+//! second. One that is surely below the first needs no more pairs. In between, pairs go on.
 
 use super::Verdict;
 use crate::stats::{Estimate, LOOKS, error_of_look, look_after};
@@ -14,8 +14,9 @@ const STAGE_ERROR_MOST: f64 = 0.01;
 /// The errors that are allowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
-    /// Of a false failure, over all looks, cells and measures of the suite. Two stages that share no pair must both be
-    /// wrong for one, so each may err as often as the root of a measure's part: [`Gate::error_of_a_stage`].
+    /// Of a false failure, over all looks, cells and measures of the suite. Two stages that share
+    /// no pair must both be wrong for one, so each may err as often as the root of a measure's
+    /// part: [`Gate::error_of_a_stage`].
     pub fail: f64,
     /// Of a false warning, over all looks of one cell.
     pub warn: f64,
@@ -47,7 +48,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// How often one of the two stages may be over the margin when the candidate is not, over all its looks.
+    /// How often one of the two stages may be over the margin when the candidate is not, over all
+    /// its looks.
     pub fn error_of_a_stage(&self) -> f64 {
         (self.budget.fail / (self.cells * self.measures).max(1) as f64).sqrt().min(STAGE_ERROR_MOST)
     }
@@ -121,8 +123,9 @@ pub fn look(values: &[f64], gate: &Gate) -> Step {
     }
     let upper = estimate.upper(gate.budget.pass);
     let warns = gate.warns(&estimate, values.len());
-    // The pairs of the first look are few and share what is usual at a place, which stretches their errors: on machines where
-    // nothing was planted it gave nearly half of all warnings. So it may pass, and a warning waits for the second.
+    // The pairs of the first look are few and share what is usual at a place, which stretches their
+    // errors: on machines where nothing was planted it gave nearly half of all warnings. So it may
+    // pass, and a warning waits for the second.
     let may_warn = !warns || values.len() > LOOKS[0];
     if may_warn && (upper < gate.fail_log() || upper < gate.pass_log() && warns) {
         return ended(gate.below(&estimate, values.len()), "");
@@ -146,7 +149,8 @@ pub fn give_up(values: &[f64], gate: &Gate, when: &str) -> Ended {
     Ended { verdict: Verdict::Inconclusive, why }
 }
 
-/// Looks at the figures of the confirmation: fresh pairs, and the baseline against itself in the same run.
+/// Looks at the figures of the confirmation: fresh pairs, and the baseline against itself in the
+/// same run.
 pub fn confirm(values: &[f64], control: &[f64], gate: &Gate) -> Step {
     let next = look_after(values.len());
     let of = |values: &[f64]| Estimate::of(values).filter(|_| values.len() >= LOOKS[0]);
@@ -155,8 +159,9 @@ pub fn confirm(values: &[f64], control: &[f64], gate: &Gate) -> Step {
     };
     let level = gate.budget.control / 2.0;
     if gate.over(&fresh, values.len()) {
-        // A control that is off voids what it might explain. Were all of it in the candidate's figure, and that still over the
-        // margin, it explains nothing. Else more pairs tell; it is the control of six that alarms by chance.
+        // A control that is off voids what it might explain. Were all of it in the candidate's
+        // figure, and that still over the margin, it explains nothing. Else more pairs tell; it is
+        // the control of six that alarms by chance.
         let off = control.lower(level) > 0.0 || control.upper(level) < 0.0;
         let rest = fresh.lower(gate.error_of_look(values.len())) - control.mean.abs();
         if !off || rest > gate.fail_log() {
@@ -168,7 +173,9 @@ pub fn confirm(values: &[f64], control: &[f64], gate: &Gate) -> Step {
                 let off = (control.mean.exp() - 1.0) * 100.0;
                 ended(
                     Verdict::Inconclusive,
-                    format!("the control alarmed: the baseline against itself is off by {off:+.2} %"),
+                    format!(
+                        "the control alarmed: the baseline against itself is off by {off:+.2} %"
+                    ),
                 )
             }
         };
@@ -179,7 +186,10 @@ pub fn confirm(values: &[f64], control: &[f64], gate: &Gate) -> Step {
     }
     match next {
         Some(next) => Step::More(next),
-        None => ended(Verdict::Inconclusive, "over the margin at first, and not confirmed by the last look"),
+        None => ended(
+            Verdict::Inconclusive,
+            "over the margin at first, and not confirmed by the last look",
+        ),
     }
 }
 
@@ -207,7 +217,9 @@ mod tests {
         let mut values = Vec::new();
         loop {
             match look(&values, &GATE) {
-                Step::More(wanted) => values.extend((values.len()..wanted).map(|_| pair(random, truth))),
+                Step::More(wanted) => {
+                    values.extend((values.len()..wanted).map(|_| pair(random, truth)))
+                }
                 Step::Ended(ended) => return (ended.verdict, values.len()),
                 Step::Confirm => break,
             }
@@ -229,11 +241,12 @@ mod tests {
     fn verdicts_are_right_as_often_as_they_should_be() {
         let mut random = Random(11);
         let mut share = |truth: f64, trials: usize, verdicts: &[Verdict]| {
-            let hits = (0..trials).filter(|_| verdicts.contains(&cell(&mut random, truth).0)).count();
+            let hits =
+                (0..trials).filter(|_| verdicts.contains(&cell(&mut random, truth).0)).count();
             hits as f64 / trials as f64
         };
-        // Each stage may err on the margin itself in 0.65 % (the root of 0.001 / 24), both in 0.004 %; with no difference it
-        // takes far more than that.
+        // Each stage may err on the margin itself in 0.65 % (the root of 0.001 / 24), both in 0.004
+        // %; with no difference it takes far more than that.
         assert!((GATE.error_of_a_stage() - 0.006_455).abs() < 1e-6);
         assert_eq!(share(0.0, 2000, &[Verdict::Fail]), 0.0);
         assert!(share(0.0, 500, &[Verdict::Pass, Verdict::Better]) > 0.97);
@@ -245,10 +258,12 @@ mod tests {
         assert!(share(-0.05, 200, &[Verdict::Better, Verdict::Pass]) > 0.95);
     }
 
-    /// On the margin itself, where it is hardest: how often a stage is over it, at a budget that can be counted.
+    /// On the margin itself, where it is hardest: how often a stage is over it, at a budget that
+    /// can be counted.
     #[test]
     fn a_stage_errs_no_more_often_than_it_may() {
-        let gate = Gate { budget: Budget { fail: 0.0001, ..GATE.budget }, cells: 1, measures: 1, ..GATE };
+        let gate =
+            Gate { budget: Budget { fail: 0.0001, ..GATE.budget }, cells: 1, measures: 1, ..GATE };
         assert!((gate.error_of_a_stage() - 0.01).abs() < 1e-12);
         let mut random = Random(3);
         let trials = 6000;
@@ -292,7 +307,11 @@ mod tests {
     fn a_control_that_alarms_voids_the_failure() {
         let last = LOOKS[LOOKS.len() - 1];
         let off: Vec<f64> = (0..last).map(|n| 0.05 + (n % 3) as f64 * 0.001).collect();
-        assert_eq!(confirm(&off[..10], &off[..10], &GATE), Step::More(15), "more pairs may explain it");
+        assert_eq!(
+            confirm(&off[..10], &off[..10], &GATE),
+            Step::More(15),
+            "more pairs may explain it"
+        );
         let Step::Ended(ended) = confirm(&off, &off, &GATE) else { panic!() };
         assert_eq!(ended.verdict, Verdict::Inconclusive);
         assert!(ended.why.contains("control"), "{}", ended.why);

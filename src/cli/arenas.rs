@@ -1,5 +1,5 @@
-//! Room `cli`: `inspect --arenas`: replays a trace on a pool allocator and shows its arenas, what keeps each from going
-//! back, and where their bytes are.
+//! Room `cli`: `inspect --arenas`: replays a trace on a pool allocator and shows its arenas, what
+//! keeps each from going back, and where their bytes are.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,11 +18,17 @@ use crate::report::{self, ArenaMap, ArenaStrip, PoolCell};
 /// Arenas that are told one by one.
 const TOLD: usize = 40;
 
-/// Replays up to the live peak and to the end, each in a child, and prints; with a folder it draws too.
+/// Replays up to the live peak and to the end, each in a child, and prints; with a folder it draws
+/// too.
 ///
 /// # Errors
 /// A trace or a backend that cannot be had, or one without arenas.
-pub fn show(trace: &Path, backend: &str, folder: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
+pub fn show(
+    trace: &Path,
+    backend: &str,
+    folder: Option<&Path>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     backend_words(&[backend.to_owned()])?;
     let word = match backends::parse(backend)?.setting("bases") {
         Some(_) => backend.to_owned(),
@@ -36,11 +42,15 @@ pub fn show(trace: &Path, backend: &str, folder: Option<&Path>, json: bool) -> a
     let peak = loaded.program.profile().live_peak_event as usize + 1;
     let calls = loaded.program.instructions().len();
     let at = |event: usize| {
-        bench::arenas_at(&word, loaded, &settings, event.min(calls)).map_err(|reason| anyhow!("{reason}"))
+        bench::arenas_at(&word, loaded, &settings, event.min(calls))
+            .map_err(|reason| anyhow!("{reason}"))
     };
     let (peak, end) = (at(peak)?, at(calls)?);
-    let geometry = end.geometry.ok_or_else(|| anyhow!("backend `{word}` tells no sizes of its arenas"))?;
-    end.statistics.check_identity(geometry.arena as u64).map_err(|fault| anyhow!("{word}: {fault}"))?;
+    let geometry =
+        end.geometry.ok_or_else(|| anyhow!("backend `{word}` tells no sizes of its arenas"))?;
+    end.statistics
+        .check_identity(geometry.arena as u64)
+        .map_err(|fault| anyhow!("{word}: {fault}"))?;
     let map = ArenaMap {
         name,
         synthesised: report::words::synthesised(&entries[0].facts),
@@ -59,7 +69,11 @@ pub fn show(trace: &Path, backend: &str, folder: Option<&Path>, json: bool) -> a
     if let Some(folder) = folder
         && let Some(file) = report::render_arenas(&map, folder)?
     {
-        if json { note(file.display().to_string()) } else { print(&format!("{}\n", file.display()))? }
+        if json {
+            note(file.display().to_string())
+        } else {
+            print(&format!("{}\n", file.display()))?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -93,7 +107,9 @@ fn words(map: &ArenaMap, end: &Ending) -> String {
     let mut thinnest: Vec<&ArenaStrip> = map.end.iter().collect();
     thinnest.sort_by_key(|arena| (arena.live_bytes(), arena.birth));
     if !thinnest.is_empty() {
-        text.push_str("arenas that cannot be given back at the end, and why; the least held first\n");
+        text.push_str(
+            "arenas that cannot be given back at the end, and why; the least held first\n",
+        );
     }
     for arena in thinnest.iter().take(TOLD) {
         let free = arena.pools.len() as u64 - arena.used_pools();
@@ -138,6 +154,7 @@ fn holders(arena: &ArenaStrip) -> String {
     if classes.is_empty() || classes.len() > 6 {
         return String::new();
     }
-    let named: Vec<String> = classes.iter().map(|(block, live)| format!("{live} × {block} B")).collect();
+    let named: Vec<String> =
+        classes.iter().map(|(block, live)| format!("{live} × {block} B")).collect();
     format!(" ({})", named.join(", "))
 }

@@ -33,7 +33,9 @@ fn list(version: impl Fn(&str) -> String) -> String {
     let width = BACKENDS.iter().map(|member| member.name.len()).max().unwrap_or(0);
     BACKENDS
         .iter()
-        .map(|member| format!("{:width$}  {}{}\n", member.name, member.summary, version(member.name)))
+        .map(|member| {
+            format!("{:width$}  {}{}\n", member.name, member.summary, version(member.name))
+        })
         .collect()
 }
 

@@ -1,5 +1,5 @@
-//! Room `cli`, verb `calibrate`: how far apart builds of the same source are in time. A gate that is finer than that fails
-//! on changes that change nothing.
+//! Room `cli`, verb `calibrate`: how far apart builds of the same source are in time. A gate that
+//! is finer than that fails on changes that change nothing.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ use crate::bench::pairs::{Course, PairError, Side, ratios};
 use crate::bench::{self, Limits, cancelled, processors};
 use crate::stats::{Estimate, Random};
 
-/// Find the margin below which a difference in time says nothing: how far apart builds of the same source are
+/// Find the margin below which a difference in time says nothing: how far apart builds of the same
+/// source are
 #[derive(clap::Args)]
 #[command(
     after_help = "With --build twice or more, these builds are compared. With --rebuild, the command is run several times \
@@ -72,7 +73,8 @@ impl CalibrateArgs {
         let sides = self.sides(folder)?;
         for side in &sides {
             backends::parse(&side.backend)?;
-            bench::version(&side.backend, None).map_err(|r| anyhow::anyhow!("{}: {r}", side.backend))?;
+            bench::version(&side.backend, None)
+                .map_err(|r| anyhow::anyhow!("{}: {r}", side.backend))?;
         }
         let (entries, programs) = load_traces(&find_traces(&self.traces)?)?;
         install_interrupt()?;
@@ -86,10 +88,16 @@ impl CalibrateArgs {
         for entry in &entries {
             let loaded = &programs[&entry.name];
             let time = settings.time_limit(loaded.program.instructions().len()) * 8;
-            let limits =
-                Limits { time: time.max(Duration::from_secs(60)), memory_bytes: settings.memory_bytes };
-            let course =
-                Course { loaded, processor: processors().first().copied(), limits, clock: settings.clock };
+            let limits = Limits {
+                time: time.max(Duration::from_secs(60)),
+                memory_bytes: settings.memory_bytes,
+            };
+            let course = Course {
+                loaded,
+                processor: processors().first().copied(),
+                limits,
+                clock: settings.clock,
+            };
             let mut means = vec![0.0];
             for (number, side) in sides.iter().enumerate().skip(1) {
                 let both = [&sides[0], side];
@@ -173,7 +181,10 @@ impl CalibrateArgs {
             .env("CXXFLAGS", with("CXXFLAGS", flag))
             .env(
                 "RUSTFLAGS",
-                with("RUSTFLAGS", format!("-Cllvm-args=-align-all-functions={}", u32::ilog2(align))),
+                with(
+                    "RUSTFLAGS",
+                    format!("-Cllvm-args=-align-all-functions={}", u32::ilog2(align)),
+                ),
             )
             .env("HEAPLAY_LAYOUT", number.to_string())
             .stdin(Stdio::null())
@@ -181,7 +192,9 @@ impl CalibrateArgs {
             .status()
             .context("/bin/sh")?;
         if !status.success() {
-            bail!("`{command}` ended with {status}; it has to build the library again each time it is run");
+            bail!(
+                "`{command}` ended with {status}; it has to build the library again each time it is run"
+            );
         }
         let kept = folder.join(format!("build-{}.so", number + 1));
         fs::copy(library, &kept)

@@ -30,15 +30,20 @@ impl ConvertArgs {
         if same(&self.input, &self.out) {
             bail!("{}: input and output are the same file; give another name", self.out.display());
         }
-        let mut reader =
-            if self.salvage { trace::open_salvaging(&self.input)? } else { trace::open(&self.input)? };
+        let mut reader = if self.salvage {
+            trace::open_salvaging(&self.input)?
+        } else {
+            trace::open(&self.input)?
+        };
         let rows = trace::copy(reader.as_mut(), &self.out)?;
         for warning in reader.warnings() {
             note(warning);
         }
         if self.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
             let header = reader.header();
-            for (count, what) in [(header.marks().len(), "marks"), (header.arenas().len(), "arena events")] {
+            for (count, what) in
+                [(header.marks().len(), "marks"), (header.arenas().len(), "arena events")]
+            {
                 if count > 0 {
                     note(format!("{count} {what} have no place in CSV and were left out"));
                 }

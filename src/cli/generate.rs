@@ -9,7 +9,8 @@ use super::note;
 use crate::backends::{self, freelist};
 use crate::trace::{self, Distribution, GeneratedType, Generator, SIZE_LIMIT_BYTES};
 
-/// Generate a trace with sizes and lifetimes of a given distribution, the same for a seed on every machine
+/// Generate a trace with sizes and lifetimes of a given distribution, the same for a seed on every
+/// machine
 #[derive(clap::Args)]
 pub struct GenerateArgs {
     /// The trace to write: NAME.csv or NAME.trace
@@ -26,8 +27,9 @@ pub struct GenerateArgs {
     /// Lifetimes in calls as low-high:weight,… [default: most die young, some live for a burst]
     #[arg(long)]
     lifetimes: Option<String>,
-    /// Give 6 in 10 blocks a type, with the sizes that CPython's objects have in this version, such as 3.11: floats, tuples
-    /// by length, lists, dicts and their keys, ints, frames, and rarer ones; for the `freelist` backend
+    /// Give 6 in 10 blocks a type, with the sizes that CPython's objects have in this version, such
+    /// as 3.11: floats, tuples by length, lists, dicts and their keys, ints, frames, and rarer
+    /// ones; for the `freelist` backend
     #[arg(long, value_name = "VERSION")]
     types: Option<String>,
 }
@@ -38,12 +40,17 @@ impl GenerateArgs {
     /// # Errors
     /// A distribution that cannot be read, or a file that cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let parse = |option: &str, text: Option<&String>, limit, default: fn() -> Distribution| match text {
-            Some(text) => Distribution::parse(text, limit).map_err(|reason| anyhow!("--{option}: {reason}")),
-            None => Ok(default()),
+        let parse = |option: &str, text: Option<&String>, limit, default: fn() -> Distribution| {
+            match text {
+                Some(text) => Distribution::parse(text, limit)
+                    .map_err(|reason| anyhow!("--{option}: {reason}")),
+                None => Ok(default()),
+            }
         };
-        let sizes = parse("sizes", self.sizes.as_ref(), SIZE_LIMIT_BYTES, Distribution::python_sizes)?;
-        let lifetimes = parse("lifetimes", self.lifetimes.as_ref(), 1 << 40, Distribution::python_lifetimes)?;
+        let sizes =
+            parse("sizes", self.sizes.as_ref(), SIZE_LIMIT_BYTES, Distribution::python_sizes)?;
+        let lifetimes =
+            parse("lifetimes", self.lifetimes.as_ref(), 1 << 40, Distribution::python_lifetimes)?;
         let mut generator = Generator::new(self.seed, self.calls, sizes, lifetimes);
         if let Some(version) = &self.types {
             let spec = backends::parse(&format!("freelist@{version}"))?;
@@ -55,8 +62,8 @@ impl GenerateArgs {
     }
 }
 
-/// The types of a version's objects with how often they come: common ones fifty times as often as rare ones, short tuples
-/// more often than long ones, and some that have no free list.
+/// The types of a version's objects with how often they come: common ones fifty times as often as
+/// rare ones, short tuples more often than long ones, and some that have no free list.
 fn types(version: (u32, u32)) -> Vec<GeneratedType> {
     let listed = freelist::listed(version);
     let has = |name: &str| listed.iter().any(|list| list.name == name);
@@ -79,8 +86,12 @@ fn types(version: (u32, u32)) -> Vec<GeneratedType> {
         })
         .collect();
     all.push(made("str", 50, 120, 400));
-    let longest =
-        listed.iter().filter(|list| list.name == "tuple").map(|list| list.bytes_most).max().unwrap_or(0);
+    let longest = listed
+        .iter()
+        .filter(|list| list.name == "tuple")
+        .map(|list| list.bytes_most)
+        .max()
+        .unwrap_or(0);
     all.push(made("tuple", longest + 8, longest + 160, 10));
     all.push(made("dict keys", 300, 1200, 20));
     if !has("int") {

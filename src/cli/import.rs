@@ -10,11 +10,13 @@ use super::{note, print};
 use crate::report;
 use crate::trace::{self, FOREIGN, ForeignLog, Series, Snapshot};
 
-/// Read what others recorded: tracemalloc snapshots (one, or a series in its order), shown or made into a trace; or a
-/// log of malloc-lab, glibc's mtrace, Firefox logalloc, Android's memory trace or `memray parse`, made into a trace
+/// Read what others recorded: tracemalloc snapshots (one, or a series in its order), shown or made
+/// into a trace; or a log of malloc-lab, glibc's mtrace, Firefox logalloc, Android's memory trace
+/// or `memray parse`, made into a trace
 #[derive(clap::Args)]
 pub struct ImportArgs {
-    /// Files of tracemalloc.Snapshot.dump in their order, or one log; told by content, gzip is unpacked
+    /// Files of tracemalloc.Snapshot.dump in their order, or one log; told by content, gzip is
+    /// unpacked
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The trace to write: NAME.csv or NAME.trace. Without it, snapshots are shown as tables
@@ -44,7 +46,10 @@ impl ImportArgs {
         if let Some(output) = &self.output {
             let same = |file: &PathBuf| matches!((file.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b);
             if self.files.iter().any(same) {
-                bail!("{}: input and output are the same file; give another name", output.display());
+                bail!(
+                    "{}: input and output are the same file; give another name",
+                    output.display()
+                );
             }
         }
         let is_snapshot = match (&self.format, self.files.first()) {
@@ -57,7 +62,8 @@ impl ImportArgs {
             Some(output) => self.log(output)?,
             None if is_snapshot => self.show()?,
             None => {
-                let words = ForeignLog::open(&self.files[0], self.format.as_deref())?.format().words;
+                let words =
+                    ForeignLog::open(&self.files[0], self.format.as_deref())?.format().words;
                 bail!(
                     "{}: is {words}; say with -o NAME.trace where its trace goes, then `heaplay inspect` shows it",
                     self.files[0].display()
@@ -110,7 +116,9 @@ impl ImportArgs {
             report::bytes(all as f64),
         ));
         if self.files.len() == 1 {
-            note("one snapshot has births only: give a series (scripts/tracemalloc-series.py) for lifetimes");
+            note(
+                "one snapshot has births only: give a series (scripts/tracemalloc-series.py) for lifetimes",
+            );
         }
         Ok(())
     }
@@ -128,14 +136,19 @@ impl ImportArgs {
             ]);
             last = Some(snapshot);
         }
-        let Some(last) = last else { bail!("no file was given; give files of tracemalloc.Snapshot.dump") };
+        let Some(last) = last else {
+            bail!("no file was given; give files of tracemalloc.Snapshot.dump")
+        };
         let all = last.bytes();
         let row = |name: String, blocks: u64, bytes: u64| {
             vec![name, blocks.to_string(), report::bytes(bytes as f64), percent(bytes, all)]
         };
         let sites = last.by_site();
         let more = sites.len().saturating_sub(self.sites);
-        let shown = sites.iter().take(self.sites).map(|live| row(live.name.clone(), live.blocks, live.bytes));
+        let shown = sites
+            .iter()
+            .take(self.sites)
+            .map(|live| row(live.name.clone(), live.blocks, live.bytes));
         let mut text = table(&["snapshot", "live blocks", "live bytes"], moments);
         text += &table(&["line, most live first", "blocks", "bytes", "share"], shown.collect());
         if more > 0 {

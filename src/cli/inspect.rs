@@ -48,7 +48,8 @@ impl InspectArgs {
         }
         let mut reader = trace::open(&self.trace)?;
         let bar = progress(reader.events_hint());
-        let told = trace::statistics(reader.as_mut(), &self.trace, |calls| bar.set_position(calls))?;
+        let told =
+            trace::statistics(reader.as_mut(), &self.trace, |calls| bar.set_position(calls))?;
         bar.finish_and_clear();
         for warning in reader.warnings() {
             note(warning);
@@ -67,7 +68,8 @@ impl InspectArgs {
 }
 
 fn progress(calls: Option<u64>) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {human_pos} of {human_len} calls, {eta} left");
+    let style =
+        ProgressStyle::with_template("{spinner} {human_pos} of {human_len} calls, {eta} left");
     let bar = calls.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
     style.map_or(bar.clone(), |style| bar.with_style(style))
 }
@@ -103,7 +105,11 @@ fn shape(name: &str, header: &Header, told: &Statistics) -> TraceShape {
         sizes: told
             .sizes
             .iter()
-            .map(|class| SizeBar { up_to: class.up_to, requests: class.requests, bytes: class.bytes })
+            .map(|class| SizeBar {
+                up_to: class.up_to,
+                requests: class.requests,
+                bytes: class.bytes,
+            })
             .collect(),
         ages: std::iter::once(all).chain(by_size).collect(),
         weights: told.weight_by_size_and_age.clone(),
@@ -201,7 +207,8 @@ fn arenas_line(arenas: &[ArenaEvent]) -> String {
         most = most.max(live);
     }
     let size = arenas.iter().map(|arena| arena.size).max().unwrap_or(0);
-    // A pool is 4 KiB in arenas of 256 KiB, where none can lie across, and 16 KiB in those of 1 MiB.
+    // A pool is 4 KiB in arenas of 256 KiB, where none can lie across, and 16 KiB in those of 1
+    // MiB.
     let across = births.clone().filter(|arena| arena.base % (arena.size / 64).max(1) != 0).count();
     format!(
         "{} of {} in all, at most {most} at a time, {live} at the end; {across} lost a pool to their address",
@@ -232,7 +239,10 @@ fn calls(told: &Statistics) -> String {
         ]
     });
     table(&["op", "calls", "share", "bytes"], ops.collect())
-        + &table(&["domain", "requests", "share", "bytes", "frees", "share of frees"], domains.collect())
+        + &table(
+            &["domain", "requests", "share", "bytes", "frees", "share of frees"],
+            domains.collect(),
+        )
 }
 
 /// The classes in the terminal: octaves, which are 11 rows and not 50.
@@ -274,7 +284,11 @@ fn lifetimes(told: &Statistics) -> String {
     for limit in [1 << 10, 1 << 14, 1 << 20, 1 << 24, 1 << 30] {
         let ended = within(&told.ages_bytes, limit);
         let limit = report::bytes(limit as f64);
-        rows.push(vec![format!("within {limit} allocated"), ended.to_string(), percent(ended, total)]);
+        rows.push(vec![
+            format!("within {limit} allocated"),
+            ended.to_string(),
+            percent(ended, total),
+        ]);
     }
     rows.push(vec![
         "not before the trace ends".into(),
@@ -284,7 +298,8 @@ fn lifetimes(told: &Statistics) -> String {
     table(&["blocks that end", "blocks", "share"], rows)
 }
 
-/// Threads, where there is more than one; and which of them is a thread in a sub-interpreter, where there is one.
+/// Threads, where there is more than one; and which of them is a thread in a sub-interpreter, where
+/// there is one.
 fn threads(told: &Statistics, interpreters: &[(u32, u32)]) -> String {
     if told.threads.len() < 2 {
         return String::new();
@@ -340,9 +355,11 @@ fn lines(told: &Statistics, most: usize) -> String {
     if told.sites.is_empty() || most == 0 {
         return String::new();
     }
-    let mut text = lines_of(&by_line(&told.sites), ["line, most bytes first", "line, most live first"], most);
+    let mut text =
+        lines_of(&by_line(&told.sites), ["line, most bytes first", "line, most live first"], most);
     if told.sites.iter().any(|site| site.site.contains(CALLED_FROM)) {
-        let titles = ["line < its callers, most bytes first", "line < its callers, most live first"];
+        let titles =
+            ["line < its callers, most bytes first", "line < its callers, most live first"];
         text += &lines_of(&told.sites, titles, most);
     }
     text
@@ -353,8 +370,9 @@ fn by_line(sites: &[SiteCount]) -> Vec<SiteCount> {
     let mut lines: BTreeMap<&str, SiteCount> = BTreeMap::new();
     for site in sites {
         let name = trace::innermost(&site.site);
-        let line =
-            lines.entry(name).or_insert_with(|| SiteCount { site: name.to_owned(), ..SiteCount::default() });
+        let line = lines
+            .entry(name)
+            .or_insert_with(|| SiteCount { site: name.to_owned(), ..SiteCount::default() });
         line.requests += site.requests;
         line.bytes = line.bytes.saturating_add(site.bytes);
         line.live_blocks += site.live_blocks;

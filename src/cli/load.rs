@@ -1,4 +1,5 @@
-//! Room `cli`: what several verbs do first: find traces, compile them, and the options that children share.
+//! Room `cli`: what several verbs do first: find traces, compile them, and the options that
+//! children share.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -19,14 +20,16 @@ use crate::{backends, program, trace};
 /// Bounds of the children, shared by the verbs that start some.
 #[derive(clap::Args, Default)]
 pub struct ChildArgs {
-    /// Children at once [default: one for each processor; of timed ones fewer, where busy neighbours slow each other down]
+    /// Children at once [default: one for each processor; of timed ones fewer, where busy
+    /// neighbours slow each other down]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Seconds that a pass may take; a backend that does not finish is stopped, and not tried again on that trace [default: 60
-    /// and 20 µs a call]
+    /// Seconds that a pass may take; a backend that does not finish is stopped, and not tried again
+    /// on that trace [default: 60 and 20 µs a call]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     timeout: Option<u64>,
-    /// Resident private memory that a child may take, such as 2GiB [default: its share of 3/4 of what is available]
+    /// Resident private memory that a child may take, such as 2GiB [default: its share of 3/4 of
+    /// what is available]
     #[arg(long, value_parser = parse_bytes)]
     memory_limit: Option<u64>,
 }
@@ -66,7 +69,8 @@ fn note_environment() {
 }
 
 /// The words of `--backends`, each checked: `a,b` is two, but the settings of one keep their commas
-/// (`jemalloc:dirty_decay_ms=0,narenas=1`): a part with `=` and without `:` belongs to the one before.
+/// (`jemalloc:dirty_decay_ms=0,narenas=1`): a part with `=` and without `:` belongs to the one
+/// before.
 ///
 /// # Errors
 /// A word that is no backend, or one that is there twice.
@@ -78,7 +82,8 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
             // Behind a path even `narenas:1` may be part of a value (MALLOC_CONF).
             let by_path = words.last().is_some_and(|w| w.contains("so:") || w.contains("preload:"));
             let value = by_path && part.contains(':') && backends::parse(part).is_err();
-            let continues = (part.contains('=') && !part.contains(':') || value) && words.len() > first;
+            let continues =
+                (part.contains('=') && !part.contains(':') || value) && words.len() > first;
             match words.last_mut() {
                 Some(last) if continues => {
                     last.push(',');
@@ -89,7 +94,8 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
         }
     }
     for (at, word) in words.iter().enumerate() {
-        // A setting that a backend does not have is refused here already; what cannot be had is the child's to tell.
+        // A setting that a backend does not have is refused here already; what cannot be had is the
+        // child's to tell.
         let spec = backends::parse(word)?;
         for told in [backends::environment(&spec).err(), backends::describe(&spec).err()] {
             match told {
@@ -104,8 +110,8 @@ pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
     Ok(words)
 }
 
-/// The traces that paths name: files as they are, folders as the traces in them (a CSV only where there is no binary
-/// trace of the same name).
+/// The traces that paths name: files as they are, folders as the traces in them (a CSV only where
+/// there is no binary trace of the same name).
 ///
 /// # Errors
 /// A path that is not there, or a folder without a trace.
@@ -126,7 +132,8 @@ pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             }
         }
         if inside.is_empty() {
-            let endings: Vec<String> = trace::FORMATS.iter().map(|f| format!(".{}", f.extension)).collect();
+            let endings: Vec<String> =
+                trace::FORMATS.iter().map(|f| format!(".{}", f.extension)).collect();
             bail!(
                 "{}: no trace in this folder; expected files that end in {}",
                 path.display(),
@@ -142,11 +149,14 @@ pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// The first trace that is faulty.
-pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
+pub fn load_traces(
+    paths: &[PathBuf],
+) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
     load_grouped(paths, Births::by_line, u64::MAX)
 }
 
-/// As [`load_traces`], but of a trace of more than `most` calls only the outline is kept, for a replay in parts.
+/// As [`load_traces`], but of a trace of more than `most` calls only the outline is kept, for a
+/// replay in parts.
 ///
 /// # Errors
 /// The first trace that is faulty.
@@ -169,8 +179,7 @@ pub fn load_grouped(
     let mut entries: Vec<TraceEntry> = Vec::new();
     let mut programs = HashMap::new();
     for (at, path) in paths.iter().enumerate() {
-        let same =
-            |other: &PathBuf| matches!((path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        let same = |other: &PathBuf| matches!((path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
         if paths[..at].iter().any(same) {
             bail!("{}: given twice; name each trace once", path.display());
         }
@@ -205,7 +214,8 @@ pub fn load_grouped(
             ));
             Loaded::in_parts(program, times, path)
         };
-        let loaded = loaded.with_context(|| format!("{}: no memory for the program", path.display()))?;
+        let loaded =
+            loaded.with_context(|| format!("{}: no memory for the program", path.display()))?;
         programs.insert(name, loaded);
     }
     Ok((entries, programs))
@@ -214,26 +224,30 @@ pub fn load_grouped(
 /// What compiling gives.
 type Read = (program::Program, Births, program::Times);
 
-/// Reads and compiles a trace. Compiling proves all that the reader would, so the reader does so only where something is
-/// wrong, for its word on the place in the file.
+/// Reads and compiles a trace. Compiling proves all that the reader would, so the reader does so
+/// only where something is wrong, for its word on the place in the file.
 fn read(path: &Path, most: u64) -> anyhow::Result<(Box<dyn trace::TraceReader>, Read)> {
     let mut reader = trace::open(path)?;
     reader.leave_proof();
     let told = reader.events_hint();
     match program::compile_within(reader.as_mut(), most) {
-        Ok(read) if told.is_none_or(|calls| calls == read.0.calls() as u64) => return Ok((reader, read)),
+        Ok(read) if told.is_none_or(|calls| calls == read.0.calls() as u64) => {
+            return Ok((reader, read));
+        }
         Ok(_) | Err(program::ProgramError::Unsound { .. }) => {}
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     }
     let mut reader = trace::open(path)?;
-    let read = program::compile_within(reader.as_mut(), most).with_context(|| path.display().to_string())?;
+    let read = program::compile_within(reader.as_mut(), most)
+        .with_context(|| path.display().to_string())?;
     Ok((reader, read))
 }
 
 /// The file's name without its ending; with the folder's in front when two are alike.
 fn unique_name(path: &Path, taken: &[TraceEntry]) -> anyhow::Result<String> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    let folder =
+        path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
     let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
     [stem.clone(), format!("{folder}-{stem}"), format!("{folder}-{stem}-{extension}")]
         .into_iter()

@@ -28,7 +28,8 @@ impl MergeArgs {
         if self.out.exists() {
             bail!("{}: exists already; give a new folder", self.out.display());
         }
-        let runs = self.runs.iter().map(|folder| Run::load(folder)).collect::<Result<Vec<Run>, _>>()?;
+        let runs =
+            self.runs.iter().map(|folder| Run::load(folder)).collect::<Result<Vec<Run>, _>>()?;
         let whole = Run::merge(runs)?;
         whole.save(&self.out)?;
         note(format!(

@@ -1,7 +1,7 @@
 //! Room `cli`: the verbs, one file each. Verbs reach every room but `recorder`.
 //!
-//! Each verb is a `clap::Args` with a `run` that returns the exit code; an error is printed by `main` with its chain and
-//! exits with 2.
+//! Each verb is a `clap::Args` with a `run` that returns the exit code; an error is printed by
+//! `main` with its chain and exits with 2.
 
 mod arenas;
 mod backends;
@@ -29,7 +29,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::replay::SharedHeap;
 
-/// Record every allocation of a Python program, replay it against memory allocators, and see what each costs.
+/// Record every allocation of a Python program, replay it against memory allocators, and see what
+/// each costs.
 #[derive(Parser)]
 #[command(
     name = "heaplay",
@@ -121,8 +122,8 @@ fn worker() -> ExitCode {
     }
 }
 
-/// Writes to standard output. A reader that has seen enough (`heaplay check … | head`) is no failure, and changes no
-/// verdict: what it does not want is dropped.
+/// Writes to standard output. A reader that has seen enough (`heaplay check … | head`) is no
+/// failure, and changes no verdict: what it does not want is dropped.
 fn print(text: &str) -> anyhow::Result<()> {
     match anstream::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

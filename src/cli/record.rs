@@ -1,9 +1,11 @@
-//! Room `cli`, verb `record`: runs a Python program with the recorder loaded, and turns what it left into traces.
+//! Room `cli`, verb `record`: runs a Python program with the recorder loaded, and turns what it
+//! left into traces.
 //!
-//! The program is given through untouched: its arguments, stdin, stdout, stderr, signals and exit code are its own.
-//! All checks that can be made come before it starts. `record/program.rs` tells whether it is a Python,
-//! `record/child.rs` runs it, `record/library.rs` hands out the recorder that the build embedded, `record/limits.rs` says
-//! what is asked of it. `recorder.rs` is the verb for processes that heaplay does not start.
+//! The program is given through untouched: its arguments, stdin, stdout, stderr, signals and exit
+//! code are its own. All checks that can be made come before it starts. `record/program.rs` tells
+//! whether it is a Python, `record/child.rs` runs it, `record/library.rs` hands out the recorder
+//! that the build embedded, `record/limits.rs` says what is asked of it. `recorder.rs` is the verb
+//! for processes that heaplay does not start.
 
 mod child;
 mod library;
@@ -31,11 +33,12 @@ macro_rules! say {
     ($($text:tt)*) => { drop(writeln!(std::io::stderr(), $($text)*)) };
 }
 
-/// Records every allocation of a Python program (CPython 3.7 and later), from before its interpreter starts.
+/// Records every allocation of a Python program (CPython 3.7 and later), from before its
+/// interpreter starts.
 #[derive(clap::Args)]
 pub struct RecordArgs {
-    /// The trace to write: `.trace` (compact) or `.csv`. Other Python processes that the program starts or forks
-    /// get their own beside it, with the process id in the name
+    /// The trace to write: `.trace` (compact) or `.csv`. Other Python processes that the program
+    /// starts or forks get their own beside it, with the process id in the name
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
@@ -46,11 +49,12 @@ pub struct RecordArgs {
     /// Start PROGRAM even if it is neither a Python nor a launcher that is known
     #[arg(long)]
     any_program: bool,
-    /// Run nothing: make traces of raw logs, such as an interrupted recording leaves, or a process that was recorded
-    /// without heaplay as its parent (see `heaplay recorder`). The logs are kept
+    /// Run nothing: make traces of raw logs, such as an interrupted recording leaves, or a process
+    /// that was recorded without heaplay as its parent (see `heaplay recorder`). The logs are kept
     #[arg(long, value_name = "RAW", num_args = 1.., conflicts_with_all = ["program", "Limits", "keep_raw", "any_program"])]
     recover: Vec<PathBuf>,
-    /// The program and its arguments, best after `--`: python app.py …, or a script that ends in a Python
+    /// The program and its arguments, best after `--`: python app.py …, or a script that ends in a
+    /// Python
     #[arg(
         value_name = "PROGRAM",
         trailing_var_arg = true,
@@ -73,11 +77,14 @@ impl RecordArgs {
                 logs.push((raw.clone(), RawLog::open(raw)?));
             }
             logs.sort_by_key(|(_, log)| log.start_ns);
-            let collection = Collection { output: &self.output, keeps_raw: true, root: None, stop_at: None };
+            let collection =
+                Collection { output: &self.output, keeps_raw: true, root: None, stop_at: None };
             let traces = collection.make(logs)?;
             return Ok(if traces == 0 { ExitCode::from(2) } else { ExitCode::SUCCESS });
         }
-        let Some((name, arguments)) = self.program.split_first() else { bail!("no program was given") };
+        let Some((name, arguments)) = self.program.split_first() else {
+            bail!("no program was given")
+        };
         let path = program::resolve(name, self.any_program)?;
         let library = Library::beside(&self.output)?;
         let logs = Logs::beside(&self.output)?;
@@ -91,7 +98,8 @@ impl RecordArgs {
         drop(library);
         let root = Some(u64::from(code.pid));
         let stop_at = self.limits.stop_at_mark();
-        let collection = Collection { output: &self.output, keeps_raw: self.keep_raw, root, stop_at };
+        let collection =
+            Collection { output: &self.output, keeps_raw: self.keep_raw, root, stop_at };
         let made = logs.read().and_then(|logs| collection.make(logs));
         let made = match made {
             // The program's own failure is what its caller has to know.
@@ -124,7 +132,8 @@ struct Collection<'a> {
 }
 
 impl Collection<'_> {
-    /// Makes a trace of each log that holds a recording, and says why of each that does not. Returns how many.
+    /// Makes a trace of each log that holds a recording, and says why of each that does not.
+    /// Returns how many.
     fn make(&self, logs: Vec<(PathBuf, RawLog)>) -> anyhow::Result<usize> {
         if logs.is_empty() {
             say!("heaplay: no Python was seen to start, so nothing was recorded");
@@ -209,8 +218,8 @@ fn check_output(output: &Path) -> anyhow::Result<()> {
     fs::remove_file(part).with_context(|| output.display().to_string())
 }
 
-/// `app.trace` as `app.4711.trace`: one trace a process; `app.4711.2.trace` where a program of the same process id (it
-/// was replaced by `exec`) has one already.
+/// `app.trace` as `app.4711.trace`: one trace a process; `app.4711.2.trace` where a program of the
+/// same process id (it was replaced by `exec`) has one already.
 fn name_of(output: &Path, pid: u64, taken: &mut Vec<u64>) -> PathBuf {
     taken.push(pid);
     let mut name = output.file_stem().unwrap_or_default().to_owned();
@@ -232,8 +241,10 @@ impl Logs {
     fn beside(output: &Path) -> anyhow::Result<Logs> {
         let output = std::path::absolute(output).with_context(|| output.display().to_string())?;
         let mut prefix = output.file_name().unwrap_or_default().to_owned();
-        // Process ids come back; a log that a killed recording left must not be taken for one of ours.
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        // Process ids come back; a log that a killed recording left must not be taken for one of
+        // ours.
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         prefix.push(format!(".raw-{:x}-{}", now.as_millis(), std::process::id()));
         let directory = output.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(Logs { directory, prefix })
@@ -252,7 +263,8 @@ impl Logs {
         for entry in fs::read_dir(&self.directory).with_context(context)? {
             let entry = entry.with_context(context)?;
             let rest = entry.file_name();
-            let is_ours = rest.as_encoded_bytes().strip_prefix(prefix).is_some_and(|r| r.starts_with(b"."));
+            let is_ours =
+                rest.as_encoded_bytes().strip_prefix(prefix).is_some_and(|r| r.starts_with(b"."));
             if !is_ours {
                 continue;
             }
@@ -342,8 +354,14 @@ mod tests {
     #[test]
     fn other_processes_keep_the_extension() {
         let mut taken = Vec::new();
-        assert_eq!(name_of(Path::new("a/app.trace"), 4711, &mut taken), Path::new("a/app.4711.trace"));
-        assert_eq!(name_of(Path::new("app.v1.csv"), 4711, &mut taken), Path::new("app.v1.4711.2.csv"));
+        assert_eq!(
+            name_of(Path::new("a/app.trace"), 4711, &mut taken),
+            Path::new("a/app.4711.trace")
+        );
+        assert_eq!(
+            name_of(Path::new("app.v1.csv"), 4711, &mut taken),
+            Path::new("app.v1.4711.2.csv")
+        );
     }
 
     #[test]

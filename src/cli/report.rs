@@ -36,9 +36,13 @@ impl ReportArgs {
 /// # Errors
 /// When a picture or standard output cannot be written.
 pub fn draw(run: &Run, folder: &Path) -> anyhow::Result<()> {
-    let files =
-        report::render(run, folder).context("the report could not be written; the record is whole")?;
+    let files = report::render(run, folder)
+        .context("the report could not be written; the record is whole")?;
     print(&report::summary(run))?;
-    note(format!("{} pictures; open {}", files.len().saturating_sub(1), folder.join("index.html").display()));
+    note(format!(
+        "{} pictures; open {}",
+        files.len().saturating_sub(1),
+        folder.join("index.html").display()
+    ));
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Room `cli`, verb `run`: the main job. Compiles traces, measures every backend on them, leaves a run folder with its
-//! pictures.
+//! Room `cli`, verb `run`: the main job. Compiles traces, measures every backend on them, leaves a
+//! run folder with its pictures.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,7 +15,8 @@ use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load
 use super::note;
 use crate::bench::{self, Progress, Settings};
 use crate::results::{
-    BackendEntry, Cell, FORMAT, Manifest, Measurement, Outcome, Pass, RecordError, Run, Status, civil_date,
+    BackendEntry, Cell, FORMAT, Manifest, Measurement, Outcome, Pass, RecordError, Run, Status,
+    civil_date,
 };
 
 /// Replay traces against backends, in parallel, and report what each costs in time and in memory
@@ -39,11 +40,13 @@ pub struct RunArgs {
     /// Finish the run in this folder: missing and failed cells
     #[arg(long, value_name = "RUN", conflicts_with_all = ["traces", "out", "backends", "passes", "repetitions"])]
     resume: Option<PathBuf>,
-    /// Let allocators that give memory back by the clock have their time: replay their footprint pass at the program's own
-    /// pace, 1 for a second a second, 0.1 for ten times as fast. Without it they get a band, from giving back at once to never
+    /// Let allocators that give memory back by the clock have their time: replay their footprint
+    /// pass at the program's own pace, 1 for a second a second, 0.1 for ten times as fast. Without
+    /// it they get a band, from giving back at once to never
     #[arg(long, value_name = "FACTOR", value_parser = parse_pace, allow_negative_numbers = true, conflicts_with = "resume")]
     pace: Option<f64>,
-    /// Count instructions too, with valgrind: the same on every machine, and some 30 times as slow as a timed pass
+    /// Count instructions too, with valgrind: the same on every machine, and some 30 times as slow
+    /// as a timed pass
     #[arg(long)]
     count_instructions: bool,
     /// Leave out `null`, which measures the harness itself and is otherwise always there
@@ -112,7 +115,8 @@ impl RunArgs {
     pub(super) fn measure(&self) -> anyhow::Result<(Run, PathBuf)> {
         install_interrupt()?;
         let mut settings = Settings { pace: self.pace, ..self.children.settings() };
-        // Held until the run is over: two runs in one folder would take each other's cells for their own.
+        // Held until the run is over: two runs in one folder would take each other's cells for
+        // their own.
         let (folder, _held) = match &self.resume {
             Some(folder) => {
                 Run::load(folder)?; // a better word than a lock's for what is no run
@@ -123,11 +127,16 @@ impl RunArgs {
         let programs = match &self.resume {
             Some(_) => {
                 // At the pace at which it was begun.
-                settings.pace =
-                    Run::load(&folder)?.manifest.settings.get(PACE).and_then(|pace| pace.parse().ok());
+                settings.pace = Run::load(&folder)?
+                    .manifest
+                    .settings
+                    .get(PACE)
+                    .and_then(|pace| pace.parse().ok());
                 prepare_resume(&folder, &settings)?
             }
-            None => self.prepare(&settings, &folder).inspect_err(|_| drop(fs::remove_dir(&folder)))?,
+            None => {
+                self.prepare(&settings, &folder).inspect_err(|_| drop(fs::remove_dir(&folder)))?
+            }
         };
         let run = Run::load(&folder)?;
         let bar = Bar::new(&run, &programs);
@@ -221,14 +230,17 @@ impl RunArgs {
     }
 }
 
-/// Adds the instructions of each trace on each backend, where they are not there yet; what cannot be counted is told.
+/// Adds the instructions of each trace on each backend, where they are not there yet; what cannot
+/// be counted is told.
 fn count_instructions(
     run: &mut Run,
     programs: &std::collections::HashMap<String, bench::Loaded>,
     settings: &Settings,
 ) {
     if bench::valgrind().is_none() {
-        note("instructions: skipped, valgrind is not on the PATH (Debian: apt-get install valgrind)");
+        note(
+            "instructions: skipped, valgrind is not on the PATH (Debian: apt-get install valgrind)",
+        );
         return;
     }
     let cells: Vec<(&str, &str, &bench::Loaded)> = run
@@ -280,12 +292,14 @@ fn count_instructions(
 /// The metric of [`count_instructions`].
 const INSTRUCTIONS: &str = "instructions";
 
-/// Calls whose instructions, of 8 bytes, fit the memory that a child may take: longer traces are replayed in parts.
+/// Calls whose instructions, of 8 bytes, fit the memory that a child may take: longer traces are
+/// replayed in parts.
 fn calls_within(settings: &Settings) -> u64 {
     settings.memory_bytes / 8
 }
 
-/// Says beforehand how long a cell may take: a backend so slow that it would not finish is stopped there.
+/// Says beforehand how long a cell may take: a backend so slow that it would not finish is stopped
+/// there.
 fn tell_limit(settings: &Settings, programs: &std::collections::HashMap<String, bench::Loaded>) {
     let limits = programs.values().map(|loaded| settings.time_limit(loaded.program.calls()));
     if let Some(longest) = limits.max() {
@@ -302,8 +316,12 @@ const PACE: &str = "pace";
 /// The version of a backend that cannot be had. `--resume` asks again.
 const NO_VERSION: &str = "not available";
 
-/// Asks each backend for its version. One that cannot be had is told, with the reason, and costs its own cells only.
-fn ask_versions(words: Vec<String>, settings: &Settings) -> (Vec<BackendEntry>, Vec<(String, String)>) {
+/// Asks each backend for its version. One that cannot be had is told, with the reason, and costs
+/// its own cells only.
+fn ask_versions(
+    words: Vec<String>,
+    settings: &Settings,
+) -> (Vec<BackendEntry>, Vec<(String, String)>) {
     let mut absent = Vec::new();
     let entries = words
         .into_iter()
@@ -326,9 +344,12 @@ fn leave_absent_cells(
     folder: &Path,
 ) -> Result<(), RecordError> {
     for (number, cell) in manifest.planned().into_iter().enumerate() {
-        let Some((_, reason)) = absent.iter().find(|(name, _)| *name == cell.backend) else { continue };
+        let Some((_, reason)) = absent.iter().find(|(name, _)| *name == cell.backend) else {
+            continue;
+        };
         let place = folder.join("cells").join(format!("{number:05}"));
-        fs::create_dir_all(&place).map_err(|source| RecordError::Io { path: place.clone(), source })?;
+        fs::create_dir_all(&place)
+            .map_err(|source| RecordError::Io { path: place.clone(), source })?;
         let mut row = Run::new(Manifest::default());
         row.outcomes.push(Outcome {
             trace: cell.trace,
@@ -347,7 +368,8 @@ fn leave_absent_cells(
 fn clock_facts(settings: &Settings) -> std::collections::BTreeMap<String, String> {
     let clock = settings.clock.clock();
     let floor = clock.floor();
-    let source = if settings.clock.counter { "time-stamp counter, fenced" } else { "CLOCK_MONOTONIC" };
+    let source =
+        if settings.clock.counter { "time-stamp counter, fenced" } else { "CLOCK_MONOTONIC" };
     note(format!(
         "the clock ({source}) steps by {:.1} ns; an empty pair reads {:.1} ns and costs {:.1}",
         floor.step_ns, floor.pair_ns, floor.cost_ns
@@ -365,7 +387,8 @@ fn clock_facts(settings: &Settings) -> std::collections::BTreeMap<String, String
 /// Makes a folder named by the date that was not there yet.
 fn dated_folder(parent: &Path) -> std::io::Result<PathBuf> {
     fs::create_dir_all(parent)?;
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let (year, month, day) = civil_date(seconds);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     let name = format!("{year:04}-{month:02}-{day:02}-{hour:02}{minute:02}{second:02}");
@@ -395,14 +418,15 @@ fn hold(folder: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// Opens an unfinished run: the same traces, the same versions. Failed cells are to be tried again, and with a failed
-/// latency cell all of its kind, which are confirmed together.
+/// Opens an unfinished run: the same traces, the same versions. Failed cells are to be tried again,
+/// and with a failed latency cell all of its kind, which are confirmed together.
 fn prepare_resume(
     folder: &Path,
     settings: &Settings,
 ) -> anyhow::Result<std::collections::HashMap<String, bench::Loaded>> {
     let mut run = Run::load(folder)?;
-    let paths: Vec<PathBuf> = run.manifest.traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
+    let paths: Vec<PathBuf> =
+        run.manifest.traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
     for (trace, path) in run.manifest.traces.iter().zip(&paths) {
         let hash = sha256(path)
             .context("the run's trace is gone; resume from the directory in which it was begun")?;
@@ -444,13 +468,18 @@ fn prepare_resume(
             let done = |cell: &Cell| tried.contains(cell) && !failed.contains(cell);
             // A heat is timed together or not at all.
             let mates = |mate: &Cell| {
-                mate.pass == Pass::Time && mate.trace == cell.trace && mate.repetition == cell.repetition
+                mate.pass == Pass::Time
+                    && mate.trace == cell.trace
+                    && mate.repetition == cell.repetition
             };
             failed.contains(cell)
-                || (cell.pass == Pass::Time && planned.iter().any(|mate| mates(mate) && !done(mate)))
+                || (cell.pass == Pass::Time
+                    && planned.iter().any(|mate| mates(mate) && !done(mate)))
                 || (cell.pass == Pass::Latency
                     && failed.iter().any(|f| {
-                        f.pass == Pass::Latency && f.trace == cell.trace && f.backend == cell.backend
+                        f.pass == Pass::Latency
+                            && f.trace == cell.trace
+                            && f.backend == cell.backend
                     }))
         })
         .cloned()
@@ -485,13 +514,14 @@ struct Bar {
 
 impl Bar {
     fn new(run: &Run, programs: &std::collections::HashMap<String, bench::Loaded>) -> Bar {
-        let weight =
-            |cell: &Cell| programs.get(&cell.trace).map_or(0, |loaded| loaded.program.calls() as u64);
+        let weight = |cell: &Cell| {
+            programs.get(&cell.trace).map_or(0, |loaded| loaded.program.calls() as u64)
+        };
         let total = run.missing().iter().map(weight).sum();
         let bar = ProgressBar::new(total); // draws to standard error, and only to a terminal
-        if let Ok(style) =
-            ProgressStyle::with_template("{bar:30} {percent:>3} %  {elapsed} gone, {eta} left  {msg}")
-        {
+        if let Ok(style) = ProgressStyle::with_template(
+            "{bar:30} {percent:>3} %  {elapsed} gone, {eta} left  {msg}",
+        ) {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(250));
@@ -546,10 +576,9 @@ pub(super) fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
         ));
     }
     // A backend of which nothing at all could be measured was asked for in vain.
-    let in_vain =
-        run.manifest.backends.iter().find(|backend| {
-            run.outcomes.iter().all(|o| o.backend != backend.name || o.status == Status::Error)
-        });
+    let in_vain = run.manifest.backends.iter().find(|backend| {
+        run.outcomes.iter().all(|o| o.backend != backend.name || o.status == Status::Error)
+    });
     if let Some(backend) = in_vain {
         note(format!("backend `{}` gave no result", backend.name));
         return Ok(ExitCode::from(2));
@@ -560,14 +589,16 @@ pub(super) fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
 /// What the footprint passes spent on looking, of the processor time of all of them.
 fn own_cost(run: &Run) -> Option<String> {
     let sum = |metric: &str| -> f64 {
-        let rows = run.measurements.iter().filter(|row| row.metric == metric && row.backend != FLOOR);
+        let rows =
+            run.measurements.iter().filter(|row| row.metric == metric && row.backend != FLOOR);
         rows.map(|row| row.value).sum()
     };
     let whole = sum("pass_nanoseconds");
     let one = |trace: &str, backend: &str, metric: &str| {
         run.values(trace, backend, "all", metric).first().copied().unwrap_or(0.0)
     };
-    let passes = run.measurements.iter().filter(|row| row.metric == "pass_nanoseconds" && row.value > 0.0);
+    let passes =
+        run.measurements.iter().filter(|row| row.metric == "pass_nanoseconds" && row.value > 0.0);
     let most = passes
         .filter(|row| row.backend != FLOOR)
         .map(|row| one(&row.trace, &row.backend, "sampling_nanoseconds") / row.value * 100.0)

@@ -1,6 +1,6 @@
-//! Room `cli`, verb `selftest`: how often the regression check cries wolf on this machine, and how often it catches what
-//! was planted. Each trial is a check of one cell, as `heaplay check` makes it for a suite of `--cells`; trials share
-//! nothing but the machine.
+//! Room `cli`, verb `selftest`: how often the regression check cries wolf on this machine, and how
+//! often it catches what was planted. Each trial is a check of one cell, as `heaplay check` makes
+//! it for a suite of `--cells`; trials share nothing but the machine.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,8 +24,8 @@ use crate::replay::{WARM_UP_CALLS, calls_of_a_lap};
 use crate::results::{Machine, civil_date};
 use crate::stats::{Estimate, Random, clopper_pearson, quantile};
 
-/// Show how often `heaplay check` cries wolf on this machine, and how often it catches a planted slow-down, page, byte,
-/// arena, instruction or slow tail
+/// Show how often `heaplay check` cries wolf on this machine, and how often it catches a planted
+/// slow-down, page, byte, arena, instruction or slow tail
 #[derive(clap::Args)]
 #[command(
     after_help = "Without --aa and --inject…, all of them. Exit status: 0 told; 2 it could not be done."
@@ -62,7 +62,8 @@ pub struct SelftestArgs {
     /// Seconds that a trial may take
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     trial_limit: u64,
-    /// One trial at a time, its pairs on all processors that --jobs allows, instead of a trial on each
+    /// One trial at a time, its pairs on all processors that --jobs allows, instead of a trial on
+    /// each
     #[arg(long)]
     together: bool,
     /// From which everything is drawn
@@ -163,7 +164,11 @@ impl SelftestArgs {
         bench::version(&self.backend, None)
             .map_err(|reason| anyhow::anyhow!("{}: {reason}", self.backend))?;
         let nothing = self.inject.is_empty() && self.inject_tail.is_empty();
-        if nothing && self.aa.is_empty() && self.inject_instructions.is_empty() && !self.inject_exact {
+        if nothing
+            && self.aa.is_empty()
+            && self.inject_instructions.is_empty()
+            && !self.inject_exact
+        {
             (self.aa, self.inject_exact) = (vec![Timed::Time, Timed::Tail], true);
             (self.inject, self.inject_tail) = (vec![2.0, 5.0, 10.0], vec![8.0]);
             self.inject_instructions = vec![0.2];
@@ -179,7 +184,10 @@ impl SelftestArgs {
         let lab = Lab {
             args: &self,
             settings: self.children.settings(),
-            programs: entries.iter().map(|entry| (entry.name.clone(), &programs[&entry.name])).collect(),
+            programs: entries
+                .iter()
+                .map(|entry| (entry.name.clone(), &programs[&entry.name]))
+                .collect(),
             policy: Policy::default(),
         };
         // The file is written after each kind, so that a run that is cut off keeps what it has.
@@ -190,7 +198,9 @@ impl SelftestArgs {
 
     fn save(&self, kinds: &[Kind], began: Instant) -> anyhow::Result<()> {
         if let Some(path) = &self.json {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            let now = std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap_or_default();
             let (year, month, day) = civil_date(now.as_secs());
             let all = All {
                 format: 1,
@@ -244,7 +254,8 @@ impl Lab<'_> {
     }
 
     fn rules(&self) -> (Duration, Limits) {
-        let limits = Limits { time: Duration::from_secs(600), memory_bytes: self.settings.memory_bytes };
+        let limits =
+            Limits { time: Duration::from_secs(600), memory_bytes: self.settings.memory_bytes };
         (Duration::from_secs(self.args.trial_limit), limits)
     }
 
@@ -333,7 +344,8 @@ impl Lab<'_> {
         let lanes: Vec<&[Option<usize>]> =
             if self.args.together { vec![&places] } else { places.chunks(1).collect() };
         let mut random = Random(
-            self.args.seed ^ name.bytes().fold(0, |sum: u64, b| sum.wrapping_mul(31).wrapping_add(b.into())),
+            self.args.seed
+                ^ name.bytes().fold(0, |sum: u64, b| sum.wrapping_mul(31).wrapping_add(b.into())),
         );
         let seeds: Vec<u64> = (0..self.args.trials).map(|_| random.bits() >> 16).collect();
         let next = AtomicUsize::new(0);
@@ -365,12 +377,19 @@ impl Lab<'_> {
         let verdicts = Verdict::ALL
             .into_iter()
             .map(|verdict| {
-                (verdict.name().to_owned(), trials.iter().filter(|t| t.verdict == verdict).count() as u64)
+                (
+                    verdict.name().to_owned(),
+                    trials.iter().filter(|t| t.verdict == verdict).count() as u64,
+                )
             })
             .filter(|(_, count)| *count > 0)
             .collect();
-        let kind =
-            Kind { name, truth: planted.iter().filter_map(|p| p.truth.clone()).collect(), verdicts, trials };
+        let kind = Kind {
+            name,
+            truth: planted.iter().filter_map(|p| p.truth.clone()).collect(),
+            verdicts,
+            trials,
+        };
         note(line(&kind).join(" · "));
         kind
     }
@@ -378,7 +397,12 @@ impl Lab<'_> {
     /// Where what was planted is looked for, apart from the trials.
     fn course<'l>(&self, loaded: &'l Loaded) -> Course<'l> {
         let (_, limits) = self.rules();
-        Course { loaded, processor: processors().first().copied(), limits, clock: self.settings.clock }
+        Course {
+            loaded,
+            processor: processors().first().copied(),
+            limits,
+            clock: self.settings.clock,
+        }
     }
 
     /// How much slower the second side really is: mean and standard error, as shares.
@@ -404,8 +428,11 @@ impl Lab<'_> {
                 Timed::Time => laps_of.push(course.time(&both, laps, seed).map_err(told)?),
                 Timed::Tail => {
                     if pair % 5 == 0 {
-                        chosen =
-                            Some(course.slowest(both, laps.segments, TAIL_SHARE, seed ^ 1).map_err(told)?);
+                        chosen = Some(
+                            course
+                                .slowest(both, laps.segments, TAIL_SHARE, seed ^ 1)
+                                .map_err(told)?,
+                        );
                     }
                     let Some(chosen) = &chosen else { continue };
                     let times = course.tail(&both, laps.segments, chosen, seed).map_err(told)?;
@@ -414,14 +441,16 @@ impl Lab<'_> {
             }
         }
         let pairs: Vec<_> = laps_of.iter().map(|times| [&times[0], &times[1]]).collect();
-        logs.extend(ratios(&pairs, laps).unwrap_or_default().into_iter().map(|ratio| ratio.processor));
+        logs.extend(
+            ratios(&pairs, laps).unwrap_or_default().into_iter().map(|ratio| ratio.processor),
+        );
         let estimate = Estimate::of(&logs).ok_or("too few pairs")?;
         Ok((estimate.mean.exp_m1(), estimate.error))
     }
 
-    /// The calls of the tail and those that may be taken for it. Which calls are the slowest hundredth is not quite the same in
-    /// each trial; a burn in just those of one pilot would miss part of those of the next, so several times as many burn,
-    /// after three pilots.
+    /// The calls of the tail and those that may be taken for it. Which calls are the slowest
+    /// hundredth is not quite the same in each trial; a burn in just those of one pilot would miss
+    /// part of those of the next, so several times as many burn, after three pilots.
     fn tail_and_more(&self, loaded: &Loaded) -> Result<Chosen, String> {
         let course = self.course(loaded);
         let side = Side::of(&planted_word(&[], &self.args.backend));
@@ -464,7 +493,8 @@ impl Lab<'_> {
         let sides = |burn: u64| [Side::of(&word(0)), Side::of(&word(burn))];
         let mut burn = 64;
         let near = share / 8.0;
-        // Each round comes nearer: the first is far off, as nobody knows how long a step of the chain takes.
+        // Each round comes nearer: the first is far off, as nobody knows how long a step of the
+        // chain takes.
         for pairs in [10, 15, 22, 40, 40] {
             let (found, _) = self.effect(loaded, timed, &sides(burn), pairs, 77)?;
             if pairs == 40 && (found - share).abs() < near {
@@ -501,14 +531,19 @@ impl Lab<'_> {
                     self.args.backend.as_str()
                 };
                 let (settings, measure): (Vec<(&str, String)>, &str) = match what {
-                    "a page" => (vec![("page", (1 + WARM_UP_CALLS).to_string())], "resident_end_bytes"),
+                    "a page" => {
+                        (vec![("page", (1 + WARM_UP_CALLS).to_string())], "resident_end_bytes")
+                    }
                     "a byte" => (vec![("byte", peak)], "usable_at_live_peak_bytes"),
-                    // As many blocks of 512 bytes as an arena of the largest kind (1 MiB) has room for.
+                    // As many blocks of 512 bytes as an arena of the largest kind (1 MiB) has room
+                    // for.
                     "an arena" => (vec![("blocks", "2048".to_owned())], "arenas_peak"),
                     _ => (vec![], ""),
                 };
-                let sides =
-                    [Side::of(&planted_word(&[], arenas)), Side::of(&planted_word(&settings, arenas))];
+                let sides = [
+                    Side::of(&planted_word(&[], arenas)),
+                    Side::of(&planted_word(&settings, arenas)),
+                ];
                 let mut truth = None;
                 if !measure.is_empty() {
                     let value = |side: &Side| -> Result<f64, String> {
@@ -542,7 +577,8 @@ impl Lab<'_> {
         Ok(self.trials(format!("exact: {what}"), &planted, |planted, _, seed| {
             let began = Instant::now();
             let found = suite::exact(&self.cell(planted), &self.untimed_rules(seed));
-            let worst = found.iter().map(|finding| finding.verdict).min().unwrap_or(Verdict::Missing);
+            let worst =
+                found.iter().map(|finding| finding.verdict).min().unwrap_or(Verdict::Missing);
             let of = |verdict| found.iter().filter(move |finding| finding.verdict == verdict);
             Ok(Trial {
                 trace: planted.trace.to_owned(),
@@ -581,12 +617,15 @@ impl Lab<'_> {
                     let settings = vec![("every", every.to_string()), ("burn", burn.to_string())];
                     Side::of(&planted_word(&settings, below))
                 };
-                let count =
-                    |side: &Side| bench::instructions(side, loaded, limits, 1).map(|count| count[0] as f64);
+                let count = |side: &Side| {
+                    bench::instructions(side, loaded, limits, 1).map(|count| count[0] as f64)
+                };
                 let none = count(&side(0, 64))?;
                 let step = (count(&side(100, 64))? - none) / 100.0;
                 if step <= 0.0 {
-                    return Err(format!("{trace}: steps were planted, and no instructions came of them"));
+                    return Err(format!(
+                        "{trace}: steps were planted, and no instructions came of them"
+                    ));
                 }
                 let burn = (none * percent / 100.0 / step).round().max(1.0) as u64;
                 let sides = [side(0, 64), side(burn, 64)];

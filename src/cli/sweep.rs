@@ -1,11 +1,13 @@
-//! Room `cli`, verb `sweep`: a grid of settings, run as any run; at its end what is worth choosing, in a sentence.
+//! Room `cli`, verb `sweep`: a grid of settings, run as any run; at its end what is worth choosing,
+//! in a sentence.
 //!
-//! `jemalloc:dirty_decay_ms={0,1000}` is two backends. Each allocator without settings is measured beside its variants,
-//! and `pymalloc` and `malloc` always, so that there is something to be better than. Of two backends one *dominates* the other when it
-//! needs less memory and is not separably slower, or as much memory and is separably faster. Times of a repetition were
-//! measured in turns, so they are compared within it: separable is what differs by over 2 % the same way in every one, and
-//! surely.
-//! (Rebuilding the same source moves times by up to 2 %.) What nothing dominates is the Pareto set.
+//! `jemalloc:dirty_decay_ms={0,1000}` is two backends. Each allocator without settings is measured
+//! beside its variants, and `pymalloc` and `malloc` always, so that there is something to be better
+//! than. Of two backends one *dominates* the other when it needs less memory and is not separably
+//! slower, or as much memory and is separably faster. Times of a repetition were measured in turns,
+//! so they are compared within it: separable is what differs by over 2 % the same way in every one,
+//! and surely. (Rebuilding the same source moves times by up to 2 %.) What nothing dominates is the
+//! Pareto set.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +28,8 @@ pub struct SweepArgs {
     /// Traces (.trace or .csv), or folders of traces
     #[arg(required = true)]
     traces: Vec<PathBuf>,
-    /// A backend; braces make a grid: 'jemalloc:dirty_decay_ms={0,1000},narenas={1,4}'. May be given again
+    /// A backend; braces make a grid: 'jemalloc:dirty_decay_ms={0,1000},narenas={1,4}'. May be
+    /// given again
     #[arg(short, long = "backend", required = true)]
     backends: Vec<String>,
     /// The memory that counts: at exit, at its peak, or averaged over the bytes requested
@@ -50,7 +53,8 @@ const MOST: usize = 64;
 const MARGIN: f64 = 0.02;
 /// Memory that differs by less is the same to a person who has to set something for it.
 const SAME: f64 = 0.05;
-/// The same where one of them gives memory back by the clock: its figure is that of this replay's pace, and of this run.
+/// The same where one of them gives memory back by the clock: its figure is that of this replay's
+/// pace, and of this run.
 const SAME_VARYING: f64 = 0.1;
 
 impl SweepArgs {
@@ -61,7 +65,8 @@ impl SweepArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let backends = grid(&self.backends)?;
         let passes = vec![Pass::Footprint, Pass::Time];
-        let args = RunArgs::of(self.traces, backends, passes, self.repetitions, self.out, self.children);
+        let args =
+            RunArgs::of(self.traces, backends, passes, self.repetitions, self.out, self.children);
         let (run, folder) = args.measure()?;
         let code = conclude(&run, &folder)?;
         if run.missing().is_empty() {
@@ -87,7 +92,10 @@ fn grid(words: &[String]) -> anyhow::Result<Vec<String>> {
         variants.into_iter().for_each(&mut add);
     }
     if all.len() > MOST {
-        bail!("--backend: the grid has {} backends, more than {MOST}; give fewer values", all.len());
+        bail!(
+            "--backend: the grid has {} backends, more than {MOST}; give fewer values",
+            all.len()
+        );
     }
     Ok(all)
 }
@@ -100,7 +108,9 @@ fn expand(word: &str) -> anyhow::Result<Vec<String>> {
         }
         return Ok(vec![word.to_owned()]);
     };
-    let Some((values, tail)) = rest.split_once('}') else { bail!("--backend {word}: `{{` without `}}`") };
+    let Some((values, tail)) = rest.split_once('}') else {
+        bail!("--backend {word}: `{{` without `}}`")
+    };
     if head.contains('}') || values.contains('{') || values.split(',').any(str::is_empty) {
         bail!("--backend {word}: expected values in braces, such as {{0,1000}}");
     }
@@ -146,8 +156,11 @@ impl Cost {
     fn of(scene: &Scene, name: &str, metric: &str) -> Option<Cost> {
         let (run, trace, calls) = (scene.run, scene.trace.name.as_str(), scene.trace.calls as f64);
         let told = scene.backends.iter().find(|backend| backend.name == name)?.cost?;
-        let times_ns: Vec<f64> =
-            run.values(trace, name, "all", "time_nanoseconds").iter().map(|ns| ns / calls).collect();
+        let times_ns: Vec<f64> = run
+            .values(trace, name, "all", "time_nanoseconds")
+            .iter()
+            .map(|ns| ns / calls)
+            .collect();
         Some(Cost {
             name: name.to_owned(),
             memory_bytes: *run.values(trace, name, "all", metric).first()?,
@@ -234,31 +247,41 @@ fn advice(run: &Run, memory: &str) -> String {
     text
 }
 
-/// One sentence for each allocator that has variants, and one for the best of all against the baseline.
+/// One sentence for each allocator that has variants, and one for the best of all against the
+/// baseline.
 fn sentences(costs: &[Cost], what: &str) -> Vec<String> {
-    let plain = |cost: &Cost| backends::parse(&cost.name).map(|spec| plain_word(&spec)).unwrap_or_default();
+    let plain =
+        |cost: &Cost| backends::parse(&cost.name).map(|spec| plain_word(&spec)).unwrap_or_default();
     let mut said = Vec::new();
     for base in costs.iter().filter(|cost| plain(cost) == cost.name) {
-        let variants: Vec<&Cost> =
-            costs.iter().filter(|cost| cost.name != base.name && plain(cost) == base.name).collect();
+        let variants: Vec<&Cost> = costs
+            .iter()
+            .filter(|cost| cost.name != base.name && plain(cost) == base.name)
+            .collect();
         if variants.is_empty() {
             continue;
         }
         let better = best(variants.into_iter().filter(|cost| cost.dominates(base)));
         said.push(match better {
             Some(cost) => {
-                let settings =
-                    cost.name.strip_prefix(&base.name).unwrap_or(&cost.name).trim_start_matches(':');
-                format!("{}: set {settings}: {}\n", base.name, change(base, cost, what)) + &lines(&cost.name)
+                let settings = cost
+                    .name
+                    .strip_prefix(&base.name)
+                    .unwrap_or(&cost.name)
+                    .trim_start_matches(':');
+                format!("{}: set {settings}: {}\n", base.name, change(base, cost, what))
+                    + &lines(&cost.name)
             }
             None => format!("{}: no setting of this grid is better than its defaults\n", base.name),
         });
     }
     let base = BASELINES.iter().find_map(|name| costs.iter().find(|cost| cost.name == *name));
     if let Some(base) = base
-        && let Some(cost) = best(costs.iter().filter(|cost| plain(cost) != base.name && cost.dominates(base)))
+        && let Some(cost) =
+            best(costs.iter().filter(|cost| plain(cost) != base.name && cost.dominates(base)))
     {
-        let what_it_is = if base.name == "pymalloc" { "CPython's own pymalloc" } else { base.name.as_str() };
+        let what_it_is =
+            if base.name == "pymalloc" { "CPython's own pymalloc" } else { base.name.as_str() };
         said.push(
             format!("instead of {what_it_is}, {}: {}\n", cost.name, change(base, cost, what))
                 + &lines(&cost.name),
@@ -288,8 +311,9 @@ fn change(from: &Cost, to: &Cost, what: &str) -> String {
     let shares = from.longer(to);
     let (least, most) = stats::range(&shares).unwrap_or_default();
     let share = stats::median(&shares).unwrap_or_default();
-    let percent =
-        |share: f64| format!("{}{}", if share > 0.0 { "+" } else { "" }, words::figure(share * 100.0));
+    let percent = |share: f64| {
+        format!("{}{}", if share > 0.0 { "+" } else { "" }, words::figure(share * 100.0))
+    };
     let range = format!("{} to {} %", percent(least), percent(most));
     let time = if to.separably_faster(from) || from.separably_faster(to) {
         format!("time {} % ({range})", percent(share))
@@ -312,7 +336,8 @@ fn lines(word: &str) -> String {
     let mut variables: Vec<(String, String)> = Vec::new();
     let own = match &spec.below {
         Some(below) if spec.name == "pymalloc" => below,
-        // Every call of the trace went to this backend: without pymalloc in front, as Python itself would put it.
+        // Every call of the trace went to this backend: without pymalloc in front, as Python itself
+        // would put it.
         _ => {
             variables.push(("PYTHONMALLOC".to_owned(), "malloc".to_owned()));
             &spec
@@ -342,7 +367,8 @@ fn lines(word: &str) -> String {
             },
         }
     }
-    let pairs: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let pairs: Vec<String> =
+        variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let pairs = pairs.join(" ");
     format!("  Dockerfile:    ENV {pairs}\n  service file:  Environment={pairs}\n")
 }
@@ -353,7 +379,8 @@ mod tests {
 
     fn cost(name: &str, memory_bytes: f64, least_ns: f64, most_ns: f64) -> Cost {
         let median_ns = f64::midpoint(least_ns, most_ns);
-        // The slow repetition of one is the fast one of the next: only what is apart in each is separable.
+        // The slow repetition of one is the fast one of the next: only what is apart in each is
+        // separable.
         let flip = name.contains("overlapping");
         let times_ns = if flip { vec![most_ns, least_ns] } else { vec![least_ns, most_ns] };
         Cost { name: name.to_owned(), memory_bytes, varies: false, times_ns, median_ns }
@@ -370,7 +397,8 @@ mod tests {
             assert!(expand(word).is_err(), "{word}");
         }
         let words =
-            grid(&["malloc:MALLOC_ARENA_MAX={1,2}".to_owned(), "bump:reserve=1GiB".to_owned()]).unwrap();
+            grid(&["malloc:MALLOC_ARENA_MAX={1,2}".to_owned(), "bump:reserve=1GiB".to_owned()])
+                .unwrap();
         assert_eq!(
             words,
             [
@@ -384,7 +412,8 @@ mod tests {
         );
         assert!(
             grid(&[
-                "malloc:MALLOC_ARENA_MAX={1,2,3,4,5,6,7,8},MALLOC_ARENA_TEST={1,2,3,4,5,6,7,8,9}".to_owned()
+                "malloc:MALLOC_ARENA_MAX={1,2,3,4,5,6,7,8},MALLOC_ARENA_TEST={1,2,3,4,5,6,7,8,9}"
+                    .to_owned()
             ])
             .is_err()
         );
@@ -401,7 +430,10 @@ mod tests {
             cost("middle", 20.0, 20.0, 22.0),
         ];
         let names: Vec<&str> = pareto(&costs).iter().map(|cost| cost.name.as_str()).collect();
-        assert_eq!(names, ["small and slow", "same memory, overlapping", "middle", "large and fast"]);
+        assert_eq!(
+            names,
+            ["small and slow", "same memory, overlapping", "middle", "large and fast"]
+        );
     }
 
     #[test]
@@ -412,7 +444,11 @@ mod tests {
             varying(cost("jemalloc", 30.0, 10.0, 12.0)),
             varying(cost("jemalloc:dirty_decay_ms=1000", 29.0, 10.0, 12.0)),
         ];
-        assert!(sentences(&costs, "resident at exit").concat().contains("no setting of this grid is better"));
+        assert!(
+            sentences(&costs, "resident at exit")
+                .concat()
+                .contains("no setting of this grid is better")
+        );
         let costs = [costs[0].clone(), varying(cost("jemalloc:dirty_decay_ms=0", 3.0, 10.0, 12.0))];
         let said = sentences(&costs, "resident at exit").concat();
         assert!(said.contains("resident at exit ≈30"), "{said}");
@@ -444,7 +480,9 @@ mod tests {
         ];
         let said = sentences(&costs, "resident at exit").concat().replace('\u{a0}', " ");
         assert!(
-            said.starts_with("instead of CPython's own pymalloc, jemalloc: resident at exit 30 MiB"),
+            said.starts_with(
+                "instead of CPython's own pymalloc, jemalloc: resident at exit 30 MiB"
+            ),
             "{said}"
         );
     }
@@ -452,7 +490,10 @@ mod tests {
     #[test]
     fn lines_are_what_the_program_needs() {
         let line = |word: &str| lines(word).lines().next().unwrap_or_default().trim().to_owned();
-        assert_eq!(line("pymalloc+malloc:MALLOC_TOP_PAD_=64K"), "Dockerfile:    ENV MALLOC_TOP_PAD_=65536");
+        assert_eq!(
+            line("pymalloc+malloc:MALLOC_TOP_PAD_=64K"),
+            "Dockerfile:    ENV MALLOC_TOP_PAD_=65536"
+        );
         assert_eq!(
             line("malloc:glibc.malloc.mxfast=0,glibc.malloc.tcache_count=0"),
             "Dockerfile:    ENV PYTHONMALLOC=malloc GLIBC_TUNABLES=glibc.malloc.mxfast=0:glibc.malloc.tcache_count=0"

@@ -12,25 +12,32 @@ use crate::backends::{self, with_setting};
 use crate::bench::{self, Loaded, Settings, Verified};
 use crate::trace::{ArenaEvent, Header};
 
-/// Prove that a backend's blocks are aligned, never overlap, keep their contents and are zero after calloc, for every size
-/// from 0 to beyond memory and on traces; or that a pool allocator puts every block where another does (--against)
+/// Prove that a backend's blocks are aligned, never overlap, keep their contents and are zero after
+/// calloc, for every size from 0 to beyond memory and on traces; or that a pool allocator puts
+/// every block where another does (--against)
 #[derive(clap::Args)]
 #[command(
     after_help = "Exit status: 0 proved; 1 a rule is broken, or the two differ; 2 it could not be done; 130 interrupted."
 )]
 pub struct VerifyArgs {
-    /// Traces, or folders of traces; with none, a backend is asked only what it is asked before any trace: every size at
-    /// each boundary, resizes, requests beyond memory, refusals
+    /// Traces, or folders of traces; with none, a backend is asked only what it is asked before any
+    /// trace: every size at each boundary, resizes, requests beyond memory, refusals
     traces: Vec<PathBuf>,
     /// Backends to prove, separated by commas
-    #[arg(short, long = "backends", visible_alias = "backend", default_value = "malloc,pymalloc,bump")]
+    #[arg(
+        short,
+        long = "backends",
+        visible_alias = "backend",
+        default_value = "malloc,pymalloc,bump"
+    )]
     backends: Vec<String>,
-    /// Compare every address relative to its arena, every arena's birth and death, and the statistics at the end with
-    /// this backend, such as python@3.11; or, with the word `recording`, births and deaths with those of the recorded process
+    /// Compare every address relative to its arena, every arena's birth and death, and the
+    /// statistics at the end with this backend, such as python@3.11; or, with the word `recording`,
+    /// births and deaths with those of the recorded process
     #[arg(long, value_name = "BACKEND")]
     against: Option<String>,
-    /// Where both get their arenas, with --against: aligned, misaligned, bytes off such as 4KiB, or recorded: where the trace
-    /// says that the recorded process had them
+    /// Where both get their arenas, with --against: aligned, misaligned, bytes off such as 4KiB, or
+    /// recorded: where the trace says that the recorded process had them
     #[arg(long, value_delimiter = ',', default_value = "aligned,misaligned", value_parser = parse_bases, requires = "against")]
     bases: Vec<Bases>,
     #[command(flatten)]
@@ -49,7 +56,8 @@ impl VerifyArgs {
     /// Verifies each backend on each trace, each in a child of its own.
     ///
     /// # Errors
-    /// A trace or a backend that cannot be had. A rule that is broken is a line and the exit code 1.
+    /// A trace or a backend that cannot be had. A rule that is broken is a line and the exit code
+    /// 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let backends = backend_words(&self.backends)?;
         if let Some(against) = &self.against {
@@ -84,7 +92,13 @@ impl VerifyArgs {
                 None => tally.prove(&entry.name, backend, Some(loaded), &settings)?,
                 Some(against) if against == RECORDING => {
                     let header = Header { facts: entry.facts.clone(), ..Header::default() };
-                    tally.compare_recording(&entry.name, backend, &header.arenas(), loaded, &settings)?;
+                    tally.compare_recording(
+                        &entry.name,
+                        backend,
+                        &header.arenas(),
+                        loaded,
+                        &settings,
+                    )?;
                 }
                 Some(against) => {
                     for &bases in &self.bases {
@@ -125,7 +139,9 @@ impl Tally {
             return Ok(());
         }
         let line = match bench::verify(backend, loaded, settings) {
-            Ok(Verified::Proved(calls)) => format!("ok     {what}  {backend}: {calls} calls checked\n"),
+            Ok(Verified::Proved(calls)) => {
+                format!("ok     {what}  {backend}: {calls} calls checked\n")
+            }
             Ok(Verified::Broken(rule)) => {
                 self.broken += 1;
                 format!("BROKEN {what}  {backend}: {rule}\n")
@@ -167,7 +183,9 @@ impl Tally {
             return Ok(());
         }
         if recorded.is_empty() {
-            bail!("{trace}: the trace says nothing of its arenas; record it again with this heaplay");
+            bail!(
+                "{trace}: the trace says nothing of its arenas; record it again with this heaplay"
+            );
         }
         let hooked = with_pools(word, Bases::Recorded)?;
         let found = bench::compare_recording(&hooked, recorded, loaded, settings)
@@ -193,7 +211,9 @@ impl Tally {
             return Ok(ExitCode::from(130));
         }
         if broken + unknown > 0 {
-            note(format!("of {tried}, {broken} broke a rule and {unknown} could not be tried to the end"));
+            note(format!(
+                "of {tried}, {broken} broke a rule and {unknown} could not be tried to the end"
+            ));
         }
         Ok(ExitCode::from(match (broken, unknown) {
             (0, 0) => 0,
@@ -206,7 +226,8 @@ impl Tally {
 /// What stands for the recorded process after --against.
 const RECORDING: &str = "recording";
 
-/// Why two that have not the same sizes cannot agree, and the word for one that has the second's; empty when they have.
+/// Why two that have not the same sizes cannot agree, and the word for one that has the second's;
+/// empty when they have.
 fn unlike(words: [&str; 2], geometries: Option<[Geometry; 2]>) -> String {
     let Some([ours, theirs]) = geometries.filter(|[ours, theirs]| ours != theirs) else {
         return String::new();
@@ -237,7 +258,9 @@ fn unlike(words: [&str; 2], geometries: Option<[Geometry; 2]>) -> String {
 fn with_pools(word: &str, bases: Bases) -> anyhow::Result<String> {
     let spec = backends::parse(word)?;
     if spec.setting("bases").is_some() {
-        bail!("`{word}`: --against chooses the bases of both itself; leave the setting out and use --bases");
+        bail!(
+            "`{word}`: --against chooses the bases of both itself; leave the setting out and use --bases"
+        );
     }
     let word = with_setting(word, "bases", &bases.name())?;
     backends::describe(&backends::parse(&word)?)?; // refuses one that has no such setting

@@ -1,5 +1,5 @@
-//! Room `cli`, verb `whatif`: replays a trace in which one line's long-lived blocks are moved or dropped, and says what
-//! that really saves, beside what the attribution of pins predicts.
+//! Room `cli`, verb `whatif`: replays a trace in which one line's long-lived blocks are moved or
+//! dropped, and says what that really saves, beside what the attribution of pins predicts.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,13 +16,15 @@ use crate::program::Change;
 use crate::report::bytes;
 use crate::results::BackendEntry;
 
-/// Replay a trace in which the long-lived blocks of one line are moved or dropped, and see what that saves
+/// Replay a trace in which the long-lived blocks of one line are moved or dropped, and see what
+/// that saves
 #[derive(clap::Args)]
 pub struct WhatifArgs {
     /// The trace, recorded with --sites
     trace: PathBuf,
-    /// Allocate this line's survivors after the last call, as if the program copied what it keeps. In a trace with
-    /// callers (--sites=N) they are all that the line allocated, itself or by what it called
+    /// Allocate this line's survivors after the last call, as if the program copied what it keeps.
+    /// In a trace with callers (--sites=N) they are all that the line allocated, itself or by what
+    /// it called
     #[arg(
         long,
         value_name = "FILE:LINE",
@@ -61,8 +63,10 @@ impl WhatifArgs {
         let settings = self.children.settings();
         let backends: Vec<BackendEntry> =
             words.into_iter().map(|name| BackendEntry { name, version: String::new() }).collect();
-        let savings = bench::savings(&loaded, site, change, &backends, &settings)
-            .with_context(|| format!("{}: the changed trace could not be replayed", self.trace.display()))?;
+        let savings =
+            bench::savings(&loaded, site, change, &backends, &settings).with_context(|| {
+                format!("{}: the changed trace could not be replayed", self.trace.display())
+            })?;
         print(&told(loaded.births.name(site), change, &savings))?;
         let failed = savings.iter().any(|saving| saving.result.is_err());
         Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
@@ -71,14 +75,19 @@ impl WhatifArgs {
 
 fn find(loaded: &Loaded, name: &str, trace: &std::path::Path) -> anyhow::Result<u32> {
     if loaded.births.is_empty() {
-        bail!("{}: has no lines; record the program again with `heaplay record --sites`", trace.display());
+        bail!(
+            "{}: has no lines; record the program again with `heaplay record --sites`",
+            trace.display()
+        );
     }
     match loaded.births.find(name) {
         Ok(site) => Ok(site),
         Err(like) if like.is_empty() => {
             let counts: HashMap<u32, u64> = loaded.births.requests();
-            let most =
-                counts.iter().filter(|(site, _)| **site > 0).max_by_key(|(site, count)| (**count, **site));
+            let most = counts
+                .iter()
+                .filter(|(site, _)| **site > 0)
+                .max_by_key(|(site, count)| (**count, **site));
             let example = most.map_or("", |(site, _)| loaded.births.name(*site));
             bail!(
                 "no line `{name}` allocates in {}; `heaplay inspect` lists them (such as {example})",
@@ -92,7 +101,9 @@ fn find(loaded: &Loaded, name: &str, trace: &std::path::Path) -> anyhow::Result<
 fn told(site: &str, change: Change, savings: &[Saving]) -> String {
     let (what, sum) = match change {
         Change::Move => ("allocated after the last call", "the free space charged to them"),
-        Change::Drop => ("never allocated", "their requested bytes and the free space charged to them"),
+        Change::Drop => {
+            ("never allocated", "their requested bytes and the free space charged to them")
+        }
     };
     let moved = savings.iter().find_map(|saving| saving.result.as_ref().ok());
     let mut text = match moved {
@@ -105,7 +116,15 @@ fn told(site: &str, change: Change, savings: &[Saving]) -> String {
     };
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
-    table.set_header(["backend", "pinned before", "after", "saved", "predicted", "off by", "after trim"]);
+    table.set_header([
+        "backend",
+        "pinned before",
+        "after",
+        "saved",
+        "predicted",
+        "off by",
+        "after trim",
+    ]);
     let mut faults = String::new();
     for saving in savings {
         match &saving.result {
@@ -133,8 +152,9 @@ fn told(site: &str, change: Change, savings: &[Saving]) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    text +=
-        &format!("{table}\n\nPinned: 4 KiB pages with a live byte, at the end. Predicted: {sum}.\n{faults}");
+    text += &format!(
+        "{table}\n\nPinned: 4 KiB pages with a live byte, at the end. Predicted: {sum}.\n{faults}"
+    );
     if moved.is_some_and(|found| found.blocks == 0) {
         text += "No block of this line lives to the end: a program that exits frees what it held. Record up to the moment that \
                  matters, with `heaplay record --stop-at-mark NAME` or `--duration SECONDS`, and ask again.\n";

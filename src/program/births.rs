@@ -1,5 +1,5 @@
-//! Room `program`: who asked for each block. Kept beside the program and not in it, so that a timed pass pays nothing:
-//! only the footprint child reads it.
+//! Room `program`: who asked for each block. Kept beside the program and not in it, so that a timed
+//! pass pays nothing: only the footprint child reads it.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
@@ -10,8 +10,9 @@ use super::compile::walk;
 use super::{Program, ProgramError, Times, word};
 use crate::trace::{Batch, Columns, SITE_LIMIT_BYTES, TraceReader, frames, innermost};
 
-/// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names of the sites. Where the
-/// trace has callers too, a site is first its whole chain; [`Births::by_line`] and [`Births::under`] make lines of them.
+/// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names
+/// of the sites. Where the trace has callers too, a site is first its whole chain;
+/// [`Births::by_line`] and [`Births::under`] make lines of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Births {
     pub(super) sites: Vec<u32>,
@@ -21,15 +22,18 @@ pub struct Births {
 
 const MAGIC: &[u8; 8] = b"HBIRTHS2";
 
-/// Marks of the program at which its heap is looked at line by line: the first so many. Each look sorts all live blocks.
+/// Marks of the program at which its heap is looked at line by line: the first so many. Each look
+/// sorts all live blocks.
 pub const MARKS_LOOKED_AT: usize = 32;
 
-/// Compiles a trace as [`super::compile`] does, and keeps the site of each request and the times of some; none where the trace
-/// has none.
+/// Compiles a trace as [`super::compile`] does, and keeps the site of each request and the times of
+/// some; none where the trace has none.
 ///
 /// # Errors
 /// As [`super::compile`].
-pub fn compile_with_births(reader: &mut dyn TraceReader) -> Result<(Program, Births, Times), ProgramError> {
+pub fn compile_with_births(
+    reader: &mut dyn TraceReader,
+) -> Result<(Program, Births, Times), ProgramError> {
     compile_within(reader, u64::MAX)
 }
 
@@ -62,12 +66,17 @@ pub fn compile_within(
         Ok(())
     })?;
     if is_over.get() || compiler.calls() > most {
-        return Ok((Program::outlined(Arc::new(compiler.outline().clone())), Births::default(), times));
+        return Ok((
+            Program::outlined(Arc::new(compiler.outline().clone())),
+            Births::default(),
+            times,
+        ));
     }
     if with_sites {
         let sites = reader.sites();
-        births.names =
-            (1..=sites.len() as u32).map(|id| sites.name(crate::trace::SiteId(id)).to_owned()).collect();
+        births.names = (1..=sites.len() as u32)
+            .map(|id| sites.name(crate::trace::SiteId(id)).to_owned())
+            .collect();
         let marks = reader.header().marks();
         births.marks = marks.into_iter().map(|(event, _)| event).take(MARKS_LOOKED_AT).collect();
         births.marks.sort_unstable();
@@ -81,12 +90,14 @@ impl Births {
         self.names.is_empty()
     }
 
-    /// The site of the request of that number, counted from 0 over malloc, calloc and realloc; 0 where none is known.
+    /// The site of the request of that number, counted from 0 over malloc, calloc and realloc; 0
+    /// where none is known.
     pub fn site(&self, request: usize) -> u32 {
         self.sites.get(request).copied().unwrap_or(0)
     }
 
-    /// Calls made before each mark of the program, rising: the first [`MARKS_LOOKED_AT`]. None where there are no sites.
+    /// Calls made before each mark of the program, rising: the first [`MARKS_LOOKED_AT`]. None
+    /// where there are no sites.
     pub fn marks(&self) -> &[u64] {
         &self.marks
     }
@@ -96,8 +107,8 @@ impl Births {
         (site as usize).checked_sub(1).and_then(|at| self.names.get(at)).map_or("", String::as_str)
     }
 
-    /// The site of that name. Where no name is the same, the one whose end is: `decoder.py:353` finds
-    /// `/usr/lib/python3.11/json/decoder.py:353`, unless two end so.
+    /// The site of that name. Where no name is the same, the one whose end is: `decoder.py:353`
+    /// finds `/usr/lib/python3.11/json/decoder.py:353`, unless two end so.
     ///
     /// # Errors
     /// The names that it could be; none when no site is like it.
@@ -109,21 +120,26 @@ impl Births {
         let mut like = self.names.iter().enumerate().filter(|(_, known)| known.ends_with(&ending));
         match (like.next(), like.next()) {
             (Some((at, _)), None) => Ok(at as u32 + 1),
-            (Some(_), Some(_)) => {
-                Err(self.names.iter().filter(|known| known.ends_with(&ending)).map(String::as_str).collect())
-            }
+            (Some(_), Some(_)) => Err(self
+                .names
+                .iter()
+                .filter(|known| known.ends_with(&ending))
+                .map(String::as_str)
+                .collect()),
             _ => Err(vec![]),
         }
     }
 
-    /// The same with each site's innermost line alone: requests of one line are one site, whoever called it.
+    /// The same with each site's innermost line alone: requests of one line are one site, whoever
+    /// called it.
     #[must_use]
     pub fn by_line(self) -> Births {
         self.regrouped(|site| innermost(site).to_owned())
     }
 
-    /// The same with all that was allocated by the line `name`, or by what it called, as one site of that line, and the
-    /// rest by its innermost line. `name` may be the end of a path, as in [`Births::find`], if just one frame is like it.
+    /// The same with all that was allocated by the line `name`, or by what it called, as one site
+    /// of that line, and the rest by its innermost line. `name` may be the end of a path, as in
+    /// [`Births::find`], if just one frame is like it.
     #[must_use]
     pub fn under(self, name: &str) -> Births {
         let Some(line) = self.frame(name) else { return self.by_line() };
@@ -172,7 +188,8 @@ impl Births {
         counts
     }
 
-    /// Writes them for a worker: magic, counts, marks, names with their lengths, sites; little-endian.
+    /// Writes them for a worker: magic, counts, marks, names with their lengths, sites;
+    /// little-endian.
     ///
     /// # Errors
     /// When `out` cannot be written.
@@ -200,8 +217,9 @@ impl Births {
     /// # Errors
     /// When `input` ends early or holds something else.
     pub fn read(input: &mut impl Read) -> io::Result<Births> {
-        let unsound =
-            |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("not a list of sites: {what}"));
+        let unsound = |what: &str| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("not a list of sites: {what}"))
+        };
         let mut magic = [0; 8];
         input.read_exact(&mut magic)?;
         if &magic != MAGIC {
@@ -222,7 +240,9 @@ impl Births {
             }
             let mut name = vec![0; length];
             input.read_exact(&mut name)?;
-            births.names.push(String::from_utf8(name).map_err(|_| unsound("a name that is no text"))?);
+            births
+                .names
+                .push(String::from_utf8(name).map_err(|_| unsound("a name that is no text"))?);
         }
         let mut left = requests as usize;
         births.sites.try_reserve_exact(left).map_err(|_| unsound("more requests than memory"))?;
@@ -230,7 +250,9 @@ impl Births {
         while left > 0 {
             let bytes = (4 * left).min(buffer.len());
             input.read_exact(&mut buffer[..bytes])?;
-            births.sites.extend(buffer[..bytes].as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
+            births.sites.extend(
+                buffer[..bytes].as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)),
+            );
             left -= bytes / 4;
         }
         Ok(births)
@@ -242,8 +264,12 @@ mod tests {
     use super::*;
 
     fn births() -> Births {
-        let names =
-            ["a/x.py:1", "a/x.py:1 < a/m.py:9", "b/y.py:2 < a/x.py:1 < a/m.py:9", "b/y.py:2 < c/m.py:9"];
+        let names = [
+            "a/x.py:1",
+            "a/x.py:1 < a/m.py:9",
+            "b/y.py:2 < a/x.py:1 < a/m.py:9",
+            "b/y.py:2 < c/m.py:9",
+        ];
         Births {
             sites: vec![1, 2, 3, 4, 0, 2],
             names: names.map(str::to_owned).to_vec(),

@@ -1,4 +1,5 @@
-//! Room `program`: compiles rows into instructions, in one pass, and takes off what is done where memory is short.
+//! Room `program`: compiles rows into instructions, in one pass, and takes off what is done where
+//! memory is short.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -6,7 +7,9 @@ use std::sync::Arc;
 
 use super::kinds::KindsCompiler;
 use super::plain::RESIZED;
-use super::{Action, Instruction, Outline, Profile, Program, ProgramError, SLOT_LIMIT, WIDE, prefetch};
+use super::{
+    Action, Instruction, Outline, Profile, Program, ProgramError, SLOT_LIMIT, WIDE, prefetch,
+};
 use crate::trace::{Batch, Columns, Domain, Op, Sites, TraceReader};
 
 /// Compiles a trace in one pass.
@@ -18,8 +21,9 @@ pub fn compile(reader: &mut dyn TraceReader) -> Result<Program, ProgramError> {
     Ok(compiler.into_program())
 }
 
-/// Compiles; shows the rows to `seen`, with the columns that it looks at, and the compiler to `whole_stretch` whenever
-/// stretches of calls are done. There is room for `calls` from the start, if the trace has so many.
+/// Compiles; shows the rows to `seen`, with the columns that it looks at, and the compiler to
+/// `whole_stretch` whenever stretches of calls are done. There is room for `calls` from the start,
+/// if the trace has so many.
 pub(super) fn walk(
     reader: &mut dyn TraceReader,
     looks_at: Columns,
@@ -51,7 +55,8 @@ pub(super) const STRETCH: u64 = 1 << 20;
 /// Stretches of a trace that are made at once, if it says that it has no more.
 const FEW_STRETCHES: u64 = 4;
 
-/// Rows ahead whose ends' places are fetched into the cache: they are far from each other, and in no order.
+/// Rows ahead whose ends' places are fetched into the cache: they are far from each other, and in
+/// no order.
 const AHEAD: usize = 16;
 
 /// Stretches whose late ends are kept side by side: 2^32 calls. Ends beyond wait in a map.
@@ -97,7 +102,8 @@ impl LateEnds {
     /// Those of a stretch.
     fn take(&mut self, stretch: u64) -> Vec<Late> {
         let near = usize::try_from(stretch).ok().and_then(|stretch| self.near.get_mut(stretch));
-        let late = near.map(std::mem::take).or_else(|| self.far.remove(&stretch)).unwrap_or_default();
+        let late =
+            near.map(std::mem::take).or_else(|| self.far.remove(&stretch)).unwrap_or_default();
         self.count -= late.len() as u64;
         late
     }
@@ -109,7 +115,8 @@ pub(super) struct Compiler {
     outline: Outline,
     /// Calls that were taken off: the index of the first that is here. A multiple of [`STRETCH`].
     pub(super) first: u64,
-    /// Whole stretches, but for the end of the last; places beyond `next` hold ends already known, which carry their blocks' sizes until they are done.
+    /// Whole stretches, but for the end of the last; places beyond `next` hold ends already known,
+    /// which carry their blocks' sizes until they are done.
     pub(super) instructions: Vec<Instruction>,
     pub(super) late: LateEnds,
     /// Calls that the trace says it has; 0 where it does not, or has more than there is memory for.
@@ -120,8 +127,8 @@ pub(super) struct Compiler {
     pub(super) wide_live: BTreeMap<usize, u64>,
     /// For a trace with types.
     pub(super) kinds: Option<KindsCompiler>,
-    /// From the place `live` on stand the free slots, the next to be taken first; those that no block ever had stand at their
-    /// own places. What stands before is of no meaning.
+    /// From the place `live` on stand the free slots, the next to be taken first; those that no
+    /// block ever had stand at their own places. What stands before is of no meaning.
     pub(super) free_slots: Vec<u32>,
     /// Blocks live.
     pub(super) live: usize,
@@ -283,7 +290,8 @@ impl Compiler {
     fn next_stretch(&mut self) -> Result<(), ProgramError> {
         let (reached, stretch) = (self.reached(), self.reached() / STRETCH);
         let whole = (stretch + 1) * STRETCH;
-        // Of the last one only what the trace says that it needs, and few stretches at once: then no end waits.
+        // Of the last one only what the trace says that it needs, and few stretches at once: then
+        // no end waits.
         let few = whole.max(FEW_STRETCHES * STRETCH);
         let end = if (reached + 1..few).contains(&self.told) { self.told } else { whole };
         self.instructions.resize((end - self.first) as usize, Instruction::NONE);
@@ -293,7 +301,9 @@ impl Compiler {
         let late = self.late.take(stretch);
         for (at, &end) in late.iter().enumerate() {
             if let Some(ahead) = late.get(at + AHEAD) {
-                prefetch(self.instructions.as_ptr().wrapping_add((ahead.end - self.first) as usize));
+                prefetch(
+                    self.instructions.as_ptr().wrapping_add((ahead.end - self.first) as usize),
+                );
             }
             self.place_end(end)?;
         }
@@ -329,12 +339,16 @@ impl Compiler {
                 let other = self.birth(place.slot());
                 format!("the blocks born at {other} and {} both end there", late.birth)
             }
-            _ => format!("the block born at event {} ends there, where another call stands", late.birth),
+            _ => format!(
+                "the block born at event {} ends there, where another call stands",
+                late.birth
+            ),
         };
         ProgramError::Unsound { event: late.end, found }
     }
 
-    /// Which call began the block in that slot, in words: it may be in a stretch that was taken off.
+    /// Which call began the block in that slot, in words: it may be in a stretch that was taken
+    /// off.
     fn birth(&self, slot: usize) -> String {
         let done = &self.instructions[..(self.next - self.first) as usize];
         let begins = |call: &Instruction| call.slot() == slot && call.action() != Action::Free;
@@ -445,7 +459,8 @@ impl Compiler {
         self.next - self.first >= STRETCH
     }
 
-    /// Takes off the first stretch, if it is done: a part of the program whose outline is (or will turn out to be) `outline`.
+    /// Takes off the first stretch, if it is done: a part of the program whose outline is (or will
+    /// turn out to be) `outline`.
     pub(super) fn take_stretch(&mut self, outline: &Arc<Outline>) -> Option<Program> {
         self.has_whole_stretch().then(|| self.take(STRETCH as usize, outline))
     }
@@ -512,12 +527,16 @@ pub(super) mod tests {
 
     impl Draw {
         pub(crate) fn below(&mut self, limit: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (self.0 >> 33) % limit
         }
     }
 
-    /// A reader that leaves the proof to compiling loses nothing by it: compiling refuses just what `Sequence` refuses.
+    /// A reader that leaves the proof to compiling loses nothing by it: compiling refuses just what
+    /// `Sequence` refuses.
     #[test]
     fn compiling_refuses_what_is_no_trace() {
         let mut generator = Generator::new(
@@ -551,7 +570,12 @@ pub(super) mod tests {
             let checked = rows.iter().try_for_each(|row| sequence.accept(row, |_| {}));
             let is_sound = checked.is_ok() && sequence.finish(|_| {}).is_ok();
             let compiled = compile(&mut Rows::new(&rows, false));
-            assert_eq!(compiled.is_ok(), is_sound, "{:?}", compiled.err().map(|error| error.to_string()));
+            assert_eq!(
+                compiled.is_ok(),
+                is_sound,
+                "{:?}",
+                compiled.err().map(|error| error.to_string())
+            );
             *if is_sound { &mut sound } else { &mut broken } += 1;
         }
         assert!(sound > 40 && broken > 200, "{sound} sound, {broken} broken");

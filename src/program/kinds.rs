@@ -1,5 +1,6 @@
-//! Room `program`: of which kind each call's block is, where the trace names types. Beside the instructions, which stay 8
-//! bytes: a program without types has no list, and its loop does not look for one.
+//! Room `program`: of which kind each call's block is, where the trace names types. Beside the
+//! instructions, which stay 8 bytes: a program without types has no list, and its loop does not
+//! look for one.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -7,8 +8,8 @@ use std::io::{self, Read, Write};
 use super::{unsound, word};
 use crate::trace::{Domain, Kind, Sites, TYPE_LIMIT_BYTES, TypeId};
 
-/// Whether a block of that size and domain may be of that kind (0 is none, others count from 1): raw blocks go past
-/// everything that knows types.
+/// Whether a block of that size and domain may be of that kind (0 is none, others count from 1):
+/// raw blocks go past everything that knows types.
 pub(super) fn fits(table: &[Kind], kind: u32, size: u64, domain: Domain) -> bool {
     let known = |kind: &Kind| kind.bytes == size && domain != Domain::Raw;
     kind == 0 || table.get(kind as usize - 1).is_some_and(known)
@@ -36,7 +37,8 @@ pub(super) fn read(input: &mut impl Read) -> io::Result<Vec<Kind>> {
         }
         let mut name = vec![0; length];
         input.read_exact(&mut name)?;
-        let type_name = String::from_utf8(name).map_err(|_| unsound("a kind's name that is no text"))?;
+        let type_name =
+            String::from_utf8(name).map_err(|_| unsound("a kind's name that is no text"))?;
         table.push(Kind { type_name, bytes });
     }
     Ok(table)

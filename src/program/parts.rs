@@ -1,4 +1,5 @@
-//! Room `program`: a program on its way to a worker, whole or in parts that are decoded while it replays.
+//! Room `program`: a program on its way to a worker, whole or in parts that are decoded while it
+//! replays.
 //!
 //! ```text
 //! magic      8 bytes  HPROGRM3
@@ -9,13 +10,16 @@
 //! end        u64 0
 //! ```
 //!
-//! All little-endian. A reader proves each part before it gives it out, and at the end that all calls were there.
+//! All little-endian. A reader proves each part before it gives it out, and at the end that all
+//! calls were there.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::compile::walk;
-use super::{Instruction, Outline, Profile, Program, ProgramError, Prover, SLOT_LIMIT, kinds, unsound, word};
+use super::{
+    Instruction, Outline, Profile, Program, ProgramError, Prover, SLOT_LIMIT, kinds, unsound, word,
+};
 use crate::trace::{Columns, TraceReader};
 
 const MAGIC: &[u8; 8] = b"HPROGRM3";
@@ -89,8 +93,8 @@ pub(super) fn write_end(out: &mut impl Write) -> io::Result<()> {
     out.write_all(&[0; 8])
 }
 
-/// Decodes a trace, whose outline is known from having compiled it before, and writes it in parts of a mebi of calls, for
-/// [`Parts`]. Memory is needed for two parts and the blocks that are live.
+/// Decodes a trace, whose outline is known from having compiled it before, and writes it in parts
+/// of a mebi of calls, for [`Parts`]. Memory is needed for two parts and the blocks that are live.
 ///
 /// # Errors
 /// What the reader finds, and when `out` cannot be written.
@@ -139,7 +143,8 @@ impl<R: Read> Parts<R> {
         Ok(Parts { input, outline, prover, is_broken: false })
     }
 
-    /// What is known of the program before its first call. Its profile is believed only once all parts were read.
+    /// What is known of the program before its first call. Its profile is believed only once all
+    /// parts were read.
     pub fn outline(&self) -> &Arc<Outline> {
         &self.outline
     }
@@ -279,7 +284,10 @@ mod tests {
         let mut count = 0;
         while let Some(part) = parts.next_part().unwrap() {
             assert_eq!(part.first(), at as u64);
-            assert_eq!(part.instructions(), &whole.instructions()[at..at + part.instructions().len()]);
+            assert_eq!(
+                part.instructions(),
+                &whole.instructions()[at..at + part.instructions().len()]
+            );
             at += part.instructions().len();
             count += 1;
         }

@@ -1,10 +1,12 @@
-//! Room `program`: compiles the rows that have nothing to them, which is nearly all, a handful at a time.
+//! Room `program`: compiles the rows that have nothing to them, which is nearly all, a handful at a
+//! time.
 //!
-//! Whether the next call is a row or a block's end is as good as random, and a branch that a processor does not foresee
-//! costs more than all else that is done for a call. So nothing asks. One loop goes over the rows and writes each block's
-//! birth and end at their places; then others go over the places, all of which must be known by now, and take back the
-//! slots of the blocks that ended. A slot is thus taken again by a later handful only: a program may use up to [`HANDFUL`]
-//! slots more than blocks ever live at once.
+//! Whether the next call is a row or a block's end is as good as random, and a branch that a
+//! processor does not foresee costs more than all else that is done for a call. So nothing asks.
+//! One loop goes over the rows and writes each block's birth and end at their places; then others
+//! go over the places, all of which must be known by now, and take back the slots of the blocks
+//! that ended. A slot is thus taken again by a later handful only: a program may use up to
+//! [`HANDFUL`] slots more than blocks ever live at once.
 
 use std::ops::Range;
 
@@ -12,9 +14,9 @@ use super::compile::{Compiler, Late, STRETCH};
 use super::{Action, Instruction, ProgramError, SLOT, WIDE, prefetch};
 use crate::trace::{Batch, Op, all_bits};
 
-/// Rows that are begun at once: so many that the ends of the loops do not count, so few that their places stay in the nearest
-/// cache. While they are begun, the places of the next handful's ends come there too: they are far from each other, and in
-/// no order.
+/// Rows that are begun at once: so many that the ends of the loops do not count, so few that their
+/// places stay in the nearest cache. While they are begun, the places of the next handful's ends
+/// come there too: they are far from each other, and in no order.
 const HANDFUL: usize = 48;
 /// Sizes of resized blocks that are kept until their calls are walked; a power of two.
 pub(super) const RESIZED: usize = HANDFUL.next_power_of_two();
@@ -36,15 +38,22 @@ struct Begun {
 }
 
 impl Compiler {
-    /// Whether a batch may have plain rows: of no kind, and so small that no size is kept beside the instructions and no
-    /// sum overflows.
+    /// Whether a batch may have plain rows: of no kind, and so small that no size is kept beside
+    /// the instructions and no sum overflows.
     pub(super) fn is_plain(&self, batch: &Batch) -> bool {
-        self.kinds.is_none() && all_bits(&batch.sizes) < WIDE / 2 && all_bits(&batch.lifetimes) < u64::MAX / 4
+        self.kinds.is_none()
+            && all_bits(&batch.sizes) < WIDE / 2
+            && all_bits(&batch.lifetimes) < u64::MAX / 4
     }
 
-    /// Does the rows from the one at `at` on, of such a batch, with the ends before each; gives the first row that is left
-    /// to [`Compiler::row`]: it is in the next stretch, or something is wrong with it.
-    pub(super) fn plain_rows(&mut self, batch: &Batch, mut at: usize) -> Result<usize, ProgramError> {
+    /// Does the rows from the one at `at` on, of such a batch, with the ends before each; gives the
+    /// first row that is left to [`Compiler::row`]: it is in the next stretch, or something is
+    /// wrong with it.
+    pub(super) fn plain_rows(
+        &mut self,
+        batch: &Batch,
+        mut at: usize,
+    ) -> Result<usize, ProgramError> {
         let rows = batch.rows();
         // Blocks of wide sizes may live from an earlier batch.
         while at < rows && self.wide_live.is_empty() {
@@ -74,7 +83,8 @@ impl Compiler {
     fn begin(&mut self, batch: &Batch, rows: Range<usize>) -> Begun {
         let from = (self.next - self.first) as usize;
         let instructions = self.instructions.as_mut_slice();
-        // A handful ends with a stretch, whether or not the next is there: a program has the slots that its parts have.
+        // A handful ends with a stretch, whether or not the next is there: a program has the slots
+        // that its parts have.
         let bound = instructions.len().min((from / STRETCH as usize + 1) * STRETCH as usize);
         let free_slots = &self.free_slots[self.live..];
         let columns = batch.asked[rows.clone()].iter().zip(&batch.sizes[rows.clone()]);
@@ -115,7 +125,14 @@ impl Compiler {
                 *there = Instruction(birth | slot | Action::Free as u64);
             } else {
                 let (domain, slot, size) = (asked.domain(), (slot >> 4) as u32, birth >> 32);
-                self.late.keep(Late { end: event + lifetime, birth: event, slot, domain, size, kind: 0 });
+                self.late.keep(Late {
+                    end: event + lifetime,
+                    birth: event,
+                    slot,
+                    domain,
+                    size,
+                    kind: 0,
+                });
             }
             instructions[place] = Instruction(birth | slot);
             until = place + 1;
@@ -138,7 +155,8 @@ impl Compiler {
         }
     }
 
-    /// Does the calls up to the last row that was begun: takes note of what was asked for, and takes back slots.
+    /// Does the calls up to the last row that was begun: takes note of what was asked for, and
+    /// takes back slots.
     fn walk(&mut self, batch: &Batch, begun: &Begun) -> Result<(), ProgramError> {
         for op in Op::ALL.map(|op| op as usize) {
             self.profile.calls[op] += begun.calls[op];
@@ -172,7 +190,8 @@ impl Compiler {
         }
         // Every place is a row or an end.
         if self.live + begun.births - live != places.len() - begun.rows.len() {
-            let gap = places.iter().position(|place| *place == Instruction::NONE).unwrap_or_default();
+            let gap =
+                places.iter().position(|place| *place == Instruction::NONE).unwrap_or_default();
             return Err(ProgramError::gap(self.next + gap as u64));
         }
         // The sum is of what was asked for and of what was freed.
@@ -231,7 +250,8 @@ mod tests {
     #[derive(Default)]
     struct Diary {
         rows: Vec<Row>,
-        /// Each call's action, domain and size, and by the row of its birth the block that it ends and the one that it begins.
+        /// Each call's action, domain and size, and by the row of its birth the block that it ends
+        /// and the one that it begins.
         calls: Vec<Told>,
         profile: Profile,
         /// By the row of its birth: each live block's domain and size.
@@ -260,11 +280,14 @@ mod tests {
                 self.profile.live_peak_bytes = bytes;
                 self.profile.live_peak_event = self.calls.len() as u64 - 1;
             }
-            self.profile.live_peak_blocks = self.profile.live_peak_blocks.max(self.live.len() as u64);
-            (self.profile.live_end_bytes, self.profile.live_end_blocks) = (bytes, self.live.len() as u64);
+            self.profile.live_peak_blocks =
+                self.profile.live_peak_blocks.max(self.live.len() as u64);
+            (self.profile.live_end_bytes, self.profile.live_end_blocks) =
+                (bytes, self.live.len() as u64);
         }
 
-        /// A program that makes up its mind at each call. Of `wide` sizes one in so many; blocks up to `most`.
+        /// A program that makes up its mind at each call. Of `wide` sizes one in so many; blocks up
+        /// to `most`.
         fn kept(seed: u64, calls: usize, wide: u64, most: usize) -> Diary {
             let (mut draw, mut diary, mut bytes) = (Draw(seed), Diary::default(), 0);
             // The youngest die first, mostly; phases make bursts of births and of ends.
@@ -295,7 +318,8 @@ mod tests {
                     let (old_domain, old) = diary.end(row);
                     bytes -= old;
                     if draw.below(8) == 0 {
-                        let domain = if old_domain.shares_blocks_with(domain) { domain } else { old_domain };
+                        let domain =
+                            if old_domain.shares_blocks_with(domain) { domain } else { old_domain };
                         bytes += size;
                         stack.push(diary.rows.len());
                         diary.request(Op::Realloc, domain, size, Some(row));
@@ -314,7 +338,8 @@ mod tests {
             assert_eq!(program.profile(), &self.profile);
             assert_eq!(program.instructions().len(), self.calls.len());
             let mut held = HashMap::new();
-            for (index, (call, told)) in program.instructions().iter().zip(&self.calls).enumerate() {
+            for (index, (call, told)) in program.instructions().iter().zip(&self.calls).enumerate()
+            {
                 let &(name, domain, size, ends, begins) = told;
                 assert_eq!((call.action().name(), call.domain()), (name, domain), "call {index}");
                 assert_eq!(program.size(index) as u64, size, "call {index}");
@@ -338,7 +363,8 @@ mod tests {
         }
     }
 
-    /// Blocks that end stretches later; from the binary form too, which tells the calls beforehand, and in parts.
+    /// Blocks that end stretches later; from the binary form too, which tells the calls beforehand,
+    /// and in parts.
     #[test]
     fn so_are_those_of_several_stretches() {
         let folder = tempfile::tempdir().unwrap();

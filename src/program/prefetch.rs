@@ -1,4 +1,5 @@
-//! Room `program`: asks the processor for memory ahead of its use, where a program says long before what comes.
+//! Room `program`: asks the processor for memory ahead of its use, where a program says long before
+//! what comes.
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
@@ -13,7 +14,8 @@ pub(crate) fn prefetch<T>(place: *const T) {
 #[inline(always)]
 #[expect(unsafe_code, reason = "a hint to the processor")]
 pub(crate) fn prefetch<T>(place: *const T) {
-    // SAFETY: a prefetch does not fault, whatever the address, and changes nothing that a program can see.
+    // SAFETY: a prefetch does not fault, whatever the address, and changes nothing that a program
+    // can see.
     unsafe {
         std::arch::asm!("prfm pldl1keep, [{}]", in(reg) place, options(nostack, readonly, preserves_flags))
     };

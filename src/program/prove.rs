@@ -1,5 +1,5 @@
-//! Room `program`: proves the invariants of a program that came from elsewhere, part by part, and derives its profile a
-//! second time.
+//! Room `program`: proves the invariants of a program that came from elsewhere, part by part, and
+//! derives its profile a second time.
 
 use std::sync::Arc;
 
@@ -48,10 +48,14 @@ impl Prover {
             let action = instruction.action();
             self.profile.calls[action as usize] += 1;
             match (instruction.ends_a_block(), place.take()) {
-                (true, Some((_, domain, _))) if !domain.shares_blocks_with(instruction.domain()) => {
+                (true, Some((_, domain, _)))
+                    if !domain.shares_blocks_with(instruction.domain()) =>
+                {
                     return Err("a block that ends in another domain than its own");
                 }
-                (true, Some((.., kind))) if action == Action::Free && kind as usize != part.kind(index) => {
+                (true, Some((.., kind)))
+                    if action == Action::Free && kind as usize != part.kind(index) =>
+                {
                     return Err("a block that ends as another kind than its own");
                 }
                 (true, Some((size, ..))) => {
@@ -59,7 +63,11 @@ impl Prover {
                     self.live_blocks -= 1;
                 }
                 (false, None) => {}
-                _ => return Err("a slot that is full where it should be empty, or the other way round"),
+                _ => {
+                    return Err(
+                        "a slot that is full where it should be empty, or the other way round",
+                    );
+                }
             }
             if action != Action::Free {
                 let size = part.size(index) as u64;
@@ -88,6 +96,10 @@ impl Prover {
 
     /// What the parts asked for.
     pub fn finish(&self) -> Profile {
-        Profile { live_end_bytes: self.live_bytes, live_end_blocks: self.live_blocks, ..self.profile.clone() }
+        Profile {
+            live_end_bytes: self.live_bytes,
+            live_end_blocks: self.live_blocks,
+            ..self.profile.clone()
+        }
     }
 }

@@ -1,15 +1,17 @@
-//! Room `program`: when the calls were made. Kept beside the program and not in it, as the sites are: what reads it is a
-//! replay at the program's own pace, and who puts measured times back on the program's.
+//! Room `program`: when the calls were made. Kept beside the program and not in it, as the sites
+//! are: what reads it is a replay at the program's own pace, and who puts measured times back on
+//! the program's.
 
 use std::io::{self, Read, Write};
 
 use super::word;
 
-/// Nanoseconds between two marks at least: a fiftieth of the shortest window that is looked at, and about as often as a
-/// recorder reads the clock.
+/// Nanoseconds between two marks at least: a fiftieth of the shortest window that is looked at, and
+/// about as often as a recorder reads the clock.
 const STEP_NS: u64 = 20_000;
 
-/// Calls with the time at which they were made, 20 µs or more apart, rising in both; empty where the trace does not say.
+/// Calls with the time at which they were made, 20 µs or more apart, rising in both; empty where
+/// the trace does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Times(Vec<(u64, u64)>);
 
@@ -78,7 +80,8 @@ mod tests {
     #[test]
     fn marks_rise_and_survive_the_way_to_a_worker() {
         let mut times = Times::default();
-        for (event, time_ns) in [(0, 0), (3, 10), (4, 20), (9, 40_000), (10, 30_000), (11, 60_010)] {
+        for (event, time_ns) in [(0, 0), (3, 10), (4, 20), (9, 40_000), (10, 30_000), (11, 60_010)]
+        {
             times.see(event, time_ns);
         }
         assert_eq!(times.marks(), [(3, 10), (9, 40_000), (11, 60_010)]);

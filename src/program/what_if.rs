@@ -1,4 +1,5 @@
-//! Room `program`: the same trace with one line of the program changed, to see what the change would really save.
+//! Room `program`: the same trace with one line of the program changed, to see what the change
+//! would really save.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,8 @@ use super::{Action, Births, Instruction, Outline, Program, ProgramError};
 /// What is done to the blocks of a line that live to the end of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// They are allocated after the last call, as a program does that copies what it keeps once the bursts are over.
+    /// They are allocated after the last call, as a program does that copies what it keeps once the
+    /// bursts are over.
     Move,
     /// They are never allocated: the leak is mended, or the cache emptied.
     Drop,
@@ -26,8 +28,8 @@ pub struct WhatIf {
     pub bytes: u64,
 }
 
-/// Changes what the survivors of `site` are. Its blocks that end before the trace does stay as they are. A survivor that a
-/// realloc gave leaves behind a free of the block that was resized.
+/// Changes what the survivors of `site` are. Its blocks that end before the trace does stay as they
+/// are. A survivor that a realloc gave leaves behind a free of the block that was resized.
 ///
 /// # Errors
 /// When nothing is left of the trace.
@@ -62,7 +64,11 @@ pub fn what_if(
     if change == Change::Move {
         for &index in &survivors {
             let instruction = program.instructions[index];
-            let action = if instruction.action() == Action::Calloc { Action::Calloc } else { Action::Malloc };
+            let action = if instruction.action() == Action::Calloc {
+                Action::Calloc
+            } else {
+                Action::Malloc
+            };
             let size = program.size(index) as u64;
             let kind = program.kind(index) as u32;
             changed.push(action, instruction.domain(), instruction.slot(), size, kind, Some(site));
@@ -73,7 +79,8 @@ pub fn what_if(
     }
     let bytes = survivors.iter().map(|&index| program.size(index) as u64).sum();
     let event = changed.instructions.len() as u64;
-    let outline = Outline { slots: changed.slots.len(), calls: event, ..(**program.outline()).clone() };
+    let outline =
+        Outline { slots: changed.slots.len(), calls: event, ..(**program.outline()).clone() };
     let kind_of = if program.kinds().is_empty() { vec![] } else { changed.kinds };
     let whole = Program::whole(changed.instructions, changed.wide, kind_of, outline)
         .map_err(|found| ProgramError::Unsound { event, found: found.into() })?;
@@ -153,14 +160,20 @@ mod tests {
     }
 
     fn trace(calls: u64) -> (Program, Births) {
-        let generator =
-            Generator::new(7, calls, Distribution::python_sizes(), Distribution::python_lifetimes());
-        let header = Header { columns: Columns { site: true, ..Columns::default() }, ..Header::default() };
+        let generator = Generator::new(
+            7,
+            calls,
+            Distribution::python_sizes(),
+            Distribution::python_lifetimes(),
+        );
+        let header =
+            Header { columns: Columns { site: true, ..Columns::default() }, ..Header::default() };
         let mut sites = Sites::default();
         for name in ["a/x.py:1", "a/x.py:2", "b/x.py:2"] {
             sites.intern(name);
         }
-        let (program, births, _) = compile_with_births(&mut Sited(generator, header, sites)).unwrap();
+        let (program, births, _) =
+            compile_with_births(&mut Sited(generator, header, sites)).unwrap();
         (program, births)
     }
 
@@ -174,8 +187,14 @@ mod tests {
             assert!(moved.blocks > 0 && moved.bytes > 0);
             assert_eq!(moved.program.profile().live_end_bytes, before.live_end_bytes);
             assert_eq!(moved.program.profile().live_end_blocks, before.live_end_blocks);
-            assert_eq!(dropped.program.profile().live_end_bytes, before.live_end_bytes - moved.bytes);
-            assert_eq!(dropped.program.profile().live_end_blocks, before.live_end_blocks - moved.blocks);
+            assert_eq!(
+                dropped.program.profile().live_end_bytes,
+                before.live_end_bytes - moved.bytes
+            );
+            assert_eq!(
+                dropped.program.profile().live_end_blocks,
+                before.live_end_blocks - moved.blocks
+            );
             let end = moved.program.instructions().len() - moved.blocks as usize;
             assert!(moved.program.instructions()[end..].iter().all(|i| i.action() != Action::Free));
             let sites: Vec<u32> =
@@ -195,7 +214,8 @@ mod tests {
         let mut bytes = Vec::new();
         births.write(&mut bytes).unwrap();
         assert_eq!(Births::read(&mut bytes.as_slice()).unwrap(), births);
-        let requests = program.profile().total_calls() - program.profile().calls[Action::Free as usize];
+        let requests =
+            program.profile().total_calls() - program.profile().calls[Action::Free as usize];
         assert_eq!(births.requests().values().sum::<u64>(), requests);
         assert!(Births::read(&mut &bytes[..bytes.len() - 1]).is_err());
         assert_eq!(births.find("a/x.py:2"), Ok(2));

@@ -1,8 +1,10 @@
-//! Room `recorder`, arenas: where the memory of pymalloc lies. A hook over `PyObject_SetArenaAllocator` tells the stream
-//! each arena's birth and death; so a replay can put its arenas at the same places.
+//! Room `recorder`, arenas: where the memory of pymalloc lies. A hook over
+//! `PyObject_SetArenaAllocator` tells the stream each arena's birth and death; so a replay can put
+//! its arenas at the same places.
 //!
-//! It is called inside a hook of mem or obj. From 3.11 on the interpreter takes the chunks of its frame stacks from the
-//! same allocator, outside of any; they are told apart by their size, which the log keeps.
+//! It is called inside a hook of mem or obj. From 3.11 on the interpreter takes the chunks of its
+//! frame stacks from the same allocator, outside of any; they are told apart by their size, which
+//! the log keeps.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -68,8 +70,8 @@ pub unsafe fn install() {
     if PLACED.swap(true, Ordering::Relaxed) {
         return;
     }
-    // SAFETY: the hook is not in place, so nobody reads what it calls. It has the same context as what is below it:
-    // whoever reads the struct while it changes finds a pair that fits.
+    // SAFETY: the hook is not in place, so nobody reads what it calls. It has the same context as
+    // what is below it: whoever reads the struct while it changes finds a pair that fits.
     unsafe {
         (*REAL.get()).write(found);
         set(&mut ArenaAllocator { context: found.context, alloc, free });

@@ -1,14 +1,16 @@
-//! Room `recorder`, the hooks: what stands in the place of CPython's three allocation domains. Each calls what stood
-//! there before, and tells the stream.
+//! Room `recorder`, the hooks: what stands in the place of CPython's three allocation domains. Each
+//! calls what stood there before, and tells the stream.
 //!
-//! Only the outermost call is the program's: mem and obj pass large requests on to raw, and pymalloc keeps books there.
-//! So a depth tells whether a hook of this thread is already at work; while the process has one thread it is a plain
-//! variable, later one of each thread. The depth also covers what the site's look-up might allocate.
+//! Only the outermost call is the program's: mem and obj pass large requests on to raw, and
+//! pymalloc keeps books there. So a depth tells whether a hook of this thread is already at work;
+//! while the process has one thread it is a plain variable, later one of each thread. The depth
+//! also covers what the site's look-up might allocate.
 //!
-//! A recording that is to begin after a delay has other hooks first, which count calls, look at the clock now and then,
-//! and put the recording ones in their place. When it ends before the program does, what stood there before is put
-//! back; where another hook stands above, ours stay, and pass every call on at once. The hooks carry the context of what
-//! they replace: a thread that reads the struct while it is changed finds a pair that fits.
+//! A recording that is to begin after a delay has other hooks first, which count calls, look at the
+//! clock now and then, and put the recording ones in their place. When it ends before the program
+//! does, what stood there before is put back; where another hook stands above, ours stay, and pass
+//! every call on at once. The hooks carry the context of what they replace: a thread that reads the
+//! struct while it is changed finds a pair that fits.
 
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -39,7 +41,8 @@ struct State {
     set_allocator: Option<Exchange>,
     /// Whether the recording has sites.
     with_sites: bool,
-    /// libc's own word on whether the process has one thread; a zero byte where libc is too old to say.
+    /// libc's own word on whether the process has one thread; a zero byte where libc is too old to
+    /// say.
     single: *const u8,
     /// The depth while there is one thread.
     busy: bool,
@@ -78,15 +81,18 @@ thread_local! {
 
 /// Why there is nothing to hook; `None` when there is.
 pub fn missing() -> Option<&'static str> {
-    let found = !symbol(c"PyMem_GetAllocator").is_null() && !symbol(c"PyMem_SetAllocator").is_null();
+    let found =
+        !symbol(c"PyMem_GetAllocator").is_null() && !symbol(c"PyMem_SetAllocator").is_null();
     (!found).then_some("it has no PyMem_SetAllocator; use CPython 3.7 or later")
 }
 
-/// Finds what the hooks need. In the constructor or with the GIL held, after [`missing`] found nothing missing.
+/// Finds what the hooks need. In the constructor or with the GIL held, after [`missing`] found
+/// nothing missing.
 pub fn prepare(with_sites: bool) {
     let (get, set) = (symbol(c"PyMem_GetAllocator"), symbol(c"PyMem_SetAllocator"));
     let single = symbol(c"__libc_single_threaded");
-    // SAFETY: nothing is recorded, so nobody reads the state; both functions have this signature since 3.5.
+    // SAFETY: nothing is recorded, so nobody reads the state; both functions have this signature
+    // since 3.5.
     unsafe {
         let state = STATE.get();
         let is_first = (*state).get_allocator.is_none();
@@ -98,7 +104,11 @@ pub fn prepare(with_sites: bool) {
         }
         if is_first {
             THREAD.with(|thread| thread.number.set(1));
-            system::pthread_atfork(Some(before_fork), Some(after_fork_parent), Some(after_fork_child));
+            system::pthread_atfork(
+                Some(before_fork),
+                Some(after_fork_parent),
+                Some(after_fork_child),
+            );
         }
     }
 }
@@ -137,9 +147,12 @@ pub unsafe fn install_waiting() {
 /// As [`install`].
 unsafe fn put(hooks: [Allocator; 3]) {
     let state = STATE.get();
-    // SAFETY: `prepare` has filled both functions; they may be called before the interpreter is initialised.
+    // SAFETY: `prepare` has filled both functions; they may be called before the interpreter is
+    // initialised.
     unsafe {
-        let (Some(get), Some(set)) = ((*state).get_allocator, (*state).set_allocator) else { return };
+        let (Some(get), Some(set)) = ((*state).get_allocator, (*state).set_allocator) else {
+            return;
+        };
         for (domain, mut hook) in hooks.into_iter().enumerate() {
             let mut found = MaybeUninit::uninit();
             get(domain as i32, found.as_mut_ptr());
@@ -165,10 +178,12 @@ static PLACED: AtomicU32 = AtomicU32::new(0);
 pub fn take_away() {
     OFF.store(true, Ordering::Relaxed);
     let state = STATE.get();
-    // SAFETY: `prepare` has filled both functions, `put` the allocators. The library stays loaded, so a thread that is
-    // still inside a hook, or about to call one, finds it.
+    // SAFETY: `prepare` has filled both functions, `put` the allocators. The library stays loaded,
+    // so a thread that is still inside a hook, or about to call one, finds it.
     unsafe {
-        let (Some(get), Some(set)) = ((*state).get_allocator, (*state).set_allocator) else { return };
+        let (Some(get), Some(set)) = ((*state).get_allocator, (*state).set_allocator) else {
+            return;
+        };
         for domain in 0..3 {
             let mut found = MaybeUninit::uninit();
             get(domain as i32, found.as_mut_ptr());
@@ -219,8 +234,8 @@ fn is_ours(domain: usize, found: &Allocator) -> bool {
     ours.iter().any(|hooks| hooks[domain].malloc as usize == found.malloc as usize)
 }
 
-/// Whether something else stands in the place of the hooks of mem or obj, or above them. (raw is put aside by CPython
-/// itself for moments while it starts and ends.)
+/// Whether something else stands in the place of the hooks of mem or obj, or above them. (raw is
+/// put aside by CPython itself for moments while it starts and ends.)
 pub fn disturbed() -> bool {
     // SAFETY: written once, before anything is recorded.
     let Some(get) = (unsafe { (*STATE.get()).get_allocator }) else { return false };
@@ -235,7 +250,8 @@ pub fn disturbed() -> bool {
     })
 }
 
-/// Whether a call is to be passed on and no more; the first that finds the delay over begins the recording.
+/// Whether a call is to be passed on and no more; the first that finds the delay over begins the
+/// recording.
 #[inline(always)]
 fn still_waiting() -> bool {
     if !WAITING.load(Ordering::Relaxed) {
@@ -286,8 +302,8 @@ pub fn is_active() -> bool {
     !OFF.load(Ordering::Relaxed) || WAITING.load(Ordering::Relaxed)
 }
 
-/// The program says that a phase begins, and perhaps the recording with it, or ends. Nothing where nothing is recorded,
-/// or from inside an allocator.
+/// The program says that a phase begins, and perhaps the recording with it, or ends. Nothing where
+/// nothing is recorded, or from inside an allocator.
 pub fn mark(name: &[u8]) {
     if WAITING.load(Ordering::Relaxed) && stream::begins_at(name) {
         begin(start::MARK);
@@ -340,8 +356,8 @@ enum Turn {
 #[inline(always)]
 fn enter() -> Option<Turn> {
     let state = STATE.get();
-    // SAFETY: `single` is written before anything is recorded, and libc keeps its byte; while it says that there is one
-    // thread, `busy` is this thread's alone.
+    // SAFETY: `single` is written before anything is recorded, and libc keeps its byte; while it
+    // says that there is one thread, `busy` is this thread's alone.
     unsafe {
         if (*state).single.read_volatile() != 0 {
             if (*state).busy {
@@ -368,7 +384,8 @@ fn enter() -> Option<Turn> {
 
 /// Writes to the stream from a place that is no hook of a domain, and may lie inside one.
 pub fn between(work: impl FnOnce(&mut stream::Stream)) {
-    // SAFETY: libc keeps the byte; inside a hook the stream is nobody's while the real allocator runs.
+    // SAFETY: libc keeps the byte; inside a hook the stream is nobody's while the real allocator
+    // runs.
     let alone = unsafe { (*STATE.get()).single.read_volatile() != 0 };
     let turn = if alone { Turn::Alone } else { Turn::Shared(0) };
     turn.write(|stream, _| work(stream));
@@ -393,8 +410,9 @@ impl Turn {
     #[inline(always)]
     fn leave(self) {
         match self {
-            // Once there is nothing to record, the thread stays busy: that is the shortest way past a hook.
-            // SAFETY: entered as the only thread, and nobody starts a thread inside an allocator.
+            // Once there is nothing to record, the thread stays busy: that is the shortest way past
+            // a hook. SAFETY: entered as the only thread, and nobody starts a thread inside an
+            // allocator.
             Turn::Alone => unsafe { (*STATE.get()).busy = OFF.load(Ordering::Relaxed) },
             Turn::Shared(_) => THREAD.with(|thread| thread.busy.set(false)),
         }
@@ -417,10 +435,16 @@ impl Turn {
 
     /// Writes a new block.
     #[inline(always)]
-    fn birth<const DOMAIN: usize, const SITES: bool>(self, tag: u64, size: usize, block: *mut c_void) {
+    fn birth<const DOMAIN: usize, const SITES: bool>(
+        self,
+        tag: u64,
+        size: usize,
+        block: *mut c_void,
+    ) {
         self.write(|stream, thread| {
             if SITES {
-                // SAFETY: alone or under the lock, as `write` sees to; mem and obj are called with the GIL held.
+                // SAFETY: alone or under the lock, as `write` sees to; mem and obj are called with
+                // the GIL held.
                 let site = unsafe { sites::get().current(DOMAIN != 0, stream) };
                 stream.site(site);
             }
@@ -515,7 +539,10 @@ unsafe extern "C" fn realloc<const DOMAIN: usize, const SITES: bool>(
     block
 }
 
-unsafe extern "C" fn free<const DOMAIN: usize, const SITES: bool>(_context: *mut c_void, block: *mut c_void) {
+unsafe extern "C" fn free<const DOMAIN: usize, const SITES: bool>(
+    _context: *mut c_void,
+    block: *mut c_void,
+) {
     let real = real::<DOMAIN>();
     let turn = if block.is_null() { None } else { enter() };
     if let Some(turn) = turn {

@@ -1,7 +1,9 @@
-//! Room `recorder`, interpreters: which of a process's interpreters makes a call. From 3.12 on each sub-interpreter has
-//! a pymalloc of its own, so a replay in one heap is another thing; up to 3.11 all share one, and nothing is looked up.
+//! Room `recorder`, interpreters: which of a process's interpreters makes a call. From 3.12 on each
+//! sub-interpreter has a pymalloc of its own, so a replay in one heap is another thing; up to 3.11
+//! all share one, and nothing is looked up.
 //!
-//! The process is asked once a block of the log whether it has more than one; only then is each call's looked up.
+//! The process is asked once a block of the log whether it has more than one; only then is each
+//! call's looked up.
 
 use core::ffi::c_void;
 
@@ -28,7 +30,8 @@ impl Interpreters {
     pub fn find(version: &[u8]) -> Option<Interpreters> {
         refusal::version(version).filter(|&version| version >= (3, 12))?;
         let find = |name| Some(symbol(name)).filter(|at| !at.is_null());
-        let state = find(c"PyThreadState_GetUnchecked").or_else(|| find(c"_PyThreadState_UncheckedGet"))?;
+        let state =
+            find(c"PyThreadState_GetUnchecked").or_else(|| find(c"_PyThreadState_UncheckedGet"))?;
         // SAFETY: each function has this signature since 3.9 or earlier.
         unsafe {
             Some(Interpreters {
@@ -38,7 +41,9 @@ impl Interpreters {
                 interpreter_of: core::mem::transmute::<*mut c_void, InterpreterOf>(find(
                     c"PyThreadState_GetInterpreter",
                 )?),
-                number_of: core::mem::transmute::<*mut c_void, NumberOf>(find(c"PyInterpreterState_GetID")?),
+                number_of: core::mem::transmute::<*mut c_void, NumberOf>(find(
+                    c"PyInterpreterState_GetID",
+                )?),
             })
         }
     }
@@ -50,16 +55,22 @@ impl Interpreters {
         !head.is_null() && !main.is_null() && head != main
     }
 
-    /// The number of this thread's interpreter; 0, the main one's, for a thread that has none at the moment.
+    /// The number of this thread's interpreter; 0, the main one's, for a thread that has none at
+    /// the moment.
     pub fn current(&self) -> u32 {
-        // SAFETY: from 3.12 on the state is this thread's own, and lives with its interpreter while it is current.
+        // SAFETY: from 3.12 on the state is this thread's own, and lives with its interpreter while
+        // it is current.
         unsafe {
             let state = (self.current_state)();
             if state.is_null() {
                 return 0;
             }
             let interpreter = (self.interpreter_of)(state);
-            if interpreter.is_null() { 0 } else { (self.number_of)(interpreter).try_into().unwrap_or(0) }
+            if interpreter.is_null() {
+                0
+            } else {
+                (self.number_of)(interpreter).try_into().unwrap_or(0)
+            }
         }
     }
 }

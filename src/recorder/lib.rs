@@ -1,15 +1,18 @@
-//! Room `recorder`: the library that is loaded into the recorded program (`LD_PRELOAD`) and writes down every
-//! allocation. The build script compiles it by itself, without dependencies, and the program carries it embedded.
+//! Room `recorder`: the library that is loaded into the recorded program (`LD_PRELOAD`) and writes
+//! down every allocation. The build script compiles it by itself, without dependencies, and the
+//! program carries it embedded.
 //!
-//! Its constructor runs before `main`. In a process that is no Python it does nothing. In one it cannot record rightly
-//! it says so in a raw log without events, and stops the process if that is the one that was asked for. Else it puts
-//! its hooks (`hooks.rs`) in the place of the three allocation domains, and they write to the raw log (`stream.rs`;
-//! its layout is `rawlog.rs`), with the allocating line if asked (`sites.rs`, by way of `python.rs`).
+//! Its constructor runs before `main`. In a process that is no Python it does nothing. In one it
+//! cannot record rightly it says so in a raw log without events, and stops the process if that is
+//! the one that was asked for. Else it puts its hooks (`hooks.rs`) in the place of the three
+//! allocation domains, and they write to the raw log (`stream.rs`; its layout is `rawlog.rs`), with
+//! the allocating line if asked (`sites.rs`, by way of `python.rs`).
 //!
-//! It is told what to do by one variable, `HEAPLAY_RECORD` (`order.rs`). Both this variable and `LD_PRELOAD` stay set,
-//! so that Python programs started by the program are recorded too.
+//! It is told what to do by one variable, `HEAPLAY_RECORD` (`order.rs`). Both this variable and
+//! `LD_PRELOAD` stay set, so that Python programs started by the program are recorded too.
 //!
-//! Loaded late, by a program that runs already, it does nothing until that calls `heaplay_start` (`scripts/heaplay.py`).
+//! Loaded late, by a program that runs already, it does nothing until that calls `heaplay_start`
+//! (`scripts/heaplay.py`).
 #![allow(
     unsafe_code,
     reason = "loaded into a C program: its hooks, its threads and its memory are all behind C calls"
@@ -130,8 +133,9 @@ pub unsafe extern "C" fn heaplay_mark(name: *const core::ffi::c_char) {
     }
 }
 
-/// For a program that runs already: begins to record, as an order (`order.rs`) says. Null, or a C string that tells why
-/// nothing is recorded. A start after a delay or at a mark is none of its: the program is where it wants to be.
+/// For a program that runs already: begins to record, as an order (`order.rs`) says. Null, or a C
+/// string that tells why nothing is recorded. A start after a delay or at a mark is none of its:
+/// the program is where it wants to be.
 ///
 /// # Safety
 /// With the GIL held; `line` is a C string.
@@ -151,7 +155,9 @@ fn begin(line: &[u8]) -> Option<&'static str> {
         return Some("this process is being recorded already");
     }
     let Some(order) = order::read(line) else {
-        return Some("the order is not understood (sites are 0 to 32), or of another version of heaplay");
+        return Some(
+            "the order is not understood (sites are 0 to 32), or of another version of heaplay",
+        );
     };
     let Some(version) = python::version() else { return Some("this process is no Python") };
     let refused = refusal::interpreter(version, true, python::is_free_threaded())
@@ -173,7 +179,8 @@ fn begin(line: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// Ends what [`heaplay_start`] began. The path of the raw log, a C string that is good until the next start.
+/// Ends what [`heaplay_start`] began. The path of the raw log, a C string that is good until the
+/// next start.
 ///
 /// # Safety
 /// With the GIL held.

@@ -1,10 +1,11 @@
-//! Room `recorder`, the order: what a process is asked to record, as one line. Pure; the program writes this line and
-//! the recorder reads it, so both include this file.
+//! Room `recorder`, the order: what a process is asked to record, as one line. Pure; the program
+//! writes this line and the recorder reads it, so both include this file.
 //!
-//! `2:ROOT:OPTIONS:BASE`. `2` is the version of the line; ROOT the process whose child must be recorded or stopped, 0
-//! for none; BASE where the raw logs go (`BASE.pid`). OPTIONS are `name=value`, with commas between them, each at most
-//! once: `sites=N`, `max-events=N`, `max-bytes=N`, `duration-ns=N`, `start-after-ns=N`, `start-at-mark=NAME`,
-//! `stop-at-mark=NAME`. In a NAME, `%`, `,` and `:` are written `%25`, `%2C` and `%3A`.
+//! `2:ROOT:OPTIONS:BASE`. `2` is the version of the line; ROOT the process whose child must be
+//! recorded or stopped, 0 for none; BASE where the raw logs go (`BASE.pid`). OPTIONS are
+//! `name=value`, with commas between them, each at most once: `sites=N`, `max-events=N`,
+//! `max-bytes=N`, `duration-ns=N`, `start-after-ns=N`, `start-at-mark=NAME`, `stop-at-mark=NAME`.
+//! In a NAME, `%`, `,` and `:` are written `%25`, `%2C` and `%3A`.
 
 // Each of the crates that include this file uses a part of it.
 #![allow(dead_code, reason = "the writer and the reader each use a part")]

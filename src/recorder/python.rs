@@ -1,5 +1,6 @@
-//! Room `recorder`, the interpreter: what it needs of CPython's C interface, found by name at run time, and for sites
-//! the places of a few fields, which are fixed within each minor version (taken from its headers by `offsetof`).
+//! Room `recorder`, the interpreter: what it needs of CPython's C interface, found by name at run
+//! time, and for sites the places of a few fields, which are fixed within each minor version (taken
+//! from its headers by `offsetof`).
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
@@ -12,7 +13,8 @@ pub fn version() -> Option<&'static [u8]> {
     if get.is_null() {
         return None;
     }
-    // SAFETY: this is its signature in every version; it may be called before the interpreter is initialised.
+    // SAFETY: this is its signature in every version; it may be called before the interpreter is
+    // initialised.
     unsafe {
         let get: unsafe extern "C" fn() -> *const c_char = core::mem::transmute(get);
         Some(CStr::from_ptr(get()).to_bytes())
@@ -26,10 +28,13 @@ pub fn is_running() -> bool {
         return false;
     }
     // SAFETY: this is its signature in every version; it may be called at any time.
-    unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_int>(is_initialized)() != 0 }
+    unsafe {
+        core::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_int>(is_initialized)() != 0
+    }
 }
 
-/// Whether it has a function that only free-threaded builds have: counting references from other threads.
+/// Whether it has a function that only free-threaded builds have: counting references from other
+/// threads.
 pub fn is_free_threaded() -> bool {
     !symbol(c"_Py_MergeZeroLocalRefcount").is_null() || !symbol(c"_Py_DecRefShared").is_null()
 }
@@ -48,7 +53,8 @@ struct Layout {
     position: Position,
     /// In the frame: the frame before it.
     previous: usize,
-    /// In the frame: the byte that tells a frame of the C stack, which has no code of its own (3.12 and later).
+    /// In the frame: the byte that tells a frame of the C stack, which has no code of its own (3.12
+    /// and later).
     owner: Option<usize>,
     /// In the code object: its file's name.
     filename: usize,
@@ -154,7 +160,8 @@ impl Frames {
     pub fn find(version: &[u8]) -> Option<Frames> {
         let (_, minor) = refusal::version(version)?;
         let layout = layout(minor).filter(|_| cfg!(target_pointer_width = "64"))?;
-        let first = |names: &[&CStr]| names.iter().map(|name| symbol(name)).find(|at| !at.is_null());
+        let first =
+            |names: &[&CStr]| names.iter().map(|name| symbol(name)).find(|at| !at.is_null());
         let current = first(&[c"PyThreadState_GetUnchecked", c"_PyThreadState_UncheckedGet"])?;
         // SAFETY: each function's signature is the same in 3.6 to 3.13.
         unsafe {
@@ -166,15 +173,20 @@ impl Frames {
                     c"PyGILState_GetThisThreadState",
                 ])?),
                 line: core::mem::transmute::<*mut c_void, Line>(first(&[c"PyCode_Addr2Line"])?),
-                text_length: core::mem::transmute::<*mut c_void, Length>(first(&[c"PyUnicode_GetLength"])?),
-                text_copy: core::mem::transmute::<*mut c_void, CopyText>(first(&[c"PyUnicode_AsUCS4"])?),
+                text_length: core::mem::transmute::<*mut c_void, Length>(first(&[
+                    c"PyUnicode_GetLength",
+                ])?),
+                text_copy: core::mem::transmute::<*mut c_void, CopyText>(first(&[
+                    c"PyUnicode_AsUCS4",
+                ])?),
                 text_type: first(&[c"PyUnicode_Type"])?,
                 code_type: first(&[c"PyCode_Type"])?,
             })
         }
     }
 
-    /// The place of the newest Python frame of this thread; `None` before the first and after the last.
+    /// The place of the newest Python frame of this thread; `None` before the first and after the
+    /// last.
     ///
     /// # Safety
     /// As [`Frames::walk`].
@@ -191,18 +203,21 @@ impl Frames {
         newest
     }
 
-    /// Gives the places of this thread's Python frames, newest first, as long as `visit` wants more.
+    /// Gives the places of this thread's Python frames, newest first, as long as `visit` wants
+    /// more.
     ///
     /// # Safety
-    /// In a hook. `holds_gil` only if this thread is known to hold the GIL; else it is found out here.
+    /// In a hook. `holds_gil` only if this thread is known to hold the GIL; else it is found out
+    /// here.
     #[inline(always)]
     pub unsafe fn walk(&self, holds_gil: bool, mut visit: impl FnMut(Place) -> bool) {
         let layout = &self.layout;
-        // SAFETY: with the GIL held, the thread state, its frames and their code objects belong to this thread and
-        // live; the offsets are those of this version.
+        // SAFETY: with the GIL held, the thread state, its frames and their code objects belong to
+        // this thread and live; the offsets are those of this version.
         unsafe {
             let state = (self.current_state)();
-            // Before 3.12 the current state is whoever holds the GIL: if it is not this thread's, hands off.
+            // Before 3.12 the current state is whoever holds the GIL: if it is not this thread's,
+            // hands off.
             if state.is_null()
                 || (!holds_gil && self.state_of_process && (self.state_of_this_thread)() != state)
             {
@@ -235,7 +250,9 @@ impl Frames {
         // SAFETY: as the caller says.
         unsafe {
             match self.layout.position {
-                Position::Index(unit) => frame.add(self.layout.instruction).cast::<i32>().read() * unit,
+                Position::Index(unit) => {
+                    frame.add(self.layout.instruction).cast::<i32>().read() * unit
+                }
                 Position::Pointer(first) => {
                     let at = pointer(frame, self.layout.instruction) as usize;
                     at.wrapping_sub(code as usize + first) as i32
@@ -244,7 +261,8 @@ impl Frames {
         }
     }
 
-    /// The line of a place; of an instruction without one (the first of a function, say), where its code begins.
+    /// The line of a place; of an instruction without one (the first of a function, say), where its
+    /// code begins.
     ///
     /// # Safety
     /// `place` comes from [`Frames::newest`] in the same call of a hook.
@@ -255,13 +273,14 @@ impl Frames {
         u32::try_from(found.unwrap_or_else(|| line(-1))).unwrap_or(0)
     }
 
-    /// Copies the characters of the name of the code's file into `buffer`; `None` where they do not fit.
+    /// Copies the characters of the name of the code's file into `buffer`; `None` where they do not
+    /// fit.
     ///
     /// # Safety
     /// As [`Frames::line`].
     pub unsafe fn file<'a>(&self, place: Place, buffer: &'a mut [u32]) -> Option<&'a [u32]> {
-        // SAFETY: a live code object and its name; both functions only read it, and the length is checked before
-        // the copy, which then cannot fail and so raises nothing.
+        // SAFETY: a live code object and its name; both functions only read it, and the length is
+        // checked before the copy, which then cannot fail and so raises nothing.
         unsafe {
             let name = pointer(place.code, self.layout.filename);
             if name.is_null() || type_of(name) != self.text_type {

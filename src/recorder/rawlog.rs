@@ -1,18 +1,20 @@
-//! Room `recorder`, the raw log: the layout of the file that a recorded process leaves behind. The recorder writes it,
-//! `trace/raw.rs` reads it; both include this file, which needs nothing.
+//! Room `recorder`, the raw log: the layout of the file that a recorded process leaves behind. The
+//! recorder writes it, `trace/raw.rs` reads it; both include this file, which needs nothing.
 //!
-//! A raw log is a header of [`HEADER_BYTES`], a tail of [`TAIL_BYTES`], and then chunks of as many bytes each. All of
-//! tail and chunks are 64-bit words in the byte order of the machine, in the order in which the calls happened, all
-//! threads together. Header and tail are mapped while they are written, so that the kernel keeps what a dying process
-//! leaves. A full tail is appended as a chunk and used again: that costs a sixth of mapping the whole file, whose
-//! every page would be a fault. The words of a log are those of its `CHUNKS` chunks and then, if `TAIL` equals
-//! `CHUNKS`, of the tail (if not, the process died between appending the tail and clearing it). No word is zero, save
-//! inside a text: the first zero word is the end, wherever the recording stopped.
+//! A raw log is a header of [`HEADER_BYTES`], a tail of [`TAIL_BYTES`], and then chunks of as many
+//! bytes each. All of tail and chunks are 64-bit words in the byte order of the machine, in the
+//! order in which the calls happened, all threads together. Header and tail are mapped while they
+//! are written, so that the kernel keeps what a dying process leaves. A full tail is appended as a
+//! chunk and used again: that costs a sixth of mapping the whole file, whose every page would be a
+//! fault. The words of a log are those of its `CHUNKS` chunks and then, if `TAIL` equals `CHUNKS`,
+//! of the tail (if not, the process died between appending the tail and clearing it). No word is
+//! zero, save inside a text: the first zero word is the end, wherever the recording stopped.
 //!
-//! Every [`BLOCK_WORDS`]th word, counted from the first, is a bare time stamp and has no tag: [`STAMP`] set and below
-//! it the nanoseconds of the monotonic clock since the header's `START_NS`. Calls take the time of the stamp before
-//! them, so a clock is read once in 31 words instead of once a call, at the price that a call's time is early by up
-//! to 31 words. Every other word has its tag in the top four bits:
+//! Every [`BLOCK_WORDS`]th word, counted from the first, is a bare time stamp and has no tag:
+//! [`STAMP`] set and below it the nanoseconds of the monotonic clock since the header's `START_NS`.
+//! Calls take the time of the stamp before them, so a clock is read once in 31 words instead of
+//! once a call, at the price that a call's time is early by up to 31 words. Every other word has
+//! its tag in the top four bits:
 //!
 //! | tag | below it |
 //! |---|---|
@@ -23,8 +25,9 @@
 //! | 13 `SITE` | the site of the calls that follow, 0 for none; until the next `SITE` |
 //! | 14 `WIDE` | the size of the next call, which did not fit into 16 bits |
 //!
-//! A free is written before the block is given back and a new block after it was got, so an address is never born
-//! twice without its end between; a realloc gives up its old block where it begins and owns its new one where it ends.
+//! A free is written before the block is given back and a new block after it was got, so an address
+//! is never born twice without its end between; a realloc gives up its old block where it begins
+//! and owns its new one where it ends.
 
 // Each of the two crates that include this file uses a part of it.
 #![allow(dead_code, reason = "the writer and the reader each use a part")]
@@ -37,7 +40,8 @@ pub const VERSION: u64 = 2;
 pub const HEADER_BYTES: usize = 4096;
 /// Words from one time stamp to the next, the stamp included.
 pub const BLOCK_WORDS: usize = 32;
-/// Bytes of the tail and of each chunk: a multiple of a block and of a page. It fits into a second-level cache.
+/// Bytes of the tail and of each chunk: a multiple of a block and of a page. It fits into a
+/// second-level cache.
 pub const TAIL_BYTES: usize = 128 << 10;
 /// Set in each time stamp, so that no stamp is zero.
 pub const STAMP: u64 = 1 << 63;
@@ -70,24 +74,28 @@ pub mod field {
     pub const LIMIT: usize = 11;
     /// How far that limit goes, in its own unit: calls, bytes, nanoseconds.
     pub const LIMIT_VALUE: usize = 12;
-    /// Calls after which the log is not read on; 0 for no such limit. The recorder looks once a block, and so writes
-    /// a few more.
+    /// Calls after which the log is not read on; 0 for no such limit. The recorder looks once a
+    /// block, and so writes a few more.
     pub const MAX_EVENTS: usize = 13;
     /// What started it, one of [`super::start`].
     pub const START: usize = 14;
-    /// Nanoseconds from the start of the process (or, of a forked one, from its fork) to that of the recording.
+    /// Nanoseconds from the start of the process (or, of a forked one, from its fork) to that of
+    /// the recording.
     pub const START_DELAY_NS: usize = 15;
 }
 
-/// The header's texts: first byte and length of each; UTF-8 as far as the program gave it, ended by a zero byte.
+/// The header's texts: first byte and length of each; UTF-8 as far as the program gave it, ended by
+/// a zero byte.
 pub mod text {
     /// `Py_GetVersion()`, up to its first blank.
     pub const PYTHON: (usize, usize) = (128, 128);
     /// Why the recording was refused.
     pub const REASON: (usize, usize) = (256, 512);
-    /// The command line: arguments ended by a zero byte each, and a zero byte more; cut off where it is too long.
+    /// The command line: arguments ended by a zero byte each, and a zero byte more; cut off where
+    /// it is too long.
     pub const PROGRAM: (usize, usize) = (768, 2304);
-    /// The working directory when the process started; source files under it are told relative to it.
+    /// The working directory when the process started; source files under it are told relative to
+    /// it.
     pub const DIRECTORY: (usize, usize) = (3072, 1024);
 }
 
@@ -97,7 +105,8 @@ pub mod flag {
     pub const SITES: u64 = 1;
     /// The process was forked while it was being recorded: it holds blocks that this log never saw.
     pub const FORKED: u64 = 2;
-    /// At some time another hook stood above the recorder's (tracemalloc, a debugger), or they had been taken away.
+    /// At some time another hook stood above the recorder's (tracemalloc, a debugger), or they had
+    /// been taken away.
     pub const DISTURBED: u64 = 4;
     /// The recording began while the process ran: it holds blocks that this log never saw.
     pub const LATE: u64 = 8;
@@ -172,17 +181,21 @@ pub enum Control {
     Thread = 1,
     /// The thread's realloc failed: the block it gave up is its own again.
     ReallocFailed = 2,
-    /// A source file. Payload: its id in 32 bits, then in 24 the bytes of its name, which follow in whole words.
+    /// A source file. Payload: its id in 32 bits, then in 24 the bytes of its name, which follow in
+    /// whole words.
     File = 3,
-    /// The program said that a phase begins. Payload: the bytes of its name, which follow in whole words.
+    /// The program said that a phase begins. Payload: the bytes of its name, which follow in whole
+    /// words.
     Mark = 4,
-    /// An arena: see [`arena`]. One word follows: its base address. A birth stands before the word of the call that
-    /// needed it, a death after the `FREE` (or `REALLOC_BEGIN`) that emptied it.
+    /// An arena: see [`arena`]. One word follows: its base address. A birth stands before the word
+    /// of the call that needed it, a death after the `FREE` (or `REALLOC_BEGIN`) that emptied it.
     Arena = 5,
-    /// A site. Payload: its id in 32 bits. One word follows: file id in the upper 32 bits, line in the lower.
+    /// A site. Payload: its id in 32 bits. One word follows: file id in the upper 32 bits, line in
+    /// the lower.
     Site = 6,
-    /// A site with its callers. Payload: its id in 32 bits, of the same numbers as those of sites. One word follows: the
-    /// newest frame's site in the upper 32 bits, and in the lower the site (with or without callers) that called it.
+    /// A site with its callers. Payload: its id in 32 bits, of the same numbers as those of sites.
+    /// One word follows: the newest frame's site in the upper 32 bits, and in the lower the site
+    /// (with or without callers) that called it.
     Chain = 7,
     /// Payload: the number of the interpreter that makes the calls from here on; 0 is the main one.
     Interpreter = 8,

@@ -1,5 +1,6 @@
-//! Room `recorder`, what it refuses to record: settings under which its hooks would be taken away, or would count the
-//! interpreter's own book-keeping as the program's. Pure: command line and environment in, a reason out.
+//! Room `recorder`, what it refuses to record: settings under which its hooks would be taken away,
+//! or would count the interpreter's own book-keeping as the program's. Pure: command line and
+//! environment in, a reason out.
 
 /// The environment variables that matter, as the process has them.
 #[derive(Clone, Copy, Default)]
@@ -23,7 +24,8 @@ pub struct Options {
     pub ignore_environment: bool,
 }
 
-/// Reads the interpreter's options up to the program: `arguments` is the command line without its first word.
+/// Reads the interpreter's options up to the program: `arguments` is the command line without its
+/// first word.
 pub fn options<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> Options {
     let mut found = Options::default();
     let mut arguments = arguments;
@@ -45,7 +47,8 @@ pub fn options<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> Options {
                 b'E' | b'I' => found.ignore_environment = true,
                 b'W' | b'X' | b'Q' => {
                     let rest = letters.get(at + 1..).unwrap_or_default();
-                    let value = if rest.is_empty() { arguments.next().unwrap_or_default() } else { rest };
+                    let value =
+                        if rest.is_empty() { arguments.next().unwrap_or_default() } else { rest };
                     if *letter == b'X' {
                         found.dev |= named(value, b"dev");
                         found.tracemalloc |= named(value, b"tracemalloc");
@@ -64,25 +67,34 @@ fn named(value: &[u8], name: &[u8]) -> bool {
     value.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
 }
 
-/// Why a process with these settings cannot be recorded, in words that say what to do; `None` when it can.
+/// Why a process with these settings cannot be recorded, in words that say what to do; `None` when
+/// it can.
 pub fn settings(options: Options, environment: Environment<'_>) -> Option<&'static str> {
     let set = |value: Option<&[u8]>| {
         !options.ignore_environment && value.is_some_and(|value| !value.is_empty() && value != b"0")
     };
     if options.dev {
-        return Some("-X dev puts CPython's debug allocator in the place of the hooks; run without it");
+        return Some(
+            "-X dev puts CPython's debug allocator in the place of the hooks; run without it",
+        );
     }
     if options.tracemalloc {
-        return Some("-X tracemalloc would count its own book-keeping as the program's; run without it");
+        return Some(
+            "-X tracemalloc would count its own book-keeping as the program's; run without it",
+        );
     }
     if !options.ignore_environment && environment.malloc.is_some_and(|value| !value.is_empty()) {
         return Some("PYTHONMALLOC takes the hooks away, whatever its value; unset it");
     }
     if set(environment.dev_mode) {
-        return Some("PYTHONDEVMODE puts CPython's debug allocator in the place of the hooks; unset it");
+        return Some(
+            "PYTHONDEVMODE puts CPython's debug allocator in the place of the hooks; unset it",
+        );
     }
     if set(environment.tracemalloc) {
-        return Some("PYTHONTRACEMALLOC would count its own book-keeping as the program's; unset it");
+        return Some(
+            "PYTHONTRACEMALLOC would count its own book-keeping as the program's; unset it",
+        );
     }
     None
 }
@@ -94,11 +106,12 @@ pub fn version(text: &[u8]) -> Option<(u32, u32)> {
     Some((number()?, number()?))
 }
 
-/// Why this interpreter cannot be recorded, `None` when it can. `text` is what `Py_GetVersion` returns; `is_late`: it
-/// runs already. `is_free_threaded`: it has functions that only such builds have.
+/// Why this interpreter cannot be recorded, `None` when it can. `text` is what `Py_GetVersion`
+/// returns; `is_late`: it runs already. `is_free_threaded`: it has functions that only such builds
+/// have.
 ///
-/// Versions after 3.13 are not known, but the few functions that are hooked have not changed since 3.5; where one of
-/// them is missing it is found missing.
+/// Versions after 3.13 are not known, but the few functions that are hooked have not changed since
+/// 3.5; where one of them is missing it is found missing.
 pub fn interpreter(text: &[u8], is_late: bool, is_free_threaded: bool) -> Option<&'static str> {
     if is_free_threaded || text.windows(14).any(|part| part == b"free-threading") {
         return Some("a free-threaded build allocates past the hooks; use the build with the GIL");

@@ -1,12 +1,13 @@
 //! Room `recorder`, sites: the Python line that makes a call, as a small number.
 //!
-//! A place (code object, instruction) is looked up in a table; only a new one asks CPython for file and line. A code
-//! object's address may come back as another one, so each is known by a number of its incarnation, which ends when its
-//! block is freed: the hook of `free` asks [`Sites::freed`], where one bit answers for nearly all blocks.
+//! A place (code object, instruction) is looked up in a table; only a new one asks CPython for file
+//! and line. A code object's address may come back as another one, so each is known by a number of
+//! its incarnation, which ends when its block is freed: the hook of `free` asks [`Sites::freed`],
+//! where one bit answers for nearly all blocks.
 //!
-//! A site with callers is looked up by a digest of all its places, and told to the stream as a chain: its newest frame's
-//! line, and the site that called it, which others share.
-//! All memory is the kernel's own, none of it from the domains that are being recorded or from libc's heap.
+//! A site with callers is looked up by a digest of all its places, and told to the stream as a
+//! chain: its newest frame's line, and the site that called it, which others share. All memory is
+//! the kernel's own, none of it from the domains that are being recorded or from libc's heap.
 
 use crate::Shared;
 use crate::order::SITES_LIMIT;
@@ -36,7 +37,8 @@ impl Table {
         Table { slots: core::ptr::null_mut(), count: 0, used: 0 }
     }
 
-    /// The slot that holds `key`, or the empty one where it would go; `None` for a table without memory.
+    /// The slot that holds `key`, or the empty one where it would go; `None` for a table without
+    /// memory.
     #[inline(always)]
     fn slot(&self, key: u64) -> Option<*mut (u64, u64)> {
         if self.count == 0 {
@@ -44,7 +46,8 @@ impl Table {
         }
         let mut at = hash(key) as usize & (self.count - 1);
         loop {
-            // SAFETY: `at` is below `count`, and a table is never more than half full, so the loop ends.
+            // SAFETY: `at` is below `count`, and a table is never more than half full, so the loop
+            // ends.
             unsafe {
                 let slot = self.slots.add(at);
                 if (*slot).0 == key || (*slot).0 == 0 {
@@ -160,8 +163,9 @@ static SITES: Shared<Sites> = Shared::new(Sites {
     name: [0; NAME_CHARS],
 });
 
-/// Gets ready to record sites of `depth` frames; why they cannot be recorded with this interpreter, `None` when they
-/// can or none are asked for. In the constructor, or where nothing is recorded yet.
+/// Gets ready to record sites of `depth` frames; why they cannot be recorded with this interpreter,
+/// `None` when they can or none are asked for. In the constructor, or where nothing is recorded
+/// yet.
 pub fn prepare(version: &[u8], depth: u32) -> Option<&'static str> {
     if depth == 0 {
         return None;
@@ -271,7 +275,8 @@ impl Sites {
             let line = unsafe { self.learn(place, stream) };
             site = if site == 0 { line } else { self.link(line, site, stream) };
         }
-        // A code object met a second time may have another number by now, where the table was emptied meanwhile.
+        // A code object met a second time may have another number by now, where the table was
+        // emptied meanwhile.
         let digest = places.iter().fold(1, |digest, place| {
             let code = self.codes.get(place.code as u64).unwrap_or(0);
             mixed(digest, key(code, place.instruction))

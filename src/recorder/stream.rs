@@ -1,12 +1,15 @@
-//! Room `recorder`, the stream: the one raw log of the process, in the order in which the calls happened.
+//! Room `recorder`, the stream: the one raw log of the process, in the order in which the calls
+//! happened.
 //!
-//! All threads write to the same place, one after the other: while the process has one thread without any lock, later
-//! under a spin lock that is held for a few stores. That costs no more than the atomic counter which separate buffers
-//! would need to be put in order again, and the file is in order as it is. libc itself says when there are threads.
+//! All threads write to the same place, one after the other: while the process has one thread
+//! without any lock, later under a spin lock that is held for a few stores. That costs no more than
+//! the atomic counter which separate buffers would need to be put in order again, and the file is
+//! in order as it is. libc itself says when there are threads.
 //!
-//! What is written first goes to the mapped tail, whose room on the disk was claimed before, and then by `pwrite` to the
-//! end of the file: a full disk is an error here, never a SIGBUS in the program. The file is opened by name for each
-//! chunk and closed again: programs that close every descriptor, or count theirs, do no harm and see none.
+//! What is written first goes to the mapped tail, whose room on the disk was claimed before, and
+//! then by `pwrite` to the end of the file: a full disk is an error here, never a SIGBUS in the
+//! program. The file is opened by name for each chunk and closed again: programs that close every
+//! descriptor, or count theirs, do no harm and see none.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -14,8 +17,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use crate::interpreters::Interpreters;
 use crate::order::{Limits, MARK_BYTES, Order};
 use crate::rawlog::{
-    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, STAMP, TAIL_BYTES, VERSION, arena, call, control, end, field,
-    fits, flag, limit, start, tag, text, word,
+    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, STAMP, TAIL_BYTES, VERSION, arena, call, control,
+    end, field, fits, flag, limit, start, tag, text, word,
 };
 use crate::system::{self, keeping_errno, monotonic_ns};
 use crate::{Shared, hooks, sites};
@@ -133,7 +136,8 @@ pub unsafe fn get<'a>() -> &'a mut Stream {
 }
 
 impl Stream {
-    /// Writes one word, with the time stamp before it where one is due. `false` when nothing can be written.
+    /// Writes one word, with the time stamp before it where one is due. `false` when nothing can be
+    /// written.
     #[inline(always)]
     pub fn push(&mut self, word: u64) -> bool {
         if self.cursor == self.limit && !self.stamp() {
@@ -195,7 +199,9 @@ impl Stream {
     #[cold]
     fn switch_interpreter(&mut self) {
         let current = self.interpreters.map_or(0, |interpreters| interpreters.current());
-        if current != self.interpreter && self.note(control(Control::Interpreter, u64::from(current))) {
+        if current != self.interpreter
+            && self.note(control(Control::Interpreter, u64::from(current)))
+        {
             self.interpreter = current;
         }
     }
@@ -274,7 +280,9 @@ impl Stream {
             if self.is_over(now) {
                 return false;
             }
-            if !self.several && self.interpreters.is_some_and(|interpreters| interpreters.are_several()) {
+            if !self.several
+                && self.interpreters.is_some_and(|interpreters| interpreters.are_several())
+            {
                 self.several = true;
             }
             // SAFETY: a block of the mapped tail lies before the cursor.
@@ -311,7 +319,8 @@ impl Stream {
         }
     }
 
-    /// Ends the recording, on purpose, and takes the hooks away: the program goes on as if there were none.
+    /// Ends the recording, on purpose, and takes the hooks away: the program goes on as if there
+    /// were none.
     #[cold]
     fn finish(&mut self, how: u64, (limit, value): (u64, u64)) -> bool {
         self.set(field::LIMIT, limit);
@@ -336,7 +345,8 @@ impl Stream {
         }
     }
 
-    /// Appends the full tail as a chunk, then clears it. Dying at any point of this loses nothing and doubles nothing.
+    /// Appends the full tail as a chunk, then clears it. Dying at any point of this loses nothing
+    /// and doubles nothing.
     fn append_tail(&mut self) -> bool {
         let offset = (HEADER_BYTES + TAIL_BYTES) as i64 + self.chunks as i64 * TAIL_BYTES as i64;
         let most = self.limits.max_bytes;
@@ -414,7 +424,8 @@ impl Stream {
         }
     }
 
-    /// Creates the file (a number more where a program of the same process id was recorded before) and its header.
+    /// Creates the file (a number more where a program of the same process id was recorded before)
+    /// and its header.
     fn create(&mut self) -> bool {
         // SAFETY: plain calls.
         let pid = unsafe { system::getpid() } as u64;
@@ -495,7 +506,8 @@ fn append_number(path: &mut [u8; PATH_BYTES], mut at: usize, number: u64) -> usi
     at
 }
 
-/// Claims room on the disk for the first `length` bytes of a file and maps them; null where either fails.
+/// Claims room on the disk for the first `length` bytes of a file and maps them; null where either
+/// fails.
 fn claim(fd: c_int, length: usize) -> *mut u64 {
     // SAFETY: a descriptor of ours; a mapping at a place of the kernel's choice.
     unsafe {
@@ -508,9 +520,11 @@ fn claim(fd: c_int, length: usize) -> *mut u64 {
     }
 }
 
-/// Notes what is asked for and what the header will say. In the constructor, or where nothing is recorded yet.
+/// Notes what is asked for and what the header will say. In the constructor, or where nothing is
+/// recorded yet.
 pub fn prepare(order: &Order<'_>, version: &[u8]) {
-    // SAFETY: the constructor is alone; later the stream is off, and the caller holds the lock or the GIL.
+    // SAFETY: the constructor is alone; later the stream is off, and the caller holds the lock or
+    // the GIL.
     let stream = unsafe { get() };
     let fitting = order.base.len().min(PATH_BYTES - 64);
     stream.base[..fitting].copy_from_slice(&order.base[..fitting]);
@@ -529,7 +543,9 @@ pub fn prepare(order: &Order<'_>, version: &[u8]) {
     stream.program.fill(0);
     read_file(c"/proc/self/cmdline", &mut stream.program);
     // SAFETY: the buffer is as long as said; where the path does not fit, it stays empty.
-    keeping_errno(|| unsafe { system::getcwd(stream.directory.as_mut_ptr().cast(), text::DIRECTORY.1) });
+    keeping_errno(|| unsafe {
+        system::getcwd(stream.directory.as_mut_ptr().cast(), text::DIRECTORY.1)
+    });
 }
 
 /// Says in the open log that the recording has not begun. In the constructor only.
@@ -541,7 +557,8 @@ pub fn wait_for_start() {
 /// Whether the recording's delay is over.
 pub fn is_due() -> bool {
     // SAFETY: both are written in the constructor, or in a child that has one thread.
-    let (born_ns, delay_ns) = unsafe { ((*STREAM.get()).born_ns, (*STREAM.get()).limits.start_after_ns) };
+    let (born_ns, delay_ns) =
+        unsafe { ((*STREAM.get()).born_ns, (*STREAM.get()).limits.start_after_ns) };
     monotonic_ns().wrapping_sub(born_ns) >= delay_ns
 }
 
@@ -584,7 +601,8 @@ pub fn stop(disturbed: bool) -> *const c_char {
 fn read_file(path: &CStr, buffer: &mut [u8]) {
     // SAFETY: a C string; reads stay inside the buffer.
     unsafe {
-        let fd = system::open(path.as_ptr().cast::<c_char>(), system::O_RDONLY | system::O_CLOEXEC, 0);
+        let fd =
+            system::open(path.as_ptr().cast::<c_char>(), system::O_RDONLY | system::O_CLOEXEC, 0);
         if fd < 0 {
             return;
         }
@@ -619,13 +637,15 @@ pub fn refuse(reason: &str) {
     stream.phase = Phase::Off;
 }
 
-/// Opens the log; `false` where it cannot be created. In the constructor, or where nothing is recorded yet.
+/// Opens the log; `false` where it cannot be created. In the constructor, or where nothing is
+/// recorded yet.
 pub fn open() -> bool {
     // SAFETY: the constructor is alone; later the stream is off, and the caller holds the lock.
     unsafe { get() }.create()
 }
 
-/// Marks a clean end; calls made after it are still written. `disturbed`: whether the hooks were found covered.
+/// Marks a clean end; calls made after it are still written. `disturbed`: whether the hooks were
+/// found covered.
 pub fn close(disturbed: bool) {
     lock();
     // SAFETY: the lock is held.
@@ -639,7 +659,8 @@ pub fn close(disturbed: bool) {
     unlock();
 }
 
-/// In a forked child: lets go of the parent's log and waits for the first call to open one of its own.
+/// In a forked child: lets go of the parent's log and waits for the first call to open one of its
+/// own.
 pub fn forked() {
     // SAFETY: the child has one thread.
     let stream = unsafe { get() };

@@ -1,5 +1,6 @@
-//! Room `recorder`, the operating system: the few functions of libc that it needs, declared by hand so that it has no
-//! dependencies. Linux on 64-bit machines, where file offsets are 64 bits wide by themselves.
+//! Room `recorder`, the operating system: the few functions of libc that it needs, declared by hand
+//! so that it has no dependencies. Linux on 64-bit machines, where file offsets are 64 bits wide by
+//! themselves.
 
 use core::ffi::{c_char, c_int, c_long, c_void};
 
@@ -31,8 +32,14 @@ unsafe extern "C" {
     pub fn close(fd: c_int) -> c_int;
     pub fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
     pub fn posix_fallocate(fd: c_int, offset: i64, length: i64) -> c_int;
-    pub fn mmap(a: *mut c_void, len: usize, prot: c_int, flags: c_int, fd: c_int, offset: i64)
-    -> *mut c_void;
+    pub fn mmap(
+        a: *mut c_void,
+        len: usize,
+        prot: c_int,
+        flags: c_int,
+        fd: c_int,
+        offset: i64,
+    ) -> *mut c_void;
     pub fn munmap(address: *mut c_void, length: usize) -> c_int;
     pub fn pwrite(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize;
     pub fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
@@ -56,7 +63,8 @@ unsafe extern "C" {
 /// Whether this process may write a file of so many bytes. To try would cost it a SIGXFSZ.
 pub fn may_write(bytes: i64) -> bool {
     let mut limit = [u64::MAX; 2];
-    // SAFETY: the array is laid out as the struct of two 64-bit numbers, the first of which is the limit in force.
+    // SAFETY: the array is laid out as the struct of two 64-bit numbers, the first of which is the
+    // limit in force.
     unsafe { getrlimit(RLIMIT_FSIZE, &raw mut limit) };
     bytes as u64 <= limit[0]
 }
@@ -67,7 +75,8 @@ pub fn errno() -> c_int {
     unsafe { *__errno_location() }
 }
 
-/// Runs `work` and leaves `errno` as it was: a program must not see what the recorder's own calls did to it.
+/// Runs `work` and leaves `errno` as it was: a program must not see what the recorder's own calls
+/// did to it.
 pub fn keeping_errno<T>(work: impl FnOnce() -> T) -> T {
     let before = errno();
     let result = work();
@@ -84,7 +93,8 @@ pub fn monotonic_ns() -> u64 {
     (time.seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(time.nanoseconds as u64)
 }
 
-/// A function or variable of the process by name (with its closing zero byte), null where there is none.
+/// A function or variable of the process by name (with its closing zero byte), null where there is
+/// none.
 pub fn symbol(name: &core::ffi::CStr) -> *mut c_void {
     // SAFETY: the name is a C string.
     unsafe { dlsym(RTLD_DEFAULT, name.as_ptr()) }
@@ -104,9 +114,12 @@ pub unsafe fn environment(name: &core::ffi::CStr) -> Option<&'static [u8]> {
     Some(unsafe { core::ffi::CStr::from_ptr(value) }.to_bytes())
 }
 
-/// Fresh zeroed memory from the kernel, null where there is none. Never freed by anyone but [`munmap`].
+/// Fresh zeroed memory from the kernel, null where there is none. Never freed by anyone but
+/// [`munmap`].
 pub fn pages(bytes: usize) -> *mut c_void {
     // SAFETY: an anonymous mapping at a place of the kernel's choice touches nothing that exists.
-    let at = unsafe { mmap(core::ptr::null_mut(), bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0) };
+    let at = unsafe {
+        mmap(core::ptr::null_mut(), bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0)
+    };
     if at == MAP_FAILED { core::ptr::null_mut() } else { at }
 }

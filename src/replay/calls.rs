@@ -1,8 +1,10 @@
-//! Room `replay`: the hot loop, which makes a program's calls, and what it works on: [`Slots`] and [`Tables`].
+//! Room `replay`: the hot loop, which makes a program's calls, and what it works on: [`Slots`] and
+//! [`Tables`].
 //!
-//! Every backend is called alike, through a pointer of its table. Which of the four it is, two conditional branches on
-//! the action decide: processors predict those better, and earlier, than the target of one indirect call for all four
-//! (2.1 ns a call against 5.0 on `service`, 4.4 against 5.8 on a random trace, for a backend that does nothing).
+//! Every backend is called alike, through a pointer of its table. Which of the four it is, two
+//! conditional branches on the action decide: processors predict those better, and earlier, than
+//! the target of one indirect call for all four (2.1 ns a call against 5.0 on `service`, 4.4
+//! against 5.8 on a random trace, for a backend that does nothing).
 
 use std::ffi::c_void;
 use std::ops::Range;
@@ -14,8 +16,8 @@ use crate::backends::{Allocator, Backend, Domains};
 use crate::program::{Action, Instruction, Outline, Program, prefetch};
 use crate::trace::Domain;
 
-/// The blocks that a replay holds, by slot, and how far it has come: they fit the program that they were made for, and its
-/// calls in order.
+/// The blocks that a replay holds, by slot, and how far it has come: they fit the program that they
+/// were made for, and its calls in order.
 pub struct Slots {
     blocks: Vec<*mut c_void>,
     outline: Arc<Outline>,
@@ -24,7 +26,8 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Empty slots for `program`, with their memory touched, so that the loop meets no page fault of ours.
+    /// Empty slots for `program`, with their memory touched, so that the loop meets no page fault
+    /// of ours.
     pub fn new(program: &Program) -> Slots {
         Slots::of(program.outline())
     }
@@ -61,7 +64,8 @@ impl Slots {
     }
 }
 
-/// What the loop calls for a program: a backend's tables, by kind where both the program and the backend have such.
+/// What the loop calls for a program: a backend's tables, by kind where both the program and the
+/// backend have such.
 pub struct Tables {
     domains: Domains,
     /// By kind, those without one first; empty when `domains` serve all.
@@ -77,7 +81,8 @@ impl Tables {
     /// The same for every part of a program.
     pub fn of(outline: &Outline, backend: &dyn Backend) -> Tables {
         let kinds = &outline.kinds;
-        let by_kind = if kinds.is_empty() { None } else { backend.by_kind(kinds) }.unwrap_or_default();
+        let by_kind =
+            if kinds.is_empty() { None } else { backend.by_kind(kinds) }.unwrap_or_default();
         assert!(by_kind.is_empty() || by_kind.len() == kinds.len() + 1, "a table for each kind");
         Tables { domains: backend.domains(), by_kind }
     }
@@ -107,8 +112,8 @@ pub fn replay<P: Probe>(
     assert!(Arc::ptr_eq(&slots.outline, program.outline()), "the slots are the program's");
     assert!(slots.made == program.first() + range.start as u64, "calls are made in order");
     slots.made = u64::MAX; // until they are all made
-    // Decided before the loop: whether sizes beyond 32 bits and kinds must be looked for, and whether the slots are too
-    // many for the nearest cache.
+    // Decided before the loop: whether sizes beyond 32 bits and kinds must be looked for, and
+    // whether the slots are too many for the nearest cache.
     let plain = !program.has_wide_sizes() && tables.by_kind.is_empty();
     let is_far = slots.blocks.len() > NEAR_SLOTS;
     let ahead = if is_far { AHEAD } else { WAITING };
@@ -129,12 +134,15 @@ pub fn replay<P: Probe>(
     Ok(())
 }
 
-/// Instructions that wait in registers: which call comes next is then known when the one before returns, and a branch that was
-/// foreseen wrongly is found out earlier (a tenth of what the loop costs on a random trace; in what allocators take up to 6 %).
+/// Instructions that wait in registers: which call comes next is then known when the one before
+/// returns, and a branch that was foreseen wrongly is found out earlier (a tenth of what the loop
+/// costs on a random trace; in what allocators take up to 6 %).
 const WAITING: usize = 2;
-/// Instructions ahead whose slots are fetched into the cache: far enough to arrive in time, near enough to stay.
+/// Instructions ahead whose slots are fetched into the cache: far enough to arrive in time, near
+/// enough to stay.
 const AHEAD: usize = 12;
-/// Slots that fit half of a processor's nearest cache of 32 KiB: fetching those ahead costs more than it gains.
+/// Slots that fit half of a processor's nearest cache of 32 KiB: fetching those ahead costs more
+/// than it gains.
 const NEAR_SLOTS: usize = 2048;
 
 /// The call at `at` got no memory.
@@ -144,12 +152,16 @@ fn refused(program: &Program, at: usize) -> ReplayError {
     ReplayError::Refused { event: program.first() as usize + at, op, size: program.size(at) }
 }
 
-/// What could not be made is told by its place in `program` alone, so that the loop has all registers for itself.
+/// What could not be made is told by its place in `program` alone, so that the loop has all
+/// registers for itself.
 ///
-/// `PLAIN`: no wide sizes, no kinds. `AHEAD`: how many instructions behind `range` may be read: as many as wait, beyond that
-/// to fetch slots; 0 for neither.
+/// `PLAIN`: no wide sizes, no kinds. `AHEAD`: how many instructions behind `range` may be read: as
+/// many as wait, beyond that to fetch slots; 0 for neither.
 #[inline(never)]
-#[expect(unsafe_code, reason = "calls through C function pointers, on slots that `compile` has proved")]
+#[expect(
+    unsafe_code,
+    reason = "calls through C function pointers, on slots that `compile` has proved"
+)]
 fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
     program: &Program,
     tables: &Tables,
@@ -167,7 +179,8 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
     let domains: [Allocator; 4] = std::array::from_fn(of_domain);
     let slots = slots.blocks.as_mut_ptr();
     let first = program.first() as usize;
-    // SAFETY: called below with indices below `range.end + AHEAD`, which was asserted to be no more than the length.
+    // SAFETY: called below with indices below `range.end + AHEAD`, which was asserted to be no more
+    // than the length.
     let get = |at: usize| unsafe { *instructions.get_unchecked(at) };
     let mut waiting = if AHEAD >= WAITING {
         [get(range.start), get(range.start + 1)]
@@ -207,12 +220,13 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
                 probe.after(mark, Done { index, action: $action, slot, size, old: $old, new });
             }};
         }
-        // SAFETY: a `Program`, whole or a part, comes only from `program`, which proves that slots are below
-        // `program.slots()` (invariant 1; the length is asserted above) and that realloc and free name a slot which holds
-        // a block that this loop put there, in the same domain and kind, and nobody ended (invariants 2, 4 and 5): the
-        // slots are this program's and no call was left out or made twice (asserted by `replay`, the only caller). The
-        // tables are a backend's, whose contract is that of PyMemAllocatorEx; a null that `Slots::clear` left may be freed
-        // and resized.
+        // SAFETY: a `Program`, whole or a part, comes only from `program`, which proves that slots
+        // are below `program.slots()` (invariant 1; the length is asserted above) and that realloc
+        // and free name a slot which holds a block that this loop put there, in the same domain and
+        // kind, and nobody ended (invariants 2, 4 and 5): the slots are this program's and no call
+        // was left out or made twice (asserted by `replay`, the only caller). The tables are a
+        // backend's, whose contract is that of PyMemAllocatorEx; a null that `Slots::clear` left
+        // may be freed and resized.
         unsafe {
             let place = slots.add(slot);
             if instruction.ends_a_block() {
@@ -238,7 +252,8 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
     Ok(())
 }
 
-/// Kind and domain of the last block in each slot, which the slots do not keep: what frees those that are left has to know.
+/// Kind and domain of the last block in each slot, which the slots do not keep: what frees those
+/// that are left has to know.
 pub struct Owners(Vec<(usize, Domain)>);
 
 impl Owners {
@@ -302,7 +317,12 @@ mod tests {
     /// A context: the notes, and which domain this is.
     type Context<'a> = (&'a Notes, usize);
 
-    unsafe fn note(ctx: *mut c_void, action: Action, block: *mut c_void, size: usize) -> *mut c_void {
+    unsafe fn note(
+        ctx: *mut c_void,
+        action: Action,
+        block: *mut c_void,
+        size: usize,
+    ) -> *mut c_void {
         // SAFETY: the test hands out contexts that outlive the replay.
         let (notes, domain) = unsafe { &*ctx.cast::<Context<'_>>() };
         notes.asked.borrow_mut().push((*domain, action, block as u64, size));
@@ -367,7 +387,8 @@ mod tests {
                 expected.push((block.domain as usize, Action::Free, block.event + 1, 0));
             }
             Call::Request { row, resized } => {
-                let action = Action::ALL.into_iter().find(|action| action.name() == row.op.name()).unwrap();
+                let action =
+                    Action::ALL.into_iter().find(|action| action.name() == row.op.name()).unwrap();
                 let block = resized.map_or(0, |block| block.event + 1);
                 expected.push((row.domain as usize, action, block, row.size as usize));
             }

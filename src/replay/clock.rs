@@ -1,10 +1,12 @@
 //! Room `replay`: the clock, and what it costs and can resolve here.
 //!
-//! The processor's time-stamp counter where it ticks at a constant rate (x86-64 with `nonstop_tsc`; aarch64's virtual
-//! counter), else `CLOCK_MONOTONIC`. Unfenced reads let the measured call slip past them, so a pair is fenced on its inner
-//! sides: the call begins when the first read is done, and is done when the second begins. Fences on the outer sides would
-//! change nothing that is measured and cost as much again (49 ns a pair in place of 33, with the same means).
-//! Its step, what an empty pair reads and what it costs are measured at start, told in every record and drawn as a band.
+//! The processor's time-stamp counter where it ticks at a constant rate (x86-64 with `nonstop_tsc`;
+//! aarch64's virtual counter), else `CLOCK_MONOTONIC`. Unfenced reads let the measured call slip
+//! past them, so a pair is fenced on its inner sides: the call begins when the first read is done,
+//! and is done when the second begins. Fences on the outer sides would change nothing that is
+//! measured and cost as much again (49 ns a pair in place of 33, with the same means). Its step,
+//! what an empty pair reads and what it costs are measured at start, told in every record and drawn
+//! as a band.
 #![cfg_attr(
     any(target_arch = "x86_64", target_arch = "aarch64"),
     expect(unsafe_code, reason = "the counter is read by an instruction")
@@ -34,10 +36,11 @@ pub struct Clock {
 pub struct Floor {
     /// The smallest step between two reads that differ, in ns.
     pub step_ns: f64,
-    /// What an empty pair reads on average, in ns: what each figure of the latency pass carries on top.
+    /// What an empty pair reads on average, in ns: what each figure of the latency pass carries on
+    /// top.
     pub pair_ns: f64,
-    /// What a pair takes altogether, in ns: what each call of the latency pass costs more than one of the time pass, but for
-    /// what calls gain there by overlapping with each other.
+    /// What a pair takes altogether, in ns: what each call of the latency pass costs more than one
+    /// of the time pass, but for what calls gain there by overlapping with each other.
     pub cost_ns: f64,
 }
 
@@ -103,8 +106,9 @@ impl Clock {
 
     /// Measures the step and the empty pair; takes about a millisecond.
     pub fn floor(&self) -> Floor {
-        // Unfenced reads follow each other most closely. Where the counter is scaled from another one a step is a few ticks
-        // more or less, and now and then a fraction: the smallest tenth is left out, and of one step the mean is taken.
+        // Unfenced reads follow each other most closely. Where the counter is scaled from another
+        // one a step is a few ticks more or less, and now and then a fraction: the smallest tenth
+        // is left out, and of one step the mean is taken.
         let mut steps: Vec<u64> = Vec::with_capacity(PAIRS);
         let mut before = self.ticks();
         for _ in 0..PAIRS {
@@ -129,7 +133,8 @@ impl Clock {
             batches.push(self.after().wrapping_sub(began));
         }
         inside.sort_unstable();
-        // A pair reads one of two neighbouring multiples of the step; what is further from the middle was interrupted.
+        // A pair reads one of two neighbouring multiples of the step; what is further from the
+        // middle was interrupted.
         let most = inside[PAIRS / 2] + (2.0 * step) as u64;
         let kept = &inside[..inside.partition_point(|ticks| *ticks <= most)];
         let pair = kept.iter().sum::<u64>() as f64 / kept.len() as f64;
@@ -171,8 +176,9 @@ fn fence_then_counter() -> u64 {
     counter()
 }
 
-/// The counter and the system's clock at one moment: of several readings the one with the least between them, since the
-/// processor may be taken away there, which would make the counter's rate wrong by as much.
+/// The counter and the system's clock at one moment: of several readings the one with the least
+/// between them, since the processor may be taken away there, which would make the counter's rate
+/// wrong by as much.
 fn both_clocks() -> (u64, Instant) {
     let read = || {
         let before = Instant::now();
@@ -218,8 +224,11 @@ fn counter_then_fence() -> u64 {
 #[inline(always)]
 fn fence_then_counter() -> u64 {
     let ticks: u64;
-    // SAFETY: as above. `dsb` waits for the call's loads and stores, as `lfence` does for its loads.
-    unsafe { std::arch::asm!("dsb ish", "isb", "mrs {}, cntvct_el0", out(reg) ticks, options(nostack)) };
+    // SAFETY: as above. `dsb` waits for the call's loads and stores, as `lfence` does for its
+    // loads.
+    unsafe {
+        std::arch::asm!("dsb ish", "isb", "mrs {}, cntvct_el0", out(reg) ticks, options(nostack))
+    };
     ticks
 }
 

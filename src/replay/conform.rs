@@ -1,9 +1,10 @@
-//! Room `replay`: the rules of allocators, asked one by one, on no trace at all. Beside `verify.rs`, which asks them of a
-//! program's own calls, this asks what programs seldom do: sizes of 0, sizes at every boundary, sizes beyond any memory,
-//! products that overflow, a resize that is refused.
+//! Room `replay`: the rules of allocators, asked one by one, on no trace at all. Beside
+//! `verify.rs`, which asks them of a program's own calls, this asks what programs seldom do: sizes
+//! of 0, sizes at every boundary, sizes beyond any memory, products that overflow, a resize that is
+//! refused.
 //!
-//! Sources: ISO C (malloc, calloc, realloc, free), and CPython's contract over it (a request of 0 bytes gives a block of its
-//! own: Doc/c-api/memory.rst).
+//! Sources: ISO C (malloc, calloc, realloc, free), and CPython's contract over it (a request of 0
+//! bytes gives a block of its own: Doc/c-api/memory.rst).
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -13,8 +14,8 @@ use super::ReplayError;
 use crate::backends::{Allocator, Backend};
 use crate::trace::Domain;
 
-/// Requests on both sides of every power of two up to a mebibyte and of every multiple of 16 to just past pymalloc's
-/// threshold, and one that no allocator serves from its lists.
+/// Requests on both sides of every power of two up to a mebibyte and of every multiple of 16 to
+/// just past pymalloc's threshold, and one that no allocator serves from its lists.
 fn sizes() -> Vec<usize> {
     let mut sizes: Vec<usize> =
         (0..=20).flat_map(|power| [(1 << power) - 1, 1 << power, (1 << power) + 1]).collect();
@@ -25,8 +26,10 @@ fn sizes() -> Vec<usize> {
     sizes
 }
 
-/// Requests that nothing can serve: beyond the 47 bits of user addresses, at and beyond half of all numbers.
-const BEYOND: [usize; 5] = [1 << 48, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX - 4096, usize::MAX];
+/// Requests that nothing can serve: beyond the 47 bits of user addresses, at and beyond half of all
+/// numbers.
+const BEYOND: [usize; 5] =
+    [1 << 48, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX - 4096, usize::MAX];
 
 /// A live block: its bytes, and what they are filled with.
 #[derive(Clone, Copy)]
@@ -51,7 +54,11 @@ type Answer<T> = Result<T, ReplayError>;
 
 impl Asked<'_> {
     fn broken(&self, call: &str, fault: impl Into<String>) -> ReplayError {
-        ReplayError::Unconforming { domain: self.domain.name(), call: call.to_owned(), fault: fault.into() }
+        ReplayError::Unconforming {
+            domain: self.domain.name(),
+            call: call.to_owned(),
+            fault: fault.into(),
+        }
     }
 
     /// Takes in a block that the backend gave for `size` bytes, and fills it.
@@ -64,14 +71,17 @@ impl Asked<'_> {
         }
         let wanted = if size >= 16 { self.alignment } else { 8 };
         if !start.is_multiple_of(wanted) {
-            return Err(self.broken(call, format!("block {start:#x} is not aligned to {wanted} bytes")));
+            return Err(
+                self.broken(call, format!("block {start:#x} is not aligned to {wanted} bytes"))
+            );
         }
         let end = start + size.max(1);
         if let Some((other, other_end)) = self.live.range(..end).next_back()
             && *other_end > start
         {
-            let fault =
-                format!("block {start:#x}–{end:#x} overlaps the live block {other:#x}–{other_end:#x}");
+            let fault = format!(
+                "block {start:#x}–{end:#x} overlaps the live block {other:#x}–{other_end:#x}"
+            );
             return Err(self.broken(call, fault));
         }
         // SAFETY: the block is live.
@@ -94,7 +104,10 @@ impl Asked<'_> {
         match bytes.iter().position(|byte| *byte != block.filling) {
             Some(at) => Err(self.broken(
                 call,
-                format!("byte {at} is {:#04x}, and {:#04x} was written there", bytes[at], block.filling),
+                format!(
+                    "byte {at} is {:#04x}, and {:#04x} was written there",
+                    bytes[at], block.filling
+                ),
             )),
             None => Ok(()),
         }
@@ -116,7 +129,9 @@ impl Asked<'_> {
             // SAFETY: the block was just given, with `size` bytes.
             let bytes = unsafe { std::slice::from_raw_parts(block.cast::<u8>(), size) };
             if let Some(at) = bytes.iter().position(|byte| *byte != 0) {
-                return Err(self.broken(&call, format!("byte {at} is {:#04x}, not zero", bytes[at])));
+                return Err(
+                    self.broken(&call, format!("byte {at} is {:#04x}, not zero", bytes[at]))
+                );
             }
         }
         self.born(&call, block, size)
@@ -146,9 +161,11 @@ impl Asked<'_> {
 
     /// Blocks of every size at once: apart from each other, aligned, and what is written stays.
     fn all_sizes(&mut self) -> Answer<()> {
-        let blocks: Vec<Block> = sizes().into_iter().map(|size| self.malloc(size)).collect::<Answer<_>>()?;
+        let blocks: Vec<Block> =
+            sizes().into_iter().map(|size| self.malloc(size)).collect::<Answer<_>>()?;
         // Every second first, so that the rest lies between free blocks.
-        let (even, odd): (Vec<_>, Vec<_>) = blocks.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
+        let (even, odd): (Vec<_>, Vec<_>) =
+            blocks.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
         even.into_iter().chain(odd).try_for_each(|(_, block)| self.free(block))
     }
 
@@ -165,7 +182,8 @@ impl Asked<'_> {
         blocks.into_iter().try_for_each(|block| self.free(block))
     }
 
-    /// Each size becomes each of its neighbours, the smallest and the largest, and what both hold stays.
+    /// Each size becomes each of its neighbours, the smallest and the largest, and what both hold
+    /// stays.
     fn resizes(&mut self) -> Answer<()> {
         let sizes = sizes();
         let largest = sizes[sizes.len() - 1];
@@ -196,7 +214,8 @@ impl Asked<'_> {
         self.free(block)
     }
 
-    /// Makes a call that no machine can serve. One that the allocator does not survive is this child's last words.
+    /// Makes a call that no machine can serve. One that the allocator does not survive is this
+    /// child's last words.
     fn refused(&mut self, call: String, make: impl FnOnce() -> *mut c_void) -> Answer<()> {
         eprintln!("{}: {call}", self.domain.name());
         self.asked += 1;
@@ -237,18 +256,27 @@ impl Asked<'_> {
 /// Asks a backend every rule, in each domain. Returns how many calls were checked.
 ///
 /// # Errors
-/// [`ReplayError::Unconforming`] for the first rule that it breaks, with the call; [`ReplayError::Withheld`] when it gives no
-/// memory where there should be some, and [`ReplayError::Instrument`] for a backend that never gives any.
+/// [`ReplayError::Unconforming`] for the first rule that it breaks, with the call;
+/// [`ReplayError::Withheld`] when it gives no memory where there should be some, and
+/// [`ReplayError::Instrument`] for a backend that never gives any.
 pub fn conform(backend: &dyn Backend) -> Result<u64, ReplayError> {
     if !backend.backs_memory() {
-        return Err(ReplayError::Instrument("this backend gives no memory that could be checked".into()));
+        return Err(ReplayError::Instrument(
+            "this backend gives no memory that could be checked".into(),
+        ));
     }
     let domains = backend.domains();
     let mut checked = 0;
     for domain in Domain::ALL {
         let alignment = backend.alignment();
-        let mut asked =
-            Asked { table: domains.get(domain), domain, alignment, backend, live: BTreeMap::new(), asked: 0 };
+        let mut asked = Asked {
+            table: domains.get(domain),
+            domain,
+            alignment,
+            backend,
+            live: BTreeMap::new(),
+            asked: 0,
+        };
         asked.all_sizes()?;
         asked.zeroes()?;
         asked.resizes()?;

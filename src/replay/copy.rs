@@ -1,7 +1,8 @@
-//! Room `replay`: what a change would give back, tried in a copy of the process (`fork`), so that nothing which is measured
-//! afterwards is disturbed by it.
+//! Room `replay`: what a change would give back, tried in a copy of the process (`fork`), so that
+//! nothing which is measured afterwards is disturbed by it.
 //!
-//! Shared memory is not copied, and the harness's heap is shared memory: the copy must neither take from it nor give to it.
+//! Shared memory is not copied, and the harness's heap is shared memory: the copy must neither take
+//! from it nor give to it.
 #![expect(unsafe_code, reason = "fork, and a page in which the copy leaves what it read")]
 
 use std::ptr;
@@ -32,7 +33,8 @@ impl Page {
     }
 
     fn found(&self) -> &Found {
-        // SAFETY: a page of zeroes, which are a `Found`; it is mapped as long as `self` lives, and all access is atomic.
+        // SAFETY: a page of zeroes, which are a `Found`; it is mapped as long as `self` lives, and
+        // all access is atomic.
         unsafe { &*self.0.cast::<Found>() }
     }
 }
@@ -44,11 +46,13 @@ impl Drop for Page {
     }
 }
 
-/// By how many bytes `change` lowers resident private memory, tried in a copy of this process; below 0 where it raises it.
-/// `change` says whether there was anything to do. `None` when there was not, or the copy died.
+/// By how many bytes `change` lowers resident private memory, tried in a copy of this process;
+/// below 0 where it raises it. `change` says whether there was anything to do. `None` when there
+/// was not, or the copy died.
 pub(super) fn given_back(change: impl FnOnce() -> bool) -> Option<i64> {
     let page = Page::new()?;
-    // SAFETY: the copy touches no lock but those that the C library makes right after a fork, and ends without unwinding.
+    // SAFETY: the copy touches no lock but those that the C library makes right after a fork, and
+    // ends without unwinding.
     match unsafe { libc::fork() } {
         -1 => return None,
         0 => {
@@ -118,10 +122,11 @@ mod tests {
     #[test]
     #[cfg(target_env = "gnu")]
     fn a_thread_s_cache_is_emptied_however_full_it_was() {
-        let mut backend = crate::backends::open(&crate::backends::parse("malloc").unwrap()).unwrap();
+        let mut backend =
+            crate::backends::open(&crate::backends::parse("malloc").unwrap()).unwrap();
         let table = *backend.domains().get(crate::trace::Domain::Raw);
-        // SAFETY: blocks of the backend's own. Of each size the first and every 40th are freed last, into the cache, far from
-        // each other; all between them before, to be merged.
+        // SAFETY: blocks of the backend's own. Of each size the first and every 40th are freed
+        // last, into the cache, far from each other; all between them before, to be merged.
         unsafe {
             let blocks: Vec<_> = (0..2000).map(|_| (table.malloc)(table.ctx, 1000)).collect();
             for block in &blocks {
@@ -140,7 +145,8 @@ mod tests {
                 backend.trim();
                 done
             });
-            // Each lay alone on one page or across two; the thread's own books may take a page or two.
+            // Each lay alone on one page or across two; the thread's own books may take a page or
+            // two.
             let least = (last.len() as i64 - 3) * 4096;
             assert!(given.take().is_some_and(|bytes| bytes >= least), "{given:?}");
             (table.free)(table.ctx, held);

@@ -1,9 +1,10 @@
-//! Room `replay`: the footprint pass. Every page of every block is touched, pointers are accounted, and the kernel's
-//! figure for resident private memory is sampled.
+//! Room `replay`: the footprint pass. Every page of every block is touched, pointers are accounted,
+//! and the kernel's figure for resident private memory is sampled.
 //!
-//! From pointers alone: L, the bytes requested and live; U, their usable bytes; P, the 4 KiB pages that hold a byte of a
-//! live block. With R, what is resident: R = L + (U − L) + (P − U) + (R − P), that is live + rounding + stranded + kept.
-//! U of a block is capped at the end of the last page that its request touches, so that U ≤ P.
+//! From pointers alone: L, the bytes requested and live; U, their usable bytes; P, the 4 KiB pages
+//! that hold a byte of a live block. With R, what is resident: R = L + (U − L) + (P − U) + (R − P),
+//! that is live + rounding + stranded + kept. U of a block is capped at the end of the last page
+//! that its request touches, so that U ≤ P.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
@@ -45,7 +46,8 @@ pub struct HeapSample {
 /// What a footprint pass found.
 #[derive(Clone, Debug, Default)]
 pub struct Footprint {
-    /// The heap over the trace, at the start, at least every 1/320 of it, at new peaks, at the live peak, at the end.
+    /// The heap over the trace, at the start, at least every 1/320 of it, at new peaks, at the live
+    /// peak, at the end.
     pub samples: Vec<HeapSample>,
     /// The one at the live peak.
     pub at_live_peak: HeapSample,
@@ -55,8 +57,8 @@ pub struct Footprint {
     pub pages_at_live_peak: PageView,
     /// The pages after the last call.
     pub pages_end: PageView,
-    /// The usable bytes that blocks of each size up to [`SMALL_BYTES`] mostly had, by size: the allocator's size classes as far
-    /// as the program asked for them. 0 for a size that it did not.
+    /// The usable bytes that blocks of each size up to [`SMALL_BYTES`] mostly had, by size: the
+    /// allocator's size classes as far as the program asked for them. 0 for a size that it did not.
     pub usable_by_size: Vec<u32>,
     /// All blocks that were ever asked for, by size of the request, ascending.
     pub asked: Vec<ClassRounding>,
@@ -68,10 +70,11 @@ pub struct Footprint {
     pub mapping_ns: u64,
     /// R after the backend's own trim call; `None` when it has none.
     pub resident_trimmed_bytes: Option<u64>,
-    /// R after another trim, had the thread's cache been emptied before: tried in a copy of the process. `None` where the
-    /// backend keeps no such cache, or empties it when it trims.
+    /// R after another trim, had the thread's cache been emptied before: tried in a copy of the
+    /// process. `None` where the backend keeps no such cache, or empties it when it trims.
     pub resident_drained_bytes: Option<u64>,
-    /// What pointers alone say that a trim leaves; `None` where the backend does not say how it gives back.
+    /// What pointers alone say that a trim leaves; `None` where the backend does not say how it
+    /// gives back.
     pub trim_predicted_bytes: Option<u64>,
     /// How long the trim took, in ns.
     pub trim_ns: u64,
@@ -85,7 +88,8 @@ pub struct Footprint {
     pub minor_faults: u64,
     /// Processor time of the replay with all its accounting, in ns.
     pub pass_ns: u64,
-    /// Of that, reading the kernel's figure for the samples, in ns: their number times the median of one.
+    /// Of that, reading the kernel's figure for the samples, in ns: their number times the median
+    /// of one.
     pub sampling_ns: u64,
     /// Calls made, by action.
     pub calls: [u64; 4],
@@ -109,13 +113,19 @@ struct Waiting<'a> {
 
 impl Waiting<'_> {
     fn on(pace: &Pace) -> Waiting<'_> {
-        Waiting { began: Instant::now(), marks: pace.times.marks().iter().peekable(), factor: pace.factor }
+        Waiting {
+            began: Instant::now(),
+            marks: pace.times.marks().iter().peekable(),
+            factor: pace.factor,
+        }
     }
 
-    /// Sleeps until `calls` are due, to a millisecond: allocators that go by the clock notice nothing finer.
+    /// Sleeps until `calls` are due, to a millisecond: allocators that go by the clock notice
+    /// nothing finer.
     fn until(&mut self, calls: u64) {
         while let Some((_, time_ns)) = self.marks.next_if(|mark| mark.0 <= calls) {
-            let due = Duration::try_from_secs_f64(*time_ns as f64 / 1e9 * self.factor).unwrap_or_default();
+            let due = Duration::try_from_secs_f64(*time_ns as f64 / 1e9 * self.factor)
+                .unwrap_or_default();
             let early = due.saturating_sub(self.began.elapsed());
             if early >= Duration::from_millis(1) {
                 std::thread::sleep(early);
@@ -124,13 +134,14 @@ impl Waiting<'_> {
     }
 }
 
-/// How many live blocks have a byte in each page, and how many live bytes each piece of the heap map holds. Two levels: a
-/// table for each GiB of address space in use.
+/// How many live blocks have a byte in each page, and how many live bytes each piece of the heap
+/// map holds. Two levels: a table for each GiB of address space in use.
 #[derive(Default)]
 pub(super) struct Pages {
     tables: HashMap<usize, Table>,
     pinned: u64,
-    /// Pages that were resident before the first call and that no block of the program has touched yet.
+    /// Pages that were resident before the first call and that no block of the program has touched
+    /// yet.
     before: HashSet<usize>,
     /// Those of them that a block has touched since: they are the program's now.
     adopted: HashSet<usize>,
@@ -162,7 +173,9 @@ impl Pages {
                 pieces: vec![Piece::default(); TABLE_PIECES].into_boxed_slice(),
             });
             let end = last.min(page | (TABLE_PAGES - 1));
-            for (at, count) in (page..).zip(&mut table.blocks[page % TABLE_PAGES..=end % TABLE_PAGES]) {
+            for (at, count) in
+                (page..).zip(&mut table.blocks[page % TABLE_PAGES..=end % TABLE_PAGES])
+            {
                 if add {
                     if *count == 0 {
                         self.pinned += 1;
@@ -176,7 +189,11 @@ impl Pages {
                     self.pinned -= u64::from(*count == 0);
                 }
             }
-            table.bytes(block.max(page << PAGE_SHIFT), (block + size).min((end + 1) << PAGE_SHIFT), add);
+            table.bytes(
+                block.max(page << PAGE_SHIFT),
+                (block + size).min((end + 1) << PAGE_SHIFT),
+                add,
+            );
             page = end + 1;
         }
     }
@@ -191,13 +208,19 @@ impl Pages {
     /// Where in `start..end` blocks ever were: from the first piece to the end of the last.
     pub(super) fn extent(&self, start: usize, end: usize) -> Option<(usize, usize)> {
         let used = |number: &usize| {
-            let pieces =
-                self.tables.get(number).into_iter().flat_map(|table| table.pieces.iter().enumerate());
+            let pieces = self
+                .tables
+                .get(number)
+                .into_iter()
+                .flat_map(|table| table.pieces.iter().enumerate());
             let first = number * TABLE_PIECES;
             pieces.filter(|(_, piece)| piece.used).map(move |(at, _)| (first + at) << PIECE_SHIFT)
         };
-        let inside =
-            self.tables.keys().flat_map(used).filter(|&at| at + (1 << PIECE_SHIFT) > start && at < end);
+        let inside = self
+            .tables
+            .keys()
+            .flat_map(used)
+            .filter(|&at| at + (1 << PIECE_SHIFT) > start && at < end);
         let (mut first, mut last) = (usize::MAX, 0);
         for at in inside {
             (first, last) = (first.min(at), last.max(at + (1 << PIECE_SHIFT)));
@@ -224,7 +247,8 @@ impl Table {
     }
 }
 
-/// What most of a sequence of figures are, where more than half of them are alike; after Boyer and Moore's vote.
+/// What most of a sequence of figures are, where more than half of them are alike; after Boyer and
+/// Moore's vote.
 #[derive(Clone, Copy, Default)]
 struct Majority {
     value: u32,
@@ -264,8 +288,9 @@ struct Watch<'a> {
     samples: Vec<HeapSample>,
     every: u64,
     next_sample: u64,
-    /// Bytes by which a new live peak has to exceed the last sampled one to be sampled: a share of the highest, which is
-    /// known, so that the many peaks of a heap's first growth do not cost more than all the rest.
+    /// Bytes by which a new live peak has to exceed the last sampled one to be sampled: a share of
+    /// the highest, which is known, so that the many peaks of a heap's first growth do not cost
+    /// more than all the rest.
     rise: u64,
     sampled_peak: u64,
     live_peak_event: u64,
@@ -290,8 +315,8 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// What was resident before the first call, less the pages of it that the program's blocks have come to lie on since: P
-    /// counts those, so R has to.
+    /// What was resident before the first call, less the pages of it that the program's blocks have
+    /// come to lie on since: P counts those, so R has to.
     fn baseline(&self) -> u64 {
         self.baseline.saturating_sub((self.pages.adopted.len() * PAGE_BYTES) as u64)
     }
@@ -301,7 +326,8 @@ impl Watch<'_> {
             let began = Instant::now();
             self.now.resident_bytes = self.resident.private_bytes().saturating_sub(self.baseline());
             self.sampling_times.push(began.elapsed().as_nanos() as u64);
-            self.over = self.over.max(self.now.pinned_bytes.saturating_sub(self.now.resident_bytes));
+            self.over =
+                self.over.max(self.now.pinned_bytes.saturating_sub(self.now.resident_bytes));
         }
         if self.samples.last().is_none_or(|last| last.event != self.now.event) {
             self.samples.push(self.now);
@@ -365,7 +391,8 @@ impl Watch<'_> {
 
     /// Samples the heap and looks at its pages for each mark that stands here.
     fn look_at_marks(&mut self) {
-        while let Some(rest) = self.marks.split_first().filter(|(mark, _)| **mark <= self.now.event) {
+        while let Some(rest) = self.marks.split_first().filter(|(mark, _)| **mark <= self.now.event)
+        {
             self.marks = rest.1;
             self.sample();
             self.pages_at_marks.push(self.page_view());
@@ -382,8 +409,13 @@ impl Watch<'_> {
 
     fn live_blocks(&self) -> Vec<LiveBlock> {
         let live = self.accounts.iter().filter(|account| account.live);
-        live.map(|&Account { address, size, usable, site, .. }| LiveBlock { address, size, usable, site })
-            .collect()
+        live.map(|&Account { address, size, usable, site, .. }| LiveBlock {
+            address,
+            size,
+            usable,
+            site,
+        })
+        .collect()
     }
 
     /// What pointers alone say that a trim leaves now.
@@ -391,20 +423,23 @@ impl Watch<'_> {
         trimmed::predicted(self.backend, &self.live_blocks(), &self.pages.adopted, |block| {
             #[expect(unsafe_code, reason = "asks the backend about a block of its own")]
             // SAFETY: the block is live.
-            let usable =
-                unsafe { self.backend.usable_size(block.address as *mut c_void, block.size as usize) };
+            let usable = unsafe {
+                self.backend.usable_size(block.address as *mut c_void, block.size as usize)
+            };
             usable.max(block.size as usize)
         })
     }
 }
 
-/// Writes a byte into every page of the block from `from` on, as a program that uses its memory would.
+/// Writes a byte into every page of the block from `from` on, as a program that uses its memory
+/// would.
 fn touch(block: *mut c_void, from: usize, size: usize) {
     let (start, end) = (block as usize + from, block as usize + size);
     let mut at = start;
     while at < end {
         #[expect(unsafe_code, reason = "a footprint is only true for memory that is used")]
-        // SAFETY: `at` lies in a live block that the backend has just returned with at least `size` bytes.
+        // SAFETY: `at` lies in a live block that the backend has just returned with at least `size`
+        // bytes.
         unsafe {
             std::ptr::write_volatile(at as *mut u8, 1);
         }
@@ -455,12 +490,13 @@ impl Probe for Watch<'_> {
     }
 }
 
-/// Replays a program once and accounts for its memory; afterwards trims, frees everything and trims again. `births` say
-/// who asked for each block; they may be empty. With a `pace`, the calls are made when the program made them.
+/// Replays a program once and accounts for its memory; afterwards trims, frees everything and trims
+/// again. `births` say who asked for each block; they may be empty. With a `pace`, the calls are
+/// made when the program made them.
 ///
 /// # Errors
-/// When the backend gives no memory, a part of the program does not come, when the accounts are not zero after all is freed, or when this kernel's figures
-/// cannot be trusted.
+/// When the backend gives no memory, a part of the program does not come, when the accounts are not
+/// zero after all is freed, or when this kernel's figures cannot be trusted.
 pub fn footprint<'a>(
     feed: impl Into<Feed<'a>>,
     births: &Births,
@@ -544,7 +580,9 @@ pub fn footprint<'a>(
         watch.end(slot, block);
     }
     if (watch.now.live_bytes, watch.now.usable_bytes, watch.pages.pinned) != (0, 0, 0) {
-        return Err(ReplayError::Instrument("the accounts do not come to zero when all is freed".into()));
+        return Err(ReplayError::Instrument(
+            "the accounts do not come to zero when all is freed".into(),
+        ));
     }
     let baseline = watch.baseline();
     found.samples = watch.samples;
@@ -563,8 +601,8 @@ pub fn footprint<'a>(
     Ok(found)
 }
 
-/// The median times the number. A clock of the processor's time would cost more than what it measures here, and the sum of
-/// wall times would hold what others did on the machine meanwhile.
+/// The median times the number. A clock of the processor's time would cost more than what it
+/// measures here, and the sum of wall times would hold what others did on the machine meanwhile.
 fn sampling_ns(times: &mut [u64]) -> u64 {
     times.sort_unstable();
     times.get(times.len() / 2).map_or(0, |median| median * times.len() as u64)
@@ -573,7 +611,8 @@ fn sampling_ns(times: &mut [u64]) -> u64 {
 /// Calls that a footprint pass makes before the first of the program: see [`warm_up`].
 pub const WARM_UP_CALLS: u64 = 2 * crate::trace::Domain::ALL.len() as u64;
 
-/// One malloc and one free in each domain, so that what a backend sets up once is not taken for the program's.
+/// One malloc and one free in each domain, so that what a backend sets up once is not taken for the
+/// program's.
 #[expect(unsafe_code, reason = "calls the backend through its C function pointers")]
 fn warm_up(domains: &crate::backends::Domains) {
     for domain in crate::trace::Domain::ALL {

@@ -1,9 +1,10 @@
 //! Room `replay`: the clock that allocators see stands still while a child waits for its turn.
 //!
-//! In a heat each child sleeps most of the time, so the wall clock runs many times as fast for it as its own work does: an
-//! allocator that purges what was free for 10 ms would purge after less than 1 ms of its own, and be timed for that. This
-//! program therefore has a `clock_gettime` of its own, before the C library's, for the compiled-in allocators and for
-//! libraries that are loaded into it: it takes the time spent waiting off the clocks that count it.
+//! In a heat each child sleeps most of the time, so the wall clock runs many times as fast for it
+//! as its own work does: an allocator that purges what was free for 10 ms would purge after less
+//! than 1 ms of its own, and be timed for that. This program therefore has a `clock_gettime` of its
+//! own, before the C library's, for the compiled-in allocators and for libraries that are loaded
+//! into it: it takes the time spent waiting off the clocks that count it.
 #![expect(unsafe_code, reason = "stands before a function of the C library")]
 
 use std::mem::transmute;
@@ -28,15 +29,21 @@ unsafe extern "C" fn by_system_call(clock: clockid_t, time: *mut timespec) -> c_
 fn library() -> Read {
     static FOUND: OnceLock<Read> = OnceLock::new();
     *FOUND.get_or_init(|| {
-        // SAFETY: looks a name up behind this program; what it finds has the type of the function of that name.
+        // SAFETY: looks a name up behind this program; what it finds has the type of the function
+        // of that name.
         unsafe {
             let found = libc::dlsym(libc::RTLD_NEXT, c"clock_gettime".as_ptr());
-            if found.is_null() { by_system_call } else { transmute::<*mut libc::c_void, Read>(found) }
+            if found.is_null() {
+                by_system_call
+            } else {
+                transmute::<*mut libc::c_void, Read>(found)
+            }
         }
     })
 }
 
-/// As the C library's, less the time spent in [`waiting`] on the clocks that go on while a process sleeps.
+/// As the C library's, less the time spent in [`waiting`] on the clocks that go on while a process
+/// sleeps.
 ///
 /// # Safety
 /// `time` is a place for a time.
@@ -69,7 +76,8 @@ pub fn waiting<T>(wait: impl FnOnce() -> T) -> T {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
     };
-    // The library's function is looked up before, so that no allocator's first look at the clock does it.
+    // The library's function is looked up before, so that no allocator's first look at the clock
+    // does it.
     let _ = library();
     let began = real();
     let result = wait();
@@ -93,9 +101,10 @@ mod tests {
         waiting(|| std::thread::sleep(Duration::from_millis(300)));
         let real_after = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let all = began.elapsed();
-        let passed =
-            (real_after.tv_sec - real.tv_sec) as f64 + (real_after.tv_nsec - real.tv_nsec) as f64 / 1e9;
-        // Of what passed in between nothing is there; a busy machine may make everything else longer.
+        let passed = (real_after.tv_sec - real.tv_sec) as f64
+            + (real_after.tv_nsec - real.tv_nsec) as f64 / 1e9;
+        // Of what passed in between nothing is there; a busy machine may make everything else
+        // longer.
         assert!(
             passed >= 0.3 && all.as_secs_f64() < slept.as_secs_f64() + passed - 0.2,
             "{all:?}, {passed} s"

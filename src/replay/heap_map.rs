@@ -1,9 +1,11 @@
-//! Room `replay`: where the heap is resident and how full it is, over the whole replay: at 240 moments the kernel is asked
-//! which pages of the process's private anonymous memory are there (`mincore`), and each 256 KiB of address space is
-//! noted by how much of its resident pages is live.
+//! Room `replay`: where the heap is resident and how full it is, over the whole replay: at 240
+//! moments the kernel is asked which pages of the process's private anonymous memory are there
+//! (`mincore`), and each 256 KiB of address space is noted by how much of its resident pages is
+//! live.
 //!
-//! Of a mapping over 256 MiB, which is reserved address space for the most part, only the stretch that ever held a block
-//! is looked at, and 4 MiB on either side. The harness's own memory is shared and so not looked at.
+//! Of a mapping over 256 MiB, which is reserved address space for the most part, only the stretch
+//! that ever held a block is looked at, and 4 MiB on either side. The harness's own memory is
+//! shared and so not looked at.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -17,7 +19,8 @@ pub(super) const PIECE_SHIFT: u32 = 18;
 /// A map has at most so many rows; larger heaps are mapped in pieces twice, four times … as large.
 const ROW_LIMIT: usize = 1000;
 
-/// How full the resident pages of a row were: [`NOWHERE`], [`EMPTY`], or 1 to 16 sixteenths, rounded up.
+/// How full the resident pages of a row were: [`NOWHERE`], [`EMPTY`], or 1 to 16 sixteenths,
+/// rounded up.
 pub type Level = u8;
 /// No page was resident.
 pub const NOWHERE: Level = 255;
@@ -56,7 +59,8 @@ pub(super) struct Mapper {
 }
 
 impl Mapper {
-    /// Looks at what is there before the replay: a loader's and libc's own pages are not the backend's heap.
+    /// Looks at what is there before the replay: a loader's and libc's own pages are not the
+    /// backend's heap.
     pub(super) fn begin() -> Mapper {
         Mapper { before: resident(&Pages::default()), ..Mapper::default() }
     }
@@ -100,7 +104,9 @@ fn in_order(merged: &BTreeMap<usize, Vec<Seen>>) -> Vec<MapRow> {
     let mut regions: Vec<Vec<(usize, &[Seen])>> = Vec::new();
     for (&key, seen) in merged {
         match regions.last_mut() {
-            Some(region) if region.last().is_some_and(|last| last.0 + 1 == key) => region.push((key, seen)),
+            Some(region) if region.last().is_some_and(|last| last.0 + 1 == key) => {
+                region.push((key, seen))
+            }
             _ => regions.push(vec![(key, seen)]),
         }
     }
@@ -124,9 +130,10 @@ fn in_order(merged: &BTreeMap<usize, Vec<Seen>>) -> Vec<MapRow> {
         }
     };
     let rows = regions.iter().enumerate().flat_map(|(number, region)| {
-        region
-            .iter()
-            .map(move |row| MapRow { region: number as u32, levels: row.1.iter().map(level).collect() })
+        region.iter().map(move |row| MapRow {
+            region: number as u32,
+            levels: row.1.iter().map(level).collect(),
+        })
     });
     rows.collect()
 }
@@ -199,8 +206,10 @@ fn resident_in(start: usize, end: usize) -> impl Iterator<Item = usize> {
     let page = page_bytes();
     let mut there = vec![0_u8; (end - start).div_ceil(page)];
     #[expect(unsafe_code, reason = "mincore has no safe wrapper")]
-    // SAFETY: the kernel writes one byte for each page of the range into `there`, which has that many; it reads no memory.
-    let result = unsafe { libc::mincore(start as *mut libc::c_void, end - start, there.as_mut_ptr()) };
+    // SAFETY: the kernel writes one byte for each page of the range into `there`, which has that
+    // many; it reads no memory.
+    let result =
+        unsafe { libc::mincore(start as *mut libc::c_void, end - start, there.as_mut_ptr()) };
     if result != 0 {
         there.clear(); // the mapping is gone: nothing is resident there
     }
@@ -216,10 +225,22 @@ mod tests {
     fn lines_of_maps_are_told_apart() {
         let range = Some((0x7f0000000000, 0x7f0000021000));
         assert_eq!(anonymous("7f0000000000-7f0000021000 rw-p 00000000 00:00 0 "), range);
-        assert_eq!(anonymous("7f0000000000-7f0000021000 rw-p 00000000 00:00 0          [heap]"), range);
-        assert_eq!(anonymous("7f0000000000-7f0000021000 rw-p 00000000 00:00 0          [stack]"), None);
-        assert_eq!(anonymous("7f0000000000-7f0000021000 rw-s 00000000 00:01 77         /dev/zero"), None);
-        assert_eq!(anonymous("7f0000000000-7f0000021000 r--p 00000000 08:01 77         /lib/libc.so"), None);
+        assert_eq!(
+            anonymous("7f0000000000-7f0000021000 rw-p 00000000 00:00 0          [heap]"),
+            range
+        );
+        assert_eq!(
+            anonymous("7f0000000000-7f0000021000 rw-p 00000000 00:00 0          [stack]"),
+            None
+        );
+        assert_eq!(
+            anonymous("7f0000000000-7f0000021000 rw-s 00000000 00:01 77         /dev/zero"),
+            None
+        );
+        assert_eq!(
+            anonymous("7f0000000000-7f0000021000 r--p 00000000 08:01 77         /lib/libc.so"),
+            None
+        );
         assert_eq!(anonymous("7f0000000000-7f0000021000 ---p 00000000 00:00 0 "), None);
         assert_eq!(anonymous(""), None);
     }

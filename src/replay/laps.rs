@@ -1,8 +1,10 @@
-//! Room `replay`: the same program several times in one process, in segments that take turns with another process.
+//! Room `replay`: the same program several times in one process, in segments that take turns with
+//! another process.
 //!
-//! The regression check compares two sides that are alive together: each replays a segment when it is handed the turn
-//! (`bench/pairs.rs`). Before the first turn stands a lap that is not timed, so that both sides begin on a heap in use;
-//! between two laps every block is freed, which is not timed either.
+//! The regression check compares two sides that are alive together: each replays a segment when it
+//! is handed the turn (`bench/pairs.rs`). Before the first turn stands a lap that is not timed, so
+//! that both sides begin on a heap in use; between two laps every block is freed, which is not
+//! timed either.
 
 use std::ffi::c_void;
 use std::time::Instant;
@@ -57,7 +59,8 @@ impl Leftovers {
     fn free(&self, tables: &Tables, slots: &mut Slots) {
         for &(slot, kind, domain) in &self.0 {
             let (table, block): (_, *mut c_void) = (tables.get(kind, domain), slots.block(slot));
-            // SAFETY: the lap is over, so the slot holds a live block of this backend, which is forgotten at once.
+            // SAFETY: the lap is over, so the slot holds a live block of this backend, which is
+            // forgotten at once.
             unsafe { (table.free)(table.ctx, block) };
             slots.clear(slot);
         }
@@ -109,8 +112,8 @@ pub fn laps(
     Ok(found)
 }
 
-/// Laps over which a call's own time is found; half of them, the quicker ones, count. A long program has so many slow
-/// calls that fewer laps do.
+/// Laps over which a call's own time is found; half of them, the quicker ones, count. A long
+/// program has so many slow calls that fewer laps do.
 fn tail_lap_count(calls: usize) -> usize {
     match calls {
         0..=0x8_0000 => 8,
@@ -119,7 +122,8 @@ fn tail_lap_count(calls: usize) -> usize {
     }
 }
 
-/// Times each call in [`tail_lap_count`] laps of so many segments, and hands each lap's ticks to `keep`.
+/// Times each call in [`tail_lap_count`] laps of so many segments, and hands each lap's ticks to
+/// `keep`.
 fn tail_laps(
     program: &Program,
     tables: &Tables,
@@ -176,7 +180,8 @@ pub fn call_times(
         }
     })?;
     let own = |buckets: &[u8]| {
-        let mut times: Vec<f64> = buckets.iter().map(|bucket| bucket_nanoseconds(*bucket)).collect();
+        let mut times: Vec<f64> =
+            buckets.iter().map(|bucket| bucket_nanoseconds(*bucket)).collect();
         lower_half(&mut times) as f32
     };
     Ok(buckets.chunks_exact(laps).map(own).collect())

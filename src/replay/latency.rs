@@ -1,11 +1,13 @@
-//! Room `replay`: the latency pass. Stretches of calls take turns: in one each call has a fenced clock pair around it, which tells
-//! the tail; the next has one pair around all of it, which tells the centre, since calls overlap there as they do in a program.
-//! Another pass of the same repetition has them the other way round ([`Alone`]), so that each call is timed alone once.
+//! Room `replay`: the latency pass. Stretches of calls take turns: in one each call has a fenced
+//! clock pair around it, which tells the tail; the next has one pair around all of it, which tells
+//! the centre, since calls overlap there as they do in a program. Another pass of the same
+//! repetition has them the other way round ([`Alone`]), so that each call is timed alone once.
 //!
-//! Besides a histogram for each action, each call's time is kept as one byte, its place on a logarithmic scale. Replay
-//! is deterministic, so the median of a call's bytes over repetitions is the call's own cost, and what one repetition
-//! alone saw is the machine's (`bench` takes that median). On a busy machine every repetition may lose the processor in the
-//! same long call: what the kernel gave to others during a call over 50 µs is taken off it at once ([`Ticks::turn`]).
+//! Besides a histogram for each action, each call's time is kept as one byte, its place on a
+//! logarithmic scale. Replay is deterministic, so the median of a call's bytes over repetitions is
+//! the call's own cost, and what one repetition alone saw is the machine's (`bench` takes that
+//! median). On a busy machine every repetition may lose the processor in the same long call: what
+//! the kernel gave to others during a call over 50 µs is taken off it at once ([`Ticks::turn`]).
 
 use std::io::Write;
 use std::ops::Range;
@@ -27,12 +29,13 @@ pub enum Alone {
     Odd,
 }
 
-/// Calls in a turn: about two milliseconds with the clock pairs, less than one without. A process that has waited for its turn is
-/// seldom taken off the processor within the next.
+/// Calls in a turn: about two milliseconds with the clock pairs, less than one without. A process
+/// that has waited for its turn is seldom taken off the processor within the next.
 const TURN_CALLS: usize = 1 << 15;
-/// Calls in a stretch, as many as in a part. Shorter ones would not do: what a processor learns of an allocator's branches between fences does
-/// not serve it among others, and the times that are kept push the heap out of the caches. In stretches of 256 calls glibc's took a
-/// quarter more than in the time pass, in those of a turn a seventh, in those of eight turns a tenth.
+/// Calls in a stretch, as many as in a part. Shorter ones would not do: what a processor learns of
+/// an allocator's branches between fences does not serve it among others, and the times that are
+/// kept push the heap out of the caches. In stretches of 256 calls glibc's took a quarter more than
+/// in the time pass, in those of a turn a seventh, in those of eight turns a tenth.
 const STRETCH: usize = 32 * TURN_CALLS;
 
 impl Alone {
@@ -52,12 +55,14 @@ impl Alone {
 
 /// What a latency pass found.
 pub struct LatencyResult {
-    /// Service times of the calls that were timed alone by [`Action`](crate::program::Action), in ns, the clock pair included.
+    /// Service times of the calls that were timed alone by [`Action`](crate::program::Action), in
+    /// ns, the clock pair included.
     pub histograms: [Histogram<u64>; 4],
-    /// Their mean by action less the mean empty pair, in ns; NaN where there was no call. Fences keep calls from overlapping,
-    /// so it is more than a call takes among others.
+    /// Their mean by action less the mean empty pair, in ns; NaN where there was no call. Fences
+    /// keep calls from overlapping, so it is more than a call takes among others.
     pub alone_ns: [f64; 4],
-    /// The mean of the calls in stretches that were timed as a whole, in ns; NaN where there was none.
+    /// The mean of the calls in stretches that were timed as a whole, in ns; NaN where there was
+    /// none.
     pub among_ns: f64,
     /// What the clock could resolve during this pass.
     pub floor: Floor,
@@ -83,8 +88,8 @@ pub struct Ticks<'a> {
     looked: Moment,
 }
 
-/// From here on it is looked whether the processor was taken away during a call, in ns: a hundred times what looking would add
-/// to a short one, and less than a scheduler's shortest turn.
+/// From here on it is looked whether the processor was taken away during a call, in ns: a hundred
+/// times what looking would add to a short one, and less than a scheduler's shortest turn.
 const LONG_NS: f64 = 50_000.0;
 
 /// What this thread has had so far.
@@ -97,11 +102,15 @@ struct Moment {
 
 impl Moment {
     fn now(clock: &Clock) -> Moment {
-        Moment { ticks: clock.ticks(), processor_ns: processor_ns(), switches: involuntary_switches() }
+        Moment {
+            ticks: clock.ticks(),
+            processor_ns: processor_ns(),
+            switches: involuntary_switches(),
+        }
     }
 
-    /// Time in ns that the kernel gave to others between two moments; 0 where it took nothing away, so that a call which waits
-    /// of its own accord keeps its time.
+    /// Time in ns that the kernel gave to others between two moments; 0 where it took nothing away,
+    /// so that a call which waits of its own accord keeps its time.
     fn lost_ns(&self, before: &Moment, clock: &Clock) -> f64 {
         if self.switches == before.switches {
             return 0.0;
@@ -134,9 +143,9 @@ impl<'a> Ticks<'a> {
         self.ticks.resize(calls, std::hint::black_box(1u32));
     }
 
-    /// From here on this thread does not wait of its own accord but within calls: what the kernel gives to others during a long
-    /// call is taken off that call. It costs the short ones a comparison; what was lost between two calls is taken off the next
-    /// long one of the same turn.
+    /// From here on this thread does not wait of its own accord but within calls: what the kernel
+    /// gives to others during a long call is taken off that call. It costs the short ones a
+    /// comparison; what was lost between two calls is taken off the next long one of the same turn.
     pub fn turn(&mut self) {
         self.long = (LONG_NS * 1e-9 * self.clock.ticks_per_second()) as u64;
         self.looked = Moment::now(self.clock);
@@ -151,19 +160,21 @@ impl<'a> Ticks<'a> {
         ticks.saturating_sub((lost_ns * 1e-9 * self.clock.ticks_per_second()) as u64)
     }
 
-    /// What each call took, the clock pair included; one that took longer than 32 bits of ticks saturates.
+    /// What each call took, the clock pair included; one that took longer than 32 bits of ticks
+    /// saturates.
     pub fn ticks(&self) -> &[u32] {
         &self.ticks[..self.taken]
     }
 
-    /// The mean of a call in the stretches so far, in ns, where an empty pair reads `pair_ns`; NaN where there was none. And how
-    /// many calls there were.
+    /// The mean of a call in the stretches so far, in ns, where an empty pair reads `pair_ns`; NaN
+    /// where there was none. And how many calls there were.
     pub fn among(&self, pair_ns: f64) -> (f64, u64) {
         let ns = self.clock.nanoseconds(self.stretch_ticks) - pair_ns * self.stretches as f64;
         (ns / self.stretch_calls as f64, self.stretch_calls)
     }
 
-    /// Makes the calls of `range`, of which [`Alone`] says how they are timed. There must be a place for each that is timed alone.
+    /// Makes the calls of `range`, of which [`Alone`] says how they are timed. There must be a
+    /// place for each that is timed alone.
     ///
     /// # Errors
     /// As [`replay`].
@@ -228,11 +239,13 @@ pub fn empty_histogram() -> Histogram<u64> {
     }
 }
 
-/// Replays a program once. `turn` is called before each turn and returns when it may begin; a part is read between two turns.
-/// `keep` gets a byte for each call: its [`bucket`] where it was timed alone, else 0.
+/// Replays a program once. `turn` is called before each turn and returns when it may begin; a part
+/// is read between two turns. `keep` gets a byte for each call: its [`bucket`] where it was timed
+/// alone, else 0.
 ///
 /// # Errors
-/// When the backend gives no memory, a part does not come, the bytes cannot be kept, or `turn` says that there will be no more.
+/// When the backend gives no memory, a part does not come, the bytes cannot be kept, or `turn` says
+/// that there will be no more.
 pub fn latency<'a>(
     feed: impl Into<Feed<'a>>,
     tables: &Tables,
@@ -252,7 +265,13 @@ pub fn latency<'a>(
             turn()?;
             let switches = involuntary_switches();
             probe.turn();
-            probe.replay(part, tables, &mut slots, start..(start + TURN_CALLS).min(calls), alone)?;
+            probe.replay(
+                part,
+                tables,
+                &mut slots,
+                start..(start + TURN_CALLS).min(calls),
+                alone,
+            )?;
             fold.found.preemptions += involuntary_switches().saturating_sub(switches);
         }
         keep.write_all(&fold.part(part, clock, alone, probe.ticks())).map_err(ReplayError::Keep)?;
@@ -270,7 +289,8 @@ impl Fold {
     fn new(floor: Floor) -> Fold {
         let histograms = std::array::from_fn(|_| empty_histogram());
         let (alone_ns, among_ns) = ([f64::NAN; 4], f64::NAN);
-        let found = LatencyResult { histograms, alone_ns, among_ns, floor, calls: [0; 4], preemptions: 0 };
+        let found =
+            LatencyResult { histograms, alone_ns, among_ns, floor, calls: [0; 4], preemptions: 0 };
         Fold { found, sums: [0.0; 4] }
     }
 
@@ -279,7 +299,8 @@ impl Fold {
         let LatencyResult { histograms, calls, .. } = &mut self.found;
         let mut ticks = ticks.iter();
         let mut buckets = vec![0; part.instructions().len()];
-        for (index, (instruction, kept)) in part.instructions().iter().zip(&mut buckets).enumerate() {
+        for (index, (instruction, kept)) in part.instructions().iter().zip(&mut buckets).enumerate()
+        {
             let action = instruction.action() as usize;
             calls[action] += 1;
             if !alone.times(part.first() as usize + index) {
@@ -297,7 +318,8 @@ impl Fold {
     fn finish(self, probe: &Ticks) -> LatencyResult {
         let mut found = self.found;
         let pair_ns = found.floor.pair_ns;
-        let mean = |action: usize| self.sums[action] / found.histograms[action].len() as f64 - pair_ns;
+        let mean =
+            |action: usize| self.sums[action] / found.histograms[action].len() as f64 - pair_ns;
         found.alone_ns = std::array::from_fn(mean);
         found.among_ns = probe.among(pair_ns).0;
         found
@@ -307,7 +329,8 @@ impl Fold {
 /// Buckets an octave: a byte spans 1 ns to over 4 s (2^32 ns) in steps of 9 %.
 const BUCKETS_AN_OCTAVE: f64 = 8.0;
 
-/// A time as its place on a logarithmic scale of 8 steps an octave, from 1 ns up; never 0, which stands for no time.
+/// A time as its place on a logarithmic scale of 8 steps an octave, from 1 ns up; never 0, which
+/// stands for no time.
 pub fn bucket(nanoseconds: f64) -> u8 {
     (nanoseconds.max(1.0).log2() * BUCKETS_AN_OCTAVE).round().clamp(1.0, 255.0) as u8
 }
@@ -326,8 +349,13 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Instant;
 
-    /// Works until `enough`, as one call that a probe times: its ticks in ns, and what it had by the wall and of the processor.
-    fn call(probe: &mut Ticks, clock: &Clock, enough: impl Fn(u64, u64) -> bool) -> (f64, f64, f64) {
+    /// Works until `enough`, as one call that a probe times: its ticks in ns, and what it had by
+    /// the wall and of the processor.
+    fn call(
+        probe: &mut Ticks,
+        clock: &Clock,
+        enough: impl Fn(u64, u64) -> bool,
+    ) -> (f64, f64, f64) {
         let (wall, processor) = (Instant::now(), processor_ns());
         let since = || (wall.elapsed().as_nanos() as u64, processor_ns() - processor);
         let mark = probe.before();
@@ -338,12 +366,15 @@ mod tests {
             }
         };
         let null = std::ptr::null_mut();
-        probe.after(mark, Done { index: 0, action: Action::Malloc, slot: 0, size: 1, old: null, new: null });
+        probe.after(
+            mark,
+            Done { index: 0, action: Action::Malloc, slot: 0, size: 1, old: null, new: null },
+        );
         (clock.nanoseconds(probe.ticks()[0].into()), had.0, had.1)
     }
 
-    /// A neighbour on the same processor takes it away in the middle of a call: that is not the call's. What the call itself does
-    /// or waits for stays.
+    /// A neighbour on the same processor takes it away in the middle of a call: that is not the
+    /// call's. What the call itself does or waits for stays.
     #[test]
     fn what_a_neighbour_takes_is_taken_off_and_a_stall_of_the_call_s_own_stays() {
         let over = AtomicBool::new(false);
@@ -361,8 +392,9 @@ mod tests {
                 });
             }
             sched_setaffinity(None, &processor).unwrap();
-            // What is told is what it had of the processor, to a millisecond for what is lost between two readings. Much more may be
-            // lost there, and a shared machine has other whims: one of several tries has to be without.
+            // What is told is what it had of the processor, to a millisecond for what is lost
+            // between two readings. Much more may be lost there, and a shared machine has other
+            // whims: one of several tries has to be without.
             let mut tries = Vec::new();
             let right = (0..50).any(|_| {
                 let mut probe = Ticks::new(&clock, 1);
@@ -390,27 +422,30 @@ mod tests {
         assert!((taken.lost_ns(&before, &clock) - 2_999_000.0).abs() < 1e3);
     }
 
-    /// Of the two passes of a repetition, whatever the trace's length: each call is timed alone in one, and among others in the
-    /// other.
+    /// Of the two passes of a repetition, whatever the trace's length: each call is timed alone in
+    /// one, and among others in the other.
     #[test]
     fn two_passes_time_each_call_alone_once() {
         let clock = Clock::calibrate();
         let backend = crate::backends::open(&crate::backends::parse("bump").unwrap()).unwrap();
         for wanted in [1, 200, TURN_CALLS as u64 + 5, STRETCH as u64 - 1, 2 * STRETCH as u64 + 5] {
             let lifetimes = Distribution::parse("1-9:1", 9).unwrap();
-            let mut generator = Generator::new(wanted, wanted, Distribution::python_sizes(), lifetimes);
+            let mut generator =
+                Generator::new(wanted, wanted, Distribution::python_sizes(), lifetimes);
             let program = compile(&mut generator).unwrap();
             let tables = Tables::new(&program, backend.as_ref());
             let [even, odd] = Alone::BOTH.map(|alone| {
                 let mut kept = Vec::new();
-                let found = latency(&program, &tables, &clock, alone, &mut kept, || Ok(())).unwrap();
+                let found =
+                    latency(&program, &tables, &clock, alone, &mut kept, || Ok(())).unwrap();
                 assert_eq!(found.calls, program.profile().calls);
                 assert_eq!(kept.len(), program.calls());
                 let timed = |action: usize| found.histograms[action].len();
                 let counted = |action: usize| {
                     let calls = program.instructions().iter().enumerate();
-                    calls.filter(|(at, call)| kept[*at] > 0 && call.action() as usize == action).count()
-                        as u64
+                    calls
+                        .filter(|(at, call)| kept[*at] > 0 && call.action() as usize == action)
+                        .count() as u64
                 };
                 for action in 0..4 {
                     assert_eq!(timed(action), counted(action));
@@ -420,7 +455,10 @@ mod tests {
                 assert_eq!(found.among_ns.is_nan(), alone == program.calls() as u64);
                 kept
             });
-            assert!(even.iter().zip(&odd).all(|(even, odd)| (*even == 0) != (*odd == 0)), "{wanted} calls");
+            assert!(
+                even.iter().zip(&odd).all(|(even, odd)| (*even == 0) != (*odd == 0)),
+                "{wanted} calls"
+            );
         }
     }
 

@@ -1,8 +1,9 @@
 //! Room `replay`: the harness's own memory, kept out of what is measured.
 //!
-//! The program installs [`SharedHeap`] as its global allocator. It takes pages as `MAP_SHARED | MAP_ANONYMOUS`, which
-//! the kernel counts as shared (`RssShmem`): resident *private* memory, and the libc heap, then belong to the backend
-//! alone. [`resident_private_bytes`] reads that figure; [`self_test`] proves the separation at start.
+//! The program installs [`SharedHeap`] as its global allocator. It takes pages as `MAP_SHARED |
+//! MAP_ANONYMOUS`, which the kernel counts as shared (`RssShmem`): resident *private* memory, and
+//! the libc heap, then belong to the backend alone. [`resident_private_bytes`] reads that figure;
+//! [`self_test`] proves the separation at start.
 #![expect(unsafe_code, reason = "a global allocator, and the mmap under it")]
 
 use std::alloc::{GlobalAlloc, Layout};
@@ -23,11 +24,12 @@ static IS_MEASURED: AtomicBool = AtomicBool::new(true);
 /// Pages for [`Dlmalloc`], shared and anonymous but where nothing is measured.
 struct SharedPages;
 
-// SAFETY: `alloc` gives fresh zeroed mappings of at least the asked size, `free` and `free_part` unmap exactly what is
-// named, and nothing else is promised.
+// SAFETY: `alloc` gives fresh zeroed mappings of at least the asked size, `free` and `free_part`
+// unmap exactly what is named, and nothing else is promised.
 unsafe impl dlmalloc::Allocator for SharedPages {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
-        let kind = if IS_MEASURED.load(Ordering::Relaxed) { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+        let kind =
+            if IS_MEASURED.load(Ordering::Relaxed) { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
         // SAFETY: an anonymous mapping where the kernel likes; no other memory is touched.
         let at = unsafe {
             libc::mmap(
@@ -76,7 +78,8 @@ unsafe impl dlmalloc::Allocator for SharedPages {
     }
 }
 
-/// A global allocator that does not use libc's heap, nor, where something may be measured, private memory.
+/// A global allocator that does not use libc's heap, nor, where something may be measured, private
+/// memory.
 pub struct SharedHeap(Mutex<Dlmalloc<SharedPages>>);
 
 impl SharedHeap {
@@ -92,8 +95,9 @@ impl SharedHeap {
 }
 
 impl SharedHeap {
-    /// Says that nothing is measured in this process: pages from here on are private, and huge where the kernel has such.
-    /// The first touch of all that a trace needs is a third of the time that loading it takes then.
+    /// Says that nothing is measured in this process: pages from here on are private, and huge
+    /// where the kernel has such. The first touch of all that a trace needs is a third of the time
+    /// that loading it takes then.
     pub fn not_measured() {
         IS_MEASURED.store(false, Ordering::Relaxed);
     }
@@ -105,7 +109,8 @@ impl Default for SharedHeap {
     }
 }
 
-// SAFETY: `Dlmalloc` keeps the contract of `GlobalAlloc`, and the lock makes it one caller at a time.
+// SAFETY: `Dlmalloc` keeps the contract of `GlobalAlloc`, and the lock makes it one caller at a
+// time.
 unsafe impl GlobalAlloc for SharedHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: any size and alignment are allowed.
@@ -140,7 +145,10 @@ impl Resident {
     /// # Errors
     /// When there is no `/proc`.
     pub fn open() -> std::io::Result<Resident> {
-        Ok(Resident { statm: File::open("/proc/self/statm")?, page_bytes: rustix::param::page_size() as u64 })
+        Ok(Resident {
+            statm: File::open("/proc/self/statm")?,
+            page_bytes: rustix::param::page_size() as u64,
+        })
     }
 
     /// (resident − shared) × page size: anonymous private pages, in bytes. One `pread`, about 1 µs.
@@ -148,15 +156,19 @@ impl Resident {
         let mut buffer = [0u8; 128];
         let length = self.statm.read_at(&mut buffer, 0).unwrap_or(0);
         let mut fields = buffer[..length].split(|&b| b == b' ').map(|field| {
-            field.iter().take_while(|b| b.is_ascii_digit()).fold(0u64, |n, b| n * 10 + u64::from(b - b'0'))
+            field
+                .iter()
+                .take_while(|b| b.is_ascii_digit())
+                .fold(0u64, |n, b| n * 10 + u64::from(b - b'0'))
         });
-        let (_, resident, shared) = (fields.next(), fields.next().unwrap_or(0), fields.next().unwrap_or(0));
+        let (_, resident, shared) =
+            (fields.next(), fields.next().unwrap_or(0), fields.next().unwrap_or(0));
         resident.saturating_sub(shared) * self.page_bytes
     }
 }
 
-/// Proves on this kernel and in this process that the instrument stays out of the figure: touching private pages
-/// raises it by exactly those, touching the harness's own memory by nothing.
+/// Proves on this kernel and in this process that the instrument stays out of the figure: touching
+/// private pages raises it by exactly those, touching the harness's own memory by nothing.
 ///
 /// # Errors
 /// What was found instead, in words.
@@ -177,7 +189,8 @@ pub fn self_test(resident: &Resident) -> Result<(), String> {
     // SAFETY: a private anonymous mapping of our own, written inside its length and unmapped whole.
     let grown = unsafe {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let at = libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        let at =
+            libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         if at == libc::MAP_FAILED {
             return Err("no memory for the self-test".into());
         }

@@ -1,7 +1,8 @@
 //! Room `replay`: runs a program against a backend, in one process, and counts.
 //!
-//! `probe.rs` is the contract of what watches; each probe is a file; `calls.rs` is the hot loop. `memory.rs` keeps the
-//! harness out of what is measured, `clock.rs` tells time and what telling it costs.
+//! `probe.rs` is the contract of what watches; each probe is a file; `calls.rs` is the hot loop.
+//! `memory.rs` keeps the harness out of what is measured, `clock.rs` tells time and what telling it
+//! costs.
 
 mod calls;
 mod clock;
@@ -27,9 +28,13 @@ pub use footprint::{Footprint, HeapSample, Pace, WARM_UP_CALLS, footprint};
 pub use halt::waiting;
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use laps::{LapTimes, Laps, call_times, calls_of_a_lap, laps, tail};
-pub use latency::{Alone, LatencyResult, Ticks, bucket, bucket_nanoseconds, empty_histogram, latency};
+pub use latency::{
+    Alone, LatencyResult, Ticks, bucket, bucket_nanoseconds, empty_histogram, latency,
+};
 pub use memory::{Resident, SharedHeap, self_test};
-pub use pins::{ClassRounding, FULLNESS_BINS, GRAINS, LiveBlock, PageView, Pin, class_of, page_view};
+pub use pins::{
+    ClassRounding, FULLNESS_BINS, GRAINS, LiveBlock, PageView, Pin, class_of, page_view,
+};
 pub use places::{Ending, Word, places};
 pub use probe::{Done, Nothing, Probe};
 pub use time::{TimeResult, time};

@@ -1,15 +1,18 @@
-//! Room `replay`: the live heap at one moment, page by page: how full its pages are, how much stays pinned when memory
-//! could be given back only in larger pieces, what each size class loses to rounding, and who pins the pages.
+//! Room `replay`: the live heap at one moment, page by page: how full its pages are, how much stays
+//! pinned when memory could be given back only in larger pieces, what each size class loses to
+//! rounding, and who pins the pages.
 //!
-//! *Who pins.* The free space of a page, 4096 less the usable bytes of the live blocks on it, is charged in equal shares to
-//! those blocks; what does not divide goes byte by byte to the blocks at the lower addresses. A block pays on each page
-//! that it touches. So the charges of all blocks add up to P − U, what is stranded, to the byte.
+//! *Who pins.* The free space of a page, 4096 less the usable bytes of the live blocks on it, is
+//! charged in equal shares to those blocks; what does not divide goes byte by byte to the blocks at
+//! the lower addresses. A block pays on each page that it touches. So the charges of all blocks add
+//! up to P − U, what is stranded, to the byte.
 
 use std::collections::BTreeMap;
 
 use super::footprint::PAGE_BYTES;
 
-/// The sizes of a piece of memory that could be given back, in bytes: the x of the pinned-granularity curve.
+/// The sizes of a piece of memory that could be given back, in bytes: the x of the
+/// pinned-granularity curve.
 pub const GRAINS: [u64; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20];
 /// Bins of the page-fullness histogram: the first is pages up to 1/16 full.
 pub const FULLNESS_BINS: usize = 16;
@@ -98,7 +101,8 @@ pub fn page_view(blocks: &mut [LiveBlock]) -> PageView {
     let mut classes = Classes::default();
     for block in blocks.iter() {
         classes.add(block.size, block.usable);
-        let pin = sweep.pins.entry(block.site).or_insert(Pin { site: block.site, ..Default::default() });
+        let pin =
+            sweep.pins.entry(block.site).or_insert(Pin { site: block.site, ..Default::default() });
         pin.live_bytes += block.size;
         pin.live_blocks += 1;
         sweep.block(block);
@@ -203,7 +207,8 @@ mod tests {
             }
         }
         let grains = GRAINS.map(|grain| {
-            on.keys().map(|page| page * 4096 / grain as usize).collect::<HashSet<_>>().len() as u64 * grain
+            on.keys().map(|page| page * 4096 / grain as usize).collect::<HashSet<_>>().len() as u64
+                * grain
         });
         (charges, grains, stranded)
     }
@@ -211,7 +216,9 @@ mod tests {
     fn heap(seed: u64) -> Vec<LiveBlock> {
         let mut state = seed * 2 + 1;
         let mut dice = |most: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % most
         };
         let mut at = 0x7000_0000_0000_usize;
@@ -252,14 +259,24 @@ mod tests {
     #[test]
     fn a_page_is_shared_in_equal_parts() {
         let block = |address, size, site| LiveBlock { address, size, usable: size, site };
-        // One block of 96 bytes and two of 1000 on one page; a block of 4096 that straddles two others.
-        let mut blocks =
-            [block(0x1000, 96, 1), block(0x1400, 1000, 2), block(0x1800, 1000, 2), block(0x3800, 4096, 3)];
+        // One block of 96 bytes and two of 1000 on one page; a block of 4096 that straddles two
+        // others.
+        let mut blocks = [
+            block(0x1000, 96, 1),
+            block(0x1400, 1000, 2),
+            block(0x1800, 1000, 2),
+            block(0x3800, 4096, 3),
+        ];
         let view = page_view(&mut blocks);
-        let stranded: Vec<(u32, u64)> = view.pins.iter().map(|pin| (pin.site, pin.stranded_bytes)).collect();
+        let stranded: Vec<(u32, u64)> =
+            view.pins.iter().map(|pin| (pin.site, pin.stranded_bytes)).collect();
         assert_eq!(stranded, [(1, 667), (2, 1333), (3, 4096)]);
         assert_eq!(view.pinned_bytes[..2], [3 * 4096, 2 * 16384]);
-        assert_eq!((view.fullness[7], view.fullness[8]), (2, 1), "2096 of 4096 is in the ninth part");
+        assert_eq!(
+            (view.fullness[7], view.fullness[8]),
+            (2, 1),
+            "2096 of 4096 is in the ninth part"
+        );
         assert_eq!((class_of(0), class_of(16), class_of(17), class_of(513)), (16, 16, 32, 1024));
     }
 }

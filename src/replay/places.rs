@@ -1,9 +1,10 @@
-//! Room `replay`: where every block lies. Replays a program on a pool allocator and writes down, call by call, which
-//! arena (by birth) and which offset in it each block got, and each arena's birth and death, so that two allocators
-//! can be held against each other (`heaplay verify --against`).
+//! Room `replay`: where every block lies. Replays a program on a pool allocator and writes down,
+//! call by call, which arena (by birth) and which offset in it each block got, and each arena's
+//! birth and death, so that two allocators can be held against each other (`heaplay verify
+//! --against`).
 //!
-//! What is written is a sequence of 8-byte words, little-endian ([`Word`]): for each call the changes to arenas that it
-//! caused, then where its block lies (for a free: where it lay).
+//! What is written is a sequence of 8-byte words, little-endian ([`Word`]): for each call the
+//! changes to arenas that it caused, then where its block lies (for a free: where it lay).
 
 use std::ffi::c_void;
 use std::io::{self, Write};
@@ -100,7 +101,8 @@ impl<W: Write> Probe for Recorder<'_, W> {
         for change in self.arenas.take_changes() {
             self.put(Word::Change(change));
         }
-        let place = if done.action == Action::Free { self.old } else { self.arenas.place(done.new) };
+        let place =
+            if done.action == Action::Free { self.old } else { self.arenas.place(done.new) };
         self.put(place.map_or(Word::Below, Word::At));
     }
 }
@@ -108,7 +110,8 @@ impl<W: Write> Probe for Recorder<'_, W> {
 /// Replays the first `calls` calls of `program` and writes where every block lies.
 ///
 /// # Errors
-/// When the backend gives no memory, has no pools whose arenas are hooked, or `out` cannot be written.
+/// When the backend gives no memory, has no pools whose arenas are hooked, or `out` cannot be
+/// written.
 pub fn places(
     program: &Program,
     backend: &dyn Backend,
@@ -116,16 +119,20 @@ pub fn places(
     out: impl Write,
 ) -> Result<Ending, ReplayError> {
     let instrument = |reason: &str| ReplayError::Instrument(reason.to_owned());
-    let pools = backend.pools().ok_or_else(|| instrument("this backend has no arenas and pools"))?;
-    let arenas =
-        pools.arenas().ok_or_else(|| instrument("its arenas are not hooked; `bases=…` hooks them"))?;
+    let pools =
+        backend.pools().ok_or_else(|| instrument("this backend has no arenas and pools"))?;
+    let arenas = pools
+        .arenas()
+        .ok_or_else(|| instrument("its arenas are not hooked; `bases=…` hooks them"))?;
     let mut recorder = Recorder { arenas, out, failure: None, old: None };
     let mut slots = Slots::new(program);
     replay(program, &Tables::new(program, backend), &mut slots, 0..calls, &mut recorder)?;
     if let Err(error) = recorder.failure.map_or_else(|| recorder.out.flush(), Err) {
         return Err(instrument(&format!("where blocks lie cannot be written down: {error}")));
     }
-    backend.check().map_err(|fault| ReplayError::Instrument(format!("after the replay: {fault}")))?;
+    backend
+        .check()
+        .map_err(|fault| ReplayError::Instrument(format!("after the replay: {fault}")))?;
     Ok(Ending {
         statistics: pools.statistics().map_err(ReplayError::Instrument)?,
         arenas: arenas.states(),

@@ -1,5 +1,5 @@
-//! Room `replay`, the contract: a probe watches a replay. Its calls are compiled into the loop, so a probe that does
-//! nothing costs nothing.
+//! Room `replay`, the contract: a probe watches a replay. Its calls are compiled into the loop, so
+//! a probe that does nothing costs nothing.
 
 use std::ffi::c_void;
 
@@ -32,7 +32,8 @@ pub trait Probe {
     fn before(&mut self) -> Self::Mark;
     /// Just after it.
     fn after(&mut self, mark: Self::Mark, done: Done);
-    /// Just before a realloc or a free, while the old block is still live. Only probes that look into blocks need it.
+    /// Just before a realloc or a free, while the old block is still live. Only probes that look
+    /// into blocks need it.
     #[inline(always)]
     fn ending(&mut self, _index: usize, _slot: usize, _block: *mut c_void) {}
 }

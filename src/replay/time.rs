@@ -1,8 +1,9 @@
 //! Room `replay`: the time pass. Nothing but the loop, and a clock read every few thousand calls.
 //!
-//! The clock is the processor time of this thread, so that what the kernel gives to others in between does not count.
-//! The pass comes in turns of about a millisecond: between two of them the caller may let another process run, so that
-//! several backends meet the same weather (`bench` does).
+//! The clock is the processor time of this thread, so that what the kernel gives to others in
+//! between does not count. The pass comes in turns of about a millisecond: between two of them the
+//! caller may let another process run, so that several backends meet the same weather (`bench`
+//! does).
 
 use std::time::Instant;
 
@@ -16,7 +17,8 @@ pub struct TimeResult {
     pub processor_ns: u64,
     /// Wall time of the same stretches, in ns; the pauses between turns are not in it.
     pub wall_ns: u64,
-    /// Processor time of each stretch of [`TimeResult::chunk_calls`] calls, in ns; the last may be shorter.
+    /// Processor time of each stretch of [`TimeResult::chunk_calls`] calls, in ns; the last may be
+    /// shorter.
     pub chunks_ns: Vec<u64>,
     /// Calls in a stretch.
     pub chunk_calls: usize,
@@ -28,19 +30,22 @@ pub struct TimeResult {
 
 /// Calls in a turn: 0.6 to 2.5 ms at 18 to 75 ns a call. Shorter turns would cost cold caches.
 const TURN_CALLS: usize = 1 << 15;
-/// Calls in a chunk at the least: reading the clock costs about 0.2 µs, 0.2 % of a chunk at 12 ns a call.
+/// Calls in a chunk at the least: reading the clock costs about 0.2 µs, 0.2 % of a chunk at 12 ns a
+/// call.
 const CHUNK_CALLS: usize = 1 << 13;
 
-/// Chunks are long enough that the clock costs nothing, and at most about 1,024, so that they can be kept.
+/// Chunks are long enough that the clock costs nothing, and at most about 1,024, so that they can
+/// be kept.
 fn chunk_calls(calls: usize) -> usize {
     (calls / 1024).next_multiple_of(CHUNK_CALLS).max(CHUNK_CALLS)
 }
 
-/// Replays a program once and times it. `turn` is called before each turn and returns when it may begin. A part is read
-/// between two turns, so that reading it is in no figure.
+/// Replays a program once and times it. `turn` is called before each turn and returns when it may
+/// begin. A part is read between two turns, so that reading it is in no figure.
 ///
 /// # Errors
-/// When the backend gives no memory, a part does not come, or `turn` says that there will be no more.
+/// When the backend gives no memory, a part does not come, or `turn` says that there will be no
+/// more.
 pub fn time<'a>(
     feed: impl Into<Feed<'a>>,
     tables: &Tables,

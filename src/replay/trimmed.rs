@@ -1,8 +1,10 @@
-//! Room `replay`: what pointers alone say that a trim leaves resident, to hold against what the kernel says afterwards.
+//! Room `replay`: what pointers alone say that a trim leaves resident, to hold against what the
+//! kernel says afterwards.
 //!
-//! It is P, the pages that hold a byte of a live block, and besides: the pages that only hold a block's header or the head of a
-//! free piece behind it, as far as the allocator has said how it gives back ([`Backend::trim_leaves`]); and pages that
-//! were there before the first call and that the program has used since, which are the allocator's own.
+//! It is P, the pages that hold a byte of a live block, and besides: the pages that only hold a
+//! block's header or the head of a free piece behind it, as far as the allocator has said how it
+//! gives back ([`Backend::trim_leaves`]); and pages that were there before the first call and that
+//! the program has used since, which are the allocator's own.
 
 use std::collections::HashSet;
 
@@ -10,8 +12,8 @@ use super::footprint::PAGE_BYTES;
 use super::pins::LiveBlock;
 use crate::backends::Backend;
 
-/// Bytes of the pages that a trim leaves; `None` where the backend does not say how it gives back. The blocks' usable bytes are
-/// asked anew: those in a [`LiveBlock`] are capped.
+/// Bytes of the pages that a trim leaves; `None` where the backend does not say how it gives back.
+/// The blocks' usable bytes are asked anew: those in a [`LiveBlock`] are capped.
 pub(super) fn predicted(
     backend: &dyn Backend,
     blocks: &[LiveBlock],
@@ -23,7 +25,8 @@ pub(super) fn predicted(
     for block in blocks {
         let usable = usable(block);
         let [before, behind] = backend.trim_leaves(usable)?;
-        let held = block.address.saturating_sub(before)..block.address + (block.size as usize).max(1);
+        let held =
+            block.address.saturating_sub(before)..block.address + (block.size as usize).max(1);
         let end = block.address + usable;
         let head = end.saturating_sub(1)..end + behind;
         for bytes in [held, head] {
@@ -65,7 +68,8 @@ mod tests {
         let at = |address, size| LiveBlock { address, size, usable: size, site: 0 };
         let pages = |blocks: &[LiveBlock], adopted: &[usize]| {
             let adopted = adopted.iter().copied().collect();
-            predicted(&Leaves, blocks, &adopted, |block| block.size as usize).map(|bytes| bytes / 4096)
+            predicted(&Leaves, blocks, &adopted, |block| block.size as usize)
+                .map(|bytes| bytes / 4096)
         };
         assert_eq!(pages(&[], &[]), Some(0));
         assert_eq!(pages(&[], &[5, 9]), Some(2), "what was there before");

@@ -1,8 +1,9 @@
-//! Room `replay`: the checking mode. Proves for any backend that blocks are aligned, never overlap, keep their contents
-//! until they end and through realloc, and are zero after calloc.
+//! Room `replay`: the checking mode. Proves for any backend that blocks are aligned, never overlap,
+//! keep their contents until they end and through realloc, and are zero after calloc.
 //!
-//! A shadow heap beside the backend holds every live block's range, and each block is filled with bytes that depend on
-//! the call that made it and on the place in the block, and are read back when it ends.
+//! A shadow heap beside the backend holds every live block's range, and each block is filled with
+//! bytes that depend on the call that made it and on the place in the block, and are read back when
+//! it ends.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -30,15 +31,20 @@ fn filling(event: usize, at: usize) -> u8 {
 impl Shadow {
     fn broken(&mut self, done: &Done, fault: String) {
         if self.fault.is_none() {
-            self.fault =
-                Some(ReplayError::Rule { event: done.index, op: done.action.name(), size: done.size, fault });
+            self.fault = Some(ReplayError::Rule {
+                event: done.index,
+                op: done.action.name(),
+                size: done.size,
+                fault,
+            });
         }
     }
 
     #[expect(unsafe_code, reason = "reads and fills blocks of the backend")]
     fn bytes(block: *mut c_void, size: usize) -> &'static mut [u8] {
-        // SAFETY: called for live blocks of at least `size` bytes, and the slice is dropped before the next call to the
-        // backend. A backend that lies about that crashes its own child, which is what this mode is for.
+        // SAFETY: called for live blocks of at least `size` bytes, and the slice is dropped before
+        // the next call to the backend. A backend that lies about that crashes its own child, which
+        // is what this mode is for.
         unsafe { std::slice::from_raw_parts_mut(block.cast(), size) }
     }
 
@@ -70,11 +76,15 @@ impl Shadow {
     }
 
     fn expect_filling(&mut self, done: &Done, event: usize, size: usize, when: &str) {
-        let wrong =
-            Self::bytes(done.new, size).iter().enumerate().find(|(at, byte)| **byte != filling(event, *at));
+        let wrong = Self::bytes(done.new, size)
+            .iter()
+            .enumerate()
+            .find(|(at, byte)| **byte != filling(event, *at));
         if let Some((at, byte)) = wrong {
-            let fault =
-                format!("byte {at} is {byte:#04x} {when}, and {:#04x} was written there", filling(event, at));
+            let fault = format!(
+                "byte {at} is {byte:#04x} {when}, and {:#04x} was written there",
+                filling(event, at)
+            );
             self.broken(done, fault);
         }
     }
@@ -105,7 +115,9 @@ impl Probe for Shadow {
         }
         match done.action {
             Action::Calloc => {
-                if let Some(at) = Self::bytes(done.new, done.size).iter().position(|byte| *byte != 0) {
+                if let Some(at) =
+                    Self::bytes(done.new, done.size).iter().position(|byte| *byte != 0)
+                {
                     self.broken(&done, format!("byte {at} is not zero after calloc"));
                 }
             }
@@ -124,12 +136,19 @@ impl Probe for Shadow {
 /// The first rule that the backend breaks, with the event.
 pub fn verify(program: &Program, backend: &dyn Backend) -> Result<u64, ReplayError> {
     if !backend.backs_memory() {
-        return Err(ReplayError::Instrument("this backend gives no memory that could be checked".into()));
+        return Err(ReplayError::Instrument(
+            "this backend gives no memory that could be checked".into(),
+        ));
     }
     let mut slots = Slots::new(program);
     let contents = vec![(0, 0); program.slots()];
-    let mut shadow =
-        Shadow { alignment: backend.alignment(), ranges: BTreeMap::new(), contents, fault: None, checked: 0 };
+    let mut shadow = Shadow {
+        alignment: backend.alignment(),
+        ranges: BTreeMap::new(),
+        contents,
+        fault: None,
+        checked: 0,
+    };
     let tables = Tables::new(program, backend);
     let calls = program.instructions().len();
     // In stretches, so that a broken backend is stopped soon after its first fault.

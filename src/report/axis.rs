@@ -1,5 +1,5 @@
-//! Room `report`: scales, ticks and panels. A scale turns a value into a share of an axis; a panel turns shares into
-//! pixels and draws its grid, ticks and units.
+//! Room `report`: scales, ticks and panels. A scale turns a value into a share of an axis; a panel
+//! turns shares into pixels and draws its grid, ticks and units.
 
 use super::canvas::{Anchor, Canvas, Stroke};
 use super::chart::{AXIS, GRID, SMALL};
@@ -25,7 +25,8 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// From 0 to a little above `most`, ending on a tick. `most` may be 0 or no number: then the end is 1.
+    /// From 0 to a little above `most`, ending on a tick. `most` may be 0 or no number: then the
+    /// end is 1.
     pub fn from_zero(most: f64) -> Scale {
         let most = if most.is_finite() && most > 0.0 { most } else { 1.0 };
         let step = step(most, 5);
@@ -39,7 +40,8 @@ impl Scale {
         Scale::Log { from, to }
     }
 
-    /// Where `value` lies: 0 at the start, 1 at the end, never outside. What is no number lies at the start.
+    /// Where `value` lies: 0 at the start, 1 at the end, never outside. What is no number lies at
+    /// the start.
     pub fn share(&self, value: f64) -> f64 {
         let share = match *self {
             Scale::Linear { from, to } => (value - from) / (to - from),
@@ -55,7 +57,8 @@ impl Scale {
         }
     }
 
-    /// Values for ticks: about `wanted` of them on a linear axis, one a decade (or every few) on a logarithmic one.
+    /// Values for ticks: about `wanted` of them on a linear axis, one a decade (or every few) on a
+    /// logarithmic one.
     pub fn ticks(&self, wanted: usize) -> Vec<f64> {
         match *self {
             Scale::Linear { from, to } => {
@@ -68,7 +71,10 @@ impl Scale {
                 let first = (from.log10() - 1e-9).ceil() as i32;
                 let last = (to.log10() + 1e-9).floor() as i32;
                 let every = ((last - first) as usize / wanted.max(1) + 1) as i32;
-                (first..=last).filter(|at| (at - first) % every == 0).map(|at| 10_f64.powi(at)).collect()
+                (first..=last)
+                    .filter(|at| (at - first) % every == 0)
+                    .map(|at| 10_f64.powi(at))
+                    .collect()
             }
         }
     }
@@ -81,8 +87,10 @@ fn step(length: f64, wanted: usize) -> f64 {
         return 1.0;
     }
     let power = 10_f64.powf(raw.log10().floor());
-    let factor =
-        [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| raw <= factor * power * 1.0001).unwrap_or(10.0);
+    let factor = [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .find(|factor| raw <= factor * power * 1.0001)
+        .unwrap_or(10.0);
     factor * power
 }
 

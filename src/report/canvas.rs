@@ -1,8 +1,10 @@
-//! Room `report`: the sheet of paper. Everything is drawn by plotters at three times the final size into memory,
-//! averaged down in linear light and encoded as PNG without a time stamp: the same record draws the same bytes.
+//! Room `report`: the sheet of paper. Everything is drawn by plotters at three times the final size
+//! into memory, averaged down in linear light and encoded as PNG without a time stamp: the same
+//! record draws the same bytes.
 //!
-//! Coordinates are pixels of the final picture, from the upper left corner, and may be fractions. Each text that is
-//! set is also noted as a box ([`Canvas::labels`]), so that a test can tell overlapping and cut-off labels.
+//! Coordinates are pixels of the final picture, from the upper left corner, and may be fractions.
+//! Each text that is set is also noted as a box ([`Canvas::labels`]), so that a test can tell
+//! overlapping and cut-off labels.
 
 use std::sync::OnceLock;
 
@@ -22,20 +24,23 @@ const FINE: u32 = 3;
 pub struct Colour(pub u8, pub u8, pub u8);
 
 impl Colour {
-    /// This colour thinned with white: 0 leaves it, 1 is white. Opaque, so that overlaps do not darken.
+    /// This colour thinned with white: 0 leaves it, 1 is white. Opaque, so that overlaps do not
+    /// darken.
     pub fn pale(self, share: f64) -> Colour {
         self.mix(Colour(255, 255, 255), share)
     }
 
     /// A mixture with `other`, of which `share` (0 to 1) is in it.
     pub fn mix(self, other: Colour, share: f64) -> Colour {
-        let one = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * share).round() as u8;
+        let one =
+            |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * share).round() as u8;
         Colour(one(self.0, other.0), one(self.1, other.1), one(self.2, other.2))
     }
 
     /// Perceived lightness, 0 (black) to 1 (white): decides whether text on it is white.
     pub fn lightness(self) -> f64 {
-        (0.2126 * f64::from(self.0) + 0.7152 * f64::from(self.1) + 0.0722 * f64::from(self.2)) / 255.0
+        (0.2126 * f64::from(self.0) + 0.7152 * f64::from(self.1) + 0.0722 * f64::from(self.2))
+            / 255.0
     }
 
     fn rgb(self) -> RGBColor {
@@ -119,8 +124,8 @@ pub struct Canvas {
     labels: Vec<Label>,
 }
 
-/// The embedded faces. Glyphs are set by ab_glyph itself, as plotters' own text leaves out their side bearings, which
-/// spaces words unevenly.
+/// The embedded faces. Glyphs are set by ab_glyph itself, as plotters' own text leaves out their
+/// side bearings, which spaces words unevenly.
 fn face(bold: bool) -> &'static FontRef<'static> {
     static FACES: OnceLock<[FontRef<'static>; 2]> = OnceLock::new();
     let faces = FACES.get_or_init(|| {
@@ -174,12 +179,16 @@ pub fn wrap(text: &str, kind: Type, width: f64) -> Vec<String> {
     lines
 }
 
-/// The text and the type in which it fits into `room`: smaller, down to `least`, and only then shortened.
+/// The text and the type in which it fits into `room`: smaller, down to `least`, and only then
+/// shortened.
 pub fn fitted(text: &str, kind: Type, least: f64, room: f64) -> (String, Type) {
     let width = text_width(text, kind);
     // A little less than the ratio: letters do not shrink quite evenly.
-    let size =
-        if width > room { (kind.size * room / width * 0.97).max(least).min(kind.size) } else { kind.size };
+    let size = if width > room {
+        (kind.size * room / width * 0.97).max(least).min(kind.size)
+    } else {
+        kind.size
+    };
     let kind = Type { size, ..kind };
     (shorten(text, kind, room), kind)
 }
@@ -201,7 +210,8 @@ pub fn shorten(text: &str, kind: Type, width: f64) -> String {
 }
 
 fn fine(pixels: f64) -> i32 {
-    // A NaN becomes 0 and what is far off stays off the sheet: a strange record must not break the drawing.
+    // A NaN becomes 0 and what is far off stays off the sheet: a strange record must not break the
+    // drawing.
     (pixels * f64::from(FINE)).round().clamp(-30_000.0, 30_000.0) as i32
 }
 
@@ -223,9 +233,12 @@ impl Canvas {
     /// Fills a rectangle; a sliver thinner than a third of a pixel may vanish.
     pub fn rectangle(&mut self, left: f64, top: f64, right: f64, bottom: f64, colour: Colour) {
         let (wide, high) = ((WIDTH * FINE) as i32, (HEIGHT * FINE) as i32);
-        let (from, to) = (fine(left.min(right)).clamp(0, wide), fine(left.max(right)).clamp(0, wide));
-        let (first, end) = (fine(top.min(bottom)).clamp(0, high), fine(top.max(bottom)).clamp(0, high));
-        // By hand, as plotters leaves out rectangles that are one sub-pixel wide, and areas are made of those.
+        let (from, to) =
+            (fine(left.min(right)).clamp(0, wide), fine(left.max(right)).clamp(0, wide));
+        let (first, end) =
+            (fine(top.min(bottom)).clamp(0, high), fine(top.max(bottom)).clamp(0, high));
+        // By hand, as plotters leaves out rectangles that are one sub-pixel wide, and areas are
+        // made of those.
         for y in first..end {
             let row = (y * wide) as usize;
             let bytes = &mut self.fine[(row + from as usize) * 3..(row + to as usize) * 3];
@@ -235,8 +248,8 @@ impl Canvas {
         }
     }
 
-    /// Fills column `at` of those that an area beginning at `left` is made of, each a third of a pixel wide. They meet
-    /// without gap and overlap whatever fraction `left` has.
+    /// Fills column `at` of those that an area beginning at `left` is made of, each a third of a
+    /// pixel wide. They meet without gap and overlap whatever fraction `left` has.
     pub fn sliver(&mut self, left: f64, at: usize, top: f64, bottom: f64, colour: Colour) {
         let left = f64::from(fine(left)) + at as f64;
         let edge = |column: f64| column / f64::from(FINE);
@@ -301,8 +314,10 @@ impl Canvas {
                     break;
                 }
                 let step = left.min(length);
-                let next =
-                    (from.0 + (to.0 - from.0) * step / length, from.1 + (to.1 - from.1) * step / length);
+                let next = (
+                    from.0 + (to.0 - from.0) * step / length,
+                    from.1 + (to.1 - from.1) * step / length,
+                );
                 if inked {
                     self.segment(from, next, stroke);
                 }
@@ -322,12 +337,25 @@ impl Canvas {
     fn segment(&mut self, from: (f64, f64), to: (f64, f64), stroke: Stroke) {
         let half = stroke.width / 2.0;
         if from.1 == to.1 {
-            self.rectangle(from.0.min(to.0), from.1 - half, from.0.max(to.0), from.1 + half, stroke.colour);
+            self.rectangle(
+                from.0.min(to.0),
+                from.1 - half,
+                from.0.max(to.0),
+                from.1 + half,
+                stroke.colour,
+            );
         } else if from.0 == to.0 {
-            self.rectangle(from.0 - half, from.1.min(to.1), from.0 + half, from.1.max(to.1), stroke.colour);
+            self.rectangle(
+                from.0 - half,
+                from.1.min(to.1),
+                from.0 + half,
+                from.1.max(to.1),
+                stroke.colour,
+            );
         } else {
             let length = (to.0 - from.0).hypot(to.1 - from.1);
-            let (across, down) = (-(to.1 - from.1) / length * half, (to.0 - from.0) / length * half);
+            let (across, down) =
+                (-(to.1 - from.1) / length * half, (to.0 - from.0) / length * half);
             self.polygon(
                 &[
                     (from.0 + across, from.1 + down),
@@ -443,7 +471,8 @@ fn linear_table() -> &'static [u32; 256] {
     TABLE.get_or_init(|| {
         std::array::from_fn(|byte| {
             let value = byte as f64 / 255.0;
-            let light = if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) };
+            let light =
+                if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) };
             (light * 65535.0).round() as u32
         })
     })
@@ -455,8 +484,11 @@ fn srgb_table() -> &'static [u8; 4096] {
     TABLE.get_or_init(|| {
         std::array::from_fn(|light| {
             let light = light as f64 / 4095.0;
-            let value =
-                if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 };
+            let value = if light <= 0.003_130_8 {
+                light * 12.92
+            } else {
+                1.055 * light.powf(1.0 / 2.4) - 0.055
+            };
             (value * 255.0).round() as u8
         })
     })
@@ -482,7 +514,9 @@ mod tests {
 
     #[test]
     fn plain_colours_come_through_unchanged() {
-        for colour in [Colour(0, 114, 178), Colour(32, 33, 36), Colour(1, 2, 3), Colour(254, 128, 64)] {
+        for colour in
+            [Colour(0, 114, 178), Colour(32, 33, 36), Colour(1, 2, 3), Colour(254, 128, 64)]
+        {
             let mut canvas = Canvas::new();
             canvas.rectangle(10.0, 10.0, 20.0, 20.0, colour);
             let at = (15 * WIDTH as usize + 15) * 3;
@@ -500,7 +534,10 @@ mod tests {
     fn text_is_wrapped_and_shortened_by_its_width() {
         let kind = Type { size: 15.0, bold: false, colour: Colour(0, 0, 0) };
         let lines = wrap("one two three four five six seven", kind, 90.0);
-        assert!(lines.len() > 1 && lines.iter().all(|line| text_width(line, kind) <= 90.0), "{lines:?}");
+        assert!(
+            lines.len() > 1 && lines.iter().all(|line| text_width(line, kind) <= 90.0),
+            "{lines:?}"
+        );
         assert!(text_width(&shorten("a name that is far too long", kind, 80.0), kind) <= 80.0);
         assert_eq!(shorten("short", kind, 80.0), "short");
     }

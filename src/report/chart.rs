@@ -1,7 +1,9 @@
-//! Room `report`, the contract: what a chart is, and what all pictures share: palette, type sizes, the frame of title,
-//! sub-title and reading hint, and labels that keep out of each other's way.
+//! Room `report`, the contract: what a chart is, and what all pictures share: palette, type sizes,
+//! the frame of title, sub-title and reading hint, and labels that keep out of each other's way.
 
-use super::canvas::{Anchor, Canvas, Colour, HEIGHT, Stroke, Type, WIDTH, shorten, text_width, wrap};
+use super::canvas::{
+    Anchor, Canvas, Colour, HEIGHT, Stroke, Type, WIDTH, shorten, text_width, wrap,
+};
 use super::figures::Scene;
 
 /// A picture of one trace: one file of this room, one line in [`super::CHARTS`].
@@ -95,8 +97,9 @@ const CYCLE: [Colour; 5] = [
     Colour(0x7D, 0x5A, 0x7B),
 ];
 
-/// The first word of a backend's name, without settings and what lies below it; of a shared library the allocator that it is
-/// named after, so that `so:/usr/lib/libjemalloc.so.2` has jemalloc's colour.
+/// The first word of a backend's name, without settings and what lies below it; of a shared library
+/// the allocator that it is named after, so that `so:/usr/lib/libjemalloc.so.2` has jemalloc's
+/// colour.
 fn family(name: &str) -> &str {
     let Some(path) = name.strip_prefix("so:").or_else(|| name.strip_prefix("preload:")) else {
         return name.split([':', '@', '+']).next().unwrap_or(name);
@@ -133,8 +136,8 @@ pub fn backend_stroke(colour: Colour, variant: usize, width: f64) -> Stroke {
     }
 }
 
-/// Sets the title (at most two lines, smaller when it is long), the grey line under it and the reading hint at the
-/// foot. Gives the y at which the free room begins and the y at which it ends.
+/// Sets the title (at most two lines, smaller when it is long), the grey line under it and the
+/// reading hint at the foot. Gives the y at which the free room begins and the y at which it ends.
 pub fn frame(canvas: &mut Canvas, title: &str, plotted: &str, hint: &str) -> (f64, f64) {
     let width = RIGHT - LEFT;
     let mut kind = TITLE;
@@ -185,7 +188,8 @@ pub fn frame(canvas: &mut Canvas, title: &str, plotted: &str, hint: &str) -> (f6
     (y, end)
 }
 
-/// A reading hint of `opening` and those of `sentences`, in their order, that find room at the foot as a whole.
+/// A reading hint of `opening` and those of `sentences`, in their order, that find room at the foot
+/// as a whole.
 pub fn hint_of(opening: &str, sentences: &[String]) -> String {
     let small = NOTE.sized(14.0);
     let mut text = opening.to_owned();
@@ -198,7 +202,8 @@ pub fn hint_of(opening: &str, sentences: &[String]) -> String {
     text
 }
 
-/// Says at the very top of a picture that what it shows was not recorded: see [`super::words::synthesised`].
+/// Says at the very top of a picture that what it shows was not recorded: see
+/// [`super::words::synthesised`].
 pub fn declare(canvas: &mut Canvas, words: &str) {
     let kind = STRONG.in_colour(Colour(0xB3, 0x26, 0x1E));
     canvas.text(RIGHT, 20.0, &shorten(words, kind, RIGHT - LEFT), kind, Anchor::Right);
@@ -226,8 +231,9 @@ pub struct EndLabel {
     pub kind: Type,
 }
 
-/// Sets labels in a column at `x`, each as near to its own height as the others let it, between `top` and `bottom`;
-/// a thin line leads from `from` to a label that had to move. Labels for which there is no room are left out.
+/// Sets labels in a column at `x`, each as near to its own height as the others let it, between
+/// `top` and `bottom`; a thin line leads from `from` to a label that had to move. Labels for which
+/// there is no room are left out.
 pub fn end_labels(
     canvas: &mut Canvas,
     (from, x): (f64, f64),
@@ -236,7 +242,8 @@ pub fn end_labels(
     width: f64,
 ) {
     const STEP: f64 = 18.0;
-    let mut labels: Vec<EndLabel> = labels.into_iter().filter(|label| label.y.is_finite()).collect();
+    let mut labels: Vec<EndLabel> =
+        labels.into_iter().filter(|label| label.y.is_finite()).collect();
     let room = ((bottom - top) / STEP).floor().max(0.0) as usize + 1;
     labels.truncate(room);
     labels.sort_by(|a, b| a.y.total_cmp(&b.y));
@@ -250,8 +257,9 @@ pub fn end_labels(
     }
 }
 
-/// Places for `wanted` (rising) that are at least `step` apart and inside `top..=bottom`, moved as little as possible in
-/// the sense of least squares: neighbours that collide become a block that stands at its members' average.
+/// Places for `wanted` (rising) that are at least `step` apart and inside `top..=bottom`, moved as
+/// little as possible in the sense of least squares: neighbours that collide become a block that
+/// stands at its members' average.
 pub fn spread(wanted: &[f64], step: f64, top: f64, bottom: f64) -> Vec<f64> {
     // Pool adjacent violators on wanted minus its rank times the step.
     let mut blocks: Vec<(f64, usize)> = Vec::new();

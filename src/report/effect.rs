@@ -1,9 +1,12 @@
-//! Room `report`, picture of a check: one timed measure's effect with its interval against the margins, and the pairs of
-//! processes behind it. This room may not know how a verdict is come to; whoever does fills the figures in.
+//! Room `report`, picture of a check: one timed measure's effect with its interval against the
+//! margins, and the pairs of processes behind it. This room may not know how a verdict is come to;
+//! whoever does fills the figures in.
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Colour, Stroke};
-use super::chart::{AXIS, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, SOFT, STRANDED, STRONG, frame};
+use super::chart::{
+    AXIS, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, SOFT, STRANDED, STRONG, frame,
+};
 
 /// The figures of a timed measure, as shares: 0.05 is 5 % more than the baseline.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,8 +46,11 @@ const WORSE: Colour = Colour(0xD5, 0x5E, 0x00);
 
 /// Draws it; `None` without pairs.
 pub fn draw(effect: &Effect) -> Option<Picture> {
-    let all: Vec<f64> =
-        [&effect.pairs, &effect.confirmation, &effect.control].into_iter().flatten().copied().collect();
+    let all: Vec<f64> = [&effect.pairs, &effect.confirmation, &effect.control]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect();
     let finite: Vec<f64> = all.iter().copied().filter(|value| value.is_finite()).collect();
     if effect.pairs.is_empty() || finite.is_empty() {
         return None;
@@ -104,7 +110,8 @@ pub fn draw(effect: &Effect) -> Option<Picture> {
         canvas.line(&[(x, panel.top - 8.0), (x, panel.bottom)], Stroke::solid(2.2, colour));
         canvas.text(x, panel.top - high, words, STRONG.in_colour(colour), Anchor::Middle);
     };
-    canvas.line(&[(panel.x(0.0), panel.top), (panel.x(0.0), panel.bottom)], Stroke::solid(1.6, AXIS));
+    canvas
+        .line(&[(panel.x(0.0), panel.top), (panel.x(0.0), panel.bottom)], Stroke::solid(1.6, AXIS));
     let (fails, passes) = (percent(effect.fail_margin), percent(effect.pass_margin));
     edge(&mut canvas, effect.fail_margin, STRANDED, &format!("fails over {fails}"), 14.0);
     edge(&mut canvas, effect.pass_margin, LIVE, &format!("passes below {passes}"), 34.0);
@@ -148,8 +155,12 @@ mod tests {
     fn absurd_figures_draw_or_are_left_out() {
         assert!(draw(&Effect::default()).is_none());
         for value in [0.0, f64::NAN, 1e300, -1.0, f64::INFINITY] {
-            let effect =
-                Effect { pairs: vec![value, 0.01], effect: value, lower: value, ..Effect::default() };
+            let effect = Effect {
+                pairs: vec![value, 0.01],
+                effect: value,
+                lower: value,
+                ..Effect::default()
+            };
             assert!(draw(&effect).is_some(), "{value}");
         }
     }

@@ -1,8 +1,8 @@
-//! Room `report`: what is said, derived from what was counted. Charts, page and terminal read the same figures, so that
-//! no two of them can disagree.
+//! Room `report`: what is said, derived from what was counted. Charts, page and terminal read the
+//! same figures, so that no two of them can disagree.
 //!
-//! A [`Scene`] is one trace of a run with all its backends. Whatever the record lacks is `None` or empty here: a
-//! run that was killed half way still draws.
+//! A [`Scene`] is one trace of a run with all its backends. Whatever the record lacks is `None` or
+//! empty here: a run that was killed half way still draws.
 
 use crate::results::{Latency, Pass, Run, Sample, TraceEntry};
 use crate::stats;
@@ -32,13 +32,15 @@ pub struct Cost {
 
 /// Repetitions that are compared with each other.
 pub const ROUNDS: usize = 16;
-/// Less than this is the layout of the code as much as the allocator: the same source built again moves by up to 2 %.
+/// Less than this is the layout of the code as much as the allocator: the same source built again
+/// moves by up to 2 %.
 const LAYOUT: f64 = 0.02;
 
 impl Cost {
-    /// Whether the two differ. In each repetition the backends took turns, so they met the same weather: they differ when
-    /// every repetition shows it, by over 2 %, and their ratios are not so far apart that it could be chance. Without
-    /// repetitions in common, when their ranges lie apart.
+    /// Whether the two differ. In each repetition the backends took turns, so they met the same
+    /// weather: they differ when every repetition shows it, by over 2 %, and their ratios are not
+    /// so far apart that it could be chance. Without repetitions in common, when their ranges lie
+    /// apart.
     pub fn apart(&self, other: &Cost) -> bool {
         let pairs = self.rounds.iter().zip(other.rounds);
         let ratios: Vec<f64> = pairs.map(|(own, other)| own / other).collect();
@@ -101,7 +103,8 @@ impl Distribution {
 
     /// Like [`Distribution::quantile`], but only where at least ten calls lie beyond it.
     pub fn fact(&self, share: f64) -> Option<f64> {
-        // The small allowance keeps 1/(1 - 0.999), which no binary number is, from asking for one call more.
+        // The small allowance keeps 1/(1 - 0.999), which no binary number is, from asking for one
+        // call more.
         (self.calls as f64 * (1.0 - share) >= 10.0 - 1e-6).then(|| self.quantile(share)).flatten()
     }
 
@@ -138,8 +141,9 @@ pub struct Memory {
     pub usable_end: Option<f64>,
     /// What pointers alone say that a trim leaves.
     pub trim_predicted: Option<f64>,
-    /// Of peak, mean, end and after a trim: from what the allocator would hold had it given back at once what it gives back by the clock,
-    /// to what it would had it never; `None` where the clock has no say, or the bounds are not known.
+    /// Of peak, mean, end and after a trim: from what the allocator would hold had it given back at
+    /// once what it gives back by the clock, to what it would had it never; `None` where the clock
+    /// has no say, or the bounds are not known.
     pub bands: [Option<Band>; 4],
     /// Whether the figures hold for the pace of this replay only, with no bounds known.
     pub one_pace: bool,
@@ -149,28 +153,32 @@ pub struct Memory {
 pub type Band = (f64, f64);
 
 impl Memory {
-    /// What a trim leaves because the thread's cache of free blocks pins its pages; `None` where that is next to nothing.
+    /// What a trim leaves because the thread's cache of free blocks pins its pages; `None` where
+    /// that is next to nothing.
     pub fn cached(&self) -> Option<f64> {
         let trimmed = self.trimmed?;
         let cached = trimmed - self.drained?;
         (cached >= trimmed * 0.02 && cached >= 16_384.0).then_some(cached)
     }
 
-    /// What a trim leaves, by cause, where the allocator says how it gives back: pages of live blocks; pages that stay beside
-    /// them by its way of giving back; what the thread's cache pins; and what is then unexplained, below 0 where less stays
-    /// than was predicted. They add up to what was measured.
+    /// What a trim leaves, by cause, where the allocator says how it gives back: pages of live
+    /// blocks; pages that stay beside them by its way of giving back; what the thread's cache pins;
+    /// and what is then unexplained, below 0 where less stays than was predicted. They add up to
+    /// what was measured.
     pub fn left_by_trim(&self) -> Option<[f64; 4]> {
         let (trimmed, predicted, pinned) = (self.trimmed?, self.trim_predicted?, self.pinned_end?);
         let cached = trimmed - self.drained.unwrap_or(trimmed);
         Some([pinned, predicted - pinned, cached, trimmed - cached - predicted])
     }
 
-    /// `≈` before figures that hold at the pace of this replay only, which have no band beside them; else nothing.
+    /// `≈` before figures that hold at the pace of this replay only, which have no band beside
+    /// them; else nothing.
     pub fn about(&self) -> &'static str {
         if self.one_pace || self.bands.iter().any(Option::is_some) { "≈" } else { "" }
     }
 
-    /// Peak (0), mean (1), end (2) or what a trim leaves (3) in words, with its band: never a bare number where the clock has a say.
+    /// Peak (0), mean (1), end (2) or what a trim leaves (3) in words, with its band: never a bare
+    /// number where the clock has a say.
     pub fn words(&self, which: usize) -> Option<String> {
         let value = [self.peak, self.mean, self.end, self.trimmed][which]?;
         let unit = super::words::byte_unit(value);
@@ -195,7 +203,8 @@ pub struct Backend<'a> {
     pub version: &'a str,
     /// Its colour everywhere.
     pub colour: Colour,
-    /// How many backends of the same family stand before it: 0 is drawn filled and solid, others open and dashed.
+    /// How many backends of the same family stand before it: 0 is drawn filled and solid, others
+    /// open and dashed.
     pub variant: usize,
     /// Time a call.
     pub cost: Option<Cost>,
@@ -268,7 +277,8 @@ impl<'a> Scene<'a> {
     }
 
     fn of(run: &'a Run, trace: &'a TraceEntry) -> Scene<'a> {
-        let names: Vec<&str> = run.manifest.backends.iter().map(|backend| backend.name.as_str()).collect();
+        let names: Vec<&str> =
+            run.manifest.backends.iter().map(|backend| backend.name.as_str()).collect();
         let backends: Vec<Backend<'a>> = run
             .manifest
             .backends
@@ -314,17 +324,22 @@ impl<'a> Scene<'a> {
 
     /// The allocator that others are compared with: `malloc`, else the first.
     pub fn reference(&self) -> Option<&Backend<'a>> {
-        self.allocators().find(|backend| backend.name == "malloc").or_else(|| self.allocators().next())
+        self.allocators()
+            .find(|backend| backend.name == "malloc")
+            .or_else(|| self.allocators().next())
     }
 
-    /// That some allocators give memory back by the clock, for pictures which show them at the pace of the replay; empty where
-    /// none does.
+    /// That some allocators give memory back by the clock, for pictures which show them at the pace
+    /// of the replay; empty where none does.
     pub fn pace_note(&self) -> String {
         let mine = self.allocators().filter(|backend| !backend.memory.about().is_empty());
         let names: Vec<String> = mine.map(|backend| backend.name.to_owned()).collect();
         match names.len() {
             0 => String::new(),
-            1 => format!("  {} gives memory back by the clock: at the pace of this replay.", names[0]),
+            1 => format!(
+                "  {} gives memory back by the clock: at the pace of this replay.",
+                names[0]
+            ),
             _ => format!(
                 "  {} give memory back by the clock: at the pace of this replay.",
                 super::words::list(&names)
@@ -350,10 +365,13 @@ fn backend<'a>(
     let first = mine().filter_map(|l| l.repetition).min();
     let by_op = |repetition: Option<u32>| {
         OPS.map(|(_, ops)| {
-            Distribution::of(mine().filter(|l| l.repetition == repetition && ops.contains(&l.op.as_str())))
+            Distribution::of(
+                mine().filter(|l| l.repetition == repetition && ops.contains(&l.op.as_str())),
+            )
         })
     };
-    let earliest = run.samples.iter().filter(|s| s.trace == trace && s.backend == name).map(|s| s.repetition);
+    let earliest =
+        run.samples.iter().filter(|s| s.trace == trace && s.backend == name).map(|s| s.repetition);
     let repetition = earliest.min();
     let mut samples: Vec<&Sample> = run
         .samples
@@ -378,7 +396,11 @@ fn backend<'a>(
 /// The first finite value of a metric that is the same for every backend.
 fn first_value(run: &Run, trace: &str, metric: &str) -> Option<f64> {
     let row = run.measurements.iter().find(|m| {
-        m.trace == trace && m.metric == metric && m.op == "all" && m.value.is_finite() && m.value >= 0.0
+        m.trace == trace
+            && m.metric == metric
+            && m.op == "all"
+            && m.value.is_finite()
+            && m.value >= 0.0
     });
     row.map(|m| m.value)
 }
@@ -444,7 +466,8 @@ fn cost(run: &Run, trace: &str, name: &str) -> Option<Cost> {
     let (middle, low) = (sum(|c| c.middle), sum(|c| c.low));
     // A repetition that was cut short would look fast: only those with every chunk count.
     let repetitions = profile.iter().map(|chunk| chunk.times.len()).max().unwrap_or(0);
-    let mut totals: std::collections::BTreeMap<u32, (usize, f64)> = std::collections::BTreeMap::new();
+    let mut totals: std::collections::BTreeMap<u32, (usize, f64)> =
+        std::collections::BTreeMap::new();
     for (repetition, time) in profile.iter().flat_map(|chunk| chunk.times.iter()) {
         let total = totals.entry(*repetition).or_default();
         total.0 += 1;
@@ -494,7 +517,8 @@ pub struct ChunkCost {
 /// The time pass of one backend, chunk by chunk in order.
 pub fn chunk_profile(run: &Run, trace: &str, name: &str) -> Vec<ChunkCost> {
     let mut chunks: std::collections::BTreeMap<u32, ChunkCost> = std::collections::BTreeMap::new();
-    for chunk in run.chunks.iter().filter(|c| c.trace == trace && c.backend == name && c.calls > 0) {
+    for chunk in run.chunks.iter().filter(|c| c.trace == trace && c.backend == name && c.calls > 0)
+    {
         let entry = chunks.entry(chunk.chunk).or_insert(ChunkCost {
             first_call: 0.0,
             calls: chunk.calls as f64,
@@ -519,8 +543,11 @@ pub fn chunk_profile(run: &Run, trace: &str, name: &str) -> Vec<ChunkCost> {
 /// The outcome of one pass in words, for tables: `None` when at least one cell of it went well.
 pub fn why_absent(run: &Run, trace: &str, backend: &str, pass: Pass) -> Option<String> {
     use crate::results::Status;
-    let mut mine =
-        run.outcomes.iter().filter(|o| o.trace == trace && o.backend == backend && o.pass == pass).peekable();
+    let mut mine = run
+        .outcomes
+        .iter()
+        .filter(|o| o.trace == trace && o.backend == backend && o.pass == pass)
+        .peekable();
     if mine.peek().is_none() {
         return Some("not measured".to_owned());
     }

@@ -1,10 +1,11 @@
-//! Room `report`, chart: resident memory of all backends in one plot, and how it cools down after the end.
+//! Room `report`, chart: resident memory of all backends in one plot, and how it cools down after
+//! the end.
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, shorten, text_width};
 use super::chart::{
-    Chart, EndLabel, GRID, HEADING, LEFT, LIVE, NOTE, Picture, RIGHT, SMALL, STRONG, TINY, backend_stroke,
-    end_labels, frame,
+    Chart, EndLabel, GRID, HEADING, LEFT, LIVE, NOTE, Picture, RIGHT, SMALL, STRONG, TINY,
+    backend_stroke, end_labels, frame,
 };
 use super::figures::{Backend, Scene};
 use super::phases;
@@ -22,9 +23,13 @@ pub const CHART: Chart = Chart {
 };
 
 fn draw(scene: &Scene) -> Option<Picture> {
-    let shown: Vec<&Backend> = scene.backends.iter().filter(|backend| backend.has_memory()).collect();
-    let clock_end =
-        shown.iter().filter_map(|b| b.samples.last()).map(|s| s.clock_bytes as f64).fold(0.0, f64::max);
+    let shown: Vec<&Backend> =
+        scene.backends.iter().filter(|backend| backend.has_memory()).collect();
+    let clock_end = shown
+        .iter()
+        .filter_map(|b| b.samples.last())
+        .map(|s| s.clock_bytes as f64)
+        .fold(0.0, f64::max);
     if shown.is_empty() {
         return None;
     }
@@ -49,7 +54,13 @@ fn draw(scene: &Scene) -> Option<Picture> {
     panel.rows(&mut canvas, &ticks, Some(&|tick| tick_words(tick, &ticks)));
     area_and_lines(&mut canvas, &panel, &shown, clock_end, unit);
     panel.axes(&mut canvas);
-    phases::draw(&mut canvas, &panel, &scene.phases, |phase| phase.clock_bytes / clock_unit.bytes, true);
+    phases::draw(
+        &mut canvas,
+        &panel,
+        &scene.phases,
+        |phase| phase.clock_bytes / clock_unit.bytes,
+        true,
+    );
     let across = panel.across.ticks(10);
     panel.numbers(&mut canvas, &across, &|tick| tick_words(tick, &across));
     let words = format!("x: allocation clock, {} allocated so far", clock_unit.name);
@@ -76,7 +87,13 @@ fn label(backend: &Backend, unit: ByteUnit) -> String {
     format!("{value}  {}", backend.name)
 }
 
-fn area_and_lines(canvas: &mut Canvas, panel: &Panel, shown: &[&Backend], clock_end: f64, unit: ByteUnit) {
+fn area_and_lines(
+    canvas: &mut Canvas,
+    panel: &Panel,
+    shown: &[&Backend],
+    clock_end: f64,
+    unit: ByteUnit,
+) {
     let count = ((panel.right - panel.left) * 3.0).round().max(1.0) as usize;
     let y = |bytes: f64| panel.y(bytes / unit.bytes);
     for (at, column) in columns(&shown[0].samples, clock_end, count).iter().enumerate() {
@@ -95,18 +112,27 @@ fn area_and_lines(canvas: &mut Canvas, panel: &Panel, shown: &[&Backend], clock_
                 continue;
             }
             let middle = panel.left + (at as f64 + 0.5) / 3.0;
-            canvas.rectangle(middle - 1.0, y(high) - 1.0, middle + 1.0, y(low) + 1.0, backend.colour);
+            canvas.rectangle(
+                middle - 1.0,
+                y(high) - 1.0,
+                middle + 1.0,
+                y(low) + 1.0,
+                backend.colour,
+            );
         }
     }
     for backend in shown {
-        let Some(peak) = backend.memory.peak.filter(|peak| peak / unit.bytes > panel.up.end()) else {
+        let Some(peak) = backend.memory.peak.filter(|peak| peak / unit.bytes > panel.up.end())
+        else {
             continue;
         };
         let reduced = columns(&backend.samples, clock_end, count);
-        let out = reduced.iter().position(|c| c.resident.1 / unit.bytes > panel.up.end()).unwrap_or(0);
+        let out =
+            reduced.iter().position(|c| c.resident.1 / unit.bytes > panel.up.end()).unwrap_or(0);
         let text = format!("▲ {} runs off to {}", backend.name, words::bytes(peak));
         let kind = STRONG.in_colour(backend.colour);
-        let left = (panel.left + out as f64 / 3.0 + 8.0).min(panel.right - text_width(&text, kind) - 4.0);
+        let left =
+            (panel.left + out as f64 / 3.0 + 8.0).min(panel.right - text_width(&text, kind) - 4.0);
         canvas.text(left.max(panel.left + 4.0), panel.top - 8.0, &text, kind, Anchor::Left);
     }
 }
@@ -155,13 +181,17 @@ fn cool_down(
             let Some((low, high)) = *band else { continue };
             // Beside its dot, so that several can be told apart: at once below, never above.
             let x = stop - 4.0 - 4.0 * brackets;
-            let [low, high] = [low, high].map(|bytes| panel.y((bytes / unit.bytes).min(panel.up.end())));
+            let [low, high] =
+                [low, high].map(|bytes| panel.y((bytes / unit.bytes).min(panel.up.end())));
             let stroke = Stroke::solid(2.0, backend.colour.pale(0.35));
             canvas.line(&[(x + 4.0, low), (x, low), (x, high), (x + 4.0, high)], stroke);
         }
         for &(x, y) in &points {
             if y <= panel.top {
-                canvas.polygon(&[(x, y - 6.0), (x - 6.0, y + 6.0), (x + 6.0, y + 6.0)], backend.colour);
+                canvas.polygon(
+                    &[(x, y - 6.0), (x - 6.0, y + 6.0), (x + 6.0, y + 6.0)],
+                    backend.colour,
+                );
             } else if backend.variant == 0 {
                 canvas.disc(x, y, 5.0, backend.colour);
             } else {
@@ -225,11 +255,15 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
     };
     let returned: Vec<String> = span
         .iter()
-        .filter(|(_, peak, end)| peak - scene.live_end > 0.0 && (peak - end) / (peak - scene.live_end) > 0.5)
+        .filter(|(_, peak, end)| {
+            peak - scene.live_end > 0.0 && (peak - end) / (peak - scene.live_end) > 0.5
+        })
         .map(|(name, ..)| (*name).to_owned())
         .collect();
     title += &match returned.len() {
-        0 if span.len() == 1 => "  It gives back less than half of what it no longer needs.".to_owned(),
+        0 if span.len() == 1 => {
+            "  It gives back less than half of what it no longer needs.".to_owned()
+        }
         0 => "  None gives back half of what it no longer needs by itself.".to_owned(),
         all if all == span.len() && all == 1 => "  It gives most of it back by itself.".to_owned(),
         all if all == span.len() => "  All give most of it back by themselves.".to_owned(),

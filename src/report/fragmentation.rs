@@ -1,21 +1,23 @@
-//! Room `report`: fragmentation, derived from what was counted and never stored. Each figure has its source, and is absent
-//! where it would divide by nothing.
+//! Room `report`: fragmentation, derived from what was counted and never stored. Each figure has
+//! its source, and is absent where it would divide by nothing.
 
 use super::figures::{Backend, Scene};
 
 /// Ratios of one backend on one trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Fragmentation {
-    /// Johnstone and Wilson's four measures (ISMM 1998), each less one: resident over live averaged over the allocation
-    /// clock; at the live peak; at the resident peak (the first sample of it: it jumps where the curve is flat, so nothing is
-    /// ranked by it); the two peaks wherever they are.
+    /// Johnstone and Wilson's four measures (ISMM 1998), each less one: resident over live averaged
+    /// over the allocation clock; at the live peak; at the resident peak (the first sample of it:
+    /// it jumps where the curve is flat, so nothing is ranked by it); the two peaks wherever they
+    /// are.
     pub johnstone_wilson: [Option<f64>; 4],
     /// (R_end − L_end) / (max R − L_end): 1 when nothing was ever given back.
     pub ratchet: Option<f64>,
-    /// (R_end − R_trim) / (R_end − P): the share of what is kept that the allocator's own trim returns.
+    /// (R_end − R_trim) / (R_end − P): the share of what is kept that the allocator's own trim
+    /// returns.
     pub given_back: Option<f64>,
-    /// (P_2M − L) / (max(R, P_2M) − L) at the end: the share of the overhead that no trimming by pieces of 2 MiB could
-    /// return.
+    /// (P_2M − L) / (max(R, P_2M) − L) at the end: the share of the overhead that no trimming by
+    /// pieces of 2 MiB could return.
     pub unreturnable_2m: Option<f64>,
     /// Memory kept unused for a tenth of the clock, in bytes.
     pub returnable: Option<f64>,
@@ -43,12 +45,17 @@ pub fn fragmentation(scene: &Scene, backend: &Backend) -> Fragmentation {
         johnstone_wilson: [
             over(memory.mean, scene.live_mean),
             over(known("resident_at_live_peak_bytes"), scene.live_peak),
-            highest.and_then(|sample| over(Some(sample.resident_bytes as f64), sample.live_bytes as f64)),
+            highest.and_then(|sample| {
+                over(Some(sample.resident_bytes as f64), sample.live_bytes as f64)
+            }),
             over(memory.peak, scene.live_peak),
         ],
         ratchet: last.and_then(|live| ratio(memory.end? - live, memory.peak? - live)),
-        given_back: memory.end.and_then(|end| ratio(end - memory.trimmed?, end - memory.pinned_end?)),
-        unreturnable_2m: last.and_then(|live| ratio(pieces? - live, memory.end?.max(pieces?) - live)),
+        given_back: memory
+            .end
+            .and_then(|end| ratio(end - memory.trimmed?, end - memory.pinned_end?)),
+        unreturnable_2m: last
+            .and_then(|live| ratio(pieces? - live, memory.end?.max(pieces?) - live)),
         returnable: known("returnable_bytes"),
     }
 }
@@ -130,7 +137,10 @@ mod tests {
 
     #[test]
     fn nothing_live_and_nothing_kept_divides_nothing() {
-        let run = run(&[[0, 0, 0, 0, 0], [0, 0, 0, 4096, 4096]], &[("resident_peak_bytes", f64::INFINITY)]);
+        let run = run(
+            &[[0, 0, 0, 0, 0], [0, 0, 0, 4096, 4096]],
+            &[("resident_peak_bytes", f64::INFINITY)],
+        );
         let scene = &Scene::all(&run)[0];
         let found = fragmentation(scene, &scene.backends[0]);
         assert_eq!(found.johnstone_wilson, [None; 4]);

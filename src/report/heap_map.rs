@@ -1,5 +1,5 @@
-//! Room `report`, chart: the heap map: which stretches of address space stay resident over the replay, and how full they
-//! are.
+//! Room `report`, chart: the heap map: which stretches of address space stay resident over the
+//! replay, and how full they are.
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Colour, shorten, wrap};
@@ -162,7 +162,13 @@ fn draw_line(
         if at == 0 {
             let words = |tick: f64| tick_words(tick, &ticks);
             for &tick in &ticks {
-                canvas.text(panel.left - 9.0, panel.y(tick) + 5.0, &words(tick), SMALL, Anchor::Right);
+                canvas.text(
+                    panel.left - 9.0,
+                    panel.y(tick) + 5.0,
+                    &words(tick),
+                    SMALL,
+                    Anchor::Right,
+                );
             }
         }
         let place = |phase: &Phase| phase.event / sheet.calls_unit.0;
@@ -204,7 +210,13 @@ fn heading(canvas: &mut Canvas, panel: &Panel, map: &Map) {
     };
     let kind = if room > 300.0 { NOTE } else { SMALL };
     for (at, line) in wrap(&text, kind, room).iter().take(2).enumerate() {
-        canvas.text(panel.left, y + 22.0 + 19.0 * at as f64, &shorten(line, kind, room), kind, Anchor::Left);
+        canvas.text(
+            panel.left,
+            y + 22.0 + 19.0 * at as f64,
+            &shorten(line, kind, room),
+            kind,
+            Anchor::Left,
+        );
     }
 }
 
@@ -255,14 +267,18 @@ fn verdict(maps: &[Map]) -> String {
     let opening = format!(
         "At exit {span}\u{a0}% of the resident {piece} stretches are empty or less than a quarter full."
     );
-    let mut empty: Vec<(&str, usize)> = lasts.iter().map(|(name, last)| (*name, last.empty)).collect();
+    let mut empty: Vec<(&str, usize)> =
+        lasts.iter().map(|(name, last)| (*name, last.empty)).collect();
     empty.sort_by_key(|(_, empty)| *empty);
     let (least, most) = (empty[0], empty[empty.len() - 1]);
     if most.1 == 0 {
         return format!("{opening}  None keeps an empty one.");
     }
     if empty.len() == 1 || least.1 == most.1 {
-        return format!("{opening}  {} are kept though they are empty.", words::count(most.1 as u64));
+        return format!(
+            "{opening}  {} are kept though they are empty.",
+            words::count(most.1 as u64)
+        );
     }
     format!("{opening}  {} keeps {} that are empty, {} {}.", most.0, most.1, least.0, least.1)
 }

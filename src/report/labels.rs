@@ -1,7 +1,9 @@
-//! Room `report`: what backends are called in pictures and tables. `so:/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0:mi_` has no
-//! room in a picture, and where it is cut off it looks like every other library of that folder: it is called `so:libmimalloc`.
+//! Room `report`: what backends are called in pictures and tables.
+//! `so:/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0:mi_` has no room in a picture, and where it is
+//! cut off it looks like every other library of that folder: it is called `so:libmimalloc`.
 //!
-//! A label is as short as it can be while all labels of a run differ: the library's name, its file's name, the whole word.
+//! A label is as short as it can be while all labels of a run differ: the library's name, its
+//! file's name, the whole word.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -22,7 +24,8 @@ enum Length {
 
 /// The run with every backend called by its label.
 pub fn labelled(run: &Run) -> Run {
-    let words: Vec<&str> = run.manifest.backends.iter().map(|backend| backend.name.as_str()).collect();
+    let words: Vec<&str> =
+        run.manifest.backends.iter().map(|backend| backend.name.as_str()).collect();
     let labels: HashMap<String, String> =
         words.iter().map(|word| (*word).to_owned()).zip(labels(&words)).collect();
     let mut run = run.clone();
@@ -47,8 +50,10 @@ fn labels(words: &[&str]) -> Vec<String> {
 /// The word with its paths shortened, layer by layer.
 fn shorten(word: &str, length: Length) -> String {
     let head = BY_PATH.iter().filter_map(|head| {
-        let at =
-            word.match_indices(head).map(|(at, _)| at).find(|at| *at == 0 || word[..*at].ends_with('+'))?;
+        let at = word
+            .match_indices(head)
+            .map(|(at, _)| at)
+            .find(|at| *at == 0 || word[..*at].ends_with('+'))?;
         Some((at, at + head.len()))
     });
     let Some((_, path_at)) = head.min() else { return word.to_owned() };
@@ -74,7 +79,11 @@ mod tests {
     fn labels_are_short_and_differ() {
         let label = |words: &[&str]| labels(words);
         assert_eq!(
-            label(&["malloc", "so:/usr/lib/libmimalloc.so.2.0:mi_", "so:/usr/lib/libjemalloc.so.2"]),
+            label(&[
+                "malloc",
+                "so:/usr/lib/libmimalloc.so.2.0:mi_",
+                "so:/usr/lib/libjemalloc.so.2"
+            ]),
             ["malloc", "so:libmimalloc", "so:libjemalloc"]
         );
         assert_eq!(
@@ -84,7 +93,11 @@ mod tests {
         let words = ["so:/a/libx.so", "so:/b/libx.so"];
         assert_eq!(label(&words), words);
         assert_eq!(
-            label(&["so:x.so:MALLOC_CONF=narenas:1", "so:/a/x.so:x_:A=1", "pymalloc+so:/usr/lib/libx.so"]),
+            label(&[
+                "so:x.so:MALLOC_CONF=narenas:1",
+                "so:/a/x.so:x_:A=1",
+                "pymalloc+so:/usr/lib/libx.so"
+            ]),
             ["so:x:MALLOC_CONF=narenas:1", "so:x:A=1", "pymalloc+so:libx"]
         );
         assert_eq!(

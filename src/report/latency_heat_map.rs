@@ -1,11 +1,14 @@
-//! Room `report`, chart: service times over the replay, a row a backend, below what the program had live.
+//! Room `report`, chart: service times over the replay, a row a backend, below what the program had
+//! live.
 //!
-//! The record holds counts in fixed bins and the slowest calls by themselves, so the picture costs the same for ten
-//! thousand calls and for a billion, and no extreme is lost to binning.
+//! The record holds counts in fixed bins and the slowest calls by themselves, so the picture costs
+//! the same for ten thousand calls and for a billion, and no extreme is lost to binning.
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Colour, Stroke, shorten, text_width};
-use super::chart::{AXIS, Chart, LEFT, LIVE, Picture, RIGHT, SMALL, SOFT, STRONG, TINY, WHITE, frame};
+use super::chart::{
+    AXIS, Chart, LEFT, LIVE, Picture, RIGHT, SMALL, SOFT, STRONG, TINY, WHITE, frame,
+};
 use super::figures::{Backend, Scene};
 use super::phases;
 use super::tail::{slow_calls, strays};
@@ -103,8 +106,14 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let across = Scale::Linear { from: 0.0, to: calls / divisor };
     let left = LEFT + 186.0;
     let marks = phases::marks(scene.trace);
-    let panel =
-        |top: f64, bottom: f64, up: Scale| Panel { left, top, right: RIGHT - 18.0, bottom, across, up };
+    let panel = |top: f64, bottom: f64, up: Scale| Panel {
+        left,
+        top,
+        right: RIGHT - 18.0,
+        bottom,
+        across,
+        up,
+    };
     // The live heap first, the names of the phases above it.
     let mut y = top + 4.0;
     if let Some(backend) = scene.backends.iter().find(|backend| backend.samples.len() > 1) {
@@ -117,7 +126,12 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let foot = bottom - 44.0;
     let height = (foot - y) / courses.len() as f64;
     let up = vertical(scene, &courses);
-    let most = courses.iter().flat_map(|course| &course.rows).flat_map(|row| row.counts()).map(|c| c.1).max();
+    let most = courses
+        .iter()
+        .flat_map(|course| &course.rows)
+        .flat_map(|row| row.counts())
+        .map(|c| c.1)
+        .max();
     for (at, course) in courses.iter().enumerate() {
         let gap = if height > 60.0 { 14.0 } else { 8.0 };
         let panel = panel(y + height * at as f64 + gap, y + height * (at + 1) as f64, up);
@@ -133,8 +147,11 @@ fn draw(scene: &Scene) -> Option<Picture> {
             panel.numbers(&mut canvas, &ticks, &|tick| tick_words(tick, &ticks));
         }
     }
-    let unit =
-        if unit.is_empty() { "x: calls replayed".to_owned() } else { format!("x: calls replayed, {unit}") };
+    let unit = if unit.is_empty() {
+        "x: calls replayed".to_owned()
+    } else {
+        format!("x: calls replayed, {unit}")
+    };
     canvas.text(RIGHT - 18.0, bottom - 2.0, &unit, SMALL, Anchor::Right);
     Some(Picture { title, canvas })
 }
@@ -143,7 +160,8 @@ fn draw(scene: &Scene) -> Option<Picture> {
 fn vertical(scene: &Scene, courses: &[Course]) -> Scale {
     let rows = || courses.iter().flat_map(|course| course.rows.iter());
     let low = rows().map(|row| row.from_nanoseconds).fold(f64::INFINITY, f64::min);
-    let slow = courses.iter().flat_map(|course| course.slow.first()).map(|call| call.nanoseconds as f64);
+    let slow =
+        courses.iter().flat_map(|course| course.slow.first()).map(|call| call.nanoseconds as f64);
     let high = rows().map(|row| row.to_nanoseconds).chain(slow).fold(0.0, f64::max);
     Scale::log(low.min(scene.clock_step.unwrap_or(f64::INFINITY)).max(1.0), (high * 1.6).min(1e14))
 }
@@ -153,13 +171,25 @@ fn live(canvas: &mut Canvas, panel: &Panel, samples: &[&Sample], divisor: f64) {
     let most = samples.iter().map(|sample| sample.live_bytes).max().unwrap_or(0).max(1) as f64;
     let panel = Panel { up: Scale::Linear { from: 0.0, to: most }, ..*panel };
     let mut points = vec![(panel.left, panel.bottom)];
-    points.extend(samples.iter().map(|s| (panel.x(s.event as f64 / divisor), panel.y(s.live_bytes as f64))));
+    points.extend(
+        samples.iter().map(|s| (panel.x(s.event as f64 / divisor), panel.y(s.live_bytes as f64))),
+    );
     for pair in points.windows(2) {
         let [(from, y), (to, end)] = [pair[0], pair[1]];
-        canvas.polygon(&[(from, y), (to, end), (to, panel.bottom), (from, panel.bottom)], LIVE.pale(0.15));
+        canvas.polygon(
+            &[(from, y), (to, end), (to, panel.bottom), (from, panel.bottom)],
+            LIVE.pale(0.15),
+        );
     }
-    canvas.line(&[(panel.left, panel.bottom), (panel.right, panel.bottom)], Stroke::solid(1.0, AXIS));
-    canvas.text(LEFT + 124.0, panel.bottom - 20.0, "live heap", STRONG.in_colour(LIVE), Anchor::Right);
+    canvas
+        .line(&[(panel.left, panel.bottom), (panel.right, panel.bottom)], Stroke::solid(1.0, AXIS));
+    canvas.text(
+        LEFT + 124.0,
+        panel.bottom - 20.0,
+        "live heap",
+        STRONG.in_colour(LIVE),
+        Anchor::Right,
+    );
     let unit = byte_unit(most);
     let peak = format!("{} {}", words::figure(most / unit.bytes), unit.name);
     canvas.text(panel.left - 9.0, panel.top + 9.0, &peak, TINY, Anchor::Right);
@@ -171,7 +201,8 @@ fn names(canvas: &mut Canvas, panel: &Panel, marks: &[(u64, String)], divisor: f
     let mut free_from = panel.left;
     for (event, name) in marks.iter().take(phases::MOST) {
         let x = panel.x(*event as f64 / divisor);
-        canvas.line(&[(x, panel.top - 4.0), (x, panel.bottom)], Stroke::dashed(1.0, AXIS, 2.0, 3.0));
+        canvas
+            .line(&[(x, panel.top - 4.0), (x, panel.bottom)], Stroke::dashed(1.0, AXIS, 2.0, 3.0));
         let kind = TINY.in_colour(SOFT);
         let name = shorten(name, kind, 150.0);
         let width = text_width(&name, kind);
@@ -182,7 +213,13 @@ fn names(canvas: &mut Canvas, panel: &Panel, marks: &[(u64, String)], divisor: f
     }
 }
 
-fn row(canvas: &mut Canvas, scene: &Scene, panel: &Panel, course: &Course, (most, divisor): (u64, f64)) {
+fn row(
+    canvas: &mut Canvas,
+    scene: &Scene,
+    panel: &Panel,
+    course: &Course,
+    (most, divisor): (u64, f64),
+) {
     let high = panel.bottom - panel.top;
     let ticks = panel.up.ticks(((high / 22.0) as usize).clamp(2, 9));
     panel.rows(canvas, &ticks, Some(&nanosecond_tick));
@@ -206,7 +243,11 @@ fn row(canvas: &mut Canvas, scene: &Scene, panel: &Panel, course: &Course, (most
 /// From one call to the most, on a logarithmic scale.
 fn shade(calls: u64, most: u64) -> Colour {
     let share = (calls.max(1) as f64).ln() / (most.max(2) as f64).ln();
-    if share < 0.6 { FEW.mix(SOME, share / 0.6) } else { SOME.mix(MANY, ((share - 0.6) / 0.4).min(1.0)) }
+    if share < 0.6 {
+        FEW.mix(SOME, share / 0.6)
+    } else {
+        SOME.mix(MANY, ((share - 0.6) / 0.4).min(1.0))
+    }
 }
 
 fn dots(canvas: &mut Canvas, panel: &Panel, course: &Course, divisor: f64) {
@@ -291,12 +332,17 @@ fn verdict(scene: &Scene, courses: &[Course]) -> String {
         let mut counts: Vec<(&Course, usize)> =
             courses.iter().map(|course| (course, course.over(limit))).collect();
         counts.sort_by_key(|(course, count)| {
-            (std::cmp::Reverse(*count), std::cmp::Reverse(course.slow.first().map(|call| call.nanoseconds)))
+            (
+                std::cmp::Reverse(*count),
+                std::cmp::Reverse(course.slow.first().map(|call| call.nanoseconds)),
+            )
         });
         let Some(&(first, most)) = counts.first().filter(|(_, count)| *count > 0) else { continue };
         let worst = first.slow.first().map_or(0.0, |call| call.nanoseconds as f64);
-        // A median over few replays does not rule the machine out; how many of them saw the call tells more.
-        let seen = first.slow.first().filter(|call| repetitions >= 3 && call.seen < call.repetitions);
+        // A median over few replays does not rule the machine out; how many of them saw the call
+        // tells more.
+        let seen =
+            first.slow.first().filter(|call| repetitions >= 3 && call.seen < call.repetitions);
         let seen = seen.map(|call| format!(" (in {} of {})", call.seen, call.repetitions));
         let mut text = format!(
             "{} has {} {} over {words}, up to {}{}, {how}.",
@@ -321,11 +367,16 @@ fn verdict(scene: &Scene, courses: &[Course]) -> String {
     "No allocator has a call over 10 µs of its own.".to_owned()
 }
 
-/// The phase of the program in which more than half of the stalls lie, where there are several of both.
+/// The phase of the program in which more than half of the stalls lie, where there are several of
+/// both.
 fn in_phase(scene: &Scene, course: &Course, limit: f64) -> Option<String> {
     let marks = phases::marks(scene.trace);
-    let stalls: Vec<u64> =
-        course.slow.iter().filter(|call| call.nanoseconds as f64 > limit).map(|call| call.event).collect();
+    let stalls: Vec<u64> = course
+        .slow
+        .iter()
+        .filter(|call| call.nanoseconds as f64 > limit)
+        .map(|call| call.event)
+        .collect();
     if marks.len() < 2 || stalls.len() < 4 {
         return None;
     }

@@ -1,8 +1,11 @@
-//! Room `report`, chart: histogram of service times: a column an op, a row a backend, one time axis.
+//! Room `report`, chart: histogram of service times: a column an op, a row a backend, one time
+//! axis.
 
 use super::axis::{Panel, Scale};
 use super::canvas::{Anchor, Canvas, Stroke, shorten};
-use super::chart::{AXIS, Chart, GRID, HEADING, INK, LEFT, NOTE, Picture, RIGHT, SMALL, STRONG, TINY, frame};
+use super::chart::{
+    AXIS, Chart, GRID, HEADING, INK, LEFT, NOTE, Picture, RIGHT, SMALL, STRONG, TINY, frame,
+};
 use super::figures::{Backend, Distribution, OPS, Scene};
 use super::words::{self, nanosecond_tick, nanoseconds};
 
@@ -86,8 +89,8 @@ fn horizontal(scene: &Scene, shown: &[&Backend], ops: &[usize]) -> Scale {
     Scale::log(low.max(1.0) / 1.6, high * 1.6)
 }
 
-/// Edges of the bins: ten a decade, but none narrower than the clock's step, whose multiples lie in the middle of a bin:
-/// a finer bin would show the clock's comb.
+/// Edges of the bins: ten a decade, but none narrower than the clock's step, whose multiples lie in
+/// the middle of a bin: a finer bin would show the clock's comb.
 fn edges(across: Scale, step: f64) -> Vec<f64> {
     let Scale::Log { from, to } = across else { return vec![] };
     let step = step.max(1.0);
@@ -104,7 +107,14 @@ fn edges(across: Scale, step: f64) -> Vec<f64> {
     edges
 }
 
-fn ridge(canvas: &mut Canvas, scene: &Scene, panel: &Panel, backend: &Backend, op: usize, edges: &[f64]) {
+fn ridge(
+    canvas: &mut Canvas,
+    scene: &Scene,
+    panel: &Panel,
+    backend: &Backend,
+    op: usize,
+    edges: &[f64],
+) {
     if let Some(step) = scene.clock_step {
         let floor = scene.clock_pair.unwrap_or(step).max(step);
         canvas.rectangle(panel.left, panel.top, panel.x(floor), panel.bottom, GRID.pale(0.45));
@@ -127,7 +137,8 @@ fn ridge(canvas: &mut Canvas, scene: &Scene, panel: &Panel, backend: &Backend, o
     }
     outline.push((panel.right, panel.bottom));
     canvas.line(&outline, Stroke::solid(1.6, backend.colour));
-    canvas.line(&[(panel.left, panel.bottom), (panel.right, panel.bottom)], Stroke::solid(1.2, AXIS));
+    canvas
+        .line(&[(panel.left, panel.bottom), (panel.right, panel.bottom)], Stroke::solid(1.2, AXIS));
     figures(canvas, panel, backend, distribution);
 }
 
@@ -147,7 +158,11 @@ fn figures(canvas: &mut Canvas, panel: &Panel, backend: &Backend, distribution: 
     for value in [median, max] {
         let x = panel.x(value);
         canvas.polygon(
-            &[(x, panel.bottom - 7.0), (x - 5.0, panel.bottom + 3.0), (x + 5.0, panel.bottom + 3.0)],
+            &[
+                (x, panel.bottom - 7.0),
+                (x - 5.0, panel.bottom + 3.0),
+                (x + 5.0, panel.bottom + 3.0),
+            ],
             backend.colour,
         );
     }
@@ -196,17 +211,26 @@ fn hint() -> &'static str {
 
 fn verdict(scene: &Scene, shown: &[&Backend], ops: &[usize]) -> String {
     let op = ops[0];
-    let medians: Vec<(String, f64)> =
-        shown.iter().filter_map(|b| Some((b.name.to_owned(), b.latency(op).0.quantile(0.5)?))).collect();
-    let tails: Vec<(String, f64)> =
-        shown.iter().filter_map(|b| Some((b.name.to_owned(), b.latency(op).0.fact(0.999)?))).collect();
-    let Some((low, high)) = extremes(&medians) else { return "Histogram of service times".to_owned() };
+    let medians: Vec<(String, f64)> = shown
+        .iter()
+        .filter_map(|b| Some((b.name.to_owned(), b.latency(op).0.quantile(0.5)?)))
+        .collect();
+    let tails: Vec<(String, f64)> = shown
+        .iter()
+        .filter_map(|b| Some((b.name.to_owned(), b.latency(op).0.fact(0.999)?)))
+        .collect();
+    let Some((low, high)) = extremes(&medians) else {
+        return "Histogram of service times".to_owned();
+    };
     let name = OPS[op].0;
     let step = scene.clock_step.unwrap_or(1.0);
     let mut title = if medians.len() == 1 {
         format!("Half of the {name} calls of {} take {} or less.", low.0, nanoseconds(low.1))
     } else if high.1 - low.1 <= step {
-        format!("The usual {name} takes {} in every allocator, the clock included.", nanoseconds(low.1))
+        format!(
+            "The usual {name} takes {} in every allocator, the clock included.",
+            nanoseconds(low.1)
+        )
     } else {
         format!(
             "The usual {name} takes {} in {} and {} in {}.",

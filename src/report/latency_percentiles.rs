@@ -44,7 +44,8 @@ fn draw(scene: &Scene) -> Option<Picture> {
     for (at, op) in ops.iter().enumerate() {
         let left = first + (width + gap + labels) * at as f64;
         let most = scene.allocators().map(|b| b.latency(*op).0.calls).max().unwrap_or(1);
-        // A little room beyond the rarest, so that the slowest call itself is a step that can be seen.
+        // A little room beyond the rarest, so that the slowest call itself is a step that can be
+        // seen.
         let decades = (most.max(10) as f64).log10().max(1.0) + LAST_STEP;
         let panel = Panel {
             left,
@@ -79,7 +80,14 @@ fn vertical(scene: &Scene, ops: &[usize]) -> Scale {
     Scale::log(low / 1.5, high * 2.0)
 }
 
-fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize, first: bool, room: f64) {
+fn draw_panel(
+    canvas: &mut Canvas,
+    scene: &Scene,
+    panel: &Panel,
+    op: usize,
+    first: bool,
+    room: f64,
+) {
     let calls = scene.allocators().map(|backend| backend.latency(op).0.calls).max().unwrap_or(0);
     canvas.text(panel.left, panel.top - 18.0, OPS[op].0, HEADING, Anchor::Left);
     let count = format!("{} calls", words::count(calls));
@@ -101,11 +109,13 @@ fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize, firs
     for backend in scene.allocators().filter(|backend| loud.contains(&backend.name)) {
         let raw = &backend.raw[op];
         if backend.confirmed[op].calls > 0 && raw.calls > 0 {
-            let stroke = Stroke { dash: Some((1.6, 2.6)), ..Stroke::solid(1.3, backend.colour.pale(0.25)) };
+            let stroke =
+                Stroke { dash: Some((1.6, 2.6)), ..Stroke::solid(1.3, backend.colour.pale(0.25)) };
             canvas.line(&pixels(panel, &curve(raw)), stroke);
         }
     }
-    // The first backend is the one that others are compared with: it is drawn last, on top; the quiet ones first.
+    // The first backend is the one that others are compared with: it is drawn last, on top; the
+    // quiet ones first.
     let mut order: Vec<&Backend> = scene.backends.iter().rev().filter(|b| !b.is_floor()).collect();
     order.sort_by_key(|backend| loud.contains(&backend.name));
     for backend in order {
@@ -123,14 +133,22 @@ fn draw_panel(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize, firs
         labels.push(EndLabel { y: panel.y(max), text: format!("{name} {value}"), kind });
     }
     labels.reverse();
-    end_labels(canvas, (panel.right + 2.0, panel.right + 14.0), (panel.top, panel.bottom), labels, room);
+    end_labels(
+        canvas,
+        (panel.right + 2.0, panel.right + 14.0),
+        (panel.top, panel.bottom),
+        labels,
+        room,
+    );
 }
 
-/// Up to six backends are all in colour. Of more, four are: the first, pymalloc, and those with the worst and the best
-/// slowest call; the others stay grey and keep their labels.
+/// Up to six backends are all in colour. Of more, four are: the first, pymalloc, and those with the
+/// worst and the best slowest call; the others stay grey and keep their labels.
 pub(super) fn emphasised<'a>(scene: &'a Scene) -> Vec<&'a str> {
-    let all: Vec<(&str, f64)> =
-        scene.allocators().filter_map(|backend| Some((backend.name, backend.worst_call()?.0))).collect();
+    let all: Vec<(&str, f64)> = scene
+        .allocators()
+        .filter_map(|backend| Some((backend.name, backend.worst_call()?.0)))
+        .collect();
     if all.len() <= 6 {
         return all.into_iter().map(|(name, _)| name).collect();
     }
@@ -162,7 +180,8 @@ fn draw_curve(
     canvas.line(&pixels(panel, &sure), backend_stroke(colour, variant, width));
 }
 
-/// The steps of a distribution: across the decimal logarithm of "one call in N is slower", upwards nanoseconds.
+/// The steps of a distribution: across the decimal logarithm of "one call in N is slower", upwards
+/// nanoseconds.
 fn curve(distribution: &Distribution) -> Points {
     let calls = distribution.calls as f64;
     let mut points = Points::new();
@@ -229,7 +248,13 @@ fn clock_words(canvas: &mut Canvas, scene: &Scene, panel: &Panel) {
     };
     let kind = TINY.in_colour(SOFT);
     let (right, y) = (panel.right - 6.0, panel.bottom - 7.0);
-    canvas.rectangle(right - text_width(&text, kind) - 3.0, y - 11.0, right + 3.0, y + 3.0, GRID.pale(0.45));
+    canvas.rectangle(
+        right - text_width(&text, kind) - 3.0,
+        y - 11.0,
+        right + 3.0,
+        y + 3.0,
+        GRID.pale(0.45),
+    );
     canvas.text(right, y, &text, kind, Anchor::Right);
 }
 
@@ -246,7 +271,9 @@ fn raw_words(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize) {
     let first = scene.allocators().filter(|b| loud.contains(&b.name)).filter_map(parts).min();
     let Some(decade) = first else { return };
     let rarity = words::power_of_ten(decade);
-    let text = format!("dotted, a raw replay: from 1 in {rarity} on it shows the machine, not the allocator");
+    let text = format!(
+        "dotted, a raw replay: from 1 in {rarity} on it shows the machine, not the allocator"
+    );
     let kind = SMALL.sized(13.5);
     let lines = wrap(&text, kind, (panel.right - panel.left) * 0.46);
     let (left, foot) = (panel.left + 12.0, panel.top + 20.0 + 17.0 * lines.len() as f64);
@@ -285,13 +312,16 @@ fn plotted(scene: &Scene) -> String {
 }
 
 fn hint(scene: &Scene) -> String {
-    let both =
-        scene.allocators().any(|b| (0..OPS.len()).any(|op| b.confirmed[op].calls > 0 && b.raw[op].calls > 0));
-    let mut text = String::from("Lower is better; follow a curve right to see how rare its slow calls are.");
+    let both = scene
+        .allocators()
+        .any(|b| (0..OPS.len()).any(|op| b.confirmed[op].calls > 0 && b.raw[op].calls > 0));
+    let mut text =
+        String::from("Lower is better; follow a curve right to see how rare its slow calls are.");
     if both {
         text += "  Dotted and bold part where the machine, not the allocator, was slow.";
     }
-    text += "  Thin end: fewer than 10 calls lie beyond, n too small.  Timer cost is not subtracted.";
+    text +=
+        "  Thin end: fewer than 10 calls lie beyond, n too small.  Timer cost is not subtracted.";
     let over: Vec<(f64, String)> = scene
         .allocators()
         .filter(|backend| backend.confirmed.iter().any(|d| d.calls > 0))
@@ -301,10 +331,13 @@ fn hint(scene: &Scene) -> String {
             (own as f64, format!("{} {} → {own}", backend.name, sum(&backend.raw)))
         })
         .collect();
-    let any = scene.allocators().any(|b| b.raw.iter().chain(&b.confirmed).any(|d| d.slower(1e6) > 0));
+    let any =
+        scene.allocators().any(|b| b.raw.iter().chain(&b.confirmed).any(|d| d.slower(1e6) > 0));
     if any && !over.is_empty() {
-        text +=
-            &format!("  Calls over 1 ms, one raw replay → confirmed: {}.", words::all_or_ends(over, "; "));
+        text += &format!(
+            "  Calls over 1 ms, one raw replay → confirmed: {}.",
+            words::all_or_ends(over, "; ")
+        );
     }
     text
 }
@@ -314,7 +347,8 @@ fn verdict(scene: &Scene) -> String {
         .allocators()
         .filter_map(|backend| {
             let (value, confirmed) = backend.worst_call()?;
-            let op = (0..OPS.len()).find(|op| backend.latency(*op).0.max() == Some(value)).unwrap_or(0);
+            let op =
+                (0..OPS.len()).find(|op| backend.latency(*op).0.max() == Some(value)).unwrap_or(0);
             Some((backend.name, value, confirmed, op))
         })
         .collect();
@@ -332,7 +366,9 @@ fn verdict(scene: &Scene) -> String {
     };
     title += &if worst.len() == 1 {
         format!("  The slowest call of {name} is a {op}() of {value}{real}.")
-    } else if slowest.1 > best.1 * 2.0 && seen.first().is_some_and(|call| call.seen < call.repetitions) {
+    } else if slowest.1 > best.1 * 2.0
+        && seen.first().is_some_and(|call| call.seen < call.repetitions)
+    {
         // The call may be the machine's in as many replays as it took for the median.
         format!(
             "  The slowest calls cannot be told apart: {name}'s {op}() of {value} is one that only {} replays saw.",
@@ -351,7 +387,8 @@ fn verdict(scene: &Scene) -> String {
     title.trim_start().to_owned()
 }
 
-/// How much of the work the clock cannot tell apart: the share of calls, over all allocators, within one clock pair.
+/// How much of the work the clock cannot tell apart: the share of calls, over all allocators,
+/// within one clock pair.
 fn resolution(scene: &Scene) -> String {
     let Some(step) = scene.clock_step else { return String::new() };
     let floor = scene.clock_pair.unwrap_or(step).max(step);

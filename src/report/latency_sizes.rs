@@ -3,8 +3,8 @@
 use super::axis::{Panel, Scale};
 use super::canvas::{Anchor, Canvas, Colour, Stroke, shorten, text_width};
 use super::chart::{
-    AXIS, Chart, EndLabel, GRID, HEADING, KEPT, LEFT, NOTE, Picture, RIGHT, SMALL, STRONG, TINY, WHITE,
-    backend_stroke, end_labels, frame,
+    AXIS, Chart, EndLabel, GRID, HEADING, KEPT, LEFT, NOTE, Picture, RIGHT, SMALL, STRONG, TINY,
+    WHITE, backend_stroke, end_labels, frame,
 };
 use super::figures::{Backend, Distribution, OPS, Scene};
 use super::latency_percentiles::{emphasised, label_room};
@@ -52,13 +52,15 @@ struct Shown<'a> {
 
 fn shown<'a>(scene: &'a Scene) -> Vec<Shown<'a>> {
     let classes = |backend: &Backend, op: usize| {
-        let of = |confirmed| by_class(scene.run, &scene.trace.name, backend.name, OPS[op].1, confirmed);
+        let of =
+            |confirmed| by_class(scene.run, &scene.trace.name, backend.name, OPS[op].1, confirmed);
         let confirmed = of(true);
         if confirmed.is_empty() { of(false) } else { confirmed }
     };
     let of = |op: usize| {
         let all = scene.allocators().map(|backend| (backend, classes(backend, op)));
-        let lines: Vec<(&Backend, Classes)> = all.filter(|(_, classes)| !classes.is_empty()).collect();
+        let lines: Vec<(&Backend, Classes)> =
+            all.filter(|(_, classes)| !classes.is_empty()).collect();
         (!lines.is_empty()).then_some(Shown { op, lines })
     };
     (0..OPS.len()).filter_map(of).collect()
@@ -87,7 +89,8 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let up = vertical(scene, &shown);
     for (at, shown) in shown.iter().enumerate() {
         let left = first + (width + gap + labels) * at as f64;
-        let sizes = || shown.lines.iter().flat_map(|(_, classes)| classes.iter().map(|class| class.0));
+        let sizes =
+            || shown.lines.iter().flat_map(|(_, classes)| classes.iter().map(|class| class.0));
         let place = |class: u64| (class.max(1) as f64).log2();
         let (low, high) = (sizes().min().unwrap_or(16), sizes().max().unwrap_or(16));
         let panel = Panel {
@@ -134,7 +137,9 @@ fn draw_panel(
     let calls = shown
         .lines
         .iter()
-        .map(|(_, classes)| classes.iter().fold(0_u64, |sum, class| sum.saturating_add(class.1.calls)))
+        .map(|(_, classes)| {
+            classes.iter().fold(0_u64, |sum, class| sum.saturating_add(class.1.calls))
+        })
         .max();
     let count = format!("{} calls", words::count(calls.unwrap_or(0)));
     canvas.text(panel.right, panel.top - 18.0, &count, NOTE, Anchor::Right);
@@ -161,10 +166,16 @@ fn draw_panel(
                 canvas.polygon(&corners, colour.pale(0.4));
             }
         }
-        let facts: Vec<(u64, f64)> =
-            classes.iter().filter_map(|(class, times)| Some((*class, times.fact(line.0)?))).collect();
-        let points: Vec<(f64, f64)> = facts.iter().map(|(class, ns)| (x(*class), panel.y(*ns))).collect();
-        canvas.line(&points, backend_stroke(colour, backend.variant, if is_loud { 2.4 } else { 1.2 }));
+        let facts: Vec<(u64, f64)> = classes
+            .iter()
+            .filter_map(|(class, times)| Some((*class, times.fact(line.0)?)))
+            .collect();
+        let points: Vec<(f64, f64)> =
+            facts.iter().map(|(class, ns)| (x(*class), panel.y(*ns))).collect();
+        canvas.line(
+            &points,
+            backend_stroke(colour, backend.variant, if is_loud { 2.4 } else { 1.2 }),
+        );
         for &(x, y) in &points {
             if is_loud {
                 canvas.disc(x, y, 4.2, WHITE);
@@ -181,13 +192,21 @@ fn draw_panel(
         }
     }
     labels.reverse();
-    end_labels(canvas, (panel.right + 2.0, panel.right + 14.0), (panel.top, panel.bottom), labels, room);
+    end_labels(
+        canvas,
+        (panel.right + 2.0, panel.right + 14.0),
+        (panel.top, panel.bottom),
+        labels,
+        room,
+    );
 }
 
 /// How many calls each class has, below the panel, and the names of the classes.
 fn bars(canvas: &mut Canvas, panel: &Panel, shown: &Shown, classes: &[u64]) {
     let calls = |class: u64| {
-        let of = |lines: &(&Backend, Classes)| lines.1.iter().find(|c| c.0 == class).map_or(0, |c| c.1.calls);
+        let of = |lines: &(&Backend, Classes)| {
+            lines.1.iter().find(|c| c.0 == class).map_or(0, |c| c.1.calls)
+        };
         shown.lines.iter().map(of).max().unwrap_or(0)
     };
     let most = classes.iter().map(|class| calls(*class)).max().unwrap_or(0).max(1) as f64;
@@ -241,8 +260,10 @@ fn verdict(shown: &[Shown], line: Line) -> String {
     let mut best: Option<(f64, String)> = None;
     for shown in shown {
         for (backend, classes) in &shown.lines {
-            let facts: Vec<(u64, f64)> =
-                classes.iter().filter_map(|(class, times)| Some((*class, times.fact(line.0)?))).collect();
+            let facts: Vec<(u64, f64)> = classes
+                .iter()
+                .filter_map(|(class, times)| Some((*class, times.fact(line.0)?)))
+                .collect();
             for pair in facts.windows(2) {
                 let ratio = pair[1].1 / pair[0].1.max(1.0);
                 if ratio.is_finite() && best.as_ref().is_none_or(|(most, _)| ratio > *most) {

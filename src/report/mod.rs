@@ -1,8 +1,9 @@
-//! Room `report`: pictures and tables drawn from a run record alone. `chart.rs` is the contract, each chart is a file,
-//! this is the list.
+//! Room `report`: pictures and tables drawn from a run record alone. `chart.rs` is the contract,
+//! each chart is a file, this is the list.
 //!
-//! A record from another machine, a half-finished run and an absurd one must all draw: what is missing is left out and
-//! named, nothing panics. This room reads [`crate::results`] and [`crate::stats`] and nothing else.
+//! A record from another machine, a half-finished run and an absurd one must all draw: what is
+//! missing is left out and named, nothing panics. This room reads [`crate::results`] and
+//! [`crate::stats`] and nothing else.
 
 mod axis;
 mod canvas;
@@ -76,8 +77,11 @@ pub const CHARTS: &[Chart] = &[
 pub type TraceChart = (&'static str, fn(&TraceShape) -> Option<Picture>);
 
 /// Every picture of a trace by itself, without backends.
-pub const TRACE_CHARTS: &[TraceChart] =
-    &[("sizes", trace_sizes::draw), ("lifetimes", trace_lifetimes::draw), ("live", trace_live::draw)];
+pub const TRACE_CHARTS: &[TraceChart] = &[
+    ("sizes", trace_sizes::draw),
+    ("lifetimes", trace_lifetimes::draw),
+    ("live", trace_live::draw),
+];
 
 /// The scorecard's file.
 pub const SUMMARY: &str = "summary.png";
@@ -117,24 +121,28 @@ pub enum ReportError {
     },
 }
 
-/// Draws every chart of every trace and the page around them into `folder`, with the scorecard and every percentile as tables;
-/// gives the page and the pictures, the page first.
+/// Draws every chart of every trace and the page around them into `folder`, with the scorecard and
+/// every percentile as tables; gives the page and the pictures, the page first.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
+    fs::create_dir_all(folder)
+        .map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
     let short = labels::labelled(run);
     let scenes = Scene::all(&short);
     // The scorecard first, then every chart of every trace.
-    let charts = scenes.iter().flat_map(|scene| CHARTS.iter().map(move |chart| Some((scene, chart))));
+    let charts =
+        scenes.iter().flat_map(|scene| CHARTS.iter().map(move |chart| Some((scene, chart))));
     let jobs: Vec<Option<(&Scene, &Chart)>> = std::iter::once(None).chain(charts).collect();
     let drawn: Vec<Option<page::Drawn>> = jobs
         .par_iter()
         .map(|job| {
             let (file, picture) = match job {
                 None => (SUMMARY.to_owned(), summary::draw(&scenes)),
-                Some((scene, chart)) => (file_name(&scene.trace.name, chart.name), (chart.draw)(scene)),
+                Some((scene, chart)) => {
+                    (file_name(&scene.trace.name, chart.name), (chart.draw)(scene))
+                }
             };
             let Some(picture) = picture else { return Ok(None) };
             let told = match job {
@@ -167,7 +175,8 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
 /// # Errors
 /// When a file cannot be written.
 pub fn render_trace(shape: &TraceShape, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
+    fs::create_dir_all(folder)
+        .map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
     let drawn: Vec<Option<PathBuf>> = TRACE_CHARTS
         .par_iter()
         .map(|(name, draw)| {
@@ -188,7 +197,8 @@ pub fn render_trace(shape: &TraceShape, folder: &Path) -> Result<Vec<PathBuf>, R
 pub fn render_arenas(map: &ArenaMap, folder: &Path) -> Result<Option<PathBuf>, ReportError> {
     let Some(picture) = arenas(map) else { return Ok(None) };
     let picture = declared(picture, map.synthesised.as_deref());
-    fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
+    fs::create_dir_all(folder)
+        .map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
     let path = folder.join(file_name(&map.name, "arenas"));
     write_picture(&path, &picture)?;
     Ok(Some(path))
@@ -199,18 +209,21 @@ pub fn render_arenas(map: &ArenaMap, folder: &Path) -> Result<Option<PathBuf>, R
 /// # Errors
 /// When a file cannot be written.
 pub fn render_effects(effects: &[Effect], folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
+    fs::create_dir_all(folder)
+        .map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
     let mut files = Vec::new();
     for (number, effect) in effects.iter().enumerate() {
         let Some(picture) = effect::draw(effect) else { continue };
-        let path = folder.join(file_name(&effect.trace, &format!("check-{}-{}", effect.measure, number + 1)));
+        let path = folder
+            .join(file_name(&effect.trace, &format!("check-{}-{}", effect.measure, number + 1)));
         write_picture(&path, &picture)?;
         files.push(path);
     }
     Ok(files)
 }
 
-/// The picture with `words` at its very top, where there are some: that what it shows was not recorded.
+/// The picture with `words` at its very top, where there are some: that what it shows was not
+/// recorded.
 pub fn declared(mut picture: Picture, words: Option<&str>) -> Picture {
     if let Some(words) = words {
         chart::declare(&mut picture.canvas, words);
@@ -228,7 +241,9 @@ pub fn file_name(trace: &str, chart: &str) -> String {
 }
 
 fn write_picture(path: &Path, picture: &Picture) -> Result<(), ReportError> {
-    let bytes =
-        picture.canvas.png().map_err(|source| ReportError::Picture { path: path.to_owned(), source })?;
+    let bytes = picture
+        .canvas
+        .png()
+        .map_err(|source| ReportError::Picture { path: path.to_owned(), source })?;
     fs::write(path, bytes).map_err(|source| ReportError::Io { path: path.to_owned(), source })
 }

@@ -1,11 +1,12 @@
-//! Room `report`: `index.html`, the pictures and the tables in one page that needs no network. What comes from the record
-//! is escaped.
+//! Room `report`: `index.html`, the pictures and the tables in one page that needs no network. What
+//! comes from the record is escaped.
 
 use super::figures::{Backend, Distribution, OPS, Scene, why_absent};
 use super::fragmentation::fragmentation;
 use super::words::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
 use super::{
-    CHARTS, PERCENTILES, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, file_name, pins_at_marks, summary, tail,
+    CHARTS, PERCENTILES, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, file_name, pins_at_marks, summary,
+    tail,
 };
 use crate::results::{Pass, Run, civil_date};
 
@@ -27,10 +28,13 @@ text-align:right;border-bottom:1px solid #e6e8ea}th:first-child,td:first-child{t
 
 /// The page for `run`, whose pictures are `drawn`.
 pub fn html(run: &Run, scenes: &[Scene], drawn: &[Drawn]) -> String {
-    let mut page = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    page += "<meta name=\"viewport\" content=\"width=device-width\">\n<title>heaplay report</title>\n";
+    let mut page =
+        String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+    page +=
+        "<meta name=\"viewport\" content=\"width=device-width\">\n<title>heaplay report</title>\n";
     page += &format!("<style>{STYLE}</style>\n</head>\n<body>\n");
-    // The scenes call backends by their labels; the manifest at the end has the words as they were given.
+    // The scenes call backends by their labels; the manifest at the end has the words as they were
+    // given.
     let shown = scenes.first().map_or(run, |scene| scene.run);
     let names: Vec<String> = shown.manifest.backends.iter().map(|b| b.name.clone()).collect();
     page += &format!(
@@ -135,7 +139,9 @@ fn sentences(name: &str, drawn: &[Drawn]) -> String {
 }
 
 fn figure_of(drawn: &[Drawn], file: &str, question: &str, reading: &str) -> String {
-    let Some(picture) = drawn.iter().find(|picture| picture.file == file) else { return String::new() };
+    let Some(picture) = drawn.iter().find(|picture| picture.file == file) else {
+        return String::new();
+    };
     format!(
         "<h3>{}</h3>\n<p class=\"read\">{}</p>\n<figure><img src=\"{}\" width=\"{}\" height=\"{}\" alt=\"{}\"></figure>\n",
         escape(question),
@@ -184,7 +190,8 @@ fn trace(scene: &Scene, drawn: &[Drawn]) -> String {
 }
 
 fn table(caption: &str, header: &[&str], rows: &[Vec<String>]) -> String {
-    let mut text = format!("<div class=\"scroll\"><table>\n<caption>{caption}</caption>\n<thead><tr>");
+    let mut text =
+        format!("<div class=\"scroll\"><table>\n<caption>{caption}</caption>\n<thead><tr>");
     for word in header {
         text += &format!("<th>{word}</th>");
     }
@@ -206,7 +213,8 @@ fn or_dash(value: Option<String>) -> String {
 fn time_table(scene: &Scene) -> String {
     let reference = scene.reference();
     let first = reference.and_then(|backend| backend.cost);
-    let ratio_name = reference.map_or("ratio".to_owned(), |b| format!("ratio to {}", escape(b.name)));
+    let ratio_name =
+        reference.map_or("ratio".to_owned(), |b| format!("ratio to {}", escape(b.name)));
     let rows: Vec<Vec<String>> = scene
         .backends
         .iter()
@@ -220,11 +228,12 @@ fn time_table(scene: &Scene) -> String {
             };
             let told = match first {
                 Some(first) if !backend.is_floor() && first.middle > 0.0 => {
-                    let level = if cost.apart(&first) || Some(backend.name) == reference.map(|b| b.name) {
-                        ""
-                    } else {
-                        " (not separable)"
-                    };
+                    let level =
+                        if cost.apart(&first) || Some(backend.name) == reference.map(|b| b.name) {
+                            ""
+                        } else {
+                            " (not separable)"
+                        };
                     format!("{}{level}", ratio(cost.middle / first.middle))
                 }
                 _ => "–".to_owned(),
@@ -268,10 +277,12 @@ fn latency_table(scene: &Scene) -> String {
     let mut rows = Vec::new();
     for (op, (name, _)) in OPS.iter().enumerate() {
         for backend in scene.allocators() {
-            for (times, kind) in [(&backend.confirmed[op], "confirmed"), (&backend.raw[op], "one raw replay")]
+            for (times, kind) in
+                [(&backend.confirmed[op], "confirmed"), (&backend.raw[op], "one raw replay")]
             {
                 if times.calls > 0 {
-                    let mut row = vec![(*name).to_owned(), backend.name.to_owned(), kind.to_owned()];
+                    let mut row =
+                        vec![(*name).to_owned(), backend.name.to_owned(), kind.to_owned()];
                     row.extend(percentile_cells(times));
                     rows.push(row);
                 }
@@ -293,8 +304,9 @@ fn class_table(scene: &Scene) -> String {
     let mut rows = Vec::new();
     for (name, ops) in OPS {
         for backend in scene.allocators() {
-            let classes = [true, false]
-                .map(|confirmed| tail::by_class(scene.run, &scene.trace.name, backend.name, ops, confirmed));
+            let classes = [true, false].map(|confirmed| {
+                tail::by_class(scene.run, &scene.trace.name, backend.name, ops, confirmed)
+            });
             let [confirmed, raw] = classes;
             for (class, times) in if confirmed.is_empty() { raw } else { confirmed } {
                 let mut row = vec![name.to_owned(), backend.name.to_owned(), bytes(class as f64)];
@@ -317,7 +329,9 @@ const SLOW_CALLS: usize = 10;
 fn slow_table(scene: &Scene) -> String {
     let mut rows = Vec::new();
     for backend in scene.allocators() {
-        for call in tail::slow_calls(scene.run, &scene.trace.name, backend.name).into_iter().take(SLOW_CALLS)
+        for call in tail::slow_calls(scene.run, &scene.trace.name, backend.name)
+            .into_iter()
+            .take(SLOW_CALLS)
         {
             rows.push(vec![
                 backend.name.to_owned(),
@@ -345,7 +359,9 @@ fn slow_table(scene: &Scene) -> String {
 fn course_table(scene: &Scene) -> String {
     let over = |all: &[Distribution; 3]| all.iter().map(|times| times.slower(1e6)).sum::<u64>();
     let mut rows = Vec::new();
-    for backend in scene.backends.iter().filter(|backend| backend.raw.iter().any(|times| times.calls > 0)) {
+    for backend in
+        scene.backends.iter().filter(|backend| backend.raw.iter().any(|times| times.calls > 0))
+    {
         let name = &scene.trace.name;
         let has_own = backend.confirmed.iter().any(|times| times.calls > 0);
         let mut row = vec![
@@ -355,7 +371,9 @@ fn course_table(scene: &Scene) -> String {
             or_dash(has_own.then(|| over(&backend.confirmed).to_string())),
         ];
         row.extend(tail::worst_windows(scene.run, name, backend.name).map(|window| match window {
-            Some((share, event)) => format!("{} from event {}", percent(share), count(event as u64)),
+            Some((share, event)) => {
+                format!("{} from event {}", percent(share), count(event as u64))
+            }
             None => "–".to_owned(),
         }));
         rows.push(row);
@@ -383,10 +401,11 @@ fn memory_table(scene: &Scene) -> String {
         };
         let whole = |value: Option<f64>| or_dash(value.map(bytes));
         let last = backend.samples.last();
-        let rounding = last.filter(|s| s.live_bytes > 0 && s.usable_bytes >= s.live_bytes).map(|s| {
-            let share = (s.usable_bytes - s.live_bytes) as f64 / s.live_bytes as f64;
-            format!("{} %", figure(share * 100.0))
-        });
+        let rounding =
+            last.filter(|s| s.live_bytes > 0 && s.usable_bytes >= s.live_bytes).map(|s| {
+                let share = (s.usable_bytes - s.live_bytes) as f64 / s.live_bytes as f64;
+                format!("{} %", figure(share * 100.0))
+            });
         vec![
             backend.name.to_owned(),
             or_dash(memory.words(0)),
@@ -402,7 +421,8 @@ fn memory_table(scene: &Scene) -> String {
             or_dash(rounding),
         ]
     };
-    let rows: Vec<Vec<String>> = scene.backends.iter().filter(|b| b.has_memory()).map(row).collect();
+    let rows: Vec<Vec<String>> =
+        scene.backends.iter().filter(|b| b.has_memory()).map(row).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -432,8 +452,9 @@ fn fragmentation_table(scene: &Scene) -> String {
     let row = |backend: &Backend| {
         let found = fragmentation(scene, backend);
         let about = backend.memory.about();
-        let percent =
-            |share: Option<f64>| or_dash(share.map(|share| format!("{about}{} %", figure(share * 100.0))));
+        let percent = |share: Option<f64>| {
+            or_dash(share.map(|share| format!("{about}{} %", figure(share * 100.0))))
+        };
         let mut row = vec![backend.name.to_owned()];
         row.extend(found.johnstone_wilson.map(percent));
         let plain = |share: Option<f64>| or_dash(share.map(|share| format!("{about}{share:.2}")));
@@ -441,7 +462,8 @@ fn fragmentation_table(scene: &Scene) -> String {
         row.push(or_dash(found.returnable.map(|idle| format!("{about}{}", bytes(idle)))));
         row
     };
-    let rows: Vec<Vec<String>> = scene.backends.iter().filter(|b| b.has_memory()).map(row).collect();
+    let rows: Vec<Vec<String>> =
+        scene.backends.iter().filter(|b| b.has_memory()).map(row).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -471,10 +493,15 @@ fn manifest(run: &Run) -> String {
     let manifest = &run.manifest;
     let mut rows = vec![vec!["repetitions".to_owned(), manifest.repetitions.to_string()]];
     rows.push(vec!["seed".to_owned(), manifest.seed.to_string()]);
-    let groups =
-        [("machine", &manifest.machine.facts), ("clock", &manifest.clock), ("settings", &manifest.settings)];
+    let groups = [
+        ("machine", &manifest.machine.facts),
+        ("clock", &manifest.clock),
+        ("settings", &manifest.settings),
+    ];
     for (group, facts) in groups {
-        rows.extend(facts.iter().map(|(name, value)| vec![format!("{group}: {name}"), value.clone()]));
+        rows.extend(
+            facts.iter().map(|(name, value)| vec![format!("{group}: {name}"), value.clone()]),
+        );
     }
     for backend in &manifest.backends {
         rows.push(vec![format!("backend: {}", backend.name), backend.version.clone()]);

@@ -1,10 +1,11 @@
-//! Room `report`, chart: how full the pinned pages are, and how much would stay pinned if memory came in larger pieces.
+//! Room `report`, chart: how full the pinned pages are, and how much would stay pinned if memory
+//! came in larger pieces.
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Colour, Stroke, shorten, text_width};
 use super::chart::{
-    Chart, EndLabel, HEADING, INK, LEFT, LIVE, NOTE, Picture, RIGHT, SMALL, STRONG, TINY, backend_stroke,
-    end_labels, frame,
+    Chart, EndLabel, HEADING, INK, LEFT, LIVE, NOTE, Picture, RIGHT, SMALL, STRONG, TINY,
+    backend_stroke, end_labels, frame,
 };
 use super::figures::{Backend, Scene};
 use super::series::shown_peak;
@@ -83,8 +84,11 @@ fn rows<'a>(scene: &'a Scene) -> Vec<Row<'a>> {
     for backend in scene.allocators() {
         let mut bins = [[0.0; 16]; 2];
         let mut seen = false;
-        for row in
-            scene.run.fullness.iter().filter(|r| r.trace == scene.trace.name && r.backend == backend.name)
+        for row in scene
+            .run
+            .fullness
+            .iter()
+            .filter(|r| r.trace == scene.trace.name && r.backend == backend.name)
         {
             let moment = usize::from(row.moment == Moment::End);
             bins[moment][(row.bin as usize).min(15)] += row.pages as f64 * 4096.0;
@@ -131,8 +135,12 @@ fn sum(bins: &Bins) -> f64 {
 fn bars(canvas: &mut Canvas, rows: &[Row], (top, bottom): (f64, f64), split: f64) {
     canvas.text(LEFT, top + 26.0, "pinned pages by fullness", HEADING, Anchor::Left);
     fullness_legend(canvas, split - 300.0, top + 26.0, false);
-    let names =
-        rows.iter().map(|row| text_width(row.backend.name, HEADING)).fold(60.0, f64::max).min(210.0) + 66.0;
+    let names = rows
+        .iter()
+        .map(|row| text_width(row.backend.name, HEADING))
+        .fold(60.0, f64::max)
+        .min(210.0)
+        + 66.0;
     let totals: Vec<f64> = rows.iter().map(|row| sum(&row.peak).max(sum(&row.end))).collect();
     let most = shown_peak(&totals).max(1.0) * 1.02;
     let unit = byte_unit(most);
@@ -160,7 +168,13 @@ fn bars(canvas: &mut Canvas, rows: &[Row], (top, bottom): (f64, f64), split: f64
     }
     panel.axes(canvas);
     panel.numbers(canvas, &ticks, &|tick| tick_words(tick, &ticks));
-    canvas.text(panel.right, panel.bottom + 42.0, &format!("x: {} pinned", unit.name), SMALL, Anchor::Right);
+    canvas.text(
+        panel.right,
+        panel.bottom + 42.0,
+        &format!("x: {} pinned", unit.name),
+        SMALL,
+        Anchor::Right,
+    );
 }
 
 fn stack(canvas: &mut Canvas, panel: &Panel, bins: &Bins, y: f64, half: f64, unit: ByteUnit) {
@@ -173,27 +187,44 @@ fn stack(canvas: &mut Canvas, panel: &Panel, bins: &Bins, y: f64, half: f64, uni
     let sparse: f64 = bins[..4].iter().sum();
     let end = panel.x(below / unit.bytes);
     let off = below / unit.bytes > panel.across.end();
-    let total = if off { format!("▶ {}", words::bytes(below)) } else { figure3(below / unit.bytes) };
+    let total =
+        if off { format!("▶ {}", words::bytes(below)) } else { figure3(below / unit.bytes) };
     let kind = if half > 9.0 { STRONG } else { TINY.in_colour(INK) };
     let used = canvas.text(end + 6.0, y + 5.0, &total, kind, Anchor::Left);
     if below > 0.0 {
         let text = format!("{} under ¼", words::percent(sparse / below));
-        canvas.text(end + 14.0 + used, y + 5.0, &text, if half > 9.0 { SMALL } else { TINY }, Anchor::Left);
+        canvas.text(
+            end + 14.0 + used,
+            y + 5.0,
+            &text,
+            if half > 9.0 { SMALL } else { TINY },
+            Anchor::Left,
+        );
     }
 }
 
 fn curves(canvas: &mut Canvas, scene: &Scene, rows: &[Row], (left, top, bottom): (f64, f64, f64)) {
     let drawn: Vec<&Row> = rows.iter().filter(|row| row.curve.len() > 1).collect();
-    canvas.text(left - 36.0, top - 36.0, "pinned at exit, by size of a piece", HEADING, Anchor::Left);
-    let ends: Vec<f64> = drawn.iter().filter_map(|row| row.curve.last()).map(|point| point.1).collect();
+    canvas.text(
+        left - 36.0,
+        top - 36.0,
+        "pinned at exit, by size of a piece",
+        HEADING,
+        Anchor::Left,
+    );
+    let ends: Vec<f64> =
+        drawn.iter().filter_map(|row| row.curve.last()).map(|point| point.1).collect();
     let most = shown_peak(&ends).max(scene.live_end).max(1.0) * 1.06;
     let unit = byte_unit(most);
     let label = |row: &Row| {
         let (low, high) = (row.curve[0].1, row.curve[row.curve.len() - 1].1);
-        let times = if low > 0.0 { format!("  {}", words::ratio(high / low)) } else { String::new() };
+        let times =
+            if low > 0.0 { format!("  {}", words::ratio(high / low)) } else { String::new() };
         format!("{}{times}", row.backend.name)
     };
-    let room = drawn.iter().map(|row| text_width(&label(row), STRONG)).fold(60.0, f64::max).min(200.0) + 20.0;
+    let room =
+        drawn.iter().map(|row| text_width(&label(row), STRONG)).fold(60.0, f64::max).min(200.0)
+            + 20.0;
     let panel = Panel {
         left,
         top,
@@ -218,18 +249,33 @@ fn curves(canvas: &mut Canvas, scene: &Scene, rows: &[Row], (left, top, bottom):
         kind: STRONG.in_colour(LIVE),
     }];
     for row in &drawn {
-        let inside: Vec<(f64, f64)> =
-            row.curve.iter().copied().filter(|point| point.1 / unit.bytes <= panel.up.end()).collect();
-        let points: Vec<(f64, f64)> =
-            inside.iter().map(|&(grain, bytes)| (panel.x(grain), panel.y(bytes / unit.bytes))).collect();
+        let inside: Vec<(f64, f64)> = row
+            .curve
+            .iter()
+            .copied()
+            .filter(|point| point.1 / unit.bytes <= panel.up.end())
+            .collect();
+        let points: Vec<(f64, f64)> = inside
+            .iter()
+            .map(|&(grain, bytes)| (panel.x(grain), panel.y(bytes / unit.bytes)))
+            .collect();
         canvas.line(&points, backend_stroke(row.backend.colour, row.backend.variant, 2.4));
         for &(x, y) in &points {
             canvas.disc(x, y, 4.0, row.backend.colour);
         }
-        let y = points.last().filter(|_| inside.len() == row.curve.len()).map_or(panel.top, |point| point.1);
+        let y = points
+            .last()
+            .filter(|_| inside.len() == row.curve.len())
+            .map_or(panel.top, |point| point.1);
         labels.push(EndLabel { y, text: label(row), kind: STRONG.in_colour(row.backend.colour) });
     }
-    end_labels(canvas, (panel.right + 5.0, panel.right + 20.0), (panel.top, panel.bottom), labels, room);
+    end_labels(
+        canvas,
+        (panel.right + 5.0, panel.right + 20.0),
+        (panel.top, panel.bottom),
+        labels,
+        room,
+    );
     canvas.text(
         panel.right,
         panel.bottom + 42.0,
@@ -246,7 +292,10 @@ fn verdict(rows: &[Row]) -> String {
     let shares: Vec<f64> = rows.iter().filter(|row| sum(&row.end) > 0.0).map(share).collect();
     let opening = match crate::stats::range(&shares) {
         Some((low, high)) if high - low < 0.02 => {
-            format!("At exit {} of the pinned pages are less than a quarter full.", words::percent(high))
+            format!(
+                "At exit {} of the pinned pages are less than a quarter full.",
+                words::percent(high)
+            )
         }
         Some((low, high)) => {
             let [from, to] = [low, high].map(|share| format!("{:.0}", share * 100.0));

@@ -1,8 +1,11 @@
-//! Room `report`, chart: which lines pin pages at each mark of the program, at the live peak and at exit.
+//! Room `report`, chart: which lines pin pages at each mark of the program, at the live peak and at
+//! exit.
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Colour, Stroke, Type, shorten, text_width};
-use super::chart::{Chart, HEADING, INK, LEFT, Picture, RIGHT, SMALL, STRONG, TINY, fits, frame, legend};
+use super::chart::{
+    Chart, HEADING, INK, LEFT, Picture, RIGHT, SMALL, STRONG, TINY, fits, frame, legend,
+};
 use super::figures::{Backend, Scene};
 use super::series::shown_peak;
 use super::who_pins::short;
@@ -78,11 +81,16 @@ fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
     bars.drain(..bars.len().saturating_sub(MOMENTS));
     let lines = lines(scene, &bars);
     let mut backends: Vec<(&Backend, Vec<Stack>)> = Vec::new();
-    for backend in scene.allocators().filter(|backend| pins.iter().any(|pin| pin.backend == backend.name)) {
+    for backend in
+        scene.allocators().filter(|backend| pins.iter().any(|pin| pin.backend == backend.name))
+    {
         let stack = |bar: &Bar| {
             let mut stack = Stack::default();
-            for pin in pins.iter().filter(|pin| pin.backend == backend.name && pin.moment == bar.moment) {
-                let place = lines.iter().position(|line| *line == pin.site).unwrap_or(COLOURS.len());
+            for pin in
+                pins.iter().filter(|pin| pin.backend == backend.name && pin.moment == bar.moment)
+            {
+                let place =
+                    lines.iter().position(|line| *line == pin.site).unwrap_or(COLOURS.len());
                 stack[place] += pin.stranded_bytes as f64;
             }
             stack
@@ -92,7 +100,8 @@ fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
     (!backends.is_empty()).then_some(Sheet { bars, lines, backends })
 }
 
-/// The lines that pin most, by their best place over the moments: one that matters in a single phase is not averaged away.
+/// The lines that pin most, by their best place over the moments: one that matters in a single
+/// phase is not averaged away.
 fn lines<'a>(scene: &'a Scene, bars: &[Bar]) -> Vec<&'a str> {
     let mut best: Vec<(&str, f64)> = Vec::new();
     for bar in bars {
@@ -121,7 +130,8 @@ fn draw(scene: &Scene) -> Option<Picture> {
         scene.trace.name
     );
     if sheet.backends.len() > PANELS {
-        let rest: Vec<String> = sheet.backends[PANELS..].iter().map(|b| b.0.name.to_owned()).collect();
+        let rest: Vec<String> =
+            sheet.backends[PANELS..].iter().map(|b| b.0.name.to_owned()).collect();
         plotted += &format!("  Not shown: {}.", words::some(&rest));
     }
     let hint = "A mark is where the program said that a phase begins: the bar is what stood before it.  Stranded space is what no \
@@ -133,10 +143,12 @@ fn draw(scene: &Scene) -> Option<Picture> {
     // Names keep their whole length as long as all have room.
     let kind = SMALL.sized(14.5);
     let whole: f64 = entries.iter().map(|entry| text_width(&entry.1, kind) + 66.0).sum();
-    let room = if whole < RIGHT - LEFT { f64::MAX } else { (RIGHT - LEFT) / entries.len() as f64 - 70.0 };
+    let room =
+        if whole < RIGHT - LEFT { f64::MAX } else { (RIGHT - LEFT) / entries.len() as f64 - 70.0 };
     let entries: Vec<(Colour, String)> =
         entries.into_iter().map(|(colour, text)| (colour, shorten(&text, kind, room))).collect();
-    let entries: Vec<(Colour, &str)> = entries.iter().map(|entry| (entry.0, entry.1.as_str())).collect();
+    let entries: Vec<(Colour, &str)> =
+        entries.iter().map(|entry| (entry.0, entry.1.as_str())).collect();
     let below = legend(&mut canvas, LEFT, top + 14.0, &entries);
     let shown = &sheet.backends[..sheet.backends.len().min(PANELS)];
     let tallest: Vec<f64> =
@@ -164,7 +176,14 @@ fn draw(scene: &Scene) -> Option<Picture> {
     Some(Picture { title, canvas })
 }
 
-fn bars(canvas: &mut Canvas, panel: &Panel, bars: &[Bar], stacks: &[Stack], unit: ByteUnit, numbered: bool) {
+fn bars(
+    canvas: &mut Canvas,
+    panel: &Panel,
+    bars: &[Bar],
+    stacks: &[Stack],
+    unit: ByteUnit,
+    numbered: bool,
+) {
     let ticks = panel.up.ticks(6);
     let words = |tick: f64| tick_words(tick, &ticks);
     panel.rows(canvas, &ticks, if numbered { Some(&words) } else { None });
@@ -179,7 +198,8 @@ fn bars(canvas: &mut Canvas, panel: &Panel, bars: &[Bar], stacks: &[Stack], unit
             below += bytes;
         }
         let off = below / unit.bytes > panel.up.end();
-        let text = if off { format!("▲ {}", words::bytes(below)) } else { figure(below / unit.bytes) };
+        let text =
+            if off { format!("▲ {}", words::bytes(below)) } else { figure(below / unit.bytes) };
         let kind = if step > 60.0 { STRONG } else { TINY.in_colour(INK) };
         if fits(&text, kind, step) {
             let y = if off { panel.top + 14.0 } else { panel.y(below / unit.bytes) - 5.0 };
@@ -193,7 +213,8 @@ fn bars(canvas: &mut Canvas, panel: &Panel, bars: &[Bar], stacks: &[Stack], unit
     panel.axes(canvas);
 }
 
-/// A bar's name; where bars are narrow, neighbours stand one below the other, each with a line to its bar.
+/// A bar's name; where bars are narrow, neighbours stand one below the other, each with a line to
+/// its bar.
 fn name_bar(canvas: &mut Canvas, panel: &Panel, bar: &Bar, x: f64, step: f64, at: usize) {
     const ROWS: usize = 4;
     let kind = Type { bold: !matches!(bar.moment, Moment::Mark(_)), ..TINY.in_colour(INK) };
@@ -227,7 +248,10 @@ fn verdict(sheet: &Sheet) -> String {
     match worst {
         Some((bytes, line, at, backend, last)) if bytes > 0.0 => {
             let exit = if sheet.bars.last().is_some_and(|bar| bar.moment == Moment::End) {
-                format!(", and {} at exit", if last > 0.0 { words::bytes(last) } else { "none".to_owned() })
+                format!(
+                    ", and {} at exit",
+                    if last > 0.0 { words::bytes(last) } else { "none".to_owned() }
+                )
             } else {
                 String::new()
             };
@@ -242,7 +266,8 @@ fn verdict(sheet: &Sheet) -> String {
     }
 }
 
-/// The first lines at each moment, for the page: moment, line, live bytes, and the stranded bytes of each backend.
+/// The first lines at each moment, for the page: moment, line, live bytes, and the stranded bytes
+/// of each backend.
 pub fn rows(scene: &Scene) -> Option<(Vec<String>, Vec<Vec<String>>)> {
     const LINES: usize = 3;
     let sheet = sheet(scene)?;
@@ -250,7 +275,9 @@ pub fn rows(scene: &Scene) -> Option<(Vec<String>, Vec<Vec<String>>)> {
     header.extend(sheet.backends.iter().map(|(backend, _)| backend.name.to_owned()));
     let mut rows = Vec::new();
     for bar in &sheet.bars {
-        for (line, _) in scene.run.pinning_lines(&scene.trace.name, bar.moment).into_iter().take(LINES) {
+        for (line, _) in
+            scene.run.pinning_lines(&scene.trace.name, bar.moment).into_iter().take(LINES)
+        {
             let pin = |backend: &str| {
                 scene.run.pins.iter().find(|pin| {
                     pin.trace == scene.trace.name
@@ -263,7 +290,8 @@ pub fn rows(scene: &Scene) -> Option<(Vec<String>, Vec<Vec<String>>)> {
             let mut row = vec![bar.name.clone(), short(line)];
             row.push(live.map_or("–".to_owned(), |pin| words::bytes(pin.live_bytes as f64)));
             row.extend(sheet.backends.iter().map(|(backend, _)| {
-                pin(backend.name).map_or("–".to_owned(), |pin| words::bytes(pin.stranded_bytes as f64))
+                pin(backend.name)
+                    .map_or("–".to_owned(), |pin| words::bytes(pin.stranded_bytes as f64))
             }));
             rows.push(row);
         }

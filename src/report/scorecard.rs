@@ -1,5 +1,5 @@
-//! Room `report`, below the scorecard's picture and tables: its figures, backend by backend on each trace, and their geometric
-//! means over the traces.
+//! Room `report`, below the scorecard's picture and tables: its figures, backend by backend on each
+//! trace, and their geometric means over the traces.
 
 use super::canvas::Colour;
 use super::figures::{Backend, Cost, OPS, Scene};
@@ -46,10 +46,12 @@ pub fn has_figures(backend: &Backend) -> bool {
     backend.cost.is_some() || backend.worst_call().is_some() || backend.has_memory()
 }
 
-/// The figures of one trace; `scale_of` gives the bytes of a unit of memory where the program had so many live.
+/// The figures of one trace; `scale_of` gives the bytes of a unit of memory where the program had
+/// so many live.
 pub fn group(scene: &Scene, scale_of: &dyn Fn(f64) -> f64) -> Group {
     let live = [scene.live_peak, scene.live_mean, scene.live_end];
-    // Of many traces the end counts in peaks too: most programs have next to nothing live at their end.
+    // Of many traces the end counts in peaks too: most programs have next to nothing live at their
+    // end.
     let base = [scene.live_peak, scene.live_mean, scene.live_peak];
     let scaled = |bytes: Option<f64>, live: f64| {
         let scale = scale_of(live);
@@ -59,7 +61,11 @@ pub fn group(scene: &Scene, scale_of: &dyn Fn(f64) -> f64) -> Group {
         let memory = [backend.memory.peak, backend.memory.mean, backend.memory.end];
         Row {
             name: backend.name.to_owned(),
-            note: if backend.is_floor() { "the harness alone".into() } else { backend.version.to_owned() },
+            note: if backend.is_floor() {
+                "the harness alone".into()
+            } else {
+                backend.version.to_owned()
+            },
             colour: backend.colour,
             variant: backend.variant,
             cost: backend.cost,
@@ -84,11 +90,13 @@ fn rare(backend: &Backend) -> Option<f64> {
     if limit < 10 {
         return None;
     }
-    let mut values: Vec<f64> =
-        (0..OPS.len()).flat_map(|op| backend.latency(op).0.steps.iter().map(|step| step.0)).collect();
+    let mut values: Vec<f64> = (0..OPS.len())
+        .flat_map(|op| backend.latency(op).0.steps.iter().map(|step| step.0))
+        .collect();
     values.sort_by(f64::total_cmp);
     // The smallest value that no more than one call in a thousand exceeds.
-    let slower = |value: f64| (0..OPS.len()).map(|op| backend.latency(op).0.slower(value)).sum::<u64>();
+    let slower =
+        |value: f64| (0..OPS.len()).map(|op| backend.latency(op).0.slower(value)).sum::<u64>();
     let at = values.partition_point(|value| slower(*value) > limit);
     values.get(at).copied()
 }
@@ -102,7 +110,8 @@ pub fn geometric(groups: &[Group]) -> Group {
         }
     }
     let rows = names.iter().filter_map(|name| {
-        let mine: Vec<&Row> = groups.iter().filter_map(|g| g.rows.iter().find(|r| r.name == *name)).collect();
+        let mine: Vec<&Row> =
+            groups.iter().filter_map(|g| g.rows.iter().find(|r| r.name == *name)).collect();
         let first = *mine.first()?;
         // A mean over fewer traces than the others' would not compare.
         let mean = |of: &dyn Fn(&Row) -> Option<f64>| {

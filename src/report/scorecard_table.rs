@@ -1,5 +1,6 @@
-//! Room `report`: the scorecard as a table. As CSV it has a row for each trace and backend and one for each geometric mean; in
-//! Markdown, which a terminal shows as well, the means alone, since each trace has a table of its own.
+//! Room `report`: the scorecard as a table. As CSV it has a row for each trace and backend and one
+//! for each geometric mean; in Markdown, which a terminal shows as well, the means alone, since
+//! each trace has a table of its own.
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
@@ -9,8 +10,8 @@ use super::scorecard::{Group, Row, geometric, group, has_figures};
 use super::words::{figure, nanoseconds, ratio};
 use crate::stats;
 
-/// The columns of the CSV; those of memory are bytes in rows of a trace, and multiples of what the program had live (of the peak
-/// at the exit) in all.
+/// The columns of the CSV; those of memory are bytes in rows of a trace, and multiples of what the
+/// program had live (of the peak at the exit) in all.
 const COLUMNS: [&str; 15] = [
     "trace",
     "backend",
@@ -38,10 +39,12 @@ fn groups(scenes: &[Scene]) -> Vec<Group> {
     measured.map(|scene| group(scene, &|live| live)).collect()
 }
 
-/// Each backend's time as a multiple of the reference's, as the geometric mean over the traces on which both were measured.
+/// Each backend's time as a multiple of the reference's, as the geometric mean over the traces on
+/// which both were measured.
 fn time_ratio(groups: &[Group], reference: &str, name: &str) -> Option<f64> {
-    let cost =
-        |group: &Group, name: &str| -> Option<Cost> { group.rows.iter().find(|row| row.name == name)?.cost };
+    let cost = |group: &Group, name: &str| -> Option<Cost> {
+        group.rows.iter().find(|row| row.name == name)?.cost
+    };
     let ratios: Vec<f64> = groups
         .iter()
         .filter_map(|group| Some(cost(group, name)?.middle / cost(group, reference)?.middle))
@@ -53,13 +56,13 @@ fn time_ratio(groups: &[Group], reference: &str, name: &str) -> Option<f64> {
 pub fn csv(scenes: &[Scene]) -> String {
     let groups = groups(scenes);
     let mut text = COLUMNS.join(",") + "\n";
-    for (group, scene) in groups
-        .iter()
-        .filter_map(|group| Some((group, scenes.iter().find(|scene| scene.trace.name == group.name)?)))
-    {
+    for (group, scene) in groups.iter().filter_map(|group| {
+        Some((group, scenes.iter().find(|scene| scene.trace.name == group.name)?))
+    }) {
         let reference = scene.reference().map_or("", |backend| backend.name);
         for row in &group.rows {
-            let memory = scene.backends.iter().find(|backend| backend.name == row.name).map(|b| b.memory);
+            let memory =
+                scene.backends.iter().find(|backend| backend.name == row.name).map(|b| b.memory);
             let bytes = memory.map_or([None; 3], |memory| [memory.peak, memory.mean, memory.end]);
             let alone = std::slice::from_ref(group);
             text += &line(&group.name, row, time_ratio(alone, reference, &row.name), bytes);
@@ -101,7 +104,8 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// The geometric means over the traces as a Markdown table, with a line above; `None` for a single trace.
+/// The geometric means over the traces as a Markdown table, with a line above; `None` for a single
+/// trace.
 pub fn means(scenes: &[Scene]) -> Option<String> {
     let groups = groups(scenes);
     if groups.len() < 2 {

@@ -1,11 +1,14 @@
-//! Room `report`: heap samples over the allocation clock, reduced to the columns of a plot without losing an extreme.
+//! Room `report`: heap samples over the allocation clock, reduced to the columns of a plot without
+//! losing an extreme.
 //!
-//! A column keeps the least and the most of every boundary, and the values at both of its edges, after Jugel and others,
-//! "M4: a visualization-oriented time series data aggregation", VLDB 7 (2014): averaging would cut off short peaks.
+//! A column keeps the least and the most of every boundary, and the values at both of its edges,
+//! after Jugel and others, "M4: a visualization-oriented time series data aggregation", VLDB 7
+//! (2014): averaging would cut off short peaks.
 
 use crate::results::Sample;
 
-/// The boundaries between the parts of resident memory, from the bottom: live, usable, pinned, resident.
+/// The boundaries between the parts of resident memory, from the bottom: live, usable, pinned,
+/// resident.
 pub type Heights = [f64; 4];
 
 /// One column of a plot.
@@ -15,12 +18,13 @@ pub struct Column {
     pub least: Heights,
     /// The largest.
     pub most: Heights,
-    /// Resident bytes as sampled, least and most: unlike the boundary, it may lie below what is pinned.
+    /// Resident bytes as sampled, least and most: unlike the boundary, it may lie below what is
+    /// pinned.
     pub resident: (f64, f64),
 }
 
-/// The boundaries of a sample. Each is at least the one below: where the kernel's count lags, a part is empty, never
-/// negative.
+/// The boundaries of a sample. Each is at least the one below: where the kernel's count lags, a
+/// part is empty, never negative.
 pub fn heights(sample: &Sample) -> Heights {
     let live = sample.live_bytes as f64;
     let usable = live.max(sample.usable_bytes as f64);
@@ -52,8 +56,9 @@ fn between(a: &Point, b: &Point, clock: f64) -> Point {
     }
 }
 
-/// Reduces `samples` (in the order of their events) to `count` columns of the clock from 0 to `end` bytes. Between
-/// samples the heap is taken to change evenly; it starts empty. Columns after the last sample are not given.
+/// Reduces `samples` (in the order of their events) to `count` columns of the clock from 0 to `end`
+/// bytes. Between samples the heap is taken to change evenly; it starts empty. Columns after the
+/// last sample are not given.
 pub fn columns(samples: &[&Sample], end: f64, count: usize) -> Vec<Column> {
     if samples.is_empty() || count == 0 || end <= 0.0 || !end.is_finite() {
         return vec![];
@@ -62,7 +67,11 @@ pub fn columns(samples: &[&Sample], end: f64, count: usize) -> Vec<Column> {
     let mut clock = 0.0_f64;
     for sample in samples {
         clock = clock.max(sample.clock_bytes as f64);
-        points.push(Point { clock, heights: heights(sample), resident: sample.resident_bytes as f64 });
+        points.push(Point {
+            clock,
+            heights: heights(sample),
+            resident: sample.resident_bytes as f64,
+        });
     }
     let width = end / count as f64;
     let mut columns: Vec<Column> = Vec::with_capacity(count);
@@ -70,15 +79,19 @@ pub fn columns(samples: &[&Sample], end: f64, count: usize) -> Vec<Column> {
     let mut edge = points[0];
     for at in 0..count {
         let border = if at + 1 == count { end } else { (at + 1) as f64 * width };
-        let mut column =
-            Column { least: edge.heights, most: edge.heights, resident: (edge.resident, edge.resident) };
+        let mut column = Column {
+            least: edge.heights,
+            most: edge.heights,
+            resident: (edge.resident, edge.resident),
+        };
         let last = at + 1 == count;
         while next < points.len() && (points[next].clock < border || last) {
             widen(&mut column, &points[next]);
             next += 1;
         }
         let done = next == points.len();
-        edge = if done { points[next - 1] } else { between(&points[next - 1], &points[next], border) };
+        edge =
+            if done { points[next - 1] } else { between(&points[next - 1], &points[next], border) };
         widen(&mut column, &edge);
         columns.push(column);
         if done {
@@ -93,11 +106,13 @@ fn widen(column: &mut Column, point: &Point) {
         column.least[k] = column.least[k].min(point.heights[k]);
         column.most[k] = column.most[k].max(point.heights[k]);
     }
-    column.resident = (column.resident.0.min(point.resident), column.resident.1.max(point.resident));
+    column.resident =
+        (column.resident.0.min(point.resident), column.resident.1.max(point.resident));
 }
 
-/// The largest value that a plot of these peaks should show: a peak more than three times the next one runs off the
-/// picture (and is labelled there), so that one allocator that never frees does not flatten all others.
+/// The largest value that a plot of these peaks should show: a peak more than three times the next
+/// one runs off the picture (and is labelled there), so that one allocator that never frees does
+/// not flatten all others.
 pub fn shown_peak(peaks: &[f64]) -> f64 {
     let mut peaks = crate::stats::sorted(peaks);
     while let [.., below, last] = peaks[..] {

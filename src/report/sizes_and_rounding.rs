@@ -1,9 +1,11 @@
-//! Room `report`, chart: what sizes the live heap is made of, and what each allocator loses on them by rounding up.
+//! Room `report`, chart: what sizes the live heap is made of, and what each allocator loses on them
+//! by rounding up.
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, shorten, text_width};
 use super::chart::{
-    AXIS, Chart, HEADING, INK, LEFT, LIVE, Picture, RIGHT, ROUNDING, SMALL, SOFT, STRONG, TINY, frame,
+    AXIS, Chart, HEADING, INK, LEFT, LIVE, Picture, RIGHT, ROUNDING, SMALL, SOFT, STRONG, TINY,
+    frame,
 };
 use super::figures::{Backend, Scene};
 use super::series::shown_peak;
@@ -58,7 +60,8 @@ impl Sheet<'_> {
         self.allocated.iter().sum()
     }
 
-    /// How high each bar is in all: what was ever allocated, or what is live where the record has no more.
+    /// How high each bar is in all: what was ever allocated, or what is live where the record has
+    /// no more.
     fn tall(&self) -> &[f64] {
         if self.allocated_total() > 0.0 { &self.allocated } else { &self.live }
     }
@@ -77,14 +80,20 @@ fn place(up_to: u64) -> usize {
 
 /// The largest request of the class at a place.
 fn limit(place: usize) -> u64 {
-    if place < SMALL_CLASSES { (place as u64 + 1) * 16 } else { 1 << (place - SMALL_CLASSES + 10).min(63) }
+    if place < SMALL_CLASSES {
+        (place as u64 + 1) * 16
+    } else {
+        1 << (place - SMALL_CLASSES + 10).min(63)
+    }
 }
 
 fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
-    let of =
-        |moment| scene.run.rounding.iter().filter(move |r| r.trace == scene.trace.name && r.moment == moment);
+    let of = |moment| {
+        scene.run.rounding.iter().filter(move |r| r.trace == scene.trace.name && r.moment == moment)
+    };
     let (rows, ever) = (|| of(Moment::Peak), || of(Moment::Whole));
-    let count = rows().chain(ever()).map(|row| place(row.up_to_bytes) + 1).max()?.max(SMALL_CLASSES + 2);
+    let count =
+        rows().chain(ever()).map(|row| place(row.up_to_bytes) + 1).max()?.max(SMALL_CLASSES + 2);
     let mut live = vec![0.0; count];
     let mut allocated = vec![0.0; count];
     let mut strips = Vec::new();
@@ -141,8 +150,12 @@ fn draw(scene: &Scene) -> Option<Picture> {
                 size loses, read downwards; a tooth is a size class, as far as the program asked for such sizes.  On the right: \
                 all that is lost, its share of what is live, and the share lost of all that was ever allocated.";
     let (top, bottom) = frame(&mut canvas, &title, &plotted, hint);
-    let names =
-        sheet.strips.iter().map(|s| text_width(s.backend.name, STRONG)).fold(92.0, f64::max).min(190.0);
+    let names = sheet
+        .strips
+        .iter()
+        .map(|s| text_width(s.backend.name, STRONG))
+        .fold(92.0, f64::max)
+        .min(190.0);
     let (left, right) = (LEFT + names + 24.0, RIGHT - 200.0);
     let across = Scale::Linear { from: 0.0, to: sheet.classes.len() as f64 };
     let middle = top + (bottom - top) * if sheet.strips.len() > 5 { 0.34 } else { 0.42 };
@@ -193,7 +206,10 @@ fn live_bars(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, unit: ByteUnit) 
     let of_all = sheet.allocated_total() > 0.0;
     let live = words::bytes(sheet.live_total());
     let (head, words) = if of_all {
-        ("allocated", format!("{} in all (pale); live at the peak {live} (blue)", words::bytes(total)))
+        (
+            "allocated",
+            format!("{} in all (pale); live at the peak {live} (blue)", words::bytes(total)),
+        )
     } else {
         ("live", format!("{live} in all, by size of the request"))
     };
@@ -223,7 +239,8 @@ fn live_bars(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, unit: ByteUnit) 
         }
     }
     let border = panel.x(SMALL_CLASSES as f64);
-    canvas.line(&[(border, panel.top), (border, panel.bottom)], Stroke::dashed(1.4, AXIS, 5.0, 4.0));
+    canvas
+        .line(&[(border, panel.top), (border, panel.bottom)], Stroke::dashed(1.4, AXIS, 5.0, 4.0));
     panel.axes(canvas);
     size_numbers(canvas, sheet, panel);
     let middle = (panel.top + panel.bottom) / 2.0;
@@ -246,9 +263,10 @@ fn size_numbers(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel) {
         let x = panel.x(at as f64 + 1.0);
         let text = match *up_to {
             small if small <= SMALL_LIMIT => small.to_string(),
-            large => {
-                words::bytes(large as f64).replace("iB", "").replace(".0", "").replace('\u{a0}', "\u{202f}")
-            }
+            large => words::bytes(large as f64)
+                .replace("iB", "")
+                .replace(".0", "")
+                .replace('\u{a0}', "\u{202f}"),
         };
         let half = text_width(&text, SMALL) / 2.0;
         // The axis' name stands at the right.
@@ -291,7 +309,13 @@ fn hanging(canvas: &mut Canvas, sheet: &Sheet, strip: &Strip, panel: &Panel) {
     let lost = strip.total();
     let share = lost / sheet.live_total();
     let x = panel.right + 10.0;
-    canvas.text(x, middle + if two { -2.0 } else { 4.0 }, &words::bytes(lost), STRONG, Anchor::Left);
+    canvas.text(
+        x,
+        middle + if two { -2.0 } else { 4.0 },
+        &words::bytes(lost),
+        STRONG,
+        Anchor::Left,
+    );
     if two {
         let mut text = format!("{} of live", words::percent(share));
         if let Some((lost, requested)) = strip.ever.filter(|(_, requested)| *requested > 0.0) {
@@ -302,7 +326,8 @@ fn hanging(canvas: &mut Canvas, sheet: &Sheet, strip: &Strip, panel: &Panel) {
     }
 }
 
-/// The size-class function: what a block of each size loses, read downwards. Gives the most bytes that one does.
+/// The size-class function: what a block of each size loses, read downwards. Gives the most bytes
+/// that one does.
 fn teeth(canvas: &mut Canvas, strip: &Strip, panel: &Panel) -> u32 {
     let loss = |class: &SizeClass, size: u32| class.usable_bytes.saturating_sub(size);
     let deepest = strip.steps.iter().map(|class| loss(class, class.from_bytes)).max().unwrap_or(0);
@@ -327,7 +352,8 @@ fn teeth(canvas: &mut Canvas, strip: &Strip, panel: &Panel) -> u32 {
 
 fn verdict(sheet: &Sheet) -> String {
     let live = sheet.live_total();
-    let mut totals: Vec<(f64, &Strip)> = sheet.strips.iter().map(|strip| (strip.total(), strip)).collect();
+    let mut totals: Vec<(f64, &Strip)> =
+        sheet.strips.iter().map(|strip| (strip.total(), strip)).collect();
     totals.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (Some(least), Some(most)) = (totals.first(), totals.last()) else { return String::new() };
     let [low, high] = [least.0 / live, most.0 / live].map(words::percent);
@@ -361,7 +387,9 @@ mod tests {
 
     #[test]
     fn classes_lie_in_steps_of_16_and_then_in_octaves() {
-        for (up_to, at) in [(0, 0), (16, 0), (32, 1), (512, 31), (1024, 32), (2048, 33), (u64::MAX, 85)] {
+        for (up_to, at) in
+            [(0, 0), (16, 0), (32, 1), (512, 31), (1024, 32), (2048, 33), (u64::MAX, 85)]
+        {
             assert_eq!(place(up_to), at, "{up_to}");
         }
         for at in 0..60 {

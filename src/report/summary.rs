@@ -1,10 +1,13 @@
-//! Room `report`, picture: the scorecard of a whole run. With one trace its rows are the backends; with several they are
-//! traces × backends, memory counts in multiples of what the program had live, and the geometric mean stands at the foot.
-//! Where those would be too many rows to read, the geometric mean alone has rows, and the traces are small marks in them.
+//! Room `report`, picture: the scorecard of a whole run. With one trace its rows are the backends;
+//! with several they are traces × backends, memory counts in multiples of what the program had
+//! live, and the geometric mean stands at the foot. Where those would be too many rows to read, the
+//! geometric mean alone has rows, and the traces are small marks in them.
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, shorten, text_width};
-use super::chart::{AXIS, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, TINY, WHITE, frame};
+use super::chart::{
+    AXIS, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, TINY, WHITE, frame,
+};
 use super::figures::{Backend, Cost, Scene};
 use super::scorecard::{Group, MEMORY, Row, geometric, group, has_figures};
 use super::series::shown_peak;
@@ -35,7 +38,8 @@ const ROWS_MOST: usize = 52;
 /// Which of the traces were made up and not recorded; `None` where none was.
 pub fn synthesised(scenes: &[Scene]) -> Option<String> {
     let made_up = |scene: &&Scene| words::synthesised(&scene.trace.facts).is_some();
-    let names: Vec<&str> = scenes.iter().filter(made_up).map(|scene| scene.trace.name.as_str()).collect();
+    let names: Vec<&str> =
+        scenes.iter().filter(made_up).map(|scene| scene.trace.name.as_str()).collect();
     match names.len() {
         0 => None,
         1 if scenes.len() == 1 => words::synthesised(&scenes[0].trace.facts),
@@ -89,7 +93,8 @@ fn by_time(group: &mut Group) {
 
 fn sheet(groups: &[Group], many: bool) -> Sheet {
     let rows = || groups.iter().flat_map(|group| group.rows.iter());
-    let low = rows().filter_map(|row| row.rare.or(row.worst.map(|w| w.0))).fold(f64::INFINITY, f64::min);
+    let low =
+        rows().filter_map(|row| row.rare.or(row.worst.map(|w| w.0))).fold(f64::INFINITY, f64::min);
     let high = rows().filter_map(|row| row.worst.map(|w| w.0)).fold(0.0, f64::max);
     // One value a backend, its largest: a giant runs off however many traces there are.
     let largest = |of: &dyn Fn(&Row) -> Option<f64>| -> Vec<f64> {
@@ -121,17 +126,25 @@ fn sheet(groups: &[Group], many: bool) -> Sheet {
 }
 
 /// The rows of `groups`; `each` is what stands in them as small marks.
-fn table(canvas: &mut Canvas, sheet: &Sheet, groups: &[Group], each: &[Group], (top, bottom): (f64, f64)) {
+fn table(
+    canvas: &mut Canvas,
+    sheet: &Sheet,
+    groups: &[Group],
+    each: &[Group],
+    (top, bottom): (f64, f64),
+) {
     let first = LEFT + if sheet.many && !sheet.dense { 268.0 } else { 210.0 };
     let gap = 40.0;
     let width = (RIGHT - 14.0 - first - gap * 4.0) / 5.0;
     let (top, bottom) = (top + 66.0, bottom - 40.0);
     let count: usize = groups.iter().map(|group| group.rows.len()).sum();
-    let between = if groups.len() > 1 { (140.0 / groups.len() as f64).clamp(5.0, 18.0) } else { 0.0 };
+    let between =
+        if groups.len() > 1 { (140.0 / groups.len() as f64).clamp(5.0, 18.0) } else { 0.0 };
     let room = bottom - top - 12.0 - between * (groups.len() as f64 - 1.0);
     let height = (room / count.max(1) as f64).min(118.0);
     // Few rows end early: the axes follow them up, so that no half-empty plot is drawn.
-    let end = (top + 12.0 + height * count as f64 + between * (groups.len() as f64 - 1.0)).min(bottom);
+    let end =
+        (top + 12.0 + height * count as f64 + between * (groups.len() as f64 - 1.0)).min(bottom);
     let panel = |column: usize, across: Scale| {
         let left = first + (width + gap) * column as f64;
         Panel {
@@ -157,8 +170,9 @@ fn table(canvas: &mut Canvas, sheet: &Sheet, groups: &[Group], each: &[Group], (
         for (at, row) in group.rows.iter().enumerate() {
             let line = Line { y: y + height * 0.5, height };
             row_name(canvas, sheet, group, at, row, line, first);
-            for other in
-                each.iter().filter_map(|group| group.rows.iter().find(|other| other.name == row.name))
+            for other in each
+                .iter()
+                .filter_map(|group| group.rows.iter().find(|other| other.name == row.name))
             {
                 marks(canvas, &panels, other, line);
             }
@@ -189,10 +203,19 @@ fn heads(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5]) {
     for (column, panel) in panels.iter().enumerate() {
         canvas.text(panel.left, panel.top - 34.0, names[column], HEADING, Anchor::Left);
         let room = panel.right - panel.left + 30.0;
-        canvas.text(panel.left, panel.top - 13.0, &shorten(&subs[column], TINY, room), TINY, Anchor::Left);
+        canvas.text(
+            panel.left,
+            panel.top - 13.0,
+            &shorten(&subs[column], TINY, room),
+            TINY,
+            Anchor::Left,
+        );
         let ticks = panel.across.ticks(4);
         panel.columns(canvas, &ticks);
-        canvas.line(&[(panel.left, panel.bottom), (panel.right, panel.bottom)], Stroke::solid(1.2, AXIS));
+        canvas.line(
+            &[(panel.left, panel.bottom), (panel.right, panel.bottom)],
+            Stroke::solid(1.2, AXIS),
+        );
         match column {
             1 => panel.numbers(canvas, &ticks, &nanosecond_tick),
             _ => panel.numbers(canvas, &ticks, &|tick| tick_words(tick, &ticks)),
@@ -200,7 +223,15 @@ fn heads(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5]) {
     }
 }
 
-fn row_name(canvas: &mut Canvas, sheet: &Sheet, group: &Group, at: usize, row: &Row, line: Line, right: f64) {
+fn row_name(
+    canvas: &mut Canvas,
+    sheet: &Sheet,
+    group: &Group,
+    at: usize,
+    row: &Row,
+    line: Line,
+    right: f64,
+) {
     if sheet.many && !sheet.dense {
         let kind = STRONG.sized((line.height * 0.9).clamp(9.0, 15.0));
         if at == 0 && !group.name.is_empty() {
@@ -220,7 +251,13 @@ fn row_name(canvas: &mut Canvas, sheet: &Sheet, group: &Group, at: usize, row: &
     let note = line.height >= 40.0 && row.note != row.name;
     canvas.text(right - 20.0, line.y + if note { 2.0 } else { 5.0 }, &name, kind, Anchor::Right);
     if note {
-        canvas.text(right - 20.0, line.y + 20.0, &shorten(&row.note, TINY, 196.0), TINY, Anchor::Right);
+        canvas.text(
+            right - 20.0,
+            line.y + 20.0,
+            &shorten(&row.note, TINY, 196.0),
+            TINY,
+            Anchor::Right,
+        );
     }
 }
 
@@ -238,12 +275,22 @@ fn marks(canvas: &mut Canvas, panels: &[Panel; 5], row: &Row, line: Line) {
     for (panel, value) in panels.iter().zip(values) {
         if let Some(value) = value.filter(|value| *value <= panel.across.end()) {
             let x = panel.x(value);
-            canvas.line(&[(x, line.y - half), (x, line.y + half)], Stroke::solid(1.3, row.colour.pale(0.35)));
+            canvas.line(
+                &[(x, line.y - half), (x, line.y + half)],
+                Stroke::solid(1.3, row.colour.pale(0.35)),
+            );
         }
     }
 }
 
-fn cells(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5], group: &Group, row: &Row, line: Line) {
+fn cells(
+    canvas: &mut Canvas,
+    sheet: &Sheet,
+    panels: &[Panel; 5],
+    group: &Group,
+    row: &Row,
+    line: Line,
+) {
     let thin = (line.height * 0.14).clamp(2.0, 6.5);
     if let Some(cost) = row.cost {
         let panel = &panels[0];
@@ -268,7 +315,8 @@ fn cells(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5], group: &Group,
             let (x, half) = (panel.x(rare), (line.height * 0.18).clamp(2.0, 8.0));
             canvas.line(&[(x, line.y - half), (x, line.y + half)], Stroke::solid(2.2, row.colour));
         }
-        let best = smallest(group, &|row| row.worst.map(|w| w.0)).is_some_and(|least| worst <= least * 1.1);
+        let best = smallest(group, &|row| row.worst.map(|w| w.0))
+            .is_some_and(|least| worst <= least * 1.1);
         dot(canvas, panel, worst, &nanoseconds(worst), best, row, line, panel.x(worst));
     }
     for (k, panel) in panels[2..].iter().enumerate() {
@@ -283,7 +331,13 @@ fn cells(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5], group: &Group,
         let mut edge = panel.x(value);
         if let Some((low, high)) = row.bands[k] {
             let end = panel.across.end();
-            canvas.bar(panel.x(low.min(end)), panel.x(high.min(end)), line.y, thin, row.colour.pale(0.6));
+            canvas.bar(
+                panel.x(low.min(end)),
+                panel.x(high.min(end)),
+                line.y,
+                thin,
+                row.colour.pale(0.6),
+            );
             edge = edge.max(panel.x(high.min(end)) + thin / 2.0);
         }
         let best = smallest(group, &|row| row.memory[k]).is_some_and(|least| value <= least * 1.01);
@@ -341,7 +395,10 @@ fn dot(
     };
     let width = text_width(text, kind);
     let (left, base) = if tall {
-        ((x - width / 2.0).min(panel.right + 14.0 - width).max(panel.left - 20.0), line.y - radius - 6.0)
+        (
+            (x - width / 2.0).min(panel.right + 14.0 - width).max(panel.left - 20.0),
+            line.y - radius - 6.0,
+        )
     } else {
         let right = edge.max(x + radius) + 5.0;
         let fits = right + width <= panel.right + 26.0;
@@ -411,7 +468,8 @@ fn hint(many: bool, dense: bool) -> &'static str {
 }
 
 fn verdict_one(scene: &Scene) -> String {
-    let mut costs: Vec<(&str, Cost)> = scene.allocators().filter_map(|b| Some((b.name, b.cost?))).collect();
+    let mut costs: Vec<(&str, Cost)> =
+        scene.allocators().filter_map(|b| Some((b.name, b.cost?))).collect();
     costs.sort_by(|a, b| a.1.middle.total_cmp(&b.1.middle));
     let mut title = String::new();
     if let (Some(best), Some(slow)) = (costs.first(), costs.last()) {
@@ -424,7 +482,11 @@ fn verdict_one(scene: &Scene) -> String {
         } else {
             let verb = if level.len() == 1 { "leads" } else { "lead" };
             let factor = words::times(slow.1.middle / best.1.middle);
-            format!("On time {} {verb}, and {} takes {factor} times as long.", words::some(&level), slow.0)
+            format!(
+                "On time {} {verb}, and {} takes {factor} times as long.",
+                words::some(&level),
+                slow.0
+            )
         };
     }
     let mut ends: Vec<(&Backend, f64)> =
@@ -433,7 +495,11 @@ fn verdict_one(scene: &Scene) -> String {
     let held = |backend: &Backend| backend.memory.words(2).unwrap_or_default();
     if let (Some(least), Some(most)) = (ends.first(), ends.last()) {
         title += &if ends.len() == 1 || most.1 < least.1 * 1.05 {
-            format!("  At exit {} stay resident for {} live.", held(most.0), words::bytes(scene.live_end))
+            format!(
+                "  At exit {} stay resident for {} live.",
+                held(most.0),
+                words::bytes(scene.live_end)
+            )
         } else {
             format!(
                 "  At exit {} holds {}, {} holds {}, for {} live.",
@@ -474,8 +540,11 @@ fn verdict_many(scenes: &[&Scene]) -> String {
     };
     let time_of = |name: &str| ratio(name, &|b| b.cost.map(|c| c.middle));
     let peak_of = |name: &str| ratio(name, &|b| b.memory.peak);
-    let others: Vec<&str> =
-        scenes[0].allocators().map(|backend| backend.name).filter(|name| *name != reference.name).collect();
+    let others: Vec<&str> = scenes[0]
+        .allocators()
+        .map(|backend| backend.name)
+        .filter(|name| *name != reference.name)
+        .collect();
     let least = |of: &dyn Fn(&str) -> Option<f64>| {
         let known = others.iter().filter_map(|name| Some((*name, of(name)?)));
         known.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name)

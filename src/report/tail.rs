@@ -1,5 +1,6 @@
-//! Room `report`: what is said of single calls: percentiles to one call in ten million, by op and size class; which calls
-//! were slow, and in how many repetitions; the worst stretch of the program's own time. Charts, page and terminal read it.
+//! Room `report`: what is said of single calls: percentiles to one call in ten million, by op and
+//! size class; which calls were slow, and in how many repetitions; the worst stretch of the
+//! program's own time. Charts, page and terminal read it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,7 +25,8 @@ pub fn percentiles(distribution: &Distribution) -> [Option<f64>; 8] {
     PERCENTILES.map(|(beyond, _)| distribution.fact(1.0 - beyond))
 }
 
-/// The service times of one backend and some ops by size class, rising; confirmed where there are such, else raw.
+/// The service times of one backend and some ops by size class, rising; confirmed where there are
+/// such, else raw.
 pub fn by_class(
     run: &Run,
     trace: &str,
@@ -64,8 +66,9 @@ fn all<'a>(run: &'a Run, trace: &str, backend: &str) -> impl Iterator<Item = &'a
 /// Lengths of the windows that are looked at, in words.
 pub const WINDOWS: [&str; 3] = ["1 ms", "10 ms", "100 ms"];
 
-/// The worst stretch of the program's own time: the share of it (0 to 1) that went into the allocator, and the call with
-/// which it begins. `None` where the trace has no times, or is shorter.
+/// The worst stretch of the program's own time: the share of it (0 to 1) that went into the
+/// allocator, and the call with which it begins. `None` where the trace has no times, or is
+/// shorter.
 pub fn worst_windows(run: &Run, trace: &str, backend: &str) -> [Option<(f64, f64)>; 3] {
     [("1ms", 1e6), ("10ms", 1e7), ("100ms", 1e8)].map(|(name, length)| {
         let figure = |what: &str| {
@@ -76,7 +79,8 @@ pub fn worst_windows(run: &Run, trace: &str, backend: &str) -> [Option<(f64, f64
     })
 }
 
-/// How often the kernel took the processor away during the latency passes, all repetitions together.
+/// How often the kernel took the processor away during the latency passes, all repetitions
+/// together.
 pub fn preemptions(run: &Run, trace: &str, backend: &str) -> Option<f64> {
     let mine = run.measurements.iter().filter(|row| {
         row.trace == trace
@@ -107,31 +111,43 @@ pub fn seen_words(call: &SlowCall) -> String {
     format!("{} of {}", call.seen, call.repetitions)
 }
 
-/// Every percentile of a run as CSV: raw and confirmed, by op and size class (empty for all sizes), in ns with the clock
-/// pair included; empty where fewer than ten calls lie beyond.
+/// Every percentile of a run as CSV: raw and confirmed, by op and size class (empty for all sizes),
+/// in ns with the clock pair included; empty where fewer than ten calls lie beyond.
 pub fn percentiles_csv(run: &Run, scenes: &[Scene]) -> String {
     let mut text = String::from("trace,backend,kind,op,up_to_bytes,calls");
-    for name in ["p50", "p90", "p99", "p99_9", "p99_99", "p99_999", "p99_9999", "p99_99999", "max"] {
+    for name in ["p50", "p90", "p99", "p99_9", "p99_99", "p99_999", "p99_9999", "p99_99999", "max"]
+    {
         let _ = write!(text, ",{name}_nanoseconds");
     }
     text.push('\n');
     for scene in scenes {
         for backend in &scene.backends {
             for (op, (name, ops)) in OPS.iter().enumerate() {
-                for (kind, whole) in [("raw", &backend.raw[op]), ("confirmed", &backend.confirmed[op])] {
-                    let classes = by_class(run, &scene.trace.name, backend.name, ops, kind == "confirmed");
+                for (kind, whole) in
+                    [("raw", &backend.raw[op]), ("confirmed", &backend.confirmed[op])]
+                {
+                    let classes =
+                        by_class(run, &scene.trace.name, backend.name, ops, kind == "confirmed");
                     let classes = classes.iter().map(|(class, times)| (class.to_string(), times));
                     for (class, times) in std::iter::once((String::new(), whole)).chain(classes) {
                         if times.calls == 0 {
                             continue;
                         }
-                        let words =
-                            [&scene.trace.name, backend.name, kind, &name.replace(" / ", "+"), &class];
+                        let words = [
+                            &scene.trace.name,
+                            backend.name,
+                            kind,
+                            &name.replace(" / ", "+"),
+                            &class,
+                        ];
                         let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
                         let _ = write!(text, "{},{}", words.join(","), times.calls);
                         for figure in percentiles(times).into_iter().chain([times.max()]) {
-                            let _ =
-                                write!(text, ",{}", figure.map_or(String::new(), |ns| format!("{ns:.0}")));
+                            let _ = write!(
+                                text,
+                                ",{}",
+                                figure.map_or(String::new(), |ns| format!("{ns:.0}"))
+                            );
                         }
                         text.push('\n');
                     }

@@ -1,4 +1,5 @@
-//! Room `report`: the summary as a table for the terminal, in Markdown, so that it can be pasted where it is talked about.
+//! Room `report`: the summary as a table for the terminal, in Markdown, so that it can be pasted
+//! where it is talked about.
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{Cell, CellAlignment, Table};
@@ -64,9 +65,12 @@ fn head(scene: &Scene) -> String {
     )
 }
 
-/// Whether a backend's time cannot be told apart from that of the one that others are compared with.
+/// Whether a backend's time cannot be told apart from that of the one that others are compared
+/// with.
 fn inseparable(scene: &Scene, backend: &Backend) -> bool {
-    let Some(first) = scene.reference().filter(|first| first.name != backend.name) else { return false };
+    let Some(first) = scene.reference().filter(|first| first.name != backend.name) else {
+        return false;
+    };
     !backend.is_floor()
         && matches!((backend.cost, first.cost), (Some(cost), Some(first)) if !cost.apart(&first))
 }
@@ -75,7 +79,10 @@ fn inseparable(scene: &Scene, backend: &Backend) -> bool {
 fn not_told_apart(scene: &Scene) -> String {
     match scene.reference() {
         Some(first) if scene.backends.iter().any(|backend| inseparable(scene, backend)) => {
-            format!("(×…): in these repetitions the time is not separable from that of {}.\n", first.name)
+            format!(
+                "(×…): in these repetitions the time is not separable from that of {}.\n",
+                first.name
+            )
         }
         _ => String::new(),
     }
@@ -102,10 +109,14 @@ fn left_by_trim(scene: &Scene) -> String {
             (pinned, "on pages of live blocks"),
             (beside, "on pages with heads of its own, which its trim leaves"),
             (cached, "that only the thread's cache of free blocks pins"),
-            (rest, if backend.memory.drained.is_some() { "not explained" } else { "not told apart" }),
+            (
+                rest,
+                if backend.memory.drained.is_some() { "not explained" } else { "not told apart" },
+            ),
         ];
         let told = causes.iter().filter(|(part, _)| *part > 0.0);
-        let told: Vec<String> = told.map(|(part, cause)| format!("{} {cause}", bytes(*part))).collect();
+        let told: Vec<String> =
+            told.map(|(part, cause)| format!("{} {cause}", bytes(*part))).collect();
         let left = backend.memory.words(3).unwrap_or_default();
         text += &format!("{} after trim: {left}", backend.name);
         if !told.is_empty() {
@@ -135,7 +146,8 @@ fn markdown(header: &[&str], rows: Vec<Vec<Cell>>) -> Table {
     table
 }
 
-/// Each allocator's slowest call by its own time, and the worst stretches; empty where nothing was slow.
+/// Each allocator's slowest call by its own time, and the worst stretches; empty where nothing was
+/// slow.
 fn slowest(scene: &Scene) -> String {
     let name = &scene.trace.name;
     let mut rows = Vec::new();
@@ -143,15 +155,20 @@ fn slowest(scene: &Scene) -> String {
         let slow = tail::slow_calls(scene.run, name, backend.name);
         let Some(call) = slow.first() else { continue };
         let windows = tail::worst_windows(scene.run, name, backend.name);
-        let share =
-            |window: &Option<(f64, f64)>| window.map_or("–".to_owned(), |(share, _)| percent(share));
+        let share = |window: &Option<(f64, f64)>| {
+            window.map_or("–".to_owned(), |(share, _)| percent(share))
+        };
         let words = vec![
             backend.name.to_owned(),
             nanoseconds(call.nanoseconds as f64),
             tail::seen_words(call),
             tail::call_words(call),
             call.event.to_string(),
-            if call.site.is_empty() { "–".to_owned() } else { tail::short_site(&call.site).to_owned() },
+            if call.site.is_empty() {
+                "–".to_owned()
+            } else {
+                tail::short_site(&call.site).to_owned()
+            },
             windows.iter().map(share).collect::<Vec<_>>().join(" · "),
         ];
         rows.push(words.into_iter().map(Cell::new).collect());

@@ -1,4 +1,5 @@
-//! Room `report`, chart: time per call by backend with its range over repetitions, and where in the trace it goes.
+//! Room `report`, chart: time per call by backend with its range over repetitions, and where in the
+//! trace it goes.
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, fitted, shorten, text_width};
@@ -26,15 +27,18 @@ fn draw(scene: &Scene) -> Option<Picture> {
     if shown.is_empty() {
         return None;
     }
-    let profiles: Vec<Vec<ChunkCost>> =
-        shown.iter().map(|(backend, _)| chunk_profile(scene.run, &scene.trace.name, backend.name)).collect();
+    let profiles: Vec<Vec<ChunkCost>> = shown
+        .iter()
+        .map(|(backend, _)| chunk_profile(scene.run, &scene.trace.name, backend.name))
+        .collect();
     let mut canvas = Canvas::new();
     let title = verdict(&shown);
     let (top, bottom) = frame(&mut canvas, &title, &plotted(scene, &shown), hint());
     let along = profiles.iter().any(|profile| profile.len() > 2);
     let first = LEFT + 190.0;
     let right = if along { first + (RIGHT - first) * 0.46 } else { RIGHT - 60.0 };
-    // One disturbed repetition, or one allocator of another order, must not press all dots to the left: it runs off.
+    // One disturbed repetition, or one allocator of another order, must not press all dots to the
+    // left: it runs off.
     let middles: Vec<f64> = shown.iter().map(|(_, cost)| cost.middle).collect();
     let middle = shown_peak(&middles);
     let most = shown.iter().map(|(_, cost)| cost.high).fold(0.0, f64::max).min(middle * 2.5);
@@ -58,10 +62,17 @@ fn draw(scene: &Scene) -> Option<Picture> {
 
 fn dots(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &[(&Backend, Cost)]) {
     canvas.text(panel.left, panel.top - 30.0, "time per call", HEADING, Anchor::Left);
-    canvas.text(panel.left, panel.top - 9.0, "ns, processor and memory together", SMALL, Anchor::Left);
+    canvas.text(
+        panel.left,
+        panel.top - 9.0,
+        "ns, processor and memory together",
+        SMALL,
+        Anchor::Left,
+    );
     let ticks = panel.across.ticks(6);
     panel.columns(canvas, &ticks);
-    canvas.line(&[(panel.left, panel.bottom), (panel.right, panel.bottom)], Stroke::solid(1.2, AXIS));
+    canvas
+        .line(&[(panel.left, panel.bottom), (panel.right, panel.bottom)], Stroke::solid(1.2, AXIS));
     panel.numbers(canvas, &ticks, &|tick| tick_words(tick, &ticks));
     canvas.text(panel.right, panel.bottom + 42.0, "x: ns per call, from 0", SMALL, Anchor::Right);
     if let Some(floor) = scene.floor() {
@@ -150,18 +161,25 @@ fn row_name(
 
 /// The fastest allocator and those that cannot be told apart from it.
 fn leaders<'a>(shown: &[(&'a Backend, Cost)]) -> Vec<&'a str> {
-    let mut real: Vec<&(&Backend, Cost)> = shown.iter().filter(|(backend, _)| !backend.is_floor()).collect();
+    let mut real: Vec<&(&Backend, Cost)> =
+        shown.iter().filter(|(backend, _)| !backend.is_floor()).collect();
     real.sort_by(|a, b| a.1.middle.total_cmp(&b.1.middle));
     let Some(best) = real.first().map(|(_, cost)| *cost) else { return vec![] };
     real.iter().filter(|(_, cost)| !cost.apart(&best)).map(|(backend, _)| backend.name).collect()
 }
 
 /// Time per call along the trace: each chunk's median, and a pale line for its fastest repetition.
-fn course(canvas: &mut Canvas, panel: &Panel, shown: &[(&Backend, Cost)], profiles: &[Vec<ChunkCost>]) {
+fn course(
+    canvas: &mut Canvas,
+    panel: &Panel,
+    shown: &[(&Backend, Cost)],
+    profiles: &[Vec<ChunkCost>],
+) {
     let calls = profiles.iter().flatten().map(|c| c.first_call + c.calls).fold(1.0, f64::max);
     let (divisor, words) =
         if calls >= 2e6 { (1e6, "calls replayed, millions") } else { (1.0, "calls replayed") };
-    // The tallest hundredth of the chunks would flatten the rest, and so would an allocator of another order: they run off the top.
+    // The tallest hundredth of the chunks would flatten the rest, and so would an allocator of
+    // another order: they run off the top.
     let usual = shown_peak(&shown.iter().map(|(_, cost)| cost.middle).collect::<Vec<f64>>());
     let all: Vec<f64> = shown
         .iter()
@@ -193,7 +211,8 @@ fn course(canvas: &mut Canvas, panel: &Panel, shown: &[(&Backend, Cost)], profil
         let colour = if backend.is_floor() { backend.colour } else { backend.colour.pale(0.12) };
         canvas.line(&points, backend_stroke(colour, backend.variant, 1.6));
         // Where a line ends is chance: its label stands at the median of its last tenth.
-        let last: Vec<f64> = points[points.len() - points.len().div_ceil(10)..].iter().map(|p| p.1).collect();
+        let last: Vec<f64> =
+            points[points.len() - points.len().div_ceil(10)..].iter().map(|p| p.1).collect();
         if let Some(y) = crate::stats::median(&last) {
             let kind = STRONG.in_colour(backend.colour);
             let text = shorten(backend.name, kind, RIGHT - panel.right - 16.0);
@@ -201,7 +220,13 @@ fn course(canvas: &mut Canvas, panel: &Panel, shown: &[(&Backend, Cost)], profil
         }
     }
     let room = RIGHT - panel.right - 14.0;
-    end_labels(canvas, (panel.right + 2.0, panel.right + 14.0), (panel.top, panel.bottom), labels, room);
+    end_labels(
+        canvas,
+        (panel.right + 2.0, panel.right + 14.0),
+        (panel.top, panel.bottom),
+        labels,
+        room,
+    );
     panel.axes(canvas);
     let across = panel.across.ticks(7);
     panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));
@@ -258,8 +283,11 @@ fn verdict(shown: &[(&Backend, Cost)]) -> String {
     if real.len() == 1 {
         return format!("{name} takes {} ns a call.", figure3(best.middle));
     }
-    let near: Vec<String> =
-        real[1..].iter().filter(|(_, c)| !c.apart(&best)).map(|(name, _)| (*name).to_owned()).collect();
+    let near: Vec<String> = real[1..]
+        .iter()
+        .filter(|(_, c)| !c.apart(&best))
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
     let (slow_name, slow) = real[real.len() - 1];
     let mut title = if near.is_empty() {
         format!("{name} is the fastest: {} ns a call.", figure3(best.middle))

@@ -1,9 +1,11 @@
-//! Room `report`, picture of a pool allocator: a strip for each arena, its pools coloured by size class and by how full
-//! they are, at the live peak and at the end, and what keeps each arena from being given back.
+//! Room `report`, picture of a pool allocator: a strip for each arena, its pools coloured by size
+//! class and by how full they are, at the live peak and at the end, and what keeps each arena from
+//! being given back.
 
 use super::canvas::{Anchor, Canvas, Colour, shorten};
 use super::chart::{
-    HEADING, INK, KEPT, LEFT, LIVE, Picture, RIGHT, ROUNDING, SMALL, STRANDED, STRONG, TINY, WHITE, frame,
+    HEADING, INK, KEPT, LEFT, LIVE, Picture, RIGHT, ROUNDING, SMALL, STRANDED, STRONG, TINY, WHITE,
+    frame,
 };
 use super::words::{bytes, group, percent};
 
@@ -83,8 +85,12 @@ const PANELS: [f64; 4] = [LEFT + 48.0, LEFT + 376.0, LEFT + 704.0, LEFT + 1032.0
 const WIDE: f64 = 304.0;
 const REASONS: f64 = PANELS[3] + WIDE + 12.0;
 /// Colours from the smallest class to the largest, and from empty to full.
-const CLASSES: [Colour; 4] =
-    [Colour(0xFD, 0xE7, 0x25), Colour(0x35, 0xB7, 0x79), Colour(0x31, 0x68, 0x8E), Colour(0x44, 0x01, 0x54)];
+const CLASSES: [Colour; 4] = [
+    Colour(0xFD, 0xE7, 0x25),
+    Colour(0x35, 0xB7, 0x79),
+    Colour(0x31, 0x68, 0x8E),
+    Colour(0x44, 0x01, 0x54),
+];
 const FULLNESS: [Colour; 4] = [STRANDED, Colour(0xFF, 0xE0, 0x8A), ROUNDING, LIVE];
 
 fn ramp(colours: &[Colour; 4], share: f64) -> Colour {

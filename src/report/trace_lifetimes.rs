@@ -2,7 +2,9 @@
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Colour, Stroke, text_width};
-use super::chart::{AXIS, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, TINY, frame};
+use super::chart::{
+    AXIS, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, TINY, frame,
+};
 use super::trace_shape::{AgeBar, AgeCurve, TraceShape, survival};
 use super::words::{self, bytes, figure, percent};
 
@@ -32,7 +34,8 @@ pub fn draw(shape: &TraceShape) -> Option<Picture> {
                 for good.  Below, the darker a field, the more bytes × age it holds: fields right of the fall are what an \
                 allocator must keep while it serves all the rest.";
     let (top, bottom) = frame(&mut canvas, &title, &plotted, hint);
-    let most = shape.ages.iter().flat_map(|curve| &curve.bars).map(|bar| bar.from).max().unwrap_or(1);
+    let most =
+        shape.ages.iter().flat_map(|curve| &curve.bars).map(|bar| bar.from).max().unwrap_or(1);
     let across = Scale::log(16.0, (most as f64 * 2.0).max(4096.0));
     let middle = top + (bottom - top) * 0.58;
     let panel = Panel {
@@ -68,7 +71,8 @@ fn curves(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape) {
         let kind = STRONG.in_colour(CURVES[at % CURVES.len()]);
         let stroke = Stroke::solid(if at == 0 { 2.8 } else { 1.8 }, kind.colour);
         canvas.line(&[(x, panel.top - 21.0), (x + 26.0, panel.top - 21.0)], stroke);
-        x += 32.0 + canvas.text(x + 32.0, panel.top - 16.0, &curve.label, kind, Anchor::Left) + 28.0;
+        x +=
+            32.0 + canvas.text(x + 32.0, panel.top - 16.0, &curve.label, kind, Anchor::Left) + 28.0;
     }
     for (at, curve) in shape.ages.iter().enumerate().rev() {
         let colour = CURVES[at % CURVES.len()];
@@ -107,7 +111,13 @@ fn heat(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape) {
             let (from, to) = (panel.x(2_f64.powi(age as i32)), panel.x(2_f64.powi(age as i32 + 1)));
             // The square root lets the small be seen beside the large.
             let depth = (weight / most).sqrt();
-            canvas.rectangle(from, y, to - 0.7, y + high - 0.7, LIVE.pale(1.0 - (0.06 + 0.94 * depth)));
+            canvas.rectangle(
+                from,
+                y,
+                to - 0.7,
+                y + high - 0.7,
+                LIVE.pale(1.0 - (0.06 + 0.94 * depth)),
+            );
             let share = weight / sum * 100.0;
             let text = figure(share);
             if share >= 3.0 && high > 13.0 && text_width(&text, TINY) + 4.0 < to - from {
@@ -117,13 +127,20 @@ fn heat(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape) {
             }
         }
     }
-    canvas.line(&[(panel.left, panel.bottom), (panel.right, panel.bottom)], Stroke::solid(1.2, AXIS));
+    canvas
+        .line(&[(panel.left, panel.bottom), (panel.right, panel.bottom)], Stroke::solid(1.2, AXIS));
     canvas.line(&[(panel.left, panel.top), (panel.left, panel.bottom)], Stroke::solid(1.0, GRID));
     let every = (16.0 / high).ceil().max(1.0) as usize * 2;
     for size in (0..=rows).step_by(every.max(2)) {
         let y = panel.bottom - high * size as f64;
         canvas.line(&[(panel.left - 5.0, y), (panel.left, y)], Stroke::solid(1.0, AXIS));
-        canvas.text(panel.left - 9.0, y + 5.0, &round(2_f64.powi(size as i32)), SMALL, Anchor::Right);
+        canvas.text(
+            panel.left - 9.0,
+            y + 5.0,
+            &round(2_f64.powi(size as i32)),
+            SMALL,
+            Anchor::Right,
+        );
     }
     panel.numbers(canvas, &octaves(panel), &round);
 }

@@ -28,7 +28,8 @@ pub fn draw(shape: &TraceShape) -> Option<Picture> {
     let clock = byte_unit(end);
     let most = shape.live_peak as f64 / unit.bytes;
     let blocks = shape.live.iter().map(|s| s.blocks.1).max().unwrap_or(1).max(1) as f64;
-    let (factor, name) = if blocks >= 1e4 { (1e3, "live blocks, thousands") } else { (1.0, "live blocks") };
+    let (factor, name) =
+        if blocks >= 1e4 { (1e3, "live blocks, thousands") } else { (1.0, "live blocks") };
     let middle = top + (bottom - top) * 0.66;
     let across = Scale::Linear { from: 0.0, to: end / clock.bytes };
     let left = LEFT + 40.0;
@@ -49,8 +50,11 @@ pub fn draw(shape: &TraceShape) -> Option<Picture> {
     area(&mut canvas, &lower, shape, (name, true), &|s| {
         (s.blocks.0 as f64 / factor, s.blocks.1 as f64 / factor)
     });
-    let phase =
-        |(clock, name): &(u64, String)| Phase { event: 0.0, clock_bytes: *clock as f64, name: name.clone() };
+    let phase = |(clock, name): &(u64, String)| Phase {
+        event: 0.0,
+        clock_bytes: *clock as f64,
+        name: name.clone(),
+    };
     let begun: Vec<Phase> = shape.marks.iter().take(phases::MOST).map(phase).collect();
     phases::draw(&mut canvas, &upper, &begun, |phase| phase.clock_bytes / clock.bytes, true);
     phases::draw(&mut canvas, &lower, &begun, |phase| phase.clock_bytes / clock.bytes, false);
@@ -72,7 +76,8 @@ fn area(
     panel.rows(canvas, &ticks, Some(&|tick| tick_words(tick, &ticks)));
     let end = shape.live.last().map_or(1.0, |stretch| stretch.clock as f64).max(1.0);
     let x = |clock: f64| panel.left + clock / end * (panel.right - panel.left);
-    // Pale first, dark over it; each stretch is at least a third of a pixel wide, so that none vanishes.
+    // Pale first, dark over it; each stretch is at least a third of a pixel wide, so that none
+    // vanishes.
     for dark in [false, true] {
         let mut from = 0.0;
         for stretch in &shape.live {

@@ -1,5 +1,5 @@
-//! Room `report`: the plain figures of a trace that its pictures are drawn from. This room may not know how traces are
-//! read; whoever does fills these in.
+//! Room `report`: the plain figures of a trace that its pictures are drawn from. This room may not
+//! know how traces are read; whoever does fills these in.
 
 /// A class of request sizes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,12 +70,14 @@ pub struct TraceShape {
     pub live: Vec<LiveStretch>,
 }
 
-/// A curve as steps: (age in bytes, share of blocks still live), and the ages at which blocks leave the count unended.
+/// A curve as steps: (age in bytes, share of blocks still live), and the ages at which blocks leave
+/// the count unended.
 pub type Survival = (Vec<(f64, f64)>, Vec<f64>);
 
-/// The share of blocks that outlive an age. Blocks still live at the end of the trace are censored: they count up to the
-/// age that they reached, after the life-table estimate (Cutler and Ederer, "Maximum utilization of the life table
-/// method", Journal of Chronic Diseases 8, 1958): in the bin in which it leaves, a censored block is half at risk.
+/// The share of blocks that outlive an age. Blocks still live at the end of the trace are censored:
+/// they count up to the age that they reached, after the life-table estimate (Cutler and Ederer,
+/// "Maximum utilization of the life table method", Journal of Chronic Diseases 8, 1958): in the bin
+/// in which it leaves, a censored block is half at risk.
 pub fn survival(bars: &[AgeBar]) -> Survival {
     let mut at_risk = bars.iter().map(|bar| (bar.ended + bar.survived) as f64).sum::<f64>();
     let mut share = 1.0;
@@ -103,7 +105,8 @@ mod tests {
     #[test]
     fn survivors_are_censored_not_dead() {
         let bar = |from, ended, survived| AgeBar { from, ended, survived };
-        let (steps, censored) = survival(&[bar(0, 5, 0), bar(10, 0, 0), bar(20, 2, 2), bar(40, 1, 0)]);
+        let (steps, censored) =
+            survival(&[bar(0, 5, 0), bar(10, 0, 0), bar(20, 2, 2), bar(40, 1, 0)]);
         let shares: Vec<f64> = steps.iter().map(|step| step.1).collect();
         // By hand: 5 of 10 end; then 2 of (5 - 2/2); then 1 of 1.
         assert_eq!(shares, [1.0, 0.5, 0.5, 0.25, 0.25, 0.0]);

@@ -40,12 +40,26 @@ pub fn draw(shape: &TraceShape) -> Option<Picture> {
         from: 0.0,
         to: (shape.sizes.iter().map(of).fold(0.0, f64::max) * 1.14).max(1e-9),
     };
-    let panel =
-        |top: f64, bottom: f64, up: Scale| Panel { left, top, right: RIGHT - 6.0, bottom, across, up };
+    let panel = |top: f64, bottom: f64, up: Scale| Panel {
+        left,
+        top,
+        right: RIGHT - 6.0,
+        bottom,
+        across,
+        up,
+    };
     let upper = panel(top + 46.0, middle - 30.0, most(&share));
     let lower = panel(middle + 46.0, bottom - 50.0, most(&volume));
     bars(&mut canvas, &upper, shape, &share, "requests, %", LIVE.pale(0.25), total);
-    bars(&mut canvas, &lower, shape, &volume, &format!("bytes asked for, {}", unit.name), LIVE, total);
+    bars(
+        &mut canvas,
+        &lower,
+        shape,
+        &volume,
+        &format!("bytes asked for, {}", unit.name),
+        LIVE,
+        total,
+    );
     canvas.text(RIGHT - 6.0, bottom - 6.0, "x: request size, bytes", SMALL, Anchor::Right);
     Some(Picture { title, canvas })
 }
@@ -80,7 +94,8 @@ fn bars(
             canvas.text(x, panel.y(value) - 6.0, &figure(value), STRONG, Anchor::Middle);
         }
     }
-    let border = shape.sizes.iter().position(|bar| bar.up_to > SMALL_LIMIT).unwrap_or(shape.sizes.len());
+    let border =
+        shape.sizes.iter().position(|bar| bar.up_to > SMALL_LIMIT).unwrap_or(shape.sizes.len());
     let x = panel.x(border as f64);
     canvas.line(&[(x, panel.top - 8.0), (x, panel.bottom)], Stroke::dashed(1.4, AXIS, 5.0, 4.0));
     let small: u64 = shape
@@ -89,7 +104,8 @@ fn bars(
         .filter(|b| b.up_to <= SMALL_LIMIT)
         .map(|b| if name.starts_with('r') { b.requests } else { b.bytes })
         .sum();
-    let all: u64 = if name.starts_with('r') { shape.sizes.iter().map(|b| b.requests).sum() } else { total };
+    let all: u64 =
+        if name.starts_with('r') { shape.sizes.iter().map(|b| b.requests).sum() } else { total };
     let part = small as f64 / all.max(1) as f64;
     let kind = SMALL.in_colour(SOFT);
     canvas.text(
@@ -116,7 +132,10 @@ fn size_numbers(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape) {
         }
         let text = match bar.up_to {
             small if small <= SMALL_LIMIT => small.to_string(),
-            large => bytes(large as f64).replace("iB", "").replace(".0", "").replace('\u{a0}', "\u{202f}"),
+            large => bytes(large as f64)
+                .replace("iB", "")
+                .replace(".0", "")
+                .replace('\u{a0}', "\u{202f}"),
         };
         let half = super::canvas::text_width(&text, SMALL) / 2.0;
         if x - half > free && x + half < RIGHT + 10.0 {

@@ -3,8 +3,8 @@
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, text_width};
 use super::chart::{
-    Chart, HEADING, INK, KEPT, LEFT, LIVE, NOTE, Picture, RIGHT, ROUNDING, SMALL, SOFT, STRANDED, STRONG,
-    TINY, fits, frame, hint_of, legend,
+    Chart, HEADING, INK, KEPT, LEFT, LIVE, NOTE, Picture, RIGHT, ROUNDING, SMALL, SOFT, STRANDED,
+    STRONG, TINY, fits, frame, hint_of, legend,
 };
 use super::figures::{Backend, Scene};
 use super::phases::{self, Phase};
@@ -35,7 +35,8 @@ struct Sheet<'a> {
 }
 
 fn draw(scene: &Scene) -> Option<Picture> {
-    let mut shown: Vec<&Backend> = scene.backends.iter().filter(|backend| backend.has_memory()).collect();
+    let mut shown: Vec<&Backend> =
+        scene.backends.iter().filter(|backend| backend.has_memory()).collect();
     if shown.is_empty() {
         return None;
     }
@@ -79,7 +80,8 @@ fn draw(scene: &Scene) -> Option<Picture> {
 }
 
 fn peak(backend: &Backend) -> f64 {
-    let sampled = backend.samples.iter().map(|sample| series::heights(sample)[3]).fold(0.0, f64::max);
+    let sampled =
+        backend.samples.iter().map(|sample| series::heights(sample)[3]).fold(0.0, f64::max);
     sampled.max(backend.memory.peak.unwrap_or(0.0))
 }
 
@@ -130,7 +132,12 @@ fn draw_row(
         }
     }
     let middle = (top + head + bottom - foot) / 2.0;
-    canvas.text_upwards(LEFT - 12.0, middle, &format!("{} resident", sheet.unit.name), SMALL.sized(15.0));
+    canvas.text_upwards(
+        LEFT - 12.0,
+        middle,
+        &format!("{} resident", sheet.unit.name),
+        SMALL.sized(15.0),
+    );
     if slots == 3 && backends.len() == 2 {
         let left = first + (width + gap) * 2.0;
         difference(canvas, sheet, backends, (left + 40.0, top + head, left + width, bottom - foot));
@@ -241,7 +248,14 @@ fn runs_off(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet
     label_on_white(canvas, panel.right - width - 6.0, panel.top + 38.0, &text, STRONG);
 }
 
-fn end_bar(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet, middle: f64, single: bool) {
+fn end_bar(
+    canvas: &mut Canvas,
+    panel: &Panel,
+    backend: &Backend,
+    sheet: &Sheet,
+    middle: f64,
+    single: bool,
+) {
     let Some(last) = backend.samples.last() else { return };
     let total = backend.memory.end.unwrap_or(last.resident_bytes as f64);
     let number = figure3(total / sheet.unit.bytes);
@@ -282,7 +296,8 @@ fn end_bar(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet,
     canvas.text(right + 6.0, middle + 5.0, &number, STRONG, Anchor::Left);
     if let Some((low, high)) = backend.memory.bands[2] {
         let (from, to, y) = (x(low), x(high), middle - half - 5.0);
-        canvas.line(&[(from, y + 3.0), (from, y), (to, y), (to, y + 3.0)], Stroke::solid(1.6, SOFT));
+        canvas
+            .line(&[(from, y + 3.0), (from, y), (to, y), (to, y + 3.0)], Stroke::solid(1.6, SOFT));
     }
     trim_mark(canvas, panel, backend, sheet, (x(0.0), right, middle, half), &x);
 }
@@ -301,7 +316,8 @@ fn trim_mark(
     let tip = middle + half + 1.0;
     canvas.polygon(&[(at, tip), (at - 5.5, tip + 9.0), (at + 5.5, tip + 9.0)], INK);
     // The second mark, open: what a trim would have left, had the thread's cache been empty.
-    let emptied = backend.memory.cached().and(backend.memory.drained).filter(|bytes| at - x(*bytes) > 2.0);
+    let emptied =
+        backend.memory.cached().and(backend.memory.drained).filter(|bytes| at - x(*bytes) > 2.0);
     if let Some(at) = emptied.map(x) {
         canvas.line(
             &[(at, middle - half - 2.0), (at, middle + half + 4.0)],
@@ -322,8 +338,12 @@ fn trim_mark(
     if let Some(bytes) = emptied {
         text += &format!(", △ {}", figure3(bytes / sheet.unit.bytes));
     }
-    let (text, kind) =
-        super::canvas::fitted(&text, SMALL.in_colour(INK).sized(13.0), 10.0, panel.right - panel.left);
+    let (text, kind) = super::canvas::fitted(
+        &text,
+        SMALL.in_colour(INK).sized(13.0),
+        10.0,
+        panel.right - panel.left,
+    );
     let width = text_width(&text, kind);
     let left = (at - width / 2.0).min(panel.right - width).max(panel.left);
     canvas.text(left, tip + 22.0, &text, kind, Anchor::Left);
@@ -395,14 +415,15 @@ fn plotted(scene: &Scene, shown: &[&Backend]) -> String {
 fn hint(shown: &[&Backend]) -> String {
     let opening = "Black line: resident.  ▲ on a bar: measured after the allocator's own trim call; left of it is what stays, \
                    right of it what came back.";
-    let told = |before: &str, of: &dyn Fn(&Backend) -> Option<f64>, tell: &dyn Fn(f64) -> String| {
-        let figures = shown.iter().filter_map(|backend| {
-            let value = of(backend)?;
-            Some((value, format!("{} {}", backend.name, tell(value))))
-        });
-        let figures = words::all_or_ends(figures.collect(), ", ");
-        if figures.is_empty() { String::new() } else { format!("{before}: {figures}.") }
-    };
+    let told =
+        |before: &str, of: &dyn Fn(&Backend) -> Option<f64>, tell: &dyn Fn(f64) -> String| {
+            let figures = shown.iter().filter_map(|backend| {
+                let value = of(backend)?;
+                Some((value, format!("{} {}", backend.name, tell(value))))
+            });
+            let figures = words::all_or_ends(figures.collect(), ", ");
+            if figures.is_empty() { String::new() } else { format!("{before}: {figures}.") }
+        };
     let share = |backend: &Backend| {
         let (end, trimmed) = (backend.memory.end?, backend.memory.trimmed?);
         let kept = end - backend.memory.pinned_end?;
@@ -428,8 +449,14 @@ fn hint(shown: &[&Backend]) -> String {
                 &|backend| backend.memory.trim_predicted,
                 &words::bytes,
             ),
-            told("Part of the grey that a trim gave back", &share, &|share| format!("{share:.0}\u{a0}%")),
-            told("Still resident when every block is freed", &|backend| backend.memory.freed, &words::bytes),
+            told("Part of the grey that a trim gave back", &share, &|share| {
+                format!("{share:.0}\u{a0}%")
+            }),
+            told(
+                "Still resident when every block is freed",
+                &|backend| backend.memory.freed,
+                &words::bytes,
+            ),
         ],
     )
 }
@@ -447,7 +474,8 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
         .filter_map(|b| b.memory.end.filter(|end| *end > usual).map(|end| (b.name, end)))
         .map(|(name, end)| format!("{} in {name}", words::bytes(end)))
         .collect();
-    let giants = if giants.is_empty() { String::new() } else { format!(" ({})", words::list(&giants)) };
+    let giants =
+        if giants.is_empty() { String::new() } else { format!(" ({})", words::list(&giants)) };
     let live = words::bytes(scene.live_end);
     let opening = if scene.live_end * 20.0 < low {
         format!("At exit hardly anything is live ({live}), yet {held} stay resident{giants}.")
@@ -457,7 +485,8 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
     format!("{opening}  {}", largest_parts(shown)).trim_end().to_owned()
 }
 
-/// `(40–90 at any pace)` where memory goes back by the clock and might be other than `held`; `(at this pace)` where that is not known.
+/// `(40–90 at any pace)` where memory goes back by the clock and might be other than `held`; `(at
+/// this pace)` where that is not known.
 fn other_paces(shown: &[&Backend], usual: f64, held: (f64, f64)) -> String {
     let near = || shown.iter().filter(|backend| backend.memory.end.is_some_and(|end| end <= usual));
     let bands = near().filter_map(|backend| backend.memory.bands[2]);
@@ -476,7 +505,11 @@ fn other_paces(shown: &[&Backend], usual: f64, held: (f64, f64)) -> String {
 fn span(low: f64, high: f64) -> String {
     let unit = byte_unit(high);
     let [from, to] = [low, high].map(|bytes| words::figure(bytes / unit.bytes));
-    if from == to { format!("{to}\u{a0}{}", unit.name) } else { format!("{from}–{to}\u{a0}{}", unit.name) }
+    if from == to {
+        format!("{to}\u{a0}{}", unit.name)
+    } else {
+        format!("{from}–{to}\u{a0}{}", unit.name)
+    }
 }
 
 /// Which part is the largest, by backend.
@@ -501,5 +534,9 @@ fn largest_parts(shown: &[&Backend]) -> String {
         .filter(|(names, _)| !names.is_empty())
         .map(|(names, cause)| format!("{cause} in {}", words::some(names)))
         .collect();
-    if clauses.is_empty() { String::new() } else { format!("The largest part is {}.", clauses.join("; ")) }
+    if clauses.is_empty() {
+        String::new()
+    } else {
+        format!("The largest part is {}.", clauses.join("; "))
+    }
 }

@@ -1,10 +1,11 @@
-//! Room `report`, chart: which lines of the program pin pages: what they hold, and the free space that they keep from being
-//! given back.
+//! Room `report`, chart: which lines of the program pin pages: what they hold, and the free space
+//! that they keep from being given back.
 
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, shorten, text_width};
 use super::chart::{
-    Chart, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRANDED, STRONG, TINY, frame, hint_of,
+    Chart, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRANDED, STRONG, TINY, frame,
+    hint_of,
 };
 use super::figures::{Backend, Scene};
 use super::series::shown_peak;
@@ -34,7 +35,8 @@ struct Sheet<'a> {
     pins: Vec<&'a Pin>,
     /// Of the column of live bytes.
     live_scale: Reach,
-    /// Of all the columns of stranded bytes: the same, unless one would make the bars of the other invisible.
+    /// Of all the columns of stranded bytes: the same, unless one would make the bars of the other
+    /// invisible.
     stranded_scale: Reach,
 }
 
@@ -56,7 +58,8 @@ const APART: f64 = 5.0;
 
 impl<'a> Sheet<'a> {
     fn of(scene: &'a Scene) -> Option<Sheet<'a>> {
-        // A program that frees everything has nothing at the end worth a picture: then its peak is told.
+        // A program that frees everything has nothing at the end worth a picture: then its peak is
+        // told.
         let late = scene.live_end * 20.0 >= scene.live_peak;
         let moments = if late { [Moment::End, Moment::Peak] } else { [Moment::Peak, Moment::End] };
         moments.into_iter().find_map(|moment| Sheet::at(scene, moment))
@@ -64,22 +67,34 @@ impl<'a> Sheet<'a> {
 
     fn at(scene: &'a Scene, moment: Moment) -> Option<Sheet<'a>> {
         let trace = scene.trace.name.as_str();
-        let pins: Vec<&Pin> =
-            scene.run.pins.iter().filter(|pin| pin.trace == trace && pin.moment == moment).collect();
-        let backends: Vec<&Backend> =
-            scene.allocators().filter(|backend| pins.iter().any(|pin| pin.backend == backend.name)).collect();
-        let mut lines: Vec<&str> = scene.run.pinning_lines(trace, moment).iter().map(|line| line.0).collect();
+        let pins: Vec<&Pin> = scene
+            .run
+            .pins
+            .iter()
+            .filter(|pin| pin.trace == trace && pin.moment == moment)
+            .collect();
+        let backends: Vec<&Backend> = scene
+            .allocators()
+            .filter(|backend| pins.iter().any(|pin| pin.backend == backend.name))
+            .collect();
+        let mut lines: Vec<&str> =
+            scene.run.pinning_lines(trace, moment).iter().map(|line| line.0).collect();
         lines.truncate(ROWS);
         if lines.is_empty() || backends.is_empty() {
             return None;
         }
         let none = Reach::to(0.0);
-        let mut sheet = Sheet { moment, lines, backends, pins, live_scale: none, stranded_scale: none };
+        let mut sheet =
+            Sheet { moment, lines, backends, pins, live_scale: none, stranded_scale: none };
         let peaks: Vec<f64> = sheet
             .backends
             .iter()
             .map(|backend| {
-                sheet.lines.iter().map(|line| sheet.stranded(backend.name, line)).fold(0.0, f64::max)
+                sheet
+                    .lines
+                    .iter()
+                    .map(|line| sheet.stranded(backend.name, line))
+                    .fold(0.0, f64::max)
             })
             .collect();
         let live = sheet.lines.iter().map(|line| sheet.live(line).0).fold(0.0, f64::max);
@@ -102,7 +117,11 @@ impl<'a> Sheet<'a> {
     }
 
     fn total(&self, backend: &str) -> f64 {
-        self.pins.iter().filter(|pin| pin.backend == backend).map(|pin| pin.stranded_bytes as f64).sum()
+        self.pins
+            .iter()
+            .filter(|pin| pin.backend == backend)
+            .map(|pin| pin.stranded_bytes as f64)
+            .sum()
     }
 
     /// Live bytes and blocks of a line: the same for every backend.
@@ -215,22 +234,33 @@ fn folder(line: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
-fn name_line(canvas: &mut Canvas, sheet: &Sheet, line: &str, (right, middle, room): (f64, f64, f64)) {
+fn name_line(
+    canvas: &mut Canvas,
+    sheet: &Sheet,
+    line: &str,
+    (right, middle, room): (f64, f64, f64),
+) {
     let kind = Type { size: 15.5, bold: true, colour: INK };
     canvas.text(right, middle - 3.0, &shorten(&short(line), kind, room), kind, Anchor::Right);
     let blocks = sheet.live(line).1;
     let place = folder(line);
     let place = if place.is_empty() { String::new() } else { format!("{place}   ") };
-    let text = format!("{place}{} block{}", words::count(blocks), if blocks == 1 { "" } else { "s" });
+    let text =
+        format!("{place}{} block{}", words::count(blocks), if blocks == 1 { "" } else { "s" });
     canvas.text(right, middle + 15.0, &shorten(&text, TINY, room), TINY, Anchor::Right);
 }
 
 fn live_column(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, middle: &dyn Fn(usize) -> f64) {
-    let (head, kind) = fitted("live bytes", HEADING.in_colour(LIVE), 11.0, panel.right - panel.left + 8.0);
+    let (head, kind) =
+        fitted("live bytes", HEADING.in_colour(LIVE), 11.0, panel.right - panel.left + 8.0);
     canvas.text(panel.left, panel.top - 42.0, &head, kind, Anchor::Left);
     let by_live = sheet.by_live();
-    let total: u64 =
-        sheet.pins.iter().filter(|p| p.backend == sheet.backends[0].name).map(|p| p.live_bytes).sum();
+    let total: u64 = sheet
+        .pins
+        .iter()
+        .filter(|p| p.backend == sheet.backends[0].name)
+        .map(|p| p.live_bytes)
+        .sum();
     let wide = panel.right - panel.left > 150.0;
     let words = format!("{}{}", words::bytes(total as f64), if wide { " in total" } else { "" });
     canvas.text(
@@ -245,8 +275,13 @@ fn live_column(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, middle: &dyn F
         let y = middle(row);
         let end = bar(canvas, panel, live / sheet.live_scale.unit.bytes, y, LIVE);
         let kind = if live * 10.0 > total as f64 { STRONG } else { SMALL };
-        let used =
-            canvas.text(end + 5.0, y + 5.0, &figure(live / sheet.live_scale.unit.bytes), kind, Anchor::Left);
+        let used = canvas.text(
+            end + 5.0,
+            y + 5.0,
+            &figure(live / sheet.live_scale.unit.bytes),
+            kind,
+            Anchor::Left,
+        );
         let rank = by_live.iter().position(|pin| pin.site == **line);
         let text = rank.map_or(String::new(), |rank| format!("#{}", rank + 1));
         if end + 5.0 + used + 8.0 + text_width(&text, SMALL) < panel.right {
@@ -274,7 +309,8 @@ fn stranded_column(
         );
         format!("{} stranded", words::bytes(total))
     } else {
-        // In a narrow column the settings stand below the name, so that two of a family can be told apart.
+        // In a narrow column the settings stand below the name, so that two of a family can be told
+        // apart.
         let at = backend.name.find([':', '@', '+']).unwrap_or(backend.name.len());
         let (name, settings) = backend.name.split_at(at);
         let kind = HEADING.sized(15.5);
@@ -312,7 +348,13 @@ fn stranded_column(
 }
 
 /// Draws a bar from the axis; gives its end. One that is too long ends in two slanted gaps.
-fn bar(canvas: &mut Canvas, panel: &Panel, value: f64, middle: f64, colour: super::canvas::Colour) -> f64 {
+fn bar(
+    canvas: &mut Canvas,
+    panel: &Panel,
+    value: f64,
+    middle: f64,
+    colour: super::canvas::Colour,
+) -> f64 {
     let room = panel.right - panel.left;
     let most = panel.left + (room - if room < 150.0 { 44.0 } else { 96.0 }).max(20.0);
     let end = panel.x(value).min(most);
@@ -322,7 +364,8 @@ fn bar(canvas: &mut Canvas, panel: &Panel, value: f64, middle: f64, colour: supe
         for k in [0.0, 8.0] {
             let at = end - 16.0 + k;
             let stroke = Stroke::solid(3.0, super::chart::WHITE);
-            canvas.line(&[(at - 4.0, middle + half + 2.0), (at + 4.0, middle - half - 2.0)], stroke);
+            canvas
+                .line(&[(at - 4.0, middle + half + 2.0), (at + 4.0, middle - half - 2.0)], stroke);
         }
     }
     end
@@ -364,7 +407,8 @@ fn verdict(sheet: &Sheet) -> String {
         backend.name
     );
     let by_live = sheet.by_live();
-    let Some(rank) = by_live.iter().position(|pin| pin.site == line).filter(|rank| *rank > 0) else {
+    let Some(rank) = by_live.iter().position(|pin| pin.site == line).filter(|rank| *rank > 0)
+    else {
         return format!("{opening}  A heap profiler ranks it first, too.");
     };
     let first = by_live[0].site.as_str();
@@ -391,7 +435,9 @@ fn hint(scene: &Scene, sheet: &Sheet) -> String {
         .iter()
         .filter_map(|backend| {
             let row = scene.run.what_ifs.iter().find(|row| {
-                row.trace == scene.trace.name && row.backend == backend.name && row.site == sheet.lines[0]
+                row.trace == scene.trace.name
+                    && row.backend == backend.name
+                    && row.site == sheet.lines[0]
             })?;
             let saved = row.pinned_before_bytes as f64 - row.pinned_after_bytes as f64;
             let (far, text) = checked(row.predicted_bytes as f64, saved);
@@ -413,15 +459,17 @@ fn hint(scene: &Scene, sheet: &Sheet) -> String {
     let long = format!(
         "Checked by a replay in which the first line's survivors are allocated last; pinned pages fall by: {checks}."
     );
-    let short =
-        format!("Checked by a replay with the first line's survivors allocated last; saved: {checks}.");
+    let short = format!(
+        "Checked by a replay with the first line's survivors allocated last; saved: {checks}."
+    );
     let text = hint_of(opening, std::slice::from_ref(&long));
     let text = if text.len() > opening.len() { text } else { hint_of(opening, &[short]) };
     hint_of(&text, &[marks])
 }
 
-/// What a change saved beside what was predicted, and how far apart the two are. A difference in per cent of next to nothing
-/// says nothing: then it is how many times too much, or that nothing was saved.
+/// What a change saved beside what was predicted, and how far apart the two are. A difference in
+/// per cent of next to nothing says nothing: then it is how many times too much, or that nothing
+/// was saved.
 fn checked(predicted: f64, saved: f64) -> (f64, String) {
     const PAGE: f64 = 4096.0;
     let charged = words::bytes(predicted);
@@ -441,7 +489,11 @@ fn checked(predicted: f64, saved: f64) -> (f64, String) {
 
 /// `+4 ` or `−2 `: a difference in per cent.
 fn figure_signed(value: f64) -> String {
-    let text = if value.abs() < 0.5 { "±0".to_owned() } else { format!("{value:+.0}").replace('-', "−") };
+    let text = if value.abs() < 0.5 {
+        "±0".to_owned()
+    } else {
+        format!("{value:+.0}").replace('-', "−")
+    };
     format!("{text}\u{a0}")
 }
 

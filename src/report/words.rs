@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 
 use crate::results::{BackendEntry, Run};
 
-/// What stands on each picture and table of a trace that was not recorded but made up, by the facts that it tells of
-/// itself: that it was, and for how much of its bytes it vouches. `None` for a recorded one.
+/// What stands on each picture and table of a trace that was not recorded but made up, by the facts
+/// that it tells of itself: that it was, and for how much of its bytes it vouches. `None` for a
+/// recorded one.
 pub fn synthesised(facts: &BTreeMap<String, String>) -> Option<String> {
     let how = facts.get("synthesised")?;
     let share = facts.get("vouched_bytes_share").and_then(|share| share.parse::<f64>().ok());
     Some(match share {
-        Some(share) => format!("synthesised from snapshots: vouches for {} of its bytes", percent(share)),
+        Some(share) => {
+            format!("synthesised from snapshots: vouches for {} of its bytes", percent(share))
+        }
         None => format!("synthesised ({})", how.split([':', ';']).next().unwrap_or_default()),
     })
 }
 
-/// The instructions a call of each backend, where they were counted, as a sentence; those of `null` are the loop's.
+/// The instructions a call of each backend, where they were counted, as a sentence; those of `null`
+/// are the loop's.
 pub fn instructions(run: &Run, trace: &str, calls: u64) -> Option<String> {
     let of = |backend: &BackendEntry| {
         let count = *run.values(trace, &backend.name, "all", "instructions").first()?;
@@ -23,11 +27,15 @@ pub fn instructions(run: &Run, trace: &str, calls: u64) -> Option<String> {
     };
     let counts: Vec<String> = run.manifest.backends.iter().filter_map(of).collect();
     (!counts.is_empty()).then(|| {
-        format!("Instructions a call, the loop's with them, counted by valgrind: {}.", list(&counts))
+        format!(
+            "Instructions a call, the loop's with them, counted by valgrind: {}.",
+            list(&counts)
+        )
     })
 }
 
-/// One count of bytes with its unit: a fixed unit for a whole axis, so that its numbers can be compared.
+/// One count of bytes with its unit: a fixed unit for a whole axis, so that its numbers can be
+/// compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ByteUnit {
     /// `B`, `KiB`, `MiB`, `GiB` or `TiB`.
@@ -195,11 +203,12 @@ pub fn some(words: &[String]) -> String {
     format!("{}, {} and {} others", words[0], words[1], words.len() - 2)
 }
 
-/// Figures in words, each with the number that it goes by: all in their order, or of more than can be read the two with the least
-/// and the two with the most.
+/// Figures in words, each with the number that it goes by: all in their order, or of more than can
+/// be read the two with the least and the two with the most.
 pub fn all_or_ends(mut figures: Vec<(f64, String)>, between: &str) -> String {
     const READ: usize = 7;
-    let join = |some: &[(f64, String)]| some.iter().map(|f| f.1.clone()).collect::<Vec<_>>().join(between);
+    let join =
+        |some: &[(f64, String)]| some.iter().map(|f| f.1.clone()).collect::<Vec<_>>().join(between);
     if figures.len() <= READ {
         return join(&figures);
     }

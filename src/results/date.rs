@@ -1,12 +1,14 @@
 //! Room `results`: a moment as people write it, in UTC.
 
 /// Year, month and day of a count of seconds since 1970, after Hinnant's `civil_from_days`
-/// (howardhinnant.github.io/date_algorithms.html). Moments after the year 200,000 are taken for its last day.
+/// (howardhinnant.github.io/date_algorithms.html). Moments after the year 200,000 are taken for its
+/// last day.
 pub fn civil_date(unix_seconds: u64) -> (i64, i64, i64) {
     let days = i64::try_from(unix_seconds / 86_400).unwrap_or(i64::MAX).min(72_000_000) + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;

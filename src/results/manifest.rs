@@ -36,7 +36,8 @@ pub struct BackendEntry {
 /// The machine: what exact measures of black boxes and all times depend on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
-    /// Facts by name: `processor`, `cores`, `architecture`, `kernel`, `libc`, `page_bytes`, `transparent_huge_pages` …
+    /// Facts by name: `processor`, `cores`, `architecture`, `kernel`, `libc`, `page_bytes`,
+    /// `transparent_huge_pages` …
     pub facts: BTreeMap<String, String>,
 }
 
@@ -63,7 +64,8 @@ pub struct Manifest {
     pub settings: BTreeMap<String, String>,
     /// Where it ran.
     pub machine: Machine,
-    /// The clock: `source`, `step_nanoseconds`, `pair_nanoseconds`, `cost_nanoseconds`, `ticks_per_second`.
+    /// The clock: `source`, `step_nanoseconds`, `pair_nanoseconds`, `cost_nanoseconds`,
+    /// `ticks_per_second`.
     pub clock: BTreeMap<String, String>,
 }
 

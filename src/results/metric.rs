@@ -1,8 +1,8 @@
-//! Room `results`: the metrics, one line each. A measurement names one of these; a new metric adds a line here and
-//! rows in the tables, never a column.
+//! Room `results`: the metrics, one line each. A measurement names one of these; a new metric adds
+//! a line here and rows in the tables, never a column.
 //!
-//! Exactness decides what `check` may do with a metric: what is exact gates without tolerance, what is timed only as a
-//! ratio within one run.
+//! Exactness decides what `check` may do with a metric: what is exact gates without tolerance, what
+//! is timed only as a ratio within one run.
 
 /// How repeatable a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,9 +11,11 @@ pub enum Exactness {
     Trace,
     /// Follows from the trace and a backend that is our own code: the same on every machine.
     Policy,
-    /// The same in every run on machines with the same libc, kernel page size and huge-page mode; not elsewhere.
+    /// The same in every run on machines with the same libc, kernel page size and huge-page mode;
+    /// not elsewhere.
     Machine,
-    /// As [`Exactness::Machine`], and moved by where the heap begins: the same in every run of one build of heaplay.
+    /// As [`Exactness::Machine`], and moved by where the heap begins: the same in every run of one
+    /// build of heaplay.
     Layout,
     /// A duration: noisy, compared only with another in the same run.
     Timed,
@@ -27,7 +29,9 @@ impl Exactness {
         match self {
             Exactness::Trace => "exact: follows from the trace",
             Exactness::Policy => "exact: follows from trace and policy",
-            Exactness::Machine => "exact on machines with the same libc, page size and huge-page mode",
+            Exactness::Machine => {
+                "exact on machines with the same libc, page size and huge-page mode"
+            }
             Exactness::Layout => "exact on such machines within one build of heaplay",
             Exactness::Timed => "timed: as a ratio to a reference backend of the same run",
             Exactness::Told => "told, never judged",
@@ -66,9 +70,24 @@ pub const METRICS: &[Metric] = &[
         Exactness::Trace,
         "bytes asked for by malloc, calloc and realloc: the allocation clock at the end",
     ),
-    metric("live_peak_bytes", "bytes", Exactness::Trace, "largest sum of requested bytes live at once"),
-    metric("live_end_bytes", "bytes", Exactness::Trace, "requested bytes live at the end of the trace"),
-    metric("live_peak_event", "event", Exactness::Told, "first event at which the live bytes are largest"),
+    metric(
+        "live_peak_bytes",
+        "bytes",
+        Exactness::Trace,
+        "largest sum of requested bytes live at once",
+    ),
+    metric(
+        "live_end_bytes",
+        "bytes",
+        Exactness::Trace,
+        "requested bytes live at the end of the trace",
+    ),
+    metric(
+        "live_peak_event",
+        "event",
+        Exactness::Told,
+        "first event at which the live bytes are largest",
+    ),
     metric(
         "usable_at_live_peak_bytes",
         "bytes",
@@ -94,8 +113,18 @@ pub const METRICS: &[Metric] = &[
         Exactness::Machine,
         "largest sampled resident private memory, baseline taken off",
     ),
-    metric("usable_end_bytes", "bytes", Exactness::Machine, "usable bytes of the blocks live at the end"),
-    metric("pinned_end_bytes", "bytes", Exactness::Machine, "pinned memory at the end of the trace"),
+    metric(
+        "usable_end_bytes",
+        "bytes",
+        Exactness::Machine,
+        "usable bytes of the blocks live at the end",
+    ),
+    metric(
+        "pinned_end_bytes",
+        "bytes",
+        Exactness::Machine,
+        "pinned memory at the end of the trace",
+    ),
     metric(
         "pinned_16k_at_live_peak_bytes",
         "bytes",
@@ -217,8 +246,18 @@ pub const METRICS: &[Metric] = &[
         "tails of pools too small for a block, at the end",
     ),
     metric("available_bytes", "bytes", Exactness::Policy, "free blocks in used pools at the end"),
-    metric("unused_pool_bytes", "bytes", Exactness::Policy, "wholly free pools in mapped arenas at the end"),
-    metric("allocated_bytes", "bytes", Exactness::Policy, "blocks in use at the end, by their class size"),
+    metric(
+        "unused_pool_bytes",
+        "bytes",
+        Exactness::Policy,
+        "wholly free pools in mapped arenas at the end",
+    ),
+    metric(
+        "allocated_bytes",
+        "bytes",
+        Exactness::Policy,
+        "blocks in use at the end, by their class size",
+    ),
     metric(
         "arena_alignment_bytes",
         "bytes",
@@ -243,7 +282,12 @@ pub const METRICS: &[Metric] = &[
         Exactness::Told,
         "of that, asking which pages are resident for the heap map",
     ),
-    metric("sampling_nanoseconds", "ns", Exactness::Told, "of that, reading resident memory for the samples"),
+    metric(
+        "sampling_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "of that, reading resident memory for the samples",
+    ),
     metric(
         "minor_faults",
         "faults",
@@ -310,9 +354,24 @@ pub const METRICS: &[Metric] = &[
         Exactness::Told,
         "instructions of all calls, the loop's with them, counted by valgrind (--count-instructions)",
     ),
-    metric("time_nanoseconds", "ns", Exactness::Timed, "processor time of the whole replay loop, time pass"),
-    metric("wall_nanoseconds", "ns", Exactness::Told, "wall time of the same, pauses between turns left out"),
-    metric("preemptions", "switches", Exactness::Told, "involuntary context switches during the loop"),
+    metric(
+        "time_nanoseconds",
+        "ns",
+        Exactness::Timed,
+        "processor time of the whole replay loop, time pass",
+    ),
+    metric(
+        "wall_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "wall time of the same, pauses between turns left out",
+    ),
+    metric(
+        "preemptions",
+        "switches",
+        Exactness::Told,
+        "involuntary context switches during the loop",
+    ),
     metric(
         "latency_among_nanoseconds",
         "ns",
@@ -346,7 +405,12 @@ pub const METRICS: &[Metric] = &[
         Exactness::Told,
         "most time in the allocator in any 100 ms of the program's own time, clock pair taken off",
     ),
-    metric("window_100ms_event", "event", Exactness::Told, "the call with which that window begins"),
+    metric(
+        "window_100ms_event",
+        "event",
+        Exactness::Told,
+        "the call with which that window begins",
+    ),
     metric(
         "slow_calls_left_out",
         "calls",
@@ -359,8 +423,18 @@ pub const METRICS: &[Metric] = &[
         Exactness::Told,
         "what an empty clock pair read in this child, mean",
     ),
-    metric("clock_cost_nanoseconds", "ns", Exactness::Told, "what a clock pair cost each call in this child"),
-    metric("clock_step_nanoseconds", "ns", Exactness::Told, "smallest step of the clock seen in this child"),
+    metric(
+        "clock_cost_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "what a clock pair cost each call in this child",
+    ),
+    metric(
+        "clock_step_nanoseconds",
+        "ns",
+        Exactness::Told,
+        "smallest step of the clock seen in this child",
+    ),
 ];
 
 /// Whether a metric is made of all repetitions of a latency pass together.

@@ -1,7 +1,7 @@
 //! Room `results`: the run record, the one table that the making house and the reading house share.
 //!
-//! A run is a folder of plain tables. A worker's cell, a shard, a baseline and a candidate are all run folders, and any
-//! two that share a plan can be merged ([`Run::merge`]).
+//! A run is a folder of plain tables. A worker's cell, a shard, a baseline and a candidate are all
+//! run folders, and any two that share a plan can be merged ([`Run::merge`]).
 //!
 //! | file | rows |
 //! |---|---|
@@ -34,7 +34,7 @@ pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, TraceEntry};
 pub use metric::{Exactness, METRICS, Metric, find as find_metric};
 pub use record::{RecordError, Run};
 pub use tables::{
-    Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pass, Pin, Residency,
-    Rounding, Sample, SizeClass, Status, WhatIf,
+    Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pass, Pin,
+    Residency, Rounding, Sample, SizeClass, Status, WhatIf,
 };
 pub use tail::{BUCKETS_AN_OCTAVE, LatencyRow, ServiceTimes, SlowCall, service_class};

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use super::manifest::{FORMAT, Manifest};
 use super::metric::is_confirmed;
 use super::tables::{
-    Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pin, Rounding,
-    Sample, SizeClass, Status, WhatIf,
+    Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pin,
+    Rounding, Sample, SizeClass, Status, WhatIf,
 };
 use super::tail::{LatencyRow, ServiceTimes, SlowCall};
 
@@ -61,7 +61,9 @@ pub enum RecordError {
         heaplay: String,
     },
     /// Folders that cannot be one run.
-    #[error("cannot merge: {reason}; merge folders of the same traces on machines of the same kind")]
+    #[error(
+        "cannot merge: {reason}; merge folders of the same traces on machines of the same kind"
+    )]
     Apart {
         /// What differs.
         reason: String,
@@ -109,7 +111,8 @@ const LATENCIES: &str = "latencies.hlog";
 pub(super) const CELLS: &str = "cells";
 
 impl Run {
-    /// Calls backends by other names, in every table; `name` gives the new one, or `None` for one that stays.
+    /// Calls backends by other names, in every table; `name` gives the new one, or `None` for one
+    /// that stays.
     pub fn call_backends(&mut self, name: &dyn Fn(&str) -> Option<String>) {
         let call = |backend: &mut String| {
             if let Some(name) = name(backend) {
@@ -189,15 +192,16 @@ impl Run {
             .map_err(|e| RecordError::Broken { path: path.clone(), reason: e.to_string() })?;
         let found = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
         if found != u64::from(FORMAT) {
-            let heaplay = value.get("heaplay").and_then(|v| v.as_str()).unwrap_or("unknown").to_owned();
+            let heaplay =
+                value.get("heaplay").and_then(|v| v.as_str()).unwrap_or("unknown").to_owned();
             return Err(RecordError::Version {
                 path,
                 found: u32::try_from(found).unwrap_or(u32::MAX),
                 heaplay,
             });
         }
-        let manifest =
-            serde_json::from_value(value).map_err(|e| RecordError::Broken { path, reason: e.to_string() })?;
+        let manifest = serde_json::from_value(value)
+            .map_err(|e| RecordError::Broken { path, reason: e.to_string() })?;
         check_seal(folder)?;
         let mut run = Run::new(manifest);
         run.read_tables(folder)?;
@@ -222,13 +226,16 @@ impl Run {
         Ok(run)
     }
 
-    /// Writes the whole run as a folder, each file under another name first, so that a crash leaves the old or the new.
+    /// Writes the whole run as a folder, each file under another name first, so that a crash leaves
+    /// the old or the new.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), RecordError> {
-        fs::create_dir_all(folder).map_err(|source| RecordError::Io { path: folder.to_owned(), source })?;
-        // Between two seals there is none: a crash in between leaves tables that nobody vouches for, not a false alarm.
+        fs::create_dir_all(folder)
+            .map_err(|source| RecordError::Io { path: folder.to_owned(), source })?;
+        // Between two seals there is none: a crash in between leaves tables that nobody vouches
+        // for, not a false alarm.
         write_table::<Checksum>(&folder.join(CHECKSUMS), &[])?;
         self.save_tables(folder)?;
         seal(folder)?;
@@ -301,10 +308,16 @@ impl Run {
         self.latencies.extend(other.latencies);
     }
 
-    /// Drops every row of the cells that `gone` names; latencies confirmed over repetitions go when any of theirs does.
+    /// Drops every row of the cells that `gone` names; latencies confirmed over repetitions go when
+    /// any of theirs does.
     pub fn remove(&mut self, gone: &HashSet<Cell>) {
         let has = |trace: &str, backend: &str, pass, repetition| {
-            gone.contains(&Cell { trace: trace.to_owned(), backend: backend.to_owned(), pass, repetition })
+            gone.contains(&Cell {
+                trace: trace.to_owned(),
+                backend: backend.to_owned(),
+                pass,
+                repetition,
+            })
         };
         use super::tables::Pass;
         self.outcomes.retain(|o| !gone.contains(&o.cell()));
@@ -317,7 +330,8 @@ impl Run {
         self.heap_map.retain(|h| !has(&h.trace, &h.backend, Pass::Footprint, h.repetition));
         self.what_ifs.retain(|w| !has(&w.trace, &w.backend, Pass::Footprint, 0));
         self.chunks.retain(|c| !has(&c.trace, &c.backend, Pass::Time, c.repetition));
-        self.latencies.retain(|l| l.repetition.is_none_or(|r| !has(&l.trace, &l.backend, Pass::Latency, r)));
+        self.latencies
+            .retain(|l| l.repetition.is_none_or(|r| !has(&l.trace, &l.backend, Pass::Latency, r)));
         for cell in gone.iter().filter(|cell| cell.pass == Pass::Latency) {
             self.remove_confirmed(&cell.trace, &cell.backend);
         }
@@ -333,7 +347,8 @@ impl Run {
         self.measurements.retain(|m| other(&m.trace, &m.backend) || !is_confirmed(&m.metric));
     }
 
-    /// Joins runs into one: the same traces by hash, the same settings; backends and repetitions may differ.
+    /// Joins runs into one: the same traces by hash, the same settings; backends and repetitions
+    /// may differ.
     ///
     /// # Errors
     /// When two of them hold the same cell, the same name for different traces, or other passes.
@@ -345,7 +360,9 @@ impl Run {
         let mut seen: HashSet<Cell> = whole.outcomes.iter().map(Outcome::cell).collect();
         for run in runs {
             if run.manifest.machine != whole.manifest.machine {
-                return Err(RecordError::Apart { reason: "they were measured on different machines".into() });
+                return Err(RecordError::Apart {
+                    reason: "they were measured on different machines".into(),
+                });
             }
             for trace in run.manifest.traces.clone() {
                 match whole.manifest.traces.iter().find(|known| known.name == trace.name) {
@@ -378,7 +395,9 @@ impl Run {
                 }
             }
             whole.manifest.repetitions = whole.manifest.repetitions.max(run.manifest.repetitions);
-            if let Some(twice) = run.outcomes.iter().map(Outcome::cell).find(|cell| seen.contains(cell)) {
+            if let Some(twice) =
+                run.outcomes.iter().map(Outcome::cell).find(|cell| seen.contains(cell))
+            {
                 return Err(RecordError::Apart {
                     reason: format!(
                         "{} on {}, pass {}, repetition {}, is in two of them",
@@ -411,15 +430,18 @@ impl Run {
         let mut rows: Vec<(u32, f64)> = self
             .measurements
             .iter()
-            .filter(|m| m.trace == trace && m.backend == backend && m.op == op && m.metric == metric)
+            .filter(|m| {
+                m.trace == trace && m.backend == backend && m.op == op && m.metric == metric
+            })
             .map(|m| (m.repetition, m.value))
             .collect();
         rows.sort_by_key(|(repetition, _)| *repetition);
         rows.into_iter().map(|(_, value)| value).collect()
     }
 
-    /// The lines that pin pages of a trace at a moment, by their share of what each backend strands, added up over the
-    /// backends: so that one which strands much does not decide alone. Lines without a row of their own are left out.
+    /// The lines that pin pages of a trace at a moment, by their share of what each backend
+    /// strands, added up over the backends: so that one which strands much does not decide alone.
+    /// Lines without a row of their own are left out.
     pub fn pinning_lines(&self, trace: &str, moment: Moment) -> Vec<(&str, f64)> {
         let mine = || self.pins.iter().filter(|pin| pin.trace == trace && pin.moment == moment);
         let mut totals: BTreeMap<&str, f64> = BTreeMap::new();
@@ -459,11 +481,14 @@ impl Run {
         replace(path, |file| {
             let mut serializer = V2DeflateSerializer::new();
             let mut writer = IntervalLogWriterBuilder::new()
-                .add_comment("heaplay: service times in nanoseconds; tag = trace|backend|repetition|op")
+                .add_comment(
+                    "heaplay: service times in nanoseconds; tag = trace|backend|repetition|op",
+                )
                 .begin_log_with(file, &mut serializer)?;
             for latency in &self.latencies {
                 let tag = latency_tag(latency);
-                let tag = Tag::new(&tag).ok_or_else(|| io::Error::other("a tag with a comma or space"))?;
+                let tag = Tag::new(&tag)
+                    .ok_or_else(|| io::Error::other("a tag with a comma or space"))?;
                 writer
                     .write_histogram(&latency.histogram, Duration::ZERO, Duration::ZERO, Some(tag))
                     .map_err(|error| io::Error::other(format!("{error:?}")))?;
@@ -531,9 +556,11 @@ fn read_latencies(path: &Path) -> Result<Vec<Latency>, RecordError> {
         };
         let repetition = match repetition {
             "confirmed" => None,
-            number => {
-                Some(number.parse().map_err(|_| broken(format!("interval tag `{tag}`: no repetition")))?)
-            }
+            number => Some(
+                number
+                    .parse()
+                    .map_err(|_| broken(format!("interval tag `{tag}`: no repetition")))?,
+            ),
         };
         let compressed = BASE64
             .decode(interval.encoded_histogram())
@@ -598,9 +625,10 @@ struct Checksum {
 fn checksum(folder: &Path, name: &str) -> Result<Option<Checksum>, RecordError> {
     let path = folder.join(name);
     match fs::read(&path) {
-        Ok(bytes) => {
-            Ok(Some(Checksum { file: name.to_owned(), crc32: format!("{:08x}", crc32fast::hash(&bytes)) }))
-        }
+        Ok(bytes) => Ok(Some(Checksum {
+            file: name.to_owned(),
+            crc32: format!("{:08x}", crc32fast::hash(&bytes)),
+        })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(RecordError::Io { path, source }),
     }
@@ -613,7 +641,8 @@ fn seal(folder: &Path) -> Result<(), RecordError> {
     write_table(&folder.join(CHECKSUMS), &rows?.into_iter().flatten().collect::<Vec<_>>())
 }
 
-/// Holds the tables against what they were when they were saved; nothing where nobody wrote that down.
+/// Holds the tables against what they were when they were saved; nothing where nobody wrote that
+/// down.
 fn check_seal(folder: &Path) -> Result<(), RecordError> {
     for saved in read_table::<Checksum>(&folder.join(CHECKSUMS))? {
         if !SEALED.contains(&saved.file.as_str()) {
@@ -623,7 +652,10 @@ fn check_seal(folder: &Path) -> Result<(), RecordError> {
         if found != saved.crc32 {
             return Err(RecordError::Broken {
                 path: folder.join(&saved.file),
-                reason: format!("changed since it was saved (its checksum was {}, now {found})", saved.crc32),
+                reason: format!(
+                    "changed since it was saved (its checksum was {}, now {found})",
+                    saved.crc32
+                ),
             });
         }
     }
@@ -632,7 +664,8 @@ fn check_seal(folder: &Path) -> Result<(), RecordError> {
 
 fn write_table<T: Serialize>(path: &Path, rows: &[T]) -> Result<(), RecordError> {
     if rows.is_empty() {
-        // No file is a table without rows: a cell that took no samples leaves none. A stale one must not stay.
+        // No file is a table without rows: a cell that took no samples leaves none. A stale one
+        // must not stay.
         return match fs::remove_file(path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(RecordError::Io { path: path.to_owned(), source })

@@ -125,7 +125,8 @@ pub enum Status {
     Error,
 }
 
-/// A row of `cells.csv`: that a cell was tried, and how it ended. A planned cell without a row is missing.
+/// A row of `cells.csv`: that a cell was tried, and how it ended. A planned cell without a row is
+/// missing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// See [`Cell::trace`].
@@ -163,7 +164,8 @@ pub struct Latency {
     pub trace: String,
     /// See [`Cell::backend`].
     pub backend: String,
-    /// `Some(r)`: one raw repetition. `None`: confirmed, the median over all repetitions of each call by itself.
+    /// `Some(r)`: one raw repetition. `None`: confirmed, the median over all repetitions of each
+    /// call by itself.
     pub repetition: Option<u32>,
     /// `malloc`, `calloc`, `realloc` or `free`.
     pub op: String,
@@ -179,9 +181,11 @@ pub enum Moment {
     Peak,
     /// After the last call: `end`.
     End,
-    /// No moment but the whole replay, every block that was asked for: `whole`. Only in `rounding.csv`.
+    /// No moment but the whole replay, every block that was asked for: `whole`. Only in
+    /// `rounding.csv`.
     Whole,
-    /// Where the program set the mark of that number, from 1, in the order of the trace's fact `marks`: `mark-1`.
+    /// Where the program set the mark of that number, from 1, in the order of the trace's fact
+    /// `marks`: `mark-1`.
     Mark(u16),
 }
 
@@ -229,13 +233,15 @@ pub struct Fullness {
     pub repetition: u32,
     /// When.
     pub moment: Moment,
-    /// From 0: more than bin/16 and at most (bin + 1)/16 of the page's bytes are requested and live.
+    /// From 0: more than bin/16 and at most (bin + 1)/16 of the page's bytes are requested and
+    /// live.
     pub bin: u32,
     /// 4 KiB pages in it.
     pub pages: u64,
 }
 
-/// A row of `rounding.csv`: what the live blocks of one size class hold, or all that were ever asked for.
+/// A row of `rounding.csv`: what the live blocks of one size class hold, or all that were ever
+/// asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rounding {
     /// See [`Cell::trace`].
@@ -256,8 +262,8 @@ pub struct Rounding {
     pub usable_bytes: u64,
 }
 
-/// A row of `size_classes.csv`: requests of neighbouring sizes that got the same usable bytes, up to 512 bytes and as far as
-/// the program asked for them.
+/// A row of `size_classes.csv`: requests of neighbouring sizes that got the same usable bytes, up
+/// to 512 bytes and as far as the program asked for them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SizeClass {
     /// See [`Cell::trace`].
@@ -274,8 +280,8 @@ pub struct SizeClass {
     pub usable_bytes: u32,
 }
 
-/// A row of `pins.csv`: what one line of the program holds, and its share of the free space on the pages it pins. The
-/// shares of all lines add up to pinned less usable bytes.
+/// A row of `pins.csv`: what one line of the program holds, and its share of the free space on the
+/// pages it pins. The shares of all lines add up to pinned less usable bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pin {
     /// See [`Cell::trace`].
@@ -286,7 +292,8 @@ pub struct Pin {
     pub repetition: u32,
     /// When.
     pub moment: Moment,
-    /// `file:line`; empty for blocks without a site, [`OTHER_SITES`] for all lines that have no row of their own.
+    /// `file:line`; empty for blocks without a site, [`OTHER_SITES`] for all lines that have no row
+    /// of their own.
     pub site: String,
     /// Requested bytes live.
     pub live_bytes: u64,
@@ -301,8 +308,9 @@ pub const OTHER_SITES: &str = "(all other lines)";
 
 /// A row of `heap_map.csv`: a stretch of address space over the replay.
 ///
-/// `cells` has a letter for each column of time, a run of equal ones with its length before it: `.` no page is resident,
-/// `-` resident pages without a live byte, `a` to `p` their live bytes in sixteenths, rounded up. `3.-2a` is `...-aa`.
+/// `cells` has a letter for each column of time, a run of equal ones with its length before it: `.`
+/// no page is resident, `-` resident pages without a live byte, `a` to `p` their live bytes in
+/// sixteenths, rounded up. `3.-2a` is `...-aa`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeapRow {
     /// See [`Cell::trace`].
@@ -408,6 +416,9 @@ mod tests {
             cells: cells.into(),
         };
         assert_eq!(row(&cells).runs(), [(3, Nowhere), (1, Empty), (2, Live(1)), (1, Live(16))]);
-        assert_eq!(row("99999999999999999999999a\u{fffd}0.").runs(), [(1 << 20, Live(1)), (0, Nowhere)]);
+        assert_eq!(
+            row("99999999999999999999999a\u{fffd}0.").runs(),
+            [(1 << 20, Live(1)), (0, Nowhere)]
+        );
     }
 }

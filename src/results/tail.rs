@@ -1,5 +1,6 @@
-//! Room `results`: the rows that a latency pass leaves of single calls and of the replay's course. All are made of each
-//! call's own time, the median over the repetitions of its bucket on a logarithmic scale (eight steps an octave, ±4.5 %).
+//! Room `results`: the rows that a latency pass leaves of single calls and of the replay's course.
+//! All are made of each call's own time, the median over the repetitions of its bucket on a
+//! logarithmic scale (eight steps an octave, ±4.5 %).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,14 +14,16 @@ pub struct ServiceTimes {
     pub trace: String,
     /// See [`super::Cell::backend`].
     pub backend: String,
-    /// `Some(r)`: one raw repetition. `None`: confirmed, the median over all repetitions of each call by itself.
+    /// `Some(r)`: one raw repetition. `None`: confirmed, the median over all repetitions of each
+    /// call by itself.
     pub repetition: Option<u32>,
     /// `malloc`, `calloc`, `realloc` or `free`.
     pub op: String,
-    /// The class: blocks of more than half of it and at most so many bytes; the first, of 16, holds all smaller ones. For
-    /// realloc the new size counts, for free that of the block.
+    /// The class: blocks of more than half of it and at most so many bytes; the first, of 16, holds
+    /// all smaller ones. For realloc the new size counts, for free that of the block.
     pub up_to_bytes: u64,
-    /// `bucket:calls` pairs, rising, separated by spaces; a bucket is 2^(bucket/8) ns, the clock pair included.
+    /// `bucket:calls` pairs, rising, separated by spaces; a bucket is 2^(bucket/8) ns, the clock
+    /// pair included.
     pub counts: String,
 }
 
@@ -31,7 +34,8 @@ impl ServiceTimes {
         seen.map(|(bucket, calls)| format!("{bucket}:{calls}")).collect::<Vec<_>>().join(" ")
     }
 
-    /// Nanoseconds in the middle of a bucket with the calls in it, rising; what cannot be read is left out.
+    /// Nanoseconds in the middle of a bucket with the calls in it, rising; what cannot be read is
+    /// left out.
     pub fn pairs(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         self.counts.split(' ').filter_map(|pair| {
             let (bucket, calls) = pair.split_once(':')?;
@@ -46,8 +50,9 @@ pub fn service_class(size: u64) -> u64 {
     size.max(16).checked_next_power_of_two().unwrap_or(u64::MAX)
 }
 
-/// A row of `slow_calls.csv`: one call that was slow. At most some thousand for each trace and backend: those that are slow
-/// by their own time, the slowest first to be kept, and those that only a part of the repetitions saw.
+/// A row of `slow_calls.csv`: one call that was slow. At most some thousand for each trace and
+/// backend: those that are slow by their own time, the slowest first to be kept, and those that
+/// only a part of the repetitions saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlowCall {
     /// See [`super::Cell::trace`].
@@ -66,8 +71,8 @@ pub struct SlowCall {
     pub nanoseconds: u64,
     /// The longest that a repetition saw.
     pub longest_nanoseconds: u64,
-    /// Repetitions in which it took at least half of its own time; of a call that is not slow by its own time, half of the
-    /// longest.
+    /// Repetitions in which it took at least half of its own time; of a call that is not slow by
+    /// its own time, half of the longest.
     pub seen: u32,
     /// Repetitions in all.
     pub repetitions: u32,
@@ -76,10 +81,12 @@ pub struct SlowCall {
 impl SlowCall {
     /// Calls whose own time is at least this are slow by it.
     pub const SLOW_NANOSECONDS: u64 = 10_000;
-    /// So long must a repetition have taken over a call that is not slow by its own time, for a row.
+    /// So long must a repetition have taken over a call that is not slow by its own time, for a
+    /// row.
     pub const STRAY_NANOSECONDS: u64 = 100_000;
 
-    /// Whether it is the allocator's own time; else one or a few repetitions alone saw it, and it is the machine's.
+    /// Whether it is the allocator's own time; else one or a few repetitions alone saw it, and it
+    /// is the machine's.
     pub fn is_own(&self) -> bool {
         self.nanoseconds >= SlowCall::SLOW_NANOSECONDS
     }
@@ -87,8 +94,9 @@ impl SlowCall {
 
 /// A row of `latency_map.csv`: the calls of one stretch of service times over the replay.
 ///
-/// `cells` has a number for each column of time, separated by spaces: the calls in it; `_N` stands for N columns without
-/// any. Columns are even stretches of the calls; those after the last number are empty. `_3 12 _2 1` is 0 0 0 12 0 0 1.
+/// `cells` has a number for each column of time, separated by spaces: the calls in it; `_N` stands
+/// for N columns without any. Columns are even stretches of the calls; those after the last number
+/// are empty. `_3 12 _2 1` is 0 0 0 12 0 0 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LatencyRow {
     /// See [`super::Cell::trace`].
@@ -120,8 +128,8 @@ impl LatencyRow {
         words.join(" ")
     }
 
-    /// The columns that have calls, with their numbers; what cannot be read, and what lies beyond [`LatencyRow::columns`],
-    /// is left out.
+    /// The columns that have calls, with their numbers; what cannot be read, and what lies beyond
+    /// [`LatencyRow::columns`], is left out.
     pub fn counts(&self) -> Vec<(usize, u64)> {
         let mut at = 0_usize;
         let mut counts = Vec::new();

@@ -19,9 +19,9 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// The trimmed mean of `values`, with the standard error from the winsorised variance: Yuen, "The two-sample trimmed t
-    /// for unequal population variances", Biometrika 61 (1974), in the form for one sample. `None` for fewer than three
-    /// values left.
+    /// The trimmed mean of `values`, with the standard error from the winsorised variance: Yuen,
+    /// "The two-sample trimmed t for unequal population variances", Biometrika 61 (1974), in the
+    /// form for one sample. `None` for fewer than three values left.
     pub fn of(values: &[f64]) -> Option<Estimate> {
         let values = sorted(values);
         let n = values.len();
@@ -33,7 +33,8 @@ impl Estimate {
         }
         let mean = kept.iter().sum::<f64>() / h as f64;
         // The ends count as the nearest value that is kept.
-        let winsorised: Vec<f64> = values.iter().map(|value| value.clamp(kept[0], kept[h - 1])).collect();
+        let winsorised: Vec<f64> =
+            values.iter().map(|value| value.clamp(kept[0], kept[h - 1])).collect();
         let middle = winsorised.iter().sum::<f64>() / n as f64;
         let squares: f64 = winsorised.iter().map(|value| (value - middle).powi(2)).sum();
         // (n − 1) s² / (h (h − 1)), where s² is the winsorised variance.
@@ -57,12 +58,14 @@ const LEAST_ROUNDS: usize = 3;
 /// How often two that are the same may be called different to one side.
 const ERROR: f64 = 0.001;
 
-/// Whether one of two is longer, by the `ratios` of what took turns, a repetition each: `Greater` when every ratio is over
-/// 1 + `margin` and their mean logarithm is surely above 0 (Student's t, error 0.001), `Less` the same the other way round,
-/// else `Equal`: not told apart. The agreement alone would not do: of five ratios of the same, all lie to one side once in
-/// sixteen. `None` for fewer than three ratios.
+/// Whether one of two is longer, by the `ratios` of what took turns, a repetition each: `Greater`
+/// when every ratio is over 1 + `margin` and their mean logarithm is surely above 0 (Student's t,
+/// error 0.001), `Less` the same the other way round, else `Equal`: not told apart. The agreement
+/// alone would not do: of five ratios of the same, all lie to one side once in sixteen. `None` for
+/// fewer than three ratios.
 pub fn longer(ratios: &[f64], margin: f64) -> Option<Ordering> {
-    let logs: Vec<f64> = ratios.iter().map(|ratio| ratio.ln()).filter(|log| log.is_finite()).collect();
+    let logs: Vec<f64> =
+        ratios.iter().map(|ratio| ratio.ln()).filter(|log| log.is_finite()).collect();
     let n = logs.len();
     if n < LEAST_ROUNDS {
         return None;
@@ -80,8 +83,9 @@ pub fn longer(ratios: &[f64], margin: f64) -> Option<Ordering> {
     })
 }
 
-/// Numbers that look random and come again with the same seed (Steele, Lea and Flood, "Fast splittable pseudorandom number
-/// generators", OOPSLA 2014): for orders of turns and for simulated data, not for secrets.
+/// Numbers that look random and come again with the same seed (Steele, Lea and Flood, "Fast
+/// splittable pseudorandom number generators", OOPSLA 2014): for orders of turns and for simulated
+/// data, not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
@@ -112,8 +116,9 @@ impl Random {
 mod tests {
     use super::*;
 
-    /// Ratios of `count` repetitions of two sides that take turns, the second `factor` times as long: spread by some per
-    /// cent, with a disturbance of up to a half in one repetition out of five.
+    /// Ratios of `count` repetitions of two sides that take turns, the second `factor` times as
+    /// long: spread by some per cent, with a disturbance of up to a half in one repetition out of
+    /// five.
     fn rounds(random: &mut Random, count: usize, spread: f64, factor: f64) -> Vec<f64> {
         let mut side = || {
             let bell = (0..12).map(|_| random.share()).sum::<f64>() - 6.0;

@@ -1,7 +1,8 @@
-//! Room `trace`: Android's memory trace text, as malloc debug's `record_allocs` dumps it and `memory_replay` reads it.
+//! Room `trace`: Android's memory trace text, as malloc debug's `record_allocs` dumps it and
+//! `memory_replay` reads it.
 //!
-//! A call a line, `TID: ACTION ADDRESS …`; addresses are hexadecimal, sizes decimal. Later versions add when the call
-//! began and ended, in nanoseconds; the first beginning is time 0.
+//! A call a line, `TID: ACTION ADDRESS …`; addresses are hexadecimal, sizes decimal. Later versions
+//! add when the call began and ended, in nanoseconds; the first beginning is time 0.
 //!
 //! ```text
 //! TID: malloc ADDRESS SIZE                TID: calloc ADDRESS COUNT SIZE
@@ -9,7 +10,8 @@
 //! TID: free ADDRESS                       TID: thread_done 0x0
 //! ```
 //!
-//! A memalign is read as malloc, for a trace has no alignments; 0x0 as OLD makes a realloc a malloc.
+//! A memalign is read as malloc, for a trace has no alignments; 0x0 as OLD makes a realloc a
+//! malloc.
 
 use super::Op;
 use super::foreign::{Foreign, Lines, Log, Wrong, number};
@@ -41,7 +43,8 @@ impl Lines for Android {
         log.header.columns.end_thread = true;
         let wrong = || Wrong(format!("`{line}`"), "`TID: ACTION ADDRESS …`");
         let mut words = line.split_ascii_whitespace();
-        let tid = words.next().and_then(|word| word.strip_suffix(':')?.parse().ok()).ok_or_else(wrong)?;
+        let tid =
+            words.next().and_then(|word| word.strip_suffix(':')?.parse().ok()).ok_or_else(wrong)?;
         let action = words.next().ok_or_else(wrong)?;
         let numbers: Option<Vec<u64>> = words.map(number).collect();
         let numbers = numbers.ok_or_else(wrong)?;

@@ -1,4 +1,5 @@
-//! Room `trace`: the compact binary format, `.trace`. It holds exactly what the CSV holds, plus facts about the recording.
+//! Room `trace`: the compact binary format, `.trace`. It holds exactly what the CSV holds, plus
+//! facts about the recording.
 //!
 //! All integers are little-endian; a *varint* is LEB128, at most 10 bytes.
 //!
@@ -11,15 +12,18 @@
 //! end        tag u8 'E', rows u64, calls u64, CRC-32 of those 16 bytes u32, and nothing after it
 //! ```
 //!
-//! A fact that is a list is JSON in its text: `marks` is `[[event,"name"],…]`, what the program marked before which call;
-//! `arenas` is `[[event,"birth"|"death",base,size],…]`, where its pymalloc's memory lay (`Header::marks`, `Header::arenas`).
+//! A fact that is a list is JSON in its text: `marks` is `[[event,"name"],…]`, what the program
+//! marked before which call; `arenas` is `[[event,"birth"|"death",base,size],…]`, where its
+//! pymalloc's memory lay (`Header::marks`, `Header::arenas`).
 //!
-//! A part's raw bytes are columns, each a varint length and its bytes: `sites` (new strings: varint length, UTF-8),
-//! `head` (a byte a row: op, domain « 2, has lifetime « 4, has end_thread « 5), `gap` (varint: ends between this row
-//! and the one before), `size`, `lifetime` (only where there is one), `time_ns` (zigzag difference), `thread`,
-//! `end_thread` (only where there is one), `site` (varints). Columns like with like compress to about half of what rows
-//! would. A trace with types has two more columns: `types` (new strings) and `type` (varints). A part stands alone but
-//! for the running `event`, `time_ns` and the strings, so a file cut off anywhere is readable up to its last whole part.
+//! A part's raw bytes are columns, each a varint length and its bytes: `sites` (new strings: varint
+//! length, UTF-8), `head` (a byte a row: op, domain « 2, has lifetime « 4, has end_thread « 5),
+//! `gap` (varint: ends between this row and the one before), `size`, `lifetime` (only where there
+//! is one), `time_ns` (zigzag difference), `thread`, `end_thread` (only where there is one), `site`
+//! (varints). Columns like with like compress to about half of what rows would. A trace with types
+//! has two more columns: `types` (new strings) and `type` (varints). A part stands alone but for
+//! the running `event`, `time_ns` and the strings, so a file cut off anywhere is readable up to its
+//! last whole part.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
@@ -89,7 +93,8 @@ impl HeaderJson {
             (columns.site, "site"),
             (columns.type_name, "type"),
         ];
-        let columns = named.iter().filter(|(has, _)| *has).map(|(_, name)| (*name).to_owned()).collect();
+        let columns =
+            named.iter().filter(|(has, _)| *has).map(|(_, name)| (*name).to_owned()).collect();
         HeaderJson { columns, facts: header.facts.clone() }
     }
 
@@ -121,7 +126,11 @@ pub(super) fn open(path: &Path, file: File) -> Result<Box<dyn TraceReader>, Trac
 }
 
 /// Creates a binary trace.
-pub(super) fn create(path: &Path, file: File, header: &Header) -> Result<Box<dyn TraceWriter>, TraceError> {
+pub(super) fn create(
+    path: &Path,
+    file: File,
+    header: &Header,
+) -> Result<Box<dyn TraceWriter>, TraceError> {
     Ok(Box::new(BinaryWriter::new(path, file, header)?))
 }
 
@@ -205,9 +214,11 @@ impl BinaryReader {
                 self.next_offset += buffer.len() as u64;
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(TraceError::CutOff { path: self.path.clone(), offset: self.offset, rows: self.rows_read })
-            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(TraceError::CutOff {
+                path: self.path.clone(),
+                offset: self.offset,
+                rows: self.rows_read,
+            }),
             Err(source) => Err(TraceError::io(&self.path, source)),
         }
     }
@@ -235,24 +246,29 @@ impl BinaryReader {
         }
         let length = self.word()? as usize;
         if length > HEADER_LIMIT_BYTES {
-            return Err(
-                self.fault(format!("a header of {length} bytes"), "at most 1 MiB: the file is damaged")
-            );
+            return Err(self.fault(
+                format!("a header of {length} bytes"),
+                "at most 1 MiB: the file is damaged",
+            ));
         }
         let mut json = vec![0; length];
         self.fill(&mut json)?;
         if self.word()? != crc32fast::hash(&json) {
-            return Err(self.fault("a header whose checksum differs", "an undamaged file: copy it again"));
+            return Err(
+                self.fault("a header whose checksum differs", "an undamaged file: copy it again")
+            );
         }
         let parsed: HeaderJson = serde_json::from_slice(&json).map_err(|error| {
             self.fault(format!("a header that is no JSON ({error})"), "columns and facts")
         })?;
-        self.header =
-            parsed.header().map_err(|found| self.fault(found, "a column that this heaplay knows"))?;
+        self.header = parsed
+            .header()
+            .map_err(|found| self.fault(found, "a column that this heaplay knows"))?;
         Ok(())
     }
 
-    /// The next part in place of one whose rows were all taken; `false` at the end, and after a fault.
+    /// The next part in place of one whose rows were all taken; `false` at the end, and after a
+    /// fault.
     fn next_part(&mut self) -> Result<bool, TraceError> {
         self.cursor = 0;
         let found = if self.over { Ok(false) } else { self.read_part() };
@@ -275,7 +291,8 @@ impl BinaryReader {
                 self.read_end()?;
                 Ok(false)
             }
-            tag => Err(self.fault(format!("a part with tag {tag:#04x}"), "'R' or 'E': the file is damaged")),
+            tag => Err(self
+                .fault(format!("a part with tag {tag:#04x}"), "'R' or 'E': the file is damaged")),
         }
     }
 
@@ -298,12 +315,14 @@ impl BinaryReader {
         stored.resize(stored_length, 0);
         self.fill(&mut stored)?;
         if crc32fast::hash(&stored) != checksum {
-            return Err(self.fault("a part whose checksum differs", "an undamaged file: copy it again"));
+            return Err(
+                self.fault("a part whose checksum differs", "an undamaged file: copy it again")
+            );
         }
         let mut raw = std::mem::take(&mut self.raw);
-        self.unpacker
-            .unpack(&stored, raw_length, &mut raw)
-            .map_err(|error| self.fault(format!("a part that zstd cannot read ({error})"), "a zstd frame"))?;
+        self.unpacker.unpack(&stored, raw_length, &mut raw).map_err(|error| {
+            self.fault(format!("a part that zstd cannot read ({error})"), "a zstd frame")
+        })?;
         let length = raw.len();
         raw.resize(length + PADDING, 0);
         self.decode(&raw, length, rows).ok_or_else(|| {
@@ -313,7 +332,8 @@ impl BinaryReader {
         Ok(())
     }
 
-    /// Splits the raw bytes, of which the padding is no part, into columns and those into rows; `None` when they do not fit.
+    /// Splits the raw bytes, of which the padding is no part, into columns and those into rows;
+    /// `None` when they do not fit.
     fn decode(&mut self, raw: &[u8], length: usize, rows: usize) -> Option<()> {
         let mut rest = Column::new(raw, 0, length);
         let (has, wanted) = (self.header.columns, self.looked_at);
@@ -383,7 +403,9 @@ impl BinaryReader {
     fn read_end(&mut self) -> Result<(), TraceError> {
         let totals = self.number::<16>()?;
         if self.word()? != crc32fast::hash(&totals) {
-            return Err(self.fault("an end whose checksum differs", "an undamaged file: copy it again"));
+            return Err(
+                self.fault("an end whose checksum differs", "an undamaged file: copy it again")
+            );
         }
         let rows = u64::from_le_bytes(totals[..8].try_into().unwrap_or_default());
         let calls = u64::from_le_bytes(totals[8..].try_into().unwrap_or_default());
@@ -416,7 +438,8 @@ fn requests(
     part: &mut Batch,
 ) -> Option<u64> {
     let rows = heads.len();
-    // Bits that stand for a column which the header does not list: an ending thread, and any domain but `obj`.
+    // Bits that stand for a column which the header does not list: an ending thread, and any domain
+    // but `obj`.
     let unannounced = if has.end_thread { 0 } else { HAS_END_THREAD };
     let domains = if has.domain { 0 } else { 3 << 2 };
     let wrong = heads.iter().fold(0, |wrong, head| {
@@ -549,7 +572,8 @@ impl BinaryWriter {
     fn new(path: &Path, file: File, header: &Header) -> Result<BinaryWriter, TraceError> {
         let mut file = BufWriter::with_capacity(1 << 16, file);
         let failed = |source| TraceError::io(path, source);
-        let json = serde_json::to_vec(&HeaderJson::new(header)).map_err(|e| failed(io::Error::other(e)))?;
+        let json = serde_json::to_vec(&HeaderJson::new(header))
+            .map_err(|e| failed(io::Error::other(e)))?;
         let length = u32::try_from(json.len()).map_err(|e| failed(io::Error::other(e)))?;
         let mut start = MAGIC.to_vec();
         start.extend(VERSION.to_le_bytes());
@@ -602,7 +626,9 @@ impl BinaryWriter {
         let stored = frame::pack(&raw).map_err(failed)?;
         let mut head = vec![TAG_ROWS];
         for word in [self.part_rows, raw.len(), stored.len()] {
-            head.extend(u32::try_from(word).map_err(|e| failed(io::Error::other(e)))?.to_le_bytes());
+            head.extend(
+                u32::try_from(word).map_err(|e| failed(io::Error::other(e)))?.to_le_bytes(),
+            );
         }
         head.extend(crc32fast::hash(&stored).to_le_bytes());
         self.file.write_all(&head).map_err(failed)?;
@@ -676,8 +702,8 @@ impl TraceWriter for BinaryWriter {
 mod tests {
     use super::*;
 
-    /// What a person's reader gets row by row and what compiling gets at once are the same, with and without the proof; of
-    /// columns that nobody looks at nothing is left but the default.
+    /// What a person's reader gets row by row and what compiling gets at once are the same, with
+    /// and without the proof; of columns that nobody looks at nothing is left but the default.
     #[test]
     fn batches_hold_the_rows() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/json_round.trace");
@@ -687,9 +713,13 @@ mod tests {
         while let Some(row) = reader.next_row().unwrap() {
             rows.push(row);
         }
-        assert!(rows.len() > 2 * PART_ROWS && rows.iter().any(|row| row.site.0 > 0 && row.time_ns > 0));
+        assert!(
+            rows.len() > 2 * PART_ROWS && rows.iter().any(|row| row.site.0 > 0 && row.time_ns > 0)
+        );
         let sites_alone = Columns { site: true, ..Columns::default() };
-        for (is_proved, columns) in [(true, Columns::ALL), (false, Columns::ALL), (false, sites_alone)] {
+        for (is_proved, columns) in
+            [(true, Columns::ALL), (false, Columns::ALL), (false, sites_alone)]
+        {
             let mut reader = open();
             if !is_proved {
                 reader.leave_proof();
@@ -698,7 +728,10 @@ mod tests {
             let (mut batch, mut at) = (Batch::default(), 0);
             // A row by itself in between: what is left of its part comes next.
             let first = reader.next_row().unwrap().unwrap();
-            assert_eq!((first.event, first.size, first.site), (rows[0].event, rows[0].size, rows[0].site));
+            assert_eq!(
+                (first.event, first.size, first.site),
+                (rows[0].event, rows[0].size, rows[0].site)
+            );
             at += 1;
             while reader.next_batch(&mut batch).unwrap() {
                 for row in 0..batch.rows() {
@@ -711,7 +744,9 @@ mod tests {
                 }
             }
             assert_eq!(at, rows.len());
-            assert!(reader.next_row().unwrap().is_none() && !reader.next_batch(&mut batch).unwrap());
+            assert!(
+                reader.next_row().unwrap().is_none() && !reader.next_batch(&mut batch).unwrap()
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Room `trace`: follows blocks by address or id from birth to end, and numbers the calls. What the recorder's log
-//! (`raw.rs`) and the logs of others (`foreign.rs`) have in common.
+//! Room `trace`: follows blocks by address or id from birth to end, and numbers the calls. What the
+//! recorder's log (`raw.rs`) and the logs of others (`foreign.rs`) have in common.
 //!
-//! A log has addresses; a row has a lifetime. So a log is read twice: the first time each block's lifetime is noted by
-//! its row (4 bytes a row, and what is live at a time), and the second time the rows are written with it.
+//! A log has addresses; a row has a lifetime. So a log is read twice: the first time each block's
+//! lifetime is noted by its row (4 bytes a row, and what is live at a time), and the second time
+//! the rows are written with it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -72,7 +73,8 @@ struct Block {
     domain: Domain,
 }
 
-/// Follows the blocks by their addresses and numbers the calls. Both readings run it, so both number alike.
+/// Follows the blocks by their addresses and numbers the calls. Both readings run it, so both
+/// number alike.
 #[derive(Default)]
 pub(super) struct Tracker {
     live: HashMap<u64, Block, BuildHasherDefault<AddressHasher>>,
@@ -87,7 +89,8 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
-    /// Takes one item; a birth comes back as a row without its lifetime. `ended` hears of each block that ends.
+    /// Takes one item; a birth comes back as a row without its lifetime. `ended` hears of each
+    /// block that ends.
     pub fn follow(&mut self, item: &Item, ended: &mut dyn FnMut(&Ended)) -> Option<Row> {
         match *item {
             Item::Free { address, thread } => {
@@ -129,8 +132,9 @@ impl Tracker {
         }
     }
 
-    /// What a request is in the trace, and its event. A realloc ends the block that it gave up at its own event; one of
-    /// a block never seen is a malloc, and one across domains, which a trace cannot hold, a free and a malloc.
+    /// What a request is in the trace, and its event. A realloc ends the block that it gave up at
+    /// its own event; one of a block never seen is a malloc, and one across domains, which a trace
+    /// cannot hold, a free and a malloc.
     fn resize(
         &mut self,
         op: Op,

@@ -1,7 +1,9 @@
-//! Room `trace`: columns of a binary trace's part, and the varints in them: LEB128, at most 10 bytes.
+//! Room `trace`: columns of a binary trace's part, and the varints in them: LEB128, at most 10
+//! bytes.
 //!
-//! How long the next varint is a processor cannot foresee, and a branch on it would cost more than the decoding. So columns
-//! are read by steps that are the same whatever comes: byte by byte, where a varint may be long one varint by eight bytes.
+//! How long the next varint is a processor cannot foresee, and a branch on it would cost more than
+//! the decoding. So columns are read by steps that are the same whatever comes: byte by byte, where
+//! a varint may be long one varint by eight bytes.
 
 /// Appends a varint.
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -18,8 +20,8 @@ pub const PADDING: usize = 8;
 /// The bits that say of each of eight bytes whether its varint goes on.
 const GO_ON: u64 = 0x8080_8080_8080_8080;
 
-/// Reads a column, which is a stretch of a part's raw bytes. Single varints may be read past its end, of what follows it: a
-/// column is sound only if [`Column::is_done`] in the end.
+/// Reads a column, which is a stretch of a part's raw bytes. Single varints may be read past its
+/// end, of what follows it: a column is sound only if [`Column::is_done`] in the end.
 #[derive(Clone, Copy)]
 pub struct Column<'a> {
     raw: &'a [u8],
@@ -33,7 +35,8 @@ impl<'a> Column<'a> {
         Column { raw, at, end }
     }
 
-    /// A varint and its length; does not go on. Those of at most 8 bytes are read without a branch on their length.
+    /// A varint and its length; does not go on. Those of at most 8 bytes are read without a branch
+    /// on their length.
     #[inline(always)]
     fn peek(&self) -> Option<(u64, usize)> {
         let word = u64::from_le_bytes(*self.raw.get(self.at..)?.first_chunk()?);
@@ -80,7 +83,8 @@ impl<'a> Column<'a> {
 
     /// The next so many bytes, as a column.
     pub fn take(&mut self, length: u64) -> Option<Column<'a>> {
-        let end = self.at.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= self.end)?;
+        let end =
+            self.at.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= self.end)?;
         Some(Column { raw: self.raw, at: std::mem::replace(&mut self.at, end), end })
     }
 
@@ -131,13 +135,19 @@ fn widen(bytes: &[u8], values: &mut [u64]) {
     }
 }
 
-/// Whether one of these varints may be longer than 7 bytes: one that is has four bytes that go on at a multiple of four.
+/// Whether one of these varints may be longer than 7 bytes: one that is has four bytes that go on
+/// at a multiple of four.
 fn may_be_long(bytes: &[u8]) -> bool {
     let go_on = GO_ON as u32;
-    bytes.as_chunks().0.iter().fold(false, |any, four| any | (u32::from_le_bytes(*four) & go_on == go_on))
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .fold(false, |any, four| any | (u32::from_le_bytes(*four) & go_on == go_on))
 }
 
-/// Reads varints of at most 7 bytes, as many as there are `values`; `None` when there are more or fewer.
+/// Reads varints of at most 7 bytes, as many as there are `values`; `None` when there are more or
+/// fewer.
 #[inline(never)]
 fn put_short(bytes: &[u8], values: &mut [u64]) -> Option<()> {
     // Where nearly all are of one byte, eight such come mostly together.
@@ -145,7 +155,8 @@ fn put_short(bytes: &[u8], values: &mut [u64]) -> Option<()> {
     let mut state = Short { at: 0, value: 0, shift: 0 };
     let (eights, rest) = bytes.as_chunks::<8>();
     for eight in eights {
-        let Some(next) = values.get_mut(state.at..).and_then(|next| next.first_chunk_mut::<8>()) else {
+        let Some(next) = values.get_mut(state.at..).and_then(|next| next.first_chunk_mut::<8>())
+        else {
             eight.iter().try_for_each(|byte| state.step(*byte, values))?;
             continue;
         };
@@ -205,11 +216,13 @@ pub fn at_most(limit: u64, values: &[u64]) -> Option<()> {
 
 /// How many bytes have this bit.
 pub fn count(bytes: &[u8], bit: u8) -> usize {
-    let few = |bytes: &[u8]| usize::from(bytes.iter().map(|byte| u8::from(byte & bit != 0)).sum::<u8>());
+    let few =
+        |bytes: &[u8]| usize::from(bytes.iter().map(|byte| u8::from(byte & bit != 0)).sum::<u8>());
     bytes.chunks(128).map(few).sum()
 }
 
-/// Puts values that only the rows with this bit in their heads have at their rows, and 0 at the others.
+/// Puts values that only the rows with this bit in their heads have at their rows, and 0 at the
+/// others.
 pub fn spread(values: &mut Vec<u64>, heads: &[u8], bit: u8) {
     let mut from = values.len();
     if from == heads.len() {
@@ -255,7 +268,10 @@ mod tests {
 
     impl Bits {
         fn next(&mut self) -> u64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             self.0 ^ self.0 >> 32
         }
 
@@ -269,7 +285,8 @@ mod tests {
         let mut bits = Bits(11);
         let mut read = 0;
         for round in 0..20_000_u32 {
-            // A value of any length as the writer has it; every other time with bytes that need not be canonical.
+            // A value of any length as the writer has it; every other time with bytes that need not
+            // be canonical.
             let mut raw = Vec::new();
             put_varint(&mut raw, bits.next() >> (round % 64));
             if round % 2 == 1 {
@@ -293,7 +310,8 @@ mod tests {
         assert!(read > 15_000, "{read}");
     }
 
-    /// Columns of all mixtures of lengths, as written or damaged, with as many values as asked for or with others.
+    /// Columns of all mixtures of lengths, as written or damaged, with as many values as asked for
+    /// or with others.
     #[test]
     fn columns_are_their_varints_one_by_one() {
         let mut bits = Bits(12);
@@ -302,7 +320,8 @@ mod tests {
         for round in 0..20_000 {
             let count = bits.below(70) as usize;
             // In bits; now and then another, so that a column is nearly all of one length.
-            let (usual, other) = (1 + bits.below(if round % 3 == 0 { 64 } else { 24 }), 1 + bits.below(64));
+            let (usual, other) =
+                (1 + bits.below(if round % 3 == 0 { 64 } else { 24 }), 1 + bits.below(64));
             let often = 1 + bits.below(40);
             let mut raw = vec![0xFF; 3]; // what is before it is no part of it
             for _ in 0..count {
@@ -341,8 +360,10 @@ mod tests {
             let mut values: Vec<u64> = (1..=there as u64).collect();
             spread(&mut values, &heads, 16);
             let mut next = 1..;
-            let expected: Vec<u64> =
-                heads.iter().map(|head| if head & 16 == 0 { 0 } else { next.next().unwrap() }).collect();
+            let expected: Vec<u64> = heads
+                .iter()
+                .map(|head| if head & 16 == 0 { 0 } else { next.next().unwrap() })
+                .collect();
             assert_eq!(values, expected);
         }
     }

@@ -20,12 +20,13 @@
 //! # while reader.next_row().unwrap().is_some() {}
 //! ```
 //!
-//! - `lifetime`: calls from this one to the one that ended the block; empty when it outlives the trace.
-//! - `event`: index among all calls, frees included. Without the column, rows take the lowest indices that no end has
-//!   taken; a realloc then has no meaning and is refused.
-//! - Optional: `thread`, `end_thread` (who freed, when another), `domain`, `time_ns`, `site`, `type` (what the block is
-//!   for: `float`, `tuple`, `dict`; empty for a buffer; CPython's free lists are kept by it). Unknown columns are left out
-//!   with one warning.
+//! - `lifetime`: calls from this one to the one that ended the block; empty when it outlives the
+//!   trace.
+//! - `event`: index among all calls, frees included. Without the column, rows take the lowest
+//!   indices that no end has taken; a realloc then has no meaning and is refused.
+//! - Optional: `thread`, `end_thread` (who freed, when another), `domain`, `time_ns`, `site`,
+//!   `type` (what the block is for: `float`, `tuple`, `dict`; empty for a buffer; CPython's free
+//!   lists are kept by it). Unknown columns are left out with one warning.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -35,14 +36,24 @@ use std::path::{Path, PathBuf};
 use csv::ByteRecord;
 
 use super::event::{
-    Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES,
-    TraceError, TraceReader, TraceWriter, TypeId,
+    Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites,
+    TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId,
 };
 use super::sequence::{Sequence, SequenceError};
 
 /// The columns by name, in the order in which they are written.
-const NAMES: [&str; 10] =
-    ["event", "op", "size", "lifetime", "thread", "end_thread", "domain", "time_ns", "site", "type"];
+const NAMES: [&str; 10] = [
+    "event",
+    "op",
+    "size",
+    "lifetime",
+    "thread",
+    "end_thread",
+    "domain",
+    "time_ns",
+    "site",
+    "type",
+];
 const EVENT: usize = 0;
 const OP: usize = 1;
 const SIZE: usize = 2;
@@ -54,11 +65,13 @@ const TIME_NS: usize = 7;
 const SITE: usize = 8;
 const TYPE: usize = 9;
 
-/// Whether a file that begins so is taken for CSV: text whose first line names a column that every trace has.
+/// Whether a file that begins so is taken for CSV: text whose first line names a column that every
+/// trace has.
 pub(super) fn sniff(start: &[u8]) -> bool {
     let line = start.split(|&b| b == b'\n').next().unwrap_or_default();
     let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
-    line.split(|&b| b == b',').any(|field| NAMES.iter().any(|name| field.trim_ascii() == name.as_bytes()))
+    line.split(|&b| b == b',')
+        .any(|field| NAMES.iter().any(|name| field.trim_ascii() == name.as_bytes()))
 }
 
 /// Opens a CSV trace.
@@ -67,7 +80,11 @@ pub(super) fn open(path: &Path, file: File) -> Result<Box<dyn TraceReader>, Trac
 }
 
 /// Creates a CSV trace.
-pub(super) fn create(path: &Path, file: File, header: &Header) -> Result<Box<dyn TraceWriter>, TraceError> {
+pub(super) fn create(
+    path: &Path,
+    file: File,
+    header: &Header,
+) -> Result<Box<dyn TraceWriter>, TraceError> {
     Ok(Box::new(CsvWriter::new(path, file, header.columns)?))
 }
 
@@ -157,7 +174,12 @@ impl CsvReader {
 
     fn fault(&self, found: impl Into<String>, expected: impl Into<String>) -> TraceError {
         let line = self.record.position().map_or(0, csv::Position::line);
-        TraceError::Line { path: self.path.clone(), line, found: found.into(), expected: expected.into() }
+        TraceError::Line {
+            path: self.path.clone(),
+            line,
+            found: found.into(),
+            expected: expected.into(),
+        }
     }
 
     fn broken(&self, error: &SequenceError) -> TraceError {
@@ -181,7 +203,10 @@ impl CsvReader {
         });
         match value {
             Some(value) if value <= limit => Ok(Some(value)),
-            _ => Err(self.fault(format!("{} `{}`", NAMES[column], String::from_utf8_lossy(field)), what)),
+            _ => {
+                Err(self
+                    .fault(format!("{} `{}`", NAMES[column], String::from_utf8_lossy(field)), what))
+            }
         }
     }
 
@@ -198,15 +223,15 @@ impl CsvReader {
         let size = self
             .number(SIZE, SIZE_LIMIT_BYTES, SIZE_RULE)?
             .ok_or_else(|| self.fault("an empty size", SIZE_RULE))?;
-        const LIFETIME_RULE: &str =
-            "a whole number of calls from 1 to 2^48, or nothing for a block that outlives the trace";
+        const LIFETIME_RULE: &str = "a whole number of calls from 1 to 2^48, or nothing for a block that outlives the trace";
         let lifetime = self.number(LIFETIME, 1 << 48, LIFETIME_RULE)?;
         if lifetime == Some(0) {
             return Err(self.fault("lifetime `0`", LIFETIME_RULE));
         }
         const THREAD_RULE: &str = "a small whole number";
         let thread = self.number(THREAD, u64::from(u32::MAX), THREAD_RULE)?.unwrap_or(0) as u32;
-        let end_thread = self.number(END_THREAD, u64::from(u32::MAX), THREAD_RULE)?.map(|t| t as u32);
+        let end_thread =
+            self.number(END_THREAD, u64::from(u32::MAX), THREAD_RULE)?.map(|t| t as u32);
         let domain = match self.field(DOMAIN) {
             b"" => Domain::Obj,
             name => Domain::from_name(name).ok_or_else(|| {
@@ -235,12 +260,18 @@ impl CsvReader {
     fn names(&mut self) -> Result<(SiteId, TypeId), TraceError> {
         let site = self.word(SITE, SITE_LIMIT_BYTES, "file:line in UTF-8")?.map(str::to_owned);
         let site = site.map_or(SiteId(0), |name| self.sites.intern(&name));
-        let name = self.word(TYPE, TYPE_LIMIT_BYTES, "the name of a type in UTF-8")?.map(str::to_owned);
+        let name =
+            self.word(TYPE, TYPE_LIMIT_BYTES, "the name of a type in UTF-8")?.map(str::to_owned);
         Ok((site, name.map_or(TypeId(0), |name| self.sites.intern_type(&name))))
     }
 
     /// The text of a column, `None` when the field is empty.
-    fn word(&self, column: usize, limit: usize, expected: &str) -> Result<Option<&str>, TraceError> {
+    fn word(
+        &self,
+        column: usize,
+        limit: usize,
+        expected: &str,
+    ) -> Result<Option<&str>, TraceError> {
         match std::str::from_utf8(self.field(column)) {
             Ok("") => Ok(None),
             Ok(name) if name.len() > limit => {
@@ -313,9 +344,14 @@ struct CsvWriter {
 
 impl CsvWriter {
     fn new(path: &Path, file: File, columns: Columns) -> Result<CsvWriter, TraceError> {
-        let mut writer =
-            csv::WriterBuilder::new().flexible(true).from_writer(BufWriter::with_capacity(1 << 16, file));
-        let kept = NAMES.iter().enumerate().filter(|(column, _)| has(columns, *column)).map(|(_, name)| name);
+        let mut writer = csv::WriterBuilder::new()
+            .flexible(true)
+            .from_writer(BufWriter::with_capacity(1 << 16, file));
+        let kept = NAMES
+            .iter()
+            .enumerate()
+            .filter(|(column, _)| has(columns, *column))
+            .map(|(_, name)| name);
         writer.write_record(kept).map_err(|error| from_csv(path, error))?;
         Ok(CsvWriter { path: path.to_owned(), writer, columns })
     }
@@ -328,13 +364,13 @@ impl CsvWriter {
                 EVENT => self.writer.write_field(number(row.event))?,
                 OP => self.writer.write_field(row.op.name())?,
                 SIZE => self.writer.write_field(number(row.size))?,
-                LIFETIME => {
-                    self.writer.write_field(row.lifetime.map(|l| number(l.get())).unwrap_or_default())?
-                }
+                LIFETIME => self
+                    .writer
+                    .write_field(row.lifetime.map(|l| number(l.get())).unwrap_or_default())?,
                 THREAD => self.writer.write_field(number(row.thread.into()))?,
-                END_THREAD => {
-                    self.writer.write_field(row.end_thread.map(|t| t.to_string()).unwrap_or_default())?
-                }
+                END_THREAD => self
+                    .writer
+                    .write_field(row.end_thread.map(|t| t.to_string()).unwrap_or_default())?,
                 DOMAIN => self.writer.write_field(row.domain.name())?,
                 TIME_NS => self.writer.write_field(number(row.time_ns))?,
                 SITE => self.writer.write_field(sites.name(row.site))?,
@@ -365,7 +401,8 @@ impl TraceWriter for CsvWriter {
 
     fn finish(self: Box<Self>) -> Result<(), TraceError> {
         let CsvWriter { path, writer, .. } = *self;
-        let mut inner = writer.into_inner().map_err(|error| TraceError::io(&path, error.into_error()))?;
+        let mut inner =
+            writer.into_inner().map_err(|error| TraceError::io(&path, error.into_error()))?;
         inner.flush().map_err(|source| TraceError::io(&path, source))
     }
 }

@@ -1,8 +1,10 @@
-//! Room `trace`, the contract: what one row of a trace says, and what a format must do to read and write rows.
+//! Room `trace`, the contract: what one row of a trace says, and what a format must do to read and
+//! write rows.
 //!
-//! A trace is a table of allocation *requests* in the order in which a program made them. A block's end has no row
-//! of its own: the row's `lifetime` says after how many calls it came. `sequence.rs` turns rows back into calls.
-//! Every format (one file each, listed in `mod.rs`) reads to and writes from [`Row`].
+//! A trace is a table of allocation *requests* in the order in which a program made them. A block's
+//! end has no row of its own: the row's `lifetime` says after how many calls it came. `sequence.rs`
+//! turns rows back into calls. Every format (one file each, listed in `mod.rs`) reads to and writes
+//! from [`Row`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -48,7 +50,8 @@ impl Op {
     }
 }
 
-/// One of CPython's three allocation domains (`PyMem_RawMalloc`, `PyMem_Malloc`, `PyObject_Malloc`).
+/// One of CPython's three allocation domains (`PyMem_RawMalloc`, `PyMem_Malloc`,
+/// `PyObject_Malloc`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Domain {
     /// `PyMem_Raw*`: goes past pymalloc, may be called without the GIL.
@@ -63,8 +66,8 @@ impl Domain {
     /// All domains, in the order of their codes.
     pub const ALL: [Domain; 3] = [Domain::Raw, Domain::Mem, Domain::Obj];
 
-    /// Whether a block of this domain may be resized or freed in the other: `mem` and `obj` share one allocator, `raw`
-    /// has its own, and CPython crashes when the two are mixed.
+    /// Whether a block of this domain may be resized or freed in the other: `mem` and `obj` share
+    /// one allocator, `raw` has its own, and CPython crashes when the two are mixed.
     pub fn shares_blocks_with(self, other: Domain) -> bool {
         (self == Domain::Raw) == (other == Domain::Raw)
     }
@@ -101,7 +104,8 @@ pub fn innermost(site: &str) -> &str {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteId(pub u32);
 
-/// An index into a trace's table of types ([`Sites::type_name`]); 0 means that the block is no object of a known type.
+/// An index into a trace's table of types ([`Sites::type_name`]); 0 means that the block is no
+/// object of a known type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TypeId(pub u32);
 
@@ -123,9 +127,11 @@ pub struct Row {
     pub op: Op,
     /// Bytes asked for.
     pub size: u64,
-    /// Calls from this one to the one that ended the block; `None` when it was live at the end of the trace.
+    /// Calls from this one to the one that ended the block; `None` when it was live at the end of
+    /// the trace.
     pub lifetime: Option<NonZeroU64>,
-    /// Who allocated: a small number, 1 for the thread seen first. 0 where the trace has no thread column.
+    /// Who allocated: a small number, 1 for the thread seen first. 0 where the trace has no thread
+    /// column.
     pub thread: u32,
     /// Who freed, when that was another thread.
     pub end_thread: Option<u32>,
@@ -135,7 +141,8 @@ pub struct Row {
     pub time_ns: u64,
     /// The line that allocated.
     pub site: SiteId,
-    /// What the block is for, as the program's runtime calls it: `float`, `tuple`, `dict`. None for buffers.
+    /// What the block is for, as the program's runtime calls it: `float`, `tuple`, `dict`. None for
+    /// buffers.
     pub type_id: TypeId,
 }
 
@@ -199,11 +206,11 @@ impl Asked {
     }
 }
 
-/// Rows side by side, as many as a format has at hand, column by column: what a caller takes that would lose time row by
-/// row.
+/// Rows side by side, as many as a format has at hand, column by column: what a caller takes that
+/// would lose time row by row.
 ///
-/// The first four columns are in every row, and equally long. Another is empty where the trace has none or nobody looks at
-/// it ([`TraceReader::look_at`]); else it is as long as they are.
+/// The first four columns are in every row, and equally long. Another is empty where the trace has
+/// none or nobody looks at it ([`TraceReader::look_at`]); else it is as long as they are.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// As [`Row::event`].
@@ -248,7 +255,8 @@ impl Batch {
         self.types.clear();
     }
 
-    /// Forgets the rows for others whose first columns will be written over these, whatever they hold.
+    /// Forgets the rows for others whose first columns will be written over these, whatever they
+    /// hold.
     pub(super) fn clear_to_be_written_over(&mut self) {
         let kept = [&mut self.events, &mut self.sizes, &mut self.lifetimes].map(std::mem::take);
         self.clear();
@@ -285,7 +293,8 @@ impl Batch {
     }
 }
 
-/// Which optional columns a trace has. `op`, `size` and `lifetime` are always there; `event` can be derived.
+/// Which optional columns a trace has. `op`, `size` and `lifetime` are always there; `event` can be
+/// derived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     /// `thread` is recorded.
@@ -304,8 +313,14 @@ pub struct Columns {
 
 impl Columns {
     /// Every column.
-    pub const ALL: Columns =
-        Columns { thread: true, end_thread: true, domain: true, time_ns: true, site: true, type_name: true };
+    pub const ALL: Columns = Columns {
+        thread: true,
+        end_thread: true,
+        domain: true,
+        time_ns: true,
+        site: true,
+        type_name: true,
+    };
 
     /// Those that are in both.
     #[must_use]
@@ -321,7 +336,8 @@ impl Columns {
     }
 }
 
-/// Strings with the numbers that rows name them by, from 1 in the order of their first row; 0 is the empty string.
+/// Strings with the numbers that rows name them by, from 1 in the order of their first row; 0 is
+/// the empty string.
 #[derive(Clone, Debug, Default)]
 struct Names {
     names: Vec<String>,
@@ -350,8 +366,9 @@ impl Names {
     }
 }
 
-/// The strings behind a trace's ids: sites behind [`SiteId`]s, and types behind [`TypeId`]s. A site is `file:line` of the
-/// line that allocated, and where callers were recorded too ` < file:line` for each, newest first.
+/// The strings behind a trace's ids: sites behind [`SiteId`]s, and types behind [`TypeId`]s. A site
+/// is `file:line` of the line that allocated, and where callers were recorded too ` < file:line`
+/// for each, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Sites {
     sites: Names,
@@ -395,11 +412,12 @@ impl Sites {
     }
 }
 
-/// An arena of the recorded program: a stretch of memory that its pymalloc got from the system, or gave back.
+/// An arena of the recorded program: a stretch of memory that its pymalloc got from the system, or
+/// gave back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArenaEvent {
-    /// Calls that had ended before: a birth belongs to the call of this index, a death to the one before it (or to this
-    /// one, where a realloc gave the arena back).
+    /// Calls that had ended before: a birth belongs to the call of this index, a death to the one
+    /// before it (or to this one, where a realloc gave the arena back).
     pub event: u64,
     /// A birth; else a death.
     pub is_birth: bool,
@@ -421,21 +439,22 @@ impl ArenaEvent {
 pub struct Header {
     /// The optional columns that it has.
     pub columns: Columns,
-    /// Facts by name: `python` (version), `program` (its arguments), `recorder`, `lost_events`, `unseen_frees`,
-    /// `arenas`, `synthesised` …
-    /// Formats without a place for them (CSV) leave this empty.
+    /// Facts by name: `python` (version), `program` (its arguments), `recorder`, `lost_events`,
+    /// `unseen_frees`, `arenas`, `synthesised` … Formats without a place for them (CSV) leave this
+    /// empty.
     pub facts: BTreeMap<String, String>,
 }
 
 impl Header {
-    /// What the program marked while it was recorded: the index of the next call, and the name, in order. They are the
-    /// fact `marks`, JSON: `[[event,"name"],…]`.
+    /// What the program marked while it was recorded: the index of the next call, and the name, in
+    /// order. They are the fact `marks`, JSON: `[[event,"name"],…]`.
     pub fn marks(&self) -> Vec<(u64, String)> {
         self.facts.get("marks").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
-    /// Births and deaths of the recorded program's arenas, in order. They are the fact `arenas`, JSON:
-    /// `[[event,"birth"|"death",base,size],…]`; see [`ArenaEvent`]. Empty where none was recorded.
+    /// Births and deaths of the recorded program's arenas, in order. They are the fact `arenas`,
+    /// JSON: `[[event,"birth"|"death",base,size],…]`; see [`ArenaEvent`]. Empty where none was
+    /// recorded.
     ///
     /// ```
     /// use heaplay::trace::Header;
@@ -455,8 +474,9 @@ impl Header {
         lines.into_iter().map(read).collect()
     }
 
-    /// Which threads of the trace stand for a thread in a sub-interpreter with a heap of its own (3.12 and later): the
-    /// thread's number and the interpreter's. They are the fact `interpreters`, JSON: `[[thread,interpreter],…]`.
+    /// Which threads of the trace stand for a thread in a sub-interpreter with a heap of its own
+    /// (3.12 and later): the thread's number and the interpreter's. They are the fact
+    /// `interpreters`, JSON: `[[thread,interpreter],…]`.
     pub fn interpreters(&self) -> Vec<(u32, u32)> {
         let text = self.facts.get("interpreters").map_or("", String::as_str);
         serde_json::from_str(text).unwrap_or_default()
@@ -472,7 +492,8 @@ pub trait TraceReader: Send {
     /// # Errors
     /// The first fault, with its place; after it the reader gives no further rows.
     fn next_row(&mut self) -> Result<Option<Row>, TraceError>;
-    /// The next rows, in place of those that `batch` held; `false` at the end, and then it is empty.
+    /// The next rows, in place of those that `batch` held; `false` at the end, and then it is
+    /// empty.
     ///
     /// # Errors
     /// As [`TraceReader::next_row`].
@@ -486,19 +507,23 @@ pub trait TraceReader: Send {
         }
         Ok(batch.rows() > 0)
     }
-    /// Says before the first row which optional columns the caller looks at: a reader may leave out the others, and what
-    /// they say is then not checked (a binary trace's checksum still covers them).
+    /// Says before the first row which optional columns the caller looks at: a reader may leave out
+    /// the others, and what they say is then not checked (a binary trace's checksum still covers
+    /// them).
     fn look_at(&mut self, _columns: Columns) {}
-    /// Leaves it to the caller to prove that the rows are a trace (that each call is one row or one end), which costs a reader
-    /// more than reading; the caller then lacks the place of a fault in the file.
+    /// Leaves it to the caller to prove that the rows are a trace (that each call is one row or one
+    /// end), which costs a reader more than reading; the caller then lacks the place of a fault in
+    /// the file.
     fn leave_proof(&mut self) {}
     /// The sites of the rows read so far.
     fn sites(&self) -> &Sites;
-    /// How many calls (rows and frees) the trace has, where the format can tell before the end: a hint, not a promise.
+    /// How many calls (rows and frees) the trace has, where the format can tell before the end: a
+    /// hint, not a promise.
     fn events_hint(&self) -> Option<u64> {
         None
     }
-    /// Things a person should know that are no errors (an unknown column that was left out), collected so far.
+    /// Things a person should know that are no errors (an unknown column that was left out),
+    /// collected so far.
     fn warnings(&self) -> &[String] {
         &[]
     }
@@ -511,14 +536,16 @@ pub trait TraceWriter {
     /// # Errors
     /// When the file cannot be written.
     fn write_row(&mut self, row: &Row, sites: &Sites) -> Result<(), TraceError>;
-    /// Writes what is buffered and the closing part. A file whose writer was dropped before this reads as cut off.
+    /// Writes what is buffered and the closing part. A file whose writer was dropped before this
+    /// reads as cut off.
     ///
     /// # Errors
     /// When the file cannot be written.
     fn finish(self: Box<Self>) -> Result<(), TraceError>;
 }
 
-/// Why a trace could not be read or written. Each message names the place, what was found and what to do next.
+/// Why a trace could not be read or written. Each message names the place, what was found and what
+/// to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The operating system refused.
@@ -587,7 +614,8 @@ impl TraceError {
     }
 }
 
-/// What to do next about an error of the operating system; empty where there is nothing better to say than the reason.
+/// What to do next about an error of the operating system; empty where there is nothing better to
+/// say than the reason.
 pub fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => "; check the path",

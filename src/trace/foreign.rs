@@ -1,17 +1,19 @@
-//! Room `trace`: logs that other recorders wrote, line by line: the contract, the list, and what reads them.
+//! Room `trace`: logs that other recorders wrote, line by line: the contract, the list, and what
+//! reads them.
 //!
-//! A member turns lines into [`Item`]s keyed by address or id; `blocks.rs` follows the blocks, as it does for our own
-//! recorder's log. A log is read twice, so it must be a file; gzip is unpacked. Nothing is guessed: a free of a block that
-//! the log never saw born is counted (`unseen_frees`), and so is a block whose address came back without its end
-//! (`unseen_ends`) and a line of a kind that a trace does not hold (`left_out`).
+//! A member turns lines into [`Item`]s keyed by address or id; `blocks.rs` follows the blocks, as
+//! it does for our own recorder's log. A log is read twice, so it must be a file; gzip is unpacked.
+//! Nothing is guessed: a free of a block that the log never saw born is counted (`unseen_frees`),
+//! and so is a block whose address came back without its end (`unseen_ends`) and a line of a kind
+//! that a trace does not hold (`left_out`).
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::blocks::{Item, Lifetimes, Tracker};
 use super::{
-    Columns, Creation, Domain, Header, Op, Row, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError, android,
-    logalloc, memray, mtrace, rep, unpack,
+    Columns, Creation, Domain, Header, Op, Row, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError,
+    android, logalloc, memray, mtrace, rep, unpack,
 };
 
 /// The longest line that is read, in bytes.
@@ -79,7 +81,8 @@ impl Log {
         }
     }
 
-    /// A whole realloc: of nothing it is a malloc, to nothing a free, and one that failed changes nothing.
+    /// A whole realloc: of nothing it is a malloc, to nothing a free, and one that failed changes
+    /// nothing.
     pub fn realloc(&mut self, old: u64, size: u64, new: u64) {
         match (old, new) {
             (0, _) => self.birth(Op::Malloc, size, new),
@@ -149,14 +152,22 @@ impl ForeignLog {
             Some(name) => FOREIGN.iter().find(|foreign| foreign.name == name),
             None => FOREIGN.iter().find(|foreign| (foreign.sniff)(&start)),
         };
-        let known =
-            || FOREIGN.iter().map(|f| format!("{} ({})", f.name, f.words)).collect::<Vec<_>>().join(", ");
+        let known = || {
+            FOREIGN
+                .iter()
+                .map(|f| format!("{} ({})", f.name, f.words))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         match member {
             Some(member) => Ok(ForeignLog { path: path.to_owned(), member }),
             None => Err(TraceError::Foreign {
                 path: path.to_owned(),
                 found: super::describe(start.as_bytes()),
-                expected: format!("a tracemalloc snapshot, or one of {}; --format NAME forces one", known()),
+                expected: format!(
+                    "a tracemalloc snapshot, or one of {}; --format NAME forces one",
+                    known()
+                ),
             }),
         }
     }
@@ -198,7 +209,11 @@ impl ForeignLog {
                 if let Item::Birth { size, .. } = item
                     && size > SIZE_LIMIT_BYTES
                 {
-                    return Err(self.fault(count, format!("a size of {size} bytes"), "at most 2^47 bytes"));
+                    return Err(self.fault(
+                        count,
+                        format!("a size of {size} bytes"),
+                        "at most 2^47 bytes",
+                    ));
                 }
                 take(&item, site, &log.sites)?;
             }
@@ -249,12 +264,16 @@ impl ForeignLog {
 
     fn header(&self, log: &Log, imported: &Imported) -> Header {
         let mut header = log.header.clone();
-        let mut fact = |name: &str, value: String| drop(header.facts.insert(name.to_owned(), value));
+        let mut fact =
+            |name: &str, value: String| drop(header.facts.insert(name.to_owned(), value));
         fact("recorder", self.member.words.into());
         fact("unseen_frees", imported.unseen_frees.to_string());
         fact("unseen_ends", imported.unseen_ends.to_string());
         if imported.left_out > 0 {
-            fact("left_out", format!("{} lines of kinds that a trace does not hold", imported.left_out));
+            fact(
+                "left_out",
+                format!("{} lines of kinds that a trace does not hold", imported.left_out),
+            );
         }
         header
     }

@@ -1,11 +1,14 @@
-//! Room `trace`: makes traces from a seed, with sizes and lifetimes of a given distribution, for tests and for scale.
+//! Room `trace`: makes traces from a seed, with sizes and lifetimes of a given distribution, for
+//! tests and for scale.
 //!
-//! Whole numbers only, so that a seed gives the same trace on every machine. A generated trace is a reader like any
-//! file's, and is made row by row: memory is in proportion to the blocks live.
+//! Whole numbers only, so that a seed gives the same trace on every machine. A generated trace is a
+//! reader like any file's, and is made row by row: memory is in proportion to the blocks live.
 
 use std::collections::{HashMap, HashSet};
 
-use super::event::{Columns, Domain, Header, Op, Row, SIZE_LIMIT_BYTES, Sites, TraceError, TraceReader};
+use super::event::{
+    Columns, Domain, Header, Op, Row, SIZE_LIMIT_BYTES, Sites, TraceError, TraceReader,
+};
 
 /// Weighted ranges: `low..=high` with a weight; uniform within a range.
 ///
@@ -60,7 +63,9 @@ impl Distribution {
         let mut ranges = Vec::new();
         for part in text.split(',') {
             let wrong = || {
-                format!("`{part}`: expected low-high:weight with whole numbers up to {limit}, as in 16-64:80")
+                format!(
+                    "`{part}`: expected low-high:weight with whole numbers up to {limit}, as in 16-64:80"
+                )
             };
             let (range, weight) = part.split_once(':').unwrap_or((part, "1"));
             let (low, high) = range.split_once('-').unwrap_or((range, range));
@@ -141,9 +146,10 @@ impl Generator {
     pub fn new(seed: u64, calls: u64, sizes: Distribution, lifetimes: Distribution) -> Generator {
         let mut header =
             Header { columns: Columns { domain: true, ..Columns::default() }, ..Header::default() };
-        header
-            .facts
-            .insert("synthesised".into(), "generated: sizes and lifetimes drawn from a distribution".into());
+        header.facts.insert(
+            "synthesised".into(),
+            "generated: sizes and lifetimes drawn from a distribution".into(),
+        );
         header.facts.insert("seed".into(), seed.to_string());
         Generator {
             header,
@@ -161,8 +167,8 @@ impl Generator {
         }
     }
 
-    /// Makes 6 in 10 of the requests that are no realloc and not raw objects of these types, which are never allocated by
-    /// calloc; the others are buffers without a type.
+    /// Makes 6 in 10 of the requests that are no realloc and not raw objects of these types, which
+    /// are never allocated by calloc; the others are buffers without a type.
     #[must_use]
     pub fn with_types(mut self, types: Vec<GeneratedType>) -> Generator {
         let mut total = 0;
@@ -188,7 +194,8 @@ impl Generator {
         row.type_id = self.sites.intern_type(&kind.name);
     }
 
-    /// The lowest end not before the wanted one that no other block has; `None` past the end of the trace.
+    /// The lowest end not before the wanted one that no other block has; `None` past the end of the
+    /// trace.
     fn place_end(&mut self, wanted: u64) -> Option<u64> {
         let mut end = wanted;
         while self.taken.contains(&end) {
@@ -259,8 +266,12 @@ mod tests {
     #[test]
     fn a_generated_trace_is_a_trace_and_the_same_for_a_seed() {
         let make = |seed| {
-            let mut reader =
-                Generator::new(seed, 20_000, Distribution::python_sizes(), Distribution::python_lifetimes());
+            let mut reader = Generator::new(
+                seed,
+                20_000,
+                Distribution::python_sizes(),
+                Distribution::python_lifetimes(),
+            );
             let mut rows = Vec::new();
             while let Some(row) = reader.next_row().unwrap() {
                 rows.push(row);
@@ -285,9 +296,16 @@ mod tests {
             sizes: Distribution::parse(sizes, 1 << 20).unwrap(),
             weight,
         };
-        let types = vec![kind("float", "24", 30), kind("tuple", "48-56", 10), kind("never", "1", 0)];
-        let plain =
-            || Generator::new(7, 50_000, Distribution::python_sizes(), Distribution::python_lifetimes());
+        let types =
+            vec![kind("float", "24", 30), kind("tuple", "48-56", 10), kind("never", "1", 0)];
+        let plain = || {
+            Generator::new(
+                7,
+                50_000,
+                Distribution::python_sizes(),
+                Distribution::python_lifetimes(),
+            )
+        };
         let mut reader = plain().with_types(types);
         let mut counts = [0u32; 4];
         while let Some(row) = reader.next_row().unwrap() {

@@ -1,10 +1,12 @@
-//! Room `trace`: the log of Firefox's logalloc library (`MALLOC_LOG=FILE`), raw or prepared for its replay.
+//! Room `trace`: the log of Firefox's logalloc library (`MALLOC_LOG=FILE`), raw or prepared for its
+//! replay.
 //!
-//! A call a line: `PID TID FUNCTION(ARGUMENTS)[=RESULT]`; old logs lack TID. Blocks are addresses (`0x…`) or, in a
-//! prepared log, ids (`#1`). The functions are `malloc(SIZE)`, `calloc(COUNT,SIZE)`, `realloc(BLOCK,SIZE)`, `free(BLOCK)`,
-//! `valloc(SIZE)`, and `memalign`, `posix_memalign` and `aligned_alloc(ALIGNMENT,SIZE)`, which are read as malloc, for a
-//! trace has no alignments; others (`jemalloc_stats()`) are counted as left out, and so are the calls of every process
-//! but the first: each has an address space of its own.
+//! A call a line: `PID TID FUNCTION(ARGUMENTS)[=RESULT]`; old logs lack TID. Blocks are addresses
+//! (`0x…`) or, in a prepared log, ids (`#1`). The functions are `malloc(SIZE)`,
+//! `calloc(COUNT,SIZE)`, `realloc(BLOCK,SIZE)`, `free(BLOCK)`, `valloc(SIZE)`, and `memalign`,
+//! `posix_memalign` and `aligned_alloc(ALIGNMENT,SIZE)`, which are read as malloc, for a trace has
+//! no alignments; others (`jemalloc_stats()`) are counted as left out, and so are the calls of
+//! every process but the first: each has an address space of its own.
 
 use super::Op;
 use super::foreign::{Foreign, Lines, Log, Wrong, number};

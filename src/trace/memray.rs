@@ -1,4 +1,5 @@
-//! Room `trace`: the text that `memray parse FILE.bin` prints (memray 1.11 to 1.20 were read), one record a line.
+//! Room `trace`: the text that `memray parse FILE.bin` prints (memray 1.11 to 1.20 were read), one
+//! record a line.
 //!
 //! A record is a word and `name=value` fields. Those that matter:
 //!
@@ -12,10 +13,11 @@
 //! FRAME_POP count=N
 //! ```
 //!
-//! A realloc is a free and, as the thread's next allocation, a new block whose allocator's name ends in `realloc`; a free
-//! that happens to stand before a realloc of nothing looks the same and is read so. mmap and munmap are left out: they
-//! are no blocks of a heap. The site is the newest Python frame; version 13 prints only the line its function begins at,
-//! and the fact `sites` says so. An aggregated recording has no calls in it and is refused.
+//! A realloc is a free and, as the thread's next allocation, a new block whose allocator's name
+//! ends in `realloc`; a free that happens to stand before a realloc of nothing looks the same and
+//! is read so. mmap and munmap are left out: they are no blocks of a heap. The site is the newest
+//! Python frame; version 13 prints only the line its function begins at, and the fact `sites` says
+//! so. An aggregated recording has no calls in it and is refused.
 
 use std::collections::HashMap;
 
@@ -23,8 +25,12 @@ use super::Op;
 use super::foreign::{Foreign, Lines, Log, Wrong, number};
 use super::tracemalloc::site_name;
 
-pub(super) const MEMBER: Foreign =
-    Foreign { name: "memray", words: "text of `memray parse`", sniff, lines: || Box::new(Memray::default()) };
+pub(super) const MEMBER: Foreign = Foreign {
+    name: "memray",
+    words: "text of `memray parse`",
+    sniff,
+    lines: || Box::new(Memray::default()),
+};
 
 fn sniff(start: &str) -> bool {
     start.starts_with("HEADER magic=memray")
@@ -56,13 +62,18 @@ fn count(line: &str, name: &str) -> Option<u64> {
 
 impl Lines for Memray {
     fn line(&mut self, line: &str, log: &mut Log) -> Result<(), Wrong> {
-        let wrong =
-            || Wrong(format!("`{}`", line.chars().take(80).collect::<String>()), "a record of memray's");
+        let wrong = || {
+            Wrong(
+                format!("`{}`", line.chars().take(80).collect::<String>()),
+                "a record of memray's",
+            )
+        };
         match line.split(' ').next().unwrap_or_default() {
             "HEADER" => return self.header(line, log),
             "CONTEXT_SWITCH" => {
                 self.settle(log);
-                log.thread = count(line, "tid").and_then(|tid| u32::try_from(tid).ok()).ok_or_else(wrong)?;
+                log.thread =
+                    count(line, "tid").and_then(|tid| u32::try_from(tid).ok()).ok_or_else(wrong)?;
             }
             "MEMORY_RECORD" => {
                 let now = count(line, "time").ok_or_else(wrong)?;
@@ -78,17 +89,20 @@ impl Lines for Memray {
                 self.places.insert(count(line, "frame_id").ok_or_else(wrong)?, place);
             }
             "FRAME_PUSH" => {
-                let id =
-                    count(line, "code_object_id").or_else(|| count(line, "frame_id")).ok_or_else(wrong)?;
+                let id = count(line, "code_object_id")
+                    .or_else(|| count(line, "frame_id"))
+                    .ok_or_else(wrong)?;
                 self.stacks.entry(log.thread).or_default().push(id);
             }
             "FRAME_POP" => {
-                let gone = usize::try_from(count(line, "count").ok_or_else(wrong)?).unwrap_or(usize::MAX);
+                let gone =
+                    usize::try_from(count(line, "count").ok_or_else(wrong)?).unwrap_or(usize::MAX);
                 let stack = self.stacks.entry(log.thread).or_default();
                 stack.truncate(stack.len().saturating_sub(gone));
             }
             "ALLOCATION" | "ALLOCATION_WITH_NATIVE" => return self.allocation(line, log),
-            word if !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == '_') => {}
+            word if !word.is_empty()
+                && word.chars().all(|c| c.is_ascii_uppercase() || c == '_') => {}
             _ => return Err(wrong()),
         }
         Ok(())
@@ -110,18 +124,26 @@ impl Memray {
     fn header(&mut self, line: &str, log: &mut Log) -> Result<(), Wrong> {
         let form = field(line, "file_format", None).unwrap_or_default();
         if form != "ALL_ALLOCATIONS" {
-            return Err(Wrong(format!("a recording of the form `{form}`"), "one made without --aggregate"));
+            return Err(Wrong(
+                format!("a recording of the form `{form}`"),
+                "one made without --aggregate",
+            ));
         }
         let columns = &mut log.header.columns;
-        (columns.thread, columns.end_thread, columns.time_ns, columns.site) = (true, true, true, true);
+        (columns.thread, columns.end_thread, columns.time_ns, columns.site) =
+            (true, true, true, true);
         self.start_ms = count(line, "start_time").unwrap_or(0);
         log.thread = 1;
         if let Some(program) = field(line, "command_line", Some("python_allocator")) {
             log.fact("program", program);
         }
-        let version = field(line, "python_version", None).and_then(|text| u32::from_str_radix(text, 16).ok());
+        let version =
+            field(line, "python_version", None).and_then(|text| u32::from_str_radix(text, 16).ok());
         if let Some(version) = version {
-            log.fact("python", format!("{}.{}.{}", version >> 24, version >> 16 & 0xFF, version >> 8 & 0xFF));
+            log.fact(
+                "python",
+                format!("{}.{}.{}", version >> 24, version >> 16 & 0xFF, version >> 8 & 0xFF),
+            );
         }
         let traced = field(line, "trace_python_allocators", None) == Some("true");
         log.fact(

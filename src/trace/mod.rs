@@ -1,9 +1,12 @@
-//! Room `trace`: what a program asked for. `event.rs` is the contract, each format is a file, this is the list.
+//! Room `trace`: what a program asked for. `event.rs` is the contract, each format is a file, this
+//! is the list.
 //!
-//! `sequence.rs` turns rows back into calls; `generate.rs` makes traces of a given distribution; `salvage.rs` reads what
-//! is whole of a file that was cut off; `raw.rs` turns what the recorder leaves behind into rows. `tracemalloc.rs` (with
-//! `pickle.rs`) makes a trace of a series of snapshots, and `foreign.rs` (the contract and list of `rep.rs`, `mtrace.rs`,
-//! `logalloc.rs`, `android.rs`, `memray.rs`) of others' logs; `blocks.rs` follows the blocks of a log by their addresses.
+//! `sequence.rs` turns rows back into calls; `generate.rs` makes traces of a given distribution;
+//! `salvage.rs` reads what is whole of a file that was cut off; `raw.rs` turns what the recorder
+//! leaves behind into rows. `tracemalloc.rs` (with `pickle.rs`) makes a trace of a series of
+//! snapshots, and `foreign.rs` (the contract and list of `rep.rs`, `mtrace.rs`, `logalloc.rs`,
+//! `android.rs`, `memray.rs`) of others' logs; `blocks.rs` follows the blocks of a log by their
+//! addresses.
 
 mod android;
 mod binary;
@@ -32,9 +35,9 @@ use std::path::{Path, PathBuf};
 
 pub use column::all_bits;
 pub use event::{
-    ArenaEvent, Asked, Batch, CALLED_FROM, Columns, Domain, Header, Kind, Op, Row, SITE_LIMIT_BYTES,
-    SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId, advice,
-    frames, innermost,
+    ArenaEvent, Asked, Batch, CALLED_FROM, Columns, Domain, Header, Kind, Op, Row,
+    SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader,
+    TraceWriter, TypeId, advice, frames, innermost,
 };
 pub use foreign::{FOREIGN, Foreign, ForeignLog, Imported};
 pub use generate::{Distribution, GeneratedType, Generator};
@@ -42,8 +45,8 @@ pub use raw::{Ending, RawLog, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
 pub use statistics::{
-    AGE_SIZES, Age, DomainCount, LivePoint, OpCount, SiteCount, SizeClass, Statistics, StatisticsError,
-    ThreadCount, TypeCount, age_bin, age_of_bin, statistics,
+    AGE_SIZES, Age, DomainCount, LivePoint, OpCount, SiteCount, SizeClass, Statistics,
+    StatisticsError, ThreadCount, TypeCount, age_bin, age_of_bin, statistics,
 };
 
 pub use tracemalloc::{Live, Series, SeriesReader, Snapshot};
@@ -81,7 +84,13 @@ pub const FORMATS: &[Format] = &[
         open: binary::open,
         create: binary::create,
     },
-    Format { name: "CSV", extension: "csv", sniff: csv::sniff, open: csv::open, create: csv::create },
+    Format {
+        name: "CSV",
+        extension: "csv",
+        sniff: csv::sniff,
+        open: csv::open,
+        create: csv::create,
+    },
 ];
 
 /// Opens a trace in whatever format its first bytes show.
@@ -91,7 +100,10 @@ pub const FORMATS: &[Format] = &[
 pub fn open(path: &Path) -> Result<Box<dyn TraceReader>, TraceError> {
     let mut file = File::open(path).map_err(|source| TraceError::io(path, source))?;
     let mut start = Vec::new();
-    (&mut file).take(4096).read_to_end(&mut start).map_err(|source| TraceError::io(path, source))?;
+    (&mut file)
+        .take(4096)
+        .read_to_end(&mut start)
+        .map_err(|source| TraceError::io(path, source))?;
     let format = FORMATS
         .iter()
         .find(|format| (format.sniff)(&start))
@@ -108,7 +120,8 @@ pub fn open(path: &Path) -> Result<Box<dyn TraceReader>, TraceError> {
     (format.open)(path, file)
 }
 
-/// A file that is too short or too strange to tell, but is named `.csv`, is read as CSV for the better message.
+/// A file that is too short or too strange to tell, but is named `.csv`, is read as CSV for the
+/// better message.
 fn fits(format: &Format, path: &Path) -> bool {
     format.extension == "csv" && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"))
 }
@@ -189,7 +202,8 @@ pub fn copy(reader: &mut dyn TraceReader, path: &Path) -> Result<u64, TraceError
 }
 
 fn format_of(path: &Path) -> Result<&'static Format, TraceError> {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let extension =
+        path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     FORMATS.iter().find(|format| format.extension == extension).ok_or_else(|| TraceError::Foreign {
         path: path.to_owned(),
         found: format!("a name that ends in `.{extension}`"),

@@ -1,7 +1,8 @@
-//! Room `trace`: the log of glibc's `mtrace()` (`MALLOC_TRACE=FILE`, since 2.34 with `libc_malloc_debug.so` preloaded).
+//! Room `trace`: the log of glibc's `mtrace()` (`MALLOC_TRACE=FILE`, since 2.34 with
+//! `libc_malloc_debug.so` preloaded).
 //!
-//! `= Start`, lines, `= End`. Each line is `@ PLACE SIGN ADDRESS [SIZE]`, numbers in hexadecimal; PLACE is
-//! `FILE:[0xOFFSET]`, `FILE:(SYMBOL+0x…)[0x…]`, or `[0x…]` alone and then without the `@`:
+//! `= Start`, lines, `= End`. Each line is `@ PLACE SIGN ADDRESS [SIZE]`, numbers in hexadecimal;
+//! PLACE is `FILE:[0xOFFSET]`, `FILE:(SYMBOL+0x…)[0x…]`, or `[0x…]` alone and then without the `@`:
 //!
 //! ```text
 //! +  a new block (malloc, calloc and aligned ones alike: read as malloc)
@@ -20,7 +21,9 @@ pub(super) const MEMBER: Foreign =
 
 fn sniff(start: &str) -> bool {
     let first = start.lines().next().unwrap_or_default().trim();
-    first == "= Start" || first.starts_with("@ ") || (first.starts_with("[0x") && first.contains("] "))
+    first == "= Start"
+        || first.starts_with("@ ")
+        || (first.starts_with("[0x") && first.contains("] "))
 }
 
 struct Mtrace;
@@ -31,7 +34,8 @@ impl Lines for Mtrace {
         if matches!(line.trim(), "= Start" | "= End") {
             return Ok(());
         }
-        let wrong = || Wrong(format!("`{line}`"), "`@ PLACE + ADDRESS SIZE`, or `-`, `<`, `>`, `!`");
+        let wrong =
+            || Wrong(format!("`{line}`"), "`@ PLACE + ADDRESS SIZE`, or `-`, `<`, `>`, `!`");
         // A place may have blanks in it, so the line is read from its end.
         let (rest, last) = line.trim().rsplit_once(' ').ok_or_else(wrong)?;
         let (rest, before) = rest.rsplit_once(' ').ok_or_else(wrong)?;

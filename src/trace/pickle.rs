@@ -1,8 +1,10 @@
-//! Room `trace`: reads the pickle that `tracemalloc.Snapshot.dump` writes, and no other. It can run nothing.
+//! Room `trace`: reads the pickle that `tracemalloc.Snapshot.dump` writes, and no other. It can run
+//! nothing.
 //!
-//! A pickle is a program for a small stack machine, and Python's own reader will import and call whatever it names. This
-//! one knows only the 28 opcodes that a snapshot of CPython 3.6 to 3.14 is made of (protocols 4 and 5), two names
-//! (`tracemalloc.Snapshot` and `tracemalloc._Traces`), and five shapes of value that it keeps in flat tables:
+//! A pickle is a program for a small stack machine, and Python's own reader will import and call
+//! whatever it names. This one knows only the 28 opcodes that a snapshot of CPython 3.6 to 3.14 is
+//! made of (protocols 4 and 5), two names (`tracemalloc.Snapshot` and `tracemalloc._Traces`), and
+//! five shapes of value that it keeps in flat tables:
 //!
 //! ```text
 //! snapshot   object of {"traces": _Traces, "traceback_limit": int}
@@ -11,8 +13,9 @@
 //! frames     ((file, line), …), the newest first; shared ones come again as a reference into the memo
 //! ```
 //!
-//! Anything else is refused at its byte. Each table has a limit below, so a hostile pickle costs less than 1 GiB and, by
-//! [`INPUT_LIMIT_BYTES`], seconds; a name or a nesting that is not a snapshot's costs nothing at all.
+//! Anything else is refused at its byte. Each table has a limit below, so a hostile pickle costs
+//! less than 1 GiB and, by [`INPUT_LIMIT_BYTES`], seconds; a name or a nesting that is not a
+//! snapshot's costs nothing at all.
 
 use std::collections::HashMap;
 use std::io::{BufReader, Read};
@@ -23,7 +26,8 @@ pub const INPUT_LIMIT_BYTES: u64 = 2 << 30;
 const TRACES_LIMIT: usize = 1 << 24;
 /// Frames of all tracebacks of one snapshot.
 const FRAMES_LIMIT: usize = 1 << 25;
-/// Values on the stack: the most frames that tracemalloc keeps of one call (65,535) or a batch of traces, and some room.
+/// Values on the stack: the most frames that tracemalloc keeps of one call (65,535) or a batch of
+/// traces, and some room.
 const STACK_LIMIT: usize = 1 << 17;
 /// Bytes of one text, and of all texts together.
 const TEXT_LIMIT_BYTES: usize = 64 << 10;
@@ -183,7 +187,8 @@ type Step<T> = Result<T, Fault>;
 
 const A_SNAPSHOT: &str =
     "what tracemalloc.Snapshot.dump of CPython 3.6 to 3.14 writes; is it another pickle?";
-const SMALLER: &str = "a snapshot within heaplay's limits; filter it in Python (Snapshot.filter_traces)";
+const SMALLER: &str =
+    "a snapshot within heaplay's limits; filter it in Python (Snapshot.filter_traces)";
 
 impl<R: Read> Machine<R> {
     fn fault(&self, found: impl Into<String>) -> Fault {
@@ -207,7 +212,9 @@ impl<R: Read> Machine<R> {
                 expected: "the rest of the pickle: the file was cut off; copy or dump it again",
                 ..self.fault("the end of the file")
             }),
-            Err(error) => Err(Fault { source: Some(error), ..self.fault("a file that cannot be read") }),
+            Err(error) => {
+                Err(Fault { source: Some(error), ..self.fault("a file that cannot be read") })
+            }
         }
     }
 
@@ -396,12 +403,17 @@ impl<R: Read> Machine<R> {
                 Value::Frame(Frame { file, line: line as u32 })
             }
             &[Value::Int(domain), Value::Int(size), Value::Frames(frames)]
-            | &[Value::Int(domain), Value::Int(size), Value::Frames(frames), Value::Int(_) | Value::None]
-                if domain <= u64::from(u32::MAX) =>
-            {
+            | &[
+                Value::Int(domain),
+                Value::Int(size),
+                Value::Frames(frames),
+                Value::Int(_) | Value::None,
+            ] if domain <= u64::from(u32::MAX) => {
                 self.trace(Trace { size, domain: domain as u32, frames })?
             }
-            values if values.iter().all(|value| matches!(value, Value::Frame(_))) => self.frames(start)?,
+            values if values.iter().all(|value| matches!(value, Value::Frame(_))) => {
+                self.frames(start)?
+            }
             values => {
                 let names: Vec<&str> = values.iter().take(5).map(|value| value.name()).collect();
                 return Err(self.fault(format!("a tuple of {}", names.join(", "))));
@@ -421,11 +433,14 @@ impl<R: Read> Machine<R> {
 
     fn frames(&mut self, start: usize) -> Step<Value> {
         let frames = self.stack.get(start..).unwrap_or_default();
-        if self.out.frames.len() + frames.len() > FRAMES_LIMIT || self.out.tracebacks.len() == TRACES_LIMIT {
+        if self.out.frames.len() + frames.len() > FRAMES_LIMIT
+            || self.out.tracebacks.len() == TRACES_LIMIT
+        {
             return Err(self.too_many("frames"));
         }
         self.out.tracebacks.push((self.out.frames.len() as u32, frames.len() as u32));
-        let only = |value: &Value| if let Value::Frame(frame) = value { Some(*frame) } else { None };
+        let only =
+            |value: &Value| if let Value::Frame(frame) = value { Some(*frame) } else { None };
         self.out.frames.extend(frames.iter().filter_map(only));
         Ok(Value::Frames(self.out.tracebacks.len() as u32 - 1))
     }
@@ -532,12 +547,15 @@ impl<R: Read> Machine<R> {
                 self.seen.snapshot_is_built = true;
                 Ok(())
             }
-            (state, _) => Err(self.fault(format!("an object whose state is {} too early", state.name()))),
+            (state, _) => {
+                Err(self.fault(format!("an object whose state is {} too early", state.name())))
+            }
         }
     }
 
     fn stop(&mut self) -> Step<bool> {
-        let is_snapshot = self.stack == [Value::Object(Class::Snapshot)] && self.seen.snapshot_is_built;
+        let is_snapshot =
+            self.stack == [Value::Object(Class::Snapshot)] && self.seen.snapshot_is_built;
         if !is_snapshot || !self.seen.list_is_set {
             return Err(self.fault("the end of a pickle that holds no snapshot"));
         }
@@ -549,7 +567,8 @@ impl<R: Read> Machine<R> {
 mod tests {
     use super::*;
 
-    /// A snapshot of two blocks that share a traceback, in protocol 4: what an interpreter writes, less its FRAME.
+    /// A snapshot of two blocks that share a traceback, in protocol 4: what an interpreter writes,
+    /// less its FRAME.
     fn whole() -> Vec<u8> {
         let mut pickle =
             b"\x80\x04\x8c\x0btracemalloc\x94\x8c\x08Snapshot\x94\x93\x94)\x81\x94}\x94(".to_vec();
@@ -585,7 +604,8 @@ mod tests {
     /// What would run a command in Python is a name that is not known here.
     #[test]
     fn hostile_pickles() {
-        let call = b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x94\x85\x94R\x94.";
+        let call =
+            b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x94\x85\x94R\x94.";
         assert!(read(&call[..]).unwrap_err().found.contains("posix.system"));
         let old = b"\x80\x02cposix\nsystem\n.";
         assert!(read(&old[..]).unwrap_err().found.contains("protocol 2"));
@@ -601,7 +621,8 @@ mod tests {
     #[test]
     fn enormous_pickles() {
         let endless = |unit: &'static [u8]| {
-            (&b"\x80\x04"[..]).chain(std::io::Read::take(std::io::repeat(unit[0]), INPUT_LIMIT_BYTES))
+            (&b"\x80\x04"[..])
+                .chain(std::io::Read::take(std::io::repeat(unit[0]), INPUT_LIMIT_BYTES))
         };
         assert!(read(endless(b"(")).unwrap_err().found.contains("too many"));
         assert!(read(endless(b"N")).unwrap_err().found.contains("too many"));

@@ -1,7 +1,9 @@
-//! Room `trace`: reads the raw log that the recorder leaves behind, and turns it into rows for any format.
+//! Room `trace`: reads the raw log that the recorder leaves behind, and turns it into rows for any
+//! format.
 //!
-//! The layout is the recorder's own file, included here. The log is read twice: the survey follows each block from birth
-//! to end and notes its lifetime (see `blocks.rs`), and then the rows are written with it. A log that was cut off is read up to the cut.
+//! The layout is the recorder's own file, included here. The log is read twice: the survey follows
+//! each block from birth to end and notes its lifetime (see `blocks.rs`), and then the rows are
+//! written with it. A log that was cut off is read up to the cut.
 
 #[path = "../recorder/rawlog.rs"]
 mod layout;
@@ -14,8 +16,8 @@ use std::path::{Path, PathBuf};
 use self::layout::{Control, end, field, flag, limit, start, tag, text};
 use super::blocks::{Item, Lifetimes, Tracker};
 use super::{
-    ArenaEvent, CALLED_FROM, Columns, Creation, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES,
-    SiteId, Sites, TraceError,
+    ArenaEvent, CALLED_FROM, Columns, Creation, Domain, Header, Op, Row, SITE_LIMIT_BYTES,
+    SIZE_LIMIT_BYTES, SiteId, Sites, TraceError,
 };
 
 /// How a recording ended.
@@ -29,7 +31,8 @@ pub enum Ending {
     NoRoom(String),
     /// Nothing was recorded. Holds the reason.
     Refused(String),
-    /// A limit was reached: the program went on unrecorded. Holds the limit, as the option that set it.
+    /// A limit was reached: the program went on unrecorded. Holds the limit, as the option that set
+    /// it.
     Limit(String),
     /// The program itself ended it.
     Stopped,
@@ -82,8 +85,9 @@ pub struct RawLog {
 pub const MARKS_LIMIT: usize = 1024;
 /// Births and deaths of arenas that a trace holds at most, the first ones.
 pub const ARENAS_LIMIT: usize = 8192;
-/// Every arena is a multiple of this (256 KiB up to 3.9, 1 MiB later). What else CPython takes from the arena allocator
-/// are chunks of its frame stacks (3.11 and later; 16 KiB, doubled where one frame needs more).
+/// Every arena is a multiple of this (256 KiB up to 3.9, 1 MiB later). What else CPython takes from
+/// the arena allocator are chunks of its frame stacks (3.11 and later; 16 KiB, doubled where one
+/// frame needs more).
 const ARENA_UNIT_BYTES: u64 = 256 << 10;
 
 /// What the first reading of a log found.
@@ -97,11 +101,13 @@ pub struct Survey {
     pub bytes: u64,
     /// Frees (and reallocs) of blocks that the log never saw born: left out, or taken for mallocs.
     pub unseen_frees: u64,
-    /// Blocks that must have ended unseen, because their address was given out again: ended just before that.
+    /// Blocks that must have ended unseen, because their address was given out again: ended just
+    /// before that.
     pub unseen_ends: u64,
     /// Bytes of the log up to its end.
     pub log_bytes: u64,
-    /// What the program marked: the index of the next call, and the name. The first [`MARKS_LIMIT`] of them.
+    /// What the program marked: the index of the next call, and the name. The first [`MARKS_LIMIT`]
+    /// of them.
     pub marks: Vec<(u64, String)>,
     /// How many it marked in all.
     pub marks_made: u64,
@@ -113,8 +119,8 @@ pub struct Survey {
     pub frame_chunks: FrameChunks,
     /// Nanoseconds from the start of the recording to its last calls.
     pub last_ns: u64,
-    /// Threads of the trace that stand for a thread in a sub-interpreter with a heap of its own: the trace's number, and
-    /// the interpreter's.
+    /// Threads of the trace that stand for a thread in a sub-interpreter with a heap of its own:
+    /// the trace's number, and the interpreter's.
     pub interpreters: Vec<(u32, u32)>,
     lifetimes: Lifetimes,
 }
@@ -216,13 +222,16 @@ impl RawLog {
         }
         let string = |(at, length): (usize, usize)| {
             let bytes = bytes.get(at..at + length).unwrap_or_default();
-            String::from_utf8_lossy(bytes.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
+            String::from_utf8_lossy(bytes.split(|&byte| byte == 0).next().unwrap_or_default())
+                .into_owned()
         };
         let ending = match number(field::END) {
             end::CLEAN => Ending::Clean,
             end::NO_ROOM => Ending::NoRoom(reason(number(field::ERRNO))),
             end::REFUSED => Ending::Refused(string(text::REASON)),
-            end::LIMIT => Ending::Limit(limit_name(number(field::LIMIT), number(field::LIMIT_VALUE))),
+            end::LIMIT => {
+                Ending::Limit(limit_name(number(field::LIMIT), number(field::LIMIT_VALUE)))
+            }
             end::STOPPED => Ending::Stopped,
             end::WAITING => Ending::Waiting,
             _ => Ending::Abrupt,
@@ -249,7 +258,8 @@ impl RawLog {
         &self.path
     }
 
-    /// Whether the process was forked while it was recorded, and so holds blocks that this log never saw.
+    /// Whether the process was forked while it was recorded, and so holds blocks that this log
+    /// never saw.
     pub fn is_forked(&self) -> bool {
         self.flags & flag::FORKED != 0
     }
@@ -273,7 +283,8 @@ impl RawLog {
         }
     }
 
-    /// Whether another hook (tracemalloc, say) stood above the recorder's at some time, or took its place.
+    /// Whether another hook (tracemalloc, say) stood above the recorder's at some time, or took its
+    /// place.
     pub fn is_disturbed(&self) -> bool {
         self.flags & flag::DISTURBED != 0
     }
@@ -315,7 +326,8 @@ impl RawLog {
 
     /// What the trace will say of itself.
     pub fn header(&self, survey: &Survey) -> Header {
-        let columns = Columns { site: self.flags & flag::SITES != 0, type_name: false, ..Columns::ALL };
+        let columns =
+            Columns { site: self.flags & flag::SITES != 0, type_name: false, ..Columns::ALL };
         let mut facts = BTreeMap::new();
         let mut fact = |name: &str, value: String| drop(facts.insert(name.to_owned(), value));
         fact("python", self.python.clone());
@@ -329,7 +341,10 @@ impl RawLog {
         }
         if let Ending::Limit(limit) = &self.ending {
             let seconds = survey.last_ns as f64 / 1e9;
-            fact("limit", format!("{limit}, reached after {} calls and {seconds:.3} s", survey.events));
+            fact(
+                "limit",
+                format!("{limit}, reached after {} calls and {seconds:.3} s", survey.events),
+            );
         }
         if !survey.interpreters.is_empty() {
             fact("interpreters", interpreters_fact(&survey.interpreters));
@@ -480,7 +495,8 @@ impl Words {
         let mut header = [0; layout::HEADER_BYTES];
         file.read_exact(&mut header)?;
         let chunks = number(&header, field::CHUNKS);
-        let tail_bytes = if number(&header, field::TAIL) == chunks { layout::TAIL_BYTES as u64 } else { 0 };
+        let tail_bytes =
+            if number(&header, field::TAIL) == chunks { layout::TAIL_BYTES as u64 } else { 0 };
         let chunk_bytes = chunks.saturating_mul(layout::TAIL_BYTES as u64);
         file.seek(SeekFrom::Start(Words::START + layout::TAIL_BYTES as u64))?;
         let mut words = Words { file, chunk_bytes, tail_bytes };
@@ -546,7 +562,8 @@ struct Items {
 
 impl Items {
     fn open(path: &Path) -> Result<Items, TraceError> {
-        let (words, calls_left) = Words::open(path).map_err(|source| TraceError::io(path, source))?;
+        let (words, calls_left) =
+            Words::open(path).map_err(|source| TraceError::io(path, source))?;
         Ok(Items {
             path: path.to_owned(),
             words: BufReader::with_capacity(1 << 16, words),
@@ -606,7 +623,9 @@ impl Items {
                 }
                 tag::SITE => self.site = word as u32,
                 // No row may be larger: such a word is damage.
-                tag::WIDE if word & !(0xF << 60) > SIZE_LIMIT_BYTES => return Err(self.strange(word)),
+                tag::WIDE if word & !(0xF << 60) > SIZE_LIMIT_BYTES => {
+                    return Err(self.strange(word));
+                }
                 tag::WIDE => self.wide = Some(word & !(0xF << 60)),
                 tag::CONTROL => match self.control(word)? {
                     Some(item) => return Ok(Some(item)),
@@ -632,7 +651,14 @@ impl Items {
         let narrow = word >> layout::ADDRESS_BITS & ((1 << layout::SIZE_BITS) - 1);
         let size = self.wide.take().unwrap_or(narrow);
         self.calls_left -= 1;
-        Item::Birth { op, domain, size, address: address(word), thread: self.key, time_ns: self.time_ns }
+        Item::Birth {
+            op,
+            domain,
+            size,
+            address: address(word),
+            thread: self.key,
+            time_ns: self.time_ns,
+        }
     }
 
     fn control(&mut self, word: u64) -> Result<Option<Item>, TraceError> {
@@ -663,11 +689,17 @@ impl Items {
             }
             Some(Control::Site) => {
                 let place = self.word()?.unwrap_or(0);
-                self.sites.insert(word as u32, Site::Line { file: (place >> 32) as u32, line: place as u32 });
+                self.sites.insert(
+                    word as u32,
+                    Site::Line { file: (place >> 32) as u32, line: place as u32 },
+                );
             }
             Some(Control::Chain) => {
                 let place = self.word()?.unwrap_or(0);
-                self.sites.insert(word as u32, Site::Call { at: (place >> 32) as u32, caller: place as u32 });
+                self.sites.insert(
+                    word as u32,
+                    Site::Call { at: (place >> 32) as u32, caller: place as u32 },
+                );
             }
             None => return Err(self.strange(word)),
         }
@@ -703,8 +735,8 @@ impl Items {
         self.pairs.get((u32::MAX - key) as usize).map(|&(_, interpreter)| interpreter)
     }
 
-    /// The present site: `file:line`, then ` < file:line` for each caller that was recorded, as many as fit; empty for
-    /// none. A file under `directory` is told relative to it.
+    /// The present site: `file:line`, then ` < file:line` for each caller that was recorded, as
+    /// many as fit; empty for none. A file under `directory` is told relative to it.
     fn site_name(&self, directory: &str) -> String {
         let mut name = String::new();
         let mut next = self.site;

@@ -1,6 +1,8 @@
-//! Room `trace`: the malloc-lab trace, `.rep`, of the exercise in Bryant and O'Hallaron's *Computer Systems*.
+//! Room `trace`: the malloc-lab trace, `.rep`, of the exercise in Bryant and O'Hallaron's *Computer
+//! Systems*.
 //!
-//! Four lines of one whole number each (suggested heap size; ids; requests; weight), then a request a line:
+//! Four lines of one whole number each (suggested heap size; ids; requests; weight), then a request
+//! a line:
 //!
 //! ```text
 //! a ID BYTES    malloc: the block is ID
@@ -32,7 +34,8 @@ struct Rep {
 impl Lines for Rep {
     fn line(&mut self, line: &str, log: &mut Log) -> Result<(), Wrong> {
         if self.header < 4 {
-            let wrong = || Wrong(format!("`{line}`"), "a whole number in each of the first four lines");
+            let wrong =
+                || Wrong(format!("`{line}`"), "a whole number in each of the first four lines");
             let number = line.trim().parse().map_err(|_| wrong())?;
             if self.header == 2 {
                 self.requests = number;
@@ -61,7 +64,8 @@ impl Lines for Rep {
 
     fn end(&mut self, _log: &mut Log) -> Result<(), Wrong> {
         if self.header < 4 || self.seen < self.requests {
-            let found = format!("the end of the file after {} of {} requests", self.seen, self.requests);
+            let found =
+                format!("the end of the file after {} of {} requests", self.seen, self.requests);
             return Err(Wrong(found, "as many as the third line says; was the file cut off?"));
         }
         Ok(())

@@ -1,14 +1,16 @@
 //! Room `trace`: reads what is whole of a trace that was cut off, as a trace that ends there.
 //!
-//! A row says when its block will end, and a cut can take that call away. So the file is read twice: once to find the
-//! last call of which everything is known, once to give the rows, with the blocks that end later counted as live.
+//! A row says when its block will end, and a cut can take that call away. So the file is read
+//! twice: once to find the last call of which everything is known, once to give the rows, with the
+//! blocks that end later counted as live.
 
 use std::path::Path;
 
 use super::event::{Header, Row, Sites, TraceError, TraceReader};
 use super::open;
 
-/// Opens `path`; if it is cut off, gives the rows of its whole parts and says so in the warnings and the facts.
+/// Opens `path`; if it is cut off, gives the rows of its whole parts and says so in the warnings
+/// and the facts.
 ///
 /// # Errors
 /// As [`open`], and for any fault other than the cut.

@@ -1,8 +1,8 @@
 //! Room `trace`: turns rows back into calls, and proves on the way that they are a trace.
 //!
-//! Every index from 0 to the last is exactly one of: a row's `event`; the end of exactly one block; or both at once,
-//! and then the row is a realloc and the block is the one it resizes. One pass; the pending ends wait in a heap, so
-//! memory is in proportion to the blocks live.
+//! Every index from 0 to the last is exactly one of: a row's `event`; the end of exactly one block;
+//! or both at once, and then the row is a realloc and the block is the one it resizes. One pass;
+//! the pending ends wait in a heap, so memory is in proportion to the blocks live.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -42,7 +42,9 @@ pub enum SequenceError {
         second: u64,
     },
     /// A call that is neither a row nor an end.
-    #[error("event {event} is missing: no row has it and no block ends there (the next row is event {next})")]
+    #[error(
+        "event {event} is missing: no row has it and no block ends there (the next row is event {next})"
+    )]
     Gap {
         /// The call that is missing.
         event: u64,
@@ -107,9 +109,15 @@ impl SequenceError {
             SequenceError::Gap { .. } => "every event to be a row or the end of a block",
             SequenceError::Order { .. } => "events in ascending order, each once",
             SequenceError::Occupied { .. } => "a realloc there, or another lifetime",
-            SequenceError::Orphan { .. } => "a block whose lifetime ends at that event, or a malloc",
-            SequenceError::Domain { .. } => "the block's own domain (mem and obj share blocks, raw does not)",
-            SequenceError::PastEnd { .. } => "an empty lifetime for a block that outlives the trace",
+            SequenceError::Orphan { .. } => {
+                "a block whose lifetime ends at that event, or a malloc"
+            }
+            SequenceError::Domain { .. } => {
+                "the block's own domain (mem and obj share blocks, raw does not)"
+            }
+            SequenceError::PastEnd { .. } => {
+                "an empty lifetime for a block that outlives the trace"
+            }
         }
     }
 }
@@ -155,7 +163,11 @@ impl Sequence {
     ///
     /// # Errors
     /// The rule that the row breaks; the sequence is not to be used after that.
-    pub fn accept(&mut self, row: &Row, mut on_call: impl FnMut(Call<'_>)) -> Result<(), SequenceError> {
+    pub fn accept(
+        &mut self,
+        row: &Row,
+        mut on_call: impl FnMut(Call<'_>),
+    ) -> Result<(), SequenceError> {
         let event = row.event;
         if event < self.next {
             let last = self.next - 1;
@@ -192,12 +204,15 @@ impl Sequence {
         Ok(())
     }
 
-    /// For traces without an `event` column: does the frees that come before the next row and returns its index, the
-    /// lowest that no block's end has taken.
+    /// For traces without an `event` column: does the frees that come before the next row and
+    /// returns its index, the lowest that no block's end has taken.
     ///
     /// # Errors
     /// When two blocks end at one call.
-    pub fn derive_event(&mut self, mut on_call: impl FnMut(Call<'_>)) -> Result<u64, SequenceError> {
+    pub fn derive_event(
+        &mut self,
+        mut on_call: impl FnMut(Call<'_>),
+    ) -> Result<u64, SequenceError> {
         while let Some(block) = self.pop_end(self.next)? {
             on_call(Call::Free { event: self.next, block: &block });
             self.next += 1;
@@ -217,12 +232,15 @@ impl Sequence {
         }
     }
 
-    /// The fault of the first end that cannot be reached: two at one place when another is there, past the end else.
+    /// The fault of the first end that cannot be reached: two at one place when another is there,
+    /// past the end else.
     fn past_end(&self, first: Pending) -> SequenceError {
         match self.pending.peek() {
-            Some(Reverse(second)) if second.end == first.end => {
-                SequenceError::TwoEnds { event: first.end, first: first.row.event, second: second.row.event }
-            }
+            Some(Reverse(second)) if second.end == first.end => SequenceError::TwoEnds {
+                event: first.end,
+                first: first.row.event,
+                second: second.row.event,
+            },
             _ => SequenceError::PastEnd {
                 birth: first.row.event,
                 end: first.end,
@@ -241,9 +259,11 @@ impl Sequence {
                 let block = pending.row;
                 self.pending.pop();
                 match self.pending.peek() {
-                    Some(Reverse(second)) if second.end == event => {
-                        Err(SequenceError::TwoEnds { event, first: block.event, second: second.row.event })
-                    }
+                    Some(Reverse(second)) if second.end == event => Err(SequenceError::TwoEnds {
+                        event,
+                        first: block.event,
+                        second: second.row.event,
+                    }),
                     _ => Ok(Some(block)),
                 }
             }
@@ -254,9 +274,11 @@ impl Sequence {
     /// An end that was due before the next call can only have lost its place to another.
     fn two_ends_before(&self) -> Option<SequenceError> {
         match self.pending.peek() {
-            Some(Reverse(late)) if late.end < self.next => {
-                Some(SequenceError::TwoEnds { event: late.end, first: late.row.event, second: late.end })
-            }
+            Some(Reverse(late)) if late.end < self.next => Some(SequenceError::TwoEnds {
+                event: late.end,
+                first: late.row.event,
+                second: late.end,
+            }),
             _ => None,
         }
     }

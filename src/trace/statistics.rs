@@ -1,10 +1,10 @@
-//! Room `trace`: what a trace says of its program, in one pass and with memory in proportion to the blocks live, the
-//! sites and the threads, never to the trace's length.
+//! Room `trace`: what a trace says of its program, in one pass and with memory in proportion to the
+//! blocks live, the sites and the threads, never to the trace's length.
 //!
-//! Called by `heaplay inspect`. The allocation clock is the sum of the bytes requested so far (malloc, calloc and
-//! realloc); a block's age in bytes is what was requested after its own request and before its end. Ages are counted
-//! in log-linear bins, four an octave ([`age_bin`]), which integer arithmetic alone defines, so that another program
-//! can count the same.
+//! Called by `heaplay inspect`. The allocation clock is the sum of the bytes requested so far
+//! (malloc, calloc and realloc); a block's age in bytes is what was requested after its own request
+//! and before its end. Ages are counted in log-linear bins, four an octave ([`age_bin`]), which
+//! integer arithmetic alone defines, so that another program can count the same.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -175,7 +175,8 @@ impl Tally {
 /// Sizes of blocks in [`Statistics::ages_by_size`]: each row holds blocks of up to so many bytes.
 pub const AGE_SIZES: [u64; 4] = [64, 512, 4096, u64::MAX];
 
-/// Everything that `inspect` tells. Sizes and clocks are in bytes, lifetimes in calls or bytes as named.
+/// Everything that `inspect` tells. Sizes and clocks are in bytes, lifetimes in calls or bytes as
+/// named.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Statistics {
     /// All calls, frees included.
@@ -198,7 +199,8 @@ pub struct Statistics {
     pub ages_bytes: Vec<Age>,
     /// Ages in bytes by the block's size, see [`AGE_SIZES`].
     pub ages_by_size: Vec<Vec<Age>>,
-    /// Bytes × bytes of age, by octave of size (rows) and octave of age (columns), survivors included.
+    /// Bytes × bytes of age, by octave of size (rows) and octave of age (columns), survivors
+    /// included.
     pub weight_by_size_and_age: Vec<Vec<f64>>,
     /// Blocks that the very next call ended.
     pub ended_by_next_call: u64,
@@ -240,7 +242,11 @@ pub fn age_bin(age: u64) -> usize {
 pub fn age_of_bin(bin: usize) -> u64 {
     let Some(bin) = bin.checked_sub(1) else { return 0 };
     let (octave, quarter) = (bin / 4, (bin % 4) as u64);
-    if octave >= 2 { (4 + quarter) << (octave - 2) } else { (4 + quarter).div_ceil(1 << (2 - octave)) }
+    if octave >= 2 {
+        (4 + quarter) << (octave - 2)
+    } else {
+        (4 + quarter).div_ceil(1 << (2 - octave))
+    }
 }
 
 /// The index of a size's class: 16-byte classes to 512, then powers of two.
@@ -290,7 +296,8 @@ struct Birth {
     site: u32,
 }
 
-/// Events are dense and nobody chooses them to collide: one multiplication spreads them well enough.
+/// Events are dense and nobody chooses them to collide: one multiplication spreads them well
+/// enough.
 #[derive(Default)]
 struct EventHasher(u64);
 
@@ -414,7 +421,8 @@ impl Counting {
     fn age(&mut self, size: u64, age: u64, survived: bool) {
         add_age(&mut self.told.ages_bytes, age, survived);
         self.told.ages_by_size.resize(AGE_SIZES.len(), vec![]);
-        let group = AGE_SIZES.iter().position(|limit| size <= *limit).unwrap_or(AGE_SIZES.len() - 1);
+        let group =
+            AGE_SIZES.iter().position(|limit| size <= *limit).unwrap_or(AGE_SIZES.len() - 1);
         add_age(&mut self.told.ages_by_size[group], age, survived);
         let octave = |value: u64| value.max(1).ilog2() as usize;
         let rows = &mut self.told.weight_by_size_and_age;
@@ -460,16 +468,20 @@ impl Counting {
             row.up_to = class_limit(class);
         }
         told.sizes = self.sizes;
-        for ages in
-            [&mut told.ages_calls, &mut told.ages_bytes].into_iter().chain(told.ages_by_size.iter_mut())
+        for ages in [&mut told.ages_calls, &mut told.ages_bytes]
+            .into_iter()
+            .chain(told.ages_by_size.iter_mut())
         {
             for (bin, age) in ages.iter_mut().enumerate() {
                 age.from = age_of_bin(bin);
             }
         }
         told.live = self.series.finish();
-        told.threads =
-            self.threads.into_iter().map(|(thread, count)| ThreadCount { thread, ..count }).collect();
+        told.threads = self
+            .threads
+            .into_iter()
+            .map(|(thread, count)| ThreadCount { thread, ..count })
+            .collect();
         told.sites = sites(&self.sites, reader.sites());
         told.types = types(&self.types, reader.sites());
         told
@@ -527,7 +539,8 @@ fn asked_for(tallies: &[Tally]) -> impl Iterator<Item = (u32, Tally)> {
     (0..).zip(tallies.iter().copied()).filter(|(_, tally)| tally.requests > 0)
 }
 
-/// The live series: stretches of a number of calls that doubles whenever there would be too many of them.
+/// The live series: stretches of a number of calls that doubles whenever there would be too many of
+/// them.
 #[derive(Default)]
 struct Series {
     points: Vec<LivePoint>,
@@ -605,7 +618,10 @@ mod tests {
 
     #[test]
     fn classes_meet_without_gap_or_overlap() {
-        assert_eq!([0, 1, 16, 17, 512, 513, 1024, 1025].map(size_class), [0, 0, 0, 1, 31, 32, 32, 33]);
+        assert_eq!(
+            [0, 1, 16, 17, 512, 513, 1024, 1025].map(size_class),
+            [0, 0, 0, 1, 31, 32, 32, 33]
+        );
         for size in 1..10_000 {
             let class = size_class(size);
             assert!(size <= class_limit(class));

@@ -1,28 +1,34 @@
-//! Room `trace`: files of `tracemalloc.Snapshot.dump`, one or a series, and the trace that a series can be made into.
+//! Room `trace`: files of `tracemalloc.Snapshot.dump`, one or a series, and the trace that a series
+//! can be made into.
 //!
-//! A snapshot says which blocks were live at one moment: size, domain of tracemalloc, and traceback. It has no address,
-//! no time, no thread, no free. From one to the next, blocks of the same size, domain and whole traceback (a *kind*) are
-//! counted: as many as there are more were born in between, as many as there are fewer have ended. So a series becomes a
-//! trace with lifetimes to the resolution of the series. It is a model, and says so (`synthesised`):
+//! A snapshot says which blocks were live at one moment: size, domain of tracemalloc, and
+//! traceback. It has no address, no time, no thread, no free. From one to the next, blocks of the
+//! same size, domain and whole traceback (a *kind*) are counted: as many as there are more were
+//! born in between, as many as there are fewer have ended. So a series becomes a trace with
+//! lifetimes to the resolution of the series. It is a model, and says so (`synthesised`):
 //!
-//! - what lived and died between two snapshots is not in it, nor is a block that was replaced by another of its kind;
-//! - between two snapshots all ends come before all births, so no more is live than the snapshots saw;
+//! - what lived and died between two snapshots is not in it, nor is a block that was replaced by
+//!   another of its kind;
+//! - between two snapshots all ends come before all births, so no more is live than the snapshots
+//!   saw;
 //! - which blocks of a kind end cannot be known: the youngest are taken, as most blocks die young;
 //! - a realloc is what it looks like: an end and a birth; each row is a `malloc`.
 //!
-//! *Vouched for* are the bytes of blocks whose birth and end (or survival) each lie between two snapshots that follow one
-//! another: blocks of the first snapshot are older than it, and where blocks of one kind but different ages were live and
-//! only some ended, the ages were chosen. `vouched_bytes_share` is their share of all bytes in the trace.
+//! *Vouched for* are the bytes of blocks whose birth and end (or survival) each lie between two
+//! snapshots that follow one another: blocks of the first snapshot are older than it, and where
+//! blocks of one kind but different ages were live and only some ended, the ages were chosen.
+//! `vouched_bytes_share` is their share of all bytes in the trace.
 //!
-//! The pickle is read by `pickle.rs`, which can run nothing. A block of the trace costs 24 bytes until it is written.
+//! The pickle is read by `pickle.rs`, which can run nothing. A block of the trace costs 24 bytes
+//! until it is written.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::pickle::{self, Frame, Pickled};
 use super::{
-    Columns, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError, TraceReader,
-    unpack,
+    Columns, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError,
+    TraceReader, unpack,
 };
 
 /// One snapshot, read.
@@ -44,8 +50,8 @@ pub struct Live {
     pub bytes: u64,
 }
 
-/// Whether a file that begins so may be a snapshot: a pickle of protocol 2 to 5, so that a wrong one is refused with the
-/// better message.
+/// Whether a file that begins so may be a snapshot: a pickle of protocol 2 to 5, so that a wrong
+/// one is refused with the better message.
 pub(super) fn sniff(start: &[u8]) -> bool {
     matches!(start, [0x80, 2..=5, ..])
 }
@@ -92,11 +98,16 @@ impl Snapshot {
         self.tables.traceback_limit.unwrap_or(1)
     }
 
-    /// Size, tracemalloc's domain and frames (file and line, the newest first) of each block, in the order of the file.
+    /// Size, tracemalloc's domain and frames (file and line, the newest first) of each block, in
+    /// the order of the file.
     pub fn each(&self) -> impl Iterator<Item = (u64, u32, Vec<(&str, u32)>)> {
         self.tables.listed.iter().map(|trace| {
             let frames = self.tables.traceback(trace.frames).iter();
-            (trace.size, trace.domain, frames.map(|frame| (self.file(*frame), frame.line)).collect())
+            (
+                trace.size,
+                trace.domain,
+                frames.map(|frame| (self.file(*frame), frame.line)).collect(),
+            )
         })
     }
 
@@ -121,7 +132,8 @@ impl Snapshot {
     pub fn by_size(&self) -> Vec<(u64, u64, u64)> {
         let mut sums = std::collections::BTreeMap::new();
         for trace in &self.tables.listed {
-            let sum: &mut (u64, u64) = sums.entry(trace.size.max(8).next_power_of_two()).or_default();
+            let sum: &mut (u64, u64) =
+                sums.entry(trace.size.max(8).next_power_of_two()).or_default();
             *sum = (sum.0 + 1, sum.1.saturating_add(trace.size));
         }
         sums.into_iter().map(|(limit, (blocks, bytes))| (limit, blocks, bytes)).collect()
@@ -240,14 +252,16 @@ impl Series {
             let slot = &mut here[trace.frames as usize];
             let traceback = *slot.get_or_insert_with(|| {
                 let frames = tables.traceback(trace.frames).iter();
-                let key = frames.map(|frame| (self.files.intern(snapshot.file(*frame)).0, frame.line));
+                let key =
+                    frames.map(|frame| (self.files.intern(snapshot.file(*frame)).0, frame.line));
                 let next = self.tracebacks.len() as u32;
                 *self.tracebacks.entry(key.collect()).or_insert(next)
             });
             let next = self.kinds.len() as u32;
             let kind = *self.ids.entry((trace.size, trace.domain, traceback)).or_insert(next);
             if kind == next {
-                let site = tables.traceback(trace.frames).first().map(|frame| snapshot.site(*frame));
+                let site =
+                    tables.traceback(trace.frames).first().map(|frame| snapshot.site(*frame));
                 self.kinds.push(Kind {
                     size: trace.size,
                     site: site.unwrap_or_default(),
@@ -269,7 +283,8 @@ impl Series {
             if kept >= kind.live.len() {
                 continue;
             }
-            // Births of one interval are alike: only where blocks of several are live was one chosen.
+            // Births of one interval are alike: only where blocks of several are live was one
+            // chosen.
             let seen = |index: Option<&u32>| index.map(|&index| self.blocks[index as usize].seen);
             kind.is_chosen |= kept > 0 && seen(kind.live.first()) != seen(kind.live.last());
             ended.extend(kind.live.drain(kept..));
@@ -290,7 +305,12 @@ impl Series {
             });
         }
         self.kinds[kind as usize].live.push(self.blocks.len() as u32);
-        self.blocks.push(Block { kind, seen: self.snapshots as u32, birth: self.events, end: NEVER });
+        self.blocks.push(Block {
+            kind,
+            seen: self.snapshots as u32,
+            birth: self.events,
+            end: NEVER,
+        });
         self.events += 1;
         Ok(())
     }
@@ -319,7 +339,8 @@ impl Series {
         let share = if all == 0 { 0.0 } else { vouched as f64 / all as f64 };
         let mut header =
             Header { columns: Columns { site: true, ..Columns::default() }, ..Header::default() };
-        let mut fact = |name: &str, value: String| drop(header.facts.insert(name.to_owned(), value));
+        let mut fact =
+            |name: &str, value: String| drop(header.facts.insert(name.to_owned(), value));
         fact(
             "synthesised",
             format!(

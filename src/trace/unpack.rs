@@ -28,6 +28,9 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, TraceError> {
 /// As [`open`].
 pub(super) fn start(path: &Path) -> Result<Vec<u8>, TraceError> {
     let mut start = Vec::new();
-    open(path)?.take(4096).read_to_end(&mut start).map_err(|source| TraceError::io(path, source))?;
+    open(path)?
+        .take(4096)
+        .read_to_end(&mut start)
+        .map_err(|source| TraceError::io(path, source))?;
     Ok(start)
 }

@@ -1,5 +1,5 @@
-//! Hooks below an allocator's pools that both an interpreter and ours can take: arenas at chosen places, and a log of
-//! what reached the layer below.
+//! Hooks below an allocator's pools that both an interpreter and ours can take: arenas at chosen
+//! places, and a log of what reached the layer below.
 #![expect(unsafe_code, reason = "implements allocator hooks")]
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -66,7 +66,8 @@ pub struct Watch {
 }
 
 const STRIDE: usize = 2 << 20;
-/// Larger than a leaf of the 3.11 radix tree covers, so that both sides' ranges begin at a leaf's start.
+/// Larger than a leaf of the 3.11 radix tree covers, so that both sides' ranges begin at a leaf's
+/// start.
 const RANGE: usize = 16 << 30;
 const DATA_STACK_CHUNK: usize = 16 << 10;
 

@@ -1,4 +1,5 @@
-//! The interpreters of this machine that can be recorded, found at run time: those of PATH and of pyenv.
+//! The interpreters of this machine that can be recorded, found at run time: those of PATH and of
+//! pyenv.
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::BTreeMap;
@@ -9,7 +10,8 @@ use std::process::Command;
 /// The minor versions of CPython 3 that the recorder knows.
 pub const MINORS: RangeInclusive<u32> = 7..=13;
 
-/// Every interpreter found that can be recorded: minor version and file. Tells which versions are missing.
+/// Every interpreter found that can be recorded: minor version and file. Tells which versions are
+/// missing.
 pub fn find() -> Vec<(u32, PathBuf)> {
     find_of(MINORS)
 }
@@ -21,7 +23,8 @@ pub fn find_of(minors: RangeInclusive<u32>) -> Vec<(u32, PathBuf)> {
         let Some((version, file)) = ask(&candidate, &minors) else { continue };
         found.entry((version, file.clone())).or_insert(candidate);
     }
-    let found: Vec<_> = found.into_iter().map(|((minor, _), candidate)| (minor, candidate)).collect();
+    let found: Vec<_> =
+        found.into_iter().map(|((minor, _), candidate)| (minor, candidate)).collect();
     for minor in minors {
         if !found.iter().any(|(version, _)| *version == minor) {
             println!("skipped: no CPython 3.{minor} was found");

@@ -1,7 +1,8 @@
-//! The rules of CPython's pools once more, as plainly as they can be written: vectors, searches, no addresses.
+//! The rules of CPython's pools once more, as plainly as they can be written: vectors, searches, no
+//! addresses.
 //!
-//! It says where each block should lie (which arena by birth, which offset). It was written from the rules and not from
-//! the heap that it is held against.
+//! It says where each block should lie (which arena by birth, which offset). It was written from
+//! the rules and not from the heap that it is held against.
 
 use std::collections::HashMap;
 
@@ -89,7 +90,8 @@ impl Naive {
         let offset = pool.free.pop().unwrap();
         let newly_taken = pool.live == 0;
         pool.live += 1;
-        // One block ahead is always cut; a pool just taken has its next one already, or all its old ones.
+        // One block ahead is always cut; a pool just taken has its next one already, or all its old
+        // ones.
         if pool.free.is_empty() && pool.virgin + class <= pool_bytes {
             pool.free.push(pool.virgin);
             pool.virgin += class;
@@ -134,7 +136,13 @@ impl Naive {
         let lost = usize::from(off != 0);
         let pools = self.arena_bytes / self.pool_bytes - lost;
         let next_virgin = lost * (self.pool_bytes - off);
-        self.usable.push(Arena { birth, free: Vec::new(), next_virgin, pools, virgin_pools: pools });
+        self.usable.push(Arena {
+            birth,
+            free: Vec::new(),
+            next_virgin,
+            pools,
+            virgin_pools: pools,
+        });
     }
 
     fn pool_of(&self, birth: usize, offset: usize) -> PoolId {

@@ -1,5 +1,6 @@
-//! Requests as values, and a shadow heap that holds a backend to what every allocator promises: distinct aligned blocks
-//! that do not overlap, contents that stay and survive realloc, zeros after calloc.
+//! Requests as values, and a shadow heap that holds a backend to what every allocator promises:
+//! distinct aligned blocks that do not overlap, contents that stay and survive realloc, zeros after
+//! calloc.
 //!
 //! Shared by the property tests and the fuzz target.
 #![expect(unsafe_code, reason = "calls backends and touches their blocks")]
@@ -48,20 +49,30 @@ pub enum Action {
 impl Action {
     /// Reads actions from arbitrary bytes, four bytes each.
     pub fn all_from(bytes: &[u8]) -> Vec<Action> {
-        bytes.as_chunks::<4>().0.iter().map(|&[kind, a, b, c]| Action::from([a, b, c], kind)).collect()
+        bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|&[kind, a, b, c]| Action::from([a, b, c], kind))
+            .collect()
     }
 
     fn from([a, b, c]: [u8; 3], kind: u8) -> Action {
         let wide = usize::from(u16::from_le_bytes([a, b]));
         let size = if c & 1 == 0 { wide % 530 } else { wide % 5000 };
-        let domain = if kind & 0x80 == 0 { Domain::Obj } else { Domain::ALL[usize::from(kind >> 5 & 1)] };
+        let domain =
+            if kind & 0x80 == 0 { Domain::Obj } else { Domain::ALL[usize::from(kind >> 5 & 1)] };
         match kind & 7 {
             0 | 1 => Action::Malloc { domain, size },
             2 => Action::Calloc { domain, elements: usize::from(c >> 1) % 5, size },
             3 => Action::Realloc { at: usize::from(c >> 1) * 31, size },
             4 => Action::Free { at: wide },
             5 => Action::Burst { size, count: usize::from(c >> 1) * 8 },
-            6 => Action::FreeMany { at: wide, step: 1 + usize::from(c >> 6), count: usize::from(c) * 8 },
+            6 => Action::FreeMany {
+                at: wide,
+                step: 1 + usize::from(c >> 6),
+                count: usize::from(c) * 8,
+            },
             _ => Action::FreeNull,
         }
     }
@@ -88,10 +99,18 @@ impl<'a> Shadow<'a> {
     /// `align` is what every block's address has to be a multiple of.
     pub fn new(backend: &'a dyn Backend, align: usize) -> Shadow<'a> {
         assert!(backend.backs_memory());
-        Shadow { backend, align, small_align: align, live: Vec::new(), ranges: BTreeMap::new(), made: 0 }
+        Shadow {
+            backend,
+            align,
+            small_align: align,
+            live: Vec::new(),
+            ranges: BTreeMap::new(),
+            made: 0,
+        }
     }
 
-    /// Blocks below 16 bytes need only this alignment: size classes of 8 bytes are within C's rules.
+    /// Blocks below 16 bytes need only this alignment: size classes of 8 bytes are within C's
+    /// rules.
     pub fn small_blocks(mut self, align: usize) -> Shadow<'a> {
         self.small_align = align;
         self
@@ -107,7 +126,9 @@ impl<'a> Shadow<'a> {
         unsafe {
             match action {
                 Action::Malloc { domain, size } => self.malloc(domain, size),
-                Action::Burst { size, count } => (0..count).for_each(|_| self.malloc(Domain::Obj, size)),
+                Action::Burst { size, count } => {
+                    (0..count).for_each(|_| self.malloc(Domain::Obj, size))
+                }
                 Action::Calloc { domain, elements, size } => {
                     let table = self.table(domain);
                     let block = (table.calloc)(table.ctx, elements, size).cast::<u8>();
@@ -163,9 +184,15 @@ impl<'a> Shadow<'a> {
         assert!(!block.is_null(), "no memory for {size} bytes");
         let (start, end) = (block.addr(), block.addr() + size.max(1));
         let align = if size < 16 { self.small_align } else { self.align };
-        assert!(start.is_multiple_of(align), "{start:#x} of {size} bytes is not a multiple of {align}");
+        assert!(
+            start.is_multiple_of(align),
+            "{start:#x} of {size} bytes is not a multiple of {align}"
+        );
         let before = self.ranges.range(..end).next_back();
-        assert!(before.is_none_or(|(_, &other_end)| other_end <= start), "{start:#x} overlaps {before:x?}");
+        assert!(
+            before.is_none_or(|(_, &other_end)| other_end <= start),
+            "{start:#x} overlaps {before:x?}"
+        );
         self.made += 1;
         let mark = (self.made % 255) as u8 + 1;
         // SAFETY: the block is live and has `size` bytes; usable_size says at least as many.

@@ -17,10 +17,15 @@ pub fn shape(scale: u64) -> TraceShape {
     let mut curve = |label: &str| AgeCurve {
         label: label.to_owned(),
         bars: (0..100)
-            .map(|k| AgeBar { from: (1.3_f64.powi(k) as u64) * scale, ended: next(9000), survived: next(5) })
+            .map(|k| AgeBar {
+                from: (1.3_f64.powi(k) as u64) * scale,
+                ended: next(9000),
+                survived: next(5),
+            })
             .collect(),
     };
-    let ages = ["all blocks", "up to 64 B", "65–512 B", "513–4096 B", "over 4096 B"].map(&mut curve);
+    let ages =
+        ["all blocks", "up to 64 B", "65–512 B", "513–4096 B", "over 4096 B"].map(&mut curve);
     let live = (1..=4000).map(|k: u64| LiveStretch {
         clock: k * 50_000 * scale,
         bytes: ((k % 700) * 9000 * scale, (k % 700) * 10_000 * scale + 1),

@@ -1,6 +1,7 @@
-//! Runs made up for tests from a seed: a service with request bursts whose rows are dropped but for a few, so that the
-//! heap is a sawtooth over a slowly rising floor; allocators that differ in what they round, strand and keep; and
-//! service times with a fast path, a refill, a page fault and a tail.
+//! Runs made up for tests from a seed: a service with request bursts whose rows are dropped but for
+//! a few, so that the heap is a sawtooth over a slowly rising floor; allocators that differ in what
+//! they round, strand and keep; and service times with a fast path, a refill, a page fault and a
+//! tail.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
@@ -8,12 +9,13 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use heaplay::results::{
-    BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, LatencyRow, Machine, Manifest, Measurement,
-    Moment, OTHER_SITES, Outcome, Pass, Pin, Residency, Rounding, Run, Sample, ServiceTimes, SizeClass,
-    SlowCall, Status, TraceEntry, WhatIf,
+    BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, LatencyRow, Machine, Manifest,
+    Measurement, Moment, OTHER_SITES, Outcome, Pass, Pin, Residency, Rounding, Run, Sample,
+    ServiceTimes, SizeClass, SlowCall, Status, TraceEntry, WhatIf,
 };
 
-/// A small generator of its own, so that pictures do not change with a dependency: xorshift64* (Vigna, 2016).
+/// A small generator of its own, so that pictures do not change with a dependency: xorshift64*
+/// (Vigna, 2016).
 pub struct Dice(u64);
 
 impl Dice {
@@ -111,8 +113,15 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 /// Live bytes at `at` (0 to 1) of the trace.
 fn live(at: f64, scale: f64) -> f64 {
-    const PEAKS: [(f64, f64); 7] =
-        [(0.06, 12.0), (0.12, 20.0), (0.17, 30.0), (0.27, 52.0), (0.33, 28.0), (0.44, 47.0), (0.5, 18.0)];
+    const PEAKS: [(f64, f64); 7] = [
+        (0.06, 12.0),
+        (0.12, 20.0),
+        (0.17, 30.0),
+        (0.27, 52.0),
+        (0.33, 28.0),
+        (0.44, 47.0),
+        (0.5, 18.0),
+    ];
     let floor = 3.0 + 6.0 * at.min(0.6);
     if at > 0.68 {
         return 8.7 * MIB * scale;
@@ -149,7 +158,14 @@ pub fn run(wish: &Wish) -> Run {
                 heap_map(&mut run, trace, name, habits, &mut own);
                 for (number, (share, _)) in (1..).zip(PHASES) {
                     let much = 1.6 * share * (1.3 - share);
-                    pins(&mut run, (trace, name), Moment::Mark(number), habits.strand, much, &mut own);
+                    pins(
+                        &mut run,
+                        (trace, name),
+                        Moment::Mark(number),
+                        habits.strand,
+                        much,
+                        &mut own,
+                    );
                 }
             }
             time(&mut run, wish, trace, name, habits, at, &mut dice);
@@ -173,7 +189,8 @@ pub const PHASES: [(f64, &str); 6] = [
 ];
 
 fn marks(calls: u64) -> String {
-    let mark = |(share, name): &(f64, &str)| format!("[{},\"{name}\"]", (calls as f64 * share) as u64);
+    let mark =
+        |(share, name): &(f64, &str)| format!("[{},\"{name}\"]", (calls as f64 * share) as u64);
     format!("[{}]", PHASES.iter().map(mark).collect::<Vec<_>>().join(","))
 }
 
@@ -284,7 +301,10 @@ fn footprint(
         row("live_end_bytes", last.live_bytes as f64);
         row("requested_bytes", total);
         row("calls", wish.calls as f64);
-        row("resident_peak_bytes", samples.iter().map(|s| s.resident_bytes).max().unwrap_or(0) as f64);
+        row(
+            "resident_peak_bytes",
+            samples.iter().map(|s| s.resident_bytes).max().unwrap_or(0) as f64,
+        );
         row("resident_end_bytes", end);
         row("pinned_end_bytes", last.pinned_bytes as f64);
         row("usable_end_bytes", last.usable_bytes as f64);
@@ -305,7 +325,8 @@ fn footprint(
             row("resident_trimmed_at_once_bytes", end * 0.5);
             row("resident_trimmed_never_bytes", end - free * habits.trim * 0.5);
         }
-        let mean = samples.iter().map(|s| s.resident_bytes as f64).sum::<f64>() / samples.len() as f64;
+        let mean =
+            samples.iter().map(|s| s.resident_bytes as f64).sum::<f64>() / samples.len() as f64;
         row("resident_mean_bytes", mean);
         row(
             "live_mean_bytes",
@@ -332,7 +353,14 @@ const LINES: [(&str, f64, u64, f64); 12] = [
 ];
 
 /// What the lines pin at a moment; `much` of it.
-fn pins(run: &mut Run, (trace, name): (&str, &str), moment: Moment, strand: f64, much: f64, dice: &mut Dice) {
+fn pins(
+    run: &mut Run,
+    (trace, name): (&str, &str),
+    moment: Moment,
+    strand: f64,
+    much: f64,
+    dice: &mut Dice,
+) {
     for (site, live, blocks, pin) in LINES {
         run.pins.push(Pin {
             trace: trace.to_owned(),
@@ -342,13 +370,19 @@ fn pins(run: &mut Run, (trace, name): (&str, &str), moment: Moment, strand: f64,
             site: site.to_owned(),
             live_bytes: (live * MIB) as u64,
             live_blocks: blocks,
-            stranded_bytes: (much * live * MIB * pin * (0.05 + strand) * 2.0 * (0.8 + 0.4 * dice.next()))
-                as u64,
+            stranded_bytes: (much
+                * live
+                * MIB
+                * pin
+                * (0.05 + strand)
+                * 2.0
+                * (0.8 + 0.4 * dice.next())) as u64,
         });
     }
 }
 
-/// A heap of small blocks with a few large ones; an allocator whose classes are as wide as it rounds.
+/// A heap of small blocks with a few large ones; an allocator whose classes are as wide as it
+/// rounds.
 fn sizes(run: &mut Run, (trace, name): (&str, &str), habits: Habits) {
     let width = 16 << (habits.rounding * 60.0) as u32;
     for up_to in (1..=32_u64).map(|k| k * 16).chain((0..15).map(|k| 1024 << k)) {
@@ -450,7 +484,15 @@ fn heap_map(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut D
     }
 }
 
-fn time(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, at: usize, dice: &mut Dice) {
+fn time(
+    run: &mut Run,
+    wish: &Wish,
+    trace: &str,
+    name: &str,
+    habits: Habits,
+    at: usize,
+    dice: &mut Dice,
+) {
     let chunk_calls = 50_000.min(wish.calls.max(1));
     let chunks = wish.calls.div_ceil(chunk_calls).min(800);
     for repetition in 0..wish.repetitions {
@@ -502,7 +544,8 @@ fn latency(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, 
     }
 }
 
-/// What is kept of single calls: the course over time, the slow ones, the size classes, the worst windows.
+/// What is kept of single calls: the course over time, the slow ones, the size classes, the worst
+/// windows.
 fn tail(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dice: &mut Dice) {
     let (trace, backend) = (trace.to_owned(), name.to_owned());
     let columns = wish.calls.clamp(1, 240) as usize;
@@ -586,9 +629,17 @@ fn tail(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dic
     }
 }
 
-/// Modes by odds; each is spread over some buckets, and what is seen is a multiple of the clock's step.
-fn service_times(calls: u64, habits: Habits, slower: f64, raw: bool, dice: &mut Dice) -> Histogram<u64> {
-    let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("bounds are good");
+/// Modes by odds; each is spread over some buckets, and what is seen is a multiple of the clock's
+/// step.
+fn service_times(
+    calls: u64,
+    habits: Habits,
+    slower: f64,
+    raw: bool,
+    dice: &mut Dice,
+) -> Histogram<u64> {
+    let mut histogram =
+        Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("bounds are good");
     let fast = 10.0 + habits.nanoseconds * 0.4 * slower;
     let mut modes = vec![(0.9, fast, 0.35), (0.09, fast * 3.0, 0.5), (0.01, 160.0 * slower, 0.6)];
     modes.push((0.002, 900.0 * slower, 0.7));

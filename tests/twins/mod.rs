@@ -13,7 +13,8 @@ use crate::shadow::Action;
 
 /// Arenas of four small pools: lists of arenas get long after a few hundred blocks.
 pub fn tiny(keeps_last_empty: bool) -> Custom {
-    let constants = Constants { pool_bits: 13, arena_bits: 15, keeps_last_empty, ..Cpython311.constants() };
+    let constants =
+        Constants { pool_bits: 13, arena_bits: 15, keeps_last_empty, ..Cpython311.constants() };
     Custom::new(constants).unwrap()
 }
 
@@ -34,7 +35,8 @@ pub fn same_places<L: Layout>(layout: L, bases: Bases, actions: &[Action]) {
     watch.reset();
     // SAFETY: the watch gives memory of its own range, and the heap before is gone.
     let heap = unsafe { Pymalloc::new(Box::new(Hooked(watch)), watch.arenas(), layout).unwrap() };
-    let mut twins = Twins { watch, heap, naive: Naive::new(&layout.constants(), bases), live: Vec::new() };
+    let mut twins =
+        Twins { watch, heap, naive: Naive::new(&layout.constants(), bases), live: Vec::new() };
     for action in actions {
         twins.act(*action);
     }

@@ -30,7 +30,8 @@ pub enum Event {
     FreeNull,
 }
 
-/// Waves: the number of live blocks rises to a peak and falls, each wave with its own sizes and its own order of frees.
+/// Waves: the number of live blocks rises to a peak and falls, each wave with its own sizes and its
+/// own order of frees.
 pub struct Waves {
     random: Random,
     rising: bool,
@@ -54,7 +55,8 @@ impl Waves {
         }
     }
 
-    /// The next event; `live` blocks are numbered from 0, the oldest first (roughly: a freed one's place goes to the last).
+    /// The next event; `live` blocks are numbered from 0, the oldest first (roughly: a freed one's
+    /// place goes to the last).
     pub fn next(&mut self, live: usize) -> Event {
         if (self.rising && live >= self.target) || (!self.rising && live <= self.target) {
             self.turn();

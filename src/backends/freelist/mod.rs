@@ -1,14 +1,19 @@
-//! Room `backends`, member `freelist`: layer 3, the lists that CPython keeps in front of its allocator, on any layer below.
+//! Room `backends`, member `freelist`: layer 3, the lists that CPython keeps in front of its
+//! allocator, on any layer below.
 //!
-//! CPython keeps the last freed floats, tuples, lists, dicts and key tables for the next of their kind, up to a number
-//! each (`types.rs`). Where a trace names the types of its blocks the lists are those of the version, one for each type
-//! and tuple length. Where it does not they are kept by size class: each may hold as many as the common types whose
-//! objects are of that class may hold together. Only the obj domain has them then; with types, the block's own domain
-//! (mem or obj, which share one allocator).
+//! CPython keeps the last freed floats, tuples, lists, dicts and key tables for the next of their
+//! kind, up to a number each (`types.rs`). Where a trace names the types of its blocks the lists
+//! are those of the version, one for each type and tuple length. Where it does not they are kept by
+//! size class: each may hold as many as the common types whose objects are of that class may hold
+//! together. Only the obj domain has them then; with types, the block's own domain (mem or obj,
+//! which share one allocator).
 //!
-//! A recording was made below CPython's own lists, so this is for traces that were not: generated ones, or a program run
-//! with `--without-freelists`.
-#![expect(unsafe_code, reason = "links free blocks through their first bytes, and calls the layer below")]
+//! A recording was made below CPython's own lists, so this is for traces that were not: generated
+//! ones, or a program run with `--without-freelists`.
+#![expect(
+    unsafe_code,
+    reason = "links free blocks through their first bytes, and calls the layer below"
+)]
 
 mod types;
 
@@ -113,7 +118,8 @@ impl List {
     }
 }
 
-/// What the blocks of a kind do: the context of their table. Several kinds may have one list (frames of all sizes).
+/// What the blocks of a kind do: the context of their table. Several kinds may have one list
+/// (frames of all sizes).
 struct KindLists {
     lists: NonNull<Lists>,
     /// In [`Lists::by_type`].
@@ -171,8 +177,8 @@ impl Front for Lists {
     }
 
     unsafe fn keep(&self, block: *mut c_void) -> bool {
-        // No one says how large a block is, so the layer below is asked; CPython knows it from the type.
-        // SAFETY: the block is live.
+        // No one says how large a block is, so the layer below is asked; CPython knows it from the
+        // type. SAFETY: the block is live.
         let bytes = unsafe { self.backend.usable_size(block, 1) };
         let Some(class) = (bytes / STEP).checked_sub(1).filter(|&class| class < CLASSES) else {
             return false;
@@ -220,8 +226,8 @@ impl Front for KindLists {
         if block.is_null() || listed.rule == Rule::OneSize {
             return block;
         }
-        // SAFETY: a listed block is a live one of the layer below. When it cannot be made larger it goes, and a new one is
-        // asked for.
+        // SAFETY: a listed block is a live one of the layer below. When it cannot be made larger it
+        // goes, and a new one is asked for.
         unsafe {
             if lists.backend.usable_size(block, listed.bytes_least) >= size {
                 return block;
@@ -251,8 +257,9 @@ trait Front {
     /// Keeps a block, if there is room for it.
     ///
     /// # Safety
-    /// A live block of the layer below that nobody uses any more. Through a kind's table, one that was asked for with the
-    /// kind's size, or resized to it, so that it has room for the next of its kind.
+    /// A live block of the layer below that nobody uses any more. Through a kind's table, one that
+    /// was asked for with the kind's size, or resized to it, so that it has room for the next of
+    /// its kind.
     unsafe fn keep(&self, block: *mut c_void) -> bool;
 }
 
@@ -267,7 +274,8 @@ fn table<F: Front>(context: *const F) -> Allocator {
     }
 }
 
-/// SAFETY of each: the context is a [`Front`] of a [`Freelist`] that lives; blocks are live ones of the layer below.
+/// SAFETY of each: the context is a [`Front`] of a [`Freelist`] that lives; blocks are live ones of
+/// the layer below.
 mod calls {
     use super::{Front, c_void};
 
@@ -337,7 +345,10 @@ impl Backend for Freelist {
         }
         let below = lists.backend.domains();
         let of_kind = |kind: &Kind| {
-            let list = lists.by_type.iter().position(|(list, _)| list.takes(&kind.type_name, kind.bytes))?;
+            let list = lists
+                .by_type
+                .iter()
+                .position(|(list, _)| list.takes(&kind.type_name, kind.bytes))?;
             let table = self.table(list, kind);
             Some(Domains::new(*below.get(Domain::Raw), table, table))
         };
@@ -396,7 +407,9 @@ impl Backend for Freelist {
 pub fn version_of(spec: &Spec) -> Result<(u32, u32), BackendError> {
     match &spec.version {
         None => Ok((NEWEST, u32::MAX)),
-        Some(text) => spec.cpython(OLDEST, NEWEST).ok_or_else(|| spec.has_no_version(text, OLDEST, NEWEST)),
+        Some(text) => {
+            spec.cpython(OLDEST, NEWEST).ok_or_else(|| spec.has_no_version(text, OLDEST, NEWEST))
+        }
     }
 }
 
@@ -412,8 +425,9 @@ impl Wanted {
         spec.takes_settings(&["limit"])?;
         let version = version_of(spec)?;
         let number = |text: &str| {
-            text.parse()
-                .map_err(|_| spec.refused(format!("has no limit `{text}`: expected a number of blocks")))
+            text.parse().map_err(|_| {
+                spec.refused(format!("has no limit `{text}`: expected a number of blocks"))
+            })
         };
         Ok(Wanted { version, limit: spec.setting("limit").map(number).transpose()? })
     }
@@ -455,7 +469,11 @@ fn details(spec: &Spec) -> Result<String, BackendError> {
         let (from, to) = (class * STEP + 1, (class + 1) * STEP);
         let is_here = |list: &&Listed| list.is_common && (from..=to).contains(&list.bytes_least);
         let names: Vec<String> = types.iter().filter(is_here).map(Listed::words).collect();
-        let _ = writeln!(text, "     {class:>5}  {from:>3} - {to:<3}  {limit:>9}  {}", names.join(", "));
+        let _ = writeln!(
+            text,
+            "     {class:>5}  {from:>3} - {to:<3}  {limit:>9}  {}",
+            names.join(", ")
+        );
     }
     Ok(text)
 }
@@ -478,7 +496,8 @@ mod tests {
         assert_eq!(old[2], 2000); // tuple of 1
         assert_eq!(old[3], 2 * 2000 + 80 + 80); // tuples of 2 and 3, list, dict
         assert_eq!(old[10], 2 * 2000 + 80); // tuples of 16 and 17, keys of 168 bytes
-        // A tuple takes 40 bytes and 8 for each item: 18 and 19 items share a class, 20 (from 3.11 on) has the next.
+        // A tuple takes 40 bytes and 8 for each item: 18 and 19 items share a class, 20 (from 3.11
+        // on) has the next.
         assert_eq!((old[11], old[12], limits(11)[12]), (2 * 2000, 0, 2000));
         assert_eq!((limits(13)[1], limits(14)[1]), (100, 200)); // ints
         assert_eq!(old[31], 0);
@@ -486,9 +505,19 @@ mod tests {
 
     #[test]
     fn no_object_belongs_to_two_lists() {
-        for version in
-            [(6, 0), (7, 3), (7, 16), (8, 18), (9, 0), (10, 0), (11, 7), (12, 1), (12, 5), (13, 0), (14, 0)]
-        {
+        for version in [
+            (6, 0),
+            (7, 3),
+            (7, 16),
+            (8, 18),
+            (9, 0),
+            (10, 0),
+            (11, 7),
+            (12, 1),
+            (12, 5),
+            (13, 0),
+            (14, 0),
+        ] {
             let all = listed(version);
             for (at, list) in all.iter().enumerate() {
                 for bytes in [list.bytes_least as u64, list.bytes_most as u64] {

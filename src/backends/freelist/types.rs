@@ -1,9 +1,11 @@
-//! Room `backends`, `freelist`: which objects CPython keeps for the next of their type, how many, and how large they are.
+//! Room `backends`, `freelist`: which objects CPython keeps for the next of their type, how many,
+//! and how large they are.
 //!
-//! Source: the limits of Objects/{float,tuple,list,dict,slice,frame,method,class,gen}object.c, Python/context.c,
-//! Modules/_asynciomodule.c (3.6 to 3.12) and Include/internal/pycore_freelist*.h (3.13 on). `tests/freelist_oracle.rs`
-//! holds sizes and limits of 3.6 to 3.13 against the interpreters there are; 3.14 is read from its headers. Sizes are
-//! the bytes that the allocator is asked for, with the collector's header, in 64-bit builds.
+//! Source: the limits of Objects/{float,tuple,list,dict,slice,frame,method,class,gen}object.c,
+//! Python/context.c, Modules/_asynciomodule.c (3.6 to 3.12) and Include/internal/pycore_freelist*.h
+//! (3.13 on). `tests/freelist_oracle.rs` holds sizes and limits of 3.6 to 3.13 against the
+//! interpreters there are; 3.14 is read from its headers. Sizes are the bytes that the allocator is
+//! asked for, with the collector's header, in 64-bit builds.
 
 /// How a list is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +14,8 @@ pub enum Rule {
     OneSize,
     /// One list for all sizes: the object freed last is resized when it is too small.
     AnySize,
-    /// Freed objects are kept and never used again until the lists are cleared (gh-121439: tuples of 20 before 3.12.5).
+    /// Freed objects are kept and never used again until the lists are cleared (gh-121439: tuples
+    /// of 20 before 3.12.5).
     Hoarded,
 }
 
@@ -31,8 +34,8 @@ pub struct Listed {
     pub most: u32,
     /// How it is used.
     pub rule: Rule,
-    /// Whether nearly every program has such objects. Only these count where a trace has no types: elsewhere the room that
-    /// rarer types have would be given to common blocks of their size.
+    /// Whether nearly every program has such objects. Only these count where a trace has no types:
+    /// elsewhere the room that rarer types have would be given to common blocks of their size.
     pub is_common: bool,
 }
 
@@ -47,11 +50,13 @@ impl Listed {
 
     /// Whether an object of that type and size belongs to the list.
     pub fn takes(&self, type_name: &str, bytes: u64) -> bool {
-        self.name == type_name && (self.bytes_least as u64..=self.bytes_most as u64).contains(&bytes)
+        self.name == type_name
+            && (self.bytes_least as u64..=self.bytes_most as u64).contains(&bytes)
     }
 }
 
-/// What frames weigh: from the smallest that any version has, without variables, to more than functions need.
+/// What frames weigh: from the smallest that any version has, without variables, to more than
+/// functions need.
 const FRAME_BYTES: (usize, usize) = (64, 1 << 16);
 
 /// Bytes of the collector's header before an object.
@@ -68,15 +73,17 @@ fn tuple_bytes(minor: u32) -> usize {
     if minor >= 14 { 32 } else { 24 }
 }
 
-/// Bytes of the smallest table of keys: 8 indices and 5 entries, which have no hash for keys that are strings from 3.11 on.
+/// Bytes of the smallest table of keys: 8 indices and 5 entries, which have no hash for keys that
+/// are strings from 3.11 on.
 fn keys_bytes(minor: u32) -> usize {
     if minor >= 11 { 32 + 8 + 5 * 16 } else { 40 + 8 + 5 * 24 }
 }
 
 /// The lists of CPython 3.`minor`.`patch`.
 ///
-/// Frames until 3.10 are kept 200 in a list and one at each code object; a trace does not tell the code objects, so only the
-/// list is here. Until 3.10 lists are the process's, later the interpreter's: a trace of one interpreter sees no difference.
+/// Frames until 3.10 are kept 200 in a list and one at each code object; a trace does not tell the
+/// code objects, so only the list is here. Until 3.10 lists are the process's, later the
+/// interpreter's: a trace of one interpreter sees no difference.
 pub fn listed(version: (u32, u32)) -> Vec<Listed> {
     let (minor, patch) = version;
     let collector = collector_bytes(version);

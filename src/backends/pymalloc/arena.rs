@@ -1,7 +1,9 @@
-//! Room `backends`, `pymalloc`: arenas, where pools come from. The slow paths: one call in a hundred or fewer gets here.
+//! Room `backends`, `pymalloc`: arenas, where pools come from. The slow paths: one call in a
+//! hundred or fewer gets here.
 //!
-//! [`ArenaTable`] holds one [`Arena`] for each arena that is or was mapped. Those with free pools are in a list sorted
-//! by how many they have, fullest first, so that pools are taken where an arena is least likely to empty soon.
+//! [`ArenaTable`] holds one [`Arena`] for each arena that is or was mapped. Those with free pools
+//! are in a list sorted by how many they have, fullest first, so that pools are taken where an
+//! arena is least likely to empty soon.
 #![expect(unsafe_code, reason = "links arenas and pools by raw pointers")]
 
 use std::cell::Cell;
@@ -17,17 +19,20 @@ use crate::backends::pages;
 impl ArenaSource {
     /// Pages of the kernel, each arena at a multiple of a pool.
     ///
-    /// CPython takes what `mmap` gives, a multiple of 4 KiB. From 3.10 on an arena then loses one of its 64 pools
-    /// whenever chance does not align it to 16 KiB. Here chance is left out, so that the same trace gives the same
-    /// figures every time; a source of one's own can hand out any bases.
+    /// CPython takes what `mmap` gives, a multiple of 4 KiB. From 3.10 on an arena then loses one
+    /// of its 64 pools whenever chance does not align it to 16 KiB. Here chance is left out, so
+    /// that the same trace gives the same figures every time; a source of one's own can hand out
+    /// any bases.
     pub fn pages(pool_bytes: usize) -> ArenaSource {
         unsafe extern "C" fn alloc(ctx: *mut c_void, bytes: usize) -> *mut c_void {
-            pages::map_aligned(bytes, ctx.addr()).map_or(ptr::null_mut(), |start| start.as_ptr().cast())
+            pages::map_aligned(bytes, ctx.addr())
+                .map_or(ptr::null_mut(), |start| start.as_ptr().cast())
         }
         unsafe extern "C" fn free(_ctx: *mut c_void, arena: *mut c_void, bytes: usize) {
             if let Some(start) = NonNull::new(arena.cast()) {
-                // SAFETY: the heap gives back what `alloc` gave, with the same size. A refusal leaves the arena
-                // mapped, which is all that could be done about it; CPython ignores it too.
+                // SAFETY: the heap gives back what `alloc` gave, with the same size. A refusal
+                // leaves the arena mapped, which is all that could be done about it; CPython
+                // ignores it too.
                 let _ = unsafe { pages::unmap(start, bytes) };
             }
         }
@@ -35,7 +40,8 @@ impl ArenaSource {
     }
 }
 
-/// One arena, or an unused slot when `address` is 0. The layout is CPython's `struct arena_object`: 48 bytes.
+/// One arena, or an unused slot when `address` is 0. The layout is CPython's `struct arena_object`:
+/// 48 bytes.
 #[repr(C)]
 pub(super) struct Arena {
     /// The start of its memory, as the source gave it.
@@ -95,10 +101,11 @@ impl ArenaTable {
 }
 
 impl<L: Layout> Heap<L> {
-    /// A pool that holds no block, taken from the fullest arena that has one; null when there is no memory.
+    /// A pool that holds no block, taken from the fullest arena that has one; null when there is no
+    /// memory.
     ///
-    /// Its remembered class is [`UNINITIALISED`] if it was never used. The arena leaves the usable list with its last
-    /// free pool.
+    /// Its remembered class is [`UNINITIALISED`] if it was never used. The arena leaves the usable
+    /// list with its last free pool.
     ///
     /// # Safety
     /// The heap's invariants hold.
@@ -129,10 +136,11 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// The head of the usable list has one free pool less. It had the least of all and has the least still, so it is
-    /// the last (and only) arena with its new number.
+    /// The head of the usable list has one free pool less. It had the least of all and has the
+    /// least still, so it is the last (and only) arena with its new number.
     unsafe fn count_free_pool_taken(&self, arena: *mut Arena) {
-        // SAFETY: the arena is the head of the usable list, so it has at least one free pool and at most all.
+        // SAFETY: the arena is the head of the usable list, so it has at least one free pool and at
+        // most all.
         unsafe {
             let free = (*arena).free_count as usize;
             if self.constants().finds_by_table {
@@ -147,7 +155,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// The arena has a number of free pools that it had not before: it is the last with it if there was none.
+    /// The arena has a number of free pools that it had not before: it is the last with it if there
+    /// was none.
     unsafe fn enter_table(&self, arena: *mut Arena) {
         if !self.constants().finds_by_table {
             return;
@@ -159,12 +168,13 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// The last arena with as many free pools as this one of the usable list has; the table, where there is one, forgets this
-    /// one, which is about to get another number.
+    /// The last arena with as many free pools as this one of the usable list has; the table, where
+    /// there is one, forgets this one, which is about to get another number.
     unsafe fn last_with_the_same(&self, arena: *mut Arena) -> *mut Arena {
         // SAFETY: the arena is in the usable list, whose links are right on both sides.
         unsafe {
-            let same = |other: *mut Arena| !other.is_null() && (*other).free_count == (*arena).free_count;
+            let same =
+                |other: *mut Arena| !other.is_null() && (*other).free_count == (*arena).free_count;
             if !self.constants().finds_by_table {
                 let mut last = arena;
                 while same((*last).next) {
@@ -196,7 +206,8 @@ impl<L: Layout> Heap<L> {
 
     /// A new arena as the only one in the usable list; null when there is no memory.
     unsafe fn new_arena(&self) -> *mut Arena {
-        // SAFETY: called only when no arena is usable, so nothing points into the table and it may move.
+        // SAFETY: called only when no arena is usable, so nothing points into the table and it may
+        // move.
         unsafe {
             if self.arenas.unused.get().is_null() && !self.grow_table() {
                 return ptr::null_mut();
@@ -221,8 +232,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// Divides an arena's memory into pools. The first begins at a multiple of a pool; what lies before it is lost, and
-    /// with it the last pool.
+    /// Divides an arena's memory into pools. The first begins at a multiple of a pool; what lies
+    /// before it is lost, and with it the last pool.
     unsafe fn lay_out(&self, arena: *mut Arena, base: *mut u8) {
         let excess = base.addr() & (self.constants().pool() - 1);
         let pools = (self.constants().arena() / self.constants().pool()) as u32;
@@ -242,15 +253,18 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// Doubles the table; false when there is no memory. The new slots are unused, the lowest first.
+    /// Doubles the table; false when there is no memory. The new slots are unused, the lowest
+    /// first.
     unsafe fn grow_table(&self) -> bool {
         let table = &self.arenas;
         let old = table.slots.get();
         let slots = if old == 0 { FIRST_SLOTS } else { old * 2 };
-        // SAFETY: the table came from this same call, or is null; no pointers into it are held (see new_arena).
+        // SAFETY: the table came from this same call, or is null; no pointers into it are held (see
+        // new_arena).
         unsafe {
             let bytes = slots * size_of::<Arena>();
-            let first = (self.below.realloc)(self.below.ctx, table.first.get().cast(), bytes).cast::<Arena>();
+            let first = (self.below.realloc)(self.below.ctx, table.first.get().cast(), bytes)
+                .cast::<Arena>();
             if first.is_null() {
                 return false;
             }
@@ -273,11 +287,12 @@ impl<L: Layout> Heap<L> {
         true
     }
 
-    /// Takes back a pool whose last block was freed, and the arena when all its pools are free and the rule says so.
+    /// Takes back a pool whose last block was freed, and the arena when all its pools are free and
+    /// the rule says so.
     ///
     /// # Safety
-    /// The pool is in no class list, holds no block, and the heap's invariants hold but for its not being in its
-    /// arena's free list.
+    /// The pool is in no class list, holds no block, and the heap's invariants hold but for its not
+    /// being in its arena's free list.
     pub(super) unsafe fn give_pool(&self, pool: *mut PoolHeader) {
         // SAFETY: a pool's index names its arena's slot; invariants 5 to 8.
         unsafe {
@@ -286,7 +301,8 @@ impl<L: Layout> Heap<L> {
             (*arena).free_pools = pool;
 
             let was_full = (*arena).free_count == 0;
-            let last_before = if was_full { ptr::null_mut() } else { self.last_with_the_same(arena) };
+            let last_before =
+                if was_full { ptr::null_mut() } else { self.last_with_the_same(arena) };
             (*arena).free_count += 1;
 
             let all_free = (*arena).free_count == (*arena).pool_count;
@@ -328,9 +344,11 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// Moves an arena whose number of free pools grew by one behind all arenas with the number it had before.
+    /// Moves an arena whose number of free pools grew by one behind all arenas with the number it
+    /// had before.
     unsafe fn sort_usable(&self, arena: *mut Arena, last_before: *mut Arena) {
-        // SAFETY: `last_before` was the last arena with the old number, so it is this one or stands behind it.
+        // SAFETY: `last_before` was the last arena with the old number, so it is this one or stands
+        // behind it.
         unsafe {
             self.enter_table(arena);
             if last_before == arena {

@@ -1,5 +1,6 @@
-//! Room `backends`, `pymalloc`: what the heap knows about itself: the statistics of `sys._debugmallocstats`, and the
-//! walk that holds its whole state against the invariants at [`Heap`]. Slow; never called while a clock runs.
+//! Room `backends`, `pymalloc`: what the heap knows about itself: the statistics of
+//! `sys._debugmallocstats`, and the walk that holds its whole state against the invariants at
+//! [`Heap`]. Slow; never called while a clock runs.
 #![expect(unsafe_code, reason = "walks pools and arenas behind raw pointers")]
 
 use std::collections::HashSet;
@@ -39,7 +40,8 @@ impl<L: Layout> Heap<L> {
         // SAFETY: mapped arenas and the headers in them are readable.
         unsafe {
             for arena in table.iter().filter(|arena| (**arena).address != 0) {
-                told.unused_pool_bytes += u64::from((*arena).free_count) * self.constants().pool() as u64;
+                told.unused_pool_bytes +=
+                    u64::from((*arena).free_count) * self.constants().pool() as u64;
                 if !(*arena).address.is_multiple_of(self.constants().pool()) {
                     told.arena_alignment_bytes += self.constants().pool() as u64;
                 }
@@ -57,7 +59,10 @@ impl<L: Layout> Heap<L> {
     }
 
     fn no_pools(&self, class: usize) -> ClassStatistics {
-        ClassStatistics { size: self.constants().class_bytes(class) as u64, ..ClassStatistics::default() }
+        ClassStatistics {
+            size: self.constants().class_bytes(class) as u64,
+            ..ClassStatistics::default()
+        }
     }
 }
 
@@ -68,7 +73,8 @@ fn sum_up(told: &mut Statistics, constants: &Constants) {
         told.allocated_bytes += class.live * class.size;
         told.available_bytes += class.free * class.size;
         told.pool_header_bytes += class.pools * POOL_HEADER_BYTES as u64;
-        told.quantization_bytes += class.pools * ((constants.pool() - POOL_HEADER_BYTES) as u64 % class.size);
+        told.quantization_bytes +=
+            class.pools * ((constants.pool() - POOL_HEADER_BYTES) as u64 % class.size);
     }
 }
 
@@ -92,8 +98,8 @@ impl<L: Layout> Heap<L> {
     /// # Errors
     /// The first that does not hold, in words.
     pub fn check(&self) -> Result<(), String> {
-        // SAFETY: between calls the invariants hold; where they do not, a list may lead astray, which only a heap
-        // that is broken already can do.
+        // SAFETY: between calls the invariants hold; where they do not, a list may lead astray,
+        // which only a heap that is broken already can do.
         unsafe {
             let lists = Lists {
                 used: self.check_class_lists()?,
@@ -121,15 +127,25 @@ impl<L: Layout> Heap<L> {
                 let mut pool = (*head).next;
                 while pool != head {
                     let place = || format!("class {class}, pool {pool:p}");
-                    ensure((*pool).previous == before, || format!("{}: broken back link", place()))?;
-                    ensure((*pool).class as usize == class, || format!("{}: foreign class", place()))?;
-                    ensure((*pool).live > 0, || format!("{}: linked without a live block", place()))?;
+                    ensure((*pool).previous == before, || {
+                        format!("{}: broken back link", place())
+                    })?;
+                    ensure((*pool).class as usize == class, || {
+                        format!("{}: foreign class", place())
+                    })?;
+                    ensure((*pool).live > 0, || {
+                        format!("{}: linked without a live block", place())
+                    })?;
                     ensure(!(*pool).free.is_null(), || format!("{}: linked though full", place()))?;
-                    ensure(found.insert((pool.addr(), class)), || format!("{}: linked twice", place()))?;
+                    ensure(found.insert((pool.addr(), class)), || {
+                        format!("{}: linked twice", place())
+                    })?;
                     before = pool;
                     pool = (*pool).next;
                 }
-                ensure((*head).previous == before, || format!("class {class}: the ring does not close"))?;
+                ensure((*head).previous == before, || {
+                    format!("class {class}: the ring does not close")
+                })?;
             }
         }
         Ok(found)
@@ -144,21 +160,30 @@ impl<L: Layout> Heap<L> {
         unsafe {
             while !arena.is_null() {
                 let free = (*arena).free_count;
-                ensure((*arena).previous == before, || format!("arena {arena:p}: broken back link"))?;
-                ensure(free >= least, || format!("arena {arena:p}: {free} free pools after {least}"))?;
+                ensure((*arena).previous == before, || {
+                    format!("arena {arena:p}: broken back link")
+                })?;
+                ensure(free >= least, || {
+                    format!("arena {arena:p}: {free} free pools after {least}")
+                })?;
                 ensure(found.insert(arena.addr()), || format!("arena {arena:p}: linked twice"))?;
                 empty += u32::from(free == (*arena).pool_count);
                 last_with[free as usize] = arena;
                 (before, least) = (arena, free);
                 arena = (*arena).next;
             }
-            let last_is_empty = before.as_ref().is_some_and(|last| last.free_count == last.pool_count);
+            let last_is_empty =
+                before.as_ref().is_some_and(|last| last.free_count == last.pool_count);
             let allowed = u32::from(self.constants().keeps_last_empty && last_is_empty);
-            ensure(empty <= allowed, || format!("{empty} arenas are wholly free, {allowed} may be"))?;
+            ensure(empty <= allowed, || {
+                format!("{empty} arenas are wholly free, {allowed} may be")
+            })?;
         }
         let told = if self.constants().finds_by_table { last_with.as_slice() } else { &[] };
         for (free, &last) in told.iter().enumerate() {
-            ensure(self.last_with(free).get() == last, || format!("the last arena with {free} free pools"))?;
+            ensure(self.last_with(free).get() == last, || {
+                format!("the last arena with {free} free pools")
+            })?;
         }
         Ok(found)
     }
@@ -182,24 +207,32 @@ impl<L: Layout> Heap<L> {
         unsafe {
             let base = (*arena).address;
             if base == 0 {
-                return ensure(lists.unused.contains(&arena.addr()), || format!("slot {arena:p}: lost"));
+                return ensure(lists.unused.contains(&arena.addr()), || {
+                    format!("slot {arena:p}: lost")
+                });
             }
             let place = || format!("arena at {base:#x}");
             let usable = lists.usable.contains(&arena.addr());
-            ensure(usable == ((*arena).free_count > 0), || format!("{}: in the wrong list", place()))?;
-            for address in [base, base + self.constants().arena() / 2, base + self.constants().arena() - 1] {
+            ensure(usable == ((*arena).free_count > 0), || {
+                format!("{}: in the wrong list", place())
+            })?;
+            for address in
+                [base, base + self.constants().arena() / 2, base + self.constants().arena() - 1]
+            {
                 let owned = self.owner_knows(address, arena);
                 ensure(owned, || format!("{}: the owner test misses {address:#x}", place()))?;
             }
             let lost = usize::from(!base.is_multiple_of(self.constants().pool()));
             ensure(
-                (*arena).pool_count as usize == self.constants().arena() / self.constants().pool() - lost,
+                (*arena).pool_count as usize
+                    == self.constants().arena() / self.constants().pool() - lost,
                 || format!("{}: {} pools", place(), (*arena).pool_count),
             )?;
             let free = self.check_free_pools(arena)?;
             for pool in self.pools(arena) {
                 let is_free = free.contains(&pool.addr());
-                self.check_pool(pool, arena, is_free, lists).map_err(|why| format!("{}: {why}", place()))?;
+                self.check_pool(pool, arena, is_free, lists)
+                    .map_err(|why| format!("{}: {why}", place()))?;
             }
             let carved = self.pools(arena).count();
             let total = free.len() + (*arena).pool_count as usize - carved;
@@ -209,7 +242,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// The owner test where it is defined: by the arena index only for addresses whose pool has a header.
+    /// The owner test where it is defined: by the arena index only for addresses whose pool has a
+    /// header.
     unsafe fn owner_knows(&self, address: usize, arena: *mut Arena) -> bool {
         // SAFETY: the address lies in a mapped arena.
         unsafe {
@@ -229,7 +263,9 @@ impl<L: Layout> Heap<L> {
                     format!("free pool {pool:p} lies outside its arena")
                 })?;
                 ensure((*pool).live == 0, || format!("free pool {pool:p} has live blocks"))?;
-                ensure(found.insert(pool.addr()), || format!("free pool {pool:p} is linked twice"))?;
+                ensure(found.insert(pool.addr()), || {
+                    format!("free pool {pool:p} is linked twice")
+                })?;
                 pool = (*pool).next;
             }
         }
@@ -248,16 +284,22 @@ impl<L: Layout> Heap<L> {
             let index = (*pool).arena_index as usize;
             let (live, class) = ((*pool).live, (*pool).class);
             let place = || format!("pool {pool:p} of class {class}");
-            ensure(self.arenas.first.get().add(index) == arena, || format!("{}: foreign arena", place()))?;
-            ensure(is_free == (live == 0), || format!("{}: {live} live, free: {is_free}", place()))?;
-            ensure(class != UNINITIALISED && (class as usize) < self.constants().classes(), || {
-                format!("{}: no class", place())
+            ensure(self.arenas.first.get().add(index) == arena, || {
+                format!("{}: foreign arena", place())
             })?;
+            ensure(is_free == (live == 0), || {
+                format!("{}: {live} live, free: {is_free}", place())
+            })?;
+            ensure(
+                class != UNINITIALISED && (class as usize) < self.constants().classes(),
+                || format!("{}: no class", place()),
+            )?;
             let class = class as usize;
             let linked = lists.used.contains(&(pool.addr(), class));
             let full = (*pool).free.is_null();
             ensure(linked == (live > 0 && !full), || format!("{}: linked: {linked}", place()))?;
-            let listed = self.check_blocks(pool, class).map_err(|why| format!("{}: {why}", place()))?;
+            let listed =
+                self.check_blocks(pool, class).map_err(|why| format!("{}: {why}", place()))?;
             let size = self.constants().class_bytes(class);
             let virgin = (self.constants().pool() - (*pool).virgin as usize) / size;
             let sum = live as usize + listed + virgin;
@@ -280,7 +322,9 @@ impl<L: Layout> Heap<L> {
                 let inside = (POOL_HEADER_BYTES..(*pool).virgin as usize).contains(&offset);
                 let begins = inside && (offset - POOL_HEADER_BYTES).is_multiple_of(size);
                 ensure(begins, || format!("free block at offset {offset}"))?;
-                ensure(found.insert(offset), || format!("the free block at {offset} is linked twice"))?;
+                ensure(found.insert(offset), || {
+                    format!("the free block at {offset} is linked twice")
+                })?;
                 block = (*block).next;
             }
         }

@@ -1,7 +1,7 @@
 //! Room `backends`, `pymalloc`: the heap, its pools, and the paths that every call takes.
 //!
-//! The rules are those of CPython's Objects/obmalloc.c: the same requests give the same pool of the same arena at the
-//! same offset as in the interpreter.
+//! The rules are those of CPython's Objects/obmalloc.c: the same requests give the same pool of the
+//! same arena at the same offset as in the interpreter.
 #![expect(
     unsafe_code,
     reason = "an allocator: blocks, pools and arenas are linked by raw pointers inside them"
@@ -40,7 +40,8 @@ pub(super) struct PoolHeader {
     pub padding: u32,
     /// The free block that goes out next; null exactly when the pool is full.
     pub free: *mut FreeBlock,
-    /// In a used pool: the next of its class list. In a free one: the next of its arena's free pools.
+    /// In a used pool: the next of its class list. In a free one: the next of its arena's free
+    /// pools.
     pub next: *mut PoolHeader,
     /// In a used pool: the one before in its class list.
     pub previous: *mut PoolHeader,
@@ -63,34 +64,42 @@ struct ListHead {
 
 /// CPython's pool allocator.
 ///
-/// Memory is divided thrice. The source gives *arenas*; an arena is cut into *pools* that begin at multiples of their
-/// size; a pool holds *blocks* of one size class behind a header of 48 bytes. What follows holds between any two calls,
-/// and [`Heap::check`] walks all of it:
+/// Memory is divided thrice. The source gives *arenas*; an arena is cut into *pools* that begin at
+/// multiples of their size; a pool holds *blocks* of one size class behind a header of 48 bytes.
+/// What follows holds between any two calls, and [`Heap::check`] walks all of it:
 ///
-/// 1. **A pool is used, full or free.** *Used*: at least one live and one free block; it is in the list of its class.
-///    *Full*: no free block; it is in no list, and is found again when one of its blocks is freed, by rounding the
-///    block's address down. *Free*: no live block; it is in its arena's list of free pools, or was never used and lies
-///    at or above the arena's `next_pool`.
-/// 2. **A class list is a ring through its head.** The heads are an array of pairs of links. A pointer to a head is
-///    moved back by the 16 bytes that precede the links in a header, so that it reads like a pool and linking needs no
-///    special case. Nothing but the links may be read through it. Only the first pool of a list serves requests.
-/// 3. **A pool's free list is last in, first out, and begins with null exactly when the pool is full.** A block that
-///    was never used is in the list only when all that were freed have gone out again: then exactly one is cut ahead.
-///    So `live` + length of the list + blocks from `virgin` on = blocks of the class in a pool.
-/// 4. **A free pool remembers its class and its free list.** Taken for the same class again it continues where it was;
-///    taken for another it is laid out anew. A pool that was never used remembers no class.
-/// 5. **An arena's `free_count` is its free pools**, those in its list and those from `next_pool` to its end.
-/// 6. **The usable list holds exactly the arenas with `free_count` above 0**, ascending by it; among equals the one
-///    that came to the number last stands first. `last_with[n]` is the last of those with `n`, or null.
-/// 7. **A mapped arena is known to the owner test** over its whole length, and nothing else is. An unmapped one has
-///    address 0 and its slot is in the list of unused slots.
-/// 8. **Wholly free arenas**: none (3.8 and before), or at most one, the last of the usable list (3.9 on).
+/// 1. **A pool is used, full or free.** *Used*: at least one live and one free block; it is in the
+///    list of its class. *Full*: no free block; it is in no list, and is found again when one of
+///    its blocks is freed, by rounding the block's address down. *Free*: no live block; it is in
+///    its arena's list of free pools, or was never used and lies at or above the arena's
+///    `next_pool`.
+/// 2. **A class list is a ring through its head.** The heads are an array of pairs of links. A
+///    pointer to a head is moved back by the 16 bytes that precede the links in a header, so that
+///    it reads like a pool and linking needs no special case. Nothing but the links may be read
+///    through it. Only the first pool of a list serves requests.
+/// 3. **A pool's free list is last in, first out, and begins with null exactly when the pool is
+///    full.** A block that was never used is in the list only when all that were freed have gone
+///    out again: then exactly one is cut ahead. So `live` + length of the list + blocks from
+///    `virgin` on = blocks of the class in a pool.
+/// 4. **A free pool remembers its class and its free list.** Taken for the same class again it
+///    continues where it was; taken for another it is laid out anew. A pool that was never used
+///    remembers no class.
+/// 5. **An arena's `free_count` is its free pools**, those in its list and those from `next_pool`
+///    to its end.
+/// 6. **The usable list holds exactly the arenas with `free_count` above 0**, ascending by it;
+///    among equals the one that came to the number last stands first. `last_with[n]` is the last of
+///    those with `n`, or null.
+/// 7. **A mapped arena is known to the owner test** over its whole length, and nothing else is. An
+///    unmapped one has address 0 and its slot is in the list of unused slots.
+/// 8. **Wholly free arenas**: none (3.8 and before), or at most one, the last of the usable list
+///    (3.9 on).
 ///
-/// The context of the tables is the address of this. It is only ever shared, and all of it that changes is in cells;
-/// it never moves, because rings point at the heads.
+/// The context of the tables is the address of this. It is only ever shared, and all of it that
+/// changes is in cells; it never moves, because rings point at the heads.
 #[repr(C)]
 pub struct Heap<L: Layout> {
-    /// The layer below. It stands before the heads, so that a head's address less 16 still lies inside the heap.
+    /// The layer below. It stands before the heads, so that a head's address less 16 still lies
+    /// inside the heap.
     pub(super) below: Allocator,
     pub(super) source: ArenaSource,
     layout: L,
@@ -98,7 +107,8 @@ pub struct Heap<L: Layout> {
     used: UnsafeCell<L::Heads>,
     pub(super) arenas: ArenaTable,
     pub(super) owner: L::Owner,
-    /// An arena or null for each number of free pools; empty where the layout has the arenas' list walked.
+    /// An arena or null for each number of free pools; empty where the layout has the arenas' list
+    /// walked.
     last_with: UnsafeCell<L::LastWith>,
 }
 
@@ -118,12 +128,16 @@ impl<L: Layout> Heap<L> {
         self.layout.constants()
     }
 
-    /// An empty heap in pages of its own, as CPython has its state in zeroed static memory: what is never touched
-    /// costs nothing.
+    /// An empty heap in pages of its own, as CPython has its state in zeroed static memory: what is
+    /// never touched costs nothing.
     ///
     /// # Errors
     /// When the kernel gives no pages.
-    pub(super) fn new(below: Allocator, source: ArenaSource, layout: L) -> io::Result<NonNull<Heap<L>>> {
+    pub(super) fn new(
+        below: Allocator,
+        source: ArenaSource,
+        layout: L,
+    ) -> io::Result<NonNull<Heap<L>>> {
         let () = Self::FITS;
         let constants = layout.constants();
         assert!(constants.broken().is_none(), "{constants:?}");
@@ -134,8 +148,9 @@ impl<L: Layout> Heap<L> {
         );
         let heap = pages::map(size_of::<Heap<L>>())?.cast::<Heap<L>>();
         let place = heap.as_ptr();
-        // SAFETY: fresh pages, large and aligned enough. Zeros are valid for the owner (its promise) and for the
-        // numbers and pointers of `last_with`; every other field is written here.
+        // SAFETY: fresh pages, large and aligned enough. Zeros are valid for the owner (its
+        // promise) and for the numbers and pointers of `last_with`; every other field is written
+        // here.
         unsafe {
             (&raw mut (*place).below).write(below);
             (&raw mut (*place).source).write(source);
@@ -153,7 +168,8 @@ impl<L: Layout> Heap<L> {
     /// Gives everything back, the heap itself included.
     ///
     /// # Safety
-    /// `heap` came from [`Heap::new`], none of its pool blocks is used any more, and it is not called again.
+    /// `heap` came from [`Heap::new`], none of its pool blocks is used any more, and it is not
+    /// called again.
     pub(super) unsafe fn delete(heap: NonNull<Heap<L>>) {
         // SAFETY: the caller's promise. A refusal to unmap leaves the pages, which harms nobody.
         unsafe {
@@ -167,7 +183,8 @@ impl<L: Layout> Heap<L> {
     pub(super) fn head(&self, class: usize) -> *mut PoolHeader {
         let first = self.used.get().cast::<ListHead>();
         debug_assert!(class < self.constants().classes());
-        // SAFETY: there is a head for each class (`new` asserts it), and 16 bytes before it still lies the heap's first field.
+        // SAFETY: there is a head for each class (`new` asserts it), and 16 bytes before it still
+        // lies the heap's first field.
         unsafe { first.add(class).byte_sub(LINKS_AT).cast() }
     }
 
@@ -186,22 +203,30 @@ impl<L: Layout> Heap<L> {
 
     #[inline(always)]
     pub(super) fn owns(&self, block: Block) -> bool {
-        // SAFETY: callers pass blocks of this heap or of the layer below, which is what the owner asks for.
+        // SAFETY: callers pass blocks of this heap or of the layer below, which is what the owner
+        // asks for.
         unsafe { self.owner.owns(&self.constants(), block.addr(), &self.arenas) }
     }
 
-    /// A block from the pools for a size from 1 to the threshold; what `without` gives when the class has no pool.
+    /// A block from the pools for a size from 1 to the threshold; what `without` gives when the
+    /// class has no pool.
     ///
-    /// That call is the only way out, at the very end and to a function that cannot unwind: so the short path needs no frame of
-    /// its own. Cutting a block that was never used is no rare thing while a program grows, so it is done here.
+    /// That call is the only way out, at the very end and to a function that cannot unwind: so the
+    /// short path needs no frame of its own. Cutting a block that was never used is no rare thing
+    /// while a program grows, so it is done here.
     ///
     /// # Safety
     /// The heap's invariants hold.
     #[inline(always)]
-    unsafe fn take_block(&self, size: usize, without: unsafe extern "C" fn(&Self, usize) -> Block) -> Block {
+    unsafe fn take_block(
+        &self,
+        size: usize,
+        without: unsafe extern "C" fn(&Self, usize) -> Block,
+    ) -> Block {
         let class = (size - 1) >> self.constants().align_shift;
         let head = self.head(class);
-        // SAFETY: invariants 1 to 3: the first pool of a ring is the head itself or has a free block.
+        // SAFETY: invariants 1 to 3: the first pool of a ring is the head itself or has a free
+        // block.
         unsafe {
             let pool = (*head).next;
             if pool == head {
@@ -218,8 +243,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// The only block of the pool's free list was taken: cuts one that was never used, or takes the full pool out of its class
-    /// list.
+    /// The only block of the pool's free list was taken: cuts one that was never used, or takes the
+    /// full pool out of its class list.
     ///
     /// # Safety
     /// The pool is the first of its class list, and its free list is empty.
@@ -239,12 +264,14 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// No pool of the class has a free block: takes a free pool. Null when there is no memory for one.
+    /// No pool of the class has a free block: takes a free pool. Null when there is no memory for
+    /// one.
     #[cold]
     #[inline(never)]
     unsafe extern "C" fn take_block_of_new_pool(&self, size: usize) -> Block {
         let class = (size - 1) >> self.constants().align_shift;
-        // SAFETY: the invariants hold, the list of the class is empty, and a pool that is taken is in no list.
+        // SAFETY: the invariants hold, the list of the class is empty, and a pool that is taken is
+        // in no list.
         unsafe {
             let pool = self.take_pool();
             if pool.is_null() {
@@ -269,7 +296,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// As [`Heap::take_block_of_new_pool`], but the layer below serves when there is no memory for a pool.
+    /// As [`Heap::take_block_of_new_pool`], but the layer below serves when there is no memory for
+    /// a pool.
     #[cold]
     #[inline(never)]
     unsafe extern "C" fn malloc_of_new_pool(&self, size: usize) -> Block {
@@ -297,7 +325,8 @@ impl<L: Layout> Heap<L> {
             (*pool).free = block;
             (*pool).live -= 1;
             if rest.is_null() {
-                // It was full, and so in no list. A full pool holds more than one block, so it is not empty now.
+                // It was full, and so in no list. A full pool holds more than one block, so it is
+                // not empty now.
                 return self.link_first(pool, (*pool).class as usize);
             }
             if (*pool).live == 0 {
@@ -338,7 +367,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// Whether pools serve a size. Size 0 wraps around, so that one comparison sends it, and what is too large, below.
+    /// Whether pools serve a size. Size 0 wraps around, so that one comparison sends it, and what
+    /// is too large, below.
     #[inline(always)]
     fn serves(&self, size: usize) -> bool {
         size.wrapping_sub(1) < self.constants().threshold
@@ -383,7 +413,8 @@ impl<L: Layout> Heap<L> {
     /// `free`.
     ///
     /// # Safety
-    /// The heap's invariants hold; the block is null, or a live one of this heap or of the layer below.
+    /// The heap's invariants hold; the block is null, or a live one of this heap or of the layer
+    /// below.
     #[inline(always)]
     unsafe fn free(&self, block: Block) {
         if block.is_null() {
@@ -399,8 +430,9 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// `realloc`: a block of the layer below stays there for ever. A block of the pools stays where it is when it is
-    /// large enough and more than three quarters of it are wanted; otherwise a new one is taken *before* the old goes.
+    /// `realloc`: a block of the layer below stays there for ever. A block of the pools stays where
+    /// it is when it is large enough and more than three quarters of it are wanted; otherwise a new
+    /// one is taken *before* the old goes.
     ///
     /// # Safety
     /// As for `free`.
@@ -419,7 +451,11 @@ impl<L: Layout> Heap<L> {
             }
             let new = self.malloc(new_size);
             if !new.is_null() {
-                ptr::copy_nonoverlapping(block.cast::<u8>(), new.cast::<u8>(), new_size.min(class_bytes));
+                ptr::copy_nonoverlapping(
+                    block.cast::<u8>(),
+                    new.cast::<u8>(),
+                    new_size.min(class_bytes),
+                );
                 self.give_block(self.pool_of(block), block);
             }
             new
@@ -459,7 +495,11 @@ unsafe extern "C" fn entry_calloc<L: Layout>(
     unsafe { (*ctx.cast::<Heap<L>>()).calloc(elements, element_size) }
 }
 
-unsafe extern "C" fn entry_realloc<L: Layout>(ctx: *mut c_void, block: Block, new_size: usize) -> Block {
+unsafe extern "C" fn entry_realloc<L: Layout>(
+    ctx: *mut c_void,
+    block: Block,
+    new_size: usize,
+) -> Block {
     // SAFETY: as in entry_malloc; the caller's block is null or live.
     unsafe { (*ctx.cast::<Heap<L>>()).realloc(block, new_size) }
 }

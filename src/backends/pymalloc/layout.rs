@@ -1,10 +1,10 @@
 //! Room `backends`, `pymalloc`: the constants of a version, and which of them can work together.
 //!
-//! A version's layout is a type without size, so that the compiler sees every constant; [`Custom`] holds constants that
-//! were set one by one, and its heap reads them at each call.
+//! A version's layout is a type without size, so that the compiler sees every constant; [`Custom`]
+//! holds constants that were set one by one, and its heap reads them at each call.
 //!
-//! Source: the constants of CPython's Objects/obmalloc.c (3.6 to 3.9) and Include/internal/pycore_obmalloc.h (3.10 on),
-//! 64-bit builds.
+//! Source: the constants of CPython's Objects/obmalloc.c (3.6 to 3.9) and
+//! Include/internal/pycore_obmalloc.h (3.10 on), 64-bit builds.
 
 use super::owner::{AnyOwner, ArenaIndex, Owner, RadixTree};
 
@@ -34,7 +34,8 @@ pub enum OwnerTest {
 }
 
 impl OwnerTest {
-    /// Bits of an address that choose among the children of the root and of a middle node, and among the entries of a leaf.
+    /// Bits of an address that choose among the children of the root and of a middle node, and
+    /// among the entries of a leaf.
     pub const fn node_bits(self, arena_bits: u32) -> (u32, u32) {
         match self {
             OwnerTest::ArenaIndex => (0, 0),
@@ -71,10 +72,12 @@ pub struct Constants {
     pub arena_bits: u32,
     /// Larger requests, in bytes, go to the layer below.
     pub threshold: usize,
-    /// A wholly free arena goes back at once (3.8 and before), or stays while it is last in its list (3.9 on).
+    /// A wholly free arena goes back at once (3.8 and before), or stays while it is last in its
+    /// list (3.9 on).
     pub keeps_last_empty: bool,
-    /// The place of an arena among those with free pools is found by walking along the list (3.7 and before), or in a table of the
-    /// last arena with each number of free pools (3.8 on, bpo-37029). The order is the same; the time, with many arenas, is not.
+    /// The place of an arena among those with free pools is found by walking along the list (3.7
+    /// and before), or in a table of the last arena with each number of free pools (3.8 on,
+    /// bpo-37029). The order is the same; the time, with many arenas, is not.
     pub finds_by_table: bool,
     /// How a block of the pools is told from one of the layer below.
     pub owner: OwnerTest,
@@ -136,7 +139,8 @@ impl Constants {
         if self.classes() > CLASSES_MOST {
             return Some(Clash::Classes);
         }
-        if self.pool_bits >= self.arena_bits || POOL_HEADER_BYTES + 2 * self.threshold > self.pool() {
+        if self.pool_bits >= self.arena_bits || POOL_HEADER_BYTES + 2 * self.threshold > self.pool()
+        {
             return Some(Clash::Pool);
         }
         if self.pools() < POOLS_LEAST || self.pools() > POOLS_MOST {
@@ -209,7 +213,8 @@ impl Clash {
     }
 }
 
-/// Words of a heap that are a table: as many as its layout needs, since CPython's own tables are no longer.
+/// Words of a heap that are a table: as many as its layout needs, since CPython's own tables are no
+/// longer.
 ///
 /// # Safety
 /// An array of `WORDS` words that may all be zero.
@@ -223,7 +228,8 @@ unsafe impl<const WORDS: usize> Room for [usize; WORDS] {
     const WORDS: usize = WORDS;
 }
 
-/// Where a heap has its constants from. They have to hold [`Constants::broken`]; a heap asserts it when it is made.
+/// Where a heap has its constants from. They have to hold [`Constants::broken`]; a heap asserts it
+/// when it is made.
 pub trait Layout: Copy + 'static {
     /// How a block of the pools is told from one of the layer below.
     type Owner: Owner;
@@ -231,7 +237,8 @@ pub trait Layout: Copy + 'static {
     /// Room for the heads of the class lists: two links for each class.
     type Heads: Room;
 
-    /// Room for the table of the last arena with each number of free pools, none included; no room for a layout that walks.
+    /// Room for the table of the last arena with each number of free pools, none included; no room
+    /// for a layout that walks.
     type LastWith: Room;
 
     /// The constants.
@@ -275,7 +282,8 @@ const CPYTHON_310: Constants = Constants {
     owner: OwnerTest::RadixTree { address_bits: 48 },
     ..CPYTHON_39
 };
-const CPYTHON_311: Constants = Constants { owner: OwnerTest::RadixTree { address_bits: 64 }, ..CPYTHON_310 };
+const CPYTHON_311: Constants =
+    Constants { owner: OwnerTest::RadixTree { address_bits: 64 }, ..CPYTHON_310 };
 
 macro_rules! layout {
     ($type:ty, $constants:expr, $owner:ty) => {
@@ -284,7 +292,8 @@ macro_rules! layout {
         impl Layout for $type {
             type Owner = $owner;
             type Heads = [usize; 2 * $constants.classes()];
-            type LastWith = [usize; if $constants.finds_by_table { $constants.pools() + 1 } else { 0 }];
+            type LastWith =
+                [usize; if $constants.finds_by_table { $constants.pools() + 1 } else { 0 }];
 
             #[inline(always)]
             fn constants(&self) -> Constants {

@@ -1,9 +1,11 @@
 //! Room `backends`, member `pymalloc`: CPython's pool allocator, event for event.
 //!
-//! What CPython calls its object allocator serves requests of up to 512 bytes of the mem and obj domains from pools;
-//! size 0, larger requests and the raw domain go to the layer below. `layout.rs` has the constants of each version and the
-//! rules for others, `settings.rs` reads them from a backend's word and describes them, `heap.rs` blocks and pools and the paths of every call, `arena.rs` arenas and the lists of them, `owner.rs` the
-//! test of whose a block is, `check.rs` the statistics and the walk over the invariants.
+//! What CPython calls its object allocator serves requests of up to 512 bytes of the mem and obj
+//! domains from pools; size 0, larger requests and the raw domain go to the layer below.
+//! `layout.rs` has the constants of each version and the rules for others, `settings.rs` reads them
+//! from a backend's word and describes them, `heap.rs` blocks and pools and the paths of every
+//! call, `arena.rs` arenas and the lists of them, `owner.rs` the test of whose a block is,
+//! `check.rs` the statistics and the walk over the invariants.
 #![expect(unsafe_code, reason = "owns a heap behind a raw pointer")]
 
 mod arena;
@@ -19,8 +21,8 @@ use std::ptr::NonNull;
 pub use arena::ArenaTable;
 pub use heap::Heap;
 pub use layout::{
-    Clash, Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Layout,
-    OwnerTest, POOL_HEADER_BYTES, Room,
+    Clash, Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom,
+    Layout, OwnerTest, POOL_HEADER_BYTES, Room,
 };
 pub use owner::{AnyOwner, ArenaIndex, Owner, RadixTree};
 
@@ -59,7 +61,8 @@ impl<L: Layout> Pymalloc<L> {
     /// [`BackendError::Unavailable`] when the kernel gives no pages.
     ///
     /// # Safety
-    /// `source` gives memory that nothing else uses, of the size asked for, and may be called while this lives.
+    /// `source` gives memory that nothing else uses, of the size asked for, and may be called while
+    /// this lives.
     pub unsafe fn new(
         below: Box<dyn Backend>,
         source: ArenaSource,
@@ -104,7 +107,8 @@ impl<L: Layout> Backend for Pymalloc<L> {
     unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize {
         match self.heap().usable_in_pool(block) {
             Some(bytes) => bytes,
-            // SAFETY: not a block of the pools, so a live one of the layer below, which was asked for at least 1 byte.
+            // SAFETY: not a block of the pools, so a live one of the layer below, which was asked
+            // for at least 1 byte.
             None => unsafe { self.below.usable_size(block, requested) },
         }
     }
@@ -170,7 +174,12 @@ impl Constants {
     }
 }
 
-fn open_layout<L: Layout>(below: Box<dyn Backend>, layout: L, rules: String, bases: Option<Bases>) -> Opened {
+fn open_layout<L: Layout>(
+    below: Box<dyn Backend>,
+    layout: L,
+    rules: String,
+    bases: Option<Bases>,
+) -> Opened {
     let constants = layout.constants();
     let arenas = bases.map(|bases| Arenas::new(bases, constants.geometry(), ArenaSource::kernel()));
     let source = arenas.map_or_else(|| ArenaSource::pages(constants.pool()), Arenas::source);
@@ -194,8 +203,8 @@ fn open(spec: &Spec, below: Option<Box<dyn Backend>>) -> Opened {
         c if c == Cpython310.constants() => open_layout(below, Cpython310, rules, bases),
         c if c == Cpython311.constants() => open_layout(below, Cpython311, rules, bases),
         other => {
-            let custom =
-                Custom::new(other).map_err(|clash| spec.refused(format!("cannot be so: {clash}")))?;
+            let custom = Custom::new(other)
+                .map_err(|clash| spec.refused(format!("cannot be so: {clash}")))?;
             open_layout(below, custom, rules, bases)
         }
     }

@@ -1,9 +1,14 @@
-//! Room `backends`, `pymalloc`: the owner test, which tells a block of the pools from one of the layer below.
+//! Room `backends`, `pymalloc`: the owner test, which tells a block of the pools from one of the
+//! layer below.
 //!
-//! `free` and `realloc` get an address and nothing else. Until 3.9 the page's own header named an arena that was then
-//! asked ([`ArenaIndex`]); since 3.10 a radix tree over the address bits knows every arena ([`RadixTree`]). [`AnyOwner`] is
-//! either, as the constants say, for constants that were set one by one.
-#![expect(unsafe_code, reason = "reads tables behind raw pointers, and headers of pages that may be foreign")]
+//! `free` and `realloc` get an address and nothing else. Until 3.9 the page's own header named an
+//! arena that was then asked ([`ArenaIndex`]); since 3.10 a radix tree over the address bits knows
+//! every arena ([`RadixTree`]). [`AnyOwner`] is either, as the constants say, for constants that
+//! were set one by one.
+#![expect(
+    unsafe_code,
+    reason = "reads tables behind raw pointers, and headers of pages that may be foreign"
+)]
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -17,20 +22,22 @@ use crate::backends::allocator::Allocator;
 /// Tells whether an address lies in an arena.
 ///
 /// # Safety
-/// `owns` has to be true for exactly the addresses inside arenas that were entered and have not left, and all zero
-/// bytes have to be a valid empty owner.
+/// `owns` has to be true for exactly the addresses inside arenas that were entered and have not
+/// left, and all zero bytes have to be a valid empty owner.
 pub unsafe trait Owner {
     /// Whether `address` lies in an arena.
     ///
     /// # Safety
-    /// `address` is a block of the heap that `arenas` belongs to, or of the layer below it; `constants` are the heap's, here
-    /// and in every other call.
+    /// `address` is a block of the heap that `arenas` belongs to, or of the layer below it;
+    /// `constants` are the heap's, here and in every other call.
     unsafe fn owns(&self, constants: &Constants, address: usize, arenas: &ArenaTable) -> bool;
 
-    /// Enters the arena that begins at `base`; false, and nothing changed, when the layer below has no memory.
+    /// Enters the arena that begins at `base`; false, and nothing changed, when the layer below has
+    /// no memory.
     ///
     /// # Safety
-    /// `below` is a live table, the same in every call, and the arena overlaps none that is entered.
+    /// `below` is a live table, the same in every call, and the arena overlaps none that is
+    /// entered.
     unsafe fn enter(&self, constants: &Constants, base: usize, below: &Allocator) -> bool;
 
     /// Takes the arena at `base` out.
@@ -46,19 +53,22 @@ pub unsafe trait Owner {
     unsafe fn release(&self, constants: &Constants, below: &Allocator);
 }
 
-/// Until 3.9: the header of the page that holds the address names an arena, and the address lies inside it or not.
+/// Until 3.9: the header of the page that holds the address names an arena, and the address lies
+/// inside it or not.
 ///
-/// The header of a foreign page is whatever bytes are there: any index is then either beyond the table or names an
-/// arena that the address does not lie in. That is why pools must not be larger than the kernel's pages.
+/// The header of a foreign page is whatever bytes are there: any index is then either beyond the
+/// table or names an arena that the address does not lie in. That is why pools must not be larger
+/// than the kernel's pages.
 pub struct ArenaIndex;
 
-// SAFETY: the range check at the end alone decides, so no foreign bytes can make it true; it has no state.
+// SAFETY: the range check at the end alone decides, so no foreign bytes can make it true; it has no
+// state.
 unsafe impl Owner for ArenaIndex {
     #[inline(always)]
     unsafe fn owns(&self, constants: &Constants, address: usize, arenas: &ArenaTable) -> bool {
         let pool = ptr::with_exposed_provenance::<PoolHeader>(address & !(constants.pool() - 1));
-        // SAFETY: the address lies in a mapped page, and a pool is no larger than a page. The read is volatile because
-        // bytes of a foreign page may be anything and change at any time.
+        // SAFETY: the address lies in a mapped page, and a pool is no larger than a page. The read
+        // is volatile because bytes of a foreign page may be anything and change at any time.
         let index = unsafe { (&raw const (*pool).arena_index).read_volatile() } as usize;
         if index >= arenas.slots.get() {
             return false;
@@ -79,11 +89,12 @@ unsafe impl Owner for ArenaIndex {
 
 /// From 3.10 on: a tree of three levels over the address bits above the arena's own.
 ///
-/// `INTERIOR` is the number of children of the root and of a middle node, `LEAF` the entries of a leaf: one entry for
-/// each arena-sized, arena-aligned stretch of addresses. An arena is rarely aligned to its own size, so it covers the
-/// end of one stretch and the start of the next, and both entries say up to where. 3.10 has nodes of 8,192, 8,192 and
-/// 2,048 bytes (48 address bits), 3.11 and later 262,144, 262,144 and 131,072 (64 bits). Nodes come from the layer
-/// below's `calloc` and stay until the heap goes.
+/// `INTERIOR` is the number of children of the root and of a middle node, `LEAF` the entries of a
+/// leaf: one entry for each arena-sized, arena-aligned stretch of addresses. An arena is rarely
+/// aligned to its own size, so it covers the end of one stretch and the start of the next, and both
+/// entries say up to where. 3.10 has nodes of 8,192, 8,192 and 2,048 bytes (48 address bits), 3.11
+/// and later 262,144, 262,144 and 131,072 (64 bits). Nodes come from the layer below's `calloc` and
+/// stay until the heap goes.
 pub struct RadixTree<const INTERIOR: usize, const LEAF: usize> {
     root: [Cell<*mut Middle<INTERIOR, LEAF>>; INTERIOR],
 }
@@ -92,8 +103,8 @@ struct Middle<const INTERIOR: usize, const LEAF: usize>([Cell<*mut Leaf<LEAF>>; 
 
 struct Leaf<const LEAF: usize>([Stretch; LEAF]);
 
-/// What of one arena-sized stretch of addresses lies in arenas: from `from` to its end, and from its start to `until`.
-/// A `from` of -1 means all of it; 0 means that no arena begins here.
+/// What of one arena-sized stretch of addresses lies in arenas: from `from` to its end, and from
+/// its start to `until`. A `from` of -1 means all of it; 0 means that no arena begins here.
 struct Stretch {
     from: Cell<i32>,
     until: Cell<i32>,
@@ -107,9 +118,14 @@ impl Stretch {
         offset < until || (offset >= from && from != 0)
     }
 
-    /// Marks the arena at `base`, whose stretches `grow` makes: one when it is aligned to its size, else the end of one and the
-    /// start of the next. False, and nothing marked, when one could not be made.
-    fn enter<'a>(constants: &Constants, base: usize, grow: impl Fn(usize) -> Option<&'a Stretch>) -> bool {
+    /// Marks the arena at `base`, whose stretches `grow` makes: one when it is aligned to its size,
+    /// else the end of one and the start of the next. False, and nothing marked, when one could not
+    /// be made.
+    fn enter<'a>(
+        constants: &Constants,
+        base: usize,
+        grow: impl Fn(usize) -> Option<&'a Stretch>,
+    ) -> bool {
         let offset = offset(constants, base) as i32;
         let Some(first) = grow(base) else { return false };
         if offset == 0 {
@@ -168,7 +184,12 @@ impl<const INTERIOR: usize, const LEAF: usize> RadixTree<INTERIOR, LEAF> {
     ///
     /// # Safety
     /// `below` is a live table.
-    unsafe fn grow(&self, constants: &Constants, address: usize, below: &Allocator) -> Option<&Stretch> {
+    unsafe fn grow(
+        &self,
+        constants: &Constants,
+        address: usize,
+        below: &Allocator,
+    ) -> Option<&Stretch> {
         let root = &self.root[(address >> Self::root_shift(constants)) & (INTERIOR - 1)];
         // SAFETY: `below` is live; all zero bytes are a node without children.
         let middle = unsafe { child(root, below)? };
@@ -192,11 +213,13 @@ unsafe fn child<'a, T>(place: &Cell<*mut T>, below: &Allocator) -> Option<&'a T>
     unsafe { place.get().as_ref() }
 }
 
-// SAFETY: `enter` and `leave` mark exactly the two stretches that an arena touches; zeros are an empty root.
+// SAFETY: `enter` and `leave` mark exactly the two stretches that an arena touches; zeros are an
+// empty root.
 unsafe impl<const INTERIOR: usize, const LEAF: usize> Owner for RadixTree<INTERIOR, LEAF> {
     #[inline(always)]
     unsafe fn owns(&self, constants: &Constants, address: usize, _arenas: &ArenaTable) -> bool {
-        self.find(constants, address).is_some_and(|stretch| stretch.covers(offset(constants, address) as i32))
+        self.find(constants, address)
+            .is_some_and(|stretch| stretch.covers(offset(constants, address) as i32))
     }
 
     unsafe fn enter(&self, constants: &Constants, base: usize, below: &Allocator) -> bool {
@@ -210,7 +233,8 @@ unsafe impl<const INTERIOR: usize, const LEAF: usize> Owner for RadixTree<INTERI
 
     unsafe fn release(&self, _constants: &Constants, below: &Allocator) {
         for middle in self.root.iter().map(Cell::get).filter(|middle| !middle.is_null()) {
-            // SAFETY: every non-null child was made by `child` from this table and is referred to by nothing else.
+            // SAFETY: every non-null child was made by `child` from this table and is referred to
+            // by nothing else.
             unsafe {
                 for leaf in (*middle).0.iter().map(Cell::get) {
                     (below.free)(below.ctx, leaf.cast());
@@ -221,8 +245,8 @@ unsafe impl<const INTERIOR: usize, const LEAF: usize> Owner for RadixTree<INTERI
     }
 }
 
-/// The arena index or the radix tree, as the constants say; a node is an array of words, the root too, which is made with the
-/// first arena.
+/// The arena index or the radix tree, as the constants say; a node is an array of words, the root
+/// too, which is made with the first arena.
 pub struct AnyOwner {
     root: Node,
 }
@@ -231,7 +255,8 @@ pub struct AnyOwner {
 type Node = Cell<*mut c_void>;
 
 impl AnyOwner {
-    /// The stretch of the address, whose nodes are made by `next`: it is given the place of a child and the bytes of it.
+    /// The stretch of the address, whose nodes are made by `next`: it is given the place of a child
+    /// and the bytes of it.
     #[inline(always)]
     fn walk(
         &self,
@@ -242,8 +267,9 @@ impl AnyOwner {
         let (interior, leaf) = constants.owner.node_bits(constants.arena_bits);
         let bits = |shift: u32, count: u32| (address >> shift) & ((1 << count) - 1);
         let leaf_at = constants.arena_bits;
-        // SAFETY: a root is a node; each child that `next` gives has as many entries as the bits that choose among them,
-        // and lives as long as the tree. A word is as large as a stretch, and zeros are both.
+        // SAFETY: a root is a node; each child that `next` gives has as many entries as the bits
+        // that choose among them, and lives as long as the tree. A word is as large as a stretch,
+        // and zeros are both.
         unsafe {
             let root = next(&self.root, 8 << interior)?.cast::<Node>();
             let middle = root.add(bits(leaf_at + leaf + interior, interior)).as_ref();
@@ -261,7 +287,12 @@ impl AnyOwner {
 
     /// # Safety
     /// `below` is a live table.
-    unsafe fn grow(&self, constants: &Constants, address: usize, below: &Allocator) -> Option<&Stretch> {
+    unsafe fn grow(
+        &self,
+        constants: &Constants,
+        address: usize,
+        below: &Allocator,
+    ) -> Option<&Stretch> {
         self.walk(constants, address, |place, bytes| {
             if place.get().is_null() {
                 // SAFETY: the caller's table.
@@ -303,8 +334,8 @@ unsafe impl Owner for AnyOwner {
     unsafe fn release(&self, constants: &Constants, below: &Allocator) {
         let Some(root) = NonNull::new(self.root.get()) else { return };
         let (interior, _) = constants.owner.node_bits(constants.arena_bits);
-        // SAFETY: nodes have `1 << interior` children; every non-null one was made by `grow` from this table and is referred
-        // to by nothing else.
+        // SAFETY: nodes have `1 << interior` children; every non-null one was made by `grow` from
+        // this table and is referred to by nothing else.
         unsafe {
             let children = |node: NonNull<c_void>| {
                 (0..1usize << interior)

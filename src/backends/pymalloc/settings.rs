@@ -1,13 +1,14 @@
-//! Room `backends`, `pymalloc`: which constants a backend's word asks for, and the allocator in words, layer by layer.
+//! Room `backends`, `pymalloc`: which constants a backend's word asks for, and the allocator in
+//! words, layer by layer.
 //!
-//! A word names a version (the newest when it names none) and changes constants of it: `pymalloc@3.6:threshold=256` is the
-//! allocator of Python 2.5 to 3.2.
+//! A word names a version (the newest when it names none) and changes constants of it:
+//! `pymalloc@3.6:threshold=256` is the allocator of Python 2.5 to 3.2.
 
 use std::fmt::Write as _;
 
 use super::layout::{
-    Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout, OwnerTest,
-    POOL_HEADER_BYTES,
+    Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout,
+    OwnerTest, POOL_HEADER_BYTES,
 };
 use crate::backends::allocator::{BackendError, Setting, Spec, parse_bytes, setting};
 use crate::backends::arenas::Bases;
@@ -40,7 +41,11 @@ fn rules() -> [Rules; 6] {
 
 /// The settings; what each is when it is not given is the version's own.
 const SETTINGS: [Setting; 8] = [
-    setting("arena", "256KiB, from 3.10 on 1MiB", "bytes of an arena, a power of two, such as 256KiB"),
+    setting(
+        "arena",
+        "256KiB, from 3.10 on 1MiB",
+        "bytes of an arena, a power of two, such as 256KiB",
+    ),
     setting("pool", "4KiB, from 3.10 on 16KiB", "bytes of a pool, a power of two"),
     setting(
         "align",
@@ -48,7 +53,11 @@ const SETTINGS: [Setting; 8] = [
         "bytes between size classes, and the alignment of blocks: 8 or 16",
     ),
     setting("threshold", "512", "the largest request in bytes that pools serve"),
-    setting("owner", "index, from 3.10 on radix", "owner test: index, radix (64 address bits) or radix48"),
+    setting(
+        "owner",
+        "index, from 3.10 on radix",
+        "owner test: index, radix (64 address bits) or radix48",
+    ),
     setting(
         "empty",
         "unmap, from 3.9 on keep",
@@ -66,12 +75,18 @@ const SETTINGS: [Setting; 8] = [
     ),
 ];
 
-/// Words for allocators that once were, and for builds that are not the usual ones. Sources: Objects/obmalloc.c of the
-/// versions named; the threshold was raised to 512 in May 2011.
+/// Words for allocators that once were, and for builds that are not the usual ones. Sources:
+/// Objects/obmalloc.c of the versions named; the threshold was raised to 512 in May 2011.
 const HISTORIC: [(&str, &str); 5] = [
-    ("pymalloc@3.6:threshold=256", "2.5 to 3.2: 8-byte blocks, 4 KiB pools, 256 KiB arenas, up to 256 bytes"),
+    (
+        "pymalloc@3.6:threshold=256",
+        "2.5 to 3.2: 8-byte blocks, 4 KiB pools, 256 KiB arenas, up to 256 bytes",
+    ),
     ("pymalloc@3.6", "3.3 to 3.7.3, and 2.7.5 and later: the same up to 512 bytes"),
-    ("pymalloc@3.6:align=16", "3.6 as some builders patch it, with 16-byte blocks: the rules of 3.7.4"),
+    (
+        "pymalloc@3.6:align=16",
+        "3.6 as some builders patch it, with 16-byte blocks: the rules of 3.7.4",
+    ),
     ("pymalloc@3.10:owner=index,pool=4KiB", "3.10 and later built with WITH_PYMALLOC_RADIX_TREE=0"),
     ("pymalloc@3.14:arena=2MiB", "builds for huge pages: arenas of 2 MiB"),
 ];
@@ -88,8 +103,8 @@ impl Wanted {
     /// Reads a word.
     ///
     /// # Errors
-    /// [`BackendError::Refused`] for a version, setting or value that is not known, and for constants that cannot work
-    /// together, with the reason.
+    /// [`BackendError::Refused`] for a version, setting or value that is not known, and for
+    /// constants that cannot work together, with the reason.
     pub fn of(spec: &Spec) -> Result<Wanted, BackendError> {
         spec.takes_only(&SETTINGS)?;
         let rules = rules_of(spec)?;
@@ -105,7 +120,8 @@ impl Wanted {
         let mut changed = Vec::new();
         for (key, value) in spec.settings.iter().filter(|(key, _)| key != "bases") {
             changed.push(format!("{key}={value}"));
-            let expected = |what: &str| spec.refused(format!("cannot have {key}={value}: expected {what}"));
+            let expected =
+                |what: &str| spec.refused(format!("cannot have {key}={value}: expected {what}"));
             match key.as_str() {
                 "arena" => constants.arena_bits = power(key, value)?,
                 "pool" => constants.pool_bits = power(key, value)?,
@@ -175,12 +191,16 @@ fn rules_of(spec: &Spec) -> Result<Rules, BackendError> {
 /// The allocator in words.
 pub(super) fn details(spec: &Spec) -> Result<String, BackendError> {
     let (wanted, bases) = (Wanted::of(spec)?, Bases::of(spec)?);
-    let places = bases
-        .map_or("mmap, each at a multiple of a pool (an interpreter leaves that to chance)", Bases::words);
-    let Constants { threshold, keeps_last_empty, finds_by_table, owner, arena_bits, .. } = wanted.constants;
+    let places = bases.map_or(
+        "mmap, each at a multiple of a pool (an interpreter leaves that to chance)",
+        Bases::words,
+    );
+    let Constants { threshold, keeps_last_empty, finds_by_table, owner, arena_bits, .. } =
+        wanted.constants;
     let constants = wanted.constants;
     let (align, pool, arena) = (constants.align(), constants.pool(), constants.arena());
-    let empty = if keeps_last_empty { "stays while it is last in the list" } else { "goes at once" };
+    let empty =
+        if keeps_last_empty { "stays while it is last in the list" } else { "goes at once" };
     let order = if finds_by_table {
         "found in a table of the last arena with each number of free pools"
     } else {
@@ -207,7 +227,9 @@ pub(super) fn details(spec: &Spec) -> Result<String, BackendError> {
             (pool - POOL_HEADER_BYTES) % size
         );
     }
-    text.push_str("settings (pymalloc[@VERSION]:NAME=VALUE,…), each with what the versions have:\n");
+    text.push_str(
+        "settings (pymalloc[@VERSION]:NAME=VALUE,…), each with what the versions have:\n",
+    );
     for Setting { name, default, meaning, .. } in SETTINGS {
         let _ = writeln!(text, "  {name:9}  {meaning} [{default}]");
     }
@@ -256,8 +278,7 @@ mod tests {
         assert_eq!(constants("pymalloc@3.6:threshold=256"), Constants { threshold: 256, ..old });
         assert_eq!(constants("pymalloc@3.6:align=16"), Cpython37.constants());
         assert_eq!(constants("pymalloc@3.7:order=table"), Cpython38.constants());
-        let written =
-            "pymalloc:arena=256KiB,pool=4KiB,align=8,threshold=512,owner=index,empty=unmap,order=walk";
+        let written = "pymalloc:arena=256KiB,pool=4KiB,align=8,threshold=512,owner=index,empty=unmap,order=walk";
         assert_eq!(constants(written), old);
         assert_eq!(constants("pymalloc@3.11:owner=radix48"), Cpython310.constants());
         for (word, what) in HISTORIC {
@@ -265,7 +286,8 @@ mod tests {
             assert!(told.contains("layer 2") && told.contains(word), "{word}: {what}");
             assert!(!open(&parse(word).unwrap()).unwrap().version().is_empty());
         }
-        let version = open(&parse("pymalloc@3.9:align=8,bases=aligned").unwrap()).unwrap().version();
+        let version =
+            open(&parse("pymalloc@3.9:align=8,bases=aligned").unwrap()).unwrap().version();
         assert!(version.contains("3.9 with align=8,") && !version.contains("bases"), "{version}");
     }
 

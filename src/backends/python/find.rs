@@ -1,5 +1,5 @@
-//! Room `backends`, `python`: finds the shared library of an installed interpreter: on PATH, under pyenv, in the dynamic
-//! linker's list. Nothing is loaded here.
+//! Room `backends`, `python`: finds the shared library of an installed interpreter: on PATH, under
+//! pyenv, in the dynamic linker's list. Nothing is loaded here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use std::process::Command;
 const ASK: &str = "import sysconfig as s; v = s.get_config_var; \
                    print(v('LIBDIR'), v('INSTSONAME'), v('Py_ENABLE_SHARED'), sep='\\n')";
 
-/// The library for what stands after `@`: a version, a path of an interpreter or of a library, a library's name, or
-/// nothing for any.
+/// The library for what stands after `@`: a version, a path of an interpreter or of a library, a
+/// library's name, or nothing for any.
 ///
 /// # Errors
 /// What was looked for and what would provide it.
@@ -22,14 +22,17 @@ pub fn find(wanted: Option<&str>) -> Result<PathBuf, String> {
         }
         Some(name) if name.starts_with("libpython") => all()
             .into_iter()
-            .find(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name)))
+            .find(|path| {
+                path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))
+            })
             .ok_or_else(|| format!("no {name} lies under pyenv's versions or in `ldconfig -p`")),
         Some(version) => by_version(version),
         None => on_path("python3").into_iter().chain(all()).next().ok_or_else(|| nothing("3.11")),
     }
 }
 
-/// Every library of CPython 3 under pyenv and in the dynamic linker's list, the newest version first.
+/// Every library of CPython 3 under pyenv and in the dynamic linker's list, the newest version
+/// first.
 pub fn all() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = pyenv_libraries().into_iter().chain(linker_libraries()).collect();
     found.sort_by_key(|path| std::cmp::Reverse(minor_of(path)));
@@ -42,7 +45,9 @@ fn by_version(version: &str) -> Result<PathBuf, String> {
     let minor = match (parts.next(), parts.next().map(str::parse::<u32>)) {
         (Some("3"), Some(Ok(minor))) => minor,
         _ => {
-            return Err(format!("`{version}` is neither a version (3.11, 3.11.2) nor a path nor libpython…"));
+            return Err(format!(
+                "`{version}` is neither a version (3.11, 3.11.2) nor a path nor libpython…"
+            ));
         }
     };
     let has_patch = parts.next().is_some();
@@ -51,7 +56,8 @@ fn by_version(version: &str) -> Result<PathBuf, String> {
         .filter(|path| path.components().any(|part| part.as_os_str().to_str() == Some(version)))
         .collect();
     // A patch release is named by pyenv's folder only; a minor version by whatever PATH says first.
-    let first = if has_patch { named } else { on_path(&format!("python3.{minor}")).into_iter().collect() };
+    let first =
+        if has_patch { named } else { on_path(&format!("python3.{minor}")).into_iter().collect() };
     let rest = all().into_iter().filter(|path| minor_of(path) == Some(minor));
     first.into_iter().chain(rest).next().ok_or_else(|| nothing(version))
 }
@@ -111,9 +117,11 @@ fn on_path(name: &str) -> Option<PathBuf> {
 
 fn pyenv_libraries() -> Vec<PathBuf> {
     let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
-    let root = root.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")));
+    let root =
+        root.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")));
     let versions = root.and_then(|root| fs::read_dir(root.join("versions")).ok());
-    let folders = versions.into_iter().flatten().flatten().map(|version| version.path().join("lib"));
+    let folders =
+        versions.into_iter().flatten().flatten().map(|version| version.path().join("lib"));
     let files = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
     files.map(|file| file.path()).filter(|path| is_versioned(path)).collect()
 }
@@ -133,17 +141,23 @@ fn is_versioned(path: &Path) -> bool {
     minor_of(path).is_some() && path.to_string_lossy().ends_with(".so.1.0")
 }
 
-/// The folder that an interpreter of this library calls home: the nearest above it with a standard library.
+/// The folder that an interpreter of this library calls home: the nearest above it with a standard
+/// library.
 pub fn home(library: &Path, minor: u32) -> Option<PathBuf> {
     let inside = format!("lib/python3.{minor}");
-    library.ancestors().find(|above| above.join(&inside).join("os.py").is_file()).map(Path::to_owned)
+    library
+        .ancestors()
+        .find(|above| above.join(&inside).join("os.py").is_file())
+        .map(Path::to_owned)
 }
 
-/// How the library was configured, from the file that `sysconfig` reads: PGO and LTO, or that it does not say.
+/// How the library was configured, from the file that `sysconfig` reads: PGO and LTO, or that it
+/// does not say.
 pub fn build(library: &Path, minor: u32) -> Option<String> {
     let folder = home(library, minor)?.join(format!("lib/python3.{minor}"));
-    let is_data =
-        |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("_sysconfigdata_"));
+    let is_data = |path: &PathBuf| {
+        path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("_sysconfigdata_"))
+    };
     let data = fs::read_dir(folder).ok()?.flatten().map(|file| file.path()).find(is_data)?;
     let text = fs::read_to_string(data).ok()?;
     let arguments = text.split("'CONFIG_ARGS':").nth(1)?.split("\n '").next()?;

@@ -1,13 +1,16 @@
-//! Room `backends`, member `python`: the real pymalloc, in the shared library of an installed interpreter.
+//! Room `backends`, member `python`: the real pymalloc, in the shared library of an installed
+//! interpreter.
 //!
-//! The library's own tables (`PyMem_GetAllocator`) are called as they are. Until 3.11 that needs nothing else: the state
-//! is static. From 3.12 on the pools belong to an interpreter, so one is started, but on plain malloc
-//! (`PYTHONMALLOC=malloc`), after the tables were fetched: its own start touches no pool. What it keeps for itself then
-//! lies on the C library's heap, which a footprint takes as its baseline.
+//! The library's own tables (`PyMem_GetAllocator`) are called as they are. Until 3.11 that needs
+//! nothing else: the state is static. From 3.12 on the pools belong to an interpreter, so one is
+//! started, but on plain malloc (`PYTHONMALLOC=malloc`), after the tables were fetched: its own
+//! start touches no pool. What it keeps for itself then lies on the C library's heap, which a
+//! footprint takes as its baseline.
 //!
-//! Arenas go through a hook that counts them, and that can place them (`bases`); left alone it asks the interpreter's
-//! own arena allocator, plain `mmap`. `find.rs` looks for libraries, `printed.rs` reads what the interpreter prints of
-//! its pools, from where the sizes of pools and arenas are known too.
+//! Arenas go through a hook that counts them, and that can place them (`bases`); left alone it asks
+//! the interpreter's own arena allocator, plain `mmap`. `find.rs` looks for libraries, `printed.rs`
+//! reads what the interpreter prints of its pools, from where the sizes of pools and arenas are
+//! known too.
 #![expect(unsafe_code, reason = "calls into libpython")]
 
 mod find;
@@ -66,7 +69,8 @@ struct Python {
 /// # Safety
 /// `F` is the function's type.
 unsafe fn function<F: Copy>(library: &Library, name: &str) -> Result<F, String> {
-    // SAFETY: the caller's promise; the symbol is used while the library is loaded, which is until the process ends.
+    // SAFETY: the caller's promise; the symbol is used while the library is loaded, which is until
+    // the process ends.
     unsafe { library.get::<F>(name.as_bytes()) }
         .map(|symbol| *symbol)
         .map_err(|_| format!("its library has no {name}"))
@@ -80,16 +84,21 @@ impl Python {
             .map_err(|error| format!("its library cannot be loaded: {error}"))?;
         // SAFETY: CPython's documented functions with their documented signatures.
         let (told, get) = unsafe {
-            let version = function::<unsafe extern "C" fn() -> *const c_char>(&library, "Py_GetVersion")?;
-            let get =
-                function::<unsafe extern "C" fn(c_int, *mut Allocator)>(&library, "PyMem_GetAllocator")?;
+            let version =
+                function::<unsafe extern "C" fn() -> *const c_char>(&library, "Py_GetVersion")?;
+            let get = function::<unsafe extern "C" fn(c_int, *mut Allocator)>(
+                &library,
+                "PyMem_GetAllocator",
+            )?;
             (CStr::from_ptr(version()).to_string_lossy().replace('\n', " "), get)
         };
         if told.contains("free-threading") {
             return Err("it is a free-threaded build, which does not use pymalloc".to_owned());
         }
-        let minor = told.strip_prefix("3.").and_then(|rest| rest.split(['.', ' ']).next()?.parse().ok());
-        let minor: u32 = minor.ok_or_else(|| format!("its version `{told}` is none of CPython 3"))?;
+        let minor =
+            told.strip_prefix("3.").and_then(|rest| rest.split(['.', ' ']).next()?.parse().ok());
+        let minor: u32 =
+            minor.ok_or_else(|| format!("its version `{told}` is none of CPython 3"))?;
         let table = |domain| {
             let mut table = Allocator::refusing();
             // SAFETY: it fills in the table of a domain that exists.
@@ -108,13 +117,14 @@ impl Python {
 
 /// Starts an interpreter that leaves the pools alone.
 fn start_interpreter(library: &Library, path: &Path, minor: u32) -> Result<(), String> {
-    let variables = [("PYTHONMALLOC", Some("malloc".into())), ("PYTHONHOME", find::home(path, minor))];
+    let variables =
+        [("PYTHONMALLOC", Some("malloc".into())), ("PYTHONHOME", find::home(path, minor))];
     for (name, value) in variables {
         if let Some(value) = value
             && std::env::var_os(name).as_deref() != Some(value.as_os_str())
         {
-            // SAFETY: a child has these from its parent and one thread; another caller has to be the only thread that
-            // reads the environment now, as the interpreter does.
+            // SAFETY: a child has these from its parent and one thread; another caller has to be
+            // the only thread that reads the environment now, as the interpreter does.
             unsafe { std::env::set_var(name, value) };
         }
     }
@@ -130,7 +140,11 @@ fn start_interpreter(library: &Library, path: &Path, minor: u32) -> Result<(), S
     Ok(())
 }
 
-fn hook_arenas(library: &Library, bases: Bases, geometry: Geometry) -> Result<&'static Arenas, String> {
+fn hook_arenas(
+    library: &Library,
+    bases: Bases,
+    geometry: Geometry,
+) -> Result<&'static Arenas, String> {
     type Call = unsafe extern "C" fn(*mut ArenaSource);
     let mut own = ArenaSource::kernel();
     // SAFETY: documented functions; the hook lives until the process ends.
@@ -142,12 +156,13 @@ fn hook_arenas(library: &Library, bases: Bases, geometry: Geometry) -> Result<&'
     }
 }
 
-/// What the library prints of its pools. It prints only while its own functions serve the obj domain, so they do for the
-/// moment. `now` is what serves it otherwise.
+/// What the library prints of its pools. It prints only while its own functions serve the obj
+/// domain, so they do for the moment. `now` is what serves it otherwise.
 fn print(library: &Library, now: Allocator, pools: Allocator) -> Result<Printed, String> {
     type Print = unsafe extern "C" fn(*mut libc::FILE) -> c_int;
     type Set = unsafe extern "C" fn(c_int, *mut Allocator);
-    // SAFETY: functions of the library with their signatures; a memory file of our own, read back after it was closed.
+    // SAFETY: functions of the library with their signatures; a memory file of our own, read back
+    // after it was closed.
     unsafe {
         let print = function::<Print>(library, "_PyObject_DebugMallocStats")?;
         let set = function::<Set>(library, "PyMem_SetAllocator")?;
@@ -161,7 +176,8 @@ fn print(library: &Library, now: Allocator, pools: Allocator) -> Result<Printed,
         print(file);
         set(OBJ, &mut now);
         libc::fclose(file);
-        let text = String::from_utf8_lossy(std::slice::from_raw_parts(start.cast(), length)).into_owned();
+        let text =
+            String::from_utf8_lossy(std::slice::from_raw_parts(start.cast(), length)).into_owned();
         libc::free(start.cast());
         printed::read(&text)
     }
@@ -173,7 +189,8 @@ impl Backend for Python {
     }
 
     fn version(&self) -> String {
-        let build = find::build(&self.path, self.minor).unwrap_or_else(|| "configured unknown".to_owned());
+        let build =
+            find::build(&self.path, self.minor).unwrap_or_else(|| "configured unknown".to_owned());
         format!("CPython {}, {build}, on {}", self.told, super::libc_version())
     }
 
@@ -222,9 +239,10 @@ impl Pools for Python {
         let mut now = Allocator::refusing();
         // SAFETY: as in load.
         unsafe {
-            function::<unsafe extern "C" fn(c_int, *mut Allocator)>(&self.library, "PyMem_GetAllocator")?(
-                OBJ, &mut now,
-            );
+            function::<unsafe extern "C" fn(c_int, *mut Allocator)>(
+                &self.library,
+                "PyMem_GetAllocator",
+            )?(OBJ, &mut now);
         }
         Ok(print(&self.library, now, *self.domains.get(Domain::Obj))?.statistics)
     }
@@ -234,14 +252,16 @@ fn unavailable(reason: String) -> BackendError {
     BackendError::Unavailable { backend: "python".to_owned(), reason }
 }
 
-/// Checks the word and finds the library: in the environment, where a parent has left it, or by looking.
+/// Checks the word and finds the library: in the environment, where a parent has left it, or by
+/// looking.
 fn library_of(spec: &Spec) -> Result<PathBuf, BackendError> {
     spec.takes_settings(&["bases"])?;
     if let Some(path) = std::env::var_os(LIBRARY) {
         return Ok(path.into());
     }
     // Looking starts programs, and a run asks once for each child.
-    static FOUND: Mutex<BTreeMap<Option<String>, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
+    static FOUND: Mutex<BTreeMap<Option<String>, Result<PathBuf, String>>> =
+        Mutex::new(BTreeMap::new());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
     let look = || find::find(spec.version.as_deref());
     found.entry(spec.version.clone()).or_insert_with(look).clone().map_err(unavailable)
@@ -253,8 +273,10 @@ fn environment(spec: &Spec) -> Environment {
         let rest = name.to_str()?.strip_prefix("libpython3.")?;
         rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse().ok()
     });
-    let mut all =
-        vec![(LIBRARY, library.clone().into_os_string()), ("PYTHONMALLOC", OsString::from("malloc"))];
+    let mut all = vec![
+        (LIBRARY, library.clone().into_os_string()),
+        ("PYTHONMALLOC", OsString::from("malloc")),
+    ];
     if let Some(home) = minor.and_then(|minor| find::home(&library, minor)) {
         all.push(("PYTHONHOME", home.into_os_string()));
     }
@@ -292,18 +314,21 @@ fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
             "this process has used its one interpreter; each needs a process".to_owned(),
         ));
     }
-    let python =
-        Python::load(&path, bases).map_err(|reason| unavailable(format!("{}: {reason}", path.display())))?;
+    let python = Python::load(&path, bases)
+        .map_err(|reason| unavailable(format!("{}: {reason}", path.display())))?;
     let wanted = spec.version.as_deref().filter(|version| version.starts_with("3."));
     let has = python.told.split(' ').next().unwrap_or_default();
     if let Some(wanted) = wanted
         && has != wanted
-        && has.strip_prefix(wanted).is_none_or(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        && has
+            .strip_prefix(wanted)
+            .is_none_or(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     {
         return Err(unavailable(format!("{} is CPython {has}, not {wanted}", path.display())));
     }
-    // Loading a library and starting an interpreter leave free pages in the C library's heap that are resident already. The
-    // replay's large blocks would come to lie there without a page fault, where every other backend begins with a fresh heap.
+    // Loading a library and starting an interpreter leave free pages in the C library's heap that
+    // are resident already. The replay's large blocks would come to lie there without a page fault,
+    // where every other backend begins with a fresh heap.
     super::libc_trim();
     Ok(Box::new(python))
 }

@@ -1,5 +1,5 @@
-//! Room `backends`, `python`: reads what an interpreter prints of its pools (`sys._debugmallocstats`, also at exit and
-//! before each new arena with `PYTHONMALLOCSTATS=1`).
+//! Room `backends`, `python`: reads what an interpreter prints of its pools
+//! (`sys._debugmallocstats`, also at exit and before each new arena with `PYTHONMALLOCSTATS=1`).
 
 use crate::backends::arenas::{ClassStatistics, Geometry, Statistics};
 
@@ -46,7 +46,9 @@ pub struct Printed {
 /// ```
 pub fn read(text: &str) -> Result<Printed, String> {
     const START: &str = "Small block threshold = ";
-    let from = text.rfind(START).ok_or("it printed nothing of its pools: is it built --without-pymalloc?")?;
+    let from = text
+        .rfind(START)
+        .ok_or("it printed nothing of its pools: is it built --without-pymalloc?")?;
     let text = &text[from..];
     let numbers = |line: &str| -> Vec<u64> {
         let words = line.split(|c: char| !c.is_ascii_digit() && c != ',');
@@ -61,11 +63,14 @@ pub fn read(text: &str) -> Result<Printed, String> {
     };
     let size = |words: &str, at: usize| -> Result<usize, String> {
         let found = line(words)?.get(at).copied().filter(|&bytes| bytes > 0);
-        found.map(|bytes| bytes as usize).ok_or_else(|| format!("its print has no size in `{words}`"))
+        found
+            .map(|bytes| bytes as usize)
+            .ok_or_else(|| format!("its print has no size in `{words}`"))
     };
     let (threshold, classes) = (size(START, 0)?, size(START, 1)?);
     let align = threshold / classes;
-    let empty = |class: usize| ClassStatistics { size: ((class + 1) * align) as u64, ..Default::default() };
+    let empty =
+        |class: usize| ClassStatistics { size: ((class + 1) * align) as u64, ..Default::default() };
     let mut statistics = Statistics {
         arenas_end: figure("arenas allocated current")?,
         arenas_peak: figure("arenas highwater mark")?,
@@ -82,11 +87,16 @@ pub fn read(text: &str) -> Result<Printed, String> {
     let rows = text.lines().take_while(|line| !line.contains("arenas allocated total"));
     for row in rows.filter(|line| !line.contains('=')).map(numbers) {
         let [class, size, pools, live, free] = row[..] else { continue };
-        let entry = statistics.classes.get_mut(class as usize).ok_or("its print has a class too many")?;
+        let entry =
+            statistics.classes.get_mut(class as usize).ok_or("its print has a class too many")?;
         *entry = ClassStatistics { size, pools, live, free };
         statistics.pools_end += pools;
     }
-    let geometry =
-        Geometry { align, threshold, pool: size("unused pools *", 1)?, arena: size("bytes/arena", 1)? };
+    let geometry = Geometry {
+        align,
+        threshold,
+        pool: size("unused pools *", 1)?,
+        arena: size("bytes/arena", 1)?,
+    };
     Ok(Printed { geometry, statistics })
 }

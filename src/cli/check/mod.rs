@@ -1,6 +1,7 @@
-//! Room `cli`, verb `check`: the regression check in its three uses. `sides.rs` measures two sides in one run (`suite.rs`
-//! shares out the time, `race.rs` carries one timed measure to its verdict), `traces.rs` compares two recordings of one
-//! program, `stored.rs` two run folders; `output.rs` tells what was found, `init.rs` writes a CI file.
+//! Room `cli`, verb `check`: the regression check in its three uses. `sides.rs` measures two sides
+//! in one run (`suite.rs` shares out the time, `race.rs` carries one timed measure to its verdict),
+//! `traces.rs` compares two recordings of one program, `stored.rs` two run folders; `output.rs`
+//! tells what was found, `init.rs` writes a CI file.
 
 mod init;
 mod output;
@@ -44,7 +45,8 @@ pub struct CheckArgs {
     /// Another build of heaplay that runs the candidate
     #[arg(long, value_name = "PATH")]
     candidate_binary: Option<PathBuf>,
-    /// What another build is taken for that does not understand this one's jobs, as after a change of heaplay itself
+    /// What another build is taken for that does not understand this one's jobs, as after a change
+    /// of heaplay itself
     #[arg(long, value_enum, default_value_t = Incompatible::Fail)]
     incompatible: Incompatible,
     /// The backend on which two recordings are compared
@@ -56,7 +58,8 @@ pub struct CheckArgs {
     /// Count instructions as well, by valgrind
     #[arg(long)]
     count_instructions: bool,
-    /// Seconds for all cells together; those that are clear end early and leave theirs to the others
+    /// Seconds for all cells together; those that are clear end early and leave theirs to the
+    /// others
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     time_limit: u64,
     /// From which the orders of turns are drawn [default: the clock]
@@ -65,7 +68,8 @@ pub struct CheckArgs {
     /// Margins by measure, and increases that are accepted (TOML)
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// How much an exact measure may grow between two recordings of a program, in percent [default: 1]
+    /// How much an exact measure may grow between two recordings of a program, in percent [default:
+    /// 1]
     #[arg(long, value_name = "PERCENT")]
     recording_tolerance: Option<f64>,
     /// Measure even what is the same on both sides
@@ -112,10 +116,14 @@ impl CheckArgs {
         let two_sides = !self.candidate.is_empty() || self.candidate_binary.is_some();
         match (two_sides, self.baseline.as_slice(), self.paths.as_slice()) {
             (true, _, _) => sides::run(&self, &policy),
-            (false, [baseline], [candidate]) => stored::run(&self, baseline.as_ref(), candidate, &policy),
+            (false, [baseline], [candidate]) => {
+                stored::run(&self, baseline.as_ref(), candidate, &policy)
+            }
             (false, [], [old, new]) => traces::run(&self, old, new, &policy),
             (false, [baseline, ..], _) if backends::parse(baseline).is_ok() => {
-                bail!("--baseline {baseline} is a backend: name the other side, too, with --candidate")
+                bail!(
+                    "--baseline {baseline} is a backend: name the other side, too, with --candidate"
+                )
             }
             (false, [_, ..], _) => bail!("--baseline RUN takes one other run folder to judge"),
             (false, [], _) => bail!(
@@ -125,7 +133,8 @@ impl CheckArgs {
     }
 
     fn read_policy(&self) -> anyhow::Result<Policy> {
-        if self.recording_tolerance.is_some_and(|percent| !(percent.is_finite() && percent >= 0.0)) {
+        if self.recording_tolerance.is_some_and(|percent| !(percent.is_finite() && percent >= 0.0))
+        {
             bail!("--recording-tolerance: expected a percentage of 0 or more");
         }
         let policy = match &self.policy {
@@ -150,8 +159,18 @@ fn list() -> String {
     for (name, unit, judged, meaning) in [
         ("time", "%", "timed side by side, in pairs", "processor time of the replay"),
         ("tail", "%", "timed side by side, in pairs", "mean time of the slowest 1 % of the calls"),
-        ("instructions", "instructions", "exact to 0.1 %", "instructions of all calls, by valgrind"),
-        ("fragmentation", "ratio", "derived from exact ones", "resident over live bytes at the live peak"),
+        (
+            "instructions",
+            "instructions",
+            "exact to 0.1 %",
+            "instructions of all calls, by valgrind",
+        ),
+        (
+            "fragmentation",
+            "ratio",
+            "derived from exact ones",
+            "resident over live bytes at the live peak",
+        ),
     ] {
         table.add_row([name, unit, judged, meaning]);
     }

@@ -1,4 +1,5 @@
-//! Room `cli`, verb `check`: what was found, as a table for people, as files for machines, and as pictures.
+//! Room `cli`, verb `check`: what was found, as a table for people, as files for machines, and as
+//! pictures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,8 +85,12 @@ impl OutputArgs {
         print(&format!("{}\n", counts(&findings)))?;
         for finding in findings.iter().filter(|f| f.verdict <= Verdict::Warn) {
             let of = if finding.backend.is_empty() { "the trace" } else { &finding.backend };
-            let mut text =
-                format!("{} {} {of}: {}", finding.verdict.name(), finding.trace, finding.sentence());
+            let mut text = format!(
+                "{} {} {of}: {}",
+                finding.verdict.name(),
+                finding.trace,
+                finding.sentence()
+            );
             if !finding.reproduce.is_empty() {
                 text.push_str(&format!("\n    again: {}", finding.reproduce));
             }
@@ -126,8 +131,10 @@ impl OutputArgs {
 /// How many of each verdict.
 fn counts(findings: &[Finding]) -> String {
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-    let words: Vec<String> =
-        Verdict::ALL.iter().map(|verdict| format!("{} {}", count(*verdict), verdict.name())).collect();
+    let words: Vec<String> = Verdict::ALL
+        .iter()
+        .map(|verdict| format!("{} {}", count(*verdict), verdict.name()))
+        .collect();
     words.join(", ")
 }
 
@@ -137,7 +144,9 @@ fn effects(findings: &[Finding]) -> Vec<report::Effect> {
     shown
         .filter_map(|finding| {
             let evidence = finding.evidence.as_ref()?;
-            let logs = |pairs: &[check::PairOf]| pairs.iter().map(|pair| pair.processor.exp_m1()).collect();
+            let logs = |pairs: &[check::PairOf]| {
+                pairs.iter().map(|pair| pair.processor.exp_m1()).collect()
+            };
             Some(report::Effect {
                 trace: finding.trace.clone(),
                 backend: finding.backend.clone(),
@@ -173,11 +182,22 @@ fn table(findings: &[Finding], all: bool) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["verdict", "trace", "backend", "measure", "baseline", "candidate", "margin", "why"]);
+    table.set_header([
+        "verdict",
+        "trace",
+        "backend",
+        "measure",
+        "baseline",
+        "candidate",
+        "margin",
+        "why",
+    ]);
     for finding in shown {
         let percent = |share: f64| format!("{:+.1} %", share * 100.0);
         let candidate = match &finding.evidence {
-            Some(e) => format!("{} [{}, {}]", percent(e.effect), percent(e.lower), percent(e.upper)),
+            Some(e) => {
+                format!("{} [{}, {}]", percent(e.effect), percent(e.lower), percent(e.upper))
+            }
             None => figure(finding.candidate, finding.unit),
         };
         table.add_row([

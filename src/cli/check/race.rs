@@ -1,5 +1,5 @@
-//! Room `cli`, verb `check`: one timed measure of one cell, from its first pair to its verdict. `bench` brings the pairs,
-//! `check` says of them whether to go on.
+//! Room `cli`, verb `check`: one timed measure of one cell, from its first pair to its verdict.
+//! `bench` brings the pairs, `check` says of them whether to go on.
 
 use std::time::Instant;
 
@@ -109,12 +109,16 @@ impl<'a> Race<'a> {
         self.ended.as_ref().map(|ended| ended.verdict)
     }
 
-    /// Brings pairs until the next look, one at a time on each of `places` (processors; at least one), and looks; ends the
-    /// race when `deadline` has come.
+    /// Brings pairs until the next look, one at a time on each of `places` (processors; at least
+    /// one), and looks; ends the race when `deadline` has come.
     ///
     /// # Errors
     /// A child that ended badly, or an interruption.
-    pub fn advance(&mut self, places: &[Option<usize>], deadline: Instant) -> Result<(), PairError> {
+    pub fn advance(
+        &mut self,
+        places: &[Option<usize>],
+        deadline: Instant,
+    ) -> Result<(), PairError> {
         let began = Instant::now();
         let advanced = self.until_next_look(places, deadline);
         self.seconds += began.elapsed().as_secs_f64();
@@ -131,26 +135,35 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// The figures of pairs: of the baseline and what ran as number `at` beside it. None where a segment took no time.
+    /// The figures of pairs: of the baseline and what ran as number `at` beside it. None where a
+    /// segment took no time.
     fn figures(&self, pairs: &[Told], at: usize) -> Vec<PairOf> {
         let laps = self.laps.unwrap_or(Laps { laps: 1, segments: 1, laps_in_segment: 1 });
         let (mut times, mut tails) = (Vec::new(), Vec::new());
         for pair in pairs {
             match pair {
                 Told::Laps(told) => times.push([&told[0], &told[at]]),
-                Told::Tail(told) => tails.push(PairOf { processor: (told[at] / told[0]).ln(), wall: None }),
+                Told::Tail(told) => {
+                    tails.push(PairOf { processor: (told[at] / told[0]).ln(), wall: None })
+                }
             }
         }
         match self.timed {
             Timed::Tail => tails,
             Timed::Time => {
                 let found = ratios(&times, laps).unwrap_or_default().into_iter();
-                found.map(|ratio| PairOf { processor: ratio.processor, wall: Some(ratio.wall) }).collect()
+                found
+                    .map(|ratio| PairOf { processor: ratio.processor, wall: Some(ratio.wall) })
+                    .collect()
             }
         }
     }
 
-    fn until_next_look(&mut self, places: &[Option<usize>], deadline: Instant) -> Result<(), PairError> {
+    fn until_next_look(
+        &mut self,
+        places: &[Option<usize>],
+        deadline: Instant,
+    ) -> Result<(), PairError> {
         match self.step() {
             Step::Confirm => self.confirming = true,
             Step::Ended(ended) => self.ended = Some(ended),
@@ -190,7 +203,8 @@ impl<'a> Race<'a> {
 
     /// What is found once, before the first pair: how a lap is cut, and which calls are the tail.
     fn pilot(&mut self, processor: Option<usize>) -> Result<Laps, PairError> {
-        let course = Course { loaded: self.cell.loaded, processor, limits: self.limits, clock: self.clock };
+        let course =
+            Course { loaded: self.cell.loaded, processor, limits: self.limits, clock: self.clock };
         let [baseline, candidate] = &self.cell.sides;
         let laps = match self.laps {
             Some(laps) => laps,
@@ -204,8 +218,8 @@ impl<'a> Race<'a> {
         Ok(laps)
     }
 
-    /// One more pair on each processor, `wanted` at the most; while confirming three processes, of which one is the baseline
-    /// again.
+    /// One more pair on each processor, `wanted` at the most; while confirming three processes, of
+    /// which one is the baseline again.
     fn pairs(&mut self, places: &[Option<usize>], wanted: usize) -> Result<(), PairError> {
         let laps = self.pilot(places.first().copied().flatten())?;
         let [baseline, candidate] = &self.cell.sides;
@@ -225,10 +239,14 @@ impl<'a> Race<'a> {
             }
         };
         let told: Vec<Result<Told, PairError>> = std::thread::scope(|scope| {
-            let others: Vec<_> =
-                seeded.iter().skip(1).map(|&(place, seed)| scope.spawn(move || one(place, seed))).collect();
+            let others: Vec<_> = seeded
+                .iter()
+                .skip(1)
+                .map(|&(place, seed)| scope.spawn(move || one(place, seed)))
+                .collect();
             let first = seeded.first().map(|&(place, seed)| one(place, seed));
-            let joined = others.into_iter().map(|other| other.join().unwrap_or(Err(PairError::Cancelled)));
+            let joined =
+                others.into_iter().map(|other| other.join().unwrap_or(Err(PairError::Cancelled)));
             first.into_iter().chain(joined).collect()
         });
         for told in told {
@@ -236,7 +254,8 @@ impl<'a> Race<'a> {
             if (1..sides.len()).any(|at| self.figures(std::slice::from_ref(&told), at).is_empty()) {
                 return Err(PairError::Child {
                     backend: self.cell.sides[1].backend.clone(),
-                    reason: "its segments took no time at all; the trace is too short to be timed".to_owned(),
+                    reason: "its segments took no time at all; the trace is too short to be timed"
+                        .to_owned(),
                 });
             }
             if self.confirming {
@@ -257,11 +276,17 @@ impl<'a> Race<'a> {
         let share = |log: f64| log.exp_m1();
         let pairs = self.figures(&self.pairs, 1);
         let [fresh, control] = [1, 2].map(|at| self.figures(&self.fresh, at));
-        // A failure is told by its fresh pairs: those of the first stage were chosen for being high.
+        // A failure is told by its fresh pairs: those of the first stage were chosen for being
+        // high.
         let shown = if fresh.len() >= LOOKS[0] { &fresh } else { &pairs };
         let level = self.gate.error_of_look(shown.len());
-        let mut finding =
-            Finding::bare(self.cell.trace, &self.cell.name, self.timed.name(), ended.verdict, ended.why);
+        let mut finding = Finding::bare(
+            self.cell.trace,
+            &self.cell.name,
+            self.timed.name(),
+            ended.verdict,
+            ended.why,
+        );
         finding.unit = "%";
         finding.margin = self.gate.fail;
         finding.reproduce = reproduce;

@@ -1,4 +1,5 @@
-//! Room `cli`, verb `check`: two backends, two settings, two libraries or two builds, measured in one run.
+//! Room `cli`, verb `check`: two backends, two settings, two libraries or two builds, measured in
+//! one run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,8 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
     let (entries, programs) = load_traces(&find_traces(&args.paths)?)?;
     let mut other_jobs = None;
     for side in pairs.iter().flatten() {
-        // Told before anything is measured: a library without the symbols, or one that crashes when it is loaded.
+        // Told before anything is measured: a library without the symbols, or one that crashes when
+        // it is loaded.
         let told = match &side.binary {
             Some(binary) => match handshake(binary, &side.backend, settings.clock) {
                 Err(Unfit::OtherJobs(why)) if args.incompatible == Incompatible::Skip => {
@@ -45,7 +47,10 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
         };
         told.map_err(|reason| match reason.contains(&side.backend) {
             true => anyhow::anyhow!("{reason}"),
-            false => anyhow::anyhow!("{}: {reason}; `heaplay backends` lists what can be had", side.backend),
+            false => anyhow::anyhow!(
+                "{}: {reason}; `heaplay backends` lists what can be had",
+                side.backend
+            ),
         })?;
     }
     install_interrupt()?;
@@ -72,12 +77,16 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
         }
     }
     let reproduce = |cell: &Cell, measure: &str| {
-        let path = entries.iter().find(|entry| entry.name == cell.trace).map_or("", |entry| &entry.path);
+        let path =
+            entries.iter().find(|entry| entry.name == cell.trace).map_or("", |entry| &entry.path);
         let mut command = format!("heaplay check {}", quoted(path));
         for (side, sort) in cell.sides.iter().zip(["baseline", "candidate"]) {
             command.push_str(&format!(" --{sort} {}", quoted(&side.backend)));
             if let Some(binary) = &side.binary {
-                command.push_str(&format!(" --{sort}-binary {}", quoted(&binary.display().to_string())));
+                command.push_str(&format!(
+                    " --{sort}-binary {}",
+                    quoted(&binary.display().to_string())
+                ));
             }
         }
         format!("{command} --measures {measure} --seed {seed}")
@@ -207,7 +216,8 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// What decides whether two sides are the same: the backend with its settings, and the contents of every file of it.
+/// What decides whether two sides are the same: the backend with its settings, and the contents of
+/// every file of it.
 fn identity(side: &Side) -> anyhow::Result<String> {
     fn of(spec: &Spec) -> anyhow::Result<String> {
         let mut text = format!("{}@{:?}", spec.name, spec.version);

@@ -15,7 +15,12 @@ use crate::results::Run;
 ///
 /// # Errors
 /// Folders that are no runs, or that have nothing in common.
-pub fn run(args: &CheckArgs, baseline: &Path, candidate: &Path, policy: &Policy) -> anyhow::Result<ExitCode> {
+pub fn run(
+    args: &CheckArgs,
+    baseline: &Path,
+    candidate: &Path,
+    policy: &Policy,
+) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     if !baseline.exists() && backends::parse(&baseline.to_string_lossy()).is_ok() {
         bail!(
@@ -33,7 +38,13 @@ pub fn run(args: &CheckArgs, baseline: &Path, candidate: &Path, policy: &Policy)
                 "{unfinished} cells are missing; `heaplay run --resume {}` finishes it",
                 path.display()
             );
-            stored.findings.push(Finding::bare(path.display().to_string(), "", "run", Verdict::Missing, why));
+            stored.findings.push(Finding::bare(
+                path.display().to_string(),
+                "",
+                "run",
+                Verdict::Missing,
+                why,
+            ));
         }
     }
     let frame = Frame {

@@ -1,6 +1,7 @@
-//! Room `cli`, verb `check`: all cells of a suite within one time limit. Exact stage first, in parallel; then the timed
-//! measures, of which each free processor takes the one that has had the least time, up to its next look. So clear cells
-//! end early, and what they leave is for the others.
+//! Room `cli`, verb `check`: all cells of a suite within one time limit. Exact stage first, in
+//! parallel; then the timed measures, of which each free processor takes the one that has had the
+//! least time, up to its next look. So clear cells end early, and what they leave is for the
+//! others.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -63,7 +64,10 @@ impl Rules<'_> {
     /// A child's bounds on a cell.
     pub fn limits(&self, cell: &Cell) -> Limits {
         let calls = cell.loaded.program.instructions().len();
-        Limits { time: self.settings.time_limit(calls) * 8, memory_bytes: self.settings.memory_bytes }
+        Limits {
+            time: self.settings.time_limit(calls) * 8,
+            memory_bytes: self.settings.memory_bytes,
+        }
     }
 }
 
@@ -72,7 +76,8 @@ pub fn run(cells: &[Cell], rules: &Rules, told: &(dyn Fn(&Finding) + Sync)) -> V
     let deadline = Instant::now() + rules.time_limit;
     let mut findings = Vec::new();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(rules.settings.jobs.max(1)).build();
-    let exact = || -> Vec<Vec<Finding>> { cells.par_iter().map(|cell| untimed(cell, rules)).collect() };
+    let exact =
+        || -> Vec<Vec<Finding>> { cells.par_iter().map(|cell| untimed(cell, rules)).collect() };
     let found = match &pool {
         Ok(pool) => pool.install(exact),
         Err(_) => cells.iter().map(|cell| untimed(cell, rules)).collect(),
@@ -104,7 +109,8 @@ fn untimed(cell: &Cell, rules: &Rules) -> Vec<Finding> {
 
 /// The exact stage: each side twice; what fails must fail a third time.
 pub fn exact(cell: &Cell, rules: &Rules) -> Vec<Finding> {
-    let measure = |at: usize| bench::exact(&cell.sides[at], cell.trace, cell.loaded, rules.settings);
+    let measure =
+        |at: usize| bench::exact(&cell.sides[at], cell.trace, cell.loaded, rules.settings);
     let mut runs: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
     let again = |runs: &mut [Vec<Run>; 2]| -> Result<Vec<Finding>, String> {
         for (at, runs) in runs.iter_mut().enumerate() {
@@ -149,9 +155,10 @@ fn on_both<T: Send>(
     Ok([baseline?, candidate?])
 }
 
-/// Instructions of both sides. Two counts of a side are apart by a seventh of the margin at the most (jemalloc's), and a count
-/// is mostly valgrind's start; so what is below half of the margin at the first count of each passes. Anything else is
-/// counted again, and the smallest differences of the counts decide.
+/// Instructions of both sides. Two counts of a side are apart by a seventh of the margin at the
+/// most (jemalloc's), and a count is mostly valgrind's start; so what is below half of the margin
+/// at the first count of each passes. Anything else is counted again, and the smallest differences
+/// of the counts decide.
 pub fn instructions(cell: &Cell, rules: &Rules) -> Finding {
     let mut finding = Finding::bare(cell.trace, &cell.name, "instructions", Verdict::Identical, "");
     finding.reproduce = (rules.reproduce)(cell, "instructions");
@@ -161,7 +168,8 @@ pub fn instructions(cell: &Cell, rules: &Rules) -> Finding {
     limits.time *= 20;
     // Nothing is timed, so the sides may be counted at once.
     let both = rules.settings.jobs > 1;
-    let counters = on_both(both, |side| InstructionCounter::new(&cell.sides[side], cell.loaded, limits));
+    let counters =
+        on_both(both, |side| InstructionCounter::new(&cell.sides[side], cell.loaded, limits));
     let counts = counters.and_then(|counters| {
         let count = || on_both(both, |side| counters[side].count().map(|count| count as f64));
         let first = count()?;
@@ -188,8 +196,9 @@ pub fn instructions(cell: &Cell, rules: &Rules) -> Finding {
     finding.verdict = if least(&after) > most(&before) * margin {
         Verdict::Fail
     } else if most(&after) > least(&before) * margin {
-        finding.why =
-            format!("the counts of one side differ: {before:?} and {after:?}, on both sides of the margin");
+        finding.why = format!(
+            "the counts of one side differ: {before:?} and {after:?}, on both sides of the margin"
+        );
         Verdict::Inconclusive
     } else if least(&after) > most(&before) {
         // A few instructions more are those of hashing and the loader.
@@ -223,7 +232,8 @@ fn races(
         }
     }
     let queue = Mutex::new(waiting);
-    // Processors of lanes that have nothing to do any more: whoever goes on brings pairs on them as well.
+    // Processors of lanes that have nothing to do any more: whoever goes on brings pairs on them as
+    // well.
     let idle: Mutex<Vec<Option<usize>>> = Mutex::default();
     let findings: Mutex<Vec<Finding>> = Mutex::new(Vec::new());
     let places = processors();
@@ -242,7 +252,8 @@ fn races(
                             .map(|(at, _)| at)?;
                         Some(queue.swap_remove(least))
                     });
-                    // What another lane holds comes back undecided or not at all; that lane goes on with it.
+                    // What another lane holds comes back undecided or not at all; that lane goes on
+                    // with it.
                     let Some((cell, timed, mut race)) = taken else {
                         if let Ok(mut idle) = idle.lock() {
                             idle.push(place);
@@ -267,7 +278,13 @@ fn races(
                         Err(PairError::Cancelled) => return,
                         Err(error) => {
                             let why = error.to_string();
-                            Finding::bare(cell.trace, &cell.name, timed.name(), Verdict::Missing, why)
+                            Finding::bare(
+                                cell.trace,
+                                &cell.name,
+                                timed.name(),
+                                Verdict::Missing,
+                                why,
+                            )
                         }
                         Ok(()) if race.verdict().is_some() => {
                             race.finding((rules.reproduce)(cell, timed.name()))

@@ -1,5 +1,5 @@
-//! Room `cli`, verb `check`: two recordings of one program on one backend: calls, bytes, peak, footprint, fragmentation,
-//! and what changed by size class and by site.
+//! Room `cli`, verb `check`: two recordings of one program on one backend: calls, bytes, peak,
+//! footprint, fragmentation, and what changed by size class and by site.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -42,7 +42,8 @@ pub fn run(args: &CheckArgs, old: &Path, new: &Path, policy: &Policy) -> anyhow:
     let settings = args.children.settings();
     let spec = backends::parse(&args.backend)?;
     backends::describe(&spec)?;
-    let version = bench::version(&args.backend, None).map_err(|reason| anyhow::anyhow!("{reason}"))?;
+    let version =
+        bench::version(&args.backend, None).map_err(|reason| anyhow::anyhow!("{reason}"))?;
     let read = |path: &Path| -> anyhow::Result<(TraceEntry, Loaded)> {
         let (mut entries, mut programs) = load_traces(&[PathBuf::from(path)])?;
         let entry = entries.pop().context("one trace")?;
@@ -67,7 +68,8 @@ pub fn run(args: &CheckArgs, old: &Path, new: &Path, policy: &Policy) -> anyhow:
         Ok(run)
     };
     let stored = compare(&record(&before)?, &record(&after)?, policy)?;
-    let again = format!("heaplay check {} {} --backend {}", old.display(), new.display(), args.backend);
+    let again =
+        format!("heaplay check {} {} --backend {}", old.display(), new.display(), args.backend);
     let mut findings = stored.findings;
     for finding in &mut findings {
         finding.reproduce.clone_from(&again);
@@ -121,7 +123,9 @@ fn changes(before: &Loaded, after: &Loaded) -> String {
     if before.births.is_empty() || after.births.is_empty() {
         let _ = writeln!(text, "By line of the program: record both with --sites to see it.");
     } else {
-        let site = |name: &String| if name.is_empty() { "(no line known)".to_owned() } else { name.clone() };
+        let site = |name: &String| {
+            if name.is_empty() { "(no line known)".to_owned() } else { name.clone() }
+        };
         text.push_str(&table("line", changed(&old.1, &new.1), site));
     }
     text

@@ -1,7 +1,8 @@
-//! Room `cli`, verb `record`: the recorded program as a child, with the signals that are meant for it.
+//! Room `cli`, verb `record`: the recorded program as a child, with the signals that are meant for
+//! it.
 //!
-//! A terminal sends Ctrl-C and the like to the program as well, so heaplay only survives them. What is sent by `kill`
-//! reaches heaplay alone, and is handed on.
+//! A terminal sends Ctrl-C and the like to the program as well, so heaplay only survives them. What
+//! is sent by `kill` reaches heaplay alone, and is handed on.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -78,12 +79,14 @@ pub fn run(job: Job<'_>) -> anyhow::Result<Code> {
     Ok(Code { pid, status: status.context("waiting for the program")? })
 }
 
-/// Catches the program's signals. A caught signal has its default effect again in the child, as `exec` sees to; one
-/// that was ignored when heaplay was started (by `nohup`) stays ignored in both.
+/// Catches the program's signals. A caught signal has its default effect again in the child, as
+/// `exec` sees to; one that was ignored when heaplay was started (by `nohup`) stays ignored in
+/// both.
 #[expect(unsafe_code, reason = "std has no way to catch a signal and see who sent it")]
 fn forward_signals() {
     for signal in SIGNALS {
-        // SAFETY: both structs are plain data filled in whole; the handler does only what a handler may.
+        // SAFETY: both structs are plain data filled in whole; the handler does only what a handler
+        // may.
         unsafe {
             let mut before: libc::sigaction = std::mem::zeroed();
             if libc::sigaction(signal, std::ptr::null(), &raw mut before) != 0
@@ -102,8 +105,8 @@ fn forward_signals() {
 /// The handler: async-signal-safe, for it touches two atomics and calls `kill`.
 #[expect(unsafe_code, reason = "a signal handler is given a C struct")]
 extern "C" fn on_signal(signal: i32, info: *const libc::siginfo_t, _context: *mut libc::c_void) {
-    // SAFETY: with SA_SIGINFO the kernel hands over a valid struct. Codes above 0 are the kernel's own, such as a
-    // terminal's, which reach the child too.
+    // SAFETY: with SA_SIGINFO the kernel hands over a valid struct. Codes above 0 are the kernel's
+    // own, such as a terminal's, which reach the child too.
     let by_process = unsafe { info.as_ref() }.is_none_or(|info| info.si_code <= 0);
     if by_process {
         hand_on(signal);

@@ -15,7 +15,8 @@ const RECORDER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/recorder.so"))
 /// The library's file name.
 pub const NAME: &str = "heaplay-recorder.so";
 
-/// Writes the recorder to a file. One that is there is replaced whole: a process that has it loaded keeps the old one.
+/// Writes the recorder to a file. One that is there is replaced whole: a process that has it loaded
+/// keeps the old one.
 ///
 /// # Errors
 /// When it cannot be written, or this build carries none.
@@ -36,8 +37,8 @@ pub struct Library {
 }
 
 impl Library {
-    /// Writes it where the linker may load it from: the temporary directory, or beside the output if that one forbids
-    /// to execute.
+    /// Writes it where the linker may load it from: the temporary directory, or beside the output
+    /// if that one forbids to execute.
     ///
     /// # Errors
     /// When it cannot be written, or this build carries none.
@@ -54,7 +55,8 @@ impl Library {
             );
         }
         let directory = place.join(format!("heaplay-{}-{:x}", std::process::id(), nanoseconds()));
-        let context = || format!("{} cannot be written; set TMPDIR to a place that can", directory.display());
+        let context =
+            || format!("{} cannot be written; set TMPDIR to a place that can", directory.display());
         fs::DirBuilder::new().mode(0o755).create(&directory).with_context(context)?;
         let library = Library { directory: directory.clone() };
         write(&library.path()).with_context(context)?;
@@ -90,5 +92,7 @@ fn is_loadable(directory: &Path) -> bool {
 }
 
 fn nanoseconds() -> u128 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos())
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |time| time.as_nanos())
 }

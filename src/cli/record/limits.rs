@@ -1,14 +1,16 @@
-//! Room `cli`, verbs `record` and `recorder`: what is asked of the recorder, as options and as its order.
+//! Room `cli`, verbs `record` and `recorder`: what is asked of the recorder, as options and as its
+//! order.
 
 use std::ffi::{OsStr, OsString};
 
 use super::order;
 
-/// When the recording starts and ends, and how much it says. Each process that is recorded counts for itself.
+/// When the recording starts and ends, and how much it says. Each process that is recorded counts
+/// for itself.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Limits {
-    /// Record also the Python line (`file:line`) that made each call, and with N the lines that called it, N frames in
-    /// all; costs more time
+    /// Record also the Python line (`file:line`) that made each call, and with N the lines that
+    /// called it, N frames in all; costs more time
     #[arg(
         long,
         value_name = "N",
@@ -21,14 +23,15 @@ pub struct Limits {
     /// End the recording after so many calls; the program goes on unrecorded
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_events: Option<u64>,
-    /// End it before its raw log grows past this, such as 500M or 2G; a call takes about 8 bytes there, and 1 in the
-    /// trace that is made of it
+    /// End it before its raw log grows past this, such as 500M or 2G; a call takes about 8 bytes
+    /// there, and 1 in the trace that is made of it
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_bytes: Option<u64>,
     /// End it after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<u64>,
-    /// Start it so many seconds after the process; frees of blocks from before are counted and left out
+    /// Start it so many seconds after the process; frees of blocks from before are counted and left
+    /// out
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     start_after: Option<u64>,
     /// Start it at this mark of the program (`heaplay.mark("NAME")`, see scripts/heaplay.py)
@@ -56,8 +59,9 @@ impl Limits {
         ];
         let names = [("start-at-mark", &self.start_at_mark), ("stop-at-mark", &self.stop_at_mark)];
         let numbers = numbers.into_iter().filter_map(|(name, n)| Some(format!("{name}={}", n?)));
-        let names =
-            names.into_iter().filter_map(|(name, mark)| Some(format!("{name}={}", escaped(mark.as_ref()?))));
+        let names = names
+            .into_iter()
+            .filter_map(|(name, mark)| Some(format!("{name}={}", escaped(mark.as_ref()?))));
         let options: Vec<String> = numbers.chain(names).collect();
         let mut order = OsString::from(format!("{}:{root}:{}:", order::VERSION, options.join(",")));
         order.push(base);
@@ -93,9 +97,14 @@ fn size(text: &str) -> Result<u64, String> {
         "G" | "GB" | "GIB" => 30,
         _ => return Err("expected bytes, such as 500M or 2G".into()),
     };
-    let number: u64 = number.parse().map_err(|_| "expected bytes, such as 500M or 2G".to_owned())?;
+    let number: u64 =
+        number.parse().map_err(|_| "expected bytes, such as 500M or 2G".to_owned())?;
     let bytes = number.checked_mul(1 << shift).ok_or("more bytes than there are")?;
-    if bytes < LEAST_BYTES { Err(format!("a raw log needs at least {LEAST_BYTES} bytes")) } else { Ok(bytes) }
+    if bytes < LEAST_BYTES {
+        Err(format!("a raw log needs at least {LEAST_BYTES} bytes"))
+    } else {
+        Ok(bytes)
+    }
 }
 
 #[cfg(test)]
@@ -118,16 +127,35 @@ mod tests {
         let read = order::read(line.as_encoded_bytes()).unwrap();
         assert_eq!((read.root, read.sites, read.base), (42, 3, &b"/tmp/a b:c,d"[..]));
         let told = read.limits;
-        assert_eq!((told.max_events, told.max_bytes, told.duration_ns), (7, 2 << 20, 1_500_000_000));
-        assert!(told.start_at.is(b"a:b,c=100%") && !told.start_at.is(b"a:b,c=100") && !told.start_at.is(b""));
-        assert!(told.stop_at.is("x".repeat(80).as_bytes()) && !told.stop_at.is("x".repeat(63).as_bytes()));
         assert_eq!(
-            order::read(Limits::default().order(0, OsStr::new("b")).as_encoded_bytes()).unwrap().sites,
+            (told.max_events, told.max_bytes, told.duration_ns),
+            (7, 2 << 20, 1_500_000_000)
+        );
+        assert!(
+            told.start_at.is(b"a:b,c=100%")
+                && !told.start_at.is(b"a:b,c=100")
+                && !told.start_at.is(b"")
+        );
+        assert!(
+            told.stop_at.is("x".repeat(80).as_bytes())
+                && !told.stop_at.is("x".repeat(63).as_bytes())
+        );
+        assert_eq!(
+            order::read(Limits::default().order(0, OsStr::new("b")).as_encoded_bytes())
+                .unwrap()
+                .sites,
             0
         );
-        for line in
-            ["", "1:2::b", "2:x::b", "2:0:sites=99:b", "2:0:what=1:b", "2:0:max-events=:b", "2:0:", "2:0::"]
-        {
+        for line in [
+            "",
+            "1:2::b",
+            "2:x::b",
+            "2:0:sites=99:b",
+            "2:0:what=1:b",
+            "2:0:max-events=:b",
+            "2:0:",
+            "2:0::",
+        ] {
             assert_eq!(order::read(line.as_bytes()), None, "{line}");
         }
     }

@@ -1,4 +1,5 @@
-//! Room `cli`, verb `record`: finds the program and tells whether a Python can come of it, before anything starts.
+//! Room `cli`, verb `record`: finds the program and tells whether a Python can come of it, before
+//! anything starts.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-/// Programs that are no Python and start another: the recorder does nothing in them and follows to what they start.
+/// Programs that are no Python and start another: the recorder does nothing in them and follows to
+/// what they start.
 const LAUNCHERS: &[&str] = &[
     "bash",
     "busybox",
@@ -57,8 +59,11 @@ pub fn resolve(name: &OsStr, any_program: bool) -> anyhow::Result<PathBuf> {
         return Ok(path);
     }
     if start != b"\x7fELF" {
-        let next =
-            if path.extension().is_some_and(|extension| extension == "py") { "python3 " } else { "PYTHON " };
+        let next = if path.extension().is_some_and(|extension| extension == "py") {
+            "python3 "
+        } else {
+            "PYTHON "
+        };
         bail!(
             "{shown}: is no program (neither a binary nor a script that begins `#!`); try `-- {next}{shown}`"
         );
@@ -88,15 +93,18 @@ fn find(name: &OsStr) -> anyhow::Result<PathBuf> {
         return Ok(path);
     }
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&paths).map(|directory| directory.join(name)).find(|p| is_executable(p));
+    let found = std::env::split_paths(&paths)
+        .map(|directory| directory.join(name))
+        .find(|p| is_executable(p));
     match found {
         Some(path) => Ok(path),
         None if Path::new(name).is_file() => {
             bail!("{shown}: not in PATH, but a file here; try `-- python3 {shown}`")
         }
         None => {
-            bail!("{shown}: not found in PATH; expected a Python interpreter or a script; check the name")
+            bail!(
+                "{shown}: not found in PATH; expected a Python interpreter or a script; check the name"
+            )
         }
     }
 }
@@ -108,8 +116,9 @@ fn is_executable(path: &Path) -> bool {
 }
 
 fn is_launcher(path: &Path) -> bool {
-    let is_known =
-        |path: &Path| path.file_name().is_some_and(|name| LAUNCHERS.iter().any(|known| name == *known));
+    let is_known = |path: &Path| {
+        path.file_name().is_some_and(|name| LAUNCHERS.iter().any(|known| name == *known))
+    };
     is_known(path) || fs::canonicalize(path).is_ok_and(|path| is_known(&path))
 }
 

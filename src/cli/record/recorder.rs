@@ -1,5 +1,6 @@
-//! Room `cli`, verb `recorder`: hands out the recorder for processes that heaplay does not start: a container's start
-//! command, which an environment variable is added to, and a program that records a part of itself.
+//! Room `cli`, verb `recorder`: hands out the recorder for processes that heaplay does not start: a
+//! container's start command, which an environment variable is added to, and a program that records
+//! a part of itself.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +16,8 @@ use super::limits::Limits;
 const HELPER: &str = include_str!("../../../scripts/heaplay.py");
 const HELPER_NAME: &str = "heaplay.py";
 
-/// Write the recorder into a folder, for a container or for recording from inside a program, and print how to use it
+/// Write the recorder into a folder, for a container or for recording from inside a program, and
+/// print how to use it
 #[derive(clap::Args)]
 pub struct RecorderArgs {
     /// The folder: gets heaplay-recorder.so (glibc) and heaplay.py
@@ -34,7 +36,8 @@ impl RecorderArgs {
     /// Writes both files and prints.
     ///
     /// # Errors
-    /// When the folder cannot be written, or a path cannot stand in an environment variable of the linker.
+    /// When the folder cannot be written, or a path cannot stand in an environment variable of the
+    /// linker.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let context = || format!("{} cannot be written", self.folder.display());
         fs::create_dir_all(&self.folder).with_context(context)?;
@@ -54,7 +57,10 @@ impl RecorderArgs {
         }
         let preload = folder.join(library::NAME);
         if preload.as_os_str().as_encoded_bytes().iter().any(|byte| b": ".contains(byte)) {
-            bail!("{}: the linker cannot load from a path with a blank or a colon", preload.display());
+            bail!(
+                "{}: the linker cannot load from a path with a blank or a colon",
+                preload.display()
+            );
         }
         super::super::print(&self.lines(&folder, &preload))?;
         Ok(ExitCode::SUCCESS)
@@ -62,8 +68,12 @@ impl RecorderArgs {
 
     fn lines(&self, folder: &Path, preload: &Path) -> String {
         let order = self.limits.order(0, self.logs.as_os_str());
-        let variables =
-            format!("LD_PRELOAD={} {}={}", preload.display(), super::order::VARIABLE, quoted(&order));
+        let variables = format!(
+            "LD_PRELOAD={} {}={}",
+            preload.display(),
+            super::order::VARIABLE,
+            quoted(&order)
+        );
         format!(
             "# A start command (of a container, a service, a shell):\n\
              {variables} python3 app.py\n\n\
@@ -87,5 +97,9 @@ impl RecorderArgs {
 fn quoted(value: &OsStr) -> String {
     let text = value.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "-_=+./,:@%".contains(c);
-    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
