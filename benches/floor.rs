@@ -5,7 +5,7 @@
 //!
 //! `cargo bench -- --short` leaves out the 10^8 events (some minutes, 100 MB in the temporary
 //! folder).
-#![expect(unsafe_code, reason = "calls the yardstick in C, and frees what a lap leaves")]
+#![expect(unsafe_code, reason = "calls the yardstick in C, and frees what an iteration leaves")]
 
 use std::ffi::c_void;
 use std::fs::{self, File};
@@ -15,7 +15,9 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use heaplay::program::{self, Instruction, Program};
-use heaplay::replay::{Alone, Clock, Nothing, SharedHeap, Slots, Tables, Ticks, free_all, replay};
+use heaplay::replay::{
+    Clock, Isolated, Nothing, SharedHeap, Slots, Tables, Ticks, free_all, replay,
+};
 use heaplay::results::Run;
 use heaplay::stats::Random;
 use heaplay::trace::{self, Distribution, Generator};
@@ -202,10 +204,10 @@ impl Yardstick {
     }
 }
 
-/// A lap that is timed, then tidied up; in ns a call.
-type Lap<'a> = Box<dyn FnMut() -> f64 + 'a>;
+/// An iteration that is timed, then tidied up; in ns a call.
+type Iteration<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
-/// Frees the blocks that a lap of the yardstick leaves.
+/// Frees the blocks that an iteration of the yardstick leaves.
 fn free_left(
     program: &Program,
     slots: &mut [*mut c_void],
@@ -221,8 +223,8 @@ fn free_left(
     }
 }
 
-/// A lap of heaplay's loop on a backend.
-fn ours<'a>(program: &'a Program, backend: &str) -> Lap<'a> {
+/// An iteration of heaplay's loop on a backend.
+fn ours<'a>(program: &'a Program, backend: &str) -> Iteration<'a> {
     let backend =
         backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
     let mut slots = Slots::new(program);
@@ -240,7 +242,7 @@ fn ours<'a>(program: &'a Program, backend: &str) -> Lap<'a> {
 
 /// What a call takes in one of the two halves of a latency pass, the clock with it; the mean of
 /// both.
-fn ours_timed<'a>(program: &'a Program, backend: &str, clock: &'a Clock) -> Lap<'a> {
+fn ours_timed<'a>(program: &'a Program, backend: &str, clock: &'a Clock) -> Iteration<'a> {
     let backend =
         backends::open(&backends::parse(backend).expect("a backend's word")).expect("the backend");
     let mut slots = Slots::new(program);
@@ -248,8 +250,8 @@ fn ours_timed<'a>(program: &'a Program, backend: &str, clock: &'a Clock) -> Lap<
     Box::new(move || {
         let tables = Tables::new(program, backend.as_ref());
         let mut ns = 0;
-        for half in Alone::BOTH {
-            let mut probe = Ticks::new(clock, Alone::places(calls));
+        for half in Isolated::BOTH {
+            let mut probe = Ticks::new(clock, Isolated::places(calls));
             let began = processor_ns();
             probe.replay(program, &tables, &mut slots, 0..calls, half).expect("memory");
             ns += processor_ns() - began;
@@ -288,18 +290,18 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
     let calls = instructions.len();
     let second = second_calls();
     let libc = libc_calls();
-    let mut laps: Vec<(String, Lap<'_>)> = Vec::new();
+    let mut iterations: Vec<(String, Iteration<'_>)> = Vec::new();
     for backend in BACKENDS {
-        laps.push((backend.to_owned(), ours(program, backend)));
-        laps.push((format!("{backend} timed"), ours_timed(program, backend, clock)));
+        iterations.push((backend.to_owned(), ours(program, backend)));
+        iterations.push((format!("{backend} timed"), ours_timed(program, backend, clock)));
     }
-    laps.push(("malloc again".to_owned(), ours(program, "malloc")));
+    iterations.push(("malloc again".to_owned(), ours(program, "malloc")));
     if let Some((name, _)) = second {
-        laps.push((name.to_owned(), ours(program, name)));
+        iterations.push((name.to_owned(), ours(program, name)));
     }
     if let Some(yardstick) = yardstick {
         let mut slots = vec![std::ptr::null_mut(); program.slots()];
-        laps.push((
+        iterations.push((
             "C noop".to_owned(),
             Box::new(move || {
                 let began = processor_ns();
@@ -311,7 +313,7 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
             }),
         ));
         let mut slots = vec![std::ptr::null_mut(); program.slots()];
-        laps.push((
+        iterations.push((
             "C malloc".to_owned(),
             Box::new(move || {
                 let began = processor_ns();
@@ -323,7 +325,7 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
             }),
         ));
         let mut slots = vec![std::ptr::null_mut(); program.slots()];
-        laps.push((
+        iterations.push((
             "C empty".to_owned(),
             Box::new(move || {
                 let began = processor_ns();
@@ -337,7 +339,7 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
         ));
         let (mut slots, mut ticks) =
             (vec![std::ptr::null_mut(); program.slots()], vec![1_u32; calls]);
-        laps.push((
+        iterations.push((
             "C malloc timed".to_owned(),
             Box::new(move || {
                 let began = processor_ns();
@@ -362,7 +364,7 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
         ];
         for (name, table) in of_c.into_iter().flatten() {
             let mut slots = vec![std::ptr::null_mut(); program.slots()];
-            laps.push((
+            iterations.push((
                 name,
                 Box::new(move || {
                     let began = processor_ns();
@@ -377,20 +379,20 @@ fn times(trace: &str, program: &Program, yardstick: Option<&Yardstick>, clock: &
             ));
         }
     }
-    let mut taken: Vec<Vec<f64>> = vec![Vec::new(); laps.len()];
-    let mut order: Vec<usize> = (0..laps.len()).collect();
+    let mut taken: Vec<Vec<f64>> = vec![Vec::new(); iterations.len()];
+    let mut order: Vec<usize> = (0..iterations.len()).collect();
     let mut random = Random(1);
     for round in 0..=ROUNDS {
         random.shuffle(&mut order);
-        for &lap in &order {
-            let ns = (laps[lap].1)();
+        for &iteration in &order {
+            let ns = (iterations[iteration].1)();
             if round > 0 {
-                taken[lap].push(ns); // the first warms up
+                taken[iteration].push(ns); // the first warms up
             }
         }
     }
-    let names: Vec<String> = laps.iter().map(|(name, _)| name.clone()).collect();
-    drop(laps);
+    let names: Vec<String> = iterations.iter().map(|(name, _)| name.clone()).collect();
+    drop(iterations);
     let of = |name: &str| {
         let at = names.iter().position(|known| known == name)?;
         Some(median(&mut taken[at].clone()))
@@ -488,8 +490,12 @@ fn passes(folder: &Path, generated: [(&str, &mut Generator); 2], service: &Path)
                 let figure = format!("{mean:.1} / {time:.1} ns = {:.2}", mean / time);
                 line(&trace.name, &format!("{backend}: {what} / time"), figure, bound);
             };
-            told("latency's mean", "latency_among_nanoseconds", "0.9 to 1.1");
-            told("a call alone", "latency_alone_nanoseconds", "what fences keep from overlapping");
+            told("latency's mean", "latency_back_to_back_nanoseconds", "0.9 to 1.1");
+            told(
+                "a call alone",
+                "latency_isolated_nanoseconds",
+                "what fences keep from overlapping",
+            );
         }
     }
     println!();

@@ -20,7 +20,7 @@
 //! A program that is larger than memory comes in parts (`program/parts.rs`): each is a [`Program`]
 //! of its own that begins where the one before ended, and all of them have one [`Outline`].
 
-mod births;
+mod allocation_sites;
 mod compile;
 mod kinds;
 mod parts;
@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-pub use births::{Births, MARKS_LOOKED_AT, compile_with_births, compile_within};
+pub use allocation_sites::{AllocationSites, MARKS_LOOKED_AT, compile_with_sites, compile_within};
 pub use compile::compile;
 pub use parts::{Feed, Parts, write_parts};
 pub(crate) use prefetch::prefetch;

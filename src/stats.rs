@@ -1,4 +1,4 @@
-//! Room `stats`: pure functions on slices of numbers. Callers: `report` and `check`.
+//! Pure functions on slices of numbers. Callers: `report` and `check`.
 //!
 //! Here what describes a sample; `stats/robust.rs` has the trimmed mean with its interval and says
 //! whether one of two is longer, `stats/beta.rs` the distributions that intervals are made of,

@@ -1,4 +1,4 @@
-//! The regression check as its user meets it. What is planted is planted by the tests themselves,
+//! The regression check as its user meets it. What is injected is injected by the tests themselves,
 //! in a backend, a run folder or a trace; what a time turns out to be is never asserted.
 
 use std::fs;
@@ -54,8 +54,8 @@ fn one_page_and_one_byte_and_one_arena_fail_and_nothing_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "t.trace", 20_000, 3);
     let file = folder.path().join("out.json");
-    let check = |code, below: &str, planted: &str| {
-        let (a, b) = (format!("planted+{below}"), format!("planted{planted}+{below}"));
+    let check = |code, below: &str, injected: &str| {
+        let (a, b) = (format!("injected+{below}"), format!("injected{injected}+{below}"));
         let mut command = heaplay();
         command.arg("check").arg(&trace).args(["--baseline", &a, "--candidate", &b]);
         command.args(["--measures", "exact", "--even-identical", "--json"]).arg(&file);
@@ -90,10 +90,10 @@ fn times_are_told_with_all_their_figures_and_files_are_written() {
     let at = |name: &str| folder.path().join(name);
     fs::write(at("m.md"), "before\n").unwrap();
     let mut command = heaplay();
-    command.arg("check").arg(&trace).args(["--baseline", "planted+malloc"]);
+    command.arg("check").arg(&trace).args(["--baseline", "injected+malloc"]);
     // Three times as slow: whatever the weather, it cannot be taken for a pass, and what it is
     // taken for is not asserted.
-    command.args(["--candidate", "planted:burn=60,every=1+malloc", "--measures", "time,tail"]);
+    command.args(["--candidate", "injected:burn=60,every=1+malloc", "--measures", "time,tail"]);
     command.args(["--time-limit", "20", "--github", "--seed", "7", "--json"]).arg(at("c.json"));
     command
         .arg("--junit")
@@ -204,11 +204,11 @@ fn instructions_are_counted_where_valgrind_is() {
     fs::write(&counting, script).unwrap();
     fs::set_permissions(&counting, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let check = |code, burn: u32| {
-        let candidate = format!("planted:every=64,burn={burn}+malloc");
+        let candidate = format!("injected:every=64,burn={burn}+malloc");
         let _ = fs::remove_file(&starts);
         let mut command = heaplay();
         command.env("PATH", counting.parent().unwrap());
-        command.arg("check").arg(&trace).args(["--baseline", "planted:every=64+malloc"]);
+        command.arg("check").arg(&trace).args(["--baseline", "injected:every=64+malloc"]);
         command
             .args(["--candidate", &candidate, "--measures", "instructions", "--json"])
             .arg(&file);
@@ -474,7 +474,7 @@ fn ci_files_are_written_once_and_name_what_they_use() {
 }
 
 #[test]
-fn the_selftest_plants_and_counts_and_calibrate_gives_a_policy() {
+fn the_selftest_injects_and_counts_and_calibrate_gives_a_policy() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "t.trace", 3_000, 3);
     let file = folder.path().join("s.json");

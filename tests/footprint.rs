@@ -16,7 +16,7 @@ const TOLERANCE: f64 = 20.0 * KIB;
 /// Every backend of this build that needs no word more than its name; `linked_list` takes minutes
 /// for these traces.
 fn backends() -> Vec<&'static str> {
-    let apart = ["null", "linked_list", "python", "so", "preload", "planted"];
+    let apart = ["null", "linked_list", "python", "so", "preload", "injected"];
     let all = heaplay::backends::BACKENDS.iter().map(|member| member.name);
     all.filter(|name| !apart.contains(name)).collect()
 }
@@ -52,9 +52,9 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
     assert!(run.measurements.iter().all(|row| row.value.is_finite() && row.value >= 0.0));
     for sample in run.samples.iter().filter(|sample| sample.backend != "null") {
         assert!(sample.live_bytes <= sample.usable_bytes, "{sample:?}");
-        assert!(sample.usable_bytes <= sample.pinned_bytes, "{sample:?}");
+        assert!(sample.usable_bytes <= sample.pages_in_use_bytes, "{sample:?}");
         assert!(
-            sample.pinned_bytes as f64 <= sample.resident_bytes as f64 + TOLERANCE,
+            sample.pages_in_use_bytes as f64 <= sample.resident_bytes as f64 + TOLERANCE,
             "{sample:?}"
         );
     }
@@ -63,7 +63,7 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
             .manifest
             .traces
             .iter()
-            .map(|t| one(&run, &t.name, backend, "pinned_over_resident_bytes"));
+            .map(|t| one(&run, &t.name, backend, "pages_in_use_over_resident_bytes"));
         println!("{backend}: pinned over resident by at most {} bytes", over.fold(0.0, f64::max));
     }
     for trace in &run.manifest.traces {
@@ -91,20 +91,23 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
                     .map(|row| row.usable_bytes)
                     .sum();
                 assert_eq!(usable as f64, figure(&format!("usable_{when}_bytes")));
-                let pins: Vec<_> = run
-                    .pins
+                let attributions: Vec<_> = run
+                    .attributions
                     .iter()
                     .filter(|row| {
                         row.trace == trace.name && row.backend == backend && row.moment == moment
                     })
                     .collect();
-                let stranded: u64 = pins.iter().map(|pin| pin.stranded_bytes).sum();
+                let stranded: u64 = attributions
+                    .iter()
+                    .map(|attribution| attribution.external_fragmentation_bytes)
+                    .sum();
                 assert!(
-                    pins.is_empty() || stranded as f64 == curve[0] - usable as f64,
+                    attributions.is_empty() || stranded as f64 == curve[0] - usable as f64,
                     "every byte is charged"
                 );
                 assert_eq!(
-                    pins.is_empty(),
+                    attributions.is_empty(),
                     trace.name == "hello",
                     "the one recorded without lines"
                 );
@@ -181,17 +184,18 @@ fn pointers_alone_predict_what_a_trim_leaves() {
     for trace in &run.manifest.traces {
         for backend in words {
             let figure = |metric: &str| one(&run, &trace.name, backend, metric);
-            let (pinned, predicted) = (figure("pinned_end_bytes"), figure("trim_predicted_bytes"));
-            let (trimmed, drained) =
-                (figure("resident_trimmed_bytes"), figure("resident_drained_bytes"));
+            let (pinned, predicted) =
+                (figure("pages_in_use_end_bytes"), figure("trim_predicted_bytes"));
+            let (trimmed, flushed) =
+                (figure("resident_trimmed_bytes"), figure("resident_flushed_bytes"));
             println!(
-                "{} {backend}: pinned {pinned}, predicted {predicted}, after trim {trimmed}, cache emptied {drained}",
+                "{} {backend}: pinned {pinned}, predicted {predicted}, after trim {trimmed}, cache emptied {flushed}",
                 trace.name
             );
             let spare = (predicted * 0.02).max(PAGE);
             assert!(
-                (drained - predicted).abs() <= spare,
-                "{} {backend}: {drained} {predicted}",
+                (flushed - predicted).abs() <= spare,
+                "{} {backend}: {flushed} {predicted}",
                 trace.name
             );
             // The heads beside live blocks are few: most lie on pages that the blocks pin anyway.
@@ -201,16 +205,16 @@ fn pointers_alone_predict_what_a_trim_leaves() {
                 "{}: {beside}",
                 trace.name
             );
-            assert!(drained <= trimmed, "{} {backend}: {drained} > {trimmed}", trace.name);
+            assert!(flushed <= trimmed, "{} {backend}: {flushed} > {trimmed}", trace.name);
             if backend == cacheless {
-                assert!((trimmed - drained).abs() <= PAGE, "{}: {trimmed} {drained}", trace.name);
+                assert!((trimmed - flushed).abs() <= PAGE, "{}: {trimmed} {flushed}", trace.name);
             }
         }
         // What the cache pins is seen at all: by far the larger part of what is left of a small
         // heap.
         if trace.name == "churn" {
             let figure = |metric: &str| one(&run, &trace.name, "malloc", metric);
-            assert!(figure("resident_trimmed_bytes") > 2.0 * figure("resident_drained_bytes"));
+            assert!(figure("resident_trimmed_bytes") > 2.0 * figure("resident_flushed_bytes"));
         }
     }
 }
@@ -238,19 +242,23 @@ fn lines_are_charged_at_every_mark() {
     let run = footprint(&marked, "malloc,pymalloc,null", &folder.path().join("run"), None);
     for backend in ["malloc", "pymalloc"] {
         let at = |moment: Moment| -> (u64, u64) {
-            let mine = run.pins.iter().filter(|pin| pin.backend == backend && pin.moment == moment);
-            mine.fold((0, 0), |sum, pin| (sum.0 + pin.live_bytes, sum.1 + pin.stranded_bytes))
+            let mine = run.attributions.iter().filter(|attribution| {
+                attribution.backend == backend && attribution.moment == moment
+            });
+            mine.fold((0, 0), |sum, attribution| {
+                (sum.0 + attribution.live_bytes, sum.1 + attribution.external_fragmentation_bytes)
+            })
         };
         assert_eq!(at(Moment::Mark(1)), (0, 0), "nothing lives before the first call");
         assert_eq!(at(Moment::Mark(2)), at(Moment::Mark(3)));
         assert_eq!(at(Moment::Mark(4)), at(Moment::End));
         let sample =
             run.samples.iter().find(|s| s.backend == backend && s.event == calls / 3).unwrap();
-        let stranded = sample.pinned_bytes - sample.usable_bytes;
+        let stranded = sample.pages_in_use_bytes - sample.usable_bytes;
         assert_eq!(at(Moment::Mark(2)), (sample.live_bytes, stranded), "{backend}");
         assert!(sample.live_bytes > 0 && stranded > 0);
     }
-    assert!(run.pins.iter().all(|pin| pin.backend != "null"));
+    assert!(run.attributions.iter().all(|attribution| attribution.backend != "null"));
 }
 
 #[test]
@@ -259,8 +267,8 @@ fn the_first_line_of_the_pins_saves_what_it_is_charged_with() {
     let trace = traces().join("service.trace");
     let run = footprint(&trace, "pymalloc", &folder.path().join("run"), None);
     let [check] = &run.what_ifs[..] else { panic!("one line is checked: {:?}", run.what_ifs) };
-    assert_eq!(check.site, run.pinning_lines("service", Moment::End)[0].0);
-    let saved = check.pinned_before_bytes as f64 - check.pinned_after_bytes as f64;
+    assert_eq!(check.site, run.retaining_lines("service", Moment::End)[0].0);
+    let saved = check.pages_in_use_before_bytes as f64 - check.pages_in_use_after_bytes as f64;
     let off = (check.predicted_bytes as f64 - saved).abs() / saved;
     assert!(off < 0.15, "{check:?}");
     // The verb says the same, and knows the line by the end of its name.

@@ -11,7 +11,7 @@ mod synthetic;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use heaplay::report::{CHARTS, Picture, Scene, TRACE_CHARTS};
+use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport};
 use synthetic::Wish;
 
 /// The charts of memory. Those of time have their own tests; the fewer pictures, the more surely
@@ -22,8 +22,8 @@ const MEMORY: [&str; 7] = [
     "heap-map",
     "page-fullness",
     "sizes-and-rounding",
-    "who-pins-the-pages",
-    "pins-at-marks",
+    "page-retention",
+    "page-retention-at-marks",
 ];
 
 fn golden() -> PathBuf {
@@ -71,10 +71,10 @@ fn hold(pictures: Vec<(String, Picture)>) {
 fn pictures_of_memory_are_those_that_were_looked_at() {
     let backends = ["malloc", "pymalloc", "jemalloc", "null"];
     let run = synthetic::run(&Wish { backends: &backends, samples: 600, ..Wish::default() });
-    let scenes = Scene::all(&run);
+    let trace_reports = TraceReport::all(&run);
     let drawn = MEMORY.map(|name| {
         let chart = CHARTS.iter().find(|chart| chart.name == name).expect("a chart of that name");
-        (name.to_owned(), (chart.draw)(&scenes[0]).expect("something to draw"))
+        (name.to_owned(), (chart.draw)(&trace_reports[0]).expect("something to draw"))
     });
     hold(drawn.into());
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use heaplay::report::{
     AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveStretch, Picture, PoolCell,
-    Scene, SizeBar, TRACE_CHARTS, TraceShape, WIDTH, declared, render, scorecard, summary,
+    SizeBar, TRACE_CHARTS, TraceReport, TraceShape, WIDTH, declared, render, scorecard, summary,
 };
 use heaplay::results::{Run, Status};
 use shapes::shape;
@@ -23,13 +23,15 @@ fn album(name: &str) -> PathBuf {
 
 /// Every picture of a run with its name.
 fn pictures(run: &Run) -> Vec<(String, Picture)> {
-    let scenes = Scene::all(run);
-    let mut all: Vec<(String, Picture)> =
-        scorecard(&scenes).map(|picture| ("summary".to_owned(), picture)).into_iter().collect();
-    for scene in &scenes {
+    let trace_reports = TraceReport::all(run);
+    let mut all: Vec<(String, Picture)> = scorecard(&trace_reports)
+        .map(|picture| ("summary".to_owned(), picture))
+        .into_iter()
+        .collect();
+    for trace_report in &trace_reports {
         for chart in CHARTS {
             let begun = std::time::Instant::now();
-            let picture = (chart.draw)(scene);
+            let picture = (chart.draw)(trace_report);
             let encoded =
                 picture.as_ref().map(|picture| picture.canvas.png().expect("encoded").len());
             let spent = begun.elapsed();
@@ -42,7 +44,9 @@ fn pictures(run: &Run) -> Vec<(String, Picture)> {
                 chart.name
             );
             all.extend(
-                picture.map(|picture| (format!("{}--{}", scene.trace.name, chart.name), picture)),
+                picture.map(|picture| {
+                    (format!("{}--{}", trace_report.trace.name, chart.name), picture)
+                }),
             );
         }
     }
@@ -113,7 +117,7 @@ fn the_scorecard_has_its_rows() {
     for (traces, mean) in [(&["service"][..], false), (&["service", "json"][..], true)] {
         let backends = ["malloc", "pymalloc", "bump"];
         let run = synthetic::run(&Wish { traces, backends: &backends, ..Wish::default() });
-        let picture = scorecard(&Scene::all(&run)).expect("drawn");
+        let picture = scorecard(&TraceReport::all(&run)).expect("drawn");
         let count = |text: &str| picture.canvas.labels().iter().filter(|l| l.text == text).count();
         for backend in backends {
             assert_eq!(count(backend), traces.len() + usize::from(mean), "{backend} of {traces:?}");
@@ -163,7 +167,7 @@ fn many_traces_and_backends() {
         calls: 200_000,
         ..Wish::default()
     });
-    let picture = scorecard(&Scene::all(&run)).expect("a scorecard");
+    let picture = scorecard(&TraceReport::all(&run)).expect("a scorecard");
     let folder = album("many");
     fs::create_dir_all(&folder).expect("the target folder can be written");
     fs::write(folder.join("summary.png"), picture.canvas.png().expect("encoded")).expect("written");
@@ -208,10 +212,10 @@ fn a_short_peak_is_as_high_as_a_long_one() {
         }
         // Figures of the made-up heap would set another scale.
         run.measurements.clear();
-        let scenes = Scene::all(&run);
+        let trace_reports = TraceReport::all(&run);
         let chart =
             CHARTS.iter().find(|chart| chart.name == "footprint-overlay").expect("the chart");
-        let pixels = (chart.draw)(&scenes[0]).expect("a picture").canvas.pixels();
+        let pixels = (chart.draw)(&trace_reports[0]).expect("a picture").canvas.pixels();
         let wide = WIDTH as usize;
         // The line of malloc is vermilion; its labels stand beside the plot.
         let line = |x: usize, y: usize| {
@@ -325,7 +329,7 @@ fn many_backends_on_many_traces() {
         chunk.nanoseconds *= 50;
     }
     // Every allocator has its row in the picture, by a name of its own.
-    let picture = scorecard(&Scene::all(&run)).expect("drawn");
+    let picture = scorecard(&TraceReport::all(&run)).expect("drawn");
     for name in MANY {
         let start: String = name.chars().take(12).collect();
         assert!(

@@ -4,10 +4,10 @@
 mod synthetic;
 
 use hdrhistogram::Histogram;
-use heaplay::report::{CHARTS, Scene, scorecard, summary};
+use heaplay::report::{CHARTS, TraceReport, scorecard, summary};
 use heaplay::results::{
-    Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Moment, OTHER_SITES, Pass, Pin,
-    Rounding, Run, Sample, ServiceTimes, SizeClass, SlowCall, WhatIf,
+    Attribution, Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Moment, OTHER_SITES,
+    Pass, Rounding, Run, Sample, ServiceTimes, SizeClass, SlowCall, WhatIf,
 };
 use proptest::prelude::*;
 use synthetic::Wish;
@@ -37,12 +37,12 @@ const METRICS: [&str; 13] = [
     "resident_peak_bytes",
     "resident_end_bytes",
     "resident_trimmed_bytes",
-    "resident_drained_bytes",
+    "resident_flushed_bytes",
     "resident_freed_bytes",
     "live_peak_bytes",
     "live_end_bytes",
-    "pinned_end_bytes",
-    "pinned_2m_end_bytes",
+    "pages_in_use_end_bytes",
+    "pages_in_use_2m_end_bytes",
     "time_nanoseconds",
     "requested_bytes",
     "window_10ms_nanoseconds",
@@ -80,7 +80,7 @@ fn sample() -> impl Strategy<Value = Sample> {
             clock_bytes,
             live_bytes: live,
             usable_bytes: usable,
-            pinned_bytes: pinned,
+            pages_in_use_bytes: pinned,
             resident_bytes: resident,
         },
     )
@@ -183,19 +183,21 @@ fn size_class() -> impl Strategy<Value = SizeClass> {
     )
 }
 
-fn pin() -> impl Strategy<Value = Pin> {
+fn attribution() -> impl Strategy<Value = Attribution> {
     // Sums of a few of them must fit a word, as those of one address space do.
     let number = || prop_oneof![Just(0), Just(1), 0..10_000_000_u64, Just(u64::MAX / 64)];
     (backend(), moment(), site(), [number(), number(), number()]).prop_map(
-        |(backend, moment, site, [live_bytes, live_blocks, stranded_bytes])| Pin {
-            trace: "t".into(),
-            backend,
-            repetition: 0,
-            moment,
-            site,
-            live_bytes,
-            live_blocks,
-            stranded_bytes,
+        |(backend, moment, site, [live_bytes, live_blocks, external_fragmentation_bytes])| {
+            Attribution {
+                trace: "t".into(),
+                backend,
+                repetition: 0,
+                moment,
+                site,
+                live_bytes,
+                live_blocks,
+                external_fragmentation_bytes,
+            }
         },
     )
 }
@@ -220,8 +222,8 @@ fn what_if() -> impl Strategy<Value = WhatIf> {
             backend,
             site,
             predicted_bytes: predicted,
-            pinned_before_bytes: before,
-            pinned_after_bytes: after,
+            pages_in_use_before_bytes: before,
+            pages_in_use_after_bytes: after,
         },
     )
 }
@@ -298,7 +300,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
         prop::collection::vec(latency(), 0..10),
         (
             prop::collection::vec(fullness(), 0..20),
-            prop::collection::vec(pin(), 0..20),
+            prop::collection::vec(attribution(), 0..20),
             prop::collection::vec(heap_row(), 0..8),
             prop::collection::vec(what_if(), 0..8),
             prop::collection::vec(rounding(), 0..12),
@@ -318,7 +320,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 chunks,
                 measurements,
                 latencies,
-                (fullness, pins, heap_map, what_ifs, rounding, size_classes),
+                (fullness, attributions, heap_map, what_ifs, rounding, size_classes),
                 (slow_calls, latency_map, service_times),
                 calls,
                 step,
@@ -341,8 +343,8 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 run.latencies = latencies;
                 (run.slow_calls, run.latency_map, run.service_times) =
                     (slow_calls, latency_map, service_times);
-                (run.fullness, run.pins, run.heap_map, run.what_ifs) =
-                    (fullness, pins, heap_map, what_ifs);
+                (run.fullness, run.attributions, run.heap_map, run.what_ifs) =
+                    (fullness, attributions, heap_map, what_ifs);
                 (run.rounding, run.size_classes) = (rounding, size_classes);
                 Shown(run)
             },
@@ -354,10 +356,10 @@ proptest! {
 
     #[test]
     fn nothing_panics(Shown(run) in absurd()) {
-        let scenes = Scene::all(&run);
-        let _ = scorecard(&scenes);
+        let trace_reports = TraceReport::all(&run);
+        let _ = scorecard(&trace_reports);
         for chart in CHARTS {
-            if let Some(picture) = (chart.draw)(&scenes[0]) {
+            if let Some(picture) = (chart.draw)(&trace_reports[0]) {
                 prop_assert!(!picture.title.is_empty());
             }
         }

@@ -117,8 +117,11 @@ fn the_main_job_counts_what_the_trace_asks() {
     for sample in &run.samples {
         assert!(sample.live_bytes <= sample.usable_bytes, "{sample:?}");
         if sample.backend != "null" {
-            assert!(sample.usable_bytes <= sample.pinned_bytes, "{sample:?}");
-            assert!(sample.pinned_bytes <= sample.resident_bytes + (16 << 10) + 4096, "{sample:?}");
+            assert!(sample.usable_bytes <= sample.pages_in_use_bytes, "{sample:?}");
+            assert!(
+                sample.pages_in_use_bytes <= sample.resident_bytes + (16 << 10) + 4096,
+                "{sample:?}"
+            );
         }
     }
     // A bump allocator gives nothing back: what is resident holds at least all that was ever asked
@@ -129,7 +132,7 @@ fn the_main_job_counts_what_the_trace_asks() {
 }
 
 #[test]
-fn two_runs_agree_in_every_exact_measure_and_a_planted_page_is_found() {
+fn two_runs_agree_in_every_exact_measure_and_an_injected_page_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "t.trace", 30_000);
     let (first, second) = (folder.path().join("a"), folder.path().join("b"));
@@ -143,12 +146,12 @@ fn two_runs_agree_in_every_exact_measure_and_a_planted_page_is_found() {
         |code| expect(code, heaplay().arg("check").arg("--baseline").arg(&first).arg(&second));
     assert!(check(0).contains(" 0 MISSING"), "{}", check(0));
     let mut run = Run::load(&second).unwrap();
-    let planted = run
+    let injected = run
         .measurements
         .iter_mut()
         .find(|m| m.backend == "pymalloc" && m.metric == "resident_end_bytes")
         .expect("a footprint has an end");
-    planted.value += 4096.0;
+    injected.value += 4096.0;
     run.save(&second).unwrap();
     let table = check(1);
     assert!(
@@ -257,7 +260,7 @@ fn a_child_that_is_killed_costs_its_own_cell() {
     wait_for("a child at work", || {
         out.join("cells").exists() && !children_of(run.id()).is_empty() && finished_cells(&out) == 0
     });
-    // All backends of a heat are alive together: one of them dies, and the others go on.
+    // All backends of a batch are alive together: one of them dies, and the others go on.
     signal(children_of(run.id())[0], "KILL");
     run.wait().unwrap();
     let record = Run::load(&out).unwrap();
@@ -307,7 +310,7 @@ fn a_closed_pipe_is_no_pass() {
     let mut run = Run::load(&first).unwrap();
     run.measurements
         .iter_mut()
-        .filter(|m| m.metric == "pinned_end_bytes")
+        .filter(|m| m.metric == "pages_in_use_end_bytes")
         .for_each(|m| m.value += 4096.0);
     run.save(&second).unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
@@ -741,7 +744,7 @@ fn limits_hold_in_timed_passes() {
     let hangs = |call: u32, below: &str| {
         let numbers = folder.path().join(format!("{call}.bin"));
         fs::write(&numbers, call.to_le_bytes()).unwrap();
-        format!("planted:burn=20000000000,calls={},period=100000000+{below}", numbers.display())
+        format!("injected:burn=20000000000,calls={},period=100000000+{below}", numbers.display())
     };
     for (backend, passes, limit, told) in [
         (hangs(200_000, "malloc"), "time", ["--timeout", "1"], "its time limit"),

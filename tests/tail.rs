@@ -1,4 +1,4 @@
-//! The tail of a run as its user meets it: what was planted at one call is found at that call in
+//! The tail of a run as its user meets it: what was injected at one call is found at that call in
 //! every repetition, and the tables hold each call once. The oracle of counts and sizes is a plain
 //! reading of the CSV in this file.
 
@@ -68,11 +68,12 @@ fn stalled(folder: &Path) -> (Run, Vec<Request>, u64, String) {
     let csv: PathBuf = folder.join("small.csv");
     heaplay(&["generate", csv.to_str().unwrap(), "--calls", &CALLS.to_string(), "--seed", "3"]);
     let requests = requests(&csv);
-    let planted = requests.iter().filter(|request| request.op == "malloc").nth(3000).unwrap();
+    let injected = requests.iter().filter(|request| request.op == "malloc").nth(3000).unwrap();
     let numbers = folder.join("calls.bin");
-    fs::write(&numbers, u32::try_from(planted.event).unwrap().to_le_bytes()).unwrap();
+    fs::write(&numbers, u32::try_from(injected.event).unwrap().to_le_bytes()).unwrap();
     // About 3 ms: two million dependent multiplications.
-    let backend = format!("planted:burn=2000000,calls={},period=1000000+malloc", numbers.display());
+    let backend =
+        format!("injected:burn=2000000,calls={},period=1000000+malloc", numbers.display());
     let out = folder.join("run");
     let [csv, out] = [&csv, &out].map(|path| path.to_str().unwrap());
     let repetitions = REPETITIONS.to_string();
@@ -89,19 +90,19 @@ fn stalled(folder: &Path) -> (Run, Vec<Request>, u64, String) {
         out,
     ]);
     assert!(words.contains("seen in") && words.contains("7 of 7"), "{words}");
-    let event = planted.event;
+    let event = injected.event;
     (Run::load(Path::new(out)).unwrap(), requests, event, backend)
 }
 
 #[test]
-fn a_planted_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
+fn an_injected_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
     let folder = tempfile::tempdir().unwrap();
     let (run, requests, event, backend) = stalled(folder.path());
-    let planted = requests.iter().find(|request| request.event == event).unwrap();
+    let injected = requests.iter().find(|request| request.event == event).unwrap();
     let found = run.slow_calls.iter().find(|call| call.backend == backend && call.event == event);
-    let found = found.expect("the planted call is in the table");
+    let found = found.expect("the injected call is in the table");
     assert_eq!((found.seen, found.repetitions), (REPETITIONS, REPETITIONS), "{found:?}");
-    assert_eq!((found.op.as_str(), found.size_bytes), ("malloc", planted.size));
+    assert_eq!((found.op.as_str(), found.size_bytes), ("malloc", injected.size));
     // No processor multiplies so quickly: three cycles each at 6 GHz.
     assert!(found.nanoseconds >= 1_000_000 && found.is_own(), "{found:?}");
     // The map has it where it belongs, in the column of its share of the replay.
@@ -121,7 +122,7 @@ fn a_planted_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
 
     // How much neighbours disturb was measured in the run, where there are any.
     let told = |name: &str| run.manifest.settings.get(name).cloned();
-    let at_once: usize = told("heats_at_once").expect("how many heats").parse().unwrap();
+    let at_once: usize = told("batches_at_once").expect("how many batches").parse().unwrap();
     assert!(at_once >= 1);
     if std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
         let ratio = told("neighbours_ratio").expect("a ratio");

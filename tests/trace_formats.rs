@@ -189,7 +189,7 @@ proptest! {
 
     #[test]
     fn without_the_event_column_rows_take_the_lowest_indices(mut steps in steps()) {
-        // Births and ends alone: such a trace cannot tell what a realloc resizes.
+        // AllocationSites and ends alone: such a trace cannot tell what a realloc resizes.
         steps.retain(|step| !matches!(step, Step::Resize(..)));
         let wanted = play(Columns::default(), steps);
         let folder = tempfile::tempdir().unwrap();

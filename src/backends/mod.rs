@@ -1,4 +1,4 @@
-//! Room `backends`: what is measured. `allocator.rs` is the contract, each backend is a file, this
+//! What is measured. `allocator.rs` is the contract, each backend is a file, this
 //! is the list.
 //!
 //! A backend is written as one word, `name[@version][:key=value,…][+below]`: [`parse`] reads it,
@@ -12,6 +12,7 @@ mod bump;
 mod calls;
 mod dlmalloc;
 pub mod freelist;
+mod injected;
 #[cfg(feature = "jemalloc")]
 mod jemalloc;
 mod library;
@@ -21,7 +22,6 @@ mod malloc;
 mod mimalloc;
 mod null;
 pub mod pages;
-mod planted;
 pub mod pymalloc;
 mod python;
 mod region;
@@ -54,7 +54,7 @@ fn libc_trim() -> Trim {
 }
 
 /// Empties the cache that it keeps for the calling thread: see [`Backend::drain`].
-fn libc_drain() -> Trim {
+fn libc_flush() -> Trim {
     malloc::drain()
 }
 
@@ -83,7 +83,7 @@ pub const BACKENDS: &[Member] = &[
     linked_list::MEMBER,
     library::SO,
     library::PRELOAD,
-    planted::MEMBER,
+    injected::MEMBER,
     bump::MEMBER,
     null::MEMBER,
 ];

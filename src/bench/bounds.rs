@@ -1,4 +1,4 @@
-//! Room `bench`: what an allocator that gives memory back by the clock would hold at any pace.
+//! What an allocator that gives memory back by the clock would hold at any pace.
 //!
 //! A replay makes in a second what the program made in ten, so an allocator that waits ten seconds
 //! before it gives a page back gives back too little, and its resident memory is a matter of pace.

@@ -1,4 +1,4 @@
-//! Room `bench`: two pool allocators on one program, each in a child, held against each other call
+//! Two pool allocators on one program, each in a child, held against each other call
 //! by call.
 //!
 //! Each child writes where its blocks lie into a memory file (`replay/places.rs`); the two are read
@@ -100,7 +100,7 @@ pub fn compare_recording(
     settings: &Settings,
 ) -> Result<Comparison, String> {
     let calls = loaded.program.instructions().len();
-    let side = places(word, loaded, settings, calls)?;
+    let side = address_trace_of(word, loaded, settings, calls)?;
     let mut words = Words::of(&side.file);
     let mut found = Comparison::default();
     let mut theirs = Recorded::new(recorded);
@@ -133,7 +133,7 @@ pub fn compare_recording(
     Ok(found)
 }
 
-/// Births and deaths of the recorded process that are still to come.
+/// AllocationSites and deaths of the recorded process that are still to come.
 struct Recorded<'a> {
     rest: &'a [ArenaEvent],
     /// Base → birth of those that live.
@@ -192,23 +192,28 @@ fn both(
     calls: usize,
 ) -> Result<[Side; 2], String> {
     let [left, right] = std::thread::scope(|scope| {
-        words.map(|word| scope.spawn(move || places(word, loaded, settings, calls))).map(|side| {
-            side.join().unwrap_or_else(|_| Err("a thread of the comparison died".into()))
-        })
+        words.map(|word| scope.spawn(move || address_trace_of(word, loaded, settings, calls))).map(
+            |side| side.join().unwrap_or_else(|_| Err("a thread of the comparison died".into())),
+        )
     });
     Ok([left?, right?])
 }
 
 /// Replays in a child and reads what it ended with; where its blocks lie is in the file.
-fn places(word: &str, loaded: &Loaded, settings: &Settings, calls: usize) -> Result<Side, String> {
+fn address_trace_of(
+    word: &str,
+    loaded: &Loaded,
+    settings: &Settings,
+    calls: usize,
+) -> Result<Side, String> {
     let told = |error: std::io::Error| format!("backend `{word}`: {error}");
     let file = rustix::fs::memfd_create("heaplay-places", rustix::fs::MemfdFlags::CLOEXEC);
     let file = File::from(file.map_err(|error| told(error.into()))?);
     let out = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
-    let task = Task::Places { backend: word.to_owned(), program: loaded.path(), calls, out };
+    let task = Task::AddressTrace { backend: word.to_owned(), program: loaded.path(), calls, out };
     let limits =
         Limits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
-    let ended = worker::run(&Job { task, processor: None, turns: false }, limits);
+    let ended = worker::run(&Job { task, processor: None, time_slices: false }, limits);
     let text = ended.map_err(told)?.well()?;
     let ending = serde_json::from_str(&text).map_err(|error| {
         format!("backend `{word}`: the child's words are not its result: {error}")
@@ -226,7 +231,7 @@ pub fn arenas_at(
     settings: &Settings,
     calls: usize,
 ) -> Result<Ending, String> {
-    Ok(places(word, loaded, settings, calls)?.ending)
+    Ok(address_trace_of(word, loaded, settings, calls)?.ending)
 }
 
 /// Reads a record call by call.

@@ -1,4 +1,4 @@
-//! Room `bench`: the median of each call's time over the repetitions of a latency pass, and all
+//! The median of each call's time over the repetitions of a latency pass, and all
 //! that is made of it.
 //!
 //! Replay is deterministic: the same call does the same work in each repetition, so its median is

@@ -1,4 +1,4 @@
-//! Room `bench`: one footprint pass of one backend, in a child of its own without address
+//! One footprint pass of one backend, in a child of its own without address
 //! randomisation, outside a run's cells: for a check that compares two sides, for a changed trace,
 //! for an allocator's bounds. Asked for more than once, it tells the same each time.
 
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::pairs::Side;
 use super::plan::{Job, Task};
 use super::worker::{Limits, Worker};
-use super::{BenchError, Loaded, Settings, doubt, io_error};
+use super::{BenchError, Loaded, Settings, io_error, validate};
 use crate::results::{Cell, Pass, Run};
 
 /// The tables of a footprint pass of `side` on the trace of that name.
@@ -64,13 +64,13 @@ fn footprint_in(
             cell: cell.clone(),
             alone: None,
             program: handover.path(),
-            births: loaded.births_path(),
+            births: loaded.sites_path(),
             pace: None,
             folder: folder.to_owned(),
             clock: settings.clock,
         },
         processor: None,
-        turns: false,
+        time_slices: false,
     };
     let calls = loaded.program.calls();
     let limits = Limits { time: settings.time_limit(calls), memory_bytes: settings.memory_bytes };
@@ -82,7 +82,7 @@ fn footprint_in(
     if let Err(reason) = ended.map_err(|reason| decoded.unwrap_or(reason)) {
         return Ok(Err(reason));
     }
-    Ok(match doubt(&cell, loaded, folder)? {
+    Ok(match validate(&cell, loaded, folder)? {
         Some(reason) => Err(reason),
         None => Ok(Run::load_tables(folder)?),
     })

@@ -1,4 +1,4 @@
-//! Room `bench`: the two passes of a latency repetition made one. Each timed alone the calls of
+//! The two passes of a latency repetition made one. Each timed alone the calls of
 //! every second stretch and the other stretches as a whole ([`crate::replay::Alone`]); together
 //! they have timed each call alone once, and among others once.
 
@@ -114,7 +114,7 @@ fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
     };
     let mut rows: Vec<(&str, &str, f64)> = Vec::new();
     let (mut alone, mut among) = (Mean::default(), Mean::default());
-    let mut alone_by_op = [Mean::default(); 4];
+    let mut isolated_by_op = [Mean::default(); 4];
     let mut calls_timed_alone = [0.0; 2];
     for action in Action::ALL {
         let op = action.name();
@@ -122,9 +122,9 @@ fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
         for (half, calls) in halves.iter().zip(&mut calls_timed_alone) {
             for latency in half.latencies.iter().filter(|latency| latency.op == op) {
                 let weight = latency.histogram.len() as f64;
-                let mean = figure(half, op, "latency_alone_nanoseconds").unwrap_or(f64::NAN);
+                let mean = figure(half, op, "latency_isolated_nanoseconds").unwrap_or(f64::NAN);
                 alone.add(mean, weight);
-                alone_by_op[action as usize].add(mean, weight);
+                isolated_by_op[action as usize].add(mean, weight);
                 *calls += weight;
                 put(&mut run.latencies, latency);
             }
@@ -133,7 +133,7 @@ fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
     let all_calls: f64 = rows.iter().map(|row| row.2).sum();
     for (half, calls) in halves.iter().zip(calls_timed_alone) {
         among.add(
-            figure(half, "all", "latency_among_nanoseconds").unwrap_or(f64::NAN),
+            figure(half, "all", "latency_back_to_back_nanoseconds").unwrap_or(f64::NAN),
             all_calls - calls,
         );
     }
@@ -149,13 +149,13 @@ fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
         let value = if metric == "preemptions" { sum } else { sum / found.len().max(1) as f64 };
         rows.push(("all", metric, value));
     }
-    rows.extend(alone.value().map(|ns| ("all", "latency_alone_nanoseconds", ns)));
-    rows.extend(among.value().map(|ns| ("all", "latency_among_nanoseconds", ns)));
-    for (action, mean) in Action::ALL.into_iter().zip(alone_by_op) {
+    rows.extend(alone.value().map(|ns| ("all", "latency_isolated_nanoseconds", ns)));
+    rows.extend(among.value().map(|ns| ("all", "latency_back_to_back_nanoseconds", ns)));
+    for (action, mean) in Action::ALL.into_iter().zip(isolated_by_op) {
         let (op, Some(mean)) = (action.name(), mean.value()) else { continue };
-        rows.push((op, "latency_alone_nanoseconds", mean));
+        rows.push((op, "latency_isolated_nanoseconds", mean));
         if let (Some(alone), Some(among)) = (alone.value().filter(|ns| *ns > 0.0), among.value()) {
-            rows.push((op, "latency_among_nanoseconds", mean * among / alone));
+            rows.push((op, "latency_back_to_back_nanoseconds", mean * among / alone));
         }
     }
     run.measurements =
@@ -210,9 +210,9 @@ mod tests {
             }
             put("all", "preemptions", preemptions);
             put("all", "clock_pair_nanoseconds", 20.0 + preemptions);
-            put("all", "latency_among_nanoseconds", among);
-            put("malloc", "latency_alone_nanoseconds", malloc.1);
-            put("free", "latency_alone_nanoseconds", free.1);
+            put("all", "latency_back_to_back_nanoseconds", among);
+            put("malloc", "latency_isolated_nanoseconds", malloc.1);
+            put("free", "latency_isolated_nanoseconds", free.1);
             for (op, (calls, _)) in [("malloc", malloc), ("free", free)] {
                 let mut histogram = empty_histogram();
                 histogram.record_n(40, calls).unwrap();
@@ -230,12 +230,14 @@ mod tests {
         assert_eq!(value("all", "clock_pair_nanoseconds"), 22.0);
         assert_eq!(value("malloc", "calls"), 600.0);
         // 400 calls among others in the first half, 600 in the second.
-        assert!((value("all", "latency_among_nanoseconds") - 9.0).abs() < 1e-9);
-        assert!((value("malloc", "latency_alone_nanoseconds") - 15.0).abs() < 1e-9);
-        assert!((value("free", "latency_alone_nanoseconds") - 7.0).abs() < 1e-9);
+        assert!((value("all", "latency_back_to_back_nanoseconds") - 9.0).abs() < 1e-9);
+        assert!((value("malloc", "latency_isolated_nanoseconds") - 15.0).abs() < 1e-9);
+        assert!((value("free", "latency_isolated_nanoseconds") - 7.0).abs() < 1e-9);
         let alone = (600.0 * 15.0 + 400.0 * 7.0) / 1000.0;
-        assert!((value("all", "latency_alone_nanoseconds") - alone).abs() < 1e-9);
-        assert!((value("malloc", "latency_among_nanoseconds") - 15.0 * 9.0 / alone).abs() < 1e-9);
+        assert!((value("all", "latency_isolated_nanoseconds") - alone).abs() < 1e-9);
+        assert!(
+            (value("malloc", "latency_back_to_back_nanoseconds") - 15.0 * 9.0 / alone).abs() < 1e-9
+        );
         let counts: Vec<u64> =
             run.latencies.iter().map(|latency| latency.histogram.len()).collect();
         assert_eq!(counts, [600, 400]);

@@ -1,4 +1,4 @@
-//! Room `bench`: how a child comes by its program: a memory file that all children share, or, for a
+//! How a child comes by its program: a memory file that all children share, or, for a
 //! trace that is larger than the memory for it, a pipe of its own, which a thread of the parent
 //! fills while it decodes the trace.
 //!

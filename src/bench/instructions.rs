@@ -1,4 +1,4 @@
-//! Room `bench`: how many instructions the calls of a program take, counted by valgrind's
+//! How many instructions the calls of a program take, counted by valgrind's
 //! cachegrind.
 //!
 //! Two children are counted, one that makes every call and one that makes none; the difference is
@@ -102,7 +102,7 @@ fn count(
         .arg(fs::canonicalize(side.executable()).map_err(|error| error.to_string())?)
         .arg("worker");
     let task = Task::Calls { backend: side.backend.clone(), program: loaded.path(), calls };
-    let job = Job { task, processor: None, turns: false };
+    let job = Job { task, processor: None, time_slices: false };
     let ended = Worker::start_by(command, &job, limits).and_then(Worker::end);
     let said = fs::read_to_string(&log).unwrap_or_default();
     let _ = fs::remove_file(&log);

@@ -1,4 +1,4 @@
-//! Room `bench`: service times over the replay, in fixed bins that are filled while the calls
+//! Service times over the replay, in fixed bins that are filled while the calls
 //! stream by: even stretches of calls across, quarters of an octave upwards. Two neighbouring
 //! buckets are one bin, so no call is moved to another.
 

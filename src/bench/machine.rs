@@ -1,4 +1,4 @@
-//! Room `bench`: what is written down about the machine.
+//! What is written down about the machine.
 
 use std::collections::BTreeMap;
 use std::fs;

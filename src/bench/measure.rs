@@ -1,4 +1,4 @@
-//! Room `bench`: does one job, in the child. What it counted becomes the rows of a run folder.
+//! Does one job, in the child. What it counted becomes the rows of a run folder.
 
 use std::fs;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -9,8 +9,8 @@ use super::plan::{ClockRate, Job, Pace, Task};
 use super::{Verified, page_rows};
 use crate::backends::arenas::Pools;
 use crate::backends::{self, Backend};
-use crate::program::{Action, Births, Feed, Outline, Parts, Program, Times};
-use crate::replay::{self, Alone, Footprint, LatencyResult, ReplayError, Tables, TimeResult};
+use crate::program::{Action, AllocationSites, Feed, Outline, Parts, Program, Times};
+use crate::replay::{self, Footprint, Isolated, LatencyResult, ReplayError, Tables, TimeResult};
 use crate::results::{Cell, Chunk, Latency, Manifest, Pass, RecordError, Run, Sample};
 
 /// The file of a latency cell that holds each call's time as a byte; [`super::halves`] and
@@ -55,8 +55,8 @@ pub fn perform(
     match &job.task {
         Task::Version { backend } => {
             let backend = open(backend)?;
-            match replay::conform(backend.as_ref()) {
-                Err(broken @ ReplayError::Unconforming { .. }) => Err(JobError::Breaks(broken)),
+            match replay::contract_test(backend.as_ref()) {
+                Err(broken @ ReplayError::BreaksContract { .. }) => Err(JobError::Breaks(broken)),
                 _ => Ok(backend.version()),
             }
         }
@@ -64,23 +64,23 @@ pub fn perform(
             let backend = open(backend)?;
             let found = match program {
                 Some(program) => replay::verify(&load(program)?, backend.as_ref()),
-                None => replay::conform(backend.as_ref()),
+                None => replay::contract_test(backend.as_ref()),
             };
             let found = match found {
                 Ok(calls) => Verified::Proved(calls),
-                Err(broken @ (ReplayError::Rule { .. } | ReplayError::Unconforming { .. })) => {
+                Err(broken @ (ReplayError::Rule { .. } | ReplayError::BreaksContract { .. })) => {
                     Verified::Broken(broken.to_string())
                 }
                 Err(error) => return Err(error.into()),
             };
             Ok(serde_json::to_string(&found).unwrap_or_default())
         }
-        Task::Places { backend, program, calls, out } => {
+        Task::AddressTrace { backend, program, calls, out } => {
             let program = load(program)?;
             let file = fs::OpenOptions::new().write(true).open(out);
             let file = file.map_err(|source| JobError::Io { path: out.clone(), source })?;
             let out = BufWriter::with_capacity(1 << 16, file);
-            let ending = replay::places(
+            let ending = replay::address_trace_of(
                 &program,
                 open_for(program.outline(), backend)?.as_ref(),
                 *calls,
@@ -88,11 +88,15 @@ pub fn perform(
             )?;
             Ok(serde_json::to_string(&ending).unwrap_or_default())
         }
-        Task::Laps { backend, program, laps } => {
+        Task::Iterations { backend, program, iterations } => {
             let program = load(program)?;
             let backend = open(backend)?;
-            let times =
-                replay::laps(&program, &Tables::new(&program, backend.as_ref()), *laps, turn)?;
+            let times = replay::iterations(
+                &program,
+                &Tables::new(&program, backend.as_ref()),
+                *iterations,
+                turn,
+            )?;
             Ok(serde_json::to_string(&times).unwrap_or_default())
         }
         Task::Tail { backend, program, segments, clock, times, chosen } => {
@@ -123,9 +127,9 @@ pub fn perform(
         }
         Task::Measure { cell, alone, program, births, pace, folder, clock } => {
             let feed = feed(program)?;
-            let births = births.as_deref().map(load_births).transpose()?.unwrap_or_default();
+            let births = births.as_deref().map(load_sites).transpose()?.unwrap_or_default();
             let pace = pace.as_ref().map(load_pace).transpose()?;
-            let beside = Beside { alone: alone.unwrap_or(Alone::Even), births, pace };
+            let beside = Beside { alone: alone.unwrap_or(Isolated::Even), births, pace };
             measure(cell, feed, &beside, folder, *clock, turn)?.save_tables(folder)?;
             Ok(String::new())
         }
@@ -178,8 +182,8 @@ fn load_numbers(path: &Path) -> Result<Vec<u32>, JobError> {
 /// What a pass is told beside the program; the rest is a footprint pass's.
 struct Beside {
     /// In a latency pass.
-    alone: Alone,
-    births: Births,
+    alone: Isolated,
+    births: AllocationSites,
     pace: Option<replay::Pace>,
 }
 
@@ -189,8 +193,9 @@ fn load_pace(pace: &Pace) -> Result<replay::Pace, JobError> {
     Ok(replay::Pace { times, factor: pace.factor })
 }
 
-fn load_births(path: &Path) -> Result<Births, JobError> {
-    let read = || Births::read(&mut BufReader::with_capacity(1 << 16, fs::File::open(path)?));
+fn load_sites(path: &Path) -> Result<AllocationSites, JobError> {
+    let read =
+        || AllocationSites::read(&mut BufReader::with_capacity(1 << 16, fs::File::open(path)?));
     read().map_err(|source| JobError::Io { path: path.to_owned(), source })
 }
 
@@ -290,14 +295,18 @@ impl Rows<'_> {
         self.put("all", "clock_step_nanoseconds", found.floor.step_ns);
         self.put("all", "clock_pair_nanoseconds", found.floor.pair_ns);
         self.put("all", "clock_cost_nanoseconds", found.floor.cost_ns);
-        if found.among_ns.is_finite() {
-            self.put("all", "latency_among_nanoseconds", found.among_ns);
+        if found.back_to_back_ns.is_finite() {
+            self.put("all", "latency_back_to_back_nanoseconds", found.back_to_back_ns);
         }
         for (action, histogram) in Action::ALL.into_iter().zip(found.histograms) {
             if histogram.is_empty() {
                 continue;
             }
-            self.put(action.name(), "latency_alone_nanoseconds", found.alone_ns[action as usize]);
+            self.put(
+                action.name(),
+                "latency_isolated_nanoseconds",
+                found.isolated_ns[action as usize],
+            );
             self.run.latencies.push(Latency {
                 trace: self.cell.trace.clone(),
                 backend: self.cell.backend.clone(),
@@ -336,7 +345,7 @@ impl Rows<'_> {
                 clock_bytes: sample.clock_bytes,
                 live_bytes: sample.live_bytes,
                 usable_bytes: sample.usable_bytes,
-                pinned_bytes: sample.pinned_bytes,
+                pages_in_use_bytes: sample.pages_in_use_bytes,
                 resident_bytes: sample.resident_bytes,
             });
         }
@@ -347,30 +356,30 @@ impl Rows<'_> {
             found.samples.iter().map(figure).max().unwrap_or(0)
         };
         self.count("usable_at_live_peak_bytes", found.at_live_peak.usable_bytes);
-        self.count("pinned_at_live_peak_bytes", found.at_live_peak.pinned_bytes);
+        self.count("pages_in_use_at_live_peak_bytes", found.at_live_peak.pages_in_use_bytes);
         self.count("resident_at_live_peak_bytes", found.at_live_peak.resident_bytes);
-        self.count("pinned_peak_bytes", largest(|sample| sample.pinned_bytes));
+        self.count("pages_in_use_peak_bytes", largest(|sample| sample.pages_in_use_bytes));
         self.count("resident_peak_bytes", largest(|sample| sample.resident_bytes));
         self.count("usable_end_bytes", found.end.usable_bytes);
-        self.count("pinned_end_bytes", found.end.pinned_bytes);
+        self.count("pages_in_use_end_bytes", found.end.pages_in_use_bytes);
         self.count("resident_end_bytes", found.end.resident_bytes);
         self.put("all", "resident_mean_bytes", resident_mean);
         if let Some(bytes) = found.resident_trimmed_bytes {
             self.count("resident_trimmed_bytes", bytes);
             self.count("trim_nanoseconds", found.trim_ns);
         }
-        if let Some(bytes) = found.resident_drained_bytes {
-            self.count("resident_drained_bytes", bytes);
+        if let Some(bytes) = found.resident_flushed_bytes {
+            self.count("resident_flushed_bytes", bytes);
         }
         if let Some(bytes) = found.trim_predicted_bytes {
             self.count("trim_predicted_bytes", bytes);
         }
         self.count("resident_freed_bytes", found.resident_freed_bytes);
-        self.count("pinned_over_resident_bytes", found.pinned_over_resident_bytes);
+        self.count("pages_in_use_over_resident_bytes", found.pages_in_use_over_resident_bytes);
         self.count("returnable_bytes", page_rows::returnable(&found.samples));
-        for (at, names) in page_rows::PINNED_BY_GRAIN.iter().enumerate() {
-            self.count(names[0], found.pages_at_live_peak.pinned_bytes[at + 1]);
-            self.count(names[1], found.pages_end.pinned_bytes[at + 1]);
+        for (at, names) in page_rows::PAGES_IN_USE_BY_GRAIN.iter().enumerate() {
+            self.count(names[0], found.pages_at_live_peak.pages_in_use_bytes[at + 1]);
+            self.count(names[1], found.pages_end.pages_in_use_bytes[at + 1]);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Room `bench`: runs a plan. rayon maps over its cells, each in a child process of its own
+//! Runs a plan. rayon maps over its cells, each in a child process of its own
 //! (`worker.rs`), and what they leave is reduced by merging.
 //!
-//! `plan.rs` says what is to be done and in which order, `heat.rs` lets the timed children of a
-//! trace take turns, `neighbours.rs` says how many heats go side by side, `measure.rs` does one job
+//! `plan.rs` says what is to be done and in which order, `batch.rs` lets the timed children of a
+//! trace take turns, `interference.rs` says how many batches go side by side, `measure.rs` does one job
 //! in the child (`page_rows.rs` has the rows of a heap seen page by page), `halves.rs` makes the
 //! two passes of a latency repetition one, `compare.rs` holds two pool allocators against each
 //! other, `confirm.rs` takes the median of each call over repetitions (`slow_calls.rs`,
@@ -11,18 +11,18 @@
 //! `instructions.rs` counts theirs, `bounds.rs` an allocator that gives back at once and never,
 //! `machine.rs` writes down where it ran.
 
+mod batch;
 mod bounds;
 mod compare;
 mod confirm;
 mod exact;
 mod halves;
 mod handover;
-mod heat;
 mod instructions;
+mod interference;
 mod latency_map;
 mod machine;
 mod measure;
-mod neighbours;
 mod page_rows;
 pub mod pairs;
 mod plan;
@@ -48,12 +48,12 @@ pub use exact::exact;
 pub use handover::Handover;
 pub use instructions::{InstructionCounter, instructions, valgrind};
 pub use machine::{available_bytes, fingerprint, processors, variables};
-pub use plan::{ClockRate, Heat, Job, Pace, Task, heats, order};
+pub use plan::{Batch, ClockRate, Job, Pace, Task, batches, order};
 pub use what_if::{Saved, Saving, savings};
 pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, serve};
 
-use crate::program::{Births, Feed, Parts, Program, Times};
-use crate::replay::Alone;
+use crate::program::{AllocationSites, Feed, Parts, Program, Times};
+use crate::replay::Isolated;
 use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Sample, Status};
 
 /// A compiled program in a memory file that children open by path; or the outline of one that is
@@ -62,11 +62,11 @@ pub struct Loaded {
     /// The program, or its outline alone.
     pub program: Program,
     /// Who asked for each block; empty where the trace does not say.
-    pub births: Births,
+    pub births: AllocationSites,
     /// When its calls were made; empty where the trace does not say.
     pub times: Times,
     program_file: ProgramFile,
-    births_file: Option<File>,
+    sites_file: Option<File>,
     times_file: Option<File>,
 }
 
@@ -100,9 +100,9 @@ impl Loaded {
     ///
     /// # Errors
     /// When there is no memory for them.
-    pub fn new(program: Program, births: Births, times: Times) -> std::io::Result<Loaded> {
+    pub fn new(program: Program, births: AllocationSites, times: Times) -> std::io::Result<Loaded> {
         let file = memory_file("heaplay-program", |out| program.write(out))?;
-        let births_file = match births.is_empty() {
+        let sites_file = match births.is_empty() {
             true => None,
             false => Some(memory_file("heaplay-births", |out| births.write(out))?),
         };
@@ -115,7 +115,7 @@ impl Loaded {
             births,
             times,
             program_file: ProgramFile::Compiled(file),
-            births_file,
+            sites_file,
             times_file,
         })
     }
@@ -132,10 +132,10 @@ impl Loaded {
         let program_file = ProgramFile::Trace(path.to_owned());
         Ok(Loaded {
             program,
-            births: Births::default(),
+            births: AllocationSites::default(),
             times,
             program_file,
-            births_file: None,
+            sites_file: None,
             times_file,
         })
     }
@@ -179,8 +179,8 @@ impl Loaded {
     }
 
     /// The same for the sites.
-    pub fn births_path(&self) -> Option<PathBuf> {
-        self.births_file.as_ref().map(path_of)
+    pub fn sites_path(&self) -> Option<PathBuf> {
+        self.sites_file.as_ref().map(path_of)
     }
 }
 
@@ -258,8 +258,11 @@ const VERSION_TIME: Duration = Duration::from_secs(30);
 /// # Errors
 /// The child's reason.
 pub fn version(backend: &str, timeout: Option<Duration>) -> Result<String, String> {
-    let job =
-        Job { task: Task::Version { backend: backend.to_owned() }, processor: None, turns: false };
+    let job = Job {
+        task: Task::Version { backend: backend.to_owned() },
+        processor: None,
+        time_slices: false,
+    };
     let time = timeout.map_or(VERSION_TIME, |timeout| timeout.min(VERSION_TIME));
     let limits = Limits { time, memory_bytes: available_bytes() };
     let ended = worker::run(&job, limits).map_err(|error| error.to_string())?;
@@ -276,7 +279,7 @@ pub enum Verified {
 }
 
 /// Proves a backend in a child: on a program, or, without one, on what programs seldom do
-/// ([`crate::replay::conform`]). A child that crashes has broken a rule.
+/// ([`crate::replay::contract`]). A child that crashes has broken a rule.
 ///
 /// # Errors
 /// Why it could not be tried, or not to the end.
@@ -288,7 +291,7 @@ pub fn verify(
     let job = Job {
         task: Task::Verify { backend: backend.to_owned(), program: loaded.map(Loaded::path) },
         processor: None,
-        turns: false,
+        time_slices: false,
     };
     let calls = loaded.map_or(0, |loaded| loaded.program.calls());
     let limits =
@@ -322,7 +325,7 @@ pub fn run(
     let processors = processors();
     let failure: Mutex<Option<BenchError>> = Mutex::new(None);
     let stopped = Mutex::default();
-    // The queue's order is kept: whichever thread is free takes the next heat. Exact cells first,
+    // The queue's order is kept: whichever thread is free takes the next batch. Exact cells first,
     // all of them, so that no timed cell has one for a neighbour.
     for exact in [true, false] {
         let stage: Vec<Cell> =
@@ -336,9 +339,9 @@ pub fn run(
         threads(jobs)?.install(|| {
             let calls =
                 |trace: &str| programs.get(trace).map_or(0, |l| l.program.instructions().len());
-            heats(&stage, calls).into_iter().par_bridge().for_each(|heat| {
+            batches(&stage, calls).into_iter().par_bridge().for_each(|batch| {
                 let failed = failure.lock().is_ok_and(|failure| failure.is_some());
-                let Some(loaded) = programs.get(&heat[0].trace) else { return };
+                let Some(loaded) = programs.get(&batch[0].trace) else { return };
                 if cancelled() || failed {
                     return;
                 }
@@ -346,7 +349,7 @@ pub fn run(
                 let processor = processors.get(thread).copied();
                 let place =
                     Place { cells: &cells, numbers: &numbers, processor, stopped: &stopped };
-                match measure_heat(&heat, loaded, &place, settings) {
+                match measure_batch(&batch, loaded, &place, settings) {
                     Ok(outcomes) => {
                         let weight = loaded.program.calls() as u64;
                         outcomes.iter().for_each(|outcome| progress.done(outcome, weight));
@@ -366,7 +369,7 @@ pub fn run(
     threads(settings.jobs)?.install(|| finish(folder, &cells, programs, &numbers, settings))
 }
 
-/// So many threads, each of which looks after a child, or a heat of them.
+/// So many threads, each of which looks after a child, or a batch of them.
 fn threads(jobs: usize) -> Result<rayon::ThreadPool, BenchError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.max(1)).build();
     pool.map_err(|error| BenchError::Io {
@@ -375,7 +378,7 @@ fn threads(jobs: usize) -> Result<rayon::ThreadPool, BenchError> {
     })
 }
 
-/// How many heats run side by side; what was measured for it goes into the manifest, and is told.
+/// How many batches run side by side; what was measured for it goes into the manifest, and is told.
 fn beside(
     folder: &Path,
     programs: &HashMap<String, Loaded>,
@@ -385,7 +388,7 @@ fn beside(
 ) -> Result<usize, BenchError> {
     let mut manifest = Run::load(folder)?.manifest;
     let (jobs, found) =
-        match neighbours::side_by_side(programs, settings, processors, manifest.seed) {
+        match interference::side_by_side(programs, settings, processors, manifest.seed) {
             Ok(found) => found,
             Err(reason) => {
                 progress
@@ -393,7 +396,7 @@ fn beside(
                 (settings.jobs, None)
             }
         };
-    let mut facts = vec![("heats_at_once", jobs.to_string())];
+    let mut facts = vec![("batches_at_once", jobs.to_string())];
     if let Some(found) = found {
         let (low, high) = found.quartiles;
         let others = if found.neighbours == 1 {
@@ -402,7 +405,7 @@ fn beside(
             "busy neighbouring processors make"
         };
         progress.note(format!(
-            "{others} a replay of {} take {:.2} times as long (quartiles {low:.2} to {high:.2}); {jobs} heat{} at once{}",
+            "{others} a replay of {} take {:.2} times as long (quartiles {low:.2} to {high:.2}); {jobs} batch{} at once{}",
             found.trace,
             found.ratio,
             if jobs == 1 { "" } else { "s" },
@@ -419,7 +422,7 @@ fn beside(
     Ok(jobs)
 }
 
-/// Where a heat runs and where its cells go.
+/// Where a batch runs and where its cells go.
 struct Place<'a> {
     cells: &'a Path,
     numbers: &'a HashMap<&'a Cell, usize>,
@@ -456,7 +459,7 @@ impl Place<'_> {
 
     /// Where that is.
     fn part(&self, entry: &Entry) -> PathBuf {
-        let suffix = if entry.alone == Some(Alone::Odd) { "part2" } else { "part" };
+        let suffix = if entry.alone == Some(Isolated::Odd) { "part2" } else { "part" };
         self.folder(entry.cell).with_extension(suffix)
     }
 
@@ -465,34 +468,36 @@ impl Place<'_> {
     }
 }
 
-/// What a child of a heat is for: a cell, or one of the two passes of a latency cell.
+/// What a child of a batch is for: a cell, or one of the two passes of a latency cell.
 #[derive(Clone, Copy)]
 struct Entry<'a> {
     cell: &'a Cell,
-    alone: Option<Alone>,
+    alone: Option<Isolated>,
 }
 
 impl Entry<'_> {
     /// The entries of a cell; the halves of a latency cell.
     fn of(cell: &Cell) -> Vec<Entry<'_>> {
         match cell.pass {
-            Pass::Latency => Alone::BOTH.map(|alone| Entry { cell, alone: Some(alone) }).to_vec(),
+            Pass::Latency => {
+                Isolated::BOTH.map(|alone| Entry { cell, alone: Some(alone) }).to_vec()
+            }
             Pass::Time | Pass::Footprint => vec![Entry { cell, alone: None }],
         }
     }
 }
 
-/// Measures the cells of a heat, each in a child of its own, and leaves their folders. Empty when
-/// the run was cancelled meanwhile: a heat is whole or is done again.
-fn measure_heat(
-    heat: &[Cell],
+/// Measures the cells of a batch, each in a child of its own, and leaves their folders. Empty when
+/// the run was cancelled meanwhile: a batch is whole or is done again.
+fn measure_batch(
+    batch: &[Cell],
     loaded: &Loaded,
     place: &Place<'_>,
     settings: &Settings,
 ) -> Result<Vec<Outcome>, BenchError> {
     let mut outcomes = Vec::new();
     let mut entries = Vec::new();
-    for cell in heat {
+    for cell in batch {
         let all = Entry::of(cell);
         match place.given_up(cell) {
             Some(reason) => outcomes.push(keep(
@@ -508,7 +513,7 @@ fn measure_heat(
     // The halves are alive one after the other: as many children as in the time pass leave as much
     // of the caches to each.
     let (first, second): (Vec<Entry>, Vec<Entry>) =
-        entries.into_iter().partition(|entry| entry.alone != Some(Alone::Odd));
+        entries.into_iter().partition(|entry| entry.alone != Some(Isolated::Odd));
     let mut ended: Vec<(Entry, f64, Ended)> = Vec::new();
     for mut race in [first, second] {
         // What did not end well the first time is not begun a second.
@@ -551,7 +556,7 @@ fn measure_heat(
 /// Makes one of what two children left; why that cannot be, if so.
 fn joined(cell: &Cell, loaded: &Loaded, halves: [&Path; 2]) -> Result<Option<String>, BenchError> {
     for half in halves {
-        if let Some(reason) = doubt(cell, loaded, half)? {
+        if let Some(reason) = validate(cell, loaded, half)? {
             return Ok(Some(reason));
         }
     }
@@ -578,13 +583,13 @@ fn run_race<'a>(
                 cell: entry.cell.clone(),
                 alone: entry.alone,
                 program: handover.path(),
-                births: loaded.births_path().filter(|_| !timed),
+                births: loaded.sites_path().filter(|_| !timed),
                 pace: loaded.pace(settings.pace).filter(|_| !timed),
                 folder: part.clone(),
                 clock: settings.clock,
             },
             processor,
-            turns: timed,
+            time_slices: timed,
         };
         let calls = loaded.program.calls();
         let limits = Limits {
@@ -598,8 +603,8 @@ fn run_race<'a>(
     }
     if timed {
         let memory =
-            heat::memory_of(loaded.program.profile(), workers.len(), settings.memory_bytes);
-        heat::take_turns(
+            batch::memory_of(loaded.program.profile(), workers.len(), settings.memory_bytes);
+        batch::take_time_slices(
             &mut workers,
             place.processor,
             place.numbers[entries[0].cell] as u64,
@@ -635,7 +640,7 @@ fn keep(
 ) -> Result<Outcome, BenchError> {
     let reason = match ended.well() {
         Err(reason) => reason,
-        Ok(_) => doubt(cell, loaded, part)?.unwrap_or_default(),
+        Ok(_) => validate(cell, loaded, part)?.unwrap_or_default(),
     };
     let status = if reason.is_empty() { Status::Ok } else { Status::Error };
     if status == Status::Error {
@@ -662,7 +667,7 @@ fn keep(
 
 /// Holds what a child reports against what the parent knows of the program: as many calls of each
 /// kind, as many bytes.
-fn doubt(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, BenchError> {
+fn validate(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, BenchError> {
     let tables = Run::load_tables(folder)?;
     let profile = loaded.program.profile();
     let reported = |op: &str, metric: &str| {
@@ -680,7 +685,7 @@ fn doubt(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, 
         expected.push(("all", "live_peak_bytes", profile.live_peak_bytes));
         expected.push(("all", "live_end_bytes", profile.live_end_bytes));
     }
-    if let Some(reason) = doubt_pins(cell, loaded.births.marks(), &tables) {
+    if let Some(reason) = validate_attribution(cell, loaded.births.marks(), &tables) {
         return Ok(Some(reason));
     }
     Ok(expected.into_iter().find(|(op, metric, value)| reported(op, metric) != Some(*value as f64)).map(
@@ -694,28 +699,37 @@ fn doubt(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, 
 }
 
 /// What is charged to the lines must be what is stranded, to the byte.
-fn doubt_pins(cell: &Cell, marks: &[u64], tables: &Run) -> Option<String> {
+fn validate_attribution(cell: &Cell, marks: &[u64], tables: &Run) -> Option<String> {
     let figure = |metric| tables.values(&cell.trace, &cell.backend, "all", metric).first().copied();
     let known = [
-        (Moment::Peak, figure("pinned_at_live_peak_bytes"), figure("usable_at_live_peak_bytes")),
-        (Moment::End, figure("pinned_end_bytes"), figure("usable_end_bytes")),
+        (
+            Moment::Peak,
+            figure("pages_in_use_at_live_peak_bytes"),
+            figure("usable_at_live_peak_bytes"),
+        ),
+        (Moment::End, figure("pages_in_use_end_bytes"), figure("usable_end_bytes")),
     ];
     let at_mark = |(number, mark): (u16, &u64)| {
         let sample = tables.samples.iter().find(|sample| sample.event == *mark);
         let figure = |of: fn(&Sample) -> u64| sample.map(|sample| of(sample) as f64);
         (
             Moment::Mark(number),
-            figure(|sample| sample.pinned_bytes),
+            figure(|sample| sample.pages_in_use_bytes),
             figure(|sample| sample.usable_bytes),
         )
     };
     for (moment, pinned, usable) in known.into_iter().chain((1..).zip(marks).map(at_mark)) {
         let (Some(pinned), Some(usable)) = (pinned, usable) else { continue };
-        let mut charges = tables.pins.iter().filter(|pin| pin.moment == moment).peekable();
+        let mut charges = tables
+            .attributions
+            .iter()
+            .filter(|attribution| attribution.moment == moment)
+            .peekable();
         if charges.peek().is_none() {
             continue;
         }
-        let charged: u64 = charges.map(|pin| pin.stranded_bytes).sum();
+        let charged: u64 =
+            charges.map(|attribution| attribution.external_fragmentation_bytes).sum();
         if charged as f64 != pinned - usable {
             return Some(format!(
                 "the child charges {charged} bytes to the program's lines, and {} are stranded: the measurement is void",

@@ -1,22 +1,22 @@
-//! Room `bench`: the heap seen page by page, as rows of a run folder, and what follows from a
+//! The heap seen page by page, as rows of a run folder, and what follows from a
 //! footprint's samples.
 
-use crate::program::Births;
+use crate::program::AllocationSites;
 use crate::replay::{
     ClassRounding, EMPTY, Footprint, HeapMap, HeapSample, Level, NOWHERE, PageView,
 };
 use crate::results::{
-    Cell, Fullness, HeapRow, Moment, OTHER_SITES, Pin, Residency, Rounding, Run, SizeClass,
+    Attribution, Cell, Fullness, HeapRow, Moment, OTHER_SITES, Residency, Rounding, Run, SizeClass,
 };
 
 /// The metrics of the pinned-granularity curve beyond 4 KiB, in the order of
 /// [`crate::replay::GRAINS`]: at the live peak, and at the end.
-pub const PINNED_BY_GRAIN: [[&str; 2]; 5] = [
-    ["pinned_16k_at_live_peak_bytes", "pinned_16k_end_bytes"],
-    ["pinned_64k_at_live_peak_bytes", "pinned_64k_end_bytes"],
-    ["pinned_256k_at_live_peak_bytes", "pinned_256k_end_bytes"],
-    ["pinned_1m_at_live_peak_bytes", "pinned_1m_end_bytes"],
-    ["pinned_2m_at_live_peak_bytes", "pinned_2m_end_bytes"],
+pub const PAGES_IN_USE_BY_GRAIN: [[&str; 2]; 5] = [
+    ["pages_in_use_16k_at_live_peak_bytes", "pages_in_use_16k_end_bytes"],
+    ["pages_in_use_64k_at_live_peak_bytes", "pages_in_use_64k_end_bytes"],
+    ["pages_in_use_256k_at_live_peak_bytes", "pages_in_use_256k_end_bytes"],
+    ["pages_in_use_1m_at_live_peak_bytes", "pages_in_use_1m_end_bytes"],
+    ["pages_in_use_2m_at_live_peak_bytes", "pages_in_use_2m_end_bytes"],
 ];
 
 /// Lines that get a row of their own: the first so many by what they strand, and by what they hold.
@@ -25,7 +25,7 @@ const LINES: usize = 200;
 const LINES_AT_MARK: usize = 50;
 
 /// Adds the rows of the live peak and the end, and who pins at each mark.
-pub fn add(run: &mut Run, cell: &Cell, births: &Births, found: &Footprint) {
+pub fn add(run: &mut Run, cell: &Cell, births: &AllocationSites, found: &Footprint) {
     for (moment, view) in Moment::ALL.into_iter().zip([&found.pages_at_live_peak, &found.pages_end])
     {
         let (trace, backend, repetition) = (&cell.trace, &cell.backend, cell.repetition);
@@ -39,13 +39,13 @@ pub fn add(run: &mut Run, cell: &Cell, births: &Births, found: &Footprint) {
         }));
         run.rounding.extend(view.classes.iter().map(|class| rounding(cell, moment, class)));
         if !births.is_empty() {
-            run.pins.extend(pins(cell, births, moment, view));
+            run.attributions.extend(attributions(cell, births, moment, view));
         }
     }
     run.rounding.extend(found.asked.iter().map(|class| rounding(cell, Moment::Whole, class)));
     run.size_classes.extend(size_classes(cell, &found.usable_by_size));
     for (number, view) in (1..).zip(&found.pages_at_marks) {
-        run.pins.extend(pins(cell, births, Moment::Mark(number), view));
+        run.attributions.extend(attributions(cell, births, Moment::Mark(number), view));
     }
 }
 
@@ -102,16 +102,25 @@ pub fn add_map(run: &mut Run, cell: &Cell, map: &HeapMap) {
 
 /// The lines, what they strand first; those that are small in every respect are one row, so that
 /// the sums stay whole.
-fn pins(cell: &Cell, births: &Births, moment: Moment, view: &PageView) -> Vec<Pin> {
+fn attributions(
+    cell: &Cell,
+    births: &AllocationSites,
+    moment: Moment,
+    view: &PageView,
+) -> Vec<Attribution> {
     let lines = if matches!(moment, Moment::Mark(_)) { LINES_AT_MARK } else { LINES };
-    let mut by_live = view.pins.clone();
-    by_live
-        .sort_by_key(|pin| (std::cmp::Reverse(pin.live_bytes), births.name(pin.site).to_owned()));
-    let mut by_stranded = view.pins.clone();
-    by_stranded.sort_by_key(|pin| {
-        (std::cmp::Reverse(pin.stranded_bytes), births.name(pin.site).to_owned())
+    let mut by_live = view.attributions.clone();
+    by_live.sort_by_key(|attribution| {
+        (std::cmp::Reverse(attribution.live_bytes), births.name(attribution.site).to_owned())
     });
-    let row = |site: &str| Pin {
+    let mut by_external_fragmentation = view.attributions.clone();
+    by_external_fragmentation.sort_by_key(|attribution| {
+        (
+            std::cmp::Reverse(attribution.external_fragmentation_bytes),
+            births.name(attribution.site).to_owned(),
+        )
+    });
+    let row = |site: &str| Attribution {
         trace: cell.trace.clone(),
         backend: cell.backend.clone(),
         repetition: cell.repetition,
@@ -119,18 +128,20 @@ fn pins(cell: &Cell, births: &Births, moment: Moment, view: &PageView) -> Vec<Pi
         site: site.to_owned(),
         live_bytes: 0,
         live_blocks: 0,
-        stranded_bytes: 0,
+        external_fragmentation_bytes: 0,
     };
     let mut rows = Vec::new();
     let mut rest = row(OTHER_SITES);
-    for (rank, pin) in by_stranded.iter().enumerate() {
+    for (rank, attribution) in by_external_fragmentation.iter().enumerate() {
         let large = rank < lines
-            || by_live[..by_live.len().min(lines)].iter().any(|other| other.site == pin.site);
-        let mut own = row(births.name(pin.site));
+            || by_live[..by_live.len().min(lines)]
+                .iter()
+                .any(|other| other.site == attribution.site);
+        let mut own = row(births.name(attribution.site));
         let into = if large { &mut own } else { &mut rest };
-        into.live_bytes += pin.live_bytes;
-        into.live_blocks += pin.live_blocks;
-        into.stranded_bytes += pin.stranded_bytes;
+        into.live_bytes += attribution.live_bytes;
+        into.live_blocks += attribution.live_blocks;
+        into.external_fragmentation_bytes += attribution.external_fragmentation_bytes;
         if large {
             rows.push(own);
         }
@@ -145,9 +156,10 @@ fn pins(cell: &Cell, births: &Births, moment: Moment, view: &PageView) -> Vec<Pi
 /// allocation clock. It lay idle so long that giving it back would have helped.
 pub fn returnable(samples: &[HeapSample]) -> u64 {
     let window = samples.last().map_or(0, |last| last.clock_bytes / 10);
-    let kept = |sample: &HeapSample| sample.resident_bytes.saturating_sub(sample.pinned_bytes);
+    let kept =
+        |sample: &HeapSample| sample.resident_bytes.saturating_sub(sample.pages_in_use_bytes);
     let mut most = 0;
-    // Places of samples whose values rise: the first is the least of the window.
+    // AddressTrace of samples whose values rise: the first is the least of the window.
     let mut least: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
     let mut first = 0;
     for (at, sample) in samples.iter().enumerate() {
@@ -179,7 +191,7 @@ mod tests {
         HeapSample {
             clock_bytes,
             resident_bytes: 1000 + kept,
-            pinned_bytes: 1000,
+            pages_in_use_bytes: 1000,
             ..HeapSample::default()
         }
     }

@@ -1,4 +1,4 @@
-//! Room `bench`: two sides timed as a pair of processes, alive together on one processor, which
+//! Two sides timed as a pair of processes, alive together on one processor, which
 //! take turns of about a millisecond in random order.
 //!
 //! The pair is the unit of evidence: its two processes drew their addresses once, and met the same
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use super::heat::take_turns;
+use super::batch::take_time_slices;
 use super::plan::{ClockRate, Job, Task};
 use super::worker::{Ended, LAYOUT, Limits, NOT_A_JOB, Worker, cancelled};
 use super::{Loaded, memory_file, path_of};
-use crate::replay::{LapTimes, Laps};
+use crate::replay::{IterationTimes, Iterations};
 use crate::results::{Cell, Pass};
 use crate::stats;
 
@@ -88,24 +88,24 @@ pub struct Ratio {
     pub wall: f64,
 }
 
-/// Turns shorter than this cost cold caches; in longer ones the weather changes, and there are
+/// TimeSlices shorter than this cost cold caches; in longer ones the weather changes, and there are
 /// fewer to leave out.
 const SEGMENT_NS: f64 = 0.6e6;
 /// How long each side of a pair is timed, at the least: the spread of pairs falls with it up to
 /// here and little beyond, and more pairs say more than longer ones.
 const TIMED_NS: f64 = 36e6;
 
-/// Cuts laps so that a segment takes about [`SEGMENT_NS`], when a lap of the slower side takes
-/// `lap_ns`.
-pub fn cut(lap_ns: f64) -> Laps {
-    let segments = (lap_ns / SEGMENT_NS).round().max(1.0);
+/// Cuts iterations so that a segment takes about [`SEGMENT_NS`], when an iteration of the slower side takes
+/// `iteration_ns`.
+pub fn cut(iteration_ns: f64) -> Iterations {
+    let segments = (iteration_ns / SEGMENT_NS).round().max(1.0);
     if segments >= 2.0 {
-        let laps = (TIMED_NS / lap_ns).ceil() as usize;
-        return Laps { laps, segments: segments as usize, laps_in_segment: 1 };
+        let iterations = (TIMED_NS / iteration_ns).ceil() as usize;
+        return Iterations { iterations, segments: segments as usize, iterations_in_segment: 1 };
     }
-    let together = (SEGMENT_NS / lap_ns.max(1000.0)).round().max(1.0) as usize;
+    let together = (SEGMENT_NS / iteration_ns.max(1000.0)).round().max(1.0) as usize;
     let turns = (TIMED_NS / SEGMENT_NS) as usize;
-    Laps { laps: together * turns, segments: 1, laps_in_segment: together }
+    Iterations { iterations: together * turns, segments: 1, iterations_in_segment: together }
 }
 
 /// The share of calls that are the tail.
@@ -125,13 +125,13 @@ impl Course<'_> {
         };
         let mut workers = Vec::new();
         for (at, side) in sides.iter().enumerate() {
-            let job = Job { task: task(at, side), processor: self.processor, turns: true };
+            let job = Job { task: task(at, side), processor: self.processor, time_slices: true };
             let worker = Worker::start_by(side.command(), &job, self.limits);
             workers.push(worker.map_err(|error| {
                 child(side, format!("{}: {error}", side.executable().display()))
             })?);
         }
-        take_turns(&mut workers, self.processor, seed, 0); // their first lap is not timed
+        take_time_slices(&mut workers, self.processor, seed, 0); // their first iteration is not timed
         let ended: Vec<_> = workers.into_iter().map(Worker::end).collect();
         if cancelled() {
             return Err(PairError::Cancelled);
@@ -151,15 +151,21 @@ impl Course<'_> {
     ///
     /// # Errors
     /// A child that ended badly, or said what is no answer.
-    pub fn time(&self, sides: &[&Side], laps: Laps, seed: u64) -> Result<Vec<LapTimes>, PairError> {
-        let told = self.race(sides, seed, |_, side| Task::Laps {
+    pub fn time(
+        &self,
+        sides: &[&Side],
+        iterations: Iterations,
+        seed: u64,
+    ) -> Result<Vec<IterationTimes>, PairError> {
+        let told = self.race(sides, seed, |_, side| Task::Iterations {
             backend: side.backend.clone(),
             program: self.loaded.path(),
-            laps,
+            iterations,
         })?;
-        let segments = laps.laps * laps.segments / laps.laps_in_segment.max(1);
+        let segments =
+            iterations.iterations * iterations.segments / iterations.iterations_in_segment.max(1);
         let read = |(side, text): (&&Side, String)| {
-            let times: Option<LapTimes> = serde_json::from_str(&text).ok();
+            let times: Option<IterationTimes> = serde_json::from_str(&text).ok();
             times
                 .filter(|t| t.processor_ns.len() == segments && t.wall_ns.len() == segments)
                 .ok_or_else(|| PairError::Child {
@@ -170,12 +176,12 @@ impl Course<'_> {
         sides.iter().zip(told).map(read).collect()
     }
 
-    /// A first pair, to find out how long a lap takes and cut it so.
+    /// A first pair, to find out how long an iteration takes and cut it so.
     ///
     /// # Errors
     /// As [`Course::time`].
-    pub fn pilot(&self, sides: &[&Side], seed: u64) -> Result<Laps, PairError> {
-        let whole = Laps { laps: 2, segments: 1, laps_in_segment: 1 };
+    pub fn pilot(&self, sides: &[&Side], seed: u64) -> Result<Iterations, PairError> {
+        let whole = Iterations { iterations: 2, segments: 1, iterations_in_segment: 1 };
         let times = self.time(sides, whole, seed)?;
         let slowest = times.iter().filter_map(|times| times.processor_ns.iter().min()).max();
         Ok(cut(slowest.copied().unwrap_or(0) as f64))
@@ -291,22 +297,22 @@ impl Chosen {
     }
 }
 
-/// How much longer the second of each two took than the first, all cut by `laps`: one figure a
+/// How much longer the second of each two took than the first, all cut by `iterations`: one figure a
 /// pair. `None` where segments take no time.
 ///
-/// Places in the lap differ: a longer free list slows those that search it. So what is usual at a
-/// place is found first, as the median over all laps and pairs; a pair's figure is the mean of what
+/// AddressTrace in the iteration differ: a longer free list slows those that search it. So what is usual at a
+/// place is found first, as the median over all iterations and pairs; a pair's figure is the mean of what
 /// is usual, and its own deviation from it, a trimmed mean over its segments. A disturbance makes
-/// one segment of one lap deviate, and is trimmed away; a phase that is slower in every lap
+/// one segment of one iteration deviate, and is trimmed away; a phase that is slower in every iteration
 /// deviates nowhere, and counts in full. Each place weighs as much as both sides take there (one
 /// side's time alone as a weight would lean towards that side).
 ///
 /// What is usual is shared by the pairs, and does not tie them together: were it off by some amount
 /// everywhere, each pair's deviation would be off by as much the other way.
-pub fn ratios(pairs: &[[&LapTimes; 2]], laps: Laps) -> Option<Vec<Ratio>> {
-    let by = |times: fn(&LapTimes) -> &[u64]| {
+pub fn ratios(pairs: &[[&IterationTimes; 2]], iterations: Iterations) -> Option<Vec<Ratio>> {
+    let by = |times: fn(&IterationTimes) -> &[u64]| {
         let pairs: Vec<[&[u64]; 2]> = pairs.iter().map(|[a, b]| [times(a), times(b)]).collect();
-        log_ratios(&pairs, laps.segments.max(1))
+        log_ratios(&pairs, iterations.segments.max(1))
     };
     let (processor, wall) = (by(|times| &times.processor_ns)?, by(|times| &times.wall_ns)?);
     Some(
@@ -383,7 +389,7 @@ pub fn handshake(binary: &Path, backend: &str, clock: ClockRate) -> Result<Strin
     let side = Side { binary: Some(binary.to_owned()), ..Side::of(backend) };
     let limits = Limits { time: super::VERSION_TIME, memory_bytes: super::available_bytes() };
     let ask = |task: Task| {
-        let job = Job { task, processor: None, turns: false };
+        let job = Job { task, processor: None, time_slices: false };
         let ended = Worker::start_by(side.command(), &job, limits).and_then(Worker::end);
         ended.map_err(|error| error.to_string()).and_then(Ended::well)
     };
@@ -395,7 +401,7 @@ pub fn handshake(binary: &Path, backend: &str, clock: ClockRate) -> Result<Strin
         )
     };
     let (backend, program) = (backend.to_owned(), PathBuf::from("/dev/null"));
-    let laps = Laps { laps: 1, segments: 1, laps_in_segment: 1 };
+    let iterations = Iterations { iterations: 1, segments: 1, iterations_in_segment: 1 };
     let cell = Cell {
         trace: String::new(),
         backend: backend.clone(),
@@ -404,7 +410,7 @@ pub fn handshake(binary: &Path, backend: &str, clock: ClockRate) -> Result<Strin
     };
     let version = ask(Task::Version { backend: backend.clone() });
     let jobs = [
-        Task::Laps { backend: backend.clone(), program: program.clone(), laps },
+        Task::Iterations { backend: backend.clone(), program: program.clone(), iterations },
         Task::Tail {
             backend: backend.clone(),
             program: program.clone(),
@@ -444,19 +450,21 @@ pub fn handshake(binary: &Path, backend: &str, clock: ClockRate) -> Result<Strin
 mod tests {
     use super::*;
 
-    const LAPS: Laps = Laps { laps: 4, segments: 10, laps_in_segment: 1 };
+    const ITERATIONS: Iterations =
+        Iterations { iterations: 4, segments: 10, iterations_in_segment: 1 };
 
-    /// Times of a side: `at` gives those of each turn, by lap and place.
-    fn side(at: impl Fn(usize, usize) -> f64) -> LapTimes {
-        let turns =
-            (0..LAPS.laps).flat_map(|lap| (0..LAPS.segments).map(move |place| (lap, place)));
-        let ns: Vec<u64> = turns.map(|(lap, place)| (at(lap, place) * 1e6) as u64).collect();
-        LapTimes { processor_ns: ns.clone(), wall_ns: ns }
+    /// Times of a side: `at` gives those of each turn, by iteration and place.
+    fn side(at: impl Fn(usize, usize) -> f64) -> IterationTimes {
+        let turns = (0..ITERATIONS.iterations)
+            .flat_map(|iteration| (0..ITERATIONS.segments).map(move |place| (iteration, place)));
+        let ns: Vec<u64> =
+            turns.map(|(iteration, place)| (at(iteration, place) * 1e6) as u64).collect();
+        IterationTimes { processor_ns: ns.clone(), wall_ns: ns }
     }
 
-    fn figures(pairs: &[[LapTimes; 2]]) -> Vec<f64> {
-        let pairs: Vec<[&LapTimes; 2]> = pairs.iter().map(|[a, b]| [a, b]).collect();
-        ratios(&pairs, LAPS).unwrap().into_iter().map(|ratio| ratio.processor).collect()
+    fn figures(pairs: &[[IterationTimes; 2]]) -> Vec<f64> {
+        let pairs: Vec<[&IterationTimes; 2]> = pairs.iter().map(|[a, b]| [a, b]).collect();
+        ratios(&pairs, ITERATIONS).unwrap().into_iter().map(|ratio| ratio.processor).collect()
     }
 
     #[test]
@@ -466,9 +474,10 @@ mod tests {
         let near = |found: f64, truth: f64| assert!((found - truth.ln()).abs() < 1e-4, "{found}");
         near(figures(&[[even(), slower]])[0], 1.05);
         // One turn of forty that took twenty times as long.
-        let disturbed = side(|lap, place| if (lap, place) == (1, 3) { 21.0 } else { 1.05 });
+        let disturbed =
+            side(|iteration, place| if (iteration, place) == (1, 3) { 21.0 } else { 1.05 });
         near(figures(&[[even(), disturbed]])[0], 1.05);
-        // One place of ten that takes half as long again in every lap: ln(1.5) there, which weighs
+        // One place of ten that takes half as long again in every iteration: ln(1.5) there, which weighs
         // 2.5 of 20.5.
         let phase = side(|_, place| if place == 3 { 1.5 } else { 1.0 });
         let found = figures(&[[even(), phase]])[0];
@@ -491,15 +500,23 @@ mod tests {
     }
 
     #[test]
-    fn laps_are_cut_into_turns_of_about_a_millisecond() {
-        for lap_ns in [2e3, 3e5, 9e5, 1.3e6, 1e7, 9e7] {
-            let laps = cut(lap_ns);
-            let turn = lap_ns * laps.laps_in_segment as f64 / laps.segments as f64;
-            assert!((3e5..1.2e6).contains(&turn), "{lap_ns}: {laps:?}");
-            assert!(laps.laps as f64 * lap_ns >= 0.9 * TIMED_NS, "{laps:?}");
-            assert_eq!(laps.laps % laps.laps_in_segment, 0, "{laps:?}");
+    fn iterations_are_cut_into_time_slices_of_about_a_millisecond() {
+        for iteration_ns in [2e3, 3e5, 9e5, 1.3e6, 1e7, 9e7] {
+            let iterations = cut(iteration_ns);
+            let turn =
+                iteration_ns * iterations.iterations_in_segment as f64 / iterations.segments as f64;
+            assert!((3e5..1.2e6).contains(&turn), "{iteration_ns}: {iterations:?}");
+            assert!(
+                iterations.iterations as f64 * iteration_ns >= 0.9 * TIMED_NS,
+                "{iterations:?}"
+            );
+            assert_eq!(
+                iterations.iterations % iterations.iterations_in_segment,
+                0,
+                "{iterations:?}"
+            );
         }
-        assert!(cut(0.0).laps > 0);
-        assert_eq!(ratios(&[[&side(|_, _| 0.0), &side(|_, _| 0.0)]], LAPS), None);
+        assert!(cut(0.0).iterations > 0);
+        assert_eq!(ratios(&[[&side(|_, _| 0.0), &side(|_, _| 0.0)]], ITERATIONS), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Room `bench`: what is to be done. A [`Job`] is one cell; a worker is this program with a plan of
+//! What is to be done. A [`Job`] is one cell; a worker is this program with a plan of
 //! one job.
 
 use std::collections::HashSet;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::replay::{Alone, Clock, Laps, Source};
+use crate::replay::{Clock, Isolated, Iterations, Source};
 use crate::results::{Cell, Manifest, Pass};
 
 /// A clock in words, so that every child reads time at the rate that the parent measured.
@@ -60,9 +60,9 @@ pub enum Task {
         /// The compiled program, or `None` for the calls that programs seldom make.
         program: Option<PathBuf>,
     },
-    /// Write down where every block lies (see [`crate::replay::places`]); what it ended with, on
+    /// Write down where every block lies (see [`crate::replay::address_trace`]); what it ended with, on
     /// standard output.
-    Places {
+    AddressTrace {
         /// The backend as written; a pool allocator.
         backend: String,
         /// The compiled program.
@@ -72,23 +72,23 @@ pub enum Task {
         /// The file for the places; exists.
         out: PathBuf,
     },
-    /// Replay in laps, taking turns with the other side (see [`super::pairs`]); the times, on
+    /// Replay in iterations, taking turns with the other side (see [`super::pairs`]); the times, on
     /// standard output.
-    Laps {
+    Iterations {
         /// The backend as written.
         backend: String,
         /// The compiled program.
         program: PathBuf,
-        /// How the laps are cut.
-        laps: Laps,
+        /// How the iterations are cut.
+        iterations: Iterations,
     },
-    /// Time each call over some laps, taking turns with the other side.
+    /// Time each call over some iterations, taking turns with the other side.
     Tail {
         /// The backend as written.
         backend: String,
         /// The compiled program.
         program: PathBuf,
-        /// Segments of a lap.
+        /// Segments of an iteration.
         segments: usize,
         /// The clock.
         clock: ClockRate,
@@ -112,7 +112,7 @@ pub enum Task {
         /// Which.
         cell: Cell,
         /// In a latency pass, which of its two halves.
-        alone: Option<Alone>,
+        alone: Option<Isolated>,
         /// The compiled program.
         program: PathBuf,
         /// Who asked for each block; read in a footprint pass alone.
@@ -132,8 +132,8 @@ impl Task {
         match self {
             Task::Version { backend }
             | Task::Verify { backend, .. }
-            | Task::Places { backend, .. }
-            | Task::Laps { backend, .. }
+            | Task::AddressTrace { backend, .. }
+            | Task::Iterations { backend, .. }
             | Task::Tail { backend, .. }
             | Task::Calls { backend, .. } => backend,
             Task::Measure { cell, .. } => &cell.backend,
@@ -148,19 +148,19 @@ pub struct Job {
     pub task: Task,
     /// The processor to stay on.
     pub processor: Option<usize>,
-    /// Whether the child waits for its turns (see [`super::heat`]); only what is timed does.
-    pub turns: bool,
+    /// Whether the child waits for its turns (see [`super::batch`]); only what is timed does.
+    pub time_slices: bool,
 }
 
 /// Cells that are measured together: all backends of one trace and repetition for a timed pass,
 /// else one cell.
-pub type Heat = Vec<Cell>;
+pub type Batch = Vec<Cell>;
 
 /// Calls up to which latency passes are measured together: each holds 3 bytes a call.
 const LATENCY_TOGETHER: usize = 1 << 25;
 
-/// Puts cells that follow each other into heats. `calls` tells how long a trace is.
-pub fn heats(cells: &[Cell], calls: impl Fn(&str) -> usize) -> Vec<Heat> {
+/// Puts cells that follow each other into batches. `calls` tells how long a trace is.
+pub fn batches(cells: &[Cell], calls: impl Fn(&str) -> usize) -> Vec<Batch> {
     let together = |a: &Cell, b: &Cell| {
         let timed = match a.pass {
             Pass::Time => true,

@@ -1,4 +1,4 @@
-//! Room `bench`: which single calls the record keeps: the largest, found while the calls stream by.
+//! Which single calls the record keeps: the largest, found while the calls stream by.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

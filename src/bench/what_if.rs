@@ -1,4 +1,4 @@
-//! Room `bench`: what a change of one line saves, by footprint passes over the trace as it is and
+//! What a change of one line saves, by footprint passes over the trace as it is and
 //! over the changed one.
 
 use std::collections::HashMap;
@@ -32,9 +32,9 @@ pub struct Saved {
     /// What the attribution of pins says that it should save.
     pub predicted: u64,
     /// P at the end of the trace as it is.
-    pub pinned_before: u64,
+    pub pages_in_use_before: u64,
     /// P at the end of the changed one.
-    pub pinned_after: u64,
+    pub pages_in_use_after: u64,
     /// R after the backend's own trim, as it is.
     pub trimmed_before: Option<u64>,
     /// The same with the change.
@@ -87,7 +87,7 @@ pub fn check(
     for (trace, loaded) in
         run.manifest.traces.iter().filter_map(|t| Some((&t.name, programs.get(&t.name)?)))
     {
-        let lines = run.pinning_lines(trace, Moment::End);
+        let lines = run.retaining_lines(trace, Moment::End);
         let Some(site) = lines.iter().find_map(|(name, _)| loaded.births.find(name).ok()) else {
             continue;
         };
@@ -102,25 +102,25 @@ pub fn check(
             .backends
             .par_iter()
             .map(|backend| {
-                let before = run.values(trace, &backend.name, "all", "pinned_end_bytes");
-                let charged = run.pins.iter().find(|pin| {
-                    pin.trace == *trace
-                        && pin.backend == backend.name
-                        && pin.moment == Moment::End
-                        && pin.site == name
+                let before = run.values(trace, &backend.name, "all", "pages_in_use_end_bytes");
+                let charged = run.attributions.iter().find(|attribution| {
+                    attribution.trace == *trace
+                        && attribution.backend == backend.name
+                        && attribution.moment == Moment::End
+                        && attribution.site == name
                 });
                 let (Some(&before), Some(charged)) = (before.first(), charged) else {
                     return Ok(None);
                 };
                 let after = footprint(&Side::of(&backend.name), WHAT_IF, &changed, settings)?;
-                let after = after.ok().and_then(|run| figure(&run, "pinned_end_bytes"));
+                let after = after.ok().and_then(|run| figure(&run, "pages_in_use_end_bytes"));
                 Ok(after.map(|after| WhatIf {
                     trace: trace.clone(),
                     backend: backend.name.clone(),
                     site: name.to_owned(),
-                    predicted_bytes: charged.stranded_bytes,
-                    pinned_before_bytes: before as u64,
-                    pinned_after_bytes: after,
+                    predicted_bytes: charged.external_fragmentation_bytes,
+                    pages_in_use_before_bytes: before as u64,
+                    pages_in_use_after_bytes: after,
                 }))
             })
             .collect();
@@ -137,10 +137,15 @@ pub(super) fn figure(run: &Run, metric: &str) -> Option<u64> {
 }
 
 fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved, String> {
-    let pinned = |run: &Run| figure(run, "pinned_end_bytes").ok_or("it backs no memory".to_owned());
-    let pin = before.pins.iter().find(|pin| pin.moment == Moment::End && pin.site == site);
-    let (blocks, live_bytes, stranded) =
-        pin.map_or((0, 0, 0), |pin| (pin.live_blocks, pin.live_bytes, pin.stranded_bytes));
+    let pinned =
+        |run: &Run| figure(run, "pages_in_use_end_bytes").ok_or("it backs no memory".to_owned());
+    let attribution = before
+        .attributions
+        .iter()
+        .find(|attribution| attribution.moment == Moment::End && attribution.site == site);
+    let (blocks, live_bytes, stranded) = attribution.map_or((0, 0, 0), |attribution| {
+        (attribution.live_blocks, attribution.live_bytes, attribution.external_fragmentation_bytes)
+    });
     // A block that is gone takes its own bytes with it; rounding is not known by line, requested
     // bytes stand for both.
     let own = if change == Change::Drop { live_bytes } else { 0 };
@@ -148,8 +153,8 @@ fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved,
         blocks,
         live_bytes,
         predicted: stranded + own,
-        pinned_before: pinned(before)?,
-        pinned_after: pinned(after)?,
+        pages_in_use_before: pinned(before)?,
+        pages_in_use_after: pinned(after)?,
         trimmed_before: figure(before, "resident_trimmed_bytes"),
         trimmed_after: figure(after, "resident_trimmed_bytes"),
     })

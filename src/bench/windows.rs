@@ -1,4 +1,4 @@
-//! Room `bench`: the stretch of the program's own time in which the allocator took most. Each
+//! The stretch of the program's own time in which the allocator took most. Each
 //! call's own time is put back where the trace says that the call was made, and the program's time
 //! stands still for so long: what is left of a window is the mutator's utilisation of Cheng and
 //! Blelloch, "A parallel, real-time garbage collector", PLDI 2001.

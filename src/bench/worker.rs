@@ -1,4 +1,4 @@
-//! Room `bench`: a job in a child process of its own, watched from outside.
+//! A job in a child process of its own, watched from outside.
 //!
 //! The child is this program again (`/proc/self/exe worker`), with the job on its standard input.
 //! It gets an empty environment but for what allocators read, no address randomisation where
@@ -209,7 +209,7 @@ impl Worker {
     }
 
     /// Waits until the child writes or ends, or ends it for a reason. Only while it is waited for
-    /// its time goes on: one that hangs in its turn costs the others of its heat nothing.
+    /// its time goes on: one that hangs in its turn costs the others of its batch nothing.
     fn wait(&mut self) -> Woke {
         let began = Instant::now();
         let woke = self.wait_since(began);
@@ -368,19 +368,19 @@ pub fn serve() -> Result<String, String> {
     if exact && randomised() {
         return Err(without_randomisation(&text));
     }
-    super::measure::perform(&job, || if job.turns { await_turn() } else { Ok(()) })
+    super::measure::perform(&job, || if job.time_slices { await_time_slice() } else { Ok(()) })
         .map_err(|error| error.to_string())
 }
 
 /// Says that this child is ready for its next turn, and waits for it. The end of input is no turn:
 /// the parent is gone.
-fn await_turn() -> Result<(), ReplayError> {
+fn await_time_slice() -> Result<(), ReplayError> {
     let asked = rustix::io::write(rustix::stdio::stdout(), b"r");
     let mut token = [0];
     // What an allocator does by the clock it does by its own time, not by that of the others.
     match (asked, waiting(|| rustix::io::read(rustix::stdio::stdin(), &mut token))) {
         (Ok(1), Ok(1)) => Ok(()),
-        _ => Err(ReplayError::NoTurn),
+        _ => Err(ReplayError::NoTimeSlice),
     }
 }
 

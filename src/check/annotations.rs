@@ -1,4 +1,4 @@
-//! Room `check`: failures as GitHub's workflow commands, one line each, which it shows beside the
+//! Failures as GitHub's workflow commands, one line each, which it shows beside the
 //! change.
 
 use super::{Finding, Verdict};

@@ -1,4 +1,4 @@
-//! Room `check`: exact measures of two sides, each measured more than once in fresh processes. What
+//! Exact measures of two sides, each measured more than once in fresh processes. What
 //! a side does not do twice alike is not exact, and is not judged as if it were.
 
 use std::path::Path;
@@ -159,12 +159,13 @@ mod tests {
 
     #[test]
     fn where_a_build_begins_the_heap_is_no_regression() {
-        let verdict =
-            |builds| verdict_of_builds([1.0; 2], [2.0; 2], "pinned_16k_end_bytes", false, builds);
+        let verdict = |builds| {
+            verdict_of_builds([1.0; 2], [2.0; 2], "pages_in_use_16k_end_bytes", false, builds)
+        };
         assert_eq!(verdict(["one", "one"]), Verdict::Fail);
         assert_eq!(verdict(["one", "other"]), Verdict::Skipped);
         let page =
-            |builds| verdict_of_builds([1.0; 2], [2.0; 2], "pinned_end_bytes", false, builds);
+            |builds| verdict_of_builds([1.0; 2], [2.0; 2], "pages_in_use_end_bytes", false, builds);
         assert_eq!(page(["one", "other"]), Verdict::Fail);
     }
 

@@ -1,4 +1,4 @@
-//! Room `check`: the findings as JSON, with the raw figures of every pair, the seed and the rule.
+//! The findings as JSON, with the raw figures of every pair, the seed and the rule.
 
 use serde::Serialize;
 

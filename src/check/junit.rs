@@ -1,4 +1,4 @@
-//! Room `check`: the findings as JUnit XML, a test case for each trace, backend and measure.
+//! The findings as JUnit XML, a test case for each trace, backend and measure.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Room `check`: the findings as Markdown for a step summary: short, worst first.
+//! The findings as Markdown for a step summary: short, worst first.
 
 use std::fmt::Write;
 

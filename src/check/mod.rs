@@ -1,4 +1,4 @@
-//! Room `check`: judges a candidate against a baseline from figures alone.
+//! Judges a candidate against a baseline from figures alone.
 //!
 //! `finding.rs` is the contract: what is said of one measure, and on what evidence. `stored.rs`
 //! compares two run records, `exact.rs` the repeated exact runs of two sides, `timing.rs` says of

@@ -1,4 +1,4 @@
-//! Room `check`: the policy, a TOML file with margins by measure and accepted increases. The
+//! The policy, a TOML file with margins by measure and accepted increases. The
 //! defaults need none.
 //!
 //! ```toml

@@ -1,4 +1,4 @@
-//! Room `check`: two stored run records. Exact measures gate: without tolerance where both runs are
+//! Two stored run records. Exact measures gate: without tolerance where both runs are
 //! of the same recording, by the policy's tolerance where they are two recordings of one program.
 //! Times of a stored run are not judged: the same machine an hour later differs by up to 20 %, so a
 //! gate on them needs both sides in one run.

@@ -1,4 +1,4 @@
-//! Room `check`: judges pairs that are still coming in. Pure functions of the figures so far; who
+//! Judges pairs that are still coming in. Pure functions of the figures so far; who
 //! calls brings more pairs as long as a step says so.
 //!
 //! A figure is ln(candidate / baseline) of one pair. A gate has two margins: the candidate fails
@@ -124,7 +124,7 @@ pub fn look(values: &[f64], gate: &Gate) -> Step {
     let upper = estimate.upper(gate.budget.pass);
     let warns = gate.warns(&estimate, values.len());
     // The pairs of the first look are few and share what is usual at a place, which stretches their
-    // errors: on machines where nothing was planted it gave nearly half of all warnings. So it may
+    // errors: on machines where nothing was injected it gave nearly half of all warnings. So it may
     // pass, and a warning waits for the second.
     let may_warn = !warns || values.len() > LOOKS[0];
     if may_warn && (upper < gate.fail_log() || upper < gate.pass_log() && warns) {

@@ -1,4 +1,4 @@
-//! Room `cli`: `inspect --arenas`: replays a trace on a pool allocator and shows its arenas, what
+//! `inspect --arenas`: replays a trace on a pool allocator and shows its arenas, what
 //! keeps each from going back, and where their bytes are.
 
 use std::fmt::Write as _;

@@ -102,12 +102,13 @@ impl CalibrateArgs {
             for (number, side) in sides.iter().enumerate().skip(1) {
                 let both = [&sides[0], side];
                 let found = (|| -> Result<Vec<f64>, PairError> {
-                    let laps = course.pilot(&both, random.bits())?;
-                    let times: Result<Vec<_>, _> =
-                        (0..self.pairs).map(|_| course.time(&both, laps, random.bits())).collect();
+                    let iterations = course.pilot(&both, random.bits())?;
+                    let times: Result<Vec<_>, _> = (0..self.pairs)
+                        .map(|_| course.time(&both, iterations, random.bits()))
+                        .collect();
                     let times = times?;
                     let pairs: Vec<_> = times.iter().map(|times| [&times[0], &times[1]]).collect();
-                    let found = ratios(&pairs, laps).unwrap_or_default();
+                    let found = ratios(&pairs, iterations).unwrap_or_default();
                     Ok(found.into_iter().map(|ratio| ratio.processor).collect())
                 })();
                 if cancelled() {

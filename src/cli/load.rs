@@ -1,4 +1,4 @@
-//! Room `cli`: what several verbs do first: find traces, compile them, and the options that
+//! What several verbs do first: find traces, compile them, and the options that
 //! children share.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::note;
 use crate::bench::{self, ClockRate, Loaded, Settings, available_bytes, processors};
-use crate::program::Births;
+use crate::program::AllocationSites;
 use crate::replay::Clock;
 use crate::results::TraceEntry;
 use crate::{backends, program, trace};
@@ -152,7 +152,7 @@ pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 pub fn load_traces(
     paths: &[PathBuf],
 ) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
-    load_grouped(paths, Births::by_line, u64::MAX)
+    load_grouped(paths, AllocationSites::by_line, u64::MAX)
 }
 
 /// As [`load_traces`], but of a trace of more than `most` calls only the outline is kept, for a
@@ -164,7 +164,7 @@ pub fn load_within(
     paths: &[PathBuf],
     most: u64,
 ) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
-    load_grouped(paths, Births::by_line, most)
+    load_grouped(paths, AllocationSites::by_line, most)
 }
 
 /// As [`load_within`], with the sites that `group` makes.
@@ -173,7 +173,7 @@ pub fn load_within(
 /// The first trace that is faulty.
 pub fn load_grouped(
     paths: &[PathBuf],
-    group: impl Fn(Births) -> Births,
+    group: impl Fn(AllocationSites) -> AllocationSites,
     most: u64,
 ) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
     let mut entries: Vec<TraceEntry> = Vec::new();
@@ -222,7 +222,7 @@ pub fn load_grouped(
 }
 
 /// What compiling gives.
-type Read = (program::Program, Births, program::Times);
+type Read = (program::Program, AllocationSites, program::Times);
 
 /// Reads and compiles a trace. Compiling proves all that the reader would, so the reader does so
 /// only where something is wrong, for its word on the place in the file.

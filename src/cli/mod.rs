@@ -1,4 +1,4 @@
-//! Room `cli`: the verbs, one file each. Verbs reach every room but `recorder`.
+//! The verbs, one file each. Verbs reach every room but `recorder`.
 //!
 //! Each verb is a `clap::Args` with a `run` that returns the exit code; an error is printed by
 //! `main` with its chain and exits with 2.

@@ -466,7 +466,7 @@ fn prepare_resume(
         .iter()
         .filter(|cell| {
             let done = |cell: &Cell| tried.contains(cell) && !failed.contains(cell);
-            // A heat is timed together or not at all.
+            // A batch is timed together or not at all.
             let mates = |mate: &Cell| {
                 mate.pass == Pass::Time
                     && mate.trace == cell.trace

@@ -1,5 +1,5 @@
 //! Room `cli`, verb `selftest`: how often the regression check cries wolf on this machine, and how
-//! often it catches what was planted. Each trial is a check of one cell, as `heaplay check` makes
+//! often it catches what was injected. Each trial is a check of one cell, as `heaplay check` makes
 //! it for a suite of `--cells`; trials share nothing but the machine.
 
 use std::path::PathBuf;
@@ -20,11 +20,11 @@ use crate::backends::{self, with_setting};
 use crate::bench::pairs::{Chosen, Course, Side, TAIL_SHARE, load, ratios};
 use crate::bench::{self, Limits, Loaded, Settings, cancelled, fingerprint, processors};
 use crate::check::{Policy, Verdict};
-use crate::replay::{WARM_UP_CALLS, calls_of_a_lap};
+use crate::replay::{WARM_UP_CALLS, calls_of_an_iteration};
 use crate::results::{Machine, civil_date};
 use crate::stats::{Estimate, Random, clopper_pearson, quantile};
 
-/// Show how often `heaplay check` cries wolf on this machine, and how often it catches a planted
+/// Show how often `heaplay check` cries wolf on this machine, and how often it catches an injected
 /// slow-down, page, byte, arena, instruction or slow tail
 #[derive(clap::Args)]
 #[command(
@@ -41,16 +41,16 @@ pub struct SelftestArgs {
     #[arg(long, value_enum, value_delimiter = ',', num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "time,tail", value_name = "MEASURES")]
     aa: Vec<Timed>,
-    /// Slow-downs to plant, in percent
+    /// Slow-downs to inject, in percent
     #[arg(long, value_delimiter = ',', value_name = "PERCENT")]
     inject: Vec<f64>,
-    /// Slow-downs of the tail to plant, in percent
+    /// Slow-downs of the tail to inject, in percent
     #[arg(long, value_delimiter = ',', value_name = "PERCENT")]
     inject_tail: Vec<f64>,
-    /// Instructions to plant, in percent
+    /// Instructions to inject, in percent
     #[arg(long, value_delimiter = ',', value_name = "PERCENT")]
     inject_instructions: Vec<f64>,
-    /// Plant a page, a usable byte and an arena, and nothing
+    /// Injection a page, a usable byte and an arena, and nothing
     #[arg(long)]
     inject_exact: bool,
     /// Trials of each kind
@@ -95,12 +95,12 @@ struct Trial {
     why: String,
 }
 
-/// What was planted, as it was measured apart from the trials.
+/// What was injected, as it was measured apart from the trials.
 #[derive(Clone, Debug, Serialize)]
 struct Truth {
     trace: String,
     /// The backend's word.
-    planted: String,
+    injected: String,
     /// The mean effect that was measured, in percent.
     percent: f64,
     /// Its standard error.
@@ -112,7 +112,7 @@ struct Truth {
 struct Kind {
     /// Such as `A/A`, `time +5 %`.
     name: String,
-    /// What was really planted.
+    /// What was really injected.
     truth: Vec<Truth>,
     /// How many ended so: a verdict's name and a count.
     verdicts: Vec<(String, u64)>,
@@ -134,8 +134,8 @@ struct All<'a> {
     kinds: &'a [Kind],
 }
 
-/// What a trial plants, on which trace, between which sides.
-struct Planted<'a> {
+/// What a trial injects, on which trace, between which sides.
+struct Injected<'a> {
     trace: &'a str,
     loaded: &'a Loaded,
     sides: [Side; 2],
@@ -173,11 +173,11 @@ impl SelftestArgs {
             (self.inject, self.inject_tail) = (vec![2.0, 5.0, 10.0], vec![8.0]);
             self.inject_instructions = vec![0.2];
         }
-        let planted = [&self.inject, &self.inject_tail, &self.inject_instructions];
+        let injected = [&self.inject, &self.inject_tail, &self.inject_instructions];
         if let Some(percent) =
-            planted.into_iter().flatten().find(|p| !(p.is_finite() && **p > 0.0 && **p <= 200.0))
+            injected.into_iter().flatten().find(|p| !(p.is_finite() && **p > 0.0 && **p <= 200.0))
         {
-            bail!("{percent} % cannot be planted; expected more than 0 and at most 200");
+            bail!("{percent} % cannot be injected; expected more than 0 and at most 200");
         }
         let (entries, programs) = load_traces(&find_traces(&self.traces)?)?;
         install_interrupt()?;
@@ -237,10 +237,10 @@ impl Lab<'_> {
             put(self.timed(format!("{} A/A", timed.name()), timed, |_| Ok(sides.clone())))?;
         }
         for &percent in &self.args.inject {
-            put(self.planted(format!("time +{percent} %"), Timed::Time, percent))?;
+            put(self.injected(format!("time +{percent} %"), Timed::Time, percent))?;
         }
         for &percent in &self.args.inject_tail {
-            put(self.planted(format!("tail +{percent} %"), Timed::Tail, percent))?;
+            put(self.injected(format!("tail +{percent} %"), Timed::Tail, percent))?;
         }
         if self.args.inject_exact {
             for what in ["nothing", "a page", "a byte", "an arena"] {
@@ -266,30 +266,30 @@ impl Lab<'_> {
         timed: Timed,
         sides: impl Fn(&str) -> Result<[Side; 2], String>,
     ) -> Result<Kind, String> {
-        let planted: Result<Vec<Planted>, String> = self
+        let injected: Result<Vec<Injected>, String> = self
             .programs
             .iter()
             .map(|(trace, loaded)| {
-                Ok(Planted { trace, loaded, sides: sides(trace)?, truth: None, _calls: None })
+                Ok(Injected { trace, loaded, sides: sides(trace)?, truth: None, _calls: None })
             })
             .collect();
-        Ok(self.race(name, timed, &planted?))
+        Ok(self.race(name, timed, &injected?))
     }
 
-    /// Trials of a slow-down, planted in each trace so that it is really there.
-    fn planted(&self, name: String, timed: Timed, percent: f64) -> Result<Kind, String> {
-        let planted: Result<Vec<Planted>, String> = self
+    /// Trials of a slow-down, injected in each trace so that it is really there.
+    fn injected(&self, name: String, timed: Timed, percent: f64) -> Result<Kind, String> {
+        let injected: Result<Vec<Injected>, String> = self
             .programs
             .iter()
-            .map(|(trace, loaded)| self.plant(trace, loaded, timed, percent / 100.0))
+            .map(|(trace, loaded)| self.inject(trace, loaded, timed, percent / 100.0))
             .collect();
-        Ok(self.race(name, timed, &planted?))
+        Ok(self.race(name, timed, &injected?))
     }
 
     /// All trials of a kind, on as many processors as there may be children's pairs at once.
-    fn race(&self, name: String, timed: Timed, planted: &[Planted]) -> Kind {
+    fn race(&self, name: String, timed: Timed, injected: &[Injected]) -> Kind {
         let (limit, limits) = self.rules();
-        self.trials(name, planted, |planted, places, seed| {
+        self.trials(name, injected, |injected, places, seed| {
             let rules = Rules {
                 measures: &[Measure::Exact, Measure::Time, Measure::Tail],
                 policy: &self.policy,
@@ -298,7 +298,7 @@ impl Lab<'_> {
                 seed,
                 reproduce: &|_, _| String::new(),
             };
-            let cell = self.cell(planted);
+            let cell = self.cell(injected);
             let gate = rules.gate(timed, self.args.cells as usize);
             let mut race = Race::new(cell, timed, gate, (limits, self.settings.clock), seed);
             let deadline = Instant::now() + limit;
@@ -308,7 +308,7 @@ impl Lab<'_> {
             let finding = race.finding(String::new());
             let evidence = finding.evidence.clone().unwrap_or_default();
             Ok(Trial {
-                trace: planted.trace.to_owned(),
+                trace: injected.trace.to_owned(),
                 verdict: finding.verdict,
                 seconds: (race.seconds() * 1e3).round() / 1e3,
                 effect_percent: finding.evidence.as_ref().map(|e| (e.effect * 1e5).round() / 1e3),
@@ -321,11 +321,11 @@ impl Lab<'_> {
         })
     }
 
-    fn cell<'p>(&self, planted: &'p Planted<'p>) -> Cell<'p> {
+    fn cell<'p>(&self, injected: &'p Injected<'p>) -> Cell<'p> {
         Cell {
-            trace: planted.trace,
-            loaded: planted.loaded,
-            sides: planted.sides.clone(),
+            trace: injected.trace,
+            loaded: injected.loaded,
+            sides: injected.sides.clone(),
             name: self.args.backend.clone(),
         }
     }
@@ -333,8 +333,8 @@ impl Lab<'_> {
     fn trials(
         &self,
         name: String,
-        planted: &[Planted],
-        trial: impl Fn(&Planted, &[Option<usize>], u64) -> Result<Trial, String> + Sync,
+        injected: &[Injected],
+        trial: impl Fn(&Injected, &[Option<usize>], u64) -> Result<Trial, String> + Sync,
     ) -> Kind {
         let mut places: Vec<Option<usize>> = processors().into_iter().map(Some).collect();
         places.truncate(self.settings.jobs.max(1));
@@ -357,7 +357,7 @@ impl Lab<'_> {
                     while !cancelled() {
                         let number = next.fetch_add(1, Ordering::Relaxed);
                         let Some(&seed) = seeds.get(number) else { return };
-                        match trial(&planted[number % planted.len()], place, seed) {
+                        match trial(&injected[number % injected.len()], place, seed) {
                             Ok(found) => {
                                 if let Ok(mut done) = done.lock() {
                                     done.push(found);
@@ -386,7 +386,7 @@ impl Lab<'_> {
             .collect();
         let kind = Kind {
             name,
-            truth: planted.iter().filter_map(|p| p.truth.clone()).collect(),
+            truth: injected.iter().filter_map(|p| p.truth.clone()).collect(),
             verdicts,
             trials,
         };
@@ -394,7 +394,7 @@ impl Lab<'_> {
         kind
     }
 
-    /// Where what was planted is looked for, apart from the trials.
+    /// Where what was injected is looked for, apart from the trials.
     fn course<'l>(&self, loaded: &'l Loaded) -> Course<'l> {
         let (_, limits) = self.rules();
         Course {
@@ -418,31 +418,34 @@ impl Lab<'_> {
         let both = [&sides[0], &sides[1]];
         let mut random = Random(self.args.seed ^ salt);
         let told = |error: bench::pairs::PairError| error.to_string();
-        let laps = course.pilot(&both, 1).map_err(told)?;
-        let (mut logs, mut laps_of) = (Vec::new(), Vec::new());
+        let iterations = course.pilot(&both, 1).map_err(told)?;
+        let (mut logs, mut iterations_of) = (Vec::new(), Vec::new());
         // A trial chooses its calls anew, and not quite the same: so do a few of these pairs.
         let mut chosen = None;
         for pair in 0..pairs {
             let seed = random.bits();
             match timed {
-                Timed::Time => laps_of.push(course.time(&both, laps, seed).map_err(told)?),
+                Timed::Time => {
+                    iterations_of.push(course.time(&both, iterations, seed).map_err(told)?)
+                }
                 Timed::Tail => {
                     if pair % 5 == 0 {
                         chosen = Some(
                             course
-                                .slowest(both, laps.segments, TAIL_SHARE, seed ^ 1)
+                                .slowest(both, iterations.segments, TAIL_SHARE, seed ^ 1)
                                 .map_err(told)?,
                         );
                     }
                     let Some(chosen) = &chosen else { continue };
-                    let times = course.tail(&both, laps.segments, chosen, seed).map_err(told)?;
+                    let times =
+                        course.tail(&both, iterations.segments, chosen, seed).map_err(told)?;
                     logs.push((times[1] / times[0]).ln());
                 }
             }
         }
-        let pairs: Vec<_> = laps_of.iter().map(|times| [&times[0], &times[1]]).collect();
+        let pairs: Vec<_> = iterations_of.iter().map(|times| [&times[0], &times[1]]).collect();
         logs.extend(
-            ratios(&pairs, laps).unwrap_or_default().into_iter().map(|ratio| ratio.processor),
+            ratios(&pairs, iterations).unwrap_or_default().into_iter().map(|ratio| ratio.processor),
         );
         let estimate = Estimate::of(&logs).ok_or("too few pairs")?;
         Ok((estimate.mean.exp_m1(), estimate.error))
@@ -453,11 +456,11 @@ impl Lab<'_> {
     /// part of those of the next, so several times as many burn, after three pilots.
     fn tail_and_more(&self, loaded: &Loaded) -> Result<Chosen, String> {
         let course = self.course(loaded);
-        let side = Side::of(&planted_word(&[], &self.args.backend));
-        let laps = course.pilot(&[&side, &side], 1).map_err(|error| error.to_string())?;
+        let side = Side::of(&injected_spec(&[], &self.args.backend));
+        let iterations = course.pilot(&[&side, &side], 1).map_err(|error| error.to_string())?;
         let mut calls = Vec::new();
         for seed in 2..5 {
-            let found = course.slowest([&side, &side], laps.segments, 4.0 * TAIL_SHARE, seed);
+            let found = course.slowest([&side, &side], iterations.segments, 4.0 * TAIL_SHARE, seed);
             calls.extend(found.map_err(|error| error.to_string())?.calls);
         }
         calls.sort_unstable();
@@ -466,13 +469,13 @@ impl Lab<'_> {
     }
 
     /// Finds how much to burn so that the slow-down is `share`, and measures what it came to.
-    fn plant<'p>(
+    fn inject<'p>(
         &self,
         trace: &'p str,
         loaded: &'p Loaded,
         timed: Timed,
         share: f64,
-    ) -> Result<Planted<'p>, String> {
+    ) -> Result<Injected<'p>, String> {
         let below = &self.args.backend;
         let calls = match timed {
             Timed::Time => None,
@@ -482,13 +485,13 @@ impl Lab<'_> {
             None => vec![("every", "64".to_owned())],
             Some(chosen) => vec![
                 ("calls", chosen.path().display().to_string()),
-                ("period", calls_of_a_lap(&loaded.program).to_string()),
+                ("period", calls_of_an_iteration(&loaded.program).to_string()),
             ],
         };
         let word = |burn: u64| {
             let mut settings = list.clone();
             settings.push(("burn", burn.to_string()));
-            planted_word(&settings, below)
+            injected_spec(&settings, below)
         };
         let sides = |burn: u64| [Side::of(&word(0)), Side::of(&word(burn))];
         let mut burn = 64;
@@ -507,18 +510,18 @@ impl Lab<'_> {
         let (percent, error) = self.effect(loaded, timed, &sides(burn), 40, 78)?;
         let (percent, error_percent) = (percent * 100.0, error * 100.0);
         note(format!(
-            "{trace}: planted {} {:+.1} %, really {percent:+.2} ± {error_percent:.2} % ({})",
+            "{trace}: injected {} {:+.1} %, really {percent:+.2} ± {error_percent:.2} % ({})",
             timed.name(),
             share * 100.0,
             word(burn)
         ));
-        let truth = Truth { trace: trace.to_owned(), planted: word(burn), percent, error_percent };
-        Ok(Planted { trace, loaded, sides: sides(burn), truth: Some(truth), _calls: calls })
+        let truth = Truth { trace: trace.to_owned(), injected: word(burn), percent, error_percent };
+        Ok(Injected { trace, loaded, sides: sides(burn), truth: Some(truth), _calls: calls })
     }
 
-    /// Trials of the exact stage with one thing planted.
+    /// Trials of the exact stage with one thing injected.
     fn exact(&self, what: &str) -> Result<Kind, String> {
-        let planted: Result<Vec<Option<Planted>>, String> = self
+        let injected: Result<Vec<Option<Injected>>, String> = self
             .programs
             .iter()
             .map(|(trace, loaded)| {
@@ -541,8 +544,8 @@ impl Lab<'_> {
                     _ => (vec![], ""),
                 };
                 let sides = [
-                    Side::of(&planted_word(&[], arenas)),
-                    Side::of(&planted_word(&settings, arenas)),
+                    Side::of(&injected_spec(&[], arenas)),
+                    Side::of(&injected_spec(&settings, arenas)),
                 ];
                 let mut truth = None;
                 if !measure.is_empty() {
@@ -556,32 +559,32 @@ impl Lab<'_> {
                     let (before, after) = (value(&sides[0])?, value(&sides[1])?);
                     if after <= before {
                         return Err(format!(
-                            "{trace}: {what} was planted in {arenas}, and {measure} did not grow"
+                            "{trace}: {what} was injected in {arenas}, and {measure} did not grow"
                         ));
                     }
-                    note(format!("{trace}: planted {what}, {measure} from {before} to {after}"));
+                    note(format!("{trace}: injected {what}, {measure} from {before} to {after}"));
                     truth = Some(Truth {
                         trace: trace.clone(),
-                        planted: sides[1].backend.clone(),
+                        injected: sides[1].backend.clone(),
                         percent: (after / before - 1.0) * 100.0,
                         error_percent: 0.0,
                     });
                 }
-                Ok(Some(Planted { trace, loaded, sides, truth, _calls: None }))
+                Ok(Some(Injected { trace, loaded, sides, truth, _calls: None }))
             })
             .collect();
-        let planted: Vec<Planted> = planted?.into_iter().flatten().collect();
-        if planted.is_empty() {
-            return Err(format!("{what} could be planted in no trace"));
+        let injected: Vec<Injected> = injected?.into_iter().flatten().collect();
+        if injected.is_empty() {
+            return Err(format!("{what} could be injected in no trace"));
         }
-        Ok(self.trials(format!("exact: {what}"), &planted, |planted, _, seed| {
+        Ok(self.trials(format!("exact: {what}"), &injected, |injected, _, seed| {
             let began = Instant::now();
-            let found = suite::exact(&self.cell(planted), &self.untimed_rules(seed));
+            let found = suite::exact(&self.cell(injected), &self.untimed_rules(seed));
             let worst =
                 found.iter().map(|finding| finding.verdict).min().unwrap_or(Verdict::Missing);
             let of = |verdict| found.iter().filter(move |finding| finding.verdict == verdict);
             Ok(Trial {
-                trace: planted.trace.to_owned(),
+                trace: injected.trace.to_owned(),
                 verdict: worst,
                 seconds: began.elapsed().as_secs_f64(),
                 effect_percent: None,
@@ -609,13 +612,13 @@ impl Lab<'_> {
     fn instructions(&self, percent: f64) -> Result<Kind, String> {
         let below = &self.args.backend;
         let (_, limits) = self.rules();
-        let planted: Result<Vec<Planted>, String> = self
+        let injected: Result<Vec<Injected>, String> = self
             .programs
             .iter()
             .map(|(trace, loaded)| {
                 let side = |burn: u64, every: u64| {
                     let settings = vec![("every", every.to_string()), ("burn", burn.to_string())];
-                    Side::of(&planted_word(&settings, below))
+                    Side::of(&injected_spec(&settings, below))
                 };
                 let count = |side: &Side| {
                     bench::instructions(side, loaded, limits, 1).map(|count| count[0] as f64)
@@ -624,28 +627,28 @@ impl Lab<'_> {
                 let step = (count(&side(100, 64))? - none) / 100.0;
                 if step <= 0.0 {
                     return Err(format!(
-                        "{trace}: steps were planted, and no instructions came of them"
+                        "{trace}: steps were injected, and no instructions came of them"
                     ));
                 }
                 let burn = (none * percent / 100.0 / step).round().max(1.0) as u64;
                 let sides = [side(0, 64), side(burn, 64)];
                 let found = (count(&sides[1])? / none - 1.0) * 100.0;
-                note(format!("{trace}: planted {percent} % instructions, really {found:.4} %"));
+                note(format!("{trace}: injected {percent} % instructions, really {found:.4} %"));
                 let truth = Truth {
                     trace: trace.clone(),
-                    planted: sides[1].backend.clone(),
+                    injected: sides[1].backend.clone(),
                     percent: found,
                     error_percent: 0.0,
                 };
-                Ok(Planted { trace, loaded, sides, truth: Some(truth), _calls: None })
+                Ok(Injected { trace, loaded, sides, truth: Some(truth), _calls: None })
             })
             .collect();
-        let planted = planted?;
-        Ok(self.trials(format!("instructions +{percent} %"), &planted, |planted, _, seed| {
+        let injected = injected?;
+        Ok(self.trials(format!("instructions +{percent} %"), &injected, |injected, _, seed| {
             let began = Instant::now();
-            let finding = suite::instructions(&self.cell(planted), &self.untimed_rules(seed));
+            let finding = suite::instructions(&self.cell(injected), &self.untimed_rules(seed));
             Ok(Trial {
-                trace: planted.trace.to_owned(),
+                trace: injected.trace.to_owned(),
                 verdict: finding.verdict,
                 seconds: began.elapsed().as_secs_f64(),
                 effect_percent: finding.growth().map(|growth| growth * 100.0),
@@ -664,9 +667,9 @@ fn has_pools(word: &str) -> bool {
     backends::parse(word).is_ok_and(|spec| spec.name == "pymalloc")
 }
 
-/// `planted` with these settings on a backend.
-fn planted_word(settings: &[(&str, String)], below: &str) -> String {
-    let mut word = "planted".to_owned();
+/// `injected` with these settings on a backend.
+fn injected_spec(settings: &[(&str, String)], below: &str) -> String {
+    let mut word = "injected".to_owned();
     for (key, value) in settings {
         word = with_setting(&word, key, value).unwrap_or(word);
     }
@@ -710,7 +713,7 @@ fn tell(kinds: &[Kind]) -> String {
     table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header([
-        "planted",
+        "injected",
         "really, %",
         "trials",
         "failed (95 % interval)",

@@ -18,7 +18,7 @@ use super::load::ChildArgs;
 use super::print;
 use super::run::{RunArgs, conclude};
 use crate::backends::{self, Spec};
-use crate::report::{Scene, words};
+use crate::report::{TraceReport, words};
 use crate::results::{Pass, Run};
 use crate::stats;
 
@@ -153,9 +153,10 @@ struct Cost {
 
 impl Cost {
     /// `None` when a pass of it failed.
-    fn of(scene: &Scene, name: &str, metric: &str) -> Option<Cost> {
-        let (run, trace, calls) = (scene.run, scene.trace.name.as_str(), scene.trace.calls as f64);
-        let told = scene.backends.iter().find(|backend| backend.name == name)?.cost?;
+    fn of(trace_report: &TraceReport, name: &str, metric: &str) -> Option<Cost> {
+        let (run, trace, calls) =
+            (trace_report.run, trace_report.trace.name.as_str(), trace_report.trace.calls as f64);
+        let told = trace_report.backends.iter().find(|backend| backend.name == name)?.cost?;
         let times_ns: Vec<f64> = run
             .values(trace, name, "all", "time_nanoseconds")
             .iter()
@@ -210,11 +211,11 @@ fn advice(run: &Run, memory: &str) -> String {
         _ => ("resident_end_bytes", "resident at exit"),
     };
     let mut text = String::new();
-    for scene in Scene::all(run) {
-        let costs: Vec<Cost> = scene
+    for trace_report in TraceReport::all(run) {
+        let costs: Vec<Cost> = trace_report
             .backends
             .iter()
-            .filter_map(|backend| Cost::of(&scene, backend.name, metric))
+            .filter_map(|backend| Cost::of(&trace_report, backend.name, metric))
             .filter(|cost| !cost.times_ns.is_empty())
             .collect();
         if costs.is_empty() {
@@ -223,7 +224,7 @@ fn advice(run: &Run, memory: &str) -> String {
         let set = pareto(&costs);
         text.push_str(&format!(
             "\n{}: best in time or in {what}, {} of {}\n",
-            scene.trace.name,
+            trace_report.trace.name,
             set.len(),
             costs.len()
         ));

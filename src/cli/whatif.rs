@@ -135,11 +135,11 @@ fn told(site: &str, change: Change, savings: &[Saving]) -> String {
                     }
                     _ => "–".to_owned(),
                 };
-                let saved = found.pinned_before as f64 - found.pinned_after as f64;
+                let saved = found.pages_in_use_before as f64 - found.pages_in_use_after as f64;
                 table.add_row([
                     saving.backend.clone(),
-                    bytes(found.pinned_before as f64),
-                    bytes(found.pinned_after as f64),
+                    bytes(found.pages_in_use_before as f64),
+                    bytes(found.pages_in_use_after as f64),
                     bytes(saved),
                     bytes(found.predicted as f64),
                     off(found.predicted as f64, saved),

@@ -1,4 +1,4 @@
-//! Room `program`: compiles rows into instructions, in one pass, and takes off what is done where
+//! Compiles rows into instructions, in one pass, and takes off what is done where
 //! memory is short.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Room `program`: of which kind each call's block is, where the trace names types. Beside the
+//! Of which kind each call's block is, where the trace names types. Beside the
 //! instructions, which stay 8 bytes: a program without types has no list, and its loop does not
 //! look for one.
 

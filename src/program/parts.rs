@@ -1,4 +1,4 @@
-//! Room `program`: a program on its way to a worker, whole or in parts that are decoded while it
+//! A program on its way to a worker, whole or in parts that are decoded while it
 //! replays.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Room `program`: compiles the rows that have nothing to them, which is nearly all, a handful at a
+//! Compiles the rows that have nothing to them, which is nearly all, a handful at a
 //! time.
 //!
 //! Whether the next call is a row or a block's end is as good as random, and a branch that a

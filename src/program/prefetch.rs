@@ -1,4 +1,4 @@
-//! Room `program`: asks the processor for memory ahead of its use, where a program says long before
+//! Asks the processor for memory ahead of its use, where a program says long before
 //! what comes.
 
 #[cfg(target_arch = "x86_64")]

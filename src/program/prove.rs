@@ -1,4 +1,4 @@
-//! Room `program`: proves the invariants of a program that came from elsewhere, part by part, and
+//! Proves the invariants of a program that came from elsewhere, part by part, and
 //! derives its profile a second time.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Room `program`: when the calls were made. Kept beside the program and not in it, as the sites
+//! When the calls were made. Kept beside the program and not in it, as the sites
 //! are: what reads it is a replay at the program's own pace, and who puts measured times back on
 //! the program's.
 

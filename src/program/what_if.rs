@@ -1,9 +1,9 @@
-//! Room `program`: the same trace with one line of the program changed, to see what the change
+//! The same trace with one line of the program changed, to see what the change
 //! would really save.
 
 use std::collections::BTreeMap;
 
-use super::{Action, Births, Instruction, Outline, Program, ProgramError};
+use super::{Action, AllocationSites, Instruction, Outline, Program, ProgramError};
 
 /// What is done to the blocks of a line that live to the end of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct WhatIf {
     /// The calls.
     pub program: Program,
     /// The site of each request.
-    pub births: Births,
+    pub births: AllocationSites,
     /// Blocks that were moved or dropped.
     pub blocks: u64,
     /// Their requested bytes.
@@ -35,7 +35,7 @@ pub struct WhatIf {
 /// When nothing is left of the trace.
 pub fn what_if(
     program: &Program,
-    births: &Births,
+    births: &AllocationSites,
     site: u32,
     change: Change,
 ) -> Result<WhatIf, ProgramError> {
@@ -84,12 +84,13 @@ pub fn what_if(
     let kind_of = if program.kinds().is_empty() { vec![] } else { changed.kinds };
     let whole = Program::whole(changed.instructions, changed.wide, kind_of, outline)
         .map_err(|found| ProgramError::Unsound { event, found: found.into() })?;
-    let births = Births { sites: changed.sites, names: births.names.clone(), marks: vec![] };
+    let births =
+        AllocationSites { sites: changed.sites, names: births.names.clone(), marks: vec![] };
     Ok(WhatIf { program: whole, births, blocks: survivors.len() as u64, bytes })
 }
 
 /// The calls that gave the blocks of `site` that are live at the end, in order.
-fn survivors(program: &Program, births: &Births, site: u32) -> Vec<usize> {
+fn survivors(program: &Program, births: &AllocationSites, site: u32) -> Vec<usize> {
     let mut last: Vec<Option<usize>> = vec![None; program.slots()];
     let mut request = 0;
     for (index, instruction) in program.instructions.iter().enumerate() {
@@ -138,7 +139,7 @@ impl Rewriter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::compile_with_births;
+    use super::super::compile_with_sites;
     use super::*;
     use crate::trace::{
         Columns, Distribution, Generator, Header, Row, SiteId, Sites, TraceError, TraceReader,
@@ -159,7 +160,7 @@ mod tests {
         }
     }
 
-    fn trace(calls: u64) -> (Program, Births) {
+    fn trace(calls: u64) -> (Program, AllocationSites) {
         let generator = Generator::new(
             7,
             calls,
@@ -173,7 +174,7 @@ mod tests {
             sites.intern(name);
         }
         let (program, births, _) =
-            compile_with_births(&mut Sited(generator, header, sites)).unwrap();
+            compile_with_sites(&mut Sited(generator, header, sites)).unwrap();
         (program, births)
     }
 
@@ -213,11 +214,11 @@ mod tests {
         let (program, births) = trace(1000);
         let mut bytes = Vec::new();
         births.write(&mut bytes).unwrap();
-        assert_eq!(Births::read(&mut bytes.as_slice()).unwrap(), births);
+        assert_eq!(AllocationSites::read(&mut bytes.as_slice()).unwrap(), births);
         let requests =
             program.profile().total_calls() - program.profile().calls[Action::Free as usize];
         assert_eq!(births.requests().values().sum::<u64>(), requests);
-        assert!(Births::read(&mut &bytes[..bytes.len() - 1]).is_err());
+        assert!(AllocationSites::read(&mut &bytes[..bytes.len() - 1]).is_err());
         assert_eq!(births.find("a/x.py:2"), Ok(2));
         assert_eq!(births.find("x.py:1"), Ok(1));
         assert_eq!(births.find("x.py:2"), Err(vec!["a/x.py:2", "b/x.py:2"]));

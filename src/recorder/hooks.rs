@@ -345,16 +345,16 @@ unsafe extern "C" fn after_fork_child() {
 
 /// Leave to record one outermost call.
 #[derive(Clone, Copy)]
-enum Turn {
+enum TimeSlice {
     /// The only thread of the process.
-    Alone,
+    Isolated,
     /// A thread among others, with its number.
     Shared(u32),
 }
 
 /// Enters a hook: `None` inside another one of the same thread.
 #[inline(always)]
-fn enter() -> Option<Turn> {
+fn enter() -> Option<TimeSlice> {
     let state = STATE.get();
     // SAFETY: `single` is written before anything is recorded, and libc keeps its byte; while it
     // says that there is one thread, `busy` is this thread's alone.
@@ -364,7 +364,7 @@ fn enter() -> Option<Turn> {
                 return None;
             }
             (*state).busy = true;
-            return Some(Turn::Alone);
+            return Some(TimeSlice::Isolated);
         }
     }
     if OFF.load(Ordering::Relaxed) {
@@ -378,7 +378,7 @@ fn enter() -> Option<Turn> {
         if thread.number.get() == 0 {
             thread.number.set(new_number());
         }
-        Some(Turn::Shared(thread.number.get()))
+        Some(TimeSlice::Shared(thread.number.get()))
     })
 }
 
@@ -387,7 +387,7 @@ pub fn between(work: impl FnOnce(&mut stream::Stream)) {
     // SAFETY: libc keeps the byte; inside a hook the stream is nobody's while the real allocator
     // runs.
     let alone = unsafe { (*STATE.get()).single.read_volatile() != 0 };
-    let turn = if alone { Turn::Alone } else { Turn::Shared(0) };
+    let turn = if alone { TimeSlice::Isolated } else { TimeSlice::Shared(0) };
     turn.write(|stream, _| work(stream));
 }
 
@@ -405,7 +405,7 @@ fn new_number() -> u32 {
     number
 }
 
-impl Turn {
+impl TimeSlice {
     /// Leaves the hook.
     #[inline(always)]
     fn leave(self) {
@@ -413,8 +413,8 @@ impl Turn {
             // Once there is nothing to record, the thread stays busy: that is the shortest way past
             // a hook. SAFETY: entered as the only thread, and nobody starts a thread inside an
             // allocator.
-            Turn::Alone => unsafe { (*STATE.get()).busy = OFF.load(Ordering::Relaxed) },
-            Turn::Shared(_) => THREAD.with(|thread| thread.busy.set(false)),
+            TimeSlice::Isolated => unsafe { (*STATE.get()).busy = OFF.load(Ordering::Relaxed) },
+            TimeSlice::Shared(_) => THREAD.with(|thread| thread.busy.set(false)),
         }
     }
 
@@ -423,8 +423,8 @@ impl Turn {
     fn write(self, work: impl FnOnce(&mut stream::Stream, u32)) {
         match self {
             // SAFETY: the only thread.
-            Turn::Alone => work(unsafe { stream::get() }, 1),
-            Turn::Shared(number) => {
+            TimeSlice::Isolated => work(unsafe { stream::get() }, 1),
+            TimeSlice::Shared(number) => {
                 stream::lock();
                 // SAFETY: the lock is held.
                 work(unsafe { stream::get() }, number);

@@ -1,4 +1,4 @@
-//! Room `recorder`: the library that is loaded into the recorded program (`LD_PRELOAD`) and writes
+//! The library that is loaded into the recorded program (`LD_PRELOAD`) and writes
 //! down every allocation. The build script compiles it by itself, without dependencies, and the
 //! program carries it embedded.
 //!

@@ -1,4 +1,4 @@
-//! Room `replay`: the hot loop, which makes a program's calls, and what it works on: [`Slots`] and
+//! The hot loop, which makes a program's calls, and what it works on: [`Slots`] and
 //! [`Tables`].
 //!
 //! Every backend is called alike, through a pointer of its table. Which of the four it is, two

@@ -1,4 +1,4 @@
-//! Room `replay`: the clock, and what it costs and can resolve here.
+//! The clock, and what it costs and can resolve here.
 //!
 //! The processor's time-stamp counter where it ticks at a constant rate (x86-64 with `nonstop_tsc`;
 //! aarch64's virtual counter), else `CLOCK_MONOTONIC`. Unfenced reads let the measured call slip

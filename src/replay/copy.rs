@@ -1,4 +1,4 @@
-//! Room `replay`: what a change would give back, tried in a copy of the process (`fork`), so that
+//! What a change would give back, tried in a copy of the process (`fork`), so that
 //! nothing which is measured afterwards is disturbed by it.
 //!
 //! Shared memory is not copied, and the harness's heap is shared memory: the copy must neither take

@@ -1,4 +1,4 @@
-//! Room `replay`: the footprint pass. Every page of every block is touched, pointers are accounted,
+//! The footprint pass. Every page of every block is touched, pointers are accounted,
 //! and the kernel's figure for resident private memory is sampled.
 //!
 //! From pointers alone: L, the bytes requested and live; U, their usable bytes; P, the 4 KiB pages
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use super::copy::given_back;
 use super::heap_map::{self, HeapMap, MAP_COLUMNS, Mapper, PIECE_SHIFT};
-use super::pins::{ClassRounding, Classes, LiveBlock, PageView, page_view};
+use super::page_retention::{ClassRounding, Classes, LiveBlock, PageView, page_view};
 use super::time::processor_ns;
 use super::{Done, Owners, Probe, ReplayError, Resident, Slots, Tables, memory, replay, trimmed};
 use crate::backends::{Backend, Counter, Trim};
-use crate::program::{Action, Births, Feed, Times};
+use crate::program::{Action, AllocationSites, Feed, Times};
 
 /// The pages that are pinned are counted in this unit, whatever the kernel's page is.
 pub const PAGE_BYTES: usize = 4096;
@@ -38,7 +38,7 @@ pub struct HeapSample {
     /// U.
     pub usable_bytes: u64,
     /// P.
-    pub pinned_bytes: u64,
+    pub pages_in_use_bytes: u64,
     /// R, the baseline taken off.
     pub resident_bytes: u64,
 }
@@ -72,7 +72,7 @@ pub struct Footprint {
     pub resident_trimmed_bytes: Option<u64>,
     /// R after another trim, had the thread's cache been emptied before: tried in a copy of the
     /// process. `None` where the backend keeps no such cache, or empties it when it trims.
-    pub resident_drained_bytes: Option<u64>,
+    pub resident_flushed_bytes: Option<u64>,
     /// What pointers alone say that a trim leaves; `None` where the backend does not say how it
     /// gives back.
     pub trim_predicted_bytes: Option<u64>,
@@ -83,7 +83,7 @@ pub struct Footprint {
     /// The backend's own figures after the last call.
     pub counters: Vec<Counter>,
     /// Largest P − R over the samples: above a few pages the instrument is wrong.
-    pub pinned_over_resident_bytes: u64,
+    pub pages_in_use_over_resident_bytes: u64,
     /// Page faults of the pass.
     pub minor_faults: u64,
     /// Processor time of the replay with all its accounting, in ns.
@@ -303,7 +303,7 @@ struct Watch<'a> {
     pages_at_marks: Vec<PageView>,
     over: u64,
     calls: [u64; 4],
-    births: &'a Births,
+    births: &'a AllocationSites,
     requests: usize,
     sampling_times: Vec<u64>,
     total: u64,
@@ -327,7 +327,7 @@ impl Watch<'_> {
             self.now.resident_bytes = self.resident.private_bytes().saturating_sub(self.baseline());
             self.sampling_times.push(began.elapsed().as_nanos() as u64);
             self.over =
-                self.over.max(self.now.pinned_bytes.saturating_sub(self.now.resident_bytes));
+                self.over.max(self.now.pages_in_use_bytes.saturating_sub(self.now.resident_bytes));
         }
         if self.samples.last().is_none_or(|last| last.event != self.now.event) {
             self.samples.push(self.now);
@@ -470,7 +470,7 @@ impl Probe for Watch<'_> {
             }
         }
         self.now.event = done.index as u64 + 1;
-        self.now.pinned_bytes = self.pages.pinned * PAGE_BYTES as u64;
+        self.now.pages_in_use_bytes = self.pages.pinned * PAGE_BYTES as u64;
         let peak = self.now.live_bytes > self.sampled_peak + self.rise;
         if self.now.event >= self.next_sample || peak {
             self.sampled_peak = self.sampled_peak.max(self.now.live_bytes);
@@ -499,7 +499,7 @@ impl Probe for Watch<'_> {
 /// zero after all is freed, or when this kernel's figures cannot be trusted.
 pub fn footprint<'a>(
     feed: impl Into<Feed<'a>>,
-    births: &Births,
+    births: &AllocationSites,
     backend: &mut dyn Backend,
     pace: Option<&Pace>,
 ) -> Result<Footprint, ReplayError> {
@@ -571,7 +571,7 @@ pub fn footprint<'a>(
         usable_by_size: watch.usable_by_size.iter().map(|most| most.value).collect(),
         asked: std::mem::take(&mut watch.asked).into_vec(),
         end,
-        pinned_over_resident_bytes: watch.over,
+        pages_in_use_over_resident_bytes: watch.over,
         calls: watch.calls,
         minor_faults: faults,
         ..Footprint::default()
@@ -593,7 +593,7 @@ pub fn footprint<'a>(
         let left = resident.private_bytes().saturating_sub(baseline);
         found.resident_trimmed_bytes = Some(left);
         let given = given_back(|| backend.drain() == Trim::Done && backend.trim() == Trim::Done);
-        found.resident_drained_bytes = given.map(|bytes| left.saturating_add_signed(-bytes));
+        found.resident_flushed_bytes = given.map(|bytes| left.saturating_add_signed(-bytes));
     }
     owners.free_all(&tables, &mut slots);
     backend.trim();

@@ -1,4 +1,4 @@
-//! Room `replay`: where the heap is resident and how full it is, over the whole replay: at 240
+//! Where the heap is resident and how full it is, over the whole replay: at 240
 //! moments the kernel is asked which pages of the process's private anonymous memory are there
 //! (`mincore`), and each 256 KiB of address space is noted by how much of its resident pages is
 //! live.

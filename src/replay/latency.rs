@@ -1,4 +1,4 @@
-//! Room `replay`: the latency pass. Stretches of calls take turns: in one each call has a fenced
+//! The latency pass. Stretches of calls take turns: in one each call has a fenced
 //! clock pair around it, which tells the tail; the next has one pair around all of it, which tells
 //! the centre, since calls overlap there as they do in a program. Another pass of the same
 //! repetition has them the other way round ([`Alone`]), so that each call is timed alone once.
@@ -22,7 +22,7 @@ use crate::program::{Feed, Program};
 /// Which stretches have their calls timed alone, in one of the two passes of a repetition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Alone {
+pub enum Isolated {
     /// The first and each second one after it.
     Even,
     /// The others.
@@ -31,18 +31,18 @@ pub enum Alone {
 
 /// Calls in a turn: about two milliseconds with the clock pairs, less than one without. A process
 /// that has waited for its turn is seldom taken off the processor within the next.
-const TURN_CALLS: usize = 1 << 15;
+const TIME_SLICE_CALLS: usize = 1 << 15;
 /// Calls in a stretch, as many as in a part. Shorter ones would not do: what a processor learns of
 /// an allocator's branches between fences does not serve it among others, and the times that are
 /// kept push the heap out of the caches. In stretches of 256 calls glibc's took a quarter more than
 /// in the time pass, in those of a turn a seventh, in those of eight turns a tenth.
-const STRETCH: usize = 32 * TURN_CALLS;
+const STRETCH: usize = 32 * TIME_SLICE_CALLS;
 
-impl Alone {
+impl Isolated {
     /// Both, whose passes are one repetition.
-    pub const BOTH: [Alone; 2] = [Alone::Even, Alone::Odd];
+    pub const BOTH: [Isolated; 2] = [Isolated::Even, Isolated::Odd];
 
-    /// Places that are enough for so many calls, whichever half it is.
+    /// AddressTrace that are enough for so many calls, whichever half it is.
     pub fn places(calls: usize) -> usize {
         (calls.div_ceil(2 * STRETCH) * STRETCH).min(calls)
     }
@@ -60,10 +60,10 @@ pub struct LatencyResult {
     pub histograms: [Histogram<u64>; 4],
     /// Their mean by action less the mean empty pair, in ns; NaN where there was no call. Fences
     /// keep calls from overlapping, so it is more than a call takes among others.
-    pub alone_ns: [f64; 4],
+    pub isolated_ns: [f64; 4],
     /// The mean of the calls in stretches that were timed as a whole, in ns; NaN where there was
     /// none.
-    pub among_ns: f64,
+    pub back_to_back_ns: f64,
     /// What the clock could resolve during this pass.
     pub floor: Floor,
     /// Calls made, by action.
@@ -184,7 +184,7 @@ impl<'a> Ticks<'a> {
         tables: &Tables,
         slots: &mut Slots,
         range: Range<usize>,
-        alone: Alone,
+        alone: Isolated,
     ) -> Result<(), ReplayError> {
         let first = program.first() as usize;
         let mut start = range.start;
@@ -250,7 +250,7 @@ pub fn latency<'a>(
     feed: impl Into<Feed<'a>>,
     tables: &Tables,
     clock: &Clock,
-    alone: Alone,
+    alone: Isolated,
     keep: &mut impl Write,
     mut turn: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<LatencyResult, ReplayError> {
@@ -260,8 +260,8 @@ pub fn latency<'a>(
     let mut fold = Fold::new(clock.floor());
     while let Some(part) = feed.next_part()? {
         let calls = part.instructions().len();
-        probe.begin(Alone::places(calls));
-        for start in (0..calls).step_by(TURN_CALLS) {
+        probe.begin(Isolated::places(calls));
+        for start in (0..calls).step_by(TIME_SLICE_CALLS) {
             turn()?;
             let switches = involuntary_switches();
             probe.turn();
@@ -269,7 +269,7 @@ pub fn latency<'a>(
                 part,
                 tables,
                 &mut slots,
-                start..(start + TURN_CALLS).min(calls),
+                start..(start + TIME_SLICE_CALLS).min(calls),
                 alone,
             )?;
             fold.found.preemptions += involuntary_switches().saturating_sub(switches);
@@ -288,14 +288,20 @@ struct Fold {
 impl Fold {
     fn new(floor: Floor) -> Fold {
         let histograms = std::array::from_fn(|_| empty_histogram());
-        let (alone_ns, among_ns) = ([f64::NAN; 4], f64::NAN);
-        let found =
-            LatencyResult { histograms, alone_ns, among_ns, floor, calls: [0; 4], preemptions: 0 };
+        let (isolated_ns, back_to_back_ns) = ([f64::NAN; 4], f64::NAN);
+        let found = LatencyResult {
+            histograms,
+            isolated_ns,
+            back_to_back_ns,
+            floor,
+            calls: [0; 4],
+            preemptions: 0,
+        };
         Fold { found, sums: [0.0; 4] }
     }
 
     /// Gives a byte for each call of the part.
-    fn part(&mut self, part: &Program, clock: &Clock, alone: Alone, ticks: &[u32]) -> Vec<u8> {
+    fn part(&mut self, part: &Program, clock: &Clock, alone: Isolated, ticks: &[u32]) -> Vec<u8> {
         let LatencyResult { histograms, calls, .. } = &mut self.found;
         let mut ticks = ticks.iter();
         let mut buckets = vec![0; part.instructions().len()];
@@ -320,8 +326,8 @@ impl Fold {
         let pair_ns = found.floor.pair_ns;
         let mean =
             |action: usize| self.sums[action] / found.histograms[action].len() as f64 - pair_ns;
-        found.alone_ns = std::array::from_fn(mean);
-        found.among_ns = probe.among(pair_ns).0;
+        found.isolated_ns = std::array::from_fn(mean);
+        found.back_to_back_ns = probe.among(pair_ns).0;
         found
     }
 }
@@ -428,13 +434,15 @@ mod tests {
     fn two_passes_time_each_call_alone_once() {
         let clock = Clock::calibrate();
         let backend = crate::backends::open(&crate::backends::parse("bump").unwrap()).unwrap();
-        for wanted in [1, 200, TURN_CALLS as u64 + 5, STRETCH as u64 - 1, 2 * STRETCH as u64 + 5] {
+        for wanted in
+            [1, 200, TIME_SLICE_CALLS as u64 + 5, STRETCH as u64 - 1, 2 * STRETCH as u64 + 5]
+        {
             let lifetimes = Distribution::parse("1-9:1", 9).unwrap();
             let mut generator =
                 Generator::new(wanted, wanted, Distribution::python_sizes(), lifetimes);
             let program = compile(&mut generator).unwrap();
             let tables = Tables::new(&program, backend.as_ref());
-            let [even, odd] = Alone::BOTH.map(|alone| {
+            let [even, odd] = Isolated::BOTH.map(|alone| {
                 let mut kept = Vec::new();
                 let found =
                     latency(&program, &tables, &clock, alone, &mut kept, || Ok(())).unwrap();
@@ -449,10 +457,10 @@ mod tests {
                 };
                 for action in 0..4 {
                     assert_eq!(timed(action), counted(action));
-                    assert_eq!(found.alone_ns[action].is_nan(), timed(action) == 0);
+                    assert_eq!(found.isolated_ns[action].is_nan(), timed(action) == 0);
                 }
                 let alone: u64 = (0..4).map(timed).sum();
-                assert_eq!(found.among_ns.is_nan(), alone == program.calls() as u64);
+                assert_eq!(found.back_to_back_ns.is_nan(), alone == program.calls() as u64);
                 kept
             });
             assert!(

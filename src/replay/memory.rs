@@ -1,4 +1,4 @@
-//! Room `replay`: the harness's own memory, kept out of what is measured.
+//! The harness's own memory, kept out of what is measured.
 //!
 //! The program installs [`SharedHeap`] as its global allocator. It takes pages as `MAP_SHARED |
 //! MAP_ANONYMOUS`, which the kernel counts as shared (`RssShmem`): resident *private* memory, and

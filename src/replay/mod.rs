@@ -1,41 +1,43 @@
-//! Room `replay`: runs a program against a backend, in one process, and counts.
+//! Runs a program against a backend, in one process, and counts.
 //!
 //! `probe.rs` is the contract of what watches; each probe is a file; `calls.rs` is the hot loop.
 //! `memory.rs` keeps the harness out of what is measured, `clock.rs` tells time and what telling it
 //! costs.
 
+mod address_trace;
 mod calls;
 mod clock;
-mod conform;
+mod contract;
 mod copy;
 mod footprint;
-mod halt;
 mod heap_map;
-mod laps;
+mod iterations;
 mod latency;
 mod memory;
-mod pins;
-mod places;
+mod page_retention;
+mod paused_clock;
 mod probe;
 mod time;
 mod trimmed;
 mod verify;
 
+pub use address_trace::{Ending, Word, address_trace_of};
 pub use calls::{Owners, Slots, Tables, free_all, replay};
 pub use clock::{Clock, Floor, Source};
-pub use conform::conform;
+pub use contract::contract_test;
 pub use footprint::{Footprint, HeapSample, Pace, WARM_UP_CALLS, footprint};
-pub use halt::waiting;
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
-pub use laps::{LapTimes, Laps, call_times, calls_of_a_lap, laps, tail};
+pub use iterations::{
+    IterationTimes, Iterations, call_times, calls_of_an_iteration, iterations, tail,
+};
 pub use latency::{
-    Alone, LatencyResult, Ticks, bucket, bucket_nanoseconds, empty_histogram, latency,
+    Isolated, LatencyResult, Ticks, bucket, bucket_nanoseconds, empty_histogram, latency,
 };
 pub use memory::{Resident, SharedHeap, self_test};
-pub use pins::{
-    ClassRounding, FULLNESS_BINS, GRAINS, LiveBlock, PageView, Pin, class_of, page_view,
+pub use page_retention::{
+    Attribution, ClassRounding, FULLNESS_BINS, GRAINS, LiveBlock, PageView, class_of, page_view,
 };
-pub use places::{Ending, Word, places};
+pub use paused_clock::waiting;
 pub use probe::{Done, Nothing, Probe};
 pub use time::{TimeResult, time};
 pub use verify::verify;
@@ -67,7 +69,7 @@ pub enum ReplayError {
     },
     /// The backend broke a rule of allocators in a call that no trace made.
     #[error("domain {domain}: {call}: {fault}")]
-    Unconforming {
+    BreaksContract {
         /// Which domain was asked.
         domain: &'static str,
         /// The call, as in C.
@@ -89,7 +91,7 @@ pub enum ReplayError {
     Keep(#[source] std::io::Error),
     /// Whoever hands out the turns is gone.
     #[error("no further turn was given: the run was interrupted")]
-    NoTurn,
+    NoTimeSlice,
     /// The instrument cannot be trusted here.
     #[error("the harness cannot measure here: {0}")]
     Instrument(String),

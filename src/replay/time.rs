@@ -1,4 +1,4 @@
-//! Room `replay`: the time pass. Nothing but the loop, and a clock read every few thousand calls.
+//! The time pass. Nothing but the loop, and a clock read every few thousand calls.
 //!
 //! The clock is the processor time of this thread, so that what the kernel gives to others in
 //! between does not count. The pass comes in turns of about a millisecond: between two of them the
@@ -29,7 +29,7 @@ pub struct TimeResult {
 }
 
 /// Calls in a turn: 0.6 to 2.5 ms at 18 to 75 ns a call. Shorter turns would cost cold caches.
-const TURN_CALLS: usize = 1 << 15;
+const TIME_SLICE_CALLS: usize = 1 << 15;
 /// Calls in a chunk at the least: reading the clock costs about 0.2 µs, 0.2 % of a chunk at 12 ns a
 /// call.
 const CHUNK_CALLS: usize = 1 << 13;
@@ -63,12 +63,12 @@ pub fn time<'a>(
         let mut made = 0;
         while made < calls {
             turn()?;
-            let turn_end = (made + TURN_CALLS.max(chunk)).min(calls);
+            let time_slice_end = (made + TIME_SLICE_CALLS.max(chunk)).min(calls);
             let switches = involuntary_switches();
             let began = Instant::now();
             let mut mark = processor_ns();
-            while made < turn_end {
-                let end = (made + chunk_left).min(turn_end);
+            while made < time_slice_end {
+                let end = (made + chunk_left).min(time_slice_end);
                 replay(part, tables, &mut slots, made..end, &mut Nothing)?;
                 let now = processor_ns();
                 chunk_ns += now - mark;

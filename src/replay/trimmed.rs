@@ -1,4 +1,4 @@
-//! Room `replay`: what pointers alone say that a trim leaves resident, to hold against what the
+//! What pointers alone say that a trim leaves resident, to hold against what the
 //! kernel says afterwards.
 //!
 //! It is P, the pages that hold a byte of a live block, and besides: the pages that only hold a
@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 
 use super::footprint::PAGE_BYTES;
-use super::pins::LiveBlock;
+use super::page_retention::LiveBlock;
 use crate::backends::Backend;
 
 /// Bytes of the pages that a trim leaves; `None` where the backend does not say how it gives back.

@@ -1,4 +1,4 @@
-//! Room `replay`: the checking mode. Proves for any backend that blocks are aligned, never overlap,
+//! The checking mode. Proves for any backend that blocks are aligned, never overlap,
 //! keep their contents until they end and through realloc, and are zero after calloc.
 //!
 //! A shadow heap beside the backend holds every live block's range, and each block is filled with

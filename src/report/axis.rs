@@ -1,4 +1,4 @@
-//! Room `report`: scales, ticks and panels. A scale turns a value into a share of an axis; a panel
+//! Scales, ticks and panels. A scale turns a value into a share of an axis; a panel
 //! turns shares into pixels and draws its grid, ticks and units.
 
 use super::canvas::{Anchor, Canvas, Stroke};

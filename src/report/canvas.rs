@@ -1,4 +1,4 @@
-//! Room `report`: the sheet of paper. Everything is drawn by plotters at three times the final size
+//! The layout of paper. Everything is drawn by plotters at three times the final size
 //! into memory, averaged down in linear light and encoded as PNG without a time stamp: the same
 //! record draws the same bytes.
 //!
@@ -210,13 +210,13 @@ pub fn shorten(text: &str, kind: Type, width: f64) -> String {
 }
 
 fn fine(pixels: f64) -> i32 {
-    // A NaN becomes 0 and what is far off stays off the sheet: a strange record must not break the
+    // A NaN becomes 0 and what is far off stays off the layout: a strange record must not break the
     // drawing.
     (pixels * f64::from(FINE)).round().clamp(-30_000.0, 30_000.0) as i32
 }
 
 impl Canvas {
-    /// A white sheet.
+    /// A white layout.
     pub fn new() -> Canvas {
         Canvas { fine: vec![255; (WIDTH * HEIGHT * FINE * FINE * 3) as usize], labels: Vec::new() }
     }

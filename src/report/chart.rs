@@ -4,7 +4,7 @@
 use super::canvas::{
     Anchor, Canvas, Colour, HEIGHT, Stroke, Type, WIDTH, shorten, text_width, wrap,
 };
-use super::figures::Scene;
+use super::figures::TraceReport;
 
 /// A picture of one trace: one file of this room, one line in [`super::CHARTS`].
 pub struct Chart {
@@ -15,7 +15,7 @@ pub struct Chart {
     /// How to read it, in a sentence or two, for the page.
     pub reading: &'static str,
     /// Draws it; `None` when the record has nothing to draw.
-    pub draw: fn(&Scene) -> Option<Picture>,
+    pub draw: fn(&TraceReport) -> Option<Picture>,
 }
 
 /// A finished picture.
@@ -31,7 +31,7 @@ pub const LIVE: Colour = Colour(0x00, 0x72, 0xB2);
 /// Usable less requested bytes.
 pub const ROUNDING: Colour = Colour(0x56, 0xB4, 0xE9);
 /// Free space in pages that a live block pins.
-pub const STRANDED: Colour = Colour(0xE6, 0x9F, 0x00);
+pub const EXTERNAL_FRAGMENTATION: Colour = Colour(0xE6, 0x9F, 0x00);
 /// Resident pages without a live byte.
 pub const KEPT: Colour = Colour(0xCF, 0xD3, 0xD7);
 /// Text.
@@ -257,7 +257,7 @@ pub fn end_labels(
     }
 }
 
-/// Places for `wanted` (rising) that are at least `step` apart and inside `top..=bottom`, moved as
+/// AddressTrace for `wanted` (rising) that are at least `step` apart and inside `top..=bottom`, moved as
 /// little as possible in the sense of least squares: neighbours that collide become a block that
 /// stands at its members' average.
 pub fn spread(wanted: &[f64], step: f64, top: f64, bottom: f64) -> Vec<f64> {

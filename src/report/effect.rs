@@ -5,7 +5,8 @@
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Colour, Stroke};
 use super::chart::{
-    AXIS, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, SOFT, STRANDED, STRONG, frame,
+    AXIS, EXTERNAL_FRAGMENTATION, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, SOFT, STRONG,
+    frame,
 };
 
 /// The figures of a timed measure, as shares: 0.05 is 5 % more than the baseline.
@@ -113,7 +114,13 @@ pub fn draw(effect: &Effect) -> Option<Picture> {
     canvas
         .line(&[(panel.x(0.0), panel.top), (panel.x(0.0), panel.bottom)], Stroke::solid(1.6, AXIS));
     let (fails, passes) = (percent(effect.fail_margin), percent(effect.pass_margin));
-    edge(&mut canvas, effect.fail_margin, STRANDED, &format!("fails over {fails}"), 14.0);
+    edge(
+        &mut canvas,
+        effect.fail_margin,
+        EXTERNAL_FRAGMENTATION,
+        &format!("fails over {fails}"),
+        14.0,
+    );
     edge(&mut canvas, effect.pass_margin, LIVE, &format!("passes below {passes}"), 34.0);
     let high = (panel.bottom - panel.top) / (rows.len() as f64 + 0.8);
     // The estimate and its interval on top.

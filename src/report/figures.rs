@@ -1,7 +1,7 @@
-//! Room `report`: what is said, derived from what was counted. Charts, page and terminal read the
+//! What is said, derived from what was counted. Charts, page and terminal read the
 //! same figures, so that no two of them can disagree.
 //!
-//! A [`Scene`] is one trace of a run with all its backends. Whatever the record lacks is `None` or
+//! A [`TraceReport`] is one trace of a run with all its backends. Whatever the record lacks is `None` or
 //! empty here: a run that was killed half way still draws.
 
 use crate::results::{Latency, Pass, Run, Sample, TraceEntry};
@@ -132,11 +132,11 @@ pub struct Memory {
     /// After the allocator's own trim.
     pub trimmed: Option<f64>,
     /// The same, had the thread's cache of free blocks been emptied before.
-    pub drained: Option<f64>,
+    pub flushed: Option<f64>,
     /// After everything was freed.
     pub freed: Option<f64>,
     /// Pages that live blocks pin, at the end.
-    pub pinned_end: Option<f64>,
+    pub pages_in_use_end: Option<f64>,
     /// Usable bytes of live blocks at the end.
     pub usable_end: Option<f64>,
     /// What pointers alone say that a trim leaves.
@@ -157,7 +157,7 @@ impl Memory {
     /// that is next to nothing.
     pub fn cached(&self) -> Option<f64> {
         let trimmed = self.trimmed?;
-        let cached = trimmed - self.drained?;
+        let cached = trimmed - self.flushed?;
         (cached >= trimmed * 0.02 && cached >= 16_384.0).then_some(cached)
     }
 
@@ -166,8 +166,9 @@ impl Memory {
     /// and what is then unexplained, below 0 where less stays than was predicted. They add up to
     /// what was measured.
     pub fn left_by_trim(&self) -> Option<[f64; 4]> {
-        let (trimmed, predicted, pinned) = (self.trimmed?, self.trim_predicted?, self.pinned_end?);
-        let cached = trimmed - self.drained.unwrap_or(trimmed);
+        let (trimmed, predicted, pinned) =
+            (self.trimmed?, self.trim_predicted?, self.pages_in_use_end?);
+        let cached = trimmed - self.flushed.unwrap_or(trimmed);
         Some([pinned, predicted - pinned, cached, trimmed - cached - predicted])
     }
 
@@ -247,7 +248,7 @@ impl Backend<'_> {
 }
 
 /// One trace of a run.
-pub struct Scene<'a> {
+pub struct TraceReport<'a> {
     /// The whole record.
     pub run: &'a Run,
     /// The trace.
@@ -270,13 +271,13 @@ pub struct Scene<'a> {
     pub phases: Vec<Phase>,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> TraceReport<'a> {
     /// Every trace of the run.
-    pub fn all(run: &'a Run) -> Vec<Scene<'a>> {
-        run.manifest.traces.iter().map(|trace| Scene::of(run, trace)).collect()
+    pub fn all(run: &'a Run) -> Vec<TraceReport<'a>> {
+        run.manifest.traces.iter().map(|trace| TraceReport::of(run, trace)).collect()
     }
 
-    fn of(run: &'a Run, trace: &'a TraceEntry) -> Scene<'a> {
+    fn of(run: &'a Run, trace: &'a TraceEntry) -> TraceReport<'a> {
         let names: Vec<&str> =
             run.manifest.backends.iter().map(|backend| backend.name.as_str()).collect();
         let backends: Vec<Backend<'a>> = run
@@ -294,7 +295,7 @@ impl<'a> Scene<'a> {
             run.manifest.clock.get(name)?.parse::<f64>().ok().filter(|v| v.is_finite() && *v > 0.0)
         };
         let known = |metric: &str| first_value(run, &trace.name, metric);
-        Scene {
+        TraceReport {
             run,
             trace,
             clock_step: clock("step_nanoseconds"),
@@ -435,10 +436,11 @@ fn memory(run: &Run, trace: &str, name: &str, samples: &[&Sample]) -> Memory {
         mean: known("resident_mean_bytes").or_else(|| mean(samples, |s| s.resident_bytes)),
         end: known("resident_end_bytes").or(last.map(|s| s.resident_bytes as f64)),
         trimmed: known("resident_trimmed_bytes"),
-        drained: known("resident_drained_bytes"),
+        flushed: known("resident_flushed_bytes"),
         trim_predicted: known("trim_predicted_bytes"),
         freed: known("resident_freed_bytes"),
-        pinned_end: known("pinned_end_bytes").or(last.map(|s| s.pinned_bytes as f64)),
+        pages_in_use_end: known("pages_in_use_end_bytes")
+            .or(last.map(|s| s.pages_in_use_bytes as f64)),
         usable_end: known("usable_end_bytes").or(last.map(|s| s.usable_bytes as f64)),
     }
 }

@@ -7,7 +7,7 @@ use super::chart::{
     Chart, EndLabel, GRID, HEADING, LEFT, LIVE, NOTE, Picture, RIGHT, SMALL, STRONG, TINY,
     backend_stroke, end_labels, frame,
 };
-use super::figures::{Backend, Scene};
+use super::figures::{Backend, TraceReport};
 use super::phases;
 use super::series::{columns, shown_peak};
 use super::words::{self, ByteUnit, byte_unit, figure3};
@@ -22,9 +22,9 @@ pub const CHART: Chart = Chart {
     draw,
 };
 
-fn draw(scene: &Scene) -> Option<Picture> {
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
     let shown: Vec<&Backend> =
-        scene.backends.iter().filter(|backend| backend.has_memory()).collect();
+        trace_report.backends.iter().filter(|backend| backend.has_memory()).collect();
     let clock_end = shown
         .iter()
         .filter_map(|b| b.samples.last())
@@ -34,12 +34,12 @@ fn draw(scene: &Scene) -> Option<Picture> {
         return None;
     }
     let peaks: Vec<f64> = shown.iter().filter_map(|backend| backend.memory.peak).collect();
-    let most = shown_peak(&peaks).max(scene.live_peak) * 1.06;
+    let most = shown_peak(&peaks).max(trace_report.live_peak) * 1.06;
     let unit = byte_unit(most);
     let clock_unit = byte_unit(clock_end);
     let mut canvas = Canvas::new();
-    let title = verdict(scene, &shown);
-    let (top, bottom) = frame(&mut canvas, &title, &plotted(scene), hint());
+    let title = verdict(trace_report, &shown);
+    let (top, bottom) = frame(&mut canvas, &title, &plotted(trace_report), hint());
     let room = label_room(&shown, unit);
     let strip = 300.0;
     let panel = Panel {
@@ -57,7 +57,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     phases::draw(
         &mut canvas,
         &panel,
-        &scene.phases,
+        &trace_report.phases,
         |phase| phase.clock_bytes / clock_unit.bytes,
         true,
     );
@@ -67,7 +67,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     canvas.text(panel.right, panel.bottom + 42.0, &words, SMALL, Anchor::Right);
     let words = format!("{} resident", unit.name);
     canvas.text_upwards(LEFT - 12.0, (panel.top + panel.bottom) / 2.0, &words, SMALL.sized(15.0));
-    live_label(&mut canvas, scene, &panel, unit);
+    live_label(&mut canvas, trace_report, &panel, unit);
     cool_down(&mut canvas, &panel, &shown, unit, (panel.right + 30.0, strip, room));
     Some(Picture { title, canvas })
 }
@@ -137,10 +137,10 @@ fn area_and_lines(
     }
 }
 
-fn live_label(canvas: &mut Canvas, scene: &Scene, panel: &Panel, unit: ByteUnit) {
-    let y = panel.y(scene.live_peak / unit.bytes);
+fn live_label(canvas: &mut Canvas, trace_report: &TraceReport, panel: &Panel, unit: ByteUnit) {
+    let y = panel.y(trace_report.live_peak / unit.bytes);
     canvas.line(&[(panel.left, y), (panel.right, y)], Stroke::dashed(1.6, LIVE, 6.0, 3.5));
-    let text = format!("live peak {}", figure3(scene.live_peak / unit.bytes));
+    let text = format!("live peak {}", figure3(trace_report.live_peak / unit.bytes));
     let kind = super::canvas::Type { bold: true, ..TINY.in_colour(LIVE) };
     canvas.text(panel.right - 6.0, y + 16.0, &text, kind, Anchor::Right);
 }
@@ -211,16 +211,16 @@ fn cool_down(
     canvas.text(RIGHT, panel.bottom + 42.0, &words, NOTE.sized(14.0), Anchor::Right);
 }
 
-fn plotted(scene: &Scene) -> String {
+fn plotted(trace_report: &TraceReport) -> String {
     let mut text = format!(
         "Resident anonymous memory while `{}` is replayed, one line an allocator; filled: live requested bytes.  Right: \
          after the last call, after the allocator's own trim, and after every block is freed and trimmed.",
-        scene.trace.name
+        trace_report.trace.name
     );
-    if scene.backends.iter().any(|backend| backend.memory.bands[2].is_some()) {
+    if trace_report.backends.iter().any(|backend| backend.memory.bands[2].is_some()) {
         text += "  Brackets at exit: memory goes back by the clock; had it gone back at once, and never.";
     } else {
-        text += &scene.pace_note();
+        text += &trace_report.pace_note();
     }
     text
 }
@@ -230,7 +230,7 @@ fn hint() -> &'static str {
      would help, and what is never returned.  Every column keeps its least and most: no peak is lost."
 }
 
-fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
+fn verdict(trace_report: &TraceReport, shown: &[&Backend]) -> String {
     let span: Vec<(&str, f64, f64)> =
         shown.iter().filter_map(|b| Some((b.name, b.memory.peak?, b.memory.end?))).collect();
     let peak = |name: &str| {
@@ -241,7 +241,7 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
         return "Resident memory over the allocation clock".to_owned();
     };
     let least = span.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(high);
-    let live = words::bytes(scene.live_peak);
+    let live = words::bytes(trace_report.live_peak);
     let mut title = if span.len() == 1 {
         format!("{} peaks at {} for a heap of {live}.", high.0, peak(high.0))
     } else {
@@ -256,7 +256,8 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
     let returned: Vec<String> = span
         .iter()
         .filter(|(_, peak, end)| {
-            peak - scene.live_end > 0.0 && (peak - end) / (peak - scene.live_end) > 0.5
+            peak - trace_report.live_end > 0.0
+                && (peak - end) / (peak - trace_report.live_end) > 0.5
         })
         .map(|(name, ..)| (*name).to_owned())
         .collect();

@@ -1,7 +1,7 @@
-//! Room `report`: fragmentation, derived from what was counted and never stored. Each figure has
+//! Fragmentation, derived from what was counted and never stored. Each figure has
 //! its source, and is absent where it would divide by nothing.
 
-use super::figures::{Backend, Scene};
+use super::figures::{Backend, TraceReport};
 
 /// Ratios of one backend on one trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,10 +28,10 @@ fn ratio(over: f64, under: f64) -> Option<f64> {
     (under > 0.0 && ratio.is_finite()).then_some(ratio)
 }
 
-/// Derives the ratios; `backend` is one of `scene`.
-pub fn fragmentation(scene: &Scene, backend: &Backend) -> Fragmentation {
+/// Derives the ratios; `backend` is one of `trace_report`.
+pub fn fragmentation(trace_report: &TraceReport, backend: &Backend) -> Fragmentation {
     let known = |metric: &str| {
-        let values = scene.run.values(&scene.trace.name, backend.name, "all", metric);
+        let values = trace_report.run.values(&trace_report.trace.name, backend.name, "all", metric);
         values.into_iter().find(|value| value.is_finite() && *value >= 0.0)
     };
     let memory = &backend.memory;
@@ -40,20 +40,20 @@ pub fn fragmentation(scene: &Scene, backend: &Backend) -> Fragmentation {
     // The first of equals.
     let highest = samples.iter().rev().max_by_key(|sample| sample.resident_bytes);
     let last = samples.last().map(|sample| sample.live_bytes as f64);
-    let pieces = known("pinned_2m_end_bytes");
+    let pieces = known("pages_in_use_2m_end_bytes");
     Fragmentation {
         johnstone_wilson: [
-            over(memory.mean, scene.live_mean),
-            over(known("resident_at_live_peak_bytes"), scene.live_peak),
+            over(memory.mean, trace_report.live_mean),
+            over(known("resident_at_live_peak_bytes"), trace_report.live_peak),
             highest.and_then(|sample| {
                 over(Some(sample.resident_bytes as f64), sample.live_bytes as f64)
             }),
-            over(memory.peak, scene.live_peak),
+            over(memory.peak, trace_report.live_peak),
         ],
         ratchet: last.and_then(|live| ratio(memory.end? - live, memory.peak? - live)),
         given_back: memory
             .end
-            .and_then(|end| ratio(end - memory.trimmed?, end - memory.pinned_end?)),
+            .and_then(|end| ratio(end - memory.trimmed?, end - memory.pages_in_use_end?)),
         unreturnable_2m: last
             .and_then(|live| ratio(pieces? - live, memory.end?.max(pieces?) - live)),
         returnable: known("returnable_bytes"),
@@ -86,7 +86,7 @@ mod tests {
                 clock_bytes: clock,
                 live_bytes: live,
                 usable_bytes: usable,
-                pinned_bytes: pinned,
+                pages_in_use_bytes: pinned,
                 resident_bytes: resident,
             })
             .collect();
@@ -121,13 +121,13 @@ mod tests {
             ("resident_peak_bytes", 200.0),
             ("resident_end_bytes", 110.0),
             ("resident_trimmed_bytes", 47.0),
-            ("pinned_end_bytes", 40.0),
-            ("pinned_2m_end_bytes", 65.0),
+            ("pages_in_use_end_bytes", 40.0),
+            ("pages_in_use_2m_end_bytes", 65.0),
             ("returnable_bytes", 70.0),
         ];
         let run = run(&samples, &metrics);
-        let scene = &Scene::all(&run)[0];
-        let found = fragmentation(scene, &scene.backends[0]);
+        let trace_report = &TraceReport::all(&run)[0];
+        let found = fragmentation(trace_report, &trace_report.backends[0]);
         assert_eq!(found.johnstone_wilson, [Some(2.0), Some(0.5), Some(3.0), Some(1.0)]);
         assert_eq!(found.ratchet, Some(0.5));
         assert_eq!(found.given_back, Some(0.9));
@@ -141,8 +141,8 @@ mod tests {
             &[[0, 0, 0, 0, 0], [0, 0, 0, 4096, 4096]],
             &[("resident_peak_bytes", f64::INFINITY)],
         );
-        let scene = &Scene::all(&run)[0];
-        let found = fragmentation(scene, &scene.backends[0]);
+        let trace_report = &TraceReport::all(&run)[0];
+        let found = fragmentation(trace_report, &trace_report.backends[0]);
         assert_eq!(found.johnstone_wilson, [None; 4]);
         assert_eq!((found.ratchet, found.given_back), (Some(1.0), None));
     }

@@ -4,7 +4,7 @@
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Colour, shorten, wrap};
 use super::chart::{Chart, HEADING, KEPT, LEFT, NOTE, Picture, RIGHT, SMALL, STRONG, WHITE, frame};
-use super::figures::{Backend, Scene};
+use super::figures::{Backend, TraceReport};
 use super::page_fullness::{fullness_colour, fullness_legend};
 use super::phases::{self, Phase};
 use super::series::shown_peak;
@@ -53,13 +53,13 @@ impl Map<'_> {
     }
 }
 
-fn maps<'a>(scene: &'a Scene) -> Vec<Map<'a>> {
+fn maps<'a>(trace_report: &'a TraceReport) -> Vec<Map<'a>> {
     let of = |backend: &'a Backend<'a>| {
-        let mut rows: Vec<&HeapRow> = scene
+        let mut rows: Vec<&HeapRow> = trace_report
             .run
             .heap_map
             .iter()
-            .filter(|row| row.trace == scene.trace.name && row.backend == backend.name)
+            .filter(|row| row.trace == trace_report.trace.name && row.backend == backend.name)
             .collect();
         let first = rows.iter().map(|row| row.repetition).min()?;
         rows.retain(|row| row.repetition == first);
@@ -69,11 +69,11 @@ fn maps<'a>(scene: &'a Scene) -> Vec<Map<'a>> {
         let columns = rows.iter().map(|runs| runs.iter().map(|run| run.0).sum()).max().unwrap_or(0);
         (columns > 0 && row_bytes > 0.0).then_some(Map { backend, rows, row_bytes, columns })
     };
-    scene.allocators().filter_map(of).collect()
+    trace_report.allocators().filter_map(of).collect()
 }
 
 /// What all panels share.
-struct Sheet<'a> {
+struct HeapMapLayout<'a> {
     calls: f64,
     calls_unit: (f64, &'static str),
     up: Scale,
@@ -81,8 +81,8 @@ struct Sheet<'a> {
     phases: &'a [Phase],
 }
 
-fn draw(scene: &Scene) -> Option<Picture> {
-    let mut maps = maps(scene);
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
+    let mut maps = maps(trace_report);
     if maps.is_empty() {
         return None;
     }
@@ -92,19 +92,19 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let heights: Vec<f64> = maps.iter().map(Map::bytes).collect();
     let most = shown_peak(&heights).max(1.0) * 1.03;
     let unit = byte_unit(most);
-    let calls = scene.trace.calls as f64;
+    let calls = trace_report.trace.calls as f64;
     let calls_unit = match calls {
         calls if calls >= 1e9 => (1e9, "billions of calls replayed"),
         calls if calls >= 2e6 => (1e6, "millions of calls replayed"),
         calls if calls >= 2e3 => (1e3, "thousands of calls replayed"),
         _ => (1.0, "calls replayed"),
     };
-    let sheet = Sheet {
+    let layout = HeapMapLayout {
         calls,
         calls_unit,
         up: Scale::Linear { from: 0.0, to: most / unit.bytes },
         unit,
-        phases: &scene.phases,
+        phases: &trace_report.phases,
     };
     let mut canvas = Canvas::new();
     let title = verdict(&maps);
@@ -112,8 +112,8 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let plotted = format!(
         "Heap map of `{}`: every {row} of address space over the replay, coloured by how full its resident pages are.  White: \
          not resident.{}",
-        scene.trace.name,
-        scene.pace_note()
+        trace_report.trace.name,
+        trace_report.pace_note()
     );
     let hint = "Blue is good: resident and in use.  A horizontal orange streak is a stretch kept alive by a few blocks; its \
                 length says for how long.  A grey streak holds no live byte and is kept by the allocator.  White to the right of \
@@ -127,14 +127,14 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let height = (bottom - top) / lines as f64;
     for (line, maps) in maps.chunks(across).enumerate() {
         let y = top + height * line as f64;
-        draw_line(&mut canvas, &sheet, maps, across, (y, y + height), line + 1 == lines);
+        draw_line(&mut canvas, &layout, maps, across, (y, y + height), line + 1 == lines);
     }
     Some(Picture { title, canvas })
 }
 
 fn draw_line(
     canvas: &mut Canvas,
-    sheet: &Sheet,
+    layout: &HeapMapLayout,
     maps: &[Map],
     across: usize,
     (top, bottom): (f64, f64),
@@ -153,12 +153,12 @@ fn draw_line(
             top: top + head,
             right: left + width,
             bottom: bottom - 50.0,
-            across: Scale::Linear { from: 0.0, to: sheet.calls.max(1.0) / sheet.calls_unit.0 },
-            up: sheet.up,
+            across: Scale::Linear { from: 0.0, to: layout.calls.max(1.0) / layout.calls_unit.0 },
+            up: layout.up,
         };
         heading(canvas, &panel, map);
-        paint(canvas, &panel, map, sheet);
-        let ticks = sheet.up.ticks(if single { 8 } else { 4 });
+        paint(canvas, &panel, map, layout);
+        let ticks = layout.up.ticks(if single { 8 } else { 4 });
         if at == 0 {
             let words = |tick: f64| tick_words(tick, &ticks);
             for &tick in &ticks {
@@ -171,21 +171,21 @@ fn draw_line(
                 );
             }
         }
-        let place = |phase: &Phase| phase.event / sheet.calls_unit.0;
-        phases::draw(canvas, &panel, sheet.phases, place, width > 180.0);
+        let place = |phase: &Phase| phase.event / layout.calls_unit.0;
+        phases::draw(canvas, &panel, layout.phases, place, width > 180.0);
         panel.axes(canvas);
         let ticks = panel.across.ticks(5);
         panel.numbers(canvas, &ticks, &|tick| tick_words(tick, &ticks));
         lowest = panel.bottom;
         if at + 1 == maps.len() && (single || last) {
-            let words = format!("x: {}", sheet.calls_unit.1);
+            let words = format!("x: {}", layout.calls_unit.1);
             canvas.text(panel.right, panel.bottom + 40.0, &words, SMALL, Anchor::Right);
         }
     }
     let words = if single {
-        format!("heap, oldest region first ({})", sheet.unit.name)
+        format!("heap, oldest region first ({})", layout.unit.name)
     } else {
-        format!("heap, {}", sheet.unit.name)
+        format!("heap, {}", layout.unit.name)
     };
     canvas.text_upwards(LEFT - 12.0, (top + head + lowest) / 2.0, &words, SMALL.sized(15.0));
 }
@@ -220,11 +220,11 @@ fn heading(canvas: &mut Canvas, panel: &Panel, map: &Map) {
     }
 }
 
-fn paint(canvas: &mut Canvas, panel: &Panel, map: &Map, sheet: &Sheet) {
+fn paint(canvas: &mut Canvas, panel: &Panel, map: &Map, layout: &HeapMapLayout) {
     let column = (panel.right - panel.left) / map.columns as f64;
-    let shown = (sheet.up.end() * sheet.unit.bytes / map.row_bytes).floor() as usize;
+    let shown = (layout.up.end() * layout.unit.bytes / map.row_bytes).floor() as usize;
     for (row, runs) in map.rows.iter().take(shown).enumerate() {
-        let y = |row: usize| panel.y(row as f64 * map.row_bytes / sheet.unit.bytes);
+        let y = |row: usize| panel.y(row as f64 * map.row_bytes / layout.unit.bytes);
         let mut at = 0;
         for &(length, residency) in runs {
             let from = panel.left + column * at as f64;

@@ -1,4 +1,4 @@
-//! Room `report`: what backends are called in pictures and tables.
+//! What backends are called in pictures and tables.
 //! `so:/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0:mi_` has no room in a picture, and where it is
 //! cut off it looks like every other library of that folder: it is called `so:libmimalloc`.
 //!

@@ -9,7 +9,7 @@ use super::canvas::{Anchor, Canvas, Colour, Stroke, shorten, text_width};
 use super::chart::{
     AXIS, Chart, LEFT, LIVE, Picture, RIGHT, SMALL, SOFT, STRONG, TINY, WHITE, frame,
 };
-use super::figures::{Backend, Scene};
+use super::figures::{Backend, TraceReport};
 use super::phases;
 use super::tail::{slow_calls, strays};
 use super::words::{self, byte_unit, nanosecond_tick, nanoseconds};
@@ -65,9 +65,9 @@ impl Course<'_> {
     }
 }
 
-fn courses<'a>(scene: &'a Scene) -> Vec<Course<'a>> {
+fn courses<'a>(trace_report: &'a TraceReport) -> Vec<Course<'a>> {
     let of = |backend: &'a Backend<'a>| {
-        let (run, trace) = (scene.run, &scene.trace.name);
+        let (run, trace) = (trace_report.run, &trace_report.trace.name);
         let good = |row: &&LatencyRow| {
             row.trace == *trace
                 && row.backend == backend.name
@@ -83,20 +83,21 @@ fn courses<'a>(scene: &'a Scene) -> Vec<Course<'a>> {
             strays: strays(run, trace, backend.name),
         })
     };
-    scene.allocators().filter_map(of).collect()
+    trace_report.allocators().filter_map(of).collect()
 }
 
-fn draw(scene: &Scene) -> Option<Picture> {
-    let mut courses = courses(scene);
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
+    let mut courses = courses(trace_report);
     if courses.is_empty() {
         return None;
     }
-    let title = verdict(scene, &courses);
+    let title = verdict(trace_report, &courses);
     let left_out = courses.len().saturating_sub(MOST_ROWS);
     courses.truncate(MOST_ROWS);
     let mut canvas = Canvas::new();
-    let (top, bottom) = frame(&mut canvas, &title, &plotted(scene, &courses, left_out), HINT);
-    let calls = scene.trace.calls.max(1) as f64;
+    let (top, bottom) =
+        frame(&mut canvas, &title, &plotted(trace_report, &courses, left_out), HINT);
+    let calls = trace_report.trace.calls.max(1) as f64;
     let (divisor, unit) = match calls {
         calls if calls >= 2e9 => (1e9, "billions"),
         calls if calls >= 2e6 => (1e6, "millions"),
@@ -105,7 +106,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     };
     let across = Scale::Linear { from: 0.0, to: calls / divisor };
     let left = LEFT + 186.0;
-    let marks = phases::marks(scene.trace);
+    let marks = phases::marks(trace_report.trace);
     let panel = |top: f64, bottom: f64, up: Scale| Panel {
         left,
         top,
@@ -116,7 +117,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     };
     // The live heap first, the names of the phases above it.
     let mut y = top + 4.0;
-    if let Some(backend) = scene.backends.iter().find(|backend| backend.samples.len() > 1) {
+    if let Some(backend) = trace_report.backends.iter().find(|backend| backend.samples.len() > 1) {
         y += if marks.is_empty() { 6.0 } else { 20.0 };
         let strip = panel(y, y + 52.0, Scale::Linear { from: 0.0, to: 1.0 });
         live(&mut canvas, &strip, &backend.samples, divisor);
@@ -125,7 +126,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     }
     let foot = bottom - 44.0;
     let height = (foot - y) / courses.len() as f64;
-    let up = vertical(scene, &courses);
+    let up = vertical(trace_report, &courses);
     let most = courses
         .iter()
         .flat_map(|course| &course.rows)
@@ -135,13 +136,13 @@ fn draw(scene: &Scene) -> Option<Picture> {
     for (at, course) in courses.iter().enumerate() {
         let gap = if height > 60.0 { 14.0 } else { 8.0 };
         let panel = panel(y + height * at as f64 + gap, y + height * (at + 1) as f64, up);
-        row(&mut canvas, scene, &panel, course, (most.unwrap_or(1), divisor));
+        row(&mut canvas, trace_report, &panel, course, (most.unwrap_or(1), divisor));
         for (event, _) in marks.iter().take(phases::MOST) {
             let x = panel.x(*event as f64 / divisor);
             canvas.line(&[(x, panel.top), (x, panel.bottom)], Stroke::dashed(1.0, AXIS, 2.0, 3.0));
         }
         dots(&mut canvas, &panel, course, divisor);
-        label(&mut canvas, scene, &panel, course);
+        label(&mut canvas, trace_report, &panel, course);
         if at + 1 == courses.len() {
             let ticks = panel.across.ticks(8);
             panel.numbers(&mut canvas, &ticks, &|tick| tick_words(tick, &ticks));
@@ -157,13 +158,16 @@ fn draw(scene: &Scene) -> Option<Picture> {
 }
 
 /// One scale of time for all rows.
-fn vertical(scene: &Scene, courses: &[Course]) -> Scale {
+fn vertical(trace_report: &TraceReport, courses: &[Course]) -> Scale {
     let rows = || courses.iter().flat_map(|course| course.rows.iter());
     let low = rows().map(|row| row.from_nanoseconds).fold(f64::INFINITY, f64::min);
     let slow =
         courses.iter().flat_map(|course| course.slow.first()).map(|call| call.nanoseconds as f64);
     let high = rows().map(|row| row.to_nanoseconds).chain(slow).fold(0.0, f64::max);
-    Scale::log(low.min(scene.clock_step.unwrap_or(f64::INFINITY)).max(1.0), (high * 1.6).min(1e14))
+    Scale::log(
+        low.min(trace_report.clock_step.unwrap_or(f64::INFINITY)).max(1.0),
+        (high * 1.6).min(1e14),
+    )
 }
 
 /// What the program had live, as an area of every sample.
@@ -215,7 +219,7 @@ fn names(canvas: &mut Canvas, panel: &Panel, marks: &[(u64, String)], divisor: f
 
 fn row(
     canvas: &mut Canvas,
-    scene: &Scene,
+    trace_report: &TraceReport,
     panel: &Panel,
     course: &Course,
     (most, divisor): (u64, f64),
@@ -224,7 +228,7 @@ fn row(
     let ticks = panel.up.ticks(((high / 22.0) as usize).clamp(2, 9));
     panel.rows(canvas, &ticks, Some(&nanosecond_tick));
     let columns = course.columns() as f64;
-    let end = panel.x(scene.trace.calls.max(1) as f64 / divisor);
+    let end = panel.x(trace_report.trace.calls.max(1) as f64 / divisor);
     let width = (end - panel.left) / columns;
     for row in &course.rows {
         // Not thinner than a line that can be seen: an extreme is one call.
@@ -276,10 +280,10 @@ fn dots(canvas: &mut Canvas, panel: &Panel, course: &Course, divisor: f64) {
 }
 
 /// The backend's name and its figures, as many lines as there is room for.
-fn label(canvas: &mut Canvas, scene: &Scene, panel: &Panel, course: &Course) {
+fn label(canvas: &mut Canvas, trace_report: &TraceReport, panel: &Panel, course: &Course) {
     let high = panel.bottom - panel.top;
     let kind = STRONG.sized(if high > 44.0 { 16.0 } else { 13.0 });
-    let pair = scene.clock_pair.unwrap_or(0.0);
+    let pair = trace_report.clock_pair.unwrap_or(0.0);
     let mut lines = vec![format!("{} in calls", nanoseconds(course.total(pair)))];
     lines.push(format!("{} over 1 ms", words::count(course.over(1e6) as u64)));
     lines.push(format!("{} over 100 µs", words::count(course.over(1e5) as u64)));
@@ -293,14 +297,14 @@ fn label(canvas: &mut Canvas, scene: &Scene, panel: &Panel, course: &Course) {
     }
 }
 
-fn plotted(scene: &Scene, courses: &[Course], left_out: usize) -> String {
+fn plotted(trace_report: &TraceReport, courses: &[Course], left_out: usize) -> String {
     let columns = courses.iter().map(Course::columns).max().unwrap_or(1).max(1) as u64;
-    let calls = scene.trace.calls.div_ceil(columns);
-    let repetitions = scene.run.manifest.repetitions;
+    let calls = trace_report.trace.calls.div_ceil(columns);
+    let repetitions = trace_report.run.manifest.repetitions;
     let mut text = format!(
         "Service times over the replay, all calls of `{}`, {}.  A column is {} {}; every call over 100 µs is also a dot, so no \
          extreme is lost to binning.",
-        scene.trace.name,
+        trace_report.trace.name,
         if repetitions < 3 {
             "raw, not confirmed".to_owned()
         } else {
@@ -321,8 +325,8 @@ const HINT: &str = "Darker: more calls at that service time in that stretch (log
                     100 µs).";
 
 /// Who stalls, how often, how long, and when.
-fn verdict(scene: &Scene, courses: &[Course]) -> String {
-    let repetitions = scene.run.manifest.repetitions;
+fn verdict(trace_report: &TraceReport, courses: &[Course]) -> String {
+    let repetitions = trace_report.run.manifest.repetitions;
     let how = if repetitions as usize >= 3 {
         format!("each by its median over {repetitions} replays")
     } else {
@@ -352,7 +356,7 @@ fn verdict(scene: &Scene, courses: &[Course]) -> String {
             nanoseconds(worst),
             seen.unwrap_or_default()
         );
-        if let Some(when) = in_phase(scene, first, limit) {
+        if let Some(when) = in_phase(trace_report, first, limit) {
             text += &format!("  {when}.");
         }
         if let Some((_, next)) = counts.get(1) {
@@ -369,8 +373,8 @@ fn verdict(scene: &Scene, courses: &[Course]) -> String {
 
 /// The phase of the program in which more than half of the stalls lie, where there are several of
 /// both.
-fn in_phase(scene: &Scene, course: &Course, limit: f64) -> Option<String> {
-    let marks = phases::marks(scene.trace);
+fn in_phase(trace_report: &TraceReport, course: &Course, limit: f64) -> Option<String> {
+    let marks = phases::marks(trace_report.trace);
     let stalls: Vec<u64> = course
         .slow
         .iter()

@@ -6,7 +6,7 @@ use super::canvas::{Anchor, Canvas, Stroke, shorten};
 use super::chart::{
     AXIS, Chart, GRID, HEADING, INK, LEFT, NOTE, Picture, RIGHT, SMALL, STRONG, TINY, frame,
 };
-use super::figures::{Backend, Distribution, OPS, Scene};
+use super::figures::{Backend, Distribution, OPS, TraceReport};
 use super::words::{self, nanosecond_tick, nanoseconds};
 
 /// What does a call usually cost, and which paths does an allocator have?
@@ -25,8 +25,8 @@ type Named = (String, f64);
 /// The smallest share of calls that has a height.
 const LEAST: f64 = 1e-7;
 
-fn draw(scene: &Scene) -> Option<Picture> {
-    let shown: Vec<&Backend> = scene
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
+    let shown: Vec<&Backend> = trace_report
         .allocators()
         .filter(|backend| (0..OPS.len()).any(|op| backend.latency(op).0.calls > 0))
         .collect();
@@ -36,10 +36,10 @@ fn draw(scene: &Scene) -> Option<Picture> {
         return None;
     }
     let mut canvas = Canvas::new();
-    let title = verdict(scene, &shown, &ops);
-    let (top, bottom) = frame(&mut canvas, &title, &plotted(scene), hint());
-    let across = horizontal(scene, &shown, &ops);
-    let edges = edges(across, scene.clock_step.unwrap_or(1.0));
+    let title = verdict(trace_report, &shown, &ops);
+    let (top, bottom) = frame(&mut canvas, &title, &plotted(trace_report), hint());
+    let across = horizontal(trace_report, &shown, &ops);
+    let edges = edges(across, trace_report.clock_step.unwrap_or(1.0));
     let first = LEFT + 186.0;
     let gap = 34.0;
     let width = (RIGHT - first - gap * (ops.len() as f64 - 1.0)) / ops.len() as f64;
@@ -62,7 +62,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
                 across,
                 up,
             };
-            ridge(&mut canvas, scene, &panel, backend, *op, &edges);
+            ridge(&mut canvas, trace_report, &panel, backend, *op, &edges);
             if column == 0 {
                 row_name(&mut canvas, &panel, backend);
             }
@@ -77,8 +77,8 @@ fn draw(scene: &Scene) -> Option<Picture> {
     Some(Picture { title, canvas })
 }
 
-fn horizontal(scene: &Scene, shown: &[&Backend], ops: &[usize]) -> Scale {
-    let mut low = scene.clock_step.unwrap_or(f64::INFINITY);
+fn horizontal(trace_report: &TraceReport, shown: &[&Backend], ops: &[usize]) -> Scale {
+    let mut low = trace_report.clock_step.unwrap_or(f64::INFINITY);
     let mut high: f64 = 0.0;
     for distribution in shown.iter().flat_map(|b| ops.iter().map(|op| b.latency(*op).0)) {
         if let (Some(first), Some(max)) = (distribution.steps.first(), distribution.max()) {
@@ -109,14 +109,14 @@ fn edges(across: Scale, step: f64) -> Vec<f64> {
 
 fn ridge(
     canvas: &mut Canvas,
-    scene: &Scene,
+    trace_report: &TraceReport,
     panel: &Panel,
     backend: &Backend,
     op: usize,
     edges: &[f64],
 ) {
-    if let Some(step) = scene.clock_step {
-        let floor = scene.clock_pair.unwrap_or(step).max(step);
+    if let Some(step) = trace_report.clock_step {
+        let floor = trace_report.clock_pair.unwrap_or(step).max(step);
         canvas.rectangle(panel.left, panel.top, panel.x(floor), panel.bottom, GRID.pale(0.45));
     }
     panel.columns(canvas, &panel.across.ticks(8));
@@ -196,11 +196,11 @@ fn row_name(canvas: &mut Canvas, panel: &Panel, backend: &Backend) {
     }
 }
 
-fn plotted(scene: &Scene) -> String {
+fn plotted(trace_report: &TraceReport) -> String {
     format!(
         "Histogram of service times by op, all calls of `{}`.  Confirmed by the median over {} replays where there is one; \
          grey: what the clock itself costs.",
-        scene.trace.name, scene.run.manifest.repetitions
+        trace_report.trace.name, trace_report.run.manifest.repetitions
     )
 }
 
@@ -209,7 +209,7 @@ fn hint() -> &'static str {
      the share of calls on a log scale.  ▲ median and slowest call.  No bin is narrower than the clock's step."
 }
 
-fn verdict(scene: &Scene, shown: &[&Backend], ops: &[usize]) -> String {
+fn verdict(trace_report: &TraceReport, shown: &[&Backend], ops: &[usize]) -> String {
     let op = ops[0];
     let medians: Vec<(String, f64)> = shown
         .iter()
@@ -223,7 +223,7 @@ fn verdict(scene: &Scene, shown: &[&Backend], ops: &[usize]) -> String {
         return "Histogram of service times".to_owned();
     };
     let name = OPS[op].0;
-    let step = scene.clock_step.unwrap_or(1.0);
+    let step = trace_report.clock_step.unwrap_or(1.0);
     let mut title = if medians.len() == 1 {
         format!("Half of the {name} calls of {} take {} or less.", low.0, nanoseconds(low.1))
     } else if high.1 - low.1 <= step {

@@ -6,7 +6,7 @@ use super::chart::{
     AXIS, Chart, EndLabel, GRID, HEADING, LEFT, NOTE, Picture, RIGHT, SMALL, SOFT, STRONG, TINY,
     backend_stroke, end_labels, frame,
 };
-use super::figures::{Backend, Distribution, OPS, Scene};
+use super::figures::{Backend, Distribution, OPS, TraceReport};
 use super::tail::{seen_words, slow_calls};
 use super::words::{self, nanoseconds};
 
@@ -26,24 +26,24 @@ type Points = Vec<(f64, f64)>;
 /// Width of the slowest call's own step, in decades: one call in n has no right end.
 const LAST_STEP: f64 = 0.2;
 
-fn draw(scene: &Scene) -> Option<Picture> {
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
     let ops: Vec<usize> = (0..OPS.len())
-        .filter(|op| scene.allocators().any(|backend| backend.latency(*op).0.calls > 0))
+        .filter(|op| trace_report.allocators().any(|backend| backend.latency(*op).0.calls > 0))
         .collect();
     if ops.is_empty() {
         return None;
     }
     let mut canvas = Canvas::new();
-    let title = verdict(scene);
-    let (top, bottom) = frame(&mut canvas, &title, &plotted(scene), &hint(scene));
-    let up = vertical(scene, &ops);
+    let title = verdict(trace_report);
+    let (top, bottom) = frame(&mut canvas, &title, &plotted(trace_report), &hint(trace_report));
+    let up = vertical(trace_report, &ops);
     let first = LEFT + 42.0;
-    let (gap, labels) = (26.0, label_room(scene));
+    let (gap, labels) = (26.0, label_room(trace_report));
     let count = ops.len() as f64;
     let width = ((RIGHT - first) - (gap + labels) * count + gap) / count;
     for (at, op) in ops.iter().enumerate() {
         let left = first + (width + gap + labels) * at as f64;
-        let most = scene.allocators().map(|b| b.latency(*op).0.calls).max().unwrap_or(1);
+        let most = trace_report.allocators().map(|b| b.latency(*op).0.calls).max().unwrap_or(1);
         // A little room beyond the rarest, so that the slowest call itself is a step that can be
         // seen.
         let decades = (most.max(10) as f64).log10().max(1.0) + LAST_STEP;
@@ -55,7 +55,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
             across: Scale::Linear { from: 0.0, to: decades },
             up,
         };
-        draw_panel(&mut canvas, scene, &panel, *op, at == 0, labels - 16.0);
+        draw_panel(&mut canvas, trace_report, &panel, *op, at == 0, labels - 16.0);
     }
     let words = "x: the slowest one call in 10, 100, 1000 …   y: service time of a call, clock pair included";
     canvas.text(RIGHT, bottom - 14.0, words, SMALL, Anchor::Right);
@@ -63,10 +63,10 @@ fn draw(scene: &Scene) -> Option<Picture> {
 }
 
 /// The same scale for all panels: from the clock's step to above the slowest call.
-fn vertical(scene: &Scene, ops: &[usize]) -> Scale {
+fn vertical(trace_report: &TraceReport, ops: &[usize]) -> Scale {
     let mut low = f64::INFINITY;
     let mut high: f64 = 0.0;
-    for backend in scene.allocators() {
+    for backend in trace_report.allocators() {
         for op in ops {
             for distribution in [&backend.confirmed[*op], &backend.raw[*op]] {
                 if let (Some(first), Some(max)) = (distribution.steps.first(), distribution.max()) {
@@ -76,37 +76,38 @@ fn vertical(scene: &Scene, ops: &[usize]) -> Scale {
             }
         }
     }
-    let low = low.min(scene.clock_step.unwrap_or(f64::INFINITY)).max(1.0);
+    let low = low.min(trace_report.clock_step.unwrap_or(f64::INFINITY)).max(1.0);
     Scale::log(low / 1.5, high * 2.0)
 }
 
 fn draw_panel(
     canvas: &mut Canvas,
-    scene: &Scene,
+    trace_report: &TraceReport,
     panel: &Panel,
     op: usize,
     first: bool,
     room: f64,
 ) {
-    let calls = scene.allocators().map(|backend| backend.latency(op).0.calls).max().unwrap_or(0);
+    let calls =
+        trace_report.allocators().map(|backend| backend.latency(op).0.calls).max().unwrap_or(0);
     canvas.text(panel.left, panel.top - 18.0, OPS[op].0, HEADING, Anchor::Left);
     let count = format!("{} calls", words::count(calls));
     canvas.text(panel.right, panel.top - 18.0, &count, NOTE, Anchor::Right);
-    clock_band(canvas, scene, panel);
+    clock_band(canvas, trace_report, panel);
     let ticks = panel.up.ticks(12);
     panel.rows(canvas, &ticks, if first { Some(&words::nanosecond_tick) } else { None });
     let across: Vec<f64> = (0..=panel.across.end().floor() as i32).map(f64::from).collect();
     panel.columns(canvas, &across);
     panel.axes(canvas);
     if first {
-        clock_words(canvas, scene, panel);
-        raw_words(canvas, scene, panel, op);
+        clock_words(canvas, trace_report, panel);
+        raw_words(canvas, trace_report, panel, op);
     }
     let wide = (panel.right - panel.left) / panel.across.end() > 62.0;
     panel.numbers(canvas, &across, &|decade| rarity(decade, wide));
     let mut labels = Vec::new();
-    let loud = emphasised(scene);
-    for backend in scene.allocators().filter(|backend| loud.contains(&backend.name)) {
+    let loud = emphasised(trace_report);
+    for backend in trace_report.allocators().filter(|backend| loud.contains(&backend.name)) {
         let raw = &backend.raw[op];
         if backend.confirmed[op].calls > 0 && raw.calls > 0 {
             let stroke =
@@ -116,7 +117,8 @@ fn draw_panel(
     }
     // The first backend is the one that others are compared with: it is drawn last, on top; the
     // quiet ones first.
-    let mut order: Vec<&Backend> = scene.backends.iter().rev().filter(|b| !b.is_floor()).collect();
+    let mut order: Vec<&Backend> =
+        trace_report.backends.iter().rev().filter(|b| !b.is_floor()).collect();
     order.sort_by_key(|backend| loud.contains(&backend.name));
     for backend in order {
         let (distribution, confirmed) = backend.latency(op);
@@ -144,8 +146,8 @@ fn draw_panel(
 
 /// Up to six backends are all in colour. Of more, four are: the first, pymalloc, and those with the
 /// worst and the best slowest call; the others stay grey and keep their labels.
-pub(super) fn emphasised<'a>(scene: &'a Scene) -> Vec<&'a str> {
-    let all: Vec<(&str, f64)> = scene
+pub(super) fn emphasised<'a>(trace_report: &'a TraceReport) -> Vec<&'a str> {
+    let all: Vec<(&str, f64)> = trace_report
         .allocators()
         .filter_map(|backend| Some((backend.name, backend.worst_call()?.0)))
         .collect();
@@ -159,8 +161,8 @@ pub(super) fn emphasised<'a>(scene: &'a Scene) -> Vec<&'a str> {
 }
 
 /// Room for the widest label beside a panel.
-pub(super) fn label_room(scene: &Scene) -> f64 {
-    let names = scene.allocators().map(|backend| text_width(backend.name, STRONG));
+pub(super) fn label_room(trace_report: &TraceReport) -> f64 {
+    let names = trace_report.allocators().map(|backend| text_width(backend.name, STRONG));
     (names.fold(0.0, f64::max) + 76.0).clamp(100.0, 190.0)
 }
 
@@ -233,15 +235,15 @@ fn rarity(decade: f64, wide: bool) -> String {
 }
 
 /// What the clock cannot tell apart: everything up to one step is the clock, not the allocator.
-fn clock_band(canvas: &mut Canvas, scene: &Scene, panel: &Panel) {
-    let Some(step) = scene.clock_step else { return };
-    let floor = scene.clock_pair.unwrap_or(step).max(step);
+fn clock_band(canvas: &mut Canvas, trace_report: &TraceReport, panel: &Panel) {
+    let Some(step) = trace_report.clock_step else { return };
+    let floor = trace_report.clock_pair.unwrap_or(step).max(step);
     canvas.rectangle(panel.left, panel.y(floor), panel.right, panel.bottom, GRID.pale(0.45));
 }
 
 /// Says what the grey band is; set after grid and axes, which would strike it through.
-fn clock_words(canvas: &mut Canvas, scene: &Scene, panel: &Panel) {
-    let text = match (scene.clock_pair, scene.clock_step) {
+fn clock_words(canvas: &mut Canvas, trace_report: &TraceReport, panel: &Panel) {
+    let text = match (trace_report.clock_pair, trace_report.clock_step) {
         (Some(pair), _) => format!("an empty clock pair: {}", nanoseconds(pair)),
         (None, Some(step)) => format!("the clock's step: {}", nanoseconds(step)),
         (None, None) => return,
@@ -259,7 +261,7 @@ fn clock_words(canvas: &mut Canvas, scene: &Scene, panel: &Panel) {
 }
 
 /// Says, in the empty upper left, from which rarity on a raw replay tells of the scheduler instead.
-fn raw_words(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize) {
+fn raw_words(canvas: &mut Canvas, trace_report: &TraceReport, panel: &Panel, op: usize) {
     let parts = |backend: &Backend| {
         let (raw, own) = (&backend.raw[op], &backend.confirmed[op]);
         (1..=7).find(|decade| {
@@ -267,8 +269,9 @@ fn raw_words(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize) {
             matches!((raw.fact(1.0 - beyond), own.fact(1.0 - beyond)), (Some(raw), Some(own)) if raw > own * 3.0)
         })
     };
-    let loud = emphasised(scene);
-    let first = scene.allocators().filter(|b| loud.contains(&b.name)).filter_map(parts).min();
+    let loud = emphasised(trace_report);
+    let first =
+        trace_report.allocators().filter(|b| loud.contains(&b.name)).filter_map(parts).min();
     let Some(decade) = first else { return };
     let rarity = words::power_of_ten(decade);
     let text = format!(
@@ -286,7 +289,8 @@ fn raw_words(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize) {
             .map(|point| panel.y(point.1))
             .fold(f64::MAX, f64::min)
     };
-    let tops = scene.allocators().flat_map(|b| [highest(&b.raw[op]), highest(&b.confirmed[op])]);
+    let tops =
+        trace_report.allocators().flat_map(|b| [highest(&b.raw[op]), highest(&b.confirmed[op])]);
     if tops.fold(f64::MAX, f64::min) > foot + 6.0 {
         for (at, line) in lines.iter().enumerate() {
             canvas.text(left, panel.top + 22.0 + 17.0 * at as f64, line, kind, Anchor::Left);
@@ -294,14 +298,14 @@ fn raw_words(canvas: &mut Canvas, scene: &Scene, panel: &Panel, op: usize) {
     }
 }
 
-fn plotted(scene: &Scene) -> String {
-    let confirmed = scene.allocators().any(|b| b.confirmed.iter().any(|d| d.calls > 0));
-    let trace = &scene.trace.name;
-    if confirmed && scene.run.manifest.repetitions > 1 {
+fn plotted(trace_report: &TraceReport) -> String {
+    let confirmed = trace_report.allocators().any(|b| b.confirmed.iter().any(|d| d.calls > 0));
+    let trace = &trace_report.trace.name;
+    if confirmed && trace_report.run.manifest.repetitions > 1 {
         format!(
             "Service time by percentile, per call of `{trace}`.  Bold: median of {} identical replays, call by call, which \
              removes the scheduler's noise.  Dotted: one raw replay, as other tools would plot it.",
-            scene.run.manifest.repetitions
+            trace_report.run.manifest.repetitions
         )
     } else {
         format!(
@@ -311,8 +315,8 @@ fn plotted(scene: &Scene) -> String {
     }
 }
 
-fn hint(scene: &Scene) -> String {
-    let both = scene
+fn hint(trace_report: &TraceReport) -> String {
+    let both = trace_report
         .allocators()
         .any(|b| (0..OPS.len()).any(|op| b.confirmed[op].calls > 0 && b.raw[op].calls > 0));
     let mut text =
@@ -322,7 +326,7 @@ fn hint(scene: &Scene) -> String {
     }
     text +=
         "  Thin end: fewer than 10 calls lie beyond, n too small.  Timer cost is not subtracted.";
-    let over: Vec<(f64, String)> = scene
+    let over: Vec<(f64, String)> = trace_report
         .allocators()
         .filter(|backend| backend.confirmed.iter().any(|d| d.calls > 0))
         .map(|backend| {
@@ -331,8 +335,9 @@ fn hint(scene: &Scene) -> String {
             (own as f64, format!("{} {} → {own}", backend.name, sum(&backend.raw)))
         })
         .collect();
-    let any =
-        scene.allocators().any(|b| b.raw.iter().chain(&b.confirmed).any(|d| d.slower(1e6) > 0));
+    let any = trace_report
+        .allocators()
+        .any(|b| b.raw.iter().chain(&b.confirmed).any(|d| d.slower(1e6) > 0));
     if any && !over.is_empty() {
         text += &format!(
             "  Calls over 1 ms, one raw replay → confirmed: {}.",
@@ -342,8 +347,8 @@ fn hint(scene: &Scene) -> String {
     text
 }
 
-fn verdict(scene: &Scene) -> String {
-    let worst: Vec<(&str, f64, bool, usize)> = scene
+fn verdict(trace_report: &TraceReport) -> String {
+    let worst: Vec<(&str, f64, bool, usize)> = trace_report
         .allocators()
         .filter_map(|backend| {
             let (value, confirmed) = backend.worst_call()?;
@@ -352,13 +357,13 @@ fn verdict(scene: &Scene) -> String {
             Some((backend.name, value, confirmed, op))
         })
         .collect();
-    let mut title = resolution(scene);
+    let mut title = resolution(trace_report);
     let slowest = worst.iter().max_by(|a, b| a.1.total_cmp(&b.1));
     let best = worst.iter().min_by(|a, b| a.1.total_cmp(&b.1));
     let (Some(slowest), Some(best)) = (slowest, best) else { return title };
     let op = ["malloc", "free", "realloc"][slowest.3];
     let (name, value) = (slowest.0, nanoseconds(slowest.1));
-    let seen = slow_calls(scene.run, &scene.trace.name, slowest.0);
+    let seen = slow_calls(trace_report.run, &trace_report.trace.name, slowest.0);
     let real = match seen.first() {
         Some(call) if slowest.2 => format!(", seen in {} replays", seen_words(call)),
         _ if slowest.2 => ", confirmed over all replays".to_owned(),
@@ -389,10 +394,10 @@ fn verdict(scene: &Scene) -> String {
 
 /// How much of the work the clock cannot tell apart: the share of calls, over all allocators,
 /// within one clock pair.
-fn resolution(scene: &Scene) -> String {
-    let Some(step) = scene.clock_step else { return String::new() };
-    let floor = scene.clock_pair.unwrap_or(step).max(step);
-    let shares: Vec<f64> = scene
+fn resolution(trace_report: &TraceReport) -> String {
+    let Some(step) = trace_report.clock_step else { return String::new() };
+    let floor = trace_report.clock_pair.unwrap_or(step).max(step);
+    let shares: Vec<f64> = trace_report
         .allocators()
         .filter_map(|backend| {
             let all: u64 = (0..OPS.len()).map(|op| backend.latency(op).0.calls).sum();

@@ -6,7 +6,7 @@ use super::chart::{
     AXIS, Chart, EndLabel, GRID, HEADING, KEPT, LEFT, NOTE, Picture, RIGHT, SMALL, STRONG, TINY,
     WHITE, backend_stroke, end_labels, frame,
 };
-use super::figures::{Backend, Distribution, OPS, Scene};
+use super::figures::{Backend, Distribution, OPS, TraceReport};
 use super::latency_percentiles::{emphasised, label_room};
 use super::tail::by_class;
 use super::words::{self, nanosecond_tick, nanoseconds};
@@ -50,15 +50,16 @@ struct Shown<'a> {
     lines: Vec<(&'a Backend<'a>, Classes)>,
 }
 
-fn shown<'a>(scene: &'a Scene) -> Vec<Shown<'a>> {
+fn shown<'a>(trace_report: &'a TraceReport) -> Vec<Shown<'a>> {
     let classes = |backend: &Backend, op: usize| {
-        let of =
-            |confirmed| by_class(scene.run, &scene.trace.name, backend.name, OPS[op].1, confirmed);
+        let of = |confirmed| {
+            by_class(trace_report.run, &trace_report.trace.name, backend.name, OPS[op].1, confirmed)
+        };
         let confirmed = of(true);
         if confirmed.is_empty() { of(false) } else { confirmed }
     };
     let of = |op: usize| {
-        let all = scene.allocators().map(|backend| (backend, classes(backend, op)));
+        let all = trace_report.allocators().map(|backend| (backend, classes(backend, op)));
         let lines: Vec<(&Backend, Classes)> =
             all.filter(|(_, classes)| !classes.is_empty()).collect();
         (!lines.is_empty()).then_some(Shown { op, lines })
@@ -66,8 +67,8 @@ fn shown<'a>(scene: &'a Scene) -> Vec<Shown<'a>> {
     (0..OPS.len()).filter_map(of).collect()
 }
 
-fn draw(scene: &Scene) -> Option<Picture> {
-    let shown = shown(scene);
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
+    let shown = shown(trace_report);
     if shown.is_empty() {
         return None;
     }
@@ -81,12 +82,12 @@ fn draw(scene: &Scene) -> Option<Picture> {
         line.1,
         words::count((10.0 / (1.0 - line.0)).round() as u64)
     );
-    let (top, bottom) = frame(&mut canvas, &title, &plotted(scene), &hint);
-    let (first, labels) = (LEFT + 42.0, label_room(scene) - 40.0);
+    let (top, bottom) = frame(&mut canvas, &title, &plotted(trace_report), &hint);
+    let (first, labels) = (LEFT + 42.0, label_room(trace_report) - 40.0);
     let count = shown.len() as f64;
     let gap = 26.0;
     let width = ((RIGHT - first) - (gap + labels) * count + gap) / count;
-    let up = vertical(scene, &shown);
+    let up = vertical(trace_report, &shown);
     for (at, shown) in shown.iter().enumerate() {
         let left = first + (width + gap + labels) * at as f64;
         let sizes =
@@ -103,7 +104,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
         };
         draw_panel(
             &mut canvas,
-            scene,
+            trace_report,
             &panel,
             (shown, line),
             (at == 0).then_some(&nanosecond_tick as &dyn Fn(f64) -> String),
@@ -117,22 +118,22 @@ fn draw(scene: &Scene) -> Option<Picture> {
     Some(Picture { title, canvas })
 }
 
-fn vertical(scene: &Scene, shown: &[Shown]) -> Scale {
+fn vertical(trace_report: &TraceReport, shown: &[Shown]) -> Scale {
     let all = || shown.iter().flat_map(|s| s.lines.iter().flat_map(|(_, classes)| classes.iter()));
     let high = all().filter_map(|(_, times)| times.max()).fold(0.0, f64::max);
     let first = all().filter_map(|(_, times)| times.steps.first()).map(|step| step.0.max(1.0));
-    let low = first.fold(scene.clock_step.unwrap_or(f64::INFINITY), f64::min).max(1.0);
+    let low = first.fold(trace_report.clock_step.unwrap_or(f64::INFINITY), f64::min).max(1.0);
     Scale::log(low / 1.5, high * 2.0)
 }
 
 fn draw_panel(
     canvas: &mut Canvas,
-    scene: &Scene,
+    trace_report: &TraceReport,
     panel: &Panel,
     (shown, line): (&Shown, Line),
     ticks_words: Option<&dyn Fn(f64) -> String>,
 ) {
-    let room = label_room(scene) - 56.0;
+    let room = label_room(trace_report) - 56.0;
     canvas.text(panel.left, panel.top - 18.0, OPS[shown.op].0, HEADING, Anchor::Left);
     let calls = shown
         .lines
@@ -143,14 +144,14 @@ fn draw_panel(
         .max();
     let count = format!("{} calls", words::count(calls.unwrap_or(0)));
     canvas.text(panel.right, panel.top - 18.0, &count, NOTE, Anchor::Right);
-    if let Some(step) = scene.clock_step {
-        let floor = scene.clock_pair.unwrap_or(step).max(step);
+    if let Some(step) = trace_report.clock_step {
+        let floor = trace_report.clock_pair.unwrap_or(step).max(step);
         canvas.rectangle(panel.left, panel.y(floor), panel.right, panel.bottom, GRID.pale(0.45));
     }
     let ticks = panel.up.ticks(12);
     panel.rows(canvas, &ticks, ticks_words);
     panel.axes(canvas);
-    let loud = emphasised(scene);
+    let loud = emphasised(trace_report);
     let mut order: Vec<&(&Backend, Classes)> = shown.lines.iter().rev().collect();
     order.sort_by_key(|(backend, _)| loud.contains(&backend.name));
     let mut labels = Vec::new();
@@ -241,9 +242,9 @@ fn class_words(class: u64) -> String {
     }
 }
 
-fn plotted(scene: &Scene) -> String {
-    let repetitions = scene.run.manifest.repetitions;
-    let how = if scene.run.service_times.iter().any(|row| row.repetition.is_none()) {
+fn plotted(trace_report: &TraceReport) -> String {
+    let repetitions = trace_report.run.manifest.repetitions;
+    let how = if trace_report.run.service_times.iter().any(|row| row.repetition.is_none()) {
         format!("Each call by its median over {repetitions} replays.")
     } else {
         "One raw replay: what is slow here may be the machine and not the allocator.".to_owned()
@@ -251,7 +252,7 @@ fn plotted(scene: &Scene) -> String {
     format!(
         "Service time by size of the block, calls of `{}`; for realloc the new size.  {how}  Bars: calls of the class, \
          log scale.",
-        scene.trace.name
+        trace_report.trace.name
     )
 }
 

@@ -1,4 +1,4 @@
-//! Room `report`: pictures and tables drawn from a run record alone. `chart.rs` is the contract,
+//! Pictures and tables drawn from a run record alone. `chart.rs` is the contract,
 //! each chart is a file, this is the list.
 //!
 //! A record from another machine, a half-finished run and an absurd one must all draw: what is
@@ -20,8 +20,9 @@ mod latency_percentiles;
 mod latency_sizes;
 mod page;
 mod page_fullness;
+mod page_retention;
+mod page_retention_at_marks;
 mod phases;
-mod pins_at_marks;
 mod scorecard;
 mod scorecard_table;
 mod series;
@@ -36,7 +37,6 @@ mod trace_live;
 mod trace_shape;
 mod trace_sizes;
 mod where_memory_went;
-mod who_pins;
 pub mod words;
 
 use std::fs;
@@ -50,7 +50,7 @@ use crate::results::Run;
 pub use canvas::{Canvas, HEIGHT, Label, WIDTH};
 pub use chart::{Chart, Picture};
 pub use effect::{Effect, draw as effect};
-pub use figures::Scene;
+pub use figures::TraceReport;
 pub use summary::draw as scorecard;
 pub use terminal::summary;
 pub use trace_arenas::{ArenaMap, ArenaStrip, PoolCell, draw as arenas};
@@ -69,8 +69,8 @@ pub const CHARTS: &[Chart] = &[
     heap_map::CHART,
     page_fullness::CHART,
     sizes_and_rounding::CHART,
-    who_pins::CHART,
-    pins_at_marks::CHART,
+    page_retention::CHART,
+    page_retention_at_marks::CHART,
 ];
 
 /// A picture of a trace by itself: its name and how it is drawn.
@@ -130,24 +130,25 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     fs::create_dir_all(folder)
         .map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
     let short = labels::labelled(run);
-    let scenes = Scene::all(&short);
+    let trace_reports = TraceReport::all(&short);
     // The scorecard first, then every chart of every trace.
-    let charts =
-        scenes.iter().flat_map(|scene| CHARTS.iter().map(move |chart| Some((scene, chart))));
-    let jobs: Vec<Option<(&Scene, &Chart)>> = std::iter::once(None).chain(charts).collect();
+    let charts = trace_reports
+        .iter()
+        .flat_map(|trace_report| CHARTS.iter().map(move |chart| Some((trace_report, chart))));
+    let jobs: Vec<Option<(&TraceReport, &Chart)>> = std::iter::once(None).chain(charts).collect();
     let drawn: Vec<Option<page::Drawn>> = jobs
         .par_iter()
         .map(|job| {
             let (file, picture) = match job {
-                None => (SUMMARY.to_owned(), summary::draw(&scenes)),
-                Some((scene, chart)) => {
-                    (file_name(&scene.trace.name, chart.name), (chart.draw)(scene))
+                None => (SUMMARY.to_owned(), summary::draw(&trace_reports)),
+                Some((trace_report, chart)) => {
+                    (file_name(&trace_report.trace.name, chart.name), (chart.draw)(trace_report))
                 }
             };
             let Some(picture) = picture else { return Ok(None) };
             let told = match job {
-                None => summary::synthesised(&scenes),
-                Some((scene, _)) => words::synthesised(&scene.trace.facts),
+                None => summary::synthesised(&trace_reports),
+                Some((trace_report, _)) => words::synthesised(&trace_report.trace.facts),
             };
             let picture = declared(picture, told.as_deref());
             write_picture(&folder.join(&file), &picture)?;
@@ -160,12 +161,12 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
         fs::write(&path, text).map_err(|source| ReportError::Io { path: path.clone(), source })?;
         Ok::<PathBuf, ReportError>(path)
     };
-    write(SUMMARY_CSV, scorecard_table::csv(&scenes))?;
+    write(SUMMARY_CSV, scorecard_table::csv(&trace_reports))?;
     write(SUMMARY_MARKDOWN, summary(run))?;
     if !run.latencies.is_empty() {
-        write(PERCENTILES, tail::percentiles_csv(&short, &scenes))?;
+        write(PERCENTILES, tail::percentiles_csv(&short, &trace_reports))?;
     }
-    let page = write(PAGE, page::html(run, &scenes, &drawn))?;
+    let page = write(PAGE, page::html(run, &trace_reports, &drawn))?;
     let pictures = drawn.iter().map(|picture| folder.join(&picture.file));
     Ok(std::iter::once(page).chain(pictures).collect())
 }

@@ -1,12 +1,12 @@
-//! Room `report`: `index.html`, the pictures and the tables in one page that needs no network. What
+//! `index.html`, the pictures and the tables in one page that needs no network. What
 //! comes from the record is escaped.
 
-use super::figures::{Backend, Distribution, OPS, Scene, why_absent};
+use super::figures::{Backend, Distribution, OPS, TraceReport, why_absent};
 use super::fragmentation::fragmentation;
 use super::words::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
 use super::{
-    CHARTS, PERCENTILES, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, file_name, pins_at_marks, summary,
-    tail,
+    CHARTS, PERCENTILES, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, file_name,
+    page_retention_at_marks, summary, tail,
 };
 use crate::results::{Pass, Run, civil_date};
 
@@ -27,32 +27,32 @@ text-align:right;border-bottom:1px solid #e6e8ea}th:first-child,td:first-child{t
 2px solid #9aa0a6}ul.verdicts li{margin:.35rem 0}.bad{color:#a50e0e}.scroll{overflow-x:auto}";
 
 /// The page for `run`, whose pictures are `drawn`.
-pub fn html(run: &Run, scenes: &[Scene], drawn: &[Drawn]) -> String {
+pub fn html(run: &Run, trace_reports: &[TraceReport], drawn: &[Drawn]) -> String {
     let mut page =
         String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     page +=
         "<meta name=\"viewport\" content=\"width=device-width\">\n<title>heaplay report</title>\n";
     page += &format!("<style>{STYLE}</style>\n</head>\n<body>\n");
-    // The scenes call backends by their labels; the manifest at the end has the words as they were
+    // The trace_reports call backends by their labels; the manifest at the end has the words as they were
     // given.
-    let shown = scenes.first().map_or(run, |scene| scene.run);
+    let shown = trace_reports.first().map_or(run, |trace_report| trace_report.run);
     let names: Vec<String> = shown.manifest.backends.iter().map(|b| b.name.clone()).collect();
     page += &format!(
         "<h1>{} trace{} against {}</h1>\n<p class=\"soft\">heaplay {}, {}</p>\n",
-        scenes.len(),
-        if scenes.len() == 1 { "" } else { "s" },
+        trace_reports.len(),
+        if trace_reports.len() == 1 { "" } else { "s" },
         escape(&super::words::list(&names)),
         escape(&run.manifest.heaplay),
         date(run.manifest.created_unix_seconds)
     );
     page += &troubles(run);
-    page += &verdicts(scenes, drawn);
+    page += &verdicts(trace_reports, drawn);
     page += &figure_of(drawn, SUMMARY, "Which allocator, and which setting?", summary::READING);
     page += &format!(
         "<p class=\"soft\">As a table: <a href=\"{SUMMARY_CSV}\">CSV</a>, <a href=\"{SUMMARY_MARKDOWN}\">Markdown</a>.</p>\n"
     );
-    for scene in scenes {
-        page += &trace(scene, drawn);
+    for trace_report in trace_reports {
+        page += &trace(trace_report, drawn);
     }
     page += &manifest(run);
     page += "</body>\n</html>\n";
@@ -110,15 +110,17 @@ fn troubles(run: &Run) -> String {
 }
 
 /// The sentence of the run, and the way to each trace.
-fn verdicts(scenes: &[Scene], drawn: &[Drawn]) -> String {
+fn verdicts(trace_reports: &[TraceReport], drawn: &[Drawn]) -> String {
     let mut text = String::new();
     if let Some(picture) = drawn.iter().find(|picture| picture.file == SUMMARY) {
         text += &format!("<p><b>{}</b></p>\n", escape(&picture.title));
     }
-    if scenes.len() > 1 {
-        let links: Vec<String> = scenes
+    if trace_reports.len() > 1 {
+        let links: Vec<String> = trace_reports
             .iter()
-            .map(|scene| format!("<a href=\"#{0}\">{0}</a>", escape(&scene.trace.name)))
+            .map(|trace_report| {
+                format!("<a href=\"#{0}\">{0}</a>", escape(&trace_report.trace.name))
+            })
             .collect();
         text += &format!(
             "<p>Traces: {}. Machine, clock and settings: <a href=\"#run\">below</a>.</p>\n",
@@ -153,36 +155,40 @@ fn figure_of(drawn: &[Drawn], file: &str, question: &str, reading: &str) -> Stri
     )
 }
 
-fn trace(scene: &Scene, drawn: &[Drawn]) -> String {
-    let name = &scene.trace.name;
+fn trace(trace_report: &TraceReport, drawn: &[Drawn]) -> String {
+    let name = &trace_report.trace.name;
     let mut text = format!(
         "<h2 id=\"{0}\">{0}</h2>\n<p>{1} calls, {2} allocated, live {3} at peak and {4} at exit.",
         escape(name),
-        count(scene.trace.calls),
-        bytes(scene.requested),
-        bytes(scene.live_peak),
-        bytes(scene.live_end)
+        count(trace_report.trace.calls),
+        bytes(trace_report.requested),
+        bytes(trace_report.live_peak),
+        bytes(trace_report.live_end)
     );
-    if let Some(words) = super::words::synthesised(&scene.trace.facts) {
+    if let Some(words) = super::words::synthesised(&trace_report.trace.facts) {
         text += &format!(" <strong>{}</strong>.", escape(&words));
     }
     // A list (of marks, of arenas) is for machines.
-    for (fact, value) in scene.trace.facts.iter().filter(|(_, value)| !value.starts_with("[[")) {
+    for (fact, value) in
+        trace_report.trace.facts.iter().filter(|(_, value)| !value.starts_with("[["))
+    {
         text += &format!(" {}: <code>{}</code>.", escape(fact), escape(value));
     }
     text += "</p>\n";
     text += &sentences(name, drawn);
-    text += &time_table(scene);
-    if let Some(words) = super::words::instructions(scene.run, name, scene.trace.calls) {
+    text += &time_table(trace_report);
+    if let Some(words) =
+        super::words::instructions(trace_report.run, name, trace_report.trace.calls)
+    {
         text += &format!("<p>{}</p>\n", escape(&words));
     }
-    text += &latency_table(scene);
-    text += &class_table(scene);
-    text += &slow_table(scene);
-    text += &course_table(scene);
-    text += &memory_table(scene);
-    text += &fragmentation_table(scene);
-    text += &pins_table(scene);
+    text += &latency_table(trace_report);
+    text += &class_table(trace_report);
+    text += &slow_table(trace_report);
+    text += &course_table(trace_report);
+    text += &memory_table(trace_report);
+    text += &fragmentation_table(trace_report);
+    text += &attribution_table(trace_report);
     for chart in CHARTS {
         text += &figure_of(drawn, &file_name(name, chart.name), chart.question, chart.reading);
     }
@@ -210,17 +216,22 @@ fn or_dash(value: Option<String>) -> String {
     value.unwrap_or_else(|| "–".to_owned())
 }
 
-fn time_table(scene: &Scene) -> String {
-    let reference = scene.reference();
+fn time_table(trace_report: &TraceReport) -> String {
+    let reference = trace_report.reference();
     let first = reference.and_then(|backend| backend.cost);
     let ratio_name =
         reference.map_or("ratio".to_owned(), |b| format!("ratio to {}", escape(b.name)));
-    let rows: Vec<Vec<String>> = scene
+    let rows: Vec<Vec<String>> = trace_report
         .backends
         .iter()
         .map(|backend| {
             let Some(cost) = backend.cost else {
-                let why = why_absent(scene.run, &scene.trace.name, backend.name, Pass::Time);
+                let why = why_absent(
+                    trace_report.run,
+                    &trace_report.trace.name,
+                    backend.name,
+                    Pass::Time,
+                );
                 let mut row = vec![backend.name.to_owned(), backend.version.to_owned()];
                 row.push(why.unwrap_or_else(|| "no chunks".to_owned()));
                 row.extend(["–"; 4].map(str::to_owned));
@@ -273,10 +284,10 @@ fn percentile_header<'a>(first: &[&'a str]) -> Vec<&'a str> {
     header
 }
 
-fn latency_table(scene: &Scene) -> String {
+fn latency_table(trace_report: &TraceReport) -> String {
     let mut rows = Vec::new();
     for (op, (name, _)) in OPS.iter().enumerate() {
-        for backend in scene.allocators() {
+        for backend in trace_report.allocators() {
             for (times, kind) in
                 [(&backend.confirmed[op], "confirmed"), (&backend.raw[op], "one raw replay")]
             {
@@ -300,12 +311,18 @@ fn latency_table(scene: &Scene) -> String {
 }
 
 /// The same by size class, confirmed where there is such; folded, as it is long.
-fn class_table(scene: &Scene) -> String {
+fn class_table(trace_report: &TraceReport) -> String {
     let mut rows = Vec::new();
     for (name, ops) in OPS {
-        for backend in scene.allocators() {
+        for backend in trace_report.allocators() {
             let classes = [true, false].map(|confirmed| {
-                tail::by_class(scene.run, &scene.trace.name, backend.name, ops, confirmed)
+                tail::by_class(
+                    trace_report.run,
+                    &trace_report.trace.name,
+                    backend.name,
+                    ops,
+                    confirmed,
+                )
             });
             let [confirmed, raw] = classes;
             for (class, times) in if confirmed.is_empty() { raw } else { confirmed } {
@@ -326,10 +343,10 @@ fn class_table(scene: &Scene) -> String {
 /// Slow calls of a backend that the page names.
 const SLOW_CALLS: usize = 10;
 
-fn slow_table(scene: &Scene) -> String {
+fn slow_table(trace_report: &TraceReport) -> String {
     let mut rows = Vec::new();
-    for backend in scene.allocators() {
-        for call in tail::slow_calls(scene.run, &scene.trace.name, backend.name)
+    for backend in trace_report.allocators() {
+        for call in tail::slow_calls(trace_report.run, &trace_report.trace.name, backend.name)
             .into_iter()
             .take(SLOW_CALLS)
         {
@@ -356,25 +373,29 @@ fn slow_table(scene: &Scene) -> String {
 }
 
 /// The machine's doing, and the worst stretches of the program's own time.
-fn course_table(scene: &Scene) -> String {
+fn course_table(trace_report: &TraceReport) -> String {
     let over = |all: &[Distribution; 3]| all.iter().map(|times| times.slower(1e6)).sum::<u64>();
     let mut rows = Vec::new();
-    for backend in
-        scene.backends.iter().filter(|backend| backend.raw.iter().any(|times| times.calls > 0))
+    for backend in trace_report
+        .backends
+        .iter()
+        .filter(|backend| backend.raw.iter().any(|times| times.calls > 0))
     {
-        let name = &scene.trace.name;
+        let name = &trace_report.trace.name;
         let has_own = backend.confirmed.iter().any(|times| times.calls > 0);
         let mut row = vec![
             backend.name.to_owned(),
-            or_dash(tail::preemptions(scene.run, name, backend.name).map(figure)),
+            or_dash(tail::preemptions(trace_report.run, name, backend.name).map(figure)),
             over(&backend.raw).to_string(),
             or_dash(has_own.then(|| over(&backend.confirmed).to_string())),
         ];
-        row.extend(tail::worst_windows(scene.run, name, backend.name).map(|window| match window {
-            Some((share, event)) => {
-                format!("{} from event {}", percent(share), count(event as u64))
+        row.extend(tail::worst_windows(trace_report.run, name, backend.name).map(|window| {
+            match window {
+                Some((share, event)) => {
+                    format!("{} from event {}", percent(share), count(event as u64))
+                }
+                None => "–".to_owned(),
             }
-            None => "–".to_owned(),
         }));
         rows.push(row);
     }
@@ -392,7 +413,7 @@ fn course_table(scene: &Scene) -> String {
     )
 }
 
-fn memory_table(scene: &Scene) -> String {
+fn memory_table(trace_report: &TraceReport) -> String {
     let row = |backend: &Backend| {
         let memory = &backend.memory;
         let times = |bytes: Option<f64>, live: f64| {
@@ -413,16 +434,16 @@ fn memory_table(scene: &Scene) -> String {
             or_dash(memory.words(2)),
             or_dash(memory.words(3)),
             whole(memory.trim_predicted),
-            whole(memory.drained),
+            whole(memory.flushed),
             whole(memory.freed),
-            times(memory.peak, scene.live_peak),
-            times(memory.mean, scene.live_mean),
-            times(memory.end, scene.live_end),
+            times(memory.peak, trace_report.live_peak),
+            times(memory.mean, trace_report.live_mean),
+            times(memory.end, trace_report.live_end),
             or_dash(rounding),
         ]
     };
     let rows: Vec<Vec<String>> =
-        scene.backends.iter().filter(|b| b.has_memory()).map(row).collect();
+        trace_report.backends.iter().filter(|b| b.has_memory()).map(row).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -448,9 +469,9 @@ fn memory_table(scene: &Scene) -> String {
     )
 }
 
-fn fragmentation_table(scene: &Scene) -> String {
+fn fragmentation_table(trace_report: &TraceReport) -> String {
     let row = |backend: &Backend| {
-        let found = fragmentation(scene, backend);
+        let found = fragmentation(trace_report, backend);
         let about = backend.memory.about();
         let percent = |share: Option<f64>| {
             or_dash(share.map(|share| format!("{about}{} %", figure(share * 100.0))))
@@ -463,7 +484,7 @@ fn fragmentation_table(scene: &Scene) -> String {
         row
     };
     let rows: Vec<Vec<String>> =
-        scene.backends.iter().filter(|b| b.has_memory()).map(row).collect();
+        trace_report.backends.iter().filter(|b| b.has_memory()).map(row).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -478,12 +499,14 @@ fn fragmentation_table(scene: &Scene) -> String {
 }
 
 /// Who pins at each mark, where the program set some.
-fn pins_table(scene: &Scene) -> String {
-    let Some((header, rows)) = pins_at_marks::rows(scene) else { return String::new() };
+fn attribution_table(trace_report: &TraceReport) -> String {
+    let Some((header, rows)) = page_retention_at_marks::rows(trace_report) else {
+        return String::new();
+    };
     let header: Vec<String> = header.iter().map(|word| escape(word)).collect();
     table(
         "Who pins the pages at each mark of the program, at its live peak and at its exit: the first three lines, what they \
-         have live, and the free space charged to them by allocator. All lines are in pins.csv",
+         have live, and the free space charged to them by allocator. All lines are in attribution.csv",
         &header.iter().map(String::as_str).collect::<Vec<_>>(),
         &rows,
     )

@@ -7,7 +7,7 @@ use super::chart::{
     Chart, EndLabel, HEADING, INK, LEFT, LIVE, NOTE, Picture, RIGHT, SMALL, STRONG, TINY,
     backend_stroke, end_labels, frame,
 };
-use super::figures::{Backend, Scene};
+use super::figures::{Backend, TraceReport};
 use super::series::shown_peak;
 use super::words::{self, ByteUnit, byte_unit, figure3};
 use crate::results::Moment;
@@ -24,12 +24,12 @@ pub const CHART: Chart = Chart {
 
 /// Bytes of a piece and the metrics at the live peak and at the end.
 const GRAINS: [(f64, &str, &str); 6] = [
-    (4096.0, "pinned_at_live_peak_bytes", "pinned_end_bytes"),
-    (16384.0, "pinned_16k_at_live_peak_bytes", "pinned_16k_end_bytes"),
-    (65536.0, "pinned_64k_at_live_peak_bytes", "pinned_64k_end_bytes"),
-    (262_144.0, "pinned_256k_at_live_peak_bytes", "pinned_256k_end_bytes"),
-    (1_048_576.0, "pinned_1m_at_live_peak_bytes", "pinned_1m_end_bytes"),
-    (2_097_152.0, "pinned_2m_at_live_peak_bytes", "pinned_2m_end_bytes"),
+    (4096.0, "pages_in_use_at_live_peak_bytes", "pages_in_use_end_bytes"),
+    (16384.0, "pages_in_use_16k_at_live_peak_bytes", "pages_in_use_16k_end_bytes"),
+    (65536.0, "pages_in_use_64k_at_live_peak_bytes", "pages_in_use_64k_end_bytes"),
+    (262_144.0, "pages_in_use_256k_at_live_peak_bytes", "pages_in_use_256k_end_bytes"),
+    (1_048_576.0, "pages_in_use_1m_at_live_peak_bytes", "pages_in_use_1m_end_bytes"),
+    (2_097_152.0, "pages_in_use_2m_at_live_peak_bytes", "pages_in_use_2m_end_bytes"),
 ];
 
 /// The colour of memory of which a share (0 to 1) is live: orange, pale, blue.
@@ -79,23 +79,24 @@ struct Row<'a> {
     curve: Vec<(f64, f64)>,
 }
 
-fn rows<'a>(scene: &'a Scene) -> Vec<Row<'a>> {
+fn rows<'a>(trace_report: &'a TraceReport) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
-    for backend in scene.allocators() {
+    for backend in trace_report.allocators() {
         let mut bins = [[0.0; 16]; 2];
         let mut seen = false;
-        for row in scene
+        for row in trace_report
             .run
             .fullness
             .iter()
-            .filter(|r| r.trace == scene.trace.name && r.backend == backend.name)
+            .filter(|r| r.trace == trace_report.trace.name && r.backend == backend.name)
         {
             let moment = usize::from(row.moment == Moment::End);
             bins[moment][(row.bin as usize).min(15)] += row.pages as f64 * 4096.0;
             seen = true;
         }
         let curve = GRAINS.iter().filter_map(|&(grain, _, metric)| {
-            let values = scene.run.values(&scene.trace.name, backend.name, "all", metric);
+            let values =
+                trace_report.run.values(&trace_report.trace.name, backend.name, "all", metric);
             Some((grain, values.into_iter().find(|value| value.is_finite() && *value >= 0.0)?))
         });
         let curve: Vec<(f64, f64)> = curve.collect();
@@ -106,8 +107,8 @@ fn rows<'a>(scene: &'a Scene) -> Vec<Row<'a>> {
     rows
 }
 
-fn draw(scene: &Scene) -> Option<Picture> {
-    let rows = rows(scene);
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
+    let rows = rows(trace_report);
     if rows.is_empty() {
         return None;
     }
@@ -116,7 +117,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let plotted = format!(
         "`{}`.  Left: 4 KiB pages that hold a byte of a live block, by how much of them is live.  Right: what stays pinned \
          when memory can be given back only in pieces of 4 KiB to 2 MiB.",
-        scene.trace.name
+        trace_report.trace.name
     );
     let hint = "Orange pages are pinned by a few bytes: no trim returns them, only other places for the blocks that live \
                 long.  The blue dashes on the right are the live bytes themselves; the distance of a curve's left end to them is \
@@ -124,7 +125,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let (top, bottom) = frame(&mut canvas, &title, &plotted, hint);
     let split = 880.0;
     bars(&mut canvas, &rows, (top, bottom), split);
-    curves(&mut canvas, scene, &rows, (split + 92.0, top + 62.0, bottom - 52.0));
+    curves(&mut canvas, trace_report, &rows, (split + 92.0, top + 62.0, bottom - 52.0));
     Some(Picture { title, canvas })
 }
 
@@ -203,7 +204,12 @@ fn stack(canvas: &mut Canvas, panel: &Panel, bins: &Bins, y: f64, half: f64, uni
     }
 }
 
-fn curves(canvas: &mut Canvas, scene: &Scene, rows: &[Row], (left, top, bottom): (f64, f64, f64)) {
+fn curves(
+    canvas: &mut Canvas,
+    trace_report: &TraceReport,
+    rows: &[Row],
+    (left, top, bottom): (f64, f64, f64),
+) {
     let drawn: Vec<&Row> = rows.iter().filter(|row| row.curve.len() > 1).collect();
     canvas.text(
         left - 36.0,
@@ -214,7 +220,7 @@ fn curves(canvas: &mut Canvas, scene: &Scene, rows: &[Row], (left, top, bottom):
     );
     let ends: Vec<f64> =
         drawn.iter().filter_map(|row| row.curve.last()).map(|point| point.1).collect();
-    let most = shown_peak(&ends).max(scene.live_end).max(1.0) * 1.06;
+    let most = shown_peak(&ends).max(trace_report.live_end).max(1.0) * 1.06;
     let unit = byte_unit(most);
     let label = |row: &Row| {
         let (low, high) = (row.curve[0].1, row.curve[row.curve.len() - 1].1);
@@ -241,11 +247,11 @@ fn curves(canvas: &mut Canvas, scene: &Scene, rows: &[Row], (left, top, bottom):
         let unit = byte_unit(grain);
         format!("{:.0}\u{a0}{}", grain / unit.bytes, unit.name)
     });
-    let live = panel.y(scene.live_end / unit.bytes);
+    let live = panel.y(trace_report.live_end / unit.bytes);
     canvas.line(&[(panel.left, live), (panel.right, live)], Stroke::dashed(1.6, LIVE, 6.0, 3.5));
     let mut labels = vec![EndLabel {
         y: live,
-        text: format!("live {}", figure3(scene.live_end / unit.bytes)),
+        text: format!("live {}", figure3(trace_report.live_end / unit.bytes)),
         kind: STRONG.in_colour(LIVE),
     }];
     for row in &drawn {

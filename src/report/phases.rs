@@ -87,7 +87,7 @@ mod tests {
             clock_bytes,
             live_bytes: 0,
             usable_bytes: 0,
-            pinned_bytes: 0,
+            pages_in_use_bytes: 0,
             resident_bytes: 0,
         };
         let samples = [sample(100, 1000), sample(200, 5000)];

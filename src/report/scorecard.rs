@@ -2,7 +2,7 @@
 //! trace, and their geometric means over the traces.
 
 use super::canvas::Colour;
-use super::figures::{Backend, Cost, OPS, Scene};
+use super::figures::{Backend, Cost, OPS, TraceReport};
 use crate::stats;
 
 /// Columns of memory: peak, average, end.
@@ -48,16 +48,16 @@ pub fn has_figures(backend: &Backend) -> bool {
 
 /// The figures of one trace; `scale_of` gives the bytes of a unit of memory where the program had
 /// so many live.
-pub fn group(scene: &Scene, scale_of: &dyn Fn(f64) -> f64) -> Group {
-    let live = [scene.live_peak, scene.live_mean, scene.live_end];
+pub fn group(trace_report: &TraceReport, scale_of: &dyn Fn(f64) -> f64) -> Group {
+    let live = [trace_report.live_peak, trace_report.live_mean, trace_report.live_end];
     // Of many traces the end counts in peaks too: most programs have next to nothing live at their
     // end.
-    let base = [scene.live_peak, scene.live_mean, scene.live_peak];
+    let base = [trace_report.live_peak, trace_report.live_mean, trace_report.live_peak];
     let scaled = |bytes: Option<f64>, live: f64| {
         let scale = scale_of(live);
         bytes.filter(|_| scale > 0.0).map(|bytes| bytes / scale)
     };
-    let rows = scene.backends.iter().filter(|b| has_figures(b)).map(|backend| {
+    let rows = trace_report.backends.iter().filter(|b| has_figures(b)).map(|backend| {
         let memory = [backend.memory.peak, backend.memory.mean, backend.memory.end];
         Row {
             name: backend.name.to_owned(),
@@ -78,7 +78,7 @@ pub fn group(scene: &Scene, scale_of: &dyn Fn(f64) -> f64) -> Group {
             }),
         }
     });
-    let name = scene.trace.name.clone();
+    let name = trace_report.trace.name.clone();
     let live = std::array::from_fn(|k| live[k] / scale_of(base[k]).max(1e-9));
     Group { name, rows: rows.collect(), live }
 }

@@ -1,11 +1,11 @@
-//! Room `report`: the scorecard as a table. As CSV it has a row for each trace and backend and one
+//! The scorecard as a table. As CSV it has a row for each trace and backend and one
 //! for each geometric mean; in Markdown, which a terminal shows as well, the means alone, since
 //! each trace has a table of its own.
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
-use super::figures::{Cost, Scene};
+use super::figures::{Cost, TraceReport};
 use super::scorecard::{Group, Row, geometric, group, has_figures};
 use super::words::{figure, nanoseconds, ratio};
 use crate::stats;
@@ -34,9 +34,10 @@ const COLUMNS: [&str; 15] = [
 const MEAN: &str = "geometric mean";
 
 /// The figures in multiples of what was live, by trace.
-fn groups(scenes: &[Scene]) -> Vec<Group> {
-    let measured = scenes.iter().filter(|scene| scene.backends.iter().any(has_figures));
-    measured.map(|scene| group(scene, &|live| live)).collect()
+fn groups(trace_reports: &[TraceReport]) -> Vec<Group> {
+    let measured =
+        trace_reports.iter().filter(|trace_report| trace_report.backends.iter().any(has_figures));
+    measured.map(|trace_report| group(trace_report, &|live| live)).collect()
 }
 
 /// Each backend's time as a multiple of the reference's, as the geometric mean over the traces on
@@ -53,22 +54,30 @@ fn time_ratio(groups: &[Group], reference: &str, name: &str) -> Option<f64> {
 }
 
 /// The scorecard as CSV; ends with a line break.
-pub fn csv(scenes: &[Scene]) -> String {
-    let groups = groups(scenes);
+pub fn csv(trace_reports: &[TraceReport]) -> String {
+    let groups = groups(trace_reports);
     let mut text = COLUMNS.join(",") + "\n";
-    for (group, scene) in groups.iter().filter_map(|group| {
-        Some((group, scenes.iter().find(|scene| scene.trace.name == group.name)?))
+    for (group, trace_report) in groups.iter().filter_map(|group| {
+        Some((
+            group,
+            trace_reports.iter().find(|trace_report| trace_report.trace.name == group.name)?,
+        ))
     }) {
-        let reference = scene.reference().map_or("", |backend| backend.name);
+        let reference = trace_report.reference().map_or("", |backend| backend.name);
         for row in &group.rows {
-            let memory =
-                scene.backends.iter().find(|backend| backend.name == row.name).map(|b| b.memory);
+            let memory = trace_report
+                .backends
+                .iter()
+                .find(|backend| backend.name == row.name)
+                .map(|b| b.memory);
             let bytes = memory.map_or([None; 3], |memory| [memory.peak, memory.mean, memory.end]);
             let alone = std::slice::from_ref(group);
             text += &line(&group.name, row, time_ratio(alone, reference, &row.name), bytes);
         }
     }
-    if let (true, Some(reference)) = (groups.len() > 1, scenes.first().and_then(Scene::reference)) {
+    if let (true, Some(reference)) =
+        (groups.len() > 1, trace_reports.first().and_then(TraceReport::reference))
+    {
         for row in geometric(&groups).rows {
             text += &line(MEAN, &row, time_ratio(&groups, reference.name, &row.name), [None; 3]);
         }
@@ -106,12 +115,12 @@ fn quoted(text: &str) -> String {
 
 /// The geometric means over the traces as a Markdown table, with a line above; `None` for a single
 /// trace.
-pub fn means(scenes: &[Scene]) -> Option<String> {
-    let groups = groups(scenes);
+pub fn means(trace_reports: &[TraceReport]) -> Option<String> {
+    let groups = groups(trace_reports);
     if groups.len() < 2 {
         return None;
     }
-    let reference = scenes.first().and_then(Scene::reference)?.name;
+    let reference = trace_reports.first().and_then(TraceReport::reference)?.name;
     let none = || "–".to_owned();
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);

@@ -1,4 +1,4 @@
-//! Room `report`: heap samples over the allocation clock, reduced to the columns of a plot without
+//! Heap samples over the allocation clock, reduced to the columns of a plot without
 //! losing an extreme.
 //!
 //! A column keeps the least and the most of every boundary, and the values at both of its edges,
@@ -28,7 +28,7 @@ pub struct Column {
 pub fn heights(sample: &Sample) -> Heights {
     let live = sample.live_bytes as f64;
     let usable = live.max(sample.usable_bytes as f64);
-    let pinned = usable.max(sample.pinned_bytes as f64);
+    let pinned = usable.max(sample.pages_in_use_bytes as f64);
     [live, usable, pinned, pinned.max(sample.resident_bytes as f64)]
 }
 
@@ -140,7 +140,7 @@ mod tests {
             // Four curves that have their peaks in different places.
             live_bytes: resident_bytes.wrapping_mul(0x9E37) % 1000,
             usable_bytes: 1000 + resident_bytes.wrapping_mul(0x79B9) % 1000,
-            pinned_bytes: 2000 + resident_bytes.wrapping_mul(0x7F4A) % 1000,
+            pages_in_use_bytes: 2000 + resident_bytes.wrapping_mul(0x7F4A) % 1000,
             resident_bytes,
         }
     }

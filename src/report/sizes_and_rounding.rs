@@ -7,7 +7,7 @@ use super::chart::{
     AXIS, Chart, HEADING, INK, LEFT, LIVE, Picture, RIGHT, ROUNDING, SMALL, SOFT, STRONG, TINY,
     frame,
 };
-use super::figures::{Backend, Scene};
+use super::figures::{Backend, TraceReport};
 use super::series::shown_peak;
 use super::words::{self, ByteUnit, byte_unit, figure, figure3};
 use crate::results::{Moment, SizeClass};
@@ -42,7 +42,7 @@ impl Strip<'_> {
     }
 }
 
-struct Sheet<'a> {
+struct SizesAndRoundingLayout<'a> {
     /// The largest request of each class.
     classes: Vec<u64>,
     live: Vec<f64>,
@@ -51,7 +51,7 @@ struct Sheet<'a> {
     strips: Vec<Strip<'a>>,
 }
 
-impl Sheet<'_> {
+impl SizesAndRoundingLayout<'_> {
     fn live_total(&self) -> f64 {
         self.live.iter().sum()
     }
@@ -87,9 +87,13 @@ fn limit(place: usize) -> u64 {
     }
 }
 
-fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
+fn layout<'a>(trace_report: &'a TraceReport) -> Option<SizesAndRoundingLayout<'a>> {
     let of = |moment| {
-        scene.run.rounding.iter().filter(move |r| r.trace == scene.trace.name && r.moment == moment)
+        trace_report
+            .run
+            .rounding
+            .iter()
+            .filter(move |r| r.trace == trace_report.trace.name && r.moment == moment)
     };
     let (rows, ever) = (|| of(Moment::Peak), || of(Moment::Whole));
     let count =
@@ -97,7 +101,7 @@ fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
     let mut live = vec![0.0; count];
     let mut allocated = vec![0.0; count];
     let mut strips = Vec::new();
-    for backend in scene.allocators() {
+    for backend in trace_report.allocators() {
         let mut lost = vec![0.0; count];
         let mut own = vec![0.0; count];
         let mut seen = false;
@@ -122,44 +126,49 @@ fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
             let own = row.usable_bytes.saturating_sub(row.live_bytes) as f64;
             sums = Some((lost + own, requested + row.live_bytes as f64));
         }
-        let mut steps: Vec<&SizeClass> = scene
+        let mut steps: Vec<&SizeClass> = trace_report
             .run
             .size_classes
             .iter()
-            .filter(|row| row.trace == scene.trace.name && row.backend == backend.name)
+            .filter(|row| row.trace == trace_report.trace.name && row.backend == backend.name)
             .collect();
         let first = steps.iter().map(|row| row.repetition).min();
         steps.retain(|row| Some(row.repetition) == first && u64::from(row.to_bytes) <= SMALL_LIMIT);
         strips.push(Strip { backend, lost, ever: sums, steps });
     }
     let some = !strips.is_empty() && live.iter().sum::<f64>() > 0.0;
-    some.then(|| Sheet { classes: (0..count).map(limit).collect(), live, allocated, strips })
+    some.then(|| SizesAndRoundingLayout {
+        classes: (0..count).map(limit).collect(),
+        live,
+        allocated,
+        strips,
+    })
 }
 
-fn draw(scene: &Scene) -> Option<Picture> {
-    let sheet = sheet(scene)?;
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
+    let layout = layout(trace_report)?;
     let mut canvas = Canvas::new();
-    let title = verdict(&sheet);
-    let all = if sheet.allocated_total() > 0.0 { " all blocks, and of" } else { "" };
+    let title = verdict(&layout);
+    let all = if layout.allocated_total() > 0.0 { " all blocks, and of" } else { "" };
     let plotted = format!(
         "`{}`.  Up: requested bytes of{all} those live at the peak, by size of the request, in steps of 16 to 512, then in \
          octaves.  Down: usable less requested bytes of those live at the peak.",
-        scene.trace.name
+        trace_report.trace.name
     );
     let hint = "Down, sky blue: lost to rounding in that class, the same scale in every strip.  Thin line: what one block of that \
                 size loses, read downwards; a tooth is a size class, as far as the program asked for such sizes.  On the right: \
                 all that is lost, its share of what is live, and the share lost of all that was ever allocated.";
     let (top, bottom) = frame(&mut canvas, &title, &plotted, hint);
-    let names = sheet
+    let names = layout
         .strips
         .iter()
         .map(|s| text_width(s.backend.name, STRONG))
         .fold(92.0, f64::max)
         .min(190.0);
     let (left, right) = (LEFT + names + 24.0, RIGHT - 200.0);
-    let across = Scale::Linear { from: 0.0, to: sheet.classes.len() as f64 };
-    let middle = top + (bottom - top) * if sheet.strips.len() > 5 { 0.34 } else { 0.42 };
-    let most = sheet.tall().iter().copied().fold(0.0, f64::max);
+    let across = Scale::Linear { from: 0.0, to: layout.classes.len() as f64 };
+    let middle = top + (bottom - top) * if layout.strips.len() > 5 { 0.34 } else { 0.42 };
+    let most = layout.tall().iter().copied().fold(0.0, f64::max);
     let unit = byte_unit(most);
     let upper = Panel {
         left,
@@ -169,12 +178,12 @@ fn draw(scene: &Scene) -> Option<Picture> {
         across,
         up: Scale::Linear { from: 0.0, to: most / unit.bytes * 1.14 },
     };
-    live_bars(&mut canvas, &sheet, &upper, unit);
+    live_bars(&mut canvas, &layout, &upper, unit);
     let tallest: Vec<f64> =
-        sheet.strips.iter().map(|strip| strip.lost.iter().copied().fold(0.0, f64::max)).collect();
+        layout.strips.iter().map(|strip| strip.lost.iter().copied().fold(0.0, f64::max)).collect();
     let most = shown_peak(&tallest).max(1.0);
     let (first, last) = (middle + 34.0, bottom - 10.0);
-    let step = (last - first) / sheet.strips.len() as f64;
+    let step = (last - first) / layout.strips.len() as f64;
     canvas.text(
         left,
         first - 10.0,
@@ -185,7 +194,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let unit = byte_unit(most);
     let words = format!("a strip is {} {} deep", figure3(most * 1.06 / unit.bytes), unit.name);
     canvas.text(left + 166.0, first - 10.0, &words, SMALL, Anchor::Left);
-    for (at, strip) in sheet.strips.iter().enumerate() {
+    for (at, strip) in layout.strips.iter().enumerate() {
         let y = first + step * at as f64;
         let panel = Panel {
             left,
@@ -195,16 +204,16 @@ fn draw(scene: &Scene) -> Option<Picture> {
             across,
             up: Scale::Linear { from: 0.0, to: most * 1.06 },
         };
-        hanging(&mut canvas, &sheet, strip, &panel);
+        hanging(&mut canvas, &layout, strip, &panel);
     }
     Some(Picture { title, canvas })
 }
 
-fn live_bars(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, unit: ByteUnit) {
-    let tall = sheet.tall();
+fn live_bars(canvas: &mut Canvas, layout: &SizesAndRoundingLayout, panel: &Panel, unit: ByteUnit) {
+    let tall = layout.tall();
     let total: f64 = tall.iter().sum();
-    let of_all = sheet.allocated_total() > 0.0;
-    let live = words::bytes(sheet.live_total());
+    let of_all = layout.allocated_total() > 0.0;
+    let live = words::bytes(layout.live_total());
     let (head, words) = if of_all {
         (
             "allocated",
@@ -218,7 +227,7 @@ fn live_bars(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, unit: ByteUnit) 
     canvas.text(beside, panel.top - 14.0, &words, SMALL, Anchor::Left);
     let ticks = panel.up.ticks(4);
     panel.rows(canvas, &ticks, Some(&|tick| tick_words(tick, &ticks)));
-    for (at, (all, live)) in tall.iter().zip(&sheet.live).enumerate() {
+    for (at, (all, live)) in tall.iter().zip(&layout.live).enumerate() {
         let (from, to) = (panel.x(at as f64) + 1.5, panel.x(at as f64 + 1.0) - 1.5);
         if of_all {
             canvas.rectangle(from, panel.y(all / unit.bytes), to, panel.bottom, LIVE.pale(0.6));
@@ -242,7 +251,7 @@ fn live_bars(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, unit: ByteUnit) 
     canvas
         .line(&[(border, panel.top), (border, panel.bottom)], Stroke::dashed(1.4, AXIS, 5.0, 4.0));
     panel.axes(canvas);
-    size_numbers(canvas, sheet, panel);
+    size_numbers(canvas, layout, panel);
     let middle = (panel.top + panel.bottom) / 2.0;
     canvas.text_upwards(
         panel.left - 62.0,
@@ -254,9 +263,9 @@ fn live_bars(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, unit: ByteUnit) 
 }
 
 /// The upper limit of a class, under its right edge, where there is room.
-fn size_numbers(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel) {
+fn size_numbers(canvas: &mut Canvas, layout: &SizesAndRoundingLayout, panel: &Panel) {
     let mut free = f64::NEG_INFINITY;
-    for (at, up_to) in sheet.classes.iter().enumerate() {
+    for (at, up_to) in layout.classes.iter().enumerate() {
         if *up_to <= SMALL_LIMIT && !up_to.is_multiple_of(64) && *up_to != 16 {
             continue;
         }
@@ -278,7 +287,7 @@ fn size_numbers(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel) {
     }
 }
 
-fn hanging(canvas: &mut Canvas, sheet: &Sheet, strip: &Strip, panel: &Panel) {
+fn hanging(canvas: &mut Canvas, layout: &SizesAndRoundingLayout, strip: &Strip, panel: &Panel) {
     let deep = panel.bottom - panel.top;
     let down = |share: f64| panel.top + deep * share.clamp(0.0, 1.0);
     for (at, bytes) in strip.lost.iter().enumerate().filter(|(_, bytes)| **bytes > 0.0) {
@@ -307,7 +316,7 @@ fn hanging(canvas: &mut Canvas, sheet: &Sheet, strip: &Strip, panel: &Panel) {
         canvas.text(LEFT, middle + 15.0, &text, TINY, Anchor::Left);
     }
     let lost = strip.total();
-    let share = lost / sheet.live_total();
+    let share = lost / layout.live_total();
     let x = panel.right + 10.0;
     canvas.text(
         x,
@@ -350,10 +359,10 @@ fn teeth(canvas: &mut Canvas, strip: &Strip, panel: &Panel) -> u32 {
     deepest
 }
 
-fn verdict(sheet: &Sheet) -> String {
-    let live = sheet.live_total();
+fn verdict(layout: &SizesAndRoundingLayout) -> String {
+    let live = layout.live_total();
     let mut totals: Vec<(f64, &Strip)> =
-        sheet.strips.iter().map(|strip| (strip.total(), strip)).collect();
+        layout.strips.iter().map(|strip| (strip.total(), strip)).collect();
     totals.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (Some(least), Some(most)) = (totals.first(), totals.last()) else { return String::new() };
     let [low, high] = [least.0 / live, most.0 / live].map(words::percent);
@@ -368,8 +377,8 @@ fn verdict(sheet: &Sheet) -> String {
     let worst = most.1.lost.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     match worst {
         Some((at, bytes)) if most.0 > 0.0 => {
-            let from = if at == 0 { 0 } else { sheet.classes[at - 1] + 1 };
-            let to = sheet.classes[at];
+            let from = if at == 0 { 0 } else { layout.classes[at - 1] + 1 };
+            let to = layout.classes[at];
             let sizes = if to <= SMALL_LIMIT {
                 format!("{from}–{to} bytes")
             } else {

@@ -8,7 +8,7 @@ use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, shorten, text_width};
 use super::chart::{
     AXIS, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG, TINY, WHITE, frame,
 };
-use super::figures::{Backend, Cost, Scene};
+use super::figures::{Backend, Cost, TraceReport};
 use super::scorecard::{Group, MEMORY, Row, geometric, group, has_figures};
 use super::series::shown_peak;
 use super::words::{self, byte_unit, figure, nanosecond_tick, nanoseconds};
@@ -20,7 +20,7 @@ pub const READING: &str = "Left is better in every column. The dot is the figure
                            goes back by the clock; a difference counts when every repetition shows it. Blue dashes are what the program itself had \
                            live: no allocator can hold less.";
 
-struct Sheet {
+struct SummaryLayout {
     time: Scale,
     tail: Scale,
     memory: [Scale; 3],
@@ -36,50 +36,57 @@ struct Sheet {
 const ROWS_MOST: usize = 52;
 
 /// Which of the traces were made up and not recorded; `None` where none was.
-pub fn synthesised(scenes: &[Scene]) -> Option<String> {
-    let made_up = |scene: &&Scene| words::synthesised(&scene.trace.facts).is_some();
-    let names: Vec<&str> =
-        scenes.iter().filter(made_up).map(|scene| scene.trace.name.as_str()).collect();
+pub fn synthesised(trace_reports: &[TraceReport]) -> Option<String> {
+    let made_up =
+        |trace_report: &&TraceReport| words::synthesised(&trace_report.trace.facts).is_some();
+    let names: Vec<&str> = trace_reports
+        .iter()
+        .filter(made_up)
+        .map(|trace_report| trace_report.trace.name.as_str())
+        .collect();
     match names.len() {
         0 => None,
-        1 if scenes.len() == 1 => words::synthesised(&scenes[0].trace.facts),
+        1 if trace_reports.len() == 1 => words::synthesised(&trace_reports[0].trace.facts),
         _ => Some(format!("synthesised, not recorded: {}", names.join(", "))),
     }
 }
 
 /// Draws the scorecard; `None` when nothing was measured.
-pub fn draw(scenes: &[Scene]) -> Option<Picture> {
-    let measured: Vec<&Scene> =
-        scenes.iter().filter(|scene| scene.backends.iter().any(has_figures)).collect();
+pub fn draw(trace_reports: &[TraceReport]) -> Option<Picture> {
+    let measured: Vec<&TraceReport> = trace_reports
+        .iter()
+        .filter(|trace_report| trace_report.backends.iter().any(has_figures))
+        .collect();
     if measured.is_empty() {
         return None;
     }
     let many = measured.len() > 1;
     let largest = measured
         .iter()
-        .flat_map(|scene| scene.allocators().filter_map(|b| b.memory.peak))
+        .flat_map(|trace_report| trace_report.allocators().filter_map(|b| b.memory.peak))
         .collect::<Vec<f64>>();
     let unit = byte_unit(shown_peak(&largest).max(measured[0].live_peak));
     let scale_of = |live: f64| if many { live } else { unit.bytes };
-    let mut groups: Vec<Group> = measured.iter().map(|scene| group(scene, &scale_of)).collect();
+    let mut groups: Vec<Group> =
+        measured.iter().map(|trace_report| group(trace_report, &scale_of)).collect();
     let mean = many.then(|| geometric(&groups));
     let rows = groups.iter().chain(&mean).map(|group| group.rows.len()).sum::<usize>();
     let dense = many && rows > ROWS_MOST;
     let title = if many { verdict_many(&measured) } else { verdict_one(measured[0]) };
     groups.extend(mean);
-    let sheet = Sheet {
+    let layout = SummaryLayout {
         unit: if many { "× live".to_owned() } else { unit.name.to_owned() },
         bytes: unit.bytes,
         dense,
-        ..sheet(&groups, many)
+        ..layout(&groups, many)
     };
     let mut canvas = Canvas::new();
     let (top, bottom) = frame(&mut canvas, &title, &plotted(&measured, dense), hint(many, dense));
     if dense && let Some(mut mean) = groups.pop() {
         by_time(&mut mean);
-        table(&mut canvas, &sheet, &[mean], &groups, (top, bottom));
+        table(&mut canvas, &layout, &[mean], &groups, (top, bottom));
     } else {
-        table(&mut canvas, &sheet, &groups, &[], (top, bottom));
+        table(&mut canvas, &layout, &groups, &[], (top, bottom));
     }
     Some(Picture { title, canvas })
 }
@@ -91,7 +98,7 @@ fn by_time(group: &mut Group) {
     group.rows.sort_by(|a, b| key(a).0.cmp(&key(b).0).then(key(a).1.total_cmp(&key(b).1)));
 }
 
-fn sheet(groups: &[Group], many: bool) -> Sheet {
+fn layout(groups: &[Group], many: bool) -> SummaryLayout {
     let rows = || groups.iter().flat_map(|group| group.rows.iter());
     let low =
         rows().filter_map(|row| row.rare.or(row.worst.map(|w| w.0))).fold(f64::INFINITY, f64::min);
@@ -114,7 +121,7 @@ fn sheet(groups: &[Group], many: bool) -> Sheet {
     // Peak, average and end of one trace share a unit, so they share a scale as well.
     let widest = memory.iter().map(Scale::end).fold(0.0, f64::max);
     let memory = if many { memory } else { [Scale::Linear { from: 0.0, to: widest }; 3] };
-    Sheet {
+    SummaryLayout {
         time: Scale::Linear { from: 0.0, to: (shown_peak(&highs) * 1.1).max(1e-6) },
         tail: Scale::log(low / 2.0, high * 3.0),
         memory,
@@ -128,12 +135,12 @@ fn sheet(groups: &[Group], many: bool) -> Sheet {
 /// The rows of `groups`; `each` is what stands in them as small marks.
 fn table(
     canvas: &mut Canvas,
-    sheet: &Sheet,
+    layout: &SummaryLayout,
     groups: &[Group],
     each: &[Group],
     (top, bottom): (f64, f64),
 ) {
-    let first = LEFT + if sheet.many && !sheet.dense { 268.0 } else { 210.0 };
+    let first = LEFT + if layout.many && !layout.dense { 268.0 } else { 210.0 };
     let gap = 40.0;
     let width = (RIGHT - 14.0 - first - gap * 4.0) / 5.0;
     let (top, bottom) = (top + 66.0, bottom - 40.0);
@@ -157,26 +164,26 @@ fn table(
         }
     };
     let panels = [
-        panel(0, sheet.time),
-        panel(1, sheet.tail),
-        panel(2, sheet.memory[0]),
-        panel(3, sheet.memory[1]),
-        panel(4, sheet.memory[2]),
+        panel(0, layout.time),
+        panel(1, layout.tail),
+        panel(2, layout.memory[0]),
+        panel(3, layout.memory[1]),
+        panel(4, layout.memory[2]),
     ];
-    heads(canvas, sheet, &panels);
+    heads(canvas, layout, &panels);
     let mut y = top + 12.0;
     for group in groups {
-        live_dashes(canvas, sheet, &panels, group, (y, y + height * group.rows.len() as f64));
+        live_dashes(canvas, layout, &panels, group, (y, y + height * group.rows.len() as f64));
         for (at, row) in group.rows.iter().enumerate() {
             let line = Line { y: y + height * 0.5, height };
-            row_name(canvas, sheet, group, at, row, line, first);
+            row_name(canvas, layout, group, at, row, line, first);
             for other in each
                 .iter()
                 .filter_map(|group| group.rows.iter().find(|other| other.name == row.name))
             {
                 marks(canvas, &panels, other, line);
             }
-            cells(canvas, sheet, &panels, group, row, line);
+            cells(canvas, layout, &panels, group, row, line);
             y += height;
         }
         y += between;
@@ -190,14 +197,14 @@ struct Line {
     height: f64,
 }
 
-fn heads(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5]) {
-    let unit = &sheet.unit;
+fn heads(canvas: &mut Canvas, layout: &SummaryLayout, panels: &[Panel; 5]) {
+    let unit = &layout.unit;
     let subs = [
         "ns, whole replay".to_owned(),
         "| 1 in 1000    ● slowest call".to_owned(),
-        format!("{unit}{}", if sheet.many { " peak" } else { "" }),
-        format!("{unit}{}, over the allocation clock", if sheet.many { " average" } else { "" }),
-        format!("{unit}{}", if sheet.many { " peak" } else { "" }),
+        format!("{unit}{}", if layout.many { " peak" } else { "" }),
+        format!("{unit}{}, over the allocation clock", if layout.many { " average" } else { "" }),
+        format!("{unit}{}", if layout.many { " peak" } else { "" }),
     ];
     let names = ["time per call", "slow calls", MEMORY[0], MEMORY[1], MEMORY[2]];
     for (column, panel) in panels.iter().enumerate() {
@@ -225,14 +232,14 @@ fn heads(canvas: &mut Canvas, sheet: &Sheet, panels: &[Panel; 5]) {
 
 fn row_name(
     canvas: &mut Canvas,
-    sheet: &Sheet,
+    layout: &SummaryLayout,
     group: &Group,
     at: usize,
     row: &Row,
     line: Line,
     right: f64,
 ) {
-    if sheet.many && !sheet.dense {
+    if layout.many && !layout.dense {
         let kind = STRONG.sized((line.height * 0.9).clamp(9.0, 15.0));
         if at == 0 && !group.name.is_empty() {
             let name = shorten(&group.name, kind, 124.0);
@@ -285,7 +292,7 @@ fn marks(canvas: &mut Canvas, panels: &[Panel; 5], row: &Row, line: Line) {
 
 fn cells(
     canvas: &mut Canvas,
-    sheet: &Sheet,
+    layout: &SummaryLayout,
     panels: &[Panel; 5],
     group: &Group,
     row: &Row,
@@ -342,8 +349,8 @@ fn cells(
         }
         let best = smallest(group, &|row| row.memory[k]).is_some_and(|least| value <= least * 1.01);
         let text = match value > panel.across.end() {
-            _ if sheet.many => words::ratio(value),
-            true => words::bytes(value * sheet.bytes),
+            _ if layout.many => words::ratio(value),
+            true => words::bytes(value * layout.bytes),
             false => figure(value),
         };
         dot(canvas, panel, value, &text, best, row, line, edge);
@@ -411,7 +418,7 @@ fn dot(
 
 fn live_dashes(
     canvas: &mut Canvas,
-    sheet: &Sheet,
+    layout: &SummaryLayout,
     panels: &[Panel; 5],
     group: &Group,
     (from, to): (f64, f64),
@@ -422,7 +429,7 @@ fn live_dashes(
         }
         let x = panel.x(group.live[k]);
         canvas.line(&[(x, from - 6.0), (x, to)], Stroke::dashed(1.8, LIVE, 6.0, 3.5));
-        if !sheet.many {
+        if !layout.many {
             let kind = Type { bold: true, ..TINY.in_colour(LIVE) };
             let text = format!("live {}", figure(group.live[k]));
             let wide = text_width(&text, kind);
@@ -432,22 +439,22 @@ fn live_dashes(
     }
 }
 
-fn plotted(scenes: &[&Scene], dense: bool) -> String {
-    if let [scene] = scenes {
+fn plotted(trace_reports: &[&TraceReport], dense: bool) -> String {
+    if let [trace_report] = trace_reports {
         return format!(
             "Scorecard of `{}` ({} calls, live heap {} at peak, {} at exit).  Filled: a backend's first form, open: the same \
              with other settings.  Left is better in every column.",
-            scene.trace.name,
-            words::count(scene.trace.calls),
-            words::bytes(scene.live_peak),
-            words::bytes(scene.live_end)
+            trace_report.trace.name,
+            words::count(trace_report.trace.calls),
+            words::bytes(trace_report.live_peak),
+            words::bytes(trace_report.live_end)
         );
     }
     let rows = if dense { "Geometric means, with each trace as a thin stroke.  " } else { "" };
     format!(
         "Scorecard of {} traces.  {rows}Memory in multiples of what the program had live at its peak and on average.  Left is \
          better in every column.",
-        scenes.len()
+        trace_reports.len()
     )
 }
 
@@ -467,9 +474,9 @@ fn hint(many: bool, dense: bool) -> &'static str {
     }
 }
 
-fn verdict_one(scene: &Scene) -> String {
+fn verdict_one(trace_report: &TraceReport) -> String {
     let mut costs: Vec<(&str, Cost)> =
-        scene.allocators().filter_map(|b| Some((b.name, b.cost?))).collect();
+        trace_report.allocators().filter_map(|b| Some((b.name, b.cost?))).collect();
     costs.sort_by(|a, b| a.1.middle.total_cmp(&b.1.middle));
     let mut title = String::new();
     if let (Some(best), Some(slow)) = (costs.first(), costs.last()) {
@@ -490,7 +497,7 @@ fn verdict_one(scene: &Scene) -> String {
         };
     }
     let mut ends: Vec<(&Backend, f64)> =
-        scene.allocators().filter_map(|b| Some((b, b.memory.end?))).collect();
+        trace_report.allocators().filter_map(|b| Some((b, b.memory.end?))).collect();
     ends.sort_by(|a, b| a.1.total_cmp(&b.1));
     let held = |backend: &Backend| backend.memory.words(2).unwrap_or_default();
     if let (Some(least), Some(most)) = (ends.first(), ends.last()) {
@@ -498,7 +505,7 @@ fn verdict_one(scene: &Scene) -> String {
             format!(
                 "  At exit {} stay resident for {} live.",
                 held(most.0),
-                words::bytes(scene.live_end)
+                words::bytes(trace_report.live_end)
             )
         } else {
             format!(
@@ -507,7 +514,7 @@ fn verdict_one(scene: &Scene) -> String {
                 held(least.0),
                 most.0.name,
                 held(most.0),
-                words::bytes(scene.live_end)
+                words::bytes(trace_report.live_end)
             )
         };
     }
@@ -524,15 +531,16 @@ fn part(ratio: f64) -> String {
 }
 
 /// Ratios to the reference, as geometric means over the traces on which both were measured.
-fn verdict_many(scenes: &[&Scene]) -> String {
-    let Some(reference) = scenes[0].reference() else {
-        return format!("Scorecard of {} traces", scenes.len());
+fn verdict_many(trace_reports: &[&TraceReport]) -> String {
+    let Some(reference) = trace_reports[0].reference() else {
+        return format!("Scorecard of {} traces", trace_reports.len());
     };
     let ratio = |name: &str, of: &dyn Fn(&Backend) -> Option<f64>| {
-        let ratios: Vec<f64> = scenes
+        let ratios: Vec<f64> = trace_reports
             .iter()
-            .filter_map(|scene| {
-                let find = |name: &str| scene.backends.iter().find(|b| b.name == name).and_then(of);
+            .filter_map(|trace_report| {
+                let find =
+                    |name: &str| trace_report.backends.iter().find(|b| b.name == name).and_then(of);
                 Some(find(name)? / find(reference.name)?)
             })
             .collect();
@@ -540,7 +548,7 @@ fn verdict_many(scenes: &[&Scene]) -> String {
     };
     let time_of = |name: &str| ratio(name, &|b| b.cost.map(|c| c.middle));
     let peak_of = |name: &str| ratio(name, &|b| b.memory.peak);
-    let others: Vec<&str> = scenes[0]
+    let others: Vec<&str> = trace_reports[0]
         .allocators()
         .map(|backend| backend.name)
         .filter(|name| *name != reference.name)
@@ -565,8 +573,12 @@ fn verdict_many(scenes: &[&Scene]) -> String {
         })
         .collect();
     if clauses.is_empty() {
-        return format!("Scorecard of {} traces", scenes.len());
+        return format!("Scorecard of {} traces", trace_reports.len());
     }
     let clauses = clauses.join("; ");
-    format!("Against {}, over {} traces (geometric mean), {clauses}.", reference.name, scenes.len())
+    format!(
+        "Against {}, over {} traces (geometric mean), {clauses}.",
+        reference.name,
+        trace_reports.len()
+    )
 }

@@ -1,11 +1,11 @@
-//! Room `report`: what is said of single calls: percentiles to one call in ten million, by op and
+//! What is said of single calls: percentiles to one call in ten million, by op and
 //! size class; which calls were slow, and in how many repetitions; the worst stretch of the
 //! program's own time. Charts, page and terminal read it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::figures::{Distribution, OPS, Scene};
+use super::figures::{Distribution, OPS, TraceReport};
 use crate::results::{Pass, Run, SlowCall};
 
 /// Percentiles, as the share of the calls beyond them, and what they are called.
@@ -113,28 +113,33 @@ pub fn seen_words(call: &SlowCall) -> String {
 
 /// Every percentile of a run as CSV: raw and confirmed, by op and size class (empty for all sizes),
 /// in ns with the clock pair included; empty where fewer than ten calls lie beyond.
-pub fn percentiles_csv(run: &Run, scenes: &[Scene]) -> String {
+pub fn percentiles_csv(run: &Run, trace_reports: &[TraceReport]) -> String {
     let mut text = String::from("trace,backend,kind,op,up_to_bytes,calls");
     for name in ["p50", "p90", "p99", "p99_9", "p99_99", "p99_999", "p99_9999", "p99_99999", "max"]
     {
         let _ = write!(text, ",{name}_nanoseconds");
     }
     text.push('\n');
-    for scene in scenes {
-        for backend in &scene.backends {
+    for trace_report in trace_reports {
+        for backend in &trace_report.backends {
             for (op, (name, ops)) in OPS.iter().enumerate() {
                 for (kind, whole) in
                     [("raw", &backend.raw[op]), ("confirmed", &backend.confirmed[op])]
                 {
-                    let classes =
-                        by_class(run, &scene.trace.name, backend.name, ops, kind == "confirmed");
+                    let classes = by_class(
+                        run,
+                        &trace_report.trace.name,
+                        backend.name,
+                        ops,
+                        kind == "confirmed",
+                    );
                     let classes = classes.iter().map(|(class, times)| (class.to_string(), times));
                     for (class, times) in std::iter::once((String::new(), whole)).chain(classes) {
                         if times.calls == 0 {
                             continue;
                         }
                         let words = [
-                            &scene.trace.name,
+                            &trace_report.trace.name,
                             backend.name,
                             kind,
                             &name.replace(" / ", "+"),

@@ -1,10 +1,10 @@
-//! Room `report`: the summary as a table for the terminal, in Markdown, so that it can be pasted
+//! The summary as a table for the terminal, in Markdown, so that it can be pasted
 //! where it is talked about.
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{Cell, CellAlignment, Table};
 
-use super::figures::{Backend, Scene};
+use super::figures::{Backend, TraceReport};
 use super::tail;
 use super::words::{bytes, figure, list, nanoseconds, percent, ratio};
 use crate::results::Run;
@@ -24,25 +24,27 @@ const HEADER: [&str; 9] = [
 /// The summary of `run`: a table a trace, then what is missing. Ends with a line break.
 pub fn summary(run: &Run) -> String {
     let short = super::labels::labelled(run);
-    let scenes = Scene::all(&short);
+    let trace_reports = TraceReport::all(&short);
     let mut text = String::new();
-    for scene in &scenes {
-        text += &head(scene);
-        if let Some(words) = super::words::synthesised(&scene.trace.facts) {
+    for trace_report in &trace_reports {
+        text += &head(trace_report);
+        if let Some(words) = super::words::synthesised(&trace_report.trace.facts) {
             text += &format!("  {words}\n");
         }
-        text += &table(scene).to_string();
+        text += &table(trace_report).to_string();
         text += "\n";
-        text += &not_told_apart(scene);
-        text += &by_the_clock(scene);
-        text += &left_by_trim(scene);
-        text += &slowest(scene);
-        if let Some(words) = super::words::instructions(run, &scene.trace.name, scene.trace.calls) {
+        text += &not_told_apart(trace_report);
+        text += &by_the_clock(trace_report);
+        text += &left_by_trim(trace_report);
+        text += &slowest(trace_report);
+        if let Some(words) =
+            super::words::instructions(run, &trace_report.trace.name, trace_report.trace.calls)
+        {
             text += &format!("\n{words}\n");
         }
         text += "\n";
     }
-    if let Some(means) = super::scorecard_table::means(&scenes) {
+    if let Some(means) = super::scorecard_table::means(&trace_reports) {
         text += &means;
         text += "\n";
     }
@@ -50,25 +52,25 @@ pub fn summary(run: &Run) -> String {
     text
 }
 
-fn head(scene: &Scene) -> String {
-    let calls = super::words::count(scene.trace.calls);
+fn head(trace_report: &TraceReport) -> String {
+    let calls = super::words::count(trace_report.trace.calls);
     // Bytes are what the footprint and latency passes tell.
-    if scene.requested == 0.0 {
-        return format!("{}: {calls} calls\n", scene.trace.name);
+    if trace_report.requested == 0.0 {
+        return format!("{}: {calls} calls\n", trace_report.trace.name);
     }
     format!(
         "{}: {calls} calls, {} allocated, live {} at peak and {} at exit\n",
-        scene.trace.name,
-        bytes(scene.requested),
-        bytes(scene.live_peak),
-        bytes(scene.live_end)
+        trace_report.trace.name,
+        bytes(trace_report.requested),
+        bytes(trace_report.live_peak),
+        bytes(trace_report.live_end)
     )
 }
 
 /// Whether a backend's time cannot be told apart from that of the one that others are compared
 /// with.
-fn inseparable(scene: &Scene, backend: &Backend) -> bool {
-    let Some(first) = scene.reference().filter(|first| first.name != backend.name) else {
+fn inseparable(trace_report: &TraceReport, backend: &Backend) -> bool {
+    let Some(first) = trace_report.reference().filter(|first| first.name != backend.name) else {
         return false;
     };
     !backend.is_floor()
@@ -76,9 +78,11 @@ fn inseparable(scene: &Scene, backend: &Backend) -> bool {
 }
 
 /// What the brackets of ratios mean, where there are some.
-fn not_told_apart(scene: &Scene) -> String {
-    match scene.reference() {
-        Some(first) if scene.backends.iter().any(|backend| inseparable(scene, backend)) => {
+fn not_told_apart(trace_report: &TraceReport) -> String {
+    match trace_report.reference() {
+        Some(first)
+            if trace_report.backends.iter().any(|backend| inseparable(trace_report, backend)) =>
+        {
             format!(
                 "(×…): in these repetitions the time is not separable from that of {}.\n",
                 first.name
@@ -89,21 +93,22 @@ fn not_told_apart(scene: &Scene) -> String {
 }
 
 /// What the brackets of memory mean, where there are some.
-fn by_the_clock(scene: &Scene) -> String {
+fn by_the_clock(trace_report: &TraceReport) -> String {
     let mut text = String::new();
-    if scene.backends.iter().any(|backend| backend.memory.bands.iter().any(Option::is_some)) {
+    if trace_report.backends.iter().any(|backend| backend.memory.bands.iter().any(Option::is_some))
+    {
         text += "(a–b): memory goes back by the clock; had it gone back at once, and never. `--pace 1` replays at the program's own pace.\n";
     }
-    if scene.backends.iter().any(|backend| backend.memory.one_pace) {
+    if trace_report.backends.iter().any(|backend| backend.memory.one_pace) {
         text += "≈: by the clock, at the pace of this replay only.\n";
     }
     text
 }
 
 /// What stays after a trim, by cause, of allocators that say how they give back.
-fn left_by_trim(scene: &Scene) -> String {
+fn left_by_trim(trace_report: &TraceReport) -> String {
     let mut text = String::new();
-    for backend in &scene.backends {
+    for backend in &trace_report.backends {
         let Some([pinned, beside, cached, rest]) = backend.memory.left_by_trim() else { continue };
         let causes = [
             (pinned, "on pages of live blocks"),
@@ -111,7 +116,7 @@ fn left_by_trim(scene: &Scene) -> String {
             (cached, "that only the thread's cache of free blocks pins"),
             (
                 rest,
-                if backend.memory.drained.is_some() { "not explained" } else { "not told apart" },
+                if backend.memory.flushed.is_some() { "not explained" } else { "not told apart" },
             ),
         ];
         let told = causes.iter().filter(|(part, _)| *part > 0.0);
@@ -130,8 +135,8 @@ fn left_by_trim(scene: &Scene) -> String {
     text
 }
 
-fn table(scene: &Scene) -> Table {
-    let rows = scene.backends.iter().map(|backend| row(scene, backend)).collect();
+fn table(trace_report: &TraceReport) -> Table {
+    let rows = trace_report.backends.iter().map(|backend| row(trace_report, backend)).collect();
     markdown(&HEADER, rows)
 }
 
@@ -148,13 +153,13 @@ fn markdown(header: &[&str], rows: Vec<Vec<Cell>>) -> Table {
 
 /// Each allocator's slowest call by its own time, and the worst stretches; empty where nothing was
 /// slow.
-fn slowest(scene: &Scene) -> String {
-    let name = &scene.trace.name;
+fn slowest(trace_report: &TraceReport) -> String {
+    let name = &trace_report.trace.name;
     let mut rows = Vec::new();
-    for backend in scene.allocators() {
-        let slow = tail::slow_calls(scene.run, name, backend.name);
+    for backend in trace_report.allocators() {
+        let slow = tail::slow_calls(trace_report.run, name, backend.name);
         let Some(call) = slow.first() else { continue };
-        let windows = tail::worst_windows(scene.run, name, backend.name);
+        let windows = tail::worst_windows(trace_report.run, name, backend.name);
         let share = |window: &Option<(f64, f64)>| {
             window.map_or("–".to_owned(), |(share, _)| percent(share))
         };
@@ -181,9 +186,9 @@ fn slowest(scene: &Scene) -> String {
     format!("\n{}\n", markdown(&header, rows))
 }
 
-fn row(scene: &Scene, backend: &Backend) -> Vec<Cell> {
+fn row(trace_report: &TraceReport, backend: &Backend) -> Vec<Cell> {
     let none = || "–".to_owned();
-    let reference = scene.reference().and_then(|first| first.cost);
+    let reference = trace_report.reference().and_then(|first| first.cost);
     let cost = backend.cost;
     let memory = &backend.memory;
     let slow = |value: Option<f64>| value.map_or(none(), nanoseconds);
@@ -195,7 +200,7 @@ fn row(scene: &Scene, backend: &Backend) -> Vec<Cell> {
         match (cost, reference) {
             (Some(cost), Some(first)) if !backend.is_floor() => {
                 let words = ratio(cost.middle / first.middle);
-                if inseparable(scene, backend) { format!("({words})") } else { words }
+                if inseparable(trace_report, backend) { format!("({words})") } else { words }
             }
             _ => none(),
         },

@@ -7,7 +7,7 @@ use super::chart::{
     AXIS, Chart, EndLabel, GRID, HEADING, INK, LEFT, Picture, RIGHT, SMALL, STRONG, TINY, WHITE,
     backend_stroke, end_labels, frame,
 };
-use super::figures::{Backend, ChunkCost, Cost, Scene, chunk_profile};
+use super::figures::{Backend, ChunkCost, Cost, TraceReport, chunk_profile};
 use super::series::shown_peak;
 use super::words::{self, figure3};
 
@@ -21,19 +21,19 @@ pub const CHART: Chart = Chart {
     draw,
 };
 
-fn draw(scene: &Scene) -> Option<Picture> {
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
     let shown: Vec<(&Backend, Cost)> =
-        scene.backends.iter().filter_map(|backend| Some((backend, backend.cost?))).collect();
+        trace_report.backends.iter().filter_map(|backend| Some((backend, backend.cost?))).collect();
     if shown.is_empty() {
         return None;
     }
     let profiles: Vec<Vec<ChunkCost>> = shown
         .iter()
-        .map(|(backend, _)| chunk_profile(scene.run, &scene.trace.name, backend.name))
+        .map(|(backend, _)| chunk_profile(trace_report.run, &trace_report.trace.name, backend.name))
         .collect();
     let mut canvas = Canvas::new();
     let title = verdict(&shown);
-    let (top, bottom) = frame(&mut canvas, &title, &plotted(scene, &shown), hint());
+    let (top, bottom) = frame(&mut canvas, &title, &plotted(trace_report, &shown), hint());
     let along = profiles.iter().any(|profile| profile.len() > 2);
     let first = LEFT + 190.0;
     let right = if along { first + (RIGHT - first) * 0.46 } else { RIGHT - 60.0 };
@@ -50,7 +50,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
         across: Scale::Linear { from: 0.0, to: most * 1.08 + 1e-9 },
         up: Scale::Linear { from: 0.0, to: 1.0 },
     };
-    dots(&mut canvas, scene, &panel, &shown);
+    dots(&mut canvas, trace_report, &panel, &shown);
     if along {
         let names = shown.iter().map(|(backend, _)| text_width(backend.name, STRONG));
         let room = (names.fold(0.0, f64::max) + 20.0).clamp(60.0, 170.0);
@@ -60,7 +60,12 @@ fn draw(scene: &Scene) -> Option<Picture> {
     Some(Picture { title, canvas })
 }
 
-fn dots(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &[(&Backend, Cost)]) {
+fn dots(
+    canvas: &mut Canvas,
+    trace_report: &TraceReport,
+    panel: &Panel,
+    shown: &[(&Backend, Cost)],
+) {
     canvas.text(panel.left, panel.top - 30.0, "time per call", HEADING, Anchor::Left);
     canvas.text(
         panel.left,
@@ -75,12 +80,12 @@ fn dots(canvas: &mut Canvas, scene: &Scene, panel: &Panel, shown: &[(&Backend, C
         .line(&[(panel.left, panel.bottom), (panel.right, panel.bottom)], Stroke::solid(1.2, AXIS));
     panel.numbers(canvas, &ticks, &|tick| tick_words(tick, &ticks));
     canvas.text(panel.right, panel.bottom + 42.0, "x: ns per call, from 0", SMALL, Anchor::Right);
-    if let Some(floor) = scene.floor() {
+    if let Some(floor) = trace_report.floor() {
         let x = panel.x(floor.middle);
         canvas.line(&[(x, panel.top), (x, panel.bottom)], Stroke::dashed(1.6, AXIS, 6.0, 4.0));
     }
     let step = ((panel.bottom - panel.top) / shown.len() as f64).min(150.0);
-    let reference = scene.reference();
+    let reference = trace_report.reference();
     let best = leaders(shown);
     for (row, (backend, cost)) in shown.iter().enumerate() {
         let y = panel.top + step * (row as f64 + 0.55);
@@ -251,9 +256,9 @@ fn thin_out(profile: &[ChunkCost], most: usize) -> Vec<(f64, f64)> {
     points
 }
 
-fn plotted(scene: &Scene, shown: &[(&Backend, Cost)]) -> String {
+fn plotted(trace_report: &TraceReport, shown: &[(&Backend, Cost)]) -> String {
     let repetitions = shown.iter().map(|(_, cost)| cost.repetitions).max().unwrap_or(0);
-    let floor = match scene.floor() {
+    let floor = match trace_report.floor() {
         Some(floor) => format!(
             "  Grey dashes: {} ns of every call are the harness itself (null); nothing is subtracted.",
             figure3(floor.middle)
@@ -262,8 +267,8 @@ fn plotted(scene: &Scene, shown: &[(&Backend, Cost)]) -> String {
     };
     format!(
         "Time per call over the whole of `{}` ({} calls), {repetitions} repetitions in fresh processes.{floor}",
-        scene.trace.name,
-        words::count(scene.trace.calls)
+        trace_report.trace.name,
+        words::count(trace_report.trace.calls)
     )
 }
 

@@ -4,8 +4,8 @@
 
 use super::canvas::{Anchor, Canvas, Colour, shorten};
 use super::chart::{
-    HEADING, INK, KEPT, LEFT, LIVE, Picture, RIGHT, ROUNDING, SMALL, STRANDED, STRONG, TINY, WHITE,
-    frame,
+    EXTERNAL_FRAGMENTATION, HEADING, INK, KEPT, LEFT, LIVE, Picture, RIGHT, ROUNDING, SMALL,
+    STRONG, TINY, WHITE, frame,
 };
 use super::words::{bytes, group, percent};
 
@@ -91,7 +91,7 @@ const CLASSES: [Colour; 4] = [
     Colour(0x31, 0x68, 0x8E),
     Colour(0x44, 0x01, 0x54),
 ];
-const FULLNESS: [Colour; 4] = [STRANDED, Colour(0xFF, 0xE0, 0x8A), ROUNDING, LIVE];
+const FULLNESS: [Colour; 4] = [EXTERNAL_FRAGMENTATION, Colour(0xFF, 0xE0, 0x8A), ROUNDING, LIVE];
 
 fn ramp(colours: &[Colour; 4], share: f64) -> Colour {
     let place = share.clamp(0.0, 1.0) * 3.0;
@@ -171,7 +171,7 @@ fn strip(
     }
 }
 
-/// Births at the left, reasons at the right, as many as there is room for.
+/// AllocationSites at the left, reasons at the right, as many as there is room for.
 fn names(canvas: &mut Canvas, map: &ArenaMap, births: &[u64], top: f64, row: f64) {
     let each = (17.0 / row).ceil().max(1.0) as usize;
     for (place, birth) in births.iter().enumerate().step_by(each) {

@@ -47,7 +47,7 @@ pub fn draw(shape: &TraceShape) -> Option<Picture> {
         up: Scale::Linear { from: 0.0, to: 100.0 },
     };
     curves(&mut canvas, &panel, shape);
-    heat(&mut canvas, &Panel { top: middle + 32.0, bottom: bottom - 48.0, ..panel }, shape);
+    batch(&mut canvas, &Panel { top: middle + 32.0, bottom: bottom - 48.0, ..panel }, shape);
     let words = "x: age, bytes allocated since the block's own request";
     canvas.text(panel.right, bottom - 6.0, words, SMALL, Anchor::Right);
     Some(Picture { title, canvas })
@@ -97,7 +97,7 @@ fn octaves(panel: &Panel) -> Vec<f64> {
     (1..16).map(|k| 16_f64.powi(k)).filter(|age| *age >= from * 0.99 && *age <= to).collect()
 }
 
-fn heat(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape) {
+fn batch(canvas: &mut Canvas, panel: &Panel, shape: &TraceShape) {
     canvas.text(panel.left, panel.top - 14.0, "where the weight is", HEADING, Anchor::Left);
     let aside = "bytes × age, % of the whole: size of the block upwards, its age across";
     canvas.text(panel.left + 190.0, panel.top - 14.0, aside, SMALL, Anchor::Left);

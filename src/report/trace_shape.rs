@@ -1,4 +1,4 @@
-//! Room `report`: the plain figures of a trace that its pictures are drawn from. This room may not
+//! The plain figures of a trace that its pictures are drawn from. This room may not
 //! know how traces are read; whoever does fills these in.
 
 /// A class of request sizes.

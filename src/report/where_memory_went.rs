@@ -3,10 +3,10 @@
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, text_width};
 use super::chart::{
-    Chart, HEADING, INK, KEPT, LEFT, LIVE, NOTE, Picture, RIGHT, ROUNDING, SMALL, SOFT, STRANDED,
-    STRONG, TINY, fits, frame, hint_of, legend,
+    Chart, EXTERNAL_FRAGMENTATION, HEADING, INK, KEPT, LEFT, LIVE, NOTE, Picture, RIGHT, ROUNDING,
+    SMALL, SOFT, STRONG, TINY, fits, frame, hint_of, legend,
 };
-use super::figures::{Backend, Scene};
+use super::figures::{Backend, TraceReport};
 use super::phases::{self, Phase};
 use super::series::{self, Column, columns, parts, shown_peak};
 use super::words::{self, ByteUnit, byte_unit, figure3};
@@ -17,15 +17,15 @@ pub const CHART: Chart = Chart {
     question: "Why is resident memory so much larger than the heap, and what would a trim give back?",
     reading: "Each panel is one allocator, left to right the program's life. Blue is what the program asked for; \
               everything above it is overhead: sky blue was rounded up, orange is free space in pages that a live block \
-              pins, grey is pages that nobody uses and that were not given back. The bar below each panel is the end of \
+              attributions, grey is pages that nobody uses and that were not given back. The bar below each panel is the end of \
               the trace, and the black mark on it what was left after the allocator's own trim.",
     draw,
 };
 
-const COLOURS: [super::canvas::Colour; 4] = [LIVE, ROUNDING, STRANDED, KEPT];
+const COLOURS: [super::canvas::Colour; 4] = [LIVE, ROUNDING, EXTERNAL_FRAGMENTATION, KEPT];
 
 /// What all panels share.
-struct Sheet<'a> {
+struct WhereMemoryWentLayout<'a> {
     phases: &'a [Phase],
     clock_end: f64,
     clock_unit: ByteUnit,
@@ -34,9 +34,9 @@ struct Sheet<'a> {
     live_peak: f64,
 }
 
-fn draw(scene: &Scene) -> Option<Picture> {
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
     let mut shown: Vec<&Backend> =
-        scene.backends.iter().filter(|backend| backend.has_memory()).collect();
+        trace_report.backends.iter().filter(|backend| backend.has_memory()).collect();
     if shown.is_empty() {
         return None;
     }
@@ -45,7 +45,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
         shown.sort_by(|a, b| b.memory.end.unwrap_or(0.0).total_cmp(&a.memory.end.unwrap_or(0.0)));
     }
     let peaks: Vec<f64> = shown.iter().map(|backend| peak(backend)).collect();
-    let most = shown_peak(&peaks).max(scene.live_peak) * 1.06;
+    let most = shown_peak(&peaks).max(trace_report.live_peak) * 1.06;
     let clock_end = shown
         .iter()
         .filter_map(|backend| backend.samples.last())
@@ -56,16 +56,23 @@ fn draw(scene: &Scene) -> Option<Picture> {
         Scale::Linear { .. } => Scale::Linear { from: 0.0, to: most / unit.bytes },
         other => other,
     };
-    let (clock_unit, live_peak) = (byte_unit(clock_end), scene.live_peak);
-    let sheet = Sheet { phases: &scene.phases, clock_end, clock_unit, up, unit, live_peak };
+    let (clock_unit, live_peak) = (byte_unit(clock_end), trace_report.live_peak);
+    let layout = WhereMemoryWentLayout {
+        phases: &trace_report.phases,
+        clock_end,
+        clock_unit,
+        up,
+        unit,
+        live_peak,
+    };
 
     let mut canvas = Canvas::new();
-    let title = verdict(scene, &shown);
-    let (top, bottom) = frame(&mut canvas, &title, &plotted(scene, &shown), &hint(&shown));
+    let title = verdict(trace_report, &shown);
+    let (top, bottom) = frame(&mut canvas, &title, &plotted(trace_report, &shown), &hint(&shown));
     let entries = [
         (LIVE, "live: requested bytes"),
         (ROUNDING, "rounding: usable − requested"),
-        (STRANDED, "stranded: free space in pages that a live block pins"),
+        (EXTERNAL_FRAGMENTATION, "stranded: free space in pages that a live block pins"),
         (KEPT, "kept: resident pages without a live byte (a trim could return them)"),
     ];
     let top = legend(&mut canvas, LEFT, top + 14.0, &entries);
@@ -74,7 +81,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let height = (bottom - top) / rows as f64;
     for (row, backends) in shown.chunks(across).enumerate() {
         let y = top + height * row as f64;
-        draw_row(&mut canvas, &sheet, backends, across, (y, y + height), row + 1 == rows);
+        draw_row(&mut canvas, &layout, backends, across, (y, y + height), row + 1 == rows);
     }
     Some(Picture { title, canvas })
 }
@@ -87,7 +94,7 @@ fn peak(backend: &Backend) -> f64 {
 
 fn draw_row(
     canvas: &mut Canvas,
-    sheet: &Sheet,
+    layout: &WhereMemoryWentLayout,
     backends: &[&Backend],
     across: usize,
     (top, bottom): (f64, f64),
@@ -101,7 +108,7 @@ fn draw_row(
     let head = if single { 72.0 } else { 62.0 };
     let foot = if single { 142.0 } else { 108.0 };
     // One that runs off says so where the live peak would be named.
-    let named = backends.iter().position(|backend| !is_off(backend, sheet));
+    let named = backends.iter().position(|backend| !is_off(backend, layout));
     for (at, backend) in backends.iter().enumerate() {
         let left = first + (width + gap) * at as f64;
         let panel = Panel {
@@ -109,19 +116,19 @@ fn draw_row(
             top: top + head,
             right: left + width,
             bottom: bottom - foot,
-            across: Scale::Linear { from: 0.0, to: sheet.clock_end / sheet.clock_unit.bytes },
-            up: sheet.up,
+            across: Scale::Linear { from: 0.0, to: layout.clock_end / layout.clock_unit.bytes },
+            up: layout.up,
         };
-        heading(canvas, &panel, backend, sheet);
-        plot(canvas, &panel, backend, sheet, (at == 0, Some(at) == named));
+        heading(canvas, &panel, backend, layout);
+        plot(canvas, &panel, backend, layout, (at == 0, Some(at) == named));
         let bar = if single { bottom - 52.0 } else { bottom - 48.0 };
-        end_bar(canvas, &panel, backend, sheet, bar, single);
+        end_bar(canvas, &panel, backend, layout, bar, single);
         if at == 0 && single {
-            let words = format!("At exit, {}", sheet.unit.name);
+            let words = format!("At exit, {}", layout.unit.name);
             canvas.text(LEFT, bar - 30.0, &words, SMALL.in_colour(SOFT).sized(15.0), Anchor::Left);
         }
         if at + 1 == backends.len() && (single || last) {
-            let words = format!("x: allocation clock, {} allocated so far", sheet.clock_unit.name);
+            let words = format!("x: allocation clock, {} allocated so far", layout.clock_unit.name);
             canvas.text(
                 panel.right,
                 panel.bottom + if single { 42.0 } else { 38.0 },
@@ -135,16 +142,21 @@ fn draw_row(
     canvas.text_upwards(
         LEFT - 12.0,
         middle,
-        &format!("{} resident", sheet.unit.name),
+        &format!("{} resident", layout.unit.name),
         SMALL.sized(15.0),
     );
     if slots == 3 && backends.len() == 2 {
         let left = first + (width + gap) * 2.0;
-        difference(canvas, sheet, backends, (left + 40.0, top + head, left + width, bottom - foot));
+        difference(
+            canvas,
+            layout,
+            backends,
+            (left + 40.0, top + head, left + width, bottom - foot),
+        );
     }
 }
 
-fn heading(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet) {
+fn heading(canvas: &mut Canvas, panel: &Panel, backend: &Backend, layout: &WhereMemoryWentLayout) {
     let y = panel.top - 40.0;
     let room = panel.right - panel.left;
     let (name, kind) = super::canvas::fitted(backend.name, HEADING, 12.0, room);
@@ -160,7 +172,7 @@ fn heading(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet)
     let about = backend.memory.about();
     let mut text = format!(
         "peak {about}{}   end {about}{}",
-        times(backend.memory.peak, sheet.live_peak),
+        times(backend.memory.peak, layout.live_peak),
         times(backend.memory.end, last)
     );
     match backend.memory.bands[2] {
@@ -181,36 +193,36 @@ fn plot(
     canvas: &mut Canvas,
     panel: &Panel,
     backend: &Backend,
-    sheet: &Sheet,
+    layout: &WhereMemoryWentLayout,
     (first, names_live): (bool, bool),
 ) {
-    let ticks = sheet.up.ticks(if panel.bottom - panel.top > 250.0 { 8 } else { 4 });
+    let ticks = layout.up.ticks(if panel.bottom - panel.top > 250.0 { 8 } else { 4 });
     let words = |tick: f64| tick_words(tick, &ticks);
     panel.rows(canvas, &ticks, if first { Some(&words) } else { None });
     // Three columns a pixel: the paper is drawn three times as fine as it is shown.
     let count = ((panel.right - panel.left) * 3.0).round().max(1.0) as usize;
-    let reduced = columns(&backend.samples, sheet.clock_end, count);
-    let y = |bytes: f64| panel.y(bytes / sheet.unit.bytes);
+    let reduced = columns(&backend.samples, layout.clock_end, count);
+    let y = |bytes: f64| panel.y(bytes / layout.unit.bytes);
     for (at, column) in reduced.iter().enumerate() {
         for part in (0..4).rev() {
             canvas.sliver(panel.left, at, y(column.most[part]), panel.bottom, COLOURS[part]);
         }
     }
     for (at, column) in reduced.iter().enumerate() {
-        if column.resident.0 < sheet.up.end() * sheet.unit.bytes {
+        if column.resident.0 < layout.up.end() * layout.unit.bytes {
             outline(canvas, column, panel.left + at as f64 / 3.0, &y);
         }
     }
     panel.axes(canvas);
-    let place = |phase: &Phase| phase.clock_bytes / sheet.clock_unit.bytes;
-    phases::draw(canvas, panel, sheet.phases, place, panel.right - panel.left > 180.0);
+    let place = |phase: &Phase| phase.clock_bytes / layout.clock_unit.bytes;
+    phases::draw(canvas, panel, layout.phases, place, panel.right - panel.left > 180.0);
     let across = panel.across.ticks(5);
     panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));
-    let live = y(sheet.live_peak);
+    let live = y(layout.live_peak);
     canvas.line(&[(panel.left, live), (panel.right, live)], Stroke::dashed(1.6, LIVE, 6.0, 3.5));
-    runs_off(canvas, panel, backend, sheet);
+    runs_off(canvas, panel, backend, layout);
     if names_live {
-        let text = format!("live peak {}", figure3(sheet.live_peak / sheet.unit.bytes));
+        let text = format!("live peak {}", figure3(layout.live_peak / layout.unit.bytes));
         let kind = TINY.in_colour(LIVE);
         let kind = super::canvas::Type { bold: true, ..kind };
         // Near the top stand the names of phases.
@@ -233,12 +245,12 @@ fn label_on_white(canvas: &mut Canvas, x: f64, y: f64, text: &str, kind: super::
 }
 
 /// Says how high it goes where the plot ends below the peak.
-fn is_off(backend: &Backend, sheet: &Sheet) -> bool {
-    peak(backend) / sheet.unit.bytes > sheet.up.end()
+fn is_off(backend: &Backend, layout: &WhereMemoryWentLayout) -> bool {
+    peak(backend) / layout.unit.bytes > layout.up.end()
 }
 
-fn runs_off(canvas: &mut Canvas, panel: &Panel, backend: &Backend, sheet: &Sheet) {
-    if !is_off(backend, sheet) {
+fn runs_off(canvas: &mut Canvas, panel: &Panel, backend: &Backend, layout: &WhereMemoryWentLayout) {
+    if !is_off(backend, layout) {
         return;
     }
     let most = peak(backend);
@@ -252,22 +264,22 @@ fn end_bar(
     canvas: &mut Canvas,
     panel: &Panel,
     backend: &Backend,
-    sheet: &Sheet,
+    layout: &WhereMemoryWentLayout,
     middle: f64,
     single: bool,
 ) {
     let Some(last) = backend.samples.last() else { return };
     let total = backend.memory.end.unwrap_or(last.resident_bytes as f64);
-    let number = figure3(total / sheet.unit.bytes);
+    let number = figure3(total / layout.unit.bytes);
     let room = panel.right - panel.left - text_width(&number, STRONG) - 8.0;
-    let scale = Scale::Linear { from: 0.0, to: sheet.up.end() };
-    let x = |bytes: f64| panel.left + scale.share(bytes / sheet.unit.bytes) * room;
+    let scale = Scale::Linear { from: 0.0, to: layout.up.end() };
+    let x = |bytes: f64| panel.left + scale.share(bytes / layout.unit.bytes) * room;
     let half = if single { 10.0 } else { 7.0 };
     let mut below = 0.0;
     for (part, colour) in parts(last).into_iter().zip(COLOURS) {
         let (from, to) = (x(below), x(below + part));
         canvas.rectangle(from, middle - half, to, middle + half, colour);
-        let text = figure3(part / sheet.unit.bytes);
+        let text = figure3(part / layout.unit.bytes);
         let ink = if colour.lightness() > 0.5 { INK } else { super::chart::WHITE };
         let mark = backend.memory.trimmed.map_or(f64::NAN, x);
         let kind = super::canvas::Type { bold: true, ..TINY.in_colour(ink) };
@@ -283,7 +295,7 @@ fn end_bar(
         below += part;
     }
     let right = x(below);
-    if below / sheet.unit.bytes > sheet.up.end() {
+    if below / layout.unit.bytes > layout.up.end() {
         // Cut short: two slanted gaps, as in a broken axis.
         for k in [0.0, 9.0] {
             let at = right - 26.0 + k;
@@ -299,14 +311,14 @@ fn end_bar(
         canvas
             .line(&[(from, y + 3.0), (from, y), (to, y), (to, y + 3.0)], Stroke::solid(1.6, SOFT));
     }
-    trim_mark(canvas, panel, backend, sheet, (x(0.0), right, middle, half), &x);
+    trim_mark(canvas, panel, backend, layout, (x(0.0), right, middle, half), &x);
 }
 
 fn trim_mark(
     canvas: &mut Canvas,
     panel: &Panel,
     backend: &Backend,
-    sheet: &Sheet,
+    layout: &WhereMemoryWentLayout,
     (_, _, middle, half): (f64, f64, f64, f64),
     x: &dyn Fn(f64) -> f64,
 ) {
@@ -317,7 +329,7 @@ fn trim_mark(
     canvas.polygon(&[(at, tip), (at - 5.5, tip + 9.0), (at + 5.5, tip + 9.0)], INK);
     // The second mark, open: what a trim would have left, had the thread's cache been empty.
     let emptied =
-        backend.memory.cached().and(backend.memory.drained).filter(|bytes| at - x(*bytes) > 2.0);
+        backend.memory.cached().and(backend.memory.flushed).filter(|bytes| at - x(*bytes) > 2.0);
     if let Some(at) = emptied.map(x) {
         canvas.line(
             &[(at, middle - half - 2.0), (at, middle + half + 4.0)],
@@ -326,17 +338,17 @@ fn trim_mark(
         let outline = [(at, tip), (at - 5.5, tip + 9.0), (at + 5.5, tip + 9.0), (at, tip)];
         canvas.line(&outline, Stroke::solid(1.4, INK));
     }
-    let mut text = format!("after trim {}", figure3(trimmed / sheet.unit.bytes));
+    let mut text = format!("after trim {}", figure3(trimmed / layout.unit.bytes));
     match backend.memory.bands[3] {
         Some((low, high)) if high > low => {
-            let [low, high] = [low, high].map(|bytes| figure3(bytes / sheet.unit.bytes));
+            let [low, high] = [low, high].map(|bytes| figure3(bytes / layout.unit.bytes));
             text += &format!(" ({low}–{high})");
         }
         _ if backend.memory.one_pace => text = text.replace("trim ", "trim ≈"),
         _ => {}
     }
     if let Some(bytes) = emptied {
-        text += &format!(", △ {}", figure3(bytes / sheet.unit.bytes));
+        text += &format!(", △ {}", figure3(bytes / layout.unit.bytes));
     }
     let (text, kind) = super::canvas::fitted(
         &text,
@@ -350,19 +362,24 @@ fn trim_mark(
 }
 
 /// The third panel beside two: how much more one keeps resident than the other.
-fn difference(canvas: &mut Canvas, sheet: &Sheet, pair: &[&Backend], place: (f64, f64, f64, f64)) {
+fn difference(
+    canvas: &mut Canvas,
+    layout: &WhereMemoryWentLayout,
+    pair: &[&Backend],
+    place: (f64, f64, f64, f64),
+) {
     let (left, top, right, bottom) = place;
     let count = ((right - left) * 3.0).round().max(1.0) as usize;
-    let [a, b] = [0, 1].map(|k| columns(&pair[k].samples, sheet.clock_end, count));
+    let [a, b] = [0, 1].map(|k| columns(&pair[k].samples, layout.clock_end, count));
     let gap: Vec<(f64, f64)> = a
         .iter()
         .zip(&b)
         .map(|(a, b)| {
-            let unit = sheet.unit.bytes;
+            let unit = layout.unit.bytes;
             ((b.resident.0 - a.resident.1) / unit, (b.resident.1 - a.resident.0) / unit)
         })
         .collect();
-    let cap = sheet.up.end();
+    let cap = layout.up.end();
     let low = gap.iter().map(|g| g.0).fold(0.0, f64::min).max(-cap);
     let high = gap.iter().map(|g| g.1).fold(0.0, f64::max).min(cap);
     let pad = ((high - low) * 0.06).max(1e-9);
@@ -371,11 +388,11 @@ fn difference(canvas: &mut Canvas, sheet: &Sheet, pair: &[&Backend], place: (f64
         top,
         right,
         bottom,
-        across: Scale::Linear { from: 0.0, to: sheet.clock_end / sheet.clock_unit.bytes },
+        across: Scale::Linear { from: 0.0, to: layout.clock_end / layout.clock_unit.bytes },
         up: Scale::Linear { from: low - pad, to: high + pad },
     };
     canvas.text(left, top - 40.0, "difference", HEADING, Anchor::Left);
-    let words = format!("resident, {} − {}, {}", pair[1].name, pair[0].name, sheet.unit.name);
+    let words = format!("resident, {} − {}, {}", pair[1].name, pair[0].name, layout.unit.name);
     let words = super::canvas::shorten(&words, NOTE, right - left);
     canvas.text(left, top - 17.0, &words, NOTE, Anchor::Left);
     let ticks = panel.up.ticks(8);
@@ -391,16 +408,17 @@ fn difference(canvas: &mut Canvas, sheet: &Sheet, pair: &[&Backend], place: (f64
     panel.numbers(canvas, &across, &|tick| tick_words(tick, &across));
 }
 
-fn plotted(scene: &Scene, shown: &[&Backend]) -> String {
+fn plotted(trace_report: &TraceReport, shown: &[&Backend]) -> String {
     let mut text = format!(
         "Resident anonymous memory split by cause while `{}` is replayed ({} calls, {} allocated in total).  From pointers \
          and resident size alone, so for any allocator.",
-        scene.trace.name,
-        words::count(scene.trace.calls),
-        words::bytes(scene.requested)
+        trace_report.trace.name,
+        words::count(trace_report.trace.calls),
+        words::bytes(trace_report.requested)
     );
     let absent = |floor: bool| -> Vec<String> {
-        let mine = scene.backends.iter().filter(|b| !b.has_memory() && b.is_floor() == floor);
+        let mine =
+            trace_report.backends.iter().filter(|b| !b.has_memory() && b.is_floor() == floor);
         mine.map(|b| b.name.to_owned()).collect()
     };
     if !absent(true).is_empty() {
@@ -426,7 +444,7 @@ fn hint(shown: &[&Backend]) -> String {
         };
     let share = |backend: &Backend| {
         let (end, trimmed) = (backend.memory.end?, backend.memory.trimmed?);
-        let kept = end - backend.memory.pinned_end?;
+        let kept = end - backend.memory.pages_in_use_end?;
         (kept > end * 0.02).then(|| ((end - trimmed) / kept * 100.0).clamp(0.0, 100.0))
     };
     let band = if shown.iter().any(|backend| backend.memory.bands[2].is_some()) {
@@ -461,7 +479,7 @@ fn hint(shown: &[&Backend]) -> String {
     )
 }
 
-fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
+fn verdict(trace_report: &TraceReport, shown: &[&Backend]) -> String {
     let ends: Vec<f64> = shown.iter().filter_map(|backend| backend.memory.end).collect();
     let usual = shown_peak(&ends);
     let near: Vec<f64> = ends.iter().copied().filter(|end| *end <= usual).collect();
@@ -476,8 +494,8 @@ fn verdict(scene: &Scene, shown: &[&Backend]) -> String {
         .collect();
     let giants =
         if giants.is_empty() { String::new() } else { format!(" ({})", words::list(&giants)) };
-    let live = words::bytes(scene.live_end);
-    let opening = if scene.live_end * 20.0 < low {
+    let live = words::bytes(trace_report.live_end);
+    let opening = if trace_report.live_end * 20.0 < low {
         format!("At exit hardly anything is live ({live}), yet {held} stay resident{giants}.")
     } else {
         format!("At exit, {live} of live objects hold {held} resident{giants}.")

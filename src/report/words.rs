@@ -1,4 +1,4 @@
-//! Room `report`: numbers as words: few digits, a unit with each.
+//! Numbers as words: few digits, a unit with each.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Room `results`: a moment as people write it, in UTC.
+//! A moment as people write it, in UTC.
 
 /// Year, month and day of a count of seconds since 1970, after Hinnant's `civil_from_days`
 /// (howardhinnant.github.io/date_algorithms.html). Moments after the year 200,000 are taken for its

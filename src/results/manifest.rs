@@ -1,4 +1,4 @@
-//! Room `results`: the manifest, which says what was planned, on what, and with what.
+//! The manifest, which says what was planned, on what, and with what.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Room `results`: the metrics, one line each. A measurement names one of these; a new metric adds
+//! The metrics, one line each. A measurement names one of these; a new metric adds
 //! a line here and rows in the tables, never a column.
 //!
 //! Exactness decides what `check` may do with a metric: what is exact gates without tolerance, what
@@ -95,7 +95,7 @@ pub const METRICS: &[Metric] = &[
         "usable bytes of the live blocks at the live peak",
     ),
     metric(
-        "pinned_at_live_peak_bytes",
+        "pages_in_use_at_live_peak_bytes",
         "bytes",
         Exactness::Machine,
         "4 KiB pages that hold a byte of a live block, at the live peak",
@@ -106,7 +106,7 @@ pub const METRICS: &[Metric] = &[
         Exactness::Machine,
         "resident private memory at the live peak",
     ),
-    metric("pinned_peak_bytes", "bytes", Exactness::Machine, "largest sampled pinned memory"),
+    metric("pages_in_use_peak_bytes", "bytes", Exactness::Machine, "largest sampled pinned memory"),
     metric(
         "resident_peak_bytes",
         "bytes",
@@ -120,67 +120,67 @@ pub const METRICS: &[Metric] = &[
         "usable bytes of the blocks live at the end",
     ),
     metric(
-        "pinned_end_bytes",
+        "pages_in_use_end_bytes",
         "bytes",
         Exactness::Machine,
         "pinned memory at the end of the trace",
     ),
     metric(
-        "pinned_16k_at_live_peak_bytes",
+        "pages_in_use_16k_at_live_peak_bytes",
         "bytes",
         Exactness::Layout,
         "pieces of 16 KiB that hold a byte of a live block, at the live peak",
     ),
     metric(
-        "pinned_64k_at_live_peak_bytes",
+        "pages_in_use_64k_at_live_peak_bytes",
         "bytes",
         Exactness::Layout,
         "pieces of 64 KiB that hold a byte of a live block, at the live peak",
     ),
     metric(
-        "pinned_256k_at_live_peak_bytes",
+        "pages_in_use_256k_at_live_peak_bytes",
         "bytes",
         Exactness::Layout,
         "pieces of 256 KiB that hold a byte of a live block, at the live peak",
     ),
     metric(
-        "pinned_1m_at_live_peak_bytes",
+        "pages_in_use_1m_at_live_peak_bytes",
         "bytes",
         Exactness::Layout,
         "pieces of 1 MiB that hold a byte of a live block, at the live peak",
     ),
     metric(
-        "pinned_2m_at_live_peak_bytes",
+        "pages_in_use_2m_at_live_peak_bytes",
         "bytes",
         Exactness::Layout,
         "pieces of 2 MiB that hold a byte of a live block, at the live peak",
     ),
     metric(
-        "pinned_16k_end_bytes",
+        "pages_in_use_16k_end_bytes",
         "bytes",
         Exactness::Layout,
         "pieces of 16 KiB that hold a byte of a live block, at the end",
     ),
     metric(
-        "pinned_64k_end_bytes",
+        "pages_in_use_64k_end_bytes",
         "bytes",
         Exactness::Layout,
         "pieces of 64 KiB that hold a byte of a live block, at the end",
     ),
     metric(
-        "pinned_256k_end_bytes",
+        "pages_in_use_256k_end_bytes",
         "bytes",
         Exactness::Layout,
         "pieces of 256 KiB that hold a byte of a live block, at the end",
     ),
     metric(
-        "pinned_1m_end_bytes",
+        "pages_in_use_1m_end_bytes",
         "bytes",
         Exactness::Layout,
         "pieces of 1 MiB that hold a byte of a live block, at the end",
     ),
     metric(
-        "pinned_2m_end_bytes",
+        "pages_in_use_2m_end_bytes",
         "bytes",
         Exactness::Layout,
         "pieces of 2 MiB that hold a byte of a live block, at the end",
@@ -204,7 +204,7 @@ pub const METRICS: &[Metric] = &[
         "resident after the allocator's own trim call at the end",
     ),
     metric(
-        "resident_drained_bytes",
+        "resident_flushed_bytes",
         "bytes",
         Exactness::Machine,
         "the same, had the thread's cache of free blocks been emptied before",
@@ -265,7 +265,7 @@ pub const METRICS: &[Metric] = &[
         "lost at the end where arenas do not begin at a multiple of a pool",
     ),
     metric(
-        "pinned_over_resident_bytes",
+        "pages_in_use_over_resident_bytes",
         "bytes",
         Exactness::Told,
         "largest sampled P - R: above a few pages the instrument is wrong",
@@ -373,14 +373,14 @@ pub const METRICS: &[Metric] = &[
         "involuntary context switches during the loop",
     ),
     metric(
-        "latency_among_nanoseconds",
+        "latency_back_to_back_nanoseconds",
         "ns",
         Exactness::Told,
         "mean service time of a call among others, from stretches of calls timed as a whole; by op in the proportions of \
-         latency_alone_nanoseconds",
+         latency_isolated_nanoseconds",
     ),
     metric(
-        "latency_alone_nanoseconds",
+        "latency_isolated_nanoseconds",
         "ns",
         Exactness::Told,
         "mean service time of a call that fences keep from overlapping with others, less the mean of an empty clock pair",

@@ -1,4 +1,4 @@
-//! Room `results`: the run record, the one table that the making house and the reading house share.
+//! The run record, the one table that the making house and the reading house share.
 //!
 //! A run is a folder of plain tables. A worker's cell, a shard, a baseline and a candidate are all
 //! run folders, and any two that share a plan can be merged ([`Run::merge`]).
@@ -12,7 +12,7 @@
 //! | `fullness.csv` | [`Fullness`]: pinned pages by how much of them is live |
 //! | `rounding.csv` | [`Rounding`]: live and usable bytes by size class |
 //! | `size_classes.csv` | [`SizeClass`]: usable bytes by size of the request |
-//! | `pins.csv` | [`Pin`]: which line pins how much |
+//! | `attribution.csv` | [`Attribution`]: which line pins how much |
 //! | `heap_map.csv` | [`HeapRow`]: where the heap is resident, and how full, over the replay |
 //! | `what_ifs.csv` | [`WhatIf`]: what moving the first line of the pins really saved |
 //! | `chunks.csv` | [`Chunk`]: stretches of a time pass |
@@ -34,7 +34,7 @@ pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, TraceEntry};
 pub use metric::{Exactness, METRICS, Metric, find as find_metric};
 pub use record::{RecordError, Run};
 pub use tables::{
-    Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pass, Pin,
-    Residency, Rounding, Sample, SizeClass, Status, WhatIf,
+    Attribution, Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES,
+    Outcome, Pass, Residency, Rounding, Sample, SizeClass, Status, WhatIf,
 };
 pub use tail::{BUCKETS_AN_OCTAVE, LatencyRow, ServiceTimes, SlowCall, service_class};

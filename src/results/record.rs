@@ -1,4 +1,4 @@
-//! Room `results`: reading, writing and merging run folders.
+//! Reading, writing and merging run folders.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use super::manifest::{FORMAT, Manifest};
 use super::metric::is_confirmed;
 use super::tables::{
-    Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome, Pin,
-    Rounding, Sample, SizeClass, Status, WhatIf,
+    Attribution, Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES,
+    Outcome, Rounding, Sample, SizeClass, Status, WhatIf,
 };
 use super::tail::{LatencyRow, ServiceTimes, SlowCall};
 
@@ -88,7 +88,7 @@ pub struct Run {
     /// Usable bytes by size of the request.
     pub size_classes: Vec<SizeClass>,
     /// Who pins the pages at the same, and at marks of the program.
-    pub pins: Vec<Pin>,
+    pub attributions: Vec<Attribution>,
     /// Residency over the replay.
     pub heap_map: Vec<HeapRow>,
     /// What the first line of the pins really costs.
@@ -128,7 +128,7 @@ impl Run {
             fullness,
             rounding,
             size_classes,
-            pins,
+            attributions,
             heap_map,
             what_ifs,
             chunks,
@@ -144,7 +144,7 @@ impl Run {
         fullness.iter_mut().for_each(|row| call(&mut row.backend));
         rounding.iter_mut().for_each(|row| call(&mut row.backend));
         size_classes.iter_mut().for_each(|row| call(&mut row.backend));
-        pins.iter_mut().for_each(|row| call(&mut row.backend));
+        attributions.iter_mut().for_each(|row| call(&mut row.backend));
         heap_map.iter_mut().for_each(|row| call(&mut row.backend));
         what_ifs.iter_mut().for_each(|row| call(&mut row.backend));
         chunks.iter_mut().for_each(|row| call(&mut row.backend));
@@ -164,7 +164,7 @@ impl Run {
             fullness: vec![],
             rounding: vec![],
             size_classes: vec![],
-            pins: vec![],
+            attributions: vec![],
             heap_map: vec![],
             what_ifs: vec![],
             chunks: vec![],
@@ -261,7 +261,7 @@ impl Run {
         write_table(&folder.join("fullness.csv"), &self.fullness)?;
         write_table(&folder.join("rounding.csv"), &self.rounding)?;
         write_table(&folder.join("size_classes.csv"), &self.size_classes)?;
-        write_table(&folder.join("pins.csv"), &self.pins)?;
+        write_table(&folder.join("attribution.csv"), &self.attributions)?;
         write_table(&folder.join("heap_map.csv"), &self.heap_map)?;
         write_table(&folder.join("what_ifs.csv"), &self.what_ifs)?;
         write_table(&folder.join("chunks.csv"), &self.chunks)?;
@@ -298,7 +298,7 @@ impl Run {
         self.fullness.extend(other.fullness);
         self.rounding.extend(other.rounding);
         self.size_classes.extend(other.size_classes);
-        self.pins.extend(other.pins);
+        self.attributions.extend(other.attributions);
         self.heap_map.extend(other.heap_map);
         self.what_ifs.extend(other.what_ifs);
         self.chunks.extend(other.chunks);
@@ -326,7 +326,7 @@ impl Run {
         self.fullness.retain(|f| !has(&f.trace, &f.backend, Pass::Footprint, f.repetition));
         self.rounding.retain(|r| !has(&r.trace, &r.backend, Pass::Footprint, r.repetition));
         self.size_classes.retain(|s| !has(&s.trace, &s.backend, Pass::Footprint, s.repetition));
-        self.pins.retain(|p| !has(&p.trace, &p.backend, Pass::Footprint, p.repetition));
+        self.attributions.retain(|p| !has(&p.trace, &p.backend, Pass::Footprint, p.repetition));
         self.heap_map.retain(|h| !has(&h.trace, &h.backend, Pass::Footprint, h.repetition));
         self.what_ifs.retain(|w| !has(&w.trace, &w.backend, Pass::Footprint, 0));
         self.chunks.retain(|c| !has(&c.trace, &c.backend, Pass::Time, c.repetition));
@@ -442,17 +442,25 @@ impl Run {
     /// The lines that pin pages of a trace at a moment, by their share of what each backend
     /// strands, added up over the backends: so that one which strands much does not decide alone.
     /// Lines without a row of their own are left out.
-    pub fn pinning_lines(&self, trace: &str, moment: Moment) -> Vec<(&str, f64)> {
-        let mine = || self.pins.iter().filter(|pin| pin.trace == trace && pin.moment == moment);
+    pub fn retaining_lines(&self, trace: &str, moment: Moment) -> Vec<(&str, f64)> {
+        let mine = || {
+            self.attributions
+                .iter()
+                .filter(|attribution| attribution.trace == trace && attribution.moment == moment)
+        };
         let mut totals: BTreeMap<&str, f64> = BTreeMap::new();
-        for pin in mine() {
-            *totals.entry(&pin.backend).or_default() += pin.stranded_bytes as f64;
+        for attribution in mine() {
+            *totals.entry(&attribution.backend).or_default() +=
+                attribution.external_fragmentation_bytes as f64;
         }
         let mut shares: BTreeMap<&str, f64> = BTreeMap::new();
-        for pin in mine().filter(|pin| pin.site != OTHER_SITES) {
-            let total = totals.get(pin.backend.as_str()).copied().unwrap_or(0.0);
-            *shares.entry(&pin.site).or_default() +=
-                if total > 0.0 { pin.stranded_bytes as f64 / total } else { 0.0 };
+        for attribution in mine().filter(|attribution| attribution.site != OTHER_SITES) {
+            let total = totals.get(attribution.backend.as_str()).copied().unwrap_or(0.0);
+            *shares.entry(&attribution.site).or_default() += if total > 0.0 {
+                attribution.external_fragmentation_bytes as f64 / total
+            } else {
+                0.0
+            };
         }
         let mut lines: Vec<(&str, f64)> = shares.into_iter().collect();
         lines.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -466,7 +474,7 @@ impl Run {
         self.fullness = read_table(&folder.join("fullness.csv"))?;
         self.rounding = read_table(&folder.join("rounding.csv"))?;
         self.size_classes = read_table(&folder.join("size_classes.csv"))?;
-        self.pins = read_table(&folder.join("pins.csv"))?;
+        self.attributions = read_table(&folder.join("attribution.csv"))?;
         self.heap_map = read_table(&folder.join("heap_map.csv"))?;
         self.what_ifs = read_table(&folder.join("what_ifs.csv"))?;
         self.chunks = read_table(&folder.join("chunks.csv"))?;
@@ -603,7 +611,7 @@ const SEALED: [&str; 14] = [
     "fullness.csv",
     "rounding.csv",
     "size_classes.csv",
-    "pins.csv",
+    "attribution.csv",
     "heap_map.csv",
     "what_ifs.csv",
     "chunks.csv",

@@ -1,4 +1,4 @@
-//! Room `results`: the rows of the run record's tables, as CSV with a header each.
+//! The rows of the run record's tables, as CSV with a header each.
 
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +93,7 @@ pub struct Sample {
     /// U: usable bytes of the live blocks.
     pub usable_bytes: u64,
     /// P: 4 KiB pages that hold a byte of a live block.
-    pub pinned_bytes: u64,
+    pub pages_in_use_bytes: u64,
     /// R: resident private memory less the baseline.
     pub resident_bytes: u64,
 }
@@ -280,10 +280,10 @@ pub struct SizeClass {
     pub usable_bytes: u32,
 }
 
-/// A row of `pins.csv`: what one line of the program holds, and its share of the free space on the
+/// A row of `attribution.csv`: what one line of the program holds, and its share of the free space on the
 /// pages it pins. The shares of all lines add up to pinned less usable bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pin {
+pub struct Attribution {
     /// See [`Cell::trace`].
     pub trace: String,
     /// See [`Cell::backend`].
@@ -300,7 +300,7 @@ pub struct Pin {
     /// Live blocks.
     pub live_blocks: u64,
     /// Free space charged to them.
-    pub stranded_bytes: u64,
+    pub external_fragmentation_bytes: u64,
 }
 
 /// The site of the row that holds the lines too small for one of their own.
@@ -388,12 +388,12 @@ pub struct WhatIf {
     pub backend: String,
     /// `file:line`.
     pub site: String,
-    /// What [`Pin`] charges the line with at the end.
+    /// What [`Attribution`] charges the line with at the end.
     pub predicted_bytes: u64,
     /// Pinned at the end of the trace as it is.
-    pub pinned_before_bytes: u64,
+    pub pages_in_use_before_bytes: u64,
     /// Pinned at the end of the changed trace.
-    pub pinned_after_bytes: u64,
+    pub pages_in_use_after_bytes: u64,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Room `results`: the rows that a latency pass leaves of single calls and of the replay's course.
+//! The rows that a latency pass leaves of single calls and of the replay's course.
 //! All are made of each call's own time, the median over the repetitions of its bucket on a
 //! logarithmic scale (eight steps an octave, ±4.5 %).
 

@@ -1,4 +1,4 @@
-//! Room `stats`: the incomplete beta function, and what intervals need of it: Student's t and
+//! The incomplete beta function, and what intervals need of it: Student's t and
 //! Clopper and Pearson's.
 
 /// ln Γ(x) for x > 0: Stirling's series after the argument was raised by Γ(x + 1) = x Γ(x) to where

@@ -1,4 +1,4 @@
-//! Room `stats`: looking at data while it comes in. Each look is a chance to be wrong, so the error
+//! Looking at data while it comes in. Each look is a chance to be wrong, so the error
 //! that is allowed is spent over them: a sum of shares keeps the whole (Bonferroni), whatever the
 //! looks have in common. The first looks get the larger shares, as they have the fewest values to
 //! say the same with: so the bound that must be crossed stays nearly the same number of standard

@@ -1,4 +1,4 @@
-//! Room `stats`: where a sample with outliers lies, and how sure that is.
+//! Where a sample with outliers lies, and how sure that is.
 
 use std::cmp::Ordering;
 

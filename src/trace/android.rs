@@ -1,4 +1,4 @@
-//! Room `trace`: Android's memory trace text, as malloc debug's `record_allocs` dumps it and
+//! Android's memory trace text, as malloc debug's `record_allocs` dumps it and
 //! `memory_replay` reads it.
 //!
 //! A call a line, `TID: ACTION ADDRESS …`; addresses are hexadecimal, sizes decimal. Later versions

@@ -1,4 +1,4 @@
-//! Room `trace`: the compact binary format, `.trace`. It holds exactly what the CSV holds, plus
+//! The compact binary format, `.trace`. It holds exactly what the CSV holds, plus
 //! facts about the recording.
 //!
 //! All integers are little-endian; a *varint* is LEB128, at most 10 bytes.

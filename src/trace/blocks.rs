@@ -1,4 +1,4 @@
-//! Room `trace`: follows blocks by address or id from birth to end, and numbers the calls. What the
+//! Follows blocks by address or id from birth to end, and numbers the calls. What the
 //! recorder's log (`raw.rs`) and the logs of others (`foreign.rs`) have in common.
 //!
 //! A log has addresses; a row has a lifetime. So a log is read twice: the first time each block's

@@ -1,4 +1,4 @@
-//! Room `trace`: columns of a binary trace's part, and the varints in them: LEB128, at most 10
+//! Columns of a binary trace's part, and the varints in them: LEB128, at most 10
 //! bytes.
 //!
 //! How long the next varint is a processor cannot foresee, and a branch on it would cost more than

@@ -1,4 +1,4 @@
-//! Room `trace`: the CSV format, for people, pandas and DuckDB.
+//! The CSV format, for people, pandas and DuckDB.
 //!
 //! One row per request, in the order in which they were made; frees have no rows of their own.
 //!

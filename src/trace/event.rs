@@ -452,7 +452,7 @@ impl Header {
         self.facts.get("marks").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
-    /// Births and deaths of the recorded program's arenas, in order. They are the fact `arenas`,
+    /// AllocationSites and deaths of the recorded program's arenas, in order. They are the fact `arenas`,
     /// JSON: `[[event,"birth"|"death",base,size],…]`; see [`ArenaEvent`]. Empty where none was
     /// recorded.
     ///

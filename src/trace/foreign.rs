@@ -1,4 +1,4 @@
-//! Room `trace`: logs that other recorders wrote, line by line: the contract, the list, and what
+//! Logs that other recorders wrote, line by line: the contract, the list, and what
 //! reads them.
 //!
 //! A member turns lines into [`Item`]s keyed by address or id; `blocks.rs` follows the blocks, as

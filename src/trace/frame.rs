@@ -1,4 +1,4 @@
-//! Room `trace`: a part of a binary trace as a zstd frame. The C library packs smaller and is the
+//! A part of a binary trace as a zstd frame. The C library packs smaller and is the
 //! default; a build without it (`--no-default-features`) reads and writes the same frames in Rust.
 
 use std::io;

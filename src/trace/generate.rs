@@ -1,4 +1,4 @@
-//! Room `trace`: makes traces from a seed, with sizes and lifetimes of a given distribution, for
+//! Makes traces from a seed, with sizes and lifetimes of a given distribution, for
 //! tests and for scale.
 //!
 //! Whole numbers only, so that a seed gives the same trace on every machine. A generated trace is a

@@ -1,4 +1,4 @@
-//! Room `trace`: the log of Firefox's logalloc library (`MALLOC_LOG=FILE`), raw or prepared for its
+//! The log of Firefox's logalloc library (`MALLOC_LOG=FILE`), raw or prepared for its
 //! replay.
 //!
 //! A call a line: `PID TID FUNCTION(ARGUMENTS)[=RESULT]`; old logs lack TID. Blocks are addresses

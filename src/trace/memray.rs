@@ -1,4 +1,4 @@
-//! Room `trace`: the text that `memray parse FILE.bin` prints (memray 1.11 to 1.20 were read), one
+//! The text that `memray parse FILE.bin` prints (memray 1.11 to 1.20 were read), one
 //! record a line.
 //!
 //! A record is a word and `name=value` fields. Those that matter:

@@ -1,4 +1,4 @@
-//! Room `trace`: what a program asked for. `event.rs` is the contract, each format is a file, this
+//! What a program asked for. `event.rs` is the contract, each format is a file, this
 //! is the list.
 //!
 //! `sequence.rs` turns rows back into calls; `generate.rs` makes traces of a given distribution;

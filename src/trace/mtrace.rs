@@ -1,4 +1,4 @@
-//! Room `trace`: the log of glibc's `mtrace()` (`MALLOC_TRACE=FILE`, since 2.34 with
+//! The log of glibc's `mtrace()` (`MALLOC_TRACE=FILE`, since 2.34 with
 //! `libc_malloc_debug.so` preloaded).
 //!
 //! `= Start`, lines, `= End`. Each line is `@ PLACE SIGN ADDRESS [SIZE]`, numbers in hexadecimal;

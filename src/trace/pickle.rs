@@ -1,4 +1,4 @@
-//! Room `trace`: reads the pickle that `tracemalloc.Snapshot.dump` writes, and no other. It can run
+//! Reads the pickle that `tracemalloc.Snapshot.dump` writes, and no other. It can run
 //! nothing.
 //!
 //! A pickle is a program for a small stack machine, and Python's own reader will import and call

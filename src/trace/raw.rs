@@ -1,4 +1,4 @@
-//! Room `trace`: reads the raw log that the recorder leaves behind, and turns it into rows for any
+//! Reads the raw log that the recorder leaves behind, and turns it into rows for any
 //! format.
 //!
 //! The layout is the recorder's own file, included here. The log is read twice: the survey follows
@@ -83,7 +83,7 @@ pub struct RawLog {
 
 /// Marks that a trace holds at most: its header is small.
 pub const MARKS_LIMIT: usize = 1024;
-/// Births and deaths of arenas that a trace holds at most, the first ones.
+/// AllocationSites and deaths of arenas that a trace holds at most, the first ones.
 pub const ARENAS_LIMIT: usize = 8192;
 /// Every arena is a multiple of this (256 KiB up to 3.9, 1 MiB later). What else CPython takes from
 /// the arena allocator are chunks of its frame stacks (3.11 and later; 16 KiB, doubled where one
@@ -111,7 +111,7 @@ pub struct Survey {
     pub marks: Vec<(u64, String)>,
     /// How many it marked in all.
     pub marks_made: u64,
-    /// Births and deaths of arenas, the first [`ARENAS_LIMIT`] of them.
+    /// AllocationSites and deaths of arenas, the first [`ARENAS_LIMIT`] of them.
     pub arenas: Vec<ArenaEvent>,
     /// How many there were in all.
     pub arena_events: u64,

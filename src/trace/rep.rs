@@ -1,4 +1,4 @@
-//! Room `trace`: the malloc-lab trace, `.rep`, of the exercise in Bryant and O'Hallaron's *Computer
+//! The malloc-lab trace, `.rep`, of the exercise in Bryant and O'Hallaron's *Computer
 //! Systems*.
 //!
 //! Four lines of one whole number each (suggested heap size; ids; requests; weight), then a request

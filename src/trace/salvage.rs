@@ -1,4 +1,4 @@
-//! Room `trace`: reads what is whole of a trace that was cut off, as a trace that ends there.
+//! Reads what is whole of a trace that was cut off, as a trace that ends there.
 //!
 //! A row says when its block will end, and a cut can take that call away. So the file is read
 //! twice: once to find the last call of which everything is known, once to give the rows, with the

@@ -1,4 +1,4 @@
-//! Room `trace`: turns rows back into calls, and proves on the way that they are a trace.
+//! Turns rows back into calls, and proves on the way that they are a trace.
 //!
 //! Every index from 0 to the last is exactly one of: a row's `event`; the end of exactly one block;
 //! or both at once, and then the row is a realloc and the block is the one it resizes. One pass;

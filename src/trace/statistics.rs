@@ -1,4 +1,4 @@
-//! Room `trace`: what a trace says of its program, in one pass and with memory in proportion to the
+//! What a trace says of its program, in one pass and with memory in proportion to the
 //! blocks live, the sites and the threads, never to the trace's length.
 //!
 //! Called by `heaplay inspect`. The allocation clock is the sum of the bytes requested so far

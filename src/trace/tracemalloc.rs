@@ -1,4 +1,4 @@
-//! Room `trace`: files of `tracemalloc.Snapshot.dump`, one or a series, and the trace that a series
+//! Files of `tracemalloc.Snapshot.dump`, one or a series, and the trace that a series
 //! can be made into.
 //!
 //! A snapshot says which blocks were live at one moment: size, domain of tracemalloc, and
@@ -283,7 +283,7 @@ impl Series {
             if kept >= kind.live.len() {
                 continue;
             }
-            // Births of one interval are alike: only where blocks of several are live was one
+            // AllocationSites of one interval are alike: only where blocks of several are live was one
             // chosen.
             let seen = |index: Option<&u32>| index.map(|&index| self.blocks[index as usize].seen);
             kind.is_chosen |= kept > 0 && seen(kind.live.first()) != seen(kind.live.last());

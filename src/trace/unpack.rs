@@ -1,4 +1,4 @@
-//! Room `trace`: opens a file of others, gzip or plain, for those who read it as a stream.
+//! Opens a file of others, gzip or plain, for those who read it as a stream.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};

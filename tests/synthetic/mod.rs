@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use heaplay::results::{
-    BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, LatencyRow, Machine, Manifest,
-    Measurement, Moment, OTHER_SITES, Outcome, Pass, Pin, Residency, Rounding, Run, Sample,
+    Attribution, BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, LatencyRow, Machine,
+    Manifest, Measurement, Moment, OTHER_SITES, Outcome, Pass, Residency, Rounding, Run, Sample,
     ServiceTimes, SizeClass, SlowCall, Status, TraceEntry, WhatIf,
 };
 
@@ -158,7 +158,7 @@ pub fn run(wish: &Wish) -> Run {
                 heap_map(&mut run, trace, name, habits, &mut own);
                 for (number, (share, _)) in (1..).zip(PHASES) {
                     let much = 1.6 * share * (1.3 - share);
-                    pins(
+                    attributions(
                         &mut run,
                         (trace, name),
                         Moment::Mark(number),
@@ -290,13 +290,13 @@ fn footprint(
             clock_bytes: clock as u64,
             live_bytes: live as u64,
             usable_bytes: if name == "null" { live as u64 } else { usable as u64 },
-            pinned_bytes: if name == "null" { 0 } else { pinned as u64 },
+            pages_in_use_bytes: if name == "null" { 0 } else { pinned as u64 },
             resident_bytes: resident as u64,
         });
     }
     if let Some(last) = samples.last() {
         let end = last.resident_bytes as f64;
-        let free = (last.resident_bytes.saturating_sub(last.pinned_bytes)) as f64;
+        let free = (last.resident_bytes.saturating_sub(last.pages_in_use_bytes)) as f64;
         row("live_peak_bytes", peak_live);
         row("live_end_bytes", last.live_bytes as f64);
         row("requested_bytes", total);
@@ -306,14 +306,17 @@ fn footprint(
             samples.iter().map(|s| s.resident_bytes).max().unwrap_or(0) as f64,
         );
         row("resident_end_bytes", end);
-        row("pinned_end_bytes", last.pinned_bytes as f64);
+        row("pages_in_use_end_bytes", last.pages_in_use_bytes as f64);
         row("usable_end_bytes", last.usable_bytes as f64);
         let left = end - free * habits.trim;
         row("resident_trimmed_bytes", if name == "malloc" { (left * 1.15).min(end) } else { left });
         row("resident_freed_bytes", habits.floor.min(end));
         if name == "malloc" {
-            row("resident_drained_bytes", left);
-            row("trim_predicted_bytes", (last.pinned_bytes as f64 + 8192.0).min(left - 4096.0));
+            row("resident_flushed_bytes", left);
+            row(
+                "trim_predicted_bytes",
+                (last.pages_in_use_bytes as f64 + 8192.0).min(left - 4096.0),
+            );
         }
         if ["mimalloc", "jemalloc"].contains(&name) {
             row("varies_between_runs", 1.0);
@@ -353,7 +356,7 @@ const LINES: [(&str, f64, u64, f64); 12] = [
 ];
 
 /// What the lines pin at a moment; `much` of it.
-fn pins(
+fn attributions(
     run: &mut Run,
     (trace, name): (&str, &str),
     moment: Moment,
@@ -361,8 +364,8 @@ fn pins(
     much: f64,
     dice: &mut Dice,
 ) {
-    for (site, live, blocks, pin) in LINES {
-        run.pins.push(Pin {
+    for (site, live, blocks, attribution) in LINES {
+        run.attributions.push(Attribution {
             trace: trace.to_owned(),
             backend: name.to_owned(),
             repetition: 0,
@@ -370,10 +373,10 @@ fn pins(
             site: site.to_owned(),
             live_bytes: (live * MIB) as u64,
             live_blocks: blocks,
-            stranded_bytes: (much
+            external_fragmentation_bytes: (much
                 * live
                 * MIB
-                * pin
+                * attribution
                 * (0.05 + strand)
                 * 2.0
                 * (0.8 + 0.4 * dice.next())) as u64,
@@ -433,7 +436,7 @@ fn pages(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice
             let (trace, backend) = (trace.to_owned(), name.to_owned());
             run.fullness.push(Fullness { trace, backend, repetition: 0, moment, bin, pages });
         }
-        pins(run, (trace, name), moment, habits.strand, 1.0, dice);
+        attributions(run, (trace, name), moment, habits.strand, 1.0, dice);
     }
     for (at, grain) in ["16k", "64k", "256k", "1m", "2m"].into_iter().enumerate() {
         run.measurements.push(Measurement {
@@ -451,8 +454,8 @@ fn pages(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice
         backend: name.to_owned(),
         site: LINES[0].0.to_owned(),
         predicted_bytes: (13.4 * MIB) as u64,
-        pinned_before_bytes: (26.3 * MIB) as u64,
-        pinned_after_bytes: ((12.7 + 4.0 * dice.next()) * MIB) as u64,
+        pages_in_use_before_bytes: (26.3 * MIB) as u64,
+        pages_in_use_after_bytes: ((12.7 + 4.0 * dice.next()) * MIB) as u64,
     });
 }
 

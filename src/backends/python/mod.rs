@@ -209,7 +209,7 @@ impl Backend for Python {
     }
 
     fn drain(&mut self) -> Trim {
-        super::libc_drain()
+        super::libc_flush()
     }
 
     fn counters(&self) -> Vec<Counter> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::bench::pairs::{Chosen, Course, PairError, Side, TAIL_SHARE, load, ratios};
 use crate::bench::{ClockRate, Limits, Loaded};
 use crate::check::{Ended, Evidence, Finding, Gate, PairOf, Step, Verdict, confirm, give_up, look};
-use crate::replay::{LapTimes, Laps};
+use crate::replay::{IterationTimes, Iterations};
 use crate::stats::{Estimate, LOOKS, Random};
 
 /// What is timed.
@@ -50,7 +50,7 @@ pub struct Race<'a> {
     clock: ClockRate,
     seed: u64,
     random: Random,
-    laps: Option<Laps>,
+    iterations: Option<Iterations>,
     chosen: Option<Chosen>,
     confirming: bool,
     pairs: Vec<Told>,
@@ -63,7 +63,7 @@ pub struct Race<'a> {
 /// What the processes of a pair told, in the order of the sides.
 enum Told {
     /// All segments.
-    Laps(Vec<LapTimes>),
+    Iterations(Vec<IterationTimes>),
     /// The mean time of the slow calls.
     Tail(Vec<f64>),
 }
@@ -89,7 +89,7 @@ impl<'a> Race<'a> {
             clock,
             seed,
             random: Random(seed),
-            laps: None,
+            iterations: None,
             chosen: None,
             confirming: false,
             pairs: Vec::new(),
@@ -138,11 +138,15 @@ impl<'a> Race<'a> {
     /// The figures of pairs: of the baseline and what ran as number `at` beside it. None where a
     /// segment took no time.
     fn figures(&self, pairs: &[Told], at: usize) -> Vec<PairOf> {
-        let laps = self.laps.unwrap_or(Laps { laps: 1, segments: 1, laps_in_segment: 1 });
+        let iterations = self.iterations.unwrap_or(Iterations {
+            iterations: 1,
+            segments: 1,
+            iterations_in_segment: 1,
+        });
         let (mut times, mut tails) = (Vec::new(), Vec::new());
         for pair in pairs {
             match pair {
-                Told::Laps(told) => times.push([&told[0], &told[at]]),
+                Told::Iterations(told) => times.push([&told[0], &told[at]]),
                 Told::Tail(told) => {
                     tails.push(PairOf { processor: (told[at] / told[0]).ln(), wall: None })
                 }
@@ -151,7 +155,7 @@ impl<'a> Race<'a> {
         match self.timed {
             Timed::Tail => tails,
             Timed::Time => {
-                let found = ratios(&times, laps).unwrap_or_default().into_iter();
+                let found = ratios(&times, iterations).unwrap_or_default().into_iter();
                 found
                     .map(|ratio| PairOf { processor: ratio.processor, wall: Some(ratio.wall) })
                     .collect()
@@ -201,27 +205,30 @@ impl<'a> Race<'a> {
         });
     }
 
-    /// What is found once, before the first pair: how a lap is cut, and which calls are the tail.
-    fn pilot(&mut self, processor: Option<usize>) -> Result<Laps, PairError> {
+    /// What is found once, before the first pair: how an iteration is cut, and which calls are the tail.
+    fn pilot(&mut self, processor: Option<usize>) -> Result<Iterations, PairError> {
         let course =
             Course { loaded: self.cell.loaded, processor, limits: self.limits, clock: self.clock };
         let [baseline, candidate] = &self.cell.sides;
-        let laps = match self.laps {
-            Some(laps) => laps,
-            None => *self.laps.insert(course.pilot(&[baseline, candidate], self.random.bits())?),
+        let iterations = match self.iterations {
+            Some(iterations) => iterations,
+            None => {
+                *self.iterations.insert(course.pilot(&[baseline, candidate], self.random.bits())?)
+            }
         };
         if self.timed == Timed::Tail && self.chosen.is_none() {
             let seed = self.random.bits();
-            let pilot = course.slowest([baseline, candidate], laps.segments, TAIL_SHARE, seed)?;
+            let pilot =
+                course.slowest([baseline, candidate], iterations.segments, TAIL_SHARE, seed)?;
             self.chosen = Some(pilot);
         }
-        Ok(laps)
+        Ok(iterations)
     }
 
     /// One more pair on each processor, `wanted` at the most; while confirming three processes, of
     /// which one is the baseline again.
     fn pairs(&mut self, places: &[Option<usize>], wanted: usize) -> Result<(), PairError> {
-        let laps = self.pilot(places.first().copied().flatten())?;
+        let iterations = self.pilot(places.first().copied().flatten())?;
         let [baseline, candidate] = &self.cell.sides;
         let mut sides = vec![baseline, candidate];
         if self.confirming {
@@ -234,8 +241,10 @@ impl<'a> Race<'a> {
         let one = |processor: Option<usize>, seed: u64| {
             let course = Course { loaded, processor, limits, clock };
             match chosen {
-                None => course.time(sides, laps, seed).map(Told::Laps),
-                Some(chosen) => course.tail(sides, laps.segments, chosen, seed).map(Told::Tail),
+                None => course.time(sides, iterations, seed).map(Told::Iterations),
+                Some(chosen) => {
+                    course.tail(sides, iterations.segments, chosen, seed).map(Told::Tail)
+                }
             }
         };
         let told: Vec<Result<Told, PairError>> = std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Room `replay`: the rules of allocators, asked one by one, on no trace at all. Beside
+//! The rules of allocators, asked one by one, on no trace at all. Beside
 //! `verify.rs`, which asks them of a program's own calls, this asks what programs seldom do: sizes
 //! of 0, sizes at every boundary, sizes beyond any memory, products that overflow, a resize that is
 //! refused.
@@ -54,7 +54,7 @@ type Answer<T> = Result<T, ReplayError>;
 
 impl Asked<'_> {
     fn broken(&self, call: &str, fault: impl Into<String>) -> ReplayError {
-        ReplayError::Unconforming {
+        ReplayError::BreaksContract {
             domain: self.domain.name(),
             call: call.to_owned(),
             fault: fault.into(),
@@ -256,10 +256,10 @@ impl Asked<'_> {
 /// Asks a backend every rule, in each domain. Returns how many calls were checked.
 ///
 /// # Errors
-/// [`ReplayError::Unconforming`] for the first rule that it breaks, with the call;
+/// [`ReplayError::BreaksContract`] for the first rule that it breaks, with the call;
 /// [`ReplayError::Withheld`] when it gives no memory where there should be some, and
 /// [`ReplayError::Instrument`] for a backend that never gives any.
-pub fn conform(backend: &dyn Backend) -> Result<u64, ReplayError> {
+pub fn contract_test(backend: &dyn Backend) -> Result<u64, ReplayError> {
     if !backend.backs_memory() {
         return Err(ReplayError::Instrument(
             "this backend gives no memory that could be checked".into(),

@@ -1,4 +1,4 @@
-//! Room `program`: who asked for each block. Kept beside the program and not in it, so that a timed
+//! Who asked for each block. Kept beside the program and not in it, so that a timed
 //! pass pays nothing: only the footprint child reads it.
 
 use std::cell::Cell;
@@ -12,9 +12,9 @@ use crate::trace::{Batch, Columns, SITE_LIMIT_BYTES, TraceReader, frames, innerm
 
 /// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names
 /// of the sites. Where the trace has callers too, a site is first its whole chain;
-/// [`Births::by_line`] and [`Births::under`] make lines of them.
+/// [`AllocationSites::by_line`] and [`AllocationSites::under`] make lines of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Births {
+pub struct AllocationSites {
     pub(super) sites: Vec<u32>,
     pub(super) names: Vec<String>,
     pub(super) marks: Vec<u64>,
@@ -31,9 +31,9 @@ pub const MARKS_LOOKED_AT: usize = 32;
 ///
 /// # Errors
 /// As [`super::compile`].
-pub fn compile_with_births(
+pub fn compile_with_sites(
     reader: &mut dyn TraceReader,
-) -> Result<(Program, Births, Times), ProgramError> {
+) -> Result<(Program, AllocationSites, Times), ProgramError> {
     compile_within(reader, u64::MAX)
 }
 
@@ -44,9 +44,9 @@ pub fn compile_with_births(
 pub fn compile_within(
     reader: &mut dyn TraceReader,
     most: u64,
-) -> Result<(Program, Births, Times), ProgramError> {
+) -> Result<(Program, AllocationSites, Times), ProgramError> {
     let with_sites = reader.header().columns.site;
-    let mut births = Births::default();
+    let mut births = AllocationSites::default();
     let mut times = Times::default();
     // Where the format tells the calls beforehand, nothing is kept from the start.
     let is_over = Cell::new(reader.events_hint().is_some_and(|calls| calls > most));
@@ -68,7 +68,7 @@ pub fn compile_within(
     if is_over.get() || compiler.calls() > most {
         return Ok((
             Program::outlined(Arc::new(compiler.outline().clone())),
-            Births::default(),
+            AllocationSites::default(),
             times,
         ));
     }
@@ -84,7 +84,7 @@ pub fn compile_within(
     Ok((compiler.into_program(), births, times))
 }
 
-impl Births {
+impl AllocationSites {
     /// Whether the trace has no sites.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
@@ -133,15 +133,15 @@ impl Births {
     /// The same with each site's innermost line alone: requests of one line are one site, whoever
     /// called it.
     #[must_use]
-    pub fn by_line(self) -> Births {
+    pub fn by_line(self) -> AllocationSites {
         self.regrouped(|site| innermost(site).to_owned())
     }
 
     /// The same with all that was allocated by the line `name`, or by what it called, as one site
     /// of that line, and the rest by its innermost line. `name` may be the end of a path, as in
-    /// [`Births::find`], if just one frame is like it.
+    /// [`AllocationSites::find`], if just one frame is like it.
     #[must_use]
-    pub fn under(self, name: &str) -> Births {
+    pub fn under(self, name: &str) -> AllocationSites {
         let Some(line) = self.frame(name) else { return self.by_line() };
         self.regrouped(|site| {
             if frames(site).any(|f| f == line) { line.clone() } else { innermost(site).to_owned() }
@@ -160,8 +160,8 @@ impl Births {
     }
 
     /// The same with the sites of one group as one site of that name.
-    fn regrouped(self, group: impl Fn(&str) -> String) -> Births {
-        let mut regrouped = Births::default();
+    fn regrouped(self, group: impl Fn(&str) -> String) -> AllocationSites {
+        let mut regrouped = AllocationSites::default();
         let mut known: HashMap<String, u32> = HashMap::new();
         let ids: Vec<u32> = std::iter::once(0)
             .chain(self.names.iter().map(|site| {
@@ -212,11 +212,11 @@ impl Births {
         Ok(())
     }
 
-    /// Reads what [`Births::write`] wrote.
+    /// Reads what [`AllocationSites::write`] wrote.
     ///
     /// # Errors
     /// When `input` ends early or holds something else.
-    pub fn read(input: &mut impl Read) -> io::Result<Births> {
+    pub fn read(input: &mut impl Read) -> io::Result<AllocationSites> {
         let unsound = |what: &str| {
             io::Error::new(io::ErrorKind::InvalidData, format!("not a list of sites: {what}"))
         };
@@ -229,7 +229,7 @@ impl Births {
         if marks > MARKS_LOOKED_AT as u64 {
             return Err(unsound("more marks than are looked at"));
         }
-        let mut births = Births::default();
+        let mut births = AllocationSites::default();
         for _ in 0..marks {
             births.marks.push(word(input)?);
         }
@@ -263,21 +263,21 @@ impl Births {
 mod tests {
     use super::*;
 
-    fn births() -> Births {
+    fn births() -> AllocationSites {
         let names = [
             "a/x.py:1",
             "a/x.py:1 < a/m.py:9",
             "b/y.py:2 < a/x.py:1 < a/m.py:9",
             "b/y.py:2 < c/m.py:9",
         ];
-        Births {
+        AllocationSites {
             sites: vec![1, 2, 3, 4, 0, 2],
             names: names.map(str::to_owned).to_vec(),
             marks: vec![2, 2, 5],
         }
     }
 
-    fn named(births: &Births) -> Vec<&str> {
+    fn named(births: &AllocationSites) -> Vec<&str> {
         births.sites.iter().map(|&site| births.name(site)).collect()
     }
 
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(lines.names.len(), 2);
         assert_eq!(lines.marks, [2, 2, 5]);
         let names = vec!["x.py:1".into(), "y.py:1".into()];
-        let plain = Births { sites: vec![1, 2, 0], names, marks: vec![] };
+        let plain = AllocationSites { sites: vec![1, 2, 0], names, marks: vec![] };
         assert_eq!(plain.clone().by_line(), plain);
     }
 

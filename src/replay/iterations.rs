@@ -1,9 +1,9 @@
-//! Room `replay`: the same program several times in one process, in segments that take turns with
+//! The same program several times in one process, in segments that take turns with
 //! another process.
 //!
 //! The regression check compares two sides that are alive together: each replays a segment when it
-//! is handed the turn (`bench/pairs.rs`). Before the first turn stands a lap that is not timed, so
-//! that both sides begin on a heap in use; between two laps every block is freed, which is not
+//! is handed the turn (`bench/pairs.rs`). Before the first turn stands an iteration that is not timed, so
+//! that both sides begin on a heap in use; between two iterations every block is freed, which is not
 //! timed either.
 
 use std::ffi::c_void;
@@ -17,31 +17,31 @@ use super::{Clock, Nothing, ReplayError, Slots, Tables, bucket, bucket_nanosecon
 use crate::program::{Action, Program};
 use crate::trace::Domain;
 
-/// How the laps are cut.
+/// How the iterations are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Laps {
-    /// Laps that are timed.
-    pub laps: usize,
-    /// Segments of a lap; 1 when a segment holds whole laps.
+pub struct Iterations {
+    /// Iterations that are timed.
+    pub iterations: usize,
+    /// Segments of an iteration; 1 when a segment holds whole iterations.
     pub segments: usize,
-    /// Laps of a segment, where `segments` is 1.
-    pub laps_in_segment: usize,
+    /// Iterations of a segment, where `segments` is 1.
+    pub iterations_in_segment: usize,
 }
 
 /// How long the segments took, in ns, in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LapTimes {
+pub struct IterationTimes {
     /// Processor time of this thread.
     pub processor_ns: Vec<u64>,
     /// Wall time of the same stretches.
     pub wall_ns: Vec<u64>,
 }
 
-/// Frees what a lap leaves live.
+/// Frees what an iteration leaves live.
 struct Leftovers(Vec<(usize, usize, Domain)>);
 
 impl Leftovers {
-    /// The blocks that are live after the last call, which are the same in every lap.
+    /// The blocks that are live after the last call, which are the same in every iteration.
     fn of(program: &Program) -> Leftovers {
         let mut live = vec![None; program.slots()];
         for (index, instruction) in program.instructions().iter().enumerate() {
@@ -59,7 +59,7 @@ impl Leftovers {
     fn free(&self, tables: &Tables, slots: &mut Slots) {
         for &(slot, kind, domain) in &self.0 {
             let (table, block): (_, *mut c_void) = (tables.get(kind, domain), slots.block(slot));
-            // SAFETY: the lap is over, so the slot holds a live block of this backend, which is
+            // SAFETY: the iteration is over, so the slot holds a live block of this backend, which is
             // forgotten at once.
             unsafe { (table.free)(table.ctx, block) };
             slots.clear(slot);
@@ -68,8 +68,8 @@ impl Leftovers {
     }
 }
 
-/// Calls that a lap makes of the backend, the frees of what it leaves included.
-pub fn calls_of_a_lap(program: &Program) -> u64 {
+/// Calls that an iteration makes of the backend, the frees of what it leaves included.
+pub fn calls_of_an_iteration(program: &Program) -> u64 {
     (program.instructions().len() + Leftovers::of(program).0.len()) as u64
 }
 
@@ -77,23 +77,23 @@ pub fn calls_of_a_lap(program: &Program) -> u64 {
 ///
 /// # Errors
 /// When the backend gives no memory, or `turn` says that there will be no more.
-pub fn laps(
+pub fn iterations(
     program: &Program,
     tables: &Tables,
-    plan: Laps,
+    plan: Iterations,
     mut turn: impl FnMut() -> Result<(), ReplayError>,
-) -> Result<LapTimes, ReplayError> {
+) -> Result<IterationTimes, ReplayError> {
     let calls = program.instructions().len();
     let leftovers = Leftovers::of(program);
     let mut slots = Slots::new(program);
-    let mut found = LapTimes::default();
+    let mut found = IterationTimes::default();
     replay(program, tables, &mut slots, 0..calls, &mut Nothing)?;
     leftovers.free(tables, &mut slots);
     let segments = plan.segments.max(1);
     let (mut processor, mut wall) = (0, 0);
-    for lap in 0..plan.laps {
+    for iteration in 0..plan.iterations {
         for segment in 0..segments {
-            if segments > 1 || lap % plan.laps_in_segment.max(1) == 0 {
+            if segments > 1 || iteration % plan.iterations_in_segment.max(1) == 0 {
                 turn()?;
                 (processor, wall) = (0, 0);
             }
@@ -102,7 +102,7 @@ pub fn laps(
             replay(program, tables, &mut slots, range, &mut Nothing)?;
             processor += processor_ns() - mark;
             wall += began.elapsed().as_nanos() as u64;
-            if segments > 1 || (lap + 1) % plan.laps_in_segment.max(1) == 0 {
+            if segments > 1 || (iteration + 1) % plan.iterations_in_segment.max(1) == 0 {
                 found.processor_ns.push(processor);
                 found.wall_ns.push(wall);
             }
@@ -112,9 +112,9 @@ pub fn laps(
     Ok(found)
 }
 
-/// Laps over which a call's own time is found; half of them, the quicker ones, count. A long
-/// program has so many slow calls that fewer laps do.
-fn tail_lap_count(calls: usize) -> usize {
+/// Iterations over which a call's own time is found; half of them, the quicker ones, count. A long
+/// program has so many slow calls that fewer iterations do.
+fn tail_iteration_count(calls: usize) -> usize {
     match calls {
         0..=0x8_0000 => 8,
         0x8_0001..=0x10_0000 => 4,
@@ -122,9 +122,9 @@ fn tail_lap_count(calls: usize) -> usize {
     }
 }
 
-/// Times each call in [`tail_lap_count`] laps of so many segments, and hands each lap's ticks to
+/// Times each call in [`tail_iteration_count`] iterations of so many segments, and hands each iteration's ticks to
 /// `keep`.
-fn tail_laps(
+fn tail_iterations(
     program: &Program,
     tables: &Tables,
     clock: &Clock,
@@ -139,14 +139,14 @@ fn tail_laps(
     // For warming up.
     replay(program, tables, &mut slots, 0..calls, &mut Nothing)?;
     leftovers.free(tables, &mut slots);
-    for lap in 0..tail_lap_count(calls) {
+    for iteration in 0..tail_iteration_count(calls) {
         probe.begin(calls);
         for segment in 0..segments.max(1) {
             turn()?;
             let range = calls * segment / segments.max(1)..calls * (segment + 1) / segments.max(1);
             replay(program, tables, &mut slots, range, &mut probe)?;
         }
-        keep(lap, probe.ticks());
+        keep(iteration, probe.ticks());
         leftovers.free(tables, &mut slots);
     }
     Ok(())
@@ -162,7 +162,7 @@ fn lower_half(values: &mut [f64]) -> f64 {
 /// Each call's own time in ns, to 9 %: which calls are slow. One number a call, in order.
 ///
 /// # Errors
-/// As [`laps`].
+/// As [`iterations`].
 pub fn call_times(
     program: &Program,
     tables: &Tables,
@@ -171,12 +171,12 @@ pub fn call_times(
     turn: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<Vec<f32>, ReplayError> {
     let calls = program.instructions().len();
-    // A byte for each call and lap: a long trace must fit.
-    let laps = tail_lap_count(calls);
-    let mut buckets = vec![0_u8; calls * laps];
-    tail_laps(program, tables, clock, segments, turn, |lap, ticks| {
+    // A byte for each call and iteration: a long trace must fit.
+    let iterations = tail_iteration_count(calls);
+    let mut buckets = vec![0_u8; calls * iterations];
+    tail_iterations(program, tables, clock, segments, turn, |iteration, ticks| {
         for (call, &ticks) in ticks.iter().enumerate() {
-            buckets[call * laps + lap] = bucket(clock.nanoseconds(ticks.into()));
+            buckets[call * iterations + iteration] = bucket(clock.nanoseconds(ticks.into()));
         }
     })?;
     let own = |buckets: &[u8]| {
@@ -184,13 +184,13 @@ pub fn call_times(
             buckets.iter().map(|bucket| bucket_nanoseconds(*bucket)).collect();
         lower_half(&mut times) as f32
     };
-    Ok(buckets.chunks_exact(laps).map(own).collect())
+    Ok(buckets.chunks_exact(iterations).map(own).collect())
 }
 
 /// The mean of the own times of `chosen` calls (their numbers, rising), in ns.
 ///
 /// # Errors
-/// As [`laps`].
+/// As [`iterations`].
 pub fn tail(
     program: &Program,
     tables: &Tables,
@@ -200,7 +200,7 @@ pub fn tail(
     turn: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<f64, ReplayError> {
     let mut times = vec![Vec::new(); chosen.len()];
-    tail_laps(program, tables, clock, segments, turn, |_, ticks| {
+    tail_iterations(program, tables, clock, segments, turn, |_, ticks| {
         for (times, &call) in times.iter_mut().zip(chosen) {
             times.push(clock.nanoseconds(ticks.get(call as usize).copied().unwrap_or(0).into()));
         }

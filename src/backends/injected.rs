@@ -1,9 +1,9 @@
-//! Room `backends`, member `planted`: any layer below, made worse by a known amount. It is for
-//! `heaplay selftest`, which shows how often the regression check finds what was planted.
+//! Room `backends`, member `injected`: any layer below, made worse by a known amount. It is for
+//! `heaplay selftest`, which shows how often the regression check finds what was injected.
 //!
-//! Instructions that are spread evenly can hide in the processor's slack. So what is planted is a
+//! Instructions that are spread evenly can hide in the processor's slack. So what is injected is a
 //! chain of dependent multiplications in one call out of `every`, and the call below waits for its
-//! end, as its argument is made from it. With `burn=0` the layer counts and plants nothing: that is
+//! end, as its argument is made from it. With `burn=0` the layer counts and injects nothing: that is
 //! the side to compare with.
 #![expect(unsafe_code, reason = "calls the layer below through C function pointers")]
 
@@ -24,14 +24,14 @@ use crate::trace::Domain;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
-    name: "planted",
+    name: "injected",
     summary: "any backend made worse by a known amount (slower, a page, a byte, an arena); for `heaplay selftest`",
     below: Some("malloc"),
     settings: SETTINGS,
     environment: no_environment,
     details: |spec| {
         settings(spec)?;
-        Ok("planted: the layer below, made worse by a known amount; planted+… alone plants nothing\n"
+        Ok("injected: the layer below, made worse by a known amount; injected+… alone injects nothing\n"
             .to_owned())
     },
     open,
@@ -59,7 +59,7 @@ const SETTINGS: &[Setting] = &[
     ),
 ];
 
-/// What is planted.
+/// What is injected.
 #[derive(Default)]
 struct Plan {
     burn: u64,
@@ -174,7 +174,7 @@ impl State {
     }
 }
 
-/// SAFETY of each: the context is a [`Layer`] of a [`Planted`] that lives; blocks are live ones of
+/// SAFETY of each: the context is a [`Layer`] of a [`Injected`] that lives; blocks are live ones of
 /// the layer below. What `before` gives is 0, so sizes and addresses are the caller's.
 mod calls {
     use super::{Layer, c_void};
@@ -214,12 +214,12 @@ mod calls {
     }
 }
 
-struct Planted {
+struct Injected {
     backend: Box<dyn Backend>,
     layers: [Box<Layer>; 3],
 }
 
-impl Backend for Planted {
+impl Backend for Injected {
     fn domains(&self) -> Domains {
         let table = |at: usize| Allocator {
             ctx: ptr::from_ref::<Layer>(&self.layers[at]).cast_mut().cast(),
@@ -270,7 +270,7 @@ impl Backend for Planted {
     }
 }
 
-impl Drop for Planted {
+impl Drop for Injected {
     fn drop(&mut self) {
         let state = &self.layers[0].state;
         for block in state.kept.borrow_mut().drain(..) {
@@ -330,5 +330,5 @@ fn open(spec: &Spec, below: Option<Box<dyn Backend>>) -> Opened {
     });
     let layer = |domain| Box::new(Layer { below: *domains.get(domain), state: Rc::clone(&state) });
     let layers = [layer(Domain::Raw), layer(Domain::Mem), layer(Domain::Obj)];
-    Ok(Box::new(Planted { backend, layers }))
+    Ok(Box::new(Injected { backend, layers }))
 }

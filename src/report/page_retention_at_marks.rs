@@ -6,18 +6,18 @@ use super::canvas::{Anchor, Canvas, Colour, Stroke, Type, shorten, text_width};
 use super::chart::{
     Chart, HEADING, INK, LEFT, Picture, RIGHT, SMALL, STRONG, TINY, fits, frame, legend,
 };
-use super::figures::{Backend, Scene};
+use super::figures::{Backend, TraceReport};
+use super::page_retention::short;
 use super::series::shown_peak;
-use super::who_pins::short;
 use super::words::{self, ByteUnit, byte_unit, figure};
-use crate::results::{Moment, Pin};
+use crate::results::{Attribution, Moment};
 
 /// When do which lines keep memory?
 pub const CHART: Chart = Chart {
-    name: "pins-at-marks",
+    name: "page-retention-at-marks",
     question: "Which line keeps memory from being given back in which phase of the program?",
     reading: "Each bar is a moment: the marks that the program set, in their order, then its live peak and its exit. Its height \
-              is the free space on pages that live blocks pin; its colours are the lines that allocated those blocks. A colour \
+              is the free space on pages that live blocks hold; its colours are the lines that allocated those blocks. A colour \
               that stays when its phase is over is a line to change.",
     draw,
 };
@@ -46,18 +46,24 @@ struct Bar {
 /// What one backend's bar is made of: the coloured lines, then all others.
 type Stack = [f64; COLOURS.len() + 1];
 
-struct Sheet<'a> {
+struct PageRetentionAtMarksLayout<'a> {
     bars: Vec<Bar>,
     lines: Vec<&'a str>,
     backends: Vec<(&'a Backend<'a>, Vec<Stack>)>,
 }
 
-fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
-    let trace = scene.trace.name.as_str();
-    let pins: Vec<&Pin> = scene.run.pins.iter().filter(|pin| pin.trace == trace).collect();
-    let names = super::phases::marks(scene.trace);
+fn layout<'a>(trace_report: &'a TraceReport) -> Option<PageRetentionAtMarksLayout<'a>> {
+    let trace = trace_report.trace.name.as_str();
+    let attributions: Vec<&Attribution> = trace_report
+        .run
+        .attributions
+        .iter()
+        .filter(|attribution| attribution.trace == trace)
+        .collect();
+    let names = super::phases::marks(trace_report.trace);
     let mut bars: Vec<Bar> = Vec::new();
-    let mut moments: Vec<Moment> = pins.iter().map(|pin| pin.moment).collect();
+    let mut moments: Vec<Moment> =
+        attributions.iter().map(|attribution| attribution.moment).collect();
     moments.sort_unstable_by_key(|moment| match moment {
         Moment::Mark(number) => u32::from(*number),
         Moment::Peak => u32::MAX - 1,
@@ -79,33 +85,36 @@ fn sheet<'a>(scene: &'a Scene) -> Option<Sheet<'a>> {
         return None;
     }
     bars.drain(..bars.len().saturating_sub(MOMENTS));
-    let lines = lines(scene, &bars);
+    let lines = lines(trace_report, &bars);
     let mut backends: Vec<(&Backend, Vec<Stack>)> = Vec::new();
-    for backend in
-        scene.allocators().filter(|backend| pins.iter().any(|pin| pin.backend == backend.name))
-    {
+    for backend in trace_report.allocators().filter(|backend| {
+        attributions.iter().any(|attribution| attribution.backend == backend.name)
+    }) {
         let stack = |bar: &Bar| {
             let mut stack = Stack::default();
-            for pin in
-                pins.iter().filter(|pin| pin.backend == backend.name && pin.moment == bar.moment)
-            {
-                let place =
-                    lines.iter().position(|line| *line == pin.site).unwrap_or(COLOURS.len());
-                stack[place] += pin.stranded_bytes as f64;
+            for attribution in attributions.iter().filter(|attribution| {
+                attribution.backend == backend.name && attribution.moment == bar.moment
+            }) {
+                let place = lines
+                    .iter()
+                    .position(|line| *line == attribution.site)
+                    .unwrap_or(COLOURS.len());
+                stack[place] += attribution.external_fragmentation_bytes as f64;
             }
             stack
         };
         backends.push((backend, bars.iter().map(stack).collect()));
     }
-    (!backends.is_empty()).then_some(Sheet { bars, lines, backends })
+    (!backends.is_empty()).then_some(PageRetentionAtMarksLayout { bars, lines, backends })
 }
 
 /// The lines that pin most, by their best place over the moments: one that matters in a single
 /// phase is not averaged away.
-fn lines<'a>(scene: &'a Scene, bars: &[Bar]) -> Vec<&'a str> {
+fn lines<'a>(trace_report: &'a TraceReport, bars: &[Bar]) -> Vec<&'a str> {
     let mut best: Vec<(&str, f64)> = Vec::new();
     for bar in bars {
-        for (line, share) in scene.run.pinning_lines(&scene.trace.name, bar.moment) {
+        for (line, share) in trace_report.run.retaining_lines(&trace_report.trace.name, bar.moment)
+        {
             match best.iter_mut().find(|known| known.0 == line) {
                 Some(known) => known.1 = known.1.max(share),
                 None => best.push((line, share)),
@@ -120,25 +129,25 @@ fn height(stack: &Stack) -> f64 {
     stack.iter().sum()
 }
 
-fn draw(scene: &Scene) -> Option<Picture> {
-    let sheet = sheet(scene)?;
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
+    let layout = layout(trace_report)?;
     let mut canvas = Canvas::new();
-    let title = verdict(&sheet);
+    let title = verdict(&layout);
     let mut plotted = format!(
-        "`{}`: free space on 4 KiB pages that live blocks pin, at each mark of the program, by the line that allocated the \
+        "`{}`: free space on 4 KiB pages that live blocks hold, at each mark of the program, by the line that allocated the \
          blocks.",
-        scene.trace.name
+        trace_report.trace.name
     );
-    if sheet.backends.len() > PANELS {
+    if layout.backends.len() > PANELS {
         let rest: Vec<String> =
-            sheet.backends[PANELS..].iter().map(|b| b.0.name.to_owned()).collect();
+            layout.backends[PANELS..].iter().map(|b| b.0.name.to_owned()).collect();
         plotted += &format!("  Not shown: {}.", words::some(&rest));
     }
     let hint = "A mark is where the program said that a phase begins: the bar is what stood before it.  Stranded space is what no \
-                trim can return while those blocks live.  The figures of every line are in pins.csv.";
+                trim can return while those blocks live.  The figures of every line are in attribution.csv.";
     let (top, bottom) = frame(&mut canvas, &title, &plotted, hint);
     let mut entries: Vec<(Colour, String)> =
-        COLOURS.iter().zip(&sheet.lines).map(|(colour, line)| (*colour, short(line))).collect();
+        COLOURS.iter().zip(&layout.lines).map(|(colour, line)| (*colour, short(line))).collect();
     entries.push((OTHERS, "all other lines".to_owned()));
     // Names keep their whole length as long as all have room.
     let kind = SMALL.sized(14.5);
@@ -150,7 +159,7 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let entries: Vec<(Colour, &str)> =
         entries.iter().map(|entry| (entry.0, entry.1.as_str())).collect();
     let below = legend(&mut canvas, LEFT, top + 14.0, &entries);
-    let shown = &sheet.backends[..sheet.backends.len().min(PANELS)];
+    let shown = &layout.backends[..layout.backends.len().min(PANELS)];
     let tallest: Vec<f64> =
         shown.iter().map(|(_, stacks)| stacks.iter().map(height).fold(0.0, f64::max)).collect();
     let most = shown_peak(&tallest).max(1.0) * 1.1;
@@ -164,12 +173,12 @@ fn draw(scene: &Scene) -> Option<Picture> {
             top: below + 40.0,
             right: left + width,
             bottom: bottom - 96.0,
-            across: Scale::Linear { from: 0.0, to: sheet.bars.len() as f64 },
+            across: Scale::Linear { from: 0.0, to: layout.bars.len() as f64 },
             up: Scale::Linear { from: 0.0, to: most / unit.bytes },
         };
         let name = shorten(backend.name, HEADING, width);
         canvas.text(left, panel.top - 14.0, &name, HEADING, Anchor::Left);
-        bars(&mut canvas, &panel, &sheet.bars, stacks, unit, at == 0);
+        bars(&mut canvas, &panel, &layout.bars, stacks, unit, at == 0);
     }
     let middle = (below + 40.0 + bottom - 96.0) / 2.0;
     canvas.text_upwards(LEFT - 12.0, middle, &format!("{} stranded", unit.name), SMALL.sized(15.0));
@@ -232,12 +241,12 @@ fn name_bar(canvas: &mut Canvas, panel: &Panel, bar: &Bar, x: f64, step: f64, at
 }
 
 /// The line and the moment at which it strands most, and what is left of that at exit.
-fn verdict(sheet: &Sheet) -> String {
+fn verdict(layout: &PageRetentionAtMarksLayout) -> String {
     let mut worst: Option<(f64, usize, usize, &str, f64)> = None;
-    for (backend, stacks) in &sheet.backends {
+    for (backend, stacks) in &layout.backends {
         for (at, stack) in stacks.iter().enumerate() {
-            for (line, bytes) in stack[..sheet.lines.len()].iter().enumerate() {
-                let marked = matches!(sheet.bars[at].moment, Moment::Mark(_));
+            for (line, bytes) in stack[..layout.lines.len()].iter().enumerate() {
+                let marked = matches!(layout.bars[at].moment, Moment::Mark(_));
                 if marked && worst.is_none_or(|worst| *bytes > worst.0) {
                     let last = stacks.last().map_or(0.0, |last| last[line]);
                     worst = Some((*bytes, line, at, backend.name, last));
@@ -247,7 +256,7 @@ fn verdict(sheet: &Sheet) -> String {
     }
     match worst {
         Some((bytes, line, at, backend, last)) if bytes > 0.0 => {
-            let exit = if sheet.bars.last().is_some_and(|bar| bar.moment == Moment::End) {
+            let exit = if layout.bars.last().is_some_and(|bar| bar.moment == Moment::End) {
                 format!(
                     ", and {} at exit",
                     if last > 0.0 { words::bytes(last) } else { "none".to_owned() }
@@ -257,9 +266,9 @@ fn verdict(sheet: &Sheet) -> String {
             };
             format!(
                 "{} strands most: {} at the mark `{}`{exit} ({backend}).",
-                short(sheet.lines[line]),
+                short(layout.lines[line]),
                 words::bytes(bytes),
-                sheet.bars[at].name
+                layout.bars[at].name
             )
         }
         _ => "No line strands any memory at a mark of the program".to_owned(),
@@ -268,30 +277,36 @@ fn verdict(sheet: &Sheet) -> String {
 
 /// The first lines at each moment, for the page: moment, line, live bytes, and the stranded bytes
 /// of each backend.
-pub fn rows(scene: &Scene) -> Option<(Vec<String>, Vec<Vec<String>>)> {
+pub fn rows(trace_report: &TraceReport) -> Option<(Vec<String>, Vec<Vec<String>>)> {
     const LINES: usize = 3;
-    let sheet = sheet(scene)?;
+    let layout = layout(trace_report)?;
     let mut header = vec!["moment".to_owned(), "line".to_owned(), "live".to_owned()];
-    header.extend(sheet.backends.iter().map(|(backend, _)| backend.name.to_owned()));
+    header.extend(layout.backends.iter().map(|(backend, _)| backend.name.to_owned()));
     let mut rows = Vec::new();
-    for bar in &sheet.bars {
-        for (line, _) in
-            scene.run.pinning_lines(&scene.trace.name, bar.moment).into_iter().take(LINES)
+    for bar in &layout.bars {
+        for (line, _) in trace_report
+            .run
+            .retaining_lines(&trace_report.trace.name, bar.moment)
+            .into_iter()
+            .take(LINES)
         {
-            let pin = |backend: &str| {
-                scene.run.pins.iter().find(|pin| {
-                    pin.trace == scene.trace.name
-                        && pin.backend == backend
-                        && pin.moment == bar.moment
-                        && pin.site == line
+            let attribution = |backend: &str| {
+                trace_report.run.attributions.iter().find(|attribution| {
+                    attribution.trace == trace_report.trace.name
+                        && attribution.backend == backend
+                        && attribution.moment == bar.moment
+                        && attribution.site == line
                 })
             };
-            let live = sheet.backends.iter().find_map(|(backend, _)| pin(backend.name));
+            let live = layout.backends.iter().find_map(|(backend, _)| attribution(backend.name));
             let mut row = vec![bar.name.clone(), short(line)];
-            row.push(live.map_or("–".to_owned(), |pin| words::bytes(pin.live_bytes as f64)));
-            row.extend(sheet.backends.iter().map(|(backend, _)| {
-                pin(backend.name)
-                    .map_or("–".to_owned(), |pin| words::bytes(pin.stranded_bytes as f64))
+            row.push(live.map_or("–".to_owned(), |attribution| {
+                words::bytes(attribution.live_bytes as f64)
+            }));
+            row.extend(layout.backends.iter().map(|(backend, _)| {
+                attribution(backend.name).map_or("–".to_owned(), |attribution| {
+                    words::bytes(attribution.external_fragmentation_bytes as f64)
+                })
             }));
             rows.push(row);
         }

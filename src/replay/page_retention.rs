@@ -1,4 +1,4 @@
-//! Room `replay`: the live heap at one moment, page by page: how full its pages are, how much stays
+//! The live heap at one moment, page by page: how full its pages are, how much stays
 //! pinned when memory could be given back only in larger pieces, what each size class loses to
 //! rounding, and who pins the pages.
 //!
@@ -32,7 +32,7 @@ pub struct LiveBlock {
 
 /// What one line of the program holds and pins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pin {
+pub struct Attribution {
     /// The line.
     pub site: u32,
     /// Requested bytes of its live blocks.
@@ -40,7 +40,7 @@ pub struct Pin {
     /// Those blocks.
     pub live_blocks: u64,
     /// Its share of the free space on pages that they touch.
-    pub stranded_bytes: u64,
+    pub external_fragmentation_bytes: u64,
 }
 
 /// What the live blocks of one size class hold, or all that were ever asked for.
@@ -80,13 +80,13 @@ impl Classes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageView {
     /// P_G in bytes for each of [`GRAINS`].
-    pub pinned_bytes: [u64; GRAINS.len()],
+    pub pages_in_use_bytes: [u64; GRAINS.len()],
     /// Pinned pages by requested bytes on them.
     pub fullness: [u64; FULLNESS_BINS],
     /// By size of the request, ascending.
     pub classes: Vec<ClassRounding>,
     /// By site, ascending.
-    pub pins: Vec<Pin>,
+    pub attributions: Vec<Attribution>,
 }
 
 /// The class of a request of `size` bytes.
@@ -101,16 +101,18 @@ pub fn page_view(blocks: &mut [LiveBlock]) -> PageView {
     let mut classes = Classes::default();
     for block in blocks.iter() {
         classes.add(block.size, block.usable);
-        let pin =
-            sweep.pins.entry(block.site).or_insert(Pin { site: block.site, ..Default::default() });
-        pin.live_bytes += block.size;
-        pin.live_blocks += 1;
+        let attribution = sweep
+            .attributions
+            .entry(block.site)
+            .or_insert(Attribution { site: block.site, ..Default::default() });
+        attribution.live_bytes += block.size;
+        attribution.live_blocks += 1;
         sweep.block(block);
     }
     sweep.close();
     let mut view = sweep.view;
     view.classes = classes.into_vec();
-    view.pins = sweep.pins.into_values().collect();
+    view.attributions = sweep.attributions.into_values().collect();
     view
 }
 
@@ -118,7 +120,7 @@ pub fn page_view(blocks: &mut [LiveBlock]) -> PageView {
 #[derive(Default)]
 struct Sweep {
     view: PageView,
-    pins: BTreeMap<u32, Pin>,
+    attributions: BTreeMap<u32, Attribution>,
     page: usize,
     /// Sites of the blocks on it.
     here: Vec<u32>,
@@ -158,7 +160,7 @@ impl Sweep {
             let piece = self.page * PAGE_BYTES / *grain as usize + 1;
             if self.counted[at] != piece {
                 self.counted[at] = piece;
-                self.view.pinned_bytes[at] += grain;
+                self.view.pages_in_use_bytes[at] += grain;
             }
         }
         let bin = (self.live.max(1) - 1) as usize * FULLNESS_BINS / PAGE_BYTES;
@@ -167,8 +169,8 @@ impl Sweep {
         let members = self.here.len() as u64;
         let (share, rest) = (free / members, free % members);
         for (at, site) in self.here.drain(..).enumerate() {
-            if let Some(pin) = self.pins.get_mut(&site) {
-                pin.stranded_bytes += share + u64::from((at as u64) < rest);
+            if let Some(attribution) = self.attributions.get_mut(&site) {
+                attribution.external_fragmentation_bytes += share + u64::from((at as u64) < rest);
             }
         }
         (self.used, self.live) = (0, 0);
@@ -242,15 +244,27 @@ mod tests {
             let (charges, grains, stranded) = naive(&blocks);
             let view = page_view(&mut blocks);
             let usable: u64 = blocks.iter().map(|block| block.usable).sum();
-            assert_eq!(view.pinned_bytes, grains, "seed {seed}");
-            assert!(view.pinned_bytes.is_sorted(), "a larger grain pins no less");
-            assert_eq!(view.pins.iter().map(|pin| pin.stranded_bytes).sum::<u64>(), stranded);
-            assert_eq!(stranded, view.pinned_bytes[0] - usable, "P − U");
-            assert_eq!(view.fullness.iter().sum::<u64>() * 4096, view.pinned_bytes[0]);
+            assert_eq!(view.pages_in_use_bytes, grains, "seed {seed}");
+            assert!(view.pages_in_use_bytes.is_sorted(), "a larger grain holds no less");
+            assert_eq!(
+                view.attributions
+                    .iter()
+                    .map(|attribution| attribution.external_fragmentation_bytes)
+                    .sum::<u64>(),
+                stranded
+            );
+            assert_eq!(stranded, view.pages_in_use_bytes[0] - usable, "P − U");
+            assert_eq!(view.fullness.iter().sum::<u64>() * 4096, view.pages_in_use_bytes[0]);
             assert_eq!(view.classes.iter().map(|class| class.usable_bytes).sum::<u64>(), usable);
-            for pin in &view.pins {
-                let apart = (pin.stranded_bytes as f64 - charges[&pin.site]).abs();
-                assert!(apart <= 6.0 * pin.live_blocks as f64, "{pin:?}: {}", charges[&pin.site]);
+            for attribution in &view.attributions {
+                let apart = (attribution.external_fragmentation_bytes as f64
+                    - charges[&attribution.site])
+                    .abs();
+                assert!(
+                    apart <= 6.0 * attribution.live_blocks as f64,
+                    "{attribution:?}: {}",
+                    charges[&attribution.site]
+                );
             }
         }
         assert_eq!(page_view(&mut []), PageView::default());
@@ -268,10 +282,13 @@ mod tests {
             block(0x3800, 4096, 3),
         ];
         let view = page_view(&mut blocks);
-        let stranded: Vec<(u32, u64)> =
-            view.pins.iter().map(|pin| (pin.site, pin.stranded_bytes)).collect();
+        let stranded: Vec<(u32, u64)> = view
+            .attributions
+            .iter()
+            .map(|attribution| (attribution.site, attribution.external_fragmentation_bytes))
+            .collect();
         assert_eq!(stranded, [(1, 667), (2, 1333), (3, 4096)]);
-        assert_eq!(view.pinned_bytes[..2], [3 * 4096, 2 * 16384]);
+        assert_eq!(view.pages_in_use_bytes[..2], [3 * 4096, 2 * 16384]);
         assert_eq!(
             (view.fullness[7], view.fullness[8]),
             (2, 1),

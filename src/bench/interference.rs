@@ -1,5 +1,5 @@
-//! Room `bench`: how much work on the other processors disturbs one that is timed. Measured in the
-//! run itself, on the machine as it is then, and by it decided how many heats run side by side.
+//! How much work on the other processors disturbs one that is timed. Measured in the
+//! run itself, on the machine as it is then, and by it decided how many batches run side by side.
 //!
 //! One child replays a trace in turns of about a millisecond. In one of two turns over the same
 //! calls, drawn at random, children on the other processors replay it too; in the other they wait.
@@ -7,12 +7,12 @@
 
 use std::collections::HashMap;
 
-use super::heat::stay_on;
+use super::batch::stay_on;
 use super::pairs::cut;
 use super::plan::{Job, Task};
 use super::worker::{Limits, Worker};
 use super::{Loaded, Settings};
-use crate::replay::{LapTimes, Laps};
+use crate::replay::{IterationTimes, Iterations};
 use crate::stats::{self, Random};
 
 /// What was found.
@@ -30,8 +30,8 @@ pub struct Disturbance {
     pub quartiles: (f64, f64),
 }
 
-/// A disturbance beyond this is not accepted: fewer heats then run side by side. All backends of a
-/// heat meet it alike, so their ratios hold; the nanoseconds would not.
+/// A disturbance beyond this is not accepted: fewer batches then run side by side. All backends of a
+/// batch meet it alike, so their ratios hold; the nanoseconds would not.
 const MOST: f64 = 1.10;
 
 /// The allocator that is replayed on all of them.
@@ -46,7 +46,7 @@ const PAIRS: usize = 60;
 /// they cover it.
 const LONGER: usize = 3;
 
-/// How many heats shall run side by side, on `processors`: as many as the settings allow, halved
+/// How many batches shall run side by side, on `processors`: as many as the settings allow, halved
 /// until the neighbours disturb by no more than [`MOST`] — where nobody has told a number. With it
 /// what was measured, the last first; nothing where no two would run.
 ///
@@ -98,16 +98,17 @@ fn disturbance(
         return Ok(None);
     };
     let plan = rounds(calls(loaded));
-    let start = |processor: usize, laps: Laps| {
-        let task = Task::Laps { backend: BACKEND.to_owned(), program: loaded.path(), laps };
-        let job = Job { task, processor: Some(processor), turns: true };
+    let start = |processor: usize, iterations: Iterations| {
+        let task =
+            Task::Iterations { backend: BACKEND.to_owned(), program: loaded.path(), iterations };
+        let job = Job { task, processor: Some(processor), time_slices: true };
         let limits = Limits {
             time: settings.time_limit(calls(loaded)),
             memory_bytes: settings.memory_bytes,
         };
         Worker::start(&job, limits).map_err(|error| error.to_string())
     };
-    let mut subject = start(*own, plan.laps)?;
+    let mut subject = start(*own, plan.iterations)?;
     let mut neighbours = Vec::new();
     for processor in others {
         neighbours.push(start(*processor, plan.neighbours)?);
@@ -132,7 +133,7 @@ fn disturbance(
             return Err(reason);
         }
     }
-    let times: LapTimes = serde_json::from_str(told?.trim_start_matches('r'))
+    let times: IterationTimes = serde_json::from_str(told?.trim_start_matches('r'))
         .map_err(|error| format!("the child's words are not its times: {error}"))?;
     let ratios = plan.ratios(&beside, &times.processor_ns);
     let quartile = |share| stats::quantile(&ratios, share);
@@ -146,33 +147,41 @@ fn disturbance(
 
 /// Which turns there are.
 struct Rounds {
-    laps: Laps,
-    neighbours: Laps,
-    /// Turns over the same calls come in pairs, so many turns apart.
+    iterations: Iterations,
+    neighbours: Iterations,
+    /// TimeSlices over the same calls come in pairs, so many turns apart.
     apart: usize,
     turns: usize,
 }
 
-/// Turns for a program of so many calls.
+/// TimeSlices for a program of so many calls.
 fn rounds(calls: usize) -> Rounds {
     let cut = cut(calls as f64 * CALL_NS);
     if cut.segments > 1 {
-        let laps = 2 * PAIRS.div_ceil(cut.segments);
-        let turns = laps * cut.segments;
-        // A neighbour needs half as many turns, each a longer piece of a lap.
+        let iterations = 2 * PAIRS.div_ceil(cut.segments);
+        let turns = iterations * cut.segments;
+        // A neighbour needs half as many turns, each a longer piece of an iteration.
         let segments = (cut.segments / LONGER).max(1);
-        let neighbours =
-            Laps { laps: turns.div_ceil(2 * segments) + 1, segments, laps_in_segment: 1 };
-        return Rounds { laps: Laps { laps, ..cut }, neighbours, apart: cut.segments, turns };
+        let neighbours = Iterations {
+            iterations: turns.div_ceil(2 * segments) + 1,
+            segments,
+            iterations_in_segment: 1,
+        };
+        return Rounds {
+            iterations: Iterations { iterations, ..cut },
+            neighbours,
+            apart: cut.segments,
+            turns,
+        };
     }
-    let together = cut.laps_in_segment;
-    let laps = Laps { laps: together * 2 * PAIRS, ..cut };
-    let longer = Laps {
-        laps: together * LONGER * (PAIRS + 1),
+    let together = cut.iterations_in_segment;
+    let iterations = Iterations { iterations: together * 2 * PAIRS, ..cut };
+    let longer = Iterations {
+        iterations: together * LONGER * (PAIRS + 1),
         segments: 1,
-        laps_in_segment: together * LONGER,
+        iterations_in_segment: together * LONGER,
     };
-    Rounds { laps, neighbours: longer, apart: 1, turns: 2 * PAIRS }
+    Rounds { iterations, neighbours: longer, apart: 1, turns: 2 * PAIRS }
 }
 
 impl Rounds {
@@ -210,11 +219,14 @@ mod tests {
             let beside = plan.draw(9);
             assert_eq!(beside.iter().filter(|with| **with).count() * 2, plan.turns, "{calls}");
             assert!(plan.turns >= 2 * PAIRS);
-            let laps = plan.laps;
-            assert_eq!(laps.laps * laps.segments / laps.laps_in_segment, plan.turns);
+            let iterations = plan.iterations;
+            assert_eq!(
+                iterations.iterations * iterations.segments / iterations.iterations_in_segment,
+                plan.turns
+            );
             let others = plan.neighbours;
             assert!(
-                others.laps * others.segments / others.laps_in_segment > plan.turns / 2,
+                others.iterations * others.segments / others.iterations_in_segment > plan.turns / 2,
                 "{calls}"
             );
             // Each piece has its own length; with neighbours it takes half as long again.

@@ -1,4 +1,4 @@
-//! Room `replay`: where every block lies. Replays a program on a pool allocator and writes down,
+//! Where every block lies. Replays a program on a pool allocator and writes down,
 //! call by call, which arena (by birth) and which offset in it each block got, and each arena's
 //! birth and death, so that two allocators can be held against each other (`heaplay verify
 //! --against`).
@@ -112,7 +112,7 @@ impl<W: Write> Probe for Recorder<'_, W> {
 /// # Errors
 /// When the backend gives no memory, has no pools whose arenas are hooked, or `out` cannot be
 /// written.
-pub fn places(
+pub fn address_trace_of(
     program: &Program,
     backend: &dyn Backend,
     calls: usize,

@@ -4,20 +4,20 @@
 use super::axis::{Panel, Scale, tick_words};
 use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, shorten, text_width};
 use super::chart::{
-    Chart, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRANDED, STRONG, TINY, frame,
-    hint_of,
+    Chart, EXTERNAL_FRAGMENTATION, GRID, HEADING, INK, LEFT, LIVE, Picture, RIGHT, SMALL, STRONG,
+    TINY, frame, hint_of,
 };
-use super::figures::{Backend, Scene};
+use super::figures::{Backend, TraceReport};
 use super::series::shown_peak;
 use super::words::{self, ByteUnit, byte_unit, figure};
-use crate::results::{Moment, Pin};
+use crate::results::{Attribution, Moment};
 
 /// Which line of my code do I change?
 pub const CHART: Chart = Chart {
-    name: "who-pins-the-pages",
+    name: "page-retention",
     question: "Which line of the program keeps memory from being given back?",
     reading: "Each row is a line of the program. Blue is what its blocks hold, which is what a heap profiler shows; orange \
-              is the free space on the pages that they pin, under each allocator. A line with little blue and much orange is \
+              is the free space on the pages that they attribution, under each allocator. A line with little blue and much orange is \
               worth changing: copy what it keeps once the burst is over, or keep it elsewhere.",
     draw,
 };
@@ -28,16 +28,16 @@ const ROWS: usize = 10;
 const BURNT: super::canvas::Colour = super::canvas::Colour(0xA8, 0x62, 0x00);
 
 /// The rows of one moment.
-struct Sheet<'a> {
+struct PageRetentionLayout<'a> {
     moment: Moment,
     lines: Vec<&'a str>,
     backends: Vec<&'a Backend<'a>>,
-    pins: Vec<&'a Pin>,
+    attributions: Vec<&'a Attribution>,
     /// Of the column of live bytes.
     live_scale: Reach,
     /// Of all the columns of stranded bytes: the same, unless one would make the bars of the other
     /// invisible.
-    stranded_scale: Reach,
+    external_fragmentation_scale: Reach,
 }
 
 /// How far a scale reaches, in bytes, and the unit that it is told in.
@@ -56,91 +56,109 @@ impl Reach {
 /// Beyond this ratio of live to stranded bytes, or of these to those, each has a scale of its own.
 const APART: f64 = 5.0;
 
-impl<'a> Sheet<'a> {
-    fn of(scene: &'a Scene) -> Option<Sheet<'a>> {
+impl<'a> PageRetentionLayout<'a> {
+    fn of(trace_report: &'a TraceReport) -> Option<PageRetentionLayout<'a>> {
         // A program that frees everything has nothing at the end worth a picture: then its peak is
         // told.
-        let late = scene.live_end * 20.0 >= scene.live_peak;
+        let late = trace_report.live_end * 20.0 >= trace_report.live_peak;
         let moments = if late { [Moment::End, Moment::Peak] } else { [Moment::Peak, Moment::End] };
-        moments.into_iter().find_map(|moment| Sheet::at(scene, moment))
+        moments.into_iter().find_map(|moment| PageRetentionLayout::at(trace_report, moment))
     }
 
-    fn at(scene: &'a Scene, moment: Moment) -> Option<Sheet<'a>> {
-        let trace = scene.trace.name.as_str();
-        let pins: Vec<&Pin> = scene
+    fn at(trace_report: &'a TraceReport, moment: Moment) -> Option<PageRetentionLayout<'a>> {
+        let trace = trace_report.trace.name.as_str();
+        let attributions: Vec<&Attribution> = trace_report
             .run
-            .pins
+            .attributions
             .iter()
-            .filter(|pin| pin.trace == trace && pin.moment == moment)
+            .filter(|attribution| attribution.trace == trace && attribution.moment == moment)
             .collect();
-        let backends: Vec<&Backend> = scene
+        let backends: Vec<&Backend> = trace_report
             .allocators()
-            .filter(|backend| pins.iter().any(|pin| pin.backend == backend.name))
+            .filter(|backend| {
+                attributions.iter().any(|attribution| attribution.backend == backend.name)
+            })
             .collect();
         let mut lines: Vec<&str> =
-            scene.run.pinning_lines(trace, moment).iter().map(|line| line.0).collect();
+            trace_report.run.retaining_lines(trace, moment).iter().map(|line| line.0).collect();
         lines.truncate(ROWS);
         if lines.is_empty() || backends.is_empty() {
             return None;
         }
         let none = Reach::to(0.0);
-        let mut sheet =
-            Sheet { moment, lines, backends, pins, live_scale: none, stranded_scale: none };
-        let peaks: Vec<f64> = sheet
+        let mut layout = PageRetentionLayout {
+            moment,
+            lines,
+            backends,
+            attributions,
+            live_scale: none,
+            external_fragmentation_scale: none,
+        };
+        let peaks: Vec<f64> = layout
             .backends
             .iter()
             .map(|backend| {
-                sheet
+                layout
                     .lines
                     .iter()
-                    .map(|line| sheet.stranded(backend.name, line))
+                    .map(|line| layout.stranded(backend.name, line))
                     .fold(0.0, f64::max)
             })
             .collect();
-        let live = sheet.lines.iter().map(|line| sheet.live(line).0).fold(0.0, f64::max);
+        let live = layout.lines.iter().map(|line| layout.live(line).0).fold(0.0, f64::max);
         let stranded = shown_peak(&peaks);
         let reaches = if live > stranded * APART || stranded > live * APART {
             (live, stranded)
         } else {
             (live.max(stranded), live.max(stranded))
         };
-        (sheet.live_scale, sheet.stranded_scale) = (Reach::to(reaches.0), Reach::to(reaches.1));
-        Some(sheet)
+        (layout.live_scale, layout.external_fragmentation_scale) =
+            (Reach::to(reaches.0), Reach::to(reaches.1));
+        Some(layout)
     }
 
-    fn pin(&self, backend: &str, line: &str) -> Option<&'a Pin> {
-        self.pins.iter().copied().find(|pin| pin.backend == backend && pin.site == line)
+    fn attribution(&self, backend: &str, line: &str) -> Option<&'a Attribution> {
+        self.attributions
+            .iter()
+            .copied()
+            .find(|attribution| attribution.backend == backend && attribution.site == line)
     }
 
     fn stranded(&self, backend: &str, line: &str) -> f64 {
-        self.pin(backend, line).map_or(0.0, |pin| pin.stranded_bytes as f64)
+        self.attribution(backend, line)
+            .map_or(0.0, |attribution| attribution.external_fragmentation_bytes as f64)
     }
 
     fn total(&self, backend: &str) -> f64 {
-        self.pins
+        self.attributions
             .iter()
-            .filter(|pin| pin.backend == backend)
-            .map(|pin| pin.stranded_bytes as f64)
+            .filter(|attribution| attribution.backend == backend)
+            .map(|attribution| attribution.external_fragmentation_bytes as f64)
             .sum()
     }
 
     /// Live bytes and blocks of a line: the same for every backend.
     fn live(&self, line: &str) -> (f64, u64) {
-        let found = self.backends.iter().find_map(|backend| self.pin(backend.name, line));
-        found.map_or((0.0, 0), |pin| (pin.live_bytes as f64, pin.live_blocks))
+        let found = self.backends.iter().find_map(|backend| self.attribution(backend.name, line));
+        found.map_or((0.0, 0), |attribution| {
+            (attribution.live_bytes as f64, attribution.live_blocks)
+        })
     }
 
     /// All lines of the first backend by live bytes, the largest first.
-    fn by_live(&self) -> Vec<&'a Pin> {
+    fn by_live(&self) -> Vec<&'a Attribution> {
         let first = self.backends[0].name;
-        let mut pins: Vec<&Pin> = self
-            .pins
+        let mut attributions: Vec<&Attribution> = self
+            .attributions
             .iter()
             .copied()
-            .filter(|pin| pin.backend == first && pin.site != crate::results::OTHER_SITES)
+            .filter(|attribution| {
+                attribution.backend == first && attribution.site != crate::results::OTHER_SITES
+            })
             .collect();
-        pins.sort_by(|a, b| b.live_bytes.cmp(&a.live_bytes).then_with(|| a.site.cmp(&b.site)));
-        pins
+        attributions
+            .sort_by(|a, b| b.live_bytes.cmp(&a.live_bytes).then_with(|| a.site.cmp(&b.site)));
+        attributions
     }
 
     fn when(&self) -> &'static str {
@@ -148,18 +166,18 @@ impl<'a> Sheet<'a> {
     }
 }
 
-fn draw(scene: &Scene) -> Option<Picture> {
-    let sheet = Sheet::of(scene)?;
+fn draw(trace_report: &TraceReport) -> Option<Picture> {
+    let layout = PageRetentionLayout::of(trace_report)?;
     let mut canvas = Canvas::new();
-    let title = verdict(&sheet);
+    let title = verdict(&layout);
     let plotted = format!(
         "Which lines of `{}` keep memory from being given back {}.  Left: live bytes, what a heap profiler reports.  Right: \
-         stranded bytes, free space on pages that these blocks pin, by allocator.",
-        scene.trace.name,
-        sheet.when()
+         stranded bytes, free space on pages that these blocks hold, by allocator.",
+        trace_report.trace.name,
+        layout.when()
     );
-    let (top, bottom) = frame(&mut canvas, &title, &plotted, &hint(scene, &sheet));
-    let columns = sheet.backends.len() + 1;
+    let (top, bottom) = frame(&mut canvas, &title, &plotted, &hint(trace_report, &layout));
+    let columns = layout.backends.len() + 1;
     let names = 300.0;
     let gap = if columns > 6 { 18.0 } else { 30.0 };
     let first = LEFT + names;
@@ -168,13 +186,14 @@ fn draw(scene: &Scene) -> Option<Picture> {
     let (plot_top, plot_bottom) = (top + 76.0, bottom - 40.0);
     let step = (plot_bottom - plot_top) / ROWS as f64;
     let middle = |row: usize| plot_top + step * (row as f64 + 0.5);
-    for (row, line) in sheet.lines.iter().enumerate() {
-        name_line(&mut canvas, &sheet, line, (first - 14.0, middle(row), names - 24.0));
+    for (row, line) in layout.lines.iter().enumerate() {
+        name_line(&mut canvas, &layout, line, (first - 14.0, middle(row), names - 24.0));
     }
     // Beside a bar there must be room for its number.
     let room = if columns > 6 { 44.0 } else { 96.0 };
     for column in 0..columns {
-        let reach = if column == 0 { sheet.live_scale } else { sheet.stranded_scale };
+        let reach =
+            if column == 0 { layout.live_scale } else { layout.external_fragmentation_scale };
         let left = first + (width + gap) * column as f64;
         let panel = Panel {
             left,
@@ -188,12 +207,14 @@ fn draw(scene: &Scene) -> Option<Picture> {
             up: Scale::Linear { from: 0.0, to: 1.0 },
         };
         grid(&mut canvas, &panel);
-        match column.checked_sub(1).map(|at| sheet.backends[at]) {
-            None => live_column(&mut canvas, &sheet, &panel, &middle),
-            Some(backend) => stranded_column(&mut canvas, &sheet, &panel, backend, &middle),
+        match column.checked_sub(1).map(|at| layout.backends[at]) {
+            None => live_column(&mut canvas, &layout, &panel, &middle),
+            Some(backend) => {
+                external_fragmentation_column(&mut canvas, &layout, &panel, backend, &middle)
+            }
         }
     }
-    let (live, stranded) = (sheet.live_scale, sheet.stranded_scale);
+    let (live, stranded) = (layout.live_scale, layout.external_fragmentation_scale);
     let words = if live == stranded {
         format!("x: {}, the same scale in every column", live.unit.name)
     } else {
@@ -236,13 +257,13 @@ fn folder(line: &str) -> &str {
 
 fn name_line(
     canvas: &mut Canvas,
-    sheet: &Sheet,
+    layout: &PageRetentionLayout,
     line: &str,
     (right, middle, room): (f64, f64, f64),
 ) {
     let kind = Type { size: 15.5, bold: true, colour: INK };
     canvas.text(right, middle - 3.0, &shorten(&short(line), kind, room), kind, Anchor::Right);
-    let blocks = sheet.live(line).1;
+    let blocks = layout.live(line).1;
     let place = folder(line);
     let place = if place.is_empty() { String::new() } else { format!("{place}   ") };
     let text =
@@ -250,15 +271,20 @@ fn name_line(
     canvas.text(right, middle + 15.0, &shorten(&text, TINY, room), TINY, Anchor::Right);
 }
 
-fn live_column(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, middle: &dyn Fn(usize) -> f64) {
+fn live_column(
+    canvas: &mut Canvas,
+    layout: &PageRetentionLayout,
+    panel: &Panel,
+    middle: &dyn Fn(usize) -> f64,
+) {
     let (head, kind) =
         fitted("live bytes", HEADING.in_colour(LIVE), 11.0, panel.right - panel.left + 8.0);
     canvas.text(panel.left, panel.top - 42.0, &head, kind, Anchor::Left);
-    let by_live = sheet.by_live();
-    let total: u64 = sheet
-        .pins
+    let by_live = layout.by_live();
+    let total: u64 = layout
+        .attributions
         .iter()
-        .filter(|p| p.backend == sheet.backends[0].name)
+        .filter(|p| p.backend == layout.backends[0].name)
         .map(|p| p.live_bytes)
         .sum();
     let wide = panel.right - panel.left > 150.0;
@@ -270,19 +296,19 @@ fn live_column(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, middle: &dyn F
         SMALL,
         Anchor::Left,
     );
-    for (row, line) in sheet.lines.iter().enumerate() {
-        let live = sheet.live(line).0;
+    for (row, line) in layout.lines.iter().enumerate() {
+        let live = layout.live(line).0;
         let y = middle(row);
-        let end = bar(canvas, panel, live / sheet.live_scale.unit.bytes, y, LIVE);
+        let end = bar(canvas, panel, live / layout.live_scale.unit.bytes, y, LIVE);
         let kind = if live * 10.0 > total as f64 { STRONG } else { SMALL };
         let used = canvas.text(
             end + 5.0,
             y + 5.0,
-            &figure(live / sheet.live_scale.unit.bytes),
+            &figure(live / layout.live_scale.unit.bytes),
             kind,
             Anchor::Left,
         );
-        let rank = by_live.iter().position(|pin| pin.site == **line);
+        let rank = by_live.iter().position(|attribution| attribution.site == **line);
         let text = rank.map_or(String::new(), |rank| format!("#{}", rank + 1));
         if end + 5.0 + used + 8.0 + text_width(&text, SMALL) < panel.right {
             canvas.text(panel.right, y + 5.0, &text, SMALL, Anchor::Right);
@@ -290,15 +316,15 @@ fn live_column(canvas: &mut Canvas, sheet: &Sheet, panel: &Panel, middle: &dyn F
     }
 }
 
-fn stranded_column(
+fn external_fragmentation_column(
     canvas: &mut Canvas,
-    sheet: &Sheet,
+    layout: &PageRetentionLayout,
     panel: &Panel,
     backend: &Backend,
     middle: &dyn Fn(usize) -> f64,
 ) {
     let room = panel.right - panel.left;
-    let total = sheet.total(backend.name);
+    let total = layout.total(backend.name);
     let words = if room > 150.0 {
         canvas.text(
             panel.left,
@@ -323,20 +349,26 @@ fn stranded_column(
         words::bytes(total)
     };
     canvas.text(panel.left, panel.top - 18.0, &shorten(&words, SMALL, room), SMALL, Anchor::Left);
-    for (row, line) in sheet.lines.iter().enumerate() {
-        let stranded = sheet.stranded(backend.name, line);
+    for (row, line) in layout.lines.iter().enumerate() {
+        let stranded = layout.stranded(backend.name, line);
         let y = middle(row);
-        let end = bar(canvas, panel, stranded / sheet.stranded_scale.unit.bytes, y, STRANDED);
+        let end = bar(
+            canvas,
+            panel,
+            stranded / layout.external_fragmentation_scale.unit.bytes,
+            y,
+            EXTERNAL_FRAGMENTATION,
+        );
         let large = stranded * 10.0 > total;
-        let number = if stranded > sheet.stranded_scale.most * 1.001 {
+        let number = if stranded > layout.external_fragmentation_scale.most * 1.001 {
             words::bytes(stranded)
         } else {
-            figure(stranded / sheet.stranded_scale.unit.bytes)
+            figure(stranded / layout.external_fragmentation_scale.unit.bytes)
         };
         let kind = if large { STRONG } else { SMALL };
         let number = shorten(&number, kind, (panel.right - end - 4.0).max(36.0));
         let used = canvas.text(end + 5.0, y + 5.0, &number, kind, Anchor::Left);
-        let live = sheet.live(line).0;
+        let live = layout.live(line).0;
         if large && live > 0.0 && stranded >= 2.0 * live {
             let text = format!("×{}", words::times(stranded / live));
             let at = end + 5.0 + used + 4.0;
@@ -372,29 +404,29 @@ fn bar(
 }
 
 /// The backend on which the first line strands the largest share.
-fn clearest<'a>(sheet: &Sheet<'a>) -> (&'a Backend<'a>, f64) {
+fn clearest<'a>(layout: &PageRetentionLayout<'a>) -> (&'a Backend<'a>, f64) {
     let share = |backend: &Backend| {
-        let total = sheet.total(backend.name);
-        if total > 0.0 { sheet.stranded(backend.name, sheet.lines[0]) / total } else { 0.0 }
+        let total = layout.total(backend.name);
+        if total > 0.0 { layout.stranded(backend.name, layout.lines[0]) / total } else { 0.0 }
     };
-    let best = sheet.backends.iter().copied().max_by(|a, b| share(a).total_cmp(&share(b)));
-    let best = best.unwrap_or(sheet.backends[0]);
+    let best = layout.backends.iter().copied().max_by(|a, b| share(a).total_cmp(&share(b)));
+    let best = best.unwrap_or(layout.backends[0]);
     (best, share(best))
 }
 
-fn verdict(sheet: &Sheet) -> String {
-    let line = sheet.lines[0];
-    let (backend, share) = clearest(sheet);
-    let stranded = sheet.stranded(backend.name, line);
-    let live = sheet.live(line).0;
+fn verdict(layout: &PageRetentionLayout) -> String {
+    let line = layout.lines[0];
+    let (backend, share) = clearest(layout);
+    let stranded = layout.stranded(backend.name, line);
+    let live = layout.live(line).0;
     let name = short(line);
     if stranded <= 0.0 {
-        return format!("No line strands any memory {}", sheet.when());
+        return format!("No line strands any memory {}", layout.when());
     }
     if share < 0.2 || stranded < live {
         return format!(
             "No line stands out {}: the first, {name}, has {} of what is stranded in {}.",
-            sheet.when(),
+            layout.when(),
             words::percent(share),
             backend.name
         );
@@ -403,16 +435,17 @@ fn verdict(sheet: &Sheet) -> String {
         "One line keeps {} of free space pinned with {} of objects {}: {name} ({}).",
         words::bytes(stranded),
         words::bytes(live),
-        sheet.when(),
+        layout.when(),
         backend.name
     );
-    let by_live = sheet.by_live();
-    let Some(rank) = by_live.iter().position(|pin| pin.site == line).filter(|rank| *rank > 0)
+    let by_live = layout.by_live();
+    let Some(rank) =
+        by_live.iter().position(|attribution| attribution.site == line).filter(|rank| *rank > 0)
     else {
         return format!("{opening}  A heap profiler ranks it first, too.");
     };
     let first = by_live[0].site.as_str();
-    let shares = sheet.stranded(backend.name, first) / sheet.total(backend.name);
+    let shares = layout.stranded(backend.name, first) / layout.total(backend.name);
     let first = if first.is_empty() { "what has no line".to_owned() } else { short(first) };
     format!(
         "{opening}  A heap profiler ranks it {}; its number one, {first}, pins {} of what is stranded.",
@@ -427,25 +460,25 @@ fn ordinal(number: usize) -> String {
     WORDS.get(number.wrapping_sub(1)).map_or(format!("number {number}"), |word| (*word).to_owned())
 }
 
-fn hint(scene: &Scene, sheet: &Sheet) -> String {
+fn hint(trace_report: &TraceReport, layout: &PageRetentionLayout) -> String {
     let opening = "The free space of each 4 KiB page is charged in equal shares to the live blocks on it, and summed by the line \
                    that allocated them.";
-    let checks: Vec<(f64, String)> = sheet
+    let checks: Vec<(f64, String)> = layout
         .backends
         .iter()
         .filter_map(|backend| {
-            let row = scene.run.what_ifs.iter().find(|row| {
-                row.trace == scene.trace.name
+            let row = trace_report.run.what_ifs.iter().find(|row| {
+                row.trace == trace_report.trace.name
                     && row.backend == backend.name
-                    && row.site == sheet.lines[0]
+                    && row.site == layout.lines[0]
             })?;
-            let saved = row.pinned_before_bytes as f64 - row.pinned_after_bytes as f64;
+            let saved = row.pages_in_use_before_bytes as f64 - row.pages_in_use_after_bytes as f64;
             let (far, text) = checked(row.predicted_bytes as f64, saved);
             Some((far, format!("{} {text}", backend.name)))
         })
         .collect();
     let marks = "×n: stranded bytes for each live byte.  #n: rank by live bytes.".to_owned();
-    if sheet.moment != Moment::End || checks.is_empty() {
+    if layout.moment != Moment::End || checks.is_empty() {
         return hint_of(opening, &[marks]);
     }
     let many = checks.len();

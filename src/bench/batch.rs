@@ -1,4 +1,4 @@
-//! Room `bench`: a heat. For one trace and repetition the children of all backends are alive
+//! A batch. For one trace and repetition the children of all backends are alive
 //! together on one processor and take turns of about a millisecond, in an order drawn anew for each
 //! round, so that all meet the same weather.
 //!
@@ -12,8 +12,8 @@ use crate::backends::pages;
 use crate::program::Profile;
 use crate::stats::Random;
 
-/// What a heat of so many children takes at most, as far as the program says; no more than a
-/// quarter of what there is, nor an eighth of the limit: several heats may take it at once, beside
+/// What a batch of so many children takes at most, as far as the program says; no more than a
+/// quarter of what there is, nor an eighth of the limit: several batches may take it at once, beside
 /// what decodes parts, and together they stay below.
 pub fn memory_of(profile: &Profile, children: usize, limit_bytes: u64) -> u64 {
     const FIRST_BYTES: u64 = 8 << 20; // what allocators take before they are asked for much
@@ -25,7 +25,7 @@ pub fn memory_of(profile: &Profile, children: usize, limit_bytes: u64) -> u64 {
 /// Hands out turns until no child asks for more. `processor` is where they run: this thread moves
 /// there too, so that handing out costs the neighbouring processor nothing. Before the first turn,
 /// so many bytes of memory are brought near.
-pub fn take_turns(workers: &mut [Worker], processor: Option<usize>, seed: u64, memory: u64) {
+pub fn take_time_slices(workers: &mut [Worker], processor: Option<usize>, seed: u64, memory: u64) {
     let _here = stay_on(processor);
     let mut racing: Vec<&mut Worker> =
         workers.iter_mut().filter_map(|worker| worker.ready().then_some(worker)).collect();

@@ -1,6 +1,6 @@
-//! Room `replay`: the clock that allocators see stands still while a child waits for its turn.
+//! The clock that allocators see stands still while a child waits for its turn.
 //!
-//! In a heat each child sleeps most of the time, so the wall clock runs many times as fast for it
+//! In a batch each child sleeps most of the time, so the wall clock runs many times as fast for it
 //! as its own work does: an allocator that purges what was free for 10 ms would purge after less
 //! than 1 ms of its own, and be timed for that. This program therefore has a `clock_gettime` of its
 //! own, before the C library's, for the compiled-in allocators and for libraries that are loaded
