@@ -21,7 +21,7 @@ use crate::bench::pairs::{Chosen, Course, Side, TAIL_SHARE, load, ratios};
 use crate::bench::{self, Limits, Loaded, Settings, cancelled, fingerprint, processors};
 use crate::check::{Policy, Verdict};
 use crate::replay::{WARM_UP_CALLS, calls_of_an_iteration};
-use crate::results::{Machine, civil_date};
+use crate::results::{Machine, Metric, Scope, civil_date};
 use crate::stats::{Estimate, Random, clopper_pearson, quantile};
 
 /// Show how often `heaplay check` cries wolf on this machine, and how often it catches an injected
@@ -533,25 +533,26 @@ impl Lab<'_> {
                 } else {
                     self.args.backend.as_str()
                 };
-                let (settings, measure): (Vec<(&str, String)>, &str) = match what {
-                    "a page" => {
-                        (vec![("page", (1 + WARM_UP_CALLS).to_string())], "resident_end_bytes")
-                    }
-                    "a byte" => (vec![("byte", peak)], "usable_at_live_peak_bytes"),
+                let (settings, measure): (Vec<(&str, String)>, Option<Metric>) = match what {
+                    "a page" => (
+                        vec![("page", (1 + WARM_UP_CALLS).to_string())],
+                        Some(Metric::ResidentEndBytes),
+                    ),
+                    "a byte" => (vec![("byte", peak)], Some(Metric::UsableAtLivePeakBytes)),
                     // As many blocks of 512 bytes as an arena of the largest kind (1 MiB) has room
                     // for.
-                    "an arena" => (vec![("blocks", "2048".to_owned())], "arenas_peak"),
-                    _ => (vec![], ""),
+                    "an arena" => (vec![("blocks", "2048".to_owned())], Some(Metric::ArenasPeak)),
+                    _ => (vec![], None),
                 };
                 let sides = [
                     Side::of(&injected_spec(&[], arenas)),
                     Side::of(&injected_spec(&settings, arenas)),
                 ];
                 let mut truth = None;
-                if !measure.is_empty() {
+                if let Some(measure) = measure {
                     let value = |side: &Side| -> Result<f64, String> {
                         let run = bench::exact(side, trace, loaded, &self.settings)?;
-                        run.values(trace, &side.backend, "all", measure)
+                        run.values(trace, &side.backend, Scope::All, measure)
                             .first()
                             .copied()
                             .ok_or(format!("{}: has no {measure}", side.backend))

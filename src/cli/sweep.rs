@@ -19,7 +19,7 @@ use super::print;
 use super::run::{RunArgs, conclude};
 use crate::backends::{self, Spec};
 use crate::report::{TraceReport, words};
-use crate::results::{Pass, Run};
+use crate::results::{Metric, Pass, Run, Scope};
 use crate::stats;
 
 /// Run a grid of settings and say which of them pay, with the line for a Dockerfile
@@ -153,19 +153,19 @@ struct Cost {
 
 impl Cost {
     /// `None` when a pass of it failed.
-    fn of(trace_report: &TraceReport, name: &str, metric: &str) -> Option<Cost> {
+    fn of(trace_report: &TraceReport, name: &str, metric: Metric) -> Option<Cost> {
         let (run, trace, calls) =
             (trace_report.run, trace_report.trace.name.as_str(), trace_report.trace.calls as f64);
         let told = trace_report.backends.iter().find(|backend| backend.name == name)?.cost?;
         let times_ns: Vec<f64> = run
-            .values(trace, name, "all", "time_nanoseconds")
+            .values(trace, name, Scope::All, Metric::TimeNanoseconds)
             .iter()
             .map(|ns| ns / calls)
             .collect();
         Some(Cost {
             name: name.to_owned(),
-            memory_bytes: *run.values(trace, name, "all", metric).first()?,
-            varies: !run.values(trace, name, "all", "varies_between_runs").is_empty(),
+            memory_bytes: *run.values(trace, name, Scope::All, metric).first()?,
+            varies: !run.values(trace, name, Scope::All, Metric::VariesBetweenRuns).is_empty(),
             median_ns: told.middle,
             times_ns,
         })
@@ -206,9 +206,9 @@ fn pareto(costs: &[Cost]) -> Vec<&Cost> {
 /// For each trace the Pareto set, and a sentence for each allocator.
 fn advice(run: &Run, memory: &str) -> String {
     let (metric, what) = match memory {
-        "peak" => ("resident_peak_bytes", "peak resident"),
-        "mean" => ("resident_mean_bytes", "mean resident"),
-        _ => ("resident_end_bytes", "resident at exit"),
+        "peak" => (Metric::ResidentPeakBytes, "peak resident"),
+        "mean" => (Metric::ResidentMeanBytes, "mean resident"),
+        _ => (Metric::ResidentEndBytes, "resident at exit"),
     };
     let mut text = String::new();
     for trace_report in TraceReport::all(run) {
