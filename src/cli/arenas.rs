@@ -12,7 +12,7 @@ use super::{note, print};
 use crate::backends;
 use crate::backends::arenas::Bases;
 use crate::bench;
-use crate::replay::Ending;
+use crate::replay::FinalState;
 use crate::report::{self, ArenaMap, ArenaStrip, PoolCell};
 
 /// Arenas that are told one by one.
@@ -79,7 +79,7 @@ pub fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-fn strips(ending: &Ending) -> Vec<ArenaStrip> {
+fn strips(ending: &FinalState) -> Vec<ArenaStrip> {
     let cell = |pool: &backends::arenas::PoolState| PoolCell {
         block: pool.block as u64,
         live: pool.live as u64,
@@ -92,7 +92,7 @@ fn strips(ending: &Ending) -> Vec<ArenaStrip> {
     ending.arenas.iter().map(strip).collect()
 }
 
-fn words(map: &ArenaMap, end: &Ending) -> String {
+fn words(map: &ArenaMap, end: &FinalState) -> String {
     let told = &end.statistics;
     let mut text = format!(
         "{} on {}: {} arenas of {} at the live peak, {} at the end; {} at most, {} ever\n\n",
