@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::operations::scope_of;
-use super::plan::{ClockRate, Job, Pace, Task};
-use super::{Verified, page_rows};
+use super::page_rows;
+use super::plan::{ClockRate, Job, Pace, Task, Verified};
 use crate::backends::arenas::Pools;
 use crate::backends::{self, Backend};
 use crate::program::{Action, AllocationSites, Feed, Outline, Parts, Program, Times};

@@ -53,7 +53,7 @@ pub enum Task {
         /// The backend as written.
         backend: String,
     },
-    /// Prove the backend; what was found (see [`super::Verified`]), on standard output.
+    /// Prove the backend; what was found (see [`Verified`]), on standard output.
     Verify {
         /// The backend as written.
         backend: String,
@@ -139,6 +139,15 @@ impl Task {
             Task::Measure { cell, .. } => &cell.backend,
         }
     }
+}
+
+/// What proving a backend found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Verified {
+    /// It kept every rule, in so many calls.
+    Proved(u64),
+    /// It broke one: which, and where.
+    Broken(String),
 }
 
 /// A child's work and its bounds.

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
+use super::error::{BenchError, io_error};
 use super::exact::footprint;
 use super::pairs::Side;
-use super::{BenchError, Loaded, Settings, io_error};
+use super::settings::Settings;
+use super::workload::Loaded;
 use crate::program::{Change, Times, what_if};
 use crate::results::{BackendEntry, Metric, Moment, Run, Scope, WhatIf};
 
