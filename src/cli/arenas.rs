@@ -7,8 +7,10 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 
-use super::load::{ChildArgs, backend_words, load_traces};
-use super::{note, print};
+use super::children::ChildArgs;
+use super::load::load_traces;
+use super::specs;
+use super::terminal::{note, print};
 use crate::backends;
 use crate::backends::arenas::Bases;
 use crate::bench;
@@ -29,8 +31,7 @@ pub fn show(
     folder: Option<&Path>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    backend_words(&[backend.to_owned()])?;
-    let mut spec = backends::parse(backend)?;
+    let mut spec = specs::read(backend)?;
     if spec.setting("bases").is_none() {
         spec = spec.with_setting("bases", &Bases::Aligned.name())?;
     }
