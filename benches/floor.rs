@@ -1,5 +1,5 @@
 //! What the harness itself costs, against a loop in C (`floor.c`): `cargo bench` prints the table,
-//! METHODOLOGY.md explains each line. All in one run: what is compared takes turns in an order
+//! docs/method/harness.md explains it. All in one run: what is compared takes turns in an order
 //! drawn anew each round, on one processor, by the processor time of this thread; each figure is a
 //! median over the rounds, each ratio one of medians.
 //!

@@ -4,7 +4,7 @@
 //!
 //! A shared machine's speed drifts by tens of per cent within seconds. Two backends timed one after
 //! the other differ by that drift; timed in turns they share it, and the spread of their ratio
-//! falls several times (`METHODOLOGY.md`).
+//! falls several times (`docs/method/time.md`).
 
 use super::machine::available_bytes;
 use super::worker::Worker;

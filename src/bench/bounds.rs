@@ -52,9 +52,14 @@ pub fn check(
         .iter()
         .filter(by_the_clock)
         .filter(|row| run.values(&row.trace, &row.backend, Scope::All, METRICS[0][0].1).is_empty())
-        .filter_map(|row| Some((row, programs.get(&row.trace)?, backends::bounds(&row.backend)?)))
-        .flat_map(|(row, loaded, words)| {
-            words.into_iter().enumerate().map(move |(which, word)| (row, loaded, word, which))
+        .filter_map(|row| {
+            Some((row, programs.get(&row.trace)?, backends::bounds(&row.backend.parse().ok()?)?))
+        })
+        .flat_map(|(row, loaded, specs)| {
+            specs
+                .into_iter()
+                .enumerate()
+                .map(move |(which, spec)| (row, loaded, spec.to_string(), which))
         })
         .collect();
     let rows: Vec<Result<Vec<Measurement>, BenchError>> = wanted

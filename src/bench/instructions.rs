@@ -2,8 +2,8 @@
 //! cachegrind.
 //!
 //! Two children are counted, one that makes every call and one that makes none; the difference is
-//! the loop's. What is counted is exact to a few parts in a million (METHODOLOGY.md) on any
-//! machine, as no clock is involved.
+//! the loop's. What is counted is exact to a few parts in a million on any machine, as no clock is
+//! involved (docs/method/instructions.md).
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -16,7 +16,7 @@ use super::check::race::{Cell, Race, Timed};
 use super::check::suite::{self, Measure, Rules};
 use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces};
 use super::{note, print};
-use crate::backends::{self, with_setting};
+use crate::backends;
 use crate::bench::pairs::{Chosen, Course, Side, TAIL_SHARE, load, ratios};
 use crate::bench::{self, Limits, Loaded, Settings, cancelled, fingerprint, processors};
 use crate::check::{Policy, Verdict};
@@ -665,16 +665,15 @@ impl Lab<'_> {
 
 /// Whether a backend counts arenas.
 fn has_pools(word: &str) -> bool {
-    backends::parse(word).is_ok_and(|spec| spec.name == "pymalloc")
+    backends::parse(word).is_ok_and(|spec| spec.name() == "pymalloc")
 }
 
 /// `injected` with these settings on a backend.
 fn injected_spec(settings: &[(&str, String)], below: &str) -> String {
-    let mut word = "injected".to_owned();
-    for (key, value) in settings {
-        word = with_setting(&word, key, value).unwrap_or(word);
-    }
-    format!("{word}+{below}")
+    let settings: Vec<String> =
+        settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mark = if settings.is_empty() { "" } else { ":" };
+    format!("injected{mark}{}+{below}", settings.join(","))
 }
 
 /// The rates of a kind: name, trials, failed, warned, inconclusive, time to the verdict.

@@ -17,7 +17,7 @@ use anyhow::bail;
 use super::load::ChildArgs;
 use super::print;
 use super::run::{RunArgs, conclude};
-use crate::backends::{self, Spec};
+use crate::backends;
 use crate::report::{TraceReport, words};
 use crate::results::{Metric, Pass, Run, Scope};
 use crate::stats;
@@ -87,7 +87,7 @@ fn grid(words: &[String]) -> anyhow::Result<Vec<String>> {
     for word in words {
         let variants = expand(word)?;
         for variant in &variants {
-            add(plain_word(&backends::parse(variant)?));
+            add(backends::parse(variant)?.without_settings().into());
         }
         variants.into_iter().for_each(&mut add);
     }
@@ -119,23 +119,6 @@ fn expand(word: &str) -> anyhow::Result<Vec<String>> {
         .split(',')
         .flat_map(|value| tails.iter().map(move |tail| format!("{head}{value}{tail}")))
         .collect())
-}
-
-/// The backend without its settings; a path and a prefix stay.
-fn plain_word(spec: &Spec) -> String {
-    let mut word = spec.name.clone();
-    if let Some(version) = &spec.version {
-        word.push_str(&format!("@{version}"));
-    }
-    for key in ["path", "prefix"] {
-        if let Some(value) = spec.setting(key) {
-            word.push_str(&format!(":{value}"));
-        }
-    }
-    if let Some(below) = &spec.below {
-        word.push_str(&format!("+{}", plain_word(below)));
-    }
-    word
 }
 
 /// What a backend costs on one trace.
@@ -251,8 +234,9 @@ fn advice(run: &Run, memory: &str) -> String {
 /// One sentence for each allocator that has variants, and one for the best of all against the
 /// baseline.
 fn sentences(costs: &[Cost], what: &str) -> Vec<String> {
-    let plain =
-        |cost: &Cost| backends::parse(&cost.name).map(|spec| plain_word(&spec)).unwrap_or_default();
+    let plain = |cost: &Cost| -> String {
+        backends::parse(&cost.name).map(|spec| spec.without_settings().into()).unwrap_or_default()
+    };
     let mut said = Vec::new();
     for base in costs.iter().filter(|cost| plain(cost) == cost.name) {
         let variants: Vec<&Cost> = costs
@@ -335,8 +319,8 @@ const LIBRARIES: [(&str, &str); 3] = [
 fn lines(word: &str) -> String {
     let Ok(spec) = backends::parse(word) else { return String::new() };
     let mut variables: Vec<(String, String)> = Vec::new();
-    let own = match &spec.below {
-        Some(below) if spec.name == "pymalloc" => below,
+    let own = match spec.below() {
+        Some(below) if spec.name() == "pymalloc" => below,
         // Every call of the trace went to this backend: without pymalloc in front, as Python itself
         // would put it.
         _ => {
@@ -344,7 +328,7 @@ fn lines(word: &str) -> String {
             &spec
         }
     };
-    match (own.name.as_str(), own.setting("path")) {
+    match (own.name(), own.path()) {
         (_, Some(path)) => variables.push(("LD_PRELOAD".to_owned(), path.to_owned())),
         ("malloc", _) => {}
         (name, _) => match LIBRARIES.iter().find(|(known, _)| *known == name) {
