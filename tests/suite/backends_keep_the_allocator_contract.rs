@@ -2,11 +2,6 @@
 //! implementation of its rules.
 #![expect(unsafe_code, reason = "calls backends through their tables, and injects arenas")]
 
-mod hooks;
-mod naive;
-mod shadow;
-mod twins;
-
 use std::ptr;
 
 use heaplay::backends::pymalloc::{
@@ -17,9 +12,9 @@ use heaplay::backends::{self, Backend};
 use heaplay::trace::Domain;
 use proptest::prelude::*;
 
-use hooks::{Bases, Hooked, Watch};
-use shadow::{Action, Shadow};
-use twins::{same_places, tiny};
+use crate::support::arena_hooks::{Bases, Hooked, Watch};
+use crate::support::lockstep::{same_places, tiny};
+use crate::support::reference_heap::{Action, Shadow};
 
 fn sizes() -> impl Strategy<Value = usize> {
     prop_oneof![1 => Just(0usize), 12 => 1usize..=512, 3 => 1usize..=64, 2 => 480usize..=544, 1 => 513usize..5000]

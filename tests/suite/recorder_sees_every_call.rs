@@ -2,8 +2,6 @@
 //! against what the programs did: counts by an independent counter, order, processes, signals,
 //! refusals. Also holds `traces/` to its catalogue.
 
-mod interpreters;
-
 use heaplay::results::{Metric, Operation, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -15,6 +13,8 @@ use std::process::{Command, Output, Stdio};
 
 use heaplay::trace::{self, ArenaEvent, Call, Header, Op, RawLog, Row, Sequence};
 use tempfile::TempDir;
+
+use crate::support::interpreters;
 
 /// A trace, read whole and proved to be one: every end names a live block.
 #[derive(Default)]

@@ -1,13 +1,13 @@
 //! The table of free lists against the interpreters of this machine: names, sizes and how many
 //! objects each list keeps, as `oracle/free_lists.py` finds by experiment in each of them.
 
-mod interpreters;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use heaplay::backends::freelist::{Listed, listed};
+
+use crate::support::interpreters;
 
 type Found = BTreeMap<String, (String, u64, i64)>;
 

@@ -16,13 +16,8 @@
 //! `HEAPLAY_ORACLE_EVENTS` sets the events of each run (default 1,000,000).
 #![expect(unsafe_code, reason = "calls into libpython, and implements allocator hooks")]
 
-mod hooks;
-mod libraries;
-mod waves;
-
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::path::Path;
-use std::process::Command;
 use std::ptr;
 
 use heaplay::backends::pymalloc::{
@@ -32,8 +27,9 @@ use heaplay::backends::pymalloc::{
 use heaplay::backends::{Allocator, Backend};
 use heaplay::trace::Domain;
 
-use hooks::{Bases, Hooked, Watch};
-use waves::{Event, Waves};
+use crate::support::arena_hooks::{Bases, Hooked, Watch};
+use crate::support::waves::{Event, Waves};
+use crate::support::{child, libpython};
 
 // ---------------------------------------------------------------------------------------------------------------------
 // The real one
@@ -318,8 +314,8 @@ fn child() {
 
 fn compare_in_child(library: &Path, bases: usize, events: &str, seed: u64) {
     let home = library.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "child", "--ignored", "--nocapture"]);
+    let mut child = child::of(module_path!(), "child");
+    child.arg("--ignored");
     child.env("HEAPLAY_ORACLE_LIBRARY", library).env("HEAPLAY_ORACLE_BASES", bases.to_string());
     child.env("HEAPLAY_ORACLE_EVENTS", events).env("HEAPLAY_ORACLE_SEED", seed.to_string());
     child.env("PYTHONMALLOC", "malloc");
@@ -342,7 +338,7 @@ fn compare_in_child(library: &Path, bases: usize, events: &str, seed: u64) {
 }
 
 fn compare_version(minor: u32) {
-    let found = libraries::find(minor);
+    let found = libpython::find(minor);
     if found.is_empty() {
         println!(
             "skipped: no libpython3.{minor}.so.1.0 in pyenv's versions or in `ldconfig -p`; `pyenv install 3.{minor}` with --enable-shared would provide it"

@@ -7,14 +7,14 @@
 //! library, as `nm` prints them; from 3.12 on, where they are fields of the interpreter's state,
 //! from its own headers, asked by a C compiler.
 
-mod libraries;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use heaplay::backends::pymalloc::{
     Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Heap, Layout,
 };
+
+use crate::support::libpython;
 
 /// What in obmalloc.c is state of the pools, and the tables of the layer below and of the source of
 /// arenas.
@@ -111,7 +111,7 @@ fn ours(minor: u32, is_of_16: bool) -> usize {
 #[test]
 fn state_is_no_larger_than_cpythons() {
     for minor in 6..=14 {
-        let found = libraries::find(minor);
+        let found = libpython::find(minor);
         let told: Vec<(PathBuf, Result<_, _>)> =
             found.into_iter().map(|path| (path.clone(), theirs(&path, minor))).collect();
         if told.is_empty() {

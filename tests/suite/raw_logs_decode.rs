@@ -1,9 +1,9 @@
 //! Raw logs made by hand, word by word: what a recording seldom shows must come out right too. And
 //! the rules of what the recorder refuses, which are pure.
 
-#[path = "../src/recorder/rawlog.rs"]
+#[path = "../../src/recorder/rawlog.rs"]
 mod layout;
-#[path = "../src/recorder/refusal.rs"]
+#[path = "../../src/recorder/refusal.rs"]
 #[allow(dead_code, reason = "each test uses its part")]
 mod refusal;
 

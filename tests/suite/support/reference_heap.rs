@@ -4,7 +4,6 @@
 //!
 //! Shared by the property tests and the fuzz target.
 #![expect(unsafe_code, reason = "calls backends and touches their blocks")]
-#![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -44,38 +43,6 @@ pub enum Action {
         step: usize,
         count: usize,
     },
-}
-
-impl Action {
-    /// Reads actions from arbitrary bytes, four bytes each.
-    pub fn all_from(bytes: &[u8]) -> Vec<Action> {
-        bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|&[kind, a, b, c]| Action::from([a, b, c], kind))
-            .collect()
-    }
-
-    fn from([a, b, c]: [u8; 3], kind: u8) -> Action {
-        let wide = usize::from(u16::from_le_bytes([a, b]));
-        let size = if c & 1 == 0 { wide % 530 } else { wide % 5000 };
-        let domain =
-            if kind & 0x80 == 0 { Domain::Obj } else { Domain::ALL[usize::from(kind >> 5 & 1)] };
-        match kind & 7 {
-            0 | 1 => Action::Malloc { domain, size },
-            2 => Action::Calloc { domain, elements: usize::from(c >> 1) % 5, size },
-            3 => Action::Realloc { at: usize::from(c >> 1) * 31, size },
-            4 => Action::Free { at: wide },
-            5 => Action::Burst { size, count: usize::from(c >> 1) * 8 },
-            6 => Action::FreeMany {
-                at: wide,
-                step: 1 + usize::from(c >> 6),
-                count: usize::from(c) * 8,
-            },
-            _ => Action::FreeNull,
-        }
-    }
 }
 
 struct Live {

@@ -9,10 +9,6 @@
 //! `HEAPLAY_ORACLE_EVENTS` sets the events of each generated trace (default 800,000).
 #![expect(unsafe_code, reason = "gives arenas at chosen places")]
 
-mod interpreters;
-mod libraries;
-mod waves;
-
 use heaplay::results::{Metric, Scope};
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
@@ -30,7 +26,9 @@ use heaplay::program::{self, Program};
 use heaplay::replay::{Nothing, Slots, Tables, replay};
 use heaplay::trace::{self, Columns, Creation, Domain, Header, Op, Row, Sites};
 
-use waves::{Event, Waves};
+use crate::support::interpreters;
+use crate::support::libpython;
+use crate::support::waves::{Event, Waves};
 
 fn heaplay(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_heaplay")).args(arguments).output().expect("heaplay starts")
@@ -107,7 +105,7 @@ fn skipped(minor: u32) {
 }
 
 fn same_places(minor: u32) {
-    let found = libraries::find(minor);
+    let found = libpython::find(minor);
     if found.is_empty() {
         skipped(minor);
     }
@@ -164,7 +162,7 @@ same_places! {
 /// Other rules are found out, and told with the call, both states, and the arena.
 #[test]
 fn a_difference_is_told() {
-    let Some(library) = libraries::find(9).into_iter().next() else { return skipped(9) };
+    let Some(library) = libpython::find(9).into_iter().next() else { return skipped(9) };
     let theirs = format!("python@{}", library.display());
     let churn = concat!(env!("CARGO_MANIFEST_DIR"), "/traces/churn.trace");
     let output = heaplay(&["verify", churn, "--backend", "pymalloc@3.8", "--against", &theirs]);
@@ -187,7 +185,7 @@ fn a_difference_is_told() {
 #[test]
 fn an_interpreter_with_other_sizes_is_told_from_its_version() {
     let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/traces/hello.trace");
-    let found = libraries::find(6);
+    let found = libpython::find(6);
     if found.is_empty() {
         skipped(6);
     }
@@ -234,7 +232,7 @@ fn what_cannot_be_compared_is_refused() {
 fn the_real_one_is_measured_like_any_other() {
     let hello = concat!(env!("CARGO_MANIFEST_DIR"), "/traces/hello.trace");
     for minor in [8, 11, 12] {
-        let Some(library) = libraries::find(minor).into_iter().next() else {
+        let Some(library) = libpython::find(minor).into_iter().next() else {
             skipped(minor);
             continue;
         };

@@ -7,9 +7,9 @@ use heaplay::backends::Backend;
 use heaplay::backends::pymalloc::{Constants, Cpython311, Custom, Layout, Pymalloc};
 use heaplay::trace::Domain;
 
-use crate::hooks::{Bases, Hooked, Place, Watch};
-use crate::naive::Naive;
-use crate::shadow::Action;
+use super::arena_hooks::{Bases, Hooked, Place, Watch};
+use super::reference_heap::Action;
+use super::reference_pools::Naive;
 
 /// Arenas of four small pools: lists of arenas get long after a few hundred blocks.
 pub fn tiny(keeps_last_empty: bool) -> Custom {

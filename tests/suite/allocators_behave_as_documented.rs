@@ -8,6 +8,8 @@ use std::process::{Command, Output, Stdio};
 use heaplay::backends;
 use heaplay::results::{Metric, Run, Scope, Status};
 
+use crate::support::child;
+
 fn heaplay() -> Command {
     Command::new(env!("CARGO_BIN_EXE_heaplay"))
 }
@@ -403,8 +405,7 @@ fn settings_of_rpmalloc_do_what_its_header_says() {
     }
     let grown = |spans: usize| -> usize {
         let said = output(
-            Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "settings_of_rpmalloc_do_what_its_header_says", "--nocapture"])
+            child::of(module_path!(), "settings_of_rpmalloc_do_what_its_header_says")
                 .env(WORD, format!("rpmalloc:span_map_count={spans}")),
         );
         let text = String::from_utf8_lossy(&said.stdout).into_owned();

@@ -13,7 +13,7 @@ fn close(found: f64, expected: f64, what: &str) {
 
 #[test]
 fn agrees_with_scipy() {
-    let text = include_str!("oracle/robust.csv");
+    let text = include_str!("../oracle/robust.csv");
     let mut seen = std::collections::BTreeMap::new();
     for line in text.lines().skip(2) {
         let fields: Vec<&str> = line.split(',').collect();

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use heaplay::backends::pymalloc::{Constants, POOL_HEADER_BYTES};
 
-use crate::hooks::{Bases, Place};
+use super::arena_hooks::{Bases, Place};
 
 /// A pool by the birth of its arena and its offset there.
 type PoolId = (usize, usize);

@@ -3,9 +3,6 @@
 //! version written down once more.
 #![expect(unsafe_code, reason = "calls the backend through its table")]
 
-mod hooks;
-mod waves;
-
 use std::collections::HashMap;
 use std::ffi::c_void;
 
@@ -17,8 +14,8 @@ use heaplay::trace::{
     Distribution, Domain, GeneratedType, Generator, Header, Row, Sites, TraceError, TraceReader,
 };
 
-use hooks::{Bases, Below, Hooked, Watch};
-use waves::{Event, Waves};
+use crate::support::arena_hooks::{Bases, Below, Hooked, Watch};
+use crate::support::waves::{Event, Waves};
 
 /// Kept blocks by class, the last freed last.
 struct Naive {

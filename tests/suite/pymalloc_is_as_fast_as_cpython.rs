@@ -6,9 +6,6 @@
 //! arenas by mmap.
 #![expect(unsafe_code, reason = "calls into libpython")]
 
-mod libraries;
-mod waves;
-
 use std::ffi::{c_int, c_void};
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +15,8 @@ use std::time::Instant;
 use heaplay::backends::{self, Allocator};
 use heaplay::trace::Domain;
 
-use waves::{Event, Waves};
+use crate::support::waves::{Event, Waves};
+use crate::support::{child, libpython};
 
 /// Calls of one pass, and passes of each side.
 const CALLS: usize = 1_000_000;
@@ -152,10 +150,10 @@ fn build_of(library: &Path, minor: u32) -> String {
 #[ignore = "a measurement"]
 fn nanoseconds_a_call() {
     for minor in [10, 11] {
-        for library in libraries::find(minor) {
+        for library in libpython::find(minor) {
             println!("{} ({})", library.display(), build_of(&library, minor));
-            let mut child = Command::new(std::env::current_exe().unwrap());
-            child.args(["--exact", "child", "--ignored", "--nocapture"]);
+            let mut child = child::of(module_path!(), "child");
+            child.arg("--ignored");
             child
                 .env("HEAPLAY_SPEED_LIBRARY", &library)
                 .env("HEAPLAY_SPEED_VERSION", format!("3.{minor}"));

@@ -1,6 +1,5 @@
 //! The interpreters of this machine that can be recorded, found at run time: those of PATH and of
 //! pyenv.
-#![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -1,14 +1,14 @@
 //! tracemalloc's own files: what heaplay reads of them against what each Python that is here reads
 //! of them itself, and the trace that a series becomes against the live sets of its snapshots.
 
-mod interpreters;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use heaplay::trace::{self, Call, Sequence, Series, Snapshot, TraceReader};
 use tempfile::TempDir;
+
+use crate::support::interpreters;
 
 /// Dumps snapshots with shared frames, several domains' worth of sizes and more than one batch, and
 /// writes down what `Snapshot.load` makes of each file.

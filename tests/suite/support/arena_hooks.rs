@@ -1,7 +1,6 @@
 //! Hooks below an allocator's pools that both an interpreter and ours can take: arenas at chosen
 //! places, and a log of what reached the layer below.
 #![expect(unsafe_code, reason = "implements allocator hooks")]
-#![allow(dead_code, reason = "each test uses its part")]
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
