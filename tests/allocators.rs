@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use heaplay::backends;
-use heaplay::results::{Run, Status};
+use heaplay::results::{Metric, Run, Scope, Status};
 
 fn heaplay() -> Command {
     Command::new(env!("CARGO_BIN_EXE_heaplay"))
@@ -63,9 +63,9 @@ fn footprints(trace: &Path, words: &[&str]) -> Run {
 }
 
 /// One figure of a backend in MiB.
-fn mib(run: &Run, backend: &str, metric: &str) -> f64 {
+fn mib(run: &Run, backend: &str, metric: Metric) -> f64 {
     let trace = &run.manifest.traces[0].name;
-    run.values(trace, backend, "all", metric)[0] / f64::from(1 << 20)
+    run.values(trace, backend, Scope::All, metric)[0] / f64::from(1 << 20)
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn installed_libraries_keep_the_rules_and_tell_their_version() {
     for (word, version) in words {
         let entry = run.manifest.backends.iter().find(|entry| entry.name == word).unwrap();
         assert!(entry.version.starts_with(version), "{word}: {}", entry.version);
-        assert!(run.values("hello", &word, "all", "usable_end_bytes").len() == 1);
+        assert!(run.values("hello", &word, Scope::All, Metric::UsableEndBytes).len() == 1);
     }
 }
 
@@ -268,7 +268,7 @@ fn settings_of_malloc_do_what_the_manual_says() {
         "malloc:MALLOC_TOP_PAD_=64M,MALLOC_TRIM_THRESHOLD_=1G",
     ];
     let run = footprints(&trace("service.trace"), &words);
-    let end = |word: &str| mib(&run, word, "resident_end_bytes");
+    let end = |word: &str| mib(&run, word, Metric::ResidentEndBytes);
     assert!(end(words[1]) < 0.9 * end(words[0]), "{} and {}", end(words[1]), end(words[0]));
     assert!(end(words[2]) > 1.2 * end(words[1]));
     // tunables: fast bins merge late, so without them freed blocks of 64 to 128 bytes merge into
@@ -298,7 +298,7 @@ fn settings_of_malloc_do_what_the_manual_says() {
     fs::write(&csv, format!("event,op,size,lifetime,thread,domain\n{}", lines.concat())).unwrap();
     let words = ["malloc", "malloc:glibc.malloc.mxfast=0"];
     let run = footprints(&csv, &words);
-    let end = |word: &str| mib(&run, word, "resident_peak_bytes");
+    let end = |word: &str| mib(&run, word, Metric::ResidentPeakBytes);
     assert!(end(words[1]) <= end(words[0]), "{} and {}", end(words[1]), end(words[0]));
 }
 
@@ -308,13 +308,13 @@ fn settings_of_jemalloc_and_mimalloc_do_what_their_manuals_say() {
     if built("jemalloc") {
         let words = ["jemalloc:dirty_decay_ms=0", "jemalloc:dirty_decay_ms=-1"];
         let run = footprints(&service, &words);
-        let end = |word: &str| mib(&run, word, "resident_end_bytes");
+        let end = |word: &str| mib(&run, word, Metric::ResidentEndBytes);
         assert!(end(words[0]) < 0.6 * end(words[1]), "{} and {}", end(words[0]), end(words[1]));
     }
     if built("mimalloc") {
         let words = ["mimalloc:purge_delay=0", "mimalloc:purge_delay=-1"];
         let run = footprints(&service, &words);
-        let end = |word: &str| mib(&run, word, "resident_end_bytes");
+        let end = |word: &str| mib(&run, word, Metric::ResidentEndBytes);
         assert!(end(words[0]) < 0.7 * end(words[1]), "{} and {}", end(words[0]), end(words[1]));
     }
     if built("tcmalloc") {
@@ -322,7 +322,7 @@ fn settings_of_jemalloc_and_mimalloc_do_what_their_manuals_say() {
         // are no matter on one.)
         let words = ["tcmalloc:memory_limit=8M", "tcmalloc"];
         let run = footprints(&service, &words);
-        let end = |word: &str| mib(&run, word, "resident_end_bytes");
+        let end = |word: &str| mib(&run, word, Metric::ResidentEndBytes);
         assert!(end(words[0]) < 0.8 * end(words[1]), "{} and {}", end(words[0]), end(words[1]));
     }
     if built("scudo") {
@@ -330,7 +330,7 @@ fn settings_of_jemalloc_and_mimalloc_do_what_their_manuals_say() {
         let waits = "scudo:quarantine_size_kb=16384,thread_local_quarantine_size_kb=1024,\
                      quarantine_max_chunk_size=2048";
         let run = footprints(&service, &["scudo", waits]);
-        let peak = |word: &str| mib(&run, word, "resident_peak_bytes");
+        let peak = |word: &str| mib(&run, word, Metric::ResidentPeakBytes);
         assert!(peak(waits) > peak("scudo") + 8.0, "{} and {}", peak(waits), peak("scudo"));
     }
     // Address space: what is refused beyond it.
@@ -361,7 +361,12 @@ fn a_preloaded_library_is_kept_from_the_backends() {
         let told = output(&mut command);
         assert_eq!(told.status.code(), Some(0), "{}", errors(&told));
         (
-            Run::load(&out).unwrap().values("hello", "malloc", "all", "resident_peak_bytes"),
+            Run::load(&out).unwrap().values(
+                "hello",
+                "malloc",
+                Scope::All,
+                Metric::ResidentPeakBytes,
+            ),
             errors(&told),
         )
     };
@@ -497,7 +502,7 @@ fn what_goes_by_the_clock_is_not_gated_and_what_is_pinned_is() {
     let (first, second) = (folder.path().join("a"), folder.path().join("b"));
     let mut run = footprints(&trace("hello.trace"), &["jemalloc", pinned]);
     run.save(&first).unwrap();
-    for row in run.measurements.iter_mut().filter(|row| row.metric == "resident_end_bytes") {
+    for row in run.measurements.iter_mut().filter(|row| row.metric == Metric::ResidentEndBytes) {
         row.value += 4096.0;
     }
     run.save(&second).unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use heaplay::results::Run;
+use heaplay::results::{Metric, Run, Scope};
 
 fn heaplay() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
@@ -63,19 +63,21 @@ fn one_page_and_one_byte_and_one_arena_fail_and_nothing_does_not() {
         (text, json(&file))
     };
     let (_, nothing) = check(0, "malloc", "");
-    assert_eq!(verdict_of(&nothing, "resident_end_bytes"), "identical");
+    assert_eq!(verdict_of(&nothing, Metric::ResidentEndBytes.name()), "identical");
     let (text, page) = check(1, "malloc", ":page=100");
-    assert_eq!(verdict_of(&page, "resident_end_bytes"), "fail");
+    assert_eq!(verdict_of(&page, Metric::ResidentEndBytes.name()), "fail");
     assert!(text.contains("again: heaplay check") && text.contains("--measures exact"), "{text}");
     let (_, arena) = check(1, "pymalloc@3.9", ":blocks=1024");
-    assert_eq!(verdict_of(&arena, "arenas_peak"), "fail");
+    assert_eq!(verdict_of(&arena, Metric::ArenasPeak.name()), "fail");
     // The byte: on the block that is given at the live peak, counted behind the six calls that a
     // pass warms up with.
     let record = recorded(folder.path(), "run", &trace, "footprint");
-    let peak = Run::load(&record).unwrap().values("t", "pymalloc", "all", "live_peak_event")[0];
+    let peak =
+        Run::load(&record).unwrap().values("t", "pymalloc", Scope::All, Metric::LivePeakEvent)[0];
     let (_, byte) = check(1, "pymalloc@3.9", &format!(":byte={}", peak as u64 + 7));
     let findings = byte["findings"].as_array().unwrap();
-    let usable = findings.iter().find(|f| f["measure"] == "usable_at_live_peak_bytes").unwrap();
+    let usable =
+        findings.iter().find(|f| f["measure"] == Metric::UsableAtLivePeakBytes.name()).unwrap();
     assert_eq!(
         usable["candidate"].as_f64().unwrap() - usable["baseline"].as_f64().unwrap(),
         1.0,
@@ -272,7 +274,7 @@ fn two_recordings_are_compared_by_what_they_ask_for() {
     let text = check(1).replace(['\u{a0}', '\u{202f}', '\u{2009}'], " ");
     assert!(text.contains("8.0 KiB") || text.contains("8 KiB"), "the size class: {text}");
     assert!(text.contains("+600,000") || text.contains("+600 000"), "its bytes: {text}");
-    assert!(text.contains("live_end_bytes") && text.contains("FAIL"), "{text}");
+    assert!(text.contains(Metric::LiveEndBytes.name()) && text.contains("FAIL"), "{text}");
     assert!(text.contains("--sites"), "{text}");
 }
 
@@ -294,7 +296,8 @@ fn a_policy_accepts_until_a_date_and_says_what_is_of_no_use() {
         recorded(folder.path(), "b", &trace, "footprint"),
     );
     let mut worse = Run::load(&b).unwrap();
-    for row in worse.measurements.iter_mut().filter(|row| row.metric == "resident_freed_bytes") {
+    for row in worse.measurements.iter_mut().filter(|row| row.metric == Metric::ResidentFreedBytes)
+    {
         row.value += 4096.0;
     }
     worse.save(&b).unwrap();
@@ -305,7 +308,7 @@ fn a_policy_accepts_until_a_date_and_says_what_is_of_no_use() {
         command.args(["check", "--baseline"]).arg(&a).arg(&b);
         expect(code, command.arg("--policy").arg(&policy))
     };
-    assert!(check(1, "").contains("resident_freed_bytes"));
+    assert!(check(1, "").contains(Metric::ResidentFreedBytes.name()));
     let accept = |until: &str| {
         format!(
             "[[accept]]\nmeasure = \"resident_freed_bytes\"\nreason = \"agreed\"\nuntil = {until}\n"

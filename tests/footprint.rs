@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use heaplay::results::{Exactness, Moment, Run, Sample, find_metric};
+use heaplay::results::{Exactness, Metric, Moment, Run, Sample, Scope};
 
 const KIB: f64 = 1024.0;
 /// What the kernel's figure may be off by, and a page for the one thread.
@@ -38,8 +38,13 @@ fn footprint(what: &Path, backends: &str, out: &Path, tunables: Option<&str>) ->
     Run::load(out).expect("a run")
 }
 
-fn one(run: &Run, trace: &str, backend: &str, metric: &str) -> f64 {
-    let values = run.values(trace, backend, "all", metric);
+/// The metric of a name that is put together.
+fn named(name: &str) -> Metric {
+    Metric::find(name).unwrap_or_else(|| panic!("{name} is no metric"))
+}
+
+fn one(run: &Run, trace: &str, backend: &str, metric: Metric) -> f64 {
+    let values = run.values(trace, backend, Scope::All, metric);
     assert_eq!(values.len(), 1, "{metric} of {backend} on {trace}");
     values[0]
 }
@@ -63,15 +68,16 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
             .manifest
             .traces
             .iter()
-            .map(|t| one(&run, &t.name, backend, "pages_in_use_over_resident_bytes"));
+            .map(|t| one(&run, &t.name, backend, Metric::PagesInUseOverResidentBytes));
         println!("{backend}: pinned over resident by at most {} bytes", over.fold(0.0, f64::max));
     }
     for trace in &run.manifest.traces {
         for backend in backends() {
-            let figure = |metric: &str| one(&run, &trace.name, backend, metric);
+            let figure = |metric: Metric| one(&run, &trace.name, backend, metric);
             let grains = ["", "16k_", "64k_", "256k_", "1m_", "2m_"];
             for (moment, when) in [(Moment::Peak, "at_live_peak"), (Moment::End, "end")] {
-                let curve = grains.map(|grain| figure(&format!("pinned_{grain}{when}_bytes")));
+                let curve =
+                    grains.map(|grain| figure(named(&format!("pages_in_use_{grain}{when}_bytes"))));
                 assert!(curve.is_sorted(), "{} {backend}: {curve:?}", trace.name);
                 let pages: u64 = run
                     .fullness
@@ -90,7 +96,7 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
                     })
                     .map(|row| row.usable_bytes)
                     .sum();
-                assert_eq!(usable as f64, figure(&format!("usable_{when}_bytes")));
+                assert_eq!(usable as f64, figure(named(&format!("usable_{when}_bytes"))));
                 let attributions: Vec<_> = run
                     .attributions
                     .iter()
@@ -139,7 +145,7 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
         // Looking is told, and bounded by its number: every 1/320 of the trace and at each rise by
         // 1/128 of the peak.
         let cost = |metric| one(&run, &trace.name, "pymalloc", metric);
-        let share = cost("sampling_nanoseconds") / cost("pass_nanoseconds");
+        let share = cost(Metric::SamplingNanoseconds) / cost(Metric::PassNanoseconds);
         println!("{}: sampling took {:.2} % of the pass", trace.name, share * 100.0);
         let mine = |sample: &&Sample| sample.trace == trace.name && sample.backend == "pymalloc";
         assert!(run.samples.iter().filter(mine).count() <= 320 + 128 + 4, "{}", trace.name);
@@ -152,15 +158,12 @@ fn two_passes_agree_to_the_bit() {
     let trace = traces().join("json_round.trace");
     let folders = ["a", "b"].map(|name| folder.path().join(name));
     let runs = folders.each_ref().map(|out| footprint(&trace, "malloc,pymalloc,bump", out, None));
-    let exact = |run: &Run| -> BTreeMap<(String, String, String), u64> {
+    let exact = |run: &Run| -> BTreeMap<(String, Scope, Metric), u64> {
         let rows = run.measurements.iter().filter(|row| {
-            let exactness = find_metric(&row.metric).expect("a known metric").exactness;
-            !matches!(exactness, Exactness::Told | Exactness::Timed)
+            let exactness = row.metric.exactness();
+            !matches!(exactness, Exactness::Reported | Exactness::Timed)
         });
-        rows.map(|row| {
-            ((row.backend.clone(), row.op.clone(), row.metric.clone()), row.value.to_bits())
-        })
-        .collect()
+        rows.map(|row| ((row.backend.clone(), row.op, row.metric), row.value.to_bits())).collect()
     };
     assert_eq!(exact(&runs[0]), exact(&runs[1]));
     for table in ["samples", "fullness", "rounding", "size_classes", "pins", "heap_map", "what_ifs"]
@@ -183,11 +186,11 @@ fn pointers_alone_predict_what_a_trim_leaves() {
     let run = footprint(&traces(), &words.join(","), &folder.path().join("run"), None);
     for trace in &run.manifest.traces {
         for backend in words {
-            let figure = |metric: &str| one(&run, &trace.name, backend, metric);
+            let figure = |metric: Metric| one(&run, &trace.name, backend, metric);
             let (pinned, predicted) =
-                (figure("pages_in_use_end_bytes"), figure("trim_predicted_bytes"));
+                (figure(Metric::PagesInUseEndBytes), figure(Metric::TrimPredictedBytes));
             let (trimmed, flushed) =
-                (figure("resident_trimmed_bytes"), figure("resident_flushed_bytes"));
+                (figure(Metric::ResidentTrimmedBytes), figure(Metric::ResidentFlushedBytes));
             println!(
                 "{} {backend}: pinned {pinned}, predicted {predicted}, after trim {trimmed}, cache emptied {flushed}",
                 trace.name
@@ -213,8 +216,10 @@ fn pointers_alone_predict_what_a_trim_leaves() {
         // What the cache pins is seen at all: by far the larger part of what is left of a small
         // heap.
         if trace.name == "churn" {
-            let figure = |metric: &str| one(&run, &trace.name, "malloc", metric);
-            assert!(figure("resident_trimmed_bytes") > 2.0 * figure("resident_flushed_bytes"));
+            let figure = |metric: Metric| one(&run, &trace.name, "malloc", metric);
+            assert!(
+                figure(Metric::ResidentTrimmedBytes) > 2.0 * figure(Metric::ResidentFlushedBytes)
+            );
         }
     }
 }
@@ -311,23 +316,23 @@ fn what_goes_by_the_clock_has_a_band_or_a_pace() {
     let service = traces().join("service.trace");
     let run = footprint(&service, words, &folder.path().join("bounded"), None);
     for backend in ["jemalloc", "mimalloc"] {
-        let figure = |metric: &str| one(&run, "service", backend, metric);
+        let figure = |metric: Metric| one(&run, "service", backend, metric);
         for what in ["peak", "mean", "end", "trimmed"] {
-            let [least, most] =
-                ["at_once", "never"].map(|bound| figure(&format!("resident_{what}_{bound}_bytes")));
+            let [least, most] = ["at_once", "never"]
+                .map(|bound| figure(named(&format!("resident_{what}_{bound}_bytes"))));
             assert!(least > 0.0 && most > 0.0, "{backend} {what}: {least} {most}");
             // A trim that is told to takes what no clock would have taken.
             assert!(least <= most || what == "trimmed", "{backend} {what}: {least} {most}");
         }
         // At the end of a program that frees two thirds of its heap the clock has a say.
         assert!(
-            figure("resident_end_at_once_bytes") < 0.9 * figure("resident_end_never_bytes"),
+            figure(Metric::ResidentEndAtOnceBytes) < 0.9 * figure(Metric::ResidentEndNeverBytes),
             "{backend}"
         );
     }
     for backend in ["malloc", "mimalloc:purge_delay=-1"] {
         assert!(
-            run.values("service", backend, "all", "resident_end_never_bytes").is_empty(),
+            run.values("service", backend, Scope::All, Metric::ResidentEndNeverBytes).is_empty(),
             "{backend}"
         );
     }
@@ -347,7 +352,7 @@ fn what_goes_by_the_clock_has_a_band_or_a_pace() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let run = Run::load(&out).unwrap();
     assert_eq!(run.manifest.settings.get("pace").map(String::as_str), Some("4"));
-    assert!(run.values("hello", "mimalloc", "all", "resident_end_never_bytes").is_empty());
+    assert!(run.values("hello", "mimalloc", Scope::All, Metric::ResidentEndNeverBytes).is_empty());
     // The recording's own last time, read here from the trace.
     let mut reader = heaplay::trace::open(&hello).unwrap();
     let mut last_ns = 0;

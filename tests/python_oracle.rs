@@ -13,6 +13,7 @@ mod interpreters;
 mod libraries;
 mod waves;
 
+use heaplay::results::{Metric, Scope};
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -255,9 +256,9 @@ fn the_real_one_is_measured_like_any_other() {
         ]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         let run = heaplay::results::Run::load(&out).unwrap();
-        for metric in ["arenas_total", "arenas_peak", "arenas_end"] {
+        for metric in [Metric::ArenasTotal, Metric::ArenasPeak, Metric::ArenasEnd] {
             let [ours, theirs] =
-                names.each_ref().map(|name| run.values("hello", name, "all", metric));
+                names.each_ref().map(|name| run.values("hello", name, Scope::All, metric));
             assert!(
                 !ours.is_empty() && ours == theirs,
                 "3.{minor}: {metric}: {ours:?} and {theirs:?}"

@@ -4,6 +4,7 @@
 
 mod interpreters;
 
+use heaplay::results::{Metric, Operation, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Write;
@@ -296,10 +297,11 @@ fn replays_are_of_the_same_work(bench: &Bench, counted: &[u64]) {
     let run = heaplay::results::Run::load(&run).unwrap();
     for backend in ["malloc", "pymalloc", "bump", "null"] {
         for (op, expected) in ["malloc", "calloc", "realloc", "free"].into_iter().zip(counted) {
-            let told = run.values("app", backend, op, "calls");
+            let told =
+                run.values("app", backend, Scope::Op(Operation::find(op).unwrap()), Metric::Calls);
             assert_eq!(told, [*expected as f64; 2], "{op} on {backend}, in both passes");
         }
-        let bytes = run.values("app", backend, "all", "requested_bytes");
+        let bytes = run.values("app", backend, Scope::All, Metric::RequestedBytes);
         assert_eq!(bytes, [counted[4] as f64], "bytes on {backend}");
     }
 }

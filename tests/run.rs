@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use heaplay::results::{Pass, Run, Status};
+use heaplay::results::{Metric, Operation, Pass, Run, Scope, Status};
 
 fn heaplay() -> Command {
     Command::new(env!("CARGO_BIN_EXE_heaplay"))
@@ -93,12 +93,14 @@ fn the_main_job_counts_what_the_trace_asks() {
     let (calls, peak, end) = naive(&csv);
     for backend in ["malloc", "pymalloc", "bump", "null"] {
         for (op, count) in &calls {
-            for value in run.values("small", backend, op, "calls") {
+            for value in
+                run.values("small", backend, Scope::Op(Operation::find(op).unwrap()), Metric::Calls)
+            {
                 assert_eq!(value, *count as f64, "{backend} {op}");
             }
         }
-        assert_eq!(run.values("small", backend, "all", "live_peak_bytes"), [peak as f64]);
-        assert_eq!(run.values("small", backend, "all", "live_end_bytes"), [end as f64]);
+        assert_eq!(run.values("small", backend, Scope::All, Metric::LivePeakBytes), [peak as f64]);
+        assert_eq!(run.values("small", backend, Scope::All, Metric::LiveEndBytes), [end as f64]);
         let histograms: u64 = run
             .latencies
             .iter()
@@ -126,8 +128,8 @@ fn the_main_job_counts_what_the_trace_asks() {
     }
     // A bump allocator gives nothing back: what is resident holds at least all that was ever asked
     // for.
-    let bump = run.values("small", "bump", "all", "resident_end_bytes")[0];
-    assert!(bump >= run.values("small", "bump", "all", "requested_bytes")[0]);
+    let bump = run.values("small", "bump", Scope::All, Metric::ResidentEndBytes)[0];
+    assert!(bump >= run.values("small", "bump", Scope::All, Metric::RequestedBytes)[0]);
     assert!(!out.join("cells").exists());
 }
 
@@ -149,14 +151,14 @@ fn two_runs_agree_in_every_exact_measure_and_an_injected_page_is_found() {
     let injected = run
         .measurements
         .iter_mut()
-        .find(|m| m.backend == "pymalloc" && m.metric == "resident_end_bytes")
+        .find(|m| m.backend == "pymalloc" && m.metric == Metric::ResidentEndBytes)
         .expect("a footprint has an end");
     injected.value += 4096.0;
     run.save(&second).unwrap();
     let table = check(1);
     assert!(
         table.contains("FAIL")
-            && table.contains("resident_end_bytes")
+            && table.contains(Metric::ResidentEndBytes.name())
             && table.contains("pymalloc"),
         "{table}"
     );
@@ -310,7 +312,7 @@ fn a_closed_pipe_is_no_pass() {
     let mut run = Run::load(&first).unwrap();
     run.measurements
         .iter_mut()
-        .filter(|m| m.metric == "pages_in_use_end_bytes")
+        .filter(|m| m.metric == Metric::PagesInUseEndBytes)
         .for_each(|m| m.value += 4096.0);
     run.save(&second).unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
@@ -615,15 +617,15 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
     assert!(parts.failed().is_empty() && parts.missing().is_empty());
     let mut compared = 0;
     for row in &whole.measurements {
-        let exact = heaplay::results::find_metric(&row.metric).unwrap().exactness;
+        let exact = row.metric.exactness();
         let is_exact = !matches!(
             exact,
-            heaplay::results::Exactness::Timed | heaplay::results::Exactness::Told
+            heaplay::results::Exactness::Timed | heaplay::results::Exactness::Reported
         );
         // Page faults hold those of the harness's own tables, which lie elsewhere in memory that is
         // used again.
-        if is_exact && row.metric != "minor_faults" {
-            let other = parts.values("long", &row.backend, &row.op, &row.metric);
+        if is_exact && row.metric != Metric::MinorFaults {
+            let other = parts.values("long", &row.backend, row.op, row.metric);
             assert_eq!(
                 other.first(),
                 Some(&row.value),
@@ -653,11 +655,11 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
         assert_eq!((timed(parts, repetition), timed(whole, repetition)), (2_500_000, 2_500_000));
     }
     // Each call has its action and size class, in parts as well; what it took is another matter.
-    let classes = |run: &Run| -> BTreeMap<(String, Option<u32>, String, u64), u64> {
+    let classes = |run: &Run| -> BTreeMap<(String, Option<u32>, Operation, u64), u64> {
         let calls =
             |row: &heaplay::results::ServiceTimes| row.pairs().map(|(_, calls)| calls).sum();
         let key = |row: &heaplay::results::ServiceTimes| {
-            (row.backend.clone(), row.repetition, row.op.clone(), row.up_to_bytes)
+            (row.backend.clone(), row.repetition, row.op, row.up_to_bytes)
         };
         run.service_times.iter().map(|row| (key(row), calls(row))).collect()
     };
@@ -685,7 +687,7 @@ fn instructions_are_counted_or_the_lack_of_valgrind_is_told() {
     };
     let (without, told) = run("without", Some("/nowhere"));
     assert!(told.contains("instructions: skipped, valgrind is not on the PATH"), "{told}");
-    assert!(without.values("small", "pymalloc", "all", "instructions").is_empty());
+    assert!(without.values("small", "pymalloc", Scope::All, Metric::Instructions).is_empty());
     if heaplay::bench::valgrind().is_none() {
         println!("skipped: no valgrind on the PATH");
         return;
@@ -694,7 +696,7 @@ fn instructions_are_counted_or_the_lack_of_valgrind_is_told() {
     assert!(told.contains("Instructions a call"), "{told}");
     let (second, _) = run("second", None);
     for backend in ["pymalloc", "null"] {
-        let of = |run: &Run| run.values("small", backend, "all", "instructions")[0];
+        let of = |run: &Run| run.values("small", backend, Scope::All, Metric::Instructions)[0];
         let (one, two) = (of(&first), of(&second));
         assert!((one / two - 1.0).abs() < 1e-3, "{backend}: {one} and {two}");
         // The loop alone reads, branches, calls and stores; nothing takes a thousand instructions a
@@ -702,8 +704,8 @@ fn instructions_are_counted_or_the_lack_of_valgrind_is_told() {
         assert!((8.0..1000.0).contains(&(one / 20_000.0)), "{backend}: {one}");
     }
     assert!(
-        first.values("small", "null", "all", "instructions")
-            < first.values("small", "pymalloc", "all", "instructions")
+        first.values("small", "null", Scope::All, Metric::Instructions)
+            < first.values("small", "pymalloc", Scope::All, Metric::Instructions)
     );
 }
 

@@ -102,7 +102,7 @@ fn an_injected_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
     let found = run.slow_calls.iter().find(|call| call.backend == backend && call.event == event);
     let found = found.expect("the injected call is in the table");
     assert_eq!((found.seen, found.repetitions), (REPETITIONS, REPETITIONS), "{found:?}");
-    assert_eq!((found.op.as_str(), found.size_bytes), ("malloc", injected.size));
+    assert_eq!((found.op.name(), found.size_bytes), ("malloc", injected.size));
     // No processor multiplies so quickly: three cycles each at 6 GHz.
     assert!(found.nanoseconds >= 1_000_000 && found.is_own(), "{found:?}");
     // The map has it where it belongs, in the column of its share of the replay.
@@ -140,7 +140,10 @@ fn an_injected_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
                 .filter(|row| row.backend == backend && row.repetition == kind);
             let counted: BTreeMap<(String, u64), u64> = mine
                 .map(|row| {
-                    ((row.op.clone(), row.up_to_bytes), row.pairs().map(|pair| pair.1).sum())
+                    (
+                        (row.op.name().to_owned(), row.up_to_bytes),
+                        row.pairs().map(|pair| pair.1).sum(),
+                    )
                 })
                 .collect();
             assert_eq!(counted, expected, "{backend} {kind:?}");

@@ -10,7 +10,7 @@ use super::pairs::Side;
 use super::plan::{Job, Task};
 use super::worker::{Limits, Worker};
 use super::{BenchError, Loaded, Settings, io_error, validate};
-use crate::results::{Cell, Pass, Run};
+use crate::results::{CellKey, Pass, Run};
 
 /// The tables of a footprint pass of `side` on the trace of that name.
 ///
@@ -52,7 +52,7 @@ fn footprint_in(
     loaded: &Loaded,
     settings: &Settings,
 ) -> Result<Result<Run, String>, BenchError> {
-    let cell = Cell {
+    let cell = CellKey {
         trace: trace.to_owned(),
         backend: side.backend.clone(),
         pass: Pass::Footprint,

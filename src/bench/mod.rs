@@ -23,6 +23,7 @@ mod interference;
 mod latency_map;
 mod machine;
 mod measure;
+mod operations;
 mod page_rows;
 pub mod pairs;
 mod plan;
@@ -54,7 +55,9 @@ pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled, serve};
 
 use crate::program::{AllocationSites, Feed, Parts, Program, Times};
 use crate::replay::Isolated;
-use crate::results::{Cell, Moment, Outcome, Pass, RecordError, Run, Sample, Status};
+use crate::results::{
+    CellKey, Metric, Moment, Outcome, Pass, RecordError, Run, Sample, Scope, Status,
+};
 
 /// A compiled program in a memory file that children open by path; or the outline of one that is
 /// too large for it, which is decoded for each child.
@@ -315,10 +318,10 @@ pub fn run(
     progress: &dyn Progress,
 ) -> Result<Run, BenchError> {
     let run = Run::load(folder)?;
-    let done: HashSet<Cell> = run.outcomes.iter().map(Outcome::cell).collect();
+    let done: HashSet<CellKey> = run.outcomes.iter().map(Outcome::cell).collect();
     let queue = order(&run.manifest, &done);
     let planned = run.manifest.planned();
-    let numbers: HashMap<&Cell, usize> =
+    let numbers: HashMap<&CellKey, usize> =
         planned.iter().enumerate().map(|(number, cell)| (cell, number)).collect();
     let cells = folder.join("cells");
     fs::create_dir_all(&cells).map_err(io_error(cells.display().to_string()))?;
@@ -328,7 +331,7 @@ pub fn run(
     // The queue's order is kept: whichever thread is free takes the next batch. Exact cells first,
     // all of them, so that no timed cell has one for a neighbour.
     for exact in [true, false] {
-        let stage: Vec<Cell> =
+        let stage: Vec<CellKey> =
             queue.iter().filter(|cell| (cell.pass == Pass::Footprint) == exact).cloned().collect();
         let timed = !exact && !stage.is_empty() && !cancelled();
         let jobs = if timed {
@@ -425,7 +428,7 @@ fn beside(
 /// Where a batch runs and where its cells go.
 struct Place<'a> {
     cells: &'a Path,
-    numbers: &'a HashMap<&'a Cell, usize>,
+    numbers: &'a HashMap<&'a CellKey, usize>,
     processor: Option<usize>,
     /// Trace and backend of cells that were ended at a limit, with the reason: what did not finish
     /// once is not tried again.
@@ -434,14 +437,14 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// Why a cell is not worth trying.
-    fn given_up(&self, cell: &Cell) -> Option<String> {
+    fn given_up(&self, cell: &CellKey) -> Option<String> {
         let stopped = self.stopped.lock().ok()?;
         let reason = stopped.get(&(cell.trace.clone(), cell.backend.clone()))?;
         Some(format!("not tried again: a {reason}"))
     }
 
     /// Takes note of how a cell ended.
-    fn ended(&self, cell: &Cell, ended: &Ended) {
+    fn ended(&self, cell: &CellKey, ended: &Ended) {
         if let (Ended::Stopped(reason), Ok(mut stopped)) = (ended, self.stopped.lock()) {
             let reason = format!("{} pass of it was {reason}", cell.pass.name());
             stopped.entry((cell.trace.clone(), cell.backend.clone())).or_insert(reason);
@@ -463,7 +466,7 @@ impl Place<'_> {
         self.folder(entry.cell).with_extension(suffix)
     }
 
-    fn folder(&self, cell: &Cell) -> PathBuf {
+    fn folder(&self, cell: &CellKey) -> PathBuf {
         self.cells.join(format!("{:05}", self.numbers[cell]))
     }
 }
@@ -471,13 +474,13 @@ impl Place<'_> {
 /// What a child of a batch is for: a cell, or one of the two passes of a latency cell.
 #[derive(Clone, Copy)]
 struct Entry<'a> {
-    cell: &'a Cell,
+    cell: &'a CellKey,
     alone: Option<Isolated>,
 }
 
 impl Entry<'_> {
     /// The entries of a cell; the halves of a latency cell.
-    fn of(cell: &Cell) -> Vec<Entry<'_>> {
+    fn of(cell: &CellKey) -> Vec<Entry<'_>> {
         match cell.pass {
             Pass::Latency => {
                 Isolated::BOTH.map(|alone| Entry { cell, alone: Some(alone) }).to_vec()
@@ -490,7 +493,7 @@ impl Entry<'_> {
 /// Measures the cells of a batch, each in a child of its own, and leaves their folders. Empty when
 /// the run was cancelled meanwhile: a batch is whole or is done again.
 fn measure_batch(
-    batch: &[Cell],
+    batch: &[CellKey],
     loaded: &Loaded,
     place: &Place<'_>,
     settings: &Settings,
@@ -554,7 +557,11 @@ fn measure_batch(
 }
 
 /// Makes one of what two children left; why that cannot be, if so.
-fn joined(cell: &Cell, loaded: &Loaded, halves: [&Path; 2]) -> Result<Option<String>, BenchError> {
+fn joined(
+    cell: &CellKey,
+    loaded: &Loaded,
+    halves: [&Path; 2],
+) -> Result<Option<String>, BenchError> {
     for half in halves {
         if let Some(reason) = validate(cell, loaded, half)? {
             return Ok(Some(reason));
@@ -632,7 +639,7 @@ fn run_race<'a>(
 /// Holds what a child left against the program, marks the cell's folder as whole and gives it its
 /// name.
 fn keep(
-    cell: &Cell,
+    cell: &CellKey,
     loaded: &Loaded,
     part: &Path,
     seconds: f64,
@@ -667,28 +674,32 @@ fn keep(
 
 /// Holds what a child reports against what the parent knows of the program: as many calls of each
 /// kind, as many bytes.
-fn validate(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String>, BenchError> {
+fn validate(cell: &CellKey, loaded: &Loaded, folder: &Path) -> Result<Option<String>, BenchError> {
     let tables = Run::load_tables(folder)?;
     let profile = loaded.program.profile();
-    let reported = |op: &str, metric: &str| {
+    let reported = |op: Scope, metric: Metric| {
         tables.values(&cell.trace, &cell.backend, op, metric).first().copied()
     };
-    let mut expected: Vec<(&str, &str, u64)> = Vec::new();
+    let mut expected: Vec<(Scope, Metric, u64)> = Vec::new();
     if cell.pass == Pass::Time {
-        expected.push(("all", "calls", profile.total_calls()));
+        expected.push((Scope::All, Metric::Calls, profile.total_calls()));
     } else {
         for action in crate::program::Action::ALL {
-            expected.push((action.name(), "calls", profile.calls[action as usize]));
+            expected.push((
+                operations::scope_of(action),
+                Metric::Calls,
+                profile.calls[action as usize],
+            ));
         }
     }
     if cell.pass == Pass::Footprint {
-        expected.push(("all", "live_peak_bytes", profile.live_peak_bytes));
-        expected.push(("all", "live_end_bytes", profile.live_end_bytes));
+        expected.push((Scope::All, Metric::LivePeakBytes, profile.live_peak_bytes));
+        expected.push((Scope::All, Metric::LiveEndBytes, profile.live_end_bytes));
     }
     if let Some(reason) = validate_attribution(cell, loaded.births.marks(), &tables) {
         return Ok(Some(reason));
     }
-    Ok(expected.into_iter().find(|(op, metric, value)| reported(op, metric) != Some(*value as f64)).map(
+    Ok(expected.into_iter().find(|(op, metric, value)| reported(*op, *metric) != Some(*value as f64)).map(
         |(op, metric, value)| {
             format!(
                 "the child reports {:?} for {metric} of {op}, and the trace has {value}: the measurement is void",
@@ -699,15 +710,16 @@ fn validate(cell: &Cell, loaded: &Loaded, folder: &Path) -> Result<Option<String
 }
 
 /// What is charged to the lines must be what is stranded, to the byte.
-fn validate_attribution(cell: &Cell, marks: &[u64], tables: &Run) -> Option<String> {
-    let figure = |metric| tables.values(&cell.trace, &cell.backend, "all", metric).first().copied();
+fn validate_attribution(cell: &CellKey, marks: &[u64], tables: &Run) -> Option<String> {
+    let figure =
+        |metric| tables.values(&cell.trace, &cell.backend, Scope::All, metric).first().copied();
     let known = [
         (
             Moment::Peak,
-            figure("pages_in_use_at_live_peak_bytes"),
-            figure("usable_at_live_peak_bytes"),
+            figure(Metric::PagesInUseAtLivePeakBytes),
+            figure(Metric::UsableAtLivePeakBytes),
         ),
-        (Moment::End, figure("pages_in_use_end_bytes"), figure("usable_end_bytes")),
+        (Moment::End, figure(Metric::PagesInUseEndBytes), figure(Metric::UsableEndBytes)),
     ];
     let at_mark = |(number, mark): (u16, &u64)| {
         let sample = tables.samples.iter().find(|sample| sample.event == *mark);
@@ -745,7 +757,7 @@ fn finish(
     folder: &Path,
     cells: &Path,
     programs: &HashMap<String, Loaded>,
-    numbers: &HashMap<&Cell, usize>,
+    numbers: &HashMap<&CellKey, usize>,
     settings: &Settings,
 ) -> Result<Run, BenchError> {
     let mut run = Run::load(folder)?;
@@ -757,7 +769,7 @@ fn finish(
         for backend in &run.manifest.backends.clone() {
             let files: Vec<(u32, PathBuf)> = (0..run.manifest.repetitions)
                 .filter_map(|repetition| {
-                    let cell = Cell {
+                    let cell = CellKey {
                         trace: trace.name.clone(),
                         backend: backend.name.clone(),
                         pass: Pass::Latency,
@@ -768,7 +780,8 @@ fn finish(
                     path.exists().then_some((repetition, path))
                 })
                 .collect();
-            let pairs = run.values(&trace.name, &backend.name, "all", "clock_pair_nanoseconds");
+            let pairs =
+                run.values(&trace.name, &backend.name, Scope::All, Metric::ClockPairNanoseconds);
             let pair_ns = crate::stats::median(&pairs).unwrap_or(0.0);
             let of = confirm::Of { trace: &trace.name, backend: &backend.name, loaded, pair_ns };
             let confirmed = confirm::confirm(&of, &files, &cells.join("medians.bin"));

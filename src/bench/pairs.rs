@@ -15,7 +15,7 @@ use super::plan::{ClockRate, Job, Task};
 use super::worker::{Ended, LAYOUT, Limits, NOT_A_JOB, Worker, cancelled};
 use super::{Loaded, memory_file, path_of};
 use crate::replay::{IterationTimes, Iterations};
-use crate::results::{Cell, Pass};
+use crate::results::{CellKey, Pass};
 use crate::stats;
 
 /// One of the two that are compared.
@@ -402,7 +402,7 @@ pub fn handshake(binary: &Path, backend: &str, clock: ClockRate) -> Result<Strin
     };
     let (backend, program) = (backend.to_owned(), PathBuf::from("/dev/null"));
     let iterations = Iterations { iterations: 1, segments: 1, iterations_in_segment: 1 };
-    let cell = Cell {
+    let cell = CellKey {
         trace: String::new(),
         backend: backend.clone(),
         pass: Pass::Footprint,

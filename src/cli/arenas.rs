@@ -9,8 +9,8 @@ use anyhow::anyhow;
 
 use super::load::{ChildArgs, backend_words, load_traces};
 use super::{note, print};
+use crate::backends;
 use crate::backends::arenas::Bases;
-use crate::backends::{self, with_setting};
 use crate::bench;
 use crate::replay::Ending;
 use crate::report::{self, ArenaMap, ArenaStrip, PoolCell};
@@ -30,11 +30,12 @@ pub fn show(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     backend_words(&[backend.to_owned()])?;
-    let word = match backends::parse(backend)?.setting("bases") {
-        Some(_) => backend.to_owned(),
-        None => with_setting(backend, "bases", &Bases::Aligned.name())?,
-    };
-    backends::describe(&backends::parse(&word)?)?; // refuses one that has no arenas
+    let mut spec = backends::parse(backend)?;
+    if spec.setting("bases").is_none() {
+        spec = spec.with_setting("bases", &Bases::Aligned.name())?;
+    }
+    backends::describe(&spec)?; // refuses one that has no arenas
+    let word = spec.to_string();
     let (entries, programs) = load_traces(&[trace.to_owned()])?;
     let settings = ChildArgs::default().settings();
     let name = entries[0].name.clone();

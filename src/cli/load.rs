@@ -15,6 +15,7 @@ use crate::bench::{self, ClockRate, Loaded, Settings, available_bytes, processor
 use crate::program::AllocationSites;
 use crate::replay::Clock;
 use crate::results::TraceEntry;
+use crate::units::parse_bytes;
 use crate::{backends, program, trace};
 
 /// Bounds of the children, shared by the verbs that start some.
@@ -30,14 +31,16 @@ pub struct ChildArgs {
     timeout: Option<u64>,
     /// Resident private memory that a child may take, such as 2GiB [default: its share of 3/4 of
     /// what is available]
-    #[arg(long, value_parser = parse_bytes)]
+    #[arg(long, value_parser = memory_limit)]
     memory_limit: Option<u64>,
 }
 
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    backends::parse_bytes(text)
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| "expected bytes, such as 512MiB or 2GiB".to_owned())
+fn memory_limit(text: &str) -> Result<u64, String> {
+    match parse_bytes(text) {
+        Ok(0) => Err("expected bytes, such as 512MiB or 2GiB".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl ChildArgs {
@@ -77,34 +80,19 @@ fn note_environment() {
 pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
     let mut words: Vec<String> = Vec::new();
     for list in lists {
-        let first = words.len();
-        for part in list.split(',') {
-            // Behind a path even `narenas:1` may be part of a value (MALLOC_CONF).
-            let by_path = words.last().is_some_and(|w| w.contains("so:") || w.contains("preload:"));
-            let value = by_path && part.contains(':') && backends::parse(part).is_err();
-            let continues =
-                (part.contains('=') && !part.contains(':') || value) && words.len() > first;
-            match words.last_mut() {
-                Some(last) if continues => {
-                    last.push(',');
-                    last.push_str(part);
+        for spec in backends::parse_list(list)? {
+            // A setting that a backend does not have is refused here already. The child reports what
+            // cannot be had.
+            for error in [backends::environment(&spec).err(), backends::describe(&spec).err()] {
+                match error {
+                    None | Some(backends::BackendError::Unavailable { .. }) => {}
+                    Some(error) => return Err(error.into()),
                 }
-                _ => words.push(part.trim().to_owned()),
             }
-        }
-    }
-    for (at, word) in words.iter().enumerate() {
-        // A setting that a backend does not have is refused here already; what cannot be had is the
-        // child's to tell.
-        let spec = backends::parse(word)?;
-        for told in [backends::environment(&spec).err(), backends::describe(&spec).err()] {
-            match told {
-                None | Some(backends::BackendError::Unavailable { .. }) => {}
-                Some(error) => return Err(error.into()),
+            if words.contains(&spec.to_string()) {
+                bail!("--backends: `{spec}` is there twice; name each once");
             }
-        }
-        if words[..at].contains(word) {
-            bail!("--backends: `{word}` is there twice; name each once");
+            words.push(spec.into());
         }
     }
     Ok(words)

@@ -7,9 +7,10 @@ use anyhow::bail;
 
 use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces};
 use super::{note, print};
+use crate::backends;
 use crate::backends::arenas::{Bases, Geometry};
-use crate::backends::{self, with_setting};
 use crate::bench::{self, Loaded, Settings, Verified};
+use crate::spec::BackendSpec;
 use crate::trace::{ArenaEvent, Header};
 
 /// Prove that a backend's blocks are aligned, never overlap, keep their contents and are zero after
@@ -241,7 +242,8 @@ fn unlike(words: [&str; 2], geometries: Option<[Geometry; 2]>) -> String {
     let (mut told, mut like) = (Vec::new(), words[0].to_owned());
     for (name, ours, theirs) in sizes.into_iter().filter(|(_, ours, theirs)| ours != theirs) {
         told.push(format!("{name} {ours} and {theirs}"));
-        like = with_setting(&like, name, &theirs.to_string()).unwrap_or(like);
+        let set = |spec: BackendSpec| spec.with_setting(name, &theirs.to_string()).ok();
+        like = backends::parse(&like).ok().and_then(set).map_or(like, String::from);
     }
     let mut text = format!(
         "  They are not the same allocator: {} bytes. A version's sizes are its unpatched source's; {} was built with others.\n",
@@ -262,9 +264,9 @@ fn with_pools(word: &str, bases: Bases) -> anyhow::Result<String> {
             "`{word}`: --against chooses the bases of both itself; leave the setting out and use --bases"
         );
     }
-    let word = with_setting(word, "bases", &bases.name())?;
-    backends::describe(&backends::parse(&word)?)?; // refuses one that has no such setting
-    Ok(word)
+    let spec = spec.with_setting("bases", &bases.name())?;
+    backends::describe(&spec)?; // refuses one that has no such setting
+    Ok(spec.to_string())
 }
 
 /// Compares two on a trace and prints a line.
