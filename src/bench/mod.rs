@@ -3,50 +3,64 @@
 //! | file | what it does |
 //! |---|---|
 //! | `session.rs` | runs all cells of a plan; `finish.rs` is its end |
-//! | `plan.rs` | says what is to be done, in which order |
-//! | `batch.rs` | measures cells together; `commit.rs` and `validate.rs` are the end of a cell |
-//! | `time_slices.rs` | lets the timed children of a trace run in time slices |
+//! | `plan.rs` | says in which order cells are measured, and which of them together |
+//! | `batch.rs` | measures cells together; `validate.rs` compares what they report with the trace |
+//! | `time_slices.rs` | runs the timed children of a trace in time slices |
 //! | `interference.rs` | says how many batches run side by side |
-//! | `workload.rs` | a compiled trace; `handover.rs` says how a child gets it |
+//! | `workload.rs` | a compiled trace; `handover.rs` gives it to a child in parts |
 //! | `settings.rs`, `error.rs` | limits of children; why a run could not go on |
-//! | `worker.rs` | a child from outside; `environment.rs` has its variables |
-//! | `child.rs` | a child from inside; `measure.rs` does one job |
-//! | `page_rows.rs`, `operations.rs` | rows of a footprint pass; the names of operations |
+//! | `job.rs`, `files.rs` | what a child is requested to do, and the files that go with it |
+//! | `protocol.rs`, `failure.rs` | the messages of parent and child; why there is no result |
+//! | `worker.rs` | a child seen from its parent; `side.rs`, `environment.rs`, `fixed_addresses.rs` |
+//! | `child.rs` | the child itself; `perform.rs` does one job |
+//! | `cell_rows.rs`, `page_rows.rs`, `operations.rs` | what a pass counted, as rows of its cell |
 //! | `preflight.rs` | a backend's version and proof |
 //! | `halves.rs` | makes the two passes of a latency repetition one |
 //! | `confirm.rs` | takes the median of each call over repetitions |
-//! | `slow_calls.rs`, `latency_map.rs`, `windows.rs` | what the tables hold of these medians |
-//! | `pairs.rs` | times two sides against each other; `exact.rs` measures their memory |
+//! | `slow_calls.rs`, `latency_map.rs`, `windows.rs` | what the run record holds of these medians |
+//! | `pairs.rs`, `ratios.rs` | time two sides against each other |
+//! | `handshake.rs` | whether another build understands this one's jobs |
+//! | `exact.rs` | measures the memory of one backend outside a run |
 //! | `instructions.rs` | counts instructions |
-//! | `compare.rs` | compares two pool allocators call by call |
+//! | `compare.rs` | compares two pool allocators; `address_traces.rs`, `compare_text.rs` |
 //! | `what_if.rs` | replays a changed trace |
-//! | `bounds.rs` | an allocator that returns memory at once, and never |
-//! | `machine.rs` | says where a run was made |
+//! | `bounds.rs` | the range of an allocator that returns memory after a delay |
+//! | `machine.rs` | facts about the machine |
 
+mod address_traces;
 mod batch;
 mod bounds;
+mod cell_rows;
 mod child;
-mod commit;
 mod compare;
+mod compare_text;
 mod confirm;
 mod environment;
 mod error;
 mod exact;
+mod failure;
+mod files;
 mod finish;
+mod fixed_addresses;
 mod halves;
 mod handover;
+mod handshake;
 mod instructions;
 mod interference;
+mod job;
 mod latency_map;
 mod machine;
-mod measure;
 mod operations;
 mod page_rows;
-pub mod pairs;
+mod pairs;
+mod perform;
 mod plan;
 mod preflight;
+mod protocol;
+mod ratios;
 mod session;
 mod settings;
+mod side;
 mod slow_calls;
 mod time_slices;
 mod validate;
@@ -55,18 +69,24 @@ mod windows;
 mod worker;
 mod workload;
 
+pub use address_traces::{CompareError, arenas_at};
 pub use child::serve;
-pub use compare::{Comparison, arenas_at, compare, compare_recording};
+pub use compare::{Comparison, compare, compare_recording};
 pub use confirm::LEAST_REPETITIONS;
-pub use error::BenchError;
+pub use error::{BenchError, MeasureError};
 pub use exact::exact;
-pub use handover::Handover;
-pub use instructions::{InstructionCounter, instructions, valgrind};
+pub use failure::{ChildFailure, Failure};
+pub use handshake::{Unfit, handshake};
+pub use instructions::{CountError, InstructionCounter, instructions, valgrind};
+pub use job::{ClockRate, Verified};
 pub use machine::{available_bytes, fingerprint, processors, variables};
-pub use plan::{Batch, ClockRate, Job, Pace, Task, Verified, batches, order};
+pub use pairs::{ChosenCalls, PairContext, PairError, TAIL_SHARE, cut, load, seconds};
+pub use plan::{Batch, batches, order};
 pub use preflight::{verify, version};
+pub use ratios::{Ratio, ratios};
 pub use session::{Progress, run};
 pub use settings::Settings;
+pub use side::Side;
 pub use what_if::{Saved, Saving, savings};
-pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled};
-pub use workload::Loaded;
+pub use worker::{CANCELLED, ChildLimits, cancelled};
+pub use workload::{Workload, Workloads};

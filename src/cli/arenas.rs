@@ -40,7 +40,7 @@ pub fn show(
     let (entries, programs) = load_traces(&[trace.to_owned()])?;
     let settings = ChildArgs::default().settings();
     let name = entries[0].name.clone();
-    let loaded = &programs[&name];
+    let loaded = programs.first().ok_or_else(|| anyhow!("{}: no trace", trace.display()))?;
     let peak = loaded.program.profile().live_peak_event as usize + 1;
     let calls = loaded.program.instructions().len();
     let at = |event: usize| {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::backends::{self, BACKENDS};
 use crate::bench;
+use crate::spec::{PRELOAD, SO};
 
 /// Lists the backends, or shows one: its layers, constants, settings and size classes.
 #[derive(clap::Args)]
@@ -41,9 +42,11 @@ fn list(version: impl Fn(&str) -> String) -> String {
 
 /// The version in brackets; nothing for members whose version is that of the file they are given.
 fn version(name: &str) -> String {
+    if [SO, PRELOAD].contains(&name) {
+        return String::new();
+    }
     match bench::version(name, None) {
         Ok(version) => format!(" ({version})"),
-        Err(reason) if reason.contains("needs the library's path") => String::new(),
         Err(reason) => format!(" ({reason})"),
     }
 }

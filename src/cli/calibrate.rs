@@ -14,8 +14,9 @@ use super::interrupt;
 use super::load::{find_traces, load_traces};
 use super::terminal::{note, print};
 use crate::backends;
-use crate::bench::pairs::{Course, PairError, Side, ratios};
-use crate::bench::{self, Limits, cancelled, processors};
+use crate::bench::{
+    self, ChildLimits, PairContext, PairError, Side, cancelled, processors, ratios,
+};
 use crate::stats::{Estimate, Random};
 
 /// Find the margin below which a difference in time says nothing: how far apart builds of the same
@@ -87,15 +88,14 @@ impl CalibrateArgs {
         table.set_header(["trace", "build", "over the first, %", "± standard error"]);
         let mut widest: f64 = 0.0;
         let mut random = Random(self.seed);
-        for entry in &entries {
-            let loaded = &programs[&entry.name];
+        for (entry, loaded) in entries.iter().zip(&programs) {
             let time = settings.time_limit(loaded.program.instructions().len()) * 8;
-            let limits = Limits {
+            let limits = ChildLimits {
                 time: time.max(Duration::from_secs(60)),
                 memory_bytes: settings.memory_bytes,
             };
-            let course = Course {
-                loaded,
+            let course = PairContext {
+                workload: loaded,
                 processor: processors().first().copied(),
                 limits,
                 clock: settings.clock,

@@ -1,6 +1,6 @@
 //! Traces as options name them: found, read and compiled.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
 use super::terminal::note;
-use crate::bench::Loaded;
+use crate::bench::{Workload, Workloads};
 use crate::program::AllocationSites;
 use crate::results::TraceEntry;
 use crate::{program, trace};
@@ -52,9 +52,7 @@ pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// The first trace that is faulty.
-pub fn load_traces(
-    paths: &[PathBuf],
-) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
+pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<(Vec<TraceEntry>, Workloads)> {
     load_grouped(paths, AllocationSites::by_line, u64::MAX)
 }
 
@@ -63,10 +61,7 @@ pub fn load_traces(
 ///
 /// # Errors
 /// The first trace that is faulty.
-pub fn load_within(
-    paths: &[PathBuf],
-    most: u64,
-) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
+pub fn load_within(paths: &[PathBuf], most: u64) -> anyhow::Result<(Vec<TraceEntry>, Workloads)> {
     load_grouped(paths, AllocationSites::by_line, most)
 }
 
@@ -78,15 +73,15 @@ pub fn load_grouped(
     paths: &[PathBuf],
     group: impl Fn(AllocationSites) -> AllocationSites,
     most: u64,
-) -> anyhow::Result<(Vec<TraceEntry>, HashMap<String, Loaded>)> {
+) -> anyhow::Result<(Vec<TraceEntry>, Workloads)> {
     let mut entries: Vec<TraceEntry> = Vec::new();
-    let mut programs = HashMap::new();
+    let mut workloads = Vec::new();
     for (at, path) in paths.iter().enumerate() {
         let same = |other: &PathBuf| matches!((path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
         if paths[..at].iter().any(same) {
             bail!("{}: given twice; name each trace once", path.display());
         }
-        let (reader, (program, births, times)) = read(path, most)?;
+        let (reader, (program, sites, times)) = read(path, most)?;
         for warning in reader.warnings() {
             note(warning);
         }
@@ -97,17 +92,18 @@ pub fn load_grouped(
                 path.display()
             ));
         }
-        let facts = reader.header().facts.clone();
-        let name = unique_name(path, &entries)?;
-        entries.push(TraceEntry {
-            name: name.clone(),
+        let mut facts = reader.header().facts.clone();
+        facts.remove("arenas"); // an entry for each arena, which no report reads
+        let entry = TraceEntry {
+            name: unique_name(path, &entries)?,
             path: path.display().to_string(),
             sha256: sha256(path)?,
             calls: program.profile().total_calls(),
             facts,
-        });
-        let loaded = if program.is_whole() {
-            Loaded::new(program, group(births), times)
+        };
+        entries.push(entry.clone());
+        let workload = if program.is_whole() {
+            Workload::new(entry, program, group(sites), times)
         } else {
             let (calls, mib) = (program.calls(), (8 * program.calls()) >> 20);
             note(format!(
@@ -115,13 +111,13 @@ pub fn load_grouped(
                  lines: of what pins pages, or of slow calls",
                 path.display()
             ));
-            Loaded::in_parts(program, times, path)
+            Workload::in_parts(entry, program, times, path)
         };
-        let loaded =
-            loaded.with_context(|| format!("{}: no memory for the program", path.display()))?;
-        programs.insert(name, loaded);
+        let workload =
+            workload.with_context(|| format!("{}: no memory for the program", path.display()))?;
+        workloads.push(workload.with_arenas(reader.header().arenas()));
     }
-    Ok((entries, programs))
+    Ok((entries, workloads.into_iter().collect()))
 }
 
 /// What compiling gives.

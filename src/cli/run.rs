@@ -2,7 +2,7 @@
 //! run folder with its pictures.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -15,11 +15,12 @@ use super::children::ChildArgs;
 use super::load::{find_traces, load_within, sha256};
 use super::terminal::note;
 use super::{interrupt, specs};
-use crate::bench::{self, Progress, Settings};
+use crate::bench::{self, Progress, Settings, Side, Workload, Workloads};
 use crate::results::{
-    BackendEntry, CellKey, FORMAT, Manifest, Measurement, Metric, Outcome, Pass, RecordError, Run,
-    Scope, Status, civil_date,
+    BackendEntry, CellKey, FORMAT, Manifest, Measurement, Metric, NewRunDir, Outcome, Pass,
+    RecordError, Run, RunDir, Scope, Status, civil_date,
 };
+use crate::spec::FLOOR;
 
 /// Replay traces against backends, in parallel, and report what each costs in time and in memory
 #[derive(clap::Args)]
@@ -73,8 +74,8 @@ fn parse_pace(text: &str) -> Result<f64, String> {
     pace.ok_or_else(|| "expected a factor from 0.001 to 100, such as 1.0".to_owned())
 }
 
-/// Name of the backend that does nothing.
-const FLOOR: &str = "null";
+/// What to do where a folder for the run cannot be made.
+const PLACE: &str = "the run folder could not be made; choose a place with --out";
 
 impl RunArgs {
     /// Runs, or finishes a run, and draws the report.
@@ -117,89 +118,68 @@ impl RunArgs {
     pub(super) fn measure(&self) -> anyhow::Result<(Run, PathBuf)> {
         interrupt::install()?;
         let mut settings = Settings { pace: self.pace, ..self.children.settings() };
-        // Held until the run is over: two runs in one folder would take each other's cells for
+        // Locked until the run is over: two runs in one folder would take each other's cells for
         // their own.
-        let (folder, _held) = match &self.resume {
+        let (mut dir, workloads) = match &self.resume {
             Some(folder) => {
-                Run::load(folder)?; // a better word than a lock's for what is no run
-                (folder.clone(), hold(folder)?)
-            }
-            None => self.new_folder()?,
-        };
-        let programs = match &self.resume {
-            Some(_) => {
+                let mut dir = RunDir::open(folder)?;
+                dir.lock()?;
                 // At the pace at which it was begun.
-                settings.pace = Run::load(&folder)?
-                    .manifest
-                    .settings
-                    .get(PACE)
-                    .and_then(|pace| pace.parse().ok());
-                prepare_resume(&folder, &settings)?
+                settings.pace =
+                    dir.manifest().settings.get(PACE).and_then(|pace| pace.parse().ok());
+                let workloads = prepare_resume(&mut dir, &settings)?;
+                (dir, workloads)
             }
-            None => {
-                self.prepare(&settings, &folder).inspect_err(|_| drop(fs::remove_dir(&folder)))?
-            }
+            None => self.prepare(&settings, self.claim()?)?,
         };
-        let run = Run::load(&folder)?;
-        let bar = Bar::new(&run, &programs);
-        let mut run = bench::run(&folder, &programs, &settings, &bar)
+        let folder = dir.folder().to_owned();
+        let bar = Bar::new(&dir.missing()?, &workloads);
+        let mut run = bench::run(&mut dir, &workloads, &settings, &bar)
             .with_context(|| {
                 let folder = folder.display();
                 format!("{folder}: the run stopped; what was measured is kept, and `heaplay run --resume {folder}` goes on")
             })?;
         bar.bar.finish_and_clear();
         if self.count_instructions && run.missing().is_empty() && !bench::cancelled() {
-            count_instructions(&mut run, &programs, &settings);
-            run.save(&folder)?;
+            count_instructions(&mut run, &workloads, &settings);
+            dir.save(&run)?;
         }
         Ok((run, folder))
     }
 
-    /// Makes the folder, empty, and holds it.
-    fn new_folder(&self) -> anyhow::Result<(PathBuf, File)> {
-        const PLACE: &str = "the run folder could not be made; choose a place with --out";
-        let Some(folder) = &self.out else {
-            let folder = dated_folder(Path::new("reports")).context(PLACE)?;
-            let held = hold(&folder)?;
-            return Ok((folder, held));
+    /// Takes a folder for the run, and locks it.
+    fn claim(&self) -> anyhow::Result<NewRunDir> {
+        let folder = match &self.out {
+            Some(folder) => folder.clone(),
+            None => dated_folder(Path::new("reports")).context(PLACE)?,
         };
-        fs::create_dir_all(folder).with_context(|| format!("{}: {PLACE}", folder.display()))?;
-        let held = hold(folder)?;
-        if folder.join("manifest.json").exists() {
-            bail!(
-                "{0}: holds a run already; give another --out, or `--resume {0}` to finish it",
-                folder.display()
-            );
+        match RunDir::claim(&folder) {
+            Err(error @ RecordError::Io { .. }) => Err(error).context(PLACE),
+            claimed => Ok(claimed?),
         }
-        if fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some()) {
-            bail!("{}: is not empty, and no run; give a new folder with --out", folder.display());
-        }
-        Ok((folder.clone(), held))
     }
 
     /// Compiles the traces, asks each backend for its version, and writes the manifest.
     fn prepare(
         &self,
         settings: &Settings,
-        folder: &Path,
-    ) -> anyhow::Result<std::collections::HashMap<String, bench::Loaded>> {
+        claimed: NewRunDir,
+    ) -> anyhow::Result<(RunDir, Workloads)> {
         let mut words: Vec<String> =
             specs::read_list(&self.backends)?.into_iter().map(String::from).collect();
         if !self.no_floor && !words.iter().any(|word| word == FLOOR) {
             words.push(FLOOR.to_owned());
         }
         let paths = find_traces(&self.traces)?;
-        let (mut traces, programs) = load_within(&paths, calls_within(settings))?;
-        for trace in &mut traces {
-            trace.facts.remove("arenas"); // a row for each arena, which no report reads
-        }
+        let (traces, programs) = load_within(&paths, calls_within(settings))?;
         let (backends, absent) = ask_versions(words, settings);
         tell_limit(settings, &programs);
-        if let Some((name, _)) =
-            programs.iter().find(|(_, loaded)| self.pace.is_some() && loaded.times.is_empty())
+        if let Some(workload) =
+            programs.iter().find(|workload| self.pace.is_some() && workload.times.is_empty())
         {
             bail!(
-                "{name}: has no times, so it has no pace; leave --pace out, or record it with `heaplay record`"
+                "{}: has no times, so it has no pace; leave --pace out, or record it with `heaplay record`",
+                workload.name()
             );
         }
         let mut passes = self.passes.clone();
@@ -225,28 +205,22 @@ impl RunArgs {
             machine: bench::fingerprint(),
             clock: clock_facts(settings),
         };
-        let run = Run::new(manifest);
-        run.save(folder)
-            .and_then(|()| leave_absent_cells(&run.manifest, &absent, folder))
-            .context("the run folder could not be made; choose a place with --out")?;
-        Ok(programs)
+        let dir = claimed.create(manifest).context(PLACE)?;
+        commit_absent_cells(&dir, &absent).context(PLACE)?;
+        Ok((dir, programs))
     }
 }
 
 /// Adds the instructions of each trace on each backend, where they are not there yet; what cannot
 /// be counted is told.
-fn count_instructions(
-    run: &mut Run,
-    programs: &std::collections::HashMap<String, bench::Loaded>,
-    settings: &Settings,
-) {
+fn count_instructions(run: &mut Run, programs: &Workloads, settings: &Settings) {
     if bench::valgrind().is_none() {
         note(
             "instructions: skipped, valgrind is not on the PATH (Debian: apt-get install valgrind)",
         );
         return;
     }
-    let cells: Vec<(&str, &str, &bench::Loaded)> = run
+    let cells: Vec<(&str, &str, &Workload)> = run
         .manifest
         .traces
         .iter()
@@ -262,16 +236,16 @@ fn count_instructions(
             works && run.values(trace, backend, Scope::All, INSTRUCTIONS).is_empty()
         })
         .collect();
-    let count = |(trace, backend, loaded): (&str, &str, &bench::Loaded)| {
+    let count = |(trace, backend, loaded): (&str, &str, &Workload)| {
         if !loaded.program.is_whole() {
             note(format!("instructions: {trace} skipped, it is replayed in parts"));
             return None;
         }
-        let limits = bench::Limits {
+        let limits = bench::ChildLimits {
             time: settings.time_limit(loaded.program.calls()) * 20,
             memory_bytes: settings.memory_bytes,
         };
-        match bench::instructions(&bench::pairs::Side::of(backend), loaded, limits, 1) {
+        match bench::instructions(&Side::of(backend), loaded, limits, 1) {
             Ok(counts) => {
                 let (trace, backend) = (trace.to_owned(), backend.to_owned());
                 let cell = CellKey { trace, backend, pass: Pass::Time, repetition: 0 };
@@ -303,8 +277,8 @@ fn calls_within(settings: &Settings) -> u64 {
 
 /// Says beforehand how long a cell may take: a backend so slow that it would not finish is stopped
 /// there.
-fn tell_limit(settings: &Settings, programs: &std::collections::HashMap<String, bench::Loaded>) {
-    let limits = programs.values().map(|loaded| settings.time_limit(loaded.program.calls()));
+fn tell_limit(settings: &Settings, programs: &Workloads) {
+    let limits = programs.iter().map(|loaded| settings.time_limit(loaded.program.calls()));
     if let Some(longest) = limits.max() {
         let seconds = longest.as_secs();
         note(format!(
@@ -330,9 +304,9 @@ fn ask_versions(
         .into_iter()
         .map(|name| match bench::version(&name, settings.timeout) {
             Ok(version) => BackendEntry { name, version },
-            Err(reason) => {
-                note(format!("{name}: {reason}"));
-                absent.push((name.clone(), reason));
+            Err(failure) => {
+                note(failure.about(&name));
+                absent.push((name.clone(), failure.to_string()));
                 BackendEntry { name, version: NO_VERSION.to_owned() }
             }
         })
@@ -340,30 +314,12 @@ fn ask_versions(
     (entries, absent)
 }
 
-/// Leaves error rows for the cells of backends that cannot be had: nothing is started for them.
-fn leave_absent_cells(
-    manifest: &Manifest,
-    absent: &[(String, String)],
-    folder: &Path,
-) -> Result<(), RecordError> {
-    for (number, cell) in manifest.planned().into_iter().enumerate() {
-        let Some((_, reason)) = absent.iter().find(|(name, _)| *name == cell.backend) else {
-            continue;
-        };
-        let place = folder.join("cells").join(format!("{number:05}"));
-        fs::create_dir_all(&place)
-            .map_err(|source| RecordError::Io { path: place.clone(), source })?;
-        let mut row = Run::new(Manifest::default());
-        row.outcomes.push(Outcome {
-            trace: cell.trace,
-            backend: cell.backend,
-            pass: cell.pass,
-            repetition: cell.repetition,
-            status: Status::Error,
-            seconds: 0.0,
-            reason: reason.clone(),
-        });
-        row.save_outcomes(&place)?;
+/// Commits error rows for the cells of backends that cannot be had: nothing is started for them.
+fn commit_absent_cells(dir: &RunDir, absent: &[(String, String)]) -> Result<(), RecordError> {
+    for cell in dir.manifest().planned() {
+        if let Some((_, reason)) = absent.iter().find(|(name, _)| *name == cell.backend) {
+            dir.commit(dir.begin_cell(&cell)?, &Outcome::of(&cell, 0.0, Err(reason.clone())))?;
+        }
     }
     Ok(())
 }
@@ -408,26 +364,10 @@ fn dated_folder(parent: &Path) -> std::io::Result<PathBuf> {
     }
 }
 
-/// Holds a folder for this process until the file is dropped.
-fn hold(folder: &Path) -> anyhow::Result<File> {
-    let file = File::open(folder).with_context(|| folder.display().to_string())?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => bail!(
-            "{}: another heaplay is at work in this folder; wait for its end, or give another with --out",
-            folder.display()
-        ),
-        // A file system that knows no locks is no reason not to run.
-        _ => Ok(file),
-    }
-}
-
 /// Opens an unfinished run: the same traces, the same versions. Failed cells are to be tried again,
 /// and with a failed latency cell all of its kind, which are confirmed together.
-fn prepare_resume(
-    folder: &Path,
-    settings: &Settings,
-) -> anyhow::Result<std::collections::HashMap<String, bench::Loaded>> {
-    let mut run = Run::load(folder)?;
+fn prepare_resume(dir: &mut RunDir, settings: &Settings) -> anyhow::Result<Workloads> {
+    let mut run = dir.load()?;
     let paths: Vec<PathBuf> =
         run.manifest.traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
     for (trace, path) in run.manifest.traces.iter().zip(&paths) {
@@ -456,10 +396,10 @@ fn prepare_resume(
     if machine != run.manifest.machine {
         bail!(
             "{}: was begun on another machine or kernel; begin a new run here and `merge` cannot join them",
-            folder.display()
+            dir.folder().display()
         );
     }
-    run.save_manifest(folder)?;
+    dir.update_manifest(|manifest| manifest.backends.clone_from(&run.manifest.backends))?;
     let is_gone = |cell: &CellKey| absent.iter().any(|(name, _)| *name == cell.backend);
     let failed: HashSet<CellKey> =
         run.failed().into_iter().map(Outcome::cell).filter(|cell| !is_gone(cell)).collect();
@@ -487,27 +427,12 @@ fn prepare_resume(
         })
         .cloned()
         .collect();
-    for cell in &again {
-        if let Some(number) = planned.iter().position(|p| p == cell) {
-            let _ = fs::remove_dir_all(folder.join("cells").join(format!("{number:05}")));
-        }
-    }
-    let unfolded = folder.join("cells").is_dir();
-    if !again.is_empty() && !unfolded {
-        run.remove(&again);
-        run.save(folder)?;
-    }
-    let missing = Run::load(folder)?.missing().len();
-    note(format!("{}: {missing} cells to do", folder.display()));
-    let (entries, loaded) = load_within(&paths, calls_within(settings))?;
+    dir.forget(&mut run, &again)?;
+    let missing = run.missing().len();
+    note(format!("{}: {missing} cells to do", dir.folder().display()));
+    let (_, workloads) = load_within(&paths, calls_within(settings))?;
     // The names in the tables are the manifest's.
-    let names: Vec<String> = run.manifest.traces.iter().map(|trace| trace.name.clone()).collect();
-    let mut loaded = loaded;
-    Ok(entries
-        .iter()
-        .zip(names)
-        .filter_map(|(entry, name)| loaded.remove(&entry.name).map(|program| (name, program)))
-        .collect())
+    Ok(workloads.named_as(&run.manifest.traces))
 }
 
 /// The bar on a terminal, and lines for failed cells everywhere.
@@ -516,11 +441,11 @@ struct Bar {
 }
 
 impl Bar {
-    fn new(run: &Run, programs: &std::collections::HashMap<String, bench::Loaded>) -> Bar {
+    fn new(missing: &[CellKey], programs: &Workloads) -> Bar {
         let weight = |cell: &CellKey| {
             programs.get(&cell.trace).map_or(0, |loaded| loaded.program.calls() as u64)
         };
-        let total = run.missing().iter().map(weight).sum();
+        let total = missing.iter().map(weight).sum();
         let bar = ProgressBar::new(total); // draws to standard error, and only to a terminal
         if let Ok(style) = ProgressStyle::with_template(
             "{bar:30} {percent:>3} %  {elapsed} gone, {eta} left  {msg}",
@@ -548,8 +473,8 @@ impl Progress for Bar {
         self.bar.set_message(what);
     }
 
-    fn note(&self, words: String) {
-        self.bar.suspend(|| note(words));
+    fn note(&self, text: String) {
+        self.bar.suspend(|| note(text));
     }
 }
 

@@ -2,6 +2,7 @@
 //! often it catches what was injected. Each trial is a check of one cell, as `heaplay check` makes
 //! it for a suite of `--cells`; trials share nothing but the machine.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
+use tempfile::NamedTempFile;
 
 use super::check::race::{Cell, Race, Timed};
 use super::check::suite::{self, Measure, Rules};
@@ -20,8 +22,10 @@ use super::load::{find_traces, load_traces};
 use super::specs;
 use super::terminal::{note, print};
 use crate::backends;
-use crate::bench::pairs::{Chosen, Course, Side, TAIL_SHARE, load, ratios};
-use crate::bench::{self, Limits, Loaded, Settings, cancelled, fingerprint, processors};
+use crate::bench::{
+    self, ChildLimits, PairContext, PairError, Settings, Side, TAIL_SHARE, Workload, cancelled,
+    fingerprint, load, processors, ratios,
+};
 use crate::check::{Policy, Verdict};
 use crate::replay::{WARM_UP_CALLS, calls_of_an_iteration};
 use crate::results::{Machine, Metric, Scope, civil_date};
@@ -140,18 +144,18 @@ struct All<'a> {
 /// What a trial injects, on which trace, between which sides.
 struct Injected<'a> {
     trace: &'a str,
-    loaded: &'a Loaded,
+    loaded: &'a Workload,
     sides: [Side; 2],
     truth: Option<Truth>,
     /// Kept as long as children may read it.
-    _calls: Option<Chosen>,
+    _calls: Option<NamedTempFile>,
 }
 
 /// What all trials share.
 struct Lab<'a> {
     args: &'a SelftestArgs,
     settings: Settings,
-    programs: Vec<(String, &'a Loaded)>,
+    programs: Vec<(String, &'a Workload)>,
     policy: Policy,
 }
 
@@ -188,7 +192,8 @@ impl SelftestArgs {
             settings: self.children.settings(),
             programs: entries
                 .iter()
-                .map(|entry| (entry.name.clone(), &programs[&entry.name]))
+                .zip(&programs)
+                .map(|(entry, workload)| (entry.name.clone(), workload))
                 .collect(),
             policy: Policy::default(),
         };
@@ -255,9 +260,11 @@ impl Lab<'_> {
         Ok(kinds)
     }
 
-    fn rules(&self) -> (Duration, Limits) {
-        let limits =
-            Limits { time: Duration::from_secs(600), memory_bytes: self.settings.memory_bytes };
+    fn rules(&self) -> (Duration, ChildLimits) {
+        let limits = ChildLimits {
+            time: Duration::from_secs(600),
+            memory_bytes: self.settings.memory_bytes,
+        };
         (Duration::from_secs(self.args.trial_limit), limits)
     }
 
@@ -397,10 +404,10 @@ impl Lab<'_> {
     }
 
     /// Where what was injected is looked for, apart from the trials.
-    fn course<'l>(&self, loaded: &'l Loaded) -> Course<'l> {
+    fn course<'l>(&self, loaded: &'l Workload) -> PairContext<'l> {
         let (_, limits) = self.rules();
-        Course {
-            loaded,
+        PairContext {
+            workload: loaded,
             processor: processors().first().copied(),
             limits,
             clock: self.settings.clock,
@@ -410,7 +417,7 @@ impl Lab<'_> {
     /// How much slower the second side really is: mean and standard error, as shares.
     fn effect(
         &self,
-        loaded: &Loaded,
+        loaded: &Workload,
         timed: Timed,
         sides: &[Side; 2],
         pairs: usize,
@@ -419,7 +426,7 @@ impl Lab<'_> {
         let course = self.course(loaded);
         let both = [&sides[0], &sides[1]];
         let mut random = Random(self.args.seed ^ salt);
-        let told = |error: bench::pairs::PairError| error.to_string();
+        let told = |error: PairError| error.to_string();
         let iterations = course.pilot(&both, 1).map_err(told)?;
         let (mut logs, mut iterations_of) = (Vec::new(), Vec::new());
         // A trial chooses its calls anew, and not quite the same: so do a few of these pairs.
@@ -456,7 +463,7 @@ impl Lab<'_> {
     /// The calls of the tail and those that may be taken for it. Which calls are the slowest
     /// hundredth is not quite the same in each trial; a burn in just those of one pilot would miss
     /// part of those of the next, so several times as many burn, after three pilots.
-    fn tail_and_more(&self, loaded: &Loaded) -> Result<Chosen, String> {
+    fn tail_and_more(&self, loaded: &Workload) -> Result<NamedTempFile, String> {
         let course = self.course(loaded);
         let side = Side::of(&injected_spec(&[], &self.args.backend));
         let iterations = course.pilot(&[&side, &side], 1).map_err(|error| error.to_string())?;
@@ -467,14 +474,16 @@ impl Lab<'_> {
         }
         calls.sort_unstable();
         calls.dedup();
-        Chosen::new(&calls).map_err(|error| error.to_string())
+        let bytes: Vec<u8> = calls.iter().flat_map(|call| call.to_le_bytes()).collect();
+        let file = NamedTempFile::new().and_then(|mut file| file.write_all(&bytes).map(|()| file));
+        file.map_err(|error| error.to_string())
     }
 
     /// Finds how much to burn so that the slow-down is `share`, and measures what it came to.
     fn inject<'p>(
         &self,
         trace: &'p str,
-        loaded: &'p Loaded,
+        loaded: &'p Workload,
         timed: Timed,
         share: f64,
     ) -> Result<Injected<'p>, String> {
@@ -553,7 +562,8 @@ impl Lab<'_> {
                 let mut truth = None;
                 if let Some(measure) = measure {
                     let value = |side: &Side| -> Result<f64, String> {
-                        let run = bench::exact(side, trace, loaded, &self.settings)?;
+                        let run = bench::exact(side, loaded, &self.settings)
+                            .map_err(|error| error.about(&side.backend))?;
                         run.values(trace, &side.backend, Scope::All, measure)
                             .first()
                             .copied()
@@ -624,7 +634,9 @@ impl Lab<'_> {
                     Side::of(&injected_spec(&settings, below))
                 };
                 let count = |side: &Side| {
-                    bench::instructions(side, loaded, limits, 1).map(|count| count[0] as f64)
+                    bench::instructions(side, loaded, limits, 1)
+                        .map(|count| count[0] as f64)
+                        .map_err(|error| error.to_string())
                 };
                 let none = count(&side(0, 64))?;
                 let step = (count(&side(100, 64))? - none) / 100.0;

@@ -11,9 +11,8 @@ use super::terminal::{note, print};
 use super::{interrupt, specs};
 use crate::backends;
 use crate::backends::arenas::{Bases, Geometry};
-use crate::bench::{self, Loaded, Settings, Verified};
+use crate::bench::{self, Settings, Verified, Workload};
 use crate::spec::BackendSpec;
-use crate::trace::{ArenaEvent, Header};
 
 /// Prove that a backend's blocks are aligned, never overlap, keep their contents and are zero after
 /// calloc, for every size from 0 to beyond memory and on traces; or that a pool allocator puts
@@ -88,21 +87,15 @@ impl VerifyArgs {
             [] => Default::default(),
             traces => load_traces(&find_traces(traces)?)?,
         };
-        for (entry, backend) in
-            entries.iter().flat_map(|entry| backends.iter().map(move |word| (entry, word)))
+        for (entry, loaded, backend) in entries
+            .iter()
+            .zip(&programs)
+            .flat_map(|(entry, loaded)| backends.iter().map(move |spec| (entry, loaded, spec)))
         {
-            let loaded = &programs[&entry.name];
             match &self.against {
                 None => tally.prove(&entry.name, backend, Some(loaded), &settings)?,
                 Some(against) if against == RECORDING => {
-                    let header = Header { facts: entry.facts.clone(), ..Header::default() };
-                    tally.compare_recording(
-                        &entry.name,
-                        backend,
-                        &header.arenas(),
-                        loaded,
-                        &settings,
-                    )?;
+                    tally.compare_recording(&entry.name, backend, loaded, &settings)?;
                 }
                 Some(against) => {
                     for &bases in &self.bases {
@@ -136,7 +129,7 @@ impl Tally {
         &mut self,
         what: &str,
         backend: &str,
-        loaded: Option<&Loaded>,
+        loaded: Option<&Workload>,
         settings: &Settings,
     ) -> anyhow::Result<()> {
         if !self.begins() {
@@ -164,7 +157,7 @@ impl Tally {
         trace: &str,
         words: [&str; 2],
         bases: Bases,
-        loaded: &Loaded,
+        loaded: &Workload,
         settings: &Settings,
     ) -> anyhow::Result<()> {
         if !self.begins() {
@@ -179,20 +172,19 @@ impl Tally {
         &mut self,
         trace: &str,
         word: &str,
-        recorded: &[ArenaEvent],
-        loaded: &Loaded,
+        loaded: &Workload,
         settings: &Settings,
     ) -> anyhow::Result<()> {
         if !self.begins() {
             return Ok(());
         }
-        if recorded.is_empty() {
+        if loaded.arenas.is_empty() {
             bail!(
                 "{trace}: the trace says nothing of its arenas; record it again with this heaplay"
             );
         }
         let hooked = with_pools(word, Bases::Recorded)?;
-        let found = bench::compare_recording(&hooked, recorded, loaded, settings)
+        let found = bench::compare_recording(&hooked, loaded, settings)
             .map_err(|reason| anyhow::anyhow!("{trace}: {reason}"))?;
         let names = format!("{trace}  {word} and the recorded process");
         match &found.difference {
@@ -277,7 +269,7 @@ fn same(
     trace: &str,
     words: [&str; 2],
     bases: Bases,
-    loaded: &Loaded,
+    loaded: &Workload,
     settings: &Settings,
 ) -> anyhow::Result<bool> {
     let hooked = [with_pools(words[0], bases)?, with_pools(words[1], bases)?];

@@ -31,6 +31,7 @@ mod manifest;
 mod merge;
 mod metric;
 mod run;
+mod run_dir;
 mod seal;
 mod tables;
 mod tail;
@@ -41,6 +42,7 @@ pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, OLDEST_FORMAT, TraceEntry};
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;
+pub use run_dir::{CellDir, NewRunDir, RunDir};
 pub use tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
     Residency, Rounding, Sample, SizeClass, Status, WhatIf,

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-use crate::bench::{fingerprint, pairs};
+use crate::bench::{fingerprint, load};
 use crate::check::{self, Finding, Frame, Policy, Verdict};
 use crate::cli::terminal::{note, print};
 use crate::report;
@@ -53,7 +53,7 @@ pub fn frame(seed: u64) -> Frame {
     Frame {
         heaplay: env!("CARGO_PKG_VERSION").to_owned(),
         seed,
-        load: pairs::load(),
+        load: load(),
         machine: fingerprint(),
         ..Frame::default()
     }

@@ -3,8 +3,10 @@
 
 use std::time::Instant;
 
-use crate::bench::pairs::{Chosen, Course, PairError, Side, TAIL_SHARE, load, ratios};
-use crate::bench::{ClockRate, Limits, Loaded};
+use crate::bench::{
+    ChildLimits, ChosenCalls, ClockRate, PairContext, PairError, Side, TAIL_SHARE, Workload, load,
+    ratios,
+};
 use crate::check::{Ended, Evidence, Finding, Gate, PairOf, Step, Verdict, confirm, give_up, look};
 use crate::replay::{IterationTimes, Iterations};
 use crate::stats::{Estimate, LOOKS, Random};
@@ -34,7 +36,7 @@ pub struct Cell<'a> {
     /// The trace's name.
     pub trace: &'a str,
     /// The trace.
-    pub loaded: &'a Loaded,
+    pub loaded: &'a Workload,
     /// Baseline and candidate.
     pub sides: [Side; 2],
     /// How the cell is called in findings.
@@ -46,12 +48,12 @@ pub struct Race<'a> {
     cell: Cell<'a>,
     timed: Timed,
     gate: Gate,
-    limits: Limits,
+    limits: ChildLimits,
     clock: ClockRate,
     seed: u64,
     random: Random,
     iterations: Option<Iterations>,
-    chosen: Option<Chosen>,
+    chosen: Option<ChosenCalls>,
     confirming: bool,
     pairs: Vec<Told>,
     /// Of the confirmation: its pairs, and the baseline once more beside each.
@@ -78,7 +80,7 @@ impl<'a> Race<'a> {
         cell: Cell<'a>,
         timed: Timed,
         gate: Gate,
-        (limits, clock): (Limits, ClockRate),
+        (limits, clock): (ChildLimits, ClockRate),
         seed: u64,
     ) -> Race<'a> {
         Race {
@@ -207,8 +209,12 @@ impl<'a> Race<'a> {
 
     /// What is found once, before the first pair: how an iteration is cut, and which calls are the tail.
     fn pilot(&mut self, processor: Option<usize>) -> Result<Iterations, PairError> {
-        let course =
-            Course { loaded: self.cell.loaded, processor, limits: self.limits, clock: self.clock };
+        let course = PairContext {
+            workload: self.cell.loaded,
+            processor,
+            limits: self.limits,
+            clock: self.clock,
+        };
         let [baseline, candidate] = &self.cell.sides;
         let iterations = match self.iterations {
             Some(iterations) => iterations,
@@ -239,7 +245,7 @@ impl<'a> Race<'a> {
         let (limits, clock, loaded) = (self.limits, self.clock, self.cell.loaded);
         let (sides, chosen) = (&sides, self.chosen.as_ref());
         let one = |processor: Option<usize>, seed: u64| {
-            let course = Course { loaded, processor, limits, clock };
+            let course = PairContext { workload: loaded, processor, limits, clock };
             match chosen {
                 None => course.time(sides, iterations, seed).map(Told::Iterations),
                 Some(chosen) => {
@@ -261,11 +267,7 @@ impl<'a> Race<'a> {
         for told in told {
             let told = told?;
             if (1..sides.len()).any(|at| self.figures(std::slice::from_ref(&told), at).is_empty()) {
-                return Err(PairError::Child {
-                    backend: self.cell.sides[1].backend.clone(),
-                    reason: "its segments took no time at all; the trace is too short to be timed"
-                        .to_owned(),
-                });
+                return Err(PairError::NoTime { backend: self.cell.sides[1].backend.clone() });
             }
             if self.confirming {
                 self.fresh.push(told);

@@ -12,8 +12,7 @@ use super::race::Cell;
 use super::suite::{self, Rules};
 use super::{CheckArgs, Incompatible};
 use crate::backends;
-use crate::bench::pairs::{Side, Unfit, handshake};
-use crate::bench::{self, cancelled};
+use crate::bench::{self, Side, Unfit, cancelled, handshake};
 use crate::check::{Finding, Frame, Policy, Verdict};
 use crate::cli::interrupt;
 use crate::cli::load::{find_traces, load_traces, sha256};
@@ -45,21 +44,18 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
                 }
                 told => told.map_err(|unfit| unfit.to_string()),
             },
-            None => bench::version(&side.backend, None),
+            None => bench::version(&side.backend, None).map_err(|failure| {
+                let failure = failure.about(&side.backend);
+                format!("{failure}; `heaplay backends` lists what can be had")
+            }),
         };
-        told.map_err(|reason| match reason.contains(&side.backend) {
-            true => anyhow::anyhow!("{reason}"),
-            false => anyhow::anyhow!(
-                "{}: {reason}; `heaplay backends` lists what can be had",
-                side.backend
-            ),
-        })?;
+        told.map_err(|reason| anyhow::anyhow!("{reason}"))?;
     }
     interrupt::install()?;
     let seed = args.seed.unwrap_or_else(super::output::clock_seed);
     let mut findings = Vec::new();
     let mut cells = Vec::new();
-    for entry in &entries {
+    for (entry, loaded) in entries.iter().zip(&programs) {
         for sides in &pairs {
             let name = match sides[0].backend == sides[1].backend {
                 true => sides[1].backend.clone(),
@@ -74,7 +70,6 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
                 findings.push(Finding::bare(&entry.name, &name, "all", Verdict::Identical, why));
                 continue;
             }
-            let loaded = &programs[&entry.name];
             cells.push(Cell { trace: &entry.name, loaded, sides: sides.clone(), name });
         }
     }

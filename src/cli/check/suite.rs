@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::race::{Cell, Race, Timed};
-use crate::bench::pairs::PairError;
-use crate::bench::{self, ClockRate, InstructionCounter, Limits, Settings, processors};
+use crate::bench::{
+    self, ChildLimits, ClockRate, CountError, InstructionCounter, PairError, Settings, processors,
+};
 use crate::check::{Budget, Finding, Gate, Policy, Repeated, Verdict, compare_exact};
 use crate::results::Run;
 use crate::stats::Random;
@@ -62,9 +63,9 @@ impl Rules<'_> {
     }
 
     /// A child's bounds on a cell.
-    pub fn limits(&self, cell: &Cell) -> Limits {
+    pub fn limits(&self, cell: &Cell) -> ChildLimits {
         let calls = cell.loaded.program.instructions().len();
-        Limits {
+        ChildLimits {
             time: self.settings.time_limit(calls) * 8,
             memory_bytes: self.settings.memory_bytes,
         }
@@ -109,15 +110,11 @@ fn untimed(cell: &Cell, rules: &Rules) -> Vec<Finding> {
 
 /// The exact stage: each side twice; what fails must fail a third time.
 pub fn exact(cell: &Cell, rules: &Rules) -> Vec<Finding> {
-    let measure =
-        |at: usize| bench::exact(&cell.sides[at], cell.trace, cell.loaded, rules.settings);
+    let measure = |at: usize| bench::exact(&cell.sides[at], cell.loaded, rules.settings);
     let mut runs: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
     let again = |runs: &mut [Vec<Run>; 2]| -> Result<Vec<Finding>, String> {
         for (at, runs) in runs.iter_mut().enumerate() {
-            runs.push(measure(at).map_err(|reason| {
-                let side = &cell.sides[at].backend;
-                if reason.contains(side.as_str()) { reason } else { format!("{side}: {reason}") }
-            })?);
+            runs.push(measure(at).map_err(|error| error.about(&cell.sides[at].backend))?);
         }
         let [baseline, candidate] = &*runs;
         let side = |at: usize| cell.sides[at].backend.as_str();
@@ -146,8 +143,8 @@ pub fn exact(cell: &Cell, rules: &Rules) -> Vec<Finding> {
 /// The same for the baseline and the candidate, at once or one after the other.
 fn on_both<T: Send>(
     at_once: bool,
-    work: impl Fn(usize) -> Result<T, String> + Sync,
-) -> Result<[T; 2], String> {
+    work: impl Fn(usize) -> Result<T, CountError> + Sync,
+) -> Result<[T; 2], CountError> {
     let (baseline, candidate) = match at_once {
         true => rayon::join(|| work(0), || work(1)),
         false => (work(0), work(1)),
@@ -183,9 +180,9 @@ pub fn instructions(cell: &Cell, rules: &Rules) -> Finding {
         Ok(counts) => counts,
         Err(reason) => {
             // Without valgrind it is a measure that was not to be had, not a broken side.
-            let absent = bench::valgrind().is_none();
+            let absent = matches!(reason, CountError::NoValgrind);
             finding.verdict = if absent { Verdict::Skipped } else { Verdict::Missing };
-            finding.why = reason;
+            finding.why = reason.to_string();
             return finding;
         }
     };
@@ -226,7 +223,7 @@ fn races(
     for timed in rules.timed() {
         for cell in cells {
             let gate = rules.gate(timed, of_suite);
-            let bounds: (Limits, ClockRate) = (rules.limits(cell), rules.settings.clock);
+            let bounds: (ChildLimits, ClockRate) = (rules.limits(cell), rules.settings.clock);
             let race = Race::new(cell.clone(), timed, gate, bounds, random.bits());
             waiting.push((cell, timed, race));
         }

@@ -12,15 +12,14 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::CheckArgs;
 use crate::backends;
-use crate::bench::pairs::Side;
-use crate::bench::{self, Loaded, fingerprint};
+use crate::bench::{self, Side, Workload, fingerprint};
 use crate::check::{Frame, Policy, compare};
 use crate::cli::load::load_traces;
 use crate::cli::terminal::print;
 use crate::program::Action;
 use crate::replay::class_of;
 use crate::report::words;
-use crate::results::{BackendEntry, Manifest, Pass, Run, TraceEntry};
+use crate::results::{BackendEntry, Manifest, Pass, Run};
 
 /// Lines of what changed, of each kind.
 const MOST: usize = 12;
@@ -44,26 +43,26 @@ pub fn run(args: &CheckArgs, old: &Path, new: &Path, policy: &Policy) -> anyhow:
     backends::describe(&spec)?;
     let version =
         bench::version(&args.backend, None).map_err(|reason| anyhow::anyhow!("{reason}"))?;
-    let read = |path: &Path| -> anyhow::Result<(TraceEntry, Loaded)> {
-        let (mut entries, mut programs) = load_traces(&[PathBuf::from(path)])?;
-        let entry = entries.pop().context("one trace")?;
-        let loaded = programs.remove(&entry.name).context("its program")?;
-        Ok((entry, loaded))
+    let read = |path: &Path| -> anyhow::Result<Workload> {
+        let (_, workloads) = load_traces(&[PathBuf::from(path)])?;
+        workloads.into_iter().next().context("one trace")
     };
     let (before, after) = (read(old)?, read(new)?);
     // One name for both, by which they are compared.
-    let name = after.0.name.clone();
+    let name = after.name().to_owned();
+    let before = before.named(&name);
     let side = Side::of(&args.backend);
-    let record = |(entry, loaded): &(TraceEntry, Loaded)| -> anyhow::Result<Run> {
+    let record = |workload: &Workload| -> anyhow::Result<Run> {
         let mut run = Run::new(Manifest {
-            traces: vec![TraceEntry { name: name.clone(), ..entry.clone() }],
+            traces: vec![workload.trace.clone()],
             backends: vec![BackendEntry { name: args.backend.clone(), version: version.clone() }],
             passes: vec![Pass::Footprint],
             machine: fingerprint(),
             ..Manifest::default()
         });
-        let tables = bench::exact(&side, &name, loaded, &settings)
-            .map_err(|reason| anyhow::anyhow!("{} on {}: {reason}", entry.path, args.backend))?;
+        let path = &workload.trace.path;
+        let tables = bench::exact(&side, workload, &settings)
+            .map_err(|reason| anyhow::anyhow!("{path} on {}: {reason}", args.backend))?;
         run.absorb(tables);
         Ok(run)
     };
@@ -74,7 +73,7 @@ pub fn run(args: &CheckArgs, old: &Path, new: &Path, policy: &Policy) -> anyhow:
     for finding in &mut findings {
         finding.reproduce.clone_from(&again);
     }
-    print(&changes(&before.1, &after.1))?;
+    print(&changes(&before, &after))?;
     let frame = Frame {
         baseline: old.display().to_string(),
         candidate: new.display().to_string(),
@@ -93,7 +92,7 @@ struct Sum {
 }
 
 /// What is asked for, by size class and by site.
-fn sums(loaded: &Loaded) -> (BTreeMap<u64, Sum>, BTreeMap<String, Sum>) {
+fn sums(loaded: &Workload) -> (BTreeMap<u64, Sum>, BTreeMap<String, Sum>) {
     let (mut classes, mut sites): (BTreeMap<u64, Sum>, BTreeMap<u32, Sum>) = Default::default();
     let mut request = 0;
     for (index, instruction) in loaded.program.instructions().iter().enumerate() {
@@ -106,21 +105,21 @@ fn sums(loaded: &Loaded) -> (BTreeMap<u64, Sum>, BTreeMap<String, Sum>) {
             sum.bytes += bytes as i64;
         };
         add(classes.entry(class_of(bytes)).or_default());
-        if !loaded.births.is_empty() {
-            add(sites.entry(loaded.births.site(request)).or_default());
+        if !loaded.sites.is_empty() {
+            add(sites.entry(loaded.sites.site(request)).or_default());
         }
         request += 1;
     }
-    let named = |(site, sum): (u32, Sum)| (loaded.births.name(site).to_owned(), sum);
+    let named = |(site, sum): (u32, Sum)| (loaded.sites.name(site).to_owned(), sum);
     (classes, sites.into_iter().map(named).collect())
 }
 
 /// The tables of what changed most, by bytes.
-fn changes(before: &Loaded, after: &Loaded) -> String {
+fn changes(before: &Workload, after: &Workload) -> String {
     let (old, new) = (sums(before), sums(after));
     let class = |up_to: &u64| format!("up to {}", words::bytes(*up_to as f64));
     let mut text = table("size class", changed(&old.0, &new.0), class);
-    if before.births.is_empty() || after.births.is_empty() {
+    if before.sites.is_empty() || after.sites.is_empty() {
         let _ = writeln!(text, "By line of the program: record both with --sites to see it.");
     } else {
         let site = |name: &String| {
