@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::compile::walk;
 use super::{Program, ProgramError, Times, word};
-use crate::trace::{Batch, Columns, SITE_LIMIT_BYTES, TraceReader, frames, innermost};
+use crate::trace::{Columns, RowBatch, SITE_LIMIT_BYTES, TraceReader, frames, innermost};
 
 /// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names
 /// of the sites. Where the trace has callers too, a site is first its whole chain;
@@ -51,7 +51,7 @@ pub fn compile_within(
     // Where the format tells the calls beforehand, nothing is kept from the start.
     let is_over = Cell::new(reader.events_hint().is_some_and(|calls| calls > most));
     let none = Arc::default();
-    let seen = |batch: &Batch| {
+    let seen = |batch: &RowBatch| {
         for (&event, &time_ns) in batch.events.iter().zip(&batch.times_ns) {
             times.see(event, time_ns);
         }

@@ -10,7 +10,7 @@ use super::plain::RESIZED;
 use super::{
     Action, Instruction, Outline, Profile, Program, ProgramError, SLOT_LIMIT, WIDE, prefetch,
 };
-use crate::trace::{Batch, Columns, Domain, Op, Sites, TraceReader};
+use crate::trace::{Columns, Domain, Op, RowBatch, Sites, TraceReader};
 
 /// Compiles a trace in one pass.
 ///
@@ -28,13 +28,13 @@ pub(super) fn walk(
     reader: &mut dyn TraceReader,
     looks_at: Columns,
     calls: u64,
-    mut seen: impl FnMut(&Batch),
+    mut seen: impl FnMut(&RowBatch),
     mut whole_stretch: impl FnMut(&mut Compiler) -> Result<(), ProgramError>,
 ) -> Result<Compiler, ProgramError> {
     let hint = reader.events_hint().filter(|hint| *hint <= calls);
     let mut compiler = Compiler::new(hint, reader.header().columns.type_name);
-    reader.look_at(Columns { domain: true, type_name: true, ..looks_at });
-    let mut batch = Batch::default();
+    reader.select_columns(Columns { domain: true, type_name: true, ..looks_at });
+    let mut batch = RowBatch::default();
     while reader.next_batch(&mut batch)? {
         compiler.batch(&batch)?;
         seen(&batch);
@@ -166,7 +166,7 @@ impl Compiler {
         }
     }
 
-    fn batch(&mut self, batch: &Batch) -> Result<(), ProgramError> {
+    fn batch(&mut self, batch: &RowBatch) -> Result<(), ProgramError> {
         self.have_slots(batch.rows());
         let is_plain = self.is_plain(batch);
         let mut at = 0;
@@ -191,9 +191,9 @@ impl Compiler {
     }
 
     /// Does a row, whatever it is, and the ends before it.
-    fn row(&mut self, batch: &Batch, at: usize) -> Result<(), ProgramError> {
+    fn row(&mut self, batch: &RowBatch, at: usize) -> Result<(), ProgramError> {
         let (event, size) = (batch.events[at], batch.sizes[at]);
-        let (op, domain) = (batch.asked[at].op(), batch.asked[at].domain());
+        let (op, domain) = (batch.requests[at].op(), batch.requests[at].domain());
         let type_id = batch.types.get(at).copied().unwrap_or_default();
         self.ends_before(event)?;
         if event < self.next {

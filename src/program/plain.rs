@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::compile::{Compiler, Late, STRETCH};
 use super::{Action, Instruction, ProgramError, SLOT, WIDE, prefetch};
-use crate::trace::{Batch, Op, all_bits};
+use crate::trace::{Op, RowBatch, all_bits};
 
 /// Rows that are begun at once: so many that the ends of the loops do not count, so few that their
 /// places stay in the nearest cache. While they are begun, the places of the next handful's ends
@@ -40,7 +40,7 @@ struct Begun {
 impl Compiler {
     /// Whether a batch may have plain rows: of no kind, and so small that no size is kept beside
     /// the instructions and no sum overflows.
-    pub(super) fn is_plain(&self, batch: &Batch) -> bool {
+    pub(super) fn is_plain(&self, batch: &RowBatch) -> bool {
         self.kinds.is_none()
             && all_bits(&batch.sizes) < WIDE / 2
             && all_bits(&batch.lifetimes) < u64::MAX / 4
@@ -51,7 +51,7 @@ impl Compiler {
     /// wrong with it.
     pub(super) fn plain_rows(
         &mut self,
-        batch: &Batch,
+        batch: &RowBatch,
         mut at: usize,
     ) -> Result<usize, ProgramError> {
         let rows = batch.rows();
@@ -72,7 +72,7 @@ impl Compiler {
     }
 
     /// Has the places of blocks' ends brought into the cache.
-    pub(super) fn fetch_ends(&self, batch: &Batch, rows: Range<usize>) {
+    pub(super) fn fetch_ends(&self, batch: &RowBatch, rows: Range<usize>) {
         let start = self.instructions.as_ptr().wrapping_sub(self.first as usize);
         for (event, lifetime) in batch.events[rows.clone()].iter().zip(&batch.lifetimes[rows]) {
             prefetch(start.wrapping_add(event.wrapping_add(*lifetime) as usize));
@@ -80,14 +80,14 @@ impl Compiler {
     }
 
     /// Writes the births and ends of these rows, up to one that is not plain.
-    fn begin(&mut self, batch: &Batch, rows: Range<usize>) -> Begun {
+    fn begin(&mut self, batch: &RowBatch, rows: Range<usize>) -> Begun {
         let from = (self.next - self.first) as usize;
         let instructions = self.instructions.as_mut_slice();
         // A handful ends with a stretch, whether or not the next is there: a program has the slots
         // that its parts have.
         let bound = instructions.len().min((from / STRETCH as usize + 1) * STRETCH as usize);
         let free_slots = &self.free_slots[self.live..];
-        let columns = batch.asked[rows.clone()].iter().zip(&batch.sizes[rows.clone()]);
+        let columns = batch.requests[rows.clone()].iter().zip(&batch.sizes[rows.clone()]);
         let (mut done, mut until, mut taken) = (rows.start, from, 0);
         let (mut resizes, mut resize_bytes, mut resized_bytes) = (0, 0, 0);
         let blocks = batch.events[rows.clone()].iter().zip(&batch.lifetimes[rows.clone()]);
@@ -157,7 +157,7 @@ impl Compiler {
 
     /// Does the calls up to the last row that was begun: takes note of what was asked for, and
     /// takes back slots.
-    fn walk(&mut self, batch: &Batch, begun: &Begun) -> Result<(), ProgramError> {
+    fn walk(&mut self, batch: &RowBatch, begun: &Begun) -> Result<(), ProgramError> {
         for op in Op::ALL.map(|op| op as usize) {
             self.profile.calls[op] += begun.calls[op];
             let requested = &mut self.profile.requested_bytes[op];
@@ -221,8 +221,8 @@ impl Compiler {
     }
 
     /// How many blocks live at most, if that is more than ever before.
-    fn find_peak_blocks(&mut self, batch: &Batch, begun: &Begun) {
-        let rows = batch.events[begun.rows.clone()].iter().zip(&batch.asked[begun.rows.clone()]);
+    fn find_peak_blocks(&mut self, batch: &RowBatch, begun: &Begun) {
+        let rows = batch.events[begun.rows.clone()].iter().zip(&batch.requests[begun.rows.clone()]);
         let (mut births, mut most) = (0, 0);
         for (before, (event, asked)) in (0..).zip(rows) {
             births += i64::from(asked.op() != Op::Realloc);
@@ -377,7 +377,7 @@ mod tests {
             trace::copy(&mut Rows::new(&diary.rows, false), &path).unwrap();
             let open = || {
                 let mut reader = trace::open(&path).unwrap();
-                reader.leave_proof();
+                reader.skip_validation();
                 reader
             };
             let program = compile(open().as_mut()).unwrap();
