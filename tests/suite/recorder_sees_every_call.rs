@@ -520,7 +520,7 @@ fn no_room_ends_the_recording_only() {
         stderr(&output)
     );
     let trace = bench.trace();
-    assert_eq!(trace.fact("ending"), "no room");
+    assert_eq!(trace.fact("ending"), "no space");
     assert!(trace.fact("lost_events").parse::<u64>().unwrap() > 10_000);
     assert!(stderr(&output).contains("calls were made and not recorded"));
 
@@ -878,7 +878,7 @@ fn limits_end_the_recording_and_not_the_program() {
     let output = bench.record(&["--start-at-mark", "never"], "kept = bytearray(70300)\n");
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        stderr(&output).contains("ended before the recording was to start"),
+        stderr(&output).contains("ended before the start of the recording"),
         "{}",
         stderr(&output)
     );
@@ -959,7 +959,7 @@ fn a_full_disk_ends_the_recording_only() {
     assert!(Command::new("umount").arg("-l").arg(&disk).status().unwrap().success());
     let output = output.unwrap();
     assert_eq!(output.stdout, b"done\n", "{}", stderr(&output));
-    assert_eq!(trace.fact("ending"), "no room", "{}", stderr(&output));
+    assert_eq!(trace.fact("ending"), "no space", "{}", stderr(&output));
     assert!(trace.calls > 50_000 && trace.fact("lost_events").parse::<u64>().unwrap() > 100_000);
 }
 
