@@ -17,5 +17,7 @@ pub mod program;
 pub mod replay;
 pub mod report;
 pub mod results;
+pub mod spec;
 pub mod stats;
 pub mod trace;
+pub mod units;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use heaplay::cli::Cli;
+use heaplay::cli::{Cli, Exit};
 use heaplay::replay::SharedHeap;
 
 /// The harness's memory is neither libc's heap nor private: both belong to the backend alone.
@@ -16,22 +16,22 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("heaplay: {}", chain(&error));
-            ExitCode::from(2)
+            Exit::Failed.into()
         }
     }
 }
 
-/// The error and its causes, outermost first. Many of ours quote their cause in their own sentence:
-/// it is said once.
+/// The error and its causes, outermost first. Where an error quotes its cause in its own sentence,
+/// the cause is not repeated.
 fn chain(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
         "" => cause,
-        said if said.contains(&cause) => said.to_owned(),
-        said => format!("{said}: {cause}"),
+        text if text.contains(&cause) => text.to_owned(),
+        text => format!("{text}: {cause}"),
     })
 }
 
-/// Whoever reads our output has seen enough (`heaplay inspect … | head`): that is no failure.
+/// Whether the reader of the output closed the pipe early (`heaplay inspect … | head`): no failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause

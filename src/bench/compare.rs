@@ -12,8 +12,9 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use super::plan::{Job, Task};
+use super::settings::Settings;
 use super::worker::{self, Limits};
-use super::{Loaded, Settings};
+use super::workload::Loaded;
 use crate::backends::arenas::{ArenaState, Change, Geometry, Place};
 use crate::program::Action;
 use crate::replay::{AddressEntry, FinalState};

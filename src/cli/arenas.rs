@@ -7,10 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 
-use super::load::{ChildArgs, backend_words, load_traces};
-use super::{note, print};
+use super::children::ChildArgs;
+use super::load::load_traces;
+use super::specs;
+use super::terminal::{note, print};
+use crate::backends;
 use crate::backends::arenas::Bases;
-use crate::backends::{self, with_setting};
 use crate::bench;
 use crate::replay::FinalState;
 use crate::report::{self, ArenaMap, ArenaStrip, PoolCell};
@@ -29,12 +31,12 @@ pub fn show(
     folder: Option<&Path>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    backend_words(&[backend.to_owned()])?;
-    let word = match backends::parse(backend)?.setting("bases") {
-        Some(_) => backend.to_owned(),
-        None => with_setting(backend, "bases", &Bases::Aligned.name())?,
-    };
-    backends::describe(&backends::parse(&word)?)?; // refuses one that has no arenas
+    let mut spec = specs::read(backend)?;
+    if spec.setting("bases").is_none() {
+        spec = spec.with_setting("bases", &Bases::Aligned.name())?;
+    }
+    backends::describe(&spec)?; // refuses one that has no arenas
+    let word = spec.to_string();
     let (entries, programs) = load_traces(&[trace.to_owned()])?;
     let settings = ChildArgs::default().settings();
     let name = entries[0].name.clone();
