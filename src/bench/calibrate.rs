@@ -53,8 +53,8 @@ pub enum RebuildError {
 }
 
 impl Rebuild {
-    /// The alignment of functions in the build with this number, in bytes. Each moves every function
-    /// after the first.
+    /// The alignment of functions in the build with this number, in bytes. Each moves every
+    /// function after the first.
     pub fn alignment(number: usize) -> u32 {
         [16, 32, 64, 128, 8, 256][number % 6]
     }

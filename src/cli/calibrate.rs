@@ -24,8 +24,8 @@ use crate::stats::Random;
 #[command(after_help = "With --build given twice or more, these builds are compared. \
     With --rebuild, the command runs several times, each time with another alignment of functions \
     in CFLAGS, CXXFLAGS and RUSTFLAGS; it makes --library. \
-    With a single --build, the same file runs at several fixed layouts of its addresses. That moves \
-    data and stack, but not the code within its file, so it finds less than rebuilds do.")]
+    With a single --build, the same file runs at several fixed layouts of its addresses. This \
+    moves data and stack, but not the code within its file, so it finds less than rebuilds do.")]
 pub struct CalibrateArgs {
     /// Traces, or folders of traces
     #[arg(required = true)]

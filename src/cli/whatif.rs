@@ -1,5 +1,5 @@
-//! The verb `whatif`: replays a trace in which one line's long-lived blocks are moved or dropped. It
-//! prints the memory that this saves, beside the prediction of the attribution.
+//! The verb `whatif`: replays a trace in which one line's long-lived blocks are moved or dropped.
+//! It prints the memory that this saves, beside the prediction of the attribution.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

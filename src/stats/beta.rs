@@ -1,5 +1,5 @@
-//! The incomplete beta function, and two intervals that follow from it: Student's t, and Clopper and
-//! Pearson's.
+//! The incomplete beta function, and two intervals that follow from it: Student's t, and Clopper
+//! and Pearson's.
 
 /// ln Γ(x) for x > 0, by Stirling's series. Γ(x + 1) = x Γ(x) first raises the argument, until the
 /// first terms give all digits of a double (Abramowitz and Stegun, 6.1.15 and 6.1.41).
@@ -91,9 +91,9 @@ pub fn student_quantile(above: f64, freedom: f64) -> f64 {
     (freedom * (1.0 - x) / x).sqrt()
 }
 
-/// The exact interval of a share after `hits` of `trials`, at `level` (such as 0.95). Source: Clopper
-/// and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial",
-/// Biometrika 26 (1934).
+/// The exact interval of a share after `hits` of `trials`, at `level` (such as 0.95). Source:
+/// Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the
+/// binomial", Biometrika 26 (1934).
 pub fn clopper_pearson(hits: u64, trials: u64, level: f64) -> (f64, f64) {
     let (k, n, tail) = (hits as f64, trials as f64, (1.0 - level) / 2.0);
     let low = if hits == 0 { 0.0 } else { beta_quantile(k, n - k + 1.0, tail) };

@@ -17,8 +17,8 @@ pub fn look_after(seen: usize) -> Option<usize> {
     LOOKS.into_iter().find(|look| *look > seen)
 }
 
-/// The error of the look at `seen` values, if all looks together may have the error `budget`. A look
-/// that is made early, for lack of time, has the error of the look that it replaces.
+/// The error of the look at `seen` values, if all looks together may have the error `budget`. A
+/// look that is made early, for lack of time, has the error of the look that it replaces.
 pub fn error_of_look(budget: f64, seen: usize) -> f64 {
     let at = LOOKS.iter().position(|look| *look >= seen).unwrap_or(LOOKS.len() - 1);
     let all = (1.0 - SHRINKS.powi(LOOKS.len() as i32)) / (1.0 - SHRINKS);

@@ -7,9 +7,9 @@ pub fn sorted(values: &[f64]) -> Vec<f64> {
     values
 }
 
-/// The quantile at `share` (0 to 1), interpolated between adjacent values. This is type 7 of Hyndman
-/// and Fan, "Sample quantiles in statistical packages", The American Statistician 50 (1996), the
-/// default of R and NumPy.
+/// The quantile at `share` (0 to 1), interpolated between adjacent values. This is type 7 of
+/// Hyndman and Fan, "Sample quantiles in statistical packages", The American Statistician 50
+/// (1996), the default of R and NumPy.
 pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
     let values = sorted(values);
     let last = values.len().checked_sub(1)?;
@@ -38,9 +38,9 @@ pub fn median_absolute_deviation(values: &[f64]) -> Option<f64> {
     median(&sorted(values).iter().map(|value| (value - middle).abs()).collect::<Vec<f64>>())
 }
 
-/// The geometric mean of the positive values. It is the only mean under which ratios of ratios agree
-/// for every reference: Fleming and Wallace, "How not to lie with statistics", CACM 29 (1986).
-/// Other values are left out.
+/// The geometric mean of the positive values. It is the only mean under which ratios of ratios
+/// agree for every reference: Fleming and Wallace, "How not to lie with statistics", CACM 29
+/// (1986). Other values are left out.
 pub fn geometric_mean(values: &[f64]) -> Option<f64> {
     let logs: Vec<f64> = values
         .iter()
