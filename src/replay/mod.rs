@@ -43,9 +43,10 @@ pub use iterations::{
     IterationTimes, Iterations, call_times, calls_of_an_iteration, iterations, tail,
 };
 pub use latency::{LatencyResult, latency};
+pub use libc::{clockid_t as ClockId, timespec as Timespec};
 pub use memory::{Resident, SharedHeap, self_test};
 pub use pass::{PassJob, PassResult};
-pub use paused_clock::waiting;
+pub use paused_clock::{paused_clock_gettime, waiting};
 pub use probe::{Done, Nothing, Probe};
 pub use ticks::{Isolated, Ticks};
 pub use time::{TimeResult, time};

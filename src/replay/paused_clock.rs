@@ -3,9 +3,10 @@
 //!
 //! In an interleaved batch each child sleeps most of the time, so wall time passes many times as
 //! fast as the child's own work. An allocator that purges memory which was free for 10 ms would
-//! purge after less than 1 ms of its own work, and the purge would be timed. So this program
-//! defines a `clock_gettime` that takes precedence over the C library's. Compiled-in allocators and
-//! loaded libraries call it. It subtracts the waiting time from the clocks that count it.
+//! purge after less than 1 ms of its own work, and the purge would be timed. So a program
+//! that measures defines a `clock_gettime` that takes precedence over the C library's and calls
+//! [`paused_clock_gettime`]: [`crate::isolate_measurement!`] does. Compiled-in allocators and loaded
+//! libraries call it. It subtracts the waiting time from the clocks that count it.
 #![expect(unsafe_code, reason = "stands before a function of the C library")]
 
 use std::mem::transmute;
@@ -48,8 +49,7 @@ fn library() -> ClockGettime {
 ///
 /// # Safety
 /// `time` points to a writable `timespec`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) -> c_int {
+pub unsafe extern "C" fn paused_clock_gettime(clock: clockid_t, time: *mut timespec) -> c_int {
     // SAFETY: the caller's own arguments.
     let code = unsafe { library()(clock, time) };
     let waited = WAITED_NS.load(Ordering::Relaxed);
@@ -90,6 +90,13 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+
+    /// The clock of this test program, as [`crate::isolate_measurement!`] defines it.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { paused_clock_gettime(clock, time) }
+    }
 
     #[test]
     fn waiting_time_is_not_on_the_clock_and_other_time_is() {
