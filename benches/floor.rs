@@ -251,7 +251,7 @@ fn ours_timed<'a>(program: &'a Program, backend: &str, clock: &'a Clock) -> Iter
         let tables = Tables::new(program, backend.as_ref());
         let mut ns = 0;
         for half in Isolated::BOTH {
-            let mut probe = Ticks::new(clock, Isolated::places(calls));
+            let mut probe = Ticks::new(clock, Isolated::capacity(calls));
             let began = processor_ns();
             probe.replay(program, &tables, &mut slots, 0..calls, half).expect("memory");
             ns += processor_ns() - began;

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 
-use super::load::{ChildArgs, backend_words, load_traces};
-use super::{note, print};
+use super::children::ChildArgs;
+use super::load::load_traces;
+use super::specs;
+use super::terminal::{note, print};
 use crate::backends;
 use crate::backends::arenas::Bases;
 use crate::bench;
-use crate::replay::Ending;
+use crate::replay::FinalState;
 use crate::report::{self, ArenaMap, ArenaStrip, PoolCell};
 
 /// Arenas that are told one by one.
@@ -29,8 +31,7 @@ pub fn show(
     folder: Option<&Path>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    backend_words(&[backend.to_owned()])?;
-    let mut spec = backends::parse(backend)?;
+    let mut spec = specs::read(backend)?;
     if spec.setting("bases").is_none() {
         spec = spec.with_setting("bases", &Bases::Aligned.name())?;
     }
@@ -79,7 +80,7 @@ pub fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-fn strips(ending: &Ending) -> Vec<ArenaStrip> {
+fn strips(ending: &FinalState) -> Vec<ArenaStrip> {
     let cell = |pool: &backends::arenas::PoolState| PoolCell {
         block: pool.block as u64,
         live: pool.live as u64,
@@ -92,7 +93,7 @@ fn strips(ending: &Ending) -> Vec<ArenaStrip> {
     ending.arenas.iter().map(strip).collect()
 }
 
-fn words(map: &ArenaMap, end: &Ending) -> String {
+fn words(map: &ArenaMap, end: &FinalState) -> String {
     let told = &end.statistics;
     let mut text = format!(
         "{} on {}: {} arenas of {} at the live peak, {} at the end; {} at most, {} ever\n\n",

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::inspect::{percent, table};
-use super::{note, print};
+use super::terminal::{note, print};
 use crate::report;
 use crate::trace::{self, FOREIGN, ForeignLog, Series, Snapshot};
 

@@ -11,8 +11,10 @@ use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 
-use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_within, sha256};
-use super::note;
+use super::children::ChildArgs;
+use super::load::{find_traces, load_within, sha256};
+use super::terminal::note;
+use super::{interrupt, specs};
 use crate::bench::{self, Progress, Settings};
 use crate::results::{
     BackendEntry, CellKey, FORMAT, Manifest, Measurement, Metric, Outcome, Pass, RecordError, Run,
@@ -113,7 +115,7 @@ impl RunArgs {
     /// # Errors
     /// As [`RunArgs::run`].
     pub(super) fn measure(&self) -> anyhow::Result<(Run, PathBuf)> {
-        install_interrupt()?;
+        interrupt::install()?;
         let mut settings = Settings { pace: self.pace, ..self.children.settings() };
         // Held until the run is over: two runs in one folder would take each other's cells for
         // their own.
@@ -181,7 +183,8 @@ impl RunArgs {
         settings: &Settings,
         folder: &Path,
     ) -> anyhow::Result<std::collections::HashMap<String, bench::Loaded>> {
-        let mut words = backend_words(&self.backends)?;
+        let mut words: Vec<String> =
+            specs::read_list(&self.backends)?.into_iter().map(String::from).collect();
         if !self.no_floor && !words.iter().any(|word| word == FLOOR) {
             words.push(FLOOR.to_owned());
         }

@@ -14,8 +14,11 @@ use serde::Serialize;
 
 use super::check::race::{Cell, Race, Timed};
 use super::check::suite::{self, Measure, Rules};
-use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces};
-use super::{note, print};
+use super::children::ChildArgs;
+use super::interrupt;
+use super::load::{find_traces, load_traces};
+use super::specs;
+use super::terminal::{note, print};
 use crate::backends;
 use crate::bench::pairs::{Chosen, Course, Side, TAIL_SHARE, load, ratios};
 use crate::bench::{self, Limits, Loaded, Settings, cancelled, fingerprint, processors};
@@ -159,8 +162,7 @@ impl SelftestArgs {
     /// A trace or a backend that cannot be had, a file that cannot be written.
     pub fn run(mut self) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
-        let words = backend_words(std::slice::from_ref(&self.backend))?;
-        let [_] = words.as_slice() else { bail!("--backend takes one backend") };
+        specs::read(&self.backend)?;
         bench::version(&self.backend, None)
             .map_err(|reason| anyhow::anyhow!("{}: {reason}", self.backend))?;
         let nothing = self.inject.is_empty() && self.inject_tail.is_empty();
@@ -180,7 +182,7 @@ impl SelftestArgs {
             bail!("{percent} % cannot be injected; expected more than 0 and at most 200");
         }
         let (entries, programs) = load_traces(&find_traces(&self.traces)?)?;
-        install_interrupt()?;
+        interrupt::install()?;
         let lab = Lab {
             args: &self,
             settings: self.children.settings(),

@@ -14,9 +14,9 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::load::ChildArgs;
-use super::print;
+use super::children::ChildArgs;
 use super::run::{RunArgs, conclude};
+use super::terminal::print;
 use crate::backends;
 use crate::report::{TraceReport, words};
 use crate::results::{Metric, Pass, Run, Scope};

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces};
-use super::{note, print};
+use super::children::ChildArgs;
+use super::load::{find_traces, load_traces};
+use super::terminal::{note, print};
+use super::{interrupt, specs};
 use crate::backends;
 use crate::backends::arenas::{Bases, Geometry};
 use crate::bench::{self, Loaded, Settings, Verified};
@@ -60,17 +62,18 @@ impl VerifyArgs {
     /// A trace or a backend that cannot be had. A rule that is broken is a line and the exit code
     /// 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let backends = backend_words(&self.backends)?;
+        let backends: Vec<String> =
+            specs::read_list(&self.backends)?.into_iter().map(String::from).collect();
         if let Some(against) = &self.against {
             let against = Some(against).filter(|word| *word != RECORDING);
             if let Some(word) = against {
-                backend_words(std::slice::from_ref(word))?;
+                specs::read(word)?;
             }
             for word in backends.iter().chain(against) {
                 with_pools(word, Bases::Aligned)?;
             }
         }
-        install_interrupt()?;
+        interrupt::install()?;
         let settings = self.children.settings();
         let mut tally = Tally::default();
         if self.against.is_none() {

@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use comfy_table::{ContentArrangement, Table};
 
-use super::load::ChildArgs;
-use super::print;
+use super::children::ChildArgs;
+use super::terminal::print;
 use crate::backends;
 use crate::check::Policy;
 use crate::results::{Exactness, Metric};

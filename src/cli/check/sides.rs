@@ -15,8 +15,9 @@ use crate::backends;
 use crate::bench::pairs::{Side, Unfit, handshake};
 use crate::bench::{self, cancelled};
 use crate::check::{Finding, Frame, Policy, Verdict};
-use crate::cli::load::{find_traces, install_interrupt, load_traces, sha256};
-use crate::cli::note;
+use crate::cli::interrupt;
+use crate::cli::load::{find_traces, load_traces, sha256};
+use crate::cli::terminal::note;
 use crate::spec::BackendSpec;
 
 /// Measures and judges.
@@ -54,7 +55,7 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
             ),
         })?;
     }
-    install_interrupt()?;
+    interrupt::install()?;
     let seed = args.seed.unwrap_or_else(super::output::clock_seed);
     let mut findings = Vec::new();
     let mut cells = Vec::new();

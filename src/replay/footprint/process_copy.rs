@@ -1,69 +1,69 @@
-//! What a change would give back, tried in a copy of the process (`fork`), so that
-//! nothing which is measured afterwards is disturbed by it.
+//! The memory that a change would return, tried in a copy of the process (`fork`). So the change
+//! disturbs no later measurement.
 //!
-//! Shared memory is not copied, and the harness's heap is shared memory: the copy must neither take
-//! from it nor give to it.
-#![expect(unsafe_code, reason = "fork, and a page in which the copy leaves what it read")]
+//! A fork does not copy shared memory, and the harness's heap is shared memory. So the copy must
+//! neither allocate there nor free.
+#![expect(unsafe_code, reason = "fork, and a page in which the copy leaves its figures")]
 
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::memory::Resident;
+use super::page::PAGE_BYTES;
+use crate::replay::memory::Resident;
 
-/// What the copy leaves: resident private bytes before and after, and that both are there.
+/// The figures of the copy: resident private bytes before and after the change, and 1 if both are
+/// there.
 #[repr(C)]
-struct Found {
-    before: AtomicU64,
-    after: AtomicU64,
-    whole: AtomicU64,
+struct CopyFigures {
+    before_bytes: AtomicU64,
+    after_bytes: AtomicU64,
+    is_complete: AtomicU64,
 }
 
-/// A page that both processes see.
-struct Page(*mut libc::c_void);
+/// A page that both processes share.
+struct SharedPage(*mut libc::c_void);
 
-const PAGE_BYTES: usize = 4096;
-
-impl Page {
-    fn new() -> Option<Page> {
+impl SharedPage {
+    fn new() -> Option<SharedPage> {
         let (protection, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
         // SAFETY: a fresh mapping where the kernel likes.
         let at = unsafe { libc::mmap(ptr::null_mut(), PAGE_BYTES, protection, flags, -1, 0) };
-        (at != libc::MAP_FAILED).then_some(Page(at))
+        (at != libc::MAP_FAILED).then_some(SharedPage(at))
     }
 
-    fn found(&self) -> &Found {
-        // SAFETY: a page of zeroes, which are a `Found`; it is mapped as long as `self` lives, and
-        // all access is atomic.
-        unsafe { &*self.0.cast::<Found>() }
+    fn figures(&self) -> &CopyFigures {
+        // SAFETY: a page of zeroes, which are valid `CopyFigures`; it is mapped as long as `self`
+        // lives, and all access is atomic.
+        unsafe { &*self.0.cast::<CopyFigures>() }
     }
 }
 
-impl Drop for Page {
+impl Drop for SharedPage {
     fn drop(&mut self) {
-        // SAFETY: the mapping that `new` made, whole.
+        // SAFETY: the whole mapping of `new`.
         unsafe { libc::munmap(self.0, PAGE_BYTES) };
     }
 }
 
-/// By how many bytes `change` lowers resident private memory, tried in a copy of this process;
-/// below 0 where it raises it. `change` says whether there was anything to do. `None` when there
-/// was not, or the copy died.
-pub(super) fn given_back(change: impl FnOnce() -> bool) -> Option<i64> {
-    let page = Page::new()?;
+/// The bytes by which `change` lowers resident private memory, tried in a copy of this process;
+/// negative if it raises it. `change` returns whether there was anything to do. `None` if there was
+/// not, or if the copy died.
+pub(super) fn bytes_returned_by(change: impl FnOnce() -> bool) -> Option<i64> {
+    let page = SharedPage::new()?;
     // SAFETY: the copy touches no lock but those that the C library makes right after a fork, and
     // ends without unwinding.
     match unsafe { libc::fork() } {
         -1 => return None,
         0 => {
             if let Ok(resident) = Resident::open() {
-                let found = page.found();
-                found.before.store(resident.private_bytes(), Ordering::Relaxed);
-                let done = change();
-                found.after.store(resident.private_bytes(), Ordering::Relaxed);
-                found.whole.store(u64::from(done), Ordering::Release);
+                let figures = page.figures();
+                figures.before_bytes.store(resident.private_bytes(), Ordering::Relaxed);
+                let is_done = change();
+                figures.after_bytes.store(resident.private_bytes(), Ordering::Relaxed);
+                figures.is_complete.store(u64::from(is_done), Ordering::Release);
             }
-            // SAFETY: ends the copy without running anything of the original's.
+            // SAFETY: ends the copy without running any code of the original process.
             unsafe { libc::_exit(0) };
         }
         copy => {
@@ -76,9 +76,10 @@ pub(super) fn given_back(change: impl FnOnce() -> bool) -> Option<i64> {
             }
         }
     }
-    let found = page.found();
-    let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as i64;
-    (found.whole.load(Ordering::Acquire) == 1).then(|| read(&found.before) - read(&found.after))
+    let figures = page.figures();
+    let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as i64;
+    let is_complete = figures.is_complete.load(Ordering::Acquire) == 1;
+    is_complete.then(|| read(&figures.before_bytes) - read(&figures.after_bytes))
 }
 
 #[cfg(test)]
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_tells_what_was_given_back_and_leaves_the_original_alone() {
+    fn a_copy_reports_the_returned_bytes_and_leaves_the_original_unchanged() {
         const PAGES: usize = 64;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a mapping of our own, written inside its length.
@@ -110,23 +111,23 @@ mod tests {
             // SAFETY: the first half of the mapping, in the copy.
             unsafe { libc::madvise(at, PAGES / 2 * PAGE_BYTES, libc::MADV_DONTNEED) == 0 }
         };
-        assert_eq!(given_back(drop_half), Some((PAGES / 2 * PAGE_BYTES) as i64));
+        assert_eq!(bytes_returned_by(drop_half), Some((PAGES / 2 * PAGE_BYTES) as i64));
         // SAFETY: the mapping is still there, and its first byte was written.
         assert_eq!(unsafe { at.cast::<u8>().read() }, 7);
-        assert_eq!(given_back(|| false), None);
-        // SAFETY: the mapping, whole.
+        assert_eq!(bytes_returned_by(|| false), None);
+        // SAFETY: the whole mapping.
         unsafe { libc::munmap(at, PAGES * PAGE_BYTES) };
     }
 
-    /// glibc keeps freed blocks of small sizes for the thread; emptied, their pages go back.
+    /// glibc caches freed blocks of small sizes for the thread. After a flush their pages return.
     #[test]
     #[cfg(target_env = "gnu")]
-    fn a_thread_s_cache_is_emptied_however_full_it_was() {
+    fn a_thread_s_cache_is_flushed_however_full_it_is() {
         let mut backend =
             crate::backends::open(&crate::backends::parse("malloc").unwrap()).unwrap();
         let table = *backend.domains().get(crate::trace::Domain::Raw);
-        // SAFETY: blocks of the backend's own. Of each size the first and every 40th are freed
-        // last, into the cache, far from each other; all between them before, to be merged.
+        // SAFETY: blocks of this backend. Every 300th fills the cache, far from the others; those
+        // between them are freed after it, and merged.
         unsafe {
             let blocks: Vec<_> = (0..2000).map(|_| (table.malloc)(table.ctx, 1000)).collect();
             for block in &blocks {
@@ -135,20 +136,20 @@ mod tests {
             let held = (table.malloc)(table.ctx, 1000);
             let (last, first): (Vec<_>, Vec<_>) =
                 blocks.into_iter().enumerate().partition(|(at, _)| at % 300 == 150);
-            // Seven blocks fill the cache: those of `last` go in first and stay there.
+            // Seven blocks fill the cache: the blocks of `last` enter first and stay.
             for (_, block) in last.iter().chain(&first) {
                 (table.free)(table.ctx, *block);
             }
             backend.trim();
-            let mut given = given_back(|| {
+            let mut returned = bytes_returned_by(|| {
                 let done = backend.drain() == crate::backends::Trim::Done;
                 backend.trim();
                 done
             });
-            // Each lay alone on one page or across two; the thread's own books may take a page or
-            // two.
+            // Each block lay on a page or two without another; the thread's own records may take a
+            // page or two.
             let least = (last.len() as i64 - 3) * 4096;
-            assert!(given.take().is_some_and(|bytes| bytes >= least), "{given:?}");
+            assert!(returned.take().is_some_and(|bytes| bytes >= least), "{returned:?}");
             (table.free)(table.ctx, held);
         }
     }
