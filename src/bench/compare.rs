@@ -109,7 +109,7 @@ pub fn compare_recording(
         found.difference = Some(format!(
             "{births} arenas were born and {deaths} died, but in the recorded process there was also \
              the {} of the arena at {:#x} at event {}",
-            left.word(),
+            left.name(),
             left.base,
             left.event
         ));
@@ -146,7 +146,7 @@ impl RecordedArenas<'_> {
         if !same {
             return Err(format!(
                 "next in the recorded process was the {} of the arena at {:#x} at event {}",
-                next.word(),
+                next.name(),
                 next.base,
                 next.event
             ));

@@ -80,7 +80,7 @@ impl Decoder {
 
 fn decode(trace: &Path, outline: &Arc<Outline>, mut out: PipeWriter) -> Result<(), ProgramError> {
     let mut reader = trace::open(trace)?;
-    reader.leave_proof(); // compiling proved the trace, and the child proves the program again
+    reader.skip_validation(); // compiling proved the trace, and the child proves it again
     write_parts(reader.as_mut(), outline, &mut out)
 }
 

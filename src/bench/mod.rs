@@ -18,11 +18,11 @@
 //! | `halves.rs` | makes the two passes of a latency repetition one |
 //! | `confirm.rs` | takes the median of each call over repetitions |
 //! | `slow_calls.rs`, `latency_map.rs`, `windows.rs` | what the run record holds of these medians |
-//! | `pairs.rs`, `ratios.rs` | time two sides against each other |
+//! | `pairs.rs`, `ratios.rs` | time two sides against each other; `calibrate.rs` compares builds |
 //! | `handshake.rs` | whether another build understands this one's jobs |
 //! | `exact.rs` | measures the memory of one backend outside a run |
 //! | `instructions.rs` | counts instructions |
-//! | `compare.rs` | compares two pool allocators; `address_traces.rs`, `compare_text.rs` |
+//! | `compare.rs` | compares two pool allocators; `address_traces.rs`, `compare_text.rs`, `pool_specs.rs` |
 //! | `what_if.rs` | replays a changed trace |
 //! | `bounds.rs` | the range of an allocator that returns memory after a delay |
 //! | `machine.rs` | facts about the machine |
@@ -30,6 +30,7 @@
 mod address_traces;
 mod batch;
 mod bounds;
+pub mod calibrate;
 mod cell_rows;
 mod child;
 mod compare;
@@ -55,6 +56,7 @@ mod page_rows;
 mod pairs;
 mod perform;
 mod plan;
+pub mod pool_specs;
 mod preflight;
 mod protocol;
 mod ratios;
