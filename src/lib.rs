@@ -1,13 +1,14 @@
 //! heaplay records every allocation of a real Python program, replays the recording against
-//! interchangeable allocators, and tells what each costs in time and in memory.
+//! interchangeable allocators, and shows the cost of each in time and in memory.
 //!
-//! Two houses share one table. The making house ([`trace`], [`program`], [`backends`], [`replay`],
-//! [`bench`]) turns a trace into a program, replays it and writes down what it counted. The reading
-//! house ([`report`], [`check`]) draws and judges what was written. They meet only at the run
-//! record ([`results`]).
+//! The code has two sides. The measuring side ([`trace`], [`program`], [`backends`], [`replay`],
+//! [`bench`]) turns a trace into a program, replays it and writes down the figures. The reading side
+//! ([`report`], [`check`]) draws and judges them. Both sides share the run record ([`results`]), the
+//! specs of backends ([`spec`]) and the units ([`units`]), and nothing else.
 //!
-//! Unsafe code is denied and opened, item by item with its reason, in `backends` (memory and C
-//! calls), `recorder` (loaded into the interpreter) and one block of `replay` (the hot loop).
+//! Unsafe code is denied. An item that needs it opens it with a reason: `backends` (memory and C
+//! calls), `recorder` (loaded into the interpreter), the hot loop of `replay`, and one system call
+//! of `bench`.
 
 pub mod backends;
 pub mod bench;

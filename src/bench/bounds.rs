@@ -32,8 +32,8 @@ const METRICS: [[(Metric, Metric); 4]; 2] = [
 ];
 
 /// The ranges of every footprint in `run` that varies by the clock, as rows beside it; none where
-/// they are known already. An end that cannot be measured has no row, and the pictures then say that
-/// the figure stands for one pace only.
+/// they are known already. An end that cannot be measured has no row, and the pictures then say
+/// that the figure stands for one pace only.
 ///
 /// # Errors
 /// When a file cannot be written.

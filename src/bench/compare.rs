@@ -1,8 +1,8 @@
 //! Two pool allocators on one program, each in a child, compared call by call.
 //!
-//! Each child writes where its blocks lie into a file in memory ([`crate::replay::address_trace_of`]).
-//! The two files are read in step. At the first difference both are replayed once more up to just
-//! before that call, for their states.
+//! Each child writes where its blocks lie into a file in memory
+//! ([`crate::replay::address_trace_of`]). The two files are read in step. At the first difference
+//! both are replayed once more up to just before that call, for their states.
 
 use std::collections::HashMap;
 
@@ -23,9 +23,9 @@ pub struct Comparison {
     /// Blocks of these calls that lay in pools.
     pub in_pools: u64,
     /// Arenas born.
-    pub births: u64,
+    pub arenas_born: u64,
     /// Arenas that died.
-    pub deaths: u64,
+    pub arenas_died: u64,
     /// The first difference, in words.
     pub difference: Option<String>,
     /// The sizes of both, when both reported them.
@@ -35,8 +35,8 @@ pub struct Comparison {
 impl Comparison {
     fn count(&mut self, change: Change) {
         match change {
-            Change::Born(_) => self.births += 1,
-            Change::Died(_) => self.deaths += 1,
+            Change::Born(_) => self.arenas_born += 1,
+            Change::Died(_) => self.arenas_died += 1,
         }
     }
 }
@@ -105,10 +105,10 @@ pub fn compare_recording(
         }
     }
     if let Some(left) = recorded.rest.iter().find(|left| left.event <= calls as u64) {
-        let Comparison { births, deaths, .. } = found;
+        let Comparison { arenas_born, arenas_died, .. } = found;
         found.difference = Some(format!(
-            "{births} arenas were born and {deaths} died, but in the recorded process there was also \
-             the {} of the arena at {:#x} at event {}",
+            "{arenas_born} arenas were born and {arenas_died} died, but in the recorded process \
+             there was also the {} of the arena at {:#x} at event {}",
             left.name(),
             left.base,
             left.event
@@ -122,12 +122,12 @@ struct RecordedArenas<'a> {
     rest: &'a [ArenaEvent],
     /// Base → birth of those that live.
     live: HashMap<u64, usize>,
-    births: usize,
+    born: usize,
 }
 
 impl RecordedArenas<'_> {
     fn new(all: &[ArenaEvent]) -> RecordedArenas<'_> {
-        RecordedArenas { rest: all, live: HashMap::new(), births: 0 }
+        RecordedArenas { rest: all, live: HashMap::new(), born: 0 }
     }
 
     /// Whether the next one is this change in this call; else what it is instead.
@@ -137,7 +137,7 @@ impl RecordedArenas<'_> {
         };
         let same = match change {
             // A birth is noted while its call runs, a death behind it; a realloc does both in one.
-            Change::Born(birth) => next.is_birth && birth == self.births && next.event == event,
+            Change::Born(birth) => next.is_birth && birth == self.born && next.event == event,
             Change::Died(birth) => {
                 let is_same = self.live.get(&next.base) == Some(&birth);
                 !next.is_birth && is_same && (next.event == event || next.event == event + 1)
@@ -152,8 +152,8 @@ impl RecordedArenas<'_> {
             ));
         }
         if next.is_birth {
-            self.live.insert(next.base, self.births);
-            self.births += 1;
+            self.live.insert(next.base, self.born);
+            self.born += 1;
         } else {
             self.live.remove(&next.base);
         }

@@ -1,10 +1,11 @@
-//! The median of each call's time over the repetitions of a latency pass, and all rows that are made
-//! of these medians.
+//! The median of each call's time over the repetitions of a latency pass, and all rows that are
+//! made of these medians.
 //!
-//! Replay is deterministic: the same call does the same work in each repetition. So its median is its
-//! own cost, and what one repetition alone saw came from the machine (the scheduler, an interrupt,
-//! another process). The repetitions are read side by side as streams, beside the program, which may
-//! come in parts. Each call's median goes to a file, so that memory does not grow with the trace.
+//! Replay is deterministic: the same call does the same work in each repetition. So its median is
+//! its own cost, and what only one repetition saw came from the machine (the scheduler, an
+//! interrupt, another process). The repetitions are read side by side as streams, beside the
+//! program, which may come in parts. Each call's median goes to a file, so that memory does not
+//! grow with the trace.
 
 use std::collections::BTreeMap;
 use std::fs::File;

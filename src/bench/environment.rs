@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 
 use crate::backends;
 
-/// In the environment of a child whose addresses depend on this variable's length alone.
+/// In the environment of a child whose addresses depend on the length of this variable only.
 pub(super) const LAYOUT: &str = "HEAPLAY_LAYOUT";
 
 /// Where the dynamic loader looks for libraries. A child may need it to start, or to find a `so:`.

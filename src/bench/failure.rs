@@ -1,5 +1,5 @@
-//! Why a child gave no result: what the child reports itself ([`Failure`]), and what the parent sees
-//! of it ([`ChildFailure`]). Callers tell reasons apart by their variant, never by their text.
+//! Why a child gave no result: what the child reports itself ([`Failure`]), and what the parent
+//! sees of it ([`ChildFailure`]). Callers tell reasons apart by their variant, never by their text.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
-//! The end of a run, once all cells are there: latencies are confirmed, allocators that return memory
-//! after a delay get their range, the predictions of the attribution are checked, and the cells are
-//! folded into the tables.
+//! The end of a run, once all cells are there: latencies are confirmed, allocators that return
+//! memory after a delay get their range, the predictions of the attribution are checked, and the
+//! cells are folded into the tables.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
-//! The two passes of a latency repetition made one. Each pass timed the calls of every second segment
-//! isolated, and the other segments as a whole ([`crate::replay::Isolated`]). Together they have timed
-//! each call isolated once, and back to back with others once.
+//! The two passes of a latency repetition made one. Each pass timed the calls of every second
+//! segment isolated, and the other segments as a whole ([`crate::replay::Isolated`]). Together they
+//! have timed each call isolated once, and back to back with others once.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -106,63 +106,113 @@ impl WeightedMean {
 
 /// The rows of the repetition, from those of its halves.
 fn whole(cell: &CellKey, halves: &[Run; 2]) -> Run {
-    let mut run = Run::new(Manifest::default());
-    let figure = |half: &Run, op: Scope, metric: Metric| {
-        half.values(&cell.trace, &cell.backend, op, metric).first().copied()
+    let mut joined = JoinedHalves {
+        cell,
+        halves,
+        rows: Vec::new(),
+        latencies: Vec::new(),
+        isolated: WeightedMean::default(),
+        isolated_by_op: [WeightedMean::default(); 4],
+        timed_isolated: [0.0; 2],
     };
-    let mut rows: Vec<(Scope, Metric, f64)> = Vec::new();
-    let (mut isolated, mut back_to_back) = (WeightedMean::default(), WeightedMean::default());
-    let mut isolated_by_op = [WeightedMean::default(); 4];
-    let mut calls_timed_isolated = [0.0; 2];
     for action in Action::ALL {
+        joined.add_operation(action);
+    }
+    let back_to_back = joined.back_to_back();
+    joined.add_machine_figures();
+    joined.add_means(back_to_back);
+    let figure = |(op, metric, value)| cell.measurement(op, metric, value);
+    let mut run = Run::new(Manifest::default());
+    run.measurements = joined.rows.into_iter().map(figure).collect();
+    run.latencies = joined.latencies;
+    run
+}
+
+/// The rows of a repetition as they are put together.
+struct JoinedHalves<'a> {
+    cell: &'a CellKey,
+    halves: &'a [Run; 2],
+    rows: Vec<(Scope, Metric, f64)>,
+    latencies: Vec<Latency>,
+    /// The mean time of isolated calls, of all and by operation.
+    isolated: WeightedMean,
+    isolated_by_op: [WeightedMean; 4],
+    /// How many calls each half timed isolated.
+    timed_isolated: [f64; 2],
+}
+
+impl JoinedHalves<'_> {
+    fn figure(&self, half: usize, op: Scope, metric: Metric) -> Option<f64> {
+        let (trace, backend) = (&self.cell.trace, &self.cell.backend);
+        self.halves[half].values(trace, backend, op, metric).first().copied()
+    }
+
+    /// Adds the calls of an operation, and their isolated times.
+    fn add_operation(&mut self, action: Action) {
         let op = scope_of(action);
-        rows.extend(figure(&halves[0], op, Metric::Calls).map(|calls| (op, Metric::Calls, calls)));
-        for (half, calls) in halves.iter().zip(&mut calls_timed_isolated) {
-            for latency in half.latencies.iter().filter(|latency| Scope::Op(latency.op) == op) {
+        let calls = self.figure(0, op, Metric::Calls);
+        self.rows.extend(calls.map(|calls| (op, Metric::Calls, calls)));
+        for half in [0, 1] {
+            let mean = self.figure(half, op, Metric::LatencyIsolatedNanoseconds);
+            let of_op = |latency: &&Latency| Scope::Op(latency.op) == op;
+            for latency in self.halves[half].latencies.iter().filter(of_op) {
                 let weight = latency.histogram.len() as f64;
-                let mean = figure(half, op, Metric::LatencyIsolatedNanoseconds).unwrap_or(f64::NAN);
-                isolated.add(mean, weight);
-                isolated_by_op[action as usize].add(mean, weight);
-                *calls += weight;
-                put(&mut run.latencies, latency);
+                self.isolated.add(mean.unwrap_or(f64::NAN), weight);
+                self.isolated_by_op[action as usize].add(mean.unwrap_or(f64::NAN), weight);
+                self.timed_isolated[half] += weight;
+                put(&mut self.latencies, latency);
             }
         }
     }
-    let all_calls: f64 = rows.iter().map(|row| row.2).sum();
-    for (half, calls) in halves.iter().zip(calls_timed_isolated) {
-        back_to_back.add(
-            figure(half, Scope::All, Metric::LatencyBackToBackNanoseconds).unwrap_or(f64::NAN),
-            all_calls - calls,
-        );
+
+    /// The mean time of a call back to back with others. Each half timed so the calls that the other
+    /// half timed isolated. Only calls have rows so far.
+    fn back_to_back(&self) -> WeightedMean {
+        let all_calls: f64 = self.rows.iter().map(|row| row.2).sum();
+        let mut mean = WeightedMean::default();
+        for half in [0, 1] {
+            let own = self.figure(half, Scope::All, Metric::LatencyBackToBackNanoseconds);
+            mean.add(own.unwrap_or(f64::NAN), all_calls - self.timed_isolated[half]);
+        }
+        mean
     }
-    for metric in [
-        Metric::Preemptions,
-        Metric::ClockStepNanoseconds,
-        Metric::ClockPairNanoseconds,
-        Metric::ClockCostNanoseconds,
-    ] {
-        let found: Vec<f64> =
-            halves.iter().filter_map(|half| figure(half, Scope::All, metric)).collect();
-        let sum: f64 = found.iter().sum();
-        let value =
-            if metric == Metric::Preemptions { sum } else { sum / found.len().max(1) as f64 };
-        rows.push((Scope::All, metric, value));
-    }
-    rows.extend(isolated.value().map(|ns| (Scope::All, Metric::LatencyIsolatedNanoseconds, ns)));
-    rows.extend(
-        back_to_back.value().map(|ns| (Scope::All, Metric::LatencyBackToBackNanoseconds, ns)),
-    );
-    for (action, mean) in Action::ALL.into_iter().zip(isolated_by_op) {
-        let (op, Some(mean)) = (scope_of(action), mean.value()) else { continue };
-        rows.push((op, Metric::LatencyIsolatedNanoseconds, mean));
-        let isolated_ns = isolated.value().filter(|ns| *ns > 0.0);
-        if let (Some(isolated_ns), Some(ns)) = (isolated_ns, back_to_back.value()) {
-            rows.push((op, Metric::LatencyBackToBackNanoseconds, mean * ns / isolated_ns));
+
+    /// Adds the preemptions of both halves, and the means of what they say of the clock.
+    fn add_machine_figures(&mut self) {
+        for metric in [
+            Metric::Preemptions,
+            Metric::ClockStepNanoseconds,
+            Metric::ClockPairNanoseconds,
+            Metric::ClockCostNanoseconds,
+        ] {
+            let found: Vec<f64> = [0, 1]
+                .into_iter()
+                .filter_map(|half| self.figure(half, Scope::All, metric))
+                .collect();
+            let sum: f64 = found.iter().sum();
+            let mean = sum / found.len().max(1) as f64;
+            let value = if metric == Metric::Preemptions { sum } else { mean };
+            self.rows.push((Scope::All, metric, value));
         }
     }
-    run.measurements =
-        rows.into_iter().map(|(op, metric, value)| cell.measurement(op, metric, value)).collect();
-    run
+
+    /// Adds the means of all calls and of each operation. Calls back to back have no mean by
+    /// operation; they are divided as the isolated ones are.
+    fn add_means(&mut self, back_to_back: WeightedMean) {
+        let (isolated, back_to_back) = (self.isolated.value(), back_to_back.value());
+        let all = |metric| move |ns: f64| (Scope::All, metric, ns);
+        self.rows.extend(isolated.map(all(Metric::LatencyIsolatedNanoseconds)));
+        self.rows.extend(back_to_back.map(all(Metric::LatencyBackToBackNanoseconds)));
+        for (action, mean) in Action::ALL.into_iter().zip(self.isolated_by_op) {
+            let (op, Some(mean)) = (scope_of(action), mean.value()) else { continue };
+            self.rows.push((op, Metric::LatencyIsolatedNanoseconds, mean));
+            let isolated = isolated.filter(|ns| *ns > 0.0);
+            if let (Some(isolated), Some(back_to_back)) = (isolated, back_to_back) {
+                let share = mean * back_to_back / isolated;
+                self.rows.push((op, Metric::LatencyBackToBackNanoseconds, share));
+            }
+        }
+    }
 }
 
 /// Adds a histogram to the one of the same action.

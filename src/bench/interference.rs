@@ -1,5 +1,5 @@
-//! How much calls on the other processors slow a timed child down. It is measured in the run itself,
-//! on the machine as it is then, and decides how many batches run side by side.
+//! How much calls on the other processors slow a timed child down. It is measured in the run
+//! itself, on the machine as it is then, and decides how many batches run side by side.
 //!
 //! One child replays a trace in time slices of about a millisecond. Two time slices over the same
 //! calls are a pair. In one of them, drawn at random, children on the other processors replay the
@@ -33,8 +33,8 @@ pub struct Disturbance {
     pub quartiles: (f64, f64),
 }
 
-/// A disturbance beyond this is not accepted: fewer batches then run side by side. All backends of a
-/// batch meet it alike, so their ratios hold; the nanoseconds would not.
+/// A disturbance beyond this is not accepted: fewer batches then run side by side. All backends of
+/// a batch meet it alike, so their ratios hold; the nanoseconds would not.
 const MOST: f64 = 1.10;
 
 /// The allocator that is replayed on all processors.

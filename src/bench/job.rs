@@ -1,5 +1,5 @@
-//! What a child is requested to do: a [`Job`], which goes to the child as JSON with its files beside
-//! it (`files.rs`).
+//! What a child is requested to do: a [`Job`], which goes to the child as JSON with its files
+//! beside it (`files.rs`).
 
 use serde::{Deserialize, Serialize};
 
@@ -173,8 +173,8 @@ pub struct Job {
     pub task: Task,
     /// The processor to stay on.
     pub processor: Option<usize>,
-    /// Whether the child waits for its time slices (see [`super::time_slices`]). Only timed children
-    /// do.
+    /// Whether the child waits for its time slices (see [`super::time_slices`]). Only timed
+    /// children do.
     pub has_time_slices: bool,
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `session.rs` | runs all cells of a plan; `finish.rs` is its end |
 //! | `plan.rs` | says in which order cells are measured, and which of them together |
-//! | `batch.rs` | measures cells together; `validate.rs` compares what they report with the trace |
+//! | `batch.rs` | measures cells together; `validate.rs` compares their figures with the trace |
 //! | `time_slices.rs` | runs the timed children of a trace in time slices |
 //! | `interference.rs` | says how many batches run side by side |
 //! | `workload.rs` | a compiled trace; `handover.rs` gives it to a child in parts |
@@ -17,12 +17,13 @@
 //! | `preflight.rs` | a backend's version and proof |
 //! | `halves.rs` | makes the two passes of a latency repetition one |
 //! | `confirm.rs` | takes the median of each call over repetitions |
-//! | `slow_calls.rs`, `latency_map.rs`, `windows.rs` | what the run record holds of these medians |
+//! | `slow_calls.rs`, `latency_map.rs`, `windows.rs` | what is stored of these medians |
 //! | `pairs.rs`, `ratios.rs` | time two sides against each other; `calibrate.rs` compares builds |
 //! | `handshake.rs` | whether another build understands this one's jobs |
 //! | `exact.rs` | measures the memory of one backend outside a run |
 //! | `instructions.rs` | counts instructions |
-//! | `compare.rs` | compares two pool allocators; `address_traces.rs`, `compare_text.rs`, `pool_specs.rs` |
+//! | `compare.rs`, `compare_text.rs` | compare two pool allocators |
+//! | `address_traces.rs`, `pool_specs.rs` | where their blocks lie; their specs |
 //! | `what_if.rs` | replays a changed trace |
 //! | `bounds.rs` | the range of an allocator that returns memory after a delay |
 //! | `machine.rs` | facts about the machine |

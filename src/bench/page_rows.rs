@@ -1,4 +1,5 @@
-//! The heap seen page by page, as rows of a run folder, and what follows from a footprint's samples.
+//! The heap seen page by page, as rows of a run folder, and what follows from a footprint's
+//! samples.
 
 use crate::program::AllocationSites;
 use crate::replay::{

@@ -1,5 +1,5 @@
-//! Two sides timed as a pair of processes, which are alive together on one processor and run in time
-//! slices of about a millisecond, in random order.
+//! Two sides timed as a pair of processes, which are alive together on one processor and run in
+//! time slices of about a millisecond, in random order.
 //!
 //! The pair is the unit of evidence: its two processes drew their addresses once, and met the same
 //! drift of the machine. Its figure is one number, the logarithm of how much longer the second side

@@ -26,9 +26,9 @@ pub fn batches(cells: &[CellKey], calls: impl Fn(&str) -> usize) -> Vec<Batch> {
 
 /// The cells of `manifest` that are not `done`, in the order in which they are to run.
 ///
-/// Exact cells come first: they run in parallel and disturb nobody. Timed cells follow in rounds, so
-/// that each backend and each pass meets the same drift of the machine. Within a round the traces,
-/// and for each trace its backends, come in an order drawn from the manifest's seed.
+/// Exact cells come first: they run in parallel and disturb nobody. Timed cells follow in rounds,
+/// so that each backend and each pass meets the same drift of the machine. Within a round the
+/// traces, and for each trace its backends, come in an order drawn from the manifest's seed.
 pub fn order(manifest: &Manifest, done: &HashSet<CellKey>) -> Vec<CellKey> {
     let mut cells: Vec<CellKey> =
         manifest.planned().into_iter().filter(|cell| !done.contains(cell)).collect();

@@ -305,7 +305,7 @@ mod tests {
         shared.rewind().unwrap();
         shared.read_to_string(&mut text).unwrap();
         assert_eq!(text, "shared");
-        // The pipe's reader is the child's alone: without it the writer finds nobody.
+        // Only the child has the pipe's reader: without it the writer finds nobody.
         writer.write_all(b"x").unwrap();
         drop(received.take(given).unwrap());
         assert_eq!(writer.write_all(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);

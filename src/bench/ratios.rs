@@ -12,15 +12,16 @@ pub struct Ratio {
     pub wall: f64,
 }
 
-/// How much longer the second of each two took than the first, all cut by `iterations`: one figure a
-/// pair. `None` where segments take no time.
+/// How much longer the second of each two took than the first, all cut by `iterations`: one figure
+/// a pair. `None` where segments take no time.
 ///
-/// Segments of an iteration differ: a longer free list slows those that search it. So the usual ratio
-/// of each segment is found first, as the median over all iterations and pairs. A pair's figure is
-/// the mean of the usual ratios, and the pair's own deviation from it, a trimmed mean over its
-/// segments. A disturbance makes one segment of one iteration deviate, and is trimmed away. A phase
-/// that is slower in every iteration deviates nowhere, and counts in full. Each segment weighs as
-/// much as both sides take in it (the time of one side as a weight would favour that side).
+/// Segments of an iteration differ: a longer free list slows those that search it. So the usual
+/// ratio of each segment is found first, as the median over all iterations and pairs. A pair's
+/// figure is the mean of the usual ratios, and the pair's own deviation from it, a trimmed mean
+/// over its segments. A disturbance makes one segment of one iteration deviate, and is trimmed
+/// away. A phase that is slower in every iteration deviates nowhere, and counts in full. Each
+/// segment weighs as much as both sides take in it (the time of one side as a weight would favour
+/// that side).
 ///
 /// The pairs share the usual ratios, which do not tie the pairs together: were the usual ratio off
 /// by some amount everywhere, each pair's deviation would be off by as much the other way.

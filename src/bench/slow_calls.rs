@@ -152,7 +152,10 @@ mod tests {
         /// The largest are retained, whatever the order in which they come: compared with a sort of
         /// all.
         #[test]
-        fn the_largest_are_retained(medians in prop::collection::vec(prop_oneof![4 => 0..110_u8, 1 => 110..=255_u8], 0..6000)) {
+        fn the_largest_are_retained(
+            medians in
+                prop::collection::vec(prop_oneof![4 => 0..110_u8, 1 => 110..=255_u8], 0..6000),
+        ) {
             let mut slow = SlowCalls::default();
             for (event, &median) in medians.iter().enumerate() {
                 slow.call(median, &[median], || facts(event));

@@ -15,8 +15,8 @@ use crate::program::Profile;
 use crate::stats::Random;
 
 /// The memory that a batch of so many children takes, as far as the program says. At most a quarter
-/// of what is available and an eighth of the limit: several batches may take it at once, beside what
-/// decodes parts, and all of them stay below.
+/// of what is available and an eighth of the limit: several batches may take it at once, beside
+/// what decodes parts, and all of them stay below.
 pub fn memory_of(profile: &Profile, children: usize, limit_bytes: u64) -> u64 {
     const FIRST_BYTES: u64 = 8 << 20; // what allocators take before much is requested of them
     let each = profile.total_requested_bytes().min(profile.live_peak_bytes.saturating_mul(4));
@@ -24,9 +24,9 @@ pub fn memory_of(profile: &Profile, children: usize, limit_bytes: u64) -> u64 {
     all.min(available_bytes() / 4).min(limit_bytes / 8)
 }
 
-/// Gives time slices until no child wants more. This thread moves to `processor`, where the children
-/// run, so that giving them costs the other processors nothing. Before the first time slice, so many
-/// bytes of memory are touched.
+/// Gives time slices until no child wants more. This thread moves to `processor`, where the
+/// children run, so that giving them costs the other processors nothing. Before the first time
+/// slice, so many bytes of memory are touched.
 pub fn run_time_slices(workers: &mut [Worker], processor: Option<usize>, seed: u64, memory: u64) {
     let _here = stay_on(processor);
     let mut running: Vec<&mut Worker> =

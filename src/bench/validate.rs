@@ -31,7 +31,7 @@ fn figure(cell: &CellKey, tables: &Run, op: Scope, metric: Metric) -> Option<f64
     tables.values(&cell.trace, &cell.backend, op, metric).first().copied()
 }
 
-/// The figures that follow from the program alone.
+/// The figures that follow from the program itself.
 fn expected(pass: Pass, profile: &Profile) -> Vec<(Scope, Metric, u64)> {
     if pass == Pass::Time {
         return vec![(Scope::All, Metric::Calls, profile.total_calls())];

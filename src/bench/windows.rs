@@ -182,11 +182,14 @@ mod tests {
     }
 
     proptest! {
-        /// No window is worse, wherever it begins: compared with windows at both edges of every call
-        /// and between.
+        /// No window is worse, wherever it begins: compared with windows at both edges of every
+        /// call and between.
         #[test]
         fn no_window_is_worse(
-            calls in prop::collection::vec((0_u64..90_000, prop_oneof![3 => 40..90_u8, 1 => 90..140_u8]), 1..60),
+            calls in prop::collection::vec(
+                (0_u64..90_000, prop_oneof![3 => 40..90_u8, 1 => 90..140_u8]),
+                1..60,
+            ),
             length in prop::sample::select(&[30_000.0, 200_000.0, 1e6][..]),
         ) {
             let mut clock = 0;
@@ -204,7 +207,11 @@ mod tests {
             }).collect();
             let mut most: f64 = 0.0;
             for (start, cost) in &placed {
-                for from in [*start, start + cost, start - length, start + cost - length, start + cost / 3.0, start - length / 2.0] {
+                let end = start + cost;
+                for from in [
+                    *start, end, start - length, end - length, start + cost / 3.0,
+                    start - length / 2.0,
+                ] {
                     most = most.max(inside(&placed, from, length));
                 }
             }

@@ -2,8 +2,9 @@
 //!
 //! The child is this program again (`/proc/self/exe worker`). It has an empty environment but for
 //! what allocators read (`environment.rs`), the same addresses every time where figures are exact
-//! (`fixed_addresses.rs`), and a process group of its own, so that Ctrl-C reaches the parent alone.
-//! It dies with its parent. A child that crashes, hangs or takes too much memory costs its own cell.
+//! (`fixed_addresses.rs`), and a process group of its own, so that Ctrl-C reaches only the parent.
+//! It dies with its parent. A child that crashes, hangs or takes too much memory costs its own
+//! cell.
 //!
 //! What the child and the libraries in it print goes to a file without a name. Its last line is
 //! reported where the child gives no answer.

@@ -19,7 +19,7 @@ use crate::trace::ArenaEvent;
 pub struct Workload {
     /// The trace as the run record names it.
     pub trace: TraceEntry,
-    /// The program, or its outline alone.
+    /// The program, or only its outline.
     pub program: Program,
     /// The site of each request; empty where the trace does not say.
     pub sites: AllocationSites,
@@ -137,8 +137,8 @@ impl Workload {
         }
     }
 
-    /// Adds the program to the files of a job, for a child that measures on `processor`. The decoder
-    /// is to be ended after the child.
+    /// Adds the program to the files of a job, for a child that measures on `processor`. The
+    /// decoder is to be ended after the child.
     ///
     /// # Errors
     /// When there is no descriptor, pipe or thread left.
@@ -182,7 +182,8 @@ impl Workload {
         self.sites_file.as_ref().map(|file| files.share(file)).transpose()
     }
 
-    /// Adds what a footprint pass at `pace` waits by, where there is a pace and the trace has times.
+    /// Adds what a footprint pass at `pace` waits by, where there is a pace and the trace has
+    /// times.
     ///
     /// # Errors
     /// When there is no descriptor left.

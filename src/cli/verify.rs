@@ -172,7 +172,7 @@ impl Verification<'_> {
             None => format!(
                 "same   {names}: {} calls, {} of their blocks in pools, {} arenas born and {} \
                  dead\n",
-                found.calls, found.in_pools, found.births, found.deaths
+                found.calls, found.in_pools, found.arenas_born, found.arenas_died
             ),
         })
     }
@@ -202,7 +202,7 @@ impl Verification<'_> {
             None => format!(
                 "same   {names}: {} calls, {} arenas born and {} dead, each at the call where it \
                  was\n",
-                found.calls, found.births, found.deaths
+                found.calls, found.arenas_born, found.arenas_died
             ),
         })
     }

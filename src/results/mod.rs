@@ -20,7 +20,7 @@
 //! | `slow_calls.csv` | [`SlowCall`]: single calls that were slow, and in how many repetitions |
 //! | `latency_map.csv` | [`LatencyRow`]: service times over the replay |
 //! | `latencies.hlog` | [`Latency`]: a standard HdrHistogram interval log, one tag a histogram |
-//! | `cells/` | while the run goes on, a run folder for each finished cell; folded into the tables at the end |
+//! | `cells/` | during a run, a folder of tables for each finished cell; folded at the end |
 
 mod date;
 mod error;

@@ -29,7 +29,8 @@ trait RowKey {
     /// The repetition; `None` for a row that is made of all repetitions of a latency pass together.
     fn repetition(&self) -> Option<u32>;
 
-    /// Whether the row belongs to one of `cells`, or is made of repetitions one of which is among them.
+    /// Whether the row belongs to one of `cells`, or is made of repetitions that include one of
+    /// them.
     fn is_of(&self, cells: &HashSet<CellKey>) -> bool {
         let is_mine = |cell: &CellKey| {
             (cell.trace.as_str(), cell.backend.as_str(), cell.pass)
@@ -47,8 +48,8 @@ trait RowKey {
     }
 }
 
-/// Declares the tables of a run: field, row type, file, and for a row `row` its pass and repetition.
-/// `via` names the module that reads and writes a file that is no CSV table.
+/// Declares the tables of a run: field, row type, file, and for a row `row` its pass and
+/// repetition. `via` names the module that reads and writes a file that is no CSV table.
 macro_rules! tables {
     ($($(#[$doc:meta])* $field:ident: $row:ty, $file:expr, |$it:ident| $pass:expr, $repetition:expr
         $(, via $codec:ident)?;)*) => {
@@ -91,8 +92,8 @@ macro_rules! tables {
                 Run { manifest, $($field: Vec::new(),)* }
             }
 
-            /// Renames backends in the manifest and every table; `name` gives the new name, or `None`
-            /// for one that stays.
+            /// Renames backends in the manifest and every table; `name` gives the new name, or
+            /// `None` for one that stays.
             pub fn rename_backends(&mut self, name: &dyn Fn(&str) -> Option<String>) {
                 let rename = |backend: &mut String| {
                     if let Some(name) = name(backend) {
@@ -175,8 +176,8 @@ tables! {
 pub(super) const OUTCOMES: &str = "cells.csv";
 
 impl Run {
-    /// Drops every row of the cells in `gone`, and rows that are made of several repetitions when one
-    /// of theirs is gone.
+    /// Drops every row of the cells in `gone`, and rows that are made of several repetitions when
+    /// one of theirs is gone.
     pub fn remove(&mut self, gone: &HashSet<CellKey>) {
         self.drop_rows(|row| row.is_of(gone));
     }
@@ -218,9 +219,9 @@ impl Run {
         rows.into_iter().map(|(_, value)| value).collect()
     }
 
-    /// The lines that pin pages of a trace at a moment, by their share of what each backend
-    /// strands, added up over the backends: so that one which strands much does not decide alone.
-    /// Lines without a row of their own are left out.
+    /// The lines that retain pages of a trace at a moment, largest first. The figure of a line is
+    /// its share of the external fragmentation of each backend, added up over the backends, so that
+    /// no single backend decides. Lines without a row of their own are left out.
     pub fn retaining_lines(&self, trace: &str, moment: Moment) -> Vec<(&str, f64)> {
         let mine = || {
             self.attributions

@@ -44,8 +44,8 @@ pub struct RunDir {
     lock: Option<File>,
 }
 
-/// A folder that was taken for a new run, and is locked. Without [`NewRunDir::create`] the folder is
-/// removed again, if nothing is in it.
+/// A folder that was taken for a new run, and is locked. Without [`NewRunDir::create`] the folder
+/// is removed again, if nothing is in it.
 #[derive(Debug)]
 pub struct NewRunDir {
     folder: PathBuf,

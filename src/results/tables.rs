@@ -258,8 +258,8 @@ pub struct SizeClass {
     pub usable_bytes: u32,
 }
 
-/// A row of `attribution.csv`: what one line of the program holds, and its share of the free
-/// space on the pages that its blocks hold. The shares of all lines add up to the bytes of the pages in
+/// A row of `attribution.csv`: what one line of the program holds, and its share of the free space
+/// on the pages that its blocks hold. The shares of all lines add up to the bytes of the pages in
 /// use less the usable bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attribution {

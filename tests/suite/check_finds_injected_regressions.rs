@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use heaplay::results::{Metric, Run, Scope};
+use heaplay::results::{FORMAT, Metric, Run, Scope};
 
 use crate::support::compiler;
 use crate::support::process::{both, expect, finish, heaplay, on_path};
@@ -139,10 +139,10 @@ fn equal_sides_are_not_measured() {
     assert!(!by(0, &copy).contains("nothing was measured"));
     let text = by(2, Path::new("/bin/true"));
     assert!(text.contains("/bin/true"), "{text}");
-    // A build that answers with versions and knows no other job.
+    // A heaplay whose jobs are others: an older one, which read them as lines.
     let old = folder.path().join("old-heaplay");
-    let script = "#!/bin/sh\nread job\ncase \"$job\" in *version*) echo 1;;\n\
-                  *) echo 'worker: not a job: x' >&2; exit 2;; esac\n";
+    let script = "#!/bin/sh\ncase \"$1\" in --version) echo 'heaplay 0.0.1'; exit;; esac\n\
+                  read job\necho 'worker: not a job: x' >&2\nexit 2\n";
     fs::write(&old, script).unwrap();
     fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let text = by(2, &old);
@@ -340,7 +340,7 @@ fn stored_runs_that_cannot_be_compared_are_refused_with_the_reason() {
     let manifest = fs::read_to_string(version.join("manifest.json")).unwrap();
     fs::write(
         version.join("manifest.json"),
-        manifest.replacen("\"format\": 1", "\"format\": 99", 1),
+        manifest.replacen(&format!("\"format\": {FORMAT}"), "\"format\": 99", 1),
     )
     .unwrap();
     assert!(check(2, &version).contains("99"));
