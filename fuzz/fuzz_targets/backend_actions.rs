@@ -44,8 +44,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn promises(word: &str, align: usize, actions: &[Action]) {
-    let backend = backends::open(&backends::parse(word).unwrap()).unwrap();
+fn promises(spec: &str, align: usize, actions: &[Action]) {
+    let backend = backends::open(&backends::parse(spec).unwrap()).unwrap();
     let mut shadow = Shadow::new(&*backend, align);
     for action in actions {
         shadow.act(*action);

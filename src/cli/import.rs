@@ -11,9 +11,9 @@ use super::{note, print};
 use crate::report;
 use crate::trace::{self, FOREIGN, ForeignLog, Series, Snapshot};
 
-/// Read the files of other recorders: tracemalloc snapshots (one, or a series in its order) are shown
-/// or made into a trace; a log of malloc-lab, glibc's mtrace, Firefox logalloc, Android's memory
-/// trace or `memray parse` is made into a trace
+/// Read the files of other recorders. Snapshots of tracemalloc (one, or a series in its order) are
+/// shown or made into a trace. A log is made into a trace: malloc-lab, glibc's mtrace, Firefox
+/// logalloc, Android's memory trace, `memray parse`
 #[derive(clap::Args)]
 pub struct ImportArgs {
     /// Files of tracemalloc.Snapshot.dump in their order, or one log; recognised by content, gzip is

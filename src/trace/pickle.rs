@@ -2,9 +2,9 @@
 //! code.
 //!
 //! A pickle is a program for a small stack machine. Python's own reader imports and calls every name
-//! in it. This reader knows only three things: the 28 opcodes in snapshots of CPython 3.6 to 3.14
-//! (protocols 4 and 5), two names (`tracemalloc.Snapshot`, `tracemalloc._Traces`), and five forms of
-//! values, which it stores in flat tables:
+//! in it. This reader knows only the 28 opcodes in snapshots of CPython 3.6 to 3.14 (protocols 4 and
+//! 5) and two names: `tracemalloc.Snapshot` and `tracemalloc._Traces`. It stores values of five forms
+//! in flat tables:
 //!
 //! ```text
 //! snapshot   object of {"traces": _Traces, "traceback_limit": int}
