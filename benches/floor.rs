@@ -1,5 +1,5 @@
 //! What the harness itself costs, against a loop in C (`floor.c`): `cargo bench` prints the table,
-//! METHODOLOGY.md explains each line. All in one run: what is compared takes turns in an order
+//! docs/method/harness.md explains it. All in one run: what is compared takes turns in an order
 //! drawn anew each round, on one processor, by the processor time of this thread; each figure is a
 //! median over the rounds, each ratio one of medians.
 //!
@@ -18,7 +18,7 @@ use heaplay::program::{self, Instruction, Program};
 use heaplay::replay::{
     Clock, Isolated, Nothing, SharedHeap, Slots, Tables, Ticks, free_all, replay,
 };
-use heaplay::results::Run;
+use heaplay::results::{Metric, Run, Scope};
 use heaplay::stats::Random;
 use heaplay::trace::{self, Distribution, Generator};
 use heaplay::{backends, bench};
@@ -251,7 +251,7 @@ fn ours_timed<'a>(program: &'a Program, backend: &str, clock: &'a Clock) -> Iter
         let tables = Tables::new(program, backend.as_ref());
         let mut ns = 0;
         for half in Isolated::BOTH {
-            let mut probe = Ticks::new(clock, Isolated::places(calls));
+            let mut probe = Ticks::new(clock, Isolated::capacity(calls));
             let began = processor_ns();
             probe.replay(program, &tables, &mut slots, 0..calls, half).expect("memory");
             ns += processor_ns() - began;
@@ -483,17 +483,17 @@ fn passes(folder: &Path, generated: [(&str, &mut Generator); 2], service: &Path)
     for trace in &run.manifest.traces {
         for backend in BACKENDS {
             let middle =
-                |metric: &str| median(&mut run.values(&trace.name, backend, "all", metric));
-            let time = middle("time_nanoseconds") / trace.calls as f64;
-            let told = |what: &str, metric: &str, bound: &str| {
+                |metric: Metric| median(&mut run.values(&trace.name, backend, Scope::All, metric));
+            let time = middle(Metric::TimeNanoseconds) / trace.calls as f64;
+            let told = |what: &str, metric: Metric, bound: &str| {
                 let mean = middle(metric);
                 let figure = format!("{mean:.1} / {time:.1} ns = {:.2}", mean / time);
                 line(&trace.name, &format!("{backend}: {what} / time"), figure, bound);
             };
-            told("latency's mean", "latency_back_to_back_nanoseconds", "0.9 to 1.1");
+            told("latency's mean", Metric::LatencyBackToBackNanoseconds, "0.9 to 1.1");
             told(
                 "a call alone",
-                "latency_isolated_nanoseconds",
+                Metric::LatencyIsolatedNanoseconds,
                 "what fences keep from overlapping",
             );
         }
@@ -637,9 +637,9 @@ fn in_parts(folder: &Path) {
         let record = heaplay::results::Run::load(&out).expect("the run");
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let value = |metric| {
-            record.values(&name, "malloc", "all", metric).first().copied().unwrap_or(f64::NAN)
+            record.values(&name, "malloc", Scope::All, metric).first().copied().unwrap_or(f64::NAN)
         };
-        let ns = value("time_nanoseconds") / value("calls");
+        let ns = value(Metric::TimeNanoseconds) / value(Metric::Calls);
         (ns, began.elapsed().as_secs_f64(), largest, together)
     };
     // What parts cost: the same trace, whole and in parts.

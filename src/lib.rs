@@ -13,9 +13,14 @@ pub mod backends;
 pub mod bench;
 pub mod check;
 pub mod cli;
+mod harness;
 pub mod program;
 pub mod replay;
 pub mod report;
 pub mod results;
+pub mod spec;
 pub mod stats;
 pub mod trace;
+pub mod units;
+
+pub use harness::Harness;

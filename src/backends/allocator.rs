@@ -10,7 +10,9 @@ use std::ffi::{OsString, c_void};
 use std::ptr;
 
 use super::arenas::Pools;
+use crate::spec::{BackendSpec, SpecError};
 use crate::trace::{Domain, Kind};
+use crate::units::parse_bytes;
 
 /// The four calls of one domain. Layout and signatures are those of CPython's `PyMemAllocatorEx`,
 /// so a table taken from an interpreter is used as it is.
@@ -179,101 +181,6 @@ pub trait Backend {
     }
 }
 
-/// A backend's name as a person writes it, in parts: `name[@version][:key=value,…][+below]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spec {
-    /// The whole word as written: the backend's name in every table.
-    pub text: String,
-    /// Which member of the list.
-    pub name: String,
-    /// After `@`.
-    pub version: Option<String>,
-    /// After `:`, in order.
-    pub settings: Vec<(String, String)>,
-    /// After `+`: the layer below.
-    pub below: Option<Box<Spec>>,
-}
-
-impl Spec {
-    /// The value of a setting; the last one counts where it was written twice.
-    pub fn setting(&self, key: &str) -> Option<&str> {
-        self.settings.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
-    }
-
-    /// A [`BackendError::Refused`] in the name of this backend.
-    pub fn refused(&self, reason: String) -> BackendError {
-        BackendError::Refused { backend: self.name.clone(), reason }
-    }
-
-    /// The version as one of CPython 3, minor and patch, when it is from 3.`oldest` to 3.`newest`:
-    /// `3.N` means the last patch release, `3.N.P` that one.
-    pub fn cpython(&self, oldest: u32, newest: u32) -> Option<(u32, u32)> {
-        let mut parts = self
-            .version
-            .as_deref()?
-            .strip_prefix("3.")?
-            .split('.')
-            .map(|part| part.parse::<u32>().ok());
-        let minor = parts.next()??;
-        let patch = match parts.next() {
-            Some(patch) => patch?,
-            None => u32::MAX,
-        };
-        (parts.next().is_none() && (oldest..=newest).contains(&minor)).then_some((minor, patch))
-    }
-
-    /// The refusal of a version that [`Spec::cpython`] does not know.
-    pub fn has_no_version(&self, text: &str, oldest: u32, newest: u32) -> BackendError {
-        self.refused(format!(
-            "has no version `{text}`: it takes 3.{oldest} to 3.{newest}, also with a patch number"
-        ))
-    }
-
-    /// Refuses a version, for members that have only one.
-    ///
-    /// # Errors
-    /// [`BackendError::Refused`] when there is a version.
-    pub fn takes_no_version(&self) -> Result<(), BackendError> {
-        match &self.version {
-            Some(version) => Err(self.refused(format!("has no versions, so not `@{version}`"))),
-            None => Ok(()),
-        }
-    }
-
-    /// Refuses settings that are not in a table.
-    ///
-    /// # Errors
-    /// As [`Spec::takes_settings`].
-    pub fn takes_only(&self, known: &[Setting]) -> Result<(), BackendError> {
-        let names: Vec<&str> = known.iter().map(|setting| setting.name).collect();
-        self.takes_settings(&names)
-    }
-
-    /// An error for a setting that the allocator did not take.
-    pub fn not_taken(&self, key: &str, value: &str, found: &str) -> BackendError {
-        self.refused(format!(
-            "did not take {key}={value}: it reads {found} now; settings act only in a child that `heaplay` starts"
-        ))
-    }
-
-    /// Refuses settings that are not among `known`.
-    ///
-    /// # Errors
-    /// [`BackendError::Refused`] that names the first unknown setting and the known ones.
-    pub fn takes_settings(&self, known: &[&str]) -> Result<(), BackendError> {
-        let Some((key, _)) = self.settings.iter().find(|(key, _)| !known.contains(&key.as_str()))
-        else {
-            return Ok(());
-        };
-        let takes = if known.is_empty() {
-            "it takes no settings".to_owned()
-        } else {
-            format!("it takes {}", known.join(", "))
-        };
-        Err(self.refused(format!("has no setting `{key}`: {takes}")))
-    }
-}
-
 /// One setting of a member, for `heaplay backends NAME`.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -315,32 +222,11 @@ pub(super) const fn delay(
 /// A value as allocators read it: a size with a unit (`64K`, `64KiB`, `2M`) becomes bytes, all else
 /// stays as it is.
 pub fn plain(value: &str) -> String {
-    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = value.split_at(digits);
-    let shift = match unit {
-        "K" | "k" | "KiB" => 10,
-        "M" | "m" | "MiB" => 20,
-        "G" | "g" | "GiB" => 30,
-        _ => return value.to_owned(),
-    };
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    bytes.map_or_else(|| value.to_owned(), |bytes| bytes.to_string())
-}
-
-/// Bytes written as a person does: `4096`, `256KiB`, `64GiB` (units B, KiB, MiB, GiB, TiB); `None`
-/// when it is no size.
-pub fn parse_bytes(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit {
-        "" | "B" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        "TiB" => 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+    let has_unit = value.ends_with(|c: char| c.is_ascii_alphabetic());
+    match parse_bytes(value) {
+        Ok(bytes) if has_unit => bytes.to_string(),
+        _ => value.to_owned(),
+    }
 }
 
 /// Why a backend could not be had. Each message says what to do next.
@@ -360,14 +246,9 @@ pub enum BackendError {
         /// The member's name, which is the feature's too.
         name: String,
     },
-    /// The word is not of the form of a backend.
-    #[error("backend `{text}`: {reason}; the form is name[@version][:key=value,…][+below]")]
-    Malformed {
-        /// The word.
-        text: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// The text is not of the form of a backend.
+    #[error(transparent)]
+    Malformed(#[from] SpecError),
     /// A setting, version or lower layer that this backend does not have.
     #[error("backend `{backend}` {reason}; `heaplay backends {backend}` shows what it takes")]
     Refused {
@@ -393,17 +274,17 @@ pub type Opened = Result<Box<dyn Backend>, BackendError>;
 pub type Environment = Result<Vec<(String, OsString)>, BackendError>;
 
 /// For members that need nothing in the environment.
-pub fn no_environment(_spec: &Spec) -> Environment {
+pub fn no_environment(_spec: &BackendSpec) -> Environment {
     Ok(Vec::new())
 }
 
 /// One line of the list of backends.
 pub struct Member {
-    /// The name in a [`Spec`].
+    /// The name in a [`BackendSpec`].
     pub name: &'static str,
     /// One line for `heaplay backends`.
     pub summary: &'static str,
-    /// The member that serves as the layer below when a [`Spec`] names none; `None` for members
+    /// The member that serves as the layer below when a [`BackendSpec`] names none; `None` for members
     /// without a layer below.
     pub below: Option<&'static str>,
     /// What may stand after `:`. Empty for members that describe their settings themselves in
@@ -411,10 +292,10 @@ pub struct Member {
     pub settings: &'static [Setting],
     /// What the environment of its child has to hold, found out by the parent, whose memory nobody
     /// measures.
-    pub environment: fn(&Spec) -> Environment,
+    pub environment: fn(&BackendSpec) -> Environment,
     /// What `heaplay backends NAME` prints of this layer: versions, settings with defaults, rules.
-    pub details: fn(&Spec) -> Result<String, BackendError>,
+    pub details: fn(&BackendSpec) -> Result<String, BackendError>,
     /// Makes the backend, on the layer below where it takes one. Members do not know each other:
     /// `mod.rs` opens the layers from the lowest up.
-    pub open: fn(&Spec, Option<Box<dyn Backend>>) -> Opened,
+    pub open: fn(&BackendSpec, Option<Box<dyn Backend>>) -> Opened,
 }

@@ -14,8 +14,11 @@ use std::ptr::{self, NonNull};
 
 use serde::{Deserialize, Serialize};
 
-use super::allocator::{BackendError, Spec, parse_bytes};
+use super::allocator::BackendError;
 use super::pages;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
+use crate::units::parse_bytes;
 
 /// Where arenas come from. Layout and signatures are those of CPython's `PyObjectArenaAllocator`,
 /// so one pair of hooks can serve an interpreter and our own.
@@ -84,7 +87,7 @@ impl Bases {
 
     /// The bases of that name, or that many bytes off (`4096`, `4KiB`).
     pub fn from_name(name: &str) -> Option<Bases> {
-        let off = || parse_bytes(name).and_then(|bytes| usize::try_from(bytes).ok());
+        let off = || parse_bytes(name).ok().and_then(|bytes| usize::try_from(bytes).ok());
         let page = |bytes: &usize| bytes.is_multiple_of(PAGE_BYTES) && *bytes <= MOST_OFF;
         let named = Bases::NAMED.into_iter().find(|bases| bases.name() == name);
         named.or_else(|| off().filter(page).map(Bases::Off))
@@ -112,7 +115,7 @@ impl Bases {
     ///
     /// # Errors
     /// [`BackendError::Refused`] for a word that names none.
-    pub fn of(spec: &Spec) -> Result<Option<Bases>, BackendError> {
+    pub fn of(spec: &BackendSpec) -> Result<Option<Bases>, BackendError> {
         let Some(word) = spec.setting("bases") else { return Ok(None) };
         let refused =
             || spec.refused(format!("has no bases `{word}`: expected {}", Bases::SETTING));

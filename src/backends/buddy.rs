@@ -12,9 +12,10 @@ use std::ptr;
 
 use buddy_system_allocator::Heap as Buddies;
 
-use super::allocator::{Backend, BackendError, Member, Opened, Spec, no_environment};
+use super::allocator::{Backend, BackendError, Member, Opened, no_environment};
 use super::calls::{HEADER_BYTES, Headed, Layouted};
 use super::region::{RESERVE, manage};
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -58,13 +59,13 @@ unsafe fn usable_size(_block: *mut c_void, requested: usize) -> usize {
     (HEADER_BYTES + requested.max(1)).next_power_of_two() - HEADER_BYTES
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "buddy: crate {VERSION}, powers of two\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  usable size: by its rule of rounding; no call gives memory back; realloc always moves\n"
     ))
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     manage(spec, VERSION, usable_size, |region| {
         let mut heap = Inner::empty();
         let start = region.start.as_ptr().addr();

@@ -11,10 +11,11 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
-use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Member, Opened, Spec, no_environment, parse_bytes,
-};
+use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, no_environment};
 use super::pages;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
+use crate::units::parse_bytes;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -176,12 +177,12 @@ unsafe extern "C" fn realloc(ctx: *mut c_void, block: *mut c_void, new_size: usi
 
 unsafe extern "C" fn free(_ctx: *mut c_void, _block: *mut c_void) {}
 
-fn reserve_bytes(spec: &Spec) -> Result<usize, BackendError> {
+fn reserve_bytes(spec: &BackendSpec) -> Result<usize, BackendError> {
     let Some(text) = spec.setting("reserve") else {
         return Ok(usize::try_from(RESERVE_BYTES).unwrap_or(usize::MAX));
     };
     let refuse = |reason: &str| spec.refused(format!("cannot take reserve={text}: {reason}"));
-    let bytes = parse_bytes(text).ok_or_else(|| refuse("write a size such as 64GiB or 512MiB"))?;
+    let bytes = parse_bytes(text).map_err(|_| refuse("write a size such as 64GiB or 512MiB"))?;
     let page = pages::page_bytes();
     match usize::try_from(bytes) {
         Ok(bytes) if (page..=1 << 46).contains(&bytes) => Ok(bytes.next_multiple_of(page)),
@@ -189,14 +190,14 @@ fn reserve_bytes(spec: &Spec) -> Result<usize, BackendError> {
     }
 }
 
-fn details(spec: &Spec) -> Result<String, BackendError> {
+fn details(spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "bump: blocks of 16-byte multiples, one after the other; free does nothing\n  reserve={} bytes of address space (default 64GiB; null when they are used up)\n  realloc stays in place for the last block, else it copies\n  takes no version and no lower layer\n",
         reserve_bytes(spec)?
     ))
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
     spec.takes_settings(&["reserve"])?;
     Ok(Box::new(Bump::new(reserve_bytes(spec)?)?))
@@ -231,13 +232,7 @@ mod tests {
 
     #[test]
     fn the_reserve_is_a_setting() {
-        let spec = |value: &str| Spec {
-            text: format!("bump:reserve={value}"),
-            name: "bump".to_owned(),
-            version: None,
-            settings: vec![("reserve".to_owned(), value.to_owned())],
-            below: None,
-        };
+        let spec = |value: &str| format!("bump:reserve={value}").parse::<BackendSpec>().unwrap();
         assert_eq!(reserve_bytes(&spec("1GiB")).unwrap(), 1 << 30);
         assert!(reserve_bytes(&spec("many")).is_err());
         assert!(reserve_bytes(&spec("0")).is_err());

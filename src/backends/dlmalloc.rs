@@ -10,11 +10,11 @@ use std::ptr::{self, NonNull};
 
 use dlmalloc::Dlmalloc;
 
-use super::allocator::{
-    Backend, BackendError, Domains, Member, Opened, Spec, Trim, no_environment,
-};
+use super::allocator::{Backend, BackendError, Domains, Member, Opened, Trim, no_environment};
 use super::calls::{Heap, table};
 use super::pages;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -125,11 +125,11 @@ impl Drop for Own {
     }
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok("dlmalloc: an instance of its own on private pages, 64 KiB at a time\n  usable size: the chunk's header; trim: dlmalloc_trim(0); no settings\n".to_owned())
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
     spec.takes_settings(&[])?;
     Ok(Box::new(Own(Box::into_raw(Box::new(Dlmalloc::new_with_allocator(PrivatePages))))))

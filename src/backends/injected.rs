@@ -15,11 +15,13 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Setting, Spec, Trim,
-    Varies, no_environment, setting,
+    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Setting, Trim, Varies,
+    no_environment, setting,
 };
 use super::arenas::Pools;
 use super::pages;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 use crate::trace::Domain;
 
 /// The line in the list.
@@ -284,7 +286,7 @@ impl Drop for Injected {
     }
 }
 
-fn settings(spec: &Spec) -> Result<Plan, BackendError> {
+fn settings(spec: &BackendSpec) -> Result<Plan, BackendError> {
     spec.takes_no_version()?;
     spec.takes_only(SETTINGS)?;
     let number = |key: &str, default: u64| match spec.setting(key) {
@@ -305,12 +307,12 @@ fn settings(spec: &Spec) -> Result<Plan, BackendError> {
     Ok(plan)
 }
 
-fn open(spec: &Spec, below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, below: Option<Box<dyn Backend>>) -> Opened {
     let mut plan = settings(spec)?;
     let Some(backend) = below else { return Err(spec.refused("needs a layer below".to_owned())) };
     if let Some(path) = spec.setting("calls") {
         let bytes = fs::read(path).map_err(|error| BackendError::Unavailable {
-            backend: spec.text.clone(),
+            backend: spec.to_string(),
             reason: format!("{path}: {error}"),
         })?;
         let number = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);

@@ -14,10 +14,12 @@ use std::ptr;
 use tikv_jemalloc_sys as je;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim,
-    Varies, delay, plain, setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Trim, Varies,
+    delay, plain, setting,
 };
 use super::calls::c_table;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -136,24 +138,24 @@ impl Backend for Jemalloc {
     }
 }
 
-fn environment(spec: &Spec) -> Environment {
+fn environment(spec: &BackendSpec) -> Environment {
     spec.takes_only(&SETTINGS)?;
-    if spec.settings.is_empty() {
+    if spec.settings().is_empty() {
         return Ok(Vec::new());
     }
     let options: Vec<String> =
-        spec.settings.iter().map(|(key, value)| format!("{key}:{}", plain(value))).collect();
+        spec.settings().iter().map(|(key, value)| format!("{key}:{}", plain(value))).collect();
     Ok(vec![("_RJEM_MALLOC_CONF".to_owned(), options.join(",").into())])
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "jemalloc: {}\n  usable size: malloc_usable_size; trim: thread.tcache.flush and arena.4096.purge\n  varies by the clock unless dirty_decay_ms is 0 or -1 and experimental_tcache_gc is false\n  settings are read from _RJEM_MALLOC_CONF before the start and read back with mallctl\n",
         Jemalloc { keeps_time: true }.version()
     ))
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
     spec.takes_only(&SETTINGS)?;
     for known in &SETTINGS {

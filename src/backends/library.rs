@@ -18,10 +18,12 @@ use std::ptr;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim,
-    Varies, plain, setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Trim, Varies,
+    plain, setting,
 };
 use super::calls::c_table;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const SO: Member = Member {
@@ -203,22 +205,22 @@ fn file_of(address: *mut c_void) -> Option<PathBuf> {
     Some(fs::canonicalize(&name).unwrap_or_else(|_| PathBuf::from(name)))
 }
 
-fn path_of(spec: &Spec) -> Result<&str, BackendError> {
-    let path = spec.setting("path");
+fn path_of(spec: &BackendSpec) -> Result<&str, BackendError> {
+    let path = spec.path();
     path.ok_or_else(|| {
-        spec.refused(format!("needs the library's path: {}:/usr/lib/…/lib….so", spec.name))
+        spec.refused(format!("needs the library's path: {}:/usr/lib/…/lib….so", spec.name()))
     })
 }
 
-fn unavailable(spec: &Spec, reason: String) -> BackendError {
-    BackendError::Unavailable { backend: spec.text.clone(), reason }
+fn unavailable(spec: &BackendSpec, reason: String) -> BackendError {
+    BackendError::Unavailable { backend: spec.to_string(), reason }
 }
 
 /// Looks at the file before the loader does, whose messages leave out what kind of file it is.
 ///
 /// # Errors
 /// No such file, no library, or one for another processor.
-fn look_at(spec: &Spec, path: &str) -> Result<Option<PathBuf>, BackendError> {
+fn look_at(spec: &BackendSpec, path: &str) -> Result<Option<PathBuf>, BackendError> {
     if !path.contains('/') {
         return Ok(None);
     }
@@ -270,7 +272,7 @@ fn architecture(header: &[u8; 20]) -> String {
 }
 
 /// Finds what the library offers besides the four calls.
-fn extras(shared: &Shared, prefix: &str, spec: &Spec) -> Result<Extras, BackendError> {
+fn extras(shared: &Shared, prefix: &str, spec: &BackendSpec) -> Result<Extras, BackendError> {
     let either = |name: &str| [format!("{prefix}{name}"), name.to_owned()];
     let mallctl = either("mallctl").iter().find_map(|name| shared.find::<MallctlFn>(name));
     let usable = [
@@ -383,7 +385,7 @@ fn number(mallctl: MallctlFn, name: &str) -> Option<i64> {
 ///
 /// # Errors
 /// The first option that it did not take.
-fn conf_taken(mallctl: MallctlFn, spec: &Spec) -> Result<bool, BackendError> {
+fn conf_taken(mallctl: MallctlFn, spec: &BackendSpec) -> Result<bool, BackendError> {
     let Some(conf) = spec.setting("MALLOC_CONF") else { return Ok(false) };
     for pair in conf.split(',') {
         let (key, value) = pair.split_once(':').unwrap_or((pair, ""));
@@ -402,11 +404,11 @@ fn conf_taken(mallctl: MallctlFn, spec: &Spec) -> Result<bool, BackendError> {
 }
 
 /// The settings that are environment variables: all but the path and the prefix.
-fn variables(spec: &Spec) -> impl Iterator<Item = &(String, String)> {
-    spec.settings.iter().filter(|(key, _)| key != "path" && key != "prefix")
+fn variables(spec: &BackendSpec) -> impl Iterator<Item = &(String, String)> {
+    spec.settings().iter().filter(|(key, _)| key != "path" && key != "prefix")
 }
 
-fn environment(spec: &Spec) -> Environment {
+fn environment(spec: &BackendSpec) -> Environment {
     let is_name = |name: &str| {
         name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
             && !name.starts_with("LD_")
@@ -421,7 +423,7 @@ fn environment(spec: &Spec) -> Environment {
         .collect()
 }
 
-fn so_environment(spec: &Spec) -> Environment {
+fn so_environment(spec: &BackendSpec) -> Environment {
     let mut all = environment(spec)?;
     // Libraries with initial-exec thread-local data (jemalloc) need room in a block that is sized
     // at the start.
@@ -429,9 +431,9 @@ fn so_environment(spec: &Spec) -> Environment {
     Ok(all)
 }
 
-fn preload_environment(spec: &Spec) -> Environment {
+fn preload_environment(spec: &BackendSpec) -> Environment {
     let mut all = environment(spec)?;
-    if let Some(path) = spec.setting("path") {
+    if let Some(path) = spec.path() {
         if path.contains([' ', ':']) {
             return Err(spec.refused(
                 "takes no path with a space or a colon, which LD_PRELOAD would split".to_owned(),
@@ -442,7 +444,7 @@ fn preload_environment(spec: &Spec) -> Environment {
     Ok(all)
 }
 
-fn open_so(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open_so(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     let path = path_of(spec)?;
     environment(spec)?;
     let file = look_at(spec, path)?;
@@ -451,7 +453,7 @@ fn open_so(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|error| unavailable(spec, format!("{error}")))?;
     let shared = Shared { library: Box::leak(Box::new(library)), path: file };
-    let prefix = spec.setting("prefix").unwrap_or("");
+    let prefix = spec.prefix().unwrap_or("");
     let missing = |name: &str| {
         let known = PREFIXES
             .iter()
@@ -477,7 +479,7 @@ fn open_so(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     }))
 }
 
-fn open_preload(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open_preload(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     let path = path_of(spec)?;
     environment(spec)?;
     let file = look_at(spec, path)?;
@@ -510,10 +512,10 @@ fn open_preload(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     Ok(Box::new(Loaded { table, extras, _calls: None }))
 }
 
-fn so_details(_spec: &Spec) -> Result<String, BackendError> {
+fn so_details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok("so: so:PATH[:PREFIX][:VARIABLE=VALUE,…], loaded with RTLD_LOCAL and never closed\n  needs PREFIXmalloc, PREFIXcalloc, PREFIXrealloc and PREFIXfree in the library itself\n  usable size: PREFIXmalloc_usable_size, _usable_size, _malloc_size or _msize, where it has one\n  trim: mallctl purge, mi_collect, MallocExtension_ReleaseFreeMemory, scalable_allocation_command or malloc_trim\n  MALLOC_CONF is read back where the library has mallctl; of other variables the version says that they were not\n".to_owned())
 }
 
-fn preload_details(_spec: &Spec) -> Result<String, BackendError> {
+fn preload_details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok("preload: preload:PATH[:VARIABLE=VALUE,…], LD_PRELOAD of the child\n  the library's malloc, calloc, realloc and free are called as the program's own; it is checked that they are its\n  usable size, trim and read-back as for so\n".to_owned())
 }

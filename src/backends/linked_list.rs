@@ -14,9 +14,10 @@ use std::ptr::{self, NonNull};
 
 use linked_list_allocator::Heap as Holes;
 
-use super::allocator::{Backend, BackendError, Member, Opened, Spec, no_environment};
+use super::allocator::{Backend, BackendError, Member, Opened, no_environment};
 use super::calls::{HEADER_BYTES, Headed, Layouted};
 use super::region::{RESERVE, manage};
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -60,13 +61,13 @@ unsafe fn usable_size(_block: *mut c_void, requested: usize) -> usize {
     (HEADER_BYTES + requested.max(1)).next_multiple_of(GRANULE_BYTES) - HEADER_BYTES
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "linked_list: crate {VERSION}, first fit by address\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  usable size: by its rule of rounding; no call gives memory back; realloc always moves\n  slow: every call walks the list of holes; `--timeout` limits each of its cells\n"
     ))
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     manage(spec, VERSION, usable_size, |region| {
         let mut heap = Holes::empty();
         // SAFETY: the range is the heap's alone and outlives it.

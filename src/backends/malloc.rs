@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim,
-    plain, setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Trim, plain,
+    setting,
 };
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -87,10 +89,10 @@ fn tunable(name: &str) -> String {
 
 /// Variables stay variables, tunables go into `GLIBC_TUNABLES`: both are read by the loader before
 /// `main`.
-fn environment(spec: &Spec) -> Environment {
+fn environment(spec: &BackendSpec) -> Environment {
     spec.takes_only(&SETTINGS)?;
     Ok(spec
-        .settings
+        .settings()
         .iter()
         .map(|(name, value)| match name.strip_prefix("MALLOC_") {
             Some(_) => (name.clone(), plain(value).into()),
@@ -105,8 +107,8 @@ fn environment(spec: &Spec) -> Environment {
 ///
 /// # Errors
 /// The first setting that it did not take, or why that cannot be told.
-fn read_back(spec: &Spec) -> Result<(), BackendError> {
-    if spec.settings.is_empty() {
+fn read_back(spec: &BackendSpec) -> Result<(), BackendError> {
+    if spec.settings().is_empty() {
         return Ok(());
     }
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
@@ -119,7 +121,7 @@ fn read_back(spec: &Spec) -> Result<(), BackendError> {
                 .next()
                 .is_some_and(|name| name.starts_with("ld-linux") || name.starts_with("ld-2"))
         });
-    let unknown = |reason: String| BackendError::Unavailable { backend: spec.text.clone(), reason };
+    let unknown = |reason: String| BackendError::Unavailable { backend: spec.to_string(), reason };
     let loader = loader
         .ok_or_else(|| unknown("its settings are glibc's, and this is another C library".into()))?;
     let output = std::process::Command::new(&loader).arg("--list-tunables").output();
@@ -130,7 +132,7 @@ fn read_back(spec: &Spec) -> Result<(), BackendError> {
         )));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    for (name, value) in &spec.settings {
+    for (name, value) in spec.settings() {
         let own = tunable(name);
         let found = text
             .lines()
@@ -215,15 +217,17 @@ unsafe extern "C" fn free(_ctx: *mut c_void, block: *mut c_void) {
     unsafe { libc::free(block) }
 }
 
+/// The C library of this process, as it reports itself.
 #[cfg(target_env = "gnu")]
-pub(super) fn version() -> String {
+pub fn version() -> String {
     // SAFETY: the function gives a string that lives as long as the library.
     let told = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
     format!("glibc {}", told.to_string_lossy())
 }
 
+/// The C library of this process, which reports no version.
 #[cfg(not(target_env = "gnu"))]
-pub(super) fn version() -> String {
+pub fn version() -> String {
     "musl/unknown".to_owned()
 }
 
@@ -465,14 +469,14 @@ extern "C" fn run(hand: *mut c_void) -> *mut c_void {
     }
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "malloc: {}\n  calls malloc, calloc, realloc and free of the C library; a size of 0 becomes 1, as CPython's raw domain does\n  usable size: malloc_usable_size; trim: malloc_trim(0) where the library is glibc\n  settings are read by the loader before the start and read back with ld.so --list-tunables\n  takes no version and no lower layer\n",
         version()
     ))
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
     spec.takes_only(&SETTINGS)?;
     read_back(spec)?;

@@ -11,10 +11,12 @@ use std::ffi::c_void;
 use libmimalloc_sys as mi;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim,
-    Varies, delay, plain, setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Trim, Varies,
+    delay, plain, setting,
 };
 use super::calls::c_table;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -89,15 +91,15 @@ impl Backend for Mimalloc {
     }
 }
 
-fn environment(spec: &Spec) -> Environment {
+fn environment(spec: &BackendSpec) -> Environment {
     spec.takes_only(&SETTINGS)?;
     let variable = |(key, value): &(String, String)| {
         (format!("MIMALLOC_{}", key.to_uppercase()), plain(value).into())
     };
-    Ok(spec.settings.iter().map(variable).collect())
+    Ok(spec.settings().iter().map(variable).collect())
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "mimalloc: {}\n  usable size: mi_usable_size; trim: mi_collect(true)\n  varies by the clock unless purge_delay is 0 or -1\n  settings are read from MIMALLOC_NAME at the first call and read back with mi_option_get\n",
         Mimalloc { keeps_time: true }.version()
@@ -110,7 +112,7 @@ fn read(number: i32) -> i64 {
     unsafe { mi::mi_option_get(number) }
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
     spec.takes_only(&SETTINGS)?;
     for (known, number) in SETTINGS.iter().zip(NUMBERS) {

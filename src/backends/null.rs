@@ -5,9 +5,9 @@
 
 use std::ffi::c_void;
 
-use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Member, Opened, Spec, no_environment,
-};
+use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, no_environment};
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -65,11 +65,11 @@ unsafe extern "C" fn realloc(
 
 unsafe extern "C" fn free(_ctx: *mut c_void, _block: *mut c_void) {}
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok("null: gives one constant address for every request; no memory stands behind it\n  takes no version, no settings and no lower layer\n".to_owned())
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
     spec.takes_settings(&[])?;
     Ok(Box::new(Null))

@@ -9,11 +9,12 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-use super::allocator::{
-    Backend, BackendError, Domains, Opened, Setting, Spec, parse_bytes, setting,
-};
+use super::allocator::{Backend, BackendError, Domains, Opened, Setting, setting};
 use super::calls::{Heap, table};
 use super::pages;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
+use crate::units::parse_bytes;
 
 /// The setting that members with a [`Region`] take.
 pub const RESERVE: Setting =
@@ -36,12 +37,13 @@ impl Region {
     /// # Errors
     /// [`BackendError::Refused`] for a size that is none, [`BackendError::Unavailable`] when the
     /// kernel refuses.
-    pub fn new(spec: &Spec) -> Result<Region, BackendError> {
+    pub fn new(spec: &BackendSpec) -> Result<Region, BackendError> {
         spec.takes_no_version()?;
         spec.takes_only(&[RESERVE])?;
         let bytes = match spec.setting(RESERVE.name) {
             None => RESERVE_BYTES,
             Some(text) => parse_bytes(text)
+                .ok()
                 .filter(|bytes| (1 << 20..=1 << 36).contains(bytes))
                 .ok_or_else(|| {
                     spec.refused(format!(
@@ -51,10 +53,10 @@ impl Region {
         };
         let bytes = (bytes as usize).next_multiple_of(pages::page_bytes());
         let start = pages::reserve_aligned(bytes, 1 << 30).map_err(|error| BackendError::Unavailable {
-            backend: spec.name.clone(),
+            backend: spec.name().to_owned(),
             reason: format!(
                 "{bytes} bytes of address space could not be reserved ({error}); ask for less with {}:reserve=4GiB",
-                spec.name
+                spec.name()
             ),
         })?;
         Ok(Region { start, bytes })
@@ -111,7 +113,7 @@ impl<H: Heap> Drop for Managed<H> {
 /// As [`Region::new`]; and [`BackendError::Refused`] when the allocator cannot manage a range as
 /// small as this.
 pub fn manage<H: Heap + 'static>(
-    spec: &Spec,
+    spec: &BackendSpec,
     version: &'static str,
     usable_size: UsableSize,
     heap: impl FnOnce(&Region) -> Option<H>,

@@ -12,10 +12,12 @@ use std::ptr;
 use rpmalloc_sys as rp;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Member, Opened, Setting, Spec, Trim, no_environment,
+    Allocator, Backend, BackendError, Domains, Member, Opened, Setting, Trim, no_environment,
     plain, setting,
 };
 use super::calls::c_table;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -120,7 +122,7 @@ impl Backend for Rpmalloc {
     }
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "rpmalloc: {}\n  usable size: rpmalloc_usable_size; trim: rpmalloc_thread_collect\n  sizes from 2^47 on are refused before it sees them: it does not survive them\n  settings are fields of rpmalloc_config_t, read back with rpmalloc_config\n",
         Rpmalloc.version()
@@ -128,14 +130,14 @@ fn details(_spec: &Spec) -> Result<String, BackendError> {
 }
 
 /// The value of a setting as a number, 0 where it is not given.
-fn number(spec: &Spec, name: &str) -> Result<usize, BackendError> {
+fn number(spec: &BackendSpec, name: &str) -> Result<usize, BackendError> {
     let Some(value) = spec.setting(name) else { return Ok(0) };
     plain(value)
         .parse()
         .map_err(|_| spec.refused(format!("cannot take {name}={value}: write a whole number")))
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
     spec.takes_only(&SETTINGS)?;
     let huge = number(spec, "enable_huge_pages")?;

@@ -17,10 +17,11 @@ use std::fs::File;
 use std::io::{Read, Seek};
 
 use super::allocator::{
-    Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Varies, plain,
-    setting,
+    Backend, BackendError, Domains, Environment, Member, Opened, Setting, Varies, plain, setting,
 };
 use super::calls::{HEADER_BYTES, Headed, Layouted, table};
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -97,13 +98,13 @@ impl Drop for Scudo {
     }
 }
 
-fn environment(spec: &Spec) -> Environment {
+fn environment(spec: &BackendSpec) -> Environment {
     spec.takes_only(&SETTINGS)?;
-    if spec.settings.is_empty() {
+    if spec.settings().is_empty() {
         return Ok(Vec::new());
     }
     // Of a value that it cannot read it would make an end of the process.
-    for (key, value) in &spec.settings {
+    for (key, value) in spec.settings() {
         let is_flag = key == SETTINGS[3].name;
         let is_read = if is_flag {
             value.parse::<bool>().is_ok()
@@ -117,7 +118,7 @@ fn environment(spec: &Spec) -> Environment {
         }
     }
     let flags: Vec<String> =
-        spec.settings.iter().map(|(key, value)| format!("{key}={}", plain(value))).collect();
+        spec.settings().iter().map(|(key, value)| format!("{key}={}", plain(value))).collect();
     Ok(vec![("SCUDO_OPTIONS".to_owned(), flags.join(":").into())])
 }
 
@@ -158,8 +159,8 @@ fn fills() -> bool {
 }
 
 /// Reads back what was set. The largest size that waits is nowhere to be read.
-fn read_back(spec: &Spec) -> Result<(), BackendError> {
-    if spec.settings.is_empty() {
+fn read_back(spec: &BackendSpec) -> Result<(), BackendError> {
+    if spec.settings().is_empty() {
         return Ok(());
     }
     let is_filled = fills(); // its first call: before it, there is nothing to print
@@ -176,13 +177,13 @@ fn read_back(spec: &Spec) -> Result<(), BackendError> {
     Ok(())
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "scudo: LLVM's hardened allocator, sources of 2021\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  no call tells a block's usable size or gives memory back; realloc always moves\n  varies: free blocks are shuffled\n  settings are read from SCUDO_OPTIONS at the first call and read back from its statistics and its blocks\n"
     ))
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
     spec.takes_only(&SETTINGS)?;
     read_back(spec)?;

@@ -9,10 +9,10 @@ use std::ffi::c_void;
 
 use snmalloc_sys as sn;
 
-use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Member, Opened, Spec, no_environment,
-};
+use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, no_environment};
 use super::calls::c_table;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -42,14 +42,14 @@ impl Backend for Snmalloc {
     }
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "snmalloc: {}\n  usable size: sn_malloc_usable_size; no call gives memory back, no settings\n",
         Snmalloc.version()
     ))
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
     spec.takes_settings(&[])?;
     Ok(Box::new(Snmalloc))

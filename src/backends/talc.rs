@@ -14,9 +14,10 @@ use talc::DefaultBinning;
 use talc::base::{CHUNK_UNIT, Talc};
 use talc::source::Manual;
 
-use super::allocator::{Backend, BackendError, Member, Opened, Spec, no_environment};
+use super::allocator::{Backend, BackendError, Member, Opened, no_environment};
 use super::calls::{HEADER_BYTES, Headed, Layouted};
 use super::region::{RESERVE, manage};
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -60,13 +61,13 @@ unsafe fn usable_size(_block: *mut c_void, requested: usize) -> usize {
     chunk - size_of::<usize>() - HEADER_BYTES
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "talc: crate {VERSION}, default bins, chunks of {CHUNK_UNIT}-byte multiples\n  {HEADER_BYTES} bytes before each block hold its size, which its free must be told: they count as overhead\n  usable size: by its rule of rounding; no call gives memory back\n"
     ))
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     manage(spec, VERSION, usable_size, |region| {
         let mut heap = Inner::new(Manual);
         // SAFETY: the range is the heap's alone and outlives it.

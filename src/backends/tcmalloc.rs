@@ -15,10 +15,12 @@ use std::ffi::c_void;
 use libtcmalloc_sys as _;
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Spec, Trim,
-    plain, setting,
+    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Trim, plain,
+    setting,
 };
 use super::calls::c_table;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -113,7 +115,7 @@ impl Backend for Tcmalloc {
 }
 
 /// Whether caches are to be by processor.
-fn per_cpu(spec: &Spec) -> Result<bool, BackendError> {
+fn per_cpu(spec: &BackendSpec) -> Result<bool, BackendError> {
     match spec.setting("per_cpu") {
         None | Some("true") => Ok(true),
         Some("false") => Ok(false),
@@ -123,7 +125,7 @@ fn per_cpu(spec: &Spec) -> Result<bool, BackendError> {
     }
 }
 
-fn environment(spec: &Spec) -> Environment {
+fn environment(spec: &BackendSpec) -> Environment {
     spec.takes_only(&SETTINGS)?;
     // With the facility left to glibc, the caches are by thread.
     Ok(match per_cpu(spec)? {
@@ -132,7 +134,7 @@ fn environment(spec: &Spec) -> Environment {
     })
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "tcmalloc: {}\n  usable size: TCMallocInternalMallocSize; trim: ReleaseCpuMemory and ReleaseMemoryToSystem\n  nothing is given back by itself: a program must start a thread for that, and none is started here\n  settings are set by its own calls before the first request, and read back\n",
         Tcmalloc.version()
@@ -140,8 +142,8 @@ fn details(_spec: &Spec) -> Result<String, BackendError> {
 }
 
 /// Sets each number that the word gives, and reads it back.
-fn set_numbers(spec: &Spec) -> Result<(), BackendError> {
-    for (key, value) in spec.settings.iter().filter(|(key, _)| key != "per_cpu") {
+fn set_numbers(spec: &BackendSpec) -> Result<(), BackendError> {
+    for (key, value) in spec.settings().iter().filter(|(key, _)| key != "per_cpu") {
         let number: u32 =
             plain(value).parse().ok().filter(|number| *number <= i32::MAX as u32).ok_or_else(
                 || spec.refused(format!("cannot take {key}={value}: write bytes, under 2G")),
@@ -174,7 +176,7 @@ fn set_numbers(spec: &Spec) -> Result<(), BackendError> {
     Ok(())
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
     spec.takes_only(&SETTINGS)?;
     set_numbers(spec)?;

@@ -11,9 +11,10 @@ use std::ptr::{self, NonNull};
 
 use rlsf::Tlsf;
 
-use super::allocator::{Backend, BackendError, Member, Opened, Spec, no_environment};
+use super::allocator::{Backend, BackendError, Member, Opened, no_environment};
 use super::calls::{ALIGN_BYTES, Heap};
 use super::region::{RESERVE, manage};
+use crate::spec::BackendSpec;
 
 /// The line in the list.
 pub const MEMBER: Member = Member {
@@ -64,13 +65,13 @@ unsafe fn usable_size(block: *mut c_void, requested: usize) -> usize {
         .map_or(requested, |block| unsafe { Lists::allocation_usable_size(block) })
 }
 
-fn details(_spec: &Spec) -> Result<String, BackendError> {
+fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
         "tlsf: crate {VERSION}, 32 x 32 lists, granules of 32 bytes, headers of 16\n  usable size: the block's header; no call gives memory back\n"
     ))
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     manage(spec, VERSION, usable_size, |region| {
         let mut lists = Lists::new();
         // SAFETY: the range is the lists' alone and outlives them.

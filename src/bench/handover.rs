@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::processors;
+use super::machine::processors;
 use crate::program::{Outline, write_parts};
 use crate::trace;
 

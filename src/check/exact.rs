@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::stored::LAYOUT;
 use super::{Finding, Policy, Verdict};
-use crate::results::{Exactness, METRICS, Metric, Run};
+use crate::results::{Exactness, Metric, Run, Scope, Variation};
 
 /// The measures of one side: the tables of one process each.
 pub struct Repeated<'a> {
@@ -19,22 +19,22 @@ pub struct Repeated<'a> {
 
 /// Told by the kernel for the whole process, and judged only here: the same without address
 /// randomisation.
-const FAULTS: &str = "minor_faults";
+const FAULTS: Metric = Metric::MinorFaults;
 
 impl Repeated<'_> {
     /// The figure of each process.
-    fn values(&self, trace: &str, metric: &str) -> Vec<f64> {
+    fn values(&self, trace: &str, metric: Metric) -> Vec<f64> {
         self.runs
             .iter()
-            .filter_map(|run| run.values(trace, self.backend, "all", metric).first().copied())
+            .filter_map(|run| run.values(trace, self.backend, Scope::All, metric).first().copied())
             .collect()
     }
 
     fn varies(&self, trace: &str) -> Option<&'static str> {
-        match self.values(trace, "varies_between_runs").first() {
-            None => None,
-            Some(2.0) => Some("it places blocks at random"),
-            Some(_) => Some(
+        let value = self.values(trace, Metric::VariesBetweenRuns).first().copied()?;
+        match Variation::of(value) {
+            Some(Variation::AtRandom) => Some("it places blocks at random"),
+            _ => Some(
                 "it gives memory back by the clock; `heaplay backends NAME` says which settings pin it",
             ),
         }
@@ -54,31 +54,31 @@ pub fn compare_exact(
     policy: &Policy,
 ) -> Vec<Finding> {
     let varies = baseline.varies(trace).or_else(|| candidate.varies(trace));
-    let judged = |metric: &&Metric| {
-        matches!(metric.exactness, Exactness::Policy | Exactness::Machine | Exactness::Layout)
-            || metric.name == FAULTS
+    let judged = |metric: &Metric| {
+        matches!(metric.exactness(), Exactness::Policy | Exactness::Machine | Exactness::Layout)
+            || *metric == FAULTS
     };
-    METRICS
+    Metric::ALL
         .iter()
+        .copied()
         .filter(judged)
         .filter_map(|metric| {
-            let (before, after) =
-                (baseline.values(trace, metric.name), candidate.values(trace, metric.name));
+            let (before, after) = (baseline.values(trace, metric), candidate.values(trace, metric));
             // What only one of two different allocators has says nothing.
             let (Some(&first), Some(&second)) = (before.first(), after.first()) else {
                 return None;
             };
-            let margin = policy.margin(metric.name).fail;
-            let mut finding = Finding::bare(trace, name, metric.name, Verdict::Identical, "");
-            (finding.unit, finding.margin) = (metric.unit, margin);
+            let margin = policy.margin(metric.name()).fail;
+            let mut finding = Finding::bare(trace, name, metric.name(), Verdict::Identical, "");
+            (finding.unit, finding.margin) = (metric.unit(), margin);
             (finding.baseline, finding.candidate) = (Some(first), Some(second));
             let steady = |values: &[f64]| values.iter().all(|value| *value == values[0]);
-            let moved = metric.exactness == Exactness::Layout
+            let moved = metric.exactness() == Exactness::Layout
                 && baseline.build != candidate.build
                 && first != second;
             let apart = varies.or(moved.then_some(LAYOUT));
-            if let (Some(reason), Exactness::Machine | Exactness::Layout | Exactness::Told) =
-                (apart, metric.exactness)
+            if let (Some(reason), Exactness::Machine | Exactness::Layout | Exactness::Reported) =
+                (apart, metric.exactness())
             {
                 finding.verdict = Verdict::Skipped;
                 finding.why = format!("not comparable: {reason}");
@@ -87,7 +87,7 @@ pub fn compare_exact(
             if !(steady(&before) && steady(&after)) {
                 // Faults are the kernel's to make; of all else we say that the same call gives the
                 // same figure.
-                let told = metric.name == FAULTS;
+                let told = metric == FAULTS;
                 finding.verdict = if told { Verdict::Skipped } else { Verdict::Inconclusive };
                 finding.why =
                     format!("not the same twice: {} and {}", words(&before), words(&after));
@@ -116,28 +116,28 @@ mod tests {
     use super::*;
     use crate::results::{Measurement, Pass};
 
-    fn run(backend: &str, figures: &[(&str, f64)]) -> Run {
+    fn run(backend: &str, figures: &[(Metric, f64)]) -> Run {
         let mut run = Run::new(Default::default());
         run.measurements.extend(figures.iter().map(|(metric, value)| Measurement {
             trace: "t".into(),
             backend: backend.into(),
             pass: Pass::Footprint,
             repetition: 0,
-            op: "all".into(),
-            metric: (*metric).to_owned(),
+            op: Scope::All,
+            metric: *metric,
             value: *value,
         }));
         run
     }
 
-    fn verdict(before: [f64; 2], after: [f64; 2], metric: &str, varies: bool) -> Verdict {
+    fn verdict(before: [f64; 2], after: [f64; 2], metric: Metric, varies: bool) -> Verdict {
         verdict_of_builds(before, after, metric, varies, ["one", "one"])
     }
 
     fn verdict_of_builds(
         before: [f64; 2],
         after: [f64; 2],
-        metric: &str,
+        metric: Metric,
         varies: bool,
         builds: [&str; 2],
     ) -> Verdict {
@@ -145,7 +145,7 @@ mod tests {
             values.map(|value| {
                 let mut figures = vec![(metric, value)];
                 if varies {
-                    figures.push(("varies_between_runs", 1.0));
+                    figures.push((Metric::VariesBetweenRuns, 1.0));
                 }
                 run(name, &figures)
             })
@@ -154,37 +154,47 @@ mod tests {
         let a = Repeated { backend: "a", runs: &a, build: Path::new(builds[0]) };
         let b = Repeated { backend: "b", runs: &b, build: Path::new(builds[1]) };
         let found = compare_exact("t", "b", &a, &b, &Policy::default());
-        found.iter().find(|finding| finding.measure == metric).expect("it is judged").verdict
+        found.iter().find(|finding| finding.measure == metric.name()).expect("it is judged").verdict
     }
 
     #[test]
     fn where_a_build_begins_the_heap_is_no_regression() {
         let verdict = |builds| {
-            verdict_of_builds([1.0; 2], [2.0; 2], "pages_in_use_16k_end_bytes", false, builds)
+            verdict_of_builds([1.0; 2], [2.0; 2], Metric::PagesInUse16kEndBytes, false, builds)
         };
         assert_eq!(verdict(["one", "one"]), Verdict::Fail);
         assert_eq!(verdict(["one", "other"]), Verdict::Skipped);
-        let page =
-            |builds| verdict_of_builds([1.0; 2], [2.0; 2], "pages_in_use_end_bytes", false, builds);
+        let page = |builds| {
+            verdict_of_builds([1.0; 2], [2.0; 2], Metric::PagesInUseEndBytes, false, builds)
+        };
         assert_eq!(page(["one", "other"]), Verdict::Fail);
     }
 
     #[test]
     fn one_byte_and_one_arena_are_found() {
-        assert_eq!(verdict([100.0; 2], [101.0; 2], "usable_end_bytes", false), Verdict::Fail);
-        assert_eq!(verdict([3.0; 2], [4.0; 2], "arenas_peak", false), Verdict::Fail);
-        assert_eq!(verdict([100.0; 2], [100.0; 2], "usable_end_bytes", false), Verdict::Identical);
-        assert_eq!(verdict([100.0; 2], [99.0; 2], "usable_end_bytes", false), Verdict::Better);
+        assert_eq!(verdict([100.0; 2], [101.0; 2], Metric::UsableEndBytes, false), Verdict::Fail);
+        assert_eq!(verdict([3.0; 2], [4.0; 2], Metric::ArenasPeak, false), Verdict::Fail);
+        assert_eq!(
+            verdict([100.0; 2], [100.0; 2], Metric::UsableEndBytes, false),
+            Verdict::Identical
+        );
+        assert_eq!(verdict([100.0; 2], [99.0; 2], Metric::UsableEndBytes, false), Verdict::Better);
     }
 
     #[test]
     fn what_is_not_the_same_twice_is_not_judged() {
         assert_eq!(
-            verdict([100.0; 2], [101.0, 102.0], "usable_end_bytes", false),
+            verdict([100.0; 2], [101.0, 102.0], Metric::UsableEndBytes, false),
             Verdict::Inconclusive
         );
-        assert_eq!(verdict([100.0; 2], [101.0, 102.0], "minor_faults", false), Verdict::Skipped);
-        assert_eq!(verdict([100.0; 2], [200.0; 2], "resident_end_bytes", true), Verdict::Skipped);
-        assert_eq!(verdict([1.0; 2], [2.0; 2], "arenas_end", true), Verdict::Fail);
+        assert_eq!(
+            verdict([100.0; 2], [101.0, 102.0], Metric::MinorFaults, false),
+            Verdict::Skipped
+        );
+        assert_eq!(
+            verdict([100.0; 2], [200.0; 2], Metric::ResidentEndBytes, true),
+            Verdict::Skipped
+        );
+        assert_eq!(verdict([1.0; 2], [2.0; 2], Metric::ArenasEnd, true), Verdict::Fail);
     }
 }

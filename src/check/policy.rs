@@ -24,7 +24,7 @@ use serde::Deserialize;
 
 use super::stored::FRAGMENTATION;
 use super::{Finding, Verdict};
-use crate::results::{METRICS, civil_date};
+use crate::results::{Metric, civil_date};
 
 /// The measures that are judged beside the exact ones.
 pub const TIMED: [&str; 3] = ["time", "tail", "instructions"];
@@ -109,7 +109,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn measures() -> impl Iterator<Item = &'static str> {
-    TIMED.into_iter().chain([FRAGMENTATION]).chain(METRICS.iter().map(|metric| metric.name))
+    TIMED.into_iter().chain([FRAGMENTATION]).chain(Metric::ALL.iter().map(|metric| metric.name()))
 }
 
 /// Whether a finding's measure is that of the policy: `calls of malloc` is `calls`.
@@ -306,7 +306,7 @@ mod tests {
     fn defaults_and_overrides() {
         let none = Policy::default();
         assert_eq!(none.margin("time"), Margin { fail: 0.02, pass: 0.04 });
-        assert_eq!(none.margin("resident_end_bytes").fail, 0.0);
+        assert_eq!(none.margin(Metric::ResidentEndBytes.name()).fail, 0.0);
         let policy =
             Policy::read("[margins.time]\nfail = 3.5\n[margins.calls]\nfail = 1\n").unwrap();
         assert_eq!(policy.margin("time"), Margin { fail: 0.035, pass: 0.07 });
@@ -330,7 +330,7 @@ mod tests {
             (
                 "[[accept]]\nmeasure = \"resident_end_byte\"\nreason = \"a\"\nuntil = 2030-01-01\n",
                 2,
-                "resident_end_bytes",
+                Metric::ResidentEndBytes.name(),
             ),
             ("[[accept]]\nmeasure = \"time\"\nuntil = 2030-01-01\n", 1, "reason"),
             ("error_budget = 2\n", 1, "probability"),
@@ -367,7 +367,7 @@ mod tests {
         )
         .unwrap();
         let failed = || {
-            let mut finding = Finding::bare("t", "b", "arenas_end", Verdict::Fail, "");
+            let mut finding = Finding::bare("t", "b", Metric::ArenasEnd.name(), Verdict::Fail, "");
             (finding.baseline, finding.candidate) = (Some(10.0), Some(12.0));
             finding
         };

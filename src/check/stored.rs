@@ -4,7 +4,9 @@
 //! gate on them needs both sides in one run.
 
 use super::{Finding, Policy, Verdict};
-use crate::results::{Cell, Exactness, METRICS, Machine, Metric, Pass, Run, TraceEntry};
+use crate::results::{
+    CellKey, Exactness, Machine, Metric, Pass, Run, Scope, TraceEntry, Variation,
+};
 
 /// What two records say.
 #[derive(Clone, Debug)]
@@ -81,7 +83,7 @@ pub fn compare(baseline: &Run, candidate: &Run, policy: &Policy) -> Result<Store
         }
     }
     super::sort(&mut findings);
-    let timed = |run: &Run| run.measurements.iter().any(|m| m.metric == "time_nanoseconds");
+    let timed = |run: &Run| run.measurements.iter().any(|m| m.metric == Metric::TimeNanoseconds);
     let mut notes = Vec::new();
     if timed(baseline) && timed(candidate) {
         let machines = [&baseline.manifest.machine, &candidate.manifest.machine];
@@ -121,7 +123,8 @@ impl Judge<'_> {
         let same = trace.sha256 == other.sha256;
         let allowed = if same { 0.0 } else { self.policy.recording_tolerance() };
         let backends = &self.baseline.manifest.backends;
-        let demands = METRICS.iter().filter(|metric| metric.exactness == Exactness::Trace);
+        let demands =
+            Metric::ALL.iter().copied().filter(|metric| metric.exactness() == Exactness::Trace);
         for metric in demands {
             // The demand is the same whichever backend serves it: the first that both measured
             // tells it.
@@ -164,12 +167,12 @@ impl Judge<'_> {
             let varies = [self.baseline, self.candidate]
                 .iter()
                 .find_map(|run| {
-                    run.values(&trace.name, &backend.name, "all", "varies_between_runs")
+                    run.values(&trace.name, &backend.name, Scope::All, Metric::VariesBetweenRuns)
                         .first()
                         .copied()
                 })
-                .map(|why| match why {
-                    2.0 => "it places blocks at random".to_owned(),
+                .map(|why| match Variation::of(why) {
+                    Some(Variation::AtRandom) => "it places blocks at random".to_owned(),
                     _ => "it goes by the clock; `heaplay backends NAME` says which settings pin it"
                         .to_owned(),
                 });
@@ -180,8 +183,8 @@ impl Judge<'_> {
                 allowed,
                 skip.as_deref(),
             ));
-            for metric in METRICS {
-                let skip = match metric.exactness {
+            for &metric in Metric::ALL {
+                let skip = match metric.exactness() {
                     Exactness::Policy => None,
                     Exactness::Machine | Exactness::Layout => {
                         varies.clone().or_else(|| apart.clone())
@@ -190,7 +193,7 @@ impl Judge<'_> {
                 };
                 for mut finding in self.exact(&trace.name, &backend.name, metric, allowed) {
                     // A run does not say which build made it, only which version.
-                    let moved = metric.exactness == Exactness::Layout
+                    let moved = metric.exactness() == Exactness::Layout
                         && finding.verdict != Verdict::Identical;
                     let skip = skip.clone().or_else(|| moved.then(|| LAYOUT.to_owned()));
                     if let Some(reason) = &skip {
@@ -205,7 +208,7 @@ impl Judge<'_> {
 
     /// A cell that the baseline measured and the candidate could not.
     fn broken(&self, trace: &str, backend: &str) -> Option<Finding> {
-        let of = |run: &Run, ok: bool| -> Vec<(Cell, String)> {
+        let of = |run: &Run, ok: bool| -> Vec<(CellKey, String)> {
             run.outcomes
                 .iter()
                 .filter(|o| {
@@ -219,7 +222,7 @@ impl Judge<'_> {
         let (measured, void) = (of(self.baseline, true), of(self.baseline, false));
         let (cell, reason) = of(self.candidate, false).into_iter().next()?;
         let of_pass =
-            |cells: &[(Cell, String)]| cells.iter().any(|(known, _)| known.pass == cell.pass);
+            |cells: &[(CellKey, String)]| cells.iter().any(|(known, _)| known.pass == cell.pass);
         let mut finding = self.missing(trace, backend, cell.pass.name(), reason);
         if of_pass(&measured) && !of_pass(&void) {
             finding.verdict = Verdict::Fail;
@@ -227,15 +230,15 @@ impl Judge<'_> {
         Some(finding)
     }
 
-    fn operations<'r>(
+    fn operations(
         &self,
-        run: &'r Run,
+        run: &Run,
         trace: &str,
         backend: &str,
-        metric: &Metric,
-    ) -> impl Iterator<Item = (&'r str, f64)> {
+        metric: Metric,
+    ) -> impl Iterator<Item = (Scope, f64)> {
         // The footprint pass tells every exact metric; other passes repeat the calls.
-        let (trace, backend, name) = (trace.to_owned(), backend.to_owned(), metric.name);
+        let (trace, backend, name) = (trace.to_owned(), backend.to_owned(), metric);
         run.measurements
             .iter()
             .filter(move |m| {
@@ -244,7 +247,7 @@ impl Judge<'_> {
                     && m.metric == name
                     && m.pass == Pass::Footprint
             })
-            .map(|m| (m.op.as_str(), m.value))
+            .map(|m| (m.op, m.value))
     }
 
     /// What is resident over what is live, at the live peak: derived, so it is in no table.
@@ -256,9 +259,10 @@ impl Judge<'_> {
         skip: Option<&str>,
     ) -> Option<Finding> {
         let of = |run: &Run| {
-            let value = |metric: &str| run.values(trace, backend, "all", metric).first().copied();
+            let value =
+                |metric: Metric| run.values(trace, backend, Scope::All, metric).first().copied();
             let (resident, live) =
-                (value("resident_at_live_peak_bytes")?, value("live_peak_bytes")?);
+                (value(Metric::ResidentAtLivePeakBytes)?, value(Metric::LivePeakBytes)?);
             (live > 0.0).then_some(resident / live)
         };
         let (before, after) = (of(self.baseline)?, of(self.candidate)?);
@@ -277,20 +281,14 @@ impl Judge<'_> {
         Some(finding)
     }
 
-    fn exact(
-        &self,
-        trace: &str,
-        backend: &str,
-        metric: &'static Metric,
-        allowed: f64,
-    ) -> Vec<Finding> {
-        let theirs: Vec<(&str, f64)> =
+    fn exact(&self, trace: &str, backend: &str, metric: Metric, allowed: f64) -> Vec<Finding> {
+        let theirs: Vec<(Scope, f64)> =
             self.operations(self.candidate, trace, backend, metric).collect();
         self.operations(self.baseline, trace, backend, metric)
             .map(|(op, baseline)| {
                 let candidate =
                     theirs.iter().find(|(other, _)| *other == op).map(|(_, value)| *value);
-                let allowed = allowed.max(self.policy.margin(metric.name).fail);
+                let allowed = allowed.max(self.policy.margin(metric.name()).fail);
                 let verdict = match candidate {
                     None => Verdict::Missing,
                     Some(candidate) if candidate > baseline * (1.0 + allowed) => Verdict::Fail,
@@ -302,11 +300,11 @@ impl Judge<'_> {
                     Some(_) => Verdict::Missing,
                 };
                 let measure = match op {
-                    "all" => metric.name.to_owned(),
-                    op => format!("{} of {op}", metric.name),
+                    Scope::All => metric.name().to_owned(),
+                    op => format!("{} of {op}", metric.name()),
                 };
                 Finding {
-                    unit: metric.unit,
+                    unit: metric.unit(),
                     baseline: Some(baseline),
                     candidate,
                     margin: allowed,

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 
-use super::load::{ChildArgs, backend_words, load_traces};
-use super::{note, print};
+use super::children::ChildArgs;
+use super::load::load_traces;
+use super::specs;
+use super::terminal::{note, print};
+use crate::backends;
 use crate::backends::arenas::Bases;
-use crate::backends::{self, with_setting};
 use crate::bench;
-use crate::replay::Ending;
+use crate::replay::FinalState;
 use crate::report::{self, ArenaMap, ArenaStrip, PoolCell};
 
 /// Arenas that are listed one by one.
@@ -29,12 +31,12 @@ pub fn show(
     folder: Option<&Path>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    backend_words(&[backend.to_owned()])?;
-    let spec = match backends::parse(backend)?.setting("bases") {
-        Some(_) => backend.to_owned(),
-        None => with_setting(backend, "bases", &Bases::Aligned.name())?,
-    };
-    backends::describe(&backends::parse(&spec)?)?; // refuses a backend without arenas
+    let mut spec = specs::read(backend)?;
+    if spec.setting("bases").is_none() {
+        spec = spec.with_setting("bases", &Bases::Aligned.name())?;
+    }
+    backends::describe(&spec)?; // refuses a backend without arenas
+    let spec = spec.to_string();
     let (entries, programs) = load_traces(&[trace.to_owned()])?;
     let settings = ChildArgs::default().settings();
     let name = entries[0].name.clone();
@@ -79,7 +81,7 @@ pub fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-fn strips(ending: &Ending) -> Vec<ArenaStrip> {
+fn strips(ending: &FinalState) -> Vec<ArenaStrip> {
     let cell = |pool: &backends::arenas::PoolState| PoolCell {
         block: pool.block as u64,
         live: pool.live as u64,
@@ -92,7 +94,7 @@ fn strips(ending: &Ending) -> Vec<ArenaStrip> {
     ending.arenas.iter().map(strip).collect()
 }
 
-fn table_text(map: &ArenaMap, end: &Ending) -> String {
+fn table_text(map: &ArenaMap, end: &FinalState) -> String {
     let statistics = &end.statistics;
     let mut text = format!(
         "{} on {}: {} arenas of {} at the live peak, {} at the end; {} at most, {} ever\n\n",

@@ -9,8 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use comfy_table::{ContentArrangement, Table};
 
-use super::load::{ChildArgs, find_traces, install_interrupt, load_traces};
-use super::{note, print};
+use super::children::ChildArgs;
+use super::interrupt;
+use super::load::{find_traces, load_traces};
+use super::terminal::{note, print};
 use crate::backends;
 use crate::bench::pairs::{Course, PairError, Side, ratios};
 use crate::bench::{self, Limits, cancelled, processors};
@@ -77,7 +79,7 @@ impl CalibrateArgs {
                 .map_err(|r| anyhow::anyhow!("{}: {r}", side.backend))?;
         }
         let (entries, programs) = load_traces(&find_traces(&self.traces)?)?;
-        install_interrupt()?;
+        interrupt::install()?;
         let settings = self.children.settings();
         let mut table = Table::new();
         table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);

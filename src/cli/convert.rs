@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::note;
+use super::terminal::note;
 use crate::trace;
 
 /// Convert a trace between CSV and the binary form; the extension of OUT chooses

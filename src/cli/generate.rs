@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 
-use super::note;
+use super::terminal::note;
 use crate::backends::{self, freelist};
 use crate::trace::{self, Distribution, GeneratedType, Generator, SIZE_LIMIT_BYTES};
 

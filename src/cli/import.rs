@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::convert::is_same_file;
 use super::inspect::{percent, table};
-use super::{note, print};
+use super::terminal::{note, print};
 use crate::report;
 use crate::trace::{self, FOREIGN, ForeignLog, Series, Snapshot};
 

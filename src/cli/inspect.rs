@@ -8,7 +8,8 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{arenas, note, print};
+use super::arenas;
+use super::terminal::{note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveStretch, SizeBar, TraceShape};
 use crate::trace::{
     self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, SiteCount, TraceStatistics,

@@ -11,12 +11,14 @@ use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 
-use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_within, sha256};
-use super::note;
+use super::children::ChildArgs;
+use super::load::{find_traces, load_within, sha256};
+use super::terminal::note;
+use super::{interrupt, specs};
 use crate::bench::{self, Progress, Settings};
 use crate::results::{
-    BackendEntry, Cell, FORMAT, Manifest, Measurement, Outcome, Pass, RecordError, Run, Status,
-    civil_date,
+    BackendEntry, CellKey, FORMAT, Manifest, Measurement, Metric, Outcome, Pass, RecordError, Run,
+    Scope, Status, civil_date,
 };
 
 /// Replay traces against backends, in parallel, and report what each costs in time and in memory
@@ -113,7 +115,7 @@ impl RunArgs {
     /// # Errors
     /// As [`RunArgs::run`].
     pub(super) fn measure(&self) -> anyhow::Result<(Run, PathBuf)> {
-        install_interrupt()?;
+        interrupt::install()?;
         let mut settings = Settings { pace: self.pace, ..self.children.settings() };
         // Held until the run is over: two runs in one folder would take each other's cells for
         // their own.
@@ -181,7 +183,8 @@ impl RunArgs {
         settings: &Settings,
         folder: &Path,
     ) -> anyhow::Result<std::collections::HashMap<String, bench::Loaded>> {
-        let mut words = backend_words(&self.backends)?;
+        let mut words: Vec<String> =
+            specs::read_list(&self.backends)?.into_iter().map(String::from).collect();
         if !self.no_floor && !words.iter().any(|word| word == FLOOR) {
             words.push(FLOOR.to_owned());
         }
@@ -256,7 +259,7 @@ fn count_instructions(
                 (outcome.trace.as_str(), outcome.backend.as_str()) == (trace, backend)
                     && outcome.status == Status::Ok
             });
-            works && run.values(trace, backend, "all", INSTRUCTIONS).is_empty()
+            works && run.values(trace, backend, Scope::All, INSTRUCTIONS).is_empty()
         })
         .collect();
     let count = |(trace, backend, loaded): (&str, &str, &bench::Loaded)| {
@@ -271,8 +274,8 @@ fn count_instructions(
         match bench::instructions(&bench::pairs::Side::of(backend), loaded, limits, 1) {
             Ok(counts) => {
                 let (trace, backend) = (trace.to_owned(), backend.to_owned());
-                let cell = Cell { trace, backend, pass: Pass::Time, repetition: 0 };
-                Some(cell.measurement("all", INSTRUCTIONS, counts[0] as f64))
+                let cell = CellKey { trace, backend, pass: Pass::Time, repetition: 0 };
+                Some(cell.measurement(Scope::All, INSTRUCTIONS, counts[0] as f64))
             }
             Err(reason) => {
                 note(format!("instructions: {backend} on {trace} skipped: {reason}"));
@@ -290,7 +293,7 @@ fn count_instructions(
 }
 
 /// The metric of [`count_instructions`].
-const INSTRUCTIONS: &str = "instructions";
+const INSTRUCTIONS: Metric = Metric::Instructions;
 
 /// Calls whose instructions, of 8 bytes, fit the memory that a child may take: longer traces are
 /// replayed in parts.
@@ -457,17 +460,17 @@ fn prepare_resume(
         );
     }
     run.save_manifest(folder)?;
-    let is_gone = |cell: &Cell| absent.iter().any(|(name, _)| *name == cell.backend);
-    let failed: HashSet<Cell> =
+    let is_gone = |cell: &CellKey| absent.iter().any(|(name, _)| *name == cell.backend);
+    let failed: HashSet<CellKey> =
         run.failed().into_iter().map(Outcome::cell).filter(|cell| !is_gone(cell)).collect();
     let planned = run.manifest.planned();
-    let tried: HashSet<Cell> = run.outcomes.iter().map(Outcome::cell).collect();
-    let again: HashSet<Cell> = planned
+    let tried: HashSet<CellKey> = run.outcomes.iter().map(Outcome::cell).collect();
+    let again: HashSet<CellKey> = planned
         .iter()
         .filter(|cell| {
-            let done = |cell: &Cell| tried.contains(cell) && !failed.contains(cell);
+            let done = |cell: &CellKey| tried.contains(cell) && !failed.contains(cell);
             // A batch is timed together or not at all.
-            let mates = |mate: &Cell| {
+            let mates = |mate: &CellKey| {
                 mate.pass == Pass::Time
                     && mate.trace == cell.trace
                     && mate.repetition == cell.repetition
@@ -514,7 +517,7 @@ struct Bar {
 
 impl Bar {
     fn new(run: &Run, programs: &std::collections::HashMap<String, bench::Loaded>) -> Bar {
-        let weight = |cell: &Cell| {
+        let weight = |cell: &CellKey| {
             programs.get(&cell.trace).map_or(0, |loaded| loaded.program.calls() as u64)
         };
         let total = run.missing().iter().map(weight).sum();
@@ -588,28 +591,30 @@ pub(super) fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
 
 /// What the footprint passes spent on looking, of the processor time of all of them.
 fn own_cost(run: &Run) -> Option<String> {
-    let sum = |metric: &str| -> f64 {
+    let sum = |metric: Metric| -> f64 {
         let rows =
             run.measurements.iter().filter(|row| row.metric == metric && row.backend != FLOOR);
         rows.map(|row| row.value).sum()
     };
-    let whole = sum("pass_nanoseconds");
-    let one = |trace: &str, backend: &str, metric: &str| {
-        run.values(trace, backend, "all", metric).first().copied().unwrap_or(0.0)
+    let whole = sum(Metric::PassNanoseconds);
+    let one = |trace: &str, backend: &str, metric: Metric| {
+        run.values(trace, backend, Scope::All, metric).first().copied().unwrap_or(0.0)
     };
-    let passes =
-        run.measurements.iter().filter(|row| row.metric == "pass_nanoseconds" && row.value > 0.0);
+    let passes = run
+        .measurements
+        .iter()
+        .filter(|row| row.metric == Metric::PassNanoseconds && row.value > 0.0);
     let most = passes
         .filter(|row| row.backend != FLOOR)
-        .map(|row| one(&row.trace, &row.backend, "sampling_nanoseconds") / row.value * 100.0)
+        .map(|row| one(&row.trace, &row.backend, Metric::SamplingNanoseconds) / row.value * 100.0)
         .fold(0.0, f64::max);
     (whole > 0.0).then(|| {
-        let share = |metric: &str| sum(metric) / whole * 100.0;
+        let share = |metric: Metric| sum(metric) / whole * 100.0;
         format!(
             "of the footprint passes' time {:.2} % went into sampling, at most {most:.2} % of one, and {:.0} % into the heap \
              map; of the timed ones', none",
-            share("sampling_nanoseconds"),
-            share("mapping_nanoseconds")
+            share(Metric::SamplingNanoseconds),
+            share(Metric::MappingNanoseconds)
         )
     })
 }

@@ -14,14 +14,17 @@ use serde::Serialize;
 
 use super::check::race::{Cell, Race, Timed};
 use super::check::suite::{self, Measure, Rules};
-use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces};
-use super::{note, print};
-use crate::backends::{self, with_setting};
+use super::children::ChildArgs;
+use super::interrupt;
+use super::load::{find_traces, load_traces};
+use super::specs;
+use super::terminal::{note, print};
+use crate::backends;
 use crate::bench::pairs::{Chosen, Course, Side, TAIL_SHARE, load, ratios};
 use crate::bench::{self, Limits, Loaded, Settings, cancelled, fingerprint, processors};
 use crate::check::{Policy, Verdict};
 use crate::replay::{WARM_UP_CALLS, calls_of_an_iteration};
-use crate::results::{Machine, civil_date};
+use crate::results::{Machine, Metric, Scope, civil_date};
 use crate::stats::{Estimate, Random, clopper_pearson, quantile};
 
 /// Show how often `heaplay check` cries wolf on this machine, and how often it catches an injected
@@ -159,8 +162,7 @@ impl SelftestArgs {
     /// A trace or a backend that cannot be had, a file that cannot be written.
     pub fn run(mut self) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
-        let words = backend_words(std::slice::from_ref(&self.backend))?;
-        let [_] = words.as_slice() else { bail!("--backend takes one backend") };
+        specs::read(&self.backend)?;
         bench::version(&self.backend, None)
             .map_err(|reason| anyhow::anyhow!("{}: {reason}", self.backend))?;
         let nothing = self.inject.is_empty() && self.inject_tail.is_empty();
@@ -180,7 +182,7 @@ impl SelftestArgs {
             bail!("{percent} % cannot be injected; expected more than 0 and at most 200");
         }
         let (entries, programs) = load_traces(&find_traces(&self.traces)?)?;
-        install_interrupt()?;
+        interrupt::install()?;
         let lab = Lab {
             args: &self,
             settings: self.children.settings(),
@@ -533,25 +535,26 @@ impl Lab<'_> {
                 } else {
                     self.args.backend.as_str()
                 };
-                let (settings, measure): (Vec<(&str, String)>, &str) = match what {
-                    "a page" => {
-                        (vec![("page", (1 + WARM_UP_CALLS).to_string())], "resident_end_bytes")
-                    }
-                    "a byte" => (vec![("byte", peak)], "usable_at_live_peak_bytes"),
+                let (settings, measure): (Vec<(&str, String)>, Option<Metric>) = match what {
+                    "a page" => (
+                        vec![("page", (1 + WARM_UP_CALLS).to_string())],
+                        Some(Metric::ResidentEndBytes),
+                    ),
+                    "a byte" => (vec![("byte", peak)], Some(Metric::UsableAtLivePeakBytes)),
                     // As many blocks of 512 bytes as an arena of the largest kind (1 MiB) has room
                     // for.
-                    "an arena" => (vec![("blocks", "2048".to_owned())], "arenas_peak"),
-                    _ => (vec![], ""),
+                    "an arena" => (vec![("blocks", "2048".to_owned())], Some(Metric::ArenasPeak)),
+                    _ => (vec![], None),
                 };
                 let sides = [
                     Side::of(&injected_spec(&[], arenas)),
                     Side::of(&injected_spec(&settings, arenas)),
                 ];
                 let mut truth = None;
-                if !measure.is_empty() {
+                if let Some(measure) = measure {
                     let value = |side: &Side| -> Result<f64, String> {
                         let run = bench::exact(side, trace, loaded, &self.settings)?;
-                        run.values(trace, &side.backend, "all", measure)
+                        run.values(trace, &side.backend, Scope::All, measure)
                             .first()
                             .copied()
                             .ok_or(format!("{}: has no {measure}", side.backend))
@@ -664,16 +667,15 @@ impl Lab<'_> {
 
 /// Whether a backend counts arenas.
 fn has_pools(word: &str) -> bool {
-    backends::parse(word).is_ok_and(|spec| spec.name == "pymalloc")
+    backends::parse(word).is_ok_and(|spec| spec.name() == "pymalloc")
 }
 
 /// `injected` with these settings on a backend.
 fn injected_spec(settings: &[(&str, String)], below: &str) -> String {
-    let mut word = "injected".to_owned();
-    for (key, value) in settings {
-        word = with_setting(&word, key, value).unwrap_or(word);
-    }
-    format!("{word}+{below}")
+    let settings: Vec<String> =
+        settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mark = if settings.is_empty() { "" } else { ":" };
+    format!("injected{mark}{}+{below}", settings.join(","))
 }
 
 /// The rates of a kind: name, trials, failed, warned, inconclusive, time to the verdict.

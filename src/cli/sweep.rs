@@ -14,12 +14,12 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::load::ChildArgs;
-use super::print;
+use super::children::ChildArgs;
 use super::run::{RunArgs, conclude};
-use crate::backends::{self, Spec};
+use super::terminal::print;
+use crate::backends;
 use crate::report::{TraceReport, words};
-use crate::results::{Pass, Run};
+use crate::results::{Metric, Pass, Run, Scope};
 use crate::stats;
 
 /// Run a grid of settings and say which of them pay, with the line for a Dockerfile
@@ -87,7 +87,7 @@ fn grid(words: &[String]) -> anyhow::Result<Vec<String>> {
     for word in words {
         let variants = expand(word)?;
         for variant in &variants {
-            add(plain_word(&backends::parse(variant)?));
+            add(backends::parse(variant)?.without_settings().into());
         }
         variants.into_iter().for_each(&mut add);
     }
@@ -121,23 +121,6 @@ fn expand(word: &str) -> anyhow::Result<Vec<String>> {
         .collect())
 }
 
-/// The backend without its settings; a path and a prefix stay.
-fn plain_word(spec: &Spec) -> String {
-    let mut word = spec.name.clone();
-    if let Some(version) = &spec.version {
-        word.push_str(&format!("@{version}"));
-    }
-    for key in ["path", "prefix"] {
-        if let Some(value) = spec.setting(key) {
-            word.push_str(&format!(":{value}"));
-        }
-    }
-    if let Some(below) = &spec.below {
-        word.push_str(&format!("+{}", plain_word(below)));
-    }
-    word
-}
-
 /// What a backend costs on one trace.
 #[derive(Clone, Debug, PartialEq)]
 struct Cost {
@@ -153,19 +136,19 @@ struct Cost {
 
 impl Cost {
     /// `None` when a pass of it failed.
-    fn of(trace_report: &TraceReport, name: &str, metric: &str) -> Option<Cost> {
+    fn of(trace_report: &TraceReport, name: &str, metric: Metric) -> Option<Cost> {
         let (run, trace, calls) =
             (trace_report.run, trace_report.trace.name.as_str(), trace_report.trace.calls as f64);
         let told = trace_report.backends.iter().find(|backend| backend.name == name)?.cost?;
         let times_ns: Vec<f64> = run
-            .values(trace, name, "all", "time_nanoseconds")
+            .values(trace, name, Scope::All, Metric::TimeNanoseconds)
             .iter()
             .map(|ns| ns / calls)
             .collect();
         Some(Cost {
             name: name.to_owned(),
-            memory_bytes: *run.values(trace, name, "all", metric).first()?,
-            varies: !run.values(trace, name, "all", "varies_between_runs").is_empty(),
+            memory_bytes: *run.values(trace, name, Scope::All, metric).first()?,
+            varies: !run.values(trace, name, Scope::All, Metric::VariesBetweenRuns).is_empty(),
             median_ns: told.middle,
             times_ns,
         })
@@ -206,9 +189,9 @@ fn pareto(costs: &[Cost]) -> Vec<&Cost> {
 /// For each trace the Pareto set, and a sentence for each allocator.
 fn advice(run: &Run, memory: &str) -> String {
     let (metric, what) = match memory {
-        "peak" => ("resident_peak_bytes", "peak resident"),
-        "mean" => ("resident_mean_bytes", "mean resident"),
-        _ => ("resident_end_bytes", "resident at exit"),
+        "peak" => (Metric::ResidentPeakBytes, "peak resident"),
+        "mean" => (Metric::ResidentMeanBytes, "mean resident"),
+        _ => (Metric::ResidentEndBytes, "resident at exit"),
     };
     let mut text = String::new();
     for trace_report in TraceReport::all(run) {
@@ -251,8 +234,9 @@ fn advice(run: &Run, memory: &str) -> String {
 /// One sentence for each allocator that has variants, and one for the best of all against the
 /// baseline.
 fn sentences(costs: &[Cost], what: &str) -> Vec<String> {
-    let plain =
-        |cost: &Cost| backends::parse(&cost.name).map(|spec| plain_word(&spec)).unwrap_or_default();
+    let plain = |cost: &Cost| -> String {
+        backends::parse(&cost.name).map(|spec| spec.without_settings().into()).unwrap_or_default()
+    };
     let mut said = Vec::new();
     for base in costs.iter().filter(|cost| plain(cost) == cost.name) {
         let variants: Vec<&Cost> = costs
@@ -335,8 +319,8 @@ const LIBRARIES: [(&str, &str); 3] = [
 fn lines(word: &str) -> String {
     let Ok(spec) = backends::parse(word) else { return String::new() };
     let mut variables: Vec<(String, String)> = Vec::new();
-    let own = match &spec.below {
-        Some(below) if spec.name == "pymalloc" => below,
+    let own = match spec.below() {
+        Some(below) if spec.name() == "pymalloc" => below,
         // Every call of the trace went to this backend: without pymalloc in front, as Python itself
         // would put it.
         _ => {
@@ -344,7 +328,7 @@ fn lines(word: &str) -> String {
             &spec
         }
     };
-    match (own.name.as_str(), own.setting("path")) {
+    match (own.name(), own.path()) {
         (_, Some(path)) => variables.push(("LD_PRELOAD".to_owned(), path.to_owned())),
         ("malloc", _) => {}
         (name, _) => match LIBRARIES.iter().find(|(known, _)| *known == name) {

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::load::{ChildArgs, backend_words, find_traces, install_interrupt, load_traces};
-use super::{note, print};
+use super::children::ChildArgs;
+use super::load::{find_traces, load_traces};
+use super::terminal::{note, print};
+use super::{interrupt, specs};
+use crate::backends;
 use crate::backends::arenas::{Bases, Geometry};
-use crate::backends::{self, with_setting};
 use crate::bench::{self, Loaded, Settings, Verified};
+use crate::spec::BackendSpec;
 use crate::trace::{ArenaEvent, Header};
 
 /// Prove that a backend's blocks are aligned, never overlap, keep their contents and are zero after
@@ -59,17 +62,18 @@ impl VerifyArgs {
     /// A trace or a backend that cannot be had. A rule that is broken is a line and the exit code
     /// 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let backends = backend_words(&self.backends)?;
+        let backends: Vec<String> =
+            specs::read_list(&self.backends)?.into_iter().map(String::from).collect();
         if let Some(against) = &self.against {
             let against = Some(against).filter(|word| *word != RECORDING);
             if let Some(word) = against {
-                backend_words(std::slice::from_ref(word))?;
+                specs::read(word)?;
             }
             for word in backends.iter().chain(against) {
                 with_pools(word, Bases::Aligned)?;
             }
         }
-        install_interrupt()?;
+        interrupt::install()?;
         let settings = self.children.settings();
         let mut tally = Tally::default();
         if self.against.is_none() {
@@ -241,7 +245,8 @@ fn unlike(words: [&str; 2], geometries: Option<[Geometry; 2]>) -> String {
     let (mut told, mut like) = (Vec::new(), words[0].to_owned());
     for (name, ours, theirs) in sizes.into_iter().filter(|(_, ours, theirs)| ours != theirs) {
         told.push(format!("{name} {ours} and {theirs}"));
-        like = with_setting(&like, name, &theirs.to_string()).unwrap_or(like);
+        let set = |spec: BackendSpec| spec.with_setting(name, &theirs.to_string()).ok();
+        like = backends::parse(&like).ok().and_then(set).map_or(like, String::from);
     }
     let mut text = format!(
         "  They are not the same allocator: {} bytes. A version's sizes are its unpatched source's; {} was built with others.\n",
@@ -262,9 +267,9 @@ fn with_pools(word: &str, bases: Bases) -> anyhow::Result<String> {
             "`{word}`: --against chooses the bases of both itself; leave the setting out and use --bases"
         );
     }
-    let word = with_setting(word, "bases", &bases.name())?;
-    backends::describe(&backends::parse(&word)?)?; // refuses one that has no such setting
-    Ok(word)
+    let spec = spec.with_setting("bases", &bases.name())?;
+    backends::describe(&spec)?; // refuses one that has no such setting
+    Ok(spec.to_string())
 }
 
 /// Compares two on a trace and prints a line.

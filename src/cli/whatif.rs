@@ -9,8 +9,10 @@ use anyhow::{Context, bail};
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
-use super::load::{ChildArgs, backend_words, load_grouped};
-use super::print;
+use super::children::ChildArgs;
+use super::load::load_grouped;
+use super::specs;
+use super::terminal::print;
 use crate::bench::{self, Loaded, Saving};
 use crate::program::Change;
 use crate::report::bytes;
@@ -48,7 +50,7 @@ impl WhatifArgs {
     /// # Errors
     /// A trace without sites, a line that is not in it, a backend that cannot be had.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let words = backend_words(&self.backends)?;
+        let specs = specs::read_list(&self.backends)?;
         let (change, name) = match (&self.move_site, &self.drop_site) {
             (Some(name), _) => (Change::Move, name),
             (None, Some(name)) => (Change::Drop, name),
@@ -61,8 +63,8 @@ impl WhatifArgs {
         };
         let site = find(&loaded, name, &self.trace)?;
         let settings = self.children.settings();
-        let backends: Vec<BackendEntry> =
-            words.into_iter().map(|name| BackendEntry { name, version: String::new() }).collect();
+        let entry = |spec| BackendEntry { name: String::from(spec), version: String::new() };
+        let backends: Vec<BackendEntry> = specs.into_iter().map(entry).collect();
         let savings =
             bench::savings(&loaded, site, change, &backends, &settings).with_context(|| {
                 format!("{}: the changed trace could not be replayed", self.trace.display())

@@ -1,5 +1,5 @@
 """How often the lower bound of a stage is above the truth, simulated, when what is usual at each place is shared by the
-pairs (`ratios` in src/bench/pairs.rs), and when each pair is trimmed by itself. Prints the shares for METHODOLOGY.md.
+pairs (`ratios` in src/bench/pairs.rs), and when each pair is trimmed by itself. Prints the shares for docs/method/check.md.
 
 Needs numpy and scipy: python3 tests/oracle/shared_places.py
 """

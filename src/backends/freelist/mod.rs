@@ -25,9 +25,11 @@ use std::ptr::{self, NonNull};
 pub use types::{Listed, Rule, collector_bytes, listed};
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Spec, Trim, no_environment,
+    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Trim, no_environment,
 };
 use super::arenas::Pools;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 use crate::trace::{Domain, Kind};
 
 /// The line in the list.
@@ -404,8 +406,8 @@ impl Backend for Freelist {
 ///
 /// # Errors
 /// [`BackendError::Refused`] for one that is not known.
-pub fn version_of(spec: &Spec) -> Result<(u32, u32), BackendError> {
-    match &spec.version {
+pub fn version_of(spec: &BackendSpec) -> Result<(u32, u32), BackendError> {
+    match spec.version() {
         None => Ok((NEWEST, u32::MAX)),
         Some(text) => {
             spec.cpython(OLDEST, NEWEST).ok_or_else(|| spec.has_no_version(text, OLDEST, NEWEST))
@@ -421,7 +423,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(spec: &Spec) -> Result<Wanted, BackendError> {
+    fn of(spec: &BackendSpec) -> Result<Wanted, BackendError> {
         spec.takes_settings(&["limit"])?;
         let version = version_of(spec)?;
         let number = |text: &str| {
@@ -441,7 +443,7 @@ impl Wanted {
     }
 }
 
-fn details(spec: &Spec) -> Result<String, BackendError> {
+fn details(spec: &BackendSpec) -> Result<String, BackendError> {
     let wanted = Wanted::of(spec)?;
     let minor = wanted.version.0;
     let mut text = format!(
@@ -478,7 +480,7 @@ fn details(spec: &Spec) -> Result<String, BackendError> {
     Ok(text)
 }
 
-fn open(spec: &Spec, below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, below: Option<Box<dyn Backend>>) -> Opened {
     let wanted = Wanted::of(spec)?;
     let below = below.ok_or_else(|| spec.refused("needs a lower layer".to_owned()))?;
     Ok(Box::new(Freelist::new(below, wanted.limits(), wanted.types())))

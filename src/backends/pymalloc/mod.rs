@@ -27,10 +27,12 @@ pub use layout::{
 pub use owner::{AnyOwner, ArenaIndex, Owner, RadixTree};
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Spec, Trim, no_environment,
+    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Trim, no_environment,
 };
 pub use super::arenas::{ArenaSource, ClassStatistics, Statistics};
 use super::arenas::{Arenas, Bases, Geometry, Pools};
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 use crate::trace::Domain;
 use settings::Wanted;
 
@@ -190,7 +192,7 @@ fn open_layout<L: Layout>(
     Ok(Box::new(backend))
 }
 
-fn open(spec: &Spec, below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, below: Option<Box<dyn Backend>>) -> Opened {
     let (wanted, bases) = (Wanted::of(spec)?, Bases::of(spec)?);
     let below = below.ok_or_else(|| spec.refused("needs a lower layer".to_owned()))?;
     let rules = wanted.words();
@@ -219,7 +221,7 @@ mod tests {
         let below = super::super::open(&super::super::parse("malloc").unwrap()).unwrap();
         let backend = open(&super::super::parse("pymalloc@3.11").unwrap(), Some(below)).unwrap();
         for counter in backend.counters() {
-            assert!(crate::results::find_metric(counter.metric).is_some(), "{}", counter.metric);
+            assert!(crate::results::Metric::find(counter.metric).is_some(), "{}", counter.metric);
         }
     }
 }

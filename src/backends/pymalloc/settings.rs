@@ -10,8 +10,11 @@ use super::layout::{
     Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout,
     OwnerTest, POOL_HEADER_BYTES,
 };
-use crate::backends::allocator::{BackendError, Setting, Spec, parse_bytes, setting};
+use crate::backends::allocator::{BackendError, Setting, setting};
 use crate::backends::arenas::Bases;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
+use crate::units::parse_bytes;
 
 /// One set of rules and the versions that it holds for.
 struct Rules {
@@ -105,12 +108,12 @@ impl Wanted {
     /// # Errors
     /// [`BackendError::Refused`] for a version, setting or value that is not known, and for
     /// constants that cannot work together, with the reason.
-    pub fn of(spec: &Spec) -> Result<Wanted, BackendError> {
+    pub fn of(spec: &BackendSpec) -> Result<Wanted, BackendError> {
         spec.takes_only(&SETTINGS)?;
         let rules = rules_of(spec)?;
         let mut constants = rules.constants;
         let power = |key: &str, value: &str| {
-            let bytes = parse_bytes(value).filter(|bytes| bytes.is_power_of_two());
+            let bytes = parse_bytes(value).ok().filter(|bytes| bytes.is_power_of_two());
             bytes.map(u64::ilog2).ok_or_else(|| {
                 spec.refused(format!(
                     "cannot have {key}={value}: expected a power of two in bytes, such as 16KiB"
@@ -118,7 +121,7 @@ impl Wanted {
             })
         };
         let mut changed = Vec::new();
-        for (key, value) in spec.settings.iter().filter(|(key, _)| key != "bases") {
+        for (key, value) in spec.settings().iter().filter(|(key, _)| key != "bases") {
             changed.push(format!("{key}={value}"));
             let expected =
                 |what: &str| spec.refused(format!("cannot have {key}={value}: expected {what}"));
@@ -127,7 +130,8 @@ impl Wanted {
                 "pool" => constants.pool_bits = power(key, value)?,
                 "align" => constants.align_shift = power(key, value)?,
                 "threshold" => {
-                    let bytes = parse_bytes(value).and_then(|bytes| usize::try_from(bytes).ok());
+                    let bytes =
+                        parse_bytes(value).ok().and_then(|bytes| usize::try_from(bytes).ok());
                     constants.threshold = bytes
                         .filter(|bytes| *bytes <= 1 << 20)
                         .ok_or_else(|| expected("bytes, such as 256 or 512"))?;
@@ -177,8 +181,8 @@ impl Wanted {
 }
 
 /// The rules for the version of a spec: `3.N` means the last patch release of it, `3.N.P` that one.
-fn rules_of(spec: &Spec) -> Result<Rules, BackendError> {
-    let version = match &spec.version {
+fn rules_of(spec: &BackendSpec) -> Result<Rules, BackendError> {
+    let version = match spec.version() {
         None => (NEWEST, u32::MAX),
         Some(text) => {
             spec.cpython(OLDEST, NEWEST).ok_or_else(|| spec.has_no_version(text, OLDEST, NEWEST))?
@@ -189,7 +193,7 @@ fn rules_of(spec: &Spec) -> Result<Rules, BackendError> {
 }
 
 /// The allocator in words.
-pub(super) fn details(spec: &Spec) -> Result<String, BackendError> {
+pub(super) fn details(spec: &BackendSpec) -> Result<String, BackendError> {
     let (wanted, bases) = (Wanted::of(spec)?, Bases::of(spec)?);
     let places = bases.map_or(
         "mmap, each at a multiple of a pool (an interpreter leaves that to chance)",

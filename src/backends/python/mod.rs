@@ -26,9 +26,12 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 pub use printed::{Printed, read as read_print};
 
 use super::allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Environment, Member, Opened, Spec, Trim,
+    Allocator, Backend, BackendError, Counter, Domains, Environment, Member, Opened, Trim,
 };
 use super::arenas::{ArenaSource, Arenas, Bases, Geometry, Pools, Statistics};
+use crate::backends::malloc;
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
 use crate::trace::Domain;
 
 /// The line in the list.
@@ -191,7 +194,7 @@ impl Backend for Python {
     fn version(&self) -> String {
         let build =
             find::build(&self.path, self.minor).unwrap_or_else(|| "configured unknown".to_owned());
-        format!("CPython {}, {build}, on {}", self.told, super::libc_version())
+        format!("CPython {}, {build}, on {}", self.told, malloc::version())
     }
 
     unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {
@@ -205,11 +208,11 @@ impl Backend for Python {
 
     fn trim(&mut self) -> Trim {
         // Its pools have no such call; its raw domain is the C library's.
-        super::libc_trim()
+        malloc::trim()
     }
 
     fn drain(&mut self) -> Trim {
-        super::libc_flush()
+        malloc::drain()
     }
 
     fn counters(&self) -> Vec<Counter> {
@@ -254,7 +257,7 @@ fn unavailable(reason: String) -> BackendError {
 
 /// Checks the word and finds the library: in the environment, where a parent has left it, or by
 /// looking.
-fn library_of(spec: &Spec) -> Result<PathBuf, BackendError> {
+fn library_of(spec: &BackendSpec) -> Result<PathBuf, BackendError> {
     spec.takes_settings(&["bases"])?;
     if let Some(path) = std::env::var_os(LIBRARY) {
         return Ok(path.into());
@@ -263,11 +266,11 @@ fn library_of(spec: &Spec) -> Result<PathBuf, BackendError> {
     static FOUND: Mutex<BTreeMap<Option<String>, Result<PathBuf, String>>> =
         Mutex::new(BTreeMap::new());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    let look = || find::find(spec.version.as_deref());
-    found.entry(spec.version.clone()).or_insert_with(look).clone().map_err(unavailable)
+    let look = || find::find(spec.version());
+    found.entry(spec.version().map(str::to_owned)).or_insert_with(look).clone().map_err(unavailable)
 }
 
-fn environment(spec: &Spec) -> Environment {
+fn environment(spec: &BackendSpec) -> Environment {
     let library = library_of(spec)?;
     let minor = library.file_name().and_then(|name| {
         let rest = name.to_str()?.strip_prefix("libpython3.")?;
@@ -283,7 +286,7 @@ fn environment(spec: &Spec) -> Environment {
     Ok(all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-fn details(spec: &Spec) -> Result<String, BackendError> {
+fn details(spec: &BackendSpec) -> Result<String, BackendError> {
     let bases = Bases::of(spec)?.unwrap_or(Bases::Kernel);
     let mut text = format!(
         "python: the pymalloc in an interpreter's shared library, called through its own tables\n  \
@@ -302,7 +305,7 @@ fn details(spec: &Spec) -> Result<String, BackendError> {
     Ok(text)
 }
 
-fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
+fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     let bases = Bases::of(spec)?.unwrap_or(Bases::Kernel);
     let path = library_of(spec)?;
     // The pools are the process's, so a second backend on them would not be as new.
@@ -316,7 +319,7 @@ fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     }
     let python = Python::load(&path, bases)
         .map_err(|reason| unavailable(format!("{}: {reason}", path.display())))?;
-    let wanted = spec.version.as_deref().filter(|version| version.starts_with("3."));
+    let wanted = spec.version().filter(|version| version.starts_with("3."));
     let has = python.told.split(' ').next().unwrap_or_default();
     if let Some(wanted) = wanted
         && has != wanted
@@ -329,6 +332,6 @@ fn open(spec: &Spec, _below: Option<Box<dyn Backend>>) -> Opened {
     // Loading a library and starting an interpreter leave free pages in the C library's heap that
     // are resident already. The replay's large blocks would come to lie there without a page fault,
     // where every other backend begins with a fresh heap.
-    super::libc_trim();
+    malloc::trim();
     Ok(Box::new(python))
 }

@@ -17,11 +17,11 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use comfy_table::{ContentArrangement, Table};
 
-use super::load::ChildArgs;
-use super::print;
+use super::children::ChildArgs;
+use super::terminal::print;
 use crate::backends;
 use crate::check::Policy;
-use crate::results::{Exactness, METRICS};
+use crate::results::{Exactness, Metric};
 
 /// Fail when an allocator, a setting or a program's own allocation behaviour got worse
 #[derive(clap::Args)]
@@ -174,17 +174,22 @@ fn list() -> String {
     ] {
         table.add_row([name, unit, judged, meaning]);
     }
-    let mut metrics: Vec<_> = METRICS.iter().collect();
-    metrics.sort_by_key(|metric| match metric.exactness {
+    let mut metrics: Vec<_> = Metric::ALL.to_vec();
+    metrics.sort_by_key(|metric| match metric.exactness() {
         Exactness::Trace => 0,
         Exactness::Policy => 1,
         Exactness::Machine => 2,
         Exactness::Layout => 3,
         Exactness::Timed => 4,
-        Exactness::Told => 5,
+        Exactness::Reported => 5,
     });
     for metric in metrics {
-        table.add_row([metric.name, metric.unit, metric.exactness.describe(), metric.meaning]);
+        table.add_row([
+            metric.name(),
+            metric.unit(),
+            metric.exactness().describe(),
+            metric.meaning(),
+        ]);
     }
     format!("{table}\n")
 }

@@ -11,7 +11,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use crate::bench::{fingerprint, pairs};
 use crate::check::{self, Finding, Frame, Policy, Verdict};
-use crate::cli::{note, print};
+use crate::cli::terminal::{note, print};
 use crate::report;
 
 /// Where the findings go.

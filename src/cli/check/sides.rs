@@ -11,12 +11,14 @@ use anyhow::{Context, bail};
 use super::race::Cell;
 use super::suite::{self, Rules};
 use super::{CheckArgs, Incompatible};
-use crate::backends::{self, Spec};
+use crate::backends;
 use crate::bench::pairs::{Side, Unfit, handshake};
 use crate::bench::{self, cancelled};
 use crate::check::{Finding, Frame, Policy, Verdict};
-use crate::cli::load::{find_traces, install_interrupt, load_traces, sha256};
-use crate::cli::note;
+use crate::cli::interrupt;
+use crate::cli::load::{find_traces, load_traces, sha256};
+use crate::cli::terminal::note;
+use crate::spec::BackendSpec;
 
 /// Measures and judges.
 ///
@@ -53,7 +55,7 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
             ),
         })?;
     }
-    install_interrupt()?;
+    interrupt::install()?;
     let seed = args.seed.unwrap_or_else(super::output::clock_seed);
     let mut findings = Vec::new();
     let mut cells = Vec::new();
@@ -219,14 +221,16 @@ fn quoted(word: &str) -> String {
 /// What decides whether two sides are the same: the backend with its settings, and the contents of
 /// every file of it.
 fn identity(side: &Side) -> anyhow::Result<String> {
-    fn of(spec: &Spec) -> anyhow::Result<String> {
-        let mut text = format!("{}@{:?}", spec.name, spec.version);
-        for (key, value) in &spec.settings {
-            let path = key == "path" && value.contains('/');
-            let value = if path { sha256(Path::new(value))? } else { value.clone() };
+    fn of(spec: &BackendSpec) -> anyhow::Result<String> {
+        let mut text = format!("{}@{:?}:{:?}", spec.name(), spec.version(), spec.prefix());
+        match spec.path() {
+            Some(path) if path.contains('/') => text.push_str(&sha256(Path::new(path))?),
+            path => text.push_str(path.unwrap_or_default()),
+        }
+        for (key, value) in spec.settings() {
             text.push_str(&format!(":{key}={value}"));
         }
-        if let Some(below) = &spec.below {
+        if let Some(below) = spec.below() {
             text.push('+');
             text.push_str(&of(below)?);
         }

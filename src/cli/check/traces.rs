@@ -16,7 +16,7 @@ use crate::bench::pairs::Side;
 use crate::bench::{self, Loaded, fingerprint};
 use crate::check::{Frame, Policy, compare};
 use crate::cli::load::load_traces;
-use crate::cli::print;
+use crate::cli::terminal::print;
 use crate::program::Action;
 use crate::replay::class_of;
 use crate::report::words;

@@ -62,7 +62,7 @@ impl RecorderArgs {
                 preload.display()
             );
         }
-        super::super::print(&self.lines(&folder, &preload))?;
+        crate::cli::terminal::print(&self.lines(&folder, &preload))?;
         Ok(ExitCode::SUCCESS)
     }
 
