@@ -16,15 +16,17 @@
 //! | `halves.rs` | makes the two passes of a latency repetition one |
 //! | `confirm.rs` | takes the median of each call over repetitions |
 //! | `slow_calls.rs`, `latency_map.rs`, `windows.rs` | what the tables hold of these medians |
+//! | `calibrate.rs` | compares builds of the same source |
 //! | `pairs.rs` | times two sides against each other; `exact.rs` measures their memory |
 //! | `instructions.rs` | counts instructions |
-//! | `compare.rs` | compares two pool allocators call by call |
+//! | `compare.rs` | compares two pool allocators call by call; `pool_specs.rs` has their specs |
 //! | `what_if.rs` | replays a changed trace |
 //! | `bounds.rs` | an allocator that returns memory at once, and never |
 //! | `machine.rs` | says where a run was made |
 
 mod batch;
 mod bounds;
+pub mod calibrate;
 mod child;
 mod commit;
 mod compare;
@@ -44,6 +46,7 @@ mod operations;
 mod page_rows;
 pub mod pairs;
 mod plan;
+pub mod pool_specs;
 mod preflight;
 mod session;
 mod settings;

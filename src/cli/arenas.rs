@@ -37,7 +37,6 @@ pub fn show(
         spec = spec.with_setting("bases", &Bases::Aligned.name())?;
     }
     backends::describe(&spec)?; // refuses a backend without arenas
-    let spec = spec.to_string();
     let (entries, programs) = load_traces(&[trace.to_owned()])?;
     let settings = ChildArgs::default().settings();
     let name = entries[0].name.clone();
@@ -45,7 +44,7 @@ pub fn show(
     let peak = loaded.program.profile().live_peak_event as usize + 1;
     let calls = loaded.program.instructions().len();
     let at = |event: usize| {
-        bench::arenas_at(&spec, loaded, &settings, event.min(calls))
+        bench::arenas_at(&spec.to_string(), loaded, &settings, event.min(calls))
             .map_err(|reason| anyhow!("{reason}"))
     };
     let (peak, end) = (at(peak)?, at(calls)?);

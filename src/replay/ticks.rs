@@ -262,8 +262,8 @@ mod tests {
             }
             sched_setaffinity(None, &processor).unwrap();
             // The reported time is the processor time, to a millisecond for what is lost between
-            // two readings. More may be lost there, and a shared machine has other disturbances: one
-            // of several tries has to be without.
+            // two readings. More may be lost there, and a shared machine has other disturbances:
+            // one of several tries has to be without.
             let mut tries = Vec::new();
             let right = (0..50).any(|_| {
                 let mut probe = Ticks::new(&clock, 1);

@@ -26,7 +26,8 @@ pub struct EndOfLife {
 }
 
 impl EndOfLife {
-    /// Trims, tries a flush, frees every block by `free_all`, trims again. `resident_bytes` reads R.
+    /// Trims, tries a flush, frees every block by `free_all`, trims again. `resident_bytes` reads
+    /// R.
     pub(super) fn measure(
         backend: &mut dyn Backend,
         resident_bytes: impl Fn() -> u64,

@@ -4,10 +4,10 @@
 //! be returned only in larger grains; what each size class loses to rounding; which lines of the
 //! program retain the pages.
 //!
-//! *Attribution.* The free space of a page is 4096 bytes less the usable bytes of the live blocks on
-//! it. It is charged in equal shares to these blocks; the remainder goes byte by byte to the blocks
-//! at the lower addresses. A block is charged on each page that it touches. So the charges of all
-//! blocks add up to P − U, the external fragmentation, to the byte.
+//! *Attribution.* The free space of a page is 4096 bytes less the usable bytes of the live blocks
+//! on it. It is charged in equal shares to these blocks; the remainder goes byte by byte to the
+//! blocks at the lower addresses. A block is charged on each page that it touches. So the charges
+//! of all blocks add up to P − U, the external fragmentation, to the byte.
 
 use std::collections::BTreeMap;
 
