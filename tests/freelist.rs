@@ -9,7 +9,7 @@ mod waves;
 use std::collections::HashMap;
 use std::ffi::c_void;
 
-use heaplay::backends::freelist::{Freelist, Limits, limits, listed};
+use heaplay::backends::freelist::{Freelist, ListLimits, limits, listed};
 use heaplay::backends::{self, Backend};
 use heaplay::program::{Action, compile};
 use heaplay::replay::{Done, Probe, Slots, Tables, free_all, replay};
@@ -22,7 +22,7 @@ use waves::{Event, Waves};
 
 /// Kept blocks by class, the last freed last.
 struct Naive {
-    limits: Limits,
+    limits: ListLimits,
     kept: HashMap<usize, Vec<*mut c_void>>,
 }
 
@@ -45,7 +45,7 @@ impl Naive {
     }
 }
 
-fn run(limits: Limits, seed: u64, events: usize) {
+fn run(limits: ListLimits, seed: u64, events: usize) {
     let watch = Watch::new(Bases::Aligned);
     let lists = Freelist::new(Box::new(Hooked(watch)), limits, vec![]);
     let table = *lists.domains().get(Domain::Obj);

@@ -26,8 +26,8 @@ use std::process::Command;
 use std::ptr;
 
 use heaplay::backends::pymalloc::{
-    ArenaSource, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout, Pymalloc,
-    Statistics,
+    ArenaSource, ArenaStatistics as Statistics, Cpython37, Cpython38, Cpython39, Cpython310,
+    Cpython311, Layout, Pymalloc,
 };
 use heaplay::backends::{Allocator, Backend};
 use heaplay::trace::Domain;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use super::plan::{Job, Task};
 use super::worker::{self, Limits};
 use super::{Loaded, Settings};
-use crate::backends::arenas::{ArenaState, Change, Geometry, Place};
+use crate::backends::arenas::{ArenaChange as Change, ArenaState, BlockPlace as Place, Geometry};
 use crate::program::Action;
 use crate::replay::{Ending, Word};
 use crate::trace::ArenaEvent;

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Done, Probe, ReplayError, Slots, Tables, replay};
 use crate::backends::Backend;
-use crate::backends::arenas::{ArenaState, Arenas, Change, Geometry, Place, Statistics};
+use crate::backends::arenas::{
+    ArenaChange as Change, ArenaState, ArenaStatistics as Statistics, Arenas, BlockPlace as Place,
+    Geometry,
+};
 use crate::program::{Action, Program};
 
 /// One word of the record.

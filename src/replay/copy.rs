@@ -141,7 +141,7 @@ mod tests {
             }
             backend.trim();
             let mut given = given_back(|| {
-                let done = backend.drain() == crate::backends::Trim::Done;
+                let done = backend.flush_thread_cache() == crate::backends::Trim::Done;
                 backend.trim();
                 done
             });

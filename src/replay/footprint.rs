@@ -592,7 +592,9 @@ pub fn footprint<'a>(
         found.trim_ns = began.elapsed().as_nanos() as u64;
         let left = resident.private_bytes().saturating_sub(baseline);
         found.resident_trimmed_bytes = Some(left);
-        let given = given_back(|| backend.drain() == Trim::Done && backend.trim() == Trim::Done);
+        let given = given_back(|| {
+            backend.flush_thread_cache() == Trim::Done && backend.trim() == Trim::Done
+        });
         found.resident_flushed_bytes = given.map(|bytes| left.saturating_add_signed(-bytes));
     }
     owners.free_all(&tables, &mut slots);
