@@ -47,8 +47,8 @@ const ALIGN_BYTES: usize = 16;
 
 /// The state behind the table's context.
 ///
-/// Invariants: `start <= last <= top <= end`, `last` and `top` are multiples of 16, every byte from
-/// `top` on is zero, and `last` is the latest block (or `start` when there is none).
+/// Invariants: `start <= last <= top <= end`; `last` and `top` are multiples of 16; every byte from
+/// `top` on is zero; `last` is the latest block (or `start` when there is none).
 struct BumpState {
     top: Cell<usize>,
     last: Cell<usize>,

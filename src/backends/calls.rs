@@ -6,8 +6,8 @@
 //!   pass. It stores the size in 16 bytes before the block, and those bytes count as the
 //!   allocator's overhead.
 //!
-//! As in CPython's raw domain, a size of 0 becomes 1, and `calloc` of nothing one element of one
-//! byte, so that every request returns a distinct block.
+//! Every request returns a distinct block, as in CPython's raw domain: a size of 0 becomes 1, and
+//! `calloc` of nothing one element of one byte.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
 
 use std::alloc::Layout;

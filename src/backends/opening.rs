@@ -69,10 +69,9 @@ pub fn environment(spec: &BackendSpec) -> ChildEnvironment {
     Ok(all)
 }
 
-/// The spec with unused memory returned immediately, and with it never returned, where its
-/// allocator returns memory after a delay in wall time and the spec does not set that delay. Any
-/// pace of a replay lies between the two. `None` where no layer has such a delay, or every one is
-/// set.
+/// The two ends of an allocator that returns unused memory after a delay in wall time: the spec with
+/// memory returned immediately, and with memory never returned. Any pace of a replay lies between
+/// the two. `None` where no layer has such a delay, or the spec sets every one.
 pub fn bounds(spec: &BackendSpec) -> Option<[BackendSpec; 2]> {
     fn bounded(spec: &BackendSpec, which: usize) -> Option<BackendSpec> {
         let mut own = spec.clone();
@@ -121,8 +120,9 @@ mod tests {
     #[test]
     #[cfg(all(feature = "jemalloc", feature = "mimalloc"))]
     fn a_delay_in_wall_time_has_two_bounds() {
-        let of = |word: &str| {
-            bounds(&word.parse().unwrap()).map(|[at_once, never]| format!("{at_once} {never}"))
+        let of = |text: &str| {
+            bounds(&text.parse().unwrap())
+                .map(|[immediately, never]| format!("{immediately} {never}"))
         };
         assert_eq!(of("mimalloc").unwrap(), "mimalloc:purge_delay=0 mimalloc:purge_delay=-1");
         assert_eq!(
@@ -130,10 +130,10 @@ mod tests {
             "pymalloc+jemalloc:narenas=1,muzzy_decay_ms=3,dirty_decay_ms=0 \
              pymalloc+jemalloc:narenas=1,muzzy_decay_ms=3,dirty_decay_ms=-1"
         );
-        for word in
+        for text in
             ["malloc", "mimalloc:purge_delay=7", "pymalloc@3.9+bump", "so:/x.so", "nonsense"]
         {
-            assert_eq!(of(word), None, "{word}");
+            assert_eq!(of(text), None, "{text}");
         }
     }
 

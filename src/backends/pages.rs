@@ -94,7 +94,7 @@ fn map_with(bytes: usize, flags: i32) -> io::Result<NonNull<u8>> {
 
 /// Maps `bytes`, as huge pages where the kernel has such, touches them and unmaps them. The next
 /// mapping then gets memory that the machine already has. Under a hypervisor, pages that were free
-/// for some seconds may belong to the host again, and the first touch of each costs a fault of the
+/// for some seconds may belong to the host again. The first touch of each then costs a fault of the
 /// host as well: on one such machine 4.4 ms for a huge page instead of 0.2 ms.
 ///
 /// # Errors

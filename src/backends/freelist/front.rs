@@ -16,9 +16,9 @@ pub(super) trait FreelistFront {
     /// Lists a block, unless the list is full; whether it did.
     ///
     /// # Safety
-    /// A live block of the layer below that nothing uses any more. Through a kind's table, one that
-    /// was requested with the kind's size, or resized to it, so that it is large enough for the
-    /// next of its kind.
+    /// A live block of the layer below that nothing uses any more. Through a kind's table, the block
+    /// was requested with the kind's size, or resized to it. So it is large enough for the next of
+    /// its kind.
     unsafe fn list(&self, block: *mut c_void) -> bool;
 }
 

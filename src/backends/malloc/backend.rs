@@ -1,8 +1,8 @@
 //! The C library's allocator as a backend.
 //!
-//! CPython's raw allocator turns a size of 0 into 1, and `calloc` of nothing into one element of
-//! one byte, so that every request returns a distinct block (Objects/obmalloc.c, `_PyMem_RawMalloc`
-//! and the functions beside it). These calls do the same.
+//! Every request returns a distinct block, as in CPython's raw allocator: a size of 0 becomes 1, and
+//! `calloc` of nothing one element of one byte (Objects/obmalloc.c, `_PyMem_RawMalloc` and the
+//! functions beside it).
 #![expect(unsafe_code, reason = "calls the C library's allocator")]
 
 #[cfg(target_env = "gnu")]

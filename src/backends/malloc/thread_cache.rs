@@ -20,9 +20,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// arena.
 ///
 /// The number of blocks in the cache is not known. Where the cache of a size is empty, malloc takes
-/// a free chunk of that size from the arena, and moves others of the same size into the cache. So
-/// blocks are taken until a call takes exactly one chunk out of the arena: then the cache was empty
-/// and got no chunk. The other thread is started before, because its start calls malloc, too.
+/// a free chunk of that size from the arena. It also moves others of the same size into the cache.
+/// So blocks are taken until a call takes exactly one chunk out of the arena: then the cache was
+/// empty and got no chunk. The other thread is started before, because its start calls malloc, too.
 pub(super) fn flush() -> Trim {
     let Some(info) = HeapInfo::find() else { return Trim::None };
     let began = Instant::now();

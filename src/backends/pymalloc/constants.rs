@@ -71,9 +71,9 @@ pub struct Constants {
     /// A wholly free arena is unmapped immediately (3.8 and before), or stays mapped while it is
     /// the last of its list (3.9 on).
     pub keeps_last_empty: bool,
-    /// The position of an arena in the list of those with free pools is found by walking along the
-    /// list (3.7 and before), or in a table of the last arena with each number of free pools (3.8
-    /// on, bpo-37029). The order is the same; with many arenas, the time is not.
+    /// The search for an arena's position in the list of those with free pools. False: it walks along
+    /// the list (3.7 and before). True: it uses a table of the last arena with each number of free
+    /// pools (3.8 on, bpo-37029). The order is the same; with many arenas, the time is not.
     pub finds_by_table: bool,
     /// How a block of the pools is distinguished from one of the layer below.
     pub owner: OwnerTest,
