@@ -373,7 +373,7 @@ fn stored_runs_that_cannot_be_compared_say_which_and_why() {
     let manifest = fs::read_to_string(version.join("manifest.json")).unwrap();
     fs::write(
         version.join("manifest.json"),
-        manifest.replacen("\"format\": 1", "\"format\": 99", 1),
+        manifest.replacen("\"format\": 2", "\"format\": 99", 1),
     )
     .unwrap();
     assert!(check(2, &version).contains("99"));
