@@ -17,8 +17,8 @@ use super::spec_checks::SpecChecks;
 #[cfg(feature = "tcmalloc")]
 use super::tcmalloc;
 use super::{
-    buddy, bump, dlmalloc, freelist, injected, library, linked_list, malloc, null, pymalloc,
-    python, talc, tlsf,
+    buddy, bump, dlmalloc, embedded, freelist, injected, library, linked_list, malloc, null,
+    pymalloc, python, talc, tlsf,
 };
 use crate::spec::{BackendSpec, split_list};
 
@@ -73,24 +73,27 @@ pub fn parse(text: &str) -> Result<BackendSpec, BackendError> {
 /// # Errors
 /// As [`parse`], for the first that is none.
 pub fn parse_list(text: &str) -> Result<Vec<BackendSpec>, BackendError> {
-    let is_known =
-        |name: &str| OPTIONAL.contains(&name) || BACKENDS.iter().any(|member| member.name == name);
+    let is_known = |name: &str| OPTIONAL.contains(&name) || all().any(|member| member.name == name);
     split_list(text, &is_known).into_iter().map(parse).collect()
 }
 
+/// Every backend, with those that the program around heaplay has registered.
+fn all() -> impl Iterator<Item = &'static Member> {
+    BACKENDS.iter().chain(embedded::members())
+}
+
 fn member(name: &str) -> Result<&'static Member, BackendError> {
-    BACKENDS.iter().find(|member| member.name == name).ok_or_else(|| {
-        match OPTIONAL.contains(&name) {
-            true => BackendError::NotBuilt { name: name.to_owned() },
-            false => BackendError::Unknown { name: name.to_owned(), nearest: nearest(name) },
-        }
+    let listed = BACKENDS.iter().find(|member| member.name == name);
+    listed.or_else(|| embedded::member(name)).ok_or_else(|| match OPTIONAL.contains(&name) {
+        true => BackendError::NotBuilt { name: name.to_owned() },
+        false => BackendError::Unknown { name: name.to_owned(), nearest: nearest(name) },
     })
 }
 
 /// The known name that looks most like `name`, when one is close.
 fn nearest(name: &str) -> Option<String> {
     let likeness = |member: &Member| (strsim::jaro_winkler(name, member.name), member.name);
-    let best = BACKENDS.iter().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let best = all().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.75).then(|| best.1.to_owned())
 }
 

@@ -10,6 +10,7 @@ mod buddy;
 mod bump;
 mod calls;
 mod dlmalloc;
+mod embedded;
 pub mod freelist;
 mod injected;
 #[cfg(feature = "jemalloc")]
@@ -41,6 +42,7 @@ pub use allocator::{
     Allocator, Backend, BackendError, Counter, Domains, Environment, Member, Opened, Setting, Trim,
     Varies,
 };
+pub use embedded::{Embedded, register};
 pub use list::{BACKENDS, bounds, describe, environment, open, parse, parse_list};
 pub use malloc::version as libc_version;
 pub use python::{Printed, read_print};

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use super::error_chain::exit_code;
 use super::{
     backends, calibrate, check, completions, convert, generate, import, inspect, merge, record,
     report, run, selftest, sweep, verify, whatif, worker,
@@ -52,11 +53,17 @@ enum Verb {
 }
 
 impl Cli {
+    /// Runs the verb. An error is printed with its causes, and gives the exit status
+    /// [`super::Exit::Failed`].
+    pub fn main(self) -> ExitCode {
+        exit_code(self.run())
+    }
+
     /// Runs the verb and returns the exit code.
     ///
     /// # Errors
     /// What the verb could not do, with the place and the next step.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         if !matches!(self.verb, Verb::Worker) {
             SharedHeap::not_measured();
         }

@@ -13,6 +13,7 @@ mod children;
 mod command_line;
 mod completions;
 mod convert;
+mod error_chain;
 mod exit;
 mod generate;
 mod import;
