@@ -25,7 +25,7 @@ use heaplay::trace::Domain;
 
 use arena_hooks::Bases;
 use lockstep::{same_places, tiny};
-use reference_heap::{Action, Shadow};
+use reference_heap::{Action, ReferenceHeap};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, bytes)) = bytes.split_first() else { return };
@@ -47,14 +47,14 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn promises(word: &str, align: usize, actions: &[Action]) {
-    let backend = backends::open(&backends::parse(word).unwrap()).unwrap();
-    let mut shadow = Shadow::new(&*backend, align);
+fn promises(spec: &str, align: usize, actions: &[Action]) {
+    let backend = backends::open(&backends::parse(spec).unwrap()).unwrap();
+    let mut reference = ReferenceHeap::new(&*backend, align);
     for action in actions {
-        shadow.act(*action);
+        reference.act(*action);
         backend.check().unwrap();
     }
-    shadow.free_all();
+    reference.free_all();
     backend.check().unwrap();
 }
 
