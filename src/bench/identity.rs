@@ -6,8 +6,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::pairs::Side;
 use super::error::{BenchError, io_error};
+use super::pairs::Side;
 use crate::spec::{BackendSpec, SpecError};
 
 /// Whether both sides have the same backends with the same settings, and the same contents of every
