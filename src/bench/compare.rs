@@ -15,7 +15,7 @@ use super::plan::{Job, Task};
 use super::settings::Settings;
 use super::worker::{self, Limits};
 use super::workload::Loaded;
-use crate::backends::arenas::{ArenaState, Change, Geometry, Place};
+use crate::backends::arenas::{ArenaChange as Change, ArenaState, BlockPlace as Place, Geometry};
 use crate::program::Action;
 use crate::replay::{AddressEntry, FinalState};
 use crate::trace::ArenaEvent;
