@@ -138,7 +138,7 @@ fn common() -> Generator {
 
 fn compile(path: &Path) -> Program {
     let mut reader = trace::open(path).expect("the trace is there");
-    reader.leave_proof(); // as heaplay does
+    reader.skip_validation(); // as heaplay does
     program::compile(reader.as_mut()).expect("the trace is sound")
 }
 

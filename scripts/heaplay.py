@@ -1,18 +1,17 @@
-"""Marks for `heaplay record`, and recordings of a part of a program from inside it.
+"""Marks for `heaplay record`, and recording a part of a program from inside.
 
-For CPython 3.6 and later, on Linux.
+For CPython 3.6 and later on Linux.
 
     import heaplay
-    heaplay.mark("load")    # names a phase; does nothing where nothing is recorded
-
-    with heaplay.record("part.trace", sites=1):    # records this block of code
+    heaplay.mark("load")                        # names a phase; does nothing while nothing is recorded
+    with heaplay.record("part.trace", sites=1): # records this block
         serve()
 
-    python -m heaplay -o app.trace app.py ARGS     # records a program, loaded late
+    python -m heaplay -o app.trace app.py ARGS  # records a whole program late (the only way on 3.6)
 
-The last form is the only way on CPython 3.6. Recording needs heaplay-recorder.so beside this file;
-`heaplay recorder DIR` writes both into a folder. A recording does not have blocks from before its
-start: their frees are counted in the trace, and left out.
+Recording from inside needs heaplay-recorder.so beside this file; `heaplay recorder DIR` writes both
+files into a folder. The recorder does not see blocks from before the start. The trace counts the
+frees of such blocks and leaves them out.
 """
 
 import contextlib
@@ -25,11 +24,15 @@ import time
 
 
 def _open(path):
-    """The recorder in this process. PyDLL holds the GIL, so no thread allocates meanwhile."""
+    """The recorder in this process.
+
+    PyDLL holds the GIL, so no thread allocates while a recording begins or ends.
+    """
     library = ctypes.PyDLL(path)
     library.heaplay_mark.argtypes, library.heaplay_mark.restype = [ctypes.c_char_p], None
-    library.heaplay_start.argtypes = [ctypes.c_char_p]
-    library.heaplay_start.restype = ctypes.c_char_p
+    limits = [ctypes.c_uint64] * 3
+    library.heaplay_record.argtypes = [ctypes.c_char_p, ctypes.c_uint32] + limits
+    library.heaplay_record.restype = ctypes.c_char_p
     library.heaplay_stop.argtypes, library.heaplay_stop.restype = [], ctypes.c_char_p
     return library
 
@@ -41,18 +44,18 @@ except (AttributeError, OSError, TypeError):
 
 
 def mark(name):
-    """Marks that a phase of this name begins. A name has at most 64 bytes; the rest is cut off."""
+    """Marks the begin of a phase of this name. A trace holds 64 bytes of the name."""
     if _recorder is not None:
         _recorder.heaplay_mark(name.encode("utf-8", "replace"))
 
 
 @contextlib.contextmanager
 def record(output, sites=0, max_events=None, max_bytes=None, duration=None):
-    """Records what this process allocates inside the `with` block as the trace `output`.
+    """Records the allocations of this process inside the `with` block as the trace `output`.
 
     `sites` is the number of frames of Python source to record with each call, 0 for none. The
     recording ends early after `max_events` calls, before its raw log grows past `max_bytes`, or
-    after `duration` seconds. Raises RuntimeError where a recording cannot be made.
+    after `duration` seconds. Raises RuntimeError where the process cannot be recorded.
     """
     global _recorder
     if _recorder is None:
@@ -66,11 +69,9 @@ def record(output, sites=0, max_events=None, max_bytes=None, duration=None):
     if sys.modules.get("tracemalloc") is not None and sys.modules["tracemalloc"].is_tracing():
         raise RuntimeError("tracemalloc would remove the recorder when it stops; stop it first")
     output = os.path.abspath(os.fspath(output))
-    limits = [("sites", sites), ("max-events", max_events), ("max-bytes", max_bytes)]
-    limits.append(("duration-ns", duration and int(duration * 1e9)))
-    options = ",".join("%s=%d" % (name, value) for name, value in limits if value)
-    base = "%s.raw-%x" % (output, int(time.time() * 1000))
-    reason = _recorder.heaplay_start(os.fsencode("2:0:%s:%s" % (options, base)))
+    base = os.fsencode("%s.raw-%x" % (output, int(time.time() * 1000)))
+    limits = [int(limit or 0) for limit in (max_events, max_bytes, (duration or 0) * 1e9)]
+    reason = _recorder.heaplay_record(base, int(sites), *limits)
     if reason is not None:
         raise RuntimeError("nothing is recorded: " + reason.decode())
     try:
@@ -80,13 +81,13 @@ def record(output, sites=0, max_events=None, max_bytes=None, duration=None):
 
 
 def _finish(raw, output):
-    """Makes the trace where heaplay is installed (or HEAPLAY names it). Else prints the command."""
-    binary = os.environ.get("HEAPLAY") or shutil.which("heaplay")
+    """Makes the trace where heaplay is installed or HEAPLAY names it; otherwise prints the command."""
+    program = os.environ.get("HEAPLAY") or shutil.which("heaplay")
     arguments = ["record", "--recover", raw, "-o", output]
-    if binary is None:
-        text = "heaplay: %s is a raw log; `heaplay %s` makes a trace of it"
-        print(text % (raw, " ".join(arguments)), file=sys.stderr)
-    elif subprocess.call([binary] + arguments) == 0:
+    if program is None:
+        command = "heaplay " + " ".join(arguments)
+        print("heaplay: %s is a raw log; `%s` makes a trace of it" % (raw, command), file=sys.stderr)
+    elif subprocess.call([program] + arguments) == 0:
         os.remove(raw)
 
 
@@ -106,7 +107,7 @@ def _main():
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     wanted = parser.parse_args()
     sys.argv = [wanted.program] + wanted.arguments
-    # As the interpreter itself does: the program's folder comes first, in the place of this file's.
+    # As in the interpreter itself: the program's folder comes first, not the folder of this file.
     sys.path[0] = os.getcwd() if wanted.module else os.path.dirname(os.path.abspath(wanted.program))
     with record(wanted.output, wanted.sites):
         if wanted.module:

@@ -1,10 +1,10 @@
-//! Arbitrary requests to pymalloc: its blocks keep their promises, its invariants hold after every
-//! request, and every block lies where the naive twin says. The first byte chooses the layout and
-//! where arenas lie.
+//! Arbitrary requests to pymalloc. Blocks obey the rules of allocators, invariants hold after every
+//! request, and every block has the address that the reference model gives it. The first byte
+//! chooses the layout and the addresses of arenas.
 //!
-//! Until 3.9 the owner test reads the start of whatever page a block lies in, which
-//! AddressSanitizer rightly reports as foreign. Those layouts are tried only without it: `cargo
-//! fuzz run --sanitizer none backend_actions`.
+//! Until 3.9 the owner test of pymalloc reads the start of the page of any block. AddressSanitizer
+//! rightly reports that as a foreign read. So those layouts are tried only without it: `cargo fuzz
+//! run --sanitizer none backend_actions`.
 #![no_main]
 #![feature(cfg_sanitize)]
 
@@ -25,7 +25,7 @@ use heaplay::trace::Domain;
 
 use arena_hooks::Bases;
 use lockstep::{same_places, tiny};
-use reference_heap::{Action, Shadow};
+use reference_heap::{Action, ReferenceHeap};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, bytes)) = bytes.split_first() else { return };
@@ -47,14 +47,14 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn promises(word: &str, align: usize, actions: &[Action]) {
-    let backend = backends::open(&backends::parse(word).unwrap()).unwrap();
-    let mut shadow = Shadow::new(&*backend, align);
+fn promises(spec: &str, align: usize, actions: &[Action]) {
+    let backend = backends::open(&backends::parse(spec).unwrap()).unwrap();
+    let mut reference = ReferenceHeap::new(&*backend, align);
     for action in actions {
-        shadow.act(*action);
+        reference.act(*action);
         backend.check().unwrap();
     }
-    shadow.free_all();
+    reference.free_all();
     backend.check().unwrap();
 }
 

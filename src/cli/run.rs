@@ -22,43 +22,43 @@ use crate::results::{
 };
 
 /// Replay traces against backends, in parallel, and report what each costs in time and in memory
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct RunArgs {
     /// Traces (.trace or .csv), or folders of traces
     #[arg(required_unless_present = "resume")]
-    traces: Vec<PathBuf>,
+    pub(super) traces: Vec<PathBuf>,
     /// Backends, separated by commas; `heaplay backends` lists them
     #[arg(short, long, default_value = "malloc,pymalloc,bump")]
-    backends: Vec<String>,
+    pub(super) backends: Vec<String>,
     /// Passes, separated by commas
     #[arg(long, value_delimiter = ',', default_value = "footprint,time,latency", value_parser = parse_pass)]
-    passes: Vec<Pass>,
+    pub(super) passes: Vec<Pass>,
     /// Repetitions of each timed pass (from 3 on, latencies are confirmed call by call)
     #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=255))]
-    repetitions: u32,
+    pub(super) repetitions: u32,
     /// The run folder [default: reports/DATE-TIME]
     #[arg(short, long)]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Finish the run in this folder: missing and failed cells
     #[arg(long, value_name = "RUN", conflicts_with_all = ["traces", "out", "backends", "passes", "repetitions"])]
-    resume: Option<PathBuf>,
+    pub(super) resume: Option<PathBuf>,
     /// Let allocators that give memory back by the clock have their time: replay their footprint
     /// pass at the program's own pace, 1 for a second a second, 0.1 for ten times as fast. Without
     /// it they get a band, from giving back at once to never
     #[arg(long, value_name = "FACTOR", value_parser = parse_pace, allow_negative_numbers = true, conflicts_with = "resume")]
-    pace: Option<f64>,
+    pub(super) pace: Option<f64>,
     /// Count instructions too, with valgrind: the same on every machine, and some 30 times as slow
     /// as a timed pass
     #[arg(long)]
-    count_instructions: bool,
+    pub(super) count_instructions: bool,
     /// Leave out `null`, which measures the harness itself and is otherwise always there
     #[arg(long)]
-    no_floor: bool,
+    pub(super) no_floor: bool,
     /// Decides the order of the timed cells [default: the time of day]
     #[arg(long)]
-    seed: Option<u64>,
+    pub(super) seed: Option<u64>,
     #[command(flatten)]
-    children: ChildArgs,
+    pub(super) children: ChildArgs,
 }
 
 pub(super) fn parse_pass(text: &str) -> Result<Pass, String> {
@@ -84,30 +84,6 @@ impl RunArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (run, folder) = self.measure()?;
         conclude(&run, &folder)
-    }
-
-    /// The run that another verb asks for.
-    pub(super) fn of(
-        traces: Vec<PathBuf>,
-        backends: Vec<String>,
-        passes: Vec<Pass>,
-        repetitions: u32,
-        out: Option<PathBuf>,
-        children: ChildArgs,
-    ) -> RunArgs {
-        RunArgs {
-            traces,
-            backends,
-            passes,
-            repetitions,
-            out,
-            resume: None,
-            pace: None,
-            count_instructions: false,
-            no_floor: false,
-            seed: None,
-            children,
-        }
     }
 
     /// Runs, or finishes a run, and leaves the record.

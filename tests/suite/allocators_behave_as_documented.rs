@@ -1,65 +1,27 @@
-//! Allocators as a person meets them: Debian's libraries where they are installed, libraries that
-//! are broken in every way, and settings that change what their documentation says.
+//! Allocators by their documentation: installed libraries keep the rules and report their version,
+//! broken libraries cost their own row, and settings change what their manuals say.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use heaplay::backends;
 use heaplay::results::{Metric, Run, Scope, Status};
 
-use crate::support::child;
+use crate::support::compiler;
+use crate::support::libraries::{has_backend, installed};
+use crate::support::process::{both, errors, finish, heaplay, printed};
+use crate::support::{child, traces};
 
-fn heaplay() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_heaplay"))
-}
-
-fn output(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().expect("heaplay starts")
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn trace(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("traces").join(name)
-}
-
-/// Whether this build has the backend; says so when it has not.
-fn built(name: &str) -> bool {
-    let has = backends::BACKENDS.iter().any(|member| member.name == name);
-    if !has {
-        println!("skipped: this build has no {name}");
-    }
-    has
-}
-
-/// The path of an installed library, by the dynamic linker's list.
-fn installed(name: &str) -> Option<String> {
-    let told = Command::new("ldconfig").arg("-p").output().ok()?;
-    let text = String::from_utf8_lossy(&told.stdout).into_owned();
-    let found = text
-        .lines()
-        .filter_map(|line| line.split_once(" => "))
-        .find(|(known, _)| known.split_whitespace().next() == Some(name))
-        .map(|(_, path)| path.to_owned());
-    if found.is_none() {
-        println!("skipped: {name} is not installed");
-    }
-    found
-}
-
-/// Footprints of backends on a trace; the run folder is gone afterwards.
-fn footprints(trace: &Path, words: &[&str]) -> Run {
+/// Footprints of backends on a trace; the run folder is deleted afterwards.
+fn footprints(trace: &Path, specs: &[&str]) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let mut command = heaplay();
     command.arg("run").arg(trace).args(["--no-floor", "--passes", "footprint", "--out"]).arg(&out);
-    for word in words {
-        command.args(["--backends", word]);
+    for spec in specs {
+        command.args(["--backends", spec]);
     }
-    let output = output(&mut command);
+    let output = finish(&mut command);
     assert!(output.status.success(), "{}", errors(&output));
     Run::load(&out).unwrap()
 }
@@ -71,7 +33,7 @@ fn mib(run: &Run, backend: &str, metric: Metric) -> f64 {
 }
 
 #[test]
-fn installed_libraries_keep_the_rules_and_tell_their_version() {
+fn installed_libraries_keep_the_rules_and_report_their_version() {
     // Library, prefix, what its version begins with, the same by preload.
     let libraries = [
         ("libjemalloc.so.2", "", "jemalloc ", true),
@@ -81,84 +43,72 @@ fn installed_libraries_keep_the_rules_and_tell_their_version() {
         ("libtbbmalloc_proxy.so.2", "", "libtbbmalloc_proxy.so.2", true),
     ];
     let folder = tempfile::tempdir().unwrap();
-    let mut words = Vec::new();
-    for (name, prefix, version, preload) in libraries {
+    let mut specs = Vec::new();
+    for (name, prefix, version, has_preload) in libraries {
         let Some(path) = installed(name) else { continue };
         if !name.contains("proxy") {
-            words.push((format!("so:{path}{prefix}"), version));
+            specs.push((format!("so:{path}{prefix}"), version));
         }
-        if preload {
-            words.push((format!("preload:{path}"), version));
+        if has_preload {
+            specs.push((format!("preload:{path}"), version));
         }
     }
-    if words.is_empty() {
+    if specs.is_empty() {
         return;
     }
-    for (word, _) in &words {
-        let output =
-            output(heaplay().arg("verify").arg(trace("hello.trace")).args(["--backend", word]));
-        assert!(output.status.success(), "{word}: {}", String::from_utf8_lossy(&output.stdout));
+    let hello = traces::committed("hello.trace");
+    for (spec, _) in &specs {
+        let output = finish(heaplay().arg("verify").arg(&hello).args(["--backend", spec]));
+        assert!(output.status.success(), "{spec}: {}", printed(&output));
     }
     let out = folder.path().join("run");
     let mut command = heaplay();
-    command.arg("run").arg(trace("hello.trace")).args(["-r", "1", "--out"]).arg(&out);
-    for (word, _) in &words {
-        command.args(["--backends", word]);
+    command.arg("run").arg(&hello).args(["-r", "1", "--out"]).arg(&out);
+    for (spec, _) in &specs {
+        command.args(["--backends", spec]);
     }
-    let output = output(&mut command);
+    let output = finish(&mut command);
     assert!(output.status.success(), "{}", errors(&output));
     let run = Run::load(&out).unwrap();
-    for (word, version) in words {
-        let entry = run.manifest.backends.iter().find(|entry| entry.name == word).unwrap();
-        assert!(entry.version.starts_with(version), "{word}: {}", entry.version);
-        assert!(run.values("hello", &word, Scope::All, Metric::UsableEndBytes).len() == 1);
-    }
-}
-
-/// A shared library from C; `None` without a compiler.
-fn compile(folder: &Path, name: &str, source: &str) -> Option<String> {
-    let (code, library) = (folder.join(format!("{name}.c")), folder.join(format!("{name}.so")));
-    fs::write(&code, source).unwrap();
-    let done =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&code).status();
-    match done {
-        Ok(status) if status.success() => Some(library.display().to_string()),
-        _ => {
-            println!("skipped: no C compiler for {name}");
-            None
-        }
+    for (spec, version) in specs {
+        let entry = run.manifest.backends.iter().find(|entry| entry.name == spec).unwrap();
+        assert!(entry.version.starts_with(version), "{spec}: {}", entry.version);
+        assert!(run.values("hello", &spec, Scope::All, Metric::UsableEndBytes).len() == 1);
     }
 }
 
 #[test]
-fn a_broken_library_costs_its_own_row_and_says_what_is_wrong() {
+fn a_broken_library_costs_its_own_row_and_the_row_has_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     let calls = "#include <stdlib.h>\nvoid *x_malloc(size_t n) { return malloc(n); }\n\
                  void *x_calloc(size_t n, size_t m) { return calloc(n, m); }\n\
-                 void *x_realloc(void *p, size_t n) { return realloc(p, n); }\nvoid x_free(void *p) { free(p); }\n";
+                 void *x_realloc(void *p, size_t n) { return realloc(p, n); }\n\
+                 void x_free(void *p) { free(p); }\n";
     let at_load = |what: &str| {
         format!(
-            "{calls}#include <unistd.h>\n__attribute__((constructor)) static void f(void) {{ {what} }}\n"
+            "{calls}#include <unistd.h>\n\
+             __attribute__((constructor)) static void f(void) {{ {what} }}\n"
         )
     };
-    // Gives one address after the other, each 4 bytes off.
-    let wrong = "#include <string.h>\nstatic char room[64 << 20] __attribute__((aligned(16)));\n\
-                 static char *top = room + 4;\n\
+    // Its addresses are 4 bytes past a multiple of 16.
+    let wrong = "#include <string.h>\nstatic char range[64 << 20] __attribute__((aligned(16)));\n\
+                 static char *top = range + 4;\n\
                  void *x_malloc(size_t n) { char *p = top; top += (n + 16) & ~15ul; return p; }\n\
                  void *x_calloc(size_t n, size_t m) { return x_malloc(n * m); }\n\
-                 void *x_realloc(void *p, size_t n) { void *q = x_malloc(n); if (p) memcpy(q, p, n); return q; }\n\
+                 void *x_realloc(void *p, size_t n) {\n\
+                   void *q = x_malloc(n); if (p) memcpy(q, p, n); return q; }\n\
                  void x_free(void *p) {}\n";
-    // Multiplies without a look at the result.
+    // Its calloc multiplies without a check for overflow.
     let overflows =
         calls.replace("return calloc(n, m);", "size_t k = n * m; return calloc(k ? k : 1, 1);");
-    // Quick enough for the questions before a run, and then a millisecond a call.
+    // Fast during the checks before a run, and then a millisecond a call.
     let slow = calls.replace(
         "return malloc(n);",
         "static int k; if (++k > 2000) usleep(1000); return malloc(n);",
     );
     let slow = format!("#include <unistd.h>\n{slow}");
-    // An ELF file for another processor: this program's own beginning, with S/390 in its place.
+    // An ELF file for another processor: the start of this program, with S/390 as the processor.
     let mut foreign = fs::read(env!("CARGO_BIN_EXE_heaplay")).unwrap()[..4096].to_vec();
     foreign[18..20].copy_from_slice(&22u16.to_le_bytes());
     fs::write(at("foreign.so"), &foreign).unwrap();
@@ -177,12 +127,14 @@ fn a_broken_library_costs_its_own_row_and_says_what_is_wrong() {
         ("overflows", overflows),
         ("slow", slow),
     ];
-    let built: Vec<(&str, String)> = built
+    let built: Vec<(&str, PathBuf)> = built
         .into_iter()
-        .filter_map(|(name, source)| Some((name, compile(folder.path(), name, &source)?)))
+        .filter_map(|(name, source)| Some((name, compiler::library(folder.path(), name, &source)?)))
         .collect();
-    let library =
-        |name: &str| built.iter().find(|(known, _)| *known == name).map(|(_, path)| path.clone());
+    let library = |name: &str| {
+        let found = built.iter().find(|(known, _)| *known == name);
+        found.map(|(_, path)| path.display().to_string())
+    };
     if let (Some(good), Some(aborts), Some(hangs)) =
         (library("good"), library("aborts"), library("hangs"))
     {
@@ -196,28 +148,28 @@ fn a_broken_library_costs_its_own_row_and_says_what_is_wrong() {
     {
         cases.push((format!("so:{wrong}:x_"), "breaks a rule of allocators"));
         cases.push((format!("so:{overflows}:x_"), "calloc(2, 9223372036854775808): gave 0x"));
-        // The row of the pass that met the limit, and those of the passes that were spared.
+        // The row of the pass that reached the limit, and those of the passes that were not tried.
         cases.push((format!("so:{slow}:x_"), "time limit"));
     }
     let out = at("run");
     let mut command = heaplay();
-    command.arg("run").arg(trace("hello.trace"));
+    command.arg("run").arg(traces::committed("hello.trace"));
     command.args(["-r", "1", "--timeout", "5", "--backends", "malloc", "--out"]).arg(&out);
-    for (word, _) in &cases {
-        command.args(["--backends", word]);
+    for (spec, _) in &cases {
+        command.args(["--backends", spec]);
     }
-    let said = output(&mut command);
-    assert_eq!(said.status.code(), Some(2), "{}", errors(&said));
+    let ended = finish(&mut command);
+    assert_eq!(ended.status.code(), Some(2), "{}", errors(&ended));
     let run = Run::load(Path::new(&out)).unwrap();
     assert!(run.missing().is_empty());
-    for (word, reason) in &cases {
-        let rows: Vec<_> = run.outcomes.iter().filter(|row| row.backend == *word).collect();
-        assert!(!rows.is_empty() && rows.iter().all(|row| row.status == Status::Error), "{word}");
-        assert!(rows.iter().all(|row| row.reason.contains(reason)), "{word}: {}", rows[0].reason);
+    for (spec, reason) in &cases {
+        let rows: Vec<_> = run.outcomes.iter().filter(|row| row.backend == *spec).collect();
+        assert!(!rows.is_empty() && rows.iter().all(|row| row.status == Status::Error), "{spec}");
+        assert!(rows.iter().all(|row| row.reason.contains(reason)), "{spec}: {}", rows[0].reason);
     }
     if let Some(slow) = library("slow") {
-        let word = format!("so:{slow}:x_");
-        let rows = run.outcomes.iter().filter(|row| row.backend == word);
+        let spec = format!("so:{slow}:x_");
+        let rows = run.outcomes.iter().filter(|row| row.backend == spec);
         let (tried, spared): (Vec<_>, Vec<_>) =
             rows.partition(|row| !row.reason.starts_with("not tried again"));
         assert_eq!((tried.len(), spared.len()), (1, 2), "{tried:?} {spared:?}");
@@ -230,55 +182,49 @@ fn a_broken_library_costs_its_own_row_and_says_what_is_wrong() {
             .all(|row| row.status == Status::Ok)
     );
     if let Some(wrong) = library("wrong") {
-        let said = output(
-            heaplay()
-                .arg("verify")
-                .arg(trace("hello.trace"))
-                .arg("--backend")
-                .arg(format!("so:{wrong}:x_")),
-        );
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        assert!(said.status.code() == Some(1) && text.contains("event 0"), "{text}");
+        let mut command = heaplay();
+        command.arg("verify").arg(traces::committed("hello.trace"));
+        let ended = finish(command.args(["--backend", &format!("so:{wrong}:x_")]));
+        let text = printed(&ended);
+        assert!(ended.status.code() == Some(1) && text.contains("event 0"), "{text}");
     }
 }
 
-/// Without a trace: every rule, every size at each boundary, and what no machine can serve.
+/// Without a trace: every rule, sizes at each boundary, and requests that no machine can serve.
 #[test]
 fn every_backend_keeps_the_rules_where_no_trace_goes() {
     for member in backends::BACKENDS {
         if ["so", "preload", "python"].contains(&member.name) {
-            continue; // on libraries and interpreters of this machine, which other tests look for
+            continue; // they need a library or an interpreter, and have tests of their own
         }
-        let said = output(heaplay().args(["verify", "--backend", member.name]));
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        // `null` gives no memory: that is no broken rule, and no proof either.
+        let ended = finish(heaplay().args(["verify", "--backend", member.name]));
+        // `null` gives no memory: no rule is broken, and none is proved.
         let expected = if member.name == "null" { 2 } else { 0 };
-        assert_eq!(said.status.code(), Some(expected), "{text}");
+        assert_eq!(ended.status.code(), Some(expected), "{}", printed(&ended));
     }
-    // Refused for want of memory is neither proved nor broken.
-    let said = output(heaplay().args(["verify", "--backend", "tlsf:reserve=1MiB"]));
-    assert_eq!(said.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&said.stdout).contains("out of memory"));
+    // A rule is neither proved nor broken where memory is refused.
+    let ended = finish(heaplay().args(["verify", "--backend", "tlsf:reserve=1MiB"]));
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(printed(&ended).contains("out of memory"));
 }
 
 #[test]
-fn settings_of_malloc_do_what_the_manual_says() {
-    // mallopt(3): memory at the top goes back from M_TRIM_THRESHOLD bytes on.
-    let words = [
+fn settings_of_malloc_follow_the_manual() {
+    // mallopt(3): from M_TRIM_THRESHOLD free bytes on, memory at the top is returned.
+    let specs = [
         "malloc",
         "malloc:MALLOC_TRIM_THRESHOLD_=64K",
         "malloc:MALLOC_TOP_PAD_=64M,MALLOC_TRIM_THRESHOLD_=1G",
     ];
-    let run = footprints(&trace("service.trace"), &words);
-    let end = |word: &str| mib(&run, word, Metric::ResidentEndBytes);
-    assert!(end(words[1]) < 0.9 * end(words[0]), "{} and {}", end(words[1]), end(words[0]));
-    assert!(end(words[2]) > 1.2 * end(words[1]));
-    // tunables: fast bins merge late, so without them freed blocks of 64 to 128 bytes merge into
-    // larger ones at once; with neither cache every freed block does.
+    let run = footprints(&traces::committed("service.trace"), &specs);
+    let end = |spec: &str| mib(&run, spec, Metric::ResidentEndBytes);
+    assert!(end(specs[1]) < 0.9 * end(specs[0]), "{} and {}", end(specs[1]), end(specs[0]));
+    assert!(end(specs[2]) > 1.2 * end(specs[1]));
+    // Tunables: fast bins merge late. Without them, freed blocks of 64 to 128 bytes merge at once.
     let folder = tempfile::tempdir().unwrap();
     let csv = folder.path().join("merge.csv");
-    // 20,000 blocks of 64 bytes that end, one in 64 stays; then 1,000 of 1,000 bytes, which fit
-    // only where blocks merged.
+    // 20,000 blocks of 64 bytes end, but for one in 64. Then 1,000 blocks of 1,000 bytes begin, which
+    // fit only where blocks merged.
     let mut rows = String::from("event,op,size,lifetime,thread,domain\n");
     let small = 20_000;
     for event in 0..small {
@@ -288,8 +234,8 @@ fn settings_of_malloc_do_what_the_manual_says() {
     for event in 2 * small..2 * small + 1_000 {
         rows.push_str(&format!("{},malloc,1000,,1,obj\n", event));
     }
-    // Events in between are ends; those of blocks that stay are missing, so they are taken by
-    // further small blocks.
+    // The events between them are ends. Further small blocks begin at the events where a block that
+    // stays would have ended.
     let mut between = Vec::new();
     for event in (small..2 * small).filter(|event| (event - small) % 64 == 0) {
         between.push(format!("{event},malloc,16,,1,obj\n"));
@@ -298,55 +244,54 @@ fn settings_of_malloc_do_what_the_manual_says() {
         rows.lines().skip(1).map(|line| format!("{line}\n")).chain(between).collect();
     lines.sort_by_key(|line| line.split(',').next().unwrap().parse::<u64>().unwrap());
     fs::write(&csv, format!("event,op,size,lifetime,thread,domain\n{}", lines.concat())).unwrap();
-    let words = ["malloc", "malloc:glibc.malloc.mxfast=0"];
-    let run = footprints(&csv, &words);
-    let end = |word: &str| mib(&run, word, Metric::ResidentPeakBytes);
-    assert!(end(words[1]) <= end(words[0]), "{} and {}", end(words[1]), end(words[0]));
+    let specs = ["malloc", "malloc:glibc.malloc.mxfast=0"];
+    let run = footprints(&csv, &specs);
+    let end = |spec: &str| mib(&run, spec, Metric::ResidentPeakBytes);
+    assert!(end(specs[1]) <= end(specs[0]), "{} and {}", end(specs[1]), end(specs[0]));
 }
 
 #[test]
-fn settings_of_jemalloc_and_mimalloc_do_what_their_manuals_say() {
-    let service = trace("service.trace");
-    if built("jemalloc") {
-        let words = ["jemalloc:dirty_decay_ms=0", "jemalloc:dirty_decay_ms=-1"];
-        let run = footprints(&service, &words);
-        let end = |word: &str| mib(&run, word, Metric::ResidentEndBytes);
-        assert!(end(words[0]) < 0.6 * end(words[1]), "{} and {}", end(words[0]), end(words[1]));
+fn settings_of_c_allocators_follow_their_manuals() {
+    let service = traces::committed("service.trace");
+    if has_backend("jemalloc") {
+        let specs = ["jemalloc:dirty_decay_ms=0", "jemalloc:dirty_decay_ms=-1"];
+        let run = footprints(&service, &specs);
+        let end = |spec: &str| mib(&run, spec, Metric::ResidentEndBytes);
+        assert!(end(specs[0]) < 0.6 * end(specs[1]), "{} and {}", end(specs[0]), end(specs[1]));
     }
-    if built("mimalloc") {
-        let words = ["mimalloc:purge_delay=0", "mimalloc:purge_delay=-1"];
-        let run = footprints(&service, &words);
-        let end = |word: &str| mib(&run, word, Metric::ResidentEndBytes);
-        assert!(end(words[0]) < 0.7 * end(words[1]), "{} and {}", end(words[0]), end(words[1]));
+    if has_backend("mimalloc") {
+        let specs = ["mimalloc:purge_delay=0", "mimalloc:purge_delay=-1"];
+        let run = footprints(&service, &specs);
+        let end = |spec: &str| mib(&run, spec, Metric::ResidentEndBytes);
+        assert!(end(specs[0]) < 0.7 * end(specs[1]), "{} and {}", end(specs[0]), end(specs[1]));
     }
-    if built("tcmalloc") {
-        // malloc_extension.h: beyond a soft limit it gives memory back. (Its caches by processor
-        // are no matter on one.)
-        let words = ["tcmalloc:memory_limit=8M", "tcmalloc"];
-        let run = footprints(&service, &words);
-        let end = |word: &str| mib(&run, word, Metric::ResidentEndBytes);
-        assert!(end(words[0]) < 0.8 * end(words[1]), "{} and {}", end(words[0]), end(words[1]));
+    if has_backend("tcmalloc") {
+        // malloc_extension.h: above a soft limit it returns memory.
+        let specs = ["tcmalloc:memory_limit=8M", "tcmalloc"];
+        let run = footprints(&service, &specs);
+        let end = |spec: &str| mib(&run, spec, Metric::ResidentEndBytes);
+        assert!(end(specs[0]) < 0.8 * end(specs[1]), "{} and {}", end(specs[0]), end(specs[1]));
     }
-    if built("scudo") {
-        // flags.inc: a quarantine delays the use of freed blocks, and takes memory for it.
+    if has_backend("scudo") {
+        // flags.inc: a quarantine delays the reuse of freed blocks, and takes memory for that.
         let waits = "scudo:quarantine_size_kb=16384,thread_local_quarantine_size_kb=1024,\
                      quarantine_max_chunk_size=2048";
         let run = footprints(&service, &["scudo", waits]);
-        let peak = |word: &str| mib(&run, word, Metric::ResidentPeakBytes);
+        let peak = |spec: &str| mib(&run, spec, Metric::ResidentPeakBytes);
         assert!(peak(waits) > peak("scudo") + 8.0, "{} and {}", peak(waits), peak("scudo"));
     }
-    // Address space: what is refused beyond it.
-    for word in ["tlsf:reserve=1MiB", "talc:reserve=1MiB", "buddy:reserve=1MiB"] {
-        let said = output(heaplay().arg("verify").arg(&service).args(["--backend", word]));
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        assert!(text.contains("out of memory"), "{word}: {text}");
+    // Requests beyond the reserved address space are refused.
+    for spec in ["tlsf:reserve=1MiB", "talc:reserve=1MiB", "buddy:reserve=1MiB"] {
+        let text =
+            printed(&finish(heaplay().arg("verify").arg(&service).args(["--backend", spec])));
+        assert!(text.contains("out of memory"), "{spec}: {text}");
     }
 }
 
-/// A library that is preloaded into heaplay would be under every backend, and take the harness's
-/// pages for the backend's.
+/// A library that is preloaded into heaplay would replace the C library's malloc below every backend,
+/// and the harness's pages would be counted as the backend's.
 #[test]
-fn a_preloaded_library_is_kept_from_the_backends() {
+fn a_preloaded_library_does_not_reach_the_backends() {
     let Some(library) =
         ["libjemalloc.so.2", "libtcmalloc_minimal.so.4"].into_iter().find_map(installed)
     else {
@@ -358,60 +303,51 @@ fn a_preloaded_library_is_kept_from_the_backends() {
         let mut command = heaplay();
         command.env_remove("LD_PRELOAD");
         command.envs(preload.map(|library| ("LD_PRELOAD", library)));
-        command.arg("run").arg(trace("hello.trace"));
+        command.arg("run").arg(traces::committed("hello.trace"));
         command.args(["--passes", "footprint", "-b", "malloc", "--out"]).arg(&out);
-        let told = output(&mut command);
-        assert_eq!(told.status.code(), Some(0), "{}", errors(&told));
-        (
-            Run::load(&out).unwrap().values(
-                "hello",
-                "malloc",
-                Scope::All,
-                Metric::ResidentPeakBytes,
-            ),
-            errors(&told),
-        )
+        let ended = finish(&mut command);
+        assert_eq!(ended.status.code(), Some(0), "{}", errors(&ended));
+        let run = Run::load(&out).unwrap();
+        let peak = run.values("hello", "malloc", Scope::All, Metric::ResidentPeakBytes);
+        (peak, errors(&ended))
     };
-    let (plain, told) = footprint("plain", None);
-    assert!(!told.contains("LD_PRELOAD"), "{told}");
-    let (preloaded, told) = footprint("preloaded", Some(&library));
+    let (plain, message) = footprint("plain", None);
+    assert!(!message.contains("LD_PRELOAD"), "{message}");
+    let (preloaded, message) = footprint("preloaded", Some(&library));
     assert_eq!(plain, preloaded);
-    assert!(told.contains("LD_PRELOAD is kept from the backends"), "{told}");
+    assert!(message.contains("LD_PRELOAD is kept from the backends"), "{message}");
 }
 
-/// `rpmalloc.h`: more spans a mapping cost address space and save system calls. A process can set
-/// it only once, so the test runs itself for each value.
+/// `rpmalloc.h`: more spans a mapping take more address space. A process can set the number only once,
+/// so the test runs itself for each value.
 #[test]
 #[expect(unsafe_code, reason = "takes a block")]
-fn settings_of_rpmalloc_do_what_its_header_says() {
-    if !built("rpmalloc") {
+fn settings_of_rpmalloc_follow_its_header() {
+    if !has_backend("rpmalloc") {
         return;
     }
-    const WORD: &str = "HEAPLAY_TEST_WORD";
-    if let Ok(word) = std::env::var(WORD) {
+    const SPEC: &str = "HEAPLAY_TEST_SPEC";
+    if let Ok(spec) = std::env::var(SPEC) {
         let pages = || -> usize {
             let statm = fs::read_to_string("/proc/self/statm").unwrap();
             statm.split(' ').next().unwrap().parse().unwrap()
         };
         let before = pages();
-        let backend = backends::parse(&word).and_then(|spec| backends::open(&spec)).unwrap();
+        let backend = backends::parse(&spec).and_then(|spec| backends::open(&spec)).unwrap();
         let domains = backend.domains();
         let table = domains.get(heaplay::trace::Domain::Obj);
-        // SAFETY: a size that any allocator serves; nothing else runs in this process's other
-        // threads that would take it.
+        // SAFETY: any allocator serves this size; the process runs nothing else.
         assert!(!unsafe { (table.malloc)(table.ctx, 64) }.is_null());
         println!("\ngrown by {} pages", pages() - before);
         return;
     }
     let grown = |spans: usize| -> usize {
-        let said = output(
-            child::of(module_path!(), "settings_of_rpmalloc_do_what_its_header_says")
-                .env(WORD, format!("rpmalloc:span_map_count={spans}")),
-        );
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        let mut child = child::of(module_path!(), "settings_of_rpmalloc_follow_its_header");
+        let ended = finish(child.env(SPEC, format!("rpmalloc:span_map_count={spans}")));
+        let text = printed(&ended);
         let line =
             text.lines().find_map(|line| line.strip_prefix("grown by ")?.strip_suffix(" pages"));
-        line.unwrap_or_else(|| panic!("{text}{}", errors(&said))).parse().unwrap()
+        line.unwrap_or_else(|| panic!("{text}{}", errors(&ended))).parse().unwrap()
     };
     let (one, by_default, many) = (grown(1), grown(64), grown(1024));
     let span = 64 * 1024 / 4096;
@@ -423,7 +359,7 @@ fn settings_of_rpmalloc_do_what_its_header_says() {
 
 /// Each setting of each member, given a value that is not its default, is read back by the child.
 #[test]
-fn every_setting_is_taken_or_refused() {
+fn every_setting_is_accepted_or_refused() {
     let values = [
         (
             "jemalloc",
@@ -459,16 +395,16 @@ fn every_setting_is_taken_or_refused() {
             "glibc.malloc.arena_max=1,glibc.malloc.hugetlb=1,glibc.malloc.tcache_unsorted_limit=4",
         ),
     ];
-    let said = |word: &str| {
-        let said =
-            output(heaplay().arg("verify").arg(trace("hello.trace")).arg("--backend").arg(word));
-        (said.status.code(), String::from_utf8_lossy(&said.stdout).into_owned() + &errors(&said))
+    let verify = |spec: &str| {
+        let hello = traces::committed("hello.trace");
+        let ended = finish(heaplay().arg("verify").arg(hello).args(["--backend", spec]));
+        (ended.status.code(), both(&ended))
     };
     for (name, settings) in values {
-        if built(name) {
-            let word = format!("{name}:{settings}");
-            let (code, text) = said(&word);
-            assert_eq!(code, Some(0), "{word}: {text}");
+        if has_backend(name) {
+            let spec = format!("{name}:{settings}");
+            let (code, text) = verify(&spec);
+            assert_eq!(code, Some(0), "{spec}: {text}");
         }
     }
     for (name, setting, reason) in [
@@ -483,33 +419,33 @@ fn every_setting_is_taken_or_refused() {
         ("malloc", "MALLOC_PERTURB_=400", "did not take MALLOC_PERTURB_=400"),
         ("malloc", "MALLOC_COLOUR=1", "has no setting"),
     ] {
-        if built(name) {
-            let (code, text) = said(&format!("{name}:{setting}"));
+        if has_backend(name) {
+            let (code, text) = verify(&format!("{name}:{setting}"));
             assert!(code != Some(0) && text.contains(reason), "{name}:{setting}: {text}");
         }
     }
-    // Without the child's environment a setting is an error, not a silent default.
+    // In a process without the child's environment a setting is an error, not a silent default.
     let here = backends::parse("malloc:MALLOC_ARENA_MAX=1").and_then(|spec| backends::open(&spec));
     assert!(here.err().unwrap().to_string().contains("did not take"));
 }
 
 #[test]
-fn what_goes_by_the_clock_is_not_gated_and_what_is_pinned_is() {
-    if !built("jemalloc") {
+fn figures_that_depend_on_the_clock_do_not_gate_and_others_do() {
+    if !has_backend("jemalloc") {
         return;
     }
-    let pinned = "jemalloc:dirty_decay_ms=0,experimental_tcache_gc=false";
+    let settled = "jemalloc:dirty_decay_ms=0,experimental_tcache_gc=false";
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("a"), folder.path().join("b"));
-    let mut run = footprints(&trace("hello.trace"), &["jemalloc", pinned]);
+    let mut run = footprints(&traces::committed("hello.trace"), &["jemalloc", settled]);
     run.save(&first).unwrap();
     for row in run.measurements.iter_mut().filter(|row| row.metric == Metric::ResidentEndBytes) {
         row.value += 4096.0;
     }
     run.save(&second).unwrap();
-    let said = output(heaplay().args(["check", "--all", "--baseline"]).arg(&first).arg(&second));
-    let text = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert_eq!(said.status.code(), Some(1), "{text}");
+    let ended = finish(heaplay().args(["check", "--all", "--baseline"]).arg(&first).arg(&second));
+    let text = printed(&ended);
+    assert_eq!(ended.status.code(), Some(1), "{text}");
     assert!(text.contains("1 FAIL"), "{text}");
     assert!(text.contains("by the clock"), "{text}");
 }

@@ -1,5 +1,5 @@
-//! Properties of every backend that gives memory, and `pymalloc` against a second, naive
-//! implementation of its rules.
+//! Properties of every backend that gives memory, and `pymalloc` against a reference model of its
+//! rules.
 #![expect(unsafe_code, reason = "calls backends through their tables, and injects arenas")]
 
 use std::ptr;
@@ -14,10 +14,16 @@ use proptest::prelude::*;
 
 use crate::support::arena_hooks::{Bases, Hooked, Watch};
 use crate::support::lockstep::{same_places, tiny};
-use crate::support::reference_heap::{Action, Shadow};
+use crate::support::reference_heap::{Action, ReferenceHeap};
 
 fn sizes() -> impl Strategy<Value = usize> {
-    prop_oneof![1 => Just(0usize), 12 => 1usize..=512, 3 => 1usize..=64, 2 => 480usize..=544, 1 => 513usize..5000]
+    prop_oneof![
+        1 => Just(0usize),
+        12 => 1usize..=512,
+        3 => 1usize..=64,
+        2 => 480usize..=544,
+        1 => 513usize..5000,
+    ]
 }
 
 fn domains() -> impl Strategy<Value = Domain> {
@@ -39,16 +45,16 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     prop::collection::vec(action, 1..60)
 }
 
-fn holds(backend: &dyn Backend, align: usize, actions: &[Action]) {
-    held(backend, Shadow::new(backend, align), actions);
+fn assert_contract(backend: &dyn Backend, align: usize, actions: &[Action]) {
+    assert_matches(backend, ReferenceHeap::new(backend, align), actions);
 }
 
-fn held(backend: &dyn Backend, mut shadow: Shadow<'_>, actions: &[Action]) {
+fn assert_matches(backend: &dyn Backend, mut reference: ReferenceHeap<'_>, actions: &[Action]) {
     for action in actions {
-        shadow.act(*action);
+        reference.act(*action);
         backend.check().unwrap_or_else(|why| panic!("after {action:?}: {why}"));
     }
-    shadow.free_all();
+    reference.free_all();
     backend.check().unwrap_or_else(|why| panic!("after all was freed: {why}"));
 }
 
@@ -65,7 +71,7 @@ fn mixed<L: Layout>(layout: L) -> Pymalloc<L> {
     unsafe { Pymalloc::new(Box::new(Hooked(watch)), watch.arenas(), layout).unwrap() }
 }
 
-/// Any constants that work together, of arenas that the hooks can place.
+/// Any constants that work together, with arenas that the hooks can place.
 fn layouts() -> impl Strategy<Value = Custom> {
     let owners = prop_oneof![
         Just(OwnerTest::ArenaIndex),
@@ -103,52 +109,59 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_backend_keeps_its_promises(actions in actions()) {
-        let words = [
-            "pymalloc", "pymalloc@3.6", "pymalloc@3.7", "pymalloc@3.9", "pymalloc@3.10", "pymalloc@3.11+bump",
-            "malloc", "bump",
+    fn every_backend_keeps_the_contract(actions in actions()) {
+        let variants = [
+            "pymalloc", "pymalloc@3.6", "pymalloc@3.7", "pymalloc@3.9", "pymalloc@3.10",
+            "pymalloc@3.11+bump", "malloc", "bump",
         ];
-        // Those that are a path have none to open here (tests/allocators.rs has them), and an
-        // interpreter is one for a process, and not new a second time (tests/python_oracle.rs has
-        // it).
+        // Libraries and interpreters have tests of their own: allocators_behave_as_documented,
+        // verify_matches_cpython. A process has one interpreter, and cannot renew it.
         let elsewhere = ["so", "preload", "python"];
-        let listed = backends::BACKENDS.iter().map(|member| member.name).filter(|name| !elsewhere.contains(name));
-        for word in words.into_iter().chain(listed) {
-            let backend = backends::open(&backends::parse(word).unwrap()).unwrap();
+        let listed = backends::BACKENDS.iter().map(|member| member.name);
+        let listed = listed.filter(|name| !elsewhere.contains(name));
+        for spec in variants.into_iter().chain(listed) {
+            let backend = backends::open(&backends::parse(spec).unwrap()).unwrap();
             if backend.backs_memory() {
-                let align = if word == "pymalloc@3.6" { 8 } else { 16 };
-                let small = if CLASSES_OF_8.contains(&word) { 8 } else { align };
-                held(&*backend, Shadow::new(&*backend, align).small_blocks(small), &actions);
+                let align = if spec == "pymalloc@3.6" { 8 } else { 16 };
+                let small = if CLASSES_OF_8.contains(&spec) { 8 } else { align };
+                let reference = ReferenceHeap::new(&*backend, align).small_blocks(small);
+                assert_matches(&*backend, reference, &actions);
             }
         }
     }
 
     #[test]
     fn lists_of_many_arenas_stay_in_order(actions in actions()) {
-        holds(&mixed(tiny(true)), 16, &actions);
-        holds(&mixed(tiny(false)), 16, &actions);
+        assert_contract(&mixed(tiny(true)), 16, &actions);
+        assert_contract(&mixed(tiny(false)), 16, &actions);
     }
 
     #[test]
     fn any_settings_that_work_together_work(layout in layouts(), actions in actions()) {
-        holds(&mixed(layout), layout.constants().align(), &actions);
+        assert_contract(&mixed(layout), layout.constants().align(), &actions);
         for bases in Bases::ALL {
             same_places(layout, bases, &actions);
         }
     }
 
-    /// The layouts of versions as settings: the compiler's constants and the ones read at each call
-    /// are the same allocator.
+    /// A version's layout as settings: constants of the compiler, and constants that are read at each
+    /// call, give the same allocator.
     #[test]
     fn settings_of_a_version_are_the_version(actions in actions()) {
-        let own = [Cpython36.constants(), Cpython37.constants(), Cpython38.constants(), Cpython39.constants(), Cpython310.constants()];
+        let own = [
+            Cpython36.constants(),
+            Cpython37.constants(),
+            Cpython38.constants(),
+            Cpython39.constants(),
+            Cpython310.constants(),
+        ];
         for constants in own {
             same_places(Custom::new(constants).unwrap(), Bases::Mixed, &actions);
         }
     }
 
     #[test]
-    fn same_places_as_the_naive_one(actions in actions()) {
+    fn blocks_lie_where_the_reference_model_says(actions in actions()) {
         for bases in Bases::ALL {
             same_places(tiny(true), bases, &actions);
             same_places(tiny(false), bases, &actions);
@@ -162,7 +175,7 @@ proptest! {
     }
 }
 
-/// An arena source that has nothing: every request falls to the layer below, as in CPython.
+/// Without arenas every request goes to the layer below, as in CPython.
 #[test]
 fn without_arenas_everything_comes_from_below() {
     unsafe extern "C" fn none(_ctx: *mut std::ffi::c_void, _bytes: usize) -> *mut std::ffi::c_void {
@@ -173,19 +186,19 @@ fn without_arenas_everything_comes_from_below() {
     source.alloc = none;
     // SAFETY: the source gives nothing.
     let heap = unsafe { Pymalloc::new(Box::new(Hooked(watch)), source, Cpython311).unwrap() };
-    holds(&heap, 16, &[Action::Burst { size: 100, count: 100 }, Action::Free { at: 7 }]);
+    assert_contract(&heap, 16, &[Action::Burst { size: 100, count: 100 }, Action::Free { at: 7 }]);
     assert_eq!(heap.statistics().arenas_total, 0);
 }
 
-/// A layer below that has nothing: requests fail, and the heap is as it was.
+/// Without memory below, requests fail and the heap stays as it was.
 #[test]
 fn a_failed_request_leaves_the_heap_as_it_was() {
     let backend = backends::open(&backends::parse("pymalloc+bump:reserve=64KiB").unwrap()).unwrap();
     let table = *backend.domains().get(Domain::Obj);
     // SAFETY: the table's own context; blocks are live.
     unsafe {
-        // The radix tree's nodes do not fit below: no arena, and so what is small comes from below,
-        // while it lasts.
+        // The radix tree's nodes do not fit below. So there is no arena, and small blocks come from
+        // below.
         let block = (table.malloc)(table.ctx, 64);
         assert!(!block.is_null());
         assert!((table.malloc)(table.ctx, usize::MAX).is_null());

@@ -1,43 +1,15 @@
-//! The regression check as its user meets it. What is injected is injected by the tests themselves,
-//! in a backend, a run folder or a trace; what a time turns out to be is never asserted.
+//! The regression check as its user meets it. The tests inject each regression themselves: in a
+//! backend, a run folder or a trace. They never assert a time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use heaplay::results::{Metric, Run, Scope};
 
-fn heaplay() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
-    command.env_remove("GITHUB_ACTIONS");
-    command
-}
-
-fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().expect("heaplay starts")
-}
-
-fn both(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-#[track_caller]
-fn expect(code: i32, command: &mut Command) -> String {
-    let output = run(command);
-    assert_eq!(output.status.code(), Some(code), "{command:?}: {}", both(&output));
-    both(&output)
-}
-
-fn generated(folder: &Path, name: &str, calls: u64, seed: u64) -> PathBuf {
-    let path = folder.join(name);
-    let (calls, seed) = (calls.to_string(), seed.to_string());
-    expect(0, heaplay().arg("generate").arg(&path).args(["--calls", &calls, "--seed", &seed]));
-    path
-}
+use crate::support::compiler;
+use crate::support::process::{both, expect, finish, heaplay, on_path};
+use crate::support::skip::skip;
+use crate::support::traces::{generated, generated_from};
 
 fn json(path: &Path) -> serde_json::Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
@@ -52,7 +24,7 @@ fn verdict_of(all: &serde_json::Value, measure: &str) -> String {
 #[test]
 fn one_page_and_one_byte_and_one_arena_fail_and_nothing_does_not() {
     let folder = tempfile::tempdir().unwrap();
-    let trace = generated(folder.path(), "t.trace", 20_000, 3);
+    let trace = generated(folder.path(), "t.trace", 20_000);
     let file = folder.path().join("out.json");
     let check = |code, below: &str, injected: &str| {
         let (a, b) = (format!("injected+{below}"), format!("injected{injected}+{below}"));
@@ -69,8 +41,7 @@ fn one_page_and_one_byte_and_one_arena_fail_and_nothing_does_not() {
     assert!(text.contains("again: heaplay check") && text.contains("--measures exact"), "{text}");
     let (_, arena) = check(1, "pymalloc@3.9", ":blocks=1024");
     assert_eq!(verdict_of(&arena, Metric::ArenasPeak.name()), "fail");
-    // The byte: on the block that is given at the live peak, counted behind the six calls that a
-    // pass warms up with.
+    // The byte is added to the block of the live peak. A pass makes six calls before the trace's.
     let record = recorded(folder.path(), "run", &trace, "footprint");
     let peak =
         Run::load(&record).unwrap().values("t", "pymalloc", Scope::All, Metric::LivePeakEvent)[0];
@@ -86,15 +57,14 @@ fn one_page_and_one_byte_and_one_arena_fail_and_nothing_does_not() {
 }
 
 #[test]
-fn times_are_told_with_all_their_figures_and_files_are_written() {
+fn times_have_all_their_figures_and_files_are_written() {
     let folder = tempfile::tempdir().unwrap();
-    let trace = generated(folder.path(), "t.trace", 4_000, 3);
+    let trace = generated(folder.path(), "t.trace", 4_000);
     let at = |name: &str| folder.path().join(name);
     fs::write(at("m.md"), "before\n").unwrap();
     let mut command = heaplay();
     command.arg("check").arg(&trace).args(["--baseline", "injected+malloc"]);
-    // Three times as slow: whatever the weather, it cannot be taken for a pass, and what it is
-    // taken for is not asserted.
+    // Three times as slow. The verdict is not asserted.
     command.args(["--candidate", "injected:burn=60,every=1+malloc", "--measures", "time,tail"]);
     command.args(["--time-limit", "20", "--github", "--seed", "7", "--json"]).arg(at("c.json"));
     command
@@ -104,7 +74,7 @@ fn times_are_told_with_all_their_figures_and_files_are_written() {
         .arg(at("m.md"))
         .arg("--pictures")
         .arg(at("p"));
-    let output = run(&mut command);
+    let output = finish(&mut command);
     let text = both(&output);
     assert!(matches!(output.status.code(), Some(0..=3)), "{text}");
     let all = json(&at("c.json"));
@@ -139,9 +109,9 @@ fn times_are_told_with_all_their_figures_and_files_are_written() {
 }
 
 #[test]
-fn what_is_the_same_is_not_measured() {
+fn equal_sides_are_not_measured() {
     let folder = tempfile::tempdir().unwrap();
-    let trace = generated(folder.path(), "t.trace", 2_000, 3);
+    let trace = generated(folder.path(), "t.trace", 2_000);
     let text = expect(
         0,
         heaplay().arg("check").arg(&trace).args([
@@ -153,7 +123,7 @@ fn what_is_the_same_is_not_measured() {
         ]),
     );
     assert!(text.contains("identical") && text.contains("nothing was measured"), "{text}");
-    // Two builds: this one and a copy are the same, too.
+    // This build and a copy of it are equal, too.
     let copy = folder.path().join("other-heaplay");
     fs::copy(env!("CARGO_BIN_EXE_heaplay"), &copy).unwrap();
     let by = |code, binary: &Path| {
@@ -162,16 +132,17 @@ fn what_is_the_same_is_not_measured() {
         expect(code, command.arg("--candidate-binary").arg(binary))
     };
     by(0, &copy);
-    // One that differs by what stands behind its end is measured, and is no worse.
+    // A copy with a byte after its end is measured, and is no worse.
     let mut bytes = fs::read(&copy).unwrap();
     bytes.push(0);
     fs::write(&copy, bytes).unwrap();
     assert!(!by(0, &copy).contains("nothing was measured"));
     let text = by(2, Path::new("/bin/true"));
     assert!(text.contains("/bin/true"), "{text}");
-    // A build that tells versions and knows no other job.
+    // A build that answers with versions and knows no other job.
     let old = folder.path().join("old-heaplay");
-    let script = "#!/bin/sh\nread job\ncase \"$job\" in *version*) echo 1;; *) echo 'worker: not a job: x' >&2; exit 2;; esac\n";
+    let script = "#!/bin/sh\nread job\ncase \"$job\" in *version*) echo 1;;\n\
+                  *) echo 'worker: not a job: x' >&2; exit 2;; esac\n";
     fs::write(&old, script).unwrap();
     fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let text = by(2, &old);
@@ -184,17 +155,13 @@ fn what_is_the_same_is_not_measured() {
 
 #[test]
 fn instructions_are_counted_where_valgrind_is() {
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let Some(valgrind) =
-        std::env::split_paths(&folders).map(|f| f.join("valgrind")).find(|p| p.is_file())
-    else {
-        eprintln!("skipped: valgrind is not on the PATH");
-        return;
+    let Some(valgrind) = on_path("valgrind") else {
+        return skip("valgrind", "no valgrind on the PATH");
     };
     let folder = tempfile::tempdir().unwrap();
-    let trace = generated(folder.path(), "t.trace", 3_000, 3);
+    let trace = generated(folder.path(), "t.trace", 3_000);
     let file = folder.path().join("c.json");
-    // A valgrind that keeps count of its starts.
+    // A valgrind that counts its starts.
     let starts = folder.path().join("starts");
     let counting = folder.path().join("bin/valgrind");
     fs::create_dir(folder.path().join("bin")).unwrap();
@@ -221,17 +188,17 @@ fn instructions_are_counted_where_valgrind_is() {
     let (before, after) = (more["baseline"].as_f64().unwrap(), more["candidate"].as_f64().unwrap());
     // 46 calls burn 40 steps, of at least two instructions each.
     assert!(after - before >= 46.0 * 40.0 * 2.0, "{more}");
-    // Each side without its calls and twice with them; once is enough where nothing is near the
-    // margin.
+    // Each side runs once without its calls and twice with them. Once with them suffices where the
+    // difference is far from the margin.
     assert_eq!(counted, 6, "{more}");
     let (none, counted) = check(0, 0);
     assert_eq!(counted, 4, "{none}");
 }
 
 #[test]
-fn two_recordings_are_compared_by_what_they_ask_for() {
+fn two_recordings_are_compared_by_their_requests() {
     let folder = tempfile::tempdir().unwrap();
-    let old = generated(folder.path(), "old.csv", 5_000, 3);
+    let old = generated(folder.path(), "old.csv", 5_000);
     let new = folder.path().join("new.csv");
     let text = fs::read_to_string(&old).unwrap();
     fs::write(&new, &text).unwrap();
@@ -242,7 +209,7 @@ fn two_recordings_are_compared_by_what_they_ask_for() {
         )
     };
     assert!(check(0).contains("nothing changed"));
-    // A hundred blocks of 6,000 bytes more, which nobody frees.
+    // A hundred more blocks of 6,000 bytes, which are never freed.
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let header: Vec<String> = lines[0].split(',').map(str::to_owned).collect();
     let column = |name: &str| header.iter().position(|h| h == name).unwrap();
@@ -252,7 +219,7 @@ fn two_recordings_are_compared_by_what_they_ask_for() {
         .map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>())
         .find(|fields| fields[column("op")] == "malloc")
         .unwrap();
-    // Events are 0, 1, 2 …, ends included: what is added stands after the last.
+    // Events are 0, 1, 2 …, ends included. The added blocks follow the last.
     let last = lines
         .iter()
         .skip(1)
@@ -288,9 +255,9 @@ fn recorded(folder: &Path, name: &str, trace: &Path, passes: &str) -> PathBuf {
 }
 
 #[test]
-fn a_policy_accepts_until_a_date_and_says_what_is_of_no_use() {
+fn a_policy_accepts_until_a_date_and_its_faults_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let trace = generated(folder.path(), "t.trace", 5_000, 3);
+    let trace = generated(folder.path(), "t.trace", 5_000);
     let (a, b) = (
         recorded(folder.path(), "a", &trace, "footprint"),
         recorded(folder.path(), "b", &trace, "footprint"),
@@ -321,17 +288,17 @@ fn a_policy_accepts_until_a_date_and_says_what_is_of_no_use() {
     let text = check(2, "\n[margins]\ntmie = { fail = 3 }\n");
     assert!(text.contains("line 3") && text.contains("did you mean `time`"), "{text}");
     assert!(check(0, "[margins.resident_freed_bytes]\nfail = 100\n").contains("0 FAIL"));
-    // Without a policy at the place that was named.
+    // There is no file of that name.
     let mut command = heaplay();
     command.args(["check", "--baseline"]).arg(&a).arg(&b).args(["--policy", "/no/such.toml"]);
     assert!(expect(2, &mut command).contains("/no/such.toml"));
 }
 
 #[test]
-fn stored_runs_that_cannot_be_compared_say_which_and_why() {
+fn stored_runs_that_cannot_be_compared_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let trace = generated(folder.path(), "t.trace", 5_000, 3);
-    let other = generated(folder.path(), "u.trace", 5_000, 4);
+    let trace = generated(folder.path(), "t.trace", 5_000);
+    let other = generated_from(folder.path(), "u.trace", 5_000, 4);
     let at = |name: &str| folder.path().join(name);
     let a = recorded(folder.path(), "a", &trace, "footprint,time");
     let check = |code, candidate: &Path| {
@@ -339,7 +306,7 @@ fn stored_runs_that_cannot_be_compared_say_which_and_why() {
     };
     let text = check(2, &recorded(folder.path(), "u", &other, "footprint"));
     assert!(text.contains("share no trace"), "{text}");
-    // Another machine: exact measures that follow from policy are judged, times are refused with
+    // Of another machine, exact measures that follow from policy are judged. Times are refused, with
     // both fingerprints.
     let copy = |name: &str, change: &dyn Fn(&mut Run)| {
         let mut run = Run::load(&a).unwrap();
@@ -360,7 +327,7 @@ fn stored_runs_that_cannot_be_compared_say_which_and_why() {
     );
     let text = check(0, &copy("same", &|_| {}));
     assert!(text.contains("times of a stored run are not judged"), "{text}");
-    // Half-written: a table that ends in the middle of a row.
+    // A table ends in the middle of a row.
     let half = copy("half", &|_| {});
     let table = fs::read(half.join("measurements.csv")).unwrap();
     fs::write(half.join("measurements.csv"), &table[..table.len() / 2]).unwrap();
@@ -368,24 +335,24 @@ fn stored_runs_that_cannot_be_compared_say_which_and_why() {
     assert!(text.contains("measurements.csv") || text.contains("missing"), "{text}");
     let cells = copy("cells", &|run| run.outcomes.truncate(1));
     assert!(check(2, &cells).contains("--resume"));
-    // Another version's layout.
+    // A later format.
     let version = copy("version", &|_| {});
     let manifest = fs::read_to_string(version.join("manifest.json")).unwrap();
     fs::write(
         version.join("manifest.json"),
-        manifest.replacen("\"format\": 1", "\"format\": 99", 1),
+        manifest.replacen("\"format\": 2", "\"format\": 99", 1),
     )
     .unwrap();
     assert!(check(2, &version).contains("99"));
 }
 
 #[test]
-fn what_cannot_be_compared_is_told_before_anything_is_measured() {
+fn sides_that_cannot_be_compared_are_refused_before_a_measurement() {
     let folder = tempfile::tempdir().unwrap();
-    let trace = generated(folder.path(), "t.trace", 2_000, 3);
+    let trace = generated(folder.path(), "t.trace", 2_000);
     let trace = trace.display().to_string();
     let run = recorded(folder.path(), "a", Path::new(&trace), "footprint").display().to_string();
-    for (arguments, words) in [
+    for (arguments, parts) in [
         (vec![trace.as_str()], vec!["what is to be compared"]),
         (vec![&trace, "--candidate", "malloc"], vec!["--baseline"]),
         (vec!["--baseline", "malloc", "--candidate", "bump"], vec!["traces"]),
@@ -421,24 +388,17 @@ fn what_cannot_be_compared_is_told_before_anything_is_measured() {
         ),
     ] {
         let text = expect(2, heaplay().arg("check").args(&arguments));
-        for word in words {
-            assert!(text.contains(word), "{arguments:?}: {word}: {text}");
+        for part in parts {
+            assert!(text.contains(part), "{arguments:?}: {part}: {text}");
         }
     }
 }
 
 #[test]
-fn libraries_without_the_symbols_or_that_crash_on_load_are_told() {
+fn libraries_without_the_symbols_or_that_crash_on_load_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let trace = generated(folder.path(), "t.trace", 2_000, 3);
-    let build = |name: &str, source: &str| -> Option<PathBuf> {
-        let (c, so) =
-            (folder.path().join(format!("{name}.c")), folder.path().join(format!("lib{name}.so")));
-        fs::write(&c, source).unwrap();
-        let status =
-            Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&so).arg(&c).status().ok()?;
-        status.success().then_some(so)
-    };
+    let trace = generated(folder.path(), "t.trace", 2_000);
+    let build = |name: &str, source: &str| compiler::library(folder.path(), name, source);
     let (Some(empty), Some(crash)) = (
         build("empty", "int nothing(void) { return 1; }\n"),
         build(
@@ -446,15 +406,14 @@ fn libraries_without_the_symbols_or_that_crash_on_load_are_told() {
             "#include <stdlib.h>\n__attribute__((constructor)) static void go(void) { abort(); }\n",
         ),
     ) else {
-        eprintln!("skipped: cc is not there to build libraries with");
         return;
     };
-    for (library, word) in [(&empty, "missing symbol"), (&crash, "SIGABRT")] {
+    for (library, part) in [(&empty, "missing symbol"), (&crash, "SIGABRT")] {
         let candidate = format!("so:{}", library.display());
         let mut command = heaplay();
         command.arg("check").arg(&trace).args(["--baseline", "malloc", "--candidate", &candidate]);
         let text = expect(2, &mut command);
-        assert!(text.contains(word) && text.contains(&candidate), "{text}");
+        assert!(text.contains(part) && text.contains(&candidate), "{text}");
     }
 }
 
@@ -468,8 +427,8 @@ fn ci_files_are_written_once_and_name_what_they_use() {
             |code| expect(code, heaplay().current_dir(folder.path()).args(["check", "--init", ci]));
         init(0);
         let text = fs::read_to_string(folder.path().join(path)).unwrap();
-        for word in ["cache", "artifact", "--junit", "--markdown", "--candidate"] {
-            assert!(text.contains(word), "{ci}: {word}");
+        for part in ["cache", "artifact", "--junit", "--markdown", "--candidate"] {
+            assert!(text.contains(part), "{ci}: {part}");
         }
         assert!(!text.contains('\t'), "YAML has no tabs");
         assert!(init(2).contains("there is one already"));
@@ -479,7 +438,7 @@ fn ci_files_are_written_once_and_name_what_they_use() {
 #[test]
 fn the_selftest_injects_and_counts_and_calibrate_gives_a_policy() {
     let folder = tempfile::tempdir().unwrap();
-    let trace = generated(folder.path(), "t.trace", 3_000, 3);
+    let trace = generated(folder.path(), "t.trace", 3_000);
     let file = folder.path().join("s.json");
     let mut command = heaplay();
     command

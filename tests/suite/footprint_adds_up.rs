@@ -1,40 +1,34 @@
-//! What the footprint pass promises, on the committed traces: its invariants, that two passes agree
-//! to the bit, that pinned pages predict what a trim leaves, and that the pins predict what a
-//! change of a line saves.
+//! The footprint pass on the committed traces: its parts add up, two passes agree to the bit, pages
+//! in use predict what a trim leaves, and the attribution to lines predicts what a changed line
+//! saves.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use heaplay::results::{Exactness, Metric, Moment, Run, Sample, Scope};
 
-const KIB: f64 = 1024.0;
-/// What the kernel's figure may be off by, and a page for the one thread.
-const TOLERANCE: f64 = 20.0 * KIB;
+use crate::support::libraries::has_backend;
+use crate::support::process::{errors, expect, finish, heaplay, printed, repository};
+use crate::support::traces;
 
-/// Every backend of this build that needs no word more than its name; `linked_list` takes minutes
-/// for these traces.
+const KIB: f64 = 1024.0;
+/// The kernel's figure may be off by as much, in bytes. It includes a page for the one thread.
+const TOLERANCE_BYTES: f64 = 20.0 * KIB;
+
+/// Every backend of this build that needs no more than its name. `linked_list` would take minutes for
+/// these traces.
 fn backends() -> Vec<&'static str> {
     let apart = ["null", "linked_list", "python", "so", "preload", "injected"];
     let all = heaplay::backends::BACKENDS.iter().map(|member| member.name);
     all.filter(|name| !apart.contains(name)).collect()
 }
 
-fn traces() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("traces")
-}
-
 /// The footprint passes of `what` in a folder.
-fn footprint(what: &Path, backends: &str, out: &Path, tunables: Option<&str>) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
+fn footprint(what: &Path, backends: &str, out: &Path) -> Run {
+    let mut command = heaplay();
     command.arg("run").arg(what).args(["--passes", "footprint", "-b", backends, "--out"]).arg(out);
-    command.env_remove("GLIBC_TUNABLES").stdin(Stdio::null());
-    if let Some(tunables) = tunables {
-        command.env("GLIBC_TUNABLES", tunables);
-    }
-    let output = command.output().expect("heaplay starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    expect(0, command.env_remove("GLIBC_TUNABLES"));
     Run::load(out).expect("a run")
 }
 
@@ -52,14 +46,14 @@ fn one(run: &Run, trace: &str, backend: &str, metric: Metric) -> f64 {
 #[test]
 fn the_parts_of_resident_memory_add_up_on_every_trace() {
     let folder = tempfile::tempdir().unwrap();
-    let run = footprint(&traces(), &backends().join(","), &folder.path().join("run"), None);
+    let run = footprint(&repository("traces"), &backends().join(","), &folder.path().join("run"));
     assert!(run.missing().is_empty() && run.failed().is_empty());
     assert!(run.measurements.iter().all(|row| row.value.is_finite() && row.value >= 0.0));
     for sample in run.samples.iter().filter(|sample| sample.backend != "null") {
         assert!(sample.live_bytes <= sample.usable_bytes, "{sample:?}");
         assert!(sample.usable_bytes <= sample.pages_in_use_bytes, "{sample:?}");
         assert!(
-            sample.pages_in_use_bytes as f64 <= sample.resident_bytes as f64 + TOLERANCE,
+            sample.pages_in_use_bytes as f64 <= sample.resident_bytes as f64 + TOLERANCE_BYTES,
             "{sample:?}"
         );
     }
@@ -69,7 +63,10 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
             .traces
             .iter()
             .map(|t| one(&run, &t.name, backend, Metric::PagesInUseOverResidentBytes));
-        println!("{backend}: pinned over resident by at most {} bytes", over.fold(0.0, f64::max));
+        println!(
+            "{backend}: at most {} bytes of pages in use above the resident bytes",
+            over.fold(0.0, f64::max)
+        );
     }
     for trace in &run.manifest.traces {
         for backend in backends() {
@@ -104,12 +101,12 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
                         row.trace == trace.name && row.backend == backend && row.moment == moment
                     })
                     .collect();
-                let stranded: u64 = attributions
+                let fragmented: u64 = attributions
                     .iter()
                     .map(|attribution| attribution.external_fragmentation_bytes)
                     .sum();
                 assert!(
-                    attributions.is_empty() || stranded as f64 == curve[0] - usable as f64,
+                    attributions.is_empty() || fragmented as f64 == curve[0] - usable as f64,
                     "every byte is charged"
                 );
                 assert_eq!(
@@ -119,9 +116,11 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
                 );
             }
         }
-        // All that was ever allocated is told by size, and comes to what the trace asked for.
+        // The rounding by size covers all requests of the trace.
         let profile = heaplay::program::compile(
-            heaplay::trace::open(&traces().join(format!("{}.trace", trace.name))).unwrap().as_mut(),
+            heaplay::trace::open(&repository("traces").join(format!("{}.trace", trace.name)))
+                .unwrap()
+                .as_mut(),
         )
         .unwrap();
         for backend in backends().into_iter().filter(|backend| *backend != "null") {
@@ -142,8 +141,8 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
                 trace.name
             );
         }
-        // Looking is told, and bounded by its number: every 1/320 of the trace and at each rise by
-        // 1/128 of the peak.
+        // The cost of sampling is reported. The number of samples is bounded: one each 1/320 of the
+        // trace, and one at each rise by 1/128 of the peak.
         let cost = |metric| one(&run, &trace.name, "pymalloc", metric);
         let share = cost(Metric::SamplingNanoseconds) / cost(Metric::PassNanoseconds);
         println!("{}: sampling took {:.2} % of the pass", trace.name, share * 100.0);
@@ -155,9 +154,9 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
 #[test]
 fn two_passes_agree_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
-    let trace = traces().join("json_round.trace");
+    let trace = traces::committed("json_round.trace");
     let folders = ["a", "b"].map(|name| folder.path().join(name));
-    let runs = folders.each_ref().map(|out| footprint(&trace, "malloc,pymalloc,bump", out, None));
+    let runs = folders.each_ref().map(|out| footprint(&trace, "malloc,pymalloc,bump", out));
     let exact = |run: &Run| -> BTreeMap<(String, Scope, Metric), u64> {
         let rows = run.measurements.iter().filter(|row| {
             let exactness = row.metric.exactness();
@@ -174,25 +173,26 @@ fn two_passes_agree_to_the_bit() {
     }
 }
 
-/// Pointers alone predict what glibc's trim leaves, to 2 % or one page, once its thread's cache is
-/// empty, whatever size that cache has; and without a cache there is nothing to empty.
+/// Pointers predict the memory that glibc's trim leaves after the thread cache is flushed, within 2 %
+/// or one page. This holds for any size of that cache. Without a cache, flushing changes nothing.
 #[test]
 #[cfg(target_env = "gnu")]
-fn pointers_alone_predict_what_a_trim_leaves() {
+fn pointers_predict_what_a_trim_leaves() {
     const PAGE: f64 = 4096.0;
     let folder = tempfile::tempdir().unwrap();
     let cacheless = "malloc:glibc.malloc.tcache_count=0";
-    let words = ["malloc", "malloc:glibc.malloc.tcache_count=40", cacheless];
-    let run = footprint(&traces(), &words.join(","), &folder.path().join("run"), None);
+    let specs = ["malloc", "malloc:glibc.malloc.tcache_count=40", cacheless];
+    let run = footprint(&repository("traces"), &specs.join(","), &folder.path().join("run"));
     for trace in &run.manifest.traces {
-        for backend in words {
+        for backend in specs {
             let figure = |metric: Metric| one(&run, &trace.name, backend, metric);
-            let (pinned, predicted) =
+            let (in_use, predicted) =
                 (figure(Metric::PagesInUseEndBytes), figure(Metric::TrimPredictedBytes));
             let (trimmed, flushed) =
                 (figure(Metric::ResidentTrimmedBytes), figure(Metric::ResidentFlushedBytes));
             println!(
-                "{} {backend}: pinned {pinned}, predicted {predicted}, after trim {trimmed}, cache emptied {flushed}",
+                "{} {backend}: in use {in_use}, predicted {predicted}, after a trim {trimmed}, \
+                 flushed {flushed}",
                 trace.name
             );
             let spare = (predicted * 0.02).max(PAGE);
@@ -201,10 +201,10 @@ fn pointers_alone_predict_what_a_trim_leaves() {
                 "{} {backend}: {flushed} {predicted}",
                 trace.name
             );
-            // The heads beside live blocks are few: most lie on pages that the blocks pin anyway.
-            let beside = predicted - pinned;
+            // Few headers lie on pages without a live block.
+            let beside = predicted - in_use;
             assert!(
-                (0.0..=(pinned * 0.02).max(4.0 * PAGE)).contains(&beside),
+                (0.0..=(in_use * 0.02).max(4.0 * PAGE)).contains(&beside),
                 "{}: {beside}",
                 trace.name
             );
@@ -213,8 +213,7 @@ fn pointers_alone_predict_what_a_trim_leaves() {
                 assert!((trimmed - flushed).abs() <= PAGE, "{}: {trimmed} {flushed}", trace.name);
             }
         }
-        // What the cache pins is seen at all: by far the larger part of what is left of a small
-        // heap.
+        // The cache retains most of the pages that are left of a small heap.
         if trace.name == "churn" {
             let figure = |metric: Metric| one(&run, &trace.name, "malloc", metric);
             assert!(
@@ -224,14 +223,14 @@ fn pointers_alone_predict_what_a_trim_leaves() {
     }
 }
 
-/// At each mark every byte that is stranded is charged to a line, and the lines hold what the trace
-/// says that is live there.
+/// At each mark every byte of external fragmentation is attributed to a line, and the live bytes of
+/// the lines are those of the trace.
 #[test]
-fn lines_are_charged_at_every_mark() {
+fn bytes_are_attributed_to_lines_at_every_mark() {
     let folder = tempfile::tempdir().unwrap();
     let marked = folder.path().join("marked.trace");
-    // The recorded service with marks of our own, at calls where the trace has none.
-    let original = traces().join("service.trace");
+    // The recorded service, with marks at calls where the recording has none.
+    let original = traces::committed("service.trace");
     let program =
         heaplay::program::compile(heaplay::trace::open(&original).unwrap().as_mut()).unwrap();
     let calls = program.profile().total_calls();
@@ -244,7 +243,7 @@ fn lines_are_charged_at_every_mark() {
         writer.write_row(&row, reader.sites()).unwrap();
     }
     writer.finish().unwrap();
-    let run = footprint(&marked, "malloc,pymalloc,null", &folder.path().join("run"), None);
+    let run = footprint(&marked, "malloc,pymalloc,null", &folder.path().join("run"));
     for backend in ["malloc", "pymalloc"] {
         let at = |moment: Moment| -> (u64, u64) {
             let mine = run.attributions.iter().filter(|attribution| {
@@ -259,72 +258,65 @@ fn lines_are_charged_at_every_mark() {
         assert_eq!(at(Moment::Mark(4)), at(Moment::End));
         let sample =
             run.samples.iter().find(|s| s.backend == backend && s.event == calls / 3).unwrap();
-        let stranded = sample.pages_in_use_bytes - sample.usable_bytes;
-        assert_eq!(at(Moment::Mark(2)), (sample.live_bytes, stranded), "{backend}");
-        assert!(sample.live_bytes > 0 && stranded > 0);
+        let fragmented = sample.pages_in_use_bytes - sample.usable_bytes;
+        assert_eq!(at(Moment::Mark(2)), (sample.live_bytes, fragmented), "{backend}");
+        assert!(sample.live_bytes > 0 && fragmented > 0);
     }
     assert!(run.attributions.iter().all(|attribution| attribution.backend != "null"));
 }
 
 #[test]
-fn the_first_line_of_the_pins_saves_what_it_is_charged_with() {
+fn the_first_line_saves_what_is_attributed_to_it() {
     let folder = tempfile::tempdir().unwrap();
-    let trace = traces().join("service.trace");
-    let run = footprint(&trace, "pymalloc", &folder.path().join("run"), None);
+    let trace = traces::committed("service.trace");
+    let run = footprint(&trace, "pymalloc", &folder.path().join("run"));
     let [check] = &run.what_ifs[..] else { panic!("one line is checked: {:?}", run.what_ifs) };
     assert_eq!(check.site, run.retaining_lines("service", Moment::End)[0].0);
     let saved = check.pages_in_use_before_bytes as f64 - check.pages_in_use_after_bytes as f64;
     let off = (check.predicted_bytes as f64 - saved).abs() / saved;
     assert!(off < 0.15, "{check:?}");
-    // The verb says the same, and knows the line by the end of its name.
+    // The verb gives the same figure, and finds the line by the end of its name.
     let line = check.site.rsplit('/').next().unwrap();
     let whatif = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
-        let output = command.arg("whatif").arg(&trace).args(arguments).output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8(output.stdout).unwrap(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
+        let ended = finish(heaplay().arg("whatif").arg(&trace).args(arguments));
+        (ended.status.code(), printed(&ended), errors(&ended))
     };
-    let (code, told, _) = whatif(&["--move-site", line, "--backends", "pymalloc"]);
+    let (code, text, _) = whatif(&["--move-site", line, "--backends", "pymalloc"]);
     assert_eq!(code, Some(0));
     assert!(
-        told.contains(&check.site) && told.contains(&format!("{:.0}\u{a0}KiB", saved / KIB)),
-        "{told}"
+        text.contains(&check.site) && text.contains(&format!("{:.0}\u{a0}KiB", saved / KIB)),
+        "{text}"
     );
-    let (code, told, _) = whatif(&["--drop-site", line, "--backends", "pymalloc,null"]);
+    let (code, text, _) = whatif(&["--drop-site", line, "--backends", "pymalloc,null"]);
     assert!(
-        code == Some(2) && told.contains("never allocated") && told.contains("backs no memory"),
-        "{told}"
+        code == Some(2) && text.contains("never allocated") && text.contains("backs no memory"),
+        "{text}"
     );
     let (code, _, errors) = whatif(&["--drop-site", "nowhere.py:1"]);
     assert!(code == Some(2) && errors.contains("heaplay inspect"), "{errors}");
 }
 
-/// What gives memory back by the clock is never a bare number: it has two bounds, or the program's
-/// own pace.
+/// Where an allocator returns memory after a delay, its figure has two bounds, or the pace of the
+/// program.
 #[test]
-fn what_goes_by_the_clock_has_a_band_or_a_pace() {
-    let built = |name: &str| heaplay::backends::BACKENDS.iter().any(|member| member.name == name);
-    if !built("jemalloc") || !built("mimalloc") {
-        println!("skipped: this build has no jemalloc or no mimalloc");
+fn figures_that_depend_on_the_clock_have_bounds_or_a_pace() {
+    if !has_backend("jemalloc") || !has_backend("mimalloc") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let words = "malloc,jemalloc,mimalloc,mimalloc:purge_delay=-1";
-    let service = traces().join("service.trace");
-    let run = footprint(&service, words, &folder.path().join("bounded"), None);
+    let specs = "malloc,jemalloc,mimalloc,mimalloc:purge_delay=-1";
+    let service = traces::committed("service.trace");
+    let run = footprint(&service, specs, &folder.path().join("bounded"));
     for backend in ["jemalloc", "mimalloc"] {
         let figure = |metric: Metric| one(&run, "service", backend, metric);
         for what in ["peak", "mean", "end", "trimmed"] {
             let [least, most] = ["at_once", "never"]
                 .map(|bound| figure(named(&format!("resident_{what}_{bound}_bytes"))));
             assert!(least > 0.0 && most > 0.0, "{backend} {what}: {least} {most}");
-            // A trim that is told to takes what no clock would have taken.
+            // A trim returns memory at once, whatever the delay is.
             assert!(least <= most || what == "trimmed", "{backend} {what}: {least} {most}");
         }
-        // At the end of a program that frees two thirds of its heap the clock has a say.
+        // The program frees two thirds of its heap at the end, so the delay matters there.
         assert!(
             figure(Metric::ResidentEndAtOnceBytes) < 0.9 * figure(Metric::ResidentEndNeverBytes),
             "{backend}"
@@ -336,24 +328,15 @@ fn what_goes_by_the_clock_has_a_band_or_a_pace() {
             "{backend}"
         );
     }
-    let hello = traces().join("hello.trace");
+    let hello = traces::committed("hello.trace");
     let out = folder.path().join("paced");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
-    command.arg("run").arg(&hello).args([
-        "--passes",
-        "footprint",
-        "-b",
-        "malloc,mimalloc",
-        "--pace",
-        "4",
-        "--out",
-    ]);
-    let output = command.arg(&out).stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut command = heaplay();
+    command.arg("run").arg(&hello).args(["--passes", "footprint", "-b", "malloc,mimalloc"]);
+    expect(0, command.args(["--pace", "4", "--out"]).arg(&out));
     let run = Run::load(&out).unwrap();
     assert_eq!(run.manifest.settings.get("pace").map(String::as_str), Some("4"));
     assert!(run.values("hello", "mimalloc", Scope::All, Metric::ResidentEndNeverBytes).is_empty());
-    // The recording's own last time, read here from the trace.
+    // The last time in the recording.
     let mut reader = heaplay::trace::open(&hello).unwrap();
     let mut last_ns = 0;
     while let Some(row) = reader.next_row().unwrap() {

@@ -1,12 +1,12 @@
-//! Free lists against a second, naive implementation: vectors by class. It says which block each
-//! request gets and which calls reach the layer below. By type the same, with the rules of each
-//! version written down once more.
+//! Free lists against reference models: vectors by class, and vectors by type with the rules of each
+//! version written once more. A model says which block each request gets, and which calls reach the
+//! layer below.
 #![expect(unsafe_code, reason = "calls the backend through its table")]
 
 use std::collections::HashMap;
 use std::ffi::c_void;
 
-use heaplay::backends::freelist::{Freelist, Limits, limits, listed};
+use heaplay::backends::freelist::{Freelist, ListLimits, limits, listed};
 use heaplay::backends::{self, Backend};
 use heaplay::program::{Action, compile};
 use heaplay::replay::{Done, Probe, Slots, Tables, free_all, replay};
@@ -17,36 +17,36 @@ use heaplay::trace::{
 use crate::support::arena_hooks::{Bases, Below, Hooked, Watch};
 use crate::support::waves::{Event, Waves};
 
-/// Kept blocks by class, the last freed last.
-struct Naive {
-    limits: Limits,
-    kept: HashMap<usize, Vec<*mut c_void>>,
+/// The reference model: retained blocks by class, the last freed last.
+struct ClassLists {
+    limits: ListLimits,
+    retained: HashMap<usize, Vec<*mut c_void>>,
 }
 
-impl Naive {
-    /// The kept block that a request gets.
+impl ClassLists {
+    /// The retained block that a request gets.
     fn take(&mut self, size: usize) -> Option<*mut c_void> {
-        self.kept.get_mut(&size.div_ceil(16))?.pop()
+        self.retained.get_mut(&size.div_ceil(16))?.pop()
     }
 
-    /// Whether a freed block is kept.
-    fn keep(&mut self, block: *mut c_void, usable: usize) -> bool {
+    /// Whether a freed block is retained.
+    fn retain(&mut self, block: *mut c_void, usable: usize) -> bool {
         let class = usable / 16;
-        let room = if (1..=32).contains(&class) { self.limits[class - 1] as usize } else { 0 };
-        let kept = self.kept.entry(class).or_default();
-        let keeps = kept.len() < room;
-        if keeps {
-            kept.push(block);
+        let limit = if (1..=32).contains(&class) { self.limits[class - 1] as usize } else { 0 };
+        let retained = self.retained.entry(class).or_default();
+        let is_retained = retained.len() < limit;
+        if is_retained {
+            retained.push(block);
         }
-        keeps
+        is_retained
     }
 }
 
-fn run(limits: Limits, seed: u64, events: usize) {
+fn run(limits: ListLimits, seed: u64, events: usize) {
     let watch = Watch::new(Bases::Aligned);
     let lists = Freelist::new(Box::new(Hooked(watch)), limits, vec![]);
     let table = *lists.domains().get(Domain::Obj);
-    let mut naive = Naive { limits, kept: HashMap::new() };
+    let mut reference = ClassLists { limits, retained: HashMap::new() };
     let (mut waves, mut live): (_, Vec<*mut c_void>) = (Waves::new(seed), vec![]);
     let mut hits = 0;
     for event in 0..events {
@@ -55,7 +55,7 @@ fn run(limits: Limits, seed: u64, events: usize) {
         let below: Vec<Below> = unsafe {
             match next {
                 Event::Malloc(size) | Event::ReallocNull(size) => {
-                    let expected = naive.take(size);
+                    let expected = reference.take(size);
                     let block = match next {
                         Event::Malloc(_) => (table.malloc)(table.ctx, size),
                         _ => (table.realloc)(table.ctx, std::ptr::null_mut(), size),
@@ -69,7 +69,7 @@ fn run(limits: Limits, seed: u64, events: usize) {
                     expected.map_or(vec![Below::Malloc(size)], |_| vec![])
                 }
                 Event::Calloc(elements, size) => {
-                    let expected = naive.take(elements * size);
+                    let expected = reference.take(elements * size);
                     let block = (table.calloc)(table.ctx, elements, size);
                     live.push(block);
                     assert!(
@@ -87,9 +87,9 @@ fn run(limits: Limits, seed: u64, events: usize) {
                 }
                 Event::Free(at) => {
                     let block = live.swap_remove(at);
-                    let kept = naive.keep(block, libc::malloc_usable_size(block));
+                    let is_retained = reference.retain(block, libc::malloc_usable_size(block));
                     (table.free)(table.ctx, block);
-                    if kept { vec![] } else { vec![Below::Free] }
+                    if is_retained { vec![] } else { vec![Below::Free] }
                 }
                 Event::FreeNull => {
                     (table.free)(table.ctx, std::ptr::null_mut());
@@ -105,14 +105,14 @@ fn run(limits: Limits, seed: u64, events: usize) {
     assert_eq!(
         hits > 0,
         limits.iter().any(|limit| *limit > 0),
-        "seed {seed}: {hits} hits, {} kept",
-        naive.kept.len()
+        "seed {seed}: {hits} hits, {} lists",
+        reference.retained.len()
     );
     lists.check().unwrap();
     drop(lists);
     assert_eq!(
         watch.log.take().len(),
-        naive.kept.values().map(Vec::len).sum::<usize>(),
+        reference.retained.values().map(Vec::len).sum::<usize>(),
         "all go back"
     );
     // SAFETY: live blocks of libc.
@@ -120,7 +120,7 @@ fn run(limits: Limits, seed: u64, events: usize) {
 }
 
 #[test]
-fn the_same_blocks_as_the_naive_lists() {
+fn blocks_are_those_of_the_class_lists() {
     let limits = |minor| limits((minor, u32::MAX));
     for (seed, limits) in
         [limits(7), limits(11), limits(14), [80; 32], [1; 32], [0; 32]].into_iter().enumerate()
@@ -130,28 +130,28 @@ fn the_same_blocks_as_the_naive_lists() {
 }
 
 #[test]
-fn the_words_that_it_takes() {
-    let describe = |word: &str| backends::describe(&backends::parse(word).unwrap());
-    let told = describe("freelist@3.11+pymalloc@3.9+bump").unwrap();
-    let places =
-        ["layer 3", "float", "layer 2", "layer 0", "bump"].map(|part| told.find(part).expect(part));
-    assert!(places.is_sorted(), "{told}");
+fn specs_are_accepted_or_refused() {
+    let describe = |spec: &str| backends::describe(&backends::parse(spec).unwrap());
+    let description = describe("freelist@3.11+pymalloc@3.9+bump").unwrap();
+    let places = ["layer 3", "float", "layer 2", "layer 0", "bump"]
+        .map(|part| description.find(part).expect(part));
+    assert!(places.is_sorted(), "{description}");
     assert!(describe("freelist:limit=80").unwrap().contains("80"));
-    for word in ["freelist:limit=x", "freelist@2.7", "freelist:size=1"] {
-        assert!(describe(word).unwrap_err().to_string().contains("freelist"), "{word}");
+    for spec in ["freelist:limit=x", "freelist@2.7", "freelist:size=1"] {
+        assert!(describe(spec).unwrap_err().to_string().contains("freelist"), "{spec}");
     }
 }
 
-/// What a version keeps of a type, once more: the list that objects of that size share, its limit,
-/// and whether it is for all sizes or never used again.
-struct Kept {
+/// The rule of a version for a type: the list that objects of that size share, its limit, whether it
+/// is for all sizes, and whether its objects are never used again.
+struct TypeRule {
     list: (String, u64),
     limit: usize,
-    any_size: bool,
-    hoarded: bool,
+    has_any_size: bool,
+    is_hoarded: bool,
 }
 
-fn kept(minor: u32, patch: u32, name: &str, bytes: u64) -> Option<Kept> {
+fn type_rule(minor: u32, patch: u32, name: &str, bytes: u64) -> Option<TypeRule> {
     let collector = if minor >= 8 {
         16
     } else if (minor, patch) >= (7, 4) {
@@ -169,9 +169,9 @@ fn kept(minor: u32, patch: u32, name: &str, bytes: u64) -> Option<Kept> {
         "tuple" => {
             let items = bytes.checked_sub(collector + if minor < 14 { 24 } else { 32 })? / 8;
             let longest = if minor < 11 { 19 } else { 20 };
-            let hoarded = items == 20 && (minor, patch) < (12, 5);
+            let is_hoarded = items == 20 && (minor, patch) < (12, 5);
             (bytes.is_multiple_of(8) && (1..=longest).contains(&items))
-                .then_some((2000, false, hoarded))
+                .then_some((2000, false, is_hoarded))
         }
         "frame" if minor <= 10 => Some((200, true, false)),
         "int" if minor == 14 => (bytes <= 32).then_some((100, true, false)),
@@ -182,43 +182,43 @@ fn kept(minor: u32, patch: u32, name: &str, bytes: u64) -> Option<Kept> {
         "range" if minor == 14 => one(6, 48),
         _ => None,
     };
-    let (limit, any_size, hoarded) = found?;
-    Some(Kept {
-        list: (name.to_owned(), if any_size { 0 } else { bytes }),
+    let (limit, has_any_size, is_hoarded) = found?;
+    Some(TypeRule {
+        list: (name.to_owned(), if has_any_size { 0 } else { bytes }),
         limit,
-        any_size,
-        hoarded,
+        has_any_size,
+        is_hoarded,
     })
 }
 
-/// The naive lists by type, beside a replay: says what each call does, and which block it gets.
+/// The reference model by type, beside a replay. It says what each call does, and which block it gets.
 struct ByType<'a> {
     watch: &'static Watch,
     version: (u32, u32),
     /// Type and size of the block of each slot.
     blocks: Vec<(String, u64)>,
-    /// Type of each request, in order; the row's own, not the program's kinds.
+    /// The type of each request, in order, from the rows of the trace.
     types: std::slice::Iter<'a, String>,
     lists: HashMap<(String, u64), Vec<*mut c_void>>,
     hits: HashMap<String, u64>,
 }
 
 impl ByType<'_> {
-    fn kept(&self, of: &(String, u64)) -> Option<Kept> {
-        kept(self.version.0, self.version.1, &of.0, of.1)
+    fn rule(&self, of: &(String, u64)) -> Option<TypeRule> {
+        type_rule(self.version.0, self.version.1, &of.0, of.1)
     }
 
     fn request(&mut self, done: &Done, clears: bool) -> Vec<Below> {
         let of = (self.types.next().unwrap().clone(), done.size as u64);
-        let kept = self.kept(&of);
+        let rule = self.rule(&of);
         self.blocks[done.slot] = of.clone();
         let miss =
             if clears { vec![Below::Calloc(1, done.size)] } else { vec![Below::Malloc(done.size)] };
-        let Some(kept) = kept.filter(|kept| !kept.hoarded) else { return miss };
-        let Some(block) = self.lists.entry(kept.list).or_default().pop() else { return miss };
+        let Some(rule) = rule.filter(|rule| !rule.is_hoarded) else { return miss };
+        let Some(block) = self.lists.entry(rule.list).or_default().pop() else { return miss };
         *self.hits.entry(of.0.clone()).or_default() += 1;
-        // It may have been resized, and have moved for that: then the log tells.
-        if kept.any_size && self.watch.log.borrow().as_slice() == [Below::Realloc(done.size)] {
+        // A block that is too small is resized. The log shows that.
+        if rule.has_any_size && self.watch.log.borrow().as_slice() == [Below::Realloc(done.size)] {
             return vec![Below::Realloc(done.size)];
         }
         assert!(done.new == block, "call {}: {of:?}", done.index);
@@ -237,9 +237,9 @@ impl Probe for ByType<'_> {
                 self.blocks[done.slot] = (self.types.next().unwrap().clone(), done.size as u64);
                 vec![Below::Realloc(done.size)]
             }
-            Action::Free => match self.kept(&self.blocks[done.slot]) {
-                Some(kept) if self.lists.get(&kept.list).map_or(0, Vec::len) < kept.limit => {
-                    self.lists.entry(kept.list).or_default().push(done.old);
+            Action::Free => match self.rule(&self.blocks[done.slot]) {
+                Some(rule) if self.lists.get(&rule.list).map_or(0, Vec::len) < rule.limit => {
+                    self.lists.entry(rule.list).or_default().push(done.old);
                     vec![]
                 }
                 _ => vec![Below::Free],
@@ -249,8 +249,7 @@ impl Probe for ByType<'_> {
     }
 }
 
-/// A generated trace whose typed blocks are now and then resized or cleared, which its types alone
-/// would never be.
+/// A generated trace in which some typed blocks are resized or cleared.
 struct Mixed(Generator, Vec<String>);
 
 impl TraceReader for Mixed {
@@ -277,7 +276,7 @@ fn types(version: (u32, u32)) -> Vec<GeneratedType> {
         sizes: Distribution::range(low, high),
         weight,
     };
-    // Those whose rules are written down above.
+    // Types whose rules are written above.
     let known = [
         "float",
         "list",
@@ -310,7 +309,7 @@ fn types(version: (u32, u32)) -> Vec<GeneratedType> {
 }
 
 #[test]
-fn by_type_the_same_blocks_as_the_naive_lists() {
+fn blocks_are_those_of_the_type_lists() {
     for (seed, version) in [(6, 0), (7, 16), (8, 18), (10, 13), (11, 7), (12, 1), (12, 5), (14, 0)]
         .into_iter()
         .enumerate()
@@ -325,7 +324,7 @@ fn by_type_the_same_blocks_as_the_naive_lists() {
         let limits = limits(version);
         let mut lists = Freelist::new(Box::new(Hooked(watch)), limits, listed(version));
         let tables = Tables::new(&program, &lists);
-        let mut naive = ByType {
+        let mut reference = ByType {
             watch,
             version,
             blocks: vec![(String::new(), 0); program.slots()],
@@ -335,9 +334,9 @@ fn by_type_the_same_blocks_as_the_naive_lists() {
         };
         let mut slots = Slots::new(&program);
         let calls = program.instructions().len();
-        replay(&program, &tables, &mut slots, 0..calls, &mut naive).unwrap();
+        replay(&program, &tables, &mut slots, 0..calls, &mut reference).unwrap();
         lists.check().unwrap();
-        let hits = &naive.hits;
+        let hits = &reference.hits;
         for common in ["float", "list", "dict", "dict keys", "tuple", "slice"] {
             assert!(
                 hits.get(common).is_some_and(|hits| *hits > 20),
@@ -346,7 +345,7 @@ fn by_type_the_same_blocks_as_the_naive_lists() {
         }
         assert_eq!(hits.contains_key("frame"), version.0 <= 10);
         assert_eq!(hits.contains_key("int"), version.0 == 14);
-        // What is live goes through its own lists; a trim empties them.
+        // Live blocks go to their lists, and a trim empties the lists.
         free_all(&program, &tables, &mut slots);
         lists.check().unwrap();
         lists.trim();

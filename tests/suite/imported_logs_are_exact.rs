@@ -1,5 +1,5 @@
-//! Logs of other recorders: a small sample of each, row by row; what is wrong in one is told with
-//! its line; and glibc's own mtrace log of a C program against what that program says it did.
+//! Logs of other recorders: a small sample of each, row by row. A fault is reported with its line. The
+//! mtrace log of a C program has the calls that the program counted.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,21 +7,25 @@ use std::process::Command;
 use heaplay::trace::{self, FOREIGN, ForeignLog, Imported, Sequence};
 use tempfile::TempDir;
 
+use crate::support::compiler;
+use crate::support::process::repository;
+use crate::support::skip::skip;
+
 fn sample(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(name)
+    repository("tests/samples").join(name)
 }
 
 struct Read {
     /// `event op size lifetime site`, `-` for none.
     rows: Vec<String>,
     facts: std::collections::BTreeMap<String, String>,
-    told: Imported,
+    imported: Imported,
 }
 
 fn import(path: &Path, format: Option<&str>) -> Read {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("out.trace");
-    let told = ForeignLog::open(path, format).unwrap().convert(&out).unwrap();
+    let imported = ForeignLog::open(path, format).unwrap().convert(&out).unwrap();
     let mut reader = trace::open(&out).unwrap();
     let (mut sequence, mut rows) = (Sequence::new(), Vec::new());
     while let Some(row) = reader.next_row().unwrap() {
@@ -34,9 +38,9 @@ fn import(path: &Path, format: Option<&str>) -> Read {
             (row.event, row.op.name(), row.size, row.thread, row.time_ns);
         rows.push(format!("{event} {op} {size} {lifetime} {thread}{by} {time} {site}"));
     }
-    assert_eq!(sequence.finish(|_| {}).unwrap(), told.events);
-    assert_eq!(rows.len() as u64, told.rows);
-    Read { rows, facts: reader.header().facts.clone(), told }
+    assert_eq!(sequence.finish(|_| {}).unwrap(), imported.events);
+    assert_eq!(rows.len() as u64, imported.rows);
+    Read { rows, facts: reader.header().facts.clone(), imported }
 }
 
 #[test]
@@ -52,7 +56,10 @@ fn malloc_lab() {
             "5 realloc 768 1 0 0 -"
         ]
     );
-    assert_eq!((read.told.unseen_frees, read.told.unseen_ends, read.told.left_out), (0, 0, 0));
+    assert_eq!(
+        (read.imported.unseen_frees, read.imported.unseen_ends, read.imported.left_out),
+        (0, 0, 0)
+    );
 }
 
 #[test]
@@ -67,7 +74,7 @@ fn mtrace() {
             "5 malloc 128 - 0 0 ./app:[0x1211]"
         ]
     );
-    assert_eq!(read.told.unseen_frees, 1);
+    assert_eq!(read.imported.unseen_frees, 1);
 }
 
 #[test]
@@ -83,7 +90,7 @@ fn logalloc() {
             "5 malloc 7 - 1 0 -"
         ]
     );
-    assert_eq!(read.told.left_out, 2, "another process, and statistics");
+    assert_eq!(read.imported.left_out, 2, "another process, and statistics");
     let read = import(&sample("prepared.logalloc"), None);
     assert_eq!(read.rows, ["0 malloc 42 2 1 0 -", "1 malloc 24 2 1 0 -", "3 realloc 84 1 1 0 -"]);
 }
@@ -116,7 +123,7 @@ fn memray() {
             "5 malloc 8 - 1 10000000 /srv/my app.py:1"
         ]
     );
-    assert_eq!((read.told.unseen_frees, read.told.left_out), (0, 1), "the mmap");
+    assert_eq!((read.imported.unseen_frees, read.imported.left_out), (0, 1), "the mmap");
     assert_eq!(
         (read.facts["python"].as_str(), read.facts["program"].as_str()),
         ("3.11.7", "memray run app.py --its arguments")
@@ -125,9 +132,9 @@ fn memray() {
     assert_eq!(read.rows, ["0 malloc 32 - 1 0 app.py:4"]);
 }
 
-/// Each sample is told by its content, its name is in the list, and gzip makes no difference.
+/// The content of each sample identifies its format, also behind gzip. The list has its name.
 #[test]
-fn formats_are_told_by_content() {
+fn content_identifies_the_format() {
     let folder = TempDir::new().unwrap();
     let names = ["exercise.rep", "glibc.mtrace", "firefox.logalloc", "app.android", "app.memray"];
     for (name, foreign) in names.iter().zip(FOREIGN) {
@@ -140,8 +147,7 @@ fn formats_are_told_by_content() {
         let file = std::fs::File::create(&packed).unwrap();
         let status = Command::new("gzip").arg("-c").arg(sample(name)).stdout(file).status();
         if !status.is_ok_and(|status| status.success()) {
-            println!("skipped: no gzip");
-            return;
+            return skip("gzip", "no gzip on the PATH");
         }
         assert_eq!(import(&packed, None).rows, import(&sample(name), Some(foreign.name)).rows);
     }
@@ -152,7 +158,7 @@ fn faults_name_their_line() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("log");
     let out = folder.path().join("out.csv");
-    for (format, text, line, words) in [
+    for (format, text, line, part) in [
         ("rep", "1\n1\n2\n1\na 0 8\n", 5, "1 of 2 requests"),
         ("rep", "1\n1\n1\n1\na 0\n", 5, "`a ID BYTES`"),
         ("mtrace", "= Start\n@ a + 0x10\n", 2, "PLACE"),
@@ -177,7 +183,7 @@ fn faults_name_their_line() {
             .and_then(|log| log.convert(&out))
             .unwrap_err()
             .to_string();
-        assert!(error.contains(&format!("log:{line}: ")) && error.contains(words), "{error}");
+        assert!(error.contains(&format!("log:{line}: ")) && error.contains(part), "{error}");
         assert!(!out.exists());
     }
     std::fs::write(&path, "hello\n").unwrap();
@@ -185,36 +191,33 @@ fn faults_name_their_line() {
     assert!(error.to_string().contains("--format"), "{error}");
 }
 
-/// What glibc logs of this program is what it says it did.
+/// Counts its own calls.
 const PROGRAM: &str = r#"
 #include <mcheck.h>
 #include <stdio.h>
 #include <stdlib.h>
 int main(void) {
-  unsigned long long asked = 0; unsigned seed = 1; void *blocks[64] = {0}; unsigned long births = 0, frees = 0, resizes = 0;
+  unsigned long long bytes = 0; unsigned seed = 1; void *blocks[64] = {0};
+  unsigned long births = 0, frees = 0, resizes = 0;
   mtrace();
   for (int n = 0; n < 20000; n++) {
     seed = seed * 1103515245 + 12345; unsigned at = seed >> 16 & 63, size = (seed >> 8) % 3000 + 1;
-    if (!blocks[at]) { blocks[at] = n % 3 ? malloc(size) : calloc(1, size); births++; asked += size; }
-    else if (n % 4 == 0) { blocks[at] = realloc(blocks[at], size); resizes++; asked += size; }
+    if (!blocks[at]) { blocks[at] = n % 3 ? malloc(size) : calloc(1, size); births++; bytes += size; }
+    else if (n % 4 == 0) { blocks[at] = realloc(blocks[at], size); resizes++; bytes += size; }
     else { free(blocks[at]); blocks[at] = 0; frees++; }
   }
   muntrace();
-  printf("%lu %lu %lu %llu", births, resizes, frees, asked);
+  printf("%lu %lu %lu %llu", births, resizes, frees, bytes);
 }
 "#;
 
 #[test]
+#[cfg(target_env = "gnu")]
 fn mtrace_of_a_program() {
     let folder = TempDir::new().unwrap();
-    let (source, program) = (folder.path().join("app.c"), folder.path().join("app"));
-    std::fs::write(&source, PROGRAM).unwrap();
-    let built = Command::new("cc").args(["-w", "-O0", "-o"]).arg(&program).arg(&source).status();
+    let Some(program) = compiler::program(folder.path(), "app", PROGRAM, &["-O0"]) else { return };
     let library = Command::new("cc").arg("-print-file-name=libc_malloc_debug.so.0").output();
-    let library = library.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    let (Ok(true), Ok(library)) = (built.map(|status| status.success()), library) else {
-        return println!("skipped: no C compiler (cc) with glibc");
-    };
+    let library = String::from_utf8_lossy(&library.expect("cc starts").stdout).trim().to_owned();
     let log = folder.path().join("log");
     let output = Command::new(&program)
         .env("MALLOC_TRACE", &log)
@@ -222,16 +225,16 @@ fn mtrace_of_a_program() {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let said: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
+    let counted: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
     if !log.is_file() {
-        return println!("skipped: this libc has no mtrace");
+        return skip("libc_malloc_debug", "this C library has no mtrace");
     }
     let read = import(&log, None);
     let count =
         |op: &str| read.rows.iter().filter(|row| row.split(' ').nth(1) == Some(op)).count() as u64;
-    let asked: u64 =
+    let bytes: u64 =
         read.rows.iter().map(|row| row.split(' ').nth(2).unwrap().parse::<u64>().unwrap()).sum();
-    let frees = read.told.events - read.told.rows;
-    assert_eq!([count("malloc"), count("realloc"), frees, asked], said[..]);
-    assert_eq!((read.told.unseen_frees, read.told.unseen_ends), (0, 0));
+    let frees = read.imported.events - read.imported.rows;
+    assert_eq!([count("malloc"), count("realloc"), frees, bytes], counted[..]);
+    assert_eq!((read.imported.unseen_frees, read.imported.unseen_ends), (0, 0));
 }

@@ -1,22 +1,29 @@
-//! The statistics of a trace against a Python script that counts from the CSV by itself.
+//! The statistics of a trace against a Python script that counts in the CSV.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use heaplay::trace::{
     self, Columns, Creation, Distribution, Domain, Generator, Header, SIZE_LIMIT_BYTES, Sites,
-    Statistics, TraceReader, age_bin, age_of_bin,
+    TraceReader, TraceStatistics, age_bin, age_of_bin,
 };
 use serde_json::{Map, Value, json};
 
-/// A Python 3 on the path, if there is one.
+use crate::support::process::{errors, finish, repository};
+use crate::support::skip::skip;
+
+/// A Python 3 on the PATH; `None`, with a skip, where there is none.
 fn python() -> Option<&'static str> {
-    ["python3", "python"].into_iter().find(|name| {
+    let found = ["python3", "python"].into_iter().find(|name| {
         let version = Command::new(name)
             .args(["-c", "import sys; sys.exit(sys.version_info < (3, 6))"])
             .status();
         version.is_ok_and(|status| status.success())
-    })
+    });
+    if found.is_none() {
+        skip("python3", "no Python 3.6 or later on the PATH");
+    }
+    found
 }
 
 /// A generated trace with every optional column filled in.
@@ -40,13 +47,13 @@ fn write_trace(path: &Path, calls: u64) {
     creation.finish().expect("written");
 }
 
-fn inspect(path: &Path) -> Statistics {
+fn inspect(path: &Path) -> TraceStatistics {
     let mut reader = trace::open(path).expect("opens");
     trace::statistics(reader.as_mut(), path, |_| {}).expect("counts")
 }
 
 /// The same figures in the shape of the script's.
-fn figures(told: &Statistics) -> Value {
+fn figures(counted: &TraceStatistics) -> Value {
     let map = |rows: Vec<(String, Value)>| {
         Value::Object(rows.into_iter().collect::<Map<String, Value>>())
     };
@@ -59,41 +66,41 @@ fn figures(told: &Statistics) -> Value {
             .collect())
     };
     json!({
-        "calls": told.calls,
-        "requested_bytes": told.requested_bytes,
-        "live_peak_bytes": told.live_peak_bytes,
-        "live_peak_event": told.live_peak_event,
-        "live_peak_blocks": told.live_peak_blocks,
-        "live_end_bytes": told.live_end_bytes,
-        "survivors": told.survivors,
-        "ended_by_next_call": told.ended_by_next_call,
-        "ops": map(told.ops.iter().map(|o| (o.op.to_owned(), json!([o.calls, o.bytes]))).collect()),
-        "domains": map(told
+        "calls": counted.calls,
+        "requested_bytes": counted.requested_bytes,
+        "live_peak_bytes": counted.live_peak_bytes,
+        "live_peak_event": counted.live_peak_event,
+        "live_peak_blocks": counted.live_peak_blocks,
+        "live_end_bytes": counted.live_end_bytes,
+        "survivors": counted.survivors,
+        "ended_by_next_call": counted.ended_by_next_call,
+        "ops": map(counted.ops.iter().map(|o| (o.op.to_owned(), json!([o.calls, o.bytes]))).collect()),
+        "domains": map(counted
             .domains
             .iter()
             .filter(|d| d.requests > 0)
             .map(|d| (d.domain.to_owned(), json!([d.requests, d.bytes, d.frees])))
             .collect()),
-        "sizes": map(told
+        "sizes": map(counted
             .sizes
             .iter()
             .filter(|s| s.requests > 0)
             .map(|s| (s.up_to.to_string(), json!([s.requests, s.bytes])))
             .collect()),
-        "ages_calls": ages(|age| age.ended, &told.ages_calls),
-        "ages_bytes": ages(|age| age.ended, &told.ages_bytes),
-        "survived": ages(|age| age.survived, &told.ages_bytes),
-        "threads": map(told
+        "ages_calls": ages(|age| age.ended, &counted.ages_calls),
+        "ages_bytes": ages(|age| age.ended, &counted.ages_bytes),
+        "survived": ages(|age| age.survived, &counted.ages_bytes),
+        "threads": map(counted
             .threads
             .iter()
             .map(|t| (t.thread.to_string(), json!([t.requests, t.bytes, t.foreign_frees])))
             .collect()),
-        "sites": map(told
+        "sites": map(counted
             .sites
             .iter()
             .map(|s| (s.site.clone(), json!([s.requests, s.bytes, s.live_blocks, s.live_bytes])))
             .collect()),
-        "types": map(told
+        "types": map(counted
             .types
             .iter()
             .map(|t| (t.name.clone(), json!([t.requests, t.bytes, t.live_blocks, t.live_bytes])))
@@ -103,9 +110,9 @@ fn figures(told: &Statistics) -> Value {
 
 /// What the script counts in a CSV.
 fn counted(python: &str, csv: &Path) -> Value {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/statistics.py");
-    let output = Command::new(python).arg(&script).arg(csv).output().expect("python runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let script = repository("tests/oracle/statistics.py");
+    let output = finish(Command::new(python).arg(script).arg(csv));
+    assert!(output.status.success(), "{}", errors(&output));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
@@ -116,20 +123,14 @@ fn assert_agrees(found: &Value, expected: &Value, of: &str) {
     }
 }
 
-/// Every recording in `traces/`: binary to CSV to binary to CSV gives the same bytes, and what is
-/// told of either form is what the script counts in the CSV.
+/// Every recording in `traces/`: binary to CSV to binary to CSV gives the same bytes, and the
+/// statistics of either form are those of the script.
 #[test]
 fn both_forms_of_each_committed_trace_agree_with_a_count_in_python() {
     let python = python();
-    if python.is_none() {
-        println!(
-            "skipped: no python3 on the path to count by itself; the forms are compared with each other"
-        );
-    }
     let folder = tempfile::tempdir().expect("a folder");
-    let traces = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("traces");
     let mut seen = 0;
-    for entry in std::fs::read_dir(traces).expect("traces/ is there").flatten() {
+    for entry in std::fs::read_dir(repository("traces")).expect("traces/ is there").flatten() {
         let path = entry.path();
         if path.extension().is_none_or(|extension| extension != "trace") {
             continue;
@@ -167,10 +168,7 @@ fn both_forms_of_each_committed_trace_agree_with_a_count_in_python() {
 
 #[test]
 fn agrees_with_a_count_in_python() {
-    let Some(python) = python() else {
-        eprintln!("skipped: no python3 on the path");
-        return;
-    };
+    let Some(python) = python() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     for calls in [1, 2, 1000, 60_000] {
         let path = folder.path().join(format!("{calls}.csv"));
@@ -188,17 +186,23 @@ fn parts_add_up_to_the_whole() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.trace");
     write_trace(&path, 50_000);
-    let told = inspect(&path);
-    assert_eq!(told.ops.iter().map(|op| op.calls).sum::<u64>(), told.calls);
-    let requests: u64 = told.sizes.iter().map(|class| class.requests).sum();
-    for ages in [&told.ages_calls, &told.ages_bytes] {
+    let counted = inspect(&path);
+    assert_eq!(counted.ops.iter().map(|op| op.calls).sum::<u64>(), counted.calls);
+    let requests: u64 = counted.sizes.iter().map(|class| class.requests).sum();
+    for ages in [&counted.ages_calls, &counted.ages_bytes] {
         assert_eq!(ages.iter().map(|age| age.ended + age.survived).sum::<u64>(), requests);
     }
-    let by_size = told.ages_by_size.iter().flatten();
+    let by_size = counted.ages_by_size.iter().flatten();
     assert_eq!(by_size.map(|age| age.ended + age.survived).sum::<u64>(), requests);
-    assert_eq!(told.live.iter().map(|point| point.most_bytes).max(), Some(told.live_peak_bytes));
-    assert_eq!(told.live.last().map(|point| point.clock_bytes), Some(told.requested_bytes));
-    assert!(told.live.len() <= 4096);
-    assert_eq!(told.sites.iter().map(|site| site.live_bytes).sum::<u64>(), told.live_end_bytes);
+    assert_eq!(
+        counted.live.iter().map(|point| point.most_bytes).max(),
+        Some(counted.live_peak_bytes)
+    );
+    assert_eq!(counted.live.last().map(|point| point.clock_bytes), Some(counted.requested_bytes));
+    assert!(counted.live.len() <= 4096);
+    assert_eq!(
+        counted.sites.iter().map(|site| site.live_bytes).sum::<u64>(),
+        counted.live_end_bytes
+    );
     assert_eq!(age_of_bin(age_bin(1 << 20)), 1 << 20);
 }

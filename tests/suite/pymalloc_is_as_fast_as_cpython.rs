@@ -1,9 +1,11 @@
-//! `pymalloc` against the real one for time: nanoseconds a call, both in one process, taking turns.
+//! A measurement: the time of a call in `pymalloc` and in CPython's own allocator. Both replay the same
+//! calls in one process, in interleaved passes.
 //!
-//! `cargo test --release --test pymalloc_speed -- --ignored --nocapture`. Says how each interpreter
-//! was built: one without PGO and LTO is far slower and proves nothing. Only libraries up to 3.11,
-//! whose allocator works without an interpreter; both sides have the system's malloc below and
-//! arenas by mmap.
+//!     cargo test --release --test suite -- --ignored --nocapture nanoseconds_a_call
+//!
+//! It prints how each interpreter was built: an interpreter without PGO and LTO is far slower and
+//! proves nothing. It covers 3.10 and 3.11, whose allocators work without an interpreter. Both sides
+//! have the system's malloc below, and arenas by mmap.
 #![expect(unsafe_code, reason = "calls into libpython")]
 
 use std::ffi::{c_int, c_void};
@@ -16,14 +18,14 @@ use heaplay::backends::{self, Allocator};
 use heaplay::trace::Domain;
 
 use crate::support::waves::{Event, Waves};
-use crate::support::{child, libpython};
+use crate::support::{child, libraries};
 
-/// Calls of one pass, and passes of each side.
+/// Calls of one pass.
 const CALLS: usize = 1_000_000;
+/// Passes of each side.
 const PASSES: usize = 21;
 
-/// The calls with dense slots, so that a pass does nothing but call; every block is freed at the
-/// end.
+/// A call with its slot, so that a pass does nothing but call. Every block is freed at the end.
 enum Call {
     Malloc(u32, usize),
     Calloc(u32, usize, usize),
@@ -61,7 +63,7 @@ fn calls(seed: u64) -> (Vec<Call>, usize) {
     (calls, slots as usize)
 }
 
-/// One pass; nanoseconds a call.
+/// The time of one pass, in nanoseconds a call.
 fn pass(table: &Allocator, calls: &[Call], slots: &mut [*mut c_void]) -> f64 {
     let start = Instant::now();
     for call in calls {
@@ -109,26 +111,27 @@ fn child() {
         let mut slots = vec![ptr::null_mut(); slots];
         let mut times = vec![Vec::new(); sides.len()];
         for round in 0..PASSES {
-            for turn in 0..sides.len() {
-                let side = (turn + round) % sides.len();
+            for place in 0..sides.len() {
+                let side = (place + round) % sides.len();
                 times[side].push(pass(&sides[side], &calls, &mut slots));
             }
         }
         let [real, ours, malloc, null] = [0, 1, 2, 3].map(|side| median(&mut times[side]));
         println!(
-            "== trace {seed}: real {real:.2} ns, ours {ours:.2} ns, ratio {:.3} ({:.3} less the loop's {null:.2} ns); malloc {malloc:.2} ns",
+            "== trace {seed}: CPython {real:.2} ns, ours {ours:.2} ns, ratio {:.3} \
+             ({:.3} without the loop's {null:.2} ns); malloc {malloc:.2} ns",
             ours / real,
             (ours - null) / (real - null)
         );
     }
 }
 
-fn open(word: &str) -> Allocator {
-    let backend = Box::leak(backends::open(&backends::parse(word).unwrap()).unwrap());
+fn open(spec: &str) -> Allocator {
+    let backend = Box::leak(backends::open(&backends::parse(spec).unwrap()).unwrap());
     *backend.domains().get(Domain::Obj)
 }
 
-/// How the interpreter beside the library says it was built.
+/// How the interpreter beside the library was built.
 fn build_of(library: &Path, minor: u32) -> String {
     let beside = library
         .parent()
@@ -138,9 +141,10 @@ fn build_of(library: &Path, minor: u32) -> String {
         .filter(|path| path.is_file())
         .unwrap_or_else(|| format!("/usr/bin/python3.{minor}").into());
     let script = "import sysconfig; print(sysconfig.get_config_var('CONFIG_ARGS'))";
-    let told = Command::new(python).args(["-c", script]).output();
-    let text =
-        told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned()).unwrap_or_default();
+    let output = Command::new(python).args(["-c", script]).output();
+    let text = output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
     let flags = ["--enable-optimizations", "--with-lto"];
     let [pgo, lto] = flags.map(|flag| if text.contains(flag) { "with" } else { "without" });
     format!("{pgo} PGO, {lto} LTO")
@@ -150,7 +154,7 @@ fn build_of(library: &Path, minor: u32) -> String {
 #[ignore = "a measurement"]
 fn nanoseconds_a_call() {
     for minor in [10, 11] {
-        for library in libpython::find(minor) {
+        for library in libraries::libpythons(minor) {
             println!("{} ({})", library.display(), build_of(&library, minor));
             let mut child = child::of(module_path!(), "child");
             child.arg("--ignored");

@@ -1,17 +1,16 @@
-//! Holds `pymalloc` against the real one: the allocator inside each libpython that this machine
-//! has.
+//! `pymalloc` against the allocator inside each libpython of this machine.
 //!
-//! Both get the same requests in lockstep. Their arenas come from hooks that give the n-th arena of
-//! each side the same place in a range of its own, so an address says which arena (by birth) and
-//! which offset it is. Every event compares that, every birth and death of an arena, and every call
-//! that reached the layer below (requests that pools do not serve, the table of arenas, the nodes
-//! of the radix tree), by op and size. At the end the statistics by size class are compared with
-//! what the interpreter prints of itself.
+//! Both get the same requests in lockstep. Their arenas come from hooks: the n-th arena of each side
+//! lies at the same place of a range of its own. So an address says which arena (by birth) and which
+//! offset it is. After every event the test compares the address, the births and deaths of arenas,
+//! and the calls that reached the layer below, by op and size. Those calls are requests that pools do
+//! not serve, the table of arenas, and the nodes of the radix tree. At the end it compares the
+//! statistics by size class with those that the interpreter prints.
 //!
-//! Each comparison runs in a child of its own (this program again), so that the real allocator is
-//! as new as in a starting interpreter. Until 3.11 its functions work without `Py_Initialize`; from
-//! 3.12 on its functions are fetched first and the interpreter is then initialised on plain malloc,
-//! which leaves its pools untouched.
+//! Each comparison runs in a child (this program again), where CPython's allocator is as new as in a
+//! starting interpreter. Until 3.11 its functions work without `Py_Initialize`. From 3.12 on the test
+//! fetches the functions first, and then initialises the interpreter on plain malloc, which leaves the
+//! pools untouched.
 //!
 //! `HEAPLAY_ORACLE_EVENTS` sets the events of each run (default 1,000,000).
 #![expect(unsafe_code, reason = "calls into libpython, and implements allocator hooks")]
@@ -21,23 +20,21 @@ use std::path::Path;
 use std::ptr;
 
 use heaplay::backends::pymalloc::{
-    ArenaSource, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout, Pymalloc,
-    Statistics,
+    ArenaSource, ArenaStatistics as Statistics, Cpython37, Cpython38, Cpython39, Cpython310,
+    Cpython311, Layout, Pymalloc,
 };
 use heaplay::backends::{Allocator, Backend};
 use heaplay::trace::Domain;
 
 use crate::support::arena_hooks::{Bases, Hooked, Watch};
+use crate::support::process::{errors, finish, printed};
 use crate::support::waves::{Event, Waves};
-use crate::support::{child, libpython};
-
-// ---------------------------------------------------------------------------------------------------------------------
-// The real one
+use crate::support::{child, libraries};
 
 const DOMAIN_RAW: c_int = 0;
 const DOMAIN_OBJ: c_int = 2;
 
-/// The real allocator of a libpython, with our hooks below it.
+/// The allocator of a libpython, with our hooks below it.
 struct Real {
     library: libloading::Library,
     table: Allocator,
@@ -59,7 +56,7 @@ impl Real {
                 .get::<unsafe extern "C" fn(c_int, *mut Allocator)>(b"PyMem_GetAllocator")
                 .unwrap()(DOMAIN_OBJ, &mut table);
             if version.0 >= 12 {
-                // The environment says PYTHONMALLOC=malloc, so the pools stay as they are.
+                // PYTHONMALLOC=malloc is set, so the pools stay as they are.
                 library.get::<unsafe extern "C" fn(c_int)>(b"Py_InitializeEx").unwrap()(0);
             }
             let mut arenas = watch.arenas();
@@ -82,9 +79,9 @@ impl Real {
         }
     }
 
-    /// What the interpreter prints of its pools.
-    fn statistics(&self) -> Printed {
-        // It prints only while its own functions are in charge.
+    /// The statistics that the interpreter prints of its pools.
+    fn statistics(&self) -> PoolFigures {
+        // It prints only while its own functions are set.
         self.set_allocator(DOMAIN_OBJ, self.table);
         // SAFETY: a temporary file of libc, read back from its start.
         let text = unsafe {
@@ -100,7 +97,7 @@ impl Real {
             bytes.truncate(read);
             String::from_utf8(bytes).unwrap()
         };
-        Printed::parse(&text)
+        PoolFigures::parse(&text)
     }
 }
 
@@ -113,12 +110,12 @@ fn parse_version(text: &str) -> (u32, u32) {
 /// The figures of `sys._debugmallocstats`: size, pools, live and free blocks of each class in use,
 /// and the totals.
 #[derive(Debug, PartialEq, Eq)]
-struct Printed {
+struct PoolFigures {
     classes: Vec<[u64; 4]>,
     totals: Vec<(String, u64)>,
 }
 
-/// Words of the interpreter's print, and the figure of ours that they stand for.
+/// A label in the interpreter's print, and the same figure of ours.
 type Total = (&'static str, fn(&Statistics) -> u64);
 
 const TOTALS: [Total; 10] = [
@@ -134,58 +131,55 @@ const TOTALS: [Total; 10] = [
     ("bytes lost to arena alignment", |s| s.arena_alignment_bytes),
 ];
 
-impl Printed {
-    fn parse(text: &str) -> Printed {
-        let number = |word: &str| word.replace(',', "").parse::<u64>().ok();
+impl PoolFigures {
+    fn parse(text: &str) -> PoolFigures {
+        let number = |text: &str| text.replace(',', "").parse::<u64>().ok();
         let row = |line: &str| {
             let numbers: Vec<u64> = line.split_whitespace().map_while(number).collect();
             (numbers.len() == 5 && line.split_whitespace().count() == 5)
                 .then(|| [numbers[1], numbers[2], numbers[3], numbers[4]])
         };
-        let total = |(words, _): &Total| {
-            let line = text.lines().find(|line| line.contains(words) && line.contains('='));
-            let line = line.unwrap_or_else(|| panic!("no line `{words}` in\n{text}"));
-            ((*words).to_owned(), number(line.rsplit('=').next().unwrap().trim()).unwrap())
+        let total = |(label, _): &Total| {
+            let line = text.lines().find(|line| line.contains(label) && line.contains('='));
+            let line = line.unwrap_or_else(|| panic!("no line `{label}` in\n{text}"));
+            ((*label).to_owned(), number(line.rsplit('=').next().unwrap().trim()).unwrap())
         };
-        Printed {
+        PoolFigures {
             classes: text.lines().filter_map(row).collect(),
             totals: TOTALS.iter().map(total).collect(),
         }
     }
 
-    fn of(ours: &Statistics) -> Printed {
+    fn of(ours: &Statistics) -> PoolFigures {
         let used = ours.classes.iter().filter(|class| class.pools > 0);
-        Printed {
+        PoolFigures {
             classes: used.map(|class| [class.size, class.pools, class.live, class.free]).collect(),
             totals: TOTALS
                 .iter()
-                .map(|(words, value)| ((*words).to_owned(), value(ours)))
+                .map(|(label, value)| ((*label).to_owned(), value(ours)))
                 .collect(),
         }
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
-// The comparison, in the child
-
 /// Both addresses of a live block.
 #[derive(Clone, Copy)]
-struct Pair {
+struct BlockPair {
     real: *mut c_void,
     ours: *mut c_void,
 }
 
-struct Lockstep<L: Layout> {
+struct BothHeaps<L: Layout> {
     real: Real,
     ours: Pymalloc<L>,
     table: Allocator,
     watches: [&'static Watch; 2],
-    live: Vec<Pair>,
+    live: Vec<BlockPair>,
     event: usize,
 }
 
-impl<L: Layout> Lockstep<L> {
-    fn compare(&self, what: Event, pair: Pair) {
+impl<L: Layout> BothHeaps<L> {
+    fn compare(&self, what: Event, pair: BlockPair) {
         let places = [self.watches[0].place(pair.real), self.watches[1].place(pair.ours)];
         let logs = [self.watches[0].log.borrow(), self.watches[1].log.borrow()];
         if places[0] != places[1] || *logs[0] != *logs[1] {
@@ -200,8 +194,8 @@ impl<L: Layout> Lockstep<L> {
         }
     }
 
-    fn both(&self, call: impl Fn(&Allocator, bool) -> *mut c_void) -> Pair {
-        Pair { real: call(&self.real.table, true), ours: call(&self.table, false) }
+    fn both(&self, call: impl Fn(&Allocator, bool) -> *mut c_void) -> BlockPair {
+        BlockPair { real: call(&self.real.table, true), ours: call(&self.table, false) }
     }
 
     fn step(&mut self, event: Event) {
@@ -223,14 +217,18 @@ impl<L: Layout> Lockstep<L> {
                     let old = self.live.swap_remove(at);
                     (self.real.table.free)(self.real.table.ctx, old.real);
                     (self.table.free)(self.table.ctx, old.ours);
-                    return self
-                        .compare(event, Pair { real: ptr::null_mut(), ours: ptr::null_mut() });
+                    return self.compare(
+                        event,
+                        BlockPair { real: ptr::null_mut(), ours: ptr::null_mut() },
+                    );
                 }
                 Event::FreeNull => {
                     (self.real.table.free)(self.real.table.ctx, ptr::null_mut());
                     (self.table.free)(self.table.ctx, ptr::null_mut());
-                    return self
-                        .compare(event, Pair { real: ptr::null_mut(), ours: ptr::null_mut() });
+                    return self.compare(
+                        event,
+                        BlockPair { real: ptr::null_mut(), ours: ptr::null_mut() },
+                    );
                 }
             }
         };
@@ -250,7 +248,7 @@ fn run<L: Layout + Default>(
         Pymalloc::new(Box::new(Hooked(watches[1])), watches[1].arenas(), L::default()).unwrap()
     };
     let table = *ours.domains().get(Domain::Obj);
-    let mut both = Lockstep { real, ours, table, watches, live: Vec::new(), event: 0 };
+    let mut both = BothHeaps { real, ours, table, watches, live: Vec::new(), event: 0 };
     let mut waves = Waves::new(seed);
     while both.event < events {
         let event = waves.next(both.live.len());
@@ -260,29 +258,29 @@ fn run<L: Layout + Default>(
             both.ours.check().unwrap_or_else(|why| panic!("event {}: {why}", both.event));
             assert_eq!(
                 both.real.statistics(),
-                Printed::of(&both.ours.statistics()),
+                PoolFigures::of(&both.ours.statistics()),
                 "event {}",
                 both.event
             );
-            // The interpreter may have used its own raw domain for the print.
+            // The interpreter may have used its raw domain to print.
             watches[0].log.borrow_mut().clear();
         }
     }
-    let told = both.ours.statistics();
+    let statistics = both.ours.statistics();
     let report = format!(
         "{events} events, {} arenas born, {} died, at most {} at once: same",
-        told.arenas_total,
-        told.arenas_total - told.arenas_end,
-        told.arenas_peak
+        statistics.arenas_total,
+        statistics.arenas_total - statistics.arenas_end,
+        statistics.arenas_peak
     );
-    // The real one's hooks stay in use until the process ends.
+    // CPython's allocator uses its hooks until the process ends.
     std::mem::forget(both);
     report
 }
 
-/// Run by the test below in a process of its own.
+/// The tests below run this in a process of its own.
 #[test]
-#[ignore = "the child of `same_addresses_as_the_real_allocator`"]
+#[ignore = "the child of the tests below"]
 fn child() {
     let Some(library) = std::env::var_os("HEAPLAY_ORACLE_LIBRARY") else { return };
     let number = |name: &str| std::env::var(name).unwrap().parse::<usize>().unwrap();
@@ -300,7 +298,7 @@ fn child() {
         other => panic!("no rules for 3.{}.{} here", other.0, other.1),
     };
     println!("\n== 3.{}.{}, bases {}, seed {seed}: {report}", version.0, version.1, bases.name());
-    // Without the interpreter's own end, which would meet our hooks.
+    // The interpreter does not finalise: it would call our hooks.
     // SAFETY: ends the process.
     unsafe {
         use std::io::Write;
@@ -308,9 +306,6 @@ fn child() {
         libc::_exit(0);
     }
 }
-
-// ---------------------------------------------------------------------------------------------------------------------
-// The test, in the parent
 
 fn compare_in_child(library: &Path, bases: usize, events: &str, seed: u64) {
     let home = library.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
@@ -323,8 +318,8 @@ fn compare_in_child(library: &Path, bases: usize, events: &str, seed: u64) {
     if home.join("bin").is_dir() && !home.starts_with("/usr") && !home.starts_with("/lib") {
         child.env("PYTHONHOME", home);
     }
-    let ended = child.output().unwrap();
-    let text = String::from_utf8_lossy(&ended.stdout);
+    let ended = finish(&mut child);
+    let text = printed(&ended);
     let report = text.lines().find(|line| line.starts_with("== "));
     assert!(
         ended.status.success() && report.is_some(),
@@ -332,20 +327,14 @@ fn compare_in_child(library: &Path, bases: usize, events: &str, seed: u64) {
         library.display(),
         Bases::ALL[bases].name(),
         ended.status,
-        String::from_utf8_lossy(&ended.stderr)
+        errors(&ended)
     );
     println!("{} ({})", report.unwrap_or_default(), library.display());
 }
 
 fn compare_version(minor: u32) {
-    let found = libpython::find(minor);
-    if found.is_empty() {
-        println!(
-            "skipped: no libpython3.{minor}.so.1.0 in pyenv's versions or in `ldconfig -p`; `pyenv install 3.{minor}` with --enable-shared would provide it"
-        );
-    }
     let events = std::env::var("HEAPLAY_ORACLE_EVENTS").unwrap_or_else(|_| "1000000".to_owned());
-    for library in found {
+    for library in libraries::libpythons(minor) {
         for bases in 0..Bases::ALL.len() {
             compare_in_child(
                 &library,
@@ -366,8 +355,8 @@ macro_rules! same_addresses_as_the_real_allocator {
     };
 }
 
-// 3.6 is missing: builds of 3.6.15 carry a patch to 16-byte blocks, so they are no oracle for the
-// 8-byte case.
+// 3.6 is missing. Builds of 3.6.15 are patched to 16-byte blocks, so they prove nothing for blocks of
+// 8 bytes.
 same_addresses_as_the_real_allocator! {
     same_addresses_as_3_7: 7,
     same_addresses_as_3_8: 8,

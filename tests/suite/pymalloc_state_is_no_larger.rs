@@ -1,23 +1,23 @@
-//! The bytes of state that a heap has outside its arenas, beside CPython's own: the class lists,
-//! the lists and counts of arenas, the root of the radix tree, and the two tables through which it
-//! asks for memory. What both ask from the layer below (the table of arenas, the tree's nodes) is
-//! compared request by request in `pymalloc_oracle.rs`.
+//! The bytes of state that a heap has outside its arenas, compared with CPython's. The state is the
+//! class lists, the lists and counts of arenas, the root of the radix tree, and two tables of
+//! functions. `pymalloc_matches_cpython` compares the memory that both request from the layer below.
 //!
-//! CPython's figures come from each interpreter at hand: until 3.11 from the symbols of its
-//! library, as `nm` prints them; from 3.12 on, where they are fields of the interpreter's state,
-//! from its own headers, asked by a C compiler.
+//! CPython's figures come from each interpreter of this machine. Until 3.11 they are the symbols of its
+//! library, as `nm` prints them. From 3.12 on they are fields of the interpreter's state, so a C
+//! compiler reads them from the interpreter's headers.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use heaplay::backends::pymalloc::{
     Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Heap, Layout,
 };
 
-use crate::support::libpython;
+use crate::support::process::{finish, printed};
+use crate::support::skip::skip;
+use crate::support::{compiler, libraries};
 
-/// What in obmalloc.c is state of the pools, and the tables of the layer below and of the source of
-/// arenas.
+/// The state of the pools in obmalloc.c, and its tables of functions.
 const SYMBOLS: [&str; 14] = [
     "usedpools",
     "arenas",
@@ -35,57 +35,52 @@ const SYMBOLS: [&str; 14] = [
     "_PyObject_Arena",
 ];
 
-/// Bytes of each of the symbols that the library has; each begins at a multiple of a word, so takes
-/// whole words.
-fn by_symbols(library: &Path) -> Result<Vec<(String, usize)>, String> {
-    let told = Command::new("nm").arg("-S").arg(library).output();
-    let told = told.map_err(|error| format!("nm (of binutils) does not start: {error}"))?;
-    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+/// Why CPython's bytes are unknown: the need that is missing, and the reason.
+type Unknown = (&'static str, String);
+
+/// Bytes of each symbol that the library has, in whole machine words.
+fn by_symbols(library: &Path) -> Result<Vec<(String, usize)>, Unknown> {
+    let output = Command::new("nm").arg("-S").arg(library).output();
+    let output = output.map_err(|error| ("nm", format!("nm does not start: {error}")))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let found = text.lines().filter_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, bytes, _, name] = words[..] else { return None };
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, bytes, _, name] = fields[..] else { return None };
         let bytes = usize::from_str_radix(bytes, 16).ok()?;
         SYMBOLS.contains(&name).then(|| (name.to_owned(), bytes.next_multiple_of(8)))
     });
     let found: Vec<(String, usize)> = found.collect();
     match found.iter().any(|(name, _)| name == "usedpools") {
         true => Ok(found),
-        false => Err("its symbols are stripped".to_owned()),
+        false => {
+            Err(("libpython-symbols", format!("{}: its symbols are stripped", library.display())))
+        }
     }
 }
 
 /// The same from the headers beside the library.
-fn by_headers(library: &Path, minor: u32) -> Result<usize, String> {
-    let home = library.parent().and_then(Path::parent).ok_or("no folder above it")?;
+fn by_headers(library: &Path, minor: u32) -> Result<usize, Unknown> {
+    let home = library.parent().and_then(Path::parent).expect("a library lies in a folder");
     let include = home.join(format!("include/python3.{minor}"));
     if !include.join("internal/pycore_obmalloc.h").is_file() {
-        return Err(format!("no internal/pycore_obmalloc.h in {}", include.display()));
+        let reason = format!("no internal/pycore_obmalloc.h in {}", include.display());
+        return Err(("python-headers", reason));
     }
-    let [source, program] = ["c", "bin"]
-        .map(|end| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("state-{minor}.{end}")));
-    let text = "#define Py_BUILD_CORE 1\n#include <Python.h>\n#include <stdbool.h>\n#include <stdio.h>\n\
-                #include <internal/pycore_obmalloc.h>\n\
-                int main(void) { printf(\"%zu\", sizeof(struct _obmalloc_state) + sizeof(PyMemAllocatorEx) + \
-                sizeof(PyObjectArenaAllocator)); }\n";
-    std::fs::write(&source, text).map_err(|error| error.to_string())?;
-    let compiled =
-        Command::new("cc").arg("-I").arg(&include).arg("-o").arg(&program).arg(&source).output();
-    let compiled = compiled.map_err(|error| format!("cc does not start: {error}"))?;
-    if !compiled.status.success() {
-        return Err(format!(
-            "its headers do not compile: {}",
-            String::from_utf8_lossy(&compiled.stderr).lines().next().unwrap_or_default()
-        ));
-    }
-    let told = Command::new(&program).output().map_err(|error| error.to_string())?;
-    String::from_utf8_lossy(&told.stdout)
-        .trim()
-        .parse()
-        .map_err(|_| "it printed no number".to_owned())
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = "#define Py_BUILD_CORE 1\n#include <Python.h>\n#include <stdbool.h>\n\
+                  #include <stdio.h>\n#include <internal/pycore_obmalloc.h>\n\
+                  int main(void) { printf(\"%zu\", sizeof(struct _obmalloc_state) + \
+                  sizeof(PyMemAllocatorEx) + sizeof(PyObjectArenaAllocator)); }\n";
+    let include = format!("-I{}", include.display());
+    let Some(program) = compiler::program(folder.path(), "state", source, &[&include]) else {
+        return Err(("cc", "no C compiler `cc` on the PATH".to_owned()));
+    };
+    let output = printed(&finish(&mut Command::new(program)));
+    Ok(output.trim().parse().expect("the program prints a number"))
 }
 
-/// CPython's bytes, and whether its blocks are multiples of 16 (builders of 3.6 patch it).
-fn theirs(library: &Path, minor: u32) -> Result<(usize, bool), String> {
+/// CPython's bytes, and whether its blocks are multiples of 16, as in patched builds of 3.6.
+fn theirs(library: &Path, minor: u32) -> Result<(usize, bool), Unknown> {
     if minor >= 12 {
         return Ok((by_headers(library, minor)?, true));
     }
@@ -111,18 +106,11 @@ fn ours(minor: u32, is_of_16: bool) -> usize {
 #[test]
 fn state_is_no_larger_than_cpythons() {
     for minor in 6..=14 {
-        let found = libpython::find(minor);
-        let told: Vec<(PathBuf, Result<_, _>)> =
-            found.into_iter().map(|path| (path.clone(), theirs(&path, minor))).collect();
-        if told.is_empty() {
-            println!("skipped: no libpython3.{minor} in pyenv's versions or in `ldconfig -p`");
-        }
-        for (path, told) in told {
-            match told {
-                Err(why) => println!("skipped: {}: {why}", path.display()),
+        for path in libraries::libpythons(minor) {
+            match theirs(&path, minor) {
+                Err((needed, reason)) => skip(needed, &reason),
                 Ok((theirs, is_of_16)) => {
                     let ours = ours(minor, is_of_16);
-                    println!("{}: {theirs} bytes, ours {ours}", path.display());
                     assert!(ours <= theirs, "{}: {theirs} bytes, ours {ours}", path.display());
                 }
             }
@@ -130,12 +118,11 @@ fn state_is_no_larger_than_cpythons() {
     }
 }
 
-/// Where no interpreter is at hand: the sizes that follow from the constants in CPython's own
-/// headers.
+/// The sizes that follow from the constants in CPython's headers.
 #[test]
 fn tables_are_as_long_as_the_layout_needs() {
-    // Two tables of functions (5 and 3 words), seven words of arenas; two links a class; an entry
-    // for 0 to 64 free pools.
+    // Tables of functions take 5 and 3 words, arenas 7 words, and a class 2 links. There is an entry for
+    // each number of free pools, from 0 to 64.
     let state = |classes: usize, table: bool, root: usize| {
         8 * (5 + 3 + 7) + 16 * classes + if table { 8 * 65 } else { 0 } + root
     };
@@ -145,7 +132,6 @@ fn tables_are_as_long_as_the_layout_needs() {
     assert_eq!(size_of::<Heap<Cpython39>>(), state(32, true, 0));
     assert_eq!(size_of::<Heap<Cpython310>>(), state(32, true, 8192));
     assert_eq!(size_of::<Heap<Cpython311>>(), state(32, true, 262_144));
-    // Constants set one by one have room for the most that can be set, and make the tree's root
-    // when it is needed.
+    // A custom layout has tables for the largest constants, and makes the tree's root on demand.
     assert!(size_of::<Heap<Custom>>() < 16 << 10);
 }

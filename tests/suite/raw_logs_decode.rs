@@ -1,18 +1,18 @@
-//! Raw logs made by hand, word by word: what a recording seldom shows must come out right too. And
-//! the rules of what the recorder refuses, which are pure.
+//! Raw logs made by hand, machine word by machine word, so that rare cases of a recording are covered.
+//! And the rules of what the recorder refuses.
 
 #[path = "../../src/recorder/rawlog.rs"]
 mod layout;
 #[path = "../../src/recorder/refusal.rs"]
-#[allow(dead_code, reason = "each test uses its part")]
+#[allow(dead_code, reason = "the tests use a part of the rules")]
 mod refusal;
 
 use heaplay::trace::{ArenaEvent, Domain, Op, RawLog, Row, TraceError};
 use layout::{Control, call, control, field, tag, word};
-use refusal::{Environment, Options, interpreter, options, settings};
+use refusal::{InterpreterOptions, PythonVariables, interpreter, options, settings};
 use tempfile::TempDir;
 
-/// A log whose words are these, with a stamp before each 31; block n begins at n microseconds.
+/// A log of these words, with a stamp before each 31. Block n begins at n microseconds.
 fn log(folder: &TempDir, words: &[u64]) -> RawLog {
     let mut all = Vec::new();
     for (block, words) in words.chunks(layout::BLOCK_WORDS - 1).enumerate() {
@@ -92,7 +92,7 @@ fn lifetimes_follow_addresses() {
     assert_eq!((read.unseen_frees, read.unseen_ends, read.events), (0, 0, 5));
 }
 
-/// A realloc in flight gives its old place up at once, keeps its block, and may fail.
+/// A realloc in flight gives up its old address at once. Its block lives on, and the realloc may fail.
 #[test]
 fn reallocs_of_two_threads_cross() {
     let raw = |tag: u64, size, address| call(tag + RAW, size, address);
@@ -128,9 +128,9 @@ fn reallocs_of_two_threads_cross() {
     assert!(read.rows.iter().all(|row| row.domain == Domain::Raw));
 }
 
-/// Marks stand before the next call, the last after all of them; a name may hold a zero word.
+/// A mark stands before the next call. A name may hold a zero word.
 #[test]
-fn marks_keep_their_place() {
+fn marks_stand_between_the_calls() {
     let folder = TempDir::new().unwrap();
     let name = |text: &[u8; 8]| u64::from_ne_bytes(*text);
     let words = [
@@ -152,8 +152,8 @@ fn marks_keep_their_place() {
     assert_eq!((survey.events, log.header(&survey).marks()), (3, survey.marks));
 }
 
-/// An arena is born before the call that needs it and dies after the one that emptied it; a frame
-/// chunk is none.
+/// An arena is born before the call that needs it, and dies after the call that emptied it. A chunk of
+/// frames is no arena.
 #[test]
 fn arenas_stand_between_the_calls() {
     let folder = TempDir::new().unwrap();
@@ -180,8 +180,7 @@ fn arenas_stand_between_the_calls() {
     assert_eq!(log.header(&survey).arenas(), expected);
 }
 
-/// A site with callers is a chain; two chains share what they have in common. The innermost line
-/// comes first.
+/// A site with callers is a chain. Chains share their common part. The innermost line comes first.
 #[test]
 fn chains_are_read_newest_first() {
     let name = |text: &[u8; 8]| u64::from_ne_bytes(*text);
@@ -215,9 +214,9 @@ fn chains_are_read_newest_first() {
     assert_eq!(read.sites[4], "");
 }
 
-/// A thread in a sub-interpreter has a number of its own, and the header says what it stands for.
+/// A thread in a sub-interpreter has a number of its own, which the header explains.
 #[test]
-fn sub_interpreters_are_told_apart() {
+fn threads_of_sub_interpreters_have_numbers_of_their_own() {
     let folder = TempDir::new().unwrap();
     let words = [
         malloc(1, 16),
@@ -243,7 +242,7 @@ fn sub_interpreters_are_told_apart() {
     assert_eq!(threads, [(1, Some(2)), (2, None), (3, None), (4, None)]);
 }
 
-/// The recorder looks at its limits once a block; the reader stops at the very call.
+/// The recorder checks its limits once a block. The reader stops at the exact call.
 #[test]
 fn a_limit_of_calls_is_exact() {
     let folder = TempDir::new().unwrap();
@@ -263,19 +262,19 @@ fn a_limit_of_calls_is_exact() {
         let log = RawLog::open(&path).unwrap();
         let survey = log.survey().unwrap();
         assert_eq!(survey.events, most.min(100));
-        let told = &log.header(&survey).facts["limit"];
+        let limit = &log.header(&survey).facts["limit"];
         assert!(
-            told.starts_with(&format!(
+            limit.starts_with(&format!(
                 "--max-events {most}, reached after {} calls",
                 survey.events
             )),
-            "{told}"
+            "{limit}"
         );
     }
 }
 
 #[test]
-fn what_the_log_never_saw_is_counted() {
+fn calls_that_the_log_misses_are_counted() {
     let read = read(&[
         free(160),
         call(tag::REALLOC_BEGIN, 0, 176),
@@ -284,8 +283,7 @@ fn what_the_log_never_saw_is_counted() {
         malloc(20, 16),
         free(16),
     ]);
-    // The realloc of an unseen block is a malloc; the block at 16 must have ended before its
-    // address came back.
+    // The realloc of an unseen block is a malloc. The block at 16 ended before its address came back.
     assert_eq!(
         short(&read),
         [(0, Op::Malloc, 5, None), (1, Op::Malloc, 10, Some(1)), (3, Op::Malloc, 20, Some(1))]
@@ -293,7 +291,7 @@ fn what_the_log_never_saw_is_counted() {
     assert_eq!((read.unseen_frees, read.unseen_ends, read.events), (2, 1, 5));
 }
 
-/// A trace cannot hold a block that changes between raw and the others: it ends, and another
+/// A block of a trace cannot change between the raw domain and another one. So it ends, and a new block
 /// begins.
 #[test]
 fn a_realloc_across_domains_is_a_free_and_a_malloc() {
@@ -326,10 +324,10 @@ fn sizes_sites_and_times() {
     assert_eq!((read.rows[0].time_ns, read.rows[40_003].time_ns), (0, last as u64 * 1000));
 }
 
-/// A process that dies after its tail was appended and before it was cleared has the same words
-/// twice: once is enough.
+/// A process may die after its tail was appended and before it was cleared. Its log has the same words
+/// twice, and the reader takes them once.
 #[test]
-fn a_tail_that_was_appended_already_is_left_out() {
+fn a_tail_that_was_appended_is_read_once() {
     let folder = TempDir::new().unwrap();
     let words: Vec<u64> = (0..20_000).map(|n| malloc(3, 80 + n * 16)).collect();
     let rows = log(&folder, &words).survey().unwrap().rows;
@@ -350,9 +348,9 @@ fn damage_is_an_error_with_its_place() {
 }
 
 #[test]
-fn interpreters_options_are_read_as_it_reads_them() {
+fn options_are_read_as_the_interpreter_reads_them() {
     let read = |line: &str| options(line.split_whitespace().map(str::as_bytes));
-    let dev = Options { dev: true, ..Options::default() };
+    let dev = InterpreterOptions { has_dev: true, ..InterpreterOptions::default() };
     for line in [
         "-X dev app.py",
         "-Xdev",
@@ -371,20 +369,35 @@ fn interpreters_options_are_read_as_it_reads_them() {
         "-W -Xdev app.py",
         "-Werror",
     ] {
-        assert_eq!(read(line), Options::default(), "{line}");
+        assert_eq!(read(line), InterpreterOptions::default(), "{line}");
     }
-    assert!(read("-X tracemalloc=3").tracemalloc && read("-I app.py").ignore_environment);
+    assert!(read("-X tracemalloc=3").has_tracemalloc && read("-I app.py").ignores_environment);
 }
 
 #[test]
-fn settings_that_take_the_hooks_away_are_refused() {
-    let none = Environment::default();
-    let malloc = Environment { malloc: Some(b"default"), ..none };
-    assert_eq!(settings(Options::default(), none), None);
-    assert!(settings(Options::default(), malloc).is_some());
-    assert_eq!(settings(Options { ignore_environment: true, ..Options::default() }, malloc), None);
-    assert_eq!(settings(Options::default(), Environment { malloc: Some(b""), ..none }), None);
-    assert_eq!(settings(Options::default(), Environment { tracemalloc: Some(b"0"), ..none }), None);
+fn settings_that_remove_the_hooks_are_refused() {
+    let none = PythonVariables::default();
+    let malloc = PythonVariables { malloc: Some(b"default"), ..none };
+    assert_eq!(settings(InterpreterOptions::default(), none), None);
+    assert!(settings(InterpreterOptions::default(), malloc).is_some());
+    assert_eq!(
+        settings(
+            InterpreterOptions { ignores_environment: true, ..InterpreterOptions::default() },
+            malloc
+        ),
+        None
+    );
+    assert_eq!(
+        settings(InterpreterOptions::default(), PythonVariables { malloc: Some(b""), ..none }),
+        None
+    );
+    assert_eq!(
+        settings(
+            InterpreterOptions::default(),
+            PythonVariables { tracemalloc: Some(b"0"), ..none }
+        ),
+        None
+    );
     let refused = |version: &str, is_late| interpreter(version.as_bytes(), is_late, false);
     for version in ["3.7.0", "3.11.2 (main) [GCC]", "3.13.0rc1", "3.14.0", "3.20.1"] {
         assert_eq!((refused(version, false), refused(version, true)), (None, None), "{version}");

@@ -1,8 +1,7 @@
-//! Records real Python programs, on every CPython that the machine has, and holds the traces
-//! against what the programs did: counts by an independent counter, order, processes, signals,
-//! refusals. Also holds `traces/` to its catalogue.
+//! Records real Python programs on every CPython of this machine. The traces have the calls that an
+//! independent counter counts, in order, for each process, through signals and sudden ends. Programs
+//! that cannot be recorded are refused. The catalogue of `traces/` describes its files.
 
-use heaplay::results::{Metric, Operation, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Write;
@@ -11,12 +10,15 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use heaplay::results::{Metric, Operation, Run, Scope};
 use heaplay::trace::{self, ArenaEvent, Call, Header, Op, RawLog, Row, Sequence};
 use tempfile::TempDir;
 
-use crate::support::interpreters;
+use crate::support::process::{errors, expect, finish, heaplay, repository};
+use crate::support::skip::skip;
+use crate::support::{compiler, interpreters};
 
-/// A trace, read whole and proved to be one: every end names a live block.
+/// A trace, read whole and proved: every end names a live block.
 #[derive(Default)]
 struct Trace {
     rows: Vec<Row>,
@@ -71,7 +73,7 @@ impl Trace {
         assert_eq!(self.fact("disturbed"), "");
     }
 
-    /// The arenas of the recorded CPython 3.`minor`: each proved to be born once and to die at most
+    /// The arenas of the recorded CPython 3.`minor`. Each is proved to be born once, and to die at most
     /// once, in order.
     fn arenas(&self, minor: u32) -> Vec<ArenaEvent> {
         let arenas = Header { facts: self.facts.clone(), ..Header::default() }.arenas();
@@ -93,15 +95,15 @@ impl Trace {
     }
 }
 
-/// A directory with a place for the trace, and a command that records into it.
-struct Bench {
+/// A folder for the traces of one recording, and the interpreter that is recorded.
+struct Workplace {
     folder: TempDir,
     python: PathBuf,
 }
 
-impl Bench {
-    fn new(python: &Path) -> Bench {
-        Bench { folder: TempDir::new().unwrap(), python: python.to_owned() }
+impl Workplace {
+    fn new(python: &Path) -> Workplace {
+        Workplace { folder: TempDir::new().unwrap(), python: python.to_owned() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -114,9 +116,9 @@ impl Bench {
         path
     }
 
-    /// `heaplay record OPTIONS -o app.trace --`, in the directory.
-    fn heaplay(&self, options: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
+    /// `heaplay record OPTIONS -o app.trace --`, in the folder.
+    fn recording(&self, options: &[&str]) -> Command {
+        let mut command = heaplay();
         command.arg("record").args(options).arg("-o").arg(self.path("app.trace")).arg("--");
         command.current_dir(self.folder.path()).env("PYTHONHASHSEED", "0");
         for name in ["PYTHONMALLOC", "PYTHONDEVMODE", "PYTHONTRACEMALLOC", "LD_PRELOAD"] {
@@ -127,7 +129,7 @@ impl Bench {
 
     fn record(&self, options: &[&str], script: &str) -> Output {
         let script = self.file("app.py", script);
-        self.heaplay(options).arg(&self.python).arg(script).output().unwrap()
+        finish(self.recording(options).arg(&self.python).arg(script))
     }
 
     fn trace(&self) -> Trace {
@@ -144,7 +146,7 @@ impl Bench {
         names.filter(is_other).map(|path| read(&path)).collect()
     }
 
-    /// Nothing is left besides traces and scripts.
+    /// Proves that the folder has traces and scripts only.
     fn assert_clean(&self) {
         for entry in self.folder.path().read_dir().unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
@@ -156,11 +158,7 @@ impl Bench {
     }
 }
 
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Counts outermost calls by hooks of its own, below the recorder's, and writes them down at the
+/// Counts outermost calls by hooks of its own, below the recorder's. Writes the counts to a file at the
 /// end.
 const COUNTER: &str = r#"
 #define _GNU_SOURCE
@@ -172,42 +170,42 @@ typedef struct { void *ctx; void *(*malloc)(void *, size_t); void *(*calloc)(voi
 static Allocator real[3]; static __thread int depth;
 static unsigned long long mallocs, callocs, reallocs, frees, bytes;
 #define ADD(what, n) __atomic_add_fetch(&what, n, __ATOMIC_RELAXED)
-static void *c_malloc(void *c, size_t n) { Allocator *a = c; int outer = depth++ == 0; void *p = a->malloc(a->ctx, n); depth--;
+static void *c_malloc(void *c, size_t n) {
+  Allocator *a = c; int outer = depth++ == 0; void *p = a->malloc(a->ctx, n); depth--;
   if (outer && p) { ADD(mallocs, 1); ADD(bytes, n); } return p; }
-static void *c_calloc(void *c, size_t k, size_t n) { Allocator *a = c; int outer = depth++ == 0; void *p = a->calloc(a->ctx, k, n); depth--;
+static void *c_calloc(void *c, size_t k, size_t n) {
+  Allocator *a = c; int outer = depth++ == 0; void *p = a->calloc(a->ctx, k, n); depth--;
   if (outer && p) { ADD(callocs, 1); ADD(bytes, k * n); } return p; }
-static void *c_realloc(void *c, void *o, size_t n) { Allocator *a = c; int outer = depth++ == 0; void *p = a->realloc(a->ctx, o, n); depth--;
+static void *c_realloc(void *c, void *o, size_t n) {
+  Allocator *a = c; int outer = depth++ == 0; void *p = a->realloc(a->ctx, o, n); depth--;
   if (outer && p) { if (o) ADD(reallocs, 1); else ADD(mallocs, 1); ADD(bytes, n); } return p; }
-static void c_free(void *c, void *p) { Allocator *a = c; if (depth++ == 0 && p) ADD(frees, 1); a->free(a->ctx, p); depth--; }
-typedef struct { void *ctx; void *(*alloc)(void *, size_t); void (*free)(void *, void *, size_t); } ArenaAllocator;
+static void c_free(void *c, void *p) {
+  Allocator *a = c; if (depth++ == 0 && p) ADD(frees, 1); a->free(a->ctx, p); depth--; }
+typedef struct { void *ctx; void *(*alloc)(void *, size_t); void (*free)(void *, void *, size_t); }
+  ArenaAllocator;
 static ArenaAllocator arenas; static unsigned long long arena_births, arena_deaths;
-static void *c_arena(void *c, size_t n) { void *p = arenas.alloc(arenas.ctx, n); if (p && n >= 1 << 18) arena_births++; return p; }
-static void c_arena_free(void *c, void *p, size_t n) { if (n >= 1 << 18) arena_deaths++; arenas.free(arenas.ctx, p, n); }
+static void *c_arena(void *c, size_t n) {
+  void *p = arenas.alloc(arenas.ctx, n); if (p && n >= 1 << 18) arena_births++; return p; }
+static void c_arena_free(void *c, void *p, size_t n) {
+  if (n >= 1 << 18) arena_deaths++; arenas.free(arenas.ctx, p, n); }
+static void *find(const char *name) { return dlsym(RTLD_DEFAULT, name); }
 __attribute__((constructor)) static void start(void) {
-  void (*get_a)(ArenaAllocator *) = dlsym(RTLD_DEFAULT, "PyObject_GetArenaAllocator"), (*set_a)(ArenaAllocator *) = dlsym(RTLD_DEFAULT, "PyObject_SetArenaAllocator");
-  void (*get)(int, Allocator *) = dlsym(RTLD_DEFAULT, "PyMem_GetAllocator"), (*set)(int, Allocator *) = dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+  void (*get_a)(ArenaAllocator *) = find("PyObject_GetArenaAllocator");
+  void (*set_a)(ArenaAllocator *) = find("PyObject_SetArenaAllocator");
+  void (*get)(int, Allocator *) = find("PyMem_GetAllocator");
+  void (*set)(int, Allocator *) = find("PyMem_SetAllocator");
   if (!get || !set) return;
   get_a(&arenas); ArenaAllocator hook_a = { 0, c_arena, c_arena_free }; set_a(&hook_a);
-  for (int d = 0; d < 3; d++) { get(d, &real[d]); Allocator hook = { &real[d], c_malloc, c_calloc, c_realloc, c_free }; set(d, &hook); } }
-__attribute__((destructor)) static void stop(void) { FILE *f = real[0].malloc ? fopen(getenv("COUNTS"), "w") : 0;
-  if (f) { fprintf(f, "%llu %llu %llu %llu %llu %llu %llu", mallocs, callocs, reallocs, frees, bytes, arena_births, arena_deaths); fclose(f); } }
+  for (int d = 0; d < 3; d++) {
+    get(d, &real[d]);
+    Allocator hook = { &real[d], c_malloc, c_calloc, c_realloc, c_free };
+    set(d, &hook); } }
+__attribute__((destructor)) static void stop(void) {
+  FILE *f = real[0].malloc ? fopen(getenv("COUNTS"), "w") : 0;
+  if (f) {
+    fprintf(f, "%llu %llu %llu %llu %llu ", mallocs, callocs, reallocs, frees, bytes);
+    fprintf(f, "%llu %llu", arena_births, arena_deaths); fclose(f); } }
 "#;
-
-/// The counter as a library; `None`, told, without a C compiler.
-fn counter(folder: &Path) -> Option<PathBuf> {
-    let (source, library) = (folder.join("counter.c"), folder.join("counter.so"));
-    std::fs::write(&source, COUNTER).unwrap();
-    let status = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-w", "-o"])
-        .arg(&library)
-        .arg(&source)
-        .status();
-    if status.is_ok_and(|status| status.success()) {
-        return Some(library);
-    }
-    println!("skipped: no C compiler (cc) for the independent counter");
-    None
-}
 
 const WORK: &str = r#"
 import json, re, sys, threading
@@ -226,27 +224,29 @@ work()
 print("done")
 "#;
 
-/// With one thread and with four, with and without sites: as many calls and bytes as the counter
-/// below counts, and the user's own LD_PRELOAD stays in force.
+/// With one thread and with four, with and without sites, the trace has the calls and bytes of the
+/// counter. The user's own LD_PRELOAD stays in force.
 #[test]
 fn counts_are_exact() {
     for (minor, python) in interpreters::find() {
         for (threads, options) in [(0, &[][..]), (4, &[][..]), (4, &["--sites"][..])] {
-            let bench = Bench::new(&python);
-            let Some(counter) = counter(bench.folder.path()) else { return };
-            let script = bench.file("app.py", &WORK.replace("THREADS", &threads.to_string()));
-            let output = bench
-                .heaplay(options)
-                .args([&python, &script])
-                .env("LD_PRELOAD", counter)
-                .env("COUNTS", bench.path("counts"))
-                .output()
-                .unwrap();
-            assert!(output.status.success(), "3.{minor}: {}", stderr(&output));
+            let place = Workplace::new(&python);
+            let Some(counter) = compiler::library(place.folder.path(), "counter", COUNTER) else {
+                return;
+            };
+            let script = place.file("app.py", &WORK.replace("THREADS", &threads.to_string()));
+            let output = finish(
+                place
+                    .recording(options)
+                    .args([&python, &script])
+                    .env("LD_PRELOAD", counter)
+                    .env("COUNTS", place.path("counts")),
+            );
+            assert!(output.status.success(), "3.{minor}: {}", errors(&output));
             assert_eq!(output.stdout, b"done\n");
-            let trace = bench.trace();
+            let trace = place.trace();
             trace.assert_whole();
-            let counts = std::fs::read_to_string(bench.path("counts")).unwrap();
+            let counts = std::fs::read_to_string(place.path("counts")).unwrap();
             let counted: Vec<u64> =
                 counts.split(' ').map(|number| number.parse().unwrap()).collect();
             let (counted, arenas_counted) = counted.split_at(5);
@@ -268,46 +268,33 @@ fn counts_are_exact() {
             let seen = trace.rows.iter().map(|row| row.thread).max().unwrap();
             assert_eq!(seen, threads + 1, "3.{minor}: threads");
             if threads == 0 {
-                replays_are_of_the_same_work(&bench, counted);
+                assert_replays_have_counts(&place, counted);
             }
         }
     }
 }
 
-/// Replays the recording on every backend and finds what the counter counted in the program.
-fn replays_are_of_the_same_work(bench: &Bench, counted: &[u64]) {
-    let run = bench.path("run");
-    let status = Command::new(env!("CARGO_BIN_EXE_heaplay"))
-        .arg("run")
-        .arg(bench.path("app.trace"))
-        .args([
-            "--backends",
-            "malloc,pymalloc,bump",
-            "--passes",
-            "footprint,latency",
-            "-r",
-            "1",
-            "--out",
-        ])
-        .arg(&run)
-        .stdout(std::process::Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
-    let run = heaplay::results::Run::load(&run).unwrap();
+/// Replays the recording on some backends. The runs have the counts of the program.
+fn assert_replays_have_counts(place: &Workplace, counted: &[u64]) {
+    let run = place.path("run");
+    let mut command = heaplay();
+    command.arg("run").arg(place.path("app.trace")).args(["--backends", "malloc,pymalloc,bump"]);
+    command.args(["--passes", "footprint,latency", "-r", "1", "--out"]);
+    expect(0, command.arg(&run));
+    let run = Run::load(&run).unwrap();
     for backend in ["malloc", "pymalloc", "bump", "null"] {
         for (op, expected) in ["malloc", "calloc", "realloc", "free"].into_iter().zip(counted) {
-            let told =
-                run.values("app", backend, Scope::Op(Operation::find(op).unwrap()), Metric::Calls);
-            assert_eq!(told, [*expected as f64; 2], "{op} on {backend}, in both passes");
+            let scope = Scope::Op(Operation::find(op).unwrap());
+            let calls = run.values("app", backend, scope, Metric::Calls);
+            assert_eq!(calls, [*expected as f64; 2], "{op} on {backend}, in both passes");
         }
         let bytes = run.values("app", backend, Scope::All, Metric::RequestedBytes);
         assert_eq!(bytes, [counted[4] as f64], "bytes on {backend}");
     }
 }
 
-/// Each line that allocates a block of a size found nowhere else is the block's site, also in
-/// generators, in classes and after a code object's address came back as another's.
+/// A block's site is the line that allocates it, also in generators and classes, and after a code
+/// object took the address of another one. Each block has a size that no other one has.
 #[test]
 fn sites_are_the_lines_that_allocate() {
     let script = r#"import gc
@@ -316,7 +303,7 @@ def plain():
 def generator():
     yield bytearray(70200)
 class Holder:
-    kept = bytearray(70300)
+    held = bytearray(70300)
 async def coroutine():
     return bytearray(70400)
 keep = [
@@ -336,10 +323,10 @@ for n in range(50):
     gc.collect()
 "#;
     for (minor, python) in interpreters::find() {
-        let bench = Bench::new(&python);
-        let output = bench.record(&["--sites"], script);
-        assert!(output.status.success(), "3.{minor}: {}", stderr(&output));
-        let trace = bench.trace();
+        let place = Workplace::new(&python);
+        let output = place.record(&["--sites"], script);
+        assert!(output.status.success(), "3.{minor}: {}", errors(&output));
+        let trace = place.trace();
         let site_of = |size: u64| {
             let at = trace.rows.iter().position(|row| row.size == size || row.size == size + 1);
             at.map_or("not recorded", |at| trace.sites[at].as_str())
@@ -354,16 +341,16 @@ for n in range(50):
 }
 
 #[test]
-fn the_program_is_given_through_untouched() {
+fn input_output_arguments_and_exit_code_pass_through() {
     let Some(python) = interpreters::any() else { return };
-    let bench = Bench::new(&python);
-    let script = bench.file(
+    let place = Workplace::new(&python);
+    let script = place.file(
         "app.py",
-        "import sys\nsys.stdout.buffer.write(sys.stdin.buffer.read()[::-1] + repr(sys.argv[1:]).encode())\n\
-         sys.stdout.flush()\nsys.stderr.write('said\\n')\nsys.exit(41)",
+        "import sys\ntext = sys.stdin.buffer.read()[::-1] + repr(sys.argv[1:]).encode()\n\
+         sys.stdout.buffer.write(text)\nsys.stdout.flush()\nsys.stderr.write('warned\\n')\nsys.exit(41)",
     );
-    let mut child = bench
-        .heaplay(&[])
+    let mut child = place
+        .recording(&[])
         .args([&python, &script])
         .args(["-o", "--sites", "", "a b", "--", "ö"])
         .stdin(Stdio::piped())
@@ -378,13 +365,14 @@ fn the_program_is_given_through_untouched() {
     expected.extend("['-o', '--sites', '', 'a b', '--', 'ö']".bytes());
     assert_eq!(output.stdout, expected);
     assert_eq!(output.status.code(), Some(41));
-    let said = stderr(&output);
-    assert!(said.starts_with("said\nheaplay: recorded ") && said.lines().count() == 2, "{said}");
-    bench.trace().assert_whole();
-    bench.assert_clean();
+    let message = errors(&output);
+    assert!(message.starts_with("warned\nheaplay: recorded "), "{message}");
+    assert_eq!(message.lines().count(), 2, "{message}");
+    place.trace().assert_whole();
+    place.assert_clean();
 }
 
-/// Whatever ends the process, what it did up to there is in the trace.
+/// However the process ends, the trace has all its calls.
 #[test]
 fn sudden_ends_lose_nothing() {
     let Some(python) = interpreters::any() else { return };
@@ -394,13 +382,14 @@ fn sudden_ends_lose_nothing() {
         ("os.kill(os.getpid(), signal.SIGTERM)", 143),
         ("os.abort()", 134),
     ] {
-        let bench = Bench::new(&python);
+        let place = Workplace::new(&python);
         let script = format!(
-            "import os, signal\nkept = [list(range(n)) for n in range(2000)]\nlast = bytearray(76543)\n{ending}\n"
+            "import os, signal\nheld = [list(range(n)) for n in range(2000)]\n\
+             last = bytearray(76543)\n{ending}\n"
         );
-        let output = bench.record(&[], &script);
-        assert_eq!(output.status.code(), Some(code), "{ending}: {}", stderr(&output));
-        let trace = bench.trace();
+        let output = place.record(&[], &script);
+        assert_eq!(output.status.code(), Some(code), "{ending}: {}", errors(&output));
+        let trace = place.trace();
         trace.assert_whole();
         assert_eq!(trace.fact("ending"), "abrupt");
         assert!(trace.has_size(76544), "{ending}");
@@ -411,16 +400,16 @@ fn sudden_ends_lose_nothing() {
 fn signals_reach_the_program() {
     let Some(python) = interpreters::any() else { return };
     for signal in ["TERM", "INT", "HUP", "USR1", "QUIT"] {
-        let bench = Bench::new(&python);
-        let script = bench.file(
+        let place = Workplace::new(&python);
+        let script = place.file(
             "app.py",
             &format!(
-                "import signal, sys, time\ndef handle(number, frame):\n    print('caught'); sys.exit(9)\n\
+                "import signal, sys, time\ndef handle(number, frame):\n    print('caught')\n    sys.exit(9)\n\
                  signal.signal(signal.SIG{signal}, handle)\nprint('ready', flush=True)\ntime.sleep(60)\n"
             ),
         );
-        let mut child = bench
-            .heaplay(&[])
+        let mut child = place
+            .recording(&[])
             .args([&python, &script])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -432,14 +421,14 @@ fn signals_reach_the_program() {
             Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
         assert!(kill.unwrap().success());
         let output = child.wait_with_output().unwrap();
-        assert_eq!(output.stdout, b"caught\n", "{signal}: {}", stderr(&output));
+        assert_eq!(output.stdout, b"caught\n", "{signal}: {}", errors(&output));
         assert_eq!(output.status.code(), Some(9));
         assert_eq!(output.status.signal(), None);
-        bench.trace().assert_whole();
+        place.trace().assert_whole();
     }
 }
 
-/// fork, a pool of processes, an exec'd Python: a trace for each, with its parent.
+/// A forked child, a pool of processes and a started Python each have a trace, which names the parent.
 #[test]
 fn each_process_has_its_own_trace() {
     let script = r#"
@@ -449,23 +438,23 @@ def work(n):
 if __name__ == "__main__":
     child = os.fork()
     if child == 0:
-        kept = bytearray(81234)
+        held = bytearray(81234)
         os._exit(0)
     os.waitpid(child, 0)
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(work, [1000, 2000, 3000]) == [1000, 2000, 3000]
-    subprocess.run([sys.executable, "-c", "kept = bytearray(82345)"], check=True)
+    subprocess.run([sys.executable, "-c", "held = bytearray(82345)"], check=True)
     subprocess.run(["sh", "-c", "exit 0"], check=True)
     os.spawnv(os.P_WAIT, "/bin/true", ["true"])
 "#;
     for (minor, python) in interpreters::find() {
-        let bench = Bench::new(&python);
-        let output = bench.record(&[], script);
-        assert!(output.status.success(), "3.{minor}: {}", stderr(&output));
-        let main = bench.trace();
+        let place = Workplace::new(&python);
+        let output = place.record(&[], script);
+        assert!(output.status.success(), "3.{minor}: {}", errors(&output));
+        let main = place.trace();
         main.assert_whole();
-        let others = bench.others();
-        assert!(others.len() >= 4, "3.{minor}: {} traces: {}", others.len(), stderr(&output));
+        let others = place.others();
+        assert!(others.len() >= 4, "3.{minor}: {} traces: {}", others.len(), errors(&output));
         for other in &others {
             assert_eq!(other.fact("parent_pid"), main.fact("pid"), "3.{minor}");
             assert_eq!(other.fact("lost_events"), "0");
@@ -478,77 +467,73 @@ if __name__ == "__main__":
             .find(|trace| trace.has_size(82346))
             .expect("the exec'd Python")
             .assert_whole();
-        bench.assert_clean();
+        place.assert_clean();
     }
 }
 
-/// Closed descriptors, another directory, another user's idea of the environment: the recording
-/// goes on.
+/// The recording goes on after the program closed all descriptors, changed its folder and cleared its
+/// environment.
 #[test]
-fn rude_programs_are_recorded() {
+fn programs_that_close_descriptors_are_recorded() {
     let Some(python) = interpreters::any() else { return };
-    let bench = Bench::new(&python);
+    let place = Workplace::new(&python);
     let script = "import os\nos.chdir('/')\nos.closerange(3, 1000)\nos.environ.clear()\n\
                   first = os.open('/dev/null', os.O_RDONLY)\n\
-                  for n in range(300_000):\n    kept = str(n)\nlast = bytearray(76543)\n\
+                  for n in range(300_000):\n    held = str(n)\nlast = bytearray(76543)\n\
                   assert os.open('/dev/null', os.O_RDONLY) == first + 1\n";
-    let output = bench.record(&[], script);
-    assert!(output.status.success(), "{}", stderr(&output));
-    let trace = bench.trace();
+    let output = place.record(&[], script);
+    assert!(output.status.success(), "{}", errors(&output));
+    let trace = place.trace();
     trace.assert_whole();
     assert!(trace.has_size(76544) && trace.calls > 600_000);
 }
 
-/// Neither a log that cannot grow nor one that vanished does the program any harm.
+/// A log that cannot grow, or that was deleted, does the program no harm.
 #[test]
-fn no_room_ends_the_recording_only() {
+fn a_log_that_cannot_grow_ends_the_recording_only() {
     let Some(python) = interpreters::any() else { return };
-    let work = "kept = [str(n) for n in range(100_000)]\nprint('done')\n";
-    let bench = Bench::new(&python);
-    let script = bench.file("app.py", work);
+    let work = "held = [str(n) for n in range(100_000)]\nprint('done')\n";
+    let place = Workplace::new(&python);
+    let script = place.file("app.py", work);
     let limited = "ulimit -f 1000; exec \"$@\"";
-    let output = bench
-        .heaplay(&[])
-        .args(["sh", "-c", limited, "sh"])
-        .args([&python, &script])
-        .output()
-        .unwrap();
+    let output =
+        finish(place.recording(&[]).args(["sh", "-c", limited, "sh"]).args([&python, &script]));
     assert_eq!(
         (output.status.code(), &output.stdout[..]),
         (Some(0), &b"done\n"[..]),
         "{}",
-        stderr(&output)
+        errors(&output)
     );
-    let trace = bench.trace();
-    assert_eq!(trace.fact("ending"), "no room");
+    let trace = place.trace();
+    assert_eq!(trace.fact("ending"), "no space");
     assert!(trace.fact("lost_events").parse::<u64>().unwrap() > 10_000);
-    assert!(stderr(&output).contains("calls were made and not recorded"));
+    assert!(errors(&output).contains("calls were made and not recorded"));
 
-    let output = bench.record(
+    let output = place.record(
         &[],
         &format!("import glob, os\n[os.remove(p) for p in glob.glob('*.raw-*')]\n{work}"),
     );
-    assert_eq!(output.stdout, b"done\n", "{}", stderr(&output));
+    assert_eq!(output.stdout, b"done\n", "{}", errors(&output));
 }
 
 #[test]
-fn what_cannot_be_recorded_is_refused_before_it_starts() {
+fn programs_that_cannot_be_recorded_are_refused_before_the_start() {
     let Some(python) = interpreters::any() else { return };
-    let bench = Bench::new(&python);
-    let script = bench.file("app.py", "open('started', 'w')\n");
+    let place = Workplace::new(&python);
+    let script = place.file("app.py", "open('started', 'w')\n");
     let python_name = python.as_os_str().to_owned();
     let run = |arguments: &[OsString], variable: Option<(&str, &str)>| {
-        let mut command = bench.heaplay(&[]);
+        let mut command = place.recording(&[]);
         command.args(arguments).envs(variable);
-        let output = command.output().unwrap();
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?} {variable:?}: {said}");
+        let output = finish(&mut command);
+        let message = errors(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?} {variable:?}: {message}");
         assert!(
-            !bench.path("started").exists() && !bench.path("app.trace").exists(),
-            "{arguments:?}: {said}"
+            !place.path("started").exists() && !place.path("app.trace").exists(),
+            "{arguments:?}: {message}"
         );
-        bench.assert_clean();
-        said
+        place.assert_clean();
+        message
     };
     let script = script.into_os_string();
     let with = |options: &[&str]| {
@@ -573,91 +558,85 @@ fn what_cannot_be_recorded_is_refused_before_it_starts() {
     assert!(run(&["./missing".into()], None).contains("check the path"));
     assert!(run(&["no-such-python".into()], None).contains("not found in PATH"));
     assert!(run(&["cat".into(), script.clone()], None).contains("is no Python"));
-    assert!(run(&[bench.folder.path().into()], None).contains("is a directory"));
+    assert!(run(&[place.folder.path().into()], None).contains("is a directory"));
 
-    // With -E the interpreter does not look at the variable, and all is well.
-    let output =
-        bench.heaplay(&[]).args(with(&["-E"])).env("PYTHONMALLOC", "malloc").output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    bench.trace().assert_whole();
+    // With -E the interpreter ignores the variable.
+    let output = finish(place.recording(&[]).args(with(&["-E"])).env("PYTHONMALLOC", "malloc"));
+    assert!(output.status.success(), "{}", errors(&output));
+    place.trace().assert_whole();
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_told_before_the_start() {
+fn a_path_that_cannot_be_written_is_refused_before_the_start() {
     let Some(python) = interpreters::any() else { return };
-    let bench = Bench::new(&python);
-    for place in ["missing/app.trace", "app.txt", "."] {
-        let output = Command::new(env!("CARGO_BIN_EXE_heaplay"))
-            .current_dir(bench.folder.path())
-            .args(["record", "-o", place, "--"])
-            .arg(&python)
-            .args(["-c", "open('started', 'w')"])
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(2), "{place}: {}", stderr(&output));
-        assert!(!bench.path("started").exists());
-        bench.assert_clean();
+    let place = Workplace::new(&python);
+    for path in ["missing/app.trace", "app.txt", "."] {
+        let output = finish(
+            heaplay()
+                .current_dir(place.folder.path())
+                .args(["record", "-o", path, "--"])
+                .arg(&python)
+                .args(["-c", "open('started', 'w')"]),
+        );
+        assert_eq!(output.status.code(), Some(2), "{path}: {}", errors(&output));
+        assert!(!place.path("started").exists());
+        place.assert_clean();
     }
 }
 
-/// A script whose first line finds the interpreter, a shell that execs it, a shell that starts it.
+/// The interpreter is started by a script's first line, by the exec of a shell, or by a shell.
 #[test]
 fn launchers_are_followed() {
     let Some(python) = interpreters::any() else { return };
     let shown = python.display();
     for text in [
-        format!("#!/usr/bin/env -S {shown} -B\nkept = bytearray(76543)\n"),
-        format!("#!/bin/sh\nexec {shown} -c 'kept = bytearray(76543)'\n"),
-        format!("#!/bin/sh\n{shown} -c 'kept = bytearray(76543)'\nexit 0\n"),
+        format!("#!/usr/bin/env -S {shown} -B\nheld = bytearray(76543)\n"),
+        format!("#!/bin/sh\nexec {shown} -c 'held = bytearray(76543)'\n"),
+        format!("#!/bin/sh\n{shown} -c 'held = bytearray(76543)'\nexit 0\n"),
     ] {
-        let bench = Bench::new(&python);
-        let script = bench.file("start", &text);
+        let place = Workplace::new(&python);
+        let script = place.file("start", &text);
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let output = bench.heaplay(&[]).arg(&script).output().unwrap();
-        assert!(output.status.success(), "{text}: {}", stderr(&output));
-        let trace = bench.trace();
+        let output = finish(place.recording(&[]).arg(&script));
+        assert!(output.status.success(), "{text}: {}", errors(&output));
+        let trace = place.trace();
         trace.assert_whole();
         assert!(trace.has_size(76544), "{text}");
     }
 }
 
-/// tracemalloc that is started by the program cannot be refused: the trace says so.
+/// tracemalloc that is started by the program cannot be refused. The trace has a fact for it.
 #[test]
-fn a_hook_above_is_told() {
+fn a_hook_above_is_reported() {
     let Some(python) = interpreters::any() else { return };
-    let bench = Bench::new(&python);
-    let output = bench.record(
+    let place = Workplace::new(&python);
+    let output = place.record(
         &[],
-        "import tracemalloc\ntracemalloc.start()\nkept = [str(n) for n in range(60_000)]\n",
+        "import tracemalloc\ntracemalloc.start()\nheld = [str(n) for n in range(60_000)]\n",
     );
-    assert!(stderr(&output).contains("tracemalloc"), "{}", stderr(&output));
-    assert!(!bench.trace().fact("disturbed").is_empty());
+    assert!(errors(&output).contains("tracemalloc"), "{}", errors(&output));
+    assert!(!place.trace().fact("disturbed").is_empty());
 }
 
-/// A raw log that was cut off anywhere gives the rows up to the cut.
+/// A raw log that was cut off at any byte gives the rows up to the cut.
 #[test]
 fn a_log_that_was_cut_off_is_read_up_to_the_cut() {
     let Some(python) = interpreters::any() else { return };
-    let bench = Bench::new(&python);
+    let place = Workplace::new(&python);
     let output =
-        bench.record(&["--sites", "--keep-raw"], "kept = [str(n) for n in range(50_000)]\n");
-    assert!(output.status.success(), "{}", stderr(&output));
-    let whole = bench.trace();
-    let raw = bench.folder.path().read_dir().unwrap().map(|entry| entry.unwrap().path());
+        place.record(&["--sites", "--keep-raw"], "held = [str(n) for n in range(50_000)]\n");
+    assert!(output.status.success(), "{}", errors(&output));
+    let whole = place.trace();
+    let raw = place.folder.path().read_dir().unwrap().map(|entry| entry.unwrap().path());
     let raw = raw.into_iter().find(|path| path.to_string_lossy().contains(".raw-")).unwrap();
     let bytes = std::fs::read(&raw).unwrap();
     let head = 4096 + (128 << 10);
     for cut in [head, head + 1, head + 4096, head + 99_999, bytes.len() - 1, bytes.len()] {
-        let (short, out) = (bench.path("short"), bench.path("short.trace"));
+        let (short, out) = (place.path("short"), place.path("short.trace"));
         std::fs::write(&short, &bytes[..cut]).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_heaplay"))
-            .args(["record", "--recover"])
-            .arg(&short)
-            .arg("-o")
-            .arg(&out)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "cut at {cut}: {}", stderr(&output));
+        let output =
+            finish(heaplay().args(["record", "--recover"]).arg(&short).arg("-o").arg(&out));
+        assert!(output.status.success(), "cut at {cut}: {}", errors(&output));
         let part = read(&out);
         assert!(part.rows.len() <= whole.rows.len());
         for (row, before) in part.rows.iter().zip(&whole.rows) {
@@ -668,15 +647,15 @@ fn a_log_that_was_cut_off_is_read_up_to_the_cut() {
         }
     }
     for cut in [0, 7, 4095] {
-        std::fs::write(bench.path("short"), &bytes[..cut]).unwrap();
-        assert!(RawLog::open(&bench.path("short")).is_err());
+        std::fs::write(place.path("short"), &bytes[..cut]).unwrap();
+        assert!(RawLog::open(&place.path("short")).is_err());
     }
 }
 
-/// The catalogue in `traces/` tells the truth about the files beside it.
+/// The catalogue in `traces/` agrees with the files beside it.
 #[test]
 fn the_catalogue_is_true() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces");
+    let folder = repository("traces");
     let table = std::fs::read_to_string(folder.join("README.md")).unwrap();
     let (mut traces, mut bytes, mut with_sites) = (0, 0, 0);
     for line in table.lines().filter(|line| line.starts_with("| `")) {
@@ -704,7 +683,7 @@ fn the_catalogue_is_true() {
     assert_eq!(csv.rows, read(&folder.join("hello.trace")).rows);
 }
 
-/// Marks come into the trace with their place, in a thread and in a forked child too; unrecorded
+/// Marks are in the trace with their call, also in a thread and in a forked child. Without a recording
 /// they do nothing.
 #[test]
 fn marks_name_phases() {
@@ -723,11 +702,11 @@ os.waitpid(child, 0)
 print("done")
 "#;
     for (minor, python) in interpreters::find() {
-        let bench = Bench::new(&python);
-        with_helper(&bench);
-        let output = bench.record(&["--sites"], script);
-        assert_eq!(output.stdout, b"done\n", "3.{minor}: {}", stderr(&output));
-        let trace = bench.trace();
+        let place = Workplace::new(&python);
+        with_helper(&place);
+        let output = place.record(&["--sites"], script);
+        assert_eq!(output.stdout, b"done\n", "3.{minor}: {}", errors(&output));
+        let trace = place.trace();
         trace.assert_whole();
         let marks: Vec<(u64, String)> = serde_json::from_str(trace.fact("marks")).unwrap();
         let names: Vec<&str> = marks.iter().map(|(_, name)| name.as_str()).collect();
@@ -740,37 +719,35 @@ print("done")
                 && marks[1].0 < marks[2].0
                 && marks[2].0 < trace.calls
         );
-        let others = bench.others();
+        let others = place.others();
         assert!(others.len() == 1 && others[0].fact("marks").contains("child"));
-        let plain = Command::new(&python).arg(bench.path("app.py")).output().unwrap();
+        let plain = finish(Command::new(&python).arg(place.path("app.py")));
         assert_eq!(plain.stdout, b"done\n");
     }
 }
 
-/// The figure that CPython prints of its arenas after these words.
-fn printed(text: &str, words: &str) -> usize {
-    let line = text.lines().find(|line| line.trim_start_matches("# ").starts_with(words));
+/// The figure that CPython prints of its arenas after this label.
+fn figure(text: &str, label: &str) -> usize {
+    let line = text.lines().find(|line| line.trim_start_matches("# ").starts_with(label));
     let figure = line.and_then(|line| line.rsplit('=').next()).unwrap_or_default();
-    figure.trim().replace(',', "").parse().unwrap_or_else(|_| panic!("no `{words}` in {text}"))
+    figure.trim().replace(',', "").parse().unwrap_or_else(|_| panic!("no `{label}` in {text}"))
 }
 
-/// Puts `heaplay.py` beside the program.
-fn with_helper(bench: &Bench) {
-    let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/heaplay.py");
-    std::fs::copy(helper, bench.path("heaplay.py")).unwrap();
+/// Copies `heaplay.py` to the folder of the program.
+fn with_helper(place: &Workplace) {
+    std::fs::copy(repository("scripts/heaplay.py"), place.path("heaplay.py")).unwrap();
 }
 
-/// As many arenas as the interpreter itself counts. It counts only where no hook stands over its
-/// pymalloc: so the recording ends at a mark, which also shows that the hooks are gone after it,
-/// and what comes later is unseen.
+/// The trace has as many arenas as the interpreter counts. The interpreter counts only without a hook
+/// above its pymalloc, so the recording ends at a mark. Calls after the mark are not in the trace.
 #[test]
 fn arenas_are_those_the_interpreter_counts() {
     let script = r#"
 import sys, heaplay
-kept = []
+held = []
 for n in range(3):
     waste = [str(i) * 3 for i in range(40_000)]
-    kept.append(waste[::2000])
+    held.append(waste[::2000])
     del waste
 heaplay.mark("end")
 sys._debugmallocstats()
@@ -778,12 +755,12 @@ sys.stderr.flush()
 more = bytearray(76543)
 "#;
     for (minor, python) in interpreters::find() {
-        let bench = Bench::new(&python);
-        with_helper(&bench);
-        let output = bench.record(&["--stop-at-mark", "end"], script);
-        let said = stderr(&output);
-        assert!(output.status.success(), "3.{minor}: {said}");
-        let trace = bench.trace();
+        let place = Workplace::new(&python);
+        with_helper(&place);
+        let output = place.record(&["--stop-at-mark", "end"], script);
+        let message = errors(&output);
+        assert!(output.status.success(), "3.{minor}: {message}");
+        let trace = place.trace();
         trace.assert_whole();
         assert_eq!(trace.fact("ending"), "limit");
         assert!(
@@ -802,36 +779,38 @@ more = bytearray(76543)
                 Some(*live)
             })
             .max();
-        assert_eq!(births, printed(&said, "arenas allocated total"), "3.{minor}");
-        assert_eq!(deaths, printed(&said, "arenas reclaimed"), "3.{minor}");
-        assert_eq!(most, Some(printed(&said, "arenas highwater mark")), "3.{minor}");
-        assert_eq!(births - deaths, printed(&said, "arenas allocated current"), "3.{minor}");
+        assert_eq!(births, figure(&message, "arenas allocated total"), "3.{minor}");
+        assert_eq!(deaths, figure(&message, "arenas reclaimed"), "3.{minor}");
+        assert_eq!(most, Some(figure(&message, "arenas highwater mark")), "3.{minor}");
+        assert_eq!(births - deaths, figure(&message, "arenas allocated current"), "3.{minor}");
     }
 }
 
-/// Each limit ends or starts the recording, the trace says which and where, and the program notices
-/// nothing.
+/// Each limit ends or starts the recording. The trace has the limit and its call, and the program runs
+/// on.
 #[test]
 fn limits_end_the_recording_and_not_the_program() {
     let Some(python) = interpreters::any() else { return };
-    let script = "import heaplay, time\nbefore = [str(n) for n in range(50_000)]\nheaplay.mark('middle')\n\
-                  first = bytearray(70100)\nfor n in range(50):\n    del before[:1000]\n    time.sleep(0.01)\n\
-                  kept = [str(n) for n in range(50_000)]\nlast = bytearray(70200)\nheaplay.mark('end')\nprint('done')\n";
+    let script = "import heaplay, time\nbefore = [str(n) for n in range(50_000)]\n\
+                  heaplay.mark('middle')\nfirst = bytearray(70100)\n\
+                  for n in range(50):\n    del before[:1000]\n    time.sleep(0.01)\n\
+                  held = [str(n) for n in range(50_000)]\nlast = bytearray(70200)\n\
+                  heaplay.mark('end')\nprint('done')\n";
     let run = |options: &[&str]| {
-        let bench = Bench::new(&python);
-        with_helper(&bench);
-        let output = bench.record(options, script);
+        let place = Workplace::new(&python);
+        with_helper(&place);
+        let output = place.record(options, script);
         assert_eq!(
             (output.status.code(), &output.stdout[..]),
             (Some(0), &b"done\n"[..]),
             "{}",
-            stderr(&output)
+            errors(&output)
         );
-        bench.assert_clean();
-        (bench.trace(), stderr(&output))
+        place.assert_clean();
+        (place.trace(), errors(&output))
     };
     for (most, options) in [(1, &[][..]), (100, &[][..]), (12_345, &["--sites=2"][..])] {
-        let (trace, said) = run(&[&["--max-events", &most.to_string()], options].concat());
+        let (trace, message) = run(&[&["--max-events", &most.to_string()], options].concat());
         trace.assert_whole();
         assert_eq!((trace.calls, trace.fact("ending")), (most, "limit"));
         assert!(
@@ -839,11 +818,11 @@ fn limits_end_the_recording_and_not_the_program() {
                 .fact("limit")
                 .starts_with(&format!("--max-events {most}, reached after {most} calls"))
         );
-        assert!(said.contains("the program went on unrecorded"), "{said}");
+        assert!(message.contains("the program went on unrecorded"), "{message}");
     }
     let (trace, _) = run(&["--max-bytes", "1M"]);
     trace.assert_whole();
-    // 31 words of 32 are calls or say how they are made.
+    // 31 of 32 words are calls or belong to one.
     assert!(trace.calls < (1 << 20) / 8 && trace.calls > (1 << 20) / 8 * 3 / 4, "{}", trace.calls);
     assert!(
         trace.fact("limit").starts_with("--max-bytes 1048576, reached") && !trace.has_size(70201)
@@ -853,17 +832,17 @@ fn limits_end_the_recording_and_not_the_program() {
     assert!(trace.fact("limit").starts_with("--duration 0.2, reached") && !trace.has_size(70201));
     assert!(trace.rows.iter().all(|row| row.time_ns < 200_000_000));
 
-    // What began before is never seen: its frees are counted, and none is a row's end.
+    // Blocks from before the recording have no row. Their frees are counted.
     for options in [&["--start-at-mark", "middle"][..], &["--start-after", "0.2", "--sites=2"]] {
-        let (trace, said) = run(options);
+        let (trace, message) = run(options);
         let unseen: u64 = trace.fact("unseen_frees").parse().unwrap();
         assert!((1000..90_000).contains(&unseen), "{options:?}: {unseen}");
         assert!(
             trace.fact("started").starts_with(options[0]) && trace.fact("ending") == "clean",
-            "{said}"
+            "{message}"
         );
         assert!(trace.has_size(70201) && trace.fact("lost_events") == "0");
-        assert!(said.contains("frees were of blocks from before the recording"), "{said}");
+        assert!(message.contains("frees were of blocks from before the recording"), "{message}");
         assert_eq!(trace.has_size(70101), options[0] == "--start-at-mark", "{options:?}");
     }
     let (trace, _) =
@@ -874,28 +853,29 @@ fn limits_end_the_recording_and_not_the_program() {
             && trace.has_size(70201)
     );
 
-    let bench = Bench::new(&python);
-    let output = bench.record(&["--start-at-mark", "never"], "kept = bytearray(70300)\n");
+    let place = Workplace::new(&python);
+    let output = place.record(&["--start-at-mark", "never"], "held = bytearray(70300)\n");
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        stderr(&output).contains("ended before the recording was to start"),
+        errors(&output).contains("ended before the start of the recording"),
         "{}",
-        stderr(&output)
+        errors(&output)
     );
-    bench.assert_clean();
+    place.assert_clean();
     for options in
         [&["--max-events", "0"][..], &["--duration", "-1"], &["--max-bytes", "7"], &["--sites=0"]]
     {
-        let output = bench.record(options, "open('started', 'w')\n");
-        assert!(output.status.code() == Some(2) && !bench.path("started").exists(), "{options:?}");
+        let output = place.record(options, "open('started', 'w')\n");
+        assert!(output.status.code() == Some(2) && !place.path("started").exists(), "{options:?}");
     }
 }
 
-/// Four threads run on while the hooks are taken away, and while they are put in place.
+/// Four threads run while the hooks are put in place, and while they are removed.
 #[test]
 fn threads_cross_the_start_and_the_end() {
-    // They outlast the recording's end by far, on a slow machine too.
-    let lasting = "import time\nEND = time.time() + 1\ndef lasting():\n    while time.time() < END: work()\nthreads =";
+    // The threads outlast the recording by far, on a slow machine, too.
+    let lasting = "import time\nEND = time.time() + 1\n\
+                   def lasting():\n    while time.time() < END: work()\nthreads =";
     let work = WORK
         .replace("threads =", lasting)
         .replace("target=work", "target=lasting")
@@ -906,10 +886,10 @@ fn threads_cross_the_start_and_the_end() {
             &["--max-events", "50000"][..],
             &["--start-after", "0.05", "--duration", "0.1", "--sites"],
         ] {
-            let bench = Bench::new(python);
-            let output = bench.record(options, &work);
-            assert_eq!(output.stdout, b"done\n", "3.{minor}: {}", stderr(&output));
-            let trace = bench.trace();
+            let place = Workplace::new(python);
+            let output = place.record(options, &work);
+            assert_eq!(output.stdout, b"done\n", "3.{minor}: {}", errors(&output));
+            let trace = place.trace();
             assert!(
                 trace.calls > 0
                     && trace.fact("lost_events") == "0"
@@ -919,22 +899,20 @@ fn threads_cross_the_start_and_the_end() {
     }
 }
 
-/// A disk that fills up ends the recording: the trace is what fitted, and the program notices
-/// nothing.
+/// A full disk ends the recording. The trace has the calls that fitted, and the program runs on.
 #[test]
 fn a_full_disk_ends_the_recording_only() {
     let Some(python) = interpreters::any() else { return };
-    let bench = Bench::new(&python);
-    let disk = bench.path("disk");
+    let place = Workplace::new(&python);
+    let disk = place.path("disk");
     std::fs::create_dir(&disk).unwrap();
     let mount =
         Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(&disk).output();
     if !mount.is_ok_and(|output| output.status.success()) {
-        println!("skipped: no small disk could be mounted (needs root)");
-        return;
+        return skip("mount", "a small disk cannot be mounted without root");
     }
-    let script = bench.file("app.py", "kept = [str(n) for n in range(200_000)]\nprint('done')\n");
-    let output = Command::new(env!("CARGO_BIN_EXE_heaplay"))
+    let script = place.file("app.py", "held = [str(n) for n in range(200_000)]\nprint('done')\n");
+    let output = heaplay()
         .args(["record", "-o"])
         .arg(disk.join("app.trace"))
         .arg("--")
@@ -946,26 +924,19 @@ fn a_full_disk_ends_the_recording_only() {
         .map(|entry| entry.unwrap().path())
         .find(|path| path.to_string_lossy().contains("raw"));
     let recovered = raw.map(|raw| {
-        let out = bench.path("app.trace");
-        let status = Command::new(env!("CARGO_BIN_EXE_heaplay"))
-            .args(["record", "--recover"])
-            .arg(raw)
-            .arg("-o")
-            .arg(&out)
-            .output();
-        assert!(status.unwrap().status.success());
+        let out = place.path("app.trace");
+        expect(0, heaplay().args(["record", "--recover"]).arg(raw).arg("-o").arg(&out));
     });
-    let trace = if recovered.is_some() { bench.trace() } else { read(&disk.join("app.trace")) };
+    let trace = if recovered.is_some() { place.trace() } else { read(&disk.join("app.trace")) };
     assert!(Command::new("umount").arg("-l").arg(&disk).status().unwrap().success());
     let output = output.unwrap();
-    assert_eq!(output.stdout, b"done\n", "{}", stderr(&output));
-    assert_eq!(trace.fact("ending"), "no room", "{}", stderr(&output));
+    assert_eq!(output.stdout, b"done\n", "{}", errors(&output));
+    assert_eq!(trace.fact("ending"), "no space", "{}", errors(&output));
     assert!(trace.calls > 50_000 && trace.fact("lost_events").parse::<u64>().unwrap() > 100_000);
 }
 
-/// A part of a program, recorded from inside it, on 3.6 too: what is made in the block and nothing
-/// else, with lines, and what ends in it of before is counted. Twice in a process, and once more
-/// with a hook left above.
+/// A program records a part of itself, on 3.6, too. The trace has the calls of the part, with lines, and
+/// a count of frees of earlier blocks. A second part follows, and a third one under a hook is refused.
 #[test]
 fn a_part_of_a_program_is_recorded_from_inside() {
     let script = r#"
@@ -996,32 +967,28 @@ except RuntimeError as error:
 after = bytearray(70400)
 "#;
     for (minor, python) in interpreters::find_of(6..=13) {
-        let bench = Bench::new(&python);
-        let written = Command::new(env!("CARGO_BIN_EXE_heaplay"))
-            .arg("recorder")
-            .arg(bench.folder.path())
-            .output();
-        assert!(written.unwrap().status.success());
-        let script = bench.file("app.py", script);
+        let place = Workplace::new(&python);
+        expect(0, heaplay().arg("recorder").arg(place.folder.path()));
+        let script = place.file("app.py", script);
         let mut command = Command::new(&python);
         command
             .arg(&script)
-            .current_dir(bench.folder.path())
+            .current_dir(place.folder.path())
             .env("HEAPLAY", env!("CARGO_BIN_EXE_heaplay"));
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "3.{minor}: {}", stderr(&output));
+        let output = finish(&mut command);
+        let message = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "3.{minor}: {}", errors(&output));
         assert!(
-            said.contains("tracemalloc would") && said.contains("being recorded already"),
-            "3.{minor}: {said}"
+            message.contains("tracemalloc would") && message.contains("being recorded already"),
+            "3.{minor}: {message}"
         );
-        let trace = bench.trace();
+        let trace = place.trace();
         assert_eq!(
             (trace.fact("started"), trace.fact("ending")),
             ("by the program, while it ran", "stopped by the program")
         );
         assert_eq!((trace.fact("disturbed"), trace.fact("lost_events")), ("", "0"));
-        // 1000 numbers and their list, and what the bytearray grew out of.
+        // 1000 numbers, their list, and the first memory of the bytearray.
         let unseen: u64 = trace.fact("unseen_frees").parse().unwrap();
         assert!((990..1100).contains(&unseen), "3.{minor}: {unseen}");
         for (size, there) in
@@ -1033,15 +1000,16 @@ after = bytearray(70400)
         let at = trace.rows.iter().position(|row| row.size == 70100 || row.size == 70101).unwrap();
         assert_eq!(trace.sites[at], "app.py:7", "3.{minor}");
         assert!(trace.fact("marks").contains("inside"));
-        let second = read(&bench.path("second.trace"));
+        let second = read(&place.path("second.trace"));
         assert!(second.calls <= 100 && second.has_size(70301) != second.has_size(70300));
         assert_eq!(second.fact("ending"), "limit", "3.{minor}");
-        assert!(!bench.path("third.trace").exists() && !bench.path("inner.trace").exists());
-        assert!(bench.path("outer.trace").exists());
+        assert!(!place.path("third.trace").exists() && !place.path("inner.trace").exists());
+        assert!(place.path("outer.trace").exists());
     }
 }
 
-/// A whole program, loaded late; without heaplay in reach the raw log stays, and is told of.
+/// A whole program, with the recorder loaded late. Without a heaplay on the PATH the raw log stays, and
+/// a message names it.
 #[test]
 fn a_whole_program_is_recorded_late() {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -1049,117 +1017,112 @@ fn a_whole_program_is_recorded_late() {
         std::env::split_paths(&path).filter(|folder| !folder.join("heaplay").exists());
     let without_heaplay = std::env::join_paths(without_heaplay).unwrap();
     for (minor, python) in interpreters::find_of(6..=13) {
-        let bench = Bench::new(&python);
-        let written = Command::new(env!("CARGO_BIN_EXE_heaplay"))
-            .arg("recorder")
-            .arg(bench.folder.path())
-            .output();
-        assert!(written.unwrap().status.success());
-        bench.file(
+        let place = Workplace::new(&python);
+        expect(0, heaplay().arg("recorder").arg(place.folder.path()));
+        place.file(
             "app.py",
-            "import sys\nkept = bytearray(70100)\nprint(sys.argv[1:], __name__)\nsys.exit(3)\n",
+            "import sys\nheld = bytearray(70100)\nprint(sys.argv[1:], __name__)\nsys.exit(3)\n",
         );
-        let output = Command::new(&python)
-            .args(["heaplay.py", "-o", "app.trace", "--sites", "1", "app.py", "--an", "argument"])
-            .current_dir(bench.folder.path())
-            .env("HEAPLAY", env!("CARGO_BIN_EXE_heaplay"))
-            .output()
-            .unwrap();
+        let output = finish(
+            Command::new(&python)
+                .args([
+                    "heaplay.py",
+                    "-o",
+                    "app.trace",
+                    "--sites",
+                    "1",
+                    "app.py",
+                    "--an",
+                    "argument",
+                ])
+                .current_dir(place.folder.path())
+                .env("HEAPLAY", env!("CARGO_BIN_EXE_heaplay")),
+        );
         assert_eq!(
             output.stdout,
             b"['--an', 'argument'] __main__\n",
             "3.{minor}: {}",
-            stderr(&output)
+            errors(&output)
         );
         assert_eq!(output.status.code(), Some(3));
-        let trace = bench.trace();
+        let trace = place.trace();
         let at = trace.rows.iter().position(|row| row.size == 70100 || row.size == 70101).unwrap();
         assert_eq!(trace.sites[at], "app.py:2", "3.{minor}");
 
-        let output = Command::new(&python)
-            .args(["heaplay.py", "-o", "other.trace", "-m", "app"])
-            .current_dir(bench.folder.path())
-            .env_remove("HEAPLAY")
-            .env("PATH", &without_heaplay)
-            .output()
-            .unwrap();
+        let output = finish(
+            Command::new(&python)
+                .args(["heaplay.py", "-o", "other.trace", "-m", "app"])
+                .current_dir(place.folder.path())
+                .env_remove("HEAPLAY")
+                .env("PATH", &without_heaplay),
+        );
         assert!(
-            stderr(&output).contains("is a raw log; `heaplay record --recover "),
+            errors(&output).contains("is a raw log; `heaplay record --recover "),
             "{}",
-            stderr(&output)
+            errors(&output)
         );
     }
 }
 
-/// By an environment variable alone, as in a container's start command: the lines that `heaplay
-/// recorder` prints.
+/// An environment variable suffices, as in a container's start command. `heaplay recorder` prints it.
 #[test]
 fn an_environment_variable_records_without_a_parent() {
     for (minor, python) in interpreters::find() {
-        let bench = Bench::new(&python);
-        let logs = bench.path("log");
-        let output = Command::new(env!("CARGO_BIN_EXE_heaplay"))
-            .args([
-                "recorder",
-                "--sites=2",
-                "--max-events",
-                "1000000",
-                "--stop-at-mark",
-                "a, b: 100%",
-                "--logs",
-            ])
-            .arg(&logs)
-            .arg(bench.path("place"))
-            .output()
-            .unwrap();
-        let told = String::from_utf8(output.stdout).unwrap();
-        let variables = told
+        let place = Workplace::new(&python);
+        let logs = place.path("log");
+        let output = finish(
+            heaplay()
+                .args([
+                    "recorder",
+                    "--sites=2",
+                    "--max-events",
+                    "1000000",
+                    "--stop-at-mark",
+                    "a, b: 100%",
+                    "--logs",
+                ])
+                .arg(&logs)
+                .arg(place.path("place")),
+        );
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let variables = lines
             .lines()
             .find_map(|line| line.strip_prefix("ENV "))
             .expect("a line for a Dockerfile");
-        let script = bench.file(
+        let script = place.file(
             "app.py",
-            "import os, sys, ctypes\nkept = bytearray(70100)\nif not os.fork():\n    kept = bytearray(70200)\n    \
-             os._exit(0)\nos.wait()\nctypes.PyDLL(None).heaplay_mark(b'a, b: 100%')\nlast = bytearray(70300)\nsys.exit(5)\n",
+            "import os, sys, ctypes\nheld = bytearray(70100)\nif not os.fork():\n    \
+             held = bytearray(70200)\n    os._exit(0)\nos.wait()\n\
+             ctypes.PyDLL(None).heaplay_mark(b'a, b: 100%')\nlast = bytearray(70300)\nsys.exit(5)\n",
         );
         let line = format!("{variables} {} {}; exit $?", python.display(), script.display());
-        let output = Command::new("sh").args(["-c", &line]).output().unwrap();
-        assert_eq!((output.status.code(), stderr(&output)), (Some(5), String::new()), "3.{minor}");
-        let raws = bench.folder.path().read_dir().unwrap().map(|entry| entry.unwrap().path());
+        let output = finish(Command::new("sh").args(["-c", &line]));
+        assert_eq!((output.status.code(), errors(&output)), (Some(5), String::new()), "3.{minor}");
+        let raws = place.folder.path().read_dir().unwrap().map(|entry| entry.unwrap().path());
         let raws = raws.filter(|path| path.to_string_lossy().contains("/log."));
-        let mut recover = Command::new(env!("CARGO_BIN_EXE_heaplay"));
-        let output = recover
-            .args(["record", "--recover"])
-            .args(raws)
-            .arg("-o")
-            .arg(bench.path("app.trace"))
-            .output();
-        assert!(output.unwrap().status.success());
-        let trace = bench.trace();
+        let mut recover = heaplay();
+        recover.args(["record", "--recover"]).args(raws).arg("-o").arg(place.path("app.trace"));
+        expect(0, &mut recover);
+        let trace = place.trace();
         trace.assert_whole();
         assert!(trace.has_size(70101) && !trace.has_size(70301), "3.{minor}");
         assert!(trace.fact("limit").starts_with("--stop-at-mark"));
-        assert!(bench.others().len() == 1 && bench.others()[0].has_size(70201));
+        assert!(place.others().len() == 1 && place.others()[0].has_size(70201));
     }
     let Some(python) = interpreters::any() else { return };
-    let bench = Bench::new(&python);
-    let broken = Command::new(env!("CARGO_BIN_EXE_heaplay"))
-        .arg("recorder")
-        .arg(bench.path("p"))
-        .output()
-        .unwrap();
-    assert!(broken.status.success());
-    let output = Command::new(&python)
-        .args(["-c", "print('done')"])
-        .env("LD_PRELOAD", bench.path("p/heaplay-recorder.so"))
-        .env("HEAPLAY_RECORD", "2:0:sites=many:/tmp/x")
-        .output()
-        .unwrap();
+    let place = Workplace::new(&python);
+    expect(0, heaplay().arg("recorder").arg(place.path("p")));
+    let output = finish(
+        Command::new(&python)
+            .args(["-c", "print('done')"])
+            .env("LD_PRELOAD", place.path("p/heaplay-recorder.so"))
+            .env("HEAPLAY_RECORD", "2:0:sites=many:/tmp/x"),
+    );
     assert_eq!(output.stdout, b"done\n");
-    assert!(stderr(&output).contains("HEAPLAY_RECORD is not understood"), "{}", stderr(&output));
+    assert!(errors(&output).contains("HEAPLAY_RECORD is not understood"), "{}", errors(&output));
 }
 
-/// With more frames than one, a site is the line and the lines that called it, newest first.
+/// With several frames, a site is the line and its callers, newest first.
 #[test]
 fn sites_have_their_callers() {
     let script = r#"def inner(n):
@@ -1167,9 +1130,9 @@ fn sites_have_their_callers() {
 def outer(n):
     return inner(n)
 class Holder:
-    kept = outer(70100)
+    held = outer(70100)
 import os
-kept = [inner(70200), *map(inner, [70300])]
+held = [inner(70200), *map(inner, [70300])]
 def deep(n):
     return deep(n - 1) if n else bytearray(70400)
 deep(50)
@@ -1182,10 +1145,10 @@ os._exit(0)
         (70400, "app.py:10 < app.py:10 < app.py:10"),
     ];
     for (minor, python) in interpreters::find() {
-        let bench = Bench::new(&python);
-        let output = bench.record(&["--sites=3"], script);
-        assert!(output.status.success(), "3.{minor}: {}", stderr(&output));
-        let trace = bench.trace();
+        let place = Workplace::new(&python);
+        let output = place.record(&["--sites=3"], script);
+        assert!(output.status.success(), "3.{minor}: {}", errors(&output));
+        let trace = place.trace();
         trace.assert_whole();
         for (size, site) in expected {
             let at =
@@ -1196,36 +1159,28 @@ os._exit(0)
             assert!(trace.sites[at].split(" < ").count() <= 3);
         }
         if minor == 13 {
-            let told = Command::new(env!("CARGO_BIN_EXE_heaplay"))
-                .arg("inspect")
-                .arg(bench.path("app.trace"))
-                .output();
-            let told = String::from_utf8(told.unwrap().stdout).unwrap();
-            // One row for the line, whoever called it, in each of two tables; and its callers
-            // apart.
-            assert_eq!(told.matches("| app.py:2  ").count(), 2, "{told}");
-            assert!(told.contains("| app.py:2 < app.py:4 < app.py:6 "), "{told}");
-            // A line that only called is found too.
-            let told = Command::new(env!("CARGO_BIN_EXE_heaplay"))
-                .args(["whatif", "--move-site", "app.py:6", "-b", "malloc"])
-                .arg(bench.path("app.trace"))
-                .output()
-                .unwrap();
-            assert!(
-                told.stdout.starts_with(b"app.py:6: 2 blocks ("),
-                "its bytes and their object: {told:?}"
-            );
+            let report = expect(0, heaplay().arg("inspect").arg(place.path("app.trace")));
+            // The line has one row in each of two tables, whatever called it. A row with its callers
+            // is apart.
+            assert_eq!(report.matches("| app.py:2  ").count(), 2, "{report}");
+            assert!(report.contains("| app.py:2 < app.py:4 < app.py:6 "), "{report}");
+            // A line that only called is found, too.
+            let mut command = heaplay();
+            command.args(["whatif", "--move-site", "app.py:6", "-b", "malloc"]);
+            let report = expect(0, command.arg(place.path("app.trace")));
+            // Its bytes, and their object.
+            assert!(report.starts_with("app.py:6: 2 blocks ("), "{report}");
         }
     }
 }
 
-/// From 3.12 on a sub-interpreter has a heap of its own: its calls are told apart.
+/// From 3.12 on a sub-interpreter has a heap of its own, and its threads have numbers of their own.
 #[test]
 fn sub_interpreters_are_recorded_apart() {
     let script = r#"
 try: import _interpreters as interpreters
 except ImportError: import _xxsubinterpreters as interpreters
-kept = bytearray(70100)
+held = bytearray(70100)
 run = getattr(interpreters, "exec", None) or interpreters.run_string
 number = interpreters.create()
 run(number, "inside = [bytearray(70200) for n in range(100)]")
@@ -1233,13 +1188,13 @@ interpreters.destroy(number)
 last = bytearray(70300)
 "#;
     for (minor, python) in interpreters::find() {
-        let bench = Bench::new(&python);
+        let place = Workplace::new(&python);
         if minor < 8 {
             continue;
         }
-        let output = bench.record(&[], script);
-        assert!(output.status.success(), "3.{minor}: {}", stderr(&output));
-        let trace = bench.trace();
+        let output = place.record(&[], script);
+        assert!(output.status.success(), "3.{minor}: {}", errors(&output));
+        let trace = place.trace();
         trace.assert_whole();
         let header = Header { facts: trace.facts.clone(), ..Header::default() };
         let apart = header.interpreters();
@@ -1259,15 +1214,14 @@ last = bytearray(70300)
             (vec![1], vec![thread; 100], vec![1])
         );
         assert!(
-            stderr(&output).contains("1 sub-interpreters had heaps of their own"),
+            errors(&output).contains("1 sub-interpreters had heaps of their own"),
             "{}",
-            stderr(&output)
+            errors(&output)
         );
     }
 }
 
-/// What the recorder needs of an interpreter, as a C program: the allocators behind the functions
-/// that it finds by name.
+/// A C program with the functions that the recorder needs of an interpreter, and allocators behind them.
 const STUB: &str = r#"
 #include <stdlib.h>
 #include <stdio.h>
@@ -1278,7 +1232,8 @@ static void *s_malloc(void *c, size_t n) { return malloc(n ? n : 1); }
 static void *s_calloc(void *c, size_t k, size_t n) { return calloc(k, n); }
 static void *s_realloc(void *c, void *p, size_t n) { return realloc(p, n); }
 static void s_free(void *c, void *p) { free(p); }
-static Allocator domains[3] = { { 0, s_malloc, s_calloc, s_realloc, s_free }, { 0, s_malloc, s_calloc, s_realloc, s_free }, { 0, s_malloc, s_calloc, s_realloc, s_free } };
+#define FUNCTIONS { 0, s_malloc, s_calloc, s_realloc, s_free }
+static Allocator domains[3] = { FUNCTIONS, FUNCTIONS, FUNCTIONS };
 API const char *Py_GetVersion(void) { return VERSION; }
 API void PyMem_GetAllocator(int d, Allocator *a) { *a = domains[d]; }
 #ifndef NO_SET
@@ -1294,43 +1249,31 @@ int main(void) {
   puts("PyMem_SetAllocator done"); return 7; }
 "#;
 
-/// A version after those that are known is recorded by the functions it exports; without one of
-/// them, or free-threaded, or with sites (whose frames are not known), it is refused before it
-/// starts.
+/// A version after the known ones is recorded by the functions that it exports. It is refused before the
+/// start if a function is missing, if it is free-threaded, or with sites, since its frames are unknown.
 #[test]
 fn later_interpreters_are_recorded_if_they_can_be() {
-    let bench = Bench::new(Path::new(""));
-    let source = bench.file("stub.c", STUB);
+    let place = Workplace::new(Path::new(""));
     let build = |name: &str, version: &str, options: &[&str]| {
-        let path = bench.path(name);
         let version = format!("-DVERSION=\"{version}\"");
-        let status = Command::new("cc")
-            .args(["-w", "-rdynamic", &version])
-            .args(options)
-            .arg("-o")
-            .arg(&path)
-            .arg(&source)
-            .status();
-        status.is_ok_and(|status| status.success()).then_some(path)
+        let options = [&["-rdynamic", &version], options].concat();
+        compiler::program(place.folder.path(), name, STUB, &options)
     };
-    let Some(later) = build("later", "3.14.0 (stub)", &[]) else {
-        println!("skipped: no C compiler (cc) for a stub of a later interpreter");
-        return;
-    };
-    let output = bench.heaplay(&[]).arg(&later).output().unwrap();
+    let Some(later) = build("later", "3.14.0 (stub)", &[]) else { return };
+    let output = finish(place.recording(&[]).arg(&later));
     assert_eq!(
         (output.status.code(), &output.stdout[..]),
         (Some(7), &b"PyMem_SetAllocator done\n"[..]),
         "{}",
-        stderr(&output)
+        errors(&output)
     );
-    let trace = bench.trace();
+    let trace = place.trace();
     trace.assert_whole();
     let rows: Vec<_> = trace.rows.iter().map(|row| (row.op, row.size, row.end())).collect();
     let expected =
         [(Op::Malloc, 100, Some(2)), (Op::Calloc, 210, Some(3)), (Op::Realloc, 5000, Some(4))];
     assert_eq!((&rows[..], trace.fact("python")), (&expected[..], "3.14.0"));
-    std::fs::remove_file(bench.path("app.trace")).unwrap();
+    std::fs::remove_file(place.path("app.trace")).unwrap();
 
     for (path, options, reason) in [
         (Some(later), &["--sites"][..], "--sites does not know"),
@@ -1343,22 +1286,22 @@ fn later_interpreters_are_recorded_if_they_can_be() {
         (build("symbol", "3.14.0 (stub)", &["-DFREE_THREADED"]), &[], "free-threaded"),
         (build("old", "3.6.15 (stub)", &[]), &[], "overwrites the hooks"),
     ] {
-        let output = bench.heaplay(options).arg(path.unwrap()).output().unwrap();
+        let output = finish(place.recording(options).arg(path.unwrap()));
         assert_eq!(
             (output.status.code(), &output.stdout[..]),
             (Some(2), &b""[..]),
             "{reason}: {}",
-            stderr(&output)
+            errors(&output)
         );
-        assert!(stderr(&output).contains(reason), "{reason}: {}", stderr(&output));
-        assert!(!bench.path("app.trace").exists());
+        assert!(errors(&output).contains(reason), "{reason}: {}", errors(&output));
+        assert!(!place.path("app.trace").exists());
     }
 }
 
-/// Recordings of parts begin and end while four threads allocate and some fork: each log is whole
-/// and reads.
+/// Recordings of parts begin and end while four threads allocate and the program forks. Each log is whole
+/// and can be read.
 #[test]
-fn parts_begin_and_end_among_threads() {
+fn parts_begin_and_end_while_threads_run() {
     let script = r#"
 import os, sys, threading, time, heaplay
 sys.setswitchinterval(1e-5)
@@ -1366,7 +1309,7 @@ heaplay._finish = lambda raw, output: os.rename(raw, output)
 stop = False
 def work():
     while not stop:
-        kept = [str(i) * 3 for i in range(500)]
+        held = [str(i) * 3 for i in range(500)]
         grown = bytearray(70000); grown.extend(bytes(9000))
 threads = [threading.Thread(target=work) for _ in range(4)]
 for thread in threads: thread.start()
@@ -1376,7 +1319,7 @@ for n in range(8):
         if n % 5 == 0:
             child = os.fork()
             if not child:
-                kept = [str(i) for i in range(1000)]; os._exit(0)
+                held = [str(i) for i in range(1000)]; os._exit(0)
             os.waitpid(child, 0)
 stop = True
 for thread in threads: thread.join()
@@ -1384,22 +1327,17 @@ print("done")
 "#;
     let found = interpreters::find_of(6..=13);
     for (minor, python) in found.first().into_iter().chain(found.last()) {
-        let bench = Bench::new(python);
-        let written = Command::new(env!("CARGO_BIN_EXE_heaplay"))
-            .arg("recorder")
-            .arg(bench.folder.path())
-            .output();
-        assert!(written.unwrap().status.success());
-        let script = bench.file("app.py", script);
+        let place = Workplace::new(python);
+        expect(0, heaplay().arg("recorder").arg(place.folder.path()));
+        let script = place.file("app.py", script);
         let mut command = Command::new(python);
-        let output =
-            command.args(["-W", "ignore"]).arg(script).current_dir(bench.folder.path()).output();
-        let output = output.unwrap();
-        assert_eq!(output.stdout, b"done\n", "3.{minor}: {}", stderr(&output));
+        command.args(["-W", "ignore"]).arg(script).current_dir(place.folder.path());
+        let output = finish(&mut command);
+        assert_eq!(output.stdout, b"done\n", "3.{minor}: {}", errors(&output));
         for n in 0..8 {
-            let log = RawLog::open(&bench.path(&format!("part-{n}"))).unwrap();
-            let survey = log.convert(&bench.path("app.trace")).unwrap();
-            let trace = bench.trace();
+            let log = RawLog::open(&place.path(&format!("part-{n}"))).unwrap();
+            let survey = log.convert(&place.path("app.trace")).unwrap();
+            let trace = place.trace();
             assert_eq!(
                 (trace.calls, trace.fact("lost_events")),
                 (survey.events, "0"),

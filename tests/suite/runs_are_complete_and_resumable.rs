@@ -1,74 +1,37 @@
-//! The main job as its user meets it: whole, interrupted, resumed, merged, checked, and given
-//! nonsense.
+//! Runs as their user meets them: whole, interrupted, resumed, merged, checked, and given nonsense.
 //!
-//! The oracle of the counts is a second, naive reading of the CSV in this file; the oracle of the
-//! verdicts are the changes that the tests make to a run folder themselves.
+//! Counts are compared with a plain reading of the CSV. Verdicts are compared with changes that the
+//! tests make to a run folder.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use heaplay::results::{Metric, Operation, Pass, Run, Scope, Status};
+use heaplay::results::{
+    Chunk, Exactness, Metric, Operation, Pass, Run, Scope, ServiceTimes, Status,
+};
 
-fn heaplay() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_heaplay"))
-}
+use crate::support::process::{both, errors, expect, finish, heaplay};
+use crate::support::skip::skip;
+use crate::support::traces::{generated, requests};
 
-fn output(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().expect("heaplay starts")
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Runs and expects an exit code; returns standard output.
-#[track_caller]
-fn expect(code: i32, command: &mut Command) -> String {
-    let output = output(command);
-    assert_eq!(output.status.code(), Some(code), "{command:?}: {}", errors(&output));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A generated trace of so many calls.
-fn generated(folder: &Path, name: &str, calls: u64) -> PathBuf {
-    let path = folder.join(name);
-    expect(
-        0,
-        heaplay().arg("generate").arg(&path).args(["--calls", &calls.to_string(), "--seed", "3"]),
-    );
-    path
-}
-
-/// Calls by op and peak and end of the live bytes, by the plainest reading of the CSV.
-fn naive(csv: &Path) -> (BTreeMap<&'static str, u64>, u64, u64) {
-    let text = fs::read_to_string(csv).unwrap();
-    let mut lines = text.lines();
-    let header: Vec<&str> = lines.next().unwrap().split(',').collect();
-    let column = |name| header.iter().position(|h| *h == name).unwrap();
-    let (event, op, size, lifetime) =
-        (column("event"), column("op"), column("size"), column("lifetime"));
+/// The calls by op, and peak and end of the live bytes, from the rows of a CSV.
+fn counts(csv: &Path) -> (BTreeMap<&'static str, u64>, u64, u64) {
     // One entry for each change of the live bytes at an event.
     let mut changes: BTreeMap<u64, i64> = BTreeMap::new();
     let mut calls: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut ended_by_free = 0i64;
-    for line in lines {
-        let fields: Vec<&str> = line.split(',').collect();
-        let at: u64 = fields[event].parse().unwrap();
-        let bytes: i64 = fields[size].parse().unwrap();
-        let op =
-            ["malloc", "calloc", "realloc"].into_iter().find(|name| *name == fields[op]).unwrap();
-        *calls.entry(op).or_default() += 1;
-        *changes.entry(at).or_default() += bytes;
-        if op == "realloc" {
-            ended_by_free -= 1;
-        }
-        if !fields[lifetime].is_empty() {
-            let end = at + fields[lifetime].parse::<u64>().unwrap();
+    for request in requests(csv) {
+        let bytes = i64::try_from(request.size_bytes).unwrap();
+        let ops = ["malloc", "calloc", "realloc"];
+        *calls.entry(ops.into_iter().find(|name| *name == request.op).unwrap()).or_default() += 1;
+        *changes.entry(request.event).or_default() += bytes;
+        ended_by_free -= i64::from(request.op == "realloc");
+        if let Some(end) = request.end {
             *changes.entry(end).or_default() -= bytes;
             ended_by_free += 1;
         }
@@ -83,14 +46,14 @@ fn naive(csv: &Path) -> (BTreeMap<&'static str, u64>, u64, u64) {
 }
 
 #[test]
-fn the_main_job_counts_what_the_trace_asks() {
+fn a_run_has_the_counts_of_the_trace() {
     let folder = tempfile::tempdir().unwrap();
     let csv = generated(folder.path(), "small.csv", 20_000);
     let out = folder.path().join("run");
     expect(0, heaplay().arg("run").arg(&csv).args(["-r", "3", "--out"]).arg(&out));
     let run = Run::load(&out).unwrap();
     assert!(run.missing().is_empty() && run.failed().is_empty());
-    let (calls, peak, end) = naive(&csv);
+    let (calls, peak, end) = counts(&csv);
     for backend in ["malloc", "pymalloc", "bump", "null"] {
         for (op, count) in &calls {
             for value in
@@ -126,8 +89,7 @@ fn the_main_job_counts_what_the_trace_asks() {
             );
         }
     }
-    // A bump allocator gives nothing back: what is resident holds at least all that was ever asked
-    // for.
+    // A bump allocator returns nothing, so at least all requested bytes are resident.
     let bump = run.values("small", "bump", Scope::All, Metric::ResidentEndBytes)[0];
     assert!(bump >= run.values("small", "bump", Scope::All, Metric::RequestedBytes)[0]);
     assert!(!out.join("cells").exists());
@@ -165,7 +127,7 @@ fn two_runs_agree_in_every_exact_measure_and_an_injected_page_is_found() {
     assert!(table.contains("1 FAIL"), "{table}");
 }
 
-/// Waits until `done` says so, at most a minute.
+/// Waits until `done` holds, for a minute at most.
 #[track_caller]
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
@@ -205,7 +167,7 @@ fn children_of(parent: u32) -> Vec<u32> {
 }
 
 #[test]
-fn a_run_that_is_killed_keeps_what_was_measured_and_is_resumed() {
+fn a_run_that_is_killed_retains_its_cells_and_is_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "t.trace", 300_000);
     for (name, code) in [("INT", Some(130)), ("KILL", None)] {
@@ -222,15 +184,15 @@ fn a_run_that_is_killed_keeps_what_was_measured_and_is_resumed() {
         signal(child.id(), name);
         let status = child.wait().unwrap();
         assert_eq!(status.code(), code);
-        let kept = Run::load(&out).unwrap();
-        let (done, missing) = (kept.outcomes.len(), kept.missing().len());
+        let partial = Run::load(&out).unwrap();
+        let (done, missing) = (partial.outcomes.len(), partial.missing().len());
         assert!(done >= 3 && missing > 0, "{done} done, {missing} missing");
         expect(0, heaplay().args(["run", "--resume"]).arg(&out));
         let whole = Run::load(&out).unwrap();
         assert_eq!(whole.outcomes.len(), done + missing);
         assert!(whole.missing().is_empty() && whole.failed().is_empty());
-        // What was measured before the interruption stands unchanged.
-        for before in kept.measurements {
+        // The figures from before the interruption are unchanged.
+        for before in partial.measurements {
             assert!(whole.measurements.contains(&before));
         }
     }
@@ -262,7 +224,7 @@ fn a_child_that_is_killed_costs_its_own_cell() {
     wait_for("a child at work", || {
         out.join("cells").exists() && !children_of(run.id()).is_empty() && finished_cells(&out) == 0
     });
-    // All backends of a batch are alive together: one of them dies, and the others go on.
+    // All children of a batch are alive at once. One of them dies, and the others go on.
     signal(children_of(run.id())[0], "KILL");
     run.wait().unwrap();
     let record = Run::load(&out).unwrap();
@@ -291,7 +253,7 @@ fn a_folder_serves_one_run_at_a_time() {
         .unwrap();
     wait_for("the first cells", || finished_cells(&out) >= 1);
     for arguments in [vec!["run", "--resume"], vec!["run", trace.to_str().unwrap(), "--out"]] {
-        let second = output(heaplay().args(&arguments).arg(&out));
+        let second = finish(heaplay().args(&arguments).arg(&out));
         assert_eq!(second.status.code(), Some(2));
         assert!(errors(&second).contains("another heaplay is at work"), "{}", errors(&second));
     }
@@ -299,7 +261,7 @@ fn a_folder_serves_one_run_at_a_time() {
     assert!(Run::load(&out).unwrap().missing().is_empty());
 }
 
-/// A reader that has seen enough changes no verdict.
+/// A reader that closes the pipe does not change the verdict.
 #[test]
 fn a_closed_pipe_is_no_pass() {
     let folder = tempfile::tempdir().unwrap();
@@ -329,7 +291,7 @@ fn a_closed_pipe_is_no_pass() {
 }
 
 #[test]
-fn limits_stop_a_child_and_say_so() {
+fn a_memory_limit_stops_a_child() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "t.trace", 2_000_000);
     let out = folder.path().join("run");
@@ -343,7 +305,7 @@ fn limits_stop_a_child_and_say_so() {
         "1MiB",
         "--out",
     ];
-    let output = output(heaplay().arg("run").arg(&trace).args(arguments).arg(&out));
+    let output = finish(heaplay().arg("run").arg(&trace).args(arguments).arg(&out));
     assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
     assert!(errors(&output).contains("memory limit"), "{}", errors(&output));
 }
@@ -368,16 +330,16 @@ fn folders_are_merged_when_they_belong_together() {
         whole.measurements.len(),
         [&first, &second].map(|f| Run::load(f).unwrap().measurements.len()).iter().sum::<usize>()
     );
-    let twice = output(
+    let twice = finish(
         heaplay().arg("merge").args([&second, &again]).arg("--out").arg(folder.path().join("no")),
     );
     assert_eq!(twice.status.code(), Some(2));
     assert!(errors(&twice).contains("is in two of them"), "{}", errors(&twice));
 }
 
-/// Every kind of nonsense gets exit 2, one line that names the place, and no panic.
+/// Nonsense of any kind gives exit code 2 and a message that names the place, and never a panic.
 #[test]
-fn nonsense_is_refused_by_name() {
+fn nonsense_is_refused_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let write = |name: &str, bytes: &[u8]| {
@@ -386,7 +348,7 @@ fn nonsense_is_refused_by_name() {
     };
     let good = generated(folder.path(), "good.trace", 3_000);
     let bytes = fs::read(&good).unwrap();
-    // Long enough for two parts, so that a cut leaves one whole.
+    // Long enough for two parts, so that one part is whole after the cut.
     let long = fs::read(generated(folder.path(), "long.trace", 200_000)).unwrap();
     let cut = write("cut.trace", &long[..long.len() - 30]);
     let mut flipped = bytes.clone();
@@ -525,13 +487,13 @@ fn nonsense_is_refused_by_name() {
         (vec!["verify".into(), good.clone(), "--backend".into(), "null".into()], &[]),
         (vec!["fly".into()], &["fly"]),
     ];
-    for (arguments, words) in cases {
-        let output = output(heaplay().args(&arguments).current_dir(folder.path()));
-        let said = errors(&output);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(!said.contains("panicked"), "{arguments:?}: {said}");
-        for word in words {
-            assert!(said.contains(word), "{arguments:?} does not say `{word}`: {said}");
+    for (arguments, parts) in cases {
+        let output = finish(heaplay().args(&arguments).current_dir(folder.path()));
+        let message = errors(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+        assert!(!message.contains("panicked"), "{arguments:?}: {message}");
+        for part in parts {
+            assert!(message.contains(part), "{arguments:?}: no `{part}` in {message}");
         }
     }
     assert!(
@@ -544,26 +506,28 @@ fn nonsense_is_refused_by_name() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_named() {
+fn a_path_that_cannot_be_written_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "t.trace", 1_000);
     if Path::new("/dev/full").exists() {
         let path = folder.path().join("full.csv");
         std::os::unix::fs::symlink("/dev/full", folder.path().join("full.csv.part")).unwrap();
-        let output = output(heaplay().arg("convert").arg(&trace).arg(&path));
+        let output = finish(heaplay().arg("convert").arg(&trace).arg(&path));
         assert_eq!(output.status.code(), Some(2));
         assert!(
             errors(&output).contains("full.csv") && errors(&output).contains("free some room"),
             "{}",
             errors(&output)
         );
+    } else {
+        skip("dev-full", "no /dev/full");
     }
     let closed = folder.path().join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
-    let output = output(heaplay().arg("run").arg(&trace).arg("--out").arg(closed.join("run")));
+    let output = finish(heaplay().arg("run").arg(&trace).arg("--out").arg(closed.join("run")));
     if output.status.success() {
-        println!("skipped: permissions do not bind this user");
+        skip("ordinary-user", "permissions do not bind this user");
     } else {
         assert_eq!(output.status.code(), Some(2));
         assert!(errors(&output).contains("closed"), "{}", errors(&output));
@@ -580,19 +544,18 @@ fn csv_and_binary_hold_the_same_rows() {
     assert!(fs::read(&first).unwrap() == fs::read(&second).unwrap());
 }
 
-/// A trace over the memory limit is replayed in parts, and everything exact is what it is when the
-/// trace is replayed whole.
+/// A trace over the memory limit is replayed in parts. Exact measures are those of the whole trace.
 #[test]
 fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
     let folder = tempfile::tempdir().unwrap();
-    // Three parts of 2^20 calls at most, and 16 MiB are room for 2 million of 2.5: 8 bytes a call.
-    // Blocks live so briefly that the heaps themselves fit.
+    // A call takes 8 bytes, so 16 MiB hold 2 of the 2.5 million calls. There are three parts of up to
+    // 2^20 calls. Blocks live so briefly that the heaps fit.
     let trace = folder.path().join("long.trace");
     let arguments = ["--calls", "2500000", "--lifetimes", "1-64:5,1000-8000:1"];
     expect(0, heaplay().arg("generate").arg(&trace).args(arguments));
     let mut runs = Vec::new();
     for (name, limit) in [("parts", "16MiB"), ("whole", "4GiB")] {
-        // Three repetitions confirm.
+        // Latencies are confirmed with three repetitions.
         let out = folder.path().join(name);
         let mut command = heaplay();
         command.arg("run").arg(&trace).args([
@@ -603,7 +566,7 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
             "--memory-limit",
             limit,
         ]);
-        let output = output(command.arg("--out").arg(&out));
+        let output = finish(command.arg("--out").arg(&out));
         assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
         assert_eq!(
             errors(&output).contains("replayed in parts"),
@@ -618,12 +581,8 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
     let mut compared = 0;
     for row in &whole.measurements {
         let exact = row.metric.exactness();
-        let is_exact = !matches!(
-            exact,
-            heaplay::results::Exactness::Timed | heaplay::results::Exactness::Reported
-        );
-        // Page faults hold those of the harness's own tables, which lie elsewhere in memory that is
-        // used again.
+        let is_exact = !matches!(exact, Exactness::Timed | Exactness::Reported);
+        // Page faults include those of the harness's tables, which lie at other addresses.
         if is_exact && row.metric != Metric::MinorFaults {
             let other = parts.values("long", &row.backend, row.op, row.metric);
             assert_eq!(
@@ -638,14 +597,13 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
         }
     }
     assert!(compared > 60, "{compared}");
-    // Every call was timed, in chunks as long as those of the whole.
+    // Every call is timed, in the same chunks.
     let chunks = |run: &Run| -> Vec<u64> {
-        let mine =
-            |chunk: &&heaplay::results::Chunk| chunk.backend == "malloc" && chunk.repetition == 0;
+        let mine = |chunk: &&Chunk| chunk.backend == "malloc" && chunk.repetition == 0;
         run.chunks.iter().filter(mine).map(|chunk| chunk.calls).collect()
     };
     assert_eq!(chunks(parts), chunks(whole));
-    // Raw in each repetition, and confirmed by all.
+    // Latencies are raw in each repetition, and confirmed by all.
     let timed = |run: &Run, repetition: Option<u32>| -> u64 {
         let mine =
             run.latencies.iter().filter(|l| l.backend == "malloc" && l.repetition == repetition);
@@ -654,22 +612,20 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
     for repetition in [Some(0), Some(1), Some(2), None] {
         assert_eq!((timed(parts, repetition), timed(whole, repetition)), (2_500_000, 2_500_000));
     }
-    // Each call has its action and size class, in parts as well; what it took is another matter.
+    // Each call has its op and size class. Its time is not compared.
     let classes = |run: &Run| -> BTreeMap<(String, Option<u32>, Operation, u64), u64> {
-        let calls =
-            |row: &heaplay::results::ServiceTimes| row.pairs().map(|(_, calls)| calls).sum();
-        let key = |row: &heaplay::results::ServiceTimes| {
-            (row.backend.clone(), row.repetition, row.op, row.up_to_bytes)
-        };
+        let calls = |row: &ServiceTimes| row.pairs().map(|(_, calls)| calls).sum();
+        let key =
+            |row: &ServiceTimes| (row.backend.clone(), row.repetition, row.op, row.up_to_bytes);
         run.service_times.iter().map(|row| (key(row), calls(row))).collect()
     };
     assert_eq!(classes(parts), classes(whole));
     assert!(classes(parts).len() > 40 && parts.latency_map.len() > 1);
 }
 
-/// Instructions are counted where valgrind is, and the same twice; where it is not, a line says so.
+/// With valgrind, instructions are counted, and agree in two runs. Without it a line says so.
 #[test]
-fn instructions_are_counted_or_the_lack_of_valgrind_is_told() {
+fn instructions_are_counted_or_the_lack_of_valgrind_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "small.trace", 20_000);
     let run = |name: &str, path: Option<&str>| {
@@ -680,27 +636,24 @@ fn instructions_are_counted_or_the_lack_of_valgrind_is_told() {
         if let Some(path) = path {
             command.env("PATH", path);
         }
-        let output = output(&mut command);
+        let output = finish(&mut command);
         assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
-        let told = String::from_utf8_lossy(&output.stdout).into_owned() + &errors(&output);
-        (Run::load(&out).unwrap(), told)
+        (Run::load(&out).unwrap(), both(&output))
     };
-    let (without, told) = run("without", Some("/nowhere"));
-    assert!(told.contains("instructions: skipped, valgrind is not on the PATH"), "{told}");
+    let (without, report) = run("without", Some("/nowhere"));
+    assert!(report.contains("instructions: skipped, valgrind is not on the PATH"), "{report}");
     assert!(without.values("small", "pymalloc", Scope::All, Metric::Instructions).is_empty());
     if heaplay::bench::valgrind().is_none() {
-        println!("skipped: no valgrind on the PATH");
-        return;
+        return skip("valgrind", "no valgrind on the PATH");
     }
-    let (first, told) = run("first", None);
-    assert!(told.contains("Instructions a call"), "{told}");
+    let (first, report) = run("first", None);
+    assert!(report.contains("Instructions a call"), "{report}");
     let (second, _) = run("second", None);
     for backend in ["pymalloc", "null"] {
         let of = |run: &Run| run.values("small", backend, Scope::All, Metric::Instructions)[0];
         let (one, two) = (of(&first), of(&second));
         assert!((one / two - 1.0).abs() < 1e-3, "{backend}: {one} and {two}");
-        // The loop alone reads, branches, calls and stores; nothing takes a thousand instructions a
-        // call.
+        // Each iteration of the loop takes several instructions, and no call takes a thousand.
         assert!((8.0..1000.0).contains(&(one / 20_000.0)), "{backend}: {one}");
     }
     assert!(
@@ -709,8 +662,7 @@ fn instructions_are_counted_or_the_lack_of_valgrind_is_told() {
     );
 }
 
-/// What may change an allocator is part of where a run was made; where libraries are looked for is
-/// not.
+/// The manifest has variables that may change an allocator, and no search path of libraries.
 #[test]
 fn the_record_names_variables_of_allocators_and_no_search_paths() {
     let folder = tempfile::tempdir().unwrap();
@@ -735,20 +687,20 @@ fn the_record_names_variables_of_allocators_and_no_search_paths() {
     );
 }
 
-/// A timed child waits for its turns, and is held against its limits all the same: the reason is
-/// told, and what did not finish once is not tried again.
+/// Limits hold for a timed child, which waits most of the time. The row has the reason, and a backend that
+/// failed once is not tried again.
 #[test]
 fn limits_hold_in_timed_passes() {
     let folder = tempfile::tempdir().unwrap();
     let trace = generated(folder.path(), "long.trace", 1_000_000);
-    // One call takes half a minute: behind all that a backend is asked beforehand, and, for memory,
-    // late enough that it is taken.
+    // One call takes half a minute. It comes after the checks before a run. For the memory limit it
+    // comes late enough that the memory is taken.
     let hangs = |call: u32, below: &str| {
         let numbers = folder.path().join(format!("{call}.bin"));
         fs::write(&numbers, call.to_le_bytes()).unwrap();
         format!("injected:burn=20000000000,calls={},period=100000000+{below}", numbers.display())
     };
-    for (backend, passes, limit, told) in [
+    for (backend, passes, limit, part) in [
         (hangs(200_000, "malloc"), "time", ["--timeout", "1"], "its time limit"),
         (hangs(200_000, "malloc"), "latency", ["--timeout", "1"], "its time limit"),
         (hangs(900_000, "bump"), "time", ["--memory-limit", "16MiB"], "its memory limit of 16 MiB"),
@@ -759,13 +711,13 @@ fn limits_hold_in_timed_passes() {
             .arg("run")
             .arg(&trace)
             .args(["-r", "2", "-b", &backend, "--passes", passes, "--jobs", "1"]);
-        let output = output(command.args(limit).arg("--out").arg(&out));
+        let output = finish(command.args(limit).arg("--out").arg(&out));
         assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
         let run = Run::load(&out).unwrap();
         let failed: Vec<&str> =
             run.failed().iter().map(|outcome| outcome.reason.as_str()).collect();
         assert_eq!(failed.len(), 2, "{failed:?}");
-        assert!(failed.iter().all(|reason| reason.contains(told)), "{failed:?}");
+        assert!(failed.iter().all(|reason| reason.contains(part)), "{failed:?}");
         assert_eq!(
             failed.iter().filter(|reason| reason.contains("not tried again")).count(),
             1,

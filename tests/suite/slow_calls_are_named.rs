@@ -1,63 +1,33 @@
-//! The tail of a run as its user meets it: what was injected at one call is found at that call in
-//! every repetition, and the tables hold each call once. The oracle of counts and sizes is a plain
-//! reading of the CSV in this file.
+//! The tail of a run as its user meets it. A stall that is injected at one call is found at that call
+//! in every repetition, and the tables hold each call once. Counts and sizes are compared with a plain
+//! reading of the CSV.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use heaplay::results::{Run, service_class};
+
+use crate::support::machine;
+use crate::support::process::{expect, heaplay};
+use crate::support::skip::skip;
+use crate::support::traces::{Request, generated, requests};
 
 const REPETITIONS: u32 = 7;
 const CALLS: u64 = 20_000;
 
-#[track_caller]
-fn heaplay(arguments: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_heaplay"));
-    let output = command.args(arguments).stdin(Stdio::null()).output().expect("heaplay starts");
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A request of the CSV.
-struct Request {
-    event: u64,
-    op: String,
-    size: u64,
-    end: Option<u64>,
-}
-
-fn requests(csv: &Path) -> Vec<Request> {
-    let text = fs::read_to_string(csv).unwrap();
-    let mut lines = text.lines();
-    let header: Vec<&str> = lines.next().unwrap().split(',').collect();
-    let column = |name| header.iter().position(|h| *h == name).unwrap();
-    let [event, op, size, lifetime] = ["event", "op", "size", "lifetime"].map(column);
-    let request = |line: &str| {
-        let fields: Vec<&str> = line.split(',').collect();
-        let event: u64 = fields[event].parse().unwrap();
-        Request {
-            event,
-            op: fields[op].to_owned(),
-            size: fields[size].parse().unwrap(),
-            end: fields[lifetime].parse::<u64>().ok().map(|lifetime| event + lifetime),
-        }
-    };
-    lines.map(request).collect()
-}
-
-/// Calls by op and size class. A realloc ends a block too, and is no free.
+/// Calls by op and size class. A realloc ends a block, too, and is no free.
 fn classes(requests: &[Request]) -> BTreeMap<(String, u64), u64> {
     let births: BTreeMap<u64, &Request> =
         requests.iter().map(|request| (request.event, request)).collect();
     let mut classes = BTreeMap::new();
     for request in requests {
-        *classes.entry((request.op.clone(), service_class(request.size))).or_default() += 1;
+        *classes.entry((request.op.clone(), service_class(request.size_bytes))).or_default() += 1;
         if let Some(end) = request.end
             && !births.contains_key(&end)
         {
-            *classes.entry(("free".to_owned(), service_class(request.size))).or_default() += 1;
+            *classes.entry(("free".to_owned(), service_class(request.size_bytes))).or_default() +=
+                1;
         }
     }
     classes
@@ -65,8 +35,7 @@ fn classes(requests: &[Request]) -> BTreeMap<(String, u64), u64> {
 
 /// A run of a generated trace on a backend that stalls at one malloc.
 fn stalled(folder: &Path) -> (Run, Vec<Request>, u64, String) {
-    let csv: PathBuf = folder.join("small.csv");
-    heaplay(&["generate", csv.to_str().unwrap(), "--calls", &CALLS.to_string(), "--seed", "3"]);
+    let csv = generated(folder, "small.csv", CALLS);
     let requests = requests(&csv);
     let injected = requests.iter().filter(|request| request.op == "malloc").nth(3000).unwrap();
     let numbers = folder.join("calls.bin");
@@ -75,42 +44,33 @@ fn stalled(folder: &Path) -> (Run, Vec<Request>, u64, String) {
     let backend =
         format!("injected:burn=2000000,calls={},period=1000000+malloc", numbers.display());
     let out = folder.join("run");
-    let [csv, out] = [&csv, &out].map(|path| path.to_str().unwrap());
-    let repetitions = REPETITIONS.to_string();
-    let words = heaplay(&[
-        "run",
-        csv,
-        "-b",
-        &backend,
-        "--passes",
-        "latency",
-        "-r",
-        &repetitions,
-        "--out",
-        out,
-    ]);
-    assert!(words.contains("seen in") && words.contains("7 of 7"), "{words}");
+    let mut command = heaplay();
+    command.arg("run").arg(&csv).args(["-b", &backend, "--passes", "latency"]);
+    command.args(["-r", &REPETITIONS.to_string(), "--out"]).arg(&out);
+    let report = expect(0, &mut command);
+    assert!(report.contains("seen in") && report.contains("7 of 7"), "{report}");
     let event = injected.event;
-    (Run::load(Path::new(out)).unwrap(), requests, event, backend)
+    (Run::load(&out).unwrap(), requests, event, backend)
 }
 
 #[test]
 fn an_injected_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
+    let _exclusive = machine::exclusive();
     let folder = tempfile::tempdir().unwrap();
     let (run, requests, event, backend) = stalled(folder.path());
     let injected = requests.iter().find(|request| request.event == event).unwrap();
     let found = run.slow_calls.iter().find(|call| call.backend == backend && call.event == event);
     let found = found.expect("the injected call is in the table");
     assert_eq!((found.seen, found.repetitions), (REPETITIONS, REPETITIONS), "{found:?}");
-    assert_eq!((found.op.name(), found.size_bytes), ("malloc", injected.size));
-    // No processor multiplies so quickly: three cycles each at 6 GHz.
+    assert_eq!((found.op.name(), found.size_bytes), ("malloc", injected.size_bytes));
+    // No processor is faster: a multiplication takes three cycles, and 6 GHz is the limit.
     assert!(found.nanoseconds >= 1_000_000 && found.is_own(), "{found:?}");
-    // The map has it where it belongs, in the column of its share of the replay.
+    // The map has the call in the column of its share of the replay.
     let column = (event * 240 / CALLS) as usize;
     let slow =
         run.latency_map.iter().filter(|row| row.backend == backend && row.to_nanoseconds > 1e6);
     assert!(slow.flat_map(|row| row.counts()).any(|(at, _)| at == column));
-    // The page and the table beside it name it.
+    // The page and the table beside it name the call.
     let page = fs::read_to_string(folder.path().join("run/index.html")).unwrap();
     assert!(page.contains("7 of 7"), "the page names the call");
     let percentiles = fs::read_to_string(folder.path().join("run/percentiles.csv")).unwrap();
@@ -120,14 +80,16 @@ fn an_injected_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
             .any(|line| line.contains("confirmed") && line.contains("malloc+calloc"))
     );
 
-    // How much neighbours disturb was measured in the run, where there are any.
-    let told = |name: &str| run.manifest.settings.get(name).cloned();
-    let at_once: usize = told("batches_at_once").expect("how many batches").parse().unwrap();
+    // With two processors or more, the run measured interference.
+    let setting = |name: &str| run.manifest.settings.get(name).cloned();
+    let at_once: usize = setting("batches_at_once").expect("how many batches").parse().unwrap();
     assert!(at_once >= 1);
-    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
-        let ratio = told("neighbours_ratio").expect("a ratio");
+    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() < 2) {
+        skip("processors", "the machine has one processor, so nothing interferes");
+    } else {
+        let ratio = setting("neighbours_ratio").expect("a ratio");
         let first: f64 = ratio.split(' ').next().unwrap().parse().unwrap();
-        assert!(first > 0.1 && told("neighbours").is_some_and(|count| count != "0"), "{ratio}");
+        assert!(first > 0.1 && setting("neighbours").is_some_and(|count| count != "0"), "{ratio}");
     }
 
     // Each call is in the tables once.

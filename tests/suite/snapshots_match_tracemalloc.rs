@@ -1,5 +1,5 @@
-//! tracemalloc's own files: what heaplay reads of them against what each Python that is here reads
-//! of them itself, and the trace that a series becomes against the live sets of its snapshots.
+//! tracemalloc's files: heaplay reads the same as each Python of this machine. A series becomes a trace
+//! whose live blocks are those of its snapshots.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,10 @@ use heaplay::trace::{self, Call, Sequence, Series, Snapshot, TraceReader};
 use tempfile::TempDir;
 
 use crate::support::interpreters;
+use crate::support::process::{errors, expect, finish, heaplay, printed, repository};
 
-/// Dumps snapshots with shared frames, several domains' worth of sizes and more than one batch, and
-/// writes down what `Snapshot.load` makes of each file.
+/// Dumps snapshots with shared frames, sizes of several domains, and more than one batch. Writes down
+/// the blocks and lines that `Snapshot.load` reads from each file.
 const DUMP: &str = r#"
 import gzip, json, sys, tracemalloc
 tracemalloc.start(int(sys.argv[2]))
@@ -20,7 +21,8 @@ def down(depth, make):
 keep = []
 for n in range(3):
     for line in range(150):
-        code = compile("\n" * line + "value = [bytes(size) for size in range(7)]", "made%d.py" % n, "exec")
+        text = "\n" * line + "value = [bytes(size) for size in range(7)]"
+        code = compile(text, "made%d.py" % n, "exec")
         names = {}
         exec(code, names)
         keep.append(names["value"])
@@ -36,7 +38,8 @@ tracemalloc.stop()
 for n in range(3):
     name = "%s/%d.snapshot" % (sys.argv[1], n)
     loaded = tracemalloc.Snapshot.load(name)
-    sites = [[str(s.traceback[0].filename), s.traceback[0].lineno, s.count, s.size] for s in loaded.statistics("lineno")]
+    lines = loaded.statistics("lineno")
+    sites = [[str(s.traceback[0].filename), s.traceback[0].lineno, s.count, s.size] for s in lines]
     blocks = [[t[1], t[0], [list(frame) for frame in t[2]]] for t in loaded.traces._traces]
     with open(name + ".json", "w") as file:
         json.dump({"blocks": blocks, "sites": sites, "limit": loaded.traceback_limit}, file)
@@ -55,8 +58,7 @@ impl Dumped {
         std::fs::write(&script, DUMP).unwrap();
         let mut command = Command::new(python);
         command.args(["-I", "-S"]).arg(&script).arg(folder.path()).arg(frames.to_string());
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        expect(0, &mut command);
         Dumped { folder }
     }
 
@@ -64,25 +66,26 @@ impl Dumped {
         self.folder.path().join(format!("{n}.snapshot"))
     }
 
-    fn told(&self, n: u32) -> serde_json::Value {
+    /// What Python read of the file.
+    fn read_by_python(&self, n: u32) -> serde_json::Value {
         let path = self.folder.path().join(format!("{n}.snapshot.json"));
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 }
 
-fn assert_as_python_reads(snapshot: &Snapshot, told: &serde_json::Value) {
+fn assert_as_python_reads(snapshot: &Snapshot, read: &serde_json::Value) {
     let blocks: Vec<serde_json::Value> = snapshot
         .each()
         .map(|(size, domain, frames)| serde_json::json!([size, domain, frames]))
         .collect();
-    assert_eq!(blocks.len(), told["blocks"].as_array().unwrap().len());
-    for (ours, theirs) in blocks.iter().zip(told["blocks"].as_array().unwrap()) {
+    assert_eq!(blocks.len(), read["blocks"].as_array().unwrap().len());
+    for (ours, theirs) in blocks.iter().zip(read["blocks"].as_array().unwrap()) {
         assert_eq!(ours, theirs);
     }
-    assert_eq!(snapshot.traceback_limit(), told["limit"].as_u64().unwrap());
+    assert_eq!(snapshot.traceback_limit(), read["limit"].as_u64().unwrap());
     let ours: BTreeMap<String, (u64, u64)> =
         snapshot.by_site().into_iter().map(|live| (live.name, (live.blocks, live.bytes))).collect();
-    let theirs: BTreeMap<String, (u64, u64)> = told["sites"]
+    let theirs: BTreeMap<String, (u64, u64)> = read["sites"]
         .as_array()
         .unwrap()
         .iter()
@@ -96,22 +99,24 @@ fn assert_as_python_reads(snapshot: &Snapshot, told: &serde_json::Value) {
 
 #[test]
 fn every_python_reads_the_same() {
-    for (minor, python) in interpreters::find_of(6..=14) {
+    for (_, python) in interpreters::find_of(6..=14) {
         for frames in [1, 25] {
             let dumped = Dumped::by(&python, frames);
             for n in 0..3 {
-                assert_as_python_reads(&Snapshot::open(&dumped.path(n)).unwrap(), &dumped.told(n));
+                assert_as_python_reads(
+                    &Snapshot::open(&dumped.path(n)).unwrap(),
+                    &dumped.read_by_python(n),
+                );
             }
             let packed = dumped.folder.path().join("2.snapshot.gz");
-            assert_as_python_reads(&Snapshot::open(&packed).unwrap(), &dumped.told(2));
-            println!("CPython 3.{minor}, {frames} frames: the same");
+            assert_as_python_reads(&Snapshot::open(&packed).unwrap(), &dumped.read_by_python(2));
         }
     }
 }
 
-/// At each snapshot the trace's live set is the snapshot's: as many blocks of each size and line.
+/// At each snapshot the trace has as many live blocks of each size and line as the snapshot.
 #[test]
-fn a_series_lives_as_its_snapshots() {
+fn a_series_has_the_live_blocks_of_its_snapshots() {
     let Some((_, python)) = interpreters::find_of(6..=14).pop() else { return };
     let dumped = Dumped::by(&python, 1);
     let mut series = Series::new();
@@ -158,30 +163,30 @@ fn note(call: &Call<'_>) -> (u64, u64, i64) {
     }
 }
 
-fn heaplay(arguments: &[&Path]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_heaplay")).arg("import").args(arguments).output().unwrap()
+fn import(arguments: &[&Path]) -> Output {
+    finish(heaplay().arg("import").args(arguments))
 }
 
 #[test]
-fn the_verb() {
+fn snapshots_are_imported_and_shown() {
     let Some((_, python)) = interpreters::find_of(6..=14).pop() else { return };
     let dumped = Dumped::by(&python, 2);
     let out = dumped.folder.path().join("app.trace");
     let files: Vec<PathBuf> = (0..3).map(|n| dumped.path(n)).collect();
     let [a, b, c] = [files[0].as_path(), files[1].as_path(), files[2].as_path()];
-    let output = heaplay(&[a, b, c, Path::new("-o"), &out]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && told.contains("vouched for"), "{told}");
+    let ended = import(&[a, b, c, Path::new("-o"), &out]);
+    let message = errors(&ended);
+    assert!(ended.status.success() && message.contains("vouched for"), "{message}");
     let facts = trace::open(&out).unwrap().header().facts.clone();
     assert!(facts["synthesised"].contains("% of its bytes"));
-    let shown = heaplay(&[a, b]);
-    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let shown = import(&[a, b]);
+    let text = printed(&shown);
     assert!(
-        shown.status.success() && text.contains("dump.py:15") && text.contains("3.0\u{a0}GiB"),
+        shown.status.success() && text.contains("dump.py:16") && text.contains("3.0\u{a0}GiB"),
         "{text}"
     );
 
-    // What is no snapshot is refused with its place and what was expected.
+    // A file that is no snapshot is refused, with its name and the fault.
     let hostile = dumped.folder.path().join("hostile");
     std::fs::write(
         &hostile,
@@ -191,35 +196,30 @@ fn the_verb() {
     let cut = dumped.folder.path().join("cut");
     let whole = std::fs::read(a).unwrap();
     std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
-    for (file, words) in [(&hostile, "posix.system"), (&cut, "cut off"), (&out, "expected")] {
-        let output = heaplay(&[file]);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2));
-        assert!(told.contains(words) && told.contains(&*file.display().to_string()), "{told}");
+    for (file, part) in [(&hostile, "posix.system"), (&cut, "cut off"), (&out, "expected")] {
+        let ended = import(&[file]);
+        let message = errors(&ended);
+        assert_eq!(ended.status.code(), Some(2));
+        assert!(message.contains(part), "{message}");
+        assert!(message.contains(&*file.display().to_string()), "{message}");
     }
 }
 
-/// The helper script's series of a running program becomes a trace.
+/// The helper script dumps a series from a running program, which becomes a trace.
 #[test]
-fn the_helper_script() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/tracemalloc-series.py");
+fn the_helper_script_dumps_a_series() {
+    let script = repository("scripts/tracemalloc-series.py");
     let found = interpreters::find_of(6..=14);
     for (_, python) in found.first().into_iter().chain(found.last()) {
         let folder = TempDir::new().unwrap();
         let app = folder.path().join("app.py");
-        std::fs::write(&app, "import sys, time\nkeep = []\nfor n in range(20):\n    keep.append(bytearray(500))\n    time.sleep(0.02)\nprint(sys.argv[1:])\n").unwrap();
-        let output = Command::new(python)
-            .current_dir(folder.path())
-            .arg(&script)
-            .args(["app-", "0.05", "app.py", "--its", "arguments"])
-            .output()
-            .unwrap();
-        assert_eq!(
-            output.stdout,
-            b"['--its', 'arguments']\n",
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let program = "import sys, time\nkeep = []\nfor n in range(20):\n    \
+                       keep.append(bytearray(500))\n    time.sleep(0.02)\nprint(sys.argv[1:])\n";
+        std::fs::write(&app, program).unwrap();
+        let mut command = Command::new(python);
+        command.current_dir(folder.path()).arg(&script);
+        let ended = finish(command.args(["app-", "0.05", "app.py", "--its", "arguments"]));
+        assert_eq!(printed(&ended), "['--its', 'arguments']\n", "{}", errors(&ended));
         let mut files: Vec<PathBuf> =
             folder.path().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "snapshot"));
@@ -230,7 +230,7 @@ fn the_helper_script() {
             series.add(&Snapshot::open(file).unwrap()).unwrap();
         }
         let mut reader = series.into_reader();
-        // Blocks that came after the last timed dump and went with the module are not seen.
+        // A block is missed if it began after the last timed dump and ended with the module.
         let mut seen = 0;
         while let Some(row) = reader.next_row().unwrap() {
             seen +=

@@ -1,5 +1,5 @@
-//! The statistics of the regression check against scipy's figures (`oracle/robust.py`), and against
-//! simulated data of which the truth is known.
+//! The statistics of the regression check agree with scipy (`oracle/robust.py`), and find the known truth
+//! in simulated data.
 
 use heaplay::stats::{
     Estimate, LOOKS, Random, clopper_pearson, error_of_look, incomplete_beta, look_after,
@@ -41,21 +41,21 @@ fn agrees_with_scipy() {
     assert_eq!(seen.len(), 4, "{seen:?}");
 }
 
-/// Normal by Box and Muller, with one value in ten from a distribution ten times as wide: what a
-/// busy machine does.
-fn weather(random: &mut Random, truth: f64, spread: f64) -> f64 {
+/// A figure with the noise of a busy machine: normal by Box and Muller, with one value in ten from a
+/// distribution ten times as wide.
+fn noisy(random: &mut Random, truth: f64, spread: f64) -> f64 {
     let (u, v) = (1.0 - random.share(), random.share());
     let normal = (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos();
     let wide = if random.share() < 0.1 { 10.0 } else { 1.0 };
     truth + normal * spread * wide
 }
 
-/// Looks until the lower bound is over the margin; whether it ever was.
+/// Whether the lower bound is above the margin at any look.
 fn alarms(random: &mut Random, truth: f64, margin: f64, budget: f64, most: usize) -> bool {
     let mut values = Vec::new();
     while let Some(look) = look_after(values.len()).filter(|look| *look <= most) {
         while values.len() < look {
-            values.push(weather(random, truth, 0.02));
+            values.push(noisy(random, truth, 0.02));
         }
         if Estimate::of(&values).unwrap().lower(error_of_look(budget, look)) > margin {
             return true;
@@ -71,9 +71,9 @@ fn share(trials: u64, mut trial: impl FnMut() -> bool) -> (f64, f64, f64) {
 }
 
 #[test]
-fn false_alarms_over_all_looks_stay_below_what_was_allowed() {
+fn false_alarms_over_all_looks_stay_below_the_budget() {
     let mut random = Random(1);
-    // At a budget of 5 % and the truth on the margin itself, and at the default one within it.
+    // The truth is on the margin with a budget of 5 %, and then with the default budget.
     let (seen, low, _) = share(4000, || alarms(&mut random, 0.02, 0.02, 0.05, 168));
     assert!(low < 0.05, "{seen}");
     assert!(seen > 0.002, "{seen}: a bound that never alarms shows nothing");
@@ -82,7 +82,7 @@ fn false_alarms_over_all_looks_stay_below_what_was_allowed() {
 }
 
 #[test]
-fn what_is_worse_is_found() {
+fn a_worse_candidate_is_found() {
     let mut random = Random(2);
     assert!(share(500, || alarms(&mut random, 0.10, 0.02, 0.001, 33)).0 > 0.99);
     assert!(share(500, || alarms(&mut random, 0.05, 0.02, 0.001, 112)).0 > 0.99);
@@ -100,7 +100,7 @@ fn looks_grow_and_end() {
     assert_eq!(all, LOOKS);
     let spent: f64 = LOOKS.iter().map(|look| error_of_look(0.001, *look)).sum();
     assert!((spent - 0.001).abs() < 1e-15, "{spent}");
-    // A look that is brought forward is the one that it was for, and none is taken after the last.
+    // An early look counts as the next one. There is no look after the last.
     assert_eq!(error_of_look(1.0, 11), error_of_look(1.0, 15));
     assert_eq!(error_of_look(1.0, 9999), error_of_look(1.0, LOOKS[LOOKS.len() - 1]));
 }

@@ -1,5 +1,5 @@
-//! Properties of the trace formats: any valid trace goes from CSV to binary and back unchanged, and
-//! damaged files are errors with a place, never a panic.
+//! Any valid trace goes from CSV to binary and back unchanged. A damaged file is an error with a place,
+//! never a panic.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ struct Trace {
     sites: Sites,
 }
 
-/// What the program does next. Indices pick among the live blocks.
+/// The next call of the program. Indices choose a live block.
 #[derive(Clone, Debug)]
 enum Step {
     Begin(Op, Details),
@@ -35,12 +35,22 @@ struct Details {
 }
 
 fn details() -> impl Strategy<Value = Details> {
-    let sizes = prop_oneof![8 => 0u64..2000, 1 => any::<u64>().prop_map(|n| n % (SIZE_LIMIT_BYTES + 1)), 1 => Just(SIZE_LIMIT_BYTES)];
+    let any_size = any::<u64>().prop_map(|n| n % (SIZE_LIMIT_BYTES + 1));
+    let sizes = prop_oneof![8 => 0u64..2000, 1 => any_size, 1 => Just(SIZE_LIMIT_BYTES)];
     let threads = prop_oneof![8 => 0u32..5, 1 => any::<u32>()];
     let domains = prop::sample::select(Domain::ALL.to_vec());
     let times = prop_oneof![4 => 0u64..100_000, 1 => any::<u64>()];
-    let sites = prop_oneof![1 => Just(String::new()), 4 => "[a-c]{1,2}\\.py:[0-9]{1,2}", 2 => ".{0,12}", 1 => "[\\s\",]{1,4}"];
-    let types = prop_oneof![1 => Just(String::new()), 4 => "float|tuple|dict keys", 1 => ".{0,9}"];
+    let sites = prop_oneof![
+        1 => Just(String::new()),
+        4 => "[a-c]{1,2}\\.py:[0-9]{1,2}",
+        2 => ".{0,12}",
+        1 => "[\\s\",]{1,4}",
+    ];
+    let types = prop_oneof![
+        1 => Just(String::new()),
+        4 => "float|tuple|dict keys",
+        1 => ".{0,9}",
+    ];
     (sizes, threads, domains, times, sites, types).prop_map(
         |(size, thread, domain, time_ns, site, type_name)| Details {
             size,
@@ -189,7 +199,7 @@ proptest! {
 
     #[test]
     fn without_the_event_column_rows_take_the_lowest_indices(mut steps in steps()) {
-        // AllocationSites and ends alone: such a trace cannot tell what a realloc resizes.
+        // Such a trace cannot say which block a realloc resizes, so it has none.
         steps.retain(|step| !matches!(step, Step::Resize(..)));
         let wanted = play(Columns::default(), steps);
         let folder = tempfile::tempdir().unwrap();
@@ -228,8 +238,7 @@ proptest! {
         }
         std::fs::write(&path, &bytes).unwrap();
         match read(&path) {
-            // A checksum covers every value, so what is read in spite of damage is what was
-            // written.
+            // A checksum covers every value. So rows that are read are rows that were written.
             Ok(got) if binary => same(&wanted, &got),
             Ok(_) => {}
             Err(error) => {
@@ -237,7 +246,7 @@ proptest! {
                 assert!(text.contains(&path.display().to_string()), "no place in `{text}`");
             }
         }
-        // What is whole of it, if anything, is a trace.
+        // The part that is whole, if any, is a trace.
         if let Ok(mut reader) = trace::open_salvaging(&path) {
             while let Ok(Some(_)) = reader.next_row() {}
         }

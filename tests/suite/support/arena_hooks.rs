@@ -1,5 +1,5 @@
-//! Hooks below an allocator's pools that both an interpreter and ours can take: arenas at chosen
-//! places, and a log of what reached the layer below.
+//! Hooks below an allocator's pools, for an interpreter's and for ours: arenas at chosen places, and
+//! a log of what reached the layer below.
 #![expect(unsafe_code, reason = "implements allocator hooks")]
 
 use std::cell::{Cell, RefCell};
@@ -56,7 +56,7 @@ impl Bases {
     }
 }
 
-/// One side: its arenas' range, and what happened below since it was last asked.
+/// One side: its arenas' range, and what happened below since the last look.
 pub struct Watch {
     range: usize,
     bases: Bases,
@@ -137,7 +137,7 @@ unsafe extern "C" fn arena_alloc(ctx: *mut c_void, bytes: usize) -> *mut c_void 
         return unsafe { libc::malloc(bytes) };
     }
     let birth = watch.births.get();
-    assert!((birth + 1) * STRIDE <= RANGE, "the trace needs more arenas than there is room for");
+    assert!((birth + 1) * STRIDE <= RANGE, "the trace needs more arenas than the range holds");
     watch.births.set(birth + 1);
     watch.note(Below::ArenaBorn(birth));
     ptr::with_exposed_provenance_mut(watch.range + birth * STRIDE + watch.bases.offset(birth))

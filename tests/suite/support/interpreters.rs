@@ -1,50 +1,66 @@
-//! The interpreters of this machine that can be recorded, found at run time: those of PATH and of
-//! pyenv.
+//! The interpreters of this machine, found at run time: those of PATH and of pyenv.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+
+use super::skip::skip;
 
 /// The minor versions of CPython 3 that the recorder knows.
-pub const MINORS: RangeInclusive<u32> = 7..=13;
+pub const RECORDABLE: RangeInclusive<u32> = 7..=13;
+/// The minor versions of CPython 3 that any test knows.
+const KNOWN: RangeInclusive<u32> = 6..=14;
 
-/// Every interpreter found that can be recorded: minor version and file. Tells which versions are
-/// missing.
+/// Every interpreter found that can be recorded: minor version and file. A version that is missing
+/// is a skip.
+#[track_caller]
 pub fn find() -> Vec<(u32, PathBuf)> {
-    find_of(MINORS)
+    find_of(RECORDABLE)
 }
 
-/// Every interpreter found of these minor versions.
+/// Every interpreter found of these minor versions. A version that is missing is a skip.
+#[track_caller]
 pub fn find_of(minors: RangeInclusive<u32>) -> Vec<(u32, PathBuf)> {
-    let mut found = BTreeMap::new();
-    for candidate in candidates(&minors) {
-        let Some((version, file)) = ask(&candidate, &minors) else { continue };
-        found.entry((version, file.clone())).or_insert(candidate);
-    }
-    let found: Vec<_> =
-        found.into_iter().map(|((minor, _), candidate)| (minor, candidate)).collect();
+    let of_range = found().iter().filter(|(minor, _)| minors.contains(minor));
+    let found: Vec<_> = of_range.cloned().collect();
     for minor in minors {
         if !found.iter().any(|(version, _)| *version == minor) {
-            println!("skipped: no CPython 3.{minor} was found");
+            let reason = format!("no CPython 3.{minor} with a GIL on the PATH or in pyenv");
+            skip(&format!("python3.{minor}"), &reason);
         }
     }
     found
 }
 
-/// Any one of them, the newest; `None`, told, where there is none.
+/// The newest that can be recorded; `None`, with a skip, where there is none.
+#[track_caller]
 pub fn any() -> Option<PathBuf> {
-    let last = find().pop();
-    if last.is_none() {
-        println!("skipped: no CPython was found");
+    let newest = found().iter().rfind(|(minor, _)| RECORDABLE.contains(minor));
+    if newest.is_none() {
+        skip("python3", "no CPython that can be recorded on the PATH or in pyenv");
     }
-    last.map(|(_, path)| path)
+    newest.map(|(_, path)| path.clone())
 }
 
-fn candidates(minors: &RangeInclusive<u32>) -> Vec<PathBuf> {
+/// All of them, looked for once: each file once, by minor version.
+fn found() -> &'static [(u32, PathBuf)] {
+    static FOUND: OnceLock<Vec<(u32, PathBuf)>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let mut found = BTreeMap::new();
+        for candidate in candidates() {
+            let Some((version, file)) = version_and_file(&candidate) else { continue };
+            found.entry((version, file)).or_insert(candidate);
+        }
+        found.into_iter().map(|((minor, _), candidate)| (minor, candidate)).collect()
+    })
+}
+
+fn candidates() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for directory in std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()) {
-        for minor in minors.clone() {
+        for minor in KNOWN {
             found.push(directory.join(format!("python3.{minor}")));
         }
         found.push(directory.join("python3"));
@@ -60,13 +76,14 @@ fn candidates(minors: &RangeInclusive<u32>) -> Vec<PathBuf> {
 }
 
 /// Minor version and true file of an interpreter that runs, has a GIL, and is known.
-fn ask(python: &PathBuf, minors: &RangeInclusive<u32>) -> Option<(u32, PathBuf)> {
-    let script = "import sys, sysconfig; print(sys.version_info[1], sysconfig.get_config_var('Py_GIL_DISABLED') or 0, \
-                  sys.executable, sep='\\n')";
+fn version_and_file(python: &Path) -> Option<(u32, PathBuf)> {
+    let script = "import sys, sysconfig\n\
+                  has_no_gil = sysconfig.get_config_var('Py_GIL_DISABLED') or 0\n\
+                  print(sys.version_info[1], has_no_gil, sys.executable, sep='\\n')";
     let output = Command::new(python).args(["-I", "-S", "-c", script]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let mut lines = text.lines();
-    let minor = lines.next()?.parse().ok().filter(|minor| minors.contains(minor))?;
+    let minor = lines.next()?.parse().ok().filter(|minor| KNOWN.contains(minor))?;
     let has_gil = lines.next()? == "0";
     let file = std::fs::canonicalize(lines.next()?).ok()?;
     has_gil.then_some((minor, file))

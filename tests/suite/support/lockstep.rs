@@ -1,4 +1,4 @@
-//! A heap and its naive twin in lockstep. Shared by the property tests and the fuzz target.
+//! A pymalloc heap and its reference model in lockstep. The property tests and a fuzz target share it.
 #![expect(unsafe_code, reason = "calls the heap through its table")]
 
 use std::ptr;
@@ -9,7 +9,7 @@ use heaplay::trace::Domain;
 
 use super::arena_hooks::{Bases, Hooked, Place, Watch};
 use super::reference_heap::Action;
-use super::reference_pools::Naive;
+use super::reference_pools::ReferencePools;
 
 /// Arenas of four small pools: lists of arenas get long after a few hundred blocks.
 pub fn tiny(keeps_last_empty: bool) -> Custom {
@@ -18,11 +18,11 @@ pub fn tiny(keeps_last_empty: bool) -> Custom {
     Custom::new(constants).unwrap()
 }
 
-/// One heap, its naive twin, and the live blocks of both.
-struct Twins<L: Layout> {
+/// One heap, its reference model, and the live blocks of both.
+struct Lockstep<L: Layout> {
     watch: &'static Watch,
     heap: Pymalloc<L>,
-    naive: Naive,
+    reference: ReferencePools,
     live: Vec<(*mut std::ffi::c_void, Place)>,
 }
 
@@ -35,19 +35,23 @@ pub fn same_places<L: Layout>(layout: L, bases: Bases, actions: &[Action]) {
     watch.reset();
     // SAFETY: the watch gives memory of its own range, and the heap before is gone.
     let heap = unsafe { Pymalloc::new(Box::new(Hooked(watch)), watch.arenas(), layout).unwrap() };
-    let mut twins =
-        Twins { watch, heap, naive: Naive::new(&layout.constants(), bases), live: Vec::new() };
+    let mut both = Lockstep {
+        watch,
+        heap,
+        reference: ReferencePools::new(&layout.constants(), bases),
+        live: Vec::new(),
+    };
     for action in actions {
-        twins.act(*action);
+        both.act(*action);
     }
-    twins.heap.check().unwrap();
-    while !twins.live.is_empty() {
-        twins.act(Action::Free { at: 0 });
+    both.heap.check().unwrap();
+    while !both.live.is_empty() {
+        both.act(Action::Free { at: 0 });
     }
-    assert_eq!(twins.heap.statistics().arenas_end, twins.naive.arenas_mapped());
+    assert_eq!(both.heap.statistics().arenas_end, both.reference.arenas_mapped());
 }
 
-impl<L: Layout> Twins<L> {
+impl<L: Layout> Lockstep<L> {
     fn act(&mut self, action: Action) {
         let table = *self.heap.domains().get(Domain::Obj);
         let pick = |at: usize, live: &Vec<_>| (!live.is_empty()).then(|| at % live.len().max(1));
@@ -55,11 +59,11 @@ impl<L: Layout> Twins<L> {
         unsafe {
             match action {
                 Action::Malloc { size, .. } => {
-                    let expected = self.naive.malloc(size);
+                    let expected = self.reference.malloc(size);
                     self.begin((table.malloc)(table.ctx, size), expected, action);
                 }
                 Action::Calloc { elements, size, .. } => {
-                    let expected = self.naive.malloc(elements * size);
+                    let expected = self.reference.malloc(elements * size);
                     self.begin((table.calloc)(table.ctx, elements, size), expected, action);
                 }
                 Action::Realloc { at, size } => {
@@ -67,13 +71,13 @@ impl<L: Layout> Twins<L> {
                         Some(at) => self.live.swap_remove(at),
                         None => (ptr::null_mut(), Place::Null),
                     };
-                    let expected = self.naive.realloc(place, size);
+                    let expected = self.reference.realloc(place, size);
                     self.begin((table.realloc)(table.ctx, block, size), expected, action);
                 }
                 Action::Free { at } => {
                     if let Some(at) = pick(at, &self.live) {
                         let (block, place) = self.live.swap_remove(at);
-                        self.naive.free(place);
+                        self.reference.free(place);
                         (table.free)(table.ctx, block);
                     }
                 }

@@ -1,8 +1,7 @@
-//! Requests as values, and a shadow heap that holds a backend to what every allocator promises:
-//! distinct aligned blocks that do not overlap, contents that stay and survive realloc, zeros after
-//! calloc.
+//! Requests as values, and a reference model of what every allocator promises. Blocks are aligned
+//! and do not overlap; contents stay, and survive realloc; calloc gives zeros.
 //!
-//! Shared by the property tests and the fuzz target.
+//! The property tests and a fuzz target share it.
 #![expect(unsafe_code, reason = "calls backends and touches their blocks")]
 
 use std::collections::BTreeMap;
@@ -12,7 +11,7 @@ use std::ptr;
 use heaplay::backends::{Allocator, Backend};
 use heaplay::trace::Domain;
 
-/// A request. `at` picks among the live blocks, modulo their number; without any it is nothing.
+/// A request. `at` picks a live block, modulo their number. Without a live block nothing happens.
 #[derive(Clone, Copy, Debug)]
 pub enum Action {
     Malloc {
@@ -32,12 +31,12 @@ pub enum Action {
         at: usize,
     },
     FreeNull,
-    /// So many of one size.
+    /// `count` blocks of one size.
     Burst {
         size: usize,
         count: usize,
     },
-    /// So many in a row, every `step`-th.
+    /// Frees `count` blocks: the one at `at`, and then each `step`-th.
     FreeMany {
         at: usize,
         step: usize,
@@ -45,28 +44,28 @@ pub enum Action {
     },
 }
 
-struct Live {
+struct LiveBlock {
     block: *mut u8,
     size: usize,
     domain: Domain,
     mark: u8,
 }
 
-/// A backend, and what it owes.
-pub struct Shadow<'a> {
+/// A backend, and the live blocks that it owes.
+pub struct ReferenceHeap<'a> {
     backend: &'a dyn Backend,
     align: usize,
     small_align: usize,
-    live: Vec<Live>,
+    live: Vec<LiveBlock>,
     ranges: BTreeMap<usize, usize>,
     made: usize,
 }
 
-impl<'a> Shadow<'a> {
+impl<'a> ReferenceHeap<'a> {
     /// `align` is what every block's address has to be a multiple of.
-    pub fn new(backend: &'a dyn Backend, align: usize) -> Shadow<'a> {
+    pub fn new(backend: &'a dyn Backend, align: usize) -> ReferenceHeap<'a> {
         assert!(backend.backs_memory());
-        Shadow {
+        ReferenceHeap {
             backend,
             align,
             small_align: align,
@@ -78,7 +77,7 @@ impl<'a> Shadow<'a> {
 
     /// Blocks below 16 bytes need only this alignment: size classes of 8 bytes are within C's
     /// rules.
-    pub fn small_blocks(mut self, align: usize) -> Shadow<'a> {
+    pub fn small_blocks(mut self, align: usize) -> ReferenceHeap<'a> {
         self.small_align = align;
         self
     }
@@ -133,8 +132,11 @@ impl<'a> Shadow<'a> {
             };
             let table = self.table(old.domain);
             let block = (table.realloc)(table.ctx, old.block.cast(), size).cast::<u8>();
-            let kept = size.min(old.size);
-            assert!((0..kept).all(|at| block.add(at).read() == old.mark), "realloc lost contents");
+            let copied = size.min(old.size);
+            assert!(
+                (0..copied).all(|at| block.add(at).read() == old.mark),
+                "realloc lost contents"
+            );
             self.begin(old.domain, block, size);
         }
     }
@@ -169,10 +171,10 @@ impl<'a> Shadow<'a> {
             block.write_bytes(mark, size);
         }
         self.ranges.insert(start, end);
-        self.live.push(Live { block, size, domain, mark });
+        self.live.push(LiveBlock { block, size, domain, mark });
     }
 
-    fn end(&mut self, at: usize) -> Option<Live> {
+    fn end(&mut self, at: usize) -> Option<LiveBlock> {
         if self.live.is_empty() {
             return None;
         }

@@ -1,8 +1,7 @@
-//! The rules of CPython's pools once more, as plainly as they can be written: vectors, searches, no
-//! addresses.
+//! A reference model of CPython's pools, as plain as it can be: vectors and searches, no addresses.
 //!
-//! It says where each block should lie (which arena by birth, which offset). It was written from
-//! the rules and not from the heap that it is held against.
+//! It says where each block should lie: in which arena, by birth, and at which offset. It follows
+//! from the rules, not from the heap that is compared with it.
 
 use std::collections::HashMap;
 
@@ -38,7 +37,7 @@ impl Arena {
 }
 
 /// The whole state.
-pub struct Naive {
+pub struct ReferencePools {
     align: usize,
     threshold: usize,
     pool_bytes: usize,
@@ -55,9 +54,9 @@ pub struct Naive {
     full: Vec<Arena>,
 }
 
-impl Naive {
-    pub fn new(constants: &Constants, bases: Bases) -> Naive {
-        Naive {
+impl ReferencePools {
+    pub fn new(constants: &Constants, bases: Bases) -> ReferencePools {
+        ReferencePools {
             align: constants.align(),
             threshold: constants.threshold,
             pool_bytes: constants.pool(),

@@ -45,7 +45,7 @@ impl Waves {
         Waves { random: Random(seed), rising: false, target: 0, widest: 512, order: 0 }
     }
 
-    pub fn size(&mut self) -> usize {
+    fn size(&mut self) -> usize {
         match self.random.below(100) {
             0 => 0,
             1..=3 => 513 + self.random.below(4000),
@@ -55,11 +55,11 @@ impl Waves {
         }
     }
 
-    /// The next event; `live` blocks are numbered from 0, the oldest first (roughly: a freed one's
-    /// place goes to the last).
+    /// The next event. The `live` blocks are numbered from 0. The number of a freed block goes to the
+    /// last one.
     pub fn next(&mut self, live: usize) -> Event {
         if (self.rising && live >= self.target) || (!self.rising && live <= self.target) {
-            self.turn();
+            self.reverse();
         }
         let allocate = if self.rising { 70 } else { 12 };
         if live > 0 && self.random.percent(18) {
@@ -83,7 +83,8 @@ impl Waves {
         }
     }
 
-    pub fn turn(&mut self) {
+    /// Rises after a fall, and falls after a rise.
+    fn reverse(&mut self) {
         self.rising = !self.rising;
         self.order = self.random.below(3);
         self.widest = [16, 64, 256, 512][self.random.below(4)];
