@@ -36,7 +36,7 @@ pub fn show(
     if spec.setting("bases").is_none() {
         spec = spec.with_setting("bases", &Bases::Aligned.name())?;
     }
-    backends::describe(&spec)?; // refuses a backend without arenas
+    backends::describe(&spec)?; // refuses one that has no arenas
     let (entries, programs) = load_traces(&[trace.to_owned()])?;
     let settings = ChildArgs::default().settings();
     let name = entries[0].name.clone();

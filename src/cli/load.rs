@@ -1,14 +1,13 @@
 //! Traces as options name them: found, read and compiled.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use sha2::{Digest, Sha256};
 
 use super::terminal::note;
-use crate::bench::Loaded;
+use crate::bench::{Loaded, sha256_of_file};
 use crate::program::AllocationSites;
 use crate::results::TraceEntry;
 use crate::{program, trace};
@@ -102,7 +101,7 @@ pub fn load_grouped(
         entries.push(TraceEntry {
             name: name.clone(),
             path: path.display().to_string(),
-            sha256: sha256(path)?,
+            sha256: sha256_of_file(path)?,
             calls: program.profile().total_calls(),
             facts,
         });
@@ -156,15 +155,4 @@ fn unique_name(path: &Path, taken: &[TraceEntry]) -> anyhow::Result<String> {
         .into_iter()
         .find(|name| taken.iter().all(|entry| entry.name != *name))
         .with_context(|| format!("{}: given twice; name each trace once", path.display()))
-}
-
-/// SHA-256 of a file, in hex.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn sha256(path: &Path) -> anyhow::Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path).with_context(|| path.display().to_string())?;
-    std::io::copy(&mut file, &mut hash).with_context(|| path.display().to_string())?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

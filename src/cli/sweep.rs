@@ -52,16 +52,13 @@ enum MemoryArg {
     Mean,
 }
 
-/// The baselines of every sweep: CPython as it comes, and the C library for every call.
-const BASELINES: [&str; 2] = ["pymalloc", "malloc"];
-
 impl SweepArgs {
     /// Expands the grid, runs it, and prints what pays.
     ///
     /// # Errors
     /// A faulty grid, or what `run` could not do.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let grid = expand_grid(&BASELINES, &self.backends).context("--backend")?;
+        let grid = expand_grid(&advice::BASELINES, &self.backends).context("--backend")?;
         let (metric, memory) = match self.memory {
             MemoryArg::Exit => (Metric::ResidentEndBytes, "resident at exit"),
             MemoryArg::Peak => (Metric::ResidentPeakBytes, "peak resident"),

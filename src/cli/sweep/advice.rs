@@ -1,12 +1,14 @@
 //! The advice of a sweep: the Pareto set of each trace, and a sentence for each allocator.
 
-use super::BASELINES;
 use super::deployment::deployment;
 use crate::check::{BackendCost, best, pareto_set};
 use crate::report::TraceReport;
 use crate::results::{Metric, Run, Scope};
 use crate::spec::BackendSpec;
 use crate::{stats, units};
+
+/// The baselines of every sweep: CPython as it comes, and the C library for every call.
+pub const BASELINES: [&str; 2] = ["pymalloc", "malloc"];
 
 /// The Pareto set and the sentences of each trace. `metric` is the memory that counts, and `memory`
 /// is what the sentences call it.
