@@ -13,6 +13,7 @@ pub mod backends;
 pub mod bench;
 pub mod check;
 pub mod cli;
+mod harness;
 pub mod program;
 pub mod replay;
 pub mod report;
@@ -21,3 +22,5 @@ pub mod spec;
 pub mod stats;
 pub mod trace;
 pub mod units;
+
+pub use harness::Harness;

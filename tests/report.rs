@@ -12,7 +12,7 @@ use heaplay::report::{
     AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveStretch, Picture, PoolCell,
     SizeBar, TRACE_CHARTS, TraceReport, TraceShape, WIDTH, declared, render, scorecard, summary,
 };
-use heaplay::results::{Run, Status};
+use heaplay::results::{Metric, Run, Scope, Status};
 use shapes::shape;
 use synthetic::Wish;
 
@@ -361,10 +361,10 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
     for backend in ["malloc", "pymalloc", "bump"] {
         for trace in traces {
             // The record itself is the reference.
-            let resident = run.values(trace, backend, "all", "resident_peak_bytes")[0];
-            let live = run.values(trace, "malloc", "all", "live_peak_bytes")[0];
+            let resident = run.values(trace, backend, Scope::All, Metric::ResidentPeakBytes)[0];
+            let live = run.values(trace, "malloc", Scope::All, Metric::LivePeakBytes)[0];
             assert_eq!(
-                value(trace, backend, "resident_peak_bytes"),
+                value(trace, backend, Metric::ResidentPeakBytes.name()),
                 Some(resident),
                 "{trace} {backend}"
             );

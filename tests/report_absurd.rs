@@ -6,8 +6,9 @@ mod synthetic;
 use hdrhistogram::Histogram;
 use heaplay::report::{CHARTS, TraceReport, scorecard, summary};
 use heaplay::results::{
-    Attribution, Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Moment, OTHER_SITES,
-    Pass, Rounding, Run, Sample, ServiceTimes, SizeClass, SlowCall, WhatIf,
+    Attribution, Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Metric, Moment,
+    OTHER_SITES, Operation, Pass, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall,
+    WhatIf,
 };
 use proptest::prelude::*;
 use synthetic::Wish;
@@ -33,20 +34,20 @@ impl std::fmt::Debug for Shown {
 }
 
 const BACKENDS: [&str; 4] = ["malloc", "null", "strange <b>&", "malloc:x=1"];
-const METRICS: [&str; 13] = [
-    "resident_peak_bytes",
-    "resident_end_bytes",
-    "resident_trimmed_bytes",
-    "resident_flushed_bytes",
-    "resident_freed_bytes",
-    "live_peak_bytes",
-    "live_end_bytes",
-    "pages_in_use_end_bytes",
-    "pages_in_use_2m_end_bytes",
-    "time_nanoseconds",
-    "requested_bytes",
-    "window_10ms_nanoseconds",
-    "window_10ms_event",
+const METRICS: [Metric; 13] = [
+    Metric::ResidentPeakBytes,
+    Metric::ResidentEndBytes,
+    Metric::ResidentTrimmedBytes,
+    Metric::ResidentFlushedBytes,
+    Metric::ResidentFreedBytes,
+    Metric::LivePeakBytes,
+    Metric::LiveEndBytes,
+    Metric::PagesInUseEndBytes,
+    Metric::PagesInUse2mEndBytes,
+    Metric::TimeNanoseconds,
+    Metric::RequestedBytes,
+    Metric::Window10msNanoseconds,
+    Metric::Window10msEvent,
 ];
 
 fn number() -> impl Strategy<Value = u64> {
@@ -106,15 +107,15 @@ fn measurement() -> impl Strategy<Value = Measurement> {
             backend,
             pass: Pass::Footprint,
             repetition: 0,
-            op: "all".into(),
-            metric: metric.to_owned(),
+            op: Scope::All,
+            metric,
             value,
         }
     })
 }
 
 fn latency() -> impl Strategy<Value = Latency> {
-    let op = prop::sample::select(&["malloc", "calloc", "realloc", "free", "other"][..]);
+    let op = op();
     let values = prop::collection::vec((0..3_600_000_000_000_u64, 0..1_000_000_u64), 0..6);
     (backend(), prop::option::of(0..3_u32), op, values).prop_map(
         |(backend, repetition, op, values)| {
@@ -122,7 +123,7 @@ fn latency() -> impl Strategy<Value = Latency> {
             for (value, count) in values {
                 histogram.record_n(value, count).expect("the histogram grows");
             }
-            Latency { trace: "t".into(), backend, repetition, op: op.to_owned(), histogram }
+            Latency { trace: "t".into(), backend, repetition, op, histogram }
         },
     )
 }
@@ -228,9 +229,8 @@ fn what_if() -> impl Strategy<Value = WhatIf> {
     )
 }
 
-fn op() -> impl Strategy<Value = String> {
-    prop::sample::select(&["malloc", "calloc", "realloc", "free", "other"][..])
-        .prop_map(str::to_owned)
+fn op() -> impl Strategy<Value = Operation> {
+    prop::sample::select(&Operation::ALL[..])
 }
 
 fn slow_call() -> impl Strategy<Value = SlowCall> {

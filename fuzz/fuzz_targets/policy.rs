@@ -1,6 +1,7 @@
-//! Arbitrary text as a policy: an error that names a line of it, or margins that are percentages.
+//! Arbitrary text as a policy gives an error that names a line, or margins that are percentages.
 #![no_main]
 
+use heaplay::results::{Metric};
 use heaplay::check::{Policy, TIMED};
 
 libfuzzer_sys::fuzz_target!(|text: &str| match Policy::read(text) {
@@ -9,7 +10,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| match Policy::read(text) {
         assert!(!error.reason.is_empty());
     }
     Ok(policy) => {
-        for measure in TIMED.into_iter().chain(["resident_end_bytes"]) {
+        for measure in TIMED.into_iter().chain([Metric::ResidentEndBytes]) {
             let margin = policy.margin(measure);
             assert!(margin.fail.is_finite() && margin.fail >= 0.0 && margin.pass.is_finite());
         }

@@ -16,8 +16,8 @@ use super::snmalloc;
 #[cfg(feature = "tcmalloc")]
 use super::tcmalloc;
 use super::{
-    buddy, bump, dlmalloc, freelist, injected, library, linked_list, malloc, null, pymalloc,
-    python, talc, tlsf,
+    buddy, bump, dlmalloc, embedded, freelist, injected, library, linked_list, malloc, null,
+    pymalloc, python, talc, tlsf,
 };
 
 /// Every backend.
@@ -50,12 +50,18 @@ pub const BACKENDS: &[Member] = &[
     null::MEMBER,
 ];
 
+/// Every backend, with those that the program around heaplay has registered.
+pub(super) fn all() -> impl Iterator<Item = &'static Member> {
+    BACKENDS.iter().chain(embedded::members())
+}
+
 /// The entry of that name.
 ///
 /// # Errors
 /// [`BackendError::Unknown`] or [`BackendError::NotBuilt`] when the list has none.
 pub(super) fn member(name: &str) -> Result<&'static Member, BackendError> {
-    BACKENDS.iter().find(|member| member.name == name).ok_or_else(|| match is_optional(name) {
+    let listed = BACKENDS.iter().find(|member| member.name == name);
+    listed.or_else(|| embedded::member(name)).ok_or_else(|| match is_optional(name) {
         true => BackendError::NotBuilt { name: name.to_owned() },
         false => BackendError::Unknown { name: name.to_owned(), nearest: nearest(name) },
     })
@@ -69,6 +75,6 @@ pub(super) fn is_optional(name: &str) -> bool {
 /// The known name that looks most like `name`, when one is close.
 fn nearest(name: &str) -> Option<String> {
     let likeness = |member: &Member| (strsim::jaro_winkler(name, member.name), member.name);
-    let best = BACKENDS.iter().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let best = all().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.75).then(|| best.1.to_owned())
 }

@@ -14,6 +14,7 @@ mod buddy;
 mod bump;
 mod calls;
 mod dlmalloc;
+mod embedded;
 mod error;
 pub mod freelist;
 mod injected;
@@ -49,6 +50,7 @@ mod tlsf;
 
 pub use allocator::{Allocator, Domains};
 pub use backend::{Backend, Counter, Trim, Varies};
+pub use embedded::{Embedded, register};
 pub use error::BackendError;
 pub use list::BACKENDS;
 pub use malloc::version as libc_version;

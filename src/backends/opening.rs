@@ -2,7 +2,7 @@
 //! prints it. Layers are opened from the lowest up, so that no backend imports another.
 
 use super::error::BackendError;
-use super::list::{BACKENDS, is_optional, member};
+use super::list::{all, is_optional, member};
 use super::member::{ChildEnvironment, Opened};
 use super::setting::Setting;
 use super::spec_checks::SpecChecks;
@@ -26,8 +26,7 @@ pub fn parse(text: &str) -> Result<BackendSpec, BackendError> {
 /// # Errors
 /// As [`parse`], for the first that is none.
 pub fn parse_list(text: &str) -> Result<Vec<BackendSpec>, BackendError> {
-    let is_known =
-        |name: &str| is_optional(name) || BACKENDS.iter().any(|member| member.name == name);
+    let is_known = |name: &str| is_optional(name) || all().any(|member| member.name == name);
     split_list(text, &is_known).into_iter().map(parse).collect()
 }
 
@@ -159,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_member_opens_and_describes_itself() {
-        for member in BACKENDS {
+        for member in crate::backends::BACKENDS {
             let spec = parse(member.name).unwrap();
             if spec.is_library() {
                 assert!(open(&spec).err().unwrap().to_string().contains("path"));

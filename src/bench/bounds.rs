@@ -9,26 +9,28 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
+use super::error::BenchError;
 use super::exact::footprint;
 use super::pairs::Side;
+use super::settings::Settings;
 use super::what_if::figure;
-use super::{BenchError, Loaded, Settings};
+use super::workload::Loaded;
 use crate::backends;
-use crate::results::{Measurement, Run};
+use crate::results::{Measurement, Metric, Run, Scope, Variation};
 
 /// The metrics of the two ends, each with the one that the pass itself measures.
-const METRICS: [[(&str, &str); 4]; 2] = [
+const METRICS: [[(Metric, Metric); 4]; 2] = [
     [
-        ("resident_peak_bytes", "resident_peak_at_once_bytes"),
-        ("resident_mean_bytes", "resident_mean_at_once_bytes"),
-        ("resident_end_bytes", "resident_end_at_once_bytes"),
-        ("resident_trimmed_bytes", "resident_trimmed_at_once_bytes"),
+        (Metric::ResidentPeakBytes, Metric::ResidentPeakAtOnceBytes),
+        (Metric::ResidentMeanBytes, Metric::ResidentMeanAtOnceBytes),
+        (Metric::ResidentEndBytes, Metric::ResidentEndAtOnceBytes),
+        (Metric::ResidentTrimmedBytes, Metric::ResidentTrimmedAtOnceBytes),
     ],
     [
-        ("resident_peak_bytes", "resident_peak_never_bytes"),
-        ("resident_mean_bytes", "resident_mean_never_bytes"),
-        ("resident_end_bytes", "resident_end_never_bytes"),
-        ("resident_trimmed_bytes", "resident_trimmed_never_bytes"),
+        (Metric::ResidentPeakBytes, Metric::ResidentPeakNeverBytes),
+        (Metric::ResidentMeanBytes, Metric::ResidentMeanNeverBytes),
+        (Metric::ResidentEndBytes, Metric::ResidentEndNeverBytes),
+        (Metric::ResidentTrimmedBytes, Metric::ResidentTrimmedNeverBytes),
     ],
 ];
 
@@ -44,13 +46,14 @@ pub fn check(
     settings: &Settings,
 ) -> Result<Vec<Measurement>, BenchError> {
     let by_the_clock = |row: &&Measurement| {
-        row.metric == "varies_between_runs" && row.value == backends::Varies::ByClock as u8 as f64
+        row.metric == Metric::VariesBetweenRuns
+            && Variation::of(row.value) == Some(Variation::ByClock)
     };
     let wanted: Vec<(&Measurement, &Loaded, String, usize)> = run
         .measurements
         .iter()
         .filter(by_the_clock)
-        .filter(|row| run.values(&row.trace, &row.backend, "all", METRICS[0][0].1).is_empty())
+        .filter(|row| run.values(&row.trace, &row.backend, Scope::All, METRICS[0][0].1).is_empty())
         .filter_map(|row| {
             Some((row, programs.get(&row.trace)?, backends::bounds(&row.backend.parse().ok()?)?))
         })
@@ -66,9 +69,9 @@ pub fn check(
         .map(|(row, loaded, word, which)| {
             let found = footprint(&Side::of(word), &row.trace, loaded, settings)?;
             let Ok(found) = found else { return Ok(vec![]) };
-            let bound = |(from, to): &(&str, &str)| {
+            let bound = |&(from, to): &(Metric, Metric)| {
                 let value = figure(&found, from)? as f64;
-                Some(Measurement { metric: (*to).to_owned(), value, ..(*row).clone() })
+                Some(Measurement { metric: to, value, ..(*row).clone() })
             };
             Ok(METRICS[*which].iter().filter_map(bound).collect())
         })

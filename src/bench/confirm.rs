@@ -13,14 +13,15 @@ use std::path::Path;
 
 use hdrhistogram::Histogram;
 
-use super::Loaded;
 use super::latency_map::LatencyMap;
 use super::slow_calls::{Seen, SlowCalls};
 use super::windows;
+use super::workload::Loaded;
 use crate::program::{Action, Program};
 use crate::replay::{bucket_nanoseconds, empty_histogram};
 use crate::results::{
-    Cell, Latency, LatencyRow, Manifest, Pass, Run, ServiceTimes, SlowCall, service_class,
+    CellKey, Latency, LatencyRow, Manifest, Metric, Pass, Run, Scope, ServiceTimes, SlowCall,
+    service_class,
 };
 
 /// Fewer repetitions than this confirm nothing.
@@ -176,7 +177,7 @@ impl<'a> Fold<'a> {
                     trace: trace.clone(),
                     backend: backend.clone(),
                     repetition,
-                    op: Action::ALL[action].name().to_owned(),
+                    op: Action::ALL[action].into(),
                     up_to_bytes,
                     counts: ServiceTimes::encode(&counts),
                 }
@@ -189,7 +190,7 @@ impl<'a> Fold<'a> {
                 trace: trace.clone(),
                 backend: backend.clone(),
                 event: call.seen.event,
-                op: call.seen.action.name().to_owned(),
+                op: call.seen.action.into(),
                 size_bytes: call.seen.size_bytes,
                 site: self.of.loaded.births.name(call.seen.site).to_owned(),
                 nanoseconds: bucket_nanoseconds(call.median).round() as u64,
@@ -211,7 +212,7 @@ impl<'a> Fold<'a> {
                 cells: LatencyRow::encode(calls),
             })
             .collect();
-        let mut figures = vec![("slow_calls_left_out", left_out as f64)];
+        let mut figures = vec![(Metric::SlowCallsLeftOut, left_out as f64)];
         for (names, window_ns) in windows::METRICS {
             let open =
                 || Ok::<_, io::Error>(BufReader::with_capacity(STRETCH, File::open(medians)?));
@@ -228,10 +229,10 @@ impl<'a> Fold<'a> {
                 ]);
             }
         }
-        let cell = Cell { trace, backend, pass: Pass::Latency, repetition: 0 };
+        let cell = CellKey { trace, backend, pass: Pass::Latency, repetition: 0 };
         run.measurements = figures
             .into_iter()
-            .map(|(metric, value)| cell.measurement("all", metric, value))
+            .map(|(metric, value)| cell.measurement(Scope::All, metric, value))
             .collect();
         Ok(run)
     }
@@ -253,7 +254,7 @@ fn histograms(trace: &str, backend: &str, classes: &Classes) -> Vec<Latency> {
             trace: trace.to_owned(),
             backend: backend.to_owned(),
             repetition: None,
-            op: action.name().to_owned(),
+            op: action.into(),
             histogram,
         })
         .collect()

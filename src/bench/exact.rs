@@ -6,11 +6,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::error::{BenchError, io_error};
 use super::pairs::Side;
 use super::plan::{Job, Task};
+use super::settings::Settings;
+use super::validate::validate;
 use super::worker::{Limits, Worker};
-use super::{BenchError, Loaded, Settings, io_error, validate};
-use crate::results::{Cell, Pass, Run};
+use super::workload::Loaded;
+use crate::results::{CellKey, Pass, Run};
 
 /// The tables of a footprint pass of `side` on the trace of that name.
 ///
@@ -52,7 +55,7 @@ fn footprint_in(
     loaded: &Loaded,
     settings: &Settings,
 ) -> Result<Result<Run, String>, BenchError> {
-    let cell = Cell {
+    let cell = CellKey {
         trace: trace.to_owned(),
         backend: side.backend.clone(),
         pass: Pass::Footprint,

@@ -7,8 +7,9 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use super::measure::BUCKETS;
+use super::operations::scope_of;
 use crate::program::Action;
-use crate::results::{Cell, Latency, Manifest, RecordError, Run};
+use crate::results::{CellKey, Latency, Manifest, Metric, RecordError, Run, Scope};
 
 /// Why two halves are no whole.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,7 @@ pub enum HalvesError {
 ///
 /// # Errors
 /// When a file cannot be read or written, or the halves do not fit.
-pub fn join(cell: &Cell, halves: [&Path; 2]) -> Result<(), HalvesError> {
+pub fn join(cell: &CellKey, halves: [&Path; 2]) -> Result<(), HalvesError> {
     let [first, second] = halves;
     let at = |name: &Path| {
         let path = name.to_owned();
@@ -107,22 +108,22 @@ impl Mean {
 }
 
 /// The rows of the repetition, from those of its halves.
-fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
+fn whole(cell: &CellKey, halves: &[Run; 2]) -> Run {
     let mut run = Run::new(Manifest::default());
-    let figure = |half: &Run, op: &str, metric: &str| {
+    let figure = |half: &Run, op: Scope, metric: Metric| {
         half.values(&cell.trace, &cell.backend, op, metric).first().copied()
     };
-    let mut rows: Vec<(&str, &str, f64)> = Vec::new();
+    let mut rows: Vec<(Scope, Metric, f64)> = Vec::new();
     let (mut alone, mut among) = (Mean::default(), Mean::default());
     let mut isolated_by_op = [Mean::default(); 4];
     let mut calls_timed_alone = [0.0; 2];
     for action in Action::ALL {
-        let op = action.name();
-        rows.extend(figure(&halves[0], op, "calls").map(|calls| (op, "calls", calls)));
+        let op = scope_of(action);
+        rows.extend(figure(&halves[0], op, Metric::Calls).map(|calls| (op, Metric::Calls, calls)));
         for (half, calls) in halves.iter().zip(&mut calls_timed_alone) {
-            for latency in half.latencies.iter().filter(|latency| latency.op == op) {
+            for latency in half.latencies.iter().filter(|latency| Scope::Op(latency.op) == op) {
                 let weight = latency.histogram.len() as f64;
-                let mean = figure(half, op, "latency_isolated_nanoseconds").unwrap_or(f64::NAN);
+                let mean = figure(half, op, Metric::LatencyIsolatedNanoseconds).unwrap_or(f64::NAN);
                 alone.add(mean, weight);
                 isolated_by_op[action as usize].add(mean, weight);
                 *calls += weight;
@@ -133,29 +134,30 @@ fn whole(cell: &Cell, halves: &[Run; 2]) -> Run {
     let all_calls: f64 = rows.iter().map(|row| row.2).sum();
     for (half, calls) in halves.iter().zip(calls_timed_alone) {
         among.add(
-            figure(half, "all", "latency_back_to_back_nanoseconds").unwrap_or(f64::NAN),
+            figure(half, Scope::All, Metric::LatencyBackToBackNanoseconds).unwrap_or(f64::NAN),
             all_calls - calls,
         );
     }
     for metric in [
-        "preemptions",
-        "clock_step_nanoseconds",
-        "clock_pair_nanoseconds",
-        "clock_cost_nanoseconds",
+        Metric::Preemptions,
+        Metric::ClockStepNanoseconds,
+        Metric::ClockPairNanoseconds,
+        Metric::ClockCostNanoseconds,
     ] {
         let found: Vec<f64> =
-            halves.iter().filter_map(|half| figure(half, "all", metric)).collect();
+            halves.iter().filter_map(|half| figure(half, Scope::All, metric)).collect();
         let sum: f64 = found.iter().sum();
-        let value = if metric == "preemptions" { sum } else { sum / found.len().max(1) as f64 };
-        rows.push(("all", metric, value));
+        let value =
+            if metric == Metric::Preemptions { sum } else { sum / found.len().max(1) as f64 };
+        rows.push((Scope::All, metric, value));
     }
-    rows.extend(alone.value().map(|ns| ("all", "latency_isolated_nanoseconds", ns)));
-    rows.extend(among.value().map(|ns| ("all", "latency_back_to_back_nanoseconds", ns)));
+    rows.extend(alone.value().map(|ns| (Scope::All, Metric::LatencyIsolatedNanoseconds, ns)));
+    rows.extend(among.value().map(|ns| (Scope::All, Metric::LatencyBackToBackNanoseconds, ns)));
     for (action, mean) in Action::ALL.into_iter().zip(isolated_by_op) {
-        let (op, Some(mean)) = (action.name(), mean.value()) else { continue };
-        rows.push((op, "latency_isolated_nanoseconds", mean));
+        let (op, Some(mean)) = (scope_of(action), mean.value()) else { continue };
+        rows.push((op, Metric::LatencyIsolatedNanoseconds, mean));
         if let (Some(alone), Some(among)) = (alone.value().filter(|ns| *ns > 0.0), among.value()) {
-            rows.push((op, "latency_back_to_back_nanoseconds", mean * among / alone));
+            rows.push((op, Metric::LatencyBackToBackNanoseconds, mean * among / alone));
         }
     }
     run.measurements =
@@ -176,7 +178,7 @@ fn put(all: &mut Vec<Latency>, latency: &Latency) {
 mod tests {
     use super::*;
     use crate::replay::empty_histogram;
-    use crate::results::Pass;
+    use crate::results::{Operation, Pass};
 
     #[test]
     fn each_call_is_in_one_half() {
@@ -197,26 +199,24 @@ mod tests {
     #[test]
     fn means_are_of_all_calls() {
         let cell =
-            Cell { trace: "t".into(), backend: "b".into(), pass: Pass::Latency, repetition: 2 };
+            CellKey { trace: "t".into(), backend: "b".into(), pass: Pass::Latency, repetition: 2 };
         let half = |malloc: (u64, f64), free: (u64, f64), among: f64, preemptions: f64| {
             let mut run = Run::new(Manifest::default());
-            let mut put = |op: &str, metric: &str, value: f64| {
+            let mut put = |op: Scope, metric: Metric, value: f64| {
                 run.measurements.push(cell.measurement(op, metric, value));
             };
-            for (op, calls) in
-                [("malloc", 600.0), ("calloc", 0.0), ("realloc", 0.0), ("free", 400.0)]
-            {
-                put(op, "calls", calls);
+            for (op, calls) in Operation::ALL.into_iter().zip([600.0, 0.0, 0.0, 400.0]) {
+                put(Scope::Op(op), Metric::Calls, calls);
             }
-            put("all", "preemptions", preemptions);
-            put("all", "clock_pair_nanoseconds", 20.0 + preemptions);
-            put("all", "latency_back_to_back_nanoseconds", among);
-            put("malloc", "latency_isolated_nanoseconds", malloc.1);
-            put("free", "latency_isolated_nanoseconds", free.1);
-            for (op, (calls, _)) in [("malloc", malloc), ("free", free)] {
+            put(Scope::All, Metric::Preemptions, preemptions);
+            put(Scope::All, Metric::ClockPairNanoseconds, 20.0 + preemptions);
+            put(Scope::All, Metric::LatencyBackToBackNanoseconds, among);
+            put(Scope::Op(Operation::Malloc), Metric::LatencyIsolatedNanoseconds, malloc.1);
+            put(Scope::Op(Operation::Free), Metric::LatencyIsolatedNanoseconds, free.1);
+            for (op, (calls, _)) in [(Operation::Malloc, malloc), (Operation::Free, free)] {
                 let mut histogram = empty_histogram();
                 histogram.record_n(40, calls).unwrap();
-                let (trace, backend, op) = ("t".into(), "b".into(), op.into());
+                let (trace, backend) = ("t".into(), "b".into());
                 run.latencies.push(Latency { trace, backend, repetition: Some(2), op, histogram });
             }
             run
@@ -225,18 +225,27 @@ mod tests {
             &cell,
             &[half((500, 10.0), (100, 4.0), 6.0, 1.0), half((100, 40.0), (300, 8.0), 11.0, 3.0)],
         );
-        let value = |op: &str, metric: &str| run.values("t", "b", op, metric)[0];
-        assert_eq!(value("all", "preemptions"), 4.0);
-        assert_eq!(value("all", "clock_pair_nanoseconds"), 22.0);
-        assert_eq!(value("malloc", "calls"), 600.0);
+        let value = |op: Scope, metric: Metric| run.values("t", "b", op, metric)[0];
+        assert_eq!(value(Scope::All, Metric::Preemptions), 4.0);
+        assert_eq!(value(Scope::All, Metric::ClockPairNanoseconds), 22.0);
+        assert_eq!(value(Scope::Op(Operation::Malloc), Metric::Calls), 600.0);
         // 400 calls among others in the first half, 600 in the second.
-        assert!((value("all", "latency_back_to_back_nanoseconds") - 9.0).abs() < 1e-9);
-        assert!((value("malloc", "latency_isolated_nanoseconds") - 15.0).abs() < 1e-9);
-        assert!((value("free", "latency_isolated_nanoseconds") - 7.0).abs() < 1e-9);
-        let alone = (600.0 * 15.0 + 400.0 * 7.0) / 1000.0;
-        assert!((value("all", "latency_isolated_nanoseconds") - alone).abs() < 1e-9);
+        assert!((value(Scope::All, Metric::LatencyBackToBackNanoseconds) - 9.0).abs() < 1e-9);
         assert!(
-            (value("malloc", "latency_back_to_back_nanoseconds") - 15.0 * 9.0 / alone).abs() < 1e-9
+            (value(Scope::Op(Operation::Malloc), Metric::LatencyIsolatedNanoseconds) - 15.0).abs()
+                < 1e-9
+        );
+        assert!(
+            (value(Scope::Op(Operation::Free), Metric::LatencyIsolatedNanoseconds) - 7.0).abs()
+                < 1e-9
+        );
+        let alone = (600.0 * 15.0 + 400.0 * 7.0) / 1000.0;
+        assert!((value(Scope::All, Metric::LatencyIsolatedNanoseconds) - alone).abs() < 1e-9);
+        assert!(
+            (value(Scope::Op(Operation::Malloc), Metric::LatencyBackToBackNanoseconds)
+                - 15.0 * 9.0 / alone)
+                .abs()
+                < 1e-9
         );
         let counts: Vec<u64> =
             run.latencies.iter().map(|latency| latency.histogram.len()).collect();

@@ -2,17 +2,17 @@
 //! cachegrind.
 //!
 //! Two children are counted, one that makes every call and one that makes none; the difference is
-//! the loop's. What is counted is exact to a few parts in a million (METHODOLOGY.md) on any
-//! machine, as no clock is involved.
+//! the loop's. What is counted is exact to a few parts in a million on any machine, as no clock is
+//! involved (docs/method/instructions.md).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Loaded;
 use super::pairs::Side;
 use super::plan::{Job, Task};
 use super::worker::{Limits, Worker};
+use super::workload::Loaded;
 
 /// Where valgrind is, if it is on the PATH.
 pub fn valgrind() -> Option<PathBuf> {

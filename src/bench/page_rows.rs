@@ -6,17 +6,18 @@ use crate::replay::{
     ClassRounding, EMPTY, Footprint, HeapMap, HeapSample, Level, NOWHERE, PageView,
 };
 use crate::results::{
-    Attribution, Cell, Fullness, HeapRow, Moment, OTHER_SITES, Residency, Rounding, Run, SizeClass,
+    Attribution, CellKey, Fullness, HeapRow, Metric, Moment, OTHER_SITES, Residency, Rounding, Run,
+    SizeClass,
 };
 
 /// The metrics of the pinned-granularity curve beyond 4 KiB, in the order of
 /// [`crate::replay::GRAINS`]: at the live peak, and at the end.
-pub const PAGES_IN_USE_BY_GRAIN: [[&str; 2]; 5] = [
-    ["pages_in_use_16k_at_live_peak_bytes", "pages_in_use_16k_end_bytes"],
-    ["pages_in_use_64k_at_live_peak_bytes", "pages_in_use_64k_end_bytes"],
-    ["pages_in_use_256k_at_live_peak_bytes", "pages_in_use_256k_end_bytes"],
-    ["pages_in_use_1m_at_live_peak_bytes", "pages_in_use_1m_end_bytes"],
-    ["pages_in_use_2m_at_live_peak_bytes", "pages_in_use_2m_end_bytes"],
+pub const PAGES_IN_USE_BY_GRAIN: [[Metric; 2]; 5] = [
+    [Metric::PagesInUse16kAtLivePeakBytes, Metric::PagesInUse16kEndBytes],
+    [Metric::PagesInUse64kAtLivePeakBytes, Metric::PagesInUse64kEndBytes],
+    [Metric::PagesInUse256kAtLivePeakBytes, Metric::PagesInUse256kEndBytes],
+    [Metric::PagesInUse1mAtLivePeakBytes, Metric::PagesInUse1mEndBytes],
+    [Metric::PagesInUse2mAtLivePeakBytes, Metric::PagesInUse2mEndBytes],
 ];
 
 /// Lines that get a row of their own: the first so many by what they strand, and by what they hold.
@@ -25,8 +26,8 @@ const LINES: usize = 200;
 const LINES_AT_MARK: usize = 50;
 
 /// Adds the rows of the live peak and the end, and who pins at each mark.
-pub fn add(run: &mut Run, cell: &Cell, births: &AllocationSites, found: &Footprint) {
-    for (moment, view) in Moment::ALL.into_iter().zip([&found.pages_at_live_peak, &found.pages_end])
+pub fn add(run: &mut Run, cell: &CellKey, births: &AllocationSites, found: &Footprint) {
+    for (moment, view) in Moment::ALL.into_iter().zip([&found.views.at_live_peak, &found.views.end])
     {
         let (trace, backend, repetition) = (&cell.trace, &cell.backend, cell.repetition);
         run.fullness.extend(view.fullness.iter().enumerate().map(|(bin, &pages)| Fullness {
@@ -42,14 +43,15 @@ pub fn add(run: &mut Run, cell: &Cell, births: &AllocationSites, found: &Footpri
             run.attributions.extend(attributions(cell, births, moment, view));
         }
     }
-    run.rounding.extend(found.asked.iter().map(|class| rounding(cell, Moment::Whole, class)));
-    run.size_classes.extend(size_classes(cell, &found.usable_by_size));
-    for (number, view) in (1..).zip(&found.pages_at_marks) {
+    run.rounding
+        .extend(found.sizes.rounding.iter().map(|class| rounding(cell, Moment::Whole, class)));
+    run.size_classes.extend(size_classes(cell, &found.sizes.usable_by_size));
+    for (number, view) in (1..).zip(&found.views.at_marks) {
         run.attributions.extend(attributions(cell, births, Moment::Mark(number), view));
     }
 }
 
-fn rounding(cell: &Cell, moment: Moment, class: &ClassRounding) -> Rounding {
+fn rounding(cell: &CellKey, moment: Moment, class: &ClassRounding) -> Rounding {
     Rounding {
         trace: cell.trace.clone(),
         backend: cell.backend.clone(),
@@ -64,7 +66,7 @@ fn rounding(cell: &Cell, moment: Moment, class: &ClassRounding) -> Rounding {
 
 /// Runs of neighbouring sizes with the same usable bytes; sizes that were never asked for (0)
 /// belong to the run around them.
-fn size_classes(cell: &Cell, usable: &[u32]) -> Vec<SizeClass> {
+fn size_classes(cell: &CellKey, usable: &[u32]) -> Vec<SizeClass> {
     let mut classes: Vec<SizeClass> = Vec::new();
     for (size, &usable_bytes) in (0..).zip(usable).filter(|(_, usable)| **usable > 0) {
         match classes.last_mut() {
@@ -83,7 +85,7 @@ fn size_classes(cell: &Cell, usable: &[u32]) -> Vec<SizeClass> {
 }
 
 /// Adds the rows of the heap map.
-pub fn add_map(run: &mut Run, cell: &Cell, map: &HeapMap) {
+pub fn add_map(run: &mut Run, cell: &CellKey, map: &HeapMap) {
     let residency = |level: &Level| match *level {
         NOWHERE => Residency::Nowhere,
         EMPTY => Residency::Empty,
@@ -103,17 +105,17 @@ pub fn add_map(run: &mut Run, cell: &Cell, map: &HeapMap) {
 /// The lines, what they strand first; those that are small in every respect are one row, so that
 /// the sums stay whole.
 fn attributions(
-    cell: &Cell,
+    cell: &CellKey,
     births: &AllocationSites,
     moment: Moment,
     view: &PageView,
 ) -> Vec<Attribution> {
     let lines = if matches!(moment, Moment::Mark(_)) { LINES_AT_MARK } else { LINES };
-    let mut by_live = view.attributions.clone();
+    let mut by_live = view.sites.clone();
     by_live.sort_by_key(|attribution| {
         (std::cmp::Reverse(attribution.live_bytes), births.name(attribution.site).to_owned())
     });
-    let mut by_external_fragmentation = view.attributions.clone();
+    let mut by_external_fragmentation = view.sites.clone();
     by_external_fragmentation.sort_by_key(|attribution| {
         (
             std::cmp::Reverse(attribution.external_fragmentation_bytes),
@@ -198,7 +200,7 @@ mod tests {
 
     #[test]
     fn neighbouring_sizes_of_one_class_are_a_row() {
-        let cell = Cell {
+        let cell = CellKey {
             trace: "t".into(),
             backend: "b".into(),
             pass: crate::results::Pass::Footprint,

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::replay::{Clock, Isolated, Iterations, Source};
-use crate::results::{Cell, Manifest, Pass};
+use crate::replay::{Clock, ClockSource, Isolated, Iterations};
+use crate::results::{CellKey, Manifest, Pass};
 
 /// A clock in words, so that every child reads time at the rate that the parent measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,14 +22,19 @@ impl ClockRate {
     /// The rate of a calibrated clock.
     pub fn of(clock: &Clock) -> ClockRate {
         ClockRate {
-            counter: clock.source() == Source::Counter,
+            counter: clock.source() == ClockSource::Counter,
             ticks_per_second: clock.ticks_per_second(),
         }
     }
 
+    /// What the clock reads, as notes and the manifest name it.
+    pub fn source_name(self) -> &'static str {
+        if self.counter { "time-stamp counter, fenced" } else { "CLOCK_MONOTONIC" }
+    }
+
     /// A clock of this rate.
     pub fn clock(self) -> Clock {
-        let source = if self.counter { Source::Counter } else { Source::Monotonic };
+        let source = if self.counter { ClockSource::Counter } else { ClockSource::Monotonic };
         Clock::with_rate(source, self.ticks_per_second)
     }
 }
@@ -53,7 +58,7 @@ pub enum Task {
         /// The backend as written.
         backend: String,
     },
-    /// Prove the backend; what was found (see [`super::Verified`]), on standard output.
+    /// Prove the backend; what was found (see [`Verified`]), on standard output.
     Verify {
         /// The backend as written.
         backend: String,
@@ -110,7 +115,7 @@ pub enum Task {
     /// Measure a cell and leave its tables in a folder.
     Measure {
         /// Which.
-        cell: Cell,
+        cell: CellKey,
         /// In a latency pass, which of its two halves.
         alone: Option<Isolated>,
         /// The compiled program.
@@ -141,6 +146,15 @@ impl Task {
     }
 }
 
+/// What proving a backend found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Verified {
+    /// It kept every rule, in so many calls.
+    Proved(u64),
+    /// It broke one: which, and where.
+    Broken(String),
+}
+
 /// A child's work and its bounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
@@ -154,14 +168,14 @@ pub struct Job {
 
 /// Cells that are measured together: all backends of one trace and repetition for a timed pass,
 /// else one cell.
-pub type Batch = Vec<Cell>;
+pub type Batch = Vec<CellKey>;
 
 /// Calls up to which latency passes are measured together: each holds 3 bytes a call.
 const LATENCY_TOGETHER: usize = 1 << 25;
 
 /// Puts cells that follow each other into batches. `calls` tells how long a trace is.
-pub fn batches(cells: &[Cell], calls: impl Fn(&str) -> usize) -> Vec<Batch> {
-    let together = |a: &Cell, b: &Cell| {
+pub fn batches(cells: &[CellKey], calls: impl Fn(&str) -> usize) -> Vec<Batch> {
+    let together = |a: &CellKey, b: &CellKey| {
         let timed = match a.pass {
             Pass::Time => true,
             Pass::Latency => calls(&a.trace) <= LATENCY_TOGETHER,
@@ -169,7 +183,7 @@ pub fn batches(cells: &[Cell], calls: impl Fn(&str) -> usize) -> Vec<Batch> {
         };
         timed && a.pass == b.pass && a.trace == b.trace && a.repetition == b.repetition
     };
-    cells.chunk_by(together).map(<[Cell]>::to_vec).collect()
+    cells.chunk_by(together).map(<[CellKey]>::to_vec).collect()
 }
 
 /// The cells of `manifest` that are not `done`, in the order in which they are to run.
@@ -177,8 +191,8 @@ pub fn batches(cells: &[Cell], calls: impl Fn(&str) -> usize) -> Vec<Batch> {
 /// Exact cells first: they run in parallel and disturb nobody. Then the timed ones in rounds, so
 /// that each backend and each pass meets the same drift of the machine; within a round the traces
 /// and, for each, its backends come in an order drawn from the manifest's seed.
-pub fn order(manifest: &Manifest, done: &HashSet<Cell>) -> Vec<Cell> {
-    let mut cells: Vec<Cell> =
+pub fn order(manifest: &Manifest, done: &HashSet<CellKey>) -> Vec<CellKey> {
+    let mut cells: Vec<CellKey> =
         manifest.planned().into_iter().filter(|cell| !done.contains(cell)).collect();
     cells.sort_by_key(|cell| {
         let timed = cell.pass != Pass::Footprint;
@@ -197,7 +211,7 @@ pub fn order(manifest: &Manifest, done: &HashSet<Cell>) -> Vec<Cell> {
 }
 
 /// A number that depends on the seed, the round and the words: FNV-1a, finished by a multiply.
-fn draw(seed: u64, cell: &Cell, words: &[&str]) -> u64 {
+fn draw(seed: u64, cell: &CellKey, words: &[&str]) -> u64 {
     let mut hash = 0xCBF2_9CE4_8422_2325 ^ seed;
     let round = [cell.repetition as u8, cell.pass as u8];
     for byte in words.iter().flat_map(|word| word.bytes()).chain(round) {

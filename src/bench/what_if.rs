@@ -5,11 +5,13 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
+use super::error::{BenchError, io_error};
 use super::exact::footprint;
 use super::pairs::Side;
-use super::{BenchError, Loaded, Settings, io_error};
+use super::settings::Settings;
+use super::workload::Loaded;
 use crate::program::{Change, Times, what_if};
-use crate::results::{BackendEntry, Moment, Run, WhatIf};
+use crate::results::{BackendEntry, Metric, Moment, Run, Scope, WhatIf};
 
 /// The name of a trace that stands in no record.
 const WHAT_IF: &str = "what-if";
@@ -102,7 +104,8 @@ pub fn check(
             .backends
             .par_iter()
             .map(|backend| {
-                let before = run.values(trace, &backend.name, "all", "pages_in_use_end_bytes");
+                let before =
+                    run.values(trace, &backend.name, Scope::All, Metric::PagesInUseEndBytes);
                 let charged = run.attributions.iter().find(|attribution| {
                     attribution.trace == *trace
                         && attribution.backend == backend.name
@@ -113,7 +116,7 @@ pub fn check(
                     return Ok(None);
                 };
                 let after = footprint(&Side::of(&backend.name), WHAT_IF, &changed, settings)?;
-                let after = after.ok().and_then(|run| figure(&run, "pages_in_use_end_bytes"));
+                let after = after.ok().and_then(|run| figure(&run, Metric::PagesInUseEndBytes));
                 Ok(after.map(|after| WhatIf {
                     trace: trace.clone(),
                     backend: backend.name.clone(),
@@ -131,14 +134,14 @@ pub fn check(
     Ok(rows)
 }
 
-pub(super) fn figure(run: &Run, metric: &str) -> Option<u64> {
-    let row = run.measurements.iter().find(|row| row.metric == metric && row.op == "all");
+pub(super) fn figure(run: &Run, metric: Metric) -> Option<u64> {
+    let row = run.measurements.iter().find(|row| row.metric == metric && row.op == Scope::All);
     row.map(|row| row.value as u64)
 }
 
 fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved, String> {
     let pinned =
-        |run: &Run| figure(run, "pages_in_use_end_bytes").ok_or("it backs no memory".to_owned());
+        |run: &Run| figure(run, Metric::PagesInUseEndBytes).ok_or("it backs no memory".to_owned());
     let attribution = before
         .attributions
         .iter()
@@ -155,7 +158,7 @@ fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved,
         predicted: stranded + own,
         pages_in_use_before: pinned(before)?,
         pages_in_use_after: pinned(after)?,
-        trimmed_before: figure(before, "resident_trimmed_bytes"),
-        trimmed_after: figure(after, "resident_trimmed_bytes"),
+        trimmed_before: figure(before, Metric::ResidentTrimmedBytes),
+        trimmed_after: figure(after, Metric::ResidentTrimmedBytes),
     })
 }

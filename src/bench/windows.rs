@@ -3,6 +3,7 @@
 //! stands still for so long: what is left of a window is the mutator's utilisation of Cheng and
 //! Blelloch, "A parallel, real-time garbage collector", PLDI 2001.
 
+use crate::results::Metric;
 use std::io::{self, Read};
 
 use crate::program::Times;
@@ -10,10 +11,10 @@ use crate::replay::bucket_nanoseconds;
 
 /// For each length of window the metrics of its allocator time and of the call with which it
 /// begins, and the length in ns.
-pub const METRICS: [([&str; 2], f64); 3] = [
-    (["window_1ms_nanoseconds", "window_1ms_event"], 1e6),
-    (["window_10ms_nanoseconds", "window_10ms_event"], 1e7),
-    (["window_100ms_nanoseconds", "window_100ms_event"], 1e8),
+pub const METRICS: [([Metric; 2], f64); 3] = [
+    ([Metric::Window1msNanoseconds, Metric::Window1msEvent], 1e6),
+    ([Metric::Window10msNanoseconds, Metric::Window10msEvent], 1e7),
+    ([Metric::Window100msNanoseconds, Metric::Window100msEvent], 1e8),
 ];
 
 /// A window.

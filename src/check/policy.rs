@@ -1,11 +1,12 @@
-//! The policy, a TOML file with margins by measure and accepted increases. The
-//! defaults need none.
+//! The policy: a TOML file with margins by measure, and increases that are accepted. The defaults
+//! need no file.
 //!
 //! ```toml
 //! error_budget = 0.001          # of a false failure, over the whole suite
-//! recording_tolerance = 1.0     # % by which exact measures may grow between two recordings of a program
+//! recording_tolerance = 1.0     # % by which exact measures may grow between two recordings
 //!
-//! [margins.time]                # time, tail, instructions, or any exact measure of `heaplay check --list`
+//! [margins.time]                # time, tail, instructions, or any exact measure of
+//!                               # `heaplay check --list`
 //! fail = 2.0                    # % above which it fails
 //! pass = 4.0                    # % below which it has to be to pass (time and tail only)
 //!
@@ -22,26 +23,23 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::stored::FRAGMENTATION;
-use super::{Finding, Verdict};
-use crate::results::{METRICS, civil_date};
+use super::finding::{Finding, Verdict};
+use super::measures::{INSTRUCTIONS, MEASURES, TAIL, TIME};
+use crate::results::{Metric, civil_date};
 
-/// The measures that are judged beside the exact ones.
-pub const TIMED: [&str; 3] = ["time", "tail", "instructions"];
-
-/// What is allowed of one measure, as shares.
+/// The growth that is allowed of one measure, as shares.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Margin {
-    /// Fails above this.
+    /// The measure fails above this.
     pub fail: f64,
-    /// Passes below this.
+    /// The measure passes below this.
     pub pass: f64,
 }
 
-/// An increase that is known.
+/// An increase that is accepted.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Accept {
+struct AcceptEntry {
     measure: String,
     trace: Option<String>,
     backend: Option<String>,
@@ -50,15 +48,16 @@ struct Accept {
     until: toml::value::Datetime,
 }
 
+/// The file as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct PolicyFile {
     error_budget: Option<f64>,
     recording_tolerance: Option<f64>,
     #[serde(default)]
     margins: BTreeMap<String, MarginEntry>,
     #[serde(default)]
-    accept: Vec<Accept>,
+    accept: Vec<AcceptEntry>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -71,20 +70,20 @@ struct MarginEntry {
 /// How to judge.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    file: File,
+    file: PolicyFile,
 }
 
 /// Why a policy cannot be used.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct PolicyError {
-    /// From 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong, and what was expected.
+    /// What was found, and what was expected.
     pub reason: String,
 }
 
-/// Every name that a key of the file can be.
+/// Every key of the file.
 const KEYS: [&str; 12] = [
     "error_budget",
     "recording_tolerance",
@@ -100,7 +99,7 @@ const KEYS: [&str; 12] = [
     "until",
 ];
 
-/// The known name that looks most like `name`, when one is close.
+/// The known name that is most like `name`, where one is close.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let best = known.map(|k| (strsim::jaro_winkler(name, k), k)).max_by(|a, b| a.0.total_cmp(&b.0));
     best.filter(|(likeness, _)| *likeness > 0.7)
@@ -109,7 +108,8 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn measures() -> impl Iterator<Item = &'static str> {
-    TIMED.into_iter().chain([FRAGMENTATION]).chain(METRICS.iter().map(|metric| metric.name))
+    let own = MEASURES.iter().map(|measure| measure.name);
+    own.chain(Metric::ALL.iter().map(|metric| metric.name()))
 }
 
 /// Whether a finding's measure is that of the policy: `calls of malloc` is `calls`.
@@ -117,184 +117,216 @@ fn is_measure(finding: &str, name: &str) -> bool {
     finding == name || finding.strip_prefix(name).is_some_and(|rest| rest.starts_with(" of "))
 }
 
+/// Whether a measure is timed, so that it has a second margin.
+fn is_timed(measure: &str) -> bool {
+    measure == TIME.name || measure == TAIL.name
+}
+
+/// The text of a policy, to find the line of an error.
+struct PolicyText<'a>(&'a str);
+
+impl PolicyText<'_> {
+    fn line_at(&self, offset: usize) -> usize {
+        self.0[..offset.min(self.0.len())].matches('\n').count() + 1
+    }
+
+    /// The error at the first line that contains `name`. The parser gives no place for a name
+    /// inside a value.
+    fn error(&self, name: &str, reason: impl Into<String>) -> PolicyError {
+        let line = self.0.find(name).map_or(1, |offset| self.line_at(offset));
+        PolicyError { line, reason: reason.into() }
+    }
+
+    fn unknown_measure(&self, name: &str) -> PolicyError {
+        self.error(
+            name,
+            format!(
+                "there is no measure `{name}`{}; `heaplay check --list` lists them",
+                nearest(name, measures())
+            ),
+        )
+    }
+
+    fn parse(&self) -> Result<PolicyFile, PolicyError> {
+        toml::from_str(self.0).map_err(|error| {
+            let line = error.span().map_or(1, |span| self.line_at(span.start));
+            let message = error.message();
+            let unknown = message.strip_prefix("unknown field `").and_then(|r| r.split('`').next());
+            let reason = match unknown {
+                None => message.to_owned(),
+                Some(name) => {
+                    let expected = message.split_once(", ").map(|(_, rest)| format!("; {rest}"));
+                    format!(
+                        "there is no `{name}` here{}{}",
+                        nearest(name, KEYS.into_iter()),
+                        expected.unwrap_or_default()
+                    )
+                }
+            };
+            PolicyError { line, reason }
+        })
+    }
+
+    fn validate(&self, file: &PolicyFile) -> Result<(), PolicyError> {
+        for (name, entry) in &file.margins {
+            self.validate_margin(name, entry)?;
+        }
+        for accept in &file.accept {
+            self.validate_accept(accept)?;
+        }
+        if file.error_budget.is_some_and(|budget| !(budget > 0.0 && budget < 0.5)) {
+            let reason = "error_budget: expected a probability above 0 and below 0.5";
+            return Err(self.error("error_budget", reason));
+        }
+        if file.recording_tolerance.is_some_and(|value| !(value.is_finite() && value >= 0.0)) {
+            let reason = "recording_tolerance: expected a percentage of 0 or more";
+            return Err(self.error("recording_tolerance", reason));
+        }
+        Ok(())
+    }
+
+    fn validate_margin(&self, name: &str, entry: &MarginEntry) -> Result<(), PolicyError> {
+        if !measures().any(|known| known == name) {
+            return Err(self.unknown_measure(name));
+        }
+        if entry.pass.is_some() && !is_timed(name) {
+            let reason = format!(
+                "margins.{name}: `pass` is for time and tail only; exact measures have one margin"
+            );
+            return Err(self.error(name, reason));
+        }
+        for value in [entry.fail, entry.pass].into_iter().flatten() {
+            if !(0.0..=1e6).contains(&value) {
+                let reason =
+                    format!("margins.{name}: {value} is no percentage from 0 to 1,000,000");
+                return Err(self.error(name, reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_accept(&self, accept: &AcceptEntry) -> Result<(), PolicyError> {
+        if !measures().any(|known| known == accept.measure) {
+            return Err(self.unknown_measure(&accept.measure));
+        }
+        if accept.reason.trim().is_empty() {
+            let reason = "an `accept` entry needs a reason that somebody else will understand";
+            return Err(self.error("reason", reason));
+        }
+        if accept.until.date.is_none() {
+            return Err(self.error("until", "`until` needs a date, such as 2026-12-31"));
+        }
+        Ok(())
+    }
+}
+
 impl Policy {
     /// Reads a policy.
     ///
     /// # Errors
-    /// The first line that is wrong: its syntax, a name that is not known, a figure that cannot be.
+    /// The first line that is wrong: its syntax, an unknown name, or an impossible figure.
     pub fn read(text: &str) -> Result<Policy, PolicyError> {
-        let line_at = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
-        let file: File = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| line_at(span.start));
-            let mut reason = error.message().to_owned();
-            if let Some(name) =
-                reason.strip_prefix("unknown field `").and_then(|r| r.split('`').next())
-            {
-                reason = format!("there is no `{name}` here{}", nearest(name, KEYS.into_iter()))
-                    + reason
-                        .split_once(", ")
-                        .map(|(_, rest)| format!("; {rest}"))
-                        .unwrap_or_default()
-                        .as_str();
-            }
-            PolicyError { line, reason }
-        })?;
-        // Names inside values have no place of their own in what was parsed: the first line that
-        // holds one is it.
-        let line_of = |word: &str| text.find(word).map_or(1, line_at);
-        let unknown = |name: &str| PolicyError {
-            line: line_of(name),
-            reason: format!(
-                "there is no measure `{name}`{}; `heaplay check --list` lists them",
-                nearest(name, measures())
-            ),
-        };
-        let wrong = |word: &str, reason: String| PolicyError { line: line_of(word), reason };
-        for (name, entry) in &file.margins {
-            if !measures().any(|known| known == name) {
-                return Err(unknown(name));
-            }
-            if entry.pass.is_some() && !["time", "tail"].contains(&name.as_str()) {
-                return Err(wrong(
-                    name,
-                    format!(
-                        "margins.{name}: `pass` is for time and tail only; exact measures need no room"
-                    ),
-                ));
-            }
-            for value in [entry.fail, entry.pass].into_iter().flatten() {
-                if !(0.0..=1e6).contains(&value) {
-                    return Err(wrong(
-                        name,
-                        format!("margins.{name}: {value} is no percentage from 0 to 1,000,000"),
-                    ));
-                }
-            }
-        }
-        for accept in &file.accept {
-            if !measures().any(|known| known == accept.measure) {
-                return Err(unknown(&accept.measure));
-            }
-            if accept.reason.trim().is_empty() {
-                return Err(wrong(
-                    "reason",
-                    "an `accept` entry needs a reason that somebody else will understand"
-                        .to_owned(),
-                ));
-            }
-            if accept.until.date.is_none() {
-                return Err(wrong("until", "`until` needs a date, such as 2026-12-31".to_owned()));
-            }
-        }
-        if file.error_budget.is_some_and(|budget| !(budget > 0.0 && budget < 0.5)) {
-            return Err(wrong(
-                "error_budget",
-                "error_budget: expected a probability above 0 and below 0.5".to_owned(),
-            ));
-        }
-        if file.recording_tolerance.is_some_and(|value| !(value.is_finite() && value >= 0.0)) {
-            return Err(wrong(
-                "recording_tolerance",
-                "recording_tolerance: expected a percentage of 0 or more".to_owned(),
-            ));
-        }
+        let text = PolicyText(text);
+        let file = text.parse()?;
+        text.validate(&file)?;
         let policy = Policy { file };
-        for name in ["time", "tail"] {
+        for name in [TIME.name, TAIL.name] {
             let margin = policy.margin(name);
             if margin.pass < margin.fail {
-                return Err(wrong(
-                    name,
-                    format!(
-                        "margins.{name}: `pass` ({} %) is below `fail` ({} %); it has to be at least as large",
-                        margin.pass * 100.0,
-                        margin.fail * 100.0
-                    ),
-                ));
+                let reason = format!(
+                    "margins.{name}: `pass` ({} %) is below `fail` ({} %); it has to be at least as \
+                     large",
+                    margin.pass * 100.0,
+                    margin.fail * 100.0
+                );
+                return Err(text.error(name, reason));
             }
         }
         Ok(policy)
     }
 
-    /// What is allowed of a measure: time and tail fail over 2 % and pass below 4 %, instructions
-    /// fail over 0.1 %, all else at any increase.
+    /// The margin of a measure. By default time and tail fail over 2 % and pass below 4 %,
+    /// instructions fail over 0.1 %, and every other measure fails at any increase.
     pub fn margin(&self, measure: &str) -> Margin {
-        let usual = match measure {
-            "time" | "tail" => (2.0, None),
-            "instructions" => (0.1, None),
-            _ => (0.0, None),
+        let default = match measure {
+            name if is_timed(name) => 2.0,
+            name if name == INSTRUCTIONS.name => 0.1,
+            _ => 0.0,
         };
         let entry =
             self.file.margins.iter().find(|(name, _)| is_measure(measure, name)).map(|(_, e)| *e);
         let (fail, pass) = match entry {
-            Some(entry) => (entry.fail.unwrap_or(usual.0), entry.pass.or(usual.1)),
-            None => usual,
+            Some(entry) => (entry.fail.unwrap_or(default), entry.pass),
+            None => (default, None),
         };
         Margin { fail: fail / 100.0, pass: pass.unwrap_or(fail * 2.0) / 100.0 }
     }
 
-    /// The error that is allowed of the whole suite.
+    /// The probability of a false failure that is allowed of the whole suite.
     pub fn error_budget(&self) -> f64 {
         self.file.error_budget.unwrap_or(0.001)
     }
 
-    /// The same with another tolerance, in percent.
+    /// The policy with another recording tolerance, in percent.
     #[must_use]
     pub fn with_recording_tolerance(mut self, percent: Option<f64>) -> Policy {
         self.file.recording_tolerance = percent.or(self.file.recording_tolerance);
         self
     }
 
-    /// By how much exact measures may grow between two recordings of a program, as a share.
+    /// The growth that is allowed of exact measures between two recordings of a program, as a share.
     pub fn recording_tolerance(&self) -> f64 {
         self.file.recording_tolerance.unwrap_or(1.0) / 100.0
     }
 
-    /// Marks failures that an entry accepts, and tells which entries are expired, or accept
-    /// nothing.
+    /// Accepts the failures for which there is an entry, and returns a note for each entry that is
+    /// expired or accepts nothing.
     pub fn accept(&self, findings: &mut [Finding], now_unix_seconds: u64) -> Vec<String> {
         let today = civil_date(now_unix_seconds);
-        let mut notes = Vec::new();
-        for accept in &self.file.accept {
-            let Some(date) = accept.until.date else { continue };
-            let until = (i64::from(date.year), i64::from(date.month), i64::from(date.day));
-            let mut used = false;
-            for finding in findings.iter_mut() {
-                let of = |asked: &Option<String>, found: &str| {
-                    asked.as_ref().is_none_or(|name| name == found)
-                };
-                let failed = matches!(finding.verdict, Verdict::Fail | Verdict::Warn);
-                let below = accept
-                    .up_to
-                    .is_none_or(|most| finding.growth().is_some_and(|g| g * 100.0 <= most));
-                if !(failed
-                    && is_measure(&finding.measure, &accept.measure)
-                    && of(&accept.trace, &finding.trace)
-                    && of(&accept.backend, &finding.backend)
-                    && below)
-                {
-                    continue;
-                }
-                used = true;
-                if until >= today {
-                    finding.verdict = Verdict::Accepted;
-                    finding.why = format!("{} (until {date})", accept.reason);
-                }
-            }
-            let what =
-                format!("the policy accepts {} until {date} ({})", accept.measure, accept.reason);
-            if until < today {
-                notes.push(format!(
-                    "{what}: that is over; {}",
-                    match used {
-                        true => "repair it, or give it another date",
-                        false => "and nothing needs it any more: remove the entry",
-                    }
-                ));
-            } else if !used {
-                notes.push(format!("{what}: nothing needed it; remove the entry when it stays so"));
+        self.file.accept.iter().filter_map(|entry| entry.apply(findings, today)).collect()
+    }
+}
+
+impl AcceptEntry {
+    /// Accepts the findings that it is for; a note where the entry is of no use. `today` is year,
+    /// month, day.
+    fn apply(&self, findings: &mut [Finding], today: (i64, i64, i64)) -> Option<String> {
+        let date = self.until.date?;
+        let until = (i64::from(date.year), i64::from(date.month), i64::from(date.day));
+        let mut is_used = false;
+        for finding in findings.iter_mut().filter(|finding| self.is_for(finding)) {
+            is_used = true;
+            if until >= today {
+                finding.verdict = Verdict::Accepted;
+                finding.why = format!("{} (until {date})", self.reason);
             }
         }
-        notes
+        let what = format!("the policy accepts {} until {date} ({})", self.measure, self.reason);
+        match (until < today, is_used) {
+            (true, true) => Some(format!(
+                "{what}: that is over; repair the regression, or give the entry another date"
+            )),
+            (true, false) => {
+                Some(format!("{what}: that is over, and nothing needs the entry: remove it"))
+            }
+            (false, false) => {
+                Some(format!("{what}: nothing needed the entry; remove it when that stays so"))
+            }
+            (false, true) => None,
+        }
+    }
+
+    fn is_for(&self, finding: &Finding) -> bool {
+        let matches =
+            |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|name| name == found);
+        let is_below = self
+            .up_to
+            .is_none_or(|most| finding.growth().is_some_and(|growth| growth * 100.0 <= most));
+        matches!(finding.verdict, Verdict::Fail | Verdict::Warn)
+            && is_measure(&finding.measure, &self.measure)
+            && matches(&self.trace, &finding.trace)
+            && matches(&self.backend, &finding.backend)
+            && is_below
     }
 }
 
@@ -306,7 +338,7 @@ mod tests {
     fn defaults_and_overrides() {
         let none = Policy::default();
         assert_eq!(none.margin("time"), Margin { fail: 0.02, pass: 0.04 });
-        assert_eq!(none.margin("resident_end_bytes").fail, 0.0);
+        assert_eq!(none.margin(Metric::ResidentEndBytes.name()).fail, 0.0);
         let policy =
             Policy::read("[margins.time]\nfail = 3.5\n[margins.calls]\nfail = 1\n").unwrap();
         assert_eq!(policy.margin("time"), Margin { fail: 0.035, pass: 0.07 });
@@ -330,7 +362,7 @@ mod tests {
             (
                 "[[accept]]\nmeasure = \"resident_end_byte\"\nreason = \"a\"\nuntil = 2030-01-01\n",
                 2,
-                "resident_end_bytes",
+                Metric::ResidentEndBytes.name(),
             ),
             ("[[accept]]\nmeasure = \"time\"\nuntil = 2030-01-01\n", 1, "reason"),
             ("error_budget = 2\n", 1, "probability"),
@@ -360,14 +392,14 @@ mod tests {
     }
 
     #[test]
-    fn accepted_until_a_date_and_told_when_useless() {
+    fn accepted_until_a_date_and_reported_when_useless() {
         let policy = Policy::read(
             "[[accept]]\nmeasure = \"arenas_end\"\nup_to = 50\nreason = \"known\"\nuntil = 2026-03-02\n\
              [[accept]]\nmeasure = \"tail\"\nreason = \"never\"\nuntil = 2099-01-01\n",
         )
         .unwrap();
         let failed = || {
-            let mut finding = Finding::bare("t", "b", "arenas_end", Verdict::Fail, "");
+            let mut finding = Finding::bare("t", "b", Metric::ArenasEnd.name(), Verdict::Fail, "");
             (finding.baseline, finding.candidate) = (Some(10.0), Some(12.0));
             finding
         };

@@ -1,102 +1,16 @@
-//! What several verbs do first: find traces, compile them, and the options that
-//! children share.
+//! Traces as options name them: found, read and compiled.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use sha2::{Digest, Sha256};
 
-use super::note;
-use crate::bench::{self, ClockRate, Loaded, Settings, available_bytes, processors};
+use super::terminal::note;
+use crate::bench::{Loaded, sha256_of_file};
 use crate::program::AllocationSites;
-use crate::replay::Clock;
 use crate::results::TraceEntry;
-use crate::units::parse_bytes;
-use crate::{backends, program, trace};
-
-/// Bounds of the children, shared by the verbs that start some.
-#[derive(clap::Args, Default)]
-pub struct ChildArgs {
-    /// Children at once [default: one for each processor; of timed ones fewer, where busy
-    /// neighbours slow each other down]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    jobs: Option<u16>,
-    /// Seconds that a pass may take; a backend that does not finish is stopped, and not tried again
-    /// on that trace [default: 60 and 20 µs a call]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=604_800))]
-    timeout: Option<u64>,
-    /// Resident private memory that a child may take, such as 2GiB [default: its share of 3/4 of
-    /// what is available]
-    #[arg(long, value_parser = memory_limit)]
-    memory_limit: Option<u64>,
-}
-
-fn memory_limit(text: &str) -> Result<u64, String> {
-    match parse_bytes(text) {
-        Ok(0) => Err("expected bytes, such as 512MiB or 2GiB".to_owned()),
-        Ok(bytes) => Ok(bytes),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-impl ChildArgs {
-    /// The bounds, with the clock calibrated.
-    pub fn settings(&self) -> Settings {
-        let jobs = self.jobs.map_or_else(|| processors().len().max(1), usize::from);
-        let share = available_bytes() / 4 * 3 / jobs as u64;
-        note_environment();
-        Settings {
-            jobs,
-            jobs_told: self.jobs.is_some(),
-            memory_bytes: self.memory_limit.unwrap_or(share),
-            timeout: self.timeout.map(Duration::from_secs),
-            pace: None,
-            clock: ClockRate::of(&Clock::calibrate()),
-        }
-    }
-}
-
-/// Says which of the caller's variables change what the children measure.
-fn note_environment() {
-    let passed = bench::variables();
-    if !passed.is_empty() {
-        note(format!("every backend runs with {passed}, as it was found in the environment"));
-    }
-    if std::env::var_os("LD_PRELOAD").is_some_and(|preload| !preload.is_empty()) {
-        note("LD_PRELOAD is kept from the backends; `preload:PATH` measures a library");
-    }
-}
-
-/// The words of `--backends`, each checked: `a,b` is two, but the settings of one keep their commas
-/// (`jemalloc:dirty_decay_ms=0,narenas=1`): a part with `=` and without `:` belongs to the one
-/// before.
-///
-/// # Errors
-/// A word that is no backend, or one that is there twice.
-pub fn backend_words(lists: &[String]) -> anyhow::Result<Vec<String>> {
-    let mut words: Vec<String> = Vec::new();
-    for list in lists {
-        for spec in backends::parse_list(list)? {
-            // A setting that a backend does not have is refused here already. The child reports what
-            // cannot be had.
-            for error in [backends::environment(&spec).err(), backends::describe(&spec).err()] {
-                match error {
-                    None | Some(backends::BackendError::Unavailable { .. }) => {}
-                    Some(error) => return Err(error.into()),
-                }
-            }
-            if words.contains(&spec.to_string()) {
-                bail!("--backends: `{spec}` is there twice; name each once");
-            }
-            words.push(spec.into());
-        }
-    }
-    Ok(words)
-}
+use crate::{program, trace};
 
 /// The traces that paths name: files as they are, folders as the traces in them (a CSV only where
 /// there is no binary trace of the same name).
@@ -187,7 +101,7 @@ pub fn load_grouped(
         entries.push(TraceEntry {
             name: name.clone(),
             path: path.display().to_string(),
-            sha256: sha256(path)?,
+            sha256: sha256_of_file(path)?,
             calls: program.profile().total_calls(),
             facts,
         });
@@ -216,7 +130,7 @@ type Read = (program::Program, AllocationSites, program::Times);
 /// only where something is wrong, for its word on the place in the file.
 fn read(path: &Path, most: u64) -> anyhow::Result<(Box<dyn trace::TraceReader>, Read)> {
     let mut reader = trace::open(path)?;
-    reader.leave_proof();
+    reader.skip_validation();
     let told = reader.events_hint();
     match program::compile_within(reader.as_mut(), most) {
         Ok(read) if told.is_none_or(|calls| calls == read.0.calls() as u64) => {
@@ -241,25 +155,4 @@ fn unique_name(path: &Path, taken: &[TraceEntry]) -> anyhow::Result<String> {
         .into_iter()
         .find(|name| taken.iter().all(|entry| entry.name != *name))
         .with_context(|| format!("{}: given twice; name each trace once", path.display()))
-}
-
-/// SHA-256 of a file, in hex.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn sha256(path: &Path) -> anyhow::Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path).with_context(|| path.display().to_string())?;
-    std::io::copy(&mut file, &mut hash).with_context(|| path.display().to_string())?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// Ctrl-C and SIGTERM end the run in order; a second one ends it at once.
-pub fn install_interrupt() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| {
-        if bench::CANCELLED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .context("cannot listen for Ctrl-C")
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::note;
+use super::terminal::note;
 use crate::results::Run;
 
 /// Join run folders of the same traces and machine kind into one

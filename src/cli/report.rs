@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::{note, print};
+use super::terminal::{note, print};
 use crate::report;
 use crate::results::Run;
 

@@ -4,7 +4,7 @@
 //! A [`TraceReport`] is one trace of a run with all its backends. Whatever the record lacks is `None` or
 //! empty here: a run that was killed half way still draws.
 
-use crate::results::{Latency, Pass, Run, Sample, TraceEntry};
+use crate::results::{Latency, Metric, Operation, Pass, Run, Sample, Scope, TraceEntry, Variation};
 use crate::stats;
 
 use super::canvas::Colour;
@@ -12,8 +12,11 @@ use super::chart::backend_colour;
 use super::phases::{self, Phase};
 
 /// The ops as they are shown: calloc is a malloc that clears.
-pub const OPS: [(&str, &[&str]); 3] =
-    [("malloc / calloc", &["malloc", "calloc"]), ("free", &["free"]), ("realloc", &["realloc"])];
+pub const OPS: [(&str, &[Operation]); 3] = [
+    ("malloc / calloc", &[Operation::Malloc, Operation::Calloc]),
+    ("free", &[Operation::Free]),
+    ("realloc", &[Operation::Realloc]),
+];
 
 /// What a call costs, in nanoseconds, from the time pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -294,21 +297,21 @@ impl<'a> TraceReport<'a> {
         let clock = |name: &str| {
             run.manifest.clock.get(name)?.parse::<f64>().ok().filter(|v| v.is_finite() && *v > 0.0)
         };
-        let known = |metric: &str| first_value(run, &trace.name, metric);
+        let known = |metric: Metric| first_value(run, &trace.name, metric);
         TraceReport {
             run,
             trace,
             clock_step: clock("step_nanoseconds"),
             clock_pair: clock("pair_nanoseconds"),
-            live_peak: known("live_peak_bytes")
+            live_peak: known(Metric::LivePeakBytes)
                 .unwrap_or_else(|| samples().map(|s| s.live_bytes).max().unwrap_or(0) as f64),
-            live_end: known("live_end_bytes").unwrap_or_else(|| {
+            live_end: known(Metric::LiveEndBytes).unwrap_or_else(|| {
                 backends.iter().find_map(|b| b.samples.last()).map_or(0.0, |s| s.live_bytes as f64)
             }),
-            live_mean: known("live_mean_bytes")
+            live_mean: known(Metric::LiveMeanBytes)
                 .or_else(|| backends.iter().find_map(|b| mean(&b.samples, |s| s.live_bytes)))
                 .unwrap_or(0.0),
-            requested: known("requested_bytes")
+            requested: known(Metric::RequestedBytes)
                 .unwrap_or_else(|| samples().map(|s| s.clock_bytes).max().unwrap_or(0) as f64),
             phases: backends
                 .iter()
@@ -366,9 +369,7 @@ fn backend<'a>(
     let first = mine().filter_map(|l| l.repetition).min();
     let by_op = |repetition: Option<u32>| {
         OPS.map(|(_, ops)| {
-            Distribution::of(
-                mine().filter(|l| l.repetition == repetition && ops.contains(&l.op.as_str())),
-            )
+            Distribution::of(mine().filter(|l| l.repetition == repetition && ops.contains(&l.op)))
         })
     };
     let earliest =
@@ -395,53 +396,61 @@ fn backend<'a>(
 }
 
 /// The first finite value of a metric that is the same for every backend.
-fn first_value(run: &Run, trace: &str, metric: &str) -> Option<f64> {
+fn first_value(run: &Run, trace: &str, metric: Metric) -> Option<f64> {
     let row = run.measurements.iter().find(|m| {
         m.trace == trace
             && m.metric == metric
-            && m.op == "all"
+            && m.op == Scope::All
             && m.value.is_finite()
             && m.value >= 0.0
     });
     row.map(|m| m.value)
 }
 
-/// The value of `varies_between_runs` for an allocator that gives memory back by the clock.
-const BY_THE_CLOCK: f64 = 1.0;
+/// Peak, mean, end and after trim: the measured figure, and the ends of its range for an allocator
+/// that returns memory after a delay.
+const BANDS: [[Metric; 3]; 4] = [
+    [Metric::ResidentPeakBytes, Metric::ResidentPeakAtOnceBytes, Metric::ResidentPeakNeverBytes],
+    [Metric::ResidentMeanBytes, Metric::ResidentMeanAtOnceBytes, Metric::ResidentMeanNeverBytes],
+    [Metric::ResidentEndBytes, Metric::ResidentEndAtOnceBytes, Metric::ResidentEndNeverBytes],
+    [
+        Metric::ResidentTrimmedBytes,
+        Metric::ResidentTrimmedAtOnceBytes,
+        Metric::ResidentTrimmedNeverBytes,
+    ],
+];
 
 fn memory(run: &Run, trace: &str, name: &str, samples: &[&Sample]) -> Memory {
     if !samples.iter().any(|sample| sample.resident_bytes > 0) {
         return Memory::default();
     }
-    let known = |metric: &str| {
-        let values = run.values(trace, name, "all", metric);
+    let known = |metric: Metric| {
+        let values = run.values(trace, name, Scope::All, metric);
         values.into_iter().find(|value| value.is_finite() && *value >= 0.0)
     };
     let last = samples.last();
     let most = samples.iter().map(|s| s.resident_bytes).max();
-    let bands = ["peak", "mean", "end", "trimmed"].map(|what| {
-        let own = known(&format!("resident_{what}_bytes"))?;
-        let bounds = [
-            known(&format!("resident_{what}_at_once_bytes"))?,
-            known(&format!("resident_{what}_never_bytes"))?,
-        ];
+    let bands = BANDS.map(|[own, at_once, never]| {
+        let own = known(own)?;
+        let bounds = [known(at_once)?, known(never)?];
         Some((own.min(bounds[0]).min(bounds[1]), own.max(bounds[0]).max(bounds[1])))
     });
-    let by_the_clock = known("varies_between_runs") == Some(BY_THE_CLOCK);
+    let by_the_clock =
+        known(Metric::VariesBetweenRuns).and_then(Variation::of) == Some(Variation::ByClock);
     let paced = run.manifest.settings.contains_key("pace");
     Memory {
         one_pace: by_the_clock && !paced && bands.iter().all(Option::is_none),
         bands,
-        peak: known("resident_peak_bytes").or(most.map(|bytes| bytes as f64)),
-        mean: known("resident_mean_bytes").or_else(|| mean(samples, |s| s.resident_bytes)),
-        end: known("resident_end_bytes").or(last.map(|s| s.resident_bytes as f64)),
-        trimmed: known("resident_trimmed_bytes"),
-        flushed: known("resident_flushed_bytes"),
-        trim_predicted: known("trim_predicted_bytes"),
-        freed: known("resident_freed_bytes"),
-        pages_in_use_end: known("pages_in_use_end_bytes")
+        peak: known(Metric::ResidentPeakBytes).or(most.map(|bytes| bytes as f64)),
+        mean: known(Metric::ResidentMeanBytes).or_else(|| mean(samples, |s| s.resident_bytes)),
+        end: known(Metric::ResidentEndBytes).or(last.map(|s| s.resident_bytes as f64)),
+        trimmed: known(Metric::ResidentTrimmedBytes),
+        flushed: known(Metric::ResidentFlushedBytes),
+        trim_predicted: known(Metric::TrimPredictedBytes),
+        freed: known(Metric::ResidentFreedBytes),
+        pages_in_use_end: known(Metric::PagesInUseEndBytes)
             .or(last.map(|s| s.pages_in_use_bytes as f64)),
-        usable_end: known("usable_end_bytes").or(last.map(|s| s.usable_bytes as f64)),
+        usable_end: known(Metric::UsableEndBytes).or(last.map(|s| s.usable_bytes as f64)),
     }
 }
 
@@ -485,11 +494,12 @@ fn cost(run: &Run, trace: &str, name: &str) -> Option<Cost> {
 }
 
 fn cost_from_totals(run: &Run, trace: &str, name: &str) -> Option<Cost> {
-    let calls = first_value(run, trace, "calls").filter(|calls| *calls > 0.0).or_else(|| {
-        let entry = run.manifest.traces.iter().find(|entry| entry.name == trace)?;
-        (entry.calls > 0).then_some(entry.calls as f64)
-    })?;
-    let times = run.values(trace, name, "all", "time_nanoseconds");
+    let calls =
+        first_value(run, trace, Metric::Calls).filter(|calls| *calls > 0.0).or_else(|| {
+            let entry = run.manifest.traces.iter().find(|entry| entry.name == trace)?;
+            (entry.calls > 0).then_some(entry.calls as f64)
+        })?;
+    let times = run.values(trace, name, Scope::All, Metric::TimeNanoseconds);
     let (low, high) = stats::range(&times)?;
     let middle = stats::median(&times)?;
     (low >= 0.0).then(|| Cost {

@@ -2,6 +2,7 @@
 //! its source, and is absent where it would divide by nothing.
 
 use super::figures::{Backend, TraceReport};
+use crate::results::{Metric, Scope};
 
 /// Ratios of one backend on one trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -30,8 +31,9 @@ fn ratio(over: f64, under: f64) -> Option<f64> {
 
 /// Derives the ratios; `backend` is one of `trace_report`.
 pub fn fragmentation(trace_report: &TraceReport, backend: &Backend) -> Fragmentation {
-    let known = |metric: &str| {
-        let values = trace_report.run.values(&trace_report.trace.name, backend.name, "all", metric);
+    let known = |metric: Metric| {
+        let values =
+            trace_report.run.values(&trace_report.trace.name, backend.name, Scope::All, metric);
         values.into_iter().find(|value| value.is_finite() && *value >= 0.0)
     };
     let memory = &backend.memory;
@@ -40,11 +42,11 @@ pub fn fragmentation(trace_report: &TraceReport, backend: &Backend) -> Fragmenta
     // The first of equals.
     let highest = samples.iter().rev().max_by_key(|sample| sample.resident_bytes);
     let last = samples.last().map(|sample| sample.live_bytes as f64);
-    let pieces = known("pages_in_use_2m_end_bytes");
+    let pieces = known(Metric::PagesInUse2mEndBytes);
     Fragmentation {
         johnstone_wilson: [
             over(memory.mean, trace_report.live_mean),
-            over(known("resident_at_live_peak_bytes"), trace_report.live_peak),
+            over(known(Metric::ResidentAtLivePeakBytes), trace_report.live_peak),
             highest.and_then(|sample| {
                 over(Some(sample.resident_bytes as f64), sample.live_bytes as f64)
             }),
@@ -56,7 +58,7 @@ pub fn fragmentation(trace_report: &TraceReport, backend: &Backend) -> Fragmenta
             .and_then(|end| ratio(end - memory.trimmed?, end - memory.pages_in_use_end?)),
         unreturnable_2m: last
             .and_then(|live| ratio(pieces? - live, memory.end?.max(pieces?) - live)),
-        returnable: known("returnable_bytes"),
+        returnable: known(Metric::ReturnableBytes),
     }
 }
 
@@ -65,7 +67,7 @@ mod tests {
     use super::*;
     use crate::results::{BackendEntry, Manifest, Measurement, Pass, Run, Sample, TraceEntry};
 
-    fn run(samples: &[[u64; 5]], metrics: &[(&str, f64)]) -> Run {
+    fn run(samples: &[[u64; 5]], metrics: &[(Metric, f64)]) -> Run {
         let trace = TraceEntry {
             name: "t".into(),
             path: String::new(),
@@ -97,8 +99,8 @@ mod tests {
                 backend: "malloc".into(),
                 pass: Pass::Footprint,
                 repetition: 0,
-                op: "all".into(),
-                metric: metric.into(),
+                op: Scope::All,
+                metric,
                 value,
             })
             .collect();
@@ -114,16 +116,16 @@ mod tests {
             [400, 20, 20, 40, 110],
         ];
         let metrics = [
-            ("live_mean_bytes", 50.0),
-            ("resident_mean_bytes", 150.0),
-            ("live_peak_bytes", 100.0),
-            ("resident_at_live_peak_bytes", 150.0),
-            ("resident_peak_bytes", 200.0),
-            ("resident_end_bytes", 110.0),
-            ("resident_trimmed_bytes", 47.0),
-            ("pages_in_use_end_bytes", 40.0),
-            ("pages_in_use_2m_end_bytes", 65.0),
-            ("returnable_bytes", 70.0),
+            (Metric::LiveMeanBytes, 50.0),
+            (Metric::ResidentMeanBytes, 150.0),
+            (Metric::LivePeakBytes, 100.0),
+            (Metric::ResidentAtLivePeakBytes, 150.0),
+            (Metric::ResidentPeakBytes, 200.0),
+            (Metric::ResidentEndBytes, 110.0),
+            (Metric::ResidentTrimmedBytes, 47.0),
+            (Metric::PagesInUseEndBytes, 40.0),
+            (Metric::PagesInUse2mEndBytes, 65.0),
+            (Metric::ReturnableBytes, 70.0),
         ];
         let run = run(&samples, &metrics);
         let trace_report = &TraceReport::all(&run)[0];
@@ -139,7 +141,7 @@ mod tests {
     fn nothing_live_and_nothing_kept_divides_nothing() {
         let run = run(
             &[[0, 0, 0, 0, 0], [0, 0, 0, 4096, 4096]],
-            &[("resident_peak_bytes", f64::INFINITY)],
+            &[(Metric::ResidentPeakBytes, f64::INFINITY)],
         );
         let trace_report = &TraceReport::all(&run)[0];
         let found = fragmentation(trace_report, &trace_report.backends[0]);

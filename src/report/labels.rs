@@ -32,7 +32,7 @@ pub fn labelled(run: &Run) -> Run {
     if labels.iter().all(|(word, label)| word == label) {
         return run;
     }
-    run.call_backends(&|name| labels.get(name).cloned());
+    run.rename_backends(&|name| labels.get(name).cloned());
     run
 }
 

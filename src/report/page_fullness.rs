@@ -10,7 +10,7 @@ use super::chart::{
 use super::figures::{Backend, TraceReport};
 use super::series::shown_peak;
 use super::words::{self, ByteUnit, byte_unit, figure3};
-use crate::results::Moment;
+use crate::results::{Metric, Moment, Scope};
 
 /// Would smaller arenas, or huge pages, help?
 pub const CHART: Chart = Chart {
@@ -23,13 +23,13 @@ pub const CHART: Chart = Chart {
 };
 
 /// Bytes of a piece and the metrics at the live peak and at the end.
-const GRAINS: [(f64, &str, &str); 6] = [
-    (4096.0, "pages_in_use_at_live_peak_bytes", "pages_in_use_end_bytes"),
-    (16384.0, "pages_in_use_16k_at_live_peak_bytes", "pages_in_use_16k_end_bytes"),
-    (65536.0, "pages_in_use_64k_at_live_peak_bytes", "pages_in_use_64k_end_bytes"),
-    (262_144.0, "pages_in_use_256k_at_live_peak_bytes", "pages_in_use_256k_end_bytes"),
-    (1_048_576.0, "pages_in_use_1m_at_live_peak_bytes", "pages_in_use_1m_end_bytes"),
-    (2_097_152.0, "pages_in_use_2m_at_live_peak_bytes", "pages_in_use_2m_end_bytes"),
+const GRAINS: [(f64, Metric, Metric); 6] = [
+    (4096.0, Metric::PagesInUseAtLivePeakBytes, Metric::PagesInUseEndBytes),
+    (16384.0, Metric::PagesInUse16kAtLivePeakBytes, Metric::PagesInUse16kEndBytes),
+    (65536.0, Metric::PagesInUse64kAtLivePeakBytes, Metric::PagesInUse64kEndBytes),
+    (262_144.0, Metric::PagesInUse256kAtLivePeakBytes, Metric::PagesInUse256kEndBytes),
+    (1_048_576.0, Metric::PagesInUse1mAtLivePeakBytes, Metric::PagesInUse1mEndBytes),
+    (2_097_152.0, Metric::PagesInUse2mAtLivePeakBytes, Metric::PagesInUse2mEndBytes),
 ];
 
 /// The colour of memory of which a share (0 to 1) is live: orange, pale, blue.
@@ -96,7 +96,7 @@ fn rows<'a>(trace_report: &'a TraceReport) -> Vec<Row<'a>> {
         }
         let curve = GRAINS.iter().filter_map(|&(grain, _, metric)| {
             let values =
-                trace_report.run.values(&trace_report.trace.name, backend.name, "all", metric);
+                trace_report.run.values(&trace_report.trace.name, backend.name, Scope::All, metric);
             Some((grain, values.into_iter().find(|value| value.is_finite() && *value >= 0.0)?))
         });
         let curve: Vec<(f64, f64)> = curve.collect();

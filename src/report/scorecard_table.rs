@@ -2,6 +2,7 @@
 //! for each geometric mean; in Markdown, which a terminal shows as well, the means alone, since
 //! each trace has a table of its own.
 
+use crate::results::Metric;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
@@ -12,23 +13,25 @@ use crate::stats;
 
 /// The columns of the CSV; those of memory are bytes in rows of a trace, and multiples of what the
 /// program had live (of the peak at the exit) in all.
-const COLUMNS: [&str; 15] = [
-    "trace",
-    "backend",
-    "version",
-    "time_nanoseconds_a_call",
-    "time_low_nanoseconds",
-    "time_high_nanoseconds",
-    "time_ratio",
-    "slow_1_in_1000_nanoseconds",
-    "slowest_call_nanoseconds",
-    "resident_peak_bytes",
-    "resident_mean_bytes",
-    "resident_end_bytes",
-    "resident_peak_by_live_peak",
-    "resident_mean_by_live_mean",
-    "resident_end_by_live_peak",
-];
+fn columns() -> [&'static str; 15] {
+    [
+        "trace",
+        "backend",
+        "version",
+        "time_nanoseconds_a_call",
+        "time_low_nanoseconds",
+        "time_high_nanoseconds",
+        "time_ratio",
+        "slow_1_in_1000_nanoseconds",
+        "slowest_call_nanoseconds",
+        Metric::ResidentPeakBytes.name(),
+        Metric::ResidentMeanBytes.name(),
+        Metric::ResidentEndBytes.name(),
+        "resident_peak_by_live_peak",
+        "resident_mean_by_live_mean",
+        "resident_end_by_live_peak",
+    ]
+}
 
 /// The trace's name in rows of the geometric mean.
 const MEAN: &str = "geometric mean";
@@ -56,7 +59,7 @@ fn time_ratio(groups: &[Group], reference: &str, name: &str) -> Option<f64> {
 /// The scorecard as CSV; ends with a line break.
 pub fn csv(trace_reports: &[TraceReport]) -> String {
     let groups = groups(trace_reports);
-    let mut text = COLUMNS.join(",") + "\n";
+    let mut text = columns().join(",") + "\n";
     for (group, trace_report) in groups.iter().filter_map(|group| {
         Some((
             group,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::figures::{Distribution, OPS, TraceReport};
-use crate::results::{Pass, Run, SlowCall};
+use crate::results::{Metric, Operation, Pass, Run, Scope, SlowCall};
 
 /// Percentiles, as the share of the calls beyond them, and what they are called.
 pub const PERCENTILES: [(f64, &str); 8] = [
@@ -31,14 +31,14 @@ pub fn by_class(
     run: &Run,
     trace: &str,
     backend: &str,
-    ops: &[&str],
+    ops: &[Operation],
     confirmed: bool,
 ) -> Vec<(u64, Distribution)> {
     let mine = run.service_times.iter().filter(|row| {
         row.trace == trace
             && row.backend == backend
             && row.repetition.is_none() == confirmed
-            && ops.contains(&row.op.as_str())
+            && ops.contains(&row.op)
     });
     let mut classes: BTreeMap<u64, Vec<(f64, u64)>> = BTreeMap::new();
     for row in mine {
@@ -70,12 +70,17 @@ pub const WINDOWS: [&str; 3] = ["1 ms", "10 ms", "100 ms"];
 /// allocator, and the call with which it begins. `None` where the trace has no times, or is
 /// shorter.
 pub fn worst_windows(run: &Run, trace: &str, backend: &str) -> [Option<(f64, f64)>; 3] {
-    [("1ms", 1e6), ("10ms", 1e7), ("100ms", 1e8)].map(|(name, length)| {
-        let figure = |what: &str| {
-            let values = run.values(trace, backend, "all", &format!("window_{name}_{what}"));
+    let windows = [
+        (Metric::Window1msNanoseconds, Metric::Window1msEvent, 1e6),
+        (Metric::Window10msNanoseconds, Metric::Window10msEvent, 1e7),
+        (Metric::Window100msNanoseconds, Metric::Window100msEvent, 1e8),
+    ];
+    windows.map(|(nanoseconds, event, length)| {
+        let figure = |metric: Metric| {
+            let values = run.values(trace, backend, Scope::All, metric);
             values.into_iter().find(|value| value.is_finite())
         };
-        Some(((figure("nanoseconds")? / length).clamp(0.0, 1.0), figure("event")?))
+        Some(((figure(nanoseconds)? / length).clamp(0.0, 1.0), figure(event)?))
     })
 }
 
@@ -86,7 +91,7 @@ pub fn preemptions(run: &Run, trace: &str, backend: &str) -> Option<f64> {
         row.trace == trace
             && row.backend == backend
             && row.pass == Pass::Latency
-            && row.metric == "preemptions"
+            && row.metric == Metric::Preemptions
     });
     let counts: Vec<f64> = mine.map(|row| row.value).filter(|value| value.is_finite()).collect();
     (!counts.is_empty()).then(|| counts.iter().sum())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::results::{BackendEntry, Run};
+use crate::results::{BackendEntry, Metric, Run, Scope};
 
 /// What stands on each picture and table of a trace that was not recorded but made up, by the facts
 /// that it tells of itself: that it was, and for how much of its bytes it vouches. `None` for a
@@ -22,7 +22,7 @@ pub fn synthesised(facts: &BTreeMap<String, String>) -> Option<String> {
 /// are the loop's.
 pub fn instructions(run: &Run, trace: &str, calls: u64) -> Option<String> {
     let of = |backend: &BackendEntry| {
-        let count = *run.values(trace, &backend.name, "all", "instructions").first()?;
+        let count = *run.values(trace, &backend.name, Scope::All, Metric::Instructions).first()?;
         Some(format!("{} {:.1}", backend.name, count / calls as f64))
     };
     let counts: Vec<String> = run.manifest.backends.iter().filter_map(of).collect();

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::tables::{Cell, Pass};
+use super::key::{CellKey, Pass};
 
-/// Version of the folder's layout. A reader refuses any other.
-pub const FORMAT: u32 = 1;
+/// Version of the folder's layout. A reader takes this one and [`OLDEST_FORMAT`], and refuses others.
+///
+/// Format 2 renamed columns, metrics and the table of page retention.
+pub const FORMAT: u32 = 2;
+
+/// The oldest layout that is read.
+pub const OLDEST_FORMAT: u32 = 1;
 
 /// A trace as the run knew it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,14 +76,14 @@ pub struct Manifest {
 
 impl Manifest {
     /// Every cell that the run should hold, in no particular order of time.
-    pub fn planned(&self) -> Vec<Cell> {
+    pub fn planned(&self) -> Vec<CellKey> {
         let mut cells = Vec::new();
         for trace in &self.traces {
             for pass in &self.passes {
                 let repetitions = if *pass == Pass::Footprint { 1 } else { self.repetitions };
                 for repetition in 0..repetitions {
                     for backend in &self.backends {
-                        cells.push(Cell {
+                        cells.push(CellKey {
                             trace: trace.name.clone(),
                             backend: backend.name.clone(),
                             pass: *pass,

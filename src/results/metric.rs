@@ -1,30 +1,31 @@
-//! The metrics, one line each. A measurement names one of these; a new metric adds
-//! a line here and rows in the tables, never a column.
+//! The metrics, declared once. A measurement names one of them; a new metric adds a line here and
+//! rows in the tables, never a column.
 //!
-//! Exactness decides what `check` may do with a metric: what is exact gates without tolerance, what
-//! is timed only as a ratio within one run.
+//! The exactness of a metric decides what `check` may do with it. Exact metrics gate without
+//! tolerance. Timed metrics are compared only as a ratio within one run.
+
+use serde::{Deserialize, Serialize};
 
 /// How repeatable a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exactness {
-    /// Follows from the trace alone: the same on every machine.
+    /// Follows from the trace by itself: the same on every machine.
     Trace,
     /// Follows from the trace and a backend that is our own code: the same on every machine.
     Policy,
-    /// The same in every run on machines with the same libc, kernel page size and huge-page mode;
-    /// not elsewhere.
+    /// The same in every run on machines with the same libc, page size and huge-page mode.
     Machine,
-    /// As [`Exactness::Machine`], and moved by where the heap begins: the same in every run of one
-    /// build of heaplay.
+    /// As [`Exactness::Machine`], and moved by the address where the heap begins: the same in every
+    /// run of one build of heaplay.
     Layout,
     /// A duration: noisy, compared only with another in the same run.
     Timed,
-    /// Told, never judged.
-    Told,
+    /// Reported, never judged.
+    Reported,
 }
 
 impl Exactness {
-    /// Words for tables.
+    /// The description in tables.
     pub fn describe(self) -> &'static str {
         match self {
             Exactness::Trace => "exact: follows from the trace",
@@ -34,415 +35,291 @@ impl Exactness {
             }
             Exactness::Layout => "exact on such machines within one build of heaplay",
             Exactness::Timed => "timed: as a ratio to a reference backend of the same run",
-            Exactness::Told => "told, never judged",
+            Exactness::Reported => "reported, never judged",
         }
     }
 }
 
-/// One metric. Lower is better for all that `check` judges.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Metric {
-    /// The name in `measurements.csv`, unit last.
-    pub name: &'static str,
-    /// The unit, as on an axis.
-    pub unit: &'static str,
-    /// How repeatable.
-    pub exactness: Exactness,
-    /// What it is, in a line.
-    pub meaning: &'static str,
+/// Declares [`Metric`]: variant, name in `measurements.csv` (unit last), unit as on an axis,
+/// exactness, meaning in a line.
+macro_rules! metrics {
+    ($($variant:ident: $name:literal, $unit:literal, $exactness:ident, $meaning:literal;)*) => {
+        /// One metric. Lower is better for every metric that `check` judges.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(into = "&'static str", try_from = "String")]
+        pub enum Metric {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Metric {
+            /// Every metric that a run record may hold, in the order of the reference.
+            pub const ALL: &[Metric] = &[$(Metric::$variant,)*];
+
+            /// The name in `measurements.csv`, unit last.
+            pub fn name(self) -> &'static str {
+                match self { $(Metric::$variant => $name,)* }
+            }
+
+            /// The unit, as on an axis.
+            pub fn unit(self) -> &'static str {
+                match self { $(Metric::$variant => $unit,)* }
+            }
+
+            /// How repeatable the metric is.
+            pub fn exactness(self) -> Exactness {
+                match self { $(Metric::$variant => Exactness::$exactness,)* }
+            }
+
+            /// What the metric is, in a line.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Metric::$variant => $meaning,)* }
+            }
+
+            /// The metric of that name; the names of run format 1 are known, too.
+            pub fn find(name: &str) -> Option<Metric> {
+                match name {
+                    $($name => Some(Metric::$variant),)*
+                    _ => renamed_since_format_1(name),
+                }
+            }
+        }
+    };
 }
 
-const fn metric(
-    name: &'static str,
-    unit: &'static str,
-    exactness: Exactness,
-    meaning: &'static str,
-) -> Metric {
-    Metric { name, unit, exactness, meaning }
+metrics! {
+    Calls: "calls", "calls", Trace, "calls replayed, by op";
+    RequestedBytes: "requested_bytes", "bytes", Trace,
+        "bytes requested by malloc, calloc and realloc: the allocation clock at the end";
+    LivePeakBytes: "live_peak_bytes", "bytes", Trace, "largest sum of requested bytes live at once";
+    LiveEndBytes: "live_end_bytes", "bytes", Trace, "requested bytes live at the end of the trace";
+    LivePeakEvent: "live_peak_event", "event", Reported,
+        "first event at which the live bytes are largest";
+    UsableAtLivePeakBytes: "usable_at_live_peak_bytes", "bytes", Machine,
+        "usable bytes of the live blocks at the live peak";
+    PagesInUseAtLivePeakBytes: "pages_in_use_at_live_peak_bytes", "bytes", Machine,
+        "4 KiB pages that hold a byte of a live block, at the live peak";
+    ResidentAtLivePeakBytes: "resident_at_live_peak_bytes", "bytes", Machine,
+        "resident private memory at the live peak";
+    PagesInUsePeakBytes: "pages_in_use_peak_bytes", "bytes", Machine,
+        "largest sampled memory of the pages in use";
+    ResidentPeakBytes: "resident_peak_bytes", "bytes", Machine,
+        "largest sampled resident private memory, baseline taken off";
+    UsableEndBytes: "usable_end_bytes", "bytes", Machine,
+        "usable bytes of the blocks live at the end";
+    PagesInUseEndBytes: "pages_in_use_end_bytes", "bytes", Machine,
+        "4 KiB pages that hold a byte of a live block, at the end of the trace";
+    PagesInUse16kAtLivePeakBytes: "pages_in_use_16k_at_live_peak_bytes", "bytes", Layout,
+        "pieces of 16 KiB that hold a byte of a live block, at the live peak";
+    PagesInUse64kAtLivePeakBytes: "pages_in_use_64k_at_live_peak_bytes", "bytes", Layout,
+        "pieces of 64 KiB that hold a byte of a live block, at the live peak";
+    PagesInUse256kAtLivePeakBytes: "pages_in_use_256k_at_live_peak_bytes", "bytes", Layout,
+        "pieces of 256 KiB that hold a byte of a live block, at the live peak";
+    PagesInUse1mAtLivePeakBytes: "pages_in_use_1m_at_live_peak_bytes", "bytes", Layout,
+        "pieces of 1 MiB that hold a byte of a live block, at the live peak";
+    PagesInUse2mAtLivePeakBytes: "pages_in_use_2m_at_live_peak_bytes", "bytes", Layout,
+        "pieces of 2 MiB that hold a byte of a live block, at the live peak";
+    PagesInUse16kEndBytes: "pages_in_use_16k_end_bytes", "bytes", Layout,
+        "pieces of 16 KiB that hold a byte of a live block, at the end";
+    PagesInUse64kEndBytes: "pages_in_use_64k_end_bytes", "bytes", Layout,
+        "pieces of 64 KiB that hold a byte of a live block, at the end";
+    PagesInUse256kEndBytes: "pages_in_use_256k_end_bytes", "bytes", Layout,
+        "pieces of 256 KiB that hold a byte of a live block, at the end";
+    PagesInUse1mEndBytes: "pages_in_use_1m_end_bytes", "bytes", Layout,
+        "pieces of 1 MiB that hold a byte of a live block, at the end";
+    PagesInUse2mEndBytes: "pages_in_use_2m_end_bytes", "bytes", Layout,
+        "pieces of 2 MiB that hold a byte of a live block, at the end";
+    ReturnableBytes: "returnable_bytes", "bytes", Machine,
+        "most memory retained without a live byte during a whole tenth of the allocation \
+         clock: worth giving back";
+    ResidentEndBytes: "resident_end_bytes", "bytes", Machine,
+        "resident private memory at the end of the trace";
+    ResidentTrimmedBytes: "resident_trimmed_bytes", "bytes", Machine,
+        "resident after the allocator's own trim call at the end";
+    ResidentFlushedBytes: "resident_flushed_bytes", "bytes", Machine,
+        "the same, had the thread's cache of free blocks been emptied before";
+    TrimPredictedBytes: "trim_predicted_bytes", "bytes", Machine,
+        "what pointers alone say that a trim leaves: pages in use, those of headers and heads \
+         of free pieces beside live blocks, and those that were there before";
+    ResidentFreedBytes: "resident_freed_bytes", "bytes", Machine,
+        "resident after every block was freed and trimmed: the allocator's floor";
+    ResidentMeanBytes: "resident_mean_bytes", "bytes", Machine,
+        "resident memory averaged over the allocation clock";
+    LiveMeanBytes: "live_mean_bytes", "bytes", Trace,
+        "live bytes averaged over the allocation clock, over the same samples";
+    TrimNanoseconds: "trim_nanoseconds", "ns", Reported, "time of the trim call at the end";
+    ArenasPeak: "arenas_peak", "arenas", Policy, "most arenas mapped at once";
+    ArenasEnd: "arenas_end", "arenas", Policy, "arenas mapped at the end of the trace";
+    ArenasTotal: "arenas_total", "arenas", Policy, "arenas mapped over the whole trace";
+    PoolsEnd: "pools_end", "pools", Policy, "pools that hold a live block at the end";
+    PoolHeaderBytes: "pool_header_bytes", "bytes", Policy, "bytes in pool headers at the end";
+    QuantizationBytes: "quantization_bytes", "bytes", Policy,
+        "tails of pools too small for a block, at the end";
+    AvailableBytes: "available_bytes", "bytes", Policy, "free blocks in used pools at the end";
+    UnusedPoolBytes: "unused_pool_bytes", "bytes", Policy,
+        "wholly free pools in mapped arenas at the end";
+    AllocatedBytes: "allocated_bytes", "bytes", Policy,
+        "blocks in use at the end, by their class size";
+    ArenaAlignmentBytes: "arena_alignment_bytes", "bytes", Policy,
+        "lost at the end where arenas do not begin at a multiple of a pool";
+    PagesInUseOverResidentBytes: "pages_in_use_over_resident_bytes", "bytes", Reported,
+        "largest sampled P - R: above a few pages the instrument is wrong";
+    PassNanoseconds: "pass_nanoseconds", "ns", Reported,
+        "processor time of the footprint pass with all its accounting";
+    MappingNanoseconds: "mapping_nanoseconds", "ns", Reported,
+        "of that, asking which pages are resident for the heap map";
+    SamplingNanoseconds: "sampling_nanoseconds", "ns", Reported,
+        "of that, reading resident memory for the samples";
+    MinorFaults: "minor_faults", "faults", Reported,
+        "page faults of the footprint pass, the harness's included";
+    VariesBetweenRuns: "varies_between_runs", "1 or 2", Reported,
+        "why memory is not exact: 1 the allocator returns memory after a delay, 2 it places \
+         blocks at random";
+    ResidentPeakAtOnceBytes: "resident_peak_at_once_bytes", "bytes", Reported,
+        "largest resident private memory, had the allocator returned at once what it returns after a delay";
+    ResidentPeakNeverBytes: "resident_peak_never_bytes", "bytes", Reported,
+        "largest resident private memory, had the allocator never returned \
+         what it returns after a delay";
+    ResidentMeanAtOnceBytes: "resident_mean_at_once_bytes", "bytes", Reported,
+        "resident private memory averaged over the allocation clock, had the allocator returned \
+         at once what it returns after a delay";
+    ResidentMeanNeverBytes: "resident_mean_never_bytes", "bytes", Reported,
+        "resident private memory averaged over the allocation clock, had the allocator never returned \
+         what it returns after a delay";
+    ResidentEndAtOnceBytes: "resident_end_at_once_bytes", "bytes", Reported,
+        "resident private memory after the last call, had the allocator returned at once what it returns after a delay";
+    ResidentEndNeverBytes: "resident_end_never_bytes", "bytes", Reported,
+        "resident private memory after the last call, had the allocator never returned \
+         what it returns after a delay";
+    ResidentTrimmedAtOnceBytes: "resident_trimmed_at_once_bytes", "bytes", Reported,
+        "resident private memory after the allocator's own trim call, had the allocator returned \
+         at once what it returns after a delay";
+    ResidentTrimmedNeverBytes: "resident_trimmed_never_bytes", "bytes", Reported,
+        "resident private memory after the allocator's own trim call, had the allocator never returned \
+         what it returns after a delay";
+    Instructions: "instructions", "instructions", Reported,
+        "instructions of all calls, the loop's with them, counted by valgrind (`--count-instructions`)";
+    TimeNanoseconds: "time_nanoseconds", "ns", Timed,
+        "processor time of the whole replay loop, time pass";
+    WallNanoseconds: "wall_nanoseconds", "ns", Reported,
+        "wall time of the same loop, without the pauses between time slices";
+    Preemptions: "preemptions", "switches", Reported,
+        "involuntary context switches during the loop";
+    LatencyBackToBackNanoseconds: "latency_back_to_back_nanoseconds", "ns", Reported,
+        "mean service time of a call back to back with others, from segments of calls timed as a \
+         whole; by op in the proportions of latency_isolated_nanoseconds";
+    LatencyIsolatedNanoseconds: "latency_isolated_nanoseconds", "ns", Reported,
+        "mean service time of a call that fences isolate from the calls around it, less the mean \
+         of an empty clock pair";
+    Window1msNanoseconds: "window_1ms_nanoseconds", "ns", Reported,
+        "most time in the allocator in any 1 ms of the program's own time, clock pair taken \
+         off";
+    Window1msEvent: "window_1ms_event", "event", Reported, "the call with which that window begins";
+    Window10msNanoseconds: "window_10ms_nanoseconds", "ns", Reported,
+        "most time in the allocator in any 10 ms of the program's own time, clock pair taken \
+         off";
+    Window10msEvent: "window_10ms_event", "event", Reported,
+        "the call with which that window begins";
+    Window100msNanoseconds: "window_100ms_nanoseconds", "ns", Reported,
+        "most time in the allocator in any 100 ms of the program's own time, clock pair taken \
+         off";
+    Window100msEvent: "window_100ms_event", "event", Reported,
+        "the call with which that window begins";
+    SlowCallsLeftOut: "slow_calls_left_out", "calls", Reported,
+        "calls over 10 µs by their own time for which slow_calls.csv had no room";
+    ClockPairNanoseconds: "clock_pair_nanoseconds", "ns", Reported,
+        "what an empty clock pair read in this child, mean";
+    ClockCostNanoseconds: "clock_cost_nanoseconds", "ns", Reported,
+        "what a clock pair cost each call in this child";
+    ClockStepNanoseconds: "clock_step_nanoseconds", "ns", Reported,
+        "smallest step of the clock seen in this child";
 }
 
-/// Every metric that a run record may hold.
-pub const METRICS: &[Metric] = &[
-    metric("calls", "calls", Exactness::Trace, "calls replayed, by op"),
-    metric(
-        "requested_bytes",
-        "bytes",
-        Exactness::Trace,
-        "bytes asked for by malloc, calloc and realloc: the allocation clock at the end",
-    ),
-    metric(
-        "live_peak_bytes",
-        "bytes",
-        Exactness::Trace,
-        "largest sum of requested bytes live at once",
-    ),
-    metric(
-        "live_end_bytes",
-        "bytes",
-        Exactness::Trace,
-        "requested bytes live at the end of the trace",
-    ),
-    metric(
-        "live_peak_event",
-        "event",
-        Exactness::Told,
-        "first event at which the live bytes are largest",
-    ),
-    metric(
-        "usable_at_live_peak_bytes",
-        "bytes",
-        Exactness::Machine,
-        "usable bytes of the live blocks at the live peak",
-    ),
-    metric(
-        "pages_in_use_at_live_peak_bytes",
-        "bytes",
-        Exactness::Machine,
-        "4 KiB pages that hold a byte of a live block, at the live peak",
-    ),
-    metric(
-        "resident_at_live_peak_bytes",
-        "bytes",
-        Exactness::Machine,
-        "resident private memory at the live peak",
-    ),
-    metric("pages_in_use_peak_bytes", "bytes", Exactness::Machine, "largest sampled pinned memory"),
-    metric(
-        "resident_peak_bytes",
-        "bytes",
-        Exactness::Machine,
-        "largest sampled resident private memory, baseline taken off",
-    ),
-    metric(
-        "usable_end_bytes",
-        "bytes",
-        Exactness::Machine,
-        "usable bytes of the blocks live at the end",
-    ),
-    metric(
-        "pages_in_use_end_bytes",
-        "bytes",
-        Exactness::Machine,
-        "pinned memory at the end of the trace",
-    ),
-    metric(
-        "pages_in_use_16k_at_live_peak_bytes",
-        "bytes",
-        Exactness::Layout,
-        "pieces of 16 KiB that hold a byte of a live block, at the live peak",
-    ),
-    metric(
-        "pages_in_use_64k_at_live_peak_bytes",
-        "bytes",
-        Exactness::Layout,
-        "pieces of 64 KiB that hold a byte of a live block, at the live peak",
-    ),
-    metric(
-        "pages_in_use_256k_at_live_peak_bytes",
-        "bytes",
-        Exactness::Layout,
-        "pieces of 256 KiB that hold a byte of a live block, at the live peak",
-    ),
-    metric(
-        "pages_in_use_1m_at_live_peak_bytes",
-        "bytes",
-        Exactness::Layout,
-        "pieces of 1 MiB that hold a byte of a live block, at the live peak",
-    ),
-    metric(
-        "pages_in_use_2m_at_live_peak_bytes",
-        "bytes",
-        Exactness::Layout,
-        "pieces of 2 MiB that hold a byte of a live block, at the live peak",
-    ),
-    metric(
-        "pages_in_use_16k_end_bytes",
-        "bytes",
-        Exactness::Layout,
-        "pieces of 16 KiB that hold a byte of a live block, at the end",
-    ),
-    metric(
-        "pages_in_use_64k_end_bytes",
-        "bytes",
-        Exactness::Layout,
-        "pieces of 64 KiB that hold a byte of a live block, at the end",
-    ),
-    metric(
-        "pages_in_use_256k_end_bytes",
-        "bytes",
-        Exactness::Layout,
-        "pieces of 256 KiB that hold a byte of a live block, at the end",
-    ),
-    metric(
-        "pages_in_use_1m_end_bytes",
-        "bytes",
-        Exactness::Layout,
-        "pieces of 1 MiB that hold a byte of a live block, at the end",
-    ),
-    metric(
-        "pages_in_use_2m_end_bytes",
-        "bytes",
-        Exactness::Layout,
-        "pieces of 2 MiB that hold a byte of a live block, at the end",
-    ),
-    metric(
-        "returnable_bytes",
-        "bytes",
-        Exactness::Machine,
-        "most memory kept without a live byte during a whole tenth of the allocation clock: worth giving back",
-    ),
-    metric(
-        "resident_end_bytes",
-        "bytes",
-        Exactness::Machine,
-        "resident private memory at the end of the trace",
-    ),
-    metric(
-        "resident_trimmed_bytes",
-        "bytes",
-        Exactness::Machine,
-        "resident after the allocator's own trim call at the end",
-    ),
-    metric(
-        "resident_flushed_bytes",
-        "bytes",
-        Exactness::Machine,
-        "the same, had the thread's cache of free blocks been emptied before",
-    ),
-    metric(
-        "trim_predicted_bytes",
-        "bytes",
-        Exactness::Machine,
-        "what pointers alone say that a trim leaves: pinned pages, those of headers and heads of free pieces beside live blocks, and those that were there before",
-    ),
-    metric(
-        "resident_freed_bytes",
-        "bytes",
-        Exactness::Machine,
-        "resident after every block was freed and trimmed: the allocator's floor",
-    ),
-    metric(
-        "resident_mean_bytes",
-        "bytes",
-        Exactness::Machine,
-        "resident memory averaged over the allocation clock",
-    ),
-    metric(
-        "live_mean_bytes",
-        "bytes",
-        Exactness::Trace,
-        "live bytes averaged over the allocation clock, over the same samples",
-    ),
-    metric("trim_nanoseconds", "ns", Exactness::Told, "time of the trim call at the end"),
-    metric("arenas_peak", "arenas", Exactness::Policy, "most arenas mapped at once"),
-    metric("arenas_end", "arenas", Exactness::Policy, "arenas mapped at the end of the trace"),
-    metric("arenas_total", "arenas", Exactness::Policy, "arenas mapped over the whole trace"),
-    metric("pools_end", "pools", Exactness::Policy, "pools that hold a live block at the end"),
-    metric("pool_header_bytes", "bytes", Exactness::Policy, "bytes in pool headers at the end"),
-    metric(
-        "quantization_bytes",
-        "bytes",
-        Exactness::Policy,
-        "tails of pools too small for a block, at the end",
-    ),
-    metric("available_bytes", "bytes", Exactness::Policy, "free blocks in used pools at the end"),
-    metric(
-        "unused_pool_bytes",
-        "bytes",
-        Exactness::Policy,
-        "wholly free pools in mapped arenas at the end",
-    ),
-    metric(
-        "allocated_bytes",
-        "bytes",
-        Exactness::Policy,
-        "blocks in use at the end, by their class size",
-    ),
-    metric(
-        "arena_alignment_bytes",
-        "bytes",
-        Exactness::Policy,
-        "lost at the end where arenas do not begin at a multiple of a pool",
-    ),
-    metric(
-        "pages_in_use_over_resident_bytes",
-        "bytes",
-        Exactness::Told,
-        "largest sampled P - R: above a few pages the instrument is wrong",
-    ),
-    metric(
-        "pass_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "processor time of the footprint pass with all its accounting",
-    ),
-    metric(
-        "mapping_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "of that, asking which pages are resident for the heap map",
-    ),
-    metric(
-        "sampling_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "of that, reading resident memory for the samples",
-    ),
-    metric(
-        "minor_faults",
-        "faults",
-        Exactness::Told,
-        "page faults of the footprint pass, the harness's included",
-    ),
-    metric(
-        "varies_between_runs",
-        "1 or 2",
-        Exactness::Told,
-        "why memory is not exact: 1 the allocator gives back by the clock, 2 it places blocks at random",
-    ),
-    metric(
-        "resident_peak_at_once_bytes",
-        "bytes",
-        Exactness::Told,
-        "largest resident private memory, had the allocator given back at once what it gives back by the clock",
-    ),
-    metric(
-        "resident_peak_never_bytes",
-        "bytes",
-        Exactness::Told,
-        "largest resident private memory, had the allocator given back never what it gives back by the clock",
-    ),
-    metric(
-        "resident_mean_at_once_bytes",
-        "bytes",
-        Exactness::Told,
-        "resident private memory averaged over the allocation clock, had the allocator given back at once what it gives back by the clock",
-    ),
-    metric(
-        "resident_mean_never_bytes",
-        "bytes",
-        Exactness::Told,
-        "resident private memory averaged over the allocation clock, had the allocator given back never what it gives back by the clock",
-    ),
-    metric(
-        "resident_end_at_once_bytes",
-        "bytes",
-        Exactness::Told,
-        "resident private memory after the last call, had the allocator given back at once what it gives back by the clock",
-    ),
-    metric(
-        "resident_end_never_bytes",
-        "bytes",
-        Exactness::Told,
-        "resident private memory after the last call, had the allocator given back never what it gives back by the clock",
-    ),
-    metric(
-        "resident_trimmed_at_once_bytes",
-        "bytes",
-        Exactness::Told,
-        "resident private memory after the allocator's own trim call, had the allocator given back at once what it gives back by the clock",
-    ),
-    metric(
-        "resident_trimmed_never_bytes",
-        "bytes",
-        Exactness::Told,
-        "resident private memory after the allocator's own trim call, had the allocator given back never what it gives back by the clock",
-    ),
-    metric(
-        "instructions",
-        "instructions",
-        Exactness::Told,
-        "instructions of all calls, the loop's with them, counted by valgrind (--count-instructions)",
-    ),
-    metric(
-        "time_nanoseconds",
-        "ns",
-        Exactness::Timed,
-        "processor time of the whole replay loop, time pass",
-    ),
-    metric(
-        "wall_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "wall time of the same, pauses between turns left out",
-    ),
-    metric(
-        "preemptions",
-        "switches",
-        Exactness::Told,
-        "involuntary context switches during the loop",
-    ),
-    metric(
-        "latency_back_to_back_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "mean service time of a call among others, from stretches of calls timed as a whole; by op in the proportions of \
-         latency_isolated_nanoseconds",
-    ),
-    metric(
-        "latency_isolated_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "mean service time of a call that fences keep from overlapping with others, less the mean of an empty clock pair",
-    ),
-    metric(
-        "window_1ms_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "most time in the allocator in any 1 ms of the program's own time, clock pair taken off",
-    ),
-    metric("window_1ms_event", "event", Exactness::Told, "the call with which that window begins"),
-    metric(
-        "window_10ms_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "most time in the allocator in any 10 ms of the program's own time, clock pair taken off",
-    ),
-    metric("window_10ms_event", "event", Exactness::Told, "the call with which that window begins"),
-    metric(
-        "window_100ms_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "most time in the allocator in any 100 ms of the program's own time, clock pair taken off",
-    ),
-    metric(
-        "window_100ms_event",
-        "event",
-        Exactness::Told,
-        "the call with which that window begins",
-    ),
-    metric(
-        "slow_calls_left_out",
-        "calls",
-        Exactness::Told,
-        "calls over 10 µs by their own time for which slow_calls.csv had no room",
-    ),
-    metric(
-        "clock_pair_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "what an empty clock pair read in this child, mean",
-    ),
-    metric(
-        "clock_cost_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "what a clock pair cost each call in this child",
-    ),
-    metric(
-        "clock_step_nanoseconds",
-        "ns",
-        Exactness::Told,
-        "smallest step of the clock seen in this child",
-    ),
-];
-
-/// Whether a metric is made of all repetitions of a latency pass together.
-pub(super) fn is_confirmed(name: &str) -> bool {
-    name.starts_with("window_") || name == "slow_calls_left_out"
+/// The metric that run format 1 called `name`, where its name has changed.
+fn renamed_since_format_1(name: &str) -> Option<Metric> {
+    let metric = match name {
+        "resident_drained_bytes" => Metric::ResidentFlushedBytes,
+        "latency_alone_nanoseconds" => Metric::LatencyIsolatedNanoseconds,
+        "latency_among_nanoseconds" => Metric::LatencyBackToBackNanoseconds,
+        _ => return Metric::find(&format!("pages_in_use_{}", name.strip_prefix("pinned_")?)),
+    };
+    Some(metric)
 }
 
-/// The metric of that name.
-pub fn find(name: &str) -> Option<&'static Metric> {
-    METRICS.iter().find(|metric| metric.name == name)
+impl Metric {
+    /// Whether the metric is made of all repetitions of a latency pass together.
+    pub(super) fn is_confirmed(self) -> bool {
+        matches!(
+            self,
+            Metric::Window1msNanoseconds
+                | Metric::Window1msEvent
+                | Metric::Window10msNanoseconds
+                | Metric::Window10msEvent
+                | Metric::Window100msNanoseconds
+                | Metric::Window100msEvent
+                | Metric::SlowCallsLeftOut
+        )
+    }
+}
+
+impl From<Metric> for &'static str {
+    fn from(metric: Metric) -> &'static str {
+        metric.name()
+    }
+}
+
+impl TryFrom<String> for Metric {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Metric, String> {
+        Metric::find(&name).ok_or_else(|| format!("`{name}` is no metric of this heaplay"))
+    }
+}
+
+impl std::fmt::Display for Metric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Why the memory of a backend is not exact: the values of [`Metric::VariesBetweenRuns`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variation {
+    /// The allocator returns memory after a delay in wall time.
+    ByClock,
+    /// The allocator places blocks at random.
+    AtRandom,
+}
+
+impl Variation {
+    /// The value in `measurements.csv`.
+    pub fn value(self) -> f64 {
+        match self {
+            Variation::ByClock => 1.0,
+            Variation::AtRandom => 2.0,
+        }
+    }
+
+    /// The variation with that value; `None` for a value of another version.
+    pub fn of(value: f64) -> Option<Variation> {
+        [Variation::ByClock, Variation::AtRandom].into_iter().find(|known| known.value() == value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_found_by_its_name_and_by_that_of_format_1() {
+        for metric in Metric::ALL {
+            assert_eq!(Metric::find(metric.name()), Some(*metric));
+        }
+        assert_eq!(Metric::find("pinned_16k_end_bytes"), Some(Metric::PagesInUse16kEndBytes));
+        assert_eq!(
+            Metric::find("latency_alone_nanoseconds"),
+            Some(Metric::LatencyIsolatedNanoseconds)
+        );
+        assert_eq!(Metric::find("pinned_"), None);
+        assert_eq!(Metric::find("pinned_pinned_end_bytes"), None);
+    }
 }

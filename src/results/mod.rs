@@ -1,4 +1,4 @@
-//! The run record, the one table that the making house and the reading house share.
+//! The run record: what the measuring side writes and the reading side draws and judges.
 //!
 //! A run is a folder of plain tables. A worker's cell, a shard, a baseline and a candidate are all
 //! run folders, and any two that share a plan can be merged ([`Run::merge`]).
@@ -9,13 +9,13 @@
 //! | `cells.csv` | [`Outcome`]: which cells were tried, and how they ended |
 //! | `measurements.csv` | [`Measurement`]: tidy, one figure a row |
 //! | `samples.csv` | [`Sample`]: the heap over a footprint pass |
-//! | `fullness.csv` | [`Fullness`]: pinned pages by how much of them is live |
+//! | `fullness.csv` | [`Fullness`]: 4 KiB pages in use by how much of them is live |
 //! | `rounding.csv` | [`Rounding`]: live and usable bytes by size class |
 //! | `size_classes.csv` | [`SizeClass`]: usable bytes by size of the request |
-//! | `attribution.csv` | [`Attribution`]: which line pins how much |
+//! | `attribution.csv` | [`Attribution`]: which line retains how much |
 //! | `heap_map.csv` | [`HeapRow`]: where the heap is resident, and how full, over the replay |
-//! | `what_ifs.csv` | [`WhatIf`]: what moving the first line of the pins really saved |
-//! | `chunks.csv` | [`Chunk`]: stretches of a time pass |
+//! | `what_ifs.csv` | [`WhatIf`]: what moving the first line of the attribution really saved |
+//! | `chunks.csv` | [`Chunk`]: segments of a time pass |
 //! | `service_times.csv` | [`ServiceTimes`]: service times by op and size class |
 //! | `slow_calls.csv` | [`SlowCall`]: single calls that were slow, and in how many repetitions |
 //! | `latency_map.csv` | [`LatencyRow`]: service times over the replay |
@@ -23,18 +23,30 @@
 //! | `cells/` | while the run goes on, a run folder for each finished cell; folded into the tables at the end |
 
 mod date;
+mod error;
+mod file;
+mod judge;
+mod key;
+mod latency_log;
 mod manifest;
+mod merge;
 mod metric;
-mod record;
+mod run;
+mod seal;
 mod tables;
 mod tail;
 
 pub use date::civil_date;
-pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, TraceEntry};
-pub use metric::{Exactness, METRICS, Metric, find as find_metric};
-pub use record::{RecordError, Run};
+pub use error::RecordError;
+pub use judge::{
+    CellLabel, Judge, PairJudge, PairRatio, PairRecord, RepeatedRuns, Step, TimedMeasure, TrialRun,
+};
+pub use key::{CellKey, Operation, Pass, Scope};
+pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, OLDEST_FORMAT, TraceEntry};
+pub use metric::{Exactness, Metric, Variation};
+pub use run::Run;
 pub use tables::{
-    Attribution, Cell, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES,
-    Outcome, Pass, Residency, Rounding, Sample, SizeClass, Status, WhatIf,
+    Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
+    Residency, Rounding, Sample, SizeClass, Status, WhatIf,
 };
 pub use tail::{BUCKETS_AN_OCTAVE, LatencyRow, ServiceTimes, SlowCall, service_class};

@@ -2,87 +2,51 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Which measurement a child made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pass {
-    /// Nothing but the loop, and a clock read every few thousand calls.
-    Time,
-    /// A clock pair around each call.
-    Latency,
-    /// Every page of every block touched; pointers accounted; resident memory sampled.
-    Footprint,
-}
+use super::key::{CellKey, Operation, Pass, Scope};
+use super::metric::Metric;
 
-impl Pass {
-    /// All passes, in the order in which they are run.
-    pub const ALL: [Pass; 3] = [Pass::Footprint, Pass::Time, Pass::Latency];
-
-    /// The word used in tables and options.
-    pub fn name(self) -> &'static str {
-        match self {
-            Pass::Time => "time",
-            Pass::Latency => "latency",
-            Pass::Footprint => "footprint",
-        }
-    }
-}
-
-/// What one child was to do: the key of every table.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Cell {
-    /// The trace's name in the manifest.
+/// A row of `measurements.csv`: one figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// See [`CellKey::trace`].
     pub trace: String,
-    /// The backend as written, settings and all.
+    /// See [`CellKey::backend`].
     pub backend: String,
-    /// Which measurement.
+    /// See [`CellKey::pass`].
     pub pass: Pass,
-    /// From 0.
+    /// See [`CellKey::repetition`].
     pub repetition: u32,
+    /// Which calls.
+    pub op: Scope,
+    /// Which figure.
+    pub metric: Metric,
+    /// The figure; counts and bytes are whole numbers.
+    pub value: f64,
 }
 
-impl Cell {
+impl CellKey {
     /// A figure of this cell.
-    pub fn measurement(&self, op: &str, metric: &str, value: f64) -> Measurement {
+    pub fn measurement(&self, op: Scope, metric: Metric, value: f64) -> Measurement {
         Measurement {
             trace: self.trace.clone(),
             backend: self.backend.clone(),
             pass: self.pass,
             repetition: self.repetition,
-            op: op.to_owned(),
-            metric: metric.to_owned(),
+            op,
+            metric,
             value,
         }
     }
 }
 
-/// A row of `measurements.csv`: one figure.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measurement {
-    /// See [`Cell::trace`].
-    pub trace: String,
-    /// See [`Cell::backend`].
-    pub backend: String,
-    /// See [`Cell::pass`].
-    pub pass: Pass,
-    /// See [`Cell::repetition`].
-    pub repetition: u32,
-    /// `malloc`, `calloc`, `realloc`, `free`, or `all`.
-    pub op: String,
-    /// A name in [`super::metric::METRICS`].
-    pub metric: String,
-    /// The figure; counts and bytes are whole numbers.
-    pub value: f64,
-}
-
 /// A row of `samples.csv`: the heap at one moment of a footprint pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// See [`Cell::trace`].
+    /// See [`CellKey::trace`].
     pub trace: String,
-    /// See [`Cell::backend`].
+    /// See [`CellKey::backend`].
     pub backend: String,
-    /// See [`Cell::repetition`].
+    /// See [`CellKey::repetition`].
     pub repetition: u32,
     /// Calls done when the sample was taken.
     pub event: u64,
@@ -93,19 +57,20 @@ pub struct Sample {
     /// U: usable bytes of the live blocks.
     pub usable_bytes: u64,
     /// P: 4 KiB pages that hold a byte of a live block.
+    #[serde(alias = "pinned_bytes")]
     pub pages_in_use_bytes: u64,
     /// R: resident private memory less the baseline.
     pub resident_bytes: u64,
 }
 
-/// A row of `chunks.csv`: how long a stretch of calls took in a time pass.
+/// A row of `chunks.csv`: how long a segment of calls took in a time pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// See [`Cell::trace`].
+    /// See [`CellKey::trace`].
     pub trace: String,
-    /// See [`Cell::backend`].
+    /// See [`CellKey::backend`].
     pub backend: String,
-    /// See [`Cell::repetition`].
+    /// See [`CellKey::repetition`].
     pub repetition: u32,
     /// From 0.
     pub chunk: u32,
@@ -129,13 +94,13 @@ pub enum Status {
 /// missing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// See [`Cell::trace`].
+    /// See [`CellKey::trace`].
     pub trace: String,
-    /// See [`Cell::backend`].
+    /// See [`CellKey::backend`].
     pub backend: String,
-    /// See [`Cell::pass`].
+    /// See [`CellKey::pass`].
     pub pass: Pass,
-    /// See [`Cell::repetition`].
+    /// See [`CellKey::repetition`].
     pub repetition: u32,
     /// How it ended.
     pub status: Status,
@@ -147,8 +112,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// The cell that this is about.
-    pub fn cell(&self) -> Cell {
-        Cell {
+    pub fn cell(&self) -> CellKey {
+        CellKey {
             trace: self.trace.clone(),
             backend: self.backend.clone(),
             pass: self.pass,
@@ -160,15 +125,15 @@ impl Outcome {
 /// One histogram of service times, in nanoseconds: an interval of `latencies.hlog`.
 #[derive(Clone, Debug)]
 pub struct Latency {
-    /// See [`Cell::trace`].
+    /// See [`CellKey::trace`].
     pub trace: String,
-    /// See [`Cell::backend`].
+    /// See [`CellKey::backend`].
     pub backend: String,
     /// `Some(r)`: one raw repetition. `None`: confirmed, the median over all repetitions of each
     /// call by itself.
     pub repetition: Option<u32>,
-    /// `malloc`, `calloc`, `realloc` or `free`.
-    pub op: String,
+    /// Which calls.
+    pub op: Operation,
     /// Service times in nanoseconds, clock pair included, 3 significant digits.
     pub histogram: hdrhistogram::Histogram<u64>,
 }
@@ -181,7 +146,7 @@ pub enum Moment {
     Peak,
     /// After the last call: `end`.
     End,
-    /// No moment but the whole replay, every block that was asked for: `whole`. Only in
+    /// No moment but the whole replay, every block that was requested: `whole`. Only in
     /// `rounding.csv`.
     Whole,
     /// Where the program set the mark of that number, from 1, in the order of the trace's fact
@@ -222,14 +187,14 @@ impl TryFrom<String> for Moment {
     }
 }
 
-/// A row of `fullness.csv`: pinned pages by how much of them is live, in 16 bins.
+/// A row of `fullness.csv`: 4 KiB pages in use by how much of them is live, in 16 bins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fullness {
-    /// See [`Cell::trace`].
+    /// See [`CellKey::trace`].
     pub trace: String,
-    /// See [`Cell::backend`].
+    /// See [`CellKey::backend`].
     pub backend: String,
-    /// See [`Cell::repetition`].
+    /// See [`CellKey::repetition`].
     pub repetition: u32,
     /// When.
     pub moment: Moment,
@@ -241,14 +206,14 @@ pub struct Fullness {
 }
 
 /// A row of `rounding.csv`: what the live blocks of one size class hold, or all that were ever
-/// asked for.
+/// requested.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rounding {
-    /// See [`Cell::trace`].
+    /// See [`CellKey::trace`].
     pub trace: String,
-    /// See [`Cell::backend`].
+    /// See [`CellKey::backend`].
     pub backend: String,
-    /// See [`Cell::repetition`].
+    /// See [`CellKey::repetition`].
     pub repetition: u32,
     /// When.
     pub moment: Moment,
@@ -262,15 +227,15 @@ pub struct Rounding {
     pub usable_bytes: u64,
 }
 
-/// A row of `size_classes.csv`: requests of neighbouring sizes that got the same usable bytes, up
-/// to 512 bytes and as far as the program asked for them.
+/// A row of `size_classes.csv`: requests of adjacent sizes that got the same usable bytes, up
+/// to 512 bytes and as far as the program requested them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SizeClass {
-    /// See [`Cell::trace`].
+    /// See [`CellKey::trace`].
     pub trace: String,
-    /// See [`Cell::backend`].
+    /// See [`CellKey::backend`].
     pub backend: String,
-    /// See [`Cell::repetition`].
+    /// See [`CellKey::repetition`].
     pub repetition: u32,
     /// The smallest request of them.
     pub from_bytes: u32,
@@ -280,15 +245,16 @@ pub struct SizeClass {
     pub usable_bytes: u32,
 }
 
-/// A row of `attribution.csv`: what one line of the program holds, and its share of the free space on the
-/// pages it pins. The shares of all lines add up to pinned less usable bytes.
+/// A row of `attribution.csv`: what one line of the program holds, and its share of the free
+/// space on the pages that its blocks hold. The shares of all lines add up to the bytes of the pages in
+/// use less the usable bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attribution {
-    /// See [`Cell::trace`].
+    /// See [`CellKey::trace`].
     pub trace: String,
-    /// See [`Cell::backend`].
+    /// See [`CellKey::backend`].
     pub backend: String,
-    /// See [`Cell::repetition`].
+    /// See [`CellKey::repetition`].
     pub repetition: u32,
     /// When.
     pub moment: Moment,
@@ -300,28 +266,29 @@ pub struct Attribution {
     /// Live blocks.
     pub live_blocks: u64,
     /// Free space charged to them.
+    #[serde(alias = "stranded_bytes")]
     pub external_fragmentation_bytes: u64,
 }
 
 /// The site of the row that holds the lines too small for one of their own.
 pub const OTHER_SITES: &str = "(all other lines)";
 
-/// A row of `heap_map.csv`: a stretch of address space over the replay.
+/// A row of `heap_map.csv`: a range of address space over the replay.
 ///
 /// `cells` has a letter for each column of time, a run of equal ones with its length before it: `.`
 /// no page is resident, `-` resident pages without a live byte, `a` to `p` their live bytes in
 /// sixteenths, rounded up. `3.-2a` is `...-aa`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeapRow {
-    /// See [`Cell::trace`].
+    /// See [`CellKey::trace`].
     pub trace: String,
-    /// See [`Cell::backend`].
+    /// See [`CellKey::backend`].
     pub backend: String,
-    /// See [`Cell::repetition`].
+    /// See [`CellKey::repetition`].
     pub repetition: u32,
     /// From the bottom: the oldest region first.
     pub row: u32,
-    /// Rows of the same region are neighbours in memory.
+    /// Rows of the same region are adjacent in memory.
     pub region: u32,
     /// Bytes of address space.
     pub row_bytes: u64,
@@ -382,17 +349,19 @@ impl HeapRow {
 /// A row of `what_ifs.csv`: what moving one line's survivors behind the last call really saved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WhatIf {
-    /// See [`Cell::trace`].
+    /// See [`CellKey::trace`].
     pub trace: String,
-    /// See [`Cell::backend`].
+    /// See [`CellKey::backend`].
     pub backend: String,
     /// `file:line`.
     pub site: String,
     /// What [`Attribution`] charges the line with at the end.
     pub predicted_bytes: u64,
-    /// Pinned at the end of the trace as it is.
+    /// Pages in use at the end of the trace as it is.
+    #[serde(alias = "pinned_before_bytes")]
     pub pages_in_use_before_bytes: u64,
-    /// Pinned at the end of the changed trace.
+    /// Pages in use at the end of the changed trace.
+    #[serde(alias = "pinned_after_bytes")]
     pub pages_in_use_after_bytes: u64,
 }
 

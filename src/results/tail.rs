@@ -1,8 +1,10 @@
-//! The rows that a latency pass leaves of single calls and of the replay's course.
+//! The rows that a latency pass leaves of single calls and of the service times over the replay.
 //! All are made of each call's own time, the median over the repetitions of its bucket on a
 //! logarithmic scale (eight steps an octave, ±4.5 %).
 
 use serde::{Deserialize, Serialize};
+
+use super::key::Operation;
 
 /// Steps of the logarithmic scale an octave.
 pub const BUCKETS_AN_OCTAVE: f64 = 8.0;
@@ -10,15 +12,15 @@ pub const BUCKETS_AN_OCTAVE: f64 = 8.0;
 /// A row of `service_times.csv`: how often the calls of one op and size class took how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceTimes {
-    /// See [`super::Cell::trace`].
+    /// See [`super::CellKey::trace`].
     pub trace: String,
-    /// See [`super::Cell::backend`].
+    /// See [`super::CellKey::backend`].
     pub backend: String,
     /// `Some(r)`: one raw repetition. `None`: confirmed, the median over all repetitions of each
     /// call by itself.
     pub repetition: Option<u32>,
-    /// `malloc`, `calloc`, `realloc` or `free`.
-    pub op: String,
+    /// Which calls.
+    pub op: Operation,
     /// The class: blocks of more than half of it and at most so many bytes; the first, of 16, holds
     /// all smaller ones. For realloc the new size counts, for free that of the block.
     pub up_to_bytes: u64,
@@ -51,19 +53,19 @@ pub fn service_class(size: u64) -> u64 {
 }
 
 /// A row of `slow_calls.csv`: one call that was slow. At most some thousand for each trace and
-/// backend: those that are slow by their own time, the slowest first to be kept, and those that
+/// backend: those that are slow by their own time, the slowest first to be retained, and those that
 /// only a part of the repetitions saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlowCall {
-    /// See [`super::Cell::trace`].
+    /// See [`super::CellKey::trace`].
     pub trace: String,
-    /// See [`super::Cell::backend`].
+    /// See [`super::CellKey::backend`].
     pub backend: String,
     /// Its place in the trace, from 0.
     pub event: u64,
-    /// `malloc`, `calloc`, `realloc` or `free`.
-    pub op: String,
-    /// Bytes asked for; for free, those of the block.
+    /// Which calls.
+    pub op: Operation,
+    /// Bytes requested; for free, those of the block.
     pub size_bytes: u64,
     /// The line that allocated the block, `file:line`; empty where the trace does not say.
     pub site: String,
@@ -85,23 +87,23 @@ impl SlowCall {
     /// row.
     pub const STRAY_NANOSECONDS: u64 = 100_000;
 
-    /// Whether it is the allocator's own time; else one or a few repetitions alone saw it, and it
+    /// Whether it is the allocator's own time; else only one or a few repetitions saw it, and it
     /// is the machine's.
     pub fn is_own(&self) -> bool {
         self.nanoseconds >= SlowCall::SLOW_NANOSECONDS
     }
 }
 
-/// A row of `latency_map.csv`: the calls of one stretch of service times over the replay.
+/// A row of `latency_map.csv`: the calls of one range of service times over the replay.
 ///
 /// `cells` has a number for each column of time, separated by spaces: the calls in it; `_N` stands
-/// for N columns without any. Columns are even stretches of the calls; those after the last number
+/// for N columns without any. Columns are equal numbers of calls; those after the last number
 /// are empty. `_3 12 _2 1` is 0 0 0 12 0 0 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LatencyRow {
-    /// See [`super::Cell::trace`].
+    /// See [`super::CellKey::trace`].
     pub trace: String,
-    /// See [`super::Cell::backend`].
+    /// See [`super::CellKey::backend`].
     pub backend: String,
     /// Service times from this, clock pair included,
     pub from_nanoseconds: f64,
@@ -116,16 +118,16 @@ pub struct LatencyRow {
 impl LatencyRow {
     /// Writes columns as `cells`.
     pub fn encode(columns: &[u64]) -> String {
-        let mut words: Vec<String> = Vec::new();
+        let mut parts: Vec<String> = Vec::new();
         let last = columns.iter().rposition(|calls| *calls > 0).map_or(0, |last| last + 1);
         for run in columns[..last].chunk_by(|a, b| (*a == 0) == (*b == 0)) {
             if run[0] == 0 {
-                words.push(format!("_{}", run.len()));
+                parts.push(format!("_{}", run.len()));
             } else {
-                words.extend(run.iter().map(u64::to_string));
+                parts.extend(run.iter().map(u64::to_string));
             }
         }
-        words.join(" ")
+        parts.join(" ")
     }
 
     /// The columns that have calls, with their numbers; what cannot be read, and what lies beyond
@@ -133,10 +135,10 @@ impl LatencyRow {
     pub fn counts(&self) -> Vec<(usize, u64)> {
         let mut at = 0_usize;
         let mut counts = Vec::new();
-        for word in self.cells.split(' ') {
-            if let Some(empty) = word.strip_prefix('_') {
+        for part in self.cells.split(' ') {
+            if let Some(empty) = part.strip_prefix('_') {
                 at = at.saturating_add(empty.parse().unwrap_or(0));
-            } else if let Ok(calls) = word.parse::<u64>() {
+            } else if let Ok(calls) = part.parse::<u64>() {
                 if at < self.columns as usize && calls > 0 {
                     counts.push((at, calls));
                 }
@@ -185,7 +187,7 @@ mod tests {
             trace: String::new(),
             backend: String::new(),
             repetition: None,
-            op: "free".into(),
+            op: Operation::Free,
             up_to_bytes: 16,
             counts: "0:1 x 8:2 999:7 16:".into(),
         };

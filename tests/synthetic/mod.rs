@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use heaplay::results::{
     Attribution, BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, LatencyRow, Machine,
-    Manifest, Measurement, Moment, OTHER_SITES, Outcome, Pass, Residency, Rounding, Run, Sample,
-    ServiceTimes, SizeClass, SlowCall, Status, TraceEntry, WhatIf,
+    Manifest, Measurement, Metric, Moment, OTHER_SITES, Operation, Outcome, Pass, Residency,
+    Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall, Status, TraceEntry, WhatIf,
 };
 
 /// A small generator of its own, so that pictures do not change with a dependency: xorshift64*
@@ -252,14 +252,14 @@ fn footprint(
     let scale = (1.0 + at as f64 * 0.7) * (wish.calls as f64 / 30e6).min(1.0);
     let total = 2.07 * 1024.0 * MIB * scale;
     let mut kept = 0.0_f64;
-    let mut row = |metric: &str, value: f64| {
+    let mut row = |metric: Metric, value: f64| {
         run.measurements.push(Measurement {
             trace: trace.to_owned(),
             backend: name.to_owned(),
             pass: Pass::Footprint,
             repetition: 0,
-            op: "all".into(),
-            metric: metric.to_owned(),
+            op: Scope::All,
+            metric,
             value: value.round(),
         });
     };
@@ -297,47 +297,66 @@ fn footprint(
     if let Some(last) = samples.last() {
         let end = last.resident_bytes as f64;
         let free = (last.resident_bytes.saturating_sub(last.pages_in_use_bytes)) as f64;
-        row("live_peak_bytes", peak_live);
-        row("live_end_bytes", last.live_bytes as f64);
-        row("requested_bytes", total);
-        row("calls", wish.calls as f64);
+        row(Metric::LivePeakBytes, peak_live);
+        row(Metric::LiveEndBytes, last.live_bytes as f64);
+        row(Metric::RequestedBytes, total);
+        row(Metric::Calls, wish.calls as f64);
         row(
-            "resident_peak_bytes",
+            Metric::ResidentPeakBytes,
             samples.iter().map(|s| s.resident_bytes).max().unwrap_or(0) as f64,
         );
-        row("resident_end_bytes", end);
-        row("pages_in_use_end_bytes", last.pages_in_use_bytes as f64);
-        row("usable_end_bytes", last.usable_bytes as f64);
+        row(Metric::ResidentEndBytes, end);
+        row(Metric::PagesInUseEndBytes, last.pages_in_use_bytes as f64);
+        row(Metric::UsableEndBytes, last.usable_bytes as f64);
         let left = end - free * habits.trim;
-        row("resident_trimmed_bytes", if name == "malloc" { (left * 1.15).min(end) } else { left });
-        row("resident_freed_bytes", habits.floor.min(end));
+        row(
+            Metric::ResidentTrimmedBytes,
+            if name == "malloc" { (left * 1.15).min(end) } else { left },
+        );
+        row(Metric::ResidentFreedBytes, habits.floor.min(end));
         if name == "malloc" {
-            row("resident_flushed_bytes", left);
+            row(Metric::ResidentFlushedBytes, left);
             row(
-                "trim_predicted_bytes",
+                Metric::TrimPredictedBytes,
                 (last.pages_in_use_bytes as f64 + 8192.0).min(left - 4096.0),
             );
         }
         if ["mimalloc", "jemalloc"].contains(&name) {
-            row("varies_between_runs", 1.0);
-            for (what, share) in [("peak", 0.9), ("mean", 0.7), ("end", 0.5)] {
+            row(Metric::VariesBetweenRuns, 1.0);
+            for (at_once, never, share) in [
+                (Metric::ResidentPeakAtOnceBytes, Metric::ResidentPeakNeverBytes, 0.9),
+                (Metric::ResidentMeanAtOnceBytes, Metric::ResidentMeanNeverBytes, 0.7),
+                (Metric::ResidentEndAtOnceBytes, Metric::ResidentEndNeverBytes, 0.5),
+            ] {
                 let most = samples.iter().map(|s| s.resident_bytes).max().unwrap_or(0) as f64;
-                row(&format!("resident_{what}_at_once_bytes"), end * share);
-                row(&format!("resident_{what}_never_bytes"), most * 1.04);
+                row(at_once, end * share);
+                row(never, most * 1.04);
             }
-            row("resident_trimmed_at_once_bytes", end * 0.5);
-            row("resident_trimmed_never_bytes", end - free * habits.trim * 0.5);
+            row(Metric::ResidentTrimmedAtOnceBytes, end * 0.5);
+            row(Metric::ResidentTrimmedNeverBytes, end - free * habits.trim * 0.5);
         }
         let mean =
             samples.iter().map(|s| s.resident_bytes as f64).sum::<f64>() / samples.len() as f64;
-        row("resident_mean_bytes", mean);
+        row(Metric::ResidentMeanBytes, mean);
         row(
-            "live_mean_bytes",
+            Metric::LiveMeanBytes,
             samples.iter().map(|s| s.live_bytes as f64).sum::<f64>() / samples.len() as f64,
         );
     }
     run.samples.extend(samples);
 }
+
+/// The operations that pictures of latency show.
+const SHOWN: [Operation; 3] = [Operation::Malloc, Operation::Free, Operation::Realloc];
+
+/// The pages in use at the end by grain, above 4 KiB.
+const GRAINS: [Metric; 5] = [
+    Metric::PagesInUse16kEndBytes,
+    Metric::PagesInUse64kEndBytes,
+    Metric::PagesInUse256kEndBytes,
+    Metric::PagesInUse1mEndBytes,
+    Metric::PagesInUse2mEndBytes,
+];
 
 /// Lines with what they hold, in MiB, blocks, and how readily they pin.
 const LINES: [(&str, f64, u64, f64); 12] = [
@@ -438,14 +457,14 @@ fn pages(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice
         }
         attributions(run, (trace, name), moment, habits.strand, 1.0, dice);
     }
-    for (at, grain) in ["16k", "64k", "256k", "1m", "2m"].into_iter().enumerate() {
+    for (at, grain) in GRAINS.into_iter().enumerate() {
         run.measurements.push(Measurement {
             trace: trace.to_owned(),
             backend: name.to_owned(),
             pass: Pass::Footprint,
             repetition: 0,
-            op: "all".into(),
-            metric: format!("pinned_{grain}_end_bytes"),
+            op: Scope::All,
+            metric: grain,
             value: (24.0 + (at as f64 + 1.0) * 90.0 * habits.strand.max(0.05)) * MIB,
         });
     }
@@ -522,25 +541,25 @@ fn time(
             backend: name.to_owned(),
             pass: Pass::Time,
             repetition,
-            op: "all".into(),
-            metric: "time_nanoseconds".into(),
+            op: Scope::All,
+            metric: Metric::TimeNanoseconds,
             value: total,
         });
     }
 }
 
 fn latency(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dice: &mut Dice) {
-    let shares = [("malloc", 0.468), ("calloc", 0.025), ("realloc", 0.015), ("free", 0.492)];
-    for (op, share) in shares {
+    let shares = [0.468, 0.025, 0.015, 0.492];
+    for (op, share) in Operation::ALL.into_iter().zip(shares) {
         let calls = (wish.calls as f64 * share) as u64;
-        let slower = if op == "realloc" { 2.0 } else { 1.0 };
+        let slower = if op == Operation::Realloc { 2.0 } else { 1.0 };
         for repetition in [None, Some(0), Some(1)] {
             let histogram = service_times(calls, habits, slower, repetition.is_some(), dice);
             run.latencies.push(Latency {
                 trace: trace.to_owned(),
                 backend: name.to_owned(),
                 repetition,
-                op: op.to_owned(),
+                op,
                 histogram,
             });
         }
@@ -581,7 +600,7 @@ fn tail(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dic
             trace: trace.clone(),
             backend: backend.clone(),
             event: (wish.calls as f64 * dice.next()) as u64,
-            op: ["malloc", "free", "realloc"][(dice.next() * 3.0) as usize].into(),
+            op: SHOWN[(dice.next() * 3.0) as usize],
             size_bytes: 16 << (dice.next() * 16.0) as u32,
             site: LINES[(dice.next() * 12.0) as usize].0.into(),
             nanoseconds: own,
@@ -590,8 +609,10 @@ fn tail(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dic
             repetitions: wish.repetitions,
         });
     }
-    for (op, share) in [("malloc", 0.47), ("realloc", 0.02), ("free", 0.49)] {
-        for power in 4..if op == "realloc" { 20 } else { 16 } {
+    for (op, share) in
+        [(Operation::Malloc, 0.47), (Operation::Realloc, 0.02), (Operation::Free, 0.49)]
+    {
+        for power in 4..if op == Operation::Realloc { 20 } else { 16 } {
             let calls = wish.calls as f64 * share / (1.0 + (f64::from(power) - 6.0).powi(2));
             let base = 40.0 + if power > 9 { 3.0 * habits.nanoseconds } else { 0.0 };
             let counts: Vec<String> = (0..12)
@@ -604,7 +625,7 @@ fn tail(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dic
                     trace: trace.clone(),
                     backend: backend.clone(),
                     repetition,
-                    op: op.into(),
+                    op,
                     up_to_bytes: 1 << power,
                     counts: counts.join(" "),
                 });
@@ -612,21 +633,21 @@ fn tail(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dic
         }
     }
     for (metric, most) in [
-        ("window_1ms_nanoseconds", 1e6),
-        ("window_10ms_nanoseconds", 4e6),
-        ("window_100ms_nanoseconds", 2e7),
-        ("window_1ms_event", wish.calls as f64),
-        ("window_10ms_event", wish.calls as f64),
-        ("window_100ms_event", wish.calls as f64),
-        ("preemptions", 300.0),
+        (Metric::Window1msNanoseconds, 1e6),
+        (Metric::Window10msNanoseconds, 4e6),
+        (Metric::Window100msNanoseconds, 2e7),
+        (Metric::Window1msEvent, wish.calls as f64),
+        (Metric::Window10msEvent, wish.calls as f64),
+        (Metric::Window100msEvent, wish.calls as f64),
+        (Metric::Preemptions, 300.0),
     ] {
         run.measurements.push(Measurement {
             trace: trace.clone(),
             backend: backend.clone(),
             pass: Pass::Latency,
             repetition: 0,
-            op: "all".into(),
-            metric: metric.into(),
+            op: Scope::All,
+            metric,
             value: (most * dice.next()).round(),
         });
     }

@@ -207,7 +207,7 @@ mod tests {
         let below = crate::backends::open(&parse("malloc").unwrap()).unwrap();
         let backend = open(&parse("pymalloc@3.11").unwrap(), Some(below)).unwrap();
         for counter in backend.counters() {
-            assert!(crate::results::find_metric(counter.metric).is_some(), "{}", counter.metric);
+            assert!(crate::results::Metric::find(counter.metric).is_some(), "{}", counter.metric);
         }
     }
 }

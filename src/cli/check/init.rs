@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use crate::cli::note;
+use crate::cli::terminal::note;
 
 /// Whose CI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -1,0 +1,62 @@
+//! Why a run folder could not be read, written or merged.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::manifest::{FORMAT, OLDEST_FORMAT};
+
+/// Why a run folder could not be read, written or merged.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Not a run folder.
+    #[error(
+        "{}: not a run folder (it has no manifest.json); give a folder that `heaplay run` made",
+        path.display()
+    )]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A table or the manifest is broken.
+    #[error(
+        "{}: {reason}; restore it from a copy, or measure again with `heaplay run`",
+        path.display()
+    )]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and where.
+        reason: String,
+    },
+    /// Another version's layout.
+    #[error(
+        "{}: layout {found}, and this heaplay reads layouts {OLDEST_FORMAT} to {FORMAT}; use the heaplay \
+         that made it ({heaplay})",
+        path.display()
+    )]
+    Version {
+        /// The manifest.
+        path: PathBuf,
+        /// Its layout.
+        found: u32,
+        /// Its heaplay.
+        heaplay: String,
+    },
+    /// Folders that cannot be one run.
+    #[error(
+        "cannot merge: {reason}; merge folders of the same traces on machines of the same kind"
+    )]
+    Apart {
+        /// What differs.
+        reason: String,
+    },
+}
