@@ -16,6 +16,7 @@ use crate::backends::arenas::Bases;
 use crate::bench;
 use crate::replay::FinalState;
 use crate::report::{self, ArenaMap, ArenaStrip, PoolCell};
+use crate::units;
 
 /// Arenas that are listed one by one.
 const LISTED_ARENAS: usize = 40;
@@ -100,7 +101,7 @@ fn table_text(map: &ArenaMap, end: &FinalState) -> String {
         map.name,
         map.backend,
         map.peak.len(),
-        report::bytes(map.arena as f64),
+        units::bytes(map.arena as f64),
         map.end.len(),
         statistics.arenas_peak,
         statistics.arenas_total
@@ -121,7 +122,7 @@ fn table_text(map: &ArenaMap, end: &FinalState) -> String {
             arena.birth,
             free,
             arena.pools.len(),
-            report::bytes(arena.live_bytes() as f64),
+            units::bytes(arena.live_bytes() as f64),
             arena.reason(),
             holders(arena)
         );
