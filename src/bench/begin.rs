@@ -21,7 +21,7 @@ pub struct RunPlan {
     pub traces: Vec<TraceEntry>,
     /// The backends with their versions.
     pub backends: Vec<BackendEntry>,
-    /// The backends among them that cannot be had.
+    /// Those of the backends that cannot be had.
     pub absent: Vec<AbsentBackend>,
     /// The passes; sorted, each once, in the manifest.
     pub passes: Vec<Pass>,

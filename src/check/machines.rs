@@ -28,7 +28,7 @@ struct Difference {
     candidate: String,
 }
 
-/// The differences among these facts, in their order.
+/// The differences in these facts, in their order.
 fn differences<'m>(
     baseline: &'m Machine,
     candidate: &'m Machine,

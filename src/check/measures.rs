@@ -47,3 +47,17 @@ pub const FRAGMENTATION: Measure = Measure {
 
 /// All of them.
 pub const MEASURES: [Measure; 4] = [TIME, TAIL, INSTRUCTIONS, FRAGMENTATION];
+
+/// Whether a measure is timed, so that it has two margins.
+pub(super) fn is_timed(measure: &str) -> bool {
+    measure == TIME.name || measure == TAIL.name
+}
+
+/// The default margin of a measure, in percent.
+pub(super) fn margin(measure: &str) -> f64 {
+    match measure {
+        name if is_timed(name) => 2.0,
+        name if name == INSTRUCTIONS.name => 0.1,
+        _ => 0.0,
+    }
+}

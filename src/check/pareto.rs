@@ -69,7 +69,7 @@ pub fn pareto_set(costs: &[BackendCost]) -> Vec<&BackendCost> {
     set
 }
 
-/// The cost with the least memory; among equals the fastest.
+/// The cost with the least memory; of equal ones the fastest.
 pub fn best<'a>(costs: impl Iterator<Item = &'a BackendCost>) -> Option<&'a BackendCost> {
     costs.reduce(|best, cost| {
         let is_faster = !best.needs_less(cost) && cost.median_ns < best.median_ns;

@@ -21,11 +21,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use toml::value::Date;
 
 use super::finding::{Finding, Verdict};
-use super::measures::{INSTRUCTIONS, MEASURES, TAIL, TIME};
-use crate::results::{Metric, civil_date};
+use super::measures::margin;
+use super::policy_file::{self, PolicyError, PolicyFile};
+use crate::results::civil_date;
 
 /// The growth that is allowed of one measure, as shares.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,80 +37,25 @@ pub struct Margin {
     pub pass: f64,
 }
 
-/// An increase that is accepted.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AcceptEntry {
-    measure: String,
-    trace: Option<String>,
-    backend: Option<String>,
-    up_to: Option<f64>,
-    reason: String,
-    until: toml::value::Datetime,
-}
-
-/// The file as it is written.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyFile {
-    error_budget: Option<f64>,
-    recording_tolerance: Option<f64>,
-    #[serde(default)]
-    margins: BTreeMap<String, MarginEntry>,
-    #[serde(default)]
-    accept: Vec<AcceptEntry>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MarginEntry {
-    fail: Option<f64>,
-    pass: Option<f64>,
-}
-
 /// How to judge.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    file: PolicyFile,
+    /// By measure.
+    margins: BTreeMap<String, Margin>,
+    accepted: Vec<AcceptedIncrease>,
+    error_budget: Option<f64>,
+    recording_tolerance_percent: Option<f64>,
 }
 
-/// Why a policy cannot be used.
-#[derive(Debug, PartialEq, thiserror::Error)]
-#[error("line {line}: {reason}")]
-pub struct PolicyError {
-    /// The line, counted from 1.
-    pub line: usize,
-    /// What was found, and what was expected.
-    pub reason: String,
-}
-
-/// Every key of the file.
-const KEYS: [&str; 12] = [
-    "error_budget",
-    "recording_tolerance",
-    "margins",
-    "accept",
-    "fail",
-    "pass",
-    "measure",
-    "trace",
-    "backend",
-    "up_to",
-    "reason",
-    "until",
-];
-
-/// The known name that is most like `name`, where one is close.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let best = known.map(|k| (strsim::jaro_winkler(name, k), k)).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness > 0.7)
-        .map(|(_, k)| format!(" (did you mean `{k}`?)"))
-        .unwrap_or_default()
-}
-
-fn measures() -> impl Iterator<Item = &'static str> {
-    let own = MEASURES.iter().map(|measure| measure.name);
-    own.chain(Metric::ALL.iter().map(|metric| metric.name()))
+/// An increase that is accepted.
+#[derive(Clone, Debug)]
+struct AcceptedIncrease {
+    measure: String,
+    trace: Option<String>,
+    backend: Option<String>,
+    up_to_percent: Option<f64>,
+    reason: String,
+    until: Date,
 }
 
 /// Whether a finding's measure is that of the policy: `calls of malloc` is `calls`.
@@ -117,106 +63,36 @@ fn is_measure(finding: &str, name: &str) -> bool {
     finding == name || finding.strip_prefix(name).is_some_and(|rest| rest.starts_with(" of "))
 }
 
-/// Whether a measure is timed, so that it has a second margin.
-fn is_timed(measure: &str) -> bool {
-    measure == TIME.name || measure == TAIL.name
+/// Margins from percent. The second one is twice the first where it is not given.
+fn margin_of(fail_percent: f64, pass_percent: Option<f64>) -> Margin {
+    let pass_percent = pass_percent.unwrap_or(fail_percent * 2.0);
+    Margin { fail: fail_percent / 100.0, pass: pass_percent / 100.0 }
 }
 
-/// The text of a policy, to find the line of an error.
-struct PolicyText<'a>(&'a str);
-
-impl PolicyText<'_> {
-    fn line_at(&self, offset: usize) -> usize {
-        self.0[..offset.min(self.0.len())].matches('\n').count() + 1
-    }
-
-    /// The error at the first line that contains `name`. The parser gives no place for a name
-    /// inside a value.
-    fn error(&self, name: &str, reason: impl Into<String>) -> PolicyError {
-        let line = self.0.find(name).map_or(1, |offset| self.line_at(offset));
-        PolicyError { line, reason: reason.into() }
-    }
-
-    fn unknown_measure(&self, name: &str) -> PolicyError {
-        self.error(
-            name,
-            format!(
-                "there is no measure `{name}`{}; `heaplay check --list` lists them",
-                nearest(name, measures())
-            ),
-        )
-    }
-
-    fn parse(&self) -> Result<PolicyFile, PolicyError> {
-        toml::from_str(self.0).map_err(|error| {
-            let line = error.span().map_or(1, |span| self.line_at(span.start));
-            let message = error.message();
-            let unknown = message.strip_prefix("unknown field `").and_then(|r| r.split('`').next());
-            let reason = match unknown {
-                None => message.to_owned(),
-                Some(name) => {
-                    let expected = message.split_once(", ").map(|(_, rest)| format!("; {rest}"));
-                    format!(
-                        "there is no `{name}` here{}{}",
-                        nearest(name, KEYS.into_iter()),
-                        expected.unwrap_or_default()
-                    )
-                }
-            };
-            PolicyError { line, reason }
-        })
-    }
-
-    fn validate(&self, file: &PolicyFile) -> Result<(), PolicyError> {
-        for (name, entry) in &file.margins {
-            self.validate_margin(name, entry)?;
+impl From<PolicyFile> for Policy {
+    fn from(file: PolicyFile) -> Policy {
+        let margins = file.margins.into_iter().map(|(name, entry)| {
+            let name = name.into_inner();
+            let fail = entry.fail.map_or(margin(&name), toml::Spanned::into_inner);
+            let pass = entry.pass.map(toml::Spanned::into_inner);
+            (name, margin_of(fail, pass))
+        });
+        let accepted = file.accept.into_iter().filter_map(|entry| {
+            Some(AcceptedIncrease {
+                measure: entry.measure.into_inner(),
+                trace: entry.trace,
+                backend: entry.backend,
+                up_to_percent: entry.up_to,
+                reason: entry.reason.into_inner(),
+                until: entry.until.into_inner().date?,
+            })
+        });
+        Policy {
+            margins: margins.collect(),
+            accepted: accepted.collect(),
+            error_budget: file.error_budget.map(toml::Spanned::into_inner),
+            recording_tolerance_percent: file.recording_tolerance.map(toml::Spanned::into_inner),
         }
-        for accept in &file.accept {
-            self.validate_accept(accept)?;
-        }
-        if file.error_budget.is_some_and(|budget| !(budget > 0.0 && budget < 0.5)) {
-            let reason = "error_budget: expected a probability above 0 and below 0.5";
-            return Err(self.error("error_budget", reason));
-        }
-        if file.recording_tolerance.is_some_and(|value| !(value.is_finite() && value >= 0.0)) {
-            let reason = "recording_tolerance: expected a percentage of 0 or more";
-            return Err(self.error("recording_tolerance", reason));
-        }
-        Ok(())
-    }
-
-    fn validate_margin(&self, name: &str, entry: &MarginEntry) -> Result<(), PolicyError> {
-        if !measures().any(|known| known == name) {
-            return Err(self.unknown_measure(name));
-        }
-        if entry.pass.is_some() && !is_timed(name) {
-            let reason = format!(
-                "margins.{name}: `pass` is for time and tail only; exact measures have one margin"
-            );
-            return Err(self.error(name, reason));
-        }
-        for value in [entry.fail, entry.pass].into_iter().flatten() {
-            if !(0.0..=1e6).contains(&value) {
-                let reason =
-                    format!("margins.{name}: {value} is no percentage from 0 to 1,000,000");
-                return Err(self.error(name, reason));
-            }
-        }
-        Ok(())
-    }
-
-    fn validate_accept(&self, accept: &AcceptEntry) -> Result<(), PolicyError> {
-        if !measures().any(|known| known == accept.measure) {
-            return Err(self.unknown_measure(&accept.measure));
-        }
-        if accept.reason.trim().is_empty() {
-            let reason = "an `accept` entry needs a reason that somebody else will understand";
-            return Err(self.error("reason", reason));
-        }
-        if accept.until.date.is_none() {
-            return Err(self.error("until", "`until` needs a date, such as 2026-12-31"));
-        }
-        Ok(())
     }
 }
 
@@ -226,72 +102,46 @@ impl Policy {
     /// # Errors
     /// The first line that is wrong: its syntax, an unknown name, or an impossible figure.
     pub fn read(text: &str) -> Result<Policy, PolicyError> {
-        let text = PolicyText(text);
-        let file = text.parse()?;
-        text.validate(&file)?;
-        let policy = Policy { file };
-        for name in [TIME.name, TAIL.name] {
-            let margin = policy.margin(name);
-            if margin.pass < margin.fail {
-                let reason = format!(
-                    "margins.{name}: `pass` ({} %) is below `fail` ({} %); it has to be at least as \
-                     large",
-                    margin.pass * 100.0,
-                    margin.fail * 100.0
-                );
-                return Err(text.error(name, reason));
-            }
-        }
-        Ok(policy)
+        policy_file::read(text).map(Policy::from)
     }
 
     /// The margin of a measure. By default time and tail fail over 2 % and pass below 4 %,
     /// instructions fail over 0.1 %, and every other measure fails at any increase.
     pub fn margin(&self, measure: &str) -> Margin {
-        let default = match measure {
-            name if is_timed(name) => 2.0,
-            name if name == INSTRUCTIONS.name => 0.1,
-            _ => 0.0,
-        };
-        let entry =
-            self.file.margins.iter().find(|(name, _)| is_measure(measure, name)).map(|(_, e)| *e);
-        let (fail, pass) = match entry {
-            Some(entry) => (entry.fail.unwrap_or(default), entry.pass),
-            None => (default, None),
-        };
-        Margin { fail: fail / 100.0, pass: pass.unwrap_or(fail * 2.0) / 100.0 }
+        let entry = self.margins.iter().find(|(name, _)| is_measure(measure, name));
+        entry.map_or_else(|| margin_of(margin(measure), None), |(_, margin)| *margin)
     }
 
     /// The probability of a false failure that is allowed of the whole suite.
     pub fn error_budget(&self) -> f64 {
-        self.file.error_budget.unwrap_or(0.001)
+        self.error_budget.unwrap_or(0.001)
     }
 
     /// The policy with another recording tolerance, in percent.
     #[must_use]
     pub fn with_recording_tolerance(mut self, percent: Option<f64>) -> Policy {
-        self.file.recording_tolerance = percent.or(self.file.recording_tolerance);
+        self.recording_tolerance_percent = percent.or(self.recording_tolerance_percent);
         self
     }
 
     /// The growth that is allowed of exact measures between two recordings of a program, as a share.
     pub fn recording_tolerance(&self) -> f64 {
-        self.file.recording_tolerance.unwrap_or(1.0) / 100.0
+        self.recording_tolerance_percent.unwrap_or(1.0) / 100.0
     }
 
     /// Accepts the failures for which there is an entry, and returns a note for each entry that is
     /// expired or accepts nothing.
     pub fn accept(&self, findings: &mut [Finding], now_unix_seconds: u64) -> Vec<String> {
         let today = civil_date(now_unix_seconds);
-        self.file.accept.iter().filter_map(|entry| entry.apply(findings, today)).collect()
+        self.accepted.iter().filter_map(|entry| entry.apply(findings, today)).collect()
     }
 }
 
-impl AcceptEntry {
+impl AcceptedIncrease {
     /// Accepts the findings that it is for; a note where the entry is of no use. `today` is year,
     /// month, day.
     fn apply(&self, findings: &mut [Finding], today: (i64, i64, i64)) -> Option<String> {
-        let date = self.until.date?;
+        let date = self.until;
         let until = (i64::from(date.year), i64::from(date.month), i64::from(date.day));
         let mut is_used = false;
         for finding in findings.iter_mut().filter(|finding| self.is_for(finding)) {
@@ -320,7 +170,7 @@ impl AcceptEntry {
         let matches =
             |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|name| name == found);
         let is_below = self
-            .up_to
+            .up_to_percent
             .is_none_or(|most| finding.growth().is_some_and(|growth| growth * 100.0 <= most));
         matches!(finding.verdict, Verdict::Fail | Verdict::Warn)
             && is_measure(&finding.measure, &self.measure)
@@ -354,9 +204,9 @@ mod tests {
             ("[margins.tmie]\nfail = 2\n", 1, "`time`"),
             ("[margins.time]\n\nfial = 2\n", 3, "`fail`"),
             ("[margins.time]\nfail = \"2\"\n", 2, "invalid type"),
-            ("[margins.time]\nfail = -2\n", 1, "from 0 to"),
-            ("[margins.time]\nfail = 5\npass = 3\n", 1, "pass"),
-            ("[margins.arenas_peak]\npass = 3\n", 1, "time and tail"),
+            ("[margins.time]\nfail = -2\n", 2, "from 0 to"),
+            ("[margins.time]\nfail = 5\npass = 3\n", 3, "pass"),
+            ("[margins.arenas_peak]\npass = 3\n", 2, "time and tail"),
             ("x = \n", 1, ""),
             ("[[accept]]\nmeasure = \"time\"\nreason = \" \"\nuntil = 2030-01-01\n", 3, "reason"),
             (

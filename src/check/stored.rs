@@ -308,9 +308,9 @@ fn figures<'r>(
     backend: &'r str,
     metric: Metric,
 ) -> impl Iterator<Item = (Scope, f64)> + 'r {
-    let is_asked = move |m: &&crate::results::Measurement| {
+    let is_wanted = move |m: &&crate::results::Measurement| {
         m.trace == trace && m.backend == backend && m.metric == metric
     };
-    let rows = run.measurements.iter().filter(is_asked);
+    let rows = run.measurements.iter().filter(is_wanted);
     rows.filter(|m| m.pass == Pass::Footprint).map(|m| (m.op, m.value))
 }

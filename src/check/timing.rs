@@ -102,7 +102,7 @@ fn ended(verdict: Verdict, why: impl Into<String>) -> Step<Ruling> {
     Step::Ended(Ruling { verdict, why: why.into() })
 }
 
-/// Looks at the figures of the first stage. Only numbers of [`LOOKS`] are asked for.
+/// Looks at the figures of the first stage. The steps want numbers of [`LOOKS`].
 fn look(values: &[f64], gate: &Gate) -> Step<Ruling> {
     let next = look_after(values.len());
     let Some(estimate) = Estimate::of(values).filter(|_| values.len() >= LOOKS[0]) else {

@@ -91,7 +91,7 @@ pub trait PairJudge {
     /// How the measure ends.
     type Ending: Clone;
 
-    /// Judges the pairs of the first stage. There are as many as the last step asked for.
+    /// Judges the pairs of the first stage. There are as many as the last step wanted.
     fn look(&self, values: &[f64]) -> Step<Self::Ending>;
 
     /// Judges the pairs of the confirmation beside the baseline against itself.

@@ -12,6 +12,7 @@ use crate::bench::{fingerprint, pairs};
 use crate::check::{self, Conclusion, Finding, Frame, Policy, Verdict};
 use crate::cli::exit::Exit;
 use crate::cli::terminal::{note, print};
+use crate::environment::GITHUB_ACTIONS;
 use crate::report;
 use crate::results::PairRatio;
 
@@ -86,7 +87,7 @@ impl OutputArgs {
         print(&format!("{}\n", check::all_counts(&findings)))?;
         findings.iter().filter(|f| f.verdict <= Verdict::Warn).try_for_each(print_finding)?;
         frame.notes.iter().for_each(note);
-        let is_github = std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+        let is_github = std::env::var_os(GITHUB_ACTIONS).is_some_and(|value| value == "true");
         if self.github || is_github {
             print(&check::annotations(&findings))?;
         }

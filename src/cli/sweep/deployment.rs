@@ -1,6 +1,7 @@
 //! How a program gets a backend: the environment variables for a Dockerfile and a service file.
 
 use crate::backends;
+use crate::environment::{GLIBC_TUNABLES, LD_PRELOAD, MALLOC_CONF, PYTHONMALLOC, RJEM_MALLOC_CONF};
 use crate::spec::BackendSpec;
 
 /// Libraries by which a program gets an allocator that is compiled into heaplay.
@@ -30,16 +31,16 @@ fn variables(spec: &BackendSpec) -> Option<Variables> {
         Some(below) if spec.name() == "pymalloc" => below,
         // Every call of the trace goes to this backend, without pymalloc in front of it.
         _ => {
-            variables.push(("PYTHONMALLOC".to_owned(), "malloc".to_owned()));
+            variables.push((PYTHONMALLOC.to_owned(), "malloc".to_owned()));
             spec
         }
     };
     match (own.name(), own.path()) {
-        (_, Some(path)) => variables.push(("LD_PRELOAD".to_owned(), path.to_owned())),
+        (_, Some(path)) => variables.push((LD_PRELOAD.to_owned(), path.to_owned())),
         ("malloc", _) => {}
         (name, _) => {
             let (_, library) = LIBRARIES.iter().find(|(known, _)| *known == name)?;
-            variables.push(("LD_PRELOAD".to_owned(), (*library).to_owned()));
+            variables.push((LD_PRELOAD.to_owned(), (*library).to_owned()));
         }
     }
     for (name, value) in backends::environment(own).unwrap_or_default() {
@@ -51,10 +52,10 @@ fn variables(spec: &BackendSpec) -> Option<Variables> {
 /// Adds a variable of a child's environment, as a program outside heaplay needs it.
 fn add(variables: &mut Variables, name: String, value: String) {
     match name.as_str() {
-        "LD_PRELOAD" => {}
-        "GLIBC_TUNABLES" if value.starts_with("glibc.rtld.") => {}
+        LD_PRELOAD => {}
+        GLIBC_TUNABLES if value.starts_with("glibc.rtld.") => {}
         // The compiled-in jemalloc has a prefix, an installed one has none.
-        "_RJEM_MALLOC_CONF" => variables.push(("MALLOC_CONF".to_owned(), value)),
+        RJEM_MALLOC_CONF => variables.push((MALLOC_CONF.to_owned(), value)),
         _ => match variables.iter_mut().find(|(known, _)| *known == name) {
             Some((_, present)) => {
                 present.push(':');
