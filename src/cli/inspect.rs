@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{arenas, note, print};
-use crate::report::{self, AgeBar, AgeCurve, LiveStretch, SizeBar, TraceShape};
+use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 use crate::trace::{self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, SiteCount, Statistics};
 
 /// Characters of a site that a table shows.
@@ -96,7 +96,7 @@ fn shape(name: &str, header: &Header, told: &Statistics) -> TraceShape {
     let by_size = groups.map(|(at, ages)| AgeCurve { label: size_group(at), bars: bars(ages) });
     TraceShape {
         name: name.to_owned(),
-        synthesised: report::words::synthesised(&header.facts),
+        synthesised: report::synthesised(&header.facts),
         marks: told.marks.clone(),
         calls: told.calls,
         requested: told.requested_bytes,
@@ -116,7 +116,7 @@ fn shape(name: &str, header: &Header, told: &Statistics) -> TraceShape {
         live: told
             .live
             .iter()
-            .map(|p| LiveStretch {
+            .map(|p| LiveSegment {
                 clock: p.clock_bytes,
                 bytes: (p.least_bytes, p.most_bytes),
                 blocks: (p.least_blocks, p.most_blocks),

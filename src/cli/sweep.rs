@@ -18,9 +18,10 @@ use super::load::ChildArgs;
 use super::print;
 use super::run::{RunArgs, conclude};
 use crate::backends;
-use crate::report::{TraceReport, words};
+use crate::report::TraceReport;
+use crate::report::figures::BackendFigures;
 use crate::results::{Metric, Pass, Run, Scope};
-use crate::stats;
+use crate::{stats, units};
 
 /// Run a grid of settings and say which of them pay, with the line for a Dockerfile
 #[derive(clap::Args)]
@@ -136,21 +137,15 @@ struct Cost {
 
 impl Cost {
     /// `None` when a pass of it failed.
-    fn of(trace_report: &TraceReport, name: &str, metric: Metric) -> Option<Cost> {
-        let (run, trace, calls) =
-            (trace_report.run, trace_report.trace.name.as_str(), trace_report.trace.calls as f64);
-        let told = trace_report.backends.iter().find(|backend| backend.name == name)?.cost?;
-        let times_ns: Vec<f64> = run
-            .values(trace, name, Scope::All, Metric::TimeNanoseconds)
-            .iter()
-            .map(|ns| ns / calls)
-            .collect();
+    fn of(trace_report: &TraceReport, backend: &BackendFigures, metric: Metric) -> Option<Cost> {
+        let calls = trace_report.trace.calls as f64;
+        let values = |metric: Metric| backend.values(Scope::All, metric);
         Some(Cost {
-            name: name.to_owned(),
-            memory_bytes: *run.values(trace, name, Scope::All, metric).first()?,
-            varies: !run.values(trace, name, Scope::All, Metric::VariesBetweenRuns).is_empty(),
-            median_ns: told.middle,
-            times_ns,
+            name: backend.spec.to_owned(),
+            memory_bytes: *values(metric).first()?,
+            varies: !values(Metric::VariesBetweenRuns).is_empty(),
+            median_ns: backend.cost?.middle_ns,
+            times_ns: values(Metric::TimeNanoseconds).iter().map(|ns| ns / calls).collect(),
         })
     }
 
@@ -198,7 +193,7 @@ fn advice(run: &Run, memory: &str) -> String {
         let costs: Vec<Cost> = trace_report
             .backends
             .iter()
-            .filter_map(|backend| Cost::of(&trace_report, backend.name, metric))
+            .filter_map(|backend| Cost::of(&trace_report, backend, metric))
             .filter(|cost| !cost.times_ns.is_empty())
             .collect();
         if costs.is_empty() {
@@ -217,8 +212,8 @@ fn advice(run: &Run, memory: &str) -> String {
                 "  {:width$}  {}{:>9}  {} ns a call\n",
                 cost.name,
                 if cost.varies { "≈" } else { " " },
-                words::bytes(cost.memory_bytes),
-                words::figure(cost.median_ns)
+                units::bytes(cost.memory_bytes),
+                units::figure(cost.median_ns)
             ));
         }
         if set.iter().any(|cost| cost.varies) {
@@ -287,7 +282,7 @@ fn best<'a>(costs: impl Iterator<Item = &'a Cost>) -> Option<&'a Cost> {
 fn change(from: &Cost, to: &Cost, what: &str) -> String {
     let memory = if from.needs_less(to) || to.needs_less(from) {
         let told = |cost: &Cost| {
-            format!("{}{}", if cost.varies { "≈" } else { "" }, words::bytes(cost.memory_bytes))
+            format!("{}{}", if cost.varies { "≈" } else { "" }, units::bytes(cost.memory_bytes))
         };
         format!("{what} {} → {}", told(from), told(to))
     } else {
@@ -297,7 +292,7 @@ fn change(from: &Cost, to: &Cost, what: &str) -> String {
     let (least, most) = stats::range(&shares).unwrap_or_default();
     let share = stats::median(&shares).unwrap_or_default();
     let percent = |share: f64| {
-        format!("{}{}", if share > 0.0 { "+" } else { "" }, words::figure(share * 100.0))
+        format!("{}{}", if share > 0.0 { "+" } else { "" }, units::figure(share * 100.0))
     };
     let range = format!("{} to {} %", percent(least), percent(most));
     let time = if to.separably_faster(from) || from.separably_faster(to) {

@@ -19,8 +19,8 @@ use crate::cli::load::load_traces;
 use crate::cli::print;
 use crate::program::Action;
 use crate::replay::class_of;
-use crate::report::words;
 use crate::results::{BackendEntry, Manifest, Pass, Run, TraceEntry};
+use crate::units;
 
 /// Lines of what changed, of each kind.
 const MOST: usize = 12;
@@ -118,7 +118,7 @@ fn sums(loaded: &Loaded) -> (BTreeMap<u64, Sum>, BTreeMap<String, Sum>) {
 /// The tables of what changed most, by bytes.
 fn changes(before: &Loaded, after: &Loaded) -> String {
     let (old, new) = (sums(before), sums(after));
-    let class = |up_to: &u64| format!("up to {}", words::bytes(*up_to as f64));
+    let class = |up_to: &u64| format!("up to {}", units::bytes(*up_to as f64));
     let mut text = table("size class", changed(&old.0, &new.0), class);
     if before.births.is_empty() || after.births.is_empty() {
         let _ = writeln!(text, "By line of the program: record both with --sites to see it.");
@@ -155,17 +155,17 @@ fn table<K>(kind: &str, changed: Vec<(K, Sum, Sum)>, name: impl Fn(&K) -> String
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header([kind, "requests", "was", "change", "bytes", "was", "change"]);
     let signed = |change: i64| {
-        let digits = words::count(change.unsigned_abs());
+        let digits = units::count(change.unsigned_abs());
         if change < 0 { format!("-{digits}") } else { format!("+{digits}") }
     };
     for (key, before, after) in changed.iter().take(MOST) {
         table.add_row([
             name(key),
-            words::count(after.requests.unsigned_abs()),
-            words::count(before.requests.unsigned_abs()),
+            units::count(after.requests.unsigned_abs()),
+            units::count(before.requests.unsigned_abs()),
             signed(after.requests - before.requests),
-            words::count(after.bytes.unsigned_abs()),
-            words::count(before.bytes.unsigned_abs()),
+            units::count(after.bytes.unsigned_abs()),
+            units::count(before.bytes.unsigned_abs()),
             signed(after.bytes - before.bytes),
         ]);
     }
