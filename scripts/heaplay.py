@@ -1,17 +1,18 @@
-"""Marks for `heaplay record`, and recording a part of a program from inside.
+"""Marks for `heaplay record`, and recordings of a part of a program from inside it.
 
-For CPython 3.6 and later on Linux.
+For CPython 3.6 and later, on Linux.
 
     import heaplay
-    heaplay.mark("load")                        # names a phase; does nothing while nothing is recorded
-    with heaplay.record("part.trace", sites=1): # records this block
+    heaplay.mark("load")    # names a phase; does nothing where nothing is recorded
+
+    with heaplay.record("part.trace", sites=1):    # records this block of code
         serve()
 
-    python -m heaplay -o app.trace app.py ARGS  # records a whole program late (the only way on 3.6)
+    python -m heaplay -o app.trace app.py ARGS     # records a program, loaded late
 
-Recording from inside needs heaplay-recorder.so beside this file; `heaplay recorder DIR` writes both
-files into a folder. The recorder does not see blocks from before the start. The trace counts the
-frees of such blocks and leaves them out.
+The last form is the only way on CPython 3.6. Recording needs heaplay-recorder.so beside this file;
+`heaplay recorder DIR` writes both into a folder. A recording does not have blocks from before its
+start: their frees are counted in the trace, and left out.
 """
 
 import contextlib
@@ -24,10 +25,7 @@ import time
 
 
 def _open(path):
-    """The recorder in this process.
-
-    PyDLL holds the GIL, so no thread allocates while a recording begins or ends.
-    """
+    """The recorder in this process. PyDLL holds the GIL, so no thread allocates meanwhile."""
     library = ctypes.PyDLL(path)
     library.heaplay_mark.argtypes, library.heaplay_mark.restype = [ctypes.c_char_p], None
     limits = [ctypes.c_uint64] * 3
@@ -44,18 +42,18 @@ except (AttributeError, OSError, TypeError):
 
 
 def mark(name):
-    """Marks the begin of a phase of this name. A trace holds 64 bytes of the name."""
+    """Marks that a phase of this name begins. A name has at most 64 bytes; the rest is cut off."""
     if _recorder is not None:
         _recorder.heaplay_mark(name.encode("utf-8", "replace"))
 
 
 @contextlib.contextmanager
 def record(output, sites=0, max_events=None, max_bytes=None, duration=None):
-    """Records the allocations of this process inside the `with` block as the trace `output`.
+    """Records what this process allocates inside the `with` block as the trace `output`.
 
     `sites` is the number of frames of Python source to record with each call, 0 for none. The
     recording ends early after `max_events` calls, before its raw log grows past `max_bytes`, or
-    after `duration` seconds. Raises RuntimeError where the process cannot be recorded.
+    after `duration` seconds. Raises RuntimeError where a recording cannot be made.
     """
     global _recorder
     if _recorder is None:
@@ -81,13 +79,13 @@ def record(output, sites=0, max_events=None, max_bytes=None, duration=None):
 
 
 def _finish(raw, output):
-    """Makes the trace where heaplay is installed or HEAPLAY names it; otherwise prints the command."""
-    program = os.environ.get("HEAPLAY") or shutil.which("heaplay")
+    """Makes the trace where heaplay is installed (or HEAPLAY names it). Else prints the command."""
+    binary = os.environ.get("HEAPLAY") or shutil.which("heaplay")
     arguments = ["record", "--recover", raw, "-o", output]
-    if program is None:
-        command = "heaplay " + " ".join(arguments)
-        print("heaplay: %s is a raw log; `%s` makes a trace of it" % (raw, command), file=sys.stderr)
-    elif subprocess.call([program] + arguments) == 0:
+    if binary is None:
+        text = "heaplay: %s is a raw log; `heaplay %s` makes a trace of it"
+        print(text % (raw, " ".join(arguments)), file=sys.stderr)
+    elif subprocess.call([binary] + arguments) == 0:
         os.remove(raw)
 
 
@@ -107,7 +105,7 @@ def _main():
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     wanted = parser.parse_args()
     sys.argv = [wanted.program] + wanted.arguments
-    # As in the interpreter itself: the program's folder comes first, not the folder of this file.
+    # As the interpreter itself does: the program's folder comes first, in the place of this file's.
     sys.path[0] = os.getcwd() if wanted.module else os.path.dirname(os.path.abspath(wanted.program))
     with record(wanted.output, wanted.sites):
         if wanted.module:

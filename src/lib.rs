@@ -1,19 +1,19 @@
 //! heaplay records every allocation of a real Python program, replays the recording against
-//! interchangeable allocators, and shows the cost of each in time and in memory.
+//! interchangeable allocators, and reports what each costs in time and in memory.
 //!
-//! The code has two sides. The measuring side ([`trace`], [`program`], [`backends`], [`replay`],
-//! [`bench`]) turns a trace into a program, replays it and writes down the figures. The reading side
-//! ([`report`], [`check`]) draws and judges them. Both sides share the run record ([`results`]), the
-//! specs of backends ([`spec`]) and the units ([`units`]), and nothing else.
+//! There are two sides. The measuring side ([`trace`], [`program`], [`backends`], [`replay`],
+//! [`bench`]) compiles a trace to a program, replays it and stores what it counted. The reading side
+//! ([`report`], [`check`]) draws and judges what was stored. They meet only at the run record
+//! ([`results`]).
 //!
-//! Unsafe code is denied. An item that needs it opens it with a reason: `backends` (memory and C
-//! calls), `recorder` (loaded into the interpreter), the hot loop of `replay`, and one system call
-//! of `bench`.
+//! Unsafe code is denied. It is allowed item by item with its reason, in `backends` (memory and C
+//! calls), `recorder` (loaded into the interpreter) and one block of `replay` (the hot loop).
 
 pub mod backends;
 pub mod bench;
 pub mod check;
 pub mod cli;
+pub mod environment;
 mod harness;
 pub mod program;
 pub mod replay;

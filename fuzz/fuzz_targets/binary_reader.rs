@@ -1,7 +1,7 @@
 //! Arbitrary bytes as a binary trace give an error with a position, or rows that CSV can hold.
 //!
 //! Checksums would refuse nearly all inputs, so most inputs are framed. The first byte chooses the
-//! columns, the second the rows of the only part, the third the calls; the rest is the raw bytes of
+//! columns, the second the rows of the only part, the third the calls. The rest is the raw bytes of
 //! the part. After a first byte of 255, the rest is the file itself.
 #![no_main]
 

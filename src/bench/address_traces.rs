@@ -11,7 +11,7 @@ use super::protocol::Answer;
 use super::settings::Settings;
 use super::worker::{self, ChildLimits};
 use super::workload::Workload;
-use crate::backends::arenas::Change;
+use crate::backends::arenas::ArenaChange;
 use crate::replay::{AddressEntry, FinalState};
 
 /// Why two could not be compared.
@@ -97,7 +97,7 @@ impl Replayer<'_> {
 pub(super) struct AddressTraceReader(BufReader<SharedReader>);
 
 /// What happened to arenas during a call, and where its block lies.
-pub(super) type TracedCall = (Vec<Change>, AddressEntry);
+pub(super) type TracedCall = (Vec<ArenaChange>, AddressEntry);
 
 impl AddressTraceReader {
     /// At the start of the file.

@@ -10,7 +10,7 @@ use super::address_traces::{AddressTraceReader, CompareError, Replayer};
 use super::compare_text::{change_text, difference, statistics_text};
 use super::settings::Settings;
 use super::workload::Workload;
-use crate::backends::arenas::{Change, Geometry};
+use crate::backends::arenas::{ArenaChange, Geometry};
 use crate::program::Action;
 use crate::replay::AddressEntry;
 use crate::trace::ArenaEvent;
@@ -33,10 +33,10 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    fn count(&mut self, change: Change) {
+    fn count(&mut self, change: ArenaChange) {
         match change {
-            Change::Born(_) => self.arenas_born += 1,
-            Change::Died(_) => self.arenas_died += 1,
+            ArenaChange::Born(_) => self.arenas_born += 1,
+            ArenaChange::Died(_) => self.arenas_died += 1,
         }
     }
 }
@@ -131,14 +131,14 @@ impl RecordedArenas<'_> {
     }
 
     /// Whether the next one is this change in this call; else what it is instead.
-    fn take(&mut self, event: u64, change: Change) -> Result<(), String> {
+    fn take(&mut self, event: u64, change: ArenaChange) -> Result<(), String> {
         let Some((next, rest)) = self.rest.split_first() else {
             return Err("the recorded process had no more births and deaths".to_owned());
         };
         let same = match change {
             // A birth is noted while its call runs, a death behind it; a realloc does both in one.
-            Change::Born(birth) => next.is_birth && birth == self.born && next.event == event,
-            Change::Died(birth) => {
+            ArenaChange::Born(birth) => next.is_birth && birth == self.born && next.event == event,
+            ArenaChange::Died(birth) => {
                 let is_same = self.live.get(&next.base) == Some(&birth);
                 !next.is_birth && is_same && (next.event == event || next.event == event + 1)
             }

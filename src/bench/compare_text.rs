@@ -1,7 +1,7 @@
 //! The first difference between two pool allocators, in words.
 
 use super::address_traces::{CompareError, Replayer, TracedCall};
-use crate::backends::arenas::{ArenaState, Change, Place};
+use crate::backends::arenas::{ArenaChange, ArenaState, BlockPlace};
 use crate::program::Action;
 use crate::replay::{AddressEntry, FinalState};
 
@@ -84,7 +84,7 @@ fn free_pools(arena: &ArenaState) -> usize {
 fn call_text((changes, word): &TracedCall) -> String {
     let mut parts: Vec<String> = changes.iter().map(change_text).collect();
     parts.push(match word {
-        AddressEntry::At(Place { birth, offset }) => {
+        AddressEntry::At(BlockPlace { birth, offset }) => {
             format!("the block is at arena #{birth} + {offset:#x}")
         }
         _ => "the block is outside the pools".to_owned(),
@@ -93,15 +93,15 @@ fn call_text((changes, word): &TracedCall) -> String {
 }
 
 /// What happened to an arena.
-pub(super) fn change_text(change: &Change) -> String {
+pub(super) fn change_text(change: &ArenaChange) -> String {
     match change {
-        Change::Born(birth) => format!("arena #{birth} is born"),
-        Change::Died(birth) => format!("arena #{birth} dies"),
+        ArenaChange::Born(birth) => format!("arena #{birth} is born"),
+        ArenaChange::Died(birth) => format!("arena #{birth} dies"),
     }
 }
 
 /// The pool and the arena around a place.
-fn state(arenas: &[ArenaState], place: Place) -> String {
+fn state(arenas: &[ArenaState], place: BlockPlace) -> String {
     let Some(arena) = arenas.iter().find(|arena| arena.birth == place.birth) else {
         return format!("arena #{} is not there", place.birth);
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::environment::passed_on;
+use super::child_environment::passed_on;
 use crate::results::Machine;
 
 /// The facts on which exact figures of black boxes and all times depend.

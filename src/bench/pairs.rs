@@ -7,7 +7,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::time::Instant;
 
 use super::failure::ChildFailure;
 use super::files::{JobFiles, SharedReader, memory_file};
@@ -257,11 +256,6 @@ impl ChosenCalls {
 /// The system's load over the last minute, as the kernel reports it.
 pub fn load() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
-}
-
-/// Seconds since `began`, for the cost of a figure.
-pub fn seconds(began: Instant) -> f64 {
-    began.elapsed().as_secs_f64()
 }
 
 #[cfg(test)]

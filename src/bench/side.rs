@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::environment::LAYOUT;
+use crate::environment::HEAPLAY_LAYOUT;
 
 /// One of two that are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Side {
         command.arg("worker").env_clear();
         if let Some(layout) = self.layout {
             // The environment lies above the stack: its length moves every frame.
-            command.env(LAYOUT, "x".repeat(1 + layout * 48));
+            command.env(HEAPLAY_LAYOUT, "x".repeat(1 + layout * 48));
         }
         command
     }

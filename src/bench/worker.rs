@@ -1,7 +1,7 @@
 //! A job in a child process, seen from the parent.
 //!
 //! The child is this program again (`/proc/self/exe worker`). It has an empty environment but for
-//! what allocators read (`environment.rs`), the same addresses every time where figures are exact
+//! what allocators read (`child_environment.rs`), the same addresses every time where figures are exact
 //! (`fixed_addresses.rs`), and a process group of its own, so that Ctrl-C reaches only the parent.
 //! It dies with its parent. A child that crashes, hangs or takes too much memory costs its own
 //! cell.
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::environment::environment;
+use super::child_environment::environment;
 use super::failure::{ChildFailure, Failure};
 use super::files::{JobFiles, memory_file};
 use super::fixed_addresses::FixedAddresses;

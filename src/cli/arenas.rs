@@ -16,6 +16,7 @@ use crate::backends::arenas::Bases;
 use crate::bench;
 use crate::replay::FinalState;
 use crate::report::{self, ArenaMap, ArenaStrip, PoolCell};
+use crate::units;
 
 /// Arenas that are listed one by one.
 const LISTED_ARENAS: usize = 40;
@@ -36,10 +37,10 @@ pub fn show(
         spec = spec.with_setting("bases", &Bases::Aligned.name())?;
     }
     backends::describe(&spec)?; // refuses one that has no arenas
-    let (entries, programs) = load_traces(&[trace.to_owned()])?;
+    let workloads = load_traces(&[trace.to_owned()])?;
     let settings = ChildArgs::default().settings();
-    let name = entries[0].name.clone();
-    let loaded = programs.first().ok_or_else(|| anyhow!("{}: no trace", trace.display()))?;
+    let loaded = workloads.first().ok_or_else(|| anyhow!("{}: no trace", trace.display()))?;
+    let name = loaded.name().to_owned();
     let peak = loaded.program.profile().live_peak_event as usize + 1;
     let calls = loaded.program.instructions().len();
     let at = |event: usize| {
@@ -55,7 +56,7 @@ pub fn show(
         .map_err(|fault| anyhow!("{spec}: {fault}"))?;
     let map = ArenaMap {
         name,
-        synthesised: report::words::synthesised(&entries[0].facts),
+        synthesised: report::synthesised(&loaded.trace.facts),
         backend: backend.to_owned(),
         arena: geometry.arena as u64,
         pool: geometry.pool as u64,
@@ -100,7 +101,7 @@ fn table_text(map: &ArenaMap, end: &FinalState) -> String {
         map.name,
         map.backend,
         map.peak.len(),
-        report::bytes(map.arena as f64),
+        units::bytes(map.arena as f64),
         map.end.len(),
         statistics.arenas_peak,
         statistics.arenas_total
@@ -121,7 +122,7 @@ fn table_text(map: &ArenaMap, end: &FinalState) -> String {
             arena.birth,
             free,
             arena.pools.len(),
-            report::bytes(arena.live_bytes() as f64),
+            units::bytes(arena.live_bytes() as f64),
             arena.reason(),
             holders(arena)
         );

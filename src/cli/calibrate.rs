@@ -67,7 +67,7 @@ impl CalibrateArgs {
             bench::version(&build.backend, None)
                 .map_err(|reason| anyhow::anyhow!("{}: {reason}", build.backend))?;
         }
-        let (entries, programs) = load_traces(&find_traces(&self.traces)?)?;
+        let workloads = load_traces(&find_traces(&self.traces)?)?;
         interrupt::install()?;
         let settings = self.children.settings();
         let random = Random(self.seed);
@@ -78,15 +78,15 @@ impl CalibrateArgs {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(["trace", "build", "over the first, %", "± standard error"]);
         let mut widest_percent: f64 = 0.0;
-        for (entry, workload) in entries.iter().zip(&programs) {
+        for workload in &workloads {
             let found = calibration.measure(workload);
             if cancelled() {
                 return Ok(Exit::Interrupted.into());
             }
-            let estimates = found.with_context(|| entry.name.clone())?;
+            let estimates = found.with_context(|| workload.name().to_owned())?;
             for ((number, build), estimate) in (2..).zip(&builds[1..]).zip(&estimates) {
                 table.add_row([
-                    entry.name.clone(),
+                    workload.name().to_owned(),
                     format!("{number} {}", label(build)),
                     format!("{:+.2}", estimate.mean.exp_m1() * 100.0),
                     format!("{:.2}", estimate.error * 100.0),

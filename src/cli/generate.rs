@@ -31,9 +31,9 @@ pub struct GenerateArgs {
     /// Lifetimes in calls as low-high:weight,… [default: most die young, some live for a burst]
     #[arg(long)]
     lifetimes: Option<String>,
-    /// Give 6 in 10 blocks a type, with the object sizes of this version of CPython, such as 3.11:
-    /// floats, tuples by length, lists, dicts and their keys, ints, frames, and rarer ones; for the
-    /// `freelist` backend
+    /// Give 6 in 10 blocks a type, for the `freelist` backend. Types have the object sizes of this
+    /// version of CPython, such as 3.11: floats, tuples by length, lists, dicts and their keys, ints,
+    /// frames, and rarer ones
     #[arg(long, value_name = "VERSION")]
     types: Option<String>,
 }

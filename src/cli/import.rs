@@ -8,12 +8,12 @@ use anyhow::bail;
 use super::convert::is_same_file;
 use super::inspect::{percent, table};
 use super::terminal::{note, print};
-use crate::report;
 use crate::trace::{self, FOREIGN, ForeignLog, Series, Snapshot};
+use crate::units;
 
-/// Read the files of other recorders: tracemalloc snapshots (one, or a series in its order) are shown
-/// or made into a trace; a log of malloc-lab, glibc's mtrace, Firefox logalloc, Android's memory
-/// trace or `memray parse` is made into a trace
+/// Read the files of other recorders. Snapshots of tracemalloc (one, or a series in its order) are
+/// shown or made into a trace. A log is made into a trace: malloc-lab, glibc's mtrace, Firefox
+/// logalloc, Android's memory trace, `memray parse`
 #[derive(clap::Args)]
 pub struct ImportArgs {
     /// Files of tracemalloc.Snapshot.dump in their order, or one log; recognised by content, gzip is
@@ -116,7 +116,7 @@ impl ImportArgs {
             output.display(),
             self.files.len(),
             percent(vouched, all),
-            report::bytes(all as f64),
+            units::bytes(all as f64),
         ));
         if self.files.len() == 1 {
             note(
@@ -136,7 +136,7 @@ impl ImportArgs {
             snapshots.push(vec![
                 file.display().to_string(),
                 snapshot.blocks().to_string(),
-                report::bytes(snapshot.bytes() as f64),
+                units::bytes(snapshot.bytes() as f64),
             ]);
             last = Some(snapshot);
         }
@@ -145,7 +145,7 @@ impl ImportArgs {
         };
         let all = last.bytes();
         let row = |name: String, blocks: u64, bytes: u64| {
-            vec![name, blocks.to_string(), report::bytes(bytes as f64), percent(bytes, all)]
+            vec![name, blocks.to_string(), units::bytes(bytes as f64), percent(bytes, all)]
         };
         let sites = last.by_site();
         let more = sites.len().saturating_sub(self.sites);
@@ -160,7 +160,7 @@ impl ImportArgs {
         }
         let sizes = last.by_size().into_iter();
         let sizes = sizes.map(|(limit, blocks, bytes)| {
-            row(format!("up to {}", report::bytes(limit as f64)), blocks, bytes)
+            row(format!("up to {}", units::bytes(limit as f64)), blocks, bytes)
         });
         text += &table(&["size", "blocks", "bytes", "share"], sizes.collect());
         print(&text)

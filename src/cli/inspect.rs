@@ -10,10 +10,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arenas;
 use super::terminal::{note, print};
-use crate::report::{self, AgeBar, AgeCurve, LiveStretch, SizeBar, TraceShape};
+use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 use crate::trace::{
     self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, SiteCount, TraceStatistics,
 };
+use crate::units;
 
 /// Characters of a site that a table shows.
 const SHOWN_CHARS: usize = 200;
@@ -100,7 +101,7 @@ fn shape(name: &str, header: &Header, counts: &TraceStatistics) -> TraceShape {
     let by_size = groups.map(|(at, ages)| AgeCurve { label: size_group(at), bars: bars(ages) });
     TraceShape {
         name: name.to_owned(),
-        synthesised: report::words::synthesised(&header.facts),
+        synthesised: report::synthesised(&header.facts),
         marks: counts.marks.clone(),
         calls: counts.calls,
         requested: counts.requested_bytes,
@@ -120,7 +121,7 @@ fn shape(name: &str, header: &Header, counts: &TraceStatistics) -> TraceShape {
         live: counts
             .live
             .iter()
-            .map(|p| LiveStretch {
+            .map(|p| LiveSegment {
                 clock: p.clock_bytes,
                 bytes: (p.least_bytes, p.most_bytes),
                 blocks: (p.least_blocks, p.most_blocks),
@@ -179,10 +180,10 @@ fn tables(name: &str, header: &Header, counts: &TraceStatistics, sites: usize) -
     text += &format!(
         "  {} calls, {} allocated in all\n  live: at most {} in {} blocks, {} in {} blocks at the end\n",
         counts.calls,
-        report::bytes(counts.requested_bytes as f64),
-        report::bytes(counts.live_peak_bytes as f64),
+        units::bytes(counts.requested_bytes as f64),
+        units::bytes(counts.live_peak_bytes as f64),
         counts.live_peak_blocks,
-        report::bytes(counts.live_end_bytes as f64),
+        units::bytes(counts.live_end_bytes as f64),
         counts.survivors,
     );
     if counts.last_request_nanoseconds > 0 {
@@ -217,7 +218,7 @@ fn arenas_line(arenas: &[ArenaEvent]) -> String {
     format!(
         "{} of {} in all, at most {most} at a time, {live} at the end; {across} lost a pool to their address",
         births.count(),
-        report::bytes(size as f64)
+        units::bytes(size as f64)
     )
 }
 
@@ -227,7 +228,7 @@ fn calls(counts: &TraceStatistics) -> String {
             op.op.to_owned(),
             op.calls.to_string(),
             percent(op.calls, counts.calls),
-            if op.op == "free" { "–".into() } else { report::bytes(op.bytes as f64) },
+            if op.op == "free" { "–".into() } else { units::bytes(op.bytes as f64) },
         ]
     });
     let frees: u64 = counts.domains.iter().map(|domain| domain.frees).sum();
@@ -237,7 +238,7 @@ fn calls(counts: &TraceStatistics) -> String {
             domain.domain.to_owned(),
             domain.requests.to_string(),
             percent(domain.requests, requests),
-            report::bytes(domain.bytes as f64),
+            units::bytes(domain.bytes as f64),
             domain.frees.to_string(),
             percent(domain.frees, frees),
         ]
@@ -265,10 +266,10 @@ fn sizes(counts: &TraceStatistics) -> String {
     }
     let rows = octaves.iter().filter(|octave| octave.1 > 0).map(|&(limit, count, volume)| {
         vec![
-            format!("up to {}", report::bytes(limit as f64)),
+            format!("up to {}", units::bytes(limit as f64)),
             count.to_string(),
             percent(count, requests),
-            report::bytes(volume as f64),
+            units::bytes(volume as f64),
             percent(volume, counts.requested_bytes),
         ]
     });
@@ -287,7 +288,7 @@ fn lifetimes(counts: &TraceStatistics) -> String {
     ]];
     for limit in [1 << 10, 1 << 14, 1 << 20, 1 << 24, 1 << 30] {
         let ended = within(&counts.ages_bytes, limit);
-        let limit = report::bytes(limit as f64);
+        let limit = units::bytes(limit as f64);
         rows.push(vec![
             format!("within {limit} allocated"),
             ended.to_string(),
@@ -318,7 +319,7 @@ fn threads(counts: &TraceStatistics, interpreters: &[(u32, u32)]) -> String {
         let mut row = vec![
             thread.thread.to_string(),
             thread.requests.to_string(),
-            report::bytes(thread.bytes as f64),
+            units::bytes(thread.bytes as f64),
             thread.foreign_frees.to_string(),
         ];
         if !interpreters.is_empty() {
@@ -344,9 +345,9 @@ fn types(counts: &TraceStatistics) -> String {
         vec![
             if count.name.is_empty() { "(no type)".to_owned() } else { count.name.clone() },
             count.requests.to_string(),
-            report::bytes(count.bytes as f64),
+            units::bytes(count.bytes as f64),
             count.live_blocks.to_string(),
-            report::bytes(count.live_bytes as f64),
+            units::bytes(count.live_bytes as f64),
         ]
     });
     table(
@@ -399,9 +400,9 @@ fn lines_of(sites: &[SiteCount], titles: [&'static str; 2], most: usize) -> Stri
         vec![
             if site.site.is_empty() { "(no line)".to_owned() } else { shown + more },
             site.requests.to_string(),
-            report::bytes(site.bytes as f64),
+            units::bytes(site.bytes as f64),
             site.live_blocks.to_string(),
-            report::bytes(site.live_bytes as f64),
+            units::bytes(site.live_bytes as f64),
         ]
     };
     let header = ["requests", "bytes", "live blocks at end", "live at end"];

@@ -23,7 +23,8 @@ use anyhow::{Context, bail};
 use self::library::Library;
 use self::limits::LimitArgs;
 pub use self::recorder::RecorderArgs;
-use crate::trace::{RawLog, RecordingEnding, Survey};
+use crate::trace::{Creation, Header, RawLog, RecordingEnding, Survey};
+use crate::units::{plain_bytes, with_commas};
 
 /// Prints a line on stderr. A closed stderr must not end the recording.
 macro_rules! print_note {
@@ -215,7 +216,7 @@ fn check_output(output: &Path) -> anyhow::Result<()> {
     if output.is_dir() {
         bail!("{}: is a directory; give a file that ends in .trace or .csv", output.display());
     }
-    let probe = crate::trace::Creation::begin(output, &crate::trace::Header::default());
+    let probe = Creation::begin(output, &Header::default());
     drop(probe.with_context(|| format!("{} cannot be written", output.display()))?);
     let mut part = output.as_os_str().to_owned();
     part.push(".part");
@@ -287,12 +288,12 @@ fn report(log: &RawLog, output: &Path, survey: &Survey) {
     let size = fs::metadata(output).map_or(0, |metadata| metadata.len());
     print_note!(
         "heaplay: recorded {} calls requesting {} of process {} (CPython {}): {} ({})",
-        grouped(survey.events),
-        bytes(survey.bytes),
+        with_commas(survey.events),
+        plain_bytes(survey.bytes),
         log.pid,
         log.python,
         output.display(),
-        bytes(size),
+        plain_bytes(size),
     );
     match &log.ending {
         RecordingEnding::NoSpace(reason) => {
@@ -306,11 +307,11 @@ fn report(log: &RawLog, output: &Path, survey: &Survey) {
         _ => {}
     }
     if log.lost_events > 0 {
-        print_note!("heaplay: {} calls were made and not recorded", grouped(log.lost_events));
+        print_note!("heaplay: {} calls were made and not recorded", with_commas(log.lost_events));
     }
     if survey.unseen_frees > 0 && !log.is_forked() {
         let from = if log.is_late() { "from before the recording" } else { "never seen" };
-        print_note!("heaplay: {} frees were of blocks {from}", grouped(survey.unseen_frees));
+        print_note!("heaplay: {} frees were of blocks {from}", with_commas(survey.unseen_frees));
     }
     if !survey.interpreters.is_empty() {
         let interpreters: std::collections::BTreeSet<u32> =
@@ -328,32 +329,6 @@ fn report(log: &RawLog, output: &Path, survey: &Survey) {
     }
 }
 
-/// A number with separators of thousands: `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let first = digits.len() % 3;
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && index % 3 == first {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Bytes with a binary unit.
-fn bytes(number: u64) -> String {
-    let mut value = number as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1000.0 {
-            return if unit == "B" { format!("{number} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} TiB")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,14 +344,5 @@ mod tests {
             name_of(Path::new("app.v1.csv"), 4711, &mut taken),
             Path::new("app.v1.4711.2.csv")
         );
-    }
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!(grouped(7), "7");
-        assert_eq!(grouped(123), "123");
-        assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(bytes(999), "999 B");
-        assert_eq!(bytes(3 << 20), "3.0 MiB");
     }
 }

@@ -1,72 +1,85 @@
-//! Room `cli`, verb `run`: the main job. Compiles traces, measures every backend on them, leaves a
-//! run folder with its pictures.
+//! Verb `run`: the main job. Compiles traces, measures every backend on them, and leaves a run
+//! folder with its pictures. `run/folder.rs` makes the folder, `run/progress.rs` shows how far the
+//! run is, `run/conclusion.rs` says how it ended.
 
-use std::collections::HashSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+mod conclusion;
+mod folder;
+mod progress;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressStyle};
-use rayon::prelude::*;
 
+pub use conclusion::conclude;
+
+use self::progress::ProgressLine;
 use super::children::ChildArgs;
-use super::load::{find_traces, load_within, sha256};
+use super::load::{find_traces, load_within};
 use super::terminal::note;
 use super::{interrupt, specs};
-use crate::bench::{self, Progress, Settings, Side, Workload, Workloads};
-use crate::results::{
-    BackendEntry, CellKey, FORMAT, Manifest, Measurement, Metric, NewRunDir, Outcome, Pass,
-    RecordError, Run, RunDir, Scope, Status, civil_date,
-};
-use crate::spec::FLOOR;
+use crate::bench::{self, RunPlan, Settings, Workloads};
+use crate::results::{NewRunDir, Pass, Run, RunDir};
+use crate::spec::{BackendSpec, FLOOR};
 
 /// Replay traces against backends, in parallel, and report what each costs in time and in memory
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct RunArgs {
     /// Traces (.trace or .csv), or folders of traces
     #[arg(required_unless_present = "resume")]
-    traces: Vec<PathBuf>,
+    pub traces: Vec<PathBuf>,
     /// Backends, separated by commas; `heaplay backends` lists them
     #[arg(short, long, default_value = "malloc,pymalloc,bump")]
-    backends: Vec<String>,
+    pub backends: Vec<String>,
     /// Passes, separated by commas
-    #[arg(long, value_delimiter = ',', default_value = "footprint,time,latency", value_parser = parse_pass)]
-    passes: Vec<Pass>,
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "footprint,time,latency",
+        value_parser = parse_pass
+    )]
+    pub passes: Vec<Pass>,
     /// Repetitions of each timed pass (from 3 on, latencies are confirmed call by call)
     #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=255))]
-    repetitions: u32,
+    pub repetitions: u32,
     /// The run folder [default: reports/DATE-TIME]
     #[arg(short, long)]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// Finish the run in this folder: missing and failed cells
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["traces", "out", "backends", "passes", "repetitions"])]
-    resume: Option<PathBuf>,
-    /// Let allocators that give memory back by the clock have their time: replay their footprint
-    /// pass at the program's own pace, 1 for a second a second, 0.1 for ten times as fast. Without
-    /// it they get a band, from giving back at once to never
-    #[arg(long, value_name = "FACTOR", value_parser = parse_pace, allow_negative_numbers = true, conflicts_with = "resume")]
-    pace: Option<f64>,
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = ["traces", "out", "backends", "passes", "repetitions"]
+    )]
+    pub resume: Option<PathBuf>,
+    /// Replay the footprint pass of allocators that return memory after a delay at the program's own
+    /// pace: 1 for a second a second, 0.1 for ten times as fast. Without it their figures are a
+    /// range, from memory returned immediately to never
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        value_parser = parse_pace,
+        allow_negative_numbers = true,
+        conflicts_with = "resume"
+    )]
+    pub pace: Option<f64>,
     /// Count instructions too, with valgrind: the same on every machine, and some 30 times as slow
     /// as a timed pass
     #[arg(long)]
-    count_instructions: bool,
+    pub count_instructions: bool,
     /// Leave out `null`, which measures the harness itself and is otherwise always there
     #[arg(long)]
-    no_floor: bool,
-    /// Decides the order of the timed cells [default: the time of day]
+    pub no_floor: bool,
+    /// The seed of the order of the timed cells [default: the time of day]
     #[arg(long)]
-    seed: Option<u64>,
+    pub seed: Option<u64>,
     #[command(flatten)]
-    children: ChildArgs,
+    pub children: ChildArgs,
 }
 
-pub(super) fn parse_pass(text: &str) -> Result<Pass, String> {
-    Pass::ALL
-        .into_iter()
-        .find(|pass| pass.name() == text)
-        .ok_or_else(|| format!("expected {}", Pass::ALL.map(Pass::name).join(", ")))
+fn parse_pass(text: &str) -> Result<Pass, String> {
+    let known = Pass::ALL.into_iter().find(|pass| pass.name() == text);
+    known.ok_or_else(|| format!("expected {}", Pass::ALL.map(Pass::name).join(", ")))
 }
 
 fn parse_pace(text: &str) -> Result<f64, String> {
@@ -74,472 +87,120 @@ fn parse_pace(text: &str) -> Result<f64, String> {
     pace.ok_or_else(|| "expected a factor from 0.001 to 100, such as 1.0".to_owned())
 }
 
-/// What to do where a folder for the run cannot be made.
-const PLACE: &str = "the run folder could not be made; choose a place with --out";
-
 impl RunArgs {
     /// Runs, or finishes a run, and draws the report.
     ///
     /// # Errors
-    /// What could not be done. What was measured before stays in the folder.
+    /// What could not be done. The cells measured before stay in the folder.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (run, folder) = self.measure()?;
         conclude(&run, &folder)
-    }
-
-    /// The run that another verb asks for.
-    pub(super) fn of(
-        traces: Vec<PathBuf>,
-        backends: Vec<String>,
-        passes: Vec<Pass>,
-        repetitions: u32,
-        out: Option<PathBuf>,
-        children: ChildArgs,
-    ) -> RunArgs {
-        RunArgs {
-            traces,
-            backends,
-            passes,
-            repetitions,
-            out,
-            resume: None,
-            pace: None,
-            count_instructions: false,
-            no_floor: false,
-            seed: None,
-            children,
-        }
     }
 
     /// Runs, or finishes a run, and leaves the record.
     ///
     /// # Errors
     /// As [`RunArgs::run`].
-    pub(super) fn measure(&self) -> anyhow::Result<(Run, PathBuf)> {
+    pub fn measure(&self) -> anyhow::Result<(Run, PathBuf)> {
         interrupt::install()?;
-        let mut settings = Settings { pace: self.pace, ..self.children.settings() };
-        // Locked until the run is over: two runs in one folder would take each other's cells for
-        // their own.
+        let mut settings = self.children.settings();
+        // Locked until the run is over: two runs in one folder would mix their cells.
         let (mut dir, workloads) = match &self.resume {
             Some(folder) => {
                 let mut dir = RunDir::open(folder)?;
                 dir.lock()?;
-                // At the pace at which it was begun.
-                settings.pace =
-                    dir.manifest().settings.get(PACE).and_then(|pace| pace.parse().ok());
-                let workloads = prepare_resume(&mut dir, &settings)?;
+                settings.pace = bench::pace_of_run(&dir);
+                let workloads = resume(&mut dir, &settings)?;
                 (dir, workloads)
             }
-            None => self.prepare(&settings, self.claim()?)?,
+            None => {
+                settings.pace = self.pace;
+                self.begin(&settings, folder::claim(self.out.as_deref())?)?
+            }
         };
         let folder = dir.folder().to_owned();
-        let bar = Bar::new(&dir.missing()?, &workloads);
-        let mut run = bench::run(&mut dir, &workloads, &settings, &bar)
-            .with_context(|| {
-                let folder = folder.display();
-                format!("{folder}: the run stopped; what was measured is kept, and `heaplay run --resume {folder}` goes on")
-            })?;
-        bar.bar.finish_and_clear();
+        let progress = ProgressLine::new(&dir.missing()?, &workloads);
+        let run = bench::run(&mut dir, &workloads, &settings, &progress);
+        let mut run = run.with_context(|| {
+            let folder = folder.display();
+            format!(
+                "{folder}: the run stopped; the cells measured before are in the folder, and \
+                 `heaplay run --resume {folder}` goes on"
+            )
+        })?;
+        progress.clear();
         if self.count_instructions && run.missing().is_empty() && !bench::cancelled() {
-            count_instructions(&mut run, &workloads, &settings);
+            bench::add_instructions(&mut run, &workloads, &settings, &|text| note(text));
             dir.save(&run)?;
         }
         Ok((run, folder))
     }
 
-    /// Takes a folder for the run, and locks it.
-    fn claim(&self) -> anyhow::Result<NewRunDir> {
-        let folder = match &self.out {
-            Some(folder) => folder.clone(),
-            None => dated_folder(Path::new("reports")).context(PLACE)?,
-        };
-        match RunDir::claim(&folder) {
-            Err(error @ RecordError::Io { .. }) => Err(error).context(PLACE),
-            claimed => Ok(claimed?),
-        }
-    }
-
     /// Compiles the traces, asks each backend for its version, and writes the manifest.
-    fn prepare(
+    fn begin(
         &self,
         settings: &Settings,
         claimed: NewRunDir,
     ) -> anyhow::Result<(RunDir, Workloads)> {
-        let mut words: Vec<String> =
-            specs::read_list(&self.backends)?.into_iter().map(String::from).collect();
-        if !self.no_floor && !words.iter().any(|word| word == FLOOR) {
-            words.push(FLOOR.to_owned());
+        let mut specs = specs::read_list(&self.backends)?;
+        if !self.no_floor && !specs.iter().any(BackendSpec::is_floor) {
+            specs.push(FLOOR.parse()?);
         }
-        let paths = find_traces(&self.traces)?;
-        let (traces, programs) = load_within(&paths, calls_within(settings))?;
-        let (backends, absent) = ask_versions(words, settings);
-        tell_limit(settings, &programs);
-        if let Some(workload) =
-            programs.iter().find(|workload| self.pace.is_some() && workload.times.is_empty())
-        {
+        let workloads = load_within(&find_traces(&self.traces)?, calls_within(settings))?;
+        let names = specs.into_iter().map(String::from);
+        let (backends, absent) = bench::ask_versions(names, settings.timeout, &|text| note(text));
+        note_time_limit(settings, &workloads);
+        let no_times = workloads.iter().find(|workload| workload.times.is_empty());
+        if let (Some(workload), Some(_)) = (no_times, self.pace) {
+            let name = workload.name();
             bail!(
-                "{}: has no times, so it has no pace; leave --pace out, or record it with `heaplay record`",
-                workload.name()
+                "{name}: has no times, so it has no pace; leave --pace out, or record it with \
+                 `heaplay record`"
             );
         }
-        let mut passes = self.passes.clone();
-        passes.sort();
-        passes.dedup();
-        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let manifest = Manifest {
-            format: FORMAT,
-            heaplay: env!("CARGO_PKG_VERSION").to_owned(),
-            created_unix_seconds: created.as_secs(),
-            traces,
-            backends,
-            passes,
-            repetitions: self.repetitions,
-            seed: self.seed.unwrap_or(created.as_nanos() as u64),
-            settings: [
-                ("jobs".to_owned(), settings.jobs.to_string()),
-                ("memory_limit_bytes".to_owned(), settings.memory_bytes.to_string()),
-            ]
-            .into_iter()
-            .chain(settings.pace.map(|pace| (PACE.to_owned(), pace.to_string())))
-            .collect(),
-            machine: bench::fingerprint(),
-            clock: clock_facts(settings),
-        };
-        let dir = claimed.create(manifest).context(PLACE)?;
-        commit_absent_cells(&dir, &absent).context(PLACE)?;
-        Ok((dir, programs))
+        let (traces, passes) = (workloads.traces(), self.passes.clone());
+        let repetitions = self.repetitions;
+        let plan = RunPlan { traces, backends, absent, passes, repetitions, seed: self.seed };
+        let dir = bench::begin_run(claimed, plan, settings).context(folder::NO_FOLDER)?;
+        note_clock(settings);
+        Ok((dir, workloads))
     }
 }
 
-/// Adds the instructions of each trace on each backend, where they are not there yet; what cannot
-/// be counted is told.
-fn count_instructions(run: &mut Run, programs: &Workloads, settings: &Settings) {
-    if bench::valgrind().is_none() {
-        note(
-            "instructions: skipped, valgrind is not on the PATH (Debian: apt-get install valgrind)",
-        );
-        return;
-    }
-    let cells: Vec<(&str, &str, &Workload)> = run
-        .manifest
-        .traces
-        .iter()
-        .filter_map(|trace| Some((trace.name.as_str(), programs.get(&trace.name)?)))
-        .flat_map(|(trace, loaded)| {
-            run.manifest.backends.iter().map(move |backend| (trace, backend.name.as_str(), loaded))
-        })
-        .filter(|(trace, backend, _)| {
-            let works = run.outcomes.iter().any(|outcome| {
-                (outcome.trace.as_str(), outcome.backend.as_str()) == (trace, backend)
-                    && outcome.status == Status::Ok
-            });
-            works && run.values(trace, backend, Scope::All, INSTRUCTIONS).is_empty()
-        })
-        .collect();
-    let count = |(trace, backend, loaded): (&str, &str, &Workload)| {
-        if !loaded.program.is_whole() {
-            note(format!("instructions: {trace} skipped, it is replayed in parts"));
-            return None;
-        }
-        let limits = bench::ChildLimits {
-            time: settings.time_limit(loaded.program.calls()) * 20,
-            memory_bytes: settings.memory_bytes,
-        };
-        match bench::instructions(&Side::of(backend), loaded, limits, 1) {
-            Ok(counts) => {
-                let (trace, backend) = (trace.to_owned(), backend.to_owned());
-                let cell = CellKey { trace, backend, pass: Pass::Time, repetition: 0 };
-                Some(cell.measurement(Scope::All, INSTRUCTIONS, counts[0] as f64))
-            }
-            Err(reason) => {
-                note(format!("instructions: {backend} on {trace} skipped: {reason}"));
-                None
-            }
-        }
-    };
-    // As many at once as the run has children.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.jobs.max(1)).build();
-    let counted: Vec<Measurement> = match pool {
-        Ok(pool) => pool.install(|| cells.into_par_iter().filter_map(count).collect()),
-        Err(_) => cells.into_iter().filter_map(count).collect(),
-    };
-    run.measurements.extend(counted);
+/// Opens a run again, and compiles its traces under the names of its manifest.
+fn resume(dir: &mut RunDir, settings: &Settings) -> anyhow::Result<Workloads> {
+    bench::reopen(dir, settings.timeout, &|text| note(text))?;
+    note(format!("{}: {} cells to do", dir.folder().display(), dir.missing()?.len()));
+    let traces = &dir.manifest().traces;
+    let paths: Vec<PathBuf> = traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
+    Ok(load_within(&paths, calls_within(settings))?.named_as(traces))
 }
 
-/// The metric of [`count_instructions`].
-const INSTRUCTIONS: Metric = Metric::Instructions;
-
-/// Calls whose instructions, of 8 bytes, fit the memory that a child may take: longer traces are
+/// The calls whose instructions, of 8 bytes, fit the memory of a child. A trace with more calls is
 /// replayed in parts.
 fn calls_within(settings: &Settings) -> u64 {
     settings.memory_bytes / 8
 }
 
-/// Says beforehand how long a cell may take: a backend so slow that it would not finish is stopped
-/// there.
-fn tell_limit(settings: &Settings, programs: &Workloads) {
-    let limits = programs.iter().map(|loaded| settings.time_limit(loaded.program.calls()));
+/// A note on the time after which a pass is stopped.
+fn note_time_limit(settings: &Settings, workloads: &Workloads) {
+    let limits = workloads.iter().map(|workload| settings.time_limit(workload.calls()));
     if let Some(longest) = limits.max() {
         let seconds = longest.as_secs();
         note(format!(
-            "a pass that takes over {seconds} s is stopped and not tried again (--timeout sets another limit)"
+            "a pass that takes over {seconds} s is stopped and not tried again (--timeout sets \
+             another limit)"
         ));
     }
 }
 
-/// The manifest's setting that holds the pace of the footprint passes.
-const PACE: &str = "pace";
-
-/// The version of a backend that cannot be had. `--resume` asks again.
-const NO_VERSION: &str = "not available";
-
-/// Asks each backend for its version. One that cannot be had is told, with the reason, and costs
-/// its own cells only.
-fn ask_versions(
-    words: Vec<String>,
-    settings: &Settings,
-) -> (Vec<BackendEntry>, Vec<(String, String)>) {
-    let mut absent = Vec::new();
-    let entries = words
-        .into_iter()
-        .map(|name| match bench::version(&name, settings.timeout) {
-            Ok(version) => BackendEntry { name, version },
-            Err(failure) => {
-                note(failure.about(&name));
-                absent.push((name.clone(), failure.to_string()));
-                BackendEntry { name, version: NO_VERSION.to_owned() }
-            }
-        })
-        .collect();
-    (entries, absent)
-}
-
-/// Commits error rows for the cells of backends that cannot be had: nothing is started for them.
-fn commit_absent_cells(dir: &RunDir, absent: &[(String, String)]) -> Result<(), RecordError> {
-    for cell in dir.manifest().planned() {
-        if let Some((_, reason)) = absent.iter().find(|(name, _)| *name == cell.backend) {
-            dir.commit(dir.begin_cell(&cell)?, &Outcome::of(&cell, 0.0, Err(reason.clone())))?;
-        }
-    }
-    Ok(())
-}
-
-fn clock_facts(settings: &Settings) -> std::collections::BTreeMap<String, String> {
-    let clock = settings.clock.clock();
-    let floor = clock.floor();
-    let source =
-        if settings.clock.counter { "time-stamp counter, fenced" } else { "CLOCK_MONOTONIC" };
+fn note_clock(settings: &Settings) {
+    let floor = settings.clock.clock().floor();
     note(format!(
-        "the clock ({source}) steps by {:.1} ns; an empty pair reads {:.1} ns and costs {:.1}",
-        floor.step_ns, floor.pair_ns, floor.cost_ns
+        "the clock ({}) steps by {:.1} ns; an empty pair reads {:.1} ns and costs {:.1} ns",
+        settings.clock.source_name(),
+        floor.step_ns,
+        floor.pair_ns,
+        floor.cost_ns
     ));
-    [
-        ("source".to_owned(), source.to_owned()),
-        ("ticks_per_second".to_owned(), format!("{:.0}", settings.clock.ticks_per_second)),
-        ("step_nanoseconds".to_owned(), format!("{:.2}", floor.step_ns)),
-        ("pair_nanoseconds".to_owned(), format!("{:.2}", floor.pair_ns)),
-        ("cost_nanoseconds".to_owned(), format!("{:.2}", floor.cost_ns)),
-    ]
-    .into()
-}
-
-/// Makes a folder named by the date that was not there yet.
-fn dated_folder(parent: &Path) -> std::io::Result<PathBuf> {
-    fs::create_dir_all(parent)?;
-    let seconds =
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (year, month, day) = civil_date(seconds);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let name = format!("{year:04}-{month:02}-{day:02}-{hour:02}{minute:02}{second:02}");
-    let mut number = 1;
-    let mut folder = parent.join(&name);
-    loop {
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                number += 1;
-                folder = parent.join(format!("{name}-{number}"));
-            }
-            made => return made.map(|()| folder),
-        }
-    }
-}
-
-/// Opens an unfinished run: the same traces, the same versions. Failed cells are to be tried again,
-/// and with a failed latency cell all of its kind, which are confirmed together.
-fn prepare_resume(dir: &mut RunDir, settings: &Settings) -> anyhow::Result<Workloads> {
-    let mut run = dir.load()?;
-    let paths: Vec<PathBuf> =
-        run.manifest.traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
-    for (trace, path) in run.manifest.traces.iter().zip(&paths) {
-        let hash = sha256(path)
-            .context("the run's trace is gone; resume from the directory in which it was begun")?;
-        if hash != trace.sha256 {
-            bail!("{}: is not the file that the run began with; begin a new run", path.display());
-        }
-    }
-    let words = run.manifest.backends.iter().map(|backend| backend.name.clone()).collect();
-    let (now, absent) = ask_versions(words, settings);
-    for (backend, now) in run.manifest.backends.iter_mut().zip(now) {
-        // What was not there may have come; what has gone leaves its cells as they are.
-        if backend.version == NO_VERSION {
-            backend.version = now.version;
-        } else if now.version != NO_VERSION && now.version != backend.version {
-            bail!(
-                "backend `{}` is {} now and was {}; begin a new run",
-                backend.name,
-                now.version,
-                backend.version
-            );
-        }
-    }
-    let machine = bench::fingerprint();
-    if machine != run.manifest.machine {
-        bail!(
-            "{}: was begun on another machine or kernel; begin a new run here and `merge` cannot join them",
-            dir.folder().display()
-        );
-    }
-    dir.update_manifest(|manifest| manifest.backends.clone_from(&run.manifest.backends))?;
-    let is_gone = |cell: &CellKey| absent.iter().any(|(name, _)| *name == cell.backend);
-    let failed: HashSet<CellKey> =
-        run.failed().into_iter().map(Outcome::cell).filter(|cell| !is_gone(cell)).collect();
-    let planned = run.manifest.planned();
-    let tried: HashSet<CellKey> = run.outcomes.iter().map(Outcome::cell).collect();
-    let again: HashSet<CellKey> = planned
-        .iter()
-        .filter(|cell| {
-            let done = |cell: &CellKey| tried.contains(cell) && !failed.contains(cell);
-            // A batch is timed together or not at all.
-            let mates = |mate: &CellKey| {
-                mate.pass == Pass::Time
-                    && mate.trace == cell.trace
-                    && mate.repetition == cell.repetition
-            };
-            failed.contains(cell)
-                || (cell.pass == Pass::Time
-                    && planned.iter().any(|mate| mates(mate) && !done(mate)))
-                || (cell.pass == Pass::Latency
-                    && failed.iter().any(|f| {
-                        f.pass == Pass::Latency
-                            && f.trace == cell.trace
-                            && f.backend == cell.backend
-                    }))
-        })
-        .cloned()
-        .collect();
-    dir.forget(&mut run, &again)?;
-    let missing = run.missing().len();
-    note(format!("{}: {missing} cells to do", dir.folder().display()));
-    let (_, workloads) = load_within(&paths, calls_within(settings))?;
-    // The names in the tables are the manifest's.
-    Ok(workloads.named_as(&run.manifest.traces))
-}
-
-/// The bar on a terminal, and lines for failed cells everywhere.
-struct Bar {
-    bar: ProgressBar,
-}
-
-impl Bar {
-    fn new(missing: &[CellKey], programs: &Workloads) -> Bar {
-        let weight = |cell: &CellKey| {
-            programs.get(&cell.trace).map_or(0, |loaded| loaded.program.calls() as u64)
-        };
-        let total = missing.iter().map(weight).sum();
-        let bar = ProgressBar::new(total); // draws to standard error, and only to a terminal
-        if let Ok(style) = ProgressStyle::with_template(
-            "{bar:30} {percent:>3} %  {elapsed} gone, {eta} left  {msg}",
-        ) {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(250));
-        Bar { bar }
-    }
-}
-
-impl Progress for Bar {
-    fn done(&self, outcome: &Outcome, weight: u64) {
-        let what = format!(
-            "{} on {}, {} {}",
-            outcome.backend,
-            outcome.trace,
-            outcome.pass.name(),
-            outcome.repetition + 1
-        );
-        self.bar.inc(weight);
-        if outcome.status == Status::Error {
-            self.bar.suspend(|| note(format!("{what}: {}", outcome.reason)));
-        }
-        self.bar.set_message(what);
-    }
-
-    fn note(&self, text: String) {
-        self.bar.suspend(|| note(text));
-    }
-}
-
-/// Says what there is and what is missing, draws it, and chooses the exit code.
-pub(super) fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
-    let (missing, failed) = (run.missing(), run.failed());
-    if bench::cancelled() || !missing.is_empty() {
-        note(format!(
-            "{0}: {1} of {2} cells are measured, {3} are missing; `heaplay run --resume {0}` finishes it",
-            folder.display(),
-            run.outcomes.len() - failed.len(),
-            run.outcomes.len() + missing.len(),
-            missing.len() + failed.len()
-        ));
-        return Ok(ExitCode::from(130));
-    }
-    super::report::draw(run, folder)?;
-    if let Some(text) = own_cost(run) {
-        note(text);
-    }
-    if !failed.is_empty() {
-        note(format!(
-            "{} of {} cells failed; `heaplay run --resume {}` tries them again",
-            failed.len(),
-            run.outcomes.len(),
-            folder.display()
-        ));
-    }
-    // A backend of which nothing at all could be measured was asked for in vain.
-    let in_vain = run.manifest.backends.iter().find(|backend| {
-        run.outcomes.iter().all(|o| o.backend != backend.name || o.status == Status::Error)
-    });
-    if let Some(backend) = in_vain {
-        note(format!("backend `{}` gave no result", backend.name));
-        return Ok(ExitCode::from(2));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What the footprint passes spent on looking, of the processor time of all of them.
-fn own_cost(run: &Run) -> Option<String> {
-    let sum = |metric: Metric| -> f64 {
-        let rows =
-            run.measurements.iter().filter(|row| row.metric == metric && row.backend != FLOOR);
-        rows.map(|row| row.value).sum()
-    };
-    let whole = sum(Metric::PassNanoseconds);
-    let one = |trace: &str, backend: &str, metric: Metric| {
-        run.values(trace, backend, Scope::All, metric).first().copied().unwrap_or(0.0)
-    };
-    let passes = run
-        .measurements
-        .iter()
-        .filter(|row| row.metric == Metric::PassNanoseconds && row.value > 0.0);
-    let most = passes
-        .filter(|row| row.backend != FLOOR)
-        .map(|row| one(&row.trace, &row.backend, Metric::SamplingNanoseconds) / row.value * 100.0)
-        .fold(0.0, f64::max);
-    (whole > 0.0).then(|| {
-        let share = |metric: Metric| sum(metric) / whole * 100.0;
-        format!(
-            "of the footprint passes' time {:.2} % went into sampling, at most {most:.2} % of one, and {:.0} % into the heap \
-             map; of the timed ones', none",
-            share(Metric::SamplingNanoseconds),
-            share(Metric::MappingNanoseconds)
-        )
-    })
 }

@@ -89,15 +89,15 @@ impl VerifyArgs {
                 verification.prove("any size", backend, None)?;
             }
         }
-        let (entries, programs) = match self.traces.as_slice() {
+        let workloads = match self.traces.as_slice() {
             [] if self.against.is_some() => {
                 bail!("--against compares on a trace: name one, such as traces/hello.trace")
             }
             [] => Default::default(),
             traces => load_traces(&find_traces(traces)?)?,
         };
-        for (entry, loaded) in entries.iter().zip(&programs) {
-            let trace = &entry.name;
+        for loaded in &workloads {
+            let trace = loaded.name();
             for backend in &backends {
                 match self.against.as_deref() {
                     None => verification.prove(trace, backend, Some(loaded))?,

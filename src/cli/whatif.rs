@@ -57,7 +57,7 @@ impl WhatifArgs {
             (None, Some(name)) => (Change::Drop, name),
             (None, None) => bail!("name a line with --move-site or --drop-site"),
         };
-        let (_, workloads) =
+        let workloads =
             load_grouped(std::slice::from_ref(&self.trace), |sites| sites.under(name), u64::MAX)?;
         let Some(loaded) = workloads.into_iter().next() else {
             bail!("{}: no trace", self.trace.display());

@@ -1,8 +1,8 @@
 //! The stream: writes the raw log of the process, in the order of the calls.
 //!
-//! All threads write to one buffer. While the process has one thread, they take no lock; later they
-//! take a spin lock for a few stores. libc says when there are threads. Separate buffers would need
-//! an atomic counter to restore the order, and the counter would cost as much as the lock.
+//! All threads write to one buffer. The only thread of a process takes no lock. Several threads take
+//! a spin lock for a few stores. A byte of libc shows whether there are several. Separate buffers
+//! would need an atomic counter to restore the order, and the counter would cost as much as the lock.
 //!
 //! Words first go to the mapped tail, whose space on the disk is claimed before. `pwrite` then
 //! appends the tail to the file. So a full disk is an error here, never a SIGBUS in the program. The

@@ -1,8 +1,8 @@
 //! The incomplete beta function, and two intervals that follow from it: Student's t, and Clopper
 //! and Pearson's.
 
-/// ln Γ(x) for x > 0, by Stirling's series. Γ(x + 1) = x Γ(x) first raises the argument, until the
-/// first terms give all digits of a double (Abramowitz and Stegun, 6.1.15 and 6.1.41).
+/// ln Γ(x) for x > 0, by Stirling's series. First Γ(x + 1) = x Γ(x) raises the argument, until a
+/// few terms give all digits of a double. Source: Abramowitz and Stegun, 6.1.15 and 6.1.41.
 fn ln_gamma(x: f64) -> f64 {
     let (mut x, mut shift) = (x, 0.0);
     while x < 12.0 {

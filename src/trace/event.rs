@@ -480,7 +480,7 @@ impl Header {
         lines.into_iter().map(read).collect()
     }
 
-    /// Threads of the trace that ran in a sub-interpreter with a heap of its own (3.12 and later):
+    /// Threads that ran in a sub-interpreter with a heap of its own (3.12 and later). Each entry is
     /// the number of the thread and of the interpreter. They come from the fact `interpreters`,
     /// JSON: `[[thread,interpreter],…]`.
     pub fn interpreters(&self) -> Vec<(u32, u32)> {

@@ -1,9 +1,11 @@
 //! The list of logs of other recorders, and their conversion into traces.
 //!
-//! A log is read twice, so it must be a file; gzip is unpacked. Nothing is guessed. The trace counts
-//! what a log leaves open: frees of blocks without a birth (`unseen_frees`), blocks whose address
-//! came back before their end (`unseen_ends`), and lines of kinds that a trace does not hold
-//! (`left_out`).
+//! A log is read twice, so it must be a file; gzip is unpacked. Nothing is guessed. Facts of the trace
+//! count the gaps of a log:
+//!
+//! - `unseen_frees`: frees of blocks without a birth,
+//! - `unseen_ends`: blocks whose address came back before their end,
+//! - `left_out`: lines of kinds that a trace does not hold.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

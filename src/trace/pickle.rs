@@ -2,9 +2,9 @@
 //! code.
 //!
 //! A pickle is a program for a small stack machine. Python's own reader imports and calls every name
-//! in it. This reader knows only three things: the 28 opcodes in snapshots of CPython 3.6 to 3.14
-//! (protocols 4 and 5), two names (`tracemalloc.Snapshot`, `tracemalloc._Traces`), and five forms of
-//! values, which it stores in flat tables:
+//! in it. This reader knows only the 28 opcodes in snapshots of CPython 3.6 to 3.14 (protocols 4 and
+//! 5) and two names: `tracemalloc.Snapshot` and `tracemalloc._Traces`. It stores values of five forms
+//! in flat tables:
 //!
 //! ```text
 //! snapshot   object of {"traces": _Traces, "traceback_limit": int}
@@ -36,7 +36,7 @@ const TEXTS_LIMIT_BYTES: usize = 128 << 20;
 
 /// Why a pickle is no snapshot.
 #[derive(Debug)]
-pub struct Fault {
+pub struct PickleFault {
     /// Byte offset in the unpacked pickle.
     pub offset: u64,
     /// The finding.
@@ -150,7 +150,7 @@ struct PartsRead {
 ///
 /// # Errors
 /// The first byte that does not belong in a snapshot, or a file that ends before the pickle.
-pub fn read(input: impl Read) -> Result<Pickled, Fault> {
+pub fn read(input: impl Read) -> Result<Pickled, PickleFault> {
     let mut machine = PickleMachine {
         input: BufReader::with_capacity(1 << 16, input),
         offset: 0,
@@ -184,7 +184,7 @@ struct PickleMachine<R> {
     out: Pickled,
 }
 
-type PickleResult<T> = Result<T, Fault>;
+type PickleResult<T> = Result<T, PickleFault>;
 
 const A_SNAPSHOT: &str =
     "what tracemalloc.Snapshot.dump of CPython 3.6 to 3.14 writes; is it another pickle?";
@@ -192,12 +192,12 @@ const SMALLER: &str =
     "a snapshot within heaplay's limits; filter it in Python (Snapshot.filter_traces)";
 
 impl<R: Read> PickleMachine<R> {
-    fn fault(&self, found: impl Into<String>) -> Fault {
-        Fault { offset: self.at, found: found.into(), expected: A_SNAPSHOT, source: None }
+    fn fault(&self, found: impl Into<String>) -> PickleFault {
+        PickleFault { offset: self.at, found: found.into(), expected: A_SNAPSHOT, source: None }
     }
 
-    fn too_many(&self, what: &str) -> Fault {
-        Fault { expected: SMALLER, ..self.fault(format!("too many {what}")) }
+    fn too_many(&self, what: &str) -> PickleFault {
+        PickleFault { expected: SMALLER, ..self.fault(format!("too many {what}")) }
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> PickleResult<()> {
@@ -209,12 +209,12 @@ impl<R: Read> PickleMachine<R> {
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Fault {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(PickleFault {
                 expected: "the rest of the pickle: the file was cut off; copy or dump it again",
                 ..self.fault("the end of the file")
             }),
             Err(error) => {
-                Err(Fault { source: Some(error), ..self.fault("a file that cannot be read") })
+                Err(PickleFault { source: Some(error), ..self.fault("a file that cannot be read") })
             }
         }
     }

@@ -78,9 +78,9 @@ pub struct RawLog {
 }
 
 /// Marks that a trace holds at most, because its header is small.
-pub const MARKS_LIMIT: usize = 1024;
+const MARKS_LIMIT: usize = 1024;
 /// Births and deaths of arenas that a trace holds at most: the first ones.
-pub const ARENAS_LIMIT: usize = 8192;
+const ARENAS_LIMIT: usize = 8192;
 /// Every arena is a multiple of this: arenas have 256 KiB up to 3.9, and 1 MiB later. From 3.11 on
 /// CPython also takes the chunks of its frame stacks from the arena allocator. A chunk has 16 KiB,
 /// doubled where one frame needs more.
@@ -103,11 +103,11 @@ pub struct Survey {
     pub unseen_ends: u64,
     /// Bytes of the log up to its end.
     pub log_bytes: u64,
-    /// The first [`MARKS_LIMIT`] marks of the program: the index of the next call, and the name.
+    /// The first 1024 marks (`MARKS_LIMIT`) of the program: the index of the next call, and the name.
     pub marks: Vec<(u64, String)>,
     /// The number of all marks.
     pub marks_made: u64,
-    /// The first [`ARENAS_LIMIT`] births and deaths of arenas.
+    /// The first 8192 (`ARENAS_LIMIT`) births and deaths of arenas.
     pub arenas: Vec<ArenaEvent>,
     /// The number of all births and deaths of arenas.
     pub arena_events: u64,

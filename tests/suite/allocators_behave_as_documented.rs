@@ -404,10 +404,8 @@ fn every_setting_is_accepted_or_refused() {
             "jemalloc",
             "dirty_decay_ms=5,muzzy_decay_ms=7,narenas=3,retain=false,tcache=false,tcache_max=1024,thp=never",
         ),
-        (
-            "jemalloc",
-            "metadata_thp=auto,oversize_threshold=1M,lg_extent_max_active_fit=4,percpu_arena=percpu,dss=disabled",
-        ),
+        ("jemalloc", "metadata_thp=auto,oversize_threshold=1M,lg_extent_max_active_fit=4"),
+        ("jemalloc", "percpu_arena=percpu,dss=disabled"),
         ("jemalloc", "experimental_tcache_gc=false,background_thread=true"),
         (
             "mimalloc",

@@ -6,6 +6,7 @@ pub mod order;
 use std::ffi::{OsStr, OsString};
 
 use self::order::option;
+use crate::units::{Bytes, parse_bytes};
 
 /// When the recording starts and ends, and how much it records. The limits hold for each recorded
 /// process by itself.
@@ -25,7 +26,7 @@ pub struct LimitArgs {
     /// End the recording after N calls; the program goes on unrecorded
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_events: Option<u64>,
-    /// End the recording before its raw log grows past this, such as 500M or 2G; a call takes about
+    /// End the recording before its raw log grows past this, such as 500M or 2G. A call takes about
     /// 8 bytes in the log, and 1 in the trace
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_bytes: Option<u64>,
@@ -88,21 +89,11 @@ fn seconds(text: &str) -> Result<u64, String> {
 /// Bytes of the smallest raw log: header, tail and one chunk, rounded up.
 const LEAST_BYTES: u64 = 512 << 10;
 
-/// Reads bytes, with K, M or G for powers of 1024.
+/// Reads a size for a raw log.
 fn size(text: &str) -> Result<u64, String> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.get(number.len()..).unwrap_or_default().to_ascii_uppercase().as_str() {
-        "" | "B" => 0,
-        "K" | "KB" | "KIB" => 10,
-        "M" | "MB" | "MIB" => 20,
-        "G" | "GB" | "GIB" => 30,
-        _ => return Err("expected bytes, such as 500M or 2G".into()),
-    };
-    let number: u64 =
-        number.parse().map_err(|_| "expected bytes, such as 500M or 2G".to_owned())?;
-    let bytes = number.checked_mul(1 << shift).ok_or("more bytes than there are")?;
+    let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
     if bytes < LEAST_BYTES {
-        Err(format!("a raw log needs at least {LEAST_BYTES} bytes"))
+        Err(format!("a raw log needs at least {}", Bytes(LEAST_BYTES)))
     } else {
         Ok(bytes)
     }
@@ -163,9 +154,9 @@ mod tests {
 
     #[test]
     fn sizes_and_times() {
-        assert_eq!(size("1g"), Ok(1 << 30));
+        assert_eq!((size("1g"), size("512KiB")), (Ok(1 << 30), Ok(512 << 10)));
         assert_eq!(seconds("0.25"), Ok(250_000_000));
-        for text in ["", "M", "10", "-1M", "1.5M", "1T", "99999999999G"] {
+        for text in ["", "M", "10", "511K", "-1M", "99999999999G"] {
             assert!(size(text).is_err(), "{text}");
         }
         for text in ["", "0", "-1", "nan", "inf", "1s"] {

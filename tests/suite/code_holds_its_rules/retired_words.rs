@@ -1,7 +1,7 @@
 //! Words that the project does not use, each with the word to use instead. The table is
 //! `scripts/retired-words.txt`, which explains its form.
 
-use super::lexer::{TokenKind, lex};
+use super::lexer::{Token, TokenKind, lex};
 
 /// A word, or several that follow each other, in lower case.
 type Phrase = Vec<String>;
@@ -11,6 +11,8 @@ struct Entry {
     retired: Vec<Phrase>,
     /// Retired in identifiers of Rust code only.
     retired_in_code: Vec<Phrase>,
+    /// Retired as a whole identifier of Rust code, letter case included.
+    retired_names: Vec<String>,
     instead: String,
     allowed: Vec<Phrase>,
 }
@@ -47,11 +49,19 @@ impl RetiredWords {
             let mut columns = line.split('|');
             let retired = columns.next().unwrap_or_default();
             let instead = columns.next().ok_or_else(|| fault("no word to use instead"))?;
-            let (in_code, anywhere): (Vec<&str>, Vec<&str>) =
-                retired.split(',').map(str::trim).partition(|word| word.starts_with("code:"));
+            let retired: Vec<&str> = retired.split(',').map(str::trim).collect();
+            let after = |prefix: &'static str| {
+                retired.iter().filter_map(move |word| word.strip_prefix(prefix))
+            };
             words.entries.push(Entry {
-                retired: anywhere.into_iter().map(parts_of).collect(),
-                retired_in_code: in_code.into_iter().map(|word| parts_of(&word[5..])).collect(),
+                retired: retired
+                    .iter()
+                    .filter(|word| !word.contains(':'))
+                    .copied()
+                    .map(parts_of)
+                    .collect(),
+                retired_in_code: after("code:").map(parts_of).collect(),
+                retired_names: after("name:").map(str::to_owned).collect(),
                 instead: instead.trim().to_owned(),
                 allowed: columns.next().map_or(Vec::new(), |list| phrases(list).collect()),
             });
@@ -62,7 +72,8 @@ impl RetiredWords {
     /// `path:line: word → the word to use` for each retired word in a text.
     pub fn find(&self, path: &str, text: &str) -> Vec<String> {
         let parts = parts(text);
-        let code = if path.ends_with(".rs") { identifiers(text) } else { Vec::new() };
+        let names = if path.ends_with(".rs") { identifiers(text) } else { Vec::new() };
+        let code: Vec<Part> = names.iter().flat_map(parts_of_name).collect();
         let mut found: Vec<(usize, String)> = Vec::new();
         for entry in &self.entries {
             let anywhere = entry.retired.iter().map(|phrase| (phrase, &parts));
@@ -74,6 +85,12 @@ impl RetiredWords {
                     (parts[at].line, format!("{path}:{}: {word} → {instead}", parts[at].line))
                 }));
             }
+        }
+        for entry in &self.entries {
+            let named = names.iter().filter(|name| entry.retired_names.contains(&name.text));
+            found.extend(named.map(|name| {
+                (name.line, format!("{path}:{}: {} → {}", name.line, name.text, entry.instead))
+            }));
         }
         found.sort();
         found.dedup();
@@ -123,7 +140,9 @@ fn parts(text: &str) -> Vec<Part> {
     let mut before = ' ';
     let chars: Vec<char> = text.chars().collect();
     for (at, &c) in chars.iter().enumerate() {
-        if c.is_alphanumeric() {
+        // The letter of an escape in a text, as in `\n`, belongs to no word.
+        let is_escape = before == '\\' && "nrt".contains(c);
+        if c.is_alphanumeric() && !is_escape {
             let next = chars.get(at + 1).copied().unwrap_or(' ');
             let is_hump = c.is_uppercase() && (before.is_lowercase() || next.is_lowercase());
             let is_number = c.is_numeric() != before.is_numeric();
@@ -136,7 +155,7 @@ fn parts(text: &str) -> Vec<Part> {
             (is_open, follows) = (true, true);
         } else {
             is_open = false;
-            follows &= c.is_whitespace() || "_-/!#*`'\"".contains(c);
+            follows &= c.is_whitespace() || is_escape || "_-/!#*`'\"\\".contains(c);
             line += usize::from(c == '\n');
         }
         before = c;
@@ -144,16 +163,15 @@ fn parts(text: &str) -> Vec<Part> {
     parts
 }
 
-/// The words of identifiers in code, outside comments and texts.
-fn identifiers(source: &str) -> Vec<Part> {
-    let tokens = lex(source);
-    let names = tokens.iter().filter(|token| token.kind == TokenKind::Identifier);
-    names
-        .flat_map(|token| {
-            let words = parts(&token.text).into_iter();
-            words.map(|part| Part { line: token.line, ..part })
-        })
-        .collect()
+/// The identifiers in code, outside comments and texts.
+fn identifiers(source: &str) -> Vec<Token> {
+    let tokens = lex(source).into_iter();
+    tokens.filter(|token| token.kind == TokenKind::Identifier).collect()
+}
+
+fn parts_of_name(name: &Token) -> Vec<Part> {
+    let line = name.line;
+    parts(&name.text).into_iter().map(|part| Part { line, ..part }).collect()
 }
 
 fn stands_at(parts: &[Part], phrase: &Phrase, begin: usize) -> bool {
@@ -171,7 +189,7 @@ mod counting {
     use super::*;
 
     const TABLE: &str = "# comment\n\nfrob, frobs | widget | frob map\n\
-                         in turns, code:turn | time slice |\nfile src/old.rs: frobs\n";
+                         by flaps, code:flap, name:Glorps | slice |\nfile src/old.rs: frobs\n";
 
     fn found(path: &str, text: &str) -> Vec<String> {
         RetiredWords::parse(TABLE).unwrap().find(path, text)
@@ -187,9 +205,9 @@ mod counting {
 
     #[test]
     fn phrases_may_cross_a_line_and_not_a_sentence() {
-        assert_eq!(found("a.md", "they run in\n/// turns"), ["a.md:1: in turns → time slice"]);
-        assert!(found("a.md", "come in. Turns are over").is_empty());
-        assert!(found("a.md", "it turns, in turn").is_empty());
+        assert_eq!(found("a.md", "they run by\n/// flaps"), ["a.md:1: by flaps → slice"]);
+        assert!(found("a.md", "they come by. Flaps are over").is_empty());
+        assert!(found("a.md", "it flaps, by a flap").is_empty());
     }
 
     #[test]
@@ -204,12 +222,13 @@ mod counting {
 
     #[test]
     fn words_of_code_are_found_in_identifiers_of_rust_only() {
-        let source = "let turn_calls = 1; // a page may turn\nf(\"turn\");\nstruct ATurn;";
+        let source =
+            "let flap_calls = 1; // it may flap\nf(\"flap\");\nstruct AFlap; Glorps glorps";
         assert_eq!(
             found("src/a.rs", source),
-            ["src/a.rs:1: turn → time slice", "src/a.rs:3: turn → time slice"]
+            ["src/a.rs:1: flap → slice", "src/a.rs:3: Glorps → slice", "src/a.rs:3: flap → slice"]
         );
-        assert!(found("a.py", "turn = 1").is_empty());
+        assert!(found("a.py", "flap = 1").is_empty());
     }
 
     #[test]

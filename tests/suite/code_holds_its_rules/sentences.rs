@@ -66,7 +66,7 @@ fn blocks(markdown: &str) -> Vec<(usize, String)> {
         }
         is_open = true;
     }
-    blocks.into_iter().map(|(line, text)| (line, code_as_words(&text))).collect()
+    blocks.into_iter().map(|(line, text)| (line, code_in_one_piece(&text))).collect()
 }
 
 /// The text of an item of a list.
@@ -78,8 +78,8 @@ fn item(text: &str) -> Option<&str> {
     })
 }
 
-/// Each span of code as one word; a line break in it stays.
-fn code_as_words(block: &str) -> String {
+/// Replaces each span of code by a single word. A line break in it stays.
+fn code_in_one_piece(block: &str) -> String {
     let mut parts = block.split('`');
     let mut text = parts.next().unwrap_or_default().to_owned();
     while let (Some(code), Some(rest)) = (parts.next(), parts.next()) {
@@ -115,9 +115,11 @@ mod counting {
 
     #[test]
     fn sentences_are_those_of_paragraphs_and_items() {
-        let text = "# A heading of five words.\n\nOne two three. Four `five and. six` [seven\neight](https://a.b/c.d).\n\n\
-                    - An item\n  of four.\n- Another one\n\nA clone:\n\n    code is. none\n\n| a. | table. |\n\n\
-                    1. First!\n2. (See 2.5 MiB.)\n\n```\nfenced. code.\n```\nLast 2 % — of e.g. them: all?\n";
+        let text = "# A heading of five words.\n\n\
+            One two three. Four `five and. six` [seven\neight](https://a.b/c.d).\n\n\
+            - An item\n  of four.\n- Another one\n\nA clone:\n\n    code is. none\n\n\
+            | a. | table. |\n\n1. First!\n2. (See 2.5 MiB.)\n\n\
+            ```\nfenced. code.\n```\nLast 2 % — of e.g. them: all?\n";
         assert_eq!(
             sentences(text),
             [(3, 3), (3, 4), (6, 4), (8, 2), (10, 2), (16, 1), (17, 3), (22, 6)]

@@ -1,0 +1,89 @@
+//! The begin of a run: its manifest, and the cells that are known to fail.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use super::machine::fingerprint;
+use super::settings::Settings;
+use super::versions::AbsentBackend;
+use crate::results::{
+    BackendEntry, FORMAT, Manifest, NewRunDir, Outcome, Pass, RecordError, RunDir, TraceEntry,
+};
+
+/// The manifest's setting that holds the pace of the footprint passes.
+pub(super) const PACE: &str = "pace";
+
+/// What a new run measures.
+pub struct RunPlan {
+    /// The traces.
+    pub traces: Vec<TraceEntry>,
+    /// The backends with their versions.
+    pub backends: Vec<BackendEntry>,
+    /// Those of the backends that cannot be had.
+    pub absent: Vec<AbsentBackend>,
+    /// The passes; sorted, each once, in the manifest.
+    pub passes: Vec<Pass>,
+    /// Repetitions of each timed pass.
+    pub repetitions: u32,
+    /// The seed of the order of the timed cells; the time of day where there is none.
+    pub seed: Option<u64>,
+}
+
+/// Begins a run in a folder: writes its manifest, and an error row for each cell of an absent
+/// backend. No child is started for them.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn begin_run(
+    folder: NewRunDir,
+    plan: RunPlan,
+    settings: &Settings,
+) -> Result<RunDir, RecordError> {
+    let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let RunPlan { traces, backends, absent, mut passes, repetitions, seed } = plan;
+    passes.sort();
+    passes.dedup();
+    let dir = folder.create(Manifest {
+        format: FORMAT,
+        heaplay: env!("CARGO_PKG_VERSION").to_owned(),
+        created_unix_seconds: created.as_secs(),
+        traces,
+        backends,
+        passes,
+        repetitions,
+        seed: seed.unwrap_or(created.as_nanos() as u64),
+        settings: settings_facts(settings),
+        machine: fingerprint(),
+        clock: clock_facts(settings),
+    })?;
+    for cell in dir.manifest().planned() {
+        if let Some(AbsentBackend { reason, .. }) = absent.iter().find(|b| b.name == cell.backend) {
+            dir.commit(dir.begin_cell(&cell)?, &Outcome::of(&cell, 0.0, Err(reason.clone())))?;
+        }
+    }
+    Ok(dir)
+}
+
+/// The settings as the manifest has them.
+fn settings_facts(settings: &Settings) -> BTreeMap<String, String> {
+    let pace = settings.pace.map(|pace| (PACE.to_owned(), pace.to_string()));
+    let facts = [
+        ("jobs".to_owned(), settings.jobs.to_string()),
+        ("memory_limit_bytes".to_owned(), settings.memory_bytes.to_string()),
+    ];
+    facts.into_iter().chain(pace).collect()
+}
+
+/// The clock as the manifest has it.
+fn clock_facts(settings: &Settings) -> BTreeMap<String, String> {
+    let floor = settings.clock.clock().floor();
+    [
+        ("source", settings.clock.source_name().to_owned()),
+        ("ticks_per_second", format!("{:.0}", settings.clock.ticks_per_second)),
+        ("step_nanoseconds", format!("{:.2}", floor.step_ns)),
+        ("pair_nanoseconds", format!("{:.2}", floor.pair_ns)),
+        ("cost_nanoseconds", format!("{:.2}", floor.cost_ns)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}

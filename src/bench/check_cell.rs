@@ -1,0 +1,23 @@
+//! A cell of a check: one trace, and the two sides that are compared on it.
+
+use super::side::Side;
+use super::workload::Workload;
+use crate::results::CellLabel;
+
+/// A cell of a check.
+#[derive(Clone)]
+pub struct CheckCell<'a> {
+    /// The trace.
+    pub workload: &'a Workload,
+    /// Baseline and candidate.
+    pub sides: [Side; 2],
+    /// What the cell's backend is called in findings.
+    pub name: String,
+}
+
+impl CheckCell<'_> {
+    /// What the cell is called in findings.
+    pub fn label(&self) -> CellLabel<'_> {
+        CellLabel { trace: self.workload.name(), backend: &self.name }
+    }
+}
