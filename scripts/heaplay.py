@@ -28,8 +28,9 @@ def _open(path):
     """The recorder in this process. PyDLL holds the GIL, so no thread allocates meanwhile."""
     library = ctypes.PyDLL(path)
     library.heaplay_mark.argtypes, library.heaplay_mark.restype = [ctypes.c_char_p], None
-    library.heaplay_start.argtypes = [ctypes.c_char_p]
-    library.heaplay_start.restype = ctypes.c_char_p
+    limits = [ctypes.c_uint64] * 3
+    library.heaplay_record.argtypes = [ctypes.c_char_p, ctypes.c_uint32] + limits
+    library.heaplay_record.restype = ctypes.c_char_p
     library.heaplay_stop.argtypes, library.heaplay_stop.restype = [], ctypes.c_char_p
     return library
 
@@ -66,11 +67,9 @@ def record(output, sites=0, max_events=None, max_bytes=None, duration=None):
     if sys.modules.get("tracemalloc") is not None and sys.modules["tracemalloc"].is_tracing():
         raise RuntimeError("tracemalloc would remove the recorder when it stops; stop it first")
     output = os.path.abspath(os.fspath(output))
-    limits = [("sites", sites), ("max-events", max_events), ("max-bytes", max_bytes)]
-    limits.append(("duration-ns", duration and int(duration * 1e9)))
-    options = ",".join("%s=%d" % (name, value) for name, value in limits if value)
-    base = "%s.raw-%x" % (output, int(time.time() * 1000))
-    reason = _recorder.heaplay_start(os.fsencode("2:0:%s:%s" % (options, base)))
+    base = os.fsencode("%s.raw-%x" % (output, int(time.time() * 1000)))
+    limits = [int(limit or 0) for limit in (max_events, max_bytes, (duration or 0) * 1e9)]
+    reason = _recorder.heaplay_record(base, int(sites), *limits)
     if reason is not None:
         raise RuntimeError("nothing is recorded: " + reason.decode())
     try:

@@ -1,10 +1,10 @@
-//! Arbitrary requests to pymalloc. Its blocks are as every allocator promises, its invariants hold
-//! after every request, and every block lies where the reference model says. The first byte chooses
-//! the layout and where arenas lie.
+//! Arbitrary requests to pymalloc. Blocks obey the rules of allocators, invariants hold after every
+//! request, and every block has the address that the reference model gives it. The first byte
+//! chooses the layout and the addresses of arenas.
 //!
-//! Until 3.9 the owner test reads the start of whatever page a block lies in, which
-//! AddressSanitizer rightly reports as foreign. Those layouts are tried only without it: `cargo
-//! fuzz run --sanitizer none backend_actions`.
+//! Until 3.9 the owner test of pymalloc reads the start of the page of any block. AddressSanitizer
+//! rightly reports that as a foreign read. So those layouts are tried only without it: `cargo fuzz
+//! run --sanitizer none backend_actions`.
 #![no_main]
 #![feature(cfg_sanitize)]
 

@@ -9,8 +9,11 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::c_void;
 use std::sync::OnceLock;
 
-use super::allocator::{Backend, BackendError, Domains, Member, Opened, no_environment};
-use super::calls::{ALIGN_BYTES, HEADER_BYTES, Heap, table};
+use super::allocator::Domains;
+use super::backend::Backend;
+use super::calls::{ALIGN_BYTES, HEADER_BYTES, SimpleHeap, table};
+use super::error::BackendError;
+use super::member::{Member, Opened, no_environment};
 use crate::spec::BackendSpec;
 
 /// An allocator of the program around heaplay.
@@ -50,6 +53,7 @@ fn line(embedded: &Embedded) -> Member {
         summary: "an allocator of the program around heaplay; 16 bytes more a block hold its size",
         below: None,
         settings: &[],
+        settings_read_from: "",
         environment: no_environment,
         details,
         open,
@@ -129,7 +133,7 @@ unsafe fn with_header(start: *mut u8, size: usize) -> *mut u8 {
     }
 }
 
-impl Heap for SizedBlocks {
+impl SimpleHeap for SizedBlocks {
     fn allocate(&mut self, size: usize) -> *mut u8 {
         let Some(layout) = layout(size) else { return std::ptr::null_mut() };
         // SAFETY: the layout is not empty, and what comes back has room for the header.

@@ -15,7 +15,7 @@ use super::plan::{Job, Task};
 use super::settings::Settings;
 use super::worker::{self, Limits};
 use super::workload::Loaded;
-use crate::backends::arenas::{ArenaState, Change, Geometry, Place};
+use crate::backends::arenas::{ArenaChange as Change, ArenaState, BlockPlace as Place, Geometry};
 use crate::program::Action;
 use crate::replay::{AddressEntry, FinalState};
 use crate::trace::ArenaEvent;
@@ -126,7 +126,7 @@ pub fn compare_recording(
         found.difference = Some(format!(
             "{births} arenas were born and {deaths} died, but in the recorded process there was also the {} of the arena at \
              {:#x} at event {}",
-            left.word(),
+            left.name(),
             left.base,
             left.event
         ));
@@ -163,7 +163,7 @@ impl Recorded<'_> {
         if !same {
             return Err(format!(
                 "next in the recorded process was the {} of the arena at {:#x} at event {}",
-                next.word(),
+                next.name(),
                 next.base,
                 next.event
             ));

@@ -27,6 +27,11 @@ impl ClockRate {
         }
     }
 
+    /// What the clock reads, as notes and the manifest name it.
+    pub fn source_name(self) -> &'static str {
+        if self.counter { "time-stamp counter, fenced" } else { "CLOCK_MONOTONIC" }
+    }
+
     /// A clock of this rate.
     pub fn clock(self) -> Clock {
         let source = if self.counter { ClockSource::Counter } else { ClockSource::Monotonic };

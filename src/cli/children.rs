@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::terminal::note;
 use crate::bench::{self, ClockRate, Settings, available_bytes, processors};
+use crate::environment::LD_PRELOAD;
 use crate::replay::Clock;
 use crate::units::parse_bytes;
 
@@ -56,7 +57,7 @@ fn note_environment() {
     if !passed.is_empty() {
         note(format!("every backend runs with {passed}, as found in the environment"));
     }
-    if std::env::var_os("LD_PRELOAD").is_some_and(|preload| !preload.is_empty()) {
+    if std::env::var_os(LD_PRELOAD).is_some_and(|preload| !preload.is_empty()) {
         note("LD_PRELOAD does not reach the backends; `preload:PATH` measures a library");
     }
 }

@@ -1,4 +1,4 @@
-//! Room `cli`, verb `merge`: joins run folders.
+//! Verb `merge`: joins run folders.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use super::compiled::Program;
 use super::compiler::Compiler;
 use super::error::ProgramError;
 use super::times::Times;
-use crate::trace::{Batch, Columns, SiteId, TraceReader};
+use crate::trace::{Columns, RowBatch, SiteId, TraceReader};
 
 /// Compiles a trace in one pass.
 ///
@@ -45,7 +45,7 @@ pub fn compile_within(
     // Where the format names the number of calls, nothing is stored from the start.
     let is_over = Cell::new(reader.events_hint().is_some_and(|calls| calls > most));
     let none = Arc::default();
-    let seen = |batch: &Batch| {
+    let seen = |batch: &RowBatch| {
         for (&event, &time_ns) in batch.events.iter().zip(&batch.times_ns) {
             times.see(event, time_ns);
         }
@@ -84,13 +84,13 @@ pub(super) fn walk(
     reader: &mut dyn TraceReader,
     looks_at: Columns,
     calls: u64,
-    mut seen: impl FnMut(&Batch),
+    mut seen: impl FnMut(&RowBatch),
     mut whole_segment: impl FnMut(&mut Compiler) -> Result<(), ProgramError>,
 ) -> Result<Compiler, ProgramError> {
     let hint = reader.events_hint().filter(|hint| *hint <= calls);
     let mut compiler = Compiler::new(hint, reader.header().columns.type_name);
-    reader.look_at(Columns { domain: true, type_name: true, ..looks_at });
-    let mut batch = Batch::default();
+    reader.select_columns(Columns { domain: true, type_name: true, ..looks_at });
+    let mut batch = RowBatch::default();
     while reader.next_batch(&mut batch)? {
         compiler.batch(&batch)?;
         seen(&batch);

@@ -14,7 +14,7 @@ use super::kinds::KindsCompiler;
 use super::late_ends::{LateEnd, LateEnds, SEGMENT_CALLS};
 use super::outline::{Outline, Profile};
 use super::prefetch::prefetch;
-use crate::trace::{Batch, Op, SIZE_LIMIT_BYTES, Sites};
+use crate::trace::{Op, RowBatch, SIZE_LIMIT_BYTES, Sites};
 
 /// Segments of a trace that are made at once, if its header names no more.
 const FEW_SEGMENTS: u64 = 4;
@@ -94,9 +94,9 @@ impl Compiler {
     }
 
     /// Compiles any row, and the ends before it.
-    pub(super) fn row(&mut self, batch: &Batch, at: usize) -> Result<(), ProgramError> {
+    pub(super) fn row(&mut self, batch: &RowBatch, at: usize) -> Result<(), ProgramError> {
         let (event, size) = (batch.events[at], batch.sizes[at]);
-        let (op, domain) = (batch.asked[at].op(), batch.asked[at].domain());
+        let (op, domain) = (batch.requests[at].op(), batch.requests[at].domain());
         let type_id = batch.types.get(at).copied().unwrap_or_default();
         self.ends_before(event)?;
         if event < self.next {

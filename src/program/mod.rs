@@ -10,11 +10,11 @@
 //! 4. A block is resized and freed in the domain that allocated it (`mem` and `obj` count as one).
 //! 5. A block of a kind has the kind's size, is not raw, and is freed as one of that kind.
 //!
-//! A row says when its block ends, so the compiler writes the instruction of the end together with
+//! A row says when its block ends. So the compiler writes the instruction of the end together with
 //! that of the birth, at its place further on. It needs neither a heap nor a map. A place that is
-//! written twice, or never, is a fault of the trace. Ends beyond the segment that is being filled
-//! wait in a bucket of their segment (`late_ends.rs`), so that memory beyond the instructions is in
-//! proportion to the live blocks. `prove.rs` walks what another process wrote.
+//! written twice, or never, is a fault of the trace. Ends beyond the current segment wait in a
+//! bucket of their segment (`late_ends.rs`). So memory beyond the instructions is in proportion to
+//! the live blocks. `prove.rs` walks what another process wrote.
 //!
 //! A program that is larger than memory comes in parts (`parts.rs`): each is a [`Program`] that
 //! begins where the part before it ended, and all have one [`Outline`].

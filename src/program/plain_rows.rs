@@ -15,7 +15,7 @@ use super::error::ProgramError;
 use super::instruction::{Action, Instruction, SLOT, WIDE};
 use super::late_ends::{LateEnd, SEGMENT_CALLS};
 use super::prefetch::prefetch;
-use crate::trace::{Batch, Op, all_bits};
+use crate::trace::{Op, RowBatch, all_bits};
 
 /// Rows that are begun at once: enough to make the cost of the loops' ends small, few enough to
 /// hold their places in the nearest cache. Meanwhile the places of the next group's ends are
@@ -42,7 +42,7 @@ struct BegunRows {
 
 impl Compiler {
     /// Compiles a batch of rows: the plain ones in groups, the others one by one.
-    pub(super) fn batch(&mut self, batch: &Batch) -> Result<(), ProgramError> {
+    pub(super) fn batch(&mut self, batch: &RowBatch) -> Result<(), ProgramError> {
         self.have_slots(batch.rows());
         let is_plain = self.is_plain(batch);
         let mut at = 0;
@@ -62,7 +62,7 @@ impl Compiler {
 
     /// Whether a batch may have plain rows: without kinds, and of sizes that fit their instructions
     /// and whose sum cannot overflow.
-    fn is_plain(&self, batch: &Batch) -> bool {
+    fn is_plain(&self, batch: &RowBatch) -> bool {
         self.kinds.is_none()
             && all_bits(&batch.sizes) < WIDE / 2
             && all_bits(&batch.lifetimes) < u64::MAX / 4
@@ -70,7 +70,7 @@ impl Compiler {
 
     /// Compiles the rows of such a batch from `at` on, with the ends before each. Returns the first
     /// row that is left to [`Compiler::row`]: it is in the next segment, or it is faulty.
-    fn plain_rows(&mut self, batch: &Batch, mut at: usize) -> Result<usize, ProgramError> {
+    fn plain_rows(&mut self, batch: &RowBatch, mut at: usize) -> Result<usize, ProgramError> {
         let rows = batch.rows();
         // Blocks of wide sizes may live from an earlier batch.
         while at < rows && self.wide_live.is_empty() {
@@ -89,7 +89,7 @@ impl Compiler {
     }
 
     /// Fetches the places of blocks' ends into the cache.
-    fn fetch_ends(&self, batch: &Batch, rows: Range<usize>) {
+    fn fetch_ends(&self, batch: &RowBatch, rows: Range<usize>) {
         let start = self.instructions.as_ptr().wrapping_sub(self.first as usize);
         for (event, lifetime) in batch.events[rows.clone()].iter().zip(&batch.lifetimes[rows]) {
             prefetch(start.wrapping_add(event.wrapping_add(*lifetime) as usize));
@@ -97,7 +97,7 @@ impl Compiler {
     }
 
     /// Writes the births and ends of these rows, up to one that is not plain.
-    fn begin(&mut self, batch: &Batch, rows: Range<usize>) -> BegunRows {
+    fn begin(&mut self, batch: &RowBatch, rows: Range<usize>) -> BegunRows {
         let from = (self.next - self.first) as usize;
         let instructions = self.instructions.as_mut_slice();
         // A group ends with its segment, whether or not the next is there: so a program has the
@@ -105,7 +105,7 @@ impl Compiler {
         let bound =
             instructions.len().min((from / SEGMENT_CALLS as usize + 1) * SEGMENT_CALLS as usize);
         let free_slots = &self.free_slots[self.live..];
-        let columns = batch.asked[rows.clone()].iter().zip(&batch.sizes[rows.clone()]);
+        let columns = batch.requests[rows.clone()].iter().zip(&batch.sizes[rows.clone()]);
         let (mut done, mut until, mut taken) = (rows.start, from, 0);
         let (mut resizes, mut resize_bytes, mut resized_bytes) = (0, 0, 0);
         let blocks = batch.events[rows.clone()].iter().zip(&batch.lifetimes[rows.clone()]);
@@ -175,7 +175,7 @@ impl Compiler {
 
     /// Completes the calls up to the last row of the group: counts what they request, and takes
     /// back slots.
-    fn walk(&mut self, batch: &Batch, begun: &BegunRows) -> Result<(), ProgramError> {
+    fn walk(&mut self, batch: &RowBatch, begun: &BegunRows) -> Result<(), ProgramError> {
         for op in Op::ALL.map(|op| op as usize) {
             self.profile.calls[op] += begun.calls[op];
             let requested = &mut self.profile.requested_bytes[op];
@@ -239,8 +239,8 @@ impl Compiler {
     }
 
     /// Counts the most blocks that live at once, if that is more than ever before.
-    fn find_peak_blocks(&mut self, batch: &Batch, begun: &BegunRows) {
-        let rows = batch.events[begun.rows.clone()].iter().zip(&batch.asked[begun.rows.clone()]);
+    fn find_peak_blocks(&mut self, batch: &RowBatch, begun: &BegunRows) {
+        let rows = batch.events[begun.rows.clone()].iter().zip(&batch.requests[begun.rows.clone()]);
         let (mut births, mut most) = (0, 0);
         for (before, (event, request)) in (0..).zip(rows) {
             births += i64::from(request.op() != Op::Realloc);
@@ -400,7 +400,7 @@ mod tests {
             trace::copy(&mut FixedRows::new(&diary.rows, false), &path).unwrap();
             let open = || {
                 let mut reader = trace::open(&path).unwrap();
-                reader.leave_proof();
+                reader.skip_validation();
                 reader
             };
             let program = compile(open().as_mut()).unwrap();

@@ -17,7 +17,10 @@ use super::calls::{Slots, Tables, replay};
 use super::error::ReplayError;
 use super::probe::{Done, Probe};
 use crate::backends::Backend;
-use crate::backends::arenas::{ArenaState, Arenas, Change, Geometry, Place, Statistics};
+use crate::backends::arenas::{
+    ArenaChange as Change, ArenaState, ArenaStatistics as Statistics, Arenas, BlockPlace as Place,
+    Geometry,
+};
 use crate::program::{Action, Program};
 
 /// One entry of the address trace.

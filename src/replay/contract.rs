@@ -15,9 +15,9 @@ use super::error::ReplayError;
 use crate::backends::{Allocator, Backend};
 use crate::trace::Domain;
 
-/// Sizes of requests, in bytes: on both sides of every power of two up to a mebibyte, on both sides
-/// of every multiple of 16 to just above pymalloc's threshold, and one that no allocator serves
-/// from its lists.
+/// Sizes of requests, in bytes. They lie on both sides of every power of two up to a mebibyte, and
+/// of every multiple of 16 to just above pymalloc's threshold. No allocator serves the largest from
+/// its lists.
 fn sizes() -> Vec<usize> {
     let mut sizes: Vec<usize> =
         (0..=20).flat_map(|power| [(1 << power) - 1, 1 << power, (1 << power) + 1]).collect();

@@ -95,9 +95,9 @@ impl SharedHeap {
 }
 
 impl SharedHeap {
-    /// Declares that nothing is measured in this process. New pages are then private, and huge where
-    /// the kernel has huge pages. They are faster to touch: the first touch takes a third of the
-    /// time that loading a trace takes.
+    /// Declares that nothing is measured in this process. New pages are then private, and huge
+    /// where the kernel has huge pages. They are faster to touch: the first touch takes a third of
+    /// the time that loading a trace takes.
     pub fn not_measured() {
         IS_MEASURED.store(false, Ordering::Relaxed);
     }

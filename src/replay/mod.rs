@@ -6,8 +6,8 @@
 //! `contract.rs` check the rules of allocators; `address_trace.rs` writes where every block lies.
 //!
 //! `memory.rs` separates the harness's memory from the memory that is measured. `clock.rs` reads
-//! time and measures the cost of reading it; `usage.rs` reads the kernel's figures. `paused_clock.rs`
-//! stops the clock of allocators between time slices (`time_slice.rs`).
+//! time and measures the cost of reading it; `usage.rs` reads the kernel's figures.
+//! `paused_clock.rs` stops the clock of allocators between time slices (`time_slice.rs`).
 
 mod address_trace;
 mod buckets;

@@ -46,8 +46,8 @@ pub enum PassResult {
 }
 
 impl PassJob<'_> {
-    /// Replays the program of `feed` once on `backend`. A timed pass calls `await_time_slice` before
-    /// each time slice.
+    /// Replays the program of `feed` once on `backend`. A timed pass calls `await_time_slice`
+    /// before each time slice.
     ///
     /// # Errors
     /// As [`time`], [`latency`] and [`footprint`].

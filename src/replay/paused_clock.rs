@@ -2,11 +2,13 @@
 //! slice.
 //!
 //! In an interleaved batch each child sleeps most of the time, so wall time passes many times as
-//! fast as the child's own work. An allocator that purges memory which was free for 10 ms would
-//! purge after less than 1 ms of its own work, and the purge would be timed. So a program
-//! that measures defines a `clock_gettime` that takes precedence over the C library's and calls
-//! [`paused_clock_gettime`]: [`crate::isolate_measurement!`] does. Compiled-in allocators and loaded
-//! libraries call it. It subtracts the waiting time from the clocks that count it.
+//! fast as the child's own work. An allocator with a purge delay of 10 ms would purge after less
+//! than 1 ms of its own work, and the purge would be timed.
+//!
+//! So a program that measures defines a `clock_gettime` that takes precedence over the C library's
+//! and calls [`paused_clock_gettime`]; [`crate::isolate_measurement!`] does this. Compiled-in
+//! allocators and loaded libraries call it. It subtracts the waiting time from the clocks that
+//! count it.
 #![expect(unsafe_code, reason = "stands before a function of the C library")]
 
 use std::mem::transmute;

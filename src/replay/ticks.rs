@@ -31,8 +31,8 @@ pub enum Isolated {
 ///
 /// Shorter spans would give wrong figures for calls back to back. Between fences, a processor
 /// learns other branches of an allocator than it needs back to back. The stored times displace the
-/// heap from the caches. glibc's calls took a quarter more than in the time pass with spans of 256
-/// calls, a seventh more with spans of one time slice, a tenth more with spans of eight.
+/// heap from the caches. So glibc's calls took longer than in the time pass: a quarter with spans
+/// of 256 calls, a seventh with spans of one time slice, a tenth with spans of eight.
 pub(super) const SPAN_CALLS: usize = 32 * TIME_SLICE_CALLS;
 
 impl Isolated {
@@ -262,8 +262,8 @@ mod tests {
             }
             sched_setaffinity(None, &processor).unwrap();
             // The reported time is the processor time, to a millisecond for what is lost between
-            // two readings. More may be lost there, and a shared machine has other disturbances: one
-            // of several tries has to be without.
+            // two readings. More may be lost there, and a shared machine has other disturbances:
+            // one of several tries has to be without.
             let mut tries = Vec::new();
             let right = (0..50).any(|_| {
                 let mut probe = Ticks::new(&clock, 1);

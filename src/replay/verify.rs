@@ -1,5 +1,5 @@
-//! The verifying mode. It checks four rules for any backend: blocks are aligned, they never overlap,
-//! their contents persist until they end and through realloc, and calloc returns zeroes.
+//! The verifying mode. It checks four rules for any backend: blocks are aligned, they never
+//! overlap, their contents persist until they end and through realloc, and calloc returns zeroes.
 //!
 //! A reference heap beside the backend holds the range of every live block. Each block is filled
 //! with bytes that depend on its call and on the position in the block. They are read back when the

@@ -340,7 +340,7 @@ fn stored_runs_that_cannot_be_compared_are_refused_with_the_reason() {
     let manifest = fs::read_to_string(version.join("manifest.json")).unwrap();
     fs::write(
         version.join("manifest.json"),
-        manifest.replacen("\"format\": 1", "\"format\": 99", 1),
+        manifest.replacen("\"format\": 2", "\"format\": 99", 1),
     )
     .unwrap();
     assert!(check(2, &version).contains("99"));

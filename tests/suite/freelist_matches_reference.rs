@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 
-use heaplay::backends::freelist::{Freelist, Limits, limits, listed};
+use heaplay::backends::freelist::{Freelist, ListLimits, limits, listed};
 use heaplay::backends::{self, Backend};
 use heaplay::program::{Action, compile};
 use heaplay::replay::{Done, Probe, Slots, Tables, free_all, replay};
@@ -19,7 +19,7 @@ use crate::support::waves::{Event, Waves};
 
 /// The reference model: retained blocks by class, the last freed last.
 struct ClassLists {
-    limits: Limits,
+    limits: ListLimits,
     retained: HashMap<usize, Vec<*mut c_void>>,
 }
 
@@ -42,7 +42,7 @@ impl ClassLists {
     }
 }
 
-fn run(limits: Limits, seed: u64, events: usize) {
+fn run(limits: ListLimits, seed: u64, events: usize) {
     let watch = Watch::new(Bases::Aligned);
     let lists = Freelist::new(Box::new(Hooked(watch)), limits, vec![]);
     let table = *lists.domains().get(Domain::Obj);

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use heaplay::trace::{
     self, Columns, Creation, Distribution, Domain, Generator, Header, SIZE_LIMIT_BYTES, Sites,
-    Statistics, TraceReader, age_bin, age_of_bin,
+    TraceReader, TraceStatistics, age_bin, age_of_bin,
 };
 use serde_json::{Map, Value, json};
 
@@ -47,13 +47,13 @@ fn write_trace(path: &Path, calls: u64) {
     creation.finish().expect("written");
 }
 
-fn inspect(path: &Path) -> Statistics {
+fn inspect(path: &Path) -> TraceStatistics {
     let mut reader = trace::open(path).expect("opens");
     trace::statistics(reader.as_mut(), path, |_| {}).expect("counts")
 }
 
 /// The same figures in the shape of the script's.
-fn figures(counted: &Statistics) -> Value {
+fn figures(counted: &TraceStatistics) -> Value {
     let map = |rows: Vec<(String, Value)>| {
         Value::Object(rows.into_iter().collect::<Map<String, Value>>())
     };

@@ -14,6 +14,7 @@ mod pymalloc_matches_cpython;
 mod pymalloc_state_is_no_larger;
 mod raw_logs_decode;
 mod recorder_sees_every_call;
+mod reference_pages_match_code;
 mod runs_are_complete_and_resumable;
 mod slow_calls_are_named;
 mod snapshots_match_tracemalloc;

@@ -20,8 +20,8 @@ use std::path::Path;
 use std::ptr;
 
 use heaplay::backends::pymalloc::{
-    ArenaSource, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout, Pymalloc,
-    Statistics,
+    ArenaSource, ArenaStatistics as Statistics, Cpython37, Cpython38, Cpython39, Cpython310,
+    Cpython311, Layout, Pymalloc,
 };
 use heaplay::backends::{Allocator, Backend};
 use heaplay::trace::Domain;

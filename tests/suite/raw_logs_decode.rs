@@ -9,7 +9,7 @@ mod refusal;
 
 use heaplay::trace::{ArenaEvent, Domain, Op, RawLog, Row, TraceError};
 use layout::{Control, call, control, field, tag, word};
-use refusal::{Environment, Options, interpreter, options, settings};
+use refusal::{InterpreterOptions, PythonVariables, interpreter, options, settings};
 use tempfile::TempDir;
 
 /// A log of these words, with a stamp before each 31. Block n begins at n microseconds.
@@ -350,7 +350,7 @@ fn damage_is_an_error_with_its_place() {
 #[test]
 fn options_are_read_as_the_interpreter_reads_them() {
     let read = |line: &str| options(line.split_whitespace().map(str::as_bytes));
-    let dev = Options { dev: true, ..Options::default() };
+    let dev = InterpreterOptions { has_dev: true, ..InterpreterOptions::default() };
     for line in [
         "-X dev app.py",
         "-Xdev",
@@ -369,20 +369,35 @@ fn options_are_read_as_the_interpreter_reads_them() {
         "-W -Xdev app.py",
         "-Werror",
     ] {
-        assert_eq!(read(line), Options::default(), "{line}");
+        assert_eq!(read(line), InterpreterOptions::default(), "{line}");
     }
-    assert!(read("-X tracemalloc=3").tracemalloc && read("-I app.py").ignore_environment);
+    assert!(read("-X tracemalloc=3").has_tracemalloc && read("-I app.py").ignores_environment);
 }
 
 #[test]
 fn settings_that_remove_the_hooks_are_refused() {
-    let none = Environment::default();
-    let malloc = Environment { malloc: Some(b"default"), ..none };
-    assert_eq!(settings(Options::default(), none), None);
-    assert!(settings(Options::default(), malloc).is_some());
-    assert_eq!(settings(Options { ignore_environment: true, ..Options::default() }, malloc), None);
-    assert_eq!(settings(Options::default(), Environment { malloc: Some(b""), ..none }), None);
-    assert_eq!(settings(Options::default(), Environment { tracemalloc: Some(b"0"), ..none }), None);
+    let none = PythonVariables::default();
+    let malloc = PythonVariables { malloc: Some(b"default"), ..none };
+    assert_eq!(settings(InterpreterOptions::default(), none), None);
+    assert!(settings(InterpreterOptions::default(), malloc).is_some());
+    assert_eq!(
+        settings(
+            InterpreterOptions { ignores_environment: true, ..InterpreterOptions::default() },
+            malloc
+        ),
+        None
+    );
+    assert_eq!(
+        settings(InterpreterOptions::default(), PythonVariables { malloc: Some(b""), ..none }),
+        None
+    );
+    assert_eq!(
+        settings(
+            InterpreterOptions::default(),
+            PythonVariables { tracemalloc: Some(b"0"), ..none }
+        ),
+        None
+    );
     let refused = |version: &str, is_late| interpreter(version.as_bytes(), is_late, false);
     for version in ["3.7.0", "3.11.2 (main) [GCC]", "3.13.0rc1", "3.14.0", "3.20.1"] {
         assert_eq!((refused(version, false), refused(version, true)), (None, None), "{version}");

@@ -505,7 +505,7 @@ fn a_log_that_cannot_grow_ends_the_recording_only() {
         errors(&output)
     );
     let trace = place.trace();
-    assert_eq!(trace.fact("ending"), "no room");
+    assert_eq!(trace.fact("ending"), "no space");
     assert!(trace.fact("lost_events").parse::<u64>().unwrap() > 10_000);
     assert!(errors(&output).contains("calls were made and not recorded"));
 
@@ -857,7 +857,7 @@ fn limits_end_the_recording_and_not_the_program() {
     let output = place.record(&["--start-at-mark", "never"], "held = bytearray(70300)\n");
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        errors(&output).contains("ended before the recording was to start"),
+        errors(&output).contains("ended before the start of the recording"),
         "{}",
         errors(&output)
     );
@@ -931,7 +931,7 @@ fn a_full_disk_ends_the_recording_only() {
     assert!(Command::new("umount").arg("-l").arg(&disk).status().unwrap().success());
     let output = output.unwrap();
     assert_eq!(output.stdout, b"done\n", "{}", errors(&output));
-    assert_eq!(trace.fact("ending"), "no room", "{}", errors(&output));
+    assert_eq!(trace.fact("ending"), "no space", "{}", errors(&output));
     assert!(trace.calls > 50_000 && trace.fact("lost_events").parse::<u64>().unwrap() > 100_000);
 }
 

@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use heaplay::backends::arenas::{ArenaSource, Statistics};
+use heaplay::backends::arenas::{ArenaSource, ArenaStatistics as Statistics};
 use heaplay::backends::pymalloc::{
     Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout, Pymalloc,
 };

@@ -26,7 +26,8 @@ pub struct EndOfLife {
 }
 
 impl EndOfLife {
-    /// Trims, tries a flush, frees every block by `free_all`, trims again. `resident_bytes` reads R.
+    /// Trims, tries a flush, frees every block by `free_all`, trims again. `resident_bytes` reads
+    /// R.
     pub(super) fn measure(
         backend: &mut dyn Backend,
         resident_bytes: impl Fn() -> u64,
@@ -38,7 +39,8 @@ impl EndOfLife {
             found.trim_ns = began.elapsed().as_nanos() as u64;
             let left = resident_bytes();
             found.resident_trimmed_bytes = Some(left);
-            let flush_and_trim = || backend.drain() == Trim::Done && backend.trim() == Trim::Done;
+            let flush_and_trim =
+                || backend.flush_thread_cache() == Trim::Done && backend.trim() == Trim::Done;
             let returned = bytes_returned_by(flush_and_trim);
             found.resident_flushed_bytes = returned.map(|bytes| left.saturating_add_signed(-bytes));
         }

@@ -3,8 +3,8 @@
 //! At 240 moments the kernel reports which pages of private anonymous memory are resident. For each
 //! piece of 256 KiB of address space, the map has the share of its resident pages that is live.
 //!
-//! A mapping over 256 MiB is mostly reserved address space. So of such a mapping only the range that
-//! ever held a block is examined, and 4 MiB on either side.
+//! A mapping over 256 MiB is mostly reserved address space. So of such a mapping only the range
+//! that ever held a block is examined, and 4 MiB on either side.
 
 use std::collections::BTreeMap;
 

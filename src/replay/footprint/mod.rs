@@ -1,7 +1,8 @@
 //! The footprint pass: what memory a program holds on a backend, and why.
 //!
 //! The pass touches every page of every block, accounts for all pointers, and samples the kernel's
-//! figure for resident private memory. `pass.rs` runs it; `observer.rs` puts the observers together:
+//! figure for resident private memory. `pass.rs` runs it; `observer.rs` puts the observers
+//! together:
 //!
 //! - `blocks.rs`: live and usable bytes, with `pages.rs` for the pages in use and `sizes.rs` for
 //!   the sizes of the requests (`rounding.rs`);

@@ -1,13 +1,13 @@
 //! Page retention: the live heap at one moment, page by page.
 //!
-//! It has four answers: how full the pages in use are; how much memory stays in use if memory could
-//! be returned only in larger grains; what each size class loses to rounding; which lines of the
-//! program retain the pages.
+//! It answers four questions. How full are the pages in use? How much memory stays in use if memory
+//! can only be returned in larger grains? What does each size class lose to rounding? Which lines
+//! of the program retain the pages?
 //!
-//! *Attribution.* The free space of a page is 4096 bytes less the usable bytes of the live blocks on
-//! it. It is charged in equal shares to these blocks; the remainder goes byte by byte to the blocks
-//! at the lower addresses. A block is charged on each page that it touches. So the charges of all
-//! blocks add up to P − U, the external fragmentation, to the byte.
+//! *Attribution.* The free space of a page is 4096 bytes less the usable bytes of the live blocks
+//! on it. It is charged in equal shares to these blocks; the remainder goes byte by byte to the
+//! blocks at the lower addresses. A block is charged on each page that it touches. So the charges
+//! of all blocks add up to P − U, the external fragmentation, to the byte.
 
 use std::collections::BTreeMap;
 

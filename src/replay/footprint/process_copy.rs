@@ -142,7 +142,7 @@ mod tests {
             }
             backend.trim();
             let mut returned = bytes_returned_by(|| {
-                let done = backend.drain() == crate::backends::Trim::Done;
+                let done = backend.flush_thread_cache() == crate::backends::Trim::Done;
                 backend.trim();
                 done
             });
