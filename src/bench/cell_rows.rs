@@ -2,7 +2,7 @@
 
 use super::operations::scope_of;
 use super::page_rows;
-use crate::backends::{Backend, Varies};
+use crate::backends::{Backend, PoolFigure, Varies};
 use crate::program::{Action, Outline};
 use crate::replay::{self, Footprint, LatencyResult, TimeResult};
 use crate::results::{CellKey, Chunk, Latency, Manifest, Metric, Run, Sample, Scope, Variation};
@@ -101,9 +101,7 @@ impl<'a> CellRows<'a> {
             self.memory(found, resident_mean);
         }
         for counter in &found.end_of_life.counters {
-            if let Some(metric) = Metric::find(counter.metric) {
-                self.count(metric, counter.value);
-            }
+            self.count(metric_of(counter.figure), counter.value);
         }
         for sample in &found.samples.all {
             self.run.samples.push(Sample {
@@ -163,6 +161,22 @@ impl<'a> CellRows<'a> {
             self.count(names[0], found.views.at_live_peak.pages_in_use_bytes[at + 1]);
             self.count(names[1], found.views.end.pages_in_use_bytes[at + 1]);
         }
+    }
+}
+
+/// The metric of what a pool allocator counts about itself.
+fn metric_of(figure: PoolFigure) -> Metric {
+    match figure {
+        PoolFigure::ArenasPeak => Metric::ArenasPeak,
+        PoolFigure::ArenasEnd => Metric::ArenasEnd,
+        PoolFigure::ArenasTotal => Metric::ArenasTotal,
+        PoolFigure::PoolsEnd => Metric::PoolsEnd,
+        PoolFigure::PoolHeaderBytes => Metric::PoolHeaderBytes,
+        PoolFigure::QuantizationBytes => Metric::QuantizationBytes,
+        PoolFigure::AvailableBytes => Metric::AvailableBytes,
+        PoolFigure::UnusedPoolBytes => Metric::UnusedPoolBytes,
+        PoolFigure::AllocatedBytes => Metric::AllocatedBytes,
+        PoolFigure::ArenaAlignmentBytes => Metric::ArenaAlignmentBytes,
     }
 }
 
