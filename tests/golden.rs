@@ -11,7 +11,7 @@ mod synthetic;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport};
+use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport, TraceShape, draw};
 use synthetic::Wish;
 
 /// The charts of memory. Those of time have their own tests; the fewer pictures, the more surely
@@ -73,17 +73,20 @@ fn pictures_of_memory_are_those_that_were_looked_at() {
     let run = synthetic::run(&Wish { backends: &backends, samples: 600, ..Wish::default() });
     let trace_reports = TraceReport::all(&run);
     let drawn = MEMORY.map(|name| {
-        let chart = CHARTS.iter().find(|chart| chart.name == name).expect("a chart of that name");
-        (name.to_owned(), (chart.draw)(&trace_reports[0]).expect("something to draw"))
+        let kind =
+            CHARTS.iter().find(|kind| kind.about.name == name).expect("a chart of that name");
+        let chart = kind.describe(&trace_reports[0]).expect("something to draw");
+        (name.to_owned(), draw(&chart))
     });
     hold(drawn.into());
 }
 
 #[test]
 fn pictures_of_a_trace_are_those_that_were_looked_at() {
-    let shape = shapes::shape(1);
-    let drawn = TRACE_CHARTS
-        .iter()
-        .map(|(name, draw)| (format!("trace-{name}"), draw(&shape).expect("something to draw")));
+    let shape = TraceShape { synthesised: None, ..shapes::shape(1) };
+    let drawn = TRACE_CHARTS.iter().map(|(name, describe)| {
+        let chart = describe(&shape).expect("something to draw");
+        (format!("trace-{name}"), draw(&chart))
+    });
     hold(drawn.collect());
 }

@@ -9,10 +9,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use heaplay::report::{
-    AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveStretch, Picture, PoolCell,
-    SizeBar, TRACE_CHARTS, TraceReport, TraceShape, WIDTH, declared, render, scorecard, summary,
+    AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveSegment, Picture, PoolCell,
+    SizeBar, TRACE_CHARTS, TraceReport, TraceShape, WIDTH, arenas, draw, render, scorecard,
+    summary,
 };
 use heaplay::results::{Metric, Run, Scope, Status};
+use heaplay::spec::BackendSpec;
 use shapes::shape;
 use synthetic::Wish;
 
@@ -25,29 +27,23 @@ fn album(name: &str) -> PathBuf {
 fn pictures(run: &Run) -> Vec<(String, Picture)> {
     let trace_reports = TraceReport::all(run);
     let mut all: Vec<(String, Picture)> = scorecard(&trace_reports)
-        .map(|picture| ("summary".to_owned(), picture))
+        .map(|chart| ("summary".to_owned(), draw(&chart)))
         .into_iter()
         .collect();
     for trace_report in &trace_reports {
-        for chart in CHARTS {
+        for kind in CHARTS {
+            let name = kind.about.name;
             let begun = std::time::Instant::now();
-            let picture = (chart.draw)(trace_report);
+            let picture = kind.describe(trace_report).map(|chart| draw(&chart));
             let encoded =
                 picture.as_ref().map(|picture| picture.canvas.png().expect("encoded").len());
             let spent = begun.elapsed();
             // Only the optimised build is held to it: the other is slower by much, and not what
             // people run.
             let limit = if cfg!(debug_assertions) { 20.0 } else { 2.0 };
-            assert!(
-                spent.as_secs_f64() < limit,
-                "{} took {spent:?} for {encoded:?} bytes",
-                chart.name
-            );
-            all.extend(
-                picture.map(|picture| {
-                    (format!("{}--{}", trace_report.trace.name, chart.name), picture)
-                }),
-            );
+            assert!(spent.as_secs_f64() < limit, "{name} took {spent:?} for {encoded:?} bytes");
+            let trace = &trace_report.trace.name;
+            all.extend(picture.map(|picture| (format!("{trace}--{name}"), picture)));
         }
     }
     all
@@ -117,7 +113,7 @@ fn the_scorecard_has_its_rows() {
     for (traces, mean) in [(&["service"][..], false), (&["service", "json"][..], true)] {
         let backends = ["malloc", "pymalloc", "bump"];
         let run = synthetic::run(&Wish { traces, backends: &backends, ..Wish::default() });
-        let picture = scorecard(&TraceReport::all(&run)).expect("drawn");
+        let picture = draw(&scorecard(&TraceReport::all(&run)).expect("a scorecard"));
         let count = |text: &str| picture.canvas.labels().iter().filter(|l| l.text == text).count();
         for backend in backends {
             assert_eq!(count(backend), traces.len() + usize::from(mean), "{backend} of {traces:?}");
@@ -167,7 +163,7 @@ fn many_traces_and_backends() {
         calls: 200_000,
         ..Wish::default()
     });
-    let picture = scorecard(&TraceReport::all(&run)).expect("a scorecard");
+    let picture = draw(&scorecard(&TraceReport::all(&run)).expect("a scorecard"));
     let folder = album("many");
     fs::create_dir_all(&folder).expect("the target folder can be written");
     fs::write(folder.join("summary.png"), picture.canvas.png().expect("encoded")).expect("written");
@@ -213,9 +209,9 @@ fn a_short_peak_is_as_high_as_a_long_one() {
         // Figures of the made-up heap would set another scale.
         run.measurements.clear();
         let trace_reports = TraceReport::all(&run);
-        let chart =
-            CHARTS.iter().find(|chart| chart.name == "footprint-overlay").expect("the chart");
-        let pixels = (chart.draw)(&trace_reports[0]).expect("a picture").canvas.pixels();
+        let overlay = CHARTS.iter().find(|kind| kind.about.name == "footprint-overlay");
+        let chart = overlay.expect("the chart").describe(&trace_reports[0]).expect("described");
+        let pixels = draw(&chart).canvas.pixels();
         let wide = WIDTH as usize;
         // The line of malloc is vermilion; its labels stand beside the plot.
         let line = |x: usize, y: usize| {
@@ -281,12 +277,9 @@ fn the_page_needs_no_network() {
     for word in ["http:", "https:", "src=\"/", "@import", "<script", "<link"] {
         assert!(!page.contains(word), "`{word}` in the page");
     }
-    for chart in CHARTS {
-        assert!(
-            page.contains(&format!("service--{}.png", chart.name)),
-            "{} is not on the page",
-            chart.name
-        );
+    for kind in CHARTS {
+        let name = kind.about.name;
+        assert!(page.contains(&format!("service--{name}.png")), "{name} is not on the page");
     }
 }
 
@@ -329,16 +322,17 @@ fn many_backends_on_many_traces() {
         chunk.nanoseconds *= 50;
     }
     // Every allocator has its row in the picture, by a name of its own.
-    let picture = scorecard(&TraceReport::all(&run)).expect("drawn");
+    let picture = draw(&scorecard(&TraceReport::all(&run)).expect("a scorecard"));
     for name in MANY {
-        let start: String = name.chars().take(12).collect();
+        let label = name.parse::<BackendSpec>().expect("a spec").label();
+        let start: String = label.chars().take(12).collect();
         assert!(
             picture.canvas.labels().iter().any(|label| label.text.starts_with(&start)),
             "{name}"
         );
     }
-    let told = summary(&run);
-    assert!(told.contains("| so:libjemalloc ") && told.contains("| so:libmimalloc "), "{told}");
+    let text = summary(&run);
+    assert!(text.contains("| so:libjemalloc ") && text.contains("| so:libmimalloc "), "{text}");
     inspect("many", &run);
 }
 
@@ -400,9 +394,9 @@ fn the_pictures_of_a_trace() {
     let mut all = Vec::new();
     for scale in [1, 1000] {
         let shape = shape(scale);
-        for (name, draw) in TRACE_CHARTS {
-            let picture = draw(&shape).expect("something to draw");
-            let picture = declared(picture, shape.synthesised.as_deref());
+        for (name, describe) in TRACE_CHARTS {
+            let chart = describe(&shape).expect("something to draw");
+            let picture = draw(&chart);
             assert!(
                 picture
                     .canvas
@@ -411,13 +405,7 @@ fn the_pictures_of_a_trace() {
                     .any(|label| label.text.starts_with("synthesised from"))
             );
             let png = picture.canvas.png().expect("encoded");
-            assert!(
-                png == declared(draw(&shape).expect("again"), shape.synthesised.as_deref())
-                    .canvas
-                    .png()
-                    .expect("encoded"),
-                "{name}: other bytes"
-            );
+            assert!(png == draw(&chart).canvas.png().expect("encoded"), "{name}: other bytes");
             fs::write(folder.join(format!("{name}-{scale}.png")), png).expect("written");
             let found = faults(&picture.canvas).into_iter().chain(ink_faults(&picture.canvas));
             all.extend(found.map(|fault| format!("{name} × {scale}: {fault}")));
@@ -436,18 +424,18 @@ fn a_trace_of_nothing_or_of_one_call_does_not_break_its_pictures() {
             bars: vec![AgeBar { from: u64::MAX, ended: 0, survived: 1 }],
         }],
         weights: vec![vec![0.0]],
-        live: vec![LiveStretch { clock: u64::MAX, bytes: (0, 0), blocks: (0, u64::MAX) }],
+        live: vec![LiveSegment { clock: u64::MAX, bytes: (0, 0), blocks: (0, u64::MAX) }],
         ..TraceShape::default()
     };
     for shape in [TraceShape::default(), one] {
-        for (_, draw) in TRACE_CHARTS {
-            let _ = draw(&shape);
+        for (_, describe) in TRACE_CHARTS {
+            let _ = describe(&shape).map(|chart| draw(&chart));
         }
     }
 }
 
 /// A map of so many arenas, made up.
-fn arenas(count: u64) -> ArenaMap {
+fn arena_map(count: u64) -> ArenaMap {
     let mut dice = synthetic::Dice::new(5);
     let mut strip = |birth: u64, share: f64| ArenaStrip {
         birth: birth * 3,
@@ -481,14 +469,14 @@ fn the_picture_of_arenas() {
     fs::create_dir_all(&folder).expect("the target folder can be written");
     let mut all = Vec::new();
     for count in [1, 8, 40, 3000] {
-        let picture = heaplay::report::arenas(&arenas(count)).expect("something to draw");
+        let picture = draw(&arenas(&arena_map(count)).expect("something to draw"));
         let png = picture.canvas.png().expect("encoded");
         fs::write(folder.join(format!("arenas-{count}.png")), png).expect("written");
         let found = faults(&picture.canvas).into_iter().chain(ink_faults(&picture.canvas));
         all.extend(found.map(|fault| format!("{count} arenas: {fault}")));
     }
     assert!(all.is_empty(), "{}", all.join("\n"));
-    assert!(heaplay::report::arenas(&ArenaMap::default()).is_none());
-    let gone = ArenaMap { end: vec![], ..arenas(2) };
-    assert!(heaplay::report::arenas(&gone).expect("a peak").title.contains("given back"));
+    assert!(arenas(&ArenaMap::default()).is_none());
+    let gone = ArenaMap { end: vec![], ..arena_map(2) };
+    assert!(arenas(&gone).expect("a peak").caption().title.contains("given back"));
 }

@@ -4,7 +4,7 @@
 mod synthetic;
 
 use hdrhistogram::Histogram;
-use heaplay::report::{CHARTS, TraceReport, scorecard, summary};
+use heaplay::report::{CHARTS, TraceReport, draw, scorecard, summary};
 use heaplay::results::{
     Attribution, Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Metric, Moment,
     OTHER_SITES, Operation, Pass, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall,
@@ -357,10 +357,11 @@ proptest! {
     #[test]
     fn nothing_panics(Shown(run) in absurd()) {
         let trace_reports = TraceReport::all(&run);
-        let _ = scorecard(&trace_reports);
-        for chart in CHARTS {
-            if let Some(picture) = (chart.draw)(&trace_reports[0]) {
-                prop_assert!(!picture.title.is_empty());
+        let _ = scorecard(&trace_reports).map(|chart| draw(&chart));
+        for kind in CHARTS {
+            if let Some(chart) = kind.describe(&trace_reports[0]) {
+                prop_assert!(serde_json::to_string(&chart).is_ok());
+                prop_assert!(!draw(&chart).title.is_empty());
             }
         }
         prop_assert!(summary(&run).contains("malloc"));

@@ -30,10 +30,6 @@ pub(super) const fn setting(
 }
 
 /// The same for a delay in milliseconds of wall time; 0 is immediately, -1 never.
-#[cfg_attr(
-    not(any(feature = "jemalloc", feature = "mimalloc")),
-    expect(dead_code, reason = "the allocators that return memory after a delay are in C")
-)]
 pub(super) const fn delay(
     name: &'static str,
     default: &'static str,

@@ -56,7 +56,7 @@ pub fn show(
         .map_err(|fault| anyhow!("{spec}: {fault}"))?;
     let map = ArenaMap {
         name,
-        synthesised: report::words::synthesised(&entries[0].facts),
+        synthesised: report::synthesised(&entries[0].facts),
         backend: backend.to_owned(),
         arena: geometry.arena as u64,
         pool: geometry.pool as u64,

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arenas;
 use super::terminal::{note, print};
-use crate::report::{self, AgeBar, AgeCurve, LiveStretch, SizeBar, TraceShape};
+use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 use crate::trace::{
     self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, SiteCount, TraceStatistics,
 };
@@ -101,7 +101,7 @@ fn shape(name: &str, header: &Header, counts: &TraceStatistics) -> TraceShape {
     let by_size = groups.map(|(at, ages)| AgeCurve { label: size_group(at), bars: bars(ages) });
     TraceShape {
         name: name.to_owned(),
-        synthesised: report::words::synthesised(&header.facts),
+        synthesised: report::synthesised(&header.facts),
         marks: counts.marks.clone(),
         calls: counts.calls,
         requested: counts.requested_bytes,
@@ -121,7 +121,7 @@ fn shape(name: &str, header: &Header, counts: &TraceStatistics) -> TraceShape {
         live: counts
             .live
             .iter()
-            .map(|p| LiveStretch {
+            .map(|p| LiveSegment {
                 clock: p.clock_bytes,
                 bytes: (p.least_bytes, p.most_bytes),
                 blocks: (p.least_blocks, p.most_blocks),

@@ -1,18 +1,19 @@
-//! The scorecard as a table. As CSV it has a row for each trace and backend and one
-//! for each geometric mean; in Markdown, which a terminal shows as well, the means alone, since
-//! each trace has a table of its own.
+//! The scorecard as a table.
+//!
+//! As CSV it has a row for each trace and backend, and one for each geometric mean. As Markdown,
+//! which a terminal shows as well, it has the means only: each trace has a table of its own.
 
+use super::figures::{
+    BackendFigures, GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, TraceReport,
+    geometric, group,
+};
+use super::markdown::markdown;
 use crate::results::Metric;
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
-
-use super::figures::{Cost, TraceReport};
-use super::scorecard::{Group, Row, geometric, group, has_figures};
-use super::words::{figure, nanoseconds, ratio};
 use crate::stats;
+use crate::units::{figure, nanoseconds, ratio};
 
-/// The columns of the CSV; those of memory are bytes in rows of a trace, and multiples of what the
-/// program had live (of the peak at the exit) in all.
+/// The columns of the CSV. Those of memory are bytes in rows of a trace. In all rows they are
+/// multiples of the live bytes; at the exit, of the live peak.
 fn columns() -> [&'static str; 15] {
     [
         "trace",
@@ -33,101 +34,117 @@ fn columns() -> [&'static str; 15] {
     ]
 }
 
-/// The trace's name in rows of the geometric mean.
-const MEAN: &str = "geometric mean";
-
-/// The figures in multiples of what was live, by trace.
-fn groups(trace_reports: &[TraceReport]) -> Vec<Group> {
-    let measured =
-        trace_reports.iter().filter(|trace_report| trace_report.backends.iter().any(has_figures));
-    measured.map(|trace_report| group(trace_report, &|live| live)).collect()
+/// The traces that were measured, each with its figures in multiples of the live bytes.
+fn measured<'a>(trace_reports: &'a [TraceReport]) -> Vec<(&'a TraceReport<'a>, ScorecardGroup)> {
+    trace_reports
+        .iter()
+        .filter(|trace_report| trace_report.backends.iter().any(BackendFigures::has_figures))
+        .map(|trace_report| (trace_report, group(trace_report, MemoryUnit::Live)))
+        .collect()
 }
 
-/// Each backend's time as a multiple of the reference's, as the geometric mean over the traces on
-/// which both were measured.
-fn time_ratio(groups: &[Group], reference: &str, name: &str) -> Option<f64> {
-    let cost = |group: &Group, name: &str| -> Option<Cost> {
-        group.rows.iter().find(|row| row.name == name)?.cost
+/// A backend's time as a multiple of the reference's: the geometric mean over the traces on which
+/// both were measured.
+fn time_ratio(groups: &[ScorecardGroup], reference: &str, name: &str) -> Option<f64> {
+    let time = |group: &ScorecardGroup, name: &str| -> Option<f64> {
+        let row = group.rows.iter().find(|row| row.backend.name == name)?;
+        Some(row.cost?.middle_ns)
     };
     let ratios: Vec<f64> = groups
         .iter()
-        .filter_map(|group| Some(cost(group, name)?.middle / cost(group, reference)?.middle))
+        .filter_map(|group| Some(time(group, name)? / time(group, reference)?))
         .collect();
     stats::geometric_mean(&ratios)
 }
 
-/// The scorecard as CSV; ends with a line break.
-pub fn csv(trace_reports: &[TraceReport]) -> String {
-    let groups = groups(trace_reports);
-    let mut text = columns().join(",") + "\n";
-    for (group, trace_report) in groups.iter().filter_map(|group| {
-        Some((
-            group,
-            trace_reports.iter().find(|trace_report| trace_report.trace.name == group.name)?,
-        ))
-    }) {
-        let reference = trace_report.reference().map_or("", |backend| backend.name);
+/// The scorecard as CSV.
+///
+/// # Errors
+/// When the encoder refuses.
+pub fn csv(trace_reports: &[TraceReport]) -> Result<Vec<u8>, csv::Error> {
+    let measured = measured(trace_reports);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(columns())?;
+    for (trace_report, group) in &measured {
+        let reference = trace_report.reference().map_or("", BackendFigures::name);
         for row in &group.rows {
-            let memory = trace_report
-                .backends
-                .iter()
-                .find(|backend| backend.name == row.name)
-                .map(|b| b.memory);
-            let bytes = memory.map_or([None; 3], |memory| [memory.peak, memory.mean, memory.end]);
-            let alone = std::slice::from_ref(group);
-            text += &line(&group.name, row, time_ratio(alone, reference, &row.name), bytes);
+            let name = &row.backend.name;
+            let backend = trace_report.backends.iter().find(|backend| backend.name() == name);
+            let bytes = backend.map_or([None; 3], |backend| {
+                let memory = &backend.memory;
+                [memory.peak_bytes, memory.mean_bytes, memory.end_bytes]
+            });
+            let ratio = time_ratio(std::slice::from_ref(group), reference, name);
+            writer.write_record(record(&group.name, row, ratio, bytes))?;
         }
     }
-    if let (true, Some(reference)) =
-        (groups.len() > 1, trace_reports.first().and_then(TraceReport::reference))
-    {
+    let reference = trace_reports.first().and_then(TraceReport::reference);
+    if let (true, Some(reference)) = (measured.len() > 1, reference) {
+        let groups: Vec<ScorecardGroup> = measured.into_iter().map(|trace| trace.1).collect();
         for row in geometric(&groups).rows {
-            text += &line(MEAN, &row, time_ratio(&groups, reference.name, &row.name), [None; 3]);
+            let ratio = time_ratio(&groups, reference.name(), &row.backend.name);
+            writer.write_record(record(GEOMETRIC_MEAN, &row, ratio, [None; 3]))?;
         }
     }
-    text
+    writer.into_inner().map_err(|error| error.into_error().into())
 }
 
-fn line(trace: &str, row: &Row, ratio: Option<f64>, bytes: [Option<f64>; 3]) -> String {
-    let is_floor = row.name == "null";
-    let mut cells = vec![quoted(trace), quoted(&row.name), quoted(&row.note)];
+fn record(
+    trace: &str,
+    row: &ScorecardRow,
+    ratio: Option<f64>,
+    bytes: [Option<f64>; 3],
+) -> Vec<String> {
+    let mut cells = vec![trace.to_owned(), row.backend.name.clone(), row.note.clone()];
     let cost = row.cost;
-    let mut figures = vec![cost.map(|c| c.middle), cost.map(|c| c.low), cost.map(|c| c.high)];
-    figures.push(ratio.filter(|_| !is_floor));
-    figures.extend([row.rare, row.worst.map(|worst| worst.0)]);
+    let mut figures = vec![
+        cost.map(|cost| cost.middle_ns),
+        cost.map(|cost| cost.low_ns),
+        cost.map(|cost| cost.high_ns),
+        ratio.filter(|_| !row.backend.is_floor),
+        row.one_in_1000_ns,
+        row.slowest_ns,
+    ];
     figures.extend(bytes);
     figures.extend(row.memory);
-    // More decimals than were measured, so that whoever computes with them loses nothing.
-    cells.extend(figures.into_iter().map(|value| {
-        value.filter(|value| value.is_finite()).map_or(String::new(), |value| {
-            let text = format!("{value:.6}");
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        })
-    }));
-    cells.join(",") + "\n"
+    cells.extend(figures.into_iter().map(decimals));
+    cells
 }
 
-/// A cell that may hold what CSV reserves.
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
+/// A figure with more decimals than were measured, so that a computation with it loses nothing;
+/// empty where it is no number.
+fn decimals(value: Option<f64>) -> String {
+    value.filter(|value| value.is_finite()).map_or(String::new(), |value| {
+        let text = format!("{value:.6}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    })
 }
 
 /// The geometric means over the traces as a Markdown table, with a line above; `None` for a single
 /// trace.
 pub fn means(trace_reports: &[TraceReport]) -> Option<String> {
-    let groups = groups(trace_reports);
+    let groups: Vec<ScorecardGroup> =
+        measured(trace_reports).into_iter().map(|trace| trace.1).collect();
     if groups.len() < 2 {
         return None;
     }
-    let reference = trace_reports.first().and_then(TraceReport::reference)?.name;
+    let reference = trace_reports.first().and_then(TraceReport::reference)?.name();
     let none = || "–".to_owned();
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN);
-    table.set_header([
+    let row = |row: ScorecardRow| {
+        let time = time_ratio(&groups, reference, &row.backend.name);
+        let [peak, mean, end] = row.memory.map(|value| value.map_or(none(), ratio));
+        vec![
+            row.backend.name,
+            row.cost.map_or(none(), |cost| figure(cost.middle_ns)),
+            time.filter(|_| !row.backend.is_floor).map_or(none(), ratio),
+            row.one_in_1000_ns.map_or(none(), nanoseconds),
+            row.slowest_ns.map_or(none(), nanoseconds),
+            peak,
+            mean,
+            end,
+        ]
+    };
+    let header = [
         "backend",
         "ns a call",
         "ratio",
@@ -136,27 +153,10 @@ pub fn means(trace_reports: &[TraceReport]) -> Option<String> {
         "peak",
         "average",
         "at exit",
-    ]);
-    for row in geometric(&groups).rows {
-        let time = time_ratio(&groups, reference, &row.name).filter(|_| row.name != "null");
-        let memory = row.memory.map(|value| value.map_or(none(), ratio));
-        let [peak, mean, end] = memory;
-        table.add_row([
-            row.name.clone(),
-            row.cost.map_or(none(), |cost| figure(cost.middle)),
-            time.map_or(none(), ratio),
-            row.rare.map_or(none(), nanoseconds),
-            row.worst.map_or(none(), |worst| nanoseconds(worst.0)),
-            peak,
-            mean,
-            end,
-        ]);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    ];
+    let table = markdown(&header, geometric(&groups).rows.into_iter().map(row).collect());
     Some(format!(
-        "{MEAN} over {} traces; ratio to {reference}; memory in multiples of what was live (at exit: of its peak)\n{table}\n",
+        "{GEOMETRIC_MEAN} over {} traces; ratio to {reference}; memory in multiples of what was live (at exit: of its peak)\n{table}\n",
         groups.len()
     ))
 }

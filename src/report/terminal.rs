@@ -1,13 +1,14 @@
-//! The summary as a table for the terminal, in Markdown, so that it can be pasted
-//! where it is talked about.
+//! The summary as tables for the terminal, in Markdown, so that it can be pasted into a discussion.
 
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{Cell, CellAlignment, Table};
-
-use super::figures::{Backend, TraceReport};
-use super::tail;
-use super::words::{bytes, figure, list, nanoseconds, percent, ratio};
-use crate::results::Run;
+use super::figures::{
+    BackendFigures, ResidentFigure, TraceReport, WINDOWS, call_text, seen_text, short_site,
+    slow_calls, worst_windows,
+};
+use super::markdown::markdown;
+use super::scorecard_table::means;
+use super::text::{list, synthesised};
+use crate::results::{CellKey, Run};
+use crate::units::{bytes, count, figure, nanoseconds, percent, ratio};
 
 const HEADER: [&str; 9] = [
     "backend",
@@ -21,30 +22,27 @@ const HEADER: [&str; 9] = [
     "after trim",
 ];
 
-/// The summary of `run`: a table a trace, then what is missing. Ends with a line break.
+/// The summary of `run`: a table for each trace, then what is missing. Ends with a line break.
 pub fn summary(run: &Run) -> String {
-    let short = super::labels::labelled(run);
-    let trace_reports = TraceReport::all(&short);
+    let trace_reports = TraceReport::all(run);
     let mut text = String::new();
     for trace_report in &trace_reports {
         text += &head(trace_report);
-        if let Some(words) = super::words::synthesised(&trace_report.trace.facts) {
-            text += &format!("  {words}\n");
+        if let Some(note) = synthesised(&trace_report.trace.facts) {
+            text += &format!("  {note}\n");
         }
-        text += &table(trace_report).to_string();
+        text += &table(trace_report);
         text += "\n";
-        text += &not_told_apart(trace_report);
-        text += &by_the_clock(trace_report);
+        text += &inseparable_note(trace_report);
+        text += &delayed_note(trace_report);
         text += &left_by_trim(trace_report);
         text += &slowest(trace_report);
-        if let Some(words) =
-            super::words::instructions(run, &trace_report.trace.name, trace_report.trace.calls)
-        {
-            text += &format!("\n{words}\n");
+        if let Some(sentence) = trace_report.instructions() {
+            text += &format!("\n{sentence}\n");
         }
         text += "\n";
     }
-    if let Some(means) = super::scorecard_table::means(&trace_reports) {
+    if let Some(means) = means(&trace_reports) {
         text += &means;
         text += "\n";
     }
@@ -53,79 +51,76 @@ pub fn summary(run: &Run) -> String {
 }
 
 fn head(trace_report: &TraceReport) -> String {
-    let calls = super::words::count(trace_report.trace.calls);
-    // Bytes are what the footprint and latency passes tell.
-    if trace_report.requested == 0.0 {
-        return format!("{}: {calls} calls\n", trace_report.trace.name);
+    let (name, calls) = (&trace_report.trace.name, count(trace_report.trace.calls));
+    // Only the footprint and latency passes count bytes.
+    if trace_report.requested_bytes == 0.0 {
+        return format!("{name}: {calls} calls\n");
     }
     format!(
-        "{}: {calls} calls, {} allocated, live {} at peak and {} at exit\n",
-        trace_report.trace.name,
-        bytes(trace_report.requested),
-        bytes(trace_report.live_peak),
-        bytes(trace_report.live_end)
+        "{name}: {calls} calls, {} allocated, live {} at peak and {} at exit\n",
+        bytes(trace_report.requested_bytes),
+        bytes(trace_report.live_peak_bytes),
+        bytes(trace_report.live_end_bytes)
     )
 }
 
-/// Whether a backend's time cannot be told apart from that of the one that others are compared
-/// with.
-fn inseparable(trace_report: &TraceReport, backend: &Backend) -> bool {
-    let Some(first) = trace_report.reference().filter(|first| first.name != backend.name) else {
+/// Whether a backend's time is not separable from that of the reference.
+fn is_inseparable(trace_report: &TraceReport, backend: &BackendFigures) -> bool {
+    let Some(first) = trace_report.reference().filter(|first| first.spec != backend.spec) else {
         return false;
     };
-    !backend.is_floor()
-        && matches!((backend.cost, first.cost), (Some(cost), Some(first)) if !cost.apart(&first))
+    match (backend.cost, first.cost) {
+        (Some(cost), Some(first)) => !backend.is_floor() && !cost.is_apart_from(&first),
+        _ => false,
+    }
 }
 
 /// What the brackets of ratios mean, where there are some.
-fn not_told_apart(trace_report: &TraceReport) -> String {
-    match trace_report.reference() {
-        Some(first)
-            if trace_report.backends.iter().any(|backend| inseparable(trace_report, backend)) =>
-        {
-            format!(
-                "(×…): in these repetitions the time is not separable from that of {}.\n",
-                first.name
-            )
-        }
-        _ => String::new(),
+fn inseparable_note(trace_report: &TraceReport) -> String {
+    let is_any = trace_report.backends.iter().any(|backend| is_inseparable(trace_report, backend));
+    match trace_report.reference().filter(|_| is_any) {
+        Some(first) => format!(
+            "(×…): in these repetitions the time is not separable from that of {}.\n",
+            first.name()
+        ),
+        None => String::new(),
     }
 }
 
 /// What the brackets of memory mean, where there are some.
-fn by_the_clock(trace_report: &TraceReport) -> String {
+fn delayed_note(trace_report: &TraceReport) -> String {
     let mut text = String::new();
-    if trace_report.backends.iter().any(|backend| backend.memory.bands.iter().any(Option::is_some))
-    {
+    if trace_report.backends.iter().any(|backend| backend.memory.has_ranges()) {
         text += "(a–b): memory goes back by the clock; had it gone back at once, and never. `--pace 1` replays at the program's own pace.\n";
     }
-    if trace_report.backends.iter().any(|backend| backend.memory.one_pace) {
+    if trace_report.backends.iter().any(|backend| backend.memory.is_for_one_pace) {
         text += "≈: by the clock, at the pace of this replay only.\n";
     }
     text
 }
 
-/// What stays after a trim, by cause, of allocators that say how they give back.
+/// What a trim leaves by cause, of allocators with a prediction.
 fn left_by_trim(trace_report: &TraceReport) -> String {
     let mut text = String::new();
     for backend in &trace_report.backends {
-        let Some([pinned, beside, cached, rest]) = backend.memory.left_by_trim() else { continue };
+        let memory = &backend.memory;
+        let Some([in_use, beside, cached, rest]) = memory.left_by_trim() else { continue };
+        let is_explained = memory.flushed_bytes.is_some();
         let causes = [
-            (pinned, "on pages of live blocks"),
+            (in_use, "on pages of live blocks"),
             (beside, "on pages with heads of its own, which its trim leaves"),
             (cached, "that only the thread's cache of free blocks pins"),
-            (
-                rest,
-                if backend.memory.flushed.is_some() { "not explained" } else { "not told apart" },
-            ),
+            (rest, if is_explained { "not explained" } else { "not told apart" }),
         ];
-        let told = causes.iter().filter(|(part, _)| *part > 0.0);
-        let told: Vec<String> =
-            told.map(|(part, cause)| format!("{} {cause}", bytes(*part))).collect();
-        let left = backend.memory.words(3).unwrap_or_default();
-        text += &format!("{} after trim: {left}", backend.name);
-        if !told.is_empty() {
-            text += &format!(" = {}", told.join(" + "));
+        let parts: Vec<String> = causes
+            .iter()
+            .filter(|(part, _)| *part > 0.0)
+            .map(|(part, cause)| format!("{} {cause}", bytes(*part)))
+            .collect();
+        let left = memory.text(ResidentFigure::Trimmed).unwrap_or_default();
+        text += &format!("{} after trim: {left}", backend.name());
+        if !parts.is_empty() {
+            text += &format!(" = {}", parts.join(" + "));
         }
         if rest < 0.0 {
             text += &format!(" − {} that was predicted to stay", bytes(-rest));
@@ -135,86 +130,66 @@ fn left_by_trim(trace_report: &TraceReport) -> String {
     text
 }
 
-fn table(trace_report: &TraceReport) -> Table {
-    let rows = trace_report.backends.iter().map(|backend| row(trace_report, backend)).collect();
-    markdown(&HEADER, rows)
-}
-
-fn markdown(header: &[&str], rows: Vec<Vec<Cell>>) -> Table {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN);
-    table.set_header(header);
-    table.add_rows(rows);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-/// Each allocator's slowest call by its own time, and the worst stretches; empty where nothing was
+/// Each allocator's slowest call by its own time, and its worst windows; empty where nothing was
 /// slow.
 fn slowest(trace_report: &TraceReport) -> String {
-    let name = &trace_report.trace.name;
-    let mut rows = Vec::new();
-    for backend in trace_report.allocators() {
-        let slow = tail::slow_calls(trace_report.run, name, backend.name);
-        let Some(call) = slow.first() else { continue };
-        let windows = tail::worst_windows(trace_report.run, name, backend.name);
+    let row = |backend: &BackendFigures| {
+        let call = *slow_calls(backend).first()?;
         let share = |window: &Option<(f64, f64)>| {
             window.map_or("–".to_owned(), |(share, _)| percent(share))
         };
-        let words = vec![
-            backend.name.to_owned(),
+        let windows: Vec<String> = worst_windows(backend).iter().map(share).collect();
+        let site = if call.site.is_empty() { "–" } else { short_site(&call.site) };
+        Some(vec![
+            backend.name().to_owned(),
             nanoseconds(call.nanoseconds as f64),
-            tail::seen_words(call),
-            tail::call_words(call),
+            seen_text(call),
+            call_text(call),
             call.event.to_string(),
-            if call.site.is_empty() {
-                "–".to_owned()
-            } else {
-                tail::short_site(&call.site).to_owned()
-            },
-            windows.iter().map(share).collect::<Vec<_>>().join(" · "),
-        ];
-        rows.push(words.into_iter().map(Cell::new).collect());
-    }
+            site.to_owned(),
+            windows.join(" · "),
+        ])
+    };
+    let rows: Vec<Vec<String>> = trace_report.allocators().filter_map(row).collect();
     if rows.is_empty() {
         return String::new();
     }
-    let worst = format!("worst {}", tail::WINDOWS.join(" · "));
+    let worst = format!("worst {}", WINDOWS.join(" · "));
     let header = ["backend", "slowest call", "seen in", "call", "event", "line", &worst];
     format!("\n{}\n", markdown(&header, rows))
 }
 
-fn row(trace_report: &TraceReport, backend: &Backend) -> Vec<Cell> {
+fn table(trace_report: &TraceReport) -> String {
+    let rows = trace_report.backends.iter().map(|backend| row(trace_report, backend)).collect();
+    markdown(&HEADER, rows).to_string()
+}
+
+fn row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
     let none = || "–".to_owned();
     let reference = trace_report.reference().and_then(|first| first.cost);
     let cost = backend.cost;
-    let memory = &backend.memory;
-    let slow = |value: Option<f64>| value.map_or(none(), nanoseconds);
-    let resident = |which: usize| memory.words(which).unwrap_or_else(none);
-    let words = vec![
-        backend.name.to_owned(),
-        cost.map_or(none(), |c| figure(c.middle)),
-        cost.map_or(none(), |c| format!("{}–{}", figure(c.low), figure(c.high))),
+    let resident = |which: ResidentFigure| backend.memory.text(which).unwrap_or_else(none);
+    vec![
+        backend.name().to_owned(),
+        cost.map_or(none(), |cost| figure(cost.middle_ns)),
+        cost.map_or(none(), |cost| format!("{}–{}", figure(cost.low_ns), figure(cost.high_ns))),
         match (cost, reference) {
             (Some(cost), Some(first)) if !backend.is_floor() => {
-                let words = ratio(cost.middle / first.middle);
-                if inseparable(trace_report, backend) { format!("({words})") } else { words }
+                let ratio = ratio(cost.middle_ns / first.middle_ns);
+                if is_inseparable(trace_report, backend) { format!("({ratio})") } else { ratio }
             }
             _ => none(),
         },
-        slow(backend.latency(0).0.fact(0.999)),
+        backend.latency(0).0.fact(0.999).map_or(none(), nanoseconds),
         match backend.worst_call() {
             Some((worst, true)) => nanoseconds(worst),
             Some((worst, false)) => format!("{} (raw)", nanoseconds(worst)),
             None => none(),
         },
-        resident(0),
-        resident(2),
-        resident(3),
-    ];
-    words.into_iter().map(Cell::new).collect()
+        resident(ResidentFigure::Peak),
+        resident(ResidentFigure::End),
+        resident(ResidentFigure::Trimmed),
+    ]
 }
 
 /// What failed and what is missing; empty for a whole run.
@@ -232,22 +207,28 @@ fn troubles(run: &Run) -> String {
     }
     let missing = run.missing();
     if !missing.is_empty() {
-        let mut cells: Vec<String> = missing
-            .iter()
-            .map(|cell| format!("{} on {} ({})", cell.backend, cell.trace, cell.pass.name()))
-            .collect();
-        cells.dedup();
-        let more = cells.len().saturating_sub(6);
-        cells.truncate(6);
-        if more > 0 {
-            cells.push(format!("{more} more"));
-        }
         text += &format!(
             "missing: {} of {} planned cells, {}; `heaplay run --resume` finishes them\n",
             missing.len(),
             run.manifest.planned().len(),
-            list(&cells)
+            missing_text(&missing)
         );
     }
     text
+}
+
+/// The first missing cells by name.
+fn missing_text(missing: &[CellKey]) -> String {
+    const NAMED_MAX: usize = 6;
+    let mut cells: Vec<String> = missing
+        .iter()
+        .map(|cell| format!("{} on {} ({})", cell.backend, cell.trace, cell.pass.name()))
+        .collect();
+    cells.dedup();
+    let more = cells.len().saturating_sub(NAMED_MAX);
+    cells.truncate(NAMED_MAX);
+    if more > 0 {
+        cells.push(format!("{more} more"));
+    }
+    list(&cells)
 }

@@ -1,11 +1,12 @@
 //! The size classes of a trace without types, and the most free blocks of each.
 
 use super::types::listed;
+use crate::backends::pymalloc::NEWEST;
 
-/// Number of size classes: multiples of 16 bytes up to 512.
-pub const CLASSES: usize = 32;
+/// Number of size classes: those of the newest pymalloc, multiples of 16 bytes up to 512.
+pub const CLASSES: usize = NEWEST.classes();
 /// Bytes between two size classes.
-pub(super) const STEP_BYTES: usize = 16;
+pub(super) const STEP_BYTES: usize = NEWEST.align();
 
 /// Most blocks in the list of each class.
 pub type ListLimits = [u32; CLASSES];

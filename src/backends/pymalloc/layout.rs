@@ -77,6 +77,9 @@ const CPYTHON_310: Constants = Constants {
 const CPYTHON_311: Constants =
     Constants { owner: OwnerTest::RadixTree { address_bits: 64 }, ..CPYTHON_310 };
 
+/// The constants of the newest version.
+pub(crate) const NEWEST: Constants = CPYTHON_311;
+
 macro_rules! layout {
     ($type:ty, $constants:expr, $owner:ty) => {
         const _: () = assert!($constants.broken().is_none());

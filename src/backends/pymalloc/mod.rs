@@ -29,6 +29,7 @@ pub use backend::{MEMBER, Pymalloc};
 pub use constants::{Clash, Constants, OwnerTest, POOL_HEADER_BYTES};
 pub use headers::ArenaTable;
 pub use heap::Heap;
+pub(crate) use layout::NEWEST;
 pub use layout::{
     Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom, HeapTable, Layout,
 };

@@ -2,8 +2,6 @@
 //! start command of a container sets an environment variable; another program records a part of
 //! itself.
 
-use std::borrow::Cow;
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +10,7 @@ use anyhow::{Context, bail};
 
 use super::library::{self, has_blank_or_colon};
 use super::limits::{LimitArgs, order};
+use crate::cli::{shell, terminal};
 
 /// The module for programs that are recorded from inside.
 const HELPER: &str = include_str!("../../../scripts/heaplay.py");
@@ -62,14 +61,18 @@ impl RecorderArgs {
                 preload.display()
             );
         }
-        crate::cli::terminal::print(&self.lines(&folder, &preload))?;
+        terminal::print(&self.lines(&folder, &preload))?;
         Ok(ExitCode::SUCCESS)
     }
 
     fn lines(&self, folder: &Path, preload: &Path) -> String {
-        let line = self.limits.order(0, self.logs.as_os_str());
-        let variables =
-            format!("LD_PRELOAD={} {}={}", preload.display(), order::VARIABLE, quoted(&line));
+        let value = self.limits.order(0, self.logs.as_os_str());
+        let variables = format!(
+            "LD_PRELOAD={} {}={}",
+            preload.display(),
+            order::VARIABLE,
+            shell::line([&*value.to_string_lossy()])
+        );
         format!(
             "# A start command (of a container, a service, a shell):\n\
              {variables} python3 app.py\n\n\
@@ -87,11 +90,4 @@ impl RecorderArgs {
             folder.display().to_string(),
         )
     }
-}
-
-/// A value, quoted for a shell and a Dockerfile.
-fn quoted(value: &OsStr) -> String {
-    let text = value.to_string_lossy();
-    // An order has no zero bytes, the only ones that cannot be quoted.
-    shlex::try_quote(&text).unwrap_or(Cow::Borrowed(&text)).into_owned()
 }

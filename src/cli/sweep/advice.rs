@@ -3,6 +3,7 @@
 use super::deployment::deployment;
 use crate::check::{BackendCost, best, pareto_set};
 use crate::report::TraceReport;
+use crate::report::figures::BackendFigures;
 use crate::results::{Metric, Run, Scope};
 use crate::spec::BackendSpec;
 use crate::{stats, units};
@@ -18,7 +19,7 @@ pub fn advice(run: &Run, metric: Metric, memory: &str) -> String {
         let costs: Vec<BackendCost> = report
             .backends
             .iter()
-            .filter_map(|backend| cost(&report, backend.name, metric))
+            .filter_map(|backend| cost(backend, report.trace.calls, metric))
             .filter(|cost| !cost.times_ns.is_empty())
             .collect();
         if !costs.is_empty() {
@@ -28,18 +29,15 @@ pub fn advice(run: &Run, metric: Metric, memory: &str) -> String {
     text
 }
 
-/// The cost of a backend on a trace; `None` where a pass failed.
-fn cost(report: &TraceReport, name: &str, metric: Metric) -> Option<BackendCost> {
-    let trace = &report.trace;
-    let values = |metric| report.run.values(&trace.name, name, Scope::All, metric);
-    let summary = report.backends.iter().find(|backend| backend.name == name)?;
-    let times = values(Metric::TimeNanoseconds);
+/// The cost of a backend on a trace of so many calls; `None` where a pass failed.
+fn cost(backend: &BackendFigures, calls: u64, metric: Metric) -> Option<BackendCost> {
+    let values = |metric| backend.values(Scope::All, metric);
     Some(BackendCost {
-        name: name.to_owned(),
+        name: backend.spec.to_owned(),
         memory_bytes: *values(metric).first()?,
         is_varying: !values(Metric::VariesBetweenRuns).is_empty(),
-        median_ns: summary.cost?.middle,
-        times_ns: times.iter().map(|ns| ns / trace.calls as f64).collect(),
+        median_ns: backend.cost?.middle_ns,
+        times_ns: values(Metric::TimeNanoseconds).iter().map(|ns| ns / calls as f64).collect(),
     })
 }
 

@@ -1,0 +1,160 @@
+//! Chart: resident memory of all backends in one plot, and what is left after the end.
+
+use serde::Serialize;
+
+use super::axis::Axis;
+use super::contract::{About, Caption};
+use super::heap_series::{HeapSeries, shown_peak};
+use crate::report::figures::{
+    BackendFigures, BackendLabel, MemoryFigures, ProgramPhase, ResidentFigure, TraceReport,
+};
+use crate::report::text::some;
+use crate::units::{byte_unit, bytes};
+
+/// Does it come down again?
+pub const ABOUT: About = About {
+    name: "footprint-overlay",
+    question: "How much does each allocator hold over the program's life, and does it come down again?",
+    reading: "Lines are what each allocator keeps resident, the blue area is what the program has live: the nearer a line \
+              keeps to the area, the better. The strip at the right is what happens after the end: a trim, then \
+              everything freed and trimmed again. What is left then is the allocator's own.",
+};
+
+/// The description of the chart.
+#[derive(Clone, Debug, Serialize)]
+pub struct FootprintOverlayChart {
+    /// Its sentences.
+    pub caption: Caption,
+    /// Across.
+    pub clock_axis: Axis,
+    /// Allocation clock at the end.
+    pub clock_end_bytes: f64,
+    /// Upwards, the same in both panels.
+    pub memory_axis: Axis,
+    /// Largest sum of requested bytes live at once.
+    pub live_peak_bytes: f64,
+    /// The marks of the program.
+    pub phases: Vec<ProgramPhase>,
+    /// By backend. The live bytes are the same for all.
+    pub lines: Vec<FootprintLine>,
+}
+
+/// The memory of one backend.
+#[derive(Clone, Debug, Serialize)]
+pub struct FootprintLine {
+    /// The backend.
+    pub backend: BackendLabel,
+    /// The heap over the trace.
+    pub heap: HeapSeries,
+    /// Its memory: the second panel has the end, after a trim, and after everything is freed.
+    pub memory: MemoryFigures,
+}
+
+/// Describes the chart; `None` when no backend has memory.
+pub fn describe(trace_report: &TraceReport) -> Option<FootprintOverlayChart> {
+    let shown: Vec<&BackendFigures> =
+        trace_report.backends.iter().filter(|backend| backend.has_memory()).collect();
+    if shown.is_empty() {
+        return None;
+    }
+    let clock_ends = shown.iter().filter_map(|backend| backend.samples.last());
+    let clock_end_bytes = clock_ends.map(|last| last.clock_bytes as f64).fold(0.0, f64::max);
+    let peaks: Vec<f64> = shown.iter().filter_map(|backend| backend.memory.peak_bytes).collect();
+    let most = shown_peak(&peaks).max(trace_report.live_peak_bytes) * 1.06;
+    let unit = byte_unit(most);
+    let line = |backend: &&BackendFigures| FootprintLine {
+        backend: backend.label.clone(),
+        heap: HeapSeries::of(&backend.samples),
+        memory: backend.memory,
+    };
+    Some(FootprintOverlayChart {
+        caption: Caption::new(verdict(trace_report, &shown), plotted(trace_report), &READING),
+        clock_axis: Axis::allocation_clock(byte_unit(clock_end_bytes), clock_end_bytes.max(1.0)),
+        clock_end_bytes,
+        memory_axis: Axis::bytes(format!("{} resident", unit.name), unit, most.max(1.0)),
+        live_peak_bytes: trace_report.live_peak_bytes,
+        phases: trace_report.phases.clone(),
+        lines: shown.iter().map(line).collect(),
+    })
+}
+
+fn plotted(trace_report: &TraceReport) -> String {
+    let mut text = format!(
+        "Resident anonymous memory while `{}` is replayed, one line an allocator; filled: live requested bytes.  Right: \
+         after the last call, after the allocator's own trim, and after every block is freed and trimmed.",
+        trace_report.trace.name
+    );
+    let has_range = |backend: &BackendFigures| backend.memory.range(ResidentFigure::End).is_some();
+    if trace_report.backends.iter().any(has_range) {
+        text += "  Brackets at exit: memory goes back by the clock; had it gone back at once, and never.";
+    } else {
+        text += &trace_report.pace_note();
+    }
+    text
+}
+
+const READING: [&str; 3] = [
+    "A line that falls after a burst gives memory back; a flat one keeps it for later.",
+    "The strip tells whether a trim would help, and what is never returned.",
+    "Every column keeps its least and most: no peak is lost.",
+];
+
+/// The resident memory of one backend at its peak and at the end, in bytes.
+struct Span<'a> {
+    backend: &'a BackendFigures<'a>,
+    peak: f64,
+    end: f64,
+}
+
+impl Span<'_> {
+    fn peak_text(&self) -> String {
+        self.backend.memory.text(ResidentFigure::Peak).unwrap_or_default()
+    }
+}
+
+fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures]) -> String {
+    let spans: Vec<Span> = shown
+        .iter()
+        .filter_map(|backend| {
+            let (peak, end) = (backend.memory.peak_bytes?, backend.memory.end_bytes?);
+            Some(Span { backend, peak, end })
+        })
+        .collect();
+    let Some(high) = spans.iter().max_by(|a, b| a.peak.total_cmp(&b.peak)) else {
+        return "Resident memory over the allocation clock".to_owned();
+    };
+    let least = spans.iter().min_by(|a, b| a.peak.total_cmp(&b.peak)).unwrap_or(high);
+    let live = bytes(trace_report.live_peak_bytes);
+    let peaks = if spans.len() == 1 {
+        format!("{} peaks at {} for a heap of {live}.", high.backend.name(), high.peak_text())
+    } else {
+        format!(
+            "For a heap of {live}, peaks reach from {} ({}) to {} ({}).",
+            least.peak_text(),
+            least.backend.name(),
+            high.peak_text(),
+            high.backend.name()
+        )
+    };
+    format!("{peaks}  {}", returned(trace_report, &spans))
+}
+
+/// Which allocators return more than half of the memory that they no longer need.
+fn returned(trace_report: &TraceReport, spans: &[Span]) -> String {
+    let returns = |span: &&Span| {
+        let needless = span.peak - trace_report.live_end_bytes;
+        needless > 0.0 && (span.peak - span.end) / needless > 0.5
+    };
+    let names: Vec<String> =
+        spans.iter().filter(returns).map(|span| span.backend.name().to_owned()).collect();
+    match names.len() {
+        0 if spans.len() == 1 => {
+            "It gives back less than half of what it no longer needs.".to_owned()
+        }
+        0 => "None gives back half of what it no longer needs by itself.".to_owned(),
+        1 if spans.len() == 1 => "It gives most of it back by itself.".to_owned(),
+        all if all == spans.len() => "All give most of it back by themselves.".to_owned(),
+        1 => format!("Only {} gives most of it back.", names[0]),
+        _ => format!("Only {} give most of it back.", some(&names)),
+    }
+}

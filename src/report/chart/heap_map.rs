@@ -1,0 +1,207 @@
+//! Chart: which ranges of address space stay resident over the replay, and how full they are.
+
+use serde::Serialize;
+
+use super::axis::Axis;
+use super::contract::{About, Caption};
+use super::heap_series::shown_peak;
+use super::scale::Scale;
+use crate::report::figures::{BackendFigures, BackendLabel, ProgramPhase, TraceReport};
+use crate::results::{HeapRow, Residency};
+use crate::units::{byte_unit, bytes, count};
+
+/// Which parts of the heap stay resident?
+pub const ABOUT: About = About {
+    name: "heap-map",
+    question: "Which parts of the heap stay resident, and how full are they?",
+    reading: "Each panel is one allocator's address space, its oldest region at the bottom, and left to right the replay. Blue \
+              is resident and in use, orange is resident for the sake of a few blocks, grey is resident for nothing, white is \
+              not there. A horizontal orange streak is a stretch that a few blocks keep alive, as long as it is.",
+};
+
+/// The description of the chart.
+#[derive(Clone, Debug, Serialize)]
+pub struct HeapMapChart {
+    /// Its sentences.
+    pub caption: Caption,
+    /// Across: calls replayed.
+    pub calls_axis: Axis,
+    /// Upwards: bytes of address space, the oldest region first.
+    pub address_axis: Axis,
+    /// The marks of the program.
+    pub phases: Vec<ProgramPhase>,
+    /// By allocator.
+    pub maps: Vec<HeapMapPanel>,
+}
+
+/// The address space of one backend.
+#[derive(Clone, Debug, Serialize)]
+pub struct HeapMapPanel {
+    /// The backend.
+    pub backend: BackendLabel,
+    /// Bytes of a row.
+    pub row_bytes: f64,
+    /// Columns of time.
+    pub columns: usize,
+    /// From the bottom; each row has runs of equal columns.
+    pub rows: Vec<Vec<HeapRun>>,
+    /// The last column.
+    pub last: LastColumn,
+}
+
+/// Adjacent columns of a row that are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct HeapRun {
+    /// Columns.
+    pub columns: usize,
+    /// Sixteenths of the resident pages that are live, rounded up; 0 for resident pages without a
+    /// live byte. `None` where no page is resident.
+    pub live_sixteenths: Option<u8>,
+}
+
+/// Rows in the last column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LastColumn {
+    /// Resident rows.
+    pub resident: usize,
+    /// Rows under a quarter full, but not empty.
+    pub sparse: usize,
+    /// Resident rows without a live byte.
+    pub empty: usize,
+}
+
+impl HeapMapPanel {
+    fn of(backend: &BackendFigures) -> Option<HeapMapPanel> {
+        let mut rows: Vec<&HeapRow> = backend.rows.heap_map.clone();
+        let first = rows.iter().map(|row| row.repetition).min()?;
+        rows.retain(|row| row.repetition == first);
+        rows.sort_by_key(|row| row.row);
+        let row_bytes = rows[0].row_bytes as f64;
+        let rows: Vec<Vec<HeapRun>> = rows.iter().map(|row| runs(row)).collect();
+        let width = |row: &Vec<HeapRun>| row.iter().map(|run| run.columns).sum();
+        let columns = rows.iter().map(width).max().unwrap_or(0);
+        let last = LastColumn::of(&rows);
+        let backend = backend.label.clone();
+        (columns > 0 && row_bytes > 0.0).then_some(HeapMapPanel {
+            backend,
+            row_bytes,
+            columns,
+            rows,
+            last,
+        })
+    }
+
+    /// Bytes of address space.
+    pub fn bytes(&self) -> f64 {
+        self.rows.len() as f64 * self.row_bytes
+    }
+}
+
+fn runs(row: &HeapRow) -> Vec<HeapRun> {
+    let run = |(columns, residency): (usize, Residency)| HeapRun {
+        columns,
+        live_sixteenths: match residency {
+            Residency::Nowhere => None,
+            Residency::Empty => Some(0),
+            Residency::Live(level) => Some(level),
+        },
+    };
+    row.runs().into_iter().map(run).collect()
+}
+
+impl LastColumn {
+    fn of(rows: &[Vec<HeapRun>]) -> LastColumn {
+        let mut last = LastColumn::default();
+        for live in rows.iter().filter_map(|runs| runs.last()?.live_sixteenths) {
+            last.resident += 1;
+            last.sparse += usize::from((1..=4).contains(&live));
+            last.empty += usize::from(live == 0);
+        }
+        last
+    }
+}
+
+/// Panels in one row; more are in two rows.
+const PANELS_IN_A_ROW: usize = 5;
+
+/// Describes the chart; `None` without a map.
+pub fn describe(trace_report: &TraceReport) -> Option<HeapMapChart> {
+    let mut maps: Vec<HeapMapPanel> =
+        trace_report.allocators().filter_map(HeapMapPanel::of).collect();
+    if maps.is_empty() {
+        return None;
+    }
+    if maps.len() > PANELS_IN_A_ROW {
+        maps.sort_by_key(|map| std::cmp::Reverse(map.last.resident));
+    }
+    let heights: Vec<f64> = maps.iter().map(HeapMapPanel::bytes).collect();
+    let most = shown_peak(&heights).max(1.0) * 1.03;
+    let unit = byte_unit(most);
+    Some(HeapMapChart {
+        caption: Caption::new(verdict(&maps), plotted(trace_report, maps[0].row_bytes), &READING),
+        calls_axis: calls_axis(trace_report.trace.calls),
+        address_axis: Axis::bytes(format!("heap, {}", unit.name), unit, most),
+        phases: trace_report.phases.clone(),
+        maps,
+    })
+}
+
+fn calls_axis(calls: u64) -> Axis {
+    let calls = calls as f64;
+    let (divisor, label) = match calls {
+        calls if calls >= 1e9 => (1e9, "billions of calls replayed"),
+        calls if calls >= 2e6 => (1e6, "millions of calls replayed"),
+        calls if calls >= 2e3 => (1e3, "thousands of calls replayed"),
+        _ => (1.0, "calls replayed"),
+    };
+    Axis {
+        label: label.to_owned(),
+        unit: "calls".to_owned(),
+        unit_size: divisor,
+        scale: Scale::Linear { from: 0.0, to: calls.max(1.0) / divisor },
+    }
+}
+
+fn plotted(trace_report: &TraceReport, row_bytes: f64) -> String {
+    format!(
+        "Heap map of `{}`: every {} of address space over the replay, coloured by how full its resident pages are.  White: \
+         not resident.{}",
+        trace_report.trace.name,
+        bytes(row_bytes),
+        trace_report.pace_note()
+    )
+}
+
+const READING: [&str; 5] = [
+    "Blue is good: resident and in use.",
+    "A horizontal orange streak is a stretch kept alive by a few blocks; its length says for how long.",
+    "A grey streak holds no live byte and is kept by the allocator.",
+    "White to the right of a colour is memory really given back.",
+    "A band that is grey from its first column on never held a block: the allocator's own tables.",
+];
+
+fn verdict(maps: &[HeapMapPanel]) -> String {
+    let share =
+        |map: &HeapMapPanel| (map.last.sparse + map.last.empty) as f64 / map.last.resident as f64;
+    let shares: Vec<f64> = maps.iter().filter(|map| map.last.resident > 0).map(share).collect();
+    let Some((low, high)) = crate::stats::range(&shares) else {
+        return "At exit no part of the heap is resident".to_owned();
+    };
+    let [from, to] = [low, high].map(|share| format!("{:.0}", share * 100.0));
+    let span = if from == to { to } else { format!("{from}–{to}") };
+    let opening = format!(
+        "At exit {span}\u{a0}% of the resident {} stretches are empty or less than a quarter full.",
+        bytes(maps[0].row_bytes)
+    );
+    let mut empty: Vec<(&str, usize)> =
+        maps.iter().map(|map| (map.backend.name.as_str(), map.last.empty)).collect();
+    empty.sort_by_key(|(_, empty)| *empty);
+    let (least, most) = (empty[0], empty[empty.len() - 1]);
+    if most.1 == 0 {
+        return format!("{opening}  None keeps an empty one.");
+    }
+    if empty.len() == 1 || least.1 == most.1 {
+        return format!("{opening}  {} are kept though they are empty.", count(most.1 as u64));
+    }
+    format!("{opening}  {} keeps {} that are empty, {} {}.", most.0, most.1, least.0, least.1)
+}

@@ -1,0 +1,66 @@
+//! Charts: descriptions of pictures. A description has the sentences, the axes and the data of a
+//! chart with their units, and no pixel; it can be serialised.
+//!
+//! `contract.rs` has what every chart has, each chart is a file with its type and its `describe`,
+//! and `list.rs` is the list. A renderer, such as [`crate::report::picture`], draws a description.
+
+mod axis;
+mod check_effect;
+mod clock_floor;
+mod contract;
+mod footprint_overlay;
+mod heap_map;
+mod heap_series;
+mod latency_by_size;
+mod latency_heat_map;
+mod latency_histogram;
+mod latency_percentiles;
+mod list;
+mod page_fullness;
+mod page_retention;
+mod page_retention_at_marks;
+mod scale;
+mod scorecard;
+mod sizes_and_rounding;
+mod throughput;
+mod trace_arenas;
+mod trace_lifetimes;
+mod trace_live;
+mod trace_sizes;
+mod where_memory_went;
+
+pub use axis::Axis;
+pub use check_effect::{CheckEffectChart, PairStage, signed_share};
+pub use clock_floor::ClockFloor;
+pub use contract::{About, Caption, ReadingSentence};
+pub use footprint_overlay::{FootprintLine, FootprintOverlayChart};
+pub use heap_map::{HeapMapChart, HeapMapPanel, HeapRun, LastColumn};
+pub use heap_series::{HeapColumn, HeapSeries};
+pub use latency_by_size::{
+    ClassLine, ClassPanel, ClassPercentile, ClassPoint, LatencyBySizeChart, size_place,
+};
+pub use latency_heat_map::{LatencyBand, LatencyHeatMapChart, LatencyHeatMapRow};
+pub use latency_histogram::{HistogramCell, HistogramColumn, LEAST_SHARE, LatencyHistogramChart};
+pub use latency_percentiles::{LatencyPercentilesChart, PercentileCurve, PercentilePanel};
+pub use list::{CHARTS, Chart, ChartKind, TRACE_CHARTS, TraceChart, arenas, effect, scorecard};
+pub use page_fullness::{FullnessBins, FullnessRow, PIECES, PageFullnessChart, sparse};
+pub use page_retention::{
+    LINES_MAX, PageRetentionChart, Reach, RetentionColumn, RetentionLine, short_line,
+};
+pub use page_retention_at_marks::{
+    PageRetentionAtMarksChart, RetentionMoment, RetentionPanel, RetentionPart,
+    table as retention_table,
+};
+pub use scale::{Scale, tick_text};
+pub use scorecard::{
+    QUESTION as SCORECARD_QUESTION, READING as SCORECARD_READING, ScorecardChart, ScorecardColumn,
+};
+pub use sizes_and_rounding::{
+    RoundingStrip, SMALL_CLASSES, SMALL_LIMIT, SizeClassStep, SizesAndRoundingChart,
+};
+pub use throughput::{AlongTrace, ThroughputChart, ThroughputRow};
+pub use trace_arenas::TraceArenasChart;
+pub use trace_lifetimes::{SurvivalCurve, TraceLifetimesChart};
+pub use trace_live::TraceLiveChart;
+pub use trace_sizes::{SizePanel, TraceSizesChart};
+pub use where_memory_went::{HeapPanel, MemoryPart, WhereMemoryWentChart};

@@ -1,0 +1,380 @@
+//! Chart: which lines of the program cause page retention: the bytes that they hold, and the free
+//! space on the pages of their blocks.
+
+use serde::Serialize;
+
+use super::contract::{About, Caption, ReadingSentence};
+use super::heap_series::shown_peak;
+use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
+use crate::report::text::all_or_ends;
+use crate::results::{Attribution, Moment, OTHER_SITES};
+use crate::units::{byte_unit, bytes, percent, times};
+
+/// Which line of my code do I change?
+pub const ABOUT: About = About {
+    name: "page-retention",
+    question: "Which line of the program keeps memory from being given back?",
+    reading: "Each row is a line of the program. Blue is what its blocks hold, which is what a heap profiler shows; orange \
+              is the free space on the pages that they attribution, under each allocator. A line with little blue and much orange is \
+              worth changing: copy what it keeps once the burst is over, or keep it elsewhere.",
+};
+
+/// The description of the chart.
+#[derive(Clone, Debug, Serialize)]
+pub struct PageRetentionChart {
+    /// Its sentences.
+    pub caption: Caption,
+    /// Across, of the column of live bytes.
+    pub live_reach: Reach,
+    /// Across, of the columns of free space: the same, unless one would make the bars of the other
+    /// invisible.
+    pub free_space_reach: Reach,
+    /// Live bytes of all lines.
+    pub live_total_bytes: f64,
+    /// The backends of the columns.
+    pub backends: Vec<RetentionColumn>,
+    /// By line, the most retention first.
+    pub lines: Vec<RetentionLine>,
+}
+
+/// One backend.
+#[derive(Clone, Debug, Serialize)]
+pub struct RetentionColumn {
+    /// The backend.
+    pub backend: BackendLabel,
+    /// Free space on pages in use, of all lines.
+    pub free_space_total_bytes: f64,
+}
+
+/// One line of the program.
+#[derive(Clone, Debug, Serialize)]
+pub struct RetentionLine {
+    /// `file:line`; empty for blocks without a site.
+    pub site: String,
+    /// Bytes that its blocks hold.
+    pub live_bytes: f64,
+    /// Blocks that it holds.
+    pub live_blocks: u64,
+    /// Its rank by live bytes, from 1.
+    pub rank_by_live: Option<usize>,
+    /// Free space on pages in use that is charged to it, by backend.
+    pub free_space_bytes: Vec<f64>,
+}
+
+/// The range of an axis in bytes from 0, where the width of its numbers decides the scale.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reach {
+    /// The last value.
+    pub most_bytes: f64,
+    /// The unit of its numbers.
+    pub unit: &'static str,
+    /// Bytes of the unit.
+    pub unit_bytes: f64,
+}
+
+impl Reach {
+    fn to(most: f64) -> Reach {
+        let most_bytes = most.max(1.0);
+        let unit = byte_unit(most_bytes);
+        Reach { most_bytes, unit: unit.name, unit_bytes: unit.bytes }
+    }
+}
+
+/// Lines at most.
+pub const LINES_MAX: usize = 10;
+/// Beyond this ratio of live bytes to free space, or of the free space to live bytes, each has an
+/// axis of its own.
+const APART: f64 = 5.0;
+
+/// The rows of the record at one moment.
+struct RetentionRows<'a> {
+    moment: Moment,
+    sites: Vec<&'a str>,
+    backends: Vec<&'a BackendFigures<'a>>,
+}
+
+impl<'a> RetentionRows<'a> {
+    fn of(trace_report: &'a TraceReport) -> Option<RetentionRows<'a>> {
+        // A program that frees everything has nothing at the end worth a picture: then the chart
+        // shows its peak.
+        let is_late = trace_report.live_end_bytes * 20.0 >= trace_report.live_peak_bytes;
+        let moments =
+            if is_late { [Moment::End, Moment::Peak] } else { [Moment::Peak, Moment::End] };
+        moments.into_iter().find_map(|moment| RetentionRows::at(trace_report, moment))
+    }
+
+    fn at(trace_report: &'a TraceReport, moment: Moment) -> Option<RetentionRows<'a>> {
+        let lines = trace_report.retaining_lines(moment);
+        let sites: Vec<&str> = lines.iter().map(|line| line.0).take(LINES_MAX).collect();
+        let backends: Vec<&BackendFigures> = trace_report
+            .allocators()
+            .filter(|backend| attributions(backend, moment).next().is_some())
+            .collect();
+        (!sites.is_empty() && !backends.is_empty()).then_some(RetentionRows {
+            moment,
+            sites,
+            backends,
+        })
+    }
+
+    fn attribution(&self, backend: &BackendFigures<'a>, site: &str) -> Option<&'a Attribution> {
+        attributions(backend, self.moment).find(|row| row.site == site)
+    }
+
+    fn free_space(&self, backend: &BackendFigures<'a>, site: &str) -> f64 {
+        let row = self.attribution(backend, site);
+        row.map_or(0.0, |row| row.external_fragmentation_bytes as f64)
+    }
+
+    fn total(&self, backend: &BackendFigures<'a>) -> f64 {
+        attributions(backend, self.moment).map(|row| row.external_fragmentation_bytes as f64).sum()
+    }
+
+    /// Live bytes and blocks of a line: the same for every backend.
+    fn live(&self, site: &str) -> (f64, u64) {
+        let found = self.backends.iter().find_map(|backend| self.attribution(backend, site));
+        found.map_or((0.0, 0), |row| (row.live_bytes as f64, row.live_blocks))
+    }
+
+    /// All lines of the first backend by live bytes, the largest first.
+    fn by_live(&self) -> Vec<&'a Attribution> {
+        let mut rows: Vec<&Attribution> = attributions(self.backends[0], self.moment)
+            .filter(|row| row.site != OTHER_SITES)
+            .collect();
+        rows.sort_by(|a, b| b.live_bytes.cmp(&a.live_bytes).then_with(|| a.site.cmp(&b.site)));
+        rows
+    }
+
+    fn when(&self) -> &'static str {
+        if self.moment == Moment::Peak { "at the live peak" } else { "at exit" }
+    }
+
+    /// The reach of live bytes and of free space.
+    fn reaches(&self) -> (Reach, Reach) {
+        let most_of = |backend: &&BackendFigures<'a>| {
+            self.sites.iter().map(|site| self.free_space(backend, site)).fold(0.0, f64::max)
+        };
+        let peaks: Vec<f64> = self.backends.iter().map(most_of).collect();
+        let live = self.sites.iter().map(|site| self.live(site).0).fold(0.0, f64::max);
+        let free = shown_peak(&peaks);
+        if live > free * APART || free > live * APART {
+            (Reach::to(live), Reach::to(free))
+        } else {
+            (Reach::to(live.max(free)), Reach::to(live.max(free)))
+        }
+    }
+}
+
+/// The rows of a backend at a moment.
+fn attributions<'a>(
+    backend: &BackendFigures<'a>,
+    moment: Moment,
+) -> impl Iterator<Item = &'a Attribution> {
+    backend.rows.attributions.iter().copied().filter(move |row| row.moment == moment)
+}
+
+/// Describes the chart; `None` without an attribution.
+pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionChart> {
+    let rows = RetentionRows::of(trace_report)?;
+    let (live_reach, free_space_reach) = rows.reaches();
+    let by_live = rows.by_live();
+    let first = attributions(rows.backends[0], rows.moment);
+    let live_total: u64 = first.map(|row| row.live_bytes).sum();
+    let line = |site: &&str| {
+        let (live_bytes, live_blocks) = rows.live(site);
+        RetentionLine {
+            site: (*site).to_owned(),
+            live_bytes,
+            live_blocks,
+            rank_by_live: by_live.iter().position(|row| row.site == **site).map(|at| at + 1),
+            free_space_bytes: rows
+                .backends
+                .iter()
+                .map(|backend| rows.free_space(backend, site))
+                .collect(),
+        }
+    };
+    let column = |backend: &&BackendFigures| RetentionColumn {
+        backend: backend.label.clone(),
+        free_space_total_bytes: rows.total(backend),
+    };
+    Some(PageRetentionChart {
+        caption: caption(trace_report, &rows, &by_live),
+        live_reach,
+        free_space_reach,
+        live_total_bytes: live_total as f64,
+        backends: rows.backends.iter().map(column).collect(),
+        lines: rows.sites.iter().map(line).collect(),
+    })
+}
+
+/// A line's name as a person knows it: the file, without its folders, and the number.
+pub fn short_line(line: &str) -> String {
+    if line.is_empty() {
+        return "(no line)".to_owned();
+    }
+    if let Some(frozen) = line.strip_prefix("<frozen ") {
+        return frozen.replacen('>', "", 1);
+    }
+    line.rsplit('/').next().unwrap_or(line).to_owned()
+}
+
+fn caption(trace_report: &TraceReport, rows: &RetentionRows, by_live: &[&Attribution]) -> Caption {
+    let plotted = format!(
+        "Which lines of `{}` keep memory from being given back {}.  Left: live bytes, what a heap profiler reports.  Right: \
+         stranded bytes, free space on pages that these blocks hold, by allocator.",
+        trace_report.trace.name,
+        rows.when()
+    );
+    let opening = "The free space of each 4 KiB page is charged in equal shares to the live blocks on it, and summed by the line \
+                   that allocated them.";
+    let caption = Caption::new(verdict(rows, by_live), plotted, &[opening]);
+    let caption = match checks(rows) {
+        Some(sentence) => caption.with_reading(sentence),
+        None => caption,
+    };
+    caption.with_reading("×n: stranded bytes for each live byte.  #n: rank by live bytes.")
+}
+
+/// What a replay with the first line's survivors allocated last saved, beside what was charged to
+/// the line.
+fn checks(rows: &RetentionRows) -> Option<ReadingSentence> {
+    if rows.moment != Moment::End {
+        return None;
+    }
+    let checks: Vec<(f64, String)> = rows
+        .backends
+        .iter()
+        .filter_map(|backend| {
+            let row = backend.rows.what_ifs.iter().find(|row| row.site == rows.sites[0])?;
+            let saved = row.pages_in_use_before_bytes as f64 - row.pages_in_use_after_bytes as f64;
+            let (far, text) = checked(row.predicted_bytes as f64, saved);
+            Some((far, format!("{} {text}", backend.name())))
+        })
+        .collect();
+    if checks.is_empty() {
+        return None;
+    }
+    let many = checks.len();
+    let checks = all_or_ends(checks, "; ");
+    let checks = if checks.contains(" … ") {
+        format!("of {many} allocators the best and the worst predicted: {checks}")
+    } else {
+        checks
+    };
+    Some(ReadingSentence {
+        text: format!(
+            "Checked by a replay in which the first line's survivors are allocated last; pinned pages fall by: {checks}."
+        ),
+        shorter: Some(format!(
+            "Checked by a replay with the first line's survivors allocated last; saved: {checks}."
+        )),
+    })
+}
+
+/// What a change saved beside what was predicted, in bytes, as text; and how far apart the two are.
+/// A difference in per cent of next to nothing says nothing: then the text is how many times too
+/// much was predicted, or that nothing was saved.
+fn checked(predicted: f64, saved: f64) -> (f64, String) {
+    const PAGE: f64 = 4096.0;
+    let charged = bytes(predicted);
+    let far = (predicted.max(PAGE) / saved.max(PAGE)).ln().abs();
+    let text = if saved.abs() < PAGE {
+        format!("nothing (charged {charged})")
+    } else if saved < 0.0 {
+        format!("{} (charged {charged})", bytes(saved))
+    } else if predicted > 3.0 * saved {
+        format!("{} (charged {charged}, ×{})", bytes(saved), times(predicted / saved))
+    } else {
+        let off = signed_percent((predicted - saved) / saved * 100.0);
+        format!("{} (charged {charged}, {off}%)", bytes(saved))
+    };
+    (far, text)
+}
+
+/// `+4 ` or `−2 `: a difference in per cent.
+fn signed_percent(value: f64) -> String {
+    let text = if value.abs() < 0.5 {
+        "±0".to_owned()
+    } else {
+        format!("{value:+.0}").replace('-', "−")
+    };
+    format!("{text}\u{a0}")
+}
+
+/// The backend on which the first line has the largest share of the free space, and that share.
+fn clearest<'a>(rows: &RetentionRows<'a>) -> (&'a BackendFigures<'a>, f64) {
+    let share = |backend: &BackendFigures<'a>| {
+        let total = rows.total(backend);
+        if total > 0.0 { rows.free_space(backend, rows.sites[0]) / total } else { 0.0 }
+    };
+    let best = rows.backends.iter().copied().max_by(|a, b| share(a).total_cmp(&share(b)));
+    let best = best.unwrap_or(rows.backends[0]);
+    (best, share(best))
+}
+
+fn verdict(rows: &RetentionRows, by_live: &[&Attribution]) -> String {
+    let site = rows.sites[0];
+    let (backend, share) = clearest(rows);
+    let free = rows.free_space(backend, site);
+    let live = rows.live(site).0;
+    let name = short_line(site);
+    if free <= 0.0 {
+        return format!("No line strands any memory {}", rows.when());
+    }
+    if share < 0.2 || free < live {
+        return format!(
+            "No line stands out {}: the first, {name}, has {} of what is stranded in {}.",
+            rows.when(),
+            percent(share),
+            backend.name()
+        );
+    }
+    let opening = format!(
+        "One line keeps {} of free space pinned with {} of objects {}: {name} ({}).",
+        bytes(free),
+        bytes(live),
+        rows.when(),
+        backend.name()
+    );
+    let rank = by_live.iter().position(|row| row.site == site).filter(|rank| *rank > 0);
+    let Some(rank) = rank else {
+        return format!("{opening}  A heap profiler ranks it first, too.");
+    };
+    let first = by_live[0].site.as_str();
+    let share = rows.free_space(backend, first) / rows.total(backend);
+    let first = if first.is_empty() { "what has no line".to_owned() } else { short_line(first) };
+    format!(
+        "{opening}  A heap profiler ranks it {}; its number one, {first}, pins {} of what is stranded.",
+        ordinal(rank + 1),
+        percent(share)
+    )
+}
+
+fn ordinal(number: usize) -> String {
+    const ORDINALS: [&str; 9] =
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"];
+    let ordinal = ORDINALS.get(number.wrapping_sub(1));
+    ordinal.map_or(format!("number {number}"), |ordinal| (*ordinal).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_short_names() {
+        assert_eq!(short_line("/usr/lib/python3.11/json/decoder.py:353"), "decoder.py:353");
+        assert_eq!(short_line("<frozen importlib._bootstrap>:241"), "importlib._bootstrap:241");
+        assert_eq!((short_line(""), short_line("a.py:1")), ("(no line)".into(), "a.py:1".into()));
+    }
+
+    #[test]
+    fn a_check_says_how_far_the_prediction_is_off() {
+        let text = |predicted, saved| checked(predicted, saved).1.replace('\u{a0}', " ");
+        assert_eq!(text(104_000.0, 100_000.0), "98 KiB (charged 102 KiB, +4 %)");
+        assert_eq!(text(1_000_000.0, 8192.0), "8.0 KiB (charged 977 KiB, ×120)");
+        assert_eq!(text(1_000_000.0, 0.0), "nothing (charged 977 KiB)");
+        assert_eq!((ordinal(4), ordinal(12)), ("fourth".into(), "number 12".into()));
+    }
+}

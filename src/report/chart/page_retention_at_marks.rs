@@ -1,0 +1,293 @@
+//! Chart: which lines cause page retention at each mark of the program, at the live peak and at
+//! exit.
+
+use serde::Serialize;
+
+use super::axis::Axis;
+use super::contract::{About, Caption};
+use super::heap_series::shown_peak;
+use super::page_retention::short_line;
+use crate::report::figures::{BackendFigures, BackendLabel, TraceReport, marks};
+use crate::report::palette::Colour;
+use crate::report::text::some;
+use crate::results::{Attribution, Moment};
+use crate::units::{byte_unit, bytes};
+
+/// When do which lines retain memory?
+pub const ABOUT: About = About {
+    name: "page-retention-at-marks",
+    question: "Which line keeps memory from being given back in which phase of the program?",
+    reading: "Each bar is a moment: the marks that the program set, in their order, then its live peak and its exit. Its height \
+              is the free space on pages that live blocks hold; its colours are the lines that allocated those blocks. A colour \
+              that stays when its phase is over is a line to change.",
+};
+
+/// The description of the chart.
+#[derive(Clone, Debug, Serialize)]
+pub struct PageRetentionAtMarksChart {
+    /// Its sentences.
+    pub caption: Caption,
+    /// Upwards, the same in all panels: free space on pages in use.
+    pub free_space_axis: Axis,
+    /// The bars of each panel, in order of time.
+    pub moments: Vec<RetentionMoment>,
+    /// The parts of a bar, from the bottom: lines of their own, then all others.
+    pub parts: Vec<RetentionPart>,
+    /// By allocator.
+    pub panels: Vec<RetentionPanel>,
+}
+
+/// A moment of the program.
+#[derive(Clone, Debug, Serialize)]
+pub struct RetentionMoment {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a mark of the program.
+    pub is_mark: bool,
+    #[serde(skip)]
+    moment: Moment,
+}
+
+/// A line of the program, or all others.
+#[derive(Clone, Debug, Serialize)]
+pub struct RetentionPart {
+    /// `file:line`; `None` for all other lines.
+    pub site: Option<String>,
+    /// Its name in the legend.
+    pub name: String,
+    /// Its colour.
+    pub colour: Colour,
+}
+
+/// The bars of one backend.
+#[derive(Clone, Debug, Serialize)]
+pub struct RetentionPanel {
+    /// The backend.
+    pub backend: BackendLabel,
+    /// By moment: free space in bytes by part.
+    pub free_space_bytes: Vec<Vec<f64>>,
+}
+
+impl RetentionPanel {
+    fn highest(&self) -> f64 {
+        self.free_space_bytes.iter().map(|stack| stack.iter().sum()).fold(0.0, f64::max)
+    }
+}
+
+/// Lines that have a colour; they name lines here, no backends.
+const COLOURS: [Colour; 5] = [
+    Colour(0xD5, 0x5E, 0x00),
+    Colour(0xE6, 0x9F, 0x00),
+    Colour(0xF0, 0xC9, 0x75),
+    Colour(0x8C, 0x6D, 0x1F),
+    Colour(0xCC, 0x79, 0xA7),
+];
+/// All lines without a colour of their own.
+const OTHERS: Colour = Colour(0xC4, 0xBD, 0xB2);
+/// Moments shown at most: the last ones.
+const MOMENTS_MAX: usize = 14;
+/// Panels shown at most: more would have bars of a pixel.
+const PANELS_MAX: usize = 6;
+
+/// Describes the chart; `None` without an attribution at a mark.
+pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionAtMarksChart> {
+    let moments = moments(trace_report)?;
+    let sites = leading_lines(trace_report, &moments);
+    let mut panels: Vec<RetentionPanel> = attributed(trace_report)
+        .into_iter()
+        .map(|backend| panel(backend, &moments, &sites))
+        .collect();
+    let title = verdict(&moments, &sites, &panels);
+    let mut plotted = format!(
+        "`{}`: free space on 4 KiB pages that live blocks hold, at each mark of the program, by the line that allocated the \
+         blocks.",
+        trace_report.trace.name
+    );
+    if panels.len() > PANELS_MAX {
+        let rest = panels.drain(PANELS_MAX..);
+        let rest: Vec<String> = rest.map(|panel| panel.backend.name).collect();
+        plotted += &format!("  Not shown: {}.", some(&rest));
+    }
+    let highest: Vec<f64> = panels.iter().map(RetentionPanel::highest).collect();
+    let most = shown_peak(&highest).max(1.0) * 1.1;
+    let unit = byte_unit(most);
+    Some(PageRetentionAtMarksChart {
+        caption: Caption::new(title, plotted, &READING),
+        free_space_axis: Axis::bytes(format!("{} stranded", unit.name), unit, most),
+        moments,
+        parts: parts(&sites),
+        panels,
+    })
+}
+
+fn parts(sites: &[&str]) -> Vec<RetentionPart> {
+    let own = |(colour, site): (&Colour, &&str)| RetentionPart {
+        site: Some((*site).to_owned()),
+        name: short_line(site),
+        colour: *colour,
+    };
+    let others = RetentionPart { site: None, name: "all other lines".to_owned(), colour: OTHERS };
+    COLOURS.iter().zip(sites).map(own).chain([others]).collect()
+}
+
+/// The allocators with an attribution.
+fn attributed<'a>(trace_report: &'a TraceReport) -> Vec<&'a BackendFigures<'a>> {
+    let all = trace_report.allocators();
+    all.filter(|backend| !backend.rows.attributions.is_empty()).collect()
+}
+
+/// The moments of the attribution; `None` where there is no mark among them.
+fn moments(trace_report: &TraceReport) -> Option<Vec<RetentionMoment>> {
+    let names = marks(trace_report.trace);
+    let backends = trace_report.backends.iter();
+    let mut moments: Vec<Moment> = backends
+        .flat_map(|backend| backend.rows.attributions.iter().map(|row| row.moment))
+        .collect();
+    moments.sort_unstable_by_key(|moment| match moment {
+        Moment::Mark(number) => u32::from(*number),
+        Moment::Peak => u32::MAX - 1,
+        Moment::End | Moment::Whole => u32::MAX,
+    });
+    moments.dedup();
+    let named = |moment: Moment| {
+        let name = match moment {
+            Moment::Peak => "live peak".to_owned(),
+            Moment::End | Moment::Whole => "exit".to_owned(),
+            Moment::Mark(number) => (number as usize)
+                .checked_sub(1)
+                .and_then(|at| names.get(at))
+                .map_or(format!("mark {number}"), |mark| mark.1.clone()),
+        };
+        RetentionMoment { name, is_mark: matches!(moment, Moment::Mark(_)), moment }
+    };
+    let mut moments: Vec<RetentionMoment> = moments.into_iter().map(named).collect();
+    if !moments.iter().any(|moment| moment.is_mark) {
+        return None;
+    }
+    moments.drain(..moments.len().saturating_sub(MOMENTS_MAX));
+    Some(moments)
+}
+
+/// The lines with the most retention, by their best place over the moments: one that matters in a
+/// single phase is not averaged away.
+fn leading_lines<'a>(trace_report: &TraceReport<'a>, moments: &[RetentionMoment]) -> Vec<&'a str> {
+    let mut best: Vec<(&str, f64)> = Vec::new();
+    for moment in moments {
+        for (line, share) in trace_report.retaining_lines(moment.moment) {
+            match best.iter_mut().find(|known| known.0 == line) {
+                Some(known) => known.1 = known.1.max(share),
+                None => best.push((line, share)),
+            }
+        }
+    }
+    best.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+    best.into_iter().take(COLOURS.len()).map(|line| line.0).collect()
+}
+
+fn panel(backend: &BackendFigures, moments: &[RetentionMoment], sites: &[&str]) -> RetentionPanel {
+    let stack = |moment: &RetentionMoment| {
+        let mut stack = vec![0.0; sites.len() + 1];
+        for row in backend.rows.attributions.iter().filter(|row| row.moment == moment.moment) {
+            let place = sites.iter().position(|site| *site == row.site).unwrap_or(sites.len());
+            stack[place] += row.external_fragmentation_bytes as f64;
+        }
+        stack
+    };
+    RetentionPanel {
+        backend: backend.label.clone(),
+        free_space_bytes: moments.iter().map(stack).collect(),
+    }
+}
+
+const READING: [&str; 3] = [
+    "A mark is where the program said that a phase begins: the bar is what stood before it.",
+    "Stranded space is what no trim can return while those blocks live.",
+    "The figures of every line are in attribution.csv.",
+];
+
+/// A line at a moment, with one backend.
+struct WorstLine<'a> {
+    bytes: f64,
+    site: &'a str,
+    moment: &'a str,
+    backend: &'a str,
+    last_bytes: f64,
+}
+
+/// The line and the mark with the most free space.
+fn worst_line<'a>(
+    moments: &'a [RetentionMoment],
+    sites: &[&'a str],
+    panels: &'a [RetentionPanel],
+) -> Option<WorstLine<'a>> {
+    let mut worst: Option<WorstLine> = None;
+    for panel in panels {
+        let last = panel.free_space_bytes.last();
+        for (moment, stack) in moments.iter().zip(&panel.free_space_bytes) {
+            for (line, bytes) in stack[..sites.len()].iter().enumerate() {
+                let is_worse = worst.as_ref().is_none_or(|worst| *bytes > worst.bytes);
+                if moment.is_mark && is_worse {
+                    worst = Some(WorstLine {
+                        bytes: *bytes,
+                        site: sites[line],
+                        moment: &moment.name,
+                        backend: &panel.backend.name,
+                        last_bytes: last.map_or(0.0, |last| last[line]),
+                    });
+                }
+            }
+        }
+    }
+    worst.filter(|worst| worst.bytes > 0.0)
+}
+
+/// The line and the mark with the most free space, and what is left of it at exit.
+fn verdict(moments: &[RetentionMoment], sites: &[&str], panels: &[RetentionPanel]) -> String {
+    let Some(worst) = worst_line(moments, sites, panels) else {
+        return "No line strands any memory at a mark of the program".to_owned();
+    };
+    let has_exit = moments.last().is_some_and(|last| last.moment == Moment::End);
+    let exit = if has_exit {
+        let left = if worst.last_bytes > 0.0 { bytes(worst.last_bytes) } else { "none".to_owned() };
+        format!(", and {left} at exit")
+    } else {
+        String::new()
+    };
+    format!(
+        "{} strands most: {} at the mark `{}`{exit} ({}).",
+        short_line(worst.site),
+        bytes(worst.bytes),
+        worst.moment,
+        worst.backend
+    )
+}
+
+/// The first lines at each moment, as a table: its header, and rows of moment, line, live bytes and
+/// the free space of each backend.
+pub fn table(trace_report: &TraceReport) -> Option<(Vec<String>, Vec<Vec<String>>)> {
+    const LINES: usize = 3;
+    let moments = moments(trace_report)?;
+    let backends = attributed(trace_report);
+    let mut header = vec!["moment".to_owned(), "line".to_owned(), "live".to_owned()];
+    header.extend(backends.iter().map(|backend| backend.name().to_owned()));
+    let mut rows = Vec::new();
+    for moment in &moments {
+        for (line, _) in trace_report.retaining_lines(moment.moment).into_iter().take(LINES) {
+            let of = |backend: &&BackendFigures| -> Option<Attribution> {
+                let mut all = backend.rows.attributions.iter();
+                all.find(|row| row.moment == moment.moment && row.site == line)
+                    .map(|row| (*row).clone())
+            };
+            let dash = || "–".to_owned();
+            let live = backends.iter().find_map(of);
+            let mut row = vec![moment.name.clone(), short_line(line)];
+            row.push(live.map_or_else(dash, |row| bytes(row.live_bytes as f64)));
+            row.extend(backends.iter().map(|backend| {
+                let free = of(backend).map(|row| row.external_fragmentation_bytes as f64);
+                free.map_or_else(dash, bytes)
+            }));
+            rows.push(row);
+        }
+    }
+    Some((header, rows))
+}

@@ -1,0 +1,341 @@
+//! Chart: the scorecard of a whole run.
+//!
+//! With one trace its rows are the backends. With several they are traces × backends, memory is in
+//! multiples of the live bytes, and the geometric mean is at the foot. Where those are too many
+//! rows to read, only the geometric mean has rows, and the traces are small marks in them.
+
+use serde::Serialize;
+
+use super::axis::Axis;
+use super::contract::Caption;
+use super::heap_series::shown_peak;
+use super::scale::Scale;
+use crate::report::figures::{
+    BackendFigures, CallCost, MemoryUnit, ResidentFigure, ScorecardGroup, ScorecardRow,
+    TraceReport, geometric, group,
+};
+use crate::report::text::{some, synthesised};
+use crate::stats;
+use crate::units::{byte_unit, bytes, count, figure, times};
+
+/// The question that it answers.
+pub const QUESTION: &str = "Which allocator, and which setting?";
+
+/// How to read it, for the page.
+pub const READING: &str = "Left is better in every column. The dot is the figure, the pale bar the range over \
+                           repetitions, and of memory from what would stay had it gone back at once to never, where it \
+                           goes back by the clock; a difference counts when every repetition shows it. Blue dashes are what the program itself had \
+                           live: no allocator can hold less.";
+
+/// The description of the chart.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScorecardChart {
+    /// Its sentences.
+    pub caption: Caption,
+    /// The columns.
+    pub columns: [ScorecardColumn; 5],
+    /// Whether there are several traces, so that memory is in multiples of the live bytes.
+    pub has_many_traces: bool,
+    /// Whether only the geometric means have rows.
+    pub is_dense: bool,
+    /// The rows.
+    pub groups: Vec<ScorecardGroup>,
+    /// The traces as marks in the rows, where only the means have rows.
+    pub marked: Vec<ScorecardGroup>,
+}
+
+/// A column: time, slow calls, and three of memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScorecardColumn {
+    /// Its name.
+    pub name: &'static str,
+    /// Its axis; the label is the line below the name.
+    pub axis: Axis,
+}
+
+/// Rows that a picture has space for, with a name beside each.
+const ROWS_MAX: usize = 52;
+
+/// Describes the chart; `None` when nothing was measured.
+pub fn describe(trace_reports: &[TraceReport]) -> Option<ScorecardChart> {
+    let measured: Vec<&TraceReport> = trace_reports
+        .iter()
+        .filter(|trace_report| trace_report.backends.iter().any(BackendFigures::has_figures))
+        .collect();
+    let first = *measured.first()?;
+    let has_many_traces = measured.len() > 1;
+    let peaks: Vec<f64> = measured
+        .iter()
+        .flat_map(|trace_report| {
+            trace_report.allocators().filter_map(|backend| backend.memory.peak_bytes)
+        })
+        .collect();
+    let byte_unit = byte_unit(shown_peak(&peaks).max(first.live_peak_bytes));
+    let unit = if has_many_traces { MemoryUnit::Live } else { MemoryUnit::Bytes(byte_unit.bytes) };
+    let mut groups: Vec<ScorecardGroup> =
+        measured.iter().map(|trace_report| group(trace_report, unit)).collect();
+    let mean = has_many_traces.then(|| geometric(&groups));
+    let rows = groups.iter().chain(&mean).map(|group| group.rows.len()).sum::<usize>();
+    let is_dense = has_many_traces && rows > ROWS_MAX;
+    groups.extend(mean);
+    let columns = if has_many_traces {
+        columns(&groups, true, "× live", 1.0)
+    } else {
+        columns(&groups, false, byte_unit.name, byte_unit.bytes)
+    };
+    let mut marked = Vec::new();
+    if is_dense && let Some(mut mean) = groups.pop() {
+        by_time(&mut mean);
+        marked = std::mem::replace(&mut groups, vec![mean]);
+    }
+    Some(ScorecardChart {
+        caption: caption(trace_reports, &measured, is_dense),
+        columns,
+        has_many_traces,
+        is_dense,
+        groups,
+        marked,
+    })
+}
+
+/// Sorts the fastest first, the floor last: many rows are read from the top.
+fn by_time(group: &mut ScorecardGroup) {
+    let time = |row: &ScorecardRow| row.cost.map_or(f64::INFINITY, |cost| cost.middle_ns);
+    let key = |row: &ScorecardRow| (row.backend.is_floor, time(row));
+    group.rows.sort_by(|a, b| key(a).0.cmp(&key(b).0).then(key(a).1.total_cmp(&key(b).1)));
+}
+
+/// One value for each backend, its largest: a giant runs off with any number of traces.
+fn largest(groups: &[ScorecardGroup], of: &dyn Fn(&ScorecardRow) -> Option<f64>) -> Vec<f64> {
+    let mut most: std::collections::BTreeMap<&str, f64> = std::collections::BTreeMap::new();
+    for row in groups.iter().flat_map(|group| group.rows.iter()) {
+        if let Some(value) = of(row) {
+            let entry = most.entry(&row.backend.name).or_default();
+            *entry = entry.max(value);
+        }
+    }
+    most.into_values().collect()
+}
+
+fn columns(
+    groups: &[ScorecardGroup],
+    has_many_traces: bool,
+    unit: &str,
+    unit_size: f64,
+) -> [ScorecardColumn; 5] {
+    let highs = largest(groups, &|row| row.cost.map(|cost| cost.high_ns));
+    let memory: [f64; 3] = std::array::from_fn(|k| {
+        let values = largest(groups, &|row| row.memory[k]);
+        let live = groups.iter().map(|group| group.live[k]).fold(0.0, f64::max);
+        (shown_peak(&values).max(live) * 1.12).max(1e-6)
+    });
+    // Peak, average and end of one trace share a unit, so they share a scale as well.
+    let widest = memory.iter().copied().fold(0.0, f64::max);
+    let memory = if has_many_traces { memory } else { [widest; 3] };
+    let of =
+        |peak: &str, rest: &str| format!("{unit}{}{rest}", if has_many_traces { peak } else { "" });
+    let memory_column = |name: &'static str, label: String, to: f64| ScorecardColumn {
+        name,
+        axis: Axis {
+            label,
+            unit: unit.to_owned(),
+            unit_size,
+            scale: Scale::Linear { from: 0.0, to },
+        },
+    };
+    let time = Scale::Linear { from: 0.0, to: (shown_peak(&highs) * 1.1).max(1e-6) };
+    let slow = Axis::plain("| 1 in 1000    ● slowest call", "ns", slow_scale(groups));
+    [
+        ScorecardColumn {
+            name: "time per call",
+            axis: Axis::plain("ns, whole replay", "ns", time),
+        },
+        ScorecardColumn { name: "slow calls", axis: slow },
+        memory_column("peak resident", of(" peak", ""), memory[0]),
+        memory_column("average resident", of(" average", ", over the allocation clock"), memory[1]),
+        memory_column("resident at exit", of(" peak", ""), memory[2]),
+    ]
+}
+
+fn slow_scale(groups: &[ScorecardGroup]) -> Scale {
+    let rows = || groups.iter().flat_map(|group| group.rows.iter());
+    let low = rows()
+        .filter_map(|row| row.one_in_1000_ns.or(row.slowest_ns))
+        .fold(f64::INFINITY, f64::min);
+    let high = rows().filter_map(|row| row.slowest_ns).fold(0.0, f64::max);
+    Scale::log(low / 2.0, high * 3.0)
+}
+
+fn caption(trace_reports: &[TraceReport], measured: &[&TraceReport], is_dense: bool) -> Caption {
+    let (title, reading) = match measured {
+        [one] => (verdict_of_one(one), READING_OF_ONE),
+        _ if is_dense => (verdict_of_many(measured), READING_OF_MEANS),
+        _ => (verdict_of_many(measured), READING_OF_MANY),
+    };
+    let caption = Caption::new(title, plotted(measured, is_dense), reading);
+    Caption { synthesised: synthesised_traces(trace_reports), ..caption }
+}
+
+/// Which of the traces were not recorded but synthesised; `None` where all were recorded.
+fn synthesised_traces(trace_reports: &[TraceReport]) -> Option<String> {
+    let notes = trace_reports.iter().filter_map(|trace_report| {
+        Some((trace_report.trace.name.as_str(), synthesised(&trace_report.trace.facts)?))
+    });
+    let mut notes: Vec<(&str, String)> = notes.collect();
+    if trace_reports.len() == 1 {
+        return notes.pop().map(|(_, note)| note);
+    }
+    let names: Vec<&str> = notes.iter().map(|(name, _)| *name).collect();
+    (!names.is_empty()).then(|| format!("synthesised, not recorded: {}", names.join(", ")))
+}
+
+fn plotted(measured: &[&TraceReport], is_dense: bool) -> String {
+    if let [trace_report] = measured {
+        return format!(
+            "Scorecard of `{}` ({} calls, live heap {} at peak, {} at exit).  Filled: a backend's first form, open: the same \
+             with other settings.  Left is better in every column.",
+            trace_report.trace.name,
+            count(trace_report.trace.calls),
+            bytes(trace_report.live_peak_bytes),
+            bytes(trace_report.live_end_bytes)
+        );
+    }
+    let rows = if is_dense { "Geometric means, with each trace as a thin stroke.  " } else { "" };
+    format!(
+        "Scorecard of {} traces.  {rows}Memory in multiples of what the program had live at its peak and on average.  Left is \
+         better in every column.",
+        measured.len()
+    )
+}
+
+const READING_OF_MEANS: &[&str] = &[
+    "Dot: geometric mean over the traces of the sum of per-chunk medians.",
+    "Pale bar: the same of minima and of the slowest repetitions.",
+    "Blue dashes: live, the floor for any allocator.",
+    "Bold: best, or not separable from the best.",
+    "▶: off the scale.",
+    "Every trace by itself: summary.csv, and its pictures.",
+];
+
+const READING_OF_MANY: &[&str] = &[
+    "Dot: sum of per-chunk medians over the repetitions.",
+    "Pale bar: from the sum of minima to the slowest repetition; a difference counts when every repetition shows it.",
+    "Blue dashes: live, the floor for any allocator.",
+    "Bold: best, or not separable from the best.",
+    "▶: off the scale.",
+];
+
+const READING_OF_ONE: &[&str] = &[
+    "Dot: sum of per-chunk medians over the repetitions.",
+    "Pale bar: from the sum of per-chunk minima to the slowest repetition; a difference counts when every repetition shows it.",
+    "Blue dashes: what the program itself had live, the floor for any allocator.",
+    "Bold: best, or not separable from the best.",
+    "▶: off the scale.",
+];
+
+fn verdict_of_one(trace_report: &TraceReport) -> String {
+    let title = format!("{}{}", time_verdict(trace_report), end_verdict(trace_report));
+    if title.is_empty() { "Scorecard".to_owned() } else { title.trim_start().to_owned() }
+}
+
+fn time_verdict(trace_report: &TraceReport) -> String {
+    let mut costs: Vec<(&str, CallCost)> = trace_report
+        .allocators()
+        .filter_map(|backend| Some((backend.name(), backend.cost?)))
+        .collect();
+    costs.sort_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns));
+    let (Some(best), Some(slow)) = (costs.first(), costs.last()) else { return String::new() };
+    let level: Vec<String> = costs
+        .iter()
+        .filter(|cost| !cost.1.is_apart_from(&best.1))
+        .map(|cost| cost.0.to_owned())
+        .collect();
+    if costs.len() == 1 {
+        format!("{} takes {} ns a call.", best.0, figure(best.1.middle_ns))
+    } else if level.len() == costs.len() {
+        "On time no allocator can be told from another.".to_owned()
+    } else {
+        let verb = if level.len() == 1 { "leads" } else { "lead" };
+        let factor = times(slow.1.middle_ns / best.1.middle_ns);
+        format!("On time {} {verb}, and {} takes {factor} times as long.", some(&level), slow.0)
+    }
+}
+
+fn end_verdict(trace_report: &TraceReport) -> String {
+    let mut ends: Vec<(&BackendFigures, f64)> = trace_report
+        .allocators()
+        .filter_map(|backend| Some((backend, backend.memory.end_bytes?)))
+        .collect();
+    ends.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let end =
+        |backend: &BackendFigures| backend.memory.text(ResidentFigure::End).unwrap_or_default();
+    let (Some(least), Some(most)) = (ends.first(), ends.last()) else { return String::new() };
+    let live = bytes(trace_report.live_end_bytes);
+    if ends.len() == 1 || most.1 < least.1 * 1.05 {
+        format!("  At exit {} stay resident for {live} live.", end(most.0))
+    } else {
+        format!(
+            "  At exit {} holds {}, {} holds {}, for {live} live.",
+            least.0.name(),
+            end(least.0),
+            most.0.name(),
+            end(most.0)
+        )
+    }
+}
+
+/// A ratio in a sentence.
+fn part(ratio: f64) -> String {
+    match ratio {
+        same if (0.95..1.05).contains(&same) => "about the same".to_owned(),
+        less if less < 1.0 => format!("{} of the", figure(less)),
+        more => format!("{} times the", times(more)),
+    }
+}
+
+/// Ratios to the reference, as geometric means over the traces on which both were measured.
+fn verdict_of_many(measured: &[&TraceReport]) -> String {
+    let nothing = || format!("Scorecard of {} traces", measured.len());
+    let Some(reference) = measured[0].reference() else { return nothing() };
+    let ratio = |spec: &str, of: &dyn Fn(&BackendFigures) -> Option<f64>| {
+        let ratio = |trace_report: &&TraceReport| {
+            let find = |spec: &str| {
+                trace_report.backends.iter().find(|backend| backend.spec == spec).and_then(of)
+            };
+            Some(find(spec)? / find(reference.spec)?)
+        };
+        stats::geometric_mean(&measured.iter().filter_map(ratio).collect::<Vec<f64>>())
+    };
+    let time_of = |spec: &str| ratio(spec, &|backend| backend.cost.map(|cost| cost.middle_ns));
+    let peak_of = |spec: &str| ratio(spec, &|backend| backend.memory.peak_bytes);
+    let others: Vec<&BackendFigures> =
+        measured[0].allocators().filter(|backend| backend.spec != reference.spec).collect();
+    let least = |of: &dyn Fn(&str) -> Option<f64>| {
+        let known = others.iter().filter_map(|backend| Some((*backend, of(backend.spec)?)));
+        known.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(backend, _)| backend)
+    };
+    // A sentence has space for two: of many, the fastest and the one with the least memory.
+    let mut named = others.clone();
+    if others.len() > 2 {
+        named = least(&time_of).into_iter().chain(least(&peak_of)).collect();
+        named.dedup_by_key(|backend| backend.spec);
+    }
+    let clauses: Vec<String> = named
+        .into_iter()
+        .filter_map(|backend| {
+            let time = part(time_of(backend.spec)?);
+            let peak = peak_of(backend.spec).map(part);
+            let peak = peak.map_or(String::new(), |peak| format!(" and {peak} peak memory"));
+            Some(format!("{} takes {time} time{peak}", backend.name()))
+        })
+        .collect();
+    if clauses.is_empty() {
+        return nothing();
+    }
+    format!(
+        "Against {}, over {} traces (geometric mean), {}.",
+        reference.name(),
+        measured.len(),
+        clauses.join("; ")
+    )
+}

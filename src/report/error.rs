@@ -1,0 +1,36 @@
+//! Why a report could not be written.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a report could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The operating system refused.
+    #[error("{}: {source}; choose a folder that you may write to", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A picture could not be encoded.
+    #[error("{}: {source}", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: png::EncodingError,
+    },
+    /// A table could not be encoded.
+    #[error("{}: {source}", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: csv::Error,
+    },
+}

@@ -1,0 +1,183 @@
+//! What a call costs, from the time pass.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::results::{Chunk, Metric, Scope};
+use crate::stats;
+
+use super::rows::BackendRows;
+
+/// Repetitions that are compared with each other.
+pub const COMPARED_REPETITIONS: usize = 16;
+
+/// A smaller difference may come from the layout of the code: the same source built again moves by
+/// up to 2 %.
+const LAYOUT_EFFECT: f64 = 0.02;
+
+/// Nanoseconds a call.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CallCost {
+    /// Sum over chunks of the median over repetitions.
+    pub middle_ns: f64,
+    /// Sum over chunks of the fastest repetition: the time without any disturbance.
+    pub low_ns: f64,
+    /// The slowest whole repetition.
+    pub high_ns: f64,
+    /// Repetitions behind it.
+    pub repetitions: usize,
+    /// The first repetitions, each whole; NaN where there is none.
+    pub by_repetition_ns: [f64; COMPARED_REPETITIONS],
+}
+
+impl CallCost {
+    /// Whether the two differ.
+    ///
+    /// In each repetition the backends were interleaved, so that machine noise was the same for
+    /// both. They differ when every repetition shows it by more than 2 %, and their ratios are too
+    /// close together for chance. Without repetitions in common they differ when their ranges do
+    /// not overlap.
+    pub fn is_apart_from(&self, other: &CallCost) -> bool {
+        let pairs = self.by_repetition_ns.iter().zip(other.by_repetition_ns);
+        let ratios: Vec<f64> = pairs.map(|(own, other)| own / other).collect();
+        match stats::longer(&ratios, LAYOUT_EFFECT) {
+            Some(found) => found != std::cmp::Ordering::Equal,
+            None => self.high_ns < other.low_ns || other.high_ns < self.low_ns,
+        }
+    }
+
+    /// The cost of one backend; `trace_calls` are the calls of the trace.
+    pub(super) fn of(
+        rows: &BackendRows,
+        profile: &[ChunkCost],
+        trace_calls: Option<f64>,
+    ) -> Option<CallCost> {
+        let calls: f64 = profile.iter().map(|chunk| chunk.calls).sum();
+        if calls <= 0.0 {
+            return CallCost::of_totals(rows, trace_calls?);
+        }
+        let sum = |of: fn(&ChunkCost) -> f64| profile.iter().map(of).sum::<f64>() / calls;
+        let (middle_ns, low_ns) = (sum(|chunk| chunk.middle_ns), sum(|chunk| chunk.low_ns));
+        let repetitions = profile.iter().map(|chunk| chunk.times_ns.len()).max().unwrap_or(0);
+        let whole = whole_repetitions(profile, calls);
+        let high_ns = whole.iter().map(|(_, time)| *time).fold(middle_ns, f64::max);
+        let by_repetition_ns = by_repetition(whole.into_iter());
+        Some(CallCost { middle_ns, low_ns, high_ns, repetitions, by_repetition_ns })
+    }
+
+    /// The cost from the totals of repetitions: for a record without chunks.
+    fn of_totals(rows: &BackendRows, calls: f64) -> Option<CallCost> {
+        let times = rows.values(Scope::All, Metric::TimeNanoseconds);
+        let (low, high) = stats::range(times)?;
+        let middle = stats::median(times)?;
+        (low >= 0.0).then(|| CallCost {
+            middle_ns: middle / calls,
+            low_ns: low / calls,
+            high_ns: high / calls,
+            repetitions: times.len(),
+            by_repetition_ns: by_repetition((0..).zip(times.iter().map(|time| time / calls))),
+        })
+    }
+}
+
+/// Nanoseconds a call of each repetition that has every chunk: one that was cut short would look
+/// fast.
+fn whole_repetitions(profile: &[ChunkCost], calls: f64) -> Vec<(u32, f64)> {
+    let mut totals: BTreeMap<u32, (usize, f64)> = BTreeMap::new();
+    for (repetition, time) in profile.iter().flat_map(|chunk| chunk.times_ns.iter()) {
+        let total = totals.entry(*repetition).or_default();
+        total.0 += 1;
+        total.1 += time;
+    }
+    totals
+        .into_iter()
+        .filter(|(_, total)| total.0 == profile.len())
+        .map(|(repetition, total)| (repetition, total.1 / calls))
+        .collect()
+}
+
+/// Whole repetitions by number, as [`CallCost::by_repetition_ns`] holds them.
+fn by_repetition(times: impl Iterator<Item = (u32, f64)>) -> [f64; COMPARED_REPETITIONS] {
+    let mut by_repetition = [f64::NAN; COMPARED_REPETITIONS];
+    for (repetition, time) in times {
+        if let Some(place) = by_repetition.get_mut(repetition as usize) {
+            *place = time;
+        }
+    }
+    by_repetition
+}
+
+/// A segment of the trace over the repetitions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChunkCost {
+    /// Calls before it.
+    pub first_call: f64,
+    /// Calls in it.
+    pub calls: f64,
+    /// Nanoseconds of the whole chunk: median over repetitions.
+    pub middle_ns: f64,
+    /// The fastest repetition's nanoseconds.
+    pub low_ns: f64,
+    /// Repetition and nanoseconds, for each repetition.
+    pub times_ns: Vec<(u32, f64)>,
+}
+
+/// The time pass of one backend, chunk by chunk in order.
+pub(super) fn chunk_profile(rows: &[&Chunk]) -> Vec<ChunkCost> {
+    let mut chunks: BTreeMap<u32, ChunkCost> = BTreeMap::new();
+    for chunk in rows.iter().filter(|chunk| chunk.calls > 0) {
+        let entry = chunks.entry(chunk.chunk).or_insert(ChunkCost {
+            first_call: 0.0,
+            calls: chunk.calls as f64,
+            middle_ns: 0.0,
+            low_ns: 0.0,
+            times_ns: vec![],
+        });
+        entry.times_ns.push((chunk.repetition, chunk.nanoseconds as f64));
+    }
+    let mut profile: Vec<ChunkCost> = chunks.into_values().collect();
+    let mut before = 0.0;
+    for chunk in &mut profile {
+        let times: Vec<f64> = chunk.times_ns.iter().map(|(_, time)| *time).collect();
+        chunk.first_call = before;
+        chunk.middle_ns = stats::median(&times).unwrap_or(0.0);
+        chunk.low_ns = stats::range(&times).map_or(0.0, |(low, _)| low);
+        before += chunk.calls;
+    }
+    profile
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repetitions_that_do_not_agree_are_no_difference() {
+        let cost = |times: &[f64]| CallCost {
+            middle_ns: 1.0,
+            low_ns: 1.0,
+            high_ns: 9.0,
+            repetitions: times.len(),
+            by_repetition_ns: by_repetition((0..).zip(times.iter().copied())),
+        };
+        // The machine slowed down by half in between, for both.
+        assert!(cost(&[10.0, 15.0, 10.0]).is_apart_from(&cost(&[11.0, 16.5, 11.0])));
+        assert!(!cost(&[10.0, 15.0, 12.0]).is_apart_from(&cost(&[11.0, 16.5, 11.0])));
+        assert!(!cost(&[10.0, 15.0, 10.0]).is_apart_from(&cost(&[10.1, 15.1, 10.1])), "in 2 %");
+    }
+
+    #[test]
+    fn without_repetitions_in_common_ranges_that_overlap_are_no_difference() {
+        let cost = |low_ns: f64, high_ns: f64| CallCost {
+            middle_ns: (low_ns + high_ns) / 2.0,
+            low_ns,
+            high_ns,
+            repetitions: 5,
+            by_repetition_ns: [f64::NAN; COMPARED_REPETITIONS],
+        };
+        assert!(cost(1.0, 2.0).is_apart_from(&cost(2.5, 3.0)));
+        assert!(!cost(1.0, 2.6).is_apart_from(&cost(2.5, 3.0)));
+        assert!(!cost(1.0, 2.5).is_apart_from(&cost(2.5, 3.0)));
+    }
+}

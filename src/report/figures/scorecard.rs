@@ -1,0 +1,172 @@
+//! Figures of the scorecard: one row for each backend on each trace, and the geometric means over
+//! the traces.
+
+use serde::Serialize;
+
+use super::backend::{BackendFigures, BackendLabel};
+use super::cost::CallCost;
+use super::distribution::OPS;
+use super::memory::{ByteRange, ResidentFigure};
+use super::trace_report::TraceReport;
+use crate::stats;
+
+/// The columns of memory.
+const MEMORY: [ResidentFigure; 3] =
+    [ResidentFigure::Peak, ResidentFigure::Mean, ResidentFigure::End];
+
+/// One backend on one trace.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScorecardRow {
+    /// The backend.
+    pub backend: BackendLabel,
+    /// Its version, or what it is; empty in rows of the mean.
+    pub note: String,
+    /// Time a call.
+    pub cost: Option<CallCost>,
+    /// The 99.9th percentile over all operations, where there are enough calls.
+    pub one_in_1000_ns: Option<f64>,
+    /// The slowest call.
+    pub slowest_ns: Option<f64>,
+    /// Resident at the peak, on average and at the end, in the unit of the group.
+    pub memory: [Option<f64>; 3],
+    /// The ranges of the same.
+    pub memory_ranges: [Option<ByteRange>; 3],
+}
+
+/// The rows of a trace, or of the mean over the traces.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScorecardGroup {
+    /// The trace.
+    pub name: String,
+    /// By backend, in the run's order.
+    pub rows: Vec<ScorecardRow>,
+    /// Live bytes at the peak, on average and at the end, in the unit of the group.
+    pub live: [f64; 3],
+}
+
+/// The name of the group of means.
+pub const GEOMETRIC_MEAN: &str = "geometric mean";
+
+/// In which unit a group has its memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MemoryUnit {
+    /// So many bytes.
+    Bytes(f64),
+    /// Multiples of the live bytes.
+    Live,
+}
+
+impl MemoryUnit {
+    /// Bytes of a unit where the program had so many bytes live.
+    fn bytes(self, live: f64) -> f64 {
+        match self {
+            MemoryUnit::Bytes(bytes) => bytes,
+            MemoryUnit::Live => live,
+        }
+    }
+}
+
+/// The figures of one trace.
+pub fn group(trace_report: &TraceReport, unit: MemoryUnit) -> ScorecardGroup {
+    let (peak, mean) = (trace_report.live_peak_bytes, trace_report.live_mean_bytes);
+    let live = [peak, mean, trace_report.live_end_bytes];
+    // The end is divided by the live peak, too: most programs have next to nothing live at their
+    // end.
+    let base = [peak, mean, peak];
+    let scaled = |bytes: Option<f64>, live: f64| {
+        let scale = unit.bytes(live);
+        bytes.filter(|_| scale > 0.0).map(|bytes| bytes / scale)
+    };
+    let row = |backend: &BackendFigures| {
+        let is_floor = backend.is_floor();
+        let note = if is_floor { "the harness alone" } else { &backend.label.version };
+        let slowest = backend.worst_call().map(|worst| worst.0);
+        ScorecardRow {
+            backend: backend.label.clone(),
+            note: note.to_owned(),
+            cost: backend.cost,
+            one_in_1000_ns: if is_floor { None } else { one_in_1000(backend) },
+            slowest_ns: slowest.filter(|_| !is_floor),
+            memory: std::array::from_fn(|k| scaled(backend.memory.resident(MEMORY[k]), base[k])),
+            memory_ranges: std::array::from_fn(|k| {
+                let (low, high) = backend.memory.range(MEMORY[k])?;
+                Some((scaled(Some(low), base[k])?, scaled(Some(high), base[k])?))
+            }),
+        }
+    };
+    let measured = trace_report.backends.iter().filter(|backend| backend.has_figures());
+    ScorecardGroup {
+        name: trace_report.trace.name.clone(),
+        rows: measured.map(row).collect(),
+        live: std::array::from_fn(|k| live[k] / unit.bytes(base[k]).max(1e-9)),
+    }
+}
+
+/// Nanoseconds of the 99.9th percentile of all calls of all operations together.
+fn one_in_1000(backend: &BackendFigures) -> Option<f64> {
+    let limit = backend.latency_calls() / 1000;
+    if limit < 10 {
+        return None;
+    }
+    let mut values: Vec<f64> = (0..OPS.len())
+        .flat_map(|op| backend.latency(op).0.steps.iter().map(|step| step.0))
+        .collect();
+    values.sort_by(f64::total_cmp);
+    // The smallest value that no more than one call in a thousand exceeds.
+    let at = values.partition_point(|value| backend.slower_calls(*value) > limit);
+    values.get(at).copied()
+}
+
+/// Geometric means over the traces, backend by backend. A figure that some trace lacks has no mean:
+/// one over fewer traces could not be compared.
+pub fn geometric(groups: &[ScorecardGroup]) -> ScorecardGroup {
+    let mut names: Vec<&str> = Vec::new();
+    for row in groups.iter().flat_map(|group| &group.rows) {
+        if !names.contains(&row.backend.name.as_str()) {
+            names.push(&row.backend.name);
+        }
+    }
+    let ends: Vec<f64> = groups.iter().map(|group| group.live[2]).collect();
+    ScorecardGroup {
+        name: GEOMETRIC_MEAN.to_owned(),
+        rows: names.iter().filter_map(|name| mean_row(groups, name)).collect(),
+        live: [1.0, 1.0, stats::geometric_mean(&ends).unwrap_or(0.0)],
+    }
+}
+
+fn mean_row(groups: &[ScorecardGroup], name: &str) -> Option<ScorecardRow> {
+    let own: Vec<&ScorecardRow> = groups
+        .iter()
+        .filter_map(|group| group.rows.iter().find(|row| row.backend.name == name))
+        .collect();
+    let first = *own.first()?;
+    let mean = |of: &dyn Fn(&ScorecardRow) -> Option<f64>| {
+        let values: Vec<f64> = own.iter().filter_map(|row| of(row)).collect();
+        if values.len() == groups.len() { stats::geometric_mean(&values) } else { None }
+    };
+    let middle_ns = mean(&|row| row.cost.map(|cost| cost.middle_ns));
+    let cost = middle_ns.and_then(|middle_ns| {
+        Some(CallCost {
+            middle_ns,
+            low_ns: mean(&|row| row.cost.map(|cost| cost.low_ns)).unwrap_or(middle_ns),
+            high_ns: mean(&|row| row.cost.map(|cost| cost.high_ns)).unwrap_or(middle_ns),
+            repetitions: first.cost?.repetitions,
+            by_repetition_ns: std::array::from_fn(|at| {
+                let time = |cost: CallCost| cost.by_repetition_ns[at];
+                mean(&|row| row.cost.map(time).filter(|time| time.is_finite())).unwrap_or(f64::NAN)
+            }),
+        })
+    });
+    Some(ScorecardRow {
+        backend: first.backend.clone(),
+        note: String::new(),
+        cost,
+        one_in_1000_ns: mean(&|row| row.one_in_1000_ns),
+        slowest_ns: mean(&|row| row.slowest_ns),
+        memory: std::array::from_fn(|k| mean(&|row| row.memory[k])),
+        memory_ranges: std::array::from_fn(|k| {
+            let end = |of: &dyn Fn(ByteRange) -> f64| mean(&|row| row.memory_ranges[k].map(of));
+            Some((end(&|range| range.0)?, end(&|range| range.1)?))
+        }),
+    })
+}

@@ -1,0 +1,225 @@
+//! One trace of a run with the figures of all its backends. Charts, page and terminal read the same
+//! figures, so that no two of them can disagree.
+//!
+//! Whatever the record lacks is `None` or empty here: a run that was killed half way still draws.
+
+use std::collections::HashMap;
+
+use crate::results::{Manifest, Metric, Moment, Run, Scope, TraceEntry};
+use crate::spec::{BackendSpec, FLOOR, labels};
+
+use super::backend::{BackendFigures, BackendLabel};
+use super::cost::CallCost;
+use super::memory::mean_over_clock;
+use super::phases::{self, ProgramPhase};
+use super::rows::BackendRows;
+use crate::report::palette::backend_colour;
+use crate::report::text::list;
+
+/// One trace of a run.
+pub struct TraceReport<'a> {
+    run: &'a Run,
+    /// The trace.
+    pub trace: &'a TraceEntry,
+    /// Its backends, in the run's order.
+    pub backends: Vec<BackendFigures<'a>>,
+    /// Smallest step of the clock, where it is known.
+    pub clock_step_ns: Option<f64>,
+    /// Cost of an empty clock pair, where it is known.
+    pub clock_pair_ns: Option<f64>,
+    /// Largest sum of requested bytes live at once.
+    pub live_peak_bytes: f64,
+    /// Requested bytes live at the end.
+    pub live_end_bytes: f64,
+    /// Live bytes averaged over the allocation clock.
+    pub live_mean_bytes: f64,
+    /// Bytes requested in all.
+    pub requested_bytes: f64,
+    /// Where the program set a mark.
+    pub phases: Vec<ProgramPhase>,
+}
+
+impl<'a> TraceReport<'a> {
+    /// Every trace of the run. The rows of the run are read once.
+    pub fn all(run: &'a Run) -> Vec<TraceReport<'a>> {
+        let mut rows = BackendRows::of_run(run);
+        let labels = backend_labels(&run.manifest);
+        let traces = run.manifest.traces.iter();
+        traces.map(|trace| TraceReport::of(run, trace, &labels, &mut rows)).collect()
+    }
+
+    fn of(
+        run: &'a Run,
+        trace: &'a TraceEntry,
+        labels: &[BackendLabel],
+        rows: &mut HashMap<(&'a str, &'a str), BackendRows<'a>>,
+    ) -> TraceReport<'a> {
+        let entries = run.manifest.backends.iter();
+        let own: Vec<BackendRows> = entries
+            .map(|entry| rows.remove(&(trace.name.as_str(), entry.name.as_str())))
+            .map(Option::unwrap_or_default)
+            .collect();
+        // These figures are the same for every backend.
+        let shared = |metric: Metric| own.iter().find_map(|rows| rows.first_value(metric));
+        let [peak, end, mean, requested] = [
+            Metric::LivePeakBytes,
+            Metric::LiveEndBytes,
+            Metric::LiveMeanBytes,
+            Metric::RequestedBytes,
+        ]
+        .map(shared);
+        let calls = shared(Metric::Calls)
+            .filter(|calls| *calls > 0.0)
+            .or((trace.calls > 0).then_some(trace.calls as f64));
+        let is_paced = run.manifest.settings.contains_key("pace");
+        let backends: Vec<BackendFigures> = run
+            .manifest
+            .backends
+            .iter()
+            .zip(labels)
+            .zip(own)
+            .map(|((entry, label), rows)| {
+                BackendFigures::of(&entry.name, label.clone(), rows, calls, is_paced)
+            })
+            .collect();
+        let samples = || backends.iter().flat_map(|backend| backend.samples.iter());
+        let last = || backends.iter().find_map(|backend| backend.samples.last());
+        TraceReport {
+            run,
+            trace,
+            clock_step_ns: clock_fact(&run.manifest, "step_nanoseconds"),
+            clock_pair_ns: clock_fact(&run.manifest, "pair_nanoseconds"),
+            live_peak_bytes: peak.unwrap_or_else(|| {
+                samples().map(|sample| sample.live_bytes).max().unwrap_or(0) as f64
+            }),
+            live_end_bytes: end
+                .unwrap_or_else(|| last().map_or(0.0, |sample| sample.live_bytes as f64)),
+            live_mean_bytes: mean
+                .or_else(|| {
+                    let live = |backend: &BackendFigures| {
+                        mean_over_clock(&backend.samples, |sample| sample.live_bytes)
+                    };
+                    backends.iter().find_map(live)
+                })
+                .unwrap_or(0.0),
+            requested_bytes: requested.unwrap_or_else(|| {
+                samples().map(|sample| sample.clock_bytes).max().unwrap_or(0) as f64
+            }),
+            phases: backends
+                .iter()
+                .find(|backend| !backend.samples.is_empty())
+                .map_or_else(Vec::new, |backend| phases::phases(trace, &backend.samples)),
+            backends,
+        }
+    }
+
+    /// Repetitions of each timed pass.
+    pub fn repetitions(&self) -> u32 {
+        self.run.manifest.repetitions
+    }
+
+    /// The backends that are allocators: all but the floor.
+    pub fn allocators(&self) -> impl Iterator<Item = &BackendFigures<'a>> {
+        self.backends.iter().filter(|backend| !backend.is_floor())
+    }
+
+    /// The names of the allocators in pictures.
+    pub fn allocator_names(&self) -> Vec<String> {
+        self.allocators().map(|backend| backend.name().to_owned()).collect()
+    }
+
+    /// The allocator that others are compared with: `malloc`, else the first.
+    pub fn reference(&self) -> Option<&BackendFigures<'a>> {
+        self.allocators()
+            .find(|backend| backend.spec == "malloc")
+            .or_else(|| self.allocators().next())
+    }
+
+    /// What the harness itself costs a call.
+    pub fn floor(&self) -> Option<CallCost> {
+        self.backends.iter().find(|backend| backend.is_floor()).and_then(|backend| backend.cost)
+    }
+
+    /// What one call of the clock costs in nanoseconds: a time up to that is the clock's, and not
+    /// the allocator's.
+    pub fn clock_floor_ns(&self) -> Option<f64> {
+        let step = self.clock_step_ns?;
+        Some(self.clock_pair_ns.unwrap_or(step).max(step))
+    }
+
+    /// Whether the run has service times by size class that are the median over the replays.
+    pub fn has_confirmed_classes(&self) -> bool {
+        self.run.service_times.iter().any(|row| row.repetition.is_none())
+    }
+
+    /// The lines by the page retention that they cause at a moment; see [`Run::retaining_lines`].
+    pub fn retaining_lines(&self, moment: Moment) -> Vec<(&'a str, f64)> {
+        self.run.retaining_lines(&self.trace.name, moment)
+    }
+
+    /// The instructions a call of each backend, where they were counted, as a sentence; those of the
+    /// floor are the loop's.
+    pub fn instructions(&self) -> Option<String> {
+        let calls = self.trace.calls as f64;
+        let of = |backend: &BackendFigures| {
+            let count = *backend.values(Scope::All, Metric::Instructions).first()?;
+            Some(format!("{} {:.1}", backend.name(), count / calls))
+        };
+        let counts: Vec<String> = self.backends.iter().filter_map(of).collect();
+        (!counts.is_empty()).then(|| {
+            format!(
+                "Instructions a call, the loop's with them, counted by valgrind: {}.",
+                list(&counts)
+            )
+        })
+    }
+
+    /// A sentence about allocators that return memory after a delay, for pictures that show them at
+    /// the pace of the replay; empty where there is none.
+    pub fn pace_note(&self) -> String {
+        let own = self.allocators().filter(|backend| !backend.memory.about().is_empty());
+        let names: Vec<String> = own.map(|backend| backend.name().to_owned()).collect();
+        match names.len() {
+            0 => String::new(),
+            1 => format!(
+                "  {} gives memory back by the clock: at the pace of this replay.",
+                names[0]
+            ),
+            _ => format!(
+                "  {} give memory back by the clock: at the pace of this replay.",
+                list(&names)
+            ),
+        }
+    }
+}
+
+/// The labels of a run's backends, in their order.
+fn backend_labels(manifest: &Manifest) -> Vec<BackendLabel> {
+    let specs: Vec<Option<BackendSpec>> =
+        manifest.backends.iter().map(|entry| entry.name.parse().ok()).collect();
+    let names: Vec<&str> = manifest.backends.iter().map(|entry| entry.name.as_str()).collect();
+    // A name that cannot be parsed is its own label.
+    let shortened = match specs.iter().cloned().collect::<Option<Vec<BackendSpec>>>() {
+        Some(specs) => labels(&specs),
+        None => names.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let families: Vec<&str> = specs
+        .iter()
+        .zip(&names)
+        .map(|(spec, name)| spec.as_ref().map_or(*name, BackendSpec::family))
+        .collect();
+    let entries = manifest.backends.iter().zip(shortened).enumerate();
+    entries
+        .map(|(at, (entry, name))| {
+            let (colour, variant) = backend_colour(&families, at);
+            let is_floor = entry.name == FLOOR;
+            BackendLabel { name, version: entry.version.clone(), colour, variant, is_floor }
+        })
+        .collect()
+}
+
+/// A figure of the clock in nanoseconds.
+fn clock_fact(manifest: &Manifest, name: &str) -> Option<f64> {
+    let value = manifest.clock.get(name)?.parse::<f64>().ok()?;
+    (value.is_finite() && value > 0.0).then_some(value)
+}

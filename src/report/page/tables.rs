@@ -1,0 +1,267 @@
+//! The tables of a trace. Each is empty where the record has nothing for it.
+
+use super::markup::{escape, or_dash, table};
+use crate::report::chart::retention_table;
+use crate::report::figures::{
+    self, BackendFigures, LatencyDistribution, OPS, PERCENTILES, ResidentFigure, TraceReport,
+    WINDOWS, best_by_class, call_text, percentiles, preemptions, seen_text, worst_windows,
+};
+use crate::report::files::PERCENTILES_CSV;
+use crate::results::Pass;
+use crate::units::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
+
+/// Time per call.
+pub fn time(trace_report: &TraceReport) -> String {
+    let reference = trace_report.reference();
+    let ratio_name = match reference {
+        Some(backend) => format!("ratio to {}", escape(backend.name())),
+        None => "ratio".to_owned(),
+    };
+    let rows: Vec<Vec<String>> =
+        trace_report.backends.iter().map(|backend| time_row(backend, reference)).collect();
+    table(
+        "Time: nanoseconds per call, harness included (null is the harness alone)",
+        &["backend", "version", "median", "fastest", "slowest", &ratio_name, "repetitions"],
+        &rows,
+    )
+}
+
+fn time_row(backend: &BackendFigures, reference: Option<&BackendFigures>) -> Vec<String> {
+    let mut row = vec![backend.name().to_owned(), backend.label.version.clone()];
+    let Some(cost) = backend.cost else {
+        let why = backend.why_absent(Pass::Time);
+        row.push(why.unwrap_or_else(|| "no chunks".to_owned()));
+        row.extend(["–"; 4].map(str::to_owned));
+        return row;
+    };
+    let compared = match reference.and_then(|first| Some((first, first.cost?))) {
+        Some((first, first_cost)) if !backend.is_floor() && first_cost.middle_ns > 0.0 => {
+            let is_level = !cost.is_apart_from(&first_cost) && backend.spec != first.spec;
+            let level = if is_level { " (not separable)" } else { "" };
+            format!("{}{level}", ratio(cost.middle_ns / first_cost.middle_ns))
+        }
+        _ => "–".to_owned(),
+    };
+    row.extend([cost.middle_ns, cost.low_ns, cost.high_ns].map(figure3));
+    row.extend([compared, cost.repetitions.to_string()]);
+    row
+}
+
+/// The cells of a row of percentiles: calls, each percentile, the slowest.
+fn percentile_cells(times: &LatencyDistribution) -> Vec<String> {
+    let fact = |value: Option<f64>| value.map_or("n too small".to_owned(), nanoseconds);
+    let mut cells = vec![count(times.calls)];
+    cells.extend(percentiles(times).map(fact));
+    cells.push(or_dash(times.max().map(nanoseconds)));
+    cells
+}
+
+fn percentile_header<'a>(first: &[&'a str]) -> Vec<&'a str> {
+    let mut header = first.to_vec();
+    header.push("calls");
+    header.extend(PERCENTILES.map(|(_, name)| name));
+    header.push("slowest");
+    header
+}
+
+/// Percentiles of service times by operation, confirmed and raw.
+pub fn latency(trace_report: &TraceReport) -> String {
+    let mut rows = Vec::new();
+    for (op, (name, _)) in OPS.iter().enumerate() {
+        for backend in trace_report.allocators() {
+            let kinds =
+                [(&backend.confirmed[op], "confirmed"), (&backend.raw[op], "one raw replay")];
+            for (times, kind) in kinds.into_iter().filter(|(times, _)| times.calls > 0) {
+                let mut row = [name, backend.name(), kind].map(str::to_owned).to_vec();
+                row.extend(percentile_cells(times));
+                rows.push(row);
+            }
+        }
+    }
+    let caption = format!(
+        "Service time of a call, clock pair included. A percentile p needs at least 10/(1 − p) calls. All of them, by size \
+         class too, are in <a href=\"{PERCENTILES_CSV}\">{PERCENTILES_CSV}</a>"
+    );
+    table(&caption, &percentile_header(&["op", "backend", ""]), &rows)
+}
+
+/// The same by size class, confirmed where there is such. It is folded, as it is long.
+pub fn size_classes(trace_report: &TraceReport) -> String {
+    let mut rows = Vec::new();
+    for (name, ops) in OPS {
+        for backend in trace_report.allocators() {
+            for (class, times) in best_by_class(backend, ops) {
+                let class = bytes(class as f64);
+                let mut row = [name, backend.name(), &class].map(str::to_owned).to_vec();
+                row.extend(percentile_cells(&times));
+                rows.push(row);
+            }
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let caption = "Service time by size class of the block; for realloc the new size";
+    let table = table(caption, &percentile_header(&["op", "backend", "up to"]), &rows);
+    format!("<details><summary>Service time by size class</summary>\n{table}</details>\n")
+}
+
+/// The slowest calls by name.
+pub fn slow_calls(trace_report: &TraceReport) -> String {
+    const CALLS_MAX: usize = 10;
+    let mut rows = Vec::new();
+    for backend in trace_report.allocators() {
+        for call in figures::slow_calls(backend).into_iter().take(CALLS_MAX) {
+            rows.push(vec![
+                backend.name().to_owned(),
+                nanoseconds(call.nanoseconds as f64),
+                seen_text(call),
+                call_text(call),
+                count(call.event),
+                if call.site.is_empty() { "–".to_owned() } else { call.site.clone() },
+                nanoseconds(call.longest_nanoseconds as f64),
+            ]);
+        }
+    }
+    table(
+        "The slowest calls over 10 µs by their own time, the median over the replays: in how many replays each took at least half \
+         of it, and the longest that one saw. More of them are in slow_calls.csv",
+        &["backend", "own time", "seen in", "call", "event", "line", "longest"],
+        &rows,
+    )
+}
+
+/// Machine noise, and the worst windows of the program's own time.
+pub fn machine_noise(trace_report: &TraceReport) -> String {
+    let over =
+        |all: &[LatencyDistribution; 3]| all.iter().map(|times| times.slower(1e6)).sum::<u64>();
+    let has_calls = |all: &[LatencyDistribution; 3]| all.iter().any(|times| times.calls > 0);
+    let window =
+        |window: Option<(f64, f64)>| {
+            or_dash(window.map(|(share, event)| {
+                format!("{} from event {}", percent(share), count(event as u64))
+            }))
+        };
+    let row = |backend: &BackendFigures| {
+        let confirmed = has_calls(&backend.confirmed).then(|| over(&backend.confirmed).to_string());
+        let mut row = vec![
+            backend.name().to_owned(),
+            or_dash(preemptions(backend).map(figure)),
+            over(&backend.raw).to_string(),
+            or_dash(confirmed),
+        ];
+        row.extend(worst_windows(backend).map(window));
+        row
+    };
+    let timed = trace_report.backends.iter().filter(|backend| has_calls(&backend.raw));
+    let rows: Vec<Vec<String>> = timed.map(row).collect();
+    let worst = WINDOWS.map(|length| format!("worst {length}"));
+    let mut header = vec!["backend", "preemptions", "over 1 ms, one raw replay", "confirmed"];
+    header.extend(worst.iter().map(String::as_str));
+    table(
+        "What the machine did, and how much of the worst stretch of the program's own time the allocator takes (each call's own \
+         time, put back where the trace says that it was made; null is what the clock leaves)",
+        &header,
+        &rows,
+    )
+}
+
+/// The backends with memory, each as a row.
+fn memory_rows(
+    trace_report: &TraceReport,
+    row: impl Fn(&BackendFigures) -> Vec<String>,
+) -> Vec<Vec<String>> {
+    trace_report.backends.iter().filter(|backend| backend.has_memory()).map(row).collect()
+}
+
+/// Resident memory.
+pub fn memory(trace_report: &TraceReport) -> String {
+    let row = |backend: &BackendFigures| {
+        let memory = &backend.memory;
+        let about = memory.about();
+        let times = |bytes: Option<f64>, live: f64| {
+            or_dash(
+                bytes.filter(|_| live > 0.0).map(|bytes| format!("{about}{}", ratio(bytes / live))),
+            )
+        };
+        let mut row = vec![backend.name().to_owned()];
+        row.extend(ResidentFigure::ALL.map(|which| or_dash(memory.text(which))));
+        row.extend(
+            [memory.trim_predicted_bytes, memory.flushed_bytes, memory.freed_bytes]
+                .map(|value| or_dash(value.map(bytes))),
+        );
+        row.extend([
+            times(memory.peak_bytes, trace_report.live_peak_bytes),
+            times(memory.mean_bytes, trace_report.live_mean_bytes),
+            times(memory.end_bytes, trace_report.live_end_bytes),
+            or_dash(end_rounding(backend)),
+        ]);
+        row
+    };
+    table(
+        "Resident memory, and its ratio to what the program had live at the same moment (fragmentation). Cache emptied: after \
+         a trim, had the thread's cache of free blocks been emptied before. (a–b): memory goes back by the clock; had it gone \
+         back at once, and never. ≈: at the pace of this replay",
+        &[
+            "backend",
+            "peak",
+            "average",
+            "at exit",
+            "after trim",
+            "predicted",
+            "cache emptied",
+            "all freed",
+            "peak ÷ live",
+            "average ÷ live",
+            "exit ÷ live",
+            "rounding at exit",
+        ],
+        &memory_rows(trace_report, row),
+    )
+}
+
+/// Usable less requested bytes at the end, in per cent of the requested ones.
+fn end_rounding(backend: &BackendFigures) -> Option<String> {
+    let last = backend.samples.last()?;
+    let lost = last.usable_bytes.checked_sub(last.live_bytes).filter(|_| last.live_bytes > 0)?;
+    Some(format!("{} %", figure(lost as f64 / last.live_bytes as f64 * 100.0)))
+}
+
+/// Ratios of fragmentation.
+pub fn fragmentation(trace_report: &TraceReport) -> String {
+    let row = |backend: &BackendFigures| {
+        let found = figures::fragmentation(trace_report, backend);
+        let about = backend.memory.about();
+        let percent = |share: Option<f64>| {
+            or_dash(share.map(|share| format!("{about}{} %", figure(share * 100.0))))
+        };
+        let plain = |share: Option<f64>| or_dash(share.map(|share| format!("{about}{share:.2}")));
+        let mut row = vec![backend.name().to_owned()];
+        row.extend(found.johnstone_wilson.map(percent));
+        row.extend([plain(found.ratchet), percent(found.trim_share), plain(found.unreturnable_2m)]);
+        row.push(or_dash(found.returnable_bytes.map(|idle| format!("{about}{}", bytes(idle)))));
+        row
+    };
+    table(
+        "Fragmentation after Johnstone and Wilson, resident over live less one: averaged, at the live peak, at the resident \
+         peak, peak against peak. Ratchet: 1 when nothing was ever given back. Trim: the share of what was kept that the \
+         allocator's own trim returned. 2 MiB: the share of the overhead that could not be returned in such pieces. Idle: kept \
+         unused during a tenth of the allocation clock. ≈: it gives back by the clock, and this is the pace of the replay",
+        &["backend", "JW 1", "JW 2", "JW 3", "JW 4", "ratchet", "trim", "2 MiB", "idle"],
+        &memory_rows(trace_report, row),
+    )
+}
+
+/// Page retention by line at each mark, where the program set some.
+pub fn retention(trace_report: &TraceReport) -> String {
+    let Some((header, rows)) = retention_table(trace_report) else {
+        return String::new();
+    };
+    let header: Vec<String> = header.iter().map(|name| escape(name)).collect();
+    table(
+        "Who pins the pages at each mark of the program, at its live peak and at its exit: the first three lines, what they \
+         have live, and the free space charged to them by allocator. All lines are in attribution.csv",
+        &header.iter().map(String::as_str).collect::<Vec<_>>(),
+        &rows,
+    )
+}

@@ -1,0 +1,134 @@
+//! Writes a report: pictures, tables and the page.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::chart::{CHARTS, Chart, ChartKind, TRACE_CHARTS, arenas, effect, scorecard};
+use super::error::ReportError;
+use super::figures::{ArenaMap, Effect, TraceReport, TraceShape};
+use super::files::{PAGE, PERCENTILES_CSV, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
+use super::page::{self, DrawnPicture};
+use super::picture::draw;
+use super::terminal::summary;
+use super::{percentiles_table, scorecard_table};
+use crate::results::Run;
+
+/// Draws every chart of every trace into `folder`, with the page, the scorecard and every
+/// percentile as tables. Gives the page and the pictures, the page first.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    create(folder)?;
+    let trace_reports = TraceReport::all(run);
+    let drawn = pictures(&trace_reports, folder)?;
+    let table = |name: &str, table: Result<Vec<u8>, csv::Error>| {
+        let path = folder.join(name);
+        match table {
+            Ok(bytes) => write(&path, &bytes),
+            Err(source) => Err(ReportError::Table { path, source }),
+        }
+    };
+    table(SUMMARY_CSV, scorecard_table::csv(&trace_reports))?;
+    write(&folder.join(SUMMARY_MARKDOWN), summary(run).as_bytes())?;
+    if !run.latencies.is_empty() {
+        table(PERCENTILES_CSV, percentiles_table::csv(&trace_reports))?;
+    }
+    let page = folder.join(PAGE);
+    write(&page, page::html(run, &trace_reports, &drawn).as_bytes())?;
+    let pictures = drawn.iter().map(|picture| folder.join(&picture.file));
+    Ok(std::iter::once(page).chain(pictures).collect())
+}
+
+/// Draws the scorecard, then every chart of every trace, in the order of the page.
+fn pictures(
+    trace_reports: &[TraceReport],
+    folder: &Path,
+) -> Result<Vec<DrawnPicture>, ReportError> {
+    let charts = trace_reports
+        .iter()
+        .flat_map(|trace_report| CHARTS.iter().map(move |kind| Some((trace_report, kind))));
+    let jobs: Vec<Option<(&TraceReport, &ChartKind)>> =
+        std::iter::once(None).chain(charts).collect();
+    let drawn: Vec<Option<DrawnPicture>> = jobs
+        .par_iter()
+        .map(|job| {
+            let (file, chart) = match job {
+                None => (SUMMARY.to_owned(), scorecard(trace_reports)),
+                Some((trace_report, kind)) => (
+                    picture_name(&trace_report.trace.name, kind.about.name),
+                    kind.describe(trace_report),
+                ),
+            };
+            let Some(chart) = chart else { return Ok(None) };
+            write_picture(&folder.join(&file), &chart)?;
+            Ok(Some(DrawnPicture { file, title: chart.caption().title.clone() }))
+        })
+        .collect::<Result<_, ReportError>>()?;
+    Ok(drawn.into_iter().flatten().collect())
+}
+
+/// Draws the pictures of a trace by itself into `folder`; gives the files.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn render_trace(shape: &TraceShape, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    create(folder)?;
+    let drawn: Vec<Option<PathBuf>> = TRACE_CHARTS
+        .par_iter()
+        .map(|(name, describe)| {
+            let Some(chart) = describe(shape) else { return Ok(None) };
+            let path = folder.join(picture_name(&shape.name, name));
+            write_picture(&path, &chart)?;
+            Ok(Some(path))
+        })
+        .collect::<Result<_, ReportError>>()?;
+    Ok(drawn.into_iter().flatten().collect())
+}
+
+/// Draws a map of arenas into `folder`; gives the file, when there was an arena.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn render_arenas(map: &ArenaMap, folder: &Path) -> Result<Option<PathBuf>, ReportError> {
+    let Some(chart) = arenas(map) else { return Ok(None) };
+    create(folder)?;
+    let path = folder.join(picture_name(&map.name, "arenas"));
+    write_picture(&path, &chart)?;
+    Ok(Some(path))
+}
+
+/// Draws timed measures of a check into `folder`; gives the files.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn render_effects(effects: &[Effect], folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    create(folder)?;
+    let mut files = Vec::new();
+    for (number, figures) in effects.iter().enumerate() {
+        let Some(chart) = effect(figures) else { continue };
+        let name = format!("check-{}-{}", figures.measure, number + 1);
+        let path = folder.join(picture_name(&figures.trace, &name));
+        write_picture(&path, &chart)?;
+        files.push(path);
+    }
+    Ok(files)
+}
+
+fn create(folder: &Path) -> Result<(), ReportError> {
+    fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+    fs::write(path, bytes).map_err(|source| ReportError::Io { path: path.to_owned(), source })
+}
+
+fn write_picture(path: &Path, chart: &Chart) -> Result<(), ReportError> {
+    let bytes = draw(chart)
+        .canvas
+        .png()
+        .map_err(|source| ReportError::Picture { path: path.to_owned(), source })?;
+    write(path, &bytes)
+}

@@ -1,0 +1,72 @@
+//! Sentences and lists that charts, page and terminal share. Numbers are formatted by
+//! [`crate::units`].
+
+use std::collections::BTreeMap;
+
+use crate::units::percent;
+
+/// What every picture and table of a trace says that was not recorded: that it was synthesised, and
+/// for which share of its bytes it vouches. `facts` are those of the trace. `None` for a recorded
+/// trace.
+pub fn synthesised(facts: &BTreeMap<String, String>) -> Option<String> {
+    let how = facts.get("synthesised")?;
+    let share = facts.get("vouched_bytes_share").and_then(|share| share.parse::<f64>().ok());
+    Some(match share {
+        Some(share) => {
+            format!("synthesised from snapshots: vouches for {} of its bytes", percent(share))
+        }
+        None => format!("synthesised ({})", how.split([':', ';']).next().unwrap_or_default()),
+    })
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub fn list(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// Like [`list`], but at most three of them by name.
+pub fn some(names: &[String]) -> String {
+    if names.len() <= 3 {
+        return list(names);
+    }
+    format!("{}, {} and {} others", names[0], names[1], names.len() - 2)
+}
+
+/// Figures as text, each with the number that it is ranked by. Up to seven are all listed, in their
+/// order. Of more, only the two with the least and the two with the most are listed.
+pub fn all_or_ends(mut figures: Vec<(f64, String)>, separator: &str) -> String {
+    const LISTED_MAX: usize = 7;
+    let join = |some: &[(f64, String)]| {
+        some.iter().map(|figure| figure.1.clone()).collect::<Vec<_>>().join(separator)
+    };
+    if figures.len() <= LISTED_MAX {
+        return join(&figures);
+    }
+    figures.sort_by(|a, b| a.0.total_cmp(&b.0));
+    format!("{} … {}", join(&figures[..2]), join(&figures[figures.len() - 2..]))
+}
+
+/// The text with its first letter as a capital.
+pub fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_end_with_and() {
+        let names = ["a", "b", "c", "d"].map(str::to_owned);
+        assert_eq!(list(&names[..3]), "a, b and c");
+        assert_eq!(some(&names), "a, b and 2 others");
+        assert_eq!(capitalised("élan"), "Élan");
+        let figures = (0..9).rev().map(|k| (f64::from(k), k.to_string())).collect();
+        assert_eq!(all_or_ends(figures, ", "), "0, 1 … 7, 8");
+    }
+}
