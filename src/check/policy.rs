@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn broken_text_is_an_error_with_a_line_of_it() {
-        let whole = "error_budget = 0.01\n[margins.time]\nfail = 3\npass = 6\n[[accept]]\nmeasure = \"tail\"\nreason = \"é\"\nuntil = 2030-01-01\n";
+        let whole = "error_budget = 0.01\n[margins.time]\nfail = 3\npass = 6\n\
+                     [[accept]]\nmeasure = \"tail\"\nreason = \"é\"\nuntil = 2030-01-01\n";
         assert!(Policy::read(whole).is_ok());
         for (cut, _) in whole.char_indices() {
             let without =
