@@ -315,7 +315,7 @@ fn a_preloaded_library_does_not_reach_the_backends() {
     assert!(!message.contains("LD_PRELOAD"), "{message}");
     let (preloaded, message) = footprint("preloaded", Some(&library));
     assert_eq!(plain, preloaded);
-    assert!(message.contains("LD_PRELOAD is kept from the backends"), "{message}");
+    assert!(message.contains("LD_PRELOAD does not reach the backends"), "{message}");
 }
 
 /// `rpmalloc.h`: more spans a mapping take more address space. A process can set the number only once,

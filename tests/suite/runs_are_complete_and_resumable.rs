@@ -515,7 +515,7 @@ fn a_path_that_cannot_be_written_is_named() {
         let output = finish(heaplay().arg("convert").arg(&trace).arg(&path));
         assert_eq!(output.status.code(), Some(2));
         assert!(
-            errors(&output).contains("full.csv") && errors(&output).contains("free some room"),
+            errors(&output).contains("full.csv") && errors(&output).contains("free some space"),
             "{}",
             errors(&output)
         );
