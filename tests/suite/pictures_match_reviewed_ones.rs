@@ -1,9 +1,9 @@
-//! Golden pictures: a made-up run and a made-up trace draw, to the byte, the pictures that a person has
-//! reviewed (`tests/golden/`). There is no tolerance: our own code draws, without fonts or libraries of
-//! the system.
+//! Golden pictures: a made-up run and a made-up trace draw, to the byte, the pictures that a person
+//! has reviewed (`tests/golden/`). There is no tolerance: our own code draws, without fonts or
+//! libraries of the system.
 //!
-//! After an intended change, run `HEAPLAY_BLESS=1 cargo test --test suite pictures_match`, and review
-//! each file that `git status` names.
+//! After an intended change, run `HEAPLAY_BLESS=1 cargo test --test suite pictures_match`, and
+//! review each file that `git status` names.
 
 use std::fs;
 use std::path::PathBuf;

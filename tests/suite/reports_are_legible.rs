@@ -1,5 +1,6 @@
-//! The report of made-up runs: no picture is blank or cut off, no label lies on another, and a second
-//! drawing gives the same bytes. The pictures stay in the target folder for a person to look at.
+//! The report of made-up runs: no picture is blank or cut off, no label lies on another, and a
+//! second drawing gives the same bytes. The pictures stay in the target folder for a person to look
+//! at.
 
 use std::fs;
 use std::path::PathBuf;

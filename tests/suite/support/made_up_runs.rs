@@ -1,7 +1,7 @@
-//! Made-up runs for tests, from a seed. The program is a service with request bursts: nearly all rows
-//! are freed, so the heap is a sawtooth above a slowly rising level. Allocators differ in rounding,
-//! external fragmentation and retention. Service times have a fast path, a refill, a page fault and a
-//! tail.
+//! Made-up runs for tests, from a seed. The program is a service with request bursts: nearly all
+//! rows are freed, so the heap is a sawtooth above a slowly rising level. Allocators differ in
+//! rounding, external fragmentation and retention. Service times have a fast path, a refill, a page
+//! fault and a tail.
 
 use std::collections::BTreeMap;
 
