@@ -24,6 +24,7 @@ use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
 use super::setting::{Setting, plain, setting};
 use super::spec_checks::SpecChecks;
+use crate::environment::{GLIBC_TUNABLES, LD_PRELOAD};
 use crate::spec::{BackendSpec, PRELOAD, SO};
 
 /// The entry of the list.
@@ -433,7 +434,7 @@ fn so_environment(spec: &BackendSpec) -> ChildEnvironment {
     let mut all = environment(spec)?;
     // Libraries with initial-exec thread-local data (jemalloc) need space in a block whose size is
     // fixed at the start.
-    all.push(("GLIBC_TUNABLES".to_owned(), "glibc.rtld.optional_static_tls=16384".into()));
+    all.push((GLIBC_TUNABLES.to_owned(), "glibc.rtld.optional_static_tls=16384".into()));
     Ok(all)
 }
 
@@ -445,7 +446,7 @@ fn preload_environment(spec: &BackendSpec) -> ChildEnvironment {
                 "takes no path with a space or a colon, which LD_PRELOAD would split".to_owned(),
             ));
         }
-        all.push(("LD_PRELOAD".to_owned(), path.into()));
+        all.push((LD_PRELOAD.to_owned(), path.into()));
     }
     Ok(all)
 }
@@ -489,7 +490,7 @@ fn open_preload(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened 
     let path = path_of(spec)?;
     environment(spec)?;
     let file = look_at(spec, path)?;
-    let preloaded = std::env::var("LD_PRELOAD").unwrap_or_default();
+    let preloaded = std::env::var(LD_PRELOAD).unwrap_or_default();
     if !preloaded.split([':', ' ']).any(|part| part == path) {
         return Err(unavailable(
             spec,

@@ -11,6 +11,7 @@ use super::pairs::{Course, PairError, Side, ratios};
 use super::settings::Settings;
 use super::worker::Limits;
 use super::workload::Loaded;
+use crate::environment::{CFLAGS, CXXFLAGS, HEAPLAY_LAYOUT, RUSTFLAGS};
 use crate::stats::{Estimate, Random};
 
 /// The finest margin, in per cent: builds of one allocator have differed by so much.
@@ -74,10 +75,10 @@ impl Rebuild {
         let rust = format!("-Cllvm-args=-align-all-functions={}", align.ilog2());
         let status = Command::new("/bin/sh")
             .args(["-c", &self.command])
-            .env("CFLAGS", appended("CFLAGS", &c))
-            .env("CXXFLAGS", appended("CXXFLAGS", &c))
-            .env("RUSTFLAGS", appended("RUSTFLAGS", &rust))
-            .env("HEAPLAY_LAYOUT", number.to_string())
+            .env(CFLAGS, appended(CFLAGS, &c))
+            .env(CXXFLAGS, appended(CXXFLAGS, &c))
+            .env(RUSTFLAGS, appended(RUSTFLAGS, &rust))
+            .env(HEAPLAY_LAYOUT, number.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .status()

@@ -62,11 +62,11 @@ fn randomised() -> bool {
 }
 
 /// In the environment of a child whose addresses shall depend on this variable's length alone.
-pub(super) const LAYOUT: &str = "HEAPLAY_LAYOUT";
+pub(super) const LAYOUT: &str = crate::environment::HEAPLAY_LAYOUT;
 
 /// In the environment of a child that began again: the file with its job. Its standard input stays
 /// that of the first.
-const ONCE: &str = "HEAPLAY_WORKER_ONCE";
+const ONCE: &str = crate::environment::HEAPLAY_WORKER_ONCE;
 
 /// Begins this program again with addresses that are the same every time. Returns only when that
 /// fails.

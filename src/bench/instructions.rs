@@ -13,10 +13,11 @@ use super::pairs::Side;
 use super::plan::{Job, Task};
 use super::worker::{Limits, Worker};
 use super::workload::Loaded;
+use crate::environment::PATH;
 
 /// Where valgrind is, if it is on the PATH.
 pub fn valgrind() -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?)
+    std::env::split_paths(&std::env::var_os(PATH)?)
         .map(|folder| folder.join("valgrind"))
         .find(|p| p.is_file())
 }
