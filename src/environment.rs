@@ -113,8 +113,6 @@ variables! {
 
     HEAPLAY_RECORD = "HEAPLAY_RECORD", Internal, "the recorder in the recorded program",
         "what to record; `heaplay record` sets it, and `heaplay recorder` prints it";
-    HEAPLAY_WORKER_ONCE = "HEAPLAY_WORKER_ONCE", Internal, "a child",
-        "the file of a child's job, where the child began again without address randomisation";
     HEAPLAY_LAYOUT = "HEAPLAY_LAYOUT", Internal, "a child, and the command of `calibrate --rebuild`",
         "in a child its length moves the stack, so that addresses follow from it. The command gets \
          the number of the build";

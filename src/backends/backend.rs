@@ -6,13 +6,37 @@ use super::allocator::Domains;
 use super::arenas::Pools;
 use crate::trace::Kind;
 
+/// What a pool allocator of this crate counts about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolFigure {
+    /// Most arenas mapped at once.
+    ArenasPeak,
+    /// Arenas mapped now.
+    ArenasEnd,
+    /// Arenas mapped so far.
+    ArenasTotal,
+    /// Pools that hold a live block.
+    PoolsEnd,
+    /// Bytes in pool headers.
+    PoolHeaderBytes,
+    /// Bytes in the tails of pools, too small for a block.
+    QuantizationBytes,
+    /// Bytes in free blocks of used pools.
+    AvailableBytes,
+    /// Bytes in wholly free pools of mapped arenas.
+    UnusedPoolBytes,
+    /// Bytes in blocks in use, by their class size.
+    AllocatedBytes,
+    /// Bytes lost where arenas do not begin at a multiple of a pool.
+    ArenaAlignmentBytes,
+}
+
 /// A figure that an allocator of this crate counts about itself. Exact: the same trace gives the
 /// same figure every time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter {
-    /// The metric's name in the run record, with its unit last (`arenas_peak`,
-    /// `pool_header_bytes`); see `results/metric.rs`.
-    pub metric: &'static str,
+    /// Which figure.
+    pub figure: PoolFigure,
     /// The figure.
     pub value: u64,
 }

@@ -2,228 +2,269 @@
 //! latency cell, and what becomes of what they leave.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
-use super::commit::commit;
 use super::error::{BenchError, io_error};
+use super::failure::ChildFailure;
+use super::files::JobFiles;
 use super::halves;
-use super::plan::{Job, Task};
+use super::handover::Decoder;
+use super::job::{CellTask, Job, Task};
 use super::settings::Settings;
-use super::time_slices::{memory_of, take_time_slices};
+use super::side::Side;
+use super::time_slices::{memory_of, run_time_slices};
 use super::validate::validate;
-use super::worker::{Ended, Limits, Worker, cancelled};
-use super::workload::Loaded;
+use super::worker::{ChildLimits, Worker, cancelled};
+use super::workload::Workload;
 use crate::replay::Isolated;
-use crate::results::{CellKey, Outcome, Pass};
+use crate::results::{CellDir, CellKey, Outcome, Pass, RunDir};
 
-/// Where a batch runs and where its cells go.
-pub(super) struct Place<'a> {
-    pub(super) cells: &'a Path,
-    pub(super) numbers: &'a HashMap<&'a CellKey, usize>,
-    pub(super) processor: Option<usize>,
-    /// Trace and backend of cells that were ended at a limit, with the reason: what did not finish
-    /// once is not tried again.
-    pub(super) stopped: &'a Mutex<HashMap<(String, String), String>>,
+/// Where a batch runs, and where its cells go.
+pub(super) struct BatchContext<'a> {
+    pub dir: &'a RunDir,
+    pub settings: &'a Settings,
+    /// The processor of timed children.
+    pub processor: Option<usize>,
+    /// The cells that were stopped at a limit so far.
+    pub given_up: &'a GivenUp,
 }
 
-impl Place<'_> {
+/// Trace and backend of cells that were stopped at a limit, with the reason. A backend that did not
+/// finish a trace once is not tried on it again.
+#[derive(Default)]
+pub(super) struct GivenUp(Mutex<HashMap<(String, String), String>>);
+
+impl GivenUp {
     /// Why a cell is not worth trying.
-    fn given_up(&self, cell: &CellKey) -> Option<String> {
-        let stopped = self.stopped.lock().ok()?;
-        let reason = stopped.get(&(cell.trace.clone(), cell.backend.clone()))?;
+    fn reason(&self, cell: &CellKey) -> Option<String> {
+        let known = self.0.lock().ok()?;
+        let reason = known.get(&(cell.trace.clone(), cell.backend.clone()))?;
         Some(format!("not tried again: a {reason}"))
     }
 
-    /// Takes note of how a cell ended.
-    fn ended(&self, cell: &CellKey, ended: &Ended) {
-        if let (Ended::Stopped(reason), Ok(mut stopped)) = (ended, self.stopped.lock()) {
-            let reason = format!("{} pass of it was {reason}", cell.pass.name());
-            stopped.entry((cell.trace.clone(), cell.backend.clone())).or_insert(reason);
+    /// Takes note of how a child of a cell ended.
+    fn note(&self, cell: &CellKey, result: &Result<(), ChildFailure>) {
+        if let (Err(failure), Ok(mut known)) = (result, self.0.lock())
+            && failure.is_over_limit()
+        {
+            let reason = format!("{} pass of it was {failure}", cell.pass.name());
+            known.entry((cell.trace.clone(), cell.backend.clone())).or_insert(reason);
         }
     }
-
-    /// A fresh folder for what the child of an entry leaves.
-    fn fresh_part(&self, entry: &Entry) -> Result<PathBuf, BenchError> {
-        let part = self.part(entry);
-        let _ = fs::remove_dir_all(&part);
-        let _ = fs::remove_dir_all(self.folder(entry.cell));
-        fs::create_dir_all(&part).map_err(io_error(part.display().to_string()))?;
-        Ok(part)
-    }
-
-    /// Where that is.
-    fn part(&self, entry: &Entry) -> PathBuf {
-        let suffix = if entry.alone == Some(Isolated::Odd) { "part2" } else { "part" };
-        self.folder(entry.cell).with_extension(suffix)
-    }
-
-    fn folder(&self, cell: &CellKey) -> PathBuf {
-        self.cells.join(format!("{:05}", self.numbers[cell]))
-    }
 }
 
-/// What a child of a batch is for: a cell, or one of the two passes of a latency cell.
+/// What a child of a batch is for: a cell, or one half of a latency cell.
 #[derive(Clone, Copy)]
-struct Entry<'a> {
+struct CellPart<'a> {
     cell: &'a CellKey,
-    alone: Option<Isolated>,
+    isolated: Option<Isolated>,
 }
 
-impl Entry<'_> {
-    /// The entries of a cell; the halves of a latency cell.
-    fn of(cell: &CellKey) -> Vec<Entry<'_>> {
+impl CellPart<'_> {
+    fn all_of(cell: &CellKey) -> Vec<CellPart<'_>> {
         match cell.pass {
             Pass::Latency => {
-                Isolated::BOTH.map(|alone| Entry { cell, alone: Some(alone) }).to_vec()
+                Isolated::BOTH.map(|half| CellPart { cell, isolated: Some(half) }).to_vec()
             }
-            Pass::Time | Pass::Footprint => vec![Entry { cell, alone: None }],
+            Pass::Time | Pass::Footprint => vec![CellPart { cell, isolated: None }],
         }
+    }
+
+    fn is_second_half(&self) -> bool {
+        self.isolated == Some(Isolated::Odd)
     }
 }
 
-/// Measures the cells of a batch, each in a child of its own, and leaves their folders. Empty when
-/// the run was cancelled meanwhile: a batch is whole or is done again.
+/// What a child of a batch left.
+struct MeasuredPart<'a> {
+    cell: &'a CellKey,
+    dir: CellDir,
+    seconds: f64,
+    result: Result<(), ChildFailure>,
+}
+
+/// Measures the cells of a batch, each in a child of its own, and commits them. Empty when the run
+/// was cancelled meanwhile: a batch is whole or is done again.
 pub(super) fn measure_batch(
     batch: &[CellKey],
-    loaded: &Loaded,
-    place: &Place<'_>,
-    settings: &Settings,
+    workload: &Workload,
+    context: &BatchContext<'_>,
 ) -> Result<Vec<Outcome>, BenchError> {
     let mut outcomes = Vec::new();
-    let mut entries = Vec::new();
+    let mut parts = Vec::new();
     for cell in batch {
-        let all = Entry::of(cell);
-        match place.given_up(cell) {
-            Some(reason) => outcomes.push(commit(
-                cell,
-                loaded,
-                &place.fresh_part(&all[0])?,
-                0.0,
-                Ended::Badly(reason),
-            )?),
-            None => entries.extend(all),
+        match context.given_up.reason(cell) {
+            Some(reason) => {
+                let outcome = Outcome::of(cell, 0.0, Err(reason));
+                context.dir.commit(context.dir.begin_cell(cell)?, &outcome)?;
+                outcomes.push(outcome);
+            }
+            None => parts.extend(CellPart::all_of(cell)),
         }
     }
-    // The halves are alive one after the other: as many children as in the time pass leave as much
-    // of the caches to each.
-    let (first, second): (Vec<Entry>, Vec<Entry>) =
-        entries.into_iter().partition(|entry| entry.alone != Some(Isolated::Odd));
-    let mut ended: Vec<(Entry, f64, Ended)> = Vec::new();
-    for mut race in [first, second] {
-        // What did not end well the first time is not begun a second.
-        race.retain(|entry| {
-            let mut known = ended.iter().filter(|(other, ..)| other.cell == entry.cell);
-            known.all(|(_, _, end)| matches!(end, Ended::Well(_)))
-        });
-        if !race.is_empty() {
-            ended.extend(run_race(&race, loaded, place, settings)?);
+    let Some(measured) = measure_halves(parts, workload, context)? else { return Ok(vec![]) };
+    let mut measured = measured.into_iter().peekable();
+    while let Some(mut part) = measured.next() {
+        if let Some(second) = measured.next_if(|second| second.cell == part.cell) {
+            part = joined(part, second, workload)?;
         }
-        if cancelled() {
-            return Ok(vec![]);
-        }
-    }
-    ended.sort_by_key(|(entry, ..)| place.numbers[entry.cell]);
-    let mut ended = ended.into_iter().peekable();
-    while let Some((entry, mut seconds, mut end)) = ended.next() {
-        let part = place.part(&entry);
-        place.ended(entry.cell, &end);
-        if let Some((half, more, other)) = ended.next_if(|(half, ..)| half.cell == entry.cell) {
-            place.ended(half.cell, &other);
-            seconds += more;
-            let second = place.part(&half);
-            end = match (end, other) {
-                (Ended::Well(_), Ended::Well(text)) => {
-                    match joined(half.cell, loaded, [&part, &second])? {
-                        None => Ended::Well(text),
-                        Some(reason) => Ended::Badly(reason),
-                    }
-                }
-                (Ended::Well(_), bad) | (bad, _) => bad,
-            };
-            let _ = fs::remove_dir_all(second);
-        }
-        outcomes.push(commit(entry.cell, loaded, &part, seconds, end)?);
+        outcomes.push(commit(part, workload, context.dir)?);
     }
     Ok(outcomes)
 }
 
-/// Makes one of what two children left; why that cannot be, if so.
-fn joined(
-    cell: &CellKey,
-    loaded: &Loaded,
-    halves: [&Path; 2],
-) -> Result<Option<String>, BenchError> {
-    for half in halves {
-        if let Some(reason) = validate(cell, loaded, half)? {
-            return Ok(Some(reason));
+/// Runs the children of all parts; in the order of the plan what they left. `None` when the run was
+/// cancelled.
+fn measure_halves<'a>(
+    parts: Vec<CellPart<'a>>,
+    workload: &Workload,
+    context: &BatchContext<'_>,
+) -> Result<Option<Vec<MeasuredPart<'a>>>, BenchError> {
+    // The halves are alive one after the other: as many children as in the time pass leave as much
+    // of the caches to each.
+    let (first, second): (Vec<CellPart>, Vec<CellPart>) =
+        parts.into_iter().partition(|part| !part.is_second_half());
+    let mut measured: Vec<MeasuredPart> = Vec::new();
+    for mut together in [first, second] {
+        // After a first half that failed, no second half is begun.
+        together.retain(|part| {
+            measured.iter().all(|other| other.cell != part.cell || other.result.is_ok())
+        });
+        if !together.is_empty() {
+            measured.extend(run_children(&together, workload, context)?);
+        }
+        if cancelled() {
+            return Ok(None);
         }
     }
-    Ok(halves::join(cell, halves).err().map(|error| error.to_string()))
+    for part in &measured {
+        context.given_up.note(part.cell, &part.result);
+    }
+    measured.sort_by_key(|part| context.dir.number(part.cell)); // first halves stay first
+    Ok(Some(measured))
 }
 
-/// Runs the children of these entries together, in turns where they are timed; how each ended, and
-/// after how many seconds.
-fn run_race<'a>(
-    entries: &[Entry<'a>],
-    loaded: &Loaded,
-    place: &Place<'_>,
-    settings: &Settings,
-) -> Result<Vec<(Entry<'a>, f64, Ended)>, BenchError> {
-    let timed = entries[0].cell.pass != Pass::Footprint;
+/// A child that was started, and the decoder of its program.
+struct Started<'a> {
+    cell: &'a CellKey,
+    dir: CellDir,
+    decoder: Decoder,
+}
+
+/// Runs the children of these parts together, in time slices where they are timed.
+fn run_children<'a>(
+    parts: &[CellPart<'a>],
+    workload: &Workload,
+    context: &BatchContext<'_>,
+) -> Result<Vec<MeasuredPart<'a>>, BenchError> {
+    let mut started = Vec::new();
     let mut workers = Vec::new();
-    let mut handovers = Vec::new();
-    for entry in entries {
-        let part = place.fresh_part(entry)?;
-        let processor = place.processor.filter(|_| timed);
-        let handover = loaded.hand(processor).map_err(io_error("a pipe for the program"))?;
-        let job = Job {
-            task: Task::Measure {
-                cell: entry.cell.clone(),
-                alone: entry.alone,
-                program: handover.path(),
-                births: loaded.sites_path().filter(|_| !timed),
-                pace: loaded.pace(settings.pace).filter(|_| !timed),
-                folder: part.clone(),
-                clock: settings.clock,
-            },
-            processor,
-            time_slices: timed,
-        };
-        let calls = loaded.program.calls();
-        let limits = Limits {
-            time: settings.time_limit(calls) + settings.waiting(loaded),
-            memory_bytes: settings.memory_bytes,
-        };
-        let worker = Worker::start(&job, limits)
-            .map_err(io_error(format!("a child for {}", part.display())))?;
+    for part in parts {
+        let (worker, child) = start(part, workload, context)?;
         workers.push(worker);
-        handovers.push(handover);
+        started.push(child);
     }
-    if timed {
-        let memory = memory_of(loaded.program.profile(), workers.len(), settings.memory_bytes);
-        take_time_slices(
-            &mut workers,
-            place.processor,
-            place.numbers[entries[0].cell] as u64,
-            memory,
-        );
+    if parts[0].cell.pass != Pass::Footprint {
+        let limit = context.settings.memory_bytes;
+        let memory = memory_of(workload.program.profile(), workers.len(), limit);
+        let seed = context.dir.number(parts[0].cell) as u64;
+        run_time_slices(&mut workers, context.processor, seed, memory);
     }
-    // Every child is waited for before anything is believed, so that none is left behind.
-    let mut ended = Vec::new();
-    for (&entry, (worker, handover)) in entries.iter().zip(workers.into_iter().zip(handovers)) {
-        let began = worker.began();
-        let mut end = worker.end();
-        let well = matches!(end, Ok(Ended::Well(_)));
-        if let (Some(reason), Ok(end)) = (handover.end(well), &mut end) {
-            *end = Ended::Badly(reason); // the child knows only that no more came
+    // Every child is waited for before anything is validated, so that none is left behind.
+    Ok(started.into_iter().zip(workers).map(|(child, worker)| end(child, worker)).collect())
+}
+
+/// Starts the child of one part.
+fn start<'a>(
+    part: &CellPart<'a>,
+    workload: &Workload,
+    context: &BatchContext<'_>,
+) -> Result<(Worker, Started<'a>), BenchError> {
+    let BatchContext { dir, settings, .. } = context;
+    let (cell, is_timed) = (part.cell, part.cell.pass != Pass::Footprint);
+    let dir =
+        if part.is_second_half() { dir.begin_second_half(cell) } else { dir.begin_cell(cell) }?;
+    let failed = || io_error(format!("a child for {}", dir.path().display()));
+    let processor = context.processor.filter(|_| is_timed);
+    let mut files = JobFiles::default();
+    let (program, decoder) = workload.hand_over(&mut files, processor).map_err(failed())?;
+    let (sites, pace) = match is_timed {
+        true => (None, None),
+        false => (
+            workload.share_sites(&mut files).map_err(failed())?,
+            workload.share_pace(&mut files, settings.pace).map_err(failed())?,
+        ),
+    };
+    let task = Task::Measure(CellTask {
+        cell: cell.clone(),
+        isolated: part.isolated,
+        program,
+        sites,
+        pace,
+        folder: dir.path().to_owned(),
+        clock: settings.clock,
+    });
+    let job = match is_timed {
+        true => Job::timed(task, processor),
+        false => Job::untimed(task),
+    };
+    let worker = Worker::start(&Side::of(&cell.backend), &job, files, limits(workload, settings));
+    Ok((worker.map_err(failed())?, Started { cell, dir, decoder }))
+}
+
+fn limits(workload: &Workload, settings: &Settings) -> ChildLimits {
+    let waiting: Duration = settings.waiting(workload);
+    ChildLimits {
+        time: settings.time_limit(workload.calls()) + waiting,
+        memory_bytes: settings.memory_bytes,
+    }
+}
+
+/// Waits for a child and for the decoder of its program.
+fn end(child: Started<'_>, worker: Worker) -> MeasuredPart<'_> {
+    let Started { cell, dir, decoder } = child;
+    let began = worker.began();
+    let mut result = worker.end().map(drop);
+    // Of a trace that cannot be decoded the child knows only that no more of it came.
+    if let Some(reason) = decoder.end(result.is_ok()) {
+        result = Err(ChildFailure::Undecodable(reason));
+    }
+    MeasuredPart { cell, dir, seconds: began.elapsed().as_secs_f64(), result }
+}
+
+/// Makes one of the two halves of a latency cell.
+fn joined<'a>(
+    first: MeasuredPart<'a>,
+    second: MeasuredPart<'a>,
+    workload: &Workload,
+) -> Result<MeasuredPart<'a>, BenchError> {
+    let mut result = first.result.and(second.result);
+    for half in [&first.dir, &second.dir] {
+        if result.is_ok() {
+            result = validate(first.cell, workload, &half.load()?);
         }
-        ended.push((entry, began.elapsed().as_secs_f64(), end));
     }
-    let failed = |entry: &Entry| format!("a child for {}", place.part(entry).display());
-    ended
-        .into_iter()
-        .map(|(entry, seconds, end)| Ok((entry, seconds, end.map_err(io_error(failed(&entry)))?)))
-        .collect()
+    if result.is_ok() {
+        result = halves::join(first.cell, [&first.dir, &second.dir])
+            .map_err(|error| ChildFailure::Void(error.to_string()));
+    }
+    second.dir.remove();
+    Ok(MeasuredPart { result, seconds: first.seconds + second.seconds, ..first })
+}
+
+/// Validates what a child left, and commits its cell.
+fn commit(
+    part: MeasuredPart<'_>,
+    workload: &Workload,
+    dir: &RunDir,
+) -> Result<Outcome, BenchError> {
+    let MeasuredPart { cell, dir: measured, seconds, result } = part;
+    let result = match result {
+        Ok(()) => validate(cell, workload, &measured.load()?),
+        failed => failed,
+    };
+    let outcome = Outcome::of(cell, seconds, result.map_err(|failure| failure.to_string()));
+    dir.commit(measured, &outcome)?;
+    Ok(outcome)
 }

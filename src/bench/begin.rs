@@ -1,15 +1,13 @@
 //! The begin of a run: its manifest, and the cells that are known to fail.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::time::SystemTime;
 
 use super::machine::fingerprint;
 use super::settings::Settings;
 use super::versions::AbsentBackend;
 use crate::results::{
-    BackendEntry, FORMAT, Manifest, Outcome, Pass, RecordError, Run, Status, TraceEntry,
+    BackendEntry, FORMAT, Manifest, NewRunDir, Outcome, Pass, RecordError, RunDir, TraceEntry,
 };
 
 /// The manifest's setting that holds the pace of the footprint passes.
@@ -31,20 +29,21 @@ pub struct RunPlan {
     pub seed: Option<u64>,
 }
 
-/// Writes the manifest of a new run into `folder`, and an error row for each cell of an absent
-/// backend: no child is started for them.
+/// Begins a run in a folder: writes its manifest, and an error row for each cell of an absent
+/// backend. No child is started for them.
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn begin_run(folder: &Path, plan: RunPlan, settings: &Settings) -> Result<Run, RecordError> {
+pub fn begin_run(
+    folder: NewRunDir,
+    plan: RunPlan,
+    settings: &Settings,
+) -> Result<RunDir, RecordError> {
     let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let RunPlan { mut traces, backends, absent, mut passes, repetitions, seed } = plan;
-    for trace in &mut traces {
-        trace.facts.remove("arenas"); // a row for each arena, which no report reads
-    }
+    let RunPlan { traces, backends, absent, mut passes, repetitions, seed } = plan;
     passes.sort();
     passes.dedup();
-    let run = Run::new(Manifest {
+    let dir = folder.create(Manifest {
         format: FORMAT,
         heaplay: env!("CARGO_PKG_VERSION").to_owned(),
         created_unix_seconds: created.as_secs(),
@@ -56,10 +55,13 @@ pub fn begin_run(folder: &Path, plan: RunPlan, settings: &Settings) -> Result<Ru
         settings: settings_facts(settings),
         machine: fingerprint(),
         clock: clock_facts(settings),
-    });
-    run.save(folder)?;
-    leave_absent_cells(&run.manifest, &absent, folder)?;
-    Ok(run)
+    })?;
+    for cell in dir.manifest().planned() {
+        if let Some(AbsentBackend { reason, .. }) = absent.iter().find(|b| b.name == cell.backend) {
+            dir.commit(dir.begin_cell(&cell)?, &Outcome::of(&cell, 0.0, Err(reason.clone())))?;
+        }
+    }
+    Ok(dir)
 }
 
 /// The settings as the manifest has them.
@@ -84,32 +86,4 @@ fn clock_facts(settings: &Settings) -> BTreeMap<String, String> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
-}
-
-fn leave_absent_cells(
-    manifest: &Manifest,
-    absent: &[AbsentBackend],
-    folder: &Path,
-) -> Result<(), RecordError> {
-    for (number, cell) in manifest.planned().into_iter().enumerate() {
-        let Some(AbsentBackend { reason, .. }) = absent.iter().find(|b| b.name == cell.backend)
-        else {
-            continue;
-        };
-        let place = folder.join("cells").join(format!("{number:05}"));
-        fs::create_dir_all(&place)
-            .map_err(|source| RecordError::Io { path: place.clone(), source })?;
-        let mut row = Run::new(Manifest::default());
-        row.outcomes.push(Outcome {
-            trace: cell.trace,
-            backend: cell.backend,
-            pass: cell.pass,
-            repetition: cell.repetition,
-            status: Status::Error,
-            seconds: 0.0,
-            reason: reason.clone(),
-        });
-        row.save_outcomes(&place)?;
-    }
-    Ok(())
 }

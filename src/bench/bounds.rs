@@ -1,20 +1,17 @@
-//! What an allocator that gives memory back by the clock would hold at any pace.
+//! The range of memory of an allocator that returns it after a delay.
 //!
-//! A replay makes in a second what the program made in ten, so an allocator that waits ten seconds
-//! before it gives a page back gives back too little, and its resident memory is a matter of pace.
-//! Two more footprint passes bound it: one that gives back at once, one that never does. A run at
-//! the program's own pace needs no bounds.
-
-use std::collections::HashMap;
+//! A replay makes in a second the calls that the program made in ten. An allocator that waits ten
+//! seconds before it returns a page then returns too little, and its resident memory depends on the
+//! pace. Two more footprint passes give the range: in one the allocator returns memory at once, in
+//! the other never. A run at the program's own pace needs no range.
 
 use rayon::prelude::*;
 
 use super::error::BenchError;
 use super::exact::footprint;
-use super::pairs::Side;
 use super::settings::Settings;
 use super::what_if::figure;
-use super::workload::Loaded;
+use super::workload::{Workload, Workloads};
 use crate::backends;
 use crate::results::{Measurement, Metric, Run, Scope, Variation};
 
@@ -34,47 +31,63 @@ const METRICS: [[(Metric, Metric); 4]; 2] = [
     ],
 ];
 
-/// The bounds of every footprint in `run` that varies by the clock, as rows beside it; none where
-/// they are known already. A bound that cannot be measured has no row, and the pictures then say
+/// The ranges of every footprint in `run` that varies by the clock, as rows beside it; none where
+/// they are known already. An end that cannot be measured has no row, and the pictures then say
 /// that the figure stands for one pace only.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn check(
     run: &Run,
-    programs: &HashMap<String, Loaded>,
+    workloads: &Workloads,
     settings: &Settings,
 ) -> Result<Vec<Measurement>, BenchError> {
-    let by_the_clock = |row: &&Measurement| {
+    let rows: Vec<Result<Vec<Measurement>, BenchError>> =
+        wanted(run, workloads).par_iter().map(|end| end.measure(settings)).collect();
+    Ok(rows.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+/// One end of a range that is not known yet.
+struct RangeEnd<'a> {
+    /// The row that says that the footprint varies.
+    row: &'a Measurement,
+    workload: &'a Workload,
+    /// The backend with the setting of this end.
+    spec: String,
+    metrics: &'static [(Metric, Metric); 4],
+}
+
+fn wanted<'a>(run: &'a Run, workloads: &'a Workloads) -> Vec<RangeEnd<'a>> {
+    let varies_by_clock = |row: &&Measurement| {
         row.metric == Metric::VariesBetweenRuns
             && Variation::of(row.value) == Some(Variation::ByClock)
     };
-    let wanted: Vec<(&Measurement, &Loaded, String, usize)> = run
-        .measurements
-        .iter()
-        .filter(by_the_clock)
-        .filter(|row| run.values(&row.trace, &row.backend, Scope::All, METRICS[0][0].1).is_empty())
-        .filter_map(|row| {
-            Some((row, programs.get(&row.trace)?, backends::bounds(&row.backend.parse().ok()?)?))
-        })
-        .flat_map(|(row, loaded, specs)| {
-            specs
-                .into_iter()
-                .enumerate()
-                .map(move |(which, spec)| (row, loaded, spec.to_string(), which))
-        })
-        .collect();
-    let rows: Vec<Result<Vec<Measurement>, BenchError>> = wanted
-        .par_iter()
-        .map(|(row, loaded, word, which)| {
-            let found = footprint(&Side::of(word), &row.trace, loaded, settings)?;
-            let Ok(found) = found else { return Ok(vec![]) };
-            let bound = |&(from, to): &(Metric, Metric)| {
-                let value = figure(&found, from)? as f64;
-                Some(Measurement { metric: to, value, ..(*row).clone() })
-            };
-            Ok(METRICS[*which].iter().filter_map(bound).collect())
-        })
-        .collect();
-    Ok(rows.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    let mut ends = Vec::new();
+    for row in run.measurements.iter().filter(varies_by_clock) {
+        let known = run.values(&row.trace, &row.backend, Scope::All, METRICS[0][0].1);
+        let bounds = row.backend.parse().ok().and_then(|spec| backends::bounds(&spec));
+        let (true, Some(workload), Some(bounds)) =
+            (known.is_empty(), workloads.get(&row.trace), bounds)
+        else {
+            continue;
+        };
+        for (spec, metrics) in bounds.into_iter().zip(&METRICS) {
+            ends.push(RangeEnd { row, workload, spec: spec.to_string(), metrics });
+        }
+    }
+    ends
+}
+
+impl RangeEnd<'_> {
+    /// The rows of this end; none where the pass fails.
+    fn measure(&self, settings: &Settings) -> Result<Vec<Measurement>, BenchError> {
+        let Ok(found) = footprint(&self.spec, self.workload, settings)? else {
+            return Ok(vec![]);
+        };
+        let bound = |&(from, to): &(Metric, Metric)| {
+            let value = figure(&found, from)? as f64;
+            Some(Measurement { metric: to, value, ..self.row.clone() })
+        };
+        Ok(self.metrics.iter().filter_map(bound).collect())
+    }
 }

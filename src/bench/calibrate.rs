@@ -7,10 +7,12 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::machine::processors;
-use super::pairs::{Course, PairError, Side, ratios};
+use super::pairs::{PairContext, PairError};
+use super::ratios::ratios;
 use super::settings::Settings;
-use super::worker::Limits;
-use super::workload::Loaded;
+use super::side::Side;
+use super::worker::ChildLimits;
+use super::workload::Workload;
 use crate::environment::{CFLAGS, CXXFLAGS, HEAPLAY_LAYOUT, RUSTFLAGS};
 use crate::stats::{Estimate, Random};
 
@@ -123,14 +125,14 @@ impl Calibration<'_> {
     ///
     /// # Errors
     /// A child fails, or no pair gives a ratio.
-    pub fn measure(&mut self, loaded: &Loaded) -> Result<Vec<Estimate>, CalibrateError> {
-        let time = self.settings.time_limit(loaded.program.instructions().len()) * 8;
-        let limits = Limits {
+    pub fn measure(&mut self, workload: &Workload) -> Result<Vec<Estimate>, CalibrateError> {
+        let time = self.settings.time_limit(workload.program.instructions().len()) * 8;
+        let limits = ChildLimits {
             time: time.max(Duration::from_secs(60)),
             memory_bytes: self.settings.memory_bytes,
         };
-        let context = Course {
-            loaded,
+        let context = PairContext {
+            workload,
             processor: processors().first().copied(),
             limits,
             clock: self.settings.clock,
@@ -139,7 +141,11 @@ impl Calibration<'_> {
         others.iter().map(|build| self.compare([first, build], &context)).collect()
     }
 
-    fn compare(&mut self, both: [&Side; 2], context: &Course) -> Result<Estimate, CalibrateError> {
+    fn compare(
+        &mut self,
+        both: [&Side; 2],
+        context: &PairContext,
+    ) -> Result<Estimate, CalibrateError> {
         let iterations = context.pilot(&both, self.random.bits())?;
         let times: Vec<_> = (0..self.pairs)
             .map(|_| context.time(&both, iterations, self.random.bits()))

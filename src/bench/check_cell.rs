@@ -1,16 +1,14 @@
 //! A cell of a check: one trace, and the two sides that are compared on it.
 
-use super::Loaded;
-use super::pairs::Side;
+use super::side::Side;
+use super::workload::Workload;
 use crate::results::CellLabel;
 
 /// A cell of a check.
 #[derive(Clone)]
 pub struct CheckCell<'a> {
-    /// The trace's name.
-    pub trace: &'a str,
     /// The trace.
-    pub loaded: &'a Loaded,
+    pub workload: &'a Workload,
     /// Baseline and candidate.
     pub sides: [Side; 2],
     /// What the cell's backend is called in findings.
@@ -20,6 +18,6 @@ pub struct CheckCell<'a> {
 impl CheckCell<'_> {
     /// What the cell is called in findings.
     pub fn label(&self) -> CellLabel<'_> {
-        CellLabel { trace: self.trace, backend: &self.name }
+        CellLabel { trace: self.workload.name(), backend: &self.name }
     }
 }

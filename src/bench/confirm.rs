@@ -1,10 +1,11 @@
-//! The median of each call's time over the repetitions of a latency pass, and all
-//! that is made of it.
+//! The median of each call's time over the repetitions of a latency pass, and all rows that are
+//! made of these medians.
 //!
-//! Replay is deterministic: the same call does the same work in each repetition, so its median is
-//! its own cost, and what one repetition alone saw was the machine's (the scheduler, an interrupt,
-//! a neighbour). The repetitions are read side by side as streams, beside the program, which may
-//! come in parts; a call's median goes to a file, so that memory does not grow with the trace.
+//! Replay is deterministic: the same call does the same work in each repetition. So its median is
+//! its own cost, and what only one repetition saw came from the machine (the scheduler, an
+//! interrupt, another process). The repetitions are read side by side as streams, beside the
+//! program, which may come in parts. Each call's median goes to a file, so that memory does not
+//! grow with the trace.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,10 +15,10 @@ use std::path::Path;
 use hdrhistogram::Histogram;
 
 use super::latency_map::LatencyMap;
-use super::slow_calls::{Seen, SlowCalls};
+use super::slow_calls::{CallFacts, RetainedCall, SlowCalls};
 use super::windows;
-use super::workload::Loaded;
-use crate::program::{Action, Program};
+use super::workload::Workload;
+use crate::program::{Action, Feed, Program};
 use crate::replay::{bucket_nanoseconds, empty_histogram};
 use crate::results::{
     CellKey, Latency, LatencyRow, Manifest, Metric, Pass, Run, Scope, ServiceTimes, SlowCall,
@@ -28,44 +29,42 @@ use crate::results::{
 pub const LEAST_REPETITIONS: usize = 3;
 
 /// Calls that are read at once of each repetition.
-const STRETCH: usize = 1 << 16;
+const CALLS_AT_ONCE: usize = 1 << 16;
 
 /// Whose latencies.
-pub struct Of<'a> {
-    /// The trace's name.
-    pub trace: &'a str,
-    /// The backend's.
-    pub backend: &'a str,
+pub struct Confirmed<'a> {
     /// The trace, with its sites and times.
-    pub loaded: &'a Loaded,
+    pub workload: &'a Workload,
+    /// The backend's spec.
+    pub backend: &'a str,
     /// What an empty clock pair costs, in ns.
     pub pair_ns: f64,
 }
 
 /// A block while it lives.
 #[derive(Clone, Copy, Default)]
-struct Block {
+struct RequestedBlock {
     size: u64,
     site: u32,
 }
 
-/// Counts by bucket, by action and class.
-type Classes = BTreeMap<(usize, u64), Box<[u64; 256]>>;
+/// Counts by bucket, by action and size class.
+type CountsByClass = BTreeMap<(usize, u64), Box<[u64; 256]>>;
 
-/// What the repetitions of one trace and backend say together, from their numbers and their files
+/// What the repetitions of one trace and backend show together, from their numbers and their files
 /// with a byte for each call: rows for the tables of a run. With fewer than [`LEAST_REPETITIONS`]
-/// nothing is confirmed, and no row says so; slow calls and the course over time are told of what
-/// there is. `None` when there is nothing, or a file is not of this program. `medians` is the path
-/// of a file to use meanwhile.
+/// nothing is confirmed, and there is no confirmed row; slow calls and the latency map are made of
+/// what there is. `None` when there is nothing, or a file is not of this program. `medians` is the
+/// path of a file to use meanwhile.
 ///
 /// # Errors
-/// When a file cannot be read or written, or the trace no longer be decoded.
+/// When a file cannot be read or written, or the trace can no longer be decoded.
 pub fn confirm(
-    of: &Of,
+    of: &Confirmed,
     files: &[(u32, impl AsRef<Path>)],
     medians: &Path,
 ) -> io::Result<Option<Run>> {
-    let calls = of.loaded.program.calls();
+    let calls = of.workload.calls();
     let mut readers = Vec::new();
     for (_, path) in files {
         let file = File::open(path)?;
@@ -77,33 +76,12 @@ pub fn confirm(
     let Some(first) = files.first().map(|(repetition, _)| *repetition).filter(|_| calls > 0) else {
         return Ok(None);
     };
-    let mut fold = Fold::new(of, readers.len());
-    let mut out = BufWriter::with_capacity(STRETCH, File::create(medians)?);
-    let mut stretches = vec![vec![0; STRETCH]; readers.len()];
-    let mut times = vec![0; readers.len()];
-    let handover = of.loaded.hand(None)?;
-    let folded = (|| {
-        let mut feed = of.loaded.feed(&handover)?;
-        while let Some(part) = feed.next_part()? {
-            let length = part.instructions().len();
-            for start in (0..length).step_by(STRETCH) {
-                let length = STRETCH.min(length - start);
-                for (reader, stretch) in readers.iter_mut().zip(&mut stretches) {
-                    reader.read_exact(&mut stretch[..length])?;
-                }
-                for at in 0..length {
-                    for (time, stretch) in times.iter_mut().zip(&stretches) {
-                        *time = stretch[at];
-                    }
-                    stretches[0][at] = fold.call(part, start + at, &mut times);
-                }
-                out.write_all(&stretches[0][..length])?;
-            }
-        }
-        out.flush()
-    })();
-    // Of a trace that can no longer be decoded its reader knows why.
-    match handover.end(folded.is_ok()) {
+    let mut fold = ConfirmFold::new(of, readers.len());
+    let (feed, decoder) = of.workload.feed()?;
+    let out = BufWriter::with_capacity(CALLS_AT_ONCE, File::create(medians)?);
+    let folded = feed.and_then(|feed| fold.all(feed, readers, out));
+    // Of a trace that can no longer be decoded the decoder knows why.
+    match decoder.end(folded.is_ok()) {
         Some(reason) => return Err(io::Error::other(reason)),
         None => folded?,
     }
@@ -111,42 +89,70 @@ pub fn confirm(
 }
 
 /// What is gathered call by call.
-struct Fold<'a> {
-    of: &'a Of<'a>,
+struct ConfirmFold<'a> {
+    of: &'a Confirmed<'a>,
     repetitions: usize,
-    blocks: Vec<Block>,
+    blocks: Vec<RequestedBlock>,
     requests: usize,
-    raw: Classes,
-    confirmed: Classes,
+    raw: CountsByClass,
+    confirmed: CountsByClass,
     slow: SlowCalls,
     map: LatencyMap,
 }
 
-impl<'a> Fold<'a> {
-    fn new(of: &'a Of<'a>, repetitions: usize) -> Fold<'a> {
-        let program = &of.loaded.program;
-        Fold {
+impl<'a> ConfirmFold<'a> {
+    fn new(of: &'a Confirmed<'a>, repetitions: usize) -> ConfirmFold<'a> {
+        let program = &of.workload.program;
+        ConfirmFold {
             of,
             repetitions,
-            blocks: vec![Block::default(); program.slots()],
+            blocks: vec![RequestedBlock::default(); program.slots()],
             requests: 0,
-            raw: Classes::new(),
-            confirmed: Classes::new(),
+            raw: CountsByClass::new(),
+            confirmed: CountsByClass::new(),
             slow: SlowCalls::default(),
             map: LatencyMap::new(program.calls()),
         }
     }
 
+    /// All calls; their medians go to `out`.
+    fn all(
+        &mut self,
+        mut feed: Feed<'_>,
+        mut readers: Vec<impl Read>,
+        mut out: impl Write,
+    ) -> io::Result<()> {
+        let mut buckets = vec![vec![0; CALLS_AT_ONCE]; readers.len()];
+        let mut times = vec![0; readers.len()];
+        while let Some(part) = feed.next_part()? {
+            let all = part.instructions().len();
+            for start in (0..all).step_by(CALLS_AT_ONCE) {
+                let length = CALLS_AT_ONCE.min(all - start);
+                for (reader, buckets) in readers.iter_mut().zip(&mut buckets) {
+                    reader.read_exact(&mut buckets[..length])?;
+                }
+                for at in 0..length {
+                    for (time, buckets) in times.iter_mut().zip(&buckets) {
+                        *time = buckets[at];
+                    }
+                    buckets[0][at] = self.call(part, start + at, &mut times);
+                }
+                out.write_all(&buckets[0][..length])?;
+            }
+        }
+        out.flush()
+    }
+
     /// The call at `at` of a part, with its times in the repetitions, the first repetition's first;
-    /// gives its median.
+    /// its median.
     fn call(&mut self, part: &Program, at: usize, times: &mut [u8]) -> u8 {
         let instruction = part.instructions()[at];
-        let index = part.first() as usize + at;
+        let event = part.first() + at as u64;
         let action = instruction.action();
         let block = &mut self.blocks[instruction.slot()];
         if action != Action::Free {
-            let site = self.of.loaded.births.site(self.requests);
-            *block = Block { size: part.size(at) as u64, site };
+            let site = self.of.workload.sites.site(self.requests);
+            *block = RequestedBlock { size: part.size(at) as u64, site };
             self.requests += 1;
         }
         let raw = times[0];
@@ -155,80 +161,27 @@ impl<'a> Fold<'a> {
         let class = (action as usize, service_class(block.size));
         self.raw.entry(class).or_insert_with(|| Box::new([0; 256]))[usize::from(raw)] += 1;
         self.confirmed.entry(class).or_insert_with(|| Box::new([0; 256]))[usize::from(median)] += 1;
-        self.map.call(index, median);
+        self.map.call(event as usize, median);
         let (size_bytes, site) = (block.size, block.site);
-        self.slow.call(median, times, || Seen { event: index as u64, action, size_bytes, site });
+        self.slow.call(median, times, || CallFacts { event, action, size_bytes, site });
         median
     }
 
-    /// The rows; `first` is the number of the repetition that is told raw, `medians` the file that
-    /// has each call's.
-    fn rows(self, first: u32, medians: &Path) -> io::Result<Run> {
+    /// The rows. `first` is the number of the repetition whose raw times are stored, `medians` the
+    /// file that has each call's.
+    fn rows(mut self, first: u32, medians: &Path) -> io::Result<Run> {
         let mut run = Run::new(Manifest::default());
-        let (trace, backend) = (self.of.trace.to_owned(), self.of.backend.to_owned());
-        let is_confirmed = self.repetitions >= LEAST_REPETITIONS;
-        let kinds = [(Some(first), self.raw, true), (None, self.confirmed, is_confirmed)];
-        for (repetition, classes, _) in kinds.into_iter().filter(|kind| kind.2) {
-            if repetition.is_none() {
-                run.latencies = histograms(&trace, &backend, &classes);
-            }
-            run.service_times.extend(classes.into_iter().map(|((action, up_to_bytes), counts)| {
-                ServiceTimes {
-                    trace: trace.clone(),
-                    backend: backend.clone(),
-                    repetition,
-                    op: Action::ALL[action].into(),
-                    up_to_bytes,
-                    counts: ServiceTimes::encode(&counts),
-                }
-            }));
+        run.service_times = self.service_times(Some(first), &self.raw);
+        if self.repetitions >= LEAST_REPETITIONS {
+            run.latencies = histograms(self.of.workload.name(), self.of.backend, &self.confirmed);
+            run.service_times.extend(self.service_times(None, &self.confirmed));
         }
-        let (slow, left_out) = self.slow.kept();
-        run.slow_calls = slow
-            .into_iter()
-            .map(|call| SlowCall {
-                trace: trace.clone(),
-                backend: backend.clone(),
-                event: call.seen.event,
-                op: call.seen.action.into(),
-                size_bytes: call.seen.size_bytes,
-                site: self.of.loaded.births.name(call.seen.site).to_owned(),
-                nanoseconds: bucket_nanoseconds(call.median).round() as u64,
-                longest_nanoseconds: bucket_nanoseconds(call.longest).round() as u64,
-                seen: call.repetitions,
-                repetitions: self.repetitions as u32,
-            })
-            .collect();
-        let columns = self.map.columns() as u32;
-        run.latency_map = self
-            .map
-            .rows()
-            .map(|(from_nanoseconds, to_nanoseconds, calls)| LatencyRow {
-                trace: trace.clone(),
-                backend: backend.clone(),
-                from_nanoseconds,
-                to_nanoseconds,
-                columns,
-                cells: LatencyRow::encode(calls),
-            })
-            .collect();
+        let (slow, left_out) = std::mem::take(&mut self.slow).retained();
+        run.slow_calls = slow.into_iter().map(|call| self.slow_call(&call)).collect();
+        run.latency_map = self.latency_rows();
         let mut figures = vec![(Metric::SlowCallsLeftOut, left_out as f64)];
-        for (names, window_ns) in windows::METRICS {
-            let open =
-                || Ok::<_, io::Error>(BufReader::with_capacity(STRETCH, File::open(medians)?));
-            let found = windows::worst(
-                &self.of.loaded.times,
-                [open()?, open()?],
-                self.of.pair_ns,
-                window_ns,
-            )?;
-            if let Some(worst) = found {
-                figures.extend([
-                    (names[0], worst.nanoseconds.round()),
-                    (names[1], worst.event as f64),
-                ]);
-            }
-        }
+        figures.extend(self.windows(medians)?);
+        let (trace, backend) = (self.of.workload.name().to_owned(), self.of.backend.to_owned());
         let cell = CellKey { trace, backend, pass: Pass::Latency, repetition: 0 };
         run.measurements = figures
             .into_iter()
@@ -236,10 +189,65 @@ impl<'a> Fold<'a> {
             .collect();
         Ok(run)
     }
+
+    fn service_times(&self, repetition: Option<u32>, classes: &CountsByClass) -> Vec<ServiceTimes> {
+        let row =
+            |(&(action, up_to_bytes), counts): (&(usize, u64), &Box<[u64; 256]>)| ServiceTimes {
+                trace: self.of.workload.name().to_owned(),
+                backend: self.of.backend.to_owned(),
+                repetition,
+                op: Action::ALL[action].into(),
+                up_to_bytes,
+                counts: ServiceTimes::encode(counts),
+            };
+        classes.iter().map(row).collect()
+    }
+
+    fn slow_call(&self, slow: &RetainedCall) -> SlowCall {
+        SlowCall {
+            trace: self.of.workload.name().to_owned(),
+            backend: self.of.backend.to_owned(),
+            event: slow.call.event,
+            op: slow.call.action.into(),
+            size_bytes: slow.call.size_bytes,
+            site: self.of.workload.sites.name(slow.call.site).to_owned(),
+            nanoseconds: bucket_nanoseconds(slow.median).round() as u64,
+            longest_nanoseconds: bucket_nanoseconds(slow.longest).round() as u64,
+            seen: slow.repetitions,
+            repetitions: self.repetitions as u32,
+        }
+    }
+
+    fn latency_rows(&self) -> Vec<LatencyRow> {
+        let row = |(from_nanoseconds, to_nanoseconds, calls): (f64, f64, &[u64])| LatencyRow {
+            trace: self.of.workload.name().to_owned(),
+            backend: self.of.backend.to_owned(),
+            from_nanoseconds,
+            to_nanoseconds,
+            columns: self.map.columns() as u32,
+            cells: LatencyRow::encode(calls),
+        };
+        self.map.rows().map(row).collect()
+    }
+
+    /// The windows with most time in the allocator.
+    fn windows(&self, medians: &Path) -> io::Result<Vec<(Metric, f64)>> {
+        let open = || File::open(medians).map(|file| BufReader::with_capacity(CALLS_AT_ONCE, file));
+        let mut figures = Vec::new();
+        for (metrics, length_ns) in windows::METRICS {
+            let medians = [open()?, open()?];
+            let times = &self.of.workload.times;
+            if let Some(worst) = windows::worst(times, medians, self.of.pair_ns, length_ns)? {
+                figures.push((metrics[0], worst.nanoseconds.round()));
+                figures.push((metrics[1], worst.event as f64));
+            }
+        }
+        Ok(figures)
+    }
 }
 
 /// The confirmed histograms by action, of the classes together.
-fn histograms(trace: &str, backend: &str, classes: &Classes) -> Vec<Latency> {
+fn histograms(trace: &str, backend: &str, classes: &CountsByClass) -> Vec<Latency> {
     let mut histograms: [Histogram<u64>; 4] = std::array::from_fn(|_| empty_histogram());
     for ((action, _), counts) in classes {
         for (bucket, calls) in (0..=u8::MAX).zip(counts.iter()).filter(|(_, calls)| **calls > 0) {

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::Loaded;
+use super::workload::Workload;
 use crate::program::Action;
 use crate::replay::class_of;
 
@@ -39,9 +39,9 @@ pub struct DemandChanges {
 
 impl DemandChanges {
     /// Compares what two programs request.
-    pub fn between(before: &Loaded, after: &Loaded) -> DemandChanges {
+    pub fn between(before: &Workload, after: &Workload) -> DemandChanges {
         let (old, new) = (demand_of(before), demand_of(after));
-        let has_lines = !before.births.is_empty() && !after.births.is_empty();
+        let has_lines = !before.sites.is_empty() && !after.sites.is_empty();
         DemandChanges {
             classes: changes(&old.0, &new.0),
             lines: has_lines.then(|| changes(&old.1, &new.1)),
@@ -50,26 +50,26 @@ impl DemandChanges {
 }
 
 /// The demand by size class and by line.
-fn demand_of(loaded: &Loaded) -> (BTreeMap<u64, Demand>, BTreeMap<String, Demand>) {
+fn demand_of(workload: &Workload) -> (BTreeMap<u64, Demand>, BTreeMap<String, Demand>) {
     let (mut classes, mut sites): (BTreeMap<u64, Demand>, BTreeMap<u32, Demand>) =
         Default::default();
     let mut request = 0;
-    for (index, instruction) in loaded.program.instructions().iter().enumerate() {
+    for (index, instruction) in workload.program.instructions().iter().enumerate() {
         if instruction.action() == Action::Free {
             continue;
         }
-        let bytes = loaded.program.size(index) as u64;
+        let bytes = workload.program.size(index) as u64;
         let add = |demand: &mut Demand| {
             demand.requests += 1;
             demand.bytes += bytes as i64;
         };
         add(classes.entry(class_of(bytes)).or_default());
-        if !loaded.births.is_empty() {
-            add(sites.entry(loaded.births.site(request)).or_default());
+        if !workload.sites.is_empty() {
+            add(sites.entry(workload.sites.site(request)).or_default());
         }
         request += 1;
     }
-    let named = |(site, demand): (u32, Demand)| (loaded.births.name(site).to_owned(), demand);
+    let named = |(site, demand): (u32, Demand)| (workload.sites.name(site).to_owned(), demand);
     (classes, sites.into_iter().map(named).collect())
 }
 

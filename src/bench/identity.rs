@@ -7,7 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::error::{BenchError, io_error};
-use super::pairs::Side;
+use super::side::Side;
 use crate::spec::{BackendSpec, SpecError};
 
 /// Whether both sides have the same backends with the same settings, and the same contents of every

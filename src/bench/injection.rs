@@ -1,12 +1,21 @@
 //! What a power study injects into a backend, and how large the effect really is. The effect is
 //! measured in pairs that have no part in the trials.
 
-use serde::Serialize;
+use std::io::Write;
 
+use serde::Serialize;
+use tempfile::NamedTempFile;
+
+use super::exact::exact;
+use super::instructions::instructions;
+use super::job::ClockRate;
 use super::machine::processors;
-use super::pairs::{Chosen, Course, PairError, Side, TAIL_SHARE, ratios};
-use super::worker::Limits;
-use super::{ClockRate, Loaded, Settings, exact, instructions};
+use super::pairs::{PairContext, PairError, TAIL_SHARE};
+use super::ratios::ratios;
+use super::settings::Settings;
+use super::side::Side;
+use super::worker::ChildLimits;
+use super::workload::Workload;
 use crate::replay::{WARM_UP_CALLS, calls_of_an_iteration};
 use crate::results::{Metric, Scope, TimedMeasure};
 use crate::spec::{BackendSpec, SpecError};
@@ -87,23 +96,21 @@ pub struct InjectedEffect {
 
 /// A trace, and the two sides that a trial compares on it.
 pub struct Injection<'a> {
-    /// The trace's name.
-    pub trace: &'a str,
     /// The trace.
-    pub loaded: &'a Loaded,
+    pub workload: &'a Workload,
     /// Baseline and candidate.
     pub sides: [Side; 2],
     /// The measured effect, where something is injected.
     pub effect: Option<InjectedEffect>,
     /// The calls that burn time. Children read the file as long as this lives.
-    _calls: Option<Chosen>,
+    _calls: Option<NamedTempFile>,
 }
 
 impl<'a> Injection<'a> {
     /// A backend against itself.
-    pub fn none(trace: &'a str, loaded: &'a Loaded, backend: &BackendSpec) -> Injection<'a> {
+    pub fn none(workload: &'a Workload, backend: &BackendSpec) -> Injection<'a> {
         let sides = [Side::of(backend.as_str()), Side::of(backend.as_str())];
-        Injection { trace, loaded, sides, effect: None, _calls: None }
+        Injection { workload, sides, effect: None, _calls: None }
     }
 }
 
@@ -114,7 +121,7 @@ pub struct Injector<'a> {
     /// The bounds of children.
     pub settings: &'a Settings,
     /// The bounds of a child that is timed or counted.
-    pub limits: Limits,
+    pub limits: ChildLimits,
     /// The clock of calls.
     pub clock: ClockRate,
     /// The seed of all orders.
@@ -137,20 +144,20 @@ impl Injector<'_> {
     /// The reason of a child that failed.
     pub fn slow_down<'p>(
         &self,
-        trace: &'p str,
-        loaded: &'p Loaded,
+        workload: &'p Workload,
         measure: TimedMeasure,
         share: f64,
     ) -> Result<Injection<'p>, String> {
+        let trace = workload.name();
         let calls = match measure {
             TimedMeasure::Time => None,
-            TimedMeasure::Tail => Some(self.tail_and_more(loaded)?),
+            TimedMeasure::Tail => Some(self.tail_and_more(workload)?),
         };
         let place = match &calls {
             None => vec![("every", "64".to_owned())],
-            Some(chosen) => vec![
-                ("calls", chosen.path().display().to_string()),
-                ("period", calls_of_an_iteration(&loaded.program).to_string()),
+            Some(file) => vec![
+                ("calls", file.path().display().to_string()),
+                ("period", calls_of_an_iteration(&workload.program).to_string()),
             ],
         };
         let candidate = |burn: u64| {
@@ -164,7 +171,7 @@ impl Injector<'_> {
         let mut burn = 64;
         // The first round is far off: nobody knows how long a step takes. Each round comes nearer.
         for pairs in SEARCH_PAIRS {
-            let (found, _) = self.effect(loaded, measure, &sides(burn)?, pairs, 77)?;
+            let (found, _) = self.effect(workload, measure, &sides(burn)?, pairs, 77)?;
             if pairs == EFFECT_PAIRS && (found - share).abs() < share / 8.0 {
                 break;
             }
@@ -172,7 +179,7 @@ impl Injector<'_> {
             burn = ((burn as f64 * factor).round() as u64).max(1);
         }
         // The pairs of the search led to the amount, so fresh ones measure the effect.
-        let (effect, error) = self.effect(loaded, measure, &sides(burn)?, EFFECT_PAIRS, 78)?;
+        let (effect, error) = self.effect(workload, measure, &sides(burn)?, EFFECT_PAIRS, 78)?;
         let (percent, error_percent) = (effect * 100.0, error * 100.0);
         let injected = candidate(burn)?;
         (self.report)(format!(
@@ -181,7 +188,7 @@ impl Injector<'_> {
             share * 100.0,
         ));
         let effect = InjectedEffect { trace: trace.to_owned(), injected, percent, error_percent };
-        Ok(Injection { trace, loaded, sides: sides(burn)?, effect: Some(effect), _calls: calls })
+        Ok(Injection { workload, sides: sides(burn)?, effect: Some(effect), _calls: calls })
     }
 
     /// Injects into the exact measures, and refuses an injection that shows in none.
@@ -190,8 +197,7 @@ impl Injector<'_> {
     /// The reason of a child that failed, or a metric that did not grow.
     pub fn exact<'p>(
         &self,
-        trace: &'p str,
-        loaded: &'p Loaded,
+        workload: &'p Workload,
         injection: ExactInjection,
     ) -> Result<Injection<'p>, String> {
         let pools: BackendSpec = POOLS.parse().map_err(|error: SpecError| error.to_string())?;
@@ -199,7 +205,7 @@ impl Injector<'_> {
             ExactInjection::Arena if self.backend.name() != POOLS => &pools,
             _ => self.backend,
         };
-        let setting = injection.setting(loaded.program.profile().live_peak_event);
+        let setting = injection.setting(workload.program.profile().live_peak_event);
         let settings: Vec<(&str, String)> =
             setting.into_iter().map(|(key, value)| (key, value.to_string())).collect();
         let spec = |settings: &[(&str, String)]| {
@@ -210,25 +216,26 @@ impl Injector<'_> {
         let effect = match injection.metric() {
             None => None,
             Some(metric) => {
-                let percent = self.exact_effect(trace, loaded, &sides, injection, metric)?;
-                let (trace, error_percent) = (trace.to_owned(), 0.0);
+                let percent = self.exact_effect(workload, &sides, injection, metric)?;
+                let (trace, error_percent) = (workload.name().to_owned(), 0.0);
                 Some(InjectedEffect { trace, injected: after, percent, error_percent })
             }
         };
-        Ok(Injection { trace, loaded, sides, effect, _calls: None })
+        Ok(Injection { workload, sides, effect, _calls: None })
     }
 
     /// By how much a metric grows, in percent.
     fn exact_effect(
         &self,
-        trace: &str,
-        loaded: &Loaded,
+        workload: &Workload,
         sides: &[Side; 2],
         injection: ExactInjection,
         metric: Metric,
     ) -> Result<f64, String> {
+        let trace = workload.name();
         let value = |side: &Side| -> Result<f64, String> {
-            let run = exact(side, trace, loaded, self.settings)?;
+            let run =
+                exact(side, workload, self.settings).map_err(|error| error.about(&side.backend))?;
             let values = run.values(trace, &side.backend, Scope::All, metric);
             values.first().copied().ok_or(format!("{}: has no {metric}", side.backend))
         };
@@ -250,17 +257,19 @@ impl Injector<'_> {
     /// Why they could not be counted, or that the injected steps take none.
     pub fn instructions<'p>(
         &self,
-        trace: &'p str,
-        loaded: &'p Loaded,
+        workload: &'p Workload,
         percent: f64,
     ) -> Result<Injection<'p>, String> {
+        let trace = workload.name();
         let candidate = |burn: u64| {
             let settings = [("every", "64".to_owned()), ("burn", burn.to_string())];
             injected_spec(&settings, self.backend).map_err(|error| error.to_string())
         };
         let count = |spec: &BackendSpec| {
             let side = Side::of(spec.as_str());
-            instructions(&side, loaded, self.limits, 1).map(|count| count[0] as f64)
+            instructions(&side, workload, self.limits, 1)
+                .map(|count| count[0] as f64)
+                .map_err(|error| error.to_string())
         };
         let none = candidate(0)?;
         let before = count(&none)?;
@@ -274,19 +283,19 @@ impl Injector<'_> {
         let sides = [Side::of(none.as_str()), Side::of(injected.as_str())];
         let (trace_name, error_percent) = (trace.to_owned(), 0.0);
         let effect = InjectedEffect { trace: trace_name, injected, percent: found, error_percent };
-        Ok(Injection { trace, loaded, sides, effect: Some(effect), _calls: None })
+        Ok(Injection { workload, sides, effect: Some(effect), _calls: None })
     }
 
     /// The effect of the second side over the first: mean and standard error, as shares.
     fn effect(
         &self,
-        loaded: &Loaded,
+        workload: &Workload,
         measure: TimedMeasure,
         sides: &[Side; 2],
         pairs: usize,
         salt: u64,
     ) -> Result<(f64, f64), String> {
-        let logs = self.logs(loaded, measure, sides, pairs, salt);
+        let logs = self.logs(workload, measure, sides, pairs, salt);
         let estimate = Estimate::of(&logs.map_err(|error| error.to_string())?);
         let estimate = estimate.ok_or("too few pairs")?;
         Ok((estimate.mean.exp_m1(), estimate.error))
@@ -295,13 +304,13 @@ impl Injector<'_> {
     /// The logarithms of so many pairs.
     fn logs(
         &self,
-        loaded: &Loaded,
+        workload: &Workload,
         measure: TimedMeasure,
         sides: &[Side; 2],
         pairs: usize,
         salt: u64,
     ) -> Result<Vec<f64>, PairError> {
-        let context = self.context(loaded);
+        let context = self.context(workload);
         let both = [&sides[0], &sides[1]];
         let mut random = Random(self.seed ^ salt);
         let iterations = context.pilot(&both, 1)?;
@@ -331,17 +340,19 @@ impl Injector<'_> {
     /// The calls of the tail, and those that may be taken for it. Each trial finds a slightly
     /// different slowest hundredth. A burn in the calls of one pilot would miss part of the next
     /// trial's. So four times as many calls burn, of three pilots.
-    fn tail_and_more(&self, loaded: &Loaded) -> Result<Chosen, String> {
+    fn tail_and_more(&self, workload: &Workload) -> Result<NamedTempFile, String> {
         let spec = injected_spec(&[], self.backend).map_err(|error| error.to_string())?;
-        let calls = self.slow_calls(loaded, &Side::of(spec.as_str()));
+        let calls = self.slow_calls(workload, &Side::of(spec.as_str()));
         let mut calls = calls.map_err(|error| error.to_string())?;
         calls.sort_unstable();
         calls.dedup();
-        Chosen::new(&calls).map_err(|error| error.to_string())
+        let bytes: Vec<u8> = calls.iter().flat_map(|call| call.to_le_bytes()).collect();
+        let file = NamedTempFile::new().and_then(|mut file| file.write_all(&bytes).map(|()| file));
+        file.map_err(|error| error.to_string())
     }
 
-    fn slow_calls(&self, loaded: &Loaded, side: &Side) -> Result<Vec<u32>, PairError> {
-        let context = self.context(loaded);
+    fn slow_calls(&self, workload: &Workload, side: &Side) -> Result<Vec<u32>, PairError> {
+        let context = self.context(workload);
         let iterations = context.pilot(&[side, side], 1)?;
         let mut calls = Vec::new();
         for seed in 2..5 {
@@ -352,9 +363,9 @@ impl Injector<'_> {
     }
 
     /// Where an effect is measured.
-    fn context<'l>(&self, loaded: &'l Loaded) -> Course<'l> {
+    fn context<'w>(&self, workload: &'w Workload) -> PairContext<'w> {
         let processor = processors().first().copied();
-        Course { loaded, processor, limits: self.limits, clock: self.clock }
+        PairContext { workload, processor, limits: self.limits, clock: self.clock }
     }
 }
 

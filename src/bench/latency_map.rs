@@ -1,6 +1,6 @@
-//! Service times over the replay, in fixed bins that are filled while the calls
-//! stream by: even stretches of calls across, quarters of an octave upwards. Two neighbouring
-//! buckets are one bin, so no call is moved to another.
+//! Service times over the replay, in fixed bins that are filled while the calls stream by: equal
+//! segments of calls across, quarters of an octave upwards. Two adjacent buckets are one bin, so
+//! that no call moves to another.
 
 /// Columns of time, or one for each call where there are fewer.
 const COLUMNS: usize = 240;
@@ -57,8 +57,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Every call is in the column and the bin where it belongs, so no extreme is lost: held
-        /// against a count of all.
+        /// Every call is in the column and the bin where it belongs, so no extreme is lost:
+        /// compared with a count of all.
         #[test]
         fn no_call_is_lost(buckets in prop::collection::vec(any::<u8>(), 1..1500)) {
             let mut map = LatencyMap::new(buckets.len());

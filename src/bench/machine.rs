@@ -1,9 +1,9 @@
-//! What is written down about the machine.
+//! Facts about the machine, for the run record.
 
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::environment::passed_on;
+use super::child_environment::passed_on;
 use crate::results::Machine;
 
 /// The facts on which exact figures of black boxes and all times depend.
@@ -56,11 +56,11 @@ fn file(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
-/// The word in brackets, as the kernel marks a choice.
+/// The text in brackets, as the kernel marks a choice.
 fn chosen(text: &str) -> String {
     text.split_once('[')
         .and_then(|(_, rest)| rest.split_once(']'))
-        .map_or(text, |(word, _)| word)
+        .map_or(text, |(choice, _)| choice)
         .to_owned()
 }
 
@@ -74,8 +74,8 @@ pub fn variables() -> String {
 }
 
 /// Bytes that the kernel thinks can be had without swapping; an eighth of the machine's at least. A
-/// guest that is just giving free pages back to its host counts them as neither free nor used
-/// meanwhile: on an idle machine of 24 GiB 14 MB were read.
+/// virtual machine that is returning free pages to its host counts them as neither free nor used
+/// meanwhile: an idle one of 24 GiB reported 14 MB.
 pub fn available_bytes() -> u64 {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let bytes = |name: &str| {

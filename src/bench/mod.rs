@@ -4,71 +4,86 @@
 //! |---|---|
 //! | `session.rs` | runs all cells of a plan; `finish.rs` is its end |
 //! | `begin.rs`, `resume.rs`, `versions.rs` | begins a run; goes on with an unfinished one |
-//! | `plan.rs` | says what is to be done, in which order |
-//! | `batch.rs` | measures cells together; `commit.rs` and `validate.rs` are the end of a cell |
-//! | `time_slices.rs` | lets the timed children of a trace run in time slices |
+//! | `plan.rs` | says in which order cells are measured, and which of them together |
+//! | `batch.rs` | measures cells together; `validate.rs` compares their figures with the trace |
+//! | `time_slices.rs` | runs the timed children of a trace in time slices |
 //! | `interference.rs` | says how many batches run side by side |
-//! | `workload.rs` | a compiled trace; `handover.rs` says how a child gets it |
+//! | `workload.rs` | a compiled trace; `handover.rs` gives it to a child in parts |
 //! | `settings.rs`, `error.rs` | limits of children; why a run could not go on |
-//! | `worker.rs` | a child from outside; `environment.rs` has its variables |
-//! | `child.rs` | a child from inside; `measure.rs` does one job |
-//! | `page_rows.rs`, `operations.rs` | rows of a footprint pass; the names of operations |
+//! | `job.rs`, `files.rs` | what a child is to do, and the files that go with it |
+//! | `protocol.rs`, `failure.rs` | the messages of parent and child; why there is no result |
+//! | `worker.rs`, `side.rs` | a child seen from its parent; the heaplay that measures |
+//! | `child_environment.rs`, `fixed_addresses.rs` | the variables and addresses of a child |
+//! | `child.rs` | the child itself; `perform.rs` does one job |
+//! | `cell_rows.rs`, `page_rows.rs`, `operations.rs` | what a pass counted, as rows of its cell |
 //! | `preflight.rs` | a backend's version and proof |
 //! | `halves.rs` | makes the two passes of a latency repetition one |
 //! | `confirm.rs` | takes the median of each call over repetitions |
-//! | `slow_calls.rs`, `latency_map.rs`, `windows.rs` | what the tables hold of these medians |
-//! | `calibrate.rs` | compares builds of the same source |
-//! | `pairs.rs` | times two sides against each other; `exact.rs` measures their memory |
+//! | `slow_calls.rs`, `latency_map.rs`, `windows.rs` | what is stored of these medians |
+//! | `what_if.rs` | replays a changed trace |
+//! | `bounds.rs` | the range of an allocator that returns memory after a delay |
+//! | `exact.rs` | measures the memory of one backend outside a run |
 //! | `instructions.rs`, `run_instructions.rs` | counts instructions; those of a whole run |
 //! | `overhead.rs` | what the footprint passes spent on measuring |
-//! | `compare.rs` | compares two pool allocators call by call; `pool_specs.rs` has their specs |
-//! | `what_if.rs` | replays a changed trace |
+//! | `pairs.rs`, `ratios.rs` | time two sides against each other; `calibrate.rs` compares builds |
 //! | `check_cell.rs`, `race.rs` | one timed measure of two sides, from its first pair to its verdict |
 //! | `suite.rs`, `lanes.rs` | all cells of a check within a time limit, on all processors |
 //! | `power_study.rs`, `injection.rs` | trials of a check with a known effect |
+//! | `handshake.rs` | whether another build understands this one's jobs |
 //! | `identity.rs`, `demand.rs` | whether two sides are the same; what two recordings request |
 //! | `grid.rs` | a grid of backends from specs with braces |
-//! | `bounds.rs` | an allocator that returns memory at once, and never |
-//! | `machine.rs` | says where a run was made |
+//! | `compare.rs`, `compare_text.rs` | compare two pool allocators |
+//! | `address_traces.rs`, `pool_specs.rs` | where their blocks lie; their specs |
+//! | `machine.rs` | facts about the machine |
 
+mod address_traces;
 mod batch;
 mod begin;
 mod bounds;
 pub mod calibrate;
+mod cell_rows;
 mod check_cell;
 mod child;
-mod commit;
+mod child_environment;
 mod compare;
+mod compare_text;
 mod confirm;
 mod demand;
-mod environment;
 mod error;
 mod exact;
+mod failure;
+mod files;
 mod finish;
+mod fixed_addresses;
 mod grid;
 mod halves;
 mod handover;
+mod handshake;
 mod identity;
 mod injection;
 mod instructions;
 mod interference;
+mod job;
 mod lanes;
 mod latency_map;
 mod machine;
-mod measure;
 mod operations;
 mod overhead;
 mod page_rows;
-pub mod pairs;
+mod pairs;
+mod perform;
 mod plan;
 pub mod pool_specs;
 mod power_study;
 mod preflight;
+mod protocol;
 mod race;
+mod ratios;
 mod resume;
 mod run_instructions;
 mod session;
 mod settings;
+mod side;
 mod slow_calls;
 mod suite;
 mod time_slices;
@@ -79,30 +94,36 @@ mod windows;
 mod worker;
 mod workload;
 
+pub use address_traces::{CompareError, arenas_at};
 pub use begin::{RunPlan, begin_run};
 pub use check_cell::CheckCell;
 pub use child::serve;
-pub use compare::{Comparison, arenas_at, compare, compare_recording};
+pub use compare::{Comparison, compare, compare_recording};
 pub use confirm::LEAST_REPETITIONS;
 pub use demand::{Demand, DemandChange, DemandChanges};
-pub use error::BenchError;
+pub use error::{BenchError, MeasureError};
 pub use exact::exact;
+pub use failure::{ChildFailure, Failure};
 pub use grid::{GridError, expand_grid};
-pub use handover::Handover;
+pub use handshake::{Unfit, handshake};
 pub use identity::{are_identical, sha256_of_file};
 pub use injection::{ExactInjection, InjectedEffect};
-pub use instructions::{InstructionCounter, instructions, valgrind};
+pub use instructions::{CountError, InstructionCounter, instructions, valgrind};
+pub use job::{ClockRate, Verified};
 pub use machine::{available_bytes, fingerprint, processors, variables};
 pub use overhead::FootprintOverhead;
-pub use plan::{Batch, ClockRate, Job, Pace, Task, Verified, batches, order};
+pub use pairs::{ChosenCalls, PairContext, PairError, TAIL_SHARE, load};
+pub use plan::{Batch, batches, order};
 pub use power_study::{Experiment, PowerStudy, Trial, TrialSeries};
 pub use preflight::{verify, version};
+pub use ratios::{Ratio, ratios};
 pub use resume::{ResumeError, pace_of_run, reopen};
 pub use run_instructions::add_instructions;
 pub use session::{Progress, run};
 pub use settings::Settings;
+pub use side::Side;
 pub use suite::Suite;
 pub use versions::{AbsentBackend, ask_versions};
 pub use what_if::{Saved, Saving, savings};
-pub use worker::{CANCELLED, Ended, Limits, Worker, cancelled};
-pub use workload::Loaded;
+pub use worker::{CANCELLED, ChildLimits, cancelled};
+pub use workload::{Workload, Workloads};

@@ -1,5 +1,5 @@
-//! The heap seen page by page, as rows of a run folder, and what follows from a
-//! footprint's samples.
+//! The heap seen page by page, as rows of a run folder, and what follows from a footprint's
+//! samples.
 
 use crate::program::AllocationSites;
 use crate::replay::{
@@ -10,7 +10,7 @@ use crate::results::{
     SizeClass,
 };
 
-/// The metrics of the pinned-granularity curve beyond 4 KiB, in the order of
+/// The metrics of pages in use in pieces larger than 4 KiB, in the order of
 /// [`crate::replay::GRAINS`]: at the live peak, and at the end.
 pub const PAGES_IN_USE_BY_GRAIN: [[Metric; 2]; 5] = [
     [Metric::PagesInUse16kAtLivePeakBytes, Metric::PagesInUse16kEndBytes],
@@ -20,13 +20,14 @@ pub const PAGES_IN_USE_BY_GRAIN: [[Metric; 2]; 5] = [
     [Metric::PagesInUse2mAtLivePeakBytes, Metric::PagesInUse2mEndBytes],
 ];
 
-/// Lines that get a row of their own: the first so many by what they strand, and by what they hold.
+/// Lines that get a row of their own: the first so many by the free space charged to them, and by
+/// their live bytes.
 const LINES: usize = 200;
 /// The same at a mark of the program, of which there may be many.
 const LINES_AT_MARK: usize = 50;
 
-/// Adds the rows of the live peak and the end, and who pins at each mark.
-pub fn add(run: &mut Run, cell: &CellKey, births: &AllocationSites, found: &Footprint) {
+/// Adds the rows of the live peak and the end, and the attribution at each mark.
+pub fn add(run: &mut Run, cell: &CellKey, sites: &AllocationSites, found: &Footprint) {
     for (moment, view) in Moment::ALL.into_iter().zip([&found.views.at_live_peak, &found.views.end])
     {
         let (trace, backend, repetition) = (&cell.trace, &cell.backend, cell.repetition);
@@ -39,15 +40,15 @@ pub fn add(run: &mut Run, cell: &CellKey, births: &AllocationSites, found: &Foot
             pages,
         }));
         run.rounding.extend(view.classes.iter().map(|class| rounding(cell, moment, class)));
-        if !births.is_empty() {
-            run.attributions.extend(attributions(cell, births, moment, view));
+        if !sites.is_empty() {
+            run.attributions.extend(attributions(cell, sites, moment, view));
         }
     }
     run.rounding
         .extend(found.sizes.rounding.iter().map(|class| rounding(cell, Moment::Whole, class)));
     run.size_classes.extend(size_classes(cell, &found.sizes.usable_by_size));
     for (number, view) in (1..).zip(&found.views.at_marks) {
-        run.attributions.extend(attributions(cell, births, Moment::Mark(number), view));
+        run.attributions.extend(attributions(cell, sites, Moment::Mark(number), view));
     }
 }
 
@@ -64,8 +65,8 @@ fn rounding(cell: &CellKey, moment: Moment, class: &ClassRounding) -> Rounding {
     }
 }
 
-/// Runs of neighbouring sizes with the same usable bytes; sizes that were never asked for (0)
-/// belong to the run around them.
+/// Runs of adjacent sizes with the same usable bytes; sizes that were never requested (0) belong to
+/// the run around them.
 fn size_classes(cell: &CellKey, usable: &[u32]) -> Vec<SizeClass> {
     let mut classes: Vec<SizeClass> = Vec::new();
     for (size, &usable_bytes) in (0..).zip(usable).filter(|(_, usable)| **usable > 0) {
@@ -102,24 +103,24 @@ pub fn add_map(run: &mut Run, cell: &CellKey, map: &HeapMap) {
     }));
 }
 
-/// The lines, what they strand first; those that are small in every respect are one row, so that
-/// the sums stay whole.
+/// The lines, those with most free space charged to them first. Lines that are small in every
+/// respect are one row, so that the sums stay whole.
 fn attributions(
     cell: &CellKey,
-    births: &AllocationSites,
+    sites: &AllocationSites,
     moment: Moment,
     view: &PageView,
 ) -> Vec<Attribution> {
     let lines = if matches!(moment, Moment::Mark(_)) { LINES_AT_MARK } else { LINES };
     let mut by_live = view.sites.clone();
     by_live.sort_by_key(|attribution| {
-        (std::cmp::Reverse(attribution.live_bytes), births.name(attribution.site).to_owned())
+        (std::cmp::Reverse(attribution.live_bytes), sites.name(attribution.site).to_owned())
     });
     let mut by_external_fragmentation = view.sites.clone();
     by_external_fragmentation.sort_by_key(|attribution| {
         (
             std::cmp::Reverse(attribution.external_fragmentation_bytes),
-            births.name(attribution.site).to_owned(),
+            sites.name(attribution.site).to_owned(),
         )
     });
     let row = |site: &str| Attribution {
@@ -139,7 +140,7 @@ fn attributions(
             || by_live[..by_live.len().min(lines)]
                 .iter()
                 .any(|other| other.site == attribution.site);
-        let mut own = row(births.name(attribution.site));
+        let mut own = row(sites.name(attribution.site));
         let into = if large { &mut own } else { &mut rest };
         into.live_bytes += attribution.live_bytes;
         into.live_blocks += attribution.live_blocks;
@@ -155,21 +156,21 @@ fn attributions(
 }
 
 /// Usefully returnable memory: the most that R − P never fell below during a whole tenth of the
-/// allocation clock. It lay idle so long that giving it back would have helped.
+/// allocation clock. It was idle so long that returning it would have helped.
 pub fn returnable(samples: &[HeapSample]) -> u64 {
     let window = samples.last().map_or(0, |last| last.clock_bytes / 10);
-    let kept =
+    let retained =
         |sample: &HeapSample| sample.resident_bytes.saturating_sub(sample.pages_in_use_bytes);
     let mut most = 0;
-    // AddressTrace of samples whose values rise: the first is the least of the window.
+    // Places of samples whose values rise: the first is the least of the window.
     let mut least: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
     let mut first = 0;
     for (at, sample) in samples.iter().enumerate() {
-        while least.back().is_some_and(|&back| kept(&samples[back]) >= kept(sample)) {
+        while least.back().is_some_and(|&back| retained(&samples[back]) >= retained(sample)) {
             least.pop_back();
         }
         least.push_back(at);
-        // The shortest stretch that ends here and is as long as the window.
+        // The shortest segment that ends here and is as long as the window.
         while first + 1 < at && sample.clock_bytes - samples[first + 1].clock_bytes >= window {
             first += 1;
         }
@@ -179,7 +180,7 @@ pub fn returnable(samples: &[HeapSample]) -> u64 {
         if sample.clock_bytes - samples[first].clock_bytes >= window
             && let Some(&front) = least.front()
         {
-            most = most.max(kept(&samples[front]));
+            most = most.max(retained(&samples[front]));
         }
     }
     most
@@ -189,17 +190,17 @@ pub fn returnable(samples: &[HeapSample]) -> u64 {
 mod tests {
     use super::*;
 
-    fn sample(clock_bytes: u64, kept: u64) -> HeapSample {
+    fn sample(clock_bytes: u64, retained: u64) -> HeapSample {
         HeapSample {
             clock_bytes,
-            resident_bytes: 1000 + kept,
+            resident_bytes: 1000 + retained,
             pages_in_use_bytes: 1000,
             ..HeapSample::default()
         }
     }
 
     #[test]
-    fn neighbouring_sizes_of_one_class_are_a_row() {
+    fn adjacent_sizes_of_one_class_are_a_row() {
         let cell = CellKey {
             trace: "t".into(),
             backend: "b".into(),
@@ -213,11 +214,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_returnable_lay_idle_for_a_tenth_of_the_clock() {
+    fn what_is_returnable_was_idle_for_a_tenth_of_the_clock() {
         // Long and low, then high for too short a time.
         let samples: Vec<HeapSample> =
             [(0, 0), (100, 0), (200, 70), (350, 80), (400, 60), (900, 0), (950, 500), (1000, 400)]
-                .map(|(clock, kept)| sample(clock, kept))
+                .map(|(clock, retained)| sample(clock, retained))
                 .to_vec();
         assert_eq!(returnable(&samples), 70, "between 200 and 350");
         assert_eq!(returnable(&[]), 0);

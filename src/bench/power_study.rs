@@ -10,9 +10,10 @@ use super::injection::{ExactInjection, InjectedEffect, Injection, Injector};
 use super::machine::processors;
 use super::pairs::load;
 use super::race::{Race, RaceBounds};
+use super::settings::Settings;
 use super::suite::Suite;
-use super::worker::{Limits, cancelled};
-use super::{Loaded, Settings};
+use super::worker::{ChildLimits, cancelled};
+use super::workload::{Workload, Workloads};
 use crate::results::{Judge, TimedMeasure, TrialRun};
 use crate::spec::BackendSpec;
 use crate::stats::Random;
@@ -75,7 +76,7 @@ pub struct PowerStudy<'a, J: Judge> {
     /// The bounds of children, and how many there are at once.
     pub settings: &'a Settings,
     /// The traces. Trials use them in rotation.
-    pub programs: Vec<(String, &'a Loaded)>,
+    pub workloads: &'a Workloads,
     /// The backend that is compared with itself.
     pub backend: &'a BackendSpec,
     /// Trials of each experiment.
@@ -114,11 +115,11 @@ impl<J: Judge> PowerStudy<'_, J> {
             seed: self.seed,
             report: self.report,
         };
-        self.programs.iter().map(|program| inject(&injector, program, experiment)).collect()
+        self.workloads.iter().map(|workload| inject(&injector, workload, experiment)).collect()
     }
 
-    fn child_limits(&self) -> Limits {
-        Limits { time: CHILD_TIME, memory_bytes: self.settings.memory_bytes }
+    fn child_limits(&self) -> ChildLimits {
+        ChildLimits { time: CHILD_TIME, memory_bytes: self.settings.memory_bytes }
     }
 
     /// The trials, on as many processors as there may be children at once.
@@ -180,13 +181,12 @@ impl<J: Judge> PowerStudy<'_, J> {
         seed: u64,
     ) -> Result<Trial<J::Finding>, String> {
         let cell = CheckCell {
-            trace: injection.trace,
-            loaded: injection.loaded,
+            workload: injection.workload,
             sides: injection.sides.clone(),
             name: self.backend.to_string(),
         };
         let suite = self.suite(seed);
-        let trace = injection.trace.to_owned();
+        let trace = injection.workload.name().to_owned();
         let began = Instant::now();
         let findings = match experiment {
             Experiment::Nothing(measure) | Experiment::SlowDown(measure, _) => {
@@ -244,15 +244,15 @@ const TIMED_MEASURES: usize = 2;
 /// The injection of an experiment into one trace.
 fn inject<'p>(
     injector: &Injector<'_>,
-    (trace, loaded): &'p (String, &'p Loaded),
+    workload: &'p Workload,
     experiment: Experiment,
 ) -> Result<Injection<'p>, String> {
     match experiment {
-        Experiment::Nothing(_) => Ok(Injection::none(trace, loaded, injector.backend)),
+        Experiment::Nothing(_) => Ok(Injection::none(workload, injector.backend)),
         Experiment::SlowDown(measure, percent) => {
-            injector.slow_down(trace, loaded, measure, percent / 100.0)
+            injector.slow_down(workload, measure, percent / 100.0)
         }
-        Experiment::Exact(injection) => injector.exact(trace, loaded, injection),
-        Experiment::Instructions(percent) => injector.instructions(trace, loaded, percent),
+        Experiment::Exact(injection) => injector.exact(workload, injection),
+        Experiment::Instructions(percent) => injector.instructions(workload, percent),
     }
 }

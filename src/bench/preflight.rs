@@ -1,56 +1,61 @@
 //! What a child is for before anything is measured: a backend's version, and whether the backend
-//! keeps the rules of allocators.
+//! holds the rules of allocators.
 
 use std::time::Duration;
 
+use super::failure::ChildFailure;
+use super::files::JobFiles;
+use super::job::{Job, Task, Verified};
 use super::machine::available_bytes;
-use super::plan::{Job, Task, Verified};
+use super::protocol::Answer;
 use super::settings::Settings;
-use super::worker::{self, Ended, Limits};
-use super::workload::Loaded;
+use super::worker::{self, ChildLimits};
+use super::workload::Workload;
 
-/// How long a child may take to tell its version: a library that hangs when it is loaded is found
+/// How long a child may take to report a version. A library that hangs when it is loaded is found
 /// out here.
-pub(super) const VERSION_TIME: Duration = Duration::from_secs(30);
+const VERSION_TIME: Duration = Duration::from_secs(30);
 
-/// Asks a child for a backend's version, so that a library that crashes on load, or hangs, costs
-/// only that.
-///
-/// # Errors
-/// The child's reason.
-pub fn version(backend: &str, timeout: Option<Duration>) -> Result<String, String> {
-    let job = Job {
-        task: Task::Version { backend: backend.to_owned() },
-        processor: None,
-        time_slices: false,
-    };
+/// The limits of a child that reports a version.
+pub(super) fn version_limits(timeout: Option<Duration>) -> ChildLimits {
     let time = timeout.map_or(VERSION_TIME, |timeout| timeout.min(VERSION_TIME));
-    let limits = Limits { time, memory_bytes: available_bytes() };
-    let ended = worker::run(&job, limits).map_err(|error| error.to_string())?;
-    Ok(ended.well()?.trim().to_owned())
+    ChildLimits { time, memory_bytes: available_bytes() }
 }
 
-/// Proves a backend in a child: on a program, or, without one, on what programs seldom do
-/// ([`crate::replay::contract`]). A child that crashes has broken a rule.
+/// A backend's version, from a child: a library that crashes or hangs when it is loaded costs only
+/// that child.
+///
+/// # Errors
+/// Why there is no version.
+pub fn version(backend: &str, timeout: Option<Duration>) -> Result<String, ChildFailure> {
+    let job = Job::untimed(Task::Version { backend: backend.to_owned() });
+    match worker::run(&job, JobFiles::default(), version_limits(timeout))? {
+        Answer::Version(version) => Ok(version),
+        other => Err(ChildFailure::answered(&other)),
+    }
+}
+
+/// Proves a backend in a child: on a program, or, without one, on calls that programs seldom make
+/// ([`crate::replay::contract_test`]). A child that crashes has broken a rule.
 ///
 /// # Errors
 /// Why it could not be tried, or not to the end.
 pub fn verify(
     backend: &str,
-    loaded: Option<&Loaded>,
+    workload: Option<&Workload>,
     settings: &Settings,
-) -> Result<Verified, String> {
-    let job = Job {
-        task: Task::Verify { backend: backend.to_owned(), program: loaded.map(Loaded::path) },
-        processor: None,
-        time_slices: false,
-    };
-    let calls = loaded.map_or(0, |loaded| loaded.program.calls());
+) -> Result<Verified, ChildFailure> {
+    let mut files = JobFiles::default();
+    let program = workload.map(|workload| workload.share(&mut files)).transpose();
+    let program = program.map_err(ChildFailure::not_started("a child".as_ref()))?;
+    let job = Job::untimed(Task::Verify { backend: backend.to_owned(), program });
+    let calls = workload.map_or(0, Workload::calls);
     let limits =
-        Limits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
-    match worker::run(&job, limits).map_err(|error| error.to_string())? {
-        Ended::Killed(reason) => Ok(Verified::Broken(reason)),
-        ended => serde_json::from_str(&ended.well()?)
-            .map_err(|error| format!("the child's words are not its result: {error}")),
+        ChildLimits { time: settings.time_limit(calls) * 4, memory_bytes: settings.memory_bytes };
+    match worker::run(&job, files, limits) {
+        Ok(Answer::Verified(verified)) => Ok(verified),
+        Ok(other) => Err(ChildFailure::answered(&other)),
+        Err(killed @ ChildFailure::Killed { .. }) => Ok(Verified::Broken(killed.to_string())),
+        Err(failure) => Err(failure),
     }
 }

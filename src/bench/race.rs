@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use super::check_cell::CheckCell;
-use super::pairs::{Chosen, Course, PairError, TAIL_SHARE, load, ratios};
-use super::plan::ClockRate;
-use super::worker::Limits;
+use super::job::ClockRate;
+use super::pairs::{ChosenCalls, PairContext, PairError, TAIL_SHARE, load};
+use super::ratios::ratios;
+use super::worker::ChildLimits;
 use crate::replay::{IterationTimes, Iterations};
 use crate::results::{PairJudge, PairRatio, PairRecord, Step, TimedMeasure};
 use crate::stats::Random;
@@ -15,7 +16,7 @@ use crate::stats::Random;
 #[derive(Clone, Copy)]
 pub struct RaceBounds {
     /// The bounds of a child.
-    pub limits: Limits,
+    pub limits: ChildLimits,
     /// The clock of calls.
     pub clock: ClockRate,
 }
@@ -29,7 +30,7 @@ pub struct Race<'a, J: PairJudge> {
     seed: u64,
     random: Random,
     iterations: Option<Iterations>,
-    chosen: Option<Chosen>,
+    chosen: Option<ChosenCalls>,
     is_confirming: bool,
     pairs: Vec<PairTimes>,
     /// The pairs of the confirmation, and the baseline once more beside each.
@@ -190,7 +191,7 @@ impl<'a, J: PairJudge> Race<'a, J> {
     /// Finds out, before the first pair, how an iteration is cut and which calls are the tail.
     fn pilot(&mut self, processor: Option<usize>) -> Result<Iterations, PairError> {
         let RaceBounds { limits, clock } = self.bounds;
-        let context = Course { loaded: self.cell.loaded, processor, limits, clock };
+        let context = PairContext { workload: self.cell.workload, processor, limits, clock };
         let [baseline, candidate] = &self.cell.sides;
         let iterations = match self.iterations {
             Some(iterations) => iterations,
@@ -244,9 +245,9 @@ impl<'a, J: PairJudge> Race<'a, J> {
             sides.push(baseline);
         }
         let RaceBounds { limits, clock } = self.bounds;
-        let (sides, chosen, loaded) = (&sides, self.chosen.as_ref(), self.cell.loaded);
+        let (sides, chosen, workload) = (&sides, self.chosen.as_ref(), self.cell.workload);
         let one = |(processor, seed): (Option<usize>, u64)| {
-            let context = Course { loaded, processor, limits, clock };
+            let context = PairContext { workload, processor, limits, clock };
             match chosen {
                 None => context.time(sides, iterations, seed).map(PairTimes::Iterations),
                 Some(chosen) => {
@@ -270,11 +271,7 @@ impl<'a, J: PairJudge> Race<'a, J> {
         if processes.into_iter().all(|at| !self.figures(pair, at).is_empty()) {
             return Ok(());
         }
-        Err(PairError::Child {
-            backend: self.cell.sides[1].backend.clone(),
-            reason: "its segments took no time at all; the trace is too short to be timed"
-                .to_owned(),
-        })
+        Err(PairError::NoTime { backend: self.cell.sides[1].backend.clone() })
     }
 
     /// All figures so far.

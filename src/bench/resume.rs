@@ -2,8 +2,7 @@
 //! missing or failed are measured again.
 
 use std::collections::HashSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::begin::PACE;
@@ -11,7 +10,7 @@ use super::error::BenchError;
 use super::identity::sha256_of_file;
 use super::machine::fingerprint;
 use super::versions::{NO_VERSION, ask_versions};
-use crate::results::{BackendEntry, CellKey, Outcome, Pass, RecordError, Run};
+use crate::results::{BackendEntry, CellKey, Outcome, Pass, RecordError, Run, RunDir};
 
 /// Why a run cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -57,25 +56,21 @@ pub enum ResumeError {
 }
 
 /// The pace at which a run was begun.
-///
-/// # Errors
-/// When the folder holds no run.
-pub fn pace_of_run(folder: &Path) -> Result<Option<f64>, RecordError> {
-    let run = Run::load(folder)?;
-    Ok(run.manifest.settings.get(PACE).and_then(|pace| pace.parse().ok()))
+pub fn pace_of_run(dir: &RunDir) -> Option<f64> {
+    dir.manifest().settings.get(PACE)?.parse().ok()
 }
 
-/// Opens an unfinished run, and drops the cells that are to be measured again. `report` gets the
-/// reason for each backend that is absent; its cells stay as they are.
+/// Prepares an unfinished run to go on, and drops the cells that are to be measured again. `report`
+/// gets the reason for each backend that is absent; its cells stay as they are.
 ///
 /// # Errors
 /// As [`ResumeError`].
 pub fn reopen(
-    folder: &Path,
+    dir: &mut RunDir,
     timeout: Option<Duration>,
     report: &dyn Fn(String),
-) -> Result<Run, ResumeError> {
-    let mut run = Run::load(folder)?;
+) -> Result<(), ResumeError> {
+    let mut run = dir.load()?;
     validate_traces(&run)?;
     let names: Vec<String> = run.manifest.backends.iter().map(|b| b.name.clone()).collect();
     let (now, absent) = ask_versions(names, timeout, report);
@@ -83,12 +78,13 @@ pub fn reopen(
         update_version(backend, now)?;
     }
     if fingerprint() != run.manifest.machine {
-        return Err(ResumeError::OtherMachine { folder: folder.to_owned() });
+        return Err(ResumeError::OtherMachine { folder: dir.folder().to_owned() });
     }
-    run.save_manifest(folder)?;
+    dir.update_manifest(|manifest| manifest.backends.clone_from(&run.manifest.backends))?;
     let absent: HashSet<&str> = absent.iter().map(|backend| backend.name.as_str()).collect();
-    drop_cells(folder, &mut run, &absent)?;
-    Ok(Run::load(folder)?)
+    let again = cells_of_run_to_repeat(&run, &absent);
+    dir.forget(&mut run, &again)?;
+    Ok(())
 }
 
 fn validate_traces(run: &Run) -> Result<(), ResumeError> {
@@ -116,21 +112,10 @@ fn update_version(backend: &mut BackendEntry, now: BackendEntry) -> Result<(), R
     Ok(())
 }
 
-/// Drops what is to be measured again: from `cells/`, or, where the run was folded, from the tables.
-fn drop_cells(folder: &Path, run: &mut Run, absent: &HashSet<&str>) -> Result<(), RecordError> {
+fn cells_of_run_to_repeat(run: &Run, absent: &HashSet<&str>) -> HashSet<CellKey> {
     let failed: HashSet<CellKey> = run.failed().into_iter().map(Outcome::cell).collect();
     let tried: HashSet<CellKey> = run.outcomes.iter().map(Outcome::cell).collect();
-    let planned = run.manifest.planned();
-    let again = cells_to_repeat(&planned, &tried, &failed, absent);
-    let cells = folder.join("cells");
-    for (number, _) in planned.iter().enumerate().filter(|(_, cell)| again.contains(cell)) {
-        let _ = fs::remove_dir_all(cells.join(format!("{number:05}")));
-    }
-    if !again.is_empty() && !cells.is_dir() {
-        run.remove(&again);
-        run.save(folder)?;
-    }
-    Ok(())
+    cells_to_repeat(&run.manifest.planned(), &tried, &failed, absent)
 }
 
 /// The cells to measure again:

@@ -1,28 +1,25 @@
 //! The instructions of each trace on each backend of a run.
 
-use std::collections::HashMap;
-
 use rayon::prelude::*;
 
 use super::instructions::{instructions, valgrind};
-use super::pairs::Side;
 use super::settings::Settings;
-use super::worker::Limits;
-use super::workload::Loaded;
-use crate::results::{CellKey, Measurement, Metric, Pass, Run, Scope, Status};
+use super::side::Side;
+use super::worker::ChildLimits;
+use super::workload::{Workload, Workloads};
+use crate::results::{CellKey, Measurement, Metric, Pass, Run, Scope};
 
 /// A trace on a backend.
 struct Countable<'a> {
-    trace: &'a str,
+    workload: &'a Workload,
     backend: &'a str,
-    loaded: &'a Loaded,
 }
 
 /// Adds the instructions where the run does not have them. `report` gets the reason for each that
 /// cannot be counted.
 pub fn add_instructions(
     run: &mut Run,
-    programs: &HashMap<String, Loaded>,
+    workloads: &Workloads,
     settings: &Settings,
     report: &(dyn Fn(String) + Sync),
 ) {
@@ -34,11 +31,12 @@ pub fn add_instructions(
         );
         return;
     }
-    let to_count = countable(run, programs);
+    let to_count = countable(run, workloads);
     let count = |one: Countable<'_>| match one.count(settings) {
         Ok(row) => Some(row),
         Err(reason) => {
-            report(format!("instructions: {} on {} skipped: {reason}", one.backend, one.trace));
+            let (backend, trace) = (one.backend, one.workload.name());
+            report(format!("instructions: {backend} on {trace} skipped: {reason}"));
             None
         }
     };
@@ -52,19 +50,19 @@ pub fn add_instructions(
 }
 
 /// What has no instructions yet, where at least one cell worked.
-fn countable<'a>(run: &'a Run, programs: &'a HashMap<String, Loaded>) -> Vec<Countable<'a>> {
+fn countable<'a>(run: &'a Run, workloads: &'a Workloads) -> Vec<Countable<'a>> {
     let mut found = Vec::new();
-    for trace in &run.manifest.traces {
-        let Some(loaded) = programs.get(&trace.name) else { continue };
+    for workload in workloads {
+        let trace = workload.name();
         for backend in &run.manifest.backends {
             let has_worked = run.outcomes.iter().any(|outcome| {
-                (&outcome.trace, &outcome.backend) == (&trace.name, &backend.name)
-                    && outcome.status == Status::Ok
+                (outcome.trace.as_str(), &outcome.backend) == (trace, &backend.name)
+                    && outcome.is_ok()
             });
-            let (trace, backend) = (trace.name.as_str(), backend.name.as_str());
+            let backend = backend.name.as_str();
             let known = run.values(trace, backend, Scope::All, Metric::Instructions);
             if has_worked && known.is_empty() {
-                found.push(Countable { trace, backend, loaded });
+                found.push(Countable { workload, backend });
             }
         }
     }
@@ -73,16 +71,17 @@ fn countable<'a>(run: &'a Run, programs: &'a HashMap<String, Loaded>) -> Vec<Cou
 
 impl Countable<'_> {
     fn count(&self, settings: &Settings) -> Result<Measurement, String> {
-        let program = &self.loaded.program;
+        let program = &self.workload.program;
         if !program.is_whole() {
             return Err("the trace is replayed in parts".to_owned());
         }
-        let limits = Limits {
+        let limits = ChildLimits {
             time: settings.time_limit(program.calls()) * 20,
             memory_bytes: settings.memory_bytes,
         };
-        let counts = instructions(&Side::of(self.backend), self.loaded, limits, 1)?;
-        let (trace, backend) = (self.trace.to_owned(), self.backend.to_owned());
+        let counts = instructions(&Side::of(self.backend), self.workload, limits, 1);
+        let counts = counts.map_err(|error| error.to_string())?;
+        let (trace, backend) = (self.workload.name().to_owned(), self.backend.to_owned());
         let cell = CellKey { trace, backend, pass: Pass::Time, repetition: 0 };
         Ok(cell.measurement(Scope::All, Metric::Instructions, counts[0] as f64))
     }

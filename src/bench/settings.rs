@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use super::plan::ClockRate;
-use super::workload::Loaded;
+use super::job::ClockRate;
+use super::workload::Workload;
 
 /// How a run is carried out.
 pub struct Settings {
     /// Children at once.
     pub jobs: usize,
-    /// Whether somebody told that number. Else fewer timed ones run side by side where neighbours
-    /// disturb.
-    pub jobs_told: bool,
-    /// The bounds of a child; the time grows with the trace by [`Settings::time_limit`].
+    /// Whether the user gave that number. Otherwise fewer timed children run side by side where
+    /// they disturb each other.
+    pub are_jobs_fixed: bool,
+    /// Resident private memory that a child may take.
     pub memory_bytes: u64,
     /// Wall time for a child, `None` for a minute and 20 µs a call.
     pub timeout: Option<Duration>,
-    /// Seconds that a footprint pass takes for a second of the program, where it is to wait for the
-    /// program's own times; only allocators that go by the clock are made to.
+    /// Seconds that a footprint pass takes for a second of the program, where it waits for the
+    /// program's own times. Only allocators that return memory after a delay wait.
     pub pace: Option<f64>,
     /// The clock.
     pub clock: ClockRate,
@@ -33,8 +33,8 @@ impl Settings {
     }
 
     /// How long a pass waits for the program's own times, all in all.
-    pub(super) fn waiting(&self, loaded: &Loaded) -> Duration {
-        let seconds = loaded.times.last_ns() as f64 / 1e9 * self.pace.unwrap_or(0.0);
+    pub(super) fn waiting(&self, workload: &Workload) -> Duration {
+        let seconds = workload.times.last_ns() as f64 / 1e9 * self.pace.unwrap_or(0.0);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX / 4)
     }
 }

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::check_cell::CheckCell;
-use super::instructions::{InstructionCounter, valgrind};
+use super::error::MeasureError;
+use super::exact::exact;
+use super::instructions::{CountError, InstructionCounter};
 use super::lanes::run_races;
 use super::pairs::PairError;
 use super::race::{Race, RaceBounds};
-use super::worker::Limits;
-use super::{Settings, exact};
+use super::settings::Settings;
+use super::worker::ChildLimits;
 use crate::results::{Judge, RepeatedRuns, Run, TimedMeasure};
 use crate::stats::Random;
 
@@ -106,8 +108,8 @@ impl<J: Judge> Suite<'_, J> {
         let mut runs: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
         let measure_both = |runs: &mut [Vec<Run>; 2]| -> Result<(), String> {
             for (side, runs) in cell.sides.iter().zip(runs) {
-                let run = exact(side, cell.trace, cell.loaded, self.settings);
-                runs.push(run.map_err(|reason| named(&side.backend, reason))?);
+                let run = exact(side, cell.workload, self.settings);
+                runs.push(run.map_err(|error: MeasureError| error.about(&side.backend))?);
             }
             Ok(())
         };
@@ -137,21 +139,21 @@ impl<J: Judge> Suite<'_, J> {
         let name = "instructions";
         match self.count_instructions(cell) {
             Ok(counts) => (self.judge.judge_instructions(cell.label(), &counts), false),
-            Err(reason) if valgrind().is_none() => {
-                (self.judge.skipped(cell.label(), name, reason), false)
+            Err(error @ CountError::NoValgrind) => {
+                (self.judge.skipped(cell.label(), name, error.to_string()), false)
             }
-            Err(reason) => (self.judge.missing(cell.label(), name, reason), true),
+            Err(error) => (self.judge.missing(cell.label(), name, error.to_string()), true),
         }
     }
 
     /// The counts of both sides.
-    fn count_instructions(&self, cell: &CheckCell<'_>) -> Result<[Vec<f64>; 2], String> {
+    fn count_instructions(&self, cell: &CheckCell<'_>) -> Result<[Vec<f64>; 2], CountError> {
         let mut limits = self.limits(cell);
         limits.time *= 20;
         // Nothing is timed, so both sides may be counted at once.
         let is_parallel = self.settings.jobs > 1;
         let counters = on_both(is_parallel, |side| {
-            InstructionCounter::new(&cell.sides[side], cell.loaded, limits)
+            InstructionCounter::new(&cell.sides[side], cell.workload, limits)
         })?;
         let count =
             || on_both(is_parallel, |side| counters[side].count().map(|count| count as f64));
@@ -164,9 +166,9 @@ impl<J: Judge> Suite<'_, J> {
     }
 
     /// A child's bounds on a cell.
-    fn limits(&self, cell: &CheckCell<'_>) -> Limits {
-        let calls = cell.loaded.program.instructions().len();
-        Limits {
+    fn limits(&self, cell: &CheckCell<'_>) -> ChildLimits {
+        let calls = cell.workload.program.instructions().len();
+        ChildLimits {
             time: self.settings.time_limit(calls) * 8,
             memory_bytes: self.settings.memory_bytes,
         }
@@ -209,16 +211,11 @@ struct Untimed<F> {
     is_missing: bool,
 }
 
-/// The reason with the backend's name, where it does not name it.
-fn named(backend: &str, reason: String) -> String {
-    if reason.contains(backend) { reason } else { format!("{backend}: {reason}") }
-}
-
 /// The result of `work` for the baseline and the candidate, both at once or one after the other.
 fn on_both<T: Send>(
     is_parallel: bool,
-    work: impl Fn(usize) -> Result<T, String> + Sync,
-) -> Result<[T; 2], String> {
+    work: impl Fn(usize) -> Result<T, CountError> + Sync,
+) -> Result<[T; 2], CountError> {
     let (baseline, candidate) = match is_parallel {
         true => rayon::join(|| work(0), || work(1)),
         false => (work(0), work(1)),

@@ -1,92 +1,81 @@
 //! Validates what a child reports against what the parent knows of the program.
 
-use std::path::Path;
-
-use super::error::BenchError;
-use super::operations;
-use super::workload::Loaded;
+use super::failure::ChildFailure;
+use super::operations::scope_of;
+use super::workload::Workload;
+use crate::program::{Action, Profile};
 use crate::results::{CellKey, Metric, Moment, Pass, Run, Sample, Scope};
 
-/// Holds what a child reports against what the parent knows of the program: as many calls of each
-/// kind, as many bytes.
+/// Whether the tables of a cell hold as many calls of each kind, and as many bytes, as the program.
+///
+/// # Errors
+/// [`ChildFailure::Void`] with the first figure that contradicts the program.
 pub(super) fn validate(
     cell: &CellKey,
-    loaded: &Loaded,
-    folder: &Path,
-) -> Result<Option<String>, BenchError> {
-    let tables = Run::load_tables(folder)?;
-    let profile = loaded.program.profile();
-    let reported = |op: Scope, metric: Metric| {
-        tables.values(&cell.trace, &cell.backend, op, metric).first().copied()
-    };
-    let mut expected: Vec<(Scope, Metric, u64)> = Vec::new();
-    if cell.pass == Pass::Time {
-        expected.push((Scope::All, Metric::Calls, profile.total_calls()));
-    } else {
-        for action in crate::program::Action::ALL {
-            expected.push((
-                operations::scope_of(action),
-                Metric::Calls,
-                profile.calls[action as usize],
-            ));
+    workload: &Workload,
+    tables: &Run,
+) -> Result<(), ChildFailure> {
+    validate_attribution(cell, workload.sites.marks(), tables)?;
+    for (op, metric, value) in expected(cell.pass, workload.program.profile()) {
+        let reported = figure(cell, tables, op, metric);
+        if reported != Some(value as f64) {
+            return Err(ChildFailure::Void(format!(
+                "the child reports {reported:?} for {metric} of {op}, and the trace has {value}"
+            )));
         }
     }
-    if cell.pass == Pass::Footprint {
+    Ok(())
+}
+
+fn figure(cell: &CellKey, tables: &Run, op: Scope, metric: Metric) -> Option<f64> {
+    tables.values(&cell.trace, &cell.backend, op, metric).first().copied()
+}
+
+/// The figures that follow from the program itself.
+fn expected(pass: Pass, profile: &Profile) -> Vec<(Scope, Metric, u64)> {
+    if pass == Pass::Time {
+        return vec![(Scope::All, Metric::Calls, profile.total_calls())];
+    }
+    let calls = |action: Action| (scope_of(action), Metric::Calls, profile.calls[action as usize]);
+    let mut expected = Action::ALL.map(calls).to_vec();
+    if pass == Pass::Footprint {
         expected.push((Scope::All, Metric::LivePeakBytes, profile.live_peak_bytes));
         expected.push((Scope::All, Metric::LiveEndBytes, profile.live_end_bytes));
     }
-    if let Some(reason) = validate_attribution(cell, loaded.births.marks(), &tables) {
-        return Ok(Some(reason));
-    }
-    Ok(expected.into_iter().find(|(op, metric, value)| reported(*op, *metric) != Some(*value as f64)).map(
-        |(op, metric, value)| {
-            format!(
-                "the child reports {:?} for {metric} of {op}, and the trace has {value}: the measurement is void",
-                reported(op, metric)
-            )
-        },
-    ))
+    expected
 }
 
-/// What is charged to the lines must be what is stranded, to the byte.
-fn validate_attribution(cell: &CellKey, marks: &[u64], tables: &Run) -> Option<String> {
-    let figure =
-        |metric| tables.values(&cell.trace, &cell.backend, Scope::All, metric).first().copied();
+/// The free space that is charged to the sites must be all free space on pages in use, to the byte.
+fn validate_attribution(cell: &CellKey, marks: &[u64], tables: &Run) -> Result<(), ChildFailure> {
+    let all = |metric| figure(cell, tables, Scope::All, metric);
     let known = [
-        (
-            Moment::Peak,
-            figure(Metric::PagesInUseAtLivePeakBytes),
-            figure(Metric::UsableAtLivePeakBytes),
-        ),
-        (Moment::End, figure(Metric::PagesInUseEndBytes), figure(Metric::UsableEndBytes)),
+        (Moment::Peak, all(Metric::PagesInUseAtLivePeakBytes), all(Metric::UsableAtLivePeakBytes)),
+        (Moment::End, all(Metric::PagesInUseEndBytes), all(Metric::UsableEndBytes)),
     ];
     let at_mark = |(number, mark): (u16, &u64)| {
         let sample = tables.samples.iter().find(|sample| sample.event == *mark);
-        let figure = |of: fn(&Sample) -> u64| sample.map(|sample| of(sample) as f64);
+        let of_sample = |of: fn(&Sample) -> u64| sample.map(|sample| of(sample) as f64);
         (
             Moment::Mark(number),
-            figure(|sample| sample.pages_in_use_bytes),
-            figure(|sample| sample.usable_bytes),
+            of_sample(|sample| sample.pages_in_use_bytes),
+            of_sample(|sample| sample.usable_bytes),
         )
     };
-    for (moment, pinned, usable) in known.into_iter().chain((1..).zip(marks).map(at_mark)) {
-        let (Some(pinned), Some(usable)) = (pinned, usable) else { continue };
-        let mut charges = tables
+    for (moment, in_use, usable) in known.into_iter().chain((1..).zip(marks).map(at_mark)) {
+        let (Some(in_use), Some(usable)) = (in_use, usable) else { continue };
+        let charged: Vec<u64> = tables
             .attributions
             .iter()
             .filter(|attribution| attribution.moment == moment)
-            .peekable();
-        if charges.peek().is_none() {
-            continue;
-        }
-        let charged: u64 =
-            charges.map(|attribution| attribution.external_fragmentation_bytes).sum();
-        if charged as f64 != pinned - usable {
-            return Some(format!(
-                "the child charges {charged} bytes to the program's lines, and {} are stranded: the measurement is void",
-                pinned - usable
-            ));
+            .map(|attribution| attribution.external_fragmentation_bytes)
+            .collect();
+        let (sum, free) = (charged.iter().sum::<u64>(), in_use - usable);
+        if !charged.is_empty() && sum as f64 != free {
+            return Err(ChildFailure::Void(format!(
+                "the child charges {sum} bytes to the program's lines, and {free} bytes are free on \
+                 pages in use"
+            )));
         }
     }
-    None
+    Ok(())
 }

@@ -28,8 +28,9 @@ pub fn ask_versions(
     for name in names {
         match version(&name, timeout) {
             Ok(version) => entries.push(BackendEntry { name, version }),
-            Err(reason) => {
-                report(format!("{name}: {reason}"));
+            Err(failure) => {
+                report(failure.about(&name));
+                let reason = failure.to_string();
                 absent.push(AbsentBackend { name: name.clone(), reason });
                 entries.push(BackendEntry { name, version: NO_VERSION.to_owned() });
             }

@@ -1,13 +1,13 @@
-//! The stretch of the program's own time in which the allocator took most. Each
-//! call's own time is put back where the trace says that the call was made, and the program's time
-//! stands still for so long: what is left of a window is the mutator's utilisation of Cheng and
-//! Blelloch, "A parallel, real-time garbage collector", PLDI 2001.
+//! The window of the program's own time in which the allocator took most. Each call's own time is
+//! inserted where the trace says that the call was made, and the program's time stands still for so
+//! long. The rest of a window is the mutator's utilisation of Cheng and Blelloch, "A parallel,
+//! real-time garbage collector", PLDI 2001.
 
-use crate::results::Metric;
 use std::io::{self, Read};
 
 use crate::program::Times;
 use crate::replay::bucket_nanoseconds;
+use crate::results::Metric;
 
 /// For each length of window the metrics of its allocator time and of the call with which it
 /// begins, and the length in ns.
@@ -28,7 +28,7 @@ pub struct Window {
 
 /// The calls in order, each with the time at which it begins and the time that it takes. Between
 /// two marks of the trace calls are spread evenly.
-struct Course<'a, R> {
+struct Timeline<'a, R> {
     marks: &'a [(u64, u64)],
     /// The marks around the next call: the one before it, and the place of the one after.
     before: (u64, u64),
@@ -42,10 +42,10 @@ struct Course<'a, R> {
     costs: &'a [f64; 256],
 }
 
-impl<'a, R: Read> Course<'a, R> {
-    fn new(times: &'a Times, medians: R, costs: &'a [f64; 256]) -> io::Result<Course<'a, R>> {
+impl<'a, R: Read> Timeline<'a, R> {
+    fn new(times: &'a Times, medians: R, costs: &'a [f64; 256]) -> io::Result<Timeline<'a, R>> {
         let marks = times.marks();
-        let mut course = Course {
+        let mut timeline = Timeline {
             marks,
             before: (0, 0),
             after: 0,
@@ -55,8 +55,8 @@ impl<'a, R: Read> Course<'a, R> {
             medians,
             costs,
         };
-        course.cost = course.read()?;
-        Ok(course)
+        timeline.cost = timeline.read()?;
+        Ok(timeline)
     }
 
     fn read(&mut self) -> io::Result<Option<f64>> {
@@ -114,7 +114,7 @@ pub fn worst<R: Read>(
         std::array::from_fn(|bucket| bucket_nanoseconds(bucket as u8) - pair_ns);
     let [one, other] = medians;
     let (mut left, mut right) =
-        (Course::new(times, one, &costs)?, Course::new(times, other, &costs)?);
+        (Timeline::new(times, one, &costs)?, Timeline::new(times, other, &costs)?);
     let mut worst = Window { nanoseconds: 0.0, event: 0 };
     while left.cost.is_some() {
         let from = left.start();
@@ -182,17 +182,20 @@ mod tests {
     }
 
     proptest! {
-        /// No window is worse, wherever it begins: held against windows at both edges of every call
-        /// and between.
+        /// No window is worse, wherever it begins: compared with windows at both edges of every
+        /// call and between.
         #[test]
         fn no_window_is_worse(
-            calls in prop::collection::vec((0_u64..90_000, prop_oneof![3 => 40..90_u8, 1 => 90..140_u8]), 1..60),
+            calls in prop::collection::vec(
+                (0_u64..90_000, prop_oneof![3 => 40..90_u8, 1 => 90..140_u8]),
+                1..60,
+            ),
             length in prop::sample::select(&[30_000.0, 200_000.0, 1e6][..]),
         ) {
             let mut clock = 0;
             let mut marks = Vec::new();
             for (at, (gap, _)) in calls.iter().enumerate() {
-                clock += gap + 20_000; // no nearer than marks are kept
+                clock += gap + 20_000; // no nearer than two marks are
                 marks.push((at as u64, clock));
             }
             let medians: Vec<u8> = calls.iter().map(|call| call.1).collect();
@@ -204,7 +207,11 @@ mod tests {
             }).collect();
             let mut most: f64 = 0.0;
             for (start, cost) in &placed {
-                for from in [*start, start + cost, start - length, start + cost - length, start + cost / 3.0, start - length / 2.0] {
+                let end = start + cost;
+                for from in [
+                    *start, end, start - length, end - length, start + cost / 3.0,
+                    start - length / 2.0,
+                ] {
                     most = most.max(inside(&placed, from, length));
                 }
             }

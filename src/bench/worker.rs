@@ -1,61 +1,43 @@
-//! A job in a child process of its own, watched from outside.
+//! A job in a child process, seen from the parent.
 //!
-//! The child is this program again (`/proc/self/exe worker`), with the job on its standard input.
-//! It gets an empty environment but for what allocators read, no address randomisation where
-//! figures must be exact, a process group of its own (so that Ctrl-C reaches the parent alone) and
-//! it dies with its parent. One that crashes, hangs or takes too much memory costs its own cell.
+//! The child is this program again (`/proc/self/exe worker`). It has an empty environment but for
+//! what allocators read (`child_environment.rs`), the same addresses every time where figures are exact
+//! (`fixed_addresses.rs`), and a process group of its own, so that Ctrl-C reaches only the parent.
+//! It dies with its parent. A child that crashes, hangs or takes too much memory costs its own
+//! cell.
+//!
+//! What the child and the libraries in it print goes to a file without a name. Its last line is
+//! reported where the child gives no answer.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::environment::environment;
-use super::plan::Job;
+use super::child_environment::environment;
+use super::failure::{ChildFailure, Failure};
+use super::files::{JobFiles, memory_file};
+use super::fixed_addresses::FixedAddresses;
+use super::job::Job;
+use super::protocol::{Answer, FromChild, ParentEnd, Received, ToChild};
+use super::side::Side;
 
-/// How often a child is held against its limits.
+/// The interval between two looks at a child's limits.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What a child may take.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
-    /// Wall time in which it is waited for.
+pub struct ChildLimits {
+    /// Wall time in which the parent waits for the child.
     pub time: Duration,
     /// Resident private memory, looked at every 50 ms.
     pub memory_bytes: u64,
-}
-
-/// How a child ended.
-#[derive(Debug)]
-pub enum Ended {
-    /// Well; what it wrote to standard output.
-    Well(String),
-    /// By itself, with a reason.
-    Badly(String),
-    /// By a signal: it crashed, or gave up.
-    Killed(String),
-    /// At one of its limits.
-    Stopped(String),
-    /// The run was interrupted.
-    Cancelled,
-}
-
-impl Ended {
-    /// What it wrote, or why there is nothing.
-    ///
-    /// # Errors
-    /// Every end but a good one.
-    pub fn well(self) -> Result<String, String> {
-        match self {
-            Ended::Well(text) => Ok(text),
-            Ended::Badly(reason) | Ended::Killed(reason) | Ended::Stopped(reason) => Err(reason),
-            Ended::Cancelled => Err("interrupted".to_owned()),
-        }
-    }
 }
 
 /// Set when the run is to end: children are killed, nothing new begins.
@@ -66,28 +48,34 @@ pub fn cancelled() -> bool {
     CANCELLED.load(Ordering::Relaxed)
 }
 
-/// A child at work.
+/// A child at work. A child that is dropped without [`Worker::end`] is killed.
+#[derive(Debug)]
 pub struct Worker {
     child: Child,
-    limits: Limits,
+    socket: ParentEnd,
+    limits: ChildLimits,
     began: Instant,
-    /// What it writes to standard error: a file without a name, so that nothing is left behind.
-    errors: File,
-    output: Vec<u8>,
-    /// How long it was waited for.
-    spent: Duration,
-    /// When it was last held against its limits.
+    /// What the child prints.
+    printed: File,
+    /// How long the parent waited for the child.
+    waited: Duration,
+    /// When the child was last held against its limits.
     looked: Instant,
-    /// Why it was killed, if it was.
-    stopped: Option<String>,
+    /// What the child reported.
+    result: Option<Result<Answer, Failure>>,
+    /// Why the child was killed, if it was.
+    stopped: Option<ChildFailure>,
+    /// Whether the child has been waited for.
+    is_over: bool,
 }
 
 /// What a [`Worker`] was waited for.
+#[derive(PartialEq)]
 enum Woke {
-    /// It wrote something.
-    Wrote,
-    /// Its output is closed, or it was stopped: it has ended, or is about to.
-    Closed,
+    /// The child waits for a time slice.
+    Ready,
+    /// The child is done, has closed its socket, or was stopped.
+    Over,
 }
 
 impl Worker {
@@ -95,160 +83,227 @@ impl Worker {
     ///
     /// # Errors
     /// When the child cannot be started at all.
-    pub fn start(job: &Job, limits: Limits) -> std::io::Result<Worker> {
-        let mut command = Command::new("/proc/self/exe");
-        command.arg("worker").env_clear();
-        Worker::start_by(command, job, limits)
+    pub fn start(
+        side: &Side,
+        job: &Job,
+        files: JobFiles,
+        limits: ChildLimits,
+    ) -> std::io::Result<Worker> {
+        let is_fixed = job.task.is_exact() || side.layout.is_some();
+        let _fixed = is_fixed.then(FixedAddresses::begin);
+        Worker::start_by(side.command(), job, files, limits)
     }
 
-    /// The same by another command that ends in `heaplay worker`: another build, or one that is
-    /// watched. Its environment is the caller's to clear.
+    /// As [`Worker::start`], by another command that ends in `heaplay worker`, such as one under
+    /// valgrind. The command's environment is the caller's to clear.
     ///
     /// # Errors
     /// When the child cannot be started at all.
-    pub fn start_by(mut command: Command, job: &Job, limits: Limits) -> std::io::Result<Worker> {
-        let mut input = serde_json::to_vec(job).map_err(std::io::Error::other)?;
-        input.push(b'\n');
-        let errors = File::from(rustix::fs::memfd_create(
-            "heaplay-errors",
-            rustix::fs::MemfdFlags::CLOEXEC,
-        )?);
+    pub fn start_by(
+        mut command: Command,
+        job: &Job,
+        files: JobFiles,
+        limits: ChildLimits,
+    ) -> std::io::Result<Worker> {
+        let (socket, child_end) = ParentEnd::pair()?;
+        let printed = memory_file("heaplay-printed", |_| Ok(()))?;
         command
             .envs(environment(job.task.backend())?)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(errors.try_clone()?)
+            .stdin(child_end)
+            .stdout(printed.try_clone()?)
+            .stderr(printed.try_clone()?)
             .process_group(0);
         let child = command.spawn()?;
+        drop(command); // and with it the parent's copy of the child's end
+        // A child that has died already has closed its end; waiting for it says why.
+        let _ = socket.send(ToChild::Job(job, &files));
         let began = Instant::now();
-        let mut worker = Worker {
+        Ok(Worker {
             child,
+            socket,
             limits,
             began,
-            errors,
-            output: vec![],
-            spent: Duration::ZERO,
+            printed,
+            waited: Duration::ZERO,
             looked: began,
+            result: None,
             stopped: None,
-        };
-        worker.write(&input);
-        Ok(worker)
+            is_over: false,
+        })
     }
 
-    /// Writes to the child. One that died has closed the pipe; its end tells more.
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(pipe) = &mut self.child.stdin {
-            let _ = pipe.write_all(bytes);
-        }
+    /// Gives a time slice to a child that waits for one, and waits for the end of it. `false` when
+    /// the child wants no more.
+    pub fn run_time_slice(&mut self) -> bool {
+        self.give_time_slice();
+        self.is_ready()
     }
 
-    /// Lets a child that waits for turns do one, and waits for the end of it. `false` when there
-    /// are no more: it ended.
-    pub fn turn(&mut self) -> bool {
-        self.give();
-        self.ready()
+    /// Gives a time slice without waiting for its end. A child that has died has closed its end;
+    /// waiting for it says why.
+    pub fn give_time_slice(&mut self) {
+        let _ = self.socket.send(ToChild::TimeSlice);
     }
 
-    /// Lets it do one, without waiting.
-    pub fn give(&mut self) {
-        self.write(b"t");
+    /// Waits until the child waits for a time slice. `false` when it wants no more.
+    pub fn is_ready(&mut self) -> bool {
+        self.wait() == Woke::Ready
     }
 
-    /// Waits until a child that takes turns asks for its next. `false` when it ended instead.
-    pub fn ready(&mut self) -> bool {
-        matches!(self.wait(), Woke::Wrote)
-    }
-
-    /// Waits until the child writes or ends, or ends it for a reason. Only while it is waited for
-    /// its time goes on: one that hangs in its turn costs the others of its batch nothing.
+    /// Waits until the child sends a message or ends, or stops it at a limit. The child's time runs
+    /// only while the parent waits for it, so that one that hangs costs the others of its batch
+    /// nothing.
     fn wait(&mut self) -> Woke {
         let began = Instant::now();
         let woke = self.wait_since(began);
-        self.spent += began.elapsed();
+        self.waited += began.elapsed();
         woke
     }
 
     fn wait_since(&mut self, began: Instant) -> Woke {
+        let mut received = self.socket.next();
         loop {
-            // Also of a child that never lets wait: one that takes turns.
-            if self.looked.elapsed() >= LOOK {
-                self.looked = Instant::now();
-                if let Some(reason) = self.beyond(self.spent + began.elapsed()) {
-                    let _ = self.child.kill();
-                    self.stopped.get_or_insert(reason);
-                    return Woke::Closed;
+            match received {
+                Received::Message(FromChild::Ready) => return Woke::Ready,
+                Received::Message(FromChild::Done(result)) => {
+                    self.result = Some(result);
+                    return Woke::Over;
                 }
+                Received::End => return Woke::Over,
+                Received::Malformed(reason) => {
+                    self.stop(ChildFailure::WrongAnswer(reason));
+                    return Woke::Over;
+                }
+                Received::Part => {}
             }
-            let Some(pipe) = &mut self.child.stdout else { return Woke::Closed };
-            let mut fds = [PollFd::new(pipe, PollFlags::IN)];
-            let pause = Timespec { tv_sec: 0, tv_nsec: LOOK.as_nanos() as i64 };
-            if poll(&mut fds, Some(&pause)).is_ok_and(|ready| ready > 0) {
-                let mut buffer = [0; 4096];
-                return match pipe.read(&mut buffer) {
-                    Ok(length) if length > 0 => {
-                        self.output.extend(&buffer[..length]);
-                        Woke::Wrote
-                    }
-                    _ => Woke::Closed,
-                };
+            if self.is_stopped_at_a_limit(began) {
+                return Woke::Over;
             }
+            received =
+                if is_readable(&self.socket) { self.socket.receive() } else { Received::Part };
         }
     }
 
-    /// Why it must not go on after so long, if so.
-    fn beyond(&self, spent: Duration) -> Option<String> {
-        let limits = self.limits;
+    /// Waits until the process has ended, or stops it at a limit.
+    fn wait_for_exit(&mut self) -> std::io::Result<ExitStatus> {
+        let began = Instant::now();
+        // A kernel without such descriptors waits without limits.
+        if let Some(process) = descriptor_of(&self.child) {
+            while !is_readable(&process) && !self.is_stopped_at_a_limit(began) {}
+        }
+        let status = self.child.wait()?;
+        self.is_over = true;
+        Ok(status)
+    }
+
+    /// Looks at the limits if the last look is long ago, and stops the child beyond one. `began` is
+    /// when this wait began.
+    fn is_stopped_at_a_limit(&mut self, began: Instant) -> bool {
+        // Also of a child that keeps the parent from waiting: one with time slices.
+        if self.looked.elapsed() < LOOK {
+            return false;
+        }
+        self.looked = Instant::now();
+        let Some(failure) = self.beyond_a_limit(self.waited + began.elapsed()) else {
+            return false;
+        };
+        self.stop(failure);
+        true
+    }
+
+    /// Why the child must not go on after so long, if so.
+    fn beyond_a_limit(&self, waited: Duration) -> Option<ChildFailure> {
+        let ChildLimits { time, memory_bytes } = self.limits;
         if cancelled() {
-            return Some("interrupted".to_owned());
+            return Some(ChildFailure::Cancelled);
         }
-        if spent > limits.time {
-            let seconds = limits.time.as_secs();
-            return Some(format!(
-                "stopped after {seconds} s, its time limit; --timeout sets another"
-            ));
+        if waited > time {
+            return Some(ChildFailure::OverTime { seconds: time.as_secs() });
         }
-        (private_bytes(self.child.id()) > limits.memory_bytes).then(|| {
-            let limit = match limits.memory_bytes >> 20 {
-                0 => format!("{} bytes", limits.memory_bytes),
-                mib => format!("{mib} MiB"),
-            };
-            format!("stopped at its memory limit of {limit}; --memory-limit sets another")
-        })
+        (private_bytes(self.child.id()) > memory_bytes)
+            .then_some(ChildFailure::OverMemory { bytes: memory_bytes })
     }
 
-    /// Waits for the child's end.
+    fn stop(&mut self, failure: ChildFailure) {
+        let _ = self.child.kill();
+        self.stopped.get_or_insert(failure);
+    }
+
+    /// Waits for the child's end; no further time slice comes.
     ///
     /// # Errors
-    /// When the kernel does not tell it.
-    pub fn end(mut self) -> std::io::Result<Ended> {
-        drop(self.child.stdin.take());
-        while matches!(self.wait(), Woke::Wrote) {}
-        let status = self.child.wait()?;
+    /// Why there is no answer.
+    pub fn end(mut self) -> Result<Answer, ChildFailure> {
+        self.socket.close();
+        while self.result.is_none() && self.wait() == Woke::Ready {}
+        let status = self.wait_for_exit();
         if cancelled() {
-            return Ok(Ended::Cancelled);
+            return Err(ChildFailure::Cancelled);
         }
-        if let Some(reason) = self.stopped {
-            return Ok(Ended::Stopped(reason));
+        if let Some(failure) = self.stopped.take() {
+            return Err(failure);
         }
-        if status.success() {
-            return Ok(Ended::Well(String::from_utf8_lossy(&self.output).into_owned()));
+        let status = status.map_err(ChildFailure::not_started("the child".as_ref()))?;
+        if let Some(signal) = status.signal() {
+            return Err(ChildFailure::Killed { signal, last_line: last_line(&mut self.printed) });
         }
-        let reason = reason(status, &mut self.errors);
-        Ok(if status.signal().is_some() { Ended::Killed(reason) } else { Ended::Badly(reason) })
+        match self.result.take() {
+            Some(Err(failure)) => Err(ChildFailure::Reported(failure)),
+            Some(Ok(answer)) if status.success() => Ok(answer),
+            _ => Err(ChildFailure::NoAnswer {
+                status: status.to_string(),
+                last_line: last_line(&mut self.printed),
+            }),
+        }
     }
 
-    /// When it was started.
+    /// When the child was started.
     pub fn began(&self) -> Instant {
         self.began
     }
 }
 
-/// Runs `job` in a child and waits for its end.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Runs `job` in a child of this build and waits for its end.
 ///
 /// # Errors
-/// When the child cannot be started at all.
-pub fn run(job: &Job, limits: Limits) -> std::io::Result<Ended> {
-    Worker::start(job, limits)?.end()
+/// Why there is no answer.
+pub fn run(job: &Job, files: JobFiles, limits: ChildLimits) -> Result<Answer, ChildFailure> {
+    run_side(&Side::of(job.task.backend()), job, files, limits)
+}
+
+/// Runs `job` in a child of a side and waits for its end.
+///
+/// # Errors
+/// Why there is no answer.
+pub fn run_side(
+    side: &Side,
+    job: &Job,
+    files: JobFiles,
+    limits: ChildLimits,
+) -> Result<Answer, ChildFailure> {
+    Worker::start(side, job, files, limits)
+        .map_err(ChildFailure::not_started(&side.executable()))?
+        .end()
+}
+
+/// Whether something can be read within [`LOOK`].
+fn is_readable(file: &impl AsFd) -> bool {
+    let pause = Timespec { tv_sec: 0, tv_nsec: LOOK.as_nanos() as i64 };
+    poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&pause)).is_ok_and(|ready| ready > 0)
+}
+
+/// A descriptor that can be read once the process has ended.
+fn descriptor_of(child: &Child) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok()
 }
 
 fn private_bytes(pid: u32) -> u64 {
@@ -258,36 +313,12 @@ fn private_bytes(pid: u32) -> u64 {
     resident.saturating_sub(shared) * rustix::param::page_size() as u64
 }
 
-/// Why a child ended badly: its own last words, or the signal that killed it.
-fn reason(status: ExitStatus, errors: &mut File) -> String {
-    let mut words = Vec::new();
-    // The last of them tell why; a child may have said very much.
-    let length = errors.seek(SeekFrom::End(0)).unwrap_or(0);
-    let _ = errors.seek(SeekFrom::Start(length.saturating_sub(64 << 10)));
-    let _ = errors.read_to_end(&mut words);
-    let words = String::from_utf8_lossy(&words);
-    let words = words.trim().lines().next_back().unwrap_or_default().trim().to_owned();
-    match status.signal() {
-        Some(signal) => {
-            let name = signal_name(signal);
-            let said =
-                if words.is_empty() { String::new() } else { format!("; its last words: {words}") };
-            format!("the child was killed by {name}{said}")
-        }
-        None if words.is_empty() => format!("the child ended with {status} and no words"),
-        None => words,
-    }
-}
-
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        libc::SIGSEGV => "SIGSEGV (it touched memory that is not there)",
-        libc::SIGABRT => "SIGABRT (the allocator or a check gave up)",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGILL => "SIGILL (an instruction that this processor lacks)",
-        libc::SIGKILL => "SIGKILL (somebody, or the kernel for lack of memory)",
-        libc::SIGTERM => "SIGTERM",
-        other => return format!("signal {other}"),
-    };
-    name.to_owned()
+/// The last line of what a child printed, which may be very much.
+fn last_line(printed: &mut File) -> String {
+    let mut text = Vec::new();
+    let length = printed.seek(SeekFrom::End(0)).unwrap_or(0);
+    let _ = printed.seek(SeekFrom::Start(length.saturating_sub(64 << 10)));
+    let _ = printed.read_to_end(&mut text);
+    let text = String::from_utf8_lossy(&text);
+    text.trim().lines().next_back().unwrap_or_default().trim().to_owned()
 }

@@ -1,139 +1,261 @@
-//! A compiled trace, ready for children: in memory files, or, for one that is larger than the memory
-//! for it, as an outline whose parts are decoded for each child.
+//! A compiled trace, ready for children.
+//!
+//! A [`Workload`] is made once. Its program, its allocation sites and its times lie in files in
+//! memory that all children share. Of a program that is larger than the memory for it there is only
+//! the outline; its parts are decoded for each child (`handover.rs`).
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::handover::Handover;
-use super::plan::Pace;
-use crate::program::{AllocationSites, Feed, Parts, Program, Times};
+use super::files::{FileNumber, JobFiles, memory_file};
+use super::handover::Decoder;
+use super::job::{PacedBy, ProgramInput};
+use crate::program::{AllocationSites, Change, Feed, Parts, Program, Times, what_if};
+use crate::results::TraceEntry;
+use crate::trace::ArenaEvent;
 
-/// A compiled program in a memory file that children open by path; or the outline of one that is
-/// too large for it, which is decoded for each child.
-pub struct Loaded {
-    /// The program, or its outline alone.
+/// A compiled trace, ready for children.
+pub struct Workload {
+    /// The trace as the run record names it.
+    pub trace: TraceEntry,
+    /// The program, or only its outline.
     pub program: Program,
-    /// Who asked for each block; empty where the trace does not say.
-    pub births: AllocationSites,
+    /// The site of each request; empty where the trace does not say.
+    pub sites: AllocationSites,
     /// When its calls were made; empty where the trace does not say.
     pub times: Times,
-    program_file: ProgramFile,
+    /// Births and deaths of the recorded process's arenas; empty where the trace does not say.
+    pub arenas: Vec<ArenaEvent>,
+    source: ProgramSource,
     sites_file: Option<File>,
     times_file: Option<File>,
 }
 
-/// Where a program is.
-enum ProgramFile {
+/// Where a program comes from.
+enum ProgramSource {
+    /// The compiled program.
     Compiled(File),
     /// The trace itself.
     Trace(PathBuf),
 }
 
-/// A memory file that `write` has filled.
-pub(super) fn memory_file(
-    name: &str,
-    write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
-) -> std::io::Result<File> {
-    let file = File::from(rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?);
-    let mut writer = BufWriter::new(&file);
-    write(&mut writer)?;
-    writer.flush()?;
-    drop(writer);
-    Ok(file)
-}
-
-/// Under which children of this process find `file`, while it is open.
-pub(super) fn path_of(file: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
-}
-
-impl Loaded {
-    /// Puts `program`, its sites and its times, where it has any, into memory files.
+impl Workload {
+    /// A whole program with its sites and its times.
     ///
     /// # Errors
     /// When there is no memory for them.
-    pub fn new(program: Program, births: AllocationSites, times: Times) -> std::io::Result<Loaded> {
+    pub fn new(
+        trace: TraceEntry,
+        program: Program,
+        sites: AllocationSites,
+        times: Times,
+    ) -> io::Result<Workload> {
         let file = memory_file("heaplay-program", |out| program.write(out))?;
-        let sites_file = match births.is_empty() {
+        let sites_file = match sites.is_empty() {
             true => None,
-            false => Some(memory_file("heaplay-births", |out| births.write(out))?),
+            false => Some(memory_file("heaplay-sites", |out| sites.write(out))?),
         };
-        let times_file = match times.is_empty() {
-            true => None,
-            false => Some(memory_file("heaplay-times", |out| times.write(out))?),
-        };
-        Ok(Loaded {
+        let (source, times_file) = (ProgramSource::Compiled(file), times_file(&times)?);
+        Ok(Workload {
+            trace,
             program,
-            births,
+            sites,
             times,
-            program_file: ProgramFile::Compiled(file),
+            arenas: vec![],
+            source,
             sites_file,
             times_file,
         })
     }
 
-    /// The trace at `path`, of which `program` is the outline: children get it in parts.
+    /// The trace at `path`, of which `program` is the outline. Children get the program in parts.
     ///
     /// # Errors
     /// When there is no memory for the times.
-    pub fn in_parts(program: Program, times: Times, path: &Path) -> std::io::Result<Loaded> {
-        let times_file = match times.is_empty() {
-            true => None,
-            false => Some(memory_file("heaplay-times", |out| times.write(out))?),
-        };
-        let program_file = ProgramFile::Trace(path.to_owned());
-        Ok(Loaded {
+    pub fn in_parts(
+        trace: TraceEntry,
+        program: Program,
+        times: Times,
+        path: &Path,
+    ) -> io::Result<Workload> {
+        Ok(Workload {
+            trace,
             program,
-            births: AllocationSites::default(),
+            sites: AllocationSites::default(),
+            times_file: times_file(&times)?,
             times,
-            program_file,
+            arenas: vec![],
+            source: ProgramSource::Trace(path.to_owned()),
             sites_file: None,
-            times_file,
         })
     }
 
-    /// A path under which this process's children find the program, while this lives. A program in
-    /// parts has none: only [`Loaded::hand`] gives it out.
-    pub fn path(&self) -> PathBuf {
-        match &self.program_file {
-            ProgramFile::Compiled(file) => path_of(file),
-            ProgramFile::Trace(_) => PathBuf::new(),
-        }
+    /// The same with the arenas that the recorded process had.
+    #[must_use]
+    pub fn with_arenas(self, arenas: Vec<ArenaEvent>) -> Workload {
+        Workload { arenas, ..self }
     }
 
-    /// The program for a child that measures on `processor`.
+    /// The same under another name, by which two recordings of a program are compared.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Workload {
+        name.clone_into(&mut self.trace.name);
+        self
+    }
+
+    /// The same trace with the long-lived blocks of one site changed. It stands in no run record.
     ///
     /// # Errors
-    /// When there is no pipe or thread for a program in parts.
-    pub fn hand(&self, processor: Option<usize>) -> std::io::Result<Handover> {
-        match &self.program_file {
-            ProgramFile::Compiled(file) => Ok(Handover::by_file(path_of(file))),
-            ProgramFile::Trace(path) => Handover::by_pipe(path, self.program.outline(), processor),
-        }
+    /// When nothing is left of the changed trace, or there is no memory for it.
+    pub fn changed(&self, site: u32, change: Change) -> io::Result<Workload> {
+        let changed =
+            what_if(&self.program, &self.sites, site, change).map_err(io::Error::other)?;
+        let trace = TraceEntry { name: "what-if".to_owned(), ..TraceEntry::default() };
+        Workload::new(trace, changed.program, changed.sites, Times::default())
     }
 
-    /// The program as this process walks it itself; `handover` brings the parts.
+    /// The trace's name in the run record.
+    pub fn name(&self) -> &str {
+        &self.trace.name
+    }
+
+    /// How many calls the program has.
+    pub fn calls(&self) -> usize {
+        self.program.calls()
+    }
+
+    /// Adds the program to the files of a job that only whole programs are given to. Of a program
+    /// in parts there is no file, and the child says so.
     ///
     /// # Errors
-    /// When they do not begin.
-    pub(super) fn feed(&self, handover: &Handover) -> std::io::Result<Feed<'_>> {
-        if self.program.is_whole() {
-            return Ok((&self.program).into());
+    /// When there is no descriptor left.
+    pub(super) fn share(&self, files: &mut JobFiles) -> io::Result<FileNumber> {
+        match &self.source {
+            ProgramSource::Compiled(file) => files.share(file),
+            ProgramSource::Trace(_) => Ok(FileNumber::NONE),
         }
-        let input: Box<dyn Read> =
-            Box::new(BufReader::with_capacity(1 << 16, File::open(handover.path())?));
-        Ok(Parts::begin(input)?.into())
     }
 
-    /// What a footprint pass at `pace` waits by.
-    pub(super) fn pace(&self, pace: Option<f64>) -> Option<Pace> {
-        Some(Pace { times: path_of(self.times_file.as_ref()?), factor: pace? })
+    /// Adds the program to the files of a job, for a child that measures on `processor`. The
+    /// decoder is to be ended after the child.
+    ///
+    /// # Errors
+    /// When there is no descriptor, pipe or thread left.
+    pub(super) fn hand_over(
+        &self,
+        files: &mut JobFiles,
+        processor: Option<usize>,
+    ) -> io::Result<(ProgramInput, Decoder)> {
+        match &self.source {
+            ProgramSource::Compiled(file) => {
+                Ok((ProgramInput::Whole(files.share(file)?), Decoder::none()))
+            }
+            ProgramSource::Trace(path) => {
+                let (reader, decoder) = Decoder::start(path, self.program.outline(), processor)?;
+                Ok((ProgramInput::Parts(files.give(reader)), decoder))
+            }
+        }
     }
 
-    /// The same for the sites.
-    pub fn sites_path(&self) -> Option<PathBuf> {
-        self.sites_file.as_ref().map(path_of)
+    /// The program as this process walks it itself, or why it does not begin. The decoder is to be
+    /// ended after the feed, and knows what is wrong with a trace that cannot be decoded.
+    ///
+    /// # Errors
+    /// When there is no pipe or thread left.
+    pub(super) fn feed(&self) -> io::Result<(io::Result<Feed<'_>>, Decoder)> {
+        match &self.source {
+            ProgramSource::Compiled(_) => Ok((Ok((&self.program).into()), Decoder::none())),
+            ProgramSource::Trace(path) => {
+                let (reader, decoder) = Decoder::start(path, self.program.outline(), None)?;
+                let input: Box<dyn Read> = Box::new(BufReader::with_capacity(1 << 16, reader));
+                Ok((Parts::begin(input).map(Feed::from), decoder))
+            }
+        }
+    }
+
+    /// Adds the sites to the files of a job, where there are any.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(super) fn share_sites(&self, files: &mut JobFiles) -> io::Result<Option<FileNumber>> {
+        self.sites_file.as_ref().map(|file| files.share(file)).transpose()
+    }
+
+    /// Adds what a footprint pass at `pace` waits by, where there is a pace and the trace has
+    /// times.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(super) fn share_pace(
+        &self,
+        files: &mut JobFiles,
+        pace: Option<f64>,
+    ) -> io::Result<Option<PacedBy>> {
+        let (Some(factor), Some(file)) = (pace, &self.times_file) else { return Ok(None) };
+        Ok(Some(PacedBy { times: files.share(file)?, factor }))
+    }
+}
+
+fn times_file(times: &Times) -> io::Result<Option<File>> {
+    match times.is_empty() {
+        true => Ok(None),
+        false => memory_file("heaplay-times", |out| times.write(out)).map(Some),
+    }
+}
+
+/// The workloads of a run, in the order in which the traces were given.
+#[derive(Default)]
+pub struct Workloads(Vec<Workload>);
+
+impl Workloads {
+    /// The workload of the trace of that name.
+    pub fn get(&self, trace: &str) -> Option<&Workload> {
+        self.0.iter().find(|workload| workload.name() == trace)
+    }
+
+    /// All of them in their order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Workload> {
+        self.0.iter()
+    }
+
+    /// The first of them.
+    pub fn first(&self) -> Option<&Workload> {
+        self.0.first()
+    }
+
+    /// The traces as the run record names them.
+    pub fn traces(&self) -> Vec<TraceEntry> {
+        self.0.iter().map(|workload| workload.trace.clone()).collect()
+    }
+
+    /// The same under the names that another run has for them, in their order.
+    #[must_use]
+    pub fn named_as(self, traces: &[TraceEntry]) -> Workloads {
+        self.into_iter().zip(traces).map(|(workload, trace)| workload.named(&trace.name)).collect()
+    }
+}
+
+impl FromIterator<Workload> for Workloads {
+    fn from_iter<I: IntoIterator<Item = Workload>>(workloads: I) -> Workloads {
+        Workloads(workloads.into_iter().collect())
+    }
+}
+
+impl IntoIterator for Workloads {
+    type Item = Workload;
+    type IntoIter = std::vec::IntoIter<Workload>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Workloads {
+    type Item = &'a Workload;
+    type IntoIter = std::slice::Iter<'a, Workload>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
     }
 }

@@ -37,10 +37,10 @@ pub fn show(
         spec = spec.with_setting("bases", &Bases::Aligned.name())?;
     }
     backends::describe(&spec)?; // refuses one that has no arenas
-    let (entries, programs) = load_traces(&[trace.to_owned()])?;
+    let workloads = load_traces(&[trace.to_owned()])?;
     let settings = ChildArgs::default().settings();
-    let name = entries[0].name.clone();
-    let loaded = &programs[&name];
+    let loaded = workloads.first().ok_or_else(|| anyhow!("{}: no trace", trace.display()))?;
+    let name = loaded.name().to_owned();
     let peak = loaded.program.profile().live_peak_event as usize + 1;
     let calls = loaded.program.instructions().len();
     let at = |event: usize| {
@@ -56,7 +56,7 @@ pub fn show(
         .map_err(|fault| anyhow!("{spec}: {fault}"))?;
     let map = ArenaMap {
         name,
-        synthesised: report::synthesised(&entries[0].facts),
+        synthesised: report::synthesised(&loaded.trace.facts),
         backend: backend.to_owned(),
         arena: geometry.arena as u64,
         pool: geometry.pool as u64,

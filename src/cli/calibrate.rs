@@ -15,8 +15,7 @@ use super::load::{find_traces, load_traces};
 use super::terminal::{note, print};
 use crate::backends;
 use crate::bench::calibrate::{Calibration, Rebuild, margin_percent, spread_percent};
-use crate::bench::pairs::Side;
-use crate::bench::{self, cancelled};
+use crate::bench::{self, Side, cancelled};
 use crate::stats::Random;
 
 /// Find the margin below which a difference in time means nothing, from builds of the same source
@@ -68,7 +67,7 @@ impl CalibrateArgs {
             bench::version(&build.backend, None)
                 .map_err(|reason| anyhow::anyhow!("{}: {reason}", build.backend))?;
         }
-        let (entries, programs) = load_traces(&find_traces(&self.traces)?)?;
+        let workloads = load_traces(&find_traces(&self.traces)?)?;
         interrupt::install()?;
         let settings = self.children.settings();
         let random = Random(self.seed);
@@ -79,15 +78,15 @@ impl CalibrateArgs {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(["trace", "build", "over the first, %", "± standard error"]);
         let mut widest_percent: f64 = 0.0;
-        for entry in &entries {
-            let found = calibration.measure(&programs[&entry.name]);
+        for workload in &workloads {
+            let found = calibration.measure(workload);
             if cancelled() {
                 return Ok(Exit::Interrupted.into());
             }
-            let estimates = found.with_context(|| entry.name.clone())?;
+            let estimates = found.with_context(|| workload.name().to_owned())?;
             for ((number, build), estimate) in (2..).zip(&builds[1..]).zip(&estimates) {
                 table.add_row([
-                    entry.name.clone(),
+                    workload.name().to_owned(),
                     format!("{number} {}", label(build)),
                     format!("{:+.2}", estimate.mean.exp_m1() * 100.0),
                     format!("{:.2}", estimate.error * 100.0),

@@ -42,7 +42,7 @@ impl ChildArgs {
         note_environment();
         Settings {
             jobs,
-            jobs_told: self.jobs.is_some(),
+            are_jobs_fixed: self.jobs.is_some(),
             memory_bytes: self.memory_limit.unwrap_or(share),
             timeout: self.timeout.map(Duration::from_secs),
             pace: None,

@@ -1,13 +1,13 @@
 //! Traces as options name them: found, read and compiled.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, bail};
 
 use super::terminal::note;
-use crate::bench::{Loaded, sha256_of_file};
+use crate::bench::{Workload, Workloads, sha256_of_file};
 use crate::program::AllocationSites;
 use crate::results::TraceEntry;
 use crate::{program, trace};
@@ -54,14 +54,11 @@ fn traces_in(folder: &Path) -> io::Result<BTreeMap<PathBuf, PathBuf>> {
     Ok(found)
 }
 
-/// Traces with their programs, by name.
-pub type LoadedTraces = (Vec<TraceEntry>, HashMap<String, Loaded>);
-
 /// Reads, hashes and compiles each trace. Its sites are the lines that allocated.
 ///
 /// # Errors
 /// The first trace that is faulty.
-pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<LoadedTraces> {
+pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<Workloads> {
     load_grouped(paths, AllocationSites::by_line, u64::MAX)
 }
 
@@ -69,7 +66,7 @@ pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<LoadedTraces> {
 ///
 /// # Errors
 /// The first trace that is faulty.
-pub fn load_within(paths: &[PathBuf], most: u64) -> anyhow::Result<LoadedTraces> {
+pub fn load_within(paths: &[PathBuf], most: u64) -> anyhow::Result<Workloads> {
     load_grouped(paths, AllocationSites::by_line, most)
 }
 
@@ -81,24 +78,25 @@ pub fn load_grouped(
     paths: &[PathBuf],
     group: impl Fn(AllocationSites) -> AllocationSites,
     most: u64,
-) -> anyhow::Result<LoadedTraces> {
+) -> anyhow::Result<Workloads> {
     refuse_twice(paths)?;
-    let mut entries: Vec<TraceEntry> = Vec::new();
-    let mut programs = HashMap::new();
+    let mut workloads: Vec<Workload> = Vec::new();
     for path in paths {
         let (reader, compiled) = read(path, most)?;
         note_reader(path, reader.as_ref());
-        let name = unique_name(path, &entries)?;
-        entries.push(TraceEntry {
-            name: name.clone(),
+        let mut facts = reader.header().facts.clone();
+        facts.remove("arenas"); // an entry for each arena, which no report reads
+        let entry = TraceEntry {
+            name: unique_name(path, &workloads)?,
             path: path.display().to_string(),
             sha256: sha256_of_file(path)?,
             calls: compiled.0.profile().total_calls(),
-            facts: reader.header().facts.clone(),
-        });
-        programs.insert(name, loaded(path, compiled, &group)?);
+            facts,
+        };
+        let workload = workload(path, entry, compiled, &group)?;
+        workloads.push(workload.with_arenas(reader.header().arenas()));
     }
-    Ok((entries, programs))
+    Ok(workloads.into_iter().collect())
 }
 
 fn refuse_twice(paths: &[PathBuf]) -> anyhow::Result<()> {
@@ -128,13 +126,14 @@ fn note_reader(path: &Path, reader: &dyn trace::TraceReader) {
 }
 
 /// The program for children: whole, or in parts where it is an outline.
-fn loaded(
+fn workload(
     path: &Path,
+    entry: TraceEntry,
     (program, sites, times): Compiled,
     group: impl Fn(AllocationSites) -> AllocationSites,
-) -> anyhow::Result<Loaded> {
-    let loaded = if program.is_whole() {
-        Loaded::new(program, group(sites), times)
+) -> anyhow::Result<Workload> {
+    let workload = if program.is_whole() {
+        Workload::new(entry, program, group(sites), times)
     } else {
         let (calls, mib) = (program.calls(), (8 * program.calls()) >> 20);
         note(format!(
@@ -142,9 +141,9 @@ fn loaded(
              during the replay; the report has no lines for page retention and for slow calls",
             path.display()
         ));
-        Loaded::in_parts(program, times, path)
+        Workload::in_parts(entry, program, times, path)
     };
-    loaded.with_context(|| format!("{}: no memory for the program", path.display()))
+    workload.with_context(|| format!("{}: no memory for the program", path.display()))
 }
 
 /// What compiling gives.
@@ -170,13 +169,13 @@ fn read(path: &Path, most: u64) -> anyhow::Result<(Box<dyn trace::TraceReader>, 
 }
 
 /// The file's name without its ending; with the folder's name before it where two are the same.
-fn unique_name(path: &Path, taken: &[TraceEntry]) -> anyhow::Result<String> {
+fn unique_name(path: &Path, taken: &[Workload]) -> anyhow::Result<String> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder =
         path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
     let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
     [stem.clone(), format!("{folder}-{stem}"), format!("{folder}-{stem}-{extension}")]
         .into_iter()
-        .find(|name| taken.iter().all(|entry| entry.name != *name))
+        .find(|name| taken.iter().all(|workload| workload.name() != name))
         .with_context(|| format!("{}: given twice; name each trace once", path.display()))
 }

@@ -6,23 +6,20 @@ mod conclusion;
 mod folder;
 mod progress;
 
-use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
 pub use conclusion::conclude;
 
-use self::folder::RunFolder;
 use self::progress::ProgressLine;
 use super::children::ChildArgs;
 use super::load::{find_traces, load_within};
 use super::terminal::note;
 use super::{interrupt, specs};
-use crate::bench::{self, Loaded, RunPlan, Settings};
-use crate::results::{Pass, Run};
+use crate::bench::{self, RunPlan, Settings, Workloads};
+use crate::results::{NewRunDir, Pass, Run, RunDir};
 use crate::spec::{BackendSpec, FLOOR};
 
 /// Replay traces against backends, in parallel, and report what each costs in time and in memory
@@ -96,9 +93,6 @@ fn parse_pace(text: &str) -> Result<f64, String> {
     pace.ok_or_else(|| "expected a factor from 0.001 to 100, such as 1.0".to_owned())
 }
 
-/// Programs by the names of their traces.
-type Programs = HashMap<String, Loaded>;
-
 impl RunArgs {
     /// Runs, or finishes a run, and draws the report.
     ///
@@ -117,26 +111,24 @@ impl RunArgs {
         interrupt::install()?;
         let mut settings = self.children.settings();
         // Locked until the run is over: two runs in one folder would mix their cells.
-        let (folder, programs) = match &self.resume {
-            Some(path) => {
-                settings.pace = bench::pace_of_run(path)?;
-                let folder = RunFolder::lock(path)?;
-                let programs = resume(path, &settings)?;
-                (folder, programs)
+        let (mut dir, workloads) = match &self.resume {
+            Some(folder) => {
+                let mut dir = RunDir::open(folder)?;
+                dir.lock()?;
+                settings.pace = bench::pace_of_run(&dir);
+                let workloads = resume(&mut dir, &settings)?;
+                (dir, workloads)
             }
             None => {
                 settings.pace = self.pace;
-                let folder = RunFolder::create(self.out.as_deref())?;
-                let programs = self.begin(&settings, folder.path());
-                let programs = programs.inspect_err(|_| drop(fs::remove_dir(folder.path())))?;
-                (folder, programs)
+                self.begin(&settings, folder::claim(self.out.as_deref())?)?
             }
         };
-        let folder_path = folder.path();
-        let progress = ProgressLine::new(&Run::load(folder_path)?, &programs);
-        let run = bench::run(folder_path, &programs, &settings, &progress);
+        let folder = dir.folder().to_owned();
+        let progress = ProgressLine::new(&dir.missing()?, &workloads);
+        let run = bench::run(&mut dir, &workloads, &settings, &progress);
         let mut run = run.with_context(|| {
-            let folder = folder_path.display();
+            let folder = folder.display();
             format!(
                 "{folder}: the run stopped; the cells measured before are in the folder, and \
                  `heaplay run --resume {folder}` goes on"
@@ -144,48 +136,50 @@ impl RunArgs {
         })?;
         progress.clear();
         if self.count_instructions && run.missing().is_empty() && !bench::cancelled() {
-            bench::add_instructions(&mut run, &programs, &settings, &|text| note(text));
-            run.save(folder_path)?;
+            bench::add_instructions(&mut run, &workloads, &settings, &|text| note(text));
+            dir.save(&run)?;
         }
-        Ok((run, folder_path.to_owned()))
+        Ok((run, folder))
     }
 
     /// Compiles the traces, asks each backend for its version, and writes the manifest.
-    fn begin(&self, settings: &Settings, folder: &Path) -> anyhow::Result<Programs> {
+    fn begin(
+        &self,
+        settings: &Settings,
+        claimed: NewRunDir,
+    ) -> anyhow::Result<(RunDir, Workloads)> {
         let mut specs = specs::read_list(&self.backends)?;
         if !self.no_floor && !specs.iter().any(BackendSpec::is_floor) {
             specs.push(FLOOR.parse()?);
         }
-        let (traces, programs) = load_within(&find_traces(&self.traces)?, calls_within(settings))?;
+        let workloads = load_within(&find_traces(&self.traces)?, calls_within(settings))?;
         let names = specs.into_iter().map(String::from);
         let (backends, absent) = bench::ask_versions(names, settings.timeout, &|text| note(text));
-        note_time_limit(settings, &programs);
-        let no_times = programs.iter().find(|(_, loaded)| loaded.times.is_empty());
-        if let (Some((name, _)), Some(_)) = (no_times, self.pace) {
+        note_time_limit(settings, &workloads);
+        let no_times = workloads.iter().find(|workload| workload.times.is_empty());
+        if let (Some(workload), Some(_)) = (no_times, self.pace) {
+            let name = workload.name();
             bail!(
                 "{name}: has no times, so it has no pace; leave --pace out, or record it with \
                  `heaplay record`"
             );
         }
-        let (passes, repetitions) = (self.passes.clone(), self.repetitions);
+        let (traces, passes) = (workloads.traces(), self.passes.clone());
+        let repetitions = self.repetitions;
         let plan = RunPlan { traces, backends, absent, passes, repetitions, seed: self.seed };
-        bench::begin_run(folder, plan, settings).context(folder::NO_FOLDER)?;
+        let dir = bench::begin_run(claimed, plan, settings).context(folder::NO_FOLDER)?;
         note_clock(settings);
-        Ok(programs)
+        Ok((dir, workloads))
     }
 }
 
-/// Opens the run in `folder` again, and compiles its traces under the names of its manifest.
-fn resume(folder: &Path, settings: &Settings) -> anyhow::Result<Programs> {
-    let run = bench::reopen(folder, settings.timeout, &|text| note(text))?;
-    note(format!("{}: {} cells to do", folder.display(), run.missing().len()));
-    let traces = &run.manifest.traces;
+/// Opens a run again, and compiles its traces under the names of its manifest.
+fn resume(dir: &mut RunDir, settings: &Settings) -> anyhow::Result<Workloads> {
+    bench::reopen(dir, settings.timeout, &|text| note(text))?;
+    note(format!("{}: {} cells to do", dir.folder().display(), dir.missing()?.len()));
+    let traces = &dir.manifest().traces;
     let paths: Vec<PathBuf> = traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
-    let (entries, mut loaded) = load_within(&paths, calls_within(settings))?;
-    let named = traces.iter().zip(&entries).filter_map(|(trace, entry)| {
-        loaded.remove(&entry.name).map(|program| (trace.name.clone(), program))
-    });
-    Ok(named.collect())
+    Ok(load_within(&paths, calls_within(settings))?.named_as(traces))
 }
 
 /// The calls whose instructions, of 8 bytes, fit the memory of a child. A trace with more calls is
@@ -195,8 +189,8 @@ fn calls_within(settings: &Settings) -> u64 {
 }
 
 /// A note on the time after which a pass is stopped.
-fn note_time_limit(settings: &Settings, programs: &Programs) {
-    let limits = programs.values().map(|loaded| settings.time_limit(loaded.program.calls()));
+fn note_time_limit(settings: &Settings, workloads: &Workloads) {
+    let limits = workloads.iter().map(|workload| settings.time_limit(workload.calls()));
     if let Some(longest) = limits.max() {
         let seconds = longest.as_secs();
         note(format!(

@@ -132,19 +132,19 @@ impl SelftestArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
         let backend = specs::read(&self.backend)?;
-        bench::version(backend.as_str(), None).map_err(|reason| anyhow!("{backend}: {reason}"))?;
-        let (entries, programs) = load_traces(&find_traces(&self.traces)?)?;
-        if entries.is_empty() {
+        bench::version(backend.as_str(), None)
+            .map_err(|failure| anyhow!("{}", failure.about(backend.as_str())))?;
+        let workloads = load_traces(&find_traces(&self.traces)?)?;
+        if workloads.first().is_none() {
             bail!("name at least one trace");
         }
         interrupt::install()?;
         let settings = self.children.settings();
         let policy = Policy::default();
-        let named = |name: &String| (name.clone(), &programs[name]);
         let study = PowerStudy {
             judge: &policy,
             settings: &settings,
-            programs: entries.iter().map(|entry| named(&entry.name)).collect(),
+            workloads: &workloads,
             backend: &backend,
             trials: self.trials,
             cells: self.cells as usize,

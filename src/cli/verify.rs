@@ -12,8 +12,7 @@ use super::terminal::{note, print};
 use super::{interrupt, specs};
 use crate::backends::arenas::{Bases, Geometry};
 use crate::bench::pool_specs::{size_differences, with_bases};
-use crate::bench::{self, Loaded, Settings, Verified};
-use crate::trace::{ArenaEvent, Header};
+use crate::bench::{self, Settings, Verified, Workload};
 
 /// Prove that a backend's blocks are aligned, never overlap, keep their contents and are zero after
 /// calloc, for every size from 0 to beyond memory and on traces; or that a pool allocator puts
@@ -90,22 +89,20 @@ impl VerifyArgs {
                 verification.prove("any size", backend, None)?;
             }
         }
-        let (entries, programs) = match self.traces.as_slice() {
+        let workloads = match self.traces.as_slice() {
             [] if self.against.is_some() => {
                 bail!("--against compares on a trace: name one, such as traces/hello.trace")
             }
             [] => Default::default(),
             traces => load_traces(&find_traces(traces)?)?,
         };
-        for entry in &entries {
-            let (trace, loaded) = (&entry.name, &programs[&entry.name]);
+        for loaded in &workloads {
+            let trace = loaded.name();
             for backend in &backends {
                 match self.against.as_deref() {
                     None => verification.prove(trace, backend, Some(loaded))?,
                     Some(RECORDING) => {
-                        let header = Header { facts: entry.facts.clone(), ..Header::default() };
-                        let recorded = header.arenas();
-                        verification.compare_recording(trace, backend, &recorded, loaded)?;
+                        verification.compare_recording(trace, backend, loaded)?;
                     }
                     Some(against) => {
                         for &bases in &self.bases {
@@ -127,7 +124,12 @@ struct Verification<'a> {
 
 impl Verification<'_> {
     /// Proves a backend on a program, or without one by the contract test.
-    fn prove(&mut self, what: &str, backend: &str, loaded: Option<&Loaded>) -> anyhow::Result<()> {
+    fn prove(
+        &mut self,
+        what: &str,
+        backend: &str,
+        loaded: Option<&Workload>,
+    ) -> anyhow::Result<()> {
         if !self.counts.begin() {
             return Ok(());
         }
@@ -152,7 +154,7 @@ impl Verification<'_> {
         trace: &str,
         specs: [&str; 2],
         bases: Bases,
-        loaded: &Loaded,
+        loaded: &Workload,
     ) -> anyhow::Result<()> {
         if !self.counts.begin() {
             return Ok(());
@@ -170,7 +172,7 @@ impl Verification<'_> {
             None => format!(
                 "same   {names}: {} calls, {} of their blocks in pools, {} arenas born and {} \
                  dead\n",
-                found.calls, found.in_pools, found.births, found.deaths
+                found.calls, found.in_pools, found.arenas_born, found.arenas_died
             ),
         })
     }
@@ -180,17 +182,16 @@ impl Verification<'_> {
         &mut self,
         trace: &str,
         spec: &str,
-        recorded: &[ArenaEvent],
-        loaded: &Loaded,
+        loaded: &Workload,
     ) -> anyhow::Result<()> {
         if !self.counts.begin() {
             return Ok(());
         }
-        if recorded.is_empty() {
+        if loaded.arenas.is_empty() {
             bail!("{trace}: the trace has no arenas; record it again with this heaplay");
         }
         let placed = with_bases(spec, Bases::Recorded)?;
-        let found = bench::compare_recording(&placed, recorded, loaded, self.settings)
+        let found = bench::compare_recording(&placed, loaded, self.settings)
             .map_err(|reason| anyhow::anyhow!("{trace}: {reason}"))?;
         let names = format!("{trace}  {spec} and the recorded process");
         print(&match &found.difference {
@@ -201,7 +202,7 @@ impl Verification<'_> {
             None => format!(
                 "same   {names}: {} calls, {} arenas born and {} dead, each at the call where it \
                  was\n",
-                found.calls, found.births, found.deaths
+                found.calls, found.arenas_born, found.arenas_died
             ),
         })
     }

@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::load::load_grouped;
 use super::specs;
 use super::terminal::print;
-use crate::bench::{self, Loaded, Saving};
+use crate::bench::{self, Saving, Workload};
 use crate::program::Change;
 use crate::report::bytes;
 use crate::results::BackendEntry;
@@ -57,9 +57,9 @@ impl WhatifArgs {
             (None, Some(name)) => (Change::Drop, name),
             (None, None) => bail!("name a line with --move-site or --drop-site"),
         };
-        let (_, mut programs) =
-            load_grouped(std::slice::from_ref(&self.trace), |births| births.under(name), u64::MAX)?;
-        let Some(loaded) = programs.drain().map(|(_, loaded)| loaded).next() else {
+        let workloads =
+            load_grouped(std::slice::from_ref(&self.trace), |sites| sites.under(name), u64::MAX)?;
+        let Some(loaded) = workloads.into_iter().next() else {
             bail!("{}: no trace", self.trace.display());
         };
         let site = find(&loaded, name, &self.trace)?;
@@ -70,29 +70,29 @@ impl WhatifArgs {
             bench::savings(&loaded, site, change, &backends, &settings).with_context(|| {
                 format!("{}: the changed trace could not be replayed", self.trace.display())
             })?;
-        print(&report(loaded.births.name(site), change, &savings))?;
+        print(&report(loaded.sites.name(site), change, &savings))?;
         let has_failed = savings.iter().any(|saving| saving.result.is_err());
         Ok(if has_failed { Exit::Failed.into() } else { Exit::Fine.into() })
     }
 }
 
 /// The allocation site of a line, which may be named by the end of its path.
-fn find(loaded: &Loaded, name: &str, trace: &Path) -> anyhow::Result<u32> {
-    if loaded.births.is_empty() {
+fn find(loaded: &Workload, name: &str, trace: &Path) -> anyhow::Result<u32> {
+    if loaded.sites.is_empty() {
         bail!(
             "{}: has no lines; record the program again with `heaplay record --sites`",
             trace.display()
         );
     }
-    match loaded.births.find(name) {
+    match loaded.sites.find(name) {
         Ok(site) => Ok(site),
         Err(like) if like.is_empty() => {
-            let counts: HashMap<u32, u64> = loaded.births.requests();
+            let counts: HashMap<u32, u64> = loaded.sites.requests();
             let most = counts
                 .iter()
                 .filter(|(site, _)| **site > 0)
                 .max_by_key(|(site, count)| (**count, **site));
-            let example = most.map_or("", |(site, _)| loaded.births.name(*site));
+            let example = most.map_or("", |(site, _)| loaded.sites.name(*site));
             bail!(
                 "no line `{name}` allocates in {}; `heaplay inspect` lists them (such as \
                  {example})",

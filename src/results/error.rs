@@ -26,6 +26,30 @@ pub enum RecordError {
         /// The folder.
         path: PathBuf,
     },
+    /// Another process works in the folder.
+    #[error(
+        "{}: another heaplay is at work in this folder; wait for its end, or give another with --out",
+        path.display()
+    )]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder for a new run has a run in it.
+    #[error(
+        "{0}: holds a run already; give another --out, or `--resume {0}` to finish it",
+        path.display()
+    )]
+    HoldsRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder for a new run has something else in it.
+    #[error("{}: is not empty, and no run; give a new folder with --out", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A table or the manifest is broken.
     #[error(
         "{}: {reason}; restore it from a copy, or measure again with `heaplay run`",

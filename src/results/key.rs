@@ -1,4 +1,5 @@
-//! The keys of the run record: which cell a row belongs to, and which calls of it a figure is about.
+//! The keys of the run record: which cell a row belongs to, and which calls of it a figure is
+//! about.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,6 @@
-//! `latencies.hlog`: a standard HdrHistogram interval log. Each interval is one histogram of service
-//! times; its tag is `trace|backend|repetition|op`, percent-encoded where a tag may not hold a character.
+//! `latencies.hlog`: a standard HdrHistogram interval log. Each interval is one histogram of
+//! service times; its tag is `trace|backend|repetition|op`, percent-encoded where a tag may not
+//! hold a character.
 
 use std::fs::File;
 use std::io::{self, Read};

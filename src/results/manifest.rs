@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::key::{CellKey, Pass};
 
-/// Version of the folder's layout. A reader takes this one and [`OLDEST_FORMAT`], and refuses others.
+/// Version of the folder's layout. A reader takes this one and [`OLDEST_FORMAT`], and refuses
+/// others.
 ///
 /// Format 2 renamed columns, metrics and the table of page retention.
 pub const FORMAT: u32 = 2;

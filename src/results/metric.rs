@@ -138,8 +138,8 @@ metrics! {
     ResidentFlushedBytes: "resident_flushed_bytes", "bytes", Machine,
         "the same, had the thread's cache of free blocks been emptied before";
     TrimPredictedBytes: "trim_predicted_bytes", "bytes", Machine,
-        "what pointers alone say that a trim leaves: pages in use, those of headers and heads \
-         of free pieces beside live blocks, and those that were there before";
+        "what a trim leaves by the pointers: pages in use, those of headers and heads of free \
+         pieces beside live blocks, and those that were there before";
     ResidentFreedBytes: "resident_freed_bytes", "bytes", Machine,
         "resident after every block was freed and trimmed: the allocator's floor";
     ResidentMeanBytes: "resident_mean_bytes", "bytes", Machine,
@@ -186,7 +186,8 @@ metrics! {
         "resident private memory averaged over the allocation clock, had the allocator never returned \
          what it returns after a delay";
     ResidentEndAtOnceBytes: "resident_end_at_once_bytes", "bytes", Reported,
-        "resident private memory after the last call, had the allocator returned at once what it returns after a delay";
+        "resident private memory after the last call, had the allocator returned at once \
+         what it returns after a delay";
     ResidentEndNeverBytes: "resident_end_never_bytes", "bytes", Reported,
         "resident private memory after the last call, had the allocator never returned \
          what it returns after a delay";
@@ -225,7 +226,7 @@ metrics! {
     Window100msEvent: "window_100ms_event", "event", Reported,
         "the call with which that window begins";
     SlowCallsLeftOut: "slow_calls_left_out", "calls", Reported,
-        "calls over 10 µs by their own time for which slow_calls.csv had no room";
+        "calls over 10 µs by their own time that slow_calls.csv leaves out";
     ClockPairNanoseconds: "clock_pair_nanoseconds", "ns", Reported,
         "what an empty clock pair read in this child, mean";
     ClockCostNanoseconds: "clock_cost_nanoseconds", "ns", Reported,

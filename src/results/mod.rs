@@ -20,7 +20,7 @@
 //! | `slow_calls.csv` | [`SlowCall`]: single calls that were slow, and in how many repetitions |
 //! | `latency_map.csv` | [`LatencyRow`]: service times over the replay |
 //! | `latencies.hlog` | [`Latency`]: a standard HdrHistogram interval log, one tag a histogram |
-//! | `cells/` | while the run goes on, a run folder for each finished cell; folded into the tables at the end |
+//! | `cells/` | during a run, a folder of tables for each finished cell; folded at the end |
 
 mod date;
 mod error;
@@ -32,6 +32,7 @@ mod manifest;
 mod merge;
 mod metric;
 mod run;
+mod run_dir;
 mod seal;
 mod tables;
 mod tail;
@@ -45,6 +46,7 @@ pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, OLDEST_FORMAT, TraceEntry};
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;
+pub use run_dir::{CellDir, NewRunDir, RunDir};
 pub use tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
     Residency, Rounding, Sample, SizeClass, Status, WhatIf,

@@ -2,17 +2,14 @@
 //! writing, joining and removing follow from that declaration.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::error::RecordError;
-use super::file::{read_table, replace, write_table};
+use super::file::{read_table, write_table};
 use super::key::{CellKey, Pass, Scope};
 use super::latency_log;
-use super::manifest::{FORMAT, Manifest, OLDEST_FORMAT};
+use super::manifest::Manifest;
 use super::metric::Metric;
-use super::seal::{CHECKSUMS, Checksum, check_seal, seal};
 use super::tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
     Rounding, Sample, SizeClass, Status, WhatIf,
@@ -32,7 +29,8 @@ trait RowKey {
     /// The repetition; `None` for a row that is made of all repetitions of a latency pass together.
     fn repetition(&self) -> Option<u32>;
 
-    /// Whether the row belongs to one of `cells`, or is made of repetitions one of which is among them.
+    /// Whether the row belongs to one of `cells`, or is made of repetitions that include one of
+    /// them.
     fn is_of(&self, cells: &HashSet<CellKey>) -> bool {
         let is_mine = |cell: &CellKey| {
             (cell.trace.as_str(), cell.backend.as_str(), cell.pass)
@@ -50,10 +48,10 @@ trait RowKey {
     }
 }
 
-/// Declares the tables of a run: field, row type, file, and for a row `row` its pass and repetition.
-/// `via` names the module that reads and writes a file that is no CSV table.
+/// Declares the tables of a run: field, row type, file, and for a row `row` its pass and
+/// repetition. `via` names the module that reads and writes a file that is no CSV table.
 macro_rules! tables {
-    ($($(#[$doc:meta])* $field:ident: $row:ty, $file:literal, |$it:ident| $pass:expr, $repetition:expr
+    ($($(#[$doc:meta])* $field:ident: $row:ty, $file:expr, |$it:ident| $pass:expr, $repetition:expr
         $(, via $codec:ident)?;)*) => {
         /// A run in memory.
         #[derive(Clone, Debug)]
@@ -86,7 +84,7 @@ macro_rules! tables {
         })*
 
         /// The files of the tables.
-        const FILES: &[&str] = &[$($file,)*];
+        pub(super) const TABLES: &[&str] = &[$($file,)*];
 
         impl Run {
             /// A run in which nothing was measured yet.
@@ -94,8 +92,8 @@ macro_rules! tables {
                 Run { manifest, $($field: Vec::new(),)* }
             }
 
-            /// Renames backends in the manifest and every table; `name` gives the new name, or `None`
-            /// for one that stays.
+            /// Renames backends in the manifest and every table; `name` gives the new name, or
+            /// `None` for one that stays.
             pub fn rename_backends(&mut self, name: &dyn Fn(&str) -> Option<String>) {
                 let rename = |backend: &mut String| {
                     if let Some(name) = name(backend) {
@@ -116,13 +114,21 @@ macro_rules! tables {
                 $(self.$field.retain(|row| !is_gone(row));)*
             }
 
-            fn read_tables(&mut self, folder: &Path) -> Result<(), RecordError> {
-                $(self.$field = tables!(@read file_in(folder, $file) $(, $codec)?)?;)*
+            /// Reads every table from where `place` says that it lies.
+            pub(super) fn read_tables(
+                &mut self,
+                place: &dyn Fn(&str) -> PathBuf,
+            ) -> Result<(), RecordError> {
+                $(self.$field = tables!(@read place($file) $(, $codec)?)?;)*
                 Ok(())
             }
 
-            fn write_tables(&self, folder: &Path) -> Result<(), RecordError> {
-                $(tables!(@write folder.join($file), &self.$field $(, $codec)?)?;)*
+            /// Writes every table to where `place` says that it lies.
+            pub(super) fn write_tables(
+                &self,
+                place: &dyn Fn(&str) -> PathBuf,
+            ) -> Result<(), RecordError> {
+                $(tables!(@write place($file), &self.$field $(, $codec)?)?;)*
                 Ok(())
             }
         }
@@ -163,120 +169,22 @@ tables! {
     /// Histograms of service times.
     latencies: Latency, "latencies.hlog", |row| Pass::Latency, row.repetition, via latency_log;
     /// Which cells were tried.
-    outcomes: Outcome, "cells.csv", |row| row.pass, Some(row.repetition);
+    outcomes: Outcome, OUTCOMES, |row| row.pass, Some(row.repetition);
 }
 
-/// Tables that format 1 had under another name: today's name and the former one.
-const FORMER_FILES: [(&str, &str); 1] = [("attribution.csv", "pins.csv")];
-
-/// Where a table lies in a folder: under its name, or under its former one.
-fn file_in(folder: &Path, name: &str) -> PathBuf {
-    let path = folder.join(name);
-    let former = FORMER_FILES.iter().find(|(now, _)| *now == name);
-    match former.map(|(_, former)| folder.join(former)) {
-        Some(former) if !path.exists() && former.exists() => former,
-        _ => path,
-    }
-}
-
-/// Every file that a seal may hold.
-fn sealed_files() -> Vec<&'static str> {
-    FILES.iter().copied().chain(FORMER_FILES.map(|(_, former)| former)).collect()
-}
-
-const MANIFEST: &str = "manifest.json";
-/// The folder of finished cells inside an unfinished run.
-const CELLS: &str = "cells";
+/// The file that says which cells were tried.
+pub(super) const OUTCOMES: &str = "cells.csv";
 
 impl Run {
-    /// Reads a run folder, finished or not.
-    ///
-    /// # Errors
-    /// When it is no run folder, of another layout, or a table in it is broken.
-    pub fn load(folder: &Path) -> Result<Run, RecordError> {
-        let manifest = load_manifest(folder)?;
-        check_seal(folder, &sealed_files())?;
-        let mut run = Run::new(manifest);
-        run.read_tables(folder)?;
-        let cells = folder.join(CELLS);
-        if cells.is_dir() {
-            let mut folders: Vec<PathBuf> = fs::read_dir(&cells)
-                .map_err(|source| RecordError::Io { path: cells.clone(), source })?
-                .filter_map(|entry| entry.ok().map(|e| e.path()))
-                .filter(|path| path.is_dir() && path.extension().is_none())
-                .collect();
-            folders.sort();
-            let mut seen: HashSet<CellKey> = run.outcomes.iter().map(Outcome::cell).collect();
-            for folder in folders {
-                let mut cell = Run::new(run.manifest.clone());
-                cell.read_tables(&folder)?;
-                // A crash between folding and removing leaves a cell in both places: count it once.
-                if cell.outcomes.iter().all(|outcome| seen.insert(outcome.cell())) {
-                    run.absorb(cell);
-                }
-            }
-        }
-        Ok(run)
-    }
-
-    /// Writes the whole run as a folder. Each file is written under another name first, so that a
-    /// crash leaves the old file or the new one.
-    ///
-    /// # Errors
-    /// When a file cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<(), RecordError> {
-        fs::create_dir_all(folder)
-            .map_err(|source| RecordError::Io { path: folder.to_owned(), source })?;
-        // Between two seals there is none: a crash in between leaves tables without checksums, not
-        // a false alarm.
-        write_table::<Checksum>(&folder.join(CHECKSUMS), &[])?;
-        self.save_tables(folder)?;
-        for (_, former) in FORMER_FILES {
-            write_table::<Checksum>(&folder.join(former), &[])?; // a table without rows has no file
-        }
-        seal(folder, FILES)?;
-        self.save_manifest(folder)
-    }
-
-    /// Writes only the manifest.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn save_manifest(&self, folder: &Path) -> Result<(), RecordError> {
-        let text = serde_json::to_string_pretty(&self.manifest).unwrap_or_default() + "\n";
-        replace(&folder.join(MANIFEST), |file| file.write_all(text.as_bytes()))
-    }
-
-    /// Writes only the tables: what a worker leaves for its cell.
-    ///
-    /// # Errors
-    /// When a file cannot be written.
-    pub fn save_tables(&self, folder: &Path) -> Result<(), RecordError> {
-        self.write_tables(folder)
-    }
-
-    /// Writes only which cells were tried: what marks a cell's folder as whole.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn save_outcomes(&self, folder: &Path) -> Result<(), RecordError> {
-        write_table(&folder.join("cells.csv"), &self.outcomes)
-    }
-
-    /// Reads only the tables, as [`Run::save_tables`] left them; the manifest is empty.
-    ///
-    /// # Errors
-    /// When a table is broken.
-    pub fn load_tables(folder: &Path) -> Result<Run, RecordError> {
-        let mut run = Run::new(Manifest::default());
-        run.read_tables(folder)?;
-        Ok(run)
-    }
-
-    /// Drops every row of the cells in `gone`, and rows that are made of several repetitions when one
-    /// of theirs is gone.
+    /// Drops every row of the cells in `gone`, and rows that are made of several repetitions when
+    /// one of theirs is gone.
     pub fn remove(&mut self, gone: &HashSet<CellKey>) {
         self.drop_rows(|row| row.is_of(gone));
+    }
+
+    /// Drops every row that belongs to none of `cells`.
+    pub(super) fn retain(&mut self, cells: &HashSet<CellKey>) {
+        self.drop_rows(|row| !row.is_of(cells));
     }
 
     /// Drops the rows that are made of all repetitions of a latency pass together.
@@ -311,9 +219,9 @@ impl Run {
         rows.into_iter().map(|(_, value)| value).collect()
     }
 
-    /// The lines that pin pages of a trace at a moment, by their share of what each backend
-    /// strands, added up over the backends: so that one which strands much does not decide alone.
-    /// Lines without a row of their own are left out.
+    /// The lines that retain pages of a trace at a moment, largest first. The figure of a line is
+    /// its share of the external fragmentation of each backend, added up over the backends, so that
+    /// no single backend decides. Lines without a row of their own are left out.
     pub fn retaining_lines(&self, trace: &str, moment: Moment) -> Vec<(&str, f64)> {
         let mine = || {
             self.attributions
@@ -337,100 +245,5 @@ impl Run {
         let mut lines: Vec<(&str, f64)> = shares.into_iter().collect();
         lines.sort_by(|a, b| b.1.total_cmp(&a.1));
         lines
-    }
-}
-
-/// Reads the manifest of a run folder.
-///
-/// # Errors
-/// When there is none, it is broken, or its layout is not read by this heaplay.
-fn load_manifest(folder: &Path) -> Result<Manifest, RecordError> {
-    let path = folder.join(MANIFEST);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(RecordError::NotARun { path: folder.to_owned() });
-        }
-        Err(source) => return Err(RecordError::Io { path, source }),
-    };
-    let broken = |path: &Path, error: serde_json::Error| RecordError::Broken {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
-    let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| broken(&path, e))?;
-    let found = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
-    if !(u64::from(OLDEST_FORMAT)..=u64::from(FORMAT)).contains(&found) {
-        let heaplay = value.get("heaplay").and_then(|v| v.as_str()).unwrap_or("unknown").to_owned();
-        let found = u32::try_from(found).unwrap_or(u32::MAX);
-        return Err(RecordError::Version { path, found, heaplay });
-    }
-    let mut manifest: Manifest = serde_json::from_value(value).map_err(|e| broken(&path, e))?;
-    manifest.format = FORMAT; // what is read from here on has today's names
-    Ok(manifest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::results::key::Pass;
-
-    #[test]
-    fn a_table_that_was_changed_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut run = Run::new(Manifest { format: FORMAT, ..Manifest::default() });
-        let row = Measurement {
-            trace: "t".into(),
-            backend: "b".into(),
-            pass: Pass::Footprint,
-            repetition: 0,
-            op: Scope::All,
-            metric: Metric::ResidentEndBytes,
-            value: 4096.0,
-        };
-        run.measurements.push(row);
-        run.save(folder.path()).unwrap();
-        assert_eq!(Run::load(folder.path()).unwrap().measurements, run.measurements);
-        let table = folder.path().join("measurements.csv");
-        let text = fs::read_to_string(&table).unwrap();
-        fs::write(&table, text.replace("4096", "4095")).unwrap();
-        let error = Run::load(folder.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("measurements.csv") && error.contains("changed since it was saved"),
-            "{error}"
-        );
-        fs::remove_file(&table).unwrap();
-        assert!(Run::load(folder.path()).unwrap_err().to_string().contains("now gone"));
-        // Saving again vouches for what is there then.
-        run.save(folder.path()).unwrap();
-        assert!(Run::load(folder.path()).is_ok());
-    }
-
-    /// `tests/samples/run-format-1` was written by a heaplay of that format.
-    #[test]
-    fn a_run_of_format_1_is_read_and_saved_as_today() {
-        let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/run-format-1");
-        let run = Run::load(&old).unwrap();
-        assert!(run.missing().is_empty() && run.failed().is_empty());
-        let value = |metric| run.values("churn", "malloc", Scope::All, metric)[0];
-        // Read off the files themselves.
-        let rows = fs::read_to_string(old.join("measurements.csv")).unwrap();
-        let stored = |name: &str| -> f64 {
-            let line = format!("churn,malloc,footprint,0,all,{name},");
-            rows.lines().find_map(|row| row.strip_prefix(&line)).unwrap().parse().unwrap()
-        };
-        assert_eq!(value(Metric::PagesInUseEndBytes), stored("pinned_end_bytes"));
-        assert_eq!(value(Metric::PagesInUse2mEndBytes), stored("pinned_2m_end_bytes"));
-        assert_eq!(value(Metric::ResidentFlushedBytes), stored("resident_drained_bytes"));
-        let lines = |name: &str| fs::read_to_string(old.join(name)).unwrap().lines().count() - 1;
-        assert_eq!(run.attributions.len(), lines("pins.csv"));
-        assert_eq!(run.samples.len(), lines("samples.csv"));
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("pins.csv"), "left over").unwrap();
-        run.save(folder.path()).unwrap();
-        assert!(!folder.path().join("pins.csv").exists());
-        let again = Run::load(folder.path()).unwrap();
-        assert_eq!(again.manifest.format, FORMAT);
-        assert_eq!(again.measurements, run.measurements);
-        assert_eq!(again.attributions, run.attributions);
     }
 }

@@ -44,7 +44,8 @@ pub(super) fn seal(folder: &Path, names: &[&str]) -> Result<(), RecordError> {
     write_table(&folder.join(CHECKSUMS), &rows?.into_iter().flatten().collect::<Vec<_>>())
 }
 
-/// Compares the tables `names` with the checksums that were saved; a folder without checksums passes.
+/// Compares the tables `names` with the checksums that were saved; a folder without checksums
+/// passes.
 ///
 /// # Errors
 /// When a table has changed or is gone.

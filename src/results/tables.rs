@@ -111,6 +111,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// An outcome of `cell`: well after so many seconds, or why not.
+    pub fn of(cell: &CellKey, seconds: f64, result: Result<(), String>) -> Outcome {
+        let CellKey { trace, backend, pass, repetition } = cell.clone();
+        let status = if result.is_ok() { Status::Ok } else { Status::Error };
+        let reason = result.err().unwrap_or_default();
+        Outcome { trace, backend, pass, repetition, status, seconds, reason }
+    }
+
+    /// Whether the cell was measured and verified.
+    pub fn is_ok(&self) -> bool {
+        self.status == Status::Ok
+    }
+
     /// The cell that this is about.
     pub fn cell(&self) -> CellKey {
         CellKey {
@@ -245,8 +258,8 @@ pub struct SizeClass {
     pub usable_bytes: u32,
 }
 
-/// A row of `attribution.csv`: what one line of the program holds, and its share of the free
-/// space on the pages that its blocks hold. The shares of all lines add up to the bytes of the pages in
+/// A row of `attribution.csv`: what one line of the program holds, and its share of the free space
+/// on the pages that its blocks hold. The shares of all lines add up to the bytes of the pages in
 /// use less the usable bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attribution {

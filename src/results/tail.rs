@@ -167,7 +167,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn columns_come_back(columns in prop::collection::vec(prop_oneof![Just(0), 0..5_u64, 0..u64::MAX], 0..60)) {
+        fn columns_come_back(
+            columns in prop::collection::vec(prop_oneof![Just(0), 0..5_u64, 0..u64::MAX], 0..60),
+        ) {
             let cells = LatencyRow::encode(&columns);
             let expected: Vec<(usize, u64)> =
                 columns.iter().copied().enumerate().filter(|(_, calls)| *calls > 0).collect();

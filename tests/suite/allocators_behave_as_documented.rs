@@ -77,6 +77,45 @@ fn installed_libraries_keep_the_rules_and_report_their_version() {
     }
 }
 
+/// Parent and child have a socket of their own: what a library prints, and what it reads from
+/// standard input, is no part of their messages.
+#[test]
+fn a_library_that_prints_and_reads_disturbs_no_measurement() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n\
+                  static void chat(void) {\n\
+                    char text[64];\n\
+                    puts(\"rrrr {}\"); fflush(stdout);\n\
+                    while (read(0, text, sizeof text) > 0) {}\n\
+                  }\n\
+                  __attribute__((constructor)) static void at_load(void) { chat(); }\n\
+                  static int calls;\n\
+                  void *x_malloc(size_t n) { if (++calls % 500 == 0) chat(); return malloc(n); }\n\
+                  void *x_calloc(size_t n, size_t m) { return calloc(n, m); }\n\
+                  void *x_realloc(void *p, size_t n) { return realloc(p, n); }\n\
+                  void x_free(void *p) { free(p); }\n";
+    let Some(library) = compiler::library(folder.path(), "prints", source) else { return };
+    let (spec, hello) = (format!("so:{}:x_", library.display()), traces::committed("hello.trace"));
+    let out = folder.path().join("run");
+    let mut command = heaplay();
+    command.arg("run").arg(&hello).args(["-r", "1", "-b", &spec, "--out"]).arg(&out);
+    let output = finish(&mut command);
+    assert!(output.status.success(), "{}", errors(&output));
+    let run = Run::load(&out).unwrap();
+    assert!(run.failed().is_empty() && run.missing().is_empty());
+    let entry = run.manifest.backends.iter().find(|entry| entry.name == spec).unwrap();
+    assert!(!entry.version.contains("rrrr"), "{}", entry.version);
+    let output = finish(heaplay().args(["verify", "-b", &spec]).arg(&hello));
+    assert!(output.status.success(), "{}", printed(&output));
+    // Timed in pairs; the verdict is not asserted, but there is one.
+    let mut command = heaplay();
+    command.arg("check").arg(&hello).args(["--baseline", "malloc", "--candidate", &spec]);
+    command.args(["--measures", "time,tail", "--time-limit", "2"]);
+    let output = finish(&mut command);
+    let text = printed(&output) + &errors(&output);
+    assert!(matches!(output.status.code(), Some(0 | 1 | 3)), "{text}");
+}
+
 #[test]
 fn a_broken_library_costs_its_own_row_and_the_row_has_the_reason() {
     let folder = tempfile::tempdir().unwrap();

@@ -139,10 +139,10 @@ fn equal_sides_are_not_measured() {
     assert!(!by(0, &copy).contains("nothing was measured"));
     let text = by(2, Path::new("/bin/true"));
     assert!(text.contains("/bin/true"), "{text}");
-    // A build that answers with versions and knows no other job.
+    // A heaplay whose jobs are others: an older one, which read them as lines.
     let old = folder.path().join("old-heaplay");
-    let script = "#!/bin/sh\nread job\ncase \"$job\" in *version*) echo 1;;\n\
-                  *) echo 'worker: not a job: x' >&2; exit 2;; esac\n";
+    let script = "#!/bin/sh\ncase \"$1\" in --version) echo 'heaplay 0.0.1'; exit;; esac\n\
+                  read job\necho 'worker: not a job: x' >&2\nexit 2\n";
     fs::write(&old, script).unwrap();
     fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let text = by(2, &old);

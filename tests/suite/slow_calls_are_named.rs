@@ -87,9 +87,12 @@ fn an_injected_stall_is_confirmed_in_every_repetition_and_named_by_its_call() {
     if std::thread::available_parallelism().is_ok_and(|processors| processors.get() < 2) {
         skip("processors", "the machine has one processor, so nothing interferes");
     } else {
-        let ratio = setting("neighbours_ratio").expect("a ratio");
+        let ratio = setting("interference_ratio").expect("a ratio");
         let first: f64 = ratio.split(' ').next().unwrap().parse().unwrap();
-        assert!(first > 0.1 && setting("neighbours").is_some_and(|count| count != "0"), "{ratio}");
+        assert!(
+            first > 0.1 && setting("busy_processors").is_some_and(|count| count != "0"),
+            "{ratio}"
+        );
     }
 
     // Each call is in the tables once.

@@ -12,7 +12,7 @@ use super::find;
 use super::printed::{self, Printed};
 use crate::backends::allocator::{Allocator, Domains};
 use crate::backends::arenas::{ArenaSource, ArenaStatistics, Arenas, Bases, Geometry, Pools};
-use crate::backends::backend::{Backend, Counter, Trim};
+use crate::backends::backend::{Backend, Counter, PoolFigure, Trim};
 use crate::backends::error::BackendError;
 use crate::backends::malloc;
 use crate::backends::member::{ChildEnvironment, Member, Opened};
@@ -209,11 +209,11 @@ impl Backend for Python {
 
     fn counters(&self) -> Vec<Counter> {
         let pairs = [
-            ("arenas_peak", self.arenas.peak()),
-            ("arenas_end", self.arenas.current()),
-            ("arenas_total", self.arenas.births()),
+            (PoolFigure::ArenasPeak, self.arenas.peak()),
+            (PoolFigure::ArenasEnd, self.arenas.current()),
+            (PoolFigure::ArenasTotal, self.arenas.births()),
         ];
-        pairs.into_iter().map(|(metric, value)| Counter { metric, value: value as u64 }).collect()
+        pairs.into_iter().map(|(figure, value)| Counter { figure, value: value as u64 }).collect()
     }
 
     fn pools(&self) -> Option<&dyn Pools> {

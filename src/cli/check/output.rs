@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-use crate::bench::{fingerprint, pairs};
+use crate::bench::{fingerprint, load};
 use crate::check::{self, Conclusion, Finding, Frame, Policy, Verdict};
 use crate::cli::exit::Exit;
 use crate::cli::terminal::{note, print};
@@ -55,7 +55,7 @@ pub fn frame(seed: u64) -> Frame {
     Frame {
         heaplay: env!("CARGO_PKG_VERSION").to_owned(),
         seed,
-        load: pairs::load(),
+        load: load(),
         machine: fingerprint(),
         ..Frame::default()
     }

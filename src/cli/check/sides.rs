@@ -10,15 +10,16 @@ use anyhow::{Context, anyhow, bail};
 use super::options::{CheckArgs, Incompatible};
 use super::output::{clock_seed, frame};
 use crate::backends::{self, BackendError};
-use crate::bench::pairs::{Side, Unfit, handshake};
-use crate::bench::{self, CheckCell, ClockRate, Suite, are_identical, cancelled};
+use crate::bench::{
+    self, CheckCell, ClockRate, Side, Suite, Unfit, are_identical, cancelled, handshake,
+};
 use crate::check::{Finding, Frame, Policy, Verdict};
 use crate::cli::exit::Exit;
 use crate::cli::load::{find_traces, load_traces};
 use crate::cli::measure_args::MeasureArg;
 use crate::cli::terminal::note;
 use crate::cli::{interrupt, shell};
-use crate::results::{Judge, TimedMeasure, TraceEntry};
+use crate::results::{Judge, TimedMeasure};
 use crate::spec::BackendSpec;
 
 /// Baseline and candidate.
@@ -35,23 +36,23 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
         bail!("give the traces to replay on both sides, such as `traces/*.trace`");
     }
     let settings = args.children.settings();
-    let (entries, programs) = load_traces(&find_traces(&args.paths)?)?;
+    let workloads = load_traces(&find_traces(&args.paths)?)?;
     let other_jobs = validate_sides(args, &pairs, settings.clock)?;
     interrupt::install()?;
     let seed = args.seed.unwrap_or_else(clock_seed);
     let mut findings = Vec::new();
     let mut cells = Vec::new();
-    for (entry, sides) in entries.iter().flat_map(|entry| pairs.iter().map(move |s| (entry, s))) {
+    for (workload, sides) in workloads.iter().flat_map(|w| pairs.iter().map(move |s| (w, s))) {
         let name = cell_name(sides);
-        let without = |verdict, why: &str| Finding::bare(&entry.name, &name, "all", verdict, why);
+        let without =
+            |verdict, why: &str| Finding::bare(workload.name(), &name, "all", verdict, why);
         if let Some(why) = &other_jobs {
             findings.push(without(Verdict::Skipped, why));
         } else if !args.even_identical && are_identical(sides)? {
             let why = "both sides are the same, so nothing was measured; --even-identical does";
             findings.push(without(Verdict::Identical, why));
         } else {
-            let (trace, loaded) = (entry.name.as_str(), &programs[&entry.name]);
-            cells.push(CheckCell { trace, loaded, sides: sides.clone(), name });
+            cells.push(CheckCell { workload, sides: sides.clone(), name });
         }
     }
     let suite = Suite {
@@ -68,10 +69,11 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
         return Ok(Exit::Interrupted.into());
     }
     for finding in &mut measured {
-        let of_finding =
-            |cell: &&CheckCell| (cell.trace, &cell.name) == (&finding.trace, &finding.backend);
+        let of_finding = |cell: &&CheckCell| {
+            (cell.workload.name(), &cell.name) == (&finding.trace, &finding.backend)
+        };
         if let Some(cell) = cells.iter().find(of_finding) {
-            finding.reproduce = reproduce(cell, &entries, finding, seed);
+            finding.reproduce = reproduce(cell, finding, seed);
         }
     }
     findings.extend(measured);
@@ -160,7 +162,10 @@ fn validate_sides(
     let mut other_jobs = None;
     for side in pairs.iter().flatten() {
         let answer = match &side.binary {
-            None => bench::version(&side.backend, None),
+            None => bench::version(&side.backend, None).map_err(|failure| {
+                let failure = failure.about(&side.backend);
+                format!("{failure}; `heaplay backends` lists what can be had")
+            }),
             Some(binary) => match handshake(binary, &side.backend, clock) {
                 Err(Unfit::OtherJobs(why)) if args.incompatible == Incompatible::Skip => {
                     note(format!("skipped: {why}"));
@@ -170,12 +175,7 @@ fn validate_sides(
                 answer => answer.map_err(|unfit| unfit.to_string()),
             },
         };
-        answer.map_err(|reason| match reason.contains(&side.backend) {
-            true => anyhow!("{reason}"),
-            false => {
-                anyhow!("{}: {reason}; `heaplay backends` lists what can be had", side.backend)
-            }
-        })?;
+        answer.map_err(|reason| anyhow!("{reason}"))?;
     }
     Ok(other_jobs)
 }
@@ -204,12 +204,12 @@ fn side_names(pairs: &[Sides], at: usize) -> String {
 }
 
 /// The command that measures a finding again; empty for what could not be measured.
-fn reproduce(cell: &CheckCell, entries: &[TraceEntry], finding: &Finding, seed: u64) -> String {
+fn reproduce(cell: &CheckCell, finding: &Finding, seed: u64) -> String {
     if finding.verdict == Verdict::Missing {
         return String::new();
     }
-    let path = entries.iter().find(|entry| entry.name == cell.trace).map_or("", |e| &e.path);
-    let mut words = vec!["heaplay".to_owned(), "check".to_owned(), path.to_owned()];
+    let path = cell.workload.trace.path.clone();
+    let mut words = vec!["heaplay".to_owned(), "check".to_owned(), path];
     for (side, sort) in cell.sides.iter().zip(["baseline", "candidate"]) {
         words.extend([format!("--{sort}"), side.backend.clone()]);
         if let Some(binary) = &side.binary {

@@ -10,20 +10,16 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::options::CheckArgs;
 use super::output::frame;
-use crate::bench::pairs::Side;
-use crate::bench::{self, DemandChange, DemandChanges, Loaded, Settings, fingerprint};
+use crate::bench::{self, DemandChange, DemandChanges, Settings, Side, Workload, fingerprint};
 use crate::check::{Frame, Policy, compare};
 use crate::cli::load::load_traces;
 use crate::cli::terminal::print;
 use crate::cli::{shell, specs};
-use crate::results::{BackendEntry, Manifest, Pass, Run, TraceEntry};
+use crate::results::{BackendEntry, Manifest, Pass, Run};
 use crate::units;
 
 /// Rows of each table of changes.
 const MOST_ROWS: usize = 12;
-
-/// A recording, compiled.
-type Recording = (TraceEntry, Loaded);
 
 /// Measures both and judges.
 ///
@@ -39,13 +35,13 @@ pub fn run(args: &CheckArgs, old: &Path, new: &Path, policy: &Policy) -> anyhow:
         );
     }
     specs::read(&args.backend)?;
-    let version = bench::version(&args.backend, None).map_err(|reason| anyhow!("{reason}"))?;
-    let (before, after) = (read(old)?, read(new)?);
-    let entry = BackendEntry { name: args.backend.clone(), version };
+    let version = bench::version(&args.backend, None)?;
+    let before = read(old)?;
     // Runs are compared by the names of their traces.
-    let name = before.0.name.clone();
+    let after = read(new)?.named(before.name());
+    let entry = BackendEntry { name: args.backend.clone(), version };
     let settings = args.children.settings();
-    let measure = |recording| measure(recording, &name, &entry, &settings);
+    let measure = |recording| measure(recording, &entry, &settings);
     let runs = [measure(&before)?, measure(&after)?];
     let stored = compare(&runs[0], &runs[1], policy)?;
     let mut findings = stored.findings;
@@ -60,7 +56,7 @@ pub fn run(args: &CheckArgs, old: &Path, new: &Path, policy: &Policy) -> anyhow:
     for finding in &mut findings {
         finding.reproduce.clone_from(&again);
     }
-    print(&changes(&DemandChanges::between(&before.1, &after.1)))?;
+    print(&changes(&DemandChanges::between(&before, &after)))?;
     let frame = Frame {
         baseline: old.display().to_string(),
         candidate: new.display().to_string(),
@@ -71,29 +67,26 @@ pub fn run(args: &CheckArgs, old: &Path, new: &Path, policy: &Policy) -> anyhow:
     args.output.report(frame, findings, policy)
 }
 
-fn read(path: &Path) -> anyhow::Result<Recording> {
-    let (mut entries, mut programs) = load_traces(&[PathBuf::from(path)])?;
-    let entry = entries.pop().context("one trace")?;
-    let loaded = programs.remove(&entry.name).context("its program")?;
-    Ok((entry, loaded))
+fn read(path: &Path) -> anyhow::Result<Workload> {
+    load_traces(&[PathBuf::from(path)])?.into_iter().next().context("one trace")
 }
 
 /// The run record of one recording, under the name that both have.
 fn measure(
-    (entry, loaded): &Recording,
-    name: &str,
+    recording: &Workload,
     backend: &BackendEntry,
     settings: &Settings,
 ) -> anyhow::Result<Run> {
     let mut run = Run::new(Manifest {
-        traces: vec![TraceEntry { name: name.to_owned(), ..entry.clone() }],
+        traces: vec![recording.trace.clone()],
         backends: vec![backend.clone()],
         passes: vec![Pass::Footprint],
         machine: fingerprint(),
         ..Manifest::default()
     });
-    let tables = bench::exact(&Side::of(&backend.name), name, loaded, settings)
-        .map_err(|reason| anyhow!("{} on {}: {reason}", entry.path, backend.name))?;
+    let tables = bench::exact(&Side::of(&backend.name), recording, settings);
+    let tables = tables
+        .map_err(|error| anyhow!("{}: {}", recording.trace.path, error.about(&backend.name)))?;
     run.absorb(tables);
     Ok(run)
 }

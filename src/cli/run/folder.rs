@@ -1,66 +1,29 @@
-//! The folder of a run, locked for this process.
+//! The folder of a new run.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
-use crate::results::civil_date;
+use crate::results::{NewRunDir, RecordError, RunDir, civil_date};
 
 /// The context of a folder that cannot be written.
 pub const NO_FOLDER: &str = "the run folder could not be made; choose a place with --out";
 
-/// A run folder. The lock ends when this is dropped.
-pub struct RunFolder {
-    path: PathBuf,
-    _lock: File,
-}
-
-impl RunFolder {
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Makes an empty folder: at `path`, or in `reports` with the date as its name.
-    ///
-    /// # Errors
-    /// A folder that is not empty, or cannot be made or locked.
-    pub fn create(path: Option<&Path>) -> anyhow::Result<RunFolder> {
-        let Some(path) = path else {
-            return RunFolder::lock(&dated_folder(Path::new("reports")).context(NO_FOLDER)?);
-        };
-        fs::create_dir_all(path).with_context(|| format!("{}: {NO_FOLDER}", path.display()))?;
-        let folder = RunFolder::lock(path)?;
-        if path.join("manifest.json").exists() {
-            bail!(
-                "{0}: holds a run already; give another --out, or `--resume {0}` to finish it",
-                path.display()
-            );
-        }
-        if fs::read_dir(path).is_ok_and(|mut inside| inside.next().is_some()) {
-            bail!("{}: is not empty, and no run; give a new folder with --out", path.display());
-        }
-        Ok(folder)
-    }
-
-    /// Locks a folder for this process.
-    ///
-    /// # Errors
-    /// When another process has the lock.
-    pub fn lock(path: &Path) -> anyhow::Result<RunFolder> {
-        let lock = File::open(path).with_context(|| path.display().to_string())?;
-        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => bail!(
-                "{}: another heaplay is at work in this folder; wait for its end, or give another \
-                 with --out",
-                path.display()
-            ),
-            // A file system that knows no locks is no reason not to run.
-            _ => Ok(RunFolder { path: path.to_owned(), _lock: lock }),
-        }
+/// Takes an empty folder, and locks it: at `path`, or in `reports` with the date as its name.
+///
+/// # Errors
+/// A folder that is not empty, or cannot be made or locked.
+pub fn claim(path: Option<&Path>) -> anyhow::Result<NewRunDir> {
+    let folder = match path {
+        Some(path) => path.to_owned(),
+        None => dated_folder(Path::new("reports")).context(NO_FOLDER)?,
+    };
+    match RunDir::claim(&folder) {
+        Err(error @ RecordError::Io { .. }) => Err(error).context(NO_FOLDER),
+        claimed => Ok(claimed?),
     }
 }
 

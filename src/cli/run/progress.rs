@@ -1,13 +1,12 @@
 //! The progress bar on a terminal, and a line for each failed cell everywhere.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::bench::{Loaded, Progress};
+use crate::bench::{Progress, Workloads};
 use crate::cli::terminal::note;
-use crate::results::{CellKey, Outcome, Run, Status};
+use crate::results::{CellKey, Outcome, Status};
 
 /// The progress of a run.
 pub struct ProgressLine {
@@ -16,11 +15,11 @@ pub struct ProgressLine {
 
 impl ProgressLine {
     /// The bar of the cells that are missing, weighted by their calls.
-    pub fn new(run: &Run, programs: &HashMap<String, Loaded>) -> ProgressLine {
+    pub fn new(missing: &[CellKey], workloads: &Workloads) -> ProgressLine {
         let weight = |cell: &CellKey| {
-            programs.get(&cell.trace).map_or(0, |loaded| loaded.program.calls() as u64)
+            workloads.get(&cell.trace).map_or(0, |workload| workload.calls() as u64)
         };
-        let total = run.missing().iter().map(weight).sum();
+        let total = missing.iter().map(weight).sum();
         let bar = ProgressBar::new(total); // draws to standard error, and only to a terminal
         let template = "{bar:30} {percent:>3} %  {elapsed} gone, {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {

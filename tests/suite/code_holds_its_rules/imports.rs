@@ -117,6 +117,10 @@ impl Scan<'_> {
     /// A path in the code: identifiers with `::` between them.
     fn path(&mut self, module: &ModulePath) {
         let follows = self.at > 0 && self.tokens[self.at - 1].is("::");
+        // `pub(in crate::report)` says who may see an item, and imports nothing.
+        let is_visibility = self.at > 0 && self.tokens[self.at - 1].is("in") && {
+            self.at > 1 && self.tokens[self.at - 2].is("(")
+        };
         let mut segments = vec![self.tokens[self.at].text.clone()];
         self.at += 1;
         while self.tokens.get(self.at).is_some_and(|token| token.is("::"))
@@ -125,7 +129,7 @@ impl Scan<'_> {
             segments.push(self.tokens[self.at + 1].text.clone());
             self.at += 2;
         }
-        if !follows && segments.len() > 1 {
+        if !follows && !is_visibility && segments.len() > 1 {
             self.found.push(Reference { module: module.clone(), segments, exported_as: None });
         }
     }

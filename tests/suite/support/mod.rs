@@ -8,6 +8,8 @@ pub mod interpreters;
 pub mod libraries;
 pub mod lockstep;
 pub mod machine;
+pub mod made_up_runs;
+pub mod made_up_traces;
 pub mod process;
 pub mod reference_heap;
 pub mod reference_pools;

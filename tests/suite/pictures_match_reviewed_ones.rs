@@ -2,17 +2,15 @@
 //! at (`tests/golden/`). There is no tolerance: what draws is our own code, without fonts or
 //! libraries of the system.
 //!
-//! After a change that is meant: `HEAPLAY_BLESS=1 cargo test --test golden`, then look at each file
+//! After a change that is meant: `HEAPLAY_BLESS=1 cargo test --test suite pictures_match`, then look at each file
 //! that `git status` names.
-
-mod shapes;
-mod synthetic;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::made_up_runs::{self, Wish};
+use crate::support::made_up_traces;
 use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport, TraceShape, draw};
-use synthetic::Wish;
 
 /// The charts of memory. Those of time have their own tests; the fewer pictures, the more surely
 /// each is looked at.
@@ -62,7 +60,7 @@ fn hold(pictures: Vec<(String, Picture)>) {
         pictures.iter().filter_map(|(name, picture)| fault(name, picture)).collect();
     assert!(
         faults.is_empty(),
-        "{}\nlook at them; where the change is meant: HEAPLAY_BLESS=1 cargo test --test golden",
+        "{}\nlook at them; where the change is meant: HEAPLAY_BLESS=1 cargo test --test suite pictures_match",
         faults.join("\n")
     );
 }
@@ -70,7 +68,7 @@ fn hold(pictures: Vec<(String, Picture)>) {
 #[test]
 fn pictures_of_memory_are_those_that_were_looked_at() {
     let backends = ["malloc", "pymalloc", "jemalloc", "null"];
-    let run = synthetic::run(&Wish { backends: &backends, samples: 600, ..Wish::default() });
+    let run = made_up_runs::run(&Wish { backends: &backends, samples: 600, ..Wish::default() });
     let trace_reports = TraceReport::all(&run);
     let drawn = MEMORY.map(|name| {
         let kind =
@@ -83,7 +81,7 @@ fn pictures_of_memory_are_those_that_were_looked_at() {
 
 #[test]
 fn pictures_of_a_trace_are_those_that_were_looked_at() {
-    let shape = TraceShape { synthesised: None, ..shapes::shape(1) };
+    let shape = TraceShape { synthesised: None, ..made_up_traces::shape(1) };
     let drawn = TRACE_CHARTS.iter().map(|(name, describe)| {
         let chart = describe(&shape).expect("something to draw");
         (format!("trace-{name}"), draw(&chart))

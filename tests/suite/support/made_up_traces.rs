@@ -2,11 +2,11 @@
 
 use heaplay::report::{AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 
-use crate::synthetic;
+use super::made_up_runs;
 
 /// A trace's figures, made up: `scale` stretches sizes and ages.
 pub fn shape(scale: u64) -> TraceShape {
-    let mut dice = synthetic::Dice::new(3);
+    let mut dice = made_up_runs::Dice::new(3);
     let mut next = |most: u64| (dice.next() * most as f64) as u64;
     let limits = (1..=32).map(|k| k * 16).chain((0..14).map(|k| 1024 << k));
     let sizes = limits.map(|up_to| {

@@ -1,8 +1,7 @@
 //! Records that no run would write: whatever stands in the tables, the report is drawn and nothing
 //! panics.
 
-mod synthetic;
-
+use crate::support::made_up_runs::{self, Wish};
 use hdrhistogram::Histogram;
 use heaplay::report::{CHARTS, TraceReport, draw, scorecard, summary};
 use heaplay::results::{
@@ -11,7 +10,6 @@ use heaplay::results::{
     WhatIf,
 };
 use proptest::prelude::*;
-use synthetic::Wish;
 
 /// A run whose debug form leaves out the histograms' thousands of counts.
 struct Shown(Run);
@@ -333,7 +331,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                     repetitions: 0,
                     seed: 1,
                 };
-                let mut run = synthetic::run(&wish);
+                let mut run = made_up_runs::run(&wish);
                 run.manifest.traces[0].calls = calls;
                 run.manifest.traces[0].name = "t".into();
                 run.manifest.clock.insert("step_nanoseconds".into(), step.into());
@@ -370,7 +368,7 @@ proptest! {
 
 #[test]
 fn a_run_of_nothing_still_has_a_page() {
-    let mut run = synthetic::run(&Wish {
+    let mut run = made_up_runs::run(&Wish {
         traces: &[],
         backends: &[],
         samples: 0,

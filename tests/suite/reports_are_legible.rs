@@ -2,12 +2,11 @@
 //! twice, and no record so absurd that it breaks the drawing. The pictures are left in the target
 //! folder for a person to look at.
 
-mod shapes;
-mod synthetic;
-
 use std::fs;
 use std::path::PathBuf;
 
+use crate::support::made_up_runs::{self, Wish};
+use crate::support::made_up_traces::shape;
 use heaplay::report::{
     AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveSegment, Picture, PoolCell,
     SizeBar, TRACE_CHARTS, TraceReport, TraceShape, WIDTH, arenas, draw, render, scorecard,
@@ -15,8 +14,6 @@ use heaplay::report::{
 };
 use heaplay::results::{Metric, Run, Scope, Status};
 use heaplay::spec::BackendSpec;
-use shapes::shape;
-use synthetic::Wish;
 
 /// Where pictures are left for a person to look at.
 fn album(name: &str) -> PathBuf {
@@ -112,7 +109,7 @@ fn inspect(name: &str, run: &Run) {
 fn the_scorecard_has_its_rows() {
     for (traces, mean) in [(&["service"][..], false), (&["service", "json"][..], true)] {
         let backends = ["malloc", "pymalloc", "bump"];
-        let run = synthetic::run(&Wish { traces, backends: &backends, ..Wish::default() });
+        let run = made_up_runs::run(&Wish { traces, backends: &backends, ..Wish::default() });
         let picture = draw(&scorecard(&TraceReport::all(&run)).expect("a scorecard"));
         let count = |text: &str| picture.canvas.labels().iter().filter(|l| l.text == text).count();
         for backend in backends {
@@ -124,39 +121,39 @@ fn the_scorecard_has_its_rows() {
 
 #[test]
 fn one_backend() {
-    inspect("one", &synthetic::run(&Wish { backends: &["pymalloc"], ..Wish::default() }));
+    inspect("one", &made_up_runs::run(&Wish { backends: &["pymalloc"], ..Wish::default() }));
 }
 
 #[test]
 fn two_backends_stand_beside_their_difference() {
     let wish = Wish { backends: &["malloc", "pymalloc"], samples: 10_000, ..Wish::default() };
-    inspect("two", &synthetic::run(&wish));
+    inspect("two", &made_up_runs::run(&wish));
 }
 
 #[test]
 fn the_usual_run() {
     let traces = ["service", "json", "churn", "parse", "text"];
-    inspect("standard", &synthetic::run(&Wish { traces: &traces, ..Wish::default() }));
+    inspect("standard", &made_up_runs::run(&Wish { traces: &traces, ..Wish::default() }));
 }
 
 #[test]
 fn five_backends() {
     let backends = ["tcmalloc", "malloc", "pymalloc", "mimalloc", "jemalloc"];
-    inspect("five", &synthetic::run(&Wish { backends: &backends, ..Wish::default() }));
+    inspect("five", &made_up_runs::run(&Wish { backends: &backends, ..Wish::default() }));
 }
 
 #[test]
 fn ten_backends_and_the_floor() {
-    let backends = synthetic::backends(11);
-    inspect("ten", &synthetic::run(&Wish { backends: &backends, ..Wish::default() }));
+    let backends = made_up_runs::backends(11);
+    inspect("ten", &made_up_runs::run(&Wish { backends: &backends, ..Wish::default() }));
 }
 
 #[test]
 fn many_traces_and_backends() {
     let traces: Vec<String> = (0..18).map(|k| format!("a-rather-long-trace-name-{k}")).collect();
     let traces: Vec<&str> = traces.iter().map(String::as_str).collect();
-    let backends = synthetic::backends(5);
-    let run = synthetic::run(&Wish {
+    let backends = made_up_runs::backends(5);
+    let run = made_up_runs::run(&Wish {
         traces: &traces,
         backends: &backends,
         samples: 50,
@@ -180,7 +177,7 @@ fn ten_thousand_calls_with_few_samples() {
         repetitions: 1,
         ..Wish::default()
     };
-    inspect("small", &synthetic::run(&wish));
+    inspect("small", &made_up_runs::run(&wish));
 }
 
 #[test]
@@ -191,7 +188,7 @@ fn a_million_samples() {
         calls: 1_000_000_000,
         ..Wish::default()
     };
-    inspect("large", &synthetic::run(&wish));
+    inspect("large", &made_up_runs::run(&wish));
 }
 
 /// A peak of a single sample among many stands as high in the picture as one that lasts.
@@ -201,7 +198,7 @@ fn a_short_peak_is_as_high_as_a_long_one() {
     let high = |from: usize, length: usize| -> usize {
         let wish =
             Wish { backends: &["malloc"], samples: SAMPLES, repetitions: 0, ..Wish::default() };
-        let mut run = synthetic::run(&wish);
+        let mut run = made_up_runs::run(&wish);
         for (at, sample) in run.samples.iter_mut().enumerate() {
             sample.resident_bytes =
                 if (from..from + length).contains(&at) { 200 << 20 } else { 90 << 20 };
@@ -231,7 +228,7 @@ fn a_short_peak_is_as_high_as_a_long_one() {
 
 #[test]
 fn a_run_that_was_stopped_half_way() {
-    let mut run = synthetic::run(&Wish { traces: &["service", "json"], ..Wish::default() });
+    let mut run = made_up_runs::run(&Wish { traces: &["service", "json"], ..Wish::default() });
     run.chunks
         .retain(|chunk| chunk.backend != "pymalloc" || chunk.repetition < 2 && chunk.chunk < 100);
     run.samples.retain(|sample| sample.backend == "malloc" && sample.trace == "service");
@@ -255,7 +252,7 @@ fn a_run_that_was_stopped_half_way() {
 
 #[test]
 fn the_same_record_draws_the_same_bytes() {
-    let run = synthetic::run(&Wish { samples: 500, ..Wish::default() });
+    let run = made_up_runs::run(&Wish { samples: 500, ..Wish::default() });
     let folders = ["first", "second"].map(|name| album("twice").join(name));
     let files = folders.each_ref().map(|folder| render(&run, folder).expect("written"));
     assert_eq!(files[0].len(), 2 + CHARTS.len());
@@ -270,7 +267,7 @@ fn the_same_record_draws_the_same_bytes() {
 
 #[test]
 fn the_page_needs_no_network() {
-    let run = synthetic::run(&Wish { samples: 100, calls: 100_000, ..Wish::default() });
+    let run = made_up_runs::run(&Wish { samples: 100, calls: 100_000, ..Wish::default() });
     let folder = album("page");
     render(&run, &folder).expect("written");
     let page = fs::read_to_string(folder.join("index.html")).expect("a page");
@@ -316,7 +313,7 @@ fn many_backends_on_many_traces() {
         repetitions: 2,
         ..Wish::default()
     };
-    let mut run = synthetic::run(&wish);
+    let mut run = made_up_runs::run(&wish);
     // Fifty times as slow as the others.
     for chunk in run.chunks.iter_mut().filter(|chunk| chunk.backend == "buddy") {
         chunk.nanoseconds *= 50;
@@ -339,7 +336,7 @@ fn many_backends_on_many_traces() {
 #[test]
 fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
     let traces = ["service", "json", "churn"];
-    let run = synthetic::run(&Wish { traces: &traces, samples: 300, ..Wish::default() });
+    let run = made_up_runs::run(&Wish { traces: &traces, samples: 300, ..Wish::default() });
     let folder = album("tables");
     render(&run, &folder).expect("written");
     assert_eq!(fs::read_to_string(folder.join("summary.md")).expect("Markdown"), summary(&run));
@@ -384,7 +381,7 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
 fn the_terminal_table() {
     let wish =
         Wish { traces: &["service", "json"], samples: 400, calls: 1_000_000, ..Wish::default() };
-    insta::assert_snapshot!(summary(&synthetic::run(&wish)));
+    insta::assert_snapshot!(summary(&made_up_runs::run(&wish)));
 }
 
 #[test]
@@ -436,7 +433,7 @@ fn a_trace_of_nothing_or_of_one_call_does_not_break_its_pictures() {
 
 /// A map of so many arenas, made up.
 fn arena_map(count: u64) -> ArenaMap {
-    let mut dice = synthetic::Dice::new(5);
+    let mut dice = made_up_runs::Dice::new(5);
     let mut strip = |birth: u64, share: f64| ArenaStrip {
         birth: birth * 3,
         pools: (0..63 + birth % 2)
