@@ -24,7 +24,7 @@ use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
 use super::setting::{Setting, plain, setting};
 use super::spec_checks::SpecChecks;
-use crate::environment::{GLIBC_TUNABLES, LD_PRELOAD};
+use crate::environment::{GLIBC_TUNABLES, LD_PRELOAD, MALLOC_CONF};
 use crate::spec::{BackendSpec, PRELOAD, SO};
 
 /// The entry of the list.
@@ -311,7 +311,7 @@ fn extras(
         .settings()
         .iter()
         .map(|(name, _)| name.as_str())
-        .filter(|name| !(taken && *name == "MALLOC_CONF"))
+        .filter(|name| !(taken && *name == MALLOC_CONF))
         .collect();
     if !unread.is_empty() {
         version.push_str(&format!(" ({} set, cannot be read back)", unread.join(" and ")));
@@ -397,7 +397,7 @@ fn number(mallctl: MallctlFn, name: &str) -> Option<i64> {
 /// # Errors
 /// The first option that it did not take.
 fn conf_taken(mallctl: MallctlFn, spec: &BackendSpec) -> Result<bool, BackendError> {
-    let Some(conf) = spec.setting("MALLOC_CONF") else { return Ok(false) };
+    let Some(conf) = spec.setting(MALLOC_CONF) else { return Ok(false) };
     for pair in conf.split(',') {
         let (key, value) = pair.split_once(':').unwrap_or((pair, ""));
         let found = number(mallctl, &format!("opt.{key}"));

@@ -263,6 +263,8 @@ fn variables_as_text(path: &Path, names: &[String]) -> Vec<String> {
         let has_name = || names.iter().any(|name| line.contains(name));
         calls.iter().any(|call| line.contains(call)) || has_name()
     };
-    let lines = code.lines().enumerate().filter(|(_, line)| is_text(line));
+    // The name of an option's value is another matter.
+    let is_code = |line: &str| !line.contains("value_name = ");
+    let lines = code.lines().enumerate().filter(|(_, line)| is_code(line) && is_text(line));
     lines.map(|(at, line)| format!("{}:{}: {}", path.display(), at + 1, line.trim())).collect()
 }
