@@ -20,6 +20,7 @@ use super::member::{ChildEnvironment, Member, Opened};
 use super::optional;
 use super::setting::{Setting, plain};
 use super::spec_checks::SpecChecks;
+use crate::environment::RJEM_MALLOC_CONF;
 use crate::spec::BackendSpec;
 
 /// The entry of the list.
@@ -109,7 +110,7 @@ fn environment(spec: &BackendSpec) -> ChildEnvironment {
     }
     let options: Vec<String> =
         spec.settings().iter().map(|(key, value)| format!("{key}:{}", plain(value))).collect();
-    Ok(vec![("_RJEM_MALLOC_CONF".to_owned(), options.join(",").into())])
+    Ok(vec![(RJEM_MALLOC_CONF.to_owned(), options.join(",").into())])
 }
 
 fn details(_spec: &BackendSpec) -> Result<String, BackendError> {

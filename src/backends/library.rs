@@ -24,6 +24,7 @@ use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
 use super::setting::{Setting, plain, setting};
 use super::spec_checks::SpecChecks;
+use crate::environment::{GLIBC_TUNABLES, LD_PRELOAD, MALLOC_CONF};
 use crate::spec::{BackendSpec, PRELOAD, SO};
 
 /// The entry of the list.
@@ -310,7 +311,7 @@ fn extras(
         .settings()
         .iter()
         .map(|(name, _)| name.as_str())
-        .filter(|name| !(taken && *name == "MALLOC_CONF"))
+        .filter(|name| !(taken && *name == MALLOC_CONF))
         .collect();
     if !unread.is_empty() {
         version.push_str(&format!(" ({} set, cannot be read back)", unread.join(" and ")));
@@ -396,7 +397,7 @@ fn number(mallctl: MallctlFn, name: &str) -> Option<i64> {
 /// # Errors
 /// The first option that it did not take.
 fn conf_taken(mallctl: MallctlFn, spec: &BackendSpec) -> Result<bool, BackendError> {
-    let Some(conf) = spec.setting("MALLOC_CONF") else { return Ok(false) };
+    let Some(conf) = spec.setting(MALLOC_CONF) else { return Ok(false) };
     for pair in conf.split(',') {
         let (key, value) = pair.split_once(':').unwrap_or((pair, ""));
         let found = number(mallctl, &format!("opt.{key}"));
@@ -433,7 +434,7 @@ fn so_environment(spec: &BackendSpec) -> ChildEnvironment {
     let mut all = environment(spec)?;
     // Libraries with initial-exec thread-local data (jemalloc) need space in a block whose size is
     // fixed at the start.
-    all.push(("GLIBC_TUNABLES".to_owned(), "glibc.rtld.optional_static_tls=16384".into()));
+    all.push((GLIBC_TUNABLES.to_owned(), "glibc.rtld.optional_static_tls=16384".into()));
     Ok(all)
 }
 
@@ -445,7 +446,7 @@ fn preload_environment(spec: &BackendSpec) -> ChildEnvironment {
                 "takes no path with a space or a colon, which LD_PRELOAD would split".to_owned(),
             ));
         }
-        all.push(("LD_PRELOAD".to_owned(), path.into()));
+        all.push((LD_PRELOAD.to_owned(), path.into()));
     }
     Ok(all)
 }
@@ -489,7 +490,7 @@ fn open_preload(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened 
     let path = path_of(spec)?;
     environment(spec)?;
     let file = look_at(spec, path)?;
-    let preloaded = std::env::var("LD_PRELOAD").unwrap_or_default();
+    let preloaded = std::env::var(LD_PRELOAD).unwrap_or_default();
     if !preloaded.split([':', ' ']).any(|part| part == path) {
         return Err(unavailable(
             spec,

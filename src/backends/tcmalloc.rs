@@ -21,6 +21,7 @@ use super::member::{ChildEnvironment, Member, Opened};
 use super::optional;
 use super::setting::{Setting, plain};
 use super::spec_checks::SpecChecks;
+use crate::environment::GLIBC_TUNABLES;
 use crate::spec::BackendSpec;
 
 /// The entry of the list.
@@ -108,7 +109,7 @@ fn environment(spec: &BackendSpec) -> ChildEnvironment {
     spec.takes_only(SETTINGS)?;
     // Where glibc uses the facility, the caches are by thread.
     Ok(match per_cpu(spec)? {
-        true => vec![("GLIBC_TUNABLES".to_owned(), "glibc.pthread.rseq=0".into())],
+        true => vec![(GLIBC_TUNABLES.to_owned(), "glibc.pthread.rseq=0".into())],
         false => Vec::new(),
     })
 }

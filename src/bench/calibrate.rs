@@ -13,6 +13,7 @@ use super::settings::Settings;
 use super::side::Side;
 use super::worker::ChildLimits;
 use super::workload::Workload;
+use crate::environment::{CFLAGS, CXXFLAGS, HEAPLAY_LAYOUT, RUSTFLAGS};
 use crate::stats::{Estimate, Random};
 
 /// The finest margin, in per cent: builds of one allocator have differed by so much.
@@ -76,10 +77,10 @@ impl Rebuild {
         let rust = format!("-Cllvm-args=-align-all-functions={}", align.ilog2());
         let status = Command::new("/bin/sh")
             .args(["-c", &self.command])
-            .env("CFLAGS", appended("CFLAGS", &c))
-            .env("CXXFLAGS", appended("CXXFLAGS", &c))
-            .env("RUSTFLAGS", appended("RUSTFLAGS", &rust))
-            .env("HEAPLAY_LAYOUT", number.to_string())
+            .env(CFLAGS, appended(CFLAGS, &c))
+            .env(CXXFLAGS, appended(CXXFLAGS, &c))
+            .env(RUSTFLAGS, appended(RUSTFLAGS, &rust))
+            .env(HEAPLAY_LAYOUT, number.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .status()

@@ -15,10 +15,11 @@ use super::job::{Job, Task};
 use super::side::Side;
 use super::worker::{ChildLimits, Worker};
 use super::workload::Workload;
+use crate::environment::PATH;
 
 /// Where valgrind is, if it is on the PATH.
 pub fn valgrind() -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?)
+    std::env::split_paths(&std::env::var_os(PATH)?)
         .map(|folder| folder.join("valgrind"))
         .find(|path| path.is_file())
 }

@@ -15,7 +15,7 @@ pub struct MergeArgs {
     #[arg(required = true, num_args = 2..)]
     runs: Vec<PathBuf>,
     /// The folder to write
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "RUN")]
     out: PathBuf,
 }
 

@@ -23,6 +23,7 @@ use anyhow::{Context, bail};
 use self::library::Library;
 use self::limits::LimitArgs;
 pub use self::recorder::RecorderArgs;
+use crate::environment::LD_PRELOAD;
 use crate::trace::{Creation, Header, RawLog, RecordingEnding, Survey};
 use crate::units::{plain_bytes, with_commas};
 
@@ -95,7 +96,7 @@ impl RecordArgs {
             name,
             path: &path,
             arguments,
-            preload: library.preload(std::env::var_os("LD_PRELOAD").as_deref()),
+            preload: library.preload(std::env::var_os(LD_PRELOAD).as_deref()),
             order: self.limits.order(std::process::id(), logs.base().as_os_str()),
         })?;
         drop(library);

@@ -40,10 +40,16 @@ pub struct RunArgs {
     )]
     pub passes: Vec<Pass>,
     /// Repetitions of each timed pass (from 3 on, latencies are confirmed call by call)
-    #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=255))]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=255)
+    )]
     pub repetitions: u32,
     /// The run folder [default: reports/DATE-TIME]
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "RUN")]
     pub out: Option<PathBuf>,
     /// Finish the run in this folder: missing and failed cells
     #[arg(
@@ -67,11 +73,11 @@ pub struct RunArgs {
     /// as a timed pass
     #[arg(long)]
     pub count_instructions: bool,
-    /// Leave out `null`, which measures the harness itself and is otherwise always there
+    /// Leave out `null`. It measures the harness itself, and every other run has it
     #[arg(long)]
     pub no_floor: bool,
     /// The seed of the order of the timed cells [default: the time of day]
-    #[arg(long)]
+    #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
     #[command(flatten)]
     pub children: ChildArgs,

@@ -52,24 +52,39 @@ pub struct SelftestArgs {
     #[arg(long, value_delimiter = ',', value_name = "PERCENT", value_parser = percentage)]
     #[arg(allow_negative_numbers = true)]
     inject_instructions: Vec<f64>,
-    /// Inject a page, a usable byte and an arena, and nothing
+    /// Inject a page, a usable byte, an arena, and, to compare, nothing
     #[arg(long)]
     inject_exact: bool,
     /// Trials of each kind
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100,
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000)
+    )]
     trials: u64,
     /// Cells of the suite that each trial stands for; they share the allowed error
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 12,
+        value_parser = clap::value_parser!(u64).range(1..=100_000)
+    )]
     cells: u64,
     /// Seconds that a trial may take
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
     trial_limit: u64,
     /// One trial at a time, with pairs on all processors that --jobs allows, instead of a trial on
     /// each processor
     #[arg(long)]
     together: bool,
     /// The seed of everything that is drawn
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
     /// Write every trial as JSON
     #[arg(long, value_name = "FILE")]

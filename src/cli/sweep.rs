@@ -26,16 +26,22 @@ pub struct SweepArgs {
     traces: Vec<PathBuf>,
     /// A backend; braces make a grid: 'jemalloc:dirty_decay_ms={0,1000},narenas={1,4}'. May be
     /// given again
-    #[arg(short, long = "backend", required = true)]
+    #[arg(short, long = "backend", value_name = "BACKEND", required = true)]
     backends: Vec<String>,
     /// The memory that counts: at exit, at its peak, or averaged over the bytes requested
     #[arg(long, value_enum, default_value_t = MemoryArg::Exit)]
     memory: MemoryArg,
     /// Repetitions of the time pass
-    #[arg(short, long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(5..=255))]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        default_value_t = 7,
+        value_parser = clap::value_parser!(u32).range(5..=255)
+    )]
     repetitions: u32,
     /// The run folder [default: reports/DATE-TIME]
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "RUN")]
     out: Option<PathBuf>,
     #[command(flatten)]
     children: ChildArgs,

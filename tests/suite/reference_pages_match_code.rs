@@ -36,7 +36,7 @@ fn compare(name: &str, page: &str) {
 fn head(title: &str, text: &str) -> String {
     format!(
         "# {title}\n\nThis page is generated from the code (`HEAPLAY_BLESS=1 cargo test --test \
-         suite reference`).\n{text}\n"
+         suite reference`).\n\n{text}\n"
     )
 }
 
@@ -65,7 +65,7 @@ fn verbs_are_those_of_the_command_line() {
     let mut out = head(
         "Verbs",
         "`heaplay VERB --help` prints the same. A size is a number with a unit: `64K`, `512MiB`, \
-         `2G`.",
+         `2G`.\n",
     );
     let mut cli = Cli::command();
     cli.build();
@@ -88,7 +88,9 @@ fn section(verb: &Command) -> String {
     let about = verb.get_long_about().or(verb.get_about()).map(ToString::to_string);
     let _ = writeln!(out, "{}.\n", about.unwrap_or_default().trim_end_matches('.'));
     let usage = verb.clone().render_usage().to_string();
-    let _ = writeln!(out, "```text\n{}\n```\n", usage.trim_start_matches("Usage:").trim());
+    let usage = usage.trim_start_matches("Usage:").trim();
+    let usage: Vec<&str> = usage.lines().map(str::trim).collect();
+    let _ = writeln!(out, "```text\n{}\n```\n", usage.join("\n"));
     for argument in verb.get_arguments().filter(|argument| !argument.is_hide_set()) {
         if !["help", "version"].contains(&argument.get_id().as_str()) {
             out.push_str(&entry(argument));
@@ -153,7 +155,10 @@ fn backends_are_those_of_the_list() {
         let _ = writeln!(out, "Settings, read from {}:\n", backend.settings_read_from);
         table(&mut out, &["setting", "values", "default", "effect"]);
         for setting in backend.settings {
-            let default = code(setting.default);
+            let default = match setting.default.contains(' ') {
+                true => setting.default.to_owned(),
+                false => code(setting.default),
+            };
             row(&mut out, &[&code(setting.name), setting.values, &default, setting.meaning]);
         }
     }
@@ -214,7 +219,7 @@ fn metrics_are_those_of_the_table() {
 
 #[test]
 fn exit_statuses_are_those_of_the_program() {
-    let mut out = head("Exit statuses", "");
+    let mut out = head("Exit statuses", "The verbs end with these.\n");
     table(&mut out, &["status", "meaning"]);
     for exit in Exit::ALL {
         row(&mut out, &[&exit.code().to_string(), exit.meaning()]);
@@ -226,30 +231,40 @@ fn exit_statuses_are_those_of_the_program() {
     compare("exit-codes.md", &out);
 }
 
-/// A variable by its text: the constants of `src/environment.rs` are the names.
+/// Code has the constants of `src/environment.rs`, not the texts.
 #[test]
 fn variables_are_named_in_their_table() {
+    let names: Vec<String> =
+        VARIABLES.iter().map(|variable| format!("\"{}\"", variable.name)).collect();
     let mut found = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("the source is there").flatten() {
             let path = entry.path();
-            if path.is_dir() {
-                // The recorder is compiled by itself.
-                if !path.ends_with("src/recorder") {
-                    folders.push(path);
-                }
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-            for (number, line) in text.lines().enumerate() {
-                let calls = ["env::var(\"", "env::var_os(\"", ".env(\"", ".env_remove(\""];
-                if calls.iter().any(|call| line.contains(call)) {
-                    found.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
-                }
+            // The recorder is compiled by itself.
+            match path.is_dir() {
+                true if path.ends_with("src/recorder") => {}
+                true => folders.push(path),
+                false if path.ends_with("src/environment.rs") => {}
+                false => found.extend(variables_as_text(&path, &names)),
             }
         }
     }
     assert!(found.is_empty(), "name them in src/environment.rs:\n{}", found.join("\n"));
+}
+
+/// The lines outside tests that have the name of a variable as a whole text, or read a variable by a
+/// text.
+fn variables_as_text(path: &Path, names: &[String]) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let is_text = |line: &str| {
+        let calls = ["env::var(\"", "env::var_os(\"", ".env(\"", ".env_remove(\""];
+        let has_name = || names.iter().any(|name| line.contains(name));
+        calls.iter().any(|call| line.contains(call)) || has_name()
+    };
+    // The name of an option's value is another matter.
+    let is_code = |line: &str| !line.contains("value_name = ");
+    let lines = code.lines().enumerate().filter(|(_, line)| is_code(line) && is_text(line));
+    lines.map(|(at, line)| format!("{}:{}: {}", path.display(), at + 1, line.trim())).collect()
 }

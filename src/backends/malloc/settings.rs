@@ -4,6 +4,7 @@ use crate::backends::error::BackendError;
 use crate::backends::member::ChildEnvironment;
 use crate::backends::setting::{Setting, plain, setting};
 use crate::backends::spec_checks::SpecChecks;
+use crate::environment::GLIBC_TUNABLES;
 use crate::spec::BackendSpec;
 
 pub(super) const SETTINGS: [Setting; 19] = [
@@ -85,7 +86,7 @@ pub(super) fn environment(spec: &BackendSpec) -> ChildEnvironment {
         .iter()
         .map(|(name, value)| match name.strip_prefix("MALLOC_") {
             Some(_) => (name.clone(), plain(value).into()),
-            None => ("GLIBC_TUNABLES".to_owned(), format!("{name}={}", plain(value)).into()),
+            None => (GLIBC_TUNABLES.to_owned(), format!("{name}={}", plain(value)).into()),
         })
         .collect())
 }

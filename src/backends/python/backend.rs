@@ -18,6 +18,7 @@ use crate::backends::malloc;
 use crate::backends::member::{ChildEnvironment, Member, Opened};
 use crate::backends::setting::Setting;
 use crate::backends::spec_checks::SpecChecks;
+use crate::environment::{HEAPLAY_PYTHON_LIBRARY, PYTHONHOME, PYTHONMALLOC};
 use crate::spec::BackendSpec;
 use crate::trace::Domain;
 
@@ -37,7 +38,7 @@ pub const MEMBER: Member = Member {
 const SETTINGS: [Setting; 1] = [Bases::setting("kernel")];
 
 /// The library that the parent found, for its child.
-const LIBRARY: &str = "HEAPLAY_PYTHON_LIBRARY";
+const LIBRARY: &str = HEAPLAY_PYTHON_LIBRARY;
 
 /// CPython's codes of the domains.
 const RAW: c_int = 0;
@@ -112,8 +113,7 @@ impl Python {
 
 /// Starts an interpreter that does not use the pools.
 fn start_interpreter(library: &Library, path: &Path, minor: u32) -> Result<(), String> {
-    let variables =
-        [("PYTHONMALLOC", Some("malloc".into())), ("PYTHONHOME", find::home(path, minor))];
+    let variables = [(PYTHONMALLOC, Some("malloc".into())), (PYTHONHOME, find::home(path, minor))];
     for (name, value) in variables {
         if let Some(value) = value
             && std::env::var_os(name).as_deref() != Some(value.as_os_str())
@@ -272,12 +272,10 @@ fn environment(spec: &BackendSpec) -> ChildEnvironment {
         let rest = name.to_str()?.strip_prefix("libpython3.")?;
         rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse().ok()
     });
-    let mut all = vec![
-        (LIBRARY, library.clone().into_os_string()),
-        ("PYTHONMALLOC", OsString::from("malloc")),
-    ];
+    let mut all =
+        vec![(LIBRARY, library.clone().into_os_string()), (PYTHONMALLOC, OsString::from("malloc"))];
     if let Some(home) = minor.and_then(|minor| find::home(&library, minor)) {
-        all.push(("PYTHONHOME", home.into_os_string()));
+        all.push((PYTHONHOME, home.into_os_string()));
     }
     Ok(all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::environment::{HOME, PATH, PYENV_ROOT};
+
 /// A program for an interpreter: it prints its library's folder, its file name, whether there is
 /// one.
 const QUERY: &str = "import sysconfig as s; v = s.get_config_var; \
@@ -110,7 +112,7 @@ fn query(python: &Path) -> Result<PathBuf, String> {
 
 /// The library of the first interpreter of that name on PATH, when it has one.
 fn on_path(name: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
+    let folders = std::env::var_os(PATH)?;
     std::env::split_paths(&folders)
         .map(|folder| folder.join(name))
         .filter(|path| path.is_file())
@@ -118,9 +120,8 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 fn pyenv_libraries() -> Vec<PathBuf> {
-    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
-    let root =
-        root.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")));
+    let root = std::env::var_os(PYENV_ROOT).map(PathBuf::from);
+    let root = root.or_else(|| std::env::var_os(HOME).map(|home| Path::new(&home).join(".pyenv")));
     let versions = root.and_then(|root| fs::read_dir(root.join("versions")).ok());
     let folders =
         versions.into_iter().flatten().flatten().map(|version| version.path().join("lib"));

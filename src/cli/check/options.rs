@@ -52,10 +52,15 @@ pub struct CheckArgs {
     #[arg(long)]
     pub count_instructions: bool,
     /// Seconds for all cells together; clear cells end early and leave their time to the others
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 300,
+        value_parser = clap::value_parser!(u64).range(1..=604_800)
+    )]
     pub time_limit: u64,
     /// The seed of the orders of time slices [default: the clock]
-    #[arg(long)]
+    #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
     /// Margins by measure, and accepted increases (TOML)
     #[arg(long, value_name = "FILE")]

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use anyhow::Context;
 
 use super::limits::order;
+use crate::environment::LD_PRELOAD;
 
 /// The signals that are passed on to the program.
 const SIGNALS: [i32; 6] =
@@ -65,7 +66,7 @@ pub fn run(command: ChildCommand<'_>) -> anyhow::Result<ChildExit> {
     let mut child = Command::new(command.path)
         .arg0(command.name)
         .args(command.arguments)
-        .env("LD_PRELOAD", command.preload)
+        .env(LD_PRELOAD, command.preload)
         .env(order::VARIABLE, command.order)
         .spawn()
         .with_context(|| format!("{}: cannot be started", command.path.display()))?;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use crate::environment::PATH;
+
 /// Programs that are no Python but start other programs. The recorder does nothing in a launcher and
 /// records the Python that it starts.
 const LAUNCHERS: &[&str] = &[
@@ -93,7 +95,7 @@ fn find(name: &OsStr) -> anyhow::Result<PathBuf> {
         }
         return Ok(path);
     }
-    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::env::var_os(PATH).unwrap_or_default();
     let found = std::env::split_paths(&paths)
         .map(|directory| directory.join(name))
         .find(|p| is_executable(p));
