@@ -1,5 +1,8 @@
-//! Compiles the recorder (`src/recorder/`), a library without dependencies, so that the program can
-//! carry it inside; and tells the backends which versions of their crates are compiled in.
+//! Compiles the recorder (`src/recorder/`), a library without dependencies, so that the binary can
+//! embed it. Passes the exact versions of allocator crates on to the backends.
+//!
+//! The recorder is a package of its own, too (`recorder/Cargo.toml`), for cargo's tools. The build
+//! script compiles it with `rustc`, so that `cargo install` works from the published package.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +10,7 @@ use std::{env, fs};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    tell_versions();
+    pass_versions();
     println!("cargo::rerun-if-changed=src/recorder");
     for entry in fs::read_dir("src/recorder").into_iter().flatten().flatten() {
         println!("cargo::rerun-if-changed={}", entry.path().display());
@@ -18,21 +21,21 @@ fn main() {
     if target("OS") == "linux" && target("POINTER_WIDTH") == "64" {
         compile(&out, target("ENV") == "musl");
     } else {
-        // Recording is for 64-bit Linux; the rest works without it. The verb says so when it finds
-        // nothing embedded.
+        // Recording needs 64-bit Linux; the rest of heaplay works without. `heaplay record` reports
+        // an empty recorder.
         fs::write(&out, []).expect("write an empty recorder");
     }
 }
 
-/// Passes on the version of each crate that `Cargo.toml` pins (`"=1.2.3"`), as
-/// `VERSION_OF_THE_CRATE`: allocators that cannot report a version of their own are known by it.
-fn tell_versions() {
+/// Passes the version of each crate that `Cargo.toml` fixes (`"=1.2.3"`), as
+/// `VERSION_OF_THE_CRATE`. Allocators that cannot report their version are reported by it.
+fn pass_versions() {
     println!("cargo::rerun-if-changed=Cargo.toml");
     let manifest = fs::read_to_string("Cargo.toml").expect("read Cargo.toml");
     for line in manifest.lines() {
         let Some((name, rest)) = line.split_once(" = ") else { continue };
-        let pinned = rest.split_once("\"=").and_then(|(_, rest)| rest.split_once('"'));
-        if let Some((version, _)) = pinned {
+        let fixed = rest.split_once("\"=").and_then(|(_, rest)| rest.split_once('"'));
+        if let Some((version, _)) = fixed {
             let variable = name.to_uppercase().replace('-', "_");
             println!("cargo::rustc-env=VERSION_OF_{variable}={version}");
         }
@@ -48,7 +51,7 @@ fn compile(out: &Path, is_musl: bool) {
         rustc.arg("-C").arg(format!("linker={}", linker.display()));
     }
     if is_musl {
-        // A library that is loaded into a program uses that program's libc.
+        // A library that is loaded into a program uses the libc of that program.
         rustc.args(["-C", "target-feature=-crt-static"]);
     }
     rustc.arg("-o").arg(out).arg("src/recorder/lib.rs");

@@ -1,8 +1,9 @@
-// The yardstick of heaplay's loop: what a replay costs when it is written down in plain C, with the calls in a switch.
+// The yardstick of heaplay's loop: a replay in plain C, with the calls in a switch.
 //
-// An operation is 8 bytes: action (bits 0-1: malloc, calloc, realloc, free), slot (bits 4-31), size (bits 32-63), the form
-// of heaplay's own instructions, whose domain (bits 2-3) is not looked at. `benches/floor.rs` builds this with the machine's C compiler
-// as a shared library and runs it in turns with heaplay's loop, in one process.
+// An operation is 8 bytes: action (bits 0-1: malloc, calloc, realloc, free), slot (bits 4-31), size
+// (bits 32-63). This is the form of heaplay's own instructions; their domain (bits 2-3) is ignored.
+// `benches/floor.rs` builds this file as a shared library with the machine's C compiler. It runs
+// interleaved with heaplay's loop, in one process.
 
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +22,7 @@ struct calls {
 static inline uint32_t slot_of(uint64_t operation) { return operation >> 4 & 0x0fffffff; }
 static inline size_t size_of(uint64_t operation) { return operation >> 32; }
 
-// Makes no call: a slot is written where a block would begin and read where it would end.
+// Makes no call: it writes a slot where a block would begin and reads it where the block would end.
 uint64_t floor_noop(const uint64_t *operations, size_t count, void **slots) {
     uint64_t sum = 0;
     for (size_t i = 0; i < count; i++) {
@@ -38,7 +39,7 @@ uint64_t floor_noop(const uint64_t *operations, size_t count, void **slots) {
     return sum;
 }
 
-// One call of `calls`, which a compiler that knows them makes by name.
+// One call of `calls`. A compiler that knows the table makes the call by name.
 static inline void make(uint64_t operation, void **place, const struct calls *calls) {
     switch (operation & 3) {
     case 0:
@@ -64,8 +65,10 @@ void floor_malloc(const uint64_t *operations, size_t count, void **slots) {
         make(operations[i], &slots[slot_of(operations[i])], &by_name);
 }
 
-// Any allocator, by four pointers that stay in registers: what a call through the linker's table costs, too.
-void floor_calls(const uint64_t *operations, size_t count, void **slots, const struct calls *table) {
+// Any allocator, by four pointers that stay in registers. A call by name goes through the linker's
+// table and costs as much.
+void floor_calls(const uint64_t *operations, size_t count, void **slots,
+                 const struct calls *table) {
     struct calls calls = *table;
     for (size_t i = 0; i < count; i++)
         make(operations[i], &slots[slot_of(operations[i])], &calls);
@@ -77,14 +80,14 @@ static void *empty_calloc(size_t count, size_t size) { (void)count, (void)size; 
 static void *empty_realloc(void *block, size_t size) { (void)block, (void)size; return somewhere; }
 static void empty_free(void *block) { (void)block; }
 
-// For `floor_calls`: functions that do nothing, so that the call and its return are all there is.
+// For `floor_calls`: functions that do nothing, so only the call and its return remain.
 const struct calls *floor_empty(void) {
     static const struct calls empty = {empty_malloc, empty_calloc, empty_realloc, empty_free};
     return &empty;
 }
 
-// As `floor_malloc`, each call between a pair of reads that is fenced on its inner sides, as in heaplay's latency pass. Says
-// whether it could: 0 where the processor has no such counter.
+// As `floor_malloc`, with each call between a pair of clock reads that is fenced on its inner
+// sides, as in heaplay's latency pass. Returns 0 where the processor has no such counter, else 1.
 int floor_pairs(const uint64_t *operations, size_t count, void **slots, uint32_t *ticks) {
 #if defined(__x86_64__)
     for (size_t i = 0; i < count; i++) {

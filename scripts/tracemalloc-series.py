@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""Runs a program and dumps a tracemalloc snapshot of it every SECONDS, and one at its end, for `heaplay import`:
+"""Runs a program and dumps tracemalloc snapshots of it, for `heaplay import`.
+
+It dumps one every SECONDS, and one at the end of the program:
 
     python scripts/tracemalloc-series.py app- 2 app.py --its arguments
     heaplay import app-*.snapshot -o app.trace
 
-Or copy the ten lines below into a program and call dump() wherever a phase ends. Python 3.6 and later."""
+Or copy the ten lines below into a program, and call dump() wherever a phase ends. Python 3.6 and
+later.
+"""
 
 import itertools, tracemalloc
 
@@ -13,12 +17,13 @@ numbers = itertools.count()
 
 def dump(prefix="app-"):
     """The blocks that are live now, less those of tracemalloc's own."""
-    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(False, tracemalloc.__file__)])
+    own = tracemalloc.Filter(False, tracemalloc.__file__)
+    snapshot = tracemalloc.take_snapshot().filter_traces([own])
     snapshot.dump("%s%05d.snapshot" % (prefix, next(numbers)))
 
 
 def every(seconds, prefix="app-"):
-    """Dumps from a thread of its own until the function that this returns is called; that dumps a last time."""
+    """Dumps from a thread of its own. Returns a function that ends this and dumps a last time."""
     import threading
     stop = threading.Event()
     def loop():

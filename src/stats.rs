@@ -1,102 +1,23 @@
-//! Pure functions on slices of numbers. Callers: `report` and `check`.
+//! Pure functions on slices of numbers.
 //!
-//! Here what describes a sample; `stats/robust.rs` has the trimmed mean with its interval and says
-//! whether one of two is longer, `stats/beta.rs` the distributions that intervals are made of,
-//! `stats/looks.rs` when to look at data that is still coming in.
+//! `stats/sample.rs` describes a sample. `stats/robust.rs` has the trimmed mean with its interval,
+//! `stats/ratios.rs` decides from ratios whether one of two is longer. `stats/beta.rs` has the
+//! distributions of intervals, `stats/looks.rs` the looks at data that is still coming in, and
+//! `stats/random.rs` the random numbers.
 //!
-//! Values that are no numbers (NaN, infinities) are left out before anything is computed; what is
-//! computed from nothing is `None`, never 0.
+//! Values that are not finite (NaN, infinities) are left out of every computation. The result for
+//! an empty sample is `None`, never 0.
 
 mod beta;
 mod looks;
+mod random;
+mod ratios;
 mod robust;
+mod sample;
 
 pub use beta::{clopper_pearson, incomplete_beta, student_quantile};
 pub use looks::{LOOKS, error_of_look, look_after};
-pub use robust::{Estimate, Random, TRIM, longer};
-
-/// The finite values, in rising order.
-pub fn sorted(values: &[f64]) -> Vec<f64> {
-    let mut values: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-/// The quantile at `share` (0 to 1), linear between neighbours: type 7 of Hyndman and Fan, "Sample
-/// quantiles in statistical packages", The American Statistician 50 (1996), the default of R and
-/// NumPy.
-pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
-    let values = sorted(values);
-    let last = values.len().checked_sub(1)?;
-    let place = share.clamp(0.0, 1.0) * last as f64;
-    let below = place.floor() as usize;
-    let above = (below + 1).min(last);
-    Some(values[below] + (values[above] - values[below]) * (place - below as f64))
-}
-
-/// The median: the quantile at one half.
-pub fn median(values: &[f64]) -> Option<f64> {
-    quantile(values, 0.5)
-}
-
-/// The smallest and the largest value.
-pub fn range(values: &[f64]) -> Option<(f64, f64)> {
-    let values = sorted(values);
-    Some((*values.first()?, *values.last()?))
-}
-
-/// Median absolute deviation from the median, not scaled to a normal distribution; Hampel, "The
-/// influence curve and its role in robust estimation", Journal of the American Statistical
-/// Association 69 (1974).
-pub fn median_absolute_deviation(values: &[f64]) -> Option<f64> {
-    let middle = median(values)?;
-    median(&sorted(values).iter().map(|value| (value - middle).abs()).collect::<Vec<f64>>())
-}
-
-/// The geometric mean of positive values; the only mean under which ratios of ratios agree whatever
-/// the reference: Fleming and Wallace, "How not to lie with statistics", CACM 29 (1986). Values
-/// that are not positive are left out.
-pub fn geometric_mean(values: &[f64]) -> Option<f64> {
-    let logs: Vec<f64> = values
-        .iter()
-        .filter(|value| value.is_finite() && **value > 0.0)
-        .map(|value| value.ln())
-        .collect();
-    if logs.is_empty() { None } else { Some((logs.iter().sum::<f64>() / logs.len() as f64).exp()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const V: [f64; 7] = [3.1, 0.4, 15.9, 2.6, 5.3, 5.8, 9.7];
-
-    fn close(found: Option<f64>, expected: f64) {
-        let found = found.expect("a value");
-        assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
-    }
-
-    /// Figures from Python 3: `statistics.median(v)`, `statistics.quantiles(v, n=…,
-    /// method="inclusive")`, `statistics.median(abs(x - median) for x in v)`,
-    /// `statistics.geometric_mean(v)`.
-    #[test]
-    fn agrees_with_python() {
-        close(median(&V), 5.3);
-        close(median(&V[..4]), 2.85);
-        close(quantile(&V, 0.25), 2.85);
-        close(quantile(&V, 0.9), 12.18);
-        close(median_absolute_deviation(&V), 2.6999999999999997);
-        close(geometric_mean(&V), 3.9605229698548254);
-        assert_eq!(range(&V), Some((0.4, 15.9)));
-    }
-
-    #[test]
-    fn nothing_gives_nothing_and_what_is_no_number_is_left_out() {
-        assert_eq!(median(&[]), None);
-        assert_eq!(range(&[f64::NAN]), None);
-        assert_eq!(geometric_mean(&[0.0, -1.0]), None);
-        assert_eq!(median(&[f64::NAN, 2.0, f64::INFINITY]), Some(2.0));
-        assert_eq!(quantile(&[1.0], 0.99), Some(1.0));
-        assert_eq!(quantile(&[1.0, 2.0], 7.0), Some(2.0));
-    }
-}
+pub use random::Random;
+pub use ratios::longer;
+pub use robust::{Estimate, TRIM};
+pub use sample::{geometric_mean, median, median_absolute_deviation, quantile, range, sorted};

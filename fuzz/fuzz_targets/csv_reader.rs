@@ -1,4 +1,5 @@
-//! Arbitrary bytes as a CSV trace: an error with a place, or rows that survive the way to binary.
+//! Arbitrary bytes as a CSV trace give an error with a position, or rows that the binary format can
+//! hold.
 #![no_main]
 
 mod files;

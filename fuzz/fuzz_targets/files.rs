@@ -1,11 +1,13 @@
-//! Files for readers that open paths: one folder a process, in memory where the machine has such a
-//! place.
+//! Files for readers that open paths. Their names contain the process id; they lie in memory where
+//! the machine has `/dev/shm`.
+
+#![allow(dead_code, reason = "each target uses a part")]
 
 use std::path::{Path, PathBuf};
 
 use heaplay::trace::{self, Row, Sequence, TraceError};
 
-/// A path for this process.
+/// The path of a file of this process.
 pub fn path(name: &str) -> PathBuf {
     let memory = Path::new("/dev/shm");
     let root = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -22,7 +24,7 @@ pub fn read(path: &Path) -> Result<Vec<(Row, String)>, TraceError> {
     Ok(rows)
 }
 
-/// Reads arbitrary bytes. What can be read can be written in the other format, and reads the same
+/// Reads arbitrary bytes. Rows that can be read can be written in the other format, and are the same
 /// there.
 pub fn check(bytes: &[u8], name: &str, other: &str) {
     let (from, to) = (path(name), path(other));
@@ -30,7 +32,7 @@ pub fn check(bytes: &[u8], name: &str, other: &str) {
     let rows = match read(&from) {
         Ok(rows) => rows,
         Err(error) => {
-            assert!(error.to_string().contains(&from.display().to_string()), "no place in `{error}`");
+            assert!(error.to_string().contains(&from.display().to_string()), "no path in `{error}`");
             if let Ok(mut reader) = trace::open_salvaging(&from) {
                 while let Ok(Some(_)) = reader.next_row() {}
             }
@@ -41,8 +43,8 @@ pub fn check(bytes: &[u8], name: &str, other: &str) {
     assert_eq!(rows, read(&to).unwrap());
 }
 
-/// Reads a trace that heaplay made of something else: its rows are a sequence of calls, and as many
-/// as was told.
+/// Reads a trace that heaplay made from another format. Its rows are a valid sequence of calls, with
+/// the reported numbers of rows and calls.
 pub fn check_counts(path: &Path, rows: u64, events: u64) {
     let (mut reader, mut sequence, mut found) = (trace::open(path).unwrap(), Sequence::new(), 0);
     while let Some(row) = reader.next_row().unwrap() {

@@ -1,5 +1,5 @@
-//! Arbitrary text as another recorder's log, in every format: an error with a place, or a trace
-//! that is one.
+//! Arbitrary text as a log of another recorder, in every format, gives an error with a position or a
+//! valid trace.
 #![no_main]
 
 mod files;
@@ -11,15 +11,15 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let out = files::path("b.trace");
     let path = files::path("a.log");
     std::fs::write(&path, bytes).unwrap();
-    // One byte chooses the format; past the last one it is told by the content.
+    // The first byte chooses the format. One value lets the content decide.
     let format = FOREIGN.get(usize::from(which) % (FOREIGN.len() + 1)).map(|foreign| foreign.name);
     let converted = ForeignLog::open(&path, format).and_then(|log| log.convert(&out));
-    let told = match converted {
-        Ok(told) => told,
+    let imported = match converted {
+        Ok(imported) => imported,
         Err(error) => {
-            assert!(error.to_string().contains(&path.display().to_string()), "no place in `{error}`");
+            assert!(error.to_string().contains(&path.display().to_string()), "no path in `{error}`");
             return;
         }
     };
-    files::check_counts(&out, told.rows, told.events);
+    files::check_counts(&out, imported.rows, imported.events);
 });

@@ -1,4 +1,4 @@
-//! Arbitrary text as a policy: an error that names a line of it, or margins that are percentages.
+//! Arbitrary text as a policy gives an error that names a line, or margins that are percentages.
 #![no_main]
 
 use heaplay::results::{Metric};

@@ -1,17 +1,18 @@
-//! Arbitrary words as what the recorder left behind: an error with a place, or a trace that is one.
+//! Arbitrary words as a raw log give an error with a position, or a valid trace.
 #![no_main]
 
 mod files;
 
 use heaplay::trace::RawLog;
 
-/// Bytes before the first word, and of the tail, as `src/recorder/rawlog.rs` says.
+/// Bytes before the first word, as in `src/recorder/rawlog.rs`.
 const HEADER_BYTES: usize = 4096;
+/// Bytes of the tail, as in `src/recorder/rawlog.rs`.
 const TAIL_BYTES: usize = 128 << 10;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    // A header whose numbers are arbitrary save for magic and version, then a tail that begins with
-    // arbitrary words.
+    // Magic and version of the header are right, its other numbers are arbitrary. Then comes a tail
+    // that begins with arbitrary words.
     let numbers = bytes.len().min(14 * 8);
     let mut file = vec![0; HEADER_BYTES + TAIL_BYTES];
     file[..8].copy_from_slice(b"hplayraw");
@@ -25,7 +26,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let survey = match RawLog::open(&path).and_then(|log| log.convert(&out)) {
         Ok(survey) => survey,
         Err(error) => {
-            assert!(error.to_string().contains(&path.display().to_string()), "no place in `{error}`");
+            assert!(error.to_string().contains(&path.display().to_string()), "no path in `{error}`");
             return;
         }
     };

@@ -1,4 +1,4 @@
-//! Arbitrary bytes as a tracemalloc snapshot: an error with a place, or a trace that is one.
+//! Arbitrary bytes as a tracemalloc snapshot give an error with a position, or a valid trace.
 #![no_main]
 
 mod files;
@@ -11,7 +11,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let snapshot = match Snapshot::open(&path) {
         Ok(snapshot) => snapshot,
         Err(error) => {
-            assert!(error.to_string().contains(&path.display().to_string()), "no place in `{error}`");
+            assert!(error.to_string().contains(&path.display().to_string()), "no path in `{error}`");
             return;
         }
     };

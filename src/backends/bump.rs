@@ -1,43 +1,55 @@
-//! Room `backends`, member `bump`: hands out one address after the other and takes nothing back.
+//! `bump`: returns one address after the other, and reuses nothing.
 //!
-//! It is the bound of what allocation can cost in time (one addition) and of what never reusing
-//! costs in memory. It reserves address space once; a block has no header, its address is a
-//! multiple of 16, and the space it takes is its size rounded up to 16 bytes. `free` does nothing.
-//! `realloc` stays in place for the block that was given last; any other is given anew and copied.
-//! Memory above the top was never touched, so `calloc` has nothing to clear.
+//! It is the lower bound of the time of an allocation (one addition), and shows what never reusing
+//! memory costs. It reserves address space once. A block has no header, its address is a multiple
+//! of 16, and it takes its size rounded up to 16 bytes. `free` does nothing. `realloc` stays in
+//! place for the latest block; any other block is copied. Memory above the top was never touched,
+//! so `calloc` has nothing to clear.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
 
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
-use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, no_environment};
+use super::allocator::{Allocator, Domains};
+use super::backend::Backend;
+use super::error::BackendError;
+use super::member::{Member, Opened, no_environment};
 use super::pages;
-use crate::backends::spec_checks::SpecChecks;
+use super::setting::{Setting, setting};
+use super::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
 use crate::units::parse_bytes;
 
-/// The line in the list.
+/// The entry of the list.
 pub const MEMBER: Member = Member {
     name: "bump",
-    summary: "gives the next free address, takes nothing back: the bound of time, and what reuse is worth",
+    summary: "returns the next free address, reuses nothing: the lower bound of time",
     below: None,
-    settings: &[],
+    settings: &[RESERVE],
+    settings_read_from: "heaplay",
     environment: no_environment,
     details,
     open,
 };
 
-/// Address space reserved when the setting says nothing.
+const RESERVE: Setting = setting(
+    "reserve",
+    "bytes, from a page to 64TiB",
+    "64GiB",
+    "address space; a request is refused (null) when it is used up",
+);
+
+/// Address space without the setting, in bytes.
 const RESERVE_BYTES: u64 = 64 << 30;
 /// Every block begins at a multiple of this many bytes.
 const ALIGN_BYTES: usize = 16;
 
 /// The state behind the table's context.
 ///
-/// Invariants: `start <= last <= top <= end`, `last` and `top` are multiples of 16, every byte from
-/// `top` on is zero, and `last` is the block given last (or `start` when there was none).
-struct Region {
+/// Invariants: `start <= last <= top <= end`; `last` and `top` are multiples of 16; every byte from
+/// `top` on is zero; `last` is the latest block (or `start` when there is none).
+struct BumpState {
     top: Cell<usize>,
     last: Cell<usize>,
     end: usize,
@@ -46,7 +58,7 @@ struct Region {
 
 /// A bump allocator with its own range of addresses.
 struct Bump {
-    region: Box<Region>,
+    state: Box<BumpState>,
     reserved_bytes: usize,
 }
 
@@ -55,31 +67,32 @@ impl Bump {
         let start = pages::reserve(reserved_bytes).map_err(|error| BackendError::Unavailable {
             backend: "bump".to_owned(),
             reason: format!(
-                "{reserved_bytes} bytes of address space could not be reserved ({error}); ask for less with bump:reserve=4GiB"
+                "{reserved_bytes} bytes of address space could not be reserved ({error}); \
+                 reserve less with bump:reserve=4GiB"
             ),
         })?;
         let address = start.as_ptr().addr();
-        let region = Region {
+        let state = BumpState {
             top: Cell::new(address),
             last: Cell::new(address),
             end: address + reserved_bytes,
             start,
         };
-        Ok(Bump { region: Box::new(region), reserved_bytes })
+        Ok(Bump { state: Box::new(state), reserved_bytes })
     }
 }
 
 impl Drop for Bump {
     fn drop(&mut self) {
-        // SAFETY: the range was reserved by `new` with this size; whoever drops the backend has no
-        // live blocks. A refusal would leave the range reserved, which harms nobody.
-        let _ = unsafe { pages::unmap(self.region.start, self.reserved_bytes) };
+        // SAFETY: the range was reserved by `new` with this size, and no block is live when the
+        // backend is dropped. A refusal would leave the range reserved, which is harmless.
+        let _ = unsafe { pages::unmap(self.state.start, self.reserved_bytes) };
     }
 }
 
 impl Backend for Bump {
     fn domains(&self) -> Domains {
-        let ctx = ptr::from_ref::<Region>(&self.region).cast_mut().cast();
+        let ctx = ptr::from_ref::<BumpState>(&self.state).cast_mut().cast();
         Domains::same(Allocator { ctx, malloc, calloc, realloc, free })
     }
 
@@ -92,14 +105,14 @@ impl Backend for Bump {
     }
 }
 
-impl Region {
-    /// The region behind a table's context.
+impl BumpState {
+    /// The state behind a table's context.
     ///
     /// # Safety
     /// `ctx` is the context of a table of a [`Bump`] that is alive.
-    unsafe fn of<'a>(ctx: *mut c_void) -> &'a Region {
-        // SAFETY: the context is the boxed region, which is only ever shared.
-        unsafe { &*ctx.cast::<Region>() }
+    unsafe fn of<'a>(ctx: *mut c_void) -> &'a BumpState {
+        // SAFETY: the context is the boxed state, which is only ever shared.
+        unsafe { &*ctx.cast::<BumpState>() }
     }
 
     fn at(&self, address: usize) -> *mut c_void {
@@ -112,7 +125,7 @@ impl Region {
         if size > self.end - block {
             return ptr::null_mut();
         }
-        // No overflow: the size is at most the room left, and a range ends at least a page before
+        // No overflow: the size is at most the rest of the range, which ends at least a page before
         // the address space.
         let top = block + size.max(1).next_multiple_of(ALIGN_BYTES);
         if top > self.end {
@@ -123,14 +136,14 @@ impl Region {
         self.at(block)
     }
 
-    /// Grows or keeps the last block where it is; false when there is no room.
+    /// Resizes the last block in its place; false when the range is used up.
     fn resize_last(&self, new_size: usize) -> bool {
         let block = self.last.get();
         if new_size > self.end - block {
             return false;
         }
-        // The top never sinks: bytes below it may have been written, and calloc relies on untouched
-        // bytes above.
+        // The top never decreases: bytes below it may have been written, and calloc relies on
+        // untouched bytes above.
         let top = (block + new_size.max(1)).next_multiple_of(ALIGN_BYTES).max(self.top.get());
         if top > self.end {
             return false;
@@ -142,34 +155,34 @@ impl Region {
 
 unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
     // SAFETY: the loop passes the table's own context.
-    unsafe { Region::of(ctx) }.allocate(size)
+    unsafe { BumpState::of(ctx) }.allocate(size)
 }
 
 unsafe extern "C" fn calloc(ctx: *mut c_void, elements: usize, element_size: usize) -> *mut c_void {
     match elements.checked_mul(element_size) {
-        // SAFETY: as in malloc. What lies above the top is zero.
-        Some(size) => unsafe { Region::of(ctx) }.allocate(size),
+        // SAFETY: as in malloc. Memory above the top is zero.
+        Some(size) => unsafe { BumpState::of(ctx) }.allocate(size),
         None => ptr::null_mut(),
     }
 }
 
 unsafe extern "C" fn realloc(ctx: *mut c_void, block: *mut c_void, new_size: usize) -> *mut c_void {
     // SAFETY: as in malloc.
-    let region = unsafe { Region::of(ctx) };
+    let state = unsafe { BumpState::of(ctx) };
     if block.is_null() {
-        return region.allocate(new_size);
+        return state.allocate(new_size);
     }
-    if block.addr() == region.last.get() {
-        return if region.resize_last(new_size) { block } else { ptr::null_mut() };
+    if block.addr() == state.last.get() {
+        return if state.resize_last(new_size) { block } else { ptr::null_mut() };
     }
-    let old_top = region.top.get();
-    let new = region.allocate(new_size);
+    let old_top = state.top.get();
+    let new = state.allocate(new_size);
     if !new.is_null() {
-        // Without a header the old size is not known; what lies between the block and the old top
-        // bounds it.
+        // Without a header the old size is not known; it is at most the distance from the block to
+        // the old top.
         let bytes = new_size.min(old_top - block.addr());
-        // SAFETY: both ranges lie in the region; the new one begins at the old top, where the old
-        // one ends.
+        // SAFETY: both ranges lie in the reserved range; the new one begins at the old top, where
+        // the old one ends.
         unsafe { ptr::copy_nonoverlapping(block.cast::<u8>(), new.cast::<u8>(), bytes) };
     }
     new
@@ -178,7 +191,7 @@ unsafe extern "C" fn realloc(ctx: *mut c_void, block: *mut c_void, new_size: usi
 unsafe extern "C" fn free(_ctx: *mut c_void, _block: *mut c_void) {}
 
 fn reserve_bytes(spec: &BackendSpec) -> Result<usize, BackendError> {
-    let Some(text) = spec.setting("reserve") else {
+    let Some(text) = spec.setting(RESERVE.name) else {
         return Ok(usize::try_from(RESERVE_BYTES).unwrap_or(usize::MAX));
     };
     let refuse = |reason: &str| spec.refused(format!("cannot take reserve={text}: {reason}"));
@@ -192,14 +205,17 @@ fn reserve_bytes(spec: &BackendSpec) -> Result<usize, BackendError> {
 
 fn details(spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
-        "bump: blocks of 16-byte multiples, one after the other; free does nothing\n  reserve={} bytes of address space (default 64GiB; null when they are used up)\n  realloc stays in place for the last block, else it copies\n  takes no version and no lower layer\n",
+        "bump: blocks of 16-byte multiples, one after the other; free does nothing\n  \
+         reserves {} bytes of address space\n  \
+         realloc stays in place for the last block, else it copies\n  \
+         takes no version and no lower layer\n",
         reserve_bytes(spec)?
     ))
 }
 
 fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
-    spec.takes_settings(&["reserve"])?;
+    spec.takes_only(&[RESERVE])?;
     Ok(Box::new(Bump::new(reserve_bytes(spec)?)?))
 }
 
@@ -208,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gives_null_when_used_up_and_grows_only_the_last_block() {
+    fn returns_null_when_used_up_and_grows_only_the_last_block() {
         let bump = Bump::new(1 << 20).unwrap();
         let table = *bump.domains().get(crate::trace::Domain::Obj);
         // SAFETY: the table's own context; blocks are used within their sizes.

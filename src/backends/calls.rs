@@ -1,13 +1,13 @@
-//! Room `backends`, below the members: the four calls of the contract over what an allocator offers
-//! by itself.
+//! The four calls of the contract, made of the calls that an allocator offers.
 //!
-//! [`c_table`] is for C libraries with `malloc`, `calloc`, `realloc` and `free`; [`Heap`] and
-//! [`table`] are for allocators in Rust; [`Headed`] is for those that must be told a block's size
-//! when it is freed, which the contract does not: it keeps the size in 16 bytes before the block,
-//! and those bytes count as the allocator's overhead.
+//! - [`c_table`] is for C libraries with `malloc`, `calloc`, `realloc` and `free`.
+//! - [`SimpleHeap`] and [`table`] are for allocators in Rust.
+//! - [`Headed`] is for allocators whose free needs a block's size, which the contract does not
+//!   pass. It stores the size in 16 bytes before the block, and those bytes count as the
+//!   allocator's overhead.
 //!
-//! As CPython's raw domain does, a size of 0 becomes 1, and `calloc` of nothing one element of one
-//! byte, so that every request gives a distinct block.
+//! Every request returns a distinct block, as in CPython's raw domain: a size of 0 becomes 1, and
+//! `calloc` of nothing one element of one byte.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
 
 use std::alloc::Layout;
@@ -16,7 +16,7 @@ use std::ptr;
 
 use super::allocator::Allocator;
 
-/// What every block of a Rust allocator begins at a multiple of.
+/// The alignment of every block of a Rust allocator, in bytes.
 pub const ALIGN_BYTES: usize = 16;
 
 /// The table over four C functions, given by path.
@@ -36,7 +36,7 @@ macro_rules! c_table {
                 // SAFETY: calloc takes any sizes.
                 return unsafe { $calloc(1, 1) };
             }
-            // SAFETY: as above; it refuses a product that overflows.
+            // SAFETY: as above; calloc refuses a product that overflows.
             unsafe { $calloc(elements, element_size) }
         }
         unsafe extern "C" fn realloc(
@@ -59,21 +59,21 @@ pub(super) use c_table;
 
 /// An allocator in Rust that needs no size at free. Sizes are at least 1; blocks begin at multiples
 /// of [`ALIGN_BYTES`].
-pub trait Heap {
+pub trait SimpleHeap {
     /// A block of `size` bytes, or null.
     fn allocate(&mut self, size: usize) -> *mut u8;
 
-    /// The same, all zero.
+    /// A block of `size` bytes, all zero, or null.
     fn zeroed(&mut self, size: usize) -> *mut u8 {
         let block = self.allocate(size);
         if !block.is_null() {
-            // SAFETY: the block was just given and has `size` bytes.
+            // SAFETY: the block was just allocated and has `size` bytes.
             unsafe { block.write_bytes(0, size) };
         }
         block
     }
 
-    /// The block with another size; null, and the block as it was, when there is no memory.
+    /// The block with another size; null, and the block unchanged, when there is no memory.
     ///
     /// # Safety
     /// `block` is a live block of this heap.
@@ -86,9 +86,9 @@ pub trait Heap {
     unsafe fn release(&mut self, block: *mut u8);
 }
 
-/// The table over a heap, which must stay where it is and be used through the table alone from now
-/// on.
-pub fn table<H: Heap>(heap: *mut H) -> Allocator {
+/// The table over a heap. From now on the heap must stay in its place and be used only through the
+/// table.
+pub fn table<H: SimpleHeap>(heap: *mut H) -> Allocator {
     Allocator {
         ctx: heap.cast(),
         malloc: malloc::<H>,
@@ -98,12 +98,12 @@ pub fn table<H: Heap>(heap: *mut H) -> Allocator {
     }
 }
 
-unsafe extern "C" fn malloc<H: Heap>(ctx: *mut c_void, size: usize) -> *mut c_void {
+unsafe extern "C" fn malloc<H: SimpleHeap>(ctx: *mut c_void, size: usize) -> *mut c_void {
     // SAFETY: the loop passes the table's own context, from one thread.
     unsafe { &mut *ctx.cast::<H>() }.allocate(size.max(1)).cast()
 }
 
-unsafe extern "C" fn calloc<H: Heap>(
+unsafe extern "C" fn calloc<H: SimpleHeap>(
     ctx: *mut c_void,
     elements: usize,
     element_size: usize,
@@ -115,7 +115,7 @@ unsafe extern "C" fn calloc<H: Heap>(
     }
 }
 
-unsafe extern "C" fn realloc<H: Heap>(
+unsafe extern "C" fn realloc<H: SimpleHeap>(
     ctx: *mut c_void,
     block: *mut c_void,
     new_size: usize,
@@ -130,45 +130,44 @@ unsafe extern "C" fn realloc<H: Heap>(
     }
 }
 
-unsafe extern "C" fn free<H: Heap>(ctx: *mut c_void, block: *mut c_void) {
+unsafe extern "C" fn free<H: SimpleHeap>(ctx: *mut c_void, block: *mut c_void) {
     if !block.is_null() {
         // SAFETY: as in realloc.
         unsafe { (*ctx.cast::<H>()).release(block.cast()) };
     }
 }
 
-/// An allocator that is told a block's layout again when the block ends, as Rust's own are.
-pub trait Layouted {
+/// An allocator whose free needs a block's layout, as Rust's own do.
+pub trait LayoutedHeap {
     /// A block of this layout, or null.
-    fn give(&mut self, layout: Layout) -> *mut u8;
+    fn allocate_layout(&mut self, layout: Layout) -> *mut u8;
 
     /// Takes a block back.
     ///
     /// # Safety
-    /// `block` was given for `layout` and is not live any more.
-    unsafe fn take(&mut self, block: *mut u8, layout: Layout);
+    /// `block` was allocated with `layout` and is not live any more.
+    unsafe fn free_layout(&mut self, block: *mut u8, layout: Layout);
 
-    /// Whether the block could be made `new_size` bytes long where it is.
+    /// Resizes the block to `new_size` bytes in its place; whether that was possible.
     ///
     /// # Safety
-    /// `block` was given for `layout`; on success it is one of the new size.
-    unsafe fn in_place(&mut self, block: *mut u8, layout: Layout, new_size: usize) -> bool;
+    /// `block` was allocated with `layout`; on success it has the new size.
+    unsafe fn resize_in_place(&mut self, block: *mut u8, layout: Layout, new_size: usize) -> bool;
 }
 
-/// Bytes before each block of a [`Headed`] heap: the size as requested, and room to keep the
-/// alignment.
+/// Bytes before each block of a [`Headed`] heap: the requested size, padded to the alignment.
 pub const HEADER_BYTES: usize = ALIGN_BYTES;
 
 /// Puts the size before each block.
 pub struct Headed<L>(pub L);
 
-impl<L: Layouted> Headed<L> {
+impl<L: LayoutedHeap> Headed<L> {
     /// The layout for a block of so many bytes, header included.
     fn layout(size: usize) -> Option<Layout> {
         Layout::from_size_align(size.checked_add(HEADER_BYTES)?, ALIGN_BYTES).ok()
     }
 
-    /// Bytes asked for at `block`.
+    /// Requested bytes of `block`.
     ///
     /// # Safety
     /// `block` is a live block of a headed heap.
@@ -178,14 +177,14 @@ impl<L: Layouted> Headed<L> {
     }
 }
 
-impl<L: Layouted> Heap for Headed<L> {
+impl<L: LayoutedHeap> SimpleHeap for Headed<L> {
     fn allocate(&mut self, size: usize) -> *mut u8 {
         let Some(layout) = Self::layout(size) else { return ptr::null_mut() };
-        let start = self.0.give(layout);
+        let start = self.0.allocate_layout(layout);
         if start.is_null() {
             return start;
         }
-        // SAFETY: the block was just given with room for the header.
+        // SAFETY: the block was just allocated, and begins with the header.
         unsafe {
             start.cast::<usize>().write(size);
             start.add(HEADER_BYTES)
@@ -200,14 +199,14 @@ impl<L: Layouted> Heap for Headed<L> {
             let (Some(old), Some(new)) = (Self::layout(old_size), Self::layout(new_size)) else {
                 return ptr::null_mut();
             };
-            if self.0.in_place(start, old, new.size()) {
+            if self.0.resize_in_place(start, old, new.size()) {
                 start.cast::<usize>().write(new_size);
                 return block;
             }
             let moved = self.allocate(new_size);
             if !moved.is_null() {
                 ptr::copy_nonoverlapping(block, moved, old_size.min(new_size));
-                self.0.take(start, old);
+                self.0.free_layout(start, old);
             }
             moved
         }
@@ -217,7 +216,7 @@ impl<L: Layouted> Heap for Headed<L> {
         // SAFETY: as in resize.
         unsafe {
             if let Some(layout) = Self::layout(Self::size(block)) {
-                self.0.take(block.sub(HEADER_BYTES), layout);
+                self.0.free_layout(block.sub(HEADER_BYTES), layout);
             }
         }
     }

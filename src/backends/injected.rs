@@ -1,9 +1,9 @@
-//! Room `backends`, member `injected`: any layer below, made worse by a known amount. It is for
-//! `heaplay selftest`, which shows how often the regression check finds what was injected.
+//! `injected`: any layer below, made worse by a known amount. `heaplay selftest` uses it to show
+//! how often the regression check finds an injected regression.
 //!
-//! Instructions that are spread evenly can hide in the processor's slack. So what is injected is a
-//! chain of dependent multiplications in one call out of `every`, and the call below waits for its
-//! end, as its argument is made from it. With `burn=0` the layer counts and injects nothing: that is
+//! Evenly spread instructions can disappear in the processor's slack. So a chain of dependent
+//! multiplications is injected into one call out of `every`. The call below waits for its end,
+//! because its argument depends on it. With `burn=0` the layer counts and injects nothing: that is
 //! the side to compare with.
 #![expect(unsafe_code, reason = "calls the layer below through C function pointers")]
 
@@ -14,26 +14,30 @@ use std::hint::black_box;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
-use super::allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Setting, Trim, Varies,
-    no_environment, setting,
-};
+use super::allocator::{Allocator, Domains};
 use super::arenas::Pools;
+use super::backend::{Backend, Counter, Trim, Varies};
+use super::error::BackendError;
+use super::member::{Member, Opened, no_environment};
 use super::pages;
-use crate::backends::spec_checks::SpecChecks;
+use super::setting::{Setting, setting};
+use super::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
 use crate::trace::Domain;
 
-/// The line in the list.
+/// The entry of the list.
 pub const MEMBER: Member = Member {
     name: "injected",
-    summary: "any backend made worse by a known amount (slower, a page, a byte, an arena); for `heaplay selftest`",
+    summary: "any backend made worse by a known amount (slower, a page, a byte, an arena); \
+              for `heaplay selftest`",
     below: Some("malloc"),
     settings: SETTINGS,
+    settings_read_from: "heaplay",
     environment: no_environment,
     details: |spec| {
         settings(spec)?;
-        Ok("injected: the layer below, made worse by a known amount; injected+… alone injects nothing\n"
+        Ok("injected: the layer below, made worse by a known amount; \
+            without settings it injects nothing\n"
             .to_owned())
     },
     open,
@@ -42,28 +46,31 @@ pub const MEMBER: Member = Member {
 const SETTINGS: &[Setting] = &[
     setting(
         "burn",
+        "number of steps",
         "0",
-        "steps of a chain of dependent multiplications, about 4 cycles each, in a call that burns",
+        "a chain of dependent multiplications, about 4 cycles a step, in a call that burns",
     ),
-    setting("every", "16", "one call out of so many burns"),
+    setting("every", "number of calls", "16", "one call out of so many burns"),
     setting(
         "calls",
+        "a path",
         "none",
-        "a file of call numbers (32 bits each, little-endian, rising) that burn instead",
+        "a file of the calls that burn instead: rising numbers of 32 bits, little-endian",
     ),
-    setting("period", "none", "after how many calls the numbers of `calls` begin again"),
-    setting("page", "none", "the call, from 1, at which one more page is mapped and written to"),
-    setting("byte", "none", "the call, from 1, whose block has one more usable byte"),
+    setting("period", "number of calls", "none", "calls after which `calls` begins again"),
+    setting("page", "a call, from 1", "none", "at this call one more page is mapped and written"),
+    setting("byte", "a call, from 1", "none", "the block of this call has one more usable byte"),
     setting(
         "blocks",
+        "number of blocks",
         "0",
-        "blocks of 512 bytes that are taken from the layer below at the first call, and kept",
+        "blocks of 512 bytes that the first call allocates from the layer below and never frees",
     ),
 ];
 
 /// What is injected.
 #[derive(Default)]
-struct Plan {
+struct InjectionPlan {
     burn: u64,
     every: u64,
     calls: Vec<u32>,
@@ -73,31 +80,31 @@ struct Plan {
     blocks: u64,
 }
 
-/// What the tables of all domains share. One thread calls.
-struct State {
-    plan: Plan,
+/// The state that the tables of all domains share. One thread calls.
+struct InjectedState {
+    plan: InjectionPlan,
     count: Cell<u64>,
     /// Calls left until the next that burns.
     left: Cell<u64>,
-    /// Which of `plan.calls` is next.
+    /// The next index of `plan.calls`.
     next: Cell<usize>,
     /// The block with one more usable byte.
     marked: Cell<*mut c_void>,
-    /// What the last chain came to.
+    /// The result of the last chain.
     chain: Cell<u64>,
-    kept: RefCell<Vec<*mut c_void>>,
+    blocks: RefCell<Vec<*mut c_void>>,
     pages: Cell<Option<NonNull<u8>>>,
     obj: Allocator,
 }
 
 /// The context of one domain's table.
-struct Layer {
+struct InjectedLayer {
     below: Allocator,
-    state: Rc<State>,
+    state: Rc<InjectedState>,
 }
 
-impl State {
-    /// Called before each call; gives 0, which is only known when the chain has ended.
+impl InjectedState {
+    /// Runs before each call. Returns 0, which is known only when the chain has ended.
     #[inline]
     fn before(&self) -> usize {
         let count = self.count.get() + 1;
@@ -124,7 +131,7 @@ impl State {
             value = black_box(value.wrapping_mul(0x5851_F42D_4C95_7F2D) | 1);
         }
         self.chain.set(value);
-        // Odd by its last step, which no compiler sees through the black box.
+        // Odd by its last step, which no compiler can see through the black box.
         if self.plan.burn == 0 { 0 } else { (black_box(value) & 1 ^ 1) as usize }
     }
 
@@ -145,10 +152,11 @@ impl State {
     #[cold]
     fn take_blocks(&self) {
         for _ in 0..self.plan.blocks {
-            // SAFETY: the layer below's own table; the blocks are never given back.
+            // SAFETY: the layer below's own table; the blocks are live until the backend is
+            // dropped.
             let block = unsafe { (self.obj.malloc)(self.obj.ctx, 512) };
             if !block.is_null() {
-                self.kept.borrow_mut().push(block);
+                self.blocks.borrow_mut().push(block);
             }
         }
     }
@@ -176,59 +184,58 @@ impl State {
     }
 }
 
-/// SAFETY of each: the context is a [`Layer`] of a [`Injected`] that lives; blocks are live ones of
-/// the layer below. What `before` gives is 0, so sizes and addresses are the caller's.
-mod calls {
-    use super::{Layer, c_void};
-
-    pub(super) unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
-        let layer = unsafe { &*ctx.cast::<Layer>() };
+unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
+    // SAFETY: the context is an `InjectedLayer` of a live backend. `before` returns 0, so the size
+    // is the caller's.
+    unsafe {
+        let layer = &*ctx.cast::<InjectedLayer>();
         let size = size + layer.state.before();
-        layer.state.after(unsafe { (layer.below.malloc)(layer.below.ctx, size) })
-    }
-
-    pub(super) unsafe extern "C" fn calloc(
-        ctx: *mut c_void,
-        elements: usize,
-        size: usize,
-    ) -> *mut c_void {
-        let layer = unsafe { &*ctx.cast::<Layer>() };
-        let size = size + layer.state.before();
-        layer.state.after(unsafe { (layer.below.calloc)(layer.below.ctx, elements, size) })
-    }
-
-    pub(super) unsafe extern "C" fn realloc(
-        ctx: *mut c_void,
-        block: *mut c_void,
-        size: usize,
-    ) -> *mut c_void {
-        let layer = unsafe { &*ctx.cast::<Layer>() };
-        layer.state.ends(block);
-        let block = block.wrapping_byte_add(layer.state.before());
-        layer.state.after(unsafe { (layer.below.realloc)(layer.below.ctx, block, size) })
-    }
-
-    pub(super) unsafe extern "C" fn free(ctx: *mut c_void, block: *mut c_void) {
-        let layer = unsafe { &*ctx.cast::<Layer>() };
-        layer.state.ends(block);
-        let block = block.wrapping_byte_add(layer.state.before());
-        unsafe { (layer.below.free)(layer.below.ctx, block) };
+        layer.state.after((layer.below.malloc)(layer.below.ctx, size))
     }
 }
 
-struct Injected {
+unsafe extern "C" fn calloc(ctx: *mut c_void, elements: usize, size: usize) -> *mut c_void {
+    // SAFETY: as in malloc.
+    unsafe {
+        let layer = &*ctx.cast::<InjectedLayer>();
+        let size = size + layer.state.before();
+        layer.state.after((layer.below.calloc)(layer.below.ctx, elements, size))
+    }
+}
+
+unsafe extern "C" fn realloc(ctx: *mut c_void, block: *mut c_void, size: usize) -> *mut c_void {
+    // SAFETY: as in malloc; the block is a live one of the layer below or null.
+    unsafe {
+        let layer = &*ctx.cast::<InjectedLayer>();
+        layer.state.ends(block);
+        let block = block.wrapping_byte_add(layer.state.before());
+        layer.state.after((layer.below.realloc)(layer.below.ctx, block, size))
+    }
+}
+
+unsafe extern "C" fn free(ctx: *mut c_void, block: *mut c_void) {
+    // SAFETY: as in realloc.
+    unsafe {
+        let layer = &*ctx.cast::<InjectedLayer>();
+        layer.state.ends(block);
+        let block = block.wrapping_byte_add(layer.state.before());
+        (layer.below.free)(layer.below.ctx, block);
+    }
+}
+
+struct InjectedBackend {
     backend: Box<dyn Backend>,
-    layers: [Box<Layer>; 3],
+    layers: [Box<InjectedLayer>; 3],
 }
 
-impl Backend for Injected {
+impl Backend for InjectedBackend {
     fn domains(&self) -> Domains {
         let table = |at: usize| Allocator {
-            ctx: ptr::from_ref::<Layer>(&self.layers[at]).cast_mut().cast(),
-            malloc: calls::malloc,
-            calloc: calls::calloc,
-            realloc: calls::realloc,
-            free: calls::free,
+            ctx: ptr::from_ref::<InjectedLayer>(&self.layers[at]).cast_mut().cast(),
+            malloc,
+            calloc,
+            realloc,
+            free,
         };
         Domains::new(table(0), table(1), table(2))
     }
@@ -251,8 +258,8 @@ impl Backend for Injected {
         self.backend.trim()
     }
 
-    fn drain(&mut self) -> Trim {
-        self.backend.drain()
+    fn flush_thread_cache(&mut self) -> Trim {
+        self.backend.flush_thread_cache()
     }
 
     fn varies(&self) -> Option<Varies> {
@@ -272,21 +279,21 @@ impl Backend for Injected {
     }
 }
 
-impl Drop for Injected {
+impl Drop for InjectedBackend {
     fn drop(&mut self) {
         let state = &self.layers[0].state;
-        for block in state.kept.borrow_mut().drain(..) {
-            // SAFETY: it came from this table and was kept here alone.
+        for block in state.blocks.borrow_mut().drain(..) {
+            // SAFETY: it came from this table, and nothing else frees it.
             unsafe { (state.obj.free)(state.obj.ctx, block) };
         }
         if let Some(page) = state.pages.take() {
-            // SAFETY: mapped by `take_page`, and nobody else knows of it.
+            // SAFETY: mapped by `take_page`, and nothing else uses it.
             let _ = unsafe { pages::unmap(page, pages::page_bytes()) };
         }
     }
 }
 
-fn settings(spec: &BackendSpec) -> Result<Plan, BackendError> {
+fn settings(spec: &BackendSpec) -> Result<InjectionPlan, BackendError> {
     spec.takes_no_version()?;
     spec.takes_only(SETTINGS)?;
     let number = |key: &str, default: u64| match spec.setting(key) {
@@ -295,7 +302,7 @@ fn settings(spec: &BackendSpec) -> Result<Plan, BackendError> {
             .parse()
             .map_err(|_| spec.refused(format!("has {key}={text}: expected a whole number"))),
     };
-    let plan = Plan {
+    let plan = InjectionPlan {
         burn: number("burn", 0)?,
         every: number("every", 16)?.max(1),
         calls: Vec::new(),
@@ -319,18 +326,19 @@ fn open(spec: &BackendSpec, below: Option<Box<dyn Backend>>) -> Opened {
         plan.calls = bytes.chunks_exact(4).map(number).collect();
     }
     let domains = backend.domains();
-    let state = Rc::new(State {
+    let state = Rc::new(InjectedState {
         count: Cell::new(0),
         left: Cell::new(plan.every),
         next: Cell::new(0),
         marked: Cell::new(ptr::null_mut()),
         chain: Cell::new(1),
-        kept: RefCell::new(Vec::new()),
+        blocks: RefCell::new(Vec::new()),
         pages: Cell::new(None),
         obj: *domains.get(Domain::Obj),
         plan,
     });
-    let layer = |domain| Box::new(Layer { below: *domains.get(domain), state: Rc::clone(&state) });
+    let layer =
+        |domain| Box::new(InjectedLayer { below: *domains.get(domain), state: Rc::clone(&state) });
     let layers = [layer(Domain::Raw), layer(Domain::Mem), layer(Domain::Obj)];
-    Ok(Box::new(Injected { backend, layers }))
+    Ok(Box::new(InjectedBackend { backend, layers }))
 }

@@ -1,12 +1,12 @@
-//! Room `backends`, members `so` and `preload`: any allocator that is a shared library.
+//! `so` and `preload`: any allocator that is a shared library.
 //!
 //! `so:PATH[:PREFIX]` loads the library beside the system's malloc and calls its `malloc`,
 //! `calloc`, `realloc` and `free`, with a prefix where it has one (`mi_`, `tc_`, `scalable_`).
-//! `preload:PATH` puts it into `LD_PRELOAD` of the child, for allocators that can only replace
-//! malloc. Environment variables may follow: `so:PATH:PREFIX:NAME=VALUE,…`.
+//! `preload:PATH` puts the library into `LD_PRELOAD` of the child, for allocators that can only
+//! replace malloc. Environment variables may follow: `so:PATH:PREFIX:NAME=VALUE,…`.
 //!
-//! A library is never closed again: its thread-local data and its handlers would outlive it. What
-//! it offers beyond the four calls is found by name: usable size, a trim, its version.
+//! A library is never closed: its thread-local data and its handlers would outlive it. Its calls
+//! beyond the four are found by name: usable size, a trim, its version.
 #![expect(unsafe_code, reason = "loads a library and calls what it finds there")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -17,31 +17,34 @@ use std::ptr;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 
-use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Trim, Varies,
-    plain, setting,
-};
+use super::allocator::{Allocator, Domains};
+use super::backend::{Backend, Trim, Varies};
 use super::calls::c_table;
-use crate::backends::spec_checks::SpecChecks;
-use crate::spec::BackendSpec;
+use super::error::BackendError;
+use super::member::{ChildEnvironment, Member, Opened};
+use super::setting::{Setting, plain, setting};
+use super::spec_checks::SpecChecks;
+use crate::spec::{BackendSpec, PRELOAD, SO};
 
-/// The line in the list.
-pub const SO: Member = Member {
-    name: "so",
+/// The entry of the list.
+pub const SO_MEMBER: Member = Member {
+    name: SO,
     summary: "so:PATH[:PREFIX], any shared library that has malloc, calloc, realloc and free",
     below: None,
     settings: &SETTINGS,
+    settings_read_from: "the environment of the child",
     environment: so_environment,
     details: so_details,
     open: open_so,
 };
 
-/// The line in the list.
-pub const PRELOAD: Member = Member {
-    name: "preload",
+/// The entry of the list.
+pub const PRELOAD_MEMBER: Member = Member {
+    name: PRELOAD,
     summary: "preload:PATH, a shared library that replaces malloc in the child (LD_PRELOAD)",
     below: None,
     settings: &SETTINGS,
+    settings_read_from: "the environment of the child",
     environment: preload_environment,
     details: preload_details,
     open: open_preload,
@@ -49,11 +52,12 @@ pub const PRELOAD: Member = Member {
 
 const SETTINGS: [Setting; 1] = [setting(
     "VARIABLE",
+    "text",
     "not set",
     "any environment variable in capitals that the library reads, such as MALLOC_CONF",
 )];
 
-/// Prefixes that are tried for advice when the plain names are not there.
+/// Prefixes that are tried for advice when the library has no plain names.
 const PREFIXES: [&str; 7] = ["mi_", "tc_", "scalable_", "je_", "rp", "sn_", "hoard_"];
 
 type MallocFn = unsafe extern "C" fn(usize) -> *mut c_void;
@@ -65,16 +69,16 @@ type MallctlFn =
     unsafe extern "C" fn(*const c_char, *mut c_void, *mut usize, *mut c_void, usize) -> c_int;
 
 /// The four calls of a library, behind a table's context.
-struct Calls {
+struct LibraryCalls {
     malloc: MallocFn,
     calloc: CallocFn,
     realloc: ReallocFn,
     free: FreeFn,
 }
 
-/// How a library is asked to give memory back.
+/// The call by which a library returns unused memory.
 #[derive(Clone, Copy)]
-enum Giveback {
+enum TrimCall {
     Mallctl(MallctlFn),
     Collect(unsafe extern "C" fn(bool)),
     Release(unsafe extern "C" fn()),
@@ -82,22 +86,22 @@ enum Giveback {
     MallocTrim(unsafe extern "C" fn(usize) -> c_int),
 }
 
-/// What a library offers besides the four calls.
+/// A library's calls besides the four.
 struct Extras {
     usable: Option<UsableFn>,
-    giveback: Option<Giveback>,
+    trim_call: Option<TrimCall>,
     version: String,
-    keeps_time: bool,
+    varies_by_clock: bool,
 }
 
-struct Loaded {
+struct LoadedLibrary {
     table: Allocator,
     extras: Extras,
-    /// Behind the table's context.
-    _calls: Option<Box<Calls>>,
+    /// The target of the table's context.
+    _calls: Option<Box<LibraryCalls>>,
 }
 
-impl Backend for Loaded {
+impl Backend for LoadedLibrary {
     fn domains(&self) -> Domains {
         Domains::same(self.table)
     }
@@ -107,16 +111,16 @@ impl Backend for Loaded {
     }
 
     unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize {
-        // SAFETY: the caller says that the block is live.
+        // SAFETY: the caller's promise: the block is live.
         self.extras.usable.map_or(requested, |usable| unsafe { usable(block) })
     }
 
     fn trim(&mut self) -> Trim {
-        let Some(giveback) = self.extras.giveback else { return Trim::None };
+        let Some(trim_call) = self.extras.trim_call else { return Trim::None };
         // SAFETY: each has the signature that its library documents; none touches a live block.
         unsafe {
-            match giveback {
-                Giveback::Mallctl(mallctl) => {
+            match trim_call {
+                TrimCall::Mallctl(mallctl) => {
                     for control in [c"thread.tcache.flush", c"arena.4096.purge"] {
                         mallctl(
                             control.as_ptr(),
@@ -127,56 +131,56 @@ impl Backend for Loaded {
                         );
                     }
                 }
-                Giveback::Collect(collect) => collect(true),
-                Giveback::Release(release) => release(),
+                TrimCall::Collect(collect) => collect(true),
+                TrimCall::Release(release) => release(),
                 // TBBMALLOC_CLEAN_ALL_BUFFERS
-                Giveback::Command(command) => drop(command(0, ptr::null_mut())),
-                Giveback::MallocTrim(trim) => drop(trim(0)),
+                TrimCall::Command(command) => drop(command(0, ptr::null_mut())),
+                TrimCall::MallocTrim(trim) => drop(trim(0)),
             }
         }
         Trim::Done
     }
 
     fn varies(&self) -> Option<Varies> {
-        self.extras.keeps_time.then_some(Varies::ByClock)
+        self.extras.varies_by_clock.then_some(Varies::ByClock)
     }
 }
 
 unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
-    // SAFETY: the context is the boxed calls of a backend that is alive; malloc takes any size.
-    unsafe { ((*ctx.cast::<Calls>()).malloc)(size.max(1)) }
+    // SAFETY: the context is the boxed calls of a live backend; malloc takes any size.
+    unsafe { ((*ctx.cast::<LibraryCalls>()).malloc)(size.max(1)) }
 }
 
 unsafe extern "C" fn calloc(ctx: *mut c_void, elements: usize, element_size: usize) -> *mut c_void {
     let (elements, element_size) =
         if elements == 0 || element_size == 0 { (1, 1) } else { (elements, element_size) };
     // SAFETY: as in malloc.
-    unsafe { ((*ctx.cast::<Calls>()).calloc)(elements, element_size) }
+    unsafe { ((*ctx.cast::<LibraryCalls>()).calloc)(elements, element_size) }
 }
 
 unsafe extern "C" fn realloc(ctx: *mut c_void, block: *mut c_void, new_size: usize) -> *mut c_void {
     // SAFETY: as in malloc; the block is one of this library or null.
-    unsafe { ((*ctx.cast::<Calls>()).realloc)(block, new_size.max(1)) }
+    unsafe { ((*ctx.cast::<LibraryCalls>()).realloc)(block, new_size.max(1)) }
 }
 
 unsafe extern "C" fn free(ctx: *mut c_void, block: *mut c_void) {
     // SAFETY: as in realloc.
-    unsafe { ((*ctx.cast::<Calls>()).free)(block) }
+    unsafe { ((*ctx.cast::<LibraryCalls>()).free)(block) }
 }
 
-/// A library that is loaded, and where its code lies.
-struct Shared {
+/// A loaded library, and its file.
+struct SharedLibrary {
     library: &'static Library,
-    /// `None` when it was named without a folder, so that the loader chose.
+    /// `None` when the spec has no folder, so that the loader chose the file.
     path: Option<PathBuf>,
 }
 
-impl Shared {
-    /// A symbol that this very library defines: the loader also looks into what the library depends
-    /// on, and would give the C library's malloc for one that has none.
+impl SharedLibrary {
+    /// A symbol that the library itself defines. The loader also searches the library's
+    /// dependencies, and would return the C library's malloc for a library without one.
     fn find<T: Copy>(&self, name: &str) -> Option<T> {
         let name = CString::new(name).ok()?;
-        // SAFETY: only the address is taken here; who calls it answers for the signature.
+        // SAFETY: only the address is taken here; its caller is responsible for the signature.
         let symbol: Symbol<*mut c_void> =
             unsafe { self.library.get(name.as_bytes_with_nul()) }.ok()?;
         let address = symbol.into_raw();
@@ -216,7 +220,7 @@ fn unavailable(spec: &BackendSpec, reason: String) -> BackendError {
     BackendError::Unavailable { backend: spec.to_string(), reason }
 }
 
-/// Looks at the file before the loader does, whose messages leave out what kind of file it is.
+/// Checks the file before the loader does, whose messages do not name the kind of file.
 ///
 /// # Errors
 /// No such file, no library, or one for another processor.
@@ -237,7 +241,7 @@ fn look_at(spec: &BackendSpec, path: &str) -> Result<Option<PathBuf>, BackendErr
     if !found.starts_with(b"\x7fELF") {
         return Err(unavailable(spec, "it is no shared library (not an ELF file)".to_owned()));
     }
-    // This program's own header tells what the machine takes: class, byte order, processor.
+    // This program's own header has what the machine accepts: class, byte order, processor.
     let own = header(Path::new("/proc/self/exe")).unwrap_or(found);
     if (found[4], found[5], &found[18..]) != (own[4], own[5], &own[18..]) {
         return Err(unavailable(
@@ -252,7 +256,7 @@ fn look_at(spec: &BackendSpec, path: &str) -> Result<Option<PathBuf>, BackendErr
     Ok(Some(fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path))))
 }
 
-/// The processor of an ELF header, in words.
+/// The processor of an ELF header, as text.
 fn architecture(header: &[u8; 20]) -> String {
     let machine = if header[5] == 2 {
         u16::from_be_bytes([header[18], header[19]])
@@ -271,8 +275,12 @@ fn architecture(header: &[u8; 20]) -> String {
     }
 }
 
-/// Finds what the library offers besides the four calls.
-fn extras(shared: &Shared, prefix: &str, spec: &BackendSpec) -> Result<Extras, BackendError> {
+/// Finds the library's calls besides the four.
+fn extras(
+    shared: &SharedLibrary,
+    prefix: &str,
+    spec: &BackendSpec,
+) -> Result<Extras, BackendError> {
     let either = |name: &str| [format!("{prefix}{name}"), name.to_owned()];
     let mallctl = either("mallctl").iter().find_map(|name| shared.find::<MallctlFn>(name));
     let usable = [
@@ -282,12 +290,12 @@ fn extras(shared: &Shared, prefix: &str, spec: &BackendSpec) -> Result<Extras, B
         format!("{prefix}msize"),
         "malloc_usable_size".to_owned(),
     ];
-    let giveback = mallctl
-        .map(Giveback::Mallctl)
-        .or_else(|| shared.find("mi_collect").map(Giveback::Collect))
-        .or_else(|| shared.find("MallocExtension_ReleaseFreeMemory").map(Giveback::Release))
-        .or_else(|| shared.find("scalable_allocation_command").map(Giveback::Command))
-        .or_else(|| shared.find("malloc_trim").map(Giveback::MallocTrim));
+    let trim_call = mallctl
+        .map(TrimCall::Mallctl)
+        .or_else(|| shared.find("mi_collect").map(TrimCall::Collect))
+        .or_else(|| shared.find("MallocExtension_ReleaseFreeMemory").map(TrimCall::Release))
+        .or_else(|| shared.find("scalable_allocation_command").map(TrimCall::Command))
+        .or_else(|| shared.find("malloc_trim").map(TrimCall::MallocTrim));
     let taken = match mallctl {
         Some(mallctl) => conf_taken(mallctl, spec)?,
         None => false,
@@ -296,23 +304,26 @@ fn extras(shared: &Shared, prefix: &str, spec: &BackendSpec) -> Result<Extras, B
     let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut version = match reported(shared, mallctl) {
         Some(version) => version,
-        None => format!("{file} (tells no version)"),
+        None => format!("{file} (reports no version)"),
     };
-    let unread: Vec<&str> = variables(spec)
+    let unread: Vec<&str> = spec
+        .settings()
+        .iter()
         .map(|(name, _)| name.as_str())
         .filter(|name| !(taken && *name == "MALLOC_CONF"))
         .collect();
     if !unread.is_empty() {
         version.push_str(&format!(" ({} set, cannot be read back)", unread.join(" and ")));
     }
-    let by_clock = match mallctl {
+    let varies_by_clock = match mallctl {
         Some(mallctl) => {
             ["opt.dirty_decay_ms", "opt.muzzy_decay_ms"]
                 .iter()
                 .any(|name| !matches!(number(mallctl, name), Some(0 | -1)))
                 || number(mallctl, "opt.experimental_tcache_gc") == Some(1)
         }
-        // gperftools' and TBB's give back by count, not by the clock; of others nothing is known.
+        // gperftools' and TBB's return memory by count, not after a delay. Of others nothing is
+        // known.
         None => {
             shared.find::<MallocFn>("tc_version").is_none()
                 && shared.find::<MallocFn>("scalable_malloc").is_none()
@@ -320,41 +331,41 @@ fn extras(shared: &Shared, prefix: &str, spec: &BackendSpec) -> Result<Extras, B
     };
     Ok(Extras {
         usable: usable.iter().find_map(|name| shared.find(name)),
-        giveback,
+        trim_call,
         version,
-        keeps_time: by_clock,
+        varies_by_clock,
     })
 }
 
-/// The version as the library tells it.
-fn reported(shared: &Shared, mallctl: Option<MallctlFn>) -> Option<String> {
-    // SAFETY: each has the signature that its library documents, and gives a string that lives as
+/// The version that the library reports.
+fn reported(shared: &SharedLibrary, mallctl: Option<MallctlFn>) -> Option<String> {
+    // SAFETY: each has the signature that its library documents, and returns a string that lives as
     // long as the library.
     unsafe {
         if let Some(mallctl) = mallctl {
-            let (mut told, mut length) = (ptr::null::<c_char>(), size_of::<*const c_char>());
-            let place = ptr::from_mut(&mut told).cast();
+            let (mut text, mut length) = (ptr::null::<c_char>(), size_of::<*const c_char>());
+            let place = ptr::from_mut(&mut text).cast();
             if mallctl(c"version".as_ptr(), place, &mut length, ptr::null_mut(), 0) == 0 {
-                let told = CStr::from_ptr(told).to_string_lossy();
-                return Some(format!("jemalloc {}", told.split('-').next().unwrap_or_default()));
+                let text = CStr::from_ptr(text).to_string_lossy();
+                return Some(format!("jemalloc {}", text.split('-').next().unwrap_or_default()));
             }
         }
         if let Some(version) = shared.find::<unsafe extern "C" fn() -> c_int>("mi_version") {
-            let told = version();
-            return Some(match told {
+            let number = version();
+            return Some(match number {
                 10_000.. => {
-                    format!("mimalloc {}.{}.{}", told / 10_000, told / 100 % 100, told % 100)
+                    format!("mimalloc {}.{}.{}", number / 10_000, number / 100 % 100, number % 100)
                 }
-                _ => format!("mimalloc {}.{}.{}", told / 100, told / 10 % 10, told % 10),
+                _ => format!("mimalloc {}.{}.{}", number / 100, number / 10 % 10, number % 10),
             });
         }
         type TcVersion =
             unsafe extern "C" fn(*mut c_int, *mut c_int, *mut *const c_char) -> *const c_char;
         let version = shared.find::<TcVersion>("tc_version")?;
         let (mut major, mut minor, mut patch) = (0, 0, ptr::null());
-        let told = version(&mut major, &mut minor, &mut patch);
-        let told = CStr::from_ptr(told).to_string_lossy().into_owned();
-        Some(told.replace("gperftools", "gperftools tcmalloc"))
+        let text = version(&mut major, &mut minor, &mut patch);
+        let text = CStr::from_ptr(text).to_string_lossy().into_owned();
+        Some(text.replace("gperftools", "gperftools tcmalloc"))
     }
 }
 
@@ -362,26 +373,25 @@ fn reported(shared: &Shared, mallctl: Option<MallctlFn>) -> Option<String> {
 fn number(mallctl: MallctlFn, name: &str) -> Option<i64> {
     let name = CString::new(name).ok()?;
     for length in [8usize, 4, 1] {
-        let (mut told, mut written) = (0u64, length);
+        let (mut value, mut written) = (0u64, length);
         // SAFETY: the place has 8 bytes; a control refuses any length but its own.
         let code = unsafe {
             mallctl(
                 name.as_ptr(),
-                ptr::from_mut(&mut told).cast(),
+                ptr::from_mut(&mut value).cast(),
                 &mut written,
                 ptr::null_mut(),
                 0,
             )
         };
         if code == 0 && written == length {
-            return Some(told as i64);
+            return Some(value as i64);
         }
     }
     None
 }
 
-/// Holds the numbers of `MALLOC_CONF` against what the library reads; whether there was anything to
-/// hold.
+/// Compares the numbers of `MALLOC_CONF` with those that the library reads; whether there were any.
 ///
 /// # Errors
 /// The first option that it did not take.
@@ -403,17 +413,13 @@ fn conf_taken(mallctl: MallctlFn, spec: &BackendSpec) -> Result<bool, BackendErr
     Ok(true)
 }
 
-/// The settings that are environment variables: all but the path and the prefix.
-fn variables(spec: &BackendSpec) -> impl Iterator<Item = &(String, String)> {
-    spec.settings().iter().filter(|(key, _)| key != "path" && key != "prefix")
-}
-
-fn environment(spec: &BackendSpec) -> Environment {
+fn environment(spec: &BackendSpec) -> ChildEnvironment {
     let is_name = |name: &str| {
         name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
             && !name.starts_with("LD_")
     };
-    variables(spec)
+    spec.settings()
+        .iter()
         .map(|(name, value)| match is_name(name) {
             true => Ok((name.clone(), plain(value).into())),
             false => Err(spec.refused(format!(
@@ -423,15 +429,15 @@ fn environment(spec: &BackendSpec) -> Environment {
         .collect()
 }
 
-fn so_environment(spec: &BackendSpec) -> Environment {
+fn so_environment(spec: &BackendSpec) -> ChildEnvironment {
     let mut all = environment(spec)?;
-    // Libraries with initial-exec thread-local data (jemalloc) need room in a block that is sized
-    // at the start.
+    // Libraries with initial-exec thread-local data (jemalloc) need space in a block whose size is
+    // fixed at the start.
     all.push(("GLIBC_TUNABLES".to_owned(), "glibc.rtld.optional_static_tls=16384".into()));
     Ok(all)
 }
 
-fn preload_environment(spec: &BackendSpec) -> Environment {
+fn preload_environment(spec: &BackendSpec) -> ChildEnvironment {
     let mut all = environment(spec)?;
     if let Some(path) = spec.path() {
         if path.contains([' ', ':']) {
@@ -448,11 +454,11 @@ fn open_so(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     let path = path_of(spec)?;
     environment(spec)?;
     let file = look_at(spec, path)?;
-    // SAFETY: a library's initialisers run; one that crashes takes the child with it, whose row
-    // says so.
+    // SAFETY: a library's initialisers run; one that crashes ends the child, which becomes an error
+    // row.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|error| unavailable(spec, format!("{error}")))?;
-    let shared = Shared { library: Box::leak(Box::new(library)), path: file };
+    let shared = SharedLibrary { library: Box::leak(Box::new(library)), path: file };
     let prefix = spec.prefix().unwrap_or("");
     let missing = |name: &str| {
         let known = PREFIXES
@@ -464,15 +470,15 @@ fn open_so(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
         };
         unavailable(spec, format!("missing symbol: it defines no `{prefix}{name}`{advice}"))
     };
-    let calls = Box::new(Calls {
+    let calls = Box::new(LibraryCalls {
         malloc: shared.find(&format!("{prefix}malloc")).ok_or_else(|| missing("malloc"))?,
         calloc: shared.find(&format!("{prefix}calloc")).ok_or_else(|| missing("calloc"))?,
         realloc: shared.find(&format!("{prefix}realloc")).ok_or_else(|| missing("realloc"))?,
         free: shared.find(&format!("{prefix}free")).ok_or_else(|| missing("free"))?,
     });
-    let ctx = ptr::from_ref::<Calls>(&calls).cast_mut().cast();
+    let ctx = ptr::from_ref::<LibraryCalls>(&calls).cast_mut().cast();
     let extras = extras(&shared, prefix, spec)?;
-    Ok(Box::new(Loaded {
+    Ok(Box::new(LoadedLibrary {
         table: Allocator { ctx, malloc, calloc, realloc, free },
         extras,
         _calls: Some(calls),
@@ -483,8 +489,8 @@ fn open_preload(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened 
     let path = path_of(spec)?;
     environment(spec)?;
     let file = look_at(spec, path)?;
-    let asked = std::env::var("LD_PRELOAD").unwrap_or_default();
-    if !asked.split([':', ' ']).any(|part| part == path) {
+    let preloaded = std::env::var("LD_PRELOAD").unwrap_or_default();
+    if !preloaded.split([':', ' ']).any(|part| part == path) {
         return Err(unavailable(
             spec,
             "it has to be there from the start, in a child that `heaplay` starts".to_owned(),
@@ -503,19 +509,32 @@ fn open_preload(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened 
             format!("missing symbol: it does not replace malloc, which comes from {home} still"),
         ));
     }
-    // SAFETY: the library is there already; this only counts one more user of it.
+    // SAFETY: the library is loaded already; this only counts one more user of it.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|error| unavailable(spec, format!("{error}")))?;
-    let shared = Shared { library: Box::leak(Box::new(library)), path: file };
+    let shared = SharedLibrary { library: Box::leak(Box::new(library)), path: file };
     let extras = extras(&shared, "", spec)?;
     let table = c_table!(libc::malloc, libc::calloc, libc::realloc, libc::free);
-    Ok(Box::new(Loaded { table, extras, _calls: None }))
+    Ok(Box::new(LoadedLibrary { table, extras, _calls: None }))
 }
 
 fn so_details(_spec: &BackendSpec) -> Result<String, BackendError> {
-    Ok("so: so:PATH[:PREFIX][:VARIABLE=VALUE,…], loaded with RTLD_LOCAL and never closed\n  needs PREFIXmalloc, PREFIXcalloc, PREFIXrealloc and PREFIXfree in the library itself\n  usable size: PREFIXmalloc_usable_size, _usable_size, _malloc_size or _msize, where it has one\n  trim: mallctl purge, mi_collect, MallocExtension_ReleaseFreeMemory, scalable_allocation_command or malloc_trim\n  MALLOC_CONF is read back where the library has mallctl; of other variables the version says that they were not\n".to_owned())
+    Ok("so: so:PATH[:PREFIX][:VARIABLE=VALUE,…], loaded with RTLD_LOCAL and never closed\n  \
+        a path ends at the first colon that a prefix or a variable follows; \\: is a colon in it\n  \
+        needs PREFIXmalloc, PREFIXcalloc, PREFIXrealloc and PREFIXfree in the library itself\n  \
+        usable size: PREFIXmalloc_usable_size, _usable_size, _malloc_size or _msize, \
+        where it has one\n  \
+        trim: mallctl purge, mi_collect, MallocExtension_ReleaseFreeMemory, \
+        scalable_allocation_command or malloc_trim\n  \
+        MALLOC_CONF is read back where the library has mallctl; \
+        the version names other variables as not read back\n"
+        .to_owned())
 }
 
 fn preload_details(_spec: &BackendSpec) -> Result<String, BackendError> {
-    Ok("preload: preload:PATH[:VARIABLE=VALUE,…], LD_PRELOAD of the child\n  the library's malloc, calloc, realloc and free are called as the program's own; it is checked that they are its\n  usable size, trim and read-back as for so\n".to_owned())
+    Ok("preload: preload:PATH[:VARIABLE=VALUE,…], LD_PRELOAD of the child\n  \
+        the program's malloc, calloc, realloc and free are called; \
+        heaplay checks that they are the library's\n  \
+        usable size, trim and read-back as for so\n"
+        .to_owned())
 }

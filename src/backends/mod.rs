@@ -1,15 +1,21 @@
-//! What is measured. `allocator.rs` is the contract, each backend is a file, `list.rs` is the list.
+//! What is measured: each backend is a file or a folder, `list.rs` is the list.
+//!
+//! `allocator.rs` has the four calls, `backend.rs` the contract of a backend, `member.rs` an entry
+//! of the list, `setting.rs` a setting.
 //!
 //! A backend is named by its spec, `name[@version][:key=value,…][+below]`
 //! ([`BackendSpec`](crate::spec::BackendSpec)): [`parse`] reads it, [`open`] makes the backend,
-//! [`describe`] prints what it is.
+//! [`describe`] prints it, and [`reference()`] lists all backends with their settings.
 
 mod allocator;
 pub mod arenas;
+mod backend;
 mod buddy;
 mod bump;
 mod calls;
 mod dlmalloc;
+mod embedded;
+mod error;
 pub mod freelist;
 mod injected;
 #[cfg(feature = "jemalloc")]
@@ -18,17 +24,22 @@ mod library;
 mod linked_list;
 mod list;
 mod malloc;
+mod member;
 #[cfg(feature = "mimalloc")]
 mod mimalloc;
 mod null;
+mod opening;
+mod optional;
 pub mod pages;
 pub mod pymalloc;
 mod python;
+mod reference;
 mod region;
 #[cfg(feature = "rpmalloc")]
 mod rpmalloc;
 #[cfg(feature = "scudo")]
 mod scudo;
+mod setting;
 #[cfg(feature = "snmalloc")]
 mod snmalloc;
 mod spec_checks;
@@ -37,10 +48,14 @@ mod talc;
 mod tcmalloc;
 mod tlsf;
 
-pub use allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Environment, Member, Opened, Setting, Trim,
-    Varies,
-};
-pub use list::{BACKENDS, bounds, describe, environment, open, parse, parse_list};
+pub use allocator::{Allocator, Domains};
+pub use backend::{Backend, Counter, Trim, Varies};
+pub use embedded::{Embedded, register};
+pub use error::BackendError;
+pub use list::BACKENDS;
 pub use malloc::version as libc_version;
+pub use member::{ChildEnvironment, Member, Opened};
+pub use opening::{bounds, describe, environment, open, parse, parse_list};
 pub use python::{Printed, read_print};
+pub use reference::{BackendReference, SettingReference, reference};
+pub use setting::Setting;

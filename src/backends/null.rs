@@ -1,26 +1,30 @@
-//! Room `backends`, member `null`: does nothing. What it costs is what the harness costs.
+//! `null`: does nothing. Its time is the cost of the harness.
 //!
-//! Every request gives the same non-null address, which is not memory that may be touched.
+//! Every request returns the same non-null address, which is not memory that may be touched.
 #![expect(unsafe_code, reason = "the signatures of the contract are unsafe")]
 
 use std::ffi::c_void;
 
-use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, no_environment};
-use crate::backends::spec_checks::SpecChecks;
-use crate::spec::BackendSpec;
+use super::allocator::{Allocator, Domains};
+use super::backend::Backend;
+use super::error::BackendError;
+use super::member::{Member, Opened, no_environment};
+use super::spec_checks::SpecChecks;
+use crate::spec::{BackendSpec, FLOOR};
 
-/// The line in the list.
+/// The entry of the list.
 pub const MEMBER: Member = Member {
-    name: "null",
-    summary: "does nothing: shows what the harness itself costs",
+    name: FLOOR,
+    summary: "does nothing: shows the cost of the harness itself",
     below: None,
     settings: &[],
+    settings_read_from: "",
     environment: no_environment,
     details,
     open,
 };
 
-/// Where every "block" lies: aligned like any block, and never mapped.
+/// The address of every "block": aligned like any block, and never mapped.
 const ADDRESS: *mut c_void = std::ptr::without_provenance_mut(4096 - 16);
 
 struct Null;
@@ -66,7 +70,9 @@ unsafe extern "C" fn realloc(
 unsafe extern "C" fn free(_ctx: *mut c_void, _block: *mut c_void) {}
 
 fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
-    Ok("null: gives one constant address for every request; no memory stands behind it\n  takes no version, no settings and no lower layer\n".to_owned())
+    Ok("null: returns one constant address, without memory, for every request\n  \
+        takes no version, no settings and no lower layer\n"
+        .to_owned())
 }
 
 fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {

@@ -1,19 +1,18 @@
-//! Room `backends`, below every member of our own: whole pages from the kernel. The only place of
-//! this room that calls `mmap`.
+//! Whole pages from the kernel: the only place of this module that calls `mmap`.
 //!
 //! All mappings are anonymous and private, so that `RssAnon` of the process counts them. Sizes are
-//! in bytes and are rounded up to whole pages by the kernel; fresh pages read as zero.
+//! in bytes. The kernel rounds them up to whole pages. Fresh pages read as zero.
 #![expect(unsafe_code, reason = "calls mmap, madvise, munmap and sysconf")]
 
 use std::ffi::c_void;
 use std::io;
 use std::ptr::NonNull;
 
-/// The kernel's page size in bytes, as `sysconf(_SC_PAGESIZE)` tells it.
+/// The kernel's page size in bytes, from `sysconf(_SC_PAGESIZE)`.
 pub fn page_bytes() -> usize {
     // SAFETY: sysconf only reads a number.
-    let told = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(told).unwrap_or(4096)
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).unwrap_or(4096)
 }
 
 /// Maps `bytes` of zeroed memory that may be read and written.
@@ -27,8 +26,8 @@ pub fn map(bytes: usize) -> io::Result<NonNull<u8>> {
 /// Maps `bytes` that begin at a multiple of `align` (a power of two); both are multiples of the
 /// page size.
 ///
-/// The kernel aligns to pages only. A misplaced mapping is made anew, larger, and its ends are
-/// given back.
+/// The kernel aligns only to pages. An unaligned mapping is replaced by a larger one, whose ends
+/// are unmapped.
 ///
 /// # Errors
 /// As [`map`].
@@ -38,8 +37,8 @@ pub fn map_aligned(bytes: usize, align: usize) -> io::Result<NonNull<u8>> {
         return Ok(start);
     }
     let slack = align - page_bytes();
-    // SAFETY: the ranges were just mapped and are used by nobody; what stays is `bytes` from the
-    // aligned start, which the slack leaves room for.
+    // SAFETY: the ranges were just mapped and nothing uses them. `bytes` from the aligned start
+    // stay mapped, and the slack is large enough for that.
     unsafe {
         unmap(start, bytes)?;
         let start = map(bytes + slack)?;
@@ -55,7 +54,7 @@ pub fn map_aligned(bytes: usize, align: usize) -> io::Result<NonNull<u8>> {
     }
 }
 
-/// Maps `bytes` of address space of which only what is touched costs memory (`MAP_NORESERVE`), for
+/// Maps `bytes` of address space of which only touched pages cost memory (`MAP_NORESERVE`), for
 /// ranges far larger than the machine.
 ///
 /// # Errors
@@ -64,15 +63,15 @@ pub fn reserve(bytes: usize) -> io::Result<NonNull<u8>> {
     map_with(bytes, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
 }
 
-/// The same from a multiple of `align` (a power of two) on.
+/// As [`reserve`], from a multiple of `align` (a power of two) on.
 ///
 /// # Errors
 /// As [`reserve`].
 pub fn reserve_aligned(bytes: usize, align: usize) -> io::Result<NonNull<u8>> {
     let start = reserve(bytes + align)?;
     let head = start.as_ptr().addr().next_multiple_of(align) - start.as_ptr().addr();
-    // SAFETY: the range was just mapped and is used by nobody; what stays is `bytes` from the
-    // aligned start.
+    // SAFETY: the range was just mapped and nothing uses it. `bytes` from the aligned start stay
+    // mapped.
     unsafe {
         let aligned = start.add(head);
         if head > 0 {
@@ -85,18 +84,18 @@ pub fn reserve_aligned(bytes: usize, align: usize) -> io::Result<NonNull<u8>> {
 
 fn map_with(bytes: usize, flags: i32) -> io::Result<NonNull<u8>> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: an anonymous mapping at a place of the kernel's choice touches no memory that exists.
+    // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
     let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
     if start == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mmap gave address 0"))
+    NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mmap returned address 0"))
 }
 
-/// Takes `bytes`, as huge pages where the kernel has such, touches them and gives them back, so
-/// that what is mapped next is memory that the machine has at hand. Under a hypervisor, pages that
-/// were free for some seconds may be the host's again, and the first touch of each costs its fault
-/// as well: measured on one such machine, 4.4 ms for a huge page against 0.2.
+/// Maps `bytes`, as huge pages where the kernel has such, touches them and unmaps them. The next
+/// mapping then gets memory that the machine already has. Under a hypervisor, pages that were free
+/// for some seconds may belong to the host again. The first touch of each then costs a fault of the
+/// host as well: on one such machine 4.4 ms for a huge page instead of 0.2 ms.
 ///
 /// # Errors
 /// The kernel's reason, when it refuses.
@@ -104,9 +103,10 @@ pub fn warm(bytes: usize) -> io::Result<()> {
     const HUGE_BYTES: usize = 2 << 20;
     let bytes = bytes.next_multiple_of(HUGE_BYTES);
     let start = reserve_aligned(bytes, HUGE_BYTES)?;
-    // SAFETY: the range was just mapped, is used by nobody else, and goes back whole.
+    // SAFETY: the range was just mapped, nothing else uses it, and it is unmapped whole.
     unsafe {
-        let _ = libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE); // without such, small ones do
+        // A refusal leaves small pages, which are warmed as well.
+        let _ = libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
         for at in (0..bytes).step_by(page_bytes()) {
             start.add(at).write_volatile(1);
         }
@@ -114,16 +114,16 @@ pub fn warm(bytes: usize) -> io::Result<()> {
     }
 }
 
-/// Gives back what this room mapped, or a part of it.
+/// Unmaps a mapping of this module, or a part of it.
 ///
 /// # Errors
 /// The kernel's reason, when it refuses.
 ///
 /// # Safety
-/// `start` and `bytes` are whole pages of what this room mapped, and nothing refers to that memory
-/// any more.
+/// `start` and `bytes` are whole pages of a mapping of this module, and nothing refers to that
+/// memory any more.
 pub unsafe fn unmap(start: NonNull<u8>, bytes: usize) -> io::Result<()> {
-    // SAFETY: the caller hands the whole mapping back.
+    // SAFETY: the caller's promise.
     match unsafe { libc::munmap(start.as_ptr().cast::<c_void>(), bytes) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mapped_memory_is_zero_and_goes_back() {
+    fn mapped_memory_is_zero_and_can_be_unmapped() {
         let bytes = 3 * page_bytes();
         let start = map(bytes).unwrap();
         // SAFETY: the range was just mapped and belongs to this test.
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn alignment_is_kept_and_the_ends_go_back() {
+    fn aligned_mappings_are_aligned_and_whole() {
         let starts: Vec<_> = (0..20).map(|_| map_aligned(1 << 20, 1 << 16).unwrap()).collect();
         for start in starts {
             assert_eq!(start.as_ptr().addr() % (1 << 16), 0);
@@ -160,9 +160,9 @@ mod tests {
     }
 
     #[test]
-    fn warmed_memory_goes_back() {
+    fn warmed_memory_is_unmapped() {
         for _ in 0..1 << 10 {
-            warm(1 << 20).unwrap(); // 2 GiB in all, were any of it kept
+            warm(1 << 20).unwrap(); // 2 GiB, if they stayed mapped
         }
         let resident = std::fs::read_to_string("/proc/self/statm").unwrap();
         let pages: usize = resident.split(' ').nth(1).unwrap().parse().unwrap();

@@ -1,9 +1,8 @@
-//! Room `backends`, member `rpmalloc`: spans of 64 KiB with caches by thread. A thread must be
-//! announced before it calls.
+//! `rpmalloc`: spans of 64 KiB with caches by thread. A thread must be announced before it calls.
 //!
 //! It has no call that reports its version: the version is that of the crate that compiled it in.
-//! Its settings are fields of `rpmalloc_config_t` (`rpmalloc.h`), read back with `rpmalloc_config`;
-//! sizes of spans and pages are constants of this build.
+//! Its settings are fields of `rpmalloc_config_t` (`rpmalloc.h`), read back with `rpmalloc_config`.
+//! The sizes of spans and pages are constants of this build.
 #![expect(unsafe_code, reason = "calls rpmalloc")]
 
 use std::ffi::{c_int, c_void};
@@ -11,44 +10,27 @@ use std::ptr;
 
 use rpmalloc_sys as rp;
 
-use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Member, Opened, Setting, Trim, no_environment,
-    plain, setting,
-};
+use super::allocator::{Allocator, Domains};
+use super::backend::{Backend, Trim};
 use super::calls::c_table;
-use crate::backends::spec_checks::SpecChecks;
+use super::error::BackendError;
+use super::member::{Member, Opened, no_environment};
+use super::optional;
+use super::setting::{Setting, plain};
+use super::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
 
-/// The line in the list.
-pub const MEMBER: Member = Member {
-    name: "rpmalloc",
-    summary: "spans of 64 KiB in caches by thread",
-    below: None,
-    settings: &SETTINGS,
-    environment: no_environment,
-    details,
-    open,
-};
+/// The entry of the list.
+pub const MEMBER: Member = optional::RPMALLOC.member(no_environment, details, open);
 
-const SETTINGS: [Setting; 2] = [
-    setting(
-        "span_map_count",
-        "64",
-        "spans of 64 KiB that one mmap brings: more address space, fewer system calls",
-    ),
-    setting(
-        "enable_huge_pages",
-        "0",
-        "1: huge pages, those that the system keeps apart or else transparent ones",
-    ),
-];
+const SETTINGS: &[Setting] = optional::RPMALLOC.settings;
 
-/// What the crate does not declare, after `rpmalloc.h` of its sources; hence the one version that
-/// is allowed.
+/// Declarations that the crate lacks, from `rpmalloc.h` of its sources. So only one version of the
+/// crate is allowed.
 mod config {
     use std::ffi::{c_int, c_void};
 
-    /// `rpmalloc_config_t`. Null and 0 mean what it does by itself.
+    /// `rpmalloc_config_t`. Null and 0 mean its defaults.
     #[repr(C)]
     pub struct Config {
         pub memory_map: *mut c_void,
@@ -68,9 +50,9 @@ mod config {
     }
 }
 
-/// Its calls behind the check of sizes that it makes itself only when it is built with
-/// `ENABLE_VALIDATE_ARGS`, and the crate does not: sizes that overflow when they are rounded up
-/// crash it, where C wants null.
+/// Its calls with a check of sizes. rpmalloc itself checks only when it is built with
+/// `ENABLE_VALIDATE_ARGS`, which the crate does not set. Sizes that overflow when they are rounded
+/// up crash it, where C requires null.
 mod checked {
     use std::ffi::c_void;
     use std::ptr;
@@ -111,12 +93,12 @@ impl Backend for Rpmalloc {
     }
 
     unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {
-        // SAFETY: the caller says that the block is live.
+        // SAFETY: the caller's promise: the block is live.
         unsafe { rp::rpmalloc_usable_size(block) }
     }
 
     fn trim(&mut self) -> Trim {
-        // SAFETY: gives free spans of this thread's cache to the global one; live blocks stay.
+        // SAFETY: moves free spans of this thread's cache to the global one; live blocks stay.
         unsafe { rp::rpmalloc_thread_collect() };
         Trim::Done
     }
@@ -124,12 +106,15 @@ impl Backend for Rpmalloc {
 
 fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
-        "rpmalloc: {}\n  usable size: rpmalloc_usable_size; trim: rpmalloc_thread_collect\n  sizes from 2^47 on are refused before it sees them: it does not survive them\n  settings are fields of rpmalloc_config_t, read back with rpmalloc_config\n",
+        "rpmalloc: {}\n  \
+         usable size: rpmalloc_usable_size; trim: rpmalloc_thread_collect\n  \
+         sizes from 2^47 on are refused before they reach it, because they crash it\n  \
+         settings are read back with rpmalloc_config\n",
         Rpmalloc.version()
     ))
 }
 
-/// The value of a setting as a number, 0 where it is not given.
+/// The value of a setting as a number; 0 where it is not set.
 fn number(spec: &BackendSpec, name: &str) -> Result<usize, BackendError> {
     let Some(value) = spec.setting(name) else { return Ok(0) };
     plain(value)
@@ -139,7 +124,7 @@ fn number(spec: &BackendSpec, name: &str) -> Result<usize, BackendError> {
 
 fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
-    spec.takes_only(&SETTINGS)?;
+    spec.takes_only(SETTINGS)?;
     let huge = number(spec, "enable_huge_pages")?;
     let config = config::Config {
         memory_map: ptr::null_mut(),
@@ -152,8 +137,7 @@ fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
         enable_huge_pages: c_int::try_from(huge).unwrap_or(c_int::MAX),
         unused: 0,
     };
-    // SAFETY: both may be called again, and copy what they are shown; this thread is the one that
-    // will call.
+    // SAFETY: both may be called again, and copy their arguments. This thread makes all calls.
     let ready = unsafe {
         let ready = config::rpmalloc_initialize_config(&config) == 0;
         if ready && rp::rpmalloc_is_thread_initialized() == 0 {
@@ -167,7 +151,7 @@ fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
             reason: "rpmalloc_initialize failed; free some memory".to_owned(),
         });
     }
-    // SAFETY: it is initialized, so its configuration is there and stays.
+    // SAFETY: it is initialised, so its configuration exists and stays.
     let taken = unsafe { &*config::rpmalloc_config() };
     let found =
         [taken.span_map_count, usize::try_from(taken.enable_huge_pages).unwrap_or_default()];

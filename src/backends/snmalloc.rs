@@ -1,29 +1,24 @@
-//! Room `backends`, member `snmalloc`: Microsoft's message-passing allocator, through its C
-//! interface (`sn_malloc`, …).
+//! `snmalloc`: Microsoft's message-passing allocator, through its C interface (`sn_malloc`, …).
 //!
 //! It has no call that reports its version: the version is that of the crate that compiled it in.
-//! It has no call that gives memory back either.
+//! It has no call that returns memory.
 #![expect(unsafe_code, reason = "calls snmalloc")]
 
 use std::ffi::c_void;
 
 use snmalloc_sys as sn;
 
-use super::allocator::{Allocator, Backend, BackendError, Domains, Member, Opened, no_environment};
+use super::allocator::{Allocator, Domains};
+use super::backend::Backend;
 use super::calls::c_table;
-use crate::backends::spec_checks::SpecChecks;
+use super::error::BackendError;
+use super::member::{Member, Opened, no_environment};
+use super::optional;
+use super::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
 
-/// The line in the list.
-pub const MEMBER: Member = Member {
-    name: "snmalloc",
-    summary: "Microsoft's: slabs whose remote frees travel as messages",
-    below: None,
-    settings: &[],
-    environment: no_environment,
-    details,
-    open,
-};
+/// The entry of the list.
+pub const MEMBER: Member = optional::SNMALLOC.member(no_environment, details, open);
 
 struct Snmalloc;
 
@@ -37,14 +32,14 @@ impl Backend for Snmalloc {
     }
 
     unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {
-        // SAFETY: the caller says that the block is live.
+        // SAFETY: the caller's promise: the block is live.
         unsafe { sn::sn_malloc_usable_size(block) }
     }
 }
 
 fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
-        "snmalloc: {}\n  usable size: sn_malloc_usable_size; no call gives memory back, no settings\n",
+        "snmalloc: {}\n  usable size: sn_malloc_usable_size; no call returns memory; no settings\n",
         Snmalloc.version()
     ))
 }

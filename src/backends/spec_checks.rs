@@ -1,6 +1,7 @@
 //! What a backend accepts in its spec: versions and settings, refused with what it takes instead.
 
-use super::allocator::{BackendError, Setting};
+use super::error::BackendError;
+use super::setting::Setting;
 use crate::spec::BackendSpec;
 
 /// The checks that each backend makes of the topmost layer of its spec.

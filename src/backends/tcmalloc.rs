@@ -1,56 +1,35 @@
-//! Room `backends`, member `tcmalloc`: Google's, compiled in under its internal names, so that it
-//! takes over nothing.
+//! `tcmalloc`: Google's, compiled in under its internal names, so that it replaces nothing.
 //!
 //! It has no releases and reports no version: the version is that of the crate that compiled it in.
 //! Its fast path is a cache for each processor, by restartable sequences (rseq(2)). glibc 2.35 and
-//! later take that facility for themselves, so the child is started with `glibc.pthread.rseq=0`, as
-//! TCMalloc's own documentation (docs/rseq.md) says; without it, it falls back to a cache for each
-//! thread. Memory goes back to the system when it is asked, or by a thread that calls
-//! `ProcessBackgroundActions`, which a program must start itself: here nobody does.
+//! later use that facility themselves. The child is therefore started with `glibc.pthread.rseq=0`,
+//! as TCMalloc's own documentation (docs/rseq.md) requires; without it, TCMalloc has a cache for
+//! each thread instead. It returns memory on request, or by a thread that calls
+//! `ProcessBackgroundActions`. A program must start that thread itself; heaplay starts none.
 #![expect(unsafe_code, reason = "calls tcmalloc")]
 
 use std::ffi::c_void;
 
-// The crate's part is the library itself; the calls below are TCMalloc's own, with C linkage.
+// The crate has the library itself; the calls below are TCMalloc's own, with C linkage.
 use libtcmalloc_sys as _;
 
-use super::allocator::{
-    Allocator, Backend, BackendError, Domains, Environment, Member, Opened, Setting, Trim, plain,
-    setting,
-};
+use super::allocator::{Allocator, Domains};
+use super::backend::{Backend, Trim};
 use super::calls::c_table;
-use crate::backends::spec_checks::SpecChecks;
+use super::error::BackendError;
+use super::member::{ChildEnvironment, Member, Opened};
+use super::optional;
+use super::setting::{Setting, plain};
+use super::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
 
-/// The line in the list.
-pub const MEMBER: Member = Member {
-    name: "tcmalloc",
-    summary: "Google's: caches by processor, spans, a page heap that keeps huge pages whole",
-    below: None,
-    settings: &SETTINGS,
-    environment,
-    details,
-    open,
-};
+/// The entry of the list.
+pub const MEMBER: Member = optional::TCMALLOC.member(environment, details, open);
 
-const SETTINGS: [Setting; 5] = [
-    setting("per_cpu", "true", "caches by processor; false: by thread"),
-    setting("max_per_cpu_cache_size", "1536K", "bytes that a processor's cache may hold"),
-    setting(
-        "max_total_thread_cache_bytes",
-        "32M",
-        "bytes that all threads' caches may hold, where they are by thread",
-    ),
-    setting("memory_limit", "none", "bytes from which on it gives memory back at each growth"),
-    setting(
-        "profile_sampling_interval",
-        "2M",
-        "bytes between two requests that are sampled; 0 none",
-    ),
-];
+const SETTINGS: &[Setting] = optional::TCMALLOC.settings;
 
 /// Google's functions, as `tcmalloc/tcmalloc.h`, `cpu_cache.cc` and `parameters.cc` declare them.
-#[allow(non_snake_case, reason = "they are called so")]
+#[allow(non_snake_case, reason = "these are their names")]
 mod google {
     use std::ffi::c_void;
 
@@ -95,13 +74,13 @@ impl Backend for Tcmalloc {
     }
 
     unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {
-        // SAFETY: the caller says that the block is live.
+        // SAFETY: the caller's promise: the block is live.
         unsafe { google::TCMallocInternalMallocSize(block) }
     }
 
     fn trim(&mut self) -> Trim {
-        // SAFETY: both give free memory back; live blocks stay. The child runs on one processor at
-        // a time, and a cache of another is stopped before it is emptied.
+        // SAFETY: both return free memory; live blocks stay. The child runs on one processor at a
+        // time, and the cache of another processor is stopped before it is flushed.
         unsafe {
             if google::MallocExtension_Internal_GetPerCpuCachesActive() {
                 for processor in 0..std::thread::available_parallelism().map_or(1, usize::from) {
@@ -114,7 +93,7 @@ impl Backend for Tcmalloc {
     }
 }
 
-/// Whether caches are to be by processor.
+/// Whether the spec wants caches by processor.
 fn per_cpu(spec: &BackendSpec) -> Result<bool, BackendError> {
     match spec.setting("per_cpu") {
         None | Some("true") => Ok(true),
@@ -125,9 +104,9 @@ fn per_cpu(spec: &BackendSpec) -> Result<bool, BackendError> {
     }
 }
 
-fn environment(spec: &BackendSpec) -> Environment {
-    spec.takes_only(&SETTINGS)?;
-    // With the facility left to glibc, the caches are by thread.
+fn environment(spec: &BackendSpec) -> ChildEnvironment {
+    spec.takes_only(SETTINGS)?;
+    // Where glibc uses the facility, the caches are by thread.
     Ok(match per_cpu(spec)? {
         true => vec![("GLIBC_TUNABLES".to_owned(), "glibc.pthread.rseq=0".into())],
         false => Vec::new(),
@@ -136,19 +115,24 @@ fn environment(spec: &BackendSpec) -> Environment {
 
 fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
-        "tcmalloc: {}\n  usable size: TCMallocInternalMallocSize; trim: ReleaseCpuMemory and ReleaseMemoryToSystem\n  nothing is given back by itself: a program must start a thread for that, and none is started here\n  settings are set by its own calls before the first request, and read back\n",
+        "tcmalloc: {}\n  \
+         usable size: TCMallocInternalMallocSize; \
+         trim: ReleaseCpuMemory and ReleaseMemoryToSystem\n  \
+         it returns no memory without a request: a program must start a thread for that, \
+         and heaplay starts none\n  \
+         settings are read back with its getters\n",
         Tcmalloc.version()
     ))
 }
 
-/// Sets each number that the word gives, and reads it back.
+/// Sets each number of the spec, and reads it back.
 fn set_numbers(spec: &BackendSpec) -> Result<(), BackendError> {
     for (key, value) in spec.settings().iter().filter(|(key, _)| key != "per_cpu") {
         let number: u32 =
             plain(value).parse().ok().filter(|number| *number <= i32::MAX as u32).ok_or_else(
                 || spec.refused(format!("cannot take {key}={value}: write bytes, under 2G")),
             )?;
-        // SAFETY: setters and getters of numbers, which take any.
+        // SAFETY: setters and getters of numbers, which accept any number.
         let found = unsafe {
             match key.as_str() {
                 "max_per_cpu_cache_size" => {
@@ -178,16 +162,15 @@ fn set_numbers(spec: &BackendSpec) -> Result<(), BackendError> {
 
 fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
-    spec.takes_only(&SETTINGS)?;
+    spec.takes_only(SETTINGS)?;
     set_numbers(spec)?;
     let wanted = per_cpu(spec)?;
-    // SAFETY: a block that is freed at once; the first request decides on the caches.
+    // SAFETY: a block that is freed immediately; the first request decides on the caches.
     let active = unsafe {
         google::TCMallocInternalFree(google::TCMallocInternalMalloc(1));
         google::MallocExtension_Internal_GetPerCpuCachesActive()
     };
-    // Where a person asked for it, and where `heaplay` could not do what it promises by itself,
-    // silence would be a lie.
+    // A setting that a person wrote and that has no effect is an error.
     if spec.setting("per_cpu").is_some() && active != wanted {
         return Err(spec.not_taken(
             "per_cpu",

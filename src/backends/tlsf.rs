@@ -1,8 +1,7 @@
-//! Room `backends`, member `tlsf`: two-level segregated fit, constant time in the worst case (crate
-//! `rlsf`).
+//! `tlsf`: two-level segregated fit, constant time in the worst case (crate `rlsf`).
 //!
-//! Free blocks hang in 32 × 32 lists by size; granules have 32 bytes, a block's header 16. It
-//! manages a range of its own and gives nothing back.
+//! Free blocks are in 32 × 32 lists by size. Granules have 32 bytes, a block's header 16. It
+//! manages a range of its own and returns no memory.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
 
 use std::alloc::Layout;
@@ -11,17 +10,20 @@ use std::ptr::{self, NonNull};
 
 use rlsf::Tlsf;
 
-use super::allocator::{Backend, BackendError, Member, Opened, no_environment};
-use super::calls::{ALIGN_BYTES, Heap};
+use super::backend::Backend;
+use super::calls::{ALIGN_BYTES, SimpleHeap};
+use super::error::BackendError;
+use super::member::{Member, Opened, no_environment};
 use super::region::{RESERVE, manage};
 use crate::spec::BackendSpec;
 
-/// The line in the list.
+/// The entry of the list.
 pub const MEMBER: Member = Member {
     name: "tlsf",
     summary: "two-level segregated fit (rlsf): every call in constant time, for real-time systems",
     below: None,
     settings: &[RESERVE],
+    settings_read_from: "heaplay",
     environment: no_environment,
     details,
     open,
@@ -30,9 +32,9 @@ pub const MEMBER: Member = Member {
 const VERSION: &str = concat!("rlsf ", env!("VERSION_OF_RLSF"));
 
 /// 32 first levels of 32 lists each: blocks up to 128 GiB.
-type Lists = Tlsf<'static, u32, u32, 32, 32>;
+type TlsfHeap = Tlsf<'static, u32, u32, 32, 32>;
 
-impl Heap for Lists {
+impl SimpleHeap for TlsfHeap {
     fn allocate(&mut self, size: usize) -> *mut u8 {
         let layout = Layout::from_size_align(size, ALIGN_BYTES);
         layout
@@ -60,24 +62,25 @@ impl Heap for Lists {
 }
 
 unsafe fn usable_size(block: *mut c_void, requested: usize) -> usize {
-    // SAFETY: the caller says that the block is live.
+    // SAFETY: the caller's promise: the block is live.
     NonNull::new(block.cast())
-        .map_or(requested, |block| unsafe { Lists::allocation_usable_size(block) })
+        .map_or(requested, |block| unsafe { TlsfHeap::allocation_usable_size(block) })
 }
 
 fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
     Ok(format!(
-        "tlsf: crate {VERSION}, 32 x 32 lists, granules of 32 bytes, headers of 16\n  usable size: the block's header; no call gives memory back\n"
+        "tlsf: crate {VERSION}, 32 x 32 lists, granules of 32 bytes, headers of 16\n  \
+         usable size: the block's header; no call returns memory\n"
     ))
 }
 
 fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     manage(spec, VERSION, usable_size, |region| {
-        let mut lists = Lists::new();
-        // SAFETY: the range is the lists' alone and outlives them.
+        let mut heap = TlsfHeap::new();
+        // SAFETY: only the heap uses the range, which outlives it.
         let taken = unsafe {
-            lists.insert_free_block_ptr(NonNull::slice_from_raw_parts(region.start, region.bytes))
+            heap.insert_free_block_ptr(NonNull::slice_from_raw_parts(region.start, region.bytes))
         };
-        taken.map(|_| lists)
+        taken.map(|_| heap)
     })
 }

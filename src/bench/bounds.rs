@@ -9,10 +9,12 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
+use super::error::BenchError;
 use super::exact::footprint;
 use super::pairs::Side;
+use super::settings::Settings;
 use super::what_if::figure;
-use super::{BenchError, Loaded, Settings};
+use super::workload::Loaded;
 use crate::backends;
 use crate::results::{Measurement, Metric, Run, Scope, Variation};
 

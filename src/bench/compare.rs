@@ -12,11 +12,12 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use super::plan::{Job, Task};
+use super::settings::Settings;
 use super::worker::{self, Limits};
-use super::{Loaded, Settings};
-use crate::backends::arenas::{ArenaState, Change, Geometry, Place};
+use super::workload::Loaded;
+use crate::backends::arenas::{ArenaChange as Change, ArenaState, BlockPlace as Place, Geometry};
 use crate::program::Action;
-use crate::replay::{Ending, Word};
+use crate::replay::{AddressEntry, FinalState};
 use crate::trace::ArenaEvent;
 
 /// What a comparison found.
@@ -62,7 +63,7 @@ pub fn compare(
         }
         found.calls += 1;
         let requests = loaded.program.instructions()[event].action() != Action::Free;
-        found.in_pools += u64::from(requests && matches!(ours.1, Word::At(_)));
+        found.in_pools += u64::from(requests && matches!(ours.1, AddressEntry::At(_)));
         for change in ours.0 {
             match change {
                 Change::Born(_) => found.births += 1,
@@ -107,7 +108,7 @@ pub fn compare_recording(
     for event in 0..calls {
         let (changes, place) = words.call()?;
         found.calls += 1;
-        found.in_pools += u64::from(matches!(place, Word::At(_)));
+        found.in_pools += u64::from(matches!(place, AddressEntry::At(_)));
         for change in changes {
             match change {
                 Change::Born(_) => found.births += 1,
@@ -125,7 +126,7 @@ pub fn compare_recording(
         found.difference = Some(format!(
             "{births} arenas were born and {deaths} died, but in the recorded process there was also the {} of the arena at \
              {:#x} at event {}",
-            left.word(),
+            left.name(),
             left.base,
             left.event
         ));
@@ -162,7 +163,7 @@ impl Recorded<'_> {
         if !same {
             return Err(format!(
                 "next in the recorded process was the {} of the arena at {:#x} at event {}",
-                next.word(),
+                next.name(),
                 next.base,
                 next.event
             ));
@@ -181,7 +182,7 @@ impl Recorded<'_> {
 /// What one side left.
 struct Side {
     file: File,
-    ending: Ending,
+    ending: FinalState,
 }
 
 /// Runs both children, at once, up to a call.
@@ -230,7 +231,7 @@ pub fn arenas_at(
     loaded: &Loaded,
     settings: &Settings,
     calls: usize,
-) -> Result<Ending, String> {
+) -> Result<FinalState, String> {
     Ok(address_trace_of(word, loaded, settings, calls)?.ending)
 }
 
@@ -238,7 +239,7 @@ pub fn arenas_at(
 struct Words<'a>(BufReader<&'a File>);
 
 /// What happened to arenas during a call, and where its block lies.
-type Call = (Vec<Change>, Word);
+type Call = (Vec<Change>, AddressEntry);
 
 impl Words<'_> {
     fn of(mut file: &File) -> Words<'_> {
@@ -253,8 +254,8 @@ impl Words<'_> {
             self.0
                 .read_exact(&mut bytes)
                 .map_err(|error| format!("a child's record is cut off: {error}"))?;
-            match Word::from_bytes(bytes) {
-                Word::Change(change) => changes.push(change),
+            match AddressEntry::from_bytes(bytes) {
+                AddressEntry::Change(change) => changes.push(change),
                 word => return Ok((changes, word)),
             }
         }
@@ -286,7 +287,7 @@ fn difference(
         wanted.dedup();
         for place in wanted
             .into_iter()
-            .filter_map(|word| if let Word::At(place) = word { Some(place) } else { None })
+            .filter_map(|word| if let AddressEntry::At(place) = word { Some(place) } else { None })
         {
             text.push_str(&format!("    before: {}\n", state(&side.ending.arenas, place)));
         }
@@ -313,7 +314,7 @@ fn free(arena: &ArenaState) -> usize {
 fn tell((changes, word): &Call) -> String {
     let mut parts: Vec<String> = changes.iter().map(tell_change).collect();
     parts.push(match word {
-        Word::At(Place { birth, offset }) => {
+        AddressEntry::At(Place { birth, offset }) => {
             format!("the block is at arena #{birth} + {offset:#x}")
         }
         _ => "the block is outside the pools".to_owned(),

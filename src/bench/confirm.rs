@@ -13,10 +13,10 @@ use std::path::Path;
 
 use hdrhistogram::Histogram;
 
-use super::Loaded;
 use super::latency_map::LatencyMap;
 use super::slow_calls::{Seen, SlowCalls};
 use super::windows;
+use super::workload::Loaded;
 use crate::program::{Action, Program};
 use crate::replay::{bucket_nanoseconds, empty_histogram};
 use crate::results::{

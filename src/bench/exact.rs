@@ -6,10 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::error::{BenchError, io_error};
 use super::pairs::Side;
 use super::plan::{Job, Task};
+use super::settings::Settings;
+use super::validate::validate;
 use super::worker::{Limits, Worker};
-use super::{BenchError, Loaded, Settings, io_error, validate};
+use super::workload::Loaded;
 use crate::results::{CellKey, Pass, Run};
 
 /// The tables of a footprint pass of `side` on the trace of that name.

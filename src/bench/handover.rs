@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::processors;
+use super::machine::processors;
 use crate::program::{Outline, write_parts};
 use crate::trace;
 
@@ -57,7 +57,7 @@ impl Handover {
         let decoder = std::thread::Builder::new().name("decoder".to_owned()).spawn(move || {
             keep_off(processor);
             let decoded = trace::open(&trace).map_err(Into::into).and_then(|mut reader| {
-                reader.leave_proof(); // compiling proves it, and the child does so again
+                reader.skip_validation(); // compiling proves it, and the child does so again
                 write_parts(reader.as_mut(), &outline, &mut out)
             });
             decoded.map_err(|error| format!("{}: {error}", trace.display()))

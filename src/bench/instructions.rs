@@ -9,10 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Loaded;
 use super::pairs::Side;
 use super::plan::{Job, Task};
 use super::worker::{Limits, Worker};
+use super::workload::Loaded;
 
 /// Where valgrind is, if it is on the PATH.
 pub fn valgrind() -> Option<PathBuf> {

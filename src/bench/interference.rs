@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 
-use super::batch::stay_on;
 use super::pairs::cut;
 use super::plan::{Job, Task};
+use super::settings::Settings;
+use super::time_slices::stay_on;
 use super::worker::{Limits, Worker};
-use super::{Loaded, Settings};
+use super::workload::Loaded;
 use crate::replay::{IterationTimes, Iterations};
 use crate::stats::{self, Random};
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use super::environment::passed_on;
 use crate::results::Machine;
 
 /// The facts on which exact figures of black boxes and all times depend.
@@ -66,7 +67,7 @@ fn chosen(text: &str) -> String {
 /// The variables of this process that reach every child and may change what it measures, as
 /// `NAME=VALUE …`.
 pub fn variables() -> String {
-    let passed = super::worker::passed_on();
+    let passed = passed_on();
     let passed =
         passed.iter().map(|(k, v)| format!("{}={}", k.to_string_lossy(), v.to_string_lossy()));
     passed.collect::<Vec<String>>().join(" ")

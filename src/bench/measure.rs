@@ -6,12 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::operations::scope_of;
-use super::plan::{ClockRate, Job, Pace, Task};
-use super::{Verified, page_rows};
+use super::page_rows;
+use super::plan::{ClockRate, Job, Pace, Task, Verified};
 use crate::backends::arenas::Pools;
 use crate::backends::{self, Backend};
 use crate::program::{Action, AllocationSites, Feed, Outline, Parts, Program, Times};
-use crate::replay::{self, Footprint, Isolated, LatencyResult, ReplayError, Tables, TimeResult};
+use crate::replay::{
+    self, Footprint, Isolated, LatencyResult, PassJob, PassResult, ReplayError, Tables, TimeResult,
+};
 use crate::results::{
     CellKey, Chunk, Latency, Manifest, Metric, Pass, RecordError, Run, Sample, Scope, Variation,
 };
@@ -187,13 +189,13 @@ struct Beside {
     /// In a latency pass.
     alone: Isolated,
     births: AllocationSites,
-    pace: Option<replay::Pace>,
+    pace: Option<replay::ProgramPace>,
 }
 
-fn load_pace(pace: &Pace) -> Result<replay::Pace, JobError> {
+fn load_pace(pace: &Pace) -> Result<replay::ProgramPace, JobError> {
     let read = || Times::read(&mut BufReader::with_capacity(1 << 16, fs::File::open(&pace.times)?));
     let times = read().map_err(|source| JobError::Io { path: pace.times.clone(), source })?;
-    Ok(replay::Pace { times, factor: pace.factor })
+    Ok(replay::ProgramPace { times, factor: pace.factor })
 }
 
 fn load_sites(path: &Path) -> Result<AllocationSites, JobError> {
@@ -213,29 +215,30 @@ fn measure(
     let outline = Arc::clone(feed.outline());
     let mut backend = open_for(&outline, &cell.backend)?;
     let mut rows = Rows { cell, run: Run::new(Manifest::default()) };
-    let clock = clock.clock();
-    match cell.pass {
-        Pass::Time => {
-            rows.time(&replay::time(feed, &Tables::of(&outline, backend.as_ref()), turn)?)
-        }
+    let (clock, path) = (clock.clock(), folder.join(BUCKETS));
+    let lost = |source| JobError::Io { path: path.clone(), source };
+    let mut buckets = None;
+    // An allocator without delays in wall time gives the same figures at any pace.
+    let delays = backend.varies() == Some(backends::Varies::ByClock);
+    let job = match cell.pass {
+        Pass::Time => PassJob::Time,
         Pass::Latency => {
-            let path = folder.join(BUCKETS);
-            let lost = |source| JobError::Io { path: path.clone(), source };
-            let mut keep = fs::File::create(&path).map_err(lost)?;
-            let tables = Tables::of(&outline, backend.as_ref());
-            let found = replay::latency(feed, &tables, &clock, beside.alone, &mut keep, turn);
-            rows.latency(found.map_err(|error| match error {
-                ReplayError::Keep(source) => lost(source),
-                other => other.into(),
-            })?);
+            let buckets = buckets.insert(fs::File::create(&path).map_err(lost)?);
+            PassJob::Latency { clock: &clock, isolated: beside.alone, buckets }
         }
         Pass::Footprint => {
-            // What does not go by the clock is the same at any pace.
-            let pace = beside
-                .pace
-                .as_ref()
-                .filter(|_| backend.varies() == Some(backends::Varies::ByClock));
-            let found = replay::footprint(feed, &beside.births, backend.as_mut(), pace)?;
+            let pace = beside.pace.as_ref().filter(|_| delays);
+            PassJob::Footprint { sites: &beside.births, pace }
+        }
+    };
+    let found = job.run(feed, backend.as_mut(), turn).map_err(|error| match error {
+        ReplayError::Write(source) => lost(source),
+        other => other.into(),
+    })?;
+    match found {
+        PassResult::Time(found) => rows.time(&found),
+        PassResult::Latency(found) => rows.latency(*found),
+        PassResult::Footprint(found) => {
             rows.footprint(&outline, &found, backend.backs_memory());
             if let Some(varies) = backend.varies() {
                 let variation = match varies {
@@ -246,7 +249,7 @@ fn measure(
             }
             if backend.backs_memory() {
                 page_rows::add(&mut rows.run, cell, &beside.births, &found);
-                page_rows::add_map(&mut rows.run, cell, &found.map);
+                page_rows::add_map(&mut rows.run, cell, &found.heap_map);
             }
         }
     }
@@ -324,24 +327,24 @@ impl Rows<'_> {
         let profile = &outline.profile;
         self.calls(found.calls);
         self.count(Metric::RequestedBytes, profile.total_requested_bytes());
-        self.count(Metric::LivePeakBytes, found.at_live_peak.live_bytes);
+        self.count(Metric::LivePeakBytes, found.samples.at_live_peak.live_bytes);
         self.count(Metric::LivePeakEvent, profile.live_peak_event);
-        self.count(Metric::LiveEndBytes, found.end.live_bytes);
-        self.count(Metric::MinorFaults, found.minor_faults);
-        self.count(Metric::PassNanoseconds, found.pass_ns);
-        self.count(Metric::SamplingNanoseconds, found.sampling_ns);
-        self.count(Metric::MappingNanoseconds, found.mapping_ns);
+        self.count(Metric::LiveEndBytes, found.samples.end.live_bytes);
+        self.count(Metric::MinorFaults, found.cost.minor_faults);
+        self.count(Metric::PassNanoseconds, found.cost.pass_ns);
+        self.count(Metric::SamplingNanoseconds, found.cost.sampling_ns);
+        self.count(Metric::MappingNanoseconds, found.cost.mapping_ns);
         let (live_mean, resident_mean) = means(found);
         self.put(Scope::All, Metric::LiveMeanBytes, live_mean);
         if backs_memory {
             self.memory(found, resident_mean);
         }
-        for counter in &found.counters {
+        for counter in &found.end_of_life.counters {
             if let Some(metric) = Metric::find(counter.metric) {
                 self.count(metric, counter.value);
             }
         }
-        for sample in &found.samples {
+        for sample in &found.samples.all {
             self.run.samples.push(Sample {
                 trace: self.cell.trace.clone(),
                 backend: self.cell.backend.clone(),
@@ -358,33 +361,39 @@ impl Rows<'_> {
 
     fn memory(&mut self, found: &Footprint, resident_mean: f64) {
         let largest = |figure: fn(&replay::HeapSample) -> u64| {
-            found.samples.iter().map(figure).max().unwrap_or(0)
+            found.samples.all.iter().map(figure).max().unwrap_or(0)
         };
-        self.count(Metric::UsableAtLivePeakBytes, found.at_live_peak.usable_bytes);
-        self.count(Metric::PagesInUseAtLivePeakBytes, found.at_live_peak.pages_in_use_bytes);
-        self.count(Metric::ResidentAtLivePeakBytes, found.at_live_peak.resident_bytes);
+        self.count(Metric::UsableAtLivePeakBytes, found.samples.at_live_peak.usable_bytes);
+        self.count(
+            Metric::PagesInUseAtLivePeakBytes,
+            found.samples.at_live_peak.pages_in_use_bytes,
+        );
+        self.count(Metric::ResidentAtLivePeakBytes, found.samples.at_live_peak.resident_bytes);
         self.count(Metric::PagesInUsePeakBytes, largest(|sample| sample.pages_in_use_bytes));
         self.count(Metric::ResidentPeakBytes, largest(|sample| sample.resident_bytes));
-        self.count(Metric::UsableEndBytes, found.end.usable_bytes);
-        self.count(Metric::PagesInUseEndBytes, found.end.pages_in_use_bytes);
-        self.count(Metric::ResidentEndBytes, found.end.resident_bytes);
+        self.count(Metric::UsableEndBytes, found.samples.end.usable_bytes);
+        self.count(Metric::PagesInUseEndBytes, found.samples.end.pages_in_use_bytes);
+        self.count(Metric::ResidentEndBytes, found.samples.end.resident_bytes);
         self.put(Scope::All, Metric::ResidentMeanBytes, resident_mean);
-        if let Some(bytes) = found.resident_trimmed_bytes {
+        if let Some(bytes) = found.end_of_life.resident_trimmed_bytes {
             self.count(Metric::ResidentTrimmedBytes, bytes);
-            self.count(Metric::TrimNanoseconds, found.trim_ns);
+            self.count(Metric::TrimNanoseconds, found.end_of_life.trim_ns);
         }
-        if let Some(bytes) = found.resident_flushed_bytes {
+        if let Some(bytes) = found.end_of_life.resident_flushed_bytes {
             self.count(Metric::ResidentFlushedBytes, bytes);
         }
-        if let Some(bytes) = found.trim_predicted_bytes {
+        if let Some(bytes) = found.end_of_life.trim_predicted_bytes {
             self.count(Metric::TrimPredictedBytes, bytes);
         }
-        self.count(Metric::ResidentFreedBytes, found.resident_freed_bytes);
-        self.count(Metric::PagesInUseOverResidentBytes, found.pages_in_use_over_resident_bytes);
-        self.count(Metric::ReturnableBytes, page_rows::returnable(&found.samples));
+        self.count(Metric::ResidentFreedBytes, found.end_of_life.resident_freed_bytes);
+        self.count(
+            Metric::PagesInUseOverResidentBytes,
+            found.samples.pages_in_use_over_resident_bytes,
+        );
+        self.count(Metric::ReturnableBytes, page_rows::returnable(&found.samples.all));
         for (at, names) in page_rows::PAGES_IN_USE_BY_GRAIN.iter().enumerate() {
-            self.count(names[0], found.pages_at_live_peak.pages_in_use_bytes[at + 1]);
-            self.count(names[1], found.pages_end.pages_in_use_bytes[at + 1]);
+            self.count(names[0], found.views.at_live_peak.pages_in_use_bytes[at + 1]);
+            self.count(names[1], found.views.end.pages_in_use_bytes[at + 1]);
         }
     }
 }
@@ -394,14 +403,14 @@ impl Rows<'_> {
 /// stands for it.
 fn means(found: &Footprint) -> (f64, f64) {
     let (mut live, mut resident, mut clock) = (0.0, 0.0, 0.0);
-    for pair in found.samples.windows(2) {
+    for pair in found.samples.all.windows(2) {
         let weight = (pair[1].clock_bytes - pair[0].clock_bytes) as f64;
         live += weight * pair[1].live_bytes as f64;
         resident += weight * pair[1].resident_bytes as f64;
         clock += weight;
     }
     if clock == 0.0 {
-        return (found.end.live_bytes as f64, found.end.resident_bytes as f64);
+        return (found.samples.end.live_bytes as f64, found.samples.end.resident_bytes as f64);
     }
     ((live / clock).round(), (resident / clock).round())
 }

@@ -27,7 +27,7 @@ const LINES_AT_MARK: usize = 50;
 
 /// Adds the rows of the live peak and the end, and who pins at each mark.
 pub fn add(run: &mut Run, cell: &CellKey, births: &AllocationSites, found: &Footprint) {
-    for (moment, view) in Moment::ALL.into_iter().zip([&found.pages_at_live_peak, &found.pages_end])
+    for (moment, view) in Moment::ALL.into_iter().zip([&found.views.at_live_peak, &found.views.end])
     {
         let (trace, backend, repetition) = (&cell.trace, &cell.backend, cell.repetition);
         run.fullness.extend(view.fullness.iter().enumerate().map(|(bin, &pages)| Fullness {
@@ -43,9 +43,10 @@ pub fn add(run: &mut Run, cell: &CellKey, births: &AllocationSites, found: &Foot
             run.attributions.extend(attributions(cell, births, moment, view));
         }
     }
-    run.rounding.extend(found.asked.iter().map(|class| rounding(cell, Moment::Whole, class)));
-    run.size_classes.extend(size_classes(cell, &found.usable_by_size));
-    for (number, view) in (1..).zip(&found.pages_at_marks) {
+    run.rounding
+        .extend(found.sizes.rounding.iter().map(|class| rounding(cell, Moment::Whole, class)));
+    run.size_classes.extend(size_classes(cell, &found.sizes.usable_by_size));
+    for (number, view) in (1..).zip(&found.views.at_marks) {
         run.attributions.extend(attributions(cell, births, Moment::Mark(number), view));
     }
 }
@@ -110,11 +111,11 @@ fn attributions(
     view: &PageView,
 ) -> Vec<Attribution> {
     let lines = if matches!(moment, Moment::Mark(_)) { LINES_AT_MARK } else { LINES };
-    let mut by_live = view.attributions.clone();
+    let mut by_live = view.sites.clone();
     by_live.sort_by_key(|attribution| {
         (std::cmp::Reverse(attribution.live_bytes), births.name(attribution.site).to_owned())
     });
-    let mut by_external_fragmentation = view.attributions.clone();
+    let mut by_external_fragmentation = view.sites.clone();
     by_external_fragmentation.sort_by_key(|attribution| {
         (
             std::cmp::Reverse(attribution.external_fragmentation_bytes),

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use super::batch::take_time_slices;
+use super::child::{LAYOUT, NOT_A_JOB};
+use super::machine::available_bytes;
 use super::plan::{ClockRate, Job, Task};
-use super::worker::{Ended, LAYOUT, Limits, NOT_A_JOB, Worker, cancelled};
-use super::{Loaded, memory_file, path_of};
+use super::preflight::VERSION_TIME;
+use super::time_slices::take_time_slices;
+use super::worker::{Ended, Limits, Worker, cancelled};
+use super::workload::{Loaded, memory_file, path_of};
 use crate::replay::{IterationTimes, Iterations};
 use crate::results::{CellKey, Pass};
 use crate::stats;
@@ -387,7 +390,7 @@ pub enum Unfit {
 /// Why it does not, with the path.
 pub fn handshake(binary: &Path, backend: &str, clock: ClockRate) -> Result<String, Unfit> {
     let side = Side { binary: Some(binary.to_owned()), ..Side::of(backend) };
-    let limits = Limits { time: super::VERSION_TIME, memory_bytes: super::available_bytes() };
+    let limits = Limits { time: VERSION_TIME, memory_bytes: available_bytes() };
     let ask = |task: Task| {
         let job = Job { task, processor: None, time_slices: false };
         let ended = Worker::start_by(side.command(), &job, limits).and_then(Worker::end);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::replay::{Clock, Isolated, Iterations, Source};
+use crate::replay::{Clock, ClockSource, Isolated, Iterations};
 use crate::results::{CellKey, Manifest, Pass};
 
 /// A clock in words, so that every child reads time at the rate that the parent measured.
@@ -22,14 +22,19 @@ impl ClockRate {
     /// The rate of a calibrated clock.
     pub fn of(clock: &Clock) -> ClockRate {
         ClockRate {
-            counter: clock.source() == Source::Counter,
+            counter: clock.source() == ClockSource::Counter,
             ticks_per_second: clock.ticks_per_second(),
         }
     }
 
+    /// What the clock reads, as notes and the manifest name it.
+    pub fn source_name(self) -> &'static str {
+        if self.counter { "time-stamp counter, fenced" } else { "CLOCK_MONOTONIC" }
+    }
+
     /// A clock of this rate.
     pub fn clock(self) -> Clock {
-        let source = if self.counter { Source::Counter } else { Source::Monotonic };
+        let source = if self.counter { ClockSource::Counter } else { ClockSource::Monotonic };
         Clock::with_rate(source, self.ticks_per_second)
     }
 }
@@ -53,7 +58,7 @@ pub enum Task {
         /// The backend as written.
         backend: String,
     },
-    /// Prove the backend; what was found (see [`super::Verified`]), on standard output.
+    /// Prove the backend; what was found (see [`Verified`]), on standard output.
     Verify {
         /// The backend as written.
         backend: String,
@@ -139,6 +144,15 @@ impl Task {
             Task::Measure { cell, .. } => &cell.backend,
         }
     }
+}
+
+/// What proving a backend found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Verified {
+    /// It kept every rule, in so many calls.
+    Proved(u64),
+    /// It broke one: which, and where.
+    Broken(String),
 }
 
 /// A child's work and its bounds.

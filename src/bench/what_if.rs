@@ -5,9 +5,11 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
+use super::error::{BenchError, io_error};
 use super::exact::footprint;
 use super::pairs::Side;
-use super::{BenchError, Loaded, Settings, io_error};
+use super::settings::Settings;
+use super::workload::Loaded;
 use crate::program::{Change, Times, what_if};
 use crate::results::{BackendEntry, Metric, Moment, Run, Scope, WhatIf};
 
@@ -56,7 +58,7 @@ pub fn savings(
     let changed = what_if(&loaded.program, &loaded.births, site, change).map_err(|error| {
         BenchError::Io { what: "the changed trace".into(), source: std::io::Error::other(error) }
     })?;
-    let changed = Loaded::new(changed.program, changed.births, Times::default())
+    let changed = Loaded::new(changed.program, changed.sites, Times::default())
         .map_err(io_error("the changed trace"))?;
     backends
         .iter()
@@ -94,7 +96,7 @@ pub fn check(
         let Ok(changed) = what_if(&loaded.program, &loaded.births, site, Change::Move) else {
             continue;
         };
-        let changed = Loaded::new(changed.program, changed.births, Times::default())
+        let changed = Loaded::new(changed.program, changed.sites, Times::default())
             .map_err(io_error("the changed trace"))?;
         let name = loaded.births.name(site);
         let of_trace: Vec<Result<Option<WhatIf>, BenchError>> = run

@@ -1,20 +1,19 @@
-//! Failures as GitHub's workflow commands, one line each, which it shows beside the
-//! change.
+//! Failures as workflow commands of GitHub, one a line. GitHub shows them beside the change.
 
-use super::{Finding, Verdict};
+use super::finding::{Finding, Verdict};
 
-/// A value in a workflow command: its own escapes.
+/// A value in a workflow command, with GitHub's escapes.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// The same for a property, which ends at a comma or a colon.
+/// A property in a workflow command. It ends at a comma or a colon.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// `::error` for failures and what could not be judged, `::warning` for warnings and what is
-/// inconclusive.
+/// The commands: `::error` for failures and missing measures, `::warning` for warnings and
+/// inconclusive measures.
 pub fn annotations(findings: &[Finding]) -> String {
     let line = |finding: &Finding| {
         let kind = match finding.verdict {

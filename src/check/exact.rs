@@ -1,59 +1,40 @@
-//! Exact measures of two sides, each measured more than once in fresh processes. What
-//! a side does not do twice alike is not exact, and is not judged as if it were.
+//! Exact measures of two sides, each measured more than once in fresh processes. A measure that
+//! differs between the processes of one side is not exact, and is not judged as if it were.
 
-use std::path::Path;
+use super::finding::{Finding, Verdict};
+use super::policy::Policy;
+use super::reasons::{OTHER_LAYOUT, variation};
+use crate::results::{CellLabel, Exactness, Metric, RepeatedRuns, Scope};
 
-use super::stored::LAYOUT;
-use super::{Finding, Policy, Verdict};
-use crate::results::{Exactness, Metric, Run, Scope, Variation};
-
-/// The measures of one side: the tables of one process each.
-pub struct Repeated<'a> {
-    /// The name of its cells in the tables.
-    pub backend: &'a str,
-    /// One for each time that it was measured; at least two.
-    pub runs: &'a [Run],
-    /// The build of heaplay that measured it.
-    pub build: &'a Path,
-}
-
-/// Told by the kernel for the whole process, and judged only here: the same without address
-/// randomisation.
+/// Page faults, counted by the kernel for the whole process. They are judged only here, where
+/// addresses are not drawn at random: then they are the same in every process.
 const FAULTS: Metric = Metric::MinorFaults;
 
-impl Repeated<'_> {
-    /// The figure of each process.
-    fn values(&self, trace: &str, metric: Metric) -> Vec<f64> {
-        self.runs
-            .iter()
-            .filter_map(|run| run.values(trace, self.backend, Scope::All, metric).first().copied())
-            .collect()
-    }
-
-    fn varies(&self, trace: &str) -> Option<&'static str> {
-        let value = self.values(trace, Metric::VariesBetweenRuns).first().copied()?;
-        match Variation::of(value) {
-            Some(Variation::AtRandom) => Some("it places blocks at random"),
-            _ => Some(
-                "it gives memory back by the clock; `heaplay backends NAME` says which settings pin it",
-            ),
-        }
-    }
+/// The figure of each process.
+fn values(side: &RepeatedRuns<'_>, trace: &str, metric: Metric) -> Vec<f64> {
+    let first = |run: &crate::results::Run| {
+        run.values(trace, side.backend, Scope::All, metric).first().copied()
+    };
+    side.runs.iter().filter_map(first).collect()
 }
 
-/// Holds the candidate's exact measures against the baseline's. `name` is how the cell is called in
-/// the findings.
+/// Why the memory of a side varies between runs, if it does.
+fn varies(side: &RepeatedRuns<'_>, trace: &str) -> Option<&'static str> {
+    values(side, trace, Metric::VariesBetweenRuns).first().map(|reason| variation(*reason))
+}
+
+/// Compares the candidate's exact measures with the baseline's.
 ///
-/// What the two sides' processes agree on among themselves is compared; a failure needs every
-/// process of the candidate above every one of the baseline.
+/// A measure is compared where the processes of each side agree. A failure needs every process of
+/// the candidate above every one of the baseline.
 pub fn compare_exact(
-    trace: &str,
-    name: &str,
-    baseline: &Repeated<'_>,
-    candidate: &Repeated<'_>,
+    cell: CellLabel<'_>,
+    baseline: &RepeatedRuns<'_>,
+    candidate: &RepeatedRuns<'_>,
     policy: &Policy,
 ) -> Vec<Finding> {
-    let varies = baseline.varies(trace).or_else(|| candidate.varies(trace));
+    let trace = cell.trace;
+    let varies = varies(baseline, trace).or_else(|| varies(candidate, trace));
     let judged = |metric: &Metric| {
         matches!(metric.exactness(), Exactness::Policy | Exactness::Machine | Exactness::Layout)
             || *metric == FAULTS
@@ -63,20 +44,22 @@ pub fn compare_exact(
         .copied()
         .filter(judged)
         .filter_map(|metric| {
-            let (before, after) = (baseline.values(trace, metric), candidate.values(trace, metric));
-            // What only one of two different allocators has says nothing.
+            let (before, after) =
+                (values(baseline, trace, metric), values(candidate, trace, metric));
+            // A metric that only one of two allocators has is not comparable.
             let (Some(&first), Some(&second)) = (before.first(), after.first()) else {
                 return None;
             };
             let margin = policy.margin(metric.name()).fail;
-            let mut finding = Finding::bare(trace, name, metric.name(), Verdict::Identical, "");
+            let mut finding =
+                Finding::bare(trace, cell.backend, metric.name(), Verdict::Identical, "");
             (finding.unit, finding.margin) = (metric.unit(), margin);
             (finding.baseline, finding.candidate) = (Some(first), Some(second));
             let steady = |values: &[f64]| values.iter().all(|value| *value == values[0]);
             let moved = metric.exactness() == Exactness::Layout
                 && baseline.build != candidate.build
                 && first != second;
-            let apart = varies.or(moved.then_some(LAYOUT));
+            let apart = varies.or(moved.then_some(OTHER_LAYOUT));
             if let (Some(reason), Exactness::Machine | Exactness::Layout | Exactness::Reported) =
                 (apart, metric.exactness())
             {
@@ -85,12 +68,11 @@ pub fn compare_exact(
                 return Some(finding);
             }
             if !(steady(&before) && steady(&after)) {
-                // Faults are the kernel's to make; of all else we say that the same call gives the
-                // same figure.
-                let told = metric == FAULTS;
-                finding.verdict = if told { Verdict::Skipped } else { Verdict::Inconclusive };
+                // The kernel decides about faults. Every other exact metric follows from the calls.
+                let is_kernels = metric == FAULTS;
+                finding.verdict = if is_kernels { Verdict::Skipped } else { Verdict::Inconclusive };
                 finding.why =
-                    format!("not the same twice: {} and {}", words(&before), words(&after));
+                    format!("not the same twice: {} and {}", listed(&before), listed(&after));
                 return Some(finding);
             }
             finding.verdict = if second > first * (1.0 + margin) {
@@ -107,14 +89,16 @@ pub fn compare_exact(
         .collect()
 }
 
-fn words(values: &[f64]) -> String {
+fn listed(values: &[f64]) -> String {
     values.iter().map(f64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::results::{Measurement, Pass};
+    use crate::results::{Measurement, Pass, Run};
 
     fn run(backend: &str, figures: &[(Metric, f64)]) -> Run {
         let mut run = Run::new(Default::default());
@@ -150,10 +134,11 @@ mod tests {
                 run(name, &figures)
             })
         };
+        let cell = CellLabel { trace: "t", backend: "b" };
         let (a, b) = (of("a", before), of("b", after));
-        let a = Repeated { backend: "a", runs: &a, build: Path::new(builds[0]) };
-        let b = Repeated { backend: "b", runs: &b, build: Path::new(builds[1]) };
-        let found = compare_exact("t", "b", &a, &b, &Policy::default());
+        let a = RepeatedRuns { backend: "a", runs: &a, build: Path::new(builds[0]) };
+        let b = RepeatedRuns { backend: "b", runs: &b, build: Path::new(builds[1]) };
+        let found = compare_exact(cell, &a, &b, &Policy::default());
         found.iter().find(|finding| finding.measure == metric.name()).expect("it is judged").verdict
     }
 

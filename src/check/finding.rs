@@ -1,22 +1,24 @@
-//! Room `check`, the contract: what is said of one measure of one cell, and on what evidence.
+//! The contract of the module: the verdict on one measure of one cell, and its evidence.
 
 use serde::Serialize;
 
-/// What is said of one measure. In order of gravity.
+use crate::results::PairRatio;
+
+/// The verdict on one measure, gravest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Worse than the baseline, and sure: fails.
+    /// Worse than the baseline beyond the margin, with high confidence.
     Fail,
     /// It could not be measured or judged.
     Missing,
-    /// Measured, and what was seen allows no verdict.
+    /// Measured, and the figures allow no verdict.
     Inconclusive,
     /// Worse than the baseline by less than the margin.
     Warn,
-    /// Worse, and the policy says that this is known.
+    /// Worse, and the policy accepts it.
     Accepted,
-    /// Not comparable, for the reason beside.
+    /// Not comparable, for the reason in `why`.
     Skipped,
     /// Better than the baseline.
     Better,
@@ -27,7 +29,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// All, in order of gravity.
+    /// All, gravest first.
     pub const ALL: [Verdict; 9] = [
         Verdict::Fail,
         Verdict::Missing,
@@ -40,7 +42,7 @@ impl Verdict {
         Verdict::Identical,
     ];
 
-    /// The word in the table.
+    /// The verdict as tables print it.
     pub fn name(self) -> &'static str {
         match self {
             Verdict::Fail => "FAIL",
@@ -56,75 +58,66 @@ impl Verdict {
     }
 }
 
-/// The figures of one pair, as logarithms of ratios.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct PairOf {
-    /// Of processor time (of the slow calls' mean time, for the tail).
-    pub processor: f64,
-    /// Of wall time; none for the tail.
-    pub wall: Option<f64>,
-}
-
-/// What stands behind the verdict on a measure that is not exact.
+/// The evidence of a verdict on a timed measure.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Evidence {
     /// By how much the candidate is above the baseline, as a share: 0.05 is 5 %.
     pub effect: f64,
-    /// The bound above which the true effect lies, at the error of one look.
+    /// The lower bound of the true effect, at the error of one look.
     pub lower: f64,
-    /// The bound below which it lies, at 99 %.
+    /// The upper bound of the true effect, at 99 %.
     pub upper: f64,
-    /// The error of one look, for the lower bound.
+    /// The error probability of one look, for the lower bound.
     pub error_of_a_look: f64,
-    /// Fails above this.
+    /// The measure fails above this share.
     pub fail_margin: f64,
-    /// Passes below this.
+    /// The measure passes below this share.
     pub pass_margin: f64,
     /// The same effect by wall time.
     pub wall_effect: Option<f64>,
     /// Every pair of the first stage, in order.
-    pub pairs: Vec<PairOf>,
-    /// Every pair of the confirmation; empty when there was none.
-    pub confirmation: Vec<PairOf>,
-    /// The baseline against itself, in the same run as the confirmation.
-    pub control: Vec<PairOf>,
-    /// Wall time spent on it.
+    pub pairs: Vec<PairRatio>,
+    /// Every pair of the confirmation; empty where there was none.
+    pub confirmation: Vec<PairRatio>,
+    /// The baseline against itself, beside each pair of the confirmation.
+    pub control: Vec<PairRatio>,
+    /// Wall time spent on the measure, in seconds.
     pub seconds: f64,
-    /// The system's load when it ended.
+    /// The system's load average over one minute, at the end of the measure.
     pub load: Option<f64>,
-    /// From which the orders of turns come.
+    /// The seed of the orders of time slices.
     pub seed: u64,
 }
 
-/// One line of the judgement.
+/// The verdict on one measure of one cell, with its figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// Which trace.
+    /// The trace.
     pub trace: String,
-    /// Which backend; empty for what follows from the trace alone.
+    /// The backend; empty for what follows from the trace by itself.
     pub backend: String,
-    /// The metric, with its op where that is not `all`; or `time`, `tail`, `instructions`.
+    /// The metric, with its op where that is not `all`; or one of [`super::MEASURES`].
     pub measure: String,
     /// Its unit; `%` for effects.
     pub unit: &'static str,
     /// The baseline's figure.
     pub baseline: Option<f64>,
-    /// The candidate's.
+    /// The candidate's figure.
     pub candidate: Option<f64>,
-    /// What is said of it.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why, in a few words; empty when the figures say it.
+    /// The reason; empty where the figures give it.
     pub why: String,
-    /// What is allowed, as a share; 0 for exact measures.
+    /// The growth that is allowed, as a share; 0 for exact measures.
     pub margin: f64,
-    /// The command that measures this again; empty when there is none.
+    /// The command that measures this again; empty where there is none.
     pub reproduce: String,
-    /// What stands behind it, for measures that are not exact.
+    /// The evidence, for timed measures.
     pub evidence: Option<Evidence>,
 }
 
 impl Finding {
-    /// One without figures.
+    /// A finding without figures.
     pub fn bare(
         trace: impl Into<String>,
         backend: impl Into<String>,
@@ -159,8 +152,7 @@ impl Finding {
         Some(after / before - 1.0)
     }
 
-    /// The measure with its figures, in words: `resident_end_bytes 40960 → 45056 bytes (+10 %,
-    /// margin 0 %)`.
+    /// The measure with its figures: `resident_end_bytes 40960 → 45056 bytes (+10 %, margin 0 %)`.
     pub fn sentence(&self) -> String {
         let percent = |share: f64| format!("{:+.2} %", share * 100.0);
         let mut text = match &self.evidence {
@@ -196,7 +188,7 @@ impl Finding {
     }
 }
 
-/// Worst first; within a verdict by what grew most.
+/// Sorts findings: worst first, and within a verdict by growth.
 pub fn sort(findings: &mut [Finding]) {
     findings.sort_by(|a, b| {
         let grown = |f: &Finding| f.growth().unwrap_or(0.0);
@@ -208,17 +200,51 @@ pub fn sort(findings: &mut [Finding]) {
     });
 }
 
-/// The exit status: 1 something failed, 2 something could not be judged (or nothing was), 3
-/// something is inconclusive (`inconclusive` puts another in its place), else 0.
-pub fn exit_code(findings: &[Finding], inconclusive: u8) -> u8 {
-    let has = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
-    if has(Verdict::Fail) {
-        1
-    } else if has(Verdict::Missing) || findings.iter().all(|f| f.verdict == Verdict::Skipped) {
-        2
-    } else if has(Verdict::Inconclusive) {
-        inconclusive
-    } else {
-        0
+/// What all findings of a check come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conclusion {
+    /// A measure failed.
+    Worse,
+    /// A measure could not be judged, or all of them were skipped.
+    NotJudged,
+    /// A measure is inconclusive.
+    Inconclusive,
+    /// No measure is worse beyond its margin.
+    NotWorse,
+}
+
+impl Conclusion {
+    /// The conclusion of these findings: the gravest verdict counts.
+    pub fn of(findings: &[Finding]) -> Conclusion {
+        let has = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
+        if has(Verdict::Fail) {
+            Conclusion::Worse
+        } else if has(Verdict::Missing) || findings.iter().all(|f| f.verdict == Verdict::Skipped) {
+            Conclusion::NotJudged
+        } else if has(Verdict::Inconclusive) {
+            Conclusion::Inconclusive
+        } else {
+            Conclusion::NotWorse
+        }
     }
+}
+
+/// How many findings have each verdict that occurs: `1 FAIL, 12 identical`.
+pub fn counts(findings: &[Finding]) -> String {
+    counted(findings, false)
+}
+
+/// How many findings have each verdict, those that do not occur too: `0 FAIL, 0 MISSING, …`.
+pub fn all_counts(findings: &[Finding]) -> String {
+    counted(findings, true)
+}
+
+fn counted(findings: &[Finding], has_zeros: bool) -> String {
+    let counts = Verdict::ALL.map(|verdict| {
+        (findings.iter().filter(|finding| finding.verdict == verdict).count(), verdict)
+    });
+    let shown = counts.iter().filter(|(count, _)| has_zeros || *count > 0);
+    let texts: Vec<String> =
+        shown.map(|(count, verdict)| format!("{count} {}", verdict.name())).collect();
+    texts.join(", ")
 }

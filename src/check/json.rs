@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Finding, Frame};
+use super::finding::Finding;
+use super::frame::Frame;
 
 /// Version of the layout.
 const FORMAT: u32 = 1;
@@ -10,13 +11,13 @@ const FORMAT: u32 = 1;
 /// One object: `format`, the [`Frame`], and `findings`, worst first.
 pub fn json(frame: &Frame, findings: &[Finding]) -> String {
     #[derive(Serialize)]
-    struct All<'a> {
+    struct CheckFile<'a> {
         format: u32,
         #[serde(flatten)]
         frame: &'a Frame,
         findings: &'a [Finding],
     }
-    // Numbers that JSON does not have become null, so nothing here can fail.
-    serde_json::to_string_pretty(&All { format: FORMAT, frame, findings }).unwrap_or_default()
+    // Numbers that JSON does not have become null, so this cannot fail.
+    serde_json::to_string_pretty(&CheckFile { format: FORMAT, frame, findings }).unwrap_or_default()
         + "\n"
 }

@@ -2,24 +2,14 @@
 
 use std::fmt::Write;
 
-use super::{Finding, Frame, Verdict};
+use super::finding::{Finding, Verdict, counts};
+use super::frame::Frame;
 
 /// Lines of the table at most.
 const MOST: usize = 20;
 
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ").replace('<', "&lt;")
-}
-
-/// The sentence at the top: how many of each verdict.
-fn verdict_of(findings: &[Finding]) -> String {
-    let count = |verdict| findings.iter().filter(|f| f.verdict == verdict).count();
-    let told: Vec<String> = Verdict::ALL
-        .into_iter()
-        .filter(|verdict| count(*verdict) > 0)
-        .map(|verdict| format!("{} {}", count(verdict), verdict.name()))
-        .collect();
-    told.join(", ")
 }
 
 /// The whole summary.
@@ -40,7 +30,7 @@ pub fn markdown(frame: &Frame, findings: &[Finding]) -> String {
         "`{}` → `{}` · {} · {:.0} s\n",
         cell(&frame.baseline),
         cell(&frame.candidate),
-        verdict_of(findings),
+        counts(findings),
         frame.seconds
     );
     let shown: Vec<&Finding> = findings.iter().filter(|f| f.verdict <= Verdict::Accepted).collect();
@@ -60,7 +50,7 @@ pub fn markdown(frame: &Frame, findings: &[Finding]) -> String {
             let _ = writeln!(out, "\n… and {} more; the JSON file has all.", shown.len() - MOST);
         }
         if let Some(worst) = shown.iter().find(|f| !f.reproduce.is_empty()) {
-            let _ = writeln!(out, "\nAgain, the worst: `{}`", worst.reproduce);
+            let _ = writeln!(out, "\nMeasure the worst again: `{}`", worst.reproduce);
         }
     }
     for note in &frame.notes {

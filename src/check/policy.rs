@@ -1,11 +1,12 @@
-//! The policy, a TOML file with margins by measure and accepted increases. The
-//! defaults need none.
+//! The policy: a TOML file with margins by measure, and increases that are accepted. The defaults
+//! need no file.
 //!
 //! ```toml
 //! error_budget = 0.001          # of a false failure, over the whole suite
-//! recording_tolerance = 1.0     # % by which exact measures may grow between two recordings of a program
+//! recording_tolerance = 1.0     # % by which exact measures may grow between two recordings
 //!
-//! [margins.time]                # time, tail, instructions, or any exact measure of `heaplay check --list`
+//! [margins.time]                # time, tail, instructions, or any exact measure of
+//!                               # `heaplay check --list`
 //! fail = 2.0                    # % above which it fails
 //! pass = 4.0                    # % below which it has to be to pass (time and tail only)
 //!
@@ -20,96 +21,41 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use toml::value::Date;
 
-use super::stored::FRAGMENTATION;
-use super::{Finding, Verdict};
-use crate::results::{Metric, civil_date};
+use super::finding::{Finding, Verdict};
+use super::measures::margin;
+use super::policy_file::{self, PolicyError, PolicyFile};
+use crate::results::civil_date;
 
-/// The measures that are judged beside the exact ones.
-pub const TIMED: [&str; 3] = ["time", "tail", "instructions"];
-
-/// What is allowed of one measure, as shares.
+/// The growth that is allowed of one measure, as shares.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Margin {
-    /// Fails above this.
+    /// The measure fails above this.
     pub fail: f64,
-    /// Passes below this.
+    /// The measure passes below this.
     pub pass: f64,
-}
-
-/// An increase that is known.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Accept {
-    measure: String,
-    trace: Option<String>,
-    backend: Option<String>,
-    up_to: Option<f64>,
-    reason: String,
-    until: toml::value::Datetime,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    error_budget: Option<f64>,
-    recording_tolerance: Option<f64>,
-    #[serde(default)]
-    margins: BTreeMap<String, MarginEntry>,
-    #[serde(default)]
-    accept: Vec<Accept>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MarginEntry {
-    fail: Option<f64>,
-    pass: Option<f64>,
 }
 
 /// How to judge.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    file: File,
+    /// By measure.
+    margins: BTreeMap<String, Margin>,
+    accepted: Vec<AcceptedIncrease>,
+    error_budget: Option<f64>,
+    recording_tolerance_percent: Option<f64>,
 }
 
-/// Why a policy cannot be used.
-#[derive(Debug, PartialEq, thiserror::Error)]
-#[error("line {line}: {reason}")]
-pub struct PolicyError {
-    /// From 1.
-    pub line: usize,
-    /// What is wrong, and what was expected.
-    pub reason: String,
-}
-
-/// Every name that a key of the file can be.
-const KEYS: [&str; 12] = [
-    "error_budget",
-    "recording_tolerance",
-    "margins",
-    "accept",
-    "fail",
-    "pass",
-    "measure",
-    "trace",
-    "backend",
-    "up_to",
-    "reason",
-    "until",
-];
-
-/// The known name that looks most like `name`, when one is close.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let best = known.map(|k| (strsim::jaro_winkler(name, k), k)).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness > 0.7)
-        .map(|(_, k)| format!(" (did you mean `{k}`?)"))
-        .unwrap_or_default()
-}
-
-fn measures() -> impl Iterator<Item = &'static str> {
-    TIMED.into_iter().chain([FRAGMENTATION]).chain(Metric::ALL.iter().map(|metric| metric.name()))
+/// An increase that is accepted.
+#[derive(Clone, Debug)]
+struct AcceptedIncrease {
+    measure: String,
+    trace: Option<String>,
+    backend: Option<String>,
+    up_to_percent: Option<f64>,
+    reason: String,
+    until: Date,
 }
 
 /// Whether a finding's measure is that of the policy: `calls of malloc` is `calls`.
@@ -117,184 +63,120 @@ fn is_measure(finding: &str, name: &str) -> bool {
     finding == name || finding.strip_prefix(name).is_some_and(|rest| rest.starts_with(" of "))
 }
 
+/// Margins from percent. The second one is twice the first where it is not given.
+fn margin_of(fail_percent: f64, pass_percent: Option<f64>) -> Margin {
+    let pass_percent = pass_percent.unwrap_or(fail_percent * 2.0);
+    Margin { fail: fail_percent / 100.0, pass: pass_percent / 100.0 }
+}
+
+impl From<PolicyFile> for Policy {
+    fn from(file: PolicyFile) -> Policy {
+        let margins = file.margins.into_iter().map(|(name, entry)| {
+            let name = name.into_inner();
+            let fail = entry.fail.map_or(margin(&name), toml::Spanned::into_inner);
+            let pass = entry.pass.map(toml::Spanned::into_inner);
+            (name, margin_of(fail, pass))
+        });
+        let accepted = file.accept.into_iter().filter_map(|entry| {
+            Some(AcceptedIncrease {
+                measure: entry.measure.into_inner(),
+                trace: entry.trace,
+                backend: entry.backend,
+                up_to_percent: entry.up_to,
+                reason: entry.reason.into_inner(),
+                until: entry.until.into_inner().date?,
+            })
+        });
+        Policy {
+            margins: margins.collect(),
+            accepted: accepted.collect(),
+            error_budget: file.error_budget.map(toml::Spanned::into_inner),
+            recording_tolerance_percent: file.recording_tolerance.map(toml::Spanned::into_inner),
+        }
+    }
+}
+
 impl Policy {
     /// Reads a policy.
     ///
     /// # Errors
-    /// The first line that is wrong: its syntax, a name that is not known, a figure that cannot be.
+    /// The first line that is wrong: its syntax, an unknown name, or an impossible figure.
     pub fn read(text: &str) -> Result<Policy, PolicyError> {
-        let line_at = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
-        let file: File = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| line_at(span.start));
-            let mut reason = error.message().to_owned();
-            if let Some(name) =
-                reason.strip_prefix("unknown field `").and_then(|r| r.split('`').next())
-            {
-                reason = format!("there is no `{name}` here{}", nearest(name, KEYS.into_iter()))
-                    + reason
-                        .split_once(", ")
-                        .map(|(_, rest)| format!("; {rest}"))
-                        .unwrap_or_default()
-                        .as_str();
-            }
-            PolicyError { line, reason }
-        })?;
-        // Names inside values have no place of their own in what was parsed: the first line that
-        // holds one is it.
-        let line_of = |word: &str| text.find(word).map_or(1, line_at);
-        let unknown = |name: &str| PolicyError {
-            line: line_of(name),
-            reason: format!(
-                "there is no measure `{name}`{}; `heaplay check --list` lists them",
-                nearest(name, measures())
-            ),
-        };
-        let wrong = |word: &str, reason: String| PolicyError { line: line_of(word), reason };
-        for (name, entry) in &file.margins {
-            if !measures().any(|known| known == name) {
-                return Err(unknown(name));
-            }
-            if entry.pass.is_some() && !["time", "tail"].contains(&name.as_str()) {
-                return Err(wrong(
-                    name,
-                    format!(
-                        "margins.{name}: `pass` is for time and tail only; exact measures need no room"
-                    ),
-                ));
-            }
-            for value in [entry.fail, entry.pass].into_iter().flatten() {
-                if !(0.0..=1e6).contains(&value) {
-                    return Err(wrong(
-                        name,
-                        format!("margins.{name}: {value} is no percentage from 0 to 1,000,000"),
-                    ));
-                }
-            }
-        }
-        for accept in &file.accept {
-            if !measures().any(|known| known == accept.measure) {
-                return Err(unknown(&accept.measure));
-            }
-            if accept.reason.trim().is_empty() {
-                return Err(wrong(
-                    "reason",
-                    "an `accept` entry needs a reason that somebody else will understand"
-                        .to_owned(),
-                ));
-            }
-            if accept.until.date.is_none() {
-                return Err(wrong("until", "`until` needs a date, such as 2026-12-31".to_owned()));
-            }
-        }
-        if file.error_budget.is_some_and(|budget| !(budget > 0.0 && budget < 0.5)) {
-            return Err(wrong(
-                "error_budget",
-                "error_budget: expected a probability above 0 and below 0.5".to_owned(),
-            ));
-        }
-        if file.recording_tolerance.is_some_and(|value| !(value.is_finite() && value >= 0.0)) {
-            return Err(wrong(
-                "recording_tolerance",
-                "recording_tolerance: expected a percentage of 0 or more".to_owned(),
-            ));
-        }
-        let policy = Policy { file };
-        for name in ["time", "tail"] {
-            let margin = policy.margin(name);
-            if margin.pass < margin.fail {
-                return Err(wrong(
-                    name,
-                    format!(
-                        "margins.{name}: `pass` ({} %) is below `fail` ({} %); it has to be at least as large",
-                        margin.pass * 100.0,
-                        margin.fail * 100.0
-                    ),
-                ));
-            }
-        }
-        Ok(policy)
+        policy_file::read(text).map(Policy::from)
     }
 
-    /// What is allowed of a measure: time and tail fail over 2 % and pass below 4 %, instructions
-    /// fail over 0.1 %, all else at any increase.
+    /// The margin of a measure. By default time and tail fail over 2 % and pass below 4 %,
+    /// instructions fail over 0.1 %, and every other measure fails at any increase.
     pub fn margin(&self, measure: &str) -> Margin {
-        let usual = match measure {
-            "time" | "tail" => (2.0, None),
-            "instructions" => (0.1, None),
-            _ => (0.0, None),
-        };
-        let entry =
-            self.file.margins.iter().find(|(name, _)| is_measure(measure, name)).map(|(_, e)| *e);
-        let (fail, pass) = match entry {
-            Some(entry) => (entry.fail.unwrap_or(usual.0), entry.pass.or(usual.1)),
-            None => usual,
-        };
-        Margin { fail: fail / 100.0, pass: pass.unwrap_or(fail * 2.0) / 100.0 }
+        let entry = self.margins.iter().find(|(name, _)| is_measure(measure, name));
+        entry.map_or_else(|| margin_of(margin(measure), None), |(_, margin)| *margin)
     }
 
-    /// The error that is allowed of the whole suite.
+    /// The probability of a false failure that is allowed of the whole suite.
     pub fn error_budget(&self) -> f64 {
-        self.file.error_budget.unwrap_or(0.001)
+        self.error_budget.unwrap_or(0.001)
     }
 
-    /// The same with another tolerance, in percent.
+    /// The policy with another recording tolerance, in percent.
     #[must_use]
     pub fn with_recording_tolerance(mut self, percent: Option<f64>) -> Policy {
-        self.file.recording_tolerance = percent.or(self.file.recording_tolerance);
+        self.recording_tolerance_percent = percent.or(self.recording_tolerance_percent);
         self
     }
 
-    /// By how much exact measures may grow between two recordings of a program, as a share.
+    /// The growth that is allowed of exact measures between two recordings of a program, as a share.
     pub fn recording_tolerance(&self) -> f64 {
-        self.file.recording_tolerance.unwrap_or(1.0) / 100.0
+        self.recording_tolerance_percent.unwrap_or(1.0) / 100.0
     }
 
-    /// Marks failures that an entry accepts, and tells which entries are expired, or accept
-    /// nothing.
+    /// Accepts the failures for which there is an entry, and returns a note for each entry that is
+    /// expired or accepts nothing.
     pub fn accept(&self, findings: &mut [Finding], now_unix_seconds: u64) -> Vec<String> {
         let today = civil_date(now_unix_seconds);
-        let mut notes = Vec::new();
-        for accept in &self.file.accept {
-            let Some(date) = accept.until.date else { continue };
-            let until = (i64::from(date.year), i64::from(date.month), i64::from(date.day));
-            let mut used = false;
-            for finding in findings.iter_mut() {
-                let of = |asked: &Option<String>, found: &str| {
-                    asked.as_ref().is_none_or(|name| name == found)
-                };
-                let failed = matches!(finding.verdict, Verdict::Fail | Verdict::Warn);
-                let below = accept
-                    .up_to
-                    .is_none_or(|most| finding.growth().is_some_and(|g| g * 100.0 <= most));
-                if !(failed
-                    && is_measure(&finding.measure, &accept.measure)
-                    && of(&accept.trace, &finding.trace)
-                    && of(&accept.backend, &finding.backend)
-                    && below)
-                {
-                    continue;
-                }
-                used = true;
-                if until >= today {
-                    finding.verdict = Verdict::Accepted;
-                    finding.why = format!("{} (until {date})", accept.reason);
-                }
-            }
-            let what =
-                format!("the policy accepts {} until {date} ({})", accept.measure, accept.reason);
-            if until < today {
-                notes.push(format!(
-                    "{what}: that is over; {}",
-                    match used {
-                        true => "repair it, or give it another date",
-                        false => "and nothing needs it any more: remove the entry",
-                    }
-                ));
-            } else if !used {
-                notes.push(format!("{what}: nothing needed it; remove the entry when it stays so"));
+        self.accepted.iter().filter_map(|entry| entry.apply(findings, today)).collect()
+    }
+}
+
+impl AcceptedIncrease {
+    /// Accepts the findings that it is for; a note where the entry is of no use. `today` is year,
+    /// month, day.
+    fn apply(&self, findings: &mut [Finding], today: (i64, i64, i64)) -> Option<String> {
+        let date = self.until;
+        let until = (i64::from(date.year), i64::from(date.month), i64::from(date.day));
+        let mut is_used = false;
+        for finding in findings.iter_mut().filter(|finding| self.is_for(finding)) {
+            is_used = true;
+            if until >= today {
+                finding.verdict = Verdict::Accepted;
+                finding.why = format!("{} (until {date})", self.reason);
             }
         }
-        notes
+        let what = format!("the policy accepts {} until {date} ({})", self.measure, self.reason);
+        match (until < today, is_used) {
+            (true, true) => Some(format!(
+                "{what}: that is over; repair the regression, or give the entry another date"
+            )),
+            (true, false) => {
+                Some(format!("{what}: that is over, and nothing needs the entry: remove it"))
+            }
+            (false, false) => {
+                Some(format!("{what}: nothing needed the entry; remove it when that stays so"))
+            }
+            (false, true) => None,
+        }
+    }
+
+    fn is_for(&self, finding: &Finding) -> bool {
+        let matches =
+            |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|name| name == found);
+        let is_below = self
+            .up_to_percent
+            .is_none_or(|most| finding.growth().is_some_and(|growth| growth * 100.0 <= most));
+        matches!(finding.verdict, Verdict::Fail | Verdict::Warn)
+            && is_measure(&finding.measure, &self.measure)
+            && matches(&self.trace, &finding.trace)
+            && matches(&self.backend, &finding.backend)
+            && is_below
     }
 }
 
@@ -322,9 +204,9 @@ mod tests {
             ("[margins.tmie]\nfail = 2\n", 1, "`time`"),
             ("[margins.time]\n\nfial = 2\n", 3, "`fail`"),
             ("[margins.time]\nfail = \"2\"\n", 2, "invalid type"),
-            ("[margins.time]\nfail = -2\n", 1, "from 0 to"),
-            ("[margins.time]\nfail = 5\npass = 3\n", 1, "pass"),
-            ("[margins.arenas_peak]\npass = 3\n", 1, "time and tail"),
+            ("[margins.time]\nfail = -2\n", 2, "from 0 to"),
+            ("[margins.time]\nfail = 5\npass = 3\n", 3, "pass"),
+            ("[margins.arenas_peak]\npass = 3\n", 2, "time and tail"),
             ("x = \n", 1, ""),
             ("[[accept]]\nmeasure = \"time\"\nreason = \" \"\nuntil = 2030-01-01\n", 3, "reason"),
             (
@@ -360,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_until_a_date_and_told_when_useless() {
+    fn accepted_until_a_date_and_reported_when_useless() {
         let policy = Policy::read(
             "[[accept]]\nmeasure = \"arenas_end\"\nup_to = 50\nreason = \"known\"\nuntil = 2026-03-02\n\
              [[accept]]\nmeasure = \"tail\"\nreason = \"never\"\nuntil = 2099-01-01\n",

@@ -1,16 +1,20 @@
-//! Two stored run records. Exact measures gate: without tolerance where both runs are
-//! of the same recording, by the policy's tolerance where they are two recordings of one program.
-//! Times of a stored run are not judged: the same machine an hour later differs by up to 20 %, so a
-//! gate on them needs both sides in one run.
+//! Compares two stored run records by exact measures. Two runs of the same recording allow no
+//! growth. Two recordings of one program allow the policy's tolerance. Times of stored runs are not
+//! judged: the same machine differs from itself an hour later by up to 20 %, so times are compared
+//! only within one run.
 
-use super::{Finding, Policy, Verdict};
+use super::finding::{Finding, Verdict, sort};
+use super::machines::{difference_for_exact, differences_for_times};
+use super::measures::FRAGMENTATION;
+use super::policy::Policy;
+use super::reasons::{OTHER_LAYOUT, variation};
 use crate::results::{
-    CellKey, Exactness, Machine, Metric, Pass, Run, Scope, TraceEntry, Variation,
+    BackendEntry, CellKey, Exactness, Metric, Pass, Run, Scope, Status, TraceEntry,
 };
 
-/// What two records say.
+/// What a comparison of two records found.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct StoredFindings {
     /// Worst first.
     pub findings: Vec<Finding>,
     /// What was left out, and why.
@@ -22,7 +26,8 @@ pub struct Stored {
 pub enum CheckError {
     /// No trace is in both.
     #[error(
-        "the runs share no trace (baseline: {baseline}; candidate: {candidate}); compare runs of the same traces"
+        "the runs share no trace (baseline: {baseline}; candidate: {candidate}); compare runs of the \
+         same traces"
     )]
     NoTrace {
         /// The baseline's traces.
@@ -30,9 +35,10 @@ pub enum CheckError {
         /// The candidate's.
         candidate: String,
     },
-    /// A shared trace has no backend in both.
+    /// No backend is in both.
     #[error(
-        "the runs share no backend (baseline: {baseline}; candidate: {candidate}); compare runs of the same backends"
+        "the runs share no backend (baseline: {baseline}; candidate: {candidate}); compare runs of \
+         the same backends"
     )]
     NoBackend {
         /// The baseline's backends.
@@ -45,325 +51,266 @@ pub enum CheckError {
 /// Judges `candidate`, worst first.
 ///
 /// # Errors
-/// When the runs have nothing in common.
-pub fn compare(baseline: &Run, candidate: &Run, policy: &Policy) -> Result<Stored, CheckError> {
-    let traces: Vec<(&TraceEntry, Option<&TraceEntry>)> = baseline
-        .manifest
-        .traces
-        .iter()
-        .map(|trace| {
-            (trace, candidate.manifest.traces.iter().find(|other| other.name == trace.name))
-        })
-        .collect();
-    if traces.iter().all(|(_, other)| other.is_none()) {
-        let names = |run: &Run| {
-            run.manifest.traces.iter().map(|t| t.name.clone()).collect::<Vec<_>>().join(", ")
-        };
-        return Err(CheckError::NoTrace { baseline: names(baseline), candidate: names(candidate) });
-    }
-    let names =
-        |run: &Run| run.manifest.backends.iter().map(|b| b.name.clone()).collect::<Vec<_>>();
-    if names(baseline).iter().all(|name| !names(candidate).contains(name)) {
-        return Err(CheckError::NoBackend {
-            baseline: names(baseline).join(", "),
-            candidate: names(candidate).join(", "),
-        });
-    }
-    let judge = Judge { baseline, candidate, policy };
+/// When the runs have no trace or no backend in common.
+pub fn compare(
+    baseline: &Run,
+    candidate: &Run,
+    policy: &Policy,
+) -> Result<StoredFindings, CheckError> {
+    let pair = StoredPair { baseline, candidate, policy };
+    pair.refuse_disjoint()?;
     let mut findings = Vec::new();
-    for (trace, other) in traces {
-        match other {
-            None => findings.push(judge.missing(
-                &trace.name,
-                "",
-                "trace",
-                "the candidate was not run on it",
-            )),
-            Some(other) => judge.trace(trace, other, &mut findings),
+    for trace in &baseline.manifest.traces {
+        match candidate.manifest.traces.iter().find(|other| other.name == trace.name) {
+            Some(other) => pair.judge_trace(trace, other, &mut findings),
+            None => {
+                let why = "the candidate was not run on it";
+                findings.push(Finding::bare(&trace.name, "", "trace", Verdict::Missing, why));
+            }
         }
     }
-    super::sort(&mut findings);
-    let timed = |run: &Run| run.measurements.iter().any(|m| m.metric == Metric::TimeNanoseconds);
-    let mut notes = Vec::new();
-    if timed(baseline) && timed(candidate) {
-        let machines = [&baseline.manifest.machine, &candidate.manifest.machine];
-        let differ = fingerprints_apart(machines[0], machines[1]);
-        notes.push(if differ.is_empty() {
-            "times of a stored run are not judged; `heaplay check TRACE --baseline A --candidate B` times both sides in one run"
-                .to_owned()
-        } else {
-            format!("times are refused: the baseline is another machine's\n{}", differ.join("\n"))
-        });
-    }
-    Ok(Stored { findings, notes })
+    sort(&mut findings);
+    Ok(StoredFindings { findings, notes: pair.note_on_times().into_iter().collect() })
 }
 
-struct Judge<'a> {
+/// The two records.
+struct StoredPair<'a> {
     baseline: &'a Run,
     candidate: &'a Run,
     policy: &'a Policy,
 }
 
-/// Why a figure that follows from where the heap begins says nothing.
-pub(super) const LAYOUT: &str =
-    "another build of heaplay begins the heap elsewhere, which moves what lies in one large piece";
-
-impl Judge<'_> {
-    fn missing(
-        &self,
-        trace: &str,
-        backend: &str,
-        measure: &str,
-        why: impl Into<String>,
-    ) -> Finding {
-        Finding::bare(trace, backend, measure, Verdict::Missing, why)
+impl StoredPair<'_> {
+    fn refuse_disjoint(&self) -> Result<(), CheckError> {
+        let traces = |run: &Run| -> Vec<String> {
+            run.manifest.traces.iter().map(|trace| trace.name.clone()).collect()
+        };
+        let backends = |run: &Run| -> Vec<String> {
+            run.manifest.backends.iter().map(|backend| backend.name.clone()).collect()
+        };
+        let (before, after) = (traces(self.baseline), traces(self.candidate));
+        if before.iter().all(|name| !after.contains(name)) {
+            let (baseline, candidate) = (before.join(", "), after.join(", "));
+            return Err(CheckError::NoTrace { baseline, candidate });
+        }
+        let (before, after) = (backends(self.baseline), backends(self.candidate));
+        if before.iter().all(|name| !after.contains(name)) {
+            let (baseline, candidate) = (before.join(", "), after.join(", "));
+            return Err(CheckError::NoBackend { baseline, candidate });
+        }
+        Ok(())
     }
 
-    fn trace(&self, trace: &TraceEntry, other: &TraceEntry, findings: &mut Vec<Finding>) {
-        let same = trace.sha256 == other.sha256;
-        let allowed = if same { 0.0 } else { self.policy.recording_tolerance() };
-        let backends = &self.baseline.manifest.backends;
-        let demands =
-            Metric::ALL.iter().copied().filter(|metric| metric.exactness() == Exactness::Trace);
-        for metric in demands {
-            // The demand is the same whichever backend serves it: the first that both measured
-            // tells it.
-            let told = backends.iter().find(|backend| {
-                let has = |run: &Run| {
-                    self.operations(run, &trace.name, &backend.name, metric).next().is_some()
-                };
+    /// What becomes of times that both runs measured.
+    fn note_on_times(&self) -> Option<String> {
+        let is_timed =
+            |run: &Run| run.measurements.iter().any(|m| m.metric == Metric::TimeNanoseconds);
+        if !is_timed(self.baseline) || !is_timed(self.candidate) {
+            return None;
+        }
+        let [before, after] = [self.baseline, self.candidate].map(|run| &run.manifest.machine);
+        let differences = differences_for_times(before, after);
+        Some(match differences.is_empty() {
+            true => "times of a stored run are not judged; \
+                     `heaplay check TRACE --baseline A --candidate B` times both sides in one run"
+                .to_owned(),
+            false => format!(
+                "times are refused: the baseline is another machine's\n{}",
+                differences.join("\n")
+            ),
+        })
+    }
+
+    fn judge_trace(&self, trace: &TraceEntry, other: &TraceEntry, findings: &mut Vec<Finding>) {
+        let is_same_recording = trace.sha256 == other.sha256;
+        let allowed = if is_same_recording { 0.0 } else { self.policy.recording_tolerance() };
+        self.judge_demand(&trace.name, allowed, findings);
+        for backend in &self.baseline.manifest.backends {
+            let mut candidates = self.candidate.manifest.backends.iter();
+            match candidates.find(|other| other.name == backend.name) {
+                Some(other) => {
+                    self.judge_backend(&trace.name, [backend, other], allowed, findings);
+                }
+                None => {
+                    let why = "not in the candidate";
+                    let (trace, name) = (&trace.name, &backend.name);
+                    findings.push(Finding::bare(trace, name, "backend", Verdict::Missing, why));
+                }
+            }
+        }
+    }
+
+    /// Judges what the trace requests. That is the same on every backend, so the first backend that
+    /// both runs measured gives it.
+    fn judge_demand(&self, trace: &str, allowed: f64, findings: &mut Vec<Finding>) {
+        let demands = Metric::ALL.iter().filter(|m| m.exactness() == Exactness::Trace);
+        for &metric in demands {
+            let measured = self.baseline.manifest.backends.iter().find(|backend| {
+                let has = |run| figures(run, trace, &backend.name, metric).next().is_some();
                 has(self.baseline) && has(self.candidate)
             });
-            if let Some(backend) = told {
-                for finding in self.exact(&trace.name, &backend.name, metric, allowed) {
+            if let Some(backend) = measured {
+                for finding in self.judge_metric(trace, &backend.name, metric, allowed) {
                     findings.push(Finding { backend: String::new(), ..finding });
                 }
             }
         }
-        for backend in backends {
-            let Some(theirs) =
-                self.candidate.manifest.backends.iter().find(|b| b.name == backend.name)
-            else {
-                findings.push(self.missing(
-                    &trace.name,
-                    &backend.name,
-                    "backend",
-                    "not in the candidate",
-                ));
-                continue;
+    }
+
+    fn judge_backend(
+        &self,
+        trace: &str,
+        [backend, other]: [&BackendEntry; 2],
+        allowed: f64,
+        findings: &mut Vec<Finding>,
+    ) {
+        let name = backend.name.as_str();
+        findings.extend(self.failed_cell(trace, name));
+        let incomparable = self.incomparable(trace, [backend, other]);
+        findings.extend(self.fragmentation(trace, name, allowed, incomparable.as_deref()));
+        for &metric in Metric::ALL {
+            let reason = match metric.exactness() {
+                Exactness::Policy => None,
+                Exactness::Machine | Exactness::Layout => incomparable.as_deref(),
+                _ => continue,
             };
-            if let Some(finding) = self.broken(&trace.name, &backend.name) {
-                findings.push(finding);
-            }
-            let apart = apart(
-                &self.baseline.manifest.machine,
-                &self.candidate.manifest.machine,
-                &EXACT_FACTS,
-            )
-            .or_else(|| {
-                (backend.version != theirs.version)
-                    .then(|| format!("{} and {}", backend.version, theirs.version))
-            });
-            let varies = [self.baseline, self.candidate]
-                .iter()
-                .find_map(|run| {
-                    run.values(&trace.name, &backend.name, Scope::All, Metric::VariesBetweenRuns)
-                        .first()
-                        .copied()
-                })
-                .map(|why| match Variation::of(why) {
-                    Some(Variation::AtRandom) => "it places blocks at random".to_owned(),
-                    _ => "it goes by the clock; `heaplay backends NAME` says which settings pin it"
-                        .to_owned(),
-                });
-            let skip = varies.clone().or_else(|| apart.clone());
-            findings.extend(self.fragmentation(
-                &trace.name,
-                &backend.name,
-                allowed,
-                skip.as_deref(),
-            ));
-            for &metric in Metric::ALL {
-                let skip = match metric.exactness() {
-                    Exactness::Policy => None,
-                    Exactness::Machine | Exactness::Layout => {
-                        varies.clone().or_else(|| apart.clone())
-                    }
-                    _ => continue,
-                };
-                for mut finding in self.exact(&trace.name, &backend.name, metric, allowed) {
-                    // A run does not say which build made it, only which version.
-                    let moved = metric.exactness() == Exactness::Layout
-                        && finding.verdict != Verdict::Identical;
-                    let skip = skip.clone().or_else(|| moved.then(|| LAYOUT.to_owned()));
-                    if let Some(reason) = &skip {
-                        finding.verdict = Verdict::Skipped;
-                        finding.why = format!("not comparable: {reason}");
-                    }
-                    findings.push(finding);
+            for mut finding in self.judge_metric(trace, name, metric, allowed) {
+                // A run stores the version of its build, not which build it was.
+                let is_moved = metric.exactness() == Exactness::Layout
+                    && finding.verdict != Verdict::Identical;
+                if let Some(reason) = reason.or(is_moved.then_some(OTHER_LAYOUT)) {
+                    finding.verdict = Verdict::Skipped;
+                    finding.why = format!("not comparable: {reason}");
                 }
+                findings.push(finding);
             }
         }
     }
 
-    /// A cell that the baseline measured and the candidate could not.
-    fn broken(&self, trace: &str, backend: &str) -> Option<Finding> {
-        let of = |run: &Run, ok: bool| -> Vec<(CellKey, String)> {
-            run.outcomes
-                .iter()
-                .filter(|o| {
-                    o.trace == trace
-                        && o.backend == backend
-                        && (o.status == crate::results::Status::Ok) == ok
-                })
+    /// Why figures of resident pages are not comparable, if they are not.
+    fn incomparable(&self, trace: &str, [backend, other]: [&BackendEntry; 2]) -> Option<String> {
+        let varies = [self.baseline, self.candidate].iter().find_map(|run| {
+            let name = &backend.name;
+            run.values(trace, name, Scope::All, Metric::VariesBetweenRuns).first().copied()
+        });
+        let [before, after] = [self.baseline, self.candidate].map(|run| &run.manifest.machine);
+        let versions = || {
+            let is_other = backend.version != other.version;
+            is_other.then(|| format!("{} and {}", backend.version, other.version))
+        };
+        varies
+            .map(|value| variation(value).to_owned())
+            .or_else(|| difference_for_exact(before, after))
+            .or_else(versions)
+    }
+
+    /// A cell that the candidate could not measure. It fails where the baseline measured all cells
+    /// of that pass.
+    fn failed_cell(&self, trace: &str, backend: &str) -> Option<Finding> {
+        let cells = |run: &Run, is_ok: bool| -> Vec<(CellKey, String)> {
+            let outcomes = run.outcomes.iter();
+            outcomes
+                .filter(|o| o.trace == trace && o.backend == backend)
+                .filter(|o| (o.status == Status::Ok) == is_ok)
                 .map(|o| (o.cell(), o.reason.clone()))
                 .collect()
         };
-        let (measured, void) = (of(self.baseline, true), of(self.baseline, false));
-        let (cell, reason) = of(self.candidate, false).into_iter().next()?;
-        let of_pass =
+        let (measured, failed) = (cells(self.baseline, true), cells(self.baseline, false));
+        let (cell, reason) = cells(self.candidate, false).into_iter().next()?;
+        let has_pass =
             |cells: &[(CellKey, String)]| cells.iter().any(|(known, _)| known.pass == cell.pass);
-        let mut finding = self.missing(trace, backend, cell.pass.name(), reason);
-        if of_pass(&measured) && !of_pass(&void) {
-            finding.verdict = Verdict::Fail;
-        }
-        Some(finding)
+        let is_new = has_pass(&measured) && !has_pass(&failed);
+        let verdict = if is_new { Verdict::Fail } else { Verdict::Missing };
+        Some(Finding::bare(trace, backend, cell.pass.name(), verdict, reason))
     }
 
-    fn operations(
-        &self,
-        run: &Run,
-        trace: &str,
-        backend: &str,
-        metric: Metric,
-    ) -> impl Iterator<Item = (Scope, f64)> {
-        // The footprint pass tells every exact metric; other passes repeat the calls.
-        let (trace, backend, name) = (trace.to_owned(), backend.to_owned(), metric);
-        run.measurements
-            .iter()
-            .filter(move |m| {
-                m.trace == trace
-                    && m.backend == backend
-                    && m.metric == name
-                    && m.pass == Pass::Footprint
-            })
-            .map(|m| (m.op, m.value))
-    }
-
-    /// What is resident over what is live, at the live peak: derived, so it is in no table.
+    /// Resident over live bytes at the live peak.
     fn fragmentation(
         &self,
         trace: &str,
         backend: &str,
         allowed: f64,
-        skip: Option<&str>,
+        incomparable: Option<&str>,
     ) -> Option<Finding> {
-        let of = |run: &Run| {
+        let ratio = |run: &Run| {
             let value =
                 |metric: Metric| run.values(trace, backend, Scope::All, metric).first().copied();
             let (resident, live) =
                 (value(Metric::ResidentAtLivePeakBytes)?, value(Metric::LivePeakBytes)?);
             (live > 0.0).then_some(resident / live)
         };
-        let (before, after) = (of(self.baseline)?, of(self.candidate)?);
-        let allowed = allowed.max(self.policy.margin(FRAGMENTATION).fail);
-        let verdict = match () {
-            () if skip.is_some() => Verdict::Skipped,
-            () if after > before * (1.0 + allowed) => Verdict::Fail,
-            () if after < before * (1.0 - allowed) => Verdict::Better,
-            () if after == before => Verdict::Identical,
-            () => Verdict::Pass,
+        let (before, after) = (ratio(self.baseline)?, ratio(self.candidate)?);
+        let allowed = allowed.max(self.policy.margin(FRAGMENTATION.name).fail);
+        let verdict = match incomparable {
+            Some(_) => Verdict::Skipped,
+            None => verdict_of(before, Some(after), allowed),
         };
-        let why = skip.map_or(String::new(), |reason| format!("not comparable: {reason}"));
-        let mut finding = Finding::bare(trace, backend, FRAGMENTATION, verdict, why);
-        (finding.unit, finding.margin) = ("ratio", allowed);
-        (finding.baseline, finding.candidate) = (Some(before), Some(after));
-        Some(finding)
+        let why = incomparable.map_or(String::new(), |reason| format!("not comparable: {reason}"));
+        Some(Finding {
+            unit: FRAGMENTATION.unit,
+            margin: allowed,
+            baseline: Some(before),
+            candidate: Some(after),
+            ..Finding::bare(trace, backend, FRAGMENTATION.name, verdict, why)
+        })
     }
 
-    fn exact(&self, trace: &str, backend: &str, metric: Metric, allowed: f64) -> Vec<Finding> {
-        let theirs: Vec<(Scope, f64)> =
-            self.operations(self.candidate, trace, backend, metric).collect();
-        self.operations(self.baseline, trace, backend, metric)
-            .map(|(op, baseline)| {
-                let candidate =
-                    theirs.iter().find(|(other, _)| *other == op).map(|(_, value)| *value);
-                let allowed = allowed.max(self.policy.margin(metric.name()).fail);
-                let verdict = match candidate {
-                    None => Verdict::Missing,
-                    Some(candidate) if candidate > baseline * (1.0 + allowed) => Verdict::Fail,
-                    Some(candidate) if candidate < baseline * (1.0 - allowed) => Verdict::Better,
-                    Some(candidate) if candidate == baseline => Verdict::Identical,
-                    Some(candidate) if candidate.is_finite() && baseline.is_finite() => {
-                        Verdict::Pass
-                    }
-                    Some(_) => Verdict::Missing,
-                };
-                let measure = match op {
-                    Scope::All => metric.name().to_owned(),
-                    op => format!("{} of {op}", metric.name()),
-                };
-                Finding {
-                    unit: metric.unit(),
-                    baseline: Some(baseline),
-                    candidate,
-                    margin: allowed,
-                    ..Finding::bare(
-                        trace,
-                        backend,
-                        measure,
-                        verdict,
-                        match allowed {
-                            0.0 => String::new(),
-                            _ => format!("{:.3} % are allowed", allowed * 100.0),
-                        },
-                    )
-                }
-            })
-            .collect()
+    /// A finding for each op of a metric.
+    fn judge_metric(
+        &self,
+        trace: &str,
+        backend: &str,
+        metric: Metric,
+        allowed: f64,
+    ) -> Vec<Finding> {
+        let allowed = allowed.max(self.policy.margin(metric.name()).fail);
+        let after: Vec<(Scope, f64)> = figures(self.candidate, trace, backend, metric).collect();
+        let judge = |(op, baseline): (Scope, f64)| {
+            let candidate = after.iter().find(|(other, _)| *other == op).map(|(_, value)| *value);
+            let measure = match op {
+                Scope::All => metric.name().to_owned(),
+                op => format!("{} of {op}", metric.name()),
+            };
+            let why = match allowed {
+                0.0 => String::new(),
+                _ => format!("{:.3} % are allowed", allowed * 100.0),
+            };
+            let verdict = verdict_of(baseline, candidate, allowed);
+            Finding {
+                unit: metric.unit(),
+                baseline: Some(baseline),
+                candidate,
+                margin: allowed,
+                ..Finding::bare(trace, backend, measure, verdict, why)
+            }
+        };
+        figures(self.baseline, trace, backend, metric).map(judge).collect()
     }
 }
 
-/// The name of the measure that is derived from two others.
-pub(super) const FRAGMENTATION: &str = "fragmentation";
-
-/// What resident pages of a black box depend on.
-const EXACT_FACTS: [&str; 5] =
-    ["architecture", "libc", "page_bytes", "transparent_huge_pages", "variables"];
-/// What times depend on.
-const TIMED_FACTS: [&str; 11] = [
-    "architecture",
-    "libc",
-    "page_bytes",
-    "transparent_huge_pages",
-    "processor",
-    "cores",
-    "hypervisor",
-    "kernel",
-    "address_randomisation",
-    "governor",
-    "memory",
-];
-
-/// The first of these facts in which two machines differ, in words.
-fn apart(baseline: &Machine, candidate: &Machine, facts: &[&str]) -> Option<String> {
-    facts.iter().find_map(|fact| {
-        let of = |machine: &Machine| {
-            machine.facts.get(*fact).cloned().unwrap_or_else(|| "unknown".into())
-        };
-        let (before, after) = (of(baseline), of(candidate));
-        (before != after).then(|| format!("{fact} is `{after}`, in the baseline `{before}`"))
-    })
+/// The verdict on one exact figure; `allowed` is a share.
+fn verdict_of(baseline: f64, candidate: Option<f64>, allowed: f64) -> Verdict {
+    match candidate {
+        None => Verdict::Missing,
+        Some(candidate) if candidate > baseline * (1.0 + allowed) => Verdict::Fail,
+        Some(candidate) if candidate < baseline * (1.0 - allowed) => Verdict::Better,
+        Some(candidate) if candidate == baseline => Verdict::Identical,
+        Some(candidate) if candidate.is_finite() && baseline.is_finite() => Verdict::Pass,
+        Some(_) => Verdict::Missing,
+    }
 }
 
-/// The facts on which times depend and in which two machines differ, a line each.
-pub fn fingerprints_apart(baseline: &Machine, candidate: &Machine) -> Vec<String> {
-    let of = |machine: &Machine, fact: &str| {
-        machine.facts.get(fact).cloned().unwrap_or_else(|| "unknown".into())
+/// The figures of a metric by op. The footprint pass has every exact metric; other passes repeat
+/// the calls.
+fn figures<'r>(
+    run: &'r Run,
+    trace: &'r str,
+    backend: &'r str,
+    metric: Metric,
+) -> impl Iterator<Item = (Scope, f64)> + 'r {
+    let is_wanted = move |m: &&crate::results::Measurement| {
+        m.trace == trace && m.backend == backend && m.metric == metric
     };
-    let told = |fact: &&&str| of(baseline, fact) != of(candidate, fact);
-    let line = |fact: &&str| {
-        format!("  {fact}: baseline `{}`, here `{}`", of(baseline, fact), of(candidate, fact))
-    };
-    TIMED_FACTS.iter().filter(told).map(line).collect()
+    let rows = run.measurements.iter().filter(is_wanted);
+    rows.filter(|m| m.pass == Pass::Footprint).map(|m| (m.op, m.value))
 }

@@ -1,28 +1,29 @@
-//! Judges pairs that are still coming in. Pure functions of the figures so far; who
-//! calls brings more pairs as long as a step says so.
+//! Judges pairs that are still coming in: pure functions of the figures so far. The caller brings
+//! more pairs as long as a step asks for them.
 //!
-//! A figure is ln(candidate / baseline) of one pair. A gate has two margins: the candidate fails
-//! when it is surely worse than the first, and may not pass unless it is surely better than the
-//! second. One that is surely below the first needs no more pairs. In between, pairs go on.
+//! A figure is ln(candidate / baseline) of one pair. A [`Gate`] has two margins. The candidate fails
+//! if it is worse than the first margin with high confidence. It passes only if it is better than
+//! the second one with high confidence. Between the two, more pairs follow.
 
-use super::Verdict;
+use super::finding::{Evidence, Finding, Verdict};
+use crate::results::{CellLabel, PairJudge, PairRatio, PairRecord, Step, TimedMeasure};
 use crate::stats::{Estimate, LOOKS, error_of_look, look_after};
 
-/// A stage may be wrong this often, however few cells there are.
+/// The largest error probability of a stage, however few cells there are.
 const STAGE_ERROR_MOST: f64 = 0.01;
 
-/// The errors that are allowed.
+/// The error probabilities that are allowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
-    /// Of a false failure, over all looks, cells and measures of the suite. Two stages that share
-    /// no pair must both be wrong for one, so each may err as often as the root of a measure's
-    /// part: [`Gate::error_of_a_stage`].
+    /// Of a false failure, over all looks, cells and measures of the suite. A false failure needs
+    /// two wrong stages that share no pair. So each stage may err as often as the square root of a
+    /// measure's part: [`Gate::error_of_a_stage`].
     pub fail: f64,
     /// Of a false warning, over all looks of one cell.
     pub warn: f64,
-    /// Of saying that the candidate is below a bound when it is above, at one look.
+    /// Of placing the candidate below a bound when it is above, at one look.
     pub pass: f64,
-    /// Of calling the control off when it is not, at one look, to either side.
+    /// Of a false alarm of the control, at one look, to either side.
     pub control: f64,
 }
 
@@ -35,11 +36,11 @@ impl Default for Budget {
 /// How one measure of one cell is judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gate {
-    /// Fails when surely above, as a share.
+    /// The candidate fails above this share.
     pub fail: f64,
-    /// Passes only when surely below, as a share.
+    /// The candidate passes only below this share.
     pub pass: f64,
-    /// The errors.
+    /// The error probabilities.
     pub budget: Budget,
     /// Cells of the suite.
     pub cells: usize,
@@ -48,19 +49,19 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// How often one of the two stages may be over the margin when the candidate is not, over all
-    /// its looks.
+    /// The probability that one of the two stages is over the margin when the candidate is not, over
+    /// all looks of the stage.
     pub fn error_of_a_stage(&self) -> f64 {
         (self.budget.fail / (self.cells * self.measures).max(1) as f64).sqrt().min(STAGE_ERROR_MOST)
     }
 
-    /// The error of the look at so many pairs of a stage, for a failure.
+    /// The error probability of the look at so many pairs of a stage, for a failure.
     pub fn error_of_look(&self, pairs: usize) -> f64 {
         error_of_look(self.error_of_a_stage(), pairs)
     }
 
-    /// Whether the figures of a stage are surely over the margin.
-    fn over(&self, estimate: &Estimate, pairs: usize) -> bool {
+    /// Whether the figures of a stage are over the margin with high confidence.
+    fn is_over(&self, estimate: &Estimate, pairs: usize) -> bool {
         estimate.lower(self.error_of_look(pairs)) > self.fail_log()
     }
 
@@ -72,13 +73,13 @@ impl Gate {
         self.pass.ln_1p()
     }
 
-    fn warns(&self, estimate: &Estimate, pairs: usize) -> bool {
+    fn is_warning(&self, estimate: &Estimate, pairs: usize) -> bool {
         estimate.lower(error_of_look(self.budget.warn, pairs)) > 0.0
     }
 
-    /// Pass, better or warn, for what is surely below the second margin.
+    /// Pass, better or warn, for a candidate below the second margin.
     fn below(&self, estimate: &Estimate, pairs: usize) -> Verdict {
-        if self.warns(estimate, pairs) {
+        if self.is_warning(estimate, pairs) {
             Verdict::Warn
         } else if estimate.upper(self.budget.control) < 0.0 {
             Verdict::Better
@@ -88,44 +89,33 @@ impl Gate {
     }
 }
 
-/// How it ended.
+/// The verdict on a timed measure.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
+pub struct Ruling {
     /// The verdict.
     pub verdict: Verdict,
-    /// Why, where the figures do not say it.
+    /// The reason, where the figures do not give it.
     pub why: String,
 }
 
-fn ended(verdict: Verdict, why: impl Into<String>) -> Step {
-    Step::Ended(Ended { verdict, why: why.into() })
+fn ended(verdict: Verdict, why: impl Into<String>) -> Step<Ruling> {
+    Step::Ended(Ruling { verdict, why: why.into() })
 }
 
-/// What to do next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// Bring pairs until there are so many.
-    More(usize),
-    /// Surely over the margin: confirm it with fresh pairs.
-    Confirm,
-    /// There is a verdict.
-    Ended(Ended),
-}
-
-/// Looks at the figures of the first stage. Only a look at one of [`LOOKS`] may be asked for.
-pub fn look(values: &[f64], gate: &Gate) -> Step {
+/// Looks at the figures of the first stage. The steps want numbers of [`LOOKS`].
+fn look(values: &[f64], gate: &Gate) -> Step<Ruling> {
     let next = look_after(values.len());
     let Some(estimate) = Estimate::of(values).filter(|_| values.len() >= LOOKS[0]) else {
         return Step::More(next.unwrap_or(LOOKS[0]));
     };
-    if gate.over(&estimate, values.len()) {
+    if gate.is_over(&estimate, values.len()) {
         return Step::Confirm;
     }
     let upper = estimate.upper(gate.budget.pass);
-    let warns = gate.warns(&estimate, values.len());
-    // The pairs of the first look are few and share what is usual at a place, which stretches their
-    // errors: on machines where nothing was injected it gave nearly half of all warnings. So it may
-    // pass, and a warning waits for the second.
+    let warns = gate.is_warning(&estimate, values.len());
+    // The pairs of the first look are few, and share an estimate of the usual ratio of each segment.
+    // That widens their errors: without any injection, the first look gave nearly half of all
+    // warnings. So it may pass, and a warning waits for the second look.
     let may_warn = !warns || values.len() > LOOKS[0];
     if may_warn && (upper < gate.fail_log() || upper < gate.pass_log() && warns) {
         return ended(gate.below(&estimate, values.len()), "");
@@ -136,32 +126,35 @@ pub fn look(values: &[f64], gate: &Gate) -> Step {
     }
 }
 
-/// The verdict when there is no time for more pairs.
-pub fn give_up(values: &[f64], gate: &Gate, when: &str) -> Ended {
+/// The verdict when no more pairs come.
+fn give_up(values: &[f64], gate: &Gate, when: &str) -> Ruling {
     let Some(estimate) = Estimate::of(values).filter(|_| values.len() >= LOOKS[0]) else {
         let why = format!("only {} pairs {when}; at least {} are needed", values.len(), LOOKS[0]);
-        return Ended { verdict: Verdict::Inconclusive, why };
+        return Ruling { verdict: Verdict::Inconclusive, why };
     };
     if estimate.upper(gate.budget.pass) < gate.pass_log() {
-        return Ended { verdict: gate.below(&estimate, values.len()), why: String::new() };
+        return Ruling { verdict: gate.below(&estimate, values.len()), why: String::new() };
     }
-    let why = format!("neither over the margin nor surely below {} % {when}", gate.pass * 100.0);
-    Ended { verdict: Verdict::Inconclusive, why }
+    let why = format!(
+        "neither over the margin nor below {} % with high confidence {when}",
+        gate.pass * 100.0
+    );
+    Ruling { verdict: Verdict::Inconclusive, why }
 }
 
 /// Looks at the figures of the confirmation: fresh pairs, and the baseline against itself in the
 /// same run.
-pub fn confirm(values: &[f64], control: &[f64], gate: &Gate) -> Step {
+fn confirm(values: &[f64], control: &[f64], gate: &Gate) -> Step<Ruling> {
     let next = look_after(values.len());
     let of = |values: &[f64]| Estimate::of(values).filter(|_| values.len() >= LOOKS[0]);
     let (Some(fresh), Some(control)) = (of(values), of(control)) else {
         return Step::More(next.unwrap_or(LOOKS[0]));
     };
     let level = gate.budget.control / 2.0;
-    if gate.over(&fresh, values.len()) {
-        // A control that is off voids what it might explain. Were all of it in the candidate's
-        // figure, and that still over the margin, it explains nothing. Else more pairs tell; it is
-        // the control of six that alarms by chance.
+    if gate.is_over(&fresh, values.len()) {
+        // A control that is off voids a failure that it might explain. It does not explain one that
+        // is over the margin even without the control's offset. Otherwise more pairs decide: a
+        // control of six pairs may be off by chance.
         let off = control.lower(level) > 0.0 || control.upper(level) < 0.0;
         let rest = fresh.lower(gate.error_of_look(values.len())) - control.mean.abs();
         if !off || rest > gate.fail_log() {
@@ -181,7 +174,7 @@ pub fn confirm(values: &[f64], control: &[f64], gate: &Gate) -> Step {
         };
     }
     if fresh.upper(gate.budget.pass) < gate.fail_log() {
-        // The first stage stopped because it was high; the fresh pairs did not, and say more.
+        // The first stage ended because it was high. The fresh pairs were not chosen so.
         return ended(Verdict::Warn, "over the margin at first, and below it in fresh pairs");
     }
     match next {
@@ -190,6 +183,95 @@ pub fn confirm(values: &[f64], control: &[f64], gate: &Gate) -> Step {
             Verdict::Inconclusive,
             "over the margin at first, and not confirmed by the last look",
         ),
+    }
+}
+
+impl PairJudge for Gate {
+    type Ending = Ruling;
+
+    fn look(&self, values: &[f64]) -> Step<Ruling> {
+        look(values, self)
+    }
+
+    fn confirm(&self, values: &[f64], control: &[f64]) -> Step<Ruling> {
+        confirm(values, control, self)
+    }
+
+    fn give_up(&self, values: &[f64], when: &str) -> Ruling {
+        give_up(values, self, when)
+    }
+
+    fn give_up_confirmation(&self, when: &str) -> Ruling {
+        Ruling {
+            verdict: Verdict::Inconclusive,
+            why: format!("over the margin, and not confirmed yet {when}"),
+        }
+    }
+}
+
+impl Gate {
+    /// The rule in a sentence, for the record of a check.
+    pub fn rule(&self) -> String {
+        format!(
+            "20 % trimmed mean over pairs of processes of ln(candidate/baseline), Yuen's error, \
+             Student's t; looks at {LOOKS:?} pairs; fails when the lower bound is over the margin and \
+             that of fresh pairs too, beside an A/A control; error {} over cells ({}) and measures \
+             ({}): at most {:.2e} over the looks of each of the two stages, the first of which have \
+             the larger shares; passes when the upper bound at {} % is below",
+            self.budget.fail,
+            self.cells,
+            self.measures,
+            self.error_of_a_stage(),
+            (1.0 - self.budget.pass) * 100.0,
+        )
+    }
+}
+
+/// The processor time's logarithms.
+fn processor(pairs: &[PairRatio]) -> Vec<f64> {
+    pairs.iter().map(|pair| pair.processor).collect()
+}
+
+/// The finding of a timed measure with its evidence. Without a `ruling` the measure was not carried
+/// to its end.
+pub fn finding(
+    cell: CellLabel<'_>,
+    measure: TimedMeasure,
+    gate: &Gate,
+    ruling: Option<Ruling>,
+    record: PairRecord,
+) -> Finding {
+    let ruling = ruling.unwrap_or_else(|| Ruling {
+        verdict: Verdict::Inconclusive,
+        why: "it was not carried to its end".to_owned(),
+    });
+    let share = |log: f64| log.exp_m1();
+    // Where there is a confirmation, its pairs are the estimate. Those of the first stage led to it
+    // because they were high.
+    let is_confirmed = record.confirmation.len() >= LOOKS[0];
+    let shown = if is_confirmed { &record.confirmation } else { &record.pairs };
+    let level = gate.error_of_look(shown.len());
+    let wall: Vec<f64> = shown.iter().filter_map(|pair| pair.wall).collect();
+    let evidence = Estimate::of(&processor(shown)).map(|estimate| Evidence {
+        effect: share(estimate.mean),
+        lower: share(estimate.lower(level)),
+        upper: share(estimate.upper(gate.budget.pass)),
+        error_of_a_look: level,
+        fail_margin: gate.fail,
+        pass_margin: gate.pass,
+        wall_effect: Estimate::of(&wall).map(|estimate| share(estimate.mean)),
+        pairs: record.pairs,
+        confirmation: record.confirmation,
+        control: record.control,
+        seconds: record.seconds,
+        load: record.load,
+        seed: record.seed,
+    });
+    Finding {
+        unit: "%",
+        margin: gate.fail,
+        evidence,
+        ..Finding::bare(cell.trace, cell.backend, measure.name(), ruling.verdict, ruling.why)
     }
 }
 
@@ -220,7 +302,7 @@ mod tests {
                 Step::More(wanted) => {
                     values.extend((values.len()..wanted).map(|_| pair(random, truth)))
                 }
-                Step::Ended(ended) => return (ended.verdict, values.len()),
+                Step::Ended(ruling) => return (ruling.verdict, values.len()),
                 Step::Confirm => break,
             }
         }
@@ -231,7 +313,7 @@ mod tests {
                     fresh.extend((fresh.len()..wanted).map(|_| pair(random, truth)));
                     control.extend((control.len()..wanted).map(|_| pair(random, 0.0)));
                 }
-                Step::Ended(ended) => return (ended.verdict, values.len() + fresh.len()),
+                Step::Ended(ruling) => return (ruling.verdict, values.len() + fresh.len()),
                 Step::Confirm => unreachable!(),
             }
         }
@@ -296,11 +378,11 @@ mod tests {
     fn a_warning_waits_for_the_second_look() {
         let above: Vec<f64> = (0..10).map(|n| 0.010 + f64::from(n % 3) * 0.0001).collect();
         assert_eq!(look(&above[..6], &GATE), Step::More(10));
-        let Step::Ended(ended) = look(&above, &GATE) else { panic!() };
-        assert_eq!(ended.verdict, Verdict::Warn);
+        let Step::Ended(ruling) = look(&above, &GATE) else { panic!() };
+        assert_eq!(ruling.verdict, Verdict::Warn);
         // What passes, passes at once.
         let still: Vec<f64> = (0..6).map(|n| f64::from(n % 3 - 1) * 0.0001).collect();
-        assert!(matches!(look(&still, &GATE), Step::Ended(Ended { verdict: Verdict::Pass, .. })));
+        assert!(matches!(look(&still, &GATE), Step::Ended(Ruling { verdict: Verdict::Pass, .. })));
     }
 
     #[test]
@@ -312,16 +394,16 @@ mod tests {
             Step::More(15),
             "more pairs may explain it"
         );
-        let Step::Ended(ended) = confirm(&off, &off, &GATE) else { panic!() };
-        assert_eq!(ended.verdict, Verdict::Inconclusive);
-        assert!(ended.why.contains("control"), "{}", ended.why);
+        let Step::Ended(ruling) = confirm(&off, &off, &GATE) else { panic!() };
+        assert_eq!(ruling.verdict, Verdict::Inconclusive);
+        assert!(ruling.why.contains("control"), "{}", ruling.why);
         let still: Vec<f64> = (0..20).map(|n| f64::from(n % 3 - 1) * 0.001).collect();
-        let Step::Ended(ended) = confirm(&off[..20], &still, &GATE) else { panic!() };
-        assert_eq!(ended.verdict, Verdict::Fail);
+        let Step::Ended(ruling) = confirm(&off[..20], &still, &GATE) else { panic!() };
+        assert_eq!(ruling.verdict, Verdict::Fail);
         // Off by 0.8 %, and 5 % are to be explained.
         let little: Vec<f64> = still.iter().map(|value| value - 0.008).collect();
-        let Step::Ended(ended) = confirm(&off[..20], &little, &GATE) else { panic!() };
-        assert_eq!(ended.verdict, Verdict::Fail);
+        let Step::Ended(ruling) = confirm(&off[..20], &little, &GATE) else { panic!() };
+        assert_eq!(ruling.verdict, Verdict::Fail);
         assert_eq!(give_up(&off[..4], &GATE, "in time").verdict, Verdict::Inconclusive);
     }
 }

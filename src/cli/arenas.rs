@@ -1,5 +1,5 @@
-//! `inspect --arenas`: replays a trace on a pool allocator and shows its arenas, what
-//! keeps each from going back, and where their bytes are.
+//! `inspect --arenas`: replays a trace on a pool allocator and shows its arenas, what prevents the
+//! return of each, and the use of their bytes.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,35 +7,36 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 
-use super::load::{ChildArgs, backend_words, load_traces};
-use super::{note, print};
+use super::children::ChildArgs;
+use super::load::load_traces;
+use super::specs;
+use super::terminal::{note, print};
 use crate::backends;
 use crate::backends::arenas::Bases;
 use crate::bench;
-use crate::replay::Ending;
+use crate::replay::FinalState;
 use crate::report::{self, ArenaMap, ArenaStrip, PoolCell};
+use crate::units;
 
-/// Arenas that are told one by one.
-const TOLD: usize = 40;
+/// Arenas that are listed one by one.
+const LISTED_ARENAS: usize = 40;
 
-/// Replays up to the live peak and to the end, each in a child, and prints; with a folder it draws
-/// too.
+/// Replays to the live peak and to the end, each in a child, and prints. Draws a picture into
+/// `folder`, if there is one.
 ///
 /// # Errors
-/// A trace or a backend that cannot be had, or one without arenas.
+/// A trace or a backend that is not available, or a backend without arenas.
 pub fn show(
     trace: &Path,
     backend: &str,
     folder: Option<&Path>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    backend_words(&[backend.to_owned()])?;
-    let mut spec = backends::parse(backend)?;
+    let mut spec = specs::read(backend)?;
     if spec.setting("bases").is_none() {
         spec = spec.with_setting("bases", &Bases::Aligned.name())?;
     }
     backends::describe(&spec)?; // refuses one that has no arenas
-    let word = spec.to_string();
     let (entries, programs) = load_traces(&[trace.to_owned()])?;
     let settings = ChildArgs::default().settings();
     let name = entries[0].name.clone();
@@ -43,15 +44,16 @@ pub fn show(
     let peak = loaded.program.profile().live_peak_event as usize + 1;
     let calls = loaded.program.instructions().len();
     let at = |event: usize| {
-        bench::arenas_at(&word, loaded, &settings, event.min(calls))
+        bench::arenas_at(&spec.to_string(), loaded, &settings, event.min(calls))
             .map_err(|reason| anyhow!("{reason}"))
     };
     let (peak, end) = (at(peak)?, at(calls)?);
-    let geometry =
-        end.geometry.ok_or_else(|| anyhow!("backend `{word}` tells no sizes of its arenas"))?;
+    let geometry = end
+        .geometry
+        .ok_or_else(|| anyhow!("backend `{spec}` does not report the sizes of its arenas"))?;
     end.statistics
         .check_identity(geometry.arena as u64)
-        .map_err(|fault| anyhow!("{word}: {fault}"))?;
+        .map_err(|fault| anyhow!("{spec}: {fault}"))?;
     let map = ArenaMap {
         name,
         synthesised: report::synthesised(&entries[0].facts),
@@ -62,10 +64,10 @@ pub fn show(
         end: strips(&end),
     };
     if json {
-        let both = serde_json::json!({ "backend": word, "at_live_peak": peak, "end": end });
+        let both = serde_json::json!({ "backend": spec, "at_live_peak": peak, "end": end });
         print(&(serde_json::to_string_pretty(&both)? + "\n"))?;
     } else {
-        print(&words(&map, &end))?;
+        print(&table_text(&map, &end))?;
     }
     if let Some(folder) = folder
         && let Some(file) = report::render_arenas(&map, folder)?
@@ -79,7 +81,7 @@ pub fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-fn strips(ending: &Ending) -> Vec<ArenaStrip> {
+fn strips(ending: &FinalState) -> Vec<ArenaStrip> {
     let cell = |pool: &backends::arenas::PoolState| PoolCell {
         block: pool.block as u64,
         live: pool.live as u64,
@@ -92,27 +94,27 @@ fn strips(ending: &Ending) -> Vec<ArenaStrip> {
     ending.arenas.iter().map(strip).collect()
 }
 
-fn words(map: &ArenaMap, end: &Ending) -> String {
-    let told = &end.statistics;
+fn table_text(map: &ArenaMap, end: &FinalState) -> String {
+    let statistics = &end.statistics;
     let mut text = format!(
         "{} on {}: {} arenas of {} at the live peak, {} at the end; {} at most, {} ever\n\n",
         map.name,
         map.backend,
         map.peak.len(),
-        report::bytes(map.arena as f64),
+        units::bytes(map.arena as f64),
         map.end.len(),
-        told.arenas_peak,
-        told.arenas_total
+        statistics.arenas_peak,
+        statistics.arenas_total
     );
     // Writing to a string cannot fail.
     let mut thinnest: Vec<&ArenaStrip> = map.end.iter().collect();
     thinnest.sort_by_key(|arena| (arena.live_bytes(), arena.birth));
     if !thinnest.is_empty() {
         text.push_str(
-            "arenas that cannot be given back at the end, and why; the least held first\n",
+            "arenas that cannot be returned at the end, and why; fewest live bytes first\n",
         );
     }
-    for arena in thinnest.iter().take(TOLD) {
+    for arena in thinnest.iter().take(LISTED_ARENAS) {
         let free = arena.pools.len() as u64 - arena.used_pools();
         let _ = writeln!(
             text,
@@ -120,29 +122,33 @@ fn words(map: &ArenaMap, end: &Ending) -> String {
             arena.birth,
             free,
             arena.pools.len(),
-            report::bytes(arena.live_bytes() as f64),
+            units::bytes(arena.live_bytes() as f64),
             arena.reason(),
             holders(arena)
         );
     }
-    if thinnest.len() > TOLD {
-        let _ = writeln!(text, "  … and {} more, all held by more", thinnest.len() - TOLD);
+    if thinnest.len() > LISTED_ARENAS {
+        let _ = writeln!(
+            text,
+            "  … and {} more, with more live bytes each",
+            thinnest.len() - LISTED_ARENAS
+        );
     }
-    let _ = writeln!(text, "\nwhere the bytes are at the end, as sys._debugmallocstats has it");
-    for (part, bytes) in told.parts() {
+    let _ = writeln!(text, "\nthe use of the bytes at the end, as in sys._debugmallocstats");
+    for (part, bytes) in statistics.parts() {
         let _ = writeln!(text, "  {bytes:>14}  {part}");
     }
     let _ = writeln!(
         text,
         "= {:>14}  {} arenas of {} bytes, exactly\n",
-        told.arenas_end * map.arena,
-        told.arenas_end,
+        statistics.arenas_end * map.arena,
+        statistics.arenas_end,
         map.arena
     );
     text
 }
 
-/// Which blocks hold an arena, when they are few enough to be named.
+/// The live blocks of an arena, where they have at most 6 size classes.
 fn holders(arena: &ArenaStrip) -> String {
     let mut classes: Vec<(u64, u64)> = Vec::new();
     for pool in arena.pools.iter().filter(|pool| pool.live > 0) {

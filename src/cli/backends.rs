@@ -1,23 +1,24 @@
-//! Room `cli`, verb `backends`: lists what can be measured, or tells one backend layer by layer.
+//! Verb `backends`: lists the backends, or describes one layer by layer.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use crate::backends::{self, BACKENDS};
 use crate::bench;
+use crate::spec::{PRELOAD, SO};
 
-/// Lists the backends, or shows one: its layers, constants, settings and size classes.
+/// List the backends, or describe one: its layers, constants, size classes and settings.
 #[derive(clap::Args)]
 pub struct BackendsArgs {
-    /// A backend as written for `run`: name[@version][:key=value,…][+below]
+    /// A backend as in `run`: name[@version][:key=value,…][+below]
     name: Option<String>,
 }
 
 impl BackendsArgs {
-    /// Prints the list or the one.
+    /// Prints the list or the description.
     ///
     /// # Errors
-    /// When the word names no backend, or stdout cannot be written.
+    /// When the name is no backend, or stdout cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let text = match &self.name {
             Some(name) => backends::describe(&backends::parse(name)?)?,
@@ -28,7 +29,7 @@ impl BackendsArgs {
     }
 }
 
-/// A line for each member, with the version as a child finds it on this machine.
+/// A line for each backend, with the version that a child finds on this machine.
 fn list(version: impl Fn(&str) -> String) -> String {
     let width = BACKENDS.iter().map(|member| member.name.len()).max().unwrap_or(0);
     BACKENDS
@@ -39,11 +40,14 @@ fn list(version: impl Fn(&str) -> String) -> String {
         .collect()
 }
 
-/// The version in brackets; nothing for members whose version is that of the file they are given.
+/// The version in brackets; nothing for the backends whose version is that of the library in their
+/// spec.
 fn version(name: &str) -> String {
+    if [SO, PRELOAD].contains(&name) {
+        return String::new();
+    }
     match bench::version(name, None) {
         Ok(version) => format!(" ({version})"),
-        Err(reason) if reason.contains("needs the library's path") => String::new(),
         Err(reason) => format!(" ({reason})"),
     }
 }

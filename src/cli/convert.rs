@@ -1,21 +1,21 @@
-//! Room `cli`, verb `convert`: from one trace format to another.
+//! Verb `convert`: copies a trace into another format.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::note;
+use super::terminal::note;
 use crate::trace;
 
-/// Convert a trace between CSV and the binary form; the ending of OUT chooses
+/// Convert a trace between CSV and the binary form; the extension of OUT chooses
 #[derive(clap::Args)]
 pub struct ConvertArgs {
     /// The trace to read
     input: PathBuf,
     /// The trace to write: NAME.csv or NAME.trace
     out: PathBuf,
-    /// Keep what is whole of a file that was cut off
+    /// Save the whole parts of a file that was cut off
     #[arg(long)]
     salvage: bool,
 }
@@ -24,10 +24,9 @@ impl ConvertArgs {
     /// Converts.
     ///
     /// # Errors
-    /// When the input is faulty or the output cannot be written; OUT is then as it was.
+    /// When the input is faulty or the output cannot be written; OUT is then unchanged.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let same = |a: &PathBuf, b: &PathBuf| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        if same(&self.input, &self.out) {
+        if is_same_file(&self.input, &self.out) {
             bail!("{}: input and output are the same file; give another name", self.out.display());
         }
         let mut reader = if self.salvage {
@@ -45,11 +44,17 @@ impl ConvertArgs {
                 [(header.marks().len(), "marks"), (header.arenas().len(), "arena events")]
             {
                 if count > 0 {
-                    note(format!("{count} {what} have no place in CSV and were left out"));
+                    note(format!("CSV cannot hold {what}: {count} were left out"));
                 }
             }
         }
         note(format!("{}: {rows} rows", self.out.display()));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether two paths name the same existing file.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
+    let paths = (one.canonicalize(), other.canonicalize());
+    matches!(paths, (Ok(one), Ok(other)) if one == other)
 }

@@ -1,35 +1,39 @@
-//! Room `cli`, verb `generate`: a synthetic trace from a seed.
+//! Verb `generate`: makes a synthetic trace from a seed.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
 
-use super::note;
+use super::terminal::note;
 use crate::backends::{self, freelist};
 use crate::trace::{self, Distribution, GeneratedType, Generator, SIZE_LIMIT_BYTES};
 
-/// Generate a trace with sizes and lifetimes of a given distribution, the same for a seed on every
-/// machine
+/// Generate a trace with given distributions of sizes and lifetimes; a seed gives the same trace on
+/// every machine
 #[derive(clap::Args)]
 pub struct GenerateArgs {
     /// The trace to write: NAME.csv or NAME.trace
     out: PathBuf,
     /// Calls, frees included
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    #[arg(
+        long,
+        default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(u64).range(1..=1 << 40)
+    )]
     calls: u64,
-    /// Decides everything else
+    /// The seed of all random choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Sizes in bytes as low-high:weight,… [default: as CPython programs ask]
+    /// Sizes in bytes as low-high:weight,… [default: as in CPython programs]
     #[arg(long)]
     sizes: Option<String>,
     /// Lifetimes in calls as low-high:weight,… [default: most die young, some live for a burst]
     #[arg(long)]
     lifetimes: Option<String>,
-    /// Give 6 in 10 blocks a type, with the sizes that CPython's objects have in this version, such
-    /// as 3.11: floats, tuples by length, lists, dicts and their keys, ints, frames, and rarer
-    /// ones; for the `freelist` backend
+    /// Give 6 in 10 blocks a type, for the `freelist` backend. Types have the object sizes of this
+    /// version of CPython, such as 3.11: floats, tuples by length, lists, dicts and their keys, ints,
+    /// frames, and rarer ones
     #[arg(long, value_name = "VERSION")]
     types: Option<String>,
 }
@@ -62,8 +66,8 @@ impl GenerateArgs {
     }
 }
 
-/// The types of a version's objects with how often they come: common ones fifty times as often as
-/// rare ones, short tuples more often than long ones, and some that have no free list.
+/// The types of a version's objects, with their weights. Common types are fifty times as frequent as
+/// rare ones, short tuples are more frequent than long ones, and some types have no free list.
 fn types(version: (u32, u32)) -> Vec<GeneratedType> {
     let listed = freelist::listed(version);
     let has = |name: &str| listed.iter().any(|list| list.name == name);
@@ -80,7 +84,7 @@ fn types(version: (u32, u32)) -> Vec<GeneratedType> {
                 (true, None) => 200,
                 (false, _) => 4,
             };
-            // Frames of everyday functions.
+            // Frames of ordinary functions.
             let high = list.bytes_most.min(list.bytes_least + 600);
             made(list.name, list.bytes_least, high, weight)
         })

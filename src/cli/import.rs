@@ -1,29 +1,34 @@
-//! Room `cli`, verb `import`: what others have recorded, shown or made into a trace.
+//! Verb `import`: reads the files of other recorders, shows them or makes traces of them.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
 
+use super::convert::is_same_file;
 use super::inspect::{percent, table};
-use super::{note, print};
-use crate::report;
+use super::terminal::{note, print};
 use crate::trace::{self, FOREIGN, ForeignLog, Series, Snapshot};
+use crate::units;
 
-/// Read what others recorded: tracemalloc snapshots (one, or a series in its order), shown or made
-/// into a trace; or a log of malloc-lab, glibc's mtrace, Firefox logalloc, Android's memory trace
-/// or `memray parse`, made into a trace
+/// Read the files of other recorders. Snapshots of tracemalloc (one, or a series in its order) are
+/// shown or made into a trace. A log is made into a trace: malloc-lab, glibc's mtrace, Firefox
+/// logalloc, Android's memory trace, `memray parse`
 #[derive(clap::Args)]
 pub struct ImportArgs {
-    /// Files of tracemalloc.Snapshot.dump in their order, or one log; told by content, gzip is
+    /// Files of tracemalloc.Snapshot.dump in their order, or one log; recognised by content, gzip is
     /// unpacked
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The trace to write: NAME.csv or NAME.trace. Without it, snapshots are shown as tables
+    /// The trace to write: NAME.csv or NAME.trace. Without this option, snapshots are shown as tables
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
-    /// What the log is, where its beginning does not tell
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(names()))]
+    /// The format of the log, where its beginning does not show it
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = clap::builder::PossibleValuesParser::new(names())
+    )]
     format: Option<String>,
     /// How many lines of the program to list
     #[arg(long, default_value_t = 10, value_name = "N")]
@@ -34,23 +39,19 @@ fn names() -> impl Iterator<Item = &'static str> {
     std::iter::once(SNAPSHOT).chain(FOREIGN.iter().map(|foreign| foreign.name))
 }
 
-/// The word for snapshots in `--format`.
+/// The name of snapshots in `--format`.
 const SNAPSHOT: &str = "tracemalloc";
 
 impl ImportArgs {
     /// Imports.
     ///
     /// # Errors
-    /// A file that is not what it should be, or a trace that cannot be written.
+    /// A file of an unknown or faulty format, or a trace that cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        if let Some(output) = &self.output {
-            let same = |file: &PathBuf| matches!((file.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b);
-            if self.files.iter().any(same) {
-                bail!(
-                    "{}: input and output are the same file; give another name",
-                    output.display()
-                );
-            }
+        if let Some(output) = &self.output
+            && self.files.iter().any(|file| is_same_file(file, output))
+        {
+            bail!("{}: input and output are the same file; give another name", output.display());
         }
         let is_snapshot = match (&self.format, self.files.first()) {
             (Some(format), _) => format == SNAPSHOT,
@@ -62,35 +63,36 @@ impl ImportArgs {
             Some(output) => self.log(output)?,
             None if is_snapshot => self.show()?,
             None => {
-                let words =
-                    ForeignLog::open(&self.files[0], self.format.as_deref())?.format().words;
+                let log = ForeignLog::open(&self.files[0], self.format.as_deref())?;
                 bail!(
-                    "{}: is {words}; say with -o NAME.trace where its trace goes, then `heaplay inspect` shows it",
-                    self.files[0].display()
+                    "{}: is {}; give its trace a name with -o NAME.trace, then `heaplay inspect` \
+                     shows it",
+                    self.files[0].display(),
+                    log.format().description
                 );
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    /// A trace of one log.
+    /// Makes a trace of one log.
     fn log(&self, output: &Path) -> anyhow::Result<()> {
         let [file] = self.files.as_slice() else {
             bail!("{} files: a log is one file; only snapshots come in series", self.files.len());
         };
         let log = ForeignLog::open(file, self.format.as_deref())?;
-        let told = log.convert(output)?;
-        let words = log.format().words;
+        let imported = log.convert(output)?;
         note(format!(
-            "{}: {} calls, {} of them rows, from {words}",
+            "{}: {} calls, {} of them rows, from {}",
             output.display(),
-            told.events,
-            told.rows
+            imported.events,
+            imported.rows,
+            log.format().description
         ));
         for (count, what) in [
-            (told.unseen_frees, "frees were of blocks that the log never saw"),
-            (told.unseen_ends, "blocks ended unseen: their addresses came back"),
-            (told.left_out, "lines were left out: a trace does not hold their kind"),
+            (imported.unseen_frees, "frees were of blocks that the log never saw"),
+            (imported.unseen_ends, "blocks ended unseen: their addresses came back"),
+            (imported.left_out, "lines were left out: a trace does not hold their kind"),
         ] {
             if count > 0 {
                 note(format!("{count} {what}"));
@@ -99,7 +101,7 @@ impl ImportArgs {
         Ok(())
     }
 
-    /// A trace of the series.
+    /// Makes a trace of a series of snapshots.
     fn series(&self, output: &Path) -> anyhow::Result<()> {
         let mut series = Series::new();
         for file in &self.files {
@@ -109,30 +111,32 @@ impl ImportArgs {
         let events = series.events();
         let rows = trace::copy(&mut series.into_reader(), output)?;
         note(format!(
-            "{}: {rows} blocks in {events} calls, synthesised from {} snapshots; {} of {} bytes are vouched for",
+            "{}: {rows} blocks in {events} calls, synthesised from {} snapshots; {} of {} bytes are \
+             vouched for",
             output.display(),
             self.files.len(),
             percent(vouched, all),
-            report::bytes(all as f64),
+            units::bytes(all as f64),
         ));
         if self.files.len() == 1 {
             note(
-                "one snapshot has births only: give a series (scripts/tracemalloc-series.py) for lifetimes",
+                "one snapshot has births only: give a series (scripts/tracemalloc-series.py) for \
+                 lifetimes",
             );
         }
         Ok(())
     }
 
-    /// What was live at each snapshot, and at the last of them by site and size.
+    /// Shows live blocks at each snapshot, and at the last snapshot by site and by size.
     fn show(&self) -> anyhow::Result<()> {
-        let mut moments = Vec::new();
+        let mut snapshots = Vec::new();
         let mut last = None;
         for file in &self.files {
             let snapshot = Snapshot::open(file)?;
-            moments.push(vec![
+            snapshots.push(vec![
                 file.display().to_string(),
                 snapshot.blocks().to_string(),
-                report::bytes(snapshot.bytes() as f64),
+                units::bytes(snapshot.bytes() as f64),
             ]);
             last = Some(snapshot);
         }
@@ -141,7 +145,7 @@ impl ImportArgs {
         };
         let all = last.bytes();
         let row = |name: String, blocks: u64, bytes: u64| {
-            vec![name, blocks.to_string(), report::bytes(bytes as f64), percent(bytes, all)]
+            vec![name, blocks.to_string(), units::bytes(bytes as f64), percent(bytes, all)]
         };
         let sites = last.by_site();
         let more = sites.len().saturating_sub(self.sites);
@@ -149,14 +153,14 @@ impl ImportArgs {
             .iter()
             .take(self.sites)
             .map(|live| row(live.name.clone(), live.blocks, live.bytes));
-        let mut text = table(&["snapshot", "live blocks", "live bytes"], moments);
+        let mut text = table(&["snapshot", "live blocks", "live bytes"], snapshots);
         text += &table(&["line, most live first", "blocks", "bytes", "share"], shown.collect());
         if more > 0 {
             text += &format!("and {more} more lines (--sites N)\n\n");
         }
         let sizes = last.by_size().into_iter();
         let sizes = sizes.map(|(limit, blocks, bytes)| {
-            row(format!("up to {}", report::bytes(limit as f64)), blocks, bytes)
+            row(format!("up to {}", units::bytes(limit as f64)), blocks, bytes)
         });
         text += &table(&["size", "blocks", "bytes", "share"], sizes.collect());
         print(&text)

@@ -1,4 +1,4 @@
-//! Room `cli`, verb `inspect`: what a trace says of its program.
+//! Verb `inspect`: shows the contents of a trace.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,25 +8,30 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{arenas, note, print};
+use super::arenas;
+use super::terminal::{note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
-use crate::trace::{self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, SiteCount, Statistics};
+use crate::trace::{
+    self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, SiteCount, TraceStatistics,
+};
+use crate::units;
 
 /// Characters of a site that a table shows.
 const SHOWN_CHARS: usize = 200;
 
-/// Show what a trace holds: calls, sizes, lifetimes, live bytes over time, threads and lines
+/// Show the contents of a trace: calls, sizes, lifetimes, live bytes over time, threads and lines
 #[derive(clap::Args)]
 pub struct InspectArgs {
     /// The trace
     trace: PathBuf,
-    /// Draw its pictures into this folder
+    /// Draw the trace's pictures into this folder
     #[arg(long, value_name = "DIR")]
     png: Option<PathBuf>,
-    /// Print everything as JSON instead of tables
+    /// Print all figures as JSON instead of tables
     #[arg(long)]
     json: bool,
-    /// Replay it on a pool allocator and show its arenas instead, at the live peak and at the end
+    /// Replay the trace on a pool allocator and show the arenas instead, at the live peak and at the
+    /// end
     #[arg(long)]
     arenas: bool,
     /// The pool allocator for --arenas, such as pymalloc@3.9 or python@3.11
@@ -38,7 +43,7 @@ pub struct InspectArgs {
 }
 
 impl InspectArgs {
-    /// Reads the trace once and prints.
+    /// Reads the trace once and prints its figures.
     ///
     /// # Errors
     /// A trace that cannot be read, or a folder that cannot be written.
@@ -48,7 +53,7 @@ impl InspectArgs {
         }
         let mut reader = trace::open(&self.trace)?;
         let bar = progress(reader.events_hint());
-        let told =
+        let counts =
             trace::statistics(reader.as_mut(), &self.trace, |calls| bar.set_position(calls))?;
         bar.finish_and_clear();
         for warning in reader.warnings() {
@@ -56,12 +61,12 @@ impl InspectArgs {
         }
         let name = self.trace.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if self.json {
-            print(&(serde_json::to_string_pretty(&told)? + "\n"))?;
+            print(&(serde_json::to_string_pretty(&counts)? + "\n"))?;
         } else {
-            print(&tables(&name, reader.header(), &told, self.sites))?;
+            print(&tables(&name, reader.header(), &counts, self.sites))?;
         }
         if let Some(folder) = &self.png {
-            draw(&shape(&name, reader.header(), &told), folder, self.json)?;
+            draw(&shape(&name, reader.header(), &counts), folder, self.json)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -76,7 +81,7 @@ fn progress(calls: Option<u64>) -> ProgressBar {
 
 fn draw(shape: &TraceShape, folder: &Path, quiet: bool) -> anyhow::Result<()> {
     for file in report::render_trace(shape, folder)? {
-        // With --json standard output is for the machine.
+        // With --json, standard output holds only JSON.
         if quiet {
             note(file.display().to_string());
         } else {
@@ -86,23 +91,23 @@ fn draw(shape: &TraceShape, folder: &Path, quiet: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The figures that the pictures are drawn from.
-fn shape(name: &str, header: &Header, told: &Statistics) -> TraceShape {
+/// The figures for the pictures.
+fn shape(name: &str, header: &Header, counts: &TraceStatistics) -> TraceShape {
     let bars = |ages: &[Age]| -> Vec<AgeBar> {
         ages.iter().map(|a| AgeBar { from: a.from, ended: a.ended, survived: a.survived }).collect()
     };
-    let all = AgeCurve { label: "all blocks".into(), bars: bars(&told.ages_bytes) };
-    let groups = told.ages_by_size.iter().enumerate().filter(|(_, ages)| !ages.is_empty());
+    let all = AgeCurve { label: "all blocks".into(), bars: bars(&counts.ages_bytes) };
+    let groups = counts.ages_by_size.iter().enumerate().filter(|(_, ages)| !ages.is_empty());
     let by_size = groups.map(|(at, ages)| AgeCurve { label: size_group(at), bars: bars(ages) });
     TraceShape {
         name: name.to_owned(),
         synthesised: report::synthesised(&header.facts),
-        marks: told.marks.clone(),
-        calls: told.calls,
-        requested: told.requested_bytes,
-        live_peak: told.live_peak_bytes,
-        live_end: told.live_end_bytes,
-        sizes: told
+        marks: counts.marks.clone(),
+        calls: counts.calls,
+        requested: counts.requested_bytes,
+        live_peak: counts.live_peak_bytes,
+        live_end: counts.live_end_bytes,
+        sizes: counts
             .sizes
             .iter()
             .map(|class| SizeBar {
@@ -112,8 +117,8 @@ fn shape(name: &str, header: &Header, told: &Statistics) -> TraceShape {
             })
             .collect(),
         ages: std::iter::once(all).chain(by_size).collect(),
-        weights: told.weight_by_size_and_age.clone(),
-        live: told
+        weights: counts.weight_by_size_and_age.clone(),
+        live: counts
             .live
             .iter()
             .map(|p| LiveSegment {
@@ -125,7 +130,7 @@ fn shape(name: &str, header: &Header, told: &Statistics) -> TraceShape {
     }
 }
 
-/// `up to 64 B`, `65–512 B` …
+/// The text of a row of [`AGE_SIZES`]: `up to 64 B`, `65–512 B` …
 fn size_group(at: usize) -> String {
     match (at.checked_sub(1).map(|below| AGE_SIZES[below]), AGE_SIZES[at]) {
         (None, limit) => format!("up to {limit} B"),
@@ -134,7 +139,7 @@ fn size_group(at: usize) -> String {
     }
 }
 
-/// A table whose first column is words and whose others are figures.
+/// A table. The first column holds text, the others hold figures.
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
@@ -148,17 +153,17 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     format!("{table}\n\n")
 }
 
-/// `12.3 %`.
+/// A share as `12.3 %`; a dash where `whole` is 0.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "–".into() } else { format!("{:.1} %", part as f64 / whole as f64 * 100.0) }
 }
 
-fn tables(name: &str, header: &Header, told: &Statistics, sites: usize) -> String {
+fn tables(name: &str, header: &Header, counts: &TraceStatistics, sites: usize) -> String {
     let mut text = format!("{name}\n");
     let marks = header.marks();
     let arenas = header.arenas();
     for (fact, value) in &header.facts {
-        // Readable marks and interpreters stand in tables below, and arenas are summed up.
+        // Marks and interpreters have tables below, and arenas have a summary.
         if (fact == "marks" && !marks.is_empty()) || fact == "interpreters" {
             continue;
         }
@@ -174,31 +179,31 @@ fn tables(name: &str, header: &Header, told: &Statistics, sites: usize) -> Strin
     }
     text += &format!(
         "  {} calls, {} allocated in all\n  live: at most {} in {} blocks, {} in {} blocks at the end\n",
-        told.calls,
-        report::bytes(told.requested_bytes as f64),
-        report::bytes(told.live_peak_bytes as f64),
-        told.live_peak_blocks,
-        report::bytes(told.live_end_bytes as f64),
-        told.survivors,
+        counts.calls,
+        units::bytes(counts.requested_bytes as f64),
+        units::bytes(counts.live_peak_bytes as f64),
+        counts.live_peak_blocks,
+        units::bytes(counts.live_end_bytes as f64),
+        counts.survivors,
     );
-    if told.last_request_nanoseconds > 0 {
-        text += &format!("  recorded over {:.3} s\n", told.last_request_nanoseconds as f64 / 1e9);
+    if counts.last_request_nanoseconds > 0 {
+        text += &format!("  recorded over {:.3} s\n", counts.last_request_nanoseconds as f64 / 1e9);
     }
     text.push('\n');
     if !marks.is_empty() {
         let rows = marks.iter().map(|(event, name)| vec![name.clone(), event.to_string()]);
         text += &table(&["mark", "before call"], rows.collect());
     }
-    text += &calls(told);
-    text += &sizes(told);
-    text += &lifetimes(told);
-    text += &threads(told, &header.interpreters());
-    text += &types(told);
-    text += &lines(told, sites);
+    text += &calls(counts);
+    text += &sizes(counts);
+    text += &lifetimes(counts);
+    text += &threads(counts, &header.interpreters());
+    text += &types(counts);
+    text += &lines(counts, sites);
     text
 }
 
-/// How many arenas the recorded interpreter had, and how many of them lie across a pool's boundary.
+/// The arenas of the recorded interpreter, and how many of them are not aligned to pools.
 fn arenas_line(arenas: &[ArenaEvent]) -> String {
     let births = arenas.iter().filter(|arena| arena.is_birth);
     let (mut live, mut most) = (0usize, 0usize);
@@ -207,33 +212,33 @@ fn arenas_line(arenas: &[ArenaEvent]) -> String {
         most = most.max(live);
     }
     let size = arenas.iter().map(|arena| arena.size).max().unwrap_or(0);
-    // A pool is 4 KiB in arenas of 256 KiB, where none can lie across, and 16 KiB in those of 1
-    // MiB.
+    // A pool has 4 KiB in arenas of 256 KiB, where every arena is aligned. It has 16 KiB in arenas
+    // of 1 MiB.
     let across = births.clone().filter(|arena| arena.base % (arena.size / 64).max(1) != 0).count();
     format!(
         "{} of {} in all, at most {most} at a time, {live} at the end; {across} lost a pool to their address",
         births.count(),
-        report::bytes(size as f64)
+        units::bytes(size as f64)
     )
 }
 
-fn calls(told: &Statistics) -> String {
-    let ops = told.ops.iter().map(|op| {
+fn calls(counts: &TraceStatistics) -> String {
+    let ops = counts.ops.iter().map(|op| {
         vec![
             op.op.to_owned(),
             op.calls.to_string(),
-            percent(op.calls, told.calls),
-            if op.op == "free" { "–".into() } else { report::bytes(op.bytes as f64) },
+            percent(op.calls, counts.calls),
+            if op.op == "free" { "–".into() } else { units::bytes(op.bytes as f64) },
         ]
     });
-    let frees: u64 = told.domains.iter().map(|domain| domain.frees).sum();
-    let requests: u64 = told.domains.iter().map(|domain| domain.requests).sum();
-    let domains = told.domains.iter().map(|domain| {
+    let frees: u64 = counts.domains.iter().map(|domain| domain.frees).sum();
+    let requests: u64 = counts.domains.iter().map(|domain| domain.requests).sum();
+    let domains = counts.domains.iter().map(|domain| {
         vec![
             domain.domain.to_owned(),
             domain.requests.to_string(),
             percent(domain.requests, requests),
-            report::bytes(domain.bytes as f64),
+            units::bytes(domain.bytes as f64),
             domain.frees.to_string(),
             percent(domain.frees, frees),
         ]
@@ -245,11 +250,11 @@ fn calls(told: &Statistics) -> String {
         )
 }
 
-/// The classes in the terminal: octaves, which are 11 rows and not 50.
-fn sizes(told: &Statistics) -> String {
-    let requests: u64 = told.sizes.iter().map(|class| class.requests).sum();
+/// Sizes by octave: the terminal gets 11 rows instead of 50 size classes.
+fn sizes(counts: &TraceStatistics) -> String {
+    let requests: u64 = counts.sizes.iter().map(|class| class.requests).sum();
     let mut octaves: Vec<(u64, u64, u64)> = Vec::new();
-    for class in &told.sizes {
+    for class in &counts.sizes {
         let limit = class.up_to.next_power_of_two();
         match octaves.last_mut() {
             Some(last) if last.0 == limit => {
@@ -261,29 +266,29 @@ fn sizes(told: &Statistics) -> String {
     }
     let rows = octaves.iter().filter(|octave| octave.1 > 0).map(|&(limit, count, volume)| {
         vec![
-            format!("up to {}", report::bytes(limit as f64)),
+            format!("up to {}", units::bytes(limit as f64)),
             count.to_string(),
             percent(count, requests),
-            report::bytes(volume as f64),
-            percent(volume, told.requested_bytes),
+            units::bytes(volume as f64),
+            percent(volume, counts.requested_bytes),
         ]
     });
     table(&["size", "requests", "share", "bytes", "share of bytes"], rows.collect())
 }
 
-fn lifetimes(told: &Statistics) -> String {
-    let total: u64 = told.ages_bytes.iter().map(|age| age.ended + age.survived).sum();
+fn lifetimes(counts: &TraceStatistics) -> String {
+    let total: u64 = counts.ages_bytes.iter().map(|age| age.ended + age.survived).sum();
     let within = |ages: &[Age], limit: u64| -> u64 {
         ages.iter().filter(|age| age.from < limit).map(|age| age.ended).sum()
     };
     let mut rows = vec![vec![
         "the next call".to_owned(),
-        told.ended_by_next_call.to_string(),
-        percent(told.ended_by_next_call, total),
+        counts.ended_by_next_call.to_string(),
+        percent(counts.ended_by_next_call, total),
     ]];
     for limit in [1 << 10, 1 << 14, 1 << 20, 1 << 24, 1 << 30] {
-        let ended = within(&told.ages_bytes, limit);
-        let limit = report::bytes(limit as f64);
+        let ended = within(&counts.ages_bytes, limit);
+        let limit = units::bytes(limit as f64);
         rows.push(vec![
             format!("within {limit} allocated"),
             ended.to_string(),
@@ -292,16 +297,16 @@ fn lifetimes(told: &Statistics) -> String {
     }
     rows.push(vec![
         "not before the trace ends".into(),
-        told.survivors.to_string(),
-        percent(told.survivors, total),
+        counts.survivors.to_string(),
+        percent(counts.survivors, total),
     ]);
     table(&["blocks that end", "blocks", "share"], rows)
 }
 
-/// Threads, where there is more than one; and which of them is a thread in a sub-interpreter, where
-/// there is one.
-fn threads(told: &Statistics, interpreters: &[(u32, u32)]) -> String {
-    if told.threads.len() < 2 {
+/// The threads, where a trace has several. A column names their interpreters, where a trace has
+/// sub-interpreters.
+fn threads(counts: &TraceStatistics, interpreters: &[(u32, u32)]) -> String {
+    if counts.threads.len() < 2 {
         return String::new();
     }
     let interpreter = |thread: u32| {
@@ -310,11 +315,11 @@ fn threads(told: &Statistics, interpreters: &[(u32, u32)]) -> String {
             .find(|(number, _)| *number == thread)
             .map_or("main".to_owned(), |(_, id)| id.to_string())
     };
-    let rows = told.threads.iter().map(|thread| {
+    let rows = counts.threads.iter().map(|thread| {
         let mut row = vec![
             thread.thread.to_string(),
             thread.requests.to_string(),
-            report::bytes(thread.bytes as f64),
+            units::bytes(thread.bytes as f64),
             thread.foreign_frees.to_string(),
         ];
         if !interpreters.is_empty() {
@@ -329,20 +334,20 @@ fn threads(told: &Statistics, interpreters: &[(u32, u32)]) -> String {
     table(&header, rows.collect())
 }
 
-/// The types that take the most.
+/// Rows in the table of types, at most.
 const TYPES_SHOWN: usize = 20;
 
-fn types(told: &Statistics) -> String {
-    if told.types.is_empty() {
+fn types(counts: &TraceStatistics) -> String {
+    if counts.types.is_empty() {
         return String::new();
     }
-    let rows = told.types.iter().take(TYPES_SHOWN).map(|count| {
+    let rows = counts.types.iter().take(TYPES_SHOWN).map(|count| {
         vec![
             if count.name.is_empty() { "(no type)".to_owned() } else { count.name.clone() },
             count.requests.to_string(),
-            report::bytes(count.bytes as f64),
+            units::bytes(count.bytes as f64),
             count.live_blocks.to_string(),
-            report::bytes(count.live_bytes as f64),
+            units::bytes(count.live_bytes as f64),
         ]
     });
     table(
@@ -351,21 +356,24 @@ fn types(told: &Statistics) -> String {
     )
 }
 
-fn lines(told: &Statistics, most: usize) -> String {
-    if told.sites.is_empty() || most == 0 {
+fn lines(counts: &TraceStatistics, most: usize) -> String {
+    if counts.sites.is_empty() || most == 0 {
         return String::new();
     }
-    let mut text =
-        lines_of(&by_line(&told.sites), ["line, most bytes first", "line, most live first"], most);
-    if told.sites.iter().any(|site| site.site.contains(CALLED_FROM)) {
+    let mut text = lines_of(
+        &by_line(&counts.sites),
+        ["line, most bytes first", "line, most live first"],
+        most,
+    );
+    if counts.sites.iter().any(|site| site.site.contains(CALLED_FROM)) {
         let titles =
             ["line < its callers, most bytes first", "line < its callers, most live first"];
-        text += &lines_of(&told.sites, titles, most);
+        text += &lines_of(&counts.sites, titles, most);
     }
     text
 }
 
-/// Sites with callers put together by the line that allocated, most bytes first.
+/// Sums the sites with callers by the line that allocated, most bytes first.
 fn by_line(sites: &[SiteCount]) -> Vec<SiteCount> {
     let mut lines: BTreeMap<&str, SiteCount> = BTreeMap::new();
     for site in sites {
@@ -383,7 +391,8 @@ fn by_line(sites: &[SiteCount]) -> Vec<SiteCount> {
     lines
 }
 
-/// The first of `sites`, which stand in the order of their bytes, and the first by what lives.
+/// Two tables: the first of `sites`, which are in the order of their bytes, and those with most live
+/// bytes.
 fn lines_of(sites: &[SiteCount], titles: [&'static str; 2], most: usize) -> String {
     let row = |site: &SiteCount| {
         let shown: String = site.site.chars().take(SHOWN_CHARS).collect();
@@ -391,9 +400,9 @@ fn lines_of(sites: &[SiteCount], titles: [&'static str; 2], most: usize) -> Stri
         vec![
             if site.site.is_empty() { "(no line)".to_owned() } else { shown + more },
             site.requests.to_string(),
-            report::bytes(site.bytes as f64),
+            units::bytes(site.bytes as f64),
             site.live_blocks.to_string(),
-            report::bytes(site.live_bytes as f64),
+            units::bytes(site.live_bytes as f64),
         ]
     };
     let header = ["requests", "bytes", "live blocks at end", "live at end"];

@@ -1,11 +1,11 @@
-//! Room `cli`, verb `merge`: joins run folders.
+//! Verb `merge`: joins run folders.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::note;
+use super::terminal::note;
 use crate::results::Run;
 
 /// Join run folders of the same traces and machine kind into one

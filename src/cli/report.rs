@@ -1,11 +1,11 @@
-//! Room `cli`, verb `report`: draws a run again, from its record alone, on any machine.
+//! Verb `report`: draws a run again on any machine, from its record only.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::{note, print};
+use super::terminal::{note, print};
 use crate::report;
 use crate::results::Run;
 
@@ -31,7 +31,7 @@ impl ReportArgs {
     }
 }
 
-/// Draws `run` into `folder`, prints the summary and says where the page is.
+/// Draws `run` into `folder`, prints the summary and the path of the page.
 ///
 /// # Errors
 /// When a picture or standard output cannot be written.

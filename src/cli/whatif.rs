@@ -1,30 +1,33 @@
-//! Room `cli`, verb `whatif`: replays a trace in which one line's long-lived blocks are moved or
-//! dropped, and says what that really saves, beside what the attribution of pins predicts.
+//! The verb `whatif`: replays a trace in which one line's long-lived blocks are moved or dropped.
+//! It prints the memory that this saves, beside the prediction of the attribution.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
-use super::load::{ChildArgs, backend_words, load_grouped};
-use super::print;
+use super::children::ChildArgs;
+use super::exit::Exit;
+use super::load::load_grouped;
+use super::specs;
+use super::terminal::print;
 use crate::bench::{self, Loaded, Saving};
 use crate::program::Change;
 use crate::report::bytes;
 use crate::results::BackendEntry;
 
-/// Replay a trace in which the long-lived blocks of one line are moved or dropped, and see what
-/// that saves
+/// Replay a trace in which the long-lived blocks of one line are moved or dropped, and show the
+/// memory that this saves
 #[derive(clap::Args)]
 pub struct WhatifArgs {
     /// The trace, recorded with --sites
     trace: PathBuf,
-    /// Allocate this line's survivors after the last call, as if the program copied what it keeps.
-    /// In a trace with callers (--sites=N) they are all that the line allocated, itself or by what
-    /// it called
+    /// Allocate this line's survivors after the last call, as if the program copied them. In a
+    /// trace with callers (--sites=N), they are all that the line allocated, itself or by the code
+    /// that it called
     #[arg(
         long,
         value_name = "FILE:LINE",
@@ -46,9 +49,9 @@ impl WhatifArgs {
     /// Replays both traces on each backend.
     ///
     /// # Errors
-    /// A trace without sites, a line that is not in it, a backend that cannot be had.
+    /// The trace has no sites or not this line, or a backend is not available.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let words = backend_words(&self.backends)?;
+        let specs = specs::read_list(&self.backends)?;
         let (change, name) = match (&self.move_site, &self.drop_site) {
             (Some(name), _) => (Change::Move, name),
             (None, Some(name)) => (Change::Drop, name),
@@ -61,19 +64,20 @@ impl WhatifArgs {
         };
         let site = find(&loaded, name, &self.trace)?;
         let settings = self.children.settings();
-        let backends: Vec<BackendEntry> =
-            words.into_iter().map(|name| BackendEntry { name, version: String::new() }).collect();
+        let entry = |spec| BackendEntry { name: String::from(spec), version: String::new() };
+        let backends: Vec<BackendEntry> = specs.into_iter().map(entry).collect();
         let savings =
             bench::savings(&loaded, site, change, &backends, &settings).with_context(|| {
                 format!("{}: the changed trace could not be replayed", self.trace.display())
             })?;
-        print(&told(loaded.births.name(site), change, &savings))?;
-        let failed = savings.iter().any(|saving| saving.result.is_err());
-        Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
+        print(&report(loaded.births.name(site), change, &savings))?;
+        let has_failed = savings.iter().any(|saving| saving.result.is_err());
+        Ok(if has_failed { Exit::Failed.into() } else { Exit::Fine.into() })
     }
 }
 
-fn find(loaded: &Loaded, name: &str, trace: &std::path::Path) -> anyhow::Result<u32> {
+/// The allocation site of a line, which may be named by the end of its path.
+fn find(loaded: &Loaded, name: &str, trace: &Path) -> anyhow::Result<u32> {
     if loaded.births.is_empty() {
         bail!(
             "{}: has no lines; record the program again with `heaplay record --sites`",
@@ -90,7 +94,8 @@ fn find(loaded: &Loaded, name: &str, trace: &std::path::Path) -> anyhow::Result<
                 .max_by_key(|(site, count)| (**count, **site));
             let example = most.map_or("", |(site, _)| loaded.births.name(*site));
             bail!(
-                "no line `{name}` allocates in {}; `heaplay inspect` lists them (such as {example})",
+                "no line `{name}` allocates in {}; `heaplay inspect` lists them (such as \
+                 {example})",
                 trace.display()
             )
         }
@@ -98,7 +103,8 @@ fn find(loaded: &Loaded, name: &str, trace: &std::path::Path) -> anyhow::Result<
     }
 }
 
-fn told(site: &str, change: Change, savings: &[Saving]) -> String {
+/// The table of all backends, with a sentence before and after it.
+fn report(site: &str, change: Change, savings: &[Saving]) -> String {
     let (what, sum) = match change {
         Change::Move => ("allocated after the last call", "the free space charged to them"),
         Change::Drop => {
@@ -114,55 +120,55 @@ fn told(site: &str, change: Change, savings: &[Saving]) -> String {
         ),
         None => format!("{site}\n\n"),
     };
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN);
-    table.set_header([
-        "backend",
-        "pinned before",
-        "after",
-        "saved",
-        "predicted",
-        "off by",
-        "after trim",
-    ]);
-    let mut faults = String::new();
+    text += &format!(
+        "{}\n\nIn use: 4 KiB pages with a live byte, at the end. Predicted: {sum}.\n",
+        table(savings)
+    );
     for saving in savings {
-        match &saving.result {
-            Ok(found) => {
-                let trims = match (found.trimmed_before, found.trimmed_after) {
-                    (Some(before), Some(after)) => {
-                        format!("{} → {}", bytes(before as f64), bytes(after as f64))
-                    }
-                    _ => "–".to_owned(),
-                };
-                let saved = found.pages_in_use_before as f64 - found.pages_in_use_after as f64;
-                table.add_row([
-                    saving.backend.clone(),
-                    bytes(found.pages_in_use_before as f64),
-                    bytes(found.pages_in_use_after as f64),
-                    bytes(saved),
-                    bytes(found.predicted as f64),
-                    off(found.predicted as f64, saved),
-                    trims,
-                ]);
-            }
-            Err(reason) => faults += &format!("failed: {}: {reason}\n", saving.backend),
+        if let Err(reason) = &saving.result {
+            text += &format!("failed: {}: {reason}\n", saving.backend);
         }
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    text += &format!(
-        "{table}\n\nPinned: 4 KiB pages with a live byte, at the end. Predicted: {sum}.\n{faults}"
-    );
     if moved.is_some_and(|found| found.blocks == 0) {
-        text += "No block of this line lives to the end: a program that exits frees what it held. Record up to the moment that \
-                 matters, with `heaplay record --stop-at-mark NAME` or `--duration SECONDS`, and ask again.\n";
+        text += "No block of this line lives to the end: a program that exits frees what it held. \
+                 Record up to the moment that matters, with `heaplay record --stop-at-mark NAME` \
+                 or `--duration SECONDS`, and try again.\n";
     }
     text
 }
 
-/// By how much the prediction misses what was saved, in per cent of that.
+/// A row for each backend without a failure.
+fn table(savings: &[Saving]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    let after = ["after", "saved", "predicted", "off by", "after trim"];
+    table.set_header(["backend", "in use before"].into_iter().chain(after));
+    for saving in savings {
+        let Ok(found) = &saving.result else { continue };
+        let trims = match (found.trimmed_before, found.trimmed_after) {
+            (Some(before), Some(after)) => {
+                format!("{} → {}", bytes(before as f64), bytes(after as f64))
+            }
+            _ => "–".to_owned(),
+        };
+        let saved = found.pages_in_use_before as f64 - found.pages_in_use_after as f64;
+        table.add_row([
+            saving.backend.clone(),
+            bytes(found.pages_in_use_before as f64),
+            bytes(found.pages_in_use_after as f64),
+            bytes(saved),
+            bytes(found.predicted as f64),
+            off(found.predicted as f64, saved),
+            trims,
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The error of the prediction, in per cent of the saved bytes.
 fn off(predicted: f64, saved: f64) -> String {
     if saved == 0.0 {
         return if predicted == 0.0 { "0 %".into() } else { "nothing saved".into() };

@@ -1,18 +1,17 @@
-//! Who asked for each block. Kept beside the program and not in it, so that a timed
-//! pass pays nothing: only the footprint child reads it.
+//! The line of the program that allocated each block.
+//!
+//! The sites are beside the program and not in it, so that a timed pass pays nothing for them: only
+//! the child of the footprint pass reads them.
 
-use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 
-use super::compile::walk;
-use super::{Program, ProgramError, Times, word};
-use crate::trace::{Batch, Columns, SITE_LIMIT_BYTES, TraceReader, frames, innermost};
+use super::reading::read_u64;
+use crate::trace::{SITE_LIMIT_BYTES, frames, innermost};
 
 /// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names
-/// of the sites. Where the trace has callers too, a site is first its whole chain;
-/// [`AllocationSites::by_line`] and [`AllocationSites::under`] make lines of them.
+/// of the sites. Where the trace has callers, a site is at first the whole chain of calls;
+/// [`AllocationSites::by_line`] and [`AllocationSites::under`] group the sites by lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllocationSites {
     pub(super) sites: Vec<u32>,
@@ -22,67 +21,9 @@ pub struct AllocationSites {
 
 const MAGIC: &[u8; 8] = b"HBIRTHS2";
 
-/// Marks of the program at which its heap is looked at line by line: the first so many. Each look
-/// sorts all live blocks.
+/// Marks of the program at which page retention is attributed to lines: the first so many. Each
+/// attribution sorts all live blocks.
 pub const MARKS_LOOKED_AT: usize = 32;
-
-/// Compiles a trace as [`super::compile`] does, and keeps the site of each request and the times of
-/// some; none where the trace has none.
-///
-/// # Errors
-/// As [`super::compile`].
-pub fn compile_with_sites(
-    reader: &mut dyn TraceReader,
-) -> Result<(Program, AllocationSites, Times), ProgramError> {
-    compile_within(reader, u64::MAX)
-}
-
-/// The same, but of a trace of more than `most` calls only the outline is kept, and no sites.
-///
-/// # Errors
-/// As [`super::compile`].
-pub fn compile_within(
-    reader: &mut dyn TraceReader,
-    most: u64,
-) -> Result<(Program, AllocationSites, Times), ProgramError> {
-    let with_sites = reader.header().columns.site;
-    let mut births = AllocationSites::default();
-    let mut times = Times::default();
-    // Where the format tells the calls beforehand, nothing is kept from the start.
-    let is_over = Cell::new(reader.events_hint().is_some_and(|calls| calls > most));
-    let none = Arc::default();
-    let seen = |batch: &Batch| {
-        for (&event, &time_ns) in batch.events.iter().zip(&batch.times_ns) {
-            times.see(event, time_ns);
-        }
-        if with_sites && !is_over.get() {
-            births.sites.extend(batch.sites.iter().map(|site| site.0));
-        }
-    };
-    let looks_at = Columns { time_ns: true, site: true, ..Columns::default() };
-    let compiler = walk(reader, looks_at, most, seen, |compiler| {
-        is_over.set(is_over.get() || compiler.calls() > most);
-        while is_over.get() && compiler.take_stretch(&none).is_some() {}
-        Ok(())
-    })?;
-    if is_over.get() || compiler.calls() > most {
-        return Ok((
-            Program::outlined(Arc::new(compiler.outline().clone())),
-            AllocationSites::default(),
-            times,
-        ));
-    }
-    if with_sites {
-        let sites = reader.sites();
-        births.names = (1..=sites.len() as u32)
-            .map(|id| sites.name(crate::trace::SiteId(id)).to_owned())
-            .collect();
-        let marks = reader.header().marks();
-        births.marks = marks.into_iter().map(|(event, _)| event).take(MARKS_LOOKED_AT).collect();
-        births.marks.sort_unstable();
-    }
-    Ok((compiler.into_program(), births, times))
-}
 
 impl AllocationSites {
     /// Whether the trace has no sites.
@@ -90,14 +31,14 @@ impl AllocationSites {
         self.names.is_empty()
     }
 
-    /// The site of the request of that number, counted from 0 over malloc, calloc and realloc; 0
-    /// where none is known.
+    /// The site of a request by its number, counted from 0 over malloc, calloc and realloc; 0 where
+    /// none is known.
     pub fn site(&self, request: usize) -> u32 {
         self.sites.get(request).copied().unwrap_or(0)
     }
 
-    /// Calls made before each mark of the program, rising: the first [`MARKS_LOOKED_AT`]. None
-    /// where there are no sites.
+    /// Number of calls before each mark of the program, rising: the first [`MARKS_LOOKED_AT`].
+    /// Empty where there are no sites.
     pub fn marks(&self) -> &[u64] {
         &self.marks
     }
@@ -107,11 +48,11 @@ impl AllocationSites {
         (site as usize).checked_sub(1).and_then(|at| self.names.get(at)).map_or("", String::as_str)
     }
 
-    /// The site of that name. Where no name is the same, the one whose end is: `decoder.py:353`
-    /// finds `/usr/lib/python3.11/json/decoder.py:353`, unless two end so.
+    /// The site of that name, or the only one whose path ends so: `decoder.py:353` finds
+    /// `/usr/lib/python3.11/json/decoder.py:353`.
     ///
     /// # Errors
-    /// The names that it could be; none when no site is like it.
+    /// The names that end so, when there are several; none when no site does.
     pub fn find(&self, name: &str) -> Result<u32, Vec<&str>> {
         if let Some(at) = self.names.iter().position(|known| known == name) {
             return Ok(at as u32 + 1);
@@ -130,16 +71,16 @@ impl AllocationSites {
         }
     }
 
-    /// The same with each site's innermost line alone: requests of one line are one site, whoever
-    /// called it.
+    /// The same with only the innermost line of each site: requests of one line are one site,
+    /// whatever called it.
     #[must_use]
     pub fn by_line(self) -> AllocationSites {
         self.regrouped(|site| innermost(site).to_owned())
     }
 
-    /// The same with all that was allocated by the line `name`, or by what it called, as one site
-    /// of that line, and the rest by its innermost line. `name` may be the end of a path, as in
-    /// [`AllocationSites::find`], if just one frame is like it.
+    /// The same with all that the line `name`, or its callees, allocated as one site of that line,
+    /// and the rest by its innermost line. `name` may be the end of a path, as in
+    /// [`AllocationSites::find`], if only one frame ends so.
     #[must_use]
     pub fn under(self, name: &str) -> AllocationSites {
         let Some(line) = self.frame(name) else { return self.by_line() };
@@ -148,7 +89,7 @@ impl AllocationSites {
         })
     }
 
-    /// The frame of that name; or the only one whose path ends so.
+    /// The frame of that name, or the only one whose path ends so.
     fn frame(&self, name: &str) -> Option<String> {
         let all = || self.names.iter().flat_map(|site| frames(site));
         if all().any(|frame| frame == name) {
@@ -179,7 +120,7 @@ impl AllocationSites {
         regrouped
     }
 
-    /// How many requests each site made, by site.
+    /// Number of requests of each site, by site.
     pub fn requests(&self) -> HashMap<u32, u64> {
         let mut counts = HashMap::new();
         for site in &self.sites {
@@ -205,8 +146,8 @@ impl AllocationSites {
             out.write_all(&(name.len() as u64).to_le_bytes())?;
             out.write_all(name.as_bytes())?;
         }
-        for stretch in self.sites.chunks(8192) {
-            let bytes: Vec<u8> = stretch.iter().flat_map(|site| site.to_le_bytes()).collect();
+        for some in self.sites.chunks(8192) {
+            let bytes: Vec<u8> = some.iter().flat_map(|site| site.to_le_bytes()).collect();
             out.write_all(&bytes)?;
         }
         Ok(())
@@ -225,37 +166,36 @@ impl AllocationSites {
         if &magic != MAGIC {
             return Err(unsound("another beginning"));
         }
-        let (names, requests, marks) = (word(input)?, word(input)?, word(input)?);
+        let (names, requests, marks) = (read_u64(input)?, read_u64(input)?, read_u64(input)?);
         if marks > MARKS_LOOKED_AT as u64 {
-            return Err(unsound("more marks than are looked at"));
+            return Err(unsound("more marks than the limit"));
         }
-        let mut births = AllocationSites::default();
+        let mut read = AllocationSites::default();
         for _ in 0..marks {
-            births.marks.push(word(input)?);
+            read.marks.push(read_u64(input)?);
         }
         for _ in 0..names {
-            let length = word(input)? as usize;
+            let length = read_u64(input)? as usize;
             if length > SITE_LIMIT_BYTES {
                 return Err(unsound("a name over the limit"));
             }
             let mut name = vec![0; length];
             input.read_exact(&mut name)?;
-            births
-                .names
+            read.names
                 .push(String::from_utf8(name).map_err(|_| unsound("a name that is no text"))?);
         }
         let mut left = requests as usize;
-        births.sites.try_reserve_exact(left).map_err(|_| unsound("more requests than memory"))?;
+        read.sites.try_reserve_exact(left).map_err(|_| unsound("more requests than memory"))?;
         let mut buffer = vec![0; 1 << 15];
         while left > 0 {
             let bytes = (4 * left).min(buffer.len());
             input.read_exact(&mut buffer[..bytes])?;
-            births.sites.extend(
+            read.sites.extend(
                 buffer[..bytes].as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)),
             );
             left -= bytes / 4;
         }
-        Ok(births)
+        Ok(read)
     }
 }
 
@@ -263,7 +203,7 @@ impl AllocationSites {
 mod tests {
     use super::*;
 
-    fn births() -> AllocationSites {
+    fn chains() -> AllocationSites {
         let names = [
             "a/x.py:1",
             "a/x.py:1 < a/m.py:9",
@@ -277,13 +217,13 @@ mod tests {
         }
     }
 
-    fn named(births: &AllocationSites) -> Vec<&str> {
-        births.sites.iter().map(|&site| births.name(site)).collect()
+    fn named(read: &AllocationSites) -> Vec<&str> {
+        read.sites.iter().map(|&site| read.name(site)).collect()
     }
 
     #[test]
     fn lines_are_innermost_frames() {
-        let lines = births().by_line();
+        let lines = chains().by_line();
         assert_eq!(named(&lines), ["a/x.py:1", "a/x.py:1", "b/y.py:2", "b/y.py:2", "", "a/x.py:1"]);
         assert_eq!(lines.names.len(), 2);
         assert_eq!(lines.marks, [2, 2, 5]);
@@ -293,14 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn under_a_line_is_what_it_called_too() {
-        let under = births().under("x.py:1");
+    fn under_a_line_are_its_callees() {
+        let under = chains().under("x.py:1");
         assert_eq!(named(&under), ["a/x.py:1", "a/x.py:1", "a/x.py:1", "b/y.py:2", "", "a/x.py:1"]);
-        let under = births().under("a/m.py:9");
+        let under = chains().under("a/m.py:9");
         assert_eq!(named(&under), ["a/x.py:1", "a/m.py:9", "a/m.py:9", "b/y.py:2", "", "a/m.py:9"]);
-        // Two lines end so, or none: nothing is put together.
+        // Two lines end so, or none: nothing is grouped under the line.
         for name in ["m.py:9", "z.py:1"] {
-            assert_eq!(births().under(name), births().by_line(), "{name}");
+            assert_eq!(chains().under(name), chains().by_line(), "{name}");
         }
     }
 }

@@ -1,15 +1,16 @@
-//! Of which kind each call's block is, where the trace names types. Beside the
-//! instructions, which stay 8 bytes: a program without types has no list, and its loop does not
-//! look for one.
+//! The kind (type and size) of each call's block, where the trace names types.
+//!
+//! The kinds are a list beside the instructions, which stay 8 bytes. A program without types has no
+//! such list, and its loop does not look for one.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
-use super::{unsound, word};
+use super::reading::{read_u64, unsound};
 use crate::trace::{Domain, Kind, Sites, TYPE_LIMIT_BYTES, TypeId};
 
-/// Whether a block of that size and domain may be of that kind (0 is none, others count from 1):
-/// raw blocks go past everything that knows types.
+/// Whether a block of that size (bytes) and domain may be of that kind (0 is none, others count
+/// from 1). A raw block has none: it bypasses all that treats types differently.
 pub(super) fn fits(table: &[Kind], kind: u32, size: u64, domain: Domain) -> bool {
     let known = |kind: &Kind| kind.bytes == size && domain != Domain::Raw;
     kind == 0 || table.get(kind as usize - 1).is_some_and(known)
@@ -29,9 +30,9 @@ pub(super) fn write(table: &[Kind], out: &mut impl Write) -> io::Result<()> {
 /// Reads what [`write`] wrote.
 pub(super) fn read(input: &mut impl Read) -> io::Result<Vec<Kind>> {
     let mut table = Vec::new();
-    for _ in 0..word(input)? {
-        let bytes = word(input)?;
-        let length = word(input)? as usize;
+    for _ in 0..read_u64(input)? {
+        let bytes = read_u64(input)?;
+        let length = read_u64(input)? as usize;
         if length > TYPE_LIMIT_BYTES {
             return Err(unsound("a kind's name over the limit"));
         }
@@ -61,22 +62,22 @@ impl KindsCompiler {
         *self.ids.entry((type_id, size)).or_insert(next)
     }
 
-    /// Makes room for so many calls.
+    /// Has a place for each of so many calls.
     pub fn reach(&mut self, calls: usize) {
         self.of_call.resize(calls, 0);
     }
 
-    /// Says of which kind the block of the call at that place is.
+    /// Sets the kind of the block of the call at that place.
     pub fn put(&mut self, at: usize, kind: u32) {
         self.of_call[at] = kind;
     }
 
-    /// No more calls than these come.
+    /// Drops the places of calls that do not come.
     pub fn truncate(&mut self, calls: usize) {
         self.of_call.truncate(calls);
     }
 
-    /// Takes off the kinds of the first calls.
+    /// Removes and returns the kinds of the first calls.
     pub fn take(&mut self, calls: usize) -> Vec<u32> {
         let rest = self.of_call.split_off(calls);
         std::mem::replace(&mut self.of_call, rest)

@@ -1,5 +1,5 @@
-//! Asks the processor for memory ahead of its use, where a program says long before
-//! what comes.
+//! A hint to the processor: memory that is needed soon. A program knows its addresses long before
+//! it uses them.
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
@@ -14,10 +14,14 @@ pub(crate) fn prefetch<T>(place: *const T) {
 #[inline(always)]
 #[expect(unsafe_code, reason = "a hint to the processor")]
 pub(crate) fn prefetch<T>(place: *const T) {
+    use std::arch::asm;
     // SAFETY: a prefetch does not fault, whatever the address, and changes nothing that a program
     // can see.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) place, options(nostack, readonly, preserves_flags))
+        asm!(
+            "prfm pldl1keep, [{}]", in(reg) place,
+            options(nostack, readonly, preserves_flags)
+        )
     };
 }
 

@@ -1,12 +1,16 @@
-//! Proves the invariants of a program that came from elsewhere, part by part, and
-//! derives its profile a second time.
+//! Proves the invariants of a program that another process wrote, part by part, and derives its
+//! profile a second time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Action, Outline, Profile, Program, kinds};
+use super::compiled::Program;
+use super::instruction::{Action, Instruction};
+use super::kinds;
+use super::outline::{Outline, Profile};
 use crate::trace::{Domain, SIZE_LIMIT_BYTES};
 
-/// What is held after the parts that were walked.
+/// The state after the parts that were walked.
 pub(super) struct Prover {
     outline: Arc<Outline>,
     /// By slot: its block's size, domain and kind.
@@ -18,7 +22,7 @@ pub(super) struct Prover {
 }
 
 impl Prover {
-    /// Nothing is held before the first call.
+    /// Before the first call no slot is full.
     pub fn new(outline: &Arc<Outline>) -> Prover {
         Prover {
             outline: Arc::clone(outline),
@@ -65,7 +69,7 @@ impl Prover {
                 (false, None) => {}
                 _ => {
                     return Err(
-                        "a slot that is full where it should be empty, or the other way round",
+                        "a slot that is full where it should be empty, or empty where it should be full",
                     );
                 }
             }
@@ -94,12 +98,31 @@ impl Prover {
         Ok(())
     }
 
-    /// What the parts asked for.
+    /// What the parts requested.
     pub fn finish(&self) -> Profile {
         Profile {
             live_end_bytes: self.live_bytes,
             live_end_blocks: self.live_blocks,
             ..self.profile.clone()
         }
+    }
+}
+
+impl Program {
+    /// A whole program of these instructions, proved, with the profile that they have.
+    pub(super) fn proved(
+        instructions: Vec<Instruction>,
+        wide: BTreeMap<usize, u64>,
+        kind_of: Vec<u32>,
+        outline: Outline,
+    ) -> Result<Program, &'static str> {
+        let outline = Arc::new(outline);
+        let mut program = Program { outline, first: 0, instructions, wide, kind_of };
+        let mut prover = Prover::new(&program.outline);
+        prover.part(&program)?;
+        let profile = prover.finish();
+        let calls = program.instructions.len() as u64;
+        program.outline = Arc::new(Outline { profile, calls, ..(*program.outline).clone() });
+        Ok(program)
     }
 }

@@ -1,24 +1,24 @@
-//! When the calls were made. Kept beside the program and not in it, as the sites
-//! are: what reads it is a replay at the program's own pace, and who puts measured times back on
-//! the program's.
+//! When the calls were made, in nanoseconds since the start of the recording.
+//!
+//! The times are beside the program, as the sites are. Two readers need them: a replay at the
+//! recorded pace, and the mapping of measured times to the time of the recorded program.
 
 use std::io::{self, Read, Write};
 
-use super::word;
+use super::reading::read_u64;
 
-/// Nanoseconds between two marks at least: a fiftieth of the shortest window that is looked at, and
-/// about as often as a recorder reads the clock.
+/// Nanoseconds between two marks at least: a fiftieth of the shortest window of the report, and
+/// about the interval at which a recorder reads the clock.
 const STEP_NS: u64 = 20_000;
 
-/// Calls with the time at which they were made, 20 µs or more apart, rising in both; empty where
-/// the trace does not say.
+/// Calls with their times, 20 µs or more apart; both rise. Empty where the trace has no times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Times(Vec<(u64, u64)>);
 
 const MAGIC: &[u8; 8] = b"HTIMES_1";
 
 impl Times {
-    /// Takes note of a call's time. Threads' clocks may lag: time never runs backwards here.
+    /// Notes a call's time. Clocks of threads may lag, so a time before the last is left out.
     pub(crate) fn see(&mut self, event: u64, time_ns: u64) {
         if time_ns >= self.0.last().map_or(1, |last| last.1 + STEP_NS) {
             self.0.push((event, time_ns));
@@ -35,7 +35,7 @@ impl Times {
         &self.0
     }
 
-    /// The last time that is known, in ns.
+    /// The last known time, in ns.
     pub fn last_ns(&self) -> u64 {
         self.0.last().map_or(0, |last| last.1)
     }
@@ -64,10 +64,10 @@ impl Times {
         if &magic != MAGIC {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not a list of times"));
         }
-        let count = word(input)?;
+        let count = read_u64(input)?;
         let mut times = Times::default();
         for _ in 0..count {
-            times.0.push((word(input)?, word(input)?));
+            times.0.push((read_u64(input)?, read_u64(input)?));
         }
         Ok(times)
     }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_rise_and_survive_the_way_to_a_worker() {
+    fn marks_rise_and_read_back() {
         let mut times = Times::default();
         for (event, time_ns) in [(0, 0), (3, 10), (4, 20), (9, 40_000), (10, 30_000), (11, 60_010)]
         {

@@ -1,45 +1,49 @@
-//! The same trace with one line of the program changed, to see what the change
-//! would really save.
+//! The same trace with one line of the program changed, to measure what the change would save.
 
 use std::collections::BTreeMap;
 
-use super::{Action, AllocationSites, Instruction, Outline, Program, ProgramError};
+use super::allocation_sites::AllocationSites;
+use super::compiled::Program;
+use super::error::ProgramError;
+use super::instruction::{Action, Instruction};
+use super::outline::Outline;
+use crate::trace::Domain;
 
 /// What is done to the blocks of a line that live to the end of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// They are allocated after the last call, as a program does that copies what it keeps once the
-    /// bursts are over.
+    /// They are allocated after the last call, as in a program that copies its long-lived data
+    /// after the bursts.
     Move,
-    /// They are never allocated: the leak is mended, or the cache emptied.
+    /// They are never allocated: the leak is fixed, or the cache is empty.
     Drop,
 }
 
-/// A changed trace.
+/// A trace with one line of the program changed.
 #[derive(Clone, Debug)]
-pub struct WhatIf {
+pub struct ChangedTrace {
     /// The calls.
     pub program: Program,
     /// The site of each request.
-    pub births: AllocationSites,
+    pub sites: AllocationSites,
     /// Blocks that were moved or dropped.
     pub blocks: u64,
     /// Their requested bytes.
     pub bytes: u64,
 }
 
-/// Changes what the survivors of `site` are. Its blocks that end before the trace does stay as they
-/// are. A survivor that a realloc gave leaves behind a free of the block that was resized.
+/// Applies a change to the survivors of `site`: its blocks that live at the end. Its other blocks
+/// stay as they are. Where a realloc allocated a survivor, a free of the resized block remains.
 ///
 /// # Errors
-/// When nothing is left of the trace.
+/// When no call of the trace is left.
 pub fn what_if(
     program: &Program,
-    births: &AllocationSites,
+    sites: &AllocationSites,
     site: u32,
     change: Change,
-) -> Result<WhatIf, ProgramError> {
-    let survivors = survivors(program, births, site);
+) -> Result<ChangedTrace, ProgramError> {
+    let survivors = survivors(program, sites, site);
     let mut changed = Rewriter::default();
     let (mut request, mut next) = (0, 0);
     let mut kind_in = vec![0; program.slots()];
@@ -56,7 +60,7 @@ pub fn what_if(
             (Action::Free, false) => changed.push(action, domain, slot, 0, kind, None),
             (_, false) => {
                 let size = program.size(index) as u64;
-                changed.push(action, domain, slot, size, kind, Some(births.site(request)))
+                changed.push(action, domain, slot, size, kind, Some(sites.site(request)))
             }
         }
         request += usize::from(action != Action::Free);
@@ -82,21 +86,20 @@ pub fn what_if(
     let outline =
         Outline { slots: changed.slots.len(), calls: event, ..(**program.outline()).clone() };
     let kind_of = if program.kinds().is_empty() { vec![] } else { changed.kinds };
-    let whole = Program::whole(changed.instructions, changed.wide, kind_of, outline)
+    let whole = Program::proved(changed.instructions, changed.wide, kind_of, outline)
         .map_err(|found| ProgramError::Unsound { event, found: found.into() })?;
-    let births =
-        AllocationSites { sites: changed.sites, names: births.names.clone(), marks: vec![] };
-    Ok(WhatIf { program: whole, births, blocks: survivors.len() as u64, bytes })
+    let sites = AllocationSites { sites: changed.sites, names: sites.names.clone(), marks: vec![] };
+    Ok(ChangedTrace { program: whole, sites, blocks: survivors.len() as u64, bytes })
 }
 
-/// The calls that gave the blocks of `site` that are live at the end, in order.
-fn survivors(program: &Program, births: &AllocationSites, site: u32) -> Vec<usize> {
+/// The calls that allocated the blocks of `site` that live at the end, in order.
+fn survivors(program: &Program, sites: &AllocationSites, site: u32) -> Vec<usize> {
     let mut last: Vec<Option<usize>> = vec![None; program.slots()];
     let mut request = 0;
     for (index, instruction) in program.instructions.iter().enumerate() {
         last[instruction.slot()] = None;
         if instruction.action() != Action::Free {
-            last[instruction.slot()] = (births.site(request) == site).then_some(index);
+            last[instruction.slot()] = (sites.site(request) == site).then_some(index);
             request += 1;
         }
     }
@@ -105,7 +108,7 @@ fn survivors(program: &Program, births: &AllocationSites, site: u32) -> Vec<usiz
     survivors
 }
 
-/// Collects instructions; slots are numbered anew, as some may no longer be used.
+/// Collects instructions, and numbers the slots anew, because some may no longer be used.
 #[derive(Default)]
 struct Rewriter {
     instructions: Vec<Instruction>,
@@ -119,7 +122,7 @@ impl Rewriter {
     fn push(
         &mut self,
         action: Action,
-        domain: crate::trace::Domain,
+        domain: Domain,
         slot: usize,
         size: u64,
         kind: u32,
@@ -139,13 +142,13 @@ impl Rewriter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::compile_with_sites;
+    use super::super::compile::compile_with_sites;
     use super::*;
     use crate::trace::{
         Columns, Distribution, Generator, Header, Row, SiteId, Sites, TraceError, TraceReader,
     };
 
-    /// A generated trace whose rows have sites by their size.
+    /// A generated trace whose rows have a site by their size.
     struct Sited(Generator, Header, Sites);
 
     impl TraceReader for Sited {
@@ -173,18 +176,17 @@ mod tests {
         for name in ["a/x.py:1", "a/x.py:2", "b/x.py:2"] {
             sites.intern(name);
         }
-        let (program, births, _) =
-            compile_with_sites(&mut Sited(generator, header, sites)).unwrap();
-        (program, births)
+        let (program, sites, _) = compile_with_sites(&mut Sited(generator, header, sites)).unwrap();
+        (program, sites)
     }
 
     #[test]
     fn moved_survivors_are_the_last_calls_and_nothing_else_changes() {
-        let (program, births) = trace(50_000);
+        let (program, sites) = trace(50_000);
         let before = program.profile();
         for site in 1..=3 {
-            let moved = what_if(&program, &births, site, Change::Move).unwrap();
-            let dropped = what_if(&program, &births, site, Change::Drop).unwrap();
+            let moved = what_if(&program, &sites, site, Change::Move).unwrap();
+            let dropped = what_if(&program, &sites, site, Change::Drop).unwrap();
             assert!(moved.blocks > 0 && moved.bytes > 0);
             assert_eq!(moved.program.profile().live_end_bytes, before.live_end_bytes);
             assert_eq!(moved.program.profile().live_end_blocks, before.live_end_blocks);
@@ -198,30 +200,30 @@ mod tests {
             );
             let end = moved.program.instructions().len() - moved.blocks as usize;
             assert!(moved.program.instructions()[end..].iter().all(|i| i.action() != Action::Free));
-            let sites: Vec<u32> =
-                moved.births.sites[moved.births.sites.len() - moved.blocks as usize..].to_vec();
-            assert!(sites.iter().all(|s| *s == site));
-            // Who survives is now the same for every other site.
+            let last: Vec<u32> =
+                moved.sites.sites[moved.sites.sites.len() - moved.blocks as usize..].to_vec();
+            assert!(last.iter().all(|s| *s == site));
+            // The survivors of every other site are the same.
             let other = 1 + site % 3;
-            let again = what_if(&moved.program, &moved.births, other, Change::Drop).unwrap();
-            let alone = what_if(&program, &births, other, Change::Drop).unwrap();
-            assert_eq!((again.blocks, again.bytes), (alone.blocks, alone.bytes));
+            let again = what_if(&moved.program, &moved.sites, other, Change::Drop).unwrap();
+            let single = what_if(&program, &sites, other, Change::Drop).unwrap();
+            assert_eq!((again.blocks, again.bytes), (single.blocks, single.bytes));
         }
     }
 
     #[test]
-    fn births_come_back_as_they_were_written() {
-        let (program, births) = trace(1000);
+    fn sites_read_back_as_they_were_written() {
+        let (program, sites) = trace(1000);
         let mut bytes = Vec::new();
-        births.write(&mut bytes).unwrap();
-        assert_eq!(AllocationSites::read(&mut bytes.as_slice()).unwrap(), births);
+        sites.write(&mut bytes).unwrap();
+        assert_eq!(AllocationSites::read(&mut bytes.as_slice()).unwrap(), sites);
         let requests =
             program.profile().total_calls() - program.profile().calls[Action::Free as usize];
-        assert_eq!(births.requests().values().sum::<u64>(), requests);
+        assert_eq!(sites.requests().values().sum::<u64>(), requests);
         assert!(AllocationSites::read(&mut &bytes[..bytes.len() - 1]).is_err());
-        assert_eq!(births.find("a/x.py:2"), Ok(2));
-        assert_eq!(births.find("x.py:1"), Ok(1));
-        assert_eq!(births.find("x.py:2"), Err(vec!["a/x.py:2", "b/x.py:2"]));
-        assert_eq!(births.find("y.py:2"), Err(vec![]));
+        assert_eq!(sites.find("a/x.py:2"), Ok(2));
+        assert_eq!(sites.find("x.py:1"), Ok(1));
+        assert_eq!(sites.find("x.py:2"), Err(vec!["a/x.py:2", "b/x.py:2"]));
+        assert_eq!(sites.find("y.py:2"), Err(vec![]));
     }
 }

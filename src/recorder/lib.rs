@@ -1,18 +1,17 @@
-//! The library that is loaded into the recorded program (`LD_PRELOAD`) and writes
-//! down every allocation. The build script compiles it by itself, without dependencies, and the
-//! program carries it embedded.
+//! The library that is loaded into a recorded program (`LD_PRELOAD`) and records every allocation.
+//! The build script of heaplay compiles it, without dependencies, and embeds it in the binary.
 //!
-//! Its constructor runs before `main`. In a process that is no Python it does nothing. In one it
-//! cannot record rightly it says so in a raw log without events, and stops the process if that is
-//! the one that was asked for. Else it puts its hooks (`hooks.rs`) in the place of the three
-//! allocation domains, and they write to the raw log (`stream.rs`; its layout is `rawlog.rs`), with
-//! the allocating line if asked (`sites.rs`, by way of `python.rs`).
+//! The constructor runs before `main`. In a process that is no Python it does nothing. Where it
+//! cannot record rightly, it writes a raw log with the reason and without events. It then stops the
+//! process, if that is the process to record. Otherwise it puts hooks (`hooks.rs`) in the place of
+//! the three allocation domains (`placement.rs`). The hooks write to the raw log (`stream.rs`; the
+//! layout is in `rawlog.rs`), and on request the allocating line (`sites.rs`, through `python.rs`).
 //!
-//! It is told what to do by one variable, `HEAPLAY_RECORD` (`order.rs`). Both this variable and
-//! `LD_PRELOAD` stay set, so that Python programs started by the program are recorded too.
+//! The order comes in one variable, `HEAPLAY_RECORD` (`order.rs`). This variable and `LD_PRELOAD`
+//! stay set, so Python programs that the program starts are recorded, too.
 //!
-//! Loaded late, by a program that runs already, it does nothing until that calls `heaplay_start`
-//! (`scripts/heaplay.py`).
+//! A program that runs already can load the library late. Then the library does nothing until the
+//! program calls `heaplay_record` (`scripts/heaplay.py`).
 #![allow(
     unsafe_code,
     reason = "loaded into a C program: its hooks, its threads and its memory are all behind C calls"
@@ -20,34 +19,23 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod arenas;
+mod entry;
 mod hooks;
 mod interpreters;
 mod order;
+mod placement;
 mod python;
 mod rawlog;
 mod refusal;
+mod shared;
 mod sites;
 mod stream;
 mod system;
 
-use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char};
 
-/// State of the process that C callbacks reach. Who may touch it when is told at each of them.
-pub(crate) struct Shared<T>(UnsafeCell<T>);
-
-// SAFETY: every use goes through a raw pointer inside an unsafe block that says why it is alone.
-unsafe impl<T> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    pub(crate) const fn new(value: T) -> Shared<T> {
-        Shared(UnsafeCell::new(value))
-    }
-
-    #[inline(always)]
-    pub(crate) const fn get(&self) -> *mut T {
-        self.0.get()
-    }
-}
+use crate::order::{Order, RecordingLimits};
+use crate::shared::ProcessState;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -58,20 +46,21 @@ static CONSTRUCTOR: extern "C" fn() = start;
 static DESTRUCTOR: extern "C" fn() = stop;
 
 extern "C" fn start() {
-    // SAFETY: a constructor runs alone, before main; nobody changes the environment.
-    let Some(line) = (unsafe { system::environment(c"HEAPLAY_RECORD") }) else { return };
+    // SAFETY: the constructor runs before main, so no other thread changes the environment.
+    let Some(line) = (unsafe { system::environment(order::VARIABLE_C) }) else { return };
     let Some(version) = python::version() else { return };
     if python::is_running() {
         return;
     }
     let Some(order) = order::read(line) else {
-        return say(
-            b"heaplay: nothing is recorded: HEAPLAY_RECORD is not understood; `heaplay recorder` prints it\n",
+        return print_error(
+            b"heaplay: nothing is recorded: HEAPLAY_RECORD is not understood; \
+              `heaplay recorder` prints it\n",
         );
     };
     // SAFETY: as above.
     let environment = unsafe {
-        refusal::Environment {
+        refusal::PythonVariables {
             malloc: system::environment(c"PYTHONMALLOC"),
             dev_mode: system::environment(c"PYTHONDEVMODE"),
             tracemalloc: system::environment(c"PYTHONTRACEMALLOC"),
@@ -82,13 +71,16 @@ extern "C" fn start() {
     let refused = refusal::interpreter(version, false, python::is_free_threaded())
         .or_else(|| refusal::settings(options, environment))
         .or_else(|| sites::prepare(version, order.sites))
-        .or_else(hooks::missing);
+        .or_else(placement::missing);
     if let Some(reason) = refused {
         stream::refuse(reason);
         return stop_root(&order);
     }
     if !stream::open() {
-        say(b"heaplay: the raw log cannot be created beside the output: no room, or no permission\n");
+        print_error(
+            b"heaplay: the raw log cannot be created beside the output: \
+              no space, or no permission\n",
+        );
         return stop_root(&order);
     }
     hooks::prepare(order.sites > 0);
@@ -97,7 +89,7 @@ extern "C" fn start() {
         hooks::wait_for_mark();
     } else if order.limits.start_after_ns > 0 {
         stream::wait_for_start();
-        // SAFETY: the constructor is alone, and the stream is open.
+        // SAFETY: the constructor runs before other threads exist, and the stream is open.
         unsafe { hooks::install_waiting() };
     } else {
         // SAFETY: as above.
@@ -105,15 +97,15 @@ extern "C" fn start() {
     }
 }
 
-/// Says a line on stderr.
-fn say(line: &[u8]) {
-    // SAFETY: a plain call; what cannot be said is not said.
+/// Prints a line on stderr.
+fn print_error(line: &[u8]) {
+    // SAFETY: a plain call; a failed write is ignored.
     unsafe { system::write(2, line.as_ptr().cast(), line.len()) };
 }
 
-/// Ends the process if it is the one that was asked for; another one goes on unrecorded.
-fn stop_root(order: &order::Order<'_>) {
-    // SAFETY: plain calls; nothing of the program has started yet, so nothing is left undone.
+/// Ends the process if it is the one to record; another process goes on unrecorded.
+fn stop_root(order: &Order<'_>) {
+    // SAFETY: plain calls; no code of the program has run yet, so nothing is left undone.
     unsafe {
         if order.root > 0 && i64::from(system::getppid()) == order.root {
             system::_exit(2);
@@ -121,82 +113,87 @@ fn stop_root(order: &order::Order<'_>) {
     }
 }
 
-/// For the program, by name: a phase begins. `scripts/heaplay.py` calls it.
+/// Notes that a phase of the program begins. `scripts/heaplay.py` calls this function by name.
 ///
 /// # Safety
 /// `name` is null or a C string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn heaplay_mark(name: *const core::ffi::c_char) {
+pub unsafe extern "C" fn heaplay_mark(name: *const c_char) {
     if !name.is_null() {
-        // SAFETY: as the caller says.
-        hooks::mark(unsafe { core::ffi::CStr::from_ptr(name) }.to_bytes());
+        // SAFETY: as the caller guarantees.
+        hooks::mark(unsafe { CStr::from_ptr(name) }.to_bytes());
     }
 }
 
-/// For a program that runs already: begins to record, as an order (`order.rs`) says. Null, or a C
-/// string that tells why nothing is recorded. A start after a delay or at a mark is none of its:
-/// the program is where it wants to be.
+/// Begins to record a program that runs already. The raw log is `base.pid`; `sites` is the frames of
+/// each site. The other parameters are limits, 0 for none: calls, bytes of the raw log, nanoseconds.
+///
+/// Returns null, or a C string that says why nothing is recorded.
 ///
 /// # Safety
-/// With the GIL held; `line` is a C string.
+/// With the GIL held; `base` is a C string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn heaplay_start(line: *const core::ffi::c_char) -> *const core::ffi::c_char {
-    // SAFETY: as the caller says.
-    let line = unsafe { core::ffi::CStr::from_ptr(line) }.to_bytes();
-    match begin(line) {
+pub unsafe extern "C" fn heaplay_record(
+    base: *const c_char,
+    sites: u32,
+    max_events: u64,
+    max_bytes: u64,
+    duration_ns: u64,
+) -> *const c_char {
+    // SAFETY: as the caller guarantees.
+    let base = unsafe { CStr::from_ptr(base) }.to_bytes();
+    let limits = RecordingLimits { max_events, max_bytes, duration_ns, ..RecordingLimits::NONE };
+    match begin(&Order { root: 0, sites, limits, base }) {
         None => core::ptr::null(),
-        // Each reason is text of this library's, with room for a zero byte in the copy.
         Some(reason) => reason_as_c(reason),
     }
 }
 
-fn begin(line: &[u8]) -> Option<&'static str> {
+fn begin(order: &Order<'_>) -> Option<&'static str> {
     if hooks::is_active() {
         return Some("this process is being recorded already");
     }
-    let Some(order) = order::read(line) else {
-        return Some(
-            "the order is not understood (sites are 0 to 32), or of another version of heaplay",
-        );
-    };
+    if u64::from(order.sites) > order::SITES_LIMIT || order.base.is_empty() {
+        return Some("a recording needs a path, and sites are 0 to 32");
+    }
     let Some(version) = python::version() else { return Some("this process is no Python") };
     let refused = refusal::interpreter(version, true, python::is_free_threaded())
         .or_else(|| sites::prepare(version, order.sites))
-        .or_else(hooks::missing);
+        .or_else(placement::missing);
     if refused.is_some() {
         return refused;
     }
     stream::lock();
     sites::forget();
-    stream::prepare(&order, version);
+    stream::prepare(order, version);
     let is_open = stream::open();
     stream::unlock();
     if !is_open {
-        return Some("the raw log cannot be created beside the output: no room, or no permission");
+        return Some("the raw log cannot be created beside the output: no space, or no permission");
     }
     hooks::prepare(order.sites > 0);
     hooks::begin_late();
     None
 }
 
-/// Ends what [`heaplay_start`] began. The path of the raw log, a C string that is good until the
-/// next start.
+/// Ends the recording that [`heaplay_record`] began. Returns the path of the raw log, a C string
+/// that is valid until the next start.
 ///
 /// # Safety
 /// With the GIL held.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn heaplay_stop() -> *const core::ffi::c_char {
-    let disturbed = hooks::disturbed();
+pub unsafe extern "C" fn heaplay_stop() -> *const c_char {
+    let is_disturbed = placement::is_disturbed();
     stream::lock();
-    let path = stream::stop(disturbed);
+    let path = stream::stop(is_disturbed);
     stream::unlock();
     path
 }
 
-/// A reason with a closing zero byte, in a place that is kept until the next one.
-fn reason_as_c(reason: &'static str) -> *const core::ffi::c_char {
-    static TEXT: Shared<[u8; 256]> = Shared::new([0; 256]);
-    // SAFETY: the GIL is held, so nobody else is here.
+/// A reason with a closing zero byte. The text stays valid until the next reason.
+fn reason_as_c(reason: &'static str) -> *const c_char {
+    static TEXT: ProcessState<[u8; 256]> = ProcessState::new([0; 256]);
+    // SAFETY: the GIL is held, so no other thread is here.
     let text = unsafe { &mut *TEXT.get() };
     let length = reason.len().min(text.len() - 1);
     text[..length].copy_from_slice(&reason.as_bytes()[..length]);

@@ -1,38 +1,71 @@
-//! Room `recorder`, the order: what a process is asked to record, as one line. Pure; the program
-//! writes this line and the recorder reads it, so both include this file.
+//! The order: a line that says what a process shall record. heaplay writes the line and the recorder
+//! reads it, so both include this file. Its spelling is nowhere else.
 //!
-//! `2:ROOT:OPTIONS:BASE`. `2` is the version of the line; ROOT the process whose child must be
-//! recorded or stopped, 0 for none; BASE where the raw logs go (`BASE.pid`). OPTIONS are
-//! `name=value`, with commas between them, each at most once: `sites=N`, `max-events=N`,
-//! `max-bytes=N`, `duration-ns=N`, `start-after-ns=N`, `start-at-mark=NAME`, `stop-at-mark=NAME`.
-//! In a NAME, `%`, `,` and `:` are written `%25`, `%2C` and `%3A`.
-
-// Each of the crates that include this file uses a part of it.
+//! The line is `2:ROOT:OPTIONS:BASE`:
+//!
+//! - `2` is the version of the line.
+//! - ROOT is the process whose child must be recorded or stopped; 0 for none.
+//! - OPTIONS are `name=value`, separated by commas, each at most once: `sites=N`, `max-events=N`,
+//!   `max-bytes=N`, `duration-ns=N`, `start-after-ns=N`, `start-at-mark=NAME`, `stop-at-mark=NAME`.
+//!   In a NAME, `%`, `,` and `:` are written `%25`, `%2C` and `%3A`.
+//! - BASE is the path of the raw logs, which are named `BASE.pid`.
 #![allow(dead_code, reason = "the writer and the reader each use a part")]
 
-/// The variable that carries the order.
+/// The environment variable that carries the order.
 pub const VARIABLE: &str = "HEAPLAY_RECORD";
+/// [`VARIABLE`] for C.
+pub const VARIABLE_C: &core::ffi::CStr = c"HEAPLAY_RECORD";
 /// Version of the line.
 pub const VERSION: &str = "2";
 /// Frames of a site, at most.
 pub const SITES_LIMIT: u64 = 32;
-/// Bytes of a mark's name that are kept.
+/// Bytes of a mark's name, at most; a longer name is cut off.
 pub const MARK_BYTES: usize = 64;
 
-/// A mark's name, as far as it is kept; empty for none.
+/// Names of the options in the line.
+pub mod option {
+    /// Frames of each site.
+    pub const SITES: &str = "sites";
+    /// Calls recorded, at most.
+    pub const MAX_EVENTS: &str = "max-events";
+    /// Bytes of the raw log, at most.
+    pub const MAX_BYTES: &str = "max-bytes";
+    /// Nanoseconds from the start of the recording to its end, at most.
+    pub const DURATION_NS: &str = "duration-ns";
+    /// Nanoseconds from the start of the process to the start of the recording.
+    pub const START_AFTER_NS: &str = "start-after-ns";
+    /// The mark at which the recording starts.
+    pub const START_AT_MARK: &str = "start-at-mark";
+    /// The mark at which the recording ends.
+    pub const STOP_AT_MARK: &str = "stop-at-mark";
+}
+
+/// The part of the line before BASE.
+pub fn line_start(root: u32, numbers: &[(&str, u64)], names: &[(&str, &str)]) -> String {
+    let numbers = numbers.iter().map(|(option, number)| format!("{option}={number}"));
+    let names = names.iter().map(|(option, name)| format!("{option}={}", escaped(name)));
+    let options: Vec<String> = numbers.chain(names).collect();
+    format!("{VERSION}:{root}:{}:", options.join(","))
+}
+
+fn escaped(name: &str) -> String {
+    name.replace('%', "%25").replace(',', "%2C").replace(':', "%3A")
+}
+
+/// A mark's name of at most [`MARK_BYTES`]; empty for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Name {
+pub struct MarkName {
     bytes: [u8; MARK_BYTES],
     length: usize,
 }
 
-impl Name {
+impl MarkName {
     /// No name.
-    pub const NONE: Name = Name { bytes: [0; MARK_BYTES], length: 0 };
+    pub const NONE: MarkName = MarkName { bytes: [0; MARK_BYTES], length: 0 };
 
     /// The name as written in an order; `None` for a broken escape.
-    fn read(text: &[u8]) -> Option<Name> {
-        let mut name = Name::NONE;
+    fn read(text: &[u8]) -> Option<MarkName> {
+        let mut name = MarkName::NONE;
         let mut rest = text;
         while let [first, after @ ..] = rest {
             let byte = if *first == b'%' {
@@ -51,12 +84,12 @@ impl Name {
         Some(name)
     }
 
-    /// Whether it is this mark's; never for none.
+    /// Whether the name is that of `mark`; an empty name never is.
     pub fn is(&self, mark: &[u8]) -> bool {
         self.length > 0 && mark.get(..MARK_BYTES).unwrap_or(mark) == &self.bytes[..self.length]
     }
 
-    /// Whether there is one.
+    /// Whether the name is not empty.
     pub fn is_some(&self) -> bool {
         self.length > 0
     }
@@ -64,47 +97,47 @@ impl Name {
 
 /// When a recording starts and ends; 0 for no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct RecordingLimits {
     /// Calls recorded, at most.
     pub max_events: u64,
     /// Bytes of the raw log, at most.
     pub max_bytes: u64,
     /// Nanoseconds from the start of the recording to its end, at most.
     pub duration_ns: u64,
-    /// Nanoseconds from the start of the process to that of the recording.
+    /// Nanoseconds from the start of the process to the start of the recording.
     pub start_after_ns: u64,
     /// The mark at which the recording starts.
-    pub start_at: Name,
-    /// The mark at which it ends.
-    pub stop_at: Name,
+    pub start_at: MarkName,
+    /// The mark at which the recording ends.
+    pub stop_at: MarkName,
 }
 
-impl Limits {
-    /// From the first call to the last.
-    pub const NONE: Limits = Limits {
+impl RecordingLimits {
+    /// No limits: the recording goes from the first call to the last.
+    pub const NONE: RecordingLimits = RecordingLimits {
         max_events: 0,
         max_bytes: 0,
         duration_ns: 0,
         start_after_ns: 0,
-        start_at: Name::NONE,
-        stop_at: Name::NONE,
+        start_at: MarkName::NONE,
+        stop_at: MarkName::NONE,
     };
 }
 
-/// An order.
+/// What a process shall record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order<'a> {
     /// The process whose child must be recorded or stopped; 0 for none.
     pub root: i64,
     /// Frames of each site; 0 for no sites.
     pub sites: u32,
-    /// When it starts and ends.
-    pub limits: Limits,
-    /// Where the raw logs go.
+    /// When the recording starts and ends.
+    pub limits: RecordingLimits,
+    /// The path of the raw logs, without the process id.
     pub base: &'a [u8],
 }
 
-/// Reads an order; `None` for a line that is none of this version.
+/// Reads an order; `None` for a line that is no order of this version.
 pub fn read(line: &[u8]) -> Option<Order<'_>> {
     let mut parts = line.splitn(4, |&byte| byte == b':');
     if parts.next()? != VERSION.as_bytes() {
@@ -113,22 +146,22 @@ pub fn read(line: &[u8]) -> Option<Order<'_>> {
     let root = core::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
     let options = parts.next()?;
     let base = parts.next().filter(|base| !base.is_empty())?;
-    let mut order = Order { root, sites: 0, limits: Limits::NONE, base };
+    let mut order = Order { root, sites: 0, limits: RecordingLimits::NONE, base };
     for option in options.split(|&byte| byte == b',').filter(|option| !option.is_empty()) {
         let at = option.iter().position(|&byte| byte == b'=')?;
         let (name, value) = (option.get(..at)?, option.get(at + 1..)?);
         let number = || core::str::from_utf8(value).ok()?.parse::<u64>().ok();
         let limits = &mut order.limits;
-        match name {
-            b"sites" => {
+        match core::str::from_utf8(name).ok()? {
+            option::SITES => {
                 order.sites = number().filter(|&frames| frames <= SITES_LIMIT)? as u32;
             }
-            b"max-events" => limits.max_events = number()?,
-            b"max-bytes" => limits.max_bytes = number()?,
-            b"duration-ns" => limits.duration_ns = number()?,
-            b"start-after-ns" => limits.start_after_ns = number()?,
-            b"start-at-mark" => limits.start_at = Name::read(value)?,
-            b"stop-at-mark" => limits.stop_at = Name::read(value)?,
+            option::MAX_EVENTS => limits.max_events = number()?,
+            option::MAX_BYTES => limits.max_bytes = number()?,
+            option::DURATION_NS => limits.duration_ns = number()?,
+            option::START_AFTER_NS => limits.start_after_ns = number()?,
+            option::START_AT_MARK => limits.start_at = MarkName::read(value)?,
+            option::STOP_AT_MARK => limits.stop_at = MarkName::read(value)?,
             _ => return None,
         }
     }

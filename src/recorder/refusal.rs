@@ -1,10 +1,10 @@
-//! Room `recorder`, what it refuses to record: settings under which its hooks would be taken away,
-//! or would count the interpreter's own book-keeping as the program's. Pure: command line and
-//! environment in, a reason out.
+//! The settings under which the recorder refuses to record. Some of them would take the hooks away;
+//! others would count the interpreter's own book-keeping as the program's. The functions are pure:
+//! command line and environment in, a reason out.
 
-/// The environment variables that matter, as the process has them.
+/// The environment variables that change CPython's allocators.
 #[derive(Clone, Copy, Default)]
-pub struct Environment<'a> {
+pub struct PythonVariables<'a> {
     /// `PYTHONMALLOC`.
     pub malloc: Option<&'a [u8]>,
     /// `PYTHONDEVMODE`.
@@ -13,21 +13,21 @@ pub struct Environment<'a> {
     pub tracemalloc: Option<&'a [u8]>,
 }
 
-/// What the interpreter's own options say.
+/// The interpreter's own options that change its allocators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct InterpreterOptions {
     /// `-X dev`.
-    pub dev: bool,
+    pub has_dev: bool,
     /// `-X tracemalloc`.
-    pub tracemalloc: bool,
-    /// `-E` or `-I`: the environment is not looked at.
-    pub ignore_environment: bool,
+    pub has_tracemalloc: bool,
+    /// `-E` or `-I`: the interpreter ignores the environment.
+    pub ignores_environment: bool,
 }
 
-/// Reads the interpreter's options up to the program: `arguments` is the command line without its
-/// first word.
-pub fn options<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> Options {
-    let mut found = Options::default();
+/// Reads the interpreter's options up to the program. `arguments` is the command line without the
+/// name of the interpreter.
+pub fn options<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> InterpreterOptions {
+    let mut found = InterpreterOptions::default();
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         if argument == b"--check-hash-based-pycs" {
@@ -44,14 +44,14 @@ pub fn options<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> Options {
         for (at, letter) in letters.iter().enumerate() {
             match letter {
                 b'c' | b'm' => return found,
-                b'E' | b'I' => found.ignore_environment = true,
+                b'E' | b'I' => found.ignores_environment = true,
                 b'W' | b'X' | b'Q' => {
                     let rest = letters.get(at + 1..).unwrap_or_default();
                     let value =
                         if rest.is_empty() { arguments.next().unwrap_or_default() } else { rest };
                     if *letter == b'X' {
-                        found.dev |= named(value, b"dev");
-                        found.tracemalloc |= named(value, b"tracemalloc");
+                        found.has_dev |= named(value, b"dev");
+                        found.has_tracemalloc |= named(value, b"tracemalloc");
                     }
                     break;
                 }
@@ -67,23 +67,26 @@ fn named(value: &[u8], name: &[u8]) -> bool {
     value.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
 }
 
-/// Why a process with these settings cannot be recorded, in words that say what to do; `None` when
-/// it can.
-pub fn settings(options: Options, environment: Environment<'_>) -> Option<&'static str> {
+/// Why a process with these settings cannot be recorded, and what to do; `None` when it can.
+pub fn settings(
+    options: InterpreterOptions,
+    environment: PythonVariables<'_>,
+) -> Option<&'static str> {
     let set = |value: Option<&[u8]>| {
-        !options.ignore_environment && value.is_some_and(|value| !value.is_empty() && value != b"0")
+        !options.ignores_environment
+            && value.is_some_and(|value| !value.is_empty() && value != b"0")
     };
-    if options.dev {
+    if options.has_dev {
         return Some(
             "-X dev puts CPython's debug allocator in the place of the hooks; run without it",
         );
     }
-    if options.tracemalloc {
+    if options.has_tracemalloc {
         return Some(
             "-X tracemalloc would count its own book-keeping as the program's; run without it",
         );
     }
-    if !options.ignore_environment && environment.malloc.is_some_and(|value| !value.is_empty()) {
+    if !options.ignores_environment && environment.malloc.is_some_and(|value| !value.is_empty()) {
         return Some("PYTHONMALLOC takes the hooks away, whatever its value; unset it");
     }
     if set(environment.dev_mode) {
@@ -106,12 +109,13 @@ pub fn version(text: &[u8]) -> Option<(u32, u32)> {
     Some((number()?, number()?))
 }
 
-/// Why this interpreter cannot be recorded, `None` when it can. `text` is what `Py_GetVersion`
-/// returns; `is_late`: it runs already. `is_free_threaded`: it has functions that only such builds
-/// have.
+/// Why this interpreter cannot be recorded; `None` when it can.
 ///
-/// Versions after 3.13 are not known, but the few functions that are hooked have not changed since
-/// 3.5; where one of them is missing it is found missing.
+/// `text` is the result of `Py_GetVersion`. `is_late` says that the interpreter runs already.
+/// `is_free_threaded` says that it has functions of free-threaded builds.
+///
+/// Versions after 3.13 are not known. They are recorded all the same, because the hooked functions
+/// have not changed since 3.5.
 pub fn interpreter(text: &[u8], is_late: bool, is_free_threaded: bool) -> Option<&'static str> {
     if is_free_threaded || text.windows(14).any(|part| part == b"free-threading") {
         return Some("a free-threaded build allocates past the hooks; use the build with the GIL");
@@ -120,10 +124,10 @@ pub fn interpreter(text: &[u8], is_late: bool, is_free_threaded: bool) -> Option
         Some((3, 7..)) => None,
         Some((3, 6)) if is_late => None,
         Some((3, 6)) => Some(
-            "this CPython overwrites the hooks when it starts; use 3.7 or later, or record a part of the program from \
-             inside it (`heaplay recorder`)",
+            "this CPython overwrites the hooks when it starts; use 3.7 or later, or record a part of \
+             the program from inside it (`heaplay recorder`)",
         ),
-        Some(_) => Some("this Python is none that the recorder knows; use CPython 3.7 or later"),
+        Some(_) => Some("the recorder does not know this Python; use CPython 3.7 or later"),
         None => Some("its version cannot be read; use CPython 3.7 or later"),
     }
 }

@@ -1,43 +1,43 @@
-//! Room `recorder`, sites: the Python line that makes a call, as a small number.
+//! Numbers the Python lines that make calls. Such a line is a *site*.
 //!
-//! A place (code object, instruction) is looked up in a table; only a new one asks CPython for file
-//! and line. A code object's address may come back as another one, so each is known by a number of
-//! its incarnation, which ends when its block is freed: the hook of `free` asks [`Sites::freed`],
-//! where one bit answers for nearly all blocks.
+//! A position (code object, instruction) is looked up in a table. Only a new position costs a call
+//! of CPython for file and line. The address of a freed code object may come back for another one.
+//! So each code object has an incarnation number, which ends when its block is freed. The hook of
+//! `free` calls [`SiteTable::freed`], where one bit decides for nearly all blocks.
 //!
-//! A site with callers is looked up by a digest of all its places, and told to the stream as a
-//! chain: its newest frame's line, and the site that called it, which others share. All memory is
-//! the kernel's own, none of it from the domains that are being recorded or from libc's heap.
+//! A site with callers is looked up by a digest of all its positions. The stream gets it as a chain:
+//! the newest frame's line, and the site that called it. Chains share their callers. All memory
+//! comes from the kernel, none from the recorded domains or from libc's heap.
 
-use crate::Shared;
 use crate::order::SITES_LIMIT;
-use crate::python::{Frames, Place};
+use crate::python::{CodePosition, Frames};
 use crate::rawlog::Control;
+use crate::shared::ProcessState;
 use crate::stream::Stream;
 use crate::system;
 
-/// Slots of a table when it is new: a power of two.
+/// Slots of a new table: a power of two.
 const FIRST_SLOTS: usize = 4096;
-/// A table that is only a memory of earlier answers is emptied instead of growing past this.
+/// Slots of a cache at most: a full cache is emptied and does not grow further.
 const MOST_SLOTS: usize = 1 << 20;
-/// Characters of the longest file name that is told; longer ones are `?`.
+/// Characters of the longest file name that is recorded; longer names become `?`.
 const NAME_CHARS: usize = 1024;
 /// Words of the filter of code addresses: 2^16 bits.
 const FILTER_WORDS: usize = 1 << 10;
 
-/// A hash table of non-zero keys with open addressing, in pages of the kernel's.
-struct Table {
+/// A hash table of non-zero keys with open addressing, in pages from the kernel.
+struct HashTable {
     slots: *mut (u64, u64),
     count: usize,
     used: usize,
 }
 
-impl Table {
-    const fn new() -> Table {
-        Table { slots: core::ptr::null_mut(), count: 0, used: 0 }
+impl HashTable {
+    const fn new() -> HashTable {
+        HashTable { slots: core::ptr::null_mut(), count: 0, used: 0 }
     }
 
-    /// The slot that holds `key`, or the empty one where it would go; `None` for a table without
+    /// The slot that holds `key`, or the empty slot where `key` would go; `None` for a table without
     /// memory.
     #[inline(always)]
     fn slot(&self, key: u64) -> Option<*mut (u64, u64)> {
@@ -46,8 +46,7 @@ impl Table {
         }
         let mut at = hash(key) as usize & (self.count - 1);
         loop {
-            // SAFETY: `at` is below `count`, and a table is never more than half full, so the loop
-            // ends.
+            // SAFETY: `at` is below `count`. A table is at most half full, so the loop ends.
             unsafe {
                 let slot = self.slots.add(at);
                 if (*slot).0 == key || (*slot).0 == 0 {
@@ -65,7 +64,7 @@ impl Table {
         unsafe { ((*slot).0 == key).then_some((*slot).1) }
     }
 
-    /// Enters or changes a key. `false` when there is no memory.
+    /// Enters or changes a key; `false` when there is no memory.
     fn set(&mut self, key: u64, value: u64) -> bool {
         if self.used * 2 >= self.count && !self.grow() {
             return false;
@@ -87,7 +86,7 @@ impl Table {
         if slots.is_null() {
             return false;
         }
-        let old = core::mem::replace(self, Table { slots, count, used: 0 });
+        let old = core::mem::replace(self, HashTable { slots, count, used: 0 });
         for at in 0..old.count {
             // SAFETY: a slot of the old table.
             let (key, value) = unsafe { *old.slots.add(at) };
@@ -99,18 +98,18 @@ impl Table {
         true
     }
 
-    /// Whether one more entry would make a mere memory too large.
+    /// Whether one more entry would make a cache too large.
     fn is_full(&self) -> bool {
         self.used * 2 >= MOST_SLOTS
     }
 
     fn clear(&mut self) {
-        core::mem::replace(self, Table::new()).release();
+        core::mem::replace(self, HashTable::new()).release();
     }
 
     fn release(self) {
         if !self.slots.is_null() {
-            // SAFETY: the table's own pages.
+            // SAFETY: the pages belong to this table.
             unsafe { system::munmap(self.slots.cast(), self.count * size_of::<(u64, u64)>()) };
         }
     }
@@ -123,21 +122,21 @@ fn hash(key: u64) -> u64 {
     key ^ key >> 32
 }
 
-/// What is known of the program's places.
-pub struct Sites {
+/// The program's code objects, source files and sites, with their numbers.
+pub struct SiteTable {
     frames: Option<Frames>,
-    /// Address of a code object to the number of its incarnation, 0 once it was freed.
-    codes: Table,
+    /// Address of a code object to its incarnation number, 0 once the object is freed.
+    codes: HashTable,
     /// (incarnation, instruction) to site.
-    places: Table,
-    /// Hash of a file's name to its number.
-    files: Table,
+    positions: HashTable,
+    /// Hash of a file name to the number of the file.
+    files: HashTable,
     /// (file, line) to site.
-    sites: Table,
-    /// Digest of all places of a chain to site.
-    chains: Table,
-    /// (newest frame's site, site that called it) to site.
-    links: Table,
+    sites: HashTable,
+    /// Digest of all positions of a chain to site.
+    chains: HashTable,
+    /// (site of the newest frame, site that called it) to site.
+    links: HashTable,
     /// Frames of each site.
     depth: usize,
     filter: [u64; FILTER_WORDS],
@@ -147,14 +146,14 @@ pub struct Sites {
     name: [u32; NAME_CHARS],
 }
 
-static SITES: Shared<Sites> = Shared::new(Sites {
+static SITES: ProcessState<SiteTable> = ProcessState::new(SiteTable {
     frames: None,
-    codes: Table::new(),
-    places: Table::new(),
-    files: Table::new(),
-    sites: Table::new(),
-    chains: Table::new(),
-    links: Table::new(),
+    codes: HashTable::new(),
+    positions: HashTable::new(),
+    files: HashTable::new(),
+    sites: HashTable::new(),
+    chains: HashTable::new(),
+    links: HashTable::new(),
     depth: 1,
     filter: [0; FILTER_WORDS],
     last_code: 0,
@@ -163,9 +162,9 @@ static SITES: Shared<Sites> = Shared::new(Sites {
     name: [0; NAME_CHARS],
 });
 
-/// Gets ready to record sites of `depth` frames; why they cannot be recorded with this interpreter,
-/// `None` when they can or none are asked for. In the constructor, or where nothing is recorded
-/// yet.
+/// Prepares to record sites of `depth` frames. Returns why this interpreter's sites cannot be
+/// recorded; `None` when they can, or when `depth` is 0. In the constructor, or while nothing is
+/// recorded.
 pub fn prepare(version: &[u8], depth: u32) -> Option<&'static str> {
     if depth == 0 {
         return None;
@@ -173,39 +172,41 @@ pub fn prepare(version: &[u8], depth: u32) -> Option<&'static str> {
     // Objects of debug builds have more fields.
     let is_debug_build = !system::symbol(c"_Py_NegativeRefcount").is_null();
     let frames = if is_debug_build { None } else { Frames::find(version) };
-    let missing = frames.is_none();
-    // SAFETY: the constructor is alone, or the hooks are not in place.
+    let is_missing = frames.is_none();
+    // SAFETY: the constructor runs before other threads exist; later the hooks are not in place.
     unsafe {
         (*SITES.get()).frames = frames;
         (*SITES.get()).depth = depth as usize;
     }
-    missing.then_some("--sites does not know this interpreter's frames; record without it")
+    is_missing.then_some("--sites does not know this interpreter's frames; record without it")
 }
 
-/// For a new log, which knows no site yet: in a forked child, and where nothing is recorded.
+/// Forgets all sites, because a new log knows none. In a forked child, and while nothing is
+/// recorded.
 pub fn forget() {
-    // SAFETY: the child has one thread; else the lock is held.
+    // SAFETY: a forked child has one thread; elsewhere the caller holds the lock.
     let sites = unsafe { get() };
-    let Sites { codes, places, files, sites: lines, chains, links, .. } = sites;
-    for table in [codes, places, files, lines, chains, links] {
+    let SiteTable { codes, positions, files, sites: lines, chains, links, .. } = sites;
+    for table in [codes, positions, files, lines, chains, links] {
         table.clear();
     }
     sites.filter = [0; FILTER_WORDS];
     (sites.last_file, sites.last_site) = (0, 0);
 }
 
-/// What is known, for one who holds the stream's lock or is the only thread.
+/// The table of sites.
 ///
 /// # Safety
-/// As said; and not twice at a time.
+/// The caller holds the stream's lock or is the only thread, and holds no other reference to the
+/// table.
 #[inline(always)]
-pub unsafe fn get<'a>() -> &'a mut Sites {
-    // SAFETY: as the caller says.
+pub unsafe fn get<'a>() -> &'a mut SiteTable {
+    // SAFETY: as the caller guarantees.
     unsafe { &mut *SITES.get() }
 }
 
-impl Sites {
-    /// The site of the newest Python frame, 0 for none; a new one is told to the stream.
+impl SiteTable {
+    /// The site of the newest Python frame, 0 for none. A new site is written to the stream.
     ///
     /// # Safety
     /// As [`Frames::newest`].
@@ -216,16 +217,16 @@ impl Sites {
             return unsafe { self.chain(holds_gil, stream) };
         }
         // SAFETY: passed on.
-        let place = self.frames.as_ref().and_then(|frames| unsafe { frames.newest(holds_gil) });
-        let Some(place) = place else { return 0 };
-        if let Some(code) = self.codes.get(place.code as u64)
+        let newest = self.frames.as_ref().and_then(|frames| unsafe { frames.newest(holds_gil) });
+        let Some(position) = newest else { return 0 };
+        if let Some(code) = self.codes.get(position.code as u64)
             && code != 0
-            && let Some(site) = self.places.get(key(code, place.instruction))
+            && let Some(site) = self.positions.get(key(code, position.instruction))
         {
             return site as u32;
         }
-        // SAFETY: the place was found just now.
-        unsafe { self.learn(place, stream) }
+        // SAFETY: the position was found in this call of the hook.
+        unsafe { self.learn(position, stream) }
     }
 
     /// The site of the newest frames, with callers.
@@ -235,57 +236,59 @@ impl Sites {
     #[inline(never)]
     unsafe fn chain(&mut self, holds_gil: bool, stream: &mut Stream) -> u32 {
         let Some(frames) = self.frames.as_ref() else { return 0 };
-        let (mut places, mut count) = ([Place::NONE; SITES_LIMIT as usize], 0);
+        let (mut positions, mut count) = ([CodePosition::NONE; SITES_LIMIT as usize], 0);
         let (mut digest, mut is_known) = (1, true);
-        let depth = self.depth.min(places.len());
+        let depth = self.depth.min(positions.len());
         let codes = &self.codes;
         // SAFETY: passed on.
         unsafe {
-            frames.walk(holds_gil, |place| {
-                let code = codes.get(place.code as u64).unwrap_or(0);
+            frames.walk(holds_gil, |position| {
+                let code = codes.get(position.code as u64).unwrap_or(0);
                 is_known &= code != 0;
-                digest = mixed(digest, key(code, place.instruction));
-                places[count] = place;
+                digest = mixed(digest, key(code, position.instruction));
+                positions[count] = position;
                 count += 1;
                 count < depth
             });
         }
-        let places = &places[..count];
-        if places.is_empty() {
+        let positions = &positions[..count];
+        if positions.is_empty() {
             return 0;
         }
         if is_known && let Some(site) = self.chains.get(digest) {
             return site as u32;
         }
-        // SAFETY: the places were found just now.
-        unsafe { self.learn_chain(places, stream) }
+        // SAFETY: the positions were found in this call of the hook.
+        unsafe { self.learn_chain(positions, stream) }
     }
 
+    /// Numbers a new chain and writes it to the stream.
+    ///
     /// # Safety
     /// As [`Frames::line`].
     #[cold]
     #[inline(never)]
-    unsafe fn learn_chain(&mut self, places: &[Place], stream: &mut Stream) -> u32 {
+    unsafe fn learn_chain(&mut self, positions: &[CodePosition], stream: &mut Stream) -> u32 {
         if self.chains.is_full() {
             self.chains.clear();
         }
         let mut site = 0;
-        for &place in places.iter().rev() {
+        for &position in positions.iter().rev() {
             // SAFETY: passed on.
-            let line = unsafe { self.learn(place, stream) };
+            let line = unsafe { self.learn(position, stream) };
             site = if site == 0 { line } else { self.link(line, site, stream) };
         }
-        // A code object met a second time may have another number by now, where the table was
-        // emptied meanwhile.
-        let digest = places.iter().fold(1, |digest, place| {
-            let code = self.codes.get(place.code as u64).unwrap_or(0);
-            mixed(digest, key(code, place.instruction))
+        // Learning may have emptied the table of code objects. Then a code object that occurs twice
+        // has another number now, so the digest is computed anew.
+        let digest = positions.iter().fold(1, |digest, position| {
+            let code = self.codes.get(position.code as u64).unwrap_or(0);
+            mixed(digest, key(code, position.instruction))
         });
         self.chains.set(digest, u64::from(site));
         site
     }
 
-    /// The site of a line that was called from another site.
+    /// The site of a line together with the site that called it.
     fn link(&mut self, line: u32, caller: u32, stream: &mut Stream) -> u32 {
         let key = u64::from(line) << 32 | u64::from(caller);
         if let Some(site) = self.links.get(key) {
@@ -297,29 +300,31 @@ impl Sites {
         self.last_site
     }
 
+    /// Finds file and line of a new position and numbers the site.
+    ///
     /// # Safety
     /// As [`Frames::line`].
     #[cold]
     #[inline(never)]
-    unsafe fn learn(&mut self, place: Place, stream: &mut Stream) -> u32 {
-        if self.places.is_full() {
-            self.places.clear();
+    unsafe fn learn(&mut self, position: CodePosition, stream: &mut Stream) -> u32 {
+        if self.positions.is_full() {
+            self.positions.clear();
         }
-        let code = self.incarnation(place.code as u64);
+        let code = self.incarnation(position.code as u64);
         // SAFETY: passed on.
         let (file, line) = unsafe {
             let Some(frames) = self.frames.as_ref() else { return 0 };
-            let line = frames.line(place);
-            let file = frames.file(place, &mut self.name).map(<[u32]>::len);
+            let line = frames.line(position);
+            let file = frames.file(position, &mut self.name).map(<[u32]>::len);
             (file, line)
         };
         let file = self.file(file, stream);
         let site = self.site(file, line, stream);
-        self.places.set(key(code, place.instruction), u64::from(site));
+        self.positions.set(key(code, position.instruction), u64::from(site));
         site
     }
 
-    /// The number of this code object's life.
+    /// The incarnation number of the code object at `address`.
     fn incarnation(&mut self, address: u64) -> u64 {
         if let Some(code) = self.codes.get(address)
             && code != 0
@@ -338,7 +343,8 @@ impl Sites {
         code
     }
 
-    /// The number of the file whose name of so many characters lies in `self.name`.
+    /// The number of a file. Its name is the first `characters` of `self.name`; `None` for a name
+    /// that did not fit.
     fn file(&mut self, characters: Option<usize>, stream: &mut Stream) -> u32 {
         let unknown = [u32::from(b'?')];
         let name = characters.and_then(|count| self.name.get(..count)).unwrap_or(&unknown);
@@ -355,6 +361,7 @@ impl Sites {
         self.last_file
     }
 
+    /// The number of a line without callers.
     fn site(&mut self, file: u32, line: u32, stream: &mut Stream) -> u32 {
         let key = u64::from(file) << 32 | u64::from(line);
         if let Some(site) = self.sites.get(key) {
@@ -366,7 +373,7 @@ impl Sites {
         self.last_site
     }
 
-    /// A block is about to be freed: if it is a code object's, what was known of it is past.
+    /// Notes that a block is about to be freed. If it holds a code object, the incarnation ends.
     #[inline(always)]
     pub fn freed(&mut self, address: u64) {
         let bit = filter_bit(address);
@@ -388,7 +395,7 @@ fn key(code: u64, instruction: i32) -> u64 {
     code << 32 | u64::from(instruction as u32)
 }
 
-/// A digest with one key more; never 0, which is no key of a table.
+/// A digest with one more key; never 0, because 0 is no key of a table.
 #[inline(always)]
 fn mixed(digest: u64, key: u64) -> u64 {
     (hash(digest.rotate_left(23) ^ key).wrapping_mul(0x9E37_79B9_7F4A_7C15)).max(1)
@@ -399,7 +406,7 @@ fn filter_bit(address: u64) -> usize {
     (address >> 4) as usize & (FILTER_WORDS * 64 - 1)
 }
 
-/// Tells the stream a file's name, as UTF-8.
+/// Writes a file's name to the stream, as UTF-8.
 fn write_file(file: u32, name: &[u32], stream: &mut Stream) {
     let mut bytes = [0; NAME_CHARS * 4];
     let mut length = 0;

@@ -1,35 +1,34 @@
-//! Room `recorder`, the stream: the one raw log of the process, in the order in which the calls
-//! happened.
+//! The stream: writes the raw log of the process, in the order of the calls.
 //!
-//! All threads write to the same place, one after the other: while the process has one thread
-//! without any lock, later under a spin lock that is held for a few stores. That costs no more than
-//! the atomic counter which separate buffers would need to be put in order again, and the file is
-//! in order as it is. libc itself says when there are threads.
+//! All threads write to one buffer. The only thread of a process takes no lock. Several threads take
+//! a spin lock for a few stores. A byte of libc shows whether there are several. Separate buffers
+//! would need an atomic counter to restore the order, and the counter would cost as much as the lock.
 //!
-//! What is written first goes to the mapped tail, whose room on the disk was claimed before, and
-//! then by `pwrite` to the end of the file: a full disk is an error here, never a SIGBUS in the
-//! program. The file is opened by name for each chunk and closed again: programs that close every
-//! descriptor, or count theirs, do no harm and see none.
+//! Words first go to the mapped tail, whose space on the disk is claimed before. `pwrite` then
+//! appends the tail to the file. So a full disk is an error here, never a SIGBUS in the program. The
+//! file is opened by name for each chunk and closed again. So programs that close or count all
+//! descriptors never meet one of the recorder's.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::interpreters::Interpreters;
-use crate::order::{Limits, MARK_BYTES, Order};
+use crate::order::{MARK_BYTES, Order, RecordingLimits};
+use crate::placement;
 use crate::rawlog::{
     BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, STAMP, TAIL_BYTES, VERSION, arena, call, control,
     end, field, fits, flag, limit, start, tag, text, word,
 };
-use crate::system::{self, keeping_errno, monotonic_ns};
-use crate::{Shared, hooks, sites};
+use crate::shared::ProcessState;
+use crate::system::{self, monotonic_ns, preserving_errno};
 
 /// Longest path of a raw log, bytes.
 const PATH_BYTES: usize = 4096;
 
-enum Phase {
+enum StreamState {
     /// Nothing may be written, now or later.
     Off,
-    /// A forked child that has not allocated yet: many only exec, and need no file.
+    /// A forked child that has not allocated yet. Many children only exec, and need no file.
     Waiting,
     /// Recording.
     On,
@@ -38,7 +37,7 @@ enum Phase {
 /// The open log.
 pub struct Stream {
     cursor: *mut u64,
-    /// End of the block that the cursor is in: there the next time stamp goes.
+    /// End of the block that the cursor is in; the next time stamp goes there.
     limit: *mut u64,
     /// The mapped tail, null while no log is open.
     tail: *mut u64,
@@ -49,16 +48,16 @@ pub struct Stream {
     thread: u32,
     site: u32,
     interpreter: u32,
-    /// Whether the process has more than one interpreter of which each has a heap.
-    several: bool,
+    /// Whether the process has several interpreters, each with a heap.
+    has_interpreters: bool,
     interpreters: Option<Interpreters>,
-    phase: Phase,
-    limits: Limits,
-    /// Words that are no call's.
+    state: StreamState,
+    limits: RecordingLimits,
+    /// Words besides those of calls.
     extra: u64,
-    /// What started the recording, one of [`start`], and how long after the process.
+    /// What started the recording, one of [`start`], and nanoseconds from the start of the process.
     begun: (u64, u64),
-    /// The monotonic clock when the process started, or was forked.
+    /// The monotonic clock at the start or the fork of the process.
     born_ns: u64,
     flags: u64,
     parent: u64,
@@ -70,7 +69,7 @@ pub struct Stream {
     directory: [u8; text::DIRECTORY.1],
 }
 
-static STREAM: Shared<Stream> = Shared::new(Stream {
+static STREAM: ProcessState<Stream> = ProcessState::new(Stream {
     cursor: core::ptr::null_mut(),
     limit: core::ptr::null_mut(),
     tail: core::ptr::null_mut(),
@@ -80,10 +79,10 @@ static STREAM: Shared<Stream> = Shared::new(Stream {
     thread: 1,
     site: 0,
     interpreter: 0,
-    several: false,
+    has_interpreters: false,
     interpreters: None,
-    phase: Phase::Off,
-    limits: Limits::NONE,
+    state: StreamState::Off,
+    limits: RecordingLimits::NONE,
     extra: 0,
     begun: (start::FIRST, 0),
     born_ns: 0,
@@ -99,7 +98,8 @@ static STREAM: Shared<Stream> = Shared::new(Stream {
 
 static LOCK: AtomicU32 = AtomicU32::new(0);
 
-/// Takes the lock; spins, then yields: it is held for nanoseconds, save where a window is changed.
+/// Takes the lock: spins, then yields. The lock is held for nanoseconds, or for longer while a tail
+/// is appended.
 #[inline(always)]
 pub fn lock() {
     while LOCK.compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
@@ -116,7 +116,7 @@ fn wait() {
         core::hint::spin_loop();
     }
     // SAFETY: a plain call.
-    keeping_errno(|| unsafe { system::sched_yield() });
+    preserving_errno(|| unsafe { system::sched_yield() });
 }
 
 /// Gives the lock back.
@@ -125,19 +125,18 @@ pub fn unlock() {
     LOCK.store(0, Ordering::Release);
 }
 
-/// The stream, for one who holds the lock or is the only thread.
+/// The stream.
 ///
 /// # Safety
-/// As said; and not twice at a time.
+/// The caller holds the lock or is the only thread, and holds no other reference to the stream.
 #[inline(always)]
 pub unsafe fn get<'a>() -> &'a mut Stream {
-    // SAFETY: as the caller says.
+    // SAFETY: as the caller guarantees.
     unsafe { &mut *STREAM.get() }
 }
 
 impl Stream {
-    /// Writes one word, with the time stamp before it where one is due. `false` when nothing can be
-    /// written.
+    /// Writes one word, after a time stamp where one is due; `false` when nothing can be written.
     #[inline(always)]
     pub fn push(&mut self, word: u64) -> bool {
         if self.cursor == self.limit && !self.stamp() {
@@ -151,7 +150,7 @@ impl Stream {
         true
     }
 
-    /// Writes a word that is no call's, or that begins one of two words.
+    /// Writes a word that is no call, or the first of a call's two words.
     #[inline(always)]
     fn note(&mut self, word: u64) -> bool {
         self.extra += 1;
@@ -164,18 +163,18 @@ impl Stream {
         if thread != self.thread {
             self.switch_thread(thread);
         }
-        if self.several {
+        if self.has_interpreters {
             self.switch_interpreter();
         }
         if tag == tag::REALLOC_BEGIN {
             self.extra += 1;
         }
-        let written = if fits(size, address) {
+        let is_written = if fits(size, address) {
             self.push(call(tag, size, address))
         } else {
             self.wide_call(tag, size, address)
         };
-        if !written {
+        if !is_written {
             self.lose();
         }
     }
@@ -214,7 +213,7 @@ impl Stream {
             && self.push(call(tag, 0, address))
     }
 
-    /// Writes a text in whole words; the word before it says how long it is.
+    /// Writes a text in whole words. Its length stands in the word before.
     pub fn text(&mut self, text: &[u8]) {
         for chunk in text.chunks(8) {
             let mut word = [0; 8];
@@ -231,7 +230,7 @@ impl Stream {
         }
     }
 
-    /// Writes that an arena was got from the system, or is about to be given back.
+    /// Writes that an arena was allocated, or is about to be freed.
     #[cold]
     pub fn arena(&mut self, is_birth: bool, base: u64, size: u64) {
         self.pair(Control::Arena, arena(is_birth, size), base);
@@ -251,7 +250,7 @@ impl Stream {
         }
     }
 
-    /// Says which site the next calls have.
+    /// Writes the site of the next calls, where it differs from that of the calls before.
     #[inline(always)]
     pub fn site(&mut self, site: u32) {
         if site != self.site && self.note(word(tag::SITE, u64::from(site))) {
@@ -262,28 +261,28 @@ impl Stream {
     #[cold]
     fn lose(&mut self) {
         if !self.header.is_null() {
-            // SAFETY: the header is mapped as long as it is not null.
+            // SAFETY: a header that is not null is mapped.
             unsafe { *self.header.add(field::LOST) += 1 };
         }
     }
 
-    /// Begins a block: makes room if the tail is full, then writes the time.
+    /// Begins a block: appends the tail if it is full, then writes the time.
     #[cold]
     #[inline(never)]
     fn stamp(&mut self) -> bool {
-        keeping_errno(|| {
-            let full = self.cursor as usize == self.tail as usize + TAIL_BYTES;
-            if (self.tail.is_null() || full) && !self.make_room() {
+        preserving_errno(|| {
+            let is_full = self.cursor as usize == self.tail as usize + TAIL_BYTES;
+            if (self.tail.is_null() || is_full) && !self.make_space() {
                 return false;
             }
             let now = monotonic_ns().wrapping_sub(self.start_ns);
             if self.is_over(now) {
                 return false;
             }
-            if !self.several
+            if !self.has_interpreters
                 && self.interpreters.is_some_and(|interpreters| interpreters.are_several())
             {
-                self.several = true;
+                self.has_interpreters = true;
             }
             // SAFETY: a block of the mapped tail lies before the cursor.
             unsafe {
@@ -295,10 +294,10 @@ impl Stream {
         })
     }
 
-    /// Ends the recording where a limit of calls or time is reached; looked at once a block.
+    /// Ends the recording where a limit of calls or time is reached. Called once a block.
     #[inline(always)]
     fn is_over(&mut self, now_ns: u64) -> bool {
-        let Limits { max_events, duration_ns, .. } = self.limits;
+        let RecordingLimits { max_events, duration_ns, .. } = self.limits;
         if duration_ns > 0 && now_ns >= duration_ns {
             return self.finish(end::LIMIT, (limit::DURATION, duration_ns));
         }
@@ -312,32 +311,31 @@ impl Stream {
         false
     }
 
-    /// The mark at which the recording is to end has come.
+    /// Ends the recording if `mark` is the mark at which it shall end.
     pub fn finish_at(&mut self, mark: &[u8]) {
-        if matches!(self.phase, Phase::On) && self.limits.stop_at.is(mark) {
+        if matches!(self.state, StreamState::On) && self.limits.stop_at.is(mark) {
             self.finish(end::LIMIT, (limit::MARK, 0));
         }
     }
 
-    /// Ends the recording, on purpose, and takes the hooks away: the program goes on as if there
-    /// were none.
+    /// Ends the recording as ordered, and takes the hooks away. The program goes on without them.
     #[cold]
     fn finish(&mut self, how: u64, (limit, value): (u64, u64)) -> bool {
         self.set(field::LIMIT, limit);
         self.set(field::LIMIT_VALUE, value);
         self.set(field::END, how);
         self.unmap();
-        self.phase = Phase::Off;
-        hooks::take_away();
+        self.state = StreamState::Off;
+        placement::take_away();
         true
     }
 
-    fn make_room(&mut self) -> bool {
-        match self.phase {
-            Phase::Off => false,
-            Phase::Waiting => self.create(),
-            Phase::On => {
-                if hooks::disturbed() {
+    fn make_space(&mut self) -> bool {
+        match self.state {
+            StreamState::Off => false,
+            StreamState::Waiting => self.create(),
+            StreamState::On => {
+                if placement::is_disturbed() {
                     self.set_flag(flag::DISTURBED);
                 }
                 self.append_tail()
@@ -345,8 +343,8 @@ impl Stream {
         }
     }
 
-    /// Appends the full tail as a chunk, then clears it. Dying at any point of this loses nothing
-    /// and doubles nothing.
+    /// Appends the full tail as a chunk, then clears it. If the process dies at any point of this, no
+    /// word is lost or doubled.
     fn append_tail(&mut self) -> bool {
         let offset = (HEADER_BYTES + TAIL_BYTES) as i64 + self.chunks as i64 * TAIL_BYTES as i64;
         let most = self.limits.max_bytes;
@@ -357,7 +355,8 @@ impl Stream {
         if !system::may_write(offset + TAIL_BYTES as i64) {
             return self.end(system::EFBIG);
         }
-        // SAFETY: the path is a C string, the tail is mapped, the descriptor our own.
+        // SAFETY: the path is a C string, the tail is mapped, and this function opened the
+        // descriptor.
         let written = unsafe {
             let fd = system::open(self.path.as_ptr().cast(), system::O_RDWR | system::O_CLOEXEC, 0);
             if fd < 0 {
@@ -385,7 +384,7 @@ impl Stream {
 
     fn unmap(&mut self) {
         if !self.header.is_null() {
-            // SAFETY: our own mapping; nothing points into it after this.
+            // SAFETY: the stream's own mapping; no pointer into it remains.
             unsafe { system::munmap(self.header.cast(), HEADER_BYTES + TAIL_BYTES) };
         }
         for pointer in [&mut self.header, &mut self.tail, &mut self.cursor, &mut self.limit] {
@@ -393,14 +392,14 @@ impl Stream {
         }
     }
 
-    /// Ends the recording, not the program.
+    /// Ends the recording after an error; the program goes on.
     fn end(&mut self, errno: c_int) -> bool {
-        self.phase = Phase::Off;
-        // The tail stays as it is: a full one is whole, and the log's last part.
+        self.state = StreamState::Off;
+        // The tail stays as it is: a full tail is whole, and the last part of the log.
         self.cursor = self.limit;
         self.tail = core::ptr::null_mut();
         self.set(field::ERRNO, errno as u64);
-        self.set(field::END, end::NO_ROOM);
+        self.set(field::END, end::NO_SPACE);
         false
     }
 
@@ -424,8 +423,8 @@ impl Stream {
         }
     }
 
-    /// Creates the file (a number more where a program of the same process id was recorded before)
-    /// and its header.
+    /// Creates the file and its header. The name gets a number where a program of the same process
+    /// id was recorded before.
     fn create(&mut self) -> bool {
         // SAFETY: plain calls.
         let pid = unsafe { system::getpid() } as u64;
@@ -440,16 +439,16 @@ impl Stream {
             }
         }
         if fd < 0 {
-            self.phase = Phase::Off;
+            self.state = StreamState::Off;
             return false;
         }
         let mapped = claim(fd, HEADER_BYTES + TAIL_BYTES);
-        // SAFETY: our own descriptor and path.
+        // SAFETY: descriptor and path are this function's own.
         unsafe {
             system::close(fd);
             if mapped.is_null() {
                 system::unlink(self.path.as_ptr().cast());
-                self.phase = Phase::Off;
+                self.state = StreamState::Off;
                 return false;
             }
             self.header = mapped;
@@ -460,7 +459,7 @@ impl Stream {
         self.chunks = 0;
         self.extra = 0;
         self.start_ns = monotonic_ns();
-        self.phase = Phase::On;
+        self.state = StreamState::On;
         self.fill_header(pid);
         true
     }
@@ -494,7 +493,7 @@ impl Stream {
     }
 }
 
-/// Appends `.number`; the base leaves room for it.
+/// Appends `.number`; the base leaves space for it.
 fn append_number(path: &mut [u8; PATH_BYTES], mut at: usize, number: u64) -> usize {
     path[at] = b'.';
     at += 1;
@@ -506,10 +505,9 @@ fn append_number(path: &mut [u8; PATH_BYTES], mut at: usize, number: u64) -> usi
     at
 }
 
-/// Claims room on the disk for the first `length` bytes of a file and maps them; null where either
-/// fails.
+/// Claims disk space for the first `length` bytes of a file and maps them; null where either fails.
 fn claim(fd: c_int, length: usize) -> *mut u64 {
-    // SAFETY: a descriptor of ours; a mapping at a place of the kernel's choice.
+    // SAFETY: the stream's own descriptor; a mapping at an address of the kernel's choice.
     unsafe {
         if !system::may_write(length as i64) || system::posix_fallocate(fd, 0, length as i64) != 0 {
             return core::ptr::null_mut();
@@ -520,11 +518,10 @@ fn claim(fd: c_int, length: usize) -> *mut u64 {
     }
 }
 
-/// Notes what is asked for and what the header will say. In the constructor, or where nothing is
-/// recorded yet.
+/// Notes the order and the contents of the header. In the constructor, or while nothing is recorded.
 pub fn prepare(order: &Order<'_>, version: &[u8]) {
-    // SAFETY: the constructor is alone; later the stream is off, and the caller holds the lock or
-    // the GIL.
+    // SAFETY: the constructor runs before other threads exist; later the stream is off, and the
+    // caller holds the lock or the GIL.
     let stream = unsafe { get() };
     let fitting = order.base.len().min(PATH_BYTES - 64);
     stream.base[..fitting].copy_from_slice(&order.base[..fitting]);
@@ -535,22 +532,22 @@ pub fn prepare(order: &Order<'_>, version: &[u8]) {
     stream.flags = if order.sites > 0 { flag::SITES } else { 0 };
     stream.limits = order.limits;
     stream.interpreters = Interpreters::find(version);
-    (stream.thread, stream.site, stream.interpreter, stream.several) = (1, 0, 0, false);
+    (stream.thread, stream.site, stream.interpreter, stream.has_interpreters) = (1, 0, 0, false);
     stream.begun = (start::FIRST, 0);
     stream.born_ns = monotonic_ns();
     // SAFETY: a plain call.
     stream.parent = unsafe { system::getppid() } as u64;
     stream.program.fill(0);
     read_file(c"/proc/self/cmdline", &mut stream.program);
-    // SAFETY: the buffer is as long as said; where the path does not fit, it stays empty.
-    keeping_errno(|| unsafe {
+    // SAFETY: the length is that of the buffer; where the path does not fit, the buffer stays empty.
+    preserving_errno(|| unsafe {
         system::getcwd(stream.directory.as_mut_ptr().cast(), text::DIRECTORY.1)
     });
 }
 
-/// Says in the open log that the recording has not begun. In the constructor only.
+/// Notes in the open log that the recording has not begun. In the constructor only.
 pub fn wait_for_start() {
-    // SAFETY: the constructor is alone.
+    // SAFETY: the constructor runs before other threads exist.
     unsafe { get() }.set(field::END, end::WAITING);
 }
 
@@ -562,7 +559,7 @@ pub fn is_due() -> bool {
     monotonic_ns().wrapping_sub(born_ns) >= delay_ns
 }
 
-/// The recording begins now. Under the lock.
+/// Notes that the recording begins now. Under the lock.
 pub fn begin(cause: u64) {
     // SAFETY: the lock is held.
     let stream = unsafe { get() };
@@ -577,27 +574,28 @@ pub fn begin(cause: u64) {
     stream.set(field::END, end::NONE);
 }
 
-/// The mark at which the recording begins; none where it has begun, or begins by itself.
+/// Whether the recording begins at `mark`.
 pub fn begins_at(mark: &[u8]) -> bool {
     // SAFETY: written in the constructor.
     unsafe { (*STREAM.get()).limits.start_at.is(mark) }
 }
 
-/// The program ends the recording that it began; the path of the log, a C string. Under the lock.
-pub fn stop(disturbed: bool) -> *const c_char {
+/// Ends the recording at the request of the program. Returns the path of the log, a C string. Under
+/// the lock. `is_disturbed` says that another hook stands above the recorder's.
+pub fn stop(is_disturbed: bool) -> *const c_char {
     // SAFETY: the lock is held.
     let stream = unsafe { get() };
-    if matches!(stream.phase, Phase::On) {
-        if disturbed {
+    if matches!(stream.state, StreamState::On) {
+        if is_disturbed {
             stream.set_flag(flag::DISTURBED);
         }
         stream.finish(end::STOPPED, (0, 0));
     }
-    stream.phase = Phase::Off;
+    stream.state = StreamState::Off;
     stream.path.as_ptr().cast()
 }
 
-/// Fills `buffer` from a file as far as it goes, leaving a zero byte at the end.
+/// Fills `buffer` from the beginning of a file, and leaves a zero byte at the end.
 fn read_file(path: &CStr, buffer: &mut [u8]) {
     // SAFETY: a C string; reads stay inside the buffer.
     unsafe {
@@ -606,10 +604,10 @@ fn read_file(path: &CStr, buffer: &mut [u8]) {
         if fd < 0 {
             return;
         }
-        let room = buffer.len() - 1;
+        let most = buffer.len() - 1;
         let mut filled = 0;
-        while filled < room {
-            let got = system::read(fd, buffer.as_mut_ptr().add(filled).cast(), room - filled);
+        while filled < most {
+            let got = system::read(fd, buffer.as_mut_ptr().add(filled).cast(), most - filled);
             if got <= 0 {
                 break;
             }
@@ -619,39 +617,40 @@ fn read_file(path: &CStr, buffer: &mut [u8]) {
     }
 }
 
-/// The words of the command line. In the constructor only.
+/// The arguments of the command line. In the constructor only.
 pub fn arguments() -> impl Iterator<Item = &'static [u8]> {
-    // SAFETY: the text is not changed after `prepare`, and its place never moves.
+    // SAFETY: the text does not change after `prepare`, and the static never moves.
     let program: &'static [u8] = unsafe { &(*STREAM.get()).program };
-    program.split(|&byte| byte == 0).take_while(|word| !word.is_empty())
+    program.split(|&byte| byte == 0).take_while(|argument| !argument.is_empty())
 }
 
-/// Leaves a log that holds nothing but the reason why there is none. In the constructor only.
+/// Writes a log that holds only the reason why nothing is recorded. In the constructor only.
 pub fn refuse(reason: &str) {
-    // SAFETY: the constructor is alone.
+    // SAFETY: the constructor runs before other threads exist.
     let stream = unsafe { get() };
     if stream.create() {
         stream.set_text(text::REASON, reason.as_bytes());
         stream.set(field::END, end::REFUSED);
     }
-    stream.phase = Phase::Off;
+    stream.state = StreamState::Off;
 }
 
-/// Opens the log; `false` where it cannot be created. In the constructor, or where nothing is
-/// recorded yet.
+/// Opens the log; `false` where the file cannot be created. In the constructor, or while nothing is
+/// recorded.
 pub fn open() -> bool {
-    // SAFETY: the constructor is alone; later the stream is off, and the caller holds the lock.
+    // SAFETY: the constructor runs before other threads exist; later the stream is off, and the
+    // caller holds the lock.
     unsafe { get() }.create()
 }
 
-/// Marks a clean end; calls made after it are still written. `disturbed`: whether the hooks were
-/// found covered.
-pub fn close(disturbed: bool) {
+/// Marks a clean end; calls after it are still written. `is_disturbed` says that another hook stands
+/// above the recorder's.
+pub fn close(is_disturbed: bool) {
     lock();
     // SAFETY: the lock is held.
     let stream = unsafe { get() };
-    if matches!(stream.phase, Phase::On) {
-        if disturbed {
+    if matches!(stream.state, StreamState::On) {
+        if is_disturbed {
             stream.set_flag(flag::DISTURBED);
         }
         stream.set(field::END, end::CLEAN);
@@ -659,8 +658,7 @@ pub fn close(disturbed: bool) {
     unlock();
 }
 
-/// In a forked child: lets go of the parent's log and waits for the first call to open one of its
-/// own.
+/// Leaves the parent's log. The first call of the child opens a log of its own. In a forked child.
 pub fn forked() {
     // SAFETY: the child has one thread.
     let stream = unsafe { get() };
@@ -671,8 +669,7 @@ pub fn forked() {
     (stream.born_ns, stream.begun) = (monotonic_ns(), (start::FIRST, 0));
     // SAFETY: a plain call.
     stream.parent = unsafe { system::getppid() } as u64;
-    if matches!(stream.phase, Phase::On) {
-        stream.phase = Phase::Waiting;
+    if matches!(stream.state, StreamState::On) {
+        stream.state = StreamState::Waiting;
     }
-    sites::forget();
 }

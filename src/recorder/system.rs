@@ -1,6 +1,6 @@
-//! Room `recorder`, the operating system: the few functions of libc that it needs, declared by hand
-//! so that it has no dependencies. Linux on 64-bit machines, where file offsets are 64 bits wide by
-//! themselves.
+//! The few functions of libc that the recorder needs. They are declared by hand, so the recorder has
+//! no dependencies. The declarations hold for Linux on 64-bit machines, where file offsets are 64
+//! bits wide.
 
 use core::ffi::{c_char, c_int, c_long, c_void};
 
@@ -60,24 +60,24 @@ unsafe extern "C" {
     fn __errno_location() -> *mut c_int;
 }
 
-/// Whether this process may write a file of so many bytes. To try would cost it a SIGXFSZ.
+/// Whether this process may write a file of so many bytes. Trying it out would raise SIGXFSZ.
 pub fn may_write(bytes: i64) -> bool {
     let mut limit = [u64::MAX; 2];
-    // SAFETY: the array is laid out as the struct of two 64-bit numbers, the first of which is the
-    // limit in force.
+    // SAFETY: the array has the layout of the struct: two 64-bit numbers. The first is the limit in
+    // force.
     unsafe { getrlimit(RLIMIT_FSIZE, &raw mut limit) };
     bytes as u64 <= limit[0]
 }
 
 /// This thread's `errno`.
 pub fn errno() -> c_int {
-    // SAFETY: libc gives every thread a valid place for it.
+    // SAFETY: libc gives every thread a valid address.
     unsafe { *__errno_location() }
 }
 
-/// Runs `work` and leaves `errno` as it was: a program must not see what the recorder's own calls
-/// did to it.
-pub fn keeping_errno<T>(work: impl FnOnce() -> T) -> T {
+/// Runs `work` and leaves `errno` as it was. The program must not see the errors of the recorder's
+/// own calls.
+pub fn preserving_errno<T>(work: impl FnOnce() -> T) -> T {
     let before = errno();
     let result = work();
     // SAFETY: as above.
@@ -93,19 +93,18 @@ pub fn monotonic_ns() -> u64 {
     (time.seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(time.nanoseconds as u64)
 }
 
-/// A function or variable of the process by name (with its closing zero byte), null where there is
-/// none.
+/// The address of a function or variable of the process; null where the name is unknown.
 pub fn symbol(name: &core::ffi::CStr) -> *mut c_void {
     // SAFETY: the name is a C string.
     unsafe { dlsym(RTLD_DEFAULT, name.as_ptr()) }
 }
 
-/// An environment variable's bytes; `None` where it is not set.
+/// An environment variable's bytes; `None` where the variable is not set.
 ///
 /// # Safety
-/// Only while nobody changes the environment: in the constructor.
+/// Only while no thread changes the environment: in the constructor.
 pub unsafe fn environment(name: &core::ffi::CStr) -> Option<&'static [u8]> {
-    // SAFETY: the name is a C string; the caller vouches for the environment.
+    // SAFETY: the name is a C string; the caller guarantees that the environment does not change.
     let value = unsafe { getenv(name.as_ptr()) };
     if value.is_null() {
         return None;
@@ -114,10 +113,9 @@ pub unsafe fn environment(name: &core::ffi::CStr) -> Option<&'static [u8]> {
     Some(unsafe { core::ffi::CStr::from_ptr(value) }.to_bytes())
 }
 
-/// Fresh zeroed memory from the kernel, null where there is none. Never freed by anyone but
-/// [`munmap`].
+/// Fresh zeroed memory from the kernel, null where the kernel has none. Only [`munmap`] frees it.
 pub fn pages(bytes: usize) -> *mut c_void {
-    // SAFETY: an anonymous mapping at a place of the kernel's choice touches nothing that exists.
+    // SAFETY: an anonymous mapping at an address of the kernel's choice touches no other mapping.
     let at = unsafe {
         mmap(core::ptr::null_mut(), bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0)
     };

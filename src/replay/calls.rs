@@ -1,74 +1,74 @@
-//! The hot loop, which makes a program's calls, and what it works on: [`Slots`] and
-//! [`Tables`].
+//! The hot loop, which makes a program's calls, and its data: [`Slots`] and [`Tables`].
 //!
-//! Every backend is called alike, through a pointer of its table. Which of the four it is, two
-//! conditional branches on the action decide: processors predict those better, and earlier, than
-//! the target of one indirect call for all four (2.1 ns a call against 5.0 on `service`, 4.4
-//! against 5.8 on a random trace, for a backend that does nothing).
+//! The loop calls every backend through the four pointers of its table. Two conditional branches on
+//! the action select the pointer. Processors predict these branches better, and earlier, than the
+//! target of one indirect call for all four. For a backend that does nothing, a call takes 2.1 ns
+//! on `service` and 4.4 ns on a random trace; with one indirect call it takes 5.0 and 5.8 ns.
 
 use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr;
 use std::sync::Arc;
 
-use super::{Done, Probe, ReplayError};
+use super::error::ReplayError;
+use super::probe::{Done, Probe};
 use crate::backends::{Allocator, Backend, Domains};
 use crate::program::{Action, Instruction, Outline, Program, prefetch};
 use crate::trace::Domain;
 
-/// The blocks that a replay holds, by slot, and how far it has come: they fit the program that they
-/// were made for, and its calls in order.
+/// The live blocks of a replay, by slot, and its progress. They fit the program that they were made
+/// for, and its calls in order.
 pub struct Slots {
     blocks: Vec<*mut c_void>,
     outline: Arc<Outline>,
-    /// Calls made so far. Beyond every program after a call that was refused.
+    /// Calls made so far. After a refused call it is greater than any program is long.
     made: u64,
 }
 
 impl Slots {
-    /// Empty slots for `program`, with their memory touched, so that the loop meets no page fault
-    /// of ours.
+    /// Empty slots for `program`. Their memory is touched, so the harness causes no page fault in
+    /// the loop.
     pub fn new(program: &Program) -> Slots {
         Slots::of(program.outline())
     }
 
-    /// The same for every part of a program.
+    /// Empty slots for every part of a program.
     pub fn of(outline: &Arc<Outline>) -> Slots {
         let mut blocks = Vec::with_capacity(outline.slots);
         blocks.resize_with(outline.slots, || std::hint::black_box(ptr::null_mut()));
         Slots { blocks, outline: Arc::clone(outline), made: 0 }
     }
 
-    /// Every block that is live, with its slot.
+    /// Every live block, with its slot.
     pub fn live(&self) -> impl Iterator<Item = (usize, *mut c_void)> + '_ {
         self.blocks.iter().copied().enumerate().filter(|(_, block)| !block.is_null())
     }
 
-    /// The block in a slot; null where none is.
+    /// The block in a slot; null in an empty one.
     pub fn block(&self, slot: usize) -> *mut c_void {
         self.blocks[slot]
     }
 
-    /// Forgets the block in a slot.
+    /// Empties a slot.
     pub fn clear(&mut self, slot: usize) {
         self.blocks[slot] = ptr::null_mut();
     }
 
-    /// Lets the program begin anew.
+    /// Lets the program begin again.
     ///
     /// # Panics
-    /// When a block is still held.
+    /// A slot still holds a block.
     pub fn restart(&mut self) {
         assert!(self.live().next().is_none(), "a block is still held");
         self.made = 0;
     }
 }
 
-/// What the loop calls for a program: a backend's tables, by kind where both the program and the
-/// backend have such.
+/// The tables that the loop calls for a program: one for each kind of block where both the program
+/// and the backend have kinds.
 pub struct Tables {
     domains: Domains,
-    /// By kind, those without one first; empty when `domains` serve all.
+    /// By kind, blocks without a kind first; empty when `domains` serves all blocks.
     by_kind: Vec<Domains>,
 }
 
@@ -78,7 +78,7 @@ impl Tables {
         Tables::of(program.outline(), backend)
     }
 
-    /// The same for every part of a program.
+    /// The tables of `backend` for every part of a program.
     pub fn of(outline: &Outline, backend: &dyn Backend) -> Tables {
         let kinds = &outline.kinds;
         let by_kind =
@@ -93,13 +93,13 @@ impl Tables {
     }
 }
 
-/// Makes the calls of `range` of the program, or of this part of it, watched by `probe`.
+/// Makes the calls of `range` of the program, or of this part of it, observed by `probe`.
 ///
 /// # Errors
-/// When the backend gives no memory.
+/// The backend gives no memory.
 ///
 /// # Panics
-/// When `slots` are another program's, or when these calls are not the ones that come next.
+/// `slots` belong to another program, or these calls are not the next ones.
 pub fn replay<P: Probe>(
     program: &Program,
     tables: &Tables,
@@ -111,9 +111,9 @@ pub fn replay<P: Probe>(
     assert!(range.start <= range.end && range.end <= calls, "the range is the program's");
     assert!(Arc::ptr_eq(&slots.outline, program.outline()), "the slots are the program's");
     assert!(slots.made == program.first() + range.start as u64, "calls are made in order");
-    slots.made = u64::MAX; // until they are all made
-    // Decided before the loop: whether sizes beyond 32 bits and kinds must be looked for, and
-    // whether the slots are too many for the nearest cache.
+    slots.made = u64::MAX; // until all calls are made
+    // Decided before the loop: whether it must look for sizes beyond 32 bits and for kinds, and
+    // whether the slots exceed the nearest cache.
     let plain = !program.has_wide_sizes() && tables.by_kind.is_empty();
     let is_far = slots.blocks.len() > NEAR_SLOTS;
     let ahead = if is_far { AHEAD } else { WAITING };
@@ -134,29 +134,28 @@ pub fn replay<P: Probe>(
     Ok(())
 }
 
-/// Instructions that wait in registers: which call comes next is then known when the one before
-/// returns, and a branch that was foreseen wrongly is found out earlier (a tenth of what the loop
-/// costs on a random trace; in what allocators take up to 6 %).
+/// Instructions that wait in registers. When a call returns, the next call is already known, so the
+/// processor detects a mispredicted branch earlier. This saves a tenth of the loop's cost on a
+/// random trace, and up to 6 % of the time that allocators take.
 const WAITING: usize = 2;
-/// Instructions ahead whose slots are fetched into the cache: far enough to arrive in time, near
-/// enough to stay.
+/// Distance, in instructions, at which slots are prefetched into the cache: large enough to arrive
+/// in time, small enough to stay.
 const AHEAD: usize = 12;
-/// Slots that fit half of a processor's nearest cache of 32 KiB: fetching those ahead costs more
-/// than it gains.
+/// Slots that fill half of a nearest cache of 32 KiB. Prefetching so few costs more than it gains.
 const NEAR_SLOTS: usize = 2048;
 
-/// The call at `at` got no memory.
+/// The error for the call at `at`, which got no memory.
 #[cold]
 fn refused(program: &Program, at: usize) -> ReplayError {
     let op = program.instructions()[at].action().name();
     ReplayError::Refused { event: program.first() as usize + at, op, size: program.size(at) }
 }
 
-/// What could not be made is told by its place in `program` alone, so that the loop has all
-/// registers for itself.
+/// Makes the calls of `range`. The error is only the index of the refused call in `program`, so the
+/// loop has all registers for itself.
 ///
-/// `PLAIN`: no wide sizes, no kinds. `AHEAD`: how many instructions behind `range` may be read: as
-/// many as wait, beyond that to fetch slots; 0 for neither.
+/// `PLAIN`: no wide sizes, no kinds. `AHEAD`: the instructions behind `range` that may be read: 0
+/// for none, [`WAITING`] to wait in registers, more to prefetch slots.
 #[inline(never)]
 #[expect(
     unsafe_code,
@@ -174,13 +173,13 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
         return Ok(());
     }
     assert!(slots.blocks.len() == program.slots() && range.end + AHEAD <= instructions.len());
-    // A copy on the stack, which no call can have changed; numbers count from 1.
+    // A copy on the stack, which no call can change; numbers count from 1.
     let of_domain = |number: usize| *tables.domains.get(Domain::ALL[number.saturating_sub(1)]);
     let domains: [Allocator; 4] = std::array::from_fn(of_domain);
     let slots = slots.blocks.as_mut_ptr();
     let first = program.first() as usize;
-    // SAFETY: called below with indices below `range.end + AHEAD`, which was asserted to be no more
-    // than the length.
+    // SAFETY: called below with indices below `range.end + AHEAD`, which is at most the length by
+    // the assertion above.
     let get = |at: usize| unsafe { *instructions.get_unchecked(at) };
     let mut waiting = if AHEAD >= WAITING {
         [get(range.start), get(range.start + 1)]
@@ -208,7 +207,7 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
             }
             table = tables.get(program.kind(at), instruction.domain());
         }
-        /// One call with what belongs around it; `$new` is where the block is afterwards.
+        /// One call between the two sides of the probe; its result replaces the block in `$place`.
         macro_rules! make {
             ($action:expr, $place:expr, $old:expr, $call:expr) => {{
                 let mark = probe.before();
@@ -220,12 +219,12 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
                 probe.after(mark, Done { index, action: $action, slot, size, old: $old, new });
             }};
         }
-        // SAFETY: a `Program`, whole or a part, comes only from `program`, which proves that slots
-        // are below `program.slots()` (invariant 1; the length is asserted above) and that realloc
-        // and free name a slot which holds a block that this loop put there, in the same domain and
-        // kind, and nobody ended (invariants 2, 4 and 5): the slots are this program's and no call
-        // was left out or made twice (asserted by `replay`, the only caller). The tables are a
-        // backend's, whose contract is that of PyMemAllocatorEx; a null that `Slots::clear` left
+        // SAFETY: a `Program`, whole or a part, comes only from `program`, which proves two things.
+        // Slots are below `program.slots()` (invariant 1; the length is asserted above). Realloc
+        // and free name a slot that holds a live block, which this loop stored there in the same
+        // domain and kind (invariants 2, 4 and 5). The slots are this program's, and no call was
+        // left out or made twice: `replay`, the only caller, asserts both. The tables are a
+        // backend's, whose contract is that of PyMemAllocatorEx. A null that `Slots::clear` left
         // may be freed and resized.
         unsafe {
             let place = slots.add(slot);
@@ -252,38 +251,38 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
     Ok(())
 }
 
-/// Kind and domain of the last block in each slot, which the slots do not keep: what frees those
-/// that are left has to know.
+/// Kind and domain of the last block in each slot. The slots do not store them, and freeing the
+/// blocks that are left needs them.
 pub struct Owners(Vec<(usize, Domain)>);
 
 impl Owners {
-    /// Before the first call.
+    /// The owners before the first call.
     pub fn new(outline: &Outline) -> Owners {
         Owners(vec![(0, Domain::Obj); outline.slots])
     }
 
-    /// Takes note of a part that was replayed.
+    /// Notes the blocks of a part that was replayed.
     pub fn see(&mut self, part: &Program) {
         for (index, instruction) in part.instructions().iter().enumerate() {
             self.0[instruction.slot()] = (part.kind(index), instruction.domain());
         }
     }
 
-    /// Frees every block that is still live, in the order of slots.
+    /// Frees every live block, in the order of slots.
     #[expect(unsafe_code, reason = "calls free through a C function pointer")]
     pub fn free_all(&self, tables: &Tables, slots: &mut Slots) {
         let live: Vec<(usize, *mut c_void)> = slots.live().collect();
         for (slot, block) in live {
             let (kind, domain) = self.0[slot];
             let table = tables.get(kind, domain);
-            // SAFETY: the slot holds a live block of this backend, which is forgotten at once.
+            // SAFETY: the slot holds a live block of this backend, and is emptied at once.
             unsafe { (table.free)(table.ctx, block) };
             slots.clear(slot);
         }
     }
 }
 
-/// Frees every block that is live after a whole program.
+/// Frees every block that a whole program leaves live.
 pub fn free_all(program: &Program, tables: &Tables, slots: &mut Slots) {
     let mut owners = Owners::new(program.outline());
     owners.see(program);
@@ -291,65 +290,66 @@ pub fn free_all(program: &Program, tables: &Tables, slots: &mut Slots) {
 }
 
 #[cfg(test)]
-#[expect(unsafe_code, reason = "a backend that notes its calls")]
 mod tests {
+    #![expect(unsafe_code, reason = "a backend that records its calls")]
+
     use std::cell::RefCell;
 
     use super::*;
     use crate::program::compile;
-    use crate::replay::Nothing;
+    use crate::replay::probe::Nothing;
     use crate::trace::{Call, Distribution, Generator, Sequence, TraceReader};
 
     fn generated() -> Generator {
         Generator::new(9, 30_000, Distribution::python_sizes(), Distribution::python_lifetimes())
     }
 
-    /// What was asked: domain, action, which block (by the number of its request), size.
-    type Asked = (usize, Action, u64, usize);
+    /// A call: domain, action, the block (by the number of its request), size.
+    type RecordedCall = (usize, Action, u64, usize);
 
-    /// Blocks are numbers, 1 and up, so that each says which request it came from.
+    /// Blocks are numbers from 1 up, so each identifies the request that it came from.
     #[derive(Default)]
-    struct Notes {
-        asked: RefCell<Vec<Asked>>,
+    struct CallLog {
+        calls: RefCell<Vec<RecordedCall>>,
         blocks: RefCell<u64>,
     }
 
-    /// A context: the notes, and which domain this is.
-    type Context<'a> = (&'a Notes, usize);
+    /// A context: the log, and the domain of the table.
+    type Context<'a> = (&'a CallLog, usize);
 
-    unsafe fn note(
+    unsafe fn record(
         ctx: *mut c_void,
         action: Action,
         block: *mut c_void,
         size: usize,
     ) -> *mut c_void {
         // SAFETY: the test hands out contexts that outlive the replay.
-        let (notes, domain) = unsafe { &*ctx.cast::<Context<'_>>() };
-        notes.asked.borrow_mut().push((*domain, action, block as u64, size));
-        *notes.blocks.borrow_mut() += 1;
-        ptr::without_provenance_mut(*notes.blocks.borrow() as usize)
+        let (log, domain) = unsafe { &*ctx.cast::<Context<'_>>() };
+        log.calls.borrow_mut().push((*domain, action, block as u64, size));
+        *log.blocks.borrow_mut() += 1;
+        ptr::without_provenance_mut(*log.blocks.borrow() as usize)
     }
 
     unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
-        unsafe { note(ctx, Action::Malloc, ptr::null_mut(), size) }
+        unsafe { record(ctx, Action::Malloc, ptr::null_mut(), size) }
     }
 
     unsafe extern "C" fn calloc(ctx: *mut c_void, elements: usize, size: usize) -> *mut c_void {
         assert_eq!(elements, 1);
-        unsafe { note(ctx, Action::Calloc, ptr::null_mut(), size) }
+        unsafe { record(ctx, Action::Calloc, ptr::null_mut(), size) }
     }
 
     unsafe extern "C" fn realloc(ctx: *mut c_void, block: *mut c_void, size: usize) -> *mut c_void {
-        unsafe { note(ctx, Action::Realloc, block, size) }
+        unsafe { record(ctx, Action::Realloc, block, size) }
     }
 
     unsafe extern "C" fn free(ctx: *mut c_void, block: *mut c_void) {
-        unsafe { note(ctx, Action::Free, block, 0) };
+        unsafe { record(ctx, Action::Free, block, 0) };
     }
 
-    struct Noting<'a>([Context<'a>; 3]);
+    struct RecordingBackend<'a>([Context<'a>; 3]);
 
-    impl Backend for Noting<'_> {
+    impl Backend for RecordingBackend<'_> {
         fn domains(&self) -> Domains {
             let table = |at: usize| Allocator {
                 ctx: ptr::from_ref(&self.0[at]).cast_mut().cast(),
@@ -370,17 +370,17 @@ mod tests {
 
     /// The oracle: rows through `Sequence`, which knows nothing of slots.
     #[test]
-    fn a_backend_is_asked_what_the_trace_asked() {
+    fn a_backend_gets_the_calls_of_the_trace() {
         let program = compile(&mut generated()).unwrap();
-        let notes = Notes::default();
-        let backend = Noting([(&notes, 0), (&notes, 1), (&notes, 2)]);
+        let log = CallLog::default();
+        let backend = RecordingBackend([(&log, 0), (&log, 1), (&log, 2)]);
         let tables = Tables::new(&program, &backend);
         let mut slots = Slots::new(&program);
         for range in [0..1, 1..1, 1..17, 17..program.calls()] {
             replay(&program, &tables, &mut slots, range, &mut Nothing).unwrap();
         }
-        let mut expected: Vec<Asked> = Vec::new();
-        // Every call, frees too, gives the next number.
+        let mut expected: Vec<RecordedCall> = Vec::new();
+        // Every call, a free too, takes the next number.
         let mut sequence = Sequence::new();
         let mut see = |call: Call<'_>| match call {
             Call::Free { block, .. } => {
@@ -398,15 +398,15 @@ mod tests {
             sequence.accept(&row, &mut see).unwrap();
         }
         sequence.finish(&mut see).unwrap();
-        assert_eq!(*notes.asked.borrow(), expected);
+        assert_eq!(*log.calls.borrow(), expected);
     }
 
     #[test]
     #[should_panic(expected = "calls are made in order")]
     fn a_call_cannot_be_left_out() {
         let program = compile(&mut generated()).unwrap();
-        let notes = Notes::default();
-        let backend = Noting([(&notes, 0), (&notes, 1), (&notes, 2)]);
+        let log = CallLog::default();
+        let backend = RecordingBackend([(&log, 0), (&log, 1), (&log, 2)]);
         let (tables, mut slots) = (Tables::new(&program, &backend), Slots::new(&program));
         let _ = replay(&program, &tables, &mut slots, 1..2, &mut Nothing);
     }
@@ -415,8 +415,8 @@ mod tests {
     #[should_panic(expected = "the slots are the program's")]
     fn slots_are_of_one_program() {
         let (one, other) = (compile(&mut generated()).unwrap(), compile(&mut generated()).unwrap());
-        let notes = Notes::default();
-        let backend = Noting([(&notes, 0), (&notes, 1), (&notes, 2)]);
+        let log = CallLog::default();
+        let backend = RecordingBackend([(&log, 0), (&log, 1), (&log, 2)]);
         let (tables, mut slots) = (Tables::new(&one, &backend), Slots::new(&other));
         let _ = replay(&one, &tables, &mut slots, 0..1, &mut Nothing);
     }

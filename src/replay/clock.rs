@@ -1,12 +1,15 @@
-//! The clock, and what it costs and can resolve here.
+//! The clock of single calls, with its resolution and its cost on this machine.
 //!
-//! The processor's time-stamp counter where it ticks at a constant rate (x86-64 with `nonstop_tsc`;
-//! aarch64's virtual counter), else `CLOCK_MONOTONIC`. Unfenced reads let the measured call slip
-//! past them, so a pair is fenced on its inner sides: the call begins when the first read is done,
-//! and is done when the second begins. Fences on the outer sides would change nothing that is
-//! measured and cost as much again (49 ns a pair in place of 33, with the same means). Its step,
-//! what an empty pair reads and what it costs are measured at start, told in every record and drawn
-//! as a band.
+//! It is the processor's time-stamp counter where that ticks at a constant rate (x86-64 with
+//! `nonstop_tsc`; aarch64's virtual counter), else `CLOCK_MONOTONIC`.
+//!
+//! The processor may move a call past an unfenced read. So a pair of reads has fences on its inner
+//! sides: the call begins after the first read, and ends before the second. Fences on the outer
+//! sides would change no figure and cost as much again: a pair would take 49 ns instead of 33, with
+//! the same means.
+//!
+//! Each run measures the clock's step, the reading of an empty pair and the cost of a pair. Every
+//! record has the three figures, and the pictures draw them as a band.
 #![cfg_attr(
     any(target_arch = "x86_64", target_arch = "aarch64"),
     expect(unsafe_code, reason = "the counter is read by an instruction")
@@ -14,101 +17,100 @@
 
 use std::time::{Duration, Instant};
 
-/// How a [`Clock`] reads time.
+/// The source of a [`Clock`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ClockSource {
     /// The processor's counter.
     Counter,
-    /// The kernel's `CLOCK_MONOTONIC`, by way of the vDSO; ticks are nanoseconds.
+    /// The kernel's `CLOCK_MONOTONIC`, through the vDSO; ticks are nanoseconds.
     Monotonic,
 }
 
 /// A clock with its rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    source: Source,
+    source: ClockSource,
     start: Instant,
     ticks_per_second: f64,
 }
 
-/// What a clock can resolve and what reading it costs, measured here.
+/// The resolution of a clock and the cost of its reads, as measured on this machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Floor {
     /// The smallest step between two reads that differ, in ns.
     pub step_ns: f64,
-    /// What an empty pair reads on average, in ns: what each figure of the latency pass carries on
-    /// top.
+    /// The mean reading of an empty pair, in ns. Each service time of the latency pass includes it.
     pub pair_ns: f64,
-    /// What a pair takes altogether, in ns: what each call of the latency pass costs more than one
-    /// of the time pass, but for what calls gain there by overlapping with each other.
+    /// The time that a pair takes, in ns. A call of the latency pass costs so much more than one of
+    /// the time pass; calls that overlap in the time pass add to the difference.
     pub cost_ns: f64,
 }
 
 impl Clock {
-    /// The best clock of this machine, its rate measured against `CLOCK_MONOTONIC` for 20 ms.
+    /// The best clock of this machine. Its rate is measured against `CLOCK_MONOTONIC` for 20 ms.
     pub fn calibrate() -> Clock {
         let start = Instant::now();
         if !counter_is_constant() {
-            return Clock { source: Source::Monotonic, start, ticks_per_second: 1e9 };
+            return Clock { source: ClockSource::Monotonic, start, ticks_per_second: 1e9 };
         }
         let (first, began) = both_clocks();
         std::thread::sleep(Duration::from_millis(20));
         let (last, ended) = both_clocks();
         let ticks_per_second = last.wrapping_sub(first) as f64 / (ended - began).as_secs_f64();
-        Clock { source: Source::Counter, start, ticks_per_second }
+        Clock { source: ClockSource::Counter, start, ticks_per_second }
     }
 
-    /// A clock of a rate that was measured before, on the same machine.
-    pub fn with_rate(source: Source, ticks_per_second: f64) -> Clock {
+    /// A clock whose rate was measured before, on the same machine.
+    pub fn with_rate(source: ClockSource, ticks_per_second: f64) -> Clock {
         Clock { source, start: Instant::now(), ticks_per_second }
     }
 
-    /// How it reads time.
-    pub fn source(&self) -> Source {
+    /// Its source.
+    pub fn source(&self) -> ClockSource {
         self.source
     }
 
-    /// Its rate.
+    /// Its rate, in ticks a second.
     pub fn ticks_per_second(&self) -> f64 {
         self.ticks_per_second
     }
 
-    /// Ticks before a call, of which nothing has begun yet.
+    /// Ticks before a call: no part of the call has begun.
     #[inline(always)]
     pub fn before(&self) -> u64 {
         match self.source {
-            Source::Counter => counter_then_fence(),
-            Source::Monotonic => self.start.elapsed().as_nanos() as u64,
+            ClockSource::Counter => counter_then_fence(),
+            ClockSource::Monotonic => self.start.elapsed().as_nanos() as u64,
         }
     }
 
-    /// Ticks after a call, of which everything is done.
+    /// Ticks after a call: every part of the call is done.
     #[inline(always)]
     pub fn after(&self) -> u64 {
         match self.source {
-            Source::Counter => fence_then_counter(),
-            Source::Monotonic => self.start.elapsed().as_nanos() as u64,
+            ClockSource::Counter => fence_then_counter(),
+            ClockSource::Monotonic => self.start.elapsed().as_nanos() as u64,
         }
     }
 
-    /// Ticks now, more or less.
+    /// Ticks now, without a fence.
     pub(super) fn ticks(&self) -> u64 {
         match self.source {
-            Source::Counter => counter(),
-            Source::Monotonic => self.start.elapsed().as_nanos() as u64,
+            ClockSource::Counter => counter(),
+            ClockSource::Monotonic => self.start.elapsed().as_nanos() as u64,
         }
     }
 
-    /// Ticks as nanoseconds.
+    /// Ticks in nanoseconds.
     pub fn nanoseconds(&self, ticks: u64) -> f64 {
         ticks as f64 * 1e9 / self.ticks_per_second
     }
 
-    /// Measures the step and the empty pair; takes about a millisecond.
+    /// Measures the step and the empty pair. This takes about a millisecond.
     pub fn floor(&self) -> Floor {
         // Unfenced reads follow each other most closely. Where the counter is scaled from another
-        // one a step is a few ticks more or less, and now and then a fraction: the smallest tenth
-        // is left out, and of one step the mean is taken.
+        // one, steps differ by a few ticks, and some are a fraction of a step. So the smallest
+        // tenth is left out, and the step is a mean over single steps.
         let mut steps: Vec<u64> = Vec::with_capacity(PAIRS);
         let mut before = self.ticks();
         for _ in 0..PAIRS {
@@ -133,11 +135,11 @@ impl Clock {
             batches.push(self.after().wrapping_sub(began));
         }
         inside.sort_unstable();
-        // A pair reads one of two neighbouring multiples of the step; what is further from the
-        // middle was interrupted.
+        // A pair reads one of two adjacent multiples of the step. A reading further above the
+        // median was interrupted.
         let most = inside[PAIRS / 2] + (2.0 * step) as u64;
-        let kept = &inside[..inside.partition_point(|ticks| *ticks <= most)];
-        let pair = kept.iter().sum::<u64>() as f64 / kept.len() as f64;
+        let undisturbed = &inside[..inside.partition_point(|ticks| *ticks <= most)];
+        let pair = undisturbed.iter().sum::<u64>() as f64 / undisturbed.len() as f64;
         batches.sort_unstable();
         let cost = batches[batches.len() / 2] as f64 / BATCH as f64;
         let per_tick = 1e9 / self.ticks_per_second;
@@ -145,8 +147,9 @@ impl Clock {
     }
 }
 
-/// Empty pairs that are looked at, and how many of them are timed together.
+/// Empty pairs that are measured.
 const PAIRS: usize = 8192;
+/// Pairs that are timed together for their cost.
 const BATCH: usize = 64;
 
 #[cfg(target_arch = "x86_64")]
@@ -176,9 +179,10 @@ fn fence_then_counter() -> u64 {
     counter()
 }
 
-/// The counter and the system's clock at one moment: of several readings the one with the least
-/// between them, since the processor may be taken away there, which would make the counter's rate
-/// wrong by as much.
+/// The counter and the system's clock at one moment.
+///
+/// A preemption between the two reads would make the counter's rate wrong. So of several readings
+/// this is the one with the least time between the two.
 fn both_clocks() -> (u64, Instant) {
     let read = || {
         let before = Instant::now();
@@ -274,10 +278,10 @@ mod tests {
         assert!(floor.cost_ns > 0.0 && floor.cost_ns < 1e6, "{floor:?}");
     }
 
-    /// Where there is no counter, time is the kernel's.
+    /// Without a counter, the time is the kernel's.
     #[test]
-    fn the_fallback_tells_time_too() {
-        let clock = Clock::with_rate(Source::Monotonic, 1e9);
+    fn the_fallback_measures_time_too() {
+        let clock = Clock::with_rate(ClockSource::Monotonic, 1e9);
         let (first, began) = (clock.before(), Instant::now());
         std::thread::sleep(Duration::from_millis(5));
         let (last, elapsed) = (clock.after(), began.elapsed());

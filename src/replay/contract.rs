@@ -1,21 +1,23 @@
-//! The rules of allocators, asked one by one, on no trace at all. Beside
-//! `verify.rs`, which asks them of a program's own calls, this asks what programs seldom do: sizes
-//! of 0, sizes at every boundary, sizes beyond any memory, products that overflow, a resize that is
-//! refused.
+//! The contract test: checks the rules of allocators one by one, without a trace.
 //!
-//! Sources: ISO C (malloc, calloc, realloc, free), and CPython's contract over it (a request of 0
-//! bytes gives a block of its own: Doc/c-api/memory.rst).
+//! `verify.rs` checks the rules in the calls of a program. This test makes calls that programs
+//! seldom make: sizes of 0, sizes at every boundary, sizes beyond any memory, products that
+//! overflow, a realloc that is refused.
+//!
+//! Sources: ISO C (malloc, calloc, realloc, free), and CPython's addition to it: a request of 0
+//! bytes gives a distinct block (Doc/c-api/memory.rst).
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr;
 
-use super::ReplayError;
+use super::error::ReplayError;
 use crate::backends::{Allocator, Backend};
 use crate::trace::Domain;
 
-/// Requests on both sides of every power of two up to a mebibyte and of every multiple of 16 to
-/// just past pymalloc's threshold, and one that no allocator serves from its lists.
+/// Sizes of requests, in bytes. They lie on both sides of every power of two up to a mebibyte, and
+/// of every multiple of 16 to just above pymalloc's threshold. No allocator serves the largest from
+/// its lists.
 fn sizes() -> Vec<usize> {
     let mut sizes: Vec<usize> =
         (0..=20).flat_map(|power| [(1 << power) - 1, 1 << power, (1 << power) + 1]).collect();
@@ -26,33 +28,33 @@ fn sizes() -> Vec<usize> {
     sizes
 }
 
-/// Requests that nothing can serve: beyond the 47 bits of user addresses, at and beyond half of all
-/// numbers.
+/// Sizes that no machine can serve, in bytes: beyond the 47 bits of user addresses, at and above
+/// half of all numbers.
 const BEYOND: [usize; 5] =
     [1 << 48, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX - 4096, usize::MAX];
 
-/// A live block: its bytes, and what they are filled with.
+/// A live block, with the byte that fills it.
 #[derive(Clone, Copy)]
-struct Block {
+struct FilledBlock {
     start: *mut u8,
     size: usize,
     filling: u8,
 }
 
-/// One domain under question.
-struct Asked<'a> {
+/// One domain under test.
+struct DomainTest<'a> {
     table: &'a Allocator,
     domain: Domain,
     alignment: usize,
     backend: &'a dyn Backend,
-    /// Start → end of every live block; an empty one counts as a byte.
+    /// Start → end of every live block; an empty block counts as a byte.
     live: BTreeMap<usize, usize>,
-    asked: u64,
+    calls: u64,
 }
 
-type Answer<T> = Result<T, ReplayError>;
+type Checked<T> = Result<T, ReplayError>;
 
-impl Asked<'_> {
+impl DomainTest<'_> {
     fn broken(&self, call: &str, fault: impl Into<String>) -> ReplayError {
         ReplayError::BreaksContract {
             domain: self.domain.name(),
@@ -61,10 +63,10 @@ impl Asked<'_> {
         }
     }
 
-    /// Takes in a block that the backend gave for `size` bytes, and fills it.
-    #[expect(unsafe_code, reason = "asks and fills blocks of the backend")]
-    fn born(&mut self, call: &str, block: *mut c_void, size: usize) -> Answer<Block> {
-        self.asked += 1;
+    /// Checks a new block of `size` bytes, notes it and fills it.
+    #[expect(unsafe_code, reason = "queries and fills blocks of the backend")]
+    fn accept(&mut self, call: &str, block: *mut c_void, size: usize) -> Checked<FilledBlock> {
+        self.calls += 1;
         let start = block as usize;
         if block.is_null() {
             return Err(ReplayError::Withheld { call: call.to_owned() });
@@ -87,18 +89,18 @@ impl Asked<'_> {
         // SAFETY: the block is live.
         let usable = unsafe { self.backend.usable_size(block, size) };
         if usable < size {
-            return Err(self.broken(call, format!("says that {usable} bytes may be used")));
+            return Err(self.broken(call, format!("reports {usable} usable bytes")));
         }
         self.live.insert(start, end);
-        let filling = (self.asked as u8).wrapping_mul(31) | 1;
+        let filling = (self.calls as u8).wrapping_mul(31) | 1;
         // SAFETY: the block is live, of `size` bytes, and overlaps no other.
         unsafe { block.cast::<u8>().write_bytes(filling, size) };
-        Ok(Block { start: block.cast(), size, filling })
+        Ok(FilledBlock { start: block.cast(), size, filling })
     }
 
-    /// Whether the first `size` bytes of the block are still what was written there.
+    /// Checks that the first `size` bytes of the block are unchanged.
     #[expect(unsafe_code, reason = "reads blocks of the backend")]
-    fn kept(&self, call: &str, block: Block, size: usize) -> Answer<()> {
+    fn expect_filling(&self, call: &str, block: FilledBlock, size: usize) -> Checked<()> {
         // SAFETY: a live block of at least `size` bytes.
         let bytes = unsafe { std::slice::from_raw_parts(block.start, size) };
         match bytes.iter().position(|byte| *byte != block.filling) {
@@ -114,19 +116,19 @@ impl Asked<'_> {
     }
 
     #[expect(unsafe_code, reason = "calls the backend")]
-    fn malloc(&mut self, size: usize) -> Answer<Block> {
+    fn malloc(&mut self, size: usize) -> Checked<FilledBlock> {
         // SAFETY: malloc takes any size.
         let block = unsafe { (self.table.malloc)(self.table.ctx, size) };
-        self.born(&format!("malloc({size})"), block, size)
+        self.accept(&format!("malloc({size})"), block, size)
     }
 
     #[expect(unsafe_code, reason = "calls the backend and reads its block")]
-    fn calloc(&mut self, elements: usize, element_size: usize) -> Answer<Block> {
+    fn calloc(&mut self, elements: usize, element_size: usize) -> Checked<FilledBlock> {
         let (call, size) = (format!("calloc({elements}, {element_size})"), elements * element_size);
         // SAFETY: calloc takes any sizes.
         let block = unsafe { (self.table.calloc)(self.table.ctx, elements, element_size) };
         if !block.is_null() {
-            // SAFETY: the block was just given, with `size` bytes.
+            // SAFETY: the backend has just returned the block, with `size` bytes.
             let bytes = unsafe { std::slice::from_raw_parts(block.cast::<u8>(), size) };
             if let Some(at) = bytes.iter().position(|byte| *byte != 0) {
                 return Err(
@@ -134,43 +136,48 @@ impl Asked<'_> {
                 );
             }
         }
-        self.born(&call, block, size)
+        self.accept(&call, block, size)
     }
 
     #[expect(unsafe_code, reason = "calls the backend")]
-    fn realloc(&mut self, old: Block, size: usize) -> Answer<Block> {
+    fn realloc(&mut self, old: FilledBlock, size: usize) -> Checked<FilledBlock> {
         let call = format!("realloc(block of {}, {size})", old.size);
         self.live.remove(&(old.start as usize));
-        // SAFETY: the block is live, and not used again if this gives another.
+        // SAFETY: the block is live, and not used again if the call returns another.
         let block = unsafe { (self.table.realloc)(self.table.ctx, old.start.cast(), size) };
         if !block.is_null() {
-            self.kept(&call, Block { start: block.cast(), ..old }, old.size.min(size))?;
+            self.expect_filling(
+                &call,
+                FilledBlock { start: block.cast(), ..old },
+                old.size.min(size),
+            )?;
         }
-        self.born(&call, block, size)
+        self.accept(&call, block, size)
     }
 
     #[expect(unsafe_code, reason = "calls the backend")]
-    fn free(&mut self, block: Block) -> Answer<()> {
-        self.asked += 1;
-        self.kept(&format!("free(block of {})", block.size), block, block.size)?;
+    fn free(&mut self, block: FilledBlock) -> Checked<()> {
+        self.calls += 1;
+        self.expect_filling(&format!("free(block of {})", block.size), block, block.size)?;
         self.live.remove(&(block.start as usize));
         // SAFETY: the block is live and not used again.
         unsafe { (self.table.free)(self.table.ctx, block.start.cast()) };
         Ok(())
     }
 
-    /// Blocks of every size at once: apart from each other, aligned, and what is written stays.
-    fn all_sizes(&mut self) -> Answer<()> {
-        let blocks: Vec<Block> =
-            sizes().into_iter().map(|size| self.malloc(size)).collect::<Answer<_>>()?;
-        // Every second first, so that the rest lies between free blocks.
+    /// Blocks of every size at once are disjoint and aligned, and their contents persist.
+    fn all_sizes(&mut self) -> Checked<()> {
+        let blocks: Vec<FilledBlock> =
+            sizes().into_iter().map(|size| self.malloc(size)).collect::<Checked<_>>()?;
+        // Every second block first, so the others lie between free blocks.
         let (even, odd): (Vec<_>, Vec<_>) =
             blocks.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
         even.into_iter().chain(odd).try_for_each(|(_, block)| self.free(block))
     }
 
-    /// What was written and freed before is zero again after calloc, however the size is divided.
-    fn zeroes(&mut self) -> Answer<()> {
+    /// A block of calloc is zero where freed blocks held other bytes, however the product is
+    /// divided.
+    fn zeroes(&mut self) -> Checked<()> {
         let mut blocks = Vec::new();
         for size in sizes() {
             blocks.push(self.calloc(size, 1)?);
@@ -182,9 +189,9 @@ impl Asked<'_> {
         blocks.into_iter().try_for_each(|block| self.free(block))
     }
 
-    /// Each size becomes each of its neighbours, the smallest and the largest, and what both hold
-    /// stays.
-    fn resizes(&mut self) -> Answer<()> {
+    /// Realloc from each size to the adjacent sizes, to the smallest and to the largest preserves
+    /// the common bytes.
+    fn resizes(&mut self) -> Checked<()> {
         let sizes = sizes();
         let largest = sizes[sizes.len() - 1];
         let mut block = self.malloc(0)?;
@@ -202,23 +209,23 @@ impl Asked<'_> {
         self.free(block)
     }
 
-    /// Null where there is nothing, and nothing else harmed.
+    /// `free(NULL)` does nothing, and `realloc(NULL, n)` is `malloc(n)`.
     #[expect(unsafe_code, reason = "calls the backend")]
-    fn null_blocks(&mut self) -> Answer<()> {
+    fn null_blocks(&mut self) -> Checked<()> {
         // SAFETY: free(NULL) does nothing; realloc(NULL, n) is malloc(n).
         let block = unsafe {
             (self.table.free)(self.table.ctx, ptr::null_mut());
             (self.table.realloc)(self.table.ctx, ptr::null_mut(), 100)
         };
-        let block = self.born("realloc(NULL, 100)", block, 100)?;
+        let block = self.accept("realloc(NULL, 100)", block, 100)?;
         self.free(block)
     }
 
-    /// Makes a call that no machine can serve. One that the allocator does not survive is this
-    /// child's last words.
-    fn refused(&mut self, call: String, make: impl FnOnce() -> *mut c_void) -> Answer<()> {
+    /// Makes a call that no machine can serve. It prints the call first: an allocator may crash in
+    /// it.
+    fn refused(&mut self, call: String, make: impl FnOnce() -> *mut c_void) -> Checked<()> {
         eprintln!("{}: {call}", self.domain.name());
-        self.asked += 1;
+        self.calls += 1;
         let block = make();
         if block.is_null() {
             return Ok(());
@@ -226,9 +233,9 @@ impl Asked<'_> {
         Err(self.broken(&call, format!("gave {block:p}, and no machine has that much")))
     }
 
-    /// What cannot be given is refused, and all that lives is as it was.
+    /// A request beyond memory is refused, and leaves the live blocks unchanged.
     #[expect(unsafe_code, reason = "calls the backend")]
-    fn beyond_memory(&mut self) -> Answer<()> {
+    fn beyond_memory(&mut self) -> Checked<()> {
         let (small, large) = (self.malloc(100)?, self.malloc(100_000)?);
         let ctx = self.table.ctx;
         for size in BEYOND {
@@ -253,36 +260,34 @@ impl Asked<'_> {
     }
 }
 
-/// Asks a backend every rule, in each domain. Returns how many calls were checked.
+/// Checks every rule of allocators, in each domain of the backend. Returns the number of calls.
 ///
 /// # Errors
-/// [`ReplayError::BreaksContract`] for the first rule that it breaks, with the call;
-/// [`ReplayError::Withheld`] when it gives no memory where there should be some, and
-/// [`ReplayError::Instrument`] for a backend that never gives any.
+/// [`ReplayError::BreaksContract`] for the first rule that the backend breaks, with the call;
+/// [`ReplayError::Withheld`] if it refuses a modest request; [`ReplayError::Instrument`] for a
+/// backend that never gives memory.
 pub fn contract_test(backend: &dyn Backend) -> Result<u64, ReplayError> {
     if !backend.backs_memory() {
-        return Err(ReplayError::Instrument(
-            "this backend gives no memory that could be checked".into(),
-        ));
+        return Err(ReplayError::backs_no_memory());
     }
     let domains = backend.domains();
     let mut checked = 0;
     for domain in Domain::ALL {
         let alignment = backend.alignment();
-        let mut asked = Asked {
+        let mut test = DomainTest {
             table: domains.get(domain),
             domain,
             alignment,
             backend,
             live: BTreeMap::new(),
-            asked: 0,
+            calls: 0,
         };
-        asked.all_sizes()?;
-        asked.zeroes()?;
-        asked.resizes()?;
-        asked.null_blocks()?;
-        asked.beyond_memory()?;
-        checked += asked.asked;
+        test.all_sizes()?;
+        test.zeroes()?;
+        test.resizes()?;
+        test.null_blocks()?;
+        test.beyond_memory()?;
+        checked += test.calls;
     }
     Ok(checked)
 }

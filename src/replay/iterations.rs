@@ -1,9 +1,9 @@
-//! The same program several times in one process, in segments that take turns with
+//! Iterations: the same program several times in one process, in segments that alternate with
 //! another process.
 //!
-//! The regression check compares two sides that are alive together: each replays a segment when it
-//! is handed the turn (`bench/pairs.rs`). Before the first turn stands an iteration that is not timed, so
-//! that both sides begin on a heap in use; between two iterations every block is freed, which is not
+//! The regression check compares two sides that are alive together. Each side replays a segment
+//! when it gets a time slice (`bench/pairs.rs`). One untimed iteration precedes the first segment,
+//! so both sides begin on a heap in use. Between two iterations every block is freed; that is not
 //! timed either.
 
 use std::ffi::c_void;
@@ -11,56 +11,60 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::latency::Ticks;
-use super::time::processor_ns;
-use super::{Clock, Nothing, ReplayError, Slots, Tables, bucket, bucket_nanoseconds, replay};
+use super::buckets::{bucket, bucket_nanoseconds};
+use super::calls::{Slots, Tables, replay};
+use super::clock::Clock;
+use super::error::ReplayError;
+use super::probe::Nothing;
+use super::ticks::Ticks;
+use super::usage::processor_ns;
 use crate::program::{Action, Program};
 use crate::trace::Domain;
 
-/// How the iterations are cut.
+/// The division of iterations into segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Iterations {
-    /// Iterations that are timed.
+    /// Timed iterations.
     pub iterations: usize,
-    /// Segments of an iteration; 1 when a segment holds whole iterations.
+    /// Segments of an iteration; 1 if a segment holds whole iterations.
     pub segments: usize,
-    /// Iterations of a segment, where `segments` is 1.
+    /// Iterations of a segment, if `segments` is 1.
     pub iterations_in_segment: usize,
 }
 
-/// How long the segments took, in ns, in order.
+/// The times of the segments in ns, in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IterationTimes {
     /// Processor time of this thread.
     pub processor_ns: Vec<u64>,
-    /// Wall time of the same stretches.
+    /// Wall time of the same segments.
     pub wall_ns: Vec<u64>,
 }
 
-/// Frees what an iteration leaves live.
+/// The blocks that an iteration leaves live: slot, kind, domain.
 struct Leftovers(Vec<(usize, usize, Domain)>);
 
 impl Leftovers {
-    /// The blocks that are live after the last call, which are the same in every iteration.
+    /// The blocks that are live after the last call. They are the same in every iteration.
     fn of(program: &Program) -> Leftovers {
         let mut live = vec![None; program.slots()];
         for (index, instruction) in program.instructions().iter().enumerate() {
-            let kept = instruction.action() != Action::Free;
-            live[instruction.slot()] = kept.then(|| (program.kind(index), instruction.domain()));
+            let is_live = instruction.action() != Action::Free;
+            live[instruction.slot()] = is_live.then(|| (program.kind(index), instruction.domain()));
         }
-        let named = |(slot, kept): (usize, Option<(usize, Domain)>)| {
-            let (kind, domain) = kept?;
+        let leftover = |(slot, owner): (usize, Option<(usize, Domain)>)| {
+            let (kind, domain) = owner?;
             Some((slot, kind, domain))
         };
-        Leftovers(live.into_iter().enumerate().filter_map(named).collect())
+        Leftovers(live.into_iter().enumerate().filter_map(leftover).collect())
     }
 
     #[expect(unsafe_code, reason = "calls free through a C function pointer")]
     fn free(&self, tables: &Tables, slots: &mut Slots) {
         for &(slot, kind, domain) in &self.0 {
             let (table, block): (_, *mut c_void) = (tables.get(kind, domain), slots.block(slot));
-            // SAFETY: the iteration is over, so the slot holds a live block of this backend, which is
-            // forgotten at once.
+            // SAFETY: the iteration is over, so the slot holds a live block of this backend; the
+            // slot is emptied at once.
             unsafe { (table.free)(table.ctx, block) };
             slots.clear(slot);
         }
@@ -68,20 +72,21 @@ impl Leftovers {
     }
 }
 
-/// Calls that an iteration makes of the backend, the frees of what it leaves included.
+/// Calls that an iteration makes of the backend, with the frees of the blocks that it leaves live.
 pub fn calls_of_an_iteration(program: &Program) -> u64 {
     (program.instructions().len() + Leftovers::of(program).0.len()) as u64
 }
 
-/// Replays once untimed, then as `plan` says; `turn` is called before each segment.
+/// Replays once untimed, then as `plan` divides it. The function calls `await_time_slice` before
+/// each segment.
 ///
 /// # Errors
-/// When the backend gives no memory, or `turn` says that there will be no more.
+/// The backend gives no memory, or `await_time_slice` reports that no further time slice will come.
 pub fn iterations(
     program: &Program,
     tables: &Tables,
     plan: Iterations,
-    mut turn: impl FnMut() -> Result<(), ReplayError>,
+    mut await_time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<IterationTimes, ReplayError> {
     let calls = program.instructions().len();
     let leftovers = Leftovers::of(program);
@@ -94,7 +99,7 @@ pub fn iterations(
     for iteration in 0..plan.iterations {
         for segment in 0..segments {
             if segments > 1 || iteration % plan.iterations_in_segment.max(1) == 0 {
-                turn()?;
+                await_time_slice()?;
                 (processor, wall) = (0, 0);
             }
             let range = calls * segment / segments..calls * (segment + 1) / segments;
@@ -112,8 +117,8 @@ pub fn iterations(
     Ok(found)
 }
 
-/// Iterations over which a call's own time is found; half of them, the quicker ones, count. A long
-/// program has so many slow calls that fewer iterations do.
+/// Iterations that give a call's own time, which is the mean of the quicker half of them. A long
+/// program has many slow calls, so fewer iterations suffice.
 fn tail_iteration_count(calls: usize) -> usize {
     match calls {
         0..=0x8_0000 => 8,
@@ -122,44 +127,44 @@ fn tail_iteration_count(calls: usize) -> usize {
     }
 }
 
-/// Times each call in [`tail_iteration_count`] iterations of so many segments, and hands each iteration's ticks to
-/// `keep`.
+/// Times each call in [`tail_iteration_count`] iterations of so many segments. `take` gets the
+/// number of each iteration and the ticks of its calls.
 fn tail_iterations(
     program: &Program,
     tables: &Tables,
     clock: &Clock,
     segments: usize,
-    mut turn: impl FnMut() -> Result<(), ReplayError>,
-    mut keep: impl FnMut(usize, &[u32]),
+    mut await_time_slice: impl FnMut() -> Result<(), ReplayError>,
+    mut take: impl FnMut(usize, &[u32]),
 ) -> Result<(), ReplayError> {
     let calls = program.instructions().len();
     let leftovers = Leftovers::of(program);
     let mut slots = Slots::new(program);
     let mut probe = Ticks::new(clock, calls);
-    // For warming up.
+    // A warm-up.
     replay(program, tables, &mut slots, 0..calls, &mut Nothing)?;
     leftovers.free(tables, &mut slots);
     for iteration in 0..tail_iteration_count(calls) {
         probe.begin(calls);
         for segment in 0..segments.max(1) {
-            turn()?;
+            await_time_slice()?;
             let range = calls * segment / segments.max(1)..calls * (segment + 1) / segments.max(1);
             replay(program, tables, &mut slots, range, &mut probe)?;
         }
-        keep(iteration, probe.ticks());
+        take(iteration, probe.ticks());
         leftovers.free(tables, &mut slots);
     }
     Ok(())
 }
 
-/// The mean of the quicker half.
-fn lower_half(values: &mut [f64]) -> f64 {
+/// The mean of the lower half.
+fn mean_of_lower_half(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let half = (values.len() / 2).max(1);
     values[..half].iter().sum::<f64>() / half as f64
 }
 
-/// Each call's own time in ns, to 9 %: which calls are slow. One number a call, in order.
+/// The own time of each call in ns, to 9 %, in order.
 ///
 /// # Errors
 /// As [`iterations`].
@@ -168,13 +173,13 @@ pub fn call_times(
     tables: &Tables,
     clock: &Clock,
     segments: usize,
-    turn: impl FnMut() -> Result<(), ReplayError>,
+    await_time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<Vec<f32>, ReplayError> {
     let calls = program.instructions().len();
-    // A byte for each call and iteration: a long trace must fit.
+    // One byte for each call and iteration: a long trace must fit.
     let iterations = tail_iteration_count(calls);
     let mut buckets = vec![0_u8; calls * iterations];
-    tail_iterations(program, tables, clock, segments, turn, |iteration, ticks| {
+    tail_iterations(program, tables, clock, segments, await_time_slice, |iteration, ticks| {
         for (call, &ticks) in ticks.iter().enumerate() {
             buckets[call * iterations + iteration] = bucket(clock.nanoseconds(ticks.into()));
         }
@@ -182,12 +187,13 @@ pub fn call_times(
     let own = |buckets: &[u8]| {
         let mut times: Vec<f64> =
             buckets.iter().map(|bucket| bucket_nanoseconds(*bucket)).collect();
-        lower_half(&mut times) as f32
+        mean_of_lower_half(&mut times) as f32
     };
     Ok(buckets.chunks_exact(iterations).map(own).collect())
 }
 
-/// The mean of the own times of `chosen` calls (their numbers, rising), in ns.
+/// The mean of the own times of the `chosen` calls, in ns. `chosen` are indices of calls,
+/// ascending.
 ///
 /// # Errors
 /// As [`iterations`].
@@ -197,14 +203,14 @@ pub fn tail(
     clock: &Clock,
     segments: usize,
     chosen: &[u32],
-    turn: impl FnMut() -> Result<(), ReplayError>,
+    await_time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<f64, ReplayError> {
     let mut times = vec![Vec::new(); chosen.len()];
-    tail_iterations(program, tables, clock, segments, turn, |_, ticks| {
+    tail_iterations(program, tables, clock, segments, await_time_slice, |_, ticks| {
         for (times, &call) in times.iter_mut().zip(chosen) {
             times.push(clock.nanoseconds(ticks.get(call as usize).copied().unwrap_or(0).into()));
         }
     })?;
-    let sum: f64 = times.iter_mut().map(|times| lower_half(times)).sum();
+    let sum: f64 = times.iter_mut().map(|times| mean_of_lower_half(times)).sum();
     Ok(sum / chosen.len().max(1) as f64)
 }

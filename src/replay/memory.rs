@@ -1,9 +1,9 @@
-//! The harness's own memory, kept out of what is measured.
+//! The harness's own memory, separate from the memory that is measured.
 //!
-//! The program installs [`SharedHeap`] as its global allocator. It takes pages as `MAP_SHARED |
-//! MAP_ANONYMOUS`, which the kernel counts as shared (`RssShmem`): resident *private* memory, and
-//! the libc heap, then belong to the backend alone. [`resident_private_bytes`] reads that figure;
-//! [`self_test`] proves the separation at start.
+//! The program installs [`SharedHeap`] as its global allocator. It maps pages as `MAP_SHARED |
+//! MAP_ANONYMOUS`, which the kernel counts as shared (`RssShmem`). So resident *private* memory and
+//! the libc heap belong to the backend only. [`Resident::private_bytes`] reads that figure;
+//! [`self_test`] proves the separation before a pass.
 #![expect(unsafe_code, reason = "a global allocator, and the mmap under it")]
 
 use std::alloc::{GlobalAlloc, Layout};
@@ -15,17 +15,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dlmalloc::Dlmalloc;
 
-/// Private mappings from here on, two huge pages, are asked for as such.
+/// Private mappings of at least this size, two huge pages, request huge pages.
 const LARGE_BYTES: usize = 4 << 20;
 
-/// Whether this process may be one that is measured.
+/// Whether this process may be measured.
 static IS_MEASURED: AtomicBool = AtomicBool::new(true);
 
-/// Pages for [`Dlmalloc`], shared and anonymous but where nothing is measured.
+/// Pages for [`Dlmalloc`]: anonymous, and shared unless nothing is measured in this process.
 struct SharedPages;
 
-// SAFETY: `alloc` gives fresh zeroed mappings of at least the asked size, `free` and `free_part`
-// unmap exactly what is named, and nothing else is promised.
+// SAFETY: `alloc` returns fresh zeroed mappings of at least the requested size, `free` and
+// `free_part` unmap exactly the given range, and there is no other guarantee.
 unsafe impl dlmalloc::Allocator for SharedPages {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
         let kind =
@@ -45,7 +45,7 @@ unsafe impl dlmalloc::Allocator for SharedPages {
             return (ptr::null_mut(), 0, 0);
         }
         if kind == libc::MAP_PRIVATE && size >= LARGE_BYTES {
-            // SAFETY: advice for the mapping just made; where it is not taken nothing changes.
+            // SAFETY: advice for the new mapping; a kernel that ignores it changes nothing.
             unsafe { libc::madvise(at, size, libc::MADV_HUGEPAGE) };
         }
         (at.cast(), size, 0)
@@ -56,12 +56,12 @@ unsafe impl dlmalloc::Allocator for SharedPages {
     }
 
     fn free_part(&self, at: *mut u8, old: usize, new: usize) -> bool {
-        // SAFETY: the tail of a mapping that `alloc` gave, which the caller no longer uses.
+        // SAFETY: the tail of a mapping from `alloc`, which the caller no longer uses.
         unsafe { libc::munmap(at.add(new).cast(), old - new) == 0 }
     }
 
     fn free(&self, at: *mut u8, size: usize) -> bool {
-        // SAFETY: a mapping that `alloc` gave, which the caller no longer uses.
+        // SAFETY: a mapping from `alloc`, which the caller no longer uses.
         unsafe { libc::munmap(at.cast(), size) == 0 }
     }
 
@@ -78,8 +78,8 @@ unsafe impl dlmalloc::Allocator for SharedPages {
     }
 }
 
-/// A global allocator that does not use libc's heap, nor, where something may be measured, private
-/// memory.
+/// A global allocator that does not use libc's heap. In a process that may be measured it does not
+/// use private memory either.
 pub struct SharedHeap(Mutex<Dlmalloc<SharedPages>>);
 
 impl SharedHeap {
@@ -95,9 +95,9 @@ impl SharedHeap {
 }
 
 impl SharedHeap {
-    /// Says that nothing is measured in this process: pages from here on are private, and huge
-    /// where the kernel has such. The first touch of all that a trace needs is a third of the time
-    /// that loading it takes then.
+    /// Declares that nothing is measured in this process. New pages are then private, and huge
+    /// where the kernel has huge pages. They are faster to touch: the first touch takes a third of
+    /// the time that loading a trace takes.
     pub fn not_measured() {
         IS_MEASURED.store(false, Ordering::Relaxed);
     }
@@ -109,7 +109,7 @@ impl Default for SharedHeap {
     }
 }
 
-// SAFETY: `Dlmalloc` keeps the contract of `GlobalAlloc`, and the lock makes it one caller at a
+// SAFETY: `Dlmalloc` fulfils the contract of `GlobalAlloc`, and the lock admits one caller at a
 // time.
 unsafe impl GlobalAlloc for SharedHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -133,17 +133,17 @@ unsafe impl GlobalAlloc for SharedHeap {
     }
 }
 
-/// Reads resident private memory of this process.
+/// Reads the resident private memory of this process.
 pub struct Resident {
     statm: File,
     page_bytes: u64,
 }
 
 impl Resident {
-    /// Opens the kernel's figure.
+    /// Opens `/proc/self/statm`.
     ///
     /// # Errors
-    /// When there is no `/proc`.
+    /// There is no `/proc`.
     pub fn open() -> std::io::Result<Resident> {
         Ok(Resident {
             statm: File::open("/proc/self/statm")?,
@@ -151,7 +151,7 @@ impl Resident {
         })
     }
 
-    /// (resident − shared) × page size: anonymous private pages, in bytes. One `pread`, about 1 µs.
+    /// Anonymous private pages, in bytes: (resident − shared) × page size. One `pread`, about 1 µs.
     pub fn private_bytes(&self) -> u64 {
         let mut buffer = [0u8; 128];
         let length = self.statm.read_at(&mut buffer, 0).unwrap_or(0);
@@ -167,11 +167,12 @@ impl Resident {
     }
 }
 
-/// Proves on this kernel and in this process that the instrument stays out of the figure: touching
-/// private pages raises it by exactly those, touching the harness's own memory by nothing.
+/// Proves, on this kernel and in this process, that the figure excludes the harness. Touching
+/// private pages must raise the figure by exactly these pages; touching the harness's own memory
+/// must not change it.
 ///
 /// # Errors
-/// What was found instead, in words.
+/// A sentence with the figures that were found instead.
 pub fn self_test(resident: &Resident) -> Result<(), String> {
     const PAGES: usize = 256;
     let bytes = PAGES * resident.page_bytes as usize;
@@ -182,7 +183,8 @@ pub fn self_test(resident: &Resident) -> Result<(), String> {
     drop(std::hint::black_box(own));
     if after_own != before {
         return Err(format!(
-            "touching {bytes} bytes of the harness's own memory moved resident private memory by {} bytes, expected 0",
+            "touching {bytes} bytes of the harness's own memory moved resident private memory by \
+             {} bytes, expected 0",
             after_own as i128 - before as i128
         ));
     }
@@ -204,7 +206,8 @@ pub fn self_test(resident: &Resident) -> Result<(), String> {
     };
     if grown != bytes as u64 {
         return Err(format!(
-            "touching {bytes} private bytes showed as {grown} bytes resident: this kernel counts inexactly"
+            "touching {bytes} private bytes showed as {grown} bytes resident: this kernel counts \
+             inexactly"
         ));
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Room `replay`, the contract: a probe watches a replay. Its calls are compiled into the loop, so
-//! a probe that does nothing costs nothing.
+//! The contract of probes. A probe observes a replay. Its calls are compiled into the loop, so a
+//! probe that does nothing costs nothing.
 
 use std::ffi::c_void;
 
@@ -10,35 +10,36 @@ use crate::program::Action;
 pub struct Done {
     /// Index of the call in the trace.
     pub index: usize,
-    /// What it was.
+    /// The operation.
     pub action: Action,
-    /// On which slot.
+    /// The slot of the block.
     pub slot: usize,
-    /// Bytes asked for; 0 for a free.
+    /// Requested bytes; 0 for a free.
     pub size: usize,
-    /// The block before, for realloc and free; its memory is no longer the program's.
+    /// The block before the call, for realloc and free. Its memory no longer belongs to the
+    /// program.
     pub old: *mut c_void,
-    /// The block after; meaningless for free.
+    /// The block after the call; meaningless for free.
     pub new: *mut c_void,
 }
 
-/// Watches a replay.
+/// Observes a replay.
 pub trait Probe {
-    /// What is kept between the two sides of a call.
+    /// What [`Probe::before`] hands to [`Probe::after`].
     type Mark: Copy;
-    /// Whether [`Probe::ending`] is wanted. It costs a branch on the action.
+    /// Whether the loop calls [`Probe::ending`]. It costs a branch on the action.
     const LOOKS_INTO_BLOCKS: bool = false;
     /// Just before a call.
     fn before(&mut self) -> Self::Mark;
-    /// Just after it.
+    /// Just after a call.
     fn after(&mut self, mark: Self::Mark, done: Done);
-    /// Just before a realloc or a free, while the old block is still live. Only probes that look
-    /// into blocks need it.
+    /// Just before a realloc or a free, while the old block is still live. Only a probe that reads
+    /// or writes blocks needs it.
     #[inline(always)]
     fn ending(&mut self, _index: usize, _slot: usize, _block: *mut c_void) {}
 }
 
-/// Watches nothing: the time pass.
+/// Observes nothing; for the time pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nothing;
 

@@ -1,13 +1,16 @@
-//! The time pass. Nothing but the loop, and a clock read every few thousand calls.
+//! The time pass: the loop, and a clock read every few thousand calls.
 //!
-//! The clock is the processor time of this thread, so that what the kernel gives to others in
-//! between does not count. The pass comes in turns of about a millisecond: between two of them the
-//! caller may let another process run, so that several backends meet the same weather (`bench`
-//! does).
+//! The clock is the processor time of this thread, so time that the kernel gives to other processes
+//! does not count. The pass comes in time slices of about a millisecond. Between two time slices
+//! the caller may let another process run, so that several backends meet the same machine noise.
 
 use std::time::Instant;
 
-use super::{Nothing, ReplayError, Slots, Tables, replay};
+use super::calls::{Slots, Tables, replay};
+use super::error::ReplayError;
+use super::probe::Nothing;
+use super::time_slice::TIME_SLICE_CALLS;
+use super::usage::{involuntary_switches, processor_ns};
 use crate::program::Feed;
 
 /// How long a replay took.
@@ -15,41 +18,40 @@ use crate::program::Feed;
 pub struct TimeResult {
     /// Processor time of this thread in the loop, in ns.
     pub processor_ns: u64,
-    /// Wall time of the same stretches, in ns; the pauses between turns are not in it.
+    /// Wall time of the same calls, in ns, without the pauses between time slices.
     pub wall_ns: u64,
-    /// Processor time of each stretch of [`TimeResult::chunk_calls`] calls, in ns; the last may be
-    /// shorter.
+    /// Processor time of each chunk of [`TimeResult::chunk_calls`] calls, in ns. The last chunk may
+    /// be shorter.
     pub chunks_ns: Vec<u64>,
-    /// Calls in a stretch.
+    /// Calls in a chunk.
     pub chunk_calls: usize,
     /// Calls made.
     pub calls: u64,
-    /// Times that the kernel took the processor away.
+    /// Times that the kernel preempted this thread within a time slice.
     pub preemptions: u64,
 }
 
-/// Calls in a turn: 0.6 to 2.5 ms at 18 to 75 ns a call. Shorter turns would cost cold caches.
-const TIME_SLICE_CALLS: usize = 1 << 15;
-/// Calls in a chunk at the least: reading the clock costs about 0.2 µs, 0.2 % of a chunk at 12 ns a
-/// call.
+/// The fewest calls in a chunk. A clock read costs about 0.2 µs: 0.2 % of a chunk at 12 ns a call.
 const CHUNK_CALLS: usize = 1 << 13;
 
-/// Chunks are long enough that the clock costs nothing, and at most about 1,024, so that they can
-/// be kept.
+/// Calls in a chunk: enough to make the clock's cost negligible, and so many that a trace has about
+/// 1,024 chunks at the most.
 fn chunk_calls(calls: usize) -> usize {
     (calls / 1024).next_multiple_of(CHUNK_CALLS).max(CHUNK_CALLS)
 }
 
-/// Replays a program once and times it. `turn` is called before each turn and returns when it may
-/// begin. A part is read between two turns, so that reading it is in no figure.
+/// Replays a program once and times it.
+///
+/// The pass calls `await_time_slice` before each time slice; it returns when the time slice may
+/// begin. A part of the program is read between two time slices, so no figure includes the reading.
 ///
 /// # Errors
-/// When the backend gives no memory, a part does not come, or `turn` says that there will be no
-/// more.
+/// The backend gives no memory, a part does not arrive, or `await_time_slice` reports that no
+/// further time slice will come.
 pub fn time<'a>(
     feed: impl Into<Feed<'a>>,
     tables: &Tables,
-    mut turn: impl FnMut() -> Result<(), ReplayError>,
+    mut await_time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<TimeResult, ReplayError> {
     let mut feed = feed.into();
     let calls = feed.calls();
@@ -62,7 +64,7 @@ pub fn time<'a>(
         let calls = part.instructions().len();
         let mut made = 0;
         while made < calls {
-            turn()?;
+            await_time_slice()?;
             let time_slice_end = (made + TIME_SLICE_CALLS.max(chunk)).min(calls);
             let switches = involuntary_switches();
             let began = Instant::now();
@@ -91,25 +93,9 @@ pub fn time<'a>(
 }
 
 impl TimeResult {
+    /// Stores the time of a chunk, and begins the next at 0.
     fn end_of_chunk(&mut self, ns: &mut u64) {
         self.chunks_ns.push(*ns);
         self.processor_ns += std::mem::take(ns);
     }
-}
-
-/// Processor time of this thread so far.
-pub(super) fn processor_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// Context switches that this thread did not ask for, from `/proc/thread-self/status`.
-pub(super) fn involuntary_switches() -> u64 {
-    std::fs::read_to_string("/proc/thread-self/status")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("nonvoluntary_ctxt_switches"))?;
-            line.split_whitespace().nth(1)?.parse().ok()
-        })
-        .unwrap_or(0)
 }

@@ -1,34 +1,37 @@
-//! The checking mode. Proves for any backend that blocks are aligned, never overlap,
-//! keep their contents until they end and through realloc, and are zero after calloc.
+//! The verifying mode. It checks four rules for any backend: blocks are aligned, they never
+//! overlap, their contents persist until they end and through realloc, and calloc returns zeroes.
 //!
-//! A shadow heap beside the backend holds every live block's range, and each block is filled with
-//! bytes that depend on the call that made it and on the place in the block, and are read back when
-//! it ends.
+//! A reference heap beside the backend holds the range of every live block. Each block is filled
+//! with bytes that depend on its call and on the position in the block. They are read back when the
+//! block ends.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 
-use super::{Done, Probe, ReplayError, Slots, Tables, replay};
+use super::calls::{Slots, Tables, replay};
+use super::error::ReplayError;
+use super::probe::{Done, Probe};
 use crate::backends::Backend;
 use crate::program::{Action, Program};
 
-struct Shadow {
-    /// What the backend owes to blocks of 16 bytes or more.
+/// The reference model of the heap: every live block and its contents.
+struct ReferenceHeap {
+    /// The alignment of blocks of 16 bytes or more, in bytes.
     alignment: usize,
-    /// Start → (end, call that began it) of every live block; an empty block counts as a byte.
+    /// Start → (end, event of its call) of every live block; an empty block counts as a byte.
     ranges: BTreeMap<usize, (usize, usize)>,
-    /// Size and call that filled it, by slot.
+    /// Requested bytes and the event of the call that filled them, by slot.
     contents: Vec<(usize, usize)>,
     fault: Option<ReplayError>,
     checked: u64,
 }
 
-/// The byte that a block made by call `event` holds at `at`.
+/// The byte at `at` in a block that the call at `event` made.
 fn filling(event: usize, at: usize) -> u8 {
     (event.wrapping_mul(0x9E37_79B9).wrapping_add(at.wrapping_mul(31)) >> 3) as u8 | 1
 }
 
-impl Shadow {
+impl ReferenceHeap {
     fn broken(&mut self, done: &Done, fault: String) {
         if self.fault.is_none() {
             self.fault = Some(ReplayError::Rule {
@@ -43,8 +46,8 @@ impl Shadow {
     #[expect(unsafe_code, reason = "reads and fills blocks of the backend")]
     fn bytes(block: *mut c_void, size: usize) -> &'static mut [u8] {
         // SAFETY: called for live blocks of at least `size` bytes, and the slice is dropped before
-        // the next call to the backend. A backend that lies about that crashes its own child, which
-        // is what this mode is for.
+        // the next call to the backend. A backend whose blocks are smaller crashes its own child,
+        // and the parent reports that.
         unsafe { std::slice::from_raw_parts_mut(block.cast(), size) }
     }
 
@@ -60,7 +63,8 @@ impl Shadow {
             && other_end > start
         {
             let fault = format!(
-                "block {start:#x}–{end:#x} overlaps {other:#x}–{other_end:#x}, which the call at event {event} returned and nobody ended"
+                "block {start:#x}–{end:#x} overlaps {other:#x}–{other_end:#x}, which the call at \
+                 event {event} returned and nobody ended"
             );
             self.broken(done, fault);
             return;
@@ -75,7 +79,7 @@ impl Shadow {
         }
     }
 
-    fn expect_filling(&mut self, done: &Done, event: usize, size: usize, when: &str) {
+    fn expect_contents(&mut self, done: &Done, event: usize, size: usize, when: &str) {
         let wrong = Self::bytes(done.new, size)
             .iter()
             .enumerate()
@@ -90,7 +94,7 @@ impl Shadow {
     }
 }
 
-impl Probe for Shadow {
+impl Probe for ReferenceHeap {
     type Mark = ();
     const LOOKS_INTO_BLOCKS: bool = true;
 
@@ -99,7 +103,7 @@ impl Probe for Shadow {
     fn ending(&mut self, index: usize, slot: usize, block: *mut c_void) {
         let (size, event) = self.contents[slot];
         let done = Done { index, action: Action::Free, slot, size, old: block, new: block };
-        self.expect_filling(&done, event, size, "when the block ends");
+        self.expect_contents(&done, event, size, "when the block ends");
         self.ranges.remove(&(block as usize));
     }
 
@@ -111,7 +115,7 @@ impl Probe for Shadow {
         let (old_size, old_event) = self.contents[done.slot];
         self.begin(&done);
         if self.fault.is_some() {
-            return; // the block may not be ours to touch
+            return; // the block may not be safe to touch
         }
         match done.action {
             Action::Calloc => {
@@ -122,7 +126,7 @@ impl Probe for Shadow {
                 }
             }
             Action::Realloc => {
-                self.expect_filling(&done, old_event, old_size.min(done.size), "after realloc")
+                self.expect_contents(&done, old_event, old_size.min(done.size), "after realloc")
             }
             Action::Malloc | Action::Free => {}
         }
@@ -130,19 +134,17 @@ impl Probe for Shadow {
     }
 }
 
-/// Replays `program` once against a shadow heap. Returns how many calls were checked.
+/// Replays `program` once and compares it with the reference heap. Returns the number of calls.
 ///
 /// # Errors
 /// The first rule that the backend breaks, with the event.
 pub fn verify(program: &Program, backend: &dyn Backend) -> Result<u64, ReplayError> {
     if !backend.backs_memory() {
-        return Err(ReplayError::Instrument(
-            "this backend gives no memory that could be checked".into(),
-        ));
+        return Err(ReplayError::backs_no_memory());
     }
     let mut slots = Slots::new(program);
     let contents = vec![(0, 0); program.slots()];
-    let mut shadow = Shadow {
+    let mut reference = ReferenceHeap {
         alignment: backend.alignment(),
         ranges: BTreeMap::new(),
         contents,
@@ -151,12 +153,12 @@ pub fn verify(program: &Program, backend: &dyn Backend) -> Result<u64, ReplayErr
     };
     let tables = Tables::new(program, backend);
     let calls = program.instructions().len();
-    // In stretches, so that a broken backend is stopped soon after its first fault.
+    // 256 calls at a time, so the replay stops soon after the first fault.
     for start in (0..calls).step_by(256) {
-        replay(program, &tables, &mut slots, start..(start + 256).min(calls), &mut shadow)?;
-        if let Some(fault) = shadow.fault.take() {
+        replay(program, &tables, &mut slots, start..(start + 256).min(calls), &mut reference)?;
+        if let Some(fault) = reference.fault.take() {
             return Err(fault);
         }
     }
-    Ok(shadow.checked)
+    Ok(reference.checked)
 }

@@ -2,9 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::metric::Metric;
-use super::tables::Measurement;
-
 /// Which measurement a child made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -42,21 +39,6 @@ pub struct CellKey {
     pub pass: Pass,
     /// From 0.
     pub repetition: u32,
-}
-
-impl CellKey {
-    /// A figure of this cell.
-    pub fn measurement(&self, op: Scope, metric: Metric, value: f64) -> Measurement {
-        Measurement {
-            trace: self.trace.clone(),
-            backend: self.backend.clone(),
-            pass: self.pass,
-            repetition: self.repetition,
-            op,
-            metric,
-            value,
-        }
-    }
 }
 
 /// One kind of call, as it is named in the column `op` of the tables.

@@ -25,6 +25,7 @@
 mod date;
 mod error;
 mod file;
+mod judge;
 mod key;
 mod latency_log;
 mod manifest;
@@ -37,6 +38,9 @@ mod tail;
 
 pub use date::civil_date;
 pub use error::RecordError;
+pub use judge::{
+    CellLabel, Judge, PairJudge, PairRatio, PairRecord, RepeatedRuns, Step, TimedMeasure, TrialRun,
+};
 pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, OLDEST_FORMAT, TraceEntry};
 pub use metric::{Exactness, Metric, Variation};

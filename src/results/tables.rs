@@ -24,6 +24,21 @@ pub struct Measurement {
     pub value: f64,
 }
 
+impl CellKey {
+    /// A figure of this cell.
+    pub fn measurement(&self, op: Scope, metric: Metric, value: f64) -> Measurement {
+        Measurement {
+            trace: self.trace.clone(),
+            backend: self.backend.clone(),
+            pass: self.pass,
+            repetition: self.repetition,
+            op,
+            metric,
+            value,
+        }
+    }
+}
+
 /// A row of `samples.csv`: the heap at one moment of a footprint pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {

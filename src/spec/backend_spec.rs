@@ -102,7 +102,7 @@ impl BackendSpec {
         top.settings.push((key.to_owned(), value.to_owned()));
         let expected = "a setting that reads back";
         let wrong = |text: &str| SpecError::at(text, 0, &format!("{key}={value}"), expected);
-        // The text keeps what was written before it; only the new setting is added.
+        // The text before it stays as it was written; only the new setting is added.
         let own = self.own_text();
         let mark = if self.top.settings.is_empty() { ':' } else { ',' };
         let text = with_below(format!("{own}{mark}{key}={value}"), self.below());

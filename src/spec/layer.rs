@@ -22,11 +22,11 @@ pub(super) struct Layer {
 }
 
 /// A fault of a layer: the byte where it is, what was found, what was expected.
-pub(super) type Fault = (usize, String, &'static str);
+pub(super) type LayerFault = (usize, String, &'static str);
 
 impl Layer {
     /// Reads the first layer of `text`; the byte after its `+` where another follows.
-    pub fn read(text: &str) -> Result<(Layer, Option<usize>), Fault> {
+    pub fn read(text: &str) -> Result<(Layer, Option<usize>), LayerFault> {
         let name_end = text.find(['@', ':', '+']).unwrap_or(text.len());
         let name = &text[..name_end];
         if name.is_empty() || name.contains([',', '=']) {
@@ -45,7 +45,7 @@ impl Layer {
     }
 
     /// The rest of `so:PATH[:PREFIX][:NAME=VALUE,…]` from the path on.
-    fn with_library(mut self, text: &str, start: usize) -> Result<Layer, Fault> {
+    fn with_library(mut self, text: &str, start: usize) -> Result<Layer, LayerFault> {
         let rest = &text[start..];
         let may_have_prefix = self.name == SO;
         let (end, tail) = path_end(rest, |tail| library_tail(tail, may_have_prefix));
@@ -58,7 +58,7 @@ impl Layer {
     }
 
     /// The rest of `NAME@PATH[:key=value,…]` from the path on.
-    fn with_path_version(mut self, text: &str, start: usize) -> Result<Layer, Fault> {
+    fn with_path_version(mut self, text: &str, start: usize) -> Result<Layer, LayerFault> {
         let rest = &text[start..];
         let (end, tail) = path_end(rest, variables);
         self.version = Some(unescaped(&rest[..end]));
@@ -67,7 +67,11 @@ impl Layer {
     }
 
     /// The rest of an ordinary layer from the end of its name on, up to the `+`.
-    fn with_parts(mut self, text: &str, name_end: usize) -> Result<(Layer, Option<usize>), Fault> {
+    fn with_parts(
+        mut self,
+        text: &str,
+        name_end: usize,
+    ) -> Result<(Layer, Option<usize>), LayerFault> {
         let end = text.find('+').unwrap_or(text.len());
         let settings_at = text[name_end..end].find(':').map_or(end, |at| name_end + at);
         if text[name_end..].starts_with('@') {
@@ -118,7 +122,7 @@ fn has_path(version: &str) -> bool {
 }
 
 /// `key=value,…` between two bytes of `text`.
-fn settings(text: &str, start: usize, end: usize) -> Result<Vec<(String, String)>, Fault> {
+fn settings(text: &str, start: usize, end: usize) -> Result<Vec<(String, String)>, LayerFault> {
     let mut at = start;
     let mut settings = Vec::new();
     for pair in text[start..end].split(',') {

@@ -1,8 +1,8 @@
-//! The incomplete beta function, and what intervals need of it: Student's t and
-//! Clopper and Pearson's.
+//! The incomplete beta function, and two intervals that follow from it: Student's t, and Clopper
+//! and Pearson's.
 
-/// ln Γ(x) for x > 0: Stirling's series after the argument was raised by Γ(x + 1) = x Γ(x) to where
-/// its first terms give all digits of a double (Abramowitz and Stegun, 6.1.15 and 6.1.41).
+/// ln Γ(x) for x > 0, by Stirling's series. First Γ(x + 1) = x Γ(x) raises the argument, until a
+/// few terms give all digits of a double. Source: Abramowitz and Stegun, 6.1.15 and 6.1.41.
 fn ln_gamma(x: f64) -> f64 {
     let (mut x, mut shift) = (x, 0.0);
     while x < 12.0 {
@@ -25,7 +25,7 @@ fn ln_gamma(x: f64) -> f64 {
 }
 
 /// The regularised incomplete beta function I_x(a, b): the probability that a beta variable with
-/// these parameters is at most x. By the continued fraction of DLMF 8.17.22, evaluated forwards;
+/// these parameters is at most x. It is the continued fraction of DLMF 8.17.22, evaluated forwards.
 /// NaN unless a, b > 0 and 0 ≤ x ≤ 1.
 pub fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     if !(a > 0.0 && b > 0.0 && (0.0..=1.0).contains(&x)) {
@@ -40,7 +40,7 @@ pub fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     }
     let front =
         (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p()).exp() / a;
-    // 1 / (1 + d1 / (1 + d2 / (1 + …))): numerators and denominators of its convergents, scaled as
+    // 1 / (1 + d1 / (1 + d2 / (1 + …))): numerators and denominators of the convergents, scaled as
     // they grow.
     let (mut before, mut now) = ((1.0, 0.0), (1.0, 1.0));
     let mut value = 1.0;
@@ -62,11 +62,11 @@ pub fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     front / value
 }
 
-/// The x at which I_x(a, b) is `share`, by halving.
+/// The x at which I_x(a, b) is `share`, by bisection.
 fn beta_quantile(a: f64, b: f64, share: f64) -> f64 {
     let (mut low, mut high) = (0.0_f64, 1.0_f64);
     for _ in 0..1100 {
-        // Halving in the exponent first: quantiles of small shares lie near 0.
+        // Bisection of the exponent first: quantiles of small shares lie near 0.
         let middle = if low == 0.0 && high > 1e-300 { high / 2.0 } else { (low + high) / 2.0 };
         if middle <= low || middle >= high {
             break;
@@ -76,9 +76,9 @@ fn beta_quantile(a: f64, b: f64, share: f64) -> f64 {
     high
 }
 
-/// The quantile of Student's t with `freedom` degrees (not necessarily whole) that leaves `above`
-/// beyond it: for an interval at 99 % to both sides, `above` is 0.005. NaN unless 0 < `above` < 1
-/// and `freedom` > 0.
+/// The quantile of Student's t with `freedom` degrees of freedom (not necessarily whole) that is
+/// exceeded with probability `above`. For a two-sided interval at 99 %, `above` is 0.005. NaN
+/// unless 0 < `above` < 1 and `freedom` > 0.
 pub fn student_quantile(above: f64, freedom: f64) -> f64 {
     if !(above > 0.0 && above < 1.0 && freedom > 0.0) {
         return f64::NAN;
@@ -91,9 +91,9 @@ pub fn student_quantile(above: f64, freedom: f64) -> f64 {
     (freedom * (1.0 - x) / x).sqrt()
 }
 
-/// The exact interval of a share of which `hits` of `trials` were seen, at `level` (0.95): Clopper
-/// and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial",
-/// Biometrika 26 (1934).
+/// The exact interval of a share after `hits` of `trials`, at `level` (such as 0.95). Source:
+/// Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the
+/// binomial", Biometrika 26 (1934).
 pub fn clopper_pearson(hits: u64, trials: u64, level: f64) -> (f64, f64) {
     let (k, n, tail) = (hits as f64, trials as f64, (1.0 - level) / 2.0);
     let low = if hits == 0 { 0.0 } else { beta_quantile(k, n - k + 1.0, tail) };

@@ -1,29 +1,40 @@
-//! The compact binary format, `.trace`. It holds exactly what the CSV holds, plus
-//! facts about the recording.
+//! The compact binary format, `.trace`. It holds the columns of the CSV format, and facts about the
+//! recording.
 //!
 //! All integers are little-endian; a *varint* is LEB128, at most 10 bytes.
 //!
 //! ```text
 //! magic      8 bytes   89 'H' 'P' 'L' 'Y' 0D 0A 1A   (a text-mode copy breaks it visibly)
 //! version    u16       1
-//! header     u32 length, JSON {"columns":[…],"facts":{name: text, …}}, u32 CRC-32 of it
-//! parts      tag u8 'R', rows u32 (1 … 65536), raw length u32, stored length u32, CRC-32 of what is stored u32,
-//!            then the stored bytes: a zstd frame
-//! end        tag u8 'E', rows u64, calls u64, CRC-32 of those 16 bytes u32, and nothing after it
+//! header     u32 length, JSON {"columns":[…],"facts":{name: text, …}}, u32 CRC-32 of the JSON
+//! parts      tag u8 'R', rows u32 (1 … 65536), raw length u32, stored length u32,
+//!            u32 CRC-32 of the stored bytes, then the stored bytes: a zstd frame
+//! end        tag u8 'E', rows u64, calls u64, u32 CRC-32 of those 16 bytes, and nothing after it
 //! ```
 //!
-//! A fact that is a list is JSON in its text: `marks` is `[[event,"name"],…]`, what the program
-//! marked before which call; `arenas` is `[[event,"birth"|"death",base,size],…]`, where its
-//! pymalloc's memory lay (`Header::marks`, `Header::arenas`).
+//! A fact that is a list is JSON. `marks` is `[[event,"name"],…]`, the marks of the program before
+//! those calls (`Header::marks`). `arenas` is `[[event,"birth"|"death",base,size],…]`, the arenas of
+//! its pymalloc (`Header::arenas`).
 //!
-//! A part's raw bytes are columns, each a varint length and its bytes: `sites` (new strings: varint
-//! length, UTF-8), `head` (a byte a row: op, domain « 2, has lifetime « 4, has end_thread « 5),
-//! `gap` (varint: ends between this row and the one before), `size`, `lifetime` (only where there
-//! is one), `time_ns` (zigzag difference), `thread`, `end_thread` (only where there is one), `site`
-//! (varints). Columns like with like compress to about half of what rows would. A trace with types
-//! has two more columns: `types` (new strings) and `type` (varints). A part stands alone but for
-//! the running `event`, `time_ns` and the strings, so a file cut off anywhere is readable up to its
-//! last whole part.
+//! The raw bytes of a part are columns, each a varint length and its bytes:
+//!
+//! ```text
+//! sites       new strings: varint length, UTF-8
+//! head        a byte a row: op, domain « 2, has lifetime « 4, has end_thread « 5
+//! gap         varint: ends between this row and the row before
+//! size        varint
+//! lifetime    varint, only of rows that have one
+//! time_ns     varint: zigzag difference to the row before
+//! thread      varint
+//! end_thread  varint, only of rows that have one
+//! site        varint
+//! types       new strings; only in a trace with types
+//! type        varint; only in a trace with types
+//! ```
+//!
+//! Columns compress to about half the size of rows. A part needs nothing of the parts before but the
+//! running `event`, `time_ns` and the strings. So a file that was cut off is readable up to its last
+//! whole part.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
@@ -31,24 +42,24 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::column::{Column, PADDING, all_bits, at_most, count, put_varint, spread};
+use super::column::{PADDING, PartColumn, all_bits, at_most, count, put_varint, spread};
 use super::event::{
-    Asked, Batch, Columns, Domain, Header, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites,
-    TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId,
+    Columns, Domain, Header, RequestCode, Row, RowBatch, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES,
+    SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId,
 };
 use super::frame;
 use super::sequence::Sequence;
 
 const MAGIC: [u8; 8] = [0x89, b'H', b'P', b'L', b'Y', 0x0D, 0x0A, 0x1A];
 const VERSION: u16 = 1;
-/// Rows of a part that the writer makes: what a cut can take away at most.
+/// Rows of a part that the writer makes. A cut loses at most as many.
 const PART_ROWS: usize = 1 << 13;
-/// Rows of a part that the reader takes.
+/// Rows of a part that the reader accepts, at most.
 const PART_ROWS_LIMIT: usize = 1 << 16;
-/// No part that the writer makes is larger; a reader asked for more memory than this refuses.
+/// Raw bytes of a part, at most. The writer never exceeds this, and the reader refuses more.
 const PART_LIMIT_BYTES: usize = 16 << 20;
 const HEADER_LIMIT_BYTES: usize = 1 << 20;
-/// No call of a trace has this index.
+/// The index of every call is below this.
 const EVENT_LIMIT: u64 = 1 << 50;
 const TAG_ROWS: u8 = b'R';
 const TAG_END: u8 = b'E';
@@ -70,7 +81,7 @@ const TYPES: usize = 9;
 const TYPE: usize = 10;
 const COLUMNS: usize = 11;
 
-/// How many columns the parts of a trace have.
+/// The number of columns in the parts of a trace.
 fn part_columns(columns: Columns) -> usize {
     if columns.type_name { COLUMNS } else { TYPES }
 }
@@ -115,7 +126,7 @@ impl HeaderJson {
     }
 }
 
-/// Whether a file that begins so is a binary trace.
+/// Whether the beginning of a file is that of a binary trace.
 pub(super) fn sniff(start: &[u8]) -> bool {
     start.starts_with(&MAGIC)
 }
@@ -147,27 +158,27 @@ struct BinaryReader {
     file: BufReader<File>,
     header: Header,
     sites: Sites,
-    /// Where the part that is being read starts.
+    /// Byte offset of the part that is being read.
     offset: u64,
-    /// Where the next part starts.
+    /// Byte offset of the next part.
     next_offset: u64,
     rows_read: u64,
-    /// Rows of the part being read, in order; `cursor` is the next.
-    part: Batch,
+    /// Rows of the part that is being read, in order; `cursor` is the next row.
+    part: RowBatch,
     cursor: usize,
     /// The columns that are decoded.
-    looked_at: Columns,
+    selected: Columns,
     /// One past the event of the last row.
     next_event: u64,
     last_time_ns: u64,
-    /// `None` where the caller proves.
+    /// `None` where the caller validates.
     sequence: Option<Sequence>,
     events_hint: Option<u64>,
-    over: bool,
+    is_over: bool,
     unpacker: frame::Unpacker,
     stored: Vec<u8>,
     raw: Vec<u8>,
-    /// A column that is being read.
+    /// The values of the column that is being read.
     values: Vec<u64>,
 }
 
@@ -182,13 +193,13 @@ impl BinaryReader {
             offset: 0,
             next_offset: 0,
             rows_read: 0,
-            part: Batch::default(),
+            part: RowBatch::default(),
             cursor: 0,
-            looked_at: Columns::ALL,
+            selected: Columns::ALL,
             next_event: 0,
             last_time_ns: 0,
             sequence: Some(Sequence::new()),
-            over: false,
+            is_over: false,
             unpacker: frame::Unpacker::new().map_err(|source| TraceError::io(path, source))?,
             stored: Vec::new(),
             raw: Vec::new(),
@@ -207,7 +218,7 @@ impl BinaryReader {
         }
     }
 
-    /// Fills `buffer`; a file that ends inside is cut off.
+    /// Fills `buffer`. A file that ends before is cut off.
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), TraceError> {
         match self.file.read_exact(buffer) {
             Ok(()) => {
@@ -223,28 +234,28 @@ impl BinaryReader {
         }
     }
 
-    fn number<const N: usize>(&mut self) -> Result<[u8; N], TraceError> {
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], TraceError> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
-    fn word(&mut self) -> Result<u32, TraceError> {
-        Ok(u32::from_le_bytes(self.number()?))
+    fn u32(&mut self) -> Result<u32, TraceError> {
+        Ok(u32::from_le_bytes(self.bytes()?))
     }
 
     fn read_header(&mut self) -> Result<(), TraceError> {
-        if self.number::<8>()? != MAGIC {
-            return Err(self.fault("another beginning", "the magic of a heaplay trace"));
+        if self.bytes::<8>()? != MAGIC {
+            return Err(self.fault("another beginning", "the magic number of a heaplay trace"));
         }
-        let version = u16::from_le_bytes(self.number()?);
+        let version = u16::from_le_bytes(self.bytes()?);
         if version != VERSION {
             return Err(self.fault(
                 format!("format version {version}"),
                 format!("version {VERSION}; convert it to CSV with the heaplay that made it"),
             ));
         }
-        let length = self.word()? as usize;
+        let length = self.u32()? as usize;
         if length > HEADER_LIMIT_BYTES {
             return Err(self.fault(
                 format!("a header of {length} bytes"),
@@ -253,7 +264,7 @@ impl BinaryReader {
         }
         let mut json = vec![0; length];
         self.fill(&mut json)?;
-        if self.word()? != crc32fast::hash(&json) {
+        if self.u32()? != crc32fast::hash(&json) {
             return Err(
                 self.fault("a header whose checksum differs", "an undamaged file: copy it again")
             );
@@ -263,17 +274,17 @@ impl BinaryReader {
         })?;
         self.header = parsed
             .header()
-            .map_err(|found| self.fault(found, "a column that this heaplay knows"))?;
+            .map_err(|found| self.fault(found, "a column that this version of heaplay knows"))?;
         Ok(())
     }
 
-    /// The next part in place of one whose rows were all taken; `false` at the end, and after a
+    /// Reads the next part, after all rows of the last one were taken; `false` at the end, and after a
     /// fault.
     fn next_part(&mut self) -> Result<bool, TraceError> {
         self.cursor = 0;
-        let found = if self.over { Ok(false) } else { self.read_part() };
-        self.over = !matches!(found, Ok(true));
-        if self.over {
+        let found = if self.is_over { Ok(false) } else { self.read_part() };
+        self.is_over = !matches!(found, Ok(true));
+        if self.is_over {
             self.part.clear();
         }
         found
@@ -282,7 +293,7 @@ impl BinaryReader {
     /// Reads the next part into `self.part`; `false` at the end.
     fn read_part(&mut self) -> Result<bool, TraceError> {
         self.offset = self.next_offset;
-        match self.number::<1>()?[0] {
+        match self.bytes::<1>()?[0] {
             TAG_ROWS => {
                 self.read_rows()?;
                 Ok(true)
@@ -297,10 +308,10 @@ impl BinaryReader {
     }
 
     fn read_rows(&mut self) -> Result<(), TraceError> {
-        let rows = self.word()? as usize;
-        let raw_length = self.word()? as usize;
-        let stored_length = self.word()? as usize;
-        let checksum = self.word()?;
+        let rows = self.u32()? as usize;
+        let raw_length = self.u32()? as usize;
+        let stored_length = self.u32()? as usize;
+        let checksum = self.u32()?;
         if rows == 0
             || rows > PART_ROWS_LIMIT
             || raw_length > PART_LIMIT_BYTES
@@ -332,17 +343,17 @@ impl BinaryReader {
         Ok(())
     }
 
-    /// Splits the raw bytes, of which the padding is no part, into columns and those into rows;
-    /// `None` when they do not fit.
+    /// Splits the raw bytes, without the padding, into columns and decodes their rows; `None` when the
+    /// columns do not fit.
     fn decode(&mut self, raw: &[u8], length: usize, rows: usize) -> Option<()> {
-        let mut rest = Column::new(raw, 0, length);
-        let (has, wanted) = (self.header.columns, self.looked_at);
-        let mut columns = [Column::new(raw, length, length); COLUMNS];
+        let mut rest = PartColumn::new(raw, 0, length);
+        let (has, needed) = (self.header.columns, self.selected);
+        let mut columns = [PartColumn::new(raw, length, length); COLUMNS];
         for column in &mut columns[..part_columns(has)] {
             let length = rest.varint()?;
             *column = rest.take(length)?;
         }
-        // A string is entered once.
+        // A string must be new.
         while let Some(name) = columns[SITES].text(SITE_LIMIT_BYTES)? {
             let known = self.sites.len();
             (self.sites.intern(name).0 as usize == known + 1).then_some(())?;
@@ -354,21 +365,21 @@ impl BinaryReader {
         let heads = columns[HEAD].bytes().filter(|heads| heads.len() == rows)?;
         columns[HEAD].skip();
         let (part, values) = (&mut self.part, &mut self.values);
-        part.clear_to_be_written_over();
+        part.clear_for_overwriting();
         self.next_event = requests(heads, has, self.next_event, &mut columns, part)?;
-        if has.time_ns && wanted.time_ns {
+        if has.time_ns && needed.time_ns {
             columns[TIME_NS].varints(rows, values)?;
             part.times_ns.extend(values.iter().map(|step| {
                 self.last_time_ns = self.last_time_ns.wrapping_add_signed(unzigzag(*step));
                 self.last_time_ns
             }));
         }
-        if has.thread && wanted.thread {
+        if has.thread && needed.thread {
             columns[THREAD].varints(rows, values)?;
             at_most(u32::MAX.into(), values)?;
             part.threads.extend(values.iter().map(|thread| *thread as u32));
         }
-        if has.end_thread && wanted.end_thread {
+        if has.end_thread && needed.end_thread {
             columns[END_THREAD].varints(count(heads, HAS_END_THREAD), values)?;
             at_most(u32::MAX.into(), values)?;
             let mut there = values.iter();
@@ -377,32 +388,32 @@ impl BinaryReader {
                 thread.flatten().map(|thread| *thread as u32)
             }));
         }
-        if has.site && wanted.site {
+        if has.site && needed.site {
             columns[SITE].varints(rows, values)?;
             at_most((self.sites.len() as u64).min(u32::MAX.into()), values)?;
             part.sites.extend(values.iter().map(|site| SiteId(*site as u32)));
         }
-        if has.type_name && wanted.type_name {
+        if has.type_name && needed.type_name {
             columns[TYPE].varints(rows, values)?;
             at_most((self.sites.type_count() as u64).min(u32::MAX.into()), values)?;
             part.types.extend(values.iter().map(|id| TypeId(*id as u32)));
         }
         let left_out = [
-            (TIME_NS, wanted.time_ns),
-            (THREAD, wanted.thread),
-            (END_THREAD, wanted.end_thread),
-            (SITE, wanted.site),
-            (TYPE, wanted.type_name),
+            (TIME_NS, needed.time_ns),
+            (THREAD, needed.thread),
+            (END_THREAD, needed.end_thread),
+            (SITE, needed.site),
+            (TYPE, needed.type_name),
         ];
-        for (column, _) in left_out.into_iter().filter(|(_, is_wanted)| !is_wanted) {
+        for (column, _) in left_out.into_iter().filter(|(_, is_needed)| !is_needed) {
             columns[column].skip();
         }
-        columns.iter().all(Column::is_done).then_some(())
+        columns.iter().all(PartColumn::is_done).then_some(())
     }
 
     fn read_end(&mut self) -> Result<(), TraceError> {
-        let totals = self.number::<16>()?;
-        if self.word()? != crc32fast::hash(&totals) {
+        let totals = self.bytes::<16>()?;
+        if self.u32()? != crc32fast::hash(&totals) {
             return Err(
                 self.fault("an end whose checksum differs", "an undamaged file: copy it again")
             );
@@ -429,17 +440,17 @@ impl BinaryReader {
     }
 }
 
-/// Decodes what is in every row; gives one past the last event. `None` when it does not fit.
+/// Decodes the columns that every row has. Returns one past the last event; `None` when the columns
+/// do not fit.
 fn requests(
     heads: &[u8],
     has: Columns,
     mut next_event: u64,
-    columns: &mut [Column<'_>; COLUMNS],
-    part: &mut Batch,
+    columns: &mut [PartColumn<'_>; COLUMNS],
+    part: &mut RowBatch,
 ) -> Option<u64> {
     let rows = heads.len();
-    // Bits that stand for a column which the header does not list: an ending thread, and any domain
-    // but `obj`.
+    // Bits of columns that the header does not list: an ending thread, and any domain but `obj`.
     let unannounced = if has.end_thread { 0 } else { HAS_END_THREAD };
     let domains = if has.domain { 0 } else { 3 << 2 };
     let wrong = heads.iter().fold(0, |wrong, head| {
@@ -447,7 +458,7 @@ fn requests(
         wrong | is_unknown | head & unannounced | (head ^ (Domain::Obj as u8) << 2) & domains
     });
     (wrong == 0).then_some(())?;
-    part.asked.extend(heads.iter().map(|head| Asked(head & 0xF)));
+    part.requests.extend(heads.iter().map(|head| RequestCode(head & 0xF)));
     columns[SIZE].varints(rows, &mut part.sizes)?;
     at_most(SIZE_LIMIT_BYTES, &part.sizes)?;
     let lifetimes = &mut part.lifetimes;
@@ -458,7 +469,7 @@ fn requests(
     let events = &mut part.events;
     columns[GAP].varints(rows, events)?;
     if all_bits(events) | all_bits(lifetimes) | next_event < 1 << 32 {
-        // Of 2^16 such gaps, and a lifetime, the sum is below the limit.
+        // The sum of 2^16 such gaps and a lifetime is below the limit.
         for event in events {
             let gap = *event;
             *event = next_event + gap;
@@ -474,7 +485,7 @@ fn requests(
     Some(next_event)
 }
 
-/// Calls in the file, from its last 20 bytes, if those look like an end.
+/// The number of calls, from the last 21 bytes of the file, if those are an end.
 fn events_hint(file: &File) -> Option<u64> {
     let mut file = file.try_clone().ok()?;
     let position = file.stream_position().ok()?;
@@ -505,14 +516,14 @@ impl TraceReader for BinaryReader {
         if let Some(sequence) = &mut self.sequence
             && let Err(error) = sequence.accept(&row, |_| {})
         {
-            self.over = true;
+            self.is_over = true;
             self.cursor = self.part.rows();
             return Err(self.fault(format!("row {}: {error}", self.rows_read), error.expected()));
         }
         Ok(Some(row))
     }
 
-    fn next_batch(&mut self, batch: &mut Batch) -> Result<bool, TraceError> {
+    fn next_batch(&mut self, batch: &mut RowBatch) -> Result<bool, TraceError> {
         if self.cursor == self.part.rows() {
             let found = self.next_part();
             if !matches!(found, Ok(true)) {
@@ -522,25 +533,25 @@ impl TraceReader for BinaryReader {
         }
         if self.cursor == 0 && self.sequence.is_none() {
             std::mem::swap(&mut self.part, batch);
-            self.cursor = self.part.rows(); // those of a batch before, whose memory is used again
+            self.cursor = self.part.rows(); // rows of an earlier batch, whose memory is used again
             self.rows_read += batch.rows() as u64;
             return Ok(true);
         }
         batch.clear();
-        // Row by row, each proved; of the part at hand alone.
+        // Row by row, each validated, to the end of this part.
         while self.cursor < self.part.rows()
             && let Some(row) = self.next_row()?
         {
-            batch.push(&row, self.looked_at.and(self.header.columns));
+            batch.push(&row, self.selected.and(self.header.columns));
         }
         Ok(true)
     }
 
-    fn look_at(&mut self, columns: Columns) {
-        self.looked_at = columns;
+    fn select_columns(&mut self, columns: Columns) {
+        self.selected = columns;
     }
 
-    fn leave_proof(&mut self) {
+    fn skip_validation(&mut self) {
         self.sequence = None;
     }
 
@@ -564,7 +575,7 @@ struct BinaryWriter {
     types_written: u32,
     last_event: Option<u64>,
     last_time_ns: u64,
-    /// One past the last call that a row or an end accounts for.
+    /// One past the last call of a row or an end.
     calls: u64,
 }
 
@@ -596,7 +607,7 @@ impl BinaryWriter {
         })
     }
 
-    /// Sites and types that rows to come may name must be in the file before them.
+    /// Writes the sites and types that `row` names, if they are not yet in the file.
     fn put_names(&mut self, sites: &Sites, row: &Row) {
         while self.columns.site && self.sites_written < row.site.0 {
             self.sites_written += 1;
@@ -625,9 +636,9 @@ impl BinaryWriter {
         let failed = |source| TraceError::io(&self.path, source);
         let stored = frame::pack(&raw).map_err(failed)?;
         let mut head = vec![TAG_ROWS];
-        for word in [self.part_rows, raw.len(), stored.len()] {
+        for number in [self.part_rows, raw.len(), stored.len()] {
             head.extend(
-                u32::try_from(word).map_err(|e| failed(io::Error::other(e)))?.to_le_bytes(),
+                u32::try_from(number).map_err(|e| failed(io::Error::other(e)))?.to_le_bytes(),
             );
         }
         head.extend(crc32fast::hash(&stored).to_le_bytes());
@@ -702,8 +713,8 @@ impl TraceWriter for BinaryWriter {
 mod tests {
     use super::*;
 
-    /// What a person's reader gets row by row and what compiling gets at once are the same, with
-    /// and without the proof; of columns that nobody looks at nothing is left but the default.
+    /// Rows and batches hold the same values, with and without validation. Columns that are not
+    /// selected have their defaults.
     #[test]
     fn batches_hold_the_rows() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/json_round.trace");
@@ -716,17 +727,17 @@ mod tests {
         assert!(
             rows.len() > 2 * PART_ROWS && rows.iter().any(|row| row.site.0 > 0 && row.time_ns > 0)
         );
-        let sites_alone = Columns { site: true, ..Columns::default() };
-        for (is_proved, columns) in
-            [(true, Columns::ALL), (false, Columns::ALL), (false, sites_alone)]
+        let only_sites = Columns { site: true, ..Columns::default() };
+        for (is_validated, columns) in
+            [(true, Columns::ALL), (false, Columns::ALL), (false, only_sites)]
         {
             let mut reader = open();
-            if !is_proved {
-                reader.leave_proof();
+            if !is_validated {
+                reader.skip_validation();
             }
-            reader.look_at(columns);
-            let (mut batch, mut at) = (Batch::default(), 0);
-            // A row by itself in between: what is left of its part comes next.
+            reader.select_columns(columns);
+            let (mut batch, mut at) = (RowBatch::default(), 0);
+            // After one single row, the next batch holds the rest of its part.
             let first = reader.next_row().unwrap().unwrap();
             assert_eq!(
                 (first.event, first.size, first.site),

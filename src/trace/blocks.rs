@@ -1,59 +1,66 @@
-//! Follows blocks by address or id from birth to end, and numbers the calls. What the
-//! recorder's log (`raw.rs`) and the logs of others (`foreign.rs`) have in common.
+//! Follows blocks by address or id from birth to end, and numbers the calls. The recorder's log
+//! (`raw.rs`) and the logs of other recorders (`foreign_log.rs`) share it.
 //!
-//! A log has addresses; a row has a lifetime. So a log is read twice: the first time each block's
-//! lifetime is noted by its row (4 bytes a row, and what is live at a time), and the second time
-//! the rows are written with it.
+//! A log has addresses; a row has a lifetime. So a log is read twice. The first reading notes each
+//! block's lifetime: 4 bytes a row, and one entry for each live block. The second reading writes the
+//! rows with their lifetimes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU64;
 
-use super::{Domain, Op, Row};
+use super::event::{Domain, Op, Row};
 
-/// One thing that the log says.
+/// One entry of a log. Threads have the log's own numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Item {
+    /// A malloc, a calloc, or the end of a realloc.
     Birth { op: Op, domain: Domain, size: u64, address: u64, thread: u32, time_ns: u64 },
+    /// A free.
     Free { address: u64, thread: u32 },
+    /// The begin of a realloc, with its old block.
     GiveUp { address: u64, thread: u32 },
+    /// The end of a realloc that failed.
     Failed { thread: u32 },
 }
 
 /// Lifetime and ending thread of each row, by its index.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lifetimes {
-    /// 0: never ended. `u32::MAX`: see `long`.
+    /// By row. 0 means that the block never ended, `u32::MAX` that its lifetime is in `long`.
     short: Vec<u32>,
     long: HashMap<usize, u64>,
-    /// Threads that ended blocks of another one.
+    /// The ending thread, for blocks that another thread allocated.
     threads: HashMap<usize, u32>,
 }
 
-/// A block that ended.
-pub(super) struct Ended {
+/// The end of a block.
+pub(super) struct BlockEnd {
     row: usize,
     lifetime: u64,
-    /// The thread that ended it, where it was another than the one that got it.
-    by_other: Option<u32>,
+    /// The ending thread, where another thread allocated the block.
+    other_thread: Option<u32>,
 }
 
 impl Lifetimes {
+    /// Adds a row whose block lives.
     pub fn begin(&mut self) {
         self.short.push(0);
     }
 
-    pub fn note(&mut self, ended: &Ended) {
-        let Some(slot) = self.short.get_mut(ended.row) else { return };
-        *slot = u32::try_from(ended.lifetime).unwrap_or(u32::MAX);
+    /// Notes the end of a row's block.
+    pub fn note(&mut self, end: &BlockEnd) {
+        let Some(slot) = self.short.get_mut(end.row) else { return };
+        *slot = u32::try_from(end.lifetime).unwrap_or(u32::MAX);
         if *slot == u32::MAX {
-            self.long.insert(ended.row, ended.lifetime);
+            self.long.insert(end.row, end.lifetime);
         }
-        if let Some(thread) = ended.by_other {
-            self.threads.insert(ended.row, thread);
+        if let Some(thread) = end.other_thread {
+            self.threads.insert(end.row, thread);
         }
     }
 
+    /// Lifetime and ending thread of a row, as in [`Row`].
     pub fn get(&self, row: usize) -> (Option<NonZeroU64>, Option<u32>) {
         let lifetime = match self.short.get(row) {
             Some(&u32::MAX) => self.long.get(&row).copied().unwrap_or(0),
@@ -66,37 +73,42 @@ impl Lifetimes {
 
 /// A block that lives.
 #[derive(Clone, Copy, Debug)]
-struct Block {
+struct TrackedBlock {
     row: usize,
     event: u64,
     thread: u32,
     domain: Domain,
 }
 
-/// Follows the blocks by their addresses and numbers the calls. Both readings run it, so both
-/// number alike.
+/// Follows the blocks by their addresses and numbers the calls. Both readings use it, so both number
+/// the calls alike.
 #[derive(Default)]
 pub(super) struct Tracker {
-    live: HashMap<u64, Block, BuildHasherDefault<AddressHasher>>,
-    /// What each thread's realloc in flight has given up; `None` for a block never seen.
-    given_up: HashMap<u32, (u64, Option<Block>)>,
-    /// The recorder's thread numbers in the order in which they came, from 1.
+    live: HashMap<u64, TrackedBlock, BuildHasherDefault<AddressHasher>>,
+    /// The address and old block of each thread's unfinished realloc; `None` for a block without a
+    /// birth.
+    given_up: HashMap<u32, (u64, Option<TrackedBlock>)>,
+    /// The log's thread numbers in the order of appearance. The trace numbers them from 1.
     threads: Vec<u32>,
+    /// Calls so far.
     pub events: u64,
+    /// Rows so far.
     pub rows: u64,
+    /// Frees and reallocs of blocks without a birth.
     pub unseen_frees: u64,
+    /// Blocks without an end whose address came back.
     pub unseen_ends: u64,
 }
 
 impl Tracker {
-    /// Takes one item; a birth comes back as a row without its lifetime. `ended` hears of each
-    /// block that ends.
-    pub fn follow(&mut self, item: &Item, ended: &mut dyn FnMut(&Ended)) -> Option<Row> {
+    /// Takes one item. Returns a birth as a row without its lifetime. Calls `on_end` for each block
+    /// that ends.
+    pub fn follow(&mut self, item: &Item, on_end: &mut dyn FnMut(&BlockEnd)) -> Option<Row> {
         match *item {
             Item::Free { address, thread } => {
                 let thread = self.thread(thread);
                 match self.live.remove(&address) {
-                    Some(block) => self.end(block, thread, ended),
+                    Some(block) => self.end(block, thread, on_end),
                     None => self.unseen_frees += 1,
                 }
                 None
@@ -117,14 +129,14 @@ impl Tracker {
                 let thread = self.thread(thread);
                 if let Some(block) = self.live.remove(&address) {
                     self.unseen_ends += 1;
-                    self.end(block, thread, ended);
+                    self.end(block, thread, on_end);
                 }
                 let (op, event) =
-                    self.resize(op, domain, given_up.and_then(|(_, block)| block), thread, ended);
+                    self.resize(op, domain, given_up.and_then(|(_, block)| block), thread, on_end);
                 self.events = event + 1;
                 let row = usize::try_from(self.rows).unwrap_or(usize::MAX);
                 self.rows += 1;
-                self.live.insert(address, Block { row, event, thread, domain });
+                self.live.insert(address, TrackedBlock { row, event, thread, domain });
                 let mut row = Row::new(event, op, size, None);
                 (row.thread, row.domain, row.time_ns) = (thread, domain, time_ns);
                 Some(row)
@@ -132,22 +144,22 @@ impl Tracker {
         }
     }
 
-    /// What a request is in the trace, and its event. A realloc ends the block that it gave up at
-    /// its own event; one of a block never seen is a malloc, and one across domains, which a trace
-    /// cannot hold, a free and a malloc.
+    /// The op and the event of a request in the trace. A realloc ends its old block at its own
+    /// event. A realloc of a block without a birth becomes a malloc. A trace cannot hold a realloc
+    /// across domains; it becomes a free and a malloc.
     fn resize(
         &mut self,
         op: Op,
         domain: Domain,
-        old: Option<Block>,
+        old: Option<TrackedBlock>,
         thread: u32,
-        ended: &mut dyn FnMut(&Ended),
+        on_end: &mut dyn FnMut(&BlockEnd),
     ) -> (Op, u64) {
         let event = self.events;
         match (op, old) {
             (Op::Realloc, Some(block)) => {
                 let is_whole = block.domain.shares_blocks_with(domain);
-                self.end(block, thread, ended);
+                self.end(block, thread, on_end);
                 if is_whole { (Op::Realloc, event) } else { (Op::Malloc, self.events) }
             }
             (Op::Realloc, None) => {
@@ -158,17 +170,18 @@ impl Tracker {
         }
     }
 
-    fn end(&mut self, block: Block, thread: u32, ended: &mut dyn FnMut(&Ended)) {
-        let by_other = (block.thread != thread).then_some(thread);
-        ended(&Ended { row: block.row, lifetime: self.events - block.event, by_other });
+    fn end(&mut self, block: TrackedBlock, thread: u32, on_end: &mut dyn FnMut(&BlockEnd)) {
+        let other_thread = (block.thread != thread).then_some(thread);
+        on_end(&BlockEnd { row: block.row, lifetime: self.events - block.event, other_thread });
         self.events += 1;
     }
 
-    /// The log's numbers of the threads, in the order of the trace's, which run from 1.
+    /// The log's thread numbers, in the order of the trace's numbers, which run from 1.
     pub fn threads(&self) -> &[u32] {
         &self.threads
     }
 
+    /// The trace's number of a thread.
     fn thread(&mut self, number: u32) -> u32 {
         let index = self.threads.iter().position(|&known| known == number).unwrap_or_else(|| {
             self.threads.push(number);
@@ -178,7 +191,7 @@ impl Tracker {
     }
 }
 
-/// Spreads addresses by one multiplication: they are many, and no adversary chose them.
+/// Hashes addresses by one multiplication. Addresses are many, and no adversary chooses them.
 #[derive(Default)]
 struct AddressHasher(u64);
 

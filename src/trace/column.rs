@@ -1,9 +1,8 @@
-//! Columns of a binary trace's part, and the varints in them: LEB128, at most 10
-//! bytes.
+//! Columns of a binary trace's part, and their varints: LEB128, at most 10 bytes.
 //!
-//! How long the next varint is a processor cannot foresee, and a branch on it would cost more than
-//! the decoding. So columns are read by steps that are the same whatever comes: byte by byte, where
-//! a varint may be long one varint by eight bytes.
+//! A processor cannot predict the length of the next varint, and a branch on it would cost more than
+//! decoding. So columns are decoded without such branches: byte by byte. A column that may hold long
+//! varints is decoded varint by varint, from eight bytes at once.
 
 /// Appends a varint.
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -14,29 +13,29 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Zeros behind a part's raw bytes, so that eight bytes can be read at once wherever a column ends.
+/// Zeros behind a part's raw bytes, so that eight bytes can be read at once at the end of a column.
 pub const PADDING: usize = 8;
 
-/// The bits that say of each of eight bytes whether its varint goes on.
+/// The continuation bits of eight bytes: whether the varint goes on in the next byte.
 const GO_ON: u64 = 0x8080_8080_8080_8080;
 
-/// Reads a column, which is a stretch of a part's raw bytes. Single varints may be read past its
-/// end, of what follows it: a column is sound only if [`Column::is_done`] in the end.
+/// Reads a column, a range of a part's raw bytes. Reading single varints may run past the end, into
+/// the bytes that follow. So a column is sound only if [`PartColumn::is_done`] holds in the end.
 #[derive(Clone, Copy)]
-pub struct Column<'a> {
+pub struct PartColumn<'a> {
     raw: &'a [u8],
     at: usize,
     end: usize,
 }
 
-impl<'a> Column<'a> {
-    /// These bytes, behind which there is [`PADDING`].
-    pub fn new(raw: &'a [u8], at: usize, end: usize) -> Column<'a> {
-        Column { raw, at, end }
+impl<'a> PartColumn<'a> {
+    /// The column of the bytes from `at` to `end`. [`PADDING`] must follow the raw bytes.
+    pub fn new(raw: &'a [u8], at: usize, end: usize) -> PartColumn<'a> {
+        PartColumn { raw, at, end }
     }
 
-    /// A varint and its length; does not go on. Those of at most 8 bytes are read without a branch
-    /// on their length.
+    /// The next varint and its length, without moving on. Varints of at most 8 bytes are read without
+    /// a branch on the length.
     #[inline(always)]
     fn peek(&self) -> Option<(u64, usize)> {
         let word = u64::from_le_bytes(*self.raw.get(self.at..)?.first_chunk()?);
@@ -51,7 +50,7 @@ impl<'a> Column<'a> {
         Some((value, last.trailing_zeros() as usize / 8 + 1))
     }
 
-    /// One of 9 or 10 bytes.
+    /// As [`PartColumn::peek`], for a varint of 9 or 10 bytes.
     #[cold]
     fn peek_long(&self) -> Option<(u64, usize)> {
         let mut value = 0;
@@ -76,29 +75,29 @@ impl<'a> Column<'a> {
         Some(value)
     }
 
-    /// The bytes that are left.
+    /// The remaining bytes.
     pub fn bytes(&self) -> Option<&'a [u8]> {
         self.raw.get(self.at..self.end)
     }
 
-    /// The next so many bytes, as a column.
-    pub fn take(&mut self, length: u64) -> Option<Column<'a>> {
+    /// The next `length` bytes, as a column.
+    pub fn take(&mut self, length: u64) -> Option<PartColumn<'a>> {
         let end =
             self.at.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= self.end)?;
-        Some(Column { raw: self.raw, at: std::mem::replace(&mut self.at, end), end })
+        Some(PartColumn { raw: self.raw, at: std::mem::replace(&mut self.at, end), end })
     }
 
-    /// Leaves out what is left.
+    /// Skips the remaining bytes.
     pub fn skip(&mut self) {
         self.at = self.end;
     }
 
-    /// Whether nothing is left.
+    /// Whether the column was read to its end, and not past it.
     pub fn is_done(&self) -> bool {
         self.at == self.end
     }
 
-    /// The next string of a column of them, `Some(None)` at its end; `None` when it is none.
+    /// The next string of a column of strings; `Some(None)` at its end, `None` for a faulty string.
     pub fn text(&mut self, limit: usize) -> Option<Option<&'a str>> {
         if self.is_done() {
             return Some(None);
@@ -107,10 +106,11 @@ impl<'a> Column<'a> {
         std::str::from_utf8(self.take(length)?.bytes()?).ok().map(Some)
     }
 
-    /// Reads what is left, which must be so many varints, into `values` in place of what they held.
+    /// Replaces the contents of `values` by the remaining varints; `None` unless there are `count` of
+    /// them.
     pub fn varints(&mut self, count: usize, values: &mut Vec<u64>) -> Option<()> {
         let bytes = self.bytes()?;
-        // What they held is written over.
+        // The old values need no clearing, because all are overwritten.
         values.resize(count, 0);
         if bytes.iter().fold(0, |all, byte| all | byte) < 0x80 {
             (bytes.len() == count).then(|| widen(bytes, values))?;
@@ -127,7 +127,7 @@ impl<'a> Column<'a> {
     }
 }
 
-/// Varints of one byte each.
+/// Reads varints of one byte each.
 #[inline(always)]
 fn widen(bytes: &[u8], values: &mut [u64]) {
     for (value, byte) in values.iter_mut().zip(bytes) {
@@ -135,8 +135,8 @@ fn widen(bytes: &[u8], values: &mut [u64]) {
     }
 }
 
-/// Whether one of these varints may be longer than 7 bytes: one that is has four bytes that go on
-/// at a multiple of four.
+/// Whether one of these varints may be longer than 7 bytes. Such a varint has four continuation bits
+/// in a row at a multiple of four bytes.
 fn may_be_long(bytes: &[u8]) -> bool {
     let go_on = GO_ON as u32;
     bytes
@@ -146,13 +146,13 @@ fn may_be_long(bytes: &[u8]) -> bool {
         .fold(false, |any, four| any | (u32::from_le_bytes(*four) & go_on == go_on))
 }
 
-/// Reads varints of at most 7 bytes, as many as there are `values`; `None` when there are more or
-/// fewer.
+/// Reads varints of at most 7 bytes into `values`; `None` when there are more or fewer varints than
+/// values.
 #[inline(never)]
 fn put_short(bytes: &[u8], values: &mut [u64]) -> Option<()> {
-    // Where nearly all are of one byte, eight such come mostly together.
+    // Where nearly all varints have one byte, most groups of eight bytes are eight varints.
     let is_mostly_single = bytes.len() < values.len() + values.len() / 16;
-    let mut state = Short { at: 0, value: 0, shift: 0 };
+    let mut state = ShortVarints { at: 0, value: 0, shift: 0 };
     let (eights, rest) = bytes.as_chunks::<8>();
     for eight in eights {
         let Some(next) = values.get_mut(state.at..).and_then(|next| next.first_chunk_mut::<8>())
@@ -165,27 +165,29 @@ fn put_short(bytes: &[u8], values: &mut [u64]) -> Option<()> {
             state.at += 8;
             continue;
         }
-        let mut within = Short { at: 0, ..state };
+        let mut within = ShortVarints { at: 0, ..state };
         for byte in eight {
             within.put(*byte, &mut next[within.at & 7]);
         }
-        state = Short { at: state.at + within.at, ..within };
+        state = ShortVarints { at: state.at + within.at, ..within };
     }
     rest.iter().try_for_each(|byte| state.step(*byte, values))?;
     (state.at == values.len() && state.shift == 0).then_some(())
 }
 
-/// What is read so far of short varints.
+/// The state of reading short varints.
 #[derive(Clone, Copy)]
-struct Short {
-    /// The varint that is being read, what is known of it, and where its next bits belong.
+struct ShortVarints {
+    /// Index of the varint that is being read.
     at: usize,
+    /// Its value so far.
     value: u64,
+    /// Position of its next bits.
     shift: u32,
 }
 
-impl Short {
-    /// Goes on by a byte, to be put into the value that is being read.
+impl ShortVarints {
+    /// Takes a byte and writes the value so far to `value`.
     #[inline(always)]
     fn put(&mut self, byte: u8, value: &mut u64) {
         self.value |= u64::from(byte & 0x7F) << self.shift;
@@ -204,25 +206,25 @@ impl Short {
     }
 }
 
-/// All bits that are in any of the values.
+/// The bitwise or of all values.
 pub fn all_bits(values: &[u64]) -> u64 {
     values.iter().fold(0, |all, value| all | value)
 }
 
-/// `None` when one of the values is larger.
+/// `None` when one of the values is larger than `limit`.
 pub fn at_most(limit: u64, values: &[u64]) -> Option<()> {
     (all_bits(values) <= limit || values.iter().all(|value| *value <= limit)).then_some(())
 }
 
-/// How many bytes have this bit.
+/// The number of bytes that have this bit.
 pub fn count(bytes: &[u8], bit: u8) -> usize {
     let few =
         |bytes: &[u8]| usize::from(bytes.iter().map(|byte| u8::from(byte & bit != 0)).sum::<u8>());
     bytes.chunks(128).map(few).sum()
 }
 
-/// Puts values that only the rows with this bit in their heads have at their rows, and 0 at the
-/// others.
+/// Spreads the values of the rows whose heads have this bit: each value goes to its row, and the
+/// other rows get 0.
 pub fn spread(values: &mut Vec<u64>, heads: &[u8], bit: u8) {
     let mut from = values.len();
     if from == heads.len() {
@@ -240,8 +242,8 @@ pub fn spread(values: &mut Vec<u64>, heads: &[u8], bit: u8) {
 mod tests {
     use super::*;
 
-    /// One byte at a time, as the format's words have it.
-    fn plainly(bytes: &[u8]) -> Option<(u64, usize)> {
+    /// A varint and its length, read byte by byte as the format specifies.
+    fn read_plainly(bytes: &[u8]) -> Option<(u64, usize)> {
         let mut value = 0_u128;
         for (at, byte) in bytes.iter().enumerate().take(10) {
             value |= u128::from(byte & 0x7F) << (7 * at);
@@ -252,11 +254,11 @@ mod tests {
         None
     }
 
-    /// So many, and nothing after them.
-    fn all_plainly(mut bytes: &[u8], count: usize) -> Option<Vec<u64>> {
+    /// Reads `count` varints and no byte more.
+    fn read_all_plainly(mut bytes: &[u8], count: usize) -> Option<Vec<u64>> {
         let mut values = Vec::new();
         for _ in 0..count {
-            let (value, length) = plainly(bytes)?;
+            let (value, length) = read_plainly(bytes)?;
             values.push(value);
             bytes = &bytes[length..];
         }
@@ -285,8 +287,8 @@ mod tests {
         let mut bits = Bits(11);
         let mut read = 0;
         for round in 0..20_000_u32 {
-            // A value of any length as the writer has it; every other time with bytes that need not
-            // be canonical.
+            // A value of any length, as the writer writes it. Every other round has bytes that need
+            // not be canonical.
             let mut raw = Vec::new();
             put_varint(&mut raw, bits.next() >> (round % 64));
             if round % 2 == 1 {
@@ -294,24 +296,24 @@ mod tests {
                 raw.extend(bits.next().to_le_bytes());
             }
             let end = raw.len();
-            let expected = plainly(&raw).filter(|(_, length)| *length <= end);
+            let expected = read_plainly(&raw).filter(|(_, length)| *length <= end);
             raw.extend([0; PADDING]);
-            let mut column = Column::new(&raw, 0, end);
+            let mut column = PartColumn::new(&raw, 0, end);
             let found = column.varint();
             match expected {
                 Some((value, length)) => {
                     assert_eq!((found, column.at), (Some(value), length), "{raw:?}");
                     read += 1;
                 }
-                // It ends in the padding: the column is then never done, whatever was read.
+                // The varint ends in the padding, so the column never counts as done.
                 None => assert!(found.is_none() || column.at > end, "{raw:?}"),
             }
         }
         assert!(read > 15_000, "{read}");
     }
 
-    /// Columns of all mixtures of lengths, as written or damaged, with as many values as asked for
-    /// or with others.
+    /// Columns of all mixtures of lengths, as written or damaged, with the requested number of values
+    /// or another.
     #[test]
     fn columns_are_their_varints_one_by_one() {
         let mut bits = Bits(12);
@@ -319,17 +321,17 @@ mod tests {
         let mut values = Vec::new();
         for round in 0..20_000 {
             let count = bits.below(70) as usize;
-            // In bits; now and then another, so that a column is nearly all of one length.
+            // In bits. A rare other length makes columns that have nearly one length.
             let (usual, other) =
                 (1 + bits.below(if round % 3 == 0 { 64 } else { 24 }), 1 + bits.below(64));
             let often = 1 + bits.below(40);
-            let mut raw = vec![0xFF; 3]; // what is before it is no part of it
+            let mut raw = vec![0xFF; 3]; // bytes before the column
             for _ in 0..count {
                 let length = if bits.below(often) == 0 { other } else { usual };
                 put_varint(&mut raw, bits.next() >> (64 - length));
             }
-            let damaged = bits.below(3) == 0 && raw.len() > 3;
-            for _ in 0..if damaged { 1 + bits.below(3) } else { 0 } {
+            let is_damaged = bits.below(3) == 0 && raw.len() > 3;
+            for _ in 0..if is_damaged { 1 + bits.below(3) } else { 0 } {
                 let at = 3 + bits.below(raw.len() as u64 - 3) as usize;
                 match bits.below(3) {
                     0 => raw[at] ^= 0x80,
@@ -337,12 +339,12 @@ mod tests {
                     _ => raw[at] = bits.next() as u8,
                 }
             }
-            let asked = if bits.below(10) == 0 { count + bits.below(3) as usize } else { count };
+            let wanted = if bits.below(10) == 0 { count + bits.below(3) as usize } else { count };
             let end = raw.len();
-            let expected = all_plainly(&raw[3..end], asked);
-            raw.extend([if round % 2 == 0 { 0 } else { 0x81 }; PADDING]); // or of a column that follows
-            let mut column = Column::new(&raw, 3, end);
-            let found = column.varints(asked, &mut values).filter(|()| column.is_done());
+            let expected = read_all_plainly(&raw[3..end], wanted);
+            raw.extend([if round % 2 == 0 { 0 } else { 0x81 }; PADDING]); // or the next column
+            let mut column = PartColumn::new(&raw, 3, end);
+            let found = column.varints(wanted, &mut values).filter(|()| column.is_done());
             assert_eq!(found.map(|()| &values), expected.as_ref(), "{:x?}", &raw[3..end]);
             *if expected.is_some() { &mut sound } else { &mut broken } += 1;
         }

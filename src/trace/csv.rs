@@ -1,6 +1,6 @@
 //! The CSV format, for people, pandas and DuckDB.
 //!
-//! One row per request, in the order in which they were made; frees have no rows of their own.
+//! Each request is a row, in the order of the calls. Frees have no rows.
 //!
 //! ```
 //! # let folder = tempfile::tempdir().unwrap();
@@ -20,13 +20,15 @@
 //! # while reader.next_row().unwrap().is_some() {}
 //! ```
 //!
-//! - `lifetime`: calls from this one to the one that ended the block; empty when it outlives the
+//! - `lifetime`: calls from this one to the end of the block; empty for a block that outlives the
 //!   trace.
-//! - `event`: index among all calls, frees included. Without the column, rows take the lowest
-//!   indices that no end has taken; a realloc then has no meaning and is refused.
-//! - Optional: `thread`, `end_thread` (who freed, when another), `domain`, `time_ns`, `site`,
-//!   `type` (what the block is for: `float`, `tuple`, `dict`; empty for a buffer; CPython's free
-//!   lists are kept by it). Unknown columns are left out with one warning.
+//! - `event`: index of the call, where frees count, too. Without the column, rows take the lowest
+//!   indices that no end has taken. A realloc then has no meaning and is refused.
+//! - Optional: `thread`, `end_thread` (the freeing thread, where it is another), `domain`, `time_ns`,
+//!   `site`, `type`. The type is that of the object in the block (`float`, `tuple`, `dict`), and
+//!   empty for a buffer. CPython chooses free lists by it.
+//!
+//! Unknown columns are left out with one warning.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -41,7 +43,7 @@ use super::event::{
 };
 use super::sequence::{Sequence, SequenceError};
 
-/// The columns by name, in the order in which they are written.
+/// The names of the columns, in the order of writing.
 const NAMES: [&str; 10] = [
     "event",
     "op",
@@ -65,8 +67,7 @@ const TIME_NS: usize = 7;
 const SITE: usize = 8;
 const TYPE: usize = 9;
 
-/// Whether a file that begins so is taken for CSV: text whose first line names a column that every
-/// trace has.
+/// Whether the beginning of a file looks like a CSV trace: its first line names a known column.
 pub(super) fn sniff(start: &[u8]) -> bool {
     let line = start.split(|&b| b == b'\n').next().unwrap_or_default();
     let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
@@ -92,16 +93,16 @@ struct CsvReader {
     path: PathBuf,
     reader: csv::Reader<File>,
     record: ByteRecord,
-    /// Where each column of [`NAMES`] stands in the file.
-    places: [Option<usize>; NAMES.len()],
+    /// The index of each column of [`NAMES`] in the file.
+    indices: [Option<usize>; NAMES.len()],
     width: usize,
     header: Header,
     sites: Sites,
     sequence: Sequence,
-    /// Whether the caller proves that the rows are a trace.
-    is_proved_elsewhere: bool,
+    /// Whether the caller validates that the rows are a trace.
+    caller_validates: bool,
     warnings: Vec<String>,
-    over: bool,
+    is_over: bool,
 }
 
 impl CsvReader {
@@ -122,53 +123,53 @@ impl CsvReader {
         if !read {
             return Err(line("an empty file".into()));
         }
-        let mut places = [None; NAMES.len()];
+        let mut indices = [None; NAMES.len()];
         let mut unknown = Vec::new();
-        for (place, field) in record.iter().enumerate() {
+        for (index, field) in record.iter().enumerate() {
             let field = field.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(field).trim_ascii();
             let name = std::str::from_utf8(field)
-                .map_err(|_| line(format!("column {} has a name that is not UTF-8", place + 1)))?;
+                .map_err(|_| line(format!("column {} has a name that is not UTF-8", index + 1)))?;
             match NAMES.iter().position(|known| *known == name) {
-                Some(column) if places[column].is_some() => {
+                Some(column) if indices[column].is_some() => {
                     return Err(line(format!("two columns named `{name}`")));
                 }
-                Some(column) => places[column] = Some(place),
+                Some(column) => indices[column] = Some(index),
                 None => unknown.push(format!("`{name}`")),
             }
         }
         for required in [OP, SIZE, LIFETIME] {
-            if places[required].is_none() {
+            if indices[required].is_none() {
                 return Err(line(format!("no column `{}`", NAMES[required])));
             }
         }
         let mut warnings = Vec::new();
         if !unknown.is_empty() {
             warnings.push(format!(
-                "{}: columns left out, not known here: {}",
+                "{}: unknown columns are left out: {}",
                 path.display(),
                 unknown.join(", ")
             ));
         }
         let columns = Columns {
-            thread: places[THREAD].is_some(),
-            end_thread: places[END_THREAD].is_some(),
-            domain: places[DOMAIN].is_some(),
-            time_ns: places[TIME_NS].is_some(),
-            site: places[SITE].is_some(),
-            type_name: places[TYPE].is_some(),
+            thread: indices[THREAD].is_some(),
+            end_thread: indices[END_THREAD].is_some(),
+            domain: indices[DOMAIN].is_some(),
+            time_ns: indices[TIME_NS].is_some(),
+            site: indices[SITE].is_some(),
+            type_name: indices[TYPE].is_some(),
         };
         Ok(CsvReader {
             path: path.to_owned(),
             width: record.len(),
             reader,
             record,
-            places,
+            indices,
             header: Header { columns, ..Header::default() },
             sites: Sites::default(),
             sequence: Sequence::new(),
-            is_proved_elsewhere: false,
+            caller_validates: false,
             warnings,
-            over: false,
+            is_over: false,
         })
     }
 
@@ -182,16 +183,16 @@ impl CsvReader {
         }
     }
 
-    fn broken(&self, error: &SequenceError) -> TraceError {
+    fn sequence_fault(&self, error: &SequenceError) -> TraceError {
         self.fault(error.to_string(), error.expected())
     }
 
-    /// The text of a column; empty when the column is not there.
+    /// The text of a column; empty where the file lacks the column.
     fn field(&self, column: usize) -> &[u8] {
-        self.places[column].and_then(|place| self.record.get(place)).unwrap_or_default()
+        self.indices[column].and_then(|index| self.record.get(index)).unwrap_or_default()
     }
 
-    /// A whole number, `None` when the field is empty.
+    /// A whole number; `None` for an empty field.
     fn number(&self, column: usize, limit: u64, what: &str) -> Result<Option<u64>, TraceError> {
         let field = self.field(column);
         if field.is_empty() {
@@ -223,7 +224,8 @@ impl CsvReader {
         let size = self
             .number(SIZE, SIZE_LIMIT_BYTES, SIZE_RULE)?
             .ok_or_else(|| self.fault("an empty size", SIZE_RULE))?;
-        const LIFETIME_RULE: &str = "a whole number of calls from 1 to 2^48, or nothing for a block that outlives the trace";
+        const LIFETIME_RULE: &str = "a whole number of calls from 1 to 2^48, or nothing for a block \
+                                     that outlives the trace";
         let lifetime = self.number(LIFETIME, 1 << 48, LIFETIME_RULE)?;
         if lifetime == Some(0) {
             return Err(self.fault("lifetime `0`", LIFETIME_RULE));
@@ -240,7 +242,7 @@ impl CsvReader {
         };
         let time_ns = self.number(TIME_NS, u64::MAX, "nanoseconds as a whole number")?.unwrap_or(0);
         let (site, type_id) = self.names()?;
-        let event = match self.places[EVENT] {
+        let event = match self.indices[EVENT] {
             Some(_) => self
                 .number(EVENT, 1 << 48, "the index of the call as a whole number")?
                 .ok_or_else(|| self.fault("an empty event", "the index of the call"))?,
@@ -250,23 +252,25 @@ impl CsvReader {
                     "an `event` column, which says which block it resizes",
                 ));
             }
-            None => self.sequence.derive_event(|_| {}).map_err(|error| self.broken(&error))?,
+            None => {
+                self.sequence.derive_event(|_| {}).map_err(|error| self.sequence_fault(&error))?
+            }
         };
         let lifetime = lifetime.and_then(NonZeroU64::new);
         Ok(Row { event, op, size, lifetime, thread, end_thread, domain, time_ns, site, type_id })
     }
 
-    /// The columns of words, as ids.
+    /// The ids of site and type.
     fn names(&mut self) -> Result<(SiteId, TypeId), TraceError> {
-        let site = self.word(SITE, SITE_LIMIT_BYTES, "file:line in UTF-8")?.map(str::to_owned);
+        let site = self.text(SITE, SITE_LIMIT_BYTES, "file:line in UTF-8")?.map(str::to_owned);
         let site = site.map_or(SiteId(0), |name| self.sites.intern(&name));
         let name =
-            self.word(TYPE, TYPE_LIMIT_BYTES, "the name of a type in UTF-8")?.map(str::to_owned);
+            self.text(TYPE, TYPE_LIMIT_BYTES, "the name of a type in UTF-8")?.map(str::to_owned);
         Ok((site, name.map_or(TypeId(0), |name| self.sites.intern_type(&name))))
     }
 
-    /// The text of a column, `None` when the field is empty.
-    fn word(
+    /// The text of a column; `None` for an empty field.
+    fn text(
         &self,
         column: usize,
         limit: usize,
@@ -290,28 +294,28 @@ impl TraceReader for CsvReader {
     }
 
     fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
-        if self.over {
+        if self.is_over {
             return Ok(None);
         }
-        self.over = true; // after a fault there is nothing more
+        self.is_over = true; // unless this row is sound
         let path = &self.path;
         if !self.reader.read_byte_record(&mut self.record).map_err(|error| from_csv(path, error))? {
-            if !self.is_proved_elsewhere {
-                self.sequence.finish(|_| {}).map_err(|error| self.broken(&error))?;
+            if !self.caller_validates {
+                self.sequence.finish(|_| {}).map_err(|error| self.sequence_fault(&error))?;
             }
             return Ok(None);
         }
         let row = self.parse()?;
-        if !self.is_proved_elsewhere {
-            self.sequence.accept(&row, |_| {}).map_err(|error| self.broken(&error))?;
+        if !self.caller_validates {
+            self.sequence.accept(&row, |_| {}).map_err(|error| self.sequence_fault(&error))?;
         }
-        self.over = false;
+        self.is_over = false;
         Ok(Some(row))
     }
 
-    fn leave_proof(&mut self) {
-        // Without that column the events follow from the ends.
-        self.is_proved_elsewhere = self.places[EVENT].is_some();
+    fn skip_validation(&mut self) {
+        // Without the column `event`, the events follow from the ends, which only `sequence` knows.
+        self.caller_validates = self.indices[EVENT].is_some();
     }
 
     fn sites(&self) -> &Sites {
@@ -347,12 +351,12 @@ impl CsvWriter {
         let mut writer = csv::WriterBuilder::new()
             .flexible(true)
             .from_writer(BufWriter::with_capacity(1 << 16, file));
-        let kept = NAMES
+        let names = NAMES
             .iter()
             .enumerate()
             .filter(|(column, _)| has(columns, *column))
             .map(|(_, name)| name);
-        writer.write_record(kept).map_err(|error| from_csv(path, error))?;
+        writer.write_record(names).map_err(|error| from_csv(path, error))?;
         Ok(CsvWriter { path: path.to_owned(), writer, columns })
     }
 
@@ -381,7 +385,7 @@ impl CsvWriter {
     }
 }
 
-/// Whether a trace with these optional columns has `column`.
+/// Whether a trace with these optional columns has the column of that index.
 fn has(columns: Columns, column: usize) -> bool {
     match column {
         THREAD => columns.thread,

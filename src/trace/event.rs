@@ -1,41 +1,40 @@
-//! Room `trace`, the contract: what one row of a trace says, and what a format must do to read and
-//! write rows.
+//! The contract of trace formats: the row, and the traits that read and write rows.
 //!
-//! A trace is a table of allocation *requests* in the order in which a program made them. A block's
-//! end has no row of its own: the row's `lifetime` says after how many calls it came. `sequence.rs`
-//! turns rows back into calls. Every format (one file each, listed in `mod.rs`) reads to and writes
-//! from [`Row`].
+//! A trace is a table of allocation *requests*, in the order in which a program made them. The end
+//! of a block has no row. The `lifetime` of the block's row counts the calls until the end.
+//! `sequence.rs` turns rows into calls. Each format is a file, listed in `formats.rs`; all of them
+//! read and write [`Row`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-/// The largest size a row may carry, in bytes: 2^47, the user half of a 48-bit address space.
+/// The largest size of a row, in bytes: 2^47, the user half of a 48-bit address space.
 pub const SIZE_LIMIT_BYTES: u64 = 1 << 47;
 
-/// The longest site a trace may carry, in bytes of UTF-8.
+/// The longest site of a trace, in bytes of UTF-8.
 pub const SITE_LIMIT_BYTES: usize = 4096;
 
-/// The longest name of a type that a trace may carry, in bytes of UTF-8.
+/// The longest type name of a trace, in bytes of UTF-8.
 pub const TYPE_LIMIT_BYTES: usize = 256;
 
-/// What a request asks for. A free is no request: it is the end of a block.
+/// The function of a request. A free is no request; it is the end of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
-    /// New block, contents undefined.
+    /// A new block with undefined contents.
     Malloc,
-    /// New block, all zero; the size is the product of the two arguments.
+    /// A new block of zeros. The size is the product of the two arguments.
     Calloc,
-    /// Ends one block and begins another that keeps its contents.
+    /// Ends one block and begins another with the same contents.
     Realloc,
 }
 
 impl Op {
-    /// All ops, in the order of their codes.
+    /// All ops, in the order of their codes (0, 1, 2).
     pub const ALL: [Op; 3] = [Op::Malloc, Op::Calloc, Op::Realloc];
 
-    /// The word used in CSV headers, tables and pictures.
+    /// The op's name in CSV files, tables and pictures.
     pub fn name(self) -> &'static str {
         match self {
             Op::Malloc => "malloc",
@@ -54,25 +53,25 @@ impl Op {
 /// `PyObject_Malloc`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Domain {
-    /// `PyMem_Raw*`: goes past pymalloc, may be called without the GIL.
+    /// `PyMem_Raw*`: bypasses pymalloc; may be called without the GIL.
     Raw,
-    /// `PyMem_*`: buffers; shares pymalloc with `obj`.
+    /// `PyMem_*`: buffers. Shares pymalloc with `obj`.
     Mem,
     /// `PyObject_*`: objects.
     Obj,
 }
 
 impl Domain {
-    /// All domains, in the order of their codes.
+    /// All domains, in the order of their codes (0, 1, 2).
     pub const ALL: [Domain; 3] = [Domain::Raw, Domain::Mem, Domain::Obj];
 
-    /// Whether a block of this domain may be resized or freed in the other: `mem` and `obj` share
-    /// one allocator, `raw` has its own, and CPython crashes when the two are mixed.
+    /// Whether a block of this domain may be resized or freed in the other. `mem` and `obj` share
+    /// one allocator and `raw` has its own. CPython crashes when the two are mixed.
     pub fn shares_blocks_with(self, other: Domain) -> bool {
         (self == Domain::Raw) == (other == Domain::Raw)
     }
 
-    /// The word used in CSV headers, tables and pictures.
+    /// The domain's name in CSV files, tables and pictures.
     pub fn name(self) -> &'static str {
         match self {
             Domain::Raw => "raw",
@@ -87,7 +86,7 @@ impl Domain {
     }
 }
 
-/// What stands in a site between a line and the line that called it.
+/// The separator in a site between a line and the line that called it.
 pub const CALLED_FROM: &str = " < ";
 
 /// The frames of a site, `file:line` each, newest first.
@@ -95,59 +94,70 @@ pub fn frames(site: &str) -> impl Iterator<Item = &str> {
     site.split(CALLED_FROM)
 }
 
-/// The line that allocated: a site's newest frame, without its callers.
+/// The line that allocated: the newest frame of a site, without its callers.
 pub fn innermost(site: &str) -> &str {
     frames(site).next().unwrap_or(site)
 }
 
-/// An index into a trace's table of sites ([`Sites`]); 0 means that no site was recorded.
+/// `file:line` of a site. A long path loses its beginning, because its end says more.
+pub(super) fn site_name(file: &str, line: u32) -> String {
+    let mut name = format!("{file}:{line}");
+    let excess = name.len().saturating_sub(SITE_LIMIT_BYTES);
+    if excess > 0 {
+        let cut = (excess..=name.len()).find(|&at| name.is_char_boundary(at)).unwrap_or(excess);
+        name.drain(..cut);
+    }
+    name
+}
+
+/// The number of a site in a trace's table ([`Sites`]); 0 means that no site was recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteId(pub u32);
 
-/// An index into a trace's table of types ([`Sites::type_name`]); 0 means that the block is no
+/// The number of a type in a trace's table ([`Sites::type_name`]). 0 means that the block is no
 /// object of a known type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TypeId(pub u32);
 
-/// A block's type and its requested size: what a free list is kept by.
+/// A block's type and its requested size. CPython's free lists are chosen by both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Kind {
     /// The type's name.
     pub type_name: String,
-    /// Bytes asked for.
+    /// Requested bytes.
     pub bytes: u64,
 }
 
 /// One allocation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Index of this call among all calls, frees included, from 0.
+    /// Index of this call in the sequence of all calls, frees included, from 0.
     pub event: u64,
-    /// What was asked.
+    /// The function of the request.
     pub op: Op,
-    /// Bytes asked for.
+    /// Requested bytes.
     pub size: u64,
-    /// Calls from this one to the one that ended the block; `None` when it was live at the end of
+    /// Calls from this one to the end of the block; `None` for a block that is live at the end of
     /// the trace.
     pub lifetime: Option<NonZeroU64>,
-    /// Who allocated: a small number, 1 for the thread seen first. 0 where the trace has no thread
-    /// column.
+    /// The allocating thread: a small number, 1 for the first thread. 0 where the trace has no
+    /// thread column.
     pub thread: u32,
-    /// Who freed, when that was another thread.
+    /// The freeing thread, where it differs from the allocating one.
     pub end_thread: Option<u32>,
-    /// Which domain was asked; `obj` where the trace has no domain column.
+    /// The domain of the request; `obj` where the trace has no domain column.
     pub domain: Domain,
     /// Nanoseconds since the recording started; 0 where the trace has no time column.
     pub time_ns: u64,
     /// The line that allocated.
     pub site: SiteId,
-    /// What the block is for, as the program's runtime calls it: `float`, `tuple`, `dict`. None for
-    /// buffers.
+    /// The type of the object in the block, as the program's runtime names it: `float`, `tuple`,
+    /// `dict`. Buffers have none.
     pub type_id: TypeId,
 }
 
 impl Row {
-    /// A row with only what every trace has; the rest at its default.
+    /// A row of the columns that every trace has; the others have their defaults.
     pub fn new(event: u64, op: Op, size: u64, lifetime: Option<u64>) -> Row {
         Row {
             event,
@@ -163,23 +173,23 @@ impl Row {
         }
     }
 
-    /// The index of the call that ends this block.
+    /// The index of the call that ends this block; `None` for a block that outlives the trace.
     pub fn end(&self) -> Option<u64> {
         self.lifetime.map(|lifetime| self.event.saturating_add(lifetime.get()))
     }
 }
 
-/// What a row asks for and of whom, in a byte: op (bits 0–1) and domain (bits 2–3), by their codes.
+/// Op (bits 0–1) and domain (bits 2–3) of a request, by their codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked(pub(super) u8);
+pub struct RequestCode(pub(super) u8);
 
-impl Asked {
-    /// That op of that domain.
-    pub fn new(op: Op, domain: Domain) -> Asked {
-        Asked(op as u8 | (domain as u8) << 2)
+impl RequestCode {
+    /// The code of `op` in `domain`.
+    pub fn new(op: Op, domain: Domain) -> RequestCode {
+        RequestCode(op as u8 | (domain as u8) << 2)
     }
 
-    /// What was asked.
+    /// The op.
     #[inline(always)]
     pub fn op(self) -> Op {
         match self.0 & 3 {
@@ -189,7 +199,7 @@ impl Asked {
         }
     }
 
-    /// Of which domain.
+    /// The domain.
     #[inline(always)]
     pub fn domain(self) -> Domain {
         match self.0 >> 2 {
@@ -199,24 +209,23 @@ impl Asked {
         }
     }
 
-    /// The byte.
+    /// The code as a byte.
     #[inline(always)]
     pub fn code(self) -> u8 {
         self.0
     }
 }
 
-/// Rows side by side, as many as a format has at hand, column by column: what a caller takes that
-/// would lose time row by row.
+/// A batch of rows, column by column. Callers that would lose time row by row read batches.
 ///
-/// The first four columns are in every row, and equally long. Another is empty where the trace has
-/// none or nobody looks at it ([`TraceReader::look_at`]); else it is as long as they are.
+/// The first four columns are always there and have one value a row. Any other column is empty where
+/// the trace lacks it or the caller did not select it ([`TraceReader::select_columns`]).
 #[derive(Clone, Debug, Default)]
-pub struct Batch {
+pub struct RowBatch {
     /// As [`Row::event`].
     pub events: Vec<u64>,
     /// [`Row::op`] and [`Row::domain`].
-    pub asked: Vec<Asked>,
+    pub requests: Vec<RequestCode>,
     /// As [`Row::size`], in bytes.
     pub sizes: Vec<u64>,
     /// As [`Row::lifetime`]; 0 for none.
@@ -233,19 +242,19 @@ pub struct Batch {
     pub types: Vec<TypeId>,
 }
 
-impl Batch {
-    /// Rows that are gathered into a batch where a format reads them one by one.
+impl RowBatch {
+    /// Rows of a batch, where a format reads row by row.
     const ROWS: usize = 1 << 12;
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.events.len()
     }
 
-    /// Forgets the rows, and keeps their memory.
+    /// Removes all rows. The memory stays allocated.
     pub fn clear(&mut self) {
         self.events.clear();
-        self.asked.clear();
+        self.requests.clear();
         self.sizes.clear();
         self.lifetimes.clear();
         self.times_ns.clear();
@@ -255,18 +264,18 @@ impl Batch {
         self.types.clear();
     }
 
-    /// Forgets the rows for others whose first columns will be written over these, whatever they
-    /// hold.
-    pub(super) fn clear_to_be_written_over(&mut self) {
-        let kept = [&mut self.events, &mut self.sizes, &mut self.lifetimes].map(std::mem::take);
+    /// Removes all rows, but leaves the values of events, sizes and lifetimes, which the caller
+    /// overwrites.
+    pub(super) fn clear_for_overwriting(&mut self) {
+        let columns = [&mut self.events, &mut self.sizes, &mut self.lifetimes].map(std::mem::take);
         self.clear();
-        [self.events, self.sizes, self.lifetimes] = kept;
+        [self.events, self.sizes, self.lifetimes] = columns;
     }
 
-    /// Appends a row with the columns that `columns` names.
+    /// Appends a row, with the optional columns of `columns`.
     pub fn push(&mut self, row: &Row, columns: Columns) {
         self.events.push(row.event);
-        self.asked.push(Asked::new(row.op, row.domain));
+        self.requests.push(RequestCode::new(row.op, row.domain));
         self.sizes.push(row.size);
         self.lifetimes.push(row.lifetime.map_or(0, NonZeroU64::get));
         self.times_ns.extend(columns.time_ns.then_some(row.time_ns));
@@ -276,14 +285,14 @@ impl Batch {
         self.types.extend(columns.type_name.then_some(row.type_id));
     }
 
-    /// The row at that place; what has no column is at its default.
+    /// The row of index `at`; columns that the batch lacks have their defaults.
     pub fn row(&self, at: usize) -> Row {
         Row {
             event: self.events[at],
-            op: self.asked[at].op(),
+            op: self.requests[at].op(),
             size: self.sizes[at],
             lifetime: NonZeroU64::new(self.lifetimes[at]),
-            domain: self.asked[at].domain(),
+            domain: self.requests[at].domain(),
             thread: self.threads.get(at).copied().unwrap_or_default(),
             end_thread: self.end_threads.get(at).copied().flatten(),
             time_ns: self.times_ns.get(at).copied().unwrap_or_default(),
@@ -293,7 +302,7 @@ impl Batch {
     }
 }
 
-/// Which optional columns a trace has. `op`, `size` and `lifetime` are always there; `event` can be
+/// The optional columns of a trace. `op`, `size` and `lifetime` are always there, and `event` can be
 /// derived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
@@ -322,7 +331,7 @@ impl Columns {
         type_name: true,
     };
 
-    /// Those that are in both.
+    /// The columns that are in both.
     #[must_use]
     pub fn and(self, other: Columns) -> Columns {
         Columns {
@@ -336,8 +345,8 @@ impl Columns {
     }
 }
 
-/// Strings with the numbers that rows name them by, from 1 in the order of their first row; 0 is
-/// the empty string.
+/// Strings and their numbers. Numbers run from 1, in the order of the first rows that use the
+/// strings; 0 is the empty string.
 #[derive(Clone, Debug, Default)]
 struct Names {
     names: Vec<String>,
@@ -366,9 +375,8 @@ impl Names {
     }
 }
 
-/// The strings behind a trace's ids: sites behind [`SiteId`]s, and types behind [`TypeId`]s. A site
-/// is `file:line` of the line that allocated, and where callers were recorded too ` < file:line`
-/// for each, newest first.
+/// The strings of a trace: sites by [`SiteId`], and types by [`TypeId`]. A site is `file:line` of the
+/// line that allocated. Where callers were recorded, ` < file:line` follows for each, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Sites {
     sites: Names,
@@ -376,17 +384,17 @@ pub struct Sites {
 }
 
 impl Sites {
-    /// The id of `name`, which is entered if it is new. The empty name is id 0.
+    /// The id of a site; a new site is entered. The empty name has id 0.
     pub fn intern(&mut self, name: &str) -> SiteId {
         SiteId(self.sites.intern(name))
     }
 
-    /// The text of `id`; empty for id 0 and for one that was never entered.
+    /// The text of a site; empty for id 0 and for an id that was never entered.
     pub fn name(&self, id: SiteId) -> &str {
         self.sites.name(id.0)
     }
 
-    /// How many sites there are; ids run from 1 to this.
+    /// The number of sites; ids run from 1 to this number.
     pub fn len(&self) -> usize {
         self.sites.names.len()
     }
@@ -396,65 +404,63 @@ impl Sites {
         self.sites.names.is_empty()
     }
 
-    /// The id of the type of that name, which is entered if it is new. The empty name is id 0.
+    /// The id of the type of that name; a new type is entered. The empty name has id 0.
     pub fn intern_type(&mut self, name: &str) -> TypeId {
         TypeId(self.types.intern(name))
     }
 
-    /// The name of a type; empty for id 0 and for one that was never entered.
+    /// The name of a type; empty for id 0 and for an id that was never entered.
     pub fn type_name(&self, id: TypeId) -> &str {
         self.types.name(id.0)
     }
 
-    /// How many types there are; ids run from 1 to this.
+    /// The number of types; ids run from 1 to this number.
     pub fn type_count(&self) -> usize {
         self.types.names.len()
     }
 }
 
-/// An arena of the recorded program: a stretch of memory that its pymalloc got from the system, or
-/// gave back.
+/// The birth or death of an arena: pymalloc of the recorded program took memory from the system, or
+/// returned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArenaEvent {
-    /// Calls that had ended before: a birth belongs to the call of this index, a death to the one
-    /// before it (or to this one, where a realloc gave the arena back).
+    /// Calls that ended before. A birth belongs to the call of this index. A death belongs to the
+    /// call before, or to this call if a realloc returned the arena.
     pub event: u64,
-    /// A birth; else a death.
+    /// Whether this is a birth; otherwise it is a death.
     pub is_birth: bool,
-    /// Its first address in the recorded process.
+    /// The arena's first address in the recorded process.
     pub base: u64,
-    /// Bytes.
+    /// The arena's size in bytes.
     pub size: u64,
 }
 
 impl ArenaEvent {
     /// `birth` or `death`.
-    pub fn word(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         if self.is_birth { "birth" } else { "death" }
     }
 }
 
-/// What a trace says about itself besides its rows.
+/// The contents of a trace besides its rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Header {
-    /// The optional columns that it has.
+    /// The optional columns of the trace.
     pub columns: Columns,
-    /// Facts by name: `python` (version), `program` (its arguments), `recorder`, `lost_events`,
-    /// `unseen_frees`, `arenas`, `synthesised` … Formats without a place for them (CSV) leave this
-    /// empty.
+    /// Facts by name: `python` (version), `program` (command line), `recorder`, `lost_events`,
+    /// `unseen_frees`, `arenas`, `synthesised` … CSV cannot hold facts.
     pub facts: BTreeMap<String, String>,
 }
 
 impl Header {
-    /// What the program marked while it was recorded: the index of the next call, and the name, in
-    /// order. They are the fact `marks`, JSON: `[[event,"name"],…]`.
+    /// The program's marks in order: the index of the next call, and the name. They come from the
+    /// fact `marks`, JSON: `[[event,"name"],…]`.
     pub fn marks(&self) -> Vec<(u64, String)> {
         self.facts.get("marks").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
-    /// AllocationSites and deaths of the recorded program's arenas, in order. They are the fact `arenas`,
-    /// JSON: `[[event,"birth"|"death",base,size],…]`; see [`ArenaEvent`]. Empty where none was
-    /// recorded.
+    /// Births and deaths of the recorded program's arenas, in order. They come from the fact
+    /// `arenas`, JSON: `[[event,"birth"|"death",base,size],…]`; see [`ArenaEvent`].
     ///
     /// ```
     /// use heaplay::trace::Header;
@@ -465,18 +471,18 @@ impl Header {
     pub fn arenas(&self) -> Vec<ArenaEvent> {
         let text = self.facts.get("arenas").map_or("", String::as_str);
         let lines: Vec<(u64, String, u64, u64)> = serde_json::from_str(text).unwrap_or_default();
-        let read = |(event, word, base, size): (u64, String, u64, u64)| ArenaEvent {
+        let read = |(event, name, base, size): (u64, String, u64, u64)| ArenaEvent {
             event,
-            is_birth: word == "birth",
+            is_birth: name == "birth",
             base,
             size,
         };
         lines.into_iter().map(read).collect()
     }
 
-    /// Which threads of the trace stand for a thread in a sub-interpreter with a heap of its own
-    /// (3.12 and later): the thread's number and the interpreter's. They are the fact
-    /// `interpreters`, JSON: `[[thread,interpreter],…]`.
+    /// Threads that ran in a sub-interpreter with a heap of its own (3.12 and later). Each entry is
+    /// the number of the thread and of the interpreter. They come from the fact `interpreters`,
+    /// JSON: `[[thread,interpreter],…]`.
     pub fn interpreters(&self) -> Vec<(u32, u32)> {
         let text = self.facts.get("interpreters").map_or("", String::as_str);
         serde_json::from_str(text).unwrap_or_default()
@@ -485,45 +491,41 @@ impl Header {
 
 /// Reads one trace, row by row, in order.
 pub trait TraceReader: Send {
-    /// What the trace says of itself.
+    /// Columns and facts of the trace.
     fn header(&self) -> &Header;
-    /// The next row, `None` at the end.
+    /// The next row; `None` at the end.
     ///
     /// # Errors
-    /// The first fault, with its place; after it the reader gives no further rows.
+    /// The first fault, with its position. After a fault the reader gives no further rows.
     fn next_row(&mut self) -> Result<Option<Row>, TraceError>;
-    /// The next rows, in place of those that `batch` held; `false` at the end, and then it is
-    /// empty.
+    /// Replaces the rows of `batch` by the next ones; `false` at the end, with an empty batch.
     ///
     /// # Errors
     /// As [`TraceReader::next_row`].
-    fn next_batch(&mut self, batch: &mut Batch) -> Result<bool, TraceError> {
+    fn next_batch(&mut self, batch: &mut RowBatch) -> Result<bool, TraceError> {
         batch.clear();
         let columns = self.header().columns;
-        while batch.rows() < Batch::ROWS
+        while batch.rows() < RowBatch::ROWS
             && let Some(row) = self.next_row()?
         {
             batch.push(&row, columns);
         }
         Ok(batch.rows() > 0)
     }
-    /// Says before the first row which optional columns the caller looks at: a reader may leave out
-    /// the others, and what they say is then not checked (a binary trace's checksum still covers
-    /// them).
-    fn look_at(&mut self, _columns: Columns) {}
-    /// Leaves it to the caller to prove that the rows are a trace (that each call is one row or one
-    /// end), which costs a reader more than reading; the caller then lacks the place of a fault in
-    /// the file.
-    fn leave_proof(&mut self) {}
-    /// The sites of the rows read so far.
+    /// Selects the optional columns that the caller needs, before the first row. A reader may leave
+    /// out and not check the others. The checksums of a binary trace still cover them.
+    fn select_columns(&mut self, _columns: Columns) {}
+    /// Leaves it to the caller to validate that each call is one row or one end. Validating costs a
+    /// reader more than reading. A caller that finds a fault lacks its position in the file.
+    fn skip_validation(&mut self) {}
+    /// The sites and types of the rows read so far.
     fn sites(&self) -> &Sites;
-    /// How many calls (rows and frees) the trace has, where the format can tell before the end: a
-    /// hint, not a promise.
+    /// The number of calls (rows and frees), where the format shows it before the end. A hint, not a
+    /// promise.
     fn events_hint(&self) -> Option<u64> {
         None
     }
-    /// Things a person should know that are no errors (an unknown column that was left out),
-    /// collected so far.
+    /// Warnings so far, such as an unknown column that was left out.
     fn warnings(&self) -> &[String] {
         &[]
     }
@@ -536,16 +538,15 @@ pub trait TraceWriter {
     /// # Errors
     /// When the file cannot be written.
     fn write_row(&mut self, row: &Row, sites: &Sites) -> Result<(), TraceError>;
-    /// Writes what is buffered and the closing part. A file whose writer was dropped before this
-    /// reads as cut off.
+    /// Writes buffered rows and the closing part. A file without its closing part counts as cut off.
     ///
     /// # Errors
     /// When the file cannot be written.
     fn finish(self: Box<Self>) -> Result<(), TraceError>;
 }
 
-/// Why a trace could not be read or written. Each message names the place, what was found and what
-/// to do next.
+/// Why a trace could not be read or written. Each message names the position, the finding and the
+/// expectation.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The operating system refused.
@@ -562,9 +563,9 @@ pub enum TraceError {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What its first bytes look like.
+        /// A description of the first bytes.
         found: String,
-        /// The formats that are known.
+        /// The known formats.
         expected: String,
     },
     /// A faulty line of a text format.
@@ -574,56 +575,56 @@ pub enum TraceError {
         path: PathBuf,
         /// Line number, from 1.
         line: u64,
-        /// What stands there.
+        /// The finding.
         found: String,
-        /// What should.
+        /// The expectation.
         expected: String,
     },
-    /// A faulty place in a binary format.
+    /// A faulty part of a binary format.
     #[error("{}: at byte {offset}: {found}; expected {expected}", path.display())]
     Byte {
         /// The file.
         path: PathBuf,
-        /// Byte offset of the part that is faulty.
+        /// Byte offset of the faulty part.
         offset: u64,
-        /// What stands there.
+        /// The finding.
         found: String,
-        /// What should.
+        /// The expectation.
         expected: String,
     },
-    /// The file ends before its closing part: the recording or the copy was cut off.
+    /// The file lacks its closing part: the recording or the copy was cut off.
     #[error(
-        "{}: cut off at byte {offset}, after {rows} whole rows; `heaplay convert --salvage {} OUT` keeps what is whole",
+        "{}: cut off at byte {offset}, after {rows} whole rows; `heaplay convert --salvage {} OUT` \
+         saves them",
         path.display(),
         path.display()
     )]
     CutOff {
         /// The file.
         path: PathBuf,
-        /// Where the last whole part ends.
+        /// Byte offset of the end of the last whole part.
         offset: u64,
-        /// Rows before that.
+        /// Rows before that offset.
         rows: u64,
     },
 }
 
 impl TraceError {
-    /// An [`TraceError::Io`] for `path`.
+    /// A [`TraceError::Io`] for `path`.
     pub fn io(path: &Path, source: io::Error) -> TraceError {
         TraceError::Io { path: path.to_owned(), source }
     }
 }
 
-/// What to do next about an error of the operating system; empty where there is nothing better to
-/// say than the reason.
+/// A hint on the next step after an error of the operating system; empty where there is none.
 pub fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => "; check the path",
         io::ErrorKind::PermissionDenied => {
-            "; choose a place that you may read and write, or change its permissions"
+            "; choose a path that you may read and write, or change its permissions"
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free some room, or choose another disk"
+            "; free some space, or choose another disk"
         }
         io::ErrorKind::IsADirectory => "; a file was expected",
         _ => "",

@@ -1,27 +1,30 @@
-//! A part of a binary trace as a zstd frame. The C library packs smaller and is the
-//! default; a build without it (`--no-default-features`) reads and writes the same frames in Rust.
+//! Packs and unpacks the parts of a binary trace as zstd frames. The C library packs smaller and is
+//! the default. A build without it (`--no-default-features`) reads and writes the same frames in
+//! Rust.
 
 use std::io;
 
 #[cfg(feature = "zstd")]
 const LEVEL: i32 = 9;
 
-/// Unpacks frames one after the other, with what a frame takes kept for the next.
+/// Unpacks frames one after the other, and uses the same memory for each.
 #[cfg(feature = "zstd")]
 pub struct Unpacker(zstd::bulk::Decompressor<'static>);
 
 #[cfg(feature = "zstd")]
 impl Unpacker {
+    /// An unpacker for any number of frames.
+    ///
     /// # Errors
     /// When there is no memory.
     pub fn new() -> io::Result<Unpacker> {
         Ok(Unpacker(zstd::bulk::Decompressor::new()?))
     }
 
-    /// The bytes in a frame, in place of what `raw` held; at most `most` of them.
+    /// Replaces the contents of `raw` by the bytes of a frame, at most `most` of them.
     ///
     /// # Errors
-    /// When it is no frame or holds more.
+    /// When `stored` is no frame or holds more.
     pub fn unpack(&mut self, stored: &[u8], most: usize, raw: &mut Vec<u8>) -> io::Result<()> {
         raw.clear();
         raw.reserve(most);
@@ -30,7 +33,7 @@ impl Unpacker {
     }
 }
 
-/// A frame of these bytes.
+/// Packs bytes into a frame.
 ///
 /// # Errors
 /// When there is no memory.
@@ -45,16 +48,18 @@ pub struct Unpacker;
 
 #[cfg(not(feature = "zstd"))]
 impl Unpacker {
+    /// An unpacker for any number of frames.
+    ///
     /// # Errors
     /// None.
     pub fn new() -> io::Result<Unpacker> {
         Ok(Unpacker)
     }
 
-    /// The bytes in a frame, in place of what `raw` held; at most `most` of them.
+    /// Replaces the contents of `raw` by the bytes of a frame, at most `most` of them.
     ///
     /// # Errors
-    /// When it is no frame or holds more.
+    /// When `stored` is no frame or holds more.
     pub fn unpack(&mut self, stored: &[u8], most: usize, raw: &mut Vec<u8>) -> io::Result<()> {
         use std::io::Read;
         raw.clear();
@@ -66,12 +71,12 @@ impl Unpacker {
 
 fn holds_no_more(raw: &[u8], most: usize) -> io::Result<()> {
     if raw.len() > most {
-        return Err(io::Error::other("it holds more than it says"));
+        return Err(io::Error::other("it holds more bytes than its part states"));
     }
     Ok(())
 }
 
-/// A frame of these bytes.
+/// Packs bytes into a frame.
 ///
 /// # Errors
 /// None.

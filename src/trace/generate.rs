@@ -1,8 +1,8 @@
-//! Makes traces from a seed, with sizes and lifetimes of a given distribution, for
-//! tests and for scale.
+//! Generates traces from a seed, with given distributions of sizes and lifetimes, for tests and for
+//! scale.
 //!
-//! Whole numbers only, so that a seed gives the same trace on every machine. A generated trace is a
-//! reader like any file's, and is made row by row: memory is in proportion to the blocks live.
+//! Only whole numbers are used, so a seed gives the same trace on every machine. A generated trace is
+//! a [`TraceReader`] and is made row by row. Memory is proportional to live blocks.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,9 +10,9 @@ use super::event::{
     Columns, Domain, Header, Op, Row, SIZE_LIMIT_BYTES, Sites, TraceError, TraceReader,
 };
 
-/// Weighted ranges: `low..=high` with a weight; uniform within a range.
+/// Weighted ranges `low..=high`; the distribution is uniform within a range.
 ///
-/// Written as `16-64:80,512:5`: sizes 16 to 64 with weight 80, exactly 512 with weight 5.
+/// The text form is `16-64:80,512:5`: 16 to 64 with weight 80, exactly 512 with weight 5.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Distribution {
     ranges: Vec<(u64, u64, u64)>,
@@ -20,7 +20,8 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Sizes as CPython programs ask for them: 95 % at most 512 bytes, a thin tail to 256 KiB.
+    /// Sizes of a typical CPython program, in bytes: 95 % are at most 512, and a thin tail goes to
+    /// 256 KiB.
     pub fn python_sizes() -> Distribution {
         Distribution::from_ranges(vec![
             (24, 24, 40),
@@ -34,7 +35,8 @@ impl Distribution {
         ])
     }
 
-    /// Lifetimes in calls: most blocks die young, a second mode lives for request bursts.
+    /// Lifetimes of a typical CPython program, in calls: most blocks die young, and a second mode lives
+    /// for a burst of requests.
     pub fn python_lifetimes() -> Distribution {
         Distribution::from_ranges(vec![
             (1, 1, 180),
@@ -55,16 +57,17 @@ impl Distribution {
         Distribution { ranges, total_weight }
     }
 
-    /// Reads the written form.
+    /// Reads the text form.
     ///
     /// # Errors
-    /// The part that is not `low-high:weight` or `value:weight`, in words.
+    /// A message that names the part that is neither `low-high:weight` nor `value:weight`.
     pub fn parse(text: &str, limit: u64) -> Result<Distribution, String> {
         let mut ranges = Vec::new();
         for part in text.split(',') {
             let wrong = || {
                 format!(
-                    "`{part}`: expected low-high:weight with whole numbers up to {limit}, as in 16-64:80"
+                    "`{part}`: expected low-high:weight with whole numbers up to {limit}, as in \
+                     16-64:80"
                 )
             };
             let (range, weight) = part.split_once(':').unwrap_or((part, "1"));
@@ -92,7 +95,7 @@ impl Distribution {
     }
 }
 
-/// Steele, Lea and Flood's SplitMix64: small, and its stream is part of this format.
+/// Steele, Lea and Flood's SplitMix64. Its numbers are part of this format.
 #[derive(Clone, Debug)]
 struct SplitMix(u64);
 
@@ -105,37 +108,37 @@ impl SplitMix {
         z ^ (z >> 31)
     }
 
-    /// Uniform in `0..limit`, by multiplication (the bias is below 2^-40 for the limits used here).
+    /// Uniform in `0..limit`, by multiplication. The bias is below 2^-40 for the limits of this file.
     fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
     }
 }
 
-/// A type of objects that a generated trace has.
+/// A type of objects in a generated trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratedType {
-    /// Its name.
+    /// The type's name.
     pub name: String,
-    /// Bytes of its objects.
+    /// Sizes of the objects, in bytes.
     pub sizes: Distribution,
-    /// How many there are, as a share of the sum of all weights.
+    /// The frequency of the type, relative to the sum of all weights.
     pub weight: u64,
 }
 
-/// A trace that is made while it is read.
+/// A trace that is generated while it is read.
 pub struct Generator {
     header: Header,
     sites: Sites,
     random: SplitMix,
     sizes: Distribution,
     lifetimes: Distribution,
-    /// Ends that are still to come.
+    /// Events of future ends.
     taken: HashSet<u64>,
-    /// Ends among them that are reallocs, with the domain of the block.
+    /// Those of them that are reallocs, with the domain of the block.
     resized: HashMap<u64, Domain>,
     realloc_permille: u64,
     calloc_permille: u64,
-    /// Types with their weights summed up; empty for a trace without types.
+    /// Types with the running sum of their weights; empty for a trace without types.
     types: Vec<(u64, GeneratedType)>,
     event: u64,
     calls: u64,
@@ -167,36 +170,36 @@ impl Generator {
         }
     }
 
-    /// Makes 6 in 10 of the requests that are no realloc and not raw objects of these types, which
-    /// are never allocated by calloc; the others are buffers without a type.
+    /// Gives 6 in 10 requests one of these types, and makes them mallocs. Reallocs and requests of
+    /// `raw` get no type.
     #[must_use]
     pub fn with_types(mut self, types: Vec<GeneratedType>) -> Generator {
         let mut total = 0;
         self.header.columns.type_name = true;
-        for kind in types {
-            self.sites.intern_type(&kind.name); // in the order of the list, which a seed cannot change
-            total += kind.weight;
-            self.types.push((total, kind));
+        for generated in types {
+            self.sites.intern_type(&generated.name); // numbered in the order of the list
+            total += generated.weight;
+            self.types.push((total, generated));
         }
         self
     }
 
-    /// Makes an object of the row, perhaps.
+    /// Gives the row a type, or leaves it a buffer.
     fn draw_type(&mut self, row: &mut Row) {
         let Some(&(total, _)) = self.types.last() else { return };
         if row.op == Op::Realloc || row.domain == Domain::Raw || self.random.below(10) >= 6 {
             return;
         }
         let drawn = self.random.below(total);
-        let kind = &self.types[self.types.partition_point(|(sum, _)| *sum <= drawn)].1;
+        let generated = &self.types[self.types.partition_point(|(sum, _)| *sum <= drawn)].1;
         row.op = Op::Malloc;
-        row.size = kind.sizes.draw(&mut self.random).min(SIZE_LIMIT_BYTES);
-        row.type_id = self.sites.intern_type(&kind.name);
+        row.size = generated.sizes.draw(&mut self.random).min(SIZE_LIMIT_BYTES);
+        row.type_id = self.sites.intern_type(&generated.name);
     }
 
-    /// The lowest end not before the wanted one that no other block has; `None` past the end of the
+    /// The lowest event from `wanted` on that is no end of another block; `None` past the end of the
     /// trace.
-    fn place_end(&mut self, wanted: u64) -> Option<u64> {
+    fn choose_end(&mut self, wanted: u64) -> Option<u64> {
         let mut end = wanted;
         while self.taken.contains(&end) {
             end += 1;
@@ -218,19 +221,19 @@ impl TraceReader for Generator {
         while self.event < self.calls {
             let event = self.event;
             self.event += 1;
-            let ends = self.taken.remove(&event);
+            let is_end = self.taken.remove(&event);
             let resized = self.resized.remove(&event);
-            if ends && resized.is_none() {
+            if is_end && resized.is_none() {
                 continue;
             }
-            let op = match (ends, self.random.below(1000) < self.calloc_permille) {
+            let op = match (is_end, self.random.below(1000) < self.calloc_permille) {
                 (true, _) => Op::Realloc,
                 (false, true) => Op::Calloc,
                 (false, false) => Op::Malloc,
             };
             let size = self.sizes.draw(&mut self.random).min(SIZE_LIMIT_BYTES);
             let lifetime = self.lifetimes.draw(&mut self.random).max(1);
-            let end = self.place_end(event + lifetime);
+            let end = self.choose_end(event + lifetime);
             let mut row = Row::new(event, op, size, end.map(|end| end - event));
             let drawn = match self.random.below(100) {
                 0..3 => Domain::Raw,
@@ -260,7 +263,7 @@ impl TraceReader for Generator {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Sequence;
+    use super::super::sequence::Sequence;
     use super::*;
 
     #[test]
@@ -291,13 +294,16 @@ mod tests {
 
     #[test]
     fn types_come_as_often_as_they_weigh() {
-        let kind = |name: &str, sizes: &str, weight| GeneratedType {
+        let generated = |name: &str, sizes: &str, weight| GeneratedType {
             name: name.into(),
             sizes: Distribution::parse(sizes, 1 << 20).unwrap(),
             weight,
         };
-        let types =
-            vec![kind("float", "24", 30), kind("tuple", "48-56", 10), kind("never", "1", 0)];
+        let types = vec![
+            generated("float", "24", 30),
+            generated("tuple", "48-56", 10),
+            generated("never", "1", 0),
+        ];
         let plain = || {
             Generator::new(
                 7,
@@ -318,7 +324,7 @@ mod tests {
         }
         let [_, floats, tuples, never] = counts;
         assert!(never == 0 && floats > 2 * tuples && floats < 4 * tuples, "{counts:?}");
-        // Without types not one draw is different.
+        // An empty list of types changes no draw.
         let mut same = plain().with_types(vec![]);
         let mut without = plain();
         while let Some(row) = without.next_row().unwrap() {
@@ -327,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn the_written_form() {
+    fn the_text_form() {
         assert!(Distribution::parse("16-64:80,512:5", 1 << 47).is_ok());
         for wrong in ["", "a", "5-2:1", "1:0", "1-2:x", "999999999999999999999"] {
             assert!(Distribution::parse(wrong, 1 << 47).is_err(), "{wrong}");

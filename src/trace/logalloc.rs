@@ -1,21 +1,23 @@
-//! The log of Firefox's logalloc library (`MALLOC_LOG=FILE`), raw or prepared for its
-//! replay.
+//! The log of Firefox's logalloc library (`MALLOC_LOG=FILE`), raw or prepared for replay.
 //!
-//! A call a line: `PID TID FUNCTION(ARGUMENTS)[=RESULT]`; old logs lack TID. Blocks are addresses
-//! (`0x…`) or, in a prepared log, ids (`#1`). The functions are `malloc(SIZE)`,
-//! `calloc(COUNT,SIZE)`, `realloc(BLOCK,SIZE)`, `free(BLOCK)`, `valloc(SIZE)`, and `memalign`,
-//! `posix_memalign` and `aligned_alloc(ALIGNMENT,SIZE)`, which are read as malloc, for a trace has
-//! no alignments; others (`jemalloc_stats()`) are counted as left out, and so are the calls of
-//! every process but the first: each has an address space of its own.
+//! Each line is a call: `PID TID FUNCTION(ARGUMENTS)[=RESULT]`. Old logs lack TID. Blocks are
+//! addresses (`0x…`) or, in a prepared log, ids (`#1`). The functions are:
+//!
+//! - `malloc(SIZE)`, `valloc(SIZE)`, `calloc(COUNT,SIZE)`, `realloc(BLOCK,SIZE)`, `free(BLOCK)`.
+//! - `memalign`, `posix_memalign` and `aligned_alloc(ALIGNMENT,SIZE)`. They become mallocs, because
+//!   a trace has no alignments.
+//!
+//! Other functions, such as `jemalloc_stats()`, are counted as left out. So are the calls of every
+//! process but the first, because each process has its own address space.
 
-use super::Op;
-use super::foreign::{Foreign, Lines, Log, Wrong, number};
+use super::event::Op;
+use super::foreign::{Foreign, LineParser, Log, WrongLine, number};
 
 pub(super) const MEMBER: Foreign = Foreign {
     name: "logalloc",
-    words: "a Firefox logalloc log",
+    description: "a Firefox logalloc log",
     sniff,
-    lines: || Box::new(Logalloc { pid: None }),
+    parser: || Box::new(Logalloc { pid: None }),
 };
 
 fn sniff(start: &str) -> bool {
@@ -30,18 +32,18 @@ struct Logalloc {
 fn split(line: &str) -> Option<(u32, u32, &str, &str, Option<&str>)> {
     let (head, rest) = line.split_once('(')?;
     let (arguments, result) = rest.split_once(')')?;
-    let mut words = head.split_ascii_whitespace();
-    let pid = words.next()?.parse().ok()?;
-    let (tid, function) = match (words.next()?, words.next()) {
+    let mut fields = head.split_ascii_whitespace();
+    let pid = fields.next()?.parse().ok()?;
+    let (tid, function) = match (fields.next()?, fields.next()) {
         (tid, Some(function)) => (tid.parse().ok()?, function),
         (function, None) => (pid, function),
     };
-    let is_word = function.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let is_identifier = function.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let result = match result.trim() {
         "" => None,
         result => Some(result.strip_prefix('=')?),
     };
-    (words.next().is_none() && is_word).then_some((pid, tid, function, arguments, result))
+    (fields.next().is_none() && is_identifier).then_some((pid, tid, function, arguments, result))
 }
 
 /// `0x…`, `#N`, or `(nil)` as glibc prints it.
@@ -50,11 +52,11 @@ fn block(text: &str) -> Option<u64> {
     if text == "(nil" { Some(0) } else { number(text.strip_prefix('#').unwrap_or(text)) }
 }
 
-impl Lines for Logalloc {
-    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), Wrong> {
+impl LineParser for Logalloc {
+    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), WrongLine> {
         log.header.columns.thread = true;
         log.header.columns.end_thread = true;
-        let wrong = || Wrong(format!("`{line}`"), "`PID TID FUNCTION(ARGUMENTS)=RESULT`");
+        let wrong = || WrongLine(format!("`{line}`"), "`PID TID FUNCTION(ARGUMENTS)=RESULT`");
         let (pid, tid, function, arguments, result) = split(line).ok_or_else(wrong)?;
         if *self.pid.get_or_insert(pid) != pid {
             log.left_out += 1;

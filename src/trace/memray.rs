@@ -1,35 +1,39 @@
-//! The text that `memray parse FILE.bin` prints (memray 1.11 to 1.20 were read), one
-//! record a line.
+//! The text that `memray parse FILE.bin` prints. It was checked with memray 1.11 to 1.20.
 //!
-//! A record is a word and `name=value` fields. Those that matter:
+//! Each line is a record: a kind and `name=value` fields. The reader uses these records:
 //!
 //! ```text
 //! HEADER …file_format=ALL_ALLOCATIONS start_time=MILLISECONDS command_line=… python_allocator=…
 //! CONTEXT_SWITCH tid=N                   the records that follow are of thread N
 //! MEMORY_RECORD time=MILLISECONDS …      every 10 ms: the time of the calls after it
-//! ALLOCATION address=0x… size=N allocator=NAME …   (ALLOCATION_WITH_NATIVE too); a free has size=0
-//! CODE_OBJECT code_id=N … filename=… firstlineno=N …    FRAME_PUSH code_object_id=N …   from version 13 of the format
-//! FRAME_ID frame_id=N … filename=… lineno=N …           FRAME_PUSH frame_id=N            before
+//! ALLOCATION address=0x… size=N allocator=NAME …
+//! ALLOCATION_WITH_NATIVE …               the same; a free has size=0
 //! FRAME_POP count=N
+//!                                        from version 13 of the format:
+//! CODE_OBJECT code_id=N … filename=… firstlineno=N …
+//! FRAME_PUSH code_object_id=N …
+//!                                        in versions before:
+//! FRAME_ID frame_id=N … filename=… lineno=N …
+//! FRAME_PUSH frame_id=N
 //! ```
 //!
-//! A realloc is a free and, as the thread's next allocation, a new block whose allocator's name
-//! ends in `realloc`; a free that happens to stand before a realloc of nothing looks the same and
-//! is read so. mmap and munmap are left out: they are no blocks of a heap. The site is the newest
-//! Python frame; version 13 prints only the line its function begins at, and the fact `sites` says
-//! so. An aggregated recording has no calls in it and is refused.
+//! A realloc is two records: a free, and the thread's next allocation with an allocator whose name
+//! ends in `realloc`. A free before a realloc of nothing looks the same and is read as a realloc.
+//! mmap and munmap are left out, because they are no blocks of a heap.
+//!
+//! The site is the newest Python frame. Version 13 prints only the first line of its function; the
+//! fact `sites` reports that. An aggregated recording contains no calls and is refused.
 
 use std::collections::HashMap;
 
-use super::Op;
-use super::foreign::{Foreign, Lines, Log, Wrong, number};
-use super::tracemalloc::site_name;
+use super::event::{Op, site_name};
+use super::foreign::{Foreign, LineParser, Log, WrongLine, number};
 
 pub(super) const MEMBER: Foreign = Foreign {
     name: "memray",
-    words: "text of `memray parse`",
+    description: "text of `memray parse`",
     sniff,
-    lines: || Box::new(Memray::default()),
+    parser: || Box::new(Memray::default()),
 };
 
 fn sniff(start: &str) -> bool {
@@ -40,14 +44,14 @@ fn sniff(start: &str) -> bool {
 struct Memray {
     start_ms: u64,
     /// `file:line` by the id of a frame or code object.
-    places: HashMap<u64, String>,
+    lines: HashMap<u64, String>,
     /// The frames of each thread, the newest last.
     stacks: HashMap<u32, Vec<u64>>,
-    /// The thread's last free, which may turn out to be the first half of a realloc.
+    /// The address of the thread's last free, which may be the first half of a realloc.
     freed: Option<u64>,
 }
 
-/// The value of a field; one that may hold blanks ends where ` until` begins.
+/// The value of a field. A value that may contain blanks ends at the field `until`.
 fn field<'a>(line: &'a str, name: &str, until: Option<&str>) -> Option<&'a str> {
     let (_, rest) = line.split_once(&format!(" {name}="))?;
     match until {
@@ -60,10 +64,10 @@ fn count(line: &str, name: &str) -> Option<u64> {
     field(line, name, None).and_then(number)
 }
 
-impl Lines for Memray {
-    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), Wrong> {
+impl LineParser for Memray {
+    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), WrongLine> {
         let wrong = || {
-            Wrong(
+            WrongLine(
                 format!("`{}`", line.chars().take(80).collect::<String>()),
                 "a record of memray's",
             )
@@ -71,7 +75,7 @@ impl Lines for Memray {
         match line.split(' ').next().unwrap_or_default() {
             "HEADER" => return self.header(line, log),
             "CONTEXT_SWITCH" => {
-                self.settle(log);
+                self.free_pending(log);
                 log.thread =
                     count(line, "tid").and_then(|tid| u32::try_from(tid).ok()).ok_or_else(wrong)?;
             }
@@ -80,13 +84,13 @@ impl Lines for Memray {
                 log.time_ns = now.saturating_sub(self.start_ms).saturating_mul(1_000_000);
             }
             "CODE_OBJECT" => {
-                let place = place(line, "firstlineno").ok_or_else(wrong)?;
+                let frame = frame_line(line, "firstlineno").ok_or_else(wrong)?;
                 log.fact("sites", "the line at which the newest frame's function begins");
-                self.places.insert(count(line, "code_id").ok_or_else(wrong)?, place);
+                self.lines.insert(count(line, "code_id").ok_or_else(wrong)?, frame);
             }
             "FRAME_ID" => {
-                let place = place(line, "lineno").ok_or_else(wrong)?;
-                self.places.insert(count(line, "frame_id").ok_or_else(wrong)?, place);
+                let frame = frame_line(line, "lineno").ok_or_else(wrong)?;
+                self.lines.insert(count(line, "frame_id").ok_or_else(wrong)?, frame);
             }
             "FRAME_PUSH" => {
                 let id = count(line, "code_object_id")
@@ -95,37 +99,37 @@ impl Lines for Memray {
                 self.stacks.entry(log.thread).or_default().push(id);
             }
             "FRAME_POP" => {
-                let gone =
+                let popped =
                     usize::try_from(count(line, "count").ok_or_else(wrong)?).unwrap_or(usize::MAX);
                 let stack = self.stacks.entry(log.thread).or_default();
-                stack.truncate(stack.len().saturating_sub(gone));
+                stack.truncate(stack.len().saturating_sub(popped));
             }
             "ALLOCATION" | "ALLOCATION_WITH_NATIVE" => return self.allocation(line, log),
-            word if !word.is_empty()
-                && word.chars().all(|c| c.is_ascii_uppercase() || c == '_') => {}
+            kind if !kind.is_empty()
+                && kind.chars().all(|c| c.is_ascii_uppercase() || c == '_') => {}
             _ => return Err(wrong()),
         }
         Ok(())
     }
 
-    fn end(&mut self, log: &mut Log) -> Result<(), Wrong> {
-        self.settle(log);
+    fn end(&mut self, log: &mut Log) -> Result<(), WrongLine> {
+        self.free_pending(log);
         Ok(())
     }
 }
 
-/// `file:line` of a record of a frame or code object.
-fn place(line: &str, line_field: &str) -> Option<String> {
+/// `file:line` of a frame or code object.
+fn frame_line(line: &str, line_field: &str) -> Option<String> {
     let number = count(line, line_field)?;
     Some(site_name(field(line, "filename", Some(line_field))?, u32::try_from(number).ok()?))
 }
 
 impl Memray {
-    fn header(&mut self, line: &str, log: &mut Log) -> Result<(), Wrong> {
-        let form = field(line, "file_format", None).unwrap_or_default();
-        if form != "ALL_ALLOCATIONS" {
-            return Err(Wrong(
-                format!("a recording of the form `{form}`"),
+    fn header(&mut self, line: &str, log: &mut Log) -> Result<(), WrongLine> {
+        let format = field(line, "file_format", None).unwrap_or_default();
+        if format != "ALL_ALLOCATIONS" {
+            return Err(WrongLine(
+                format!("a recording of the format `{format}`"),
                 "one made without --aggregate",
             ));
         }
@@ -145,27 +149,28 @@ impl Memray {
                 format!("{}.{}.{}", version >> 24, version >> 16 & 0xFF, version >> 8 & 0xFF),
             );
         }
-        let traced = field(line, "trace_python_allocators", None) == Some("true");
+        let is_traced = field(line, "trace_python_allocators", None) == Some("true");
         log.fact(
             "memray_saw",
-            if traced { "CPython's allocators" } else { "the C library's allocator only" },
+            if is_traced { "CPython's allocators" } else { "the C library's allocator only" },
         );
         Ok(())
     }
 
-    fn allocation(&mut self, line: &str, log: &mut Log) -> Result<(), Wrong> {
-        let wrong = || Wrong(format!("`{line}`"), "ALLOCATION address=0x… size=N allocator=NAME");
+    fn allocation(&mut self, line: &str, log: &mut Log) -> Result<(), WrongLine> {
+        let wrong =
+            || WrongLine(format!("`{line}`"), "ALLOCATION address=0x… size=N allocator=NAME");
         let address = count(line, "address").ok_or_else(wrong)?;
         let size = count(line, "size").ok_or_else(wrong)?;
         let allocator = field(line, "allocator", None).ok_or_else(wrong)?;
         let kind = allocator.strip_prefix("pymalloc_").unwrap_or(allocator);
         if kind != "realloc" {
-            self.settle(log);
+            self.free_pending(log);
         }
         if !matches!(kind, "free" | "mmap" | "munmap") {
             let newest = self.stacks.get(&log.thread).and_then(|stack| stack.last());
-            let place = newest.and_then(|id| self.places.get(id)).map_or("", String::as_str);
-            log.site = log.sites.intern(place);
+            let frame = newest.and_then(|id| self.lines.get(id)).map_or("", String::as_str);
+            log.site = log.sites.intern(frame);
         }
         match kind {
             "free" => self.freed = Some(address),
@@ -177,8 +182,8 @@ impl Memray {
         Ok(())
     }
 
-    /// The last free was one.
-    fn settle(&mut self, log: &mut Log) {
+    /// Writes the pending free, which is no part of a realloc.
+    fn free_pending(&mut self, log: &mut Log) {
         if let Some(address) = self.freed.take() {
             log.free(address);
         }

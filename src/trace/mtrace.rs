@@ -1,23 +1,28 @@
-//! The log of glibc's `mtrace()` (`MALLOC_TRACE=FILE`, since 2.34 with
-//! `libc_malloc_debug.so` preloaded).
+//! The log of glibc's `mtrace()`, `MALLOC_TRACE=FILE`. Since 2.34 it needs `libc_malloc_debug.so`
+//! preloaded.
 //!
-//! `= Start`, lines, `= End`. Each line is `@ PLACE SIGN ADDRESS [SIZE]`, numbers in hexadecimal;
-//! PLACE is `FILE:[0xOFFSET]`, `FILE:(SYMBOL+0x…)[0x…]`, or `[0x…]` alone and then without the `@`:
+//! The lines stand between `= Start` and `= End`. Each is `@ PLACE SIGN ADDRESS [SIZE]`, with
+//! hexadecimal numbers. PLACE is `FILE:[0xOFFSET]`, `FILE:(SYMBOL+0x…)[0x…]`, or only `[0x…]`. In
+//! the last form the line lacks the `@`. The signs are:
 //!
 //! ```text
-//! +  a new block (malloc, calloc and aligned ones alike: read as malloc)
+//! +  a new block (malloc, calloc and aligned allocations: all become mallocs)
 //! -  a free, and a realloc to nothing
-//! <  a realloc begins: the old block      >  and ends: the new one and its size
-//! !  a realloc failed: the block stays
+//! <  a realloc begins: the old block      >  and ends: the new block and its size
+//! !  a realloc failed: the old block lives on
 //! ```
 //!
-//! There is no thread and no time. The place is the site.
+//! There is no thread and no time. The site of a row is PLACE.
 
-use super::foreign::{Foreign, Lines, Log, Wrong, number};
-use super::{Op, SITE_LIMIT_BYTES};
+use super::event::{Op, SITE_LIMIT_BYTES};
+use super::foreign::{Foreign, LineParser, Log, WrongLine, number};
 
-pub(super) const MEMBER: Foreign =
-    Foreign { name: "mtrace", words: "a glibc mtrace log", sniff, lines: || Box::new(Mtrace) };
+pub(super) const MEMBER: Foreign = Foreign {
+    name: "mtrace",
+    description: "a glibc mtrace log",
+    sniff,
+    parser: || Box::new(Mtrace),
+};
 
 fn sniff(start: &str) -> bool {
     let first = start.lines().next().unwrap_or_default().trim();
@@ -28,15 +33,15 @@ fn sniff(start: &str) -> bool {
 
 struct Mtrace;
 
-impl Lines for Mtrace {
-    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), Wrong> {
+impl LineParser for Mtrace {
+    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), WrongLine> {
         log.header.columns.site = true;
         if matches!(line.trim(), "= Start" | "= End") {
             return Ok(());
         }
         let wrong =
-            || Wrong(format!("`{line}`"), "`@ PLACE + ADDRESS SIZE`, or `-`, `<`, `>`, `!`");
-        // A place may have blanks in it, so the line is read from its end.
+            || WrongLine(format!("`{line}`"), "`@ PLACE + ADDRESS SIZE`, or `-`, `<`, `>`, `!`");
+        // PLACE may contain blanks, so the line is read from its end.
         let (rest, last) = line.trim().rsplit_once(' ').ok_or_else(wrong)?;
         let (rest, before) = rest.rsplit_once(' ').ok_or_else(wrong)?;
         let (place, sign, address, size) = match before {

@@ -1,106 +1,107 @@
-//! Reads the pickle that `tracemalloc.Snapshot.dump` writes, and no other. It can run
-//! nothing.
+//! Reads the pickle that `tracemalloc.Snapshot.dump` writes, and no other. The reader cannot run
+//! code.
 //!
-//! A pickle is a program for a small stack machine, and Python's own reader will import and call
-//! whatever it names. This one knows only the 28 opcodes that a snapshot of CPython 3.6 to 3.14 is
-//! made of (protocols 4 and 5), two names (`tracemalloc.Snapshot` and `tracemalloc._Traces`), and
-//! five shapes of value that it keeps in flat tables:
+//! A pickle is a program for a small stack machine. Python's own reader imports and calls every name
+//! in it. This reader knows only the 28 opcodes in snapshots of CPython 3.6 to 3.14 (protocols 4 and
+//! 5) and two names: `tracemalloc.Snapshot` and `tracemalloc._Traces`. It stores values of five forms
+//! in flat tables:
 //!
 //! ```text
 //! snapshot   object of {"traces": _Traces, "traceback_limit": int}
 //! _Traces    object of {"_traces": [trace, …]}
-//! trace      (domain, size, frames) or, from 3.9, (domain, size, frames, frames there were in all)
-//! frames     ((file, line), …), the newest first; shared ones come again as a reference into the memo
+//! trace      (domain, size, frames) or, from 3.9, (domain, size, frames, number of all frames)
+//! frames     ((file, line), …), newest first; a repeated one is a reference into the memo
 //! ```
 //!
-//! Anything else is refused at its byte. Each table has a limit below, so a hostile pickle costs
-//! less than 1 GiB and, by [`INPUT_LIMIT_BYTES`], seconds; a name or a nesting that is not a
-//! snapshot's costs nothing at all.
+//! Anything else is refused, with its byte offset. Each table has a limit, so a hostile pickle costs
+//! less than 1 GiB of memory. [`INPUT_LIMIT_BYTES`] limits the time to seconds. Foreign names and
+//! nestings are refused before they cost memory.
 
 use std::collections::HashMap;
 use std::io::{BufReader, Read};
 
-/// Bytes of an unpacked pickle that are read at most.
+/// Bytes of an unpacked pickle, at most.
 pub const INPUT_LIMIT_BYTES: u64 = 2 << 30;
-/// Traces of one snapshot, and entries of its memo.
+/// Traces of one snapshot, and entries of its memo, at most.
 const TRACES_LIMIT: usize = 1 << 24;
-/// Frames of all tracebacks of one snapshot.
+/// Frames of all tracebacks of one snapshot, at most.
 const FRAMES_LIMIT: usize = 1 << 25;
-/// Values on the stack: the most frames that tracemalloc keeps of one call (65,535) or a batch of
-/// traces, and some room.
+/// Values on the stack, at most: twice the number of frames that tracemalloc stores of one call
+/// (65,535). A batch of traces needs less.
 const STACK_LIMIT: usize = 1 << 17;
-/// Bytes of one text, and of all texts together.
+/// Bytes of one text, at most.
 const TEXT_LIMIT_BYTES: usize = 64 << 10;
+/// Bytes of all texts, at most.
 const TEXTS_LIMIT_BYTES: usize = 128 << 20;
 
 /// Why a pickle is no snapshot.
 #[derive(Debug)]
-pub struct Fault {
-    /// Byte of the unpacked pickle.
+pub struct PickleFault {
+    /// Byte offset in the unpacked pickle.
     pub offset: u64,
-    /// What stands there.
+    /// The finding.
     pub found: String,
-    /// What should.
+    /// The expectation.
     pub expected: &'static str,
-    /// The operating system's reason, where it was that.
+    /// The operating system's reason, where the file could not be read.
     pub source: Option<std::io::Error>,
 }
 
-/// A place in the program: an index into [`Pickled::files`], and a line.
+/// A line of a source file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Frame {
-    /// Index of the file's name.
+pub struct SnapshotFrame {
+    /// Index of the file's name in [`Pickled::files`].
     pub file: u32,
-    /// Line, 0 where there is none.
+    /// Line; 0 for none.
     pub line: u32,
 }
 
-/// One live block.
+/// One live block; tracemalloc calls it a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trace {
+pub struct ListedBlock {
     /// Bytes.
     pub size: u64,
-    /// tracemalloc's domain: 0 for Python's own, another number where an extension gave one.
+    /// tracemalloc's domain: 0 for Python's own, other numbers for those of extensions.
     pub domain: u32,
-    /// Index of its traceback.
+    /// Index of the block's traceback.
     pub frames: u32,
 }
 
 /// A snapshot's tables.
 #[derive(Debug, Default)]
 pub struct Pickled {
-    /// The blocks that were live, in the order of the file.
-    pub listed: Vec<Trace>,
-    /// Names of source files, as the pickle's texts; some are other texts.
+    /// The live blocks, in the order of the file.
+    pub listed: Vec<ListedBlock>,
+    /// The texts of the pickle: names of source files, and a few others.
     pub files: Vec<String>,
-    /// Frames kept of each call, if the pickle says so.
+    /// Frames that tracemalloc stores of each call, if the pickle states it.
     pub traceback_limit: Option<u64>,
-    frames: Vec<Frame>,
+    frames: Vec<SnapshotFrame>,
     /// Start and length of each traceback in `frames`.
     tracebacks: Vec<(u32, u32)>,
 }
 
 impl Pickled {
-    /// The frames of a traceback, the newest first; never empty for one that a trace names.
-    pub fn traceback(&self, index: u32) -> &[Frame] {
+    /// The frames of a traceback, newest first; not empty for the traceback of a block.
+    pub fn traceback(&self, index: u32) -> &[SnapshotFrame] {
         let Some(&(start, length)) = self.tracebacks.get(index as usize) else { return &[] };
         self.frames.get(start as usize..start as usize + length as usize).unwrap_or_default()
     }
 
-    /// How many tracebacks there are.
+    /// The number of tracebacks.
     pub fn traceback_count(&self) -> usize {
         self.tracebacks.len()
     }
 }
 
-/// The two classes that a snapshot has.
+/// The two classes of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     Snapshot,
     Traces,
 }
 
-/// What the stack and the memo hold: 16 bytes, all else is in tables.
+/// A value of the stack or the memo, in 16 bytes. Larger contents are in tables.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Value {
     Mark,
@@ -108,7 +109,7 @@ enum Value {
     Int(u64),
     Text(u32),
     EmptyTuple,
-    Frame(Frame),
+    Frame(SnapshotFrame),
     Frames(u32),
     Trace(u32),
     List,
@@ -136,9 +137,9 @@ impl Value {
     }
 }
 
-/// What was asked of an object's attributes.
+/// The parts of a snapshot that were read so far.
 #[derive(Debug, Default)]
-struct Seen {
+struct PartsRead {
     has_list: bool,
     list_is_set: bool,
     traces_are_set: bool,
@@ -148,9 +149,9 @@ struct Seen {
 /// Reads one pickle to its end.
 ///
 /// # Errors
-/// The first byte that no snapshot has there, or the end of the file before the pickle's.
-pub fn read(input: impl Read) -> Result<Pickled, Fault> {
-    let mut machine = Machine {
+/// The first byte that does not belong in a snapshot, or a file that ends before the pickle.
+pub fn read(input: impl Read) -> Result<Pickled, PickleFault> {
+    let mut machine = PickleMachine {
         input: BufReader::with_capacity(1 << 16, input),
         offset: 0,
         at: 0,
@@ -159,7 +160,7 @@ pub fn read(input: impl Read) -> Result<Pickled, Fault> {
         traces: Vec::new(),
         text_bytes: 0,
         texts: HashMap::new(),
-        seen: Seen::default(),
+        parts: PartsRead::default(),
         out: Pickled::default(),
     };
     machine.begin()?;
@@ -167,39 +168,39 @@ pub fn read(input: impl Read) -> Result<Pickled, Fault> {
     Ok(machine.out)
 }
 
-struct Machine<R> {
+struct PickleMachine<R> {
     input: BufReader<R>,
     /// Bytes read.
     offset: u64,
-    /// Where the present opcode stands.
+    /// Byte offset of the present opcode.
     at: u64,
     stack: Vec<Value>,
     memo: Vec<Value>,
-    traces: Vec<Trace>,
+    traces: Vec<ListedBlock>,
     text_bytes: usize,
-    /// Texts that came before, so that a hostile repetition of one costs nothing.
+    /// Earlier texts, so that repetitions cost no memory.
     texts: HashMap<String, u32>,
-    seen: Seen,
+    parts: PartsRead,
     out: Pickled,
 }
 
-type Step<T> = Result<T, Fault>;
+type PickleResult<T> = Result<T, PickleFault>;
 
 const A_SNAPSHOT: &str =
     "what tracemalloc.Snapshot.dump of CPython 3.6 to 3.14 writes; is it another pickle?";
 const SMALLER: &str =
     "a snapshot within heaplay's limits; filter it in Python (Snapshot.filter_traces)";
 
-impl<R: Read> Machine<R> {
-    fn fault(&self, found: impl Into<String>) -> Fault {
-        Fault { offset: self.at, found: found.into(), expected: A_SNAPSHOT, source: None }
+impl<R: Read> PickleMachine<R> {
+    fn fault(&self, found: impl Into<String>) -> PickleFault {
+        PickleFault { offset: self.at, found: found.into(), expected: A_SNAPSHOT, source: None }
     }
 
-    fn too_many(&self, what: &str) -> Fault {
-        Fault { expected: SMALLER, ..self.fault(format!("too many {what}")) }
+    fn too_many(&self, what: &str) -> PickleFault {
+        PickleFault { expected: SMALLER, ..self.fault(format!("too many {what}")) }
     }
 
-    fn fill(&mut self, buffer: &mut [u8]) -> Step<()> {
+    fn fill(&mut self, buffer: &mut [u8]) -> PickleResult<()> {
         match self.input.read_exact(buffer) {
             Ok(()) => {
                 self.offset += buffer.len() as u64;
@@ -208,29 +209,29 @@ impl<R: Read> Machine<R> {
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Fault {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(PickleFault {
                 expected: "the rest of the pickle: the file was cut off; copy or dump it again",
                 ..self.fault("the end of the file")
             }),
             Err(error) => {
-                Err(Fault { source: Some(error), ..self.fault("a file that cannot be read") })
+                Err(PickleFault { source: Some(error), ..self.fault("a file that cannot be read") })
             }
         }
     }
 
-    fn bytes<const N: usize>(&mut self) -> Step<[u8; N]> {
+    fn bytes<const N: usize>(&mut self) -> PickleResult<[u8; N]> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
     /// A little-endian number of `N` bytes.
-    fn number<const N: usize>(&mut self) -> Step<u64> {
+    fn number<const N: usize>(&mut self) -> PickleResult<u64> {
         let bytes = self.bytes::<N>()?;
         Ok(bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 
-    fn begin(&mut self) -> Step<()> {
+    fn begin(&mut self) -> PickleResult<()> {
         match self.bytes::<2>()? {
             [0x80, 4 | 5] => Ok(()),
             [0x80, protocol] => Err(self.fault(format!("a pickle of protocol {protocol}"))),
@@ -238,12 +239,12 @@ impl<R: Read> Machine<R> {
         }
     }
 
-    /// Does one opcode; `false` at the pickle's end.
-    fn step(&mut self) -> Step<bool> {
+    /// Executes one opcode; `false` at the end of the pickle.
+    fn step(&mut self) -> PickleResult<bool> {
         self.at = self.offset;
         let [opcode] = self.bytes::<1>()?;
         match opcode {
-            0x95 => drop(self.number::<8>()?), // FRAME: how much to read ahead; we read as we go
+            0x95 => drop(self.number::<8>()?), // FRAME: bytes to read ahead, which this reader ignores
             0x94 => self.memoize()?,
             b'h' => {
                 let index = self.number::<1>()?;
@@ -296,7 +297,7 @@ impl<R: Read> Machine<R> {
         Ok(true)
     }
 
-    fn push(&mut self, value: Value) -> Step<()> {
+    fn push(&mut self, value: Value) -> PickleResult<()> {
         if self.stack.len() == STACK_LIMIT {
             return Err(self.too_many("values on the stack"));
         }
@@ -304,11 +305,11 @@ impl<R: Read> Machine<R> {
         Ok(())
     }
 
-    fn pop(&mut self) -> Step<Value> {
+    fn pop(&mut self) -> PickleResult<Value> {
         self.stack.pop().ok_or_else(|| self.fault("an opcode without its values"))
     }
 
-    fn memoize(&mut self) -> Step<()> {
+    fn memoize(&mut self) -> PickleResult<()> {
         let Some(&value) = self.stack.last().filter(|value| **value != Value::Mark) else {
             return Err(self.fault("an opcode without its value"));
         };
@@ -319,7 +320,7 @@ impl<R: Read> Machine<R> {
         Ok(())
     }
 
-    fn recall(&mut self, index: u64) -> Step<()> {
+    fn recall(&mut self, index: u64) -> PickleResult<()> {
         let value = usize::try_from(index).ok().and_then(|index| self.memo.get(index)).copied();
         match value {
             Some(value) => self.push(value),
@@ -327,14 +328,14 @@ impl<R: Read> Machine<R> {
         }
     }
 
-    fn text(&mut self, length: u64) -> Step<()> {
+    fn text(&mut self, length: u64) -> PickleResult<()> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length > TEXT_LIMIT_BYTES {
             return Err(self.fault(format!("a text of {length} bytes")));
         }
         let mut bytes = vec![0; length];
         self.fill(&mut bytes)?;
-        // A name that is no UTF-8 on disk comes with lone surrogates, which a String cannot hold.
+        // The name of a file that is not UTF-8 on disk has lone surrogates, which a String cannot hold.
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let id = match self.texts.get(&text) {
             Some(&id) => id,
@@ -352,12 +353,12 @@ impl<R: Read> Machine<R> {
         self.push(Value::Text(id))
     }
 
-    fn push_number<const N: usize>(&mut self) -> Step<()> {
+    fn push_number<const N: usize>(&mut self) -> PickleResult<()> {
         let number = self.number::<N>()?;
         self.push(Value::Int(number))
     }
 
-    fn push_signed(&mut self) -> Step<()> {
+    fn push_signed(&mut self) -> PickleResult<()> {
         let number = i32::from_le_bytes(self.bytes()?);
         match u64::try_from(number) {
             Ok(number) => self.push(Value::Int(number)),
@@ -365,8 +366,8 @@ impl<R: Read> Machine<R> {
         }
     }
 
-    /// A number over 2^31: its length, then a two's complement.
-    fn push_long(&mut self) -> Step<()> {
+    /// A number over 2^31: its length, then its two's complement.
+    fn push_long(&mut self) -> PickleResult<()> {
         let length = self.number::<1>()? as usize;
         let mut bytes = [0; 9];
         let Some(part) = bytes.get_mut(..length) else {
@@ -381,26 +382,26 @@ impl<R: Read> Machine<R> {
         self.push(Value::Int(u64::from_le_bytes([a, b, c, d, e, f, g, h])))
     }
 
-    fn list(&mut self) -> Step<()> {
-        if std::mem::replace(&mut self.seen.has_list, true) {
+    fn list(&mut self) -> PickleResult<()> {
+        if std::mem::replace(&mut self.parts.has_list, true) {
             return Err(self.fault("a second list"));
         }
         self.push(Value::List)
     }
 
-    /// Values above the newest mark.
-    fn since_mark(&self) -> Step<usize> {
+    /// The number of values above the newest mark.
+    fn since_mark(&self) -> PickleResult<usize> {
         let above = self.stack.iter().rev().position(|value| *value == Value::Mark);
         above.ok_or_else(|| self.fault("an opcode without its mark"))
     }
 
-    /// The topmost `count` values as one of the three tuples that there are.
-    fn tuple(&mut self, count: usize) -> Step<()> {
+    /// Replaces the topmost `count` values by one of the three tuples of a snapshot.
+    fn tuple(&mut self, count: usize) -> PickleResult<()> {
         let start = self.stack.len().checked_sub(count).filter(|_| count > 0);
         let Some(start) = start else { return Err(self.fault("a tuple without its values")) };
         let value = match self.stack.get(start..).unwrap_or_default() {
             &[Value::Text(file), Value::Int(line)] if line <= u64::from(u32::MAX) => {
-                Value::Frame(Frame { file, line: line as u32 })
+                Value::Frame(SnapshotFrame { file, line: line as u32 })
             }
             &[Value::Int(domain), Value::Int(size), Value::Frames(frames)]
             | &[
@@ -409,7 +410,7 @@ impl<R: Read> Machine<R> {
                 Value::Frames(frames),
                 Value::Int(_) | Value::None,
             ] if domain <= u64::from(u32::MAX) => {
-                self.trace(Trace { size, domain: domain as u32, frames })?
+                self.trace(ListedBlock { size, domain: domain as u32, frames })?
             }
             values if values.iter().all(|value| matches!(value, Value::Frame(_))) => {
                 self.frames(start)?
@@ -423,7 +424,7 @@ impl<R: Read> Machine<R> {
         self.push(value)
     }
 
-    fn trace(&mut self, trace: Trace) -> Step<Value> {
+    fn trace(&mut self, trace: ListedBlock) -> PickleResult<Value> {
         if self.traces.len() == TRACES_LIMIT {
             return Err(self.too_many("traces"));
         }
@@ -431,7 +432,7 @@ impl<R: Read> Machine<R> {
         Ok(Value::Trace(self.traces.len() as u32 - 1))
     }
 
-    fn frames(&mut self, start: usize) -> Step<Value> {
+    fn frames(&mut self, start: usize) -> PickleResult<Value> {
         let frames = self.stack.get(start..).unwrap_or_default();
         if self.out.frames.len() + frames.len() > FRAMES_LIMIT
             || self.out.tracebacks.len() == TRACES_LIMIT
@@ -445,8 +446,8 @@ impl<R: Read> Machine<R> {
         Ok(Value::Frames(self.out.tracebacks.len() as u32 - 1))
     }
 
-    /// Appends the topmost `count` values to the list below them (and below a mark).
-    fn append(&mut self, count: usize, is_marked: bool) -> Step<()> {
+    /// Appends the topmost `count` values to the list below them, or below the mark.
+    fn append(&mut self, count: usize, is_marked: bool) -> PickleResult<()> {
         let start = self.stack.len().checked_sub(count).unwrap_or(usize::MAX);
         let values = self.stack.get(start..).unwrap_or_default();
         if self.out.listed.len() + values.len() > TRACES_LIMIT {
@@ -471,7 +472,7 @@ impl<R: Read> Machine<R> {
         }
     }
 
-    fn set_items(&mut self) -> Step<()> {
+    fn set_items(&mut self) -> PickleResult<()> {
         let count = self.since_mark()?;
         let values = self.stack.split_off(self.stack.len() - count);
         self.pop()?; // the mark
@@ -484,24 +485,24 @@ impl<R: Read> Machine<R> {
         self.expect_dict()
     }
 
-    fn set_item(&mut self) -> Step<()> {
+    fn set_item(&mut self) -> PickleResult<()> {
         let value = self.pop()?;
         let key = self.pop()?;
         self.set(key, value)?;
         self.expect_dict()
     }
 
-    fn expect_dict(&self) -> Step<()> {
+    fn expect_dict(&self) -> PickleResult<()> {
         match self.stack.last() {
             Some(Value::Dict) => Ok(()),
             _ => Err(self.fault("an item for no dictionary")),
         }
     }
 
-    fn set(&mut self, key: Value, value: Value) -> Step<()> {
-        match (self.words(key), value) {
-            ("_traces", Value::List) => self.seen.list_is_set = true,
-            ("traces", Value::Object(Class::Traces)) => self.seen.traces_are_set = true,
+    fn set(&mut self, key: Value, value: Value) -> PickleResult<()> {
+        match (self.text_of(key), value) {
+            ("_traces", Value::List) => self.parts.list_is_set = true,
+            ("traces", Value::Object(Class::Traces)) => self.parts.traces_are_set = true,
             ("traceback_limit", Value::Int(limit)) => self.out.traceback_limit = Some(limit),
             (key, value) => {
                 let key = key.escape_debug().take(40).collect::<String>();
@@ -511,18 +512,18 @@ impl<R: Read> Machine<R> {
         Ok(())
     }
 
-    fn words(&self, value: Value) -> &str {
+    fn text_of(&self, value: Value) -> &str {
         match value {
             Value::Text(id) => self.out.files.get(id as usize).map_or("", String::as_str),
             _ => "",
         }
     }
 
-    /// Names a class: only two are known, and naming one looks nothing up.
-    fn class(&mut self) -> Step<()> {
+    /// Names one of the two known classes. Nothing is imported.
+    fn class(&mut self) -> PickleResult<()> {
         let name = self.pop()?;
         let module = self.pop()?;
-        let class = match (self.words(module), self.words(name)) {
+        let class = match (self.text_of(module), self.text_of(name)) {
             ("tracemalloc", "Snapshot") => Class::Snapshot,
             ("tracemalloc", "_Traces") => Class::Traces,
             (module, name) => {
@@ -533,18 +534,18 @@ impl<R: Read> Machine<R> {
         self.push(Value::Global(class))
     }
 
-    fn object(&mut self) -> Step<()> {
+    fn object(&mut self) -> PickleResult<()> {
         match (self.pop()?, self.pop()?) {
             (Value::EmptyTuple, Value::Global(class)) => self.push(Value::Object(class)),
             (_, other) => Err(self.fault(format!("an object of {}", other.name()))),
         }
     }
 
-    fn build(&mut self) -> Step<()> {
+    fn build(&mut self) -> PickleResult<()> {
         match (self.pop()?, self.stack.last()) {
-            (Value::Dict, Some(Value::Object(Class::Traces))) if self.seen.list_is_set => Ok(()),
-            (Value::Dict, Some(Value::Object(Class::Snapshot))) if self.seen.traces_are_set => {
-                self.seen.snapshot_is_built = true;
+            (Value::Dict, Some(Value::Object(Class::Traces))) if self.parts.list_is_set => Ok(()),
+            (Value::Dict, Some(Value::Object(Class::Snapshot))) if self.parts.traces_are_set => {
+                self.parts.snapshot_is_built = true;
                 Ok(())
             }
             (state, _) => {
@@ -553,10 +554,10 @@ impl<R: Read> Machine<R> {
         }
     }
 
-    fn stop(&mut self) -> Step<bool> {
+    fn stop(&mut self) -> PickleResult<bool> {
         let is_snapshot =
-            self.stack == [Value::Object(Class::Snapshot)] && self.seen.snapshot_is_built;
-        if !is_snapshot || !self.seen.list_is_set {
+            self.stack == [Value::Object(Class::Snapshot)] && self.parts.snapshot_is_built;
+        if !is_snapshot || !self.parts.list_is_set {
             return Err(self.fault("the end of a pickle that holds no snapshot"));
         }
         Ok(false)
@@ -567,8 +568,8 @@ impl<R: Read> Machine<R> {
 mod tests {
     use super::*;
 
-    /// A snapshot of two blocks that share a traceback, in protocol 4: what an interpreter writes,
-    /// less its FRAME.
+    /// A snapshot of two blocks with the same traceback, in protocol 4, as an interpreter writes it but
+    /// without FRAME.
     fn whole() -> Vec<u8> {
         let mut pickle =
             b"\x80\x04\x8c\x0btracemalloc\x94\x8c\x08Snapshot\x94\x93\x94)\x81\x94}\x94(".to_vec();
@@ -593,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_told() {
+    fn every_cut_is_reported() {
         let whole = whole();
         for cut in 0..whole.len() {
             let fault = read(&whole[..cut]).unwrap_err();
@@ -601,7 +602,7 @@ mod tests {
         }
     }
 
-    /// What would run a command in Python is a name that is not known here.
+    /// A pickle that would run a command in Python names an unknown class here.
     #[test]
     fn hostile_pickles() {
         let call =

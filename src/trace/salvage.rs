@@ -1,16 +1,15 @@
-//! Reads what is whole of a trace that was cut off, as a trace that ends there.
+//! Reads the whole parts of a trace that was cut off, as a trace that ends there.
 //!
-//! A row says when its block will end, and a cut can take that call away. So the file is read
-//! twice: once to find the last call of which everything is known, once to give the rows, with the
-//! blocks that end later counted as live.
+//! A row names the end of its block, and a cut can remove that call. So the file is read twice. The
+//! first reading finds the last row. The second gives the rows; blocks that end later count as live.
 
 use std::path::Path;
 
 use super::event::{Header, Row, Sites, TraceError, TraceReader};
-use super::open;
+use super::formats::open;
 
-/// Opens `path`; if it is cut off, gives the rows of its whole parts and says so in the warnings
-/// and the facts.
+/// Opens a trace. Of a trace that was cut off, the reader gives the rows of the whole parts. The
+/// warnings and the fact `cut_off_at_byte` report the cut.
 ///
 /// # Errors
 /// As [`open`], and for any fault other than the cut.
@@ -32,7 +31,7 @@ pub fn open_salvaging(path: &Path) -> Result<Box<dyn TraceReader>, TraceError> {
             path: path.to_owned(),
             offset,
             found: "the end, before one part is whole".into(),
-            expected: "something to keep: record again".into(),
+            expected: "at least one whole part: record again".into(),
         });
     }
     let mut header = inner.header().clone();

@@ -1,8 +1,12 @@
-//! Turns rows back into calls, and proves on the way that they are a trace.
+//! Turns rows back into calls, and validates that the rows are a trace.
 //!
-//! Every index from 0 to the last is exactly one of: a row's `event`; the end of exactly one block;
-//! or both at once, and then the row is a realloc and the block is the one it resizes. One pass;
-//! the pending ends wait in a heap, so memory is in proportion to the blocks live.
+//! Every index from 0 to the last is exactly one of three:
+//!
+//! - the `event` of a row,
+//! - the end of one block,
+//! - both at once: the row is a realloc, and the block is the one that it resizes.
+//!
+//! One pass suffices. The pending ends wait in a heap, so memory is proportional to live blocks.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,7 +16,7 @@ use super::event::{Op, Row};
 /// One call of the program, in the order in which it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call<'a> {
-    /// A row: a block begins. A realloc also ends `resized`.
+    /// A row: a block begins. A realloc also ends the block `resized`.
     Request {
         /// The request.
         row: &'a Row,
@@ -43,7 +47,8 @@ pub enum SequenceError {
     },
     /// A call that is neither a row nor an end.
     #[error(
-        "event {event} is missing: no row has it and no block ends there (the next row is event {next})"
+        "event {event} is missing: no row has it and no block ends there (the next row is event \
+         {next})"
     )]
     Gap {
         /// The call that is missing.
@@ -69,20 +74,21 @@ pub enum SequenceError {
         /// The block that ends.
         birth: u64,
     },
-    /// A realloc of nothing.
+    /// A realloc without an old block.
     #[error("event {event} is a realloc, and no block ends there for it to resize")]
     Orphan {
         /// The call.
         event: u64,
     },
-    /// A realloc in a domain that cannot know the block.
+    /// A realloc in a domain that does not share blocks with the block's domain.
     #[error(
-        "event {event} is a realloc in domain {domain} of the block born at event {birth} in domain {born}"
+        "event {event} is a realloc in domain {domain} of the block born at event {birth} in domain \
+         {born}"
     )]
     Domain {
         /// The call.
         event: u64,
-        /// The domain that is asked.
+        /// The domain of the realloc.
         domain: &'static str,
         /// The block.
         birth: u64,
@@ -102,7 +108,7 @@ pub enum SequenceError {
 }
 
 impl SequenceError {
-    /// What should have been there.
+    /// The expectation, for messages.
     pub fn expected(&self) -> &'static str {
         match self {
             SequenceError::TwoEnds { .. } => "one block to end at each event",
@@ -122,7 +128,7 @@ impl SequenceError {
     }
 }
 
-/// A block that waits for its end. Ordered by that end, then by birth.
+/// A block that waits for its end, ordered by that end, then by birth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pending {
     end: u64,
@@ -159,10 +165,10 @@ impl Sequence {
         self.next
     }
 
-    /// Gives `on_call` every call up to and with this row. `row.event` must be set.
+    /// Gives `on_call` every call up to this row and the row's own. `row.event` must be set.
     ///
     /// # Errors
-    /// The rule that the row breaks; the sequence is not to be used after that.
+    /// The rule that the row breaks. The sequence must not be used after an error.
     pub fn accept(
         &mut self,
         row: &Row,
@@ -204,8 +210,8 @@ impl Sequence {
         Ok(())
     }
 
-    /// For traces without an `event` column: does the frees that come before the next row and
-    /// returns its index, the lowest that no block's end has taken.
+    /// For traces without an `event` column: makes the frees before the next row. Returns the event
+    /// of that row, the lowest index that no end has taken.
     ///
     /// # Errors
     /// When two blocks end at one call.
@@ -220,10 +226,10 @@ impl Sequence {
         Ok(self.next)
     }
 
-    /// Does the frees after the last row and returns how many calls there were.
+    /// Makes the frees after the last row. Returns the number of calls.
     ///
     /// # Errors
-    /// When a block ends past the last call, or two at once.
+    /// When a block ends past the last call, or two blocks end at one call.
     pub fn finish(&mut self, mut on_call: impl FnMut(Call<'_>)) -> Result<u64, SequenceError> {
         self.derive_event(&mut on_call)?;
         match self.pending.pop() {
@@ -232,8 +238,8 @@ impl Sequence {
         }
     }
 
-    /// The fault of the first end that cannot be reached: two at one place when another is there,
-    /// past the end else.
+    /// The fault of the first end that cannot be reached. Two ends at one event are
+    /// [`SequenceError::TwoEnds`]; any other end lies past the last call.
     fn past_end(&self, first: Pending) -> SequenceError {
         match self.pending.peek() {
             Some(Reverse(second)) if second.end == first.end => SequenceError::TwoEnds {
@@ -271,7 +277,7 @@ impl Sequence {
         }
     }
 
-    /// An end that was due before the next call can only have lost its place to another.
+    /// The fault of an end before the next call: another end took its event.
     fn two_ends_before(&self) -> Option<SequenceError> {
         match self.pending.peek() {
             Some(Reverse(late)) if late.end < self.next => Some(SequenceError::TwoEnds {
@@ -309,7 +315,7 @@ mod tests {
         Ok(calls)
     }
 
-    /// The worked example of the format: its text says which call each index is.
+    /// The example of the CSV format (`csv.rs`).
     const EXAMPLE: [(u64, Op, Option<u64>); 5] = [
         (0, Op::Malloc, Some(3)),
         (1, Op::Malloc, None),

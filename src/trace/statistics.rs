@@ -1,10 +1,12 @@
-//! What a trace says of its program, in one pass and with memory in proportion to the
-//! blocks live, the sites and the threads, never to the trace's length.
+//! Counts the calls, sizes, lifetimes, threads and lines of a trace, for `heaplay inspect`.
 //!
-//! Called by `heaplay inspect`. The allocation clock is the sum of the bytes requested so far
-//! (malloc, calloc and realloc); a block's age in bytes is what was requested after its own request
-//! and before its end. Ages are counted in log-linear bins, four an octave ([`age_bin`]), which
-//! integer arithmetic alone defines, so that another program can count the same.
+//! One pass suffices. Memory is proportional to live blocks, sites and threads, never to the length
+//! of the trace.
+//!
+//! The *allocation clock* is the sum of all bytes requested so far, by malloc, calloc and realloc. A
+//! block's age in bytes is the number of bytes requested after its own request and before its end.
+//! Ages are counted in log-linear bins, four to an octave ([`age_bin`]). Integer arithmetic defines
+//! the bins, so other programs can count the same.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,11 +16,12 @@ use serde::Serialize;
 
 use super::event::{Domain, Op, Row, SiteId, Sites, TraceError, TraceReader, TypeId};
 use super::sequence::{Call, Sequence, SequenceError};
+use super::size_class::{size_class, size_class_limit};
 
-/// Points that the live series keeps at most; when it is full, neighbours are joined two by two.
+/// Points of the live series, at most. A full series joins adjacent points two by two.
 const POINTS: usize = 4096;
 
-/// Why there are no statistics.
+/// Why a trace has no statistics.
 #[derive(Debug, thiserror::Error)]
 pub enum StatisticsError {
     /// The trace cannot be read.
@@ -41,7 +44,7 @@ pub struct OpCount {
     pub op: &'static str,
     /// Calls.
     pub calls: u64,
-    /// Bytes asked for; 0 for free.
+    /// Requested bytes; 0 for free.
     pub bytes: u64,
 }
 
@@ -52,110 +55,110 @@ pub struct DomainCount {
     pub domain: &'static str,
     /// Requests.
     pub requests: u64,
-    /// Bytes asked for.
+    /// Requested bytes.
     pub bytes: u64,
-    /// Frees of its blocks.
+    /// Frees of blocks of this domain.
     pub frees: u64,
 }
 
-/// Requests of one class of sizes: 16-byte classes up to 512, then powers of two.
+/// Requests of one size class ([`size_class`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SizeClass {
-    /// The largest size in it, in bytes; the smallest is one more than the class before has.
+pub struct SizeCount {
+    /// The largest size of the class, in bytes ([`size_class_limit`]).
     pub up_to: u64,
     /// Requests.
     pub requests: u64,
-    /// Bytes asked for.
+    /// Requested bytes.
     pub bytes: u64,
 }
 
-/// Blocks whose age fell into one bin.
+/// Blocks whose age is in one bin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Age {
-    /// The smallest age in the bin.
+    /// The smallest age of the bin, in calls or bytes.
     pub from: u64,
     /// Blocks that ended at that age.
     pub ended: u64,
-    /// Blocks still live at the end of the trace, by the age that they had reached.
+    /// Blocks that are live at the end of the trace, and have that age there.
     pub survived: u64,
 }
 
-/// A stretch of the trace in the live series.
+/// A segment of the trace in the live series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LivePoint {
-    /// Calls done at its end.
+    /// Calls up to the end of the segment.
     pub event: u64,
-    /// The allocation clock at its end, in bytes.
+    /// The allocation clock at the end of the segment, in bytes.
     pub clock_bytes: u64,
-    /// Fewest live bytes in it.
+    /// Fewest live bytes in the segment.
     pub least_bytes: u64,
-    /// Most live bytes in it.
+    /// Most live bytes in the segment.
     pub most_bytes: u64,
-    /// Fewest live blocks in it.
+    /// Fewest live blocks in the segment.
     pub least_blocks: u64,
-    /// Most live blocks in it.
+    /// Most live blocks in the segment.
     pub most_blocks: u64,
 }
 
-/// What one thread did.
+/// Requests of one thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ThreadCount {
-    /// Its number in the trace.
+    /// The thread's number in the trace.
     pub thread: u32,
-    /// Its requests.
+    /// Requests.
     pub requests: u64,
-    /// Bytes that it asked for.
+    /// Requested bytes.
     pub bytes: u64,
-    /// Blocks of other threads that it freed.
+    /// Frees of blocks that other threads allocated.
     pub foreign_frees: u64,
 }
 
-/// What one line of the program did.
+/// Requests of one line of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SiteCount {
     /// `file:line`.
     pub site: String,
-    /// Its requests.
+    /// Requests.
     pub requests: u64,
-    /// Bytes that it asked for.
+    /// Requested bytes.
     pub bytes: u64,
-    /// Of its blocks, how many were live at the end.
+    /// The line's blocks that are live at the end.
     pub live_blocks: u64,
-    /// And their bytes.
+    /// Bytes of those blocks.
     pub live_bytes: u64,
 }
 
-/// What was asked for objects of one type.
+/// Requests for objects of one type.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TypeCount {
-    /// Its name; empty for blocks that are no object of a known type.
+    /// The type's name; empty for blocks that are no object of a known type.
     #[serde(rename = "type")]
     pub name: String,
     /// Requests.
     pub requests: u64,
-    /// Bytes asked for.
+    /// Requested bytes.
     pub bytes: u64,
-    /// Of its blocks, how many were live at the end.
+    /// The type's blocks that are live at the end.
     pub live_blocks: u64,
-    /// And their bytes.
+    /// Bytes of those blocks.
     pub live_bytes: u64,
 }
 
-/// Requests counted under one name.
+/// Requests counted under the number of a site or type.
 #[derive(Clone, Copy, Default)]
-struct Tally {
+struct RequestTally {
     requests: u64,
     bytes: u64,
     live_blocks: u64,
     live_bytes: u64,
 }
 
-impl Tally {
-    /// Counts a request under the name of number `id`.
-    fn begin(tallies: &mut Vec<Tally>, id: u32, size: u64) {
+impl RequestTally {
+    /// Counts a request under the number `id`.
+    fn begin(tallies: &mut Vec<RequestTally>, id: u32, size: u64) {
         let id = id as usize;
         if tallies.len() <= id {
-            tallies.resize(id + 1, Tally::default());
+            tallies.resize(id + 1, RequestTally::default());
         }
         let tally = &mut tallies[id];
         tally.requests += 1;
@@ -164,7 +167,7 @@ impl Tally {
         tally.live_bytes = tally.live_bytes.saturating_add(size);
     }
 
-    fn end(tallies: &mut [Tally], id: u32, size: u64) {
+    fn end(tallies: &mut [RequestTally], id: u32, size: u64) {
         if let Some(tally) = tallies.get_mut(id as usize) {
             tally.live_blocks -= 1;
             tally.live_bytes = tally.live_bytes.saturating_sub(size);
@@ -172,18 +175,17 @@ impl Tally {
     }
 }
 
-/// Sizes of blocks in [`Statistics::ages_by_size`]: each row holds blocks of up to so many bytes.
+/// The largest block size of each row of [`TraceStatistics::ages_by_size`], in bytes.
 pub const AGE_SIZES: [u64; 4] = [64, 512, 4096, u64::MAX];
 
-/// Everything that `inspect` tells. Sizes and clocks are in bytes, lifetimes in calls or bytes as
-/// named.
+/// The statistics of a trace. Sizes and clocks are in bytes, lifetimes in calls or bytes as named.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Statistics {
+pub struct TraceStatistics {
     /// All calls, frees included.
     pub calls: u64,
-    /// By op, free last.
+    /// Calls by op, free last.
     pub ops: Vec<OpCount>,
-    /// By domain.
+    /// Requests by domain.
     pub domains: Vec<DomainCount>,
     /// The allocation clock at the end.
     pub requested_bytes: u64,
@@ -191,18 +193,18 @@ pub struct Statistics {
     pub empty_requests: u64,
     /// The largest request.
     pub largest_bytes: u64,
-    /// By size class, from the smallest; empty classes at the end are left out.
-    pub sizes: Vec<SizeClass>,
+    /// Requests by size class, from the smallest; empty classes at the end are left out.
+    pub sizes: Vec<SizeCount>,
     /// Ages in calls, by bin; empty bins at the end are left out.
     pub ages_calls: Vec<Age>,
-    /// Ages in bytes of the allocation clock.
+    /// Ages in bytes of the allocation clock, by bin.
     pub ages_bytes: Vec<Age>,
-    /// Ages in bytes by the block's size, see [`AGE_SIZES`].
+    /// Ages in bytes by size of the block, see [`AGE_SIZES`].
     pub ages_by_size: Vec<Vec<Age>>,
     /// Bytes × bytes of age, by octave of size (rows) and octave of age (columns), survivors
     /// included.
     pub weight_by_size_and_age: Vec<Vec<f64>>,
-    /// Blocks that the very next call ended.
+    /// Blocks that the next call ended.
     pub ended_by_next_call: u64,
     /// Blocks live at the end of the trace.
     pub survivors: u64,
@@ -210,25 +212,25 @@ pub struct Statistics {
     pub live_end_bytes: u64,
     /// Most live bytes.
     pub live_peak_bytes: u64,
-    /// Calls done when they were first reached.
+    /// Calls up to the first such moment.
     pub live_peak_event: u64,
     /// Most live blocks.
     pub live_peak_blocks: u64,
-    /// Live bytes and blocks over the trace: at most 4096 stretches, each with its least and most.
+    /// Live bytes and blocks over the trace, in at most 4096 segments.
     pub live: Vec<LivePoint>,
-    /// By thread.
+    /// Requests by thread.
     pub threads: Vec<ThreadCount>,
-    /// By line, most bytes first; empty for a trace without sites.
+    /// Requests by line, most bytes first; empty for a trace without sites.
     pub sites: Vec<SiteCount>,
-    /// By type, most bytes first; empty for a trace without types.
+    /// Requests by type, most bytes first; empty for a trace without types.
     pub types: Vec<TypeCount>,
-    /// What the program marked: the allocation clock at each mark, in bytes, and its name.
+    /// The program's marks: the allocation clock in bytes, and the name.
     pub marks: Vec<(u64, String)>,
-    /// Time of the last request, nanoseconds since the recording began; 0 without times.
+    /// Time of the last request, nanoseconds since the recording began; 0 for a trace without times.
     pub last_request_nanoseconds: u64,
 }
 
-/// The bin of an age: 0 for 0, then four bins an octave.
+/// The bin of an age: 0 for 0, then four bins to an octave.
 pub fn age_bin(age: u64) -> usize {
     if age == 0 {
         return 0;
@@ -238,7 +240,7 @@ pub fn age_bin(age: u64) -> usize {
     1 + octave * 4 + quarter as usize
 }
 
-/// The smallest age in a bin; bins that no whole number falls into have that of the next.
+/// The smallest age of a bin. A bin without a whole number has the smallest age of the next bin.
 pub fn age_of_bin(bin: usize) -> u64 {
     let Some(bin) = bin.checked_sub(1) else { return 0 };
     let (octave, quarter) = (bin / 4, (bin % 4) as u64);
@@ -249,29 +251,15 @@ pub fn age_of_bin(bin: usize) -> u64 {
     }
 }
 
-/// The index of a size's class: 16-byte classes to 512, then powers of two.
-pub fn size_class(size: u64) -> usize {
-    match size {
-        0 => 0,
-        1..=512 => (size as usize - 1) / 16,
-        _ => 32 + ((size - 1).ilog2() as usize - 9),
-    }
-}
-
-/// The largest size of a class.
-pub fn class_limit(class: usize) -> u64 {
-    if class < 32 { (class as u64 + 1) * 16 } else { 1 << (class - 32 + 10) }
-}
-
-/// Reads a whole trace and counts. `progress` is given the calls done now and then.
+/// Reads a whole trace and counts. `progress` gets the number of calls so far, once in 65,536 rows.
 ///
 /// # Errors
-/// The reader's fault, or rows that contradict each other (named with `path`).
+/// The reader's fault, or rows that contradict each other; the message names `path`.
 pub fn statistics(
     reader: &mut dyn TraceReader,
     path: &std::path::Path,
     mut progress: impl FnMut(u64),
-) -> Result<Statistics, StatisticsError> {
+) -> Result<TraceStatistics, StatisticsError> {
     let broken = |source| StatisticsError::Sequence { path: path.to_owned(), source };
     let mut sequence = Sequence::new();
     let marks = reader.header().marks().into_iter().rev().collect();
@@ -288,16 +276,16 @@ pub fn statistics(
     Ok(count.finish(calls, reader))
 }
 
-/// A block that lives: what its row does not say.
+/// A live block.
 #[derive(Clone, Copy)]
 struct Birth {
-    clock: u64,
+    /// The allocation clock after its request.
+    clock_bytes: u64,
     size: u64,
     site: u32,
 }
 
-/// Events are dense and nobody chooses them to collide: one multiplication spreads them well
-/// enough.
+/// Hashes events by one multiplication. Events are dense, and no adversary chooses them.
 #[derive(Default)]
 struct EventHasher(u64);
 
@@ -320,26 +308,26 @@ impl Hasher for EventHasher {
 
 #[derive(Default)]
 struct Counting {
-    told: Statistics,
+    counts: TraceStatistics,
     ops: [(u64, u64); 4],
     domains: [(u64, u64, u64); 3],
-    sizes: Vec<SizeClass>,
-    clock: u64,
+    sizes: Vec<SizeCount>,
+    clock_bytes: u64,
     live_bytes: u64,
     births: HashMap<u64, Birth, BuildHasherDefault<EventHasher>>,
     threads: BTreeMap<u32, ThreadCount>,
-    sites: Vec<Tally>,
-    types: Vec<Tally>,
-    series: Series,
-    /// Marks still to come, the next one last.
+    sites: Vec<RequestTally>,
+    types: Vec<RequestTally>,
+    series: LiveSeries,
+    /// Marks after the present call, the next one last.
     marks: Vec<(u64, String)>,
 }
 
 impl Counting {
-    /// Notes the marks that stand before the call of index `event`.
+    /// Counts the marks that stand before the call of index `event`.
     fn pass_marks(&mut self, event: u64) {
         while let Some((_, name)) = self.marks.pop_if(|(at, _)| *at <= event) {
-            self.told.marks.push((self.clock, name));
+            self.counts.marks.push((self.clock_bytes, name));
         }
     }
 
@@ -364,17 +352,17 @@ impl Counting {
             }
         };
         let blocks = self.births.len() as u64;
-        if self.live_bytes > self.told.live_peak_bytes {
-            self.told.live_peak_bytes = self.live_bytes;
-            self.told.live_peak_event = event + 1;
+        if self.live_bytes > self.counts.live_peak_bytes {
+            self.counts.live_peak_bytes = self.live_bytes;
+            self.counts.live_peak_event = event + 1;
         }
-        self.told.live_peak_blocks = self.told.live_peak_blocks.max(blocks);
-        self.series.add(event + 1, self.clock, self.live_bytes, blocks);
+        self.counts.live_peak_blocks = self.counts.live_peak_blocks.max(blocks);
+        self.series.add(event + 1, self.clock_bytes, self.live_bytes, blocks);
     }
 
     fn begin(&mut self, row: &Row) {
         let size = row.size;
-        self.clock = self.clock.saturating_add(size);
+        self.clock_bytes = self.clock_bytes.saturating_add(size);
         self.live_bytes = self.live_bytes.saturating_add(size);
         let op = match row.op {
             Op::Malloc => 0,
@@ -388,44 +376,46 @@ impl Counting {
         domain.1 = domain.1.saturating_add(size);
         let class = size_class(size);
         if self.sizes.len() <= class {
-            self.sizes.resize(class + 1, SizeClass::default());
+            self.sizes.resize(class + 1, SizeCount::default());
         }
         self.sizes[class].requests += 1;
         self.sizes[class].bytes = self.sizes[class].bytes.saturating_add(size);
-        self.told.empty_requests += u64::from(size == 0);
-        self.told.largest_bytes = self.told.largest_bytes.max(size);
-        self.told.last_request_nanoseconds = self.told.last_request_nanoseconds.max(row.time_ns);
+        self.counts.empty_requests += u64::from(size == 0);
+        self.counts.largest_bytes = self.counts.largest_bytes.max(size);
+        self.counts.last_request_nanoseconds =
+            self.counts.last_request_nanoseconds.max(row.time_ns);
         let thread = self.threads.entry(row.thread).or_default();
         thread.requests += 1;
         thread.bytes = thread.bytes.saturating_add(size);
-        Tally::begin(&mut self.sites, row.site.0, size);
-        Tally::begin(&mut self.types, row.type_id.0, size);
-        self.births.insert(row.event, Birth { clock: self.clock, size, site: row.site.0 });
+        RequestTally::begin(&mut self.sites, row.site.0, size);
+        RequestTally::begin(&mut self.types, row.type_id.0, size);
+        self.births
+            .insert(row.event, Birth { clock_bytes: self.clock_bytes, size, site: row.site.0 });
     }
 
     fn end(&mut self, event: u64, block: &Row) {
         let Some(birth) = self.births.remove(&block.event) else { return };
         self.live_bytes = self.live_bytes.saturating_sub(birth.size);
         let calls = event - block.event;
-        self.told.ended_by_next_call += u64::from(calls == 1);
-        let age = self.clock - birth.clock;
-        add_age(&mut self.told.ages_calls, calls, false);
+        self.counts.ended_by_next_call += u64::from(calls == 1);
+        let age = self.clock_bytes - birth.clock_bytes;
+        add_age(&mut self.counts.ages_calls, calls, false);
         self.age(birth.size, age, false);
         if let Some(thread) = block.end_thread.filter(|thread| *thread != block.thread) {
             self.threads.entry(thread).or_default().foreign_frees += 1;
         }
-        Tally::end(&mut self.sites, birth.site, birth.size);
-        Tally::end(&mut self.types, block.type_id.0, birth.size);
+        RequestTally::end(&mut self.sites, birth.site, birth.size);
+        RequestTally::end(&mut self.types, block.type_id.0, birth.size);
     }
 
     fn age(&mut self, size: u64, age: u64, survived: bool) {
-        add_age(&mut self.told.ages_bytes, age, survived);
-        self.told.ages_by_size.resize(AGE_SIZES.len(), vec![]);
+        add_age(&mut self.counts.ages_bytes, age, survived);
+        self.counts.ages_by_size.resize(AGE_SIZES.len(), vec![]);
         let group =
             AGE_SIZES.iter().position(|limit| size <= *limit).unwrap_or(AGE_SIZES.len() - 1);
-        add_age(&mut self.told.ages_by_size[group], age, survived);
+        add_age(&mut self.counts.ages_by_size[group], age, survived);
         let octave = |value: u64| value.max(1).ilog2() as usize;
-        let rows = &mut self.told.weight_by_size_and_age;
+        let rows = &mut self.counts.weight_by_size_and_age;
         if rows.len() <= octave(size) {
             rows.resize(octave(size) + 1, vec![]);
         }
@@ -436,25 +426,25 @@ impl Counting {
         row[octave(age)] += size as f64 * age as f64;
     }
 
-    fn finish(mut self, calls: u64, reader: &dyn TraceReader) -> Statistics {
+    fn finish(mut self, calls: u64, reader: &dyn TraceReader) -> TraceStatistics {
         let left: Vec<(u64, Birth)> = self.births.drain().collect();
         for (event, birth) in &left {
-            // The age that a survivor had reached when the trace ended: it is at least that old.
-            add_age(&mut self.told.ages_calls, calls - event, true);
-            self.age(birth.size, self.clock - birth.clock, true);
+            // A block that outlives the trace is at least as old as at its end.
+            add_age(&mut self.counts.ages_calls, calls - event, true);
+            self.age(birth.size, self.clock_bytes - birth.clock_bytes, true);
         }
         self.pass_marks(u64::MAX);
-        let mut told = self.told;
-        told.calls = calls;
-        told.survivors = left.len() as u64;
-        told.live_end_bytes = self.live_bytes;
-        told.requested_bytes = self.clock;
-        told.ops = ["malloc", "calloc", "realloc", "free"]
+        let mut counts = self.counts;
+        counts.calls = calls;
+        counts.survivors = left.len() as u64;
+        counts.live_end_bytes = self.live_bytes;
+        counts.requested_bytes = self.clock_bytes;
+        counts.ops = ["malloc", "calloc", "realloc", "free"]
             .into_iter()
             .zip(self.ops)
             .map(|(op, (calls, bytes))| OpCount { op, calls, bytes })
             .collect();
-        told.domains = Domain::ALL
+        counts.domains = Domain::ALL
             .into_iter()
             .zip(self.domains)
             .map(|(domain, (requests, bytes, frees))| DomainCount {
@@ -465,26 +455,26 @@ impl Counting {
             })
             .collect();
         for (class, row) in self.sizes.iter_mut().enumerate() {
-            row.up_to = class_limit(class);
+            row.up_to = size_class_limit(class);
         }
-        told.sizes = self.sizes;
-        for ages in [&mut told.ages_calls, &mut told.ages_bytes]
+        counts.sizes = self.sizes;
+        for ages in [&mut counts.ages_calls, &mut counts.ages_bytes]
             .into_iter()
-            .chain(told.ages_by_size.iter_mut())
+            .chain(counts.ages_by_size.iter_mut())
         {
             for (bin, age) in ages.iter_mut().enumerate() {
                 age.from = age_of_bin(bin);
             }
         }
-        told.live = self.series.finish();
-        told.threads = self
+        counts.live = self.series.finish();
+        counts.threads = self
             .threads
             .into_iter()
             .map(|(thread, count)| ThreadCount { thread, ..count })
             .collect();
-        told.sites = sites(&self.sites, reader.sites());
-        told.types = types(&self.types, reader.sites());
-        told
+        counts.sites = sites(&self.sites, reader.sites());
+        counts.types = types(&self.types, reader.sites());
+        counts
     }
 }
 
@@ -504,13 +494,13 @@ fn add_age(ages: &mut Vec<Age>, age: u64, survived: bool) {
     }
 }
 
-/// The lines by bytes; none when the trace recorded none.
-fn sites(tallies: &[Tally], names: &Sites) -> Vec<SiteCount> {
+/// The lines by bytes; empty for a trace without sites.
+fn sites(tallies: &[RequestTally], names: &Sites) -> Vec<SiteCount> {
     if names.is_empty() {
         return vec![];
     }
-    let made = asked_for(tallies).map(|(id, tally)| {
-        let Tally { requests, bytes, live_blocks, live_bytes } = tally;
+    let made = requested(tallies).map(|(id, tally)| {
+        let RequestTally { requests, bytes, live_blocks, live_bytes } = tally;
         let site = names.name(SiteId(id)).to_owned();
         SiteCount { site, requests, bytes, live_blocks, live_bytes }
     });
@@ -519,13 +509,13 @@ fn sites(tallies: &[Tally], names: &Sites) -> Vec<SiteCount> {
     sites
 }
 
-/// The types by bytes; none when the trace recorded none.
-fn types(tallies: &[Tally], names: &Sites) -> Vec<TypeCount> {
+/// The types by bytes; empty for a trace without types.
+fn types(tallies: &[RequestTally], names: &Sites) -> Vec<TypeCount> {
     if names.type_count() == 0 {
         return vec![];
     }
-    let made = asked_for(tallies).map(|(id, tally)| {
-        let Tally { requests, bytes, live_blocks, live_bytes } = tally;
+    let made = requested(tallies).map(|(id, tally)| {
+        let RequestTally { requests, bytes, live_blocks, live_bytes } = tally;
         let name = names.type_name(TypeId(id)).to_owned();
         TypeCount { name, requests, bytes, live_blocks, live_bytes }
     });
@@ -534,24 +524,24 @@ fn types(tallies: &[Tally], names: &Sites) -> Vec<TypeCount> {
     types
 }
 
-/// What was asked for at all, with its number.
-fn asked_for(tallies: &[Tally]) -> impl Iterator<Item = (u32, Tally)> {
+/// The numbers that have requests, with their counts.
+fn requested(tallies: &[RequestTally]) -> impl Iterator<Item = (u32, RequestTally)> {
     (0..).zip(tallies.iter().copied()).filter(|(_, tally)| tally.requests > 0)
 }
 
-/// The live series: stretches of a number of calls that doubles whenever there would be too many of
-/// them.
+/// The live series: segments of equally many calls. The length doubles when there are [`POINTS`]
+/// segments.
 #[derive(Default)]
-struct Series {
+struct LiveSeries {
     points: Vec<LivePoint>,
     open: Option<LivePoint>,
-    /// Calls in the open stretch.
+    /// Calls in the open segment.
     calls: u64,
-    /// Calls a stretch, a power of two.
-    stretch: u64,
+    /// Calls of a segment, a power of two.
+    segment_calls: u64,
 }
 
-impl Series {
+impl LiveSeries {
     fn add(&mut self, event: u64, clock_bytes: u64, bytes: u64, blocks: u64) {
         let open = self.open.get_or_insert(LivePoint {
             least_bytes: bytes,
@@ -567,7 +557,7 @@ impl Series {
         open.least_blocks = open.least_blocks.min(blocks);
         open.most_blocks = open.most_blocks.max(blocks);
         self.calls += 1;
-        if self.calls >= self.stretch.max(1) {
+        if self.calls >= self.segment_calls.max(1) {
             self.close();
         }
     }
@@ -578,7 +568,7 @@ impl Series {
         if self.points.len() < POINTS {
             return;
         }
-        self.stretch = self.stretch.max(1) * 2;
+        self.segment_calls = self.segment_calls.max(1) * 2;
         self.points = self
             .points
             .chunks(2)
@@ -617,21 +607,8 @@ mod tests {
     }
 
     #[test]
-    fn classes_meet_without_gap_or_overlap() {
-        assert_eq!(
-            [0, 1, 16, 17, 512, 513, 1024, 1025].map(size_class),
-            [0, 0, 0, 1, 31, 32, 32, 33]
-        );
-        for size in 1..10_000 {
-            let class = size_class(size);
-            assert!(size <= class_limit(class));
-            assert!(class == 0 || size > class_limit(class - 1));
-        }
-    }
-
-    #[test]
     fn the_series_is_bounded_and_loses_no_extreme() {
-        let mut series = Series::default();
+        let mut series = LiveSeries::default();
         for event in 1..=100_000_u64 {
             let bytes = if event == 77_777 { 999 } else { event % 7 };
             series.add(event, event * 10, bytes, bytes);

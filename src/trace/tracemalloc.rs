@@ -1,37 +1,38 @@
-//! Files of `tracemalloc.Snapshot.dump`, one or a series, and the trace that a series
-//! can be made into.
+//! Reads files of `tracemalloc.Snapshot.dump`, and makes a trace of a series of them.
 //!
-//! A snapshot says which blocks were live at one moment: size, domain of tracemalloc, and
-//! traceback. It has no address, no time, no thread, no free. From one to the next, blocks of the
-//! same size, domain and whole traceback (a *kind*) are counted: as many as there are more were
-//! born in between, as many as there are fewer have ended. So a series becomes a trace with
-//! lifetimes to the resolution of the series. It is a model, and says so (`synthesised`):
+//! A snapshot lists the blocks that are live at one moment: size, domain of tracemalloc, and
+//! traceback. It has no addresses, times, threads or frees. Blocks of the same size, domain and
+//! whole traceback are a *group*. If a group grows from one snapshot to the next, blocks were born in
+//! between. If it shrinks, blocks ended. So a series becomes a trace whose lifetimes have the
+//! resolution of the series. The trace is a model, as its fact `synthesised` reports:
 //!
-//! - what lived and died between two snapshots is not in it, nor is a block that was replaced by
-//!   another of its kind;
-//! - between two snapshots all ends come before all births, so no more is live than the snapshots
-//!   saw;
-//! - which blocks of a kind end cannot be known: the youngest are taken, as most blocks die young;
-//! - a realloc is what it looks like: an end and a birth; each row is a `malloc`.
+//! - Blocks that lived and died between two snapshots are missing. So are blocks that another of the
+//!   same group replaced.
+//! - Between two snapshots all ends come before all births. So live memory never exceeds that of the
+//!   snapshots.
+//! - A snapshot does not show which blocks of a group ended. The model ends the youngest, because
+//!   most blocks die young.
+//! - A realloc looks like an end and a birth. Each row is a `malloc`.
 //!
-//! *Vouched for* are the bytes of blocks whose birth and end (or survival) each lie between two
-//! snapshots that follow one another: blocks of the first snapshot are older than it, and where
-//! blocks of one kind but different ages were live and only some ended, the ages were chosen.
-//! `vouched_bytes_share` is their share of all bytes in the trace.
+//! The trace *vouches for* blocks whose birth and end (or survival) each lie in one known interval
+//! between two snapshots. It does not vouch for blocks of the first snapshot, which are older than
+//! it. Nor does it vouch for a group whose live blocks had different ages when only some ended: the
+//! model chose their ages. `vouched_bytes_share` is the share of vouched bytes in all bytes of the
+//! trace.
 //!
-//! The pickle is read by `pickle.rs`, which can run nothing. A block of the trace costs 24 bytes
-//! until it is written.
+//! `pickle.rs` reads the pickle and cannot run code. A block of the trace costs 24 bytes until it is
+//! written.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::pickle::{self, Frame, Pickled};
-use super::{
-    Columns, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError,
-    TraceReader, unpack,
+use super::event::{
+    Columns, Header, Op, Row, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError, TraceReader, site_name,
 };
+use super::pickle::{self, Pickled, SnapshotFrame};
+use super::unpack;
 
-/// One snapshot, read.
+/// The contents of one snapshot.
 #[derive(Debug)]
 pub struct Snapshot {
     /// The file.
@@ -39,10 +40,10 @@ pub struct Snapshot {
     tables: Pickled,
 }
 
-/// What is live of one site or size.
+/// Live blocks of one site or size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
-    /// `file:line`, or the size class in words.
+    /// `file:line`, or the text of the size class.
     pub name: String,
     /// Blocks.
     pub blocks: u64,
@@ -50,17 +51,20 @@ pub struct Live {
     pub bytes: u64,
 }
 
-/// Whether a file that begins so may be a snapshot: a pickle of protocol 2 to 5, so that a wrong
-/// one is refused with the better message.
-pub(super) fn sniff(start: &[u8]) -> bool {
-    matches!(start, [0x80, 2..=5, ..])
+/// Whether a file of another recorder, gzip or plain, may be a snapshot: a pickle of protocol 2 to 5.
+/// [`Snapshot::open`] then has the better message for a pickle that is no snapshot.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn is_snapshot(path: &Path) -> Result<bool, TraceError> {
+    Ok(matches!(unpack::start(path)?.as_slice(), [0x80, 2..=5, ..]))
 }
 
 impl Snapshot {
     /// Reads a file of `tracemalloc.Snapshot.dump`, gzip or plain.
     ///
     /// # Errors
-    /// When it cannot be read, or is not such a file from its first byte to its last.
+    /// When the file cannot be read, or is no such file from its first byte to its last.
     pub fn open(path: &Path) -> Result<Snapshot, TraceError> {
         let tables = pickle::read(unpack::open(path)?).map_err(|fault| match fault.source {
             Some(source) => TraceError::io(path, source),
@@ -83,22 +87,22 @@ impl Snapshot {
         }
     }
 
-    /// Blocks that were live.
+    /// The number of live blocks.
     pub fn blocks(&self) -> u64 {
         self.tables.listed.len() as u64
     }
 
-    /// Their bytes.
+    /// The bytes of all live blocks.
     pub fn bytes(&self) -> u64 {
         self.tables.listed.iter().map(|trace| trace.size).sum()
     }
 
-    /// Frames kept of each call, 1 where the file does not say.
+    /// Frames that tracemalloc stores of each call; 1 where the file does not state it.
     pub fn traceback_limit(&self) -> u64 {
         self.tables.traceback_limit.unwrap_or(1)
     }
 
-    /// Size, tracemalloc's domain and frames (file and line, the newest first) of each block, in
+    /// Size in bytes, tracemalloc's domain, and frames (file and line, newest first) of each block, in
     /// the order of the file.
     pub fn each(&self) -> impl Iterator<Item = (u64, u32, Vec<(&str, u32)>)> {
         self.tables.listed.iter().map(|trace| {
@@ -111,9 +115,9 @@ impl Snapshot {
         })
     }
 
-    /// What is live by the newest frame, most bytes first.
+    /// Live blocks by the newest frame, most bytes first.
     pub fn by_site(&self) -> Vec<Live> {
-        let mut sums: HashMap<Frame, (u64, u64)> = HashMap::new();
+        let mut sums: HashMap<SnapshotFrame, (u64, u64)> = HashMap::new();
         for trace in &self.tables.listed {
             if let Some(&frame) = self.tables.traceback(trace.frames).first() {
                 let sum = sums.entry(frame).or_default();
@@ -128,7 +132,7 @@ impl Snapshot {
         live
     }
 
-    /// What is live by size: the upper bound of each octave, the blocks and their bytes, ascending.
+    /// Live blocks by size: the upper bound of each octave in bytes, blocks, and bytes, ascending.
     pub fn by_size(&self) -> Vec<(u64, u64, u64)> {
         let mut sums = std::collections::BTreeMap::new();
         for trace in &self.tables.listed {
@@ -139,75 +143,67 @@ impl Snapshot {
         sums.into_iter().map(|(limit, (blocks, bytes))| (limit, blocks, bytes)).collect()
     }
 
-    fn file(&self, frame: Frame) -> &str {
+    fn file(&self, frame: SnapshotFrame) -> &str {
         self.tables.files.get(frame.file as usize).map_or("", String::as_str)
     }
 
-    fn site(&self, frame: Frame) -> String {
+    fn site(&self, frame: SnapshotFrame) -> String {
         site_name(self.file(frame), frame.line)
     }
 }
 
-/// `file:line`; of a path that is too long its end, which says more than its beginning.
-pub(super) fn site_name(file: &str, line: u32) -> String {
-    let mut name = format!("{file}:{line}");
-    let over = name.len().saturating_sub(SITE_LIMIT_BYTES);
-    if over > 0 {
-        let cut = (over..=name.len()).find(|&at| name.is_char_boundary(at)).unwrap_or(over);
-        name.drain(..cut);
-    }
-    name
-}
-
-/// A block of the trace that is being made.
+/// A block of the trace.
 #[derive(Clone, Copy, Debug)]
-struct Block {
-    kind: u32,
-    /// The snapshot that saw it first.
-    seen: u32,
+struct SeriesBlock {
+    group: u32,
+    /// Index of the first snapshot that lists the block.
+    first_snapshot: u32,
+    /// Event of the birth.
     birth: u64,
+    /// Event of the end, or [`NEVER`].
     end: u64,
 }
 
+/// The end of a block that outlives the trace.
 const NEVER: u64 = u64::MAX;
 
 /// Blocks of one size, domain and traceback.
 #[derive(Debug)]
-struct Kind {
+struct BlockGroup {
     size: u64,
     site: String,
-    /// Its live blocks by index, the oldest first.
+    /// Indices of the live blocks, the oldest first.
     live: Vec<u32>,
-    /// How many of them the present snapshot has.
+    /// Blocks of this group in the present snapshot.
     count: u32,
-    /// Whether it was chosen which of its blocks ended.
+    /// Whether the model chose which blocks ended.
     is_chosen: bool,
 }
 
-/// Makes a trace of a series of snapshots: give them in their order, then read it.
+/// Makes a trace of a series of snapshots. Add the snapshots in their order, then read the trace.
 #[derive(Debug, Default)]
 pub struct Series {
-    /// Names and lines of a traceback, by which they are the same in all snapshots.
+    /// Numbers of tracebacks by their file names and lines, which are the same in all snapshots.
     tracebacks: HashMap<Vec<(u32, u32)>, u32>,
     files: Sites,
-    kinds: Vec<Kind>,
+    groups: Vec<BlockGroup>,
     ids: HashMap<(u64, u32, u32), u32>,
-    blocks: Vec<Block>,
-    /// Blocks of the first snapshot.
+    blocks: Vec<SeriesBlock>,
+    /// The number of blocks in the first snapshot.
     older: usize,
     snapshots: u64,
     traceback_limit: u64,
     events: u64,
     live_bytes: u64,
-    /// Most bytes live at any snapshot.
+    /// Most live bytes of any snapshot.
     peak_bytes: u64,
 }
 
-/// Blocks of a series at most: their indices are 32 bits wide.
+/// Blocks of a series, at most: indices have 32 bits.
 const BLOCKS_LIMIT: usize = 1 << 31;
 
 impl Series {
-    /// A series without a snapshot.
+    /// A series without snapshots.
     pub fn new() -> Series {
         Series::default()
     }
@@ -215,21 +211,21 @@ impl Series {
     /// Adds the next snapshot.
     ///
     /// # Errors
-    /// When the series has more blocks than a trace can be made of.
+    /// When the series has too many blocks for a trace.
     pub fn add(&mut self, snapshot: &Snapshot) -> Result<(), TraceError> {
-        let listed = self.kinds_of(snapshot);
-        for kind in &mut self.kinds {
-            kind.count = 0;
+        let listed = self.groups_of(snapshot);
+        for group in &mut self.groups {
+            group.count = 0;
         }
-        for &kind in &listed {
-            self.kinds[kind as usize].count += 1;
+        for &group in &listed {
+            self.groups[group as usize].count += 1;
         }
         self.end_missing();
-        // What is left is live before the first birth; as many of each kind are passed over below.
-        let mut known: Vec<u32> = self.kinds.iter().map(|kind| kind.live.len() as u32).collect();
-        for &kind in &listed {
-            match &mut known[kind as usize] {
-                0 => self.begin(kind, snapshot)?,
+        // The remaining blocks are live before the first birth. The loop skips as many of each group.
+        let mut known: Vec<u32> = self.groups.iter().map(|group| group.live.len() as u32).collect();
+        for &group in &listed {
+            match &mut known[group as usize] {
+                0 => self.begin(group, snapshot)?,
                 left => *left -= 1,
             }
         }
@@ -243,8 +239,8 @@ impl Series {
         Ok(())
     }
 
-    /// The kind of each block of a snapshot.
-    fn kinds_of(&mut self, snapshot: &Snapshot) -> Vec<u32> {
+    /// The group of each block of a snapshot.
+    fn groups_of(&mut self, snapshot: &Snapshot) -> Vec<u32> {
         let tables = &snapshot.tables;
         let mut here: Vec<Option<u32>> = vec![None; tables.traceback_count()];
         let mut listed = Vec::with_capacity(tables.listed.len());
@@ -257,12 +253,12 @@ impl Series {
                 let next = self.tracebacks.len() as u32;
                 *self.tracebacks.entry(key.collect()).or_insert(next)
             });
-            let next = self.kinds.len() as u32;
-            let kind = *self.ids.entry((trace.size, trace.domain, traceback)).or_insert(next);
-            if kind == next {
+            let next = self.groups.len() as u32;
+            let group = *self.ids.entry((trace.size, trace.domain, traceback)).or_insert(next);
+            if group == next {
                 let site =
                     tables.traceback(trace.frames).first().map(|frame| snapshot.site(*frame));
-                self.kinds.push(Kind {
+                self.groups.push(BlockGroup {
                     size: trace.size,
                     site: site.unwrap_or_default(),
                     live: Vec::new(),
@@ -270,24 +266,26 @@ impl Series {
                     is_chosen: false,
                 });
             }
-            listed.push(kind);
+            listed.push(group);
         }
         listed
     }
 
-    /// Ends the youngest of each kind that has become fewer; all ends in the order of their births.
+    /// Ends the youngest blocks of each group that shrank. All ends come in the order of the births.
     fn end_missing(&mut self) {
         let mut ended = Vec::new();
-        for kind in &mut self.kinds {
-            let kept = kind.count as usize;
-            if kept >= kind.live.len() {
+        for group in &mut self.groups {
+            let remaining = group.count as usize;
+            if remaining >= group.live.len() {
                 continue;
             }
-            // AllocationSites of one interval are alike: only where blocks of several are live was one
-            // chosen.
-            let seen = |index: Option<&u32>| index.map(|&index| self.blocks[index as usize].seen);
-            kind.is_chosen |= kept > 0 && seen(kind.live.first()) != seen(kind.live.last());
-            ended.extend(kind.live.drain(kept..));
+            // Blocks of one interval are alike. The model chooses only where live blocks of several
+            // intervals exist.
+            let born = |index: Option<&u32>| {
+                index.map(|&index| self.blocks[index as usize].first_snapshot)
+            };
+            group.is_chosen |= remaining > 0 && born(group.live.first()) != born(group.live.last());
+            ended.extend(group.live.drain(remaining..));
         }
         ended.sort_unstable();
         for index in ended {
@@ -296,7 +294,7 @@ impl Series {
         }
     }
 
-    fn begin(&mut self, kind: u32, snapshot: &Snapshot) -> Result<(), TraceError> {
+    fn begin(&mut self, group: u32, snapshot: &Snapshot) -> Result<(), TraceError> {
         if self.blocks.len() == BLOCKS_LIMIT {
             return Err(TraceError::Foreign {
                 path: snapshot.path.clone(),
@@ -304,10 +302,10 @@ impl Series {
                 expected: "fewer snapshots, or filtered ones (Snapshot.filter_traces)".into(),
             });
         }
-        self.kinds[kind as usize].live.push(self.blocks.len() as u32);
-        self.blocks.push(Block {
-            kind,
-            seen: self.snapshots as u32,
+        self.groups[group as usize].live.push(self.blocks.len() as u32);
+        self.blocks.push(SeriesBlock {
+            group,
+            first_snapshot: self.snapshots as u32,
             birth: self.events,
             end: NEVER,
         });
@@ -320,20 +318,20 @@ impl Series {
         self.events
     }
 
-    /// Bytes of all blocks of the trace, and of those that it can vouch for.
+    /// Bytes of all blocks of the trace, and of the blocks that it vouches for.
     pub fn vouched_bytes(&self) -> (u64, u64) {
         let (mut all, mut vouched) = (0u64, 0u64);
         for (index, block) in self.blocks.iter().enumerate() {
-            let kind = &self.kinds[block.kind as usize];
-            all = all.saturating_add(kind.size);
-            if index >= self.older && !kind.is_chosen {
-                vouched = vouched.saturating_add(kind.size);
+            let group = &self.groups[block.group as usize];
+            all = all.saturating_add(group.size);
+            if index >= self.older && !group.is_chosen {
+                vouched = vouched.saturating_add(group.size);
             }
         }
         (all, vouched)
     }
 
-    /// The trace.
+    /// A reader of the trace.
     pub fn into_reader(self) -> SeriesReader {
         let (all, vouched) = self.vouched_bytes();
         let share = if all == 0 { 0.0 } else { vouched as f64 / all as f64 };
@@ -344,9 +342,9 @@ impl Series {
         fact(
             "synthesised",
             format!(
-                "from {} tracemalloc snapshots: births and ends to the resolution of the series; what lived and died \
-                 between two snapshots is not in it; {:.1} % of its bytes are of blocks whose birth and end are each \
-                 known to one interval",
+                "from {} tracemalloc snapshots: births and ends to the resolution of the series; \
+                 blocks that lived and died between two snapshots are missing; {:.1} % of its bytes \
+                 are of blocks whose birth and end are each known to one interval",
                 self.snapshots,
                 share * 100.0
             ),
@@ -377,10 +375,10 @@ impl TraceReader for SeriesReader {
     fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
         let Some(block) = self.series.blocks.get(self.next) else { return Ok(None) };
         self.next += 1;
-        let kind = &self.series.kinds[block.kind as usize];
+        let group = &self.series.groups[block.group as usize];
         let lifetime = (block.end != NEVER).then(|| block.end - block.birth);
-        let mut row = Row::new(block.birth, Op::Malloc, kind.size, lifetime);
-        row.site = if kind.site.is_empty() { SiteId(0) } else { self.sites.intern(&kind.site) };
+        let mut row = Row::new(block.birth, Op::Malloc, group.size, lifetime);
+        row.site = if group.site.is_empty() { SiteId(0) } else { self.sites.intern(&group.site) };
         Ok(Some(row))
     }
 

@@ -1,15 +1,15 @@
-//! Opens a file of others, gzip or plain, for those who read it as a stream.
+//! Opens a file of another recorder, gzip or plain, as a stream.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::TraceError;
+use super::event::TraceError;
 
-/// A file's bytes, unpacked if it is gzip.
+/// The bytes of a file, unpacked if the file is gzip.
 ///
 /// # Errors
-/// When it cannot be opened or read.
+/// When the file cannot be opened or read.
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, TraceError> {
     let io = |source| TraceError::io(path, source);
     let mut file = File::open(path).map_err(io)?;
@@ -22,7 +22,7 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, TraceError> {
     })
 }
 
-/// The first bytes of what [`open`] reads: what its format is told by.
+/// The first bytes that [`open`] reads. They identify the format.
 ///
 /// # Errors
 /// As [`open`].

@@ -1,8 +1,9 @@
-"""What this interpreter keeps of freed objects, found by experiment: many objects of a type are made and dropped, and
-sys.getallocatedblocks() tells how many of their blocks did not go back to the allocator.
+"""The objects that this interpreter retains after they are freed, found by experiment.
 
-Prints JSON: {"list in words": [type name, bytes asked for, objects kept]}. Bytes are what sys.getsizeof says, which
-counts the collector's header. Runs on every CPython from 3.6 on; needs no heaplay.
+Many objects of a type are made and dropped. sys.getallocatedblocks() shows how many of their blocks
+did not go back to the allocator. Prints JSON: {"label": [type name, bytes, objects retained]}. Bytes
+are those of sys.getsizeof, which includes the collector's header. Runs on every CPython from 3.6 on,
+without heaplay.
 """
 
 import gc
@@ -17,8 +18,8 @@ hold = [None] * MADE
 found = {}
 
 
-def kept(make, blocks):
-    """Blocks of MADE objects, `blocks` each, that stay with the interpreter when the objects are dropped."""
+def retained(make, blocks):
+    """Of MADE objects with `blocks` each: the blocks that the interpreter retains."""
     gc.collect()
     for at in range(MADE):
         hold[at] = make(at)
@@ -30,24 +31,26 @@ def kept(make, blocks):
     return MADE * blocks - (live - sys.getallocatedblocks())
 
 
-def measure(words, make, size=None, blocks=1, name=None, less=0):
-    kept(make, blocks)  # whatever happens the first time only
+def measure(label, make, size=None, blocks=1, name=None, less=0):
+    retained(make, blocks)  # the first time has effects that do not repeat
     one = make(0)
-    found[words] = [name or type(one).__name__, sys.getsizeof(one) if size is None else size, kept(make, blocks) - less - of_no_list]
+    count = retained(make, blocks) - less - of_no_list
+    found[label] = [name or type(one).__name__, sys.getsizeof(one) if size is None else size, count]
 
 
-# What the experiment itself keeps: nothing keeps plain objects.
-kept(lambda at: object(), 1)
-of_no_list = kept(lambda at: object(), 1)
+# Blocks of the experiment: no list retains plain objects.
+retained(lambda at: object(), 1)
+of_no_list = retained(lambda at: object(), 1)
 measure("float", lambda at: at + 0.5)
 for length in range(1, 24):
     measure("tuple of %d" % length, lambda at, items=[None] * length: tuple(items))
 measure("list", lambda at: [])
 dict_bytes = object.__sizeof__({}) + sys.getsizeof([]) - object.__sizeof__([])
 keys_bytes = sys.getsizeof({"a": None}) - dict_bytes
-# From 3.8 on an empty dict has no keys of its own; before it had.
+# Until 3.7 an empty dict has keys of its own.
 of_its_own = sys.version_info < (3, 8)
-measure("dict", lambda at: {}, size=dict_bytes, blocks=2 if of_its_own else 1, less=80 if of_its_own else 0)
+blocks, less = (2, 80) if of_its_own else (1, 0)
+measure("dict", lambda at: {}, size=dict_bytes, blocks=blocks, less=less)
 measure("dict keys", lambda at: {"a": None}, size=keys_bytes, blocks=2, name="dict keys", less=80)
 measure("slice", lambda at: slice(None))
 measure("int", lambda at: 70000 + at)
@@ -74,7 +77,8 @@ def generator():
     yield
 
 
-# A generator object and its frame, which is one block with it from 3.11 on; one more frame stays with the code.
+# A generator object and its frame, which is in the same block from 3.11 on. One frame stays with the
+# code.
 if sys.version_info < (3, 11):
     measure("frame", lambda at: generator(), size=0, blocks=2, name="frame", less=1)
 

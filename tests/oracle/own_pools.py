@@ -1,9 +1,10 @@
-"""Works for a while, then prints what its own pools hold, between two requests that a trace can be searched for.
+"""Works for a while, then prints the statistics of its pools, between two requests of known sizes.
 
-While a recorder's hooks serve the obj domain, CPython prints nothing of its pools, so its own functions are put back for
-the moment of the print. Where they are is learnt from a process without hooks: `offsets` prints their distances from an
-exported function, which are given as arguments then. Nothing is allocated between the two requests: arguments are made
-before, small integers are passed as they are, and calls that were made once find their tuples on free lists.
+While a recorder's hooks serve the obj domain, CPython prints nothing of its pools. So this script sets
+CPython's own functions for the moment of the print. Without hooks, `offsets` prints the distances of
+these functions from an exported one; they are given as arguments in a recorded process. Nothing is
+allocated between the two requests: arguments are made before, small integers need no memory, and calls
+that were made once find their tuples on free lists.
 """
 
 import ctypes
@@ -23,15 +24,15 @@ get(2, ctypes.byref(hooks))
 
 
 def work():
-    kept = {}
+    held = {}
     for number in range(30000):
         word = "word %d" % (number * 7919 % 10007)
-        kept.setdefault(word, []).append((number, [number] * (number % 9), {number: word}))
+        held.setdefault(word, []).append((number, [number] * (number % 9), {number: word}))
         if number % 3 == 0:
-            kept.pop("word %d" % (number * 31 % 10007), None)
-    for word in list(kept)[::2]:
-        kept[word] = len(word)
-    return kept
+            held.pop("word %d" % (number * 31 % 10007), None)
+    for word in list(held)[::2]:
+        held[word] = len(word)
+    return held
 
 
 def main(places):
@@ -39,7 +40,7 @@ def main(places):
     stderr = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "stderr").value
     file = ctypes.byref(ctypes.c_char.from_address(stderr))
     real, hooked = ctypes.byref(pools), ctypes.byref(hooks)
-    kept = work()
+    held = work()
     for _ in range(2):
         put(2, hooked)
         show(file)
@@ -49,7 +50,7 @@ def main(places):
     show(file)
     put(2, hooked)
     after = bytes(23456777)
-    return kept, before, after
+    return held, before, after
 
 
 if sys.argv[1:] == ["offsets"]:

@@ -1,9 +1,10 @@
-"""Writes tests/oracle/robust.csv, the figures that tests/statistics.rs holds src/stats against.
+"""Writes tests/oracle/robust.csv, the figures that `statistics_match_scipy` compares.
 
     pip install scipy && python3 tests/oracle/robust.py > tests/oracle/robust.csv
 
-Trimmed means come from scipy.stats.trim_mean, standard errors from scipy's winsorised variance (its trimmed_mean_ci is
-asked too, and must agree but for its other small-sample factor); quantiles from scipy.stats.t.isf and beta.cdf.
+Trimmed means come from scipy.stats.trim_mean, and standard errors from scipy's winsorised variance.
+scipy's trimmed_mean_ci must agree with them but for its other factor for small samples. Quantiles come
+from scipy.stats.t.isf and beta.cdf.
 """
 import random
 
@@ -23,15 +24,18 @@ for n in (5, 7, 10, 15, 22, 33, 50, 75, 168):
         }[shape]
         data = np.array([values() for _ in range(n)])
         mean = stats.trim_mean(data, 0.2)
-        # The standard error, out of the interval that scipy makes of it: twice the quantile times the error.
-        low, high = stats.mstats.trimmed_mean_ci(data, limits=(0.2, 0.2), inclusive=(True, True), alpha=0.05)
-        kept = n - 2 * int(0.2 * n)
-        quantile = stats.t.isf(0.025, kept - 1)
+        # The standard error from scipy's interval, which is twice the quantile times the error.
+        low, high = stats.mstats.trimmed_mean_ci(
+            data, limits=(0.2, 0.2), inclusive=(True, True), alpha=0.05
+        )
+        remaining = n - 2 * int(0.2 * n)
+        quantile = stats.t.isf(0.025, remaining - 1)
         error = (high - low) / 2 / quantile
-        # scipy divides the winsorised deviation by (1 - 2 * 0.2) sqrt(n), which is Yuen's only where 0.2 n is whole and
-        # n large; Yuen's own is scipy's winsorised variance over h (h - 1).
+        # scipy divides the winsorised deviation by (1 - 2 * 0.2) sqrt(n). That is Yuen's only where 0.2 n
+        # is whole and n is large. Yuen's own is scipy's winsorised variance over h (h - 1).
         winsorised = stats.mstats.winsorize(data, limits=(0.2, 0.2))
-        yuen = np.sqrt((n - 1) * np.var(np.asarray(winsorised), ddof=1) / (kept * (kept - 1)))
+        variance = np.var(np.asarray(winsorised), ddof=1)
+        yuen = np.sqrt((n - 1) * variance / (remaining * (remaining - 1)))
         assert 0.7 < error / yuen < 1.4, (n, error, yuen)
         text = " ".join(repr(float(v)) for v in data)
         print(f"trimmed,{n},,,{text},{float(mean)!r},{float(yuen)!r}")

@@ -1,5 +1,7 @@
-"""How often the lower bound of a stage is above the truth, simulated, when what is usual at each place is shared by the
-pairs (`ratios` in src/bench/pairs.rs), and when each pair is trimmed by itself. Prints the shares for docs/method/check.md.
+"""How often the lower bound of a stage is above the truth, by simulation.
+
+The usual figure at each place is shared by the pairs (`ratios` in src/bench/pairs.rs), or each pair is
+trimmed by itself. Prints the shares for docs/method/check.md.
 
 Needs numpy and scipy: python3 tests/oracle/shared_places.py
 """
@@ -17,7 +19,7 @@ def trimmed(values):
     return values[:, cut : values.shape[1] - cut].mean(axis=1)
 
 
-def alone(logs):
+def by_pair(logs):
     return trimmed(logs.reshape(len(logs), -1))
 
 
@@ -29,20 +31,22 @@ def shared(logs):
 def lower(figures):
     figures = np.sort(figures)
     n, cut = len(figures), int(TRIM * len(figures))
-    kept = figures[cut : n - cut]
-    h = len(kept)
-    winsorised = np.clip(figures, kept[0], kept[-1])
+    remaining = figures[cut : n - cut]
+    h = len(remaining)
+    winsorised = np.clip(figures, remaining[0], remaining[-1])
     error = np.sqrt(((winsorised - winsorised.mean()) ** 2).sum() / (h * (h - 1)))
-    return kept.mean() - student.isf(NOMINAL, h - 1) * error
+    return remaining.mean() - student.isf(NOMINAL, h - 1) * error
 
 
 for pairs in (6, 10, 15):
-    for laps, places in ((3, 20), (1, 60)):
-        hits = {"shared": 0, "alone": 0}
+    for iterations, places in ((3, 20), (1, 60)):
+        hits = {"shared": 0, "by_pair": 0}
         for _ in range(TRIALS):
-            wide = np.where(random.random((pairs, laps, places)) < 0.1, 5, 1)
-            logs = random.normal(0, 0.05, (pairs, laps, places)) * wide + random.normal(0, 0.01, (pairs, 1, 1))
+            wide = np.where(random.random((pairs, iterations, places)) < 0.1, 5, 1)
+            noise = random.normal(0, 0.05, (pairs, iterations, places)) * wide
+            logs = noise + random.normal(0, 0.01, (pairs, 1, 1))
             hits["shared"] += lower(shared(logs)) > 0
-            hits["alone"] += lower(alone(logs)) > 0
+            hits["by_pair"] += lower(by_pair(logs)) > 0
         shares = {name: round(hit / TRIALS, 4) for name, hit in hits.items()}
-        print(f"{pairs} pairs of {laps} laps with {places} places: {shares}, nominal {NOMINAL}")
+        sizes = f"{pairs} pairs of {iterations} iterations with {places} places"
+        print(f"{sizes}: {shares}, nominal {NOMINAL}")

@@ -1,6 +1,7 @@
-"""The statistics of a trace in CSV, counted by plain loops: what `heaplay inspect --json` is held against.
+"""The statistics of a trace in CSV, counted by plain loops. `heaplay inspect --json` must agree.
 
-It shares nothing with heaplay but the words of the trace format. Usage: statistics.py TRACE.csv > FIGURES.json
+It shares nothing with heaplay but the terms of the trace format.
+Usage: statistics.py TRACE.csv > FIGURES.json
 """
 
 import csv
@@ -47,7 +48,8 @@ def main(path):
     sizes, size_bytes = Counter(), Counter()
     ages_calls, ages_bytes, survived = Counter(), Counter(), Counter()
     threads = defaultdict(lambda: [0, 0, 0])
-    named = {column: defaultdict(lambda: [0, 0, 0, 0]) for column in ("site", "type") if rows and column in rows[0]}
+    columns = [column for column in ("site", "type") if rows and column in rows[0]]
+    named = {column: defaultdict(lambda: [0, 0, 0, 0]) for column in columns}
     clock = live = blocks = peak = peak_event = peak_blocks = next_call = 0
     for event in range(calls):
         block = ends.get(event)

@@ -1,6 +1,6 @@
 """Object churn: small objects of many kinds are made, linked, unlinked and dropped in no order.
 
-The allocator's worst case: nearly all the time goes to it, and lifetimes are long-tailed. Usage: churn.py [STEPS]
+Usage: churn.py [STEPS]. The allocator takes nearly all of the time; lifetimes have a long tail.
 """
 import random
 import sys

@@ -1,3 +1,3 @@
-"""Next to nothing: what the interpreter itself asks for between its start and its end."""
+"""Next to nothing: what the interpreter itself requests between its start and its end."""
 
 print("hello")

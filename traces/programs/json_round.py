@@ -1,6 +1,6 @@
 """JSON in and out: an order book is written as text, read back, changed and written again.
 
-Many short strings, small dicts and lists that die together, and a few large texts. Usage: json_round.py [ROUNDS]
+Usage: json_round.py [ROUNDS]. Short strings; small dicts and lists that die together; large texts.
 """
 import json
 import random
@@ -25,8 +25,8 @@ def order(number):
 
 
 total = 0
-for turn in range(rounds):
-    text = json.dumps([order(turn * 60 + number) for number in range(60)])
+for batch in range(rounds):
+    text = json.dumps([order(batch * 60 + number) for number in range(60)])
     book = json.loads(text)
     for entry in book:
         entry["sum"] = sum(line["count"] * line["price"] for line in entry["lines"])

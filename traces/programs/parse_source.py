@@ -1,6 +1,6 @@
 """Parsing and compiling source: modules of the standard library become trees, then code, then go.
 
-Bursts of nodes of a few sizes, arenas of the parser, long tuples of constants. Usage: parse_source.py [MODULES]
+Usage: parse_source.py [MODULES]. Bursts of nodes of a few sizes, the parser's arenas, long tuples.
 """
 import ast
 import os

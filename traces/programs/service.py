@@ -1,8 +1,8 @@
 """A service in small: bursts of requests, and a cache in which some answers outlive their burst.
 
-Survivors are scattered over the memory of their burst, so what a burst leaves behind is hard to give back. After the
-bursts most of the cache goes, quiet traffic follows, and the process is ended from outside, as services are: the trace
-ends with what a service holds, not with an interpreter that takes itself apart.
+Survivors lie scattered over the memory of their burst, so that memory is hard to return. After the
+bursts most of the cache goes, and quiet traffic follows. The process is ended from outside, as a
+service is: the trace ends with what a service holds, and not with an interpreter's finalisation.
 Usage: service.py [REQUESTS IN THE SMALLEST BURST]
 """
 import collections
@@ -27,7 +27,7 @@ def order(number):
 
 
 class Session:
-    """What the service keeps of an order."""
+    """What the service holds of an order."""
 
     __slots__ = ("number", "client", "lines", "total")
 
@@ -37,7 +37,7 @@ class Session:
 
 
 def burst(number, requests, cache):
-    """A batch arrives, is decoded, sorted by client and answered; one session in 37 stays in the cache."""
+    """Decodes a batch, sorts it by client and answers; one session in 37 stays in the cache."""
     sessions = [Session(decoded) for decoded in json.loads(json.dumps([order(n) for n in range(requests)]))]
     by_client = collections.defaultdict(list)
     for session in sessions:

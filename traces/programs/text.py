@@ -1,4 +1,4 @@
-"""Text processing: a made-up corpus is cut into words by regular expressions, counted, sorted and set again.
+"""Text processing: a made-up corpus is split by regular expressions, counted, sorted, set again.
 
 Strings of all lengths, large lists of them, counters that grow by doubling. Usage: text.py [LINES]
 """

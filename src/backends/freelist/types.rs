@@ -1,28 +1,28 @@
-//! Room `backends`, `freelist`: which objects CPython keeps for the next of their type, how many,
-//! and how large they are.
+//! The objects that CPython stores for the next of their type after they are freed: how many, and
+//! their sizes.
 //!
 //! Source: the limits of Objects/{float,tuple,list,dict,slice,frame,method,class,gen}object.c,
 //! Python/context.c, Modules/_asynciomodule.c (3.6 to 3.12) and Include/internal/pycore_freelist*.h
-//! (3.13 on). `tests/freelist_oracle.rs` holds sizes and limits of 3.6 to 3.13 against the
-//! interpreters there are; 3.14 is read from its headers. Sizes are the bytes that the allocator is
-//! asked for, with the collector's header, in 64-bit builds.
+//! (3.13 on). `tests/freelist_oracle.rs` compares the sizes and limits of 3.6 to 3.13 with the
+//! interpreters of the machine; those of 3.14 are read from its headers. Sizes are the requested
+//! bytes, with the collector's header, in 64-bit builds.
 
 /// How a list is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub enum ListRule {
     /// One list for objects of exactly this size.
     OneSize,
-    /// One list for all sizes: the object freed last is resized when it is too small.
+    /// One list for all sizes: the latest freed object is resized when it is too small.
     AnySize,
-    /// Freed objects are kept and never used again until the lists are cleared (gh-121439: tuples
-    /// of 20 before 3.12.5).
+    /// Freed objects stay and are never reused until the lists are cleared (gh-121439: tuples of 20
+    /// before 3.12.5).
     Hoarded,
 }
 
 /// One list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// The type's name, as a trace has it.
+    /// The type's name in a trace.
     pub name: &'static str,
     /// The tuple's length, for tuples.
     pub length: Option<usize>,
@@ -33,15 +33,15 @@ pub struct Listed {
     /// Most objects in it.
     pub most: u32,
     /// How it is used.
-    pub rule: Rule,
-    /// Whether nearly every program has such objects. Only these count where a trace has no types:
-    /// elsewhere the room that rarer types have would be given to common blocks of their size.
+    pub rule: ListRule,
+    /// Whether nearly every program has such objects. Only these count where a trace has no types.
+    /// Otherwise common blocks would get the list space of rarer types of their size.
     pub is_common: bool,
 }
 
 impl Listed {
-    /// The list in words: `tuple of 3`.
-    pub fn words(&self) -> String {
+    /// The list as text: `tuple of 3`.
+    pub fn text(&self) -> String {
         match self.length {
             Some(length) => format!("{} of {length}", self.name),
             None => self.name.to_owned(),
@@ -55,7 +55,7 @@ impl Listed {
     }
 }
 
-/// What frames weigh: from the smallest that any version has, without variables, to more than
+/// Sizes of frames in bytes: from the smallest of any version, without variables, to more than
 /// functions need.
 const FRAME_BYTES: (usize, usize) = (64, 1 << 16);
 
@@ -68,7 +68,7 @@ pub fn collector_bytes((minor, patch): (u32, u32)) -> usize {
     }
 }
 
-/// Bytes of a tuple before its items, without the collector's header. 3.14 keeps the hash there.
+/// Bytes of a tuple before its items, without the collector's header. 3.14 stores the hash there.
 fn tuple_bytes(minor: u32) -> usize {
     if minor >= 14 { 32 } else { 24 }
 }
@@ -81,9 +81,9 @@ fn keys_bytes(minor: u32) -> usize {
 
 /// The lists of CPython 3.`minor`.`patch`.
 ///
-/// Frames until 3.10 are kept 200 in a list and one at each code object; a trace does not tell the
-/// code objects, so only the list is here. Until 3.10 lists are the process's, later the
-/// interpreter's: a trace of one interpreter sees no difference.
+/// Frames until 3.10 are stored in a list of 200, and one at each code object. A trace has no code
+/// objects, so only the list is here. Until 3.10 lists belong to the process, later to the
+/// interpreter. For a trace of one interpreter there is no difference.
 pub fn listed(version: (u32, u32)) -> Vec<Listed> {
     let (minor, patch) = version;
     let collector = collector_bytes(version);
@@ -96,7 +96,7 @@ pub fn listed(version: (u32, u32)) -> Vec<Listed> {
             bytes_least,
             bytes_most,
             most,
-            rule: Rule::OneSize,
+            rule: ListRule::OneSize,
             is_common,
         });
     };
@@ -136,12 +136,12 @@ pub fn listed(version: (u32, u32)) -> Vec<Listed> {
             bytes_least: bytes,
             bytes_most: bytes,
             most: 2000,
-            rule: if hoarded { Rule::Hoarded } else { Rule::OneSize },
+            rule: if hoarded { ListRule::Hoarded } else { ListRule::OneSize },
             is_common: true,
         });
     }
     let mut any_size = |name, bytes_least, bytes_most, most, is_common| {
-        let rule = Rule::AnySize;
+        let rule = ListRule::AnySize;
         all.push(Listed { name, length: None, bytes_least, bytes_most, most, rule, is_common });
     };
     if minor <= 10 {
@@ -151,4 +151,34 @@ pub fn listed(version: (u32, u32)) -> Vec<Listed> {
         any_size("int", 28, 32, 100, true); // of one digit
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_object_belongs_to_two_lists() {
+        for version in [
+            (6, 0),
+            (7, 3),
+            (7, 16),
+            (8, 18),
+            (9, 0),
+            (10, 0),
+            (11, 7),
+            (12, 1),
+            (12, 5),
+            (13, 0),
+            (14, 0),
+        ] {
+            let all = listed(version);
+            for (at, list) in all.iter().enumerate() {
+                for bytes in [list.bytes_least as u64, list.bytes_most as u64] {
+                    let takers = all.iter().filter(|other| other.takes(list.name, bytes)).count();
+                    assert_eq!(takers, 1, "3.{version:?}: {} ({at})", list.text());
+                }
+            }
+        }
+    }
 }

@@ -1,111 +1,25 @@
-//! Room `backends`, `pymalloc`: arenas, where pools come from. The slow paths: one call in a
-//! hundred or fewer gets here.
+//! The arenas that pools come from: the slow paths, which at most one call in a hundred takes.
 //!
-//! [`ArenaTable`] holds one [`Arena`] for each arena that is or was mapped. Those with free pools
-//! are in a list sorted by how many they have, fullest first, so that pools are taken where an
-//! arena is least likely to empty soon.
+//! [`ArenaTable`](super::ArenaTable) has one slot for each arena that is or was mapped. Arenas with
+//! free pools are in a list, sorted by the number of their free pools, fewest first. So pools are
+//! taken from the arena that is least likely to become empty soon.
 #![expect(unsafe_code, reason = "links arenas and pools by raw pointers")]
 
-use std::cell::Cell;
-use std::ffi::c_void;
-use std::ptr::{self, NonNull};
+use std::ptr;
 
-use super::heap::{Heap, PoolHeader, UNINITIALISED};
+use super::headers::{Arena, PoolHeader, UNINITIALISED};
+use super::heap::Heap;
 use super::layout::Layout;
 use super::owner::Owner;
-use crate::backends::arenas::ArenaSource;
-use crate::backends::pages;
-
-impl ArenaSource {
-    /// Pages of the kernel, each arena at a multiple of a pool.
-    ///
-    /// CPython takes what `mmap` gives, a multiple of 4 KiB. From 3.10 on an arena then loses one
-    /// of its 64 pools whenever chance does not align it to 16 KiB. Here chance is left out, so
-    /// that the same trace gives the same figures every time; a source of one's own can hand out
-    /// any bases.
-    pub fn pages(pool_bytes: usize) -> ArenaSource {
-        unsafe extern "C" fn alloc(ctx: *mut c_void, bytes: usize) -> *mut c_void {
-            pages::map_aligned(bytes, ctx.addr())
-                .map_or(ptr::null_mut(), |start| start.as_ptr().cast())
-        }
-        unsafe extern "C" fn free(_ctx: *mut c_void, arena: *mut c_void, bytes: usize) {
-            if let Some(start) = NonNull::new(arena.cast()) {
-                // SAFETY: the heap gives back what `alloc` gave, with the same size. A refusal
-                // leaves the arena mapped, which is all that could be done about it; CPython
-                // ignores it too.
-                let _ = unsafe { pages::unmap(start, bytes) };
-            }
-        }
-        ArenaSource { ctx: ptr::without_provenance_mut(pool_bytes), alloc, free }
-    }
-}
-
-/// One arena, or an unused slot when `address` is 0. The layout is CPython's `struct arena_object`:
-/// 48 bytes.
-#[repr(C)]
-pub(super) struct Arena {
-    /// The start of its memory, as the source gave it.
-    pub address: usize,
-    /// The next pool that was never used; pools below it have a header.
-    pub next_pool: *mut u8,
-    /// Pools that hold no block: those in `free_pools` and those never used.
-    pub free_count: u32,
-    /// Pools in all: one fewer than fit when the start is not a multiple of a pool.
-    pub pool_count: u32,
-    /// Pools that were used and hold no block now, the latest first.
-    pub free_pools: *mut PoolHeader,
-    /// The next in the usable list, or in the list of unused slots.
-    pub next: *mut Arena,
-    /// The one before in the usable list.
-    pub previous: *mut Arena,
-}
-
-/// The arenas and the lists through them.
-pub struct ArenaTable {
-    pub(super) first: Cell<*mut Arena>,
-    pub(super) slots: Cell<usize>,
-    pub(super) unused: Cell<*mut Arena>,
-    pub(super) usable: Cell<*mut Arena>,
-    pub(super) current: Cell<u64>,
-    pub(super) total: Cell<u64>,
-    pub(super) peak: Cell<u64>,
-}
 
 /// Slots of the table at first; it doubles from there.
 const FIRST_SLOTS: usize = 16;
 
-impl ArenaTable {
-    pub(super) fn empty() -> ArenaTable {
-        ArenaTable {
-            first: Cell::new(ptr::null_mut()),
-            slots: Cell::new(0),
-            unused: Cell::new(ptr::null_mut()),
-            usable: Cell::new(ptr::null_mut()),
-            current: Cell::new(0),
-            total: Cell::new(0),
-            peak: Cell::new(0),
-        }
-    }
-
-    /// Every slot, used or not.
-    pub(super) fn iter(&self) -> impl Iterator<Item = *mut Arena> + '_ {
-        // SAFETY: the index is inside the table.
-        (0..self.slots.get()).map(|index| unsafe { self.first.get().add(index) })
-    }
-
-    fn count_birth(&self) {
-        self.current.set(self.current.get() + 1);
-        self.total.set(self.total.get() + 1);
-        self.peak.set(self.peak.get().max(self.current.get()));
-    }
-}
-
 impl<L: Layout> Heap<L> {
-    /// A pool that holds no block, taken from the fullest arena that has one; null when there is no
-    /// memory.
+    /// A pool without blocks, from the fullest arena that has one; null when there is no memory.
     ///
-    /// Its remembered class is [`UNINITIALISED`] if it was never used. The arena leaves the usable
-    /// list with its last free pool.
+    /// Its class is [`UNINITIALISED`] if it was never used. The arena leaves the usable list with
+    /// its last free pool.
     ///
     /// # Safety
     /// The heap's invariants hold.
@@ -136,8 +50,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// The head of the usable list has one free pool less. It had the least of all and has the
-    /// least still, so it is the last (and only) arena with its new number.
+    /// The head of the usable list has one free pool less. It still has the fewest of all, so it is
+    /// the last (and only) arena with its new number.
     unsafe fn count_free_pool_taken(&self, arena: *mut Arena) {
         // SAFETY: the arena is the head of the usable list, so it has at least one free pool and at
         // most all.
@@ -155,8 +69,7 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// The arena has a number of free pools that it had not before: it is the last with it if there
-    /// was none.
+    /// The arena has a new number of free pools: it is the last with that number if there was none.
     unsafe fn enter_table(&self, arena: *mut Arena) {
         if !self.constants().finds_by_table {
             return;
@@ -168,8 +81,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// The last arena with as many free pools as this one of the usable list has; the table, where
-    /// there is one, forgets this one, which is about to get another number.
+    /// The last arena with as many free pools as this one of the usable list. The table, where
+    /// there is one, drops this one, whose number is about to change.
     unsafe fn last_with_the_same(&self, arena: *mut Arena) -> *mut Arena {
         // SAFETY: the arena is in the usable list, whose links are right on both sides.
         unsafe {
@@ -232,8 +145,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// Divides an arena's memory into pools. The first begins at a multiple of a pool; what lies
-    /// before it is lost, and with it the last pool.
+    /// Divides an arena's memory into pools. The first begins at a multiple of a pool. The bytes
+    /// before it are lost, and with them the last pool.
     unsafe fn lay_out(&self, arena: *mut Arena, base: *mut u8) {
         let excess = base.addr() & (self.constants().pool() - 1);
         let pools = (self.constants().arena() / self.constants().pool()) as u32;
@@ -259,7 +172,7 @@ impl<L: Layout> Heap<L> {
         let table = &self.arenas;
         let old = table.slots.get();
         let slots = if old == 0 { FIRST_SLOTS } else { old * 2 };
-        // SAFETY: the table came from this same call, or is null; no pointers into it are held (see
+        // SAFETY: the table came from this same call, or is null. No pointer into it is stored (see
         // new_arena).
         unsafe {
             let bytes = slots * size_of::<Arena>();
@@ -287,12 +200,12 @@ impl<L: Layout> Heap<L> {
         true
     }
 
-    /// Takes back a pool whose last block was freed, and the arena when all its pools are free and
-    /// the rule says so.
+    /// Takes back a pool whose last block was freed, and unmaps the arena when all its pools are
+    /// free and the version's rule requires it.
     ///
     /// # Safety
-    /// The pool is in no class list, holds no block, and the heap's invariants hold but for its not
-    /// being in its arena's free list.
+    /// The pool is in no class list and has no block. The heap's invariants hold, except that the
+    /// pool is not in its arena's free list.
     pub(super) unsafe fn give_pool(&self, pool: *mut PoolHeader) {
         // SAFETY: a pool's index names its arena's slot; invariants 5 to 8.
         unsafe {
@@ -344,11 +257,10 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// Moves an arena whose number of free pools grew by one behind all arenas with the number it
-    /// had before.
+    /// Moves an arena whose number of free pools grew by one behind all arenas with its old number.
     unsafe fn sort_usable(&self, arena: *mut Arena, last_before: *mut Arena) {
-        // SAFETY: `last_before` was the last arena with the old number, so it is this one or stands
-        // behind it.
+        // SAFETY: `last_before` was the last arena with the old number, so it is this one or comes
+        // after it.
         unsafe {
             self.enter_table(arena);
             if last_before == arena {
@@ -364,7 +276,7 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// Gives an arena's memory back and its slot to the front of the unused ones.
+    /// Unmaps an arena, and puts its slot first in the list of unused ones.
     unsafe fn release_arena(&self, arena: *mut Arena) {
         // SAFETY: no block of the arena is live and it is in no list.
         unsafe {
@@ -382,7 +294,7 @@ impl<L: Layout> Heap<L> {
         self.arenas.current.set(self.arenas.current.get() - 1);
     }
 
-    /// Gives everything back: arenas, owner and table.
+    /// Frees everything: arenas, owner and table.
     ///
     /// # Safety
     /// No block of the pools is used any more, and the heap is not called again.

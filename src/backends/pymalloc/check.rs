@@ -1,15 +1,15 @@
-//! Room `backends`, `pymalloc`: what the heap knows about itself: the statistics of
-//! `sys._debugmallocstats`, and the walk that holds its whole state against the invariants at
-//! [`Heap`]. Slow; never called while a clock runs.
+//! The heap's own statistics, those of `sys._debugmallocstats`, and the walk that checks its whole
+//! state against the invariants at [`Heap`]. Slow; never called while time is measured.
 #![expect(unsafe_code, reason = "walks pools and arenas behind raw pointers")]
 
 use std::collections::HashSet;
 
-use super::arena::Arena;
-use super::heap::{FreeBlock, Heap, PoolHeader, UNINITIALISED};
-use super::layout::{Constants, Layout, POOL_HEADER_BYTES};
+use super::constants::{Constants, POOL_HEADER_BYTES};
+use super::headers::{Arena, FreeBlock, PoolHeader, UNINITIALISED};
+use super::heap::Heap;
+use super::layout::Layout;
 use super::owner::Owner;
-use crate::backends::arenas::{ClassStatistics, Statistics};
+use crate::backends::arenas::{ArenaStatistics, ClassStatistics};
 
 impl<L: Layout> Heap<L> {
     /// Pools of an arena that have a header, in order of address.
@@ -28,34 +28,34 @@ impl<L: Layout> Heap<L> {
     }
 
     /// Counts every pool of every arena.
-    pub fn statistics(&self) -> Statistics {
+    pub fn statistics(&self) -> ArenaStatistics {
         let table = &self.arenas;
-        let mut told = Statistics {
+        let mut statistics = ArenaStatistics {
             arenas_end: table.current.get(),
             arenas_peak: table.peak.get(),
             arenas_total: table.total.get(),
             classes: (0..self.constants().classes()).map(|class| self.no_pools(class)).collect(),
-            ..Statistics::default()
+            ..ArenaStatistics::default()
         };
         // SAFETY: mapped arenas and the headers in them are readable.
         unsafe {
             for arena in table.iter().filter(|arena| (**arena).address != 0) {
-                told.unused_pool_bytes +=
+                statistics.unused_pool_bytes +=
                     u64::from((*arena).free_count) * self.constants().pool() as u64;
                 if !(*arena).address.is_multiple_of(self.constants().pool()) {
-                    told.arena_alignment_bytes += self.constants().pool() as u64;
+                    statistics.arena_alignment_bytes += self.constants().pool() as u64;
                 }
                 for pool in self.pools(arena).filter(|pool| (**pool).live > 0) {
                     let class = (*pool).class as usize;
-                    let entry = &mut told.classes[class];
+                    let entry = &mut statistics.classes[class];
                     entry.pools += 1;
                     entry.live += u64::from((*pool).live);
                     entry.free += self.constants().blocks(class) as u64 - u64::from((*pool).live);
                 }
             }
         }
-        sum_up(&mut told, &self.constants());
-        told
+        sum_up(&mut statistics, &self.constants());
+        statistics
     }
 
     fn no_pools(&self, class: usize) -> ClassStatistics {
@@ -67,13 +67,13 @@ impl<L: Layout> Heap<L> {
 }
 
 /// Fills in the sums over the classes.
-fn sum_up(told: &mut Statistics, constants: &Constants) {
-    for class in &told.classes {
-        told.pools_end += class.pools;
-        told.allocated_bytes += class.live * class.size;
-        told.available_bytes += class.free * class.size;
-        told.pool_header_bytes += class.pools * POOL_HEADER_BYTES as u64;
-        told.quantization_bytes +=
+fn sum_up(sums: &mut ArenaStatistics, constants: &Constants) {
+    for class in &sums.classes {
+        sums.pools_end += class.pools;
+        sums.allocated_bytes += class.live * class.size;
+        sums.available_bytes += class.free * class.size;
+        sums.pool_header_bytes += class.pools * POOL_HEADER_BYTES as u64;
+        sums.quantization_bytes +=
             class.pools * ((constants.pool() - POOL_HEADER_BYTES) as u64 % class.size);
     }
 }
@@ -82,8 +82,9 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String>
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
-/// What a walk over the lists found, to be held against the pools and arenas themselves.
-struct Lists {
+/// The pools and arenas that a walk over the lists found, to compare with the pools and arenas
+/// themselves.
+struct LinkedRecords {
     /// Pools in class lists, with the class.
     used: HashSet<(usize, usize)>,
     /// Arenas in the usable list.
@@ -93,15 +94,15 @@ struct Lists {
 }
 
 impl<L: Layout> Heap<L> {
-    /// Walks everything and holds it against the invariants at [`Heap`].
+    /// Walks everything and checks it against the invariants at [`Heap`].
     ///
     /// # Errors
-    /// The first that does not hold, in words.
+    /// The first that does not hold, as text.
     pub fn check(&self) -> Result<(), String> {
-        // SAFETY: between calls the invariants hold; where they do not, a list may lead astray,
-        // which only a heap that is broken already can do.
+        // SAFETY: between calls the invariants hold. A list can lead outside the heap only when the
+        // heap is broken already.
         unsafe {
-            let lists = Lists {
+            let lists = LinkedRecords {
                 used: self.check_class_lists()?,
                 usable: self.check_usable_list()?,
                 unused: self.check_unused_list()?,
@@ -179,8 +180,8 @@ impl<L: Layout> Heap<L> {
                 format!("{empty} arenas are wholly free, {allowed} may be")
             })?;
         }
-        let told = if self.constants().finds_by_table { last_with.as_slice() } else { &[] };
-        for (free, &last) in told.iter().enumerate() {
+        let expected = if self.constants().finds_by_table { last_with.as_slice() } else { &[] };
+        for (free, &last) in expected.iter().enumerate() {
             ensure(self.last_with(free).get() == last, || {
                 format!("the last arena with {free} free pools")
             })?;
@@ -202,7 +203,7 @@ impl<L: Layout> Heap<L> {
         Ok(found)
     }
 
-    unsafe fn check_arena(&self, arena: *mut Arena, lists: &Lists) -> Result<(), String> {
+    unsafe fn check_arena(&self, arena: *mut Arena, lists: &LinkedRecords) -> Result<(), String> {
         // SAFETY: a slot of the table; if mapped, its pools are readable.
         unsafe {
             let base = (*arena).address;
@@ -242,8 +243,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// The owner test where it is defined: by the arena index only for addresses whose pool has a
-    /// header.
+    /// The owner test where it is defined: the arena index works only for addresses whose pool has
+    /// a header.
     unsafe fn owner_knows(&self, address: usize, arena: *mut Arena) -> bool {
         // SAFETY: the address lies in a mapped arena.
         unsafe {
@@ -277,7 +278,7 @@ impl<L: Layout> Heap<L> {
         pool: *mut PoolHeader,
         arena: *mut Arena,
         is_free: bool,
-        lists: &Lists,
+        lists: &LinkedRecords,
     ) -> Result<(), String> {
         // SAFETY: a pool with a header, of a mapped arena.
         unsafe {
@@ -301,12 +302,12 @@ impl<L: Layout> Heap<L> {
             let listed =
                 self.check_blocks(pool, class).map_err(|why| format!("{}: {why}", place()))?;
             let size = self.constants().class_bytes(class);
-            let virgin = (self.constants().pool() - (*pool).virgin as usize) / size;
-            let sum = live as usize + listed + virgin;
+            let unused = (self.constants().pool() - (*pool).next_offset as usize) / size;
+            let sum = live as usize + listed + unused;
             ensure(sum == self.constants().blocks(class), || {
-                format!("{}: {live} live + {listed} listed + {virgin} never used", place())
+                format!("{}: {live} live + {listed} listed + {unused} never used", place())
             })?;
-            ensure(!full || virgin == 0, || format!("{}: full with blocks never used", place()))
+            ensure(!full || unused == 0, || format!("{}: full with blocks never used", place()))
         }
     }
 
@@ -319,7 +320,7 @@ impl<L: Layout> Heap<L> {
             let mut block: *mut FreeBlock = (*pool).free;
             while !block.is_null() {
                 let offset = block.addr().wrapping_sub(pool.addr());
-                let inside = (POOL_HEADER_BYTES..(*pool).virgin as usize).contains(&offset);
+                let inside = (POOL_HEADER_BYTES..(*pool).next_offset as usize).contains(&offset);
                 let begins = inside && (offset - POOL_HEADER_BYTES).is_multiple_of(size);
                 ensure(begins, || format!("free block at offset {offset}"))?;
                 ensure(found.insert(offset), || {

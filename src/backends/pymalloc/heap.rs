@@ -1,6 +1,6 @@
-//! Room `backends`, `pymalloc`: the heap, its pools, and the paths that every call takes.
+//! The heap, its pools, and the paths that every call takes.
 //!
-//! The rules are those of CPython's Objects/obmalloc.c: the same requests give the same pool of the
+//! The rules are those of CPython's Objects/obmalloc.c: the same requests get the same pool of the
 //! same arena at the same offset as in the interpreter.
 #![expect(
     unsafe_code,
@@ -12,94 +12,53 @@ use std::ffi::c_void;
 use std::io;
 use std::ptr::{self, NonNull};
 
-use super::arena::{Arena, ArenaTable};
-use super::layout::{Constants, Layout, POOL_HEADER_BYTES, Room};
+use super::constants::{Constants, POOL_HEADER_BYTES};
+use super::headers::{Arena, ArenaTable, FreeBlock, ListHead, PoolHeader};
+use super::layout::{HeapTable, Layout};
 use super::owner::Owner;
 use crate::backends::allocator::Allocator;
 use crate::backends::arenas::ArenaSource;
 use crate::backends::pages;
 
-/// The remembered class of a pool that was never used: no class of any layout.
-pub(super) const UNINITIALISED: u32 = 0xffff;
-
-/// A free block begins with the address of the next free block of its pool.
-pub(super) struct FreeBlock {
-    pub next: *mut FreeBlock,
-}
-
-/// What callers get and give.
-type Block = *mut c_void;
-
-/// The first 48 bytes of every pool; the layout is CPython's `struct pool_header`.
-///
-/// The first two links are also what a class list's head looks like (see [`Heap`]).
-#[repr(C)]
-pub(super) struct PoolHeader {
-    /// Live blocks.
-    pub live: u32,
-    pub padding: u32,
-    /// The free block that goes out next; null exactly when the pool is full.
-    pub free: *mut FreeBlock,
-    /// In a used pool: the next of its class list. In a free one: the next of its arena's free
-    /// pools.
-    pub next: *mut PoolHeader,
-    /// In a used pool: the one before in its class list.
-    pub previous: *mut PoolHeader,
-    /// The arena's slot.
-    pub arena_index: u32,
-    /// The class of its blocks, remembered while it is free.
-    pub class: u32,
-    /// Where the next block that was never used begins, in bytes from the pool's start.
-    pub virgin: u32,
-    /// The largest `virgin` at which a whole block fits.
-    pub virgin_most: u32,
-}
-
-/// A class list's head: where a header has its links.
-#[repr(C)]
-struct ListHead {
-    next: Cell<*mut PoolHeader>,
-    previous: Cell<*mut PoolHeader>,
-}
+/// A block as callers receive and return it.
+type RawBlock = *mut c_void;
 
 /// CPython's pool allocator.
 ///
-/// Memory is divided thrice. The source gives *arenas*; an arena is cut into *pools* that begin at
-/// multiples of their size; a pool holds *blocks* of one size class behind a header of 48 bytes.
-/// What follows holds between any two calls, and [`Heap::check`] walks all of it:
+/// Memory is divided three times. The source returns *arenas*. An arena is divided into *pools*
+/// that begin at multiples of their size. A pool has *blocks* of one size class after a header of
+/// 48 bytes. These invariants hold between any two calls, and [`Heap::check`] checks all of them:
 ///
 /// 1. **A pool is used, full or free.** *Used*: at least one live and one free block; it is in the
-///    list of its class. *Full*: no free block; it is in no list, and is found again when one of
-///    its blocks is freed, by rounding the block's address down. *Free*: no live block; it is in
-///    its arena's list of free pools, or was never used and lies at or above the arena's
-///    `next_pool`.
+///    list of its class. *Full*: no free block; it is in no list. When one of its blocks is freed,
+///    rounding the block's address down finds it. *Free*: no live block; it is in its arena's list
+///    of free pools, or was never used and lies at or above the arena's `next_pool`.
 /// 2. **A class list is a ring through its head.** The heads are an array of pairs of links. A
-///    pointer to a head is moved back by the 16 bytes that precede the links in a header, so that
-///    it reads like a pool and linking needs no special case. Nothing but the links may be read
-///    through it. Only the first pool of a list serves requests.
+///    pointer to a head is moved back by the 16 bytes that precede the links in a header. So it
+///    reads like a pool, and linking needs no special case. Only the links may be read through it.
+///    Only the first pool of a list serves requests.
 /// 3. **A pool's free list is last in, first out, and begins with null exactly when the pool is
-///    full.** A block that was never used is in the list only when all that were freed have gone
-///    out again: then exactly one is cut ahead. So `live` + length of the list + blocks from
-///    `virgin` on = blocks of the class in a pool.
-/// 4. **A free pool remembers its class and its free list.** Taken for the same class again it
-///    continues where it was; taken for another it is laid out anew. A pool that was never used
-///    remembers no class.
-/// 5. **An arena's `free_count` is its free pools**, those in its list and those from `next_pool`
-///    to its end.
-/// 6. **The usable list holds exactly the arenas with `free_count` above 0**, ascending by it;
-///    among equals the one that came to the number last stands first. `last_with[n]` is the last of
-///    those with `n`, or null.
-/// 7. **A mapped arena is known to the owner test** over its whole length, and nothing else is. An
-///    unmapped one has address 0 and its slot is in the list of unused slots.
+///    full.** A block that was never used is in the list only when all freed blocks are allocated
+///    again: then exactly one is added. So `live` + length of the list + blocks from `next_offset`
+///    on = blocks of the class in a pool.
+/// 4. **A free pool still has its class and its free list.** When the same class takes it again, it
+///    continues as it was; another class sets it up anew. A pool that was never used has no class.
+/// 5. **An arena's `free_count` is the number of its free pools**: those in its list and those from
+///    `next_pool` to its end.
+/// 6. **The usable list has exactly the arenas with `free_count` above 0**, in ascending order of
+///    it. Of several with the same number, the latest is first. `last_with[n]` is the last of those
+///    with `n`, or null.
+/// 7. **The owner test accepts every address of a mapped arena**, and no other. An unmapped arena
+///    has address 0, and its slot is in the list of unused slots.
 /// 8. **Wholly free arenas**: none (3.8 and before), or at most one, the last of the usable list
 ///    (3.9 on).
 ///
-/// The context of the tables is the address of this. It is only ever shared, and all of it that
-/// changes is in cells; it never moves, because rings point at the heads.
+/// The context of the tables is the heap's address. The heap is only ever shared, and all of its
+/// mutable state is in cells. It never moves, because rings point at the heads.
 #[repr(C)]
 pub struct Heap<L: Layout> {
-    /// The layer below. It stands before the heads, so that a head's address less 16 still lies
-    /// inside the heap.
+    /// The layer below. It is before the heads, so that a head's address less 16 still lies inside
+    /// the heap.
     pub(super) below: Allocator,
     pub(super) source: ArenaSource,
     layout: L,
@@ -107,8 +66,8 @@ pub struct Heap<L: Layout> {
     used: UnsafeCell<L::Heads>,
     pub(super) arenas: ArenaTable,
     pub(super) owner: L::Owner,
-    /// An arena or null for each number of free pools; empty where the layout has the arenas' list
-    /// walked.
+    /// An arena or null for each number of free pools; empty for a layout that walks along the
+    /// list.
     last_with: UnsafeCell<L::LastWith>,
 }
 
@@ -122,17 +81,17 @@ impl<L: Layout> Heap<L> {
             && size_of::<ListHead>() == 2 * size_of::<usize>()
     );
 
-    /// The constants; known to the compiler for the layout of a version.
+    /// The constants, which the compiler knows for the layout of a version.
     #[inline(always)]
     pub(super) fn constants(&self) -> Constants {
         self.layout.constants()
     }
 
-    /// An empty heap in pages of its own, as CPython has its state in zeroed static memory: what is
-    /// never touched costs nothing.
+    /// An empty heap in pages of its own, as CPython has its state in zeroed static memory. Parts
+    /// that are never touched cost nothing.
     ///
     /// # Errors
-    /// When the kernel gives no pages.
+    /// When the kernel returns no pages.
     pub(super) fn new(
         below: Allocator,
         source: ArenaSource,
@@ -165,13 +124,13 @@ impl<L: Layout> Heap<L> {
         Ok(heap)
     }
 
-    /// Gives everything back, the heap itself included.
+    /// Frees everything, the heap itself included.
     ///
     /// # Safety
     /// `heap` came from [`Heap::new`], none of its pool blocks is used any more, and it is not
     /// called again.
     pub(super) unsafe fn delete(heap: NonNull<Heap<L>>) {
-        // SAFETY: the caller's promise. A refusal to unmap leaves the pages, which harms nobody.
+        // SAFETY: the caller's promise. A refusal to unmap leaves the pages, which is harmless.
         unsafe {
             heap.as_ref().release_all();
             let _ = pages::unmap(heap.cast(), size_of::<Heap<L>>());
@@ -183,8 +142,8 @@ impl<L: Layout> Heap<L> {
     pub(super) fn head(&self, class: usize) -> *mut PoolHeader {
         let first = self.used.get().cast::<ListHead>();
         debug_assert!(class < self.constants().classes());
-        // SAFETY: there is a head for each class (`new` asserts it), and 16 bytes before it still
-        // lies the heap's first field.
+        // SAFETY: there is a head for each class (`new` asserts it), and the 16 bytes before it are
+        // still in the heap's first field.
         unsafe { first.add(class).byte_sub(LINKS_AT).cast() }
     }
 
@@ -197,23 +156,23 @@ impl<L: Layout> Heap<L> {
     }
 
     #[inline(always)]
-    pub(super) fn pool_of(&self, block: Block) -> *mut PoolHeader {
+    pub(super) fn pool_of(&self, block: RawBlock) -> *mut PoolHeader {
         block.map_addr(|address| address & !(self.constants().pool() - 1)).cast()
     }
 
     #[inline(always)]
-    pub(super) fn owns(&self, block: Block) -> bool {
+    pub(super) fn owns(&self, block: RawBlock) -> bool {
         // SAFETY: callers pass blocks of this heap or of the layer below, which is what the owner
         // asks for.
         unsafe { self.owner.owns(&self.constants(), block.addr(), &self.arenas) }
     }
 
-    /// A block from the pools for a size from 1 to the threshold; what `without` gives when the
+    /// A block from the pools for a size from 1 to the threshold; the result of `without` when the
     /// class has no pool.
     ///
-    /// That call is the only way out, at the very end and to a function that cannot unwind: so the
-    /// short path needs no frame of its own. Cutting a block that was never used is no rare thing
-    /// while a program grows, so it is done here.
+    /// That call is the only one, at the very end and to a function that cannot unwind. So the
+    /// short path needs no frame of its own. A growing program often takes blocks that were never
+    /// used, so this path handles them.
     ///
     /// # Safety
     /// The heap's invariants hold.
@@ -221,8 +180,8 @@ impl<L: Layout> Heap<L> {
     unsafe fn take_block(
         &self,
         size: usize,
-        without: unsafe extern "C" fn(&Self, usize) -> Block,
-    ) -> Block {
+        without: unsafe extern "C" fn(&Self, usize) -> RawBlock,
+    ) -> RawBlock {
         let class = (size - 1) >> self.constants().align_shift;
         let head = self.head(class);
         // SAFETY: invariants 1 to 3: the first pool of a ring is the head itself or has a free
@@ -243,20 +202,20 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// The only block of the pool's free list was taken: cuts one that was never used, or takes the
-    /// full pool out of its class list.
+    /// The only block of the pool's free list was taken: adds one that was never used, or removes
+    /// the full pool from its class list.
     ///
     /// # Safety
     /// The pool is the first of its class list, and its free list is empty.
     #[inline(always)]
     unsafe fn extend(&self, pool: *mut PoolHeader, class: usize) {
-        // SAFETY: a block fits at `virgin` up to `virgin_most`.
+        // SAFETY: a block fits at `next_offset` up to `next_offset_most`.
         unsafe {
-            let virgin = (*pool).virgin;
-            if virgin <= (*pool).virgin_most {
-                let ahead = pool.byte_add(virgin as usize).cast::<FreeBlock>();
+            let offset = (*pool).next_offset;
+            if offset <= (*pool).next_offset_most {
+                let ahead = pool.byte_add(offset as usize).cast::<FreeBlock>();
                 (*pool).free = ahead;
-                (*pool).virgin = virgin + self.constants().class_bytes(class) as u32;
+                (*pool).next_offset = offset + self.constants().class_bytes(class) as u32;
                 (*ahead).next = ptr::null_mut();
             } else {
                 Self::unlink(pool);
@@ -268,10 +227,10 @@ impl<L: Layout> Heap<L> {
     /// one.
     #[cold]
     #[inline(never)]
-    unsafe extern "C" fn take_block_of_new_pool(&self, size: usize) -> Block {
+    unsafe extern "C" fn take_block_of_new_pool(&self, size: usize) -> RawBlock {
         let class = (size - 1) >> self.constants().align_shift;
-        // SAFETY: the invariants hold, the list of the class is empty, and a pool that is taken is
-        // in no list.
+        // SAFETY: the invariants hold, the list of the class is empty, and a taken pool is in no
+        // list.
         unsafe {
             let pool = self.take_pool();
             if pool.is_null() {
@@ -290,8 +249,8 @@ impl<L: Layout> Heap<L> {
             (*second).next = ptr::null_mut();
             (*pool).class = class as u32;
             (*pool).free = second;
-            (*pool).virgin = (POOL_HEADER_BYTES + 2 * class_bytes) as u32;
-            (*pool).virgin_most = (self.constants().pool() - class_bytes) as u32;
+            (*pool).next_offset = (POOL_HEADER_BYTES + 2 * class_bytes) as u32;
+            (*pool).next_offset_most = (self.constants().pool() - class_bytes) as u32;
             block.cast()
         }
     }
@@ -300,7 +259,7 @@ impl<L: Layout> Heap<L> {
     /// a pool.
     #[cold]
     #[inline(never)]
-    unsafe extern "C" fn malloc_of_new_pool(&self, size: usize) -> Block {
+    unsafe extern "C" fn malloc_of_new_pool(&self, size: usize) -> RawBlock {
         // SAFETY: the invariants hold; `below` lives as long as the heap.
         unsafe {
             let block = self.take_block_of_new_pool(size);
@@ -311,12 +270,12 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// Gives a block back to its pool.
+    /// Returns a block to its pool.
     ///
     /// # Safety
     /// The heap's invariants hold and the block is a live one of this pool of this heap.
     #[inline(always)]
-    unsafe fn give_block(&self, pool: *mut PoolHeader, block: Block) {
+    unsafe fn give_block(&self, pool: *mut PoolHeader, block: RawBlock) {
         let block = block.cast::<FreeBlock>();
         // SAFETY: the caller's promise; invariants 1 to 3.
         unsafe {
@@ -325,8 +284,8 @@ impl<L: Layout> Heap<L> {
             (*pool).free = block;
             (*pool).live -= 1;
             if rest.is_null() {
-                // It was full, and so in no list. A full pool holds more than one block, so it is
-                // not empty now.
+                // It was full, and so in no list. A full pool has more than one block, so it is not
+                // empty now.
                 return self.link_first(pool, (*pool).class as usize);
             }
             if (*pool).live == 0 {
@@ -367,8 +326,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// Whether pools serve a size. Size 0 wraps around, so that one comparison sends it, and what
-    /// is too large, below.
+    /// Whether pools serve a size in bytes. Size 0 wraps around, so that one comparison sends both
+    /// it and too large sizes to the layer below.
     #[inline(always)]
     fn serves(&self, size: usize) -> bool {
         size.wrapping_sub(1) < self.constants().threshold
@@ -379,7 +338,7 @@ impl<L: Layout> Heap<L> {
     /// # Safety
     /// The heap's invariants hold.
     #[inline(always)]
-    unsafe fn malloc(&self, size: usize) -> Block {
+    unsafe fn malloc(&self, size: usize) -> RawBlock {
         // SAFETY: the caller's promise; `below` lives as long as the heap.
         unsafe {
             if self.serves(size) {
@@ -390,12 +349,12 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// `calloc`: exactly the bytes that were asked for are cleared.
+    /// `calloc`: exactly the requested bytes are cleared.
     ///
     /// # Safety
     /// The heap's invariants hold.
     #[inline(always)]
-    unsafe fn calloc(&self, elements: usize, element_size: usize) -> Block {
+    unsafe fn calloc(&self, elements: usize, element_size: usize) -> RawBlock {
         let Some(size) = elements.checked_mul(element_size) else { return ptr::null_mut() };
         // SAFETY: as in malloc; the block has at least `size` bytes.
         unsafe {
@@ -416,7 +375,7 @@ impl<L: Layout> Heap<L> {
     /// The heap's invariants hold; the block is null, or a live one of this heap or of the layer
     /// below.
     #[inline(always)]
-    unsafe fn free(&self, block: Block) {
+    unsafe fn free(&self, block: RawBlock) {
         if block.is_null() {
             return;
         }
@@ -430,13 +389,13 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// `realloc`: a block of the layer below stays there for ever. A block of the pools stays where
-    /// it is when it is large enough and more than three quarters of it are wanted; otherwise a new
-    /// one is taken *before* the old goes.
+    /// `realloc`: a block of the layer below always stays there. A block of the pools stays in its
+    /// place when it is large enough and the new size is more than three quarters of it. Otherwise
+    /// a new block is taken *before* the old one is freed.
     ///
     /// # Safety
     /// As for `free`.
-    unsafe fn realloc(&self, block: Block, new_size: usize) -> Block {
+    unsafe fn realloc(&self, block: RawBlock, new_size: usize) -> RawBlock {
         // SAFETY: the caller's promise; both blocks have at least the bytes that are copied.
         unsafe {
             if block.is_null() {
@@ -462,8 +421,8 @@ impl<L: Layout> Heap<L> {
         }
     }
 
-    /// The class size of a pool's block; `None` for one of the layer below.
-    pub(super) fn usable_in_pool(&self, block: Block) -> Option<usize> {
+    /// The class size in bytes of a pool's block; `None` for a block of the layer below.
+    pub(super) fn usable_in_pool(&self, block: RawBlock) -> Option<usize> {
         // SAFETY: an owned block lies in a pool with a header.
         self.owns(block)
             .then(|| self.constants().class_bytes(unsafe { (*self.pool_of(block)).class } as usize))
@@ -481,7 +440,7 @@ impl<L: Layout> Heap<L> {
     }
 }
 
-unsafe extern "C" fn entry_malloc<L: Layout>(ctx: *mut c_void, size: usize) -> Block {
+unsafe extern "C" fn entry_malloc<L: Layout>(ctx: *mut c_void, size: usize) -> RawBlock {
     // SAFETY: the table's context is a heap that lives, whose invariants hold between calls.
     unsafe { (*ctx.cast::<Heap<L>>()).malloc(size) }
 }
@@ -490,21 +449,21 @@ unsafe extern "C" fn entry_calloc<L: Layout>(
     ctx: *mut c_void,
     elements: usize,
     element_size: usize,
-) -> Block {
+) -> RawBlock {
     // SAFETY: as in entry_malloc.
     unsafe { (*ctx.cast::<Heap<L>>()).calloc(elements, element_size) }
 }
 
 unsafe extern "C" fn entry_realloc<L: Layout>(
     ctx: *mut c_void,
-    block: Block,
+    block: RawBlock,
     new_size: usize,
-) -> Block {
+) -> RawBlock {
     // SAFETY: as in entry_malloc; the caller's block is null or live.
     unsafe { (*ctx.cast::<Heap<L>>()).realloc(block, new_size) }
 }
 
-unsafe extern "C" fn entry_free<L: Layout>(ctx: *mut c_void, block: Block) {
+unsafe extern "C" fn entry_free<L: Layout>(ctx: *mut c_void, block: RawBlock) {
     // SAFETY: as in entry_realloc.
     unsafe { (*ctx.cast::<Heap<L>>()).free(block) }
 }

@@ -1,227 +1,38 @@
-//! Room `backends`, member `pymalloc`: CPython's pool allocator, event for event.
+//! `pymalloc`: CPython's pool allocator, event for event.
 //!
-//! What CPython calls its object allocator serves requests of up to 512 bytes of the mem and obj
-//! domains from pools; size 0, larger requests and the raw domain go to the layer below.
-//! `layout.rs` has the constants of each version and the rules for others, `settings.rs` reads them
-//! from a backend's word and describes them, `heap.rs` blocks and pools and the paths of every
-//! call, `arena.rs` arenas and the lists of them, `owner.rs` the test of whose a block is,
-//! `check.rs` the statistics and the walk over the invariants.
-#![expect(unsafe_code, reason = "owns a heap behind a raw pointer")]
+//! CPython's object allocator serves requests of up to 512 bytes of the mem and obj domains from
+//! pools. Size 0, larger requests and the raw domain go to the layer below.
+//!
+//! | file | what it has |
+//! |---|---|
+//! | `constants.rs` | the constants, and which of them can work together |
+//! | `layout.rs` | the constants of each version |
+//! | `settings.rs` | the constants that a spec asks for, and the description |
+//! | `headers.rs` | the records that the heap writes into memory |
+//! | `owner.rs` | the test of whether a block lies in the pools |
+//! | `heap.rs` | blocks and pools, and the paths of every call |
+//! | `arena.rs` | arenas and their lists |
+//! | `check.rs` | the statistics, and the walk over the invariants |
+//! | `backend.rs` | the backend |
 
 mod arena;
+mod backend;
 mod check;
+mod constants;
+mod headers;
 mod heap;
 mod layout;
 mod owner;
 mod settings;
 
-use std::ffi::c_void;
-use std::ptr::NonNull;
-
-pub use arena::ArenaTable;
+pub use backend::{MEMBER, Pymalloc};
+pub use constants::{Clash, Constants, OwnerTest, POOL_HEADER_BYTES};
+pub use headers::ArenaTable;
 pub use heap::Heap;
+pub(crate) use layout::NEWEST;
 pub use layout::{
-    Clash, Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom,
-    Layout, OwnerTest, POOL_HEADER_BYTES, Room,
+    Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom, HeapTable, Layout,
 };
 pub use owner::{AnyOwner, ArenaIndex, Owner, RadixTree};
 
-use super::allocator::{
-    Allocator, Backend, BackendError, Counter, Domains, Member, Opened, Trim, no_environment,
-};
-pub use super::arenas::{ArenaSource, ClassStatistics, Statistics};
-use super::arenas::{Arenas, Bases, Geometry, Pools};
-use crate::backends::spec_checks::SpecChecks;
-use crate::spec::BackendSpec;
-use crate::trace::Domain;
-use settings::Wanted;
-
-/// The line in the list.
-pub const MEMBER: Member = Member {
-    name: "pymalloc",
-    summary: "CPython's pool allocator, event for event; @3.6 to @3.14, the newest when none is named; every constant is a setting",
-    below: Some("malloc"),
-    settings: &[],
-    environment: no_environment,
-    details: settings::details,
-    open,
-};
-
-/// The pool allocator with one version's rules, on a layer below.
-pub struct Pymalloc<L: Layout> {
-    heap: NonNull<Heap<L>>,
-    below: Box<dyn Backend>,
-    rules: String,
-    /// The hook that gives arenas, when one was asked for.
-    arenas: Option<&'static Arenas>,
-}
-
-impl<L: Layout> Pymalloc<L> {
-    /// A heap on `below`, whose raw domain serves what the pools do not, with arenas from `source`.
-    ///
-    /// # Errors
-    /// [`BackendError::Unavailable`] when the kernel gives no pages.
-    ///
-    /// # Safety
-    /// `source` gives memory that nothing else uses, of the size asked for, and may be called while
-    /// this lives.
-    pub unsafe fn new(
-        below: Box<dyn Backend>,
-        source: ArenaSource,
-        layout: L,
-    ) -> Result<Pymalloc<L>, BackendError> {
-        let table = *below.domains().get(Domain::Raw);
-        let heap = Heap::new(table, source, layout).map_err(|error| BackendError::Unavailable {
-            backend: "pymalloc".to_owned(),
-            reason: format!("no pages for its own state ({error}); free some memory"),
-        })?;
-        Ok(Pymalloc { heap, below, rules: "of this layout".to_owned(), arenas: None })
-    }
-
-    fn heap(&self) -> &Heap<L> {
-        // SAFETY: the heap lives as long as this and is only ever shared.
-        unsafe { self.heap.as_ref() }
-    }
-
-    /// Where the bytes of the arenas are now.
-    pub fn statistics(&self) -> Statistics {
-        self.heap().statistics()
-    }
-}
-
-impl<L: Layout> Drop for Pymalloc<L> {
-    fn drop(&mut self) {
-        // SAFETY: the heap came from `Heap::new`; the tables are valid no longer than this.
-        unsafe { Heap::delete(self.heap) };
-    }
-}
-
-impl<L: Layout> Backend for Pymalloc<L> {
-    fn domains(&self) -> Domains {
-        let pools: Allocator = Heap::table(self.heap);
-        Domains::new(*self.below.domains().get(Domain::Raw), pools, pools)
-    }
-
-    fn version(&self) -> String {
-        format!("rules of CPython {}, on {}", self.rules, self.below.version())
-    }
-
-    unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize {
-        match self.heap().usable_in_pool(block) {
-            Some(bytes) => bytes,
-            // SAFETY: not a block of the pools, so a live one of the layer below, which was asked
-            // for at least 1 byte.
-            None => unsafe { self.below.usable_size(block, requested) },
-        }
-    }
-
-    fn alignment(&self) -> usize {
-        self.heap().constants().align()
-    }
-
-    fn trim(&mut self) -> Trim {
-        // CPython has no such call for its pools; what the layer below gives back counts.
-        self.below.trim()
-    }
-
-    fn drain(&mut self) -> Trim {
-        self.below.drain()
-    }
-
-    fn counters(&self) -> Vec<Counter> {
-        let told = self.statistics();
-        let pairs = [
-            ("arenas_peak", told.arenas_peak),
-            ("arenas_end", told.arenas_end),
-            ("arenas_total", told.arenas_total),
-            ("pools_end", told.pools_end),
-            ("pool_header_bytes", told.pool_header_bytes),
-            ("quantization_bytes", told.quantization_bytes),
-            ("available_bytes", told.available_bytes),
-            ("unused_pool_bytes", told.unused_pool_bytes),
-            ("allocated_bytes", told.allocated_bytes),
-            ("arena_alignment_bytes", told.arena_alignment_bytes),
-        ];
-        pairs.into_iter().map(|(metric, value)| Counter { metric, value }).collect()
-    }
-
-    fn check(&self) -> Result<(), String> {
-        self.heap().check()?;
-        self.below.check()
-    }
-
-    fn pools(&self) -> Option<&dyn Pools> {
-        Some(self)
-    }
-}
-
-impl<L: Layout> Pools for Pymalloc<L> {
-    fn geometry(&self) -> Geometry {
-        self.heap().constants().geometry()
-    }
-
-    fn arenas(&self) -> Option<&Arenas> {
-        self.arenas
-    }
-
-    fn statistics(&self) -> Result<Statistics, String> {
-        Ok(self.heap().statistics())
-    }
-}
-
-impl Constants {
-    fn geometry(&self) -> Geometry {
-        let (align, threshold) = (self.align(), self.threshold);
-        Geometry { align, threshold, pool: self.pool(), arena: self.arena() }
-    }
-}
-
-fn open_layout<L: Layout>(
-    below: Box<dyn Backend>,
-    layout: L,
-    rules: String,
-    bases: Option<Bases>,
-) -> Opened {
-    let constants = layout.constants();
-    let arenas = bases.map(|bases| Arenas::new(bases, constants.geometry(), ArenaSource::kernel()));
-    let source = arenas.map_or_else(|| ArenaSource::pages(constants.pool()), Arenas::source);
-    // SAFETY: fresh pages of the kernel are used by nothing else.
-    let mut backend = unsafe { Pymalloc::new(below, source, layout)? };
-    backend.rules = rules;
-    backend.arenas = arenas;
-    Ok(Box::new(backend))
-}
-
-fn open(spec: &BackendSpec, below: Option<Box<dyn Backend>>) -> Opened {
-    let (wanted, bases) = (Wanted::of(spec)?, Bases::of(spec)?);
-    let below = below.ok_or_else(|| spec.refused("needs a lower layer".to_owned()))?;
-    let rules = wanted.words();
-    match wanted.constants() {
-        // A version's own constants, however they were written, are the compiler's.
-        c if c == Cpython36.constants() => open_layout(below, Cpython36, rules, bases),
-        c if c == Cpython37.constants() => open_layout(below, Cpython37, rules, bases),
-        c if c == Cpython38.constants() => open_layout(below, Cpython38, rules, bases),
-        c if c == Cpython39.constants() => open_layout(below, Cpython39, rules, bases),
-        c if c == Cpython310.constants() => open_layout(below, Cpython310, rules, bases),
-        c if c == Cpython311.constants() => open_layout(below, Cpython311, rules, bases),
-        other => {
-            let custom = Custom::new(other)
-                .map_err(|clash| spec.refused(format!("cannot be so: {clash}")))?;
-            open_layout(below, custom, rules, bases)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_are_metrics() {
-        let below = super::super::open(&super::super::parse("malloc").unwrap()).unwrap();
-        let backend = open(&super::super::parse("pymalloc@3.11").unwrap(), Some(below)).unwrap();
-        for counter in backend.counters() {
-            assert!(crate::results::Metric::find(counter.metric).is_some(), "{}", counter.metric);
-        }
-    }
-}
+pub use super::arenas::{ArenaSource, ArenaStatistics, ClassStatistics};

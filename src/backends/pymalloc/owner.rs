@@ -1,9 +1,8 @@
-//! Room `backends`, `pymalloc`: the owner test, which tells a block of the pools from one of the
-//! layer below.
+//! The owner test: whether a block lies in the pools or in the layer below.
 //!
-//! `free` and `realloc` get an address and nothing else. Until 3.9 the page's own header named an
-//! arena that was then asked ([`ArenaIndex`]); since 3.10 a radix tree over the address bits knows
-//! every arena ([`RadixTree`]). [`AnyOwner`] is either, as the constants say, for constants that
+//! `free` and `realloc` get an address only. Until 3.9 the header of the address's page names an
+//! arena, whose range is compared ([`ArenaIndex`]). Since 3.10 a radix tree over the address bits
+//! has an entry for every arena ([`RadixTree`]). [`AnyOwner`] is either of them, for constants that
 //! were set one by one.
 #![expect(
     unsafe_code,
@@ -14,16 +13,15 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
-use super::arena::ArenaTable;
-use super::heap::PoolHeader;
-use super::layout::{Constants, OwnerTest};
+use super::constants::{Constants, OwnerTest};
+use super::headers::{ArenaTable, PoolHeader};
 use crate::backends::allocator::Allocator;
 
-/// Tells whether an address lies in an arena.
+/// Decides whether an address lies in an arena.
 ///
 /// # Safety
 /// `owns` has to be true for exactly the addresses inside arenas that were entered and have not
-/// left, and all zero bytes have to be a valid empty owner.
+/// left. All zero bytes have to be a valid empty owner.
 pub unsafe trait Owner {
     /// Whether `address` lies in an arena.
     ///
@@ -32,36 +30,36 @@ pub unsafe trait Owner {
     /// `constants` are the heap's, here and in every other call.
     unsafe fn owns(&self, constants: &Constants, address: usize, arenas: &ArenaTable) -> bool;
 
-    /// Enters the arena that begins at `base`; false, and nothing changed, when the layer below has
-    /// no memory.
+    /// Enters the arena that begins at `base`. Returns false, and changes nothing, when the layer
+    /// below has no memory.
     ///
     /// # Safety
     /// `below` is a live table, the same in every call, and the arena overlaps none that is
     /// entered.
     unsafe fn enter(&self, constants: &Constants, base: usize, below: &Allocator) -> bool;
 
-    /// Takes the arena at `base` out.
+    /// Removes the arena at `base`.
     ///
     /// # Safety
     /// It was entered.
     unsafe fn leave(&self, constants: &Constants, base: usize);
 
-    /// Frees what the owner holds; nothing may be asked of it afterwards.
+    /// Frees the owner's memory; no call of it may follow.
     ///
     /// # Safety
     /// `below` is the table that `enter` was given.
     unsafe fn release(&self, constants: &Constants, below: &Allocator);
 }
 
-/// Until 3.9: the header of the page that holds the address names an arena, and the address lies
-/// inside it or not.
+/// Until 3.9: the header of the address's page names an arena, and the address lies inside it or
+/// not.
 ///
-/// The header of a foreign page is whatever bytes are there: any index is then either beyond the
-/// table or names an arena that the address does not lie in. That is why pools must not be larger
-/// than the kernel's pages.
+/// A foreign page may have any bytes in the place of a header. The index is then beyond the table,
+/// or it names an arena that the address does not lie in. Pools must not be larger than the
+/// kernel's pages, so that the header's place is mapped.
 pub struct ArenaIndex;
 
-// SAFETY: the range check at the end alone decides, so no foreign bytes can make it true; it has no
+// SAFETY: only the range check at the end decides, so no foreign bytes can make it true. It has no
 // state.
 unsafe impl Owner for ArenaIndex {
     #[inline(always)]
@@ -89,28 +87,31 @@ unsafe impl Owner for ArenaIndex {
 
 /// From 3.10 on: a tree of three levels over the address bits above the arena's own.
 ///
-/// `INTERIOR` is the number of children of the root and of a middle node, `LEAF` the entries of a
-/// leaf: one entry for each arena-sized, arena-aligned stretch of addresses. An arena is rarely
-/// aligned to its own size, so it covers the end of one stretch and the start of the next, and both
-/// entries say up to where. 3.10 has nodes of 8,192, 8,192 and 2,048 bytes (48 address bits), 3.11
-/// and later 262,144, 262,144 and 131,072 (64 bits). Nodes come from the layer below's `calloc` and
-/// stay until the heap goes.
+/// `INTERIOR` is the number of children of the root and of a middle node, `LEAF` the number of
+/// entries of a leaf: one for each arena-sized, arena-aligned span of addresses. An arena is rarely
+/// aligned to its own size. It then covers the end of one span and the start of the next, and both
+/// entries have the limit.
+///
+/// 3.10 has nodes of 8,192, 8,192 and 2,048 bytes (48 address bits), 3.11 and later 262,144, 262,144
+/// and 131,072 (64 bits). Nodes come from the `calloc` of the layer below, and exist as long as the
+/// heap.
 pub struct RadixTree<const INTERIOR: usize, const LEAF: usize> {
     root: [Cell<*mut Middle<INTERIOR, LEAF>>; INTERIOR],
 }
 
 struct Middle<const INTERIOR: usize, const LEAF: usize>([Cell<*mut Leaf<LEAF>>; INTERIOR]);
 
-struct Leaf<const LEAF: usize>([Stretch; LEAF]);
+struct Leaf<const LEAF: usize>([AddressSpan; LEAF]);
 
-/// What of one arena-sized stretch of addresses lies in arenas: from `from` to its end, and from
-/// its start to `until`. A `from` of -1 means all of it; 0 means that no arena begins here.
-struct Stretch {
+/// The part of one arena-sized span of addresses that lies in arenas: from offset `from` to its
+/// end, and from its start to offset `until`. A `from` of -1 means all of it; 0 means that no arena
+/// begins here.
+struct AddressSpan {
     from: Cell<i32>,
     until: Cell<i32>,
 }
 
-impl Stretch {
+impl AddressSpan {
     /// Whether the byte at `offset` lies in an arena.
     #[inline(always)]
     fn covers(&self, offset: i32) -> bool {
@@ -118,13 +119,13 @@ impl Stretch {
         offset < until || (offset >= from && from != 0)
     }
 
-    /// Marks the arena at `base`, whose stretches `grow` makes: one when it is aligned to its size,
-    /// else the end of one and the start of the next. False, and nothing marked, when one could not
-    /// be made.
+    /// Marks the arena at `base` in the spans that `grow` makes: in one when it is aligned to its
+    /// size, else in the end of one and the start of the next. Returns false, and marks nothing,
+    /// when a span could not be made.
     fn enter<'a>(
         constants: &Constants,
         base: usize,
-        grow: impl Fn(usize) -> Option<&'a Stretch>,
+        grow: impl Fn(usize) -> Option<&'a AddressSpan>,
     ) -> bool {
         let offset = offset(constants, base) as i32;
         let Some(first) = grow(base) else { return false };
@@ -138,8 +139,12 @@ impl Stretch {
         true
     }
 
-    /// Takes the marks of the arena at `base` away.
-    fn leave<'a>(constants: &Constants, base: usize, find: impl Fn(usize) -> Option<&'a Stretch>) {
+    /// Removes the marks of the arena at `base`.
+    fn leave<'a>(
+        constants: &Constants,
+        base: usize,
+        find: impl Fn(usize) -> Option<&'a AddressSpan>,
+    ) {
         if let Some(first) = find(base) {
             first.from.set(0);
         }
@@ -151,7 +156,7 @@ impl Stretch {
     }
 }
 
-/// Where an address lies in its stretch.
+/// Offset of an address in its span, in bytes.
 #[inline(always)]
 fn offset(constants: &Constants, address: usize) -> usize {
     address & (constants.arena() - 1)
@@ -168,9 +173,9 @@ impl<const INTERIOR: usize, const LEAF: usize> RadixTree<INTERIOR, LEAF> {
         Self::middle_shift(constants) + INTERIOR.ilog2()
     }
 
-    /// The stretch that holds the address, if its leaf exists.
+    /// The span of the address, if its leaf exists.
     #[inline(always)]
-    fn find(&self, constants: &Constants, address: usize) -> Option<&Stretch> {
+    fn find(&self, constants: &Constants, address: usize) -> Option<&AddressSpan> {
         let middle = self.root[(address >> Self::root_shift(constants)) & (INTERIOR - 1)].get();
         // SAFETY: a non-null child was made by `grow` and lives as long as the tree.
         let middle = unsafe { middle.as_ref()? };
@@ -180,7 +185,7 @@ impl<const INTERIOR: usize, const LEAF: usize> RadixTree<INTERIOR, LEAF> {
         Some(&leaf.0[(address >> constants.arena_bits) & (LEAF - 1)])
     }
 
-    /// The stretch that holds the address; makes the nodes that are missing.
+    /// The span of the address; makes the missing nodes.
     ///
     /// # Safety
     /// `below` is a live table.
@@ -189,7 +194,7 @@ impl<const INTERIOR: usize, const LEAF: usize> RadixTree<INTERIOR, LEAF> {
         constants: &Constants,
         address: usize,
         below: &Allocator,
-    ) -> Option<&Stretch> {
+    ) -> Option<&AddressSpan> {
         let root = &self.root[(address >> Self::root_shift(constants)) & (INTERIOR - 1)];
         // SAFETY: `below` is live; all zero bytes are a node without children.
         let middle = unsafe { child(root, below)? };
@@ -213,22 +218,24 @@ unsafe fn child<'a, T>(place: &Cell<*mut T>, below: &Allocator) -> Option<&'a T>
     unsafe { place.get().as_ref() }
 }
 
-// SAFETY: `enter` and `leave` mark exactly the two stretches that an arena touches; zeros are an
-// empty root.
+// SAFETY: `enter` and `leave` mark exactly the spans that an arena touches; zeros are an empty
+// root.
 unsafe impl<const INTERIOR: usize, const LEAF: usize> Owner for RadixTree<INTERIOR, LEAF> {
     #[inline(always)]
     unsafe fn owns(&self, constants: &Constants, address: usize, _arenas: &ArenaTable) -> bool {
         self.find(constants, address)
-            .is_some_and(|stretch| stretch.covers(offset(constants, address) as i32))
+            .is_some_and(|span| span.covers(offset(constants, address) as i32))
     }
 
     unsafe fn enter(&self, constants: &Constants, base: usize, below: &Allocator) -> bool {
         // SAFETY: the caller's table.
-        Stretch::enter(constants, base, |address| unsafe { self.grow(constants, address, below) })
+        AddressSpan::enter(constants, base, |address| unsafe {
+            self.grow(constants, address, below)
+        })
     }
 
     unsafe fn leave(&self, constants: &Constants, base: usize) {
-        Stretch::leave(constants, base, |address| self.find(constants, address));
+        AddressSpan::leave(constants, base, |address| self.find(constants, address));
     }
 
     unsafe fn release(&self, _constants: &Constants, below: &Allocator) {
@@ -245,43 +252,43 @@ unsafe impl<const INTERIOR: usize, const LEAF: usize> Owner for RadixTree<INTERI
     }
 }
 
-/// The arena index or the radix tree, as the constants say; a node is an array of words, the root
-/// too, which is made with the first arena.
+/// The arena index or the radix tree, as the constants say. A node is an array of machine words.
+/// The root is one, too, and is made with the first arena.
 pub struct AnyOwner {
-    root: Node,
+    root: TreeNode,
 }
 
-/// A child of a node, or null. A leaf's children are its [`Stretch`]es, which have the same size.
-type Node = Cell<*mut c_void>;
+/// A child of a node, or null. A leaf's children are its [`AddressSpan`]s, which have the same
+/// size.
+type TreeNode = Cell<*mut c_void>;
 
 impl AnyOwner {
-    /// The stretch of the address, whose nodes are made by `next`: it is given the place of a child
-    /// and the bytes of it.
+    /// The span of the address. `next` finds or makes a child from its place and its size in bytes.
     #[inline(always)]
     fn walk(
         &self,
         constants: &Constants,
         address: usize,
-        next: impl Fn(&Node, usize) -> Option<NonNull<c_void>>,
-    ) -> Option<&Stretch> {
+        next: impl Fn(&TreeNode, usize) -> Option<NonNull<c_void>>,
+    ) -> Option<&AddressSpan> {
         let (interior, leaf) = constants.owner.node_bits(constants.arena_bits);
         let bits = |shift: u32, count: u32| (address >> shift) & ((1 << count) - 1);
         let leaf_at = constants.arena_bits;
-        // SAFETY: a root is a node; each child that `next` gives has as many entries as the bits
-        // that choose among them, and lives as long as the tree. A word is as large as a stretch,
-        // and zeros are both.
+        // SAFETY: a root is a node. Each child that `next` returns has as many entries as the bits
+        // that index them, and lives as long as the tree. A word is as large as a span, and zeros
+        // are both.
         unsafe {
-            let root = next(&self.root, 8 << interior)?.cast::<Node>();
+            let root = next(&self.root, 8 << interior)?.cast::<TreeNode>();
             let middle = root.add(bits(leaf_at + leaf + interior, interior)).as_ref();
-            let middle = next(middle, 8 << interior)?.cast::<Node>();
+            let middle = next(middle, 8 << interior)?.cast::<TreeNode>();
             let last = middle.add(bits(leaf_at + leaf, interior)).as_ref();
-            let last = next(last, 8 << leaf)?.cast::<Stretch>();
+            let last = next(last, 8 << leaf)?.cast::<AddressSpan>();
             Some(last.add(bits(leaf_at, leaf)).as_ref())
         }
     }
 
     #[inline(always)]
-    fn find(&self, constants: &Constants, address: usize) -> Option<&Stretch> {
+    fn find(&self, constants: &Constants, address: usize) -> Option<&AddressSpan> {
         self.walk(constants, address, |place, _| NonNull::new(place.get()))
     }
 
@@ -292,7 +299,7 @@ impl AnyOwner {
         constants: &Constants,
         address: usize,
         below: &Allocator,
-    ) -> Option<&Stretch> {
+    ) -> Option<&AddressSpan> {
         self.walk(constants, address, |place, bytes| {
             if place.get().is_null() {
                 // SAFETY: the caller's table.
@@ -303,7 +310,7 @@ impl AnyOwner {
     }
 }
 
-// SAFETY: the promises of the two that it is.
+// SAFETY: the promises of the two owners that it can be.
 unsafe impl Owner for AnyOwner {
     #[inline(always)]
     unsafe fn owns(&self, constants: &Constants, address: usize, arenas: &ArenaTable) -> bool {
@@ -312,7 +319,7 @@ unsafe impl Owner for AnyOwner {
             OwnerTest::ArenaIndex => unsafe { ArenaIndex.owns(constants, address, arenas) },
             OwnerTest::RadixTree { .. } => self
                 .find(constants, address)
-                .is_some_and(|stretch| stretch.covers(offset(constants, address) as i32)),
+                .is_some_and(|span| span.covers(offset(constants, address) as i32)),
         }
     }
 
@@ -321,14 +328,16 @@ unsafe impl Owner for AnyOwner {
             return true;
         }
         // SAFETY: the caller's table.
-        Stretch::enter(constants, base, |address| unsafe { self.grow(constants, address, below) })
+        AddressSpan::enter(constants, base, |address| unsafe {
+            self.grow(constants, address, below)
+        })
     }
 
     unsafe fn leave(&self, constants: &Constants, base: usize) {
         if constants.owner == OwnerTest::ArenaIndex {
             return;
         }
-        Stretch::leave(constants, base, |address| self.find(constants, address));
+        AddressSpan::leave(constants, base, |address| self.find(constants, address));
     }
 
     unsafe fn release(&self, constants: &Constants, below: &Allocator) {
@@ -338,8 +347,9 @@ unsafe impl Owner for AnyOwner {
         // this table and is referred to by nothing else.
         unsafe {
             let children = |node: NonNull<c_void>| {
-                (0..1usize << interior)
-                    .filter_map(move |at| NonNull::new(node.cast::<Node>().add(at).as_ref().get()))
+                (0..1usize << interior).filter_map(move |at| {
+                    NonNull::new(node.cast::<TreeNode>().add(at).as_ref().get())
+                })
             };
             for middle in children(root) {
                 children(middle).for_each(|leaf| (below.free)(below.ctx, leaf.as_ptr()));
@@ -363,7 +373,7 @@ mod tests {
         assert_eq!(size_of::<RadixTree<32768, 16384>>(), 262_144);
         assert_eq!(size_of::<Middle<32768, 16384>>(), 262_144);
         assert_eq!(size_of::<Leaf<16384>>(), 131_072);
-        assert_eq!(size_of::<Stretch>(), size_of::<Node>());
+        assert_eq!(size_of::<AddressSpan>(), size_of::<TreeNode>());
         let [old, new] = [Cpython310.constants(), Cpython311.constants()];
         assert_eq!(
             (RadixTree::<1024, 256>::root_shift(&old), RadixTree::<32768, 16384>::root_shift(&new)),

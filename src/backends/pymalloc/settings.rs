@@ -1,27 +1,25 @@
-//! Room `backends`, `pymalloc`: which constants a backend's word asks for, and the allocator in
-//! words, layer by layer.
+//! The constants that a spec asks for, and the allocator as text, layer by layer.
 //!
-//! A word names a version (the newest when it names none) and changes constants of it:
+//! A spec names a version (the newest when it names none) and changes constants of it:
 //! `pymalloc@3.6:threshold=256` is the allocator of Python 2.5 to 3.2.
 
 use std::fmt::Write as _;
 
-use super::layout::{
-    Constants, Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout,
-    OwnerTest, POOL_HEADER_BYTES,
-};
-use crate::backends::allocator::{BackendError, Setting, setting};
+use super::constants::{Constants, OwnerTest, POOL_HEADER_BYTES};
+use super::layout::{Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Layout};
 use crate::backends::arenas::Bases;
+use crate::backends::error::BackendError;
+use crate::backends::setting::{Setting, setting};
 use crate::backends::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
 use crate::units::parse_bytes;
 
-/// One set of rules and the versions that it holds for.
-struct Rules {
+/// One set of rules, and the versions that have it.
+struct VersionRules {
     /// From this version (minor, patch) of CPython 3 on.
     from: (u32, u32),
     constants: Constants,
-    /// The versions in words.
+    /// The versions as text.
     versions: &'static str,
 }
 
@@ -30,8 +28,8 @@ const OLDEST: u32 = 6;
 const NEWEST: u32 = 14;
 
 /// Every set of rules, the oldest first.
-fn rules() -> [Rules; 6] {
-    let rules = |from, constants, versions| Rules { from, constants, versions };
+fn rules() -> [VersionRules; 6] {
+    let rules = |from, constants, versions| VersionRules { from, constants, versions };
     [
         rules((OLDEST, 0), Cpython36.constants(), "3.6 to 3.7.3"),
         rules((7, 4), Cpython37.constants(), "3.7.4 to 3.7.17"),
@@ -42,44 +40,40 @@ fn rules() -> [Rules; 6] {
     ]
 }
 
-/// The settings; what each is when it is not given is the version's own.
-const SETTINGS: [Setting; 8] = [
-    setting(
-        "arena",
-        "256KiB, from 3.10 on 1MiB",
-        "bytes of an arena, a power of two, such as 256KiB",
-    ),
-    setting("pool", "4KiB, from 3.10 on 16KiB", "bytes of a pool, a power of two"),
+/// The settings; the default of each is the version's own.
+pub(super) const SETTINGS: [Setting; 8] = [
+    setting("arena", "bytes, a power of two", "256KiB, from 3.10 on 1MiB", "size of an arena"),
+    setting("pool", "bytes, a power of two", "4KiB, from 3.10 on 16KiB", "size of a pool"),
     setting(
         "align",
+        "bytes, 8 or 16",
         "8, from 3.7.4 on 16",
-        "bytes between size classes, and the alignment of blocks: 8 or 16",
+        "interval between size classes, and alignment of blocks",
     ),
-    setting("threshold", "512", "the largest request in bytes that pools serve"),
+    setting("threshold", "bytes", "512", "largest request that pools serve"),
     setting(
         "owner",
+        "index, radix (64 address bits) or radix48",
         "index, from 3.10 on radix",
-        "owner test: index, radix (64 address bits) or radix48",
+        "the test of whether a block lies in the pools",
     ),
     setting(
         "empty",
+        "unmap or keep",
         "unmap, from 3.9 on keep",
-        "a wholly free arena goes at once, or stays while last in the list",
+        "a wholly free arena is unmapped immediately, or stays while it is last in the list",
     ),
     setting(
         "order",
+        "walk or table",
         "walk, from 3.8 on table",
-        "how an arena's place among those with free pools is found: walk along them, or table",
+        "the search for an arena's position in the list of those with free pools",
     ),
-    setting(
-        "bases",
-        "each at a multiple of a pool",
-        "where arenas are put: kernel, aligned, misaligned, recorded (as the trace says), or bytes off such as 4KiB",
-    ),
+    Bases::setting("each at a multiple of a pool"),
 ];
 
-/// Words for allocators that once were, and for builds that are not the usual ones. Sources:
-/// Objects/obmalloc.c of the versions named; the threshold was raised to 512 in May 2011.
+/// Specs of former allocators, and of builds that are not the usual ones. Sources:
+/// Objects/obmalloc.c of the named versions; the threshold was raised to 512 in May 2011.
 const HISTORIC: [(&str, &str); 5] = [
     (
         "pymalloc@3.6:threshold=256",
@@ -94,21 +88,21 @@ const HISTORIC: [(&str, &str); 5] = [
     ("pymalloc@3.14:arena=2MiB", "builds for huge pages: arenas of 2 MiB"),
 ];
 
-/// What a word asks for.
-pub(super) struct Wanted {
+/// What a spec asks for.
+pub(super) struct PymallocSettings {
     constants: Constants,
     versions: &'static str,
     /// The settings that change constants, as written.
     changed: Vec<String>,
 }
 
-impl Wanted {
-    /// Reads a word.
+impl PymallocSettings {
+    /// Reads a spec.
     ///
     /// # Errors
-    /// [`BackendError::Refused`] for a version, setting or value that is not known, and for
-    /// constants that cannot work together, with the reason.
-    pub fn of(spec: &BackendSpec) -> Result<Wanted, BackendError> {
+    /// [`BackendError::Refused`] for an unknown version, setting or value, and for constants that
+    /// cannot work together, with the reason.
+    pub fn of(spec: &BackendSpec) -> Result<PymallocSettings, BackendError> {
         spec.takes_only(&SETTINGS)?;
         let rules = rules_of(spec)?;
         let mut constants = rules.constants;
@@ -161,18 +155,18 @@ impl Wanted {
             }
         }
         if let Some(clash) = constants.broken() {
-            return Err(spec.refused(format!("cannot be so: {}", clash.words(&constants))));
+            return Err(spec.refused(format!("cannot be so: {}", clash.text(&constants))));
         }
-        Ok(Wanted { constants, versions: rules.versions, changed })
+        Ok(PymallocSettings { constants, versions: rules.versions, changed })
     }
 
-    /// The constants that it comes to.
+    /// The resulting constants.
     pub fn constants(&self) -> Constants {
         self.constants
     }
 
     /// `3.9`, or `3.9 with align=8`.
-    pub fn words(&self) -> String {
+    pub fn rules(&self) -> String {
         match self.changed.as_slice() {
             [] => self.versions.to_owned(),
             changed => format!("{} with {}", self.versions, changed.join(", ")),
@@ -180,8 +174,8 @@ impl Wanted {
     }
 }
 
-/// The rules for the version of a spec: `3.N` means the last patch release of it, `3.N.P` that one.
-fn rules_of(spec: &BackendSpec) -> Result<Rules, BackendError> {
+/// The rules for the version of a spec: `3.N` means its last patch release, `3.N.P` that one.
+fn rules_of(spec: &BackendSpec) -> Result<VersionRules, BackendError> {
     let version = match spec.version() {
         None => (NEWEST, u32::MAX),
         Some(text) => {
@@ -192,19 +186,20 @@ fn rules_of(spec: &BackendSpec) -> Result<Rules, BackendError> {
     found.ok_or_else(|| spec.refused("has no rules for that version".to_owned()))
 }
 
-/// The allocator in words.
+/// The allocator as text.
 pub(super) fn details(spec: &BackendSpec) -> Result<String, BackendError> {
-    let (wanted, bases) = (Wanted::of(spec)?, Bases::of(spec)?);
-    let places = bases.map_or(
-        "mmap, each at a multiple of a pool (an interpreter leaves that to chance)",
-        Bases::words,
-    );
+    let (wanted, bases) = (PymallocSettings::of(spec)?, Bases::of(spec)?);
+    let places = bases
+        .map_or("mmap, each at a multiple of a pool (in an interpreter at any page)", Bases::text);
     let Constants { threshold, keeps_last_empty, finds_by_table, owner, arena_bits, .. } =
         wanted.constants;
     let constants = wanted.constants;
     let (align, pool, arena) = (constants.align(), constants.pool(), constants.arena());
-    let empty =
-        if keeps_last_empty { "stays while it is last in the list" } else { "goes at once" };
+    let empty = if keeps_last_empty {
+        "stays while it is last in the list"
+    } else {
+        "unmapped immediately"
+    };
     let order = if finds_by_table {
         "found in a table of the last arena with each number of free pools"
     } else {
@@ -212,11 +207,21 @@ pub(super) fn details(spec: &BackendSpec) -> Result<String, BackendError> {
     };
     let mut text = format!(
         "pymalloc: rules of CPython {}; versions 3.{OLDEST} to 3.{NEWEST}\n\
-         layer 1, domains: raw goes past the pools; mem and obj share them; size 0 and more than {threshold} bytes go below\n\
-         layer 2, pools:\n  alignment    {align} bytes\n  threshold    {threshold} bytes\n  pool         {pool} bytes, {POOL_HEADER_BYTES} of them header\n  arena        {arena} bytes, {} pools\n  owner test   {}\n  free arena   {empty}\n  its place    {order}\n  arenas from  layer -1, pages: {places}\n  size classes ({}):\n",
-        wanted.words(),
+         layer 1, domains: raw bypasses the pools; mem and obj share them; \
+         size 0 and more than {threshold} bytes go to the layer below\n\
+         layer 2, pools:\n  \
+         alignment    {align} bytes\n  \
+         threshold    {threshold} bytes\n  \
+         pool         {pool} bytes, {POOL_HEADER_BYTES} of them header\n  \
+         arena        {arena} bytes, {} pools\n  \
+         owner test   {}\n  \
+         free arena   {empty}\n  \
+         its position {order}\n  \
+         arenas from  layer -1, pages: {places}\n  \
+         size classes ({}):\n",
+        wanted.rules(),
         constants.pools(),
-        owner.words(arena_bits),
+        owner.text(arena_bits),
         constants.classes(),
     );
     text.push_str("     class  requests      block  blocks/pool   tail\n");
@@ -231,17 +236,10 @@ pub(super) fn details(spec: &BackendSpec) -> Result<String, BackendError> {
             (pool - POOL_HEADER_BYTES) % size
         );
     }
-    text.push_str(
-        "settings (pymalloc[@VERSION]:NAME=VALUE,…), each with what the versions have:\n",
-    );
-    for Setting { name, default, meaning, .. } in SETTINGS {
-        let _ = writeln!(text, "  {name:9}  {meaning} [{default}]");
+    text.push_str("former and unusual layouts:\n");
+    for (example, what) in HISTORIC {
+        let _ = writeln!(text, "  {example:36}  {what}");
     }
-    text.push_str("layouts that were, or are not the usual ones:\n");
-    for (word, what) in HISTORIC {
-        let _ = writeln!(text, "  {word:36}  {what}");
-    }
-    text.push_str("layer 0, for all that the pools do not serve, and for the table of arenas:\n");
     Ok(text)
 }
 
@@ -277,18 +275,19 @@ mod tests {
 
     #[test]
     fn settings_change_what_they_name_and_nothing_else() {
-        let constants = |word: &str| Wanted::of(&parse(word).unwrap()).unwrap().constants;
+        let constants = |text: &str| PymallocSettings::of(&parse(text).unwrap()).unwrap().constants;
         let old = Cpython36.constants();
         assert_eq!(constants("pymalloc@3.6:threshold=256"), Constants { threshold: 256, ..old });
         assert_eq!(constants("pymalloc@3.6:align=16"), Cpython37.constants());
         assert_eq!(constants("pymalloc@3.7:order=table"), Cpython38.constants());
-        let written = "pymalloc:arena=256KiB,pool=4KiB,align=8,threshold=512,owner=index,empty=unmap,order=walk";
+        let written = "pymalloc:arena=256KiB,pool=4KiB,align=8,threshold=512,\
+                       owner=index,empty=unmap,order=walk";
         assert_eq!(constants(written), old);
         assert_eq!(constants("pymalloc@3.11:owner=radix48"), Cpython310.constants());
-        for (word, what) in HISTORIC {
-            let told = describe(&parse(word).unwrap()).unwrap();
-            assert!(told.contains("layer 2") && told.contains(word), "{word}: {what}");
-            assert!(!open(&parse(word).unwrap()).unwrap().version().is_empty());
+        for (example, what) in HISTORIC {
+            let text = describe(&parse(example).unwrap()).unwrap();
+            assert!(text.contains("layer 2") && text.contains(example), "{example}: {what}");
+            assert!(!open(&parse(example).unwrap()).unwrap().version().is_empty());
         }
         let version =
             open(&parse("pymalloc@3.9:align=8,bases=aligned").unwrap()).unwrap().version();

@@ -1,24 +1,25 @@
-//! Room `backends`, `python`: finds the shared library of an installed interpreter: on PATH, under
-//! pyenv, in the dynamic linker's list. Nothing is loaded here.
+//! Finds the shared library of an installed interpreter: on PATH, under pyenv, in the dynamic
+//! linker's list. Nothing is loaded here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Prints what an interpreter says of its library: folder, file name, whether there is one.
-const ASK: &str = "import sysconfig as s; v = s.get_config_var; \
+/// A program for an interpreter: it prints its library's folder, its file name, whether there is
+/// one.
+const QUERY: &str = "import sysconfig as s; v = s.get_config_var; \
                    print(v('LIBDIR'), v('INSTSONAME'), v('Py_ENABLE_SHARED'), sep='\\n')";
 
-/// The library for what stands after `@`: a version, a path of an interpreter or of a library, a
-/// library's name, or nothing for any.
+/// The library of a version: `3.N`, `3.N.P`, a path of an interpreter or of a library, a library's
+/// name, or nothing for any.
 ///
 /// # Errors
-/// What was looked for and what would provide it.
+/// What was searched for and what would provide it.
 pub fn find(wanted: Option<&str>) -> Result<PathBuf, String> {
     match wanted {
         Some(path) if path.contains('/') => {
             let path = Path::new(path);
-            if is_library(path) { present(path.to_owned()) } else { ask(path) }
+            if is_library(path) { present(path.to_owned()) } else { query(path) }
         }
         Some(name) if name.starts_with("libpython") => all()
             .into_iter()
@@ -55,7 +56,7 @@ fn by_version(version: &str) -> Result<PathBuf, String> {
         .into_iter()
         .filter(|path| path.components().any(|part| part.as_os_str().to_str() == Some(version)))
         .collect();
-    // A patch release is named by pyenv's folder only; a minor version by whatever PATH says first.
+    // Only pyenv's folders name a patch release; the first interpreter on PATH has a minor version.
     let first =
         if has_patch { named } else { on_path(&format!("python3.{minor}")).into_iter().collect() };
     let rest = all().into_iter().filter(|path| minor_of(path) == Some(minor));
@@ -65,8 +66,9 @@ fn by_version(version: &str) -> Result<PathBuf, String> {
 fn nothing(version: &str) -> String {
     format!(
         "no shared library of CPython {version} was found on PATH, under pyenv or in `ldconfig -p`; \
-         `PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install {version}` makes one, Debian's package libpython{version} \
-         has one, or name one: python@/path/to/libpython{version}.so.1.0"
+         `PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install {version}` makes one, \
+         Debian's package libpython{version} has one, \
+         or name one: python@/path/to/libpython{version}.so.1.0"
     )
 }
 
@@ -88,18 +90,18 @@ fn minor_of(path: &Path) -> Option<u32> {
     rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse().ok()
 }
 
-/// Asks an interpreter for its library.
-fn ask(python: &Path) -> Result<PathBuf, String> {
-    let told = Command::new(python).args(["-I", "-S", "-c", ASK]).output();
-    let told = told.map_err(|error| format!("{}: {error}", python.display()))?;
-    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+/// Runs an interpreter to find its library.
+fn query(python: &Path) -> Result<PathBuf, String> {
+    let output = Command::new(python).args(["-I", "-S", "-c", QUERY]).output();
+    let output = output.map_err(|error| format!("{}: {error}", python.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let [folder, name, shared] = text.lines().collect::<Vec<_>>()[..] else {
-        return Err(format!("{}: is no CPython 3 that tells of its library", python.display()));
+        return Err(format!("{}: is no CPython 3 that reports its library", python.display()));
     };
     if shared != "1" {
         return Err(format!(
-            "{}: has its library built in, which cannot be loaded; build it with --enable-shared, or install its \
-             libpython package",
+            "{}: has its library built in, which cannot be loaded; \
+             build it with --enable-shared, or install its libpython package",
             python.display()
         ));
     }
@@ -112,7 +114,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&folders)
         .map(|folder| folder.join(name))
         .filter(|path| path.is_file())
-        .find_map(|path| ask(&path).ok())
+        .find_map(|path| query(&path).ok())
 }
 
 fn pyenv_libraries() -> Vec<PathBuf> {
@@ -127,22 +129,21 @@ fn pyenv_libraries() -> Vec<PathBuf> {
 }
 
 fn linker_libraries() -> Vec<PathBuf> {
-    let told = ["ldconfig", "/sbin/ldconfig"]
+    let listed = ["ldconfig", "/sbin/ldconfig"]
         .iter()
         .find_map(|program| Command::new(program).arg("-p").output().ok())
-        .map(|told| String::from_utf8_lossy(&told.stdout).into_owned())
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
         .unwrap_or_default();
-    let paths = told.lines().filter_map(|line| line.split(" => ").nth(1)).map(PathBuf::from);
+    let paths = listed.lines().filter_map(|line| line.split(" => ").nth(1)).map(PathBuf::from);
     paths.filter(|path| is_versioned(path)).collect()
 }
 
-/// `libpython3.N.so.1.0` and not the link without the number, which would name the same one again.
+/// `libpython3.N.so.1.0`, but not the link without the number, which names the same file.
 fn is_versioned(path: &Path) -> bool {
     minor_of(path).is_some() && path.to_string_lossy().ends_with(".so.1.0")
 }
 
-/// The folder that an interpreter of this library calls home: the nearest above it with a standard
-/// library.
+/// The home folder of an interpreter of this library: the nearest above it with a standard library.
 pub fn home(library: &Path, minor: u32) -> Option<PathBuf> {
     let inside = format!("lib/python3.{minor}");
     library
@@ -151,8 +152,8 @@ pub fn home(library: &Path, minor: u32) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// How the library was configured, from the file that `sysconfig` reads: PGO and LTO, or that it
-/// does not say.
+/// The configuration of the library, from the file that `sysconfig` reads: with or without PGO and
+/// LTO; `None` where there is no such file.
 pub fn build(library: &Path, minor: u32) -> Option<String> {
     let folder = home(library, minor)?.join(format!("lib/python3.{minor}"));
     let is_data = |path: &PathBuf| {
@@ -161,11 +162,11 @@ pub fn build(library: &Path, minor: u32) -> Option<String> {
     let data = fs::read_dir(folder).ok()?.flatten().map(|file| file.path()).find(is_data)?;
     let text = fs::read_to_string(data).ok()?;
     let arguments = text.split("'CONFIG_ARGS':").nth(1)?.split("\n '").next()?;
-    let told = |flag: &str| if arguments.contains(flag) { "with" } else { "without" };
+    let with = |flag: &str| if arguments.contains(flag) { "with" } else { "without" };
     Some(format!(
         "configured {0} --enable-optimizations (PGO) and {1} --with-lto",
-        told("--enable-optimizations"),
-        told("--with-lto")
+        with("--enable-optimizations"),
+        with("--with-lto")
     ))
 }
 
@@ -174,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_the_version() {
+    fn names_have_the_version() {
         assert_eq!(minor_of(Path::new("/a/libpython3.11.so.1.0")), Some(11));
         assert_eq!(minor_of(Path::new("libpython3.7m.so.1.0")), Some(7));
         assert_eq!(minor_of(Path::new("libpython2.7.so.1.0")), None);
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_told_with_a_way_out() {
+    fn a_missing_library_is_an_error_with_a_next_step() {
         let message = |wanted: &str| find(Some(wanted)).unwrap_err();
         assert!(message("3.99").contains("--enable-shared pyenv install 3.99"));
         assert!(message("/no/such/python3").contains("/no/such/python3"));

@@ -1,15 +1,15 @@
-//! Room `backends`, `python`: reads what an interpreter prints of its pools
-//! (`sys._debugmallocstats`, also at exit and before each new arena with `PYTHONMALLOCSTATS=1`).
+//! Reads the statistics that an interpreter prints of its pools (`sys._debugmallocstats`, also at
+//! exit and before each new arena with `PYTHONMALLOCSTATS=1`).
 
-use crate::backends::arenas::{ClassStatistics, Geometry, Statistics};
+use crate::backends::arenas::{ArenaStatistics, ClassStatistics, Geometry};
 
-/// One print: the sizes that it tells of itself, and the figures.
+/// One print: the sizes of the allocator, and the figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Printed {
     /// Threshold, alignment, and sizes of pools and arenas.
     pub geometry: Geometry,
-    /// All figures; a class without a pool is there with zeros.
-    pub statistics: Statistics,
+    /// All figures; a class without a pool has zeros.
+    pub statistics: ArenaStatistics,
 }
 
 /// Reads the last print in `text`.
@@ -39,39 +39,39 @@ pub struct Printed {
 /// ## bytes lost to quantization       =                   16
 /// ## bytes lost to arena alignment    =                    0
 /// ";
-/// let told = read_print(text).unwrap();
-/// assert_eq!((told.geometry.align, told.geometry.pool), (16, 4096));
-/// assert_eq!(told.statistics.classes[1].live, 5);
-/// told.statistics.check_identity(262_144).unwrap();
+/// let print = read_print(text).unwrap();
+/// assert_eq!((print.geometry.align, print.geometry.pool), (16, 4096));
+/// assert_eq!(print.statistics.classes[1].live, 5);
+/// print.statistics.check_identity(262_144).unwrap();
 /// ```
 pub fn read(text: &str) -> Result<Printed, String> {
     const START: &str = "Small block threshold = ";
     let from = text
         .rfind(START)
-        .ok_or("it printed nothing of its pools: is it built --without-pymalloc?")?;
+        .ok_or("it printed nothing of its pools: was it built --without-pymalloc?")?;
     let text = &text[from..];
     let numbers = |line: &str| -> Vec<u64> {
-        let words = line.split(|c: char| !c.is_ascii_digit() && c != ',');
-        words.filter_map(|word| word.replace(',', "").parse().ok()).collect()
+        let parts = line.split(|c: char| !c.is_ascii_digit() && c != ',');
+        parts.filter_map(|part| part.replace(',', "").parse().ok()).collect()
     };
-    let line = |words: &str| -> Result<Vec<u64>, String> {
-        let line = text.lines().find(|line| line.contains(words) && line.contains('='));
-        line.map(numbers).ok_or_else(|| format!("its print has no line `{words}`"))
+    let line = |label: &str| -> Result<Vec<u64>, String> {
+        let line = text.lines().find(|line| line.contains(label) && line.contains('='));
+        line.map(numbers).ok_or_else(|| format!("its print has no line `{label}`"))
     };
-    let figure = |words: &str| -> Result<u64, String> {
-        line(words)?.last().copied().ok_or_else(|| format!("its print has no figure for `{words}`"))
+    let figure = |label: &str| -> Result<u64, String> {
+        line(label)?.last().copied().ok_or_else(|| format!("its print has no figure for `{label}`"))
     };
-    let size = |words: &str, at: usize| -> Result<usize, String> {
-        let found = line(words)?.get(at).copied().filter(|&bytes| bytes > 0);
+    let size = |label: &str, at: usize| -> Result<usize, String> {
+        let found = line(label)?.get(at).copied().filter(|&bytes| bytes > 0);
         found
             .map(|bytes| bytes as usize)
-            .ok_or_else(|| format!("its print has no size in `{words}`"))
+            .ok_or_else(|| format!("its print has no size in `{label}`"))
     };
     let (threshold, classes) = (size(START, 0)?, size(START, 1)?);
     let align = threshold / classes;
     let empty =
         |class: usize| ClassStatistics { size: ((class + 1) * align) as u64, ..Default::default() };
-    let mut statistics = Statistics {
+    let mut statistics = ArenaStatistics {
         arenas_end: figure("arenas allocated current")?,
         arenas_peak: figure("arenas highwater mark")?,
         arenas_total: figure("arenas allocated total")?,

@@ -1,4 +1,4 @@
-//! Room `cli`, verb `check --init`: writes a CI file that works as it is.
+//! `check --init`: writes a CI file that works as it is.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use crate::cli::note;
+use crate::cli::terminal::note;
 
 /// Whose CI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -17,7 +17,7 @@ pub enum Ci {
     Gitlab,
 }
 
-/// Writes the file where that CI looks for it; one that is there already is left alone.
+/// Writes the file where that CI looks for it. A file that is there is not replaced.
 ///
 /// # Errors
 /// A file that is there, or cannot be written.
@@ -31,7 +31,8 @@ pub fn write(ci: Ci) -> anyhow::Result<ExitCode> {
         Ci::Gitlab => (
             ".gitlab/heaplay.yml",
             include_str!("init/gitlab.yml"),
-            "include it (`include: { local: .gitlab/heaplay.yml }`) and commit a recording of your program in traces/",
+            "include it (`include: { local: .gitlab/heaplay.yml }`) and commit a recording of your \
+             program in traces/",
         ),
     };
     let path = Path::new(path);

@@ -1,5 +1,4 @@
-//! Room `cli`, verb `check`: what was found, as a table for people, as files for machines, and as
-//! pictures.
+//! Reports the findings of a check: as a table, as files for other programs, and as pictures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +9,12 @@ use anyhow::Context;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use crate::bench::{fingerprint, pairs};
-use crate::check::{self, Finding, Frame, Policy, Verdict};
-use crate::cli::{note, print};
+use crate::check::{self, Conclusion, Finding, Frame, Policy, Verdict};
+use crate::cli::exit::Exit;
+use crate::cli::terminal::{note, print};
+use crate::environment::GITHUB_ACTIONS;
 use crate::report;
+use crate::results::PairRatio;
 
 /// Where the findings go.
 #[derive(clap::Args)]
@@ -20,7 +22,7 @@ pub struct OutputArgs {
     /// Print every measure, not only what changed
     #[arg(long)]
     all: bool,
-    /// Write everything as JSON: the figures of every pair, the seed, the rule
+    /// Write all findings as JSON: the figures of every pair, the seed, the rule
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write JUnit XML
@@ -35,7 +37,7 @@ pub struct OutputArgs {
     /// Print `::error` lines [default: where GITHUB_ACTIONS is set]
     #[arg(long)]
     github: bool,
-    /// Let what is inconclusive end as a pass or as a failure [default: exit status 3]
+    /// Count an inconclusive check as a pass or as a failure [default: exit status 3]
     #[arg(long, value_enum)]
     inconclusive: Option<Inconclusive>,
 }
@@ -48,7 +50,7 @@ enum Inconclusive {
     Fail,
 }
 
-/// A frame for findings of this moment and machine.
+/// The frame of findings of this moment and machine.
 pub fn frame(seed: u64) -> Frame {
     Frame {
         heaplay: env!("CARGO_PKG_VERSION").to_owned(),
@@ -73,7 +75,7 @@ impl OutputArgs {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn tell(
+    pub fn report(
         &self,
         mut frame: Frame,
         mut findings: Vec<Finding>,
@@ -82,71 +84,71 @@ impl OutputArgs {
         frame.notes.extend(policy.accept(&mut findings, now().as_secs()));
         check::sort(&mut findings);
         print(&table(&findings, self.all))?;
-        print(&format!("{}\n", counts(&findings)))?;
-        for finding in findings.iter().filter(|f| f.verdict <= Verdict::Warn) {
-            let of = if finding.backend.is_empty() { "the trace" } else { &finding.backend };
-            let mut text = format!(
-                "{} {} {of}: {}",
-                finding.verdict.name(),
-                finding.trace,
-                finding.sentence()
-            );
-            if !finding.reproduce.is_empty() {
-                text.push_str(&format!("\n    again: {}", finding.reproduce));
-            }
-            print(&format!("{text}\n"))?;
-        }
+        print(&format!("{}\n", check::all_counts(&findings)))?;
+        findings.iter().filter(|f| f.verdict <= Verdict::Warn).try_for_each(print_finding)?;
         frame.notes.iter().for_each(note);
-        if self.github || std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
+        let is_github = std::env::var_os(GITHUB_ACTIONS).is_some_and(|value| value == "true");
+        if self.github || is_github {
             print(&check::annotations(&findings))?;
         }
+        self.write_files(&frame, &findings)?;
+        Ok(self.exit(&findings).into())
+    }
+
+    fn write_files(&self, frame: &Frame, findings: &[Finding]) -> anyhow::Result<()> {
         let write = |path: &Path, text: &str| {
             fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
         };
         if let Some(path) = &self.json {
-            write(path, &check::json(&frame, &findings))?;
+            write(path, &check::json(frame, findings))?;
         }
         if let Some(path) = &self.junit {
-            write(path, &check::junit(&frame, &findings))?;
+            write(path, &check::junit(frame, findings))?;
         }
         if let Some(path) = &self.markdown {
-            // A step summary may hold what other steps said.
+            // A step summary may contain text of other steps.
             let before = fs::read_to_string(path).unwrap_or_default();
-            write(path, &(before + &check::markdown(&frame, &findings)))?;
+            write(path, &(before + &check::markdown(frame, findings)))?;
         }
         if let Some(folder) = &self.pictures {
-            for file in report::render_effects(&effects(&findings), folder)? {
+            for file in report::render_effects(&effects(findings), folder)? {
                 note(format!("picture: {}", file.display()));
             }
         }
-        let inconclusive = match self.inconclusive {
-            None => 3,
-            Some(Inconclusive::Pass) => 0,
-            Some(Inconclusive::Fail) => 1,
-        };
-        Ok(ExitCode::from(check::exit_code(&findings, inconclusive)))
+        Ok(())
+    }
+
+    fn exit(&self, findings: &[Finding]) -> Exit {
+        match (Conclusion::of(findings), self.inconclusive) {
+            (Conclusion::Worse, _) => Exit::Worse,
+            (Conclusion::NotJudged, _) => Exit::Failed,
+            (Conclusion::Inconclusive, None) => Exit::Inconclusive,
+            (Conclusion::Inconclusive, Some(Inconclusive::Fail)) => Exit::Worse,
+            (Conclusion::Inconclusive, Some(Inconclusive::Pass)) => Exit::Fine,
+            (Conclusion::NotWorse, _) => Exit::Fine,
+        }
     }
 }
 
-/// How many of each verdict.
-fn counts(findings: &[Finding]) -> String {
-    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-    let words: Vec<String> = Verdict::ALL
-        .iter()
-        .map(|verdict| format!("{} {}", count(*verdict), verdict.name()))
-        .collect();
-    words.join(", ")
+/// Prints a finding in a sentence, with the command that measures it again.
+fn print_finding(finding: &Finding) -> anyhow::Result<()> {
+    let backend = if finding.backend.is_empty() { "the trace" } else { &finding.backend };
+    let verdict = finding.verdict.name();
+    let mut text = format!("{verdict} {} {backend}: {}\n", finding.trace, finding.sentence());
+    if !finding.reproduce.is_empty() {
+        text.push_str(&format!("    again: {}\n", finding.reproduce));
+    }
+    print(&text)
 }
 
-/// What is drawn.
+/// The pictures.
 fn effects(findings: &[Finding]) -> Vec<report::Effect> {
     let shown = findings.iter().filter(|finding| finding.verdict <= Verdict::Warn);
     shown
         .filter_map(|finding| {
             let evidence = finding.evidence.as_ref()?;
-            let logs = |pairs: &[check::PairOf]| {
-                pairs.iter().map(|pair| pair.processor.exp_m1()).collect()
-            };
+            let logs =
+                |pairs: &[PairRatio]| pairs.iter().map(|pair| pair.processor.exp_m1()).collect();
             Some(report::Effect {
                 trace: finding.trace.clone(),
                 backend: finding.backend.clone(),
@@ -167,12 +169,13 @@ fn effects(findings: &[Finding]) -> Vec<report::Effect> {
         .collect()
 }
 
-/// Worst first; what did not change is left out unless all is asked for.
-fn table(findings: &[Finding], all: bool) -> String {
+/// The table, worst first. Without `has_all`, findings that did not change are left out.
+fn table(findings: &[Finding], has_all: bool) -> String {
     let shown: Vec<&Finding> = findings
         .iter()
         .filter(|f| {
-            all || f.evidence.is_some()
+            has_all
+                || f.evidence.is_some()
                 || !matches!(f.verdict, Verdict::Identical | Verdict::Pass | Verdict::Skipped)
         })
         .collect();

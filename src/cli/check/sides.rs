@@ -1,23 +1,28 @@
-//! Room `cli`, verb `check`: two backends, two settings, two libraries or two builds, measured in
-//! one run.
+//! Two backends, two settings, two libraries or two builds, measured in one run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
-use super::race::Cell;
-use super::suite::{self, Rules};
-use super::{CheckArgs, Incompatible};
-use crate::backends;
+use super::options::{CheckArgs, Incompatible};
+use super::output::{clock_seed, frame};
+use crate::backends::{self, BackendError};
 use crate::bench::pairs::{Side, Unfit, handshake};
-use crate::bench::{self, cancelled};
+use crate::bench::{self, CheckCell, ClockRate, Suite, are_identical, cancelled};
 use crate::check::{Finding, Frame, Policy, Verdict};
-use crate::cli::load::{find_traces, install_interrupt, load_traces, sha256};
-use crate::cli::note;
+use crate::cli::exit::Exit;
+use crate::cli::load::{find_traces, load_traces};
+use crate::cli::measure_args::MeasureArg;
+use crate::cli::terminal::note;
+use crate::cli::{interrupt, shell};
+use crate::results::{Judge, TimedMeasure, TraceEntry};
 use crate::spec::BackendSpec;
+
+/// Baseline and candidate.
+type Sides = [Side; 2];
 
 /// Measures and judges.
 ///
@@ -31,127 +36,78 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
     }
     let settings = args.children.settings();
     let (entries, programs) = load_traces(&find_traces(&args.paths)?)?;
-    let mut other_jobs = None;
-    for side in pairs.iter().flatten() {
-        // Told before anything is measured: a library without the symbols, or one that crashes when
-        // it is loaded.
-        let told = match &side.binary {
-            Some(binary) => match handshake(binary, &side.backend, settings.clock) {
-                Err(Unfit::OtherJobs(why)) if args.incompatible == Incompatible::Skip => {
-                    note(format!("skipped: {why}"));
-                    other_jobs = Some(why);
-                    continue;
-                }
-                told => told.map_err(|unfit| unfit.to_string()),
-            },
-            None => bench::version(&side.backend, None),
-        };
-        told.map_err(|reason| match reason.contains(&side.backend) {
-            true => anyhow::anyhow!("{reason}"),
-            false => anyhow::anyhow!(
-                "{}: {reason}; `heaplay backends` lists what can be had",
-                side.backend
-            ),
-        })?;
-    }
-    install_interrupt()?;
-    let seed = args.seed.unwrap_or_else(super::output::clock_seed);
+    let other_jobs = validate_sides(args, &pairs, settings.clock)?;
+    interrupt::install()?;
+    let seed = args.seed.unwrap_or_else(clock_seed);
     let mut findings = Vec::new();
     let mut cells = Vec::new();
-    for entry in &entries {
-        for sides in &pairs {
-            let name = match sides[0].backend == sides[1].backend {
-                true => sides[1].backend.clone(),
-                false => format!("{} → {}", short(&sides[0].backend), short(&sides[1].backend)),
-            };
-            if let Some(why) = &other_jobs {
-                findings.push(Finding::bare(&entry.name, &name, "all", Verdict::Skipped, why));
-                continue;
-            }
-            if identity(&sides[0])? == identity(&sides[1])? && !args.even_identical {
-                let why = "both sides are the same, so nothing was measured; --even-identical does";
-                findings.push(Finding::bare(&entry.name, &name, "all", Verdict::Identical, why));
-                continue;
-            }
-            let loaded = &programs[&entry.name];
-            cells.push(Cell { trace: &entry.name, loaded, sides: sides.clone(), name });
+    for (entry, sides) in entries.iter().flat_map(|entry| pairs.iter().map(move |s| (entry, s))) {
+        let name = cell_name(sides);
+        let without = |verdict, why: &str| Finding::bare(&entry.name, &name, "all", verdict, why);
+        if let Some(why) = &other_jobs {
+            findings.push(without(Verdict::Skipped, why));
+        } else if !args.even_identical && are_identical(sides)? {
+            let why = "both sides are the same, so nothing was measured; --even-identical does";
+            findings.push(without(Verdict::Identical, why));
+        } else {
+            let (trace, loaded) = (entry.name.as_str(), &programs[&entry.name]);
+            cells.push(CheckCell { trace, loaded, sides: sides.clone(), name });
         }
     }
-    let reproduce = |cell: &Cell, measure: &str| {
-        let path =
-            entries.iter().find(|entry| entry.name == cell.trace).map_or("", |entry| &entry.path);
-        let mut command = format!("heaplay check {}", quoted(path));
-        for (side, sort) in cell.sides.iter().zip(["baseline", "candidate"]) {
-            command.push_str(&format!(" --{sort} {}", quoted(&side.backend)));
-            if let Some(binary) = &side.binary {
-                command.push_str(&format!(
-                    " --{sort}-binary {}",
-                    quoted(&binary.display().to_string())
-                ));
-            }
-        }
-        format!("{command} --measures {measure} --seed {seed}")
-    };
-    let rules = Rules {
-        measures: &args.measures,
-        policy,
+    let suite = Suite {
+        judge: policy,
         settings: &settings,
+        has_exact: args.has(MeasureArg::Exact),
+        has_instructions: args.has(MeasureArg::Instructions),
+        timed: timed_measures(args),
         time_limit: Duration::from_secs(args.time_limit),
         seed,
-        reproduce: &reproduce,
     };
-    let told = |finding: &Finding| {
-        if finding.evidence.is_some() {
-            note(format!(
-                "{} {}: {} {}",
-                finding.trace,
-                finding.backend,
-                finding.verdict.name(),
-                finding.sentence()
-            ));
-        }
-    };
-    findings.extend(suite::run(&cells, &rules, &told));
+    let mut measured = suite.run(&cells, &note_timed);
     if cancelled() {
-        return Ok(ExitCode::from(130));
+        return Ok(Exit::Interrupted.into());
     }
-    let words = |at: usize| -> String {
-        let mut words: Vec<String> = pairs.iter().map(|sides| side_words(&sides[at])).collect();
-        words.dedup();
-        words.join(", ")
-    };
-    let timed = rules.timed();
-    let rule = timed.first().map(|timed| {
-        let gate = rules.gate(*timed, cells.len());
-        format!(
-            "20 % trimmed mean over pairs of processes of ln(candidate/baseline), Yuen's error, Student's t; looks at {:?} \
-             pairs; fails when the lower bound is over the margin and that of fresh pairs too, beside an A/A control; error \
-             {} over cells ({}) and measures ({}): at most {:.2e} over the looks of each of the two stages, the first of \
-             which have the larger shares; passes when the upper bound at {} % is below",
-            crate::stats::LOOKS,
-            gate.budget.fail,
-            gate.cells,
-            gate.measures,
-            gate.error_of_a_stage(),
-            (1.0 - gate.budget.pass) * 100.0,
-        )
-    });
+    for finding in &mut measured {
+        let of_finding =
+            |cell: &&CheckCell| (cell.trace, &cell.name) == (&finding.trace, &finding.backend);
+        if let Some(cell) = cells.iter().find(of_finding) {
+            finding.reproduce = reproduce(cell, &entries, finding, seed);
+        }
+    }
+    findings.extend(measured);
+    let gate = suite
+        .timed
+        .first()
+        .map(|&measure| policy.pair_judge(measure, cells.len(), suite.timed.len()).rule());
     let frame = Frame {
-        baseline: words(0),
-        candidate: words(1),
-        rule: rule.unwrap_or_default(),
+        baseline: side_names(&pairs, 0),
+        candidate: side_names(&pairs, 1),
+        rule: gate.unwrap_or_default(),
         seconds: began.elapsed().as_secs_f64(),
-        ..super::output::frame(seed)
+        ..frame(seed)
     };
-    let told = args.output.tell(frame, findings, policy)?;
-    // What was asked to be skipped is no failure, though nothing was judged.
-    Ok(if other_jobs.is_some() { ExitCode::SUCCESS } else { told })
+    let exit = args.output.report(frame, findings, policy)?;
+    // With --incompatible=skip a skipped build is no failure, though nothing was judged.
+    Ok(if other_jobs.is_some() { Exit::Fine.into() } else { exit })
+}
+
+fn timed_measures(args: &CheckArgs) -> Vec<TimedMeasure> {
+    let timed = [(MeasureArg::Time, TimedMeasure::Time), (MeasureArg::Tail, TimedMeasure::Tail)];
+    timed.into_iter().filter(|(measure, _)| args.has(*measure)).map(|(_, timed)| timed).collect()
+}
+
+/// A note on a timed finding, while others are still measured.
+fn note_timed(finding: &Finding) {
+    if finding.evidence.is_some() {
+        let verdict = finding.verdict.name();
+        note(format!("{} {}: {verdict} {}", finding.trace, finding.backend, finding.sentence()));
+    }
 }
 
 /// The pairs of sides that the options name.
-fn sides(args: &CheckArgs) -> anyhow::Result<Vec<[Side; 2]>> {
+fn sides(args: &CheckArgs) -> anyhow::Result<Vec<Sides>> {
     if args.baseline.is_empty() {
-        bail!("--candidate needs a --baseline to be held against");
+        bail!("--candidate needs a --baseline to be compared with");
     }
     let candidates = match (args.candidate.as_slice(), &args.candidate_binary) {
         ([], Some(_)) => args.baseline.as_slice(),
@@ -159,82 +115,112 @@ fn sides(args: &CheckArgs) -> anyhow::Result<Vec<[Side; 2]>> {
     };
     if candidates.len() != args.baseline.len() {
         bail!(
-            "there are {} --baseline and {} --candidate; each candidate needs a baseline of its own, in the same order",
+            "there are {} --baseline and {} --candidate; each candidate needs a baseline of its own, \
+             in the same order",
             args.baseline.len(),
             candidates.len()
         );
     }
-    let executable = |path: &Option<PathBuf>| -> anyhow::Result<Option<PathBuf>> {
-        path.as_ref()
-            .map(|path| fs::canonicalize(path).with_context(|| path.display().to_string()))
-            .transpose()
+    let binary = |path: &Option<PathBuf>| -> anyhow::Result<Option<PathBuf>> {
+        let full =
+            |path| fs::canonicalize(path).with_context(|| Path::new(path).display().to_string());
+        path.as_ref().map(full).transpose()
     };
-    let binaries = [executable(&args.baseline_binary)?, executable(&args.candidate_binary)?];
-    args.baseline
-        .iter()
-        .zip(candidates)
+    let binaries = [binary(&args.baseline_binary)?, binary(&args.candidate_binary)?];
+    let pairs = args.baseline.iter().zip(candidates);
+    pairs
         .map(|(baseline, candidate)| {
-            let side = |word: &String, binary: &Option<PathBuf>| -> anyhow::Result<Side> {
-                if Path::new(word).join("manifest.json").exists() {
-                    bail!(
-                        "{word} is a run folder, and the other side is a backend: a stored run is compared with another \
-                         run folder (`heaplay check --baseline {word} RUN`), and two backends with each other"
-                    );
-                }
-                match backends::environment(&backends::parse(word)?) {
-                    Ok(_) | Err(backends::BackendError::Unavailable { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                Ok(Side { binary: binary.clone(), ..Side::of(word) })
-            };
             Ok([side(baseline, &binaries[0])?, side(candidate, &binaries[1])?])
         })
         .collect()
 }
 
-fn side_words(side: &Side) -> String {
-    match &side.binary {
+fn side(text: &str, binary: &Option<PathBuf>) -> anyhow::Result<Side> {
+    if Path::new(text).join("manifest.json").exists() {
+        bail!(
+            "{text} is a run folder, and the other side is a backend: a stored run is compared with \
+             another run folder (`heaplay check --baseline {text} RUN`), and two backends with each \
+             other"
+        );
+    }
+    match backends::environment(&backends::parse(text)?) {
+        Ok(_) | Err(BackendError::Unavailable { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Side { binary: binary.clone(), ..Side::of(text) })
+}
+
+/// Opens each side once before anything is measured: a library may lack the symbols, or crash when
+/// it is loaded. Returns why another build has to be skipped.
+fn validate_sides(
+    args: &CheckArgs,
+    pairs: &[Sides],
+    clock: ClockRate,
+) -> anyhow::Result<Option<String>> {
+    let mut other_jobs = None;
+    for side in pairs.iter().flatten() {
+        let answer = match &side.binary {
+            None => bench::version(&side.backend, None),
+            Some(binary) => match handshake(binary, &side.backend, clock) {
+                Err(Unfit::OtherJobs(why)) if args.incompatible == Incompatible::Skip => {
+                    note(format!("skipped: {why}"));
+                    other_jobs = Some(why);
+                    continue;
+                }
+                answer => answer.map_err(|unfit| unfit.to_string()),
+            },
+        };
+        answer.map_err(|reason| match reason.contains(&side.backend) {
+            true => anyhow!("{reason}"),
+            false => {
+                anyhow!("{}: {reason}; `heaplay backends` lists what can be had", side.backend)
+            }
+        })?;
+    }
+    Ok(other_jobs)
+}
+
+/// What a cell is called in the findings.
+fn cell_name([baseline, candidate]: &Sides) -> String {
+    let label = |side: &Side| match side.backend.parse::<BackendSpec>() {
+        Ok(spec) => spec.file_label(),
+        Err(_) => side.backend.clone(),
+    };
+    match baseline.backend == candidate.backend {
+        true => candidate.backend.clone(),
+        false => format!("{} → {}", label(baseline), label(candidate)),
+    }
+}
+
+/// The baselines or the candidates, each once.
+fn side_names(pairs: &[Sides], at: usize) -> String {
+    let name = |side: &Side| match &side.binary {
         Some(binary) => format!("{} by {}", side.backend, binary.display()),
         None => side.backend.clone(),
-    }
-}
-
-/// A backend's word without the folders of a path.
-fn short(word: &str) -> String {
-    let (head, path) = match word.split_once(":/") {
-        Some((head, path)) => (head, path),
-        None => return word.to_owned(),
     };
-    format!("{head}:{}", path.rsplit('/').next().unwrap_or(path))
+    let mut names: Vec<String> = pairs.iter().map(|sides| name(&sides[at])).collect();
+    names.dedup();
+    names.join(", ")
 }
 
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@=+,%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
+/// The command that measures a finding again; empty for what could not be measured.
+fn reproduce(cell: &CheckCell, entries: &[TraceEntry], finding: &Finding, seed: u64) -> String {
+    if finding.verdict == Verdict::Missing {
+        return String::new();
     }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-/// What decides whether two sides are the same: the backend with its settings, and the contents of
-/// every file of it.
-fn identity(side: &Side) -> anyhow::Result<String> {
-    fn of(spec: &BackendSpec) -> anyhow::Result<String> {
-        let mut text = format!("{}@{:?}:{:?}", spec.name(), spec.version(), spec.prefix());
-        match spec.path() {
-            Some(path) if path.contains('/') => text.push_str(&sha256(Path::new(path))?),
-            path => text.push_str(path.unwrap_or_default()),
+    let path = entries.iter().find(|entry| entry.name == cell.trace).map_or("", |e| &e.path);
+    let mut words = vec!["heaplay".to_owned(), "check".to_owned(), path.to_owned()];
+    for (side, sort) in cell.sides.iter().zip(["baseline", "candidate"]) {
+        words.extend([format!("--{sort}"), side.backend.clone()]);
+        if let Some(binary) = &side.binary {
+            words.extend([format!("--{sort}-binary"), binary.display().to_string()]);
         }
-        for (key, value) in spec.settings() {
-            text.push_str(&format!(":{key}={value}"));
-        }
-        if let Some(below) = spec.below() {
-            text.push('+');
-            text.push_str(&of(below)?);
-        }
-        Ok(text)
     }
-    let binary = side.binary.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-    Ok(format!("{} by {}", of(&backends::parse(&side.backend)?)?, sha256(&binary)?))
+    let measure = match finding.measure.as_str() {
+        measure @ ("time" | "tail" | "instructions") => measure,
+        _ => "exact",
+    };
+    words.extend(["--measures".to_owned(), measure.to_owned()]);
+    words.extend(["--seed".to_owned(), seed.to_string()]);
+    shell::line(words.iter().map(String::as_str))
 }

@@ -1,4 +1,4 @@
-//! Room `cli`, verb `check`: a stored run folder as the baseline of another. Exact measures only.
+//! A stored run folder as the baseline of another, by exact measures only.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::CheckArgs;
+use super::options::CheckArgs;
+use super::output::frame;
 use crate::backends;
 use crate::check::{Finding, Frame, Policy, Verdict, compare};
+use crate::cli::shell;
 use crate::results::Run;
 
 /// Judges one run folder by another.
@@ -24,39 +26,36 @@ pub fn run(
     let began = Instant::now();
     if !baseline.exists() && backends::parse(&baseline.to_string_lossy()).is_ok() {
         bail!(
-            "--baseline {}: there is no such run folder; to compare two backends, name the other with --candidate",
+            "--baseline {}: there is no such run folder; to compare two backends, name the other \
+             with --candidate",
             baseline.display()
         );
     }
     let before = Run::load(baseline).context("the baseline")?;
     let after = Run::load(candidate).context("the candidate")?;
     let mut stored = compare(&before, &after, policy)?;
-    for (run, path) in [(&before, baseline), (&after, candidate)] {
-        let unfinished = run.missing().len();
-        if unfinished > 0 {
-            let why = format!(
-                "{unfinished} cells are missing; `heaplay run --resume {}` finishes it",
-                path.display()
-            );
-            stored.findings.push(Finding::bare(
-                path.display().to_string(),
-                "",
-                "run",
-                Verdict::Missing,
-                why,
-            ));
-        }
-    }
+    stored.findings.extend(unfinished(&before, baseline));
+    stored.findings.extend(unfinished(&after, candidate));
     let frame = Frame {
         baseline: baseline.display().to_string(),
         candidate: candidate.display().to_string(),
         seconds: began.elapsed().as_secs_f64(),
         notes: stored.notes,
-        ..super::output::frame(args.seed.unwrap_or(0))
+        ..frame(args.seed.unwrap_or(0))
     };
-    let again = format!("heaplay check --baseline {} {}", baseline.display(), candidate.display());
+    let again = shell::line(["heaplay", "check", "--baseline", &frame.baseline, &frame.candidate]);
     for finding in &mut stored.findings {
         finding.reproduce.clone_from(&again);
     }
-    args.output.tell(frame, stored.findings, policy)
+    args.output.report(frame, stored.findings, policy)
+}
+
+/// The finding for a run that has cells to do.
+fn unfinished(run: &Run, path: &Path) -> Option<Finding> {
+    let missing = run.missing().len();
+    let again = shell::line(["heaplay", "run", "--resume", &path.display().to_string()]);
+    (missing > 0).then(|| {
+        let why = format!("{missing} cells are missing; `{again}` finishes it");
+        Finding::bare(path.display().to_string(), "", "run", Verdict::Missing, why)
+    })
 }

@@ -1,8 +1,7 @@
-//! Room `cli`, verb `record`: the recorded program as a child, with the signals that are meant for
-//! it.
+//! Runs the recorded program as a child, and passes signals on to it.
 //!
-//! A terminal sends Ctrl-C and the like to the program as well, so heaplay only survives them. What
-//! is sent by `kill` reaches heaplay alone, and is handed on.
+//! A terminal sends Ctrl-C and the like to the program as well, so heaplay only survives them. A
+//! signal sent by `kill` reaches only heaplay, which sends it on.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -12,44 +11,46 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use anyhow::Context;
 
-/// The signals that are the program's business.
+use super::limits::order;
+
+/// The signals that are passed on to the program.
 const SIGNALS: [i32; 6] =
     [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 
-/// The child's process id; 0 before it started and after it ended.
+/// The child's process id; 0 before its start and after its end.
 static CHILD: AtomicI32 = AtomicI32::new(0);
-/// A signal that came before the child was there; 0 for none.
+/// A signal that came before the start of the child; 0 for none.
 static EARLY: AtomicI32 = AtomicI32::new(0);
 
-/// What to run.
-pub struct Job<'a> {
-    /// The program's name for itself.
+/// The program to run.
+pub struct ChildCommand<'a> {
+    /// The program's name for itself (`argv[0]`).
     pub name: &'a OsStr,
-    /// Its file.
+    /// The program's file.
     pub path: &'a Path,
-    /// Its arguments.
+    /// The program's arguments.
     pub arguments: &'a [OsString],
-    /// `LD_PRELOAD`.
+    /// The value of `LD_PRELOAD`.
     pub preload: OsString,
-    /// `HEAPLAY_RECORD`.
+    /// The value of [`order::VARIABLE`].
     pub order: OsString,
 }
 
 /// How the child ended.
-pub struct Code {
-    /// Its process id.
+pub struct ChildExit {
+    /// The child's process id.
     pub pid: u32,
     status: ExitStatus,
 }
 
-impl Code {
-    /// The child's own exit code, or 128 + n for signal n, as a shell says it.
+impl ChildExit {
+    /// The child's own exit code, or 128 + n for signal n, as in a shell.
     pub fn exit_code(&self) -> ExitCode {
         let code = self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal));
         ExitCode::from(code.and_then(|code| u8::try_from(code & 0xFF).ok()).unwrap_or(2))
     }
 
-    /// Whether it ended by itself with 0.
+    /// Whether the child ended by itself with exit code 0.
     pub fn is_success(&self) -> bool {
         self.status.success()
     }
@@ -58,35 +59,34 @@ impl Code {
 /// Runs the program to its end.
 ///
 /// # Errors
-/// When it cannot be started.
-pub fn run(job: Job<'_>) -> anyhow::Result<Code> {
+/// When the program cannot be started.
+pub fn run(command: ChildCommand<'_>) -> anyhow::Result<ChildExit> {
     forward_signals();
-    let mut child = Command::new(job.path)
-        .arg0(job.name)
-        .args(job.arguments)
-        .env("LD_PRELOAD", job.preload)
-        .env("HEAPLAY_RECORD", job.order)
+    let mut child = Command::new(command.path)
+        .arg0(command.name)
+        .args(command.arguments)
+        .env("LD_PRELOAD", command.preload)
+        .env(order::VARIABLE, command.order)
         .spawn()
-        .with_context(|| format!("{}: cannot be started", job.path.display()))?;
+        .with_context(|| format!("{}: cannot be started", command.path.display()))?;
     let pid = child.id();
     CHILD.store(i32::try_from(pid).unwrap_or(0), Ordering::SeqCst);
     let early = EARLY.swap(0, Ordering::SeqCst);
     if early != 0 {
-        hand_on(early);
+        send_on(early);
     }
     let status = child.wait();
     CHILD.store(0, Ordering::SeqCst);
-    Ok(Code { pid, status: status.context("waiting for the program")? })
+    Ok(ChildExit { pid, status: status.context("waiting for the program")? })
 }
 
-/// Catches the program's signals. A caught signal has its default effect again in the child, as
-/// `exec` sees to; one that was ignored when heaplay was started (by `nohup`) stays ignored in
-/// both.
+/// Catches the program's signals. `exec` restores the default effect of a caught signal in the child.
+/// A signal that was ignored at the start of heaplay (by `nohup`) stays ignored in both.
 #[expect(unsafe_code, reason = "std has no way to catch a signal and see who sent it")]
 fn forward_signals() {
     for signal in SIGNALS {
-        // SAFETY: both structs are plain data filled in whole; the handler does only what a handler
-        // may.
+        // SAFETY: both structs are plain data and completely filled. The handler calls only
+        // async-signal-safe functions.
         unsafe {
             let mut before: libc::sigaction = std::mem::zeroed();
             if libc::sigaction(signal, std::ptr::null(), &raw mut before) != 0
@@ -102,22 +102,22 @@ fn forward_signals() {
     }
 }
 
-/// The handler: async-signal-safe, for it touches two atomics and calls `kill`.
+/// The handler. It is async-signal-safe: it uses two atomics and calls `kill`.
 #[expect(unsafe_code, reason = "a signal handler is given a C struct")]
 extern "C" fn on_signal(signal: i32, info: *const libc::siginfo_t, _context: *mut libc::c_void) {
-    // SAFETY: with SA_SIGINFO the kernel hands over a valid struct. Codes above 0 are the kernel's
-    // own, such as a terminal's, which reach the child too.
-    let by_process = unsafe { info.as_ref() }.is_none_or(|info| info.si_code <= 0);
-    if by_process {
-        hand_on(signal);
+    // SAFETY: with SA_SIGINFO the kernel passes a valid struct. Codes above 0 are signals of the
+    // kernel, such as a terminal's, which reach the child, too.
+    let is_by_process = unsafe { info.as_ref() }.is_none_or(|info| info.si_code <= 0);
+    if is_by_process {
+        send_on(signal);
     }
 }
 
 #[expect(unsafe_code, reason = "kill is a C call")]
-fn hand_on(signal: i32) {
+fn send_on(signal: i32) {
     let child = CHILD.load(Ordering::SeqCst);
     if child > 0 {
-        // SAFETY: a plain call; the child has not been waited for, so the number is its own.
+        // SAFETY: a plain call. The child has not been waited for, so the number is still its own.
         unsafe { libc::kill(child, signal) };
     } else {
         EARLY.store(signal, Ordering::SeqCst);

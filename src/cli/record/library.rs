@@ -1,28 +1,29 @@
-//! Room `cli`, verb `record`: the recorder as a file that the dynamic linker can load.
+//! Writes the embedded recorder to a file that the dynamic linker can load.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use rustix::fs::StatVfsMountFlags;
+use tempfile::TempDir;
 
 /// The recorder, as the build script compiled it.
 const RECORDER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/recorder.so"));
 
-/// The library's file name.
+/// The file name of the recorder.
 pub const NAME: &str = "heaplay-recorder.so";
 
-/// Writes the recorder to a file. One that is there is replaced whole: a process that has it loaded
-/// keeps the old one.
+/// Writes the recorder to a file. An existing file is replaced by a new one, so a process that loaded
+/// the old file is not affected.
 ///
 /// # Errors
-/// When it cannot be written, or this build carries none.
+/// When the file cannot be written, or this build has no recorder.
 pub fn write(path: &Path) -> anyhow::Result<()> {
     if RECORDER.is_empty() {
-        bail!("recording needs 64-bit Linux; this build of heaplay carries no recorder");
+        bail!("recording needs 64-bit Linux; this build of heaplay has no recorder");
     }
     let part = path.with_extension("part");
     drop(fs::remove_file(&part));
@@ -31,43 +32,47 @@ pub fn write(path: &Path) -> anyhow::Result<()> {
     Ok(fs::rename(&part, path)?)
 }
 
-/// The recorder in a directory of its own, which goes with this value.
+/// The recorder in a temporary directory, which is removed with this value.
 pub struct Library {
-    directory: PathBuf,
+    directory: TempDir,
 }
 
 impl Library {
-    /// Writes it where the linker may load it from: the temporary directory, or beside the output
-    /// if that one forbids to execute.
+    /// Writes the recorder into a new directory in the temporary directory. Where the mount of that
+    /// one forbids execution, the new directory lies beside `output`.
     ///
     /// # Errors
-    /// When it cannot be written, or this build carries none.
+    /// When the file cannot be written, or this build has no recorder.
     pub fn beside(output: &Path) -> anyhow::Result<Library> {
-        let mut place = std::path::absolute(std::env::temp_dir())?;
-        if !is_loadable(&place) {
+        let mut parent = std::path::absolute(std::env::temp_dir())?;
+        if !is_loadable(&parent) {
             let output = std::path::absolute(output)?;
-            place = output.parent().unwrap_or(Path::new("/")).to_owned();
+            parent = output.parent().unwrap_or(Path::new("/")).to_owned();
         }
-        if place.as_os_str().as_encoded_bytes().iter().any(|byte| b": ".contains(byte)) {
+        if has_blank_or_colon(&parent) {
             bail!(
                 "{}: the linker cannot load from a path with a blank or a colon; set TMPDIR",
-                place.display()
+                parent.display()
             );
         }
-        let directory = place.join(format!("heaplay-{}-{:x}", std::process::id(), nanoseconds()));
         let context =
-            || format!("{} cannot be written; set TMPDIR to a place that can", directory.display());
-        fs::DirBuilder::new().mode(0o755).create(&directory).with_context(context)?;
-        let library = Library { directory: directory.clone() };
+            || format!("{} cannot be written; set TMPDIR to another directory", parent.display());
+        // A program that changes its user must be able to load the recorder, too.
+        let directory = tempfile::Builder::new()
+            .prefix("heaplay-")
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir_in(&parent)
+            .with_context(context)?;
+        let library = Library { directory };
         write(&library.path()).with_context(context)?;
         Ok(library)
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.join(NAME)
+        self.directory.path().join(NAME)
     }
 
-    /// The value of `LD_PRELOAD`: the recorder, then what stood there before.
+    /// The value of `LD_PRELOAD`: the recorder, then the value `before`.
     pub fn preload(&self, before: Option<&OsStr>) -> OsString {
         let mut value = self.path().into_os_string();
         if let Some(before) = before.filter(|before| !before.is_empty()) {
@@ -78,21 +83,14 @@ impl Library {
     }
 }
 
-impl Drop for Library {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.directory));
-    }
-}
-
-/// Whether libraries may be loaded from there. Where that cannot be told, yes.
+/// Whether libraries may be loaded from a directory.
 fn is_loadable(directory: &Path) -> bool {
     let flags = rustix::fs::statvfs(directory).map(|stat| stat.f_flag);
     flags.is_ok_and(|flags| !flags.contains(StatVfsMountFlags::NOEXEC))
-        && !directory.as_os_str().as_encoded_bytes().iter().any(|byte| b": ".contains(byte))
+        && !has_blank_or_colon(directory)
 }
 
-fn nanoseconds() -> u128 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |time| time.as_nanos())
+/// Whether a path has a character at which the linker splits `LD_PRELOAD`.
+pub fn has_blank_or_colon(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().iter().any(|byte| b": ".contains(byte))
 }

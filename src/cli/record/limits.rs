@@ -1,16 +1,19 @@
-//! Room `cli`, verbs `record` and `recorder`: what is asked of the recorder, as options and as its
-//! order.
+//! The options of the verbs `record` and `recorder` that become the recorder's order.
+
+#[path = "../../recorder/order.rs"]
+pub mod order;
 
 use std::ffi::{OsStr, OsString};
 
-use super::order;
+use self::order::option;
+use crate::units::{Bytes, parse_bytes};
 
-/// When the recording starts and ends, and how much it says. Each process that is recorded counts
-/// for itself.
+/// When the recording starts and ends, and how much it records. The limits hold for each recorded
+/// process by itself.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Limits {
-    /// Record also the Python line (`file:line`) that made each call, and with N the lines that
-    /// called it, N frames in all; costs more time
+pub struct LimitArgs {
+    /// Record also the Python line (`file:line`) that made each call, and with N its callers, N
+    /// frames in all; costs more time
     #[arg(
         long,
         value_name = "N",
@@ -20,88 +23,77 @@ pub struct Limits {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(order::SITES_LIMIT as u32))
     )]
     pub sites: Option<u32>,
-    /// End the recording after so many calls; the program goes on unrecorded
+    /// End the recording after N calls; the program goes on unrecorded
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_events: Option<u64>,
-    /// End it before its raw log grows past this, such as 500M or 2G; a call takes about 8 bytes
-    /// there, and 1 in the trace that is made of it
+    /// End the recording before its raw log grows past this, such as 500M or 2G. A call takes about
+    /// 8 bytes in the log, and 1 in the trace
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_bytes: Option<u64>,
-    /// End it after so many seconds
+    /// End the recording after this time
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<u64>,
-    /// Start it so many seconds after the process; frees of blocks from before are counted and left
+    /// Start the recording this long after the process; frees of earlier blocks are counted and left
     /// out
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     start_after: Option<u64>,
-    /// Start it at this mark of the program (`heaplay.mark("NAME")`, see scripts/heaplay.py)
+    /// Start the recording at this mark of the program (`heaplay.mark("NAME")`, see
+    /// scripts/heaplay.py)
     #[arg(long, value_name = "NAME", conflicts_with = "start_after", value_parser = mark)]
     start_at_mark: Option<String>,
-    /// End it at this mark
+    /// End the recording at this mark
     #[arg(long, value_name = "NAME", value_parser = mark)]
     stop_at_mark: Option<String>,
 }
 
-impl Limits {
-    /// The mark at which the recording is to end.
+impl LimitArgs {
+    /// The mark at which the recording shall end.
     pub fn stop_at_mark(&self) -> Option<&str> {
         self.stop_at_mark.as_deref()
     }
 
-    /// The recorder's variable; its form is told in `recorder/order.rs`.
+    /// The value of the recorder's variable. `root` is the process whose child must be recorded, 0
+    /// for none; `base` is the path of the raw logs.
     pub fn order(&self, root: u32, base: &OsStr) -> OsString {
         let numbers = [
-            ("sites", self.sites.map(u64::from)),
-            ("max-events", self.max_events),
-            ("max-bytes", self.max_bytes),
-            ("duration-ns", self.duration),
-            ("start-after-ns", self.start_after),
+            (option::SITES, self.sites.map(u64::from)),
+            (option::MAX_EVENTS, self.max_events),
+            (option::MAX_BYTES, self.max_bytes),
+            (option::DURATION_NS, self.duration),
+            (option::START_AFTER_NS, self.start_after),
         ];
-        let names = [("start-at-mark", &self.start_at_mark), ("stop-at-mark", &self.stop_at_mark)];
-        let numbers = numbers.into_iter().filter_map(|(name, n)| Some(format!("{name}={}", n?)));
-        let names = names
-            .into_iter()
-            .filter_map(|(name, mark)| Some(format!("{name}={}", escaped(mark.as_ref()?))));
-        let options: Vec<String> = numbers.chain(names).collect();
-        let mut order = OsString::from(format!("{}:{root}:{}:", order::VERSION, options.join(",")));
+        let names = [
+            (option::START_AT_MARK, self.start_at_mark.as_deref()),
+            (option::STOP_AT_MARK, self.stop_at_mark.as_deref()),
+        ];
+        let numbers: Vec<_> = numbers.iter().filter_map(|(name, n)| Some((*name, (*n)?))).collect();
+        let names: Vec<_> =
+            names.iter().filter_map(|(name, mark)| Some((*name, (*mark)?))).collect();
+        let mut order = OsString::from(order::line_start(root, &numbers, &names));
         order.push(base);
         order
     }
-}
-
-fn escaped(name: &str) -> String {
-    name.replace('%', "%25").replace(',', "%2C").replace(':', "%3A")
 }
 
 fn mark(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("a mark has a name".into()) } else { Ok(text.to_owned()) }
 }
 
-/// Seconds, as nanoseconds.
+/// Reads seconds as nanoseconds.
 fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || "expected seconds above 0, such as 30 or 0.5".to_owned();
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
     if (1e-9..1e9).contains(&seconds) { Ok((seconds * 1e9) as u64) } else { Err(wrong()) }
 }
 
-/// The least raw log: its header, its tail and one part more.
+/// Bytes of the smallest raw log: header, tail and one chunk, rounded up.
 const LEAST_BYTES: u64 = 512 << 10;
 
-/// Bytes, with K, M or G for powers of 1024.
+/// Reads a size for a raw log.
 fn size(text: &str) -> Result<u64, String> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.get(number.len()..).unwrap_or_default().to_ascii_uppercase().as_str() {
-        "" | "B" => 0,
-        "K" | "KB" | "KIB" => 10,
-        "M" | "MB" | "MIB" => 20,
-        "G" | "GB" | "GIB" => 30,
-        _ => return Err("expected bytes, such as 500M or 2G".into()),
-    };
-    let number: u64 =
-        number.parse().map_err(|_| "expected bytes, such as 500M or 2G".to_owned())?;
-    let bytes = number.checked_mul(1 << shift).ok_or("more bytes than there are")?;
+    let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
     if bytes < LEAST_BYTES {
-        Err(format!("a raw log needs at least {LEAST_BYTES} bytes"))
+        Err(format!("a raw log needs at least {}", Bytes(LEAST_BYTES)))
     } else {
         Ok(bytes)
     }
@@ -111,10 +103,10 @@ fn size(text: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
 
-    /// What is written is what the recorder reads.
+    /// The recorder reads an order back as it was written.
     #[test]
     fn orders_are_read_back() {
-        let limits = Limits {
+        let limits = LimitArgs {
             sites: Some(3),
             max_events: Some(7),
             max_bytes: size("2M").ok(),
@@ -126,22 +118,22 @@ mod tests {
         let line = limits.order(42, OsStr::new("/tmp/a b:c,d"));
         let read = order::read(line.as_encoded_bytes()).unwrap();
         assert_eq!((read.root, read.sites, read.base), (42, 3, &b"/tmp/a b:c,d"[..]));
-        let told = read.limits;
+        let limits = read.limits;
         assert_eq!(
-            (told.max_events, told.max_bytes, told.duration_ns),
+            (limits.max_events, limits.max_bytes, limits.duration_ns),
             (7, 2 << 20, 1_500_000_000)
         );
         assert!(
-            told.start_at.is(b"a:b,c=100%")
-                && !told.start_at.is(b"a:b,c=100")
-                && !told.start_at.is(b"")
+            limits.start_at.is(b"a:b,c=100%")
+                && !limits.start_at.is(b"a:b,c=100")
+                && !limits.start_at.is(b"")
         );
         assert!(
-            told.stop_at.is("x".repeat(80).as_bytes())
-                && !told.stop_at.is("x".repeat(63).as_bytes())
+            limits.stop_at.is("x".repeat(80).as_bytes())
+                && !limits.stop_at.is("x".repeat(63).as_bytes())
         );
         assert_eq!(
-            order::read(Limits::default().order(0, OsStr::new("b")).as_encoded_bytes())
+            order::read(LimitArgs::default().order(0, OsStr::new("b")).as_encoded_bytes())
                 .unwrap()
                 .sites,
             0
@@ -162,9 +154,9 @@ mod tests {
 
     #[test]
     fn sizes_and_times() {
-        assert_eq!(size("1g"), Ok(1 << 30));
+        assert_eq!((size("1g"), size("512KiB")), (Ok(1 << 30), Ok(512 << 10)));
         assert_eq!(seconds("0.25"), Ok(250_000_000));
-        for text in ["", "M", "10", "-1M", "1.5M", "1T", "99999999999G"] {
+        for text in ["", "M", "10", "511K", "-1M", "99999999999G"] {
             assert!(size(text).is_err(), "{text}");
         }
         for text in ["", "0", "-1", "nan", "inf", "1s"] {

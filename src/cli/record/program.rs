@@ -1,5 +1,4 @@
-//! Room `cli`, verb `record`: finds the program and tells whether a Python can come of it, before
-//! anything starts.
+//! Finds the program to record, and checks before its start that it may start a Python.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -9,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-/// Programs that are no Python and start another: the recorder does nothing in them and follows to
-/// what they start.
+/// Programs that are no Python but start other programs. The recorder does nothing in a launcher and
+/// records the Python that it starts.
 const LAUNCHERS: &[&str] = &[
     "bash",
     "busybox",
@@ -44,10 +43,10 @@ const LAUNCHERS: &[&str] = &[
     "zsh",
 ];
 
-/// The file that `name` stands for, as `execvp` would find it, if it can be recorded.
+/// The file of the program `name`, found as `execvp` finds it.
 ///
 /// # Errors
-/// When it is missing, cannot be executed, or is neither a Python nor something that may start one.
+/// When the file is missing, cannot be executed, or is neither a Python nor a launcher of one.
 pub fn resolve(name: &OsStr, any_program: bool) -> anyhow::Result<PathBuf> {
     let path = find(name)?;
     let shown = path.display();
@@ -65,15 +64,17 @@ pub fn resolve(name: &OsStr, any_program: bool) -> anyhow::Result<PathBuf> {
             "PYTHON "
         };
         bail!(
-            "{shown}: is no program (neither a binary nor a script that begins `#!`); try `-- {next}{shown}`"
+            "{shown}: is no program (neither a binary nor a script that begins `#!`); try \
+             `-- {next}{shown}`"
         );
     }
     if is_launcher(&path) || is_python(&path)? {
         return Ok(path);
     }
     bail!(
-        "{shown}: is no Python, and no launcher that heaplay knows; expected a CPython 3.7 to 3.13, or a script that \
-         starts one; put the interpreter after --, or add --any-program if this one starts it in the end"
+        "{shown}: is no Python, and no launcher that heaplay knows; expected a CPython 3.7 to 3.13, \
+         or a script that starts one; put the interpreter after --, or add --any-program if this one \
+         starts it in the end"
     )
 }
 
@@ -122,12 +123,12 @@ fn is_launcher(path: &Path) -> bool {
     is_known(path) || fs::canonicalize(path).is_ok_and(|path| is_known(&path))
 }
 
-/// Whether a binary exports CPython's allocator, or is linked to the library that does.
+/// Whether a binary exports CPython's allocator, or is linked to libpython.
 fn is_python(path: &Path) -> anyhow::Result<bool> {
     let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     Ok(contains(&bytes, b"PyMem_SetAllocator") || contains(&bytes, b"libpython"))
 }
 
-fn contains(bytes: &[u8], word: &[u8]) -> bool {
-    bytes.windows(word.len()).any(|window| window == word)
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
 }

@@ -1,18 +1,18 @@
-//! Room `cli`, verb `recorder`: hands out the recorder for processes that heaplay does not start: a
-//! container's start command, which an environment variable is added to, and a program that records
-//! a part of itself.
+//! Verb `recorder`: writes the recorder to a folder, for processes that heaplay does not start. The
+//! start command of a container sets an environment variable; another program records a part of
+//! itself.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::library;
-use super::limits::Limits;
+use super::library::{self, has_blank_or_colon};
+use super::limits::{LimitArgs, order};
+use crate::cli::{shell, terminal};
 
-/// The file for programs, as it lies in `scripts/`.
+/// The module for programs that are recorded from inside.
 const HELPER: &str = include_str!("../../../scripts/heaplay.py");
 const HELPER_NAME: &str = "heaplay.py";
 
@@ -20,24 +20,23 @@ const HELPER_NAME: &str = "heaplay.py";
 /// print how to use it
 #[derive(clap::Args)]
 pub struct RecorderArgs {
-    /// The folder: gets heaplay-recorder.so (glibc) and heaplay.py
+    /// The folder for heaplay-recorder.so (glibc) and heaplay.py
     folder: PathBuf,
-    /// Where the folder will be when the program runs, such as /opt/heaplay in a container
+    /// The folder's path when the program runs, such as /opt/heaplay in a container
     #[arg(long, value_name = "DIR")]
     at: Option<PathBuf>,
-    /// Where the recorded processes put their raw logs: BASE.PID
+    /// The path of the raw logs of the recorded processes: BASE.PID
     #[arg(long, value_name = "BASE", default_value = "/tmp/heaplay-log")]
     logs: PathBuf,
     #[command(flatten)]
-    limits: Limits,
+    limits: LimitArgs,
 }
 
 impl RecorderArgs {
-    /// Writes both files and prints.
+    /// Writes both files and prints their use.
     ///
     /// # Errors
-    /// When the folder cannot be written, or a path cannot stand in an environment variable of the
-    /// linker.
+    /// When the folder cannot be written, or the linker cannot load from its path.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let context = || format!("{} cannot be written", self.folder.display());
         fs::create_dir_all(&self.folder).with_context(context)?;
@@ -56,23 +55,23 @@ impl RecorderArgs {
             }
         }
         let preload = folder.join(library::NAME);
-        if preload.as_os_str().as_encoded_bytes().iter().any(|byte| b": ".contains(byte)) {
+        if has_blank_or_colon(&preload) {
             bail!(
                 "{}: the linker cannot load from a path with a blank or a colon",
                 preload.display()
             );
         }
-        super::super::print(&self.lines(&folder, &preload))?;
+        terminal::print(&self.lines(&folder, &preload))?;
         Ok(ExitCode::SUCCESS)
     }
 
     fn lines(&self, folder: &Path, preload: &Path) -> String {
-        let order = self.limits.order(0, self.logs.as_os_str());
+        let value = self.limits.order(0, self.logs.as_os_str());
         let variables = format!(
             "LD_PRELOAD={} {}={}",
             preload.display(),
-            super::order::VARIABLE,
-            quoted(&order)
+            order::VARIABLE,
+            shell::line([&*value.to_string_lossy()])
         );
         format!(
             "# A start command (of a container, a service, a shell):\n\
@@ -90,16 +89,5 @@ impl RecorderArgs {
             self.logs.display(),
             folder.display().to_string(),
         )
-    }
-}
-
-/// A value as a shell and a Dockerfile read it back.
-fn quoted(value: &OsStr) -> String {
-    let text = value.to_string_lossy();
-    let plain = |c: char| c.is_alphanumeric() || "-_=+./,:@%".contains(c);
-    if text.chars().all(plain) {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }

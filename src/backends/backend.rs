@@ -1,0 +1,116 @@
+//! The contract of a backend: [`Backend`] is one allocator with its settings.
+
+use std::ffi::c_void;
+
+use super::allocator::Domains;
+use super::arenas::Pools;
+use crate::trace::Kind;
+
+/// A figure that an allocator of this crate counts about itself. Exact: the same trace gives the
+/// same figure every time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// The metric's name in the run record, with its unit last (`arenas_peak`,
+    /// `pool_header_bytes`); see `results/metric.rs`.
+    pub metric: &'static str,
+    /// The figure.
+    pub value: u64,
+}
+
+/// Why an allocator does not behave the same in two replays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Varies {
+    /// It returns memory, or collects, after a delay in wall time (decay, delayed purges).
+    ByClock = 1,
+    /// It places blocks at random, against attackers.
+    AtRandom = 2,
+}
+
+/// The result of a request to return memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trim {
+    /// The allocator has no such call, which is no fault.
+    None,
+    /// The call was made.
+    Done,
+}
+
+/// One allocator with its settings, in a process of its own: state may be global to the process.
+///
+/// `replay` calls it from one thread.
+pub trait Backend {
+    /// The tables that the loop calls. They stay valid as long as the backend lives.
+    fn domains(&self) -> Domains;
+
+    /// The tables for the blocks of each kind, those without a kind first, for backends that treat
+    /// types differently; `None` when [`Backend::domains`] serve all. A block ends through the
+    /// tables that allocated it.
+    fn by_kind(&self, _kinds: &[Kind]) -> Option<Vec<Domains>> {
+        None
+    }
+
+    /// The allocator's true version, as it reports itself (`glibc 2.36`).
+    fn version(&self) -> String;
+
+    /// Bytes that the caller may use at `block`, which was requested with `requested` bytes.
+    ///
+    /// # Safety
+    /// `block` is a live block of this backend.
+    #[expect(unsafe_code, reason = "black-box allocators read their own headers before the block")]
+    unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize;
+
+    /// The alignment in bytes of every block of 16 bytes or more. C's `malloc` guarantees 16 on
+    /// 64-bit machines; CPython up to 3.7.3 guaranteed 8.
+    fn alignment(&self) -> usize {
+        16
+    }
+
+    /// Whether blocks are memory that may be touched. False only for `null`.
+    fn backs_memory(&self) -> bool {
+        true
+    }
+
+    /// Requests that the allocator returns unused memory (`malloc_trim` and the like).
+    fn trim(&mut self) -> Trim {
+        Trim::None
+    }
+
+    /// Flushes the cache of the calling thread, where a trim does not touch it (glibc's `tcache`).
+    /// It is called in a copy of the process that ends afterwards. The copy shares the harness's
+    /// heap, so this must not use that heap.
+    fn flush_thread_cache(&mut self) -> Trim {
+        Trim::None
+    }
+
+    /// Bytes that stay resident beside a live block of so many usable bytes after a trim: bytes
+    /// before the block's start, and bytes from its usable end on (the header of an adjacent free
+    /// block). `None` where that is not known; then nothing is predicted.
+    fn trim_leaves(&self, _usable: usize) -> Option<[usize; 2]> {
+        None
+    }
+
+    /// Why two replays of one trace may place blocks or leave pages differently; `None` when they
+    /// do not. `check` does not judge the memory of a backend that varies.
+    fn varies(&self) -> Option<Varies> {
+        None
+    }
+
+    /// The figures that the allocator counts about itself, now; none for a black box.
+    fn counters(&self) -> Vec<Counter> {
+        Vec::new()
+    }
+
+    /// Its arenas and pools, for allocators that have such.
+    fn pools(&self) -> Option<&dyn Pools> {
+        None
+    }
+
+    /// Walks the allocator's whole state and checks its invariants; a black box has nothing to
+    /// walk. Slow.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold, as text.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! Free lists as a backend on any layer below.
+#![expect(unsafe_code, reason = "owns lists behind a raw pointer")]
+
+use std::cell::RefCell;
+use std::ffi::c_void;
+use std::ptr::NonNull;
+
+use super::classes::ListLimits;
+use super::front::table;
+use super::lists::{FreeList, FreeLists, KindFront};
+use super::settings::{FreelistSettings, SETTINGS, details};
+use super::types::Listed;
+use crate::backends::allocator::{Allocator, Domains};
+use crate::backends::arenas::Pools;
+use crate::backends::backend::{Backend, Counter, Trim};
+use crate::backends::member::{Member, Opened, no_environment};
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
+use crate::trace::{Domain, Kind};
+
+/// The entry of the list.
+pub const MEMBER: Member = Member {
+    name: "freelist",
+    summary: "CPython's free lists in front of any backend, by a trace's types or by size class; \
+              @3.6 to @3.14, or limit=N",
+    below: Some("pymalloc"),
+    settings: &SETTINGS,
+    settings_read_from: "heaplay",
+    environment: no_environment,
+    details,
+    open,
+};
+
+/// Free lists on a layer below.
+pub struct Freelist(NonNull<FreeLists>);
+
+impl Freelist {
+    /// Empty lists on `backend`: by class with those limits, and by the types of `types`.
+    pub fn new(backend: Box<dyn Backend>, limits: ListLimits, types: Vec<Listed>) -> Freelist {
+        let below = *backend.domains().get(Domain::Obj);
+        let by_type =
+            types.into_iter().map(|list| (list.clone(), FreeList::new(list.most))).collect();
+        let by_class = limits.map(FreeList::new);
+        let lists = FreeLists { below, backend, by_class, by_type, kinds: RefCell::default() };
+        Freelist(NonNull::from(Box::leak(Box::new(lists))))
+    }
+
+    fn lists(&self) -> &FreeLists {
+        // SAFETY: it lives as long as this and is only ever shared.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The table for blocks of a kind that has a list.
+    fn kind_table(&self, list: usize, kind: &Kind) -> Allocator {
+        let context = Box::new(KindFront { lists: self.0, list, bytes: kind.bytes as usize });
+        let table = table(&raw const *context);
+        self.lists().kinds.borrow_mut().push(context);
+        table
+    }
+}
+
+impl Drop for Freelist {
+    fn drop(&mut self) {
+        self.lists().clear();
+        // SAFETY: it came from a box and is not used again.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl Backend for Freelist {
+    fn domains(&self) -> Domains {
+        let below = self.lists().backend.domains();
+        let listed = table(self.0.as_ptr());
+        Domains::new(*below.get(Domain::Raw), *below.get(Domain::Mem), listed)
+    }
+
+    fn by_kind(&self, kinds: &[Kind]) -> Option<Vec<Domains>> {
+        let lists = self.lists();
+        if lists.by_type.is_empty() {
+            return None; // limits set by hand are by class, with types or without
+        }
+        let below = lists.backend.domains();
+        let of_kind = |kind: &Kind| {
+            let list = lists
+                .by_type
+                .iter()
+                .position(|(list, _)| list.takes(&kind.type_name, kind.bytes))?;
+            let table = self.kind_table(list, kind);
+            Some(Domains::new(*below.get(Domain::Raw), table, table))
+        };
+        let listed = kinds.iter().map(|kind| of_kind(kind).unwrap_or(below));
+        Some([below].into_iter().chain(listed).collect())
+    }
+
+    fn version(&self) -> String {
+        format!("free lists, on {}", self.lists().backend.version())
+    }
+
+    unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize {
+        // SAFETY: blocks are those of the layer below.
+        unsafe { self.lists().backend.usable_size(block, requested) }
+    }
+
+    fn alignment(&self) -> usize {
+        self.lists().backend.alignment()
+    }
+
+    fn trim(&mut self) -> Trim {
+        self.lists().clear();
+        // SAFETY: only the contexts of tables point here, and no table is being called.
+        unsafe { self.0.as_mut() }.backend.trim()
+    }
+
+    fn flush_thread_cache(&mut self) -> Trim {
+        // SAFETY: as above.
+        unsafe { self.0.as_mut() }.backend.flush_thread_cache()
+    }
+
+    fn counters(&self) -> Vec<Counter> {
+        self.lists().backend.counters()
+    }
+
+    fn pools(&self) -> Option<&dyn Pools> {
+        self.lists().backend.pools()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let lists = self.lists();
+        for (class, list) in lists.by_class.iter().enumerate() {
+            list.check(&format!("class {class}"))?;
+        }
+        for (listed, list) in &lists.by_type {
+            list.check(&listed.text())?;
+        }
+        lists.backend.check()
+    }
+}
+
+fn open(spec: &BackendSpec, below: Option<Box<dyn Backend>>) -> Opened {
+    let wanted = FreelistSettings::of(spec)?;
+    let below = below.ok_or_else(|| spec.refused("needs a lower layer".to_owned()))?;
+    Ok(Box::new(Freelist::new(below, wanted.limits(), wanted.types())))
+}

@@ -1,0 +1,8 @@
+//! `malloc`: the system's own allocator, as CPython's raw domain calls it.
+
+mod backend;
+mod settings;
+#[cfg(target_env = "gnu")]
+mod thread_cache;
+
+pub use backend::{MEMBER, flush_thread_cache, trim, version};

@@ -1,0 +1,213 @@
+//! CPython's pool allocator as a backend: the heap on a layer below.
+#![expect(unsafe_code, reason = "owns a heap behind a raw pointer")]
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+
+use super::constants::Constants;
+use super::heap::Heap;
+use super::layout::{
+    Cpython36, Cpython37, Cpython38, Cpython39, Cpython310, Cpython311, Custom, Layout,
+};
+use super::settings::{self, PymallocSettings};
+use crate::backends::allocator::{Allocator, Domains};
+use crate::backends::arenas::{ArenaSource, ArenaStatistics, Arenas, Bases, Geometry, Pools};
+use crate::backends::backend::{Backend, Counter, Trim};
+use crate::backends::error::BackendError;
+use crate::backends::member::{Member, Opened, no_environment};
+use crate::backends::spec_checks::SpecChecks;
+use crate::spec::BackendSpec;
+use crate::trace::Domain;
+
+/// The entry of the list.
+pub const MEMBER: Member = Member {
+    name: "pymalloc",
+    summary: "CPython's pool allocator, event for event; @3.6 to @3.14 (default: the newest); \
+              every constant is a setting",
+    below: Some("malloc"),
+    settings: &settings::SETTINGS,
+    settings_read_from: "heaplay",
+    environment: no_environment,
+    details: settings::details,
+    open,
+};
+
+/// The pool allocator with one version's rules, on a layer below.
+pub struct Pymalloc<L: Layout> {
+    heap: NonNull<Heap<L>>,
+    below: Box<dyn Backend>,
+    rules: String,
+    /// The hook that places arenas, where the spec has one.
+    arenas: Option<&'static Arenas>,
+}
+
+impl<L: Layout> Pymalloc<L> {
+    /// A heap with arenas from `source`, on `below`, whose raw domain serves what the pools do not.
+    ///
+    /// # Errors
+    /// [`BackendError::Unavailable`] when the kernel returns no pages.
+    ///
+    /// # Safety
+    /// `source` returns memory that nothing else uses, of the requested size, and may be called
+    /// while this lives.
+    pub unsafe fn new(
+        below: Box<dyn Backend>,
+        source: ArenaSource,
+        layout: L,
+    ) -> Result<Pymalloc<L>, BackendError> {
+        let table = *below.domains().get(Domain::Raw);
+        let heap = Heap::new(table, source, layout).map_err(|error| BackendError::Unavailable {
+            backend: "pymalloc".to_owned(),
+            reason: format!("no pages for its own state ({error}); free some memory"),
+        })?;
+        Ok(Pymalloc { heap, below, rules: "of this layout".to_owned(), arenas: None })
+    }
+
+    fn heap(&self) -> &Heap<L> {
+        // SAFETY: the heap lives as long as this and is only ever shared.
+        unsafe { self.heap.as_ref() }
+    }
+
+    /// The use of the arenas' bytes now.
+    pub fn statistics(&self) -> ArenaStatistics {
+        self.heap().statistics()
+    }
+}
+
+impl<L: Layout> Drop for Pymalloc<L> {
+    fn drop(&mut self) {
+        // SAFETY: the heap came from `Heap::new`; the tables are valid no longer than this.
+        unsafe { Heap::delete(self.heap) };
+    }
+}
+
+impl<L: Layout> Backend for Pymalloc<L> {
+    fn domains(&self) -> Domains {
+        let pools: Allocator = Heap::table(self.heap);
+        Domains::new(*self.below.domains().get(Domain::Raw), pools, pools)
+    }
+
+    fn version(&self) -> String {
+        format!("rules of CPython {}, on {}", self.rules, self.below.version())
+    }
+
+    unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize {
+        match self.heap().usable_in_pool(block) {
+            Some(bytes) => bytes,
+            // SAFETY: not a block of the pools, so a live one of the layer below, requested with at
+            // least 1 byte.
+            None => unsafe { self.below.usable_size(block, requested) },
+        }
+    }
+
+    fn alignment(&self) -> usize {
+        self.heap().constants().align()
+    }
+
+    fn trim(&mut self) -> Trim {
+        // CPython has no such call for its pools; only the layer below returns memory.
+        self.below.trim()
+    }
+
+    fn flush_thread_cache(&mut self) -> Trim {
+        self.below.flush_thread_cache()
+    }
+
+    fn counters(&self) -> Vec<Counter> {
+        let counted = self.statistics();
+        let pairs = [
+            ("arenas_peak", counted.arenas_peak),
+            ("arenas_end", counted.arenas_end),
+            ("arenas_total", counted.arenas_total),
+            ("pools_end", counted.pools_end),
+            ("pool_header_bytes", counted.pool_header_bytes),
+            ("quantization_bytes", counted.quantization_bytes),
+            ("available_bytes", counted.available_bytes),
+            ("unused_pool_bytes", counted.unused_pool_bytes),
+            ("allocated_bytes", counted.allocated_bytes),
+            ("arena_alignment_bytes", counted.arena_alignment_bytes),
+        ];
+        pairs.into_iter().map(|(metric, value)| Counter { metric, value }).collect()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.heap().check()?;
+        self.below.check()
+    }
+
+    fn pools(&self) -> Option<&dyn Pools> {
+        Some(self)
+    }
+}
+
+impl<L: Layout> Pools for Pymalloc<L> {
+    fn geometry(&self) -> Geometry {
+        self.heap().constants().geometry()
+    }
+
+    fn arenas(&self) -> Option<&Arenas> {
+        self.arenas
+    }
+
+    fn statistics(&self) -> Result<ArenaStatistics, String> {
+        Ok(self.heap().statistics())
+    }
+}
+
+impl Constants {
+    fn geometry(&self) -> Geometry {
+        let (align, threshold) = (self.align(), self.threshold);
+        Geometry { align, threshold, pool: self.pool(), arena: self.arena() }
+    }
+}
+
+fn open_layout<L: Layout>(
+    below: Box<dyn Backend>,
+    layout: L,
+    rules: String,
+    bases: Option<Bases>,
+) -> Opened {
+    let constants = layout.constants();
+    let arenas = bases.map(|bases| Arenas::new(bases, constants.geometry(), ArenaSource::kernel()));
+    let source = arenas.map_or_else(|| ArenaSource::pages(constants.pool()), Arenas::source);
+    // SAFETY: fresh pages of the kernel are used by nothing else.
+    let mut backend = unsafe { Pymalloc::new(below, source, layout)? };
+    backend.rules = rules;
+    backend.arenas = arenas;
+    Ok(Box::new(backend))
+}
+
+fn open(spec: &BackendSpec, below: Option<Box<dyn Backend>>) -> Opened {
+    let (wanted, bases) = (PymallocSettings::of(spec)?, Bases::of(spec)?);
+    let below = below.ok_or_else(|| spec.refused("needs a lower layer".to_owned()))?;
+    let rules = wanted.rules();
+    match wanted.constants() {
+        // A version's own constants are known to the compiler, however the spec names them.
+        c if c == Cpython36.constants() => open_layout(below, Cpython36, rules, bases),
+        c if c == Cpython37.constants() => open_layout(below, Cpython37, rules, bases),
+        c if c == Cpython38.constants() => open_layout(below, Cpython38, rules, bases),
+        c if c == Cpython39.constants() => open_layout(below, Cpython39, rules, bases),
+        c if c == Cpython310.constants() => open_layout(below, Cpython310, rules, bases),
+        c if c == Cpython311.constants() => open_layout(below, Cpython311, rules, bases),
+        other => {
+            let custom = Custom::new(other)
+                .map_err(|clash| spec.refused(format!("cannot be so: {clash}")))?;
+            open_layout(below, custom, rules, bases)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::parse;
+
+    #[test]
+    fn counters_are_metrics() {
+        let below = crate::backends::open(&parse("malloc").unwrap()).unwrap();
+        let backend = open(&parse("pymalloc@3.11").unwrap(), Some(below)).unwrap();
+        for counter in backend.counters() {
+            assert!(crate::results::Metric::find(counter.metric).is_some(), "{}", counter.metric);
+        }
+    }
+}

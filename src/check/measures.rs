@@ -1,0 +1,63 @@
+//! The measures that are judged beside the exact metrics of a run.
+
+/// A measure with its own rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measure {
+    /// Its name in findings and policies.
+    pub name: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// How it is judged.
+    pub rule: &'static str,
+    /// What it is.
+    pub meaning: &'static str,
+}
+
+/// Processor time of the replay.
+pub const TIME: Measure = Measure {
+    name: "time",
+    unit: "%",
+    rule: "timed in pairs of both sides",
+    meaning: "processor time of the replay",
+};
+
+/// The slowest calls.
+pub const TAIL: Measure = Measure {
+    name: "tail",
+    unit: "%",
+    rule: "timed in pairs of both sides",
+    meaning: "mean time of the slowest 1 % of the calls",
+};
+
+/// Instructions of all calls.
+pub const INSTRUCTIONS: Measure = Measure {
+    name: "instructions",
+    unit: "instructions",
+    rule: "exact to 0.1 %",
+    meaning: "instructions of all calls, counted by valgrind",
+};
+
+/// Resident over live bytes. It is derived, so it is in no table of a run.
+pub const FRAGMENTATION: Measure = Measure {
+    name: "fragmentation",
+    unit: "ratio",
+    rule: "derived from exact metrics",
+    meaning: "resident over live bytes at the live peak",
+};
+
+/// All of them.
+pub const MEASURES: [Measure; 4] = [TIME, TAIL, INSTRUCTIONS, FRAGMENTATION];
+
+/// Whether a measure is timed, so that it has two margins.
+pub(super) fn is_timed(measure: &str) -> bool {
+    measure == TIME.name || measure == TAIL.name
+}
+
+/// The default margin of a measure, in percent.
+pub(super) fn margin(measure: &str) -> f64 {
+    match measure {
+        name if is_timed(name) => 2.0,
+        name if name == INSTRUCTIONS.name => 0.1,
+        _ => 0.0,
+    }
+}

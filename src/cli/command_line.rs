@@ -1,0 +1,91 @@
+//! The command line: the list of verbs, and which one runs.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::error_chain::exit_code;
+use super::{
+    backends, calibrate, check, completions, convert, generate, import, inspect, merge, record,
+    report, run, selftest, sweep, verify, whatif, worker,
+};
+use crate::replay::SharedHeap;
+
+/// Record every allocation of a Python program, replay it against memory allocators, and see what
+/// each costs.
+#[derive(Parser)]
+#[command(
+    name = "heaplay",
+    version,
+    max_term_width = 100,
+    after_help = concat!(
+        "Exit status: 0 fine; 1 a regression was found; 2 the verb could not do its job; ",
+        "3 inconclusive; 130 interrupted (the cells measured before are in the run folder)."
+    )
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Record(record::RecordArgs),
+    Recorder(record::RecorderArgs),
+    Import(import::ImportArgs),
+    Inspect(inspect::InspectArgs),
+    Run(run::RunArgs),
+    Sweep(sweep::SweepArgs),
+    Report(report::ReportArgs),
+    Check(check::CheckArgs),
+    Selftest(selftest::SelftestArgs),
+    Calibrate(calibrate::CalibrateArgs),
+    Merge(merge::MergeArgs),
+    Verify(verify::VerifyArgs),
+    Whatif(whatif::WhatifArgs),
+    Convert(convert::ConvertArgs),
+    Generate(generate::GenerateArgs),
+    Backends(backends::BackendsArgs),
+    Completions(completions::CompletionsArgs),
+    /// Do one job of a run in a child process; heaplay itself starts it
+    #[command(hide = true)]
+    Worker,
+}
+
+impl Cli {
+    /// Runs the verb. An error is printed with its causes, and gives the exit status
+    /// [`super::Exit::Failed`].
+    pub fn main(self) -> ExitCode {
+        exit_code(self.run())
+    }
+
+    /// Runs the verb and returns the exit code.
+    ///
+    /// # Errors
+    /// What the verb could not do, with the place and the next step.
+    fn run(self) -> anyhow::Result<ExitCode> {
+        if !matches!(self.verb, Verb::Worker) {
+            SharedHeap::not_measured();
+        }
+        match self.verb {
+            Verb::Record(args) => args.run(),
+            Verb::Recorder(args) => args.run(),
+            Verb::Import(args) => args.run(),
+            Verb::Inspect(args) => args.run(),
+            Verb::Run(args) => args.run(),
+            Verb::Sweep(args) => args.run(),
+            Verb::Report(args) => args.run(),
+            Verb::Check(args) => args.run(),
+            Verb::Selftest(args) => args.run(),
+            Verb::Calibrate(args) => args.run(),
+            Verb::Merge(args) => args.run(),
+            Verb::Verify(args) => args.run(),
+            Verb::Whatif(args) => args.run(),
+            Verb::Convert(args) => args.run(),
+            Verb::Generate(args) => args.run(),
+            Verb::Backends(args) => args.run(),
+            Verb::Completions(args) => args.run::<Cli>(),
+            Verb::Worker => Ok(worker::serve()),
+        }
+    }
+}

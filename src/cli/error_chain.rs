@@ -1,0 +1,36 @@
+//! How an error ends the program: its chain of causes on standard error, and the exit status.
+
+use std::process::ExitCode;
+
+use super::exit::Exit;
+
+/// The exit code of a verb that ended so. An error is printed with its causes.
+pub(super) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => Exit::Fine.into(),
+        Err(error) => {
+            anstream::eprintln!("heaplay: {}", chain(&error));
+            Exit::Failed.into()
+        }
+    }
+}
+
+/// The error and its causes, outermost first. Where an error quotes its cause in its own sentence,
+/// the cause is not repeated.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        text if text.contains(&cause) => text.to_owned(),
+        text => format!("{text}: {cause}"),
+    })
+}
+
+/// Whether the reader of the output closed the pipe early (`heaplay inspect … | head`): no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

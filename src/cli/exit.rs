@@ -1,0 +1,68 @@
+//! The exit statuses of all verbs. `docs/reference/exit-codes.md` is generated from them.
+
+use std::process::ExitCode;
+
+/// How a verb ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The verb did its job, and no judgement is against the candidate.
+    Fine,
+    /// A judgement is against the candidate.
+    Worse,
+    /// The verb could not do its job.
+    Failed,
+    /// The measurements allow no verdict.
+    Inconclusive,
+    /// A signal ended the run early.
+    Interrupted,
+}
+
+impl Exit {
+    /// Every status, by number.
+    pub const ALL: [Exit; 5] =
+        [Exit::Fine, Exit::Worse, Exit::Failed, Exit::Inconclusive, Exit::Interrupted];
+
+    /// The number that the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Fine => 0,
+            Exit::Worse => 1,
+            Exit::Failed => 2,
+            Exit::Inconclusive => 3,
+            Exit::Interrupted => 130,
+        }
+    }
+
+    /// What it means, for which verbs.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Fine => {
+                "The verb did its job. `check` found nothing worse; `verify` proved every backend. \
+                 A reader that closes the pipe early is fine, too."
+            }
+            Exit::Worse => {
+                "`check` found a regression. `verify` found a broken rule, or two backends that \
+                 differ."
+            }
+            Exit::Failed => {
+                "The verb could not do its job: a faulty option, file or trace, or a backend that \
+                 gave no result. `check` ends so when a measure is missing, or when every measure \
+                 was skipped."
+            }
+            Exit::Inconclusive => {
+                "`check` measured, and the measurements allow no verdict. `--inconclusive` makes it \
+                 a pass or a failure."
+            }
+            Exit::Interrupted => {
+                "Ctrl-C or SIGTERM ended the run early. The cells measured before are in the run \
+                 folder; `heaplay run --resume` finishes it."
+            }
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}

@@ -1,0 +1,178 @@
+//! The advice of a sweep: the Pareto set of each trace, and a sentence for each allocator.
+
+use super::deployment::deployment;
+use crate::check::{BackendCost, best, pareto_set};
+use crate::report::TraceReport;
+use crate::report::figures::BackendFigures;
+use crate::results::{Metric, Run, Scope};
+use crate::spec::BackendSpec;
+use crate::{stats, units};
+
+/// The baselines of every sweep: CPython as it comes, and the C library for every call.
+pub const BASELINES: [&str; 2] = ["pymalloc", "malloc"];
+
+/// The Pareto set and the sentences of each trace. `metric` is the memory that counts, and `memory`
+/// is what the sentences call it.
+pub fn advice(run: &Run, metric: Metric, memory: &str) -> String {
+    let mut text = String::new();
+    for report in TraceReport::all(run) {
+        let costs: Vec<BackendCost> = report
+            .backends
+            .iter()
+            .filter_map(|backend| cost(backend, report.trace.calls, metric))
+            .filter(|cost| !cost.times_ns.is_empty())
+            .collect();
+        if !costs.is_empty() {
+            text.push_str(&advice_on_trace(&report.trace.name, &costs, memory));
+        }
+    }
+    text
+}
+
+/// The cost of a backend on a trace of so many calls; `None` where a pass failed.
+fn cost(backend: &BackendFigures, calls: u64, metric: Metric) -> Option<BackendCost> {
+    let values = |metric| backend.values(Scope::All, metric);
+    let times = values(Metric::TimeNanoseconds);
+    Some(BackendCost {
+        name: backend.spec.to_owned(),
+        memory_bytes: *values(metric).first()?,
+        is_varying: !values(Metric::VariesBetweenRuns).is_empty(),
+        median_ns: backend.cost?.middle_ns,
+        times_ns: times.iter().map(|ns| ns / calls as f64).collect(),
+    })
+}
+
+fn advice_on_trace(trace: &str, costs: &[BackendCost], memory: &str) -> String {
+    let set = pareto_set(costs);
+    let mut text =
+        format!("\n{trace}: best in time or in {memory}, {} of {}\n", set.len(), costs.len());
+    let width = set.iter().map(|cost| cost.name.len()).max().unwrap_or(0);
+    for cost in &set {
+        text.push_str(&format!(
+            "  {:width$}  {}{:>9}  {} ns a call\n",
+            cost.name,
+            if cost.is_varying { "≈" } else { " " },
+            units::bytes(cost.memory_bytes),
+            units::figure(cost.median_ns)
+        ));
+    }
+    if set.iter().any(|cost| cost.is_varying) {
+        text.push_str("  ≈ varies between runs\n");
+    }
+    text + &sentences(costs, memory).concat()
+}
+
+/// One sentence for each allocator that has variants, and one for the best of all against the
+/// baseline.
+fn sentences(costs: &[BackendCost], memory: &str) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for base in costs.iter().filter(|cost| without_settings(cost) == cost.name) {
+        let is_variant =
+            |cost: &&BackendCost| cost.name != base.name && without_settings(cost) == base.name;
+        let variants: Vec<&BackendCost> = costs.iter().filter(is_variant).collect();
+        if !variants.is_empty() {
+            let better = best(variants.into_iter().filter(|cost| cost.dominates(base)));
+            sentences.push(sentence_on_settings(base, better, memory));
+        }
+    }
+    let base = BASELINES.iter().find_map(|name| costs.iter().find(|cost| cost.name == *name));
+    if let Some(base) = base {
+        let others = costs.iter().filter(|cost| without_settings(cost) != base.name);
+        if let Some(better) = best(others.filter(|cost| cost.dominates(base))) {
+            let what = if base.name == "pymalloc" { "CPython's own pymalloc" } else { &base.name };
+            let change = change(base, better, memory);
+            let sentence = format!("instead of {what}, {}: {change}\n", better.name);
+            sentences.push(sentence + &deployment(&better.name));
+        }
+    }
+    sentences
+}
+
+fn sentence_on_settings(base: &BackendCost, better: Option<&BackendCost>, memory: &str) -> String {
+    let Some(cost) = better else {
+        return format!("{}: no setting of this grid is better than its defaults\n", base.name);
+    };
+    let settings = cost.name.strip_prefix(&base.name).unwrap_or(&cost.name);
+    let (settings, change) = (settings.trim_start_matches(':'), change(base, cost, memory));
+    format!("{}: set {settings}: {change}\n", base.name) + &deployment(&cost.name)
+}
+
+/// The spec without its settings; empty for a name that is no spec.
+fn without_settings(cost: &BackendCost) -> String {
+    let spec = cost.name.parse::<BackendSpec>();
+    spec.map(|spec| spec.without_settings().into()).unwrap_or_default()
+}
+
+/// `resident at exit 43 → 27 MiB, time not separable (−2 to +3 %)`.
+fn change(from: &BackendCost, to: &BackendCost, memory: &str) -> String {
+    let change = if from.needs_less(to) || to.needs_less(from) {
+        let bytes = |cost: &BackendCost| {
+            let mark = if cost.is_varying { "≈" } else { "" };
+            format!("{mark}{}", units::bytes(cost.memory_bytes))
+        };
+        format!("{memory} {} → {}", bytes(from), bytes(to))
+    } else {
+        format!("{memory} the same")
+    };
+    let shares = from.extra_times(to);
+    let (least, most) = stats::range(&shares).unwrap_or_default();
+    let percent = |share: f64| {
+        format!("{}{}", if share > 0.0 { "+" } else { "" }, units::figure(share * 100.0))
+    };
+    let range = format!("{} to {} %", percent(least), percent(most));
+    if to.is_separably_faster(from) || from.is_separably_faster(to) {
+        let share = stats::median(&shares).unwrap_or_default();
+        return format!("{change}, time {} % ({range})", percent(share));
+    }
+    format!("{change}, time not separable ({range})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cost(name: &str, memory_bytes: f64, least_ns: f64, most_ns: f64) -> BackendCost {
+        let (median_ns, times_ns) = (f64::midpoint(least_ns, most_ns), vec![least_ns, most_ns]);
+        BackendCost { name: name.to_owned(), memory_bytes, is_varying: false, times_ns, median_ns }
+    }
+
+    #[test]
+    fn memory_that_varies_differs_only_by_much() {
+        let varying = |cost: BackendCost| BackendCost { is_varying: true, ..cost };
+        let costs = [
+            varying(cost("jemalloc", 30.0, 10.0, 12.0)),
+            varying(cost("jemalloc:dirty_decay_ms=1000", 29.0, 10.0, 12.0)),
+        ];
+        let text = sentences(&costs, "resident at exit").concat();
+        assert!(text.contains("no setting of this grid is better"), "{text}");
+        let costs = [costs[0].clone(), varying(cost("jemalloc:dirty_decay_ms=0", 3.0, 10.0, 12.0))];
+        let text = sentences(&costs, "resident at exit").concat();
+        assert!(text.contains("resident at exit ≈30"), "{text}");
+    }
+
+    #[test]
+    fn the_sentence_has_both_costs() {
+        let mib = f64::from(1 << 20);
+        let costs = [
+            cost("malloc", 60.0 * mib, 15.0, 17.0),
+            cost("malloc:MALLOC_ARENA_MAX=1", 60.0 * mib, 15.0, 17.0),
+            cost("bump", 100.0 * mib, 50.0, 60.0),
+            cost("malloc:MALLOC_TRIM_THRESHOLD_=64K", 27.0 * mib, 14.5, 18.0),
+        ];
+        let text = sentences(&costs, "resident at exit").concat().replace('\u{a0}', " ");
+        let start = "malloc: set MALLOC_TRIM_THRESHOLD_=64K: resident at exit 60 MiB → 27 MiB, \
+                     time not separable (";
+        assert!(text.starts_with(start), "{text}");
+        assert!(text.contains("ENV PYTHONMALLOC=malloc MALLOC_TRIM_THRESHOLD_=65536\n"), "{text}");
+        assert!(!text.contains("instead of"), "{text}");
+        // A Python program has pymalloc now.
+        let costs = [
+            cost("pymalloc", 30.0 * mib, 12.0, 13.0),
+            cost("malloc", 60.0 * mib, 15.0, 17.0),
+            cost("jemalloc", 20.0 * mib, 9.0, 10.0),
+        ];
+        let text = sentences(&costs, "resident at exit").concat().replace('\u{a0}', " ");
+        let start = "instead of CPython's own pymalloc, jemalloc: resident at exit 30 MiB";
+        assert!(text.starts_with(start), "{text}");
+    }
+}

@@ -1,0 +1,38 @@
+//! What the tests of compilation share: rows as a list, and numbers drawn at random.
+
+use crate::trace::{Columns, Header, Row, Sites, TraceError, TraceReader};
+
+/// A reader of these rows, sound or not.
+pub(crate) struct FixedRows(Vec<Row>, usize, Header, Sites);
+
+impl FixedRows {
+    /// With a column of types, which is empty in each row, no row is plain.
+    pub(crate) fn new(rows: &[Row], type_name: bool) -> FixedRows {
+        let columns = Columns { domain: true, type_name, ..Columns::default() };
+        FixedRows(rows.to_vec(), 0, Header { columns, ..Header::default() }, Sites::default())
+    }
+}
+
+impl TraceReader for FixedRows {
+    fn header(&self) -> &Header {
+        &self.2
+    }
+    fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
+        self.1 += 1;
+        Ok(self.0.get(self.1 - 1).copied())
+    }
+    fn sites(&self) -> &Sites {
+        &self.3
+    }
+}
+
+/// Knuth's generator.
+pub(crate) struct Draw(pub u64);
+
+impl Draw {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}

@@ -1,0 +1,209 @@
+//! Accounts for the live blocks: requested and usable bytes, pages in use.
+
+use std::ffi::c_void;
+
+use super::heap_sample::HeapSample;
+use super::page::PAGE_BYTES;
+use super::page_retention::{LiveBlock, PageView, page_view};
+use super::pages::PagesInUse;
+use super::resident_pages::resident_pages;
+use super::sizes::{RequestSizes, SizeObserver};
+use super::trim_prediction::predicted_bytes;
+use crate::backends::Backend;
+use crate::program::{Action, AllocationSites};
+use crate::replay::probe::Done;
+
+/// The account of a live block.
+#[derive(Clone, Copy, Default)]
+struct BlockAccount {
+    address: usize,
+    /// Requested bytes.
+    size: u64,
+    /// Usable bytes, up to the end of the last page that the request touches.
+    usable: u64,
+    site: u32,
+    is_live: bool,
+}
+
+/// The accounts of all live blocks. They also touch the blocks, as a program would.
+pub(super) struct BlockAccounts<'a> {
+    backend: &'a dyn Backend,
+    backs_memory: bool,
+    sites: &'a AllocationSites,
+    /// By slot.
+    accounts: Vec<BlockAccount>,
+    pages: PagesInUse,
+    sizes: SizeObserver,
+    requests: usize,
+    event: u64,
+    clock_bytes: u64,
+    live_bytes: u64,
+    usable_bytes: u64,
+}
+
+impl<'a> BlockAccounts<'a> {
+    /// No block is live. `sites` are the sites of the requests, or empty.
+    pub(super) fn new(
+        slots: usize,
+        sites: &'a AllocationSites,
+        backend: &'a dyn Backend,
+    ) -> BlockAccounts<'a> {
+        let backs_memory = backend.backs_memory();
+        BlockAccounts {
+            backend,
+            backs_memory,
+            sites,
+            accounts: vec![BlockAccount::default(); slots],
+            pages: PagesInUse::new(resident_pages()),
+            sizes: SizeObserver::new(backs_memory),
+            requests: 0,
+            event: 0,
+            clock_bytes: 0,
+            live_bytes: 0,
+            usable_bytes: 0,
+        }
+    }
+
+    /// Accounts for a call.
+    pub(super) fn observe(&mut self, done: &Done) {
+        match done.action {
+            Action::Malloc | Action::Calloc => self.begin(done.slot, done.new, done.size, 0),
+            Action::Realloc => {
+                let old_size = self.end(done.slot, done.old);
+                // Realloc copied the common bytes of a block that moved, which touched them.
+                self.begin(done.slot, done.new, done.size, (old_size as usize).min(done.size));
+            }
+            Action::Free => {
+                self.end(done.slot, done.old);
+            }
+        }
+        self.event = done.index as u64 + 1;
+    }
+
+    /// A block begins. The program has not touched its bytes from `untouched_from` on.
+    fn begin(&mut self, slot: usize, block: *mut c_void, size: usize, untouched_from: usize) {
+        let mut account = BlockAccount {
+            address: block as usize,
+            size: size as u64,
+            usable: size as u64,
+            site: self.sites.site(self.requests),
+            is_live: true,
+        };
+        self.requests += 1;
+        if self.backs_memory {
+            touch(block, untouched_from, size);
+            #[expect(unsafe_code, reason = "queries the backend about a block of its own")]
+            // SAFETY: the backend has just returned this block.
+            let usable = unsafe { self.backend.usable_size(block, size) }.max(size);
+            // A block that was resized in place may have more than the usual bytes of its size.
+            if untouched_from == 0 {
+                self.sizes.fresh_block(size, usable);
+            }
+            let address = block as usize;
+            let page_end = (address + size.max(1)).next_multiple_of(PAGE_BYTES);
+            account.usable = usable.min(page_end - address) as u64;
+            self.sizes.request(account.size, account.usable);
+            self.pages.add(address, size);
+        }
+        self.accounts[slot] = account;
+        self.live_bytes += account.size;
+        self.usable_bytes += account.usable;
+        self.clock_bytes += account.size;
+    }
+
+    /// The block in a slot ends. Returns its requested bytes.
+    fn end(&mut self, slot: usize, block: *mut c_void) -> u64 {
+        let account = std::mem::take(&mut self.accounts[slot]);
+        if self.backs_memory {
+            self.pages.remove(block as usize, account.size as usize);
+        }
+        self.live_bytes -= account.size;
+        self.usable_bytes -= account.usable;
+        account.size
+    }
+
+    /// Calls done.
+    pub(super) fn event(&self) -> u64 {
+        self.event
+    }
+
+    /// L, in bytes.
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// The pages in use.
+    pub(super) fn pages(&self) -> &PagesInUse {
+        &self.pages
+    }
+
+    /// The heap now; R is 0.
+    pub(super) fn sample(&self) -> HeapSample {
+        HeapSample {
+            event: self.event,
+            clock_bytes: self.clock_bytes,
+            live_bytes: self.live_bytes,
+            usable_bytes: self.usable_bytes,
+            pages_in_use_bytes: self.pages.bytes(),
+            resident_bytes: 0,
+        }
+    }
+
+    /// The pages in use now; empty for a backend that backs no memory.
+    pub(super) fn page_view(&self) -> PageView {
+        if self.backs_memory { page_view(&mut self.live_blocks()) } else { PageView::default() }
+    }
+
+    fn live_blocks(&self) -> Vec<LiveBlock> {
+        let live = self.accounts.iter().filter(|account| account.is_live);
+        live.map(|&BlockAccount { address, size, usable, site, .. }| LiveBlock {
+            address,
+            size,
+            usable,
+            site,
+        })
+        .collect()
+    }
+
+    /// The bytes that a trim would leave resident now, as pointers predict; `None` where the
+    /// backend does not say how it returns memory.
+    pub(super) fn trim_predicted_bytes(&self) -> Option<u64> {
+        predicted_bytes(self.backend, &self.live_blocks(), self.pages.adopted(), |block| {
+            #[expect(unsafe_code, reason = "queries the backend about a block of its own")]
+            // SAFETY: the block is live.
+            let usable = unsafe {
+                self.backend.usable_size(block.address as *mut c_void, block.size as usize)
+            };
+            usable.max(block.size as usize)
+        })
+    }
+
+    /// Ends every block of `live`, which are slots with their blocks. Returns the sizes of all
+    /// requests; `None` if the accounts are not zero then.
+    pub(super) fn finish(
+        mut self,
+        live: impl Iterator<Item = (usize, *mut c_void)>,
+    ) -> Option<RequestSizes> {
+        for (slot, block) in live {
+            self.end(slot, block);
+        }
+        let accounts = (self.live_bytes, self.usable_bytes, self.pages.bytes());
+        (accounts == (0, 0, 0)).then(|| self.sizes.finish())
+    }
+}
+
+/// Writes a byte into every page of the block from byte `from` on, as a program that uses its
+/// memory would.
+fn touch(block: *mut c_void, from: usize, size: usize) {
+    let (start, end) = (block as usize + from, block as usize + size);
+    let mut at = start;
+    while at < end {
+        #[expect(unsafe_code, reason = "a footprint is only true for memory that is used")]
+        // SAFETY: `at` lies in a live block that the backend has just returned with at least `size`
+        // bytes.
+        unsafe {
+            std::ptr::write_volatile(at as *mut u8, 1);
+        }
+        at = (at + 1).next_multiple_of(PAGE_BYTES);
+    }
+}

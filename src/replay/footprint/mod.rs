@@ -1,0 +1,49 @@
+//! The footprint pass: what memory a program holds on a backend, and why.
+//!
+//! The pass touches every page of every block, accounts for all pointers, and samples the kernel's
+//! figure for resident private memory. `pass.rs` runs it; `observer.rs` puts the observers
+//! together:
+//!
+//! - `blocks.rs`: live and usable bytes, with `pages.rs` for the pages in use and `sizes.rs` for
+//!   the sizes of the requests (`rounding.rs`);
+//! - `samples.rs`: the heap over the trace, with `resident_reader.rs` for the kernel's figure;
+//! - `heap_map.rs`: where the heap is resident and how full it is, by `resident_pages.rs`;
+//! - `moments.rs`: page views at the live peak and at marks (`page_retention.rs`);
+//! - `end_of_life.rs`: what stays resident after a trim and after everything is freed, with
+//!   `process_copy.rs` and `trim_prediction.rs`;
+//! - `pace.rs`: the program's own pace.
+//!
+//! Pointers give three figures: L, the requested bytes that are live; U, their usable bytes; P, the
+//! 4 KiB pages in use, which hold a byte of a live block. R is resident memory. Its parts are
+//! R = L + (U − L) + (P − U) + (R − P): live, rounding, external fragmentation, retained. U of a
+//! block is capped at the end of the last page that its request touches, so U ≤ P.
+
+mod blocks;
+mod end_of_life;
+mod heap_map;
+mod heap_sample;
+mod moments;
+mod observer;
+mod pace;
+mod page;
+mod page_retention;
+mod pages;
+mod pass;
+mod process_copy;
+mod resident_pages;
+mod resident_reader;
+mod rounding;
+mod samples;
+mod sizes;
+mod trim_prediction;
+
+pub use end_of_life::EndOfLife;
+pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
+pub use heap_sample::HeapSample;
+pub use moments::PageViews;
+pub use pace::ProgramPace;
+pub use page_retention::{FULLNESS_BINS, GRAINS, LiveBlock, PageView, SiteRetention, page_view};
+pub use pass::{Footprint, PassCost, WARM_UP_CALLS, footprint};
+pub use rounding::{ClassRounding, class_of};
+pub use samples::HeapSamples;
+pub use sizes::RequestSizes;

@@ -1,0 +1,76 @@
+//! The measuring passes as one type: each with what it needs beside the program and the backend.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use super::calls::Tables;
+use super::clock::Clock;
+use super::error::ReplayError;
+use super::footprint::{Footprint, ProgramPace, footprint};
+use super::latency::{LatencyResult, latency};
+use super::ticks::Isolated;
+use super::time::{TimeResult, time};
+use crate::backends::Backend;
+use crate::program::{AllocationSites, Feed};
+
+/// A pass, with what it needs beside the program and the backend.
+pub enum PassJob<'a> {
+    /// Processor time of the loop.
+    Time,
+    /// Service times of single calls.
+    Latency {
+        /// The clock of single calls.
+        clock: &'a Clock,
+        /// The spans whose calls are isolated.
+        isolated: Isolated,
+        /// Gets a byte for each call: its [`bucket`](super::bucket) if it was isolated, else 0.
+        buckets: &'a mut dyn Write,
+    },
+    /// Memory.
+    Footprint {
+        /// The allocation sites of the requests, or empty.
+        sites: &'a AllocationSites,
+        /// The program's own pace, if the replay is to follow it.
+        pace: Option<&'a ProgramPace>,
+    },
+}
+
+/// The result of a pass.
+pub enum PassResult {
+    /// Of a time pass.
+    Time(TimeResult),
+    /// Of a latency pass.
+    Latency(Box<LatencyResult>),
+    /// Of a footprint pass.
+    Footprint(Box<Footprint>),
+}
+
+impl PassJob<'_> {
+    /// Replays the program of `feed` once on `backend`. A timed pass calls `await_time_slice`
+    /// before each time slice.
+    ///
+    /// # Errors
+    /// As [`time`], [`latency`] and [`footprint`].
+    pub fn run(
+        self,
+        feed: Feed<'_>,
+        backend: &mut dyn Backend,
+        await_time_slice: impl FnMut() -> Result<(), ReplayError>,
+    ) -> Result<PassResult, ReplayError> {
+        let outline = Arc::clone(feed.outline());
+        Ok(match self {
+            PassJob::Time => {
+                let tables = Tables::of(&outline, backend);
+                PassResult::Time(time(feed, &tables, await_time_slice)?)
+            }
+            PassJob::Latency { clock, isolated, buckets } => {
+                let tables = Tables::of(&outline, backend);
+                let found = latency(feed, &tables, clock, isolated, buckets, await_time_slice)?;
+                PassResult::Latency(Box::new(found))
+            }
+            PassJob::Footprint { sites, pace } => {
+                PassResult::Footprint(Box::new(footprint(feed, sites, backend, pace)?))
+            }
+        })
+    }
+}

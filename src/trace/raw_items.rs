@@ -1,0 +1,348 @@
+//! Reads the raw log of a recording word by word, as [`Item`]s and what stands between them.
+//!
+//! The layout of the log is a file of the recorder, included here.
+
+#[path = "../recorder/rawlog.rs"]
+pub(super) mod layout;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use self::layout::{Control, field, tag};
+use super::blocks::Item;
+use super::event::{
+    CALLED_FROM, Domain, Op, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, TraceError, site_name,
+};
+
+/// Frames of a site that are read, at most. The recorder writes fewer.
+const SITE_FRAMES_LIMIT: usize = 64;
+
+/// The meaning of a site's number in the log.
+enum LogSite {
+    /// A line of a file.
+    Line { file: u32, line: u32 },
+    /// A line, by its own number, and the site that called it.
+    Call { at: u32, caller: u32 },
+}
+
+/// An entry of the log that is no call.
+pub(super) enum Aside {
+    /// A mark of the program.
+    Mark(String),
+    /// An arena.
+    Arena { is_birth: bool, base: u64, size: u64 },
+}
+
+/// The bytes of a log's words in their order: all chunks, then the tail.
+struct LogWords {
+    file: File,
+    /// Bytes of chunks still to read.
+    chunk_bytes: u64,
+    /// Bytes of the tail still to read.
+    tail_bytes: u64,
+}
+
+impl LogWords {
+    /// The words, and the number of calls that may be read.
+    fn open(path: &Path) -> std::io::Result<(LogWords, u64)> {
+        let mut file = File::open(path)?;
+        let mut header = [0; layout::HEADER_BYTES];
+        file.read_exact(&mut header)?;
+        let chunks = number(&header, field::CHUNKS);
+        let tail_bytes =
+            if number(&header, field::TAIL) == chunks { layout::TAIL_BYTES as u64 } else { 0 };
+        let chunk_bytes = chunks.saturating_mul(layout::TAIL_BYTES as u64);
+        file.seek(SeekFrom::Start(LogWords::START + layout::TAIL_BYTES as u64))?;
+        let mut words = LogWords { file, chunk_bytes, tail_bytes };
+        if chunk_bytes == 0 {
+            words.seek_to_tail()?;
+        }
+        let most = number(&header, field::MAX_EVENTS);
+        Ok((words, if most == 0 { u64::MAX } else { most }))
+    }
+
+    /// Byte offset of the tail.
+    const START: u64 = layout::HEADER_BYTES as u64;
+
+    fn seek_to_tail(&mut self) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(LogWords::START)).map(drop)
+    }
+}
+
+impl Read for LogWords {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = if self.chunk_bytes > 0 { &mut self.chunk_bytes } else { &mut self.tail_bytes };
+        let wanted = buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        let got = self.file.read(buffer.get_mut(..wanted).unwrap_or_default())?;
+        *left -= got as u64;
+        if got == 0 {
+            // A copy that was cut off has no chunks after the cut, and its tail does not belong there.
+            (self.chunk_bytes, self.tail_bytes) = (0, 0);
+        } else if *left == 0 && self.tail_bytes == layout::TAIL_BYTES as u64 {
+            self.seek_to_tail()?;
+        }
+        Ok(got)
+    }
+}
+
+/// A number of the header; 0 where the header is cut off.
+pub(super) fn number(header: &[u8], index: usize) -> u64 {
+    let bytes = header.get(index * 8..index * 8 + 8).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u64::from_ne_bytes)
+}
+
+/// Reads a log word by word.
+pub(super) struct Items {
+    path: PathBuf,
+    words: BufReader<LogWords>,
+    /// Words read so far.
+    pub index: u64,
+    /// The time of the last stamp, nanoseconds since the recording started.
+    pub time_ns: u64,
+    thread: u32,
+    interpreter: u32,
+    /// The number of thread and interpreter: `thread` itself for the main interpreter.
+    key: u32,
+    /// Thread and interpreter of each number for a sub-interpreter.
+    pairs: Vec<(u32, u32)>,
+    /// The site of the calls that follow.
+    pub site: u32,
+    /// The size of the next call, if it did not fit into the call's word.
+    wide_size: Option<u64>,
+    /// Calls that may still be read.
+    calls_left: u64,
+    files: HashMap<u32, String>,
+    sites: HashMap<u32, LogSite>,
+    /// Entries that are no calls, since the caller last took them.
+    pub asides: Vec<Aside>,
+}
+
+impl Items {
+    /// Opens a log.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn open(path: &Path) -> Result<Items, TraceError> {
+        let (words, calls_left) =
+            LogWords::open(path).map_err(|source| TraceError::io(path, source))?;
+        Ok(Items {
+            path: path.to_owned(),
+            words: BufReader::with_capacity(1 << 16, words),
+            index: 0,
+            time_ns: 0,
+            thread: 1,
+            interpreter: 0,
+            key: 1,
+            pairs: Vec::new(),
+            site: 0,
+            wide_size: None,
+            calls_left,
+            files: HashMap::new(),
+            sites: HashMap::new(),
+            asides: Vec::new(),
+        })
+    }
+
+    /// The next word that is no time stamp; `None` at the end of the log, whole or not.
+    fn word(&mut self) -> Result<Option<u64>, TraceError> {
+        loop {
+            let mut bytes = [0; 8];
+            match self.words.read_exact(&mut bytes) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+                Err(error) => return Err(TraceError::io(&self.path, error)),
+            }
+            let word = u64::from_ne_bytes(bytes);
+            let is_stamp = self.index.is_multiple_of(layout::BLOCK_WORDS as u64);
+            if is_stamp && word == 0 {
+                return Ok(None);
+            }
+            self.index += 1;
+            if !is_stamp {
+                return Ok(Some(word));
+            }
+            self.time_ns = word & !layout::STAMP;
+        }
+    }
+
+    /// The next item; `None` at the end.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds a word that no recorder writes.
+    pub fn next(&mut self) -> Result<Option<Item>, TraceError> {
+        while let Some(word) = self.word()? {
+            if word == 0 {
+                self.index -= 1;
+                return Ok(None);
+            }
+            match word >> 60 {
+                tag::MALLOC..=tag::FREE if self.calls_left == 0 => return Ok(None),
+                code @ tag::MALLOC..tag::FREE => return Ok(Some(self.birth(code, word))),
+                tag::FREE => {
+                    self.calls_left -= 1;
+                    return Ok(Some(Item::Free { address: address(word), thread: self.key }));
+                }
+                tag::REALLOC_BEGIN => {
+                    return Ok(Some(Item::GiveUp { address: address(word), thread: self.key }));
+                }
+                tag::SITE => self.site = word as u32,
+                // No row may be larger, so the log is damaged.
+                tag::WIDE if word & !(0xF << 60) > SIZE_LIMIT_BYTES => {
+                    return Err(self.damaged(word));
+                }
+                tag::WIDE => self.wide_size = Some(word & !(0xF << 60)),
+                tag::CONTROL => match self.control(word)? {
+                    Some(item) => return Ok(Some(item)),
+                    None => continue,
+                },
+                _ => return Err(self.damaged(word)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn birth(&mut self, code: u64, word: u64) -> Item {
+        let (op, domain) = match code {
+            tag::REALLOC.. => (Op::Realloc, code - tag::REALLOC),
+            tag::CALLOC.. => (Op::Calloc, code - tag::CALLOC),
+            _ => (Op::Malloc, code - tag::MALLOC),
+        };
+        let domain = match domain {
+            0 => Domain::Raw,
+            1 => Domain::Mem,
+            _ => Domain::Obj,
+        };
+        let narrow = word >> layout::ADDRESS_BITS & ((1 << layout::SIZE_BITS) - 1);
+        let size = self.wide_size.take().unwrap_or(narrow);
+        self.calls_left -= 1;
+        Item::Birth {
+            op,
+            domain,
+            size,
+            address: address(word),
+            thread: self.key,
+            time_ns: self.time_ns,
+        }
+    }
+
+    fn control(&mut self, word: u64) -> Result<Option<Item>, TraceError> {
+        let kind = Control::ALL.into_iter().find(|&kind| kind as u64 == word >> 56 & 0xF);
+        match kind {
+            Some(Control::Thread) => {
+                self.thread = word as u32;
+                self.key = self.key_of_thread();
+            }
+            Some(Control::Interpreter) => {
+                self.interpreter = word as u32;
+                self.key = self.key_of_thread();
+            }
+            Some(Control::ReallocFailed) => return Ok(Some(Item::Failed { thread: self.key })),
+            Some(Control::File) => {
+                let name = self.text((word & 0xFF_FFFF) as usize)?;
+                self.files.insert((word >> 24) as u32, name);
+            }
+            Some(Control::Mark) => {
+                let name = self.text((word & 0xFF_FFFF) as usize)?;
+                self.asides.push(Aside::Mark(name));
+            }
+            Some(Control::Arena) => {
+                let Some(base) = self.word()? else { return Ok(None) };
+                let is_birth = word & layout::ARENA_BIRTH != 0;
+                let size = word & (layout::ARENA_BIRTH - 1);
+                self.asides.push(Aside::Arena { is_birth, base, size });
+            }
+            Some(Control::Site) => {
+                let second = self.word()?.unwrap_or(0);
+                self.sites.insert(
+                    word as u32,
+                    LogSite::Line { file: (second >> 32) as u32, line: second as u32 },
+                );
+            }
+            Some(Control::Chain) => {
+                let second = self.word()?.unwrap_or(0);
+                self.sites.insert(
+                    word as u32,
+                    LogSite::Call { at: (second >> 32) as u32, caller: second as u32 },
+                );
+            }
+            None => return Err(self.damaged(word)),
+        }
+        Ok(None)
+    }
+
+    fn text(&mut self, length: usize) -> Result<String, TraceError> {
+        let mut name = Vec::new();
+        while name.len() < length {
+            let Some(word) = self.word()? else { break };
+            name.extend_from_slice(&word.to_ne_bytes());
+        }
+        name.truncate(length);
+        Ok(String::from_utf8_lossy(&name).into_owned())
+    }
+
+    /// The number of the present thread in the present interpreter.
+    fn key_of_thread(&mut self) -> u32 {
+        if self.interpreter == 0 {
+            return self.thread;
+        }
+        let pair = (self.thread, self.interpreter);
+        let at = self.pairs.iter().position(|&known| known == pair).unwrap_or_else(|| {
+            self.pairs.push(pair);
+            self.pairs.len() - 1
+        });
+        // The recorder counts threads from 1, so numbers from the upper end are free.
+        u32::MAX - u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// The sub-interpreter of a number; `None` for the main interpreter.
+    pub fn interpreter_of(&self, key: u32) -> Option<u32> {
+        self.pairs.get((u32::MAX - key) as usize).map(|&(_, interpreter)| interpreter)
+    }
+
+    /// The name of the present site: `file:line`, then ` < file:line` for each recorded caller, as
+    /// many as fit; empty for no site. The name of a file in `directory` is relative.
+    pub fn present_site(&self, directory: &str) -> String {
+        let mut name = String::new();
+        let mut next = self.site;
+        for _ in 0..SITE_FRAMES_LIMIT {
+            let (at, caller) = match self.sites.get(&next) {
+                Some(&LogSite::Call { at, caller }) => (at, Some(caller)),
+                Some(_) => (next, None),
+                None => break,
+            };
+            let Some(&LogSite::Line { file, line }) = self.sites.get(&at) else { break };
+            let frame = self.frame_name(file, line, directory);
+            if name.is_empty() {
+                name = frame;
+            } else if name.len() + CALLED_FROM.len() + frame.len() <= SITE_LIMIT_BYTES {
+                name = name + CALLED_FROM + &frame;
+            } else {
+                break;
+            }
+            let Some(caller) = caller else { break };
+            next = caller;
+        }
+        name
+    }
+
+    fn frame_name(&self, file: u32, line: u32, directory: &str) -> String {
+        let file = self.files.get(&file).map_or("?", String::as_str);
+        let file = file.strip_prefix(directory).filter(|_| directory != "/").unwrap_or(file);
+        site_name(file, line)
+    }
+
+    fn damaged(&self, word: u64) -> TraceError {
+        TraceError::Byte {
+            path: self.path.clone(),
+            offset: self.index.saturating_sub(1) * 8,
+            found: format!("the word {word:#018x} (counted from the log's first)"),
+            expected: "a word of this version of the recorder; is the log damaged?".into(),
+        }
+    }
+}
+
+fn address(word: u64) -> u64 {
+    (word & ((1 << layout::ADDRESS_BITS) - 1)) << 3
+}

@@ -1,0 +1,352 @@
+//! The footprint pass on the committed traces: its parts add up, two passes agree to the bit, pages
+//! in use predict what a trim leaves, and the attribution to lines predicts what a changed line
+//! saves.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use heaplay::results::{Exactness, Metric, Moment, Run, Sample, Scope};
+
+use crate::support::libraries::has_backend;
+use crate::support::process::{errors, expect, finish, heaplay, printed, repository};
+use crate::support::traces;
+
+const KIB: f64 = 1024.0;
+/// The kernel's figure may be off by as much, in bytes. It includes a page for the one thread.
+const TOLERANCE_BYTES: f64 = 20.0 * KIB;
+
+/// Every backend of this build that needs no more than its name. `linked_list` would take minutes for
+/// these traces.
+fn backends() -> Vec<&'static str> {
+    let apart = ["null", "linked_list", "python", "so", "preload", "injected"];
+    let all = heaplay::backends::BACKENDS.iter().map(|member| member.name);
+    all.filter(|name| !apart.contains(name)).collect()
+}
+
+/// The footprint passes of `what` in a folder.
+fn footprint(what: &Path, backends: &str, out: &Path) -> Run {
+    let mut command = heaplay();
+    command.arg("run").arg(what).args(["--passes", "footprint", "-b", backends, "--out"]).arg(out);
+    expect(0, command.env_remove("GLIBC_TUNABLES"));
+    Run::load(out).expect("a run")
+}
+
+/// The metric of a name that is put together.
+fn named(name: &str) -> Metric {
+    Metric::find(name).unwrap_or_else(|| panic!("{name} is no metric"))
+}
+
+fn one(run: &Run, trace: &str, backend: &str, metric: Metric) -> f64 {
+    let values = run.values(trace, backend, Scope::All, metric);
+    assert_eq!(values.len(), 1, "{metric} of {backend} on {trace}");
+    values[0]
+}
+
+#[test]
+fn the_parts_of_resident_memory_add_up_on_every_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = footprint(&repository("traces"), &backends().join(","), &folder.path().join("run"));
+    assert!(run.missing().is_empty() && run.failed().is_empty());
+    assert!(run.measurements.iter().all(|row| row.value.is_finite() && row.value >= 0.0));
+    for sample in run.samples.iter().filter(|sample| sample.backend != "null") {
+        assert!(sample.live_bytes <= sample.usable_bytes, "{sample:?}");
+        assert!(sample.usable_bytes <= sample.pages_in_use_bytes, "{sample:?}");
+        assert!(
+            sample.pages_in_use_bytes as f64 <= sample.resident_bytes as f64 + TOLERANCE_BYTES,
+            "{sample:?}"
+        );
+    }
+    for backend in backends() {
+        let over = run
+            .manifest
+            .traces
+            .iter()
+            .map(|t| one(&run, &t.name, backend, Metric::PagesInUseOverResidentBytes));
+        println!(
+            "{backend}: at most {} bytes of pages in use above the resident bytes",
+            over.fold(0.0, f64::max)
+        );
+    }
+    for trace in &run.manifest.traces {
+        for backend in backends() {
+            let figure = |metric: Metric| one(&run, &trace.name, backend, metric);
+            let grains = ["", "16k_", "64k_", "256k_", "1m_", "2m_"];
+            for (moment, when) in [(Moment::Peak, "at_live_peak"), (Moment::End, "end")] {
+                let curve =
+                    grains.map(|grain| figure(named(&format!("pages_in_use_{grain}{when}_bytes"))));
+                assert!(curve.is_sorted(), "{} {backend}: {curve:?}", trace.name);
+                let pages: u64 = run
+                    .fullness
+                    .iter()
+                    .filter(|row| {
+                        row.trace == trace.name && row.backend == backend && row.moment == moment
+                    })
+                    .map(|row| row.pages)
+                    .sum();
+                assert_eq!(pages as f64 * 4096.0, curve[0]);
+                let usable: u64 = run
+                    .rounding
+                    .iter()
+                    .filter(|row| {
+                        row.trace == trace.name && row.backend == backend && row.moment == moment
+                    })
+                    .map(|row| row.usable_bytes)
+                    .sum();
+                assert_eq!(usable as f64, figure(named(&format!("usable_{when}_bytes"))));
+                let attributions: Vec<_> = run
+                    .attributions
+                    .iter()
+                    .filter(|row| {
+                        row.trace == trace.name && row.backend == backend && row.moment == moment
+                    })
+                    .collect();
+                let fragmented: u64 = attributions
+                    .iter()
+                    .map(|attribution| attribution.external_fragmentation_bytes)
+                    .sum();
+                assert!(
+                    attributions.is_empty() || fragmented as f64 == curve[0] - usable as f64,
+                    "every byte is charged"
+                );
+                assert_eq!(
+                    attributions.is_empty(),
+                    trace.name == "hello",
+                    "the one recorded without lines"
+                );
+            }
+        }
+        // The rounding by size covers all requests of the trace.
+        let profile = heaplay::program::compile(
+            heaplay::trace::open(&repository("traces").join(format!("{}.trace", trace.name)))
+                .unwrap()
+                .as_mut(),
+        )
+        .unwrap();
+        for backend in backends().into_iter().filter(|backend| *backend != "null") {
+            let mine = |row: &&heaplay::results::Rounding| {
+                row.trace == trace.name && row.backend == backend && row.moment == Moment::Whole
+            };
+            let rows = || run.rounding.iter().filter(mine);
+            let requested: u64 = rows().map(|row| row.live_bytes).sum();
+            assert_eq!(
+                requested,
+                profile.profile().total_requested_bytes(),
+                "{} {backend}",
+                trace.name
+            );
+            assert!(
+                rows().all(|row| row.usable_bytes >= row.live_bytes),
+                "{} {backend}",
+                trace.name
+            );
+        }
+        // The cost of sampling is reported. The number of samples is bounded: one each 1/320 of the
+        // trace, and one at each rise by 1/128 of the peak.
+        let cost = |metric| one(&run, &trace.name, "pymalloc", metric);
+        let share = cost(Metric::SamplingNanoseconds) / cost(Metric::PassNanoseconds);
+        println!("{}: sampling took {:.2} % of the pass", trace.name, share * 100.0);
+        let mine = |sample: &&Sample| sample.trace == trace.name && sample.backend == "pymalloc";
+        assert!(run.samples.iter().filter(mine).count() <= 320 + 128 + 4, "{}", trace.name);
+    }
+}
+
+#[test]
+fn two_passes_agree_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = traces::committed("json_round.trace");
+    let folders = ["a", "b"].map(|name| folder.path().join(name));
+    let runs = folders.each_ref().map(|out| footprint(&trace, "malloc,pymalloc,bump", out));
+    let exact = |run: &Run| -> BTreeMap<(String, Scope, Metric), u64> {
+        let rows = run.measurements.iter().filter(|row| {
+            let exactness = row.metric.exactness();
+            !matches!(exactness, Exactness::Reported | Exactness::Timed)
+        });
+        rows.map(|row| ((row.backend.clone(), row.op, row.metric), row.value.to_bits())).collect()
+    };
+    assert_eq!(exact(&runs[0]), exact(&runs[1]));
+    for table in ["samples", "fullness", "rounding", "size_classes", "pins", "heap_map", "what_ifs"]
+    {
+        let [a, b] =
+            folders.each_ref().map(|f| fs::read_to_string(f.join(format!("{table}.csv"))).unwrap());
+        assert!(a == b, "{table}.csv differs");
+    }
+}
+
+/// Pointers predict the memory that glibc's trim leaves after the thread cache is flushed, within 2 %
+/// or one page. This holds for any size of that cache. Without a cache, flushing changes nothing.
+#[test]
+#[cfg(target_env = "gnu")]
+fn pointers_predict_what_a_trim_leaves() {
+    const PAGE: f64 = 4096.0;
+    let folder = tempfile::tempdir().unwrap();
+    let cacheless = "malloc:glibc.malloc.tcache_count=0";
+    let specs = ["malloc", "malloc:glibc.malloc.tcache_count=40", cacheless];
+    let run = footprint(&repository("traces"), &specs.join(","), &folder.path().join("run"));
+    for trace in &run.manifest.traces {
+        for backend in specs {
+            let figure = |metric: Metric| one(&run, &trace.name, backend, metric);
+            let (in_use, predicted) =
+                (figure(Metric::PagesInUseEndBytes), figure(Metric::TrimPredictedBytes));
+            let (trimmed, flushed) =
+                (figure(Metric::ResidentTrimmedBytes), figure(Metric::ResidentFlushedBytes));
+            println!(
+                "{} {backend}: in use {in_use}, predicted {predicted}, after a trim {trimmed}, \
+                 flushed {flushed}",
+                trace.name
+            );
+            let spare = (predicted * 0.02).max(PAGE);
+            assert!(
+                (flushed - predicted).abs() <= spare,
+                "{} {backend}: {flushed} {predicted}",
+                trace.name
+            );
+            // Few headers lie on pages without a live block.
+            let beside = predicted - in_use;
+            assert!(
+                (0.0..=(in_use * 0.02).max(4.0 * PAGE)).contains(&beside),
+                "{}: {beside}",
+                trace.name
+            );
+            assert!(flushed <= trimmed, "{} {backend}: {flushed} > {trimmed}", trace.name);
+            if backend == cacheless {
+                assert!((trimmed - flushed).abs() <= PAGE, "{}: {trimmed} {flushed}", trace.name);
+            }
+        }
+        // The cache retains most of the pages that are left of a small heap.
+        if trace.name == "churn" {
+            let figure = |metric: Metric| one(&run, &trace.name, "malloc", metric);
+            assert!(
+                figure(Metric::ResidentTrimmedBytes) > 2.0 * figure(Metric::ResidentFlushedBytes)
+            );
+        }
+    }
+}
+
+/// At each mark every byte of external fragmentation is attributed to a line, and the live bytes of
+/// the lines are those of the trace.
+#[test]
+fn bytes_are_attributed_to_lines_at_every_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let marked = folder.path().join("marked.trace");
+    // The recorded service, with marks at calls where the recording has none.
+    let original = traces::committed("service.trace");
+    let program =
+        heaplay::program::compile(heaplay::trace::open(&original).unwrap().as_mut()).unwrap();
+    let calls = program.profile().total_calls();
+    let mut reader = heaplay::trace::open(&original).unwrap();
+    let mut header = reader.header().clone();
+    let marks = [(0, "start"), (calls / 3, "a third"), (calls / 3, "again"), (calls, "over")];
+    header.facts.insert("marks".into(), serde_json::to_string(&marks).unwrap());
+    let mut writer = heaplay::trace::create(&marked, &header).unwrap();
+    while let Some(row) = reader.next_row().unwrap() {
+        writer.write_row(&row, reader.sites()).unwrap();
+    }
+    writer.finish().unwrap();
+    let run = footprint(&marked, "malloc,pymalloc,null", &folder.path().join("run"));
+    for backend in ["malloc", "pymalloc"] {
+        let at = |moment: Moment| -> (u64, u64) {
+            let mine = run.attributions.iter().filter(|attribution| {
+                attribution.backend == backend && attribution.moment == moment
+            });
+            mine.fold((0, 0), |sum, attribution| {
+                (sum.0 + attribution.live_bytes, sum.1 + attribution.external_fragmentation_bytes)
+            })
+        };
+        assert_eq!(at(Moment::Mark(1)), (0, 0), "nothing lives before the first call");
+        assert_eq!(at(Moment::Mark(2)), at(Moment::Mark(3)));
+        assert_eq!(at(Moment::Mark(4)), at(Moment::End));
+        let sample =
+            run.samples.iter().find(|s| s.backend == backend && s.event == calls / 3).unwrap();
+        let fragmented = sample.pages_in_use_bytes - sample.usable_bytes;
+        assert_eq!(at(Moment::Mark(2)), (sample.live_bytes, fragmented), "{backend}");
+        assert!(sample.live_bytes > 0 && fragmented > 0);
+    }
+    assert!(run.attributions.iter().all(|attribution| attribution.backend != "null"));
+}
+
+#[test]
+fn the_first_line_saves_what_is_attributed_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = traces::committed("service.trace");
+    let run = footprint(&trace, "pymalloc", &folder.path().join("run"));
+    let [check] = &run.what_ifs[..] else { panic!("one line is checked: {:?}", run.what_ifs) };
+    assert_eq!(check.site, run.retaining_lines("service", Moment::End)[0].0);
+    let saved = check.pages_in_use_before_bytes as f64 - check.pages_in_use_after_bytes as f64;
+    let off = (check.predicted_bytes as f64 - saved).abs() / saved;
+    assert!(off < 0.15, "{check:?}");
+    // The verb gives the same figure, and finds the line by the end of its name.
+    let line = check.site.rsplit('/').next().unwrap();
+    let whatif = |arguments: &[&str]| {
+        let ended = finish(heaplay().arg("whatif").arg(&trace).args(arguments));
+        (ended.status.code(), printed(&ended), errors(&ended))
+    };
+    let (code, text, _) = whatif(&["--move-site", line, "--backends", "pymalloc"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        text.contains(&check.site) && text.contains(&format!("{:.0}\u{a0}KiB", saved / KIB)),
+        "{text}"
+    );
+    let (code, text, _) = whatif(&["--drop-site", line, "--backends", "pymalloc,null"]);
+    assert!(
+        code == Some(2) && text.contains("never allocated") && text.contains("backs no memory"),
+        "{text}"
+    );
+    let (code, _, errors) = whatif(&["--drop-site", "nowhere.py:1"]);
+    assert!(code == Some(2) && errors.contains("heaplay inspect"), "{errors}");
+}
+
+/// Where an allocator returns memory after a delay, its figure has two bounds, or the pace of the
+/// program.
+#[test]
+fn figures_that_depend_on_the_clock_have_bounds_or_a_pace() {
+    if !has_backend("jemalloc") || !has_backend("mimalloc") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let specs = "malloc,jemalloc,mimalloc,mimalloc:purge_delay=-1";
+    let service = traces::committed("service.trace");
+    let run = footprint(&service, specs, &folder.path().join("bounded"));
+    for backend in ["jemalloc", "mimalloc"] {
+        let figure = |metric: Metric| one(&run, "service", backend, metric);
+        for what in ["peak", "mean", "end", "trimmed"] {
+            let [least, most] = ["at_once", "never"]
+                .map(|bound| figure(named(&format!("resident_{what}_{bound}_bytes"))));
+            assert!(least > 0.0 && most > 0.0, "{backend} {what}: {least} {most}");
+            // A trim returns memory at once, whatever the delay is.
+            assert!(least <= most || what == "trimmed", "{backend} {what}: {least} {most}");
+        }
+        // The program frees two thirds of its heap at the end, so the delay matters there.
+        assert!(
+            figure(Metric::ResidentEndAtOnceBytes) < 0.9 * figure(Metric::ResidentEndNeverBytes),
+            "{backend}"
+        );
+    }
+    for backend in ["malloc", "mimalloc:purge_delay=-1"] {
+        assert!(
+            run.values("service", backend, Scope::All, Metric::ResidentEndNeverBytes).is_empty(),
+            "{backend}"
+        );
+    }
+    let hello = traces::committed("hello.trace");
+    let out = folder.path().join("paced");
+    let mut command = heaplay();
+    command.arg("run").arg(&hello).args(["--passes", "footprint", "-b", "malloc,mimalloc"]);
+    expect(0, command.args(["--pace", "4", "--out"]).arg(&out));
+    let run = Run::load(&out).unwrap();
+    assert_eq!(run.manifest.settings.get("pace").map(String::as_str), Some("4"));
+    assert!(run.values("hello", "mimalloc", Scope::All, Metric::ResidentEndNeverBytes).is_empty());
+    // The last time in the recording.
+    let mut reader = heaplay::trace::open(&hello).unwrap();
+    let mut last_ns = 0;
+    while let Some(row) = reader.next_row().unwrap() {
+        last_ns = last_ns.max(row.time_ns);
+    }
+    let seconds =
+        |backend: &str| run.outcomes.iter().find(|row| row.backend == backend).unwrap().seconds;
+    assert!(
+        seconds("mimalloc") >= (last_ns as f64 / 1e9 - 0.01) * 4.0,
+        "{} s for {last_ns} ns",
+        seconds("mimalloc")
+    );
+}

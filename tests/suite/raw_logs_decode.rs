@@ -1,0 +1,415 @@
+//! Raw logs made by hand, machine word by machine word, so that rare cases of a recording are covered.
+//! And the rules of what the recorder refuses.
+
+#[path = "../../src/recorder/rawlog.rs"]
+mod layout;
+#[path = "../../src/recorder/refusal.rs"]
+#[allow(dead_code, reason = "the tests use a part of the rules")]
+mod refusal;
+
+use heaplay::trace::{ArenaEvent, Domain, Op, RawLog, Row, TraceError};
+use layout::{Control, call, control, field, tag, word};
+use refusal::{InterpreterOptions, PythonVariables, interpreter, options, settings};
+use tempfile::TempDir;
+
+/// A log of these words, with a stamp before each 31. Block n begins at n microseconds.
+fn log(folder: &TempDir, words: &[u64]) -> RawLog {
+    let mut all = Vec::new();
+    for (block, words) in words.chunks(layout::BLOCK_WORDS - 1).enumerate() {
+        all.push(layout::STAMP | (block as u64 * 1000));
+        all.extend(words);
+    }
+    let per_chunk = layout::TAIL_BYTES / 8;
+    let chunks: Vec<&[u64]> = all.chunks(per_chunk).collect();
+    let (tail, full) = chunks.split_last().unwrap();
+    let mut header = vec![0; layout::HEADER_BYTES / 8];
+    header[field::MAGIC] = layout::MAGIC;
+    header[field::VERSION] = layout::VERSION;
+    header[field::CHUNKS] = full.len() as u64;
+    header[field::TAIL] = full.len() as u64;
+    let mut file = header;
+    file.extend(*tail);
+    file.resize((layout::HEADER_BYTES + layout::TAIL_BYTES) / 8, 0);
+    file.extend(full.iter().copied().flatten());
+    let path = folder.path().join("log");
+    let bytes: Vec<u8> = file.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    std::fs::write(&path, bytes).unwrap();
+    RawLog::open(&path).unwrap()
+}
+
+struct Read {
+    rows: Vec<Row>,
+    sites: Vec<String>,
+    unseen_frees: u64,
+    unseen_ends: u64,
+    events: u64,
+}
+
+fn read(words: &[u64]) -> Read {
+    let folder = TempDir::new().unwrap();
+    let log = log(&folder, words);
+    let survey = log.survey().unwrap();
+    let (mut rows, mut sites) = (Vec::new(), Vec::new());
+    log.rows(&survey, &mut |row, known| {
+        rows.push(*row);
+        sites.push(known.name(row.site).to_owned());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(survey.rows, rows.len() as u64);
+    let (unseen_frees, unseen_ends, events) =
+        (survey.unseen_frees, survey.unseen_ends, survey.events);
+    Read { rows, sites, unseen_frees, unseen_ends, events }
+}
+
+const RAW: u64 = 0;
+const OBJ: u64 = 2;
+
+fn malloc(size: u64, address: u64) -> u64 {
+    call(tag::MALLOC + OBJ, size, address)
+}
+
+fn free(address: u64) -> u64 {
+    call(tag::FREE, 0, address)
+}
+
+fn thread(number: u64) -> u64 {
+    control(Control::Thread, number)
+}
+
+/// (event, op, size, lifetime) of each row.
+fn short(read: &Read) -> Vec<(u64, Op, u64, Option<u64>)> {
+    read.rows.iter().map(|row| (row.event, row.op, row.size, row.lifetime.map(u64::from))).collect()
+}
+
+#[test]
+fn lifetimes_follow_addresses() {
+    let read = read(&[malloc(10, 16), malloc(20, 32), free(16), malloc(30, 16), free(32)]);
+    assert_eq!(
+        short(&read),
+        [(0, Op::Malloc, 10, Some(2)), (1, Op::Malloc, 20, Some(3)), (3, Op::Malloc, 30, None)]
+    );
+    assert_eq!((read.unseen_frees, read.unseen_ends, read.events), (0, 0, 5));
+}
+
+/// A realloc in flight gives up its old address at once. Its block lives on, and the realloc may fail.
+#[test]
+fn reallocs_of_two_threads_cross() {
+    let raw = |tag: u64, size, address| call(tag + RAW, size, address);
+    let begin = |address| call(tag::REALLOC_BEGIN, 0, address);
+    let read = read(&[
+        raw(tag::MALLOC, 10, 16),
+        raw(tag::MALLOC, 20, 32),
+        begin(16),
+        thread(7),
+        begin(32),
+        raw(tag::REALLOC, 40, 16),
+        thread(1),
+        raw(tag::REALLOC, 50, 32),
+        begin(32),
+        control(Control::ReallocFailed, 0),
+        call(tag::FREE, 0, 32),
+        thread(7),
+        call(tag::FREE, 0, 16),
+    ]);
+    assert_eq!(
+        short(&read),
+        [
+            (0, Op::Malloc, 10, Some(3)),
+            (1, Op::Malloc, 20, Some(1)),
+            (2, Op::Realloc, 40, Some(3)),
+            (3, Op::Realloc, 50, Some(1)),
+        ]
+    );
+    assert_eq!((read.unseen_frees, read.unseen_ends), (0, 0));
+    assert_eq!(read.rows.iter().map(|row| row.thread).collect::<Vec<_>>(), [1, 1, 2, 1]);
+    assert_eq!(read.rows[1].end_thread, Some(2));
+    assert_eq!(read.rows[3].end_thread, None);
+    assert!(read.rows.iter().all(|row| row.domain == Domain::Raw));
+}
+
+/// A mark stands before the next call. A name may hold a zero word.
+#[test]
+fn marks_stand_between_the_calls() {
+    let folder = TempDir::new().unwrap();
+    let name = |text: &[u8; 8]| u64::from_ne_bytes(*text);
+    let words = [
+        control(Control::Mark, 5),
+        name(b"start\0\0\0"),
+        malloc(10, 16),
+        free(16),
+        control(Control::Mark, 16),
+        name(b"\"second\""),
+        0,
+        malloc(20, 32),
+        control(Control::Mark, 3),
+        name(b"end\0\0\0\0\0"),
+    ];
+    let log = log(&folder, &words);
+    let survey = log.survey().unwrap();
+    let second = format!("\"second\"{}", "\0".repeat(8));
+    assert_eq!(survey.marks, [(0, "start".into()), (2, second), (3, "end".into())]);
+    assert_eq!((survey.events, log.header(&survey).marks()), (3, survey.marks));
+}
+
+/// An arena is born before the call that needs it, and dies after the call that emptied it. A chunk of
+/// frames is no arena.
+#[test]
+fn arenas_stand_between_the_calls() {
+    let folder = TempDir::new().unwrap();
+    let (first, second) = (0x7F00_0010_0000u64, 0x7F00_0030_4000u64);
+    let words = [
+        control(Control::Arena, layout::arena(true, 1 << 20)),
+        first,
+        malloc(10, first),
+        control(Control::Arena, layout::arena(true, 16 << 10)),
+        second + 16,
+        free(first),
+        control(Control::Arena, layout::arena(false, 1 << 20)),
+        first,
+        control(Control::Arena, layout::arena(true, 1 << 20)),
+        second,
+        malloc(20, second),
+    ];
+    let log = log(&folder, &words);
+    let survey = log.survey().unwrap();
+    let arena = |event, is_birth, base| ArenaEvent { event, is_birth, base, size: 1 << 20 };
+    let expected = [arena(0, true, first), arena(2, false, first), arena(2, true, second)];
+    assert_eq!((&survey.arenas[..], survey.events), (&expected[..], 3));
+    assert_eq!((survey.frame_chunks.births, survey.frame_chunks.peak_bytes), (1, 16 << 10));
+    assert_eq!(log.header(&survey).arenas(), expected);
+}
+
+/// A site with callers is a chain. Chains share their common part. The innermost line comes first.
+#[test]
+fn chains_are_read_newest_first() {
+    let name = |text: &[u8; 8]| u64::from_ne_bytes(*text);
+    let read = read(&[
+        control(Control::File, 1 << 24 | 4),
+        name(b"a.py\0\0\0\0"),
+        control(Control::Site, 1),
+        1 << 32 | 10,
+        control(Control::Site, 2),
+        1 << 32 | 20,
+        control(Control::Chain, 3),
+        1 << 32 | 2,
+        control(Control::Chain, 4),
+        2 << 32 | 3,
+        word(tag::SITE, 3),
+        malloc(1, 16),
+        word(tag::SITE, 4),
+        malloc(2, 32),
+        word(tag::SITE, 2),
+        malloc(3, 48),
+        // A chain that calls itself ends somewhere.
+        control(Control::Chain, 5),
+        1 << 32 | 5,
+        word(tag::SITE, 5),
+        malloc(4, 64),
+        word(tag::SITE, 99),
+        malloc(5, 80),
+    ]);
+    assert_eq!(read.sites[..3], ["a.py:10 < a.py:20", "a.py:20 < a.py:10 < a.py:20", "a.py:20"]);
+    assert!(read.sites[3].starts_with("a.py:10 < a.py:10") && read.sites[3].len() < 4096);
+    assert_eq!(read.sites[4], "");
+}
+
+/// A thread in a sub-interpreter has a number of its own, which the header explains.
+#[test]
+fn threads_of_sub_interpreters_have_numbers_of_their_own() {
+    let folder = TempDir::new().unwrap();
+    let words = [
+        malloc(1, 16),
+        control(Control::Interpreter, 5),
+        malloc(2, 32),
+        thread(2),
+        malloc(3, 48),
+        control(Control::Interpreter, 0),
+        malloc(4, 64),
+        thread(1),
+        control(Control::Interpreter, 5),
+        free(16),
+    ];
+    let log = log(&folder, &words);
+    let survey = log.survey().unwrap();
+    assert_eq!(log.header(&survey).interpreters(), [(2, 5), (3, 5)]);
+    let mut threads = Vec::new();
+    log.rows(&survey, &mut |row, _| {
+        threads.push((row.thread, row.end_thread));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(threads, [(1, Some(2)), (2, None), (3, None), (4, None)]);
+}
+
+/// The recorder checks its limits once a block. The reader stops at the exact call.
+#[test]
+fn a_limit_of_calls_is_exact() {
+    let folder = TempDir::new().unwrap();
+    let words: Vec<u64> =
+        (0..50).flat_map(|n| [malloc(8, 16 + n * 16), free(16 + n * 16)]).collect();
+    let path = log(&folder, &words).path().to_owned();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let mut set = |field: usize, value: u64| {
+        bytes[field * 8..field * 8 + 8].copy_from_slice(&value.to_ne_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+    };
+    set(field::END, layout::end::LIMIT);
+    set(field::LIMIT, layout::limit::EVENTS);
+    for most in [1, 7, 99, 100, 200] {
+        set(field::MAX_EVENTS, most);
+        set(field::LIMIT_VALUE, most);
+        let log = RawLog::open(&path).unwrap();
+        let survey = log.survey().unwrap();
+        assert_eq!(survey.events, most.min(100));
+        let limit = &log.header(&survey).facts["limit"];
+        assert!(
+            limit.starts_with(&format!(
+                "--max-events {most}, reached after {} calls",
+                survey.events
+            )),
+            "{limit}"
+        );
+    }
+}
+
+#[test]
+fn calls_that_the_log_misses_are_counted() {
+    let read = read(&[
+        free(160),
+        call(tag::REALLOC_BEGIN, 0, 176),
+        call(tag::REALLOC + OBJ, 5, 192),
+        malloc(10, 16),
+        malloc(20, 16),
+        free(16),
+    ]);
+    // The realloc of an unseen block is a malloc. The block at 16 ended before its address came back.
+    assert_eq!(
+        short(&read),
+        [(0, Op::Malloc, 5, None), (1, Op::Malloc, 10, Some(1)), (3, Op::Malloc, 20, Some(1))]
+    );
+    assert_eq!((read.unseen_frees, read.unseen_ends, read.events), (2, 1, 5));
+}
+
+/// A block of a trace cannot change between the raw domain and another one. So it ends, and a new block
+/// begins.
+#[test]
+fn a_realloc_across_domains_is_a_free_and_a_malloc() {
+    let read =
+        read(&[malloc(10, 16), call(tag::REALLOC_BEGIN, 0, 16), call(tag::REALLOC + RAW, 9, 32)]);
+    assert_eq!(short(&read), [(0, Op::Malloc, 10, Some(1)), (2, Op::Malloc, 9, None)]);
+}
+
+#[test]
+fn sizes_sites_and_times() {
+    let name = "ä/long name.py";
+    let mut words = vec![word(tag::WIDE, 1 << 40), malloc(0, 16), malloc(65_535, 32)];
+    words.push(control(Control::File, 1 << 24 | name.len() as u64));
+    for chunk in name.as_bytes().chunks(8) {
+        let mut bytes = [0; 8];
+        bytes[..chunk.len()].copy_from_slice(chunk);
+        words.push(u64::from_ne_bytes(bytes));
+    }
+    words.extend([control(Control::Site, 3), 1 << 32 | 77, word(tag::SITE, 3), malloc(1, 48)]);
+    words.extend([word(tag::SITE, 0), malloc(2, 64)]);
+    let first = words.len();
+    // Enough to fill more than one chunk.
+    words.extend((0..40_000).map(|n| malloc(3, 80 + n * 16)));
+    let read = read(&words);
+    assert_eq!(read.rows[0].size, 1 << 40);
+    assert_eq!(read.rows[1].size, 65_535);
+    assert_eq!(read.sites[..4], ["", "", "ä/long name.py:77", ""]);
+    assert_eq!(read.rows.len(), 40_004);
+    let last = (first + 40_000 - 1) / (layout::BLOCK_WORDS - 1);
+    assert_eq!((read.rows[0].time_ns, read.rows[40_003].time_ns), (0, last as u64 * 1000));
+}
+
+/// A process may die after its tail was appended and before it was cleared. Its log has the same words
+/// twice, and the reader takes them once.
+#[test]
+fn a_tail_that_was_appended_is_read_once() {
+    let folder = TempDir::new().unwrap();
+    let words: Vec<u64> = (0..20_000).map(|n| malloc(3, 80 + n * 16)).collect();
+    let rows = log(&folder, &words).survey().unwrap().rows;
+    assert_eq!(rows, 20_000);
+    let path = folder.path().join("log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[field::TAIL * 8..field::TAIL * 8 + 8].copy_from_slice(&0u64.to_ne_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let in_chunk = layout::TAIL_BYTES / 8 / layout::BLOCK_WORDS * (layout::BLOCK_WORDS - 1);
+    assert_eq!(RawLog::open(&path).unwrap().survey().unwrap().rows, in_chunk as u64);
+}
+
+#[test]
+fn damage_is_an_error_with_its_place() {
+    let folder = TempDir::new().unwrap();
+    let log = log(&folder, &[malloc(1, 16), u64::MAX]);
+    assert!(matches!(log.survey(), Err(TraceError::Byte { offset: 16, .. })));
+}
+
+#[test]
+fn options_are_read_as_the_interpreter_reads_them() {
+    let read = |line: &str| options(line.split_whitespace().map(str::as_bytes));
+    let dev = InterpreterOptions { has_dev: true, ..InterpreterOptions::default() };
+    for line in [
+        "-X dev app.py",
+        "-Xdev",
+        "-BsX dev -c 1",
+        "-W error -X dev",
+        "--check-hash-based-pycs always -Xdev",
+    ] {
+        assert_eq!(read(line), dev, "{line}");
+    }
+    for line in [
+        "app.py -X dev",
+        "-c 1 -X dev",
+        "-mjson -X dev",
+        "-X device",
+        "- -X dev",
+        "-W -Xdev app.py",
+        "-Werror",
+    ] {
+        assert_eq!(read(line), InterpreterOptions::default(), "{line}");
+    }
+    assert!(read("-X tracemalloc=3").has_tracemalloc && read("-I app.py").ignores_environment);
+}
+
+#[test]
+fn settings_that_remove_the_hooks_are_refused() {
+    let none = PythonVariables::default();
+    let malloc = PythonVariables { malloc: Some(b"default"), ..none };
+    assert_eq!(settings(InterpreterOptions::default(), none), None);
+    assert!(settings(InterpreterOptions::default(), malloc).is_some());
+    assert_eq!(
+        settings(
+            InterpreterOptions { ignores_environment: true, ..InterpreterOptions::default() },
+            malloc
+        ),
+        None
+    );
+    assert_eq!(
+        settings(InterpreterOptions::default(), PythonVariables { malloc: Some(b""), ..none }),
+        None
+    );
+    assert_eq!(
+        settings(
+            InterpreterOptions::default(),
+            PythonVariables { tracemalloc: Some(b"0"), ..none }
+        ),
+        None
+    );
+    let refused = |version: &str, is_late| interpreter(version.as_bytes(), is_late, false);
+    for version in ["3.7.0", "3.11.2 (main) [GCC]", "3.13.0rc1", "3.14.0", "3.20.1"] {
+        assert_eq!((refused(version, false), refused(version, true)), (None, None), "{version}");
+        assert!(
+            interpreter(version.as_bytes(), false, true).is_some(),
+            "{version}, by its functions"
+        );
+    }
+    assert!(refused("3.6.15", false).is_some() && refused("3.6.15", true).is_none());
+    for version in
+        ["2.7.18 (x)", "3.5.2", "4.0.0", "", "3.13.0 experimental free-threading build (main)"]
+    {
+        assert!(refused(version, false).is_some() && refused(version, true).is_some(), "{version}");
+    }
+}

@@ -1,0 +1,16 @@
+//! What tests share: starting programs, what this machine has, what is skipped without it,
+//! reference models, and generated requests.
+
+pub mod arena_hooks;
+pub mod child;
+pub mod compiler;
+pub mod interpreters;
+pub mod libraries;
+pub mod lockstep;
+pub mod machine;
+pub mod process;
+pub mod reference_heap;
+pub mod reference_pools;
+pub mod skip;
+pub mod traces;
+pub mod waves;
