@@ -73,7 +73,8 @@ fn pictures_of_memory_are_those_that_were_looked_at() {
     let run = synthetic::run(&Wish { backends: &backends, samples: 600, ..Wish::default() });
     let trace_reports = TraceReport::all(&run);
     let drawn = MEMORY.map(|name| {
-        let kind = CHARTS.iter().find(|kind| kind.about.name == name).expect("a chart of that name");
+        let kind =
+            CHARTS.iter().find(|kind| kind.about.name == name).expect("a chart of that name");
         let chart = kind.describe(&trace_reports[0]).expect("something to draw");
         (name.to_owned(), draw(&chart))
     });

@@ -41,10 +41,7 @@ fn pictures(run: &Run) -> Vec<(String, Picture)> {
             // Only the optimised build is held to it: the other is slower by much, and not what
             // people run.
             let limit = if cfg!(debug_assertions) { 20.0 } else { 2.0 };
-            assert!(
-                spent.as_secs_f64() < limit,
-                "{name} took {spent:?} for {encoded:?} bytes"
-            );
+            assert!(spent.as_secs_f64() < limit, "{name} took {spent:?} for {encoded:?} bytes");
             let trace = &trace_report.trace.name;
             all.extend(picture.map(|picture| (format!("{trace}--{name}"), picture)));
         }

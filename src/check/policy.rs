@@ -183,6 +183,7 @@ impl AcceptedIncrease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::Metric;
 
     #[test]
     fn defaults_and_overrides() {

@@ -8,9 +8,7 @@ use rayon::prelude::*;
 use super::chart::{CHARTS, Chart, ChartKind, TRACE_CHARTS, arenas, effect, scorecard};
 use super::error::ReportError;
 use super::figures::{ArenaMap, Effect, TraceReport, TraceShape};
-use super::files::{
-    PAGE, PERCENTILES_CSV, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name,
-};
+use super::files::{PAGE, PERCENTILES_CSV, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
 use super::page::{self, DrawnPicture};
 use super::picture::draw;
 use super::terminal::summary;
@@ -120,8 +118,7 @@ pub fn render_effects(effects: &[Effect], folder: &Path) -> Result<Vec<PathBuf>,
 }
 
 fn create(folder: &Path) -> Result<(), ReportError> {
-    fs::create_dir_all(folder)
-        .map_err(|source| ReportError::Io { path: folder.to_owned(), source })
+    fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {

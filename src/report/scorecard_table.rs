@@ -35,9 +35,7 @@ fn columns() -> [&'static str; 15] {
 }
 
 /// The traces that were measured, each with its figures in multiples of the live bytes.
-fn measured<'a>(
-    trace_reports: &'a [TraceReport],
-) -> Vec<(&'a TraceReport<'a>, ScorecardGroup)> {
+fn measured<'a>(trace_reports: &'a [TraceReport]) -> Vec<(&'a TraceReport<'a>, ScorecardGroup)> {
     trace_reports
         .iter()
         .filter(|trace_report| trace_report.backends.iter().any(BackendFigures::has_figures))

@@ -168,8 +168,7 @@ fn row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
     let none = || "–".to_owned();
     let reference = trace_report.reference().and_then(|first| first.cost);
     let cost = backend.cost;
-    let resident =
-        |which: ResidentFigure| backend.memory.text(which).unwrap_or_else(none);
+    let resident = |which: ResidentFigure| backend.memory.text(which).unwrap_or_else(none);
     vec![
         backend.name().to_owned(),
         cost.map_or(none(), |cost| figure(cost.middle_ns)),

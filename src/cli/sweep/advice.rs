@@ -32,13 +32,12 @@ pub fn advice(run: &Run, metric: Metric, memory: &str) -> String {
 /// The cost of a backend on a trace of so many calls; `None` where a pass failed.
 fn cost(backend: &BackendFigures, calls: u64, metric: Metric) -> Option<BackendCost> {
     let values = |metric| backend.values(Scope::All, metric);
-    let times = values(Metric::TimeNanoseconds);
     Some(BackendCost {
         name: backend.spec.to_owned(),
         memory_bytes: *values(metric).first()?,
         is_varying: !values(Metric::VariesBetweenRuns).is_empty(),
         median_ns: backend.cost?.middle_ns,
-        times_ns: times.iter().map(|ns| ns / calls as f64).collect(),
+        times_ns: values(Metric::TimeNanoseconds).iter().map(|ns| ns / calls as f64).collect(),
     })
 }
 

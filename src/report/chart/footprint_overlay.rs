@@ -84,8 +84,7 @@ fn plotted(trace_report: &TraceReport) -> String {
          after the last call, after the allocator's own trim, and after every block is freed and trimmed.",
         trace_report.trace.name
     );
-    let has_range =
-        |backend: &BackendFigures| backend.memory.range(ResidentFigure::End).is_some();
+    let has_range = |backend: &BackendFigures| backend.memory.range(ResidentFigure::End).is_some();
     if trace_report.backends.iter().any(has_range) {
         text += "  Brackets at exit: memory goes back by the clock; had it gone back at once, and never.";
     } else {

@@ -82,8 +82,13 @@ impl HeapMapPanel {
         let columns = rows.iter().map(width).max().unwrap_or(0);
         let last = LastColumn::of(&rows);
         let backend = backend.label.clone();
-        (columns > 0 && row_bytes > 0.0)
-            .then_some(HeapMapPanel { backend, row_bytes, columns, rows, last })
+        (columns > 0 && row_bytes > 0.0).then_some(HeapMapPanel {
+            backend,
+            row_bytes,
+            columns,
+            rows,
+            last,
+        })
     }
 
     /// Bytes of address space.
@@ -176,11 +181,9 @@ const READING: [&str; 5] = [
 ];
 
 fn verdict(maps: &[HeapMapPanel]) -> String {
-    let share = |map: &HeapMapPanel| {
-        (map.last.sparse + map.last.empty) as f64 / map.last.resident as f64
-    };
-    let shares: Vec<f64> =
-        maps.iter().filter(|map| map.last.resident > 0).map(share).collect();
+    let share =
+        |map: &HeapMapPanel| (map.last.sparse + map.last.empty) as f64 / map.last.resident as f64;
+    let shares: Vec<f64> = maps.iter().filter(|map| map.last.resident > 0).map(share).collect();
     let Some((low, high)) = crate::stats::range(&shares) else {
         return "At exit no part of the heap is resident".to_owned();
     };
@@ -198,10 +201,7 @@ fn verdict(maps: &[HeapMapPanel]) -> String {
         return format!("{opening}  None keeps an empty one.");
     }
     if empty.len() == 1 || least.1 == most.1 {
-        return format!(
-            "{opening}  {} are kept though they are empty.",
-            count(most.1 as u64)
-        );
+        return format!("{opening}  {} are kept though they are empty.", count(most.1 as u64));
     }
     format!("{opening}  {} keeps {} that are empty, {} {}.", most.0, most.1, least.0, least.1)
 }

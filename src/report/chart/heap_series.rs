@@ -138,8 +138,7 @@ impl HeapColumn {
             self.least[k] = self.least[k].min(point.boundaries[k]);
             self.most[k] = self.most[k].max(point.boundaries[k]);
         }
-        self.resident =
-            (self.resident.0.min(point.resident), self.resident.1.max(point.resident));
+        self.resident = (self.resident.0.min(point.resident), self.resident.1.max(point.resident));
     }
 }
 

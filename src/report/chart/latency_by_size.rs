@@ -169,13 +169,12 @@ fn panel(
         times.by_allocator.iter().map(of).max().unwrap_or(0)
     };
     let loud = emphasised(trace_report);
-    let line = |(backend, classes): (&crate::report::figures::BackendFigures, &ClassTimes)| {
-        ClassLine {
+    let line =
+        |(backend, classes): (&crate::report::figures::BackendFigures, &ClassTimes)| ClassLine {
             backend: backend.label.clone(),
             is_emphasised: loud.contains(&backend.name()),
             points: classes.iter().map(|class| point(class, percentile)).collect(),
-        }
-    };
+        };
     let scale = Scale::Linear { from: size_place(low) - 0.5, to: size_place(high) + 0.5 };
     ClassPanel {
         operation: OPS[times.op].0,

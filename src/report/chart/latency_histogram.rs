@@ -7,9 +7,7 @@ use super::axis::Axis;
 use super::clock_floor::ClockFloor;
 use super::contract::{About, Caption};
 use super::scale::Scale;
-use crate::report::figures::{
-    BackendFigures, BackendLabel, LatencyDistribution, OPS, TraceReport,
-};
+use crate::report::figures::{BackendFigures, BackendLabel, LatencyDistribution, OPS, TraceReport};
 use crate::units::nanoseconds;
 
 /// What does a call usually cost, and which paths does an allocator have?

@@ -158,10 +158,7 @@ fn steps(distribution: &LatencyDistribution) -> Vec<(f64, f64)> {
 }
 
 /// The first decade at which the raw replay is three times as slow as the median over the replays.
-fn machine_from_decade(
-    raw: &LatencyDistribution,
-    confirmed: &LatencyDistribution,
-) -> Option<i32> {
+fn machine_from_decade(raw: &LatencyDistribution, confirmed: &LatencyDistribution) -> Option<i32> {
     (1..=7).find(|decade| {
         let share = 1.0 - 10_f64.powi(-decade);
         match (raw.fact(share), confirmed.fact(share)) {
@@ -269,7 +266,10 @@ fn verdict(trace_report: &TraceReport) -> String {
             best.backend.name()
         )
     } else {
-        format!("  The slowest calls lie within a factor of 2: {} to {value}.", nanoseconds(best.ns))
+        format!(
+            "  The slowest calls lie within a factor of 2: {} to {value}.",
+            nanoseconds(best.ns)
+        )
     };
     title.trim_start().to_owned()
 }

@@ -40,13 +40,9 @@ pub use latency_by_size::{
     ClassLine, ClassPanel, ClassPercentile, ClassPoint, LatencyBySizeChart, size_place,
 };
 pub use latency_heat_map::{LatencyBand, LatencyHeatMapChart, LatencyHeatMapRow};
-pub use latency_histogram::{
-    HistogramCell, HistogramColumn, LEAST_SHARE, LatencyHistogramChart,
-};
+pub use latency_histogram::{HistogramCell, HistogramColumn, LEAST_SHARE, LatencyHistogramChart};
 pub use latency_percentiles::{LatencyPercentilesChart, PercentileCurve, PercentilePanel};
-pub use list::{
-    CHARTS, Chart, ChartKind, TRACE_CHARTS, TraceChart, arenas, effect, scorecard,
-};
+pub use list::{CHARTS, Chart, ChartKind, TRACE_CHARTS, TraceChart, arenas, effect, scorecard};
 pub use page_fullness::{FullnessBins, FullnessRow, PIECES, PageFullnessChart, sparse};
 pub use page_retention::{
     LINES_MAX, PageRetentionChart, Reach, RetentionColumn, RetentionLine, short_line,

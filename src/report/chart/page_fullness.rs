@@ -64,7 +64,8 @@ impl FullnessRow {
             let moment = usize::from(row.moment == Moment::End);
             bins[moment][(row.bin as usize).min(15)] += row.pages as f64 * PAGE_BYTES;
         }
-        let piece = |(bytes, metric): (f64, Metric)| Some((bytes, backend.rows.first_value(metric)?));
+        let piece =
+            |(bytes, metric): (f64, Metric)| Some((bytes, backend.rows.first_value(metric)?));
         Some(FullnessRow {
             backend: backend.label.clone(),
             peak_bytes: bins[0],
@@ -143,10 +144,7 @@ fn verdict(rows: &[FullnessRow]) -> String {
         rows.iter().filter(|row| total(&row.end_bytes) > 0.0).map(share).collect();
     let opening = match crate::stats::range(&shares) {
         Some((low, high)) if high - low < 0.02 => {
-            format!(
-                "At exit {} of the pinned pages are less than a quarter full.",
-                percent(high)
-            )
+            format!("At exit {} of the pinned pages are less than a quarter full.", percent(high))
         }
         Some((low, high)) => {
             let [from, to] = [low, high].map(|share| format!("{:.0}", share * 100.0));

@@ -127,9 +127,7 @@ impl<'a> RetentionRows<'a> {
     }
 
     fn total(&self, backend: &BackendFigures<'a>) -> f64 {
-        attributions(backend, self.moment)
-            .map(|row| row.external_fragmentation_bytes as f64)
-            .sum()
+        attributions(backend, self.moment).map(|row| row.external_fragmentation_bytes as f64).sum()
     }
 
     /// Live bytes and blocks of a line: the same for every backend.
@@ -221,11 +219,7 @@ pub fn short_line(line: &str) -> String {
     line.rsplit('/').next().unwrap_or(line).to_owned()
 }
 
-fn caption(
-    trace_report: &TraceReport,
-    rows: &RetentionRows,
-    by_live: &[&Attribution],
-) -> Caption {
+fn caption(trace_report: &TraceReport, rows: &RetentionRows, by_live: &[&Attribution]) -> Caption {
     let plotted = format!(
         "Which lines of `{}` keep memory from being given back {}.  Left: live bytes, what a heap profiler reports.  Right: \
          stranded bytes, free space on pages that these blocks hold, by allocator.",

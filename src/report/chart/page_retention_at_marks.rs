@@ -126,8 +126,7 @@ fn parts(sites: &[&str]) -> Vec<RetentionPart> {
         name: short_line(site),
         colour: *colour,
     };
-    let others =
-        RetentionPart { site: None, name: "all other lines".to_owned(), colour: OTHERS };
+    let others = RetentionPart { site: None, name: "all other lines".to_owned(), colour: OTHERS };
     COLOURS.iter().zip(sites).map(own).chain([others]).collect()
 }
 
@@ -171,10 +170,7 @@ fn moments(trace_report: &TraceReport) -> Option<Vec<RetentionMoment>> {
 
 /// The lines with the most retention, by their best place over the moments: one that matters in a
 /// single phase is not averaged away.
-fn leading_lines<'a>(
-    trace_report: &TraceReport<'a>,
-    moments: &[RetentionMoment],
-) -> Vec<&'a str> {
+fn leading_lines<'a>(trace_report: &TraceReport<'a>, moments: &[RetentionMoment]) -> Vec<&'a str> {
     let mut best: Vec<(&str, f64)> = Vec::new();
     for moment in moments {
         for (line, share) in trace_report.retaining_lines(moment.moment) {
@@ -188,11 +184,7 @@ fn leading_lines<'a>(
     best.into_iter().take(COLOURS.len()).map(|line| line.0).collect()
 }
 
-fn panel(
-    backend: &BackendFigures,
-    moments: &[RetentionMoment],
-    sites: &[&str],
-) -> RetentionPanel {
+fn panel(backend: &BackendFigures, moments: &[RetentionMoment], sites: &[&str]) -> RetentionPanel {
     let stack = |moment: &RetentionMoment| {
         let mut stack = vec![0.0; sites.len() + 1];
         for row in backend.rows.attributions.iter().filter(|row| row.moment == moment.moment) {
@@ -256,8 +248,7 @@ fn verdict(moments: &[RetentionMoment], sites: &[&str], panels: &[RetentionPanel
     };
     let has_exit = moments.last().is_some_and(|last| last.moment == Moment::End);
     let exit = if has_exit {
-        let left =
-            if worst.last_bytes > 0.0 { bytes(worst.last_bytes) } else { "none".to_owned() };
+        let left = if worst.last_bytes > 0.0 { bytes(worst.last_bytes) } else { "none".to_owned() };
         format!(", and {left} at exit")
     } else {
         String::new()

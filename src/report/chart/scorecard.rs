@@ -71,8 +71,7 @@ pub fn describe(trace_reports: &[TraceReport]) -> Option<ScorecardChart> {
         })
         .collect();
     let byte_unit = byte_unit(shown_peak(&peaks).max(first.live_peak_bytes));
-    let unit =
-        if has_many_traces { MemoryUnit::Live } else { MemoryUnit::Bytes(byte_unit.bytes) };
+    let unit = if has_many_traces { MemoryUnit::Live } else { MemoryUnit::Bytes(byte_unit.bytes) };
     let mut groups: Vec<ScorecardGroup> =
         measured.iter().map(|trace_report| group(trace_report, unit)).collect();
     let mean = has_many_traces.then(|| geometric(&groups));
@@ -133,9 +132,8 @@ fn columns(
     // Peak, average and end of one trace share a unit, so they share a scale as well.
     let widest = memory.iter().copied().fold(0.0, f64::max);
     let memory = if has_many_traces { memory } else { [widest; 3] };
-    let of = |peak: &str, rest: &str| {
-        format!("{unit}{}{rest}", if has_many_traces { peak } else { "" })
-    };
+    let of =
+        |peak: &str, rest: &str| format!("{unit}{}{rest}", if has_many_traces { peak } else { "" });
     let memory_column = |name: &'static str, label: String, to: f64| ScorecardColumn {
         name,
         axis: Axis {
@@ -154,11 +152,7 @@ fn columns(
         },
         ScorecardColumn { name: "slow calls", axis: slow },
         memory_column("peak resident", of(" peak", ""), memory[0]),
-        memory_column(
-            "average resident",
-            of(" average", ", over the allocation clock"),
-            memory[1],
-        ),
+        memory_column("average resident", of(" average", ", over the allocation clock"), memory[1]),
         memory_column("resident at exit", of(" peak", ""), memory[2]),
     ]
 }
@@ -172,11 +166,7 @@ fn slow_scale(groups: &[ScorecardGroup]) -> Scale {
     Scale::log(low / 2.0, high * 3.0)
 }
 
-fn caption(
-    trace_reports: &[TraceReport],
-    measured: &[&TraceReport],
-    is_dense: bool,
-) -> Caption {
+fn caption(trace_reports: &[TraceReport], measured: &[&TraceReport], is_dense: bool) -> Caption {
     let (title, reading) = match measured {
         [one] => (verdict_of_one(one), READING_OF_ONE),
         _ if is_dense => (verdict_of_many(measured), READING_OF_MEANS),
@@ -316,8 +306,7 @@ fn verdict_of_many(measured: &[&TraceReport]) -> String {
         };
         stats::geometric_mean(&measured.iter().filter_map(ratio).collect::<Vec<f64>>())
     };
-    let time_of =
-        |spec: &str| ratio(spec, &|backend| backend.cost.map(|cost| cost.middle_ns));
+    let time_of = |spec: &str| ratio(spec, &|backend| backend.cost.map(|cost| cost.middle_ns));
     let peak_of = |spec: &str| ratio(spec, &|backend| backend.memory.peak_bytes);
     let others: Vec<&BackendFigures> =
         measured[0].allocators().filter(|backend| backend.spec != reference.spec).collect();

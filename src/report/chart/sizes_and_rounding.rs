@@ -115,8 +115,7 @@ fn limit(place: usize) -> u64 {
 pub fn describe(trace_report: &TraceReport) -> Option<SizesAndRoundingChart> {
     let all = trace_report.backends.iter().flat_map(|backend| &backend.rows.rounding);
     let shown = all.filter(|row| matches!(row.moment, Moment::Peak | Moment::Whole));
-    let count =
-        shown.map(|row| place(row.up_to_bytes) + 1).max()?.max(SMALL_CLASSES + 2);
+    let count = shown.map(|row| place(row.up_to_bytes) + 1).max()?.max(SMALL_CLASSES + 2);
     let mut live_bytes = vec![0.0; count];
     let mut allocated_bytes = vec![0.0; count];
     let mut strips = Vec::new();
@@ -126,10 +125,8 @@ pub fn describe(trace_report: &TraceReport) -> Option<SizesAndRoundingChart> {
     if strips.is_empty() || live_bytes.iter().sum::<f64>() <= 0.0 {
         return None;
     }
-    let highest: Vec<f64> = strips
-        .iter()
-        .map(|strip| strip.lost_bytes.iter().copied().fold(0.0, f64::max))
-        .collect();
+    let highest: Vec<f64> =
+        strips.iter().map(|strip| strip.lost_bytes.iter().copied().fold(0.0, f64::max)).collect();
     let deepest = shown_peak(&highest).max(1.0) * 1.06;
     let loss_unit = byte_unit(shown_peak(&highest).max(1.0));
     let mut chart = SizesAndRoundingChart {
@@ -161,9 +158,7 @@ fn strip(
     live_bytes: &mut [f64],
     allocated_bytes: &mut [f64],
 ) -> Option<RoundingStrip> {
-    let at = |moment: Moment| {
-        backend.rows.rounding.iter().filter(move |row| row.moment == moment)
-    };
+    let at = |moment: Moment| backend.rows.rounding.iter().filter(move |row| row.moment == moment);
     at(Moment::Peak).next()?;
     let lost = |row: &Rounding| row.usable_bytes.saturating_sub(row.live_bytes) as f64;
     let mut lost_bytes = vec![0.0; live_bytes.len()];

@@ -127,11 +127,7 @@ fn panel(backend: &&BackendFigures) -> Option<HeapPanel> {
     })
 }
 
-fn caption(
-    trace_report: &TraceReport,
-    shown: &[&BackendFigures],
-    panels: &[HeapPanel],
-) -> Caption {
+fn caption(trace_report: &TraceReport, shown: &[&BackendFigures], panels: &[HeapPanel]) -> Caption {
     let caption = Caption::new(
         verdict(trace_report, shown, panels),
         plotted(trace_report),
@@ -222,11 +218,7 @@ fn plotted(trace_report: &TraceReport) -> String {
     text
 }
 
-fn verdict(
-    trace_report: &TraceReport,
-    shown: &[&BackendFigures],
-    panels: &[HeapPanel],
-) -> String {
+fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures], panels: &[HeapPanel]) -> String {
     let ends: Vec<f64> = shown.iter().filter_map(|backend| backend.memory.end_bytes).collect();
     let usual = shown_peak(&ends);
     let near: Vec<f64> = ends.iter().copied().filter(|end| *end <= usual).collect();

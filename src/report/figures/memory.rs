@@ -26,12 +26,8 @@ pub enum ResidentFigure {
 
 impl ResidentFigure {
     /// All of them, in the order of [`MemoryFigures::ranges_bytes`].
-    pub const ALL: [ResidentFigure; 4] = [
-        ResidentFigure::Peak,
-        ResidentFigure::Mean,
-        ResidentFigure::End,
-        ResidentFigure::Trimmed,
-    ];
+    pub const ALL: [ResidentFigure; 4] =
+        [ResidentFigure::Peak, ResidentFigure::Mean, ResidentFigure::End, ResidentFigure::Trimmed];
 
     /// The measured figure, and the ends of its range: memory returned at once, and never.
     fn metrics(self) -> [Metric; 3] {

@@ -25,9 +25,7 @@ pub use effect::Effect;
 pub use fragmentation::{Fragmentation, fragmentation};
 pub use memory::{ByteRange, MemoryFigures, ResidentFigure};
 pub use phases::{MARKS_MAX, ProgramPhase, marks};
-pub use scorecard::{
-    GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, geometric, group,
-};
+pub use scorecard::{GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, geometric, group};
 pub use tail::{
     ClassTimes, PERCENTILES, WINDOWS, best_by_class, by_class, call_text, partly_slow_calls,
     percentiles, preemptions, seen_text, short_site, slow_calls, worst_windows,

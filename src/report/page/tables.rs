@@ -135,16 +135,15 @@ pub fn slow_calls(trace_report: &TraceReport) -> String {
 pub fn machine_noise(trace_report: &TraceReport) -> String {
     let over =
         |all: &[LatencyDistribution; 3]| all.iter().map(|times| times.slower(1e6)).sum::<u64>();
-    let has_calls =
-        |all: &[LatencyDistribution; 3]| all.iter().any(|times| times.calls > 0);
-    let window = |window: Option<(f64, f64)>| {
-        or_dash(window.map(|(share, event)| {
-            format!("{} from event {}", percent(share), count(event as u64))
-        }))
-    };
+    let has_calls = |all: &[LatencyDistribution; 3]| all.iter().any(|times| times.calls > 0);
+    let window =
+        |window: Option<(f64, f64)>| {
+            or_dash(window.map(|(share, event)| {
+                format!("{} from event {}", percent(share), count(event as u64))
+            }))
+        };
     let row = |backend: &BackendFigures| {
-        let confirmed =
-            has_calls(&backend.confirmed).then(|| over(&backend.confirmed).to_string());
+        let confirmed = has_calls(&backend.confirmed).then(|| over(&backend.confirmed).to_string());
         let mut row = vec![
             backend.name().to_owned(),
             or_dash(preemptions(backend).map(figure)),
@@ -181,7 +180,9 @@ pub fn memory(trace_report: &TraceReport) -> String {
         let memory = &backend.memory;
         let about = memory.about();
         let times = |bytes: Option<f64>, live: f64| {
-            or_dash(bytes.filter(|_| live > 0.0).map(|bytes| format!("{about}{}", ratio(bytes / live))))
+            or_dash(
+                bytes.filter(|_| live > 0.0).map(|bytes| format!("{about}{}", ratio(bytes / live))),
+            )
         };
         let mut row = vec![backend.name().to_owned()];
         row.extend(ResidentFigure::ALL.map(|which| or_dash(memory.text(which))));

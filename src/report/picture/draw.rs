@@ -4,9 +4,9 @@ use super::canvas::Canvas;
 use super::frame::warn;
 use super::{
     check_effect, footprint_overlay, heap_map, latency_by_size, latency_heat_map,
-    latency_histogram, latency_percentiles, page_fullness, page_retention,
-    page_retention_at_marks, scorecard, sizes_and_rounding, throughput, trace_arenas,
-    trace_lifetimes, trace_live, trace_sizes, where_memory_went,
+    latency_histogram, latency_percentiles, page_fullness, page_retention, page_retention_at_marks,
+    scorecard, sizes_and_rounding, throughput, trace_arenas, trace_lifetimes, trace_live,
+    trace_sizes, where_memory_went,
 };
 use crate::report::chart::Chart;
 

@@ -79,8 +79,7 @@ fn title_lines(title: &str, width: f64) -> (Vec<String>, Type) {
         lines = wrap(title, kind, width);
     }
     // A few words on a second line of their own read badly: the break moves to the left.
-    let is_short =
-        |lines: &[String]| lines.len() == 2 && text_width(&lines[1], kind) < width * 0.3;
+    let is_short = |lines: &[String]| lines.len() == 2 && text_width(&lines[1], kind) < width * 0.3;
     let mut narrow = width;
     while is_short(&lines) && narrow > width * 0.6 {
         narrow -= 24.0;

@@ -4,9 +4,7 @@ use super::canvas::{Anchor, Canvas, Stroke, shorten, text_width, wrap};
 use super::end_labels::{EndLabel, end_labels};
 use super::frame::{HEADING, LEFT, NOTE, RIGHT, SMALL, STRONG, TINY, backend_stroke, frame};
 use super::panel::Panel;
-use crate::report::chart::{
-    ClockFloor, LatencyPercentilesChart, PercentileCurve, PercentilePanel,
-};
+use crate::report::chart::{ClockFloor, LatencyPercentilesChart, PercentileCurve, PercentilePanel};
 use crate::report::palette::{AXIS, GRID, SOFT};
 use crate::units::{count, nanosecond_tick, nanoseconds, power_of_ten};
 
@@ -176,7 +174,8 @@ fn raw_text(canvas: &mut Canvas, panel: &Panel, described: &PercentilePanel) {
     let (left, foot) = (panel.left + 12.0, panel.top + 20.0 + 17.0 * lines.len() as f64);
     // Curves rise to the right: at the end of the text none may be as high.
     let end = panel.across.end() * 0.5;
-    let curves = described.curves.iter().flat_map(|curve| curve.points.iter().chain(&curve.raw_points));
+    let curves =
+        described.curves.iter().flat_map(|curve| curve.points.iter().chain(&curve.raw_points));
     let tops = curves.filter(|point| point.0 <= end).map(|point| panel.y(point.1));
     if tops.fold(f64::MAX, f64::min) > foot + 6.0 {
         for (at, line) in lines.iter().enumerate() {

@@ -21,12 +21,7 @@ pub fn draw(chart: &PageFullnessChart) -> Canvas {
     canvas
 }
 
-fn bars(
-    canvas: &mut Canvas,
-    chart: &PageFullnessChart,
-    (top, bottom): (f64, f64),
-    split: f64,
-) {
+fn bars(canvas: &mut Canvas, chart: &PageFullnessChart, (top, bottom): (f64, f64), split: f64) {
     canvas.text(LEFT, top + 26.0, "pinned pages by fullness", HEADING, Anchor::Left);
     fullness_legend(canvas, split - 300.0, top + 26.0, false);
     let names = chart.rows.iter().map(|row| text_width(&row.backend.name, HEADING));
@@ -93,11 +88,7 @@ fn curve_label(row: &FullnessRow) -> String {
     format!("{}{times}", row.backend.name)
 }
 
-fn curves(
-    canvas: &mut Canvas,
-    chart: &PageFullnessChart,
-    (left, top, bottom): (f64, f64, f64),
-) {
+fn curves(canvas: &mut Canvas, chart: &PageFullnessChart, (left, top, bottom): (f64, f64, f64)) {
     let drawn: Vec<&FullnessRow> = chart.rows.iter().filter(|row| row.by_piece.len() > 1).collect();
     let axis = &chart.curve_axis;
     let heading = "pinned at exit, by size of a piece";
@@ -143,12 +134,8 @@ fn curves(
 
 /// Draws the curve of a backend; gives the y of its end.
 fn curve(canvas: &mut Canvas, panel: &Panel, axis: &Axis, row: &FullnessRow) -> f64 {
-    let inside: Vec<(f64, f64)> = row
-        .by_piece
-        .iter()
-        .copied()
-        .filter(|point| axis.in_unit(point.1) <= axis.end())
-        .collect();
+    let inside: Vec<(f64, f64)> =
+        row.by_piece.iter().copied().filter(|point| axis.in_unit(point.1) <= axis.end()).collect();
     let points: Vec<(f64, f64)> = inside
         .iter()
         .map(|&(piece, bytes)| (panel.x(piece), panel.y(axis.in_unit(bytes))))

@@ -99,11 +99,7 @@ fn folder(line: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
-fn name_line(
-    canvas: &mut Canvas,
-    line: &RetentionLine,
-    (right, middle, space): (f64, f64, f64),
-) {
+fn name_line(canvas: &mut Canvas, line: &RetentionLine, (right, middle, space): (f64, f64, f64)) {
     let kind = Type { size: 15.5, bold: true, colour: INK };
     let name = shorten(&short_line(&line.site), kind, space);
     canvas.text(right, middle - 3.0, &name, kind, Anchor::Right);

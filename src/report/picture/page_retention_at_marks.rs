@@ -42,11 +42,8 @@ pub fn draw(chart: &PageRetentionAtMarksChart) -> Canvas {
 fn part_names(parts: &[RetentionPart]) -> Vec<String> {
     let kind = SMALL.sized(14.5);
     let whole: f64 = parts.iter().map(|part| text_width(&part.name, kind) + 66.0).sum();
-    let space = if whole < RIGHT - LEFT {
-        f64::MAX
-    } else {
-        (RIGHT - LEFT) / parts.len() as f64 - 70.0
-    };
+    let space =
+        if whole < RIGHT - LEFT { f64::MAX } else { (RIGHT - LEFT) / parts.len() as f64 - 70.0 };
     parts.iter().map(|part| shorten(&part.name, kind, space)).collect()
 }
 
@@ -72,8 +69,7 @@ fn bars(
             below += bytes;
         }
         let off = axis.in_unit(below) > axis.end();
-        let text =
-            if off { format!("▲ {}", bytes(below)) } else { figure(axis.in_unit(below)) };
+        let text = if off { format!("▲ {}", bytes(below)) } else { figure(axis.in_unit(below)) };
         let kind = if step > 60.0 { STRONG } else { TINY.in_colour(INK) };
         if fits(&text, kind, step) {
             let y = if off { panel.top + 14.0 } else { panel.y(axis.in_unit(below)) - 5.0 };

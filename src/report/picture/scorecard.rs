@@ -247,9 +247,8 @@ fn memory_text(value: f64, axis: &Axis, has_many_traces: bool) -> String {
 /// Whether no allocator of the group is separably faster.
 fn leads(group: &ScorecardGroup, cost: &CallCost) -> bool {
     let allocators = group.rows.iter().filter(|row| !row.backend.is_floor);
-    let best = allocators
-        .filter_map(|row| row.cost)
-        .min_by(|a, b| a.middle_ns.total_cmp(&b.middle_ns));
+    let best =
+        allocators.filter_map(|row| row.cost).min_by(|a, b| a.middle_ns.total_cmp(&b.middle_ns));
     best.is_some_and(|best| !cost.is_apart_from(&best))
 }
 
@@ -259,13 +258,7 @@ fn smallest(group: &ScorecardGroup, of: &dyn Fn(&ScorecardRow) -> Option<f64>) -
 
 /// The mark of a figure and its number: above where rows are tall, beside `edge` where they are
 /// low.
-fn dot(
-    canvas: &mut Canvas,
-    cell: &RowCell,
-    (value, edge): (f64, f64),
-    text: &str,
-    is_best: bool,
-) {
+fn dot(canvas: &mut Canvas, cell: &RowCell, (value, edge): (f64, f64), text: &str, is_best: bool) {
     let (panel, place, backend) = (cell.panel, cell.place, cell.backend);
     let (x, y) = (panel.x(value), place.y);
     let radius = (place.height * 0.24).clamp(2.2, 7.5);

@@ -37,8 +37,7 @@ pub fn draw(chart: &SizesAndRoundingChart) -> Canvas {
     canvas.text(left + 166.0, first - 10.0, &text, SMALL, Anchor::Left);
     for (at, strip) in chart.strips.iter().enumerate() {
         let y = first + step * at as f64;
-        let panel =
-            Panel { left, top: y, right, bottom: y + step * 0.86, across, up: loss.scale };
+        let panel = Panel { left, top: y, right, bottom: y + step * 0.86, across, up: loss.scale };
         hanging(&mut canvas, chart, strip, &panel);
     }
     canvas

@@ -125,9 +125,8 @@ fn along_trace(canvas: &mut Canvas, panel: &Panel, rows: &[ThroughputRow], along
     let mut labels = Vec::new();
     for row in rows.iter().rev() {
         let columns = thin_out(&row.chunks, ((panel.right - panel.left) / 1.5) as usize);
-        let point = |&(call, ns): &(f64, f64)| {
-            (panel.x(along.calls_axis.in_unit(call)), panel.y(ns))
-        };
+        let point =
+            |&(call, ns): &(f64, f64)| (panel.x(along.calls_axis.in_unit(call)), panel.y(ns));
         let points: Vec<(f64, f64)> = columns.iter().map(point).collect();
         let backend = &row.backend;
         let colour = if backend.is_floor { backend.colour } else { backend.colour.pale(0.12) };

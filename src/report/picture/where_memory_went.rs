@@ -4,9 +4,7 @@ use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, shorten, text_width};
 use super::frame::{HEADING, LEFT, NOTE, RIGHT, SMALL, STRONG, TINY, fits, frame, legend};
 use super::panel::Panel;
 use super::phases;
-use crate::report::chart::{
-    HeapColumn, HeapPanel, Scale, WhereMemoryWentChart, tick_text,
-};
+use crate::report::chart::{HeapColumn, HeapPanel, Scale, WhereMemoryWentChart, tick_text};
 use crate::report::figures::{ProgramPhase, ResidentFigure};
 use crate::report::palette::{INK, LIVE, SOFT, WHITE};
 use crate::units::{bytes, figure, figure3, ratio};
@@ -286,10 +284,8 @@ fn trim_mark(canvas: &mut Canvas, panel: &Panel, described: &HeapPanel, bar: &Ba
     canvas.line(&[(at, upper), (at, lower)], Stroke::solid(2.0, INK));
     let tip = bar.middle + bar.half + 1.0;
     canvas.polygon(&[(at, tip), (at - 5.5, tip + 9.0), (at + 5.5, tip + 9.0)], INK);
-    let flushed = memory
-        .cached_bytes()
-        .and(memory.flushed_bytes)
-        .filter(|bytes| at - bar.x(*bytes) > 2.0);
+    let flushed =
+        memory.cached_bytes().and(memory.flushed_bytes).filter(|bytes| at - bar.x(*bytes) > 2.0);
     if let Some(at) = flushed.map(|bytes| bar.x(bytes)) {
         canvas.line(&[(at, upper), (at, lower)], Stroke::dashed(1.6, INK, 3.0, 2.0));
         let outline = [(at, tip), (at - 5.5, tip + 9.0), (at + 5.5, tip + 9.0), (at, tip)];

@@ -69,7 +69,8 @@ fn linked() -> Vec<(String, PathBuf)> {
 pub fn has_backend(name: &str) -> bool {
     let has = BACKENDS.iter().any(|member| member.name == name);
     if !has {
-        skip("backend", &format!("this build has no `{name}`: it is a feature of Cargo"));
+        let reason = format!("this build has no `{name}`: it is a feature of Cargo");
+        skip(&format!("backend-{name}"), &reason);
     }
     has
 }

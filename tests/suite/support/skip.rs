@@ -11,9 +11,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::child::{self, IS_CHILD};
+use super::process::{both, finish};
+
 /// What tests may need, by the name that `HEAPLAY_TEST_REQUIRE` has for it. A name that ends with
 /// `3.` stands for one name a minor version of Python.
-pub const NEEDS: [&str; 21] = [
+pub const NEEDS: [&str; 25] = [
     "python3",           // any CPython 3.7 or later that can be recorded
     "python3.",          // an interpreter of that version
     "libpython3.",       // its shared library
@@ -29,8 +32,12 @@ pub const NEEDS: [&str; 21] = [
     "ordinary-user",     // a user whom the permissions of files bind
     "dev-full",          // the device /dev/full
     "processors",        // two processors or more
-    "backend",           // each backend that is a feature of the build
-    "libjemalloc.so.2",  // installed libraries, as the dynamic linker knows them
+    "backend-jemalloc",  // backends that are features of the build
+    "backend-mimalloc",
+    "backend-rpmalloc",
+    "backend-scudo",
+    "backend-tcmalloc",
+    "libjemalloc.so.2", // installed libraries, as the dynamic linker knows them
     "libmimalloc.so.2.0",
     "libtcmalloc_minimal.so.4",
     "libtbbmalloc.so.2",
@@ -82,12 +89,14 @@ fn list_path() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("skips.txt")
 }
 
-/// Prints the skips, and leaves them in a file. A failure to write is no reason to panic here.
+/// Prints the skips, and writes them to a file. A failure to write is no reason to panic here.
 extern "C" fn print_all() {
     let skips = SKIPS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let text = listed(&skips);
     let _ = writeln!(std::io::stdout(), "{text}");
-    let _ = std::fs::write(list_path(), text);
+    if std::env::var_os(IS_CHILD).is_none() {
+        let _ = std::fs::write(list_path(), text);
+    }
 }
 
 fn listed(skips: &BTreeMap<(String, String), Vec<String>>) -> String {
@@ -140,10 +149,9 @@ fn skips_are_listed_by_what_is_missing() {
 #[test]
 fn a_skip_is_printed_at_the_end_or_fails() {
     let run = |required: &str| {
-        let mut child = super::child::of(module_path!(), "skips_for_the_test_above");
-        let output = child.arg("--ignored").env("HEAPLAY_TEST_REQUIRE", required).output();
-        let output = output.expect("this program starts");
-        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+        let mut child = child::of(module_path!(), "skips_for_the_test_above");
+        let output = finish(child.arg("--ignored").env("HEAPLAY_TEST_REQUIRE", required));
+        (output.status.success(), both(&output))
     };
     let (is_ok, text) = run("valgrind");
     assert!(is_ok, "{text}");
