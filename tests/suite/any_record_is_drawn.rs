@@ -1,7 +1,5 @@
-//! Records that no run would write: whatever stands in the tables, the report is drawn and nothing
+//! Records that no run would write: with anything in the tables, the report is drawn and nothing
 //! panics.
-
-mod synthetic;
 
 use hdrhistogram::Histogram;
 use heaplay::report::{CHARTS, TraceReport, draw, scorecard, summary};
@@ -11,14 +9,15 @@ use heaplay::results::{
     WhatIf,
 };
 use proptest::prelude::*;
-use synthetic::Wish;
 
-/// A run whose debug form leaves out the histograms' thousands of counts.
-struct Shown(Run);
+use crate::support::made_up_run::{self, Wish};
 
-impl std::fmt::Debug for Shown {
+/// A run whose debug form leaves out the empty counts of histograms.
+struct AbsurdRun(Run);
+
+impl std::fmt::Debug for AbsurdRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Shown(run) = self;
+        let AbsurdRun(run) = self;
         writeln!(f, "{:#?}\n{:#?}\n{:#?}", run.samples, run.chunks, run.measurements)?;
         writeln!(f, "{:#?}\n{:#?}\n{:#?}", run.slow_calls, run.latency_map, run.service_times)?;
         for latency in &run.latencies {
@@ -73,7 +72,7 @@ fn backend() -> impl Strategy<Value = String> {
 
 fn sample() -> impl Strategy<Value = Sample> {
     (backend(), number(), number(), [number(), number(), number(), number()]).prop_map(
-        |(backend, event, clock_bytes, [live, usable, pinned, resident])| Sample {
+        |(backend, event, clock_bytes, [live, usable, in_use, resident])| Sample {
             trace: "t".into(),
             backend,
             repetition: 0,
@@ -81,7 +80,7 @@ fn sample() -> impl Strategy<Value = Sample> {
             clock_bytes,
             live_bytes: live,
             usable_bytes: usable,
-            pages_in_use_bytes: pinned,
+            pages_in_use_bytes: in_use,
             resident_bytes: resident,
         },
     )
@@ -185,7 +184,7 @@ fn size_class() -> impl Strategy<Value = SizeClass> {
 }
 
 fn attribution() -> impl Strategy<Value = Attribution> {
-    // Sums of a few of them must fit a word, as those of one address space do.
+    // Sums of a few of them must fit 64 bits, as those of one address space do.
     let number = || prop_oneof![Just(0), Just(1), 0..10_000_000_u64, Just(u64::MAX / 64)];
     (backend(), moment(), site(), [number(), number(), number()]).prop_map(
         |(backend, moment, site, [live_bytes, live_blocks, external_fragmentation_bytes])| {
@@ -292,7 +291,7 @@ fn service_times() -> impl Strategy<Value = ServiceTimes> {
     )
 }
 
-fn absurd() -> impl Strategy<Value = Shown> {
+fn absurd() -> impl Strategy<Value = AbsurdRun> {
     (
         prop::collection::vec(sample(), 0..20),
         prop::collection::vec(chunk(), 0..20),
@@ -333,7 +332,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                     repetitions: 0,
                     seed: 1,
                 };
-                let mut run = synthetic::run(&wish);
+                let mut run = made_up_run::run(&wish);
                 run.manifest.traces[0].calls = calls;
                 run.manifest.traces[0].name = "t".into();
                 run.manifest.clock.insert("step_nanoseconds".into(), step.into());
@@ -346,7 +345,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 (run.fullness, run.attributions, run.heap_map, run.what_ifs) =
                     (fullness, attributions, heap_map, what_ifs);
                 (run.rounding, run.size_classes) = (rounding, size_classes);
-                Shown(run)
+                AbsurdRun(run)
             },
         )
 }
@@ -355,7 +354,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_panics(Shown(run) in absurd()) {
+    fn nothing_panics(AbsurdRun(run) in absurd()) {
         let trace_reports = TraceReport::all(&run);
         let _ = scorecard(&trace_reports).map(|chart| draw(&chart));
         for kind in CHARTS {
@@ -370,7 +369,7 @@ proptest! {
 
 #[test]
 fn a_run_of_nothing_still_has_a_page() {
-    let mut run = synthetic::run(&Wish {
+    let mut run = made_up_run::run(&Wish {
         traces: &[],
         backends: &[],
         samples: 0,

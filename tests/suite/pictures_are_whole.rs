@@ -1,9 +1,5 @@
-//! The report of made-up runs: nothing blank, nothing cut off, no label on another, the same bytes
-//! twice, and no record so absurd that it breaks the drawing. The pictures are left in the target
-//! folder for a person to look at.
-
-mod shapes;
-mod synthetic;
+//! The report of made-up runs: nothing is blank or cut off, no label is on another, and the same run
+//! draws the same bytes. The pictures are left in the target folder for a person to examine.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,10 +11,12 @@ use heaplay::report::{
 };
 use heaplay::results::{Metric, Run, Scope, Status};
 use heaplay::spec::BackendSpec;
-use shapes::shape;
-use synthetic::Wish;
 
-/// Where pictures are left for a person to look at.
+use crate::support::machine;
+use crate::support::made_up_run::{self, Dice, Wish};
+use crate::support::made_up_trace::shape;
+
+/// Where pictures are left for a person to examine.
 fn album(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("album").join(name)
 }
@@ -38,8 +36,7 @@ fn pictures(run: &Run) -> Vec<(String, Picture)> {
             let encoded =
                 picture.as_ref().map(|picture| picture.canvas.png().expect("encoded").len());
             let spent = begun.elapsed();
-            // Only the optimised build is held to it: the other is slower by much, and not what
-            // people run.
+            // The strict limit is for the optimised build, which is what people run.
             let limit = if cfg!(debug_assertions) { 20.0 } else { 2.0 };
             assert!(spent.as_secs_f64() < limit, "{name} took {spent:?} for {encoded:?} bytes");
             let trace = &trace_report.trace.name;
@@ -49,7 +46,7 @@ fn pictures(run: &Run) -> Vec<(String, Picture)> {
     all
 }
 
-/// Labels that share room, and labels that are not wholly on the sheet.
+/// Labels that overlap, and labels that are not wholly on the canvas.
 fn faults(canvas: &Canvas) -> Vec<String> {
     let labels = canvas.labels();
     let mut faults = Vec::new();
@@ -59,7 +56,7 @@ fn faults(canvas: &Canvas) -> Vec<String> {
             && a.right <= f64::from(WIDTH) - 8.0
             && a.bottom <= f64::from(HEIGHT) - 8.0;
         if !inside {
-            faults.push(format!("`{}` leaves the sheet: {a:?}", a.text));
+            faults.push(format!("`{}` leaves the canvas: {a:?}", a.text));
         }
         // Title, sub-title and footnotes are sentences.
         let sentence = a.left < 60.0 && (a.top < 90.0 || a.bottom > f64::from(HEIGHT) - 75.0);
@@ -73,8 +70,7 @@ fn faults(canvas: &Canvas) -> Vec<String> {
     faults
 }
 
-/// Ink in the outermost pixels means that something was cut off; little ink below the title, that
-/// nothing was drawn.
+/// Ink in the outermost pixels: something was cut off. Little ink below the title: nothing was drawn.
 fn ink_faults(canvas: &Canvas) -> Vec<String> {
     let pixels = canvas.pixels();
     let (wide, high) = (WIDTH as usize, HEIGHT as usize);
@@ -94,6 +90,7 @@ fn ink_faults(canvas: &Canvas) -> Vec<String> {
 }
 
 fn inspect(name: &str, run: &Run) {
+    let _shared = machine::shared();
     let folder = album(name);
     fs::create_dir_all(&folder).expect("the target folder can be written");
     let mut all = Vec::new();
@@ -112,7 +109,7 @@ fn inspect(name: &str, run: &Run) {
 fn the_scorecard_has_its_rows() {
     for (traces, mean) in [(&["service"][..], false), (&["service", "json"][..], true)] {
         let backends = ["malloc", "pymalloc", "bump"];
-        let run = synthetic::run(&Wish { traces, backends: &backends, ..Wish::default() });
+        let run = made_up_run::run(&Wish { traces, backends: &backends, ..Wish::default() });
         let picture = draw(&scorecard(&TraceReport::all(&run)).expect("a scorecard"));
         let count = |text: &str| picture.canvas.labels().iter().filter(|l| l.text == text).count();
         for backend in backends {
@@ -124,39 +121,40 @@ fn the_scorecard_has_its_rows() {
 
 #[test]
 fn one_backend() {
-    inspect("one", &synthetic::run(&Wish { backends: &["pymalloc"], ..Wish::default() }));
+    inspect("one", &made_up_run::run(&Wish { backends: &["pymalloc"], ..Wish::default() }));
 }
 
 #[test]
 fn two_backends_stand_beside_their_difference() {
     let wish = Wish { backends: &["malloc", "pymalloc"], samples: 10_000, ..Wish::default() };
-    inspect("two", &synthetic::run(&wish));
+    inspect("two", &made_up_run::run(&wish));
 }
 
 #[test]
 fn the_usual_run() {
     let traces = ["service", "json", "churn", "parse", "text"];
-    inspect("standard", &synthetic::run(&Wish { traces: &traces, ..Wish::default() }));
+    inspect("standard", &made_up_run::run(&Wish { traces: &traces, ..Wish::default() }));
 }
 
 #[test]
 fn five_backends() {
     let backends = ["tcmalloc", "malloc", "pymalloc", "mimalloc", "jemalloc"];
-    inspect("five", &synthetic::run(&Wish { backends: &backends, ..Wish::default() }));
+    inspect("five", &made_up_run::run(&Wish { backends: &backends, ..Wish::default() }));
 }
 
 #[test]
 fn ten_backends_and_the_floor() {
-    let backends = synthetic::backends(11);
-    inspect("ten", &synthetic::run(&Wish { backends: &backends, ..Wish::default() }));
+    let backends = made_up_run::backends(11);
+    inspect("ten", &made_up_run::run(&Wish { backends: &backends, ..Wish::default() }));
 }
 
 #[test]
 fn many_traces_and_backends() {
+    let _shared = machine::shared();
     let traces: Vec<String> = (0..18).map(|k| format!("a-rather-long-trace-name-{k}")).collect();
     let traces: Vec<&str> = traces.iter().map(String::as_str).collect();
-    let backends = synthetic::backends(5);
-    let run = synthetic::run(&Wish {
+    let backends = made_up_run::backends(5);
+    let run = made_up_run::run(&Wish {
         traces: &traces,
         backends: &backends,
         samples: 50,
@@ -180,7 +178,7 @@ fn ten_thousand_calls_with_few_samples() {
         repetitions: 1,
         ..Wish::default()
     };
-    inspect("small", &synthetic::run(&wish));
+    inspect("small", &made_up_run::run(&wish));
 }
 
 #[test]
@@ -191,29 +189,30 @@ fn a_million_samples() {
         calls: 1_000_000_000,
         ..Wish::default()
     };
-    inspect("large", &synthetic::run(&wish));
+    inspect("large", &made_up_run::run(&wish));
 }
 
-/// A peak of a single sample among many stands as high in the picture as one that lasts.
+/// A peak of a single sample of many is as high in the picture as one that lasts.
 #[test]
 fn a_short_peak_is_as_high_as_a_long_one() {
+    let _shared = machine::shared();
     const SAMPLES: usize = 200_000;
     let high = |from: usize, length: usize| -> usize {
         let wish =
             Wish { backends: &["malloc"], samples: SAMPLES, repetitions: 0, ..Wish::default() };
-        let mut run = synthetic::run(&wish);
+        let mut run = made_up_run::run(&wish);
         for (at, sample) in run.samples.iter_mut().enumerate() {
             sample.resident_bytes =
                 if (from..from + length).contains(&at) { 200 << 20 } else { 90 << 20 };
         }
-        // Figures of the made-up heap would set another scale.
+        // Figures of the made-up heap would give another scale.
         run.measurements.clear();
         let trace_reports = TraceReport::all(&run);
         let overlay = CHARTS.iter().find(|kind| kind.about.name == "footprint-overlay");
         let chart = overlay.expect("the chart").describe(&trace_reports[0]).expect("described");
         let pixels = draw(&chart).canvas.pixels();
         let wide = WIDTH as usize;
-        // The line of malloc is vermilion; its labels stand beside the plot.
+        // The line of malloc is vermilion; its labels are beside the plot.
         let line = |x: usize, y: usize| {
             let pixel = &pixels[(y * wide + x) * 3..][..3];
             i32::from(pixel[0]) - i32::from(pixel[2]) > 90
@@ -231,7 +230,7 @@ fn a_short_peak_is_as_high_as_a_long_one() {
 
 #[test]
 fn a_run_that_was_stopped_half_way() {
-    let mut run = synthetic::run(&Wish { traces: &["service", "json"], ..Wish::default() });
+    let mut run = made_up_run::run(&Wish { traces: &["service", "json"], ..Wish::default() });
     run.chunks
         .retain(|chunk| chunk.backend != "pymalloc" || chunk.repetition < 2 && chunk.chunk < 100);
     run.samples.retain(|sample| sample.backend == "malloc" && sample.trace == "service");
@@ -246,7 +245,7 @@ fn a_run_that_was_stopped_half_way() {
     let page = fs::read_to_string(folder.join("index.html")).expect("a page");
     assert!(
         page.contains("killed by signal 9 &lt;out of memory&gt;"),
-        "the reason stands in the page, as text"
+        "the reason is in the page, as text"
     );
     assert!(page.contains("not measured"));
     assert!(summary(&run).contains("failed: "));
@@ -255,7 +254,8 @@ fn a_run_that_was_stopped_half_way() {
 
 #[test]
 fn the_same_record_draws_the_same_bytes() {
-    let run = synthetic::run(&Wish { samples: 500, ..Wish::default() });
+    let _shared = machine::shared();
+    let run = made_up_run::run(&Wish { samples: 500, ..Wish::default() });
     let folders = ["first", "second"].map(|name| album("twice").join(name));
     let files = folders.each_ref().map(|folder| render(&run, folder).expect("written"));
     assert_eq!(files[0].len(), 2 + CHARTS.len());
@@ -270,12 +270,13 @@ fn the_same_record_draws_the_same_bytes() {
 
 #[test]
 fn the_page_needs_no_network() {
-    let run = synthetic::run(&Wish { samples: 100, calls: 100_000, ..Wish::default() });
+    let _shared = machine::shared();
+    let run = made_up_run::run(&Wish { samples: 100, calls: 100_000, ..Wish::default() });
     let folder = album("page");
     render(&run, &folder).expect("written");
     let page = fs::read_to_string(folder.join("index.html")).expect("a page");
-    for word in ["http:", "https:", "src=\"/", "@import", "<script", "<link"] {
-        assert!(!page.contains(word), "`{word}` in the page");
+    for link in ["http:", "https:", "src=\"/", "@import", "<script", "<link"] {
+        assert!(!page.contains(link), "`{link}` in the page");
     }
     for kind in CHARTS {
         let name = kind.about.name;
@@ -283,8 +284,7 @@ fn the_page_needs_no_network() {
     }
 }
 
-/// More backends than there are colours, among them libraries whose paths begin alike, and one of
-/// another order.
+/// More backends than there are colours, with libraries whose paths begin alike.
 const MANY: [&str; 17] = [
     "malloc",
     "pymalloc@3.11",
@@ -316,12 +316,12 @@ fn many_backends_on_many_traces() {
         repetitions: 2,
         ..Wish::default()
     };
-    let mut run = synthetic::run(&wish);
+    let mut run = made_up_run::run(&wish);
     // Fifty times as slow as the others.
     for chunk in run.chunks.iter_mut().filter(|chunk| chunk.backend == "buddy") {
         chunk.nanoseconds *= 50;
     }
-    // Every allocator has its row in the picture, by a name of its own.
+    // Every allocator has its row in the picture, with its own label.
     let picture = draw(&scorecard(&TraceReport::all(&run)).expect("a scorecard"));
     for name in MANY {
         let label = name.parse::<BackendSpec>().expect("a spec").label();
@@ -338,8 +338,9 @@ fn many_backends_on_many_traces() {
 
 #[test]
 fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
+    let _shared = machine::shared();
     let traces = ["service", "json", "churn"];
-    let run = synthetic::run(&Wish { traces: &traces, samples: 300, ..Wish::default() });
+    let run = made_up_run::run(&Wish { traces: &traces, samples: 300, ..Wish::default() });
     let folder = album("tables");
     render(&run, &folder).expect("written");
     assert_eq!(fs::read_to_string(folder.join("summary.md")).expect("Markdown"), summary(&run));
@@ -354,7 +355,7 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
     assert_eq!(rows.len(), (traces.len() + 1) * run.manifest.backends.len());
     for backend in ["malloc", "pymalloc", "bump"] {
         for trace in traces {
-            // The record itself is the reference.
+            // The reference is the record itself.
             let resident = run.values(trace, backend, Scope::All, Metric::ResidentPeakBytes)[0];
             let live = run.values(trace, "malloc", Scope::All, Metric::LivePeakBytes)[0];
             assert_eq!(
@@ -365,17 +366,17 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
             let ratio = value(trace, backend, "resident_peak_by_live_peak").expect("a ratio");
             assert!((ratio - resident / live).abs() < 1e-3, "{trace} {backend}: {ratio}");
             let time = |backend| value(trace, backend, "time_nanoseconds_a_call").expect("a time");
-            let told = value(trace, backend, "time_ratio").expect("a ratio");
+            let ratio = value(trace, backend, "time_ratio").expect("a ratio");
             assert!(
-                (told - time(backend) / time("malloc")).abs() < 2e-3,
-                "{trace} {backend}: {told}"
+                (ratio - time(backend) / time("malloc")).abs() < 2e-3,
+                "{trace} {backend}: {ratio}"
             );
         }
         for column in ["time_nanoseconds_a_call", "time_ratio", "resident_peak_by_live_peak"] {
             let logs = traces.map(|trace| value(trace, backend, column).expect("a figure").ln());
             let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
-            let told = value("geometric mean", backend, column).expect("a mean");
-            assert!((told / mean - 1.0).abs() < 2e-3, "{backend} {column}: {told} and {mean}");
+            let found = value("geometric mean", backend, column).expect("a mean");
+            assert!((found / mean - 1.0).abs() < 2e-3, "{backend} {column}: {found} and {mean}");
         }
     }
 }
@@ -384,11 +385,12 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
 fn the_terminal_table() {
     let wish =
         Wish { traces: &["service", "json"], samples: 400, calls: 1_000_000, ..Wish::default() };
-    insta::assert_snapshot!(summary(&synthetic::run(&wish)));
+    insta::assert_snapshot!(summary(&made_up_run::run(&wish)));
 }
 
 #[test]
 fn the_pictures_of_a_trace() {
+    let _shared = machine::shared();
     let folder = album("trace");
     fs::create_dir_all(&folder).expect("the target folder can be written");
     let mut all = Vec::new();
@@ -434,9 +436,9 @@ fn a_trace_of_nothing_or_of_one_call_does_not_break_its_pictures() {
     }
 }
 
-/// A map of so many arenas, made up.
+/// A made-up map of so many arenas.
 fn arena_map(count: u64) -> ArenaMap {
-    let mut dice = synthetic::Dice::new(5);
+    let mut dice = Dice::new(5);
     let mut strip = |birth: u64, share: f64| ArenaStrip {
         birth: birth * 3,
         pools: (0..63 + birth % 2)
@@ -465,6 +467,7 @@ fn arena_map(count: u64) -> ArenaMap {
 
 #[test]
 fn the_picture_of_arenas() {
+    let _shared = machine::shared();
     let folder = album("trace");
     fs::create_dir_all(&folder).expect("the target folder can be written");
     let mut all = Vec::new();
@@ -478,5 +481,5 @@ fn the_picture_of_arenas() {
     assert!(all.is_empty(), "{}", all.join("\n"));
     assert!(arenas(&ArenaMap::default()).is_none());
     let gone = ArenaMap { end: vec![], ..arena_map(2) };
-    assert!(arenas(&gone).expect("a peak").caption().title.contains("given back"));
+    assert!(arenas(&gone).expect("a peak").caption().title.contains("returned"));
 }

@@ -1,21 +1,21 @@
-//! Golden pictures: a made-up run and a made-up trace draw, to the byte, what a person has looked
-//! at (`tests/golden/`). There is no tolerance: what draws is our own code, without fonts or
-//! libraries of the system.
+//! Golden pictures: a made-up run and a made-up trace draw, to the byte, what a person has examined
+//! (`tests/golden/`). There is no tolerance: only our own code draws, without fonts or libraries of
+//! the system.
 //!
-//! After a change that is meant: `HEAPLAY_BLESS=1 cargo test --test golden`, then look at each file
-//! that `git status` names.
-
-mod shapes;
-mod synthetic;
+//! After an intended change run `HEAPLAY_BLESS=1 cargo test pictures_are_as_examined`, then examine
+//! each file that `git status` names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport, TraceShape, draw};
-use synthetic::Wish;
 
-/// The charts of memory. Those of time have their own tests; the fewer pictures, the more surely
-/// each is looked at.
+use crate::support::machine;
+use crate::support::made_up_run::{self, Wish};
+use crate::support::made_up_trace;
+
+/// The charts of memory. Those of time have their own tests: with fewer pictures each is examined
+/// more carefully.
 const MEMORY: [&str; 7] = [
     "where-memory-went",
     "footprint-overlay",
@@ -35,7 +35,7 @@ fn album() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("golden")
 }
 
-/// Holds a picture against the one that was looked at. Gives what differs.
+/// Compares a picture with the one that was examined. Gives what differs.
 fn fault(name: &str, picture: &Picture) -> Option<String> {
     let bytes = picture.canvas.png().expect("encoded");
     let known = golden().join(format!("{name}.png"));
@@ -47,9 +47,9 @@ fn fault(name: &str, picture: &Picture) -> Option<String> {
         return None;
     }
     let what = match fs::read(&known) {
-        Ok(looked_at) if looked_at == bytes => return None,
-        Ok(_) => "is not the picture that was looked at",
-        Err(_) => "has never been looked at",
+        Ok(examined) if examined == bytes => return None,
+        Ok(_) => "is not the picture that was examined",
+        Err(_) => "has never been examined",
     };
     fs::create_dir_all(album()).expect("a folder");
     let now = album().join(format!("{name}.png"));
@@ -57,20 +57,22 @@ fn fault(name: &str, picture: &Picture) -> Option<String> {
     Some(format!("{} {what}, {}", now.display(), known.display()))
 }
 
-fn hold(pictures: Vec<(String, Picture)>) {
+fn compare(pictures: Vec<(String, Picture)>) {
     let faults: Vec<String> =
         pictures.iter().filter_map(|(name, picture)| fault(name, picture)).collect();
     assert!(
         faults.is_empty(),
-        "{}\nlook at them; where the change is meant: HEAPLAY_BLESS=1 cargo test --test golden",
+        "{}\nexamine them; after an intended change: HEAPLAY_BLESS=1 cargo test \
+         pictures_are_as_examined",
         faults.join("\n")
     );
 }
 
 #[test]
-fn pictures_of_memory_are_those_that_were_looked_at() {
+fn pictures_of_memory_are_as_examined() {
+    let _shared = machine::shared();
     let backends = ["malloc", "pymalloc", "jemalloc", "null"];
-    let run = synthetic::run(&Wish { backends: &backends, samples: 600, ..Wish::default() });
+    let run = made_up_run::run(&Wish { backends: &backends, samples: 600, ..Wish::default() });
     let trace_reports = TraceReport::all(&run);
     let drawn = MEMORY.map(|name| {
         let kind =
@@ -78,15 +80,16 @@ fn pictures_of_memory_are_those_that_were_looked_at() {
         let chart = kind.describe(&trace_reports[0]).expect("something to draw");
         (name.to_owned(), draw(&chart))
     });
-    hold(drawn.into());
+    compare(drawn.into());
 }
 
 #[test]
-fn pictures_of_a_trace_are_those_that_were_looked_at() {
-    let shape = TraceShape { synthesised: None, ..shapes::shape(1) };
+fn pictures_of_a_trace_are_as_examined() {
+    let _shared = machine::shared();
+    let shape = TraceShape { synthesised: None, ..made_up_trace::shape(1) };
     let drawn = TRACE_CHARTS.iter().map(|(name, describe)| {
         let chart = describe(&shape).expect("something to draw");
         (format!("trace-{name}"), draw(&chart))
     });
-    hold(drawn.collect());
+    compare(drawn.collect());
 }

@@ -1,12 +1,12 @@
-//! A trace's own figures, made up for the tests of its pictures.
+//! Figures of a trace by itself, made up for the tests of its pictures.
 
 use heaplay::report::{AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 
-use crate::synthetic;
+use super::made_up_run::Dice;
 
-/// A trace's figures, made up: `scale` stretches sizes and ages.
+/// The figures of a trace; sizes and ages are multiplied by `scale`.
 pub fn shape(scale: u64) -> TraceShape {
-    let mut dice = synthetic::Dice::new(3);
+    let mut dice = Dice::new(3);
     let mut next = |most: u64| (dice.next() * most as f64) as u64;
     let limits = (1..=32).map(|k| k * 16).chain((0..14).map(|k| 1024 << k));
     let sizes = limits.map(|up_to| {

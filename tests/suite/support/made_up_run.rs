@@ -1,9 +1,9 @@
-//! Runs made up for tests from a seed: a service with request bursts whose rows are dropped but for
-//! a few, so that the heap is a sawtooth over a slowly rising floor; allocators that differ in what
-//! they round, strand and keep; and service times with a fast path, a refill, a page fault and a
+//! Runs made up for tests from a seed.
+//!
+//! The program is a service with bursts of requests. Nearly all rows of a burst are dropped, so that
+//! the heap is a sawtooth over a slowly rising floor. The allocators differ in rounding, external
+//! fragmentation and retained memory. Service times have a fast path, a refill, a page fault and a
 //! tail.
-
-#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,7 @@ use heaplay::results::{
     Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall, Status, TraceEntry, WhatIf,
 };
 
-/// A small generator of its own, so that pictures do not change with a dependency: xorshift64*
-/// (Vigna, 2016).
+/// A small generator, so that pictures do not change with a dependency: xorshift64* (Vigna, 2016).
 pub struct Dice(u64);
 
 impl Dice {
@@ -23,7 +22,7 @@ impl Dice {
         Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    /// From 0 up to, not with, 1.
+    /// From 0 up to 1, without 1.
     pub fn next(&mut self) -> f64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -36,8 +35,9 @@ impl Dice {
 #[derive(Clone, Copy)]
 pub struct Habits {
     rounding: f64,
-    strand: f64,
-    /// Share of free pages given back at once.
+    /// External fragmentation, as a share of what was freed.
+    fragmentation: f64,
+    /// Share of free pages returned at once.
     returns: f64,
     trim: f64,
     nanoseconds: f64,
@@ -49,14 +49,14 @@ pub struct Habits {
 const KNOWN: [(&str, &str, Habits); 12] = {
     const fn habits(
         rounding: f64,
-        strand: f64,
+        fragmentation: f64,
         returns: f64,
         trim: f64,
         nanoseconds: f64,
         slow: (f64, f64),
         floor: f64,
     ) -> Habits {
-        Habits { rounding, strand, returns, trim, nanoseconds, slow, floor }
+        Habits { rounding, fragmentation, returns, trim, nanoseconds, slow, floor }
     }
     [
         ("malloc", "glibc 2.36", habits(0.03, 0.3, 0.1, 0.99, 48.0, (3e-6, 3e7), 1.7e6)),
@@ -162,7 +162,7 @@ pub fn run(wish: &Wish) -> Run {
                         &mut run,
                         (trace, name),
                         Moment::Mark(number),
-                        habits.strand,
+                        habits.fragmentation,
                         much,
                         &mut own,
                     );
@@ -179,7 +179,7 @@ pub fn run(wish: &Wish) -> Run {
 }
 
 /// Phases of the made-up program: their share of its calls, and their names.
-pub const PHASES: [(f64, &str); 6] = [
+const PHASES: [(f64, &str); 6] = [
     (0.0, "load"),
     (0.06, "first burst"),
     (0.27, "a phase with a rather long name"),
@@ -251,7 +251,7 @@ fn footprint(
 ) {
     let scale = (1.0 + at as f64 * 0.7) * (wish.calls as f64 / 30e6).min(1.0);
     let total = 2.07 * 1024.0 * MIB * scale;
-    let mut kept = 0.0_f64;
+    let mut retained = 0.0_f64;
     let mut row = |metric: Metric, value: f64| {
         run.measurements.push(Measurement {
             trace: trace.to_owned(),
@@ -271,11 +271,11 @@ fn footprint(
         let live = live(place, scale) * (1.0 + 0.01 * dice.next());
         peak_live = peak_live.max(live);
         let usable = live * (1.0 + habits.rounding);
-        let hole = (peak_live - live).max(0.0) * habits.strand * place.min(0.5);
-        let pinned = usable + hole + 0.002 * peak_live;
-        kept = (kept * (1.0 - habits.returns * 6.0 / wish.samples as f64)).max(0.0);
-        let mut resident = pinned.max(kept) * (1.0 + 0.004 * dice.next());
-        kept = kept.max(pinned);
+        let free_space = (peak_live - live).max(0.0) * habits.fragmentation * place.min(0.5);
+        let in_use = usable + free_space + 0.002 * peak_live;
+        retained = (retained * (1.0 - habits.returns * 6.0 / wish.samples as f64)).max(0.0);
+        let mut resident = in_use.max(retained) * (1.0 + 0.004 * dice.next());
+        retained = retained.max(in_use);
         if name == "bump" {
             resident = clock * 0.98;
         }
@@ -290,7 +290,7 @@ fn footprint(
             clock_bytes: clock as u64,
             live_bytes: live as u64,
             usable_bytes: if name == "null" { live as u64 } else { usable as u64 },
-            pages_in_use_bytes: if name == "null" { 0 } else { pinned as u64 },
+            pages_in_use_bytes: if name == "null" { 0 } else { in_use as u64 },
             resident_bytes: resident as u64,
         });
     }
@@ -358,7 +358,7 @@ const GRAINS: [Metric; 5] = [
     Metric::PagesInUse2mEndBytes,
 ];
 
-/// Lines with what they hold, in MiB, blocks, and how readily they pin.
+/// Lines with what they hold in MiB and in blocks, and how much free space they retain.
 const LINES: [(&str, f64, u64, f64); 12] = [
     ("/usr/lib/python3.12/json/decoder.py:353", 0.65, 12_921, 30.0),
     ("/home/someone/a-service-with-a-long-name/handlers_and_views.py:22", 0.06, 811, 40.0),
@@ -374,16 +374,16 @@ const LINES: [(&str, f64, u64, f64); 12] = [
     (OTHER_SITES, 1.9, 20_000, 0.3),
 ];
 
-/// What the lines pin at a moment; `much` of it.
+/// The page retention of the lines at a moment; `much` scales it.
 fn attributions(
     run: &mut Run,
     (trace, name): (&str, &str),
     moment: Moment,
-    strand: f64,
+    fragmentation: f64,
     much: f64,
     dice: &mut Dice,
 ) {
-    for (site, live, blocks, attribution) in LINES {
+    for (site, live, blocks, retention) in LINES {
         run.attributions.push(Attribution {
             trace: trace.to_owned(),
             backend: name.to_owned(),
@@ -395,16 +395,16 @@ fn attributions(
             external_fragmentation_bytes: (much
                 * live
                 * MIB
-                * attribution
-                * (0.05 + strand)
+                * retention
+                * (0.05 + fragmentation)
                 * 2.0
                 * (0.8 + 0.4 * dice.next())) as u64,
         });
     }
 }
 
-/// A heap of small blocks with a few large ones; an allocator whose classes are as wide as it
-/// rounds.
+/// A heap of small blocks with a few large ones. The more an allocator rounds, the wider are its
+/// classes.
 fn sizes(run: &mut Run, (trace, name): (&str, &str), habits: Habits) {
     let width = 16 << (habits.rounding * 60.0) as u32;
     for up_to in (1..=32_u64).map(|k| k * 16).chain((0..15).map(|k| 1024 << k)) {
@@ -445,17 +445,17 @@ fn sizes(run: &mut Run, (trace, name): (&str, &str), habits: Habits) {
     }
 }
 
-/// Fullness, lines and the granularity curve, at both moments; lines at the marks, too.
+/// Fullness, lines and the curve by size of a piece, at both moments.
 fn pages(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice) {
     for moment in Moment::ALL {
         let sparse = if moment == Moment::End { 1.5 } else { 0.2 };
         for bin in 0..16_u32 {
-            let low = sparse * habits.strand * 3000.0 / f64::from(bin + 1);
+            let low = sparse * habits.fragmentation * 3000.0 / f64::from(bin + 1);
             let pages = (low + 60.0 * f64::from(bin) * dice.next()) as u64;
             let (trace, backend) = (trace.to_owned(), name.to_owned());
             run.fullness.push(Fullness { trace, backend, repetition: 0, moment, bin, pages });
         }
-        attributions(run, (trace, name), moment, habits.strand, 1.0, dice);
+        attributions(run, (trace, name), moment, habits.fragmentation, 1.0, dice);
     }
     for (at, grain) in GRAINS.into_iter().enumerate() {
         run.measurements.push(Measurement {
@@ -465,7 +465,7 @@ fn pages(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice
             repetition: 0,
             op: Scope::All,
             metric: grain,
-            value: (24.0 + (at as f64 + 1.0) * 90.0 * habits.strand.max(0.05)) * MIB,
+            value: (24.0 + (at as f64 + 1.0) * 90.0 * habits.fragmentation.max(0.05)) * MIB,
         });
     }
     run.what_ifs.push(WhatIf {
@@ -518,13 +518,13 @@ fn time(
     let chunk_calls = 50_000.min(wish.calls.max(1));
     let chunks = wish.calls.div_ceil(chunk_calls).min(800);
     for repetition in 0..wish.repetitions {
-        let weather = 0.9 + 0.35 * dice.next();
+        let noise = 0.9 + 0.35 * dice.next();
         let mut total = 0.0;
         for chunk in 0..chunks {
             let place = chunk as f64 / chunks as f64;
             let burst = if (0.5..0.68).contains(&place) { 1.35 } else { 1.0 };
             let stall = if dice.next() > 0.97 { 1.8 } else { 1.0 };
-            let time = habits.nanoseconds * (1.0 + 0.2 * at as f64) * burst * weather * stall;
+            let time = habits.nanoseconds * (1.0 + 0.2 * at as f64) * burst * noise * stall;
             let nanoseconds = time * chunk_calls as f64 * (0.97 + 0.06 * dice.next());
             total += nanoseconds;
             run.chunks.push(Chunk {
@@ -566,8 +566,7 @@ fn latency(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, 
     }
 }
 
-/// What is kept of single calls: the course over time, the slow ones, the size classes, the worst
-/// windows.
+/// Single calls: service times over the replay, the slow calls, the size classes, the worst windows.
 fn tail(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dice: &mut Dice) {
     let (trace, backend) = (trace.to_owned(), name.to_owned());
     let columns = wish.calls.clamp(1, 240) as usize;
@@ -653,8 +652,8 @@ fn tail(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dic
     }
 }
 
-/// Modes by odds; each is spread over some buckets, and what is seen is a multiple of the clock's
-/// step.
+/// Service times with modes of given odds. Each mode has a width, and every time is a multiple of the
+/// clock's step.
 fn service_times(
     calls: u64,
     habits: Habits,
