@@ -484,5 +484,5 @@ fn figures_that_depend_on_the_clock_do_not_gate_and_others_do() {
     let text = printed(&ended);
     assert_eq!(ended.status.code(), Some(1), "{text}");
     assert!(text.contains("1 FAIL"), "{text}");
-    assert!(text.contains("by the clock"), "{text}");
+    assert!(text.contains("after a delay in wall time"), "{text}");
 }

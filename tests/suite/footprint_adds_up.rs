@@ -165,7 +165,8 @@ fn two_passes_agree_to_the_bit() {
         rows.map(|row| ((row.backend.clone(), row.op, row.metric), row.value.to_bits())).collect()
     };
     assert_eq!(exact(&runs[0]), exact(&runs[1]));
-    for table in ["samples", "fullness", "rounding", "size_classes", "pins", "heap_map", "what_ifs"]
+    for table in
+        ["samples", "fullness", "rounding", "size_classes", "attribution", "heap_map", "what_ifs"]
     {
         let [a, b] =
             folders.each_ref().map(|f| fs::read_to_string(f.join(format!("{table}.csv"))).unwrap());
