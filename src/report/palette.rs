@@ -4,6 +4,8 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::spec::FLOOR;
+
 /// A colour, as sRGB bytes; `#0072B2` where it is serialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Colour(pub u8, pub u8, pub u8);
@@ -66,7 +68,7 @@ const FAMILIES: [(&str, Colour); 9] = [
     ("bump", Colour(0x8C, 0x6D, 0x1F)),
     ("python", Colour(0x5B, 0x3E, 0x96)),
     ("snmalloc", Colour(0x1B, 0x8A, 0x9E)),
-    ("null", Colour(0x9A, 0xA0, 0xA6)),
+    (FLOOR, Colour(0x9A, 0xA0, 0xA6)),
 ];
 
 /// Colours for all other families.

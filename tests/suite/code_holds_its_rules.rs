@@ -149,9 +149,11 @@ fn lines_are_narrow() {
     };
     let mut wide = Vec::new();
     for (path, text) in text_files(&WRITTEN).iter().filter(|(path, _)| is_code(path)) {
-        // Tables and addresses in Markdown cannot be broken.
+        // Tables and addresses in Markdown cannot be broken; generated pages have the help's lines.
         let is_whole = |line: &str| {
-            path.ends_with(".md") && (line.trim_start().starts_with('|') || line.contains("]("))
+            path.starts_with("docs/reference/")
+                || path.ends_with(".md")
+                    && (line.trim_start().starts_with('|') || line.contains("]("))
         };
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !is_whole(line)) {
             let columns = line.chars().count();

@@ -474,5 +474,5 @@ fn the_picture_of_arenas() {
     assert!(all.is_empty(), "{}", all.join("\n"));
     assert!(arenas(&ArenaMap::default()).is_none());
     let gone = ArenaMap { end: vec![], ..arena_map(2) };
-    assert!(arenas(&gone).expect("a peak").caption().title.contains("given back"));
+    assert!(arenas(&gone).expect("a peak").caption().title.contains("were returned"));
 }

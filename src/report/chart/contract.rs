@@ -24,7 +24,7 @@ pub struct Caption {
     /// How to read it: the first sentence always, the others in their order as far as there is
     /// space.
     pub reading: Vec<ReadingSentence>,
-    /// A note about data that were not recorded: [`crate::report::text::synthesised`].
+    /// A note about data that were not recorded: [`crate::report::synthesised`].
     pub synthesised: Option<String>,
 }
 

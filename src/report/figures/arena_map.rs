@@ -62,7 +62,7 @@ impl ArenaStrip {
 pub struct ArenaMap {
     /// The trace.
     pub name: String,
-    /// A note about a trace that was not recorded: [`crate::report::text::synthesised`].
+    /// A note about a trace that was not recorded: [`crate::report::synthesised`].
     pub synthesised: Option<String>,
     /// The backend.
     pub backend: String,

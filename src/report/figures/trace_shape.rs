@@ -50,7 +50,7 @@ pub struct LiveSegment {
 pub struct TraceShape {
     /// The trace's name.
     pub name: String,
-    /// A note about a trace that was not recorded: [`crate::report::text::synthesised`].
+    /// A note about a trace that was not recorded: [`crate::report::synthesised`].
     pub synthesised: Option<String>,
     /// Marks of the program: the allocation clock in bytes, and the name.
     pub marks: Vec<(u64, String)>,
