@@ -147,7 +147,7 @@ fn line(trace: &str, what: &str, figure: String, bound: &str) {
     println!("{trace:<10} {what:<46} {figure:>34}   {bound}");
 }
 
-/// Pins this thread to one processor.
+/// Binds this thread to one processor.
 fn stay_on_one_processor() {
     let mut set = rustix::thread::CpuSet::new();
     if let Some(last) = bench::processors().last() {

@@ -1,6 +1,6 @@
 //! Allocators that the program around heaplay brings itself: what [`crate::Harness`] measures.
 //!
-//! A Rust allocator (`GlobalAlloc`) must be told a block's layout when the block ends. The contract
+//! A Rust allocator (`GlobalAlloc`) must get a block's layout when the block ends. The contract
 //! of backends does not give it, as C's `free` does not. So 16 bytes before each block hold the size,
 //! and they count as the allocator's overhead, as for the other allocators in Rust.
 #![expect(unsafe_code, reason = "hands out memory behind raw pointers")]
@@ -121,7 +121,7 @@ fn layout(size: usize) -> Option<Layout> {
 /// Writes the header and returns where the block begins; null stays null.
 ///
 /// # Safety
-/// `start` is null or has room for the header.
+/// `start` is null or has space for the header.
 unsafe fn with_header(start: *mut u8, size: usize) -> *mut u8 {
     if start.is_null() {
         return start;
@@ -136,7 +136,7 @@ unsafe fn with_header(start: *mut u8, size: usize) -> *mut u8 {
 impl SimpleHeap for SizedBlocks {
     fn allocate(&mut self, size: usize) -> *mut u8 {
         let Some(layout) = layout(size) else { return std::ptr::null_mut() };
-        // SAFETY: the layout is not empty, and what comes back has room for the header.
+        // SAFETY: the layout is not empty, and what comes back has space for the header.
         unsafe { with_header(self.0.alloc(layout), size) }
     }
 

@@ -36,7 +36,7 @@
 
 #![allow(dead_code, reason = "the writer and the reader each use a part")]
 
-/// First eight bytes of a raw log, as one word.
+/// First eight bytes of a raw log, as an integer.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"hplayraw");
 /// Version of this layout.
 pub const VERSION: u64 = 2;

@@ -1,4 +1,4 @@
-//! Pictures, tables and a page of a run, from its record alone.
+//! Pictures, tables and a page of a run, from nothing but its record.
 //!
 //! Figures are derived from the record once ([`figures`]). A chart describes a picture by them,
 //! without a pixel ([`chart`]); a renderer draws it ([`picture`]). The page, the terminal and the

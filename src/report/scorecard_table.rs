@@ -156,7 +156,8 @@ pub fn means(trace_reports: &[TraceReport]) -> Option<String> {
     ];
     let table = markdown(&header, geometric(&groups).rows.into_iter().map(row).collect());
     Some(format!(
-        "{GEOMETRIC_MEAN} over {} traces; ratio to {reference}; memory in multiples of what was live (at exit: of its peak)\n{table}\n",
+        "{GEOMETRIC_MEAN} over {} traces; ratio to {reference}; memory in multiples of what was \
+         live (at exit: of its peak)\n{table}\n",
         groups.len()
     ))
 }

@@ -91,10 +91,11 @@ fn inseparable_note(trace_report: &TraceReport) -> String {
 fn delayed_note(trace_report: &TraceReport) -> String {
     let mut text = String::new();
     if trace_report.backends.iter().any(|backend| backend.memory.has_ranges()) {
-        text += "(a–b): memory goes back by the clock; had it gone back at once, and never. `--pace 1` replays at the program's own pace.\n";
+        text += "(a–b): memory is returned after a delay; range: at once to never. `--pace 1` replays \
+                 at the program's own pace.\n";
     }
     if trace_report.backends.iter().any(|backend| backend.memory.is_for_one_pace) {
-        text += "≈: by the clock, at the pace of this replay only.\n";
+        text += "≈: memory is returned after a delay; at the pace of this replay only.\n";
     }
     text
 }
@@ -109,8 +110,8 @@ fn left_by_trim(trace_report: &TraceReport) -> String {
         let causes = [
             (in_use, "on pages of live blocks"),
             (beside, "on pages with heads of its own, which its trim leaves"),
-            (cached, "that only the thread's cache of free blocks pins"),
-            (rest, if is_explained { "not explained" } else { "not told apart" }),
+            (cached, "on pages that only the thread cache uses"),
+            (rest, if is_explained { "not explained" } else { "of other causes" }),
         ];
         let parts: Vec<String> = causes
             .iter()

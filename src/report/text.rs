@@ -19,6 +19,9 @@ pub fn synthesised(facts: &BTreeMap<String, String>) -> Option<String> {
     })
 }
 
+/// What the floor is, beside its name.
+pub const HARNESS: &str = "the harness itself";
+
 /// `a`, `a and b`, `a, b and c`.
 pub fn list(names: &[String]) -> String {
     match names {

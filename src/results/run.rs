@@ -22,8 +22,6 @@ trait RowKey {
     fn trace(&self) -> &str;
     /// The backend's spec.
     fn backend(&self) -> &str;
-    /// The same, to rename it.
-    fn backend_mut(&mut self) -> &mut String;
     /// Which measurement.
     fn pass(&self) -> Pass;
     /// The repetition; `None` for a row that is made of all repetitions of a latency pass together.
@@ -68,9 +66,6 @@ macro_rules! tables {
             fn backend(&self) -> &str {
                 &self.backend
             }
-            fn backend_mut(&mut self) -> &mut String {
-                &mut self.backend
-            }
             fn pass(&self) -> Pass {
                 let $it = self;
                 let _ = $it;
@@ -90,18 +85,6 @@ macro_rules! tables {
             /// A run in which nothing was measured yet.
             pub fn new(manifest: Manifest) -> Run {
                 Run { manifest, $($field: Vec::new(),)* }
-            }
-
-            /// Renames backends in the manifest and every table; `name` gives the new name, or
-            /// `None` for one that stays.
-            pub fn rename_backends(&mut self, name: &dyn Fn(&str) -> Option<String>) {
-                let rename = |backend: &mut String| {
-                    if let Some(name) = name(backend) {
-                        *backend = name;
-                    }
-                };
-                self.manifest.backends.iter_mut().for_each(|entry| rename(&mut entry.name));
-                $(self.$field.iter_mut().for_each(|row| rename(row.backend_mut()));)*
             }
 
             /// Adds all rows of `other`.

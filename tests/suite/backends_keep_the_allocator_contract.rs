@@ -144,8 +144,8 @@ proptest! {
         }
     }
 
-    /// A version's layout as settings: constants of the compiler, and constants that are read at each
-    /// call, give the same allocator.
+    /// A version's layout as settings: constants of the compiler, and constants that are read at
+    /// each call, give the same allocator.
     #[test]
     fn settings_of_a_version_are_the_version(actions in actions()) {
         let own = [

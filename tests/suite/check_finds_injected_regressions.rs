@@ -306,8 +306,8 @@ fn stored_runs_that_cannot_be_compared_are_refused_with_the_reason() {
     };
     let text = check(2, &recorded(folder.path(), "u", &other, "footprint"));
     assert!(text.contains("share no trace"), "{text}");
-    // Of another machine, exact measures that follow from policy are judged. Times are refused, with
-    // both fingerprints.
+    // Of another machine, exact measures that follow from policy are judged. Times are refused,
+    // with both fingerprints.
     let copy = |name: &str, change: &dyn Fn(&mut Run)| {
         let mut run = Run::load(&a).unwrap();
         change(&mut run);

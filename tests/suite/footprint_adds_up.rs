@@ -16,8 +16,8 @@ const KIB: f64 = 1024.0;
 /// The kernel's figure may be off by as much, in bytes. It includes a page for the one thread.
 const TOLERANCE_BYTES: f64 = 20.0 * KIB;
 
-/// Every backend of this build that needs no more than its name. `linked_list` would take minutes for
-/// these traces.
+/// Every backend of this build that needs no more than its name. `linked_list` would take minutes
+/// for these traces.
 fn backends() -> Vec<&'static str> {
     let apart = ["null", "linked_list", "python", "so", "preload", "injected"];
     let all = heaplay::backends::BACKENDS.iter().map(|member| member.name);
@@ -165,7 +165,8 @@ fn two_passes_agree_to_the_bit() {
         rows.map(|row| ((row.backend.clone(), row.op, row.metric), row.value.to_bits())).collect()
     };
     assert_eq!(exact(&runs[0]), exact(&runs[1]));
-    for table in ["samples", "fullness", "rounding", "size_classes", "pins", "heap_map", "what_ifs"]
+    for table in
+        ["samples", "fullness", "rounding", "size_classes", "attribution", "heap_map", "what_ifs"]
     {
         let [a, b] =
             folders.each_ref().map(|f| fs::read_to_string(f.join(format!("{table}.csv"))).unwrap());
@@ -173,8 +174,8 @@ fn two_passes_agree_to_the_bit() {
     }
 }
 
-/// Pointers predict the memory that glibc's trim leaves after the thread cache is flushed, within 2 %
-/// or one page. This holds for any size of that cache. Without a cache, flushing changes nothing.
+/// Pointers predict the memory that glibc's trim leaves after the thread cache is flushed, within 2
+/// % or one page. This holds for any size of that cache. Without a cache, flushing changes nothing.
 #[test]
 #[cfg(target_env = "gnu")]
 fn pointers_predict_what_a_trim_leaves() {

@@ -1,5 +1,5 @@
-//! The table of free lists against the interpreters of this machine: names, sizes, and the number of
-//! objects that each list retains. `oracle/free_lists.py` finds them by experiment.
+//! The table of free lists against the interpreters of this machine: names, sizes, and the number
+//! of objects that each list retains. `oracle/free_lists.py` finds them by experiment.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,8 +28,8 @@ fn interpreters_retain_as_many_objects_as_the_table() {
         assert!(output.status.success(), "{}: {}", python.display(), errors(&output));
         let found: Found = serde_json::from_slice(&output.stdout).unwrap();
         let mut version = version(&python);
-        // Some builds of 3.6 are patched: objects are aligned to 16 bytes, and the collector's header
-        // is that of 3.7.4.
+        // Some builds of 3.6 are patched: objects are aligned to 16 bytes, and the collector's
+        // header is that of 3.7.4.
         let collector = found["list"].1 - 40;
         if minor == 6 && collector == 32 {
             version = (6, u32::MAX);
@@ -45,7 +45,8 @@ fn interpreters_retain_as_many_objects_as_the_table() {
             };
             let list = table.iter().find(takes);
             let expected = list.map_or(0, |list| i64::from(list.most));
-            // One object may be in use. An asend that never ran takes a few objects when it is dropped.
+            // One object may be in use. An asend that never ran takes a few objects when it is
+            // dropped.
             let slack = if name == "async_generator_asend" { 4 } else { 1 };
             let slack = if expected <= 1 { 0 } else { slack };
             assert!(

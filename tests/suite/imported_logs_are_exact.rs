@@ -1,5 +1,5 @@
-//! Logs of other recorders: a small sample of each, row by row. A fault is reported with its line. The
-//! mtrace log of a C program has the calls that the program counted.
+//! Logs of other recorders: a small sample of each, row by row. A fault is reported with its line.
+//! The mtrace log of a C program has the calls that the program counted.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -2,6 +2,7 @@
 
 mod allocators_behave_as_documented;
 mod backends_keep_the_allocator_contract;
+mod charts_have_their_data;
 mod check_finds_injected_regressions;
 mod code_holds_its_rules;
 mod footprint_adds_up;

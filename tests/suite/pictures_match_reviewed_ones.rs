@@ -1,19 +1,19 @@
-//! Golden pictures: a made-up run and a made-up trace draw, to the byte, what a person has looked
-//! at (`tests/golden/`). There is no tolerance: what draws is our own code, without fonts or
+//! Golden pictures: a made-up run and a made-up trace draw, to the byte, the pictures that a person
+//! has reviewed (`tests/golden/`). There is no tolerance: our own code draws, without fonts or
 //! libraries of the system.
 //!
-//! After a change that is meant: `HEAPLAY_BLESS=1 cargo test --test suite pictures_match`, then look at each file
-//! that `git status` names.
+//! After an intended change, run `HEAPLAY_BLESS=1 cargo test --test suite pictures_match`, and
+//! review each file that `git status` names.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::support::made_up_runs::{self, Wish};
 use crate::support::made_up_traces;
+use crate::support::process::{repository, scratch};
 use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport, TraceShape, draw};
 
-/// The charts of memory. Those of time have their own tests; the fewer pictures, the more surely
-/// each is looked at.
+/// The charts of memory. Charts of time have other tests: each golden picture has to be reviewed.
 const MEMORY: [&str; 7] = [
     "where-memory-went",
     "footprint-overlay",
@@ -25,15 +25,15 @@ const MEMORY: [&str; 7] = [
 ];
 
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("golden")
+    repository("tests/golden")
 }
 
-/// Where a picture that differs is left.
+/// The folder for pictures that differ.
 fn album() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("golden")
+    scratch("golden")
 }
 
-/// Holds a picture against the one that was looked at. Gives what differs.
+/// Compares a picture with the reviewed one. Returns a fault.
 fn fault(name: &str, picture: &Picture) -> Option<String> {
     let bytes = picture.canvas.png().expect("encoded");
     let known = golden().join(format!("{name}.png"));
@@ -45,9 +45,9 @@ fn fault(name: &str, picture: &Picture) -> Option<String> {
         return None;
     }
     let what = match fs::read(&known) {
-        Ok(looked_at) if looked_at == bytes => return None,
-        Ok(_) => "is not the picture that was looked at",
-        Err(_) => "has never been looked at",
+        Ok(reviewed) if reviewed == bytes => return None,
+        Ok(_) => "differs from the reviewed picture",
+        Err(_) => "was never reviewed",
     };
     fs::create_dir_all(album()).expect("a folder");
     let now = album().join(format!("{name}.png"));
@@ -55,18 +55,18 @@ fn fault(name: &str, picture: &Picture) -> Option<String> {
     Some(format!("{} {what}, {}", now.display(), known.display()))
 }
 
-fn hold(pictures: Vec<(String, Picture)>) {
+fn assert_reviewed(pictures: Vec<(String, Picture)>) {
     let faults: Vec<String> =
         pictures.iter().filter_map(|(name, picture)| fault(name, picture)).collect();
     assert!(
         faults.is_empty(),
-        "{}\nlook at them; where the change is meant: HEAPLAY_BLESS=1 cargo test --test suite pictures_match",
+        "{}\nreview them; if the change is intended: HEAPLAY_BLESS=1 cargo test --test suite pictures_match",
         faults.join("\n")
     );
 }
 
 #[test]
-fn pictures_of_memory_are_those_that_were_looked_at() {
+fn pictures_of_memory_are_the_reviewed_ones() {
     let backends = ["malloc", "pymalloc", "jemalloc", "null"];
     let run = made_up_runs::run(&Wish { backends: &backends, samples: 600, ..Wish::default() });
     let trace_reports = TraceReport::all(&run);
@@ -76,15 +76,15 @@ fn pictures_of_memory_are_those_that_were_looked_at() {
         let chart = kind.describe(&trace_reports[0]).expect("something to draw");
         (name.to_owned(), draw(&chart))
     });
-    hold(drawn.into());
+    assert_reviewed(drawn.into());
 }
 
 #[test]
-fn pictures_of_a_trace_are_those_that_were_looked_at() {
+fn pictures_of_a_trace_are_the_reviewed_ones() {
     let shape = TraceShape { synthesised: None, ..made_up_traces::shape(1) };
     let drawn = TRACE_CHARTS.iter().map(|(name, describe)| {
         let chart = describe(&shape).expect("something to draw");
         (format!("trace-{name}"), draw(&chart))
     });
-    hold(drawn.collect());
+    assert_reviewed(drawn.collect());
 }

@@ -1,11 +1,11 @@
-//! A measurement: the time of a call in `pymalloc` and in CPython's own allocator. Both replay the same
-//! calls in one process, in interleaved passes.
+//! A measurement: the time of a call in `pymalloc` and in CPython's own allocator. Both replay the
+//! same calls in one process, in interleaved passes.
 //!
 //!     cargo test --release --test suite -- --ignored --nocapture nanoseconds_a_call
 //!
 //! It prints how each interpreter was built: an interpreter without PGO and LTO is far slower and
-//! proves nothing. It covers 3.10 and 3.11, whose allocators work without an interpreter. Both sides
-//! have the system's malloc below, and arenas by mmap.
+//! proves nothing. It covers 3.10 and 3.11, whose allocators work without an interpreter. Both
+//! sides have the system's malloc below, and arenas by mmap.
 #![expect(unsafe_code, reason = "calls into libpython")]
 
 use std::ffi::{c_int, c_void};

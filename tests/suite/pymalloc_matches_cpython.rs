@@ -1,16 +1,16 @@
 //! `pymalloc` against the allocator inside each libpython of this machine.
 //!
-//! Both get the same requests in lockstep. Their arenas come from hooks: the n-th arena of each side
-//! lies at the same place of a range of its own. So an address says which arena (by birth) and which
-//! offset it is. After every event the test compares the address, the births and deaths of arenas,
-//! and the calls that reached the layer below, by op and size. Those calls are requests that pools do
-//! not serve, the table of arenas, and the nodes of the radix tree. At the end it compares the
-//! statistics by size class with those that the interpreter prints.
+//! Both get the same requests in lockstep. Their arenas come from hooks: the n-th arena of each
+//! side lies at the same place of a range of its own. So an address says which arena (by birth) and
+//! which offset it is. After every event the test compares the address, the births and deaths of
+//! arenas, and the calls that reached the layer below, by op and size. Those calls are requests
+//! that pools do not serve, the table of arenas, and the nodes of the radix tree. At the end it
+//! compares the statistics by size class with those that the interpreter prints.
 //!
-//! Each comparison runs in a child (this program again), where CPython's allocator is as new as in a
-//! starting interpreter. Until 3.11 its functions work without `Py_Initialize`. From 3.12 on the test
-//! fetches the functions first, and then initialises the interpreter on plain malloc, which leaves the
-//! pools untouched.
+//! Each comparison runs in a child (this program again), where CPython's allocator is as new as in
+//! a starting interpreter. Until 3.11 its functions work without `Py_Initialize`. From 3.12 on the
+//! test fetches the functions first, and then initialises the interpreter on plain malloc, which
+//! leaves the pools untouched.
 //!
 //! `HEAPLAY_ORACLE_EVENTS` sets the events of each run (default 1,000,000).
 #![expect(unsafe_code, reason = "calls into libpython, and implements allocator hooks")]
@@ -355,8 +355,8 @@ macro_rules! same_addresses_as_the_real_allocator {
     };
 }
 
-// 3.6 is missing. Builds of 3.6.15 are patched to 16-byte blocks, so they prove nothing for blocks of
-// 8 bytes.
+// 3.6 is missing. Builds of 3.6.15 are patched to 16-byte blocks, so they prove nothing for blocks
+// of 8 bytes.
 same_addresses_as_the_real_allocator! {
     same_addresses_as_3_7: 7,
     same_addresses_as_3_8: 8,

@@ -1,10 +1,11 @@
 //! The bytes of state that a heap has outside its arenas, compared with CPython's. The state is the
 //! class lists, the lists and counts of arenas, the root of the radix tree, and two tables of
-//! functions. `pymalloc_matches_cpython` compares the memory that both request from the layer below.
+//! functions. `pymalloc_matches_cpython` compares the memory that both request from the layer
+//! below.
 //!
-//! CPython's figures come from each interpreter of this machine. Until 3.11 they are the symbols of its
-//! library, as `nm` prints them. From 3.12 on they are fields of the interpreter's state, so a C
-//! compiler reads them from the interpreter's headers.
+//! CPython's figures come from each interpreter of this machine. Until 3.11 they are the symbols of
+//! its library, as `nm` prints them. From 3.12 on they are fields of the interpreter's state, so a
+//! C compiler reads them from the interpreter's headers.
 
 use std::path::Path;
 use std::process::Command;
@@ -121,8 +122,8 @@ fn state_is_no_larger_than_cpythons() {
 /// The sizes that follow from the constants in CPython's headers.
 #[test]
 fn tables_are_as_long_as_the_layout_needs() {
-    // Tables of functions take 5 and 3 words, arenas 7 words, and a class 2 links. There is an entry for
-    // each number of free pools, from 0 to 64.
+    // Tables of functions take 5 and 3 words, arenas 7 words, and a class 2 links. There is an
+    // entry for each number of free pools, from 0 to 64.
     let state = |classes: usize, table: bool, root: usize| {
         8 * (5 + 3 + 7) + 16 * classes + if table { 8 * 65 } else { 0 } + root
     };

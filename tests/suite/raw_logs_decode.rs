@@ -1,5 +1,5 @@
-//! Raw logs made by hand, machine word by machine word, so that rare cases of a recording are covered.
-//! And the rules of what the recorder refuses.
+//! Raw logs made by hand, machine word by machine word, so that rare cases of a recording are
+//! covered. And the rules of what the recorder refuses.
 
 #[path = "../../src/recorder/rawlog.rs"]
 mod layout;
@@ -92,7 +92,8 @@ fn lifetimes_follow_addresses() {
     assert_eq!((read.unseen_frees, read.unseen_ends, read.events), (0, 0, 5));
 }
 
-/// A realloc in flight gives up its old address at once. Its block lives on, and the realloc may fail.
+/// A realloc in flight gives up its old address at once. Its block lives on, and the realloc may
+/// fail.
 #[test]
 fn reallocs_of_two_threads_cross() {
     let raw = |tag: u64, size, address| call(tag + RAW, size, address);
@@ -152,8 +153,8 @@ fn marks_stand_between_the_calls() {
     assert_eq!((survey.events, log.header(&survey).marks()), (3, survey.marks));
 }
 
-/// An arena is born before the call that needs it, and dies after the call that emptied it. A chunk of
-/// frames is no arena.
+/// An arena is born before the call that needs it, and dies after the call that emptied it. A chunk
+/// of frames is no arena.
 #[test]
 fn arenas_stand_between_the_calls() {
     let folder = TempDir::new().unwrap();
@@ -283,7 +284,8 @@ fn calls_that_the_log_misses_are_counted() {
         malloc(20, 16),
         free(16),
     ]);
-    // The realloc of an unseen block is a malloc. The block at 16 ended before its address came back.
+    // The realloc of an unseen block is a malloc. The block at 16 ended before its address came
+    // back.
     assert_eq!(
         short(&read),
         [(0, Op::Malloc, 5, None), (1, Op::Malloc, 10, Some(1)), (3, Op::Malloc, 20, Some(1))]
@@ -291,8 +293,8 @@ fn calls_that_the_log_misses_are_counted() {
     assert_eq!((read.unseen_frees, read.unseen_ends, read.events), (2, 1, 5));
 }
 
-/// A block of a trace cannot change between the raw domain and another one. So it ends, and a new block
-/// begins.
+/// A block of a trace cannot change between the raw domain and another one. So it ends, and a new
+/// block begins.
 #[test]
 fn a_realloc_across_domains_is_a_free_and_a_malloc() {
     let read =
@@ -324,8 +326,8 @@ fn sizes_sites_and_times() {
     assert_eq!((read.rows[0].time_ns, read.rows[40_003].time_ns), (0, last as u64 * 1000));
 }
 
-/// A process may die after its tail was appended and before it was cleared. Its log has the same words
-/// twice, and the reader takes them once.
+/// A process may die after its tail was appended and before it was cleared. Its log has the same
+/// words twice, and the reader takes them once.
 #[test]
 fn a_tail_that_was_appended_is_read_once() {
     let folder = TempDir::new().unwrap();

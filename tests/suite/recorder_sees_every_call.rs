@@ -1,6 +1,6 @@
 //! Records real Python programs on every CPython of this machine. The traces have the calls that an
-//! independent counter counts, in order, for each process, through signals and sudden ends. Programs
-//! that cannot be recorded are refused. The catalogue of `traces/` describes its files.
+//! independent counter counts, in order, for each process, through signals and sudden ends.
+//! Programs that cannot be recorded are refused. The catalogue of `traces/` describes its files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -73,8 +73,8 @@ impl Trace {
         assert_eq!(self.fact("disturbed"), "");
     }
 
-    /// The arenas of the recorded CPython 3.`minor`. Each is proved to be born once, and to die at most
-    /// once, in order.
+    /// The arenas of the recorded CPython 3.`minor`. Each is proved to be born once, and to die at
+    /// most once, in order.
     fn arenas(&self, minor: u32) -> Vec<ArenaEvent> {
         let arenas = Header { facts: self.facts.clone(), ..Header::default() }.arenas();
         let mut live = BTreeSet::new();
@@ -158,8 +158,8 @@ impl Workplace {
     }
 }
 
-/// Counts outermost calls by hooks of its own, below the recorder's. Writes the counts to a file at the
-/// end.
+/// Counts outermost calls by hooks of its own, below the recorder's. Writes the counts to a file at
+/// the end.
 const COUNTER: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -428,7 +428,8 @@ fn signals_reach_the_program() {
     }
 }
 
-/// A forked child, a pool of processes and a started Python each have a trace, which names the parent.
+/// A forked child, a pool of processes and a started Python each have a trace, which names the
+/// parent.
 #[test]
 fn each_process_has_its_own_trace() {
     let script = r#"
@@ -471,8 +472,8 @@ if __name__ == "__main__":
     }
 }
 
-/// The recording goes on after the program closed all descriptors, changed its folder and cleared its
-/// environment.
+/// The recording goes on after the program closed all descriptors, changed its folder and cleared
+/// its environment.
 #[test]
 fn programs_that_close_descriptors_are_recorded() {
     let Some(python) = interpreters::any() else { return };
@@ -683,8 +684,8 @@ fn the_catalogue_is_true() {
     assert_eq!(csv.rows, read(&folder.join("hello.trace")).rows);
 }
 
-/// Marks are in the trace with their call, also in a thread and in a forked child. Without a recording
-/// they do nothing.
+/// Marks are in the trace with their call, also in a thread and in a forked child. Without a
+/// recording they do nothing.
 #[test]
 fn marks_name_phases() {
     let script = r#"
@@ -738,8 +739,9 @@ fn with_helper(place: &Workplace) {
     std::fs::copy(repository("scripts/heaplay.py"), place.path("heaplay.py")).unwrap();
 }
 
-/// The trace has as many arenas as the interpreter counts. The interpreter counts only without a hook
-/// above its pymalloc, so the recording ends at a mark. Calls after the mark are not in the trace.
+/// The trace has as many arenas as the interpreter counts. The interpreter counts only without a
+/// hook above its pymalloc, so the recording ends at a mark. Calls after the mark are not in the
+/// trace.
 #[test]
 fn arenas_are_those_the_interpreter_counts() {
     let script = r#"
@@ -786,8 +788,8 @@ more = bytearray(76543)
     }
 }
 
-/// Each limit ends or starts the recording. The trace has the limit and its call, and the program runs
-/// on.
+/// Each limit ends or starts the recording. The trace has the limit and its call, and the program
+/// runs on.
 #[test]
 fn limits_end_the_recording_and_not_the_program() {
     let Some(python) = interpreters::any() else { return };
@@ -935,8 +937,9 @@ fn a_full_disk_ends_the_recording_only() {
     assert!(trace.calls > 50_000 && trace.fact("lost_events").parse::<u64>().unwrap() > 100_000);
 }
 
-/// A program records a part of itself, on 3.6, too. The trace has the calls of the part, with lines, and
-/// a count of frees of earlier blocks. A second part follows, and a third one under a hook is refused.
+/// A program records a part of itself, on 3.6, too. The trace has the calls of the part, with
+/// lines, and a count of frees of earlier blocks. A second part follows, and a third one under a
+/// hook is refused.
 #[test]
 fn a_part_of_a_program_is_recorded_from_inside() {
     let script = r#"
@@ -1008,8 +1011,8 @@ after = bytearray(70400)
     }
 }
 
-/// A whole program, with the recorder loaded late. Without a heaplay on the PATH the raw log stays, and
-/// a message names it.
+/// A whole program, with the recorder loaded late. Without a heaplay on the PATH the raw log stays,
+/// and a message names it.
 #[test]
 fn a_whole_program_is_recorded_late() {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -1064,7 +1067,8 @@ fn a_whole_program_is_recorded_late() {
     }
 }
 
-/// An environment variable suffices, as in a container's start command. `heaplay recorder` prints it.
+/// An environment variable suffices, as in a container's start command. `heaplay recorder` prints
+/// it.
 #[test]
 fn an_environment_variable_records_without_a_parent() {
     for (minor, python) in interpreters::find() {
@@ -1160,8 +1164,8 @@ os._exit(0)
         }
         if minor == 13 {
             let report = expect(0, heaplay().arg("inspect").arg(place.path("app.trace")));
-            // The line has one row in each of two tables, whatever called it. A row with its callers
-            // is apart.
+            // The line has one row in each of two tables, whatever called it. A row with its
+            // callers is apart.
             assert_eq!(report.matches("| app.py:2  ").count(), 2, "{report}");
             assert!(report.contains("| app.py:2 < app.py:4 < app.py:6 "), "{report}");
             // A line that only called is found, too.
@@ -1221,7 +1225,8 @@ last = bytearray(70300)
     }
 }
 
-/// A C program with the functions that the recorder needs of an interpreter, and allocators behind them.
+/// A C program with the functions that the recorder needs of an interpreter, and allocators behind
+/// them.
 const STUB: &str = r#"
 #include <stdlib.h>
 #include <stdio.h>
@@ -1249,8 +1254,9 @@ int main(void) {
   puts("PyMem_SetAllocator done"); return 7; }
 "#;
 
-/// A version after the known ones is recorded by the functions that it exports. It is refused before the
-/// start if a function is missing, if it is free-threaded, or with sites, since its frames are unknown.
+/// A version after the known ones is recorded by the functions that it exports. It is refused
+/// before the start if a function is missing, if it is free-threaded, or with sites, since its
+/// frames are unknown.
 #[test]
 fn later_interpreters_are_recorded_if_they_can_be() {
     let place = Workplace::new(Path::new(""));
@@ -1298,8 +1304,8 @@ fn later_interpreters_are_recorded_if_they_can_be() {
     }
 }
 
-/// Recordings of parts begin and end while four threads allocate and the program forks. Each log is whole
-/// and can be read.
+/// Recordings of parts begin and end while four threads allocate and the program forks. Each log is
+/// whole and can be read.
 #[test]
 fn parts_begin_and_end_while_threads_run() {
     let script = r#"

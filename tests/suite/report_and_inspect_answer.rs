@@ -1,4 +1,4 @@
-//! The verbs `report` and `inspect`, as a person calls them.
+//! The verbs `report` and `inspect` as their user meets them.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ fn report_draws_a_saved_run_again() {
 }
 
 #[test]
-fn report_says_what_is_wrong() {
+fn report_names_what_is_missing() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = finish(heaplay().arg("report").arg(folder.path()));
     assert_eq!(output.status.code(), Some(2));
@@ -46,17 +46,17 @@ fn inspect_prints_tables_json_and_pictures() {
     let output = finish(heaplay().arg("inspect").arg(&trace).arg("--png").arg(&pictures));
     assert!(output.status.success(), "{}", errors(&output));
     let text = printed(&output);
-    for word in ["| malloc", "| obj", "up to 64\u{a0}B", "not before the trace ends", "5000 calls"]
+    for part in ["| malloc", "| obj", "up to 64\u{a0}B", "not before the trace ends", "5000 calls"]
     {
-        assert!(text.contains(word), "`{word}` is not in\n{text}");
+        assert!(text.contains(part), "`{part}` is not in\n{text}");
     }
     for name in ["sizes", "lifetimes", "live"] {
         let bytes = fs::read(pictures.join(format!("made--{name}.png"))).expect("a picture");
         assert!(bytes.starts_with(b"\x89PNG"), "{name}");
     }
     let output = finish(heaplay().arg("inspect").arg(&trace).arg("--json"));
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(told["calls"], 5000);
+    let counted: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(counted["calls"], 5000);
 }
 
 #[test]

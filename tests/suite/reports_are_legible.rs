@@ -1,6 +1,6 @@
-//! The report of made-up runs: nothing blank, nothing cut off, no label on another, the same bytes
-//! twice, and no record so absurd that it breaks the drawing. The pictures are left in the target
-//! folder for a person to look at.
+//! The report of made-up runs: no picture is blank or cut off, no label lies on another, and a
+//! second drawing gives the same bytes. The pictures stay in the target folder for a person to look
+//! at.
 
 use std::fs;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ fn pictures(run: &Run) -> Vec<(String, Picture)> {
     all
 }
 
-/// Labels that share room, and labels that are not wholly on the sheet.
+/// Labels that overlap, and labels that are not wholly inside the picture.
 fn faults(canvas: &Canvas) -> Vec<String> {
     let labels = canvas.labels();
     let mut faults = Vec::new();
@@ -56,7 +56,7 @@ fn faults(canvas: &Canvas) -> Vec<String> {
             && a.right <= f64::from(WIDTH) - 8.0
             && a.bottom <= f64::from(HEIGHT) - 8.0;
         if !inside {
-            faults.push(format!("`{}` leaves the sheet: {a:?}", a.text));
+            faults.push(format!("`{}` leaves the picture: {a:?}", a.text));
         }
         // Title, sub-title and footnotes are sentences.
         let sentence = a.left < 60.0 && (a.top < 90.0 || a.bottom > f64::from(HEIGHT) - 75.0);
@@ -191,7 +191,7 @@ fn a_million_samples() {
     inspect("large", &made_up_runs::run(&wish));
 }
 
-/// A peak of a single sample among many stands as high in the picture as one that lasts.
+/// A peak of a single sample is as high in the picture as one that lasts.
 #[test]
 fn a_short_peak_is_as_high_as_a_long_one() {
     const SAMPLES: usize = 200_000;
@@ -280,8 +280,7 @@ fn the_page_needs_no_network() {
     }
 }
 
-/// More backends than there are colours, among them libraries whose paths begin alike, and one of
-/// another order.
+/// More backends than there are colours. Some are libraries whose paths begin alike.
 const MANY: [&str; 17] = [
     "malloc",
     "pymalloc@3.11",
@@ -362,17 +361,17 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
             let ratio = value(trace, backend, "resident_peak_by_live_peak").expect("a ratio");
             assert!((ratio - resident / live).abs() < 1e-3, "{trace} {backend}: {ratio}");
             let time = |backend| value(trace, backend, "time_nanoseconds_a_call").expect("a time");
-            let told = value(trace, backend, "time_ratio").expect("a ratio");
+            let found = value(trace, backend, "time_ratio").expect("a ratio");
             assert!(
-                (told - time(backend) / time("malloc")).abs() < 2e-3,
-                "{trace} {backend}: {told}"
+                (found - time(backend) / time("malloc")).abs() < 2e-3,
+                "{trace} {backend}: {found}"
             );
         }
         for column in ["time_nanoseconds_a_call", "time_ratio", "resident_peak_by_live_peak"] {
             let logs = traces.map(|trace| value(trace, backend, column).expect("a figure").ln());
             let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
-            let told = value("geometric mean", backend, column).expect("a mean");
-            assert!((told / mean - 1.0).abs() < 2e-3, "{backend} {column}: {told} and {mean}");
+            let found = value("geometric mean", backend, column).expect("a mean");
+            assert!((found / mean - 1.0).abs() < 2e-3, "{backend} {column}: {found} and {mean}");
         }
     }
 }

@@ -1,7 +1,5 @@
-//! Records that no run would write: whatever stands in the tables, the report is drawn and nothing
-//! panics.
+//! The report draws any record without a panic, also records that no run would write.
 
-use crate::support::made_up_runs::{self, Wish};
 use hdrhistogram::Histogram;
 use heaplay::report::{CHARTS, TraceReport, draw, scorecard, summary};
 use heaplay::results::{
@@ -10,6 +8,8 @@ use heaplay::results::{
     WhatIf,
 };
 use proptest::prelude::*;
+
+use crate::support::made_up_runs::{self, Wish};
 
 /// A run whose debug form leaves out the histograms' thousands of counts.
 struct Shown(Run);

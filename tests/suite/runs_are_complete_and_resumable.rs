@@ -515,7 +515,7 @@ fn a_path_that_cannot_be_written_is_named() {
         let output = finish(heaplay().arg("convert").arg(&trace).arg(&path));
         assert_eq!(output.status.code(), Some(2));
         assert!(
-            errors(&output).contains("full.csv") && errors(&output).contains("free some room"),
+            errors(&output).contains("full.csv") && errors(&output).contains("free some space"),
             "{}",
             errors(&output)
         );
@@ -548,8 +548,8 @@ fn csv_and_binary_hold_the_same_rows() {
 #[test]
 fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
     let folder = tempfile::tempdir().unwrap();
-    // A call takes 8 bytes, so 16 MiB hold 2 of the 2.5 million calls. There are three parts of up to
-    // 2^20 calls. Blocks live so briefly that the heaps fit.
+    // A call takes 8 bytes, so 16 MiB hold 2 of the 2.5 million calls. There are three parts of up
+    // to 2^20 calls. Blocks live so briefly that the heaps fit.
     let trace = folder.path().join("long.trace");
     let arguments = ["--calls", "2500000", "--lifetimes", "1-64:5,1000-8000:1"];
     expect(0, heaplay().arg("generate").arg(&trace).args(arguments));
@@ -569,7 +569,7 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
         let output = finish(command.arg("--out").arg(&out));
         assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
         assert_eq!(
-            errors(&output).contains("replayed in parts"),
+            errors(&output).contains("decoded in parts"),
             name == "parts",
             "{}",
             errors(&output)
@@ -687,8 +687,8 @@ fn the_record_names_variables_of_allocators_and_no_search_paths() {
     );
 }
 
-/// Limits hold for a timed child, which waits most of the time. The row has the reason, and a backend that
-/// failed once is not tried again.
+/// Limits hold for a timed child, which waits most of the time. The row has the reason, and a
+/// backend that failed once is not tried again.
 #[test]
 fn limits_hold_in_timed_passes() {
     let folder = tempfile::tempdir().unwrap();

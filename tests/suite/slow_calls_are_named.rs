@@ -1,6 +1,6 @@
-//! The tail of a run as its user meets it. A stall that is injected at one call is found at that call
-//! in every repetition, and the tables hold each call once. Counts and sizes are compared with a plain
-//! reading of the CSV.
+//! The tail of a run as its user meets it. A stall that is injected at one call is found at that
+//! call in every repetition, and the tables hold each call once. Counts and sizes are compared with
+//! a plain reading of the CSV.
 
 use std::collections::BTreeMap;
 use std::fs;

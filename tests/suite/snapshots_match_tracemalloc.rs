@@ -1,5 +1,5 @@
-//! tracemalloc's files: heaplay reads the same as each Python of this machine. A series becomes a trace
-//! whose live blocks are those of its snapshots.
+//! tracemalloc's files: heaplay reads the same as each Python of this machine. A series becomes a
+//! trace whose live blocks are those of its snapshots.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use crate::support::interpreters;
 use crate::support::process::{errors, expect, finish, heaplay, printed, repository};
 
-/// Dumps snapshots with shared frames, sizes of several domains, and more than one batch. Writes down
-/// the blocks and lines that `Snapshot.load` reads from each file.
+/// Dumps snapshots with shared frames, sizes of several domains, and more than one batch. Writes
+/// down the blocks and lines that `Snapshot.load` reads from each file.
 const DUMP: &str = r#"
 import gzip, json, sys, tracemalloc
 tracemalloc.start(int(sys.argv[2]))

@@ -1,5 +1,5 @@
-//! The statistics of the regression check agree with scipy (`oracle/robust.py`), and find the known truth
-//! in simulated data.
+//! The statistics of the regression check agree with scipy (`oracle/robust.py`), and find the known
+//! truth in simulated data.
 
 use heaplay::stats::{
     Estimate, LOOKS, Random, clopper_pearson, error_of_look, incomplete_beta, look_after,
@@ -41,8 +41,8 @@ fn agrees_with_scipy() {
     assert_eq!(seen.len(), 4, "{seen:?}");
 }
 
-/// A figure with the noise of a busy machine: normal by Box and Muller, with one value in ten from a
-/// distribution ten times as wide.
+/// A figure with the noise of a busy machine: normal by Box and Muller, with one value in ten from
+/// a distribution ten times as wide.
 fn noisy(random: &mut Random, truth: f64, spread: f64) -> f64 {
     let (u, v) = (1.0 - random.share(), random.share());
     let normal = (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos();

@@ -1,5 +1,5 @@
-//! Any valid trace goes from CSV to binary and back unchanged. A damaged file is an error with a place,
-//! never a panic.
+//! Any valid trace goes from CSV to binary and back unchanged. A damaged file is an error with a
+//! place, never a panic.
 
 use std::path::Path;
 

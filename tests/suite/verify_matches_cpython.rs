@@ -1,6 +1,6 @@
 //! `heaplay verify --against python@…` agrees for `pymalloc` and each libpython of this machine, on
-//! every committed trace and on generated ones, with arenas aligned and misaligned. A recorded program
-//! leaves the pools that its own process printed at its end.
+//! every committed trace and on generated ones, with arenas aligned and misaligned. A recorded
+//! program leaves the pools that its own process printed at its end.
 //!
 //! `HEAPLAY_ORACLE_EVENTS` sets the events of each generated trace (default 800,000).
 #![expect(unsafe_code, reason = "gives arenas at chosen places")]
@@ -92,8 +92,8 @@ fn same_places(minor: u32) {
         let ended = finish(heaplay().args(&arguments));
         assert_eq!(ended.status.code(), Some(0), "{}: {}", library.display(), both(&ended));
         let report = printed(&ended);
-        // A line for each trace and both bases: `… : N calls, N of their blocks in pools, N arenas born
-        // and N dead`.
+        // A line for each trace and both bases: `… : N calls, N of their blocks in pools, N arenas
+        // born and N dead`.
         let figures = |line: &str| -> Vec<u64> {
             let fields = line.rsplit(": ").next().unwrap().split_whitespace();
             fields.filter_map(|field| field.parse().ok()).collect()
@@ -156,8 +156,8 @@ fn a_difference_is_reported() {
     }
 }
 
-/// Some builds of 3.6 are patched to 16-byte blocks. The report names the setting with those sizes, and
-/// with that setting every address agrees.
+/// Some builds of 3.6 are patched to 16-byte blocks. The report names the setting with those sizes,
+/// and with that setting every address agrees.
 #[test]
 fn an_interpreter_with_patched_sizes_is_recognised() {
     let hello = traces::committed("hello.trace");
@@ -303,9 +303,9 @@ fn a_recorded_program_ends_as_its_own_process_did() {
         let (before, after) = (call_of(&program, 12_345_677), call_of(&program, 23_456_777));
         assert_eq!(after, before + 1, "{python}: the print made requests");
         let theirs = print.statistics;
-        // Once more without the recorded bases. The print has the number of misaligned arenas, but not
-        // which they are. Their order decides whether the last arena is needed, and nothing else that
-        // is compared. So the misaligned arenas are tried first, and then last.
+        // Once more without the recorded bases. The print has the number of misaligned arenas, but
+        // not which they are. Their order decides whether the last arena is needed, and nothing
+        // else that is compared. So the misaligned arenas are tried first, and then last.
         let misaligned = theirs.arena_alignment_bytes as usize / print.geometry.pool;
         let run = match minor {
             7 => statistics_after::<Cpython37>,

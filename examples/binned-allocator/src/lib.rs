@@ -69,7 +69,7 @@ fn refill(bin: &mut FreeBlock, block_bytes: usize) {
         return;
     }
     for at in (0..=CHUNK_BYTES - block_bytes).step_by(block_bytes) {
-        // SAFETY: the block lies in the chunk and has room for an address.
+        // SAFETY: the block lies in the chunk and has space for an address.
         unsafe {
             let block = chunk.add(at);
             block.cast::<FreeBlock>().write(*bin);

@@ -91,8 +91,8 @@ fn caption(effect: &Effect) -> Caption {
         effect.verdict
     );
     let plotted = format!(
-        "Each dot is a pair of processes that took turns on one processor: how much longer the candidate took.  {} pairs, \
-         {:.0} s, load {}.",
+        "Each dot is a pair of processes, interleaved on one processor: how much longer the \
+         candidate took.  {} pairs, {:.0} s, load {}.",
         effect.pairs.len() + effect.confirmation.len(),
         effect.seconds,
         effect.load.map_or("unknown".to_owned(), |load| format!("{load:.1}"))
@@ -101,8 +101,8 @@ fn caption(effect: &Effect) -> Caption {
 }
 
 const READING: [&str; 2] = [
-    "It fails when the whole bar is right of the orange line, in fresh pairs too, while the baseline against itself \
-     (grey) stays around 0.",
+    "It fails when the whole bar is right of the orange line, in fresh pairs too, while the \
+     baseline against itself (grey) stays around 0.",
     "It passes when the whole bar is left of the blue line.",
 ];
 

@@ -14,10 +14,12 @@ use crate::units::{byte_unit, bytes};
 /// Does it come down again?
 pub const ABOUT: About = About {
     name: "footprint-overlay",
-    question: "How much does each allocator hold over the program's life, and does it come down again?",
-    reading: "Lines are what each allocator keeps resident, the blue area is what the program has live: the nearer a line \
-              keeps to the area, the better. The strip at the right is what happens after the end: a trim, then \
-              everything freed and trimmed again. What is left then is the allocator's own.",
+    question: "How much does each allocator hold over the program's life, and does it come down \
+               again?",
+    reading: "A line is the resident memory of an allocator, the blue area the live heap: the \
+              nearer a line is to the area, the better. The strip at the right is what happens \
+              after the end: a trim, then everything is freed and trimmed again. What is left \
+              then is the allocator's own.",
 };
 
 /// The description of the chart.
@@ -80,13 +82,14 @@ pub fn describe(trace_report: &TraceReport) -> Option<FootprintOverlayChart> {
 
 fn plotted(trace_report: &TraceReport) -> String {
     let mut text = format!(
-        "Resident anonymous memory while `{}` is replayed, one line an allocator; filled: live requested bytes.  Right: \
-         after the last call, after the allocator's own trim, and after every block is freed and trimmed.",
+        "Resident anonymous memory while `{}` is replayed, one line an allocator; filled: live \
+         requested bytes.  Right: after the last call, after the allocator's own trim, and after \
+         every block is freed and trimmed.",
         trace_report.trace.name
     );
     let has_range = |backend: &BackendFigures| backend.memory.range(ResidentFigure::End).is_some();
     if trace_report.backends.iter().any(has_range) {
-        text += "  Brackets at exit: memory goes back by the clock; had it gone back at once, and never.";
+        text += "  Brackets at exit: memory is returned after a delay; range: at once to never.";
     } else {
         text += &trace_report.pace_note();
     }
@@ -94,9 +97,9 @@ fn plotted(trace_report: &TraceReport) -> String {
 }
 
 const READING: [&str; 3] = [
-    "A line that falls after a burst gives memory back; a flat one keeps it for later.",
-    "The strip tells whether a trim would help, and what is never returned.",
-    "Every column keeps its least and most: no peak is lost.",
+    "A line that falls after a burst returns memory; a flat one retains it.",
+    "The strip shows whether a trim would help, and what is never returned.",
+    "Every column has its least and most: no peak is lost.",
 ];
 
 /// The resident memory of one backend at its peak and at the end, in bytes.
@@ -148,13 +151,11 @@ fn returned(trace_report: &TraceReport, spans: &[Span]) -> String {
     let names: Vec<String> =
         spans.iter().filter(returns).map(|span| span.backend.name().to_owned()).collect();
     match names.len() {
-        0 if spans.len() == 1 => {
-            "It gives back less than half of what it no longer needs.".to_owned()
-        }
-        0 => "None gives back half of what it no longer needs by itself.".to_owned(),
-        1 if spans.len() == 1 => "It gives most of it back by itself.".to_owned(),
-        all if all == spans.len() => "All give most of it back by themselves.".to_owned(),
-        1 => format!("Only {} gives most of it back.", names[0]),
-        _ => format!("Only {} give most of it back.", some(&names)),
+        0 if spans.len() == 1 => "It returns less than half of its free memory.".to_owned(),
+        0 => "None returns half of its free memory.".to_owned(),
+        1 if spans.len() == 1 => "It returns most of its free memory.".to_owned(),
+        all if all == spans.len() => "All return most of their free memory.".to_owned(),
+        1 => format!("Only {} returns most free memory.", names[0]),
+        _ => format!("Only {} return most free memory.", some(&names)),
     }
 }

@@ -14,9 +14,11 @@ use crate::units::{byte_unit, bytes, count};
 pub const ABOUT: About = About {
     name: "heap-map",
     question: "Which parts of the heap stay resident, and how full are they?",
-    reading: "Each panel is one allocator's address space, its oldest region at the bottom, and left to right the replay. Blue \
-              is resident and in use, orange is resident for the sake of a few blocks, grey is resident for nothing, white is \
-              not there. A horizontal orange streak is a stretch that a few blocks keep alive, as long as it is.",
+    reading: "Each panel is one allocator's address space, its oldest region at the bottom, and \
+              left to right the replay. Blue is resident and in use. Orange is resident for a \
+              few blocks. Grey is resident without a live byte. White is not resident. A \
+              horizontal orange streak is a range that a few blocks keep resident; its length \
+              shows for how long.",
 };
 
 /// The description of the chart.
@@ -164,8 +166,8 @@ fn calls_axis(calls: u64) -> Axis {
 
 fn plotted(trace_report: &TraceReport, row_bytes: f64) -> String {
     format!(
-        "Heap map of `{}`: every {} of address space over the replay, coloured by how full its resident pages are.  White: \
-         not resident.{}",
+        "Heap map of `{}`: every {} of address space over the replay, coloured by how full its \
+         resident pages are.  White: not resident.{}",
         trace_report.trace.name,
         bytes(row_bytes),
         trace_report.pace_note()
@@ -174,9 +176,9 @@ fn plotted(trace_report: &TraceReport, row_bytes: f64) -> String {
 
 const READING: [&str; 5] = [
     "Blue is good: resident and in use.",
-    "A horizontal orange streak is a stretch kept alive by a few blocks; its length says for how long.",
-    "A grey streak holds no live byte and is kept by the allocator.",
-    "White to the right of a colour is memory really given back.",
+    "A horizontal orange streak is a range that a few blocks keep resident; its length shows how long.",
+    "A grey streak has no live byte and is retained by the allocator.",
+    "White to the right of a colour is memory that was returned.",
     "A band that is grey from its first column on never held a block: the allocator's own tables.",
 ];
 
@@ -190,7 +192,7 @@ fn verdict(maps: &[HeapMapPanel]) -> String {
     let [from, to] = [low, high].map(|share| format!("{:.0}", share * 100.0));
     let span = if from == to { to } else { format!("{from}–{to}") };
     let opening = format!(
-        "At exit {span}\u{a0}% of the resident {} stretches are empty or less than a quarter full.",
+        "At exit {span}\u{a0}% of the resident ranges of {} are empty or less than a quarter full.",
         bytes(maps[0].row_bytes)
     );
     let mut empty: Vec<(&str, usize)> =
@@ -198,10 +200,10 @@ fn verdict(maps: &[HeapMapPanel]) -> String {
     empty.sort_by_key(|(_, empty)| *empty);
     let (least, most) = (empty[0], empty[empty.len() - 1]);
     if most.1 == 0 {
-        return format!("{opening}  None keeps an empty one.");
+        return format!("{opening}  None retains an empty one.");
     }
     if empty.len() == 1 || least.1 == most.1 {
-        return format!("{opening}  {} are kept though they are empty.", count(most.1 as u64));
+        return format!("{opening}  {} are retained though they are empty.", count(most.1 as u64));
     }
-    format!("{opening}  {} keeps {} that are empty, {} {}.", most.0, most.1, least.0, least.1)
+    format!("{opening}  {} retains {} that are empty, {} {}.", most.0, most.1, least.0, least.1)
 }

@@ -15,9 +15,11 @@ use crate::units::{bytes, count, nanoseconds};
 pub const ABOUT: About = About {
     name: "latency-by-size",
     question: "Which sizes of blocks are slow?",
-    reading: "Left to right the size class of the block, upwards the service time. The line is the slowest call in a hundred \
-              of that size (in ten where most sizes have too few calls for that), the small triangles the slowest of all. A step is where an allocator changes its way: from pools to \
-              the layer below, from bins to mapped memory. The grey bars at the foot tell how many calls there are.",
+    reading: "Left to right is the size class of the block, upwards the service time. The line \
+              is the slowest call in a hundred of that size, or in ten where most sizes have too \
+              few calls for that. The small triangles are the slowest of all. A step is where an \
+              allocator changes its way: from pools to the layer below, from bins to mapped \
+              memory. The grey bars at the foot show the number of calls.",
 };
 
 /// The description of the chart.
@@ -221,8 +223,8 @@ fn plotted(trace_report: &TraceReport) -> String {
         "One raw replay: what is slow here may be the machine and not the allocator.".to_owned()
     };
     format!(
-        "Service time by size of the block, calls of `{}`; for realloc the new size.  {how}  Bars: calls of the class, \
-         log scale.",
+        "Service time by size of the block, calls of `{}`; for realloc the new size.  {how}  Bars: \
+         calls of the class, log scale.",
         trace_report.trace.name
     )
 }
@@ -261,7 +263,8 @@ fn verdict(
         Some((ratio, text)) if ratio >= 2.0 => text,
         Some(_) => {
             format!(
-                "No size is much slower than the next smaller one: within a factor of 2, by the {}.",
+                "No size is much slower than the next smaller one: within a factor of 2, by the \
+                 {}.",
                 percentile.name
             )
         }

@@ -18,10 +18,11 @@ use crate::units::{count, nanoseconds};
 pub const ABOUT: About = About {
     name: "latency-heat-map",
     question: "When do stalls happen, and what was the program doing?",
-    reading: "Left to right the replay, upwards the service time of a call, and the darker the more calls. Horizontal bands are \
-              paths through the allocator. A dot is one call of over 100 µs by the median over the replays; grey ticks at \
-              the upper edge are calls that only a part of the replays saw slow, which is the machine's doing. Above, what the \
-              program had live: see whether stalls come when it grows or when it falls.",
+    reading: "Left to right is the replay, upwards the service time of a call. The darker, the \
+              more calls. Horizontal bands are paths through the allocator. A dot is one call of \
+              over 100 µs by the median over the replays. Grey ticks at the upper edge are calls \
+              that were slow in a part of the replays only, which is machine noise. Above is the \
+              live heap: see whether stalls come when it grows or when it falls.",
 };
 
 /// The description of the chart.
@@ -195,8 +196,8 @@ fn plotted(trace_report: &TraceReport, all: &[Trajectory], left_out: usize) -> S
     let calls = trace_report.trace.calls.div_ceil(columns);
     let repetitions = trace_report.repetitions();
     let mut text = format!(
-        "Service times over the replay, all calls of `{}`, {}.  A column is {} {}; every call over 100 µs is also a dot, so no \
-         extreme is lost to binning.",
+        "Service times over the replay, all calls of `{}`, {}.  A column is {} {}; every call over \
+         100 µs is also a dot, so no extreme is lost to binning.",
         trace_report.trace.name,
         if repetitions < 3 {
             "raw, not confirmed".to_owned()
@@ -207,15 +208,15 @@ fn plotted(trace_report: &TraceReport, all: &[Trajectory], left_out: usize) -> S
         if calls == 1 { "call" } else { "calls" },
     );
     if left_out > 0 {
-        text += &format!("  {left_out} more backends have no room here.");
+        text += &format!("  {left_out} more backends are not shown.");
     }
     text
 }
 
 const READING: [&str; 4] = [
-    "Darker: more calls at that service time in that stretch (log scale).",
+    "Darker: more calls at that service time in that segment (log scale).",
     "Dots: single calls over 100 µs.",
-    "Grey ticks at a row's upper edge: calls slow in a part of the replays only, the machine's doing.",
+    "Grey ticks at a row's upper edge: calls slow in a part of the replays only, machine noise.",
     "Horizontal bands are paths: the fast one (the clock's own steps), a refill, a page from the \
      kernel (µs), a purge or merge (over 100 µs).",
 ];

@@ -14,9 +14,10 @@ use crate::units::nanoseconds;
 pub const ABOUT: About = About {
     name: "latency-histogram",
     question: "What does a call usually cost, and which slower paths are there?",
-    reading: "Each hump is a path through the allocator: the fast one at the left, then refills of a list or pool, then \
-              memory fresh from the kernel. The height is the share of calls on a logarithmic scale, so that a hump of \
-              one call in a million is still seen. The marks on the base line are the median and the slowest call.",
+    reading: "Each hump is a path through the allocator: the fast one at the left, then refills \
+              of a list or pool, then memory fresh from the kernel. The height is the share of \
+              calls on a logarithmic scale, so that a hump of one call in a million is still \
+              seen. The marks on the base line are the median and the slowest call.",
 };
 
 /// The description of the chart.
@@ -141,8 +142,8 @@ fn edges(across: Scale, step: f64) -> Vec<f64> {
 
 fn plotted(trace_report: &TraceReport) -> String {
     format!(
-        "Histogram of service times by op, all calls of `{}`.  Confirmed by the median over {} replays where there is one; \
-         grey: what the clock itself costs.",
+        "Histogram of service times by op, all calls of `{}`.  Confirmed by the median over {} \
+         replays where there is one; grey: what the clock itself costs.",
         trace_report.trace.name,
         trace_report.repetitions()
     )

@@ -16,9 +16,10 @@ use crate::units::{nanoseconds, times};
 pub const ABOUT: About = About {
     name: "latency-percentiles",
     question: "How bad is the tail, and is it the allocator's or the machine's?",
-    reading: "Follow a curve to the right to see how rare its slow calls are: each step right is ten times rarer. Bold \
-              is the median over identical replays, call by call, which removes what only the machine did; dotted is one \
-              raw replay. Where a curve is thin, fewer than ten calls lie beyond it.",
+    reading: "Follow a curve to the right to see how rare its slow calls are: each step to the \
+              right is ten times rarer. Bold is the median over identical replays, call by call, \
+              which removes machine noise. Dotted is one raw replay. Where a curve is thin, \
+              fewer than ten calls are slower.",
 };
 
 /// The description of the chart.
@@ -212,13 +213,14 @@ fn plotted(trace_report: &TraceReport, is_confirmed: bool) -> String {
     let repetitions = trace_report.repetitions();
     if is_confirmed && repetitions > 1 {
         format!(
-            "Service time by percentile, per call of `{trace}`.  Bold: median of {repetitions} identical replays, call by call, which \
-             removes the scheduler's noise.  Dotted: one raw replay, as other tools would plot it."
+            "Service time by percentile, per call of `{trace}`.  Bold: median of {repetitions} \
+             identical replays, call by call, which removes the scheduler's noise.  Dotted: one \
+             raw replay, as other tools would plot it."
         )
     } else {
         format!(
-            "Service time by percentile, per call of `{trace}`.  One raw replay: what is slow here may be the machine and \
-             not the allocator."
+            "Service time by percentile, per call of `{trace}`.  One raw replay: what is slow \
+             here may be the machine and not the allocator."
         )
     }
 }
@@ -256,7 +258,8 @@ fn verdict(trace_report: &TraceReport) -> String {
     } else if slowest.ns > best.ns * 2.0 && seen.is_some_and(|call| call.seen < call.repetitions) {
         // The call may be machine noise in as many replays as the median needs.
         format!(
-            "  The slowest calls cannot be told apart: {name}'s {op}() of {value} is one that only {} replays saw.",
+            "  The slowest calls are not separable: {name}'s {op}() of {value} is one that only \
+             {} replays saw.",
             seen.map(|call| seen_text(call)).unwrap_or_default()
         )
     } else if slowest.ns > best.ns * 2.0 {
@@ -287,7 +290,8 @@ fn resolution(trace_report: &TraceReport) -> String {
     match crate::stats::range(&shares) {
         Some((low, _)) if low >= 0.5 => {
             format!(
-                "At least {:.0} % of the calls cost no more than the clock can tell: the tail decides.",
+                "At least {:.0} % of the calls take no longer than an empty clock pair: the tail \
+                 decides.",
                 (low * 100.0).floor()
             )
         }

@@ -14,10 +14,12 @@ use crate::units::{byte_unit, percent, ratio};
 /// Would smaller arenas, or huge pages, help?
 pub const ABOUT: About = About {
     name: "page-fullness",
-    question: "How full are the pages that are pinned, and would smaller arenas, or huge pages, change that?",
-    reading: "Left: the pinned pages of each allocator at the live peak and at exit, from orange (hardly a byte of them is \
-              live) to dark blue (full). Right: how much would be pinned if memory were given back in pieces of that size. \
-              A curve that rises steeply says that huge pages cost memory here; one that is flat, that they are free.",
+    question: "How full are the pages in use, and would smaller arenas, or huge pages, change \
+               that?",
+    reading: "Left: the pages in use of each allocator at the live peak and at exit, from orange \
+              (hardly a byte of them is live) to dark blue (full). Right: how much would be in \
+              use if memory were returned in pieces of that size. A curve that rises steeply \
+              shows that huge pages cost memory here. A flat one shows that they cost none.",
 };
 
 /// The description of the chart.
@@ -104,8 +106,8 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageFullnessChart> {
         return None;
     }
     let plotted = format!(
-        "`{}`.  Left: 4 KiB pages that hold a byte of a live block, by how much of them is live.  Right: what stays pinned \
-         when memory can be given back only in pieces of 4 KiB to 2 MiB.",
+        "`{}`.  Left: 4 KiB pages in use, which have a byte of a live block, by how much of them is \
+         live.  Right: what is in use when memory can be returned only in pieces of 4 KiB to 2 MiB.",
         trace_report.trace.name
     );
     let totals: Vec<f64> =
@@ -119,10 +121,10 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageFullnessChart> {
     let pieces = Scale::Log { from: PIECES[0].0, to: PIECES[5].0 };
     Some(PageFullnessChart {
         caption: Caption::new(verdict(&rows), plotted, &READING),
-        bar_axis: Axis::bytes(format!("{} pinned", bar_unit.name), bar_unit, bar_most),
-        piece_axis: Axis::plain("size of a piece that can be given back", "B", pieces),
+        bar_axis: Axis::bytes(format!("{} of pages in use", bar_unit.name), bar_unit, bar_most),
+        piece_axis: Axis::plain("size of a piece that can be returned", "B", pieces),
         curve_axis: Axis::bytes(
-            format!("{} pinned at exit", curve_unit.name),
+            format!("{} in use at exit", curve_unit.name),
             curve_unit,
             curve_most,
         ),
@@ -132,10 +134,11 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageFullnessChart> {
 }
 
 const READING: [&str; 2] = [
-    "Orange pages are pinned by a few bytes: no trim returns them, only other places for the blocks that live \
-     long.",
-    "The blue dashes on the right are the live bytes themselves; the distance of a curve's left end to them is \
-     what is stranded or rounded, its rise to the right what larger pieces would cost on top.",
+    "Orange pages are in use for a few bytes: no trim returns them, only other places for the \
+     blocks that live long.",
+    "The blue dashes on the right are the live bytes themselves; the distance of a curve's left end \
+     to them is rounding and free space on pages in use, its rise to the right what larger pieces \
+     would cost on top.",
 ];
 
 fn verdict(rows: &[FullnessRow]) -> String {
@@ -144,13 +147,13 @@ fn verdict(rows: &[FullnessRow]) -> String {
         rows.iter().filter(|row| total(&row.end_bytes) > 0.0).map(share).collect();
     let opening = match crate::stats::range(&shares) {
         Some((low, high)) if high - low < 0.02 => {
-            format!("At exit {} of the pinned pages are less than a quarter full.", percent(high))
+            format!("At exit {} of the pages in use are less than a quarter full.", percent(high))
         }
         Some((low, high)) => {
             let [from, to] = [low, high].map(|share| format!("{:.0}", share * 100.0));
-            format!("At exit {from}–{to}\u{a0}% of the pinned pages are less than a quarter full.")
+            format!("At exit {from}–{to}\u{a0}% of the pages in use are less than a quarter full.")
         }
-        None => "At exit no page is pinned.".to_owned(),
+        None => "At exit no page is in use.".to_owned(),
     };
     opening + &growth(rows)
 }
@@ -168,14 +171,14 @@ fn growth(rows: &[FullnessRow]) -> String {
     grown.sort_by(|a, b| a.0.total_cmp(&b.0));
     match (grown.first(), grown.last()) {
         (Some(least), Some(most)) if grown.len() > 1 && most.0 - least.0 > 0.1 => format!(
-            "  In pieces of 2 MiB, {} would pin {} as much as in pages, {} {}.",
+            "  In pieces of 2 MiB, {} would have {} as much in use as in pages, {} {}.",
             most.1,
             ratio(most.0),
             least.1,
             ratio(least.0)
         ),
         (Some(least), _) => {
-            format!("  In pieces of 2 MiB {} as much would be pinned.", ratio(least.0))
+            format!("  In pieces of 2 MiB {} as much would be in use.", ratio(least.0))
         }
         _ => String::new(),
     }

@@ -13,10 +13,11 @@ use crate::units::{byte_unit, bytes, percent, times};
 /// Which line of my code do I change?
 pub const ABOUT: About = About {
     name: "page-retention",
-    question: "Which line of the program keeps memory from being given back?",
-    reading: "Each row is a line of the program. Blue is what its blocks hold, which is what a heap profiler shows; orange \
-              is the free space on the pages that they attribution, under each allocator. A line with little blue and much orange is \
-              worth changing: copy what it keeps once the burst is over, or keep it elsewhere.",
+    question: "Which line of the program prevents pages from being returned?",
+    reading: "Each row is a line of the program. Blue is what its blocks hold, as a heap \
+              profiler shows it. Orange is the free space on the pages in use by these blocks, \
+              under each allocator. A line with little blue and much orange is worth a change: \
+              copy its objects once the burst is over, or place them elsewhere.",
 };
 
 /// The description of the chart.
@@ -221,19 +222,19 @@ pub fn short_line(line: &str) -> String {
 
 fn caption(trace_report: &TraceReport, rows: &RetentionRows, by_live: &[&Attribution]) -> Caption {
     let plotted = format!(
-        "Which lines of `{}` keep memory from being given back {}.  Left: live bytes, what a heap profiler reports.  Right: \
-         stranded bytes, free space on pages that these blocks hold, by allocator.",
+        "Which lines of `{}` prevent pages from being returned {}.  Left: live bytes, what a heap \
+         profiler reports.  Right: free space on the pages in use by these blocks, by allocator.",
         trace_report.trace.name,
         rows.when()
     );
-    let opening = "The free space of each 4 KiB page is charged in equal shares to the live blocks on it, and summed by the line \
-                   that allocated them.";
+    let opening = "The free space of each 4 KiB page is charged in equal shares to the live blocks \
+                   on it, and summed by the line that allocated them.";
     let caption = Caption::new(verdict(rows, by_live), plotted, &[opening]);
     let caption = match checks(rows) {
         Some(sentence) => caption.with_reading(sentence),
         None => caption,
     };
-    caption.with_reading("×n: stranded bytes for each live byte.  #n: rank by live bytes.")
+    caption.with_reading("×n: free bytes for each live byte.  #n: rank by live bytes.")
 }
 
 /// What a replay with the first line's survivors allocated last saved, beside what was charged to
@@ -264,7 +265,8 @@ fn checks(rows: &RetentionRows) -> Option<ReadingSentence> {
     };
     Some(ReadingSentence {
         text: format!(
-            "Checked by a replay in which the first line's survivors are allocated last; pinned pages fall by: {checks}."
+            "Checked by a replay in which the first line's survivors are allocated last; pages in use \
+             fall by: {checks}."
         ),
         shorter: Some(format!(
             "Checked by a replay with the first line's survivors allocated last; saved: {checks}."
@@ -320,18 +322,18 @@ fn verdict(rows: &RetentionRows, by_live: &[&Attribution]) -> String {
     let live = rows.live(site).0;
     let name = short_line(site);
     if free <= 0.0 {
-        return format!("No line strands any memory {}", rows.when());
+        return format!("No line retains any free space {}", rows.when());
     }
     if share < 0.2 || free < live {
         return format!(
-            "No line stands out {}: the first, {name}, has {} of what is stranded in {}.",
+            "No line stands out {}: the first, {name}, retains {} of the free space in {}.",
             rows.when(),
             percent(share),
             backend.name()
         );
     }
     let opening = format!(
-        "One line keeps {} of free space pinned with {} of objects {}: {name} ({}).",
+        "One line retains {} of free space with {} of objects {}: {name} ({}).",
         bytes(free),
         bytes(live),
         rows.when(),
@@ -345,7 +347,8 @@ fn verdict(rows: &RetentionRows, by_live: &[&Attribution]) -> String {
     let share = rows.free_space(backend, first) / rows.total(backend);
     let first = if first.is_empty() { "what has no line".to_owned() } else { short_line(first) };
     format!(
-        "{opening}  A heap profiler ranks it {}; its number one, {first}, pins {} of what is stranded.",
+        "{opening}  A heap profiler ranks it {}; its number one, {first}, retains {} of the free \
+         space.",
         ordinal(rank + 1),
         percent(share)
     )

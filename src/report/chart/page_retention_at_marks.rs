@@ -16,10 +16,11 @@ use crate::units::{byte_unit, bytes};
 /// When do which lines retain memory?
 pub const ABOUT: About = About {
     name: "page-retention-at-marks",
-    question: "Which line keeps memory from being given back in which phase of the program?",
-    reading: "Each bar is a moment: the marks that the program set, in their order, then its live peak and its exit. Its height \
-              is the free space on pages that live blocks hold; its colours are the lines that allocated those blocks. A colour \
-              that stays when its phase is over is a line to change.",
+    question: "Which line prevents pages from being returned, in which phase of the program?",
+    reading: "Each bar is a moment: the marks that the program set, in their order, then its \
+              live peak and its exit. Its height is the free space on pages in use. Its colours \
+              are the lines that allocated the blocks on these pages. A colour that stays when \
+              its phase is over is a line to change.",
 };
 
 /// The description of the chart.
@@ -99,8 +100,8 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionAtMarksChart>
         .collect();
     let title = verdict(&moments, &sites, &panels);
     let mut plotted = format!(
-        "`{}`: free space on 4 KiB pages that live blocks hold, at each mark of the program, by the line that allocated the \
-         blocks.",
+        "`{}`: free space on 4 KiB pages in use, at each mark of the program, by the line that \
+         allocated their blocks.",
         trace_report.trace.name
     );
     if panels.len() > PANELS_MAX {
@@ -113,7 +114,11 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionAtMarksChart>
     let unit = byte_unit(most);
     Some(PageRetentionAtMarksChart {
         caption: Caption::new(title, plotted, &READING),
-        free_space_axis: Axis::bytes(format!("{} stranded", unit.name), unit, most),
+        free_space_axis: Axis::bytes(
+            format!("free space on pages in use, {}", unit.name),
+            unit,
+            most,
+        ),
         moments,
         parts: parts(&sites),
         panels,
@@ -136,7 +141,7 @@ fn attributed<'a>(trace_report: &'a TraceReport) -> Vec<&'a BackendFigures<'a>> 
     all.filter(|backend| !backend.rows.attributions.is_empty()).collect()
 }
 
-/// The moments of the attribution; `None` where there is no mark among them.
+/// The moments of the attribution; `None` where none of them is a mark.
 fn moments(trace_report: &TraceReport) -> Option<Vec<RetentionMoment>> {
     let names = marks(trace_report.trace);
     let backends = trace_report.backends.iter();
@@ -200,8 +205,8 @@ fn panel(backend: &BackendFigures, moments: &[RetentionMoment], sites: &[&str]) 
 }
 
 const READING: [&str; 3] = [
-    "A mark is where the program said that a phase begins: the bar is what stood before it.",
-    "Stranded space is what no trim can return while those blocks live.",
+    "A mark is where the program begins a phase: the bar is the state before it.",
+    "No trim can return this space while those blocks live.",
     "The figures of every line are in attribution.csv.",
 ];
 
@@ -244,7 +249,7 @@ fn worst_line<'a>(
 /// The line and the mark with the most free space, and what is left of it at exit.
 fn verdict(moments: &[RetentionMoment], sites: &[&str], panels: &[RetentionPanel]) -> String {
     let Some(worst) = worst_line(moments, sites, panels) else {
-        return "No line strands any memory at a mark of the program".to_owned();
+        return "No line retains any free space at a mark of the program".to_owned();
     };
     let has_exit = moments.last().is_some_and(|last| last.moment == Moment::End);
     let exit = if has_exit {
@@ -254,7 +259,7 @@ fn verdict(moments: &[RetentionMoment], sites: &[&str], panels: &[RetentionPanel
         String::new()
     };
     format!(
-        "{} strands most: {} at the mark `{}`{exit} ({}).",
+        "{} retains most: {} of free space at the mark `{}`{exit} ({}).",
         short_line(worst.site),
         bytes(worst.bytes),
         worst.moment,

@@ -22,10 +22,11 @@ use crate::units::{byte_unit, bytes, count, figure, times};
 pub const QUESTION: &str = "Which allocator, and which setting?";
 
 /// How to read it, for the page.
-pub const READING: &str = "Left is better in every column. The dot is the figure, the pale bar the range over \
-                           repetitions, and of memory from what would stay had it gone back at once to never, where it \
-                           goes back by the clock; a difference counts when every repetition shows it. Blue dashes are what the program itself had \
-                           live: no allocator can hold less.";
+pub const READING: &str = "\
+Left is better in every column. The dot is the figure, the pale bar the range over repetitions. \
+Of memory that is returned after a delay, the bar is the range from at once to never. A \
+difference counts when every repetition shows it. Blue dashes are the live bytes: no allocator \
+can hold less.";
 
 /// The description of the chart.
 #[derive(Clone, Debug, Serialize)]
@@ -192,8 +193,8 @@ fn synthesised_traces(trace_reports: &[TraceReport]) -> Option<String> {
 fn plotted(measured: &[&TraceReport], is_dense: bool) -> String {
     if let [trace_report] = measured {
         return format!(
-            "Scorecard of `{}` ({} calls, live heap {} at peak, {} at exit).  Filled: a backend's first form, open: the same \
-             with other settings.  Left is better in every column.",
+            "Scorecard of `{}` ({} calls, live heap {} at peak, {} at exit).  Filled: a backend's \
+             first form, open: the same with other settings.  Left is better in every column.",
             trace_report.trace.name,
             count(trace_report.trace.calls),
             bytes(trace_report.live_peak_bytes),
@@ -202,8 +203,8 @@ fn plotted(measured: &[&TraceReport], is_dense: bool) -> String {
     }
     let rows = if is_dense { "Geometric means, with each trace as a thin stroke.  " } else { "" };
     format!(
-        "Scorecard of {} traces.  {rows}Memory in multiples of what the program had live at its peak and on average.  Left is \
-         better in every column.",
+        "Scorecard of {} traces.  {rows}Memory in multiples of what the program had live at its \
+         peak and on average.  Left is better in every column.",
         measured.len()
     )
 }
@@ -219,7 +220,8 @@ const READING_OF_MEANS: &[&str] = &[
 
 const READING_OF_MANY: &[&str] = &[
     "Dot: sum of per-chunk medians over the repetitions.",
-    "Pale bar: from the sum of minima to the slowest repetition; a difference counts when every repetition shows it.",
+    "Pale bar: from the sum of minima to the slowest repetition; a difference counts when every \
+     repetition shows it.",
     "Blue dashes: live, the floor for any allocator.",
     "Bold: best, or not separable from the best.",
     "▶: off the scale.",
@@ -227,7 +229,8 @@ const READING_OF_MANY: &[&str] = &[
 
 const READING_OF_ONE: &[&str] = &[
     "Dot: sum of per-chunk medians over the repetitions.",
-    "Pale bar: from the sum of per-chunk minima to the slowest repetition; a difference counts when every repetition shows it.",
+    "Pale bar: from the sum of per-chunk minima to the slowest repetition; a difference counts when \
+     every repetition shows it.",
     "Blue dashes: what the program itself had live, the floor for any allocator.",
     "Bold: best, or not separable from the best.",
     "▶: off the scale.",
@@ -253,7 +256,7 @@ fn time_verdict(trace_report: &TraceReport) -> String {
     if costs.len() == 1 {
         format!("{} takes {} ns a call.", best.0, figure(best.1.middle_ns))
     } else if level.len() == costs.len() {
-        "On time no allocator can be told from another.".to_owned()
+        "No allocator is separably faster than another.".to_owned()
     } else {
         let verb = if level.len() == 1 { "leads" } else { "lead" };
         let factor = times(slow.1.middle_ns / best.1.middle_ns);

@@ -13,10 +13,13 @@ use crate::units::{byte_unit, bytes, percent};
 /// Where does internal fragmentation come from?
 pub const ABOUT: About = About {
     name: "sizes-and-rounding",
-    question: "Which sizes make up the heap, and on which of them does each allocator lose memory by rounding up?",
-    reading: "Above: all bytes that were ever allocated, by size of the request (pale), and of those what is live at the live \
-              peak (blue). Below, hanging down, one strip for each allocator: what it adds to the live blocks by rounding up. The thin line is what a single block of that size \
-              loses: each tooth is a size class. Long bars under long teeth are sizes that do not fit the classes.",
+    question: "Which sizes make up the heap, and on which of them does each allocator lose memory \
+               by rounding up?",
+    reading: "Above: all bytes that were ever allocated, by size of the request (pale), and of \
+              those the ones live at the live peak (blue). Below, hanging down, is a strip for \
+              each allocator: what it adds to the live blocks by rounding up. The thin line is \
+              what a single block of that size loses: each tooth is a size class. Long bars \
+              under long teeth are sizes that do not fit the classes.",
 };
 
 /// The description of the chart.
@@ -199,16 +202,19 @@ fn size_classes(rows: &[&SizeClass]) -> Vec<SizeClassStep> {
 fn plotted(trace_report: &TraceReport, chart: &SizesAndRoundingChart) -> String {
     let all = if chart.has_allocated() { " all blocks, and of" } else { "" };
     format!(
-        "`{}`.  Up: requested bytes of{all} those live at the peak, by size of the request, in steps of 16 to 512, then in \
-         octaves.  Down: usable less requested bytes of those live at the peak.",
+        "`{}`.  Up: requested bytes of{all} those live at the peak, by size of the request, in \
+         steps of 16 to 512, then in octaves.  Down: usable less requested bytes of those live at \
+         the peak.",
         trace_report.trace.name
     )
 }
 
 const READING: [&str; 3] = [
     "Down, sky blue: lost to rounding in that class, the same scale in every strip.",
-    "Thin line: what one block of that size loses, read downwards; a tooth is a size class, as far as the program asked for such sizes.",
-    "On the right: all that is lost, its share of what is live, and the share lost of all that was ever allocated.",
+    "Thin line: what one block of that size loses, read downwards; a tooth is a size class, as far \
+     as the program requested such sizes.",
+    "On the right: all that is lost, its share of what is live, and the share lost of all that was \
+     ever allocated.",
 ];
 
 fn verdict(chart: &SizesAndRoundingChart) -> String {

@@ -7,7 +7,7 @@ use super::contract::{About, Caption};
 use super::heap_series::shown_peak;
 use super::scale::Scale;
 use crate::report::figures::{BackendFigures, BackendLabel, CallCost, ChunkCost, TraceReport};
-use crate::report::text::some;
+use crate::report::text::{HARNESS, some};
 use crate::stats;
 use crate::units::{count, figure3, ratio, times};
 
@@ -15,9 +15,12 @@ use crate::units::{count, figure3, ratio, times};
 pub const ABOUT: About = About {
     name: "throughput",
     question: "How fast is each allocator, and is the difference more than noise?",
-    reading: "The dot is the time of an average call; the pale bar reaches from what the fastest stretches add up to, to \
-              the slowest whole repetition. All take turns of a millisecond, so they drift together: a difference counts when every repetition shows it, and surely. The grey dashes are the harness's own \
-              cost, which is in every number and not subtracted. At the right, the same time along the trace.",
+    reading: "The dot is the time of an average call. The pale bar reaches from the sum of the \
+              fastest segments to the slowest whole repetition. All backends are interleaved in \
+              time slices of a millisecond, so that machine noise is the same for all. A \
+              difference counts when every repetition shows it, by more than chance. The grey \
+              dashes are the harness's own cost, which is in every number and not subtracted. At \
+              the right is the same time along the trace.",
 };
 
 /// The description of the chart.
@@ -132,7 +135,7 @@ fn along_trace(timed: &[Timed], usual: f64) -> Option<AlongTrace> {
 
 fn note(backend: &BackendFigures, cost: &CallCost, reference: Option<&BackendFigures>) -> String {
     if backend.is_floor() {
-        return "the harness alone".to_owned();
+        return HARNESS.to_owned();
     }
     match reference.and_then(|first| Some((first, first.cost?))) {
         Some((first, first_cost)) if first.spec != backend.spec => {
@@ -164,13 +167,15 @@ fn plotted(trace_report: &TraceReport, timed: &[Timed]) -> String {
     let repetitions = timed.iter().map(|(_, cost)| cost.repetitions).max().unwrap_or(0);
     let floor = match trace_report.floor() {
         Some(floor) => format!(
-            "  Grey dashes: {} ns of every call are the harness itself (null); nothing is subtracted.",
+            "  Grey dashes: {} ns of every call are the harness itself (null); nothing is \
+             subtracted.",
             figure3(floor.middle_ns)
         ),
         None => "  The harness's own cost is in every number; nothing is subtracted.".to_owned(),
     };
     format!(
-        "Time per call over the whole of `{}` ({} calls), {repetitions} repetitions in fresh processes.{floor}",
+        "Time per call over the whole of `{}` ({} calls), {repetitions} repetitions in fresh \
+         processes.{floor}",
         trace_report.trace.name,
         count(trace_report.trace.calls)
     )
@@ -187,7 +192,7 @@ const READING: [&str; 5] = [
 fn verdict(timed: &[Timed]) -> String {
     let allocators = by_time(timed);
     let Some(&(fastest, best)) = allocators.first() else {
-        return format!("The harness alone costs {} ns a call.", figure3(timed[0].1.middle_ns));
+        return format!("The harness itself costs {} ns a call.", figure3(timed[0].1.middle_ns));
     };
     let name = fastest.name();
     if allocators.len() == 1 {
@@ -203,7 +208,7 @@ fn verdict(timed: &[Timed]) -> String {
         format!("{name} is the fastest: {} ns a call.", figure3(best.middle_ns))
     } else if level.len() + 1 == allocators.len() {
         return format!(
-            "No difference in time can be told apart: {} to {} ns a call.",
+            "No difference in time is separable: {} to {} ns a call.",
             figure3(best.middle_ns),
             figure3(slow.middle_ns)
         );

@@ -29,15 +29,15 @@ pub fn describe(map: &ArenaMap) -> Option<TraceArenasChart> {
         return None;
     }
     let plotted = format!(
-        "Arenas of {} on `{}`: a row for each, oldest first, its pools of {} from left to right.  White: not mapped, or lost to \
-         alignment.",
+        "Arenas of {} on `{}`: a row for each, oldest first, its pools of {} from left to right.  \
+         White: not mapped, or lost to alignment.",
         map.backend,
         map.name,
         bytes(map.pool as f64)
     );
     let reason = |birth: &u64| match map.end.iter().find(|arena| arena.birth == *birth) {
         Some(arena) => arena.reason(),
-        None => "given back".to_owned(),
+        None => "returned".to_owned(),
     };
     Some(TraceArenasChart {
         caption: Caption {
@@ -51,8 +51,9 @@ pub fn describe(map: &ArenaMap) -> Option<TraceArenasChart> {
 }
 
 const READING: [&str; 2] = [
-    "An arena goes back to the system only when all its pools are grey.",
-    "A row that is orange or grey at the end, and not white, is held by the few blocks named at its right: whoever made them is the line to look at.",
+    "An arena is returned to the system only when all its pools are grey.",
+    "A row that is orange or grey at the end, and not white, is held by the few blocks named at its \
+     right: look at the lines that allocated them.",
 ];
 
 fn verdict(map: &ArenaMap) -> String {
@@ -70,7 +71,7 @@ fn verdict(map: &ArenaMap) -> String {
         percent(live as f64 / mapped.max(1) as f64)
     );
     match (map.end.is_empty(), thin) {
-        (true, _) => format!("All {} arenas of the live peak were given back.", map.peak.len()),
+        (true, _) => format!("All {} arenas of the live peak were returned.", map.peak.len()),
         (_, 0) => format!("{start}  None is held by less than a quarter of its bytes."),
         (_, thin) if thin == map.end.len() => {
             format!("{start}  All are held by blocks that fill less than a quarter.")

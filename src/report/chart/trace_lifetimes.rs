@@ -51,8 +51,8 @@ pub fn describe(shape: &TraceShape) -> Option<TraceLifetimesChart> {
     let all = shape.ages.first().filter(|curve| total(&curve.bars) > 0)?;
     let survivors: u64 = all.bars.iter().map(|bar| bar.survived).sum();
     let plotted = format!(
-        "Ages of the {} blocks of `{}` in bytes that the program allocated meanwhile.  {} blocks outlive the trace: they \
-         count up to the age that they reached (ticks).",
+        "Ages of the {} blocks of `{}` in bytes that the program allocated meanwhile.  {} blocks \
+         outlive the trace: they count up to the age that they reached (ticks).",
         count(total(&all.bars)),
         shape.name,
         count(survivors)
@@ -98,8 +98,8 @@ fn total(bars: &[AgeBar]) -> u64 {
 const READING: [&str; 3] = [
     "A curve that falls at the left: blocks that die young.",
     "A shelf: blocks that stay for a burst, a request or for good.",
-    "Below, the darker a field, the more bytes × age it holds: fields right of the fall are what an \
-     allocator must keep while it serves all the rest.",
+    "Below, the darker a field, the more bytes × age it has: fields right of the fall are what an \
+     allocator must hold while it serves all the rest.",
 ];
 
 fn verdict(all: &AgeCurve) -> String {
@@ -110,10 +110,10 @@ fn verdict(all: &AgeCurve) -> String {
     let survived: u64 = all.bars.iter().map(|bar| bar.survived).sum();
     let opening = match half {
         Some(age) if age < 1024.0 => {
-            "Half of the blocks end before the program has asked for another KiB".to_owned()
+            "Half of the blocks end before the program has requested another KiB".to_owned()
         }
         Some(age) => format!("Half of the blocks end before another {} is allocated", bytes(age)),
-        None => "More than half of the blocks outlive what the trace can tell".to_owned(),
+        None => "More than half of the blocks outlive the ages that the trace shows".to_owned(),
     };
     format!(
         "{opening} ({} within 1 KiB); {} are still live at the end.",

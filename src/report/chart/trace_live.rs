@@ -37,7 +37,8 @@ pub fn describe(shape: &TraceShape) -> Option<TraceLiveChart> {
     }
     let peak = shape.live.iter().max_by_key(|segment| segment.bytes.1)?;
     let plotted = format!(
-        "Live heap of `{}` over the bytes that it allocated ({} calls, {} in all).  No allocator can hold less than this.",
+        "Live heap of `{}` over the bytes that it allocated ({} calls, {} in all).  No allocator can \
+         hold less than this.",
         shape.name,
         count(shape.calls),
         bytes(shape.requested as f64)
@@ -75,8 +76,8 @@ pub fn describe(shape: &TraceShape) -> Option<TraceLiveChart> {
 }
 
 const READING: [&str; 2] = [
-    "Dark: the least in each stretch of the trace, pale on top of it: the most; where both are one, the heap moves \
-     slowly.",
+    "Dark: the least in each segment of the trace, pale on top of it: the most; where both are one, \
+     the heap moves slowly.",
     "A sawtooth is bursts that come and go; a rising floor under it is what they leave behind.",
 ];
 
@@ -84,8 +85,8 @@ fn verdict(shape: &TraceShape, peak_share: f64) -> String {
     let left = shape.live_end as f64 / shape.live_peak.max(1) as f64;
     let factor = shape.requested as f64 / shape.live_peak.max(1) as f64;
     format!(
-        "The heap peaks at {}, when {} of the bytes are allocated, and {} ({}) are live at exit.  The program allocates \
-         {} times its peak.",
+        "The heap peaks at {}, when {} of the bytes are allocated, and {} ({}) are live at exit.  \
+         The program allocates {} times its peak.",
         bytes(shape.live_peak as f64),
         percent(peak_share),
         bytes(shape.live_end as f64),

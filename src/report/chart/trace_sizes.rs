@@ -44,8 +44,8 @@ pub fn describe(shape: &TraceShape) -> Option<TraceSizesChart> {
         return None;
     }
     let plotted = format!(
-        "Requests of `{}` by size ({} malloc, calloc and realloc calls, {} in all).  16-byte classes up to 512 bytes, then \
-         powers of two.",
+        "Requests of `{}` by size ({} malloc, calloc and realloc calls, {} in all).  16-byte \
+         classes up to 512 bytes, then powers of two.",
         shape.name,
         count(requests),
         bytes(total as f64)
@@ -68,7 +68,7 @@ pub fn describe(shape: &TraceShape) -> Option<TraceSizesChart> {
         },
         volume: SizePanel {
             axis: size_axis(
-                format!("bytes asked for, {}", unit.name),
+                format!("bytes requested, {}", unit.name),
                 (unit.name, unit.bytes),
                 &volumes,
             ),
@@ -91,10 +91,10 @@ fn small(shape: &TraceShape, of: fn(&SizeBar) -> u64) -> f64 {
 }
 
 const READING: [&str; 4] = [
-    "Up: how often a size is asked for.",
+    "Up: how often a size is requested.",
     "Down: how many bytes that is.",
-    "A bar that is high above and low below is many small blocks, which cost an allocator time; the other way round it is few large ones, which cost \
-     memory.",
+    "A bar that is high above and low below is many small blocks, which cost an allocator time; the \
+     other way round it is few large ones, which cost memory.",
     "A small-block allocator such as pymalloc serves what lies left of the line.",
 ];
 
@@ -105,9 +105,9 @@ fn verdict(shape: &TraceShape, requests: u64, total: u64) -> String {
     title += &if total == 0 {
         ".".to_owned()
     } else if volume >= 0.2 && often > 0.5 {
-        format!(", but {} of the bytes are asked for in larger ones.", percent(volume))
+        format!(", but {} of the bytes are requested in larger ones.", percent(volume))
     } else {
-        format!(", and larger ones ask for {} of the bytes.", percent(volume))
+        format!(", and larger ones request {} of the bytes.", percent(volume))
     };
     if let Some((at, bar)) = shape.sizes.iter().enumerate().max_by_key(|(_, bar)| bar.requests) {
         let from = if at == 0 { 0 } else { shape.sizes[at - 1].up_to + 1 };

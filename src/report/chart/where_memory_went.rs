@@ -15,11 +15,12 @@ use crate::units::{byte_unit, bytes, count, figure};
 /// Why is resident memory so much larger than the heap?
 pub const ABOUT: About = About {
     name: "where-memory-went",
-    question: "Why is resident memory so much larger than the heap, and what would a trim give back?",
-    reading: "Each panel is one allocator, left to right the program's life. Blue is what the program asked for; \
-              everything above it is overhead: sky blue was rounded up, orange is free space in pages that a live block \
-              attributions, grey is pages that nobody uses and that were not given back. The bar below each panel is the end of \
-              the trace, and the black mark on it what was left after the allocator's own trim.",
+    question: "Why is resident memory so much larger than the heap, and what would a trim return?",
+    reading: "Each panel is one allocator, left to right the program's life. Blue is what the \
+              program requested. Everything above it is overhead. Sky blue was rounded up. \
+              Orange is free space on pages in use, beside live blocks. Grey is retained: pages \
+              without a live byte. The bar below each panel is the end of the trace. The black \
+              mark on it is what was left after the allocator's own trim.",
 };
 
 /// The description of the chart.
@@ -73,11 +74,11 @@ const PARTS: [MemoryPart; 4] = [
     MemoryPart { name: "live: requested bytes", colour: LIVE },
     MemoryPart { name: "rounding: usable − requested", colour: ROUNDING },
     MemoryPart {
-        name: "stranded: free space in pages that a live block pins",
+        name: "free space on pages in use, beside live blocks",
         colour: EXTERNAL_FRAGMENTATION,
     },
     MemoryPart {
-        name: "kept: resident pages without a live byte (a trim could return them)",
+        name: "retained: resident pages without a live byte (a trim could return them)",
         colour: RETAINED,
     },
 ];
@@ -134,12 +135,12 @@ fn caption(trace_report: &TraceReport, shown: &[&BackendFigures], panels: &[Heap
         &[
             "Black line: resident.",
             "▲ on a bar: measured after the allocator's own trim call; left of it is what stays, \
-             right of it what came back.",
+             right of it what was returned.",
         ],
     );
     let has_range = |backend: &&BackendFigures| backend.memory.range(ResidentFigure::End).is_some();
     let range = if shown.iter().any(has_range) {
-        "≈, and the bracket over a bar: memory goes back by the clock; had it gone back at once, and never."
+        "≈, and the bracket over a bar: memory is returned after a delay; range: at once to never."
     } else {
         ""
     };
@@ -147,20 +148,20 @@ fn caption(trace_report: &TraceReport, shown: &[&BackendFigures], panels: &[Heap
         .with_reading(range)
         .with_reading(listed(
             shown,
-            "△: had the thread's cache of free blocks been emptied first, which a trim does not touch \
-             (glibc.malloc.tcache_count=0 has none)",
+            "△: after the thread cache is flushed, which a trim does not do \
+             (glibc.malloc.tcache_count=0 has none); the cache holds",
             &|backend| backend.memory.cached_bytes(),
             &bytes,
         ))
         .with_reading(listed(
             shown,
-            "Pointers alone say that a trim leaves",
+            "Left by a trim, predicted from pointers",
             &|backend| backend.memory.trim_predicted_bytes,
             &bytes,
         ))
         .with_reading(listed(
             shown,
-            "Part of the grey that a trim gave back",
+            "Part of the grey that a trim returned",
             &|backend| trimmed_percent(&backend.memory),
             &|share| format!("{share:.0}\u{a0}%"),
         ))
@@ -196,8 +197,8 @@ fn trimmed_percent(memory: &MemoryFigures) -> Option<f64> {
 
 fn plotted(trace_report: &TraceReport) -> String {
     let mut text = format!(
-        "Resident anonymous memory split by cause while `{}` is replayed ({} calls, {} allocated in total).  From pointers \
-         and resident size alone, so for any allocator.",
+        "Resident anonymous memory split by cause while `{}` is replayed ({} calls, {} allocated in \
+         total).  From pointers and resident size only, so for any allocator.",
         trace_report.trace.name,
         count(trace_report.trace.calls),
         bytes(trace_report.requested_bytes)
@@ -277,7 +278,7 @@ fn largest_parts(panels: &[HeapPanel]) -> String {
     let causes = [
         "the live objects themselves (blue)",
         "rounding (sky blue)",
-        "space stranded beside live blocks (orange)",
+        "free space on pages in use (orange)",
         "free pages never returned (grey)",
     ];
     let mut groups: [Vec<String>; 4] = Default::default();

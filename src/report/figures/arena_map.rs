@@ -46,7 +46,7 @@ impl ArenaStrip {
         let (blocks, pools) = (self.live_blocks(), self.used_pools());
         let plural = |count: u64| if count == 1 { "" } else { "s" };
         match blocks {
-            0 => "free, kept as the last".to_owned(),
+            0 => "free, retained as the last".to_owned(),
             _ => format!(
                 "{} block{} in {pools} pool{}",
                 group(&blocks.to_string()),

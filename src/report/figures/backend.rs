@@ -47,7 +47,7 @@ pub struct BackendFigures<'a> {
     /// Memory; empty for a backend without memory.
     pub memory: MemoryFigures,
     /// All its rows of the run.
-    pub(in crate::report) rows: BackendRows<'a>,
+    pub(crate) rows: BackendRows<'a>,
 }
 
 impl<'a> BackendFigures<'a> {

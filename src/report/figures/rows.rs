@@ -13,7 +13,7 @@ macro_rules! backend_rows {
     ($($table:ident: $row:ty,)*) => {
         /// The rows of one backend on one trace, table by table, in the order of the run.
         #[derive(Clone, Debug, Default)]
-        pub(in crate::report) struct BackendRows<'a> {
+        pub(crate) struct BackendRows<'a> {
             $(pub $table: Vec<&'a $row>,)*
             /// The values of each figure, by repetition.
             values: HashMap<(Scope, Metric), Vec<f64>>,

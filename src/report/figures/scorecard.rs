@@ -8,6 +8,7 @@ use super::cost::CallCost;
 use super::distribution::OPS;
 use super::memory::{ByteRange, ResidentFigure};
 use super::trace_report::TraceReport;
+use crate::report::text::HARNESS;
 use crate::stats;
 
 /// The columns of memory.
@@ -79,7 +80,7 @@ pub fn group(trace_report: &TraceReport, unit: MemoryUnit) -> ScorecardGroup {
     };
     let row = |backend: &BackendFigures| {
         let is_floor = backend.is_floor();
-        let note = if is_floor { "the harness alone" } else { &backend.label.version };
+        let note = if is_floor { HARNESS } else { &backend.label.version };
         let slowest = backend.worst_call().map(|worst| worst.0);
         ScorecardRow {
             backend: backend.label.clone(),

@@ -157,8 +157,8 @@ impl<'a> TraceReport<'a> {
         self.run.retaining_lines(&self.trace.name, moment)
     }
 
-    /// The instructions a call of each backend, where they were counted, as a sentence; those of the
-    /// floor are the loop's.
+    /// The instructions a call of each backend, where they were counted, as a sentence; those of
+    /// the floor are the loop's.
     pub fn instructions(&self) -> Option<String> {
         let calls = self.trace.calls as f64;
         let of = |backend: &BackendFigures| {
@@ -181,12 +181,11 @@ impl<'a> TraceReport<'a> {
         let names: Vec<String> = own.map(|backend| backend.name().to_owned()).collect();
         match names.len() {
             0 => String::new(),
-            1 => format!(
-                "  {} gives memory back by the clock: at the pace of this replay.",
-                names[0]
-            ),
+            1 => {
+                format!("  {} returns memory after a delay: at the pace of this replay.", names[0])
+            }
             _ => format!(
-                "  {} give memory back by the clock: at the pace of this replay.",
+                "  {} return memory after a delay: at the pace of this replay.",
                 list(&names)
             ),
         }

@@ -20,7 +20,7 @@ pub fn time(trace_report: &TraceReport) -> String {
     let rows: Vec<Vec<String>> =
         trace_report.backends.iter().map(|backend| time_row(backend, reference)).collect();
     table(
-        "Time: nanoseconds per call, harness included (null is the harness alone)",
+        "Time: nanoseconds per call, harness included (null is the harness itself)",
         &["backend", "version", "median", "fastest", "slowest", &ratio_name, "repetitions"],
         &rows,
     )
@@ -79,8 +79,9 @@ pub fn latency(trace_report: &TraceReport) -> String {
         }
     }
     let caption = format!(
-        "Service time of a call, clock pair included. A percentile p needs at least 10/(1 − p) calls. All of them, by size \
-         class too, are in <a href=\"{PERCENTILES_CSV}\">{PERCENTILES_CSV}</a>"
+        "Service time of a call, clock pair included. A percentile p needs at least 10/(1 − p) \
+         calls. All of them, by size class too, are in \
+         <a href=\"{PERCENTILES_CSV}\">{PERCENTILES_CSV}</a>"
     );
     table(&caption, &percentile_header(&["op", "backend", ""]), &rows)
 }
@@ -124,8 +125,9 @@ pub fn slow_calls(trace_report: &TraceReport) -> String {
         }
     }
     table(
-        "The slowest calls over 10 µs by their own time, the median over the replays: in how many replays each took at least half \
-         of it, and the longest that one saw. More of them are in slow_calls.csv",
+        "The slowest calls over 10 µs by their own time, the median over the replays: in how many \
+         replays each took at least half of it, and the longest that one saw. More of them are in \
+         slow_calls.csv",
         &["backend", "own time", "seen in", "call", "event", "line", "longest"],
         &rows,
     )
@@ -159,8 +161,9 @@ pub fn machine_noise(trace_report: &TraceReport) -> String {
     let mut header = vec!["backend", "preemptions", "over 1 ms, one raw replay", "confirmed"];
     header.extend(worst.iter().map(String::as_str));
     table(
-        "What the machine did, and how much of the worst stretch of the program's own time the allocator takes (each call's own \
-         time, put back where the trace says that it was made; null is what the clock leaves)",
+        "Machine noise, and the allocator's share of the worst window of the program's own time. \
+         Each call has its own time, at the place where the trace has it; null is what the clock \
+         leaves",
         &header,
         &rows,
     )
@@ -199,9 +202,9 @@ pub fn memory(trace_report: &TraceReport) -> String {
         row
     };
     table(
-        "Resident memory, and its ratio to what the program had live at the same moment (fragmentation). Cache emptied: after \
-         a trim, had the thread's cache of free blocks been emptied before. (a–b): memory goes back by the clock; had it gone \
-         back at once, and never. ≈: at the pace of this replay",
+        "Resident memory, and its ratio to the live bytes at the same moment (fragmentation). \
+         Cache flushed: after a trim with the thread cache flushed before. (a–b): memory is returned \
+         after a delay; range: at once to never. ≈: at the pace of this replay",
         &[
             "backend",
             "peak",
@@ -209,7 +212,7 @@ pub fn memory(trace_report: &TraceReport) -> String {
             "at exit",
             "after trim",
             "predicted",
-            "cache emptied",
+            "cache flushed",
             "all freed",
             "peak ÷ live",
             "average ÷ live",
@@ -243,10 +246,12 @@ pub fn fragmentation(trace_report: &TraceReport) -> String {
         row
     };
     table(
-        "Fragmentation after Johnstone and Wilson, resident over live less one: averaged, at the live peak, at the resident \
-         peak, peak against peak. Ratchet: 1 when nothing was ever given back. Trim: the share of what was kept that the \
-         allocator's own trim returned. 2 MiB: the share of the overhead that could not be returned in such pieces. Idle: kept \
-         unused during a tenth of the allocation clock. ≈: it gives back by the clock, and this is the pace of the replay",
+        "Fragmentation after Johnstone and Wilson, resident over live less one: averaged, at the \
+         live peak, at the resident peak, peak against peak. Ratchet: 1 when nothing was ever \
+         returned. Trim: the share of the retained memory that the allocator's own trim returned. \
+         2 MiB: the share of the overhead that could not be returned in such pieces. Idle: unused \
+         during a tenth of the allocation clock. ≈: memory is returned after a delay; at the pace \
+         of this replay",
         &["backend", "JW 1", "JW 2", "JW 3", "JW 4", "ratchet", "trim", "2 MiB", "idle"],
         &memory_rows(trace_report, row),
     )
@@ -259,8 +264,9 @@ pub fn retention(trace_report: &TraceReport) -> String {
     };
     let header: Vec<String> = header.iter().map(|name| escape(name)).collect();
     table(
-        "Who pins the pages at each mark of the program, at its live peak and at its exit: the first three lines, what they \
-         have live, and the free space charged to them by allocator. All lines are in attribution.csv",
+        "Page retention at each mark of the program, at its live peak and at its exit: the first \
+         three lines, their live bytes, and the free space charged to them by allocator. All lines \
+         are in attribution.csv",
         &header.iter().map(String::as_str).collect::<Vec<_>>(),
         &rows,
     )

@@ -177,7 +177,7 @@ fn after_the_end_of(
     canvas.line(&points, backend_stroke(backend.colour, backend.variant, 2.2));
     for (stop, range) in stops.iter().zip(&memory.ranges_bytes[2..]) {
         let Some((low, high)) = *range else { continue };
-        // Beside its dot, so that several can be told apart: at once below, never above.
+        // Beside its dot, so that several are distinct: at once below, never above.
         let x = stop - 4.0 - 4.0 * brackets;
         let [low, high] = [low, high].map(|bytes| panel.y(axis.in_unit(bytes).min(axis.end())));
         let stroke = Stroke::solid(2.0, backend.colour.pale(0.35));

@@ -22,7 +22,7 @@ pub fn draw(chart: &PageFullnessChart) -> Canvas {
 }
 
 fn bars(canvas: &mut Canvas, chart: &PageFullnessChart, (top, bottom): (f64, f64), split: f64) {
-    canvas.text(LEFT, top + 26.0, "pinned pages by fullness", HEADING, Anchor::Left);
+    canvas.text(LEFT, top + 26.0, "pages in use by fullness", HEADING, Anchor::Left);
     fullness_legend(canvas, split - 300.0, top + 26.0, false);
     let names = chart.rows.iter().map(|row| text_width(&row.backend.name, HEADING));
     let names = names.fold(60.0, f64::max).min(210.0) + 66.0;
@@ -91,7 +91,7 @@ fn curve_label(row: &FullnessRow) -> String {
 fn curves(canvas: &mut Canvas, chart: &PageFullnessChart, (left, top, bottom): (f64, f64, f64)) {
     let drawn: Vec<&FullnessRow> = chart.rows.iter().filter(|row| row.by_piece.len() > 1).collect();
     let axis = &chart.curve_axis;
-    let heading = "pinned at exit, by size of a piece";
+    let heading = "in use at exit, by size of a piece";
     canvas.text(left - 36.0, top - 36.0, heading, HEADING, Anchor::Left);
     let widths = drawn.iter().map(|row| text_width(&curve_label(row), STRONG));
     let space = widths.fold(60.0, f64::max).min(200.0) + 20.0;

@@ -19,12 +19,12 @@ const WIDE: f64 = 150.0;
 
 /// The rows of the picture.
 #[derive(Clone, Copy)]
-struct Rows {
+struct LineRows {
     top: f64,
     step: f64,
 }
 
-impl Rows {
+impl LineRows {
     fn middle(&self, row: usize) -> f64 {
         self.top + self.step * (row as f64 + 0.5)
     }
@@ -40,7 +40,7 @@ pub fn draw(chart: &PageRetentionChart) -> Canvas {
     let width = (RIGHT - 16.0 - first - gap * (columns as f64 - 1.0)) / columns as f64;
     let width = width.min(300.0);
     let (plot_top, plot_bottom) = (top + 76.0, bottom - 40.0);
-    let rows = Rows { top: plot_top, step: (plot_bottom - plot_top) / LINES_MAX as f64 };
+    let rows = LineRows { top: plot_top, step: (plot_bottom - plot_top) / LINES_MAX as f64 };
     for (row, line) in chart.lines.iter().enumerate() {
         name_line(&mut canvas, line, (first - 14.0, rows.middle(row), NAMES - 24.0));
     }
@@ -77,7 +77,7 @@ fn axis_label(chart: &PageRetentionChart) -> String {
         format!("x: {}, the same scale in every column", live.unit)
     } else {
         format!(
-            "x: live in {}; stranded in {}, the same scale for every allocator",
+            "x: live in {}; free space in {}, the same scale for every allocator",
             live.unit, free.unit
         )
     }
@@ -110,7 +110,7 @@ fn name_line(canvas: &mut Canvas, line: &RetentionLine, (right, middle, space): 
     canvas.text(right, middle + 15.0, &shorten(&text, TINY, space), TINY, Anchor::Right);
 }
 
-fn live_column(canvas: &mut Canvas, chart: &PageRetentionChart, panel: &Panel, rows: Rows) {
+fn live_column(canvas: &mut Canvas, chart: &PageRetentionChart, panel: &Panel, rows: LineRows) {
     let space = panel.right - panel.left;
     let (head, kind) = fitted("live bytes", HEADING.in_colour(LIVE), 11.0, space + 8.0);
     canvas.text(panel.left, panel.top - 42.0, &head, kind, Anchor::Left);
@@ -135,7 +135,7 @@ fn free_space_column(
     chart: &PageRetentionChart,
     panel: &Panel,
     at: usize,
-    rows: Rows,
+    rows: LineRows,
 ) {
     let column = &chart.backends[at];
     let total = column.free_space_total_bytes;
@@ -172,10 +172,10 @@ fn column_heading(canvas: &mut Canvas, panel: &Panel, name: &str, total: f64) {
     let text = if space > WIDE {
         let name = shorten(name, HEADING, space);
         canvas.text(panel.left, panel.top - 42.0, &name, HEADING, Anchor::Left);
-        format!("{} stranded", bytes(total))
+        format!("{} of free space", bytes(total))
     } else {
-        // In a narrow column the settings are below the name, so that two of a family can be told
-        // apart.
+        // In a narrow column the settings are below the name, so that two of a family are
+        // distinct.
         let at = name.find([':', '@', '+']).unwrap_or(name.len());
         let (name, settings) = name.split_at(at);
         let kind = HEADING.sized(15.5);

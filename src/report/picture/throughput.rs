@@ -94,7 +94,7 @@ fn dot(canvas: &mut Canvas, panel: &Panel, row: &ThroughputRow, y: f64, step: f6
         canvas.ring(x, y, 8.0, 2.6, backend.colour);
     }
     let half = text_width(&text, kind) / 2.0 + 2.0;
-    // In low rows, the number of one would be among the marks of the row above.
+    // In low rows, the number of one would be between the marks of the row above.
     if step < LOW_ROW {
         let right = high.max(x + 8.0) + 6.0;
         canvas.rectangle(right - 2.0, y - 8.0, right + 2.0 * half, y + 8.0, WHITE);

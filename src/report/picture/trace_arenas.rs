@@ -1,5 +1,5 @@
-//! Picture of the arenas of a pool allocator: a strip for each, its pools coloured by size class and
-//! by how full they are.
+//! Picture of the arenas of a pool allocator: a strip for each, its pools coloured by size class
+//! and by how full they are.
 
 use super::canvas::{Anchor, Canvas, shorten};
 use super::frame::{HEADING, LEFT, RIGHT, SMALL, STRONG, TINY, frame};

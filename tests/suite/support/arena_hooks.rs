@@ -1,5 +1,5 @@
-//! Hooks below an allocator's pools, for an interpreter's and for ours: arenas at chosen places, and
-//! a log of what reached the layer below.
+//! Hooks below an allocator's pools, for an interpreter's and for ours: arenas at chosen places,
+//! and a log of what reached the layer below.
 #![expect(unsafe_code, reason = "implements allocator hooks")]
 
 use std::cell::{Cell, RefCell};

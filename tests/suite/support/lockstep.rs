@@ -1,4 +1,5 @@
-//! A pymalloc heap and its reference model in lockstep. The property tests and a fuzz target share it.
+//! A pymalloc heap and its reference model in lockstep. The property tests and a fuzz target share
+//! it.
 #![expect(unsafe_code, reason = "calls the heap through its table")]
 
 use std::ptr;

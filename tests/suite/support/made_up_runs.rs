@@ -1,9 +1,7 @@
-//! Runs made up for tests from a seed: a service with request bursts whose rows are dropped but for
-//! a few, so that the heap is a sawtooth over a slowly rising floor; allocators that differ in what
-//! they round, strand and keep; and service times with a fast path, a refill, a page fault and a
-//! tail.
-
-#![allow(dead_code, reason = "each test file uses its own part")]
+//! Made-up runs for tests, from a seed. The program is a service with request bursts: nearly all
+//! rows are freed, so the heap is a sawtooth above a slowly rising level. Allocators differ in
+//! rounding, external fragmentation and retention. Service times have a fast path, a refill, a page
+//! fault and a tail.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +34,7 @@ impl Dice {
 #[derive(Clone, Copy)]
 pub struct Habits {
     rounding: f64,
-    strand: f64,
+    fragmentation: f64,
     /// Share of free pages given back at once.
     returns: f64,
     trim: f64,
@@ -49,14 +47,14 @@ pub struct Habits {
 const KNOWN: [(&str, &str, Habits); 12] = {
     const fn habits(
         rounding: f64,
-        strand: f64,
+        fragmentation: f64,
         returns: f64,
         trim: f64,
         nanoseconds: f64,
         slow: (f64, f64),
         floor: f64,
     ) -> Habits {
-        Habits { rounding, strand, returns, trim, nanoseconds, slow, floor }
+        Habits { rounding, fragmentation, returns, trim, nanoseconds, slow, floor }
     }
     [
         ("malloc", "glibc 2.36", habits(0.03, 0.3, 0.1, 0.99, 48.0, (3e-6, 3e7), 1.7e6)),
@@ -162,7 +160,7 @@ pub fn run(wish: &Wish) -> Run {
                         &mut run,
                         (trace, name),
                         Moment::Mark(number),
-                        habits.strand,
+                        habits.fragmentation,
                         much,
                         &mut own,
                     );
@@ -251,7 +249,7 @@ fn footprint(
 ) {
     let scale = (1.0 + at as f64 * 0.7) * (wish.calls as f64 / 30e6).min(1.0);
     let total = 2.07 * 1024.0 * MIB * scale;
-    let mut kept = 0.0_f64;
+    let mut retained = 0.0_f64;
     let mut row = |metric: Metric, value: f64| {
         run.measurements.push(Measurement {
             trace: trace.to_owned(),
@@ -271,11 +269,11 @@ fn footprint(
         let live = live(place, scale) * (1.0 + 0.01 * dice.next());
         peak_live = peak_live.max(live);
         let usable = live * (1.0 + habits.rounding);
-        let hole = (peak_live - live).max(0.0) * habits.strand * place.min(0.5);
+        let hole = (peak_live - live).max(0.0) * habits.fragmentation * place.min(0.5);
         let pinned = usable + hole + 0.002 * peak_live;
-        kept = (kept * (1.0 - habits.returns * 6.0 / wish.samples as f64)).max(0.0);
-        let mut resident = pinned.max(kept) * (1.0 + 0.004 * dice.next());
-        kept = kept.max(pinned);
+        retained = (retained * (1.0 - habits.returns * 6.0 / wish.samples as f64)).max(0.0);
+        let mut resident = pinned.max(retained) * (1.0 + 0.004 * dice.next());
+        retained = retained.max(pinned);
         if name == "bump" {
             resident = clock * 0.98;
         }
@@ -379,7 +377,7 @@ fn attributions(
     run: &mut Run,
     (trace, name): (&str, &str),
     moment: Moment,
-    strand: f64,
+    fragmentation: f64,
     much: f64,
     dice: &mut Dice,
 ) {
@@ -396,7 +394,7 @@ fn attributions(
                 * live
                 * MIB
                 * attribution
-                * (0.05 + strand)
+                * (0.05 + fragmentation)
                 * 2.0
                 * (0.8 + 0.4 * dice.next())) as u64,
         });
@@ -450,12 +448,12 @@ fn pages(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice
     for moment in Moment::ALL {
         let sparse = if moment == Moment::End { 1.5 } else { 0.2 };
         for bin in 0..16_u32 {
-            let low = sparse * habits.strand * 3000.0 / f64::from(bin + 1);
+            let low = sparse * habits.fragmentation * 3000.0 / f64::from(bin + 1);
             let pages = (low + 60.0 * f64::from(bin) * dice.next()) as u64;
             let (trace, backend) = (trace.to_owned(), name.to_owned());
             run.fullness.push(Fullness { trace, backend, repetition: 0, moment, bin, pages });
         }
-        attributions(run, (trace, name), moment, habits.strand, 1.0, dice);
+        attributions(run, (trace, name), moment, habits.fragmentation, 1.0, dice);
     }
     for (at, grain) in GRAINS.into_iter().enumerate() {
         run.measurements.push(Measurement {
@@ -465,7 +463,7 @@ fn pages(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice
             repetition: 0,
             op: Scope::All,
             metric: grain,
-            value: (24.0 + (at as f64 + 1.0) * 90.0 * habits.strand.max(0.05)) * MIB,
+            value: (24.0 + (at as f64 + 1.0) * 90.0 * habits.fragmentation.max(0.05)) * MIB,
         });
     }
     run.what_ifs.push(WhatIf {
@@ -518,13 +516,13 @@ fn time(
     let chunk_calls = 50_000.min(wish.calls.max(1));
     let chunks = wish.calls.div_ceil(chunk_calls).min(800);
     for repetition in 0..wish.repetitions {
-        let weather = 0.9 + 0.35 * dice.next();
+        let drift = 0.9 + 0.35 * dice.next();
         let mut total = 0.0;
         for chunk in 0..chunks {
             let place = chunk as f64 / chunks as f64;
             let burst = if (0.5..0.68).contains(&place) { 1.35 } else { 1.0 };
             let stall = if dice.next() > 0.97 { 1.8 } else { 1.0 };
-            let time = habits.nanoseconds * (1.0 + 0.2 * at as f64) * burst * weather * stall;
+            let time = habits.nanoseconds * (1.0 + 0.2 * at as f64) * burst * drift * stall;
             let nanoseconds = time * chunk_calls as f64 * (0.97 + 0.06 * dice.next());
             total += nanoseconds;
             run.chunks.push(Chunk {
@@ -566,8 +564,7 @@ fn latency(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, 
     }
 }
 
-/// What is kept of single calls: the course over time, the slow ones, the size classes, the worst
-/// windows.
+/// The tables of single calls: the latency map, slow calls, size classes, and the worst windows.
 fn tail(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits, dice: &mut Dice) {
     let (trace, backend) = (trace.to_owned(), name.to_owned());
     let columns = wish.calls.clamp(1, 240) as usize;

@@ -1,10 +1,10 @@
-//! A trace's own figures, made up for the tests of its pictures.
+//! Made-up figures of a trace, for the tests of its pictures.
 
 use heaplay::report::{AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 
 use super::made_up_runs;
 
-/// A trace's figures, made up: `scale` stretches sizes and ages.
+/// Made-up figures of a trace. `scale` multiplies sizes and ages.
 pub fn shape(scale: u64) -> TraceShape {
     let mut dice = made_up_runs::Dice::new(3);
     let mut next = |most: u64| (dice.next() * most as f64) as u64;

@@ -55,8 +55,8 @@ impl Waves {
         }
     }
 
-    /// The next event. The `live` blocks are numbered from 0. The number of a freed block goes to the
-    /// last one.
+    /// The next event. The `live` blocks are numbered from 0. The number of a freed block goes to
+    /// the last one.
     pub fn next(&mut self, live: usize) -> Event {
         if (self.rising && live >= self.target) || (!self.rising && live <= self.target) {
             self.reverse();

@@ -1,0 +1,109 @@
+//! A chart is a description that can be serialised: it has its sentences, its axes with units, and the
+//! values of the record themselves, so that other renderers than that of PNG can draw it.
+
+use heaplay::report::{CHARTS, Chart, TRACE_CHARTS, TraceReport, scorecard};
+use heaplay::results::{Moment, Run, Sample};
+use serde_json::Value;
+
+use crate::support::made_up_runs::{self, Wish};
+use crate::support::made_up_traces;
+
+fn run() -> Run {
+    made_up_runs::run(&Wish { samples: 300, calls: 1_000_000, ..Wish::default() })
+}
+
+/// A chart of a made-up run, serialised.
+fn serialised(run: &Run, name: &str) -> Value {
+    let trace_reports = TraceReport::all(run);
+    let kind = CHARTS.iter().find(|kind| kind.about.name == name).expect("a chart of that name");
+    let chart = kind.describe(&trace_reports[0]).expect("something to describe");
+    serde_json::to_value(&chart).expect("serialised")
+}
+
+/// The objects of a value that have a scale: its axes.
+fn axes(value: &Value) -> Vec<&Value> {
+    let inside: Vec<&Value> = match value {
+        Value::Array(values) => values.iter().flat_map(axes).collect(),
+        Value::Object(fields) => fields.values().flat_map(axes).collect(),
+        _ => vec![],
+    };
+    inside.into_iter().chain(value.get("scale").map(|_| value)).collect()
+}
+
+#[test]
+fn every_chart_has_sentences_axes_and_units() {
+    let run = run();
+    let trace_reports = TraceReport::all(&run);
+    let shape = made_up_traces::shape(1);
+    let mut charts: Vec<Chart> = scorecard(&trace_reports).into_iter().collect();
+    charts.extend(CHARTS.iter().filter_map(|kind| kind.describe(&trace_reports[0])));
+    charts.extend(TRACE_CHARTS.iter().filter_map(|(_, describe)| describe(&shape)));
+    assert_eq!(charts.len(), 1 + CHARTS.len() + TRACE_CHARTS.len());
+    let mut names = Vec::new();
+    for chart in &charts {
+        let value = serde_json::to_value(chart).expect("serialised");
+        let name = value["chart"].as_str().expect("its name").to_owned();
+        for sentence in ["title", "plotted"] {
+            assert!(
+                value["caption"][sentence].as_str().is_some_and(|text| text.len() > 10),
+                "{name}"
+            );
+        }
+        assert!(
+            value["caption"]["reading"].as_array().is_some_and(|all| !all.is_empty()),
+            "{name}"
+        );
+        // The axes of page retention depend on the width of their numbers.
+        let axes = axes(&value);
+        assert!(!axes.is_empty() || name == "page-retention", "{name}");
+        for axis in axes {
+            assert!(axis["unit"].as_str().is_some_and(|unit| !unit.is_empty()), "{name}: {axis}");
+            assert!(axis["unit_size"].as_f64().is_some_and(|size| size > 0.0), "{name}: {axis}");
+        }
+        names.push(name);
+    }
+    for kind in CHARTS {
+        assert!(names.iter().any(|name| name == kind.about.name), "{}", kind.about.name);
+    }
+}
+
+#[test]
+fn the_heap_is_the_record_itself() {
+    let run = run();
+    let value = serialised(&run, "where-memory-went");
+    for panel in value["panels"].as_array().expect("panels") {
+        let name = panel["backend"]["name"].as_str().expect("a name");
+        let own: Vec<&Sample> = run.samples.iter().filter(|row| row.backend == name).collect();
+        for (field, of) in [
+            ("clock_bytes", (|row| row.clock_bytes) as fn(&Sample) -> u64),
+            ("live_bytes", |row| row.live_bytes),
+            ("usable_bytes", |row| row.usable_bytes),
+            ("pages_in_use_bytes", |row| row.pages_in_use_bytes),
+            ("resident_bytes", |row| row.resident_bytes),
+        ] {
+            let expected: Vec<u64> = own.iter().map(|row| of(row)).collect();
+            assert_eq!(panel["heap"][field], serde_json::json!(expected), "{name} {field}");
+        }
+    }
+}
+
+#[test]
+fn the_bars_of_page_retention_are_the_record_itself() {
+    let run = run();
+    let value = serialised(&run, "page-retention");
+    let backends = value["backends"].as_array().expect("backends");
+    for line in value["lines"].as_array().expect("lines") {
+        let site = line["site"].as_str().expect("a site");
+        for (backend, free) in
+            backends.iter().zip(line["free_space_bytes"].as_array().expect("bars"))
+        {
+            let name = backend["backend"]["name"].as_str().expect("a name");
+            let row = run
+                .attributions
+                .iter()
+                .find(|row| row.backend == name && row.site == site && row.moment == Moment::End);
+            let expected = row.expect("a row").external_fragmentation_bytes as f64;
+            assert_eq!(free.as_f64(), Some(expected), "{site} {name}");
+        }
+    }
+}
