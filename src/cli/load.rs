@@ -137,8 +137,8 @@ fn workload(
     } else {
         let (calls, mib) = (program.calls(), (8 * program.calls()) >> 20);
         note(format!(
-            "{}: {calls} calls need {mib} MiB, over the memory limit, so they are decoded in parts \
-             during the replay; the report has no lines for page retention and for slow calls",
+            "{}: {calls} calls need {mib} MiB, over the memory limit, so the trace is replayed in parts; \
+             the report has no lines for page retention and for slow calls",
             path.display()
         ));
         Workload::in_parts(entry, program, times, path)
