@@ -7,6 +7,7 @@ mod dependency_rule;
 mod imports;
 mod lexer;
 mod literals;
+mod paths;
 mod retired_words;
 mod sentences;
 mod source;
@@ -189,6 +190,16 @@ fn sentences_of_documents_are_short() {
         assert!(mean <= 18.0, "a sentence has {mean:.1} words on average, 18 are allowed");
         assert_at_most(per_cent(5, lengths.len()), "sentences: more than 35 words", &long);
     }
+}
+
+#[test]
+fn paths_that_texts_name_exist() {
+    let missing: Vec<String> = text_files(&WRITTEN)
+        .iter()
+        .filter(|(path, _)| !path.starts_with("tests/suite/code_holds_its_rules"))
+        .flat_map(|(path, text)| paths::missing(path, text, |name| root().join(name).exists()))
+        .collect();
+    assert_at_most(0, "paths: named and not there", &missing);
 }
 
 #[test]

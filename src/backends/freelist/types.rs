@@ -3,9 +3,9 @@
 //!
 //! Source: the limits of Objects/{float,tuple,list,dict,slice,frame,method,class,gen}object.c,
 //! Python/context.c, Modules/_asynciomodule.c (3.6 to 3.12) and Include/internal/pycore_freelist*.h
-//! (3.13 on). `tests/freelist_oracle.rs` compares the sizes and limits of 3.6 to 3.13 with the
-//! interpreters of the machine; those of 3.14 are read from its headers. Sizes are the requested
-//! bytes, with the collector's header, in 64-bit builds.
+//! (3.13 on). `tests/suite/freelist_matches_cpython.rs` compares the sizes and limits of 3.6 to
+//! 3.13 with the interpreters of the machine; those of 3.14 are read from its headers. Sizes are
+//! the requested bytes, with the collector's header, in 64-bit builds.
 
 /// How a list is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
