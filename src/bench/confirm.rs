@@ -191,16 +191,18 @@ impl<'a> ConfirmFold<'a> {
     }
 
     fn service_times(&self, repetition: Option<u32>, classes: &CountsByClass) -> Vec<ServiceTimes> {
-        let row =
-            |(&(action, up_to_bytes), counts): (&(usize, u64), &Box<[u64; 256]>)| ServiceTimes {
+        let mut rows = Vec::with_capacity(classes.len());
+        for (&(action, up_to_bytes), counts) in classes {
+            rows.push(ServiceTimes {
                 trace: self.of.workload.name().to_owned(),
                 backend: self.of.backend.to_owned(),
                 repetition,
                 op: Action::ALL[action].into(),
                 up_to_bytes,
                 counts: ServiceTimes::encode(counts),
-            };
-        classes.iter().map(row).collect()
+            });
+        }
+        rows
     }
 
     fn slow_call(&self, slow: &RetainedCall) -> SlowCall {

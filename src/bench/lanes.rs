@@ -10,6 +10,9 @@ use super::pairs::PairError;
 use super::race::Race;
 use crate::results::PairJudge;
 
+/// What is made of a race and of its result; `None` for an interruption.
+type RaceEnd<'e, 'a, J, F> = dyn Fn(&Race<'a, J>, Result<(), PairError>) -> Option<F> + Sync + 'e;
+
 /// Runs races to their ends on at most `jobs` processors, and gives what `end` makes of each. A race
 /// that has no ending at `deadline` gives up. `end` returns `None` for an interruption, which ends
 /// its lane.
@@ -17,7 +20,7 @@ pub fn run_races<'a, J, F>(
     races: Vec<Race<'a, J>>,
     jobs: usize,
     deadline: Instant,
-    end: &(dyn Fn(&Race<'a, J>, Result<(), PairError>) -> Option<F> + Sync),
+    end: &RaceEnd<'_, 'a, J, F>,
 ) -> Vec<F>
 where
     J: PairJudge<Ending: Send> + Send,
@@ -52,11 +55,7 @@ struct LaneQueue<'a, J: PairJudge, F> {
 impl<'a, J: PairJudge, F> LaneQueue<'a, J, F> {
     /// One lane, until no race waits. A race that another lane holds comes back undecided or not at
     /// all, and that lane goes on with it.
-    fn serve(
-        &self,
-        processor: Option<usize>,
-        end: &(dyn Fn(&Race<'a, J>, Result<(), PairError>) -> Option<F> + Sync),
-    ) {
+    fn serve(&self, processor: Option<usize>, end: &RaceEnd<'_, 'a, J, F>) {
         while let Some(mut race) = self.take() {
             let result = self.advance(&mut race, processor);
             if result.is_ok() && race.ending().is_none() {

@@ -192,7 +192,7 @@ fn read<T>(
 }
 
 fn load(files: &mut ReceivedFiles, number: FileNumber) -> Result<Program, Failure> {
-    read(files, number, "the program", |input| Program::read(input))
+    read(files, number, "the program", Program::read)
 }
 
 /// The program as a pass walks it. A file holds all of it, a pipe its parts as they are decoded.
@@ -214,12 +214,12 @@ fn load_numbers(files: &mut ReceivedFiles, number: FileNumber) -> Result<Vec<u32
 }
 
 fn load_pace(files: &mut ReceivedFiles, pace: PacedBy) -> Result<ProgramPace, Failure> {
-    let times = read(files, pace.times, "the program's times", |input| Times::read(input))?;
+    let times = read(files, pace.times, "the program's times", Times::read)?;
     Ok(ProgramPace { times, factor: pace.factor })
 }
 
 fn load_sites(files: &mut ReceivedFiles, number: FileNumber) -> Result<AllocationSites, Failure> {
-    read(files, number, "the allocation sites", |input| AllocationSites::read(input))
+    read(files, number, "the allocation sites", AllocationSites::read)
 }
 
 /// Measures a cell and saves its tables.

@@ -185,7 +185,10 @@ mod tests {
         assert_eq!(repeat(&[], &[cell("a", Pass::Latency, 0)], &[]), latencies);
         assert_eq!(repeat(&[cell("a", Pass::Latency, 0)], &[], &[]), set(&[]));
         let footprint = cell("b", Pass::Footprint, 0);
-        assert_eq!(repeat(&[], std::slice::from_ref(&footprint), &[]), set(&[footprint.clone()]));
+        assert_eq!(
+            repeat(&[], std::slice::from_ref(&footprint), &[]),
+            set(std::slice::from_ref(&footprint))
+        );
         assert_eq!(repeat(&[], &[footprint], &["b"]), set(&[]));
     }
 }

@@ -44,7 +44,7 @@ pub fn show(
     let peak = loaded.program.profile().live_peak_event as usize + 1;
     let calls = loaded.program.instructions().len();
     let at = |event: usize| {
-        bench::arenas_at(&spec.to_string(), loaded, &settings, event.min(calls))
+        bench::arenas_at(spec.as_ref(), loaded, &settings, event.min(calls))
             .map_err(|reason| anyhow!("{reason}"))
     };
     let (peak, end) = (at(peak)?, at(calls)?);

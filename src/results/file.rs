@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::RecordError;
+use super::metric::DROPPED_METRICS;
 
 /// Writes `path` by way of a `.part` beside it, so that a crash leaves the old file or the new one.
 ///
@@ -58,15 +59,51 @@ pub(super) fn write_table<T: Serialize>(path: &Path, rows: &[T]) -> Result<(), R
 /// Reads a CSV table; a file that is not there is a table without rows.
 ///
 /// # Errors
-/// When the file cannot be read or a row is broken.
+/// When the file cannot be read or a row is broken. Rows of a metric that no longer exists are left
+/// out.
 pub(super) fn read_table<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RecordError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
         Err(source) => return Err(RecordError::Io { path: path.to_owned(), source }),
     };
-    csv::Reader::from_reader(BufReader::new(file))
-        .into_deserialize()
-        .collect::<Result<Vec<T>, csv::Error>>()
-        .map_err(|error| RecordError::Broken { path: path.to_owned(), reason: error.to_string() })
+    let mut reader = csv::Reader::from_reader(BufReader::new(file));
+    let mut rows = || -> Result<Vec<T>, csv::Error> {
+        let header = reader.headers()?.clone();
+        let metric = header.iter().position(|column| column == "metric");
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            let record = record?;
+            let name = metric.and_then(|column| record.get(column));
+            if !name.is_some_and(|name| DROPPED_METRICS.contains(&name)) {
+                rows.push(record.deserialize(Some(&header))?);
+            }
+        }
+        Ok(rows)
+    };
+    rows().map_err(|error| RecordError::Broken { path: path.to_owned(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Measurement;
+
+    #[test]
+    fn rows_of_a_dropped_metric_are_left_out_and_unknown_metrics_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("measurements.csv");
+        let table = |metric: &str| {
+            format!(
+                "trace,backend,pass,repetition,op,metric,value\n\
+                 t,malloc,latency,0,malloc,{metric},12.5\n\
+                 t,malloc,time,0,all,time_nanoseconds,7.0\n"
+            )
+        };
+        std::fs::write(&path, table("latency_mean_nanoseconds")).unwrap();
+        assert_eq!(read_table::<Measurement>(&path).unwrap().len(), 1);
+        std::fs::write(&path, table("no_such_metric")).unwrap();
+        let reason = read_table::<Measurement>(&path).unwrap_err().to_string();
+        assert!(reason.contains("no_such_metric"), "{reason}");
+    }
 }

@@ -287,7 +287,13 @@ mod tests {
 
     #[test]
     fn a_library_has_a_path_a_prefix_and_variables() {
-        let cases: [(&str, &str, Option<&str>, &[(&str, &str)]); 15] = [
+        type Case = (
+            &'static str,
+            &'static str,
+            Option<&'static str>,
+            &'static [(&'static str, &'static str)],
+        );
+        let cases: [Case; 15] = [
             ("so:/a+b@c/x.so", "/a+b@c/x.so", None, &[]),
             ("so:/opt/c++/lib.so", "/opt/c++/lib.so", None, &[]),
             ("so:/opt/c++/lib.so+malloc", "/opt/c++/lib.so+malloc", None, &[]),

@@ -27,7 +27,7 @@ const MOST_ROWS: usize = 12;
 /// A trace that cannot be read, a backend that cannot be had.
 pub fn run(args: &CheckArgs, old: &Path, new: &Path, policy: &Policy) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
-    for path in [old, new].into_iter().filter(|path| path.is_dir()) {
+    if let Some(path) = [old, new].into_iter().find(|path| path.is_dir()) {
         bail!(
             "{}: this is a folder; two run folders are compared with `--baseline RUN RUN`, two \
              recordings by their files",

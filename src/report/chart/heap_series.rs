@@ -40,7 +40,7 @@ impl HeapSeries {
     }
 
     /// Samples.
-    pub fn len(&self) -> usize {
+    pub fn sample_count(&self) -> usize {
         self.clock_bytes.len()
     }
 
@@ -56,19 +56,19 @@ impl HeapSeries {
     /// The parts of resident memory at the last sample: live, rounding, free space on pages in use,
     /// retained. `None` without samples.
     pub fn last_parts(&self) -> Option<[f64; 4]> {
-        let [live, usable, in_use, resident] = self.boundaries(self.len().checked_sub(1)?);
+        let [live, usable, in_use, resident] = self.boundaries(self.sample_count().checked_sub(1)?);
         Some([live, usable - live, in_use - usable, resident - in_use])
     }
 
     /// The largest upper boundary of any sample, in bytes.
     pub fn highest(&self) -> f64 {
-        (0..self.len()).map(|at| self.boundaries(at)[3]).fold(0.0, f64::max)
+        (0..self.sample_count()).map(|at| self.boundaries(at)[3]).fold(0.0, f64::max)
     }
 
     /// The series in `count` columns of the clock from 0 to `end` bytes. Between samples the heap
     /// is taken to change evenly; it starts empty. Columns after the last sample are not given.
     pub fn columns(&self, end: f64, count: usize) -> Vec<HeapColumn> {
-        if self.len() == 0 || count == 0 || end <= 0.0 || !end.is_finite() {
+        if self.sample_count() == 0 || count == 0 || end <= 0.0 || !end.is_finite() {
             return vec![];
         }
         let points = self.points();
@@ -103,7 +103,7 @@ impl HeapSeries {
     fn points(&self) -> Vec<HeapPoint> {
         let mut points = vec![HeapPoint { clock: 0.0, boundaries: [0.0; 4], resident: 0.0 }];
         let mut clock = 0.0_f64;
-        for at in 0..self.len() {
+        for at in 0..self.sample_count() {
             clock = clock.max(self.clock_bytes[at] as f64);
             let resident = self.resident_bytes[at] as f64;
             points.push(HeapPoint { clock, boundaries: self.boundaries(at), resident });

@@ -162,8 +162,8 @@ type Named<'a> = (&'a str, f64);
 
 fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures], op: usize) -> String {
     let figures = |of: fn(&LatencyDistribution) -> Option<f64>| -> Vec<Named> {
-        let named = |backend: &&BackendFigures| Some(of(backend.latency(op).0)?);
-        shown.iter().filter_map(|backend| Some((backend.name(), named(backend)?))).collect()
+        let figure = |backend: &BackendFigures| of(backend.latency(op).0);
+        shown.iter().filter_map(|backend| Some((backend.name(), figure(backend)?))).collect()
     };
     let medians = figures(|times| times.quantile(0.5));
     let tails = figures(|times| times.fact(0.999));

@@ -116,8 +116,11 @@ fn draw_curve(canvas: &mut Canvas, panel: &Panel, curve: &PercentileCurve) {
     canvas.line(&pixels(panel, &sure), backend_stroke(colour, variant, width));
 }
 
+/// Points of a curve.
+type Points = Vec<(f64, f64)>;
+
 /// The part of a step curve up to `at`, and the rest.
-fn split(points: &[(f64, f64)], at: f64) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+fn split(points: &[(f64, f64)], at: f64) -> (Points, Points) {
     let cut = points.partition_point(|point| point.0 <= at);
     let mut sure = points[..cut].to_vec();
     let mut thin = points[cut..].to_vec();

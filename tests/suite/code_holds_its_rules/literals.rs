@@ -23,15 +23,15 @@ pub fn errors_by_text(file: &RustFile) -> Vec<String> {
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
     let before = |at: usize, back: usize| at.checked_sub(back).map_or("", text);
     let mut found = Vec::new();
-    for at in 0..tokens.len() {
+    for (at, token) in tokens.iter().enumerate() {
         let method = text(at + 1);
-        if !tokens[at].is(".") || !LOOKS.contains(&method) || text(at + 2) != "(" {
+        if !token.is(".") || !LOOKS.contains(&method) || text(at + 2) != "(" {
             continue;
         }
         let closes = (before(at, 2), before(at, 1)) == ("(", ")");
         let looked_at = if closes { before(at, 3) } else { before(at, 1) };
         if ERRORS.contains(&looked_at) || closes && looked_at == "to_string" {
-            found.push(format!("{}:{}: {looked_at}.{method}(…)", file.path, tokens[at].line));
+            found.push(format!("{}:{}: {looked_at}.{method}(…)", file.path, token.line));
         }
     }
     found

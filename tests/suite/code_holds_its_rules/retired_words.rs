@@ -111,7 +111,7 @@ impl RetiredWords {
     pub fn unused_exceptions(&self, text_of: impl Fn(&str) -> Option<String>) -> Vec<String> {
         let unused = self.exceptions.iter().filter(|exception| {
             let text = text_of(&exception.path);
-            !text.is_some_and(|text| places(&parts(&text), &exception.phrase).next().is_some())
+            text.is_none_or(|text| places(&parts(&text), &exception.phrase).next().is_none())
         });
         unused.map(|one| format!("{}: {}", one.path, one.phrase.join(" "))).collect()
     }

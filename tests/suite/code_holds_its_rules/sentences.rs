@@ -8,8 +8,7 @@ pub fn sentences(markdown: &str) -> Vec<(usize, usize)> {
     for (line, block) in blocks(markdown) {
         let mut begin = None;
         let mut words = 0;
-        let mut at_line = line;
-        for text in block.split_inclusive('\n') {
+        for (at_line, text) in (line..).zip(block.split_inclusive('\n')) {
             for word in plain(text).split_whitespace() {
                 if word.chars().any(char::is_alphanumeric) {
                     begin.get_or_insert(at_line);
@@ -20,7 +19,6 @@ pub fn sentences(markdown: &str) -> Vec<(usize, usize)> {
                     words = 0;
                 }
             }
-            at_line += 1;
         }
         if words > 0 {
             found.push((begin.unwrap_or(line), words));
