@@ -568,12 +568,7 @@ fn a_trace_over_the_memory_limit_is_replayed_in_parts_with_the_same_result() {
         ]);
         let output = finish(command.arg("--out").arg(&out));
         assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
-        assert_eq!(
-            errors(&output).contains("in parts"),
-            name == "parts",
-            "{}",
-            errors(&output)
-        );
+        assert_eq!(errors(&output).contains("in parts"), name == "parts", "{}", errors(&output));
         runs.push(Run::load(&out).unwrap());
     }
     let [parts, whole] = &runs[..] else { unreachable!() };
