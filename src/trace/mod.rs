@@ -1,6 +1,7 @@
 //! The allocation requests of a program, read from files and written to files.
 //!
-//! - `event.rs` is the contract: rows, readers, writers, errors.
+//! - `event.rs` is the contract: rows, readers, writers, errors. `process.rs` is what a trace knows
+//!   besides its rows: threads, memory over time, requests to the allocator.
 //! - `formats.rs` is the list of formats (`csv.rs`; `binary.rs` with `column.rs` and `frame.rs`). It
 //!   opens, creates and copies traces. `salvage.rs` opens a trace that was cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
@@ -27,6 +28,7 @@ mod logalloc;
 mod memray;
 mod mtrace;
 mod pickle;
+mod process;
 mod raw;
 mod raw_items;
 mod rep;
@@ -39,14 +41,18 @@ mod unpack;
 
 pub use column::all_bits;
 pub use event::{
-    ArenaEvent, CALLED_FROM, Columns, Domain, Header, Kind, Op, RequestCode, Row, RowBatch,
-    SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader,
-    TraceWriter, TypeId, advice, frames, innermost,
+    ALIGNMENT_LIMIT_BYTES, ArenaEvent, CALLED_FROM, Columns, Domain, Header, Kind, Op, RequestCode,
+    Row, RowBatch, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError,
+    TraceReader, TraceWriter, TypeId, advice, frames, innermost,
 };
 pub use foreign::Foreign;
 pub use foreign_log::{FOREIGN, ForeignLog, Imported};
 pub use formats::{Creation, FORMATS, Format, copy, create, open};
 pub use generate::{Distribution, GeneratedType, Generator};
+pub use process::{
+    AllocatorEvent, AllocatorRequest, MemorySample, PresentBytes, ProcessRecord, ThreadNumbers,
+    ThreadRecord,
+};
 pub use raw::{RawLog, RecordingEnding, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
