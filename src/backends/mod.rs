@@ -49,7 +49,7 @@ mod tcmalloc;
 mod tlsf;
 
 pub use allocator::{AlignedCall, Allocator, Domains};
-pub use backend::{Backend, Counter, PoolFigure, Trim, Varies};
+pub use backend::{Backend, Counter, PoolFigure, ThreadUse, Trim, Varies};
 pub use embedded::{Embedded, register};
 pub use error::BackendError;
 pub use list::BACKENDS;

@@ -103,8 +103,7 @@ fn iterate(
     time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<Answer, Failure> {
     let backend = open(backend)?;
-    let tables = Tables::new(program, backend.as_ref());
-    Ok(Answer::Iterations(replay::iterations(program, &tables, iterations, time_slice)?))
+    Ok(Answer::Iterations(replay::iterations(program, &*backend, iterations, time_slice)?))
 }
 
 /// Calls that are timed one by one, over some iterations.
@@ -123,8 +122,8 @@ impl TimedCalls<'_> {
         time_slice: impl FnMut() -> Result<(), ReplayError>,
     ) -> Result<Answer, Failure> {
         let backend = open(self.backend)?;
-        let (tables, clock) = (Tables::new(self.program, backend.as_ref()), self.clock.clock());
-        let found = replay::call_times(self.program, &tables, &clock, self.segments, time_slice)?;
+        let clock = self.clock.clock();
+        let found = replay::call_times(self.program, &*backend, &clock, self.segments, time_slice)?;
         let bytes: Vec<u8> = found.iter().flat_map(|time| time.to_le_bytes()).collect();
         out.write_all(&bytes).map_err(Failure::file("the times of calls"))?;
         Ok(Answer::CallTimes)
@@ -137,9 +136,8 @@ impl TimedCalls<'_> {
         time_slice: impl FnMut() -> Result<(), ReplayError>,
     ) -> Result<Answer, Failure> {
         let backend = open(self.backend)?;
-        let (tables, clock) = (Tables::new(self.program, backend.as_ref()), self.clock.clock());
-        let segments = self.segments;
-        let mean = replay::tail(self.program, &tables, &clock, segments, chosen, time_slice)?;
+        let (clock, segments) = (self.clock.clock(), self.segments);
+        let mean = replay::tail(self.program, &*backend, &clock, segments, chosen, time_slice)?;
         Ok(Answer::Tail(mean))
     }
 }
@@ -256,9 +254,16 @@ fn measure(
     })?;
     let mut rows = CellRows::new(&task.cell);
     match found {
-        PassResult::Time(found) => rows.time(&found),
-        PassResult::Latency(found) => rows.latency(*found),
+        PassResult::Time(found) => {
+            rows.threads(&outline, found.threads);
+            rows.time(&found);
+        }
+        PassResult::Latency(found) => {
+            rows.threads(&outline, found.threads);
+            rows.latency(*found);
+        }
         PassResult::Footprint(found) => {
+            rows.threads(&outline, found.threads);
             rows.footprint(&outline, &found, backend.as_ref());
             if backend.backs_memory() {
                 page_rows::add(&mut rows.run, &task.cell, &sites, &found);

@@ -9,6 +9,36 @@ pub(super) fn processor_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Processor time of all threads of this process so far, in ns.
+pub(super) fn process_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The mean of two adjacent readings of [`processor_ns`], in ns: the median of many.
+pub(super) fn processor_pair_ns() -> u64 {
+    let mut pairs: Vec<u64> = Vec::with_capacity(1024);
+    for _ in 0..1024 {
+        let before = processor_ns();
+        pairs.push(processor_ns() - before);
+    }
+    pairs.sort_unstable();
+    pairs[pairs.len() / 2]
+}
+
+/// Involuntary context switches of this thread so far, by one system call. It costs a hundredth of
+/// [`involuntary_switches`].
+pub(super) fn thread_switches() -> u64 {
+    #[expect(unsafe_code, reason = "getrusage has no safe wrapper")]
+    // SAFETY: the call fills in the zeroed structure.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &mut usage);
+        usage
+    };
+    u64::try_from(usage.ru_nivcsw).unwrap_or(0)
+}
+
 /// Involuntary context switches of this thread so far, from `/proc/thread-self/status`; 0 where the
 /// kernel does not report them.
 pub(super) fn involuntary_switches() -> u64 {
