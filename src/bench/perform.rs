@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::cell_rows::CellRows;
 use super::failure::Failure;
 use super::files::{FileNumber, ReceivedFiles, SharedReader};
+use super::free_order;
 use super::job::{CellTask, ClockRate, Job, PacedBy, ProgramInput, Task, Verified};
 use super::page_rows;
 use super::protocol::Answer;
@@ -54,6 +55,11 @@ pub fn perform(
         }
         Task::Calls { backend, program, calls } => {
             make_calls(backend, &load(&mut files, *program)?, *calls)
+        }
+        Task::FreeOrder { backend, program, lanes, pass } => {
+            let program = load(&mut files, *program)?;
+            let backend = open(backend)?;
+            free_order::perform(&program, &*backend, *lanes, *pass).map(Answer::FreeOrder)
         }
         Task::Measure(task) => measure(task, &mut files, time_slice),
     }

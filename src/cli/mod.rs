@@ -25,6 +25,7 @@ mod merge;
 mod record;
 mod report;
 mod run;
+mod scale;
 mod selftest;
 mod shell;
 mod specs;

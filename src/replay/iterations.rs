@@ -110,10 +110,10 @@ pub fn iterations(
             }
             let range = calls * segment / segments..calls * (segment + 1) / segments;
             order.run(program, range, |run| {
-                let (began, mark) = (Instant::now(), processor_ns());
+                let (mark, began) = (processor_ns(), Instant::now());
                 replay(program, &tables, &mut slots, run, &mut Nothing)?;
-                processor += (processor_ns() - mark).saturating_sub(pair_ns);
                 wall += began.elapsed().as_nanos() as u64;
+                processor += (processor_ns() - mark).saturating_sub(pair_ns);
                 Ok(())
             })?;
             if segments > 1 || (iteration + 1) % plan.iterations_in_segment.max(1) == 0 {

@@ -49,7 +49,9 @@ pub use memory::{Resident, SharedHeap, self_test};
 pub use pass::{PassJob, PassResult};
 pub use paused_clock::{paused_clock_gettime, waiting};
 pub use probe::{Done, Nothing, Probe};
-pub use threads::ThreadCounts;
+pub use threads::{
+    FreeOrderMeasure, FreeOrderResult, LaneResult, Lanes, ThreadCounts, Waits, free_order,
+};
 pub use ticks::{Isolated, Ticks};
 pub use time::{TimeResult, time};
 pub use verify::verify;

@@ -149,10 +149,10 @@ impl<'a> TimedReplay<'a> {
         let (mut spent_ns, mut wall_ns, mut preemptions) = (0, 0, 0);
         order.run(part, range, |segment| {
             let switches = thread_switches();
-            let (began, mark_ns) = (Instant::now(), processor_ns());
+            let (mark_ns, began) = (processor_ns(), Instant::now());
             replay(part, tables, slots, segment, &mut Nothing)?;
-            spent_ns += (processor_ns() - mark_ns).saturating_sub(pair_ns);
             wall_ns += began.elapsed().as_nanos() as u64;
+            spent_ns += (processor_ns() - mark_ns).saturating_sub(pair_ns);
             preemptions += thread_switches().saturating_sub(switches);
             Ok(())
         })?;

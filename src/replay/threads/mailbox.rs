@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::thread::futex;
+use super::futex;
 
 /// Nothing was posted, and nobody sleeps.
 const EMPTY: u32 = 0;
@@ -22,8 +22,7 @@ impl Mailbox {
         let before = self.0.swap(message, Ordering::AcqRel);
         debug_assert!(before < FIRST_MESSAGE, "the last message was not taken");
         if before == SLEEPING {
-            // It fails only for an address that is no memory.
-            let _ = futex::wake(&self.0, futex::Flags::PRIVATE, 1);
+            futex::wake(&self.0, 1);
         }
     }
 
@@ -38,8 +37,8 @@ impl Mailbox {
                 self.0.store(EMPTY, Ordering::Relaxed);
                 return message;
             }
-            // Returns at once where a message came meanwhile; a signal only means one more round.
-            let _ = futex::wait(&self.0, futex::Flags::PRIVATE, SLEEPING, None);
+            // Returns at once where a message came meanwhile.
+            futex::wait(&self.0, SLEEPING);
         }
     }
 }

@@ -406,3 +406,314 @@ impl Drop for Crew<'_> {
         self.end_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::num::NonZeroU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::backends::{Allocator, Domains, Trim};
+    use crate::program::compile;
+    use crate::replay::calls::{Slots, Tables, replay};
+    use crate::replay::probe::Nothing;
+    use crate::trace::{
+        AllocatorEvent, Columns, Header, Op, ProcessRecord, Row, Sites, ThreadRecord, TraceError,
+        TraceReader,
+    };
+
+    /// What a backend saw, with the kernel's id of the calling thread.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Seen {
+        Begin(u64),
+        End(u64),
+        Trim(u64),
+        /// A call that begins a block, or ends one: the block's number.
+        Malloc(u64, u64),
+        Free(u64, u64),
+    }
+
+    fn kernel_thread() -> u64 {
+        // SAFETY: the system call takes no argument.
+        unsafe { libc::syscall(libc::SYS_gettid) as u64 }
+    }
+
+    /// Records who calls. Blocks are numbers from 1 up.
+    #[derive(Default)]
+    struct Witness {
+        seen: RefCell<Vec<Seen>>,
+        blocks: AtomicU64,
+        /// The request that is refused, if any.
+        refused: u64,
+    }
+
+    unsafe extern "C" fn malloc(ctx: *mut c_void, _size: usize) -> *mut c_void {
+        // SAFETY: the witness outlives the replay.
+        let witness = unsafe { &*ctx.cast::<Witness>() };
+        let block = witness.blocks.fetch_add(1, Ordering::Relaxed) + 1;
+        witness.seen.borrow_mut().push(Seen::Malloc(kernel_thread(), block));
+        if block == witness.refused {
+            return ptr::null_mut();
+        }
+        ptr::without_provenance_mut(block as usize)
+    }
+
+    unsafe extern "C" fn calloc(ctx: *mut c_void, _: usize, size: usize) -> *mut c_void {
+        // SAFETY: as the caller guarantees.
+        unsafe { malloc(ctx, size) }
+    }
+
+    unsafe extern "C" fn realloc(ctx: *mut c_void, _: *mut c_void, size: usize) -> *mut c_void {
+        // SAFETY: as the caller guarantees.
+        unsafe { malloc(ctx, size) }
+    }
+
+    unsafe extern "C" fn free(ctx: *mut c_void, block: *mut c_void) {
+        // SAFETY: the witness outlives the replay.
+        let witness = unsafe { &*ctx.cast::<Witness>() };
+        witness.seen.borrow_mut().push(Seen::Free(kernel_thread(), block as u64));
+    }
+
+    impl Backend for Witness {
+        fn domains(&self) -> Domains {
+            let ctx = ptr::from_ref(self).cast_mut().cast();
+            Domains::same(Allocator { ctx, malloc, calloc, realloc, free })
+        }
+        fn thread_begins(&self) {
+            self.seen.borrow_mut().push(Seen::Begin(kernel_thread()));
+        }
+        fn thread_ends(&self) {
+            self.seen.borrow_mut().push(Seen::End(kernel_thread()));
+        }
+        fn version(&self) -> String {
+            String::new()
+        }
+        unsafe fn usable_size(&self, _: *mut c_void, requested: usize) -> usize {
+            requested
+        }
+        fn trim(&self) -> Trim {
+            self.seen.borrow_mut().push(Seen::Trim(kernel_thread()));
+            Trim::Done
+        }
+    }
+
+    /// Rows with what is known of the process.
+    struct Recorded(std::vec::IntoIter<Row>, Header, Sites, ProcessRecord);
+
+    impl Recorded {
+        fn new(rows: &[Row], process: ProcessRecord) -> Recorded {
+            let columns = Columns { type_name: false, ..Columns::ALL };
+            let header = Header { columns, ..Header::default() };
+            Recorded(rows.to_vec().into_iter(), header, Sites::default(), process)
+        }
+    }
+
+    impl TraceReader for Recorded {
+        fn header(&self) -> &Header {
+            &self.1
+        }
+        fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
+            Ok(self.0.next())
+        }
+        fn sites(&self) -> &Sites {
+            &self.2
+        }
+        fn process(&self) -> &ProcessRecord {
+            &self.3
+        }
+    }
+
+    /// The call at `event` by `thread`, whose block `ends` at a call of a thread.
+    fn row(event: u64, thread: u32, ends: Option<(u64, u32)>) -> Row {
+        let mut row = Row::new(event, Op::Malloc, 8, None);
+        row.thread = thread;
+        row.lifetime = ends.and_then(|(end, _)| NonZeroU64::new(end - event));
+        row.end_thread = ends.map(|(_, by)| by).filter(|by| *by != thread);
+        row
+    }
+
+    /// Replays on the witness in ranges of `range` calls.
+    fn seen_by(witness: &Witness, mut recorded: Recorded, range: usize) -> ThreadCounts {
+        let program = compile(&mut recorded).unwrap();
+        let (tables, mut slots) = (Tables::new(&program, witness), Slots::new(&program));
+        let mut order = RecordedOrder::new(program.outline(), witness);
+        let calls = program.calls();
+        for start in (0..calls).step_by(range) {
+            let stop = (start + range).min(calls);
+            let ran = order.run(&program, start..stop, |run| {
+                replay(&program, &tables, &mut slots, run, &mut Nothing)
+            });
+            ran.unwrap();
+        }
+        order.counts()
+    }
+
+    /// Threads 1 to 3 make calls, 2 frees a block of 1, 3 has a birth and a death, 1 trims and 2
+    /// trims.
+    fn small() -> Recorded {
+        let rows = [
+            row(0, 1, Some((2, 2))),
+            row(1, 2, None),
+            row(3, 1, Some((7, 1))),
+            row(4, 3, Some((6, 3))),
+            row(5, 3, None),
+        ];
+        let thread = |birth, death| ThreadRecord { birth, death, ..ThreadRecord::default() };
+        let trim = |event, thread| AllocatorEvent {
+            event,
+            thread,
+            request: AllocatorRequest::Trim { pad_bytes: 0 },
+        };
+        let threads = vec![thread(None, None), thread(Some(1), None), thread(Some(3), Some(7))];
+        let requests = vec![trim(2, 2), trim(5, 1)];
+        Recorded::new(&rows, ProcessRecord { threads, requests, ..ProcessRecord::NONE })
+    }
+
+    #[test]
+    fn each_call_is_made_on_its_thread_and_threads_live_as_recorded() {
+        for range in [1, 2, 3, 100] {
+            let witness = Witness::default();
+            let counts = seen_by(&witness, small(), range);
+            let seen = witness.seen.into_inner();
+            let main = kernel_thread();
+            let [Seen::Malloc(_, 1), Seen::Begin(two), ..] = seen[..] else { panic!("{seen:?}") };
+            let three = match seen[5] {
+                Seen::Begin(three) => three,
+                other => panic!("{other:?}"),
+            };
+            assert!(main != two && two != three && main != three);
+            assert_eq!(
+                seen,
+                [
+                    Seen::Malloc(main, 1),
+                    Seen::Begin(two),
+                    Seen::Malloc(two, 2),
+                    Seen::Trim(two),
+                    Seen::Free(two, 1),
+                    Seen::Begin(three),
+                    Seen::Malloc(main, 3),
+                    Seen::Malloc(three, 4),
+                    Seen::Trim(main),
+                    Seen::Malloc(three, 5),
+                    Seen::Free(three, 4),
+                    Seen::End(three),
+                    Seen::Free(main, 3),
+                    // Thread 2 outlives the trace.
+                    Seen::End(two),
+                ],
+                "in ranges of {range}"
+            );
+            assert_eq!(counts.threads, 3);
+        }
+    }
+
+    /// The oracle: the rows themselves, by event. Without births and deaths a thread begins with its
+    /// first call and ends after its last.
+    #[test]
+    fn many_threads_make_the_calls_of_the_rows() {
+        let (mut rows, mut expected) = (Vec::new(), Vec::new());
+        let mut draw: u64 = 7;
+        let mut below = |limit: u64| {
+            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (draw >> 33) % limit
+        };
+        let (mut live, mut blocks) = (Vec::new(), 0);
+        for event in 0..6000_u64 {
+            let thread = 1 + (event / 100 + below(9)) as u32;
+            if !live.is_empty() && below(2) == 0 {
+                let (at, block): (usize, u64) = live.swap_remove(below(live.len() as u64) as usize);
+                let begun: &mut Row = &mut rows[at];
+                begun.lifetime = NonZeroU64::new(event - begun.event);
+                begun.end_thread = (thread != begun.thread).then_some(thread);
+                expected.push((thread, Seen::Free(0, block)));
+            } else {
+                blocks += 1;
+                live.push((rows.len(), blocks));
+                rows.push(row(event, thread, None));
+                expected.push((thread, Seen::Malloc(0, blocks)));
+            }
+        }
+        let witness = Witness::default();
+        let counts = seen_by(&witness, Recorded::new(&rows, ProcessRecord::NONE), 777);
+        let mut threads = std::collections::HashMap::new();
+        let (mut made, mut running) = (Vec::new(), std::collections::HashSet::new());
+        for seen in witness.seen.into_inner() {
+            match seen {
+                Seen::Begin(id) => assert!(running.insert(id)),
+                Seen::End(id) => assert!(running.remove(&id)),
+                Seen::Malloc(id, block) => made.push((id, Seen::Malloc(0, block))),
+                Seen::Free(id, block) => made.push((id, Seen::Free(0, block))),
+                Seen::Trim(_) => panic!("nobody trims"),
+            }
+        }
+        assert!(running.is_empty(), "each thread has ended: {running:?}");
+        assert_eq!(made.len(), expected.len());
+        for (at, ((id, call), (number, wanted))) in made.iter().zip(&expected).enumerate() {
+            assert_eq!(call, wanted, "call {at}");
+            // The kernel may give the id of an ended thread again.
+            if *number == expected[0].0 {
+                assert_eq!(*id, kernel_thread());
+            }
+            threads.entry(*number).or_insert(*id);
+            assert_eq!(threads[number], *id, "call {at} is thread {number}'s");
+        }
+        assert!(threads.len() == 68 && counts.threads == 68, "{}", threads.len());
+        let changes = expected.windows(2).filter(|pair| pair[0].0 != pair[1].0).count() as u64;
+        assert!(counts.hand_overs >= changes, "{counts:?}, {changes} changes");
+    }
+
+    #[test]
+    fn a_refusal_on_another_thread_ends_the_replay_with_its_call() {
+        let witness = Witness { refused: 5, ..Witness::default() };
+        let program = compile(&mut small()).unwrap();
+        let (tables, mut slots) = (Tables::new(&program, &witness), Slots::new(&program));
+        let mut order = RecordedOrder::new(program.outline(), &witness);
+        let ran = order.run(&program, 0..program.calls(), |run| {
+            replay(&program, &tables, &mut slots, run, &mut Nothing)
+        });
+        assert!(matches!(ran, Err(ReplayError::Refused { event: 5, .. })), "{ran:?}");
+        drop(order);
+        let ended = |seen: &&Seen| matches!(seen, Seen::End(_));
+        assert_eq!(witness.seen.into_inner().iter().filter(ended).count(), 2);
+    }
+
+    /// A backend for one thread gets all calls, and the requests, from that thread.
+    #[test]
+    fn a_backend_of_its_opener_is_called_by_no_other_thread() {
+        struct Opener(Witness);
+        impl Backend for Opener {
+            fn domains(&self) -> Domains {
+                self.0.domains()
+            }
+            fn thread_use(&self) -> ThreadUse {
+                ThreadUse::Opener
+            }
+            fn version(&self) -> String {
+                String::new()
+            }
+            unsafe fn usable_size(&self, _: *mut c_void, requested: usize) -> usize {
+                requested
+            }
+            fn trim(&self) -> Trim {
+                self.0.trim()
+            }
+        }
+        let opener = Opener(Witness::default());
+        let program = compile(&mut small()).unwrap();
+        let (tables, mut slots) = (Tables::new(&program, &opener), Slots::new(&program));
+        let mut order = RecordedOrder::new(program.outline(), &opener);
+        let ran = order.run(&program, 0..program.calls(), |run| {
+            replay(&program, &tables, &mut slots, run, &mut Nothing)
+        });
+        ran.unwrap();
+        assert_eq!(order.counts(), ThreadCounts { threads: 1, hand_overs: 0 });
+        drop(order);
+        let seen = opener.0.seen.into_inner();
+        assert_eq!(seen.len(), 10);
+        assert!(seen.iter().all(|seen| match seen {
+            Seen::Trim(id) | Seen::Malloc(id, _) | Seen::Free(id, _) => *id == kernel_thread(),
+            Seen::Begin(_) | Seen::End(_) => false,
+        }));
+    }
+}
