@@ -55,7 +55,7 @@ pub use error::BackendError;
 pub use list::BACKENDS;
 pub use malloc::version as libc_version;
 pub use member::{ChildEnvironment, Member, Opened};
-pub use opening::{bounds, describe, environment, open, parse, parse_list};
+pub use opening::{bounds, describe, environment, open, parse, parse_list, settings_for_threads};
 pub use python::{Printed, read_print};
 pub use reference::{BackendReference, SettingReference, reference};
 pub use setting::Setting;

@@ -100,11 +100,7 @@ pub fn free_order(
     measure: FreeOrderMeasure<'_>,
 ) -> Result<FreeOrderResult, ReplayError> {
     if backend.thread_use() != ThreadUse::Concurrent {
-        return Err(ReplayError::Instrument(
-            "this backend can be called by one thread at a time; free order needs one for several \
-             threads, such as malloc"
-                .to_owned(),
-        ));
+        return Err(ReplayError::OneThreadAtATime);
     }
     if !program.is_whole() {
         return Err(ReplayError::Instrument(
