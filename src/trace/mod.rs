@@ -6,7 +6,8 @@
 //!   opens, creates and copies traces. `salvage.rs` opens a trace that was cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
 //!   holds, `size_class.rs` groups sizes, `generate.rs` makes traces of a given distribution.
-//! - `raw.rs` (with `raw_items.rs`) turns the recorder's log into rows.
+//! - `raw.rs` (with `raw_items.rs`) turns the recorder's log into rows; `process_survey.rs` collects
+//!   what the log says of the process, `symbols.rs` names its native functions.
 //! - `foreign.rs` is the contract for logs of other recorders: `rep.rs`, `mtrace.rs`, `logalloc.rs`,
 //!   `android.rs`, `memray.rs`. `foreign_log.rs` lists and converts them. `unpack.rs` opens their
 //!   files.
@@ -29,6 +30,7 @@ mod memray;
 mod mtrace;
 mod pickle;
 mod process;
+mod process_survey;
 mod raw;
 mod raw_items;
 mod rep;
@@ -36,6 +38,7 @@ mod salvage;
 mod sequence;
 mod size_class;
 mod statistics;
+mod symbols;
 mod tracemalloc;
 mod unpack;
 
