@@ -112,11 +112,8 @@ pub fn version(buffer: &mut [u8]) -> usize {
                 writer.put(&digit(part));
             }
         } else if let Some(found) = find(c"tc_version") {
-            type Version = unsafe extern "C" fn(
-                *mut c_int,
-                *mut c_int,
-                *mut *const c_char,
-            ) -> *const c_char;
+            type Version =
+                unsafe extern "C" fn(*mut c_int, *mut c_int, *mut *const c_char) -> *const c_char;
             let get: Version = core::mem::transmute(found);
             let (mut major, mut minor, mut patch) = (0, 0, core::ptr::null());
             let text = get(&raw mut major, &raw mut minor, &raw mut patch);

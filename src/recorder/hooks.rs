@@ -87,11 +87,7 @@ pub unsafe fn install() {
 }
 
 fn recording_hooks() -> [DomainHooks; GENERATIONS] {
-    if WITH_SITES.load(Ordering::Relaxed) {
-        generations::<true>()
-    } else {
-        generations::<false>()
-    }
+    if WITH_SITES.load(Ordering::Relaxed) { generations::<true>() } else { generations::<false>() }
 }
 
 /// Looks whether the program, or the interpreter at its start, has replaced the hooks, and places

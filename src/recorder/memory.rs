@@ -4,7 +4,7 @@
 //! All functions are called with the stream's lock held, or by the only thread. Reading the resident
 //! memory costs some 3 µs, and the stream reads it at most once in 2 ms. Its parts cost more: the C
 //! library's malloc walks its free blocks to count them, and the kernel walks all pages. So these are
-//! read where the resident memory has grown, and never for more than a hundredth of the time.
+//! read where the resident memory has grown, and neither for more than a hundredth of the time.
 
 use core::ffi::c_void;
 
@@ -44,13 +44,35 @@ struct MallocInformation {
 
 type ReadInformation = unsafe extern "C" fn() -> MallocInformation;
 
+/// Figures that are costly to read, when they were last read.
+#[derive(Clone, Copy)]
+struct Reading<const N: usize> {
+    values: [u64; N],
+    next_ns: u64,
+}
+
+impl<const N: usize> Reading<N> {
+    const NONE: Reading<N> = Reading { values: [0; N], next_ns: 0 };
+
+    /// Reads them again, unless that was done so recently that it would cost more than a hundredth
+    /// of the time. `is_last` reads in any case.
+    fn refresh(&mut self, now_ns: u64, is_last: bool, read: impl FnOnce() -> [u64; N]) {
+        if is_last || now_ns >= self.next_ns {
+            let started = system::monotonic_ns();
+            self.values = read();
+            self.next_ns = now_ns + 100 * system::monotonic_ns().wrapping_sub(started);
+        }
+    }
+}
+
 struct ProcessMemory {
     interval_ns: u64,
     next_sample_ns: u64,
     samples: u64,
-    /// Resident anonymous bytes when the parts were last read.
-    bytes_at_reading: u64,
-    next_reading_ns: u64,
+    /// The most resident anonymous bytes so far.
+    most_bytes: u64,
+    malloc: Reading<1>,
+    mappings_and_images: Reading<2>,
     read: Option<ReadInformation>,
     /// Start and length of each own mapping; length 0 is a free place.
     mappings: [(usize, usize); MAPPINGS_LIMIT],
@@ -64,8 +86,9 @@ static MEMORY: ProcessState<ProcessMemory> = ProcessState::new(ProcessMemory {
     interval_ns: FIRST_INTERVAL_NS,
     next_sample_ns: 0,
     samples: 0,
-    bytes_at_reading: 0,
-    next_reading_ns: 0,
+    most_bytes: 0,
+    malloc: Reading::NONE,
+    mappings_and_images: Reading::NONE,
     read: None,
     mappings: [(0, 0); MAPPINGS_LIMIT],
     mapping_count: 0,
@@ -80,8 +103,8 @@ pub fn prepare() {
     // SAFETY: nothing is recorded, so no other thread reads the state. The function has this
     // signature since glibc 2.33.
     unsafe {
-        (*MEMORY.get()).read = is_usable
-            .then(|| core::mem::transmute::<*mut c_void, ReadInformation>(found));
+        (*MEMORY.get()).read =
+            is_usable.then(|| core::mem::transmute::<*mut c_void, ReadInformation>(found));
     }
     forget();
 }
@@ -94,8 +117,9 @@ pub fn forget() {
         (*memory).interval_ns = FIRST_INTERVAL_NS;
         (*memory).next_sample_ns = 0;
         (*memory).samples = 0;
-        (*memory).bytes_at_reading = 0;
-        (*memory).next_reading_ns = 0;
+        (*memory).most_bytes = 0;
+        (*memory).malloc = Reading::NONE;
+        (*memory).mappings_and_images = Reading::NONE;
         (*memory).large.clear();
         (*memory).filter = [0; FILTER_WORDS];
     }
@@ -118,20 +142,18 @@ pub fn sample(stream: &mut Stream, now_ns: u64, is_last: bool) {
     }
     memory.next_sample_ns = now_ns + memory.interval_ns;
     let anonymous = anonymous_bytes();
-    let has_grown = anonymous > memory.bytes_at_reading + memory.bytes_at_reading / 64;
-    let mut details = [0; 4];
-    if is_last || has_grown && now_ns >= memory.next_reading_ns {
-        let started = system::monotonic_ns();
-        memory.bytes_at_reading = memory.bytes_at_reading.max(anonymous);
+    if is_last || anonymous > memory.most_bytes {
+        memory.most_bytes = memory.most_bytes.max(anonymous);
         // SAFETY: the function of glibc takes its own locks. No thread holds one of those while it
         // waits for the stream's.
-        let malloc = memory.read.map(|read| unsafe { read() });
-        let free = malloc.map_or(0, |malloc| malloc.free_bytes as u64 + 1);
-        details = [memory.resident_in_mappings(), image_bytes(), free, 1];
-        let cost_ns = system::monotonic_ns().wrapping_sub(started);
-        memory.next_reading_ns = now_ns + 100 * cost_ns;
+        let free = || memory.read.map_or(0, |read| unsafe { read() }.free_bytes as u64 + 1);
+        memory.malloc.refresh(now_ns, is_last, || [free()]);
+        let mappings = &memory.mappings[..memory.mapping_count];
+        let read = || [resident_in_mappings(mappings), image_bytes()];
+        memory.mappings_and_images.refresh(now_ns, is_last, read);
     }
-    stream.memory(anonymous, details);
+    let ([free], [mappings, images]) = (memory.malloc.values, memory.mappings_and_images.values);
+    stream.memory(anonymous, [mappings, images, free]);
 }
 
 /// Anonymous bytes of loaded files, which are their data, and of the main stack.
@@ -190,16 +212,11 @@ fn resident_bytes(start: usize, length: usize) -> u64 {
     (resident * PAGE_BYTES) as u64
 }
 
-impl ProcessMemory {
-    /// Resident bytes of all own mappings. Of enormous ones, which are address space rather than
-    /// memory, the first 64 GiB are looked at.
-    fn resident_in_mappings(&self) -> u64 {
-        let lengths = self.mappings[..self.mapping_count].iter();
-        lengths
-            .filter(|(_, length)| *length > 0)
-            .map(|&(start, length)| resident_bytes(start, length.min(64 << 30)))
-            .sum()
-    }
+/// Resident bytes of mappings, by start and length. Of enormous ones, which are address space rather
+/// than memory, the first 64 GiB are looked at.
+fn resident_in_mappings(mappings: &[(usize, usize)]) -> u64 {
+    let lengths = mappings.iter().filter(|(_, length)| *length > 0);
+    lengths.map(|&(start, length)| resident_bytes(start, length.min(64 << 30))).sum()
 }
 
 /// Notes an anonymous mapping that the program made by itself.

@@ -33,12 +33,7 @@ pub struct Modules {
 impl Modules {
     pub const fn new() -> Modules {
         let none = ModuleRange { start: 0, end: 0, offset: 0, module: 0 };
-        Modules {
-            ranges: [none; RANGES_LIMIT],
-            count: 0,
-            names: HashTable::new(),
-            last_module: 0,
-        }
+        Modules { ranges: [none; RANGES_LIMIT], count: 0, names: HashTable::new(), last_module: 0 }
     }
 
     /// Forgets all files, because a new log knows none.
@@ -65,8 +60,8 @@ impl Modules {
         Some((range.module, address - range.start + range.offset))
     }
 
-    /// Reads the kernel's list.
-    fn read(&mut self, stream: &mut Stream) {
+    /// Reads the kernel's list. A new file is written to the stream.
+    pub fn read(&mut self, stream: &mut Stream) {
         self.count = 0;
         system::each_line(c"/proc/self/maps", |line| self.take(line, stream));
     }

@@ -223,10 +223,10 @@ pub enum Control {
     ThreadBirth = 10,
     /// A thread ends. Payload: its number. Two words follow: its name.
     ThreadDeath = 11,
-    /// The memory of the process. Payload: resident anonymous bytes. Four words follow: resident
-    /// bytes in anonymous mappings that the program made by itself; anonymous bytes of loaded files
-    /// (their data) and of the main stack; free bytes in the C library's malloc plus 1, 0 where they
-    /// were not read; 1 where this sample has read all of these, else 0.
+    /// The memory of the process. Payload: resident anonymous bytes. Three words follow, as they were
+    /// last read: resident bytes in anonymous mappings that the program made by itself; anonymous
+    /// bytes of loaded files (their data) and of the main stack; free bytes in the C library's malloc
+    /// plus 1, 0 where another allocator serves the process.
     Memory = 12,
     /// The program asks something of its allocator. Payload: see [`request`]. One word follows.
     Request = 13,

@@ -92,7 +92,9 @@ pub fn settings(
     }
     let is_set = !options.ignores_environment && !sees_libc;
     if is_set && environment.malloc.is_some_and(|value| !value.is_empty()) {
-        return Some("PYTHONMALLOC takes the hooks away, whatever its value; record with --domains all");
+        return Some(
+            "PYTHONMALLOC takes the hooks away, whatever its value; record with --domains all",
+        );
     }
     if set(environment.dev_mode) && !sees_libc {
         return Some(

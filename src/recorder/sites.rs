@@ -158,6 +158,11 @@ impl SiteTable {
         self.last_site
     }
 
+    /// Writes the files whose code the process has mapped, those that are not yet in the log.
+    pub fn write_modules(&mut self, stream: &mut Stream) {
+        self.modules.read(stream);
+    }
+
     /// The site of the newest frames, with callers.
     ///
     /// # Safety

@@ -16,12 +16,12 @@ use crate::interpreters::Interpreters;
 use crate::order::{MARK_BYTES, Order, RecordingLimits};
 use crate::placement;
 use crate::rawlog::{
-    BLOCK_WORDS, Control, HEADER_BYTES, IS_WIDE, MAGIC, STAMP, TAIL_BYTES, VERSION, arena, call, control,
-    end, field, fits, flag, limit, start, tag, text, word,
+    BLOCK_WORDS, Control, HEADER_BYTES, IS_WIDE, MAGIC, STAMP, TAIL_BYTES, VERSION, arena, call,
+    control, end, field, fits, flag, limit, start, tag, text, word,
 };
 use crate::shared::ProcessState;
 use crate::system::{self, monotonic_ns, preserving_errno};
-use crate::{allocator, memory, native};
+use crate::{allocator, memory, native, sites};
 
 /// Longest path of a raw log, bytes.
 const PATH_BYTES: usize = 4096;
@@ -148,9 +148,11 @@ pub unsafe fn get<'a>() -> &'a mut Stream {
 
 impl Stream {
     /// Writes one word, after a time stamp where one is due; `false` when nothing can be written.
+    /// Only before a call may a sample of the memory follow the stamp: other words may belong
+    /// together.
     #[inline(always)]
-    pub fn push(&mut self, word: u64) -> bool {
-        if self.cursor == self.limit && !self.stamp() {
+    fn push<const IS_CALL: bool>(&mut self, word: u64) -> bool {
+        if self.cursor == self.limit && !self.stamp(IS_CALL) {
             return false;
         }
         // SAFETY: cursor < limit, inside the mapped tail.
@@ -165,7 +167,7 @@ impl Stream {
     #[inline(always)]
     fn note(&mut self, word: u64) -> bool {
         self.extra += 1;
-        self.push(word)
+        self.push::<false>(word)
     }
 
     /// Writes a call of the thread numbered `thread`.
@@ -178,7 +180,7 @@ impl Stream {
             self.switch_interpreter();
         }
         let is_written = if fits(size, address) {
-            self.push(call(tag, size, address))
+            self.push::<true>(call(tag, size, address))
         } else {
             self.wide_call(tag, size, address)
         };
@@ -215,7 +217,7 @@ impl Stream {
     }
 
     /// Writes the memory of the process; see [`Control::Memory`].
-    pub fn memory(&mut self, anonymous: u64, details: [u64; 4]) {
+    pub fn memory(&mut self, anonymous: u64, details: [u64; 3]) {
         if self.note(control(Control::Memory, anonymous)) {
             for detail in details {
                 self.note(detail);
@@ -275,7 +277,7 @@ impl Stream {
         fits(0, address)
             && size >> 59 == 0
             && self.note(word(tag::ASIDE, IS_WIDE | size))
-            && self.push(call(tag, 0, address))
+            && self.push::<true>(call(tag, 0, address))
     }
 
     /// Writes a text in whole words. Its length stands in the word before.
@@ -334,7 +336,7 @@ impl Stream {
     /// Begins a block: appends the tail if it is full, then writes the time.
     #[cold]
     #[inline(never)]
-    fn stamp(&mut self) -> bool {
+    fn stamp(&mut self, may_sample: bool) -> bool {
         preserving_errno(|| {
             let is_full = self.cursor as usize == self.tail as usize + TAIL_BYTES;
             if (self.tail.is_null() || is_full) && !self.make_space() {
@@ -355,7 +357,7 @@ impl Stream {
                 self.cursor = self.cursor.add(1);
                 self.limit = self.cursor.add(BLOCK_WORDS - 1);
             }
-            if memory::is_due(now) {
+            if may_sample && memory::is_due(now) {
                 memory::sample(self, now, false);
             }
             true
@@ -404,6 +406,8 @@ impl Stream {
         if !self.tail.is_null() {
             // No limit may end the recording once more.
             let limits = core::mem::replace(&mut self.limits, RecordingLimits::NONE);
+            // SAFETY: the caller holds the lock, or is the only thread.
+            unsafe { sites::get() }.write_modules(self);
             memory::look_at_live_blocks(self);
             memory::sample(self, monotonic_ns().wrapping_sub(self.start_ns), true);
             self.limits = limits;

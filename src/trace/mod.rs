@@ -1,7 +1,8 @@
 //! The allocation requests of a program, read from files and written to files.
 //!
 //! - `event.rs` is the contract: rows, readers, writers, errors. `process.rs` is what a trace knows
-//!   besides its rows: threads, memory over time, requests to the allocator.
+//!   besides its rows: threads, memory over time, requests to the allocator. `explained.rs` says how
+//!   much of a process's memory its recording explains.
 //! - `formats.rs` is the list of formats (`csv.rs`; `binary.rs` with `column.rs` and `frame.rs`). It
 //!   opens, creates and copies traces. `salvage.rs` opens a trace that was cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
@@ -20,6 +21,7 @@ mod blocks;
 mod column;
 mod csv;
 mod event;
+mod explained;
 mod foreign;
 mod foreign_log;
 mod formats;
@@ -48,13 +50,14 @@ pub use event::{
     Row, RowBatch, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError,
     TraceReader, TraceWriter, TypeId, advice, frames, innermost,
 };
+pub use explained::Explained;
 pub use foreign::Foreign;
 pub use foreign_log::{FOREIGN, ForeignLog, Imported};
 pub use formats::{Creation, FORMATS, Format, copy, create, open};
 pub use generate::{Distribution, GeneratedType, Generator};
 pub use process::{
-    AllocatorEvent, AllocatorRequest, MemorySample, PresentBytes, ProcessRecord, ThreadNumbers,
-    ThreadRecord,
+    AllocatorEvent, AllocatorRequest, MemoryParts, MemorySample, PresentBytes, ProcessRecord,
+    ThreadNumbers, ThreadRecord,
 };
 pub use raw::{RawLog, RecordingEnding, Survey};
 pub use salvage::open_salvaging;

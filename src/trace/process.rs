@@ -35,7 +35,7 @@ pub struct MemorySample {
     pub time_ns: u64,
     /// Resident anonymous memory of the process, bytes (`RssAnon` of `/proc/self/status`).
     pub anonymous_bytes: u64,
-    /// The parts of it that are known; `None` where they were not read at that moment.
+    /// The parts of it that are known; `None` before they were first read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<MemoryParts>,
 }
@@ -48,40 +48,21 @@ pub struct MemoryParts {
     pub blocks: u64,
     /// Arenas of pymalloc and chunks of the interpreter's frame stacks.
     pub arenas: u64,
-    /// Free memory in the C library's malloc; 0 where another allocator served the process.
+    /// Free memory in the C library's malloc, when it was last read; 0 where another allocator served
+    /// the process.
     pub free: u64,
-    /// Mappings that the program made by itself.
+    /// Mappings that the program made by itself, when they were last looked at.
     pub own_mappings: u64,
-    /// Data of loaded files, and the main stack.
+    /// Data of loaded files, and the main stack, when they were last looked at.
     pub images: u64,
 }
 
 impl MemoryParts {
-    /// All parts, bytes.
-    pub fn total(&self) -> u64 {
-        let parts = [self.blocks, self.arenas, self.free, self.own_mappings, self.images];
+    /// The parts that the recording explains, bytes. A replay makes no mappings of the program, so
+    /// these are not among them.
+    pub fn explained(&self) -> u64 {
+        let parts = [self.blocks, self.arenas, self.free, self.images];
         parts.iter().fold(0, |sum, part| sum.saturating_add(*part))
-    }
-}
-
-/// How much of a process's memory a recording explains.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Explained {
-    /// Resident anonymous memory at that moment, bytes.
-    pub anonymous_bytes: u64,
-    /// What it has grown by since the recording began, bytes.
-    pub growth_bytes: u64,
-    /// How much of the growth the recording explains, bytes.
-    pub explained_bytes: u64,
-}
-
-impl Explained {
-    /// The share of the growth that is explained, from 0 to 1; 1 where nothing has grown.
-    pub fn share(&self) -> f64 {
-        if self.growth_bytes == 0 {
-            return 1.0;
-        }
-        self.explained_bytes as f64 / self.growth_bytes as f64
     }
 }
 
@@ -157,30 +138,6 @@ impl ProcessRecord {
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
         *self == ProcessRecord::NONE
-    }
-
-    /// How much is explained of the growth to the largest resident memory whose parts are known;
-    /// `None` where no parts are known.
-    pub fn explained_at_peak(&self) -> Option<Explained> {
-        let known = self.memory.iter().filter(|sample| sample.parts.is_some());
-        self.explained(known.max_by_key(|sample| sample.anonymous_bytes)?)
-    }
-
-    /// How much is explained of the growth to the end; `None` where the parts are not known there.
-    pub fn explained_at_end(&self) -> Option<Explained> {
-        self.explained(self.memory.last()?)
-    }
-
-    fn explained(&self, sample: &MemorySample) -> Option<Explained> {
-        let (first, parts) = (self.memory.first()?, sample.parts?);
-        // What was there at the start is explained by nothing, so it does not explain the growth.
-        let before = first.parts.map_or(0, |parts| parts.total()).min(first.anonymous_bytes);
-        let growth_bytes = sample.anonymous_bytes.saturating_sub(first.anonymous_bytes);
-        Some(Explained {
-            anonymous_bytes: sample.anonymous_bytes,
-            growth_bytes,
-            explained_bytes: parts.total().saturating_sub(before).min(growth_bytes),
-        })
     }
 
     /// The thread of that number, as the trace numbers them from 1.

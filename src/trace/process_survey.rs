@@ -61,14 +61,14 @@ impl ProcessSurvey {
     }
 
     fn bytes_of(&mut self, domain: Domain, size: u64) -> &mut u64 {
-        let is_pooled =
-            matches!(domain, Domain::Mem | Domain::Obj) && size <= POOLED_LIMIT_BYTES;
+        let is_pooled = matches!(domain, Domain::Mem | Domain::Obj) && size <= POOLED_LIMIT_BYTES;
         if is_pooled { &mut self.small_bytes } else { &mut self.outside_bytes }
     }
 
-    /// Takes memory of the arena allocator that begins or ends.
-    pub fn arena(&mut self, is_birth: bool, size: u64) {
-        self.has_arenas = true;
+    /// Takes memory of the arena allocator that begins or ends: an arena of pools, or a chunk of a
+    /// frame stack.
+    pub fn arena(&mut self, is_birth: bool, size: u64, has_pools: bool) {
+        self.has_arenas |= has_pools;
         if is_birth {
             self.arena_bytes = self.arena_bytes.saturating_add(size);
         } else {
@@ -80,31 +80,32 @@ impl ProcessSurvey {
     pub fn memory(&mut self, event: u64, log: LogMemory) {
         // Without arenas, small blocks are in the C library's malloc, too.
         let small = if self.has_arenas { 0 } else { self.small_bytes };
-        let parts = |parts: raw_items::MemoryParts| MemoryParts {
+        let parts = |read: raw_items::MemoryParts| MemoryParts {
             blocks: self.outside_bytes.saturating_add(small),
             arenas: self.arena_bytes,
-            free: parts.malloc_free.unwrap_or(0),
-            own_mappings: parts.own_mappings,
-            images: parts.images,
+            free: read.malloc_free.unwrap_or(0),
+            own_mappings: read.own_mappings,
+            images: read.images,
         };
         self.memory.push(MemorySample {
             event,
             time_ns: log.time_ns,
             anonymous_bytes: log.anonymous,
-            parts: log.parts.map(parts),
+            parts: Some(parts(log.parts)),
         });
         if self.memory.len() >= 2 * SAMPLES_LIMIT {
             self.thin_out();
         }
     }
 
-    /// Leaves the larger of two samples each, those with parts first.
+    /// Leaves the larger of two samples each, besides the first and the last.
     fn thin_out(&mut self) {
-        let pick = |pair: &[MemorySample]| {
-            let rank = |sample: &&MemorySample| (sample.parts.is_some(), sample.anonymous_bytes);
-            pair.iter().max_by_key(rank).copied()
+        let [first, between @ .., last] = self.memory.as_slice() else { return };
+        let larger = |pair: &[MemorySample]| {
+            pair.iter().max_by_key(|sample| sample.anonymous_bytes).copied()
         };
-        self.memory = self.memory.chunks(2).filter_map(pick).collect();
+        let between = between.chunks(2).filter_map(larger);
+        self.memory = std::iter::once(*first).chain(between).chain([*last]).collect();
     }
 
     /// Takes a thread's first call.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::{Lifetimes, Tracker};
 use super::event::{ArenaEvent, Columns, Header, Row, SiteId, Sites, TraceError};
+use super::explained::{explained_sentence, explained_warnings, own_allocators};
 use super::formats::Creation;
 use super::process::ProcessRecord;
 use super::process_survey::ProcessSurvey;
@@ -88,6 +89,8 @@ pub struct RawLog {
     pub bypass: String,
     /// The path of the executable.
     pub executable: String,
+    /// How the process ended, where its parent knows: `signal 9`, `exit status 3`.
+    pub exit: Option<String>,
 }
 
 /// Marks that a trace holds at most, because its header is small.
@@ -131,6 +134,8 @@ pub struct Survey {
     /// Threads of the trace in a sub-interpreter with a heap of its own: the trace's number of the
     /// thread, and the number of the interpreter.
     pub interpreters: Vec<(u32, u32)>,
+    /// Loaded files with an allocator of their own, looked for where memory is unexplained.
+    pub own_allocators: Vec<String>,
     /// Whether a row has an alignment.
     pub has_alignments: bool,
     /// Threads, memory and requests.
@@ -184,11 +189,11 @@ impl Survey {
                 }
             }
             Aside::Arena { is_birth, size, .. } if size % ARENA_UNIT_BYTES != 0 => {
-                process.arena(is_birth, size);
+                process.arena(is_birth, size, false);
                 self.frame_chunks.take(is_birth, size);
             }
             Aside::Arena { is_birth, base, size } => {
-                process.arena(is_birth, size);
+                process.arena(is_birth, size, true);
                 self.arena_events += 1;
                 if self.arenas.len() < ARENAS_LIMIT {
                     self.arenas.push(ArenaEvent { event, is_birth, base, size });
@@ -258,12 +263,22 @@ impl RawLog {
             allocator_version: string(text::ALLOCATOR_VERSION),
             bypass: string(text::BYPASS),
             executable: string(text::EXECUTABLE),
+            exit: None,
         })
     }
 
     /// The path of the log.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The text of the fact `ending`. Of an abrupt end, its cause where the parent knows that.
+    fn ending_text(&self) -> String {
+        match (&self.ending, &self.exit) {
+            (RecordingEnding::Abrupt, Some(exit)) if exit.starts_with("signal") => exit.clone(),
+            (RecordingEnding::Abrupt, Some(exit)) => format!("_exit, {exit}"),
+            (ending, _) => ending.name().into(),
+        }
     }
 
     /// Whether calls of the C library are recorded.
@@ -345,6 +360,11 @@ impl RawLog {
             }
         }
         survey.process = process.record(tracker.threads());
+        let explains_too_little =
+            survey.process.explained_at_peak().is_some_and(|peak| peak.is_too_little());
+        if explains_too_little {
+            survey.own_allocators = own_allocators(items.modules(), &self.allocator_file);
+        }
         survey.rows = tracker.rows;
         survey.last_ns = items.time_ns;
         survey.interpreters = tracker
@@ -379,13 +399,16 @@ impl RawLog {
         if !self.variables.is_empty() {
             fact("variables", self.variables.join("\n"));
         }
+        if !survey.own_allocators.is_empty() {
+            fact("own_allocators", survey.own_allocators.join(", "));
+        }
         if !self.bypass.is_empty() {
             fact("bypass", self.bypass.clone());
         }
         fact("recorder", concat!("heaplay ", env!("CARGO_PKG_VERSION")).into());
         fact("pid", self.pid.to_string());
         fact("parent_pid", self.parent.to_string());
-        fact("ending", self.ending.name().into());
+        fact("ending", self.ending_text());
         if let Some(started) = self.started(survey) {
             fact("started", started);
         }
@@ -430,6 +453,13 @@ impl RawLog {
         if self.is_disturbed() {
             fact("disturbed", "another hook stood above the recorder's, or replaced it".into());
         }
+        if let Some(sentence) = explained_sentence(&survey.process) {
+            facts.insert("explained".to_owned(), sentence);
+        }
+        let warnings = explained_warnings(&facts, &survey.process);
+        if !warnings.is_empty() {
+            facts.insert("unexplained".to_owned(), warnings.join("; "));
+        }
         Header { columns, facts }
     }
 
@@ -455,9 +485,9 @@ impl RawLog {
             index += 1;
             row.lifetime = lifetime;
             row.end_thread = end_thread;
-            row.site = *site_ids
-                .entry(items.site)
-                .or_insert_with(|| sites.intern(&items.present_site(&self.directory, &mut symbols)));
+            row.site = *site_ids.entry(items.site).or_insert_with(|| {
+                sites.intern(&items.present_site(&self.directory, &mut symbols))
+            });
             write(&row, &sites)?;
         }
         Ok(())

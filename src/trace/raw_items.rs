@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 
 use self::layout::{Control, field, request, tag};
 use super::blocks::Item;
+use super::event::{
+    ALIGNMENT_LIMIT_BYTES, CALLED_FROM, Domain, Op, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, TraceError,
+    VIA, site_name,
+};
 use super::process::AllocatorRequest;
 use super::symbols::Symbols;
-use super::event::{
-    ALIGNMENT_LIMIT_BYTES, CALLED_FROM, Domain, Op, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, TraceError, VIA, site_name,
-};
 
 /// Frames of a site that are read, at most. The recorder writes fewer.
 const SITE_FRAMES_LIMIT: usize = 64;
@@ -55,8 +56,8 @@ pub(super) struct LogMemory {
     pub time_ns: u64,
     /// Resident anonymous memory.
     pub anonymous: u64,
-    /// Its parts, where they were read.
-    pub parts: Option<MemoryParts>,
+    /// Its parts, as they were last read.
+    pub parts: MemoryParts,
 }
 
 /// Parts of the resident anonymous memory, in bytes.
@@ -354,11 +355,9 @@ impl Items {
             }
             Control::Memory => {
                 let mut next = || Ok::<_, TraceError>(self.word()?.unwrap_or(0));
-                let [own_mappings, images, malloc_free, has_parts] =
-                    [next()?, next()?, next()?, next()?];
-                let malloc_free = malloc_free.checked_sub(1);
+                let (own_mappings, images) = (next()?, next()?);
+                let malloc_free = next()?.checked_sub(1);
                 let parts = MemoryParts { own_mappings, images, malloc_free };
-                let parts = (has_parts == 1).then_some(parts);
                 Aside::Memory(LogMemory { time_ns: self.time_ns, anonymous: payload, parts })
             }
             Control::Request => {
@@ -407,6 +406,11 @@ impl Items {
     /// The sub-interpreter of a number; `None` for the main interpreter.
     pub fn interpreter_of(&self, key: u32) -> Option<u32> {
         self.pairs.get((u32::MAX - key) as usize).map(|&(_, interpreter)| interpreter)
+    }
+
+    /// The paths of the files whose code the process had mapped.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.modules.values().map(String::as_str)
     }
 
     /// The name of the present site: `file:line`, then ` < file:line` for each recorded caller, as

@@ -69,9 +69,8 @@ impl ModuleSymbols {
                 Some(FunctionSymbol { address: symbol.address(), size: symbol.size(), name })
             })
             .collect();
-        functions.sort_by(|left, right| {
-            (left.address, &left.name).cmp(&(right.address, &right.name))
-        });
+        functions
+            .sort_by(|left, right| (left.address, &left.name).cmp(&(right.address, &right.name)));
         ModuleSymbols { functions, segments }
     }
 
