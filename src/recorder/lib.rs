@@ -45,14 +45,19 @@ use crate::shared::ProcessState;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static CONSTRUCTOR: extern "C" fn() = start;
+static CONSTRUCTOR: extern "C" fn() = construct;
 
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static DESTRUCTOR: extern "C" fn() = stop;
 
-extern "C" fn start() {
-    // SAFETY: the constructor runs before main, so no other thread changes the environment.
+extern "C" fn construct() {
+    native::start_once();
+}
+
+/// Reads the order and begins to record. In the constructor, or at an earlier call of the C library.
+fn start() {
+    // SAFETY: the constructors run before main, so no other thread changes the environment.
     let Some(line) = (unsafe { system::environment(order::VARIABLE_C) }) else { return };
     if python::is_running() {
         return; // loaded late, by the program itself

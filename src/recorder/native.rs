@@ -113,8 +113,20 @@ mod missing {
 
 /// Whether the order asks for the C library's calls.
 static IS_WANTED: AtomicBool = AtomicBool::new(false);
-/// 0: the real functions are not looked for; 1: they are being looked for; 2: they are found.
-static FOUND: AtomicU8 = AtomicU8::new(0);
+/// How far the process has come, one of [`progress`].
+static PROGRESS: AtomicU8 = AtomicU8::new(progress::NOTHING);
+
+/// Steps at the start of the process.
+mod progress {
+    /// The real functions are not looked for.
+    pub const NOTHING: u8 = 0;
+    /// The real functions are being looked for.
+    pub const FINDING: u8 = 1;
+    /// They are found. The recorder has not started: the C library is not ready.
+    pub const FOUND: u8 = 2;
+    /// The recorder has started, or is starting.
+    pub const STARTED: u8 = 3;
+}
 /// Whether calls are recorded.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 /// Whether calls wait for the end of a delay.
@@ -141,24 +153,47 @@ pub fn switch_on() {
     IS_ON.store(is_wanted(), Ordering::Relaxed);
 }
 
-/// The real functions. The first call of the process finds them.
+/// The real functions. The first calls of the process find them and start the recorder: libraries
+/// allocate in their constructors, which may run before the recorder's.
 #[inline(always)]
 fn real() -> &'static RealCalls {
-    if FOUND.load(Ordering::Relaxed) != 2 {
-        find_real();
+    if PROGRESS.load(Ordering::Relaxed) != progress::STARTED {
+        go_on();
     }
     // SAFETY: written once, by the first call of the process, when it has one thread.
     unsafe { &*REAL.get() }
 }
 
-/// Finds the functions of the next library in the order of lookup. What that allocates itself comes
-/// from the C library.
+/// Takes the next step at the start of the process.
 #[cold]
 #[inline(never)]
-fn find_real() {
-    if FOUND.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-        return;
+fn go_on() {
+    match PROGRESS.load(Ordering::Relaxed) {
+        progress::NOTHING => {
+            PROGRESS.store(progress::FINDING, Ordering::Relaxed);
+            find_real();
+            PROGRESS.store(progress::FOUND, Ordering::Relaxed);
+            go_on();
+        }
+        progress::FOUND if system::has_environment() => start_once(),
+        _ => {}
     }
+}
+
+/// Starts the recorder, unless that was done. In the constructor, or at an earlier call.
+pub fn start_once() {
+    if PROGRESS.load(Ordering::Relaxed) == progress::NOTHING {
+        PROGRESS.store(progress::FINDING, Ordering::Relaxed);
+        find_real();
+    }
+    if PROGRESS.swap(progress::STARTED, Ordering::Relaxed) != progress::STARTED {
+        system::preserving_errno(crate::start);
+    }
+}
+
+/// Finds the functions of the next library in the order of lookup. What that allocates itself comes
+/// from the C library.
+fn find_real() {
     system::preserving_errno(|| {
         let find = |name: &CStr| Some(next_symbol(name)).filter(|found| !found.is_null());
         let real = REAL.get();
@@ -189,7 +224,6 @@ fn find_real() {
             (*real).remap = find(c"mremap").map(|at| transmute::<*mut c_void, Remap>(at));
         }
     });
-    FOUND.store(2, Ordering::Release);
 }
 
 /// The address of the malloc that serves the process.

@@ -244,6 +244,15 @@ pub fn next_symbol(name: &CStr) -> *mut c_void {
     unsafe { dlsym(RTLD_NEXT, name.as_ptr()) }
 }
 
+/// Whether the C library has the process's environment already.
+pub fn has_environment() -> bool {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: the pointer is the C library's own.
+    unsafe { !environ.is_null() }
+}
+
 /// An environment variable's bytes; `None` where the variable is not set.
 ///
 /// # Safety
