@@ -11,6 +11,7 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
+use crate::native;
 use crate::shared::ProcessState;
 use crate::system::symbol;
 
@@ -180,6 +181,7 @@ pub unsafe fn put(hooks: &[DomainHooks; GENERATIONS], if_disturbed: bool) -> boo
 /// Ends recording, and puts back the allocators from before wherever no other hook stands above.
 pub fn take_away() {
     OFF.store(true, Ordering::Relaxed);
+    native::switch_off();
     let state = REPLACED.get();
     // SAFETY: `prepare` has filled both functions, `put` the allocators. The library stays loaded,
     // so a thread that is still inside a hook, or about to call one, finds it.
