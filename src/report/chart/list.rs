@@ -22,7 +22,7 @@ use super::trace_live::{self, TraceLiveChart};
 use super::trace_sizes::{self, TraceSizesChart};
 use super::where_memory_went::{self, WhereMemoryWentChart};
 use crate::report::figures::{ArenaMap, Effect, TraceReport, TraceShape};
-use crate::report::synthesised;
+use crate::report::text::synthesised;
 
 /// Declares [`Chart`]: a variant for each description.
 macro_rules! charts {
