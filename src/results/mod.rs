@@ -51,4 +51,4 @@ pub use tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
     Residency, Rounding, Sample, SizeClass, Status, WhatIf,
 };
-pub use tail::{BUCKETS_AN_OCTAVE, LatencyRow, ServiceTimes, SlowCall, service_class};
+pub use tail::{LatencyRow, ServiceTimes, SlowCall, service_class};

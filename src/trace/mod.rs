@@ -4,7 +4,7 @@
 //! - `formats.rs` is the list of formats (`csv.rs`; `binary.rs` with `column.rs` and `frame.rs`). It
 //!   opens, creates and copies traces. `salvage.rs` opens a trace that was cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
-//!   holds, `size_class.rs` groups sizes, `generate.rs` makes traces of a given distribution.
+//!   holds, `generate.rs` makes traces of a given distribution.
 //! - `raw.rs` (with `raw_items.rs`) turns the recorder's log into rows.
 //! - `foreign.rs` is the contract for logs of other recorders: `rep.rs`, `mtrace.rs`, `logalloc.rs`,
 //!   `android.rs`, `memray.rs`. `foreign_log.rs` lists and converts them. `unpack.rs` opens their
@@ -32,7 +32,6 @@ mod raw_items;
 mod rep;
 mod salvage;
 mod sequence;
-mod size_class;
 mod statistics;
 mod tracemalloc;
 mod unpack;
@@ -50,7 +49,6 @@ pub use generate::{Distribution, GeneratedType, Generator};
 pub use raw::{RawLog, RecordingEnding, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
-pub use size_class::{size_class, size_class_limit};
 pub use statistics::{
     AGE_SIZES, Age, DomainCount, LivePoint, OpCount, SiteCount, SizeCount, StatisticsError,
     ThreadCount, TraceStatistics, TypeCount, age_bin, age_of_bin, statistics,
