@@ -29,7 +29,9 @@ mod usage;
 mod verify;
 
 pub use address_trace::{AddressEntry, FinalState, address_trace_of};
-pub use calls::{Owners, Slots, Tables, free_all, replay};
+#[cfg(feature = "internals")]
+pub use calls::free_all;
+pub use calls::{Owners, Slots, Tables, replay};
 pub use clock::{Clock, ClockSource, Floor};
 pub use contract::contract_test;
 pub use error::ReplayError;

@@ -82,11 +82,6 @@ impl NewRunDir {
         dir.lock = self.lock.take();
         Ok(dir)
     }
-
-    /// Where it is.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
 }
 
 impl Drop for NewRunDir {

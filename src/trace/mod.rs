@@ -44,7 +44,9 @@ pub use event::{
 };
 pub use foreign::Foreign;
 pub use foreign_log::{FOREIGN, ForeignLog, Imported};
-pub use formats::{Creation, FORMATS, Format, copy, create, open};
+#[cfg(feature = "internals")]
+pub use formats::create;
+pub use formats::{Creation, FORMATS, Format, copy, open};
 pub use generate::{Distribution, GeneratedType, Generator};
 pub use raw::{RawLog, RecordingEnding, Survey};
 pub use salvage::open_salvaging;
