@@ -43,7 +43,9 @@ pub use judge::{
     CellLabel, Judge, PairJudge, PairRatio, PairRecord, RepeatedRuns, Step, TimedMeasure, TrialRun,
 };
 pub use key::{CellKey, Operation, Pass, Scope};
-pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, OLDEST_FORMAT, TraceEntry};
+pub use manifest::{
+    BackendEntry, FORMAT, Machine, Manifest, OLDEST_FORMAT, ProgramMark, TraceEntry,
+};
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;
 pub use run_dir::{CellDir, NewRunDir, RunDir};
