@@ -5,10 +5,12 @@
 //!
 //! ```text
 //! magic      8 bytes   89 'H' 'P' 'L' 'Y' 0D 0A 1A   (a text-mode copy breaks it visibly)
-//! version    u16       1
+//! version    u16       2; version 1 lacks the part `P`, the column `alignment` and the domain libc
 //! header     u32 length, JSON {"columns":[…],"facts":{name: text, …}}, u32 CRC-32 of the JSON
 //! parts      tag u8 'R', rows u32 (1 … 65536), raw length u32, stored length u32,
 //!            u32 CRC-32 of the stored bytes, then the stored bytes: a zstd frame
+//! process    tag u8 'P', raw length u32, stored length u32, u32 CRC-32 of the stored bytes, then
+//!            the stored bytes: a zstd frame of JSON (`ProcessRecord`); at most once, after the rows
 //! end        tag u8 'E', rows u64, calls u64, u32 CRC-32 of those 16 bytes, and nothing after it
 //! ```
 //!
@@ -30,6 +32,7 @@
 //! site        varint
 //! types       new strings; only in a trace with types
 //! type        varint; only in a trace with types
+//! alignment   varint: 0 for none, else 1 + its binary logarithm; only in a trace with alignments
 //! ```
 //!
 //! Columns compress to about half the size of rows. A part needs nothing of the parts before but the
@@ -44,14 +47,18 @@ use serde::{Deserialize, Serialize};
 
 use super::column::{PADDING, PartColumn, all_bits, at_most, count, put_varint, spread};
 use super::event::{
-    Columns, Domain, Header, RequestCode, Row, RowBatch, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES,
-    SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId,
+    ALIGNMENT_LIMIT_BYTES, Columns, Domain, Header, RequestCode, Row, RowBatch, SITE_LIMIT_BYTES,
+    SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter,
+    TypeId,
 };
 use super::frame;
+use super::process::{NOTHING_KNOWN, ProcessRecord};
 use super::sequence::Sequence;
 
 const MAGIC: [u8; 8] = [0x89, b'H', b'P', b'L', b'Y', 0x0D, 0x0A, 0x1A];
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Versions that can be read.
+const READABLE: std::ops::RangeInclusive<u16> = 1..=VERSION;
 /// Rows of a part that the writer makes. A cut loses at most as many.
 const PART_ROWS: usize = 1 << 13;
 /// Rows of a part that the reader accepts, at most.
@@ -62,6 +69,7 @@ const HEADER_LIMIT_BYTES: usize = 1 << 20;
 /// The index of every call is below this.
 const EVENT_LIMIT: u64 = 1 << 50;
 const TAG_ROWS: u8 = b'R';
+const TAG_PROCESS: u8 = b'P';
 const TAG_END: u8 = b'E';
 const HAS_LIFETIME: u8 = 1 << 4;
 const HAS_END_THREAD: u8 = 1 << 5;
@@ -79,11 +87,17 @@ const SITE: usize = 8;
 // Only in a trace with types.
 const TYPES: usize = 9;
 const TYPE: usize = 10;
-const COLUMNS: usize = 11;
+// Only in a trace with alignments.
+const ALIGNMENT: usize = 11;
+const COLUMNS: usize = 12;
 
-/// The number of columns in the parts of a trace.
-fn part_columns(columns: Columns) -> usize {
-    if columns.type_name { COLUMNS } else { TYPES }
+/// The columns in the parts of a trace, in order.
+fn part_columns(columns: Columns) -> impl Iterator<Item = usize> {
+    (0..COLUMNS).filter(move |column| match *column {
+        TYPES | TYPE => columns.type_name,
+        ALIGNMENT => columns.alignment,
+        _ => true,
+    })
 }
 
 /// The header's JSON.
@@ -103,6 +117,8 @@ impl HeaderJson {
             (columns.time_ns, "time_ns"),
             (columns.site, "site"),
             (columns.type_name, "type"),
+            (columns.alignment, "alignment"),
+            (columns.thread_names, "thread_name"),
         ];
         let columns =
             named.iter().filter(|(has, _)| *has).map(|(_, name)| (*name).to_owned()).collect();
@@ -119,6 +135,8 @@ impl HeaderJson {
                 "time_ns" => columns.time_ns = true,
                 "site" => columns.site = true,
                 "type" => columns.type_name = true,
+                "alignment" => columns.alignment = true,
+                "thread_name" => columns.thread_names = true,
                 other => return Err(format!("a column `{other}`")),
             }
         }
@@ -158,6 +176,8 @@ struct BinaryReader {
     file: BufReader<File>,
     header: Header,
     sites: Sites,
+    /// `None` before the part that has it was read.
+    process: Option<ProcessRecord>,
     /// Byte offset of the part that is being read.
     offset: u64,
     /// Byte offset of the next part.
@@ -190,6 +210,7 @@ impl BinaryReader {
             file: BufReader::with_capacity(1 << 16, file),
             header: Header::default(),
             sites: Sites::default(),
+            process: None,
             offset: 0,
             next_offset: 0,
             rows_read: 0,
@@ -249,10 +270,12 @@ impl BinaryReader {
             return Err(self.fault("another beginning", "the magic number of a heaplay trace"));
         }
         let version = u16::from_le_bytes(self.bytes()?);
-        if version != VERSION {
+        if !READABLE.contains(&version) {
             return Err(self.fault(
                 format!("format version {version}"),
-                format!("version {VERSION}; convert it to CSV with the heaplay that made it"),
+                format!(
+                    "a version up to {VERSION}; convert it to CSV with the heaplay that made it"
+                ),
             ));
         }
         let length = self.u32()? as usize;
@@ -292,34 +315,37 @@ impl BinaryReader {
 
     /// Reads the next part into `self.part`; `false` at the end.
     fn read_part(&mut self) -> Result<bool, TraceError> {
-        self.offset = self.next_offset;
-        match self.bytes::<1>()?[0] {
-            TAG_ROWS => {
-                self.read_rows()?;
-                Ok(true)
+        loop {
+            self.offset = self.next_offset;
+            match self.bytes::<1>()?[0] {
+                TAG_ROWS if self.process.is_none() => {
+                    self.read_rows()?;
+                    return Ok(true);
+                }
+                TAG_PROCESS if self.process.is_none() => self.read_process()?,
+                TAG_END => {
+                    self.read_end()?;
+                    return Ok(false);
+                }
+                tag => {
+                    return Err(self.fault(
+                        format!("a part with tag {tag:#04x}"),
+                        "'R', 'P' or 'E', in this order: the file is damaged",
+                    ));
+                }
             }
-            TAG_END => {
-                self.read_end()?;
-                Ok(false)
-            }
-            tag => Err(self
-                .fault(format!("a part with tag {tag:#04x}"), "'R' or 'E': the file is damaged")),
         }
     }
 
-    fn read_rows(&mut self) -> Result<(), TraceError> {
-        let rows = self.u32()? as usize;
+    /// Reads lengths, checksum and the stored bytes, and unpacks them into `self.raw`.
+    fn unpack_part(&mut self) -> Result<(), TraceError> {
         let raw_length = self.u32()? as usize;
         let stored_length = self.u32()? as usize;
         let checksum = self.u32()?;
-        if rows == 0
-            || rows > PART_ROWS_LIMIT
-            || raw_length > PART_LIMIT_BYTES
-            || stored_length > PART_LIMIT_BYTES
-        {
+        if raw_length > PART_LIMIT_BYTES || stored_length > PART_LIMIT_BYTES {
             return Err(self.fault(
-                format!("a part of {rows} rows, {stored_length} stored and {raw_length} raw bytes"),
-                "1 to 65536 rows and at most 16 MiB: the file is damaged",
+                format!("a part of {stored_length} stored and {raw_length} raw bytes"),
+                "at most 16 MiB: the file is damaged",
             ));
         }
         let mut stored = std::mem::take(&mut self.stored);
@@ -334,12 +360,36 @@ impl BinaryReader {
         self.unpacker.unpack(&stored, raw_length, &mut raw).map_err(|error| {
             self.fault(format!("a part that zstd cannot read ({error})"), "a zstd frame")
         })?;
+        (self.stored, self.raw) = (stored, raw);
+        Ok(())
+    }
+
+    fn read_process(&mut self) -> Result<(), TraceError> {
+        self.unpack_part()?;
+        let process = serde_json::from_slice(&self.raw).map_err(|error| {
+            self.fault(
+                format!("a record of the process that cannot be read ({error})"),
+                "JSON with threads, memory and requests",
+            )
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn read_rows(&mut self) -> Result<(), TraceError> {
+        let rows = self.u32()? as usize;
+        if rows == 0 || rows > PART_ROWS_LIMIT {
+            return Err(self
+                .fault(format!("a part of {rows} rows"), "1 to 65536 rows: the file is damaged"));
+        }
+        self.unpack_part()?;
+        let mut raw = std::mem::take(&mut self.raw);
         let length = raw.len();
         raw.resize(length + PADDING, 0);
         self.decode(&raw, length, rows).ok_or_else(|| {
             self.fault("a part whose columns do not fit its rows", "as many values as rows")
         })?;
-        (self.stored, self.raw) = (stored, raw);
+        self.raw = raw;
         Ok(())
     }
 
@@ -349,9 +399,9 @@ impl BinaryReader {
         let mut rest = PartColumn::new(raw, 0, length);
         let (has, needed) = (self.header.columns, self.selected);
         let mut columns = [PartColumn::new(raw, length, length); COLUMNS];
-        for column in &mut columns[..part_columns(has)] {
+        for column in part_columns(has) {
             let length = rest.varint()?;
-            *column = rest.take(length)?;
+            columns[column] = rest.take(length)?;
         }
         // A string must be new.
         while let Some(name) = columns[SITES].text(SITE_LIMIT_BYTES)? {
@@ -398,12 +448,19 @@ impl BinaryReader {
             at_most((self.sites.type_count() as u64).min(u32::MAX.into()), values)?;
             part.types.extend(values.iter().map(|id| TypeId(*id as u32)));
         }
+        if has.alignment && needed.alignment {
+            columns[ALIGNMENT].varints(rows, values)?;
+            at_most(u64::from(ALIGNMENT_LIMIT_BYTES.ilog2()) + 1, values)?;
+            let alignment = |code: &u64| code.checked_sub(1).map_or(0, |shift| 1 << shift);
+            part.alignments.extend(values.iter().map(alignment));
+        }
         let left_out = [
             (TIME_NS, needed.time_ns),
             (THREAD, needed.thread),
             (END_THREAD, needed.end_thread),
             (SITE, needed.site),
             (TYPE, needed.type_name),
+            (ALIGNMENT, needed.alignment),
         ];
         for (column, _) in left_out.into_iter().filter(|(_, is_needed)| !is_needed) {
             columns[column].skip();
@@ -454,7 +511,7 @@ fn requests(
     let unannounced = if has.end_thread { 0 } else { HAS_END_THREAD };
     let domains = if has.domain { 0 } else { 3 << 2 };
     let wrong = heads.iter().fold(0, |wrong, head| {
-        let is_unknown = head & (head >> 1) & 0b0101;
+        let is_unknown = head & (head >> 1) & 0b0001;
         wrong | is_unknown | head & unannounced | (head ^ (Domain::Obj as u8) << 2) & domains
     });
     (wrong == 0).then_some(())?;
@@ -559,6 +616,10 @@ impl TraceReader for BinaryReader {
         &self.sites
     }
 
+    fn process(&self) -> &ProcessRecord {
+        self.process.as_ref().unwrap_or(&NOTHING_KNOWN)
+    }
+
     fn events_hint(&self) -> Option<u64> {
         self.events_hint
     }
@@ -629,23 +690,28 @@ impl BinaryWriter {
             return Ok(());
         }
         let mut raw = Vec::new();
-        for column in &mut self.part[..part_columns(self.columns)] {
-            put_varint(&mut raw, column.len() as u64);
-            raw.append(column);
+        for column in part_columns(self.columns) {
+            put_varint(&mut raw, self.part[column].len() as u64);
+            raw.append(&mut self.part[column]);
         }
+        self.put_part(TAG_ROWS, Some(self.part_rows), &raw)?;
+        self.part_rows = 0;
+        Ok(())
+    }
+
+    /// Writes a part: its tag, the number of its rows where it has rows, lengths, checksum, bytes.
+    fn put_part(&mut self, tag: u8, rows: Option<usize>, raw: &[u8]) -> Result<(), TraceError> {
         let failed = |source| TraceError::io(&self.path, source);
-        let stored = frame::pack(&raw).map_err(failed)?;
-        let mut head = vec![TAG_ROWS];
-        for number in [self.part_rows, raw.len(), stored.len()] {
+        let stored = frame::pack(raw).map_err(failed)?;
+        let mut head = vec![tag];
+        for number in rows.into_iter().chain([raw.len(), stored.len()]) {
             head.extend(
                 u32::try_from(number).map_err(|e| failed(io::Error::other(e)))?.to_le_bytes(),
             );
         }
         head.extend(crc32fast::hash(&stored).to_le_bytes());
         self.file.write_all(&head).map_err(failed)?;
-        self.file.write_all(&stored).map_err(failed)?;
-        self.part_rows = 0;
-        Ok(())
+        self.file.write_all(&stored).map_err(failed)
     }
 }
 
@@ -682,6 +748,10 @@ impl TraceWriter for BinaryWriter {
         if self.columns.type_name {
             put_varint(&mut self.part[TYPE], row.type_id.0.into());
         }
+        if self.columns.alignment {
+            let code = row.alignment.checked_ilog2().map_or(0, |shift| shift + 1);
+            put_varint(&mut self.part[ALIGNMENT], code.into());
+        }
         self.last_event = Some(row.event);
         self.calls = self.calls.max(row.event + 1).max(row.end().map_or(0, |end| end + 1));
         self.rows += 1;
@@ -692,6 +762,17 @@ impl TraceWriter for BinaryWriter {
             self.flush_part()?;
         }
         Ok(())
+    }
+
+    fn write_process(&mut self, process: &ProcessRecord) -> Result<(), TraceError> {
+        self.flush_part()?;
+        let json = serde_json::to_vec(process)
+            .map_err(|error| TraceError::io(&self.path, io::Error::other(error)))?;
+        if json.len() > PART_LIMIT_BYTES {
+            let found = format!("a record of the process of {} bytes", json.len());
+            return Err(TraceError::io(&self.path, io::Error::other(found)));
+        }
+        self.put_part(TAG_PROCESS, None, &json)
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), TraceError> {

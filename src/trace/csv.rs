@@ -28,6 +28,12 @@
 //!   `site`, `type`. The type is that of the object in the block (`float`, `tuple`, `dict`), and
 //!   empty for a buffer. CPython chooses free lists by it.
 //!
+//! - Optional: `alignment`, the alignment in bytes that a malloc requested.
+//! - A row whose `op` is `thread_start` or `thread_end` is no call: the thread in `thread` begins or
+//!   ends before the call of index `event`. `thread_id` and `thread_name` of a `thread_start` are
+//!   the log's own. `thread` may be any number of 64 bits; the trace numbers threads from 1, in the
+//!   order in which the rows name them.
+//!
 //! Unknown columns are left out with one warning.
 
 use std::fs::File;
@@ -38,13 +44,14 @@ use std::path::{Path, PathBuf};
 use csv::ByteRecord;
 
 use super::event::{
-    Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites,
-    TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId,
+    ALIGNMENT_LIMIT_BYTES, Columns, Domain, Header, Op, Row, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES,
+    SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId,
 };
+use super::process::{ProcessRecord, ThreadNumbers, ThreadRecord};
 use super::sequence::{Sequence, SequenceError};
 
 /// The names of the columns, in the order of writing.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 13] = [
     "event",
     "op",
     "size",
@@ -55,6 +62,9 @@ const NAMES: [&str; 10] = [
     "time_ns",
     "site",
     "type",
+    "alignment",
+    "thread_id",
+    "thread_name",
 ];
 const EVENT: usize = 0;
 const OP: usize = 1;
@@ -66,6 +76,16 @@ const DOMAIN: usize = 6;
 const TIME_NS: usize = 7;
 const SITE: usize = 8;
 const TYPE: usize = 9;
+const ALIGNMENT: usize = 10;
+const THREAD_ID: usize = 11;
+const THREAD_NAME: usize = 12;
+
+/// The `op` of a row that says that a thread begins.
+const THREAD_START: &[u8] = b"thread_start";
+/// The `op` of a row that says that a thread ends.
+const THREAD_END: &[u8] = b"thread_end";
+/// The longest name of a thread, in bytes.
+const THREAD_NAME_LIMIT_BYTES: usize = 256;
 
 /// Whether the beginning of a file looks like a CSV trace: its first line names a known column.
 pub(super) fn sniff(start: &[u8]) -> bool {
@@ -98,6 +118,8 @@ struct CsvReader {
     width: usize,
     header: Header,
     sites: Sites,
+    threads: ThreadNumbers,
+    process: ProcessRecord,
     sequence: Sequence,
     /// Whether the caller validates that the rows are a trace.
     caller_validates: bool,
@@ -157,6 +179,8 @@ impl CsvReader {
             time_ns: indices[TIME_NS].is_some(),
             site: indices[SITE].is_some(),
             type_name: indices[TYPE].is_some(),
+            alignment: indices[ALIGNMENT].is_some(),
+            thread_names: indices[THREAD_ID].is_some() || indices[THREAD_NAME].is_some(),
         };
         Ok(CsvReader {
             path: path.to_owned(),
@@ -166,6 +190,8 @@ impl CsvReader {
             indices,
             header: Header { columns, ..Header::default() },
             sites: Sites::default(),
+            threads: ThreadNumbers::default(),
+            process: ProcessRecord::default(),
             sequence: Sequence::new(),
             caller_validates: false,
             warnings,
@@ -211,14 +237,22 @@ impl CsvReader {
         }
     }
 
-    fn parse(&mut self) -> Result<Row, TraceError> {
+    /// The row, or `None` for one that says that a thread begins or ends.
+    fn parse(&mut self) -> Result<Option<Row>, TraceError> {
         if self.record.len() != self.width {
             let found = format!("{} fields", self.record.len());
             return Err(self.fault(found, format!("{}, as in the header", self.width)));
         }
         let op = self.field(OP);
+        if op == THREAD_START || op == THREAD_END {
+            let is_start = op == THREAD_START;
+            return self.thread_event(is_start).map(|()| None);
+        }
         let op = Op::from_name(op).ok_or_else(|| {
-            self.fault(format!("op `{}`", String::from_utf8_lossy(op)), "malloc, calloc or realloc")
+            self.fault(
+                format!("op `{}`", String::from_utf8_lossy(op)),
+                "malloc, calloc, realloc, thread_start or thread_end",
+            )
         })?;
         const SIZE_RULE: &str = "a whole number of bytes, at most 2^47 (140737488355328)";
         let size = self
@@ -230,18 +264,20 @@ impl CsvReader {
         if lifetime == Some(0) {
             return Err(self.fault("lifetime `0`", LIFETIME_RULE));
         }
-        const THREAD_RULE: &str = "a small whole number";
-        let thread = self.number(THREAD, u64::from(u32::MAX), THREAD_RULE)?.unwrap_or(0) as u32;
-        let end_thread =
-            self.number(END_THREAD, u64::from(u32::MAX), THREAD_RULE)?.map(|t| t as u32);
+        let thread = self.thread(THREAD)?;
+        let end_thread = Some(self.thread(END_THREAD)?).filter(|thread| *thread > 0);
         let domain = match self.field(DOMAIN) {
             b"" => Domain::Obj,
             name => Domain::from_name(name).ok_or_else(|| {
-                self.fault(format!("domain `{}`", String::from_utf8_lossy(name)), "raw, mem or obj")
+                self.fault(
+                    format!("domain `{}`", String::from_utf8_lossy(name)),
+                    "raw, mem, obj or libc",
+                )
             })?,
         };
         let time_ns = self.number(TIME_NS, u64::MAX, "nanoseconds as a whole number")?.unwrap_or(0);
         let (site, type_id) = self.names()?;
+        let alignment = self.alignment(op)?;
         let event = match self.indices[EVENT] {
             Some(_) => self
                 .number(EVENT, 1 << 48, "the index of the call as a whole number")?
@@ -257,7 +293,77 @@ impl CsvReader {
             }
         };
         let lifetime = lifetime.and_then(NonZeroU64::new);
-        Ok(Row { event, op, size, lifetime, thread, end_thread, domain, time_ns, site, type_id })
+        Ok(Some(Row {
+            event,
+            op,
+            size,
+            lifetime,
+            thread,
+            end_thread,
+            domain,
+            time_ns,
+            site,
+            type_id,
+            alignment,
+        }))
+    }
+
+    /// The number of the thread that a column names; 0 for none.
+    fn thread(&mut self, column: usize) -> Result<u32, TraceError> {
+        let id = self.number(column, u64::MAX, "the id of a thread, a whole number")?;
+        Ok(id.filter(|id| *id > 0).map_or(0, |id| self.threads.number(id)))
+    }
+
+    /// The requested alignment in bytes; 0 for none.
+    fn alignment(&self, op: Op) -> Result<u64, TraceError> {
+        const RULE: &str = "a power of two of at most 2^30 bytes, or nothing";
+        let alignment = self.number(ALIGNMENT, ALIGNMENT_LIMIT_BYTES, RULE)?.unwrap_or(0);
+        if alignment > 0 && !alignment.is_power_of_two() {
+            return Err(self.fault(format!("alignment `{alignment}`"), RULE));
+        }
+        if alignment > 0 && op != Op::Malloc {
+            let found = format!("a {} with an alignment", op.name());
+            return Err(self.fault(found, "an alignment of a malloc only"));
+        }
+        Ok(alignment)
+    }
+
+    /// Takes a row that says that a thread begins or ends.
+    fn thread_event(&mut self, is_start: bool) -> Result<(), TraceError> {
+        let id = self
+            .number(THREAD, u64::MAX, "the id of a thread, a whole number")?
+            .filter(|id| *id > 0)
+            .ok_or_else(|| self.fault("a thread without an id", "its id in column `thread`"))?;
+        let event = match self.indices[EVENT] {
+            Some(_) => self.number(EVENT, 1 << 48, "the index of the next call")?,
+            None => Some(
+                self.sequence.derive_event(|_| {}).map_err(|error| self.sequence_fault(&error))?,
+            ),
+        };
+        let name = self
+            .text(THREAD_NAME, THREAD_NAME_LIMIT_BYTES, "the name of a thread in UTF-8")?
+            .map(str::to_owned);
+        let own_id = self.number(THREAD_ID, u64::MAX, "the log's own id of the thread")?;
+        match (is_start, event) {
+            (true, Some(event)) => self.threads.birth(id, event),
+            (true, None) => self.threads.number(id),
+            (false, Some(event)) => {
+                self.threads.death(id, event);
+                return Ok(());
+            }
+            (false, None) => {
+                return Err(
+                    self.fault("a thread_end without an event", "the index of the next call")
+                );
+            }
+        };
+        if let Some(name) = name {
+            self.threads.name(id, &name);
+        }
+        if let Some(own_id) = own_id {
+            self.threads.identify(id, own_id);
+        }
+        Ok(())
     }
 
     /// The ids of site and type.
@@ -298,14 +404,19 @@ impl TraceReader for CsvReader {
             return Ok(None);
         }
         self.is_over = true; // unless this row is sound
-        let path = &self.path;
-        if !self.reader.read_byte_record(&mut self.record).map_err(|error| from_csv(path, error))? {
-            if !self.caller_validates {
-                self.sequence.finish(|_| {}).map_err(|error| self.sequence_fault(&error))?;
+        let row = loop {
+            let (reader, path) = (&mut self.reader, &self.path);
+            if !reader.read_byte_record(&mut self.record).map_err(|error| from_csv(path, error))? {
+                if !self.caller_validates {
+                    self.sequence.finish(|_| {}).map_err(|error| self.sequence_fault(&error))?;
+                }
+                self.process.threads = self.threads.records().to_vec();
+                return Ok(None);
             }
-            return Ok(None);
-        }
-        let row = self.parse()?;
+            if let Some(row) = self.parse()? {
+                break row;
+            }
+        };
         if !self.caller_validates {
             self.sequence.accept(&row, |_| {}).map_err(|error| self.sequence_fault(&error))?;
         }
@@ -320,6 +431,10 @@ impl TraceReader for CsvReader {
 
     fn sites(&self) -> &Sites {
         &self.sites
+    }
+
+    fn process(&self) -> &ProcessRecord {
+        &self.process
     }
 
     fn warnings(&self) -> &[String] {
@@ -378,7 +493,34 @@ impl CsvWriter {
                 DOMAIN => self.writer.write_field(row.domain.name())?,
                 TIME_NS => self.writer.write_field(number(row.time_ns))?,
                 SITE => self.writer.write_field(sites.name(row.site))?,
-                _ => self.writer.write_field(sites.type_name(row.type_id))?,
+                TYPE => self.writer.write_field(sites.type_name(row.type_id))?,
+                ALIGNMENT if row.alignment > 0 => self.writer.write_field(number(row.alignment))?,
+                _ => self.writer.write_field("")?,
+            }
+        }
+        self.writer.write_record(None::<&[u8]>)
+    }
+
+    /// Writes a row that says that a thread begins or ends. Its other columns are empty.
+    fn put_thread(
+        &mut self,
+        op: &[u8],
+        number: usize,
+        event: Option<u64>,
+        record: &ThreadRecord,
+    ) -> csv::Result<()> {
+        for column in (0..NAMES.len()).filter(|column| has(self.columns, *column)) {
+            match column {
+                OP => self.writer.write_field(op)?,
+                THREAD => self.writer.write_field(number.to_string())?,
+                EVENT => self
+                    .writer
+                    .write_field(event.map(|event| event.to_string()).unwrap_or_default())?,
+                THREAD_ID if op == THREAD_START => {
+                    self.writer.write_field(record.id.to_string())?;
+                }
+                THREAD_NAME if op == THREAD_START => self.writer.write_field(&record.name)?,
+                _ => self.writer.write_field("")?,
             }
         }
         self.writer.write_record(None::<&[u8]>)
@@ -394,6 +536,8 @@ fn has(columns: Columns, column: usize) -> bool {
         TIME_NS => columns.time_ns,
         SITE => columns.site,
         TYPE => columns.type_name,
+        ALIGNMENT => columns.alignment,
+        THREAD_ID | THREAD_NAME => columns.thread && columns.thread_names,
         _ => true,
     }
 }
@@ -401,6 +545,23 @@ fn has(columns: Columns, column: usize) -> bool {
 impl TraceWriter for CsvWriter {
     fn write_row(&mut self, row: &Row, sites: &Sites) -> Result<(), TraceError> {
         self.put(row, sites).map_err(|error| from_csv(&self.path, error))
+    }
+
+    fn write_process(&mut self, process: &ProcessRecord) -> Result<(), TraceError> {
+        if !self.columns.thread {
+            return Ok(());
+        }
+        for (record, number) in process.threads.iter().zip(1..) {
+            let is_named = self.columns.thread_names && (record.id > 0 || !record.name.is_empty());
+            let start =
+                (record.birth.is_some() || is_named).then_some((THREAD_START, record.birth));
+            let end = record.death.map(|event| (THREAD_END, Some(event)));
+            for (op, event) in start.into_iter().chain(end) {
+                self.put_thread(op, number, event, record)
+                    .map_err(|error| from_csv(&self.path, error))?;
+            }
+        }
+        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<(), TraceError> {

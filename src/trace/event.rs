@@ -10,6 +10,11 @@ use std::io;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
+use super::process::{NOTHING_KNOWN, ProcessRecord};
+
+/// The largest alignment of a row, in bytes: 2^30. Linux has no page that is larger.
+pub const ALIGNMENT_LIMIT_BYTES: u64 = 1 << 30;
+
 /// The largest size of a row, in bytes: 2^47, the user half of a 48-bit address space.
 pub const SIZE_LIMIT_BYTES: u64 = 1 << 47;
 
@@ -49,8 +54,8 @@ impl Op {
     }
 }
 
-/// One of CPython's three allocation domains (`PyMem_RawMalloc`, `PyMem_Malloc`,
-/// `PyObject_Malloc`).
+/// Who was asked for the memory: one of CPython's three allocation domains (`PyMem_RawMalloc`,
+/// `PyMem_Malloc`, `PyObject_Malloc`), or the C library itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Domain {
     /// `PyMem_Raw*`: bypasses pymalloc; may be called without the GIL.
@@ -59,16 +64,23 @@ pub enum Domain {
     Mem,
     /// `PyObject_*`: objects.
     Obj,
+    /// The C library's own functions (`malloc`, `posix_memalign`, `operator new`), called by any
+    /// code but CPython's allocators. Bypasses pymalloc.
+    Libc,
 }
 
 impl Domain {
-    /// All domains, in the order of their codes (0, 1, 2).
-    pub const ALL: [Domain; 3] = [Domain::Raw, Domain::Mem, Domain::Obj];
+    /// All domains, in the order of their codes (0, 1, 2, 3).
+    pub const ALL: [Domain; 4] = [Domain::Raw, Domain::Mem, Domain::Obj, Domain::Libc];
+
+    /// The domains of CPython's allocators.
+    pub const CPYTHON: [Domain; 3] = [Domain::Raw, Domain::Mem, Domain::Obj];
 
     /// Whether a block of this domain may be resized or freed in the other. `mem` and `obj` share
-    /// one allocator and `raw` has its own. CPython crashes when the two are mixed.
+    /// one allocator; `raw` and `libc` have their own. CPython crashes when they are mixed.
     pub fn shares_blocks_with(self, other: Domain) -> bool {
-        (self == Domain::Raw) == (other == Domain::Raw)
+        let is_pooled = |domain| matches!(domain, Domain::Mem | Domain::Obj);
+        self == other || is_pooled(self) && is_pooled(other)
     }
 
     /// The domain's name in CSV files, tables and pictures.
@@ -77,6 +89,7 @@ impl Domain {
             Domain::Raw => "raw",
             Domain::Mem => "mem",
             Domain::Obj => "obj",
+            Domain::Libc => "libc",
         }
     }
 
@@ -88,6 +101,9 @@ impl Domain {
 
 /// The separator in a site between a line and the line that called it.
 pub const CALLED_FROM: &str = " < ";
+
+/// Stands in a site between a Python line and the native function that it reached.
+pub const VIA: &str = " via ";
 
 /// The frames of a site, `file:line` each, newest first.
 pub fn frames(site: &str) -> impl Iterator<Item = &str> {
@@ -154,6 +170,9 @@ pub struct Row {
     /// The type of the object in the block, as the program's runtime names it: `float`, `tuple`,
     /// `dict`. Buffers have none.
     pub type_id: TypeId,
+    /// The alignment that the program requested, in bytes: a power of two, of a malloc only. 0 for a
+    /// request without one.
+    pub alignment: u64,
 }
 
 impl Row {
@@ -170,6 +189,7 @@ impl Row {
             time_ns: 0,
             site: SiteId(0),
             type_id: TypeId(0),
+            alignment: 0,
         }
     }
 
@@ -179,7 +199,7 @@ impl Row {
     }
 }
 
-/// Op (bits 0–1) and domain (bits 2–3) of a request, by their codes.
+/// Op (bits 0 to 1) and domain (bits 2 to 3) of a request, by their codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestCode(pub(super) u8);
 
@@ -202,10 +222,11 @@ impl RequestCode {
     /// The domain.
     #[inline(always)]
     pub fn domain(self) -> Domain {
-        match self.0 >> 2 {
+        match self.0 >> 2 & 3 {
             0 => Domain::Raw,
             1 => Domain::Mem,
-            _ => Domain::Obj,
+            2 => Domain::Obj,
+            _ => Domain::Libc,
         }
     }
 
@@ -240,6 +261,8 @@ pub struct RowBatch {
     pub sites: Vec<SiteId>,
     /// As [`Row::type_id`].
     pub types: Vec<TypeId>,
+    /// As [`Row::alignment`], in bytes.
+    pub alignments: Vec<u64>,
 }
 
 impl RowBatch {
@@ -262,6 +285,7 @@ impl RowBatch {
         self.end_threads.clear();
         self.sites.clear();
         self.types.clear();
+        self.alignments.clear();
     }
 
     /// Removes all rows, but leaves the values of events, sizes and lifetimes, which the caller
@@ -283,6 +307,7 @@ impl RowBatch {
         self.end_threads.extend(columns.end_thread.then_some(row.end_thread));
         self.sites.extend(columns.site.then_some(row.site));
         self.types.extend(columns.type_name.then_some(row.type_id));
+        self.alignments.extend(columns.alignment.then_some(row.alignment));
     }
 
     /// The row of index `at`; columns that the batch lacks have their defaults.
@@ -298,6 +323,7 @@ impl RowBatch {
             time_ns: self.times_ns.get(at).copied().unwrap_or_default(),
             site: self.sites.get(at).copied().unwrap_or_default(),
             type_id: self.types.get(at).copied().unwrap_or_default(),
+            alignment: self.alignments.get(at).copied().unwrap_or_default(),
         }
     }
 }
@@ -318,6 +344,11 @@ pub struct Columns {
     pub site: bool,
     /// `type` is recorded.
     pub type_name: bool,
+    /// `alignment` is recorded.
+    pub alignment: bool,
+    /// The log's own ids and names of threads are recorded. They are in the trace's
+    /// [`ProcessRecord`], not in its rows.
+    pub thread_names: bool,
 }
 
 impl Columns {
@@ -329,6 +360,8 @@ impl Columns {
         time_ns: true,
         site: true,
         type_name: true,
+        alignment: true,
+        thread_names: true,
     };
 
     /// The columns that are in both.
@@ -341,6 +374,8 @@ impl Columns {
             time_ns: self.time_ns && other.time_ns,
             site: self.site && other.site,
             type_name: self.type_name && other.type_name,
+            alignment: self.alignment && other.alignment,
+            thread_names: self.thread_names && other.thread_names,
         }
     }
 }
@@ -520,6 +555,10 @@ pub trait TraceReader: Send {
     fn skip_validation(&mut self) {}
     /// The sites and types of the rows read so far.
     fn sites(&self) -> &Sites;
+    /// What is known of the recorded process besides its requests. Complete after the last row.
+    fn process(&self) -> &ProcessRecord {
+        &NOTHING_KNOWN
+    }
     /// The number of calls (rows and frees), where the format shows it before the end. A hint, not a
     /// promise.
     fn events_hint(&self) -> Option<u64> {
@@ -538,6 +577,12 @@ pub trait TraceWriter {
     /// # Errors
     /// When the file cannot be written.
     fn write_row(&mut self, row: &Row, sites: &Sites) -> Result<(), TraceError>;
+    /// Writes what is known of the recorded process besides its requests. Called after the last row,
+    /// at most once.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    fn write_process(&mut self, process: &ProcessRecord) -> Result<(), TraceError>;
     /// Writes buffered rows and the closing part. A file without its closing part counts as cut off.
     ///
     /// # Errors

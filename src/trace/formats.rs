@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::event::{Header, Row, Sites, TraceError, TraceReader, TraceWriter};
+use super::process::ProcessRecord;
 use super::{binary, csv};
 
 /// Opens a file as a trace of one format.
@@ -117,6 +118,14 @@ impl Creation {
         self.writer.write_row(row, sites).inspect_err(|_| drop(std::fs::remove_file(&self.part)))
     }
 
+    /// Writes what is known of the recorded process besides its requests, after the last row.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_process(&mut self, process: &ProcessRecord) -> Result<(), TraceError> {
+        self.writer.write_process(process).inspect_err(|_| drop(std::fs::remove_file(&self.part)))
+    }
+
     /// Completes the file and gives it its own name.
     ///
     /// # Errors
@@ -141,6 +150,9 @@ pub fn copy(reader: &mut dyn TraceReader, path: &Path) -> Result<u64, TraceError
         while let Some(row) = reader.next_row()? {
             creation.write_row(&row, reader.sites())?;
             rows += 1;
+        }
+        if !reader.process().is_empty() {
+            creation.write_process(reader.process())?;
         }
         Ok(rows)
     })();

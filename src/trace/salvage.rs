@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::event::{Header, Row, Sites, TraceError, TraceReader};
 use super::formats::open;
+use super::process::ProcessRecord;
 
 /// Opens a trace. Of a trace that was cut off, the reader gives the rows of the whole parts. The
 /// warnings and the fact `cut_off_at_byte` report the cut.
@@ -68,6 +69,10 @@ impl TraceReader for Salvaged {
 
     fn sites(&self) -> &Sites {
         self.inner.sites()
+    }
+
+    fn process(&self) -> &ProcessRecord {
+        self.inner.process()
     }
 
     fn warnings(&self) -> &[String] {

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use heaplay::trace::{
-    self, Columns, Domain, Header, Op, Row, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError,
+    self, AllocatorEvent, AllocatorRequest, Columns, Domain, Header, MemoryParts, MemorySample, Op,
+    PresentBytes, ProcessRecord, Row, SIZE_LIMIT_BYTES, SiteId, Sites, ThreadRecord, TraceError,
 };
 use proptest::prelude::*;
 
@@ -14,6 +15,8 @@ struct Trace {
     columns: Columns,
     rows: Vec<Row>,
     sites: Sites,
+    /// Of the process, CSV holds the threads alone.
+    process: ProcessRecord,
 }
 
 /// The next call of the program. Indices choose a live block.
@@ -32,6 +35,8 @@ struct Details {
     time_ns: u64,
     site: String,
     type_name: String,
+    /// For a malloc.
+    alignment: u64,
 }
 
 fn details() -> impl Strategy<Value = Details> {
@@ -51,14 +56,16 @@ fn details() -> impl Strategy<Value = Details> {
         4 => "float|tuple|dict keys",
         1 => ".{0,9}",
     ];
-    (sizes, threads, domains, times, sites, types).prop_map(
-        |(size, thread, domain, time_ns, site, type_name)| Details {
+    let alignments = prop_oneof![3 => Just(0), 1 => (0u32..31).prop_map(|shift| 1 << shift)];
+    (sizes, threads, domains, times, sites, types, alignments).prop_map(
+        |(size, thread, domain, time_ns, site, type_name, alignment)| Details {
             size,
             thread,
             domain,
             time_ns,
             site,
             type_name,
+            alignment,
         },
     )
 }
@@ -75,22 +82,37 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn columns() -> impl Strategy<Value = Columns> {
-    any::<[bool; 6]>().prop_map(|[thread, end_thread, domain, time_ns, site, type_name]| Columns {
-        thread,
-        end_thread,
-        domain,
-        time_ns,
-        site,
-        type_name,
+    any::<[bool; 8]>().prop_map(
+        |[thread, end_thread, domain, time_ns, site, type_name, alignment, thread_names]| Columns {
+            thread,
+            end_thread,
+            domain,
+            time_ns,
+            site,
+            type_name,
+            alignment,
+            thread_names: thread && thread_names,
+        },
+    )
+}
+
+/// Births, deaths, ids and names of threads.
+fn threads() -> impl Strategy<Value = Vec<ThreadRecord>> {
+    let event = || prop::option::of(0u64..1000);
+    let record = (any::<u64>(), ".{0,9}", event(), event());
+    prop::collection::vec(record, 300).prop_map(|records| {
+        let make = |(id, name, birth, death)| ThreadRecord { id, name, birth, death };
+        records.into_iter().map(make).collect()
     })
 }
 
 fn traces() -> impl Strategy<Value = Trace> {
-    (columns(), steps()).prop_map(|(columns, steps)| play(columns, steps))
+    (columns(), steps(), threads())
+        .prop_map(|(columns, steps, threads)| play(columns, steps, &threads))
 }
 
 /// Runs the steps; a column that the trace does not have stays at its default.
-fn play(columns: Columns, steps: Vec<Step>) -> Trace {
+fn play(columns: Columns, steps: Vec<Step>, threads: &[ThreadRecord]) -> Trace {
     let (mut rows, mut sites): (Vec<Row>, Sites) = Default::default();
     let mut live: Vec<usize> = Vec::new();
     let mut event = 0;
@@ -102,9 +124,9 @@ fn play(columns: Columns, steps: Vec<Step>) -> Trace {
             }
             Step::Resize(at, mut details) if !live.is_empty() => {
                 let block = live.swap_remove(at.index(live.len()));
-                // Raw blocks stay raw, others do not become raw.
+                // Blocks of raw and libc stay there, others do not become such.
                 let old = rows[block].domain;
-                if (old == Domain::Raw) != (details.domain == Domain::Raw) {
+                if !old.shares_blocks_with(details.domain) {
                     details.domain = old;
                 }
                 end(&mut rows[block], event, None, columns);
@@ -119,7 +141,39 @@ fn play(columns: Columns, steps: Vec<Step>) -> Trace {
         }
         event += 1;
     }
-    Trace { columns, rows, sites }
+    let process = ProcessRecord {
+        threads: number_threads(&mut rows, columns, threads),
+        ..ProcessRecord::NONE
+    };
+    Trace { columns, rows, sites, process }
+}
+
+/// Numbers the threads in the order in which rows name them. Returns what is known of each.
+fn number_threads(rows: &mut [Row], columns: Columns, known: &[ThreadRecord]) -> Vec<ThreadRecord> {
+    let mut numbers: Vec<u32> = Vec::new();
+    let mut number = |id: &mut u32| {
+        if *id > 0 {
+            let at = numbers.iter().position(|known| known == id).unwrap_or_else(|| {
+                numbers.push(*id);
+                numbers.len() - 1
+            });
+            *id = at as u32 + 1;
+        }
+    };
+    for row in rows {
+        number(&mut row.thread);
+        row.end_thread.iter_mut().for_each(&mut number);
+    }
+    let mut threads = known[..numbers.len()].to_vec();
+    for (thread, number) in threads.iter_mut().zip(1..) {
+        if !columns.thread_names {
+            (thread.id, thread.name) = (number, String::new());
+        }
+        if !columns.thread {
+            (thread.birth, thread.death) = (None, None);
+        }
+    }
+    threads
 }
 
 fn row(columns: Columns, event: u64, op: Op, details: Details, sites: &mut Sites) -> Row {
@@ -139,6 +193,9 @@ fn row(columns: Columns, event: u64, op: Op, details: Details, sites: &mut Sites
     if columns.type_name {
         row.type_id = sites.intern_type(&details.type_name);
     }
+    if columns.alignment && op == Op::Malloc {
+        row.alignment = details.alignment;
+    }
     row
 }
 
@@ -153,6 +210,9 @@ fn write(path: &Path, wanted: &Trace) {
     for row in &wanted.rows {
         writer.write_row(row, &wanted.sites).unwrap();
     }
+    if !wanted.process.is_empty() {
+        writer.write_process(&wanted.process).unwrap();
+    }
     writer.finish().unwrap();
 }
 
@@ -164,12 +224,14 @@ fn read(path: &Path) -> Result<Trace, TraceError> {
     }
     assert_eq!(reader.next_row().unwrap(), None, "the end stays the end");
     let sites = reader.sites().clone();
-    Ok(Trace { columns: reader.header().columns, rows, sites })
+    let process = reader.process().clone();
+    Ok(Trace { columns: reader.header().columns, rows, sites, process })
 }
 
 fn same(a: &Trace, b: &Trace) {
     assert_eq!(a.columns, b.columns);
     assert_eq!(a.rows.len(), b.rows.len());
+    assert_eq!(a.process, b.process);
     for (left, right) in a.rows.iter().zip(&b.rows) {
         // Sites are numbered by their first row, so they have to have the same numbers too.
         assert_eq!(left, right);
@@ -201,7 +263,8 @@ proptest! {
     fn without_the_event_column_rows_take_the_lowest_indices(mut steps in steps()) {
         // Such a trace cannot say which block a realloc resizes, so it has none.
         steps.retain(|step| !matches!(step, Step::Resize(..)));
-        let wanted = play(Columns::default(), steps);
+        let threads = vec![ThreadRecord::default(); 300];
+        let wanted = play(Columns::default(), steps, &threads);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bare.csv");
         let mut text = String::from("op,size,lifetime\n");
@@ -273,7 +336,12 @@ proptest! {
 #[test]
 fn long_sites_in_every_row_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
-    let mut wanted = Trace { columns: Columns::ALL, rows: Vec::new(), sites: Sites::default() };
+    let mut wanted = Trace {
+        columns: Columns::ALL,
+        rows: Vec::new(),
+        sites: Sites::default(),
+        process: ProcessRecord::NONE,
+    };
     for event in 0..9_000 {
         let mut row = Row::new(event, Op::Malloc, 1, None);
         row.site = wanted.sites.intern(&format!("{event:0>4096}"));
@@ -283,4 +351,48 @@ fn long_sites_in_every_row_are_read_back() {
     let path = folder.path().join("long.trace");
     write(&path, &wanted);
     same(&wanted, &read(&path).unwrap());
+}
+
+/// Memory, requests and touched bytes survive the binary format; CSV leaves them out.
+#[test]
+fn what_is_known_of_the_process_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let row =
+        Row { domain: Domain::Libc, alignment: 64, thread: 1, ..Row::new(0, Op::Malloc, 9, None) };
+    let thread = ThreadRecord {
+        id: 140_135_846_332_224,
+        name: "ünïx, 1".into(),
+        birth: Some(0),
+        death: Some(1),
+    };
+    let sample = MemorySample {
+        event: 1,
+        time_ns: 7,
+        anonymous_bytes: 1 << 40,
+        parts: Some(MemoryParts { blocks: 1, arenas: 2, free: 3, own_mappings: 4, images: 5 }),
+    };
+    let trim = |event, request| AllocatorEvent { event, thread: 1, request };
+    let wanted = Trace {
+        columns: Columns::ALL,
+        rows: vec![row],
+        sites: Sites::default(),
+        process: ProcessRecord {
+            threads: vec![thread],
+            memory: vec![sample],
+            requests: vec![
+                trim(1, AllocatorRequest::Trim { pad_bytes: 3 }),
+                trim(1, AllocatorRequest::Option { parameter: -8, value: 1 }),
+            ],
+            present: vec![PresentBytes { event: 0, bytes: 4096 }],
+        },
+    };
+    let (one, two) = (folder.path().join("one.trace"), folder.path().join("two.csv"));
+    write(&one, &wanted);
+    same(&wanted, &read(&one).unwrap());
+    copy(&one, &two);
+    let threads = wanted.process.threads.clone();
+    same(
+        &Trace { process: ProcessRecord { threads, ..ProcessRecord::NONE }, ..wanted },
+        &read(&two).unwrap(),
+    );
 }
