@@ -6,7 +6,7 @@
 //! - `formats.rs` is the list of formats (`csv.rs`; `binary.rs` with `column.rs` and `frame.rs`). It
 //!   opens, creates and copies traces. `salvage.rs` opens a trace that was cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
-//!   holds, `size_class.rs` groups sizes, `generate.rs` makes traces of a given distribution.
+//!   holds, `generate.rs` makes traces of a given distribution.
 //! - `raw.rs` (with `raw_items.rs`) turns the recorder's log into rows; `process_survey.rs` collects
 //!   what the log says of the process, `symbols.rs` names its native functions.
 //! - `foreign.rs` is the contract for logs of other recorders: `rep.rs`, `mtrace.rs`, `logalloc.rs`,
@@ -38,7 +38,6 @@ mod raw_items;
 mod rep;
 mod salvage;
 mod sequence;
-mod size_class;
 mod statistics;
 mod symbols;
 mod tracemalloc;
@@ -53,7 +52,9 @@ pub use event::{
 pub use explained::Explained;
 pub use foreign::Foreign;
 pub use foreign_log::{FOREIGN, ForeignLog, Imported};
-pub use formats::{Creation, FORMATS, Format, copy, create, open};
+#[cfg(feature = "internals")]
+pub use formats::create;
+pub use formats::{Creation, FORMATS, Format, copy, open};
 pub use generate::{Distribution, GeneratedType, Generator};
 pub use process::{
     AllocatorEvent, AllocatorRequest, MemoryParts, MemorySample, PresentBytes, ProcessRecord,
@@ -62,7 +63,6 @@ pub use process::{
 pub use raw::{RawLog, RecordingEnding, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
-pub use size_class::{size_class, size_class_limit};
 pub use statistics::{
     AGE_SIZES, Age, DomainCount, LivePoint, OpCount, SiteCount, SizeCount, StatisticsError,
     ThreadCount, TraceStatistics, TypeCount, age_bin, age_of_bin, statistics,

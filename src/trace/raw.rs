@@ -268,6 +268,7 @@ impl RawLog {
     }
 
     /// The path of the log.
+    #[cfg(feature = "internals")]
     pub fn path(&self) -> &Path {
         &self.path
     }
