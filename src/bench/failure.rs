@@ -168,11 +168,6 @@ impl ChildFailure {
         matches!(self, ChildFailure::OverTime { .. } | ChildFailure::OverMemory { .. })
     }
 
-    /// Whether the child did not understand its job.
-    pub fn is_not_understood(&self) -> bool {
-        matches!(self, ChildFailure::Reported(Failure::NotAJob(_)))
-    }
-
     /// The text with the backend in front, unless the text names the backend by itself.
     pub fn about(&self, backend: &str) -> String {
         match self {

@@ -33,10 +33,12 @@ pub fn is_running() -> bool {
     }
 }
 
-/// Whether the interpreter is a free-threaded build: only those count references from other threads,
-/// in functions of their own.
-pub fn is_free_threaded() -> bool {
-    !symbol(c"_Py_MergeZeroLocalRefcount").is_null() || !symbol(c"_Py_DecRefShared").is_null()
+/// Whether the interpreter is a free-threaded build, by its version or by its functions: only those
+/// builds count references from other threads, in functions of their own.
+pub fn is_free_threaded(version: &[u8]) -> bool {
+    version.windows(14).any(|part| part == b"free-threading")
+        || !symbol(c"_Py_MergeZeroLocalRefcount").is_null()
+        || !symbol(c"_Py_DecRefShared").is_null()
 }
 
 /// Byte offsets of the fields that make up a site, in one version of CPython on 64-bit machines.
@@ -213,15 +215,17 @@ impl Frames {
     #[inline(always)]
     pub unsafe fn walk(&self, holds_gil: bool, mut visit: impl FnMut(CodePosition) -> bool) {
         let offsets = &self.offsets;
-        // SAFETY: with the GIL held, the thread state, its frames and their code objects belong to
-        // this thread and live. The offsets are those of this version.
+        // SAFETY: the thread state, its frames and their code objects belong to this thread and live.
+        // The offsets are those of this version.
         unsafe {
-            let state = (self.current_state)();
+            let mut state = (self.current_state)();
             // Before 3.12 the current state belongs to the thread that holds the GIL. The frames of
-            // another thread must not be read.
-            if state.is_null()
-                || (!holds_gil && self.has_one_state && (self.state_of_this_thread)() != state)
-            {
+            // another thread must not be read. Those of this thread live while it has released the
+            // GIL, because it will return to them.
+            if !holds_gil && (self.has_one_state || state.is_null()) {
+                state = (self.state_of_this_thread)();
+            }
+            if state.is_null() {
                 return;
             }
             let mut frame = pointer(state, offsets.thread_frame);

@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::buckets::{bucket, bucket_nanoseconds};
 use super::calls::{Slots, Tables, replay};
 use super::clock::Clock;
 use super::error::ReplayError;
@@ -22,6 +21,7 @@ use super::usage::{processor_ns, processor_pair_ns};
 use crate::backends::Backend;
 use crate::program::{Action, Program};
 use crate::trace::Domain;
+use crate::units::{bucket, bucket_nanoseconds};
 
 /// The division of iterations into segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,16 @@ use super::event::{Domain, Op, Row};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Item {
     /// A malloc, a calloc, or the end of a realloc.
-    Birth { op: Op, domain: Domain, size: u64, address: u64, thread: u32, time_ns: u64 },
+    Birth {
+        op: Op,
+        domain: Domain,
+        size: u64,
+        /// Requested alignment in bytes; 0 for none.
+        alignment: u64,
+        address: u64,
+        thread: u32,
+        time_ns: u64,
+    },
     /// A free.
     Free { address: u64, thread: u32 },
     /// The begin of a realloc, with its old block.
@@ -40,6 +49,10 @@ pub(super) struct BlockEnd {
     lifetime: u64,
     /// The ending thread, where another thread allocated the block.
     other_thread: Option<u32>,
+    /// The block's domain.
+    pub domain: Domain,
+    /// Requested bytes.
+    pub size: u64,
 }
 
 impl Lifetimes {
@@ -78,6 +91,7 @@ struct TrackedBlock {
     event: u64,
     thread: u32,
     domain: Domain,
+    size: u64,
 }
 
 /// Follows the blocks by their addresses and numbers the calls. Both readings use it, so both number
@@ -124,7 +138,7 @@ impl Tracker {
                 }
                 None
             }
-            Item::Birth { op, domain, size, address, thread, time_ns } => {
+            Item::Birth { op, domain, size, alignment, address, thread, time_ns } => {
                 let given_up = if op == Op::Realloc { self.given_up.remove(&thread) } else { None };
                 let thread = self.thread(thread);
                 if let Some(block) = self.live.remove(&address) {
@@ -136,9 +150,11 @@ impl Tracker {
                 self.events = event + 1;
                 let row = usize::try_from(self.rows).unwrap_or(usize::MAX);
                 self.rows += 1;
-                self.live.insert(address, TrackedBlock { row, event, thread, domain });
+                self.live.insert(address, TrackedBlock { row, event, thread, domain, size });
                 let mut row = Row::new(event, op, size, None);
                 (row.thread, row.domain, row.time_ns) = (thread, domain, time_ns);
+                // A realloc keeps no alignment.
+                row.alignment = if op == Op::Malloc { alignment } else { 0 };
                 Some(row)
             }
         }
@@ -172,13 +188,24 @@ impl Tracker {
 
     fn end(&mut self, block: TrackedBlock, thread: u32, on_end: &mut dyn FnMut(&BlockEnd)) {
         let other_thread = (block.thread != thread).then_some(thread);
-        on_end(&BlockEnd { row: block.row, lifetime: self.events - block.event, other_thread });
+        on_end(&BlockEnd {
+            row: block.row,
+            lifetime: self.events - block.event,
+            other_thread,
+            domain: block.domain,
+            size: block.size,
+        });
         self.events += 1;
     }
 
     /// The log's thread numbers, in the order of the trace's numbers, which run from 1.
     pub fn threads(&self) -> &[u32] {
         &self.threads
+    }
+
+    /// The event of the live block at `address`.
+    pub fn event_of(&self, address: u64) -> Option<u64> {
+        self.live.get(&address).map(|block| block.event)
     }
 
     /// The trace's number of a thread.

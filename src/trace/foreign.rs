@@ -54,7 +54,15 @@ impl Log {
     pub fn birth(&mut self, op: Op, size: u64, address: u64) {
         if address != 0 {
             let (thread, time_ns) = (self.thread, self.time_ns);
-            let item = Item::Birth { op, domain: Domain::Obj, size, address, thread, time_ns };
+            let item = Item::Birth {
+                op,
+                domain: Domain::Obj,
+                size,
+                alignment: 0,
+                address,
+                thread,
+                time_ns,
+            };
             self.items.push((item, self.site));
         }
     }

@@ -1,12 +1,14 @@
 //! The allocation requests of a program, read from files and written to files.
 //!
 //! - `event.rs` is the contract: rows, readers, writers, errors. `process.rs` is what a trace knows
-//!   besides its rows: threads, memory over time, requests to the allocator.
+//!   besides its rows: threads, memory over time, requests to the allocator. `explained.rs` says how
+//!   much of a process's memory its recording explains.
 //! - `formats.rs` is the list of formats (`csv.rs`; `binary.rs` with `column.rs` and `frame.rs`). It
 //!   opens, creates and copies traces. `salvage.rs` opens a trace that was cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
-//!   holds, `size_class.rs` groups sizes, `generate.rs` makes traces of a given distribution.
-//! - `raw.rs` (with `raw_items.rs`) turns the recorder's log into rows.
+//!   holds, `generate.rs` makes traces of a given distribution.
+//! - `raw.rs` (with `raw_items.rs`) turns the recorder's log into rows; `process_survey.rs` collects
+//!   what the log says of the process, `symbols.rs` names its native functions.
 //! - `foreign.rs` is the contract for logs of other recorders: `rep.rs`, `mtrace.rs`, `logalloc.rs`,
 //!   `android.rs`, `memray.rs`. `foreign_log.rs` lists and converts them. `unpack.rs` opens their
 //!   files.
@@ -19,6 +21,7 @@ mod blocks;
 mod column;
 mod csv;
 mod event;
+mod explained;
 mod foreign;
 mod foreign_log;
 mod formats;
@@ -29,13 +32,14 @@ mod memray;
 mod mtrace;
 mod pickle;
 mod process;
+mod process_survey;
 mod raw;
 mod raw_items;
 mod rep;
 mod salvage;
 mod sequence;
-mod size_class;
 mod statistics;
+mod symbols;
 mod tracemalloc;
 mod unpack;
 
@@ -45,18 +49,20 @@ pub use event::{
     Row, RowBatch, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError,
     TraceReader, TraceWriter, TypeId, advice, frames, innermost,
 };
+pub use explained::Explained;
 pub use foreign::Foreign;
 pub use foreign_log::{FOREIGN, ForeignLog, Imported};
-pub use formats::{Creation, FORMATS, Format, copy, create, open};
+#[cfg(feature = "internals")]
+pub use formats::create;
+pub use formats::{Creation, FORMATS, Format, copy, open};
 pub use generate::{Distribution, GeneratedType, Generator};
 pub use process::{
-    AllocatorEvent, AllocatorRequest, MemorySample, PresentBytes, ProcessRecord, ThreadNumbers,
-    ThreadRecord,
+    AllocatorEvent, AllocatorRequest, MemoryParts, MemorySample, PresentBytes, ProcessRecord,
+    ThreadNumbers, ThreadRecord,
 };
 pub use raw::{RawLog, RecordingEnding, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
-pub use size_class::{size_class, size_class_limit};
 pub use statistics::{
     AGE_SIZES, Age, DomainCount, LivePoint, OpCount, RemoteFrees, SiteCount, SizeCount,
     StatisticsError, ThreadCount, TraceStatistics, TypeCount, age_bin, age_of_bin, statistics,

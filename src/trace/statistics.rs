@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::event::{Domain, Op, Row, SiteId, Sites, TraceError, TraceReader, TypeId};
 use super::sequence::{Call, Sequence, SequenceError};
-use super::size_class::{size_class, size_class_limit};
+use crate::units::{size_class, size_class_limit};
 
 /// Points of the live series, at most. A full series joins adjacent points two by two.
 const POINTS: usize = 4096;
@@ -323,7 +323,7 @@ impl Hasher for EventHasher {
 struct Counting {
     counts: TraceStatistics,
     ops: [(u64, u64); 4],
-    domains: [(u64, u64, u64); 3],
+    domains: [(u64, u64, u64); Domain::ALL.len()],
     sizes: Vec<SizeCount>,
     clock_bytes: u64,
     live_bytes: u64,

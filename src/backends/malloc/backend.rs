@@ -26,7 +26,7 @@ pub const MEMBER: Member = Member {
     summary: "the C library's malloc, called as CPython's raw domain calls it",
     below: None,
     settings: &SETTINGS,
-    settings_read_from: "the environment (tunables from GLIBC_TUNABLES), before the start",
+    settings_read_from: Some("the environment (tunables from GLIBC_TUNABLES), before the start"),
     environment,
     details,
     open,
@@ -37,8 +37,7 @@ struct Malloc;
 
 impl Backend for Malloc {
     fn domains(&self) -> Domains {
-        Domains::same(Allocator { ctx: std::ptr::null_mut(), malloc, calloc, realloc, free })
-            .with_aligned(aligned)
+        c_library()
     }
 
     fn thread_use(&self) -> ThreadUse {
@@ -69,6 +68,12 @@ impl Backend for Malloc {
     fn trim_leaves(&self, usable: usize) -> Option<[usize; 2]> {
         trim_leaves(usable)
     }
+}
+
+/// The tables over the C library's functions.
+pub fn c_library() -> Domains {
+    Domains::same(Allocator { ctx: std::ptr::null_mut(), malloc, calloc, realloc, free })
+        .with_aligned(aligned)
 }
 
 unsafe extern "C" fn malloc(_ctx: *mut c_void, size: usize) -> *mut c_void {

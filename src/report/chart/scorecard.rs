@@ -14,7 +14,7 @@ use crate::report::figures::{
     BackendFigures, CallCost, MemoryUnit, ResidentFigure, ScorecardGroup, ScorecardRow,
     TraceReport, geometric, group,
 };
-use crate::report::text::{some, synthesised};
+use crate::report::text::{caveat, some, synthesised};
 use crate::stats;
 use crate::units::{byte_unit, bytes, count, figure, times};
 
@@ -52,6 +52,8 @@ pub struct ScorecardColumn {
     pub name: &'static str,
     /// Its axis; the label is the line below the name.
     pub axis: Axis,
+    /// Whether any row has a figure for it. A run of one pass measures a part of the columns.
+    pub is_measured: bool,
 }
 
 /// Rows that a picture has space for, with a name beside each.
@@ -125,36 +127,41 @@ fn columns(
     unit_size: f64,
 ) -> [ScorecardColumn; 5] {
     let highs = largest(groups, &|row| row.cost.map(|cost| cost.high_ns));
+    let memory_values: [Vec<f64>; 3] =
+        std::array::from_fn(|k| largest(groups, &|row| row.memory[k]));
     let memory: [f64; 3] = std::array::from_fn(|k| {
-        let values = largest(groups, &|row| row.memory[k]);
+        let values = &memory_values[k];
         let live = groups.iter().map(|group| group.live[k]).fold(0.0, f64::max);
-        (shown_peak(&values).max(live) * 1.12).max(1e-6)
+        (shown_peak(values).max(live) * 1.12).max(1e-6)
     });
     // Peak, average and end of one trace share a unit, so they share a scale as well.
     let widest = memory.iter().copied().fold(0.0, f64::max);
     let memory = if has_many_traces { memory } else { [widest; 3] };
     let of =
         |peak: &str, rest: &str| format!("{unit}{}{rest}", if has_many_traces { peak } else { "" });
-    let memory_column = |name: &'static str, label: String, to: f64| ScorecardColumn {
+    let memory_column = |name: &'static str, label: String, k: usize| ScorecardColumn {
         name,
         axis: Axis {
             label,
             unit: unit.to_owned(),
             unit_size,
-            scale: Scale::Linear { from: 0.0, to },
+            scale: Scale::Linear { from: 0.0, to: memory[k] },
         },
+        is_measured: !memory_values[k].is_empty(),
     };
     let time = Scale::Linear { from: 0.0, to: (shown_peak(&highs) * 1.1).max(1e-6) };
+    let has_slow_calls = !largest(groups, &|row| row.slowest_ns).is_empty();
     let slow = Axis::plain("| 1 in 1000    ● slowest call", "ns", slow_scale(groups));
     [
         ScorecardColumn {
             name: "time per call",
             axis: Axis::plain("ns, whole replay", "ns", time),
+            is_measured: !highs.is_empty(),
         },
-        ScorecardColumn { name: "slow calls", axis: slow },
-        memory_column("peak resident", of(" peak", ""), memory[0]),
-        memory_column("average resident", of(" average", ", over the allocation clock"), memory[1]),
-        memory_column("resident at exit", of(" peak", ""), memory[2]),
+        ScorecardColumn { name: "slow calls", axis: slow, is_measured: has_slow_calls },
+        memory_column("peak resident", of(" peak", ""), 0),
+        memory_column("average resident", of(" average", ", over the allocation clock"), 1),
+        memory_column("resident at exit", of(" peak", ""), 2),
     ]
 }
 
@@ -177,17 +184,31 @@ fn caption(trace_reports: &[TraceReport], measured: &[&TraceReport], is_dense: b
     Caption { synthesised: synthesised_traces(trace_reports), ..caption }
 }
 
-/// Which of the traces were not recorded but synthesised; `None` where all were recorded.
+/// Which of the traces were synthesised, or do not explain their process's memory; `None` for none.
 fn synthesised_traces(trace_reports: &[TraceReport]) -> Option<String> {
     let notes = trace_reports.iter().filter_map(|trace_report| {
         Some((trace_report.trace.name.as_str(), synthesised(&trace_report.trace.facts)?))
     });
-    let mut notes: Vec<(&str, String)> = notes.collect();
-    if trace_reports.len() == 1 {
-        return notes.pop().map(|(_, note)| note);
+    let notes: Vec<(&str, String)> = notes.collect();
+    if let [trace_report] = trace_reports {
+        return caveat(&trace_report.trace.facts);
     }
+    let unexplained = trace_reports.iter().map(|trace_report| &trace_report.trace);
+    let unexplained: Vec<&str> = unexplained
+        .filter(|trace| trace.facts.contains_key("unexplained"))
+        .map(|trace| trace.name.as_str())
+        .collect();
     let names: Vec<&str> = notes.iter().map(|(name, _)| *name).collect();
-    (!names.is_empty()).then(|| format!("synthesised, not recorded: {}", names.join(", ")))
+    let groups = [
+        ("synthesised, not recorded", names),
+        ("recordings that do not explain their process's memory", unexplained),
+    ];
+    let sentences: Vec<String> = groups
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| format!("{what}: {}", names.join(", ")))
+        .collect();
+    (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 
 fn plotted(measured: &[&TraceReport], is_dense: bool) -> String {
