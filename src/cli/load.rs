@@ -6,6 +6,7 @@ use std::{fs, io};
 
 use anyhow::{Context, bail};
 
+use super::recorded_process::process_entry;
 use super::terminal::note;
 use crate::bench::{Workload, Workloads, sha256_of_file};
 use crate::program::AllocationSites;
@@ -98,6 +99,7 @@ pub fn load_grouped(
             calls: compiled.0.profile().total_calls(),
             facts,
             marks: marks.map(|(event, name)| ProgramMark { event, name }).collect(),
+            process: process_entry(header, reader.process()),
         };
         let workload = workload(path, entry, compiled, &group)?;
         workloads.push(workload.with_arenas(reader.header().arenas()));

@@ -23,6 +23,7 @@ mod load;
 mod measure_args;
 mod merge;
 mod record;
+mod recorded_process;
 mod report;
 mod run;
 mod selftest;

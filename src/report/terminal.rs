@@ -33,6 +33,9 @@ pub fn summary(run: &Run) -> String {
         }
         text += &table(trace_report);
         text += "\n";
+        for sentence in trace_report.own_replay() {
+            text += &format!("{sentence}\n");
+        }
         text += &inseparable_note(trace_report);
         text += &delayed_note(trace_report);
         text += &left_by_trim(trace_report);
