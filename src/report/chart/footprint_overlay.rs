@@ -94,7 +94,7 @@ fn plotted(trace_report: &TraceReport) -> String {
         trace_report.trace.name
     );
     if trace_report.process.is_some() {
-        text += "  Black: the recorded process itself.";
+        text += "  Grey dashes: the recorded process itself.";
     }
     for sentence in trace_report.own_replay() {
         text += &format!("  {sentence}");

@@ -7,7 +7,7 @@ use super::frame::{HEADING, LEFT, NOTE, RIGHT, SMALL, STRONG, TINY, backend_stro
 use super::panel::Panel;
 use super::phases;
 use crate::report::chart::{Axis, FootprintLine, FootprintOverlayChart, tick_text};
-use crate::report::palette::{GRID, INK, LIVE};
+use crate::report::palette::{GRID, LIVE, SOFT};
 use crate::units::{bytes, figure3};
 
 /// Width of the strip in pixels.
@@ -92,7 +92,7 @@ fn area_and_lines(canvas: &mut Canvas, panel: &Panel, chart: &FootprintOverlayCh
         (panel.x(chart.clock_axis.in_unit(clock_bytes)), y(bytes))
     };
     let points: Vec<(f64, f64)> = chart.process.iter().map(place).collect();
-    canvas.line(&points, Stroke::solid(1.6, INK));
+    canvas.line(&points, Stroke::dashed(2.6, SOFT, 9.0, 5.0));
     for line in &chart.lines {
         runs_off(canvas, panel, chart, line, count);
     }
