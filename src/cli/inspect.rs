@@ -12,7 +12,8 @@ use super::arenas;
 use super::terminal::{note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 use crate::trace::{
-    self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, SiteCount, TraceStatistics,
+    self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, ProcessRecord, SiteCount, ThreadCount,
+    TraceStatistics,
 };
 use crate::units;
 
@@ -63,7 +64,7 @@ impl InspectArgs {
         if self.json {
             print(&(serde_json::to_string_pretty(&counts)? + "\n"))?;
         } else {
-            print(&tables(&name, reader.header(), &counts, self.sites))?;
+            print(&tables(&name, reader.header(), reader.process(), &counts, self.sites))?;
         }
         if let Some(folder) = &self.png {
             draw(&shape(&name, reader.header(), &counts), folder, self.json)?;
@@ -158,7 +159,13 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "–".into() } else { format!("{:.1} %", part as f64 / whole as f64 * 100.0) }
 }
 
-fn tables(name: &str, header: &Header, counts: &TraceStatistics, sites: usize) -> String {
+fn tables(
+    name: &str,
+    header: &Header,
+    process: &ProcessRecord,
+    counts: &TraceStatistics,
+    sites: usize,
+) -> String {
     let mut text = format!("{name}\n");
     let marks = header.marks();
     let arenas = header.arenas();
@@ -197,7 +204,8 @@ fn tables(name: &str, header: &Header, counts: &TraceStatistics, sites: usize) -
     text += &calls(counts);
     text += &sizes(counts);
     text += &lifetimes(counts);
-    text += &threads(counts, &header.interpreters());
+    text += &threads(counts, process, &header.interpreters());
+    text += &remote_frees(counts);
     text += &types(counts);
     text += &lines(counts, sites);
     text
@@ -303,9 +311,17 @@ fn lifetimes(counts: &TraceStatistics) -> String {
     table(&["blocks that end", "blocks", "share"], rows)
 }
 
-/// The threads, where a trace has several. A column names their interpreters, where a trace has
+/// Rows in the tables of threads, at most.
+const THREADS_SHOWN: usize = 20;
+
+/// The threads, where a trace has several; those after the first rows in one row. A column has their
+/// names, where the trace has names. Another names their interpreters, where a trace has
 /// sub-interpreters.
-fn threads(counts: &TraceStatistics, interpreters: &[(u32, u32)]) -> String {
+fn threads(
+    counts: &TraceStatistics,
+    process: &ProcessRecord,
+    interpreters: &[(u32, u32)],
+) -> String {
     if counts.threads.len() < 2 {
         return String::new();
     }
@@ -315,23 +331,53 @@ fn threads(counts: &TraceStatistics, interpreters: &[(u32, u32)]) -> String {
             .find(|(number, _)| *number == thread)
             .map_or("main".to_owned(), |(_, id)| id.to_string())
     };
-    let rows = counts.threads.iter().map(|thread| {
-        let mut row = vec![
-            thread.thread.to_string(),
-            thread.requests.to_string(),
-            units::bytes(thread.bytes as f64),
-            thread.foreign_frees.to_string(),
-        ];
-        if !interpreters.is_empty() {
-            row.push(interpreter(thread.thread));
-        }
-        row
-    });
+    let name = |thread: u32| process.thread(thread).map_or("", |record| record.name.as_str());
+    let has_names = process.threads.iter().any(|record| !record.name.is_empty());
+    let figures = |requests: u64, bytes: u64, frees: u64| {
+        [requests.to_string(), units::bytes(bytes as f64), frees.to_string()]
+    };
     let mut header = vec!["thread", "requests", "bytes", "frees of others' blocks"];
-    if !interpreters.is_empty() {
-        header.push("interpreter");
+    header.extend(has_names.then_some("name"));
+    header.extend((!interpreters.is_empty()).then_some("interpreter"));
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for thread in counts.threads.iter().take(THREADS_SHOWN) {
+        let mut row = vec![thread.thread.to_string()];
+        row.extend(figures(thread.requests, thread.bytes, thread.foreign_frees));
+        row.extend(has_names.then(|| name(thread.thread).to_owned()));
+        row.extend((!interpreters.is_empty()).then(|| interpreter(thread.thread)));
+        rows.push(row);
     }
-    table(&header, rows.collect())
+    let rest = counts.threads.get(THREADS_SHOWN..).unwrap_or_default();
+    if !rest.is_empty() {
+        let sum = |figure: fn(&ThreadCount) -> u64| rest.iter().map(figure).sum();
+        let mut row = vec![format!("{} others", rest.len())];
+        row.extend(figures(
+            sum(|thread| thread.requests),
+            sum(|thread| thread.bytes),
+            sum(|thread| thread.foreign_frees),
+        ));
+        row.resize(header.len(), String::new());
+        rows.push(row);
+    }
+    table(&header, rows)
+}
+
+/// Whose blocks are freed by whom, the most first; those after the first rows in one row.
+fn remote_frees(counts: &TraceStatistics) -> String {
+    if counts.remote_frees.is_empty() {
+        return String::new();
+    }
+    let shown = counts.remote_frees.iter().take(THREADS_SHOWN);
+    let mut rows: Vec<Vec<String>> = shown
+        .map(|frees| [frees.allocated_by.into(), frees.freed_by.into(), frees.blocks])
+        .map(|row: [u64; 3]| row.map(|number| number.to_string()).into())
+        .collect();
+    let rest = counts.remote_frees.get(THREADS_SHOWN..).unwrap_or_default();
+    if !rest.is_empty() {
+        let blocks: u64 = rest.iter().map(|frees| frees.blocks).sum();
+        rows.push(vec![format!("{} other pairs", rest.len()), String::new(), blocks.to_string()]);
+    }
+    table(&["blocks of thread", "freed by thread", "blocks"], rows)
 }
 
 /// Rows in the table of types, at most.

@@ -26,6 +26,7 @@ mod record;
 mod recorded_process;
 mod report;
 mod run;
+mod scale;
 mod selftest;
 mod shell;
 mod specs;

@@ -22,6 +22,7 @@ mod memory;
 mod pass;
 mod paused_clock;
 mod probe;
+mod threads;
 mod ticks;
 mod time;
 mod time_slice;
@@ -50,6 +51,9 @@ pub use memory::{Resident, SharedHeap, self_test};
 pub use pass::{PassJob, PassResult};
 pub use paused_clock::{paused_clock_gettime, waiting};
 pub use probe::{Done, Nothing, Probe};
+pub use threads::{
+    FreeOrderMeasure, FreeOrderResult, LaneResult, Lanes, ThreadCounts, Waits, free_order,
+};
 pub use ticks::{Isolated, Ticks};
 pub use time::{TimeResult, time};
 pub use verify::verify;

@@ -64,7 +64,7 @@ pub use raw::{RawLog, RecordingEnding, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
 pub use statistics::{
-    AGE_SIZES, Age, DomainCount, LivePoint, OpCount, SiteCount, SizeCount, StatisticsError,
-    ThreadCount, TraceStatistics, TypeCount, age_bin, age_of_bin, statistics,
+    AGE_SIZES, Age, DomainCount, LivePoint, OpCount, RemoteFrees, SiteCount, SizeCount,
+    StatisticsError, ThreadCount, TraceStatistics, TypeCount, age_bin, age_of_bin, statistics,
 };
 pub use tracemalloc::{Live, Series, SeriesReader, Snapshot, is_snapshot};

@@ -113,6 +113,17 @@ pub struct ThreadCount {
     pub foreign_frees: u64,
 }
 
+/// Blocks of one thread that another thread frees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RemoteFrees {
+    /// The thread that allocated them.
+    pub allocated_by: u32,
+    /// The thread that frees them.
+    pub freed_by: u32,
+    /// The blocks.
+    pub blocks: u64,
+}
+
 /// Requests of one line of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SiteCount {
@@ -220,6 +231,8 @@ pub struct TraceStatistics {
     pub live: Vec<LivePoint>,
     /// Requests by thread.
     pub threads: Vec<ThreadCount>,
+    /// Blocks that another thread frees than the one that allocated them, the most first.
+    pub remote_frees: Vec<RemoteFrees>,
     /// Requests by line, most bytes first; empty for a trace without sites.
     pub sites: Vec<SiteCount>,
     /// Requests by type, most bytes first; empty for a trace without types.
@@ -316,6 +329,8 @@ struct Counting {
     live_bytes: u64,
     births: HashMap<u64, Birth, BuildHasherDefault<EventHasher>>,
     threads: BTreeMap<u32, ThreadCount>,
+    /// By allocating and freeing thread.
+    remote_frees: BTreeMap<(u32, u32), u64>,
     sites: Vec<RequestTally>,
     types: Vec<RequestTally>,
     series: LiveSeries,
@@ -403,6 +418,7 @@ impl Counting {
         self.age(birth.size, age, false);
         if let Some(thread) = block.end_thread.filter(|thread| *thread != block.thread) {
             self.threads.entry(thread).or_default().foreign_frees += 1;
+            *self.remote_frees.entry((block.thread, thread)).or_default() += 1;
         }
         RequestTally::end(&mut self.sites, birth.site, birth.size);
         RequestTally::end(&mut self.types, block.type_id.0, birth.size);
@@ -472,6 +488,16 @@ impl Counting {
             .into_iter()
             .map(|(thread, count)| ThreadCount { thread, ..count })
             .collect();
+        counts.remote_frees = self
+            .remote_frees
+            .into_iter()
+            .map(|((allocated_by, freed_by), blocks)| RemoteFrees {
+                allocated_by,
+                freed_by,
+                blocks,
+            })
+            .collect();
+        counts.remote_frees.sort_by_key(|frees| std::cmp::Reverse(frees.blocks));
         counts.sites = sites(&self.sites, reader.sites());
         counts.types = types(&self.types, reader.sites());
         counts

@@ -25,6 +25,7 @@ mod slow_calls_are_named;
 mod snapshots_match_tracemalloc;
 mod statistics_match_scipy;
 mod support;
+mod threads_are_replayed_on_threads;
 mod trace_formats_round_trip;
 mod verify_matches_cpython;
 mod whole_process_is_recorded;

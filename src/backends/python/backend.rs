@@ -12,7 +12,7 @@ use super::find;
 use super::printed::{self, Printed};
 use crate::backends::allocator::{Allocator, Domains};
 use crate::backends::arenas::{ArenaSource, ArenaStatistics, Arenas, Bases, Geometry, Pools};
-use crate::backends::backend::{Backend, Counter, PoolFigure, Trim};
+use crate::backends::backend::{Backend, Counter, PoolFigure, ThreadUse, Trim};
 use crate::backends::error::BackendError;
 use crate::backends::malloc;
 use crate::backends::member::{ChildEnvironment, Member, Opened};
@@ -20,7 +20,7 @@ use crate::backends::setting::Setting;
 use crate::backends::spec_checks::SpecChecks;
 use crate::environment::{HEAPLAY_PYTHON_LIBRARY, PYTHONHOME, PYTHONMALLOC};
 use crate::spec::BackendSpec;
-use crate::trace::Domain;
+use crate::trace::{AllocatorRequest, Domain};
 
 /// The entry of the list.
 pub const MEMBER: Member = Member {
@@ -185,6 +185,15 @@ impl Backend for Python {
         self.domains
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        // From that version on, the pools are those of the calling thread's interpreter.
+        if self.minor < NEEDS_INTERPRETER { ThreadUse::OneAtATime } else { ThreadUse::Opener }
+    }
+
+    fn request(&self, request: AllocatorRequest) {
+        malloc::make_request(request);
+    }
+
     fn version(&self) -> String {
         let build =
             find::build(&self.path, self.minor).unwrap_or_else(|| "configured unknown".to_owned());
@@ -200,12 +209,12 @@ impl Backend for Python {
         self.geometry.align
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         // Its pools have no such call; its raw domain is the C library's.
         malloc::trim()
     }
 
-    fn flush_thread_cache(&mut self) -> Trim {
+    fn flush_thread_cache(&self) -> Trim {
         malloc::flush_thread_cache()
     }
 
