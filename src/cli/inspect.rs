@@ -154,7 +154,8 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 }
 
 /// A share as `12.3 %`; a dash where `whole` is 0.
-pub(super) fn percent(part: u64, whole: u64) -> String {
+pub(super) fn percent(part: impl Into<u128>, whole: impl Into<u128>) -> String {
+    let (part, whole) = (part.into(), whole.into());
     if whole == 0 { "–".into() } else { format!("{:.1} %", part as f64 / whole as f64 * 100.0) }
 }
 

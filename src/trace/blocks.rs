@@ -15,7 +15,16 @@ use super::event::{Domain, Op, Row};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Item {
     /// A malloc, a calloc, or the end of a realloc.
-    Birth { op: Op, domain: Domain, size: u64, address: u64, thread: u32, time_ns: u64 },
+    Birth {
+        op: Op,
+        domain: Domain,
+        size: u64,
+        /// Requested alignment in bytes; 0 for none.
+        alignment: u64,
+        address: u64,
+        thread: u32,
+        time_ns: u64,
+    },
     /// A free.
     Free { address: u64, thread: u32 },
     /// The begin of a realloc, with its old block.
@@ -90,12 +99,18 @@ pub(super) struct Tracker {
     given_up: HashMap<u32, (u64, Option<TrackedBlock>)>,
     /// The log's thread numbers in the order of appearance. The trace numbers them from 1.
     threads: Vec<u32>,
+    /// The trace's number of each thread.
+    numbers: HashMap<u32, u32>,
+    /// The thread of the last call, by both numbers.
+    last_thread: (u32, u32),
     /// Calls so far.
     pub events: u64,
     /// Rows so far.
     pub rows: u64,
     /// Frees and reallocs of blocks without a birth.
     pub unseen_frees: u64,
+    /// The reallocs of them.
+    pub unseen_resizes: u64,
     /// Blocks without an end whose address came back.
     pub unseen_ends: u64,
 }
@@ -124,7 +139,7 @@ impl Tracker {
                 }
                 None
             }
-            Item::Birth { op, domain, size, address, thread, time_ns } => {
+            Item::Birth { op, domain, size, alignment, address, thread, time_ns } => {
                 let given_up = if op == Op::Realloc { self.given_up.remove(&thread) } else { None };
                 let thread = self.thread(thread);
                 if let Some(block) = self.live.remove(&address) {
@@ -139,6 +154,7 @@ impl Tracker {
                 self.live.insert(address, TrackedBlock { row, event, thread, domain });
                 let mut row = Row::new(event, op, size, None);
                 (row.thread, row.domain, row.time_ns) = (thread, domain, time_ns);
+                row.alignment = alignment;
                 Some(row)
             }
         }
@@ -164,6 +180,7 @@ impl Tracker {
             }
             (Op::Realloc, None) => {
                 self.unseen_frees += 1;
+                self.unseen_resizes += 1;
                 (Op::Malloc, event)
             }
             (op, _) => (op, event),
@@ -181,13 +198,23 @@ impl Tracker {
         &self.threads
     }
 
+    /// The event of the live block at `address`.
+    pub fn event_of(&self, address: u64) -> Option<u64> {
+        self.live.get(&address).map(|block| block.event)
+    }
+
     /// The trace's number of a thread.
     fn thread(&mut self, number: u32) -> u32 {
-        let index = self.threads.iter().position(|&known| known == number).unwrap_or_else(|| {
-            self.threads.push(number);
-            self.threads.len() - 1
+        if self.last_thread.0 == number && self.last_thread.1 > 0 {
+            return self.last_thread.1;
+        }
+        let threads = &mut self.threads;
+        let known = *self.numbers.entry(number).or_insert_with(|| {
+            threads.push(number);
+            threads.len() as u32
         });
-        index as u32 + 1
+        self.last_thread = (number, known);
+        known
     }
 }
 

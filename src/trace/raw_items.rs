@@ -221,6 +221,7 @@ impl Items {
             op,
             domain,
             size,
+            alignment: 0,
             address: address(word),
             thread: self.key,
             time_ns: self.time_ns,

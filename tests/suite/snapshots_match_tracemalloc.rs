@@ -83,15 +83,15 @@ fn assert_as_python_reads(snapshot: &Snapshot, read: &serde_json::Value) {
         assert_eq!(ours, theirs);
     }
     assert_eq!(snapshot.traceback_limit(), read["limit"].as_u64().unwrap());
-    let ours: BTreeMap<String, (u64, u64)> =
+    let ours: BTreeMap<String, (u64, u128)> =
         snapshot.by_site().into_iter().map(|live| (live.name, (live.blocks, live.bytes))).collect();
-    let theirs: BTreeMap<String, (u64, u64)> = read["sites"]
+    let theirs: BTreeMap<String, (u64, u128)> = read["sites"]
         .as_array()
         .unwrap()
         .iter()
         .map(|site| {
             let name = format!("{}:{}", site[0].as_str().unwrap(), site[1]);
-            (name, (site[2].as_u64().unwrap(), site[3].as_u64().unwrap()))
+            (name, (site[2].as_u64().unwrap(), site[3].as_u64().unwrap().into()))
         })
         .collect();
     assert_eq!(ours, theirs);
@@ -196,7 +196,7 @@ fn snapshots_are_imported_and_shown() {
     let cut = dumped.folder.path().join("cut");
     let whole = std::fs::read(a).unwrap();
     std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
-    for (file, part) in [(&hostile, "posix.system"), (&cut, "cut off"), (&out, "expected")] {
+    for (file, part) in [(&hostile, "posix.system"), (&cut, "cut off"), (&out, "heaplay inspect")] {
         let ended = import(&[file]);
         let message = errors(&ended);
         assert_eq!(ended.status.code(), Some(2));
