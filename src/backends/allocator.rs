@@ -46,23 +46,81 @@ impl Allocator {
     }
 }
 
-/// The tables of the three domains, indexed by [`Domain`].
+/// `aligned_alloc(ctx, alignment, size)`: as malloc; the block begins at a multiple of `alignment`
+/// bytes, a power of two.
+pub type AlignedMalloc = unsafe extern "C" fn(*mut c_void, usize, usize) -> *mut c_void;
+
+/// The tables of the domains, indexed by [`Domain`].
 #[derive(Clone, Copy, Debug)]
-pub struct Domains([Allocator; 3]);
+pub struct Domains {
+    tables: [Allocator; 4],
+    /// How a domain serves a request with an alignment; the context is that of its table.
+    aligned: [Option<AlignedMalloc>; 4],
+}
 
 impl Domains {
-    /// One table for each domain.
+    /// One table for each of CPython's domains. The domain libc has that of raw.
     pub fn new(raw: Allocator, mem: Allocator, obj: Allocator) -> Domains {
-        Domains([raw, mem, obj])
+        Domains { tables: [raw, mem, obj, raw], aligned: [None; 4] }
     }
 
-    /// The same table for all three: an allocator without domains.
+    /// The same table for all domains: an allocator without domains.
     pub fn same(allocator: Allocator) -> Domains {
-        Domains([allocator; 3])
+        Domains { tables: [allocator; 4], aligned: [None; 4] }
+    }
+
+    /// The same tables, all of which serve requests with an alignment by this function.
+    #[must_use]
+    pub fn with_aligned(self, aligned: AlignedMalloc) -> Domains {
+        Domains { aligned: [Some(aligned); 4], ..self }
+    }
+
+    /// The same tables, but for `domain`, which has another one.
+    #[must_use]
+    pub fn with(mut self, domain: Domain, table: Allocator) -> Domains {
+        self.tables[domain as usize] = table;
+        self.aligned[domain as usize] = None;
+        self
     }
 
     /// The table of one domain.
     pub fn get(&self, domain: Domain) -> &Allocator {
-        &self.0[domain as usize]
+        &self.tables[domain as usize]
+    }
+
+    /// How a domain serves a request with an alignment.
+    pub fn aligned(&self, domain: Domain) -> AlignedCall {
+        AlignedCall { table: *self.get(domain), aligned: self.aligned[domain as usize] }
+    }
+}
+
+/// A domain's function for requests with an alignment.
+#[derive(Clone, Copy, Debug)]
+pub struct AlignedCall {
+    table: Allocator,
+    aligned: Option<AlignedMalloc>,
+}
+
+impl AlignedCall {
+    /// Whether the allocator has such a function. CPython's domains have none, and no program can
+    /// request an alignment there.
+    pub fn is_native(&self) -> bool {
+        self.aligned.is_some()
+    }
+
+    /// A block of `size` bytes. An allocator without the function gets a plain request for as many
+    /// bytes as contain such a block wherever it begins.
+    ///
+    /// # Safety
+    /// The table's backend is alive.
+    #[expect(unsafe_code, reason = "calls a C function pointer of the table")]
+    pub unsafe fn call(&self, alignment: usize, size: usize) -> *mut c_void {
+        // SAFETY: as the caller guarantees; both functions take any size.
+        unsafe {
+            match self.aligned {
+                Some(aligned) => aligned(self.table.ctx, alignment, size),
+                None => (self.table.malloc)(self.table.ctx, size.saturating_add(alignment)),
+            }
+        }
     }
 }

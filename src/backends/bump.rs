@@ -93,7 +93,7 @@ impl Drop for Bump {
 impl Backend for Bump {
     fn domains(&self) -> Domains {
         let ctx = ptr::from_ref::<BumpState>(&self.state).cast_mut().cast();
-        Domains::same(Allocator { ctx, malloc, calloc, realloc, free })
+        Domains::same(Allocator { ctx, malloc, calloc, realloc, free }).with_aligned(aligned)
     }
 
     fn version(&self) -> String {
@@ -136,6 +136,16 @@ impl BumpState {
         self.at(block)
     }
 
+    fn allocate_aligned(&self, alignment: usize, size: usize) -> *mut c_void {
+        match self.top.get().checked_next_multiple_of(alignment.max(ALIGN_BYTES)) {
+            Some(block) if block < self.end => {
+                self.top.set(block);
+                self.allocate(size)
+            }
+            _ => ptr::null_mut(),
+        }
+    }
+
     /// Resizes the last block in its place; false when the range is used up.
     fn resize_last(&self, new_size: usize) -> bool {
         let block = self.last.get();
@@ -156,6 +166,11 @@ impl BumpState {
 unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
     // SAFETY: the loop passes the table's own context.
     unsafe { BumpState::of(ctx) }.allocate(size)
+}
+
+unsafe extern "C" fn aligned(ctx: *mut c_void, alignment: usize, size: usize) -> *mut c_void {
+    // SAFETY: as in malloc.
+    unsafe { BumpState::of(ctx) }.allocate_aligned(alignment, size)
 }
 
 unsafe extern "C" fn calloc(ctx: *mut c_void, elements: usize, element_size: usize) -> *mut c_void {

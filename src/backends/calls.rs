@@ -57,6 +57,23 @@ macro_rules! c_table {
 #[allow(unused_imports, reason = "a build without C allocators has no use for it")]
 pub(super) use c_table;
 
+/// The function for requests with an alignment over a C function `(alignment, size)`, given by path.
+macro_rules! c_aligned {
+    ($aligned:path) => {{
+        unsafe extern "C" fn call_with_alignment(
+            _ctx: *mut std::ffi::c_void,
+            alignment: usize,
+            size: usize,
+        ) -> *mut std::ffi::c_void {
+            // Some take whole machine words alone. SAFETY: any such alignment and size may be passed.
+            unsafe { $aligned(alignment.max(size_of::<usize>()), size.max(1)).cast() }
+        }
+        call_with_alignment
+    }};
+}
+#[allow(unused_imports, reason = "a build without C allocators has no use for it")]
+pub(super) use c_aligned;
+
 /// An allocator in Rust that needs no size at free. Sizes are at least 1; blocks begin at multiples
 /// of [`ALIGN_BYTES`].
 pub trait SimpleHeap {

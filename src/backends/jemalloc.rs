@@ -14,7 +14,7 @@ use tikv_jemalloc_sys as je;
 
 use super::allocator::{Allocator, Domains};
 use super::backend::{Backend, Trim, Varies};
-use super::calls::c_table;
+use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
 use super::optional;
@@ -76,6 +76,7 @@ fn control(name: &CStr) -> c_int {
 impl Backend for Jemalloc {
     fn domains(&self) -> Domains {
         Domains::same(c_table!(je::malloc, je::calloc, je::realloc, je::free))
+            .with_aligned(c_aligned!(je::aligned_alloc))
     }
 
     fn version(&self) -> String {

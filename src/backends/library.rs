@@ -19,7 +19,7 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 
 use super::allocator::{Allocator, Domains};
 use super::backend::{Backend, Trim, Varies};
-use super::calls::c_table;
+use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
 use super::setting::{Setting, plain, setting};
@@ -64,17 +64,20 @@ const PREFIXES: [&str; 7] = ["mi_", "tc_", "scalable_", "je_", "rp", "sn_", "hoa
 type MallocFn = unsafe extern "C" fn(usize) -> *mut c_void;
 type CallocFn = unsafe extern "C" fn(usize, usize) -> *mut c_void;
 type ReallocFn = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
+type AlignedFn = unsafe extern "C" fn(usize, usize) -> *mut c_void;
 type FreeFn = unsafe extern "C" fn(*mut c_void);
 type UsableFn = unsafe extern "C" fn(*mut c_void) -> usize;
 type MallctlFn =
     unsafe extern "C" fn(*const c_char, *mut c_void, *mut usize, *mut c_void, usize) -> c_int;
 
-/// The four calls of a library, behind a table's context.
+/// The calls of a library, behind a table's context.
 struct LibraryCalls {
     malloc: MallocFn,
     calloc: CallocFn,
     realloc: ReallocFn,
     free: FreeFn,
+    /// `aligned_alloc` or `memalign`, where the library has either.
+    aligned: Option<AlignedFn>,
 }
 
 /// The call by which a library returns unused memory.
@@ -96,7 +99,7 @@ struct Extras {
 }
 
 struct LoadedLibrary {
-    table: Allocator,
+    domains: Domains,
     extras: Extras,
     /// The target of the table's context.
     _calls: Option<Box<LibraryCalls>>,
@@ -104,7 +107,7 @@ struct LoadedLibrary {
 
 impl Backend for LoadedLibrary {
     fn domains(&self) -> Domains {
-        Domains::same(self.table)
+        self.domains
     }
 
     fn version(&self) -> String {
@@ -150,6 +153,17 @@ impl Backend for LoadedLibrary {
 unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
     // SAFETY: the context is the boxed calls of a live backend; malloc takes any size.
     unsafe { ((*ctx.cast::<LibraryCalls>()).malloc)(size.max(1)) }
+}
+
+unsafe extern "C" fn aligned(ctx: *mut c_void, alignment: usize, size: usize) -> *mut c_void {
+    // SAFETY: as in malloc; this function is in no table where the library has none. Some take whole
+    // machine words alone.
+    unsafe {
+        match (*ctx.cast::<LibraryCalls>()).aligned {
+            Some(aligned) => aligned(alignment.max(size_of::<usize>()), size.max(1)),
+            None => ptr::null_mut(),
+        }
+    }
 }
 
 unsafe extern "C" fn calloc(ctx: *mut c_void, elements: usize, element_size: usize) -> *mut c_void {
@@ -476,14 +490,15 @@ fn open_so(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
         calloc: shared.find(&format!("{prefix}calloc")).ok_or_else(|| missing("calloc"))?,
         realloc: shared.find(&format!("{prefix}realloc")).ok_or_else(|| missing("realloc"))?,
         free: shared.find(&format!("{prefix}free")).ok_or_else(|| missing("free"))?,
+        aligned: ["memalign", "aligned_alloc"]
+            .iter()
+            .find_map(|name| shared.find(&format!("{prefix}{name}"))),
     });
     let ctx = ptr::from_ref::<LibraryCalls>(&calls).cast_mut().cast();
     let extras = extras(&shared, prefix, spec)?;
-    Ok(Box::new(LoadedLibrary {
-        table: Allocator { ctx, malloc, calloc, realloc, free },
-        extras,
-        _calls: Some(calls),
-    }))
+    let domains = Domains::same(Allocator { ctx, malloc, calloc, realloc, free });
+    let domains = if calls.aligned.is_some() { domains.with_aligned(aligned) } else { domains };
+    Ok(Box::new(LoadedLibrary { domains, extras, _calls: Some(calls) }))
 }
 
 fn open_preload(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
@@ -516,7 +531,8 @@ fn open_preload(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened 
     let shared = SharedLibrary { library: Box::leak(Box::new(library)), path: file };
     let extras = extras(&shared, "", spec)?;
     let table = c_table!(libc::malloc, libc::calloc, libc::realloc, libc::free);
-    Ok(Box::new(LoadedLibrary { table, extras, _calls: None }))
+    let domains = Domains::same(table).with_aligned(c_aligned!(libc::memalign));
+    Ok(Box::new(LoadedLibrary { domains, extras, _calls: None }))
 }
 
 fn so_details(_spec: &BackendSpec) -> Result<String, BackendError> {

@@ -11,7 +11,7 @@ use libmimalloc_sys as mi;
 
 use super::allocator::{Allocator, Domains};
 use super::backend::{Backend, Trim, Varies};
-use super::calls::c_table;
+use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
 use super::optional;
@@ -30,9 +30,16 @@ struct Mimalloc {
     varies_by_clock: bool,
 }
 
+/// `aligned_alloc` with mimalloc's order of arguments.
+unsafe fn aligned(alignment: usize, size: usize) -> *mut c_void {
+    // SAFETY: any power of two and any size may be passed.
+    unsafe { mi::mi_malloc_aligned(size, alignment) }
+}
+
 impl Backend for Mimalloc {
     fn domains(&self) -> Domains {
         Domains::same(c_table!(mi::mi_malloc, mi::mi_calloc, mi::mi_realloc, mi::mi_free))
+            .with_aligned(c_aligned!(aligned))
     }
 
     fn version(&self) -> String {

@@ -48,7 +48,7 @@ mod talc;
 mod tcmalloc;
 mod tlsf;
 
-pub use allocator::{Allocator, Domains};
+pub use allocator::{AlignedCall, Allocator, Domains};
 pub use backend::{Backend, Counter, PoolFigure, Trim, Varies};
 pub use embedded::{Embedded, register};
 pub use error::BackendError;

@@ -12,7 +12,7 @@ use rpmalloc_sys as rp;
 
 use super::allocator::{Allocator, Domains};
 use super::backend::{Backend, Trim};
-use super::calls::c_table;
+use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
 use super::member::{Member, Opened, no_environment};
 use super::optional;
@@ -67,6 +67,15 @@ mod checked {
         if size < TOO_MUCH { unsafe { rp::rpmalloc(size) } } else { ptr::null_mut() }
     }
 
+    pub unsafe fn aligned(alignment: usize, size: usize) -> *mut c_void {
+        // SAFETY: as above.
+        if size < TOO_MUCH {
+            unsafe { rp::rpaligned_alloc(alignment, size) }
+        } else {
+            ptr::null_mut()
+        }
+    }
+
     pub unsafe fn calloc(elements: usize, element_size: usize) -> *mut c_void {
         match elements.checked_mul(element_size) {
             // SAFETY: as above.
@@ -86,6 +95,7 @@ struct Rpmalloc;
 impl Backend for Rpmalloc {
     fn domains(&self) -> Domains {
         Domains::same(c_table!(checked::malloc, checked::calloc, checked::realloc, rp::rpfree))
+            .with_aligned(c_aligned!(checked::aligned))
     }
 
     fn version(&self) -> String {

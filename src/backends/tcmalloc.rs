@@ -15,7 +15,7 @@ use libtcmalloc_sys as _;
 
 use super::allocator::{Allocator, Domains};
 use super::backend::{Backend, Trim};
-use super::calls::c_table;
+use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
 use super::optional;
@@ -38,6 +38,7 @@ mod google {
         pub fn TCMallocInternalMalloc(size: usize) -> *mut c_void;
         pub fn TCMallocInternalCalloc(elements: usize, element_size: usize) -> *mut c_void;
         pub fn TCMallocInternalRealloc(block: *mut c_void, size: usize) -> *mut c_void;
+        pub fn TCMallocInternalMemalign(alignment: usize, size: usize) -> *mut c_void;
         pub fn TCMallocInternalFree(block: *mut c_void);
         pub fn TCMallocInternalMallocSize(block: *mut c_void) -> usize;
         pub fn MallocExtension_Internal_ReleaseMemoryToSystem(bytes: usize) -> usize;
@@ -67,6 +68,7 @@ impl Backend for Tcmalloc {
             google::TCMallocInternalRealloc,
             google::TCMallocInternalFree
         ))
+        .with_aligned(c_aligned!(google::TCMallocInternalMemalign))
     }
 
     fn version(&self) -> String {

@@ -89,7 +89,14 @@ pub(super) fn walk(
 ) -> Result<Compiler, ProgramError> {
     let hint = reader.events_hint().filter(|hint| *hint <= calls);
     let mut compiler = Compiler::new(hint, reader.header().columns.type_name);
-    reader.select_columns(Columns { domain: true, type_name: true, ..looks_at });
+    reader.select_columns(Columns {
+        domain: true,
+        type_name: true,
+        alignment: true,
+        thread: true,
+        end_thread: true,
+        ..looks_at
+    });
     let mut batch = RowBatch::default();
     while reader.next_batch(&mut batch)? {
         compiler.batch(&batch)?;
@@ -101,7 +108,7 @@ pub(super) fn walk(
     compiler.ends_that_are_left(whole_segment)?;
     let births = reader.header().arenas().into_iter().filter(|arena| arena.is_birth);
     compiler.outline.arena_bases = births.map(|arena| arena.base).collect();
-    compiler.finish(reader.sites());
+    compiler.finish(reader.sites(), reader.process());
     Ok(compiler)
 }
 
@@ -109,6 +116,9 @@ pub(super) fn walk(
 mod tests {
     use super::super::fixtures::{Draw, FixedRows};
     use super::super::instruction::{Action, WIDE};
+    use super::super::parts::{Parts, write_parts};
+    use std::num::NonZeroU64;
+
     use super::*;
     use crate::trace::{
         Call, Distribution, Domain, Generator, Header, Op, Row, Sequence, Sites, TraceError,
@@ -185,7 +195,7 @@ mod tests {
             let program =
                 compile(&mut One(Some(row), Default::default(), Default::default())).unwrap();
             assert_eq!(program.size(0) as u64, size);
-            assert_eq!(program.has_wide_sizes(), size >= WIDE);
+            assert_eq!(program.has_wide_requests(), size >= WIDE);
         }
         assert!(matches!(
             compile(&mut One(None, Default::default(), Default::default())),
@@ -219,7 +229,7 @@ mod tests {
                     0 => rows[at].lifetime = std::num::NonZeroU64::new(few),
                     1 => rows[at].event = (rows[at].event + few).saturating_sub(2),
                     2 => rows[at].op = Op::ALL[below(3) as usize],
-                    3 => rows[at].domain = Domain::ALL[below(3) as usize],
+                    3 => rows[at].domain = Domain::ALL[below(4) as usize],
                     4 => drop(rows.remove(at)),
                     _ => rows[at].lifetime = std::num::NonZeroU64::new(few + (1 << 20)),
                 }
@@ -237,5 +247,61 @@ mod tests {
             *if is_sound { &mut sound } else { &mut broken } += 1;
         }
         assert!(sound > 40 && broken > 200, "{sound} sound, {broken} broken");
+    }
+
+    /// Alignments and threads, also where the second thread appears late and a block ends on another
+    /// thread, in the next segment.
+    #[test]
+    fn alignments_and_threads_are_beside_the_instructions() {
+        use super::super::compiled::{ThreadRun, WideRequest};
+        let mut rows = Vec::new();
+        for event in 0..1_100_000u64 {
+            let mut row = Row::new(event, Op::Malloc, event % 999 + 1, None);
+            (row.thread, row.domain) = (if event >= 1_000_000 { 9 } else { 5 }, Domain::Libc);
+            rows.push(row);
+        }
+        // Freed by thread 7 after the last row, in the next segment; and by its own thread.
+        (rows[1_000_001].lifetime, rows[1_000_001].end_thread) =
+            (NonZeroU64::new(100_000), Some(7));
+        rows[3].lifetime = NonZeroU64::new(1_099_997);
+        rows[999_990].alignment = 64;
+        rows.truncate(1_100_000);
+        let mut reader = FixedRows::with_threads(&rows);
+        let program = compile(&mut reader).unwrap();
+        assert_eq!(program.calls(), 1_100_002);
+        let runs = [(1_000_000, 0), (1_100_000, 1), (1_100_001, 0), (1_100_002, 2)];
+        // The two ends come in the order of their events.
+        let found: Vec<(usize, u32)> =
+            program.thread_runs().iter().map(|run| (run.until, run.thread)).collect();
+        assert_eq!(found, runs);
+        let threads: Vec<_> = program
+            .outline()
+            .threads
+            .iter()
+            .map(|thread| (thread.number, thread.calls, thread.first_call, thread.last_call))
+            .collect();
+        assert_eq!(
+            threads,
+            [
+                (5, 1_000_001, 0, 1_100_000),
+                (9, 100_000, 1_000_000, 1_099_999),
+                (7, 1, 1_100_001, 1_100_001)
+            ]
+        );
+        let wide = WideRequest { size: 999_990 % 999 + 1, alignment: 64 };
+        assert_eq!((program.wide_request(999_990), program.alignment(5)), (wide, 0));
+        assert_eq!(program.instructions()[0].domain(), Domain::Libc);
+        // The same in parts.
+        let mut bytes = Vec::new();
+        let mut reader = FixedRows::with_threads(&rows);
+        write_parts(&mut reader, program.outline(), &mut bytes).unwrap();
+        let mut parts = Parts::begin(bytes.as_slice()).unwrap();
+        assert_eq!(parts.outline(), program.outline());
+        let first = parts.next_part().unwrap().unwrap();
+        assert_eq!(first.thread_runs()[0], ThreadRun { until: 1_000_000, thread: 0 });
+        assert_eq!(first.wide_request(999_990), wide);
+        let second = parts.next_part().unwrap().unwrap();
+        assert_eq!(second.thread_of(second.instructions().len() - 1), 2);
+        assert!(parts.next_part().unwrap().is_none());
     }
 }

@@ -7,6 +7,24 @@ use super::instruction::{Instruction, WIDE};
 use super::outline::{Outline, Profile};
 use crate::trace::Kind;
 
+/// A request that does not fit its instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WideRequest {
+    /// Requested bytes.
+    pub size: u64,
+    /// Requested alignment in bytes, a power of two; 0 for none.
+    pub alignment: u64,
+}
+
+/// Calls in a row that one thread makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadRun {
+    /// Index in the part, one past the last of these calls.
+    pub until: usize,
+    /// Index of the thread in [`Outline::threads`].
+    pub thread: u32,
+}
+
 /// A trace, compiled: the whole of it, or a part.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -14,16 +32,25 @@ pub struct Program {
     /// Calls in the parts before.
     pub(super) first: u64,
     pub(super) instructions: Vec<Instruction>,
-    /// Sizes in bytes that do not fit their instruction, by its index.
-    pub(super) wide: BTreeMap<usize, u64>,
+    /// Requests that do not fit their instruction, by its index.
+    pub(super) wide: BTreeMap<usize, WideRequest>,
     /// The kind of each call; empty when there is no kind at all.
     pub(super) kind_of: Vec<u32>,
+    /// Which thread makes the calls, in order; empty where the first thread makes all of them.
+    pub(super) thread_runs: Vec<ThreadRun>,
 }
 
 impl Program {
     /// The outline without calls, of a program that is too large for memory.
     pub fn outlined(outline: Arc<Outline>) -> Program {
-        Program { outline, first: 0, instructions: vec![], wide: BTreeMap::new(), kind_of: vec![] }
+        Program {
+            outline,
+            first: 0,
+            instructions: vec![],
+            wide: BTreeMap::new(),
+            kind_of: vec![],
+            thread_runs: vec![],
+        }
     }
 
     /// Whether all its calls are here.
@@ -84,17 +111,38 @@ impl Program {
     #[inline]
     pub fn size(&self, index: usize) -> usize {
         let instruction = self.instructions[index];
-        if instruction.is_wide() { self.wide_size(index) } else { instruction.short_size() }
+        if instruction.is_wide() {
+            self.wide_request(index).size as usize
+        } else {
+            instruction.short_size()
+        }
     }
 
-    /// The size in bytes of a wide instruction.
+    /// The alignment in bytes that the instruction at `index` requests; 0 for none.
+    pub fn alignment(&self, index: usize) -> usize {
+        self.wide.get(&index).map_or(0, |request| request.alignment as usize)
+    }
+
+    /// Size and alignment of a wide instruction.
     #[cold]
-    pub fn wide_size(&self, index: usize) -> usize {
-        self.wide.get(&index).copied().unwrap_or(WIDE) as usize
+    pub fn wide_request(&self, index: usize) -> WideRequest {
+        let unknown = WideRequest { size: WIDE, alignment: 0 };
+        self.wide.get(&index).copied().unwrap_or(unknown)
     }
 
     /// Whether any instruction is wide.
-    pub fn has_wide_sizes(&self) -> bool {
+    pub fn has_wide_requests(&self) -> bool {
         !self.wide.is_empty()
+    }
+
+    /// Index in [`Outline::threads`] of the thread that makes the call at `index`.
+    pub fn thread_of(&self, index: usize) -> u32 {
+        let run = self.thread_runs.partition_point(|run| run.until <= index);
+        self.thread_runs.get(run).map_or(0, |run| run.thread)
+    }
+
+    /// Which thread makes the calls, in order. Empty where the first thread makes all of them.
+    pub fn thread_runs(&self) -> &[ThreadRun] {
+        &self.thread_runs
     }
 }

@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::compiled::Program;
+use super::compiled::{Program, WideRequest};
 use super::error::ProgramError;
 use super::instruction::{Action, Instruction, SLOT_LIMIT, WIDE};
 use super::kinds::KindsCompiler;
 use super::late_ends::{LateEnd, LateEnds, SEGMENT_CALLS};
 use super::outline::{Outline, Profile};
 use super::prefetch::prefetch;
-use crate::trace::{Op, RowBatch, SIZE_LIMIT_BYTES, Sites};
+use super::threads::{ThreadsCompiler, only_thread};
+use crate::trace::{Op, ProcessRecord, RowBatch, SIZE_LIMIT_BYTES, Sites};
 
 /// Segments of a trace that are made at once, if its header names no more.
 const FEW_SEGMENTS: u64 = 4;
@@ -40,14 +41,18 @@ pub(super) struct Compiler {
     pub(super) late: LateEnds,
     /// Calls that the trace's header names; 0 where it names none, or more than fit memory.
     hinted: u64,
-    /// Sizes in bytes that do not fit an instruction, by the index of the call.
-    wide: BTreeMap<u64, u64>,
-    /// Those of live blocks, by slot.
+    /// Requests that do not fit an instruction, by the index of the call.
+    wide: BTreeMap<u64, WideRequest>,
+    /// Sizes in bytes of those of live blocks, by slot.
     pub(super) wide_live: BTreeMap<usize, u64>,
     /// For a trace with types.
     pub(super) kinds: Option<KindsCompiler>,
+    /// The thread of all rows so far; `None` before the first row that names one.
+    first_thread: Option<u32>,
+    /// From the first batch of rows on that names another.
+    pub(super) threads: Option<ThreadsCompiler>,
     /// From index `live` on: the free slots, the next to be taken first. A slot that no block ever
-    /// had is at its own index. Entries before `live` mean nothing.
+    /// had is one more than its own index: no block has slot 0. Entries before `live` mean nothing.
     pub(super) free_slots: Vec<u32>,
     /// Blocks live.
     pub(super) live: usize,
@@ -77,6 +82,8 @@ impl Compiler {
             wide: BTreeMap::new(),
             wide_live: BTreeMap::new(),
             kinds: with_types.then(KindsCompiler::default),
+            first_thread: None,
+            threads: None,
             free_slots: Vec::new(),
             live: 0,
             slots: 0,
@@ -89,8 +96,23 @@ impl Compiler {
 
     /// Has a free slot for each of so many rows, if there may be so many.
     pub(super) fn have_slots(&mut self, rows: usize) {
-        let wanted = (self.live + rows).min(SLOT_LIMIT);
-        self.free_slots.extend(self.free_slots.len() as u32..wanted as u32);
+        let wanted = (self.live + rows).min(SLOT_LIMIT - 1);
+        self.free_slots.extend(self.free_slots.len() as u32 + 1..wanted as u32 + 1);
+    }
+
+    /// Looks for a second thread in a batch of rows. From then on each call has a thread.
+    pub(super) fn see_threads(&mut self, batch: &RowBatch) {
+        if self.threads.is_some() {
+            return;
+        }
+        match only_thread(batch, self.first_thread) {
+            Ok(thread) => self.first_thread = thread,
+            Err(()) => {
+                let thread = self.first_thread.or(batch.threads.first().copied()).unwrap_or(0);
+                let calls = self.instructions.len();
+                self.threads = Some(ThreadsCompiler::after(thread, self.first, calls));
+            }
+        }
     }
 
     /// Compiles any row, and the ends before it.
@@ -98,6 +120,7 @@ impl Compiler {
         let (event, size) = (batch.events[at], batch.sizes[at]);
         let (op, domain) = (batch.requests[at].op(), batch.requests[at].domain());
         let type_id = batch.types.get(at).copied().unwrap_or_default();
+        let alignment = batch.alignments.get(at).copied().unwrap_or_default();
         self.ends_before(event)?;
         if event < self.next {
             return Err(ProgramError::Unsound { event, found: "rows are not in order".into() });
@@ -132,7 +155,9 @@ impl Compiler {
             Op::Calloc => Action::Calloc,
             Op::Realloc => Action::Realloc,
         };
-        self.instructions[place] = Instruction::new(action, domain, slot, size);
+        // A request with an alignment is looked up, like a wide one.
+        let short_size = if alignment > 0 { WIDE } else { size };
+        self.instructions[place] = Instruction::new(action, domain, slot, short_size);
         self.profile.calls[action as usize] += 1;
         let requested = &mut self.profile.requested_bytes[action as usize];
         *requested = requested.saturating_add(size);
@@ -141,10 +166,17 @@ impl Compiler {
             kinds.put(place, kind);
             kind
         });
-        if size >= WIDE {
-            self.wide.insert(event, size);
+        if short_size >= WIDE {
+            self.wide.insert(event, WideRequest { size, alignment });
             self.wide_live.insert(slot as usize, size);
         }
+        let end_thread = self.threads.as_mut().map_or(0, |threads| {
+            let number = batch.threads.get(at).copied().unwrap_or_default();
+            let thread = threads.index(number);
+            threads.put(place, thread);
+            let ending = batch.end_threads.get(at).copied().flatten();
+            ending.map_or(thread, |number| threads.index(number))
+        });
         self.live_bytes = self.live_bytes.wrapping_add(size); // 2^17 blocks of 2^47 bytes wrap
         self.next = event + 1;
         if self.live_bytes > self.profile.live_peak_bytes {
@@ -153,7 +185,9 @@ impl Compiler {
         }
         if let Some(lifetime) = NonZeroU64::new(batch.lifetimes[at]) {
             let end = event.saturating_add(lifetime.get());
-            self.place_end(LateEnd { end, birth: event, slot, domain, size, kind })?;
+            let size = short_size;
+            let thread = end_thread;
+            self.place_end(LateEnd { end, birth: event, slot, domain, size, kind, thread })?;
         }
         Ok(())
     }
@@ -201,6 +235,9 @@ impl Compiler {
         if let Some(kinds) = &mut self.kinds {
             kinds.reach(self.instructions.len());
         }
+        if let Some(threads) = &mut self.threads {
+            threads.reach(self.instructions.len());
+        }
         let late = self.late.take(segment);
         for (at, &end) in late.iter().enumerate() {
             if let Some(ahead) = late.get(at + AHEAD) {
@@ -227,6 +264,9 @@ impl Compiler {
         }
         debug_assert!(late.end > late.birth && late.size <= SIZE_LIMIT_BYTES);
         *place = Instruction::new(Action::Free, late.domain, late.slot, late.size);
+        if let Some(threads) = &mut self.threads {
+            threads.put(at, late.thread);
+        }
         if let Some(kinds) = &mut self.kinds {
             kinds.put(at, late.kind);
         }
@@ -332,7 +372,7 @@ impl Compiler {
     }
 
     /// Completes the outline after the last call.
-    pub(super) fn finish(&mut self, sites: &Sites) {
+    pub(super) fn finish(&mut self, sites: &Sites, process: &ProcessRecord) {
         let left = (self.next - self.first) as usize;
         self.instructions.truncate(left);
         self.profile.live_end_bytes = self.live_bytes;
@@ -343,8 +383,13 @@ impl Compiler {
             kinds.truncate(left);
             self.outline.kinds = kinds.table(sites);
         }
+        if let Some(threads) = &mut self.threads {
+            threads.truncate(left);
+            self.outline.threads = threads.table(self.first, process);
+        }
+        self.outline.requests = process.requests.clone();
         self.outline.calls = self.next;
-        self.outline.slots = self.slots;
+        self.outline.slots = self.slots + 1; // no block has slot 0
         self.outline.profile = self.profile.clone();
     }
 
@@ -380,9 +425,13 @@ impl Compiler {
         self.first += calls as u64;
         let later = self.wide.split_off(&self.first);
         let wide = std::mem::replace(&mut self.wide, later);
-        let wide = wide.into_iter().map(|(event, size)| ((event - first) as usize, size)).collect();
+        let wide = wide.into_iter();
+        let wide = wide.map(|(event, request)| ((event - first) as usize, request)).collect();
         let kind_of = self.kinds.as_mut().map(|kinds| kinds.take(calls)).unwrap_or_default();
-        Program { outline: Arc::clone(outline), first, instructions, wide, kind_of }
+        let runs = self.threads.as_mut().map(|threads| threads.take(first, calls));
+        let thread_runs = runs.unwrap_or_default();
+        let outline = Arc::clone(outline);
+        Program { outline, first, instructions, wide, kind_of, thread_runs }
     }
 
     /// The whole program, if no segment was taken away.

@@ -1,12 +1,15 @@
 //! A program as bytes, on its way to a worker.
 //!
 //! ```text
-//! magic      8 bytes  HPROGRM3
+//! magic      8 bytes  HPROGRM4
 //! outline    u64s: calls, slots, calls by action (4), bytes requested by action (4), live peak
 //!            bytes, its call, live bytes and blocks at the end, live peak blocks;
-//!            arenas (their number, then addresses); kinds (program/kinds.rs)
-//! part       u64s: calls (not 0), wide sizes; the instructions; each wide size (index in the part,
-//!            size); where there are kinds, a u32 for each call
+//!            arenas (their number, then addresses); kinds (program/kinds.rs);
+//!            threads (their number, then six numbers each: program/threads.rs);
+//!            requests to the allocator (bytes of JSON, then those bytes)
+//! part       u64s: calls (not 0), wide requests, runs of threads; the instructions; each wide
+//!            request (index in the part, size, alignment); each run (one past its last call,
+//!            thread); where there are kinds, a u32 for each call
 //! end        u64 0
 //! ```
 //!
@@ -16,13 +19,18 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use super::compiled::Program;
+use super::compiled::{Program, ThreadRun, WideRequest};
 use super::instruction::{Instruction, SLOT_LIMIT};
 use super::kinds;
-use super::outline::{Outline, Profile};
+use super::outline::{Outline, Profile, ProgramThread};
 use super::reading::{read_u64, unsound};
+use super::threads;
+use crate::trace::AllocatorEvent;
 
-const MAGIC: &[u8; 8] = b"HPROGRM3";
+const MAGIC: &[u8; 8] = b"HPROGRM4";
+
+/// Bytes of requests to the allocator, at most.
+const REQUESTS_LIMIT_BYTES: u64 = 1 << 28;
 
 /// Bytes that are put together before they are written.
 const BUFFER_BYTES: usize = 1 << 16;
@@ -38,7 +46,13 @@ pub(super) fn write_outline(outline: &Outline, out: &mut impl Write) -> io::Resu
     numbers.extend(&outline.arena_bases);
     out.write_all(MAGIC)?;
     out.write_all(&numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>())?;
-    kinds::write(&outline.kinds, out)
+    kinds::write(&outline.kinds, out)?;
+    let threads = threads::to_numbers(&outline.threads);
+    out.write_all(&(outline.threads.len() as u64).to_le_bytes())?;
+    out.write_all(&threads.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>())?;
+    let requests = serde_json::to_vec(&outline.requests)?;
+    out.write_all(&(requests.len() as u64).to_le_bytes())?;
+    out.write_all(&requests)
 }
 
 pub(super) fn read_outline(input: &mut impl Read) -> io::Result<Outline> {
@@ -49,7 +63,7 @@ pub(super) fn read_outline(input: &mut impl Read) -> io::Result<Outline> {
     }
     let calls = read_u64(input)?;
     let slots = read_u64(input)? as usize;
-    if slots > SLOT_LIMIT || slots as u64 > calls {
+    if slots > SLOT_LIMIT || slots as u64 > calls + 1 {
         return Err(unsound("more slots than calls"));
     }
     let mut four = || {
@@ -66,22 +80,54 @@ pub(super) fn read_outline(input: &mut impl Read) -> io::Result<Outline> {
     };
     let arenas = read_u64(input)?;
     let arena_bases = (0..arenas).map(|_| read_u64(input)).collect::<io::Result<Vec<u64>>>()?;
-    Ok(Outline { calls, slots, kinds: kinds::read(input)?, arena_bases, profile })
+    let kinds = kinds::read(input)?;
+    let (threads, requests) = (read_threads(input)?, read_requests(input)?);
+    Ok(Outline { calls, slots, kinds, arena_bases, profile, threads, requests })
+}
+
+fn read_threads(input: &mut impl Read) -> io::Result<Vec<ProgramThread>> {
+    let mut table = Vec::new();
+    for _ in 0..read_u64(input)? {
+        let mut numbers = [0; 6];
+        for number in &mut numbers {
+            *number = read_u64(input)?;
+        }
+        table.push(threads::from_numbers(numbers));
+    }
+    Ok(table)
+}
+
+fn read_requests(input: &mut impl Read) -> io::Result<Vec<AllocatorEvent>> {
+    let length = read_u64(input)?;
+    if length > REQUESTS_LIMIT_BYTES {
+        return Err(unsound("requests to the allocator over the limit"));
+    }
+    let mut json = Vec::new();
+    input.take(length).read_to_end(&mut json)?;
+    serde_json::from_slice(&json).map_err(|_| unsound("requests to the allocator"))
 }
 
 pub(super) fn write_part(part: &Program, out: &mut impl Write) -> io::Result<()> {
     out.write_all(&(part.instructions.len() as u64).to_le_bytes())?;
     out.write_all(&(part.wide.len() as u64).to_le_bytes())?;
+    out.write_all(&(part.thread_runs.len() as u64).to_le_bytes())?;
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     for some in part.instructions.chunks(BUFFER_BYTES / 8) {
         buffer.clear();
         buffer.extend(some.iter().flat_map(|instruction| instruction.0.to_le_bytes()));
         out.write_all(&buffer)?;
     }
-    for (&at, &size) in &part.wide {
-        out.write_all(&(at as u64).to_le_bytes())?;
-        out.write_all(&size.to_le_bytes())?;
+    for (&at, request) in &part.wide {
+        for number in [at as u64, request.size, request.alignment] {
+            out.write_all(&number.to_le_bytes())?;
+        }
     }
+    buffer.clear();
+    for run in &part.thread_runs {
+        buffer.extend((run.until as u64).to_le_bytes());
+        buffer.extend(u64::from(run.thread).to_le_bytes());
+    }
+    out.write_all(&buffer)?;
     if !part.outline.kinds.is_empty() {
         for some in part.kind_of.chunks(BUFFER_BYTES / 4) {
             buffer.clear();
@@ -108,6 +154,10 @@ pub(super) fn read_part(
     if wide_count > calls {
         return Err(unsound("more sizes than calls"));
     }
+    let run_count = read_u64(input)? as usize;
+    if run_count > calls {
+        return Err(unsound("more runs of threads than calls"));
+    }
     let mut instructions = Vec::new();
     instructions.try_reserve_exact(calls).map_err(|_| unsound("more calls than memory"))?;
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -120,7 +170,13 @@ pub(super) fn read_part(
     let mut wide = BTreeMap::new();
     for _ in 0..wide_count {
         let at = read_u64(input)? as usize;
-        wide.insert(at, read_u64(input)?);
+        let (size, alignment) = (read_u64(input)?, read_u64(input)?);
+        wide.insert(at, WideRequest { size, alignment });
+    }
+    let mut thread_runs = Vec::new();
+    for _ in 0..run_count {
+        let until = read_u64(input)? as usize;
+        thread_runs.push(ThreadRun { until, thread: read_u64(input)? as u32 });
     }
     let mut kind_of = Vec::new();
     if !outline.kinds.is_empty() {
@@ -132,5 +188,6 @@ pub(super) fn read_part(
             kind_of.extend(numbers.map(|bytes| u32::from_le_bytes(*bytes)));
         }
     }
-    Ok(Program { outline: Arc::clone(outline), first, instructions, wide, kind_of })
+    let outline = Arc::clone(outline);
+    Ok(Program { outline, first, instructions, wide, kind_of, thread_runs })
 }

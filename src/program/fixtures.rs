@@ -11,6 +11,12 @@ impl FixedRows {
         let columns = Columns { domain: true, type_name, ..Columns::default() };
         FixedRows(rows.to_vec(), 0, Header { columns, ..Header::default() }, Sites::default())
     }
+
+    /// With columns of threads and alignments.
+    pub(crate) fn with_threads(rows: &[Row]) -> FixedRows {
+        let columns = Columns { type_name: false, ..Columns::ALL };
+        FixedRows(rows.to_vec(), 0, Header { columns, ..Header::default() }, Sites::default())
+    }
 }
 
 impl TraceReader for FixedRows {

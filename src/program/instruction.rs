@@ -30,17 +30,18 @@ impl Action {
     }
 }
 
-/// One call in 8 bytes: action (bits 0–1), domain + 1 (bits 2–3), slot (bits 4–31), size in bytes
-/// (bits 32–63).
+/// One call in 8 bytes: action (bits 0 to 1), domain (bits 2 to 3; see
+/// [`Instruction::domain_number`]), slot (bits 4 to 31), size in bytes (bits 32 to 63).
 ///
-/// A size of 2^32 − 1 or more is in a table beside the program. 0 is no instruction.
+/// A size of 2^32 − 1 or more, and any request with an alignment, is in a table beside the program.
+/// No block has slot 0, so 0 is no instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Instruction(pub(super) u64);
 
 /// Sizes in bytes from here on are looked up in the table of wide sizes.
 pub(super) const WIDE: u64 = u32::MAX as u64;
-/// Slots that fit an instruction: blocks that may live at once.
+/// Slots that fit an instruction, the unused slot 0 included.
 pub const SLOT_LIMIT: usize = 1 << 28;
 /// The bits of an instruction that are its slot.
 pub(super) const SLOT: u64 = 0xFFFF_FFF0;
@@ -50,13 +51,16 @@ impl Instruction {
 
     pub(super) fn new(action: Action, domain: Domain, slot: u32, size: u64) -> Instruction {
         Instruction(
-            action as u64 | (domain as u64 + 1) << 2 | u64::from(slot) << 4 | size.min(WIDE) << 32,
+            action as u64
+                | (domain as u64 + 1 & 3) << 2
+                | u64::from(slot) << 4
+                | size.min(WIDE) << 32,
         )
     }
 
     /// Whether it is an instruction at all.
     pub(super) fn is_one(self) -> bool {
-        self.0 >> 2 & 3 != 0
+        self.0 & SLOT != 0
     }
 
     /// What it does.
@@ -86,13 +90,14 @@ impl Instruction {
     #[inline(always)]
     pub fn domain(self) -> Domain {
         match self.0 >> 2 & 3 {
+            0 => Domain::Libc,
             1 => Domain::Raw,
             2 => Domain::Mem,
             _ => Domain::Obj,
         }
     }
 
-    /// The domain as a number: 1 to 3, in the order of [`Domain`].
+    /// The domain as a number: 0 for libc, then 1 to 3 in the order of [`Domain`].
     #[inline(always)]
     pub fn domain_number(self) -> usize {
         (self.0 >> 2 & 3) as usize
@@ -110,7 +115,8 @@ impl Instruction {
         (self.0 >> 32) as usize
     }
 
-    /// Whether the size must be looked up with [`Program::wide_size`](super::Program::wide_size).
+    /// Whether size and alignment must be looked up with
+    /// [`Program::wide_request`](super::Program::wide_request).
     #[inline(always)]
     pub fn is_wide(self) -> bool {
         self.0 >> 32 == WIDE

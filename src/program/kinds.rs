@@ -10,10 +10,15 @@ use super::reading::{read_u64, unsound};
 use crate::trace::{Domain, Kind, Sites, TYPE_LIMIT_BYTES, TypeId};
 
 /// Whether a block of that size (bytes) and domain may be of that kind (0 is none, others count
-/// from 1). A raw block has none: it bypasses all that treats types differently.
+/// from 1). A block of raw or libc has none: it bypasses all that treats types differently.
 pub(super) fn fits(table: &[Kind], kind: u32, size: u64, domain: Domain) -> bool {
-    let known = |kind: &Kind| kind.bytes == size && domain != Domain::Raw;
+    let known = |kind: &Kind| kind.bytes == size && may_have_kind(domain);
     kind == 0 || table.get(kind as usize - 1).is_some_and(known)
+}
+
+/// Whether blocks of a domain may be objects.
+fn may_have_kind(domain: Domain) -> bool {
+    matches!(domain, Domain::Mem | Domain::Obj)
 }
 
 /// Writes a table of kinds for a worker: their number, then each with its size and name.
@@ -55,7 +60,7 @@ pub(super) struct KindsCompiler {
 impl KindsCompiler {
     /// The kind of a block of that type, size and domain.
     pub fn of(&mut self, type_id: TypeId, size: u64, domain: Domain) -> u32 {
-        if type_id == TypeId(0) || domain == Domain::Raw {
+        if type_id == TypeId(0) || !may_have_kind(domain) {
             return 0;
         }
         let next = self.ids.len() as u32 + 1;

@@ -19,9 +19,11 @@ pub(super) struct LateEnd {
     pub(super) birth: u64,
     pub(super) slot: u32,
     pub(super) domain: Domain,
-    /// In bytes.
+    /// In bytes; [`WIDE`](super::instruction::WIDE) for a request with an alignment.
     pub(super) size: u64,
     pub(super) kind: u32,
+    /// Index of the ending thread.
+    pub(super) thread: u32,
 }
 
 /// Ends whose places are in a segment that is not there yet.

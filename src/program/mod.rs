@@ -8,7 +8,8 @@
 //!    most once.
 //! 3. Every index of the trace is exactly one instruction.
 //! 4. A block is resized and freed in the domain that allocated it (`mem` and `obj` count as one).
-//! 5. A block of a kind has the kind's size, is not raw, and is freed as one of that kind.
+//! 5. A block of a kind has the kind's size, is mem or obj, and is freed as one of that kind.
+//! 6. The runs of threads cover the calls, and name threads of the outline.
 //!
 //! A row says when its block ends. So the compiler writes the instruction of the end together with
 //! that of the birth, at its place further on. It needs neither a heap nor a map. A place that is
@@ -23,7 +24,7 @@
 //! |---|---|
 //! | `instruction.rs`, `outline.rs`, `compiled.rs` | the types: a call, what is known before, all |
 //! | `compile.rs` | the entry: rows in, program out |
-//! | `compiler.rs`, `late_ends.rs`, `kinds.rs` | the compiler's state, one row at a time |
+//! | `compiler.rs`, `late_ends.rs`, `kinds.rs`, `threads.rs` | the compiler's state, one row at a time |
 //! | `plain_rows.rs` | the same for batches of rows without special cases |
 //! | `parts.rs`, `encoding.rs`, `prove.rs`, `feed.rs` | on the way to a worker |
 //! | `allocation_sites.rs`, `times.rs` | beside the program: who allocated, and when |
@@ -47,16 +48,17 @@ mod plain_rows;
 mod prefetch;
 mod prove;
 mod reading;
+mod threads;
 mod times;
 mod what_if;
 
 pub use allocation_sites::{AllocationSites, MARKS_LOOKED_AT};
 pub use compile::{compile, compile_with_sites, compile_within};
-pub use compiled::Program;
+pub use compiled::{Program, ThreadRun, WideRequest};
 pub use error::ProgramError;
 pub use feed::Feed;
 pub use instruction::{Action, Instruction, SLOT_LIMIT};
-pub use outline::{Outline, Profile};
+pub use outline::{Outline, Profile, ProgramThread};
 pub use parts::{Parts, write_parts};
 pub(crate) use prefetch::prefetch;
 pub use times::Times;

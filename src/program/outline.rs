@@ -1,6 +1,6 @@
 //! What is known of a program before its first call.
 
-use crate::trace::Kind;
+use crate::trace::{AllocatorEvent, Kind};
 
 /// What a trace requests, whichever allocator serves it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,24 @@ impl Profile {
     }
 }
 
+/// A thread of a program with several threads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramThread {
+    /// The trace's number of the thread.
+    pub number: u32,
+    /// The call before which it begins; `None` where the trace does not say.
+    pub birth: Option<u64>,
+    /// The call before which it ends; `None` where the trace does not say, or where it outlives the
+    /// trace.
+    pub death: Option<u64>,
+    /// Its first call.
+    pub first_call: u64,
+    /// Its last call.
+    pub last_call: u64,
+    /// The number of its calls; 0 for a thread that only begins and ends.
+    pub calls: u64,
+}
+
 /// What is known of a program before its first call; the same for all its parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outline {
@@ -47,4 +65,8 @@ pub struct Outline {
     pub arena_bases: Vec<u64>,
     /// What it requests.
     pub profile: Profile,
+    /// Its threads, in the order in which the rows name them; empty where one thread makes all calls.
+    pub threads: Vec<ProgramThread>,
+    /// What the program asked of its allocator besides memory, in the order of the calls.
+    pub requests: Vec<AllocatorEvent>,
 }

@@ -44,6 +44,7 @@ impl Compiler {
     /// Compiles a batch of rows: the plain ones in groups, the others one by one.
     pub(super) fn batch(&mut self, batch: &RowBatch) -> Result<(), ProgramError> {
         self.have_slots(batch.rows());
+        self.see_threads(batch);
         let is_plain = self.is_plain(batch);
         let mut at = 0;
         while at < batch.rows() {
@@ -60,10 +61,12 @@ impl Compiler {
         Ok(())
     }
 
-    /// Whether a batch may have plain rows: without kinds, and of sizes that fit their instructions
-    /// and whose sum cannot overflow.
+    /// Whether a batch may have plain rows: without kinds, alignments and a second thread, and of
+    /// sizes that fit their instructions and whose sum cannot overflow.
     fn is_plain(&self, batch: &RowBatch) -> bool {
         self.kinds.is_none()
+            && self.threads.is_none()
+            && all_bits(&batch.alignments) == 0
             && all_bits(&batch.sizes) < WIDE / 2
             && all_bits(&batch.lifetimes) < u64::MAX / 4
     }
@@ -110,7 +113,8 @@ impl Compiler {
         let (mut resizes, mut resize_bytes, mut resized_bytes) = (0, 0, 0);
         let blocks = batch.events[rows.clone()].iter().zip(&batch.lifetimes[rows.clone()]);
         for ((&event, &lifetime), (&request, &size)) in blocks.zip(columns.clone()) {
-            let birth = (u64::from(request.code()) + (1 << 2)) | size << 32;
+            // An instruction has the next number for each domain, and 0 for the last.
+            let birth = (u64::from(request.code()) + (1 << 2) & 0xF) | size << 32;
             let place = event.wrapping_sub(self.first) as usize;
             let end = place.wrapping_add(lifetime as usize);
             if place < until || place >= bound {
@@ -120,8 +124,10 @@ impl Compiler {
             let there = instructions.get(end).map_or(0, |there| there.0);
             let slot;
             if birth & 3 == Op::Realloc as u64 {
-                // Of the domains, only `raw` is without this bit.
-                let is_other = (here ^ birth) & 1 << 3 != 0;
+                // The upper bit is set for mem and obj, which share blocks. Of raw and libc, which do
+                // not, the lower bit differs.
+                let other = here ^ birth;
+                let is_other = (other | other << 1 & !here) & 1 << 3 != 0;
                 if here == 0 || is_other || (there != 0 && end != place) {
                     break;
                 }
@@ -150,6 +156,7 @@ impl Compiler {
                     domain,
                     size,
                     kind: 0,
+                    thread: 0,
                 });
             }
             instructions[place] = Instruction(birth | slot);
@@ -322,7 +329,7 @@ mod tests {
                     0 => (1 << 32) - 3 + draw.below(5),
                     _ => draw.below(1 << bits),
                 };
-                let domain = Domain::ALL[draw.below(3) as usize];
+                let domain = Domain::ALL[draw.below(4) as usize];
                 if stack.is_empty() || stack.len() < most && draw.below(10) < wanted {
                     let op = [Op::Malloc, Op::Malloc, Op::Calloc][draw.below(3) as usize];
                     bytes += size;
@@ -370,7 +377,8 @@ mod tests {
             }
             let blocks = self.profile.live_peak_blocks;
             assert!(
-                (blocks..=blocks + super::GROUP_ROWS as u64).contains(&(program.slots() as u64))
+                (blocks + 1..=blocks + 1 + super::GROUP_ROWS as u64)
+                    .contains(&(program.slots() as u64))
             );
         }
     }
@@ -431,7 +439,7 @@ mod tests {
                     0 => row.lifetime = std::num::NonZeroU64::new(few),
                     1 => row.event = (row.event + few).saturating_sub(2),
                     2 => row.op = Op::ALL[draw.below(3) as usize],
-                    3 => row.domain = Domain::ALL[draw.below(3) as usize],
+                    3 => row.domain = Domain::ALL[draw.below(4) as usize],
                     4 => drop(rows.remove(at)),
                     5 => row.lifetime = std::num::NonZeroU64::new(u64::MAX - few),
                     _ => rows.swap(at, draw.below(2) as usize),

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::compiled::Program;
+use super::compiled::{Program, ThreadRun, WideRequest};
 use super::instruction::{Action, Instruction};
 use super::kinds;
 use super::outline::{Outline, Profile};
-use crate::trace::{Domain, SIZE_LIMIT_BYTES};
+use crate::trace::{ALIGNMENT_LIMIT_BYTES, Domain, SIZE_LIMIT_BYTES};
 
 /// The state after the parts that were walked.
 pub(super) struct Prover {
@@ -44,6 +44,7 @@ impl Prover {
         if part.first != self.calls || !Arc::ptr_eq(&part.outline, &self.outline) {
             return Err("a part that does not come next");
         }
+        self.thread_runs(part)?;
         for (index, instruction) in part.instructions.iter().enumerate() {
             if !instruction.is_one() {
                 return Err("no instruction where one should be");
@@ -78,6 +79,14 @@ impl Prover {
                 if size > SIZE_LIMIT_BYTES {
                     return Err("a size over the limit");
                 }
+                let alignment = part.alignment(index) as u64;
+                let is_sound = alignment == 0
+                    || action == Action::Malloc
+                        && alignment.is_power_of_two()
+                        && alignment <= ALIGNMENT_LIMIT_BYTES;
+                if !is_sound {
+                    return Err("an alignment that is no power of two, or not of a malloc");
+                }
                 let kind = part.kind(index) as u32;
                 if !kinds::fits(&self.outline.kinds, kind, size, instruction.domain()) {
                     return Err("a block whose kind is not its own");
@@ -98,6 +107,19 @@ impl Prover {
         Ok(())
     }
 
+    /// Proves that the runs of threads cover the calls and name threads of the outline.
+    fn thread_runs(&self, part: &Program) -> Result<(), &'static str> {
+        let mut before = 0;
+        for run in &part.thread_runs {
+            if run.until <= before || run.thread as usize >= self.outline.threads.len() {
+                return Err("a run of an unknown thread, or out of order");
+            }
+            before = run.until;
+        }
+        let covers = part.thread_runs.is_empty() || before == part.instructions.len();
+        if covers { Ok(()) } else { Err("runs of threads that do not cover the calls") }
+    }
+
     /// What the parts requested.
     pub fn finish(&self) -> Profile {
         Profile {
@@ -112,12 +134,13 @@ impl Program {
     /// A whole program of these instructions, proved, with the profile that they have.
     pub(super) fn proved(
         instructions: Vec<Instruction>,
-        wide: BTreeMap<usize, u64>,
+        wide: BTreeMap<usize, WideRequest>,
         kind_of: Vec<u32>,
+        thread_runs: Vec<ThreadRun>,
         outline: Outline,
     ) -> Result<Program, &'static str> {
         let outline = Arc::new(outline);
-        let mut program = Program { outline, first: 0, instructions, wide, kind_of };
+        let mut program = Program { outline, first: 0, instructions, wide, kind_of, thread_runs };
         let mut prover = Prover::new(&program.outline);
         prover.part(&program)?;
         let profile = prover.finish();

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::allocation_sites::AllocationSites;
-use super::compiled::Program;
+use super::compiled::{Program, WideRequest};
 use super::error::ProgramError;
-use super::instruction::{Action, Instruction};
+use super::instruction::{Action, Instruction, WIDE};
 use super::outline::Outline;
+use super::threads;
 use crate::trace::Domain;
 
 /// What is done to the blocks of a line that live to the end of the trace.
@@ -47,6 +48,11 @@ pub fn what_if(
     let mut changed = Rewriter::default();
     let (mut request, mut next) = (0, 0);
     let mut kind_in = vec![0; program.slots()];
+    let mut runs = program.thread_runs().iter().peekable();
+    // Where each call of the trace comes in the changed trace; needed for threads and requests only.
+    let has_moments =
+        !program.outline().threads.is_empty() || !program.outline().requests.is_empty();
+    let mut new_places: Vec<u64> = Vec::new();
     for (index, instruction) in program.instructions.iter().enumerate() {
         let (slot, domain) = (instruction.slot(), instruction.domain());
         let action = instruction.action();
@@ -54,13 +60,21 @@ pub fn what_if(
         next += usize::from(survives);
         let kind = program.kind(index) as u32;
         let before = std::mem::replace(&mut kind_in[slot], kind);
+        if has_moments {
+            new_places.push(changed.instructions.len() as u64);
+        }
+        while runs.next_if(|run| run.until <= index).is_some() {}
+        changed.thread = runs.peek().map_or(0, |run| run.thread);
         match (action, survives) {
-            (Action::Realloc, true) => changed.push(Action::Free, domain, slot, 0, before, None),
+            (Action::Realloc, true) => changed.end(domain, slot, before),
             (_, true) => {}
-            (Action::Free, false) => changed.push(action, domain, slot, 0, kind, None),
+            (Action::Free, false) => changed.end(domain, slot, kind),
             (_, false) => {
-                let size = program.size(index) as u64;
-                changed.push(action, domain, slot, size, kind, Some(sites.site(request)))
+                let wide = WideRequest {
+                    size: program.size(index) as u64,
+                    alignment: program.alignment(index) as u64,
+                };
+                changed.begin(action, domain, slot, wide, kind, sites.site(request));
             }
         }
         request += usize::from(action != Action::Free);
@@ -73,9 +87,13 @@ pub fn what_if(
             } else {
                 Action::Malloc
             };
-            let size = program.size(index) as u64;
+            let wide = WideRequest {
+                size: program.size(index) as u64,
+                alignment: program.alignment(index) as u64,
+            };
             let kind = program.kind(index) as u32;
-            changed.push(action, instruction.domain(), instruction.slot(), size, kind, Some(site));
+            changed.thread = program.thread_of(index);
+            changed.begin(action, instruction.domain(), instruction.slot(), wide, kind, site);
         }
     }
     if changed.instructions.is_empty() {
@@ -83,13 +101,34 @@ pub fn what_if(
     }
     let bytes = survivors.iter().map(|&index| program.size(index) as u64).sum();
     let event = changed.instructions.len() as u64;
-    let outline =
-        Outline { slots: changed.slots.len(), calls: event, ..(**program.outline()).clone() };
+    let mut outline = (**program.outline()).clone();
+    (outline.slots, outline.calls) = (changed.slots.len() + 1, event);
+    move_moments(&mut outline, &new_places, &changed.threads);
     let kind_of = if program.kinds().is_empty() { vec![] } else { changed.kinds };
-    let whole = Program::proved(changed.instructions, changed.wide, kind_of, outline)
+    let thread_runs =
+        if outline.threads.is_empty() { vec![] } else { threads::runs(&changed.threads) };
+    let whole = Program::proved(changed.instructions, changed.wide, kind_of, thread_runs, outline)
         .map_err(|found| ProgramError::Unsound { event, found: found.into() })?;
     let sites = AllocationSites { sites: changed.sites, names: sites.names.clone(), marks: vec![] };
     Ok(ChangedTrace { program: whole, sites, blocks: survivors.len() as u64, bytes })
+}
+
+/// Gives births, deaths and requests their places in the changed trace.
+fn move_moments(outline: &mut Outline, new_places: &[u64], threads: &[u32]) {
+    let end = threads.len() as u64;
+    let place = |event: u64| new_places.get(event as usize).copied().unwrap_or(end);
+    for request in &mut outline.requests {
+        request.event = place(request.event);
+    }
+    for (thread, index) in outline.threads.iter_mut().zip(0..) {
+        thread.birth = thread.birth.map(place);
+        let mut calls = threads.iter().enumerate().filter(|(_, of_call)| **of_call == index);
+        thread.calls = calls.clone().count() as u64;
+        thread.first_call = calls.next().map_or(0, |(event, _)| event as u64);
+        thread.last_call = calls.next_back().map_or(thread.first_call, |(event, _)| event as u64);
+        // A survivor that was moved to the end keeps its thread alive.
+        thread.death = thread.death.map(|event| place(event).max(thread.last_call + 1));
+    }
 }
 
 /// The calls that allocated the blocks of `site` that live at the end, in order.
@@ -112,31 +151,46 @@ fn survivors(program: &Program, sites: &AllocationSites, site: u32) -> Vec<usize
 #[derive(Default)]
 struct Rewriter {
     instructions: Vec<Instruction>,
-    wide: BTreeMap<usize, u64>,
+    wide: BTreeMap<usize, WideRequest>,
     slots: BTreeMap<usize, u32>,
     kinds: Vec<u32>,
+    /// The thread of each call.
+    threads: Vec<u32>,
     sites: Vec<u32>,
+    /// The thread of the next call.
+    thread: u32,
 }
 
 impl Rewriter {
-    fn push(
+    /// Adds a call that begins a block.
+    fn begin(
         &mut self,
         action: Action,
         domain: Domain,
         slot: usize,
-        size: u64,
+        request: WideRequest,
         kind: u32,
-        site: Option<u32>,
+        site: u32,
     ) {
-        let fresh = self.slots.len() as u32;
-        let slot = *self.slots.entry(slot).or_insert(fresh);
-        let instruction = Instruction::new(action, domain, slot, size);
-        if instruction.is_wide() {
-            self.wide.insert(self.instructions.len(), size);
+        let short_size = if request.alignment > 0 { WIDE } else { request.size };
+        if short_size >= WIDE {
+            self.wide.insert(self.instructions.len(), request);
         }
-        self.instructions.push(instruction);
+        self.push(action, domain, slot, short_size, kind);
+        self.sites.push(site);
+    }
+
+    /// Adds a free.
+    fn end(&mut self, domain: Domain, slot: usize, kind: u32) {
+        self.push(Action::Free, domain, slot, 0, kind);
+    }
+
+    fn push(&mut self, action: Action, domain: Domain, slot: usize, size: u64, kind: u32) {
+        let fresh = self.slots.len() as u32 + 1; // no block has slot 0
+        let slot = *self.slots.entry(slot).or_insert(fresh);
+        self.instructions.push(Instruction::new(action, domain, slot, size));
         self.kinds.push(kind);
-        self.sites.extend(site);
+        self.threads.push(self.thread);
     }
 }
 

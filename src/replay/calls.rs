@@ -114,7 +114,7 @@ pub fn replay<P: Probe>(
     slots.made = u64::MAX; // until all calls are made
     // Decided before the loop: whether it must look for sizes beyond 32 bits and for kinds, and
     // whether the slots exceed the nearest cache.
-    let plain = !program.has_wide_sizes() && tables.by_kind.is_empty();
+    let plain = !program.has_wide_requests() && tables.by_kind.is_empty();
     let is_far = slots.blocks.len() > NEAR_SLOTS;
     let ahead = if is_far { AHEAD } else { WAITING };
     let cut = calls.saturating_sub(ahead).clamp(range.start, range.end);
@@ -154,7 +154,7 @@ fn refused(program: &Program, at: usize) -> ReplayError {
 /// Makes the calls of `range`. The error is only the index of the refused call in `program`, so the
 /// loop has all registers for itself.
 ///
-/// `PLAIN`: no wide sizes, no kinds. `AHEAD`: the instructions behind `range` that may be read: 0
+/// `PLAIN`: no wide requests, no kinds. `AHEAD`: the instructions behind `range` that may be read: 0
 /// for none, [`WAITING`] to wait in registers, more to prefetch slots.
 #[inline(never)]
 #[expect(
@@ -173,8 +173,8 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
         return Ok(());
     }
     assert!(slots.blocks.len() == program.slots() && range.end + AHEAD <= instructions.len());
-    // A copy on the stack, which no call can change; numbers count from 1.
-    let of_domain = |number: usize| *tables.domains.get(Domain::ALL[number.saturating_sub(1)]);
+    // A copy on the stack, which no call can change. Number 0 is the last domain.
+    let of_domain = |number: usize| *tables.domains.get(Domain::ALL[(number + 3) % 4]);
     let domains: [Allocator; 4] = std::array::from_fn(of_domain);
     let slots = slots.blocks.as_mut_ptr();
     let first = program.first() as usize;
@@ -200,10 +200,12 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
         let slot = instruction.slot();
         let index = first + at;
         let mut size = instruction.short_size();
+        let mut alignment = 0;
         let mut table = &domains[instruction.domain_number()];
         if !PLAIN {
             if instruction.is_wide() {
-                size = program.wide_size(at);
+                let request = program.wide_request(at);
+                (size, alignment) = (request.size as usize, request.alignment as usize);
             }
             table = tables.get(program.kind(at), instruction.domain());
         }
@@ -243,6 +245,9 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
                 }
             } else if instruction.is_second() {
                 make!(Action::Calloc, place, ptr::null_mut(), (table.calloc)(table.ctx, 1, size));
+            } else if !PLAIN && alignment > 0 {
+                let aligned = tables.domains.aligned(instruction.domain());
+                make!(Action::Malloc, place, ptr::null_mut(), aligned.call(alignment, size));
             } else {
                 make!(Action::Malloc, place, ptr::null_mut(), (table.malloc)(table.ctx, size));
             }

@@ -12,7 +12,7 @@ use std::ffi::c_void;
 use std::ptr;
 
 use super::error::ReplayError;
-use crate::backends::{Allocator, Backend};
+use crate::backends::{AlignedCall, Allocator, Backend};
 use crate::trace::Domain;
 
 /// Sizes of requests, in bytes. They lie on both sides of every power of two up to a mebibyte, and
@@ -44,6 +44,7 @@ struct FilledBlock {
 /// One domain under test.
 struct DomainTest<'a> {
     table: &'a Allocator,
+    aligned: AlignedCall,
     domain: Domain,
     alignment: usize,
     backend: &'a dyn Backend,
@@ -209,6 +210,29 @@ impl DomainTest<'_> {
         self.free(block)
     }
 
+    /// Blocks of every alignment begin at a multiple of it, may be resized and freed, and keep their
+    /// contents. A domain without such a call gives blocks that are large enough to hold one.
+    #[expect(unsafe_code, reason = "calls the backend")]
+    fn alignments(&mut self) -> Checked<()> {
+        let mut blocks = Vec::new();
+        for alignment in (3..=16).map(|power| 1 << power) {
+            for size in [0, 1, 24, 100, 4096, 70_000] {
+                // SAFETY: the call takes any power of two and any size.
+                let block = unsafe { self.aligned.call(alignment, size) };
+                let call = format!("aligned_alloc({alignment}, {size})");
+                if self.aligned.is_native() && !block.addr().is_multiple_of(alignment) {
+                    return Err(self.broken(&call, format!("block {block:p} is not aligned")));
+                }
+                blocks.push(self.accept(&call, block, size)?);
+            }
+        }
+        for (at, block) in blocks.into_iter().enumerate() {
+            let block = if at % 3 == 0 { self.realloc(block, block.size + 40)? } else { block };
+            self.free(block)?;
+        }
+        Ok(())
+    }
+
     /// `free(NULL)` does nothing, and `realloc(NULL, n)` is `malloc(n)`.
     #[expect(unsafe_code, reason = "calls the backend")]
     fn null_blocks(&mut self) -> Checked<()> {
@@ -276,6 +300,7 @@ pub fn contract_test(backend: &dyn Backend) -> Result<u64, ReplayError> {
         let alignment = backend.alignment();
         let mut test = DomainTest {
             table: domains.get(domain),
+            aligned: domains.aligned(domain),
             domain,
             alignment,
             backend,
@@ -286,6 +311,7 @@ pub fn contract_test(backend: &dyn Backend) -> Result<u64, ReplayError> {
         test.zeroes()?;
         test.resizes()?;
         test.null_blocks()?;
+        test.alignments()?;
         test.beyond_memory()?;
         checked += test.calls;
     }

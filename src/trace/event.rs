@@ -74,6 +74,9 @@ impl Domain {
     /// All domains, in the order of their codes (0, 1, 2, 3).
     pub const ALL: [Domain; 4] = [Domain::Raw, Domain::Mem, Domain::Obj, Domain::Libc];
 
+    /// The domains of CPython's allocators.
+    pub const CPYTHON: [Domain; 3] = [Domain::Raw, Domain::Mem, Domain::Obj];
+
     /// Whether a block of this domain may be resized or freed in the other. `mem` and `obj` share
     /// one allocator; `raw` and `libc` have their own. CPython crashes when they are mixed.
     pub fn shares_blocks_with(self, other: Domain) -> bool {

@@ -70,8 +70,7 @@ impl Drop for Freelist {
 impl Backend for Freelist {
     fn domains(&self) -> Domains {
         let below = self.lists().backend.domains();
-        let listed = table(self.0.as_ptr());
-        Domains::new(*below.get(Domain::Raw), *below.get(Domain::Mem), listed)
+        below.with(Domain::Obj, table(self.0.as_ptr()))
     }
 
     fn by_kind(&self, kinds: &[Kind]) -> Option<Vec<Domains>> {
@@ -86,7 +85,7 @@ impl Backend for Freelist {
                 .iter()
                 .position(|(list, _)| list.takes(&kind.type_name, kind.bytes))?;
             let table = self.kind_table(list, kind);
-            Some(Domains::new(*below.get(Domain::Raw), table, table))
+            Some(below.with(Domain::Mem, table).with(Domain::Obj, table))
         };
         let listed = kinds.iter().map(|kind| of_kind(kind).unwrap_or(below));
         Some([below].into_iter().chain(listed).collect())

@@ -37,6 +37,7 @@ struct Malloc;
 impl Backend for Malloc {
     fn domains(&self) -> Domains {
         Domains::same(Allocator { ctx: std::ptr::null_mut(), malloc, calloc, realloc, free })
+            .with_aligned(aligned)
     }
 
     fn version(&self) -> String {
@@ -91,6 +92,11 @@ unsafe extern "C" fn realloc(
 unsafe extern "C" fn free(_ctx: *mut c_void, block: *mut c_void) {
     // SAFETY: the caller's block came from these functions or is null.
     unsafe { libc::free(block) }
+}
+
+unsafe extern "C" fn aligned(_ctx: *mut c_void, alignment: usize, size: usize) -> *mut c_void {
+    // SAFETY: memalign takes any power of two and any size.
+    unsafe { libc::memalign(alignment, size.max(1)) }
 }
 
 /// The C library of this process, as it reports itself.

@@ -84,7 +84,7 @@ impl<L: Layout> Drop for Pymalloc<L> {
 impl<L: Layout> Backend for Pymalloc<L> {
     fn domains(&self) -> Domains {
         let pools: Allocator = Heap::table(self.heap);
-        Domains::new(*self.below.domains().get(Domain::Raw), pools, pools)
+        self.below.domains().with(Domain::Mem, pools).with(Domain::Obj, pools)
     }
 
     fn version(&self) -> String {

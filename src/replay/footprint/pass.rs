@@ -110,13 +110,13 @@ pub fn footprint<'a>(
 }
 
 /// Calls that a footprint pass makes before the first call of the program.
-pub const WARM_UP_CALLS: u64 = 2 * Domain::ALL.len() as u64;
+pub const WARM_UP_CALLS: u64 = 2 * Domain::CPYTHON.len() as u64;
 
 /// One malloc and one free in each domain, so that the program is not charged with what a backend
 /// sets up once.
 #[expect(unsafe_code, reason = "calls the backend through its C function pointers")]
 fn warm_up(domains: &Domains) {
-    for domain in Domain::ALL {
+    for domain in Domain::CPYTHON {
         let table = domains.get(domain);
         // SAFETY: the block returns to the same table, at once.
         unsafe {
