@@ -12,7 +12,8 @@ use super::arenas;
 use super::terminal::{note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 use crate::trace::{
-    self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, SiteCount, TraceStatistics,
+    self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, ProcessRecord, SiteCount, ThreadCount,
+    TraceReader, TraceStatistics,
 };
 use crate::units;
 
@@ -63,7 +64,7 @@ impl InspectArgs {
         if self.json {
             print(&(serde_json::to_string_pretty(&counts)? + "\n"))?;
         } else {
-            print(&tables(&name, reader.header(), &counts, self.sites))?;
+            print(&tables(&name, reader.as_ref(), &counts, self.sites))?;
         }
         if let Some(folder) = &self.png {
             draw(&shape(&name, reader.header(), &counts), folder, self.json)?;
@@ -159,7 +160,8 @@ pub(super) fn percent(part: impl Into<u128>, whole: impl Into<u128>) -> String {
     if whole == 0 { "–".into() } else { format!("{:.1} %", part as f64 / whole as f64 * 100.0) }
 }
 
-fn tables(name: &str, header: &Header, counts: &TraceStatistics, sites: usize) -> String {
+fn tables(name: &str, reader: &dyn TraceReader, counts: &TraceStatistics, sites: usize) -> String {
+    let header = reader.header();
     let mut text = format!("{name}\n");
     let marks = header.marks();
     let arenas = header.arenas();
@@ -198,7 +200,7 @@ fn tables(name: &str, header: &Header, counts: &TraceStatistics, sites: usize) -
     text += &calls(counts);
     text += &sizes(counts);
     text += &lifetimes(counts);
-    text += &threads(counts, &header.interpreters());
+    text += &threads(counts, &header.interpreters(), reader.process());
     text += &types(counts);
     text += &lines(counts, sites);
     text
@@ -287,7 +289,12 @@ fn lifetimes(counts: &TraceStatistics) -> String {
         counts.ended_by_next_call.to_string(),
         percent(counts.ended_by_next_call, total),
     ]];
-    for limit in [1 << 10, 1 << 14, 1 << 20, 1 << 24, 1 << 30] {
+    // Limits beyond the bytes of the whole trace would all have the same count.
+    let limits = [1 << 10, 1 << 14, 1 << 20, 1 << 24, 1 << 30];
+    let larger = [1 << 34, 1 << 40, 1 << 50].into_iter();
+    let limits =
+        limits.into_iter().chain(larger.take_while(|limit| limit / 16 < counts.requested_bytes));
+    for limit in limits {
         let ended = within(&counts.ages_bytes, limit);
         let limit = units::bytes(limit as f64);
         rows.push(vec![
@@ -304,9 +311,16 @@ fn lifetimes(counts: &TraceStatistics) -> String {
     table(&["blocks that end", "blocks", "share"], rows)
 }
 
-/// The threads, where a trace has several. A column names their interpreters, where a trace has
-/// sub-interpreters.
-fn threads(counts: &TraceStatistics, interpreters: &[(u32, u32)]) -> String {
+/// Rows in the table of threads, at most.
+const THREADS_SHOWN: usize = 20;
+
+/// The threads with most requests, where a trace has several. Columns name their interpreters and the
+/// log's own ids and names, where a trace has some.
+fn threads(
+    counts: &TraceStatistics,
+    interpreters: &[(u32, u32)],
+    process: &ProcessRecord,
+) -> String {
     if counts.threads.len() < 2 {
         return String::new();
     }
@@ -316,7 +330,19 @@ fn threads(counts: &TraceStatistics, interpreters: &[(u32, u32)]) -> String {
             .find(|(number, _)| *number == thread)
             .map_or("main".to_owned(), |(_, id)| id.to_string())
     };
-    let rows = counts.threads.iter().map(|thread| {
+    let own_name = |thread: u32| {
+        let record = process.thread(thread)?;
+        let id = (record.id > 0).then(|| record.id.to_string());
+        let name = (!record.name.is_empty()).then(|| record.name.clone());
+        Some([id, name].into_iter().flatten().collect::<Vec<_>>().join(" "))
+            .filter(|t| !t.is_empty())
+    };
+    let mut shown: Vec<&ThreadCount> = counts.threads.iter().collect();
+    shown.sort_by_key(|count| std::cmp::Reverse(count.requests));
+    shown.truncate(THREADS_SHOWN);
+    shown.sort_by_key(|count| count.thread);
+    let has_names = shown.iter().any(|count| own_name(count.thread).is_some());
+    let rows = shown.iter().map(|thread| {
         let mut row = vec![
             thread.thread.to_string(),
             thread.requests.to_string(),
@@ -326,13 +352,25 @@ fn threads(counts: &TraceStatistics, interpreters: &[(u32, u32)]) -> String {
         if !interpreters.is_empty() {
             row.push(interpreter(thread.thread));
         }
+        if has_names {
+            row.push(own_name(thread.thread).unwrap_or_default());
+        }
         row
     });
     let mut header = vec!["thread", "requests", "bytes", "frees of others' blocks"];
     if !interpreters.is_empty() {
         header.push("interpreter");
     }
-    table(&header, rows.collect())
+    if has_names {
+        header.push("in the log");
+    }
+    let more = counts.threads.len() - shown.len();
+    let mut text = table(&header, rows.collect());
+    if more > 0 {
+        text.truncate(text.trim_end().len());
+        text += &format!("\nand {more} more threads with fewer requests (--json has all)\n\n");
+    }
+    text
 }
 
 /// Rows in the table of types, at most.

@@ -19,6 +19,10 @@ pub fn synthesised(facts: &BTreeMap<String, String>) -> Option<String> {
     })
 }
 
+/// What resident memory of a replay includes, beside its figures.
+pub const PAGES_WRITTEN: &str = "The replay writes every page of every block, also pages that the \
+                                 program may never have touched";
+
 /// What the floor is, beside its name.
 pub const HARNESS: &str = "the harness itself";
 

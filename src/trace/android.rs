@@ -84,7 +84,10 @@ impl LineParser for Android {
                 began_ns
             }
             _ => {
-                return Err(LineFault::Wrong(quoted(line), "begin and end of the call, or neither"));
+                return Err(LineFault::Wrong(
+                    quoted(line),
+                    "begin and end of the call, or neither",
+                ));
             }
         };
         if began_ns > 0 {

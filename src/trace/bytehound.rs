@@ -45,9 +45,9 @@ fn word(bytes: &[u8], at: usize) -> Option<u64> {
 
 fn sniff(start: &LogStart<'_>) -> bool {
     let Some(slots) = word(start.bytes, 0).filter(|slots| *slots > 0) else { return false };
-    let is_of_length = start
-        .length_bytes
-        .is_none_or(|bytes| bytes % OPERATION_BYTES == (HEADER_BYTES + END_BYTES) % OPERATION_BYTES);
+    let is_of_length = start.length_bytes.is_none_or(|bytes| {
+        bytes % OPERATION_BYTES == (HEADER_BYTES + END_BYTES) % OPERATION_BYTES
+    });
     let operations = (start.bytes.len() - HEADER_BYTES as usize) / OPERATION_BYTES as usize;
     let is_sound = |at: usize| {
         let fields = |field: usize| word(start.bytes, 1 + at * 4 + field).unwrap_or(u64::MAX);

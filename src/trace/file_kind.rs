@@ -67,7 +67,11 @@ const UNREAD_BYTES: [(&[u8], &str, &str); 27] = [
         "a recording of memray",
         "print it with `memray parse FILE > FILE.txt`, and import that text",
     ),
-    (b"\x7fELF", "an ELF program, library or core file", "record the program with `heaplay record`"),
+    (
+        b"\x7fELF",
+        "an ELF program, library or core file",
+        "record the program with `heaplay record`",
+    ),
     (b"\xFF\xFE", "UTF-16 text", UTF_16),
     (b"\xFE\xFF", "UTF-16 text", UTF_16),
     (b"PERFILE2", "a recording of perf", CALLS_NEEDED),
@@ -144,8 +148,9 @@ const UNREAD_TEXTS: [UnreadText; 9] = [
     },
     UnreadText {
         is_meant: |start| {
-            let is_page =
-                |line: &str| line.to_ascii_lowercase().starts_with("<!doctype html") || line == "<html>";
+            let is_page = |line: &str| {
+                line.to_ascii_lowercase().starts_with("<!doctype html") || line == "<html>"
+            };
             start.lines().next().is_some_and(is_page)
         },
         name: "an HTML page",
@@ -169,8 +174,9 @@ fn has_line(start: &LogStart<'_>, is_meant: impl Fn(&str) -> bool) -> bool {
 
 /// A line such as `brk(NULL) = 0x55d5c1a2b000`, perhaps behind a process.
 fn is_strace(line: &str) -> bool {
-    const SYSTEM_CALLS: [&str; 10] =
-        ["brk", "mmap", "munmap", "execve", "openat", "mprotect", "read", "write", "close", "futex"];
+    const SYSTEM_CALLS: [&str; 10] = [
+        "brk", "mmap", "munmap", "execve", "openat", "mprotect", "read", "write", "close", "futex",
+    ];
     traced_function(line).is_some_and(|function| SYSTEM_CALLS.contains(&function))
 }
 
@@ -261,17 +267,25 @@ fn kind_of(start: &LogStart<'_>) -> FileKind {
 
 /// Whether bytes begin a pickle: of protocol 2 or later, or an older one of an object.
 fn is_pickle(start: &[u8]) -> bool {
-    let is_old = |prefix: &[u8]| {
-        start.strip_prefix(prefix).is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_alphabetic))
-    };
     matches!(start, [0x80, 2..=5, ..])
-        || start.starts_with(b"ccopy_reg\n_reconstructor\n")
-        || start.starts_with(b"ccopyreg\n_reconstructor\n")
+        || names_object(start)
         || start.starts_with(b"(lp0\n")
         || start.starts_with(b"(dp0\n")
         || start.starts_with(b"]q\0")
         || start.starts_with(b"}q\0")
-        || is_old(b"ctracemalloc\n")
+}
+
+/// Whether bytes begin with the name of a class or function, as protocols 0 and 1 write it.
+fn names_object(start: &[u8]) -> bool {
+    let is_name = |line: &[u8]| {
+        let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+        !line.is_empty() && line.iter().all(is_letter)
+    };
+    let mut lines = start.split(|byte| *byte == b'\n').take(3);
+    let (Some(module), Some(name), Some(_)) = (lines.next(), lines.next(), lines.next()) else {
+        return false;
+    };
+    module.strip_prefix(b"c").is_some_and(is_name) && is_name(name)
 }
 
 /// Describes a file of no known kind by its beginning.

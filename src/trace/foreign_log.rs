@@ -280,7 +280,8 @@ impl ForeignLog {
         TraceError::Unread {
             path: self.file.path().to_owned(),
             kind: "the file changed while it was read".into(),
-            next_step: "import it when the program that writes it has ended, or import a copy".into(),
+            next_step: "import it when the program that writes it has ended, or import a copy"
+                .into(),
         }
     }
 

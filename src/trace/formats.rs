@@ -51,7 +51,8 @@ impl Format {
     /// packing.
     pub(super) fn is_named_csv(&self, path: &Path) -> bool {
         let is_csv = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-        self.extension == "csv" && (is_csv(path) || path.file_stem().is_some_and(|s| is_csv(s.as_ref())))
+        self.extension == "csv"
+            && (is_csv(path) || path.file_stem().is_some_and(|s| is_csv(s.as_ref())))
     }
 
     /// Opens a file of this format; messages name `path`.

@@ -137,7 +137,8 @@ impl Workload {
         let mut thread_count = 0;
         loop {
             let code = *bytes.get(at).ok_or_else(|| at_byte("the end of the header", at))?;
-            let number = if matches!(code, NOP | DONE) { Some((0, at + 1)) } else { varint(bytes, at + 1) };
+            let number =
+                if matches!(code, NOP | DONE) { Some((0, at + 1)) } else { varint(bytes, at + 1) };
             let (number, end) = number.ok_or_else(|| at_byte("no number", at))?;
             match code {
                 NOP => {}
@@ -235,7 +236,10 @@ impl Workload {
         let [first, second, third] = fields;
         let blocks = if code == REALLOC { [first, second] } else { [first, 0] };
         if blocks.iter().any(|block| *block > self.pointers) {
-            return Err(at_byte(&format!("the block {} of {}", first.max(second), self.pointers), at));
+            return Err(at_byte(
+                &format!("the block {} of {}", first.max(second), self.pointers),
+                at,
+            ));
         }
         match code {
             FREE => {

@@ -129,7 +129,8 @@ impl LineParser for Heaptrack {
         }
         if self.is_attached {
             log.tally.remarks.push(
-                "heaptrack was attached to a running process; blocks from before are missing".into(),
+                "heaptrack was attached to a running process; blocks from before are missing"
+                    .into(),
             );
         }
         Ok(())
@@ -175,7 +176,8 @@ impl Heaptrack {
         let index = |number: u64| usize::try_from(number).ok();
         match (letter, fields) {
             ("i", [_, module, names @ ..]) => {
-                let names: Vec<usize> = names.iter().map(|name| index(*name)).collect::<Option<_>>()?;
+                let names: Vec<usize> =
+                    names.iter().map(|name| index(*name)).collect::<Option<_>>()?;
                 let mut found = InstructionNames { module: index(*module)?, ..Default::default() };
                 if let [function, ..] = *names {
                     found.function = function;
@@ -236,7 +238,9 @@ impl Heaptrack {
     /// The site of a node: `file:line` or the function of the innermost frame that is no
     /// `operator new`.
     fn site(&self, mut node: usize) -> String {
-        while let Some(&(instruction, parent)) = node.checked_sub(1).and_then(|at| self.nodes.get(at)) {
+        while let Some(&(instruction, parent)) =
+            node.checked_sub(1).and_then(|at| self.nodes.get(at))
+        {
             let names = instruction.checked_sub(1).and_then(|at| self.instructions.get(at));
             let Some(names) = names else { return String::new() };
             let function = self.text(names.function);

@@ -97,9 +97,8 @@ impl LineParser for Logalloc {
             return Ok(());
         }
         log.set_thread(call.thread);
-        Logalloc::call(&call, log).ok_or_else(|| {
-            LineFault::Wrong(quoted(line), "`PID TID FUNCTION(ARGUMENTS)=RESULT`")
-        })
+        Logalloc::call(&call, log)
+            .ok_or_else(|| LineFault::Wrong(quoted(line), "`PID TID FUNCTION(ARGUMENTS)=RESULT`"))
     }
 }
 

@@ -81,7 +81,7 @@ pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
 pub use size_class::{size_class, size_class_limit};
 pub use statistics::{
-    AGE_SIZES, Age, DomainCount, LivePoint, OpCount, SiteCount, SizeCount, StatisticsError,
-    ThreadCount, TraceStatistics, TypeCount, age_bin, age_of_bin, statistics,
+    AGE_SIZES, Age, DomainCount, LivePoint, OpCount, REQUESTED_LIMIT_BYTES, SiteCount, SizeCount,
+    StatisticsError, ThreadCount, TraceStatistics, TypeCount, age_bin, age_of_bin, statistics,
 };
 pub use tracemalloc::{Live, Series, SeriesReader, Snapshot};

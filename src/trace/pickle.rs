@@ -221,10 +221,9 @@ impl PickleMachine {
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(PickleFault {
-                expected: CUT_OFF,
-                ..self.fault("the end of the file")
-            }),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(PickleFault { expected: CUT_OFF, ..self.fault("the end of the file") })
+            }
             Err(error) => {
                 Err(PickleFault { source: Some(error), ..self.fault("a file that cannot be read") })
             }
@@ -280,9 +279,13 @@ impl PickleMachine {
     /// The text up to a line feed, of protocols 0 and 1.
     fn line(&mut self) -> PickleResult<String> {
         let mut bytes = Vec::new();
-        let read = (&mut self.input).take(TEXT_LIMIT_BYTES as u64 + 1).read_until(b'\n', &mut bytes);
+        let read =
+            (&mut self.input).take(TEXT_LIMIT_BYTES as u64 + 1).read_until(b'\n', &mut bytes);
         if let Err(error) = read {
-            return Err(PickleFault { source: Some(error), ..self.fault("a file that cannot be read") });
+            return Err(PickleFault {
+                source: Some(error),
+                ..self.fault("a file that cannot be read")
+            });
         }
         self.offset += bytes.len() as u64;
         if bytes.pop() != Some(b'\n') {

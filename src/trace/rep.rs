@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! a ID BYTES    malloc: the block is ID
-//! r ID BYTES    realloc of ID, which stays ID; of a new id a malloc, and to 0 bytes a free
+//! r ID BYTES    realloc of ID, which stays ID; without a block a malloc, to 0 bytes a free
 //! f ID          free; ID -1 is the null pointer
 //! ```
 //!
@@ -48,9 +48,8 @@ fn sniff(start: &LogStart<'_>) -> bool {
 /// A line of the header.
 fn header_numbers(line: &str) -> Option<Vec<f64>> {
     let fields = without_comment(line).split_ascii_whitespace();
-    let numbers: Option<Vec<f64>> = fields
-        .map(|field| field.parse::<f64>().ok().filter(|number| number.is_finite()))
-        .collect();
+    let numbers: Option<Vec<f64>> =
+        fields.map(|field| field.parse::<f64>().ok().filter(|number| number.is_finite())).collect();
     numbers.filter(|numbers| !numbers.is_empty())
 }
 
@@ -114,9 +113,8 @@ impl LineParser for Rep {
         self.requests_read += 1;
         let Some(id) = id else { return Ok(()) };
         // Ids begin at 0. An address is never 0, so 1 is added.
-        let address = id.checked_add(1).ok_or_else(|| {
-            LineFault::Wrong(quoted(line), "an id below 2^64")
-        })?;
+        let address =
+            id.checked_add(1).ok_or_else(|| LineFault::Wrong(quoted(line), "an id below 2^64"))?;
         let was_empty = self.empty.remove(&id);
         let was_live = self.live.contains(&id);
         match (action, size) {
@@ -125,10 +123,10 @@ impl LineParser for Rep {
                 self.live.remove(&id);
                 log.free(address);
             }
-            ("r", 0) if was_live || was_empty => {
+            ("r", 0) => {
                 self.live.remove(&id);
                 self.empty.insert(id);
-                log.free(if was_empty { 0 } else { address });
+                log.free(if was_live { address } else { 0 });
             }
             ("r", _) if was_live => log.realloc(address, size, address),
             _ => {

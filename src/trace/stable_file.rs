@@ -71,11 +71,8 @@ impl StableFile {
         let io = |source| TraceError::io(&self.path, source);
         let file = File::open(&self.path).map_err(io)?.take(self.length_bytes);
         let checksum = Rc::new(Cell::new(0));
-        let summed = SummedReader {
-            file,
-            hasher: crc32fast::Hasher::new(),
-            checksum: Rc::clone(&checksum),
-        };
+        let summed =
+            SummedReader { file, hasher: crc32fast::Hasher::new(), checksum: Rc::clone(&checksum) };
         let (packings, stream) = unpacked(Box::new(summed)).map_err(io)?;
         Ok(UnpackedFile { packings, stream, checksum })
     }

@@ -347,8 +347,10 @@ impl Series {
     pub fn into_reader(self) -> SeriesReader {
         let (all, vouched) = self.vouched_bytes();
         let share = if all == 0 { 0.0 } else { vouched as f64 / all as f64 };
-        let mut header =
-            Header { columns: Columns { site: true, domain: true, ..Columns::default() }, ..Header::default() };
+        let mut header = Header {
+            columns: Columns { site: true, domain: true, ..Columns::default() },
+            ..Header::default()
+        };
         let mut fact =
             |name: &str, value: String| drop(header.facts.insert(name.to_owned(), value));
         fact(

@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn numbers_are_compared_as_numbers() {
-        let mut names = ["app-10", "app-2", "app-1", "app-02", "b", "app", "app-2.5"].map(Path::new);
+        let mut names =
+            ["app-10", "app-2", "app-1", "app-02", "b", "app", "app-2.5"].map(Path::new);
         names.sort_by(|a, b| by_numbers(a, b));
         let sorted = ["app", "app-1", "app-02", "app-2", "app-2.5", "app-10", "b"].map(Path::new);
         assert_eq!(names, sorted);
