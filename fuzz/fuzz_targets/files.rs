@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use heaplay::trace::{self, Row, Sequence, TraceError};
+use heaplay::trace::{self, ForeignLog, Row, Sequence, TraceError};
 
 /// The path of a file of this process.
 pub fn path(name: &str) -> PathBuf {
@@ -55,7 +55,6 @@ pub fn check_counts(path: &Path, rows: u64, events: u64) {
 }
 
 /// Imports arbitrary bytes as a log of another recorder. An error names the file; a trace is valid.
-#[allow(dead_code)]
 pub fn check_log(
     bytes: &[u8],
     open: impl FnOnce(&Path) -> Option<Result<ForeignLog, TraceError>>,

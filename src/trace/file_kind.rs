@@ -60,7 +60,7 @@ const UNREAD_BYTES: [(&[u8], &str, &str); 27] = [
     (
         b"hplayraw",
         "the unfinished recording of a program",
-        "`heaplay record` makes a trace of it when the program ends",
+        "`heaplay record --recover FILE -o NAME.trace` makes a trace of it",
     ),
     (
         b"memray",

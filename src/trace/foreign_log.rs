@@ -261,7 +261,7 @@ impl ForeignLog {
     fn no_rows(&self, imported: &Imported) -> TraceError {
         let tally = &imported.tally;
         let found = format!(
-            "{}, but no allocation in its {} lines or records ({} of other programs, {} of other \
+            "{}, but no allocation in its {} lines or records ({} are no calls, {} are of other \
              processes, {} calls failed)",
             self.member.description,
             tally.lines,
@@ -484,8 +484,8 @@ impl Imported {
             ),
             counted(
                 tally.foreign_lines,
-                "line was left out: it is of another program",
-                "lines were left out: they are of another program",
+                "line was left out: it is no call of this log",
+                "lines were left out: they are no calls of this log",
             )
             .map(|note| format!("{note} ({})", share(tally.foreign_lines, tally.lines))),
             counted(

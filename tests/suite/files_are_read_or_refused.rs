@@ -261,7 +261,7 @@ fn free_text_is_not_searched_for_fields() {
     let text = MEMRAY.replace("app.py ", "-c import x\nx.go()\n\nx.stop() ");
     let result = imports.import(&text);
     assert_eq!(result.trace().facts["program"], "-c import x\nx.go()\nx.stop()");
-    assert!(!result.message.contains("another program"), "{}", result.message);
+    assert!(!result.message.contains("no call of this log"), "{}", result.message);
     let place = "= Start\n@ ./my app + 0x1 - 0x2:[0x1] + 0x10 0x8\n";
     assert_eq!(
         imports.import(place).trace().rows,
@@ -418,7 +418,7 @@ fn lines_of_others_in_a_log() {
         assert_eq!(&imports.import(marked).trace().rows, plain, "{text}");
         assert_eq!(&imports.import(format!("\n\n{text}")).trace().rows, plain, "{text}");
         let banner = imports.import(format!("Welcome to the app, version 3\n{text}"));
-        banner.reports("1 line was left out: it is of another program");
+        banner.reports("1 line was left out: it is no call");
         assert_eq!(&banner.trace().rows, plain, "{text}");
         let (first, rest) = text.split_once('\n').unwrap();
         let between = imports.import(format!("{first}\nhello, world\nWARNING: (x)\n{rest}"));
@@ -614,4 +614,72 @@ fn many_threads() {
     let shown = expect(0, heaplay().arg("inspect").arg(imports.path("out.trace")));
     assert!(shown.lines().count() < 200, "{} lines", shown.lines().count());
     assert!(shown.contains("more threads"), "{shown}");
+}
+
+/// A block larger than memory is refused by its call, before a page of it is written.
+#[test]
+fn a_request_larger_than_memory() {
+    let imports = Imports::new();
+    let path = imports.write("big.csv", "op,size,lifetime\nmalloc,64,\nmalloc,99999999999999,\n");
+    let started = std::time::Instant::now();
+    let mut command = heaplay();
+    command.arg("run").arg(path).arg("-o").arg(imports.path("run"));
+    let output = finish(command.args(["-b", "malloc", "--passes", "footprint", "--no-floor"]));
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("call 1 of the trace") && text.contains("--memory-limit"), "{text}");
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
+
+/// The figures of resident memory say what the replay touches.
+#[test]
+fn written_pages_are_reported_beside_resident_memory() {
+    let imports = Imports::new();
+    let path = imports.write("app.csv", "op,size,lifetime\nmalloc,64,\nmalloc,100000,1\n");
+    let mut command = heaplay();
+    command.arg("run").arg(path).arg("-o").arg(imports.path("run"));
+    let printed = expect(0, command.args(["-b", "malloc", "--passes", "footprint", "--no-floor"]));
+    assert!(printed.contains("writes every page of every block"), "{printed}");
+    let pages: Vec<_> = walk(&imports.path("run"))
+        .into_iter()
+        .filter(|p| p.extension().is_some_and(|e| e == "html"))
+        .collect();
+    assert!(!pages.is_empty());
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        assert!(text.contains("writes every page of every block"), "{}", page.display());
+    }
+}
+
+/// All files below a folder.
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+/// A compressed trace is read by every verb that reads traces.
+#[test]
+fn compressed_traces() {
+    let imports = Imports::new();
+    let text = "op,size,lifetime\nmalloc,64,1\n";
+    let packed = |name: &str, program: &[&str]| {
+        let plain = imports.write("app.csv", text);
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(&plain).stderr(std::process::Stdio::null());
+        let Ok(output) = command.output() else { return };
+        imports.write(name, output.stdout);
+        for verb in ["inspect", "verify"] {
+            expect(0, heaplay().arg(verb).arg(imports.path(name)));
+        }
+    };
+    packed("app.csv.gz", &["gzip", "-c"]);
+    packed("app.csv.xz", &["xz", "-c"]);
+    packed("app.csv.zst", &["zstd", "-c"]);
+    // Packed twice.
+    let once = imports.path("app.csv.gz");
+    let twice = Command::new("gzip").arg("-c").arg(once).output().map(|output| output.stdout);
+    if let Ok(twice) = twice {
+        let path = imports.write("twice.gz", twice);
+        expect(0, heaplay().arg("inspect").arg(path));
+    }
 }
