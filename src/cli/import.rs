@@ -10,7 +10,7 @@ use anyhow::bail;
 
 use self::series_order::in_order;
 use super::convert::is_same_file;
-use super::inspect::{percent, table};
+use super::tables::{percent, table};
 use super::terminal::{note, print};
 use crate::trace::{self, FOREIGN, FileKind, Foreign, ForeignLog, Series, Snapshot};
 use crate::units;

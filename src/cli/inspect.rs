@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arenas;
+use super::tables::{percent, table};
 use super::terminal::{note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 use crate::trace::{
@@ -138,26 +137,6 @@ fn size_group(at: usize) -> String {
         (Some(below), u64::MAX) => format!("over {below} B"),
         (Some(below), limit) => format!("{}–{limit} B", below + 1),
     }
-}
-
-/// A table. The first column holds text, the others hold figures.
-pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN);
-    table.set_header(header.to_vec());
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    format!("{table}\n\n")
-}
-
-/// A share as `12.3 %`; a dash where `whole` is 0.
-pub(super) fn percent(part: impl Into<u128>, whole: impl Into<u128>) -> String {
-    let (part, whole) = (part.into(), whole.into());
-    if whole == 0 { "–".into() } else { format!("{:.1} %", part as f64 / whole as f64 * 100.0) }
 }
 
 fn tables(name: &str, reader: &dyn TraceReader, counts: &TraceStatistics, sites: usize) -> String {

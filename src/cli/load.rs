@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::error_chain::chain;
 use super::exit::Exit;
-use super::inspect::table;
+use super::tables::table;
 use super::terminal::{note, print};
 use crate::bench::{Workload, Workloads, sha256_of_file};
 use crate::program::AllocationSites;

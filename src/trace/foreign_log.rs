@@ -367,7 +367,9 @@ impl Asides {
             threads.iter().map(|thread| (*thread as usize).wrapping_sub(1)).collect();
         let mut has_calls = vec![false; records.len()];
         for index in &order {
-            has_calls.get_mut(*index).map(|called| *called = true);
+            if let Some(called) = has_calls.get_mut(*index) {
+                *called = true;
+            }
         }
         order.extend((0..records.len()).filter(|index| !has_calls[*index]));
         order.truncate(THREADS_LIMIT);

@@ -28,7 +28,7 @@ pub(super) const MEMBER: Foreign = Foreign {
     name: "glibc-workload",
     description: "a workload (.wl) of glibc's malloc trace utilities",
     sniff,
-    parser: || LogParser::Bytes(Box::new(Workload::default())),
+    parser: || LogParser::Bytes(Box::new(GlibcWorkload::default())),
 };
 
 /// Bytes of a workload, at most. It is read into memory.
@@ -90,7 +90,7 @@ struct RunningThread {
 }
 
 #[derive(Default)]
-struct Workload {
+struct GlibcWorkload {
     bytes: Option<Vec<u8>>,
     pointers: u64,
     flag_count: u64,
@@ -104,7 +104,7 @@ struct Workload {
     waiting: usize,
 }
 
-impl ByteParser for Workload {
+impl ByteParser for GlibcWorkload {
     fn record(&mut self, input: &mut ByteInput, log: &mut Log) -> Result<bool, ByteFault> {
         let Some(bytes) = self.bytes.take() else {
             let Some(bytes) = input.rest(LIMIT_BYTES)? else {
@@ -131,7 +131,7 @@ fn at_byte(found: &str, at: usize) -> ByteFault {
     )
 }
 
-impl Workload {
+impl GlibcWorkload {
     fn header(&mut self, bytes: &[u8]) -> Result<(), ByteFault> {
         let mut at = 0;
         let mut thread_count = 0;

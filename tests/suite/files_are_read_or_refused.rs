@@ -548,7 +548,7 @@ fn bytes_of_files_are_escaped() {
     imports.import(format!("= Start\n@ {evil}:[0x1] + 0x10 0x8\n")).trace();
     let shown = expect(0, heaplay().arg("inspect").arg(imports.path("out.trace")));
     assert!(!shown.contains('\x1b') && shown.contains("\\u{1b}"), "{shown:?}");
-    let bytes = format!("{}", MEMRAY.replace("app.py ", &format!("app.py {evil} ")));
+    let bytes = MEMRAY.replace("app.py ", &format!("app.py {evil} "));
     imports.import(bytes).trace();
     let shown = expect(0, heaplay().arg("inspect").arg(imports.path("out.trace")));
     assert!(!shown.contains('\x1b'), "{shown:?}");
