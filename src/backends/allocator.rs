@@ -83,6 +83,14 @@ impl Domains {
         self
     }
 
+    /// The same tables, but for the domain libc, which is that of `other`.
+    #[must_use]
+    pub fn with_libc(mut self, other: &Domains) -> Domains {
+        let libc = Domain::Libc as usize;
+        (self.tables[libc], self.aligned[libc]) = (other.tables[libc], other.aligned[libc]);
+        self
+    }
+
     /// The table of one domain.
     pub fn get(&self, domain: Domain) -> &Allocator {
         &self.tables[domain as usize]

@@ -1,4 +1,4 @@
-//! Verb `record`: runs a Python program with the recorder loaded, and makes traces of its raw logs.
+//! Verb `record`: runs a program with the recorder loaded, and makes traces of its raw logs.
 //!
 //! The program runs unchanged: it has its own arguments, stdin, stdout, stderr, signals and exit
 //! code. Errors that can be found before its start are found then. `record/program.rs` finds the
@@ -22,6 +22,7 @@ use anyhow::{Context, bail};
 
 use self::library::Library;
 use self::limits::LimitArgs;
+use self::program::{CannotStart, ProgramKind};
 pub use self::recorder::RecorderArgs;
 use crate::environment::LD_PRELOAD;
 use crate::trace::{Creation, Header, RawLog, RecordingEnding, Survey};
@@ -32,12 +33,13 @@ macro_rules! print_note {
     ($($text:tt)*) => { drop(writeln!(std::io::stderr(), $($text)*)) };
 }
 
-/// Records every allocation of a Python program (CPython 3.7 and later), from before its
-/// interpreter starts.
+/// Records every allocation of a program, from its start: any dynamically linked program, and of a
+/// Python (CPython 3.7 and later) also its allocation domains.
 #[derive(clap::Args)]
 pub struct RecordArgs {
-    /// The trace to write: `.trace` (compact) or `.csv`. Each further Python process that the program
-    /// starts or forks gets a trace beside it, with the process id in the name
+    /// The trace to write: `.trace` (compact) or `.csv`. Each further process that the program starts
+    /// or forks gets a trace beside it, with the process id in the name; of a Python, only further
+    /// Pythons and forks
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
@@ -45,7 +47,7 @@ pub struct RecordArgs {
     /// Leave the raw logs in place after the traces are made
     #[arg(long)]
     keep_raw: bool,
-    /// Start PROGRAM even if it is neither a Python nor a known launcher
+    /// With --domains python, start PROGRAM even if it is neither a Python nor a known launcher
     #[arg(long)]
     any_program: bool,
     /// Run nothing: make traces of raw logs. Such logs come from an interrupted recording, or from a
@@ -57,8 +59,7 @@ pub struct RecordArgs {
         conflicts_with_all = ["program", "LimitArgs", "keep_raw", "any_program"]
     )]
     recover: Vec<PathBuf>,
-    /// The program and its arguments, best after `--`: python app.py …, or a script that starts a
-    /// Python
+    /// The program and its arguments, best after `--`: python app.py …, or ./server …
     #[arg(
         value_name = "PROGRAM",
         trailing_var_arg = true,
@@ -81,30 +82,53 @@ impl RecordArgs {
                 logs.push((raw.clone(), RawLog::open(raw)?));
             }
             logs.sort_by_key(|(_, log)| log.start_ns);
-            let collection =
-                Collection { output: &self.output, leaves_raw: true, root: None, stop_at: None };
+            let collection = Collection {
+                output: &self.output,
+                leaves_raw: true,
+                root: None,
+                stop_at: None,
+                kind: ProgramKind::Other,
+            };
             let traces = collection.make(logs)?;
             return Ok(if traces == 0 { ExitCode::from(2) } else { ExitCode::SUCCESS });
         }
         let Some((name, arguments)) = self.program.split_first() else {
             bail!("no program was given")
         };
-        let path = program::resolve(name, self.any_program)?;
+        let domains = self.limits.domains;
+        let program = match program::resolve(name, domains, self.any_program) {
+            Ok(program) => program,
+            Err(error) => return cannot_start(error),
+        };
         let library = Library::beside(&self.output)?;
         let logs = Logs::beside(&self.output)?;
         let exit = child::run(child::ChildCommand {
             name,
-            path: &path,
+            path: &program.path,
             arguments,
             preload: library.preload(std::env::var_os(LD_PRELOAD).as_deref()),
-            order: self.limits.order(std::process::id(), logs.base().as_os_str()),
+            order: self.limits.order(
+                std::process::id(),
+                program.kind != ProgramKind::Python,
+                logs.base().as_os_str(),
+            ),
         })?;
         drop(library);
         let root = Some(u64::from(exit.pid));
         let stop_at = self.limits.stop_at_mark();
-        let collection =
-            Collection { output: &self.output, leaves_raw: self.keep_raw, root, stop_at };
-        let made = logs.read().and_then(|logs| collection.make(logs));
+        let collection = Collection {
+            output: &self.output,
+            leaves_raw: self.keep_raw,
+            root,
+            stop_at,
+            kind: program.kind,
+        };
+        let made = logs.read().and_then(|mut logs| {
+            for (_, log) in logs.iter_mut().filter(|(_, log)| Some(log.pid) == root) {
+                log.exit = exit.signal_or_status();
+            }
+            collection.make(logs)
+        });
         let made = match made {
             // The exit code reports the program's own failure.
             Err(error) if !exit.is_success() => {
@@ -114,7 +138,7 @@ impl RecordArgs {
             made => made?,
         };
         if made == 0 {
-            let nothing = "no trace was made; see above, or put the interpreter itself after --";
+            let nothing = "no trace was made; see above, or put the program itself after --";
             if exit.is_success() {
                 bail!("{nothing}");
             }
@@ -133,6 +157,8 @@ struct Collection<'a> {
     root: Option<u64>,
     /// The mark at which its recording shall end.
     stop_at: Option<&'a str>,
+    /// What the program is that heaplay started.
+    kind: ProgramKind,
 }
 
 impl Collection<'_> {
@@ -140,7 +166,7 @@ impl Collection<'_> {
     /// not. Returns the number of traces.
     fn make(&self, logs: Vec<(PathBuf, RawLog)>) -> anyhow::Result<usize> {
         if logs.is_empty() {
-            print_note!("heaplay: no Python was seen to start, so nothing was recorded");
+            print_note!("heaplay: no process was seen to start that could be recorded");
         }
         let (empty, recorded): (Vec<_>, Vec<_>) =
             logs.into_iter().partition(|(_, log)| self.reason_for_nothing(log).is_some());
@@ -155,7 +181,8 @@ impl Collection<'_> {
             }
             print_note!("heaplay: process {} ({program}) was not recorded: {reason}", log.pid);
         }
-        let main = recorded.iter().position(|(_, log)| Some(log.pid) == self.root).unwrap_or(0);
+        let recorded = self.without_launchers(recorded);
+        let main = self.main(&recorded);
         let mut taken = Vec::new();
         for (index, (path, log)) in recorded.iter().enumerate() {
             let output = if index == main {
@@ -194,6 +221,41 @@ impl Collection<'_> {
             }
         }
         Ok(recorded.len())
+    }
+
+    /// The logs without those of launchers, if a launcher was started and anything else was recorded.
+    /// If a Python was among that, only Pythons are left.
+    fn without_launchers(&self, logs: Vec<(PathBuf, RawLog)>) -> Vec<(PathBuf, RawLog)> {
+        let is_launcher = |log: &RawLog| program::is_launcher(Path::new(&log.executable));
+        let has_python = logs.iter().any(|(_, log)| !log.python.is_empty());
+        let has_other = logs.iter().any(|(_, log)| !is_launcher(log));
+        if self.kind != ProgramKind::Launcher || !has_other {
+            return logs;
+        }
+        let (wanted, others): (Vec<_>, Vec<_>) = logs.into_iter().partition(|(_, log)| {
+            if has_python { !log.python.is_empty() } else { !is_launcher(log) }
+        });
+        if !self.leaves_raw {
+            for (path, _) in &others {
+                drop(fs::remove_file(path));
+            }
+        }
+        wanted
+    }
+
+    /// The index of the log whose trace gets the name of the output: that of the program itself, or
+    /// of a launcher's largest.
+    fn main(&self, logs: &[(PathBuf, RawLog)]) -> usize {
+        if let Some(root) = logs.iter().position(|(_, log)| Some(log.pid) == self.root) {
+            return root;
+        }
+        let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let is_python = |log: &RawLog| !log.python.is_empty();
+        if logs.iter().any(|(_, log)| is_python(log)) {
+            return 0;
+        }
+        let largest = logs.iter().enumerate().max_by_key(|(_, (path, _))| size(path));
+        largest.map_or(0, |(index, _)| index)
     }
 
     /// Why a log holds no recording; `None` where it does.
@@ -284,15 +346,35 @@ impl Logs {
     }
 }
 
+/// The error of a program that cannot be started, with the exit status that a shell has for it.
+fn cannot_start(error: anyhow::Error) -> anyhow::Result<ExitCode> {
+    let code = match error.downcast_ref::<CannotStart>() {
+        Some(CannotStart::NotFound(_)) => 127,
+        Some(CannotStart::NotExecutable(_)) => 126,
+        None => return Err(error),
+    };
+    print_note!("heaplay: {error:#}");
+    Ok(ExitCode::from(code))
+}
+
+/// What ran in a recorded process, for a person.
+fn program_name(log: &RawLog) -> String {
+    if !log.python.is_empty() {
+        return format!("CPython {}", log.python);
+    }
+    let file = Path::new(&log.executable).file_name().unwrap_or_default();
+    file.to_string_lossy().into_owned()
+}
+
 /// Prints a line for each trace, and one for each thing that the recorder could not see.
 fn report(log: &RawLog, output: &Path, survey: &Survey) {
     let size = fs::metadata(output).map_or(0, |metadata| metadata.len());
     print_note!(
-        "heaplay: recorded {} calls requesting {} of process {} (CPython {}): {} ({})",
+        "heaplay: recorded {} calls requesting {} of process {} ({}): {} ({})",
         with_commas(survey.events),
         plain_bytes(survey.bytes),
         log.pid,
-        log.python,
+        program_name(log),
         output.display(),
         plain_bytes(size),
     );
@@ -321,6 +403,13 @@ fn report(log: &RawLog, output: &Path, survey: &Survey) {
             "heaplay: {} sub-interpreters had heaps of their own; a replay puts all into one",
             interpreters.len()
         );
+    }
+    let facts = log.header(survey).facts;
+    if let Some(text) = facts.get("explained") {
+        print_note!("heaplay: {text}");
+    }
+    if let Some(warning) = facts.get("unexplained") {
+        print_note!("heaplay: warning: {warning}");
     }
     if log.is_disturbed() {
         print_note!(

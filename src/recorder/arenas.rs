@@ -28,7 +28,7 @@ pub unsafe fn install() {
 unsafe extern "C" fn alloc(_context: *mut c_void, size: usize) -> *mut c_void {
     let real = placement::real_arena();
     // SAFETY: the caller's own call, passed on.
-    let base = unsafe { (real.alloc)(real.context, size) };
+    let base = unsafe { entry::hidden(|| (real.alloc)(real.context, size)) };
     if !base.is_null() {
         entry::between(|stream| stream.arena(true, base as u64, size as u64));
     }
@@ -41,5 +41,5 @@ unsafe extern "C" fn free(_context: *mut c_void, base: *mut c_void, size: usize)
         entry::between(|stream| stream.arena(false, base as u64, size as u64));
     }
     // SAFETY: the caller's own call, passed on.
-    unsafe { (real.free)(real.context, base, size) };
+    unsafe { entry::hidden(|| (real.free)(real.context, base, size)) };
 }

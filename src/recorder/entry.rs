@@ -10,9 +10,9 @@ use core::ffi::c_void;
 
 use crate::placement;
 use crate::shared::ProcessState;
-use crate::sites;
 use crate::stream::{self, Stream};
-use crate::system::symbol;
+use crate::system::{self, symbol};
+use crate::{memory, sites};
 
 struct EntryState {
     /// libc's byte that is not zero while the process has one thread; a zero byte where libc is too
@@ -21,13 +21,19 @@ struct EntryState {
     /// Whether a hook is at work, while there is one thread.
     is_busy: bool,
     next_thread: u32,
+    /// The key whose destructor sees the end of a thread; `None` where there is none.
+    end_key: Option<u32>,
 }
+
+/// Rounds that libc runs the destructors of a thread's data.
+const DESTRUCTOR_ROUNDS: usize = 4;
 
 static ZERO: u8 = 0;
 static STATE: ProcessState<EntryState> = ProcessState::new(EntryState {
     is_single_threaded: &raw const ZERO,
     is_busy: false,
     next_thread: 2,
+    end_key: None,
 });
 
 /// A thread's own flag, and its number (0 until its first call).
@@ -44,6 +50,17 @@ thread_local! {
 /// Finds libc's byte on threads. In the constructor, or with the GIL held while nothing is
 /// recorded.
 pub fn prepare() {
+    // SAFETY: nothing is recorded, so no other thread reads the state.
+    unsafe {
+        let state = STATE.get();
+        let mut key = 0;
+        // Created early, a key is among the first, whose values libc stores without an allocation.
+        if (*state).end_key.is_none()
+            && system::pthread_key_create(&raw mut key, Some(thread_ends)) == 0
+        {
+            (*state).end_key = Some(key);
+        }
+    }
     let single = symbol(c"__libc_single_threaded");
     if !single.is_null() {
         // SAFETY: nothing is recorded, so no other thread reads the state.
@@ -105,7 +122,7 @@ pub fn enter() -> Option<CallEntry> {
         }
         thread.is_busy.set(true);
         if thread.number.get() == 0 {
-            thread.number.set(new_number());
+            begin_thread(thread);
         }
         Some(CallEntry::Thread(thread.number.get()))
     })
@@ -120,18 +137,64 @@ pub fn between(work: impl FnOnce(&mut Stream)) {
     entry.write(|stream, _| work(stream));
 }
 
+/// Runs `work` under the lock, unless a hook of this thread is at work.
+pub fn outside_of_hooks(work: impl FnOnce()) {
+    if let Some(entry) = enter() {
+        entry.write(|_, _| work());
+        entry.leave();
+    }
+}
+
+/// Runs `work`, whose own calls are not the program's.
+pub fn hidden<T>(work: impl FnOnce() -> T) -> T {
+    let entry = enter();
+    let result = work();
+    if let Some(entry) = entry {
+        entry.leave();
+    }
+    result
+}
+
+/// Gives a thread its number, at its first call.
 #[cold]
-fn new_number() -> u32 {
+fn begin_thread(thread: &ThreadEntry) {
+    let kernel_id = system::preserving_errno(system::thread_id);
     stream::lock();
     // SAFETY: the lock is held.
-    let number = unsafe {
+    unsafe {
         let next = &raw mut (*STATE.get()).next_thread;
         let number = *next;
         *next = number.wrapping_add(1).max(2);
-        number
-    };
+        thread.number.set(number);
+        stream::get().thread_birth(number, kernel_id);
+    }
     stream::unlock();
-    number
+    // SAFETY: the key is written before anything is recorded.
+    if let Some(key) = unsafe { (*STATE.get()).end_key } {
+        // The value counts the rounds of destructors. SAFETY: a value of this thread.
+        unsafe { system::pthread_setspecific(key, core::ptr::without_provenance(1)) };
+    }
+}
+
+/// Is called when a thread ends, in each round of destructors that its value asks for. In the last
+/// round, others have freed what they hold.
+unsafe extern "C" fn thread_ends(rounds: *mut c_void) {
+    let round = rounds.addr();
+    // SAFETY: the key is written before anything is recorded.
+    let key = unsafe { (*STATE.get()).end_key };
+    if let (true, Some(key)) = (round < DESTRUCTOR_ROUNDS, key) {
+        // SAFETY: a value of this thread.
+        unsafe { system::pthread_setspecific(key, core::ptr::without_provenance(round + 1)) };
+        return;
+    }
+    let number = THREAD.with(|thread| thread.number.get());
+    if number > 0 && !placement::is_off() {
+        let name = system::thread_name();
+        stream::lock();
+        // SAFETY: the lock is held.
+        unsafe { stream::get() }.thread_death(number, &name);
+        stream::unlock();
+    }
 }
 
 impl CallEntry {
@@ -176,18 +239,22 @@ impl CallEntry {
                 stream.site(site);
             }
             stream.call(thread, tag + DOMAIN as u64, size as u64, block as u64);
+            if size >= memory::LARGE_BYTES {
+                memory::begins(block.addr(), size);
+            }
         });
     }
 
-    /// Writes that a block is given up.
+    /// Writes that a block ends, or that a realloc gives it up.
     #[inline(always)]
-    pub fn death<const SITES: bool>(self, tag: u64, block: *mut c_void) {
+    pub fn death<const SITES: bool>(self, gives_up: bool, block: *mut c_void) {
         self.write(|stream, thread| {
             if SITES {
                 // SAFETY: `write` gives exclusive access.
                 unsafe { sites::get() }.freed(block as u64);
             }
-            stream.call(thread, tag, 0, block as u64);
+            memory::ends(block.addr(), stream);
+            stream.end(thread, gives_up, block as u64);
         });
     }
 }

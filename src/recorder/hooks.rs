@@ -8,11 +8,26 @@
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::entry::{self, enter};
-use crate::placement::{self, DomainHooks, PyMemAllocatorEx};
+use crate::entry::{self, CallEntry, enter};
+use crate::placement::{self, DomainHooks, GENERATIONS, PyMemAllocatorEx};
 use crate::rawlog::{start, tag};
-use crate::{arenas, sites, stream, system};
+use crate::{arenas, memory, native, python, sites, stream, system};
 
+/// The number of the domain libc in the log.
+const LIBC: u64 = 3;
+/// The alignment that every block has without asking, in bytes.
+const PLAIN_ALIGNMENT_BYTES: usize = 16;
+
+/// Whether the process is a Python whose hooks can be placed.
+static IS_PYTHON: AtomicBool = AtomicBool::new(false);
+/// Whether [`prepare_process`] was called.
+static IS_PREPARED: AtomicBool = AtomicBool::new(false);
+/// Calls of the C library until the hooks are looked after.
+static LOOK_COUNTDOWN: AtomicU32 = AtomicU32::new(0);
+/// Calls of the C library from one such look to the next.
+const CALLS_A_LOOK: u32 = 256;
+/// Whether a thread places hooks.
+static IS_PLACING: AtomicBool = AtomicBool::new(false);
 /// Whether the recording has sites.
 static WITH_SITES: AtomicBool = AtomicBool::new(false);
 /// Whether the recording has not begun.
@@ -25,12 +40,22 @@ const CALLS_A_CLOCK_READ: u32 = 256;
 /// Finds what the hooks need. In the constructor or with the GIL held, after
 /// [`placement::missing`] returned `None`.
 pub fn prepare(with_sites: bool) {
-    let own =
-        [hooks::<false>(), hooks::<true>(), waiting_hooks::<false>(), waiting_hooks::<true>()];
-    let is_first = placement::prepare(&own);
+    placement::prepare(&[
+        generations::<false>(),
+        generations::<true>(),
+        [waiting_hooks::<false>(); GENERATIONS],
+        [waiting_hooks::<true>(); GENERATIONS],
+    ]);
+    IS_PYTHON.store(true, Ordering::Relaxed);
+    prepare_process(with_sites);
+}
+
+/// Finds what recording any process needs. In the constructor, or while nothing is recorded.
+pub fn prepare_process(with_sites: bool) {
     WITH_SITES.store(with_sites, Ordering::Relaxed);
     entry::prepare();
-    if is_first {
+    memory::prepare();
+    if !IS_PREPARED.swap(true, Ordering::Relaxed) {
         entry::number_first_thread();
         // SAFETY: the three functions stay loaded as long as the process runs.
         unsafe {
@@ -53,12 +78,43 @@ pub unsafe fn install() {
     // SAFETY: as the caller guarantees.
     unsafe {
         entry::reset();
-        placement::put(if WITH_SITES.load(Ordering::Relaxed) {
-            hooks::<true>()
+        if IS_PYTHON.load(Ordering::Relaxed) {
+            placement::put(&recording_hooks(), native::is_wanted());
+            arenas::install();
+        }
+    }
+    native::switch_on();
+}
+
+fn recording_hooks() -> [DomainHooks; GENERATIONS] {
+    if WITH_SITES.load(Ordering::Relaxed) { generations::<true>() } else { generations::<false>() }
+}
+
+/// Looks whether the program, or the interpreter at its start, has replaced the hooks, and places
+/// them again. Called at calls of the C library, inside a hook.
+#[inline(always)]
+pub fn look_after_hooks() {
+    if IS_PYTHON.load(Ordering::Relaxed) {
+        let left = LOOK_COUNTDOWN.load(Ordering::Relaxed);
+        if left > 0 {
+            LOOK_COUNTDOWN.store(left - 1, Ordering::Relaxed);
         } else {
-            hooks::<false>()
-        });
-        arenas::install();
+            place_again();
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn place_again() {
+    // While the interpreter starts, it may replace the hooks at any call.
+    let calls = if python::is_running() { CALLS_A_LOOK } else { 0 };
+    LOOK_COUNTDOWN.store(calls, Ordering::Relaxed);
+    if placement::is_disturbed() && !IS_PLACING.swap(true, Ordering::Acquire) {
+        // SAFETY: `prepare` has filled the functions; no other thread places hooks.
+        let is_placed = unsafe { placement::put(&recording_hooks(), true) };
+        stream::note_replaced_hooks(is_placed);
+        IS_PLACING.store(false, Ordering::Release);
     }
 }
 
@@ -68,45 +124,56 @@ pub unsafe fn install() {
 /// As [`install`].
 pub unsafe fn install_waiting() {
     WAITING.store(true, Ordering::Relaxed);
+    native::wait();
+    if !IS_PYTHON.load(Ordering::Relaxed) {
+        return;
+    }
     let with_sites = WITH_SITES.load(Ordering::Relaxed);
     // SAFETY: as the caller guarantees.
     unsafe {
-        placement::put(if with_sites { waiting_hooks::<true>() } else { waiting_hooks::<false>() });
+        let waiting = if with_sites { waiting_hooks::<true>() } else { waiting_hooks::<false>() };
+        placement::put(&[waiting; GENERATIONS], false);
     }
 }
 
-fn hooks<const SITES: bool>() -> DomainHooks {
-    [hook::<0, SITES>(), hook::<1, SITES>(), hook::<2, SITES>()]
+/// The recording hooks of a generation.
+fn hooks<const GEN: usize, const SITES: bool>() -> DomainHooks {
+    [hook::<GEN, 0, SITES>(), hook::<GEN, 1, SITES>(), hook::<GEN, 2, SITES>()]
 }
 
-fn hook<const DOMAIN: usize, const SITES: bool>() -> PyMemAllocatorEx {
+/// The recording hooks of each generation.
+fn generations<const SITES: bool>() -> [DomainHooks; GENERATIONS] {
+    [hooks::<0, SITES>(), hooks::<1, SITES>(), hooks::<2, SITES>(), hooks::<3, SITES>()]
+}
+
+fn hook<const GEN: usize, const DOMAIN: usize, const SITES: bool>() -> PyMemAllocatorEx {
     PyMemAllocatorEx {
         context: core::ptr::null_mut(),
-        malloc: malloc::<DOMAIN, SITES>,
-        calloc: calloc::<DOMAIN, SITES>,
-        realloc: realloc::<DOMAIN, SITES>,
-        free: free::<DOMAIN, SITES>,
+        malloc: malloc::<GEN, DOMAIN, SITES>,
+        calloc: calloc::<GEN, DOMAIN, SITES>,
+        realloc: realloc::<GEN, DOMAIN, SITES>,
+        free: free::<GEN, DOMAIN, SITES>,
     }
 }
 
 fn waiting_hooks<const SITES: bool>() -> DomainHooks {
-    [waiting_hook::<0, SITES>(), waiting_hook::<1, SITES>(), waiting_hook::<2, SITES>()]
+    [waiting_hook::<0, 0, SITES>(), waiting_hook::<0, 1, SITES>(), waiting_hook::<0, 2, SITES>()]
 }
 
-fn waiting_hook<const DOMAIN: usize, const SITES: bool>() -> PyMemAllocatorEx {
+fn waiting_hook<const GEN: usize, const DOMAIN: usize, const SITES: bool>() -> PyMemAllocatorEx {
     PyMemAllocatorEx {
         context: core::ptr::null_mut(),
-        malloc: waiting_malloc::<DOMAIN, SITES>,
-        calloc: waiting_calloc::<DOMAIN, SITES>,
-        realloc: waiting_realloc::<DOMAIN, SITES>,
-        free: waiting_free::<DOMAIN, SITES>,
+        malloc: waiting_malloc::<GEN, DOMAIN, SITES>,
+        calloc: waiting_calloc::<GEN, DOMAIN, SITES>,
+        realloc: waiting_realloc::<GEN, DOMAIN, SITES>,
+        free: waiting_free::<GEN, DOMAIN, SITES>,
     }
 }
 
 /// Whether a waiting hook only passes its call on. The first call that finds the delay over begins
 /// the recording.
 #[inline(always)]
-fn still_waiting() -> bool {
+pub fn still_waiting() -> bool {
     if !WAITING.load(Ordering::Relaxed) {
         return false;
     }
@@ -180,6 +247,43 @@ pub fn close() {
     }
 }
 
+/// Writes a new block of the C library. `alignment` is 0 for none; `caller` is the return address.
+#[inline(always)]
+pub fn libc_birth(
+    entry: CallEntry,
+    tag: u64,
+    size: usize,
+    block: *mut c_void,
+    alignment: usize,
+    caller: u64,
+) {
+    look_after_hooks();
+    entry.write(|stream, thread| {
+        if WITH_SITES.load(Ordering::Relaxed) {
+            // SAFETY: `write` gives exclusive access.
+            let site = unsafe { sites::get().native(caller, stream) };
+            stream.site(site);
+        }
+        if alignment > PLAIN_ALIGNMENT_BYTES {
+            stream.alignment(alignment);
+        }
+        stream.call(thread, tag + LIBC, size as u64, block as u64);
+        if size >= memory::LARGE_BYTES {
+            memory::begins(block.addr(), size);
+        }
+    });
+}
+
+/// Writes that a block of the C library ends, or that a realloc gives it up.
+#[inline(always)]
+pub fn libc_death(entry: CallEntry, gives_up: bool, block: *mut c_void) {
+    if WITH_SITES.load(Ordering::Relaxed) {
+        entry.death::<true>(gives_up, block);
+    } else {
+        entry.death::<false>(gives_up, block);
+    }
+}
+
 unsafe extern "C" fn before_fork() {
     stream::lock();
 }
@@ -192,14 +296,15 @@ unsafe extern "C" fn after_fork_child() {
     entry::after_fork_child();
     stream::forked();
     sites::forget();
+    memory::forget();
     stream::unlock();
 }
 
-unsafe extern "C" fn malloc<const DOMAIN: usize, const SITES: bool>(
+unsafe extern "C" fn malloc<const GEN: usize, const DOMAIN: usize, const SITES: bool>(
     _context: *mut c_void,
     size: usize,
 ) -> *mut c_void {
-    let real = placement::real(DOMAIN);
+    let real = placement::real(GEN, DOMAIN);
     let entry = enter();
     // SAFETY: the caller's own call, passed on.
     let block = unsafe { (real.malloc)(real.context, size) };
@@ -212,12 +317,12 @@ unsafe extern "C" fn malloc<const DOMAIN: usize, const SITES: bool>(
     block
 }
 
-unsafe extern "C" fn calloc<const DOMAIN: usize, const SITES: bool>(
+unsafe extern "C" fn calloc<const GEN: usize, const DOMAIN: usize, const SITES: bool>(
     _context: *mut c_void,
     count: usize,
     size: usize,
 ) -> *mut c_void {
-    let real = placement::real(DOMAIN);
+    let real = placement::real(GEN, DOMAIN);
     let entry = enter();
     // SAFETY: the caller's own call, passed on.
     let block = unsafe { (real.calloc)(real.context, count, size) };
@@ -231,17 +336,17 @@ unsafe extern "C" fn calloc<const DOMAIN: usize, const SITES: bool>(
     block
 }
 
-unsafe extern "C" fn realloc<const DOMAIN: usize, const SITES: bool>(
+unsafe extern "C" fn realloc<const GEN: usize, const DOMAIN: usize, const SITES: bool>(
     _context: *mut c_void,
     old: *mut c_void,
     size: usize,
 ) -> *mut c_void {
-    let real = placement::real(DOMAIN);
+    let real = placement::real(GEN, DOMAIN);
     let entry = enter();
     if let Some(entry) = entry
         && !old.is_null()
     {
-        entry.death::<SITES>(tag::REALLOC_BEGIN, old);
+        entry.death::<SITES>(true, old);
     }
     // SAFETY: the caller's own call, passed on.
     let block = unsafe { (real.realloc)(real.context, old, size) };
@@ -257,14 +362,14 @@ unsafe extern "C" fn realloc<const DOMAIN: usize, const SITES: bool>(
     block
 }
 
-unsafe extern "C" fn free<const DOMAIN: usize, const SITES: bool>(
+unsafe extern "C" fn free<const GEN: usize, const DOMAIN: usize, const SITES: bool>(
     _context: *mut c_void,
     block: *mut c_void,
 ) {
-    let real = placement::real(DOMAIN);
+    let real = placement::real(GEN, DOMAIN);
     let entry = if block.is_null() { None } else { enter() };
     if let Some(entry) = entry {
-        entry.death::<SITES>(tag::FREE, block);
+        entry.death::<SITES>(false, block);
     }
     // SAFETY: the caller's own call, passed on.
     unsafe { (real.free)(real.context, block) };
@@ -273,21 +378,21 @@ unsafe extern "C" fn free<const DOMAIN: usize, const SITES: bool>(
     }
 }
 
-unsafe extern "C" fn waiting_malloc<const DOMAIN: usize, const SITES: bool>(
+unsafe extern "C" fn waiting_malloc<const GEN: usize, const DOMAIN: usize, const SITES: bool>(
     context: *mut c_void,
     size: usize,
 ) -> *mut c_void {
     // SAFETY: the caller's own call, passed on.
     unsafe {
         if still_waiting() {
-            let real = placement::real(DOMAIN);
+            let real = placement::real(GEN, DOMAIN);
             return (real.malloc)(real.context, size);
         }
-        malloc::<DOMAIN, SITES>(context, size)
+        malloc::<GEN, DOMAIN, SITES>(context, size)
     }
 }
 
-unsafe extern "C" fn waiting_calloc<const DOMAIN: usize, const SITES: bool>(
+unsafe extern "C" fn waiting_calloc<const GEN: usize, const DOMAIN: usize, const SITES: bool>(
     context: *mut c_void,
     count: usize,
     size: usize,
@@ -295,14 +400,14 @@ unsafe extern "C" fn waiting_calloc<const DOMAIN: usize, const SITES: bool>(
     // SAFETY: the caller's own call, passed on.
     unsafe {
         if still_waiting() {
-            let real = placement::real(DOMAIN);
+            let real = placement::real(GEN, DOMAIN);
             return (real.calloc)(real.context, count, size);
         }
-        calloc::<DOMAIN, SITES>(context, count, size)
+        calloc::<GEN, DOMAIN, SITES>(context, count, size)
     }
 }
 
-unsafe extern "C" fn waiting_realloc<const DOMAIN: usize, const SITES: bool>(
+unsafe extern "C" fn waiting_realloc<const GEN: usize, const DOMAIN: usize, const SITES: bool>(
     context: *mut c_void,
     old: *mut c_void,
     size: usize,
@@ -310,23 +415,23 @@ unsafe extern "C" fn waiting_realloc<const DOMAIN: usize, const SITES: bool>(
     // SAFETY: the caller's own call, passed on.
     unsafe {
         if still_waiting() {
-            let real = placement::real(DOMAIN);
+            let real = placement::real(GEN, DOMAIN);
             return (real.realloc)(real.context, old, size);
         }
-        realloc::<DOMAIN, SITES>(context, old, size)
+        realloc::<GEN, DOMAIN, SITES>(context, old, size)
     }
 }
 
-unsafe extern "C" fn waiting_free<const DOMAIN: usize, const SITES: bool>(
+unsafe extern "C" fn waiting_free<const GEN: usize, const DOMAIN: usize, const SITES: bool>(
     context: *mut c_void,
     block: *mut c_void,
 ) {
     // SAFETY: the caller's own call, passed on.
     unsafe {
         if still_waiting() {
-            let real = placement::real(DOMAIN);
+            let real = placement::real(GEN, DOMAIN);
             return (real.free)(real.context, block);
         }
-        free::<DOMAIN, SITES>(context, block);
+        free::<GEN, DOMAIN, SITES>(context, block);
     }
 }

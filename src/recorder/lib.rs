@@ -1,11 +1,12 @@
 //! The library that is loaded into a recorded program (`LD_PRELOAD`) and records every allocation.
 //! The build script of heaplay compiles it, without dependencies, and embeds it in the binary.
 //!
-//! The constructor runs before `main`. In a process that is no Python it does nothing. Where it
-//! cannot record rightly, it writes a raw log with the reason and without events. It then stops the
-//! process, if that is the process to record. Otherwise it puts hooks (`hooks.rs`) in the place of
-//! the three allocation domains (`placement.rs`). The hooks write to the raw log (`stream.rs`; the
-//! layout is in `rawlog.rs`), and on request the allocating line (`sites.rs`, through `python.rs`).
+//! The constructor runs before `main`. Where it cannot record rightly, it writes a raw log with the
+//! reason and without events. It then stops the process, if that is the process to record. Otherwise
+//! it puts hooks (`hooks.rs`) in the place of CPython's three allocation domains (`placement.rs`),
+//! and records the C library's functions, which this library exports (`native.rs`). Both write to the
+//! raw log (`stream.rs`; the layout is in `rawlog.rs`), and on request the allocating line or module
+//! (`sites.rs`, through `python.rs` and `modules.rs`). `memory.rs` adds what the process holds.
 //!
 //! The order comes in one variable, `HEAPLAY_RECORD` (`order.rs`). This variable and `LD_PRELOAD`
 //! stay set, so Python programs that the program starts are recorded, too.
@@ -18,10 +19,14 @@
 )]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod allocator;
 mod arenas;
 mod entry;
 mod hooks;
 mod interpreters;
+mod memory;
+mod modules;
+mod native;
 mod order;
 mod placement;
 mod python;
@@ -31,6 +36,7 @@ mod shared;
 mod sites;
 mod stream;
 mod system;
+mod table;
 
 use core::ffi::{CStr, c_char};
 
@@ -39,26 +45,44 @@ use crate::shared::ProcessState;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static CONSTRUCTOR: extern "C" fn() = start;
+static CONSTRUCTOR: extern "C" fn() = construct;
 
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static DESTRUCTOR: extern "C" fn() = stop;
 
-extern "C" fn start() {
-    // SAFETY: the constructor runs before main, so no other thread changes the environment.
+extern "C" fn construct() {
+    native::start_once();
+}
+
+/// Reads the order and begins to record. In the constructor, or at an earlier call of the C library.
+fn start() {
+    // SAFETY: the constructors run before main, so no other thread changes the environment.
     let Some(line) = (unsafe { system::environment(order::VARIABLE_C) }) else { return };
-    let Some(version) = python::version() else { return };
     if python::is_running() {
-        return;
+        return; // loaded late, by the program itself
     }
+    let version = python::version();
     let Some(order) = order::read(line) else {
-        return print_error(
-            b"heaplay: nothing is recorded: HEAPLAY_RECORD is not understood; \
-              `heaplay recorder` prints it\n",
-        );
+        if version.is_some() {
+            print_error(
+                b"heaplay: nothing is recorded: HEAPLAY_RECORD is not understood; \
+                  `heaplay recorder` prints it\n",
+            );
+        }
+        return;
     };
-    // SAFETY: as above.
+    native::want(order.libc);
+    match version {
+        Some(version) => start_python(&order, version),
+        None if order.libc && (order.any_program || is_root(&order)) => start_other(&order),
+        None => {}
+    }
+}
+
+/// Records a Python from before its interpreter starts.
+fn start_python(order: &Order<'_>, version: &[u8]) {
+    // SAFETY: the constructor runs before main, so no other thread changes the environment.
     let environment = unsafe {
         refusal::PythonVariables {
             malloc: system::environment(c"PYTHONMALLOC"),
@@ -66,24 +90,48 @@ extern "C" fn start() {
             tracemalloc: system::environment(c"PYTHONTRACEMALLOC"),
         }
     };
-    stream::prepare(&order, version);
+    stream::prepare(order, version);
     let options = refusal::options(stream::arguments().skip(1));
-    let refused = refusal::interpreter(version, false, python::is_free_threaded())
-        .or_else(|| refusal::settings(options, environment))
+    let refused = refusal::interpreter(version, false)
+        .or_else(|| refusal::settings(options, environment, order.libc))
         .or_else(|| sites::prepare(version, order.sites))
         .or_else(placement::missing);
     if let Some(reason) = refused {
         stream::refuse(reason);
-        return stop_root(&order);
+        return stop_root(order);
     }
-    if !stream::open() {
+    if !open(order) {
+        return;
+    }
+    hooks::prepare(order.sites > 0);
+    begin_or_wait(order);
+}
+
+/// Records a process that is no Python.
+fn start_other(order: &Order<'_>) {
+    stream::prepare(order, b"");
+    if !open(order) {
+        return;
+    }
+    hooks::prepare_process(order.sites > 0);
+    begin_or_wait(order);
+}
+
+/// Opens the log; `false` where that is impossible.
+fn open(order: &Order<'_>) -> bool {
+    let is_open = stream::open();
+    if !is_open {
         print_error(
             b"heaplay: the raw log cannot be created beside the output: \
               no space, or no permission\n",
         );
-        return stop_root(&order);
+        stop_root(order);
     }
-    hooks::prepare(order.sites > 0);
+    is_open
+}
+
+/// Records from now on, or from the delay or the mark on that the order names.
+fn begin_or_wait(order: &Order<'_>) {
     if order.limits.start_at.is_some() {
         stream::wait_for_start();
         hooks::wait_for_mark();
@@ -97,6 +145,12 @@ extern "C" fn start() {
     }
 }
 
+/// Whether this is the process that must be recorded.
+fn is_root(order: &Order<'_>) -> bool {
+    // SAFETY: a plain call.
+    order.root > 0 && i64::from(unsafe { system::getppid() }) == order.root
+}
+
 /// Prints a line on stderr.
 fn print_error(line: &[u8]) {
     // SAFETY: a plain call; a failed write is ignored.
@@ -107,7 +161,7 @@ fn print_error(line: &[u8]) {
 fn stop_root(order: &Order<'_>) {
     // SAFETY: plain calls; no code of the program has run yet, so nothing is left undone.
     unsafe {
-        if order.root > 0 && i64::from(system::getppid()) == order.root {
+        if is_root(order) {
             system::_exit(2);
         }
     }
@@ -143,7 +197,9 @@ pub unsafe extern "C" fn heaplay_record(
     // SAFETY: as the caller guarantees.
     let base = unsafe { CStr::from_ptr(base) }.to_bytes();
     let limits = RecordingLimits { max_events, max_bytes, duration_ns, ..RecordingLimits::NONE };
-    match begin(&Order { root: 0, sites, limits, base }) {
+    // A library that is loaded late is called by nobody under the C library's names.
+    let (root, libc, any_program) = (0, false, false);
+    match begin(&Order { root, sites, libc, any_program, limits, base }) {
         None => core::ptr::null(),
         Some(reason) => reason_as_c(reason),
     }
@@ -157,7 +213,7 @@ fn begin(order: &Order<'_>) -> Option<&'static str> {
         return Some("a recording needs a path, and sites are 0 to 32");
     }
     let Some(version) = python::version() else { return Some("this process is no Python") };
-    let refused = refusal::interpreter(version, true, python::is_free_threaded())
+    let refused = refusal::interpreter(version, true)
         .or_else(|| sites::prepare(version, order.sites))
         .or_else(placement::missing);
     if refused.is_some() {

@@ -1,12 +1,14 @@
 //! The order: a line that says what a process shall record. heaplay writes the line and the recorder
 //! reads it, so both include this file. Its spelling is nowhere else.
 //!
-//! The line is `2:ROOT:OPTIONS:BASE`:
+//! The line is `3:ROOT:OPTIONS:BASE`:
 //!
-//! - `2` is the version of the line.
+//! - `3` is the version of the line.
 //! - ROOT is the process whose child must be recorded or stopped; 0 for none.
 //! - OPTIONS are `name=value`, separated by commas, each at most once: `sites=N`, `max-events=N`,
-//!   `max-bytes=N`, `duration-ns=N`, `start-after-ns=N`, `start-at-mark=NAME`, `stop-at-mark=NAME`.
+//!   `max-bytes=N`, `duration-ns=N`, `start-after-ns=N`, `start-at-mark=NAME`, `stop-at-mark=NAME`,
+//!   `libc=1` (record the C library's calls, too), `any-program=1` (record also processes that are no
+//!   Python).
 //!   In a NAME, `%`, `,` and `:` are written `%25`, `%2C` and `%3A`.
 //! - BASE is the path of the raw logs, which are named `BASE.pid`.
 #![allow(dead_code, reason = "the writer and the reader each use a part")]
@@ -16,7 +18,7 @@ pub const VARIABLE: &str = "HEAPLAY_RECORD";
 /// [`VARIABLE`] for C.
 pub const VARIABLE_C: &core::ffi::CStr = c"HEAPLAY_RECORD";
 /// Version of the line.
-pub const VERSION: &str = "2";
+pub const VERSION: &str = "3";
 /// Frames of a site, at most.
 pub const SITES_LIMIT: u64 = 32;
 /// Bytes of a mark's name, at most; a longer name is cut off.
@@ -38,6 +40,10 @@ pub mod option {
     pub const START_AT_MARK: &str = "start-at-mark";
     /// The mark at which the recording ends.
     pub const STOP_AT_MARK: &str = "stop-at-mark";
+    /// 1: the C library's calls are recorded, too.
+    pub const LIBC: &str = "libc";
+    /// 1: processes that are no Python are recorded, too.
+    pub const ANY_PROGRAM: &str = "any-program";
 }
 
 /// The part of the line before BASE.
@@ -131,6 +137,10 @@ pub struct Order<'a> {
     pub root: i64,
     /// Frames of each site; 0 for no sites.
     pub sites: u32,
+    /// Whether the C library's calls are recorded, too.
+    pub libc: bool,
+    /// Whether processes that are no Python are recorded, too.
+    pub any_program: bool,
     /// When the recording starts and ends.
     pub limits: RecordingLimits,
     /// The path of the raw logs, without the process id.
@@ -146,7 +156,8 @@ pub fn read(line: &[u8]) -> Option<Order<'_>> {
     let root = core::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
     let options = parts.next()?;
     let base = parts.next().filter(|base| !base.is_empty())?;
-    let mut order = Order { root, sites: 0, limits: RecordingLimits::NONE, base };
+    let (libc, any_program, limits) = (false, false, RecordingLimits::NONE);
+    let mut order = Order { root, sites: 0, libc, any_program, limits, base };
     for option in options.split(|&byte| byte == b',').filter(|option| !option.is_empty()) {
         let at = option.iter().position(|&byte| byte == b'=')?;
         let (name, value) = (option.get(..at)?, option.get(at + 1..)?);
@@ -160,6 +171,8 @@ pub fn read(line: &[u8]) -> Option<Order<'_>> {
             option::MAX_BYTES => limits.max_bytes = number()?,
             option::DURATION_NS => limits.duration_ns = number()?,
             option::START_AFTER_NS => limits.start_after_ns = number()?,
+            option::LIBC => order.libc = number()? > 0,
+            option::ANY_PROGRAM => order.any_program = number()? > 0,
             option::START_AT_MARK => limits.start_at = MarkName::read(value)?,
             option::STOP_AT_MARK => limits.stop_at = MarkName::read(value)?,
             _ => return None,

@@ -43,20 +43,28 @@ type ExchangeArenaAllocator = unsafe extern "C" fn(*mut PyObjectArenaAllocator);
 /// How many tables of hooks the recorder has: recording and waiting, each with and without sites.
 pub const HOOK_TABLES: usize = 4;
 
+/// How often hooks can be placed anew, above others that replaced them or stand above them. Each
+/// generation of hooks calls what it replaced. A hook that others stand above may be called inside
+/// a newer one, and then passes its call on.
+pub const GENERATIONS: usize = 4;
+
 struct Replaced {
-    /// The allocators from before, by domain.
-    real: [MaybeUninit<PyMemAllocatorEx>; 3],
+    /// The allocators from before, by generation and domain.
+    real: [[MaybeUninit<PyMemAllocatorEx>; 3]; GENERATIONS],
+    /// Generations used, by domain.
+    used: [usize; 3],
     get_allocator: Option<ExchangeAllocator>,
     set_allocator: Option<ExchangeAllocator>,
-    /// Addresses of the recorder's own `malloc` hooks, by table and domain.
-    own_mallocs: [[usize; 3]; HOOK_TABLES],
+    /// Addresses of the recorder's own `malloc` hooks, by table, generation and domain.
+    own_mallocs: [[[usize; 3]; GENERATIONS]; HOOK_TABLES],
 }
 
 static REPLACED: ProcessState<Replaced> = ProcessState::new(Replaced {
-    real: [MaybeUninit::uninit(); 3],
+    real: [[MaybeUninit::uninit(); 3]; GENERATIONS],
+    used: [0; 3],
     get_allocator: None,
     set_allocator: None,
-    own_mallocs: [[0; 3]; HOOK_TABLES],
+    own_mallocs: [[[0; 3]; GENERATIONS]; HOOK_TABLES],
 });
 
 /// The arena allocator from before; written before the hook is put in place.
@@ -90,28 +98,26 @@ pub fn missing() -> Option<&'static str> {
     (!found).then_some("it has no PyMem_SetAllocator; use CPython 3.7 or later")
 }
 
-/// Finds the functions that exchange allocators and notes the recorder's own tables. Returns
-/// whether this is the first time. In the constructor or with the GIL held, after [`missing`]
-/// returned `None`.
-pub fn prepare(own: &[DomainHooks; HOOK_TABLES]) -> bool {
+/// Finds the functions that exchange allocators and notes the recorder's own tables. In the
+/// constructor or with the GIL held, after [`missing`] returned `None`.
+pub fn prepare(own: &[[DomainHooks; GENERATIONS]; HOOK_TABLES]) {
     let (get, set) = (symbol(c"PyMem_GetAllocator"), symbol(c"PyMem_SetAllocator"));
     // SAFETY: nothing is recorded, so no other thread reads the state; both functions have this
     // signature since 3.5.
     unsafe {
         let state = REPLACED.get();
-        let is_first = (*state).get_allocator.is_none();
         (*state).get_allocator = Some(core::mem::transmute::<*mut c_void, ExchangeAllocator>(get));
         (*state).set_allocator = Some(core::mem::transmute::<*mut c_void, ExchangeAllocator>(set));
-        (*state).own_mallocs = own.map(|hooks| hooks.map(|hook| hook.malloc as usize));
-        is_first
+        (*state).own_mallocs =
+            own.map(|table| table.map(|hooks| hooks.map(|hook| hook.malloc as usize)));
     }
 }
 
-/// The allocator that a domain had before.
+/// The allocator that a domain had before the hook of that generation.
 #[inline(always)]
-pub fn real(domain: usize) -> &'static PyMemAllocatorEx {
+pub fn real(generation: usize, domain: usize) -> &'static PyMemAllocatorEx {
     // SAFETY: filled before the hook is put in place, and never changed while the hook stands there.
-    unsafe { (*REPLACED.get()).real[domain].assume_init_ref() }
+    unsafe { (*REPLACED.get()).real[generation][domain].assume_init_ref() }
 }
 
 /// The arena allocator from before.
@@ -120,35 +126,55 @@ pub fn real_arena() -> &'static PyObjectArenaAllocator {
     unsafe { (*REAL_ARENA.get()).assume_init_ref() }
 }
 
-/// Puts hooks in the place of the domains' allocators, or of older hooks of the recorder.
+/// Puts hooks in the place of the domains' allocators, or of older hooks of the recorder. Where
+/// another hook replaced the recorder's or stands above them, the next generation is placed above
+/// it `if_disturbed`. Returns whether a hook of the recorder is on top of each domain.
 ///
 /// # Safety
-/// After [`prepare`]; the stream's lock is held, or there is one thread.
-pub unsafe fn put(hooks: DomainHooks) {
+/// After [`prepare`]; no other thread places hooks.
+pub unsafe fn put(hooks: &[DomainHooks; GENERATIONS], if_disturbed: bool) -> bool {
     let state = REPLACED.get();
+    let mut is_on_top = true;
     // SAFETY: `prepare` has filled both functions; they may be called before the interpreter is
     // initialised.
     unsafe {
         let (Some(get), Some(set)) = ((*state).get_allocator, (*state).set_allocator) else {
-            return;
+            return false;
         };
-        for (domain, mut hook) in hooks.into_iter().enumerate() {
+        for domain in 0..3 {
             let mut found = MaybeUninit::uninit();
             get(domain as i32, found.as_mut_ptr());
-            if is_own(domain, found.assume_init_ref()) {
+            let own = own_generation(domain, found.assume_init_ref());
+            let is_placed = PLACED.load(Ordering::Relaxed) >> domain & 1 != 0;
+            let used = (*state).used[domain];
+            let generation = match own {
                 // The allocator below is known already.
-            } else if PLACED.load(Ordering::Relaxed) >> domain & 1 != 0 {
+                Some(generation) => generation,
+                None if !is_placed => {
+                    (*state).used[domain] = 1;
+                    0
+                }
+                None if if_disturbed && used < GENERATIONS => {
+                    (*state).used[domain] = used + 1;
+                    used
+                }
                 // Another hook calls the recorder's. Put below that hook once more, the recorder's
                 // would call itself.
-                continue;
-            } else {
-                (*state).real[domain] = found;
+                None => {
+                    is_on_top = false;
+                    continue;
+                }
+            };
+            if own.is_none() {
+                (*state).real[generation][domain] = found;
                 PLACED.fetch_or(1 << domain, Ordering::Relaxed);
             }
-            hook.context = real(domain).context;
+            let mut hook = hooks[generation][domain];
+            hook.context = real(generation, domain).context;
             set(domain as i32, &mut hook);
         }
     }
+    is_on_top
 }
 
 /// Ends recording, and puts back the allocators from before wherever no other hook stands above.
@@ -164,20 +190,23 @@ pub fn take_away() {
         for domain in 0..3 {
             let mut found = MaybeUninit::uninit();
             get(domain as i32, found.as_mut_ptr());
-            if is_own(domain, found.assume_init_ref()) {
-                PLACED.fetch_and(!(1 << domain), Ordering::Relaxed);
-                set(domain as i32, (*state).real[domain].as_mut_ptr());
+            if let Some(generation) = own_generation(domain, found.assume_init_ref()) {
+                if generation == 0 {
+                    PLACED.fetch_and(!(1 << domain), Ordering::Relaxed);
+                }
+                set(domain as i32, (*state).real[generation][domain].as_mut_ptr());
             }
         }
     }
     take_away_arena();
 }
 
-/// Whether an allocator found in a domain's place is one of the recorder's hooks.
-fn is_own(domain: usize, found: &PyMemAllocatorEx) -> bool {
+/// The generation of an allocator found in a domain's place, if it is one of the recorder's hooks.
+fn own_generation(domain: usize, found: &PyMemAllocatorEx) -> Option<usize> {
     // SAFETY: written while nothing is recorded.
     let own = unsafe { &(*REPLACED.get()).own_mallocs };
-    own.iter().any(|mallocs| mallocs[domain] == found.malloc as usize)
+    let is_it = |mallocs: &[usize; 3]| mallocs[domain] == found.malloc as usize;
+    own.iter().find_map(|table| table.iter().position(is_it))
 }
 
 /// Whether something else stands in the place of the hooks of mem or obj, or above them. CPython
@@ -192,7 +221,7 @@ pub fn is_disturbed() -> bool {
             get(domain as i32, found.as_mut_ptr());
             found.assume_init()
         };
-        !is_own(domain, &found)
+        own_generation(domain, &found).is_none()
     })
 }
 

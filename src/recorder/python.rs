@@ -213,15 +213,17 @@ impl Frames {
     #[inline(always)]
     pub unsafe fn walk(&self, holds_gil: bool, mut visit: impl FnMut(CodePosition) -> bool) {
         let offsets = &self.offsets;
-        // SAFETY: with the GIL held, the thread state, its frames and their code objects belong to
-        // this thread and live. The offsets are those of this version.
+        // SAFETY: the thread state, its frames and their code objects belong to this thread and live.
+        // The offsets are those of this version.
         unsafe {
-            let state = (self.current_state)();
+            let mut state = (self.current_state)();
             // Before 3.12 the current state belongs to the thread that holds the GIL. The frames of
-            // another thread must not be read.
-            if state.is_null()
-                || (!holds_gil && self.has_one_state && (self.state_of_this_thread)() != state)
-            {
+            // another thread must not be read. Those of this thread live while it has released the
+            // GIL, because it will return to them.
+            if !holds_gil && (self.has_one_state || state.is_null()) {
+                state = (self.state_of_this_thread)();
+            }
+            if state.is_null() {
                 return;
             }
             let mut frame = pointer(state, offsets.thread_frame);

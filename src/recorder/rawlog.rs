@@ -20,28 +20,27 @@
 //!
 //! | tag | lower bits |
 //! |---|---|
-//! | 1–3 `MALLOC`+domain | size in 16 bits, then address / 8 in 44 |
-//! | 4–6 `CALLOC`+domain | the same |
-//! | 7–9 `REALLOC`+domain | the same |
-//! | 10 `FREE` | address / 8 |
-//! | 11 `REALLOC_BEGIN` | address / 8 of the block given up; see below |
-//! | 12 `CONTROL` | kind in 4 bits, payload in 56: see [`Control`] |
-//! | 13 `SITE` | the site of the calls that follow, 0 for none; until the next `SITE` |
-//! | 14 `WIDE` | the size of the next call, which did not fit into 16 bits |
+//! | 1 to 4 `MALLOC`+domain | size in 16 bits, then address / 8 in 44 |
+//! | 5 to 8 `CALLOC`+domain | the same |
+//! | 9 to 12 `REALLOC`+domain | the same |
+//! | 13 `FREE` | [`GIVES_UP`] for the begin of a realloc (see below), then address / 8 in 44 |
+//! | 14 `CONTROL` | kind in 4 bits, payload in 56: see [`Control`] |
+//! | 15 `ASIDE` | [`IS_WIDE`] and the size of the next call, which did not fit into 16 bits; else |
+//! | | the site of the calls that follow, 0 for none; until the next site |
 //!
 //! A free is written before the block is freed, and a new block after its allocation. So between
 //! two births at one address the log always has an end. A realloc gives up its old block where the
 //! call begins, and owns its new block where the call ends. The thread's next `REALLOC` or
-//! `REALLOC_FAILED` completes a `REALLOC_BEGIN`.
+//! [`Control::ReallocFailed`] completes it.
 
 #![allow(dead_code, reason = "the writer and the reader each use a part")]
 
 /// First eight bytes of a raw log, as an integer.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"hplayraw");
 /// Version of this layout.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 /// Bytes before the first word.
-pub const HEADER_BYTES: usize = 4096;
+pub const HEADER_BYTES: usize = 8192;
 /// Words from one time stamp to the next, the stamp included.
 pub const BLOCK_WORDS: usize = 32;
 /// Bytes of the tail and of each chunk: a multiple of a block and of a page. A tail fits into a
@@ -101,6 +100,16 @@ pub mod text {
     /// The working directory at the start of the process. Names of source files below it become
     /// relative.
     pub const DIRECTORY: (usize, usize) = (3072, 1024);
+    /// The environment variables that choose or set an allocator, `NAME=value` each, one to a line.
+    pub const VARIABLES: (usize, usize) = (4096, 2048);
+    /// The file of the C library's malloc, or of what stands in its place.
+    pub const ALLOCATOR: (usize, usize) = (6144, 512);
+    /// The version of that allocator as it reports it; empty where it reports none.
+    pub const ALLOCATOR_VERSION: (usize, usize) = (6656, 256);
+    /// Why calls of the C library's malloc are not seen; empty where they are, or are not wanted.
+    pub const BYPASS: (usize, usize) = (6912, 512);
+    /// The path of the executable.
+    pub const EXECUTABLE: (usize, usize) = (7424, 768);
 }
 
 /// Bits of the header's `FLAGS`.
@@ -114,6 +123,10 @@ pub mod flag {
     pub const DISTURBED: u64 = 4;
     /// The recording began late, so the process holds blocks that this log never saw.
     pub const LATE: u64 = 8;
+    /// Calls of the C library are recorded.
+    pub const LIBC: u64 = 16;
+    /// Hooks that the program had replaced were placed again.
+    pub const REPLACED: u64 = 32;
 }
 
 /// Values of the header's `END`.
@@ -160,23 +173,24 @@ pub mod start {
 
 /// Tags of words.
 pub mod tag {
-    /// New block; add the domain's code (raw 0, mem 1, obj 2).
+    /// New block; add the domain's code (raw 0, mem 1, obj 2, libc 3).
     pub const MALLOC: u64 = 1;
     /// New zeroed block; add the domain's code.
-    pub const CALLOC: u64 = 4;
+    pub const CALLOC: u64 = 5;
     /// The block that a realloc returned; add the domain's code.
-    pub const REALLOC: u64 = 7;
-    /// A block's end.
-    pub const FREE: u64 = 10;
-    /// A realloc begins: the block that it gives up.
-    pub const REALLOC_BEGIN: u64 = 11;
+    pub const REALLOC: u64 = 9;
+    /// A block's end, or with [`super::GIVES_UP`] the block that a realloc gives up.
+    pub const FREE: u64 = 13;
     /// See [`super::Control`].
-    pub const CONTROL: u64 = 12;
-    /// The site of the calls that follow.
-    pub const SITE: u64 = 13;
-    /// The size of the next call.
-    pub const WIDE: u64 = 14;
+    pub const CONTROL: u64 = 14;
+    /// The site of the calls that follow, or with [`super::IS_WIDE`] the size of the next call.
+    pub const ASIDE: u64 = 15;
 }
+
+/// Set in a `FREE` word where a realloc begins: the block that it gives up.
+pub const GIVES_UP: u64 = 1 << ADDRESS_BITS;
+/// Set in an `ASIDE` word that holds the size of the next call.
+pub const IS_WIDE: u64 = 1 << 59;
 
 /// Kinds of control words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,11 +217,35 @@ pub enum Control {
     Chain = 7,
     /// Payload: the number of the interpreter that makes the calls from here on; the main one is 0.
     Interpreter = 8,
+    /// Payload: the binary logarithm of the alignment that the next call requests.
+    Alignment = 9,
+    /// A thread makes its first call. Payload: its number. One word follows: the kernel's id.
+    ThreadBirth = 10,
+    /// A thread ends. Payload: its number. Two words follow: its name.
+    ThreadDeath = 11,
+    /// The memory of the process. Payload: resident anonymous bytes. Three words follow, as they were
+    /// last read: resident bytes in anonymous mappings that the program made by itself; anonymous
+    /// bytes of loaded files (their data) and of the main stack; free bytes in the C library's malloc
+    /// plus 1, 0 where another allocator serves the process.
+    Memory = 12,
+    /// The program asks something of its allocator. Payload: see [`request`]. One word follows.
+    Request = 13,
+    /// A loaded file. Payload: its number in 32 bits, then the length of its name in 24. The name
+    /// follows in whole words.
+    Module = 14,
+    /// A call from outside Python. Payload: a site's id in 32 bits, from the same sequence as those of
+    /// sites. Two words follow: the module's number in 16 bits and the offset in the file in 48; then
+    /// the site of the newest Python line, 0 for none.
+    Caller = 15,
+    /// A large block of which only a part was resident. Payload: resident bytes. One word follows:
+    /// the block's address. It stands before the block's end, or at the end of the log.
+    Present = 0,
 }
 
 impl Control {
     /// All kinds.
-    pub const ALL: [Control; 8] = [
+    pub const ALL: [Control; 16] = [
+        Control::Present,
         Control::Thread,
         Control::ReallocFailed,
         Control::File,
@@ -216,7 +254,22 @@ impl Control {
         Control::Site,
         Control::Chain,
         Control::Interpreter,
+        Control::Alignment,
+        Control::ThreadBirth,
+        Control::ThreadDeath,
+        Control::Memory,
+        Control::Request,
+        Control::Module,
+        Control::Caller,
     ];
+}
+
+/// Payloads of [`Control::Request`].
+pub mod request {
+    /// `malloc_trim`; the word is the bytes to leave.
+    pub const TRIM: u64 = 1;
+    /// `mallopt`; the word has the parameter in the upper and the value in the lower 32 bits.
+    pub const OPTION: u64 = 2;
 }
 
 /// Bits of a size in a call's word; a `WIDE` word stands before a call of a larger size.

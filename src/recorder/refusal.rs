@@ -68,17 +68,21 @@ fn named(value: &[u8], name: &[u8]) -> bool {
 }
 
 /// Why a process with these settings cannot be recorded, and what to do; `None` when it can.
+///
+/// Some settings take the hooks away at the start of the interpreter. A recording that sees the C
+/// library's calls notices that, and places the hooks again.
 pub fn settings(
     options: InterpreterOptions,
     environment: PythonVariables<'_>,
+    sees_libc: bool,
 ) -> Option<&'static str> {
     let set = |value: Option<&[u8]>| {
         !options.ignores_environment
             && value.is_some_and(|value| !value.is_empty() && value != b"0")
     };
-    if options.has_dev {
+    if options.has_dev && !sees_libc {
         return Some(
-            "-X dev puts CPython's debug allocator in the place of the hooks; run without it",
+            "-X dev puts CPython's debug allocator in the place of the hooks; record with --domains all",
         );
     }
     if options.has_tracemalloc {
@@ -86,12 +90,16 @@ pub fn settings(
             "-X tracemalloc would count its own book-keeping as the program's; run without it",
         );
     }
-    if !options.ignores_environment && environment.malloc.is_some_and(|value| !value.is_empty()) {
-        return Some("PYTHONMALLOC takes the hooks away, whatever its value; unset it");
-    }
-    if set(environment.dev_mode) {
+    let is_set = !options.ignores_environment && !sees_libc;
+    if is_set && environment.malloc.is_some_and(|value| !value.is_empty()) {
         return Some(
-            "PYTHONDEVMODE puts CPython's debug allocator in the place of the hooks; unset it",
+            "PYTHONMALLOC takes the hooks away, whatever its value; record with --domains all",
+        );
+    }
+    if set(environment.dev_mode) && !sees_libc {
+        return Some(
+            "PYTHONDEVMODE puts CPython's debug allocator in the place of the hooks; record with \
+             --domains all",
         );
     }
     if set(environment.tracemalloc) {
@@ -112,14 +120,10 @@ pub fn version(text: &[u8]) -> Option<(u32, u32)> {
 /// Why this interpreter cannot be recorded; `None` when it can.
 ///
 /// `text` is the result of `Py_GetVersion`. `is_late` says that the interpreter runs already.
-/// `is_free_threaded` says that it has functions of free-threaded builds.
 ///
-/// Versions after 3.13 are not known. They are recorded all the same, because the hooked functions
-/// have not changed since 3.5.
-pub fn interpreter(text: &[u8], is_late: bool, is_free_threaded: bool) -> Option<&'static str> {
-    if is_free_threaded || text.windows(14).any(|part| part == b"free-threading") {
-        return Some("a free-threaded build allocates past the hooks; use the build with the GIL");
-    }
+/// Later versions than are known are recorded, because the hooked functions have not changed since
+/// 3.5. Free-threaded builds call them, too; hooks of mem and obj then run without the GIL.
+pub fn interpreter(text: &[u8], is_late: bool) -> Option<&'static str> {
     match version(text) {
         Some((3, 7..)) => None,
         Some((3, 6)) if is_late => None,

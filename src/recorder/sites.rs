@@ -9,118 +9,19 @@
 //! the newest frame's line, and the site that called it. Chains share their callers. All memory
 //! comes from the kernel, none from the recorded domains or from libc's heap.
 
+use crate::modules::Modules;
 use crate::order::SITES_LIMIT;
-use crate::python::{CodePosition, Frames};
+use crate::python::{self, CodePosition, Frames};
 use crate::rawlog::Control;
 use crate::shared::ProcessState;
 use crate::stream::Stream;
 use crate::system;
+use crate::table::{HashTable, hash};
 
-/// Slots of a new table: a power of two.
-const FIRST_SLOTS: usize = 4096;
-/// Slots of a cache at most: a full cache is emptied and does not grow further.
-const MOST_SLOTS: usize = 1 << 20;
 /// Characters of the longest file name that is recorded; longer names become `?`.
 const NAME_CHARS: usize = 1024;
 /// Words of the filter of code addresses: 2^16 bits.
 const FILTER_WORDS: usize = 1 << 10;
-
-/// A hash table of non-zero keys with open addressing, in pages from the kernel.
-struct HashTable {
-    slots: *mut (u64, u64),
-    count: usize,
-    used: usize,
-}
-
-impl HashTable {
-    const fn new() -> HashTable {
-        HashTable { slots: core::ptr::null_mut(), count: 0, used: 0 }
-    }
-
-    /// The slot that holds `key`, or the empty slot where `key` would go; `None` for a table without
-    /// memory.
-    #[inline(always)]
-    fn slot(&self, key: u64) -> Option<*mut (u64, u64)> {
-        if self.count == 0 {
-            return None;
-        }
-        let mut at = hash(key) as usize & (self.count - 1);
-        loop {
-            // SAFETY: `at` is below `count`. A table is at most half full, so the loop ends.
-            unsafe {
-                let slot = self.slots.add(at);
-                if (*slot).0 == key || (*slot).0 == 0 {
-                    return Some(slot);
-                }
-            }
-            at = (at + 1) & (self.count - 1);
-        }
-    }
-
-    #[inline(always)]
-    fn get(&self, key: u64) -> Option<u64> {
-        let slot = self.slot(key)?;
-        // SAFETY: a slot of the table.
-        unsafe { ((*slot).0 == key).then_some((*slot).1) }
-    }
-
-    /// Enters or changes a key; `false` when there is no memory.
-    fn set(&mut self, key: u64, value: u64) -> bool {
-        if self.used * 2 >= self.count && !self.grow() {
-            return false;
-        }
-        let Some(slot) = self.slot(key) else { return false };
-        // SAFETY: a slot of the table.
-        unsafe {
-            if (*slot).0 == 0 {
-                self.used += 1;
-            }
-            *slot = (key, value);
-        }
-        true
-    }
-
-    fn grow(&mut self) -> bool {
-        let count = (self.count * 2).max(FIRST_SLOTS);
-        let slots: *mut (u64, u64) = system::pages(count * size_of::<(u64, u64)>()).cast();
-        if slots.is_null() {
-            return false;
-        }
-        let old = core::mem::replace(self, HashTable { slots, count, used: 0 });
-        for at in 0..old.count {
-            // SAFETY: a slot of the old table.
-            let (key, value) = unsafe { *old.slots.add(at) };
-            if key != 0 {
-                self.set(key, value);
-            }
-        }
-        old.release();
-        true
-    }
-
-    /// Whether one more entry would make a cache too large.
-    fn is_full(&self) -> bool {
-        self.used * 2 >= MOST_SLOTS
-    }
-
-    fn clear(&mut self) {
-        core::mem::replace(self, HashTable::new()).release();
-    }
-
-    fn release(self) {
-        if !self.slots.is_null() {
-            // SAFETY: the pages belong to this table.
-            unsafe { system::munmap(self.slots.cast(), self.count * size_of::<(u64, u64)>()) };
-        }
-    }
-}
-
-/// Spreads a key over all bits (the finaliser of SplitMix64).
-#[inline(always)]
-fn hash(key: u64) -> u64 {
-    let key = (key ^ key >> 32).wrapping_mul(0xD6E8_FEB8_6659_FD93);
-    key ^ key >> 32
-}
 
 /// The program's code objects, source files and sites, with their numbers.
 pub struct SiteTable {
@@ -137,6 +38,9 @@ pub struct SiteTable {
     chains: HashTable,
     /// (site of the newest frame, site that called it) to site.
     links: HashTable,
+    /// Digest of a return address and the newest Python line to site.
+    callers: HashTable,
+    modules: Modules,
     /// Frames of each site.
     depth: usize,
     filter: [u64; FILTER_WORDS],
@@ -154,6 +58,8 @@ static SITES: ProcessState<SiteTable> = ProcessState::new(SiteTable {
     sites: HashTable::new(),
     chains: HashTable::new(),
     links: HashTable::new(),
+    callers: HashTable::new(),
+    modules: Modules::new(),
     depth: 1,
     filter: [0; FILTER_WORDS],
     last_code: 0,
@@ -169,9 +75,10 @@ pub fn prepare(version: &[u8], depth: u32) -> Option<&'static str> {
     if depth == 0 {
         return None;
     }
-    // Objects of debug builds have more fields.
+    // Objects of debug builds and of free-threaded builds have other fields.
     let is_debug_build = !system::symbol(c"_Py_NegativeRefcount").is_null();
-    let frames = if is_debug_build { None } else { Frames::find(version) };
+    let is_other_layout = is_debug_build || python::is_free_threaded();
+    let frames = if is_other_layout { None } else { Frames::find(version) };
     let is_missing = frames.is_none();
     // SAFETY: the constructor runs before other threads exist; later the hooks are not in place.
     unsafe {
@@ -186,8 +93,9 @@ pub fn prepare(version: &[u8], depth: u32) -> Option<&'static str> {
 pub fn forget() {
     // SAFETY: a forked child has one thread; elsewhere the caller holds the lock.
     let sites = unsafe { get() };
-    let SiteTable { codes, positions, files, sites: lines, chains, links, .. } = sites;
-    for table in [codes, positions, files, lines, chains, links] {
+    sites.modules.forget();
+    let SiteTable { codes, positions, files, sites: lines, chains, links, callers, .. } = sites;
+    for table in [codes, positions, files, lines, chains, links, callers] {
         table.clear();
     }
     sites.filter = [0; FILTER_WORDS];
@@ -227,6 +135,32 @@ impl SiteTable {
         }
         // SAFETY: the position was found in this call of the hook.
         unsafe { self.learn(position, stream) }
+    }
+
+    /// The site of a call from outside Python that returns to `caller`, with the newest Python line.
+    ///
+    /// # Safety
+    /// As [`Frames::newest`].
+    pub unsafe fn native(&mut self, caller: u64, stream: &mut Stream) -> u32 {
+        // SAFETY: passed on.
+        let line = unsafe { self.current(false, stream) };
+        let digest = mixed(hash(caller), u64::from(line));
+        if let Some(site) = self.callers.get(digest) {
+            return site as u32;
+        }
+        if self.callers.is_full() {
+            self.callers.clear();
+        }
+        let place = self.modules.find(caller, stream).unwrap_or((0, 0));
+        self.last_site += 1;
+        stream.caller(self.last_site, place, line);
+        self.callers.set(digest, u64::from(self.last_site));
+        self.last_site
+    }
+
+    /// Writes the files whose code the process has mapped, those that are not yet in the log.
+    pub fn write_modules(&mut self, stream: &mut Stream) {
+        self.modules.read(stream);
     }
 
     /// The site of the newest frames, with callers.
@@ -414,5 +348,5 @@ fn write_file(file: u32, name: &[u32], stream: &mut Stream) {
         let character = char::from_u32(character).unwrap_or(char::REPLACEMENT_CHARACTER);
         length += character.encode_utf8(&mut bytes[length..]).len();
     }
-    stream.file(file, &bytes[..length]);
+    stream.named(Control::File, file, &bytes[..length]);
 }

@@ -16,11 +16,12 @@ use crate::interpreters::Interpreters;
 use crate::order::{MARK_BYTES, Order, RecordingLimits};
 use crate::placement;
 use crate::rawlog::{
-    BLOCK_WORDS, Control, HEADER_BYTES, MAGIC, STAMP, TAIL_BYTES, VERSION, arena, call, control,
-    end, field, fits, flag, limit, start, tag, text, word,
+    BLOCK_WORDS, Control, HEADER_BYTES, IS_WIDE, MAGIC, STAMP, TAIL_BYTES, VERSION, arena, call,
+    control, end, field, fits, flag, limit, start, tag, text, word,
 };
 use crate::shared::ProcessState;
 use crate::system::{self, monotonic_ns, preserving_errno};
+use crate::{allocator, memory, native, sites};
 
 /// Longest path of a raw log, bytes.
 const PATH_BYTES: usize = 4096;
@@ -67,6 +68,11 @@ pub struct Stream {
     python: [u8; text::PYTHON.1],
     program: [u8; text::PROGRAM.1],
     directory: [u8; text::DIRECTORY.1],
+    variables: [u8; text::VARIABLES.1],
+    allocator: [u8; text::ALLOCATOR.1],
+    allocator_version: [u8; text::ALLOCATOR_VERSION.1],
+    bypass: [u8; text::BYPASS.1],
+    executable: [u8; text::EXECUTABLE.1],
 }
 
 static STREAM: ProcessState<Stream> = ProcessState::new(Stream {
@@ -94,6 +100,11 @@ static STREAM: ProcessState<Stream> = ProcessState::new(Stream {
     python: [0; text::PYTHON.1],
     program: [0; text::PROGRAM.1],
     directory: [0; text::DIRECTORY.1],
+    variables: [0; text::VARIABLES.1],
+    allocator: [0; text::ALLOCATOR.1],
+    allocator_version: [0; text::ALLOCATOR_VERSION.1],
+    bypass: [0; text::BYPASS.1],
+    executable: [0; text::EXECUTABLE.1],
 });
 
 static LOCK: AtomicU32 = AtomicU32::new(0);
@@ -137,9 +148,11 @@ pub unsafe fn get<'a>() -> &'a mut Stream {
 
 impl Stream {
     /// Writes one word, after a time stamp where one is due; `false` when nothing can be written.
+    /// Only before a call may a sample of the memory follow the stamp: other words may belong
+    /// together.
     #[inline(always)]
-    pub fn push(&mut self, word: u64) -> bool {
-        if self.cursor == self.limit && !self.stamp() {
+    fn push<const IS_CALL: bool>(&mut self, word: u64) -> bool {
+        if self.cursor == self.limit && !self.stamp(IS_CALL) {
             return false;
         }
         // SAFETY: cursor < limit, inside the mapped tail.
@@ -154,7 +167,7 @@ impl Stream {
     #[inline(always)]
     fn note(&mut self, word: u64) -> bool {
         self.extra += 1;
-        self.push(word)
+        self.push::<false>(word)
     }
 
     /// Writes a call of the thread numbered `thread`.
@@ -166,16 +179,70 @@ impl Stream {
         if self.has_interpreters {
             self.switch_interpreter();
         }
-        if tag == tag::REALLOC_BEGIN {
-            self.extra += 1;
-        }
         let is_written = if fits(size, address) {
-            self.push(call(tag, size, address))
+            self.push::<true>(call(tag, size, address))
         } else {
             self.wide_call(tag, size, address)
         };
         if !is_written {
             self.lose();
+        }
+    }
+
+    /// Writes that a block ends, or that a realloc gives it up.
+    #[inline(always)]
+    pub fn end(&mut self, thread: u32, gives_up: bool, address: u64) {
+        self.extra += u64::from(gives_up);
+        // The size of an end is the flag.
+        self.call(thread, tag::FREE, u64::from(gives_up), address);
+    }
+
+    /// Writes the alignment that the next call requests.
+    #[cold]
+    pub fn alignment(&mut self, alignment: usize) {
+        let shift = alignment.next_power_of_two().trailing_zeros();
+        self.note(control(Control::Alignment, u64::from(shift)));
+    }
+
+    /// Writes that a thread makes its first call.
+    pub fn thread_birth(&mut self, thread: u32, kernel_id: u64) {
+        self.pair(Control::ThreadBirth, u64::from(thread), kernel_id);
+    }
+
+    /// Writes that a thread ends.
+    pub fn thread_death(&mut self, thread: u32, name: &[u8; 16]) {
+        if self.note(control(Control::ThreadDeath, u64::from(thread))) {
+            self.text(name);
+        }
+    }
+
+    /// Writes the memory of the process; see [`Control::Memory`].
+    pub fn memory(&mut self, anonymous: u64, details: [u64; 3]) {
+        if self.note(control(Control::Memory, anonymous)) {
+            for detail in details {
+                self.note(detail);
+            }
+        }
+    }
+
+    /// Writes what the program asks of its allocator.
+    pub fn request(&mut self, thread: u32, kind: u64, value: u64) {
+        if thread != self.thread {
+            self.switch_thread(thread);
+        }
+        self.pair(Control::Request, kind, value);
+    }
+
+    /// Writes how much of a large block is resident.
+    pub fn present(&mut self, address: u64, resident: u64) {
+        self.pair(Control::Present, resident, address);
+    }
+
+    /// Writes a call from outside Python, with the newest Python line.
+    pub fn caller(&mut self, site: u32, (module, offset): (u32, u64), line: u32) {
+        if self.note(control(Control::Caller, u64::from(site))) {
+            self.note(u64::from(module) << 48 | offset & 0xFFFF_FFFF_FFFF);
+            self.note(u64::from(line));
         }
     }
 
@@ -208,9 +275,9 @@ impl Stream {
     #[cold]
     fn wide_call(&mut self, tag: u64, size: u64, address: u64) -> bool {
         fits(0, address)
-            && size >> 60 == 0
-            && self.note(word(tag::WIDE, size))
-            && self.push(call(tag, 0, address))
+            && size >> 59 == 0
+            && self.note(word(tag::ASIDE, IS_WIDE | size))
+            && self.push::<true>(call(tag, 0, address))
     }
 
     /// Writes a text in whole words. Its length stands in the word before.
@@ -243,9 +310,9 @@ impl Stream {
         }
     }
 
-    /// Writes the name of a source file.
-    pub fn file(&mut self, file: u32, name: &[u8]) {
-        if self.note(control(Control::File, u64::from(file) << 24 | name.len() as u64)) {
+    /// Writes the name of a numbered file: source or module.
+    pub fn named(&mut self, kind: Control, number: u32, name: &[u8]) {
+        if self.note(control(kind, u64::from(number) << 24 | name.len() as u64)) {
             self.text(name);
         }
     }
@@ -253,7 +320,7 @@ impl Stream {
     /// Writes the site of the next calls, where it differs from that of the calls before.
     #[inline(always)]
     pub fn site(&mut self, site: u32) {
-        if site != self.site && self.note(word(tag::SITE, u64::from(site))) {
+        if site != self.site && self.note(word(tag::ASIDE, u64::from(site))) {
             self.site = site;
         }
     }
@@ -269,7 +336,7 @@ impl Stream {
     /// Begins a block: appends the tail if it is full, then writes the time.
     #[cold]
     #[inline(never)]
-    fn stamp(&mut self) -> bool {
+    fn stamp(&mut self, may_sample: bool) -> bool {
         preserving_errno(|| {
             let is_full = self.cursor as usize == self.tail as usize + TAIL_BYTES;
             if (self.tail.is_null() || is_full) && !self.make_space() {
@@ -289,6 +356,9 @@ impl Stream {
                 self.cursor.write_volatile(STAMP | now);
                 self.cursor = self.cursor.add(1);
                 self.limit = self.cursor.add(BLOCK_WORDS - 1);
+            }
+            if may_sample && memory::is_due(now) {
+                memory::sample(self, now, false);
             }
             true
         })
@@ -321,6 +391,7 @@ impl Stream {
     /// Ends the recording as ordered, and takes the hooks away. The program goes on without them.
     #[cold]
     fn finish(&mut self, how: u64, (limit, value): (u64, u64)) -> bool {
+        self.last_entries();
         self.set(field::LIMIT, limit);
         self.set(field::LIMIT_VALUE, value);
         self.set(field::END, how);
@@ -328,6 +399,19 @@ impl Stream {
         self.state = StreamState::Off;
         placement::take_away();
         true
+    }
+
+    /// Writes what stands at the end of a log.
+    fn last_entries(&mut self) {
+        if !self.tail.is_null() {
+            // No limit may end the recording once more.
+            let limits = core::mem::replace(&mut self.limits, RecordingLimits::NONE);
+            // SAFETY: the caller holds the lock, or is the only thread.
+            unsafe { sites::get() }.write_modules(self);
+            memory::look_at_live_blocks(self);
+            memory::sample(self, monotonic_ns().wrapping_sub(self.start_ns), true);
+            self.limits = limits;
+        }
     }
 
     fn make_space(&mut self) -> bool {
@@ -348,19 +432,20 @@ impl Stream {
     fn append_tail(&mut self) -> bool {
         let offset = (HEADER_BYTES + TAIL_BYTES) as i64 + self.chunks as i64 * TAIL_BYTES as i64;
         let most = self.limits.max_bytes;
-        if most > 0 && offset as u64 + TAIL_BYTES as u64 > most {
+        // The last entries may take another chunk.
+        if most > 0 && offset as u64 + 2 * TAIL_BYTES as u64 > most {
             self.finish(end::LIMIT, (limit::BYTES, most));
             return false;
         }
         if !system::may_write(offset + TAIL_BYTES as i64) {
-            return self.end(system::EFBIG);
+            return self.fail(system::EFBIG);
         }
         // SAFETY: the path is a C string, the tail is mapped, and this function opened the
         // descriptor.
         let written = unsafe {
             let fd = system::open(self.path.as_ptr().cast(), system::O_RDWR | system::O_CLOEXEC, 0);
             if fd < 0 {
-                return self.end(system::errno());
+                return self.fail(system::errno());
             }
             let written = system::pwrite(fd, self.tail.cast(), TAIL_BYTES, offset);
             let errno = system::errno();
@@ -369,8 +454,8 @@ impl Stream {
         };
         match written {
             Ok(TAIL_BYTES) => {}
-            Ok(_) => return self.end(system::ENOSPC),
-            Err(errno) => return self.end(errno),
+            Ok(_) => return self.fail(system::ENOSPC),
+            Err(errno) => return self.fail(errno),
         }
         self.chunks += 1;
         self.set(field::CHUNKS, self.chunks);
@@ -385,7 +470,7 @@ impl Stream {
     fn unmap(&mut self) {
         if !self.header.is_null() {
             // SAFETY: the stream's own mapping; no pointer into it remains.
-            unsafe { system::munmap(self.header.cast(), HEADER_BYTES + TAIL_BYTES) };
+            unsafe { system::unmap(self.header.cast(), HEADER_BYTES + TAIL_BYTES) };
         }
         for pointer in [&mut self.header, &mut self.tail, &mut self.cursor, &mut self.limit] {
             *pointer = core::ptr::null_mut();
@@ -393,7 +478,7 @@ impl Stream {
     }
 
     /// Ends the recording after an error; the program goes on.
-    fn end(&mut self, errno: c_int) -> bool {
+    fn fail(&mut self, errno: c_int) -> bool {
         self.state = StreamState::Off;
         // The tail stays as it is: a full tail is whole, and the last part of the log.
         self.cursor = self.limit;
@@ -478,7 +563,40 @@ impl Stream {
         self.set_text(text::PYTHON, &python);
         self.set_text(text::PROGRAM, &program);
         self.set_text(text::DIRECTORY, &directory);
+        let (variables, executable) = (self.variables, self.executable);
+        self.set_text(text::VARIABLES, &variables);
+        self.set_text(text::EXECUTABLE, &executable);
+        let (allocator, version, bypass) = (self.allocator, self.allocator_version, self.bypass);
+        self.set_text(text::ALLOCATOR, &allocator);
+        self.set_text(text::ALLOCATOR_VERSION, &version);
+        self.set_text(text::BYPASS, &bypass);
         self.set(field::MAGIC, MAGIC);
+    }
+
+    /// Notes which allocator serves the process. In the constructor, or while nothing is recorded.
+    fn describe_allocator(&mut self, with_libc: bool) {
+        let copy = |text: Option<&CStr>, buffer: &mut [u8]| {
+            buffer.fill(0);
+            let bytes = text.map_or(&[][..], CStr::to_bytes);
+            let fitting = bytes.len().min(buffer.len() - 1);
+            buffer[..fitting].copy_from_slice(&bytes[..fitting]);
+        };
+        self.variables.fill(0);
+        let most = self.variables.len() - 1;
+        allocator::variables(&mut self.variables[..most]);
+        copy(allocator::file(), &mut self.allocator);
+        self.allocator_version.fill(0);
+        let most = self.allocator_version.len() - 1;
+        allocator::version(&mut self.allocator_version[..most]);
+        let bypass = native::is_bypassed().filter(|_| with_libc).and_then(system::file_of);
+        copy(bypass, &mut self.bypass);
+        self.executable.fill(0);
+        let most = self.executable.len() - 1;
+        // SAFETY: the length is that of the buffer.
+        unsafe {
+            let path = c"/proc/self/exe".as_ptr();
+            system::readlink(path, self.executable.as_mut_ptr().cast(), most);
+        }
     }
 
     /// `BASE.pid`, and `.attempt` after the first.
@@ -512,8 +630,7 @@ fn claim(fd: c_int, length: usize) -> *mut u64 {
         if !system::may_write(length as i64) || system::posix_fallocate(fd, 0, length as i64) != 0 {
             return core::ptr::null_mut();
         }
-        let (access, kind) = (system::PROT_READ_WRITE, system::MAP_SHARED);
-        let at = system::mmap(core::ptr::null_mut(), length, access, kind, fd, 0);
+        let at = system::map(length, system::MAP_SHARED, fd);
         if at == system::MAP_FAILED { core::ptr::null_mut() } else { at.cast() }
     }
 }
@@ -530,6 +647,8 @@ pub fn prepare(order: &Order<'_>, version: &[u8]) {
     let fitting = short.len().min(stream.python.len() - 1);
     stream.python[..fitting].copy_from_slice(&short[..fitting]);
     stream.flags = if order.sites > 0 { flag::SITES } else { 0 };
+    stream.flags |= if order.libc { flag::LIBC } else { 0 };
+    stream.describe_allocator(order.libc);
     stream.limits = order.limits;
     stream.interpreters = Interpreters::find(version);
     (stream.thread, stream.site, stream.interpreter, stream.has_interpreters) = (1, 0, 0, false);
@@ -538,7 +657,8 @@ pub fn prepare(order: &Order<'_>, version: &[u8]) {
     // SAFETY: a plain call.
     stream.parent = unsafe { system::getppid() } as u64;
     stream.program.fill(0);
-    read_file(c"/proc/self/cmdline", &mut stream.program);
+    let most = stream.program.len() - 1;
+    system::read_start(c"/proc/self/cmdline", &mut stream.program[..most]);
     // SAFETY: the length is that of the buffer; where the path does not fit, the buffer stays empty.
     preserving_errno(|| unsafe {
         system::getcwd(stream.directory.as_mut_ptr().cast(), text::DIRECTORY.1)
@@ -595,28 +715,6 @@ pub fn stop(is_disturbed: bool) -> *const c_char {
     stream.path.as_ptr().cast()
 }
 
-/// Fills `buffer` from the beginning of a file, and leaves a zero byte at the end.
-fn read_file(path: &CStr, buffer: &mut [u8]) {
-    // SAFETY: a C string; reads stay inside the buffer.
-    unsafe {
-        let fd =
-            system::open(path.as_ptr().cast::<c_char>(), system::O_RDONLY | system::O_CLOEXEC, 0);
-        if fd < 0 {
-            return;
-        }
-        let most = buffer.len() - 1;
-        let mut filled = 0;
-        while filled < most {
-            let got = system::read(fd, buffer.as_mut_ptr().add(filled).cast(), most - filled);
-            if got <= 0 {
-                break;
-            }
-            filled += got as usize;
-        }
-        system::close(fd);
-    }
-}
-
 /// The arguments of the command line. In the constructor only.
 pub fn arguments() -> impl Iterator<Item = &'static [u8]> {
     // SAFETY: the text does not change after `prepare`, and the static never moves.
@@ -643,6 +741,14 @@ pub fn open() -> bool {
     unsafe { get() }.create()
 }
 
+/// Notes that the program had replaced hooks. `is_placed` says that they are in their place again.
+pub fn note_replaced_hooks(is_placed: bool) {
+    lock();
+    // SAFETY: the lock is held, or there is one thread.
+    unsafe { get() }.set_flag(if is_placed { flag::REPLACED } else { flag::DISTURBED });
+    unlock();
+}
+
 /// Marks a clean end; calls after it are still written. `is_disturbed` says that another hook stands
 /// above the recorder's.
 pub fn close(is_disturbed: bool) {
@@ -653,6 +759,7 @@ pub fn close(is_disturbed: bool) {
         if is_disturbed {
             stream.set_flag(flag::DISTURBED);
         }
+        stream.last_entries();
         stream.set(field::END, end::CLEAN);
     }
     unlock();
@@ -665,7 +772,7 @@ pub fn forked() {
     stream.unmap();
     stream.thread = 1;
     (stream.site, stream.interpreter) = (0, 0);
-    stream.flags = stream.flags & flag::SITES | flag::FORKED;
+    stream.flags = stream.flags & (flag::SITES | flag::LIBC) | flag::FORKED;
     (stream.born_ns, stream.begun) = (monotonic_ns(), (start::FIRST, 0));
     // SAFETY: a plain call.
     stream.parent = unsafe { system::getppid() } as u64;

@@ -6,7 +6,7 @@ use super::figures::{
 };
 use super::markdown::markdown;
 use super::scorecard_table::means;
-use super::text::{PAGES_WRITTEN, list, synthesised};
+use super::text::{PAGES_WRITTEN, caveat, list};
 use crate::results::{CellKey, Run};
 use crate::units::{bytes, count, figure, nanoseconds, percent, ratio};
 
@@ -28,7 +28,7 @@ pub fn summary(run: &Run) -> String {
     let mut text = String::new();
     for trace_report in &trace_reports {
         text += &head(trace_report);
-        if let Some(note) = synthesised(&trace_report.trace.facts) {
+        if let Some(note) = caveat(&trace_report.trace.facts) {
             text += &format!("  {note}\n");
         }
         text += &table(trace_report);

@@ -49,6 +49,10 @@ pub(super) struct BlockEnd {
     lifetime: u64,
     /// The ending thread, where another thread allocated the block.
     other_thread: Option<u32>,
+    /// The block's domain.
+    pub domain: Domain,
+    /// Requested bytes.
+    pub size: u64,
 }
 
 impl Lifetimes {
@@ -87,6 +91,7 @@ struct TrackedBlock {
     event: u64,
     thread: u32,
     domain: Domain,
+    size: u64,
 }
 
 /// Follows the blocks by their addresses and numbers the calls. Both readings use it, so both number
@@ -151,10 +156,11 @@ impl Tracker {
                 self.events = event + 1;
                 let row = usize::try_from(self.rows).unwrap_or(usize::MAX);
                 self.rows += 1;
-                self.live.insert(address, TrackedBlock { row, event, thread, domain });
+                self.live.insert(address, TrackedBlock { row, event, thread, domain, size });
                 let mut row = Row::new(event, op, size, None);
                 (row.thread, row.domain, row.time_ns) = (thread, domain, time_ns);
-                row.alignment = alignment;
+                // A realloc keeps no alignment.
+                row.alignment = if op == Op::Malloc { alignment } else { 0 };
                 Some(row)
             }
         }
@@ -189,7 +195,13 @@ impl Tracker {
 
     fn end(&mut self, block: TrackedBlock, thread: u32, on_end: &mut dyn FnMut(&BlockEnd)) {
         let other_thread = (block.thread != thread).then_some(thread);
-        on_end(&BlockEnd { row: block.row, lifetime: self.events - block.event, other_thread });
+        on_end(&BlockEnd {
+            row: block.row,
+            lifetime: self.events - block.event,
+            other_thread,
+            domain: block.domain,
+            size: block.size,
+        });
         self.events += 1;
     }
 

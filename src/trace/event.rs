@@ -103,6 +103,9 @@ impl Domain {
 /// The separator in a site between a line and the line that called it.
 pub const CALLED_FROM: &str = " < ";
 
+/// Stands in a site between a Python line and the native function that it reached.
+pub const VIA: &str = " via ";
+
 /// The frames of a site, `file:line` each, newest first.
 pub fn frames(site: &str) -> impl Iterator<Item = &str> {
     site.split(CALLED_FROM)

@@ -1,7 +1,8 @@
 //! The allocation requests of a program, read from files and written to files.
 //!
 //! - `event.rs` is the contract: rows, readers, writers, errors. `process.rs` is what a trace knows
-//!   besides its rows: threads, memory over time, requests to the allocator.
+//!   besides its rows: threads, memory over time, requests to the allocator. `explained.rs` says how
+//!   much of a process's memory its recording explains.
 //! - `file_kind.rs` tells what a file is, for all verbs. `stable_file.rs` reads a file several times,
 //!   and `packing.rs` (with `zip_member.rs`, `peek_reader.rs`) unpacks it. `quote.rs` escapes what
 //!   messages show of it.
@@ -9,7 +10,8 @@
 //!   creates and copies traces. `opening.rs` opens them, `salvage.rs` those that were cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
 //!   holds, `size_class.rs` groups sizes, `generate.rs` makes traces of a given distribution.
-//! - `raw.rs` (with `raw_items.rs`) turns the recorder's log into rows.
+//! - `raw.rs` (with `raw_items.rs`) turns the recorder's log into rows; `process_survey.rs` collects
+//!   what the log says of the process, `symbols.rs` names its native functions.
 //! - `foreign.rs` is the contract for logs of other recorders: `rep.rs`, `mtrace.rs`, `logalloc.rs`,
 //!   `android.rs`, `memray.rs`, `heaptrack.rs`, `valgrind.rs`, `glibc_records.rs`, `glibc_workload.rs`,
 //!   `bytehound.rs` (with `byte_input.rs`) and `rmm.rs`. `foreign_list.rs` lists them, and
@@ -25,6 +27,7 @@ mod bytehound;
 mod column;
 mod csv;
 mod event;
+mod explained;
 mod file_kind;
 mod foreign;
 mod foreign_list;
@@ -44,6 +47,7 @@ mod peek_reader;
 mod pickle;
 mod pickle_summary;
 mod process;
+mod process_survey;
 mod quote;
 mod raw;
 mod raw_items;
@@ -54,6 +58,7 @@ mod sequence;
 mod size_class;
 mod stable_file;
 mod statistics;
+mod symbols;
 mod tracemalloc;
 mod valgrind;
 mod zip_member;
@@ -64,6 +69,7 @@ pub use event::{
     Row, RowBatch, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError,
     TraceReader, TraceWriter, TypeId, advice, frames, innermost,
 };
+pub use explained::Explained;
 pub use file_kind::{FileKind, IdentifiedFile, identify};
 pub use foreign::{Foreign, LogTally};
 pub use foreign_list::FOREIGN;
@@ -73,8 +79,8 @@ pub use generate::{Distribution, GeneratedType, Generator};
 pub use opening::open;
 pub use packing::{Packing, UNPACKED_LIMIT_BYTES};
 pub use process::{
-    AllocatorEvent, AllocatorRequest, MemorySample, PresentBytes, ProcessRecord, ThreadNumbers,
-    ThreadRecord,
+    AllocatorEvent, AllocatorRequest, MemoryParts, MemorySample, PresentBytes, ProcessRecord,
+    ThreadNumbers, ThreadRecord,
 };
 pub use raw::{RawLog, RecordingEnding, Survey};
 pub use salvage::open_salvaging;

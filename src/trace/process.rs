@@ -35,10 +35,35 @@ pub struct MemorySample {
     pub time_ns: u64,
     /// Resident anonymous memory of the process, bytes (`RssAnon` of `/proc/self/status`).
     pub anonymous_bytes: u64,
-    /// Of it, bytes in mappings that the program made by itself, as far as they were mapped: an
-    /// upper bound of what is resident there.
-    #[serde(default)]
-    pub own_mappings_bytes: u64,
+    /// The parts of it that are known; `None` before they were first read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<MemoryParts>,
+}
+
+/// What the resident anonymous memory of a process consists of, as far as that is known, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryParts {
+    /// Live blocks of the recording, each with what the C library's malloc adds to it, without those
+    /// in arenas.
+    pub blocks: u64,
+    /// Arenas of pymalloc and chunks of the interpreter's frame stacks.
+    pub arenas: u64,
+    /// Free memory in the C library's malloc, when it was last read; 0 where another allocator served
+    /// the process.
+    pub free: u64,
+    /// Mappings that the program made by itself, when they were last looked at.
+    pub own_mappings: u64,
+    /// Data of loaded files, and the main stack, when they were last looked at.
+    pub images: u64,
+}
+
+impl MemoryParts {
+    /// The parts that the recording explains, bytes. A replay makes no mappings of the program, so
+    /// these are not among them.
+    pub fn explained(&self) -> u64 {
+        let parts = [self.blocks, self.arenas, self.free, self.images];
+        parts.iter().fold(0, |sum, part| sum.saturating_add(*part))
+    }
 }
 
 /// What a program asks of its allocator, besides memory.

@@ -11,9 +11,13 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::{Lifetimes, Tracker};
 use super::event::{ArenaEvent, Columns, Header, Row, SiteId, Sites, TraceError};
+use super::explained::{explained_sentence, explained_warnings, own_allocators};
 use super::formats::Creation;
+use super::process::ProcessRecord;
+use super::process_survey::ProcessSurvey;
 use super::raw_items::layout::{self, end, field, flag, limit, start, text};
 use super::raw_items::{Aside, Items, number};
+use super::symbols::Symbols;
 
 /// How a recording ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,18 @@ pub struct RawLog {
     pub ending: RecordingEnding,
     /// Calls that the recorder could not write.
     pub lost_events: u64,
+    /// Environment variables that choose or set an allocator, `NAME=value`.
+    pub variables: Vec<String>,
+    /// The file of the malloc that served the process; empty where that is not known.
+    pub allocator_file: String,
+    /// What that allocator reports as its version; empty where it reports none.
+    pub allocator_version: String,
+    /// The file whose malloc the program calls past the recorder; empty where there is none.
+    pub bypass: String,
+    /// The path of the executable.
+    pub executable: String,
+    /// How the process ended, where its parent knows: `signal 9`, `exit status 3`.
+    pub exit: Option<String>,
 }
 
 /// Marks that a trace holds at most, because its header is small.
@@ -118,6 +134,12 @@ pub struct Survey {
     /// Threads of the trace in a sub-interpreter with a heap of its own: the trace's number of the
     /// thread, and the number of the interpreter.
     pub interpreters: Vec<(u32, u32)>,
+    /// Loaded files with an allocator of their own, looked for where memory is unexplained.
+    pub own_allocators: Vec<String>,
+    /// Whether a row has an alignment.
+    pub has_alignments: bool,
+    /// Threads, memory and requests.
+    pub process: ProcessRecord,
     lifetimes: Lifetimes,
 }
 
@@ -147,9 +169,19 @@ impl FrameChunks {
 }
 
 impl Survey {
-    /// Takes an entry that stands before the call of index `event`.
-    fn take(&mut self, aside: Aside, event: u64) {
+    /// Takes an entry that stands before the next call.
+    fn take(&mut self, aside: Aside, tracker: &Tracker, process: &mut ProcessSurvey) {
+        let event = tracker.events;
         match aside {
+            Aside::ThreadBirth { thread, id } => process.thread_birth(thread, id, event),
+            Aside::ThreadDeath { thread, name } => process.thread_death(thread, name, event),
+            Aside::Memory(memory) => process.memory(event, memory),
+            Aside::Request { thread, request } => process.request(event, thread, request),
+            Aside::Present { address, bytes } => {
+                if let Some(event) = tracker.event_of(address) {
+                    process.present(event, bytes);
+                }
+            }
             Aside::Mark(name) => {
                 self.marks_made += 1;
                 if self.marks.len() < MARKS_LIMIT {
@@ -157,9 +189,11 @@ impl Survey {
                 }
             }
             Aside::Arena { is_birth, size, .. } if size % ARENA_UNIT_BYTES != 0 => {
+                process.arena(is_birth, size, false);
                 self.frame_chunks.take(is_birth, size);
             }
             Aside::Arena { is_birth, base, size } => {
+                process.arena(is_birth, size, true);
                 self.arena_events += 1;
                 if self.arenas.len() < ARENAS_LIMIT {
                     self.arenas.push(ArenaEvent { event, is_birth, base, size });
@@ -224,12 +258,47 @@ impl RawLog {
             program: arguments(bytes.get(at..at + length).unwrap_or_default()),
             ending,
             lost_events: number(field::LOST),
+            variables: variables(&string(text::VARIABLES)),
+            allocator_file: string(text::ALLOCATOR),
+            allocator_version: string(text::ALLOCATOR_VERSION),
+            bypass: string(text::BYPASS),
+            executable: string(text::EXECUTABLE),
+            exit: None,
         })
     }
 
     /// The path of the log.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The text of the fact `ending`. Of an abrupt end, its cause where the parent knows that.
+    fn ending_text(&self) -> String {
+        match (&self.ending, &self.exit) {
+            (RecordingEnding::Abrupt, Some(exit)) if exit.starts_with("signal") => exit.clone(),
+            (RecordingEnding::Abrupt, Some(exit)) => format!("_exit, {exit}"),
+            (ending, _) => ending.name().into(),
+        }
+    }
+
+    /// Whether calls of the C library are recorded.
+    pub fn has_libc(&self) -> bool {
+        self.flags & flag::LIBC != 0
+    }
+
+    /// The allocator that served the process: its version and its file.
+    pub fn allocator(&self) -> String {
+        let file = Path::new(&self.allocator_file).file_name().unwrap_or_default();
+        match (self.allocator_version.as_str(), file.to_string_lossy()) {
+            ("", file) if file.is_empty() => "not known".into(),
+            ("", file) => file.into_owned(),
+            (version, file) => format!("{version} ({file})"),
+        }
+    }
+
+    /// Whether hooks that the program replaced were placed again.
+    pub fn has_replaced_hooks(&self) -> bool {
+        self.flags & flag::REPLACED != 0
     }
 
     /// Whether the process was forked during a recording, and so holds blocks without a birth in this
@@ -272,16 +341,29 @@ impl RawLog {
         let mut items = Items::open(&self.path)?;
         let mut tracker = Tracker::default();
         let mut survey = Survey::default();
+        let mut process = ProcessSurvey::default();
         loop {
             let item = items.next()?;
             for aside in items.asides.drain(..) {
-                survey.take(aside, tracker.events);
+                survey.take(aside, &tracker, &mut process);
             }
             let Some(item) = item else { break };
-            if let Some(row) = tracker.follow(&item, &mut |end| survey.lifetimes.note(end)) {
+            let row = tracker.follow(&item, &mut |end| {
+                survey.lifetimes.note(end);
+                process.end(end.domain, end.size);
+            });
+            if let Some(row) = row {
+                process.begin(row.domain, row.size);
                 survey.lifetimes.begin();
                 survey.bytes = survey.bytes.saturating_add(row.size);
+                survey.has_alignments |= row.alignment > 0;
             }
+        }
+        survey.process = process.record(tracker.threads());
+        let explains_too_little =
+            survey.process.explained_at_peak().is_some_and(|peak| peak.is_too_little());
+        if explains_too_little {
+            survey.own_allocators = own_allocators(items.modules(), &self.allocator_file);
         }
         survey.rows = tracker.rows;
         survey.last_ns = items.time_ns;
@@ -300,16 +382,33 @@ impl RawLog {
 
     /// Columns and facts of the trace.
     pub fn header(&self, survey: &Survey) -> Header {
-        let columns =
-            Columns { site: self.flags & flag::SITES != 0, type_name: false, ..Columns::ALL };
+        let columns = Columns {
+            site: self.flags & flag::SITES != 0,
+            type_name: false,
+            alignment: survey.has_alignments,
+            ..Columns::ALL
+        };
         let mut facts = BTreeMap::new();
         let mut fact = |name: &str, value: String| drop(facts.insert(name.to_owned(), value));
-        fact("python", self.python.clone());
+        if !self.python.is_empty() {
+            fact("python", self.python.clone());
+        }
         fact("program", command_line(&self.program));
+        fact("domains", if self.has_libc() { "all" } else { "python" }.into());
+        fact("allocator", self.allocator());
+        if !self.variables.is_empty() {
+            fact("variables", self.variables.join("\n"));
+        }
+        if !survey.own_allocators.is_empty() {
+            fact("own_allocators", survey.own_allocators.join(", "));
+        }
+        if !self.bypass.is_empty() {
+            fact("bypass", self.bypass.clone());
+        }
         fact("recorder", concat!("heaplay ", env!("CARGO_PKG_VERSION")).into());
         fact("pid", self.pid.to_string());
         fact("parent_pid", self.parent.to_string());
-        fact("ending", self.ending.name().into());
+        fact("ending", self.ending_text());
         if let Some(started) = self.started(survey) {
             fact("started", started);
         }
@@ -354,6 +453,13 @@ impl RawLog {
         if self.is_disturbed() {
             fact("disturbed", "another hook stood above the recorder's, or replaced it".into());
         }
+        if let Some(sentence) = explained_sentence(&survey.process) {
+            facts.insert("explained".to_owned(), sentence);
+        }
+        let warnings = explained_warnings(&facts, &survey.process);
+        if !warnings.is_empty() {
+            facts.insert("unexplained".to_owned(), warnings.join("; "));
+        }
         Header { columns, facts }
     }
 
@@ -369,6 +475,7 @@ impl RawLog {
         let mut items = Items::open(&self.path)?;
         let mut tracker = Tracker::default();
         let mut sites = Sites::default();
+        let mut symbols = Symbols::default();
         let mut site_ids: HashMap<u32, SiteId> = HashMap::new();
         let mut index = 0;
         while let Some(item) = items.next()? {
@@ -378,9 +485,9 @@ impl RawLog {
             index += 1;
             row.lifetime = lifetime;
             row.end_thread = end_thread;
-            row.site = *site_ids
-                .entry(items.site)
-                .or_insert_with(|| sites.intern(&items.present_site(&self.directory)));
+            row.site = *site_ids.entry(items.site).or_insert_with(|| {
+                sites.intern(&items.present_site(&self.directory, &mut symbols))
+            });
             write(&row, &sites)?;
         }
         Ok(())
@@ -394,9 +501,24 @@ impl RawLog {
         let survey = self.survey()?;
         let mut creation = Creation::begin(path, &self.header(&survey))?;
         self.rows(&survey, &mut |row, sites| creation.write_row(row, sites))?;
+        creation.write_process(&survey.process)?;
         creation.finish()?;
         Ok(survey)
     }
+}
+
+/// The variables of a header, one to a line. The recorder itself is left out of `LD_PRELOAD`.
+fn variables(text: &str) -> Vec<String> {
+    let is_other = |path: &&str| !path.contains("heaplay-recorder");
+    let without_recorder = |line: &str| match line.strip_prefix("LD_PRELOAD=") {
+        Some(paths) => {
+            let others: Vec<&str> =
+                paths.split([':', ' ']).filter(|path| !path.is_empty()).filter(is_other).collect();
+            (!others.is_empty()).then(|| format!("LD_PRELOAD={}", others.join(":")))
+        }
+        None => Some(line.to_owned()),
+    };
+    text.lines().filter_map(without_recorder).collect()
 }
 
 fn reason(errno: u64) -> String {

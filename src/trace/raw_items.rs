@@ -10,11 +10,14 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use self::layout::{Control, field, tag};
+use self::layout::{Control, field, request, tag};
 use super::blocks::Item;
 use super::event::{
-    CALLED_FROM, Domain, Op, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, TraceError, site_name,
+    ALIGNMENT_LIMIT_BYTES, CALLED_FROM, Domain, Op, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, TraceError,
+    VIA, site_name,
 };
+use super::process::AllocatorRequest;
+use super::symbols::Symbols;
 
 /// Frames of a site that are read, at most. The recorder writes fewer.
 const SITE_FRAMES_LIMIT: usize = 64;
@@ -25,6 +28,8 @@ enum LogSite {
     Line { file: u32, line: u32 },
     /// A line, by its own number, and the site that called it.
     Call { at: u32, caller: u32 },
+    /// A call from outside Python: an offset in a file, and the site of the newest Python line.
+    Native { module: u32, offset: u64, line: u32 },
 }
 
 /// An entry of the log that is no call.
@@ -33,6 +38,37 @@ pub(super) enum Aside {
     Mark(String),
     /// An arena.
     Arena { is_birth: bool, base: u64, size: u64 },
+    /// A thread makes its first call. It has the log's number, and the kernel's id.
+    ThreadBirth { thread: u32, id: u64 },
+    /// A thread ends.
+    ThreadDeath { thread: u32, name: String },
+    /// The memory of the process.
+    Memory(LogMemory),
+    /// The program asks something of its allocator.
+    Request { thread: u32, request: AllocatorRequest },
+    /// Resident bytes of a large block.
+    Present { address: u64, bytes: u64 },
+}
+
+/// The memory of the process at one moment, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LogMemory {
+    pub time_ns: u64,
+    /// Resident anonymous memory.
+    pub anonymous: u64,
+    /// Its parts, as they were last read.
+    pub parts: MemoryParts,
+}
+
+/// Parts of the resident anonymous memory, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MemoryParts {
+    /// In mappings that the program made by itself.
+    pub own_mappings: u64,
+    /// Data of loaded files, and the main stack.
+    pub images: u64,
+    /// Free in the C library's malloc; `None` where another allocator served the process.
+    pub malloc_free: Option<u64>,
 }
 
 /// The bytes of a log's words in their order: all chunks, then the tail.
@@ -111,10 +147,14 @@ pub(super) struct Items {
     pub site: u32,
     /// The size of the next call, if it did not fit into the call's word.
     wide_size: Option<u64>,
+    /// The alignment of the next call; 0 for none.
+    alignment: u64,
     /// Calls that may still be read.
     calls_left: u64,
     files: HashMap<u32, String>,
     sites: HashMap<u32, LogSite>,
+    /// Files with code, by the log's number.
+    modules: HashMap<u32, String>,
     /// Entries that are no calls, since the caller last took them.
     pub asides: Vec<Aside>,
 }
@@ -138,8 +178,10 @@ impl Items {
             pairs: Vec::new(),
             site: 0,
             wide_size: None,
+            alignment: 0,
             calls_left,
             files: HashMap::new(),
+            modules: HashMap::new(),
             sites: HashMap::new(),
             asides: Vec::new(),
         })
@@ -180,19 +222,22 @@ impl Items {
             match word >> 60 {
                 tag::MALLOC..=tag::FREE if self.calls_left == 0 => return Ok(None),
                 code @ tag::MALLOC..tag::FREE => return Ok(Some(self.birth(code, word))),
+                tag::FREE if word & layout::GIVES_UP != 0 => {
+                    return Ok(Some(Item::GiveUp { address: address(word), thread: self.key }));
+                }
                 tag::FREE => {
                     self.calls_left -= 1;
                     return Ok(Some(Item::Free { address: address(word), thread: self.key }));
                 }
-                tag::REALLOC_BEGIN => {
-                    return Ok(Some(Item::GiveUp { address: address(word), thread: self.key }));
+                tag::ASIDE if word & layout::IS_WIDE != 0 => {
+                    let size = word & (layout::IS_WIDE - 1);
+                    // No row may be larger, so the log is damaged.
+                    if size > SIZE_LIMIT_BYTES {
+                        return Err(self.damaged(word));
+                    }
+                    self.wide_size = Some(size);
                 }
-                tag::SITE => self.site = word as u32,
-                // No row may be larger, so the log is damaged.
-                tag::WIDE if word & !(0xF << 60) > SIZE_LIMIT_BYTES => {
-                    return Err(self.damaged(word));
-                }
-                tag::WIDE => self.wide_size = Some(word & !(0xF << 60)),
+                tag::ASIDE => self.site = word as u32,
                 tag::CONTROL => match self.control(word)? {
                     Some(item) => return Ok(Some(item)),
                     None => continue,
@@ -212,7 +257,8 @@ impl Items {
         let domain = match domain {
             0 => Domain::Raw,
             1 => Domain::Mem,
-            _ => Domain::Obj,
+            2 => Domain::Obj,
+            _ => Domain::Libc,
         };
         let narrow = word >> layout::ADDRESS_BITS & ((1 << layout::SIZE_BITS) - 1);
         let size = self.wide_size.take().unwrap_or(narrow);
@@ -221,7 +267,7 @@ impl Items {
             op,
             domain,
             size,
-            alignment: 0,
+            alignment: std::mem::take(&mut self.alignment),
             address: address(word),
             thread: self.key,
             time_ns: self.time_ns,
@@ -268,9 +314,69 @@ impl Items {
                     LogSite::Call { at: (second >> 32) as u32, caller: second as u32 },
                 );
             }
+            Some(Control::Caller) => {
+                let place = self.word()?.unwrap_or(0);
+                let line = self.word()?.unwrap_or(0) as u32;
+                let (module, offset) = ((place >> 48) as u32, place & 0xFFFF_FFFF_FFFF);
+                self.sites.insert(word as u32, LogSite::Native { module, offset, line });
+            }
+            Some(Control::Module) => {
+                let name = self.text((word & 0xFF_FFFF) as usize)?;
+                self.modules.insert((word >> 24) as u32, name);
+            }
+            Some(Control::Alignment) => {
+                let shift = word & 0x3F;
+                if shift > u64::from(ALIGNMENT_LIMIT_BYTES.ilog2()) {
+                    return Err(self.damaged(word));
+                }
+                self.alignment = 1 << shift;
+            }
+            Some(kind) => {
+                let aside = self.aside(kind, word)?;
+                self.asides.extend(aside);
+            }
             None => return Err(self.damaged(word)),
         }
         Ok(None)
+    }
+
+    /// An entry that is no call; `None` where it says nothing that is known.
+    fn aside(&mut self, kind: Control, word: u64) -> Result<Option<Aside>, TraceError> {
+        let payload = word & ((1 << 56) - 1);
+        Ok(Some(match kind {
+            Control::ThreadBirth => {
+                let id = self.word()?.unwrap_or(0);
+                Aside::ThreadBirth { thread: payload as u32, id }
+            }
+            Control::ThreadDeath => {
+                let name = self.text(16)?;
+                let name = name.trim_end_matches('\0').to_owned();
+                Aside::ThreadDeath { thread: payload as u32, name }
+            }
+            Control::Memory => {
+                let mut next = || Ok::<_, TraceError>(self.word()?.unwrap_or(0));
+                let (own_mappings, images) = (next()?, next()?);
+                let malloc_free = next()?.checked_sub(1);
+                let parts = MemoryParts { own_mappings, images, malloc_free };
+                Aside::Memory(LogMemory { time_ns: self.time_ns, anonymous: payload, parts })
+            }
+            Control::Request => {
+                let value = self.word()?.unwrap_or(0);
+                let request = match payload {
+                    request::TRIM => AllocatorRequest::Trim { pad_bytes: value },
+                    request::OPTION => AllocatorRequest::Option {
+                        parameter: i64::from((value >> 32) as i32),
+                        value: i64::from(value as i32),
+                    },
+                    _ => return Ok(None),
+                };
+                Aside::Request { thread: self.key, request }
+            }
+            Control::Present => {
+                Aside::Present { address: self.word()?.unwrap_or(0), bytes: payload }
+            }
+            _ => return Ok(None),
+        }))
     }
 
     fn text(&mut self, length: usize) -> Result<String, TraceError> {
@@ -302,11 +408,35 @@ impl Items {
         self.pairs.get((u32::MAX - key) as usize).map(|&(_, interpreter)| interpreter)
     }
 
+    /// The paths of the files whose code the process had mapped.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.modules.values().map(String::as_str)
+    }
+
     /// The name of the present site: `file:line`, then ` < file:line` for each recorded caller, as
-    /// many as fit; empty for no site. The name of a file in `directory` is relative.
-    pub fn present_site(&self, directory: &str) -> String {
+    /// many as fit; empty for no site. The name of a file in `directory` is relative. A call from
+    /// outside Python is `file:line via module!function`, or without a Python line
+    /// `module!function`.
+    pub fn present_site(&self, directory: &str, symbols: &mut Symbols) -> String {
+        let Some(&LogSite::Native { module, offset, line }) = self.sites.get(&self.site) else {
+            return self.python_site(self.site, directory);
+        };
+        let place = self.modules.get(&module).map(|path| symbols.name(path, offset));
+        let line = self.python_site(line, directory);
+        match (line.split_once(CALLED_FROM), place) {
+            (_, None) => line,
+            (_, Some(place)) if line.is_empty() => place,
+            (None, Some(place)) => format!("{line}{VIA}{place}"),
+            (Some((line, callers)), Some(place)) => {
+                format!("{line}{VIA}{place}{CALLED_FROM}{callers}")
+            }
+        }
+    }
+
+    /// The name of a site of Python lines; empty for none.
+    fn python_site(&self, site: u32, directory: &str) -> String {
         let mut name = String::new();
-        let mut next = self.site;
+        let mut next = site;
         for _ in 0..SITE_FRAMES_LIMIT {
             let (at, caller) = match self.sites.get(&next) {
                 Some(&LogSite::Call { at, caller }) => (at, Some(caller)),

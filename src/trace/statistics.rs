@@ -328,7 +328,7 @@ impl Hasher for EventHasher {
 struct Counting {
     counts: TraceStatistics,
     ops: [(u64, u64); 4],
-    domains: [(u64, u64, u64); 3],
+    domains: [(u64, u64, u64); Domain::ALL.len()],
     sizes: Vec<SizeCount>,
     clock_bytes: u64,
     live_bytes: u64,

@@ -29,3 +29,4 @@ mod statistics_match_scipy;
 mod support;
 mod trace_formats_round_trip;
 mod verify_matches_cpython;
+mod whole_process_is_recorded;

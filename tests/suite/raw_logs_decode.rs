@@ -7,7 +7,9 @@ mod layout;
 #[allow(dead_code, reason = "the tests use a part of the rules")]
 mod refusal;
 
-use heaplay::trace::{ArenaEvent, Domain, Op, RawLog, Row, TraceError};
+use heaplay::trace::{
+    AllocatorRequest, ArenaEvent, Domain, MemoryParts, Op, PresentBytes, RawLog, Row, TraceError,
+};
 use layout::{Control, call, control, field, tag, word};
 use refusal::{InterpreterOptions, PythonVariables, interpreter, options, settings};
 use tempfile::TempDir;
@@ -73,6 +75,10 @@ fn free(address: u64) -> u64 {
     call(tag::FREE, 0, address)
 }
 
+fn gives_up(address: u64) -> u64 {
+    call(tag::FREE, 0, address) | layout::GIVES_UP
+}
+
 fn thread(number: u64) -> u64 {
     control(Control::Thread, number)
 }
@@ -97,17 +103,16 @@ fn lifetimes_follow_addresses() {
 #[test]
 fn reallocs_of_two_threads_cross() {
     let raw = |tag: u64, size, address| call(tag + RAW, size, address);
-    let begin = |address| call(tag::REALLOC_BEGIN, 0, address);
     let read = read(&[
         raw(tag::MALLOC, 10, 16),
         raw(tag::MALLOC, 20, 32),
-        begin(16),
+        gives_up(16),
         thread(7),
-        begin(32),
+        gives_up(32),
         raw(tag::REALLOC, 40, 16),
         thread(1),
         raw(tag::REALLOC, 50, 32),
-        begin(32),
+        gives_up(32),
         control(Control::ReallocFailed, 0),
         call(tag::FREE, 0, 32),
         thread(7),
@@ -196,18 +201,18 @@ fn chains_are_read_newest_first() {
         1 << 32 | 2,
         control(Control::Chain, 4),
         2 << 32 | 3,
-        word(tag::SITE, 3),
+        word(tag::ASIDE, 3),
         malloc(1, 16),
-        word(tag::SITE, 4),
+        word(tag::ASIDE, 4),
         malloc(2, 32),
-        word(tag::SITE, 2),
+        word(tag::ASIDE, 2),
         malloc(3, 48),
         // A chain that calls itself ends somewhere.
         control(Control::Chain, 5),
         1 << 32 | 5,
-        word(tag::SITE, 5),
+        word(tag::ASIDE, 5),
         malloc(4, 64),
-        word(tag::SITE, 99),
+        word(tag::ASIDE, 99),
         malloc(5, 80),
     ]);
     assert_eq!(read.sites[..3], ["a.py:10 < a.py:20", "a.py:20 < a.py:10 < a.py:20", "a.py:20"]);
@@ -278,7 +283,7 @@ fn a_limit_of_calls_is_exact() {
 fn calls_that_the_log_misses_are_counted() {
     let read = read(&[
         free(160),
-        call(tag::REALLOC_BEGIN, 0, 176),
+        gives_up(176),
         call(tag::REALLOC + OBJ, 5, 192),
         malloc(10, 16),
         malloc(20, 16),
@@ -297,23 +302,23 @@ fn calls_that_the_log_misses_are_counted() {
 /// block begins.
 #[test]
 fn a_realloc_across_domains_is_a_free_and_a_malloc() {
-    let read =
-        read(&[malloc(10, 16), call(tag::REALLOC_BEGIN, 0, 16), call(tag::REALLOC + RAW, 9, 32)]);
+    let read = read(&[malloc(10, 16), gives_up(16), call(tag::REALLOC + RAW, 9, 32)]);
     assert_eq!(short(&read), [(0, Op::Malloc, 10, Some(1)), (2, Op::Malloc, 9, None)]);
 }
 
 #[test]
 fn sizes_sites_and_times() {
     let name = "ä/long name.py";
-    let mut words = vec![word(tag::WIDE, 1 << 40), malloc(0, 16), malloc(65_535, 32)];
+    let mut words =
+        vec![word(tag::ASIDE, layout::IS_WIDE | 1 << 40), malloc(0, 16), malloc(65_535, 32)];
     words.push(control(Control::File, 1 << 24 | name.len() as u64));
     for chunk in name.as_bytes().chunks(8) {
         let mut bytes = [0; 8];
         bytes[..chunk.len()].copy_from_slice(chunk);
         words.push(u64::from_ne_bytes(bytes));
     }
-    words.extend([control(Control::Site, 3), 1 << 32 | 77, word(tag::SITE, 3), malloc(1, 48)]);
-    words.extend([word(tag::SITE, 0), malloc(2, 64)]);
+    words.extend([control(Control::Site, 3), 1 << 32 | 77, word(tag::ASIDE, 3), malloc(1, 48)]);
+    words.extend([word(tag::ASIDE, 0), malloc(2, 64)]);
     let first = words.len();
     // Enough to fill more than one chunk.
     words.extend((0..40_000).map(|n| malloc(3, 80 + n * 16)));
@@ -340,6 +345,76 @@ fn a_tail_that_was_appended_is_read_once() {
     std::fs::write(&path, bytes).unwrap();
     let in_chunk = layout::TAIL_BYTES / 8 / layout::BLOCK_WORDS * (layout::BLOCK_WORDS - 1);
     assert_eq!(RawLog::open(&path).unwrap().survey().unwrap().rows, in_chunk as u64);
+}
+
+/// What the log says of the process stands between the calls.
+#[test]
+fn entries_of_the_process_are_read() {
+    let folder = TempDir::new().unwrap();
+    let text = |text: &[u8; 8]| u64::from_ne_bytes(*text);
+    let libc = |tag: u64, size, address| call(tag + 3, size, address);
+    let words = [
+        control(Control::Module, 1 << 24 | 7),
+        text(b"/no/lib\0"),
+        control(Control::Caller, 7),
+        1 << 48 | 0x1234,
+        0,
+        word(tag::ASIDE, 7),
+        control(Control::Alignment, 6),
+        libc(tag::MALLOC, 100, 4096),
+        control(Control::ThreadBirth, 2),
+        4711,
+        thread(2),
+        libc(tag::CALLOC, 1 << 10, 8192),
+        control(Control::Memory, 5 << 20),
+        1 << 20,
+        2 << 20,
+        (1 << 10) + 1,
+        control(Control::Request, layout::request::TRIM),
+        64,
+        control(Control::Present, 512),
+        8192,
+        call(tag::FREE, 0, 8192),
+        control(Control::Request, layout::request::OPTION),
+        (-3i32 as u32 as u64) << 32 | 9,
+        control(Control::ThreadDeath, 2),
+        text(b"worker-1"),
+        0,
+        thread(1),
+        call(tag::FREE, 0, 4096),
+    ];
+    let log = log(&folder, &words);
+    let survey = log.survey().unwrap();
+    let mut rows = Vec::new();
+    let mut sites = Vec::new();
+    log.rows(&survey, &mut |row, known| {
+        rows.push((row.event, row.size, row.alignment, row.domain, row.thread));
+        sites.push(known.name(row.site).to_owned());
+        Ok(())
+    })
+    .unwrap();
+    let expected = [(0, 100, 64, Domain::Libc, 1), (1, 1024, 0, Domain::Libc, 2)];
+    assert_eq!(rows, expected);
+    assert_eq!(sites[0], "lib+0x1234");
+    let process = survey.process;
+    let worker = &process.threads[1];
+    assert_eq!((worker.id, worker.name.as_str()), (4711, "worker-1"));
+    assert_eq!((worker.birth, worker.death), (Some(1), Some(3)));
+    let asked: Vec<_> = process.requests.iter().map(|r| (r.event, r.thread, r.request)).collect();
+    let option = AllocatorRequest::Option { parameter: -3, value: 9 };
+    assert_eq!(asked, [(2, 2, AllocatorRequest::Trim { pad_bytes: 64 }), (3, 2, option)]);
+    assert_eq!(process.present, [PresentBytes { event: 1, bytes: 512 }]);
+    let sample = process.memory[0];
+    assert_eq!((sample.event, sample.anonymous_bytes), (2, 5 << 20));
+    // Each block with its header: 100 becomes 112, and 1,024 becomes 1,040.
+    let parts = MemoryParts {
+        blocks: 112 + 1040,
+        arenas: 0,
+        free: 1 << 10,
+        own_mappings: 1 << 20,
+        images: 2 << 20,
+    };
+    assert_eq!(sample.parts, Some(parts));
 }
 
 #[test]
@@ -380,38 +455,41 @@ fn options_are_read_as_the_interpreter_reads_them() {
 fn settings_that_remove_the_hooks_are_refused() {
     let none = PythonVariables::default();
     let malloc = PythonVariables { malloc: Some(b"default"), ..none };
-    assert_eq!(settings(InterpreterOptions::default(), none), None);
-    assert!(settings(InterpreterOptions::default(), malloc).is_some());
+    assert_eq!(settings(InterpreterOptions::default(), none, false), None);
+    assert!(settings(InterpreterOptions::default(), malloc, false).is_some());
+    // A recording that sees the C library's calls places its hooks again.
+    assert!(settings(InterpreterOptions::default(), malloc, true).is_none());
     assert_eq!(
         settings(
             InterpreterOptions { ignores_environment: true, ..InterpreterOptions::default() },
-            malloc
+            malloc,
+            false
         ),
-        None
-    );
-    assert_eq!(
-        settings(InterpreterOptions::default(), PythonVariables { malloc: Some(b""), ..none }),
         None
     );
     assert_eq!(
         settings(
             InterpreterOptions::default(),
-            PythonVariables { tracemalloc: Some(b"0"), ..none }
+            PythonVariables { malloc: Some(b""), ..none },
+            false
         ),
         None
     );
-    let refused = |version: &str, is_late| interpreter(version.as_bytes(), is_late, false);
+    assert_eq!(
+        settings(
+            InterpreterOptions::default(),
+            PythonVariables { tracemalloc: Some(b"0"), ..none },
+            false
+        ),
+        None
+    );
+    let refused = |version: &str, is_late| interpreter(version.as_bytes(), is_late);
     for version in ["3.7.0", "3.11.2 (main) [GCC]", "3.13.0rc1", "3.14.0", "3.20.1"] {
         assert_eq!((refused(version, false), refused(version, true)), (None, None), "{version}");
-        assert!(
-            interpreter(version.as_bytes(), false, true).is_some(),
-            "{version}, by its functions"
-        );
     }
     assert!(refused("3.6.15", false).is_some() && refused("3.6.15", true).is_none());
-    for version in
-        ["2.7.18 (x)", "3.5.2", "4.0.0", "", "3.13.0 experimental free-threading build (main)"]
-    {
+    assert_eq!(refused("3.13.0 experimental free-threading build (main)", false), None);
+    for version in ["2.7.18 (x)", "3.5.2", "4.0.0", ""] {
         assert!(refused(version, false).is_some() && refused(version, true).is_some(), "{version}");
     }
 }

@@ -119,7 +119,13 @@ impl Workplace {
     /// `heaplay record OPTIONS -o app.trace --`, in the folder.
     fn recording(&self, options: &[&str]) -> Command {
         let mut command = heaplay();
-        command.arg("record").args(options).arg("-o").arg(self.path("app.trace")).arg("--");
+        command
+            .arg("record")
+            .args(["--domains", "python"])
+            .args(options)
+            .arg("-o")
+            .arg(self.path("app.trace"))
+            .arg("--");
         command.current_dir(self.folder.path()).env("PYTHONHASHSEED", "0");
         for name in ["PYTHONMALLOC", "PYTHONDEVMODE", "PYTHONTRACEMALLOC", "LD_PRELOAD"] {
             command.env_remove(name);
@@ -523,12 +529,12 @@ fn programs_that_cannot_be_recorded_are_refused_before_the_start() {
     let place = Workplace::new(&python);
     let script = place.file("app.py", "open('started', 'w')\n");
     let python_name = python.as_os_str().to_owned();
-    let run = |arguments: &[OsString], variable: Option<(&str, &str)>| {
+    let ends = |code: i32, arguments: &[OsString], variable: Option<(&str, &str)>| {
         let mut command = place.recording(&[]);
         command.args(arguments).envs(variable);
         let output = finish(&mut command);
         let message = errors(&output);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?} {variable:?}: {message}");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?} {variable:?}: {message}");
         assert!(
             !place.path("started").exists() && !place.path("app.trace").exists(),
             "{arguments:?}: {message}"
@@ -536,6 +542,7 @@ fn programs_that_cannot_be_recorded_are_refused_before_the_start() {
         place.assert_clean();
         message
     };
+    let run = |arguments: &[OsString], variable| ends(2, arguments, variable);
     let script = script.into_os_string();
     let with = |options: &[&str]| {
         let options = options.iter().map(OsString::from);
@@ -555,11 +562,12 @@ fn programs_that_cannot_be_recorded_are_refused_before_the_start() {
     ] {
         assert!(run(&with(&[]), Some((name, value))).contains(name));
     }
-    assert!(run(std::slice::from_ref(&script), None).contains("not executable"));
-    assert!(run(&["./missing".into()], None).contains("check the path"));
-    assert!(run(&["no-such-python".into()], None).contains("not found in PATH"));
+    // A program that cannot be started has the exit status that a shell gives it.
+    assert!(ends(126, std::slice::from_ref(&script), None).contains("not executable"));
+    assert!(ends(127, &["./missing".into()], None).contains("check the path"));
+    assert!(ends(127, &["no-such-python".into()], None).contains("not found in PATH"));
     assert!(run(&["cat".into(), script.clone()], None).contains("is no Python"));
-    assert!(run(&[place.folder.path().into()], None).contains("is a directory"));
+    assert!(ends(126, &[place.folder.path().into()], None).contains("is a directory"));
 
     // With -E the interpreter ignores the variable.
     let output = finish(place.recording(&[]).args(with(&["-E"])).env("PYTHONMALLOC", "malloc"));

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use heaplay::trace::{
-    self, AllocatorEvent, AllocatorRequest, Columns, Domain, Header, MemorySample, Op,
+    self, AllocatorEvent, AllocatorRequest, Columns, Domain, Header, MemoryParts, MemorySample, Op,
     PresentBytes, ProcessRecord, Row, SIZE_LIMIT_BYTES, SiteId, Sites, ThreadRecord, TraceError,
 };
 use proptest::prelude::*;
@@ -365,8 +365,12 @@ fn what_is_known_of_the_process_is_read_back() {
         birth: Some(0),
         death: Some(1),
     };
-    let sample =
-        MemorySample { event: 1, time_ns: 7, anonymous_bytes: 1 << 40, own_mappings_bytes: 4096 };
+    let sample = MemorySample {
+        event: 1,
+        time_ns: 7,
+        anonymous_bytes: 1 << 40,
+        parts: Some(MemoryParts { blocks: 1, arenas: 2, free: 3, own_mappings: 4, images: 5 }),
+    };
     let trim = |event, request| AllocatorEvent { event, thread: 1, request };
     let wanted = Trace {
         columns: Columns::ALL,

@@ -36,8 +36,7 @@ struct Malloc;
 
 impl Backend for Malloc {
     fn domains(&self) -> Domains {
-        Domains::same(Allocator { ctx: std::ptr::null_mut(), malloc, calloc, realloc, free })
-            .with_aligned(aligned)
+        c_library()
     }
 
     fn version(&self) -> String {
@@ -60,6 +59,12 @@ impl Backend for Malloc {
     fn trim_leaves(&self, usable: usize) -> Option<[usize; 2]> {
         trim_leaves(usable)
     }
+}
+
+/// The tables over the C library's functions.
+pub fn c_library() -> Domains {
+    Domains::same(Allocator { ctx: std::ptr::null_mut(), malloc, calloc, realloc, free })
+        .with_aligned(aligned)
 }
 
 unsafe extern "C" fn malloc(_ctx: *mut c_void, size: usize) -> *mut c_void {

@@ -5,4 +5,4 @@ mod settings;
 #[cfg(target_env = "gnu")]
 mod thread_cache;
 
-pub use backend::{MEMBER, flush_thread_cache, trim, version};
+pub use backend::{MEMBER, c_library, flush_thread_cache, trim, version};

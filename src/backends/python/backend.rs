@@ -101,7 +101,9 @@ impl Python {
             unsafe { get(domain, &mut table) };
             table
         };
-        let domains = Domains::new(table(RAW), table(MEM), table(OBJ));
+        // Code outside of CPython's allocators calls the C library directly.
+        let domains =
+            Domains::new(table(RAW), table(MEM), table(OBJ)).with_libc(&malloc::c_library());
         if minor >= NEEDS_INTERPRETER {
             start_interpreter(&library, path, minor)?;
         }

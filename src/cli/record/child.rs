@@ -51,6 +51,12 @@ impl ChildExit {
         ExitCode::from(code.and_then(|code| u8::try_from(code & 0xFF).ok()).unwrap_or(2))
     }
 
+    /// How the child ended, as text: `signal 9` or `exit status 3`.
+    pub fn signal_or_status(&self) -> Option<String> {
+        let signal = self.status.signal().map(|signal| format!("signal {signal}"));
+        signal.or_else(|| self.status.code().map(|code| format!("exit status {code}")))
+    }
+
     /// Whether the child ended by itself with exit code 0.
     pub fn is_success(&self) -> bool {
         self.status.success()

@@ -8,6 +8,17 @@ use std::ffi::{OsStr, OsString};
 use self::order::option;
 use crate::units::{Bytes, parse_bytes};
 
+/// Whose calls are recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum RecordedDomains {
+    /// Everything that the process requests: CPython's domains, and the C library's functions as
+    /// called by all other code
+    #[default]
+    All,
+    /// CPython's domains only: raw, mem and obj
+    Python,
+}
+
 /// When the recording starts and ends, and how much it records. The limits hold for each recorded
 /// process by itself.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -23,6 +34,9 @@ pub struct LimitArgs {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(order::SITES_LIMIT as u32))
     )]
     pub sites: Option<u32>,
+    /// Whose calls are recorded
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t)]
+    pub domains: RecordedDomains,
     /// End the recording after N calls; the program goes on unrecorded
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_events: Option<u64>,
@@ -53,9 +67,13 @@ impl LimitArgs {
     }
 
     /// The value of the recorder's variable. `root` is the process whose child must be recorded, 0
-    /// for none; `base` is the path of the raw logs.
-    pub fn order(&self, root: u32, base: &OsStr) -> OsString {
+    /// for none; `base` is the path of the raw logs. `any_program` records processes that are no
+    /// Python, too.
+    pub fn order(&self, root: u32, any_program: bool, base: &OsStr) -> OsString {
+        let has_libc = self.domains == RecordedDomains::All;
         let numbers = [
+            (option::LIBC, has_libc.then_some(1)),
+            (option::ANY_PROGRAM, (has_libc && any_program).then_some(1)),
             (option::SITES, self.sites.map(u64::from)),
             (option::MAX_EVENTS, self.max_events),
             (option::MAX_BYTES, self.max_bytes),
@@ -108,6 +126,7 @@ mod tests {
     fn orders_are_read_back() {
         let limits = LimitArgs {
             sites: Some(3),
+            domains: RecordedDomains::All,
             max_events: Some(7),
             max_bytes: size("2M").ok(),
             duration: seconds("1.5").ok(),
@@ -115,9 +134,10 @@ mod tests {
             start_at_mark: Some("a:b,c=100%".into()),
             stop_at_mark: Some("x".repeat(80)),
         };
-        let line = limits.order(42, OsStr::new("/tmp/a b:c,d"));
+        let line = limits.order(42, true, OsStr::new("/tmp/a b:c,d"));
         let read = order::read(line.as_encoded_bytes()).unwrap();
         assert_eq!((read.root, read.sites, read.base), (42, 3, &b"/tmp/a b:c,d"[..]));
+        assert!(read.libc && read.any_program);
         let limits = read.limits;
         assert_eq!(
             (limits.max_events, limits.max_bytes, limits.duration_ns),
@@ -133,20 +153,20 @@ mod tests {
                 && !limits.stop_at.is("x".repeat(63).as_bytes())
         );
         assert_eq!(
-            order::read(LimitArgs::default().order(0, OsStr::new("b")).as_encoded_bytes())
+            order::read(LimitArgs::default().order(0, false, OsStr::new("b")).as_encoded_bytes())
                 .unwrap()
                 .sites,
             0
         );
         for line in [
             "",
-            "1:2::b",
-            "2:x::b",
-            "2:0:sites=99:b",
-            "2:0:what=1:b",
-            "2:0:max-events=:b",
-            "2:0:",
-            "2:0::",
+            "2:0::b",
+            "3:x::b",
+            "3:0:sites=99:b",
+            "3:0:what=1:b",
+            "3:0:max-events=:b",
+            "3:0:",
+            "3:0::",
         ] {
             assert_eq!(order::read(line.as_bytes()), None, "{line}");
         }

@@ -1,17 +1,19 @@
-//! Finds the program to record, and checks before its start that it may start a Python.
+//! Finds the program to record, and checks before its start that it can be recorded.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use object::Object;
 
+use super::limits::RecordedDomains;
 use crate::environment::PATH;
 
-/// Programs that are no Python but start other programs. The recorder does nothing in a launcher and
-/// records the Python that it starts.
+/// Programs that start other programs. What they start is recorded; their own calls are of interest
+/// only where nothing else was started.
 const LAUNCHERS: &[&str] = &[
     "bash",
     "busybox",
@@ -45,19 +47,55 @@ const LAUNCHERS: &[&str] = &[
     "zsh",
 ];
 
-/// The file of the program `name`, found as `execvp` finds it.
+/// What a program is, as far as its file shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramKind {
+    /// A CPython.
+    Python,
+    /// A script, or a known launcher of other programs.
+    Launcher,
+    /// Any other program.
+    Other,
+}
+
+/// A program to record.
+#[derive(Clone, Debug)]
+pub struct ProgramFile {
+    /// Its file.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: ProgramKind,
+}
+
+/// Why a program cannot be started. The exit statuses are those of a shell.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotStart {
+    /// There is no such file.
+    #[error("{0}")]
+    NotFound(String),
+    /// The file cannot be executed.
+    #[error("{0}")]
+    NotExecutable(String),
+}
+
+/// Finds the program `name`, as `execvp` finds it, and checks that it can be recorded with those
+/// `domains`. `any_program` allows a program of an unknown kind to start a Python.
 ///
 /// # Errors
-/// When the file is missing, cannot be executed, or is neither a Python nor a launcher of one.
-pub fn resolve(name: &OsStr, any_program: bool) -> anyhow::Result<PathBuf> {
+/// When the file is missing or cannot be executed ([`CannotStart`]), or cannot be recorded.
+pub fn resolve(
+    name: &OsStr,
+    domains: RecordedDomains,
+    any_program: bool,
+) -> anyhow::Result<ProgramFile> {
     let path = find(name)?;
     let shown = path.display();
     let mut start = [0; 4];
     let mut file = File::open(&path).with_context(|| format!("{shown}: cannot be read"))?;
     let length = file.read(&mut start).with_context(|| format!("{shown}: cannot be read"))?;
     let start = start.get(..length).unwrap_or_default();
-    if start.starts_with(b"#!") || any_program {
-        return Ok(path);
+    if start.starts_with(b"#!") {
+        return Ok(ProgramFile { path, kind: ProgramKind::Launcher });
     }
     if start != b"\x7fELF" {
         let next = if path.extension().is_some_and(|extension| extension == "py") {
@@ -70,28 +108,79 @@ pub fn resolve(name: &OsStr, any_program: bool) -> anyhow::Result<PathBuf> {
              `-- {next}{shown}`"
         );
     }
-    if is_launcher(&path) || is_python(&path)? {
-        return Ok(path);
+    let bytes = fs::read(&path).with_context(|| format!("{shown}: cannot be read"))?;
+    check_loader(&path, &bytes)?;
+    let kind = if is_python(&bytes) {
+        ProgramKind::Python
+    } else if is_launcher(&path) {
+        ProgramKind::Launcher
+    } else {
+        ProgramKind::Other
+    };
+    if kind == ProgramKind::Other && domains == RecordedDomains::Python && !any_program {
+        bail!(
+            "{shown}: is no Python, and no launcher that heaplay knows; --domains python records a \
+             CPython 3.7 or later, or a script that starts one; put the interpreter after --, add \
+             --any-program if this one starts it in the end, or record the program itself with \
+             --domains all"
+        );
     }
-    bail!(
-        "{shown}: is no Python, and no launcher that heaplay knows; expected a CPython 3.7 to 3.13, \
-         or a script that starts one; put the interpreter after --, or add --any-program if this one \
-         starts it in the end"
-    )
+    Ok(ProgramFile { path, kind })
+}
+
+/// Checks that the dynamic linker will load the recorder into the program.
+fn check_loader(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let shown = path.display();
+    let elf = object::File::parse(bytes)
+        .with_context(|| format!("{shown}: is no ELF program that this machine runs"))?;
+    let is_dynamic = elf.section_by_name(".interp").is_some() || contains_interpreter(bytes);
+    if !is_dynamic {
+        bail!(
+            "{shown}: is statically linked, so no library can be loaded into it and nothing can be \
+             recorded; link it dynamically (for Rust and C without -static or a musl target, for Go \
+             with cgo), or record a program that it starts"
+        );
+    }
+    let metadata = fs::metadata(path).with_context(|| shown.to_string())?;
+    let user = rustix::process::geteuid();
+    let group = rustix::process::getegid();
+    let changes_user = metadata.mode() & 0o4000 != 0 && metadata.uid() != user.as_raw();
+    let changes_group = metadata.mode() & 0o2000 != 0 && metadata.gid() != group.as_raw();
+    if changes_user || changes_group {
+        bail!(
+            "{shown}: is set-uid or set-gid, so the dynamic linker ignores LD_PRELOAD and nothing can \
+             be recorded; record a copy without that bit, or as its owner"
+        );
+    }
+    Ok(())
+}
+
+/// Whether the program headers name a dynamic linker. A stripped program has no sections.
+fn contains_interpreter(bytes: &[u8]) -> bool {
+    bytes.get(..4096).is_some_and(|start| {
+        contains(start, b"/ld-linux")
+            || contains(start, b"/ld-musl")
+            || contains(start, b"/ld64.so")
+    })
 }
 
 fn find(name: &OsStr) -> anyhow::Result<PathBuf> {
     let shown = name.to_string_lossy();
     if shown.contains('/') {
         let path = PathBuf::from(name);
-        let metadata = fs::metadata(&path).with_context(|| {
-            format!("{shown}: not found; expected a Python interpreter or a script; check the path")
+        let metadata = fs::metadata(&path).map_err(|_| {
+            CannotStart::NotFound(format!(
+                "{shown}: not found; expected a program or a script; check the path"
+            ))
         })?;
         if metadata.is_dir() {
-            bail!("{shown}: is a directory; expected a Python interpreter or a script");
+            let text = format!("{shown}: is a directory; expected a program or a script");
+            bail!(CannotStart::NotExecutable(text));
         }
         if !is_executable(&path) {
-            bail!("{shown}: is not executable; try `-- python3 {shown}`, or `chmod +x {shown}`");
+            bail!(CannotStart::NotExecutable(format!(
+                "{shown}: is not executable; try `-- python3 {shown}`, or `chmod +x {shown}`"
+            )));
         }
         return Ok(path);
     }
@@ -102,12 +191,14 @@ fn find(name: &OsStr) -> anyhow::Result<PathBuf> {
     match found {
         Some(path) => Ok(path),
         None if Path::new(name).is_file() => {
-            bail!("{shown}: not in PATH, but a file here; try `-- python3 {shown}`")
+            bail!(CannotStart::NotFound(format!(
+                "{shown}: not in PATH, but a file here; try `-- ./{shown}` or `-- python3 {shown}`"
+            )))
         }
         None => {
-            bail!(
-                "{shown}: not found in PATH; expected a Python interpreter or a script; check the name"
-            )
+            bail!(CannotStart::NotFound(format!(
+                "{shown}: not found in PATH; expected a program or a script; check the name"
+            )))
         }
     }
 }
@@ -118,7 +209,8 @@ fn is_executable(path: &Path) -> bool {
         && fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
-fn is_launcher(path: &Path) -> bool {
+/// Whether the file is a known launcher of other programs.
+pub fn is_launcher(path: &Path) -> bool {
     let is_known = |path: &Path| {
         path.file_name().is_some_and(|name| LAUNCHERS.iter().any(|known| name == *known))
     };
@@ -126,9 +218,8 @@ fn is_launcher(path: &Path) -> bool {
 }
 
 /// Whether a binary exports CPython's allocator, or is linked to libpython.
-fn is_python(path: &Path) -> anyhow::Result<bool> {
-    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    Ok(contains(&bytes, b"PyMem_SetAllocator") || contains(&bytes, b"libpython"))
+fn is_python(bytes: &[u8]) -> bool {
+    contains(bytes, b"PyMem_SetAllocator") || contains(bytes, b"libpython")
 }
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {

@@ -66,7 +66,7 @@ impl RecorderArgs {
     }
 
     fn lines(&self, folder: &Path, preload: &Path) -> String {
-        let value = self.limits.order(0, self.logs.as_os_str());
+        let value = self.limits.order(0, true, self.logs.as_os_str());
         let variables = format!(
             "LD_PRELOAD={} {}={}",
             preload.display(),

@@ -22,7 +22,7 @@ use super::trace_live::{self, TraceLiveChart};
 use super::trace_sizes::{self, TraceSizesChart};
 use super::where_memory_went::{self, WhereMemoryWentChart};
 use crate::report::figures::{ArenaMap, Effect, TraceReport, TraceShape};
-use crate::report::synthesised;
+use crate::report::text::caveat;
 
 /// Declares [`Chart`]: a variant for each description.
 macro_rules! charts {
@@ -88,7 +88,7 @@ impl ChartKind {
     /// Describes the chart of a trace; `None` when the record has nothing for it.
     pub fn describe(&self, trace_report: &TraceReport) -> Option<Chart> {
         let mut chart = (self.describe)(trace_report)?;
-        chart.caption_mut().synthesised = synthesised(&trace_report.trace.facts);
+        chart.caption_mut().synthesised = caveat(&trace_report.trace.facts);
         Some(chart)
     }
 }

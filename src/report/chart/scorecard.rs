@@ -14,7 +14,7 @@ use crate::report::figures::{
     BackendFigures, CallCost, MemoryUnit, ResidentFigure, ScorecardGroup, ScorecardRow,
     TraceReport, geometric, group,
 };
-use crate::report::text::{some, synthesised};
+use crate::report::text::{caveat, some, synthesised};
 use crate::stats;
 use crate::units::{byte_unit, bytes, count, figure, times};
 
@@ -177,17 +177,31 @@ fn caption(trace_reports: &[TraceReport], measured: &[&TraceReport], is_dense: b
     Caption { synthesised: synthesised_traces(trace_reports), ..caption }
 }
 
-/// Which of the traces were not recorded but synthesised; `None` where all were recorded.
+/// Which of the traces were synthesised, or do not explain their process's memory; `None` for none.
 fn synthesised_traces(trace_reports: &[TraceReport]) -> Option<String> {
     let notes = trace_reports.iter().filter_map(|trace_report| {
         Some((trace_report.trace.name.as_str(), synthesised(&trace_report.trace.facts)?))
     });
-    let mut notes: Vec<(&str, String)> = notes.collect();
-    if trace_reports.len() == 1 {
-        return notes.pop().map(|(_, note)| note);
+    let notes: Vec<(&str, String)> = notes.collect();
+    if let [trace_report] = trace_reports {
+        return caveat(&trace_report.trace.facts);
     }
+    let unexplained = trace_reports.iter().map(|trace_report| &trace_report.trace);
+    let unexplained: Vec<&str> = unexplained
+        .filter(|trace| trace.facts.contains_key("unexplained"))
+        .map(|trace| trace.name.as_str())
+        .collect();
     let names: Vec<&str> = notes.iter().map(|(name, _)| *name).collect();
-    (!names.is_empty()).then(|| format!("synthesised, not recorded: {}", names.join(", ")))
+    let groups = [
+        ("synthesised, not recorded", names),
+        ("recordings that do not explain their process's memory", unexplained),
+    ];
+    let sentences: Vec<String> = groups
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| format!("{what}: {}", names.join(", ")))
+        .collect();
+    (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 
 fn plotted(measured: &[&TraceReport], is_dense: bool) -> String {

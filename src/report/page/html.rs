@@ -6,7 +6,7 @@ use crate::report::chart::{CHARTS, SCORECARD_QUESTION, SCORECARD_READING};
 use crate::report::figures::TraceReport;
 use crate::report::files::{SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
 use crate::report::picture::{HEIGHT, WIDTH};
-use crate::report::text::{list, synthesised};
+use crate::report::text::{caveat, list};
 use crate::results::{Run, civil_date};
 use crate::units::{bytes, count};
 
@@ -158,7 +158,7 @@ fn trace(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
         bytes(trace_report.live_peak_bytes),
         bytes(trace_report.live_end_bytes)
     );
-    if let Some(note) = synthesised(&trace_report.trace.facts) {
+    if let Some(note) = caveat(&trace_report.trace.facts) {
         text += &format!(" <strong>{}</strong>.", escape(&note));
     }
     // Facts that are lists, of marks or of arenas, are for programs.

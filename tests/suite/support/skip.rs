@@ -16,7 +16,7 @@ use super::process::{both, finish};
 
 /// What tests may need, by the name that `HEAPLAY_TEST_REQUIRE` has for it. A name that ends with
 /// `3.` stands for one name a minor version of Python.
-pub const NEEDS: [&str; 25] = [
+pub const NEEDS: [&str; 27] = [
     "python3",           // any CPython 3.7 or later that can be recorded
     "python3.",          // an interpreter of that version
     "libpython3.",       // its shared library
@@ -24,6 +24,8 @@ pub const NEEDS: [&str; 25] = [
     "python-headers",    // the internal headers of each installed 3.12 or later
     "ctypes",            // the module, in each interpreter
     "cc",                // a C compiler
+    "c++",               // a C++ compiler
+    "rustc",             // the Rust compiler, by that name in PATH
     "nm",                // of binutils
     "gzip",              // the program
     "valgrind",          // the program

@@ -1,0 +1,201 @@
+//! How much of a recorded process's memory its recording explains, and the likely reasons for the
+//! rest.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::process::{MemorySample, ProcessRecord};
+use crate::units::plain_bytes;
+
+/// A recording that explains less than this share of the growth gets a warning.
+const ENOUGH_SHARE: f64 = 0.9;
+/// A process that has grown by less than this many bytes gets no warning.
+const SMALL_BYTES: u64 = 4 << 20;
+
+/// Texts in a library that has an allocator of its own, and that allocator's name.
+const TEXTS: [(&[u8], &str); 4] = [
+    (b"<jemalloc>", "jemalloc"),
+    (b"mimalloc: ", "mimalloc"),
+    (b"tcmalloc::", "tcmalloc"),
+    (b"snmalloc", "snmalloc"),
+];
+
+/// How much of a process's memory a recording explains.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    /// Resident anonymous memory at that moment, bytes.
+    pub anonymous_bytes: u64,
+    /// What it has grown by since the recording began, bytes.
+    pub growth_bytes: u64,
+    /// How much of the growth the recording explains, bytes.
+    pub explained_bytes: u64,
+    /// Resident in mappings that the program made by itself, which no replay makes, bytes.
+    pub own_mappings_bytes: u64,
+}
+
+impl Explained {
+    /// The share of the growth that is explained, from 0 to 1; 1 where nothing has grown.
+    pub fn share(&self) -> f64 {
+        if self.growth_bytes == 0 {
+            return 1.0;
+        }
+        self.explained_bytes as f64 / self.growth_bytes as f64
+    }
+
+    /// `92.1 MiB of 95.0 MiB (97 %)`.
+    fn text(&self) -> String {
+        format!(
+            "{} of {} ({:.0} %)",
+            plain_bytes(self.explained_bytes),
+            plain_bytes(self.growth_bytes),
+            100.0 * self.share()
+        )
+    }
+
+    /// Whether so little is explained that the recording does not stand for the process.
+    pub fn is_too_little(&self) -> bool {
+        self.growth_bytes >= SMALL_BYTES && self.share() < ENOUGH_SHARE
+    }
+}
+
+impl ProcessRecord {
+    /// How much is explained of the growth to the largest resident memory; `None` where its parts are
+    /// not known.
+    pub fn explained_at_peak(&self) -> Option<Explained> {
+        // The first of those that are equally large: afterwards blocks may be free and resident.
+        let larger = |most: Option<&MemorySample>, sample: &MemorySample| {
+            most.is_none_or(|most| sample.anonymous_bytes > most.anonymous_bytes)
+        };
+        let mut peak = None;
+        for sample in &self.memory {
+            if larger(peak, sample) {
+                peak = Some(sample);
+            }
+        }
+        self.explained(peak?)
+    }
+
+    /// How much is explained of the growth to the end; `None` where the parts are not known there.
+    pub fn explained_at_end(&self) -> Option<Explained> {
+        self.explained(self.memory.last()?)
+    }
+
+    fn explained(&self, sample: &MemorySample) -> Option<Explained> {
+        let (first, parts) = (self.memory.first()?, sample.parts?);
+        let before = first.parts.map_or(0, |parts| parts.explained()).min(first.anonymous_bytes);
+        let growth_bytes = sample.anonymous_bytes.saturating_sub(first.anonymous_bytes);
+        Some(Explained {
+            anonymous_bytes: sample.anonymous_bytes,
+            growth_bytes,
+            explained_bytes: parts.explained().saturating_sub(before).min(growth_bytes),
+            own_mappings_bytes: parts.own_mappings,
+        })
+    }
+}
+
+/// The allocators that loaded files have of their own: `libpolars.abi3.so (jemalloc)`. A file that
+/// cannot be read has none.
+pub(super) fn own_allocators<'a>(
+    files: impl Iterator<Item = &'a str>,
+    served: &str,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for path in files.filter(|path| *path != served) {
+        let Ok(bytes) = fs::read(path) else { continue };
+        let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
+        let is_c_library = name.starts_with("libc.") || name.starts_with("ld-");
+        let allocator = TEXTS.iter().find(|(text, _)| memchr::memmem::find(&bytes, text).is_some());
+        if let (false, Some((_, allocator))) = (is_c_library, allocator) {
+            found.push(format!("{name} ({allocator})"));
+        }
+    }
+    found
+}
+
+/// What a recording explains, in a sentence; `None` where the trace does not know.
+pub fn explained_sentence(process: &ProcessRecord) -> Option<String> {
+    let peak = process.explained_at_peak()?;
+    let end = process.explained_at_end().map(|end| format!(", at the end {}", end.text()));
+    Some(format!(
+        "of what the process's anonymous memory grew by, the recording explains at the peak {}{}",
+        peak.text(),
+        end.unwrap_or_default()
+    ))
+}
+
+/// Why a recording may not stand for the whole process, a sentence each.
+pub fn explained_warnings(
+    facts: &BTreeMap<String, String>,
+    process: &ProcessRecord,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let fact = |name: &str| facts.get(name).map_or("", String::as_str);
+    if let Some(peak) = process.explained_at_peak().filter(Explained::is_too_little) {
+        let missing_bytes = peak.growth_bytes - peak.explained_bytes;
+        let missing = plain_bytes(missing_bytes);
+        let are_mappings = peak.own_mappings_bytes >= missing_bytes / 2;
+        let reason = match (fact("own_allocators"), fact("bypass"), fact("domains")) {
+            ("", "", "python") => {
+                "CPython's domains alone were recorded; --domains all records native allocations"
+                    .to_owned()
+            }
+            ("", "", _) if are_mappings => {
+                format!(
+                    "{} in mappings that the program made by itself",
+                    plain_bytes(peak.own_mappings_bytes)
+                )
+            }
+            ("", "", _) => "mappings or an allocator that the recorder cannot see".to_owned(),
+            ("", file, _) => format!("the program calls the malloc of {file}"),
+            (files, ..) => format!(
+                "{files}: this allocator is part of the library, and its calls \
+                                    cannot be seen"
+            ),
+        };
+        warnings.push(format!(
+            "{missing} at the peak are not in the recording, and in no figure made of it; likely \
+             reason: {reason}"
+        ));
+    }
+    if facts.contains_key("started") || facts.contains_key("forked") {
+        let before = process.memory.first().map_or(0, |sample| sample.anonymous_bytes);
+        if before >= SMALL_BYTES {
+            warnings.push(format!(
+                "the process held {} before the recording began; figures are without it",
+                plain_bytes(before)
+            ));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::process::MemoryParts;
+    use super::*;
+
+    fn sample(anonymous_mib: u64, blocks_mib: u64) -> MemorySample {
+        MemorySample {
+            event: anonymous_mib,
+            time_ns: 0,
+            anonymous_bytes: anonymous_mib << 20,
+            parts: Some(MemoryParts { blocks: blocks_mib << 20, ..MemoryParts::default() }),
+        }
+    }
+
+    #[test]
+    fn growth_is_explained_by_what_came_since_the_start() {
+        let memory = vec![sample(10, 2), sample(110, 97), sample(60, 52)];
+        let mut process = ProcessRecord { memory, ..ProcessRecord::NONE };
+        let peak = process.explained_at_peak().unwrap();
+        assert_eq!((peak.growth_bytes, peak.explained_bytes), (100 << 20, 95 << 20));
+        assert_eq!(process.explained_at_end().unwrap().share(), 1.0);
+        let facts = BTreeMap::new();
+        assert!(explained_warnings(&facts, &process).is_empty());
+        process.memory[1] = sample(110, 52);
+        assert!(explained_warnings(&facts, &process)[0].starts_with("50.0 MiB at the peak"));
+    }
+}
