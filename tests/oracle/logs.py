@@ -319,8 +319,9 @@ def memray(data, heap):
                 found += 1
                 record = re.match(r"\S+ address=(\S+) size=(\d+) allocator=(\w+)( |$)", line)
                 address, size, name = number(record[1]), int(record[2]), record[3]
-                known = "malloc free calloc realloc posix_memalign aligned_alloc memalign valloc pvalloc mmap munmap"
-                if name.replace("pymalloc_", "") not in known.split():
+                known = "malloc free calloc realloc mmap munmap valloc pvalloc memalign".split()
+                known += ["posix_memalign", "aligned_alloc"]
+                if name.replace("pymalloc_", "") not in known:
                     heap.fault = line
                 if not name.endswith("realloc"):
                     flush()

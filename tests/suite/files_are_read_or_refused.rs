@@ -66,7 +66,7 @@ fn a_log_that_changes_while_it_is_read() {
     });
 }
 
-/// A format is told by its functions, not by the shape of a line.
+/// A format is recognised by its functions, not by the shape of a line.
 #[test]
 fn other_tools_have_their_names() {
     let imports = Imports::new();
