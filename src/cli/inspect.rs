@@ -268,11 +268,10 @@ fn lifetimes(counts: &TraceStatistics) -> String {
         counts.ended_by_next_call.to_string(),
         percent(counts.ended_by_next_call, total),
     ]];
-    // Limits beyond the bytes of the whole trace would all have the same count.
-    let limits = [1 << 10, 1 << 14, 1 << 20, 1 << 24, 1 << 30];
-    let larger = [1 << 34, 1 << 40, 1 << 50].into_iter();
-    let limits =
-        limits.into_iter().chain(larger.take_while(|limit| limit / 16 < counts.requested_bytes));
+    // Further limits, up to the first one that is over the bytes of the whole trace.
+    let further = (34..=62).step_by(4).map(|octave| 1u64 << octave);
+    let further = further.take_while(|limit| limit / 16 < counts.requested_bytes);
+    let limits = [1 << 10, 1 << 14, 1 << 20, 1 << 24, 1 << 30].into_iter().chain(further);
     for limit in limits {
         let ended = within(&counts.ages_bytes, limit);
         let limit = units::bytes(limit as f64);

@@ -117,8 +117,8 @@ const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
 
 /// The number of known columns that the first line names, with this separator.
 fn known_columns(start: &[u8], separator: u8) -> usize {
+    let start = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start).trim_ascii_start();
     let line = start.split(|&b| b == b'\n').next().unwrap_or_default();
-    let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
     let bare = |field: &[u8]| {
         let field = field.trim_ascii();
         field

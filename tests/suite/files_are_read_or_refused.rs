@@ -447,6 +447,7 @@ fn csv_as_other_programs_write_it() {
         "\u{feff}event,op,size,lifetime,thread\r\n0,malloc,64,2,1\r\n1,malloc,24,nan,1\r\n",
         "event,op,size,lifetime,thread\n0,malloc,64,2,140135846332224\n1,malloc,24,,7\n",
         "event,op,size,lifetime,thread\n0,malloc,64,2,1\n1,malloc,24,None,1\n",
+        "\n\r\nevent,op,size,lifetime,thread\n0,malloc,64,2,1\n1,malloc,24,,1\n",
         "event,op,size,lifetime,thread\n0,malloc,6.4e1,2,1\n1,malloc,24,<NA>,1\n",
     ] {
         assert_eq!(inspect(text), plain, "{text}");
@@ -614,6 +615,20 @@ fn many_threads() {
     let shown = expect(0, heaplay().arg("inspect").arg(imports.path("out.trace")));
     assert!(shown.lines().count() < 200, "{} lines", shown.lines().count());
     assert!(shown.contains("more threads"), "{shown}");
+}
+
+/// The table of lifetimes has every block, however many bytes a trace requests.
+#[test]
+fn long_lifetimes_are_in_the_table() {
+    let imports = Imports::new();
+    let rows =
+        "malloc,8,7\nmalloc,1099511627776,1\nmalloc,1099511627776,1\nmalloc,1099511627776,1\n";
+    let path = imports.write("big.csv", format!("op,size,lifetime\n{rows}"));
+    let shown = expect(0, heaplay().arg("inspect").arg(path)).replace('\u{a0}', " ");
+    let row =
+        shown.lines().find(|line| line.contains("within 4.0 TiB") || line.contains("within 4 TiB"));
+    let row = row.unwrap_or_else(|| panic!("{shown}"));
+    assert!(row.contains("100.0 %"), "{shown}");
 }
 
 /// A block larger than memory is refused by its call, before a page of it is written.
