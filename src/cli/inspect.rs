@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arenas;
+use super::tables::{percent, table};
 use super::terminal::{note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 use crate::trace::{
     self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, ProcessRecord, SiteCount, ThreadCount,
-    TraceStatistics,
+    TraceReader, TraceStatistics,
 };
 use crate::units;
 
@@ -64,7 +63,7 @@ impl InspectArgs {
         if self.json {
             print(&(serde_json::to_string_pretty(&counts)? + "\n"))?;
         } else {
-            print(&tables(&name, reader.header(), reader.process(), &counts, self.sites))?;
+            print(&tables(&name, reader.as_ref(), &counts, self.sites))?;
         }
         if let Some(folder) = &self.png {
             draw(&shape(&name, reader.header(), &counts), folder, self.json)?;
@@ -140,32 +139,8 @@ fn size_group(at: usize) -> String {
     }
 }
 
-/// A table. The first column holds text, the others hold figures.
-pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN);
-    table.set_header(header.to_vec());
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    format!("{table}\n\n")
-}
-
-/// A share as `12.3 %`; a dash where `whole` is 0.
-pub(super) fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 { "–".into() } else { format!("{:.1} %", part as f64 / whole as f64 * 100.0) }
-}
-
-fn tables(
-    name: &str,
-    header: &Header,
-    process: &ProcessRecord,
-    counts: &TraceStatistics,
-    sites: usize,
-) -> String {
+fn tables(name: &str, reader: &dyn TraceReader, counts: &TraceStatistics, sites: usize) -> String {
+    let header = reader.header();
     let mut text = format!("{name}\n");
     let marks = header.marks();
     let arenas = header.arenas();
@@ -204,7 +179,7 @@ fn tables(
     text += &calls(counts);
     text += &sizes(counts);
     text += &lifetimes(counts);
-    text += &threads(counts, process, &header.interpreters());
+    text += &threads(counts, reader.process(), &header.interpreters());
     text += &remote_frees(counts);
     text += &types(counts);
     text += &lines(counts, sites);
@@ -294,7 +269,11 @@ fn lifetimes(counts: &TraceStatistics) -> String {
         counts.ended_by_next_call.to_string(),
         percent(counts.ended_by_next_call, total),
     ]];
-    for limit in [1 << 10, 1 << 14, 1 << 20, 1 << 24, 1 << 30] {
+    // Further limits, up to the first one that is over the bytes of the whole trace.
+    let further = (34..=62).step_by(4).map(|octave| 1u64 << octave);
+    let further = further.take_while(|limit| limit / 16 < counts.requested_bytes);
+    let limits = [1 << 10, 1 << 14, 1 << 20, 1 << 24, 1 << 30].into_iter().chain(further);
+    for limit in limits {
         let ended = within(&counts.ages_bytes, limit);
         let limit = units::bytes(limit as f64);
         rows.push(vec![

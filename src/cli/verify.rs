@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::children::ChildArgs;
 use super::exit::Exit;
-use super::load::{find_traces, load_traces};
+use super::load::load_found;
 use super::terminal::{note, print};
 use super::{interrupt, specs};
 use crate::backends::arenas::{Bases, Geometry};
@@ -103,14 +103,14 @@ impl VerifyArgs {
                 verification.prove("any size", backend, None)?;
             }
         }
-        let workloads = match self.traces.as_slice() {
+        let found = match self.traces.as_slice() {
             [] if self.against.is_some() => {
                 bail!("--against compares on a trace: name one, such as traces/hello.trace")
             }
-            [] => Default::default(),
-            traces => load_traces(&find_traces(traces)?)?,
+            [] => None,
+            traces => Some(load_found(traces, u64::MAX)?),
         };
-        for loaded in &workloads {
+        for loaded in found.iter().flat_map(|found| &found.workloads) {
             let trace = loaded.name();
             for backend in &backends {
                 match self.against.as_deref() {
@@ -126,7 +126,8 @@ impl VerifyArgs {
                 }
             }
         }
-        verification.counts.conclude()
+        let code = verification.counts.conclude()?;
+        found.map_or(Ok(code), |found| found.unread.conclude(code))
     }
 }
 

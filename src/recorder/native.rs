@@ -270,7 +270,10 @@ fn is_on() -> bool {
 /// Defines an exported function that passes its arguments on, and the return address of its caller
 /// behind them.
 macro_rules! exported {
-    ($name:ident ($($argument:ident: $type:ty),*) $(-> $result:ty)?, $register:literal, $arm:literal, $target:path) => {
+    (
+        $name:ident ($($argument:ident: $type:ty),*) $(-> $result:ty)?,
+        $register:literal, $arm:literal, $target:path
+    ) => {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($argument: $type),*) $(-> $result)? {

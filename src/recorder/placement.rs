@@ -142,7 +142,7 @@ pub unsafe fn put(hooks: &[DomainHooks; GENERATIONS], if_disturbed: bool) -> boo
         let (Some(get), Some(set)) = ((*state).get_allocator, (*state).set_allocator) else {
             return false;
         };
-        for domain in 0..3 {
+        for domain in [0usize, 1, 2] {
             let mut found = MaybeUninit::uninit();
             get(domain as i32, found.as_mut_ptr());
             let own = own_generation(domain, found.assume_init_ref());

@@ -451,6 +451,12 @@ impl RawLog {
         if self.is_forked() {
             fact("forked", "yes".into());
         }
+        if self.has_replaced_hooks() {
+            fact(
+                "replaced_hooks",
+                "the program replaced the recorder's hooks; they were placed again".into(),
+            );
+        }
         if self.is_disturbed() {
             fact("disturbed", "another hook stood above the recorder's, or replaced it".into());
         }

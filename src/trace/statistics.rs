@@ -18,6 +18,9 @@ use super::event::{Domain, Op, Row, SiteId, Sites, TraceError, TraceReader, Type
 use super::sequence::{Call, Sequence, SequenceError};
 use crate::units::{size_class, size_class_limit};
 
+/// Bytes of all requests together, at most: 2^62. So sums of several counts cannot overflow.
+pub const REQUESTED_LIMIT_BYTES: u64 = 1 << 62;
+
 /// Points of the live series, at most. A full series joins adjacent points two by two.
 const POINTS: usize = 4096;
 
@@ -34,6 +37,17 @@ pub enum StatisticsError {
         path: PathBuf,
         /// The rule that is broken.
         source: SequenceError,
+    },
+    /// Its requests have more bytes than the counts hold.
+    #[error(
+        "{}: at event {event} all requests together exceed 2^62 bytes; is a size of the trace wrong?",
+        path.display()
+    )]
+    TooManyBytes {
+        /// The trace.
+        path: PathBuf,
+        /// The first request beyond the limit.
+        event: u64,
     },
 }
 
@@ -280,6 +294,10 @@ pub fn statistics(
     let mut rows = 0_u64;
     while let Some(row) = reader.next_row()? {
         sequence.accept(&row, |call| count.call(call)).map_err(broken)?;
+        if count.clock_bytes > REQUESTED_LIMIT_BYTES {
+            let path = path.to_owned();
+            return Err(StatisticsError::TooManyBytes { path, event: row.event });
+        }
         rows += 1;
         if rows.is_multiple_of(1 << 16) {
             progress(sequence.next_event());
