@@ -502,10 +502,10 @@ mod tests {
     struct Recorded(std::vec::IntoIter<Row>, Header, Sites, ProcessRecord);
 
     impl Recorded {
-        fn new(rows: &[Row], process: ProcessRecord) -> Recorded {
+        fn new(rows: Vec<Row>, process: ProcessRecord) -> Recorded {
             let columns = Columns { type_name: false, ..Columns::ALL };
             let header = Header { columns, ..Header::default() };
-            Recorded(rows.to_vec().into_iter(), header, Sites::default(), process)
+            Recorded(rows.into_iter(), header, Sites::default(), process)
         }
     }
 
@@ -552,7 +552,7 @@ mod tests {
     /// Threads 1 to 3 make calls, 2 frees a block of 1, 3 has a birth and a death, 1 trims and 2
     /// trims.
     fn small() -> Recorded {
-        let rows = [
+        let rows = vec![
             row(0, 1, Some((2, 2))),
             row(1, 2, None),
             row(3, 1, Some((7, 1))),
@@ -567,7 +567,7 @@ mod tests {
         };
         let threads = vec![thread(None, None), thread(Some(1), None), thread(Some(3), Some(7))];
         let requests = vec![trim(2, 2), trim(5, 1)];
-        Recorded::new(&rows, ProcessRecord { threads, requests, ..ProcessRecord::NONE })
+        Recorded::new(rows, ProcessRecord { threads, requests, ..ProcessRecord::NONE })
     }
 
     #[test]
@@ -635,7 +635,7 @@ mod tests {
             }
         }
         let witness = Witness::default();
-        let counts = seen_by(&witness, Recorded::new(&rows, ProcessRecord::NONE), 777);
+        let counts = seen_by(&witness, Recorded::new(rows, ProcessRecord::NONE), 777);
         let mut threads = std::collections::HashMap::new();
         let (mut made, mut running) = (Vec::new(), std::collections::HashSet::new());
         for seen in witness.seen.into_inner() {
