@@ -20,7 +20,7 @@ use crate::cli::{Cli, Exit};
 macro_rules! isolate_measurement {
     () => {
         #[global_allocator]
-        static HEAPLAY_MEMORY: $crate::replay::SharedHeap = $crate::replay::SharedHeap::new();
+        static HEAPLAY_MEMORY: $crate::isolation::SharedHeap = $crate::isolation::SharedHeap::new();
 
         /// The C library's function, less the time that this process waited for its time slices.
         ///
@@ -29,13 +29,23 @@ macro_rules! isolate_measurement {
         #[allow(unsafe_code, reason = "takes precedence over a function of the C library")]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn clock_gettime(
-            clock: $crate::replay::ClockId,
-            time: *mut $crate::replay::Timespec,
+            clock: $crate::isolation::ClockId,
+            time: *mut $crate::isolation::Timespec,
         ) -> ::std::ffi::c_int {
             // SAFETY: the caller's own arguments.
-            unsafe { $crate::replay::paused_clock_gettime(clock, time) }
+            unsafe { $crate::isolation::paused_clock_gettime(clock, time) }
         }
     };
+}
+
+/// What the code of [`crate::isolate_measurement!`] names. It is not for direct use.
+pub mod isolation {
+    pub use crate::replay::{ClockId, SharedHeap, Timespec, paused_clock_gettime};
+}
+
+/// The program `heaplay`: parses the arguments and runs the verb.
+pub fn command_line() -> ExitCode {
+    Cli::parse().main()
 }
 
 /// Compares allocators with a baseline on recorded programs. This is a whole benchmark

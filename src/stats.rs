@@ -20,4 +20,4 @@ pub use looks::{LOOKS, error_of_look, look_after};
 pub use random::Random;
 pub use ratios::longer;
 pub use robust::{Estimate, TRIM};
-pub use sample::{geometric_mean, median, median_absolute_deviation, quantile, range, sorted};
+pub use sample::{geometric_mean, median, quantile, range, sorted};

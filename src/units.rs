@@ -1,11 +1,19 @@
 //! Sizes as a person writes them, and numbers as heaplay prints them: one grammar and one formatter
 //! for options, settings, tables and pictures. This module imports nothing of the crate.
 //!
+//! `units/size_class.rs` groups sizes of requests, `units/time_bucket.rs` times of calls.
+//!
 //! A size is a number with a unit: `4096`, `64K`, `512MiB`, `1.5GiB`, `2G`. The units are `B`, `K`,
 //! `M`, `G` and `T`, upper or lower case, each with or without `B` or `iB`; all are powers of 1024.
 
+mod size_class;
+mod time_bucket;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use size_class::{SMALL_SIZE_BYTES, SMALL_SIZE_CLASSES, size_class, size_class_limit};
+pub use time_bucket::{bucket, bucket_nanoseconds, bucket_position_nanoseconds};
 
 /// The units of a size by their first letter, with the power of two of each.
 const UNITS: [(char, u32); 4] = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];

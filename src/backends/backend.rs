@@ -47,6 +47,7 @@ pub enum Varies {
     /// It returns memory, or collects, after a delay in wall time (decay, delayed purges).
     ByClock = 1,
     /// It places blocks at random, against attackers.
+    #[cfg_attr(not(feature = "scudo"), allow(dead_code, reason = "only scudo does so"))]
     AtRandom = 2,
 }
 

@@ -25,7 +25,7 @@ pub const MEMBER: Member = Member {
     summary: "blocks are powers of two, halved and joined; 16 more bytes a block hold its size",
     below: None,
     settings: &[RESERVE],
-    settings_read_from: "heaplay",
+    settings_read_from: None,
     environment: no_environment,
     details,
     open,

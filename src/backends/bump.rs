@@ -27,7 +27,7 @@ pub const MEMBER: Member = Member {
     summary: "returns the next free address, reuses nothing: the lower bound of time",
     below: None,
     settings: &[RESERVE],
-    settings_read_from: "heaplay",
+    settings_read_from: None,
     environment: no_environment,
     details,
     open,

@@ -24,7 +24,7 @@ pub const MEMBER: Member = Member {
     summary: "Doug Lea's, the ancestor of glibc's, in Rust: best fit, boundary tags",
     below: None,
     settings: &[],
-    settings_read_from: "",
+    settings_read_from: None,
     environment: no_environment,
     details,
     open,

@@ -53,7 +53,7 @@ fn line(embedded: &Embedded) -> Member {
         summary: "an allocator of the program around heaplay; 16 bytes more a block hold its size",
         below: None,
         settings: &[],
-        settings_read_from: "",
+        settings_read_from: None,
         environment: no_environment,
         details,
         open,

@@ -32,7 +32,7 @@ pub const MEMBER: Member = Member {
               for `heaplay selftest`",
     below: Some("malloc"),
     settings: SETTINGS,
-    settings_read_from: "heaplay",
+    settings_read_from: None,
     environment: no_environment,
     details: |spec| {
         settings(spec)?;

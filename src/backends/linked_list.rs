@@ -27,7 +27,7 @@ pub const MEMBER: Member = Member {
     summary: "first fit along one list of holes, as in textbooks; 16 more bytes a block",
     below: None,
     settings: &[RESERVE],
-    settings_read_from: "heaplay",
+    settings_read_from: None,
     environment: no_environment,
     details,
     open,

@@ -29,9 +29,9 @@ pub struct Member {
     pub below: Option<&'static str>,
     /// What may stand after `:`.
     pub settings: &'static [Setting],
-    /// Where the allocator reads its settings, such as an environment variable; empty for a backend
-    /// without settings.
-    pub settings_read_from: &'static str,
+    /// Where the allocator reads its settings, such as an environment variable; `None` where heaplay
+    /// applies them itself, and for a backend without settings.
+    pub settings_read_from: Option<&'static str>,
     /// What the environment of its child has to hold. The parent finds it out, because its memory
     /// is not measured.
     pub environment: fn(&BackendSpec) -> ChildEnvironment,

@@ -33,6 +33,7 @@ mod optional;
 pub mod pages;
 pub mod pymalloc;
 mod python;
+#[cfg(feature = "internals")]
 mod reference;
 mod region;
 #[cfg(feature = "rpmalloc")]
@@ -57,5 +58,6 @@ pub use malloc::version as libc_version;
 pub use member::{ChildEnvironment, Member, Opened};
 pub use opening::{bounds, describe, environment, open, parse, parse_list};
 pub use python::{Printed, read_print};
+#[cfg(feature = "internals")]
 pub use reference::{BackendReference, SettingReference, reference};
 pub use setting::Setting;

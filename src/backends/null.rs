@@ -18,7 +18,7 @@ pub const MEMBER: Member = Member {
     summary: "does nothing: shows the cost of the harness itself",
     below: None,
     settings: &[],
-    settings_read_from: "",
+    settings_read_from: None,
     environment: no_environment,
     details,
     open,

@@ -97,10 +97,10 @@ pub fn describe(spec: &BackendSpec) -> Result<String, BackendError> {
     let member = member(spec.name())?;
     let mut text = (member.details)(spec)?;
     if !member.settings.is_empty() {
-        text.push_str(&format!(
-            "settings ({}:NAME=VALUE,…), read from {}:\n",
-            member.name, member.settings_read_from
-        ));
+        let source = member.settings_read_from.map_or_else(String::new, |source| {
+            format!(", which the allocator reads from {source}")
+        });
+        text.push_str(&format!("settings ({}:NAME=VALUE,…){source}:\n", member.name));
         let width = member.settings.iter().map(|setting| setting.name.len()).max().unwrap_or(0);
         for Setting { name, values, default, meaning, .. } in member.settings {
             text.push_str(&format!("  {name:width$}  {meaning}: {values} [{default}]\n"));

@@ -14,7 +14,7 @@ pub(super) struct OptionalBackend {
     pub name: &'static str,
     pub summary: &'static str,
     pub settings: &'static [Setting],
-    pub settings_read_from: &'static str,
+    pub settings_read_from: Option<&'static str>,
 }
 
 impl OptionalBackend {
@@ -97,7 +97,7 @@ pub(super) const JEMALLOC: OptionalBackend = OptionalBackend {
         setting("percpu_arena", "disabled, percpu or phycpu", "disabled", "arenas by processor"),
         setting("dss", "disabled, primary or secondary", "secondary", "memory from sbrk"),
     ],
-    settings_read_from: "_RJEM_MALLOC_CONF, before the start",
+    settings_read_from: Some("_RJEM_MALLOC_CONF, before the start"),
 };
 
 pub(super) const MIMALLOC: OptionalBackend = OptionalBackend {
@@ -143,7 +143,7 @@ pub(super) const MIMALLOC: OptionalBackend = OptionalBackend {
         ),
         setting("allow_thp", "0 or 1", "1", "0: switch transparent huge pages off for the process"),
     ],
-    settings_read_from: "MIMALLOC_NAME in capitals, at the first call",
+    settings_read_from: Some("MIMALLOC_NAME in capitals, at the first call"),
 };
 
 pub(super) const RPMALLOC: OptionalBackend = OptionalBackend {
@@ -163,7 +163,7 @@ pub(super) const RPMALLOC: OptionalBackend = OptionalBackend {
             "1: huge pages, reserved ones or else transparent ones",
         ),
     ],
-    settings_read_from: "rpmalloc_config_t, at its initialisation",
+    settings_read_from: Some("rpmalloc_config_t, at its initialisation"),
 };
 
 pub(super) const SCUDO: OptionalBackend = OptionalBackend {
@@ -190,14 +190,14 @@ pub(super) const SCUDO: OptionalBackend = OptionalBackend {
             "true: fill every new block with 0xAB",
         ),
     ],
-    settings_read_from: "SCUDO_OPTIONS, at the first call",
+    settings_read_from: Some("SCUDO_OPTIONS, at the first call"),
 };
 
 pub(super) const SNMALLOC: OptionalBackend = OptionalBackend {
     name: "snmalloc",
     summary: "Microsoft's: slabs whose remote frees travel as messages",
     settings: &[],
-    settings_read_from: "",
+    settings_read_from: None,
 };
 
 pub(super) const TCMALLOC: OptionalBackend = OptionalBackend {
@@ -230,5 +230,5 @@ pub(super) const TCMALLOC: OptionalBackend = OptionalBackend {
             "interval between two sampled requests",
         ),
     ],
-    settings_read_from: "MallocExtension's setters, before the first request",
+    settings_read_from: Some("MallocExtension's setters, before the first request"),
 };

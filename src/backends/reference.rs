@@ -18,8 +18,9 @@ pub struct BackendReference {
     pub below: Option<&'static str>,
     /// Whether a build may leave it out: it needs the feature of its name.
     pub is_optional: bool,
-    /// Where the allocator reads its settings; empty without settings.
-    pub settings_read_from: &'static str,
+    /// Where the allocator reads its settings; `None` where heaplay applies them itself, and without
+    /// settings.
+    pub settings_read_from: Option<&'static str>,
     /// The settings, in the order of `heaplay backends NAME`.
     pub settings: Vec<SettingReference>,
 }
@@ -87,7 +88,7 @@ mod tests {
         }
         for backend in &all {
             let has_settings = !backend.settings.is_empty();
-            assert_eq!(has_settings, !backend.settings_read_from.is_empty(), "{}", backend.name);
+            assert!(has_settings || backend.settings_read_from.is_none(), "{}", backend.name);
             assert!(backend.settings.iter().all(|setting| !setting.values.is_empty()));
         }
     }

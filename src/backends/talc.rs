@@ -26,7 +26,7 @@ pub const MEMBER: Member = Member {
     summary: "binned best fit for embedded systems, in Rust; 16 more bytes a block hold its size",
     below: None,
     settings: &[RESERVE],
-    settings_read_from: "heaplay",
+    settings_read_from: None,
     environment: no_environment,
     details,
     open,

@@ -23,7 +23,7 @@ pub const MEMBER: Member = Member {
     summary: "two-level segregated fit (rlsf): every call in constant time, for real-time systems",
     below: None,
     settings: &[RESERVE],
-    settings_read_from: "heaplay",
+    settings_read_from: None,
     environment: no_environment,
     details,
     open,

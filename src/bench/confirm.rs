@@ -19,11 +19,12 @@ use super::slow_calls::{CallFacts, RetainedCall, SlowCalls};
 use super::windows;
 use super::workload::Workload;
 use crate::program::{Action, Feed, Program};
-use crate::replay::{bucket_nanoseconds, empty_histogram};
+use crate::replay::empty_histogram;
 use crate::results::{
     CellKey, Latency, LatencyRow, Manifest, Metric, Pass, Run, Scope, ServiceTimes, SlowCall,
     service_class,
 };
+use crate::units::bucket_nanoseconds;
 
 /// Fewer repetitions than this confirm nothing.
 pub const LEAST_REPETITIONS: usize = 3;
@@ -268,17 +269,4 @@ fn histograms(trace: &str, backend: &str, classes: &CountsByClass) -> Vec<Latenc
             histogram,
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::results::BUCKETS_AN_OCTAVE;
-
-    #[test]
-    fn the_record_reads_buckets_as_they_were_written() {
-        for bucket in 0..=u8::MAX {
-            assert_eq!(bucket_nanoseconds(bucket), (f64::from(bucket) / BUCKETS_AN_OCTAVE).exp2());
-        }
-    }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::workload::Workload;
 use crate::program::Action;
-use crate::replay::class_of;
+use crate::units::{size_class, size_class_limit};
 
 /// Requests and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +63,7 @@ fn demand_of(workload: &Workload) -> (BTreeMap<u64, Demand>, BTreeMap<String, De
             demand.requests += 1;
             demand.bytes += bytes as i64;
         };
-        add(classes.entry(class_of(bytes)).or_default());
+        add(classes.entry(size_class_limit(size_class(bytes))).or_default());
         if !workload.sites.is_empty() {
             add(sites.entry(workload.sites.site(request)).or_default());
         }

@@ -204,11 +204,6 @@ impl ChildFailure {
         Err(ChildFailure::NeedsMore { event: profile.live_peak_event, live_bytes, limit_bytes })
     }
 
-    /// Whether the child did not understand its job.
-    pub fn is_not_understood(&self) -> bool {
-        matches!(self, ChildFailure::Reported(Failure::NotAJob(_)))
-    }
-
     /// The text with the backend in front, unless the text names the backend by itself.
     pub fn about(&self, backend: &str) -> String {
         match self {

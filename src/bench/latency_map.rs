@@ -2,6 +2,8 @@
 //! segments of calls across, quarters of an octave upwards. Two adjacent buckets are one bin, so
 //! that no call moves to another.
 
+use crate::units::bucket_position_nanoseconds;
+
 /// Columns of time, or one for each call where there are fewer.
 const COLUMNS: usize = 240;
 /// Buckets of a bin.
@@ -46,14 +48,14 @@ impl LatencyMap {
 
 /// Where a bin begins, in ns to two digits: half a bucket below its first.
 fn edge(level: usize) -> f64 {
-    let eighths = (level * BUCKETS) as f64 - 0.5;
-    ((eighths / crate::results::BUCKETS_AN_OCTAVE).exp2() * 100.0).round() / 100.0
+    let first = (level * BUCKETS) as f64 - 0.5;
+    (bucket_position_nanoseconds(first) * 100.0).round() / 100.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::bucket_nanoseconds;
+    use crate::units::bucket_nanoseconds;
     use proptest::prelude::*;
 
     proptest! {

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::program::Action;
-use crate::replay::bucket_nanoseconds;
 use crate::results::SlowCall;
+use crate::units::bucket_nanoseconds;
 
 /// Calls retained that are slow by their own time.
 const OWN: usize = 1000;
@@ -127,7 +127,7 @@ impl SlowCalls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::bucket;
+    use crate::units::bucket;
     use proptest::prelude::*;
 
     fn facts(event: usize) -> CallFacts {

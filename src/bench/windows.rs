@@ -6,8 +6,8 @@
 use std::io::{self, Read};
 
 use crate::program::Times;
-use crate::replay::bucket_nanoseconds;
 use crate::results::Metric;
+use crate::units::bucket_nanoseconds;
 
 /// For each length of window the metrics of its allocator time and of the call with which it
 /// begins, and the length in ns.
@@ -143,7 +143,7 @@ pub fn worst<R: Read>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::bucket;
+    use crate::units::bucket;
     use proptest::prelude::*;
 
     fn times(marks: &[(u64, u64)]) -> Times {

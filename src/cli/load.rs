@@ -13,7 +13,7 @@ use super::tables::table;
 use super::terminal::{note, print};
 use crate::bench::{Workload, Workloads, sha256_of_file};
 use crate::program::AllocationSites;
-use crate::results::TraceEntry;
+use crate::results::{ProgramMark, TraceEntry};
 use crate::{program, trace};
 
 /// The traces that paths name: files as they are, folders as the traces in them (a CSV only where
@@ -168,14 +168,20 @@ fn load_one(
 ) -> anyhow::Result<Workload> {
     let (reader, compiled) = read(path, most)?;
     note_reader(path, reader.as_ref());
-    let mut facts = reader.header().facts.clone();
-    facts.remove("arenas"); // an entry for each arena, which no report reads
+    let header = reader.header();
+    let mut facts = header.facts.clone();
+    // Lists: the marks are typed, and no report reads the others.
+    for list in ["marks", "arenas", "interpreters"] {
+        facts.remove(list);
+    }
+    let marks = header.marks().into_iter();
     let entry = TraceEntry {
         name: unique_name(path, others)?,
         path: path.display().to_string(),
         sha256: sha256_of_file(path)?,
         calls: compiled.0.profile().total_calls(),
         facts,
+        marks: marks.map(|(event, name)| ProgramMark { event, name }).collect(),
     };
     let workload = workload(path, entry, compiled, group)?;
     Ok(workload.with_arenas(reader.header().arenas()))

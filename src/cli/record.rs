@@ -411,6 +411,12 @@ fn report(log: &RawLog, output: &Path, survey: &Survey) {
     if let Some(warning) = facts.get("unexplained") {
         print_note!("heaplay: warning: {warning}");
     }
+    if log.has_replaced_hooks() && log.variables.iter().all(|v| !v.starts_with("PYTHONMALLOC=")) {
+        print_note!(
+            "heaplay: the program replaced the recorder's hooks; they were placed again, and calls in \
+             between may be missing"
+        );
+    }
     if log.is_disturbed() {
         print_note!(
             "heaplay: tracemalloc or another hook stood above the recorder's at some time: sizes and \

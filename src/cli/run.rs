@@ -1,9 +1,10 @@
 //! Verb `run`: the main job. Compiles traces, measures every backend on them, and leaves a run
 //! folder with its pictures. `run/folder.rs` makes the folder, `run/progress.rs` shows how far the
-//! run is, `run/conclusion.rs` says how it ended.
+//! run is, `run/conclusion.rs` says how it ended. `run/options.rs` has its command line.
 
 mod conclusion;
 mod folder;
+mod options;
 mod progress;
 
 use std::path::PathBuf;
@@ -12,86 +13,15 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 pub use conclusion::conclude;
+pub use options::RunArgs;
 
 use self::progress::ProgressLine;
-use super::children::ChildArgs;
 use super::load::{FoundTraces, UnreadTraces, load_found, load_within};
 use super::terminal::note;
 use super::{interrupt, specs};
 use crate::bench::{self, RunPlan, Settings, Workloads};
-use crate::results::{NewRunDir, Pass, Run, RunDir};
+use crate::results::{NewRunDir, Run, RunDir};
 use crate::spec::{BackendSpec, FLOOR};
-
-/// Replay traces against backends, in parallel, and report what each costs in time and in memory
-#[derive(clap::Args, Default)]
-pub struct RunArgs {
-    /// Traces (.trace or .csv), or folders of traces
-    #[arg(required_unless_present = "resume")]
-    pub traces: Vec<PathBuf>,
-    /// Backends, separated by commas; `heaplay backends` lists them
-    #[arg(short, long, default_value = "malloc,pymalloc,bump")]
-    pub backends: Vec<String>,
-    /// Passes, separated by commas
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "footprint,time,latency",
-        value_parser = parse_pass
-    )]
-    pub passes: Vec<Pass>,
-    /// Repetitions of each timed pass (from 3 on, latencies are confirmed call by call)
-    #[arg(
-        short,
-        long,
-        value_name = "N",
-        default_value_t = 5,
-        value_parser = clap::value_parser!(u32).range(1..=255)
-    )]
-    pub repetitions: u32,
-    /// The run folder [default: reports/DATE-TIME]
-    #[arg(short, long, value_name = "RUN")]
-    pub out: Option<PathBuf>,
-    /// Finish the run in this folder: missing and failed cells
-    #[arg(
-        long,
-        value_name = "RUN",
-        conflicts_with_all = ["traces", "out", "backends", "passes", "repetitions"]
-    )]
-    pub resume: Option<PathBuf>,
-    /// Replay the footprint pass of allocators that return memory after a delay at the program's own
-    /// pace: 1 for a second a second, 0.1 for ten times as fast. Without it their figures are a
-    /// range, from memory returned immediately to never
-    #[arg(
-        long,
-        value_name = "FACTOR",
-        value_parser = parse_pace,
-        allow_negative_numbers = true,
-        conflicts_with = "resume"
-    )]
-    pub pace: Option<f64>,
-    /// Count instructions too, with valgrind: the same on every machine, and some 30 times as slow
-    /// as a timed pass
-    #[arg(long)]
-    pub count_instructions: bool,
-    /// Leave out `null`. It measures the harness itself, and every other run has it
-    #[arg(long)]
-    pub no_floor: bool,
-    /// The seed of the order of the timed cells [default: the time of day]
-    #[arg(long, value_name = "NUMBER")]
-    pub seed: Option<u64>,
-    #[command(flatten)]
-    pub children: ChildArgs,
-}
-
-fn parse_pass(text: &str) -> Result<Pass, String> {
-    let known = Pass::ALL.into_iter().find(|pass| pass.name() == text);
-    known.ok_or_else(|| format!("expected {}", Pass::ALL.map(Pass::name).join(", ")))
-}
-
-fn parse_pace(text: &str) -> Result<f64, String> {
-    let pace = text.parse::<f64>().ok().filter(|pace| (0.001..=100.0).contains(pace));
-    pace.ok_or_else(|| "expected a factor from 0.001 to 100, such as 1.0".to_owned())
-}
 
 impl RunArgs {
     /// Runs, or finishes a run, and draws the report.

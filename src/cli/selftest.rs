@@ -1,26 +1,26 @@
 //! Verb `selftest`: how often the check raises a false alarm on this machine, and how often it finds
-//! an injected effect.
+//! an injected effect. `selftest/series.rs` summarises the trials, `selftest/study_file.rs` writes them.
+
+mod series;
+mod study_file;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
-use comfy_table::{ContentArrangement, Table};
-use serde::Serialize;
+use anyhow::{anyhow, bail};
 
+use self::series::SeriesSummary;
+use self::study_file::StudyFacts;
 use super::children::ChildArgs;
 use super::exit::Exit;
 use super::load::{find_traces, load_traces};
 use super::measure_args::TimedArg;
 use super::terminal::{note, print};
 use super::{interrupt, specs};
-use crate::bench::{
-    self, ExactInjection, Experiment, InjectedEffect, PowerStudy, TrialSeries, cancelled,
-    fingerprint,
-};
-use crate::check::{Finding, Policy, Rate, Rates, TrialSummary, verdict_counts};
-use crate::results::{Machine, TimedMeasure, civil_date};
+use crate::bench::{self, ExactInjection, Experiment, PowerStudy, cancelled};
+use crate::check::Policy;
+use crate::results::TimedMeasure;
 
 /// Show how often `heaplay check` raises a false alarm on this machine, and how often it finds an
 /// injected slow-down, page, byte, arena, instruction or slow tail
@@ -98,32 +98,6 @@ fn percentage(text: &str) -> Result<f64, String> {
     percent.ok_or_else(|| "expected more than 0 and at most 200".to_owned())
 }
 
-/// The trials of one experiment, as the file has them.
-#[derive(Serialize)]
-struct SeriesSummary {
-    name: String,
-    /// The measured effects of the injections.
-    truth: Vec<InjectedEffect>,
-    /// How many trials ended with each verdict.
-    verdicts: Vec<(String, u64)>,
-    trials: Vec<TrialSummary>,
-}
-
-/// The whole file.
-#[derive(Serialize)]
-struct StudyFile<'a> {
-    format: u32,
-    heaplay: &'static str,
-    date: String,
-    seed: u64,
-    backend: &'a str,
-    cells: u64,
-    trial_limit_seconds: u64,
-    seconds: f64,
-    machine: Machine,
-    kinds: &'a [SeriesSummary],
-}
-
 impl SelftestArgs {
     /// Runs the trials, prints the rates, writes the file.
     ///
@@ -157,16 +131,25 @@ impl SelftestArgs {
         for experiment in self.experiments() {
             match study.run(experiment) {
                 Ok(series) => {
-                    let series = summary(series);
-                    note(row(&series).join(" · "));
+                    let series = SeriesSummary::of(series);
+                    note(series::row(&series).join(" · "));
                     all.push(series);
                 }
                 Err(reason) => note(reason),
             }
             // Written after each experiment, so that an interrupted study is a file, too.
-            self.write_file(&all, began)?;
+            if let Some(path) = &self.json {
+                let facts = StudyFacts {
+                    seed: self.seed,
+                    backend: &self.backend,
+                    cells: self.cells,
+                    trial_limit_seconds: self.trial_limit,
+                    seconds: began.elapsed().as_secs_f64(),
+                };
+                study_file::write(path, &facts, &all)?;
+            }
         }
-        print(&table(&all))?;
+        print(&series::table(&all))?;
         Ok(if cancelled() { Exit::Interrupted.into() } else { Exit::Fine.into() })
     }
 
@@ -199,83 +182,4 @@ impl SelftestArgs {
         all.extend(self.inject_instructions.iter().map(instructions));
         all
     }
-
-    fn write_file(&self, kinds: &[SeriesSummary], began: Instant) -> anyhow::Result<()> {
-        let Some(path) = &self.json else { return Ok(()) };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (year, month, day) = civil_date(now.as_secs());
-        let file = StudyFile {
-            format: 1,
-            heaplay: env!("CARGO_PKG_VERSION"),
-            date: format!("{year}-{month:02}-{day:02}"),
-            seed: self.seed,
-            backend: &self.backend,
-            cells: self.cells,
-            trial_limit_seconds: self.trial_limit,
-            seconds: began.elapsed().as_secs_f64(),
-            machine: fingerprint(),
-            kinds,
-        };
-        let text = serde_json::to_string(&file).context("the trials as JSON")?;
-        std::fs::write(path, text.replace("{\"trace\"", "\n{\"trace\"") + "\n")
-            .with_context(|| path.display().to_string())
-    }
-}
-
-fn summary(series: TrialSeries<Finding>) -> SeriesSummary {
-    let is_exact = matches!(series.experiment, Experiment::Exact(_));
-    let trials = series.trials.into_iter();
-    let trials: Vec<TrialSummary> = trials
-        .map(|trial| match trial.findings.as_slice() {
-            [finding] if !is_exact => TrialSummary::of_measure(trial.run, finding),
-            findings => TrialSummary::of_exact(trial.run, findings),
-        })
-        .collect();
-    SeriesSummary {
-        name: series.experiment.name(),
-        truth: series.effects,
-        verdicts: verdict_counts(&trials),
-        trials,
-    }
-}
-
-const HEADER: [&str; 7] = [
-    "injected",
-    "measured, %",
-    "trials",
-    "failed (95 % interval)",
-    "failed or warned",
-    "inconclusive",
-    "seconds to the verdict: 50 / 95 / 99 %",
-];
-
-/// The row of a series, under [`HEADER`].
-fn row(series: &SeriesSummary) -> Vec<String> {
-    let percent = |share: f64| format!("{:.1}", share * 100.0);
-    let rate = |rate: Rate| {
-        let (low, high) = rate.interval;
-        format!("{} ({} %, {} to {})", rate.hits, percent(rate.share), percent(low), percent(high))
-    };
-    let rates = Rates::of(&series.trials);
-    let seconds = rates.seconds.map(|s| s.map_or("–".to_owned(), |s| format!("{s:.1}")));
-    let effect = |e: &InjectedEffect| format!("{:+.2}±{:.2}", e.percent, e.error_percent);
-    let effects: Vec<String> = series.truth.iter().map(effect).collect();
-    vec![
-        series.name.clone(),
-        if effects.is_empty() { "–".into() } else { effects.join(", ") },
-        rates.trials.to_string(),
-        rate(rates.failed),
-        rate(rates.failed_or_warned),
-        rate(rates.inconclusive),
-        seconds.join(" / "),
-    ]
-}
-
-fn table(all: &[SeriesSummary]) -> String {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(HEADER);
-    table.add_rows(all.iter().map(row));
-    format!("{table}\n")
 }

@@ -16,8 +16,8 @@ use super::specs;
 use super::terminal::print;
 use crate::bench::{self, Saving, Workload};
 use crate::program::Change;
-use crate::report::bytes;
 use crate::results::BackendEntry;
+use crate::units::bytes;
 
 /// Replay a trace in which the long-lived blocks of one line are moved or dropped, and show the
 /// memory that this saves

@@ -14,6 +14,7 @@ use crate::trace::{Columns, REQUESTED_LIMIT_BYTES, RowBatch, SiteId, TraceReader
 ///
 /// # Errors
 /// What the reader finds, and a trace with no call or with too many live blocks.
+#[cfg(feature = "internals")]
 pub fn compile(reader: &mut dyn TraceReader) -> Result<Program, ProgramError> {
     let compiler = walk(reader, Columns::default(), u64::MAX, |_| {}, |_| Ok(()))?;
     Ok(compiler.into_program())
@@ -24,6 +25,7 @@ pub fn compile(reader: &mut dyn TraceReader) -> Result<Program, ProgramError> {
 ///
 /// # Errors
 /// As [`compile`].
+#[cfg(feature = "internals")]
 pub fn compile_with_sites(
     reader: &mut dyn TraceReader,
 ) -> Result<(Program, AllocationSites, Times), ProgramError> {

@@ -52,7 +52,7 @@ impl Instruction {
     pub(super) fn new(action: Action, domain: Domain, slot: u32, size: u64) -> Instruction {
         Instruction(
             action as u64
-                | (domain as u64 + 1 & 3) << 2
+                | ((domain as u64 + 1) & 3) << 2
                 | u64::from(slot) << 4
                 | size.min(WIDE) << 32,
         )

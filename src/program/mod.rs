@@ -53,7 +53,9 @@ mod times;
 mod what_if;
 
 pub use allocation_sites::{AllocationSites, MARKS_LOOKED_AT};
-pub use compile::{compile, compile_with_sites, compile_within};
+pub use compile::compile_within;
+#[cfg(feature = "internals")]
+pub use compile::{compile, compile_with_sites};
 pub use compiled::{Program, ThreadRun, WideRequest};
 pub use error::ProgramError;
 pub use feed::Feed;

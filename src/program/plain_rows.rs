@@ -114,7 +114,7 @@ impl Compiler {
         let blocks = batch.events[rows.clone()].iter().zip(&batch.lifetimes[rows.clone()]);
         for ((&event, &lifetime), (&request, &size)) in blocks.zip(columns.clone()) {
             // An instruction has the next number for each domain, and 0 for the last.
-            let birth = (u64::from(request.code()) + (1 << 2) & 0xF) | size << 32;
+            let birth = ((u64::from(request.code()) + (1 << 2)) & 0xF) | size << 32;
             let place = event.wrapping_sub(self.first) as usize;
             let end = place.wrapping_add(lifetime as usize);
             if place < until || place >= bound {

@@ -21,6 +21,10 @@ pub enum Change {
 }
 
 /// A trace with one line of the program changed.
+#[cfg_attr(
+    not(feature = "internals"),
+    expect(dead_code, reason = "tests compare the counts with the changed program")
+)]
 #[derive(Clone, Debug)]
 pub struct ChangedTrace {
     /// The calls.

@@ -80,6 +80,8 @@ struct ProcessMemory {
     /// Address to size of each large block.
     large: HashTable,
     filter: [u64; FILTER_WORDS],
+    /// Whether a large block was ever noted.
+    has_large: bool,
 }
 
 static MEMORY: ProcessState<ProcessMemory> = ProcessState::new(ProcessMemory {
@@ -94,6 +96,7 @@ static MEMORY: ProcessState<ProcessMemory> = ProcessState::new(ProcessMemory {
     mapping_count: 0,
     large: HashTable::new(),
     filter: [0; FILTER_WORDS],
+    has_large: false,
 });
 
 /// Finds the C library's function. In the constructor, or while nothing is recorded.
@@ -183,7 +186,7 @@ fn decimal(text: &[u8]) -> u64 {
         .fold(0, |value, digit| value * 10 + u64::from(digit - b'0'))
 }
 
-/// Resident anonymous bytes of the process.
+/// Resident anonymous bytes of the process, without the recorder's own tables.
 fn anonymous_bytes() -> u64 {
     let mut text = [0; 128];
     let length = system::read_start(c"/proc/self/statm", &mut text);
@@ -191,7 +194,8 @@ fn anonymous_bytes() -> u64 {
         .split(|byte| !byte.is_ascii_digit())
         .map(|digits| digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0')));
     let (resident, shared) = (numbers.nth(1).unwrap_or(0), numbers.next().unwrap_or(0));
-    resident.saturating_sub(shared) * PAGE_BYTES as u64
+    let anonymous = resident.saturating_sub(shared) * PAGE_BYTES as u64;
+    anonymous.saturating_sub(system::own_bytes() as u64)
 }
 
 /// Resident bytes from `start` on.
@@ -280,15 +284,17 @@ pub fn begins(address: usize, size: usize) {
     let bit = filter_bit(address);
     memory.filter[bit / 64] |= 1 << (bit % 64);
     memory.large.set(address as u64, size as u64);
+    memory.has_large = true;
 }
 
 /// Writes how much of a block was resident, if it is a large one of which that is only a part. The
 /// block is about to end.
 #[inline(always)]
 pub fn ends(address: usize, stream: &mut Stream) {
-    let bit = filter_bit(address);
     // SAFETY: as for all functions here.
-    if unsafe { (*MEMORY.get()).filter[bit / 64] } >> (bit % 64) & 1 != 0 {
+    let memory = unsafe { &*MEMORY.get() };
+    let bit = filter_bit(address);
+    if memory.has_large && memory.filter[bit / 64] >> (bit % 64) & 1 != 0 {
         look(address, stream);
     }
 }

@@ -15,7 +15,7 @@ use crate::entry::{self, enter};
 use crate::rawlog::{request, tag};
 use crate::shared::ProcessState;
 use crate::system::{self, next_symbol};
-use crate::{hooks, memory, placement};
+use crate::{hooks, memory};
 
 const ENOMEM: c_int = 12;
 const EINVAL: c_int = 22;
@@ -142,6 +142,11 @@ pub fn is_wanted() -> bool {
     IS_WANTED.load(Ordering::Relaxed)
 }
 
+/// Records the C library's calls no longer.
+pub fn switch_off() {
+    IS_ON.store(false, Ordering::Relaxed);
+}
+
 /// Lets the C library's calls wait for the end of a delay, if the order asks for them.
 pub fn wait() {
     IS_WAITING.store(is_wanted(), Ordering::Relaxed);
@@ -254,7 +259,7 @@ pub fn is_bypassed() -> Option<*const c_void> {
 #[inline(always)]
 fn is_on() -> bool {
     if IS_ON.load(Ordering::Relaxed) {
-        return !placement::is_off();
+        return true;
     }
     if IS_WAITING.load(Ordering::Relaxed) {
         hooks::still_waiting();
@@ -265,7 +270,10 @@ fn is_on() -> bool {
 /// Defines an exported function that passes its arguments on, and the return address of its caller
 /// behind them.
 macro_rules! exported {
-    ($name:ident ($($argument:ident: $type:ty),*) $(-> $result:ty)?, $register:literal, $arm:literal, $target:path) => {
+    (
+        $name:ident ($($argument:ident: $type:ty),*) $(-> $result:ty)?,
+        $register:literal, $arm:literal, $target:path
+    ) => {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($argument: $type),*) $(-> $result)? {

@@ -11,6 +11,7 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
+use crate::native;
 use crate::shared::ProcessState;
 use crate::system::symbol;
 
@@ -141,7 +142,7 @@ pub unsafe fn put(hooks: &[DomainHooks; GENERATIONS], if_disturbed: bool) -> boo
         let (Some(get), Some(set)) = ((*state).get_allocator, (*state).set_allocator) else {
             return false;
         };
-        for domain in 0..3 {
+        for domain in [0usize, 1, 2] {
             let mut found = MaybeUninit::uninit();
             get(domain as i32, found.as_mut_ptr());
             let own = own_generation(domain, found.assume_init_ref());
@@ -180,6 +181,7 @@ pub unsafe fn put(hooks: &[DomainHooks; GENERATIONS], if_disturbed: bool) -> boo
 /// Ends recording, and puts back the allocators from before wherever no other hook stands above.
 pub fn take_away() {
     OFF.store(true, Ordering::Relaxed);
+    native::switch_off();
     let state = REPLACED.get();
     // SAFETY: `prepare` has filled both functions, `put` the allocators. The library stays loaded,
     // so a thread that is still inside a hook, or about to call one, finds it.

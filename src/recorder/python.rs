@@ -33,10 +33,12 @@ pub fn is_running() -> bool {
     }
 }
 
-/// Whether the interpreter is a free-threaded build: only those count references from other threads,
-/// in functions of their own.
-pub fn is_free_threaded() -> bool {
-    !symbol(c"_Py_MergeZeroLocalRefcount").is_null() || !symbol(c"_Py_DecRefShared").is_null()
+/// Whether the interpreter is a free-threaded build, by its version or by its functions: only those
+/// builds count references from other threads, in functions of their own.
+pub fn is_free_threaded(version: &[u8]) -> bool {
+    version.windows(14).any(|part| part == b"free-threading")
+        || !symbol(c"_Py_MergeZeroLocalRefcount").is_null()
+        || !symbol(c"_Py_DecRefShared").is_null()
 }
 
 /// Byte offsets of the fields that make up a site, in one version of CPython on 64-bit machines.

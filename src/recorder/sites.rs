@@ -77,7 +77,7 @@ pub fn prepare(version: &[u8], depth: u32) -> Option<&'static str> {
     }
     // Objects of debug builds and of free-threaded builds have other fields.
     let is_debug_build = !system::symbol(c"_Py_NegativeRefcount").is_null();
-    let is_other_layout = is_debug_build || python::is_free_threaded();
+    let is_other_layout = is_debug_build || python::is_free_threaded(version);
     let frames = if is_other_layout { None } else { Frames::find(version) };
     let is_missing = frames.is_none();
     // SAFETY: the constructor runs before other threads exist; later the hooks are not in place.

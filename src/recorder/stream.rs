@@ -692,6 +692,7 @@ pub fn begin(cause: u64) {
     stream.set(field::START_DELAY_NS, stream.begun.1);
     stream.set(field::FLAGS, stream.flags);
     stream.set(field::END, end::NONE);
+    memory::sample(stream, 0, false);
 }
 
 /// Whether the recording begins at `mark`.
@@ -738,7 +739,12 @@ pub fn refuse(reason: &str) {
 pub fn open() -> bool {
     // SAFETY: the constructor runs before other threads exist; later the stream is off, and the
     // caller holds the lock.
-    unsafe { get() }.create()
+    let stream = unsafe { get() };
+    let is_open = stream.create();
+    if is_open {
+        memory::sample(stream, 0, false); // what was there before the recording
+    }
+    is_open
 }
 
 /// Notes that the program had replaced hooks. `is_placed` says that they are in their place again.

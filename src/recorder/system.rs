@@ -3,6 +3,7 @@
 //! bits wide.
 
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 pub const RTLD_DEFAULT: *mut c_void = core::ptr::null_mut();
 /// The next library in the order of lookup after the caller's.
@@ -74,6 +75,9 @@ unsafe extern "C" {
     pub fn _exit(code: c_int) -> !;
     fn __errno_location() -> *mut c_int;
 }
+
+/// Memory that [`pages`] gave, in bytes.
+static OWN_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// `Dl_info`.
 #[repr(C)]
@@ -267,9 +271,28 @@ pub unsafe fn environment(name: &core::ffi::CStr) -> Option<&'static [u8]> {
     Some(unsafe { core::ffi::CStr::from_ptr(value) }.to_bytes())
 }
 
-/// Fresh zeroed memory from the kernel, null where the kernel has none. Only [`unmap`] frees it.
+/// Fresh zeroed memory from the kernel, null where the kernel has none. Only [`return_pages`] frees it.
 pub fn pages(bytes: usize) -> *mut c_void {
     // SAFETY: an anonymous mapping at an address of the kernel's choice touches no other mapping.
     let at = unsafe { map(bytes, MAP_PRIVATE_ANONYMOUS, -1) };
-    if at == MAP_FAILED { core::ptr::null_mut() } else { at }
+    if at == MAP_FAILED {
+        return core::ptr::null_mut();
+    }
+    OWN_BYTES.fetch_add(bytes, Ordering::Relaxed);
+    at
+}
+
+/// Returns memory that [`pages`] gave.
+///
+/// # Safety
+/// No pointer into it remains.
+pub unsafe fn return_pages(address: *mut c_void, bytes: usize) {
+    OWN_BYTES.fetch_sub(bytes, Ordering::Relaxed);
+    // SAFETY: as the caller guarantees.
+    unsafe { unmap(address, bytes) };
+}
+
+/// Memory that the recorder itself holds, in bytes.
+pub fn own_bytes() -> usize {
+    OWN_BYTES.load(Ordering::Relaxed)
 }

@@ -103,7 +103,9 @@ impl HashTable {
     fn release(self) {
         if !self.slots.is_null() {
             // SAFETY: the pages belong to this table.
-            unsafe { system::unmap(self.slots.cast(), self.count * size_of::<(u64, u64)>()) };
+            unsafe {
+                system::return_pages(self.slots.cast(), self.count * size_of::<(u64, u64)>())
+            };
         }
     }
 }

@@ -288,6 +288,7 @@ impl Owners {
 }
 
 /// Frees every block that a whole program leaves live.
+#[cfg(feature = "internals")]
 pub fn free_all(program: &Program, tables: &Tables, slots: &mut Slots) {
     let mut owners = Owners::new(program.outline());
     owners.see(program);

@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::buckets::{bucket, bucket_nanoseconds};
 use super::calls::{Slots, Tables, replay};
 use super::clock::Clock;
 use super::error::ReplayError;
@@ -20,6 +19,7 @@ use super::ticks::Ticks;
 use super::usage::processor_ns;
 use crate::program::{Action, Program};
 use crate::trace::Domain;
+use crate::units::{bucket, bucket_nanoseconds};
 
 /// The division of iterations into segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

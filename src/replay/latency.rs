@@ -14,14 +14,15 @@ use std::io::Write;
 
 use hdrhistogram::Histogram;
 
-use super::buckets::{bucket, empty_histogram};
 use super::calls::{Slots, Tables};
 use super::clock::{Clock, Floor};
 use super::error::ReplayError;
+use super::histogram::empty_histogram;
 use super::ticks::{Isolated, Ticks};
 use super::time_slice::TIME_SLICE_CALLS;
 use super::usage::involuntary_switches;
 use crate::program::{Feed, Program};
+use crate::units::bucket;
 
 /// The result of a latency pass.
 pub struct LatencyResult {

@@ -1,7 +1,7 @@
 //! Replays a program against a backend, in one process, and measures.
 //!
 //! `calls.rs` is the hot loop; `probe.rs` is the contract of what observes it. The passes are
-//! `time.rs`, `latency.rs` (with `ticks.rs` and `buckets.rs`) and `footprint/`; `pass.rs` selects
+//! `time.rs`, `latency.rs` (with `ticks.rs` and `histogram.rs`) and `footprint/`; `pass.rs` selects
 //! one. `iterations.rs` replays a program several times for the regression check. `verify.rs` and
 //! `contract.rs` check the rules of allocators; `address_trace.rs` writes where every block lies.
 //!
@@ -10,12 +10,12 @@
 //! `paused_clock.rs` stops the clock of allocators between time slices (`time_slice.rs`).
 
 mod address_trace;
-mod buckets;
 mod calls;
 mod clock;
 mod contract;
 mod error;
 mod footprint;
+mod histogram;
 mod iterations;
 mod latency;
 mod memory;
@@ -29,16 +29,18 @@ mod usage;
 mod verify;
 
 pub use address_trace::{AddressEntry, FinalState, address_trace_of};
-pub use buckets::{bucket, bucket_nanoseconds, empty_histogram};
-pub use calls::{Owners, Slots, Tables, free_all, replay};
+#[cfg(feature = "internals")]
+pub use calls::free_all;
+pub use calls::{Owners, Slots, Tables, replay};
 pub use clock::{Clock, ClockSource, Floor};
 pub use contract::contract_test;
 pub use error::ReplayError;
 pub use footprint::{
     ClassRounding, EMPTY, EndOfLife, FULLNESS_BINS, Footprint, GRAINS, HeapMap, HeapSample,
     HeapSamples, Level, LiveBlock, MapRow, NOWHERE, PageView, PageViews, PassCost, ProgramPace,
-    RequestSizes, SiteRetention, WARM_UP_CALLS, class_of, footprint, page_view,
+    RequestSizes, SiteRetention, WARM_UP_CALLS, footprint, page_view,
 };
+pub use histogram::empty_histogram;
 pub use iterations::{
     IterationTimes, Iterations, call_times, calls_of_an_iteration, iterations, tail,
 };

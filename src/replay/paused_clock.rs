@@ -46,7 +46,7 @@ fn library() -> ClockGettime {
     })
 }
 
-/// The C library's `clock_gettime`, less the time spent in [`waiting`] on the clocks that advance
+/// The C library's `clock_gettime`, less the time spent in `waiting` on the clocks that advance
 /// while a process sleeps.
 ///
 /// # Safety

@@ -33,5 +33,3 @@ pub use picture::{Canvas, HEIGHT, Label, Picture, WIDTH, draw};
 pub use render::{render, render_arenas, render_effects, render_trace};
 pub use terminal::summary;
 pub use text::synthesised;
-
-pub use crate::units::bytes;

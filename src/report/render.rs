@@ -63,8 +63,8 @@ fn pictures(
                 ),
             };
             let Some(chart) = chart else { return Ok(None) };
-            write_picture(&folder.join(&file), &chart)?;
-            Ok(Some(DrawnPicture { file, title: chart.caption().title.clone() }))
+            let title = write_picture(&folder.join(&file), &chart)?;
+            Ok(Some(DrawnPicture { file, title }))
         })
         .collect::<Result<_, ReportError>>()?;
     Ok(drawn.into_iter().flatten().collect())
@@ -125,10 +125,13 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     fs::write(path, bytes).map_err(|source| ReportError::Io { path: path.to_owned(), source })
 }
 
-fn write_picture(path: &Path, chart: &Chart) -> Result<(), ReportError> {
-    let bytes = draw(chart)
+/// Draws a chart into a file; gives its title.
+fn write_picture(path: &Path, chart: &Chart) -> Result<String, ReportError> {
+    let picture = draw(chart);
+    let bytes = picture
         .canvas
         .png()
         .map_err(|source| ReportError::Picture { path: path.to_owned(), source })?;
-    write(path, &bytes)
+    write(path, &bytes)?;
+    Ok(picture.title)
 }

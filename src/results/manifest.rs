@@ -28,6 +28,30 @@ pub struct TraceEntry {
     pub calls: u64,
     /// What the trace says of itself (`program`, `python` …).
     pub facts: BTreeMap<String, String>,
+    /// The program's marks, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<ProgramMark>,
+}
+
+/// A mark of the recorded program: a phase begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramMark {
+    /// Calls made before it.
+    pub event: u64,
+    /// As the program calls it.
+    pub name: String,
+}
+
+impl TraceEntry {
+    /// Marks as older folders have them: a fact `marks`, JSON `[[event,"name"],…]`.
+    pub(super) fn read_marks_of_facts(&mut self) {
+        let Some(text) = self.facts.get("marks") else { return };
+        if let Ok(marks) = serde_json::from_str::<Vec<(u64, String)>>(text) {
+            self.marks =
+                marks.into_iter().map(|(event, name)| ProgramMark { event, name }).collect();
+            self.facts.remove("marks");
+        }
+    }
 }
 
 /// A backend as the run knew it.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::error::RecordError;
 use super::key::CellKey;
+use super::manifest::{BackendEntry, Manifest, TraceEntry};
 use super::run::Run;
 use super::tables::Outcome;
 
@@ -16,62 +17,84 @@ impl Run {
     pub fn merge(runs: Vec<Run>) -> Result<Run, RecordError> {
         let mut runs = runs.into_iter();
         let Some(mut whole) = runs.next() else {
-            return Err(RecordError::Apart { reason: "no run folder was given".into() });
+            return Err(apart("no run folder was given"));
         };
         let mut seen: HashSet<CellKey> = whole.outcomes.iter().map(Outcome::cell).collect();
         for run in runs {
-            if run.manifest.machine != whole.manifest.machine {
-                return Err(RecordError::Apart {
-                    reason: "they were measured on different machines".into(),
-                });
-            }
-            for trace in run.manifest.traces.clone() {
-                match whole.manifest.traces.iter().find(|known| known.name == trace.name) {
-                    Some(known) if known.sha256 != trace.sha256 => {
-                        return Err(RecordError::Apart {
-                            reason: format!("trace `{}` is not the same file in both", trace.name),
-                        });
-                    }
-                    Some(_) => {}
-                    None => whole.manifest.traces.push(trace),
+            whole.manifest.join(&run.manifest)?;
+            for cell in run.outcomes.iter().map(Outcome::cell) {
+                if seen.contains(&cell) {
+                    return Err(in_two(&cell));
                 }
-            }
-            for backend in run.manifest.backends.clone() {
-                match whole.manifest.backends.iter().find(|known| known.name == backend.name) {
-                    Some(known) if known.version != backend.version => {
-                        return Err(RecordError::Apart {
-                            reason: format!(
-                                "backend `{}` is {} in one and {} in the other",
-                                backend.name, known.version, backend.version
-                            ),
-                        });
-                    }
-                    Some(_) => {}
-                    None => whole.manifest.backends.push(backend),
-                }
-            }
-            for pass in &run.manifest.passes {
-                if !whole.manifest.passes.contains(pass) {
-                    whole.manifest.passes.push(*pass);
-                }
-            }
-            whole.manifest.repetitions = whole.manifest.repetitions.max(run.manifest.repetitions);
-            if let Some(twice) =
-                run.outcomes.iter().map(Outcome::cell).find(|cell| seen.contains(cell))
-            {
-                return Err(RecordError::Apart {
-                    reason: format!(
-                        "{} on {}, pass {}, repetition {}, is in two of them",
-                        twice.backend,
-                        twice.trace,
-                        twice.pass.name(),
-                        twice.repetition
-                    ),
-                });
             }
             seen.extend(run.outcomes.iter().map(Outcome::cell));
             whole.absorb(run);
         }
         Ok(whole)
     }
+}
+
+impl Manifest {
+    /// Adds traces, backends, passes and repetitions of another run on the same machine.
+    fn join(&mut self, other: &Manifest) -> Result<(), RecordError> {
+        if other.machine != self.machine {
+            return Err(apart("they were measured on different machines"));
+        }
+        for trace in &other.traces {
+            self.join_trace(trace)?;
+        }
+        for backend in &other.backends {
+            self.join_backend(backend)?;
+        }
+        for pass in &other.passes {
+            if !self.passes.contains(pass) {
+                self.passes.push(*pass);
+            }
+        }
+        self.repetitions = self.repetitions.max(other.repetitions);
+        Ok(())
+    }
+
+    fn join_trace(&mut self, trace: &TraceEntry) -> Result<(), RecordError> {
+        match self.traces.iter().find(|known| known.name == trace.name) {
+            Some(known) if known.sha256 != trace.sha256 => {
+                Err(apart(format!("trace `{}` is not the same file in both", trace.name)))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.traces.push(trace.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn join_backend(&mut self, backend: &BackendEntry) -> Result<(), RecordError> {
+        match self.backends.iter().find(|known| known.name == backend.name) {
+            Some(known) if known.version != backend.version => Err(apart(format!(
+                "backend `{}` is {} in one and {} in the other",
+                backend.name, known.version, backend.version
+            ))),
+            Some(_) => Ok(()),
+            None => {
+                self.backends.push(backend.clone());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The error for a cell that two runs hold.
+fn in_two(cell: &CellKey) -> RecordError {
+    apart(format!(
+        "{} on {}, pass {}, repetition {}, is in two of them",
+        cell.backend,
+        cell.trace,
+        cell.pass.name(),
+        cell.repetition
+    ))
+}
+
+/// The error for runs that cannot be joined.
+fn apart(reason: impl Into<String>) -> RecordError {
+    RecordError::Apart { reason: reason.into() }
 }

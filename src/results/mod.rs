@@ -43,7 +43,9 @@ pub use judge::{
     CellLabel, Judge, PairJudge, PairRatio, PairRecord, RepeatedRuns, Step, TimedMeasure, TrialRun,
 };
 pub use key::{CellKey, Operation, Pass, Scope};
-pub use manifest::{BackendEntry, FORMAT, Machine, Manifest, OLDEST_FORMAT, TraceEntry};
+pub use manifest::{
+    BackendEntry, FORMAT, Machine, Manifest, OLDEST_FORMAT, ProgramMark, TraceEntry,
+};
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;
 pub use run_dir::{CellDir, NewRunDir, RunDir};
@@ -51,4 +53,4 @@ pub use tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
     Residency, Rounding, Sample, SizeClass, Status, WhatIf,
 };
-pub use tail::{BUCKETS_AN_OCTAVE, LatencyRow, ServiceTimes, SlowCall, service_class};
+pub use tail::{LatencyRow, ServiceTimes, SlowCall, service_class};

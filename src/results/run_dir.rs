@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use super::error::RecordError;
 use super::file::{read_table, replace, write_table};
 use super::key::CellKey;
-use super::manifest::{FORMAT, Manifest, OLDEST_FORMAT};
+use super::manifest::{FORMAT, Manifest, OLDEST_FORMAT, TraceEntry};
 use super::run::{OUTCOMES, Run, TABLES};
 use super::seal::{CHECKSUMS, Checksum, check_seal, seal};
 use super::tables::Outcome;
@@ -81,11 +81,6 @@ impl NewRunDir {
         dir.save_manifest()?;
         dir.lock = self.lock.take();
         Ok(dir)
-    }
-
-    /// Where it is.
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 }
 
@@ -440,6 +435,7 @@ fn read_manifest(path: &Path) -> Result<Manifest, RecordError> {
         return Err(RecordError::Version { path: path.to_owned(), found, heaplay });
     }
     let mut manifest: Manifest = serde_json::from_value(value).map_err(broken)?;
+    manifest.traces.iter_mut().for_each(TraceEntry::read_marks_of_facts);
     manifest.format = FORMAT; // what is read from here on has today's names
     Ok(manifest)
 }
@@ -448,9 +444,26 @@ fn read_manifest(path: &Path) -> Result<Manifest, RecordError> {
 mod tests {
     use super::*;
     use crate::results::key::{Pass, Scope};
-    use crate::results::manifest::{BackendEntry, TraceEntry};
+    use crate::results::manifest::{BackendEntry, ProgramMark};
     use crate::results::metric::Metric;
     use crate::results::tables::Measurement;
+
+    #[test]
+    fn marks_are_read_from_the_facts_of_older_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.json");
+        let marks = vec![ProgramMark { event: 5, name: "load \"all\"".into() }];
+        let mut trace = TraceEntry { name: "t".into(), marks, ..TraceEntry::default() };
+        let mut manifest =
+            Manifest { format: FORMAT, traces: vec![trace.clone()], ..Manifest::default() };
+        fs::write(&path, serde_json::to_string(&manifest).unwrap()).unwrap();
+        assert_eq!(read_manifest(&path).unwrap().traces, [trace.clone()]);
+        trace.marks.clear();
+        trace.facts.insert("marks".into(), r#"[[5,"load \"all\""]]"#.into());
+        let typed = std::mem::replace(&mut manifest.traces, vec![trace]);
+        fs::write(&path, serde_json::to_string(&manifest).unwrap()).unwrap();
+        assert_eq!(read_manifest(&path).unwrap().traces, typed);
+    }
 
     #[test]
     fn a_table_that_was_changed_is_named() {

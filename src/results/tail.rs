@@ -5,9 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::key::Operation;
-
-/// Steps of the logarithmic scale an octave.
-pub const BUCKETS_AN_OCTAVE: f64 = 8.0;
+use crate::units::bucket_nanoseconds;
 
 /// A row of `service_times.csv`: how often the calls of one op and size class took how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +40,7 @@ impl ServiceTimes {
         self.counts.split(' ').filter_map(|pair| {
             let (bucket, calls) = pair.split_once(':')?;
             let bucket: u8 = bucket.parse().ok()?;
-            Some(((f64::from(bucket) / BUCKETS_AN_OCTAVE).exp2(), calls.parse().ok()?))
+            Some((bucket_nanoseconds(bucket), calls.parse().ok()?))
         })
     }
 }

@@ -17,6 +17,7 @@ impl Random {
     }
 
     /// A number from 0 up to, but excluding, 1.
+    #[cfg(feature = "internals")]
     pub fn share(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }

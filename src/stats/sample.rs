@@ -30,14 +30,6 @@ pub fn range(values: &[f64]) -> Option<(f64, f64)> {
     Some((*values.first()?, *values.last()?))
 }
 
-/// The median absolute deviation from the median, not scaled to a normal distribution. Source:
-/// Hampel, "The influence curve and its role in robust estimation", Journal of the American
-/// Statistical Association 69 (1974).
-pub fn median_absolute_deviation(values: &[f64]) -> Option<f64> {
-    let middle = median(values)?;
-    median(&sorted(values).iter().map(|value| (value - middle).abs()).collect::<Vec<f64>>())
-}
-
 /// The geometric mean of the positive values. It is the only mean under which ratios of ratios
 /// agree for every reference: Fleming and Wallace, "How not to lie with statistics", CACM 29
 /// (1986). Other values are left out.
@@ -70,7 +62,6 @@ mod tests {
         close(median(&V[..4]), 2.85);
         close(quantile(&V, 0.25), 2.85);
         close(quantile(&V, 0.9), 12.18);
-        close(median_absolute_deviation(&V), 2.6999999999999997);
         close(geometric_mean(&V), 3.9605229698548254);
         assert_eq!(range(&V), Some((0.4, 15.9)));
     }

@@ -12,8 +12,8 @@ use crate::units::plain_bytes;
 
 /// A recording that explains less than this share of the growth gets a warning.
 const ENOUGH_SHARE: f64 = 0.9;
-/// A process that has grown by less than this many bytes gets no warning.
-const SMALL_BYTES: u64 = 4 << 20;
+/// Fewer bytes than this are no reason for a warning: an interpreter has so much of its own.
+const SMALL_BYTES: u64 = 2 << 20;
 
 /// Texts in a library that has an allocator of its own, and that allocator's name.
 const TEXTS: [(&[u8], &str); 4] = [
@@ -57,7 +57,8 @@ impl Explained {
 
     /// Whether so little is explained that the recording does not stand for the process.
     pub fn is_too_little(&self) -> bool {
-        self.growth_bytes >= SMALL_BYTES && self.share() < ENOUGH_SHARE
+        let missing_bytes = self.growth_bytes - self.explained_bytes;
+        missing_bytes >= SMALL_BYTES && self.share() < ENOUGH_SHARE
     }
 }
 

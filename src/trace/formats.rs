@@ -65,6 +65,7 @@ impl Format {
 ///
 /// # Errors
 /// When the extension is of no known format, or the file cannot be written.
+#[cfg(feature = "internals")]
 pub fn create(path: &Path, header: &Header) -> Result<Box<dyn TraceWriter>, TraceError> {
     let format = format_of(path)?;
     let file = File::create(path).map_err(|source| TraceError::io(path, source))?;

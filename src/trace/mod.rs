@@ -9,7 +9,7 @@
 //! - `formats.rs` is the list of formats (`csv.rs`; `binary.rs` with `column.rs` and `frame.rs`). It
 //!   creates and copies traces. `opening.rs` opens them, `salvage.rs` those that were cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
-//!   holds, `size_class.rs` groups sizes, `generate.rs` makes traces of a given distribution.
+//!   holds, `generate.rs` makes traces of a given distribution.
 //! - `raw.rs` (with `raw_items.rs`) turns the recorder's log into rows; `process_survey.rs` collects
 //!   what the log says of the process, `symbols.rs` names its native functions.
 //! - `foreign.rs` is the contract for logs of other recorders: `rep.rs`, `mtrace.rs`, `logalloc.rs`,
@@ -55,7 +55,6 @@ mod rep;
 mod rmm;
 mod salvage;
 mod sequence;
-mod size_class;
 mod stable_file;
 mod statistics;
 mod symbols;
@@ -74,7 +73,9 @@ pub use file_kind::{FileKind, IdentifiedFile, identify};
 pub use foreign::{Foreign, LogTally};
 pub use foreign_list::FOREIGN;
 pub use foreign_log::{ForeignLog, Imported};
-pub use formats::{Creation, FORMATS, Format, copy, create};
+#[cfg(feature = "internals")]
+pub use formats::create;
+pub use formats::{Creation, FORMATS, Format, copy};
 pub use generate::{Distribution, GeneratedType, Generator};
 pub use opening::open;
 pub use packing::{Packing, UNPACKED_LIMIT_BYTES};
@@ -85,7 +86,6 @@ pub use process::{
 pub use raw::{RawLog, RecordingEnding, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
-pub use size_class::{size_class, size_class_limit};
 pub use statistics::{
     AGE_SIZES, Age, DomainCount, LivePoint, OpCount, REQUESTED_LIMIT_BYTES, SiteCount, SizeCount,
     StatisticsError, ThreadCount, TraceStatistics, TypeCount, age_bin, age_of_bin, statistics,

@@ -144,11 +144,6 @@ impl ProcessRecord {
     pub fn thread(&self, number: u32) -> Option<&ThreadRecord> {
         self.threads.get((number as usize).checked_sub(1)?)
     }
-
-    /// Whether the trace knows when threads begin and end.
-    pub fn has_thread_ends(&self) -> bool {
-        self.threads.iter().any(|thread| thread.death.is_some())
-    }
 }
 
 /// Numbers the threads of a log: 1 for the first that appears, and so on. The log's own ids may be

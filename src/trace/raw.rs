@@ -268,6 +268,7 @@ impl RawLog {
     }
 
     /// The path of the log.
+    #[cfg(feature = "internals")]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -449,6 +450,12 @@ impl RawLog {
         }
         if self.is_forked() {
             fact("forked", "yes".into());
+        }
+        if self.has_replaced_hooks() {
+            fact(
+                "replaced_hooks",
+                "the program replaced the recorder's hooks; they were placed again".into(),
+            );
         }
         if self.is_disturbed() {
             fact("disturbed", "another hook stood above the recorder's, or replaced it".into());

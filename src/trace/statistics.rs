@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::event::{Domain, Op, Row, SiteId, Sites, TraceError, TraceReader, TypeId};
 use super::sequence::{Call, Sequence, SequenceError};
-use super::size_class::{size_class, size_class_limit};
+use crate::units::{size_class, size_class_limit};
 
 /// Bytes of all requests together, at most: 2^62. So sums of several counts cannot overflow.
 pub const REQUESTED_LIMIT_BYTES: u64 = 1 << 62;

@@ -103,6 +103,7 @@ impl Snapshot {
 
     /// Size in bytes, tracemalloc's domain, and frames (file and line, newest first) of each block, in
     /// the order of the file.
+    #[cfg(feature = "internals")]
     pub fn each(&self) -> impl Iterator<Item = (u64, u32, Vec<(&str, u32)>)> {
         self.tables.listed.iter().map(|trace| {
             let frames = self.tables.traceback(trace.frames).iter();

@@ -1,8 +1,8 @@
 //! A chart is a description that can be serialised: it has its sentences, its axes with units, and the
 //! values of the record themselves, so that other renderers than that of PNG can draw it.
 
-use heaplay::report::{CHARTS, Chart, TRACE_CHARTS, TraceReport, scorecard};
-use heaplay::results::{Moment, Run, Sample};
+use heaplay::report::{CHARTS, Chart, TRACE_CHARTS, TraceReport, draw, scorecard};
+use heaplay::results::{Moment, Pass, Run, Sample};
 use serde_json::Value;
 
 use crate::support::made_up_runs::{self, Wish};
@@ -65,6 +65,20 @@ fn every_chart_has_sentences_axes_and_units() {
     for kind in CHARTS {
         assert!(names.iter().any(|name| name == kind.about.name), "{}", kind.about.name);
     }
+}
+
+#[test]
+fn a_column_that_was_not_measured_has_no_numbers() {
+    let mut run = run();
+    run.measurements.retain(|row| row.pass == Pass::Footprint);
+    run.chunks.clear();
+    let chart = scorecard(&TraceReport::all(&run)).expect("a scorecard");
+    let columns = &serde_json::to_value(&chart).expect("serialised")["columns"];
+    assert!(columns[0]["is_measured"] == false && columns[2]["is_measured"] == true, "{columns}");
+    let canvas = draw(&chart).canvas;
+    let texts: Vec<&str> = canvas.labels().iter().map(|label| label.text.as_str()).collect();
+    assert!(texts.contains(&"not measured") && texts.contains(&"time per call"), "{texts:?}");
+    assert!(!texts.iter().any(|text| text.starts_with("0.0000")), "{texts:?}");
 }
 
 #[test]

@@ -373,7 +373,8 @@ fn input_output_arguments_and_exit_code_pass_through() {
     assert_eq!(output.status.code(), Some(41));
     let message = errors(&output);
     assert!(message.starts_with("warned\nheaplay: recorded "), "{message}");
-    assert_eq!(message.lines().count(), 2, "{message}");
+    // And a line for what the recording explains.
+    assert_eq!(message.lines().count(), 3, "{message}");
     place.trace().assert_whole();
     place.assert_clean();
 }
@@ -382,11 +383,11 @@ fn input_output_arguments_and_exit_code_pass_through() {
 #[test]
 fn sudden_ends_lose_nothing() {
     let Some(python) = interpreters::any() else { return };
-    for (ending, code) in [
-        ("os._exit(3)", 3),
-        ("os.kill(os.getpid(), signal.SIGKILL)", 137),
-        ("os.kill(os.getpid(), signal.SIGTERM)", 143),
-        ("os.abort()", 134),
+    for (ending, code, fact) in [
+        ("os._exit(3)", 3, "_exit, exit status 3"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137, "signal 9"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", 143, "signal 15"),
+        ("os.abort()", 134, "signal 6"),
     ] {
         let place = Workplace::new(&python);
         let script = format!(
@@ -397,7 +398,7 @@ fn sudden_ends_lose_nothing() {
         assert_eq!(output.status.code(), Some(code), "{ending}: {}", errors(&output));
         let trace = place.trace();
         trace.assert_whole();
-        assert_eq!(trace.fact("ending"), "abrupt");
+        assert_eq!(trace.fact("ending"), fact);
         assert!(trace.has_size(76544), "{ending}");
     }
 }
@@ -832,8 +833,8 @@ fn limits_end_the_recording_and_not_the_program() {
     }
     let (trace, _) = run(&["--max-bytes", "1M"]);
     trace.assert_whole();
-    // 31 of 32 words are calls or belong to one.
-    assert!(trace.calls < (1 << 20) / 8 && trace.calls > (1 << 20) / 8 * 3 / 4, "{}", trace.calls);
+    // 31 of 32 words are calls or belong to one. A chunk is left for the log's last entries.
+    assert!(trace.calls < (1 << 20) / 8 && trace.calls > (1 << 20) / 8 * 2 / 3, "{}", trace.calls);
     assert!(
         trace.fact("limit").starts_with("--max-bytes 1048576, reached") && !trace.has_size(70201)
     );
@@ -1263,8 +1264,8 @@ int main(void) {
 "#;
 
 /// A version after the known ones is recorded by the functions that it exports. It is refused
-/// before the start if a function is missing, if it is free-threaded, or with sites, since its
-/// frames are unknown.
+/// before the start if a function is missing, or with sites, if its frames are unknown. Those of a
+/// free-threaded build are.
 #[test]
 fn later_interpreters_are_recorded_if_they_can_be() {
     let place = Workplace::new(Path::new(""));
@@ -1294,10 +1295,10 @@ fn later_interpreters_are_recorded_if_they_can_be() {
         (build("noset", "3.15.0", &["-DNO_SET"]), &[], "no PyMem_SetAllocator"),
         (
             build("text", "3.13.0 experimental free-threading build (stub)", &[]),
-            &[],
-            "free-threaded",
+            &["--sites"],
+            "--sites does not know",
         ),
-        (build("symbol", "3.14.0 (stub)", &["-DFREE_THREADED"]), &[], "free-threaded"),
+        (build("symbol", "3.13.0 (stub)", &["-DFREE_THREADED"]), &["--sites"], "--sites does not"),
         (build("old", "3.6.15 (stub)", &[]), &[], "overwrites the hooks"),
     ] {
         let output = finish(place.recording(options).arg(path.unwrap()));

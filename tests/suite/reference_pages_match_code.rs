@@ -152,7 +152,10 @@ fn backends_are_those_of_the_list() {
         if backend.settings.is_empty() {
             continue;
         }
-        let _ = writeln!(out, "Settings, read from {}:\n", backend.settings_read_from);
+        let _ = match backend.settings_read_from {
+            Some(source) => writeln!(out, "Settings, which the allocator reads from {source}:\n"),
+            None => writeln!(out, "Settings:\n"),
+        };
         table(&mut out, &["setting", "values", "default", "effect"]);
         for setting in backend.settings {
             let default = match setting.default.contains(' ') {

@@ -210,11 +210,19 @@ fn counts_of_a_cpp_program_are_those_of_valgrind() {
 fn counts_of_a_rust_program_are_those_of_valgrind() {
     let place = Workplace::new();
     let source = place.path("words.rs");
-    let text = "use std::collections::HashMap;\n#[repr(align(64))] struct Wide([u8; 64]);\n\
-                fn main() {\n    let mut words: HashMap<String, Vec<u32>> = HashMap::new();\n    \
-                for i in 0..5000u32 { words.entry(format!(\"word {}\", i % 701)).or_default().push(i); }\n    \
-                let wide: Vec<Box<Wide>> = (0..50).map(|i| Box::new(Wide([i; 64]))).collect();\n    \
-                assert_eq!(words.len() + wide.len() + wide[3].0[1] as usize, 754);\n}\n";
+    let text = r#"
+        use std::collections::HashMap;
+        #[repr(align(64))]
+        struct Wide([u8; 64]);
+        fn main() {
+            let mut words: HashMap<String, Vec<u32>> = HashMap::new();
+            for i in 0..5000u32 {
+                words.entry(format!("word {}", i % 701)).or_default().push(i);
+            }
+            let wide: Vec<Box<Wide>> = (0..50).map(|i| Box::new(Wide([i; 64]))).collect();
+            assert_eq!(words.len() + wide.len() + wide[3].0[1] as usize, 754);
+        }
+    "#;
     std::fs::write(&source, text).unwrap();
     let program = place.path("words");
     let built = Command::new("rustc").args(["-O", "-o"]).arg(&program).arg(&source).status();

@@ -25,7 +25,7 @@ pub const MEMBER: Member = Member {
               @3.6 to @3.14, or limit=N",
     below: Some("pymalloc"),
     settings: &SETTINGS,
-    settings_read_from: "heaplay",
+    settings_read_from: None,
     environment: no_environment,
     details,
     open,

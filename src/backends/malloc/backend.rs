@@ -25,7 +25,7 @@ pub const MEMBER: Member = Member {
     summary: "the C library's malloc, called as CPython's raw domain calls it",
     below: None,
     settings: &SETTINGS,
-    settings_read_from: "the environment (tunables from GLIBC_TUNABLES), before the start",
+    settings_read_from: Some("the environment (tunables from GLIBC_TUNABLES), before the start"),
     environment,
     details,
     open,

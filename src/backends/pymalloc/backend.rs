@@ -26,7 +26,7 @@ pub const MEMBER: Member = Member {
               every constant is a setting",
     below: Some("malloc"),
     settings: &settings::SETTINGS,
-    settings_read_from: "heaplay",
+    settings_read_from: None,
     environment: no_environment,
     details: settings::details,
     open,

@@ -29,7 +29,7 @@ pub const MEMBER: Member = Member {
               @libpython3.13.so",
     below: None,
     settings: &SETTINGS,
-    settings_read_from: "heaplay",
+    settings_read_from: None,
     environment,
     details,
     open,

@@ -44,6 +44,6 @@ pub use moments::PageViews;
 pub use pace::ProgramPace;
 pub use page_retention::{FULLNESS_BINS, GRAINS, LiveBlock, PageView, SiteRetention, page_view};
 pub use pass::{Footprint, PassCost, WARM_UP_CALLS, footprint};
-pub use rounding::{ClassRounding, class_of};
+pub use rounding::ClassRounding;
 pub use samples::HeapSamples;
 pub use sizes::RequestSizes;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::units::{size_class, size_class_limit};
+
 /// The blocks of one size class of requests: the live ones, or all of the trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassRounding {
@@ -22,7 +24,7 @@ pub(super) struct RoundingByClass(BTreeMap<u64, ClassRounding>);
 impl RoundingByClass {
     /// Counts a block of `size` requested bytes.
     pub(super) fn add(&mut self, size: u64, usable: u64) {
-        let up_to = class_of(size);
+        let up_to = size_class_limit(size_class(size));
         let class = self.0.entry(up_to).or_insert(ClassRounding { up_to, ..Default::default() });
         class.live_blocks += 1;
         class.live_bytes = class.live_bytes.saturating_add(size);
@@ -32,20 +34,5 @@ impl RoundingByClass {
     /// The classes by size, ascending.
     pub(super) fn into_vec(self) -> Vec<ClassRounding> {
         self.0.into_values().collect()
-    }
-}
-
-/// The size class of a request of `size` bytes, as its largest request in bytes.
-pub fn class_of(size: u64) -> u64 {
-    if size <= 512 { size.max(1).next_multiple_of(16) } else { size.next_power_of_two() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::class_of;
-
-    #[test]
-    fn classes_are_steps_of_16_then_powers_of_two() {
-        assert_eq!((class_of(0), class_of(16), class_of(17), class_of(513)), (16, 16, 32, 1024));
     }
 }

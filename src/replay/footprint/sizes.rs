@@ -1,9 +1,10 @@
 //! The sizes of all requests, and the size classes of the allocator that follow from them.
 
 use super::rounding::{ClassRounding, RoundingByClass};
+use crate::units::SMALL_SIZE_BYTES;
 
 /// The largest request, in bytes, whose usable bytes are recorded size by size.
-const SMALL_BYTES: usize = 512;
+const SMALL_BYTES: usize = SMALL_SIZE_BYTES as usize;
 
 /// All requests of a trace by size; empty for a backend that backs no memory.
 #[derive(Clone, Debug, Default)]

@@ -9,9 +9,9 @@ use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::scale::Scale;
 use crate::report::figures::{
-    BackendFigures, BackendLabel, MARKS_MAX, TraceReport, marks, partly_slow_calls, slow_calls,
+    BackendFigures, BackendLabel, MARKS_MAX, TraceReport, partly_slow_calls, slow_calls,
 };
-use crate::results::{LatencyRow, Sample, SlowCall};
+use crate::results::{LatencyRow, ProgramMark, Sample, SlowCall};
 use crate::units::{count, nanoseconds};
 
 /// When do stalls happen?
@@ -38,8 +38,8 @@ pub struct LatencyHeatMapChart {
     pub time_axis: Axis,
     /// The live heap above the rows: event and live bytes, where it was sampled.
     pub live: Vec<(u64, u64)>,
-    /// The marks of the program: event and name.
-    pub marks: Vec<(u64, String)>,
+    /// The marks of the program.
+    pub marks: Vec<ProgramMark>,
     /// By allocator.
     pub rows: Vec<LatencyHeatMapRow>,
     /// The largest number of calls in one cell.
@@ -158,7 +158,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<LatencyHeatMapChart> {
         calls: trace_report.trace.calls.max(1),
         time_axis: Axis::service_time(time_scale(trace_report, &all)),
         live: sampled.map_or(vec![], |backend| backend.samples.iter().map(live).collect()),
-        marks: marks(trace_report.trace).into_iter().take(MARKS_MAX).collect(),
+        marks: trace_report.trace.marks.iter().take(MARKS_MAX).cloned().collect(),
         most_calls: cells.map(|cell| cell.1).max().unwrap_or(1),
         rows,
     })
@@ -272,7 +272,7 @@ fn stalls(trace_report: &TraceReport, first: &Trajectory, most: usize, limit: &s
 
 /// The phase of the program with more than half of the stalls, where there are several of both.
 fn in_phase(trace_report: &TraceReport, own: &Trajectory, limit_ns: f64) -> Option<String> {
-    let marks = marks(trace_report.trace);
+    let marks = &trace_report.trace.marks;
     let stalls: Vec<u64> = own
         .slow
         .iter()
@@ -282,10 +282,10 @@ fn in_phase(trace_report: &TraceReport, own: &Trajectory, limit_ns: f64) -> Opti
     if marks.len() < 2 || stalls.len() < 4 {
         return None;
     }
-    let phase = |event: &u64| marks.partition_point(|mark| mark.0 <= *event);
+    let phase = |event: &u64| marks.partition_point(|mark| mark.event <= *event);
     let mut counts = vec![0; marks.len() + 1];
     stalls.iter().for_each(|event| counts[phase(event)] += 1);
     let (at, count) = counts.iter().enumerate().max_by_key(|(_, count)| **count)?;
-    let name = &marks.get(at.checked_sub(1)?)?.1;
+    let name = &marks.get(at.checked_sub(1)?)?.name;
     (count * 2 > stalls.len()).then(|| format!("{count} of them come in the phase {name}"))
 }

@@ -32,9 +32,9 @@ macro_rules! charts {
         /// `chart`.
         #[derive(Clone, Debug, Serialize)]
         #[serde(tag = "chart", rename_all = "kebab-case")]
-        #[expect(missing_docs, reason = "each variant is documented at its description")]
+        #[allow(clippy::large_enum_variant, reason = "a chart is drawn as soon as it is described")]
         pub enum Chart {
-            $($variant($description),)*
+            $(#[doc = concat!("See [`", stringify!($description), "`].")] $variant($description),)*
         }
 
         impl Chart {

@@ -55,9 +55,7 @@ pub use scale::{Scale, tick_text};
 pub use scorecard::{
     QUESTION as SCORECARD_QUESTION, READING as SCORECARD_READING, ScorecardChart, ScorecardColumn,
 };
-pub use sizes_and_rounding::{
-    RoundingStrip, SMALL_CLASSES, SMALL_LIMIT, SizeClassStep, SizesAndRoundingChart,
-};
+pub use sizes_and_rounding::{RoundingStrip, SizeClassStep, SizesAndRoundingChart};
 pub use throughput::{AlongTrace, ThroughputChart, ThroughputRow};
 pub use trace_arenas::TraceArenasChart;
 pub use trace_lifetimes::{SurvivalCurve, TraceLifetimesChart};

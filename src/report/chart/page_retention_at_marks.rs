@@ -7,7 +7,7 @@ use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::heap_series::shown_peak;
 use super::page_retention::short_line;
-use crate::report::figures::{BackendFigures, BackendLabel, TraceReport, marks};
+use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
 use crate::report::palette::Colour;
 use crate::report::text::some;
 use crate::results::{Attribution, Moment};
@@ -143,7 +143,7 @@ fn attributed<'a>(trace_report: &'a TraceReport) -> Vec<&'a BackendFigures<'a>> 
 
 /// The moments of the attribution; `None` where none of them is a mark.
 fn moments(trace_report: &TraceReport) -> Option<Vec<RetentionMoment>> {
-    let names = marks(trace_report.trace);
+    let marks = &trace_report.trace.marks;
     let backends = trace_report.backends.iter();
     let mut moments: Vec<Moment> = backends
         .flat_map(|backend| backend.rows.attributions.iter().map(|row| row.moment))
@@ -160,8 +160,8 @@ fn moments(trace_report: &TraceReport) -> Option<Vec<RetentionMoment>> {
             Moment::End | Moment::Whole => "exit".to_owned(),
             Moment::Mark(number) => (number as usize)
                 .checked_sub(1)
-                .and_then(|at| names.get(at))
-                .map_or(format!("mark {number}"), |mark| mark.1.clone()),
+                .and_then(|at| marks.get(at))
+                .map_or(format!("mark {number}"), |mark| mark.name.clone()),
         };
         RetentionMoment { name, is_mark: matches!(moment, Moment::Mark(_)), moment }
     };

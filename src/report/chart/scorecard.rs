@@ -52,6 +52,8 @@ pub struct ScorecardColumn {
     pub name: &'static str,
     /// Its axis; the label is the line below the name.
     pub axis: Axis,
+    /// Whether any row has a figure for it. A run of one pass measures a part of the columns.
+    pub is_measured: bool,
 }
 
 /// Rows that a picture has space for, with a name beside each.
@@ -125,36 +127,41 @@ fn columns(
     unit_size: f64,
 ) -> [ScorecardColumn; 5] {
     let highs = largest(groups, &|row| row.cost.map(|cost| cost.high_ns));
+    let memory_values: [Vec<f64>; 3] =
+        std::array::from_fn(|k| largest(groups, &|row| row.memory[k]));
     let memory: [f64; 3] = std::array::from_fn(|k| {
-        let values = largest(groups, &|row| row.memory[k]);
+        let values = &memory_values[k];
         let live = groups.iter().map(|group| group.live[k]).fold(0.0, f64::max);
-        (shown_peak(&values).max(live) * 1.12).max(1e-6)
+        (shown_peak(values).max(live) * 1.12).max(1e-6)
     });
     // Peak, average and end of one trace share a unit, so they share a scale as well.
     let widest = memory.iter().copied().fold(0.0, f64::max);
     let memory = if has_many_traces { memory } else { [widest; 3] };
     let of =
         |peak: &str, rest: &str| format!("{unit}{}{rest}", if has_many_traces { peak } else { "" });
-    let memory_column = |name: &'static str, label: String, to: f64| ScorecardColumn {
+    let memory_column = |name: &'static str, label: String, k: usize| ScorecardColumn {
         name,
         axis: Axis {
             label,
             unit: unit.to_owned(),
             unit_size,
-            scale: Scale::Linear { from: 0.0, to },
+            scale: Scale::Linear { from: 0.0, to: memory[k] },
         },
+        is_measured: !memory_values[k].is_empty(),
     };
     let time = Scale::Linear { from: 0.0, to: (shown_peak(&highs) * 1.1).max(1e-6) };
+    let has_slow_calls = !largest(groups, &|row| row.slowest_ns).is_empty();
     let slow = Axis::plain("| 1 in 1000    ● slowest call", "ns", slow_scale(groups));
     [
         ScorecardColumn {
             name: "time per call",
             axis: Axis::plain("ns, whole replay", "ns", time),
+            is_measured: !highs.is_empty(),
         },
-        ScorecardColumn { name: "slow calls", axis: slow },
-        memory_column("peak resident", of(" peak", ""), memory[0]),
-        memory_column("average resident", of(" average", ", over the allocation clock"), memory[1]),
-        memory_column("resident at exit", of(" peak", ""), memory[2]),
+        ScorecardColumn { name: "slow calls", axis: slow, is_measured: has_slow_calls },
+        memory_column("peak resident", of(" peak", ""), 0),
+        memory_column("average resident", of(" average", ", over the allocation clock"), 1),
+        memory_column("resident at exit", of(" peak", ""), 2),
     ]
 }
 

@@ -8,7 +8,9 @@ use super::heap_series::shown_peak;
 use super::scale::Scale;
 use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
 use crate::results::{Moment, Rounding, SizeClass};
-use crate::units::{byte_unit, bytes, percent};
+use crate::units::{
+    SMALL_SIZE_BYTES, SMALL_SIZE_CLASSES, byte_unit, bytes, percent, size_class, size_class_limit,
+};
 
 /// Where does internal fragmentation come from?
 pub const ABOUT: About = About {
@@ -65,11 +67,6 @@ pub struct SizeClassStep {
     pub usable_bytes: u32,
 }
 
-/// The largest size with a class of 16 bytes: above it a class is an octave.
-pub const SMALL_LIMIT: u64 = 512;
-/// Classes up to it.
-pub const SMALL_CLASSES: usize = 32;
-
 impl SizesAndRoundingChart {
     /// Live bytes of all classes.
     pub fn live_total(&self) -> f64 {
@@ -94,31 +91,11 @@ impl RoundingStrip {
     }
 }
 
-/// The place of a class on the x axis: steps of 16 to 512, then octaves.
-fn place(up_to: u64) -> usize {
-    if up_to <= SMALL_LIMIT {
-        (up_to.div_ceil(16) as usize).saturating_sub(1)
-    } else {
-        // 1024 is the first octave.
-        let octave = up_to.checked_next_power_of_two().unwrap_or(1 << 63);
-        SMALL_CLASSES + (octave.trailing_zeros() as usize).saturating_sub(10)
-    }
-}
-
-/// The largest request of the class at a place.
-fn limit(place: usize) -> u64 {
-    if place < SMALL_CLASSES {
-        (place as u64 + 1) * 16
-    } else {
-        1 << (place - SMALL_CLASSES + 10).min(63)
-    }
-}
-
 /// Describes the chart; `None` without live bytes by size.
 pub fn describe(trace_report: &TraceReport) -> Option<SizesAndRoundingChart> {
     let all = trace_report.backends.iter().flat_map(|backend| &backend.rows.rounding);
     let shown = all.filter(|row| matches!(row.moment, Moment::Peak | Moment::Whole));
-    let count = shown.map(|row| place(row.up_to_bytes) + 1).max()?.max(SMALL_CLASSES + 2);
+    let count = shown.map(|row| size_class(row.up_to_bytes) + 1).max()?.max(SMALL_SIZE_CLASSES + 2);
     let mut live_bytes = vec![0.0; count];
     let mut allocated_bytes = vec![0.0; count];
     let mut strips = Vec::new();
@@ -134,7 +111,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<SizesAndRoundingChart> {
     let loss_unit = byte_unit(shown_peak(&highest).max(1.0));
     let mut chart = SizesAndRoundingChart {
         caption: Caption::default(),
-        up_to_bytes: (0..count).map(limit).collect(),
+        up_to_bytes: (0..count).map(size_class_limit).collect(),
         live_bytes,
         allocated_bytes,
         size_axis: Axis::plain("", "B", Scale::Linear { from: 0.0, to: 1.0 }),
@@ -167,7 +144,7 @@ fn strip(
     let mut lost_bytes = vec![0.0; live_bytes.len()];
     let mut own = vec![0.0; live_bytes.len()];
     for row in at(Moment::Peak) {
-        let class = place(row.up_to_bytes);
+        let class = size_class(row.up_to_bytes);
         lost_bytes[class] += lost(row);
         own[class] += row.live_bytes as f64;
     }
@@ -176,7 +153,7 @@ fn strip(
     }
     let mut of_all_bytes: Option<(f64, f64)> = None;
     for row in at(Moment::Whole) {
-        let all = &mut allocated_bytes[place(row.up_to_bytes)];
+        let all = &mut allocated_bytes[size_class(row.up_to_bytes)];
         *all = f64::max(*all, row.live_bytes as f64);
         let (so_far, requested) = of_all_bytes.unwrap_or_default();
         of_all_bytes = Some((so_far + lost(row), requested + row.live_bytes as f64));
@@ -190,7 +167,7 @@ fn strip(
 fn size_classes(rows: &[&SizeClass]) -> Vec<SizeClassStep> {
     let first = rows.iter().map(|row| row.repetition).min();
     rows.iter()
-        .filter(|row| Some(row.repetition) == first && u64::from(row.to_bytes) <= SMALL_LIMIT)
+        .filter(|row| Some(row.repetition) == first && u64::from(row.to_bytes) <= SMALL_SIZE_BYTES)
         .map(|row| SizeClassStep {
             from_bytes: row.from_bytes,
             to_bytes: row.to_bytes,
@@ -237,7 +214,7 @@ fn verdict(chart: &SizesAndRoundingChart) -> String {
         Some((at, lost)) if most.0 > 0.0 => {
             let from = if at == 0 { 0 } else { chart.up_to_bytes[at - 1] + 1 };
             let to = chart.up_to_bytes[at];
-            let sizes = if to <= SMALL_LIMIT {
+            let sizes = if to <= SMALL_SIZE_BYTES {
                 format!("{from}–{to} bytes")
             } else {
                 format!("{} to {}", bytes((from - 1) as f64), bytes(to as f64))
@@ -245,22 +222,5 @@ fn verdict(chart: &SizesAndRoundingChart) -> String {
             format!("{opening}; {} of that on requests of {sizes}.", percent(lost / most.0))
         }
         _ => format!("{opening}."),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn classes_have_steps_of_16_and_then_octaves() {
-        for (up_to, at) in
-            [(0, 0), (16, 0), (32, 1), (512, 31), (1024, 32), (2048, 33), (u64::MAX, 85)]
-        {
-            assert_eq!(place(up_to), at, "{up_to}");
-        }
-        for at in 0..60 {
-            assert_eq!(place(limit(at)), at);
-        }
     }
 }

@@ -5,10 +5,9 @@ use serde::Serialize;
 use super::axis::Axis;
 use super::contract::Caption;
 use super::scale::Scale;
-use super::sizes_and_rounding::SMALL_LIMIT;
 use crate::report::figures::{SizeBar, TraceShape};
 use crate::report::palette::{Colour, LIVE};
-use crate::units::{byte_unit, bytes, count, percent};
+use crate::units::{SMALL_SIZE_BYTES, byte_unit, bytes, count, percent};
 
 /// The description of the chart.
 #[derive(Clone, Debug, Serialize)]
@@ -87,7 +86,7 @@ fn size_axis(label: String, (unit, unit_size): (&str, f64), values: &[f64]) -> A
 
 /// The sum over the classes up to 512 bytes.
 fn small(shape: &TraceShape, of: fn(&SizeBar) -> u64) -> f64 {
-    shape.sizes.iter().filter(|bar| bar.up_to <= SMALL_LIMIT).map(of).sum::<u64>() as f64
+    shape.sizes.iter().filter(|bar| bar.up_to <= SMALL_SIZE_BYTES).map(of).sum::<u64>() as f64
 }
 
 const READING: [&str; 4] = [

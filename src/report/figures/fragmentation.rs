@@ -78,6 +78,7 @@ mod tests {
             sha256: String::new(),
             calls: 10,
             facts: Default::default(),
+            marks: Vec::new(),
         };
         let backends = vec![BackendEntry { name: "malloc".into(), version: String::new() }];
         let mut run = Run::new(Manifest { traces: vec![trace], backends, ..Manifest::default() });

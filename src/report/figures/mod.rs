@@ -24,7 +24,7 @@ pub use distribution::{LatencyDistribution, OPS};
 pub use effect::Effect;
 pub use fragmentation::{Fragmentation, fragmentation};
 pub use memory::{ByteRange, MemoryFigures, ResidentFigure};
-pub use phases::{MARKS_MAX, ProgramPhase, marks};
+pub use phases::{MARKS_MAX, ProgramPhase};
 pub use scorecard::{GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, geometric, group};
 pub use tail::{
     ClassTimes, PERCENTILES, WINDOWS, best_by_class, by_class, call_text, partly_slow_calls,

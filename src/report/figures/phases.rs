@@ -1,7 +1,6 @@
 //! Where the program set marks: each begins a phase.
 //!
-//! Marks are a fact of the trace (`marks`, JSON: `[[event,"name"],…]`). Samples say where on the
-//! allocation clock their calls are.
+//! Samples say where on the allocation clock the calls of marks are.
 
 use serde::Serialize;
 
@@ -21,11 +20,6 @@ pub struct ProgramPhase {
     pub name: String,
 }
 
-/// The marks of a trace: the calls made before each, and its name.
-pub fn marks(trace: &TraceEntry) -> Vec<(u64, String)> {
-    trace.facts.get("marks").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
-}
-
 /// The marks of a trace with their places on the allocation clock, by the samples of one backend,
 /// which rise by event. Without samples there are none.
 pub(super) fn phases(trace: &TraceEntry, samples: &[&Sample]) -> Vec<ProgramPhase> {
@@ -38,8 +32,9 @@ pub(super) fn phases(trace: &TraceEntry, samples: &[&Sample]) -> Vec<ProgramPhas
         let share = event.saturating_sub(before.0) as f64 / calls;
         Some(before.1 as f64 + (after.clock_bytes.saturating_sub(before.1)) as f64 * share)
     };
-    let placed = marks(trace).into_iter().filter_map(|(event, name)| {
-        Some(ProgramPhase { event: event as f64, clock_bytes: place(event)?, name })
+    let placed = trace.marks.iter().filter_map(|mark| {
+        let (event, name) = (mark.event as f64, mark.name.clone());
+        Some(ProgramPhase { event, clock_bytes: place(mark.event)?, name })
     });
     placed.take(MARKS_MAX).collect()
 }
@@ -47,6 +42,7 @@ pub(super) fn phases(trace: &TraceEntry, samples: &[&Sample]) -> Vec<ProgramPhas
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::ProgramMark;
 
     #[test]
     fn a_mark_is_placed_between_its_samples() {
@@ -65,7 +61,8 @@ mod tests {
         let samples: Vec<&Sample> = samples.iter().collect();
         let mut trace = TraceEntry::default();
         assert!(phases(&trace, &samples).is_empty());
-        trace.facts.insert("marks".into(), r#"[[50,"a"],[150,"b"],[200,"c"],[900,"late"]]"#.into());
+        let mark = |(event, name): (u64, &str)| ProgramMark { event, name: name.into() };
+        trace.marks = [(50, "a"), (150, "b"), (200, "c"), (900, "late")].map(mark).into();
         let found: Vec<f64> =
             phases(&trace, &samples).iter().map(|phase| phase.clock_bytes).collect();
         assert_eq!(found, [500.0, 3000.0, 5000.0]);

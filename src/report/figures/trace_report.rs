@@ -123,11 +123,6 @@ impl<'a> TraceReport<'a> {
         self.backends.iter().filter(|backend| !backend.is_floor())
     }
 
-    /// The names of the allocators in pictures.
-    pub fn allocator_names(&self) -> Vec<String> {
-        self.allocators().map(|backend| backend.name().to_owned()).collect()
-    }
-
     /// The allocator that others are compared with: `malloc`, else the first.
     pub fn reference(&self) -> Option<&BackendFigures<'a>> {
         self.allocators()

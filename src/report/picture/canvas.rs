@@ -84,6 +84,7 @@ pub struct Label {
 
 impl Label {
     /// Whether the two boxes overlap.
+    #[cfg(feature = "internals")]
     pub fn overlaps(&self, other: &Label) -> bool {
         self.left < other.right
             && other.left < self.right
@@ -201,6 +202,7 @@ impl Canvas {
     }
 
     /// The boxes of all texts set so far.
+    #[cfg(feature = "internals")]
     pub fn labels(&self) -> &[Label] {
         &self.labels
     }

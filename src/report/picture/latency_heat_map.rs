@@ -6,6 +6,7 @@ use super::panel::Panel;
 use super::phases::mark_line;
 use crate::report::chart::{LatencyHeatMapChart, LatencyHeatMapRow, Scale, tick_text};
 use crate::report::palette::{AXIS, Colour, LIVE, SOFT, WHITE, WORSE};
+use crate::results::ProgramMark;
 use crate::units::{byte_unit, count, figure, nanosecond_tick, nanoseconds};
 
 /// Calls over this are dots of their own.
@@ -47,7 +48,7 @@ pub fn draw(chart: &LatencyHeatMapChart) -> Canvas {
         let (upper, lower) = (y + height * at as f64 + gap, y + height * (at + 1) as f64);
         let panel = panel(upper, lower, chart.time_axis.scale);
         row(&mut canvas, chart, &panel, described);
-        for (event, _) in &chart.marks {
+        for ProgramMark { event, .. } in &chart.marks {
             let x = panel.x(chart.calls_axis.in_unit(*event as f64));
             mark_line(&mut canvas, x, panel.top, panel.bottom);
         }
@@ -92,7 +93,7 @@ fn live(canvas: &mut Canvas, panel: &Panel, chart: &LatencyHeatMapChart) {
 /// The names of the phases above the live heap; one that would touch the one before is left out.
 fn names(canvas: &mut Canvas, panel: &Panel, chart: &LatencyHeatMapChart) {
     let mut free_from = panel.left;
-    for (event, name) in &chart.marks {
+    for ProgramMark { event, name } in &chart.marks {
         let x = panel.x(chart.calls_axis.in_unit(*event as f64));
         mark_line(canvas, x, panel.top - 4.0, panel.bottom);
         let kind = TINY.in_colour(SOFT);

@@ -84,8 +84,12 @@ fn heads(canvas: &mut Canvas, chart: &ScorecardChart, panels: &[Panel; 5]) {
     for (at, (column, panel)) in chart.columns.iter().zip(panels).enumerate() {
         canvas.text(panel.left, panel.top - 34.0, column.name, HEADING, Anchor::Left);
         let space = panel.right - panel.left + 30.0;
-        let label = shorten(&column.axis.label, TINY, space);
+        let label = if column.is_measured { column.axis.label.as_str() } else { "not measured" };
+        let label = shorten(label, TINY, space);
         canvas.text(panel.left, panel.top - 13.0, &label, TINY, Anchor::Left);
+        if !column.is_measured {
+            continue;
+        }
         let ticks = panel.across.ticks(4);
         panel.columns(canvas, &ticks);
         canvas.line(
@@ -297,8 +301,9 @@ fn live_dashes(
     group: &ScorecardGroup,
     (from, to): (f64, f64),
 ) {
-    for (live, panel) in group.live.into_iter().zip(&panels[2..]) {
-        if live <= 0.0 {
+    for ((live, panel), column) in group.live.into_iter().zip(&panels[2..]).zip(&chart.columns[2..])
+    {
+        if live <= 0.0 || !column.is_measured {
             continue;
         }
         let x = panel.x(live);

@@ -3,9 +3,8 @@
 use super::canvas::{Anchor, Canvas, Stroke, text_width};
 use super::frame::{SMALL, STRONG};
 use super::panel::Panel;
-use crate::report::chart::SMALL_LIMIT;
 use crate::report::palette::AXIS;
-use crate::units::{bytes, figure};
+use crate::units::{SMALL_SIZE_BYTES, bytes, figure};
 
 /// Bars with a number at most.
 const NAMED_MAX: usize = 6;
@@ -14,12 +13,12 @@ const NAMED_MAX: usize = 6;
 pub fn size_numbers(canvas: &mut Canvas, panel: &Panel, up_to_bytes: &[u64], right: f64) {
     let mut free = f64::NEG_INFINITY;
     for (at, up_to) in up_to_bytes.iter().enumerate() {
-        if *up_to <= SMALL_LIMIT && !up_to.is_multiple_of(64) && *up_to != 16 {
+        if *up_to <= SMALL_SIZE_BYTES && !up_to.is_multiple_of(64) && *up_to != 16 {
             continue;
         }
         let x = panel.x(at as f64 + 1.0);
         let text = match *up_to {
-            small if small <= SMALL_LIMIT => small.to_string(),
+            small if small <= SMALL_SIZE_BYTES => small.to_string(),
             large => bytes(large as f64)
                 .replace("iB", "")
                 .replace(".0", "")

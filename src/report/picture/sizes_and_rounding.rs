@@ -4,11 +4,9 @@ use super::canvas::{Anchor, Canvas, Stroke, WIDTH, shorten, text_width};
 use super::frame::{HEADING, LEFT, RIGHT, SMALL, STRONG, TINY, frame};
 use super::panel::Panel;
 use super::size_numbers::{name_highest, size_numbers};
-use crate::report::chart::{
-    RoundingStrip, SMALL_CLASSES, Scale, SizeClassStep, SizesAndRoundingChart, tick_text,
-};
+use crate::report::chart::{RoundingStrip, Scale, SizeClassStep, SizesAndRoundingChart, tick_text};
 use crate::report::palette::{AXIS, INK, LIVE, ROUNDING, SOFT};
-use crate::units::{bytes, figure3, percent};
+use crate::units::{SMALL_SIZE_CLASSES, bytes, figure3, percent};
 
 /// Draws the chart.
 pub fn draw(chart: &SizesAndRoundingChart) -> Canvas {
@@ -69,7 +67,7 @@ fn size_bars(canvas: &mut Canvas, chart: &SizesAndRoundingChart, panel: &Panel) 
     }
     let heights: Vec<f64> = bars.iter().map(|bytes| axis.in_unit(*bytes)).collect();
     name_highest(canvas, panel, &heights, &|at| bars[at] > total * 0.03);
-    let border = panel.x(SMALL_CLASSES as f64);
+    let border = panel.x(SMALL_SIZE_CLASSES as f64);
     canvas
         .line(&[(border, panel.top), (border, panel.bottom)], Stroke::dashed(1.4, AXIS, 5.0, 4.0));
     panel.axes(canvas);

@@ -4,9 +4,9 @@ use super::canvas::{Anchor, Canvas, Stroke};
 use super::frame::{HEADING, LEFT, RIGHT, SMALL, frame};
 use super::panel::Panel;
 use super::size_numbers::{name_highest, size_numbers};
-use crate::report::chart::{SMALL_LIMIT, Scale, SizePanel, TraceSizesChart, tick_text};
+use crate::report::chart::{Scale, SizePanel, TraceSizesChart, tick_text};
 use crate::report::palette::AXIS;
-use crate::units::percent;
+use crate::units::{SMALL_SIZE_BYTES, percent};
 
 /// Draws the chart.
 pub fn draw(chart: &TraceSizesChart) -> Canvas {
@@ -43,7 +43,7 @@ fn bars(canvas: &mut Canvas, panel: &Panel, described: &SizePanel, up_to_bytes: 
     let highest = heights.iter().copied().fold(0.0, f64::max);
     name_highest(canvas, panel, &heights, &|at| heights[at] > highest * 0.05);
     let border =
-        up_to_bytes.iter().position(|up_to| *up_to > SMALL_LIMIT).unwrap_or(up_to_bytes.len());
+        up_to_bytes.iter().position(|up_to| *up_to > SMALL_SIZE_BYTES).unwrap_or(up_to_bytes.len());
     let x = panel.x(border as f64);
     canvas.line(&[(x, panel.top - 8.0), (x, panel.bottom)], Stroke::dashed(1.4, AXIS, 5.0, 4.0));
     let small = described.small_share;

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use heaplay::results::{
     Attribution, BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, LatencyRow, Machine,
-    Manifest, Measurement, Metric, Moment, OTHER_SITES, Operation, Outcome, Pass, Residency,
-    Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall, Status, TraceEntry, WhatIf,
+    Manifest, Measurement, Metric, Moment, OTHER_SITES, Operation, Outcome, Pass, ProgramMark,
+    Residency, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall, Status, TraceEntry,
+    WhatIf,
 };
 
 /// A small generator of its own, so that pictures do not change with a dependency: xorshift64*
@@ -186,10 +187,12 @@ pub const PHASES: [(f64, &str); 6] = [
     (1.0, "exit"),
 ];
 
-fn marks(calls: u64) -> String {
-    let mark =
-        |(share, name): &(f64, &str)| format!("[{},\"{name}\"]", (calls as f64 * share) as u64);
-    format!("[{}]", PHASES.iter().map(mark).collect::<Vec<_>>().join(","))
+fn marks(calls: u64) -> Vec<ProgramMark> {
+    let mark = |(share, name): &(f64, &str)| ProgramMark {
+        event: (calls as f64 * share) as u64,
+        name: (*name).to_owned(),
+    };
+    PHASES.iter().map(mark).collect()
 }
 
 fn manifest(wish: &Wish) -> Manifest {
@@ -208,11 +211,8 @@ fn manifest(wish: &Wish) -> Manifest {
                 path: format!("traces/{name}.trace"),
                 sha256: "0".repeat(64),
                 calls: wish.calls,
-                facts: facts(&[
-                    ("program", "service.py"),
-                    ("python", "3.12.1"),
-                    ("marks", &marks(wish.calls)),
-                ]),
+                facts: facts(&[("program", "service.py"), ("python", "3.12.1")]),
+                marks: marks(wish.calls),
             })
             .collect(),
         backends: wish

@@ -1,6 +1,4 @@
-//! The scales of service times: a logarithmic scale of one byte a call, and the histogram.
-
-use hdrhistogram::Histogram;
+//! The logarithmic scale of service times, of one byte a call.
 
 /// Buckets an octave: a byte spans 1 ns to over 4 s (2^32 ns) in steps of 9 %.
 const BUCKETS_AN_OCTAVE: f64 = 8.0;
@@ -13,18 +11,12 @@ pub fn bucket(nanoseconds: f64) -> u8 {
 
 /// The time in the middle of a [`bucket`], in ns.
 pub fn bucket_nanoseconds(bucket: u8) -> f64 {
-    (f64::from(bucket) / BUCKETS_AN_OCTAVE).exp2()
+    bucket_position_nanoseconds(f64::from(bucket))
 }
 
-/// A histogram for 1 ns to an hour at 3 significant digits.
-///
-/// # Panics
-/// Never: the library accepts these constant bounds.
-pub fn empty_histogram() -> Histogram<u64> {
-    match Histogram::new_with_bounds(1, 3_600_000_000_000, 3) {
-        Ok(histogram) => histogram,
-        Err(error) => unreachable!("constant bounds: {error}"),
-    }
+/// The time at a position between buckets, in ns: half a bucket below `b` is where `b` begins.
+pub fn bucket_position_nanoseconds(position: f64) -> f64 {
+    (position / BUCKETS_AN_OCTAVE).exp2()
 }
 
 #[cfg(test)]
@@ -36,6 +28,13 @@ mod tests {
         for nanoseconds in [1.1, 10.0, 26.0, 999.0, 1e6, 1e9] {
             let back = bucket_nanoseconds(bucket(nanoseconds));
             assert!((back / nanoseconds - 1.0).abs() < 0.05, "{nanoseconds} {back}");
+        }
+    }
+
+    #[test]
+    fn eight_buckets_are_an_octave() {
+        for octave in 0..=31_u8 {
+            assert_eq!(bucket_nanoseconds(octave * 8), f64::from(octave).exp2());
         }
     }
 }
