@@ -161,7 +161,7 @@ unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
 
 unsafe extern "C" fn aligned(ctx: *mut c_void, alignment: usize, size: usize) -> *mut c_void {
     // SAFETY: as in malloc; this function is in no table where the library has none. Some take whole
-    // machine words alone.
+    // machine words only.
     unsafe {
         match (*ctx.cast::<LibraryCalls>()).aligned {
             Some(aligned) => aligned(alignment.max(size_of::<usize>()), size.max(1)),

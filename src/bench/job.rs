@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::files::FileNumber;
-use super::free_order::FreePass;
+use super::free_figures::FreePass;
 use crate::replay::{Clock, ClockSource, Isolated, Iterations, Lanes};
 use crate::results::{CellKey, Pass};
 
@@ -157,6 +157,8 @@ pub enum Task {
         lanes: Lanes,
         /// What is measured.
         pass: FreePass,
+        /// The clock of single calls.
+        clock: ClockRate,
     },
     /// Measure a cell.
     Measure(CellTask),

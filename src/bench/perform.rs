@@ -56,10 +56,10 @@ pub fn perform(
         Task::Calls { backend, program, calls } => {
             make_calls(backend, &load(&mut files, *program)?, *calls)
         }
-        Task::FreeOrder { backend, program, lanes, pass } => {
+        Task::FreeOrder { backend, program, lanes, pass, clock } => {
             let program = load(&mut files, *program)?;
             let backend = open(backend)?;
-            free_order::perform(&program, &*backend, *lanes, *pass).map(Answer::FreeOrder)
+            free_order::perform(&program, &*backend, *lanes, *pass, *clock).map(Answer::FreeOrder)
         }
         Task::Measure(task) => measure(task, &mut files, time_slice),
     }

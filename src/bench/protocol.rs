@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::files::{JobFiles, MOST_FILES, ReceivedFiles};
-use super::free_order::FreeFigures;
+use super::free_figures::FreeFigures;
 use super::job::{Job, Verified};
 use crate::replay::{FinalState, IterationTimes};
 

@@ -18,6 +18,7 @@ use super::terminal::{note, print};
 use super::{interrupt, specs};
 use crate::bench::{self, FreeFigures, FreePass, FreeThread, Settings, Workload};
 use crate::replay::Lanes;
+use crate::results::Metric;
 use crate::units;
 
 /// Replay a trace with its threads at once, on all processors: throughput and latency by the number
@@ -40,7 +41,7 @@ pub struct ScaleArgs {
     /// Numbers of threads that the trace's threads share, such as 1,2,4,8; `trace` for those of the
     /// trace itself
     #[arg(long, value_name = "N", value_delimiter = ',')]
-    threads: Vec<ThreadCount>,
+    threads: Vec<WantedThreads>,
     /// Numbers of copies of the whole trace at once, each on a thread and blocks of its own
     #[arg(
         long,
@@ -62,20 +63,20 @@ pub struct ScaleArgs {
 
 /// A number of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ThreadCount {
+enum WantedThreads {
     /// Those of the trace.
     Trace,
     /// So many.
     Shared(u32),
 }
 
-impl FromStr for ThreadCount {
+impl FromStr for WantedThreads {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<ThreadCount, String> {
+    fn from_str(text: &str) -> Result<WantedThreads, String> {
         match (text, text.parse::<u32>()) {
-            ("trace", _) => Ok(ThreadCount::Trace),
-            (_, Ok(count @ 1..=1024)) => Ok(ThreadCount::Shared(count)),
+            ("trace", _) => Ok(WantedThreads::Trace),
+            (_, Ok(count @ 1..=1024)) => Ok(WantedThreads::Shared(count)),
             _ => Err("expected a number from 1 to 1024, or `trace`".to_owned()),
         }
     }
@@ -150,11 +151,11 @@ impl ScaleArgs {
     }
 }
 
-impl ThreadCount {
+impl WantedThreads {
     fn lanes(self) -> Lanes {
         match self {
-            ThreadCount::Trace => Lanes::Recorded,
-            ThreadCount::Shared(count) => Lanes::Threads(count),
+            WantedThreads::Trace => Lanes::Recorded,
+            WantedThreads::Shared(count) => Lanes::Threads(count),
         }
     }
 }
@@ -178,7 +179,7 @@ fn measure(
     let mut measured = Measured { time: vec![], latency: vec![], footprint: vec![] };
     for _ in 0..repetitions {
         measured.time.push(replay(FreePass::Time)?);
-        measured.latency.push(replay(FreePass::Latency(settings.clock))?);
+        measured.latency.push(replay(FreePass::Latency)?);
         if backend != crate::spec::FLOOR {
             measured.footprint.push(replay(FreePass::Footprint)?);
         }
@@ -323,8 +324,9 @@ fn median(sorted: &[f64]) -> f64 {
 /// The CSV with a row for each thread of each repetition.
 struct ThreadTable(csv::Writer<File>);
 
-/// The columns. Times are those of the thread; `wall_ns` of the replay is in each row.
-const COLUMNS: [&str; 23] = [
+/// The columns but those of memory, which are the last. Times are those of the thread;
+/// `replay_wall_ns` is that of the whole replay, in each of its rows.
+const COLUMNS: [&str; 21] = [
     "trace",
     "backend",
     "lanes",
@@ -346,15 +348,14 @@ const COLUMNS: [&str; 23] = [
     "latency_p99_ns",
     "latency_p999_ns",
     "latency_max_ns",
-    "resident_peak_bytes",
-    "resident_end_bytes",
 ];
 
 impl ThreadTable {
     fn create(path: &Path) -> anyhow::Result<ThreadTable> {
         let file = File::create(path).with_context(|| path.display().to_string())?;
         let mut writer = csv::Writer::from_writer(file);
-        writer.write_record(COLUMNS)?;
+        let memory = [Metric::ResidentPeakBytes, Metric::ResidentEndBytes].map(Metric::name);
+        writer.write_record(COLUMNS.iter().chain(&memory))?;
         Ok(ThreadTable(writer))
     }
 

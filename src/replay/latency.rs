@@ -21,7 +21,7 @@ use super::histogram::empty_histogram;
 use super::threads::{RecordedOrder, ThreadCounts};
 use super::ticks::{Isolated, Ticks};
 use super::time_slice::TIME_SLICE_CALLS;
-use super::usage::thread_switches;
+use super::usage::involuntary_switches;
 use crate::backends::Backend;
 use crate::program::{Feed, Program};
 use crate::units::bucket;
@@ -78,10 +78,10 @@ pub fn latency<'a>(
             let mut preemptions = 0;
             order.run(part, range, |segment| {
                 // Only this thread calls within a segment.
-                let switches = thread_switches();
+                let switches = involuntary_switches();
                 probe.begin_segment();
                 probe.replay(part, &tables, &mut slots, segment, isolated)?;
-                preemptions += thread_switches().saturating_sub(switches);
+                preemptions += involuntary_switches().saturating_sub(switches);
                 Ok(())
             })?;
             sums.found.preemptions += preemptions;

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::error::ReplayError;
 use super::probe::{Done, Nothing, Probe};
 use super::time_slice::TIME_SLICE_CALLS;
-use super::usage::{processor_ns, thread_switches};
+use super::usage::{involuntary_switches, processor_ns};
 use crate::program::Program;
 
 /// The spans whose calls are timed in isolation, in one of the two passes of a repetition.
@@ -84,7 +84,7 @@ impl ThreadTimes {
         ThreadTimes {
             ticks: clock.ticks(),
             processor_ns: processor_ns(),
-            switches: thread_switches(),
+            switches: involuntary_switches(),
         }
     }
 

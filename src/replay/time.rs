@@ -17,7 +17,7 @@ use super::error::ReplayError;
 use super::probe::Nothing;
 use super::threads::{RecordedOrder, ThreadCounts};
 use super::time_slice::TIME_SLICE_CALLS;
-use super::usage::{involuntary_switches, processor_ns, processor_pair_ns, thread_switches};
+use super::usage::{involuntary_switches, processor_ns, processor_pair_ns};
 use crate::backends::Backend;
 use crate::program::{Feed, Program};
 
@@ -148,12 +148,12 @@ impl<'a> TimedReplay<'a> {
         let pair_ns = self.pair_ns;
         let (mut spent_ns, mut wall_ns, mut preemptions) = (0, 0, 0);
         order.run(part, range, |segment| {
-            let switches = thread_switches();
+            let switches = involuntary_switches();
             let (mark_ns, began) = (processor_ns(), Instant::now());
             replay(part, tables, slots, segment, &mut Nothing)?;
             wall_ns += began.elapsed().as_nanos() as u64;
             spent_ns += (processor_ns() - mark_ns).saturating_sub(pair_ns);
-            preemptions += thread_switches().saturating_sub(switches);
+            preemptions += involuntary_switches().saturating_sub(switches);
             Ok(())
         })?;
         self.wall_ns += wall_ns;

@@ -30,9 +30,8 @@ pub(super) fn processor_pair_ns() -> u64 {
     pairs[pairs.len() / 2]
 }
 
-/// Involuntary context switches of this thread so far, by one system call. It costs a hundredth of
-/// [`involuntary_switches`].
-pub(super) fn thread_switches() -> u64 {
+/// Involuntary context switches of this thread so far.
+pub(super) fn involuntary_switches() -> u64 {
     context_switches()[1]
 }
 
@@ -46,18 +45,6 @@ pub(super) fn context_switches() -> [u64; 2] {
         usage
     };
     [usage.ru_nvcsw, usage.ru_nivcsw].map(|switches| u64::try_from(switches).unwrap_or(0))
-}
-
-/// Involuntary context switches of this thread so far, from `/proc/thread-self/status`; 0 where the
-/// kernel does not report them.
-pub(super) fn involuntary_switches() -> u64 {
-    read_to_string("/proc/thread-self/status")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("nonvoluntary_ctxt_switches"))?;
-            line.split_whitespace().nth(1)?.parse().ok()
-        })
-        .unwrap_or(0)
 }
 
 /// Page faults of this process so far that needed no disk, from `/proc/self/stat`, field 10.

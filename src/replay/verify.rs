@@ -10,6 +10,7 @@ use std::ffi::c_void;
 
 use super::calls::{Slots, Tables, replay};
 use super::error::ReplayError;
+use super::filling::filling;
 use super::probe::{Done, Probe};
 use super::threads::RecordedOrder;
 use crate::backends::Backend;
@@ -25,11 +26,6 @@ struct ReferenceHeap {
     contents: Vec<(usize, usize)>,
     fault: Option<ReplayError>,
     checked: u64,
-}
-
-/// The byte at `at` in a block that the call at `event` made.
-pub(super) fn filling(event: usize, at: usize) -> u8 {
-    (event.wrapping_mul(0x9E37_79B9).wrapping_add(at.wrapping_mul(31)) >> 3) as u8 | 1
 }
 
 impl ReferenceHeap {

@@ -11,7 +11,7 @@ use std::ffi::c_void;
 
 use super::settings::{SETTINGS, environment, read_back};
 #[cfg(target_env = "gnu")]
-use super::thread_cache;
+use super::{arena_limit, thread_cache};
 use crate::backends::allocator::{Allocator, Domains};
 use crate::backends::backend::{Backend, ThreadUse, Trim};
 use crate::backends::error::BackendError;
@@ -42,6 +42,11 @@ impl Backend for Malloc {
 
     fn thread_use(&self) -> ThreadUse {
         ThreadUse::Concurrent
+    }
+
+    fn thread_begins(&self) {
+        #[cfg(target_env = "gnu")]
+        arena_limit::restore();
     }
 
     fn version(&self) -> String {

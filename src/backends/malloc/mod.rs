@@ -1,5 +1,7 @@
 //! `malloc`: the system's own allocator, as CPython's raw domain calls it.
 
+#[cfg(target_env = "gnu")]
+mod arena_limit;
 mod backend;
 mod settings;
 #[cfg(target_env = "gnu")]

@@ -22,9 +22,9 @@ use hdrhistogram::Histogram;
 use super::cells::{Cells, Waits};
 use super::futex;
 use super::os_thread::{OsThread, Stacks};
-use super::schedule::{Change, Schedule, first_thread};
+use super::schedule::{Schedule, ThreadChange, first_thread};
 use super::shared_reference::SharedReference;
-use super::split::{BlockPlace, Lane, LaneCall, Lanes, SplitProgram, share_out};
+use super::split::{BlockHome, Lane, LaneCall, Lanes, SplitProgram, share_out};
 use crate::backends::{AlignedCall, Allocator, Backend, Domains, ThreadUse};
 use crate::program::{Action, Program};
 use crate::replay::clock::Clock;
@@ -179,9 +179,11 @@ impl Lives {
         };
         while let Some(change) = schedule.due(u64::MAX) {
             match change {
-                Change::End(thread) => lives.ends.push(thread),
-                Change::Begin(thread) => lives.needs[thread as usize] = lives.ends.len() as u32,
-                Change::Request(..) => {}
+                ThreadChange::End(thread) => lives.ends.push(thread),
+                ThreadChange::Begin(thread) => {
+                    lives.needs[thread as usize] = lives.ends.len() as u32
+                }
+                ThreadChange::Request(..) => {}
             }
         }
         lives
@@ -462,9 +464,9 @@ impl CallMaker<'_> {
     #[inline(always)]
     fn old(&mut self, call: &LaneCall) -> Result<*mut c_void, Option<ReplayError>> {
         match call.old {
-            BlockPlace::Nowhere => Ok(ptr::null_mut()),
-            BlockPlace::Slot(slot) => Ok(self.slots[slot as usize]),
-            BlockPlace::Cell(cell, by) => {
+            BlockHome::Nowhere => Ok(ptr::null_mut()),
+            BlockHome::Slot(slot) => Ok(self.slots[slot as usize]),
+            BlockHome::Cell(cell, by) => {
                 let cells = &self.replay.cells;
                 cells.take(cell as usize, by as usize, &mut self.waits).ok_or(None)
             }
@@ -497,10 +499,10 @@ impl CallMaker<'_> {
     #[inline(always)]
     fn put(&mut self, call: &LaneCall, new: *mut c_void) -> Made {
         match call.new {
-            BlockPlace::Nowhere => return Ok(()),
+            BlockHome::Nowhere => return Ok(()),
             _ if new.is_null() => return Err(Some(refused(call))),
-            BlockPlace::Slot(slot) => self.slots[slot as usize] = new,
-            BlockPlace::Cell(cell, by) => {
+            BlockHome::Slot(slot) => self.slots[slot as usize] = new,
+            BlockHome::Cell(cell, by) => {
                 self.replay.cells.publish(cell as usize, by as usize, new);
             }
         }
@@ -552,7 +554,7 @@ impl CallMaker<'_> {
         for call in &lane.calls {
             let old = self.old(call)?;
             let before = match call.old {
-                BlockPlace::Nowhere => None,
+                BlockHome::Nowhere => None,
                 _ => Some(reference.ends(call, old).map_err(Some)?),
             };
             let new = self.call(call, old);
@@ -806,7 +808,7 @@ mod tests {
         assert!(matches!(found, ReplayError::Rule { .. }), "{found}");
         // In recorded order no two threads call at once, so there is no race to find.
         let (_memory, heap) = tickets(20_000, 20_000, true);
-        assert_eq!(crate::replay::verify(&program, &heap).unwrap(), 20_000);
+        assert_eq!(crate::replay::verify::verify(&program, &heap).unwrap(), 20_000);
     }
 
     /// A thread that gets no memory ends the replay, also for threads that wait for its blocks.

@@ -17,7 +17,7 @@ use std::ptr;
 
 use super::mailbox::{FIRST_MESSAGE, Mailbox};
 use super::os_thread::{OsThread, Stacks};
-use super::schedule::{Change, Schedule, first_thread};
+use super::schedule::{Schedule, ThreadChange, first_thread};
 use crate::backends::{Backend, ThreadUse};
 use crate::program::{Outline, Program, ProgramThread, ThreadRun};
 use crate::replay::error::ReplayError;
@@ -33,7 +33,7 @@ pub struct ThreadCounts {
 }
 
 /// The threads of a program, and the order of their calls.
-pub(in crate::replay) struct RecordedOrder<'a> {
+pub(crate) struct RecordedOrder<'a> {
     /// `None` where one thread makes all calls, without requests to the allocator.
     crew: Option<Crew<'a>>,
 }
@@ -92,7 +92,7 @@ impl<'a> RecordedOrder<'a> {
 }
 
 /// What a pass does for a run of calls.
-type Step<'s> = dyn FnMut(Range<usize>) -> Result<(), ReplayError> + 's;
+type RunStep<'s> = dyn FnMut(Range<usize>) -> Result<(), ReplayError> + 's;
 
 /// Make calls, as far as they are this thread's.
 const RUN: u32 = FIRST_MESSAGE;
@@ -109,7 +109,7 @@ struct Baton {
     /// The runs of the part, and the one that `at` is in.
     runs: *const [ThreadRun],
     run: usize,
-    step: Option<*mut Step<'static>>,
+    step: Option<*mut RunStep<'static>>,
     failure: Option<ReplayError>,
     request: Option<AllocatorRequest>,
     hand_overs: u64,
@@ -297,7 +297,7 @@ impl<'a> Crew<'a> {
         &mut self,
         part: &Program,
         range: Range<usize>,
-        step: &mut Step<'_>,
+        step: &mut RunStep<'_>,
     ) -> Result<(), ReplayError> {
         let first = part.first();
         let one = [ThreadRun { until: part.instructions().len(), thread: 0 }];
@@ -322,7 +322,7 @@ impl<'a> Crew<'a> {
         &mut self,
         runs: &[ThreadRun],
         range: Range<usize>,
-        step: &mut Step<'_>,
+        step: &mut RunStep<'_>,
     ) -> Result<(), ReplayError> {
         let baton = self.baton();
         (baton.at, baton.stop) = (range.start, range.end);
@@ -330,7 +330,7 @@ impl<'a> Crew<'a> {
         baton.run = runs.partition_point(|run| run.until <= range.start);
         // SAFETY: only the lifetime changes. The pointer is used until this function returns: it
         // waits for the baton while another thread has it.
-        let step = unsafe { std::mem::transmute::<*mut Step<'_>, *mut Step<'static>>(step) };
+        let step = unsafe { std::mem::transmute::<*mut RunStep<'_>, *mut RunStep<'static>>(step) };
         baton.step = Some(step);
         let first_thread = self.shared.first_thread;
         loop {
@@ -351,9 +351,9 @@ impl<'a> Crew<'a> {
     fn make_changes(&mut self, event: u64) -> Result<(), ReplayError> {
         while let Some(change) = self.schedule.due(event) {
             match change {
-                Change::Begin(thread) => self.begin(thread)?,
-                Change::End(thread) => self.end(thread),
-                Change::Request(thread, request) => self.request(thread, request),
+                ThreadChange::Begin(thread) => self.begin(thread)?,
+                ThreadChange::End(thread) => self.end(thread),
+                ThreadChange::Request(thread, request) => self.request(thread, request),
             }
         }
         Ok(())

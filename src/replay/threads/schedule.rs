@@ -12,7 +12,7 @@ use crate::trace::AllocatorRequest;
 
 /// What happens between two calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum ThreadChange {
     /// A thread ends.
     End(u32),
     /// A thread begins.
@@ -26,7 +26,7 @@ pub(super) enum Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Schedule {
     /// Each with the call before which it happens.
-    changes: Vec<(u64, Change)>,
+    changes: Vec<(u64, ThreadChange)>,
     next: usize,
 }
 
@@ -53,29 +53,29 @@ impl Schedule {
                 Some(death) => Some(death.clamp(after_last, outline.calls.max(after_last))),
                 None => (!knows_ends).then_some(after_last),
             };
-            changes.push((begin, Change::Begin(index)));
-            changes.extend(end.map(|end| (end, Change::End(index))));
+            changes.push((begin, ThreadChange::Begin(index)));
+            changes.extend(end.map(|end| (end, ThreadChange::End(index))));
         }
         for made in &outline.requests {
             let by = threads.iter().position(|thread| thread.number == made.thread);
             let by = by.map_or(first, |index| index as u32);
-            changes.push((made.event.min(outline.calls), Change::Request(by, made.request)));
+            changes.push((made.event.min(outline.calls), ThreadChange::Request(by, made.request)));
         }
         // Between the same two calls: requests of threads that end, ends, births, other requests. A
         // thread never ends between the two calls between which it begins, as it makes calls.
         let ends: HashSet<(u64, u32)> = changes
             .iter()
             .filter_map(|(event, change)| match change {
-                Change::End(thread) => Some((*event, *thread)),
+                ThreadChange::End(thread) => Some((*event, *thread)),
                 _ => None,
             })
             .collect();
         changes.sort_by_key(|(event, change)| {
             let rank = match change {
-                Change::Request(thread, _) if ends.contains(&(*event, *thread)) => 0,
-                Change::End(_) => 1,
-                Change::Begin(_) => 2,
-                Change::Request(..) => 3,
+                ThreadChange::Request(thread, _) if ends.contains(&(*event, *thread)) => 0,
+                ThreadChange::End(_) => 1,
+                ThreadChange::Begin(_) => 2,
+                ThreadChange::Request(..) => 3,
             };
             (*event, rank)
         });
@@ -88,7 +88,7 @@ impl Schedule {
     }
 
     /// The next change that happens before the call of that index, or before an earlier one.
-    pub fn due(&mut self, event: u64) -> Option<Change> {
+    pub fn due(&mut self, event: u64) -> Option<ThreadChange> {
         let (_, change) = self.changes.get(self.next).filter(|(at, _)| *at <= event)?;
         self.next += 1;
         Some(*change)
@@ -121,14 +121,17 @@ mod tests {
         }
     }
 
-    fn changes(threads: &[ProgramThread], requests: Vec<AllocatorEvent>) -> Vec<(u64, Change)> {
+    fn changes(
+        threads: &[ProgramThread],
+        requests: Vec<AllocatorEvent>,
+    ) -> Vec<(u64, ThreadChange)> {
         let outline = Outline { calls: 100, requests, ..Outline::default() };
         Schedule::new(&outline, threads).changes
     }
 
     #[test]
     fn threads_end_when_the_trace_says_so_else_after_their_last_call() {
-        use Change::{Begin, End};
+        use ThreadChange::{Begin, End};
         let threads = [thread(1, [0, 99], [None; 2]), thread(4, [3, 9], [None; 2])];
         assert_eq!(changes(&threads, vec![]), [(3, Begin(1)), (10, End(1))]);
         let threads = [
@@ -163,13 +166,13 @@ mod tests {
         assert_eq!(
             found,
             [
-                (3, Change::Begin(1)),
-                (3, Change::Request(0, request)),
-                (10, Change::Request(1, request)),
-                (10, Change::End(1)),
-                (100, Change::Request(0, request)),
+                (3, ThreadChange::Begin(1)),
+                (3, ThreadChange::Request(0, request)),
+                (10, ThreadChange::Request(1, request)),
+                (10, ThreadChange::End(1)),
+                (100, ThreadChange::Request(0, request)),
             ]
         );
-        assert_eq!(changes(&[], vec![made(5, 1)]), [(5, Change::Request(0, request))]);
+        assert_eq!(changes(&[], vec![made(5, 1)]), [(5, ThreadChange::Request(0, request))]);
     }
 }

@@ -14,11 +14,11 @@ use std::sync::{Mutex, PoisonError};
 use super::split::LaneCall;
 use crate::program::Action;
 use crate::replay::error::ReplayError;
-use crate::replay::verify::filling;
+use crate::replay::filling::filling;
 
 /// A live block.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FilledBlock {
+pub(super) struct ReferenceBlock {
     end: usize,
     size: usize,
     /// The event of the call that filled it.
@@ -31,7 +31,7 @@ pub(super) struct SharedReference {
     /// The alignment of blocks of 16 bytes or more, in bytes.
     alignment: usize,
     /// By address.
-    live: Mutex<BTreeMap<usize, FilledBlock>>,
+    live: Mutex<BTreeMap<usize, ReferenceBlock>>,
     checked: AtomicU64,
 }
 
@@ -49,7 +49,7 @@ impl SharedReference {
     ///
     /// # Errors
     /// The rule that is broken.
-    pub fn ends(&self, call: &LaneCall, block: *mut c_void) -> Result<FilledBlock, ReplayError> {
+    pub fn ends(&self, call: &LaneCall, block: *mut c_void) -> Result<ReferenceBlock, ReplayError> {
         self.checked.fetch_add(u64::from(call.action == Action::Free), Ordering::Relaxed);
         let found = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let block_found = found.get(&(block as usize)).copied();
@@ -68,7 +68,7 @@ impl SharedReference {
         &self,
         call: &LaneCall,
         block: *mut c_void,
-        before: Option<FilledBlock>,
+        before: Option<ReferenceBlock>,
     ) -> Result<(), ReplayError> {
         self.checked.fetch_add(1, Ordering::Relaxed);
         let (start, size) = (block as usize, call.size);
@@ -80,7 +80,7 @@ impl SharedReference {
         if call.alignment == 0 && !start.is_multiple_of(wanted) {
             return Err(broken(call, format!("block {start:#x} is not aligned to {wanted} bytes")));
         }
-        let filled = FilledBlock { end: start + size.max(1), size, event: call.event };
+        let filled = ReferenceBlock { end: start + size.max(1), size, event: call.event };
         {
             let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
             let below = live.range(..filled.end).next_back();

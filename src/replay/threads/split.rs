@@ -23,7 +23,7 @@ pub enum Lanes {
 
 /// Where a block's address is while the block lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BlockPlace {
+pub(super) enum BlockHome {
     /// The call has no such block.
     Nowhere,
     /// A slot of the thread.
@@ -44,9 +44,9 @@ pub(super) struct LaneCall {
     /// Requested alignment in bytes; 0 for none.
     pub alignment: u32,
     /// The block that the call ends.
-    pub old: BlockPlace,
+    pub old: BlockHome,
     /// The block that the call begins.
-    pub new: BlockPlace,
+    pub new: BlockHome,
 }
 
 /// The calls of one thread.
@@ -86,22 +86,22 @@ impl SplitProgram {
         let crosses = crossing_births(program, &lane_at);
         let (mut cell_of, cells) = first_cells(&lane_at, &crosses, lanes);
         let mut split = vec![Lane::default(); lanes];
-        let mut held = vec![(BlockPlace::Nowhere, Domain::Raw, 0); program.slots()];
+        let mut held = vec![(BlockHome::Nowhere, Domain::Raw, 0); program.slots()];
         for (index, instruction) in program.instructions().iter().enumerate() {
             let (action, lane) = (instruction.action(), lane_at[index]);
             let place = &mut held[instruction.slot()];
-            let old = if instruction.ends_a_block() { place.0 } else { BlockPlace::Nowhere };
-            if let BlockPlace::Slot(slot) = old {
+            let old = if instruction.ends_a_block() { place.0 } else { BlockHome::Nowhere };
+            if let BlockHome::Slot(slot) = old {
                 split[lane as usize].free_slots.push(slot);
             }
             let new = if action == Action::Free {
-                BlockPlace::Nowhere
+                BlockHome::Nowhere
             } else if crosses[index] {
                 let cell = cell_of[lane as usize];
                 cell_of[lane as usize] += 1;
-                BlockPlace::Cell(cell, lane)
+                BlockHome::Cell(cell, lane)
             } else {
-                BlockPlace::Slot(split[lane as usize].take_slot())
+                BlockHome::Slot(split[lane as usize].take_slot())
             };
             *place = (new, instruction.domain(), lane);
             let size = if action == Action::Free { 0 } else { program.size(index) };
@@ -117,7 +117,7 @@ impl SplitProgram {
         }
         // A block that lives to the end changes no thread, so it has a slot.
         for (place, domain, lane) in held {
-            if let BlockPlace::Slot(slot) = place {
+            if let BlockHome::Slot(slot) = place {
                 split[lane as usize].live_slots.push((slot, domain));
             }
         }
@@ -261,9 +261,9 @@ mod tests {
                 assert_eq!((call.event, call.action), (index as u64, instruction.action()));
                 let wanted: Option<usize> = held[instruction.slot()].take();
                 let found = match call.old {
-                    BlockPlace::Nowhere => None,
-                    BlockPlace::Slot(slot) => slots[lane][slot as usize].take(),
-                    BlockPlace::Cell(cell, by) => {
+                    BlockHome::Nowhere => None,
+                    BlockHome::Slot(slot) => slots[lane][slot as usize].take(),
+                    BlockHome::Cell(cell, by) => {
                         let (block, filled_by) = cells[cell as usize].unwrap();
                         assert!(filled_by == by as usize && by as usize != lane);
                         Some(block)
@@ -273,11 +273,11 @@ mod tests {
                 if call.action != Action::Free {
                     held[instruction.slot()] = Some(index);
                     match call.new {
-                        BlockPlace::Nowhere => panic!("call {index} begins a block"),
-                        BlockPlace::Slot(slot) => {
+                        BlockHome::Nowhere => panic!("call {index} begins a block"),
+                        BlockHome::Slot(slot) => {
                             assert!(slots[lane][slot as usize].replace(index).is_none());
                         }
-                        BlockPlace::Cell(cell, by) => {
+                        BlockHome::Cell(cell, by) => {
                             assert_eq!(by as usize, lane);
                             assert!(cells[cell as usize].replace((index, lane)).is_none());
                         }
