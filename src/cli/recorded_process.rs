@@ -15,7 +15,7 @@ pub fn process_entry(header: &Header, process: &ProcessRecord) -> Option<Process
     Some(ProcessEntry { own_backend: own_backend(&header.facts).unwrap_or_default(), memory })
 }
 
-/// The curve, thinned out: of neighbouring points the larger is left, and the first and the last.
+/// The curve, thinned out: of adjacent points the larger is left, and the first and the last.
 fn points(samples: &[MemorySample]) -> Option<Vec<ProcessMemory>> {
     let heap_bytes = |sample: &MemorySample| {
         let parts = sample.parts?;
