@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::environment::{GLIBC_TUNABLES, PYTHONMALLOC};
 use crate::results::{ProcessEntry, ProcessMemory};
 use crate::trace::{Header, MemorySample, ProcessRecord};
 
@@ -52,7 +53,7 @@ fn own_backend(facts: &BTreeMap<String, String>) -> Option<String> {
     let settings: Vec<String> = variables
         .iter()
         .flat_map(|(name, value)| match *name {
-            "GLIBC_TUNABLES" => value
+            GLIBC_TUNABLES => value
                 .split(':')
                 .filter(|tunable| tunable.starts_with("glibc.malloc."))
                 .map(str::to_owned)
@@ -65,7 +66,7 @@ fn own_backend(facts: &BTreeMap<String, String>) -> Option<String> {
         [] => "malloc".to_owned(),
         settings => format!("malloc:{}", settings.join(",")),
     };
-    let chosen = variables.iter().find(|(name, _)| *name == "PYTHONMALLOC");
+    let chosen = variables.iter().find(|(name, _)| *name == PYTHONMALLOC);
     let chosen = chosen.map_or("", |(_, value)| value);
     let minor = fact("python").strip_prefix("3.").and_then(|rest| rest.split('.').next());
     match (minor, chosen) {
