@@ -63,6 +63,8 @@ mod checked {
 
     /// More than a process can address.
     const TOO_MUCH: usize = 1 << 47;
+    /// The largest alignment that rpmalloc serves: less than a span.
+    const MOST_ALIGNED: usize = 1 << 15;
 
     pub unsafe fn malloc(size: usize) -> *mut c_void {
         // SAFETY: any smaller size is allowed.
@@ -70,6 +72,11 @@ mod checked {
     }
 
     pub unsafe fn aligned(alignment: usize, size: usize) -> *mut c_void {
+        if alignment > MOST_ALIGNED {
+            // A block that is large enough to hold one, as for an allocator without the call.
+            // SAFETY: any size is allowed.
+            return unsafe { malloc(size.saturating_add(alignment)) };
+        }
         // SAFETY: as above.
         if size < TOO_MUCH {
             unsafe { rp::rpaligned_alloc(alignment, size) }

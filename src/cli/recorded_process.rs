@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::environment::{GLIBC_TUNABLES, PYTHONMALLOC};
 use crate::results::{ProcessEntry, ProcessMemory};
 use crate::trace::{Header, MemorySample, ProcessRecord};
 
@@ -15,7 +16,7 @@ pub fn process_entry(header: &Header, process: &ProcessRecord) -> Option<Process
     Some(ProcessEntry { own_backend: own_backend(&header.facts).unwrap_or_default(), memory })
 }
 
-/// The curve, thinned out: of neighbouring points the larger is left, and the first and the last.
+/// The curve, thinned out: of adjacent points the larger is left, and the first and the last.
 fn points(samples: &[MemorySample]) -> Option<Vec<ProcessMemory>> {
     let heap_bytes = |sample: &MemorySample| {
         let parts = sample.parts?;
@@ -52,7 +53,7 @@ fn own_backend(facts: &BTreeMap<String, String>) -> Option<String> {
     let settings: Vec<String> = variables
         .iter()
         .flat_map(|(name, value)| match *name {
-            "GLIBC_TUNABLES" => value
+            GLIBC_TUNABLES => value
                 .split(':')
                 .filter(|tunable| tunable.starts_with("glibc.malloc."))
                 .map(str::to_owned)
@@ -65,7 +66,7 @@ fn own_backend(facts: &BTreeMap<String, String>) -> Option<String> {
         [] => "malloc".to_owned(),
         settings => format!("malloc:{}", settings.join(",")),
     };
-    let chosen = variables.iter().find(|(name, _)| *name == "PYTHONMALLOC");
+    let chosen = variables.iter().find(|(name, _)| *name == PYTHONMALLOC);
     let chosen = chosen.map_or("", |(_, value)| value);
     let minor = fact("python").strip_prefix("3.").and_then(|rest| rest.split('.').next());
     match (minor, chosen) {

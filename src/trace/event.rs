@@ -55,7 +55,7 @@ impl Op {
     }
 }
 
-/// Who was asked for the memory: one of CPython's three allocation domains (`PyMem_RawMalloc`,
+/// Where the memory was requested: one of CPython's three allocation domains (`PyMem_RawMalloc`,
 /// `PyMem_Malloc`, `PyObject_Malloc`), or the C library itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Domain {

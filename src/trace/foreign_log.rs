@@ -52,7 +52,7 @@ pub struct Imported {
 type TakeItem<'a> = dyn FnMut(LogItem, &Sites) -> Result<(), TraceError> + 'a;
 
 /// What one reading found.
-struct Reading {
+struct LogReading {
     log: Log,
     /// Of the bytes that were read.
     checksum: u32,
@@ -86,7 +86,7 @@ impl ForeignLog {
     }
 
     /// Reads the log once and hands each call to `take`.
-    fn each(&self, take: &mut TakeItem<'_>) -> Result<Reading, TraceError> {
+    fn each(&self, take: &mut TakeItem<'_>) -> Result<LogReading, TraceError> {
         let unpacked = self.file.open()?;
         let mut log = Log::default();
         log.chosen_process = self.process;
@@ -98,7 +98,7 @@ impl ForeignLog {
                 self.each_record(unpacked.stream, parser.as_mut(), &mut log, take)?;
             }
         }
-        Ok(Reading { log, checksum: unpacked.checksum.get() })
+        Ok(LogReading { log, checksum: unpacked.checksum.get() })
     }
 
     fn each_line(
