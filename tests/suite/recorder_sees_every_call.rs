@@ -90,9 +90,18 @@ impl Trace {
         arenas
     }
 
+    /// Whether a block of `size` bytes was requested, or from 3.15 on the `bytes` in its place.
     fn has_size(&self, size: u64) -> bool {
-        self.rows.iter().any(|row| row.size == size)
+        self.rows.iter().any(|row| row.size == size || row.size == size + BYTES_HEADER)
     }
+}
+
+/// From 3.15 on the contents of a `bytearray` are a `bytes` object, with a header of so many bytes.
+const BYTES_HEADER: u64 = 32;
+
+/// Whether a row is the contents of a `bytearray` of `length` bytes. A closing zero may follow.
+fn is_bytearray(row: &Row, length: u64) -> bool {
+    [0, 1, 1 + BYTES_HEADER].iter().any(|more| row.size == length + more)
 }
 
 /// A folder for the traces of one recording, and the interpreter that is recorded.
@@ -334,7 +343,7 @@ for n in range(50):
         assert!(output.status.success(), "3.{minor}: {}", errors(&output));
         let trace = place.trace();
         let site_of = |size: u64| {
-            let at = trace.rows.iter().position(|row| row.size == size || row.size == size + 1);
+            let at = trace.rows.iter().position(|row| is_bytearray(row, size));
             at.map_or("not recorded", |at| trace.sites[at].as_str())
         };
         for (size, line) in [(70100, 3), (70200, 5), (70300, 7), (70400, 9), (70500, 14)] {
@@ -978,7 +987,7 @@ except RuntimeError as error:
     print(error)
 after = bytearray(70400)
 "#;
-    for (minor, python) in interpreters::find_of(6..=13) {
+    for (minor, python) in interpreters::find_of(6..=15) {
         let place = Workplace::new(&python);
         expect(0, heaplay().arg("recorder").arg(place.folder.path()));
         let script = place.file("app.py", script);
@@ -1006,7 +1015,7 @@ after = bytearray(70400)
         for (size, there) in
             [(70100, true), (70150, true), (70000, false), (70200, false), (70300, false)]
         {
-            let is_there = trace.has_size(size) || trace.has_size(size + 1);
+            let is_there = trace.rows.iter().any(|row| is_bytearray(row, size));
             assert_eq!(is_there, there, "3.{minor}: {size}");
         }
         let at = trace.rows.iter().position(|row| row.size == 70100 || row.size == 70101).unwrap();
@@ -1028,7 +1037,7 @@ fn a_whole_program_is_recorded_late() {
     let without_heaplay =
         std::env::split_paths(&path).filter(|folder| !folder.join("heaplay").exists());
     let without_heaplay = std::env::join_paths(without_heaplay).unwrap();
-    for (minor, python) in interpreters::find_of(6..=13) {
+    for (minor, python) in interpreters::find_of(6..=15) {
         let place = Workplace::new(&python);
         expect(0, heaplay().arg("recorder").arg(place.folder.path()));
         place.file(
@@ -1164,8 +1173,7 @@ os._exit(0)
         let trace = place.trace();
         trace.assert_whole();
         for (size, site) in expected {
-            let at =
-                trace.rows.iter().position(|row| row.size == size || row.size == size + 1).unwrap();
+            let at = trace.rows.iter().position(|row| is_bytearray(row, size)).unwrap();
             let names: Vec<&str> =
                 trace.sites[at].split(" < ").take(site.split(" < ").count()).collect();
             assert_eq!(names.join(" < "), site, "3.{minor}");
@@ -1218,8 +1226,7 @@ last = bytearray(70300)
         let [(thread, interpreter)] = apart[..] else { panic!("3.{minor}: {apart:?}") };
         assert!(interpreter > 0);
         let threads = |size: u64| {
-            let rows =
-                trace.rows.iter().filter(move |row| row.size == size || row.size == size + 1);
+            let rows = trace.rows.iter().filter(move |row| is_bytearray(row, size));
             rows.map(|row| row.thread).collect::<Vec<_>>()
         };
         assert_eq!(
@@ -1340,7 +1347,7 @@ stop = True
 for thread in threads: thread.join()
 print("done")
 "#;
-    let found = interpreters::find_of(6..=13);
+    let found = interpreters::find_of(6..=15);
     for (minor, python) in found.first().into_iter().chain(found.last()) {
         let place = Workplace::new(python);
         expect(0, heaplay().arg("recorder").arg(place.folder.path()));

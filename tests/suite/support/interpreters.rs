@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 use super::skip::skip;
 
 /// The minor versions of CPython 3 that the recorder knows.
-pub const RECORDABLE: RangeInclusive<u32> = 7..=13;
+pub const RECORDABLE: RangeInclusive<u32> = 7..=15;
 /// The minor versions of CPython 3 that any test knows.
-const KNOWN: RangeInclusive<u32> = 6..=14;
+const KNOWN: RangeInclusive<u32> = 6..=15;
 
 /// Every interpreter found that can be recorded: minor version and file. A version that is missing
 /// is a skip.
