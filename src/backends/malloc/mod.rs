@@ -1,8 +1,10 @@
 //! `malloc`: the system's own allocator, as CPython's raw domain calls it.
 
 mod backend;
+mod glibc;
 mod settings;
 #[cfg(target_env = "gnu")]
 mod thread_cache;
 
-pub use backend::{MEMBER, c_library, flush_thread_cache, trim, version};
+pub use backend::{MEMBER, c_library, flush_thread_cache, trim};
+pub use glibc::version;
