@@ -91,6 +91,9 @@ pub struct RawLog {
     pub executable: String,
     /// How the process ended, where its parent knows: `signal 9`, `exit status 3`.
     pub exit: Option<String>,
+    /// Blocks of CPython's allocator that were live before a late start, where they were counted
+    /// (`sys.getallocatedblocks`).
+    pub live_before: Option<u64>,
 }
 
 /// Marks that a trace holds at most, because its header is small.
@@ -264,6 +267,7 @@ impl RawLog {
             bypass: string(text::BYPASS),
             executable: string(text::EXECUTABLE),
             exit: None,
+            live_before: None,
         })
     }
 
@@ -412,6 +416,9 @@ impl RawLog {
         fact("ending", self.ending_text());
         if let Some(started) = self.started(survey) {
             fact("started", started);
+        }
+        if let Some(blocks) = self.live_before {
+            fact("live_before", blocks.to_string());
         }
         if let RecordingEnding::Limit(limit) = &self.ending {
             let seconds = survey.last_ns as f64 / 1e9;

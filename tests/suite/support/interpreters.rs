@@ -44,6 +44,27 @@ pub fn any() -> Option<PathBuf> {
     newest.map(|(_, path)| path.clone())
 }
 
+/// The variable that names a free-threaded CPython 3.13, where it is not on the PATH.
+const FREE_THREADED: &str = "HEAPLAY_TEST_PYTHON_3_13T";
+
+/// A free-threaded CPython 3.13; `None`, with a skip, where there is none.
+#[track_caller]
+pub fn free_threaded() -> Option<PathBuf> {
+    let named = std::env::var_os(FREE_THREADED).map(PathBuf::from);
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&folders).map(|folder| folder.join("python3.13t"));
+    let found = named.into_iter().chain(on_path).find(|python| {
+        let code = "import sys; print(sys.version_info[:2] == (3, 13), sys._is_gil_enabled())";
+        let output = Command::new(python).args(["-I", "-S", "-c", code]).output();
+        output.is_ok_and(|output| output.stdout == b"True False\n")
+    });
+    if found.is_none() {
+        let reason = format!("no python3.13t on the PATH; {FREE_THREADED} may name one");
+        skip("python3.13t", &reason);
+    }
+    found
+}
+
 /// All of them, looked for once: each file once, by minor version.
 fn found() -> &'static [(u32, PathBuf)] {
     static FOUND: OnceLock<Vec<(u32, PathBuf)>> = OnceLock::new();
