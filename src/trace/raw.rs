@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::{Lifetimes, Tracker};
 use super::event::{ArenaEvent, Columns, Header, Row, SiteId, Sites, TraceError};
-use super::explained::{explained_sentence, explained_warnings, own_allocators};
+use super::explained::{explained_sentence, explained_warnings, has_free_threaded, own_allocators};
 use super::formats::Creation;
 use super::process::ProcessRecord;
 use super::process_survey::ProcessSurvey;
@@ -139,6 +139,8 @@ pub struct Survey {
     pub interpreters: Vec<(u32, u32)>,
     /// Loaded files with an allocator of their own, looked for where memory is unexplained.
     pub own_allocators: Vec<String>,
+    /// Whether the process ran a free-threaded CPython.
+    pub is_free_threaded: bool,
     /// Whether a row has an alignment.
     pub has_alignments: bool,
     /// Threads, memory and requests.
@@ -370,6 +372,7 @@ impl RawLog {
         if explains_too_little {
             survey.own_allocators = own_allocators(items.modules(), &self.allocator_file);
         }
+        survey.is_free_threaded = has_free_threaded(items.modules());
         survey.rows = tracker.rows;
         survey.last_ns = items.time_ns;
         survey.interpreters = tracker
@@ -397,6 +400,9 @@ impl RawLog {
         let mut fact = |name: &str, value: String| drop(facts.insert(name.to_owned(), value));
         if !self.python.is_empty() {
             fact("python", self.python.clone());
+        }
+        if survey.is_free_threaded {
+            fact("free_threaded", "true".into());
         }
         fact("program", command_line(&self.program));
         fact("domains", if self.has_libc() { "all" } else { "python" }.into());

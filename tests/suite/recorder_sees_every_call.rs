@@ -327,6 +327,8 @@ fn counts_of_a_free_threaded_build_are_exact() {
         let recorded = [ops[0], ops[1], ops[2], trace.frees, bytes];
         assert_eq!(recorded, counted[..5], "mallocs callocs reallocs frees bytes");
         assert!(trace.count(Op::Malloc) > 800_000);
+        assert_eq!(trace.fact("free_threaded"), "true");
+        assert!(!errors(&output).contains("(mimalloc)"), "{}", errors(&output));
         assert_eq!(trace.rows.iter().map(|row| row.thread).max(), Some(5));
         if !options.is_empty() {
             let at = |line| trace.sites.iter().filter(|site| site.starts_with(line)).count();
@@ -1330,8 +1332,10 @@ fn a_running_process_is_recorded() {
             assert_eq!((count(71001), count(72001)), (0, 500), "3.{minor}");
             assert_eq!(count(73001), usize::from(signal.is_empty()), "3.{minor}");
             // A bytearray is two blocks. The list, and what loads the recorder, are some hundred more.
+            // At its end the interpreter frees the rest.
             let number = |fact: &str| trace.fact(fact).parse::<u64>().unwrap();
-            assert!((2000..3000).contains(&number("unseen_frees")), "{}", number("unseen_frees"));
+            let most = if signal.is_empty() { u64::MAX } else { 3000 };
+            assert!((2000..most).contains(&number("unseen_frees")), "{}", number("unseen_frees"));
             assert!(number("live_before") > 3000, "3.{minor}");
             assert_eq!((number("lost_events"), number("unseen_ends")), (0, 0), "3.{minor}");
             assert_eq!(trace.fact("started"), "by the program, while it ran");
