@@ -164,7 +164,7 @@ mod tests {
         assert!(message("bump+malloc").contains("takes no lower layer"));
         assert!(message("bump:size=1").contains("it takes reserve"));
         assert!(message("pymalloc+null").contains("gives memory"));
-        assert!(message("pymalloc@2.7").contains("3.14"));
+        assert!(message("pymalloc@2.7").contains("3.15"));
     }
 
     #[test]

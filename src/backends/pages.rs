@@ -92,6 +92,15 @@ fn map_with(bytes: usize, flags: i32) -> io::Result<NonNull<u8>> {
     NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mmap returned address 0"))
 }
 
+/// Requests huge pages for a mapping. A kernel that refuses leaves small ones.
+///
+/// # Safety
+/// `start` and `bytes` are whole pages of a mapping of this module.
+pub unsafe fn request_huge(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's promise; the call changes no contents.
+    let _ = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+}
+
 /// Maps `bytes`, as huge pages where the kernel has such, touches them and unmaps them. The next
 /// mapping then gets memory that the machine already has. Under a hypervisor, pages that were free
 /// for some seconds may belong to the host again. The first touch of each then costs a fault of the
@@ -106,7 +115,7 @@ pub fn warm(bytes: usize) -> io::Result<()> {
     // SAFETY: the range was just mapped, nothing else uses it, and it is unmapped whole.
     unsafe {
         // A refusal leaves small pages, which are warmed as well.
-        let _ = libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
+        request_huge(start, bytes);
         for at in (0..bytes).step_by(page_bytes()) {
             start.add(at).write_volatile(1);
         }

@@ -6,6 +6,9 @@
 //! `record/limits.rs` has the options of the recording. `record/recorder.rs` is the verb for
 //! processes that heaplay does not start.
 
+#[macro_use]
+mod notes;
+mod attach;
 mod child;
 mod library;
 mod limits;
@@ -14,12 +17,12 @@ mod recorder;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use self::attach::Attachment;
 use self::library::Library;
 use self::limits::LimitArgs;
 use self::program::{CannotStart, ProgramKind};
@@ -27,11 +30,6 @@ pub use self::recorder::RecorderArgs;
 use crate::environment::LD_PRELOAD;
 use crate::trace::{Creation, Header, RawLog, RecordingEnding, Survey};
 use crate::units::{plain_bytes, with_commas};
-
-/// Prints a line on stderr. A closed stderr must not end the recording.
-macro_rules! print_note {
-    ($($text:tt)*) => { drop(writeln!(std::io::stderr(), $($text)*)) };
-}
 
 /// Records every allocation of a program, from its start: any dynamically linked program, and of a
 /// Python (CPython 3.7 and later) also its allocation domains.
@@ -59,12 +57,21 @@ pub struct RecordArgs {
         conflicts_with_all = ["program", "LimitArgs", "keep_raw", "any_program"]
     )]
     recover: Vec<PathBuf>,
+    /// Record a CPython 3.14 or later that runs already, by its process id, until Ctrl-C, a limit, or
+    /// its end. The trace has CPython's domains; blocks from before are counted, and have no rows
+    #[arg(
+        long,
+        value_name = "PID",
+        value_parser = clap::value_parser!(u32).range(1..),
+        conflicts_with_all = ["program", "recover", "any_program"]
+    )]
+    attach: Option<u32>,
     /// The program and its arguments, best after `--`: python app.py …, or ./server …
     #[arg(
         value_name = "PROGRAM",
         trailing_var_arg = true,
         allow_hyphen_values = true,
-        required_unless_present = "recover"
+        required_unless_present_any = ["recover", "attach"]
     )]
     program: Vec<OsString>,
 }
@@ -92,6 +99,9 @@ impl RecordArgs {
             };
             let traces = collection.make(logs)?;
             return Ok(if traces == 0 { ExitCode::from(2) } else { ExitCode::SUCCESS });
+        }
+        if let Some(pid) = self.attach {
+            return self.attach(pid);
         }
         let Some((name, arguments)) = self.program.split_first() else {
             bail!("no program was given")
@@ -146,6 +156,39 @@ impl RecordArgs {
             print_note!("heaplay: {nothing}");
         }
         Ok(exit.exit_code())
+    }
+}
+
+impl RecordArgs {
+    /// Records a process that runs already.
+    fn attach(self, pid: u32) -> anyhow::Result<ExitCode> {
+        if self.limits.has_start_or_mark() {
+            bail!(
+                "--attach begins at once and knows no marks; leave out --start-… and --stop-at-mark"
+            );
+        }
+        let logs = Logs::beside(&self.output)?;
+        let attachment = Attachment::prepare(pid, &self.output, self.limits, logs.base())?;
+        let end = attachment.run()?;
+        let mut read = logs.read()?;
+        for (_, log) in read.iter_mut().filter(|(_, log)| log.pid == u64::from(pid)) {
+            log.live_before = Some(end.live_before);
+        }
+        if end.still_records {
+            print_note!(
+                "heaplay: process {pid} did not answer, and records on until its end; the trace has \
+                 what was recorded so far, and the raw log stays"
+            );
+        }
+        let collection = Collection {
+            output: &self.output,
+            leaves_raw: self.keep_raw || end.still_records,
+            root: Some(pid.into()),
+            stop_at: None,
+            kind: ProgramKind::Python,
+        };
+        let traces = collection.make(read)?;
+        Ok(if traces == 0 { ExitCode::from(2) } else { ExitCode::SUCCESS })
     }
 }
 

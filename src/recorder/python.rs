@@ -55,11 +55,12 @@ struct FrameOffsets {
     form: InstructionForm,
     /// In the frame: the frame before it.
     previous: usize,
-    /// In the frame: the byte that marks a frame of the C stack, which has no code of its own. 3.12
-    /// and later.
+    /// In the frame: the byte that marks a frame without code of its own. 3.12 and later.
     owner: Option<usize>,
     /// In the code object: the name of the source file.
     filename: usize,
+    /// In every object: its type.
+    object_type: usize,
 }
 
 /// How a frame stores its instruction.
@@ -71,11 +72,40 @@ enum InstructionForm {
     Pointer(usize),
 }
 
-/// `FRAME_OWNED_BY_CSTACK`.
-const OWNED_BY_C_STACK: u8 = 3;
+/// The first owner of frames that have no code: `FRAME_OWNED_BY_CSTACK` up to 3.13, and
+/// `FRAME_OWNED_BY_INTERPRETER` later.
+const FIRST_OWNER_WITHOUT_CODE: u8 = 3;
+/// From 3.14 on these bits of the pointer to a code object say who counts the reference. Elsewhere
+/// they are 0.
+const TAG_BITS: usize = 7;
+/// `ob_type` in builds with a GIL.
+const OBJECT_TYPE: usize = 8;
 
 /// The offsets of a minor version of CPython 3.
-fn frame_offsets(minor: u32) -> Option<FrameOffsets> {
+fn frame_offsets(minor: u32, is_free_threaded: bool) -> Option<FrameOffsets> {
+    match (minor, is_free_threaded) {
+        (13, true) => Some(FREE_THREADED_3_13),
+        // From 3.14 on each thread may have a copy of the instructions.
+        (_, true) => None,
+        (_, false) => offsets_with_gil(minor),
+    }
+}
+
+/// The offsets of the free-threaded build of 3.13.
+const FREE_THREADED_3_13: FrameOffsets = FrameOffsets {
+    thread_frame: 72,
+    cframe_frame: None,
+    code: 0,
+    instruction: 56,
+    form: InstructionForm::Pointer(216),
+    previous: 8,
+    owner: Some(70),
+    filename: 128,
+    object_type: 24,
+};
+
+/// The offsets of a minor version of CPython 3, built with a GIL.
+fn offsets_with_gil(minor: u32) -> Option<FrameOffsets> {
     let old = |instruction, unit, filename| FrameOffsets {
         thread_frame: 24,
         cframe_frame: None,
@@ -85,6 +115,7 @@ fn frame_offsets(minor: u32) -> Option<FrameOffsets> {
         previous: 24,
         owner: None,
         filename,
+        object_type: OBJECT_TYPE,
     };
     Some(match minor {
         6 => old(120, 1, 96),
@@ -100,6 +131,7 @@ fn frame_offsets(minor: u32) -> Option<FrameOffsets> {
             previous: 48,
             owner: None,
             filename: 112,
+            object_type: OBJECT_TYPE,
         },
         12 => FrameOffsets {
             thread_frame: 56,
@@ -110,6 +142,7 @@ fn frame_offsets(minor: u32) -> Option<FrameOffsets> {
             previous: 8,
             owner: Some(70),
             filename: 112,
+            object_type: OBJECT_TYPE,
         },
         13 => FrameOffsets {
             thread_frame: 72,
@@ -120,6 +153,18 @@ fn frame_offsets(minor: u32) -> Option<FrameOffsets> {
             previous: 8,
             owner: Some(70),
             filename: 112,
+            object_type: OBJECT_TYPE,
+        },
+        14 | 15 => FrameOffsets {
+            thread_frame: 72,
+            cframe_frame: None,
+            code: 0,
+            instruction: 56,
+            form: InstructionForm::Pointer(208),
+            previous: 8,
+            owner: Some(74),
+            filename: 112,
+            object_type: OBJECT_TYPE,
         },
         _ => return None,
     })
@@ -162,11 +207,12 @@ impl Frames {
     /// `None` where this interpreter lacks a function or is of an unknown version.
     pub fn find(version: &[u8]) -> Option<Frames> {
         let (_, minor) = refusal::version(version)?;
-        let offsets = frame_offsets(minor).filter(|_| cfg!(target_pointer_width = "64"))?;
+        let offsets = frame_offsets(minor, is_free_threaded(version))
+            .filter(|_| cfg!(target_pointer_width = "64"))?;
         let first =
             |names: &[&CStr]| names.iter().map(|name| symbol(name)).find(|at| !at.is_null());
         let current = first(&[c"PyThreadState_GetUnchecked", c"_PyThreadState_UncheckedGet"])?;
-        // SAFETY: each function's signature is the same in 3.6 to 3.13.
+        // SAFETY: each function's signature is the same in 3.6 to 3.15.
         unsafe {
             Some(Frames {
                 offsets,
@@ -235,11 +281,11 @@ impl Frames {
                 frame = pointer(frame, at);
             }
             while !frame.is_null() {
-                let code = pointer(frame, offsets.code);
+                let code = pointer(frame, offsets.code).map_addr(|code| code & !TAG_BITS);
                 let is_python =
-                    offsets.owner.is_none_or(|at| frame.add(at).read() != OWNED_BY_C_STACK);
+                    offsets.owner.is_none_or(|at| frame.add(at).read() < FIRST_OWNER_WITHOUT_CODE);
                 if is_python
-                    && type_of(code) == self.code_type
+                    && type_of(code, offsets.object_type) == self.code_type
                     && !visit(CodePosition { code, instruction: self.instruction(frame, code) })
                 {
                     return;
@@ -292,7 +338,7 @@ impl Frames {
         // checked before the copy, so the copy cannot fail and raises no exception.
         unsafe {
             let name = pointer(position.code, self.offsets.filename);
-            if name.is_null() || type_of(name) != self.text_type {
+            if name.is_null() || type_of(name, self.offsets.object_type) != self.text_type {
                 return None;
             }
             let length = (self.text_length)(name);
@@ -315,15 +361,15 @@ unsafe fn pointer(object: *const u8, offset: usize) -> *const u8 {
     unsafe { object.add(offset).cast::<*const u8>().read() }
 }
 
-/// An object's type; null for a null pointer.
+/// An object's type, `offset` bytes into it; null for a null pointer.
 ///
 /// # Safety
 /// Null or a live Python object.
 #[inline(always)]
-unsafe fn type_of(object: *const u8) -> *const c_void {
+unsafe fn type_of(object: *const u8, offset: usize) -> *const c_void {
     if object.is_null() {
         return core::ptr::null();
     }
-    // SAFETY: ob_type follows the reference count in every build with a GIL.
-    unsafe { pointer(object, 8).cast() }
+    // SAFETY: the offset of ob_type in this build.
+    unsafe { pointer(object, offset).cast() }
 }

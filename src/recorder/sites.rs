@@ -11,7 +11,7 @@
 
 use crate::modules::Modules;
 use crate::order::SITES_LIMIT;
-use crate::python::{self, CodePosition, Frames};
+use crate::python::{CodePosition, Frames};
 use crate::rawlog::Control;
 use crate::shared::ProcessState;
 use crate::stream::Stream;
@@ -75,10 +75,9 @@ pub fn prepare(version: &[u8], depth: u32) -> Option<&'static str> {
     if depth == 0 {
         return None;
     }
-    // Objects of debug builds and of free-threaded builds have other fields.
+    // Objects of debug builds have other fields.
     let is_debug_build = !system::symbol(c"_Py_NegativeRefcount").is_null();
-    let is_other_layout = is_debug_build || python::is_free_threaded(version);
-    let frames = if is_other_layout { None } else { Frames::find(version) };
+    let frames = if is_debug_build { None } else { Frames::find(version) };
     let is_missing = frames.is_none();
     // SAFETY: the constructor runs before other threads exist; later the hooks are not in place.
     unsafe {

@@ -109,11 +109,29 @@ pub(super) fn own_allocators<'a>(
         let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
         let is_c_library = name.starts_with("libc.") || name.starts_with("ld-");
         let allocator = TEXTS.iter().find(|(text, _)| memchr::memmem::find(&bytes, text).is_some());
-        if let (false, Some((_, allocator))) = (is_c_library, allocator) {
+        // The calls of CPython's mimalloc are those of its domains, which are recorded.
+        let is_other = !is_c_library && !is_interpreter(&name);
+        if let (true, Some((_, allocator))) = (is_other, allocator) {
             found.push(format!("{name} ({allocator})"));
         }
     }
     found
+}
+
+/// Whether a file is CPython itself, or its library.
+fn is_interpreter(name: &str) -> bool {
+    name.starts_with("libpython3.") || name.starts_with("python3")
+}
+
+/// Whether one of the loaded files is a free-threaded CPython: `python3.13t`, `libpython3.13t.so.1.0`.
+pub(super) fn has_free_threaded<'a>(mut files: impl Iterator<Item = &'a str>) -> bool {
+    files.any(|path| {
+        let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
+        let rest = name.strip_prefix("lib").unwrap_or(&name).strip_prefix("python3.");
+        rest.is_some_and(|rest| {
+            rest.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with('t')
+        })
+    })
 }
 
 /// What a recording explains, in a sentence; `None` where the trace does not know.
@@ -149,6 +167,10 @@ pub fn explained_warnings(
                     plain_bytes(peak.own_mappings_bytes)
                 )
             }
+            ("", "", _) if fact("free_threaded") == "true" => {
+                "free memory in the mimalloc of this free-threaded CPython, whose calls are recorded"
+                    .to_owned()
+            }
             ("", "", _) => "mappings or an allocator that the recorder cannot see".to_owned(),
             ("", file, _) => format!("the program calls the malloc of {file}"),
             (files, ..) => format!(
@@ -177,6 +199,19 @@ pub fn explained_warnings(
 mod tests {
     use super::super::process::MemoryParts;
     use super::*;
+
+    #[test]
+    fn free_threaded_interpreters_are_known_by_their_files() {
+        for (path, expected) in [
+            ("/usr/lib/libpython3.13t.so.1.0", true),
+            ("/usr/bin/python3.14t", true),
+            ("/usr/bin/python3.14", false),
+            ("/usr/lib/libpython3.14.so.1.0", false),
+            ("/usr/lib/libtorch_python3.13t.so", false),
+        ] {
+            assert_eq!(has_free_threaded([path].into_iter()), expected, "{path}");
+        }
+    }
 
     fn sample(anonymous_mib: u64, blocks_mib: u64) -> MemorySample {
         MemorySample {

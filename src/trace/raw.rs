@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::{Lifetimes, Tracker};
 use super::event::{ArenaEvent, Columns, Header, Row, SiteId, Sites, TraceError};
-use super::explained::{explained_sentence, explained_warnings, own_allocators};
+use super::explained::{explained_sentence, explained_warnings, has_free_threaded, own_allocators};
 use super::formats::Creation;
 use super::process::ProcessRecord;
 use super::process_survey::ProcessSurvey;
@@ -91,6 +91,9 @@ pub struct RawLog {
     pub executable: String,
     /// How the process ended, where its parent knows: `signal 9`, `exit status 3`.
     pub exit: Option<String>,
+    /// Blocks of CPython's allocator that were live before a late start, where they were counted
+    /// (`sys.getallocatedblocks`).
+    pub live_before: Option<u64>,
 }
 
 /// Marks that a trace holds at most, because its header is small.
@@ -136,6 +139,8 @@ pub struct Survey {
     pub interpreters: Vec<(u32, u32)>,
     /// Loaded files with an allocator of their own, looked for where memory is unexplained.
     pub own_allocators: Vec<String>,
+    /// Whether the process ran a free-threaded CPython.
+    pub is_free_threaded: bool,
     /// Whether a row has an alignment.
     pub has_alignments: bool,
     /// Threads, memory and requests.
@@ -264,6 +269,7 @@ impl RawLog {
             bypass: string(text::BYPASS),
             executable: string(text::EXECUTABLE),
             exit: None,
+            live_before: None,
         })
     }
 
@@ -366,6 +372,7 @@ impl RawLog {
         if explains_too_little {
             survey.own_allocators = own_allocators(items.modules(), &self.allocator_file);
         }
+        survey.is_free_threaded = has_free_threaded(items.modules());
         survey.rows = tracker.rows;
         survey.last_ns = items.time_ns;
         survey.interpreters = tracker
@@ -394,6 +401,9 @@ impl RawLog {
         if !self.python.is_empty() {
             fact("python", self.python.clone());
         }
+        if survey.is_free_threaded {
+            fact("free_threaded", "true".into());
+        }
         fact("program", command_line(&self.program));
         fact("domains", if self.has_libc() { "all" } else { "python" }.into());
         fact("allocator", self.allocator());
@@ -412,6 +422,9 @@ impl RawLog {
         fact("ending", self.ending_text());
         if let Some(started) = self.started(survey) {
             fact("started", started);
+        }
+        if let Some(blocks) = self.live_before {
+            fact("live_before", blocks.to_string());
         }
         if let RecordingEnding::Limit(limit) = &self.ending {
             let seconds = survey.last_ns as f64 / 1e9;

@@ -258,7 +258,8 @@ fn settings_of_malloc_follow_the_manual() {
     let run = footprints(&traces::committed("service.trace"), &specs);
     let end = |spec: &str| mib(&run, spec, Metric::ResidentEndBytes);
     assert!(end(specs[1]) < 0.9 * end(specs[0]), "{} and {}", end(specs[1]), end(specs[0]));
-    assert!(end(specs[2]) > 1.2 * end(specs[1]));
+    // The thread cache of glibc 2.43 holds back more than that of 2.36.
+    assert!(end(specs[2]) > 1.1 * end(specs[1]));
     // Tunables: fast bins merge late. Without them, freed blocks of 64 to 128 bytes merge at once.
     let folder = tempfile::tempdir().unwrap();
     let csv = folder.path().join("merge.csv");
@@ -283,6 +284,9 @@ fn settings_of_malloc_follow_the_manual() {
         rows.lines().skip(1).map(|line| format!("{line}\n")).chain(between).collect();
     lines.sort_by_key(|line| line.split(',').next().unwrap().parse::<u64>().unwrap());
     fs::write(&csv, format!("event,op,size,lifetime,thread,domain\n{}", lines.concat())).unwrap();
+    if !has_fast_bins() {
+        return;
+    }
     let specs = ["malloc", "malloc:glibc.malloc.mxfast=0"];
     let run = footprints(&csv, &specs);
     let end = |spec: &str| mib(&run, spec, Metric::ResidentPeakBytes);
@@ -396,6 +400,14 @@ fn settings_of_rpmalloc_follow_its_header() {
     );
 }
 
+/// Whether this C library is a glibc with fast bins: one before 2.43.
+fn has_fast_bins() -> bool {
+    let version = backends::libc_version();
+    let minor =
+        version.strip_prefix("glibc 2.").and_then(|rest| rest.split('.').next()?.parse().ok());
+    minor.is_some_and(|minor: u32| minor < 43)
+}
+
 /// Each setting of each member, given a value that is not its default, is read back by the child.
 #[test]
 fn every_setting_is_accepted_or_refused() {
@@ -426,7 +438,7 @@ fn every_setting_is_accepted_or_refused() {
             "MALLOC_ARENA_MAX=2,MALLOC_ARENA_TEST=3,MALLOC_TRIM_THRESHOLD_=1M,MALLOC_TOP_PAD_=64K",
         ),
         ("malloc", "MALLOC_MMAP_THRESHOLD_=32K,MALLOC_MMAP_MAX_=9,MALLOC_PERTURB_=7"),
-        ("malloc", "glibc.malloc.mxfast=0,glibc.malloc.tcache_count=3,glibc.malloc.tcache_max=256"),
+        ("malloc", "glibc.malloc.tcache_count=3,glibc.malloc.tcache_max=256"),
         (
             "malloc",
             "glibc.malloc.arena_max=1,glibc.malloc.hugetlb=1,glibc.malloc.tcache_unsorted_limit=4",
@@ -444,7 +456,13 @@ fn every_setting_is_accepted_or_refused() {
             assert_eq!(code, Some(0), "{spec}: {text}");
         }
     }
+    // glibc 2.43 has no fast bins, and would ignore the setting.
+    let (code, text) = verify("malloc:glibc.malloc.mxfast=0");
+    assert_eq!(code == Some(0), has_fast_bins(), "{text}");
+    assert_eq!(text.contains("has no fast bins"), !has_fast_bins(), "{text}");
     for (name, setting, reason) in [
+        ("malloc", "glibc.malloc.tcache_max=4194281", "takes at most"),
+        ("malloc", "glibc.malloc.tcache_count=65536", "takes at most 65535"),
         ("jemalloc", "narenas=many", "did not take narenas=many"),
         ("jemalloc", "colour=red", "has no setting `colour`"),
         ("mimalloc", "purge_delay=soon", "did not take"),

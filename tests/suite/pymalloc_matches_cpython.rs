@@ -17,19 +17,20 @@
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::path::Path;
+use std::process::Command;
 use std::ptr;
 
 use heaplay::backends::pymalloc::{
     ArenaSource, ArenaStatistics as Statistics, Cpython37, Cpython38, Cpython39, Cpython310,
     Cpython311, Layout, Pymalloc,
 };
-use heaplay::backends::{Allocator, Backend};
+use heaplay::backends::{Allocator, Backend, open, parse};
 use heaplay::trace::Domain;
 
 use crate::support::arena_hooks::{Bases, Hooked, Watch};
 use crate::support::process::{errors, finish, printed};
 use crate::support::waves::{Event, Waves};
-use crate::support::{child, libraries};
+use crate::support::{child, interpreters, libraries};
 
 const DOMAIN_RAW: c_int = 0;
 const DOMAIN_OBJ: c_int = 2;
@@ -294,7 +295,7 @@ fn child() {
         (8, _) => run::<Cpython38>(real, watches, events, seed),
         (9, _) => run::<Cpython39>(real, watches, events, seed),
         (10, _) => run::<Cpython310>(real, watches, events, seed),
-        (11..=14, _) => run::<Cpython311>(real, watches, events, seed),
+        (11..=15, _) => run::<Cpython311>(real, watches, events, seed),
         other => panic!("no rules for 3.{}.{} here", other.0, other.1),
     };
     println!("\n== 3.{}.{}, bases {}, seed {seed}: {report}", version.0, version.1, bases.name());
@@ -366,4 +367,60 @@ same_addresses_as_the_real_allocator! {
     same_addresses_as_3_12: 12,
     same_addresses_as_3_13: 13,
     same_addresses_as_3_14: 14,
+    same_addresses_as_3_15: 15,
+}
+
+/// Prints whether the mapping of a live object has the flag of `madvise(MADV_HUGEPAGE)`, after the
+/// interpreter's pools have grown by many arenas.
+const HUGE_PAGE_FLAG: &str = r"
+import re, sys
+keep = [b'x%04d' % n for n in range(200000)]
+at, flags = id(keep[-1]), None
+for line in open('/proc/self/smaps'):
+    span = re.match('([0-9a-f]+)-([0-9a-f]+) ', line)
+    if span:
+        inside = int(span.group(1), 16) <= at < int(span.group(2), 16)
+    elif inside and line.startswith('VmFlags'):
+        flags = line.split()
+print('hg' in flags)
+";
+
+/// The pymalloc of each version requests huge pages where the interpreter of that version does.
+#[test]
+fn arenas_request_huge_pages_as_the_interpreter_does() {
+    for (minor, python) in interpreters::find_of(7..=15) {
+        let output = finish(Command::new(&python).args(["-I", "-S", "-c", HUGE_PAGE_FLAG]));
+        let real = printed(&output).trim() == "True";
+        assert!(output.status.success(), "3.{minor}: {}", errors(&output));
+        for bases in ["", ":bases=kernel", ":bases=aligned"] {
+            let spec = format!("pymalloc@3.{minor}{bases}");
+            assert_eq!(has_huge_page_flag(&spec), real, "{spec}");
+        }
+        assert!(!has_huge_page_flag(&format!("pymalloc@3.{minor}:hugepages=none")));
+        assert!(has_huge_page_flag(&format!("pymalloc@3.{minor}:hugepages=madvise")));
+    }
+}
+
+/// Whether the arena of a new block of that backend has the flag of `madvise(MADV_HUGEPAGE)`.
+fn has_huge_page_flag(spec: &str) -> bool {
+    let backend = open(&parse(spec).unwrap()).unwrap();
+    let table = *backend.domains().get(Domain::Obj);
+    // SAFETY: the table's own context; the block is freed once.
+    let (block, smaps) = unsafe {
+        let block = (table.malloc)(table.ctx, 100);
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        (table.free)(table.ctx, block);
+        (block.addr(), smaps)
+    };
+    let number = |text: &str| usize::from_str_radix(text, 16).ok();
+    let mut is_inside = false;
+    for line in smaps.lines() {
+        let span = line.split(' ').next().and_then(|span| span.split_once('-'));
+        if let Some((start, end)) = span.and_then(|(a, b)| Some((number(a)?, number(b)?))) {
+            is_inside = (start..end).contains(&block);
+        } else if is_inside && line.starts_with("VmFlags") {
+            return line.split(' ').any(|flag| flag == "hg");
+        }
+    }
+    panic!("{spec}: no mapping has the block");
 }

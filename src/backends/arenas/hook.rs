@@ -75,6 +75,8 @@ pub struct Arenas {
     bases: Bases,
     geometry: Geometry,
     passed_on: ArenaSource,
+    /// Whether arenas that the hook maps itself request huge pages.
+    requests_huge_pages: Cell<bool>,
     /// Bases in the recorded process, by birth.
     recorded: RefCell<Vec<u64>>,
     /// Base → birth.
@@ -92,6 +94,7 @@ impl Arenas {
             bases,
             geometry,
             passed_on,
+            requests_huge_pages: Cell::new(false),
             recorded: RefCell::default(),
             mapped: RefCell::default(),
             changes: RefCell::default(),
@@ -108,6 +111,12 @@ impl Arenas {
     /// Whether it needs [`Arenas::place_as`].
     pub fn wants_recorded(&self) -> bool {
         self.bases == Bases::Recorded
+    }
+
+    /// Lets arenas that the hook maps itself request huge pages. Those of the source behind the hook
+    /// are that source's matter.
+    pub fn request_huge_pages(&self) {
+        self.requests_huge_pages.set(true);
     }
 
     /// Sets the bases of the recorded process, by birth. Those here have the same offset from a
@@ -212,6 +221,17 @@ impl Arenas {
                 unsafe { (self.passed_on.alloc)(self.passed_on.ctx, bytes) }.cast(),
             );
         }
+        let base = self.map_at(offset)?;
+        if self.requests_huge_pages.get() {
+            // SAFETY: fresh pages of this size.
+            unsafe { pages::request_huge(base, bytes) };
+        }
+        Some(base)
+    }
+
+    /// Maps an arena at an offset, in bytes, from a multiple of its size.
+    fn map_at(&self, offset: usize) -> Option<NonNull<u8>> {
+        let bytes = self.geometry.arena;
         if offset == 0 {
             return pages::map_aligned(bytes, bytes).ok();
         }
@@ -272,7 +292,7 @@ mod tests {
     fn bases_are_as_set_and_places_are_found() {
         for bases in Bases::NAMED.into_iter().chain([Bases::Off(12 << 10)]) {
             assert_eq!(Bases::from_name(&bases.name()), Some(bases));
-            let arenas = Arenas::new(bases, GEOMETRY, ArenaSource::kernel());
+            let arenas = Arenas::new(bases, GEOMETRY, ArenaSource::kernel::<false>());
             arenas.place_as(&[0x7f12_3450_4000, 0x7f12_3470_0000, 0x7f12_34ff_f000]);
             let source = arenas.source();
             // SAFETY: the hook's own context; each arena is unmapped once.
@@ -301,7 +321,7 @@ mod tests {
 
     #[test]
     fn three_in_four_are_misaligned() {
-        let arenas = |bases| Arenas::new(bases, GEOMETRY, ArenaSource::kernel());
+        let arenas = |bases| Arenas::new(bases, GEOMETRY, ArenaSource::kernel::<false>());
         let misaligned = arenas(Bases::Misaligned);
         let off =
             (0..64).filter(|&birth| !misaligned.offset(birth).is_multiple_of(16 << 10)).count();

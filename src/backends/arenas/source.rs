@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "implements the functions of an arena allocator")]
 
 use std::ffi::c_void;
+use std::io;
 use std::ptr::{self, NonNull};
 
 use crate::backends::pages;
@@ -22,39 +23,49 @@ pub struct ArenaSource {
 }
 
 impl ArenaSource {
-    /// Plain `mmap`, as in CPython: at any multiple of a page.
-    pub fn kernel() -> ArenaSource {
-        unsafe extern "C" fn alloc(_ctx: *mut c_void, bytes: usize) -> *mut c_void {
-            pages::map(bytes).map_or(ptr::null_mut(), |start| start.as_ptr().cast())
+    /// Plain `mmap`, as in CPython: at any multiple of a page. With `HUGE`, each arena requests huge
+    /// pages (`MADV_HUGEPAGE`), as in CPython 3.15.
+    pub fn kernel<const HUGE: bool>() -> ArenaSource {
+        unsafe extern "C" fn alloc<const HUGE: bool>(
+            _ctx: *mut c_void,
+            bytes: usize,
+        ) -> *mut c_void {
+            as_arena::<HUGE>(pages::map(bytes), bytes)
         }
-        unsafe extern "C" fn free(_ctx: *mut c_void, arena: *mut c_void, bytes: usize) {
-            if let Some(start) = NonNull::new(arena.cast()) {
-                // SAFETY: what `alloc` returned, with the same size. CPython ignores a refusal,
-                // too.
-                let _ = unsafe { pages::unmap(start, bytes) };
-            }
-        }
-        ArenaSource { ctx: ptr::null_mut(), alloc, free }
+        ArenaSource { ctx: ptr::null_mut(), alloc: alloc::<HUGE>, free }
     }
 
-    /// Pages of the kernel, each arena at a multiple of a pool.
+    /// Pages of the kernel, each arena at a multiple of a pool; `HUGE` as in [`ArenaSource::kernel`].
     ///
     /// CPython uses any address that `mmap` returns, a multiple of 4 KiB. From 3.10 on, an arena
     /// that is not aligned to 16 KiB by chance loses one of its 64 pools. Here every arena is
     /// aligned, so that the same trace gives the same figures every time. Another source can return
     /// any address.
-    pub fn pages(pool_bytes: usize) -> ArenaSource {
-        unsafe extern "C" fn alloc(ctx: *mut c_void, bytes: usize) -> *mut c_void {
-            pages::map_aligned(bytes, ctx.addr())
-                .map_or(ptr::null_mut(), |start| start.as_ptr().cast())
+    pub fn pages<const HUGE: bool>(pool_bytes: usize) -> ArenaSource {
+        unsafe extern "C" fn alloc<const HUGE: bool>(
+            ctx: *mut c_void,
+            bytes: usize,
+        ) -> *mut c_void {
+            as_arena::<HUGE>(pages::map_aligned(bytes, ctx.addr()), bytes)
         }
-        unsafe extern "C" fn free(_ctx: *mut c_void, arena: *mut c_void, bytes: usize) {
-            if let Some(start) = NonNull::new(arena.cast()) {
-                // SAFETY: the heap returns what `alloc` returned, with the same size. A refusal
-                // leaves the arena mapped; CPython ignores it, too.
-                let _ = unsafe { pages::unmap(start, bytes) };
-            }
-        }
-        ArenaSource { ctx: ptr::without_provenance_mut(pool_bytes), alloc, free }
+        ArenaSource { ctx: ptr::without_provenance_mut(pool_bytes), alloc: alloc::<HUGE>, free }
+    }
+}
+
+/// A fresh mapping as an arena; null where there is none.
+fn as_arena<const HUGE: bool>(mapped: io::Result<NonNull<u8>>, bytes: usize) -> *mut c_void {
+    let Ok(start) = mapped else { return ptr::null_mut() };
+    if HUGE {
+        // SAFETY: the mapping is fresh and has this size.
+        unsafe { pages::request_huge(start, bytes) };
+    }
+    start.as_ptr().cast()
+}
+
+unsafe extern "C" fn free(_ctx: *mut c_void, arena: *mut c_void, bytes: usize) {
+    if let Some(start) = NonNull::new(arena.cast()) {
+        // SAFETY: the heap returns what `alloc` returned, with the same size. A refusal leaves the
+        // arena mapped; CPython ignores it, too.
+        let _ = unsafe { pages::unmap(start, bytes) };
     }
 }

@@ -5,11 +5,10 @@
 //! functions beside it).
 #![expect(unsafe_code, reason = "calls the C library's allocator")]
 
-#[cfg(target_env = "gnu")]
-use std::ffi::CStr;
 use std::ffi::c_void;
 
-use super::settings::{SETTINGS, environment, read_back};
+use super::glibc::version;
+use super::settings::{SETTINGS, check_effect, environment, read_back};
 #[cfg(target_env = "gnu")]
 use super::{arena_limit, thread_cache};
 use crate::backends::allocator::{Allocator, Domains};
@@ -118,20 +117,6 @@ unsafe extern "C" fn aligned(_ctx: *mut c_void, alignment: usize, size: usize) -
     unsafe { libc::memalign(alignment, size.max(1)) }
 }
 
-/// The C library of this process, as it reports itself.
-#[cfg(target_env = "gnu")]
-pub fn version() -> String {
-    // SAFETY: the function returns a string that lives as long as the library.
-    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
-    format!("glibc {}", version.to_string_lossy())
-}
-
-/// The C library of this process, which reports no version.
-#[cfg(not(target_env = "gnu"))]
-pub fn version() -> String {
-    "musl/unknown".to_owned()
-}
-
 /// Requests that the C library of this process returns unused memory.
 #[cfg(target_env = "gnu")]
 pub fn trim() -> Trim {
@@ -212,6 +197,7 @@ fn details(_spec: &BackendSpec) -> Result<String, BackendError> {
 fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     spec.takes_no_version()?;
     spec.takes_only(&SETTINGS)?;
+    check_effect(spec)?;
     read_back(spec)?;
     Ok(Box::new(Malloc))
 }

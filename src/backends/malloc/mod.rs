@@ -3,8 +3,10 @@
 #[cfg(target_env = "gnu")]
 mod arena_limit;
 mod backend;
+mod glibc;
 mod settings;
 #[cfg(target_env = "gnu")]
 mod thread_cache;
 
-pub use backend::{MEMBER, c_library, flush_thread_cache, make_request, trim, version};
+pub use backend::{MEMBER, c_library, flush_thread_cache, make_request, trim};
+pub use glibc::version;

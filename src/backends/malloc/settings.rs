@@ -1,5 +1,6 @@
 //! The settings of glibc's malloc: its environment variables and tunables.
 
+use super::glibc;
 use crate::backends::error::BackendError;
 use crate::backends::member::ChildEnvironment;
 use crate::backends::setting::{Setting, plain, setting};
@@ -48,16 +49,21 @@ pub(super) const SETTINGS: [Setting; 19] = [
     setting(
         "glibc.malloc.mxfast",
         "bytes; 0 none",
-        "128",
+        "128; refused from glibc 2.43 on",
         "largest block for fast bins, whose blocks merge late, all together",
     ),
     setting(
         "glibc.malloc.tcache_count",
         "number; 0 none",
-        "7",
+        "7, from glibc 2.43 on 16",
         "free blocks of each size in the thread's cache",
     ),
-    setting("glibc.malloc.tcache_max", "bytes", "1032", "largest block in that cache"),
+    setting(
+        "glibc.malloc.tcache_max",
+        "bytes; at most 1032, from glibc 2.42 on 4194280",
+        "1032",
+        "largest block in that cache",
+    ),
     setting(
         "glibc.malloc.tcache_unsorted_limit",
         "number; 0 no limit",
@@ -84,6 +90,7 @@ fn tunable(name: &str) -> String {
 /// `main`.
 pub(super) fn environment(spec: &BackendSpec) -> ChildEnvironment {
     spec.takes_only(&SETTINGS)?;
+    check_effect(spec)?;
     Ok(spec
         .settings()
         .iter()
@@ -92,6 +99,28 @@ pub(super) fn environment(spec: &BackendSpec) -> ChildEnvironment {
             None => (GLIBC_TUNABLES.to_owned(), format!("{name}={}", plain(value)).into()),
         })
         .collect())
+}
+
+/// Refuses values that this C library reads and ignores.
+///
+/// # Errors
+/// The first such setting, with the reason.
+pub(super) fn check_effect(spec: &BackendSpec) -> Result<(), BackendError> {
+    for (name, value) in spec.settings() {
+        let number = number(&plain(value));
+        if let Some(reason) = number.and_then(|number| glibc::ignores(&tunable(name), number)) {
+            return Err(spec.refused(format!("cannot take {name}={value}: {reason}")));
+        }
+    }
+    Ok(())
+}
+
+/// A number as a tunable has it: decimal, or hexadecimal after `0x`.
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
 }
 
 /// Reads the settings back: this process's own loader, with the same environment, lists the values
@@ -132,10 +161,6 @@ pub(super) fn read_back(spec: &BackendSpec) -> Result<(), BackendError> {
             .filter_map(|line| line.split_once(": "))
             .find(|(listed, _)| *listed == own)
             .map(|(_, rest)| rest.split(' ').next().unwrap_or_default());
-        let number = |text: &str| match text.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16).ok(),
-            None => text.parse().ok(),
-        };
         let present = environment(spec)?.iter().all(|(key, value)| {
             let value = value.to_string_lossy();
             std::env::var(key).is_ok_and(|present| present.split(':').any(|part| part == value))

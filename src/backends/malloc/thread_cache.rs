@@ -5,11 +5,13 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
+use super::glibc::{CACHED_BYTES_MOST, release};
 use crate::backends::backend::Trim;
+use crate::environment::GLIBC_TUNABLES;
 
-/// Requests, in bytes, that glibc's thread cache serves, and the steps of its sizes. Up to 2.41 no
+/// Requests, in bytes, that glibc's thread cache serves, and the steps of its sizes. From 2.42 on a
 /// setting makes it serve larger ones.
-const CACHED_BYTES: std::ops::RangeInclusive<usize> = 24..=1032;
+const CACHED_BYTES: std::ops::RangeInclusive<usize> = 24..=CACHED_BYTES_MOST as usize;
 const CACHED_STEP: usize = 16;
 /// Each `mallinfo2` walks all free chunks. Where there are so many that the flush takes longer than
 /// this, it ends without a result.
@@ -24,7 +26,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// So blocks are taken until a call takes exactly one chunk out of the arena: then the cache was
 /// empty and got no chunk. The other thread is started before, because its start calls malloc, too.
 pub(super) fn flush() -> Trim {
-    let Some(info) = HeapInfo::find() else { return Trim::None };
+    let Some(info) = HeapInfo::find().filter(|_| !caches_large_blocks()) else {
+        return Trim::None;
+    };
     let began = Instant::now();
     // SAFETY: only sets a limit: the thread below uses this arena, and makes none of its own.
     unsafe { libc::mallopt(M_ARENA_MAX, 1) };
@@ -49,6 +53,16 @@ pub(super) fn flush() -> Trim {
     }
     thread.free(taken);
     Trim::Done
+}
+
+/// Whether a setting makes the cache serve larger blocks. These have up to 4 MiB, and each size is a
+/// list of its own, so they cannot be taken out one by one.
+fn caches_large_blocks() -> bool {
+    let tunables = std::env::var(GLIBC_TUNABLES).unwrap_or_default();
+    let largest = tunables
+        .split(':')
+        .filter_map(|part| part.strip_prefix("glibc.malloc.tcache_max=")?.parse::<u64>().ok());
+    release() >= Some((2, 42)) && largest.last().is_some_and(|largest| largest > CACHED_BYTES_MOST)
 }
 
 /// `M_ARENA_MAX` of `malloc.h`.

@@ -22,7 +22,7 @@ use crate::trace::{AllocatorRequest, Domain};
 /// The entry of the list.
 pub const MEMBER: Member = Member {
     name: "pymalloc",
-    summary: "CPython's pool allocator, event for event; @3.6 to @3.14 (default: the newest); \
+    summary: "CPython's pool allocator, event for event; @3.6 to @3.15 (default: 3.14); \
               every constant is a setting",
     below: Some("malloc"),
     settings: &settings::SETTINGS,
@@ -181,11 +181,19 @@ fn open_layout<L: Layout>(
     below: Box<dyn Backend>,
     layout: L,
     rules: String,
-    bases: Option<Bases>,
+    (bases, is_huge): (Option<Bases>, bool),
 ) -> Opened {
     let constants = layout.constants();
-    let arenas = bases.map(|bases| Arenas::new(bases, constants.geometry(), ArenaSource::kernel()));
-    let source = arenas.map_or_else(|| ArenaSource::pages(constants.pool()), Arenas::source);
+    let (kernel, pages) = if is_huge {
+        (ArenaSource::kernel::<true>(), ArenaSource::pages::<true>(constants.pool()))
+    } else {
+        (ArenaSource::kernel::<false>(), ArenaSource::pages::<false>(constants.pool()))
+    };
+    let arenas = bases.map(|bases| Arenas::new(bases, constants.geometry(), kernel));
+    if let Some(arenas) = arenas.filter(|_| is_huge) {
+        arenas.request_huge_pages();
+    }
+    let source = arenas.map_or(pages, Arenas::source);
     // SAFETY: fresh pages of the kernel are used by nothing else.
     let mut backend = unsafe { Pymalloc::new(below, source, layout)? };
     backend.rules = rules;
@@ -196,7 +204,7 @@ fn open_layout<L: Layout>(
 fn open(spec: &BackendSpec, below: Option<Box<dyn Backend>>) -> Opened {
     let (wanted, bases) = (PymallocSettings::of(spec)?, Bases::of(spec)?);
     let below = below.ok_or_else(|| spec.refused("needs a lower layer".to_owned()))?;
-    let rules = wanted.rules();
+    let (rules, bases) = (wanted.rules(), (bases, wanted.requests_huge_pages()));
     match wanted.constants() {
         // A version's own constants are known to the compiler, however the spec names them.
         c if c == Cpython36.constants() => open_layout(below, Cpython36, rules, bases),

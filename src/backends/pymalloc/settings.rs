@@ -1,6 +1,6 @@
 //! The constants that a spec asks for, and the allocator as text, layer by layer.
 //!
-//! A spec names a version (the newest when it names none) and changes constants of it:
+//! A spec names a version (3.14 when it names none) and changes constants of it:
 //! `pymalloc@3.6:threshold=256` is the allocator of Python 2.5 to 3.2.
 
 use std::fmt::Write as _;
@@ -25,10 +25,15 @@ struct VersionRules {
 
 /// The oldest and newest CPython 3 whose rules are here.
 const OLDEST: u32 = 6;
-const NEWEST: u32 = 14;
+const NEWEST: u32 = 15;
+/// The version of a spec without one. 3.15 has the same rules, and requests huge pages.
+const DEFAULT: u32 = 14;
+/// From this version on each new arena requests huge pages: `madvise(MADV_HUGEPAGE)` in
+/// `_PyMem_ArenaAlloc` (Objects/obmalloc.c of 3.15, as in its binary).
+const REQUESTS_HUGE_PAGES: u32 = 15;
 
 /// Every set of rules, the oldest first.
-fn rules() -> [VersionRules; 6] {
+fn rules() -> [VersionRules; 7] {
     let rules = |from, constants, versions| VersionRules { from, constants, versions };
     [
         rules((OLDEST, 0), Cpython36.constants(), "3.6 to 3.7.3"),
@@ -37,11 +42,12 @@ fn rules() -> [VersionRules; 6] {
         rules((9, 0), Cpython39.constants(), "3.9"),
         rules((10, 0), Cpython310.constants(), "3.10"),
         rules((11, 0), Cpython311.constants(), "3.11 to 3.14"),
+        rules((15, 0), Cpython311.constants(), "3.15"),
     ]
 }
 
 /// The settings; the default of each is the version's own.
-pub(super) const SETTINGS: [Setting; 8] = [
+pub(super) const SETTINGS: [Setting; 9] = [
     setting("arena", "bytes, a power of two", "256KiB, from 3.10 on 1MiB", "size of an arena"),
     setting("pool", "bytes, a power of two", "4KiB, from 3.10 on 16KiB", "size of a pool"),
     setting(
@@ -69,6 +75,12 @@ pub(super) const SETTINGS: [Setting; 8] = [
         "walk, from 3.8 on table",
         "the search for an arena's position in the list of those with free pools",
     ),
+    setting(
+        "hugepages",
+        "none or madvise",
+        "none, from 3.15 on madvise",
+        "whether a new arena requests transparent huge pages",
+    ),
     Bases::setting("each at a multiple of a pool"),
 ];
 
@@ -85,13 +97,17 @@ const HISTORIC: [(&str, &str); 5] = [
         "3.6 as some builders patch it, with 16-byte blocks: the rules of 3.7.4",
     ),
     ("pymalloc@3.10:owner=index,pool=4KiB", "3.10 and later built with WITH_PYMALLOC_RADIX_TREE=0"),
-    ("pymalloc@3.14:arena=2MiB", "builds for huge pages: arenas of 2 MiB"),
+    (
+        "pymalloc@3.15:arena=2MiB",
+        "3.15 built --with-pymalloc-hugepages, without PYTHON_PYMALLOC_HUGEPAGES=1",
+    ),
 ];
 
 /// What a spec asks for.
 pub(super) struct PymallocSettings {
     constants: Constants,
     versions: &'static str,
+    requests_huge_pages: bool,
     /// The settings that change constants, as written.
     changed: Vec<String>,
 }
@@ -106,6 +122,7 @@ impl PymallocSettings {
         spec.takes_only(&SETTINGS)?;
         let rules = rules_of(spec)?;
         let mut constants = rules.constants;
+        let mut requests_huge_pages = rules.from.0 >= REQUESTS_HUGE_PAGES;
         let power = |key: &str, value: &str| {
             let bytes = parse_bytes(value).ok().filter(|bytes| bytes.is_power_of_two());
             bytes.map(u64::ilog2).ok_or_else(|| {
@@ -138,6 +155,13 @@ impl PymallocSettings {
                         _ => return Err(expected("index, radix or radix48")),
                     }
                 }
+                "hugepages" => {
+                    requests_huge_pages = match value.as_str() {
+                        "none" => false,
+                        "madvise" => true,
+                        _ => return Err(expected("none or madvise")),
+                    }
+                }
                 "order" => {
                     constants.finds_by_table = match value.as_str() {
                         "walk" => false,
@@ -157,12 +181,17 @@ impl PymallocSettings {
         if let Some(clash) = constants.broken() {
             return Err(spec.refused(format!("cannot be so: {}", clash.text(&constants))));
         }
-        Ok(PymallocSettings { constants, versions: rules.versions, changed })
+        Ok(PymallocSettings { constants, versions: rules.versions, requests_huge_pages, changed })
     }
 
     /// The resulting constants.
     pub fn constants(&self) -> Constants {
         self.constants
+    }
+
+    /// Whether a new arena requests huge pages.
+    pub fn requests_huge_pages(&self) -> bool {
+        self.requests_huge_pages
     }
 
     /// `3.9`, or `3.9 with align=8`.
@@ -177,7 +206,7 @@ impl PymallocSettings {
 /// The rules for the version of a spec: `3.N` means its last patch release, `3.N.P` that one.
 fn rules_of(spec: &BackendSpec) -> Result<VersionRules, BackendError> {
     let version = match spec.version() {
-        None => (NEWEST, u32::MAX),
+        None => (DEFAULT, u32::MAX),
         Some(text) => {
             spec.cpython(OLDEST, NEWEST).ok_or_else(|| spec.has_no_version(text, OLDEST, NEWEST))?
         }
@@ -205,6 +234,7 @@ pub(super) fn details(spec: &BackendSpec) -> Result<String, BackendError> {
     } else {
         "found by walking along them"
     };
+    let huge = if wanted.requests_huge_pages { "requested, by madvise" } else { "not requested" };
     let mut text = format!(
         "pymalloc: rules of CPython {}; versions 3.{OLDEST} to 3.{NEWEST}\n\
          layer 1, domains: raw bypasses the pools; mem and obj share them; \
@@ -218,6 +248,7 @@ pub(super) fn details(spec: &BackendSpec) -> Result<String, BackendError> {
          free arena   {empty}\n  \
          its position {order}\n  \
          arenas from  layer -1, pages: {places}\n  \
+         huge pages   {huge}\n  \
          size classes ({}):\n",
         wanted.rules(),
         constants.pools(),
@@ -265,10 +296,12 @@ mod tests {
             ("3.10", "3.10"),
             ("3.11.7", "3.11 to 3.14"),
             ("3.14", "3.11 to 3.14"),
+            ("3.15", "3.15"),
+            ("3.15.2", "3.15"),
         ] {
             assert_eq!(versions(text).unwrap(), expected, "{text}");
         }
-        for text in ["2.7", "3", "3.5", "3.15", "3.x", "3.11.", "3.11.1.1", ""] {
+        for text in ["2.7", "3", "3.5", "3.16", "3.x", "3.11.", "3.11.1.1", ""] {
             assert!(versions(text).is_err(), "{text}");
         }
     }
@@ -284,6 +317,11 @@ mod tests {
                        owner=index,empty=unmap,order=walk";
         assert_eq!(constants(written), old);
         assert_eq!(constants("pymalloc@3.11:owner=radix48"), Cpython310.constants());
+        assert_eq!(constants("pymalloc@3.15"), constants("pymalloc"));
+        let requests =
+            |text: &str| PymallocSettings::of(&parse(text).unwrap()).unwrap().requests_huge_pages();
+        assert!(requests("pymalloc@3.15") && requests("pymalloc@3.9:hugepages=madvise"));
+        assert!(!requests("pymalloc") && !requests("pymalloc@3.15:hugepages=none"));
         for (example, what) in HISTORIC {
             let text = describe(&parse(example).unwrap()).unwrap();
             assert!(text.contains("layer 2") && text.contains(example), "{example}: {what}");
@@ -316,6 +354,7 @@ mod tests {
             ("owner=tree", "radix48"),
             ("empty=maybe", "unmap or keep"),
             ("order=none", "walk or table"),
+            ("hugepages=2MiB", "none or madvise"),
             ("bases=x", "misaligned"),
             ("pools=4KiB", "it takes arena, pool"),
         ] {

@@ -48,6 +48,9 @@ const OBJ: c_int = 2;
 /// From this minor version on, the pools belong to an interpreter.
 const NEEDS_INTERPRETER: u32 = 12;
 
+/// From this minor version on an interpreter's own arenas request huge pages.
+const REQUESTS_HUGE_PAGES: u32 = 15;
+
 /// The pools of an interpreter's library. Their state is global to the process.
 struct Python {
     library: Library,
@@ -109,6 +112,9 @@ impl Python {
         }
         let geometry = print(&library, table(OBJ), *domains.get(Domain::Obj))?.geometry;
         let arenas = hook_arenas(&library, bases, geometry)?;
+        if minor >= REQUESTS_HUGE_PAGES {
+            arenas.request_huge_pages();
+        }
         Ok(Python { library, path: path.to_owned(), minor, reported, domains, geometry, arenas })
     }
 }
@@ -143,7 +149,7 @@ fn hook_arenas(
     geometry: Geometry,
 ) -> Result<&'static Arenas, String> {
     type Call = unsafe extern "C" fn(*mut ArenaSource);
-    let mut own = ArenaSource::kernel();
+    let mut own = ArenaSource::kernel::<false>();
     // SAFETY: documented functions; the hook lives until the process ends.
     unsafe {
         function::<Call>(library, "PyObject_GetArenaAllocator")?(&mut own);

@@ -4,6 +4,7 @@
 pub mod order;
 
 use std::ffi::{OsStr, OsString};
+use std::time::Duration;
 
 use self::order::option;
 use crate::units::{Bytes, parse_bytes};
@@ -64,6 +65,22 @@ impl LimitArgs {
     /// The mark at which the recording shall end.
     pub fn stop_at_mark(&self) -> Option<&str> {
         self.stop_at_mark.as_deref()
+    }
+
+    /// The time after which the recording ends.
+    pub fn duration(&self) -> Option<Duration> {
+        self.duration.map(Duration::from_nanos)
+    }
+
+    /// The limits of a recording that begins late: calls, bytes, nanoseconds; 0 for none.
+    pub fn late(&self) -> (u64, u64, u64) {
+        let number = |limit: Option<u64>| limit.unwrap_or(0);
+        (number(self.max_events), number(self.max_bytes), number(self.duration))
+    }
+
+    /// Whether the recording begins later than at once, or ends at a mark.
+    pub fn has_start_or_mark(&self) -> bool {
+        self.start_after.is_some() || self.start_at_mark.is_some() || self.stop_at_mark.is_some()
     }
 
     /// The value of the recorder's variable. `root` is the process whose child must be recorded, 0

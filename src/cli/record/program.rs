@@ -218,7 +218,7 @@ pub fn is_launcher(path: &Path) -> bool {
 }
 
 /// Whether a binary exports CPython's allocator, or is linked to libpython.
-fn is_python(bytes: &[u8]) -> bool {
+pub fn is_python(bytes: &[u8]) -> bool {
     contains(bytes, b"PyMem_SetAllocator") || contains(bytes, b"libpython")
 }
 

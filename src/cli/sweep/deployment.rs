@@ -79,9 +79,9 @@ mod tests {
             "Dockerfile:    ENV MALLOC_TOP_PAD_=65536"
         );
         assert_eq!(
-            line("malloc:glibc.malloc.mxfast=0,glibc.malloc.tcache_count=0"),
+            line("malloc:glibc.malloc.arena_max=1,glibc.malloc.tcache_count=0"),
             "Dockerfile:    ENV PYTHONMALLOC=malloc \
-             GLIBC_TUNABLES=glibc.malloc.mxfast=0:glibc.malloc.tcache_count=0"
+             GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"
         );
         assert_eq!(
             line("so:/usr/lib/libx.so:x_:MALLOC_CONF=narenas:1"),

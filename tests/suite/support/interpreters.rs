@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 use super::skip::skip;
 
 /// The minor versions of CPython 3 that the recorder knows.
-pub const RECORDABLE: RangeInclusive<u32> = 7..=13;
+pub const RECORDABLE: RangeInclusive<u32> = 7..=15;
 /// The minor versions of CPython 3 that any test knows.
-const KNOWN: RangeInclusive<u32> = 6..=14;
+const KNOWN: RangeInclusive<u32> = 6..=15;
 
 /// Every interpreter found that can be recorded: minor version and file. A version that is missing
 /// is a skip.
@@ -42,6 +42,27 @@ pub fn any() -> Option<PathBuf> {
         skip("python3", "no CPython that can be recorded on the PATH or in pyenv");
     }
     newest.map(|(_, path)| path.clone())
+}
+
+/// The variable that names a free-threaded CPython 3.13, where it is not on the PATH.
+const FREE_THREADED: &str = "HEAPLAY_TEST_PYTHON_3_13T";
+
+/// A free-threaded CPython 3.13; `None`, with a skip, where there is none.
+#[track_caller]
+pub fn free_threaded() -> Option<PathBuf> {
+    let named = std::env::var_os(FREE_THREADED).map(PathBuf::from);
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&folders).map(|folder| folder.join("python3.13t"));
+    let found = named.into_iter().chain(on_path).find(|python| {
+        let code = "import sys; print(sys.version_info[:2] == (3, 13), sys._is_gil_enabled())";
+        let output = Command::new(python).args(["-I", "-S", "-c", code]).output();
+        output.is_ok_and(|output| output.stdout == b"True False\n")
+    });
+    if found.is_none() {
+        let reason = format!("no python3.13t on the PATH; {FREE_THREADED} may name one");
+        skip("python3.13t", &reason);
+    }
+    found
 }
 
 /// All of them, looked for once: each file once, by minor version.

@@ -16,9 +16,10 @@ use super::process::{both, finish};
 
 /// What tests may need, by the name that `HEAPLAY_TEST_REQUIRE` has for it. A name that ends with
 /// `3.` stands for one name a minor version of Python.
-pub const NEEDS: [&str; 27] = [
+pub const NEEDS: [&str; 28] = [
     "python3",           // any CPython 3.7 or later that can be recorded
     "python3.",          // an interpreter of that version
+    "python3.13t",       // a free-threaded one
     "libpython3.",       // its shared library
     "libpython-symbols", // a library up to 3.11 whose symbols are not stripped
     "python-headers",    // the internal headers of each installed 3.12 or later
