@@ -268,7 +268,7 @@ impl Collection<'_> {
     }
 
     /// The logs without those of launchers, if one may have been started and others were recorded.
-    /// If a Python was among that, only Pythons are left.
+    /// If one of those is a Python, only Pythons are left.
     fn without_launchers(&self, logs: Vec<(PathBuf, RawLog)>) -> Vec<(PathBuf, RawLog)> {
         let is_launcher = |log: &RawLog| program::is_launcher(Path::new(&log.executable));
         let has_python = logs.iter().any(|(_, log)| !log.python.is_empty());

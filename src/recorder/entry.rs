@@ -54,7 +54,7 @@ pub fn prepare() {
     unsafe {
         let state = STATE.get();
         let mut key = 0;
-        // Created early, a key is among the first, whose values libc stores without an allocation.
+        // Created early, a key is one of the first, whose values libc stores without an allocation.
         if (*state).end_key.is_none()
             && system::pthread_key_create(&raw mut key, Some(thread_ends)) == 0
         {

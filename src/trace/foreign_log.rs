@@ -80,11 +80,6 @@ impl ForeignLog {
         ForeignLog { process, ..self }
     }
 
-    /// The format of the log.
-    pub fn format(&self) -> &'static Foreign {
-        self.member
-    }
-
     /// Reads the log once and hands each call to `take`.
     fn each(&self, take: &mut TakeItem<'_>) -> Result<LogReading, TraceError> {
         let unpacked = self.file.open()?;

@@ -59,7 +59,7 @@ pub struct MemoryParts {
 
 impl MemoryParts {
     /// The parts that the recording explains, bytes. A replay makes no mappings of the program, so
-    /// these are not among them.
+    /// these are not counted.
     pub fn explained(&self) -> u64 {
         let parts = [self.blocks, self.arenas, self.free, self.images];
         parts.iter().fold(0, |sum, part| sum.saturating_add(*part))

@@ -1385,7 +1385,8 @@ fn what_cannot_be_attached_to_is_refused() {
     refused(&place, 4_000_000, &["process 4000000: does not exist"]);
     for (minor, python) in interpreters::find() {
         let place = Workplace::new(&python);
-        let cases: &[(&[&str], &[(&str, &str)], &str)] = if minor < 14 {
+        type RefusedCase<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+        let cases: &[RefusedCase<'_>] = if minor < 14 {
             &[(&[], &[], "3.14 is the first")]
         } else {
             &[

@@ -15,7 +15,7 @@ struct Trace {
     columns: Columns,
     rows: Vec<Row>,
     sites: Sites,
-    /// Of the process, CSV holds the threads alone.
+    /// Of the process, CSV holds the threads only.
     process: ProcessRecord,
 }
 

@@ -144,7 +144,7 @@ impl Attachment {
             self.limits.sites.unwrap_or(0),
         );
         self.send("begin.py", &call)?;
-        let asked = Instant::now();
+        let requested = Instant::now();
         let mut is_reported = false;
         loop {
             if let Some(answer) = self.answer("began") {
@@ -161,7 +161,7 @@ impl Attachment {
                 drop(fs::remove_file(self.file("begin.py")));
                 bail!("process {} had not begun to record: nothing was recorded", self.pid);
             }
-            if !is_reported && asked.elapsed() > PATIENCE {
+            if !is_reported && requested.elapsed() > PATIENCE {
                 is_reported = true;
                 print_note!(
                     "heaplay: process {} begins to record when its main thread next runs Python code",
@@ -182,8 +182,8 @@ impl Attachment {
         if self.send("end.py", &call).is_err() {
             return false;
         }
-        let asked = Instant::now();
-        while asked.elapsed() < END_PATIENCE {
+        let requested = Instant::now();
+        while requested.elapsed() < END_PATIENCE {
             if self.answer("ended").is_some() || !super::process_runs(self.pid.into()) {
                 return true;
             }
