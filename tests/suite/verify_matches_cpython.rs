@@ -329,3 +329,37 @@ fn a_recorded_program_ends_as_its_own_process_did() {
         );
     }
 }
+
+/// CPython's own mimalloc keeps the allocator contract, and reports what it is.
+#[test]
+fn cpythons_own_mimalloc_is_a_backend() {
+    let mut specs = Vec::new();
+    for minor in 13..=15 {
+        let libraries = libraries::libpythons(minor).into_iter();
+        specs.extend(libraries.map(|path| format!("python@{}:allocator=mimalloc", path.display())));
+    }
+    if let Some(python) = interpreters::free_threaded() {
+        let python = python.display();
+        let mut command = heaplay();
+        command.args(["verify", "--backend", &format!("python@{python}:allocator=pymalloc")]);
+        assert!(errors(&finish(&mut command)).contains("has mimalloc alone"));
+        specs.push(format!("python@{python}"));
+    }
+    let trace = repository("traces/hello.trace");
+    for spec in specs {
+        let mut command = heaplay();
+        let report = expect(0, command.arg("verify").arg(&trace).args(["--backend", &spec]));
+        assert!(report.contains("29989 calls checked"), "{spec}: {report}");
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        let mut command = heaplay();
+        command.arg("run").arg(&trace).args(["--backends", &spec, "--passes", "footprint"]);
+        expect(0, command.args(["-r", "1", "--out"]).arg(&run));
+        let summary = std::fs::read_to_string(run.join("summary.csv")).unwrap();
+        assert!(summary.contains("mimalloc of CPython 3.1"), "{spec}: {summary}");
+    }
+    let mut command = heaplay();
+    command.args(["verify", "--backend", "python@3.13:allocator=mimalloc,bases=aligned"]);
+    let refused = errors(&finish(&mut command));
+    assert!(refused.contains("cannot have bases") || refused.contains("no shared"), "{refused}");
+}

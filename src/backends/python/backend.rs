@@ -2,13 +2,15 @@
 #![expect(unsafe_code, reason = "calls into libpython")]
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, OsString, c_char, c_int, c_void};
+use std::ffi::{OsString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, PoisonError};
 
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use libloading::os::unix::Library;
 
 use super::find;
+use super::interpreter::{Interpreter, MEM, OBJ, RAW, function};
+use super::mimalloc::CpythonMimalloc;
 use super::printed::{self, Printed};
 use crate::backends::allocator::{Allocator, Domains};
 use crate::backends::arenas::{ArenaSource, ArenaStatistics, Arenas, Bases, Geometry, Pools};
@@ -16,7 +18,7 @@ use crate::backends::backend::{Backend, Counter, PoolFigure, ThreadUse, Trim};
 use crate::backends::error::BackendError;
 use crate::backends::malloc;
 use crate::backends::member::{ChildEnvironment, Member, Opened};
-use crate::backends::setting::Setting;
+use crate::backends::setting::{Setting, setting};
 use crate::backends::spec_checks::SpecChecks;
 use crate::environment::{HEAPLAY_PYTHON_LIBRARY, PYTHONHOME, PYTHONMALLOC};
 use crate::spec::BackendSpec;
@@ -25,8 +27,8 @@ use crate::trace::{AllocatorRequest, Domain};
 /// The entry of the list.
 pub const MEMBER: Member = Member {
     name: "python",
-    summary: "the real pymalloc of an installed interpreter: @3.11, @/path/to/python3, \
-              @libpython3.13.so",
+    summary: "the real pymalloc or mimalloc of an installed interpreter: @3.11, @3.13t, \
+              @/path/to/python3, @libpython3.13.so",
     below: None,
     settings: &SETTINGS,
     settings_read_from: None,
@@ -35,15 +37,18 @@ pub const MEMBER: Member = Member {
     open,
 };
 
-const SETTINGS: [Setting; 1] = [Bases::setting("kernel")];
+const SETTINGS: [Setting; 2] = [
+    setting(
+        "allocator",
+        "pymalloc or mimalloc",
+        "pymalloc; in a free-threaded build mimalloc",
+        "what serves the domains mem and obj; mimalloc is there from 3.13 on",
+    ),
+    Bases::setting("kernel"),
+];
 
 /// The library that the parent found, for its child.
 const LIBRARY: &str = HEAPLAY_PYTHON_LIBRARY;
-
-/// CPython's codes of the domains.
-const RAW: c_int = 0;
-const MEM: c_int = 1;
-const OBJ: c_int = 2;
 
 /// From this minor version on, the pools belong to an interpreter.
 const NEEDS_INTERPRETER: u32 = 12;
@@ -63,84 +68,26 @@ struct Python {
     arenas: &'static Arenas,
 }
 
-/// A function of the library.
-///
-/// # Safety
-/// `F` is the function's type.
-unsafe fn function<F: Copy>(library: &Library, name: &str) -> Result<F, String> {
-    // SAFETY: the caller's promise; the library stays loaded until the process ends.
-    unsafe { library.get::<F>(name.as_bytes()) }
-        .map(|symbol| *symbol)
-        .map_err(|_| format!("its library has no {name}"))
-}
-
 impl Python {
-    /// Loads the library and reads its tables; its pools are not touched.
-    fn load(path: &Path, bases: Bases) -> Result<Python, String> {
-        // SAFETY: loading CPython's library runs only the C library's start-up code.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-            .map_err(|error| format!("its library cannot be loaded: {error}"))?;
-        // SAFETY: CPython's documented functions with their documented signatures.
-        let (reported, get) = unsafe {
-            let version =
-                function::<unsafe extern "C" fn() -> *const c_char>(&library, "Py_GetVersion")?;
-            let get = function::<unsafe extern "C" fn(c_int, *mut Allocator)>(
-                &library,
-                "PyMem_GetAllocator",
-            )?;
-            (CStr::from_ptr(version()).to_string_lossy().replace('\n', " "), get)
-        };
-        if reported.contains("free-threading") {
-            return Err("it is a free-threaded build, which does not use pymalloc".to_owned());
-        }
-        let minor = reported
-            .strip_prefix("3.")
-            .and_then(|rest| rest.split(['.', ' ']).next()?.parse().ok());
-        let minor: u32 =
-            minor.ok_or_else(|| format!("its version `{reported}` is none of CPython 3"))?;
-        let table = |domain| {
-            let mut table = Allocator::refusing();
-            // SAFETY: the function fills in the table of an existing domain.
-            unsafe { get(domain, &mut table) };
-            table
-        };
+    /// Reads the library's tables; its pools are not touched.
+    fn start(interpreter: Interpreter, path: &Path, bases: Bases) -> Result<Python, String> {
+        let minor = interpreter.minor;
+        let tables = [RAW, MEM, OBJ].map(|domain| interpreter.table(domain));
+        let [raw, mem, obj] = tables;
         // Code outside of CPython's allocators calls the C library directly.
-        let domains =
-            Domains::new(table(RAW), table(MEM), table(OBJ)).with_libc(&malloc::c_library());
+        let domains = Domains::new(raw?, mem?, obj?).with_libc(&malloc::c_library());
         if minor >= NEEDS_INTERPRETER {
-            start_interpreter(&library, path, minor)?;
+            interpreter.start(path, "malloc")?;
         }
-        let geometry = print(&library, table(OBJ), *domains.get(Domain::Obj))?.geometry;
+        let now = interpreter.table(OBJ)?;
+        let Interpreter { library, reported, .. } = interpreter;
+        let geometry = print(&library, now, *domains.get(Domain::Obj))?.geometry;
         let arenas = hook_arenas(&library, bases, geometry)?;
         if minor >= REQUESTS_HUGE_PAGES {
             arenas.request_huge_pages();
         }
         Ok(Python { library, path: path.to_owned(), minor, reported, domains, geometry, arenas })
     }
-}
-
-/// Starts an interpreter that does not use the pools.
-fn start_interpreter(library: &Library, path: &Path, minor: u32) -> Result<(), String> {
-    let variables = [(PYTHONMALLOC, Some("malloc".into())), (PYTHONHOME, find::home(path, minor))];
-    for (name, value) in variables {
-        if let Some(value) = value
-            && std::env::var_os(name).as_deref() != Some(value.as_os_str())
-        {
-            // SAFETY: a child gets these from its parent, and has one thread. In any other process
-            // no other thread may read the environment now, as the interpreter does.
-            unsafe { std::env::set_var(name, value) };
-        }
-    }
-    // SAFETY: a documented function, and flags that are ints.
-    unsafe {
-        for flag in ["Py_NoSiteFlag", "Py_DontWriteBytecodeFlag"] {
-            if let Ok(flag) = library.get::<*mut c_int>(flag.as_bytes()) {
-                **flag = 1;
-            }
-        }
-        function::<unsafe extern "C" fn(c_int)>(library, "Py_InitializeEx")?(0);
-    }
-    Ok(())
 }
 
 fn hook_arenas(
@@ -260,6 +207,32 @@ impl Pools for Python {
     }
 }
 
+/// Whether a spec asks for mimalloc, by its setting or by a free-threaded library.
+///
+/// # Errors
+/// [`BackendError::Refused`] for settings that do not go together.
+fn wants_mimalloc(spec: &BackendSpec, library: &Path) -> Result<bool, BackendError> {
+    let is_free_threaded = find::is_free_threaded(library);
+    let wants = match spec.setting("allocator") {
+        None => is_free_threaded,
+        Some("mimalloc") => true,
+        Some("pymalloc") if is_free_threaded => {
+            let reason = "cannot have allocator=pymalloc: a free-threaded build has mimalloc alone";
+            return Err(spec.refused(reason.to_owned()));
+        }
+        Some("pymalloc") => false,
+        Some(other) => {
+            let reason = format!("has no allocator `{other}`: expected pymalloc or mimalloc");
+            return Err(spec.refused(reason));
+        }
+    };
+    if wants && spec.setting("bases").is_some() {
+        let reason = "cannot have bases: they place arenas of pymalloc, and mimalloc has none";
+        return Err(spec.refused(reason.to_owned()));
+    }
+    Ok(wants)
+}
+
 fn unavailable(reason: String) -> BackendError {
     BackendError::Unavailable { backend: "python".to_owned(), reason }
 }
@@ -289,8 +262,11 @@ fn environment(spec: &BackendSpec) -> ChildEnvironment {
         let rest = name.to_str()?.strip_prefix("libpython3.")?;
         rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse().ok()
     });
-    let mut all =
-        vec![(LIBRARY, library.clone().into_os_string()), (PYTHONMALLOC, OsString::from("malloc"))];
+    let allocator = if wants_mimalloc(spec, &library)? { "mimalloc" } else { "malloc" };
+    let mut all = vec![
+        (LIBRARY, library.clone().into_os_string()),
+        (PYTHONMALLOC, OsString::from(allocator)),
+    ];
     if let Some(home) = minor.and_then(|minor| find::home(&library, minor)) {
         all.push((PYTHONHOME, home.into_os_string()));
     }
@@ -300,13 +276,21 @@ fn environment(spec: &BackendSpec) -> ChildEnvironment {
 fn details(spec: &BackendSpec) -> Result<String, BackendError> {
     let bases = Bases::of(spec)?.unwrap_or(Bases::Kernel);
     let mut text = format!(
-        "python: the pymalloc in an interpreter's shared library, called through its own tables\n  \
-         takes @3.N, @3.N.P, @/path/to/python3, @/path/to/libpython3.N.so or @libpython3.N.so\n  \
+        "python: the pymalloc or mimalloc in an interpreter's shared library, called through its own \
+         tables\n  \
+         mimalloc: mem and obj have heaps of their own; raw is the C library's malloc;\n  \
+         sizes of its blocks are not known, and count as requested; varies with time\n  \
+         takes @3.N, @3.N.P, @3.Nt, @/path/to/python3, @/path/to/libpython3.N.so or @libpython3.N.so\n  \
          arenas from  {}\n",
         bases.text()
     );
     match library_of(spec) {
-        Ok(path) => text.push_str(&format!("  library      {}\n", path.display())),
+        Ok(path) => {
+            let has_mimalloc = wants_mimalloc(spec, &path)?;
+            let allocator = if has_mimalloc { "mimalloc" } else { "pymalloc" };
+            text.push_str(&format!("  library      {}\n", path.display()));
+            text.push_str(&format!("  allocator    {allocator}\n"));
+        }
         Err(error) => text.push_str(&format!("  none here: {error}\n")),
     }
     for path in find::all() {
@@ -327,21 +311,42 @@ fn open(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
             "this process has used its one interpreter; each needs a process".to_owned(),
         ));
     }
-    let python = Python::load(&path, bases)
-        .map_err(|reason| unavailable(format!("{}: {reason}", path.display())))?;
-    let wanted = spec.version().filter(|version| version.starts_with("3."));
-    let has = python.reported.split(' ').next().unwrap_or_default();
-    if let Some(wanted) = wanted
-        && has != wanted
-        && has
-            .strip_prefix(wanted)
-            .is_none_or(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    {
-        return Err(unavailable(format!("{} is CPython {has}, not {wanted}", path.display())));
-    }
+    let failed = |reason| unavailable(format!("{}: {reason}", path.display()));
+    let interpreter = Interpreter::load(&path).map_err(failed)?;
+    check_version(spec, &path, &interpreter)?;
+    let backend: Box<dyn Backend> =
+        if interpreter.is_free_threaded() || wants_mimalloc(spec, &path)? {
+            Box::new(CpythonMimalloc::start(interpreter, &path).map_err(failed)?)
+        } else {
+            Box::new(Python::start(interpreter, &path, bases).map_err(failed)?)
+        };
     // Loading a library and starting an interpreter leave free pages in the C library's heap that
     // are resident already. The replay's large blocks would use them without a page fault, where
     // every other backend begins with a fresh heap.
     malloc::trim();
-    Ok(Box::new(python))
+    Ok(backend)
+}
+
+/// Checks that the library is of the version that the spec names.
+fn check_version(
+    spec: &BackendSpec,
+    path: &Path,
+    interpreter: &Interpreter,
+) -> Result<(), BackendError> {
+    let Some(wanted) = spec.version().filter(|version| version.starts_with("3.")) else {
+        return Ok(());
+    };
+    let has = interpreter.reported.split(' ').next().unwrap_or_default();
+    let (number, wants_free_threaded) = match wanted.strip_suffix('t') {
+        Some(number) => (number, true),
+        None => (wanted, false),
+    };
+    let has_number = has
+        .strip_prefix(number)
+        .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
+    if has_number && wants_free_threaded == interpreter.is_free_threaded() {
+        return Ok(());
+    }
+    let suffix = if interpreter.is_free_threaded() { "t" } else { "" };
+    Err(unavailable(format!("{} is CPython {has}{suffix}, not {wanted}", path.display())))
 }

@@ -44,12 +44,16 @@ pub fn all() -> Vec<PathBuf> {
 }
 
 fn by_version(version: &str) -> Result<PathBuf, String> {
-    let mut parts = version.split('.');
+    let (number, is_free) = match version.strip_suffix('t') {
+        Some(number) => (number, true),
+        None => (version, false),
+    };
+    let mut parts = number.split('.');
     let minor = match (parts.next(), parts.next().map(str::parse::<u32>)) {
         (Some("3"), Some(Ok(minor))) => minor,
         _ => {
             return Err(format!(
-                "`{version}` is neither a version (3.11, 3.11.2) nor a path nor libpython…"
+                "`{version}` is neither a version (3.11, 3.11.2, 3.13t) nor a path nor libpython…"
             ));
         }
     };
@@ -59,9 +63,11 @@ fn by_version(version: &str) -> Result<PathBuf, String> {
         .filter(|path| path.components().any(|part| part.as_os_str().to_str() == Some(version)))
         .collect();
     // Only pyenv's folders name a patch release; the first interpreter on PATH has a minor version.
-    let first =
-        if has_patch { named } else { on_path(&format!("python3.{minor}")).into_iter().collect() };
-    let rest = all().into_iter().filter(|path| minor_of(path) == Some(minor));
+    let program = format!("python3.{minor}{}", if is_free { "t" } else { "" });
+    let first = if has_patch { named } else { on_path(&program).into_iter().collect() };
+    let rest = all()
+        .into_iter()
+        .filter(|path| minor_of(path) == Some(minor) && is_free_threaded(path) == is_free);
     first.into_iter().chain(rest).next().ok_or_else(|| nothing(version))
 }
 
@@ -90,6 +96,18 @@ fn minor_of(path: &Path) -> Option<u32> {
     let name = path.file_name()?.to_str()?;
     let rest = name.strip_prefix("libpython3.")?;
     rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse().ok()
+}
+
+/// Whether a library is that of a free-threaded build: `libpython3.13t.so.1.0`.
+pub fn is_free_threaded(library: &Path) -> bool {
+    let name = library.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_prefix("libpython3.")
+        .is_some_and(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with("t."))
+}
+
+/// The folder of an interpreter's standard library, below its home.
+fn standard_library(library: &Path, minor: u32) -> String {
+    format!("lib/python3.{minor}{}", if is_free_threaded(library) { "t" } else { "" })
 }
 
 /// Runs an interpreter to find its library.
@@ -146,7 +164,7 @@ fn is_versioned(path: &Path) -> bool {
 
 /// The home folder of an interpreter of this library: the nearest above it with a standard library.
 pub fn home(library: &Path, minor: u32) -> Option<PathBuf> {
-    let inside = format!("lib/python3.{minor}");
+    let inside = standard_library(library, minor);
     library
         .ancestors()
         .find(|above| above.join(&inside).join("os.py").is_file())
@@ -156,7 +174,7 @@ pub fn home(library: &Path, minor: u32) -> Option<PathBuf> {
 /// The configuration of the library, from the file that `sysconfig` reads: with or without PGO and
 /// LTO; `None` where there is no such file.
 pub fn build(library: &Path, minor: u32) -> Option<String> {
-    let folder = home(library, minor)?.join(format!("lib/python3.{minor}"));
+    let folder = home(library, minor)?.join(standard_library(library, minor));
     let is_data = |path: &PathBuf| {
         path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("_sysconfigdata_"))
     };
@@ -181,6 +199,9 @@ mod tests {
         assert_eq!(minor_of(Path::new("libpython3.7m.so.1.0")), Some(7));
         assert_eq!(minor_of(Path::new("libpython2.7.so.1.0")), None);
         assert_eq!(minor_of(Path::new("libpython3.so")), None);
+        assert_eq!(minor_of(Path::new("/a/libpython3.13t.so.1.0")), Some(13));
+        assert!(is_free_threaded(Path::new("/a/libpython3.13t.so.1.0")));
+        assert!(!is_free_threaded(Path::new("/a/libpython3.13.so.1.0")));
     }
 
     #[test]

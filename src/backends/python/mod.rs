@@ -1,4 +1,5 @@
-//! `python`: the real pymalloc, in the shared library of an installed interpreter.
+//! `python`: the real pymalloc, in the shared library of an installed interpreter. Of a free-threaded
+//! build, or on request, it is CPython's mimalloc (`mimalloc.rs`).
 //!
 //! The library's own tables (`PyMem_GetAllocator`) are called as they are. Until 3.11 that needs
 //! nothing else: the state is static. From 3.12 on the pools belong to an interpreter, so one is
@@ -13,6 +14,8 @@
 
 mod backend;
 mod find;
+mod interpreter;
+mod mimalloc;
 mod printed;
 
 pub use backend::MEMBER;

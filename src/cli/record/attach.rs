@@ -1,6 +1,6 @@
 //! `heaplay record --attach`: records a CPython that runs already, from 3.14 on.
 //!
-//! An interpreter of the same version asks the process to run a script (`sys.remote_exec`, PEP 768).
+//! An interpreter of the same version lets the process run a script (`sys.remote_exec`, PEP 768).
 //! The script loads the recorder by `ctypes` and begins the recording, so the process needs no
 //! package. A second script ends it. Both scripts answer by a file. The process runs a script when
 //! its main thread next runs Python code, so a thread that waits in a system call delays it.
@@ -144,7 +144,7 @@ impl Attachment {
             self.limits.sites.unwrap_or(0),
         );
         self.send("begin.py", &call)?;
-        let requested = Instant::now();
+        let sent = Instant::now();
         let mut is_reported = false;
         loop {
             if let Some(answer) = self.answer("began") {
@@ -161,7 +161,7 @@ impl Attachment {
                 drop(fs::remove_file(self.file("begin.py")));
                 bail!("process {} had not begun to record: nothing was recorded", self.pid);
             }
-            if !is_reported && requested.elapsed() > PATIENCE {
+            if !is_reported && sent.elapsed() > PATIENCE {
                 is_reported = true;
                 print_note!(
                     "heaplay: process {} begins to record when its main thread next runs Python code",
@@ -182,8 +182,8 @@ impl Attachment {
         if self.send("end.py", &call).is_err() {
             return false;
         }
-        let requested = Instant::now();
-        while requested.elapsed() < END_PATIENCE {
+        let sent = Instant::now();
+        while sent.elapsed() < END_PATIENCE {
             if self.answer("ended").is_some() || !super::process_runs(self.pid.into()) {
                 return true;
             }
