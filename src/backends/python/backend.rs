@@ -217,7 +217,7 @@ fn wants_mimalloc(spec: &BackendSpec, library: &Path) -> Result<bool, BackendErr
         None => is_free_threaded,
         Some("mimalloc") => true,
         Some("pymalloc") if is_free_threaded => {
-            let reason = "cannot have allocator=pymalloc: a free-threaded build has mimalloc alone";
+            let reason = "cannot have allocator=pymalloc: a free-threaded build has only mimalloc";
             return Err(spec.refused(reason.to_owned()));
         }
         Some("pymalloc") => false,

@@ -2,7 +2,7 @@
 //! and of other builds from 3.13 on with `PYTHONMALLOC=mimalloc`.
 //!
 //! The heaps belong to a thread state, so an interpreter is started. Its own data lie in the same
-//! heaps, as in a running program. A call has the domain alone, so all objects go to the heap of
+//! heaps, as in a running program. A call has only the domain, so all objects go to the heap of
 //! objects; a running program also has heaps for what the collector tracks.
 #![expect(unsafe_code, reason = "reads the size of a block")]
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::find;
 use super::interpreter::{Interpreter, MEM, OBJ, RAW};
 use crate::backends::allocator::Domains;
-use crate::backends::backend::{Backend, Trim, Varies};
+use crate::backends::backend::{Backend, ThreadUse, Trim, Varies};
 use crate::backends::malloc;
 
 /// The first minor version with a mimalloc.
@@ -47,6 +47,10 @@ impl Backend for CpythonMimalloc {
         self.domains
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        ThreadUse::Opener // the heaps belong to its thread state
+    }
+
     fn version(&self) -> String {
         let build = find::build(&self.path, self.interpreter.minor)
             .unwrap_or_else(|| "configured unknown".to_owned());
@@ -58,11 +62,11 @@ impl Backend for CpythonMimalloc {
         requested // the library exports no function for it
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         malloc::trim() // that of its raw domain
     }
 
-    fn flush_thread_cache(&mut self) -> Trim {
+    fn flush_thread_cache(&self) -> Trim {
         malloc::flush_thread_cache()
     }
 
