@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use heaplay::trace::{self, Row, Sequence, TraceError};
+use heaplay::trace::{self, ForeignLog, Row, Sequence, TraceError};
 
 /// The path of a file of this process.
 pub fn path(name: &str) -> PathBuf {
@@ -52,4 +52,23 @@ pub fn check_counts(path: &Path, rows: u64, events: u64) {
         found += 1;
     }
     assert_eq!((found, sequence.finish(|_| {}).unwrap()), (rows, events));
+}
+
+/// Imports arbitrary bytes as a log of another recorder. An error names the file; a trace is valid.
+pub fn check_log(
+    bytes: &[u8],
+    open: impl FnOnce(&Path) -> Option<Result<ForeignLog, TraceError>>,
+) {
+    let (path, out) = (path("a.log"), path("b.trace"));
+    std::fs::write(&path, bytes).unwrap();
+    let Some(opened) = open(&path) else { return };
+    let imported = match opened.and_then(|log| log.convert(&out)) {
+        Ok(imported) => imported,
+        Err(error) => {
+            assert!(error.to_string().contains(&path.display().to_string()), "no path in `{error}`");
+            return;
+        }
+    };
+    imported.notes();
+    check_counts(&out, imported.rows, imported.events);
 }

@@ -1,25 +1,21 @@
-//! Arbitrary text as a log of another recorder, in every format, gives an error with a position or a
+//! Arbitrary bytes as a log of another recorder, in every format, give an error with a position or a
 //! valid trace.
 #![no_main]
 
 mod files;
 
-use heaplay::trace::{FOREIGN, ForeignLog};
+use heaplay::trace::{self, FOREIGN, FileKind, ForeignLog};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&which, bytes)) = bytes.split_first() else { return };
-    let out = files::path("b.trace");
-    let path = files::path("a.log");
-    std::fs::write(&path, bytes).unwrap();
-    // The first byte chooses the format. One value lets the content decide.
-    let format = FOREIGN.get(usize::from(which) % (FOREIGN.len() + 1)).map(|foreign| foreign.name);
-    let converted = ForeignLog::open(&path, format).and_then(|log| log.convert(&out));
-    let imported = match converted {
-        Ok(imported) => imported,
-        Err(error) => {
-            assert!(error.to_string().contains(&path.display().to_string()), "no path in `{error}`");
-            return;
-        }
-    };
-    files::check_counts(&out, imported.rows, imported.events);
+    // The first byte chooses the format. Other values let the content decide.
+    let member = FOREIGN.get(usize::from(which) % (FOREIGN.len() + 3));
+    files::check_log(bytes, |path| match member {
+        Some(member) => Some(ForeignLog::open(path, member)),
+        None => match trace::identify(path).map(|identified| identified.kind) {
+            Ok(FileKind::Log(member)) => Some(ForeignLog::open(path, member)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        },
+    });
 });

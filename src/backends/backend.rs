@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use super::allocator::Domains;
 use super::arenas::Pools;
-use crate::trace::Kind;
+use crate::trace::{AllocatorRequest, Kind};
 
 /// What a pool allocator of this crate counts about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,17 @@ pub enum Varies {
     AtRandom = 2,
 }
 
+/// The threads that may call a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ThreadUse {
+    /// The thread that opened the backend.
+    Opener,
+    /// Any thread while no other thread calls, as under CPython's GIL.
+    OneAtATime,
+    /// Any number of threads at the same time.
+    Concurrent,
+}
+
 /// The result of a request to return memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trim {
@@ -62,7 +73,7 @@ pub enum Trim {
 
 /// One allocator with its settings, in a process of its own: state may be global to the process.
 ///
-/// `replay` calls it from one thread.
+/// [`Backend::thread_use`] says from which threads it may be called.
 pub trait Backend {
     /// The tables that the loop calls. They stay valid as long as the backend lives.
     fn domains(&self) -> Domains;
@@ -72,6 +83,26 @@ pub trait Backend {
     /// tables that allocated it.
     fn by_kind(&self, _kinds: &[Kind]) -> Option<Vec<Domains>> {
         None
+    }
+
+    /// The threads that may call the tables and the other functions of this contract.
+    fn thread_use(&self) -> ThreadUse {
+        ThreadUse::OneAtATime
+    }
+
+    /// The calling thread is about to make its first call. Allocators whose threads must be
+    /// announced do so here; opening the backend announces the thread that opens it.
+    fn thread_begins(&self) {}
+
+    /// The calling thread has made its last call and ends.
+    fn thread_ends(&self) {}
+
+    /// The recorded program made this request of its allocator, on the calling thread. An allocator
+    /// without such a call ignores it.
+    fn request(&self, request: AllocatorRequest) {
+        if let AllocatorRequest::Trim { .. } = request {
+            self.trim();
+        }
     }
 
     /// The allocator's true version, as it reports itself (`glibc 2.36`).
@@ -96,14 +127,14 @@ pub trait Backend {
     }
 
     /// Requests that the allocator returns unused memory (`malloc_trim` and the like).
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         Trim::None
     }
 
     /// Flushes the cache of the calling thread, where a trim does not touch it (glibc's `tcache`).
     /// It is called in a copy of the process that ends afterwards. The copy shares the harness's
     /// heap, so this must not use that heap.
-    fn flush_thread_cache(&mut self) -> Trim {
+    fn flush_thread_cache(&self) -> Trim {
         Trim::None
     }
 

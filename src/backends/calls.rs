@@ -65,7 +65,7 @@ macro_rules! c_aligned {
             alignment: usize,
             size: usize,
         ) -> *mut std::ffi::c_void {
-            // Some take whole machine words alone. SAFETY: any such alignment and size may be passed.
+            // Some take whole machine words only. SAFETY: any such alignment and size may be passed.
             unsafe { $aligned(alignment.max(size_of::<usize>()), size.max(1)).cast() }
         }
         call_with_alignment
@@ -116,7 +116,7 @@ pub fn table<H: SimpleHeap>(heap: *mut H) -> Allocator {
 }
 
 unsafe extern "C" fn malloc<H: SimpleHeap>(ctx: *mut c_void, size: usize) -> *mut c_void {
-    // SAFETY: the loop passes the table's own context, from one thread.
+    // SAFETY: the loop passes the table's own context, from one thread at a time.
     unsafe { &mut *ctx.cast::<H>() }.allocate(size.max(1)).cast()
 }
 

@@ -113,7 +113,7 @@ impl Backend for OwnDlmalloc {
         (head & !7) - words * size_of::<usize>()
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         // SAFETY: returns free memory; no live block is touched.
         unsafe { (*self.0).trim(0) };
         Trim::Done

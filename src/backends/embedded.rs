@@ -9,9 +9,9 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::c_void;
 use std::sync::OnceLock;
 
-use super::allocator::Domains;
-use super::backend::Backend;
-use super::calls::{ALIGN_BYTES, HEADER_BYTES, SimpleHeap, table};
+use super::allocator::{Allocator, Domains};
+use super::backend::{Backend, ThreadUse};
+use super::calls::{ALIGN_BYTES, HEADER_BYTES};
 use super::error::BackendError;
 use super::member::{Member, Opened, no_environment};
 use crate::spec::BackendSpec;
@@ -91,7 +91,12 @@ struct EmbeddedBackend {
 
 impl Backend for EmbeddedBackend {
     fn domains(&self) -> Domains {
-        Domains::same(table(self.heap))
+        let ctx = self.heap.cast();
+        Domains::same(Allocator { ctx, malloc, calloc, realloc, free })
+    }
+
+    fn thread_use(&self) -> ThreadUse {
+        ThreadUse::Concurrent
     }
 
     fn version(&self) -> String {
@@ -133,20 +138,29 @@ unsafe fn with_header(start: *mut u8, size: usize) -> *mut u8 {
     }
 }
 
-impl SimpleHeap for SizedBlocks {
-    fn allocate(&mut self, size: usize) -> *mut u8 {
+impl SizedBlocks {
+    /// # Safety
+    /// `ctx` is the context of a table of an [`EmbeddedBackend`] that is alive.
+    unsafe fn of<'a>(ctx: *mut c_void) -> &'a SizedBlocks {
+        // SAFETY: the context is the boxed heap, which is only ever shared: several threads may call.
+        unsafe { &*ctx.cast::<SizedBlocks>() }
+    }
+
+    fn allocate(&self, size: usize) -> *mut u8 {
         let Some(layout) = layout(size) else { return std::ptr::null_mut() };
         // SAFETY: the layout is not empty, and what comes back has space for the header.
         unsafe { with_header(self.0.alloc(layout), size) }
     }
 
-    fn zeroed(&mut self, size: usize) -> *mut u8 {
+    fn zeroed(&self, size: usize) -> *mut u8 {
         let Some(layout) = layout(size) else { return std::ptr::null_mut() };
         // SAFETY: as in `allocate`.
         unsafe { with_header(self.0.alloc_zeroed(layout), size) }
     }
 
-    unsafe fn resize(&mut self, block: *mut u8, new_size: usize) -> *mut u8 {
+    /// # Safety
+    /// `block` is a live block of this heap.
+    unsafe fn resize(&self, block: *mut u8, new_size: usize) -> *mut u8 {
         // SAFETY: a live block has its size before it, and its layout is that of its size.
         unsafe {
             let start = block.sub(HEADER_BYTES);
@@ -158,7 +172,9 @@ impl SimpleHeap for SizedBlocks {
         }
     }
 
-    unsafe fn release(&mut self, block: *mut u8) {
+    /// # Safety
+    /// As for `resize`; the block is not live any more.
+    unsafe fn release(&self, block: *mut u8) {
         // SAFETY: as in `resize`.
         unsafe {
             let start = block.sub(HEADER_BYTES);
@@ -166,5 +182,36 @@ impl SimpleHeap for SizedBlocks {
                 self.0.dealloc(start, layout);
             }
         }
+    }
+}
+
+unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
+    // SAFETY: the loop passes the table's own context.
+    unsafe { SizedBlocks::of(ctx) }.allocate(size.max(1)).cast()
+}
+
+unsafe extern "C" fn calloc(ctx: *mut c_void, elements: usize, element_size: usize) -> *mut c_void {
+    match elements.checked_mul(element_size) {
+        // SAFETY: as in malloc.
+        Some(size) => unsafe { SizedBlocks::of(ctx) }.zeroed(size.max(1)).cast(),
+        None => std::ptr::null_mut(),
+    }
+}
+
+unsafe extern "C" fn realloc(ctx: *mut c_void, block: *mut c_void, new_size: usize) -> *mut c_void {
+    // SAFETY: as in malloc; the caller's block is live or null.
+    unsafe {
+        let heap = SizedBlocks::of(ctx);
+        if block.is_null() {
+            return heap.allocate(new_size.max(1)).cast();
+        }
+        heap.resize(block.cast(), new_size.max(1)).cast()
+    }
+}
+
+unsafe extern "C" fn free(ctx: *mut c_void, block: *mut c_void) {
+    if !block.is_null() {
+        // SAFETY: as in realloc.
+        unsafe { SizedBlocks::of(ctx).release(block.cast()) };
     }
 }

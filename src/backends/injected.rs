@@ -16,14 +16,14 @@ use std::rc::Rc;
 
 use super::allocator::{Allocator, Domains};
 use super::arenas::Pools;
-use super::backend::{Backend, Counter, Trim, Varies};
+use super::backend::{Backend, Counter, ThreadUse, Trim, Varies};
 use super::error::BackendError;
 use super::member::{Member, Opened, no_environment};
 use super::pages;
 use super::setting::{Setting, setting};
 use super::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
-use crate::trace::Domain;
+use crate::trace::{AllocatorRequest, Domain};
 
 /// The entry of the list.
 pub const MEMBER: Member = Member {
@@ -240,6 +240,22 @@ impl Backend for InjectedBackend {
         Domains::new(table(0), table(1), table(2))
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        self.backend.thread_use().min(ThreadUse::OneAtATime)
+    }
+
+    fn thread_begins(&self) {
+        self.backend.thread_begins();
+    }
+
+    fn thread_ends(&self) {
+        self.backend.thread_ends();
+    }
+
+    fn request(&self, request: AllocatorRequest) {
+        self.backend.request(request);
+    }
+
     fn version(&self) -> String {
         format!("made worse on purpose, on {}", self.backend.version())
     }
@@ -254,11 +270,11 @@ impl Backend for InjectedBackend {
         self.backend.alignment()
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         self.backend.trim()
     }
 
-    fn flush_thread_cache(&mut self) -> Trim {
+    fn flush_thread_cache(&self) -> Trim {
         self.backend.flush_thread_cache()
     }
 

@@ -13,7 +13,7 @@ use std::ptr;
 use tikv_jemalloc_sys as je;
 
 use super::allocator::{Allocator, Domains};
-use super::backend::{Backend, Trim, Varies};
+use super::backend::{Backend, ThreadUse, Trim, Varies};
 use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
@@ -79,6 +79,10 @@ impl Backend for Jemalloc {
             .with_aligned(c_aligned!(je::aligned_alloc))
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        ThreadUse::Concurrent
+    }
+
     fn version(&self) -> String {
         let version = read("version").unwrap_or_else(|| "unknown".to_owned());
         // "5.3.1-0-g81034ce1f…": the commit follows the first dash.
@@ -90,7 +94,7 @@ impl Backend for Jemalloc {
         unsafe { je::malloc_usable_size(block) }
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         control(c"thread.tcache.flush");
         // 4096 is MALLCTL_ARENAS_ALL.
         match control(c"arena.4096.purge") {

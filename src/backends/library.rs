@@ -18,7 +18,7 @@ use std::ptr;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 
 use super::allocator::{Allocator, Domains};
-use super::backend::{Backend, Trim, Varies};
+use super::backend::{Backend, ThreadUse, Trim, Varies};
 use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
@@ -110,6 +110,10 @@ impl Backend for LoadedLibrary {
         self.domains
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        ThreadUse::Concurrent
+    }
+
     fn version(&self) -> String {
         self.extras.version.clone()
     }
@@ -119,7 +123,7 @@ impl Backend for LoadedLibrary {
         self.extras.usable.map_or(requested, |usable| unsafe { usable(block) })
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         let Some(trim_call) = self.extras.trim_call else { return Trim::None };
         // SAFETY: each has the signature that its library documents; none touches a live block.
         unsafe {
@@ -157,7 +161,7 @@ unsafe extern "C" fn malloc(ctx: *mut c_void, size: usize) -> *mut c_void {
 
 unsafe extern "C" fn aligned(ctx: *mut c_void, alignment: usize, size: usize) -> *mut c_void {
     // SAFETY: as in malloc; this function is in no table where the library has none. Some take whole
-    // machine words alone.
+    // machine words only.
     unsafe {
         match (*ctx.cast::<LibraryCalls>()).aligned {
             Some(aligned) => aligned(alignment.max(size_of::<usize>()), size.max(1)),

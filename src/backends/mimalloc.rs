@@ -10,7 +10,7 @@ use std::ffi::c_void;
 use libmimalloc_sys as mi;
 
 use super::allocator::{Allocator, Domains};
-use super::backend::{Backend, Trim, Varies};
+use super::backend::{Backend, ThreadUse, Trim, Varies};
 use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
@@ -42,6 +42,10 @@ impl Backend for Mimalloc {
             .with_aligned(c_aligned!(aligned))
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        ThreadUse::Concurrent
+    }
+
     fn version(&self) -> String {
         // SAFETY: reads a constant of the library.
         let version = unsafe { mi::mi_version() };
@@ -60,7 +64,7 @@ impl Backend for Mimalloc {
         unsafe { mi::mi_usable_size(block) }
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         // SAFETY: collects free memory of this thread; live blocks stay.
         unsafe { mi::mi_collect(true) };
         Trim::Done

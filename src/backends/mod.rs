@@ -50,13 +50,13 @@ mod tcmalloc;
 mod tlsf;
 
 pub use allocator::{AlignedCall, Allocator, Domains};
-pub use backend::{Backend, Counter, PoolFigure, Trim, Varies};
+pub use backend::{Backend, Counter, PoolFigure, ThreadUse, Trim, Varies};
 pub use embedded::{Embedded, register};
 pub use error::BackendError;
 pub use list::BACKENDS;
 pub use malloc::version as libc_version;
 pub use member::{ChildEnvironment, Member, Opened};
-pub use opening::{bounds, describe, environment, open, parse, parse_list};
+pub use opening::{bounds, describe, environment, open, parse, parse_list, settings_for_threads};
 pub use python::{Printed, read_print};
 #[cfg(feature = "internals")]
 pub use reference::{BackendReference, SettingReference, reference};

@@ -6,7 +6,7 @@
 use std::ffi::c_void;
 
 use super::allocator::{Allocator, Domains};
-use super::backend::Backend;
+use super::backend::{Backend, ThreadUse};
 use super::error::BackendError;
 use super::member::{Member, Opened, no_environment};
 use super::spec_checks::SpecChecks;
@@ -32,6 +32,10 @@ struct Null;
 impl Backend for Null {
     fn domains(&self) -> Domains {
         Domains::same(Allocator { ctx: std::ptr::null_mut(), malloc, calloc, realloc, free })
+    }
+
+    fn thread_use(&self) -> ThreadUse {
+        ThreadUse::Concurrent
     }
 
     fn version(&self) -> String {

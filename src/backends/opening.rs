@@ -89,6 +89,17 @@ pub fn bounds(spec: &BackendSpec) -> Option<[BackendSpec; 2]> {
     Some([bounded(spec, 0)?, bounded(spec, 1)?])
 }
 
+/// The settings of a spec, with its layers, that change something only in a program of several
+/// threads, by name.
+pub fn settings_for_threads(spec: &BackendSpec) -> Vec<&'static str> {
+    let of_layer = |layer: &BackendSpec| -> Vec<&'static str> {
+        let known = member(layer.name()).map_or(&[][..], |member| member.settings);
+        let set = known.iter().filter(|known| layer.setting(known.name).is_some());
+        set.filter(|known| known.needs_threads).map(|known| known.name).collect()
+    };
+    spec.layers().flat_map(of_layer).collect()
+}
+
 /// The backend as text, layer by layer from the top: constants, rules, settings.
 ///
 /// # Errors

@@ -59,7 +59,7 @@ pub(super) const JEMALLOC: OptionalBackend = OptionalBackend {
     settings: &[
         delay("dirty_decay_ms", "10000", "time over which free dirty pages are returned"),
         delay("muzzy_decay_ms", "0", "time over which pages that are marked reusable are returned"),
-        setting("narenas", "number", "4 for each processor", "arenas"),
+        setting("narenas", "number", "4 for each processor", "arenas").for_threads(),
         setting(
             "background_thread",
             "true or false",
@@ -94,7 +94,8 @@ pub(super) const JEMALLOC: OptionalBackend = OptionalBackend {
             "6",
             "log2 of the largest ratio of a reused extent to a request",
         ),
-        setting("percpu_arena", "disabled, percpu or phycpu", "disabled", "arenas by processor"),
+        setting("percpu_arena", "disabled, percpu or phycpu", "disabled", "arenas by processor")
+            .for_threads(),
         setting("dss", "disabled, primary or secondary", "secondary", "memory from sbrk"),
     ],
     settings_read_from: Some("_RJEM_MALLOC_CONF, before the start"),

@@ -11,7 +11,7 @@ use std::ptr;
 use rpmalloc_sys as rp;
 
 use super::allocator::{Allocator, Domains};
-use super::backend::{Backend, Trim};
+use super::backend::{Backend, ThreadUse, Trim};
 use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
 use super::member::{Member, Opened, no_environment};
@@ -47,6 +47,8 @@ mod config {
     unsafe extern "C" {
         pub fn rpmalloc_initialize_config(config: *const Config) -> c_int;
         pub fn rpmalloc_config() -> *const Config;
+        /// The crate declares it without its argument.
+        pub fn rpmalloc_thread_finalize(release_caches: c_int);
     }
 }
 
@@ -61,6 +63,8 @@ mod checked {
 
     /// More than a process can address.
     const TOO_MUCH: usize = 1 << 47;
+    /// The largest alignment that rpmalloc serves: less than a span.
+    const MOST_ALIGNED: usize = 1 << 15;
 
     pub unsafe fn malloc(size: usize) -> *mut c_void {
         // SAFETY: any smaller size is allowed.
@@ -68,6 +72,11 @@ mod checked {
     }
 
     pub unsafe fn aligned(alignment: usize, size: usize) -> *mut c_void {
+        if alignment > MOST_ALIGNED {
+            // A block that is large enough to hold one, as for an allocator without the call.
+            // SAFETY: any size is allowed.
+            return unsafe { malloc(size.saturating_add(alignment)) };
+        }
         // SAFETY: as above.
         if size < TOO_MUCH {
             unsafe { rp::rpaligned_alloc(alignment, size) }
@@ -98,6 +107,21 @@ impl Backend for Rpmalloc {
             .with_aligned(c_aligned!(checked::aligned))
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        ThreadUse::Concurrent
+    }
+
+    fn thread_begins(&self) {
+        // SAFETY: the calling thread makes no other call before this one.
+        unsafe { rp::rpmalloc_thread_initialize() };
+    }
+
+    fn thread_ends(&self) {
+        // SAFETY: the thread makes no further call. Its spans go to the global cache, as
+        // `rpmalloc.h` recommends for the end of a thread.
+        unsafe { config::rpmalloc_thread_finalize(1) };
+    }
+
     fn version(&self) -> String {
         concat!("rpmalloc of rpmalloc-sys ", env!("VERSION_OF_RPMALLOC_SYS")).to_owned()
     }
@@ -107,7 +131,7 @@ impl Backend for Rpmalloc {
         unsafe { rp::rpmalloc_usable_size(block) }
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         // SAFETY: moves free spans of this thread's cache to the global one; live blocks stay.
         unsafe { rp::rpmalloc_thread_collect() };
         Trim::Done

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 
 use super::allocator::Domains;
-use super::backend::{Backend, Varies};
+use super::backend::{Backend, ThreadUse, Varies};
 use super::calls::{HEADER_BYTES, Headed, LayoutedHeap, table};
 use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
@@ -61,6 +61,12 @@ struct Scudo(*mut Headed<ScudoHeap>);
 impl Backend for Scudo {
     fn domains(&self) -> Domains {
         Domains::same(table(self.0))
+    }
+
+    fn thread_use(&self) -> ThreadUse {
+        // The heap behind the table has no state of its own: a reference to it covers no byte.
+        const { assert!(size_of::<Headed<ScudoHeap>>() == 0) };
+        ThreadUse::Concurrent
     }
 
     fn version(&self) -> String {

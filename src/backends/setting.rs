@@ -17,6 +17,16 @@ pub struct Setting {
     /// "immediately" and for "never". A real program's memory lies between these two, whatever the
     /// pace of a replay.
     pub bounds: Option<[&'static str; 2]>,
+    /// Whether it changes something only in a program of several threads (the number of arenas).
+    pub needs_threads: bool,
+}
+
+impl Setting {
+    /// The same, as one that changes something only in a program of several threads.
+    #[must_use]
+    pub(super) const fn for_threads(self) -> Setting {
+        Setting { needs_threads: true, ..self }
+    }
 }
 
 /// A line of a table of settings.
@@ -26,7 +36,7 @@ pub(super) const fn setting(
     default: &'static str,
     meaning: &'static str,
 ) -> Setting {
-    Setting { name, values, default, meaning, bounds: None }
+    Setting { name, values, default, meaning, bounds: None, needs_threads: false }
 }
 
 /// The same for a delay in milliseconds of wall time; 0 is immediately, -1 never.
@@ -36,7 +46,7 @@ pub(super) const fn delay(
     meaning: &'static str,
 ) -> Setting {
     let values = "ms; 0 immediately, -1 never";
-    Setting { name, values, default, meaning, bounds: Some(["0", "-1"]) }
+    Setting { name, values, default, meaning, bounds: Some(["0", "-1"]), needs_threads: false }
 }
 
 /// A value as allocators read it: a size with a unit (`64K`, `64KiB`, `2M`) becomes bytes, any

@@ -9,7 +9,7 @@ use std::ffi::c_void;
 use snmalloc_sys as sn;
 
 use super::allocator::{Allocator, Domains};
-use super::backend::Backend;
+use super::backend::{Backend, ThreadUse};
 use super::calls::c_table;
 use super::error::BackendError;
 use super::member::{Member, Opened, no_environment};
@@ -25,6 +25,10 @@ struct Snmalloc;
 impl Backend for Snmalloc {
     fn domains(&self) -> Domains {
         Domains::same(c_table!(sn::sn_malloc, sn::sn_calloc, sn::sn_realloc, sn::sn_free))
+    }
+
+    fn thread_use(&self) -> ThreadUse {
+        ThreadUse::Concurrent
     }
 
     fn version(&self) -> String {

@@ -14,7 +14,7 @@ use std::ffi::c_void;
 use libtcmalloc_sys as _;
 
 use super::allocator::{Allocator, Domains};
-use super::backend::{Backend, Trim};
+use super::backend::{Backend, ThreadUse, Trim};
 use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
@@ -71,6 +71,10 @@ impl Backend for Tcmalloc {
         .with_aligned(c_aligned!(google::TCMallocInternalMemalign))
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        ThreadUse::Concurrent
+    }
+
     fn version(&self) -> String {
         concat!("tcmalloc (Google) of libtcmalloc-sys ", env!("VERSION_OF_LIBTCMALLOC_SYS"))
             .to_owned()
@@ -81,7 +85,7 @@ impl Backend for Tcmalloc {
         unsafe { google::TCMallocInternalMallocSize(block) }
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         // SAFETY: both return free memory; live blocks stay. The child runs on one processor at a
         // time, and the cache of another processor is stopped before it is flushed.
         unsafe {

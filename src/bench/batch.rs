@@ -94,7 +94,8 @@ pub(super) fn measure_batch(
     let mut outcomes = Vec::new();
     let mut parts = Vec::new();
     for cell in batch {
-        match context.given_up.reason(cell) {
+        let reason = context.given_up.reason(cell).or_else(|| needs_more(cell, workload, context));
+        match reason {
             Some(reason) => {
                 let outcome = Outcome::of(cell, 0.0, Err(reason));
                 context.dir.commit(context.dir.begin_cell(cell)?, &outcome)?;
@@ -112,6 +113,13 @@ pub(super) fn measure_batch(
         outcomes.push(commit(part, workload, context.dir)?);
     }
     Ok(outcomes)
+}
+
+/// Why a footprint cell needs more memory than its child may take.
+fn needs_more(cell: &CellKey, workload: &Workload, context: &BatchContext<'_>) -> Option<String> {
+    let (profile, limit_bytes) = (workload.program.profile(), context.settings.memory_bytes);
+    let fits = ChildFailure::of_footprint(profile, &cell.backend, limit_bytes);
+    fits.err().filter(|_| cell.pass == Pass::Footprint).map(|failure| failure.to_string())
 }
 
 /// Runs the children of all parts; in the order of the plan what they left. `None` when the run was

@@ -4,7 +4,7 @@ use super::operations::scope_of;
 use super::page_rows;
 use crate::backends::{Backend, PoolFigure, Varies};
 use crate::program::{Action, Outline};
-use crate::replay::{self, Footprint, LatencyResult, TimeResult};
+use crate::replay::{self, Footprint, LatencyResult, ThreadCounts, TimeResult};
 use crate::results::{CellKey, Chunk, Latency, Manifest, Metric, Run, Sample, Scope, Variation};
 
 /// Collects the rows of one cell.
@@ -32,6 +32,14 @@ impl<'a> CellRows<'a> {
     fn calls(&mut self, calls: [u64; 4]) {
         for action in Action::ALL {
             self.put(scope_of(action), Metric::Calls, calls[action as usize] as f64);
+        }
+    }
+
+    /// The threads of a replay; no row for a trace of one thread.
+    pub fn threads(&mut self, outline: &Outline, threads: ThreadCounts) {
+        if !outline.threads.is_empty() {
+            self.count(Metric::Threads, threads.threads);
+            self.count(Metric::HandOvers, threads.hand_overs);
         }
     }
 

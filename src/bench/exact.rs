@@ -18,6 +18,7 @@ use crate::results::{CellDir, CellKey, Pass, Run};
 /// # Errors
 /// Why the child gave no result, or why its result is void.
 pub fn exact(side: &Side, workload: &Workload, settings: &Settings) -> Result<Run, MeasureError> {
+    ChildFailure::of_footprint(workload.program.profile(), &side.backend, settings.memory_bytes)?;
     let folder = tempfile::Builder::new().prefix("heaplay-").tempdir();
     let folder = folder.map_err(io_error("a folder for the tables of a child"))?;
     let dir = CellDir::at(folder.path());

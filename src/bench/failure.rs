@@ -6,8 +6,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::backends::BackendError;
+use crate::program::Profile;
 use crate::replay::ReplayError;
 use crate::results::RecordError;
+use crate::spec::BackendSpec;
 
 /// Why a child could not do its job, as the child itself reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -129,6 +131,21 @@ pub enum ChildFailure {
         /// The limit.
         bytes: u64,
     },
+    /// The trace needs more memory than a child may take, so none was started.
+    #[error(
+        "call {event} of the trace leaves {} live, and this pass writes every page of each block: over \
+         the memory limit of {}; --memory-limit sets another",
+        mebibytes(*live_bytes),
+        mebibytes(*limit_bytes)
+    )]
+    NeedsMore {
+        /// The first call with the most live bytes.
+        event: u64,
+        /// Those bytes.
+        live_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
     /// The child ended by itself and gave no answer.
     #[error("{}", ended(status, last_line))]
     NoAnswer {
@@ -166,6 +183,25 @@ impl ChildFailure {
     /// Whether the child was ended at one of its limits.
     pub fn is_over_limit(&self) -> bool {
         matches!(self, ChildFailure::OverTime { .. } | ChildFailure::OverMemory { .. })
+    }
+
+    /// Refuses a footprint pass that cannot fit in the memory of a child, since it writes every page of
+    /// each live block. `null` writes none.
+    ///
+    /// # Errors
+    /// The failure of such a pass.
+    pub(super) fn of_footprint(
+        profile: &Profile,
+        backend: &str,
+        limit_bytes: u64,
+    ) -> Result<(), ChildFailure> {
+        let live_bytes = profile.live_peak_bytes;
+        if live_bytes <= limit_bytes
+            || backend.parse::<BackendSpec>().is_ok_and(|spec| spec.is_floor())
+        {
+            return Ok(());
+        }
+        Err(ChildFailure::NeedsMore { event: profile.live_peak_event, live_bytes, limit_bytes })
     }
 
     /// The text with the backend in front, unless the text names the backend by itself.

@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::files::FileNumber;
-use crate::replay::{Clock, ClockSource, Isolated, Iterations};
+use super::free_figures::FreePass;
+use crate::replay::{Clock, ClockSource, Isolated, Iterations, Lanes};
 use crate::results::{CellKey, Pass};
 
 /// The rate of a clock. Every child reads time at the rate that the parent measured.
@@ -146,6 +147,19 @@ pub enum Task {
         /// How many of its calls.
         calls: usize,
     },
+    /// Replay with the program's threads at once ([`super::free_order`]).
+    FreeOrder {
+        /// The backend's spec.
+        backend: String,
+        /// The compiled program.
+        program: FileNumber,
+        /// How its calls are shared out over threads.
+        lanes: Lanes,
+        /// What is measured.
+        pass: FreePass,
+        /// The clock of single calls.
+        clock: ClockRate,
+    },
     /// Measure a cell.
     Measure(CellTask),
 }
@@ -160,7 +174,8 @@ impl Task {
             | Task::Iterations { backend, .. }
             | Task::CallTimes { backend, .. }
             | Task::Tail { backend, .. }
-            | Task::Calls { backend, .. } => backend,
+            | Task::Calls { backend, .. }
+            | Task::FreeOrder { backend, .. } => backend,
             Task::Measure(task) => &task.cell.backend,
         }
     }

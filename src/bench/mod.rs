@@ -21,6 +21,7 @@
 //! | `confirm.rs` | takes the median of each call over repetitions |
 //! | `slow_calls.rs`, `latency_map.rs`, `windows.rs` | what is stored of these medians |
 //! | `what_if.rs` | replays a changed trace |
+//! | `free_order.rs`, `free_figures.rs` | replays a trace with its threads at once |
 //! | `bounds.rs` | the range of an allocator that returns memory after a delay |
 //! | `exact.rs` | measures the memory of one backend outside a run |
 //! | `instructions.rs`, `run_instructions.rs` | counts instructions; those of a whole run |
@@ -55,6 +56,8 @@ mod failure;
 mod files;
 mod finish;
 mod fixed_addresses;
+mod free_figures;
+mod free_order;
 mod grid;
 mod halves;
 mod handover;
@@ -104,6 +107,8 @@ pub use demand::{Demand, DemandChange, DemandChanges};
 pub use error::{BenchError, MeasureError};
 pub use exact::exact;
 pub use failure::{ChildFailure, Failure};
+pub use free_figures::{FreeFigures, FreePass, FreeThread};
+pub use free_order::{replay_freely, verify_freely};
 pub use grid::{GridError, expand_grid};
 pub use handshake::{Unfit, handshake};
 pub use identity::{are_identical, sha256_of_file};

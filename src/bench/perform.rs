@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::cell_rows::CellRows;
 use super::failure::Failure;
 use super::files::{FileNumber, ReceivedFiles, SharedReader};
+use super::free_order;
 use super::job::{CellTask, ClockRate, Job, PacedBy, ProgramInput, Task, Verified};
 use super::page_rows;
 use super::protocol::Answer;
@@ -54,6 +55,11 @@ pub fn perform(
         }
         Task::Calls { backend, program, calls } => {
             make_calls(backend, &load(&mut files, *program)?, *calls)
+        }
+        Task::FreeOrder { backend, program, lanes, pass, clock } => {
+            let program = load(&mut files, *program)?;
+            let backend = open(backend)?;
+            free_order::perform(&program, &*backend, *lanes, *pass, *clock).map(Answer::FreeOrder)
         }
         Task::Measure(task) => measure(task, &mut files, time_slice),
     }
@@ -103,8 +109,7 @@ fn iterate(
     time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<Answer, Failure> {
     let backend = open(backend)?;
-    let tables = Tables::new(program, backend.as_ref());
-    Ok(Answer::Iterations(replay::iterations(program, &tables, iterations, time_slice)?))
+    Ok(Answer::Iterations(replay::iterations(program, &*backend, iterations, time_slice)?))
 }
 
 /// Calls that are timed one by one, over some iterations.
@@ -123,8 +128,8 @@ impl TimedCalls<'_> {
         time_slice: impl FnMut() -> Result<(), ReplayError>,
     ) -> Result<Answer, Failure> {
         let backend = open(self.backend)?;
-        let (tables, clock) = (Tables::new(self.program, backend.as_ref()), self.clock.clock());
-        let found = replay::call_times(self.program, &tables, &clock, self.segments, time_slice)?;
+        let clock = self.clock.clock();
+        let found = replay::call_times(self.program, &*backend, &clock, self.segments, time_slice)?;
         let bytes: Vec<u8> = found.iter().flat_map(|time| time.to_le_bytes()).collect();
         out.write_all(&bytes).map_err(Failure::file("the times of calls"))?;
         Ok(Answer::CallTimes)
@@ -137,9 +142,8 @@ impl TimedCalls<'_> {
         time_slice: impl FnMut() -> Result<(), ReplayError>,
     ) -> Result<Answer, Failure> {
         let backend = open(self.backend)?;
-        let (tables, clock) = (Tables::new(self.program, backend.as_ref()), self.clock.clock());
-        let segments = self.segments;
-        let mean = replay::tail(self.program, &tables, &clock, segments, chosen, time_slice)?;
+        let (clock, segments) = (self.clock.clock(), self.segments);
+        let mean = replay::tail(self.program, &*backend, &clock, segments, chosen, time_slice)?;
         Ok(Answer::Tail(mean))
     }
 }
@@ -256,9 +260,16 @@ fn measure(
     })?;
     let mut rows = CellRows::new(&task.cell);
     match found {
-        PassResult::Time(found) => rows.time(&found),
-        PassResult::Latency(found) => rows.latency(*found),
+        PassResult::Time(found) => {
+            rows.threads(&outline, found.threads);
+            rows.time(&found);
+        }
+        PassResult::Latency(found) => {
+            rows.threads(&outline, found.threads);
+            rows.latency(*found);
+        }
         PassResult::Footprint(found) => {
+            rows.threads(&outline, found.threads);
             rows.footprint(&outline, &found, backend.as_ref());
             if backend.backs_memory() {
                 page_rows::add(&mut rows.run, &task.cell, &sites, &found);

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::files::{JobFiles, MOST_FILES, ReceivedFiles};
+use super::free_figures::FreeFigures;
 use super::job::{Job, Verified};
 use crate::replay::{FinalState, IterationTimes};
 
@@ -66,6 +67,8 @@ pub enum Answer {
     Tail(f64),
     /// How many calls were made.
     Calls(usize),
+    /// What a replay in free order found.
+    FreeOrder(FreeFigures),
     /// The tables are in the job's folder.
     Measured,
 }

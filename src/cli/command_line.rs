@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::error_chain::exit_code;
 use super::{
     backends, calibrate, check, completions, convert, generate, import, inspect, merge, record,
-    report, run, selftest, sweep, verify, whatif, worker,
+    report, run, scale, selftest, sweep, verify, whatif, worker,
 };
 use crate::replay::SharedHeap;
 
@@ -36,6 +36,7 @@ enum Verb {
     Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
     Sweep(sweep::SweepArgs),
+    Scale(scale::ScaleArgs),
     Report(report::ReportArgs),
     Check(check::CheckArgs),
     Selftest(selftest::SelftestArgs),
@@ -74,6 +75,7 @@ impl Cli {
             Verb::Inspect(args) => args.run(),
             Verb::Run(args) => args.run(),
             Verb::Sweep(args) => args.run(),
+            Verb::Scale(args) => args.run(),
             Verb::Report(args) => args.run(),
             Verb::Check(args) => args.run(),
             Verb::Selftest(args) => args.run(),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::exit::Exit;
+use super::terminal::note;
 
 /// The exit code of a verb that ended so. An error is printed with its causes.
 pub(super) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
@@ -10,7 +11,7 @@ pub(super) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => Exit::Fine.into(),
         Err(error) => {
-            anstream::eprintln!("heaplay: {}", chain(&error));
+            note(chain(&error));
             Exit::Failed.into()
         }
     }
@@ -18,7 +19,7 @@ pub(super) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
 
 /// The error and its causes, outermost first. Where an error quotes its cause in its own sentence,
 /// the cause is not repeated.
-fn chain(error: &anyhow::Error) -> String {
+pub(super) fn chain(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
         "" => cause,
         text if text.contains(&cause) => text.to_owned(),

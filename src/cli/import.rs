@@ -1,23 +1,28 @@
 //! Verb `import`: reads the files of other recorders, shows them or makes traces of them.
+//! `import/series_order.rs` puts snapshots in order.
+
+mod series_order;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
 
+use self::series_order::in_order;
 use super::convert::is_same_file;
-use super::inspect::{percent, table};
+use super::tables::{percent, table};
 use super::terminal::{note, print};
-use crate::trace::{self, FOREIGN, ForeignLog, Series, Snapshot};
+use crate::trace::{self, FOREIGN, FileKind, Foreign, ForeignLog, Series, Snapshot};
 use crate::units;
 
 /// Read the files of other recorders. Snapshots of tracemalloc (one, or a series in its order) are
-/// shown or made into a trace. A log is made into a trace: malloc-lab, glibc's mtrace, Firefox
-/// logalloc, Android's memory trace, `memray parse`
+/// shown or made into a trace. A log is made into a trace: heaptrack, `valgrind --trace-malloc=yes`,
+/// glibc's mtrace and binary traces, Firefox logalloc, Android's memory trace, `memray parse`,
+/// bytehound, NVIDIA RMM, malloc-lab
 #[derive(clap::Args)]
 pub struct ImportArgs {
-    /// Files of tracemalloc.Snapshot.dump in their order, or one log; recognised by content, gzip is
-    /// unpacked
+    /// Files of tracemalloc.Snapshot.dump in their order, or one log; recognised by content, also
+    /// behind gzip, zstd, xz, bzip2, lz4 and zip
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The trace to write: NAME.csv or NAME.trace. Without this option, snapshots are shown as tables
@@ -30,6 +35,9 @@ pub struct ImportArgs {
         value_parser = clap::builder::PossibleValuesParser::new(names())
     )]
     format: Option<String>,
+    /// The process of a log of several to import [default: the first one of the log]
+    #[arg(long, value_name = "PID")]
+    process: Option<u64>,
     /// How many lines of the program to list
     #[arg(long, default_value_t = 10, value_name = "N")]
     sites: usize,
@@ -37,6 +45,19 @@ pub struct ImportArgs {
 
 fn names() -> impl Iterator<Item = &'static str> {
     std::iter::once(SNAPSHOT).chain(FOREIGN.iter().map(|foreign| foreign.name))
+}
+
+/// What the files of an import are.
+enum ImportSource {
+    /// Snapshots of tracemalloc.
+    Snapshots,
+    /// One log.
+    Log(&'static Foreign),
+}
+
+/// `1 snapshot`, `2 snapshots`.
+fn snapshots(count: usize) -> String {
+    format!("{count} snapshot{}", if count == 1 { "" } else { "s" })
 }
 
 /// The name of snapshots in `--format`.
@@ -53,71 +74,87 @@ impl ImportArgs {
         {
             bail!("{}: input and output are the same file; give another name", output.display());
         }
-        let is_snapshot = match (&self.format, self.files.first()) {
-            (Some(format), _) => format == SNAPSHOT,
-            (None, Some(first)) => trace::is_snapshot(first)?,
-            (None, None) => true,
-        };
-        match &self.output {
-            Some(output) if is_snapshot => self.series(output)?,
-            Some(output) => self.log(output)?,
-            None if is_snapshot => self.show()?,
-            None => {
-                let log = ForeignLog::open(&self.files[0], self.format.as_deref())?;
-                bail!(
-                    "{}: is {}; give its trace a name with -o NAME.trace, then `heaplay inspect` \
-                     shows it",
-                    self.files[0].display(),
-                    log.format().description
-                );
-            }
+        let source = self.source()?;
+        match (source, &self.output) {
+            (ImportSource::Snapshots, Some(output)) => self.series(output)?,
+            (ImportSource::Snapshots, None) => self.show()?,
+            (ImportSource::Log(member), Some(output)) => self.log(member, output)?,
+            (ImportSource::Log(member), None) => bail!(
+                "{}: is {}; give its trace a name with -o NAME.trace, then `heaplay inspect` \
+                 shows it",
+                self.files[0].display(),
+                member.description
+            ),
         }
         Ok(ExitCode::SUCCESS)
     }
 
+    /// What the files are: as `--format` names it, or as the first file shows.
+    fn source(&self) -> anyhow::Result<ImportSource> {
+        if let Some(name) = &self.format {
+            let member = FOREIGN.iter().find(|foreign| foreign.name == name);
+            return Ok(member.map_or(ImportSource::Snapshots, ImportSource::Log));
+        }
+        let Some(first) = self.files.first() else { return Ok(ImportSource::Snapshots) };
+        let identified = trace::identify(first)?;
+        match identified.kind {
+            FileKind::Pickle => Ok(ImportSource::Snapshots),
+            FileKind::Log(member) => Ok(ImportSource::Log(member)),
+            _ => {
+                let known: Vec<&str> = FOREIGN.iter().map(|foreign| foreign.description).collect();
+                let expected = format!(
+                    "a tracemalloc snapshot, or {}; --format NAME forces a format",
+                    known.join(", ")
+                );
+                Err(identified.unread(first, &expected).into())
+            }
+        }
+    }
+
     /// Makes a trace of one log.
-    fn log(&self, output: &Path) -> anyhow::Result<()> {
+    fn log(&self, member: &'static Foreign, output: &Path) -> anyhow::Result<()> {
         let [file] = self.files.as_slice() else {
             bail!("{} files: a log is one file; only snapshots come in series", self.files.len());
         };
-        let log = ForeignLog::open(file, self.format.as_deref())?;
+        let log = ForeignLog::open(file, member)?.of_process(self.process);
         let imported = log.convert(output)?;
         note(format!(
             "{}: {} calls, {} of them rows, from {}",
             output.display(),
             imported.events,
             imported.rows,
-            log.format().description
+            member.description
         ));
-        for (count, what) in [
-            (imported.unseen_frees, "frees were of blocks that the log never saw"),
-            (imported.unseen_ends, "blocks ended unseen: their addresses came back"),
-            (imported.left_out, "lines were left out: a trace does not hold their kind"),
-        ] {
-            if count > 0 {
-                note(format!("{count} {what}"));
-            }
-        }
+        imported.notes().iter().for_each(note);
         Ok(())
     }
 
     /// Makes a trace of a series of snapshots.
     fn series(&self, output: &Path) -> anyhow::Result<()> {
         let mut series = Series::new();
-        for file in &self.files {
+        for file in &in_order(&self.files)? {
             series.add(&Snapshot::open(file)?)?;
         }
         let (all, vouched) = series.vouched_bytes();
         let events = series.events();
+        let domains = series.domains();
         let rows = trace::copy(&mut series.into_reader(), output)?;
         note(format!(
-            "{}: {rows} blocks in {events} calls, synthesised from {} snapshots; {} of {} bytes are \
-             vouched for",
+            "{}: {rows} blocks in {events} calls, synthesised from {}; {} of {} ({}) are vouched \
+             for",
             output.display(),
-            self.files.len(),
-            percent(vouched, all),
+            snapshots(self.files.len()),
+            units::bytes(vouched as f64),
             units::bytes(all as f64),
+            percent(vouched, all),
         ));
+        let shares: Vec<String> = domains
+            .iter()
+            .map(|(domain, blocks)| format!("{} {}", domain.name(), percent(*blocks, rows)))
+            .collect();
+        if domains.iter().any(|(domain, _)| *domain == trace::Domain::Raw) {
+            note(format!("blocks by domain: {}", shares.join(", ")));
+        }
         if self.files.len() == 1 {
             note(
                 "one snapshot has births only: give a series (scripts/tracemalloc-series.py) for \
@@ -131,7 +168,7 @@ impl ImportArgs {
     fn show(&self) -> anyhow::Result<()> {
         let mut snapshots = Vec::new();
         let mut last = None;
-        for file in &self.files {
+        for file in &in_order(&self.files)? {
             let snapshot = Snapshot::open(file)?;
             snapshots.push(vec![
                 file.display().to_string(),
@@ -144,7 +181,7 @@ impl ImportArgs {
             bail!("no file was given; give files of tracemalloc.Snapshot.dump")
         };
         let all = last.bytes();
-        let row = |name: String, blocks: u64, bytes: u64| {
+        let row = |name: String, blocks: u64, bytes: u128| {
             vec![name, blocks.to_string(), units::bytes(bytes as f64), percent(bytes, all)]
         };
         let sites = last.by_site();

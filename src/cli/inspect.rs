@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arenas;
+use super::tables::{percent, table};
 use super::terminal::{note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 use crate::trace::{
-    self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, SiteCount, TraceStatistics,
+    self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, ProcessRecord, SiteCount, ThreadCount,
+    TraceReader, TraceStatistics,
 };
 use crate::units;
 
@@ -63,7 +63,7 @@ impl InspectArgs {
         if self.json {
             print(&(serde_json::to_string_pretty(&counts)? + "\n"))?;
         } else {
-            print(&tables(&name, reader.header(), &counts, self.sites))?;
+            print(&tables(&name, reader.as_ref(), &counts, self.sites))?;
         }
         if let Some(folder) = &self.png {
             draw(&shape(&name, reader.header(), &counts), folder, self.json)?;
@@ -139,26 +139,8 @@ fn size_group(at: usize) -> String {
     }
 }
 
-/// A table. The first column holds text, the others hold figures.
-pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN);
-    table.set_header(header.to_vec());
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    format!("{table}\n\n")
-}
-
-/// A share as `12.3 %`; a dash where `whole` is 0.
-pub(super) fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 { "–".into() } else { format!("{:.1} %", part as f64 / whole as f64 * 100.0) }
-}
-
-fn tables(name: &str, header: &Header, counts: &TraceStatistics, sites: usize) -> String {
+fn tables(name: &str, reader: &dyn TraceReader, counts: &TraceStatistics, sites: usize) -> String {
+    let header = reader.header();
     let mut text = format!("{name}\n");
     let marks = header.marks();
     let arenas = header.arenas();
@@ -197,7 +179,8 @@ fn tables(name: &str, header: &Header, counts: &TraceStatistics, sites: usize) -
     text += &calls(counts);
     text += &sizes(counts);
     text += &lifetimes(counts);
-    text += &threads(counts, &header.interpreters());
+    text += &threads(counts, reader.process(), &header.interpreters());
+    text += &remote_frees(counts);
     text += &types(counts);
     text += &lines(counts, sites);
     text
@@ -286,7 +269,11 @@ fn lifetimes(counts: &TraceStatistics) -> String {
         counts.ended_by_next_call.to_string(),
         percent(counts.ended_by_next_call, total),
     ]];
-    for limit in [1 << 10, 1 << 14, 1 << 20, 1 << 24, 1 << 30] {
+    // Further limits, up to the first one that is over the bytes of the whole trace.
+    let further = (34..=62).step_by(4).map(|octave| 1u64 << octave);
+    let further = further.take_while(|limit| limit / 16 < counts.requested_bytes);
+    let limits = [1 << 10, 1 << 14, 1 << 20, 1 << 24, 1 << 30].into_iter().chain(further);
+    for limit in limits {
         let ended = within(&counts.ages_bytes, limit);
         let limit = units::bytes(limit as f64);
         rows.push(vec![
@@ -303,9 +290,17 @@ fn lifetimes(counts: &TraceStatistics) -> String {
     table(&["blocks that end", "blocks", "share"], rows)
 }
 
-/// The threads, where a trace has several. A column names their interpreters, where a trace has
+/// Rows in the tables of threads, at most.
+const THREADS_SHOWN: usize = 20;
+
+/// The threads, where a trace has several; those after the first rows in one row. A column has their
+/// names, where the trace has names. Another names their interpreters, where a trace has
 /// sub-interpreters.
-fn threads(counts: &TraceStatistics, interpreters: &[(u32, u32)]) -> String {
+fn threads(
+    counts: &TraceStatistics,
+    process: &ProcessRecord,
+    interpreters: &[(u32, u32)],
+) -> String {
     if counts.threads.len() < 2 {
         return String::new();
     }
@@ -315,23 +310,53 @@ fn threads(counts: &TraceStatistics, interpreters: &[(u32, u32)]) -> String {
             .find(|(number, _)| *number == thread)
             .map_or("main".to_owned(), |(_, id)| id.to_string())
     };
-    let rows = counts.threads.iter().map(|thread| {
-        let mut row = vec![
-            thread.thread.to_string(),
-            thread.requests.to_string(),
-            units::bytes(thread.bytes as f64),
-            thread.foreign_frees.to_string(),
-        ];
-        if !interpreters.is_empty() {
-            row.push(interpreter(thread.thread));
-        }
-        row
-    });
+    let name = |thread: u32| process.thread(thread).map_or("", |record| record.name.as_str());
+    let has_names = process.threads.iter().any(|record| !record.name.is_empty());
+    let figures = |requests: u64, bytes: u64, frees: u64| {
+        [requests.to_string(), units::bytes(bytes as f64), frees.to_string()]
+    };
     let mut header = vec!["thread", "requests", "bytes", "frees of others' blocks"];
-    if !interpreters.is_empty() {
-        header.push("interpreter");
+    header.extend(has_names.then_some("name"));
+    header.extend((!interpreters.is_empty()).then_some("interpreter"));
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for thread in counts.threads.iter().take(THREADS_SHOWN) {
+        let mut row = vec![thread.thread.to_string()];
+        row.extend(figures(thread.requests, thread.bytes, thread.foreign_frees));
+        row.extend(has_names.then(|| name(thread.thread).to_owned()));
+        row.extend((!interpreters.is_empty()).then(|| interpreter(thread.thread)));
+        rows.push(row);
     }
-    table(&header, rows.collect())
+    let rest = counts.threads.get(THREADS_SHOWN..).unwrap_or_default();
+    if !rest.is_empty() {
+        let sum = |figure: fn(&ThreadCount) -> u64| rest.iter().map(figure).sum();
+        let mut row = vec![format!("{} others", rest.len())];
+        row.extend(figures(
+            sum(|thread| thread.requests),
+            sum(|thread| thread.bytes),
+            sum(|thread| thread.foreign_frees),
+        ));
+        row.resize(header.len(), String::new());
+        rows.push(row);
+    }
+    table(&header, rows)
+}
+
+/// Whose blocks are freed by whom, the most first; those after the first rows in one row.
+fn remote_frees(counts: &TraceStatistics) -> String {
+    if counts.remote_frees.is_empty() {
+        return String::new();
+    }
+    let shown = counts.remote_frees.iter().take(THREADS_SHOWN);
+    let mut rows: Vec<Vec<String>> = shown
+        .map(|frees| [frees.allocated_by.into(), frees.freed_by.into(), frees.blocks])
+        .map(|row: [u64; 3]| row.map(|number| number.to_string()).into())
+        .collect();
+    let rest = counts.remote_frees.get(THREADS_SHOWN..).unwrap_or_default();
+    if !rest.is_empty() {
+        let blocks: u64 = rest.iter().map(|frees| frees.blocks).sum();
+        rows.push(vec![format!("{} other pairs", rest.len()), String::new(), blocks.to_string()]);
+    }
+    table(&["blocks of thread", "freed by thread", "blocks"], rows)
 }
 
 /// Rows in the table of types, at most.

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::{fs, io};
 
 use anyhow::{Context, bail};
 
-use super::terminal::note;
+use super::error_chain::chain;
+use super::exit::Exit;
+use super::recorded_process::process_entry;
+use super::tables::table;
+use super::terminal::{note, print};
 use crate::bench::{Workload, Workloads, sha256_of_file};
 use crate::program::AllocationSites;
 use crate::results::{ProgramMark, TraceEntry};
@@ -54,6 +59,74 @@ fn traces_in(folder: &Path) -> io::Result<BTreeMap<PathBuf, PathBuf>> {
     Ok(found)
 }
 
+/// The traces that paths name, compiled, and the files of folders that could not be.
+pub struct FoundTraces {
+    /// The traces.
+    pub workloads: Workloads,
+    /// The files of folders that are no trace that can be replayed.
+    pub unread: UnreadTraces,
+}
+
+/// Files of folders that could not be read, with the reasons.
+#[derive(Default)]
+pub struct UnreadTraces(Vec<(PathBuf, String)>);
+
+impl UnreadTraces {
+    /// The exit code of a verb that did the rest of its job with `code`: a row for each file, and a
+    /// failure where there is one.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn conclude(&self, code: ExitCode) -> anyhow::Result<ExitCode> {
+        if self.0.is_empty() {
+            return Ok(code);
+        }
+        let rows = self.0.iter().map(|(path, why)| vec![path.display().to_string(), why.clone()]);
+        print(&table(&["file", "not measured, because"], rows.collect()))?;
+        Ok(self.exit(code))
+    }
+
+    /// As [`UnreadTraces::conclude`], without a table on standard output.
+    pub fn exit(&self, code: ExitCode) -> ExitCode {
+        if self.0.is_empty() {
+            return code;
+        }
+        let files = match self.0.len() {
+            1 => "1 file was".to_owned(),
+            count => format!("{count} files were"),
+        };
+        note(format!("{files} not measured, for the reasons above"));
+        if code == ExitCode::from(Exit::Fine) { Exit::Failed.into() } else { code }
+    }
+}
+
+/// Reads the traces that paths name, as [`load_within`] does. A file of a folder that cannot be read
+/// is left out, and reported at the end. A file that is named itself has to be readable.
+///
+/// # Errors
+/// A path that is not there, a named file that is faulty, or a folder without a readable trace.
+pub fn load_found(paths: &[PathBuf], most: u64) -> anyhow::Result<FoundTraces> {
+    let mut found: Vec<Workload> = Vec::new();
+    let mut unread = UnreadTraces::default();
+    let files = find_traces(paths)?;
+    refuse_twice(&files)?;
+    for file in files {
+        match load_one(&file, &found, AllocationSites::by_line, most) {
+            Ok(workload) => found.push(workload),
+            Err(error) if paths.contains(&file) => return Err(error),
+            Err(error) => {
+                let why = chain(&error);
+                note(format!("{why}; the other files of the folder are measured"));
+                unread.0.push((file, why));
+            }
+        }
+    }
+    if found.is_empty() && !unread.0.is_empty() {
+        bail!("no file of the folder can be replayed; record one with `heaplay record`");
+    }
+    Ok(FoundTraces { workloads: found.into_iter().collect(), unread })
+}
+
 /// Reads, hashes and compiles each trace. Its sites are the lines that allocated.
 ///
 /// # Errors
@@ -82,27 +155,38 @@ pub fn load_grouped(
     refuse_twice(paths)?;
     let mut workloads: Vec<Workload> = Vec::new();
     for path in paths {
-        let (reader, compiled) = read(path, most)?;
-        note_reader(path, reader.as_ref());
-        let header = reader.header();
-        let mut facts = header.facts.clone();
-        // Lists: the marks are typed, and no report reads the others.
-        for list in ["marks", "arenas", "interpreters"] {
-            facts.remove(list);
-        }
-        let marks = header.marks().into_iter();
-        let entry = TraceEntry {
-            name: unique_name(path, &workloads)?,
-            path: path.display().to_string(),
-            sha256: sha256_of_file(path)?,
-            calls: compiled.0.profile().total_calls(),
-            facts,
-            marks: marks.map(|(event, name)| ProgramMark { event, name }).collect(),
-        };
-        let workload = workload(path, entry, compiled, &group)?;
-        workloads.push(workload.with_arenas(reader.header().arenas()));
+        workloads.push(load_one(path, &workloads, &group, most)?);
     }
     Ok(workloads.into_iter().collect())
+}
+
+/// Reads one trace, whose name differs from those of `others`.
+fn load_one(
+    path: &Path,
+    others: &[Workload],
+    group: impl Fn(AllocationSites) -> AllocationSites,
+    most: u64,
+) -> anyhow::Result<Workload> {
+    let (reader, compiled) = read(path, most)?;
+    note_reader(path, reader.as_ref());
+    let header = reader.header();
+    let mut facts = header.facts.clone();
+    // Lists: the marks are typed, and no report reads the others.
+    for list in ["marks", "arenas", "interpreters"] {
+        facts.remove(list);
+    }
+    let marks = header.marks().into_iter();
+    let entry = TraceEntry {
+        name: unique_name(path, others)?,
+        path: path.display().to_string(),
+        sha256: sha256_of_file(path)?,
+        calls: compiled.0.profile().total_calls(),
+        facts,
+        marks: marks.map(|(event, name)| ProgramMark { event, name }).collect(),
+        process: process_entry(header, reader.process()),
+    };
+    let workload = workload(path, entry, compiled, group)?;
+    Ok(workload.with_arenas(reader.header().arenas()))
 }
 
 fn refuse_twice(paths: &[PathBuf]) -> anyhow::Result<()> {

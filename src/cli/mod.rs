@@ -1,5 +1,5 @@
 //! The verbs, one file each: `command_line.rs` lists them, `exit.rs` has their exit statuses.
-//! `terminal.rs`, `load.rs` and `children.rs` are what several verbs share. This module imports
+//! `terminal.rs`, `tables.rs`, `load.rs` and `children.rs` are what several verbs share. This module imports
 //! every other module but `recorder`.
 //!
 //! Each verb is a `clap::Args` with a `run` that returns the exit code. `main` prints an error with
@@ -23,12 +23,15 @@ mod load;
 mod measure_args;
 mod merge;
 mod record;
+mod recorded_process;
 mod report;
 mod run;
+mod scale;
 mod selftest;
 mod shell;
 mod specs;
 mod sweep;
+mod tables;
 mod terminal;
 mod verify;
 mod whatif;

@@ -94,7 +94,8 @@ impl RecordArgs {
                 leaves_raw: true,
                 root: None,
                 stop_at: None,
-                kind: ProgramKind::Other,
+                // A start command may be a script, or a launcher such as pyenv's.
+                kind: ProgramKind::Launcher,
             };
             let traces = collection.make(logs)?;
             return Ok(if traces == 0 { ExitCode::from(2) } else { ExitCode::SUCCESS });
@@ -266,7 +267,7 @@ impl Collection<'_> {
         Ok(recorded.len())
     }
 
-    /// The logs without those of launchers, if a launcher was started and anything else was recorded.
+    /// The logs without those of launchers, if one may have been started and others were recorded.
     /// If a Python was among that, only Pythons are left.
     fn without_launchers(&self, logs: Vec<(PathBuf, RawLog)>) -> Vec<(PathBuf, RawLog)> {
         let is_launcher = |log: &RawLog| program::is_launcher(Path::new(&log.executable));

@@ -16,7 +16,7 @@ pub use conclusion::conclude;
 pub use options::RunArgs;
 
 use self::progress::ProgressLine;
-use super::load::{find_traces, load_within};
+use super::load::{FoundTraces, UnreadTraces, load_found, load_within};
 use super::terminal::note;
 use super::{interrupt, specs};
 use crate::bench::{self, RunPlan, Settings, Workloads};
@@ -29,25 +29,26 @@ impl RunArgs {
     /// # Errors
     /// What could not be done. The cells measured before stay in the folder.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let (run, folder) = self.measure()?;
-        conclude(&run, &folder)
+        let (run, folder, unread) = self.measure()?;
+        unread.conclude(conclude(&run, &folder)?)
     }
 
-    /// Runs, or finishes a run, and leaves the record.
+    /// Runs, or finishes a run, and leaves the record. Returns it with its folder, and the files that
+    /// were not measured.
     ///
     /// # Errors
     /// As [`RunArgs::run`].
-    pub fn measure(&self) -> anyhow::Result<(Run, PathBuf)> {
+    pub fn measure(&self) -> anyhow::Result<(Run, PathBuf, UnreadTraces)> {
         interrupt::install()?;
         let mut settings = self.children.settings();
         // Locked until the run is over: two runs in one folder would mix their cells.
-        let (mut dir, workloads) = match &self.resume {
+        let (mut dir, workloads, unread) = match &self.resume {
             Some(folder) => {
                 let mut dir = RunDir::open(folder)?;
                 dir.lock()?;
                 settings.pace = bench::pace_of_run(&dir);
                 let workloads = resume(&mut dir, &settings)?;
-                (dir, workloads)
+                (dir, workloads, UnreadTraces::default())
             }
             None => {
                 settings.pace = self.pace;
@@ -69,7 +70,7 @@ impl RunArgs {
             bench::add_instructions(&mut run, &workloads, &settings, &|text| note(text));
             dir.save(&run)?;
         }
-        Ok((run, folder))
+        Ok((run, folder, unread))
     }
 
     /// Compiles the traces, asks each backend for its version, and writes the manifest.
@@ -77,12 +78,12 @@ impl RunArgs {
         &self,
         settings: &Settings,
         claimed: NewRunDir,
-    ) -> anyhow::Result<(RunDir, Workloads)> {
+    ) -> anyhow::Result<(RunDir, Workloads, UnreadTraces)> {
         let mut specs = specs::read_list(&self.backends)?;
         if !self.no_floor && !specs.iter().any(BackendSpec::is_floor) {
             specs.push(FLOOR.parse()?);
         }
-        let workloads = load_within(&find_traces(&self.traces)?, calls_within(settings))?;
+        let FoundTraces { workloads, unread } = load_found(&self.traces, calls_within(settings))?;
         let names = specs.into_iter().map(String::from);
         let (backends, absent) = bench::ask_versions(names, settings.timeout, &|text| note(text));
         note_time_limit(settings, &workloads);
@@ -99,7 +100,7 @@ impl RunArgs {
         let plan = RunPlan { traces, backends, absent, passes, repetitions, seed: self.seed };
         let dir = bench::begin_run(claimed, plan, settings).context(folder::NO_FOLDER)?;
         note_clock(settings);
-        Ok((dir, workloads))
+        Ok((dir, workloads, unread))
     }
 }
 

@@ -79,11 +79,11 @@ impl SweepArgs {
             children: self.children,
             ..RunArgs::default()
         };
-        let (run, folder) = args.measure()?;
+        let (run, folder, unread) = args.measure()?;
         let code = super::run::conclude(&run, &folder)?;
         if run.missing().is_empty() {
             print(&advice::advice(&run, metric, memory))?;
         }
-        Ok(code)
+        unread.conclude(code)
     }
 }

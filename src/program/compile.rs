@@ -8,7 +8,7 @@ use super::compiled::Program;
 use super::compiler::Compiler;
 use super::error::ProgramError;
 use super::times::Times;
-use crate::trace::{Columns, RowBatch, SiteId, TraceReader};
+use crate::trace::{Columns, REQUESTED_LIMIT_BYTES, RowBatch, SiteId, TraceReader};
 
 /// Compiles a trace in one pass.
 ///
@@ -100,7 +100,14 @@ pub(super) fn walk(
         ..looks_at
     });
     let mut batch = RowBatch::default();
+    let mut requested_bytes = 0u64;
     while reader.next_batch(&mut batch)? {
+        // A batch has at most 2^16 rows of 2^47 bytes, so its sum cannot overflow.
+        requested_bytes += batch.sizes.iter().sum::<u64>();
+        if requested_bytes > REQUESTED_LIMIT_BYTES {
+            let event = batch.events.first().copied().unwrap_or_default();
+            return Err(ProgramError::TooManyBytes { event });
+        }
         compiler.batch(&batch)?;
         seen(&batch);
         if compiler.has_whole_segment() {

@@ -29,6 +29,14 @@ pub enum ProgramError {
         /// The call.
         event: u64,
     },
+    /// Its requests have more bytes than the counts hold.
+    #[error(
+        "event {event}: all requests up to here exceed 2^62 bytes; is a size of the trace wrong?"
+    )]
+    TooManyBytes {
+        /// A call of the batch that exceeds the limit.
+        event: u64,
+    },
     /// The receiver of the program cannot take it.
     #[error("the compiled program cannot be handed on: {0}")]
     Handing(io::Error),

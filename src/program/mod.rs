@@ -9,7 +9,8 @@
 //! 3. Every index of the trace is exactly one instruction.
 //! 4. A block is resized and freed in the domain that allocated it (`mem` and `obj` count as one).
 //! 5. A block of a kind has the kind's size, is mem or obj, and is freed as one of that kind.
-//! 6. The runs of threads cover the calls, and name threads of the outline.
+//! 6. The runs of threads cover the calls, name threads of the outline, and lie between the first and
+//!    the last call of their thread.
 //!
 //! A row says when its block ends. So the compiler writes the instruction of the end together with
 //! that of the birth, at its place further on. It needs neither a heap nor a map. A place that is

@@ -67,6 +67,6 @@ pub struct Outline {
     pub profile: Profile,
     /// Its threads, in the order in which the rows name them; empty where one thread makes all calls.
     pub threads: Vec<ProgramThread>,
-    /// What the program asked of its allocator besides memory, in the order of the calls.
+    /// What the program requested of its allocator besides memory, in the order of the calls.
     pub requests: Vec<AllocatorEvent>,
 }

@@ -107,17 +107,28 @@ impl Prover {
         Ok(())
     }
 
-    /// Proves that the runs of threads cover the calls and name threads of the outline.
+    /// Proves that the runs of threads cover the calls, name threads of the outline, and lie between
+    /// the first and the last call of their thread: a replay ends a thread after its last call.
     fn thread_runs(&self, part: &Program) -> Result<(), &'static str> {
+        let threads = &self.outline.threads;
+        let calls = part.instructions.len();
+        let one = [ThreadRun { until: calls, thread: 0 }];
+        let runs = match part.thread_runs.as_slice() {
+            [] if threads.is_empty() => return Ok(()),
+            [] => &one,
+            runs => runs,
+        };
         let mut before = 0;
-        for run in &part.thread_runs {
-            if run.until <= before || run.thread as usize >= self.outline.threads.len() {
-                return Err("a run of an unknown thread, or out of order");
+        for run in runs {
+            let thread = threads.get(run.thread as usize).filter(|_| run.until > before);
+            let thread = thread.ok_or("a run of an unknown thread, or out of order")?;
+            let (first, last) = (self.calls + before as u64, self.calls + run.until as u64 - 1);
+            if thread.calls == 0 || first < thread.first_call || last > thread.last_call {
+                return Err("a call of a thread that has not begun, or has ended");
             }
             before = run.until;
         }
-        let covers = part.thread_runs.is_empty() || before == part.instructions.len();
-        if covers { Ok(()) } else { Err("runs of threads that do not cover the calls") }
+        if before == calls { Ok(()) } else { Err("runs of threads that do not cover the calls") }
     }
 
     /// What the parts requested.

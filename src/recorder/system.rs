@@ -248,6 +248,21 @@ pub fn next_symbol(name: &CStr) -> *mut c_void {
     unsafe { dlsym(RTLD_NEXT, name.as_ptr()) }
 }
 
+/// Lets the processor fetch a line of memory; any address is allowed.
+#[inline(always)]
+pub fn prefetch(address: *const c_void) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which never faults.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a hint, which never faults.
+    unsafe {
+        core::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, readonly));
+    }
+}
+
 /// Whether the C library has the process's environment already.
 pub fn has_environment() -> bool {
     unsafe extern "C" {

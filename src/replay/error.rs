@@ -41,6 +41,12 @@ pub enum ReplayError {
         /// The call, as in C.
         call: String,
     },
+    /// Free order with a backend that one thread at a time may call.
+    #[error(
+        "free order calls from several threads at once, and one thread at a time may call this \
+         backend; leave it out, or replay in recorded order with `heaplay run`"
+    )]
+    OneThreadAtATime,
     /// The next part of the program did not arrive, or it was not sound.
     #[error("the rest of the program could not be read: {0}")]
     Feed(#[from] std::io::Error),

@@ -15,8 +15,10 @@ use super::calls::{Slots, Tables, replay};
 use super::clock::Clock;
 use super::error::ReplayError;
 use super::probe::Nothing;
+use super::threads::RecordedOrder;
 use super::ticks::Ticks;
-use super::usage::processor_ns;
+use super::usage::{processor_ns, processor_pair_ns};
+use crate::backends::Backend;
 use crate::program::{Action, Program};
 use crate::trace::Domain;
 use crate::units::{bucket, bucket_nanoseconds};
@@ -84,16 +86,20 @@ pub fn calls_of_an_iteration(program: &Program) -> u64 {
 /// The backend gives no memory, or `await_time_slice` reports that no further time slice will come.
 pub fn iterations(
     program: &Program,
-    tables: &Tables,
+    backend: &dyn Backend,
     plan: Iterations,
     mut await_time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<IterationTimes, ReplayError> {
     let calls = program.instructions().len();
     let leftovers = Leftovers::of(program);
+    let tables = Tables::new(program, backend);
     let mut slots = Slots::new(program);
+    let mut order = RecordedOrder::new(program.outline(), backend);
     let mut found = IterationTimes::default();
-    replay(program, tables, &mut slots, 0..calls, &mut Nothing)?;
-    leftovers.free(tables, &mut slots);
+    let pair_ns = if order.is_one_run() { 0 } else { processor_pair_ns() };
+    order.run(program, 0..calls, |run| replay(program, &tables, &mut slots, run, &mut Nothing))?;
+    order.restart();
+    leftovers.free(&tables, &mut slots);
     let segments = plan.segments.max(1);
     let (mut processor, mut wall) = (0, 0);
     for iteration in 0..plan.iterations {
@@ -103,16 +109,20 @@ pub fn iterations(
                 (processor, wall) = (0, 0);
             }
             let range = calls * segment / segments..calls * (segment + 1) / segments;
-            let (began, mark) = (Instant::now(), processor_ns());
-            replay(program, tables, &mut slots, range, &mut Nothing)?;
-            processor += processor_ns() - mark;
-            wall += began.elapsed().as_nanos() as u64;
+            order.run(program, range, |run| {
+                let (mark, began) = (processor_ns(), Instant::now());
+                replay(program, &tables, &mut slots, run, &mut Nothing)?;
+                wall += began.elapsed().as_nanos() as u64;
+                processor += (processor_ns() - mark).saturating_sub(pair_ns);
+                Ok(())
+            })?;
             if segments > 1 || (iteration + 1) % plan.iterations_in_segment.max(1) == 0 {
                 found.processor_ns.push(processor);
                 found.wall_ns.push(wall);
             }
         }
-        leftovers.free(tables, &mut slots);
+        order.restart();
+        leftovers.free(&tables, &mut slots);
     }
     Ok(found)
 }
@@ -131,7 +141,7 @@ fn tail_iteration_count(calls: usize) -> usize {
 /// number of each iteration and the ticks of its calls.
 fn tail_iterations(
     program: &Program,
-    tables: &Tables,
+    backend: &dyn Backend,
     clock: &Clock,
     segments: usize,
     mut await_time_slice: impl FnMut() -> Result<(), ReplayError>,
@@ -139,20 +149,25 @@ fn tail_iterations(
 ) -> Result<(), ReplayError> {
     let calls = program.instructions().len();
     let leftovers = Leftovers::of(program);
+    let tables = Tables::new(program, backend);
     let mut slots = Slots::new(program);
+    let mut order = RecordedOrder::new(program.outline(), backend);
     let mut probe = Ticks::new(clock, calls);
     // A warm-up.
-    replay(program, tables, &mut slots, 0..calls, &mut Nothing)?;
-    leftovers.free(tables, &mut slots);
+    order.run(program, 0..calls, |run| replay(program, &tables, &mut slots, run, &mut Nothing))?;
+    order.restart();
+    leftovers.free(&tables, &mut slots);
     for iteration in 0..tail_iteration_count(calls) {
         probe.begin(calls);
         for segment in 0..segments.max(1) {
             await_time_slice()?;
             let range = calls * segment / segments.max(1)..calls * (segment + 1) / segments.max(1);
-            replay(program, tables, &mut slots, range, &mut probe)?;
+            order
+                .run(program, range, |run| replay(program, &tables, &mut slots, run, &mut probe))?;
         }
         take(iteration, probe.ticks());
-        leftovers.free(tables, &mut slots);
+        order.restart();
+        leftovers.free(&tables, &mut slots);
     }
     Ok(())
 }
@@ -170,7 +185,7 @@ fn mean_of_lower_half(values: &mut [f64]) -> f64 {
 /// As [`iterations`].
 pub fn call_times(
     program: &Program,
-    tables: &Tables,
+    backend: &dyn Backend,
     clock: &Clock,
     segments: usize,
     await_time_slice: impl FnMut() -> Result<(), ReplayError>,
@@ -179,7 +194,7 @@ pub fn call_times(
     // One byte for each call and iteration: a long trace must fit.
     let iterations = tail_iteration_count(calls);
     let mut buckets = vec![0_u8; calls * iterations];
-    tail_iterations(program, tables, clock, segments, await_time_slice, |iteration, ticks| {
+    tail_iterations(program, backend, clock, segments, await_time_slice, |iteration, ticks| {
         for (call, &ticks) in ticks.iter().enumerate() {
             buckets[call * iterations + iteration] = bucket(clock.nanoseconds(ticks.into()));
         }
@@ -199,14 +214,14 @@ pub fn call_times(
 /// As [`iterations`].
 pub fn tail(
     program: &Program,
-    tables: &Tables,
+    backend: &dyn Backend,
     clock: &Clock,
     segments: usize,
     chosen: &[u32],
     await_time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<f64, ReplayError> {
     let mut times = vec![Vec::new(); chosen.len()];
-    tail_iterations(program, tables, clock, segments, await_time_slice, |_, ticks| {
+    tail_iterations(program, backend, clock, segments, await_time_slice, |_, ticks| {
         for (times, &call) in times.iter_mut().zip(chosen) {
             times.push(clock.nanoseconds(ticks.get(call as usize).copied().unwrap_or(0).into()));
         }

@@ -18,9 +18,11 @@ use super::calls::{Slots, Tables};
 use super::clock::{Clock, Floor};
 use super::error::ReplayError;
 use super::histogram::empty_histogram;
+use super::threads::{RecordedOrder, ThreadCounts};
 use super::ticks::{Isolated, Ticks};
 use super::time_slice::TIME_SLICE_CALLS;
 use super::usage::involuntary_switches;
+use crate::backends::Backend;
 use crate::program::{Feed, Program};
 use crate::units::bucket;
 
@@ -38,8 +40,11 @@ pub struct LatencyResult {
     pub floor: Floor,
     /// Calls made, by action.
     pub calls: [u64; 4],
-    /// Times that the kernel preempted this thread. The time of some call includes each of them.
+    /// Times that the kernel preempted the calling thread. The time of some call includes each of
+    /// them.
     pub preemptions: u64,
+    /// The threads that made the calls.
+    pub threads: ThreadCounts,
 }
 
 /// Replays a program once and times its calls.
@@ -53,14 +58,15 @@ pub struct LatencyResult {
 /// `await_time_slice` reports that no further time slice will come.
 pub fn latency<'a>(
     feed: impl Into<Feed<'a>>,
-    tables: &Tables,
+    backend: &dyn Backend,
     clock: &Clock,
     isolated: Isolated,
     out: &mut (impl Write + ?Sized),
     mut await_time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<LatencyResult, ReplayError> {
     let mut feed = feed.into();
-    let mut slots = Slots::of(feed.outline());
+    let (tables, mut slots) = (Tables::of(feed.outline(), backend), Slots::of(feed.outline()));
+    let mut order = RecordedOrder::new(feed.outline(), backend);
     let mut probe = Ticks::new(clock, 0);
     let mut sums = LatencySums::new(clock.floor());
     while let Some(part) = feed.next_part()? {
@@ -68,15 +74,22 @@ pub fn latency<'a>(
         probe.begin(Isolated::capacity(calls));
         for start in (0..calls).step_by(TIME_SLICE_CALLS) {
             await_time_slice()?;
-            let switches = involuntary_switches();
-            probe.begin_time_slice();
             let range = start..(start + TIME_SLICE_CALLS).min(calls);
-            probe.replay(part, tables, &mut slots, range, isolated)?;
-            sums.found.preemptions += involuntary_switches().saturating_sub(switches);
+            let mut preemptions = 0;
+            order.run(part, range, |segment| {
+                // Only this thread calls within a segment.
+                let switches = involuntary_switches();
+                probe.begin_segment();
+                probe.replay(part, &tables, &mut slots, segment, isolated)?;
+                preemptions += involuntary_switches().saturating_sub(switches);
+                Ok(())
+            })?;
+            sums.found.preemptions += preemptions;
         }
         let buckets = sums.add_part(part, clock, isolated, probe.ticks());
         out.write_all(&buckets).map_err(ReplayError::Write)?;
     }
+    sums.found.threads = order.counts();
     Ok(sums.finish(&probe))
 }
 
@@ -96,6 +109,7 @@ impl LatencySums {
             floor,
             calls: [0; 4],
             preemptions: 0,
+            threads: ThreadCounts::default(),
         };
         LatencySums { found, sums: [0.0; 4] }
     }
@@ -157,11 +171,10 @@ mod tests {
             let mut generator =
                 Generator::new(wanted, wanted, Distribution::python_sizes(), lifetimes);
             let program = compile(&mut generator).unwrap();
-            let tables = Tables::new(&program, backend.as_ref());
             let [even, odd] = Isolated::BOTH.map(|half| {
                 let mut buckets = Vec::new();
                 let found =
-                    latency(&program, &tables, &clock, half, &mut buckets, || Ok(())).unwrap();
+                    latency(&program, &*backend, &clock, half, &mut buckets, || Ok(())).unwrap();
                 assert_eq!(found.calls, program.profile().calls);
                 assert_eq!(buckets.len(), program.calls());
                 let timed = |action: usize| found.histograms[action].len();

@@ -5,6 +5,9 @@
 //! one. `iterations.rs` replays a program several times for the regression check. `verify.rs` and
 //! `contract.rs` check the rules of allocators; `address_trace.rs` writes where every block lies.
 //!
+//! `threads/` makes each call on the thread that made it: one call at a time in recorded order, or all
+//! threads at once in free order. `filling.rs` has the bytes that verification writes.
+//!
 //! `memory.rs` separates the harness's memory from the memory that is measured. `clock.rs` reads
 //! time and measures the cost of reading it; `usage.rs` reads the kernel's figures.
 //! `paused_clock.rs` stops the clock of allocators between time slices (`time_slice.rs`).
@@ -14,6 +17,7 @@ mod calls;
 mod clock;
 mod contract;
 mod error;
+mod filling;
 mod footprint;
 mod histogram;
 mod iterations;
@@ -22,6 +26,7 @@ mod memory;
 mod pass;
 mod paused_clock;
 mod probe;
+mod threads;
 mod ticks;
 mod time;
 mod time_slice;
@@ -50,6 +55,9 @@ pub use memory::{Resident, SharedHeap, self_test};
 pub use pass::{PassJob, PassResult};
 pub use paused_clock::{paused_clock_gettime, waiting};
 pub use probe::{Done, Nothing, Probe};
+pub use threads::{
+    FreeOrderMeasure, FreeOrderResult, LaneResult, Lanes, ThreadCounts, Waits, free_order,
+};
 pub use ticks::{Isolated, Ticks};
 pub use time::{TimeResult, time};
 pub use verify::verify;

@@ -1,9 +1,7 @@
 //! The measuring passes as one type: each with what it needs beside the program and the backend.
 
 use std::io::Write;
-use std::sync::Arc;
 
-use super::calls::Tables;
 use super::clock::Clock;
 use super::error::ReplayError;
 use super::footprint::{Footprint, ProgramPace, footprint};
@@ -57,15 +55,10 @@ impl PassJob<'_> {
         backend: &mut dyn Backend,
         await_time_slice: impl FnMut() -> Result<(), ReplayError>,
     ) -> Result<PassResult, ReplayError> {
-        let outline = Arc::clone(feed.outline());
         Ok(match self {
-            PassJob::Time => {
-                let tables = Tables::of(&outline, backend);
-                PassResult::Time(time(feed, &tables, await_time_slice)?)
-            }
+            PassJob::Time => PassResult::Time(time(feed, backend, await_time_slice)?),
             PassJob::Latency { clock, isolated, buckets } => {
-                let tables = Tables::of(&outline, backend);
-                let found = latency(feed, &tables, clock, isolated, buckets, await_time_slice)?;
+                let found = latency(feed, backend, clock, isolated, buckets, await_time_slice)?;
                 PassResult::Latency(Box::new(found))
             }
             PassJob::Footprint { sites, pace } => {

@@ -3,7 +3,7 @@
 //!
 //! On a busy machine, every repetition may lose the processor in the same long call. So for a call
 //! over 50 µs, the probe subtracts the time that the kernel gave to other processes during the call
-//! ([`Ticks::begin_time_slice`]).
+//! ([`Ticks::begin_segment`]).
 
 use std::ops::Range;
 
@@ -123,12 +123,13 @@ impl<'a> Ticks<'a> {
         self.ticks.resize(calls, std::hint::black_box(1u32));
     }
 
-    /// Begins a time slice: from here on, this thread waits only within calls.
+    /// Begins a segment, on the thread that makes its calls: from here on, this thread waits only
+    /// within calls.
     ///
     /// The probe then subtracts from a long call the time that the kernel gave to other processes.
-    /// Time that was lost between two calls is subtracted from the next long call of the same time
-    /// slice. Short calls pay one comparison.
-    pub fn begin_time_slice(&mut self) {
+    /// Time that was lost between two calls is subtracted from the next long call of the same
+    /// segment. Short calls pay one comparison.
+    pub fn begin_segment(&mut self) {
         self.long = (LONG_NS * 1e-9 * self.clock.ticks_per_second()) as u64;
         self.last_read = ThreadTimes::now(self.clock);
     }
@@ -267,7 +268,7 @@ mod tests {
             let mut tries = Vec::new();
             let right = (0..50).any(|_| {
                 let mut probe = Ticks::new(&clock, 1);
-                probe.begin_time_slice();
+                probe.begin_segment();
                 // Until the other threads have had 30 ms of the call.
                 let (reported, wall, own) = call(&mut probe, &clock, |wall, processor| {
                     wall > processor + 30_000_000 && processor > 3_000_000
@@ -277,7 +278,7 @@ mod tests {
             });
             over.store(true, Ordering::Relaxed);
             assert!(right, "{tries:?}");
-            // Outside a time slice nothing is subtracted.
+            // Outside a segment nothing is subtracted.
             let mut probe = Ticks::new(&clock, 1);
             let (reported, wall, _) = call(&mut probe, &clock, |wall, _| wall > 3_000_000);
             assert!(reported >= wall - 1e3, "{reported} reported of {wall}");

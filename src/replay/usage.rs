@@ -2,6 +2,7 @@
 //! faults.
 
 use std::fs::read_to_string;
+use std::time::Instant;
 
 /// Processor time of this thread so far, in ns.
 pub(super) fn processor_ns() -> u64 {
@@ -9,16 +10,41 @@ pub(super) fn processor_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Involuntary context switches of this thread so far, from `/proc/thread-self/status`; 0 where the
-/// kernel does not report them.
+/// Processor time of all threads of this process so far, in ns.
+pub(super) fn process_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The difference of two readings of [`processor_ns`] with nothing between them but two of the wall
+/// clock, in ns: the median of many.
+pub(super) fn processor_pair_ns() -> u64 {
+    let mut pairs: Vec<u64> = Vec::with_capacity(1024);
+    for _ in 0..1024 {
+        let before = processor_ns();
+        let began = Instant::now();
+        std::hint::black_box(began.elapsed());
+        pairs.push(processor_ns() - before);
+    }
+    pairs.sort_unstable();
+    pairs[pairs.len() / 2]
+}
+
+/// Involuntary context switches of this thread so far.
 pub(super) fn involuntary_switches() -> u64 {
-    read_to_string("/proc/thread-self/status")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("nonvoluntary_ctxt_switches"))?;
-            line.split_whitespace().nth(1)?.parse().ok()
-        })
-        .unwrap_or(0)
+    context_switches()[1]
+}
+
+/// Voluntary and involuntary context switches of this thread so far.
+pub(super) fn context_switches() -> [u64; 2] {
+    #[expect(unsafe_code, reason = "getrusage has no safe wrapper")]
+    // SAFETY: the call fills in the zeroed structure.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &mut usage);
+        usage
+    };
+    [usage.ru_nvcsw, usage.ru_nivcsw].map(|switches| u64::try_from(switches).unwrap_or(0))
 }
 
 /// Page faults of this process so far that needed no disk, from `/proc/self/stat`, field 10.

@@ -10,7 +10,9 @@ use std::ffi::c_void;
 
 use super::calls::{Slots, Tables, replay};
 use super::error::ReplayError;
+use super::filling::filling;
 use super::probe::{Done, Probe};
+use super::threads::RecordedOrder;
 use crate::backends::Backend;
 use crate::program::{Action, Program};
 
@@ -24,11 +26,6 @@ struct ReferenceHeap {
     contents: Vec<(usize, usize)>,
     fault: Option<ReplayError>,
     checked: u64,
-}
-
-/// The byte at `at` in a block that the call at `event` made.
-fn filling(event: usize, at: usize) -> u8 {
-    (event.wrapping_mul(0x9E37_79B9).wrapping_add(at.wrapping_mul(31)) >> 3) as u8 | 1
 }
 
 impl ReferenceHeap {
@@ -152,10 +149,13 @@ pub fn verify(program: &Program, backend: &dyn Backend) -> Result<u64, ReplayErr
         checked: 0,
     };
     let tables = Tables::new(program, backend);
+    let mut order = RecordedOrder::new(program.outline(), backend);
     let calls = program.instructions().len();
     // 256 calls at a time, so the replay stops soon after the first fault.
     for start in (0..calls).step_by(256) {
-        replay(program, &tables, &mut slots, start..(start + 256).min(calls), &mut reference)?;
+        order.run(program, start..(start + 256).min(calls), |run| {
+            replay(program, &tables, &mut slots, run, &mut reference)
+        })?;
         if let Some(fault) = reference.fault.take() {
             return Err(fault);
         }

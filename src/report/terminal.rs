@@ -6,7 +6,7 @@ use super::figures::{
 };
 use super::markdown::markdown;
 use super::scorecard_table::means;
-use super::text::{caveat, list};
+use super::text::{PAGES_WRITTEN, caveat, list};
 use crate::results::{CellKey, Run};
 use crate::units::{bytes, count, figure, nanoseconds, percent, ratio};
 
@@ -33,8 +33,14 @@ pub fn summary(run: &Run) -> String {
         }
         text += &table(trace_report);
         text += "\n";
+        for sentence in trace_report.own_replay() {
+            text += &format!("{sentence}\n");
+        }
         text += &inseparable_note(trace_report);
         text += &delayed_note(trace_report);
+        if trace_report.backends.iter().any(BackendFigures::has_memory) {
+            text += &format!("{PAGES_WRITTEN}.\n");
+        }
         text += &left_by_trim(trace_report);
         text += &slowest(trace_report);
         if let Some(sentence) = trace_report.instructions() {

@@ -19,6 +19,10 @@ pub fn synthesised(facts: &BTreeMap<String, String>) -> Option<String> {
     })
 }
 
+/// What resident memory of a replay includes, beside its figures.
+pub const PAGES_WRITTEN: &str = "The replay writes every page of every block, also pages that the \
+                                 program may never have touched";
+
 /// What every picture and table of a trace says about it first: that it was synthesised, or which
 /// memory of the process is not in the recording. `facts` are those of the trace. `None` for a
 /// recording that explains its process.

@@ -31,6 +31,29 @@ pub struct TraceEntry {
     /// The program's marks, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<ProgramMark>,
+    /// What is known of the recorded process itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessEntry>,
+}
+
+/// What is known of a recorded process, besides what it requested.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessEntry {
+    /// The backend that stands for the allocator that the program ran on, as a spec; empty where none
+    /// does.
+    pub own_backend: String,
+    /// Resident memory of its heap over time, in order.
+    pub memory: Vec<ProcessMemory>,
+}
+
+/// The heap of a recorded process at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessMemory {
+    /// Calls made before it.
+    pub event: u64,
+    /// Resident anonymous memory, less what no replay has: data of loaded files, stacks, mappings that
+    /// the program made by itself, and what was there before. Bytes.
+    pub heap_bytes: u64,
 }
 
 /// A mark of the recorded program: a phase begins.

@@ -128,6 +128,11 @@ metrics! {
         "pieces of 1 MiB that hold a byte of a live block, at the end";
     PagesInUse2mEndBytes: "pages_in_use_2m_end_bytes", "bytes", Layout,
         "pieces of 2 MiB that hold a byte of a live block, at the end";
+    Threads: "threads", "threads", Reported,
+        "threads that made the calls, for a trace of several threads; 1 where the backend can be \
+         called from one thread only";
+    HandOvers: "hand_overs", "hand-overs", Reported,
+        "times that the calls went on on another thread, for a trace of several threads; in no time";
     ReturnableBytes: "returnable_bytes", "bytes", Machine,
         "most memory retained without a live byte during a whole tenth of the allocation \
          clock: worth giving back";

@@ -44,7 +44,8 @@ pub use judge::{
 };
 pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{
-    BackendEntry, FORMAT, Machine, Manifest, OLDEST_FORMAT, ProgramMark, TraceEntry,
+    BackendEntry, FORMAT, Machine, Manifest, OLDEST_FORMAT, ProcessEntry, ProcessMemory,
+    ProgramMark, TraceEntry,
 };
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;

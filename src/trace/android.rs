@@ -1,34 +1,53 @@
 //! Android's memory trace text. malloc debug's `record_allocs` writes it; `memory_replay` reads it.
 //!
-//! Each line is a call, `TID: ACTION ADDRESS …`. Addresses are hexadecimal, sizes decimal. Later
-//! versions add begin and end of the call in nanoseconds. The begin of the first call is time 0.
+//! Each line is a call, `TID: ACTION ADDRESS …`. Addresses are hexadecimal, sizes decimal:
 //!
 //! ```text
-//! TID: malloc ADDRESS SIZE                TID: calloc ADDRESS COUNT SIZE
-//! TID: memalign ADDRESS ALIGNMENT SIZE    TID: realloc NEW OLD SIZE
-//! TID: free ADDRESS                       TID: thread_done 0x0
+//! TID: malloc ADDRESS SIZE [BEGIN END]
+//! TID: calloc ADDRESS COUNT SIZE [BEGIN END]
+//! TID: memalign ADDRESS ALIGNMENT SIZE [BEGIN END]
+//! TID: realloc NEW OLD SIZE [BEGIN END [PRESENT]]
+//! TID: free ADDRESS [BEGIN END [PRESENT]]
+//! TID: thread_done 0x0 [END]
 //! ```
 //!
-//! A memalign becomes a malloc, because a trace has no alignments. A realloc with 0x0 as OLD becomes
-//! a malloc, too.
+//! BEGIN and END are nanoseconds. Both are 0 where the log has no times and only PRESENT follows. The
+//! begin of the first timed call is time 0. PRESENT is the number of bytes of the ended block that were
+//! in memory, or -1. A call with the address 0 failed. Lines of another shape are counted and left
+//! out.
 
 use super::event::Op;
-use super::foreign::{Foreign, LineParser, Log, WrongLine, number};
+use super::foreign::{Foreign, LineFault, LineParser, Log, LogParser, LogStart, decimal, number};
+use super::quote::quoted;
 
 pub(super) const MEMBER: Foreign = Foreign {
     name: "android",
     description: "an Android memory trace",
     sniff,
-    parser: || Box::new(Android { start_ns: None }),
+    parser: || LogParser::Lines(Box::new(Android { start_ns: None })),
 };
 
 const ACTIONS: [&str; 6] = ["malloc", "calloc", "memalign", "realloc", "free", "thread_done"];
 
-fn sniff(start: &str) -> bool {
-    let mut fields = start.lines().next().unwrap_or_default().split_ascii_whitespace();
-    let tid = fields.next().and_then(|field| field.strip_suffix(':'));
-    tid.is_some_and(|tid| tid.parse::<u32>().is_ok())
-        && fields.next().is_some_and(|action| ACTIONS.contains(&action))
+/// Stands for present bytes that are not known.
+const UNKNOWN: u64 = u64::MAX;
+
+fn sniff(start: &LogStart<'_>) -> bool {
+    start.lines().any(|line| {
+        split(line).is_some_and(|(_, rest)| {
+            let mut fields = rest.split_ascii_whitespace();
+            fields.next().is_some_and(|action| ACTIONS.contains(&action))
+                && fields.next().is_some_and(|address| number(address).is_some())
+        })
+    })
+}
+
+/// The thread, and the rest of a line: a blank and the name of an action.
+fn split(line: &str) -> Option<(u64, &str)> {
+    let (thread, rest) = line.trim_start().split_once(':')?;
+    let action = rest.strip_prefix(' ')?.split(' ').next()?;
+    let is_action = action.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    Some((decimal(thread)?, rest.trim_start())).filter(|_| is_action && !action.is_empty())
 }
 
 struct Android {
@@ -37,17 +56,13 @@ struct Android {
 }
 
 impl LineParser for Android {
-    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), WrongLine> {
-        log.header.columns.thread = true;
-        log.header.columns.end_thread = true;
-        let wrong = || WrongLine(format!("`{line}`"), "`TID: ACTION ADDRESS …`");
-        let mut fields = line.split_ascii_whitespace();
-        let tid = fields
-            .next()
-            .and_then(|field| field.strip_suffix(':')?.parse().ok())
-            .ok_or_else(wrong)?;
+    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), LineFault> {
+        let (thread, rest) = split(line).ok_or(LineFault::Foreign)?;
+        let wrong = || LineFault::Wrong(quoted(line), "`TID: ACTION ADDRESS …`");
+        let mut fields = rest.split_ascii_whitespace();
         let action = fields.next().ok_or_else(wrong)?;
-        let numbers: Option<Vec<u64>> = fields.map(number).collect();
+        let numbers: Option<Vec<u64>> =
+            fields.map(|field| if field == "-1" { Some(UNKNOWN) } else { number(field) }).collect();
         let numbers = numbers.ok_or_else(wrong)?;
         let wanted = match action {
             "malloc" => 2,
@@ -56,20 +71,39 @@ impl LineParser for Android {
             _ => return Err(wrong()),
         };
         let (arguments, times) = numbers.split_at_checked(wanted).ok_or_else(wrong)?;
-        log.thread = tid;
-        if let [began_ns, ..] = times {
-            log.header.columns.time_ns = true;
-            log.time_ns = began_ns.saturating_sub(*self.start_ns.get_or_insert(*began_ns));
+        log.set_thread(thread);
+        let began_ns = match (action, times) {
+            (_, []) => 0,
+            ("thread_done", &[ended_ns]) => ended_ns,
+            (_, &[began_ns, _]) => began_ns,
+            ("free" | "realloc", &[began_ns, _, present]) => {
+                let ended = arguments[if action == "free" { 0 } else { 1 }];
+                if present != UNKNOWN && ended != 0 {
+                    log.present(ended, present);
+                }
+                began_ns
+            }
+            _ => {
+                return Err(LineFault::Wrong(
+                    quoted(line),
+                    "begin and end of the call, or neither",
+                ));
+            }
+        };
+        if began_ns > 0 {
+            log.set_time(began_ns, *self.start_ns.get_or_insert(began_ns));
         }
         match (action, arguments) {
             ("malloc", &[address, size]) => log.birth(Op::Malloc, size, address),
             ("calloc", &[address, count, size]) => {
-                log.birth(Op::Calloc, count.checked_mul(size).ok_or_else(wrong)?, address);
+                log.calloc(count, size, address).ok_or_else(wrong)?;
             }
-            ("memalign", &[address, _, size]) => log.birth(Op::Malloc, size, address),
+            ("memalign", &[address, alignment, size]) => {
+                log.aligned_birth(alignment, size, address);
+            }
             ("realloc", &[new, old, size]) => log.realloc(old, size, new),
             ("free", &[address]) => log.free(address),
-            _ => {}
+            _ => log.thread_death(thread),
         }
         Ok(())
     }

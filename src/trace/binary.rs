@@ -425,14 +425,25 @@ impl BinaryReader {
             }));
         }
         if has.thread && needed.thread {
-            columns[THREAD].varints(rows, values)?;
-            at_most(u32::MAX.into(), values)?;
-            part.threads.extend(values.iter().map(|thread| *thread as u32));
+            match columns[THREAD].repeated_byte(rows) {
+                Some(thread) => {
+                    part.threads.clear();
+                    part.threads.resize(rows, thread.into());
+                    columns[THREAD].skip();
+                }
+                None => {
+                    columns[THREAD].varints(rows, values)?;
+                    at_most(u32::MAX.into(), values)?;
+                    part.threads.extend(values.iter().map(|thread| *thread as u32));
+                }
+            }
         }
         if has.end_thread && needed.end_thread {
             columns[END_THREAD].varints(count(heads, HAS_END_THREAD), values)?;
             at_most(u32::MAX.into(), values)?;
             let mut there = values.iter();
+            // Where no row has one, the column stays empty.
+            let heads = if values.is_empty() { &[] } else { heads };
             part.end_threads.extend(heads.iter().map(|head| {
                 let thread = (head & HAS_END_THREAD != 0).then(|| there.next());
                 thread.flatten().map(|thread| *thread as u32)

@@ -104,12 +104,18 @@ pub(super) struct Tracker {
     given_up: HashMap<u32, (u64, Option<TrackedBlock>)>,
     /// The log's thread numbers in the order of appearance. The trace numbers them from 1.
     threads: Vec<u32>,
+    /// The trace's number of each thread.
+    numbers: HashMap<u32, u32>,
+    /// The thread of the last call, by both numbers.
+    last_thread: (u32, u32),
     /// Calls so far.
     pub events: u64,
     /// Rows so far.
     pub rows: u64,
     /// Frees and reallocs of blocks without a birth.
     pub unseen_frees: u64,
+    /// The reallocs of them.
+    pub unseen_resizes: u64,
     /// Blocks without an end whose address came back.
     pub unseen_ends: u64,
 }
@@ -180,6 +186,7 @@ impl Tracker {
             }
             (Op::Realloc, None) => {
                 self.unseen_frees += 1;
+                self.unseen_resizes += 1;
                 (Op::Malloc, event)
             }
             (op, _) => (op, event),
@@ -210,11 +217,16 @@ impl Tracker {
 
     /// The trace's number of a thread.
     fn thread(&mut self, number: u32) -> u32 {
-        let index = self.threads.iter().position(|&known| known == number).unwrap_or_else(|| {
-            self.threads.push(number);
-            self.threads.len() - 1
+        if self.last_thread.0 == number && self.last_thread.1 > 0 {
+            return self.last_thread.1;
+        }
+        let threads = &mut self.threads;
+        let known = *self.numbers.entry(number).or_insert_with(|| {
+            threads.push(number);
+            threads.len() as u32
         });
-        index as u32 + 1
+        self.last_thread = (number, known);
+        known
     }
 }
 

@@ -106,6 +106,15 @@ impl<'a> PartColumn<'a> {
         std::str::from_utf8(self.take(length)?.bytes()?).ok().map(Some)
     }
 
+    /// The value of the remaining varints where they are `count` times the same byte, as in the column
+    /// of threads of a program that has one.
+    pub fn repeated_byte(&self, count: usize) -> Option<u8> {
+        let bytes = self.bytes().filter(|bytes| bytes.len() == count)?;
+        let first = bytes.first().copied().filter(|byte| *byte < 0x80)?;
+        let differs = bytes.iter().fold(0, |differs, byte| differs | (byte ^ first));
+        (differs == 0).then_some(first)
+    }
+
     /// Replaces the contents of `values` by the remaining varints; `None` unless there are `count` of
     /// them.
     pub fn varints(&mut self, count: usize, values: &mut Vec<u64>) -> Option<()> {

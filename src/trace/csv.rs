@@ -34,10 +34,11 @@
 //!   the log's own. `thread` may be any number of 64 bits; the trace numbers threads from 1, in the
 //!   order in which the rows name them.
 //!
-//! Unknown columns are left out with one warning.
+//! Unknown columns are left out with one warning. Columns may be separated by `;` or tabs, and blanks
+//! may stand around fields. Whole numbers may be written as `64.0`, and missing ones as `NaN`.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,7 @@ use super::event::{
     SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId,
 };
 use super::process::{ProcessRecord, ThreadNumbers, ThreadRecord};
+use super::quote::quoted;
 use super::sequence::{Sequence, SequenceError};
 
 /// The names of the columns, in the order of writing.
@@ -87,12 +89,69 @@ const THREAD_END: &[u8] = b"thread_end";
 /// The longest name of a thread, in bytes.
 const THREAD_NAME_LIMIT_BYTES: usize = 256;
 
+/// How other programs write a field without a value, in any letter case.
+const MISSING: [&[u8]; 6] = [b"nan", b"none", b"null", b"na", b"n/a", b"<na>"];
+
+fn is_missing(field: &[u8]) -> bool {
+    MISSING.iter().any(|missing| field.eq_ignore_ascii_case(missing))
+}
+
+/// A whole number that is written as a fraction, such as `64.0` or `6.4e1`. Above 2^53 such a number
+/// may have been rounded, so it is refused.
+fn whole(field: &[u8]) -> Option<u64> {
+    const EXACT_LIMIT: f64 = 9_007_199_254_740_992.0;
+    let text = std::str::from_utf8(field).ok()?;
+    let has_digits_only =
+        text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
+    let number = text.parse::<f64>().ok().filter(|_| has_digits_only)?;
+    ((0.0..=EXACT_LIMIT).contains(&number) && number.fract() == 0.0).then_some(number as u64)
+}
+
 /// Whether the beginning of a file looks like a CSV trace: its first line names a known column.
 pub(super) fn sniff(start: &[u8]) -> bool {
+    SEPARATORS.iter().any(|separator| known_columns(start, *separator) > 0)
+}
+
+/// The separators of spreadsheets.
+const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
+
+/// The number of known columns that the first line names, with this separator.
+fn known_columns(start: &[u8], separator: u8) -> usize {
+    let start = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start).trim_ascii_start();
     let line = start.split(|&b| b == b'\n').next().unwrap_or_default();
-    let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
-    line.split(|&b| b == b',')
-        .any(|field| NAMES.iter().any(|name| field.trim_ascii() == name.as_bytes()))
+    let bare = |field: &[u8]| {
+        let field = field.trim_ascii();
+        field
+            .strip_prefix(b"\"")
+            .and_then(|field| field.strip_suffix(b"\""))
+            .unwrap_or(field)
+            .to_vec()
+    };
+    line.split(|&b| b == separator)
+        .filter(|field| NAMES.iter().any(|name| bare(field) == name.as_bytes()))
+        .count()
+}
+
+/// The separator of a file, by its first line.
+fn separator_of(file: &mut File) -> io::Result<u8> {
+    const LINE_BYTES: u64 = 1 << 16;
+    let mut start = Vec::new();
+    file.take(LINE_BYTES).read_to_end(&mut start)?;
+    file.rewind()?;
+    let best =
+        SEPARATORS.into_iter().rev().max_by_key(|separator| known_columns(&start, *separator));
+    Ok(best.unwrap_or(b','))
+}
+
+/// Whether a file that is not empty ends without a line feed.
+fn lacks_line_feed(file: &mut File) -> io::Result<bool> {
+    let mut last = [0];
+    if file.seek(io::SeekFrom::End(0))? > 0 {
+        file.seek(io::SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    file.rewind()?;
+    Ok(!matches!(last, [0 | b'\n' | b'\r']))
 }
 
 /// Opens a CSV trace.
@@ -128,10 +187,14 @@ struct CsvReader {
 }
 
 impl CsvReader {
-    fn new(path: &Path, file: File) -> Result<CsvReader, TraceError> {
+    fn new(path: &Path, mut file: File) -> Result<CsvReader, TraceError> {
+        let io = |source| TraceError::io(path, source);
+        let separator = separator_of(&mut file).map_err(io)?;
+        let is_cut = lacks_line_feed(&mut file).map_err(io)?;
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
+            .delimiter(separator)
             .buffer_capacity(1 << 16)
             .from_reader(file);
         let mut record = ByteRecord::new();
@@ -156,7 +219,7 @@ impl CsvReader {
                     return Err(line(format!("two columns named `{name}`")));
                 }
                 Some(column) => indices[column] = Some(index),
-                None => unknown.push(format!("`{name}`")),
+                None => unknown.push(quoted(name)),
             }
         }
         for required in [OP, SIZE, LIFETIME] {
@@ -170,6 +233,12 @@ impl CsvReader {
                 "{}: unknown columns are left out: {}",
                 path.display(),
                 unknown.join(", ")
+            ));
+        }
+        if is_cut {
+            warnings.push(format!(
+                "{}: the last line has no line feed; if the file was cut off, its last field is wrong",
+                path.display()
             ));
         }
         let columns = Columns {
@@ -213,9 +282,10 @@ impl CsvReader {
         self.fault(error.to_string(), error.expected())
     }
 
-    /// The text of a column; empty where the file lacks the column.
+    /// The text of a column without blanks around it; empty where the file lacks the column.
     fn field(&self, column: usize) -> &[u8] {
-        self.indices[column].and_then(|index| self.record.get(index)).unwrap_or_default()
+        let field = self.indices[column].and_then(|index| self.record.get(index));
+        field.unwrap_or_default().trim_ascii()
     }
 
     /// A whole number; `None` for an empty field.
@@ -228,11 +298,14 @@ impl CsvReader {
             b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
             _ => None,
         });
-        match value {
+        if value.is_none() && is_missing(field) {
+            return Ok(None);
+        }
+        match value.or_else(|| whole(field)) {
             Some(value) if value <= limit => Ok(Some(value)),
             _ => {
-                Err(self
-                    .fault(format!("{} `{}`", NAMES[column], String::from_utf8_lossy(field)), what))
+                let found = quoted(&String::from_utf8_lossy(field));
+                Err(self.fault(format!("{} {found}", NAMES[column]), what))
             }
         }
     }
@@ -250,7 +323,7 @@ impl CsvReader {
         }
         let op = Op::from_name(op).ok_or_else(|| {
             self.fault(
-                format!("op `{}`", String::from_utf8_lossy(op)),
+                format!("op {}", quoted(&String::from_utf8_lossy(op))),
                 "malloc, calloc, realloc, thread_start or thread_end",
             )
         })?;
@@ -268,9 +341,10 @@ impl CsvReader {
         let end_thread = Some(self.thread(END_THREAD)?).filter(|thread| *thread > 0);
         let domain = match self.field(DOMAIN) {
             b"" => Domain::Obj,
+            name if is_missing(name) => Domain::Obj,
             name => Domain::from_name(name).ok_or_else(|| {
                 self.fault(
-                    format!("domain `{}`", String::from_utf8_lossy(name)),
+                    format!("domain {}", quoted(&String::from_utf8_lossy(name))),
                     "raw, mem, obj or libc",
                 )
             })?,
@@ -382,7 +456,8 @@ impl CsvReader {
         limit: usize,
         expected: &str,
     ) -> Result<Option<&str>, TraceError> {
-        match std::str::from_utf8(self.field(column)) {
+        let field = self.indices[column].and_then(|index| self.record.get(index));
+        match std::str::from_utf8(field.unwrap_or_default()) {
             Ok("") => Ok(None),
             Ok(name) if name.len() > limit => {
                 let found = format!("a {} of {} bytes", NAMES[column], name.len());

@@ -11,6 +11,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use super::process::{NOTHING_KNOWN, ProcessRecord};
+use super::quote::printable;
 
 /// The largest alignment of a row, in bytes: 2^30. Linux has no page that is larger.
 pub const ALIGNMENT_LIMIT_BYTES: u64 = 1 << 30;
@@ -54,7 +55,7 @@ impl Op {
     }
 }
 
-/// Who was asked for the memory: one of CPython's three allocation domains (`PyMem_RawMalloc`,
+/// Where the memory was requested: one of CPython's three allocation domains (`PyMem_RawMalloc`,
 /// `PyMem_Malloc`, `PyObject_Malloc`), or the C library itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Domain {
@@ -604,7 +605,7 @@ pub enum TraceError {
         source: io::Error,
     },
     /// Not a trace of any known format.
-    #[error("{}: not a trace: {found}; expected {expected}", path.display())]
+    #[error("{}: not a trace: {}; expected {expected}", path.display(), printable(found))]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -614,7 +615,7 @@ pub enum TraceError {
         expected: String,
     },
     /// A faulty line of a text format.
-    #[error("{}:{line}: {found}; expected {expected}", path.display())]
+    #[error("{}:{line}: {}; expected {expected}", path.display(), printable(found))]
     Line {
         /// The file.
         path: PathBuf,
@@ -626,7 +627,7 @@ pub enum TraceError {
         expected: String,
     },
     /// A faulty part of a binary format.
-    #[error("{}: at byte {offset}: {found}; expected {expected}", path.display())]
+    #[error("{}: at byte {offset}: {}; expected {expected}", path.display(), printable(found))]
     Byte {
         /// The file.
         path: PathBuf,
@@ -651,6 +652,16 @@ pub enum TraceError {
         offset: u64,
         /// Rows before that offset.
         rows: u64,
+    },
+    /// A file of a known kind that this verb does not read.
+    #[error("{}: {}; {next_step}", path.display(), printable(kind))]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// The kind of the file.
+        kind: String,
+        /// What to do instead.
+        next_step: String,
     },
 }
 

@@ -158,7 +158,7 @@ pub fn explained_warnings(
         let are_mappings = peak.own_mappings_bytes >= missing_bytes / 2;
         let reason = match (fact("own_allocators"), fact("bypass"), fact("domains")) {
             ("", "", "python") => {
-                "CPython's domains alone were recorded; --domains all records native allocations"
+                "only CPython's domains were recorded; --domains all records native allocations"
                     .to_owned()
             }
             ("", "", _) if are_mappings => {

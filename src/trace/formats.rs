@@ -1,7 +1,6 @@
-//! The list of trace formats, and how to open, create and copy a trace in any of them.
+//! The list of trace formats, and how to create and copy a trace in any of them.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::event::{Header, Row, Sites, TraceError, TraceReader, TraceWriter};
@@ -12,9 +11,6 @@ use super::{binary, csv};
 type OpenTrace = fn(&Path, File) -> Result<Box<dyn TraceReader>, TraceError>;
 /// Begins a trace of one format in a file.
 type CreateTrace = fn(&Path, File, &Header) -> Result<Box<dyn TraceWriter>, TraceError>;
-
-/// Bytes of a file by which its format is recognised.
-const SNIFFED_BYTES: u64 = 4096;
 
 /// A format of traces.
 pub struct Format {
@@ -45,36 +41,24 @@ pub const FORMATS: &[Format] = &[
     },
 ];
 
-/// Opens a trace. The first bytes of the file decide on the format.
-///
-/// # Errors
-/// When the file cannot be read, is of no known format, or has a faulty header.
-pub fn open(path: &Path) -> Result<Box<dyn TraceReader>, TraceError> {
-    let mut file = File::open(path).map_err(|source| TraceError::io(path, source))?;
-    let mut start = Vec::new();
-    (&mut file)
-        .take(SNIFFED_BYTES)
-        .read_to_end(&mut start)
-        .map_err(|source| TraceError::io(path, source))?;
-    let format = FORMATS
-        .iter()
-        .find(|format| (format.sniff)(&start))
-        .or_else(|| FORMATS.iter().find(|format| is_named_csv(format, path)))
-        .ok_or_else(|| TraceError::Foreign {
-            path: path.to_owned(),
-            found: describe(&start),
-            expected: "a recording made by `heaplay record` (.trace), or CSV with the columns op, \
-                       size and lifetime; `heaplay import` reads what others recorded"
-                .into(),
-        })?;
-    let file = File::open(path).map_err(|source| TraceError::io(path, source))?;
-    (format.open)(path, file)
-}
+impl Format {
+    /// Whether the beginning of a file is that of a trace of this format.
+    pub(super) fn is_meant_by(&self, start: &[u8]) -> bool {
+        (self.sniff)(start)
+    }
 
-/// Whether the format is CSV and the file is named `.csv`. The CSV reader has the better message
-/// for a file whose beginning is not recognised.
-fn is_named_csv(format: &Format, path: &Path) -> bool {
-    format.extension == "csv" && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"))
+    /// Whether this format is CSV and the file is named `.csv`, perhaps before an ending that names a
+    /// packing.
+    pub(super) fn is_named_csv(&self, path: &Path) -> bool {
+        let is_csv = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
+        self.extension == "csv"
+            && (is_csv(path) || path.file_stem().is_some_and(|s| is_csv(s.as_ref())))
+    }
+
+    /// Opens a file of this format; messages name `path`.
+    pub(super) fn open(&self, path: &Path, file: File) -> Result<Box<dyn TraceReader>, TraceError> {
+        (self.open)(path, file)
+    }
 }
 
 /// Creates a trace in the format that the extension of `path` names.
@@ -124,6 +108,12 @@ impl Creation {
     /// When the file cannot be written.
     pub fn write_process(&mut self, process: &ProcessRecord) -> Result<(), TraceError> {
         self.writer.write_process(process).inspect_err(|_| drop(std::fs::remove_file(&self.part)))
+    }
+
+    /// Removes what was written.
+    pub(super) fn discard(self) {
+        drop(self.writer);
+        drop(std::fs::remove_file(&self.part));
     }
 
     /// Completes the file and gives it its own name.
@@ -177,21 +167,4 @@ fn format_of(path: &Path) -> Result<&'static Format, TraceError> {
             .collect::<Vec<_>>()
             .join(" or "),
     })
-}
-
-/// Describes a file of no known format by its first bytes.
-pub(super) fn describe(start: &[u8]) -> String {
-    match start {
-        [] => "an empty file".into(),
-        [0x1F, 0x8B, ..] => "gzip data (unpack it first)".into(),
-        [0x28, 0xB5, 0x2F, 0xFD, ..] => "zstd data (unpack it first)".into(),
-        [0x7F, b'E', b'L', b'F', ..] => "an ELF program or library".into(),
-        [b'P', b'K', 3, 4, ..] => "a zip archive".into(),
-        [0x80, 2..=5, ..] => "a Python pickle".into(),
-        _ if start.contains(&0) => "binary data".into(),
-        _ => {
-            let line = start.split(|&b| b == b'\n').next().unwrap_or_default();
-            format!("text that begins `{}`", String::from_utf8_lossy(&line[..line.len().min(40)]))
-        }
-    }
 }

@@ -4,82 +4,121 @@
 //! addresses (`0x…`) or, in a prepared log, ids (`#1`). The functions are:
 //!
 //! - `malloc(SIZE)`, `valloc(SIZE)`, `calloc(COUNT,SIZE)`, `realloc(BLOCK,SIZE)`, `free(BLOCK)`.
-//! - `memalign`, `posix_memalign` and `aligned_alloc(ALIGNMENT,SIZE)`. They become mallocs, because
-//!   a trace has no alignments.
+//! - `memalign`, `posix_memalign` and `aligned_alloc(ALIGNMENT,SIZE)`: mallocs with an alignment.
 //!
 //! Other functions, such as `jemalloc_stats()`, are counted as left out. So are the calls of every
-//! process but the first, because each process has its own address space.
+//! process but one, because each process has its own address space. Lines that are no such call are
+//! counted, too, as Firefox's own tool does. A result of `(nil)` is a call that failed.
 
 use super::event::Op;
-use super::foreign::{Foreign, LineParser, Log, WrongLine, number};
+use super::foreign::{Foreign, LineFault, LineParser, Log, LogParser, LogStart, decimal, pointer};
+use super::quote::quoted;
 
 pub(super) const MEMBER: Foreign = Foreign {
     name: "logalloc",
     description: "a Firefox logalloc log",
     sniff,
-    parser: || Box::new(Logalloc { pid: None }),
+    parser: || LogParser::Lines(Box::new(Logalloc)),
 };
 
-fn sniff(start: &str) -> bool {
-    split(start.lines().next().unwrap_or_default()).is_some()
+/// The functions whose calls a trace holds.
+const FUNCTIONS: [&str; 8] = [
+    "malloc",
+    "valloc",
+    "calloc",
+    "realloc",
+    "free",
+    "memalign",
+    "posix_memalign",
+    "aligned_alloc",
+];
+
+fn sniff(start: &LogStart<'_>) -> bool {
+    start.lines().any(|line| {
+        split(line).is_some_and(|call| Logalloc::call(&call, &mut Log::default()).is_some())
+    })
 }
 
-struct Logalloc {
-    pid: Option<u32>,
+struct Logalloc;
+
+/// A line of the log.
+struct LoggedCall<'a> {
+    process: u64,
+    thread: u64,
+    function: &'a str,
+    arguments: &'a str,
+    result: Option<&'a str>,
 }
 
-/// Process, thread, function, arguments, result.
-fn split(line: &str) -> Option<(u32, u32, &str, &str, Option<&str>)> {
+fn split(line: &str) -> Option<LoggedCall<'_>> {
     let (head, rest) = line.split_once('(')?;
-    let (arguments, result) = rest.split_once(')')?;
+    // The null pointer has brackets of its own.
+    let (arguments, result) = match rest.strip_suffix("=(nil)") {
+        Some(rest) => (rest.strip_suffix(')')?, Some("(nil)")),
+        None => {
+            let (arguments, result) = rest.rsplit_once(')')?;
+            // Logs of strace and ltrace have blanks around the `=`.
+            match result.trim_end() {
+                "" => (arguments, None),
+                result => (arguments, Some(result.strip_prefix('=')?)),
+            }
+        }
+    };
     let mut fields = head.split_ascii_whitespace();
-    let pid = fields.next()?.parse().ok()?;
-    let (tid, function) = match (fields.next()?, fields.next()) {
-        (tid, Some(function)) => (tid.parse().ok()?, function),
-        (function, None) => (pid, function),
+    let process = decimal(fields.next()?)?;
+    let (thread, function) = match (fields.next()?, fields.next()) {
+        (thread, Some(function)) => (decimal(thread)?, function),
+        (function, None) => (process, function),
     };
     let is_identifier = function.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    let result = match result.trim() {
-        "" => None,
-        result => Some(result.strip_prefix('=')?),
-    };
-    (fields.next().is_none() && is_identifier).then_some((pid, tid, function, arguments, result))
+    (fields.next().is_none() && is_identifier).then_some(LoggedCall {
+        process,
+        thread,
+        function,
+        arguments,
+        result,
+    })
 }
 
 /// `0x…`, `#N`, or `(nil)` as glibc prints it.
 fn block(text: &str) -> Option<u64> {
     let text = text.trim();
-    if text == "(nil" { Some(0) } else { number(text.strip_prefix('#').unwrap_or(text)) }
+    pointer(text.strip_prefix('#').unwrap_or(text))
 }
 
 impl LineParser for Logalloc {
-    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), WrongLine> {
-        log.header.columns.thread = true;
-        log.header.columns.end_thread = true;
-        let wrong = || WrongLine(format!("`{line}`"), "`PID TID FUNCTION(ARGUMENTS)=RESULT`");
-        let (pid, tid, function, arguments, result) = split(line).ok_or_else(wrong)?;
-        if *self.pid.get_or_insert(pid) != pid {
-            log.left_out += 1;
+    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), LineFault> {
+        let call = split(line).ok_or(LineFault::Foreign)?;
+        if !log.is_of_process(call.process) {
             return Ok(());
         }
-        log.thread = tid;
-        let mut arguments = arguments.split(',').map(block);
-        let mut argument = || arguments.next().flatten().ok_or_else(wrong);
-        let result = || result.and_then(block).ok_or_else(wrong);
-        match function {
-            "malloc" | "valloc" => log.birth(Op::Malloc, argument()?, result()?),
-            "calloc" => {
-                let size = argument()?.checked_mul(argument()?).ok_or_else(wrong)?;
-                log.birth(Op::Calloc, size, result()?);
-            }
-            "memalign" | "posix_memalign" | "aligned_alloc" => {
-                argument()?; // the alignment
-                log.birth(Op::Malloc, argument()?, result()?);
-            }
-            "realloc" => log.realloc(argument()?, argument()?, result()?),
-            "free" => log.free(argument()?),
-            _ => log.left_out += 1,
+        if !FUNCTIONS.contains(&call.function) {
+            log.tally.left_out += 1;
+            return Ok(());
         }
-        Ok(())
+        log.set_thread(call.thread);
+        Logalloc::call(&call, log)
+            .ok_or_else(|| LineFault::Wrong(quoted(line), "`PID TID FUNCTION(ARGUMENTS)=RESULT`"))
+    }
+}
+
+impl Logalloc {
+    /// Adds a call; `None` when its arguments or its result are faulty.
+    fn call(call: &LoggedCall<'_>, log: &mut Log) -> Option<()> {
+        let arguments: Option<Vec<u64>> = call.arguments.split(',').map(block).collect();
+        let result = call.result.map(block);
+        match (call.function, arguments?.as_slice(), result) {
+            ("malloc" | "valloc", &[size], Some(Some(new))) => log.birth(Op::Malloc, size, new),
+            ("calloc", &[count, size], Some(Some(new))) => log.calloc(count, size, new)?,
+            (
+                "memalign" | "posix_memalign" | "aligned_alloc",
+                &[alignment, size],
+                Some(Some(new)),
+            ) => log.aligned_birth(alignment, size, new),
+            ("realloc", &[old, size], Some(Some(new))) => log.realloc(old, size, new),
+            ("free", &[old], None) => log.free(old),
+            _ => return None,
+        }
+        Some(())
     }
 }

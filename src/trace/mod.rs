@@ -3,45 +3,64 @@
 //! - `event.rs` is the contract: rows, readers, writers, errors. `process.rs` is what a trace knows
 //!   besides its rows: threads, memory over time, requests to the allocator. `explained.rs` says how
 //!   much of a process's memory its recording explains.
+//! - `file_kind.rs` tells what a file is, for all verbs. `stable_file.rs` reads a file several times,
+//!   and `packing.rs` (with `zip_member.rs`, `peek_reader.rs`) unpacks it. `quote.rs` escapes what
+//!   messages show of it.
 //! - `formats.rs` is the list of formats (`csv.rs`; `binary.rs` with `column.rs` and `frame.rs`). It
-//!   opens, creates and copies traces. `salvage.rs` opens a trace that was cut off.
+//!   creates and copies traces. `opening.rs` opens them, `salvage.rs` those that were cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
 //!   holds, `generate.rs` makes traces of a given distribution.
 //! - `raw.rs` (with `raw_items.rs`) turns the recorder's log into rows; `process_survey.rs` collects
 //!   what the log says of the process, `symbols.rs` names its native functions.
 //! - `foreign.rs` is the contract for logs of other recorders: `rep.rs`, `mtrace.rs`, `logalloc.rs`,
-//!   `android.rs`, `memray.rs`. `foreign_log.rs` lists and converts them. `unpack.rs` opens their
-//!   files.
-//! - `tracemalloc.rs` (with `pickle.rs`) makes a trace of a series of snapshots.
+//!   `android.rs`, `memray.rs`, `heaptrack.rs`, `valgrind.rs`, `glibc_records.rs`, `glibc_workload.rs`,
+//!   `bytehound.rs` (with `byte_input.rs`) and `rmm.rs`. `foreign_list.rs` lists them, and
+//!   `foreign_log.rs` converts them.
+//! - `tracemalloc.rs` (with `pickle.rs`, `pickle_summary.rs`) makes a trace of a series of snapshots.
 //! - `blocks.rs` follows the blocks of a log by their addresses.
 
 mod android;
 mod binary;
 mod blocks;
+mod byte_input;
+mod bytehound;
 mod column;
 mod csv;
 mod event;
 mod explained;
+mod file_kind;
 mod foreign;
+mod foreign_list;
 mod foreign_log;
 mod formats;
 mod frame;
 mod generate;
+mod glibc_records;
+mod glibc_workload;
+mod heaptrack;
 mod logalloc;
 mod memray;
 mod mtrace;
+mod opening;
+mod packing;
+mod peek_reader;
 mod pickle;
+mod pickle_summary;
 mod process;
 mod process_survey;
+mod quote;
 mod raw;
 mod raw_items;
 mod rep;
+mod rmm;
 mod salvage;
 mod sequence;
+mod stable_file;
 mod statistics;
 mod symbols;
 mod tracemalloc;
-mod unpack;
+mod valgrind;
+mod zip_member;
 
 pub use column::all_bits;
 pub use event::{
@@ -50,12 +69,16 @@ pub use event::{
     TraceReader, TraceWriter, TypeId, advice, frames, innermost,
 };
 pub use explained::Explained;
-pub use foreign::Foreign;
-pub use foreign_log::{FOREIGN, ForeignLog, Imported};
+pub use file_kind::{FileKind, IdentifiedFile, identify};
+pub use foreign::{Foreign, LogTally};
+pub use foreign_list::FOREIGN;
+pub use foreign_log::{ForeignLog, Imported};
 #[cfg(feature = "internals")]
 pub use formats::create;
-pub use formats::{Creation, FORMATS, Format, copy, open};
+pub use formats::{Creation, FORMATS, Format, copy};
 pub use generate::{Distribution, GeneratedType, Generator};
+pub use opening::open;
+pub use packing::{Packing, UNPACKED_LIMIT_BYTES};
 pub use process::{
     AllocatorEvent, AllocatorRequest, MemoryParts, MemorySample, PresentBytes, ProcessRecord,
     ThreadNumbers, ThreadRecord,
@@ -64,7 +87,8 @@ pub use raw::{RawLog, RecordingEnding, Survey};
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
 pub use statistics::{
-    AGE_SIZES, Age, DomainCount, LivePoint, OpCount, SiteCount, SizeCount, StatisticsError,
-    ThreadCount, TraceStatistics, TypeCount, age_bin, age_of_bin, statistics,
+    AGE_SIZES, Age, DomainCount, LivePoint, OpCount, REQUESTED_LIMIT_BYTES, RemoteFrees, SiteCount,
+    SizeCount, StatisticsError, ThreadCount, TraceStatistics, TypeCount, age_bin, age_of_bin,
+    statistics,
 };
-pub use tracemalloc::{Live, Series, SeriesReader, Snapshot, is_snapshot};
+pub use tracemalloc::{Live, Series, SeriesReader, Snapshot};

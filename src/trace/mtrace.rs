@@ -12,58 +12,100 @@
 //! !  a realloc failed: the old block lives on
 //! ```
 //!
-//! There is no thread and no time. The site of a row is PLACE.
+//! A `+` with the address `(nil)` is a call that failed. There is no thread and no time. The site of
+//! a row is PLACE. Other lines are counted and left out. A second `= Start`, or a call behind `= End`,
+//! is of another log and is refused.
 
 use super::event::{Op, SITE_LIMIT_BYTES};
-use super::foreign::{Foreign, LineParser, Log, WrongLine, number};
+use super::foreign::{Foreign, LineFault, LineParser, Log, LogParser, LogStart, number, pointer};
+use super::quote::quoted;
 
 pub(super) const MEMBER: Foreign = Foreign {
     name: "mtrace",
     description: "a glibc mtrace log",
     sniff,
-    parser: || Box::new(Mtrace),
+    parser: || LogParser::Lines(Box::new(Mtrace::default())),
 };
 
-fn sniff(start: &str) -> bool {
-    let first = start.lines().next().unwrap_or_default().trim();
-    first == "= Start"
-        || first.starts_with("@ ")
-        || (first.starts_with("[0x") && first.contains("] "))
+fn sniff(start: &LogStart<'_>) -> bool {
+    start.lines().any(|line| line == "= Start" || looks_like_call(line) && call(line).is_some())
 }
 
-struct Mtrace;
+#[derive(Default)]
+struct Mtrace {
+    has_started: bool,
+    has_ended: bool,
+}
+
+/// Whether a line is meant as a call of this format.
+fn looks_like_call(line: &str) -> bool {
+    line.starts_with("@ ") || line.starts_with("[0x")
+}
+
+/// Place, sign, address and size of a line.
+fn call(line: &str) -> Option<(&str, &str, u64, u64)> {
+    // PLACE may contain blanks, so the line is read from its end.
+    let (rest, last) = line.rsplit_once(' ')?;
+    let (rest, before) = rest.rsplit_once(' ')?;
+    let (place, sign, address, size) = match before {
+        "-" | "<" => (rest, before, last, "0"),
+        _ => {
+            let (place, sign) = rest.rsplit_once(' ')?;
+            (place, sign, before, last)
+        }
+    };
+    let place = place.strip_prefix("@ ").unwrap_or(place);
+    let is_sign = matches!(sign, "+" | "-" | "<" | ">" | "!");
+    is_sign.then_some((place, sign, pointer(address)?, number(size)?))
+}
 
 impl LineParser for Mtrace {
-    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), WrongLine> {
+    fn line(&mut self, line: &str, log: &mut Log) -> Result<(), LineFault> {
         log.header.columns.site = true;
-        if matches!(line.trim(), "= Start" | "= End") {
-            return Ok(());
-        }
-        let wrong =
-            || WrongLine(format!("`{line}`"), "`@ PLACE + ADDRESS SIZE`, or `-`, `<`, `>`, `!`");
-        // PLACE may contain blanks, so the line is read from its end.
-        let (rest, last) = line.trim().rsplit_once(' ').ok_or_else(wrong)?;
-        let (rest, before) = rest.rsplit_once(' ').ok_or_else(wrong)?;
-        let (place, sign, address, size) = match before {
-            "-" | "<" => (rest, before, last, "0"),
-            _ => {
-                let (place, sign) = rest.rsplit_once(' ').ok_or_else(wrong)?;
-                (place, sign, before, last)
+        let line = line.trim();
+        match line {
+            "= Start" if !self.has_started => {
+                self.has_started = true;
+                return Ok(());
             }
-        };
-        let (address, size) = number(address).zip(number(size)).ok_or_else(wrong)?;
-        let place = place.strip_prefix("@ ").unwrap_or(place);
-        let place = place.get(..SITE_LIMIT_BYTES.min(place.len())).unwrap_or_default();
+            "= End" if !self.has_ended => {
+                self.has_ended = true;
+                return Ok(());
+            }
+            "= Start" | "= End" => {
+                return Err(LineFault::Wrong(
+                    format!("a second `{line}`"),
+                    "one log of one process; give each log a file of its own",
+                ));
+            }
+            _ if !looks_like_call(line) => return Err(LineFault::Foreign),
+            _ if self.has_ended => {
+                return Err(LineFault::Wrong(
+                    format!("{} behind `= End`", quoted(line)),
+                    "one log of one process; give each log a file of its own",
+                ));
+            }
+            _ => {}
+        }
+        let (place, sign, address, size) = call(line).ok_or_else(|| {
+            LineFault::Wrong(quoted(line), "`@ PLACE + ADDRESS SIZE`, or `-`, `<`, `>`, `!`")
+        })?;
         match sign {
             "-" => log.free(address),
             "<" => log.give_up(address),
-            "!" => log.failed(),
-            "+" | ">" => {
-                log.site = log.sites.intern(place);
+            "!" => log.failed_realloc(),
+            _ => {
+                let end = (0..=SITE_LIMIT_BYTES.min(place.len()))
+                    .rev()
+                    .find(|at| place.is_char_boundary(*at));
+                log.site = log.sites.intern(&place[..end.unwrap_or(0)]);
                 log.birth(if sign == "+" { Op::Malloc } else { Op::Realloc }, size, address);
             }
-            _ => return Err(wrong()),
         }
         Ok(())
+    }
+
+    fn is_whole_without_end(&self, line: &str) -> bool {
+        line.trim() == "= End"
     }
 }

@@ -2,9 +2,9 @@
 //! code.
 //!
 //! A pickle is a program for a small stack machine. Python's own reader imports and calls every name
-//! in it. This reader knows only the 28 opcodes in snapshots of CPython 3.6 to 3.14 (protocols 4 and
-//! 5) and two names: `tracemalloc.Snapshot` and `tracemalloc._Traces`. It stores values of five forms
-//! in flat tables:
+//! in it. This reader knows only the opcodes in snapshots of CPython 3.6 to 3.14, of any protocol from
+//! 0 to 5, and four names: `tracemalloc.Snapshot`, `tracemalloc._Traces`, and for protocols 0 and 1
+//! `copyreg._reconstructor` and `object`. It stores values of five forms in flat tables:
 //!
 //! ```text
 //! snapshot   object of {"traces": _Traces, "traceback_limit": int}
@@ -18,7 +18,10 @@
 //! nestings are refused before they cost memory.
 
 use std::collections::HashMap;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, Read};
+
+use super::peek_reader::PeekReader;
+use super::quote::quoted;
 
 /// Bytes of an unpacked pickle, at most.
 pub const INPUT_LIMIT_BYTES: u64 = 2 << 30;
@@ -94,11 +97,15 @@ impl Pickled {
     }
 }
 
-/// The two classes of a snapshot.
+/// The names that a snapshot uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     Snapshot,
     Traces,
+    /// `object`, of protocols 0 and 1.
+    Base,
+    /// `copyreg._reconstructor`, which makes an object of a class in protocols 0 and 1.
+    Reconstructor,
 }
 
 /// A value of the stack or the memo, in 16 bytes. Larger contents are in tables.
@@ -115,6 +122,8 @@ enum Value {
     List,
     Dict,
     Global(Class),
+    /// The arguments for `copyreg._reconstructor`: a class, `object` and None.
+    Arguments(Class),
     Object(Class),
 }
 
@@ -132,6 +141,7 @@ impl Value {
             Value::List => "a list",
             Value::Dict => "a dictionary",
             Value::Global(_) => "a class",
+            Value::Arguments(_) => "the arguments for an object",
             Value::Object(_) => "an object",
         }
     }
@@ -150,9 +160,9 @@ struct PartsRead {
 ///
 /// # Errors
 /// The first byte that does not belong in a snapshot, or a file that ends before the pickle.
-pub fn read(input: impl Read) -> Result<Pickled, PickleFault> {
+pub fn read(input: PeekReader) -> Result<Pickled, PickleFault> {
     let mut machine = PickleMachine {
-        input: BufReader::with_capacity(1 << 16, input),
+        input,
         offset: 0,
         at: 0,
         stack: Vec::new(),
@@ -165,11 +175,12 @@ pub fn read(input: impl Read) -> Result<Pickled, PickleFault> {
     };
     machine.begin()?;
     while machine.step()? {}
+    machine.end()?;
     Ok(machine.out)
 }
 
-struct PickleMachine<R> {
-    input: BufReader<R>,
+struct PickleMachine {
+    input: PeekReader,
     /// Bytes read.
     offset: u64,
     /// Byte offset of the present opcode.
@@ -188,10 +199,11 @@ type PickleResult<T> = Result<T, PickleFault>;
 
 const A_SNAPSHOT: &str =
     "what tracemalloc.Snapshot.dump of CPython 3.6 to 3.14 writes; is it another pickle?";
+const CUT_OFF: &str = "the rest of the pickle: the file was cut off; copy or dump it again";
 const SMALLER: &str =
     "a snapshot within heaplay's limits; filter it in Python (Snapshot.filter_traces)";
 
-impl<R: Read> PickleMachine<R> {
+impl PickleMachine {
     fn fault(&self, found: impl Into<String>) -> PickleFault {
         PickleFault { offset: self.at, found: found.into(), expected: A_SNAPSHOT, source: None }
     }
@@ -209,10 +221,9 @@ impl<R: Read> PickleMachine<R> {
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(PickleFault {
-                expected: "the rest of the pickle: the file was cut off; copy or dump it again",
-                ..self.fault("the end of the file")
-            }),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(PickleFault { expected: CUT_OFF, ..self.fault("the end of the file") })
+            }
             Err(error) => {
                 Err(PickleFault { source: Some(error), ..self.fault("a file that cannot be read") })
             }
@@ -231,11 +242,116 @@ impl<R: Read> PickleMachine<R> {
         Ok(bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 
+    /// Reads the protocol. Protocols 0 and 1 do not name themselves.
     fn begin(&mut self) -> PickleResult<()> {
-        match self.bytes::<2>()? {
-            [0x80, 4 | 5] => Ok(()),
-            [0x80, protocol] => Err(self.fault(format!("a pickle of protocol {protocol}"))),
-            _ => Err(self.fault("no pickle")),
+        let start = self.input.fill_buf().map(<[u8]>::first_chunk::<2>);
+        match start {
+            Ok(Some([0x80, 2..=5])) => self.bytes::<2>().map(drop),
+            Ok(Some([0x80, protocol])) => {
+                let found = format!("a pickle of protocol {protocol}");
+                Err(self.fault(found))
+            }
+            Ok(Some([b'c', _])) => Ok(()),
+            Ok(Some(_)) => Err(self.fault("no pickle of a snapshot")),
+            Ok(None) | Err(_) => self.bytes::<2>().map(drop),
+        }
+    }
+
+    /// Checks that nothing follows the pickle.
+    fn end(&mut self) -> PickleResult<()> {
+        self.at = self.offset;
+        let next = self.input.fill_buf().map(|rest| rest.first().copied());
+        match next {
+            Ok(None) => Ok(()),
+            Ok(Some(first)) => Err(PickleFault {
+                expected: "one snapshot a file; was another one appended?",
+                ..self.fault(match first {
+                    0x80 | b'c' => "a second pickle",
+                    _ => "bytes behind the end of the pickle",
+                })
+            }),
+            Err(error) => {
+                Err(PickleFault { source: Some(error), ..self.fault("a file that cannot be read") })
+            }
+        }
+    }
+
+    /// The text up to a line feed, of protocols 0 and 1.
+    fn line(&mut self) -> PickleResult<String> {
+        let mut bytes = Vec::new();
+        let read =
+            (&mut self.input).take(TEXT_LIMIT_BYTES as u64 + 1).read_until(b'\n', &mut bytes);
+        if let Err(error) = read {
+            return Err(PickleFault {
+                source: Some(error),
+                ..self.fault("a file that cannot be read")
+            });
+        }
+        self.offset += bytes.len() as u64;
+        if bytes.pop() != Some(b'\n') {
+            return Err(if bytes.len() >= TEXT_LIMIT_BYTES {
+                self.fault("a text of over 64 KiB")
+            } else {
+                PickleFault { expected: CUT_OFF, ..self.fault("the end of the file") }
+            });
+        }
+        if self.offset > INPUT_LIMIT_BYTES {
+            return Err(self.too_many("bytes"));
+        }
+        // Latin-1, with escapes for the other characters.
+        Ok(bytes.into_iter().map(char::from).collect())
+    }
+
+    /// A number in decimal digits, of protocol 0. `suffix` may follow it.
+    fn push_decimal(&mut self, suffix: &str) -> PickleResult<()> {
+        let line = self.line()?;
+        let number = line.strip_suffix(suffix).unwrap_or(&line).parse();
+        match number {
+            Ok(number) => self.push(Value::Int(number)),
+            Err(_) => Err(self.fault(format!("the number {}", quoted(&line)))),
+        }
+    }
+
+    /// An index of the memo in decimal digits, of protocol 0.
+    fn line_index(&mut self) -> PickleResult<u64> {
+        let line = self.line()?;
+        line.parse().map_err(|_| self.fault(format!("the index {}", quoted(&line))))
+    }
+
+    /// Stores the topmost value in the memo at `index`.
+    fn memoize_at(&mut self, index: u64) -> PickleResult<()> {
+        let Some(&value) = self.stack.last().filter(|value| **value != Value::Mark) else {
+            return Err(self.fault("an opcode without its value"));
+        };
+        let Some(index) = usize::try_from(index).ok().filter(|index| *index < TRACES_LIMIT) else {
+            return Err(self.too_many("values in the memo"));
+        };
+        if self.memo.len() <= index {
+            self.memo.resize(index + 1, Value::Mark);
+        }
+        self.memo[index] = value;
+        Ok(())
+    }
+
+    /// Replaces the values above the newest mark by an empty list or dictionary, of protocol 0.
+    fn empty(&mut self, value: Value) -> PickleResult<()> {
+        if self.since_mark()? > 0 {
+            return Err(self.fault(format!("{} with values", value.name())));
+        }
+        self.pop()?; // the mark
+        match value {
+            Value::List => self.list(),
+            value => self.push(value),
+        }
+    }
+
+    /// Makes an object by `copyreg._reconstructor`, of protocols 0 and 1. Nothing is called.
+    fn reduce(&mut self) -> PickleResult<()> {
+        match (self.pop()?, self.pop()?) {
+            (Value::Arguments(class), Value::Global(Class::Reconstructor)) => {
+                self.push(Value::Object(class))
+            }
+            (_, other) => Err(self.fault(format!("a call of {}", other.name()))),
         }
     }
 
@@ -246,6 +362,35 @@ impl<R: Read> PickleMachine<R> {
         match opcode {
             0x95 => drop(self.number::<8>()?), // FRAME: bytes to read ahead, which this reader ignores
             0x94 => self.memoize()?,
+            b'q' => {
+                let index = self.number::<1>()?;
+                self.memoize_at(index)?;
+            }
+            b'r' => {
+                let index = self.number::<4>()?;
+                self.memoize_at(index)?;
+            }
+            b'p' => {
+                let index = self.line_index()?;
+                self.memoize_at(index)?;
+            }
+            b'g' => {
+                let index = self.line_index()?;
+                self.recall(index)?;
+            }
+            b'V' => {
+                let line = self.line()?;
+                self.intern(unescaped(&line))?;
+            }
+            b'I' => self.push_decimal("")?,
+            b'L' => self.push_decimal("L")?,
+            b'l' => self.empty(Value::List)?,
+            b'd' => self.empty(Value::Dict)?,
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.push_class(&module, &name)?;
+            }
+            b'R' => self.reduce()?,
             b'h' => {
                 let index = self.number::<1>()?;
                 self.recall(index)?;
@@ -323,8 +468,8 @@ impl<R: Read> PickleMachine<R> {
     fn recall(&mut self, index: u64) -> PickleResult<()> {
         let value = usize::try_from(index).ok().and_then(|index| self.memo.get(index)).copied();
         match value {
-            Some(value) => self.push(value),
-            None => Err(self.fault(format!("a reference to value {index} of {}", self.memo.len()))),
+            Some(value) if value != Value::Mark => self.push(value),
+            _ => Err(self.fault(format!("a reference to value {index} of {}", self.memo.len()))),
         }
     }
 
@@ -336,7 +481,11 @@ impl<R: Read> PickleMachine<R> {
         let mut bytes = vec![0; length];
         self.fill(&mut bytes)?;
         // The name of a file that is not UTF-8 on disk has lone surrogates, which a String cannot hold.
-        let text = String::from_utf8_lossy(&bytes).into_owned();
+        self.intern(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Pushes a text. Repetitions cost no memory.
+    fn intern(&mut self, text: String) -> PickleResult<()> {
         let id = match self.texts.get(&text) {
             Some(&id) => id,
             None => {
@@ -411,6 +560,9 @@ impl<R: Read> PickleMachine<R> {
                 Value::Int(_) | Value::None,
             ] if domain <= u64::from(u32::MAX) => {
                 self.trace(ListedBlock { size, domain: domain as u32, frames })?
+            }
+            &[Value::Global(class), Value::Global(Class::Base), Value::None] => {
+                Value::Arguments(class)
             }
             values if values.iter().all(|value| matches!(value, Value::Frame(_))) => {
                 self.frames(start)?
@@ -505,8 +657,8 @@ impl<R: Read> PickleMachine<R> {
             ("traces", Value::Object(Class::Traces)) => self.parts.traces_are_set = true,
             ("traceback_limit", Value::Int(limit)) => self.out.traceback_limit = Some(limit),
             (key, value) => {
-                let key = key.escape_debug().take(40).collect::<String>();
-                return Err(self.fault(format!("an attribute `{key}` that is {}", value.name())));
+                let found = format!("an attribute {} that is {}", quoted(key), value.name());
+                return Err(self.fault(found));
             }
         }
         Ok(())
@@ -523,12 +675,19 @@ impl<R: Read> PickleMachine<R> {
     fn class(&mut self) -> PickleResult<()> {
         let name = self.pop()?;
         let module = self.pop()?;
-        let class = match (self.text_of(module), self.text_of(name)) {
+        let (module, name) = (self.text_of(module).to_owned(), self.text_of(name).to_owned());
+        self.push_class(&module, &name)
+    }
+
+    fn push_class(&mut self, module: &str, name: &str) -> PickleResult<()> {
+        let class = match (module, name) {
             ("tracemalloc", "Snapshot") => Class::Snapshot,
             ("tracemalloc", "_Traces") => Class::Traces,
+            ("builtins" | "__builtin__", "object") => Class::Base,
+            ("copyreg" | "copy_reg", "_reconstructor") => Class::Reconstructor,
             (module, name) => {
-                let full: String = format!("{module}.{name}").escape_debug().take(80).collect();
-                return Err(self.fault(format!("the name `{full}`")));
+                let full = quoted(&format!("{module}.{name}"));
+                return Err(self.fault(format!("the name {full}")));
             }
         };
         self.push(Value::Global(class))
@@ -536,7 +695,9 @@ impl<R: Read> PickleMachine<R> {
 
     fn object(&mut self) -> PickleResult<()> {
         match (self.pop()?, self.pop()?) {
-            (Value::EmptyTuple, Value::Global(class)) => self.push(Value::Object(class)),
+            (Value::EmptyTuple, Value::Global(class @ (Class::Snapshot | Class::Traces))) => {
+                self.push(Value::Object(class))
+            }
             (_, other) => Err(self.fault(format!("an object of {}", other.name()))),
         }
     }
@@ -564,9 +725,42 @@ impl<R: Read> PickleMachine<R> {
     }
 }
 
+/// The text of an opcode `V`: `\\uXXXX` and `\\UXXXXXXXX` stand for characters.
+fn unescaped(line: &str) -> String {
+    let (mut text, mut rest) = (String::with_capacity(line.len()), line);
+    while let Some((before, escape)) = rest.split_once('\\') {
+        text.push_str(before);
+        let digits = match escape.as_bytes().first() {
+            Some(b'u') => 4,
+            Some(b'U') => 8,
+            _ => 0,
+        };
+        let code = escape.get(1..=digits).filter(|_| digits > 0);
+        match code.and_then(|code| u32::from_str_radix(code, 16).ok()) {
+            Some(code) => {
+                text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+                rest = &escape[1 + digits..];
+            }
+            None => {
+                text.push('\\');
+                rest = escape;
+            }
+        }
+    }
+    text + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(bytes: impl Read + 'static) -> Result<Pickled, PickleFault> {
+        super::read(PeekReader::new(Box::new(bytes)))
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Pickled, PickleFault> {
+        read(std::io::Cursor::new(bytes.to_vec()))
+    }
 
     /// A snapshot of two blocks with the same traceback, in protocol 4, as an interpreter writes it but
     /// without FRAME.
@@ -584,7 +778,7 @@ mod tests {
 
     #[test]
     fn a_snapshot() {
-        let read = read(whole().as_slice()).unwrap();
+        let read = read_bytes(&whole()).unwrap();
         assert_eq!(read.listed.len(), 2);
         assert_eq!((read.listed[0].size, read.listed[1].size), (64, 1 << 32));
         assert_eq!(read.listed[0].frames, read.listed[1].frames);
@@ -597,7 +791,7 @@ mod tests {
     fn every_cut_is_reported() {
         let whole = whole();
         for cut in 0..whole.len() {
-            let fault = read(&whole[..cut]).unwrap_err();
+            let fault = read_bytes(&whole[..cut]).unwrap_err();
             assert!(fault.found == "the end of the file" || fault.offset == 0, "{cut}: {fault:?}");
         }
     }
@@ -607,14 +801,18 @@ mod tests {
     fn hostile_pickles() {
         let call =
             b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x94\x85\x94R\x94.";
-        assert!(read(&call[..]).unwrap_err().found.contains("posix.system"));
+        assert!(read_bytes(&call[..]).unwrap_err().found.contains("posix.system"));
         let old = b"\x80\x02cposix\nsystem\n.";
-        assert!(read(&old[..]).unwrap_err().found.contains("protocol 2"));
+        assert!(read_bytes(&old[..]).unwrap_err().found.contains("posix.system"));
+        let object = b"ccopy_reg\n_reconstructor\n(cposix\nsystem\n";
+        assert!(read_bytes(&object[..]).unwrap_err().found.contains("posix.system"));
+        let call = b"ccopy_reg\n_reconstructor\nctracemalloc\nSnapshot\nR.";
+        assert!(read_bytes(&call[..]).unwrap_err().found.contains("a call of"));
         let huge = b"\x80\x04X\xff\xff\xff\xff";
-        assert!(read(&huge[..]).unwrap_err().found.contains("a text of 4294967295 bytes"));
+        assert!(read_bytes(&huge[..]).unwrap_err().found.contains("a text of 4294967295 bytes"));
         for opcode in 0..=u8::MAX {
-            let _ = read(&[&b"\x80\x04"[..], &[opcode; 40]].concat()[..]);
-            let _ = read(&[&whole()[..60], &[opcode; 40]].concat()[..]);
+            let _ = read_bytes(&[&b"\x80\x04"[..], &[opcode; 40]].concat());
+            let _ = read_bytes(&[&whole()[..60], &[opcode; 40]].concat());
         }
     }
 

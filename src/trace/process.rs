@@ -1,5 +1,5 @@
 //! What a trace knows of the recorded process besides its requests: threads, memory over time, and
-//! what the program asked of its allocator.
+//! what the program requested of its allocator besides memory.
 //!
 //! None of this is a call, so none has an index of its own. Each entry has the index of the next
 //! call: `event` 7 stands between the calls 6 and 7.
@@ -115,7 +115,7 @@ pub struct ProcessRecord {
     /// Memory over time, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<MemorySample>,
-    /// What the program asked of its allocator, in order.
+    /// What the program requested of its allocator besides memory, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<AllocatorEvent>,
     /// Large blocks and how much of them was touched, in the order of their rows.

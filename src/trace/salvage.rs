@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::event::{Header, Row, Sites, TraceError, TraceReader};
-use super::formats::open;
+use super::opening::open;
 use super::process::ProcessRecord;
 
 /// Opens a trace. Of a trace that was cut off, the reader gives the rows of the whole parts. The

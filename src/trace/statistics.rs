@@ -18,6 +18,9 @@ use super::event::{Domain, Op, Row, SiteId, Sites, TraceError, TraceReader, Type
 use super::sequence::{Call, Sequence, SequenceError};
 use crate::units::{size_class, size_class_limit};
 
+/// Bytes of all requests together, at most: 2^62. So sums of several counts cannot overflow.
+pub const REQUESTED_LIMIT_BYTES: u64 = 1 << 62;
+
 /// Points of the live series, at most. A full series joins adjacent points two by two.
 const POINTS: usize = 4096;
 
@@ -34,6 +37,17 @@ pub enum StatisticsError {
         path: PathBuf,
         /// The rule that is broken.
         source: SequenceError,
+    },
+    /// Its requests have more bytes than the counts hold.
+    #[error(
+        "{}: at event {event} all requests together exceed 2^62 bytes; is a size of the trace wrong?",
+        path.display()
+    )]
+    TooManyBytes {
+        /// The trace.
+        path: PathBuf,
+        /// The first request beyond the limit.
+        event: u64,
     },
 }
 
@@ -111,6 +125,17 @@ pub struct ThreadCount {
     pub bytes: u64,
     /// Frees of blocks that other threads allocated.
     pub foreign_frees: u64,
+}
+
+/// Blocks of one thread that another thread frees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RemoteFrees {
+    /// The thread that allocated them.
+    pub allocated_by: u32,
+    /// The thread that frees them.
+    pub freed_by: u32,
+    /// The blocks.
+    pub blocks: u64,
 }
 
 /// Requests of one line of the program.
@@ -220,6 +245,8 @@ pub struct TraceStatistics {
     pub live: Vec<LivePoint>,
     /// Requests by thread.
     pub threads: Vec<ThreadCount>,
+    /// Blocks that another thread frees than the one that allocated them, the most first.
+    pub remote_frees: Vec<RemoteFrees>,
     /// Requests by line, most bytes first; empty for a trace without sites.
     pub sites: Vec<SiteCount>,
     /// Requests by type, most bytes first; empty for a trace without types.
@@ -267,6 +294,10 @@ pub fn statistics(
     let mut rows = 0_u64;
     while let Some(row) = reader.next_row()? {
         sequence.accept(&row, |call| count.call(call)).map_err(broken)?;
+        if count.clock_bytes > REQUESTED_LIMIT_BYTES {
+            let path = path.to_owned();
+            return Err(StatisticsError::TooManyBytes { path, event: row.event });
+        }
         rows += 1;
         if rows.is_multiple_of(1 << 16) {
             progress(sequence.next_event());
@@ -316,6 +347,8 @@ struct Counting {
     live_bytes: u64,
     births: HashMap<u64, Birth, BuildHasherDefault<EventHasher>>,
     threads: BTreeMap<u32, ThreadCount>,
+    /// By allocating and freeing thread.
+    remote_frees: BTreeMap<(u32, u32), u64>,
     sites: Vec<RequestTally>,
     types: Vec<RequestTally>,
     series: LiveSeries,
@@ -403,6 +436,7 @@ impl Counting {
         self.age(birth.size, age, false);
         if let Some(thread) = block.end_thread.filter(|thread| *thread != block.thread) {
             self.threads.entry(thread).or_default().foreign_frees += 1;
+            *self.remote_frees.entry((block.thread, thread)).or_default() += 1;
         }
         RequestTally::end(&mut self.sites, birth.site, birth.size);
         RequestTally::end(&mut self.types, block.type_id.0, birth.size);
@@ -472,6 +506,16 @@ impl Counting {
             .into_iter()
             .map(|(thread, count)| ThreadCount { thread, ..count })
             .collect();
+        counts.remote_frees = self
+            .remote_frees
+            .into_iter()
+            .map(|((allocated_by, freed_by), blocks)| RemoteFrees {
+                allocated_by,
+                freed_by,
+                blocks,
+            })
+            .collect();
+        counts.remote_frees.sort_by_key(|frees| std::cmp::Reverse(frees.blocks));
         counts.sites = sites(&self.sites, reader.sites());
         counts.types = types(&self.types, reader.sites());
         counts

@@ -26,7 +26,7 @@ struct ModuleSymbols {
     segments: Vec<(u64, u64, u64)>,
 }
 
-/// Functions of the files that were asked for so far.
+/// Functions of the files that were read so far.
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
     modules: HashMap<String, ModuleSymbols>,

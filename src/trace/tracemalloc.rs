@@ -13,6 +13,8 @@
 //! - A snapshot does not show which blocks of a group ended. The model ends the youngest, because
 //!   most blocks die young.
 //! - A realloc looks like an end and a birth. Each row is a `malloc`.
+//! - Blocks of tracemalloc's domain 0 are Python's own (`obj`). Other domains are those of extensions
+//!   with an allocator of their own, such as NumPy's 389047 (`raw`).
 //!
 //! The trace *vouches for* blocks whose birth and end (or survival) each lie in one known interval
 //! between two snapshots. It does not vouch for blocks of the first snapshot, which are older than
@@ -27,10 +29,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::event::{
-    Columns, Header, Op, Row, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError, TraceReader, site_name,
+    Columns, Domain, Header, Op, Row, SIZE_LIMIT_BYTES, SiteId, Sites, TraceError, TraceReader,
+    site_name,
 };
 use super::pickle::{self, Pickled, SnapshotFrame};
-use super::unpack;
+use super::pickle_summary::summary;
+use super::stable_file::StableFile;
 
 /// The contents of one snapshot.
 #[derive(Debug)]
@@ -47,33 +51,28 @@ pub struct Live {
     pub name: String,
     /// Blocks.
     pub blocks: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
-/// Whether a file of another recorder, gzip or plain, may be a snapshot: a pickle of protocol 2 to 5.
-/// [`Snapshot::open`] then has the better message for a pickle that is no snapshot.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn is_snapshot(path: &Path) -> Result<bool, TraceError> {
-    Ok(matches!(unpack::start(path)?.as_slice(), [0x80, 2..=5, ..]))
+    /// Bytes. They may be over 2^64.
+    pub bytes: u128,
 }
 
 impl Snapshot {
-    /// Reads a file of `tracemalloc.Snapshot.dump`, gzip or plain.
+    /// Reads a file of `tracemalloc.Snapshot.dump`, compressed or plain.
     ///
     /// # Errors
     /// When the file cannot be read, or is no such file from its first byte to its last.
     pub fn open(path: &Path) -> Result<Snapshot, TraceError> {
-        let tables = pickle::read(unpack::open(path)?).map_err(|fault| match fault.source {
+        let file = StableFile::new(path)?;
+        let tables = pickle::read(file.open()?.stream).map_err(|fault| match fault.source {
             Some(source) => TraceError::io(path, source),
-            None => TraceError::Byte {
-                path: path.to_owned(),
-                offset: fault.offset,
-                found: fault.found,
-                expected: fault.expected.to_owned(),
-            },
+            None => {
+                let held = file.open().ok().and_then(|unpacked| summary(unpacked.stream));
+                let found = match held.filter(|held| !held.contains("tracemalloc.Snapshot")) {
+                    Some(held) => format!("a pickle of {held} ({})", fault.found),
+                    None => fault.found,
+                };
+                let expected = fault.expected.to_owned();
+                TraceError::Byte { path: path.to_owned(), offset: fault.offset, found, expected }
+            }
         })?;
         let too_large = tables.listed.iter().find(|trace| trace.size > SIZE_LIMIT_BYTES);
         match too_large {
@@ -92,9 +91,9 @@ impl Snapshot {
         self.tables.listed.len() as u64
     }
 
-    /// The bytes of all live blocks.
-    pub fn bytes(&self) -> u64 {
-        self.tables.listed.iter().map(|trace| trace.size).sum()
+    /// The bytes of all live blocks. They may be over 2^64.
+    pub fn bytes(&self) -> u128 {
+        self.tables.listed.iter().map(|trace| u128::from(trace.size)).sum()
     }
 
     /// Frames that tracemalloc stores of each call; 1 where the file does not state it.
@@ -118,11 +117,11 @@ impl Snapshot {
 
     /// Live blocks by the newest frame, most bytes first.
     pub fn by_site(&self) -> Vec<Live> {
-        let mut sums: HashMap<SnapshotFrame, (u64, u64)> = HashMap::new();
+        let mut sums: HashMap<SnapshotFrame, (u64, u128)> = HashMap::new();
         for trace in &self.tables.listed {
             if let Some(&frame) = self.tables.traceback(trace.frames).first() {
                 let sum = sums.entry(frame).or_default();
-                *sum = (sum.0 + 1, sum.1.saturating_add(trace.size));
+                *sum = (sum.0 + 1, sum.1 + u128::from(trace.size));
             }
         }
         let mut live: Vec<Live> = sums
@@ -134,12 +133,12 @@ impl Snapshot {
     }
 
     /// Live blocks by size: the upper bound of each octave in bytes, blocks, and bytes, ascending.
-    pub fn by_size(&self) -> Vec<(u64, u64, u64)> {
+    pub fn by_size(&self) -> Vec<(u64, u64, u128)> {
         let mut sums = std::collections::BTreeMap::new();
         for trace in &self.tables.listed {
-            let sum: &mut (u64, u64) =
+            let sum: &mut (u64, u128) =
                 sums.entry(trace.size.max(8).next_power_of_two()).or_default();
-            *sum = (sum.0 + 1, sum.1.saturating_add(trace.size));
+            *sum = (sum.0 + 1, sum.1 + u128::from(trace.size));
         }
         sums.into_iter().map(|(limit, (blocks, bytes))| (limit, blocks, bytes)).collect()
     }
@@ -172,6 +171,7 @@ const NEVER: u64 = u64::MAX;
 #[derive(Debug)]
 struct BlockGroup {
     size: u64,
+    domain: Domain,
     site: String,
     /// Indices of the live blocks, the oldest first.
     live: Vec<u32>,
@@ -195,9 +195,9 @@ pub struct Series {
     snapshots: u64,
     traceback_limit: u64,
     events: u64,
-    live_bytes: u64,
+    live_bytes: u128,
     /// Most live bytes of any snapshot.
-    peak_bytes: u64,
+    peak_bytes: u128,
 }
 
 /// Blocks of a series, at most: indices have 32 bits.
@@ -261,6 +261,8 @@ impl Series {
                     tables.traceback(trace.frames).first().map(|frame| snapshot.site(*frame));
                 self.groups.push(BlockGroup {
                     size: trace.size,
+                    // Other domains are those of extensions, which use an allocator of their own.
+                    domain: if trace.domain == 0 { Domain::Obj } else { Domain::Raw },
                     site: site.unwrap_or_default(),
                     live: Vec::new(),
                     count: 0,
@@ -320,24 +322,36 @@ impl Series {
     }
 
     /// Bytes of all blocks of the trace, and of the blocks that it vouches for.
-    pub fn vouched_bytes(&self) -> (u64, u64) {
-        let (mut all, mut vouched) = (0u64, 0u64);
+    pub fn vouched_bytes(&self) -> (u128, u128) {
+        let (mut all, mut vouched) = (0u128, 0u128);
         for (index, block) in self.blocks.iter().enumerate() {
             let group = &self.groups[block.group as usize];
-            all = all.saturating_add(group.size);
+            all += u128::from(group.size);
             if index >= self.older && !group.is_chosen {
-                vouched = vouched.saturating_add(group.size);
+                vouched += u128::from(group.size);
             }
         }
         (all, vouched)
+    }
+
+    /// Requests of the trace by domain: `obj` for Python's own blocks, `raw` for those of extensions
+    /// that have a domain of tracemalloc's.
+    pub fn domains(&self) -> Vec<(Domain, u64)> {
+        let of = |domain| {
+            let is_of = |block: &&SeriesBlock| self.groups[block.group as usize].domain == domain;
+            (domain, self.blocks.iter().filter(is_of).count() as u64)
+        };
+        [of(Domain::Obj), of(Domain::Raw)].into_iter().filter(|(_, count)| *count > 0).collect()
     }
 
     /// A reader of the trace.
     pub fn into_reader(self) -> SeriesReader {
         let (all, vouched) = self.vouched_bytes();
         let share = if all == 0 { 0.0 } else { vouched as f64 / all as f64 };
-        let mut header =
-            Header { columns: Columns { site: true, ..Columns::default() }, ..Header::default() };
+        let mut header = Header {
+            columns: Columns { site: true, domain: true, ..Columns::default() },
+            ..Header::default()
+        };
         let mut fact =
             |name: &str, value: String| drop(header.facts.insert(name.to_owned(), value));
         fact(
@@ -379,6 +393,7 @@ impl TraceReader for SeriesReader {
         let group = &self.series.groups[block.group as usize];
         let lifetime = (block.end != NEVER).then(|| block.end - block.birth);
         let mut row = Row::new(block.birth, Op::Malloc, group.size, lifetime);
+        row.domain = group.domain;
         row.site = if group.site.is_empty() { SiteId(0) } else { self.sites.intern(&group.site) };
         Ok(Some(row))
     }

@@ -323,7 +323,7 @@ fn blocks_are_those_of_the_type_lists() {
         let program = compile(&mut reader).unwrap();
         let watch = Watch::new(Bases::Aligned);
         let limits = limits(version);
-        let mut lists = Freelist::new(Box::new(Hooked(watch)), limits, listed(version));
+        let lists = Freelist::new(Box::new(Hooked(watch)), limits, listed(version));
         let tables = Tables::new(&program, &lists);
         let mut reference = ByType {
             watch,

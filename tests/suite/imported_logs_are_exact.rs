@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use heaplay::trace::{self, FOREIGN, ForeignLog, Imported, Sequence};
+use heaplay::trace::{self, FOREIGN, FileKind, ForeignLog, Imported, Sequence, TraceError};
 use tempfile::TempDir;
 
 use crate::support::compiler;
-use crate::support::process::repository;
+use crate::support::process::{expect, heaplay, repository};
 use crate::support::skip::skip;
 
 fn sample(name: &str) -> PathBuf {
@@ -22,10 +22,22 @@ struct Read {
     imported: Imported,
 }
 
+/// Converts a log in that format, or in the one that its content shows.
+fn convert(path: &Path, format: Option<&str>, out: &Path) -> Result<Imported, TraceError> {
+    let member = match format {
+        Some(name) => FOREIGN.iter().find(|foreign| foreign.name == name).unwrap(),
+        None => match trace::identify(path)?.kind {
+            FileKind::Log(member) => member,
+            _ => panic!("{} is no log", path.display()),
+        },
+    };
+    ForeignLog::open(path, member)?.convert(out)
+}
+
 fn import(path: &Path, format: Option<&str>) -> Read {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("out.trace");
-    let imported = ForeignLog::open(path, format).unwrap().convert(&out).unwrap();
+    let imported = convert(path, format, &out).unwrap();
     let mut reader = trace::open(&out).unwrap();
     let (mut sequence, mut rows) = (Sequence::new(), Vec::new());
     while let Some(row) = reader.next_row().unwrap() {
@@ -57,7 +69,7 @@ fn malloc_lab() {
         ]
     );
     assert_eq!(
-        (read.imported.unseen_frees, read.imported.unseen_ends, read.imported.left_out),
+        (read.imported.unseen_frees, read.imported.unseen_ends, read.imported.tally.left_out),
         (0, 0, 0)
     );
 }
@@ -74,7 +86,7 @@ fn mtrace() {
             "5 malloc 128 - 0 0 ./app:[0x1211]"
         ]
     );
-    assert_eq!(read.imported.unseen_frees, 1);
+    assert_eq!((read.imported.unseen_frees, read.imported.unseen_resizes), (1, 0));
 }
 
 #[test]
@@ -90,7 +102,8 @@ fn logalloc() {
             "5 malloc 7 - 1 0 -"
         ]
     );
-    assert_eq!(read.imported.left_out, 2, "another process, and statistics");
+    assert_eq!(read.imported.tally.left_out, 1, "statistics");
+    assert_eq!(read.imported.tally.other_processes.values().sum::<u64>(), 1);
     let read = import(&sample("prepared.logalloc"), None);
     assert_eq!(read.rows, ["0 malloc 42 2 1 0 -", "1 malloc 24 2 1 0 -", "3 realloc 84 1 1 0 -"]);
 }
@@ -123,7 +136,7 @@ fn memray() {
             "5 malloc 8 - 1 10000000 /srv/my app.py:1"
         ]
     );
-    assert_eq!((read.imported.unseen_frees, read.imported.left_out), (0, 1), "the mmap");
+    assert_eq!((read.imported.unseen_frees, read.imported.tally.left_out), (0, 1), "the mmap");
     assert_eq!(
         (read.facts["python"].as_str(), read.facts["program"].as_str()),
         ("3.11.7", "memray run app.py --its arguments")
@@ -138,11 +151,7 @@ fn content_identifies_the_format() {
     let folder = TempDir::new().unwrap();
     let names = ["exercise.rep", "glibc.mtrace", "firefox.logalloc", "app.android", "app.memray"];
     for (name, foreign) in names.iter().zip(FOREIGN) {
-        assert_eq!(
-            ForeignLog::open(&sample(name), None).unwrap().format().name,
-            foreign.name,
-            "{name}"
-        );
+        assert_eq!(trace::identify(&sample(name)).unwrap().description(), foreign.description);
         let packed = folder.path().join("packed");
         let file = std::fs::File::create(&packed).unwrap();
         let status = Command::new("gzip").arg("-c").arg(sample(name)).stdout(file).status();
@@ -179,16 +188,13 @@ fn faults_name_their_line() {
         ),
     ] {
         std::fs::write(&path, text).unwrap();
-        let error = ForeignLog::open(&path, Some(format))
-            .and_then(|log| log.convert(&out))
-            .unwrap_err()
-            .to_string();
+        let error = convert(&path, Some(format), &out).unwrap_err().to_string();
         assert!(error.contains(&format!("log:{line}: ")) && error.contains(part), "{error}");
         assert!(!out.exists());
     }
     std::fs::write(&path, "hello\n").unwrap();
-    let Err(error) = ForeignLog::open(&path, None) else { panic!("hello is no log") };
-    assert!(error.to_string().contains("--format"), "{error}");
+    let message = expect(2, heaplay().arg("import").arg(&path));
+    assert!(message.contains("--format"), "{message}");
 }
 
 /// Counts its own calls.

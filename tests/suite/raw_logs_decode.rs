@@ -400,9 +400,10 @@ fn entries_of_the_process_are_read() {
     let worker = &process.threads[1];
     assert_eq!((worker.id, worker.name.as_str()), (4711, "worker-1"));
     assert_eq!((worker.birth, worker.death), (Some(1), Some(3)));
-    let asked: Vec<_> = process.requests.iter().map(|r| (r.event, r.thread, r.request)).collect();
+    let requests: Vec<_> =
+        process.requests.iter().map(|r| (r.event, r.thread, r.request)).collect();
     let option = AllocatorRequest::Option { parameter: -3, value: 9 };
-    assert_eq!(asked, [(2, 2, AllocatorRequest::Trim { pad_bytes: 64 }), (3, 2, option)]);
+    assert_eq!(requests, [(2, 2, AllocatorRequest::Trim { pad_bytes: 64 }), (3, 2, option)]);
     assert_eq!(process.present, [PresentBytes { event: 1, bytes: 512 }]);
     let sample = process.memory[0];
     assert_eq!((sample.event, sample.anonymous_bytes), (2, 5 << 20));

@@ -378,7 +378,7 @@ fn nonsense_is_refused_with_its_place() {
         ),
         (
             vec!["run".into(), csv("op.csv", "0,free,8,,1,obj\n")],
-            &["op.csv:2", "op `free`", "malloc, calloc or realloc"],
+            &["op.csv:2", "op `free`", "malloc, calloc, realloc"],
         ),
         (
             vec!["run".into(), csv("zero.csv", "0,malloc,8,0,1,obj\n")],

@@ -83,15 +83,15 @@ fn assert_as_python_reads(snapshot: &Snapshot, read: &serde_json::Value) {
         assert_eq!(ours, theirs);
     }
     assert_eq!(snapshot.traceback_limit(), read["limit"].as_u64().unwrap());
-    let ours: BTreeMap<String, (u64, u64)> =
+    let ours: BTreeMap<String, (u64, u128)> =
         snapshot.by_site().into_iter().map(|live| (live.name, (live.blocks, live.bytes))).collect();
-    let theirs: BTreeMap<String, (u64, u64)> = read["sites"]
+    let theirs: BTreeMap<String, (u64, u128)> = read["sites"]
         .as_array()
         .unwrap()
         .iter()
         .map(|site| {
             let name = format!("{}:{}", site[0].as_str().unwrap(), site[1]);
-            (name, (site[2].as_u64().unwrap(), site[3].as_u64().unwrap()))
+            (name, (site[2].as_u64().unwrap(), site[3].as_u64().unwrap().into()))
         })
         .collect();
     assert_eq!(ours, theirs);
@@ -196,7 +196,7 @@ fn snapshots_are_imported_and_shown() {
     let cut = dumped.folder.path().join("cut");
     let whole = std::fs::read(a).unwrap();
     std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
-    for (file, part) in [(&hostile, "posix.system"), (&cut, "cut off"), (&out, "expected")] {
+    for (file, part) in [(&hostile, "posix.system"), (&cut, "cut off"), (&out, "heaplay inspect")] {
         let ended = import(&[file]);
         let message = errors(&ended);
         assert_eq!(ended.status.code(), Some(2));
@@ -238,4 +238,99 @@ fn the_helper_script_dumps_a_series() {
         }
         assert!((10..=20).contains(&seen), "{seen} blocks of line 4");
     }
+}
+
+/// `pickle.dump` of old Pythons writes protocols 0 to 3.
+#[test]
+fn every_protocol_is_read() {
+    for (_, python) in interpreters::find_of(6..=13) {
+        let folder = TempDir::new().unwrap();
+        let script = "# -*- coding: utf-8 -*-\nimport pickle, tracemalloc\ntracemalloc.start(3)\n\
+                      keep = [bytes(100 + n) for n in range(300)] + [bytes(70000)]\n\
+                      s = tracemalloc.take_snapshot()\n\
+                      s.traces._traces.append((389047, 5, (('dé中😀\\\\u.py', 9),)))\n\
+                      for p in range(5):\n\
+                      \x20   with open('%d' % p, 'wb') as file: pickle.dump(s, file, protocol=p)\n\
+                      s.dump('5')\n";
+        let mut command = Command::new(&python);
+        expect(0, command.current_dir(folder.path()).args(["-c", script]));
+        let read = |name: &str| {
+            let snapshot = Snapshot::open(&folder.path().join(name)).unwrap();
+            let blocks: Vec<String> = snapshot.each().map(|block| format!("{block:?}")).collect();
+            (blocks, snapshot.traceback_limit())
+        };
+        let dumped = read("5");
+        assert!(dumped.0.len() > 300 && dumped.0.last().unwrap().contains("dé中😀"), "{dumped:?}");
+        for protocol in ["0", "1", "2", "3", "4"] {
+            assert!(read(protocol) == dumped, "protocol {protocol}");
+        }
+    }
+}
+
+/// What stands behind a snapshot is refused at its byte.
+#[test]
+fn bytes_behind_a_snapshot() {
+    let Some((_, python)) = interpreters::find_of(6..=14).pop() else { return };
+    let dumped = Dumped::by(&python, 1);
+    let one = std::fs::read(dumped.path(0)).unwrap();
+    let path = dumped.folder.path().join("appended");
+    for (behind, part) in [(one.clone(), "a second pickle"), (b"junk".to_vec(), "bytes behind")] {
+        std::fs::write(&path, [one.clone(), behind].concat()).unwrap();
+        let ended = import(&[&path]);
+        let message = errors(&ended);
+        assert_eq!(ended.status.code(), Some(2));
+        assert!(message.contains(part), "{message}");
+        assert!(message.contains(&format!("at byte {}:", one.len())), "{message}");
+    }
+}
+
+/// Blocks of an extension with an allocator of its own are not Python's.
+#[test]
+fn domains_of_a_series() {
+    let Some((_, python)) = interpreters::find_of(6..=13).pop() else { return };
+    let folder = TempDir::new().unwrap();
+    let script = "import tracemalloc as t\n\
+                  s = t.Snapshot([], 1)\n\
+                  s.traces._traces = [(0, 64, (('a.py', 1),)), (389047, 800, (('a.py', 2),))]\n\
+                  s.dump('one')\n";
+    let mut command = Command::new(&python);
+    expect(0, command.current_dir(folder.path()).args(["-c", script]));
+    let out = folder.path().join("one.trace");
+    let ended = import(&[&folder.path().join("one"), Path::new("-o"), &out]);
+    assert!(errors(&ended).contains("obj 50.0 %, raw 50.0 %"), "{}", errors(&ended));
+    let mut reader = trace::open(&out).unwrap();
+    let mut domains = Vec::new();
+    while let Some(row) = reader.next_row().unwrap() {
+        domains.push((row.size, row.domain.name()));
+    }
+    assert_eq!(domains, [(64, "obj"), (800, "raw")]);
+}
+
+/// A shell sorts `app-10` before `app-2`. A snapshot given twice is refused.
+#[test]
+fn the_order_of_a_series() {
+    let Some((_, python)) = interpreters::find_of(6..=14).pop() else { return };
+    let dumped = Dumped::by(&python, 1);
+    let folder = dumped.folder.path();
+    let names = ["app-1", "app-2", "app-10"].map(|name| folder.join(name));
+    for (n, name) in names.iter().enumerate() {
+        std::fs::copy(dumped.path(n as u32), name).unwrap();
+    }
+    let [one, two, ten] = names.each_ref().map(|name| name.as_path());
+    let trace_of = |arguments: &[&Path]| {
+        let out = folder.join("out.trace");
+        let ended = import(&[arguments, &[Path::new("-o"), &out]].concat());
+        assert!(ended.status.success(), "{}", errors(&ended));
+        (std::fs::read(&out).unwrap(), errors(&ended))
+    };
+    let (by_number, message) = trace_of(&[one, two, ten]);
+    assert!(!message.contains("order"), "{message}");
+    let (by_shell, message) = trace_of(&[one, ten, two]);
+    assert!(message.contains("read by their numbers"), "{message}");
+    assert!(by_shell == by_number);
+    let (_, message) = trace_of(&[two, one, ten]);
+    assert!(message.contains("order of the command line"), "{message}");
+    let ended = import(&[one, two, one]);
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(errors(&ended).contains("given twice"), "{}", errors(&ended));
 }

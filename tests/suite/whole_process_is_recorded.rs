@@ -103,7 +103,7 @@ fn assert_success(output: &Output) {
 
 /// `total heap usage` of a program: allocations, frees and bytes.
 fn counted_by_valgrind(program: &Path, arguments: &[&str]) -> Option<(u64, u64, u64)> {
-    // What the libraries free for valgrind alone is no call of the program.
+    // What the libraries free only for valgrind is no call of the program.
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--run-libc-freeres=no", "--run-cxx-freeres=no"]);
     let Ok(output) = valgrind.arg(program).args(arguments).output() else {
@@ -311,9 +311,9 @@ const FAMILY: &str = r#"
 #include <unistd.h>
 int main(int count, char **arguments) {
     if (count > 1) { void *p = malloc(33333); memset(p, 1, 33333); return 0; }
-    char *kept = malloc(11111);
-    memset(kept, 1, 11111);
-    if (fork() == 0) { char *p = malloc(22222); p[0] = kept[0]; free(kept); free(p); exit(0); }
+    char *held = malloc(11111);
+    memset(held, 1, 11111);
+    if (fork() == 0) { char *p = malloc(22222); p[0] = held[0]; free(held); free(p); exit(0); }
     while (wait(0) > 0) {}
     execl(arguments[0], arguments[0], "again", (char *)0);
     return 9;

@@ -12,11 +12,11 @@ use super::settings::{FreelistSettings, SETTINGS, details};
 use super::types::Listed;
 use crate::backends::allocator::{Allocator, Domains};
 use crate::backends::arenas::Pools;
-use crate::backends::backend::{Backend, Counter, Trim};
+use crate::backends::backend::{Backend, Counter, ThreadUse, Trim};
 use crate::backends::member::{Member, Opened, no_environment};
 use crate::backends::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
-use crate::trace::{Domain, Kind};
+use crate::trace::{AllocatorRequest, Domain, Kind};
 
 /// The entry of the list.
 pub const MEMBER: Member = Member {
@@ -91,6 +91,22 @@ impl Backend for Freelist {
         Some([below].into_iter().chain(listed).collect())
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        self.lists().backend.thread_use().min(ThreadUse::OneAtATime)
+    }
+
+    fn thread_begins(&self) {
+        self.lists().backend.thread_begins();
+    }
+
+    fn thread_ends(&self) {
+        self.lists().backend.thread_ends();
+    }
+
+    fn request(&self, request: AllocatorRequest) {
+        self.lists().backend.request(request);
+    }
+
     fn version(&self) -> String {
         format!("free lists, on {}", self.lists().backend.version())
     }
@@ -104,15 +120,13 @@ impl Backend for Freelist {
         self.lists().backend.alignment()
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         self.lists().clear();
-        // SAFETY: only the contexts of tables point here, and no table is being called.
-        unsafe { self.0.as_mut() }.backend.trim()
+        self.lists().backend.trim()
     }
 
-    fn flush_thread_cache(&mut self) -> Trim {
-        // SAFETY: as above.
-        unsafe { self.0.as_mut() }.backend.flush_thread_cache()
+    fn flush_thread_cache(&self) -> Trim {
+        self.lists().backend.flush_thread_cache()
     }
 
     fn counters(&self) -> Vec<Counter> {

@@ -10,13 +10,14 @@ use std::ffi::c_void;
 use super::glibc::version;
 use super::settings::{SETTINGS, check_effect, environment, read_back};
 #[cfg(target_env = "gnu")]
-use super::thread_cache;
+use super::{arena_limit, thread_cache};
 use crate::backends::allocator::{Allocator, Domains};
-use crate::backends::backend::{Backend, Trim};
+use crate::backends::backend::{Backend, ThreadUse, Trim};
 use crate::backends::error::BackendError;
 use crate::backends::member::{Member, Opened};
 use crate::backends::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
+use crate::trace::AllocatorRequest;
 
 /// The entry of the list.
 pub const MEMBER: Member = Member {
@@ -38,6 +39,15 @@ impl Backend for Malloc {
         c_library()
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        ThreadUse::Concurrent
+    }
+
+    fn thread_begins(&self) {
+        #[cfg(target_env = "gnu")]
+        arena_limit::restore();
+    }
+
     fn version(&self) -> String {
         version()
     }
@@ -47,11 +57,15 @@ impl Backend for Malloc {
         unsafe { libc::malloc_usable_size(block) }
     }
 
-    fn trim(&mut self) -> Trim {
+    fn request(&self, request: AllocatorRequest) {
+        make_request(request);
+    }
+
+    fn trim(&self) -> Trim {
         trim()
     }
 
-    fn flush_thread_cache(&mut self) -> Trim {
+    fn flush_thread_cache(&self) -> Trim {
         flush_thread_cache()
     }
 
@@ -110,6 +124,29 @@ pub fn trim() -> Trim {
     unsafe { libc::malloc_trim(0) };
     Trim::Done
 }
+
+/// Makes a request of the recorded program to the C library of this process.
+#[cfg(target_env = "gnu")]
+pub fn make_request(request: AllocatorRequest) {
+    // SAFETY: malloc_trim returns free memory and touches no live block. mallopt changes a setting,
+    // and refuses parameters that it does not know.
+    unsafe {
+        match request {
+            AllocatorRequest::Trim { pad_bytes } => {
+                libc::malloc_trim(usize::try_from(pad_bytes).unwrap_or(usize::MAX));
+            }
+            AllocatorRequest::Option { parameter, value } => {
+                if let (Ok(parameter), Ok(value)) = (parameter.try_into(), value.try_into()) {
+                    libc::mallopt(parameter, value);
+                }
+            }
+        }
+    }
+}
+
+/// Another C library has no such calls.
+#[cfg(not(target_env = "gnu"))]
+pub fn make_request(_request: AllocatorRequest) {}
 
 /// Another C library has no such call.
 #[cfg(not(target_env = "gnu"))]

@@ -14,8 +14,10 @@ pub(super) const SETTINGS: [Setting; 19] = [
         "number",
         "8 for each processor",
         "most arenas; further threads share them",
-    ),
-    setting("MALLOC_ARENA_TEST", "number", "8", "arenas from which on the limit is computed"),
+    )
+    .for_threads(),
+    setting("MALLOC_ARENA_TEST", "number", "8", "arenas from which on the limit is computed")
+        .for_threads(),
     setting(
         "MALLOC_TRIM_THRESHOLD_",
         "bytes",
@@ -36,8 +38,9 @@ pub(super) const SETTINGS: [Setting; 19] = [
         "most blocks with a mapping of their own",
     ),
     setting("MALLOC_PERTURB_", "a byte; 0 none", "0", "fill new and freed blocks with this byte"),
-    setting("glibc.malloc.arena_max", "number", "8 for each processor", "as MALLOC_ARENA_MAX"),
-    setting("glibc.malloc.arena_test", "number", "8", "as MALLOC_ARENA_TEST"),
+    setting("glibc.malloc.arena_max", "number", "8 for each processor", "as MALLOC_ARENA_MAX")
+        .for_threads(),
+    setting("glibc.malloc.arena_test", "number", "8", "as MALLOC_ARENA_TEST").for_threads(),
     setting("glibc.malloc.trim_threshold", "bytes", "128K, growing", "as MALLOC_TRIM_THRESHOLD_"),
     setting("glibc.malloc.top_pad", "bytes", "128K", "as MALLOC_TOP_PAD_"),
     setting("glibc.malloc.mmap_threshold", "bytes", "128K, growing", "as MALLOC_MMAP_THRESHOLD_"),

@@ -12,12 +12,12 @@ use super::layout::{
 use super::settings::{self, PymallocSettings};
 use crate::backends::allocator::{Allocator, Domains};
 use crate::backends::arenas::{ArenaSource, ArenaStatistics, Arenas, Bases, Geometry, Pools};
-use crate::backends::backend::{Backend, Counter, PoolFigure, Trim};
+use crate::backends::backend::{Backend, Counter, PoolFigure, ThreadUse, Trim};
 use crate::backends::error::BackendError;
 use crate::backends::member::{Member, Opened, no_environment};
 use crate::backends::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
-use crate::trace::Domain;
+use crate::trace::{AllocatorRequest, Domain};
 
 /// The entry of the list.
 pub const MEMBER: Member = Member {
@@ -87,6 +87,22 @@ impl<L: Layout> Backend for Pymalloc<L> {
         self.below.domains().with(Domain::Mem, pools).with(Domain::Obj, pools)
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        self.below.thread_use().min(ThreadUse::OneAtATime)
+    }
+
+    fn thread_begins(&self) {
+        self.below.thread_begins();
+    }
+
+    fn thread_ends(&self) {
+        self.below.thread_ends();
+    }
+
+    fn request(&self, request: AllocatorRequest) {
+        self.below.request(request);
+    }
+
     fn version(&self) -> String {
         format!("rules of CPython {}, on {}", self.rules, self.below.version())
     }
@@ -104,12 +120,12 @@ impl<L: Layout> Backend for Pymalloc<L> {
         self.heap().constants().align()
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         // CPython has no such call for its pools; only the layer below returns memory.
         self.below.trim()
     }
 
-    fn flush_thread_cache(&mut self) -> Trim {
+    fn flush_thread_cache(&self) -> Trim {
         self.below.flush_thread_cache()
     }
 

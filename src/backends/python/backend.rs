@@ -14,7 +14,7 @@ use super::mimalloc::CpythonMimalloc;
 use super::printed::{self, Printed};
 use crate::backends::allocator::{Allocator, Domains};
 use crate::backends::arenas::{ArenaSource, ArenaStatistics, Arenas, Bases, Geometry, Pools};
-use crate::backends::backend::{Backend, Counter, PoolFigure, Trim};
+use crate::backends::backend::{Backend, Counter, PoolFigure, ThreadUse, Trim};
 use crate::backends::error::BackendError;
 use crate::backends::malloc;
 use crate::backends::member::{ChildEnvironment, Member, Opened};
@@ -22,7 +22,7 @@ use crate::backends::setting::{Setting, setting};
 use crate::backends::spec_checks::SpecChecks;
 use crate::environment::{HEAPLAY_PYTHON_LIBRARY, PYTHONHOME, PYTHONMALLOC};
 use crate::spec::BackendSpec;
-use crate::trace::Domain;
+use crate::trace::{AllocatorRequest, Domain};
 
 /// The entry of the list.
 pub const MEMBER: Member = Member {
@@ -138,6 +138,15 @@ impl Backend for Python {
         self.domains
     }
 
+    fn thread_use(&self) -> ThreadUse {
+        // From that version on, the pools are those of the calling thread's interpreter.
+        if self.minor < NEEDS_INTERPRETER { ThreadUse::OneAtATime } else { ThreadUse::Opener }
+    }
+
+    fn request(&self, request: AllocatorRequest) {
+        malloc::make_request(request);
+    }
+
     fn version(&self) -> String {
         let build =
             find::build(&self.path, self.minor).unwrap_or_else(|| "configured unknown".to_owned());
@@ -153,12 +162,12 @@ impl Backend for Python {
         self.geometry.align
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         // Its pools have no such call; its raw domain is the C library's.
         malloc::trim()
     }
 
-    fn flush_thread_cache(&mut self) -> Trim {
+    fn flush_thread_cache(&self) -> Trim {
         malloc::flush_thread_cache()
     }
 
@@ -208,7 +217,7 @@ fn wants_mimalloc(spec: &BackendSpec, library: &Path) -> Result<bool, BackendErr
         None => is_free_threaded,
         Some("mimalloc") => true,
         Some("pymalloc") if is_free_threaded => {
-            let reason = "cannot have allocator=pymalloc: a free-threaded build has mimalloc alone";
+            let reason = "cannot have allocator=pymalloc: a free-threaded build has only mimalloc";
             return Err(spec.refused(reason.to_owned()));
         }
         Some("pymalloc") => false,

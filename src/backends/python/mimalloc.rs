@@ -2,17 +2,17 @@
 //! and of other builds from 3.13 on with `PYTHONMALLOC=mimalloc`.
 //!
 //! The heaps belong to a thread state, so an interpreter is started. Its own data lie in the same
-//! heaps, as in a running program. A call has the domain alone, so all objects go to the heap of
+//! heaps, as in a running program. A call has only its domain, so all objects go to the heap of
 //! objects; a running program also has heaps for what the collector tracks.
-#![expect(unsafe_code, reason = "reads the size of a block")]
+#![expect(unsafe_code, reason = "calls into libpython")]
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::path::{Path, PathBuf};
 
 use super::find;
-use super::interpreter::{Interpreter, MEM, OBJ, RAW};
+use super::interpreter::{Interpreter, MEM, OBJ, RAW, function};
 use crate::backends::allocator::Domains;
-use crate::backends::backend::{Backend, Trim, Varies};
+use crate::backends::backend::{Backend, ThreadUse, Trim, Varies};
 use crate::backends::malloc;
 
 /// The first minor version with a mimalloc.
@@ -23,7 +23,19 @@ pub(super) struct CpythonMimalloc {
     interpreter: Interpreter,
     path: PathBuf,
     domains: Domains,
+    /// Gives a thread its state, and takes it away; `None` where the heaps need none, because they
+    /// belong to the thread itself.
+    states: Option<ThreadStates>,
 }
+
+/// `PyGILState_Ensure` and `PyGILState_Release`.
+struct ThreadStates {
+    ensure: unsafe extern "C" fn() -> c_int,
+    release: unsafe extern "C" fn(c_int),
+}
+
+/// `PyGILState_UNLOCKED`: the thread had no state before.
+const HAD_NO_STATE: c_int = 1;
 
 impl CpythonMimalloc {
     /// Starts the interpreter and reads its tables.
@@ -38,13 +50,42 @@ impl CpythonMimalloc {
         let table = |domain| interpreter.table(domain);
         let domains =
             Domains::new(table(RAW)?, table(MEM)?, table(OBJ)?).with_libc(&malloc::c_library());
-        Ok(CpythonMimalloc { interpreter, path: path.to_owned(), domains })
+        let states = if interpreter.is_free_threaded() {
+            // SAFETY: documented functions with their documented signatures.
+            unsafe {
+                let ensure = function(&interpreter.library, "PyGILState_Ensure")?;
+                let release = function(&interpreter.library, "PyGILState_Release")?;
+                Some(ThreadStates { ensure, release })
+            }
+        } else {
+            None
+        };
+        Ok(CpythonMimalloc { interpreter, path: path.to_owned(), domains, states })
     }
 }
 
 impl Backend for CpythonMimalloc {
     fn domains(&self) -> Domains {
         self.domains
+    }
+
+    fn thread_use(&self) -> ThreadUse {
+        // In a build with a GIL, one thread calls at a time.
+        if self.states.is_some() { ThreadUse::Concurrent } else { ThreadUse::OneAtATime }
+    }
+
+    fn thread_begins(&self) {
+        if let Some(states) = &self.states {
+            // SAFETY: the interpreter runs until the process ends.
+            unsafe { (states.ensure)() };
+        }
+    }
+
+    fn thread_ends(&self) {
+        if let Some(states) = &self.states {
+            // SAFETY: this thread got its state in `thread_begins`.
+            unsafe { (states.release)(HAD_NO_STATE) };
+        }
     }
 
     fn version(&self) -> String {
@@ -58,11 +99,11 @@ impl Backend for CpythonMimalloc {
         requested // the library exports no function for it
     }
 
-    fn trim(&mut self) -> Trim {
+    fn trim(&self) -> Trim {
         malloc::trim() // that of its raw domain
     }
 
-    fn flush_thread_cache(&mut self) -> Trim {
+    fn flush_thread_cache(&self) -> Trim {
         malloc::flush_thread_cache()
     }
 

@@ -11,7 +11,7 @@ use super::side_args::{Sides, sides, validate_sides};
 use crate::bench::{CheckCell, Side, Suite, are_identical, cancelled};
 use crate::check::{Finding, Frame, Policy, Verdict};
 use crate::cli::exit::Exit;
-use crate::cli::load::{find_traces, load_traces};
+use crate::cli::load::{FoundTraces, load_found};
 use crate::cli::measure_args::MeasureArg;
 use crate::cli::terminal::note;
 use crate::cli::{interrupt, shell};
@@ -29,7 +29,7 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
         bail!("give the traces to replay on both sides, such as `traces/*.trace`");
     }
     let settings = args.children.settings();
-    let workloads = load_traces(&find_traces(&args.paths)?)?;
+    let FoundTraces { workloads, unread } = load_found(&args.paths, u64::MAX)?;
     let other_jobs = validate_sides(args, &pairs, settings.clock)?;
     interrupt::install()?;
     let seed = args.seed.unwrap_or_else(clock_seed);
@@ -83,7 +83,7 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
     };
     let exit = args.output.report(frame, findings, policy)?;
     // With --incompatible=skip a skipped build is no failure, though nothing was judged.
-    Ok(if other_jobs.is_some() { Exit::Fine.into() } else { exit })
+    Ok(unread.exit(if other_jobs.is_some() { Exit::Fine.into() } else { exit }))
 }
 
 fn timed_measures(args: &CheckArgs) -> Vec<TimedMeasure> {

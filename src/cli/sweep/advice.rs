@@ -1,6 +1,7 @@
 //! The advice of a sweep: the Pareto set of each trace, and a sentence for each allocator.
 
 use super::deployment::deployment;
+use crate::backends;
 use crate::check::{BackendCost, best, pareto_set};
 use crate::report::TraceReport;
 use crate::report::figures::BackendFigures;
@@ -22,11 +23,35 @@ pub fn advice(run: &Run, metric: Metric, memory: &str) -> String {
             .filter_map(|backend| cost(backend, report.trace.calls, metric))
             .filter(|cost| !cost.times_ns.is_empty())
             .collect();
-        if !costs.is_empty() {
-            text.push_str(&advice_on_trace(&report.trace.name, &costs, memory));
+        let has_threads = report.backends.iter().any(|backend| {
+            backend.values(Scope::All, Metric::Threads).iter().any(|threads| *threads > 1.0)
+        });
+        let (judged, not_judged): (Vec<BackendCost>, Vec<BackendCost>) =
+            costs.into_iter().partition(|cost| has_threads || !needs_threads(cost));
+        if !judged.is_empty() {
+            text.push_str(&advice_on_trace(&report.trace.name, &judged, memory));
+        }
+        if !not_judged.is_empty() {
+            text.push_str(&without_threads(&not_judged));
         }
     }
     text
+}
+
+/// Whether a setting of the spec changes something only in a program of several threads.
+fn needs_threads(cost: &BackendCost) -> bool {
+    let spec = cost.name.parse::<BackendSpec>();
+    spec.is_ok_and(|spec| !backends::settings_for_threads(&spec).is_empty())
+}
+
+/// The line for backends that cannot be judged because the replay had one thread.
+fn without_threads(costs: &[BackendCost]) -> String {
+    let names: Vec<&str> = costs.iter().map(|cost| cost.name.as_str()).collect();
+    format!(
+        "not judged: {}. These settings act on threads, and one thread makes all calls of this trace. \
+         Where the program had more threads, the trace has lost them\n",
+        names.join(", ")
+    )
 }
 
 /// The cost of a backend on a trace of so many calls; `None` where a pass failed.
@@ -147,6 +172,22 @@ mod tests {
         let costs = [costs[0].clone(), varying(cost("jemalloc:dirty_decay_ms=0", 3.0, 10.0, 12.0))];
         let text = sentences(&costs, "resident at exit").concat();
         assert!(text.contains("resident at exit ≈30"), "{text}");
+    }
+
+    #[test]
+    fn arenas_are_judged_with_threads_only() {
+        for (name, needs) in [
+            ("malloc:MALLOC_ARENA_MAX=1", true),
+            ("malloc:glibc.malloc.arena_max=2", true),
+            ("pymalloc+malloc:MALLOC_ARENA_MAX=1", true),
+            ("malloc:MALLOC_TRIM_THRESHOLD_=64K", false),
+            ("pymalloc:arena=1MiB", false),
+            ("no such spec", false),
+        ] {
+            assert_eq!(needs_threads(&cost(name, 1.0, 1.0, 2.0)), needs, "{name}");
+        }
+        let text = without_threads(&[cost("malloc:MALLOC_ARENA_MAX=1", 1.0, 1.0, 2.0)]);
+        assert!(text.starts_with("not judged: malloc:MALLOC_ARENA_MAX=1. "), "{text}");
     }
 
     #[test]

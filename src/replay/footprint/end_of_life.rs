@@ -29,7 +29,7 @@ impl EndOfLife {
     /// Trims, tries a flush, frees every block by `free_all`, trims again. `resident_bytes` reads
     /// R.
     pub(super) fn measure(
-        backend: &mut dyn Backend,
+        backend: &dyn Backend,
         resident_bytes: impl Fn() -> u64,
         free_all: impl FnOnce(),
     ) -> EndOfLife {

@@ -14,7 +14,8 @@ use crate::program::{AllocationSites, Feed};
 use crate::replay::calls::{Owners, Slots, Tables, replay};
 use crate::replay::error::ReplayError;
 use crate::replay::memory::{Resident, self_test};
-use crate::replay::usage::{minor_faults, processor_ns};
+use crate::replay::threads::{RecordedOrder, ThreadCounts};
+use crate::replay::usage::{minor_faults, process_ns, processor_ns};
 use crate::trace::Domain;
 
 /// The result of a footprint pass.
@@ -34,6 +35,8 @@ pub struct Footprint {
     pub end_of_life: EndOfLife,
     /// What the pass itself cost.
     pub cost: PassCost,
+    /// The threads that made the calls.
+    pub threads: ThreadCounts,
 }
 
 /// The cost of a footprint pass.
@@ -51,10 +54,11 @@ pub struct PassCost {
 
 impl PassCost {
     /// Adds the cost of one part of the replay. Reading the part belongs to no figure.
-    fn of_replay<T>(&mut self, replay: impl FnOnce() -> T) -> T {
-        let (began, faults) = (processor_ns(), minor_faults());
+    /// `now_ns` is a clock of processor time.
+    fn of_replay<T>(&mut self, now_ns: fn() -> u64, replay: impl FnOnce() -> T) -> T {
+        let (began, faults) = (now_ns(), minor_faults());
         let result = replay();
-        self.pass_ns += processor_ns() - began;
+        self.pass_ns += now_ns() - began;
         self.minor_faults += minor_faults() - faults;
         result
     }
@@ -82,12 +86,17 @@ pub fn footprint<'a>(
     let tables = Tables::of(&outline, backend);
     let (mut slots, mut owners) = (Slots::of(&outline), Owners::new(&outline));
     warm_up(&backend.domains());
-    let mut observer = FootprintObserver::new(&outline, sites, &*backend, resident, pace);
+    let backend: &dyn Backend = backend;
+    let mut order = RecordedOrder::new(&outline, backend);
+    let now_ns = if order.is_one_run() { processor_ns } else { process_ns };
+    let mut observer = FootprintObserver::new(&outline, sites, backend, resident, pace);
     observer.begin();
     let mut cost = PassCost::default();
     while let Some(part) = feed.next_part()? {
         let calls = 0..part.instructions().len();
-        cost.of_replay(|| replay(part, &tables, &mut slots, calls, &mut observer))?;
+        cost.of_replay(now_ns, || {
+            order.run(part, calls, |run| replay(part, &tables, &mut slots, run, &mut observer))
+        })?;
         owners.see(part);
     }
     let observed = observer.finish(slots.live())?;
@@ -106,6 +115,7 @@ pub fn footprint<'a>(
         heap_map: observed.heap_map,
         end_of_life,
         cost: PassCost { sampling_ns, mapping_ns, ..cost },
+        threads: order.counts(),
     })
 }
 

@@ -123,8 +123,7 @@ mod tests {
     #[test]
     #[cfg(target_env = "gnu")]
     fn a_thread_s_cache_is_flushed_however_full_it_is() {
-        let mut backend =
-            crate::backends::open(&crate::backends::parse("malloc").unwrap()).unwrap();
+        let backend = crate::backends::open(&crate::backends::parse("malloc").unwrap()).unwrap();
         let table = *backend.domains().get(crate::trace::Domain::Raw);
         // SAFETY: blocks of this backend. Every 300th fills the cache, far from the others; those
         // between them are freed after it, and merged.

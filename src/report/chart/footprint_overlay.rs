@@ -37,6 +37,9 @@ pub struct FootprintOverlayChart {
     pub live_peak_bytes: f64,
     /// The marks of the program.
     pub phases: Vec<ProgramPhase>,
+    /// The recorded process itself: allocation clock and resident bytes; empty where that is not
+    /// known.
+    pub process: Vec<(f64, f64)>,
     /// By backend. The live bytes are the same for all.
     pub lines: Vec<FootprintLine>,
 }
@@ -62,7 +65,9 @@ pub fn describe(trace_report: &TraceReport) -> Option<FootprintOverlayChart> {
     let clock_ends = shown.iter().filter_map(|backend| backend.samples.last());
     let clock_end_bytes = clock_ends.map(|last| last.clock_bytes as f64).fold(0.0, f64::max);
     let peaks: Vec<f64> = shown.iter().filter_map(|backend| backend.memory.peak_bytes).collect();
-    let most = shown_peak(&peaks).max(trace_report.live_peak_bytes) * 1.06;
+    let process = trace_report.process.as_ref();
+    let recorded_peak = process.map_or(0.0, |process| process.peak_bytes);
+    let most = shown_peak(&peaks).max(trace_report.live_peak_bytes).max(recorded_peak) * 1.06;
     let unit = byte_unit(most);
     let line = |backend: &&BackendFigures| FootprintLine {
         backend: backend.label.clone(),
@@ -76,6 +81,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<FootprintOverlayChart> {
         memory_axis: Axis::bytes(format!("{} resident", unit.name), unit, most.max(1.0)),
         live_peak_bytes: trace_report.live_peak_bytes,
         phases: trace_report.phases.clone(),
+        process: process.map_or_else(Vec::new, |process| process.curve.clone()),
         lines: shown.iter().map(line).collect(),
     })
 }
@@ -87,6 +93,12 @@ fn plotted(trace_report: &TraceReport) -> String {
          every block is freed and trimmed.",
         trace_report.trace.name
     );
+    if trace_report.process.is_some() {
+        text += "  Grey dashes: the recorded process itself.";
+    }
+    for sentence in trace_report.own_replay() {
+        text += &format!("  {sentence}");
+    }
     let has_range = |backend: &BackendFigures| backend.memory.range(ResidentFigure::End).is_some();
     if trace_report.backends.iter().any(has_range) {
         text += "  Brackets at exit: memory is returned after a delay; range: at once to never.";

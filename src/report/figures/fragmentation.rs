@@ -72,14 +72,7 @@ mod tests {
     };
 
     fn run(samples: &[[u64; 5]], metrics: &[(Metric, f64)]) -> Run {
-        let trace = TraceEntry {
-            name: "t".into(),
-            path: String::new(),
-            sha256: String::new(),
-            calls: 10,
-            facts: Default::default(),
-            marks: Vec::new(),
-        };
+        let trace = TraceEntry { name: "t".into(), calls: 10, ..TraceEntry::default() };
         let backends = vec![BackendEntry { name: "malloc".into(), version: String::new() }];
         let mut run = Run::new(Manifest { traces: vec![trace], backends, ..Manifest::default() });
         run.samples = samples

@@ -11,6 +11,7 @@ mod effect;
 mod fragmentation;
 mod memory;
 mod phases;
+mod recorded_process;
 mod rows;
 mod scorecard;
 mod tail;
@@ -25,6 +26,7 @@ pub use effect::Effect;
 pub use fragmentation::{Fragmentation, fragmentation};
 pub use memory::{ByteRange, MemoryFigures, ResidentFigure};
 pub use phases::{MARKS_MAX, ProgramPhase};
+pub use recorded_process::{OwnReplay, RecordedProcess};
 pub use scorecard::{GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, geometric, group};
 pub use tail::{
     ClassTimes, PERCENTILES, WINDOWS, best_by_class, by_class, call_text, partly_slow_calls,

@@ -23,20 +23,23 @@ pub struct ProgramPhase {
 /// The marks of a trace with their places on the allocation clock, by the samples of one backend,
 /// which rise by event. Without samples there are none.
 pub(super) fn phases(trace: &TraceEntry, samples: &[&Sample]) -> Vec<ProgramPhase> {
-    let place = |event: u64| {
-        let above = samples.partition_point(|sample| sample.event < event);
-        let after = samples.get(above)?;
-        let before =
-            above.checked_sub(1).map_or((0, 0), |at| (samples[at].event, samples[at].clock_bytes));
-        let calls = after.event.saturating_sub(before.0).max(1) as f64;
-        let share = event.saturating_sub(before.0) as f64 / calls;
-        Some(before.1 as f64 + (after.clock_bytes.saturating_sub(before.1)) as f64 * share)
-    };
     let placed = trace.marks.iter().filter_map(|mark| {
         let (event, name) = (mark.event as f64, mark.name.clone());
-        Some(ProgramPhase { event, clock_bytes: place(mark.event)?, name })
+        Some(ProgramPhase { event, clock_bytes: clock_at(samples, mark.event)?, name })
     });
     placed.take(MARKS_MAX).collect()
+}
+
+/// The allocation clock before the call of index `event`, between the samples around it; `None` after
+/// the last.
+pub(super) fn clock_at(samples: &[&Sample], event: u64) -> Option<f64> {
+    let above = samples.partition_point(|sample| sample.event < event);
+    let after = samples.get(above)?;
+    let before =
+        above.checked_sub(1).map_or((0, 0), |at| (samples[at].event, samples[at].clock_bytes));
+    let calls = after.event.saturating_sub(before.0).max(1) as f64;
+    let share = event.saturating_sub(before.0) as f64 / calls;
+    Some(before.1 as f64 + (after.clock_bytes.saturating_sub(before.1)) as f64 * share)
 }
 
 #[cfg(test)]

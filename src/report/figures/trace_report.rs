@@ -12,6 +12,7 @@ use super::backend::{BackendFigures, BackendLabel};
 use super::cost::CallCost;
 use super::memory::mean_over_clock;
 use super::phases::{self, ProgramPhase};
+use super::recorded_process::{RecordedProcess, recorded_process};
 use super::rows::BackendRows;
 use crate::report::palette::backend_colour;
 use crate::report::text::list;
@@ -37,6 +38,8 @@ pub struct TraceReport<'a> {
     pub requested_bytes: f64,
     /// Where the program set a mark.
     pub phases: Vec<ProgramPhase>,
+    /// The recorded process, where the recording read its memory.
+    pub process: Option<RecordedProcess>,
 }
 
 impl<'a> TraceReport<'a> {
@@ -109,8 +112,18 @@ impl<'a> TraceReport<'a> {
                 .iter()
                 .find(|backend| !backend.samples.is_empty())
                 .map_or_else(Vec::new, |backend| phases::phases(trace, &backend.samples)),
+            process: recorded_process(trace, &backends),
             backends,
         }
+    }
+
+    /// How near the replay on the program's own allocator comes to the process, and the warning where
+    /// it is far; none where that was not replayed.
+    pub fn own_replay(&self) -> Vec<String> {
+        let Some(own) = self.process.as_ref().and_then(|process| process.own.as_ref()) else {
+            return vec![];
+        };
+        [own.sentence()].into_iter().chain(own.warning(self.trace)).collect()
     }
 
     /// Repetitions of each timed pass.

@@ -161,6 +161,9 @@ fn trace(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     if let Some(note) = caveat(&trace_report.trace.facts) {
         text += &format!(" <strong>{}</strong>.", escape(&note));
     }
+    for sentence in trace_report.own_replay() {
+        text += &format!(" {}", escape(&sentence));
+    }
     // Facts that are lists, of marks or of arenas, are for programs.
     let facts = trace_report.trace.facts.iter();
     for (fact, value) in facts.filter(|(_, value)| !value.starts_with("[[")) {

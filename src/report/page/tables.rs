@@ -7,6 +7,7 @@ use crate::report::figures::{
     WINDOWS, best_by_class, call_text, percentiles, preemptions, seen_text, worst_windows,
 };
 use crate::report::files::PERCENTILES_CSV;
+use crate::report::text::PAGES_WRITTEN;
 use crate::results::Pass;
 use crate::units::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
 
@@ -202,9 +203,11 @@ pub fn memory(trace_report: &TraceReport) -> String {
         row
     };
     table(
-        "Resident memory, and its ratio to the live bytes at the same moment (fragmentation). \
-         Cache flushed: after a trim with the thread cache flushed before. (a–b): memory is returned \
-         after a delay; range: at once to never. ≈: at the pace of this replay",
+        &format!(
+            "Resident memory, and its ratio to the live bytes at the same moment (fragmentation). \
+             {PAGES_WRITTEN}. Cache flushed: after a trim with the thread cache flushed before. (a–b): \
+             memory is returned after a delay; range: at once to never. ≈: at the pace of this replay"
+        ),
         &[
             "backend",
             "peak",

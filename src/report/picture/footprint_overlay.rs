@@ -7,7 +7,7 @@ use super::frame::{HEADING, LEFT, NOTE, RIGHT, SMALL, STRONG, TINY, backend_stro
 use super::panel::Panel;
 use super::phases;
 use crate::report::chart::{Axis, FootprintLine, FootprintOverlayChart, tick_text};
-use crate::report::palette::{GRID, LIVE};
+use crate::report::palette::{GRID, LIVE, SOFT};
 use crate::units::{bytes, figure3};
 
 /// Width of the strip in pixels.
@@ -88,6 +88,11 @@ fn area_and_lines(canvas: &mut Canvas, panel: &Panel, chart: &FootprintOverlayCh
             canvas.rectangle(middle - 1.0, upper, middle + 1.0, lower, backend.colour);
         }
     }
+    let place = |&(clock_bytes, bytes): &(f64, f64)| {
+        (panel.x(chart.clock_axis.in_unit(clock_bytes)), y(bytes))
+    };
+    let points: Vec<(f64, f64)> = chart.process.iter().map(place).collect();
+    canvas.line(&points, Stroke::dashed(2.6, SOFT, 9.0, 5.0));
     for line in &chart.lines {
         runs_off(canvas, panel, chart, line, count);
     }

@@ -213,6 +213,7 @@ fn manifest(wish: &Wish) -> Manifest {
                 calls: wish.calls,
                 facts: facts(&[("program", "service.py"), ("python", "3.12.1")]),
                 marks: marks(wish.calls),
+                process: None,
             })
             .collect(),
         backends: wish

@@ -4,6 +4,7 @@
 pub mod arena_hooks;
 pub mod child;
 pub mod compiler;
+pub mod imports;
 pub mod interpreters;
 pub mod libraries;
 pub mod lockstep;

@@ -1,0 +1,155 @@
+//! The recorded process itself, beside the replay of its recording.
+//!
+//! The recorder read the process's resident memory. A replay on the allocator that the program ran on
+//! must give the same curve. So each recording proves its own replay, or disproves it.
+
+use crate::results::TraceEntry;
+use crate::units::{bytes, percent};
+
+use super::backend::BackendFigures;
+use super::phases::clock_at;
+
+/// A difference beyond this share is a warning.
+const LARGE_SHARE: f64 = 0.1;
+/// A difference of fewer bytes is none: an interpreter has so much of its own.
+const SMALL_BYTES: f64 = 2.0 * 1_048_576.0;
+
+/// The heap of the recorded process over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordedProcess {
+    /// Allocation clock and resident bytes, in order.
+    pub curve: Vec<(f64, f64)>,
+    /// The largest resident memory, bytes.
+    pub peak_bytes: f64,
+    /// Resident memory at the end, bytes.
+    pub end_bytes: f64,
+    /// The replay on the allocator that the program ran on; `None` where that was not replayed.
+    pub own: Option<OwnReplay>,
+}
+
+/// A replay beside the process whose recording it replays, in bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnReplay {
+    /// The backend, as pictures name it.
+    pub name: String,
+    /// Largest resident memory of the replay and of the process.
+    pub peaks: [f64; 2],
+    /// Resident memory of both at the end.
+    pub ends: [f64; 2],
+}
+
+/// The recorded process of a trace; `None` where the recording did not read its memory, or no backend
+/// has samples. `backends` are those of the trace.
+pub fn recorded_process(
+    trace: &TraceEntry,
+    backends: &[BackendFigures<'_>],
+) -> Option<RecordedProcess> {
+    let process = trace.process.as_ref()?;
+    let samples = &backends.iter().find(|backend| !backend.samples.is_empty())?.samples;
+    let curve: Vec<(f64, f64)> = process
+        .memory
+        .iter()
+        .map(|point| {
+            let last = samples.last().map_or(0.0, |sample| sample.clock_bytes as f64);
+            (clock_at(samples, point.event).unwrap_or(last), point.heap_bytes as f64)
+        })
+        .collect();
+    let peak_bytes = curve.iter().map(|(_, bytes)| *bytes).reduce(f64::max)?;
+    let end_bytes = curve.last()?.1;
+    let is_own = |backend: &&BackendFigures<'_>| {
+        let spec = backend.spec;
+        // Rules of arenas have not changed since 3.10, so the newest version stands for all of those.
+        spec == process.own_backend || spec == "pymalloc" && has_present_rules(&process.own_backend)
+    };
+    let own = backends.iter().find(is_own).and_then(|backend| {
+        let (peak, end) = (backend.memory.peak_bytes?, backend.memory.end_bytes?);
+        let name = backend.name().to_owned();
+        Some(OwnReplay { name, peaks: [peak, peak_bytes], ends: [end, end_bytes] })
+    });
+    Some(RecordedProcess { curve, peak_bytes, end_bytes, own })
+}
+
+/// Whether a spec is a pymalloc of 3.10 or later, without settings.
+fn has_present_rules(spec: &str) -> bool {
+    let minor = spec.strip_prefix("pymalloc@3.").and_then(|minor| minor.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor >= 10)
+}
+
+impl OwnReplay {
+    /// How near the replay comes to the process, in a sentence.
+    pub fn sentence(&self) -> String {
+        let part = |[replay, process]: [f64; 2], place: &str| {
+            let share = (replay - process) / process.max(1.0);
+            let sign = if share < 0.0 { "−" } else { "+" };
+            format!(
+                "{sign}{} {place} ({} of {})",
+                percent(share.abs()),
+                bytes(replay),
+                bytes(process)
+            )
+        };
+        format!(
+            "Replay of its own allocator ({}): {}, {}.",
+            self.name,
+            part(self.peaks, "at the peak"),
+            part(self.ends, "at the end")
+        )
+    }
+
+    /// Whether the replay is so far from the process that its figures do not stand for it.
+    pub fn is_far(&self) -> bool {
+        [self.peaks, self.ends].iter().any(|[replay, process]| {
+            let difference = (replay - process).abs();
+            difference > SMALL_BYTES && difference > LARGE_SHARE * process
+        })
+    }
+
+    /// The warning, with the likely cause; `None` where the replay is near.
+    pub fn warning(&self, trace: &TraceEntry) -> Option<String> {
+        let cause = if trace.facts.contains_key("unexplained") {
+            "memory that the recording does not have"
+        } else if trace.facts.get("domains").is_some_and(|domains| domains == "python") {
+            "native allocations, which --domains python leaves out"
+        } else {
+            "threads, or memory that the allocator returns after a delay"
+        };
+        self.is_far().then(|| {
+            format!(
+                "The replay differs from the process by more than 10 %. Likely cause: {cause}. Read \
+                 its figures as those of the requests, not of the process."
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(peaks: [f64; 2], ends: [f64; 2]) -> OwnReplay {
+        OwnReplay { name: "malloc".into(), peaks, ends }
+    }
+
+    #[test]
+    fn a_far_replay_is_a_warning_with_a_cause() {
+        let mib = 1_048_576.0;
+        let near = own([98.0 * mib, 100.0 * mib], [10.5 * mib, 10.0 * mib]);
+        assert_eq!(
+            near.sentence().replace('\u{a0}', " "),
+            "Replay of its own allocator (malloc): −2.0 % at the peak (98 MiB of 100 MiB), +5.0 % at \
+             the end (10 MiB of 10 MiB)."
+        );
+        let mut trace = TraceEntry::default();
+        assert_eq!(near.warning(&trace), None);
+        let far = own([20.0 * mib, 100.0 * mib], [10.0 * mib; 2]);
+        assert!(far.warning(&trace).unwrap().contains("threads"));
+        trace.facts.insert("unexplained".into(), String::new());
+        assert!(far.warning(&trace).unwrap().contains("does not have"));
+    }
+
+    #[test]
+    fn specs_of_present_rules() {
+        assert!(has_present_rules("pymalloc@3.11") && has_present_rules("pymalloc@3.10"));
+        assert!(!has_present_rules("pymalloc@3.9") && !has_present_rules("pymalloc@3.11+malloc"));
+    }
+}
