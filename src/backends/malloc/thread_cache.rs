@@ -59,10 +59,11 @@ pub(super) fn flush() -> Trim {
 /// list of its own, so they cannot be taken out one by one.
 fn caches_large_blocks() -> bool {
     let tunables = std::env::var(GLIBC_TUNABLES).unwrap_or_default();
-    let largest = tunables
+    let mut largest = tunables
         .split(':')
         .filter_map(|part| part.strip_prefix("glibc.malloc.tcache_max=")?.parse::<u64>().ok());
-    release() >= Some((2, 42)) && largest.last().is_some_and(|largest| largest > CACHED_BYTES_MOST)
+    release() >= Some((2, 42))
+        && largest.next_back().is_some_and(|largest| largest > CACHED_BYTES_MOST)
 }
 
 /// `M_ARENA_MAX` of `malloc.h`.

@@ -4,13 +4,13 @@
 //! The heaps belong to a thread state, so an interpreter is started. Its own data lie in the same
 //! heaps, as in a running program. A call has only its domain, so all objects go to the heap of
 //! objects; a running program also has heaps for what the collector tracks.
-#![expect(unsafe_code, reason = "calls into libpython")]
+#![expect(unsafe_code, reason = "reads the size of a block")]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 
 use super::find;
-use super::interpreter::{Interpreter, MEM, OBJ, RAW, function};
+use super::interpreter::{Interpreter, MEM, OBJ, RAW};
 use crate::backends::allocator::Domains;
 use crate::backends::backend::{Backend, ThreadUse, Trim, Varies};
 use crate::backends::malloc;
@@ -23,19 +23,7 @@ pub(super) struct CpythonMimalloc {
     interpreter: Interpreter,
     path: PathBuf,
     domains: Domains,
-    /// Gives a thread its state, and takes it away; `None` where the heaps need none, because they
-    /// belong to the thread itself.
-    states: Option<ThreadStates>,
 }
-
-/// `PyGILState_Ensure` and `PyGILState_Release`.
-struct ThreadStates {
-    ensure: unsafe extern "C" fn() -> c_int,
-    release: unsafe extern "C" fn(c_int),
-}
-
-/// `PyGILState_UNLOCKED`: the thread had no state before.
-const HAD_NO_STATE: c_int = 1;
 
 impl CpythonMimalloc {
     /// Starts the interpreter and reads its tables.
@@ -50,17 +38,7 @@ impl CpythonMimalloc {
         let table = |domain| interpreter.table(domain);
         let domains =
             Domains::new(table(RAW)?, table(MEM)?, table(OBJ)?).with_libc(&malloc::c_library());
-        let states = if interpreter.is_free_threaded() {
-            // SAFETY: documented functions with their documented signatures.
-            unsafe {
-                let ensure = function(&interpreter.library, "PyGILState_Ensure")?;
-                let release = function(&interpreter.library, "PyGILState_Release")?;
-                Some(ThreadStates { ensure, release })
-            }
-        } else {
-            None
-        };
-        Ok(CpythonMimalloc { interpreter, path: path.to_owned(), domains, states })
+        Ok(CpythonMimalloc { interpreter, path: path.to_owned(), domains })
     }
 }
 
@@ -70,22 +48,8 @@ impl Backend for CpythonMimalloc {
     }
 
     fn thread_use(&self) -> ThreadUse {
-        // In a build with a GIL, one thread calls at a time.
-        if self.states.is_some() { ThreadUse::Concurrent } else { ThreadUse::OneAtATime }
-    }
-
-    fn thread_begins(&self) {
-        if let Some(states) = &self.states {
-            // SAFETY: the interpreter runs until the process ends.
-            unsafe { (states.ensure)() };
-        }
-    }
-
-    fn thread_ends(&self) {
-        if let Some(states) = &self.states {
-            // SAFETY: this thread got its state in `thread_begins`.
-            unsafe { (states.release)(HAD_NO_STATE) };
-        }
+        // In a free-threaded build the heaps are those of the opener's thread state.
+        if self.interpreter.is_free_threaded() { ThreadUse::Opener } else { ThreadUse::OneAtATime }
     }
 
     fn version(&self) -> String {
