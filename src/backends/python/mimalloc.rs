@@ -2,7 +2,7 @@
 //! and of other builds from 3.13 on with `PYTHONMALLOC=mimalloc`.
 //!
 //! The heaps belong to a thread state, so an interpreter is started. Its own data lie in the same
-//! heaps, as in a running program. A call has only the domain, so all objects go to the heap of
+//! heaps, as in a running program. A call has only its domain, so all objects go to the heap of
 //! objects; a running program also has heaps for what the collector tracks.
 #![expect(unsafe_code, reason = "reads the size of a block")]
 
@@ -48,7 +48,8 @@ impl Backend for CpythonMimalloc {
     }
 
     fn thread_use(&self) -> ThreadUse {
-        ThreadUse::Opener // the heaps belong to its thread state
+        // In a free-threaded build the heaps are those of the opener's thread state.
+        if self.interpreter.is_free_threaded() { ThreadUse::Opener } else { ThreadUse::OneAtATime }
     }
 
     fn version(&self) -> String {

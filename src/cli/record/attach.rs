@@ -34,6 +34,8 @@ const SCRIPT: &str = include_str!("attach.py");
 const FIRST_MINOR: u32 = 14;
 /// The longest path of a script, in bytes: `MAX_SCRIPT_PATH_SIZE` with its closing zero.
 const SCRIPT_PATH_BYTES: usize = 511;
+/// The exit status of an interpreter that may not write into the process.
+const NO_PERMISSION: i32 = 77;
 /// The interval between two looks at the process.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// The time after which a process that has not answered is reported.
@@ -211,9 +213,13 @@ impl Attachment {
         let script = self.file(name);
         fs::write(&script, format!("{SCRIPT}{call}"))
             .with_context(|| script.display().to_string())?;
-        let code = "import sys; sys.remote_exec(int(sys.argv[1]), sys.argv[2])";
+        let code = format!(
+            "import sys\ntry: sys.remote_exec(int(sys.argv[1]), sys.argv[2])\n\
+             except PermissionError as error: print(error, file=sys.stderr); \
+             sys.exit({NO_PERMISSION})"
+        );
         let output = Command::new(&self.python)
-            .args(["-I", "-S", "-c", code])
+            .args(["-I", "-S", "-c", &code])
             .arg(self.pid.to_string())
             .arg(&script)
             .output()
@@ -223,7 +229,7 @@ impl Attachment {
         }
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         let reason = errors.trim().lines().last().unwrap_or_default().to_owned();
-        if reason.starts_with("PermissionError") {
+        if output.status.code() == Some(NO_PERMISSION) {
             bail!(
                 "process {}: attaching writes into its memory, which needs root, CAP_SYS_PTRACE, or \
                  a kernel that allows ptrace: {reason}",
