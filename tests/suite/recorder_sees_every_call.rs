@@ -1367,6 +1367,10 @@ fn a_limit_ends_the_recording_of_a_running_process() {
     }
 }
 
+/// Options and variables of an interpreter, and why the process is refused.
+type RefusedStart =
+    (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+
 /// A process that cannot be attached to is refused, with the ways that work.
 #[test]
 fn what_cannot_be_attached_to_is_refused() {
@@ -1385,8 +1389,7 @@ fn what_cannot_be_attached_to_is_refused() {
     refused(&place, 4_000_000, &["process 4000000: does not exist"]);
     for (minor, python) in interpreters::find() {
         let place = Workplace::new(&python);
-        type RefusedCase<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
-        let cases: &[RefusedCase<'_>] = if minor < 14 {
+        let cases: &[RefusedStart] = if minor < 14 {
             &[(&[], &[], "3.14 is the first")]
         } else {
             &[
