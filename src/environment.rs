@@ -124,6 +124,9 @@ variables! {
         "the interpreter's library, found by the parent";
 }
 
+/// [`GLIBC_TUNABLES`] for C: for code that must not allocate.
+pub const GLIBC_TUNABLES_C: &std::ffi::CStr = c"GLIBC_TUNABLES";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,11 +20,12 @@ pub fn version() -> String {
 
 /// The release of glibc as (2, 36); `None` for another C library.
 pub(super) fn release() -> Option<(u32, u32)> {
-    release_of(&version())
+    release_of(version().strip_prefix("glibc ")?)
 }
 
-fn release_of(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version.strip_prefix("glibc ")?.split('.').map(|part| {
+/// The release of a version as glibc reports it, `2.36`. Allocates nothing.
+pub(super) fn release_of(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.').map(|part| {
         let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
         part[..end].parse().ok()
     });
@@ -66,9 +67,9 @@ mod tests {
 
     #[test]
     fn releases_are_read() {
-        assert_eq!(release_of("glibc 2.36"), Some((2, 36)));
-        assert_eq!(release_of("glibc 2.43.9000"), Some((2, 43)));
-        assert_eq!(release_of("musl/unknown"), None);
+        assert_eq!(release_of("2.36"), Some((2, 36)));
+        assert_eq!(release_of("2.43.9000"), Some((2, 43)));
+        assert_eq!(release_of("unknown"), None);
     }
 
     #[test]

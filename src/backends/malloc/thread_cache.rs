@@ -1,13 +1,13 @@
 //! Flushes glibc's cache of the calling thread, which a trim does not touch.
 #![expect(unsafe_code, reason = "calls the C library's allocator, and starts a thread of its own")]
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
-use super::glibc::{CACHED_BYTES_MOST, release};
+use super::glibc::{CACHED_BYTES_MOST, release_of};
 use crate::backends::backend::Trim;
-use crate::environment::GLIBC_TUNABLES;
+use crate::environment::GLIBC_TUNABLES_C;
 
 /// Requests, in bytes, that glibc's thread cache serves, and the steps of its sizes. From 2.42 on a
 /// setting makes it serve larger ones.
@@ -57,13 +57,24 @@ pub(super) fn flush() -> Trim {
 
 /// Whether a setting makes the cache serve larger blocks. These have up to 4 MiB, and each size is a
 /// list of its own, so they cannot be taken out one by one.
+///
+/// Called in a copy of the process, so it allocates nothing.
 fn caches_large_blocks() -> bool {
-    let tunables = std::env::var(GLIBC_TUNABLES).unwrap_or_default();
-    let mut largest = tunables
-        .split(':')
-        .filter_map(|part| part.strip_prefix("glibc.malloc.tcache_max=")?.parse::<u64>().ok());
-    release() >= Some((2, 42))
-        && largest.next_back().is_some_and(|largest| largest > CACHED_BYTES_MOST)
+    // SAFETY: a C string; no thread changes the environment of a child that measures.
+    let tunables = unsafe { libc::getenv(GLIBC_TUNABLES_C.as_ptr()) };
+    if tunables.is_null() {
+        return false;
+    }
+    // SAFETY: getenv returns a C string.
+    let tunables = unsafe { CStr::from_ptr(tunables) }.to_bytes();
+    let largest = tunables.split(|byte| *byte == b':').rev().find_map(|part| {
+        let value = part.strip_prefix(b"glibc.malloc.tcache_max=")?;
+        std::str::from_utf8(value).ok()?.parse::<u64>().ok()
+    });
+    // SAFETY: the function returns a string that lives as long as the library.
+    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
+    let release = version.to_str().ok().and_then(release_of);
+    release >= Some((2, 42)) && largest.is_some_and(|largest| largest > CACHED_BYTES_MOST)
 }
 
 /// `M_ARENA_MAX` of `malloc.h`.
