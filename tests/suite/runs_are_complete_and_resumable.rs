@@ -399,7 +399,7 @@ fn nonsense_is_refused_with_its_place() {
         (vec!["run".into(), csv("width.csv", "0,malloc,8\n")], &["width.csv:2", "3 fields"]),
         (
             vec!["run".into(), csv("utf8.csv", "0,malloc,8,,1,\u{0}bj\n")],
-            &["utf8.csv:2", "raw, mem or obj"],
+            &["utf8.csv:2", "raw, mem, obj"],
         ),
         (
             vec!["run".into(), csv("mixed.csv", "0,malloc,8,1,1,obj\n1,realloc,8,,1,raw\n")],
