@@ -586,27 +586,11 @@ mod tests {
 
     use super::*;
     use crate::backends;
-    use crate::program::compile;
-    use crate::trace::{Columns, Header, Op, Row, Sites, TraceError, TraceReader};
-
-    struct Rows(std::vec::IntoIter<Row>, Header, Sites);
-
-    impl TraceReader for Rows {
-        fn header(&self) -> &Header {
-            &self.1
-        }
-        fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
-            Ok(self.0.next())
-        }
-        fn sites(&self) -> &Sites {
-            &self.2
-        }
-    }
+    use crate::program::{FixedRows, compile};
+    use crate::trace::{Op, Row};
 
     fn compiled(rows: Vec<Row>) -> Program {
-        let columns = Columns { type_name: false, ..Columns::ALL };
-        let header = Header { columns, ..Header::default() };
-        compile(&mut Rows(rows.into_iter(), header, Sites::default())).unwrap()
+        compile(&mut FixedRows::with_threads(&rows)).unwrap()
     }
 
     fn row(event: u64, thread: u32, size: u64, end: u64, end_thread: u32) -> Row {

@@ -184,28 +184,12 @@ pub(super) fn share_out(calls: &[u64], lanes: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::program::compile;
-    use crate::trace::{Columns, Header, Op, Row, Sites, TraceError, TraceReader};
+    use crate::program::{FixedRows, compile};
+    use crate::trace::{Op, Row};
     use std::num::NonZeroU64;
 
-    struct Rows(std::vec::IntoIter<Row>, Header, Sites);
-
-    impl TraceReader for Rows {
-        fn header(&self) -> &Header {
-            &self.1
-        }
-        fn next_row(&mut self) -> Result<Option<Row>, TraceError> {
-            Ok(self.0.next())
-        }
-        fn sites(&self) -> &Sites {
-            &self.2
-        }
-    }
-
     fn compiled(rows: Vec<Row>) -> Program {
-        let columns = Columns { type_name: false, ..Columns::ALL };
-        let header = Header { columns, ..Header::default() };
-        compile(&mut Rows(rows.into_iter(), header, Sites::default())).unwrap()
+        compile(&mut FixedRows::with_threads(&rows)).unwrap()
     }
 
     /// Random calls of some threads: mallocs, reallocs and frees, also of blocks of other threads.
