@@ -19,10 +19,6 @@ const VARIABLES: [&[u8]; 10] = [
     b"_RJEM_MALLOC_CONF=",
 ];
 
-unsafe extern "C" {
-    static environ: *const *const c_char;
-}
-
 /// Appends to a buffer; what does not fit is left out.
 struct Writer<'a> {
     buffer: &'a mut [u8],
@@ -44,7 +40,7 @@ pub fn variables(buffer: &mut [u8]) -> usize {
     let mut writer = Writer { buffer, length: 0 };
     // SAFETY: the environment is an array of C strings that ends with null.
     unsafe {
-        let mut at = environ;
+        let mut at = system::environ;
         while !at.is_null() && !(*at).is_null() {
             let variable = CStr::from_ptr(*at).to_bytes();
             if VARIABLES.iter().any(|name| variable.starts_with(name)) {

@@ -390,25 +390,24 @@ unsafe extern "C" fn reallocarray_from(
 /// As for C's `free`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free(block: *mut c_void) {
+    let real = real().free;
     // SAFETY: the caller's own call, passed on.
-    unsafe { end(block, real().free) };
+    end(block, || unsafe { real(block) });
 }
 
+/// Makes `call`, which frees the block, and records that the block ends.
 #[inline(always)]
-unsafe fn end(block: *mut c_void, real: Free) {
-    // SAFETY: the caller's own call, passed on.
-    unsafe {
-        if block.is_null() || !is_on() {
-            return real(block);
-        }
-        let Some(entry) = enter() else { return real(block) };
-        // The allocator reads the header before the block. It may come into the cache while the end
-        // is written.
-        system::prefetch(block.cast_const().wrapping_byte_sub(16));
-        hooks::libc_death(entry, false, block);
-        real(block);
-        entry.leave();
+fn end(block: *mut c_void, call: impl FnOnce()) {
+    if block.is_null() || !is_on() {
+        return call();
     }
+    let Some(entry) = enter() else { return call() };
+    // The allocator reads the header before the block. It may come into the cache while the end is
+    // written.
+    system::prefetch(block.cast_const().wrapping_byte_sub(16));
+    hooks::libc_death(entry, false, block);
+    call();
+    entry.leave();
 }
 
 /// C23.
@@ -420,15 +419,7 @@ pub unsafe extern "C" fn free_sized(block: *mut c_void, size: usize) {
     // SAFETY: the caller's own call, passed on.
     unsafe {
         match real().free_sized {
-            Some(real) if is_on() && !block.is_null() => match enter() {
-                Some(entry) => {
-                    hooks::libc_death(entry, false, block);
-                    real(block, size);
-                    entry.leave();
-                }
-                None => real(block, size),
-            },
-            Some(real) => real(block, size),
+            Some(real) => end(block, || real(block, size)),
             None => free(block),
         }
     }
@@ -443,15 +434,7 @@ pub unsafe extern "C" fn free_aligned_sized(block: *mut c_void, alignment: usize
     // SAFETY: the caller's own call, passed on.
     unsafe {
         match real().free_aligned_sized {
-            Some(real) if is_on() && !block.is_null() => match enter() {
-                Some(entry) => {
-                    hooks::libc_death(entry, false, block);
-                    real(block, alignment, size);
-                    entry.leave();
-                }
-                None => real(block, alignment, size),
-            },
-            Some(real) => real(block, alignment, size),
+            Some(real) => end(block, || real(block, alignment, size)),
             None => free(block),
         }
     }

@@ -74,6 +74,8 @@ unsafe extern "C" {
     fn prctl(option: c_int, ...) -> c_int;
     pub fn _exit(code: c_int) -> !;
     fn __errno_location() -> *mut c_int;
+    /// The environment: C strings, and null at the end. Null until the C library is ready.
+    pub static environ: *const *const c_char;
 }
 
 /// Memory that [`pages`] gave, in bytes.
@@ -265,9 +267,6 @@ pub fn prefetch(address: *const c_void) {
 
 /// Whether the C library has the process's environment already.
 pub fn has_environment() -> bool {
-    unsafe extern "C" {
-        static environ: *const *const c_char;
-    }
     // SAFETY: the pointer is the C library's own.
     unsafe { !environ.is_null() }
 }
