@@ -34,15 +34,6 @@ type Map = unsafe extern "C" fn(*mut c_void, usize, c_int, c_int, c_int, i64) ->
 type Unmap = unsafe extern "C" fn(*mut c_void, usize) -> c_int;
 type Remap = unsafe extern "C" fn(*mut c_void, usize, usize, c_int, *mut c_void) -> *mut c_void;
 
-#[cfg(target_env = "gnu")]
-unsafe extern "C" {
-    fn __libc_malloc(size: usize) -> *mut c_void;
-    fn __libc_calloc(count: usize, size: usize) -> *mut c_void;
-    fn __libc_realloc(block: *mut c_void, size: usize) -> *mut c_void;
-    fn __libc_free(block: *mut c_void);
-    fn __libc_memalign(alignment: usize, size: usize) -> *mut c_void;
-}
-
 /// The functions of the allocator that serves the process.
 struct RealCalls {
     malloc: Malloc,
@@ -60,42 +51,45 @@ struct RealCalls {
     remap: Option<Remap>,
 }
 
+static REAL: ProcessState<RealCalls> = ProcessState::new(RealCalls {
+    malloc: until_found::malloc,
+    calloc: until_found::calloc,
+    realloc: until_found::realloc,
+    free: until_found::free,
+    aligned: until_found::memalign,
+    posix_memalign: None,
+    free_sized: None,
+    free_aligned_sized: None,
+    trim: None,
+    option: None,
+    map: None,
+    unmap: None,
+    remap: None,
+});
+/// What serves the calls until the real functions are found: the C library's own functions, under
+/// names that nobody replaces.
 #[cfg(target_env = "gnu")]
-static REAL: ProcessState<RealCalls> = ProcessState::new(RealCalls {
-    malloc: __libc_malloc,
-    calloc: __libc_calloc,
-    realloc: __libc_realloc,
-    free: __libc_free,
-    aligned: __libc_memalign,
-    posix_memalign: None,
-    free_sized: None,
-    free_aligned_sized: None,
-    trim: None,
-    option: None,
-    map: None,
-    unmap: None,
-    remap: None,
-});
-#[cfg(not(target_env = "gnu"))]
-static REAL: ProcessState<RealCalls> = ProcessState::new(RealCalls {
-    malloc: missing::malloc,
-    calloc: missing::calloc,
-    realloc: missing::realloc,
-    free: missing::free,
-    aligned: missing::calloc,
-    posix_memalign: None,
-    free_sized: None,
-    free_aligned_sized: None,
-    trim: None,
-    option: None,
-    map: None,
-    unmap: None,
-    remap: None,
-});
+mod until_found {
+    use core::ffi::c_void;
 
-/// Stand-ins until the real functions are found: they have no memory.
+    unsafe extern "C" {
+        #[link_name = "__libc_malloc"]
+        pub fn malloc(size: usize) -> *mut c_void;
+        #[link_name = "__libc_calloc"]
+        pub fn calloc(count: usize, size: usize) -> *mut c_void;
+        #[link_name = "__libc_realloc"]
+        pub fn realloc(block: *mut c_void, size: usize) -> *mut c_void;
+        #[link_name = "__libc_free"]
+        pub fn free(block: *mut c_void);
+        #[link_name = "__libc_memalign"]
+        pub fn memalign(alignment: usize, size: usize) -> *mut c_void;
+    }
+}
+
+/// What serves the calls until the real functions are found: other C libraries have no such names,
+/// so there is no memory.
 #[cfg(not(target_env = "gnu"))]
-mod missing {
+mod until_found {
     use core::ffi::c_void;
     use core::ptr::null_mut;
 
@@ -109,6 +103,9 @@ mod missing {
         null_mut()
     }
     pub unsafe extern "C" fn free(_: *mut c_void) {}
+    pub unsafe extern "C" fn memalign(_: usize, _: usize) -> *mut c_void {
+        null_mut()
+    }
 }
 
 /// Whether the order asks for the C library's calls.
@@ -240,7 +237,7 @@ pub fn real_malloc() -> *const c_void {
 pub fn is_c_library() -> bool {
     #[cfg(target_env = "gnu")]
     {
-        core::ptr::fn_addr_eq(real().malloc, __libc_malloc as Malloc)
+        core::ptr::fn_addr_eq(real().malloc, until_found::malloc as Malloc)
     }
     #[cfg(not(target_env = "gnu"))]
     {
