@@ -1,5 +1,6 @@
-//! What the tests of compilation share: rows as a list, and numbers drawn at random.
+//! What the tests of compilation and of threads share: rows as a list, and numbers drawn at random.
 
+use super::{Program, compile};
 use crate::trace::{Columns, Header, Row, Sites, TraceError, TraceReader};
 
 /// A reader of these rows, sound or not.
@@ -16,6 +17,11 @@ impl FixedRows {
     pub(crate) fn with_threads(rows: &[Row]) -> FixedRows {
         let columns = Columns { type_name: false, ..Columns::ALL };
         FixedRows(rows.to_vec(), 0, Header { columns, ..Header::default() }, Sites::default())
+    }
+
+    /// The program of these rows, with columns of threads and alignments.
+    pub(crate) fn compiled(rows: &[Row]) -> Program {
+        compile(&mut FixedRows::with_threads(rows)).unwrap()
     }
 }
 

@@ -61,7 +61,7 @@ pub use compiled::{Program, ThreadRun, WideRequest};
 pub use error::ProgramError;
 pub use feed::Feed;
 #[cfg(test)]
-pub(crate) use fixtures::FixedRows;
+pub(crate) use fixtures::{Draw, FixedRows};
 pub use instruction::{Action, Instruction, SLOT_LIMIT};
 pub use outline::{Outline, Profile, ProgramThread};
 pub use parts::{Parts, write_parts};

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 
 use super::heap_sample::HeapSample;
-use super::page::PAGE_BYTES;
+use super::page::{PAGE_BYTES, touch};
 use super::page_retention::{LiveBlock, PageView, page_view};
 use super::pages::PagesInUse;
 use super::resident_pages::resident_pages;
@@ -189,21 +189,5 @@ impl<'a> BlockAccounts<'a> {
         }
         let accounts = (self.live_bytes, self.usable_bytes, self.pages.bytes());
         (accounts == (0, 0, 0)).then(|| self.sizes.finish())
-    }
-}
-
-/// Writes a byte into every page of the block from byte `from` on, as a program that uses its
-/// memory would.
-fn touch(block: *mut c_void, from: usize, size: usize) {
-    let (start, end) = (block as usize + from, block as usize + size);
-    let mut at = start;
-    while at < end {
-        #[expect(unsafe_code, reason = "a footprint is only true for memory that is used")]
-        // SAFETY: `at` lies in a live block that the backend has just returned with at least `size`
-        // bytes.
-        unsafe {
-            std::ptr::write_volatile(at as *mut u8, 1);
-        }
-        at = (at + 1).next_multiple_of(PAGE_BYTES);
     }
 }

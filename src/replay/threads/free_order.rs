@@ -29,6 +29,7 @@ use crate::backends::{AlignedCall, Allocator, Backend, Domains, ThreadUse};
 use crate::program::{Action, Program};
 use crate::replay::clock::Clock;
 use crate::replay::error::ReplayError;
+use crate::replay::footprint::touch;
 use crate::replay::histogram::empty_histogram;
 use crate::replay::memory::{Resident, self_test};
 use crate::replay::usage::{context_switches, processor_ns};
@@ -537,7 +538,7 @@ impl CallMaker<'_> {
             let old = self.old(call)?;
             let new = self.call(call, old);
             if !new.is_null() {
-                touch(new, call.size);
+                touch(new, 0, call.size);
             }
             self.put(call, new)?;
             if at % READING_CALLS == 0 {
@@ -572,26 +573,14 @@ fn refused(call: &LaneCall) -> ReplayError {
     ReplayError::Refused { event: call.event as usize, op: call.action.name(), size: call.size }
 }
 
-/// Writes a byte into every page of a block.
-fn touch(block: *mut c_void, size: usize) {
-    for offset in (0..size).step_by(4096) {
-        // SAFETY: the byte lies in a block that the backend has just returned with this size.
-        unsafe { block.cast::<u8>().add(offset).write_volatile(1) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
 
     use super::*;
     use crate::backends;
-    use crate::program::{FixedRows, compile};
+    use crate::program::FixedRows;
     use crate::trace::{Op, Row};
-
-    fn compiled(rows: Vec<Row>) -> Program {
-        compile(&mut FixedRows::with_threads(&rows)).unwrap()
-    }
 
     fn row(event: u64, thread: u32, size: u64, end: u64, end_thread: u32) -> Row {
         let mut row = Row::new(event, Op::Malloc, size, Some(end - event));
@@ -602,7 +591,9 @@ mod tests {
 
     /// Thread 1 allocates, thread 2 frees each block right after it.
     fn handed_over(blocks: u64) -> Program {
-        compiled((0..blocks).map(|at| row(2 * at, 1, 1 + at % 200, 2 * at + 1, 2)).collect())
+        let rows: Vec<Row> =
+            (0..blocks).map(|at| row(2 * at, 1, 1 + at % 200, 2 * at + 1, 2)).collect();
+        FixedRows::compiled(&rows)
     }
 
     /// So many threads that keep their blocks to themselves for a while.
@@ -620,7 +611,7 @@ mod tests {
                 ));
             }
         }
-        compiled(rows)
+        FixedRows::compiled(&rows)
     }
 
     fn opened(spec: &str) -> Box<dyn Backend> {
@@ -682,7 +673,7 @@ mod tests {
                 1 + (event / 100) as u32,
             ));
         }
-        let (program, backend) = (compiled(rows), opened("malloc"));
+        let (program, backend) = (FixedRows::compiled(&rows), opened("malloc"));
         let found =
             free_order(&program, &*backend, Lanes::Recorded, FreeOrderMeasure::Time).unwrap();
         let mut lives: Vec<_> =
@@ -781,7 +772,7 @@ mod tests {
                 row
             })
             .collect();
-        let program = compiled(rows);
+        let program = FixedRows::compiled(&rows);
         let verify = |heap: &TicketHeap| {
             free_order(&program, heap, Lanes::Recorded, FreeOrderMeasure::Verify)
         };

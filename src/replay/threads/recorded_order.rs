@@ -415,7 +415,7 @@ mod tests {
 
     use super::*;
     use crate::backends::{Allocator, Domains, Trim};
-    use crate::program::compile;
+    use crate::program::{Draw, compile};
     use crate::replay::calls::{Slots, Tables, replay};
     use crate::replay::probe::Nothing;
     use crate::trace::{
@@ -613,11 +613,8 @@ mod tests {
     #[test]
     fn many_threads_make_the_calls_of_the_rows() {
         let (mut rows, mut expected) = (Vec::new(), Vec::new());
-        let mut draw: u64 = 7;
-        let mut below = |limit: u64| {
-            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (draw >> 33) % limit
-        };
+        let mut draw = Draw(7);
+        let mut below = |limit: u64| draw.below(limit);
         let (mut live, mut blocks) = (Vec::new(), 0);
         for event in 0..6000_u64 {
             let thread = 1 + (event / 100 + below(9)) as u32;

@@ -184,21 +184,14 @@ pub(super) fn share_out(calls: &[u64], lanes: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::program::{FixedRows, compile};
+    use crate::program::{Draw, FixedRows};
     use crate::trace::{Op, Row};
     use std::num::NonZeroU64;
 
-    fn compiled(rows: Vec<Row>) -> Program {
-        compile(&mut FixedRows::with_threads(&rows)).unwrap()
-    }
-
     /// Random calls of some threads: mallocs, reallocs and frees, also of blocks of other threads.
     fn random(seed: u64, threads: u64, events: u64) -> Program {
-        let mut draw = seed;
-        let mut below = |limit: u64| {
-            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (draw >> 33) % limit
-        };
+        let mut draw = Draw(seed);
+        let mut below = |limit: u64| draw.below(limit);
         let (mut rows, mut live): (Vec<Row>, Vec<usize>) = (Vec::new(), Vec::new());
         for event in 0..events {
             let thread = 1 + below(threads) as u32;
@@ -219,7 +212,7 @@ mod tests {
             live.push(rows.len());
             rows.push(row);
         }
-        compiled(rows)
+        FixedRows::compiled(&rows)
     }
 
     /// The oracle: a walk in recorded order in which each place holds the event of its block. Each
