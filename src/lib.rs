@@ -18,6 +18,7 @@
     expect(unused_imports, reason = "some re-exports serve the tests, which see the modules")
 )]
 
+// Two lists, as rustfmt finds no module that a macro declares.
 #[cfg(not(feature = "internals"))]
 mod backends;
 #[cfg(not(feature = "internals"))]
