@@ -1,8 +1,9 @@
-//! Compiles the recorder (`src/recorder/`), a library without dependencies, so that the binary can
-//! embed it. Passes the exact versions of allocator crates on to the backends.
+//! Compiles the recorder (`src/recorder/`) and the observer (`src/observer/`), libraries without
+//! dependencies, so that the binary can embed them. Passes the exact versions of allocator crates on
+//! to the backends.
 //!
-//! The recorder is a package of its own, too (`recorder/Cargo.toml`), for cargo's tools. The build
-//! script compiles it with `rustc`, so that `cargo install` works from the published package.
+//! Each library is a package of its own, too (`recorder/Cargo.toml`), for cargo's tools. The build
+//! script compiles them with `rustc`, so that `cargo install` works from the published package.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,19 +12,27 @@ use std::{env, fs};
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     pass_versions();
-    println!("cargo::rerun-if-changed=src/recorder");
-    for entry in fs::read_dir("src/recorder").into_iter().flatten().flatten() {
+    for library in ["recorder", "observer"] {
+        embed(library);
+    }
+}
+
+/// Compiles the library whose sources are in the folder of that name.
+fn embed(library: &str) {
+    let folder = Path::new("src").join(library);
+    println!("cargo::rerun-if-changed={}", folder.display());
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
         println!("cargo::rerun-if-changed={}", entry.path().display());
     }
-    let out =
-        PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("recorder.so");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let out = out.join(library).with_extension("so");
     let target = |name: &str| env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
     if target("OS") == "linux" && target("POINTER_WIDTH") == "64" {
-        compile(&out, target("ENV") == "musl");
+        compile(&folder.join("lib.rs"), &out, target("ENV") == "musl");
     } else {
-        // Recording needs 64-bit Linux; the rest of heaplay works without. `heaplay record` reports
-        // an empty recorder.
-        fs::write(&out, []).expect("write an empty recorder");
+        // Recording and observing need 64-bit Linux; the rest of heaplay works without. The verbs
+        // report an empty library.
+        fs::write(&out, []).expect("write an empty library");
     }
 }
 
@@ -42,9 +51,9 @@ fn pass_versions() {
     }
 }
 
-fn compile(out: &Path, is_musl: bool) {
+fn compile(source: &Path, out: &Path, is_musl: bool) {
     let mut rustc = Command::new(env::var_os("RUSTC").expect("cargo sets RUSTC"));
-    rustc.args(["--crate-name", "heaplay_recorder", "--crate-type", "cdylib", "--edition", "2024"]);
+    rustc.args(["--crate-name", "heaplay_library", "--crate-type", "cdylib", "--edition", "2024"]);
     rustc.args(["-C", "opt-level=3", "-C", "panic=abort", "-C", "strip=symbols", "-D", "warnings"]);
     rustc.arg("--target").arg(env::var_os("TARGET").expect("cargo sets TARGET"));
     if let Some(linker) = env::var_os("RUSTC_LINKER") {
@@ -54,7 +63,7 @@ fn compile(out: &Path, is_musl: bool) {
         // A library that is loaded into a program uses the libc of that program.
         rustc.args(["-C", "target-feature=-crt-static"]);
     }
-    rustc.arg("-o").arg(out).arg("src/recorder/lib.rs");
+    rustc.arg("-o").arg(out).arg(source);
     let status = rustc.status().expect("run rustc");
-    assert!(status.success(), "the recorder (src/recorder/lib.rs) does not compile: {status}");
+    assert!(status.success(), "{} does not compile: {status}", source.display());
 }

@@ -117,6 +117,8 @@ variables! {
 
     HEAPLAY_RECORD = "HEAPLAY_RECORD", Internal, "the recorder in the recorded program",
         "what to record; `heaplay record` sets it, and `heaplay recorder` prints it";
+    HEAPLAY_OBSERVE = "HEAPLAY_OBSERVE", Internal, "the observer in a program of `live`",
+        "the file for what the observer reads; `heaplay live` sets it";
     HEAPLAY_LAYOUT = "HEAPLAY_LAYOUT", Internal, "a child, and the command of `calibrate --rebuild`",
         "in a child its length moves the stack, so that addresses follow from it. The command gets \
          the number of the build";

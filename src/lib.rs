@@ -31,6 +31,8 @@ mod cli;
 mod environment;
 mod harness;
 #[cfg(not(feature = "internals"))]
+mod live;
+#[cfg(not(feature = "internals"))]
 mod program;
 #[cfg(not(feature = "internals"))]
 mod replay;
@@ -57,6 +59,8 @@ pub mod check;
 pub mod cli;
 #[cfg(feature = "internals")]
 pub mod environment;
+#[cfg(feature = "internals")]
+pub mod live;
 #[cfg(feature = "internals")]
 pub mod program;
 #[cfg(feature = "internals")]

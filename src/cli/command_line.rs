@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use super::error_chain::exit_code;
 use super::{
-    backends, calibrate, check, completions, convert, generate, import, inspect, merge, record,
-    report, run, scale, selftest, sweep, verify, whatif, worker,
+    backends, calibrate, check, completions, convert, generate, import, inspect, live, merge,
+    record, report, run, scale, selftest, sweep, verify, whatif, worker,
 };
 use crate::replay::SharedHeap;
 
@@ -37,6 +37,7 @@ enum Verb {
     Run(run::RunArgs),
     Sweep(sweep::SweepArgs),
     Scale(scale::ScaleArgs),
+    Live(live::LiveArgs),
     Report(report::ReportArgs),
     Check(check::CheckArgs),
     Selftest(selftest::SelftestArgs),
@@ -76,6 +77,7 @@ impl Cli {
             Verb::Run(args) => args.run(),
             Verb::Sweep(args) => args.run(),
             Verb::Scale(args) => args.run(),
+            Verb::Live(args) => args.run(),
             Verb::Report(args) => args.run(),
             Verb::Check(args) => args.run(),
             Verb::Selftest(args) => args.run(),

@@ -1,6 +1,6 @@
 //! The verbs, one file each: `command_line.rs` lists them, `exit.rs` has their exit statuses.
 //! `terminal.rs`, `tables.rs`, `load.rs` and `children.rs` are what several verbs share. This module imports
-//! every other module but `recorder`.
+//! every other module but `recorder` and `observer`.
 //!
 //! Each verb is a `clap::Args` with a `run` that returns the exit code. `main` prints an error with
 //! its chain of causes, and the exit status is [`Exit::Failed`].
@@ -19,9 +19,11 @@ mod generate;
 mod import;
 mod inspect;
 mod interrupt;
+mod live;
 mod load;
 mod measure_args;
 mod merge;
+mod preload;
 mod record;
 mod recorded_process;
 mod report;

@@ -2,7 +2,7 @@
 //!
 //! The program runs unchanged: it has its own arguments, stdin, stdout, stderr, signals and exit
 //! code. Errors that can be found before its start are found then. `record/program.rs` finds the
-//! program, `record/child.rs` runs it, `record/library.rs` writes the embedded recorder, and
+//! program, `record/child.rs` runs it, `preload.rs` writes the embedded recorder, and
 //! `record/limits.rs` has the options of the recording. `record/recorder.rs` is the verb for
 //! processes that heaplay does not start.
 
@@ -10,9 +10,8 @@
 mod notes;
 mod attach;
 mod child;
-mod library;
-mod limits;
-mod program;
+pub(super) mod limits;
+pub(super) mod program;
 mod recorder;
 
 use std::ffi::OsString;
@@ -23,10 +22,10 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use self::attach::Attachment;
-use self::library::Library;
 use self::limits::LimitArgs;
 use self::program::{CannotStart, ProgramKind};
 pub use self::recorder::RecorderArgs;
+use super::preload::{Library, RECORDER};
 use crate::environment::LD_PRELOAD;
 use crate::trace::{Creation, Header, RawLog, RecordingEnding, Survey};
 use crate::units::{plain_bytes, with_commas};
@@ -111,7 +110,7 @@ impl RecordArgs {
             Ok(program) => program,
             Err(error) => return cannot_start(error),
         };
-        let library = Library::beside(&self.output)?;
+        let library = Library::beside(RECORDER, &self.output)?;
         let logs = Logs::beside(&self.output)?;
         let exit = child::run(child::ChildCommand {
             name,
@@ -390,8 +389,12 @@ impl Logs {
     }
 }
 
-/// The error of a program that cannot be started, with the exit status that a shell has for it.
-fn cannot_start(error: anyhow::Error) -> anyhow::Result<ExitCode> {
+/// Prints the error of a program that cannot be started. Returns the exit code that a shell has for
+/// it.
+///
+/// # Errors
+/// The error itself, where it is another one.
+pub(super) fn cannot_start(error: anyhow::Error) -> anyhow::Result<ExitCode> {
     let code = match error.downcast_ref::<CannotStart>() {
         Some(CannotStart::NotFound(_)) => 127,
         Some(CannotStart::NotExecutable(_)) => 126,

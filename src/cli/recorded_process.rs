@@ -27,7 +27,8 @@ fn points(samples: &[MemorySample]) -> Option<Vec<ProcessMemory>> {
         .iter()
         .filter_map(|sample| {
             let heap_bytes = heap_bytes(sample)?.saturating_sub(first);
-            Some(ProcessMemory { event: sample.event, heap_bytes })
+            let besides_bytes = sample.anonymous_bytes.saturating_sub(heap_bytes);
+            Some(ProcessMemory { event: sample.event, heap_bytes, besides_bytes })
         })
         .collect();
     let last = *all.last()?;

@@ -1,11 +1,10 @@
 //! Verb `sweep`: a grid of settings, measured as any run. At its end it says which settings pay.
-//! `sweep/advice.rs` writes the sentences, `sweep/deployment.rs` the lines for a Dockerfile.
+//! `sweep/advice.rs` writes the sentences.
 //!
 //! `jemalloc:dirty_decay_ms={0,1000}` is two backends. Each allocator without settings is measured
 //! beside its variants, and `pymalloc` and `malloc` always, as baselines.
 
 mod advice;
-mod deployment;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

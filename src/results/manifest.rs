@@ -54,6 +54,10 @@ pub struct ProcessMemory {
     /// Resident anonymous memory, less what no replay has: data of loaded files, stacks, mappings that
     /// the program made by itself, and what was there before. Bytes.
     pub heap_bytes: u64,
+    /// The rest of its resident anonymous memory, bytes. A replay does not have it, and the program
+    /// has it under every allocator.
+    #[serde(default)]
+    pub besides_bytes: u64,
 }
 
 /// A mark of the recorded program: a phase begins.

@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-use super::library;
 use super::limits::LimitArgs;
 use super::program;
 use crate::bench::CANCELLED;
 use crate::cli::interrupt;
+use crate::cli::preload::RECORDER;
 use crate::environment::PATH;
 use crate::trace::{RawLog, RecordingEnding};
 
@@ -93,7 +93,7 @@ impl Attachment {
             // The process itself writes its log and its answers.
             std::os::unix::fs::chown(folder.path(), Some(metadata.uid()), None)?;
         }
-        library::write(&folder.path().join(library::NAME))?;
+        RECORDER.write(&folder.path().join(RECORDER.name))?;
         let attachment = Attachment { pid, python, folder, limits, base };
         let script = attachment.file("begin.py");
         if script.as_os_str().len() > SCRIPT_PATH_BYTES {
@@ -141,7 +141,7 @@ impl Attachment {
         let call = format!(
             "_heaplay({}, {}, {}, {}, {numbers:?})\ndel _heaplay\n",
             literal(&self.file("began")),
-            literal(&self.file(library::NAME)),
+            literal(&self.file(RECORDER.name)),
             literal(&self.base),
             self.limits.sites.unwrap_or(0),
         );

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::library::{self, has_blank_or_colon};
 use super::limits::{LimitArgs, order};
+use crate::cli::preload::{RECORDER, has_blank_or_colon};
 use crate::cli::{shell, terminal};
 
 /// The module for programs that are recorded from inside.
@@ -40,7 +40,7 @@ impl RecorderArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let context = || format!("{} cannot be written", self.folder.display());
         fs::create_dir_all(&self.folder).with_context(context)?;
-        library::write(&self.folder.join(library::NAME)).with_context(context)?;
+        RECORDER.write(&self.folder.join(RECORDER.name)).with_context(context)?;
         fs::write(self.folder.join(HELPER_NAME), HELPER).with_context(context)?;
         let folder = match &self.at {
             Some(folder) => folder.clone(),
@@ -54,7 +54,7 @@ impl RecorderArgs {
                 );
             }
         }
-        let preload = folder.join(library::NAME);
+        let preload = folder.join(RECORDER.name);
         if has_blank_or_colon(&preload) {
             bail!(
                 "{}: the linker cannot load from a path with a blank or a colon",

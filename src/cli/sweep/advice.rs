@@ -1,8 +1,8 @@
 //! The advice of a sweep: the Pareto set of each trace, and a sentence for each allocator.
 
-use super::deployment::deployment;
 use crate::backends;
 use crate::check::{BackendCost, best, pareto_set};
+use crate::live::Deployment;
 use crate::report::TraceReport;
 use crate::report::figures::BackendFigures;
 use crate::results::{Metric, Run, Scope};
@@ -106,7 +106,7 @@ fn sentences(costs: &[BackendCost], memory: &str) -> Vec<String> {
             let what = if base.name == "pymalloc" { "CPython's own pymalloc" } else { &base.name };
             let change = change(base, better, memory);
             let sentence = format!("instead of {what}, {}: {change}\n", better.name);
-            sentences.push(sentence + &deployment(&better.name));
+            sentences.push(sentence + &deployment_lines(&better.name));
         }
     }
     sentences
@@ -118,7 +118,13 @@ fn sentence_on_settings(base: &BackendCost, better: Option<&BackendCost>, memory
     };
     let settings = cost.name.strip_prefix(&base.name).unwrap_or(&cost.name);
     let (settings, change) = (settings.trim_start_matches(':'), change(base, cost, memory));
-    format!("{}: set {settings}: {change}\n", base.name) + &deployment(&cost.name)
+    format!("{}: set {settings}: {change}\n", base.name) + &deployment_lines(&cost.name)
+}
+
+/// The lines that give a program the backend; empty where there are none.
+fn deployment_lines(spec: &str) -> String {
+    let deployment = spec.parse().ok().and_then(|spec| Deployment::of(&spec).ok());
+    deployment.map(|deployment| deployment.lines()).unwrap_or_default()
 }
 
 /// The spec without its settings; empty for a name that is no spec.

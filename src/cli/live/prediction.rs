@@ -1,0 +1,280 @@
+//! What the replay of a recording predicts for the program under each backend.
+//!
+//! Memory: the replay's resident memory, and what the process holds besides its heap (data of loaded
+//! files, stacks, own mappings). Processor time: the difference of the replays' times.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use crate::bench::{self, Progress, RunPlan, Settings, Workloads};
+use crate::cli::load::load_within;
+use crate::cli::terminal::note;
+use crate::environment::PYTHONMALLOC;
+use crate::live::{Candidate, Deployment, LiveRuns, LoadedAllocator, Observation};
+use crate::results::{Metric, Outcome, Pass, ProcessMemory, RunDir, Scope, TraceEntry};
+use crate::{stats, units};
+
+/// Repetitions of the timed pass.
+const REPETITIONS: u32 = 5;
+
+/// The prediction for one backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Resident anonymous memory of the program at its peak, bytes. The two differ for an allocator
+    /// that returns memory after a delay.
+    pub peak_bytes: [f64; 2],
+    /// The same at the end.
+    pub end_bytes: [f64; 2],
+    /// Processor time of all calls, ns, by repetition.
+    pub times_ns: Vec<f64>,
+}
+
+/// The predictions for all backends.
+pub struct Predictions {
+    /// By the name of the backend; the reason where its replay failed.
+    by_backend: BTreeMap<String, Result<Prediction, String>>,
+    constant: Option<Constant>,
+}
+
+/// What a process holds besides its heap, bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Constant {
+    /// At the peak.
+    peak_bytes: f64,
+    /// At the end.
+    end_bytes: f64,
+    /// Whether the recording has it. Otherwise it is the difference between the program and the
+    /// replay under the first backend, whose own prediction is right by that.
+    is_recorded: bool,
+}
+
+/// Reads the trace, before the program runs.
+///
+/// # Errors
+/// When it cannot be read, or is too large to be replayed at once.
+pub fn load(trace: &Path) -> anyhow::Result<Workloads> {
+    load_within(&[trace.to_owned()], u64::MAX)
+}
+
+/// Replays the trace on the backends that the program had.
+///
+/// # Errors
+/// When a file cannot be written. A backend whose replay fails is a prediction with the reason.
+pub fn predict(
+    workloads: &Workloads,
+    all: &[LiveRuns],
+    settings: &Settings,
+) -> anyhow::Result<Predictions> {
+    let Some(workload) = workloads.first() else { bail!("there is no trace to replay") };
+    let specs: Vec<(String, String)> = all
+        .iter()
+        .filter_map(|runs| {
+            let loaded = runs.runs.first()?.allocator.as_ref()?;
+            let Candidate { name, deployment } = &runs.candidate;
+            Some((name.clone(), replayed_spec(name, deployment, loaded)))
+        })
+        .collect();
+    note(format!("replays {} on {} backends", workload.name(), specs.len()));
+    let folder = tempfile::Builder::new().prefix("heaplay-").tempdir();
+    let folder = folder.context("a folder for the replays")?;
+    let mut names: Vec<String> = specs.iter().map(|(_, spec)| spec.clone()).collect();
+    names.sort();
+    names.dedup();
+    let (backends, absent) =
+        bench::ask_versions(names.into_iter(), settings.timeout, &|text| note(text));
+    let plan = RunPlan {
+        traces: workloads.traces(),
+        backends,
+        absent,
+        passes: vec![Pass::Footprint, Pass::Time],
+        repetitions: REPETITIONS,
+        seed: None,
+    };
+    let claimed = RunDir::claim(&folder.path().join("run"))?;
+    let mut dir = bench::begin_run(claimed, plan, settings)?;
+    let run = bench::run(&mut dir, workloads, settings, &Silence)?;
+    let of = |spec: &str| {
+        let values = |metric| run.values(workload.name(), spec, Scope::All, metric);
+        let range = |metric, ends: [Metric; 2]| {
+            let own = values(metric).first().copied()?;
+            let ends = ends.map(|metric| values(metric).first().copied().unwrap_or(own));
+            Some([own.min(ends[0]).min(ends[1]), own.max(ends[0]).max(ends[1])])
+        };
+        let at_peak = [Metric::ResidentPeakAtOnceBytes, Metric::ResidentPeakNeverBytes];
+        let at_end = [Metric::ResidentEndAtOnceBytes, Metric::ResidentEndNeverBytes];
+        Some(Prediction {
+            peak_bytes: range(Metric::ResidentPeakBytes, at_peak)?,
+            end_bytes: range(Metric::ResidentEndBytes, at_end)?,
+            times_ns: values(Metric::TimeNanoseconds),
+        })
+    };
+    let reason = |spec: &str| {
+        let outcome = run.failed().into_iter().find(|outcome| outcome.backend == spec);
+        outcome.map_or_else(|| "it has no figures".to_owned(), |outcome| outcome.reason.clone())
+    };
+    let mut by_backend: BTreeMap<String, Result<Prediction, String>> = specs
+        .iter()
+        .map(|(name, spec)| (name.clone(), of(spec).ok_or_else(|| reason(spec))))
+        .collect();
+    let constant = workloads
+        .traces()
+        .first()
+        .and_then(Constant::recorded)
+        .or_else(|| Constant::of_first(all.first()?, by_backend.get(&all[0].candidate.name)?));
+    for prediction in by_backend.values_mut().flatten() {
+        prediction.add(constant);
+    }
+    Ok(Predictions { by_backend, constant })
+}
+
+/// A replay whose progress nobody sees: it takes seconds.
+struct Silence;
+
+impl Progress for Silence {
+    fn done(&self, _outcome: &Outcome, _weight: u64) {}
+}
+
+/// The backend that stands in a replay for the allocator that the program had: the same library, and
+/// the pymalloc of the same CPython.
+fn replayed_spec(name: &str, deployment: &Deployment, loaded: &LoadedAllocator) -> String {
+    let pymalloc = match (deployment.has_pymalloc, loaded.python) {
+        (false, _) => None,
+        (true, Some((3, minor))) => Some(format!("pymalloc@3.{minor}")),
+        (true, _) => Some("pymalloc".to_owned()),
+    };
+    if deployment.preload.is_none() {
+        // The C library's, with the settings of the spec.
+        let below = name.split_once('+').map(|(_, below)| below);
+        return match (pymalloc, below) {
+            (Some(pymalloc), Some(below)) => format!("{pymalloc}+{below}"),
+            (Some(pymalloc), None) => pymalloc,
+            (None, _) => name.to_owned(),
+        };
+    }
+    let settings: Vec<String> = deployment
+        .variables
+        .iter()
+        .filter(|(name, _)| name != PYTHONMALLOC)
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let mut library = format!("so:{}", loaded.file.display());
+    if !settings.is_empty() {
+        library += &format!(":{}", settings.join(","));
+    }
+    match pymalloc {
+        Some(pymalloc) => format!("{pymalloc}+{library}"),
+        None => library,
+    }
+}
+
+impl Prediction {
+    /// Adds what the process holds besides its heap.
+    fn add(&mut self, constant: Option<Constant>) {
+        let Some(constant) = constant else { return };
+        for end in 0..2 {
+            self.peak_bytes[end] += constant.peak_bytes;
+            self.end_bytes[end] += constant.end_bytes;
+        }
+    }
+}
+
+impl Constant {
+    fn recorded(trace: &TraceEntry) -> Option<Constant> {
+        let memory = &trace.process.as_ref()?.memory;
+        let all = |point: &&ProcessMemory| point.heap_bytes + point.besides_bytes;
+        let (peak, end) = (memory.iter().max_by_key(all)?, memory.last()?);
+        // A recording of before this figure was stored has none.
+        (end.besides_bytes > 0).then_some(Constant {
+            peak_bytes: peak.besides_bytes as f64,
+            end_bytes: end.besides_bytes as f64,
+            is_recorded: true,
+        })
+    }
+
+    fn of_first(first: &LiveRuns, replayed: &Result<Prediction, String>) -> Option<Constant> {
+        let replayed = replayed.as_ref().ok()?;
+        let median = |figure: fn(&Observation) -> f64| stats::median(&first.figures(figure));
+        Some(Constant {
+            peak_bytes: median(|run| run.peak_bytes as f64)? - replayed.peak_bytes[0],
+            end_bytes: median(|run| run.end_bytes as f64)? - replayed.end_bytes[0],
+            is_recorded: false,
+        })
+    }
+}
+
+impl Predictions {
+    /// The prediction for a backend; `None` where its replay failed.
+    pub fn of(&self, backend: &str) -> Option<&Prediction> {
+        self.by_backend.get(backend)?.as_ref().ok()
+    }
+
+    /// How much more processor time the program is predicted to need under a backend than under the
+    /// base, ns.
+    pub fn extra_ns(&self, base: &str, backend: &str) -> Option<f64> {
+        let median = |name| stats::median(&self.of(name)?.times_ns);
+        Some(median(backend)? - median(base)?)
+    }
+
+    /// What a reader of the predictions has to know.
+    pub fn notes(&self) -> String {
+        let mut text = String::new();
+        for (backend, result) in &self.by_backend {
+            if let Err(why) = result {
+                text += &format!("no prediction for {backend}: {why}\n");
+            }
+        }
+        match self.constant {
+            Some(Constant { is_recorded: false, .. }) => {
+                text += "the trace does not have the memory of the process, so the first backend's \
+                         memory in life fixes what is added to each replay\n";
+            }
+            Some(Constant { peak_bytes, is_recorded: true, .. }) => {
+                text += &format!(
+                    "predicted memory is that of the replay, and {} that the process held besides \
+                     its heap\n",
+                    units::bytes(peak_bytes)
+                );
+            }
+            None => {}
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::BackendSpec;
+
+    fn replayed(name: &str, file: &str, python: Option<(u8, u8)>) -> String {
+        let deployment = Deployment::of(&name.parse().unwrap()).unwrap();
+        let loaded = LoadedAllocator {
+            file: file.into(),
+            version: String::new(),
+            python,
+            has_pymalloc: None,
+        };
+        let spec = replayed_spec(name, &deployment, &loaded);
+        assert!(spec.parse::<BackendSpec>().is_ok(), "{spec}");
+        spec
+    }
+
+    #[test]
+    fn the_replay_has_the_allocator_of_the_program() {
+        let (libc, jemalloc) = ("/lib/libc.so.6", "/usr/lib/libjemalloc.so.2");
+        let python = Some((3, 11));
+        assert_eq!(replayed("pymalloc", libc, python), "pymalloc@3.11");
+        assert_eq!(replayed("malloc", libc, python), "malloc");
+        let arenas = "malloc:MALLOC_ARENA_MAX=1";
+        assert_eq!(replayed(arenas, libc, None), arenas);
+        let below = "pymalloc+malloc:MALLOC_TOP_PAD_=64K";
+        assert_eq!(replayed(below, libc, python), below.replace("pymalloc", "pymalloc@3.11"));
+        assert_eq!(replayed("jemalloc", jemalloc, python), "so:/usr/lib/libjemalloc.so.2");
+        assert_eq!(
+            replayed("pymalloc+jemalloc:dirty_decay_ms=0", jemalloc, python),
+            "pymalloc@3.11+so:/usr/lib/libjemalloc.so.2:MALLOC_CONF=dirty_decay_ms:0"
+        );
+    }
+}

@@ -1,0 +1,83 @@
+//! The CSV of `heaplay live`: a row for each run, and for each mark of it.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::live::LiveRuns;
+
+/// The columns. A row with an empty mark has the whole run: memory at its end. A row with a mark has
+/// the figures until then, and no peak.
+const COLUMNS: [&str; 9] = [
+    "backend",
+    "round",
+    "mark",
+    "user_nanoseconds",
+    "system_nanoseconds",
+    "wall_nanoseconds",
+    "page_faults",
+    "anonymous_peak_bytes",
+    "anonymous_bytes",
+];
+
+/// The CSV, opened before the program runs.
+pub struct Rows(csv::Writer<File>);
+
+impl Rows {
+    /// Creates the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(path: &Path) -> anyhow::Result<Rows> {
+        let file = File::create(path).with_context(|| path.display().to_string())?;
+        let mut writer = csv::Writer::from_writer(file);
+        writer.write_record(COLUMNS)?;
+        Ok(Rows(writer))
+    }
+
+    /// Writes all runs.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(mut self, all: &[LiveRuns]) -> anyhow::Result<()> {
+        for runs in all {
+            for (round, run) in runs.runs.iter().enumerate() {
+                let figures = [
+                    run.user_ns,
+                    run.system_ns,
+                    run.wall_ns,
+                    run.faults,
+                    run.peak_bytes,
+                    run.end_bytes,
+                ];
+                self.row(&runs.candidate.name, round, "", &figures.map(Some))?;
+                for mark in &run.marks {
+                    let figures = [
+                        Some(mark.user_ns),
+                        Some(mark.system_ns),
+                        None,
+                        Some(mark.faults),
+                        None,
+                        Some(mark.anonymous_bytes),
+                    ];
+                    self.row(&runs.candidate.name, round, &mark.name, &figures)?;
+                }
+            }
+        }
+        self.0.flush().context("the CSV")
+    }
+
+    fn row(
+        &mut self,
+        backend: &str,
+        round: usize,
+        mark: &str,
+        figures: &[Option<u64>; 6],
+    ) -> anyhow::Result<()> {
+        let mut row = vec![backend.to_owned(), round.to_string(), mark.to_owned()];
+        let text = |figure: &Option<u64>| figure.map(|figure| figure.to_string());
+        row.extend(figures.iter().map(|figure| text(figure).unwrap_or_default()));
+        Ok(self.0.write_record(&row)?)
+    }
+}

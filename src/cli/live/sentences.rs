@@ -1,0 +1,117 @@
+//! The conclusion of `heaplay live`: a sentence for each backend against the first, and the lines
+//! that give the program the better ones.
+
+use super::prediction::Predictions;
+use super::tables::{byte_range, change, comparison, decided};
+use crate::live::{Decision, LiveRuns, Observation};
+use crate::{stats, units};
+
+/// A difference of memory below this share of the larger one is none.
+const SMALL_SHARE: f64 = 0.02;
+/// Nor is one below so many bytes: an interpreter has so much of its own.
+const SMALL_BYTES: f64 = 1_048_576.0;
+/// A prediction within this share of the program's own figure, or within [`SMALL_BYTES`], is right.
+const RIGHT_SHARE: f64 = 0.02;
+
+/// All sentences.
+pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool) -> String {
+    let mut text = differences(all);
+    if let Some(predictions) = predictions {
+        text += &predictions.notes();
+    }
+    let Some((base, others)) = all.split_first() else { return text };
+    for (at, runs) in others.iter().enumerate().filter(|(_, runs)| !runs.runs.is_empty()) {
+        text += &sentence(all, at + 1, predictions, is_timed_out);
+        if is_better(base, runs, comparison(all, at + 1).map(|found| found.decision)) {
+            text += &runs.candidate.deployment.lines();
+        }
+    }
+    text
+}
+
+/// `in life, malloc instead of pymalloc: 43 MiB → 27 MiB at the peak, as predicted; …`.
+fn sentence(
+    all: &[LiveRuns],
+    at: usize,
+    predictions: Option<&Predictions>,
+    is_timed_out: bool,
+) -> String {
+    let (base, runs) = (&all[0], &all[at]);
+    let moments: [(&str, fn(&Observation) -> f64); 2] =
+        [("at the peak", |run| run.peak_bytes as f64), ("at the end", |run| run.end_bytes as f64)];
+    let memory: Vec<String> = moments
+        .iter()
+        .enumerate()
+        .map(|(moment, (place, figure))| {
+            let [before, after] = [base, runs].map(|runs| byte_range(&runs.figures(figure)));
+            let right = predictions.and_then(|predictions| {
+                let predicted = predictions.of(&runs.candidate.name)?;
+                let range = [predicted.peak_bytes, predicted.end_bytes][moment];
+                Some(prediction_text(range, &runs.figures(figure)))
+            });
+            format!("{before} → {after} {place}{}", right.unwrap_or_default())
+        })
+        .collect();
+    let time = match comparison(all, at) {
+        _ if is_timed_out => String::new(),
+        Some(found) => format!("; processor time {}: {}", change(&found), decided(&found)),
+        None => String::new(),
+    };
+    let names = [&runs.candidate.name, &base.candidate.name];
+    format!("in life, {} instead of {}: {}{time}\n", names[0], names[1], memory.join(", "))
+}
+
+/// `, as predicted`, or what was predicted.
+fn prediction_text(range: [f64; 2], values: &[f64]) -> String {
+    let Some(median) = stats::median(values) else { return String::new() };
+    let difference = (median.clamp(range[0], range[1]) - median).abs();
+    if difference <= SMALL_BYTES || difference <= RIGHT_SHARE * median {
+        return " as predicted".to_owned();
+    }
+    format!(" ({} predicted)", byte_range(&range))
+}
+
+/// Whether a program would rather have the backend: it needs less memory in every run, or less
+/// processor time, and no more of the other.
+fn is_better(base: &LiveRuns, runs: &LiveRuns, decision: Option<Decision>) -> bool {
+    let needs = |figure: fn(&Observation) -> f64| {
+        let ranges = [base, runs].map(|runs| stats::range(&runs.figures(figure)));
+        let [Some((least_before, most_before)), Some((least, most))] = ranges else { return 0 };
+        let is_large = |difference: f64| {
+            difference > SMALL_BYTES && difference > SMALL_SHARE * most.max(most_before)
+        };
+        i32::from(is_large(least - most_before)) - i32::from(is_large(least_before - most))
+    };
+    let memory = [needs(|run| run.peak_bytes as f64), needs(|run| run.end_bytes as f64)];
+    let (is_slower, is_faster) =
+        (decision == Some(Decision::Slower), decision == Some(Decision::Faster));
+    let needs_more = memory.iter().any(|sign| *sign > 0);
+    let needs_less = memory.iter().any(|sign| *sign < 0);
+    !needs_more && !is_slower && (needs_less || is_faster)
+}
+
+/// What the runs of a backend printed otherwise, and how they ended otherwise, than the first run.
+fn differences(all: &[LiveRuns]) -> String {
+    let mut text = String::new();
+    let Some((base, others)) = all.split_first() else { return text };
+    for (how, count) in &base.differences {
+        text += &format!(
+            "the program does not do the same in each run: {how} in {count} of {} runs under {}\n",
+            base.runs.len(),
+            base.candidate.name
+        );
+    }
+    for runs in others {
+        for (how, count) in &runs.differences {
+            if !base.differences.iter().any(|(known, _)| known == how) {
+                text += &format!(
+                    "warning: under {}: {how}, in {count} of {} runs, as never under {}\n",
+                    runs.candidate.name,
+                    units::count(runs.runs.len() as u64),
+                    base.candidate.name
+                );
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,225 @@
+//! The tables of `heaplay live`: what each backend costs the program, beside the prediction.
+
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+
+use super::prediction::{Prediction, Predictions};
+use crate::live::{Decision, LiveRuns, Observation, TimeComparison, compare};
+use crate::{stats, units};
+
+/// All tables. `is_timed_out` is a run that heaplay ended after a fixed time, so that processor time
+/// is no cost of the same work.
+pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool) -> String {
+    let rounds = all.first().map_or(0, |base| base.runs.len());
+    let mut text = format!(
+        "{rounds} rounds; resident anonymous memory of the program\n{}\n\n",
+        memory(all, predictions)
+    );
+    if let Some(marks) = marks(all) {
+        text += &format!("resident anonymous memory at its marks\n{marks}\n\n");
+    }
+    text += &format!("time of the program\n{}\n\n", time(all, predictions));
+    if is_timed_out {
+        text += "Each run had the same wall time, so the processor times are not those of the same \
+                 work.\n";
+    }
+    text
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    table.set_header(header.to_vec());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn measured(all: &[LiveRuns]) -> impl Iterator<Item = &LiveRuns> {
+    all.iter().filter(|runs| !runs.runs.is_empty())
+}
+
+fn memory(all: &[LiveRuns], predictions: Option<&Predictions>) -> Table {
+    let mut header = vec!["backend", "at the peak", "at the end"];
+    if predictions.is_some() {
+        header = vec![
+            "backend",
+            "at the peak",
+            "predicted",
+            "off by",
+            "at the end",
+            "predicted",
+            "off by",
+        ];
+    }
+    let mut table = table(&header);
+    for runs in measured(all) {
+        let mut row = vec![runs.candidate.name.clone()];
+        let prediction = predictions.map(|all| all.of(&runs.candidate.name));
+        let figures: [(fn(&Observation) -> f64, fn(&Prediction) -> [f64; 2]); 2] = [
+            (|run| run.peak_bytes as f64, |predicted| predicted.peak_bytes),
+            (|run| run.end_bytes as f64, |predicted| predicted.end_bytes),
+        ];
+        for (figure, predicted) in figures {
+            let values = runs.figures(figure);
+            row.push(byte_range(&values));
+            if let Some(prediction) = prediction {
+                let range = prediction.map(predicted);
+                row.push(range.map_or_else(none, |range| byte_range(&range)));
+                row.push(range.map_or_else(none, |range| off(range, &values)));
+            }
+        }
+        table.add_row(row);
+    }
+    table
+}
+
+fn none() -> String {
+    "–".to_owned()
+}
+
+/// How far a predicted range is from the median of the program's own.
+fn off(predicted: [f64; 2], values: &[f64]) -> String {
+    let Some(median) = stats::median(values) else { return none() };
+    let nearest = median.clamp(predicted[0], predicted[1]);
+    let difference = nearest - median;
+    let sign = if difference < 0.0 { "−" } else { "+" };
+    format!(
+        "{sign}{} ({sign}{})",
+        units::bytes(difference.abs()),
+        units::percent((difference / median.max(1.0)).abs())
+    )
+}
+
+/// The memory at each mark that every run of the first backend had.
+fn marks(all: &[LiveRuns]) -> Option<Table> {
+    let names: Vec<&str> =
+        all.first()?.runs.first()?.marks.iter().map(|mark| mark.name.as_str()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let header: Vec<&str> = ["backend"].into_iter().chain(names.iter().copied()).collect();
+    let mut table = table(&header);
+    for runs in measured(all) {
+        let mut row = vec![runs.candidate.name.clone()];
+        for (at, name) in names.iter().enumerate() {
+            let marks = runs.runs.iter().filter_map(|run| run.marks.get(at));
+            let values: Vec<f64> = marks
+                .filter(|mark| mark.name == *name)
+                .map(|mark| mark.anonymous_bytes as f64)
+                .collect();
+            row.push(byte_range(&values));
+        }
+        table.add_row(row);
+    }
+    Some(table)
+}
+
+fn time(all: &[LiveRuns], predictions: Option<&Predictions>) -> Table {
+    let base = all.first().map_or("", |base| base.candidate.name.as_str());
+    let against = format!("against {base}");
+    let mut header =
+        vec!["backend", "processor", "user", "system", "wall", "page faults", &against];
+    if predictions.is_some() {
+        header.push("predicted");
+    }
+    header.push("decided");
+    let mut table = table(&header);
+    for (at, runs) in all.iter().enumerate().filter(|(_, runs)| !runs.runs.is_empty()) {
+        let time = |figure: fn(&Observation) -> u64| {
+            let values = runs.figures(|run| figure(run) as f64);
+            stats::median(&values).map_or_else(none, units::nanoseconds)
+        };
+        let faults = stats::median(&runs.figures(|run| run.faults as f64)).unwrap_or(0.0);
+        let mut row = vec![
+            runs.candidate.name.clone(),
+            time_range(&runs.figures(|run| run.processor_ns() as f64)),
+            time(|run| run.user_ns),
+            time(|run| run.system_ns),
+            time(|run| run.wall_ns),
+            units::count(faults as u64),
+        ];
+        let comparison = comparison(all, at);
+        row.push(comparison.map_or_else(none, |comparison| change(&comparison)));
+        if let Some(predictions) = predictions {
+            let predicted = predictions.extra_ns(base, &runs.candidate.name);
+            row.push(match (predicted, comparison) {
+                (Some(extra_ns), Some(_)) => predicted_change(extra_ns, &all[0]),
+                _ => none(),
+            });
+        }
+        row.push(comparison.map_or_else(none, |comparison| decided(&comparison).to_owned()));
+        table.add_row(row);
+    }
+    table
+}
+
+/// The processor time of the backend at `at` against the first one's; `None` for the first itself.
+pub fn comparison(all: &[LiveRuns], at: usize) -> Option<TimeComparison> {
+    if at == 0 {
+        return None;
+    }
+    let processor = |runs: &LiveRuns| runs.figures(|run| run.processor_ns() as f64);
+    let pairs = all.iter().skip(1).filter(|runs| runs.failure.is_none()).count();
+    compare(&processor(all.first()?), &processor(all.get(at)?), pairs)
+}
+
+/// `+12 % (+10 to +14)`.
+pub fn change(comparison: &TimeComparison) -> String {
+    if comparison.lower.is_finite() {
+        format!(
+            "{} % ({} to {})",
+            signed(comparison.change * 100.0),
+            signed(comparison.lower * 100.0),
+            signed(comparison.upper * 100.0)
+        )
+    } else {
+        format!("{} %", signed(comparison.change * 100.0))
+    }
+}
+
+/// What a comparison says.
+pub fn decided(comparison: &TimeComparison) -> &'static str {
+    match comparison.decision {
+        Decision::Slower => "slower",
+        Decision::Faster => "faster",
+        Decision::Equal => "equal within 2 %",
+        Decision::Open if comparison.lower.is_infinite() => "too few rounds",
+        Decision::Open => "not separable",
+    }
+}
+
+/// A predicted difference as a share of the base's processor time: `+11 % (+120 ms)`.
+fn predicted_change(extra_ns: f64, base: &LiveRuns) -> String {
+    let base_ns = stats::median(&base.figures(|run| run.processor_ns() as f64)).unwrap_or(1.0);
+    let sign = if extra_ns < 0.0 { "−" } else { "+" };
+    format!(
+        "{} % ({sign}{})",
+        signed(extra_ns / base_ns.max(1.0) * 100.0),
+        units::nanoseconds(extra_ns.abs())
+    )
+}
+
+fn signed(value: f64) -> String {
+    let sign = if value < 0.0 { "−" } else { "+" };
+    format!("{sign}{}", units::figure(value.abs()))
+}
+
+/// `43 MiB`, or `43 MiB–45 MiB` where the ends read differently.
+pub fn byte_range(values: &[f64]) -> String {
+    let Some((least, most)) = stats::range(values) else { return none() };
+    let [least, most] = [units::bytes(least), units::bytes(most)];
+    if least == most { least } else { format!("{least}–{most}") }
+}
+
+fn time_range(values: &[f64]) -> String {
+    let Some((least, most)) = stats::range(values) else { return none() };
+    let middle = stats::median(values).unwrap_or(least);
+    format!(
+        "{} ({}–{})",
+        units::nanoseconds(middle),
+        units::nanoseconds(least),
+        units::nanoseconds(most)
+    )
+}
