@@ -67,7 +67,7 @@ impl CellPart<'_> {
             Pass::Latency => {
                 Isolated::BOTH.map(|half| CellPart { cell, isolated: Some(half) }).to_vec()
             }
-            Pass::Time | Pass::Footprint => vec![CellPart { cell, isolated: None }],
+            Pass::Time | Pass::Footprint | Pass::Touch => vec![CellPart { cell, isolated: None }],
         }
     }
 
@@ -115,11 +115,13 @@ pub(super) fn measure_batch(
     Ok(outcomes)
 }
 
-/// Why a footprint cell needs more memory than its child may take.
+/// Why a cell that touches its blocks needs more memory than its child may take.
 fn needs_more(cell: &CellKey, workload: &Workload, context: &BatchContext<'_>) -> Option<String> {
     let (profile, limit_bytes) = (workload.program.profile(), context.settings.memory_bytes);
     let fits = ChildFailure::of_footprint(profile, &cell.backend, limit_bytes);
-    fits.err().filter(|_| cell.pass == Pass::Footprint).map(|failure| failure.to_string())
+    fits.err()
+        .filter(|_| matches!(cell.pass, Pass::Footprint | Pass::Touch))
+        .map(|failure| failure.to_string())
 }
 
 /// Runs the children of all parts; in the order of the plan what they left. `None` when the run was

@@ -62,6 +62,13 @@ impl<'a> CellRows<'a> {
         }
     }
 
+    /// The rows of a touch pass.
+    pub fn touch(&mut self, found: &TimeResult) {
+        self.count(Metric::Calls, found.calls);
+        self.count(Metric::FirstTouchNanoseconds, found.processor_ns);
+        self.count(Metric::FirstTouchFaults, found.faults);
+    }
+
     /// The rows of a latency pass.
     pub fn latency(&mut self, found: LatencyResult) {
         self.calls(found.calls);
@@ -96,9 +103,14 @@ impl<'a> CellRows<'a> {
         let profile = &outline.profile;
         self.calls(found.calls);
         self.count(Metric::RequestedBytes, profile.total_requested_bytes());
-        self.count(Metric::LivePeakBytes, found.samples.at_live_peak.live_bytes);
+        let (at_peak, end) = (&found.samples.at_live_peak, &found.samples.end);
+        self.count(Metric::LivePeakBytes, at_peak.live_bytes + at_peak.untouched_bytes);
         self.count(Metric::LivePeakEvent, profile.live_peak_event);
-        self.count(Metric::LiveEndBytes, found.samples.end.live_bytes);
+        self.count(Metric::LiveEndBytes, end.live_bytes + end.untouched_bytes);
+        if !outline.present.is_empty() {
+            self.count(Metric::UntouchedAtLivePeakBytes, at_peak.untouched_bytes);
+            self.count(Metric::UntouchedEndBytes, end.untouched_bytes);
+        }
         self.count(Metric::MinorFaults, found.cost.minor_faults);
         self.count(Metric::PassNanoseconds, found.cost.pass_ns);
         self.count(Metric::SamplingNanoseconds, found.cost.sampling_ns);

@@ -118,7 +118,7 @@ pub use job::{ClockRate, Verified};
 pub use machine::{available_bytes, fingerprint, processors, variables};
 pub use overhead::FootprintOverhead;
 pub use pairs::{ChosenCalls, PairContext, PairError, TAIL_SHARE, load};
-pub use plan::{Batch, batches, order};
+pub use plan::{Batch, TraceDemand, batches, order};
 pub use power_study::{Experiment, PowerStudy, Trial, TrialSeries};
 pub use preflight::{verify, version};
 pub use ratios::{Ratio, ratios};

@@ -15,9 +15,10 @@ use crate::backends::arenas::Pools;
 use crate::backends::{self, Backend, Varies};
 use crate::program::{AllocationSites, Feed, Outline, Parts, Program, Times};
 use crate::replay::{
-    self, Isolated, Iterations, PassJob, PassResult, ProgramPace, ReplayError, Tables,
+    self, Isolated, Iterations, PassJob, PassResult, ProgramPace, ReplayError, Resident, Tables,
 };
 use crate::results::{CellDir, Pass};
+use crate::spec::BackendSpec;
 
 /// Does `job` with its files. `time_slice` is called before each time slice of a timed pass.
 ///
@@ -226,6 +227,13 @@ fn load_sites(files: &mut ReceivedFiles, number: FileNumber) -> Result<Allocatio
     read(files, number, "the allocation sites", AllocationSites::read)
 }
 
+/// Resident private memory of this process, bytes.
+fn resident_private_bytes() -> Result<u64, Failure> {
+    let opened = Resident::open();
+    let resident = opened.map_err(|error| ReplayError::Instrument(error.to_string()))?;
+    Ok(resident.private_bytes())
+}
+
 /// Measures a cell and saves its tables.
 fn measure(
     task: &CellTask,
@@ -236,6 +244,9 @@ fn measure(
     let sites = task.sites.map(|number| load_sites(files, number)).transpose()?.unwrap_or_default();
     let pace = task.pace.map(|pace| load_pace(files, pace)).transpose()?;
     let outline = Arc::clone(feed.outline());
+    // A program that loads the library has what it takes by itself, too.
+    let is_library = backends::parse(&task.cell.backend)?.layers().any(BackendSpec::is_library);
+    let before_bytes = is_library.then(resident_private_bytes).transpose()?;
     let mut backend = open_for(&outline, &task.cell.backend)?;
     let dir = CellDir::at(&task.folder);
     let call_times = dir.call_times();
@@ -245,13 +256,15 @@ fn measure(
     let has_delays = backend.varies() == Some(Varies::ByClock);
     let pass = match task.cell.pass {
         Pass::Time => PassJob::Time,
+        Pass::Touch => PassJob::Touch,
         Pass::Latency => PassJob::Latency {
             clock: &clock,
             isolated: task.isolated.unwrap_or(Isolated::Even),
             buckets: buckets.insert(File::create(&call_times).map_err(lost)?),
         },
         Pass::Footprint => {
-            PassJob::Footprint { sites: &sites, pace: pace.as_ref().filter(|_| has_delays) }
+            let pace = pace.as_ref().filter(|_| has_delays);
+            PassJob::Footprint { sites: &sites, pace, before_bytes }
         }
     };
     let found = pass.run(feed, backend.as_mut(), time_slice).map_err(|error| match error {
@@ -263,6 +276,10 @@ fn measure(
         PassResult::Time(found) => {
             rows.threads(&outline, found.threads);
             rows.time(&found);
+        }
+        PassResult::Touch(found) => {
+            rows.threads(&outline, found.threads);
+            rows.touch(&found);
         }
         PassResult::Latency(found) => {
             rows.threads(&outline, found.threads);

@@ -10,13 +10,25 @@ pub type Batch = Vec<CellKey>;
 
 /// Calls up to which latency passes are measured together: each holds 3 bytes a call.
 const LATENCY_TOGETHER: usize = 1 << 25;
+/// Live bytes up to which touch passes are measured together: each holds them all.
+const TOUCH_TOGETHER_BYTES: u64 = 1 << 28;
 
-/// Puts cells that follow each other into batches. `calls` is the number of calls of a trace.
-pub fn batches(cells: &[CellKey], calls: impl Fn(&str) -> usize) -> Vec<Batch> {
+/// What a child that measures a trace must hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TraceDemand {
+    /// Calls whose instructions are in memory; 0 for a trace in parts.
+    pub stored_calls: usize,
+    /// Most requested bytes live at once.
+    pub live_peak_bytes: u64,
+}
+
+/// Puts cells that follow each other into batches. `demand` is what a child of a trace must hold.
+pub fn batches(cells: &[CellKey], demand: impl Fn(&str) -> TraceDemand) -> Vec<Batch> {
     let together = |a: &CellKey, b: &CellKey| {
         let timed = match a.pass {
             Pass::Time => true,
-            Pass::Latency => calls(&a.trace) <= LATENCY_TOGETHER,
+            Pass::Latency => demand(&a.trace).stored_calls <= LATENCY_TOGETHER,
+            Pass::Touch => demand(&a.trace).live_peak_bytes <= TOUCH_TOGETHER_BYTES,
             Pass::Footprint => false,
         };
         timed && a.pass == b.pass && a.trace == b.trace && a.repetition == b.repetition

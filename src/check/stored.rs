@@ -237,6 +237,7 @@ impl StoredPair<'_> {
                 |metric: Metric| run.values(trace, backend, Scope::All, metric).first().copied();
             let (resident, live) =
                 (value(Metric::ResidentAtLivePeakBytes)?, value(Metric::LivePeakBytes)?);
+            let live = live - value(Metric::UntouchedAtLivePeakBytes).unwrap_or(0.0);
             (live > 0.0).then_some(resident / live)
         };
         let (before, after) = (ratio(self.baseline)?, ratio(self.candidate)?);

@@ -388,6 +388,8 @@ impl Compiler {
             self.outline.threads = threads.table(self.first, process);
         }
         self.outline.requests = process.requests.clone();
+        self.outline.present = process.present.clone();
+        self.outline.present.sort_by_key(|present| present.event);
         self.outline.calls = self.next;
         self.outline.slots = self.slots + 1; // no block has slot 0
         self.outline.profile = self.profile.clone();

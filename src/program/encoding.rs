@@ -1,12 +1,13 @@
 //! A program as bytes, on its way to a worker.
 //!
 //! ```text
-//! magic      8 bytes  HPROGRM4
+//! magic      8 bytes  HPROGRM5
 //! outline    u64s: calls, slots, calls by action (4), bytes requested by action (4), live peak
 //!            bytes, its call, live bytes and blocks at the end, live peak blocks;
 //!            arenas (their number, then addresses); kinds (program/kinds.rs);
 //!            threads (their number, then six numbers each: program/threads.rs);
-//!            requests to the allocator (bytes of JSON, then those bytes)
+//!            requests to the allocator (bytes of JSON, then those bytes);
+//!            partly touched blocks (their number, then call and touched bytes of each)
 //! part       u64s: calls (not 0), wide requests, runs of threads; the instructions; each wide
 //!            request (index in the part, size, alignment); each run (one past its last call,
 //!            thread); where there are kinds, a u32 for each call
@@ -25,9 +26,9 @@ use super::kinds;
 use super::outline::{Outline, Profile, ProgramThread};
 use super::reading::{read_u64, unsound};
 use super::threads;
-use crate::trace::AllocatorEvent;
+use crate::trace::{AllocatorEvent, PresentBytes};
 
-const MAGIC: &[u8; 8] = b"HPROGRM4";
+const MAGIC: &[u8; 8] = b"HPROGRM5";
 
 /// Bytes of requests to the allocator, at most.
 const REQUESTS_LIMIT_BYTES: u64 = 1 << 28;
@@ -52,7 +53,10 @@ pub(super) fn write_outline(outline: &Outline, out: &mut impl Write) -> io::Resu
     out.write_all(&threads.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>())?;
     let requests = serde_json::to_vec(&outline.requests)?;
     out.write_all(&(requests.len() as u64).to_le_bytes())?;
-    out.write_all(&requests)
+    out.write_all(&requests)?;
+    let present = outline.present.iter().flat_map(|present| [present.event, present.bytes]);
+    out.write_all(&(outline.present.len() as u64).to_le_bytes())?;
+    out.write_all(&present.flat_map(u64::to_le_bytes).collect::<Vec<u8>>())
 }
 
 pub(super) fn read_outline(input: &mut impl Read) -> io::Result<Outline> {
@@ -82,7 +86,10 @@ pub(super) fn read_outline(input: &mut impl Read) -> io::Result<Outline> {
     let arena_bases = (0..arenas).map(|_| read_u64(input)).collect::<io::Result<Vec<u64>>>()?;
     let kinds = kinds::read(input)?;
     let (threads, requests) = (read_threads(input)?, read_requests(input)?);
-    Ok(Outline { calls, slots, kinds, arena_bases, profile, threads, requests })
+    let count = read_u64(input)?;
+    let one = |_| Ok(PresentBytes { event: read_u64(input)?, bytes: read_u64(input)? });
+    let present = (0..count).map(one).collect::<io::Result<Vec<PresentBytes>>>()?;
+    Ok(Outline { calls, slots, kinds, arena_bases, profile, threads, requests, present })
 }
 
 fn read_threads(input: &mut impl Read) -> io::Result<Vec<ProgramThread>> {

@@ -1,6 +1,6 @@
 //! What is known of a program before its first call.
 
-use crate::trace::{AllocatorEvent, Kind};
+use crate::trace::{AllocatorEvent, Kind, PresentBytes};
 
 /// What a trace requests, whichever allocator serves it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,4 +69,7 @@ pub struct Outline {
     pub threads: Vec<ProgramThread>,
     /// What the program requested of its allocator besides memory, in the order of the calls.
     pub requests: Vec<AllocatorEvent>,
+    /// Large blocks of which the program touched only a part, by the call that begins them, in
+    /// order. It touched all of every other block.
+    pub present: Vec<PresentBytes>,
 }

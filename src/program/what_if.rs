@@ -8,7 +8,7 @@ use super::error::ProgramError;
 use super::instruction::{Action, Instruction, WIDE};
 use super::outline::Outline;
 use super::threads;
-use crate::trace::Domain;
+use crate::trace::{Domain, PresentBytes};
 
 /// What is done to the blocks of a line that live to the end of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +53,10 @@ pub fn what_if(
     let (mut request, mut next) = (0, 0);
     let mut kind_in = vec![0; program.slots()];
     let mut runs = program.thread_runs().iter().peekable();
-    // Where each call of the trace comes in the changed trace; needed for threads and requests only.
+    // Where each call of the trace comes in the changed trace; needed for the moments of the outline only.
+    let outline = program.outline();
     let has_moments =
-        !program.outline().threads.is_empty() || !program.outline().requests.is_empty();
+        !outline.threads.is_empty() || !outline.requests.is_empty() || !outline.present.is_empty();
     let mut new_places: Vec<u64> = Vec::new();
     for (index, instruction) in program.instructions.iter().enumerate() {
         let (slot, domain) = (instruction.slot(), instruction.domain());
@@ -107,7 +108,8 @@ pub fn what_if(
     let event = changed.instructions.len() as u64;
     let mut outline = (**program.outline()).clone();
     (outline.slots, outline.calls) = (changed.slots.len() + 1, event);
-    move_moments(&mut outline, &new_places, &changed.threads);
+    let moved = (change == Change::Move).then(|| event - survivors.len() as u64);
+    move_moments(&mut outline, &new_places, &changed.threads, &survivors, moved);
     let kind_of = if program.kinds().is_empty() { vec![] } else { changed.kinds };
     let thread_runs =
         if outline.threads.is_empty() { vec![] } else { threads::runs(&changed.threads) };
@@ -117,10 +119,26 @@ pub fn what_if(
     Ok(ChangedTrace { program: whole, sites, blocks: survivors.len() as u64, bytes })
 }
 
-/// Gives births, deaths and requests their places in the changed trace.
-fn move_moments(outline: &mut Outline, new_places: &[u64], threads: &[u32]) {
+/// Gives births, deaths, requests and partly touched blocks their places in the changed trace.
+/// `survivors` are the calls that were taken away; where they moved, `moved` is the first new one.
+fn move_moments(
+    outline: &mut Outline,
+    new_places: &[u64],
+    threads: &[u32],
+    survivors: &[usize],
+    moved: Option<u64>,
+) {
     let end = threads.len() as u64;
     let place = |event: u64| new_places.get(event as usize).copied().unwrap_or(end);
+    let of_block = |event: u64| match survivors.binary_search(&(event as usize)) {
+        Ok(at) => moved.map(|first| first + at as u64),
+        Err(_) => Some(place(event)),
+    };
+    let present = outline.present.iter();
+    let present =
+        present.filter_map(|known| Some(PresentBytes { event: of_block(known.event)?, ..*known }));
+    outline.present = present.collect();
+    outline.present.sort_by_key(|known| known.event);
     for request in &mut outline.requests {
         request.event = place(request.event);
     }

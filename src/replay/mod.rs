@@ -1,8 +1,8 @@
 //! Replays a program against a backend, in one process, and measures.
 //!
 //! `calls.rs` is the hot loop; `probe.rs` is the contract of what observes it. The passes are
-//! `time.rs`, `latency.rs` (with `ticks.rs` and `histogram.rs`) and `footprint/`; `pass.rs` selects
-//! one. `iterations.rs` replays a program several times for the regression check. `verify.rs` and
+//! `time.rs` (with `first_touch.rs`), `latency.rs` (with `ticks.rs` and `histogram.rs`) and
+//! `footprint/`; `pass.rs` selects one. `touched.rs` says which bytes of a block the program touched. `iterations.rs` replays a program several times for the regression check. `verify.rs` and
 //! `contract.rs` check the rules of allocators; `address_trace.rs` writes where every block lies.
 //!
 //! `threads/` makes each call on the thread that made it: one call at a time in recorded order, or all
@@ -18,6 +18,7 @@ mod clock;
 mod contract;
 mod error;
 mod filling;
+mod first_touch;
 mod footprint;
 mod histogram;
 mod iterations;
@@ -30,6 +31,7 @@ mod threads;
 mod ticks;
 mod time;
 mod time_slice;
+mod touched;
 mod usage;
 mod verify;
 

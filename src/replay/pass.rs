@@ -7,7 +7,7 @@ use super::error::ReplayError;
 use super::footprint::{Footprint, ProgramPace, footprint};
 use super::latency::{LatencyResult, latency};
 use super::ticks::Isolated;
-use super::time::{TimeResult, time};
+use super::time::{TimeResult, time, touch_time};
 use crate::backends::Backend;
 use crate::program::{AllocationSites, Feed};
 
@@ -15,6 +15,8 @@ use crate::program::{AllocationSites, Feed};
 pub enum PassJob<'a> {
     /// Processor time of the loop.
     Time,
+    /// Processor time of the loop with a write to each new block.
+    Touch,
     /// Service times of single calls.
     Latency {
         /// The clock of single calls.
@@ -30,6 +32,9 @@ pub enum PassJob<'a> {
         sites: &'a AllocationSites,
         /// The program's own pace, if the replay is to follow it.
         pace: Option<&'a ProgramPace>,
+        /// Resident private memory from before the backend was opened, if what the backend took
+        /// since then counts. Bytes.
+        before_bytes: Option<u64>,
     },
 }
 
@@ -37,6 +42,8 @@ pub enum PassJob<'a> {
 pub enum PassResult {
     /// Of a time pass.
     Time(TimeResult),
+    /// Of a touch pass.
+    Touch(TimeResult),
     /// Of a latency pass.
     Latency(Box<LatencyResult>),
     /// Of a footprint pass.
@@ -57,12 +64,14 @@ impl PassJob<'_> {
     ) -> Result<PassResult, ReplayError> {
         Ok(match self {
             PassJob::Time => PassResult::Time(time(feed, backend, await_time_slice)?),
+            PassJob::Touch => PassResult::Touch(touch_time(feed, backend, await_time_slice)?),
             PassJob::Latency { clock, isolated, buckets } => {
                 let found = latency(feed, backend, clock, isolated, buckets, await_time_slice)?;
                 PassResult::Latency(Box::new(found))
             }
-            PassJob::Footprint { sites, pace } => {
-                PassResult::Footprint(Box::new(footprint(feed, sites, backend, pace)?))
+            PassJob::Footprint { sites, pace, before_bytes } => {
+                let found = footprint(feed, sites, backend, pace, before_bytes)?;
+                PassResult::Footprint(Box::new(found))
             }
         })
     }

@@ -14,10 +14,11 @@ use std::time::Instant;
 
 use super::calls::{Slots, Tables, replay};
 use super::error::ReplayError;
-use super::probe::Nothing;
+use super::first_touch::FirstTouch;
+use super::probe::{Nothing, Probe};
 use super::threads::{RecordedOrder, ThreadCounts};
 use super::time_slice::TIME_SLICE_CALLS;
-use super::usage::{involuntary_switches, processor_ns, processor_pair_ns};
+use super::usage::{involuntary_switches, minor_faults, processor_ns, processor_pair_ns};
 use crate::backends::Backend;
 use crate::program::{Feed, Program};
 
@@ -37,6 +38,8 @@ pub struct TimeResult {
     pub calls: u64,
     /// Times that the kernel preempted the calling thread within a time slice.
     pub preemptions: u64,
+    /// Page faults of the process from the first call to the last.
+    pub faults: u64,
     /// The threads that made the calls.
     pub threads: ThreadCounts,
 }
@@ -61,12 +64,40 @@ fn chunk_calls(calls: usize) -> usize {
 pub fn time<'a>(
     feed: impl Into<Feed<'a>>,
     backend: &dyn Backend,
+    await_time_slice: impl FnMut() -> Result<(), ReplayError>,
+) -> Result<TimeResult, ReplayError> {
+    time_with(feed.into(), backend, Nothing, await_time_slice)
+}
+
+/// As [`time`], with a write to each cache line of each new block, as the program's first write
+/// does. So the page faults of fresh memory are in the time. A backend that backs no memory is only
+/// timed.
+///
+/// # Errors
+/// As [`time`].
+pub fn touch_time<'a>(
+    feed: impl Into<Feed<'a>>,
+    backend: &dyn Backend,
+    await_time_slice: impl FnMut() -> Result<(), ReplayError>,
+) -> Result<TimeResult, ReplayError> {
+    let feed = feed.into();
+    if !backend.backs_memory() {
+        return time_with(feed, backend, Nothing, await_time_slice);
+    }
+    let probe = FirstTouch::new(feed.outline());
+    time_with(feed, backend, probe, await_time_slice)
+}
+
+fn time_with<P: Probe>(
+    mut feed: Feed<'_>,
+    backend: &dyn Backend,
+    probe: P,
     mut await_time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<TimeResult, ReplayError> {
-    let mut feed = feed.into();
     let calls = feed.calls();
     let chunk = chunk_calls(calls);
-    let mut replayed = TimedReplay::new(&feed, backend);
+    let mut replayed = TimedReplay::new(&feed, backend, probe);
+    let faults = minor_faults();
     let mut found = TimeResult { chunk_calls: chunk, calls: calls as u64, ..TimeResult::default() };
     found.chunks_ns = Vec::with_capacity(calls / chunk + 1);
     let (mut chunk_left, mut chunk_ns) = (chunk, 0);
@@ -93,12 +124,14 @@ pub fn time<'a>(
     if chunk_left < chunk {
         found.end_of_chunk(&mut chunk_ns);
     }
+    found.faults = minor_faults() - faults;
     found.threads = replayed.order.counts();
     Ok(found)
 }
 
 /// A replay that is timed in segments.
-struct TimedReplay<'a> {
+struct TimedReplay<'a, P> {
+    probe: P,
     tables: Tables,
     slots: Slots,
     order: RecordedOrder<'a>,
@@ -114,10 +147,11 @@ struct TimedReplay<'a> {
     preemptions: u64,
 }
 
-impl<'a> TimedReplay<'a> {
-    fn new(feed: &Feed<'_>, backend: &'a dyn Backend) -> TimedReplay<'a> {
+impl<'a, P: Probe> TimedReplay<'a, P> {
+    fn new(feed: &Feed<'_>, backend: &'a dyn Backend, probe: P) -> TimedReplay<'a, P> {
         let order = RecordedOrder::new(feed.outline(), backend);
         TimedReplay {
+            probe,
             tables: Tables::of(feed.outline(), backend),
             slots: Slots::of(feed.outline()),
             pair_ns: if order.is_one_run() { 0 } else { processor_pair_ns() },
@@ -139,9 +173,9 @@ impl<'a> TimedReplay<'a> {
 
     /// Makes the calls of a range. Returns their processor time in ns.
     fn replay(&mut self, part: &Program, range: Range<usize>) -> Result<u64, ReplayError> {
-        let TimedReplay { tables, slots, order, .. } = self;
+        let TimedReplay { probe, tables, slots, order, .. } = self;
         if order.is_one_run() {
-            replay(part, tables, slots, range, &mut Nothing)?;
+            replay(part, tables, slots, range, probe)?;
             let now_ns = processor_ns();
             return Ok(now_ns - std::mem::replace(&mut self.mark_ns, now_ns));
         }
@@ -150,7 +184,7 @@ impl<'a> TimedReplay<'a> {
         order.run(part, range, |segment| {
             let switches = involuntary_switches();
             let (mark_ns, began) = (processor_ns(), Instant::now());
-            replay(part, tables, slots, segment, &mut Nothing)?;
+            replay(part, tables, slots, segment, probe)?;
             wall_ns += began.elapsed().as_nanos() as u64;
             spent_ns += (processor_ns() - mark_ns).saturating_sub(pair_ns);
             preemptions += involuntary_switches().saturating_sub(switches);

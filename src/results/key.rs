@@ -13,11 +13,13 @@ pub enum Pass {
     Latency,
     /// Every page of every block touched; pointers accounted; resident memory sampled.
     Footprint,
+    /// As the time pass, with a write to each new block.
+    Touch,
 }
 
 impl Pass {
     /// All passes, in the order in which they are run.
-    pub const ALL: [Pass; 3] = [Pass::Footprint, Pass::Time, Pass::Latency];
+    pub const ALL: [Pass; 4] = [Pass::Footprint, Pass::Time, Pass::Touch, Pass::Latency];
 
     /// The name used in tables and options.
     pub fn name(self) -> &'static str {
@@ -25,6 +27,7 @@ impl Pass {
             Pass::Time => "time",
             Pass::Latency => "latency",
             Pass::Footprint => "footprint",
+            Pass::Touch => "touch",
         }
     }
 }

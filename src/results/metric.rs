@@ -92,6 +92,11 @@ metrics! {
         "bytes requested by malloc, calloc and realloc: the allocation clock at the end";
     LivePeakBytes: "live_peak_bytes", "bytes", Trace, "largest sum of requested bytes live at once";
     LiveEndBytes: "live_end_bytes", "bytes", Trace, "requested bytes live at the end of the trace";
+    UntouchedAtLivePeakBytes: "untouched_at_live_peak_bytes", "bytes", Trace,
+        "requested bytes live at the live peak that the program never touched, where the recording \
+         knows them; in no figure of pages or resident memory";
+    UntouchedEndBytes: "untouched_end_bytes", "bytes", Trace,
+        "the same at the end of the trace";
     LivePeakEvent: "live_peak_event", "event", Reported,
         "first event at which the live bytes are largest";
     UsableAtLivePeakBytes: "usable_at_live_peak_bytes", "bytes", Machine,
@@ -206,6 +211,11 @@ metrics! {
         "instructions of all calls, the loop's with them, counted by valgrind (`--count-instructions`)";
     TimeNanoseconds: "time_nanoseconds", "ns", Timed,
         "processor time of the whole replay loop, time pass";
+    FirstTouchNanoseconds: "first_touch_nanoseconds", "ns", Timed,
+        "processor time of the whole replay loop with a write to each cache line of each new block, \
+         touch pass: page faults are in it";
+    FirstTouchFaults: "first_touch_faults", "faults", Reported,
+        "page faults during the same loop";
     WallNanoseconds: "wall_nanoseconds", "ns", Reported,
         "wall time of the same loop, without the pauses between time slices";
     Preemptions: "preemptions", "switches", Reported,

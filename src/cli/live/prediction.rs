@@ -29,6 +29,8 @@ pub struct Prediction {
     pub end_bytes: [f64; 2],
     /// Processor time of all calls, ns, by repetition.
     pub times_ns: Vec<f64>,
+    /// The same with the first write to each block.
+    pub touch_ns: Vec<f64>,
 }
 
 /// The predictions for all backends.
@@ -88,7 +90,7 @@ pub fn predict(
         traces: workloads.traces(),
         backends,
         absent,
-        passes: vec![Pass::Footprint, Pass::Time],
+        passes: vec![Pass::Footprint, Pass::Time, Pass::Touch],
         repetitions: REPETITIONS,
         seed: None,
     };
@@ -108,6 +110,7 @@ pub fn predict(
             peak_bytes: range(Metric::ResidentPeakBytes, at_peak)?,
             end_bytes: range(Metric::ResidentEndBytes, at_end)?,
             times_ns: values(Metric::TimeNanoseconds),
+            touch_ns: values(Metric::FirstTouchNanoseconds),
         })
     };
     let reason = |spec: &str| {
@@ -213,7 +216,7 @@ impl Predictions {
     /// How much more processor time the program is predicted to need under a backend than under the
     /// base, ns.
     pub fn extra_ns(&self, base: &str, backend: &str) -> Option<f64> {
-        let median = |name| stats::median(&self.of(name)?.times_ns);
+        let median = |name| stats::median(&self.of(name)?.touch_ns);
         Some(median(backend)? - median(base)?)
     }
 

@@ -1,6 +1,7 @@
 //! Accounts for the live blocks: requested and usable bytes, pages in use.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use super::heap_sample::HeapSample;
 use super::page::{PAGE_BYTES, touch};
@@ -10,16 +11,19 @@ use super::resident_pages::resident_pages;
 use super::sizes::{RequestSizes, SizeObserver};
 use super::trim_prediction::predicted_bytes;
 use crate::backends::Backend;
-use crate::program::{Action, AllocationSites};
+use crate::program::{Action, AllocationSites, Outline};
 use crate::replay::probe::Done;
+use crate::replay::touched::TouchedBytes;
 
 /// The account of a live block.
 #[derive(Clone, Copy, Default)]
 struct BlockAccount {
     address: usize,
-    /// Requested bytes.
+    /// Requested bytes that the program touches: all but of some large blocks.
     size: u64,
-    /// Usable bytes, up to the end of the last page that the request touches.
+    /// Requested bytes that the program never touches.
+    untouched: u64,
+    /// Usable bytes, up to the end of the last page that the program touches.
     usable: u64,
     site: u32,
     is_live: bool,
@@ -30,6 +34,7 @@ pub(super) struct BlockAccounts<'a> {
     backend: &'a dyn Backend,
     backs_memory: bool,
     sites: &'a AllocationSites,
+    touched: TouchedBytes,
     /// By slot.
     accounts: Vec<BlockAccount>,
     pages: PagesInUse,
@@ -38,13 +43,14 @@ pub(super) struct BlockAccounts<'a> {
     event: u64,
     clock_bytes: u64,
     live_bytes: u64,
+    untouched_bytes: u64,
     usable_bytes: u64,
 }
 
 impl<'a> BlockAccounts<'a> {
     /// No block is live. `sites` are the sites of the requests, or empty.
     pub(super) fn new(
-        slots: usize,
+        outline: &Arc<Outline>,
         sites: &'a AllocationSites,
         backend: &'a dyn Backend,
     ) -> BlockAccounts<'a> {
@@ -53,13 +59,15 @@ impl<'a> BlockAccounts<'a> {
             backend,
             backs_memory,
             sites,
-            accounts: vec![BlockAccount::default(); slots],
+            touched: TouchedBytes::new(outline),
+            accounts: vec![BlockAccount::default(); outline.slots],
             pages: PagesInUse::new(resident_pages()),
             sizes: SizeObserver::new(backs_memory),
             requests: 0,
             event: 0,
             clock_bytes: 0,
             live_bytes: 0,
+            untouched_bytes: 0,
             usable_bytes: 0,
         }
     }
@@ -67,11 +75,11 @@ impl<'a> BlockAccounts<'a> {
     /// Accounts for a call.
     pub(super) fn observe(&mut self, done: &Done) {
         match done.action {
-            Action::Malloc | Action::Calloc => self.begin(done.slot, done.new, done.size, 0),
+            Action::Malloc | Action::Calloc => self.begin(done, 0),
             Action::Realloc => {
                 let old_size = self.end(done.slot, done.old);
                 // Realloc copied the common bytes of a block that moved, which touched them.
-                self.begin(done.slot, done.new, done.size, (old_size as usize).min(done.size));
+                self.begin(done, old_size as usize);
             }
             Action::Free => {
                 self.end(done.slot, done.old);
@@ -81,10 +89,13 @@ impl<'a> BlockAccounts<'a> {
     }
 
     /// A block begins. The program has not touched its bytes from `untouched_from` on.
-    fn begin(&mut self, slot: usize, block: *mut c_void, size: usize, untouched_from: usize) {
+    fn begin(&mut self, done: &Done, untouched_from: usize) {
+        let (block, requested) = (done.new, done.size);
+        let size = self.touched.of(done.index, requested);
         let mut account = BlockAccount {
             address: block as usize,
             size: size as u64,
+            untouched: (requested - size) as u64,
             usable: size as u64,
             site: self.sites.site(self.requests),
             is_live: true,
@@ -94,30 +105,34 @@ impl<'a> BlockAccounts<'a> {
             touch(block, untouched_from, size);
             #[expect(unsafe_code, reason = "queries the backend about a block of its own")]
             // SAFETY: the backend has just returned this block.
-            let usable = unsafe { self.backend.usable_size(block, size) }.max(size);
+            let usable = unsafe { self.backend.usable_size(block, requested) }.max(requested);
             // A block that was resized in place may have more than the usual bytes of its size.
             if untouched_from == 0 {
-                self.sizes.fresh_block(size, usable);
+                self.sizes.fresh_block(requested, usable);
             }
+            // Of a block that is touched in part, the rest has no page.
+            let usable = if size < requested { size } else { usable };
             let address = block as usize;
             let page_end = (address + size.max(1)).next_multiple_of(PAGE_BYTES);
             account.usable = usable.min(page_end - address) as u64;
             self.sizes.request(account.size, account.usable);
             self.pages.add(address, size);
         }
-        self.accounts[slot] = account;
+        self.accounts[done.slot] = account;
         self.live_bytes += account.size;
+        self.untouched_bytes += account.untouched;
         self.usable_bytes += account.usable;
-        self.clock_bytes += account.size;
+        self.clock_bytes += requested as u64;
     }
 
-    /// The block in a slot ends. Returns its requested bytes.
+    /// The block in a slot ends. Returns its touched bytes.
     fn end(&mut self, slot: usize, block: *mut c_void) -> u64 {
         let account = std::mem::take(&mut self.accounts[slot]);
         if self.backs_memory {
             self.pages.remove(block as usize, account.size as usize);
         }
         self.live_bytes -= account.size;
+        self.untouched_bytes -= account.untouched;
         self.usable_bytes -= account.usable;
         account.size
     }
@@ -127,7 +142,7 @@ impl<'a> BlockAccounts<'a> {
         self.event
     }
 
-    /// L, in bytes.
+    /// L, in bytes: requested bytes that the program touches.
     pub(super) fn live_bytes(&self) -> u64 {
         self.live_bytes
     }
@@ -143,6 +158,7 @@ impl<'a> BlockAccounts<'a> {
             event: self.event,
             clock_bytes: self.clock_bytes,
             live_bytes: self.live_bytes,
+            untouched_bytes: self.untouched_bytes,
             usable_bytes: self.usable_bytes,
             pages_in_use_bytes: self.pages.bytes(),
             resident_bytes: 0,
@@ -187,7 +203,8 @@ impl<'a> BlockAccounts<'a> {
         for (slot, block) in live {
             self.end(slot, block);
         }
-        let accounts = (self.live_bytes, self.usable_bytes, self.pages.bytes());
+        let live_bytes = self.live_bytes + self.untouched_bytes;
+        let accounts = (live_bytes, self.usable_bytes, self.pages.bytes());
         (accounts == (0, 0, 0)).then(|| self.sizes.finish())
     }
 }

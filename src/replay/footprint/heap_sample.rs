@@ -7,8 +7,10 @@ pub struct HeapSample {
     pub event: u64,
     /// Bytes requested so far.
     pub clock_bytes: u64,
-    /// L: requested bytes that are live.
+    /// L: requested bytes that are live, and that the program touches.
     pub live_bytes: u64,
+    /// Requested bytes that are live, and that the program never touches. They are in no other figure.
+    pub untouched_bytes: u64,
     /// U: usable bytes of the live blocks.
     pub usable_bytes: u64,
     /// P: pages in use.

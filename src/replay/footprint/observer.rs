@@ -1,6 +1,7 @@
 //! The observer of the footprint pass, composed of one observer for each question.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use super::blocks::BlockAccounts;
 use super::heap_map::{HeapMap, HeapMapObserver};
@@ -50,7 +51,7 @@ pub(super) struct Observed {
 impl<'a> FootprintObserver<'a> {
     /// An observer for the program of `outline`, whose requests come from `sites`.
     pub(super) fn new(
-        outline: &Outline,
+        outline: &Arc<Outline>,
         sites: &'a AllocationSites,
         backend: &'a dyn Backend,
         resident: Resident,
@@ -59,7 +60,7 @@ impl<'a> FootprintObserver<'a> {
         let backs_memory = backend.backs_memory();
         FootprintObserver {
             calls: [0; 4],
-            blocks: BlockAccounts::new(outline.slots, sites, backend),
+            blocks: BlockAccounts::new(outline, sites, backend),
             sampler: Sampler::new(outline, ResidentReader::new(resident), backs_memory),
             heap_map: backs_memory.then(|| HeapMapObserver::new(outline.calls)),
             moments: MomentObserver::new(sites.marks(), outline.profile.live_peak_event),
@@ -69,8 +70,11 @@ impl<'a> FootprintObserver<'a> {
 
     /// Reads the baseline and observes the marks before the first call. Call it last before the
     /// replay: memory that is touched before it is not the backend's.
-    pub(super) fn begin(&mut self) {
-        self.sampler.begin();
+    ///
+    /// `before_bytes` is resident private memory from before the backend was opened: then what the
+    /// backend took by itself is the backend's, too.
+    pub(super) fn begin(&mut self, before_bytes: Option<u64>) {
+        self.sampler.begin(before_bytes);
         self.moments.observe_marks(&self.blocks, &mut self.sampler);
     }
 
@@ -86,7 +90,7 @@ impl<'a> FootprintObserver<'a> {
         let FootprintObserver { calls, blocks, mut sampler, heap_map, mut moments, .. } = self;
         let end = sampler.sample(&blocks);
         moments.observe_marks(&blocks, &mut sampler); // a mark after the last call
-        let adopted_bytes = blocks.pages().adopted_bytes();
+        let adopted_bytes = sampler.adopted_bytes(&blocks);
         let (heap_map, mapping_ns) = heap_map.map(HeapMapObserver::finish).unwrap_or_default();
         let (views, at_live_peak) = moments.finish(&blocks);
         let (samples, sampling_ns, residency) = sampler.finish(at_live_peak, end);

@@ -68,7 +68,8 @@ impl PassCost {
 /// trims again.
 ///
 /// `sites` are the allocation sites of the requests; they may be empty. With a `pace`, the replay
-/// makes each call no earlier than the program did.
+/// makes each call no earlier than the program did. With `before_bytes`, resident private memory from
+/// before the backend was opened, what the backend took by itself counts, too.
 ///
 /// # Errors
 /// The backend gives no memory, a part of the program does not arrive, the accounts are not zero
@@ -78,6 +79,7 @@ pub fn footprint<'a>(
     sites: &AllocationSites,
     backend: &mut dyn Backend,
     pace: Option<&ProgramPace>,
+    before_bytes: Option<u64>,
 ) -> Result<Footprint, ReplayError> {
     let resident = Resident::open().map_err(|error| ReplayError::Instrument(error.to_string()))?;
     self_test(&resident).map_err(ReplayError::Instrument)?;
@@ -90,7 +92,7 @@ pub fn footprint<'a>(
     let mut order = RecordedOrder::new(&outline, backend);
     let now_ns = if order.is_one_run() { processor_ns } else { process_ns };
     let mut observer = FootprintObserver::new(&outline, sites, backend, resident, pace);
-    observer.begin();
+    observer.begin(before_bytes);
     let mut cost = PassCost::default();
     while let Some(part) = feed.next_part()? {
         let calls = 0..part.instructions().len();

@@ -56,8 +56,13 @@ impl Sampler {
     }
 
     /// Makes the present resident memory the baseline.
-    pub(super) fn begin(&mut self) {
-        self.residency.set_baseline();
+    pub(super) fn begin(&mut self, before_bytes: Option<u64>) {
+        self.residency.set_baseline(before_bytes);
+    }
+
+    /// Bytes of the baseline that count as the program's.
+    pub(super) fn adopted_bytes(&self, blocks: &BlockAccounts) -> u64 {
+        self.residency.adopted_bytes(blocks.pages().adopted_bytes())
     }
 
     /// Takes a sample if one is due.
@@ -76,7 +81,7 @@ impl Sampler {
         let mut now = blocks.sample();
         if self.backs_memory {
             let began = Instant::now();
-            now.resident_bytes = self.residency.bytes(blocks.pages().adopted_bytes());
+            now.resident_bytes = self.residency.bytes(self.adopted_bytes(blocks));
             self.reading_ns.push(began.elapsed().as_nanos() as u64);
             let over_bytes = now.pages_in_use_bytes.saturating_sub(now.resident_bytes);
             let most = &mut self.samples.pages_in_use_over_resident_bytes;

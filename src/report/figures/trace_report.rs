@@ -64,6 +64,9 @@ impl<'a> TraceReport<'a> {
             .collect();
         // These figures are the same for every backend.
         let shared = |metric: Metric| own.iter().find_map(|rows| rows.first_value(metric));
+        // What the program never touched is in no figure of pages, so it is in none of live bytes.
+        let untouched = [Metric::UntouchedAtLivePeakBytes, Metric::UntouchedEndBytes];
+        let untouched = untouched.map(|metric| shared(metric).unwrap_or(0.0));
         let [peak, end, mean, requested] = [
             Metric::LivePeakBytes,
             Metric::LiveEndBytes,
@@ -71,6 +74,7 @@ impl<'a> TraceReport<'a> {
             Metric::RequestedBytes,
         ]
         .map(shared);
+        let (peak, end) = (peak.map(|peak| peak - untouched[0]), end.map(|end| end - untouched[1]));
         let calls = shared(Metric::Calls)
             .filter(|calls| *calls > 0.0)
             .or((trace.calls > 0).then_some(trace.calls as f64));
