@@ -187,6 +187,55 @@ unsafe extern "C" fn free(ctx: *mut c_void, block: *mut c_void) {
     unsafe { ((*ctx.cast::<LibraryCalls>()).free)(block) }
 }
 
+/// The variables by which jemalloc returns memory at once, and never.
+const JEMALLOC_ENDS: [&[(&str, &str)]; 2] = [
+    &[(MALLOC_CONF, "dirty_decay_ms:0,muzzy_decay_ms:0")],
+    &[(MALLOC_CONF, "dirty_decay_ms:-1,muzzy_decay_ms:-1")],
+];
+/// The same of mimalloc: by the names of 2.1 and later, and by those before.
+const MIMALLOC_ENDS: [&[(&str, &str)]; 2] = [
+    &[("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_DECOMMIT_DELAY", "0")],
+    &[("MIMALLOC_PURGE_DELAY", "-1"), ("MIMALLOC_ALLOW_DECOMMIT", "0")],
+];
+
+/// The spec of a library that returns unused memory after a delay, with memory returned at once and
+/// with memory never returned. `None` for a library whose file has no name that is known, and where
+/// the spec sets the delay.
+pub(super) fn delay_ends(spec: &BackendSpec) -> Option<[BackendSpec; 2]> {
+    let path = fs::canonicalize(spec.path()?).unwrap_or_else(|_| PathBuf::from(spec.path()?));
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let ends = if name.contains("jemalloc") {
+        JEMALLOC_ENDS
+    } else if name.contains("mimalloc") {
+        MIMALLOC_ENDS
+    } else {
+        return None;
+    };
+    let sets_delay = |(name, value): &(String, String)| {
+        name.contains("DELAY") || name.contains("DECOMMIT") || value.contains("decay_ms")
+    };
+    if spec.settings().iter().any(sets_delay) {
+        return None;
+    }
+    let [at_once, never] = ends.map(|end| with_variables(spec, end));
+    Some([at_once?, never?])
+}
+
+/// The spec with further variables. A variable that it has already gets the new value behind its
+/// own, as `MALLOC_CONF` takes it.
+fn with_variables(spec: &BackendSpec, variables: &[(&str, &str)]) -> Option<BackendSpec> {
+    let mut all = spec.settings().to_vec();
+    for &(name, value) in variables {
+        match all.iter_mut().find(|(known, _)| known == name) {
+            Some((_, present)) => *present = format!("{present},{value}"),
+            None => all.push((name.to_owned(), value.to_owned())),
+        }
+    }
+    all.iter().try_fold(spec.without_settings(), |spec, (name, value)| {
+        spec.with_setting(name, value).ok()
+    })
+}
+
 /// A loaded library, and its file.
 struct SharedLibrary {
     library: &'static Library,
@@ -558,4 +607,34 @@ fn preload_details(_spec: &BackendSpec) -> Result<String, BackendError> {
         heaplay checks that they are the library's\n  \
         usable size, trim and read-back as for so\n"
         .to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_with_a_delay_has_two_ends() {
+        let ends = |spec: &str| {
+            let ends = delay_ends(&spec.parse().unwrap())?;
+            Some(ends.map(|spec| spec.to_string().replace("so:/x/lib", "")))
+        };
+        assert_eq!(
+            ends("so:/x/libjemalloc.so.2:MALLOC_CONF=narenas:1"),
+            Some([
+                "jemalloc.so.2:MALLOC_CONF=narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0".to_owned(),
+                "jemalloc.so.2:MALLOC_CONF=narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1"
+                    .to_owned()
+            ])
+        );
+        let mimalloc = ends("so:/x/libmimalloc.so.2.0:mi_").unwrap();
+        assert!(mimalloc[0].ends_with(":mi_:MIMALLOC_PURGE_DELAY=0,MIMALLOC_DECOMMIT_DELAY=0"));
+        for spec in [
+            "so:/x/libtcmalloc.so.4",
+            "so:/x/libjemalloc.so.2:MALLOC_CONF=dirty_decay_ms:0",
+            "so:/x/libmimalloc.so.2:MIMALLOC_PURGE_DELAY=10",
+        ] {
+            assert_eq!(ends(spec), None, "{spec}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! prints it. Layers are opened from the lowest up, so that no backend imports another.
 
 use super::error::BackendError;
+use super::library::delay_ends;
 use super::list::{all, is_optional, member};
 use super::member::{ChildEnvironment, Opened};
 use super::setting::Setting;
@@ -73,6 +74,9 @@ pub fn environment(spec: &BackendSpec) -> ChildEnvironment {
 /// the two. `None` where no layer has such a delay, or the spec sets every one.
 pub fn bounds(spec: &BackendSpec) -> Option<[BackendSpec; 2]> {
     fn bounded(spec: &BackendSpec, which: usize) -> Option<BackendSpec> {
+        if spec.is_library() {
+            return delay_ends(spec).map(|ends| ends[which].clone());
+        }
         let mut own = spec.clone();
         for known in member(spec.name()).ok()?.settings {
             if let Some(bounds) = known.bounds

@@ -123,7 +123,7 @@ impl LiveArgs {
         let (candidates, refused) = self.candidates(file.kind)?;
         // What cannot be read or written is found before the program runs for a minute.
         let workloads = self.trace.as_deref().map(prediction::load).transpose()?;
-        let rows = self.output.as_deref().map(rows::Rows::create).transpose()?;
+        let mut rows = self.output.as_deref().map(rows::Rows::create).transpose()?;
         let place = self.output.as_deref().unwrap_or(Path::new("heaplay"));
         let observer = Library::beside(OBSERVER, place)?;
         note_variables();
@@ -140,18 +140,18 @@ impl LiveArgs {
             budget: Duration::from_secs(self.budget),
             seed: self.seed.unwrap_or_else(time_of_day),
         };
-        let told = |round: usize, passed: Duration| {
+        let first_round = |round: usize, passed: Duration| {
             if round == 1 {
                 let seconds = passed.as_secs_f64();
                 note(format!("a round of all backends takes {seconds:.1} s"));
             }
         };
-        let all = match run_rounds(&program, candidates, plan, bench::cancelled, told) {
+        let all = match run_rounds(&program, candidates, plan, bench::cancelled, first_round) {
             Err(LiveError::Cancelled) => return Ok(Exit::Interrupted.into()),
             all => all.with_context(|| name.to_string_lossy().into_owned())?,
         };
-        if let Some(rows) = rows {
-            rows.write(&all)?;
+        if let Some(rows) = &mut rows {
+            rows.runs(&all)?;
         }
         if let Some(base) = all.first().filter(|base| base.runs.is_empty()) {
             let why = base.failure.as_deref().unwrap_or("no round was finished");
@@ -163,6 +163,9 @@ impl LiveArgs {
             }
             _ => None,
         };
+        if let (Some(rows), Some(predictions)) = (rows, &predictions) {
+            rows.predictions(&all, predictions)?;
+        }
         print(&self.report(&all, &refused, predictions.as_ref()))?;
         Ok(self.exit(&all, &refused))
     }
@@ -220,7 +223,10 @@ impl LiveArgs {
         for spec in specs {
             let name = spec.as_str().to_owned();
             match Deployment::of(&spec) {
-                Ok(deployment) => candidates.push(Candidate { name, deployment }),
+                Ok(deployment) => {
+                    let label = spec.label();
+                    candidates.push(Candidate { name, label, deployment });
+                }
                 Err(why) => refused.push((name, why.to_string())),
             }
         }

@@ -25,6 +25,8 @@ const LEAST_ROUNDS: usize = 3;
 pub struct Candidate {
     /// Its spec.
     pub name: String,
+    /// What tables call it.
+    pub label: String,
     /// What gives the program the backend.
     pub deployment: Deployment,
 }

@@ -14,7 +14,7 @@ use crate::units::{figure, nanoseconds, ratio};
 
 /// The columns of the CSV. Those of memory are bytes in rows of a trace. In all rows they are
 /// multiples of the live bytes; at the exit, of the live peak.
-fn columns() -> [&'static str; 15] {
+fn columns() -> [&'static str; 16] {
     [
         "trace",
         "backend",
@@ -23,6 +23,7 @@ fn columns() -> [&'static str; 15] {
         "time_low_nanoseconds",
         "time_high_nanoseconds",
         "time_ratio",
+        "first_touch_nanoseconds_a_call",
         "slow_1_in_1000_nanoseconds",
         "slowest_call_nanoseconds",
         Metric::ResidentPeakBytes.name(),
@@ -102,6 +103,7 @@ fn record(
         cost.map(|cost| cost.low_ns),
         cost.map(|cost| cost.high_ns),
         ratio.filter(|_| !row.backend.is_floor),
+        row.first_touch_ns,
         row.one_in_1000_ns,
         row.slowest_ns,
     ];

@@ -6,15 +6,19 @@ use super::figures::{
 };
 use super::markdown::markdown;
 use super::scorecard_table::means;
-use super::text::{PAGES_WRITTEN, caveat, list};
+use super::text::{caveat, list, pages_written};
 use crate::results::{CellKey, Run};
 use crate::units::{bytes, count, figure, nanoseconds, percent, ratio};
 
-const HEADER: [&str; 9] = [
+/// The column of the touch pass, where it was measured.
+const FIRST_TOUCH: &str = "with first touch";
+
+const HEADER: [&str; 10] = [
     "backend",
     "ns a call",
     "range",
     "ratio",
+    FIRST_TOUCH,
     "p99.9 malloc",
     "slowest call",
     "peak",
@@ -39,7 +43,7 @@ pub fn summary(run: &Run) -> String {
         text += &inseparable_note(trace_report);
         text += &delayed_note(trace_report);
         if trace_report.backends.iter().any(BackendFigures::has_memory) {
-            text += &format!("{PAGES_WRITTEN}.\n");
+            text += &format!("{}.\n", pages_written(trace_report.trace));
         }
         text += &left_by_trim(trace_report);
         text += &slowest(trace_report);
@@ -167,8 +171,14 @@ fn slowest(trace_report: &TraceReport) -> String {
 }
 
 fn table(trace_report: &TraceReport) -> String {
-    let rows = trace_report.backends.iter().map(|backend| row(trace_report, backend)).collect();
-    markdown(&HEADER, rows).to_string()
+    let is_touched = trace_report.backends.iter().any(|backend| backend.first_touch.is_some());
+    let shown = |column: &str| is_touched || column != FIRST_TOUCH;
+    let rows = trace_report.backends.iter().map(|backend| {
+        let cells = HEADER.into_iter().zip(row(trace_report, backend));
+        cells.filter(|(column, _)| shown(column)).map(|(_, cell)| cell).collect()
+    });
+    let header: Vec<&str> = HEADER.into_iter().filter(|column| shown(column)).collect();
+    markdown(&header, rows.collect()).to_string()
 }
 
 fn row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
@@ -187,6 +197,7 @@ fn row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
             }
             _ => none(),
         },
+        backend.first_touch.map_or(none(), |cost| figure(cost.middle_ns)),
         backend.latency(0).0.fact(0.999).map_or(none(), nanoseconds),
         match backend.worst_call() {
             Some((worst, true)) => nanoseconds(worst),

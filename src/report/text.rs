@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::results::TraceEntry;
 use crate::units::percent;
 
 /// What every picture and table of a trace says that was not recorded: that it was synthesised, and
@@ -20,8 +21,16 @@ pub fn synthesised(facts: &BTreeMap<String, String>) -> Option<String> {
 }
 
 /// What resident memory of a replay includes, beside its figures.
-pub const PAGES_WRITTEN: &str = "The replay writes every page of every block, also pages that the \
-                                 program may never have touched";
+pub fn pages_written(trace: &TraceEntry) -> &'static str {
+    // A recording that read the process's memory also looked at large blocks when they ended.
+    if trace.process.is_some() {
+        "The replay writes every page of every block, but of large blocks only those that the \
+         program touched"
+    } else {
+        "The replay writes every page of every block, also pages that the program may never have \
+         touched"
+    }
+}
 
 /// What every picture and table of a trace says about it first: that it was synthesised, or which
 /// memory of the process is not in the recording. `facts` are those of the trace. `None` for a

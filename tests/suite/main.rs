@@ -13,6 +13,7 @@ mod imported_logs_are_exact;
 mod inspect_matches_python_count;
 mod mutated_logs_are_read_or_refused;
 mod pictures_match_reviewed_ones;
+mod programs_run_live;
 mod pymalloc_is_as_fast_as_cpython;
 mod pymalloc_matches_cpython;
 mod pymalloc_state_is_no_larger;

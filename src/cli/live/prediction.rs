@@ -74,7 +74,7 @@ pub fn predict(
         .iter()
         .filter_map(|runs| {
             let loaded = runs.runs.first()?.allocator.as_ref()?;
-            let Candidate { name, deployment } = &runs.candidate;
+            let Candidate { name, deployment, .. } = &runs.candidate;
             Some((name.clone(), replayed_spec(name, deployment, loaded)))
         })
         .collect();

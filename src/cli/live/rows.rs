@@ -5,10 +5,12 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::prediction::Predictions;
 use crate::live::LiveRuns;
 
 /// The columns. A row with an empty mark has the whole run: memory at its end. A row with a mark has
-/// the figures until then, and no peak.
+/// the figures until then, and no peak. The rows of the round `predicted` have the memory of the
+/// replay: its least, then its most.
 const COLUMNS: [&str; 9] = [
     "backend",
     "round",
@@ -36,11 +38,32 @@ impl Rows {
         Ok(Rows(writer))
     }
 
+    /// Writes the predictions, as the last rows.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn predictions(
+        mut self,
+        all: &[LiveRuns],
+        predictions: &Predictions,
+    ) -> anyhow::Result<()> {
+        for runs in all {
+            let Some(predicted) = predictions.of(&runs.candidate.name) else { continue };
+            for end in 0..2 {
+                let bytes = |range: [f64; 2]| Some(range[end] as u64);
+                let [peak, end] = [bytes(predicted.peak_bytes), bytes(predicted.end_bytes)];
+                let figures = [None, None, None, None, peak, end];
+                self.row(&runs.candidate.name, "predicted", "", &figures)?;
+            }
+        }
+        self.0.flush().context("the CSV")
+    }
+
     /// Writes all runs.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(mut self, all: &[LiveRuns]) -> anyhow::Result<()> {
+    pub fn runs(&mut self, all: &[LiveRuns]) -> anyhow::Result<()> {
         for runs in all {
             for (round, run) in runs.runs.iter().enumerate() {
                 let figures = [
@@ -51,7 +74,8 @@ impl Rows {
                     run.peak_bytes,
                     run.end_bytes,
                 ];
-                self.row(&runs.candidate.name, round, "", &figures.map(Some))?;
+                let round = round.to_string();
+                self.row(&runs.candidate.name, &round, "", &figures.map(Some))?;
                 for mark in &run.marks {
                     let figures = [
                         Some(mark.user_ns),
@@ -61,7 +85,7 @@ impl Rows {
                         None,
                         Some(mark.anonymous_bytes),
                     ];
-                    self.row(&runs.candidate.name, round, &mark.name, &figures)?;
+                    self.row(&runs.candidate.name, &round, &mark.name, &figures)?;
                 }
             }
         }
@@ -71,11 +95,11 @@ impl Rows {
     fn row(
         &mut self,
         backend: &str,
-        round: usize,
+        round: &str,
         mark: &str,
         figures: &[Option<u64>; 6],
     ) -> anyhow::Result<()> {
-        let mut row = vec![backend.to_owned(), round.to_string(), mark.to_owned()];
+        let mut row = vec![backend.to_owned(), round.to_owned(), mark.to_owned()];
         let text = |figure: &Option<u64>| figure.map(|figure| figure.to_string());
         row.extend(figures.iter().map(|figure| text(figure).unwrap_or_default()));
         Ok(self.0.write_record(&row)?)

@@ -57,7 +57,7 @@ fn sentence(
         Some(found) => format!("; processor time {}: {}", change(&found), decided(&found)),
         None => String::new(),
     };
-    let names = [&runs.candidate.name, &base.candidate.name];
+    let names = [&runs.candidate.label, &base.candidate.label];
     format!("in life, {} instead of {}: {}{time}\n", names[0], names[1], memory.join(", "))
 }
 

@@ -55,7 +55,7 @@ fn memory(all: &[LiveRuns], predictions: Option<&Predictions>) -> Table {
     }
     let mut table = table(&header);
     for runs in measured(all) {
-        let mut row = vec![runs.candidate.name.clone()];
+        let mut row = vec![runs.candidate.label.clone()];
         let prediction = predictions.map(|all| all.of(&runs.candidate.name));
         let figures: [(fn(&Observation) -> f64, fn(&Prediction) -> [f64; 2]); 2] = [
             (|run| run.peak_bytes as f64, |predicted| predicted.peak_bytes),
@@ -102,7 +102,7 @@ fn marks(all: &[LiveRuns]) -> Option<Table> {
     let header: Vec<&str> = ["backend"].into_iter().chain(names.iter().copied()).collect();
     let mut table = table(&header);
     for runs in measured(all) {
-        let mut row = vec![runs.candidate.name.clone()];
+        let mut row = vec![runs.candidate.label.clone()];
         for (at, name) in names.iter().enumerate() {
             let marks = runs.runs.iter().filter_map(|run| run.marks.get(at));
             let values: Vec<f64> = marks
@@ -118,7 +118,8 @@ fn marks(all: &[LiveRuns]) -> Option<Table> {
 
 fn time(all: &[LiveRuns], predictions: Option<&Predictions>) -> Table {
     let base = all.first().map_or("", |base| base.candidate.name.as_str());
-    let against = format!("against {base}");
+    let label = all.first().map_or("", |base| base.candidate.label.as_str());
+    let against = format!("against {label}");
     let mut header =
         vec!["backend", "processor", "user", "system", "wall", "page faults", &against];
     if predictions.is_some() {
@@ -133,7 +134,7 @@ fn time(all: &[LiveRuns], predictions: Option<&Predictions>) -> Table {
         };
         let faults = stats::median(&runs.figures(|run| run.faults as f64)).unwrap_or(0.0);
         let mut row = vec![
-            runs.candidate.name.clone(),
+            runs.candidate.label.clone(),
             time_range(&runs.figures(|run| run.processor_ns() as f64)),
             time(|run| run.user_ns),
             time(|run| run.system_ns),

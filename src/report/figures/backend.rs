@@ -36,6 +36,8 @@ pub struct BackendFigures<'a> {
     pub label: BackendLabel,
     /// Time a call.
     pub cost: Option<CallCost>,
+    /// Time a call with the first write to each new block.
+    pub first_touch: Option<CallCost>,
     /// The time pass, chunk by chunk.
     pub chunks: Vec<ChunkCost>,
     /// By [`OPS`]: the median over repetitions, call by call.
@@ -75,6 +77,7 @@ impl<'a> BackendFigures<'a> {
             spec,
             label,
             cost: CallCost::of(&rows, &chunks, trace_calls),
+            first_touch: CallCost::with_first_touch(&rows, trace_calls),
             chunks,
             confirmed: by_op(None),
             raw: if first.is_some() { by_op(first) } else { Default::default() },

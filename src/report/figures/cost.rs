@@ -55,7 +55,7 @@ impl CallCost {
     ) -> Option<CallCost> {
         let calls: f64 = profile.iter().map(|chunk| chunk.calls).sum();
         if calls <= 0.0 {
-            return CallCost::of_totals(rows, trace_calls?);
+            return CallCost::of_totals(rows, Metric::TimeNanoseconds, trace_calls?);
         }
         let sum = |of: fn(&ChunkCost) -> f64| profile.iter().map(of).sum::<f64>() / calls;
         let (middle_ns, low_ns) = (sum(|chunk| chunk.middle_ns), sum(|chunk| chunk.low_ns));
@@ -66,9 +66,17 @@ impl CallCost {
         Some(CallCost { middle_ns, low_ns, high_ns, repetitions, by_repetition_ns })
     }
 
+    /// The cost with the first write to each block, from the touch pass.
+    pub(super) fn with_first_touch(
+        rows: &BackendRows,
+        trace_calls: Option<f64>,
+    ) -> Option<CallCost> {
+        CallCost::of_totals(rows, Metric::FirstTouchNanoseconds, trace_calls?)
+    }
+
     /// The cost from the totals of repetitions: for a record without chunks.
-    fn of_totals(rows: &BackendRows, calls: f64) -> Option<CallCost> {
-        let times = rows.values(Scope::All, Metric::TimeNanoseconds);
+    fn of_totals(rows: &BackendRows, metric: Metric, calls: f64) -> Option<CallCost> {
+        let times = rows.values(Scope::All, metric);
         let (low, high) = stats::range(times)?;
         let middle = stats::median(times)?;
         (low >= 0.0).then(|| CallCost {

@@ -24,6 +24,8 @@ pub struct ScorecardRow {
     pub note: String,
     /// Time a call.
     pub cost: Option<CallCost>,
+    /// Time a call with the first write to each new block, ns.
+    pub first_touch_ns: Option<f64>,
     /// The 99.9th percentile over all operations, where there are enough calls.
     pub one_in_1000_ns: Option<f64>,
     /// The slowest call.
@@ -86,6 +88,7 @@ pub fn group(trace_report: &TraceReport, unit: MemoryUnit) -> ScorecardGroup {
             backend: backend.label.clone(),
             note: note.to_owned(),
             cost: backend.cost,
+            first_touch_ns: backend.first_touch.map(|cost| cost.middle_ns),
             one_in_1000_ns: if is_floor { None } else { one_in_1000(backend) },
             slowest_ns: slowest.filter(|_| !is_floor),
             memory: std::array::from_fn(|k| scaled(backend.memory.resident(MEMORY[k]), base[k])),
@@ -162,6 +165,7 @@ fn mean_row(groups: &[ScorecardGroup], name: &str) -> Option<ScorecardRow> {
         backend: first.backend.clone(),
         note: String::new(),
         cost,
+        first_touch_ns: mean(&|row| row.first_touch_ns),
         one_in_1000_ns: mean(&|row| row.one_in_1000_ns),
         slowest_ns: mean(&|row| row.slowest_ns),
         memory: std::array::from_fn(|k| mean(&|row| row.memory[k])),

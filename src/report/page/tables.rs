@@ -7,7 +7,7 @@ use crate::report::figures::{
     WINDOWS, best_by_class, call_text, percentiles, preemptions, seen_text, worst_windows,
 };
 use crate::report::files::PERCENTILES_CSV;
-use crate::report::text::PAGES_WRITTEN;
+use crate::report::text::pages_written;
 use crate::results::Pass;
 use crate::units::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
 
@@ -21,18 +21,30 @@ pub fn time(trace_report: &TraceReport) -> String {
     let rows: Vec<Vec<String>> =
         trace_report.backends.iter().map(|backend| time_row(backend, reference)).collect();
     table(
-        "Time: nanoseconds per call, harness included (null is the harness itself)",
-        &["backend", "version", "median", "fastest", "slowest", &ratio_name, "repetitions"],
+        "Time: nanoseconds per call, harness included (null is the harness itself). With first touch: \
+         with a write to each cache line of each new block, so page faults are in it",
+        &[
+            "backend",
+            "version",
+            "median",
+            "fastest",
+            "slowest",
+            &ratio_name,
+            "repetitions",
+            "with first touch",
+        ],
         &rows,
     )
 }
 
 fn time_row(backend: &BackendFigures, reference: Option<&BackendFigures>) -> Vec<String> {
     let mut row = vec![backend.name().to_owned(), backend.label.version.clone()];
+    let touched = or_dash(backend.first_touch.map(|cost| figure3(cost.middle_ns)));
     let Some(cost) = backend.cost else {
         let why = backend.why_absent(Pass::Time);
         row.push(why.unwrap_or_else(|| "no chunks".to_owned()));
         row.extend(["–"; 4].map(str::to_owned));
+        row.push(touched);
         return row;
     };
     let compared = match reference.and_then(|first| Some((first, first.cost?))) {
@@ -44,7 +56,7 @@ fn time_row(backend: &BackendFigures, reference: Option<&BackendFigures>) -> Vec
         _ => "–".to_owned(),
     };
     row.extend([cost.middle_ns, cost.low_ns, cost.high_ns].map(figure3));
-    row.extend([compared, cost.repetitions.to_string()]);
+    row.extend([compared, cost.repetitions.to_string(), touched]);
     row
 }
 
@@ -205,8 +217,9 @@ pub fn memory(trace_report: &TraceReport) -> String {
     table(
         &format!(
             "Resident memory, and its ratio to the live bytes at the same moment (fragmentation). \
-             {PAGES_WRITTEN}. Cache flushed: after a trim with the thread cache flushed before. (a–b): \
-             memory is returned after a delay; range: at once to never. ≈: at the pace of this replay"
+             {}. Cache flushed: after a trim with the thread cache flushed before. (a–b): \
+             memory is returned after a delay; range: at once to never. ≈: at the pace of this replay",
+            pages_written(trace_report.trace)
         ),
         &[
             "backend",

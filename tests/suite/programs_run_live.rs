@@ -1,0 +1,356 @@
+//! `heaplay live` runs a program under each allocator and measures what it costs. The oracle is the
+//! program: it reads its own memory, and writes it to a file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::process::{both, errors, expect, finish, heaplay, printed, repository};
+use crate::support::skip::skip;
+use crate::support::{compiler, interpreters, libraries};
+
+/// A program that holds 30 MiB of small blocks, and half of them at its end. It appends its own
+/// resident anonymous memory at each moment to the file that is its argument, and prints a line.
+const HOLDS_BLOCKS: &str = r#"
+import sys, os, heaplay
+def anonymous():
+    pages = [int(n) for n in open("/proc/self/statm").read().split()]
+    return (pages[1] - pages[2]) * os.sysconf("SC_PAGE_SIZE")
+blocks = [bytes(100) for _ in range(200_000)]
+big = [bytearray(b"x" * 200_000) for _ in range(50)]
+heaplay.mark("full")
+full = anonymous()
+del blocks[::2], big
+heaplay.mark("half")
+half = anonymous()
+print("done")
+sys.stdout.flush()
+with open(sys.argv[1], "a") as file:
+    file.write("%d %d %d\n" % (full, half, anonymous()))
+os._exit(0)
+"#;
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(TempDir::new().unwrap());
+        fs::copy(repository("scripts/heaplay.py"), place.path("heaplay.py")).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn python(&self, text: &str) -> PathBuf {
+        let path = self.path("app.py");
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// `heaplay live` with its rows in a file.
+    fn live(&self) -> Command {
+        let mut command = heaplay();
+        command.arg("live").arg("-o").arg(self.path("rows.csv"));
+        command
+    }
+
+    fn rows(&self) -> Vec<LiveRow> {
+        let mut reader = csv::Reader::from_path(self.path("rows.csv")).unwrap();
+        let number = |text: &str| text.parse::<f64>().ok();
+        reader
+            .records()
+            .map(|record| {
+                let record = record.unwrap();
+                LiveRow {
+                    backend: record[0].to_owned(),
+                    round: record[1].to_owned(),
+                    mark: record[2].to_owned(),
+                    processor_ns: number(&record[3]).zip(number(&record[4])).map(|(a, b)| a + b),
+                    faults: number(&record[6]),
+                    peak_bytes: number(&record[7]),
+                    bytes: number(&record[8]).unwrap(),
+                }
+            })
+            .collect()
+    }
+}
+
+struct LiveRow {
+    backend: String,
+    round: String,
+    mark: String,
+    processor_ns: Option<f64>,
+    faults: Option<f64>,
+    peak_bytes: Option<f64>,
+    bytes: f64,
+}
+
+fn is_near(found: f64, expected: f64, bytes: f64) -> bool {
+    (found - expected).abs() <= bytes.max(0.02 * expected)
+}
+
+#[test]
+fn memory_is_what_the_program_reads_itself() {
+    let Some(python) = interpreters::any() else { return };
+    let place = Place::new();
+    let (app, own) = (place.python(HOLDS_BLOCKS), place.path("own.txt"));
+    let output = finish(
+        place
+            .live()
+            .args(["-b", "pymalloc,malloc", "-r", "3", "--"])
+            .arg(python)
+            .arg(app)
+            .arg(&own),
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let own: Vec<Vec<f64>> = fs::read_to_string(own)
+        .unwrap()
+        .lines()
+        .map(|line| line.split(' ').map(|number| number.parse().unwrap()).collect())
+        .collect();
+    // A first run that is not measured, and three rounds of two.
+    assert_eq!(own.len(), 7);
+    let rows = place.rows();
+    let runs: Vec<&LiveRow> = rows.iter().filter(|row| row.mark.is_empty()).collect();
+    assert_eq!(runs.len(), 6);
+    let has = |figure: usize, found: f64| {
+        own.iter().any(|read| is_near(found, read[figure], f64::from(256 << 10)))
+    };
+    for run in runs {
+        let name = format!("{} {}", run.backend, run.round);
+        assert!(has(2, run.bytes), "{name}: {} at the end, {own:?}", run.bytes);
+        let peak = run.peak_bytes.unwrap();
+        assert!(peak >= run.bytes && peak >= 30e6, "{name}: peak {peak}");
+        // The program's own most, and at most what a list of blocks needs while it is cut.
+        assert!((0.98..1.1).contains(&(peak / own[0][0])), "{name}: peak {peak}, {own:?}");
+        assert!(run.processor_ns.unwrap() > 1e7 && run.faults.unwrap() > 5000.0, "{name}");
+        let at = |mark: &str| {
+            let of_run = |row: &&LiveRow| {
+                row.mark == mark && row.backend == run.backend && row.round == run.round
+            };
+            rows.iter().find(of_run).unwrap().bytes
+        };
+        assert!(has(0, at("full")), "{name}: {} at `full`, {own:?}", at("full"));
+        assert!(has(1, at("half")), "{name}: {} at `half`, {own:?}", at("half"));
+    }
+    let text = printed(&output);
+    assert!(text.contains("resident anonymous memory at its marks"), "{text}");
+    assert!(text.contains("in life, malloc instead of pymalloc: "), "{text}");
+}
+
+/// The replay of a recording beside the program, with native memory, large blocks that are never
+/// touched, and threads.
+#[test]
+fn the_replay_predicts_the_memory() {
+    const MIXED: &str = r#"
+import threading
+untouched = [bytes(4 << 20) for _ in range(20)]
+held = []
+def work():
+    mine = [bytearray(n % 700 + 600) for n in range(20_000)]
+    held.append(mine[::7])
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+    thread.join()
+print(len(held), sum(len(block) for block in untouched))
+"#;
+    let Some(python) = interpreters::any() else { return };
+    let place = Place::new();
+    let (app, trace) = (place.python(MIXED), place.path("app.trace"));
+    expect(0, heaplay().args(["record", "-o"]).arg(&trace).arg("--").arg(&python).arg(&app));
+    let specs = "pymalloc,malloc,malloc:MALLOC_ARENA_MAX=1";
+    let output = finish(
+        place
+            .live()
+            .args(["-b", specs, "-r", "3", "--trace"])
+            .arg(&trace)
+            .arg("--")
+            .arg(&python)
+            .arg(&app),
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let rows = place.rows();
+    for spec in specs.split(',') {
+        let of = |is_predicted: bool| {
+            rows.iter().filter(move |row| {
+                row.backend == spec
+                    && row.mark.is_empty()
+                    && (row.round == "predicted") == is_predicted
+            })
+        };
+        assert_eq!((of(true).count(), of(false).count()), (2, 3), "{spec}");
+        let predicted = of(true).next().unwrap();
+        // The most memory of a run of 0.2 s is sampled each 2 ms.
+        let is_right = |figure: fn(&LiveRow) -> f64| {
+            of(false).any(|row| is_near(figure(predicted), figure(row), f64::from(1 << 20)))
+        };
+        assert!(is_right(|row| row.bytes), "{spec} at the end: {}", both(&output));
+        assert!(is_right(|row| row.peak_bytes.unwrap()), "{spec} at the peak: {}", both(&output));
+        assert!(predicted.peak_bytes.unwrap() < 60e6, "80 MiB were never touched");
+    }
+    assert!(printed(&output).contains("as predicted"), "{}", both(&output));
+}
+
+#[test]
+fn a_backend_that_the_program_did_not_have_is_no_figure() {
+    let Some(python) = interpreters::any() else { return };
+    let place = Place::new();
+    let app = place.python("print(sum(range(1000)))");
+    let live = |backends: &str, options: &[&str]| {
+        let mut command = place.live();
+        command.args(["-r", "1", "-b", backends, "--"]).arg(&python).args(options).arg(&app);
+        let output = finish(&mut command);
+        (output.status.code(), both(&output))
+    };
+    // Nobody can have these; the others are measured.
+    let (code, text) = live("pymalloc,bump,pymalloc:arena=1MiB", &[]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("not measured: bump: no library of it can be loaded"), "{text}");
+    assert!(text.contains("the interpreter has this setting from its build"), "{text}");
+    assert_eq!(place.rows().len(), 1);
+    // Another version's pymalloc.
+    let (code, text) = live("malloc,pymalloc@3.7", &[]);
+    if !text.contains("CPython 3.7,") {
+        assert!(code == Some(2) && text.contains("whose pymalloc is another one"), "{text}");
+    }
+    // Python leaves its variables out.
+    let (code, text) = live("pymalloc,malloc", &["-E"]);
+    assert!(code == Some(2) && text.contains("PYTHONMALLOC=malloc did not take"), "{text}");
+    // The linker goes on without a library that it does not find.
+    let library = place.path("libnone.so");
+    let (code, text) = live(&format!("pymalloc,so:{}", library.display()), &[]);
+    assert!(code == Some(2) && text.contains("libnone.so"), "{text}");
+    // What all are compared with cannot be had.
+    let (code, text) = live("malloc,pymalloc", &["-E"]);
+    assert!(
+        code == Some(2) && text.contains("under malloc, with which all are compared"),
+        "{text}"
+    );
+    if let Some(name) = libraries::installed("libjemalloc.so.2") {
+        let (code, text) = live("pymalloc,jemalloc", &[]);
+        assert!(code == Some(0) && text.contains("jemalloc"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn another_output_or_another_end_is_reported() {
+    let Some(python) = interpreters::any() else { return };
+    let place = Place::new();
+    let differs = "import os, sys\nmalloc = os.environ.get('PYTHONMALLOC', 'default')\n";
+    let live = |text: &str| {
+        let app = place.python(text);
+        let mut command = place.live();
+        command.args(["-r", "2", "-b", "pymalloc,malloc", "--"]).arg(&python).arg(app);
+        both(&finish(&mut command))
+    };
+    let text = live(&format!("{differs}print(malloc)"));
+    assert!(text.contains("warning: under malloc: another standard output, in 2 of 2"), "{text}");
+    let text = live(&format!("{differs}print('a', file=sys.stderr)\nsys.exit(malloc == 'malloc')"));
+    assert!(text.contains("exit status: 1 instead of exit status: 0"), "{text}");
+    assert!(text.contains("standard error ends: a"), "{text}");
+    let text = live("import os\nprint(os.getpid())");
+    assert!(text.contains("the program does not do the same in each run"), "{text}");
+    assert!(!text.contains("warning"), "{text}");
+    let text = live("print('the same')");
+    assert!(!text.contains("another"), "{text}");
+}
+
+/// Programs that do not end: until a mark, and for a time.
+#[test]
+fn a_server_is_measured_until_a_mark_or_for_a_time() {
+    const SERVES: &str = r#"
+import signal, sys, time, heaplay
+blocks = [bytes(1000) for _ in range(20_000)]
+heaplay.mark("loaded")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+while True:
+    time.sleep(0.01)
+"#;
+    let Some(python) = interpreters::any() else { return };
+    let place = Place::new();
+    let app = place.python(SERVES);
+    let live = |options: &[&str]| {
+        let mut command = place.live();
+        command.args(options).args(["-r", "2", "-b", "pymalloc,malloc", "--"]);
+        let output = finish(command.arg(&python).arg(&app));
+        (output.status.code(), both(&output))
+    };
+    for options in [["--until-mark", "loaded"], ["--for", "0.5"]] {
+        let (code, text) = live(&options);
+        assert_eq!(code, Some(0), "{text}");
+        let rows = place.rows();
+        let runs: Vec<&LiveRow> = rows.iter().filter(|row| row.mark.is_empty()).collect();
+        assert_eq!(runs.len(), 4);
+        assert!(runs.iter().all(|run| (20e6..60e6).contains(&run.bytes)), "{text}");
+    }
+    // It ends before the mark comes.
+    let app = place.python("print(1)");
+    let mut command = place.live();
+    command.args(["--until-mark", "never", "-r", "1", "--"]).arg(&python).arg(app);
+    let text = expect(2, &mut command);
+    assert!(text.contains("ended before the mark `never`"), "{text}");
+}
+
+/// Rounds go on until a plain difference is decided, and no longer.
+#[test]
+fn rounds_end_when_the_difference_is_clear() {
+    const C: &str = r"
+#include <stdlib.h>
+#include <string.h>
+int main(void) {
+    /* Blocks over the threshold are mapped and unmapped each time. */
+    for (int at = 0; at < 3000; at++) {
+        char *volatile block = malloc(400000);
+        memset(block, 1, 400000);
+        free(block);
+    }
+    return 0;
+}";
+    let place = Place::new();
+    let Some(program) = compiler::program(place.0.path(), "maps", C, &["-O1"]) else { return };
+    let specs = "malloc:MALLOC_MMAP_THRESHOLD_=64K,malloc:MALLOC_MMAP_THRESHOLD_=8M";
+    let output = finish(place.live().args(["--budget", "60", "-b", specs, "--"]).arg(&program));
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains(": faster"), "{text}");
+    assert!(text.contains("service file:"), "{text}");
+    let rounds = place.rows().len() / 2;
+    assert!((6..=50).contains(&rounds), "{rounds} rounds\n{text}");
+}
+
+#[test]
+fn bad_input_is_refused_before_anything_runs() {
+    let place = Place::new();
+    let refused = |code: i32, options: &[&str], message: &str| {
+        let mut command = heaplay();
+        command.arg("live").args(options).current_dir(place.0.path());
+        let output = finish(&mut command);
+        let text = errors(&output);
+        assert_eq!(output.status.code(), Some(code), "{options:?}: {text}");
+        assert!(text.contains(message), "{options:?}: {text}");
+    };
+    refused(127, &["--", "no-such-program"], "no-such-program");
+    refused(2, &["-b", "bump,null", "--", "true"], "a program can have none of these");
+    refused(2, &["-b", "mallloc", "--", "true"], "mallloc");
+    refused(2, &["--trace", "none.trace", "--", "true"], "none.trace");
+    refused(2, &["-o", "none/rows.csv", "--", "true"], "none/rows.csv");
+    refused(2, &["--budget", "0", "--", "true"], "--budget");
+    refused(2, &["--for", "x", "--", "true"], "expected seconds");
+    refused(2, &["--until-mark", "a;b", "--", "true"], "no `;`");
+    refused(2, &[], "PROGRAM");
+    let text = Path::new("app.py");
+    fs::write(place.path("app.py"), "print(1)").unwrap();
+    refused(126, &["--", &format!("./{}", text.display())], "is not executable");
+    if compiler::program(place.0.path(), "fixed", "int main(void) { return 0; }", &["-static"])
+        .is_some()
+    {
+        refused(2, &["-b", "malloc", "--", "./fixed"], "static");
+    } else {
+        skip("cc", "no C compiler for a static program");
+    }
+}
