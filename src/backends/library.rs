@@ -202,8 +202,9 @@ const MIMALLOC_ENDS: [&[(&str, &str)]; 2] = [
 /// with memory never returned. `None` for a library whose file has no name that is known, and where
 /// the spec sets the delay.
 pub(super) fn delay_ends(spec: &BackendSpec) -> Option<[BackendSpec; 2]> {
-    let path = fs::canonicalize(spec.path()?).unwrap_or_else(|_| PathBuf::from(spec.path()?));
-    let name = path.file_name()?.to_string_lossy().into_owned();
+    let path = spec.path()?;
+    let file = fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
+    let name = file.file_name()?.to_string_lossy().into_owned();
     let ends = if name.contains("jemalloc") {
         JEMALLOC_ENDS
     } else if name.contains("mimalloc") {
