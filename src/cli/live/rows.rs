@@ -7,10 +7,11 @@ use anyhow::Context;
 
 use super::prediction::Predictions;
 use crate::live::LiveRuns;
+use crate::stats;
 
 /// The columns. A row with an empty mark has the whole run: memory at its end. A row with a mark has
-/// the figures until then, and no peak. The rows of the round `predicted` have the memory of the
-/// replay: its least, then its most.
+/// the figures until then, and no peak. The rows of the round `predicted` have the memory that is
+/// predicted, its least, then its most, and the processor time of the replay with first touch.
 const COLUMNS: [&str; 9] = [
     "backend",
     "round",
@@ -49,10 +50,11 @@ impl Rows {
     ) -> anyhow::Result<()> {
         for runs in all {
             let Some(predicted) = predictions.of(&runs.candidate.name) else { continue };
+            let calls_ns = stats::median(&predicted.touch_ns).map(|ns| ns as u64);
             for end in 0..2 {
                 let bytes = |range: [f64; 2]| Some(range[end] as u64);
                 let [peak, end] = [bytes(predicted.peak_bytes), bytes(predicted.end_bytes)];
-                let figures = [None, None, None, None, peak, end];
+                let figures = [calls_ns, None, None, None, peak, end];
                 self.row(&runs.candidate.name, "predicted", "", &figures)?;
             }
         }
