@@ -67,7 +67,9 @@ impl CellPart<'_> {
             Pass::Latency => {
                 Isolated::BOTH.map(|half| CellPart { cell, isolated: Some(half) }).to_vec()
             }
-            Pass::Time | Pass::Footprint | Pass::Touch => vec![CellPart { cell, isolated: None }],
+            Pass::Time | Pass::Footprint | Pass::Touch | Pass::Traversal => {
+                vec![CellPart { cell, isolated: None }]
+            }
         }
     }
 
@@ -120,7 +122,7 @@ fn needs_more(cell: &CellKey, workload: &Workload, context: &BatchContext<'_>) -
     let (profile, limit_bytes) = (workload.program.profile(), context.settings.memory_bytes);
     let fits = ChildFailure::of_footprint(profile, &cell.backend, limit_bytes);
     fits.err()
-        .filter(|_| matches!(cell.pass, Pass::Footprint | Pass::Touch))
+        .filter(|_| matches!(cell.pass, Pass::Footprint | Pass::Touch | Pass::Traversal))
         .map(|failure| failure.to_string())
 }
 

@@ -4,7 +4,7 @@ use super::operations::scope_of;
 use super::page_rows;
 use crate::backends::{Backend, PoolFigure, Varies};
 use crate::program::{Action, Outline};
-use crate::replay::{self, Footprint, LatencyResult, ThreadCounts, TimeResult};
+use crate::replay::{self, Footprint, LatencyResult, ThreadCounts, TimeResult, TraversalResult};
 use crate::results::{CellKey, Chunk, Latency, Manifest, Metric, Run, Sample, Scope, Variation};
 
 /// Collects the rows of one cell.
@@ -67,6 +67,37 @@ impl<'a> CellRows<'a> {
         self.count(Metric::Calls, found.calls);
         self.count(Metric::FirstTouchNanoseconds, found.processor_ns);
         self.count(Metric::FirstTouchFaults, found.faults);
+    }
+
+    /// The rows of a traversal pass.
+    pub fn traversal(&mut self, outline: &Outline, found: Option<TraversalResult>) {
+        self.count(Metric::Calls, outline.calls);
+        let Some(found) = found else { return };
+        self.threads(outline, found.threads);
+        self.count(Metric::TraversalObjects, found.objects);
+        if found.visits == 0 {
+            return;
+        }
+        for (metric, spent_ns) in
+            [Metric::TraversalNanoseconds, Metric::TraversalReverseNanoseconds]
+                .into_iter()
+                .zip(found.walks_ns)
+        {
+            self.put(Scope::All, metric, spent_ns as f64 / found.visits as f64);
+        }
+        let metrics = [Metric::TraversalLines, Metric::TraversalPages, Metric::TraversalHugePages];
+        for (metric, count) in metrics.into_iter().zip(found.distinct) {
+            self.count(metric, count);
+        }
+        let metrics = [
+            Metric::TraversalStepsInLine,
+            Metric::TraversalStepsInPage,
+            Metric::TraversalStepsInHugePage,
+            Metric::TraversalStepsFarther,
+        ];
+        for (metric, count) in metrics.into_iter().zip(found.steps) {
+            self.count(metric, count);
+        }
     }
 
     /// The rows of a latency pass.

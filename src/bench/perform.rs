@@ -257,6 +257,7 @@ fn measure(
     let pass = match task.cell.pass {
         Pass::Time => PassJob::Time,
         Pass::Touch => PassJob::Touch,
+        Pass::Traversal => PassJob::Traversal,
         Pass::Latency => PassJob::Latency {
             clock: &clock,
             isolated: task.isolated.unwrap_or(Isolated::Even),
@@ -281,6 +282,7 @@ fn measure(
             rows.threads(&outline, found.threads);
             rows.touch(&found);
         }
+        PassResult::Traversal(found) => rows.traversal(&outline, found),
         PassResult::Latency(found) => {
             rows.threads(&outline, found.threads);
             rows.latency(*found);

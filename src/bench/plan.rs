@@ -28,7 +28,9 @@ pub fn batches(cells: &[CellKey], demand: impl Fn(&str) -> TraceDemand) -> Vec<B
         let timed = match a.pass {
             Pass::Time => true,
             Pass::Latency => demand(&a.trace).stored_calls <= LATENCY_TOGETHER,
-            Pass::Touch => demand(&a.trace).live_peak_bytes <= TOUCH_TOGETHER_BYTES,
+            Pass::Touch | Pass::Traversal => {
+                demand(&a.trace).live_peak_bytes <= TOUCH_TOGETHER_BYTES
+            }
             Pass::Footprint => false,
         };
         timed && a.pass == b.pass && a.trace == b.trace && a.repetition == b.repetition

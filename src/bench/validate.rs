@@ -33,7 +33,7 @@ fn figure(cell: &CellKey, tables: &Run, op: Scope, metric: Metric) -> Option<f64
 
 /// The figures that follow from the program itself.
 fn expected(pass: Pass, profile: &Profile) -> Vec<(Scope, Metric, u64)> {
-    if matches!(pass, Pass::Time | Pass::Touch) {
+    if matches!(pass, Pass::Time | Pass::Touch | Pass::Traversal) {
         return vec![(Scope::All, Metric::Calls, profile.total_calls())];
     }
     let calls = |action: Action| (scope_of(action), Metric::Calls, profile.calls[action as usize]);

@@ -2,7 +2,7 @@
 //!
 //! `calls.rs` is the hot loop; `probe.rs` is the contract of what observes it. The passes are
 //! `time.rs` (with `first_touch.rs`), `latency.rs` (with `ticks.rs` and `histogram.rs`) and
-//! `footprint/`; `pass.rs` selects one. `touched.rs` says which bytes of a block the program touched. `iterations.rs` replays a program several times for the regression check. `verify.rs` and
+//! `footprint/`, and `traversal.rs`; `pass.rs` selects one. `touched.rs` says which bytes of a block the program touched. `iterations.rs` replays a program several times for the regression check. `verify.rs` and
 //! `contract.rs` check the rules of allocators; `address_trace.rs` writes where every block lies.
 //!
 //! `threads/` makes each call on the thread that made it: one call at a time in recorded order, or all
@@ -32,6 +32,7 @@ mod ticks;
 mod time;
 mod time_slice;
 mod touched;
+mod traversal;
 mod usage;
 mod verify;
 
@@ -62,4 +63,5 @@ pub use threads::{
 };
 pub use ticks::{Isolated, Ticks};
 pub use time::{TimeResult, time};
+pub use traversal::TraversalResult;
 pub use verify::verify;

@@ -8,6 +8,7 @@ use super::footprint::{Footprint, ProgramPace, footprint};
 use super::latency::{LatencyResult, latency};
 use super::ticks::Isolated;
 use super::time::{TimeResult, time, touch_time};
+use super::traversal::{TraversalResult, traversal};
 use crate::backends::Backend;
 use crate::program::{AllocationSites, Feed};
 
@@ -17,6 +18,8 @@ pub enum PassJob<'a> {
     Time,
     /// Processor time of the loop with a write to each new block.
     Touch,
+    /// What walking the blocks costs.
+    Traversal,
     /// Service times of single calls.
     Latency {
         /// The clock of single calls.
@@ -44,6 +47,8 @@ pub enum PassResult {
     Time(TimeResult),
     /// Of a touch pass.
     Touch(TimeResult),
+    /// Of a traversal pass; `None` where the backend backs no memory.
+    Traversal(Option<TraversalResult>),
     /// Of a latency pass.
     Latency(Box<LatencyResult>),
     /// Of a footprint pass.
@@ -65,6 +70,9 @@ impl PassJob<'_> {
         Ok(match self {
             PassJob::Time => PassResult::Time(time(feed, backend, await_time_slice)?),
             PassJob::Touch => PassResult::Touch(touch_time(feed, backend, await_time_slice)?),
+            PassJob::Traversal => {
+                PassResult::Traversal(traversal(feed, backend, await_time_slice)?)
+            }
             PassJob::Latency { clock, isolated, buckets } => {
                 let found = latency(feed, backend, clock, isolated, buckets, await_time_slice)?;
                 PassResult::Latency(Box::new(found))

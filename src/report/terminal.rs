@@ -1,5 +1,6 @@
 //! The summary as tables for the terminal, in Markdown, so that it can be pasted into a discussion.
 
+use super::chart::placement;
 use super::figures::{
     BackendFigures, ResidentFigure, TraceReport, WINDOWS, call_text, seen_text, short_site,
     slow_calls, worst_windows,
@@ -46,6 +47,9 @@ pub fn summary(run: &Run) -> String {
             text += &format!("{}.\n", pages_written(trace_report.trace));
         }
         text += &left_by_trim(trace_report);
+        if let Some(chart) = placement(trace_report) {
+            text += &format!("{}\n", chart.caption.title);
+        }
         text += &slowest(trace_report);
         if let Some(sentence) = trace_report.instructions() {
             text += &format!("\n{sentence}\n");

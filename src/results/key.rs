@@ -15,11 +15,14 @@ pub enum Pass {
     Footprint,
     /// As the time pass, with a write to each new block.
     Touch,
+    /// Live blocks walked in the order of their births.
+    Traversal,
 }
 
 impl Pass {
     /// All passes, in the order in which they are run.
-    pub const ALL: [Pass; 4] = [Pass::Footprint, Pass::Time, Pass::Touch, Pass::Latency];
+    pub const ALL: [Pass; 5] =
+        [Pass::Footprint, Pass::Time, Pass::Touch, Pass::Traversal, Pass::Latency];
 
     /// The name used in tables and options.
     pub fn name(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Pass {
             Pass::Latency => "latency",
             Pass::Footprint => "footprint",
             Pass::Touch => "touch",
+            Pass::Traversal => "traversal",
         }
     }
 }

@@ -216,6 +216,27 @@ metrics! {
          touch pass: page faults are in it";
     FirstTouchFaults: "first_touch_faults", "faults", Reported,
         "page faults during the same loop";
+    TraversalNanoseconds: "traversal_nanoseconds", "ns", Timed,
+        "processor time of a visit, traversal pass: live blocks of one kind chained in the order of \
+         their births, first births first";
+    TraversalReverseNanoseconds: "traversal_reverse_nanoseconds", "ns", Timed,
+        "the same, last births first";
+    TraversalObjects: "traversal_objects", "objects", Trace,
+        "objects in the chains of the traversal pass, over all moments";
+    TraversalLines: "traversal_lines", "cache lines", Reported,
+        "distinct cache lines of 64 bytes on which the objects of a chain begin, over all chains";
+    TraversalPages: "traversal_pages", "pages", Reported,
+        "distinct pages of 4 KiB on which they begin";
+    TraversalHugePages: "traversal_huge_pages", "huge pages", Reported,
+        "distinct huge pages of 2 MiB on which they begin";
+    TraversalStepsInLine: "traversal_steps_in_line", "steps", Reported,
+        "steps to the next object that lead to the same or an adjacent cache line";
+    TraversalStepsInPage: "traversal_steps_in_page", "steps", Reported,
+        "other steps within a page of 4 KiB";
+    TraversalStepsInHugePage: "traversal_steps_in_huge_page", "steps", Reported,
+        "other steps within a huge page of 2 MiB";
+    TraversalStepsFarther: "traversal_steps_farther", "steps", Reported,
+        "all other steps to the next object";
     WallNanoseconds: "wall_nanoseconds", "ns", Reported,
         "wall time of the same loop, without the pauses between time slices";
     Preemptions: "preemptions", "switches", Reported,

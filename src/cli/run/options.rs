@@ -18,7 +18,7 @@ pub struct RunArgs {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "footprint,time,touch,latency",
+        default_value = "footprint,time,touch,traversal,latency",
         value_parser = parse_pass
     )]
     pub passes: Vec<Pass>,

@@ -13,6 +13,7 @@ use super::latency_percentiles::{self, LatencyPercentilesChart};
 use super::page_fullness::{self, PageFullnessChart};
 use super::page_retention::{self, PageRetentionChart};
 use super::page_retention_at_marks::{self, PageRetentionAtMarksChart};
+use super::placement::{self, PlacementChart};
 use super::scorecard::{self, ScorecardChart};
 use super::sizes_and_rounding::{self, SizesAndRoundingChart};
 use super::throughput::{self, ThroughputChart};
@@ -67,6 +68,7 @@ charts! {
     PageFullness(PageFullnessChart),
     PageRetention(PageRetentionChart),
     PageRetentionAtMarks(PageRetentionAtMarksChart),
+    Placement(PlacementChart),
     Scorecard(ScorecardChart),
     SizesAndRounding(SizesAndRoundingChart),
     Throughput(ThroughputChart),
@@ -117,6 +119,7 @@ pub const CHARTS: &[ChartKind] = &[
     kind!(sizes_and_rounding),
     kind!(page_retention),
     kind!(page_retention_at_marks),
+    kind!(placement),
 ];
 
 /// A chart of a trace by itself: its name, and its description where there is something to show.

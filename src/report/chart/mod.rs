@@ -19,6 +19,7 @@ mod list;
 mod page_fullness;
 mod page_retention;
 mod page_retention_at_marks;
+mod placement;
 mod scale;
 mod scorecard;
 mod sizes_and_rounding;
@@ -51,6 +52,7 @@ pub use page_retention_at_marks::{
     PageRetentionAtMarksChart, RetentionMoment, RetentionPanel, RetentionPart,
     table as retention_table,
 };
+pub use placement::{DISTANCES, PlacementChart, PlacementRow, describe as placement};
 pub use scale::{Scale, tick_text};
 pub use scorecard::{
     QUESTION as SCORECARD_QUESTION, READING as SCORECARD_READING, ScorecardChart, ScorecardColumn,

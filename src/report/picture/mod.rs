@@ -20,6 +20,7 @@ mod page_retention;
 mod page_retention_at_marks;
 mod panel;
 mod phases;
+mod placement;
 mod scorecard;
 mod size_numbers;
 mod sizes_and_rounding;

@@ -1,0 +1,267 @@
+//! The traversal pass: what a program pays for walking its objects where an allocator placed them.
+//!
+//! At even moments of the trace, live blocks of one kind are chained in the order of their births,
+//! by pointers inside the blocks, and the chain is walked. A kind is a type where the trace names
+//! types, else a size. So a garbage collector walks its list of objects, and a program a list of
+//! records. The walk depends on each load, as theirs does.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::ops::Range;
+
+use super::calls::{Slots, Tables, replay};
+use super::error::ReplayError;
+use super::probe::{Done, Probe};
+use super::threads::{RecordedOrder, ThreadCounts};
+use super::usage::{processor_ns, processor_pair_ns};
+use crate::backends::Backend;
+use crate::program::{Action, Feed, Program};
+
+/// Moments at which blocks are walked; the last is the end of the trace.
+const MOMENTS: u64 = 24;
+/// Walks of a chain at a moment, in each direction.
+const WALKS: usize = 3;
+/// Kinds that are walked at a moment, those with the most live blocks.
+const KINDS: usize = 8;
+/// A kind with fewer live blocks fits the nearest cache with any allocator.
+const LEAST_BLOCKS: usize = 256;
+/// A block holds the pointer to the next.
+const LEAST_BYTES: usize = size_of::<*mut c_void>();
+/// A block's first cache line, page and huge page, as shifts of its address.
+const SHIFTS: [u32; 3] = [6, 12, 21];
+
+/// What walking cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TraversalResult {
+    /// Calls made.
+    pub calls: u64,
+    /// Objects in all chains.
+    pub objects: u64,
+    /// Visits in each direction: objects times walks.
+    pub visits: u64,
+    /// Processor time of the walks, ns: first births first, and last births first.
+    pub walks_ns: [u64; 2],
+    /// Distinct cache lines, pages of 4 KiB and huge pages of 2 MiB that the objects of a chain begin
+    /// on, added up over the chains.
+    pub distinct: [u64; 3],
+    /// Steps to the next object by distance: to the same or an adjacent cache line, within the page,
+    /// within the huge page, farther.
+    pub steps: [u64; 4],
+    /// The threads that made the calls.
+    pub threads: ThreadCounts,
+}
+
+/// A live block.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    address: usize,
+    birth: u64,
+    /// The number of its type and 2^40, or its size; 0 for none that is walked.
+    kind: u64,
+}
+
+/// Follows where the blocks are.
+struct Places<'a> {
+    program: &'a Program,
+    by_slot: &'a mut [Place],
+}
+
+impl Probe for Places<'_> {
+    type Mark = ();
+
+    fn before(&mut self) {}
+
+    fn after(&mut self, (): (), done: Done) {
+        let Some(place) = self.by_slot.get_mut(done.slot) else { return };
+        *place = Place::default();
+        if done.action == Action::Free || done.size < LEAST_BYTES {
+            return;
+        }
+        let at = done.index - self.program.first() as usize;
+        let kind = match self.program.kind(at) as u64 {
+            0 => done.size as u64,
+            kind => kind + (1 << 40),
+        };
+        *place = Place { address: done.new as usize, birth: done.index as u64, kind };
+    }
+}
+
+/// Replays a program once, and walks its blocks at even moments. `None` for a backend that backs no
+/// memory. `await_time_slice` is called before each walk and each part of the replay.
+///
+/// # Errors
+/// The backend gives no memory, a part does not arrive, or no further time slice will come.
+pub fn traversal<'a>(
+    feed: impl Into<Feed<'a>>,
+    backend: &dyn Backend,
+    mut await_time_slice: impl FnMut() -> Result<(), ReplayError>,
+) -> Result<Option<TraversalResult>, ReplayError> {
+    let mut feed = feed.into();
+    if !backend.backs_memory() {
+        return Ok(None);
+    }
+    let calls = feed.calls() as u64;
+    let tables = Tables::of(feed.outline(), backend);
+    let mut slots = Slots::of(feed.outline());
+    let mut order = RecordedOrder::new(feed.outline(), backend);
+    let mut by_slot = vec![Place::default(); feed.outline().slots];
+    let mut walker = Walker { pair_ns: processor_pair_ns(), ..Walker::default() };
+    let mut moment = 1;
+    while let Some(part) = feed.next_part()? {
+        let first = part.first();
+        let mut made = 0;
+        while made < part.instructions().len() {
+            let next = calls * moment / MOMENTS;
+            let end = (next.saturating_sub(first) as usize).clamp(made, part.instructions().len());
+            await_time_slice()?;
+            let range: Range<usize> = made..end;
+            order.run(part, range, |segment| {
+                let mut places = Places { program: part, by_slot: &mut by_slot };
+                replay(part, &tables, &mut slots, segment, &mut places)
+            })?;
+            made = end;
+            if first + made as u64 >= next {
+                walker.walk(&by_slot, &mut await_time_slice)?;
+                moment += 1;
+            }
+        }
+    }
+    let mut found = walker.found;
+    found.calls = calls;
+    found.threads = order.counts();
+    Ok(Some(found))
+}
+
+#[derive(Default)]
+struct Walker {
+    found: TraversalResult,
+    /// The reading of an empty clock pair.
+    pair_ns: u64,
+}
+
+impl Walker {
+    /// Chains and walks the kinds with the most blocks.
+    fn walk(
+        &mut self,
+        by_slot: &[Place],
+        mut await_time_slice: impl FnMut() -> Result<(), ReplayError>,
+    ) -> Result<(), ReplayError> {
+        for mut chain in chains(by_slot) {
+            self.look_at(&chain);
+            for direction in 0..2 {
+                await_time_slice()?;
+                let head = link(&chain);
+                let began = processor_ns();
+                for _ in 0..WALKS {
+                    std::hint::black_box(visit(head));
+                }
+                let spent_ns = (processor_ns() - began).saturating_sub(self.pair_ns);
+                self.found.walks_ns[direction] += spent_ns;
+                chain.reverse();
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts where the objects of a chain lie.
+    fn look_at(&mut self, chain: &[usize]) {
+        self.found.objects += chain.len() as u64;
+        self.found.visits += (chain.len() * WALKS) as u64;
+        for (count, shift) in self.found.distinct.iter_mut().zip(SHIFTS) {
+            let mut units: Vec<usize> = chain.iter().map(|address| address >> shift).collect();
+            units.sort_unstable();
+            units.dedup();
+            *count += units.len() as u64;
+        }
+        for step in chain.windows(2) {
+            let [from, to] = [step[0], step[1]];
+            let class = if (from >> 6).abs_diff(to >> 6) <= 1 {
+                0
+            } else if from >> 12 == to >> 12 {
+                1
+            } else if from >> 21 == to >> 21 {
+                2
+            } else {
+                3
+            };
+            self.found.steps[class] += 1;
+        }
+    }
+}
+
+/// The addresses of the blocks of each kind that is walked, in the order of their births.
+fn chains(by_slot: &[Place]) -> Vec<Vec<usize>> {
+    let mut kinds: HashMap<u64, Vec<(u64, usize)>> = HashMap::new();
+    for place in by_slot.iter().filter(|place| place.kind > 0) {
+        kinds.entry(place.kind).or_default().push((place.birth, place.address));
+    }
+    let mut kinds: Vec<(u64, Vec<(u64, usize)>)> =
+        kinds.into_iter().filter(|(_, blocks)| blocks.len() >= LEAST_BLOCKS).collect();
+    // The same kinds for each backend, whatever the map's order is.
+    kinds.sort_by_key(|(kind, blocks)| (std::cmp::Reverse(blocks.len()), *kind));
+    kinds.truncate(KINDS);
+    let in_order = |(_, mut blocks): (u64, Vec<(u64, usize)>)| {
+        blocks.sort_unstable();
+        blocks.into_iter().map(|(_, address)| address).collect()
+    };
+    kinds.into_iter().map(in_order).collect()
+}
+
+/// Writes into each block the address of the next; the first block.
+#[expect(unsafe_code, reason = "the blocks are linked in place, as a program links its objects")]
+fn link(chain: &[usize]) -> *mut c_void {
+    let next = chain.iter().skip(1).map(|address| *address as *mut c_void);
+    for (&from, to) in chain.iter().zip(next.chain([std::ptr::null_mut()])) {
+        // SAFETY: the block is live, has at least the bytes of a pointer, and is the replay's own.
+        // Allocators align blocks of this size to a pointer.
+        unsafe { (from as *mut *mut c_void).write_unaligned(to) };
+    }
+    chain.first().map_or(std::ptr::null_mut(), |address| *address as *mut c_void)
+}
+
+/// Walks a chain. Returns its length.
+#[expect(unsafe_code, reason = "follows the pointers that `link` wrote")]
+#[inline(never)]
+fn visit(head: *mut c_void) -> usize {
+    let (mut at, mut count) = (head, 0);
+    while !at.is_null() {
+        // SAFETY: `link` wrote a pointer into each live block of the chain, null into the last.
+        at = unsafe { at.cast::<*mut c_void>().read_unaligned() };
+        count += 1;
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_has_each_block_once() {
+        let mut blocks = vec![[0_u64; 4]; 1000];
+        let addresses: Vec<usize> =
+            blocks.iter_mut().map(|block| block.as_mut_ptr() as usize).rev().collect();
+        assert_eq!(visit(link(&addresses)), 1000);
+        assert_eq!(visit(link(&[])), 0);
+    }
+
+    #[test]
+    fn kinds_with_most_blocks_are_walked_in_the_order_of_birth() {
+        let place = |kind, birth| Place { address: birth as usize * 64, birth, kind };
+        let mut places: Vec<Place> = (0..600).map(|at| place(1 + at % 2, 1000 - at)).collect();
+        places.extend((0..100).map(|at| place(9, at)));
+        places.push(Place::default());
+        let found = chains(&places);
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [300, 300]);
+        assert!(found.iter().all(|chain| chain.is_sorted()));
+    }
+
+    #[test]
+    fn steps_and_lines_are_counted() {
+        let mut walker = Walker::default();
+        walker.look_at(&[0, 64, 128, 2048, 8192, 4 << 20]);
+        assert_eq!(walker.found.steps, [2, 1, 1, 1]);
+        assert_eq!(walker.found.distinct, [6, 3, 2]);
+        assert_eq!((walker.found.objects, walker.found.visits), (6, 18));
+    }
+}
