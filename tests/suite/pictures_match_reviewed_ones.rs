@@ -13,8 +13,8 @@ use crate::support::made_up_traces;
 use crate::support::process::{repository, scratch};
 use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport, TraceShape, draw};
 
-/// The charts of memory. Charts of time have other tests: each golden picture has to be reviewed.
-const MEMORY: [&str; 7] = [
+/// The charts of memory, and of where it lies. Charts of time have other tests: each golden picture has to be reviewed.
+const MEMORY: [&str; 8] = [
     "where-memory-went",
     "footprint-overlay",
     "heap-map",
@@ -22,6 +22,7 @@ const MEMORY: [&str; 7] = [
     "sizes-and-rounding",
     "page-retention",
     "page-retention-at-marks",
+    "placement",
 ];
 
 fn golden() -> PathBuf {

@@ -354,3 +354,57 @@ fn bad_input_is_refused_before_anything_runs() {
         skip("cc", "no C compiler for a static program");
     }
 }
+
+/// The touch pass has the page faults of memory that is returned and taken again. The traversal pass
+/// walks more pages where an allocator mixes sizes.
+#[test]
+fn passes_with_touches_and_walks_show_what_a_program_pays() {
+    let place = Place::new();
+    let trace = place.path("maps.csv");
+    let mut text = String::from("event,op,size,lifetime\n");
+    for at in 0..2000 {
+        text += &format!("{},malloc,400000,1\n", 2 * at);
+    }
+    fs::write(&trace, text).unwrap();
+    let run = |specs: &str, trace: &Path, passes: &str| {
+        let folder = place.path("run");
+        drop(fs::remove_dir_all(&folder));
+        let mut command = heaplay();
+        command.arg("run").arg(trace).args(["-b", specs, "--passes", passes, "-r", "3", "-o"]);
+        expect(0, command.arg(&folder));
+        heaplay::results::Run::load(&folder).unwrap()
+    };
+    use heaplay::results::{Metric, Scope};
+    let mapped = "malloc:MALLOC_MMAP_THRESHOLD_=64K";
+    let kept = "malloc:MALLOC_MMAP_THRESHOLD_=8M,MALLOC_TRIM_THRESHOLD_=64M";
+    let found = run(&format!("{mapped},{kept}"), &trace, "time,touch");
+    let value = |spec: &str, metric| {
+        heaplay::stats::median(&found.values("maps", spec, Scope::All, metric)).unwrap()
+    };
+    // 98 pages of each block come from the kernel anew, or are the same ones.
+    let faults = [mapped, kept].map(|spec| value(spec, Metric::FirstTouchFaults));
+    assert!((190_000.0..250_000.0).contains(&faults[0]), "{faults:?}");
+    assert!(faults[1] < 2000.0, "{faults:?}");
+    let touched = [mapped, kept].map(|spec| value(spec, Metric::FirstTouchNanoseconds));
+    assert!(touched[0] > 2.0 * touched[1], "{touched:?}");
+    // Blocks of two sizes in turn: an allocator that separates sizes has each on half the pages.
+    let mixed = place.path("mixed.csv");
+    let mut text = String::from("event,op,size,lifetime\n");
+    for at in 0..40_000 {
+        text += &format!("{at},malloc,{},\n", if at % 2 == 0 { 64 } else { 480 });
+    }
+    fs::write(&mixed, text).unwrap();
+    let found = run("malloc,pymalloc,null", &mixed, "traversal");
+    let value = |spec: &str, metric| found.values("mixed", spec, Scope::All, metric)[0];
+    let objects = ["malloc", "pymalloc"].map(|spec| value(spec, Metric::TraversalObjects));
+    // 24 moments, each with so many blocks of both sizes as there are by then.
+    assert_eq!(objects, [500_000.0; 2]);
+    let pages = ["malloc", "pymalloc"].map(|spec| value(spec, Metric::TraversalPages));
+    // malloc: a pair takes 80 and 496 bytes, and both chains begin on each page. pymalloc: pools of
+    // one size, 64 and 8 to a page of 4096 bytes less 48.
+    let expected = [500_000.0 * 576.0 / 4096.0, 250_000.0 / 63.0 + 250_000.0 / 8.0];
+    for (found, expected) in pages.iter().zip(expected) {
+        assert!((found / expected - 1.0).abs() < 0.02, "{pages:?}, {expected}");
+    }
+    assert!(found.values("mixed", "null", Scope::All, Metric::TraversalObjects).is_empty());
+}

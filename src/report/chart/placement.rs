@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::axis::Axis;
 use super::contract::{About, Caption};
-use super::heap_series::shown_peak;
 use super::scale::Scale;
 use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
 use crate::results::{Metric, Scope};
@@ -83,12 +82,13 @@ pub fn describe(trace_report: &TraceReport) -> Option<PlacementChart> {
         return None;
     }
     let plotted = format!(
-        "`{}`.  Left: processor time of a visit, first births first; the bar is the range over the \
-         repetitions, the ring is last births first.  Right: distance to the next object.",
+        "`{}`.  Left: processor time of a visit, first births first; the pale end is the range over \
+         the repetitions, the ring is last births first.  Right: distance to the next object.",
         trace_report.trace.name
     );
     let times = |row: &PlacementRow| row.visit_ns[2].max(row.reverse_ns.unwrap_or(0.0));
-    let most = shown_peak(&rows.iter().map(times).collect::<Vec<f64>>()).max(0.1) * 1.1;
+    // The factor between two allocators is the point, so none is cut off.
+    let most = rows.iter().map(times).fold(0.1, f64::max) * 1.12;
     let scale = Scale::Linear { from: 0.0, to: most };
     Some(PlacementChart {
         caption: Caption::new(verdict(&rows), plotted, &READING),

@@ -5,7 +5,7 @@ use super::frame::{HEADING, LEFT, RIGHT, SMALL, STRONG, TINY, frame};
 use super::panel::Panel;
 use crate::report::chart::{DISTANCES, PlacementChart, PlacementRow, Scale, tick_text};
 use crate::report::palette::{
-    AXIS, Colour, EXTERNAL_FRAGMENTATION, GRID, INK, LIVE, ROUNDING, WHITE, WORSE,
+    AXIS, Colour, EXTERNAL_FRAGMENTATION, INK, LIVE, ROUNDING, WHITE, WORSE,
 };
 use crate::units::{figure3, percent};
 
@@ -32,7 +32,7 @@ pub fn draw(chart: &PlacementChart) -> Canvas {
         across: Scale::Linear { from: 0.0, to: 100.0 },
         ..panel
     };
-    let step = ((panel.bottom - panel.top) / chart.rows.len() as f64).min(120.0);
+    let step = ((panel.bottom - panel.top) / chart.rows.len() as f64).min(140.0);
     axes(&mut canvas, chart, &panel, &shares);
     for (at, row) in chart.rows.iter().enumerate() {
         let y = panel.top + step * (at as f64 + 0.5);
@@ -51,7 +51,7 @@ fn axes(canvas: &mut Canvas, chart: &PlacementChart, panel: &Panel, shares: &Pan
         canvas.rectangle(x, panel.top - 20.0, x + 12.0, panel.top - 8.0, colour);
         x += 18.0 + canvas.text(x + 17.0, panel.top - 9.0, name, TINY, Anchor::Left) + 14.0;
     }
-    let heading = "pages by 100";
+    let heading = "pages by 100 objects";
     canvas.text(RIGHT, panel.top - 34.0, heading, SMALL, Anchor::Right);
     for (panel, label) in [(panel, chart.time_axis.label.as_str()), (shares, "% of the steps")] {
         let ticks = panel.across.ticks(6);
@@ -68,24 +68,20 @@ fn visit(canvas: &mut Canvas, panel: &Panel, row: &PlacementRow, y: f64, step: f
     let kind = STRONG.sized((step * 0.5).min(17.0));
     let (name, kind) = fitted(&row.backend.name, kind, 11.0, 200.0);
     canvas.text(panel.left - 12.0, y + kind.size * 0.36, &name, kind, Anchor::Right);
-    let end = panel.across.end();
-    let [middle, low, high] = row.visit_ns.map(|ns| panel.x(ns.min(end)));
-    canvas.line(&[(panel.left, y), (low, y)], Stroke::solid(1.0, GRID));
-    canvas.bar(low, high, y, 7.0, row.backend.colour.pale(0.68));
-    canvas.disc(middle, y, 7.0, row.backend.colour);
-    let mut right = high.max(middle + 7.0);
+    let half = (step * 0.24).min(14.0);
+    let [middle, low, high] = row.visit_ns.map(|ns| panel.x(ns));
+    canvas.rectangle(low, y - half, high, y + half, row.backend.colour.pale(0.68));
+    canvas.rectangle(panel.left, y - half, middle, y + half, row.backend.colour);
+    let mut right = high.max(middle);
     if let Some(reverse_ns) = row.reverse_ns {
-        let x = panel.x(reverse_ns.min(end));
+        let x = panel.x(reverse_ns);
+        canvas.disc(x, y, 6.0, WHITE);
         canvas.ring(x, y, 5.0, 1.6, INK);
-        right = right.max(x + 5.0);
+        right = right.max(x + 6.0);
     }
     let text = figure3(row.visit_ns[0]);
-    let text = if row.visit_ns[0] > end { format!("▶ {text}") } else { text };
     let kind = STRONG.sized(15.0_f64.min(step * 0.5));
-    let width = text_width(&text, kind);
-    let x = (right + 8.0).min(panel.right - width);
-    canvas.rectangle(x - 2.0, y - 9.0, x + width + 2.0, y + 9.0, WHITE);
-    canvas.text(x, y + 5.0, &text, kind, Anchor::Left);
+    canvas.text(right + 8.0, y + 5.0, &text, kind, Anchor::Left);
 }
 
 fn distances(canvas: &mut Canvas, panel: &Panel, row: &PlacementRow, y: f64, step: f64) {

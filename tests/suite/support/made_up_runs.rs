@@ -171,6 +171,9 @@ pub fn run(wish: &Wish) -> Run {
             latency(&mut run, wish, trace, name, habits, &mut dice);
             let mut own = Dice::new(wish.seed + 41 * at as u64 + 11 * place as u64);
             tail(&mut run, wish, trace, name, habits, &mut own);
+            if *name != "null" {
+                walks(&mut run, wish, trace, name, habits);
+            }
             outcomes(&mut run, wish, trace, name);
         }
     }
@@ -544,6 +547,40 @@ fn time(
             metric: Metric::TimeNanoseconds,
             value: total,
         });
+    }
+}
+
+/// The passes with first touch and traversal: what is slow per call places its objects badly.
+fn walks(run: &mut Run, wish: &Wish, trace: &str, name: &str, habits: Habits) {
+    let visit = 3.0 + habits.nanoseconds * habits.nanoseconds / 90.0;
+    let far = (habits.nanoseconds / 80.0).min(0.9);
+    for repetition in 0..wish.repetitions {
+        let mut row = |pass, metric, value| {
+            run.measurements.push(Measurement {
+                trace: trace.to_owned(),
+                backend: name.to_owned(),
+                pass,
+                repetition,
+                op: Scope::All,
+                metric,
+                value,
+            });
+        };
+        let drift = 0.95 + 0.03 * f64::from(repetition % 4);
+        let touch = wish.calls as f64 * (habits.nanoseconds + 6.0) * drift;
+        row(Pass::Touch, Metric::FirstTouchNanoseconds, touch);
+        for (metric, value) in [
+            (Metric::TraversalNanoseconds, visit * drift),
+            (Metric::TraversalReverseNanoseconds, visit * drift * 1.1),
+            (Metric::TraversalObjects, 1e6),
+            (Metric::TraversalPages, 3e4 + far * 4e5),
+            (Metric::TraversalStepsInLine, 4e5 * (1.0 - far)),
+            (Metric::TraversalStepsInPage, 6e5 * (1.0 - far)),
+            (Metric::TraversalStepsInHugePage, 7e5 * far),
+            (Metric::TraversalStepsFarther, 3e5 * far),
+        ] {
+            row(Pass::Traversal, metric, value);
+        }
     }
 }
 
