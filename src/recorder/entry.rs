@@ -128,6 +128,27 @@ pub fn enter() -> Option<CallEntry> {
     })
 }
 
+/// Enters as the only thread of the process; `false` where there are several, or inside a hook.
+#[inline(always)]
+pub fn enter_as_only_thread() -> bool {
+    let state = STATE.get();
+    // SAFETY: as in `enter`.
+    unsafe {
+        let may_enter = (*state).is_single_threaded.read_volatile() != 0 && !(*state).is_busy;
+        if may_enter {
+            (*state).is_busy = true;
+        }
+        may_enter
+    }
+}
+
+/// Leaves what [`enter_as_only_thread`] entered, while the recording goes on.
+#[inline(always)]
+pub fn leave_as_only_thread() {
+    // SAFETY: entered as the only thread, and no allocator starts a thread.
+    unsafe { (*STATE.get()).is_busy = false };
+}
+
 /// Writes to the stream from a function that is no hook of a domain, and may be called inside one.
 pub fn between(work: impl FnOnce(&mut Stream)) {
     // SAFETY: libc's byte stays mapped. Inside a hook no code holds the stream while the real
@@ -138,9 +159,9 @@ pub fn between(work: impl FnOnce(&mut Stream)) {
 }
 
 /// Runs `work` under the lock, unless a hook of this thread is at work.
-pub fn outside_of_hooks(work: impl FnOnce()) {
+pub fn outside_of_hooks(work: impl FnOnce(&mut Stream)) {
     if let Some(entry) = enter() {
-        entry.write(|_, _| work());
+        entry.write(|stream, _| work(stream));
         entry.leave();
     }
 }
@@ -192,7 +213,9 @@ unsafe extern "C" fn thread_ends(rounds: *mut c_void) {
         let name = system::thread_name();
         stream::lock();
         // SAFETY: the lock is held.
-        unsafe { stream::get() }.thread_death(number, &name);
+        let stream = unsafe { stream::get() };
+        stream.thread_death(number, &name);
+        memory::sample_peak(stream);
         stream::unlock();
     }
 }

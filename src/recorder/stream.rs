@@ -9,7 +9,7 @@
 //! file is opened by name for each chunk and closed again. So programs that close or count all
 //! descriptors never meet one of the recorder's.
 
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::interpreters::Interpreters;
@@ -189,6 +189,22 @@ impl Stream {
         }
     }
 
+    /// Writes a call that needs one word and no time stamp, by the thread of the call before. Returns
+    /// `false` where a call needs more, or `block` is null; then nothing is written.
+    #[inline(always)]
+    pub fn short_call(&mut self, tag: u64, size: usize, block: *mut c_void) -> bool {
+        let address = block as u64;
+        let is_short = self.cursor != self.limit && fits(size as u64, address) && address != 0;
+        if is_short {
+            // SAFETY: cursor < limit, inside the mapped tail.
+            unsafe {
+                self.cursor.write_volatile(call(tag, size as u64, address));
+                self.cursor = self.cursor.add(1);
+            }
+        }
+        is_short
+    }
+
     /// Writes that a block ends, or that a realloc gives it up.
     #[inline(always)]
     pub fn end(&mut self, thread: u32, gives_up: bool, address: u64) {
@@ -225,6 +241,32 @@ impl Stream {
         }
     }
 
+    /// Nanoseconds since the recording began.
+    pub fn now_ns(&self) -> u64 {
+        monotonic_ns().wrapping_sub(self.start_ns)
+    }
+
+    /// Whether a log is open.
+    pub fn is_recording(&self) -> bool {
+        !self.tail.is_null()
+    }
+
+    /// Notes the resident memory of a sample, if it is the highest so far.
+    pub fn note_sampled_peak(&mut self, resident: u64) {
+        if !self.header.is_null() {
+            // SAFETY: the header is mapped.
+            let most = unsafe { self.header.add(field::SAMPLED_PEAK).read_volatile() };
+            self.set(field::SAMPLED_PEAK, most.max(resident));
+        }
+    }
+
+    /// Notes the highest resident memory of the process, if the samples began with the process.
+    pub fn note_peak(&mut self, resident: u64) {
+        if self.flags & flag::LATE == 0 {
+            self.set(field::PEAK, resident);
+        }
+    }
+
     /// Writes what the program asks of its allocator.
     pub fn request(&mut self, thread: u32, kind: u64, value: u64) {
         if thread != self.thread {
@@ -257,6 +299,7 @@ impl Stream {
 
     #[cold]
     fn switch_thread(&mut self, thread: u32) {
+        native::end_short_path();
         if self.note(control(Control::Thread, u64::from(thread))) {
             self.thread = thread;
         }

@@ -336,9 +336,9 @@ fn sizes_sites_and_times() {
 #[test]
 fn a_tail_that_was_appended_is_read_once() {
     let folder = TempDir::new().unwrap();
-    let words: Vec<u64> = (0..20_000).map(|n| malloc(3, 80 + n * 16)).collect();
+    let words: Vec<u64> = (0..40_000).map(|n| malloc(3, 80 + n * 16)).collect();
     let rows = log(&folder, &words).survey().unwrap().rows;
-    assert_eq!(rows, 20_000);
+    assert_eq!(rows, 40_000);
     let path = folder.path().join("log");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[field::TAIL * 8..field::TAIL * 8 + 8].copy_from_slice(&0u64.to_ne_bytes());
