@@ -50,7 +50,9 @@ mod process;
 mod process_survey;
 mod quote;
 mod raw;
+mod raw_fold;
 mod raw_items;
+mod raw_words;
 mod rep;
 mod rmm;
 mod salvage;
@@ -84,6 +86,8 @@ pub use process::{
     ThreadNumbers, ThreadRecord,
 };
 pub use raw::{RawLog, RecordingEnding, Survey};
+pub use raw_fold::fold_oldest;
+pub use raw_words::Fold;
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
 pub use statistics::{
