@@ -2,9 +2,9 @@
 //!
 //! The program runs unchanged: it has its own arguments, stdin, stdout, stderr, signals and exit
 //! code. Errors that can be found before its start are found then. `record/program.rs` finds the
-//! program, `record/child.rs` runs it, `record/newest.rs` limits its log to the newest part, `record/library.rs` writes the embedded recorder, and
-//! `record/limits.rs` has the options of the recording. `record/recorder.rs` is the verb for
-//! processes that heaplay does not start.
+//! program, `record/child.rs` runs it, and `record/newest.rs` limits its log to the newest part.
+//! `record/library.rs` writes the embedded recorder, and `record/limits.rs` has the options of the
+//! recording. `record/recorder.rs` is the verb for processes that heaplay does not start.
 
 #[macro_use]
 mod notes;

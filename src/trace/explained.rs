@@ -184,7 +184,7 @@ pub fn explained_warnings(
         ));
     }
     let bytes = |name: &str| fact(name).parse::<u64>().unwrap_or(0);
-    let (unsampled, peak) = (bytes("unsampled_peak_bytes"), bytes("resident_peak_bytes"));
+    let (unsampled, peak) = (bytes("unsampled_peak_bytes"), bytes("process_peak_bytes"));
     if unsampled >= SMALL_BYTES && unsampled as f64 > (1.0 - ENOUGH_SHARE) * peak as f64 {
         warnings.push(format!(
             "for a moment the process held {} more than in any sample of its memory; the peak is \
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_peak_above_all_samples_is_a_warning_where_it_is_large() {
         let warnings = |unsampled: u64, peak: u64| {
-            let facts = [("unsampled_peak_bytes", unsampled), ("resident_peak_bytes", peak)];
+            let facts = [("unsampled_peak_bytes", unsampled), ("process_peak_bytes", peak)];
             let facts = facts.map(|(name, bytes)| (name.to_owned(), bytes.to_string()));
             explained_warnings(&BTreeMap::from(facts), &ProcessRecord::NONE)
         };

@@ -450,7 +450,7 @@ impl RawLog {
         }
         fact("lost_events", self.lost_events.to_string());
         if let Some((peak, sampled)) = self.resident_peaks {
-            fact("resident_peak_bytes", peak.to_string());
+            fact("process_peak_bytes", peak.to_string());
             fact("unsampled_peak_bytes", peak.saturating_sub(sampled).to_string());
         }
         fact("unseen_frees", survey.unseen_frees.to_string());

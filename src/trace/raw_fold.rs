@@ -20,6 +20,10 @@ use super::event::TraceError;
 use super::raw_words::layout::{self, Control, field, request, tag};
 use super::raw_words::{Fold, LogWords, number};
 
+/// A block of a fold has its time to this part of the time of the whole fold, and at most twice that
+/// after many folds. More time stamps would make a fold large.
+const TIMES_A_FOLD: u64 = 4096;
+
 /// Folds the oldest part of a log that takes more than `most_bytes` on the disk. Half of that stays
 /// as the newest part. Returns the new fold, or `None` where the log is not so large.
 ///
@@ -271,7 +275,7 @@ impl FoldState {
             Some(Control::Arena) => drop(self.arenas.remove(&second)),
             Some(Control::File | Control::Site | Control::Chain | Control::Module)
             | Some(Control::Caller) => self.definitions.extend(entry),
-            // What the program asked of its allocator once is over.
+            // A request to trim has had its effect.
             Some(Control::Request) | None => {}
         }
     }
@@ -292,7 +296,11 @@ impl FoldState {
         start_ns = start_ns.max(words.time_ns);
         self.write_definitions(&mut words, &blocks, start_ns);
         let mut caller = FIRST_CALLER;
+        let tolerance_ns = self.time_ns / TIMES_A_FOLD;
         for (address, block) in &blocks {
+            if block.time_ns > words.stamp_ns + tolerance_ns {
+                words.push_to_block_end(&[], padding(caller), words.time_ns);
+            }
             words.switch(&mut caller, block.caller, block.time_ns);
             words.push_block(*address, block);
         }
@@ -311,11 +319,7 @@ impl FoldState {
         }
         last.extend(self.wide_size.map(|size| layout::word(tag::ASIDE, layout::IS_WIDE | size)));
         last.extend(&self.incomplete);
-        words.push_to_block_end(
-            &last,
-            layout::word(tag::ASIDE, u64::from(caller.site)),
-            self.time_ns,
-        );
+        words.push_to_block_end(&last, padding(caller), self.time_ns);
         (FoldWords { words: words.words, live_blocks: blocks.len() as u64 }, self.time_ns)
     }
 
@@ -345,6 +349,11 @@ impl FoldState {
     }
 }
 
+/// A word that changes nothing: the present site once more.
+fn padding(caller: CallState) -> u64 {
+    layout::word(tag::ASIDE, u64::from(caller.site))
+}
+
 /// Words that follow a control word.
 fn words_after(word: u64) -> usize {
     let text_words = ((word & 0xFF_FFFF) as usize).div_ceil(8);
@@ -370,6 +379,8 @@ fn address(word: u64) -> u64 {
 struct FoldWriter {
     words: Vec<u64>,
     time_ns: u64,
+    /// The last time stamp.
+    stamp_ns: u64,
 }
 
 impl FoldWriter {
@@ -377,6 +388,7 @@ impl FoldWriter {
         self.time_ns = self.time_ns.max(time_ns);
         if self.words.len().is_multiple_of(layout::BLOCK_WORDS) {
             self.words.push(layout::STAMP | self.time_ns);
+            self.stamp_ns = self.time_ns;
         }
         self.words.push(word);
     }

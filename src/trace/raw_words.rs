@@ -141,6 +141,11 @@ impl LogWords {
             }
             None => (None, 0, 0),
         };
+        if fold.is_none() && end_chunk > 0 && LogWords::is_released(&mut file)? {
+            return Err(io::Error::other(
+                "the oldest part of this raw log is in a file of its name and .fold, which is missing",
+            ));
+        }
         let chunk = layout::TAIL_BYTES as u64;
         let chunk_bytes = end_chunk.saturating_sub(first_chunk).saturating_mul(chunk);
         let first = first_chunk.saturating_add(1).saturating_mul(chunk);
@@ -150,6 +155,16 @@ impl LogWords {
             words.seek_to_tail()?;
         }
         Ok((words, fold_words))
+    }
+
+    /// Whether the first chunk was given back to the file system. Its first word is a time stamp, and
+    /// so not zero.
+    fn is_released(file: &mut File) -> io::Result<bool> {
+        let mut first = [u8::MAX; 8];
+        file.seek(SeekFrom::Start(LogWords::START + layout::TAIL_BYTES as u64))?;
+        // A copy that was cut off may have no chunk.
+        let got = file.read(&mut first)?;
+        Ok(got == first.len() && first == [0; 8])
     }
 
     /// Byte offset of the tail.

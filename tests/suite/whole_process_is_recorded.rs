@@ -407,7 +407,7 @@ fn peaks_between_two_calls_are_sampled_or_reported() {
     let most = trace.process.memory.iter().map(|sample| sample.anonymous_bytes).max().unwrap();
     assert!((100 << 20..104 << 20).contains(&most), "{most}");
     assert!(bytes(&trace, "unsampled_peak_bytes") < 1 << 20);
-    assert!((100 << 20..110 << 20).contains(&bytes(&trace, "resident_peak_bytes")));
+    assert!((100 << 20..110 << 20).contains(&bytes(&trace, "process_peak_bytes")));
     assert_success(&finish(place.recording(&[]).arg(&program).arg("more")));
     let trace = place.trace();
     let unsampled = bytes(&trace, "unsampled_peak_bytes");
