@@ -9,6 +9,7 @@ use core::cell::Cell;
 use core::ffi::c_void;
 
 use crate::placement;
+use crate::rawlog::tag;
 use crate::shared::ProcessState;
 use crate::stream::{self, Stream};
 use crate::system::{self, symbol};
@@ -255,6 +256,13 @@ impl CallEntry {
         size: usize,
         block: *mut c_void,
     ) {
+        // SAFETY: the only thread.
+        if !SITES
+            && matches!(self, CallEntry::OnlyThread)
+            && unsafe { stream::get() }.plain_call(tag + DOMAIN as u64, size, block)
+        {
+            return;
+        }
         self.write(|stream, thread| {
             if SITES {
                 // SAFETY: `write` gives exclusive access; mem and obj are called with the GIL held.
@@ -271,6 +279,15 @@ impl CallEntry {
     /// Writes that a block ends, or that a realloc gives it up.
     #[inline(always)]
     pub fn death<const SITES: bool>(self, gives_up: bool, block: *mut c_void) {
+        // SAFETY: the only thread.
+        if !SITES
+            && !gives_up
+            && matches!(self, CallEntry::OnlyThread)
+            && !memory::may_be_large(block.addr())
+            && unsafe { stream::get() }.plain_call(tag::FREE, 0, block)
+        {
+            return;
+        }
         self.write(|stream, thread| {
             if SITES {
                 // SAFETY: `write` gives exclusive access.

@@ -51,6 +51,8 @@ pub struct Stream {
     interpreter: u32,
     /// Whether the process has several interpreters, each with a heap.
     has_interpreters: bool,
+    /// Whether a call of the only thread needs no word before it.
+    is_plain: bool,
     interpreters: Option<Interpreters>,
     state: StreamState,
     limits: RecordingLimits,
@@ -86,6 +88,7 @@ static STREAM: ProcessState<Stream> = ProcessState::new(Stream {
     site: 0,
     interpreter: 0,
     has_interpreters: false,
+    is_plain: false,
     interpreters: None,
     state: StreamState::Off,
     limits: RecordingLimits::NONE,
@@ -205,6 +208,12 @@ impl Stream {
         is_short
     }
 
+    /// Writes a call of the only thread as [`Stream::short_call`] does, if it needs no word before it.
+    #[inline(always)]
+    pub fn plain_call(&mut self, tag: u64, size: usize, block: *mut c_void) -> bool {
+        self.is_plain && self.short_call(tag, size, block)
+    }
+
     /// Writes that a block ends, or that a realloc gives it up.
     #[inline(always)]
     pub fn end(&mut self, thread: u32, gives_up: bool, address: u64) {
@@ -300,6 +309,7 @@ impl Stream {
     #[cold]
     fn switch_thread(&mut self, thread: u32) {
         native::end_short_path();
+        self.is_plain = false;
         if self.note(control(Control::Thread, u64::from(thread))) {
             self.thread = thread;
         }
@@ -394,6 +404,7 @@ impl Stream {
             {
                 self.has_interpreters = true;
             }
+            self.is_plain = self.thread == 1 && !self.has_interpreters;
             // SAFETY: a block of the mapped tail lies before the cursor.
             unsafe {
                 self.cursor.write_volatile(STAMP | now);

@@ -435,7 +435,7 @@ fn live_blocks(log: &RawLog) -> (Vec<String>, Vec<String>) {
     })
     .unwrap();
     live.sort();
-    let newest = newest.split_off(newest.len() - 2000);
+    let newest = newest.split_off(newest.len() - 1000);
     (live, newest)
 }
 
@@ -445,7 +445,7 @@ fn live_blocks(log: &RawLog) -> (Vec<String>, Vec<String>) {
 fn a_folded_log_has_the_same_live_blocks_and_newest_calls() {
     for seed in 1..9 {
         let folder = TempDir::new().unwrap();
-        let log = log(&folder, &made_up_words(seed, 105_000));
+        let log = log(&folder, &made_up_words(seed, 120_000));
         let whole = live_blocks(&log);
         assert!(whole.0.len() > 200);
         // The log has three chunks of 256 KiB and a tail.
