@@ -901,7 +901,7 @@ fn limits_end_the_recording_and_not_the_program() {
     assert!(trace.rows.iter().all(|row| row.time_ns < 200_000_000));
 
     // Blocks from before the recording have no row. Their frees are counted.
-    for options in [&["--start-at-mark", "middle"][..], &["--start-after", "0.2", "--sites=2"]] {
+    for options in [&["--start-at-mark", "middle"][..], &["--start-after", "0.4", "--sites=2"]] {
         let (trace, message) = run(options);
         let unseen: u64 = trace.fact("unseen_frees").parse().unwrap();
         assert!((1000..90_000).contains(&unseen), "{options:?}: {unseen}");
