@@ -13,9 +13,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
+use std::hash::BuildHasherDefault;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use super::blocks::AddressHasher;
 use super::event::TraceError;
 use super::raw_words::layout::{self, Control, field, request, tag};
 use super::raw_words::{Fold, LogWords, number};
@@ -142,7 +144,7 @@ struct FoldState {
     /// Arenas by base: the number of the birth, and the entry.
     arenas: HashMap<u64, (u64, Entry)>,
     arena_births: u64,
-    live: HashMap<u64, FoldedBlock>,
+    live: HashMap<u64, FoldedBlock, BuildHasherDefault<AddressHasher>>,
     /// The unfinished realloc of each thread and interpreter, with its old block.
     given_up: BTreeMap<(u32, u32), (u64, Option<FoldedBlock>)>,
     /// How much of large blocks was resident, where their ends have not come.
@@ -214,7 +216,9 @@ impl FoldState {
         }
         self.count_call();
         self.live.remove(&address);
-        self.resident.remove(&address);
+        if !self.resident.is_empty() {
+            self.resident.remove(&address);
+        }
     }
 
     fn birth(&mut self, code: u64, word: u64) {
