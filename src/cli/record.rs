@@ -2,15 +2,16 @@
 //!
 //! The program runs unchanged: it has its own arguments, stdin, stdout, stderr, signals and exit
 //! code. Errors that can be found before its start are found then. `record/program.rs` finds the
-//! program, `record/child.rs` runs it, `preload.rs` writes the embedded recorder, and
-//! `record/limits.rs` has the options of the recording. `record/recorder.rs` is the verb for
-//! processes that heaplay does not start.
+//! program, `record/child.rs` runs it, and `record/newest.rs` limits its log to the newest part.
+//! `preload.rs` writes the embedded recorder, and `record/limits.rs` has the options of the
+//! recording. `record/recorder.rs` is the verb for processes that heaplay does not start.
 
 #[macro_use]
 mod notes;
 mod attach;
 mod child;
 pub(super) mod limits;
+mod newest;
 pub(super) mod program;
 mod recorder;
 
@@ -23,11 +24,12 @@ use anyhow::{Context, bail};
 
 use self::attach::Attachment;
 use self::limits::LimitArgs;
+use self::newest::{NewestPart, RetainedPart};
 use self::program::{CannotStart, ProgramKind};
 pub use self::recorder::RecorderArgs;
 use super::preload::{Library, RECORDER};
 use crate::environment::LD_PRELOAD;
-use crate::trace::{Creation, Header, RawLog, RecordingEnding, Survey};
+use crate::trace::{Creation, Fold, Header, RawLog, RecordingEnding, Survey};
 use crate::units::{plain_bytes, with_commas};
 
 /// Records every allocation of a program, from its start: any dynamically linked program, and of a
@@ -47,6 +49,10 @@ pub struct RecordArgs {
     /// With --domains python, start PROGRAM even if it is neither a Python nor a known launcher
     #[arg(long)]
     any_program: bool,
+    /// Which part of a raw log stays when it grows past --max-bytes. `newest` records to the end. The
+    /// trace then begins with the blocks that were live before its newest calls
+    #[arg(long, value_enum, value_name = "PART", default_value_t, requires = "max_bytes")]
+    keep: RetainedPart,
     /// Run nothing: make traces of raw logs. Such logs come from an interrupted recording, or from a
     /// process whose parent is not heaplay (see `heaplay recorder`). The logs stay in place
     #[arg(
@@ -84,7 +90,7 @@ impl RecordArgs {
         check_output(&self.output)?;
         if !self.recover.is_empty() {
             let mut logs = Vec::new();
-            for raw in &self.recover {
+            for raw in self.recover.iter().filter(|raw| !Fold::is_name(raw)) {
                 logs.push((raw.clone(), RawLog::open(raw)?));
             }
             logs.sort_by_key(|(_, log)| log.start_ns);
@@ -112,18 +118,28 @@ impl RecordArgs {
         };
         let library = Library::beside(RECORDER, &self.output)?;
         let logs = Logs::beside(&self.output)?;
+        let mut limits = self.limits.clone();
+        let watch = match self.keep {
+            RetainedPart::First => None,
+            RetainedPart::Newest => {
+                Some(NewestPart::begin(logs.clone(), limits.take_bytes_for_newest()?)?)
+            }
+        };
         let exit = child::run(child::ChildCommand {
             name,
             path: &program.path,
             arguments,
             preload: library.preload(std::env::var_os(LD_PRELOAD).as_deref()),
-            order: self.limits.order(
+            order: limits.order(
                 std::process::id(),
                 program.kind != ProgramKind::Python,
                 logs.base().as_os_str(),
             ),
         })?;
         drop(library);
+        if let Some(watch) = watch {
+            watch.end();
+        }
         let root = Some(u64::from(exit.pid));
         let stop_at = self.limits.stop_at_mark();
         let collection = Collection {
@@ -161,6 +177,9 @@ impl RecordArgs {
 impl RecordArgs {
     /// Records a process that runs already.
     fn attach(self, pid: u32) -> anyhow::Result<ExitCode> {
+        if self.keep == RetainedPart::Newest {
+            bail!("--attach records the first part; leave out --keep newest");
+        }
         if self.limits.has_start_or_mark() {
             bail!(
                 "--attach begins at once and knows no marks; leave out --start-… and --stop-at-mark"
@@ -216,7 +235,7 @@ impl Collection<'_> {
         for (path, log) in &empty {
             let Some(reason) = self.reason_for_nothing(log) else { continue };
             if !self.leaves_raw {
-                drop(fs::remove_file(path));
+                drop(remove_log(path));
             }
             let program = log.program.join(" ");
             if self.root == Some(log.pid) && matches!(log.ending, RecordingEnding::Refused(_)) {
@@ -258,7 +277,7 @@ impl Collection<'_> {
                     path.display()
                 );
             } else if !self.leaves_raw {
-                fs::remove_file(path).with_context(|| path.display().to_string())?;
+                remove_log(path).with_context(|| path.display().to_string())?;
             } else if self.root.is_some() {
                 print_note!("heaplay: raw log: {}", path.display());
             }
@@ -280,7 +299,7 @@ impl Collection<'_> {
         });
         if !self.leaves_raw {
             for (path, _) in &others {
-                drop(fs::remove_file(path));
+                drop(remove_log(path));
             }
         }
         wanted
@@ -309,6 +328,12 @@ impl Collection<'_> {
             _ => None,
         }
     }
+}
+
+/// Removes a raw log, and its fold where it has one.
+fn remove_log(path: &Path) -> std::io::Result<()> {
+    drop(fs::remove_file(Fold::path_of(path)));
+    fs::remove_file(path)
 }
 
 /// Whether a process runs, and is no zombie.
@@ -343,6 +368,7 @@ fn name_of(output: &Path, pid: u64, taken: &mut Vec<u64>) -> PathBuf {
 }
 
 /// The raw logs of this run, beside the output on the same disk.
+#[derive(Clone)]
 struct Logs {
     directory: PathBuf,
     prefix: OsString,
@@ -366,21 +392,29 @@ impl Logs {
         self.directory.join(&self.prefix)
     }
 
-    /// All logs, in the order in which their processes started.
-    fn read(&self) -> anyhow::Result<Vec<(PathBuf, RawLog)>> {
-        let context = || self.directory.display().to_string();
+    /// The paths of all logs.
+    fn paths(&self) -> std::io::Result<Vec<PathBuf>> {
         let prefix = self.prefix.as_encoded_bytes();
-        let mut logs = Vec::new();
-        for entry in fs::read_dir(&self.directory).with_context(context)? {
-            let entry = entry.with_context(context)?;
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
             let rest = entry.file_name();
             let is_ours =
                 rest.as_encoded_bytes().strip_prefix(prefix).is_some_and(|r| r.starts_with(b"."));
-            if !is_ours {
-                continue;
+            if is_ours && !Fold::is_name(&entry.path()) {
+                paths.push(entry.path());
             }
-            match RawLog::open(&entry.path()) {
-                Ok(log) => logs.push((entry.path(), log)),
+        }
+        Ok(paths)
+    }
+
+    /// All logs, in the order in which their processes started.
+    fn read(&self) -> anyhow::Result<Vec<(PathBuf, RawLog)>> {
+        let context = || self.directory.display().to_string();
+        let mut logs = Vec::new();
+        for path in self.paths().with_context(context)? {
+            match RawLog::open(&path) {
+                Ok(log) => logs.push((path, log)),
                 Err(error) => print_note!("heaplay: left out: {error}"),
             }
         }
@@ -452,6 +486,9 @@ fn report(log: &RawLog, output: &Path, survey: &Survey) {
         );
     }
     let facts = log.header(survey).facts;
+    if let Some(text) = facts.get("newest") {
+        print_note!("heaplay: {text}");
+    }
     if let Some(text) = facts.get("explained") {
         print_note!("heaplay: {text}");
     }

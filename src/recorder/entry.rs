@@ -9,6 +9,7 @@ use core::cell::Cell;
 use core::ffi::c_void;
 
 use crate::placement;
+use crate::rawlog::tag;
 use crate::shared::ProcessState;
 use crate::stream::{self, Stream};
 use crate::system::{self, symbol};
@@ -128,6 +129,27 @@ pub fn enter() -> Option<CallEntry> {
     })
 }
 
+/// Enters as the only thread of the process; `false` where there are several, or inside a hook.
+#[inline(always)]
+pub fn enter_as_only_thread() -> bool {
+    let state = STATE.get();
+    // SAFETY: as in `enter`.
+    unsafe {
+        let may_enter = (*state).is_single_threaded.read_volatile() != 0 && !(*state).is_busy;
+        if may_enter {
+            (*state).is_busy = true;
+        }
+        may_enter
+    }
+}
+
+/// Leaves what [`enter_as_only_thread`] entered, while the recording goes on.
+#[inline(always)]
+pub fn leave_as_only_thread() {
+    // SAFETY: entered as the only thread, and no allocator starts a thread.
+    unsafe { (*STATE.get()).is_busy = false };
+}
+
 /// Writes to the stream from a function that is no hook of a domain, and may be called inside one.
 pub fn between(work: impl FnOnce(&mut Stream)) {
     // SAFETY: libc's byte stays mapped. Inside a hook no code holds the stream while the real
@@ -138,9 +160,9 @@ pub fn between(work: impl FnOnce(&mut Stream)) {
 }
 
 /// Runs `work` under the lock, unless a hook of this thread is at work.
-pub fn outside_of_hooks(work: impl FnOnce()) {
+pub fn outside_of_hooks(work: impl FnOnce(&mut Stream)) {
     if let Some(entry) = enter() {
-        entry.write(|_, _| work());
+        entry.write(|stream, _| work(stream));
         entry.leave();
     }
 }
@@ -192,7 +214,9 @@ unsafe extern "C" fn thread_ends(rounds: *mut c_void) {
         let name = system::thread_name();
         stream::lock();
         // SAFETY: the lock is held.
-        unsafe { stream::get() }.thread_death(number, &name);
+        let stream = unsafe { stream::get() };
+        stream.thread_death(number, &name);
+        memory::sample_peak(stream);
         stream::unlock();
     }
 }
@@ -232,6 +256,13 @@ impl CallEntry {
         size: usize,
         block: *mut c_void,
     ) {
+        // SAFETY: the only thread.
+        if !SITES
+            && matches!(self, CallEntry::OnlyThread)
+            && unsafe { stream::get() }.plain_call(tag + DOMAIN as u64, size, block)
+        {
+            return;
+        }
         self.write(|stream, thread| {
             if SITES {
                 // SAFETY: `write` gives exclusive access; mem and obj are called with the GIL held.
@@ -248,6 +279,15 @@ impl CallEntry {
     /// Writes that a block ends, or that a realloc gives it up.
     #[inline(always)]
     pub fn death<const SITES: bool>(self, gives_up: bool, block: *mut c_void) {
+        // SAFETY: the only thread.
+        if !SITES
+            && !gives_up
+            && matches!(self, CallEntry::OnlyThread)
+            && !memory::may_be_large(block.addr())
+            && unsafe { stream::get() }.plain_call(tag::FREE, 0, block)
+        {
+            return;
+        }
         self.write(|stream, thread| {
             if SITES {
                 // SAFETY: `write` gives exclusive access.

@@ -11,10 +11,11 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::entry::{self, CallEntry, enter};
 use crate::placement::{self, DomainHooks, GENERATIONS, PyMemAllocatorEx};
 use crate::rawlog::{start, tag};
+use crate::unwind::{self, CallerStack};
 use crate::{arenas, memory, native, python, sites, stream, system};
 
 /// The number of the domain libc in the log.
-const LIBC: u64 = 3;
+pub const LIBC: u64 = 3;
 /// The alignment that every block has without asking, in bytes.
 const PLAIN_ALIGNMENT_BYTES: usize = 16;
 
@@ -55,6 +56,7 @@ pub fn prepare_process(with_sites: bool) {
     WITH_SITES.store(with_sites, Ordering::Relaxed);
     entry::prepare();
     memory::prepare();
+    unwind::prepare();
     if !IS_PREPARED.swap(true, Ordering::Relaxed) {
         entry::number_first_thread();
         // SAFETY: the three functions stay loaded as long as the process runs.
@@ -83,7 +85,8 @@ pub unsafe fn install() {
             arenas::install();
         }
     }
-    native::switch_on();
+    let is_plain = !IS_PYTHON.load(Ordering::Relaxed) && !WITH_SITES.load(Ordering::Relaxed);
+    native::switch_on(is_plain);
 }
 
 fn recording_hooks() -> [DomainHooks; GENERATIONS] {
@@ -247,7 +250,7 @@ pub fn close() {
     }
 }
 
-/// Writes a new block of the C library. `alignment` is 0 for none; `caller` is the return address.
+/// Writes a new block of the C library. `alignment` is 0 for none; `caller` is the stack of the call.
 #[inline(always)]
 pub fn libc_birth(
     entry: CallEntry,
@@ -255,7 +258,7 @@ pub fn libc_birth(
     size: usize,
     block: *mut c_void,
     alignment: usize,
-    caller: u64,
+    caller: CallerStack,
 ) {
     look_after_hooks();
     entry.write(|stream, thread| {

@@ -6,7 +6,7 @@
 //! it puts hooks (`hooks.rs`) in the place of CPython's three allocation domains (`placement.rs`),
 //! and records the C library's functions, which this library exports (`native.rs`). Both write to the
 //! raw log (`stream.rs`; the layout is in `rawlog.rs`), and on request the allocating line or module
-//! (`sites.rs`, through `python.rs` and `modules.rs`). `memory.rs` adds what the process holds.
+//! (`sites.rs`, through `python.rs`, `modules.rs` and `unwind.rs`). `memory.rs` adds what the process holds.
 //!
 //! The order comes in one variable, `HEAPLAY_RECORD` (`order.rs`). This variable and `LD_PRELOAD`
 //! stay set, so Python programs that the program starts are recorded, too.
@@ -37,6 +37,7 @@ mod sites;
 mod stream;
 mod system;
 mod table;
+mod unwind;
 
 use core::ffi::{CStr, c_char};
 

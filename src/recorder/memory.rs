@@ -18,6 +18,10 @@ use crate::table::HashTable;
 const FIRST_INTERVAL_NS: u64 = 2_000_000;
 /// Samples after which the interval doubles. So a log has few for each doubling of its time.
 const SAMPLES_AN_INTERVAL: u64 = 4096;
+/// Nanoseconds between two extra samples, at least. One costs some 3 µs.
+const EXTRA_INTERVAL_NS: u64 = 300_000;
+/// An extra sample is taken where so many resident bytes are about to be returned.
+pub const EXTRA_BYTES: u64 = 1 << 20;
 /// Mappings that are followed, at most; further ones are not counted.
 const MAPPINGS_LIMIT: usize = 4096;
 /// A block of at least so many bytes is looked at when it ends.
@@ -71,6 +75,10 @@ struct ProcessMemory {
     samples: u64,
     /// The most resident anonymous bytes so far.
     most_bytes: u64,
+    /// The most resident bytes so far, not only anonymous ones.
+    most_resident_bytes: u64,
+    /// No extra sample is taken before this time.
+    next_extra_ns: u64,
     malloc: Reading<1>,
     mappings_and_images: Reading<2>,
     read: Option<ReadInformation>,
@@ -89,6 +97,8 @@ static MEMORY: ProcessState<ProcessMemory> = ProcessState::new(ProcessMemory {
     next_sample_ns: 0,
     samples: 0,
     most_bytes: 0,
+    most_resident_bytes: 0,
+    next_extra_ns: 0,
     malloc: Reading::NONE,
     mappings_and_images: Reading::NONE,
     read: None,
@@ -121,6 +131,8 @@ pub fn forget() {
         (*memory).next_sample_ns = 0;
         (*memory).samples = 0;
         (*memory).most_bytes = 0;
+        (*memory).most_resident_bytes = 0;
+        (*memory).next_extra_ns = 0;
         (*memory).malloc = Reading::NONE;
         (*memory).mappings_and_images = Reading::NONE;
         (*memory).large.clear();
@@ -144,19 +156,74 @@ pub fn sample(stream: &mut Stream, now_ns: u64, is_last: bool) {
         memory.interval_ns *= 2;
     }
     memory.next_sample_ns = now_ns + memory.interval_ns;
-    let anonymous = anonymous_bytes();
-    if is_last || anonymous > memory.most_bytes {
-        memory.most_bytes = memory.most_bytes.max(anonymous);
-        // SAFETY: the function of glibc takes its own locks. No thread holds one of those while it
-        // waits for the stream's.
-        let free = || memory.read.map_or(0, |read| unsafe { read() }.free_bytes as u64 + 1);
-        memory.malloc.refresh(now_ns, is_last, || [free()]);
-        let mappings = &memory.mappings[..memory.mapping_count];
-        let read = || [resident_in_mappings(mappings), image_bytes()];
-        memory.mappings_and_images.refresh(now_ns, is_last, read);
+    let anonymous = memory.read_resident(stream);
+    memory.write(stream, now_ns, anonymous, is_last);
+    if is_last {
+        stream.note_peak(peak_resident_bytes());
     }
-    let ([free], [mappings, images]) = (memory.malloc.values, memory.mappings_and_images.values);
-    stream.memory(anonymous, [mappings, images, free]);
+}
+
+/// Writes an extra sample where the process holds more memory than in any sample before. Called
+/// where much memory is about to be returned, so that a peak between two samples is seen.
+#[cold]
+#[inline(never)]
+pub fn sample_peak(stream: &mut Stream) {
+    if !stream.is_recording() {
+        return;
+    }
+    system::preserving_errno(|| {
+        // SAFETY: as for all functions here.
+        let memory = unsafe { &mut *MEMORY.get() };
+        let now_ns = stream.now_ns();
+        if now_ns < memory.next_extra_ns {
+            return;
+        }
+        memory.next_extra_ns = now_ns + EXTRA_INTERVAL_NS;
+        let anonymous = memory.read_resident(stream);
+        if anonymous > memory.most_bytes {
+            memory.write(stream, now_ns, anonymous, false);
+        }
+    });
+}
+
+impl ProcessMemory {
+    /// Reads the resident anonymous bytes of the process. Notes the most resident bytes.
+    fn read_resident(&mut self, stream: &mut Stream) -> u64 {
+        let (anonymous, resident) = resident_memory();
+        if resident > self.most_resident_bytes {
+            self.most_resident_bytes = resident;
+            stream.note_sampled_peak(resident);
+        }
+        anonymous
+    }
+
+    fn write(&mut self, stream: &mut Stream, now_ns: u64, anonymous: u64, is_last: bool) {
+        let memory = self;
+        if is_last || anonymous > memory.most_bytes {
+            memory.most_bytes = memory.most_bytes.max(anonymous);
+            // SAFETY: the function of glibc takes its own locks. No thread holds one of those while it
+            // waits for the stream's.
+            let free = || memory.read.map_or(0, |read| unsafe { read() }.free_bytes as u64 + 1);
+            memory.malloc.refresh(now_ns, is_last, || [free()]);
+            let mappings = &memory.mappings[..memory.mapping_count];
+            let read = || [resident_in_mappings(mappings), image_bytes()];
+            memory.mappings_and_images.refresh(now_ns, is_last, read);
+        }
+        let ([free], [mappings, images]) =
+            (memory.malloc.values, memory.mappings_and_images.values);
+        stream.memory(anonymous, [mappings, images, free]);
+    }
+}
+
+/// The highest resident bytes since the process began; 0 where the kernel does not say.
+fn peak_resident_bytes() -> u64 {
+    let mut kibibytes = 0;
+    system::each_line(c"/proc/self/status", |line| {
+        if let Some(value) = line.strip_prefix(b"VmHWM:") {
+            kibibytes = decimal(value);
+        }
+    });
+    kibibytes * 1024
 }
 
 /// Anonymous bytes of loaded files, which are their data, and of the main stack.
@@ -186,8 +253,8 @@ fn decimal(text: &[u8]) -> u64 {
         .fold(0, |value, digit| value * 10 + u64::from(digit - b'0'))
 }
 
-/// Resident anonymous bytes of the process, without the recorder's own tables.
-fn anonymous_bytes() -> u64 {
+/// Resident bytes of the process: anonymous ones, without the recorder's own tables, and all.
+fn resident_memory() -> (u64, u64) {
     let mut text = [0; 128];
     let length = system::read_start(c"/proc/self/statm", &mut text);
     let mut numbers = text[..length]
@@ -195,7 +262,7 @@ fn anonymous_bytes() -> u64 {
         .map(|digits| digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0')));
     let (resident, shared) = (numbers.nth(1).unwrap_or(0), numbers.next().unwrap_or(0));
     let anonymous = resident.saturating_sub(shared) * PAGE_BYTES as u64;
-    anonymous.saturating_sub(system::own_bytes() as u64)
+    (anonymous.saturating_sub(system::own_bytes() as u64), resident * PAGE_BYTES as u64)
 }
 
 /// Resident bytes from `start` on.
@@ -287,14 +354,20 @@ pub fn begins(address: usize, size: usize) {
     memory.has_large = true;
 }
 
+/// Whether a block may be a large one.
+#[inline(always)]
+pub fn may_be_large(address: usize) -> bool {
+    // SAFETY: as for all functions here.
+    let memory = unsafe { &*MEMORY.get() };
+    let bit = filter_bit(address);
+    memory.has_large && memory.filter[bit / 64] >> (bit % 64) & 1 != 0
+}
+
 /// Writes how much of a block was resident, if it is a large one of which that is only a part. The
 /// block is about to end.
 #[inline(always)]
 pub fn ends(address: usize, stream: &mut Stream) {
-    // SAFETY: as for all functions here.
-    let memory = unsafe { &*MEMORY.get() };
-    let bit = filter_bit(address);
-    if memory.has_large && memory.filter[bit / 64] >> (bit % 64) & 1 != 0 {
+    if may_be_large(address) {
         look(address, stream);
     }
 }
@@ -306,14 +379,18 @@ fn look(address: usize, stream: &mut Stream) {
     let memory = unsafe { &mut *MEMORY.get() };
     let Some(size) = memory.large.get(address as u64).filter(|size| *size > 0) else { return };
     memory.large.set(address as u64, 0);
-    write_present(address, size as usize, stream);
+    if write_present(address, size as usize, stream) >= EXTRA_BYTES {
+        sample_peak(stream);
+    }
 }
 
-fn write_present(address: usize, size: usize, stream: &mut Stream) {
+/// Writes how much of a block is resident, if that is only a part. Returns the resident bytes.
+fn write_present(address: usize, size: usize, stream: &mut Stream) -> u64 {
     let resident = resident_bytes(address, size);
     if resident + (PAGE_BYTES as u64) < size as u64 {
         stream.present(address as u64, resident);
     }
+    resident
 }
 
 /// Writes the same of all large blocks that live. At the end of the log.

@@ -5,17 +5,18 @@
 //! unless the call is part of another recorded call: CPython's raw domain calls `malloc` inside a
 //! hook. Where nothing is recorded, a function only passes its call on.
 //!
-//! The functions are entered through a few instructions that take the return address along: it names
+//! The functions are entered through a few instructions that take the caller's stack along: it names
 //! the caller where the recording has sites.
 
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use crate::entry::{self, enter};
-use crate::rawlog::{request, tag};
+use crate::entry::{self, CallEntry, enter};
+use crate::rawlog::{SIZE_BITS, request, tag};
 use crate::shared::ProcessState;
 use crate::system::{self, next_symbol};
-use crate::{hooks, memory};
+use crate::unwind::CallerStack;
+use crate::{hooks, memory, stream};
 
 const ENOMEM: c_int = 12;
 const EINVAL: c_int = 22;
@@ -126,6 +127,9 @@ mod progress {
 }
 /// Whether calls are recorded.
 static IS_ON: AtomicBool = AtomicBool::new(false);
+/// Whether calls of the only thread take the short path: the process is no Python, has had one
+/// thread only, and is recorded without sites. Then a call is one word of the log.
+static IS_SHORT: AtomicBool = AtomicBool::new(false);
 /// Whether calls wait for the end of a delay.
 static IS_WAITING: AtomicBool = AtomicBool::new(false);
 
@@ -141,7 +145,13 @@ pub fn is_wanted() -> bool {
 
 /// Records the C library's calls no longer.
 pub fn switch_off() {
+    IS_SHORT.store(false, Ordering::Relaxed);
     IS_ON.store(false, Ordering::Relaxed);
+}
+
+/// Lets no call take the short path any more. A second thread has made a call.
+pub fn end_short_path() {
+    IS_SHORT.store(false, Ordering::Relaxed);
 }
 
 /// Lets the C library's calls wait for the end of a delay, if the order asks for them.
@@ -149,10 +159,12 @@ pub fn wait() {
     IS_WAITING.store(is_wanted(), Ordering::Relaxed);
 }
 
-/// Records the C library's calls from now on, if the order asks for them.
-pub fn switch_on() {
+/// Records the C library's calls from now on, if the order asks for them. `may_be_short` allows the
+/// short path.
+pub fn switch_on(may_be_short: bool) {
     IS_WAITING.store(false, Ordering::Relaxed);
     IS_ON.store(is_wanted(), Ordering::Relaxed);
+    IS_SHORT.store(may_be_short && is_wanted(), Ordering::Relaxed);
 }
 
 /// The real functions. The first calls of the process find them and start the recorder: libraries
@@ -264,8 +276,7 @@ fn is_on() -> bool {
     false
 }
 
-/// Defines an exported function that passes its arguments on, and the return address of its caller
-/// behind them.
+/// Defines an exported function that passes its arguments on, and the [`CallerStack`] behind them.
 macro_rules! exported {
     (
         $name:ident ($($argument:ident: $type:ty),*) $(-> $result:ty)?,
@@ -276,7 +287,7 @@ macro_rules! exported {
         pub unsafe extern "C" fn $name($($argument: $type),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             core::arch::naked_asm!(
-                concat!("mov ", $register, ", qword ptr [rsp]"),
+                concat!("mov ", $register, ", rsp"),
                 "jmp {target}",
                 target = sym $target,
             );
@@ -306,7 +317,56 @@ exported!(
     "rcx", "x3", posix_memalign_from
 );
 
-unsafe extern "C" fn malloc_from(size: usize, caller: u64) -> *mut c_void {
+/// Whether a call takes the short path. If so, it has entered as the only thread.
+#[inline(always)]
+fn enter_short() -> bool {
+    IS_SHORT.load(Ordering::Relaxed) && entry::enter_as_only_thread()
+}
+
+/// The real functions, on the short path: they are found.
+#[inline(always)]
+fn found_real() -> &'static RealCalls {
+    // SAFETY: written once, by the first call of the process, when it has one thread.
+    unsafe { &*REAL.get() }
+}
+
+/// No call of one word has a large block.
+const _: () = assert!(memory::LARGE_BYTES >> SIZE_BITS > 0);
+
+/// Writes a new block of the short path, and leaves.
+#[inline(always)]
+fn leave_short(tag: u64, size: usize, block: *mut c_void) {
+    // SAFETY: entered as the only thread.
+    let is_written = unsafe { stream::get() }.short_call(tag + hooks::LIBC, size, block);
+    if is_written {
+        entry::leave_as_only_thread();
+    } else {
+        leave_long(tag, size, block);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn leave_long(tag: u64, size: usize, block: *mut c_void) {
+    if !block.is_null() {
+        hooks::libc_birth(CallEntry::OnlyThread, tag, size, block, 0, CallerStack(0));
+    }
+    CallEntry::OnlyThread.leave();
+}
+
+unsafe extern "C" fn malloc_from(size: usize, caller: CallerStack) -> *mut c_void {
+    if enter_short() {
+        // SAFETY: the caller's own call, passed on.
+        let block = unsafe { (found_real().malloc)(size) };
+        leave_short(tag::MALLOC, size, block);
+        return block;
+    }
+    // SAFETY: the caller's own call, passed on.
+    unsafe { malloc_by_long_path(size, caller) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn malloc_by_long_path(size: usize, caller: CallerStack) -> *mut c_void {
     let real = real();
     // SAFETY: the caller's own call, passed on.
     unsafe {
@@ -323,7 +383,24 @@ unsafe extern "C" fn malloc_from(size: usize, caller: u64) -> *mut c_void {
     }
 }
 
-unsafe extern "C" fn calloc_from(count: usize, size: usize, caller: u64) -> *mut c_void {
+unsafe extern "C" fn calloc_from(count: usize, size: usize, caller: CallerStack) -> *mut c_void {
+    if enter_short() {
+        // SAFETY: the caller's own call, passed on.
+        let block = unsafe { (found_real().calloc)(count, size) };
+        // A product that overflowed would have failed.
+        leave_short(tag::CALLOC, count.wrapping_mul(size), block);
+        return block;
+    }
+    // SAFETY: the caller's own call, passed on.
+    unsafe { calloc_by_long_path(count, size, caller) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn calloc_by_long_path(
+    count: usize,
+    size: usize,
+    caller: CallerStack,
+) -> *mut c_void {
     let real = real();
     // SAFETY: the caller's own call, passed on.
     unsafe {
@@ -341,7 +418,11 @@ unsafe extern "C" fn calloc_from(count: usize, size: usize, caller: u64) -> *mut
     }
 }
 
-unsafe extern "C" fn realloc_from(old: *mut c_void, size: usize, caller: u64) -> *mut c_void {
+unsafe extern "C" fn realloc_from(
+    old: *mut c_void,
+    size: usize,
+    caller: CallerStack,
+) -> *mut c_void {
     let real = real();
     // SAFETY: the caller's own call, passed on.
     unsafe {
@@ -369,7 +450,7 @@ unsafe extern "C" fn reallocarray_from(
     old: *mut c_void,
     count: usize,
     size: usize,
-    caller: u64,
+    caller: CallerStack,
 ) -> *mut c_void {
     match count.checked_mul(size) {
         // SAFETY: the caller's own call, passed on.
@@ -387,6 +468,35 @@ unsafe extern "C" fn reallocarray_from(
 /// As for C's `free`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free(block: *mut c_void) {
+    if enter_short() {
+        // SAFETY: entered as the only thread.
+        unsafe {
+            // The allocator reads the header before the block. It may come into the cache while the
+            // end is written.
+            system::prefetch(block.cast_const().wrapping_byte_sub(16));
+            if memory::may_be_large(block.addr()) || !stream::get().short_call(tag::FREE, 0, block)
+            {
+                free_on_long_path(block);
+            }
+            (found_real().free)(block);
+        }
+        entry::leave_as_only_thread();
+        return;
+    }
+    // SAFETY: the caller's own call, passed on.
+    unsafe { free_by_long_path(block) }
+}
+
+#[cold]
+#[inline(never)]
+fn free_on_long_path(block: *mut c_void) {
+    if !block.is_null() {
+        hooks::libc_death(CallEntry::OnlyThread, false, block);
+    }
+}
+
+#[inline(never)]
+unsafe extern "C" fn free_by_long_path(block: *mut c_void) {
     let real = real().free;
     // SAFETY: the caller's own call, passed on.
     end(block, || unsafe { real(block) });
@@ -437,7 +547,11 @@ pub unsafe extern "C" fn free_aligned_sized(block: *mut c_void, alignment: usize
     }
 }
 
-unsafe extern "C" fn memalign_from(alignment: usize, size: usize, caller: u64) -> *mut c_void {
+unsafe extern "C" fn memalign_from(
+    alignment: usize,
+    size: usize,
+    caller: CallerStack,
+) -> *mut c_void {
     // SAFETY: the caller's own call, passed on.
     unsafe { aligned_by(alignment, size, caller, || (real().aligned)(alignment, size)) }
 }
@@ -447,7 +561,7 @@ unsafe extern "C" fn memalign_from(alignment: usize, size: usize, caller: u64) -
 unsafe fn aligned_by(
     alignment: usize,
     size: usize,
-    caller: u64,
+    caller: CallerStack,
     call: impl FnOnce() -> *mut c_void,
 ) -> *mut c_void {
     if !is_on() {
@@ -463,12 +577,12 @@ unsafe fn aligned_by(
     block
 }
 
-unsafe extern "C" fn valloc_from(size: usize, caller: u64) -> *mut c_void {
+unsafe extern "C" fn valloc_from(size: usize, caller: CallerStack) -> *mut c_void {
     // SAFETY: the caller's own call, passed on.
     unsafe { memalign_from(system::PAGE_BYTES, size, caller) }
 }
 
-unsafe extern "C" fn pvalloc_from(size: usize, caller: u64) -> *mut c_void {
+unsafe extern "C" fn pvalloc_from(size: usize, caller: CallerStack) -> *mut c_void {
     let Some(whole) = size.checked_next_multiple_of(system::PAGE_BYTES) else {
         system::set_errno(ENOMEM);
         return core::ptr::null_mut();
@@ -481,7 +595,7 @@ unsafe extern "C" fn posix_memalign_from(
     place: *mut *mut c_void,
     alignment: usize,
     size: usize,
-    caller: u64,
+    caller: CallerStack,
 ) -> c_int {
     // SAFETY: the caller's own call, passed on; on success it writes the block to `place`.
     unsafe {
@@ -557,7 +671,7 @@ pub unsafe extern "C" fn mmap(
         let Some(real) = real().map else { return system::MAP_FAILED };
         let start = real(address, length, protection, flags, fd, offset);
         if start != system::MAP_FAILED && flags & system::MAP_ANONYMOUS != 0 && is_on() {
-            entry::outside_of_hooks(|| memory::mapped(start as usize, length));
+            entry::outside_of_hooks(|_| memory::mapped(start as usize, length));
         }
         start
     }
@@ -590,8 +704,11 @@ pub unsafe extern "C" fn munmap(address: *mut c_void, length: usize) -> c_int {
     unsafe {
         let Some(real) = real().unmap else { return -1 };
         if is_on() {
-            entry::outside_of_hooks(|| {
-                memory::unmapped(address as usize, length);
+            entry::outside_of_hooks(|stream| {
+                let is_own = memory::unmapped(address as usize, length);
+                if is_own && length as u64 >= memory::EXTRA_BYTES {
+                    memory::sample_peak(stream);
+                }
             });
         }
         real(address, length)
@@ -615,7 +732,7 @@ pub unsafe extern "C" fn mremap(
         let Some(real) = real().remap else { return system::MAP_FAILED };
         let start = real(address, old_length, new_length, flags, new_address);
         if start != system::MAP_FAILED && is_on() {
-            entry::outside_of_hooks(|| {
+            entry::outside_of_hooks(|_| {
                 if memory::unmapped(address as usize, old_length) {
                     memory::mapped(start as usize, new_length);
                 }

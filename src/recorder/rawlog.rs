@@ -38,14 +38,14 @@
 /// First eight bytes of a raw log, as an integer.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"hplayraw");
 /// Version of this layout.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 /// Bytes before the first word.
 pub const HEADER_BYTES: usize = 8192;
 /// Words from one time stamp to the next, the stamp included.
 pub const BLOCK_WORDS: usize = 32;
 /// Bytes of the tail and of each chunk: a multiple of a block and of a page. A tail fits into a
 /// second-level cache.
-pub const TAIL_BYTES: usize = 128 << 10;
+pub const TAIL_BYTES: usize = 256 << 10;
 /// Set in each time stamp, so that no stamp is zero.
 pub const STAMP: u64 = 1 << 63;
 
@@ -85,13 +85,18 @@ pub mod field {
     /// Nanoseconds from the start of the process to the start of the recording. For a forked
     /// process, nanoseconds from the fork.
     pub const START_DELAY_NS: usize = 15;
+    /// The highest resident memory of a sample, bytes: all of it, not only anonymous memory.
+    pub const SAMPLED_PEAK: usize = 16;
+    /// The highest resident memory since the process began, bytes, as the kernel knows it. Written at
+    /// the end of the recording, where the samples began with the process.
+    pub const PEAK: usize = 17;
 }
 
 /// The header's texts: first byte and length in bytes. Each text ends with a zero byte; it is UTF-8
 /// if the program gave UTF-8.
 pub mod text {
     /// `Py_GetVersion()`, up to its first blank.
-    pub const PYTHON: (usize, usize) = (128, 128);
+    pub const PYTHON: (usize, usize) = (192, 64);
     /// Why the recording was refused.
     pub const REASON: (usize, usize) = (256, 512);
     /// The command line: each argument ends with a zero byte, and one more zero byte follows. A long

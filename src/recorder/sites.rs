@@ -17,6 +17,7 @@ use crate::shared::ProcessState;
 use crate::stream::Stream;
 use crate::system;
 use crate::table::{HashTable, hash};
+use crate::unwind::{self, CallerStack};
 
 /// Characters of the longest file name that is recorded; longer names become `?`.
 const NAME_CHARS: usize = 1024;
@@ -40,6 +41,8 @@ pub struct SiteTable {
     links: HashTable,
     /// Digest of a return address and the newest Python line to site.
     callers: HashTable,
+    /// Return address to the bytes of its frame, if that is one of `operator new`; else 0.
+    operators: HashTable,
     modules: Modules,
     /// Frames of each site.
     depth: usize,
@@ -59,6 +62,7 @@ static SITES: ProcessState<SiteTable> = ProcessState::new(SiteTable {
     chains: HashTable::new(),
     links: HashTable::new(),
     callers: HashTable::new(),
+    operators: HashTable::new(),
     modules: Modules::new(),
     depth: 1,
     filter: [0; FILTER_WORDS],
@@ -93,10 +97,12 @@ pub fn forget() {
     // SAFETY: a forked child has one thread; elsewhere the caller holds the lock.
     let sites = unsafe { get() };
     sites.modules.forget();
-    let SiteTable { codes, positions, files, sites: lines, chains, links, callers, .. } = sites;
-    for table in [codes, positions, files, lines, chains, links, callers] {
+    let SiteTable { codes, positions, files, sites: lines, chains, links, .. } = sites;
+    for table in [codes, positions, files, lines, chains, links] {
         table.clear();
     }
+    sites.callers.clear();
+    sites.operators.clear();
     sites.filter = [0; FILTER_WORDS];
     (sites.last_file, sites.last_site) = (0, 0);
 }
@@ -136,11 +142,12 @@ impl SiteTable {
         unsafe { self.learn(position, stream) }
     }
 
-    /// The site of a call from outside Python that returns to `caller`, with the newest Python line.
+    /// The site of a call from outside Python, with the newest Python line.
     ///
     /// # Safety
     /// As [`Frames::newest`].
-    pub unsafe fn native(&mut self, caller: u64, stream: &mut Stream) -> u32 {
+    pub unsafe fn native(&mut self, caller: CallerStack, stream: &mut Stream) -> u32 {
+        let caller = self.caller_outside_operators(caller);
         // SAFETY: passed on.
         let line = unsafe { self.current(false, stream) };
         let digest = mixed(hash(caller), u64::from(line));
@@ -155,6 +162,33 @@ impl SiteTable {
         stream.caller(self.last_site, place, line);
         self.callers.set(digest, u64::from(self.last_site));
         self.last_site
+    }
+
+    /// The return address of a call; of one in `operator new`, that function's own.
+    fn caller_outside_operators(&mut self, stack: CallerStack) -> u64 {
+        let mut address = stack.return_address();
+        let mut frames_bytes = 0;
+        // `operator new[]` may call `operator new`.
+        for _ in 0..3 {
+            let frame_bytes = match self.operators.get(address) {
+                Some(frame_bytes) => frame_bytes,
+                None if address == 0 => return 0,
+                None => {
+                    if self.operators.is_full() {
+                        self.operators.clear();
+                    }
+                    let frame_bytes = unwind::frame_of_operator_new(address).unwrap_or(0);
+                    self.operators.set(address, frame_bytes);
+                    frame_bytes
+                }
+            };
+            if frame_bytes == 0 {
+                break;
+            }
+            frames_bytes += frame_bytes;
+            address = stack.outer(frames_bytes);
+        }
+        address
     }
 
     /// Writes the files whose code the process has mapped, those that are not yet in the log.

@@ -9,7 +9,7 @@
 //! file is opened by name for each chunk and closed again. So programs that close or count all
 //! descriptors never meet one of the recorder's.
 
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::interpreters::Interpreters;
@@ -51,6 +51,8 @@ pub struct Stream {
     interpreter: u32,
     /// Whether the process has several interpreters, each with a heap.
     has_interpreters: bool,
+    /// Whether a call of the only thread needs no word before it.
+    is_plain: bool,
     interpreters: Option<Interpreters>,
     state: StreamState,
     limits: RecordingLimits,
@@ -86,6 +88,7 @@ static STREAM: ProcessState<Stream> = ProcessState::new(Stream {
     site: 0,
     interpreter: 0,
     has_interpreters: false,
+    is_plain: false,
     interpreters: None,
     state: StreamState::Off,
     limits: RecordingLimits::NONE,
@@ -189,6 +192,28 @@ impl Stream {
         }
     }
 
+    /// Writes a call that needs one word and no time stamp, by the thread of the call before. Returns
+    /// `false` where a call needs more, or `block` is null; then nothing is written.
+    #[inline(always)]
+    pub fn short_call(&mut self, tag: u64, size: usize, block: *mut c_void) -> bool {
+        let address = block as u64;
+        let is_short = self.cursor != self.limit && fits(size as u64, address) && address != 0;
+        if is_short {
+            // SAFETY: cursor < limit, inside the mapped tail.
+            unsafe {
+                self.cursor.write_volatile(call(tag, size as u64, address));
+                self.cursor = self.cursor.add(1);
+            }
+        }
+        is_short
+    }
+
+    /// Writes a call of the only thread as [`Stream::short_call`] does, if it needs no word before it.
+    #[inline(always)]
+    pub fn plain_call(&mut self, tag: u64, size: usize, block: *mut c_void) -> bool {
+        self.is_plain && self.short_call(tag, size, block)
+    }
+
     /// Writes that a block ends, or that a realloc gives it up.
     #[inline(always)]
     pub fn end(&mut self, thread: u32, gives_up: bool, address: u64) {
@@ -225,6 +250,32 @@ impl Stream {
         }
     }
 
+    /// Nanoseconds since the recording began.
+    pub fn now_ns(&self) -> u64 {
+        monotonic_ns().wrapping_sub(self.start_ns)
+    }
+
+    /// Whether a log is open.
+    pub fn is_recording(&self) -> bool {
+        !self.tail.is_null()
+    }
+
+    /// Notes the resident memory of a sample, if it is the highest so far.
+    pub fn note_sampled_peak(&mut self, resident: u64) {
+        if !self.header.is_null() {
+            // SAFETY: the header is mapped.
+            let most = unsafe { self.header.add(field::SAMPLED_PEAK).read_volatile() };
+            self.set(field::SAMPLED_PEAK, most.max(resident));
+        }
+    }
+
+    /// Notes the highest resident memory of the process, if the samples began with the process.
+    pub fn note_peak(&mut self, resident: u64) {
+        if self.flags & flag::LATE == 0 {
+            self.set(field::PEAK, resident);
+        }
+    }
+
     /// Writes what the program asks of its allocator.
     pub fn request(&mut self, thread: u32, kind: u64, value: u64) {
         if thread != self.thread {
@@ -257,6 +308,8 @@ impl Stream {
 
     #[cold]
     fn switch_thread(&mut self, thread: u32) {
+        native::end_short_path();
+        self.is_plain = false;
         if self.note(control(Control::Thread, u64::from(thread))) {
             self.thread = thread;
         }
@@ -351,6 +404,7 @@ impl Stream {
             {
                 self.has_interpreters = true;
             }
+            self.is_plain = self.thread == 1 && !self.has_interpreters;
             // SAFETY: a block of the mapped tail lies before the cursor.
             unsafe {
                 self.cursor.write_volatile(STAMP | now);

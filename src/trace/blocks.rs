@@ -232,7 +232,7 @@ impl Tracker {
 
 /// Hashes addresses by one multiplication. Addresses are many, and no adversary chooses them.
 #[derive(Default)]
-struct AddressHasher(u64);
+pub(super) struct AddressHasher(u64);
 
 impl Hasher for AddressHasher {
     fn finish(&self) -> u64 {

@@ -183,6 +183,15 @@ pub fn explained_warnings(
              reason: {reason}"
         ));
     }
+    let bytes = |name: &str| fact(name).parse::<u64>().unwrap_or(0);
+    let (unsampled, peak) = (bytes("unsampled_peak_bytes"), bytes("process_peak_bytes"));
+    if unsampled >= SMALL_BYTES && unsampled as f64 > (1.0 - ENOUGH_SHARE) * peak as f64 {
+        warnings.push(format!(
+            "for a moment the process held {} more than in any sample of its memory; the peak is \
+             without it",
+            plain_bytes(unsampled)
+        ));
+    }
     if facts.contains_key("started") || facts.contains_key("forked") {
         let before = process.memory.first().map_or(0, |sample| sample.anonymous_bytes);
         if before >= SMALL_BYTES {
@@ -233,5 +242,17 @@ mod tests {
         assert!(explained_warnings(&facts, &process).is_empty());
         process.memory[1] = sample(110, 52);
         assert!(explained_warnings(&facts, &process)[0].starts_with("50.0 MiB at the peak"));
+    }
+
+    #[test]
+    fn a_peak_above_all_samples_is_a_warning_where_it_is_large() {
+        let warnings = |unsampled: u64, peak: u64| {
+            let facts = [("unsampled_peak_bytes", unsampled), ("process_peak_bytes", peak)];
+            let facts = facts.map(|(name, bytes)| (name.to_owned(), bytes.to_string()));
+            explained_warnings(&BTreeMap::from(facts), &ProcessRecord::NONE)
+        };
+        assert!(warnings(40 << 20, 100 << 20)[0].contains("40.0 MiB more than in any sample"));
+        assert!(warnings(5 << 20, 100 << 20).is_empty());
+        assert!(warnings(1 << 20, 2 << 20).is_empty());
     }
 }

@@ -10,8 +10,9 @@
 //!   creates and copies traces. `opening.rs` opens them, `salvage.rs` those that were cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
 //!   holds, `generate.rs` makes traces of a given distribution.
-//! - `raw.rs` (with `raw_items.rs`) turns the recorder's log into rows; `process_survey.rs` collects
-//!   what the log says of the process, `symbols.rs` names its native functions.
+//! - `raw.rs` (with `raw_items.rs` and `raw_words.rs`) turns the recorder's log into rows;
+//!   `raw_fold.rs` drops the oldest part of a log. `process_survey.rs` collects what the log says of
+//!   the process, `symbols.rs` names its native functions.
 //! - `foreign.rs` is the contract for logs of other recorders: `rep.rs`, `mtrace.rs`, `logalloc.rs`,
 //!   `android.rs`, `memray.rs`, `heaptrack.rs`, `valgrind.rs`, `glibc_records.rs`, `glibc_workload.rs`,
 //!   `bytehound.rs` (with `byte_input.rs`) and `rmm.rs`. `foreign_list.rs` lists them, and
@@ -50,7 +51,9 @@ mod process;
 mod process_survey;
 mod quote;
 mod raw;
+mod raw_fold;
 mod raw_items;
+mod raw_words;
 mod rep;
 mod rmm;
 mod salvage;
@@ -84,6 +87,8 @@ pub use process::{
     ThreadNumbers, ThreadRecord,
 };
 pub use raw::{RawLog, RecordingEnding, Survey};
+pub use raw_fold::fold_oldest;
+pub use raw_words::Fold;
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
 pub use statistics::{

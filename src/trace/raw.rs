@@ -15,8 +15,9 @@ use super::explained::{explained_sentence, explained_warnings, has_free_threaded
 use super::formats::Creation;
 use super::process::ProcessRecord;
 use super::process_survey::ProcessSurvey;
-use super::raw_items::layout::{self, end, field, flag, limit, start, text};
-use super::raw_items::{Aside, Items, number};
+use super::raw_items::{Aside, Items};
+use super::raw_words::layout::{self, end, field, flag, limit, start, text};
+use super::raw_words::{Fold, number};
 use super::symbols::Symbols;
 
 /// How a recording ended.
@@ -79,6 +80,11 @@ pub struct RawLog {
     pub ending: RecordingEnding,
     /// Calls that the recorder could not write.
     pub lost_events: u64,
+    /// The highest resident memory of the process, bytes, and the highest of a sample; `None` where
+    /// the process did not end normally, or the recording began late.
+    resident_peaks: Option<(u64, u64)>,
+    /// What stands for the log's oldest part, where only the newest part was retained.
+    pub fold: Option<Fold>,
     /// Environment variables that choose or set an allocator, `NAME=value`.
     pub variables: Vec<String>,
     /// The file of the malloc that served the process; empty where that is not known.
@@ -263,6 +269,9 @@ impl RawLog {
             program: arguments(bytes.get(at..at + length).unwrap_or_default()),
             ending,
             lost_events: number(field::LOST),
+            fold: Fold::open(path).map_err(io)?.map(|(fold, _)| fold),
+            resident_peaks: Some((number(field::PEAK), number(field::SAMPLED_PEAK)))
+                .filter(|(peak, sampled)| *peak > 0 && *sampled > 0),
             variables: variables(&string(text::VARIABLES)),
             allocator_file: string(text::ALLOCATOR),
             allocator_version: string(text::ALLOCATOR_VERSION),
@@ -426,6 +435,9 @@ impl RawLog {
         if let Some(blocks) = self.live_before {
             fact("live_before", blocks.to_string());
         }
+        if let Some(fold) = &self.fold {
+            fact("newest", fold.sentence());
+        }
         if let RecordingEnding::Limit(limit) = &self.ending {
             let seconds = survey.last_ns as f64 / 1e9;
             fact(
@@ -437,6 +449,10 @@ impl RawLog {
             fact("interpreters", interpreters_fact(&survey.interpreters));
         }
         fact("lost_events", self.lost_events.to_string());
+        if let Some((peak, sampled)) = self.resident_peaks {
+            fact("process_peak_bytes", peak.to_string());
+            fact("unsampled_peak_bytes", peak.saturating_sub(sampled).to_string());
+        }
         fact("unseen_frees", survey.unseen_frees.to_string());
         fact("unseen_ends", survey.unseen_ends.to_string());
         if !survey.marks.is_empty() {

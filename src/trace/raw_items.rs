@@ -1,22 +1,19 @@
 //! Reads the raw log of a recording word by word, as [`Item`]s and what stands between them.
 //!
-//! The layout of the log is a file of the recorder, included here.
-
-#[path = "../recorder/rawlog.rs"]
-pub(super) mod layout;
+//! `raw_words.rs` has the words.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use self::layout::{Control, field, request, tag};
 use super::blocks::Item;
 use super::event::{
     ALIGNMENT_LIMIT_BYTES, CALLED_FROM, Domain, Op, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, TraceError,
     VIA, site_name,
 };
 use super::process::AllocatorRequest;
+use super::raw_words::LogWords;
+use super::raw_words::layout::{self, Control, request, tag};
 use super::symbols::Symbols;
 
 /// Frames of a site that are read, at most. The recorder writes fewer.
@@ -69,64 +66,6 @@ pub(super) struct MemoryParts {
     pub images: u64,
     /// Free in the C library's malloc; `None` where another allocator served the process.
     pub malloc_free: Option<u64>,
-}
-
-/// The bytes of a log's words in their order: all chunks, then the tail.
-struct LogWords {
-    file: File,
-    /// Bytes of chunks still to read.
-    chunk_bytes: u64,
-    /// Bytes of the tail still to read.
-    tail_bytes: u64,
-}
-
-impl LogWords {
-    /// The words, and the number of calls that may be read.
-    fn open(path: &Path) -> std::io::Result<(LogWords, u64)> {
-        let mut file = File::open(path)?;
-        let mut header = [0; layout::HEADER_BYTES];
-        file.read_exact(&mut header)?;
-        let chunks = number(&header, field::CHUNKS);
-        let tail_bytes =
-            if number(&header, field::TAIL) == chunks { layout::TAIL_BYTES as u64 } else { 0 };
-        let chunk_bytes = chunks.saturating_mul(layout::TAIL_BYTES as u64);
-        file.seek(SeekFrom::Start(LogWords::START + layout::TAIL_BYTES as u64))?;
-        let mut words = LogWords { file, chunk_bytes, tail_bytes };
-        if chunk_bytes == 0 {
-            words.seek_to_tail()?;
-        }
-        let most = number(&header, field::MAX_EVENTS);
-        Ok((words, if most == 0 { u64::MAX } else { most }))
-    }
-
-    /// Byte offset of the tail.
-    const START: u64 = layout::HEADER_BYTES as u64;
-
-    fn seek_to_tail(&mut self) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start(LogWords::START)).map(drop)
-    }
-}
-
-impl Read for LogWords {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let left = if self.chunk_bytes > 0 { &mut self.chunk_bytes } else { &mut self.tail_bytes };
-        let wanted = buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-        let got = self.file.read(buffer.get_mut(..wanted).unwrap_or_default())?;
-        *left -= got as u64;
-        if got == 0 {
-            // A copy that was cut off has no chunks after the cut, and its tail does not belong there.
-            (self.chunk_bytes, self.tail_bytes) = (0, 0);
-        } else if *left == 0 && self.tail_bytes == layout::TAIL_BYTES as u64 {
-            self.seek_to_tail()?;
-        }
-        Ok(got)
-    }
-}
-
-/// A number of the header; 0 where the header is cut off.
-pub(super) fn number(header: &[u8], index: usize) -> u64 {
-    let bytes = header.get(index * 8..index * 8 + 8).and_then(|bytes| bytes.try_into().ok());
-    bytes.map_or(0, u64::from_ne_bytes)
 }
 
 /// Reads a log word by word.

@@ -8,7 +8,8 @@ mod layout;
 mod refusal;
 
 use heaplay::trace::{
-    AllocatorRequest, ArenaEvent, Domain, MemoryParts, Op, PresentBytes, RawLog, Row, TraceError,
+    self, AllocatorRequest, ArenaEvent, Domain, MemoryParts, Op, PresentBytes, RawLog, Row,
+    TraceError,
 };
 use layout::{Control, call, control, field, tag, word};
 use refusal::{InterpreterOptions, PythonVariables, interpreter, options, settings};
@@ -336,15 +337,151 @@ fn sizes_sites_and_times() {
 #[test]
 fn a_tail_that_was_appended_is_read_once() {
     let folder = TempDir::new().unwrap();
-    let words: Vec<u64> = (0..20_000).map(|n| malloc(3, 80 + n * 16)).collect();
+    let words: Vec<u64> = (0..40_000).map(|n| malloc(3, 80 + n * 16)).collect();
     let rows = log(&folder, &words).survey().unwrap().rows;
-    assert_eq!(rows, 20_000);
+    assert_eq!(rows, 40_000);
     let path = folder.path().join("log");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[field::TAIL * 8..field::TAIL * 8 + 8].copy_from_slice(&0u64.to_ne_bytes());
     std::fs::write(&path, bytes).unwrap();
     let in_chunk = layout::TAIL_BYTES / 8 / layout::BLOCK_WORDS * (layout::BLOCK_WORDS - 1);
     assert_eq!(RawLog::open(&path).unwrap().survey().unwrap().rows, in_chunk as u64);
+}
+
+/// Words of a made-up program of three threads: reallocs in flight, alignments, large sizes, sites,
+/// marks. `seed` chooses the program.
+fn made_up_words(mut seed: u64, count: usize) -> Vec<u64> {
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let numbers = [1, 7, 9];
+    let mut words = vec![control(Control::File, 1 << 24 | 4), u64::from_ne_bytes(*b"f.py\0\0\0\0")];
+    // One block of each thread lives to the end, so that threads have the same order in each reading.
+    for (index, number) in numbers.into_iter().enumerate() {
+        words.extend([thread(number), malloc(5, 16 + 16 * index as u64)]);
+    }
+    let (mut live, mut next_address, mut sites) = (Vec::new(), 1024, 0);
+    let mut in_flight: [Option<u64>; 3] = [None; 3];
+    while words.len() < count {
+        let now = random(3) as usize;
+        words.push(thread(numbers[now]));
+        let address = next_address;
+        next_address += 16;
+        if let Some(old) = in_flight[now] {
+            if random(4) == 0 {
+                words.push(control(Control::ReallocFailed, 0));
+                live.push(old);
+            } else {
+                words.push(call(tag::REALLOC + OBJ, random(60_000), address));
+                live.push(address);
+            }
+            in_flight[now] = None;
+            continue;
+        }
+        let kind = if live.len() > 300 { random(3) } else { random(9) };
+        match kind {
+            0 | 1 if !live.is_empty() => {
+                let old = live.swap_remove(random(live.len() as u64) as usize);
+                words.push(free(old));
+            }
+            2 if !live.is_empty() => {
+                let old = live.swap_remove(random(live.len() as u64) as usize);
+                words.push(gives_up(old));
+                in_flight[now] = Some(old);
+            }
+            3 => {
+                words.push(control(Control::Alignment, 5 + random(4)));
+                words.push(call(tag::MALLOC + 3, random(60_000), address));
+                live.push(address);
+            }
+            4 => {
+                words.push(word(tag::ASIDE, layout::IS_WIDE | (70_000 + random(1000))));
+                words.push(call(tag::CALLOC + OBJ, 0, address));
+                live.push(address);
+            }
+            5 => {
+                sites += 1;
+                words.extend([control(Control::Site, sites), 1 << 32 | sites]);
+                words.push(word(tag::ASIDE, random(sites + 1)));
+            }
+            6 => words.extend([control(Control::Mark, 3), u64::from_ne_bytes(*b"abc\0\0\0\0\0")]),
+            _ => {
+                words.push(malloc(random(60_000), address));
+                live.push(address);
+            }
+        }
+    }
+    words
+}
+
+/// What is known of each block that is live at the end, ordered.
+fn live_blocks(log: &RawLog) -> (Vec<String>, Vec<String>) {
+    let survey = log.survey().unwrap();
+    assert_eq!((survey.unseen_frees, survey.unseen_ends), (0, 0));
+    let (mut live, mut newest) = (Vec::new(), Vec::new());
+    log.rows(&survey, &mut |row, known| {
+        let site = known.name(row.site);
+        let (lifetime, end_thread) = (row.lifetime, row.end_thread);
+        let block = format!(
+            "{} {} {:?} {} {} {site}",
+            row.size, row.alignment, row.domain, row.thread, row.time_ns
+        );
+        if lifetime.is_none() {
+            live.push(block.clone());
+        }
+        newest.push(format!("{:?} {block} {lifetime:?} {end_thread:?}", row.op));
+        Ok(())
+    })
+    .unwrap();
+    live.sort();
+    let newest = newest.split_off(newest.len() - 1000);
+    (live, newest)
+}
+
+/// A fold stands for the chunks before it, wherever the cut is: within a realloc, or between a size
+/// and its call.
+#[test]
+fn a_folded_log_has_the_same_live_blocks_and_newest_calls() {
+    for seed in 1..9 {
+        let folder = TempDir::new().unwrap();
+        let log = log(&folder, &made_up_words(seed, 120_000));
+        let whole = live_blocks(&log);
+        assert!(whole.0.len() > 200);
+        // The log has three chunks of 256 KiB and a tail.
+        for (most_bytes, chunks) in [(600 << 10, 2), (255 << 10, 3)] {
+            let fold = trace::fold_oldest(log.path(), most_bytes).unwrap().unwrap();
+            assert_eq!(fold.chunks, chunks);
+            let mut bytes = std::fs::read(log.path()).unwrap();
+            let (start, length) = fold.released_bytes();
+            bytes[start as usize..(start + length) as usize].fill(0);
+            std::fs::write(log.path(), bytes).unwrap();
+            let folded = live_blocks(&RawLog::open(log.path()).unwrap());
+            assert!(folded == whole, "seed {seed}, {chunks} chunks");
+        }
+        assert_eq!(trace::fold_oldest(log.path(), 255 << 10).unwrap(), None);
+    }
+}
+
+/// A log whose oldest part was dropped needs its fold, which must be one.
+#[test]
+fn a_fold_that_is_missing_or_damaged_is_an_error() {
+    let folder = TempDir::new().unwrap();
+    let words: Vec<u64> = (0..40_000).map(|n| malloc(3, 80 + n * 16)).collect();
+    let log = log(&folder, &words);
+    let fold = folder.path().join("log.fold");
+    std::fs::write(&fold, [7; 200]).unwrap();
+    let error = RawLog::open(log.path()).unwrap_err().to_string();
+    assert!(error.contains("log") && error.contains("is no fold"), "{error}");
+    std::fs::write(&fold, b"hply").unwrap();
+    assert!(RawLog::open(log.path()).is_err());
+    std::fs::remove_file(&fold).unwrap();
+    let mut bytes = std::fs::read(log.path()).unwrap();
+    let chunk = layout::HEADER_BYTES + layout::TAIL_BYTES;
+    bytes[chunk..chunk + layout::TAIL_BYTES].fill(0);
+    std::fs::write(log.path(), bytes).unwrap();
+    let error = RawLog::open(log.path()).unwrap().survey().unwrap_err().to_string();
+    assert!(error.contains(".fold, which is missing"), "{error}");
 }
 
 /// What the log says of the process stands between the calls.

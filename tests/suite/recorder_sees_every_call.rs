@@ -890,8 +890,8 @@ fn limits_end_the_recording_and_not_the_program() {
     }
     let (trace, _) = run(&["--max-bytes", "1M"]);
     trace.assert_whole();
-    // 31 of 32 words are calls or belong to one. A chunk is left for the log's last entries.
-    assert!(trace.calls < (1 << 20) / 8 && trace.calls > (1 << 20) / 8 * 2 / 3, "{}", trace.calls);
+    // 31 of 32 words are calls or belong to one. Up to two chunks are left for the log's last entries.
+    assert!(trace.calls < (1 << 20) / 8 && trace.calls > (1 << 20) / 8 * 2 / 5, "{}", trace.calls);
     assert!(
         trace.fact("limit").starts_with("--max-bytes 1048576, reached") && !trace.has_size(70201)
     );
@@ -901,7 +901,7 @@ fn limits_end_the_recording_and_not_the_program() {
     assert!(trace.rows.iter().all(|row| row.time_ns < 200_000_000));
 
     // Blocks from before the recording have no row. Their frees are counted.
-    for options in [&["--start-at-mark", "middle"][..], &["--start-after", "0.2", "--sites=2"]] {
+    for options in [&["--start-at-mark", "middle"][..], &["--start-after", "0.4", "--sites=2"]] {
         let (trace, message) = run(options);
         let unseen: u64 = trace.fact("unseen_frees").parse().unwrap();
         assert!((1000..90_000).contains(&unseen), "{options:?}: {unseen}");

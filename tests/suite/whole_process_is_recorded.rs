@@ -303,6 +303,288 @@ fn threads_that_free_each_others_blocks_are_recorded_in_order() {
     }
 }
 
+/// Calls of the only thread, beside a second thread, after that thread, and in a forked child. Each
+/// phase has a size of its own.
+const PHASES: &str = r#"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void *block[5000];
+static void work(size_t size, int from, int end) {
+    for (int i = from; i < end; i++) {
+        free(block[i]);
+        block[i] = i % 5 ? malloc(size) : calloc(1, size);
+        memset(block[i], 1, 8);
+    }
+}
+static void *second(void *unused) { work(202, 0, 2500); return unused; }
+int main(void) {
+    pthread_t thread;
+    work(101, 0, 5000);
+    char *wide = malloc(70000), *large = malloc(1 << 20);
+    wide[0] = large[0] = 1;
+    free(0);
+    free(wide);
+    free(large);
+    pthread_create(&thread, 0, second, 0);
+    work(303, 2500, 5000);
+    pthread_join(thread, 0);
+    work(404, 0, 5000);
+    if (fork() == 0) { work(505, 0, 5000); exit(0); }
+    while (wait(0) > 0) {}
+    return 0;
+}
+"#;
+
+#[test]
+fn calls_before_beside_and_after_a_second_thread_are_recorded() {
+    let place = Workplace::new();
+    let Some(program) = place.program("phases", PHASES) else { return };
+    assert_success(&finish(place.recording(&[]).arg(&program)));
+    let trace = place.trace();
+    for fact in ["lost_events", "unseen_frees", "unseen_ends"] {
+        assert_eq!(trace.fact(fact), "0", "{fact}");
+    }
+    // Of each size: blocks, blocks of calloc, threads, and blocks that end.
+    let of_size = |trace: &Trace, size| {
+        let rows: Vec<_> = trace.rows.iter().filter(|row| row.size == size).collect();
+        let zeroed = rows.iter().filter(|row| row.op == Op::Calloc).count();
+        let threads: BTreeSet<u32> = rows.iter().map(|row| row.thread).collect();
+        let ended = rows.iter().filter(|row| row.lifetime.is_some()).count();
+        (rows.len(), zeroed, threads, ended)
+    };
+    let (first, second) = (BTreeSet::from([1]), BTreeSet::from([2]));
+    assert_eq!(of_size(&trace, 101), (5000, 1000, first.clone(), 5000));
+    assert_eq!(of_size(&trace, 70_000), (1, 0, first.clone(), 1));
+    assert_eq!(of_size(&trace, 1 << 20), (1, 0, first.clone(), 1));
+    assert_eq!(of_size(&trace, 202), (2500, 500, second, 2500));
+    assert_eq!(of_size(&trace, 303), (2500, 500, first.clone(), 2500));
+    assert_eq!(of_size(&trace, 404), (5000, 1000, first.clone(), 0));
+    let large = trace.rows.iter().find(|row| row.size == 1 << 20).unwrap().event;
+    let present = trace.process.present.iter().find(|present| present.event == large).unwrap();
+    assert!(present.bytes <= 8192, "{}", present.bytes);
+    let child = std::fs::read_dir(place.0.path()).unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        let is_other = path != place.path("app.trace");
+        (is_other && path.extension().is_some_and(|extension| extension == "trace")).then_some(path)
+    });
+    let child = Trace::read(&child.unwrap());
+    assert_eq!(of_size(&child, 505), (5000, 1000, first, 0));
+    assert_eq!(child.fact("lost_events"), "0");
+}
+
+/// Peaks between two calls: of a large block and of a mapping, and with an argument also one that no
+/// call ends.
+const PEAKS: &str = r#"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#define MIB ((size_t)1 << 20)
+static char *map(size_t size) {
+    char *p = mmap(0, size, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(p, 1, size);
+    return p;
+}
+int main(int count, char **arguments) {
+    char *p = malloc(64 * MIB);
+    memset(p, 1, 64 * MIB);
+    free(p);
+    munmap(map(100 * MIB), 100 * MIB);
+    if (count > 1) madvise(map(200 * MIB), 200 * MIB, MADV_DONTNEED);
+    return 0;
+}
+"#;
+
+#[test]
+fn peaks_between_two_calls_are_sampled_or_reported() {
+    let place = Workplace::new();
+    let Some(program) = place.program("peaks", PEAKS) else { return };
+    assert_success(&finish(place.recording(&[]).arg(&program)));
+    let trace = place.trace();
+    let bytes = |trace: &Trace, name| trace.fact(name).parse::<u64>().unwrap();
+    let most = trace.process.memory.iter().map(|sample| sample.anonymous_bytes).max().unwrap();
+    assert!((100 << 20..104 << 20).contains(&most), "{most}");
+    assert!(bytes(&trace, "unsampled_peak_bytes") < 1 << 20);
+    assert!((100 << 20..110 << 20).contains(&bytes(&trace, "process_peak_bytes")));
+    assert_success(&finish(place.recording(&[]).arg(&program).arg("more")));
+    let trace = place.trace();
+    let unsampled = bytes(&trace, "unsampled_peak_bytes");
+    assert!((90 << 20..=101 << 20).contains(&unsampled), "{unsampled}");
+    assert!(trace.fact("unexplained").contains("more than in any sample"));
+}
+
+/// Many calls of all kinds, with few live blocks, long-lived ones, and threads that end early.
+const LONG: &str = r#"
+#define _GNU_SOURCE
+#include <malloc.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+static void *block[2000], *held[500];
+static void *early(void *unused) {
+    for (int i = 0; i < 500; i++) held[i] = malloc(7000 + i);
+    return unused;
+}
+int main(void) {
+    pthread_t thread;
+    pthread_create(&thread, 0, early, 0);
+    pthread_join(thread, 0);
+    mallopt(M_MMAP_THRESHOLD, 1 << 22);
+    unsigned s = 1;
+    for (int i = 0; i < 1500000; i++) {
+        s = s * 1103515245 + 12345;
+        int k = (s >> 16) % 2000;
+        size_t size = (s >> 8) % 500 + 1;
+        switch (s % 13) {
+        case 0: free(block[k]); block[k] = 0; break;
+        case 1: block[k] = realloc(block[k], size); break;
+        case 2: free(block[k]); block[k] = calloc(3, size); break;
+        case 3: free(block[k]); if (posix_memalign(&block[k], 64, size)) block[k] = 0; break;
+        case 4: free(block[k]); block[k] = malloc(70000 + size); break;
+        default: free(block[k]); block[k] = malloc(size);
+        }
+        if (i % 10000 == 0) { free(held[i / 10000]); held[i / 10000] = 0; }
+    }
+    return 0;
+}
+"#;
+
+/// The live blocks after each call, as the multiset of what is known of them.
+fn live_at_end(trace: &Trace) -> BTreeMap<(Op, u64, u64, u32), usize> {
+    let mut live = BTreeMap::new();
+    for row in trace.rows.iter().filter(|row| row.lifetime.is_none()) {
+        // What a realloc returned long ago is a new block of the snapshot.
+        let op = if row.op == Op::Realloc { Op::Malloc } else { row.op };
+        *live.entry((op, row.size, row.alignment, row.thread)).or_default() += 1;
+    }
+    live
+}
+
+#[test]
+fn the_newest_part_begins_with_what_was_live() {
+    let place = Workplace::new();
+    let Some(program) = place.program("long", LONG) else { return };
+    assert_success(&finish(place.recording(&[]).arg(&program)));
+    let whole = place.trace();
+    let options = ["--max-bytes", "2M", "--keep", "newest"];
+    let output = finish(place.recording(&options).arg(&program));
+    assert_success(&output);
+    assert!(errors(&output).contains("the trace begins with the "), "{}", errors(&output));
+    let newest = place.trace();
+    for fact in ["lost_events", "unseen_frees", "unseen_ends"] {
+        assert_eq!(newest.fact(fact), "0", "{fact}");
+    }
+    assert!(newest.fact("newest").contains("blocks that were live"), "{}", newest.fact("newest"));
+    // 2 MiB of words of 8 bytes hold 262,144 calls at most; the snapshot comes before them.
+    assert!((50_000..270_000).contains(&newest.calls), "{} of {}", newest.calls, whole.calls);
+    assert!(whole.calls > 2_500_000, "{}", whole.calls);
+    assert!(live_at_end(&newest) == live_at_end(&whole), "other blocks are live at the end");
+    // The newest calls are the same, one by one, with the same lifetimes.
+    let calls = |trace: &Trace| {
+        let rows = trace.rows.iter().rev().take(20_000);
+        rows.map(|row| (row.op, row.size, row.alignment, row.thread, row.lifetime))
+            .collect::<Vec<_>>()
+    };
+    assert!(calls(&newest) == calls(&whole), "the newest calls differ");
+    // A block of the snapshot is freed in the newest part.
+    let first = newest.rows.iter().filter(|row| row.thread == 2 && row.lifetime.is_some());
+    assert!(first.count() > 0);
+    assert_eq!(newest.process.requests.len(), 1, "the setting of the allocator stays");
+    let left: Vec<_> = std::fs::read_dir(place.0.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".raw-"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn the_newest_part_has_the_sites_of_all_its_blocks() {
+    let Some(python) = interpreters::any() else { return };
+    let place = Workplace::new();
+    let program = "held = [bytes(1000 + i) for i in range(300)]\n\
+                   for i in range(150000):\n    x = [i, str(i) * 3]\n\
+                   last = [bytes(2000 + i) for i in range(300)]\n";
+    std::fs::write(place.path("app.py"), program).unwrap();
+    let options = ["--sites", "--max-bytes", "1M", "--keep", "newest"];
+    assert_success(&finish(place.recording(&options).arg(&python).arg("app.py")));
+    let trace = place.trace();
+    assert!(trace.fact("newest").contains("blocks that were live"));
+    assert_eq!((trace.fact("unseen_frees"), trace.fact("unseen_ends")), ("0", "0"));
+    let sites = |sizes: std::ops::Range<u64>| {
+        // The lists themselves are of the domain mem.
+        let rows = trace.of(Domain::Obj).filter(|row| sizes.contains(&row.size));
+        rows.map(|row| trace.sites.name(row.site).to_owned())
+            .filter(|site| site.starts_with("app.py"))
+            .fold(BTreeMap::<String, usize>::new(), |mut counts, site| {
+                *counts.entry(site).or_default() += 1;
+                counts
+            })
+    };
+    // A bytes object has a head of 33 bytes.
+    assert_eq!(sites(1033..1333), BTreeMap::from([("app.py:1".to_owned(), 300)]));
+    assert_eq!(sites(2033..2333), BTreeMap::from([("app.py:4".to_owned(), 300)]));
+}
+
+#[test]
+fn the_newest_part_is_refused_where_it_has_no_sense() {
+    let place = Workplace::new();
+    for (options, expected) in [
+        (&["--keep", "newest"][..], "--max-bytes"),
+        (&["--keep", "newest", "--max-bytes", "2M", "--max-events", "7"], "--max-events"),
+    ] {
+        let output = finish(place.recording(options).arg("/bin/true"));
+        assert!(!output.status.success());
+        assert!(errors(&output).contains(expected), "{}", errors(&output));
+    }
+}
+
+/// Blocks of each form of `operator new`, each from a function of its own.
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+const OPERATORS: &str = r#"
+#include <new>
+#include <vector>
+struct alignas(64) Wide { char content[192]; };
+extern "C" {
+__attribute__((noinline)) int *makes_many() { return new int[1000]; }
+__attribute__((noinline)) char *makes_unthrown() { return new (std::nothrow) char[3001]; }
+__attribute__((noinline)) Wide *makes_wide() { return new Wide; }
+__attribute__((noinline)) long *makes_one() { return new long(5); }
+}
+int main() {
+    delete[] makes_many();
+    delete[] makes_unthrown();
+    delete makes_wide();
+    delete makes_one();
+    return 0;
+}
+"#;
+
+#[test]
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+fn the_caller_of_a_block_of_cpp_is_not_operator_new() {
+    let place = Workplace::new();
+    let source = place.path("operators.cc");
+    std::fs::write(&source, OPERATORS).unwrap();
+    let program = place.path("operators");
+    let mut compiler = Command::new("c++");
+    compiler.args(["-std=c++17", "-O1", "-fno-builtin", "-o"]).arg(&program).arg(&source);
+    if !compiler.status().is_ok_and(|status| status.success()) {
+        return skip("c++", "no C++ compiler");
+    }
+    assert_success(&finish(place.recording(&["--sites"]).arg(&program)));
+    let trace = place.trace();
+    let site = |size| {
+        let row = trace.rows.iter().find(|row| row.size == size).unwrap();
+        trace.sites.name(row.site)
+    };
+    for (size, expected) in [(4000, "many"), (3001, "unthrown"), (192, "wide"), (8, "one")] {
+        assert_eq!(site(size), format!("operators!makes_{expected}"));
+    }
+}
+
 /// Forked children, a daemon, and a program that replaces itself.
 const FAMILY: &str = r#"
 #include <stdlib.h>

@@ -6,6 +6,8 @@ pub mod order;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
+use anyhow::bail;
+
 use self::order::option;
 use crate::units::{Bytes, parse_bytes};
 
@@ -78,6 +80,18 @@ impl LimitArgs {
         (number(self.max_events), number(self.max_bytes), number(self.duration))
     }
 
+    /// Takes the limit of bytes out, so that the recorder does not end the recording there.
+    ///
+    /// # Errors
+    /// With a limit of calls, which counts from the start.
+    pub fn take_bytes_for_newest(&mut self) -> anyhow::Result<u64> {
+        match (self.max_bytes.take(), self.max_events) {
+            (_, Some(_)) => bail!("--max-events counts from the start; leave out --keep newest"),
+            (Some(bytes), None) => Ok(bytes),
+            (None, None) => bail!("--keep newest needs --max-bytes"),
+        }
+    }
+
     /// Whether the recording begins later than at once, or ends at a mark.
     pub fn has_start_or_mark(&self) -> bool {
         self.start_after.is_some() || self.start_at_mark.is_some() || self.stop_at_mark.is_some()
@@ -121,8 +135,8 @@ fn seconds(text: &str) -> Result<u64, String> {
     if (1e-9..1e9).contains(&seconds) { Ok((seconds * 1e9) as u64) } else { Err(wrong()) }
 }
 
-/// Bytes of the smallest raw log: header, tail and one chunk, rounded up.
-const LEAST_BYTES: u64 = 512 << 10;
+/// Bytes of the smallest raw log: header, tail and two chunks, rounded up.
+const LEAST_BYTES: u64 = 1 << 20;
 
 /// Reads a size for a raw log.
 fn size(text: &str) -> Result<u64, String> {
@@ -191,9 +205,9 @@ mod tests {
 
     #[test]
     fn sizes_and_times() {
-        assert_eq!((size("1g"), size("512KiB")), (Ok(1 << 30), Ok(512 << 10)));
+        assert_eq!((size("1g"), size("1024KiB")), (Ok(1 << 30), Ok(1 << 20)));
         assert_eq!(seconds("0.25"), Ok(250_000_000));
-        for text in ["", "M", "10", "511K", "-1M", "99999999999G"] {
+        for text in ["", "M", "10", "1023K", "-1M", "99999999999G"] {
             assert!(size(text).is_err(), "{text}");
         }
         for text in ["", "0", "-1", "nan", "inf", "1s"] {
