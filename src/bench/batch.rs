@@ -67,7 +67,7 @@ impl CellPart<'_> {
             Pass::Latency => {
                 Isolated::BOTH.map(|half| CellPart { cell, isolated: Some(half) }).to_vec()
             }
-            Pass::Time | Pass::Footprint => vec![CellPart { cell, isolated: None }],
+            Pass::Time | Pass::Footprint | Pass::Free => vec![CellPart { cell, isolated: None }],
         }
     }
 
@@ -119,7 +119,7 @@ pub(super) fn measure_batch(
 fn needs_more(cell: &CellKey, workload: &Workload, context: &BatchContext<'_>) -> Option<String> {
     let (profile, limit_bytes) = (workload.program.profile(), context.settings.memory_bytes);
     let fits = ChildFailure::of_footprint(profile, &cell.backend, limit_bytes);
-    fits.err().filter(|_| cell.pass == Pass::Footprint).map(|failure| failure.to_string())
+    fits.err().filter(|_| !cell.pass.is_timed()).map(|failure| failure.to_string())
 }
 
 /// Runs the children of all parts; in the order of the plan what they left. `None` when the run was
@@ -173,7 +173,7 @@ fn run_children<'a>(
         workers.push(worker);
         started.push(child);
     }
-    if parts[0].cell.pass != Pass::Footprint {
+    if parts[0].cell.pass.is_timed() {
         let limit = context.settings.memory_bytes;
         let memory = memory_of(workload.program.profile(), workers.len(), limit);
         let seed = context.dir.number(parts[0].cell) as u64;
@@ -190,7 +190,7 @@ fn start<'a>(
     context: &BatchContext<'_>,
 ) -> Result<(Worker, Started<'a>), BenchError> {
     let BatchContext { dir, settings, .. } = context;
-    let (cell, is_timed) = (part.cell, part.cell.pass != Pass::Footprint);
+    let (cell, is_timed) = (part.cell, part.cell.pass.is_timed());
     let dir =
         if part.is_second_half() { dir.begin_second_half(cell) } else { dir.begin_cell(cell) }?;
     let failed = || io_error(format!("a child for {}", dir.path().display()));

@@ -17,7 +17,7 @@ pub fn batches(cells: &[CellKey], calls: impl Fn(&str) -> usize) -> Vec<Batch> {
         let timed = match a.pass {
             Pass::Time => true,
             Pass::Latency => calls(&a.trace) <= LATENCY_TOGETHER,
-            Pass::Footprint => false,
+            Pass::Footprint | Pass::Free => false,
         };
         timed && a.pass == b.pass && a.trace == b.trace && a.repetition == b.repetition
     };
@@ -33,7 +33,7 @@ pub fn order(manifest: &Manifest, done: &HashSet<CellKey>) -> Vec<CellKey> {
     let mut cells: Vec<CellKey> =
         manifest.planned().into_iter().filter(|cell| !done.contains(cell)).collect();
     cells.sort_by_key(|cell| {
-        let timed = cell.pass != Pass::Footprint;
+        let timed = cell.pass.is_timed();
         let draw = |names: &[&str]| draw(manifest.seed, cell, names);
         (
             timed,

@@ -13,11 +13,13 @@ pub enum Pass {
     Latency,
     /// Every page of every block touched; pointers accounted; resident memory sampled.
     Footprint,
+    /// Resident memory in free order: all threads at once, every page of every block touched.
+    Free,
 }
 
 impl Pass {
-    /// All passes, in the order in which they are run.
-    pub const ALL: [Pass; 3] = [Pass::Footprint, Pass::Time, Pass::Latency];
+    /// The passes in recorded order, in the order in which they are run.
+    pub const RECORDED: [Pass; 3] = [Pass::Footprint, Pass::Time, Pass::Latency];
 
     /// The name used in tables and options.
     pub fn name(self) -> &'static str {
@@ -25,7 +27,13 @@ impl Pass {
             Pass::Time => "time",
             Pass::Latency => "latency",
             Pass::Footprint => "footprint",
+            Pass::Free => "free",
         }
+    }
+
+    /// Whether its children are timed, so that they run interleaved on one processor.
+    pub fn is_timed(self) -> bool {
+        matches!(self, Pass::Time | Pass::Latency)
     }
 }
 

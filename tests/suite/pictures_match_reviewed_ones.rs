@@ -9,12 +9,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::support::made_up_runs::{self, Wish};
-use crate::support::made_up_traces;
 use crate::support::process::{repository, scratch};
-use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport, TraceShape, draw};
+use crate::support::{made_up_threads, made_up_traces};
+use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport, TraceShape, draw, scaling};
 
 /// The charts of memory. Charts of time have other tests: each golden picture has to be reviewed.
-const MEMORY: [&str; 7] = [
+const MEMORY: [&str; 8] = [
     "where-memory-went",
     "footprint-overlay",
     "heap-map",
@@ -22,6 +22,7 @@ const MEMORY: [&str; 7] = [
     "sizes-and-rounding",
     "page-retention",
     "page-retention-at-marks",
+    "threads",
 ];
 
 fn golden() -> PathBuf {
@@ -77,6 +78,21 @@ fn pictures_of_memory_are_the_reviewed_ones() {
         (name.to_owned(), draw(&chart))
     });
     assert_reviewed(drawn.into());
+}
+
+#[test]
+fn pictures_of_scaling_are_the_reviewed_ones() {
+    let backends = ["jemalloc", "mimalloc", "malloc", "malloc:MALLOC_ARENA_MAX=1"];
+    let one = made_up_threads::scaling("service", &backends, false);
+    let copies = made_up_threads::scaling("json", &backends[..2], true);
+    let mut drawn = Vec::new();
+    for (name, traces) in [("scaling", vec![one.clone()]), ("scaling-of-traces", vec![one, copies])]
+    {
+        let charts = scaling(&traces);
+        assert_eq!(charts.len(), 1);
+        drawn.push((name.to_owned(), draw(&charts[0])));
+    }
+    assert_reviewed(drawn);
 }
 
 #[test]
