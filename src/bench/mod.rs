@@ -15,7 +15,8 @@
 //! | `worker.rs`, `side.rs` | a child seen from its parent; the heaplay that measures |
 //! | `child_environment.rs`, `fixed_addresses.rs` | the variables and addresses of a child |
 //! | `child.rs` | the child itself; `perform.rs` does one job |
-//! | `cell_rows.rs`, `page_rows.rs`, `thread_rows.rs`, `operations.rs` | what a pass counted, as rows of its cell |
+//! | `cell_rows.rs`, `page_rows.rs`, `operations.rs` | what a pass counted, as rows of its cell |
+//! | `thread_rows.rs` | the threads of a pass, as rows of its cell |
 //! | `preflight.rs` | a backend's version and proof |
 //! | `halves.rs` | makes the two passes of a latency repetition one |
 //! | `confirm.rs` | takes the median of each call over repetitions |

@@ -10,6 +10,7 @@ use heaplay::results::{
     Exactness, Latency, Metric, Pass, Run, Scope, ThreadActivity, ThreadRow, decode_numbers,
 };
 
+use crate::support::libraries;
 use crate::support::process::{errors, expect, finish, heaplay, repository};
 
 /// A malloc, with the call and the thread that frees its block.
@@ -263,18 +264,27 @@ fn the_record_has_who_allocates_who_frees_and_what_is_left() {
     let trace = mixed(60, 30_000);
     let path = trace.write(&folder.path().join("mixed.csv"));
     let run = footprint(&path, "malloc", &folder.path().join("run"));
+    // A trace numbers its threads as the rows name them.
+    let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+    for row in &trace.rows {
+        for thread in [Some(row.thread), row.end.map(|(_, by)| by)].into_iter().flatten() {
+            let next = numbers.len() as u32 + 1;
+            numbers.entry(thread).or_insert(next);
+        }
+    }
     let mut calls: BTreeMap<u32, u64> = BTreeMap::new();
     let mut left: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     let mut ended: BTreeMap<(u32, u32), u64> = BTreeMap::new();
     for row in &trace.rows {
-        *calls.entry(row.thread).or_default() += 1;
-        match row.end {
-            Some((_, by)) => {
+        let thread = numbers[&row.thread];
+        *calls.entry(thread).or_default() += 1;
+        match row.end.map(|(_, by)| numbers[&by]) {
+            Some(by) => {
                 *calls.entry(by).or_default() += 1;
-                *ended.entry((row.thread, by)).or_default() += 1;
+                *ended.entry((thread, by)).or_default() += 1;
             }
             None => {
-                let own = left.entry(row.thread).or_default();
+                let own = left.entry(thread).or_default();
                 *own = (own.0 + 1, own.1 + row.size as u64);
             }
         }
@@ -330,7 +340,7 @@ fn the_record_has_who_allocates_who_frees_and_what_is_left() {
 #[cfg(target_env = "gnu")]
 fn what_dead_threads_left_is_known_by_thread_and_by_arena() {
     let folder = tempfile::tempdir().unwrap();
-    let path = jobs(8, 1).write(&folder.path().join("jobs.csv"));
+    let path = jobs(8, 2).write(&folder.path().join("jobs.csv"));
     let (many, one_arena) = ("malloc", "malloc:MALLOC_ARENA_MAX=1");
     let backends = format!("{many},{one_arena},pymalloc");
     let run = footprint(&path, &backends, &folder.path().join("run"));
@@ -363,7 +373,7 @@ fn what_dead_threads_left_is_known_by_thread_and_by_arena() {
 #[cfg(feature = "jemalloc")]
 fn jemalloc_reports_its_arenas() {
     let folder = tempfile::tempdir().unwrap();
-    let path = jobs(4, 1).write(&folder.path().join("jobs.csv"));
+    let path = jobs(4, 2).write(&folder.path().join("jobs.csv"));
     let run = footprint(&path, "jemalloc", &folder.path().join("run"));
     let own = || run.arenas.iter().filter(|row| row.backend == "jemalloc");
     assert!(own().count() >= 4, "{:?}", run.arenas);
@@ -429,4 +439,36 @@ fn threads_and_scaling_have_pictures() {
     let hello = repository("traces/hello.trace");
     let text = expect(0, heaplay().arg("inspect").arg(hello).arg("--png").arg(&pictures));
     assert!(!text.contains("hello--threads.png"), "{text}");
+}
+
+/// From 3.12 on, the pools are those of the calling thread's interpreter, under its GIL. The oracle
+/// are the rules of that version in Rust, which know no threads.
+#[test]
+fn an_interpreter_with_a_gil_is_called_by_all_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    // Small blocks of the domain of objects, so that there are arenas.
+    let trace = mixed(9, 60_000);
+    let path = trace.write(&folder.path().join("mixed.csv"));
+    let text = fs::read_to_string(&path).unwrap().replace(",raw\n", ",obj\n");
+    fs::write(&path, text).unwrap();
+    for minor in [12, 13] {
+        let Some(library) = libraries::libpython(minor) else { continue };
+        let python = format!("python@{}", library.display());
+        let rules = format!("pymalloc@3.{minor}");
+        let runs = ["one", "two"].map(|name| {
+            let out = folder.path().join(format!("{name}{minor}"));
+            footprint(&path, &format!("{python},{rules}"), &out)
+        });
+        for run in &runs {
+            assert_eq!(one(run, &python, Metric::Threads), 9.0);
+            assert!(one(run, &python, Metric::HandOvers) >= trace.changes as f64);
+            for metric in [Metric::ArenasPeak, Metric::ArenasEnd, Metric::ArenasTotal] {
+                assert_eq!(one(run, &python, metric), one(run, &rules, metric), "{metric}");
+            }
+        }
+        let peaks = runs.each_ref().map(|run| one(run, &python, Metric::ResidentPeakBytes));
+        assert_eq!(peaks[0], peaks[1], "3.{minor}");
+        let text = expect(0, heaplay().arg("verify").arg(&path).args(["-b", &python]));
+        assert!(text.contains("60000 calls checked"), "{text}");
+    }
 }

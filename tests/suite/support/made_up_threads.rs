@@ -41,9 +41,11 @@ pub fn add(run: &mut Run, (trace, backend): (&str, &str), threads: u32, calls: u
         let (begin, end) = of(thread);
         let column = |at: u64| at * calls / COLUMNS;
         let lives = |at: u64| column(at) >= begin && end.is_none_or(|end| column(at) < end);
+        // All threads together make about all calls.
+        let share = COLUMNS * 11 * u64::from(threads);
         let high = if thread == 1 { 9e6 } else { 3e5 * (1.0 + dice.next() * 6.0) };
         let made: Vec<u64> = (0..COLUMNS)
-            .map(|at| if lives(at) { (dice.next() * 40.0) as u64 * calls / 100_000 } else { 0 })
+            .map(|at| if lives(at) { (dice.next() * 40.0) as u64 * calls / share } else { 0 })
             .collect();
         let live: Vec<u64> = (0..COLUMNS)
             .map(|at| {
@@ -107,7 +109,7 @@ pub fn add(run: &mut Run, (trace, backend): (&str, &str), threads: u32, calls: u
         let figures = [
             (Metric::Threads, f64::from(threads)),
             (Metric::HandOvers, 12_008.0),
-            (Metric::EndedThreads, f64::from(threads - 3)),
+            (Metric::EndedThreads, f64::from(threads.saturating_sub(3))),
             (Metric::EndedThreadsLiveBytes, 6e5),
             (Metric::EndedThreadsInUseBytes, 9e5),
             (Metric::EndedThreadsRetainedBytes, 2.5e6),
