@@ -47,7 +47,9 @@ fn of_threads(name: &str, threads: TraceThreads) -> Option<ThreadsChart> {
     if threads.lanes.is_empty() || threads.calls == 0 {
         return None;
     }
-    let peak = threads.lanes.iter().map(ThreadLane::live_peak_bytes).max().unwrap_or(0).max(1);
+    // All other threads together would press each single one to the foot of its lane.
+    let single = threads.lanes.iter().filter(|lane| lane.number.is_some());
+    let peak = single.map(ThreadLane::live_peak_bytes).max().unwrap_or(0).max(1);
     let unit = crate::units::byte_unit(peak as f64);
     let (divisor, label) = if threads.calls >= 2_000_000 {
         (1e6, "calls of the trace, millions")
@@ -61,11 +63,15 @@ fn of_threads(name: &str, threads: TraceThreads) -> Option<ThreadsChart> {
         count(threads.calls)
     );
     let others = threads.lanes.iter().find(|lane| lane.number.is_none());
-    let caption = Caption::new(verdict(&threads), plotted, &READING).with_reading(
-        others.map_or(String::new(), |others| {
-            format!("Last lane: the {} threads with fewest calls.", others.threads)
-        }),
-    );
+    let caption = Caption::new(verdict(&threads), plotted, &READING).with_reading(others.map_or(
+        String::new(),
+        |others| {
+            format!(
+                "Last lane: the {} threads with fewest calls, on a scale of its own.",
+                others.threads
+            )
+        },
+    ));
     Some(ThreadsChart {
         caption,
         calls_axis: Axis {

@@ -145,7 +145,11 @@ fn draw_lane(
     let (begin, end) = (x(lane.begin_event), lane.end_event.map_or(layout.right, x));
     canvas.rectangle(begin, top, end.max(begin + 1.0), foot, GRID.pale(0.45));
     // As high as a lane, for the largest of all lanes. By the square root, small heaps are seen.
-    let most = (chart.live_axis.end() * chart.live_axis.unit_size).max(1.0);
+    let most = match lane.number {
+        Some(_) => chart.live_axis.end() * chart.live_axis.unit_size,
+        None => lane.live_peak_bytes() as f64,
+    };
+    let most = most.max(1.0);
     let column = |values: &[u64], pixel: usize| {
         let at = pixel * values.len() / (width as usize * 3).max(1);
         values.get(at.min(values.len().saturating_sub(1))).copied().unwrap_or(0)
@@ -190,10 +194,19 @@ fn calls_axis(canvas: &mut Canvas, chart: &ThreadsChart, layout: &ThreadsLayout)
     canvas.text(panel.right, bottom + 42.0, &label, SMALL, Anchor::Right);
 }
 
-/// The colour of a cell: grey for the thread itself, red for others, darker for more.
-fn cell_colour(is_own: bool, share: f64) -> Colour {
+/// Frees of a thread's own blocks.
+const OWN: Colour = Colour(0x6B, 0x72, 0x7A);
+
+/// The colour of a cell: grey for the thread itself, orange for others, darker for more. The threads
+/// that share the last lane free own blocks and those of each other.
+fn cell_colour(lane: &ThreadLane, is_same_lane: bool, share: f64) -> Colour {
     let pale = 0.85 - 0.85 * share.clamp(0.0, 1.0).sqrt();
-    if is_own { Colour(0x6B, 0x72, 0x7A).pale(pale) } else { WORSE.pale(pale) }
+    let colour = match (is_same_lane, lane.threads) {
+        (false, _) => WORSE,
+        (true, 0 | 1) => OWN,
+        (true, _) => OWN.mix(WORSE, 0.4),
+    };
+    colour.pale(pale)
 }
 
 fn matrix_row(canvas: &mut Canvas, layout: &ThreadsLayout, (at, lane): (usize, &ThreadLane)) {
@@ -202,9 +215,7 @@ fn matrix_row(canvas: &mut Canvas, layout: &ThreadsLayout, (at, lane): (usize, &
     for (by, &blocks) in lane.ended_by.iter().enumerate().filter(|(_, blocks)| **blocks > 0) {
         let share = blocks as f64 / ended.max(1) as f64;
         let left = layout.matrix + layout.cell * by as f64;
-        // Threads of the last lane free each other's blocks, too.
-        let is_own = by == at && (lane.number.is_some() || lane.threads == 1);
-        let colour = cell_colour(is_own, share);
+        let colour = cell_colour(lane, by == at, share);
         canvas.rectangle(left + 1.0, top + 1.0, left + layout.cell - 1.0, foot - 1.0, colour);
         let kind = SMALL.sized(if layout.cell < 34.0 { 11.0 } else { 13.0 });
         let ink = if colour.lightness() < 0.55 { WHITE } else { INK };

@@ -29,7 +29,7 @@ pub fn add(run: &mut Run, (trace, backend): (&str, &str), threads: u32, calls: u
             1 | 2 => (0, None),
             _ => {
                 let begin = calls / 10 + calls * u64::from(thread) / (2 * u64::from(threads));
-                let life = if thread % 3 == 0 { calls / 3 } else { calls / 2 };
+                let life = if thread.is_multiple_of(3) { calls / 3 } else { calls / 2 };
                 let end = begin + life.min(calls - begin);
                 (begin, (thread != threads).then_some(end))
             }
