@@ -1,6 +1,7 @@
 //! The contract of a backend: [`Backend`] is one allocator with its settings.
 
 use std::ffi::c_void;
+use std::os::fd::RawFd;
 
 use super::allocator::Domains;
 use super::arenas::Pools;
@@ -39,6 +40,21 @@ pub struct Counter {
     pub figure: PoolFigure,
     /// The figure.
     pub value: u64,
+}
+
+/// Memory of an arena, a thread heap or a cache, as the allocator itself reports it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArenaMemory {
+    /// The allocator's name of it: `arena 3`, `all thread caches`.
+    pub name: String,
+    /// Threads that allocate from it now.
+    pub threads: Option<u64>,
+    /// Bytes that it has from the system and has not returned.
+    pub held_bytes: Option<u64>,
+    /// Bytes of blocks that it has given out, those in thread caches included.
+    pub allocated_bytes: Option<u64>,
+    /// Bytes of free blocks in the caches of its threads.
+    pub cached_bytes: Option<u64>,
 }
 
 /// Why an allocator does not behave the same in two replays.
@@ -97,6 +113,14 @@ pub trait Backend {
     /// The calling thread has made its last call and ends.
     fn thread_ends(&self) {}
 
+    /// The calling thread makes the next calls, in recorded order, until
+    /// [`Backend::calls_paused`]. The thread that opened the backend begins so, without this call. An
+    /// allocator that knows its caller by a lock takes the lock here.
+    fn calls_resumed(&self) {}
+
+    /// Another thread makes the next calls, or begins or ends.
+    fn calls_paused(&self) {}
+
     /// The recorded program made this request of its allocator, on the calling thread. An allocator
     /// without such a call ignores it.
     fn request(&self, request: AllocatorRequest) {
@@ -154,6 +178,18 @@ pub trait Backend {
     /// The figures that the allocator counts about itself, now; none for a black box.
     fn counters(&self) -> Vec<Counter> {
         Vec::new()
+    }
+
+    /// Writes to a file descriptor what the allocator reports of its memory by arena, thread heap or
+    /// cache; `false` where it reports nothing. As [`Backend::flush_thread_cache`], it is called in a
+    /// copy of the process and must not use the harness's heap.
+    fn write_arenas(&self, _out: RawFd) -> bool {
+        false
+    }
+
+    /// Reads what [`Backend::write_arenas`] wrote.
+    fn read_arenas(&self, text: &str) -> Vec<ArenaMemory> {
+        super::arena_report::read(text)
     }
 
     /// Its arenas and pools, for allocators that have such.

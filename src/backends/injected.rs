@@ -11,12 +11,13 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::fs;
 use std::hint::black_box;
+use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use super::allocator::{Allocator, Domains};
 use super::arenas::Pools;
-use super::backend::{Backend, Counter, ThreadUse, Trim, Varies};
+use super::backend::{ArenaMemory, Backend, Counter, ThreadUse, Trim, Varies};
 use super::error::BackendError;
 use super::member::{Member, Opened, no_environment};
 use super::pages;
@@ -252,6 +253,14 @@ impl Backend for InjectedBackend {
         self.backend.thread_ends();
     }
 
+    fn calls_resumed(&self) {
+        self.backend.calls_resumed();
+    }
+
+    fn calls_paused(&self) {
+        self.backend.calls_paused();
+    }
+
     fn request(&self, request: AllocatorRequest) {
         self.backend.request(request);
     }
@@ -272,6 +281,14 @@ impl Backend for InjectedBackend {
 
     fn trim(&self) -> Trim {
         self.backend.trim()
+    }
+
+    fn write_arenas(&self, out: RawFd) -> bool {
+        self.backend.write_arenas(out)
+    }
+
+    fn read_arenas(&self, text: &str) -> Vec<ArenaMemory> {
+        self.backend.read_arenas(text)
     }
 
     fn flush_thread_cache(&self) -> Trim {

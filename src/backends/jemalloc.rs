@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "calls jemalloc")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::os::fd::RawFd;
 use std::ptr;
 
 use tikv_jemalloc_sys as je;
@@ -16,6 +17,7 @@ use super::allocator::{Allocator, Domains};
 use super::backend::{Backend, ThreadUse, Trim, Varies};
 use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
+use super::jemalloc_arenas;
 use super::member::{ChildEnvironment, Member, Opened};
 use super::optional;
 use super::setting::{Setting, plain};
@@ -101,6 +103,10 @@ impl Backend for Jemalloc {
             0 => Trim::Done,
             _ => Trim::None,
         }
+    }
+
+    fn write_arenas(&self, out: RawFd) -> bool {
+        jemalloc_arenas::write(je::mallctl, out)
     }
 
     fn varies(&self) -> Option<Varies> {

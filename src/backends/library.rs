@@ -12,15 +12,18 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs;
 use std::io::Read;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 
 use super::allocator::{Allocator, Domains};
+use super::arena_report;
 use super::backend::{Backend, ThreadUse, Trim, Varies};
 use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
+use super::jemalloc_arenas::{self, MallctlFn};
 use super::member::{ChildEnvironment, Member, Opened};
 use super::setting::{Setting, plain, setting};
 use super::spec_checks::SpecChecks;
@@ -67,8 +70,8 @@ type ReallocFn = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
 type AlignedFn = unsafe extern "C" fn(usize, usize) -> *mut c_void;
 type FreeFn = unsafe extern "C" fn(*mut c_void);
 type UsableFn = unsafe extern "C" fn(*mut c_void) -> usize;
-type MallctlFn =
-    unsafe extern "C" fn(*const c_char, *mut c_void, *mut usize, *mut c_void, usize) -> c_int;
+/// `MallocExtension_GetNumericProperty` of gperftools.
+type PropertyFn = unsafe extern "C" fn(*const c_char, *mut usize) -> c_int;
 
 /// The calls of a library, behind a table's context.
 struct LibraryCalls {
@@ -96,6 +99,8 @@ struct Extras {
     trim_call: Option<TrimCall>,
     version: String,
     varies_by_clock: bool,
+    mallctl: Option<MallctlFn>,
+    property: Option<PropertyFn>,
 }
 
 struct LoadedLibrary {
@@ -147,6 +152,14 @@ impl Backend for LoadedLibrary {
             }
         }
         Trim::Done
+    }
+
+    fn write_arenas(&self, out: RawFd) -> bool {
+        match (self.extras.mallctl, self.extras.property) {
+            (Some(mallctl), _) => jemalloc_arenas::write(mallctl, out),
+            (None, Some(property)) => write_caches(property, out),
+            (None, None) => false,
+        }
     }
 
     fn varies(&self) -> Option<Varies> {
@@ -403,6 +416,8 @@ fn extras(
         trim_call,
         version,
         varies_by_clock,
+        mallctl,
+        property: shared.find("MallocExtension_GetNumericProperty"),
     })
 }
 
@@ -458,6 +473,36 @@ fn number(mallctl: MallctlFn, name: &str) -> Option<i64> {
         }
     }
     None
+}
+
+/// Writes what gperftools' tcmalloc reports: its caches, those of all threads in one sum, and its
+/// page heap.
+fn write_caches(property: PropertyFn, out: RawFd) -> bool {
+    let number = |name: &CStr| {
+        let mut value = 0_usize;
+        // SAFETY: the property writes one machine word.
+        let is_known = unsafe { property(name.as_ptr(), &mut value) } != 0;
+        is_known.then_some(value as u64)
+    };
+    let threads = number(c"tcmalloc.current_total_thread_cache_bytes");
+    let central = number(c"tcmalloc.central_cache_free_bytes");
+    let transfer = number(c"tcmalloc.transfer_cache_free_bytes");
+    let (heap, unmapped) =
+        (number(c"generic.heap_size"), number(c"tcmalloc.pageheap_unmapped_bytes"));
+    let held = heap.zip(unmapped).map(|(heap, unmapped)| heap.saturating_sub(unmapped));
+    let allocated = number(c"generic.current_allocated_bytes");
+    let free_pages = number(c"tcmalloc.pageheap_free_bytes");
+    let parts = [
+        ("whole heap", [None, held, allocated, None]),
+        ("all thread caches", [None, threads, Some(0), threads]),
+        ("central cache", [None, central, Some(0), None]),
+        ("transfer cache", [None, transfer, Some(0), None]),
+        ("free pages", [None, free_pages, Some(0), None]),
+    ];
+    let known = parts.into_iter().filter(|(_, figures)| figures[1].is_some());
+    known.fold(false, |is_written, (name, figures)| {
+        arena_report::write(out, format_args!("{name}"), figures) || is_written
+    })
 }
 
 /// Compares the numbers of `MALLOC_CONF` with those that the library reads; whether there were any.

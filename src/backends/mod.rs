@@ -8,6 +8,7 @@
 //! [`describe`] prints it, and [`reference()`] lists all backends with their settings.
 
 mod allocator;
+mod arena_report;
 pub mod arenas;
 mod backend;
 mod buddy;
@@ -20,6 +21,7 @@ pub mod freelist;
 mod injected;
 #[cfg(feature = "jemalloc")]
 mod jemalloc;
+mod jemalloc_arenas;
 mod library;
 mod linked_list;
 mod list;
@@ -50,7 +52,7 @@ mod tcmalloc;
 mod tlsf;
 
 pub use allocator::{AlignedCall, Allocator, Domains};
-pub use backend::{Backend, Counter, PoolFigure, ThreadUse, Trim, Varies};
+pub use backend::{ArenaMemory, Backend, Counter, PoolFigure, ThreadUse, Trim, Varies};
 pub use embedded::{Embedded, register};
 pub use error::BackendError;
 pub use list::BACKENDS;

@@ -67,7 +67,7 @@ impl CellPart<'_> {
             Pass::Latency => {
                 Isolated::BOTH.map(|half| CellPart { cell, isolated: Some(half) }).to_vec()
             }
-            Pass::Time | Pass::Footprint | Pass::Touch | Pass::Traversal => {
+            Pass::Time | Pass::Footprint | Pass::Free | Pass::Touch | Pass::Traversal => {
                 vec![CellPart { cell, isolated: None }]
             }
         }
@@ -121,9 +121,8 @@ pub(super) fn measure_batch(
 fn needs_more(cell: &CellKey, workload: &Workload, context: &BatchContext<'_>) -> Option<String> {
     let (profile, limit_bytes) = (workload.program.profile(), context.settings.memory_bytes);
     let fits = ChildFailure::of_footprint(profile, &cell.backend, limit_bytes);
-    fits.err()
-        .filter(|_| matches!(cell.pass, Pass::Footprint | Pass::Touch | Pass::Traversal))
-        .map(|failure| failure.to_string())
+    let touches = !matches!(cell.pass, Pass::Time | Pass::Latency);
+    fits.err().filter(|_| touches).map(|failure| failure.to_string())
 }
 
 /// Runs the children of all parts; in the order of the plan what they left. `None` when the run was
@@ -177,7 +176,7 @@ fn run_children<'a>(
         workers.push(worker);
         started.push(child);
     }
-    if parts[0].cell.pass != Pass::Footprint {
+    if parts[0].cell.pass.is_timed() {
         let limit = context.settings.memory_bytes;
         let memory = memory_of(workload.program.profile(), workers.len(), limit);
         let seed = context.dir.number(parts[0].cell) as u64;
@@ -194,7 +193,7 @@ fn start<'a>(
     context: &BatchContext<'_>,
 ) -> Result<(Worker, Started<'a>), BenchError> {
     let BatchContext { dir, settings, .. } = context;
-    let (cell, is_timed) = (part.cell, part.cell.pass != Pass::Footprint);
+    let (cell, is_timed) = (part.cell, part.cell.pass.is_timed());
     let dir =
         if part.is_second_half() { dir.begin_second_half(cell) } else { dir.begin_cell(cell) }?;
     let failed = || io_error(format!("a child for {}", dir.path().display()));

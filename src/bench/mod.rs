@@ -16,6 +16,7 @@
 //! | `child_environment.rs`, `fixed_addresses.rs` | the variables and addresses of a child |
 //! | `child.rs` | the child itself; `perform.rs` does one job |
 //! | `cell_rows.rs`, `page_rows.rs`, `operations.rs` | what a pass counted, as rows of its cell |
+//! | `thread_rows.rs` | the threads of a pass, as rows of its cell |
 //! | `preflight.rs` | a backend's version and proof |
 //! | `halves.rs` | makes the two passes of a latency repetition one |
 //! | `confirm.rs` | takes the median of each call over repetitions |
@@ -89,6 +90,7 @@ mod settings;
 mod side;
 mod slow_calls;
 mod suite;
+mod thread_rows;
 mod time_slices;
 mod validate;
 mod versions;
@@ -128,6 +130,7 @@ pub use session::{Progress, run};
 pub use settings::Settings;
 pub use side::Side;
 pub use suite::Suite;
+pub use thread_rows::thread_rows;
 pub use versions::{AbsentBackend, ask_versions};
 pub use what_if::{Saved, Saving, savings};
 pub use worker::{CANCELLED, ChildLimits, cancelled};

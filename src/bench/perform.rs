@@ -7,17 +7,20 @@ use std::sync::Arc;
 use super::cell_rows::CellRows;
 use super::failure::Failure;
 use super::files::{FileNumber, ReceivedFiles, SharedReader};
+use super::free_figures::FreePass;
 use super::free_order;
 use super::job::{CellTask, ClockRate, Job, PacedBy, ProgramInput, Task, Verified};
 use super::page_rows;
 use super::protocol::Answer;
+use super::thread_rows;
 use crate::backends::arenas::Pools;
-use crate::backends::{self, Backend, Varies};
+use crate::backends::{self, Backend, ThreadUse, Varies};
 use crate::program::{AllocationSites, Feed, Outline, Parts, Program, Times};
 use crate::replay::{
-    self, Isolated, Iterations, PassJob, PassResult, ProgramPace, ReplayError, Resident, Tables,
+    self, Isolated, Iterations, Lanes, PassJob, PassResult, ProgramPace, ReplayError, Resident,
+    Tables,
 };
-use crate::results::{CellDir, Pass};
+use crate::results::{CellDir, Metric, Pass, Scope};
 use crate::spec::BackendSpec;
 
 /// Does `job` with its files. `time_slice` is called before each time slice of a timed pass.
@@ -234,12 +237,45 @@ fn resident_private_bytes() -> Result<u64, Failure> {
     Ok(resident.private_bytes())
 }
 
+/// Measures resident memory in free order, and saves the tables of the cell: empty ones for a backend
+/// that one thread at a time may call, or that backs no memory.
+fn measure_freely(task: &CellTask, files: &mut ReceivedFiles) -> Result<Answer, Failure> {
+    let ProgramInput::Whole(number) = task.program else {
+        let reason = "free order needs the whole program in memory; give it more with --memory";
+        return Err(ReplayError::Instrument(reason.to_owned()).into());
+    };
+    let program = load(files, number)?;
+    let backend = open_for(program.outline(), &task.cell.backend)?;
+    let mut rows = CellRows::new(&task.cell);
+    if backend.thread_use() == ThreadUse::Concurrent && backend.backs_memory() {
+        let found = free_order::perform(
+            &program,
+            &*backend,
+            Lanes::Recorded,
+            FreePass::Footprint,
+            task.clock,
+        )?;
+        let figures = [
+            (Metric::FreeOrderResidentPeakBytes, found.resident_peak_bytes),
+            (Metric::FreeOrderResidentEndBytes, found.resident_end_bytes),
+        ];
+        for (metric, bytes) in figures {
+            rows.put(Scope::All, metric, bytes as f64);
+        }
+    }
+    CellDir::at(&task.folder).save(&rows.run)?;
+    Ok(Answer::Measured)
+}
+
 /// Measures a cell and saves its tables.
 fn measure(
     task: &CellTask,
     files: &mut ReceivedFiles,
     time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<Answer, Failure> {
+    if task.cell.pass == Pass::Free {
+        return measure_freely(task, files);
+    }
     let feed = feed(files, task.program)?;
     let sites = task.sites.map(|number| load_sites(files, number)).transpose()?.unwrap_or_default();
     let pace = task.pace.map(|pace| load_pace(files, pace)).transpose()?;
@@ -263,7 +299,7 @@ fn measure(
             isolated: task.isolated.unwrap_or(Isolated::Even),
             buckets: buckets.insert(File::create(&call_times).map_err(lost)?),
         },
-        Pass::Footprint => {
+        Pass::Footprint | Pass::Free => {
             let pace = pace.as_ref().filter(|_| has_delays);
             PassJob::Footprint { sites: &sites, pace, before_bytes }
         }
@@ -293,6 +329,10 @@ fn measure(
             if backend.backs_memory() {
                 page_rows::add(&mut rows.run, &task.cell, &sites, &found);
                 page_rows::add_map(&mut rows.run, &task.cell, &found.heap_map);
+            }
+            thread_rows::add(&mut rows.run, &task.cell, &found.history, backend.backs_memory());
+            if let Some(arenas) = &found.end_of_life.arenas {
+                thread_rows::add_arenas(&mut rows.run, &task.cell, arenas);
             }
         }
     }

@@ -31,7 +31,7 @@ pub fn batches(cells: &[CellKey], demand: impl Fn(&str) -> TraceDemand) -> Vec<B
             Pass::Touch | Pass::Traversal => {
                 demand(&a.trace).live_peak_bytes <= TOUCH_TOGETHER_BYTES
             }
-            Pass::Footprint => false,
+            Pass::Footprint | Pass::Free => false,
         };
         timed && a.pass == b.pass && a.trace == b.trace && a.repetition == b.repetition
     };
@@ -47,7 +47,7 @@ pub fn order(manifest: &Manifest, done: &HashSet<CellKey>) -> Vec<CellKey> {
     let mut cells: Vec<CellKey> =
         manifest.planned().into_iter().filter(|cell| !done.contains(cell)).collect();
     cells.sort_by_key(|cell| {
-        let timed = cell.pass != Pass::Footprint;
+        let timed = cell.pass.is_timed();
         let draw = |names: &[&str]| draw(manifest.seed, cell, names);
         (
             timed,

@@ -144,7 +144,7 @@ fn cells_to_repeat(
             other.pass == Pass::Latency
                 && (&other.trace, &other.backend) == (&cell.trace, &cell.backend)
         }),
-        Pass::Footprint => false,
+        Pass::Footprint | Pass::Free => false,
     };
     planned.iter().filter(is_repeated).cloned().collect()
 }

@@ -38,14 +38,20 @@ pub fn run(
 ) -> Result<Run, BenchError> {
     let tried: HashSet<CellKey> = dir.outcomes()?.iter().map(Outcome::cell).collect();
     let queue = order(dir.manifest(), &tried);
-    let (exact, timed): (Vec<CellKey>, Vec<CellKey>) =
-        queue.into_iter().partition(|cell| cell.pass == Pass::Footprint);
+    let (timed, others): (Vec<CellKey>, Vec<CellKey>) =
+        queue.into_iter().partition(|cell| cell.pass.is_timed());
+    let (free, exact): (Vec<CellKey>, Vec<CellKey>) =
+        others.into_iter().partition(|cell| cell.pass == Pass::Free);
     let given_up = GivenUp::default();
     // All exact cells come first, so that no timed cell has one beside it.
     let stage = |dir: &RunDir, cells: &[CellKey], jobs: usize| {
         measure_cells(cells, dir, workloads, (settings, jobs), &given_up, progress)
     };
     stage(dir, &exact, settings.jobs)?;
+    // Threads that run at once need all processors.
+    if !cancelled() {
+        stage(dir, &free, 1)?;
+    }
     if !timed.is_empty() && !cancelled() {
         let jobs = batches_at_once(dir, workloads, settings, progress)?;
         stage(dir, &timed, jobs)?;

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arenas;
+use super::load::named_threads;
 use super::tables::{percent, table};
 use super::terminal::{note, print};
-use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
+use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape, TraceThreads};
 use crate::trace::{
     self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, ProcessRecord, SiteCount, ThreadCount,
     TraceReader, TraceStatistics,
 };
 use crate::units;
+use crate::{bench, program};
 
 /// Characters of a site that a table shows.
 const SHOWN_CHARS: usize = 200;
@@ -66,7 +69,9 @@ impl InspectArgs {
             print(&tables(&name, reader.as_ref(), &counts, self.sites))?;
         }
         if let Some(folder) = &self.png {
-            draw(&shape(&name, reader.header(), &counts), folder, self.json)?;
+            let threads = trace_threads(&self.trace, &name, &counts)?;
+            let shape = TraceShape { threads, ..shape(&name, reader.header(), &counts) };
+            draw(&shape, folder, self.json)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -118,6 +123,7 @@ fn shape(name: &str, header: &Header, counts: &TraceStatistics) -> TraceShape {
             .collect(),
         ages: std::iter::once(all).chain(by_size).collect(),
         weights: counts.weight_by_size_and_age.clone(),
+        threads: None,
         live: counts
             .live
             .iter()
@@ -128,6 +134,29 @@ fn shape(name: &str, header: &Header, counts: &TraceStatistics) -> TraceShape {
             })
             .collect(),
     }
+}
+
+/// The threads over the trace, for their picture; `None` for a trace of one thread. The trace is
+/// compiled for it.
+fn trace_threads(
+    path: &Path,
+    name: &str,
+    counts: &TraceStatistics,
+) -> anyhow::Result<Option<TraceThreads>> {
+    if counts.threads.len() < 2 {
+        return Ok(None);
+    }
+    let mut reader = trace::open(path)?;
+    let (program, ..) = program::compile_within(reader.as_mut(), u64::MAX)
+        .with_context(|| path.display().to_string())?;
+    let run = bench::thread_rows(&program, name);
+    Ok(TraceThreads::of(
+        counts.calls,
+        &named_threads(reader.process()),
+        &run.threads,
+        &run.thread_activity,
+        &run.thread_frees,
+    ))
 }
 
 /// The text of a row of [`AGE_SIZES`]: `up to 64 B`, `65–512 B` …

@@ -14,7 +14,7 @@ use super::tables::table;
 use super::terminal::{note, print};
 use crate::bench::{Workload, Workloads, sha256_of_file};
 use crate::program::AllocationSites;
-use crate::results::{ProgramMark, TraceEntry};
+use crate::results::{NamedThread, ProgramMark, TraceEntry};
 use crate::{program, trace};
 
 /// The traces that paths name: files as they are, folders as the traces in them (a CSV only where
@@ -184,9 +184,17 @@ fn load_one(
         facts,
         marks: marks.map(|(event, name)| ProgramMark { event, name }).collect(),
         process: process_entry(header, reader.process()),
+        thread_count: compiled.0.outline().threads.len() as u32,
+        threads: named_threads(reader.process()),
     };
     let workload = workload(path, entry, compiled, group)?;
     Ok(workload.with_arenas(reader.header().arenas()))
+}
+
+/// The threads that have a name.
+pub(super) fn named_threads(process: &trace::ProcessRecord) -> Vec<NamedThread> {
+    let named = (1..).zip(&process.threads).filter(|(_, record)| !record.name.is_empty());
+    named.map(|(thread, record)| NamedThread { thread, name: record.name.clone() }).collect()
 }
 
 fn refuse_twice(paths: &[PathBuf]) -> anyhow::Result<()> {

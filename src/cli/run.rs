@@ -13,14 +13,14 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 pub use conclusion::conclude;
-pub use options::RunArgs;
+pub use options::{RunArgs, RunOrder};
 
 use self::progress::ProgressLine;
 use super::load::{FoundTraces, UnreadTraces, load_found, load_within};
 use super::terminal::note;
 use super::{interrupt, specs};
 use crate::bench::{self, RunPlan, Settings, Workloads};
-use crate::results::{NewRunDir, Run, RunDir};
+use crate::results::{NewRunDir, Pass, Run, RunDir};
 use crate::spec::{BackendSpec, FLOOR};
 
 impl RunArgs {
@@ -73,6 +73,28 @@ impl RunArgs {
         Ok((run, folder, unread))
     }
 
+    /// The passes, with that of free order where it is requested.
+    ///
+    /// # Errors
+    /// There is nothing but free order, and no trace has several threads.
+    fn passes_of(&self, workloads: &Workloads) -> anyhow::Result<Vec<Pass>> {
+        let has_threads = workloads.iter().any(|workload| workload.trace.thread_count > 1);
+        let passes = self.passes.iter().copied();
+        match self.order {
+            RunOrder::Recorded => Ok(passes.collect()),
+            _ if has_threads && self.order == RunOrder::Free => Ok(vec![Pass::Free]),
+            _ if has_threads => Ok(passes.chain([Pass::Free]).collect()),
+            RunOrder::Free => bail!(
+                "one thread makes all calls of each trace, so there is no free order; leave --order \
+                 out, or replay copies at once: heaplay scale --copies 1,2,4"
+            ),
+            RunOrder::Both => {
+                note("one thread makes all calls of each trace, so free order is left out");
+                Ok(passes.collect())
+            }
+        }
+    }
+
     /// Compiles the traces, asks each backend for its version, and writes the manifest.
     fn begin(
         &self,
@@ -95,7 +117,7 @@ impl RunArgs {
                  `heaplay record`"
             );
         }
-        let (traces, passes) = (workloads.traces(), self.passes.clone());
+        let (traces, passes) = (workloads.traces(), self.passes_of(&workloads)?);
         let repetitions = self.repetitions;
         let plan = RunPlan { traces, backends, absent, passes, repetitions, seed: self.seed };
         let dir = bench::begin_run(claimed, plan, settings).context(folder::NO_FOLDER)?;

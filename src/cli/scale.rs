@@ -18,7 +18,8 @@ use super::terminal::{note, print};
 use super::{interrupt, specs};
 use crate::bench::{self, FreeFigures, FreePass, FreeThread, Settings, Workload};
 use crate::replay::Lanes;
-use crate::results::Metric;
+use crate::report::{self, ScalingFigures, ScalingLine, ScalingPoint, ScalingStep, Spread};
+use crate::results::{BackendEntry, Metric};
 use crate::units;
 
 /// Replay a trace with its threads at once, on all processors: throughput and latency by the number
@@ -57,6 +58,9 @@ pub struct ScaleArgs {
     /// Write a row for each thread of each repetition to this CSV
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Draw throughput, processor time and memory by the number of threads into this folder
+    #[arg(long, value_name = "DIR")]
+    png: Option<PathBuf>,
     #[command(flatten)]
     children: ChildArgs,
 }
@@ -95,10 +99,14 @@ impl ScaleArgs {
         let settings = self.children.settings();
         let mut table = self.out.as_deref().map(ThreadTable::create).transpose()?;
         let mut has_failed = false;
+        let mut drawn = Vec::new();
         for workload in workloads.iter() {
             let mut scaling = Scaling::of(workload);
-            for lanes in self.lanes(workload)? {
-                for backend in &backends {
+            let all_lanes = self.lanes(workload)?;
+            let mut figures_of =
+                ScalingShape::new(workload, &backends, &all_lanes, self.repetitions);
+            for (step, lanes) in all_lanes.into_iter().enumerate() {
+                for (line, backend) in backends.iter().enumerate() {
                     let figures = measure(workload, backend, lanes, self.repetitions, &settings);
                     if bench::cancelled() {
                         note("interrupted: the figures so far are in the tables above");
@@ -110,6 +118,7 @@ impl ScaleArgs {
                                 table.add(workload.name(), backend, lanes, &measured)?;
                             }
                             scaling.add(backend, lanes, &measured);
+                            figures_of.add(line, step, &measured);
                         }
                         Err(reason) => {
                             has_failed = true;
@@ -119,6 +128,12 @@ impl ScaleArgs {
                 }
             }
             print(&scaling.text())?;
+            drawn.push(figures_of.0);
+        }
+        if let Some(folder) = &self.png {
+            for file in report::render_scaling(&drawn, folder)? {
+                print(&format!("{}\n", file.display()))?;
+            }
         }
         if let Some(table) = table {
             table.finish()?;
@@ -168,6 +183,19 @@ struct Measured {
     footprint: Vec<FreeFigures>,
 }
 
+impl Measured {
+    /// The median over repetitions of a figure that all threads together have.
+    fn median_sum(&self, of: fn(&FreeThread) -> u64) -> f64 {
+        median(&sorted(&self.time, |figures| figures.sum(of) as f64))
+    }
+
+    /// The share of the threads' time in which they waited for blocks of other threads.
+    fn waited_share(&self) -> f64 {
+        let all = self.median_sum(|thread| thread.wall_ns);
+        self.median_sum(|thread| thread.waited_ns) / all.max(1.0)
+    }
+}
+
 fn measure(
     workload: &Workload,
     backend: &str,
@@ -185,6 +213,58 @@ fn measure(
         }
     }
     Ok(measured)
+}
+
+/// The figures of one trace, for its pictures.
+struct ScalingShape(ScalingFigures);
+
+impl ScalingShape {
+    fn new(
+        workload: &Workload,
+        backends: &[String],
+        lanes: &[Lanes],
+        repetitions: u16,
+    ) -> ScalingShape {
+        let own = workload.program.outline().threads.len().max(1) as u32;
+        let step = |lanes: &Lanes| match *lanes {
+            Lanes::Recorded => ScalingStep { name: format!("trace ({own})"), threads: own },
+            Lanes::Threads(count) | Lanes::Copies(count) => {
+                ScalingStep { name: count.to_string(), threads: count }
+            }
+        };
+        let entries: Vec<BackendEntry> = backends
+            .iter()
+            .map(|name| BackendEntry { name: name.clone(), version: String::new() })
+            .collect();
+        let line = |backend| ScalingLine { backend, points: Vec::new() };
+        ScalingShape(ScalingFigures {
+            trace: workload.name().to_owned(),
+            calls: workload.calls() as u64,
+            processors: bench::processors().len().max(1) as u32,
+            is_of_copies: lanes.iter().any(|lanes| matches!(lanes, Lanes::Copies(_))),
+            repetitions: repetitions.into(),
+            steps: lanes.iter().map(step).collect(),
+            lines: report::backend_labels(&entries).into_iter().map(line).collect(),
+        })
+    }
+
+    /// Adds the point of a step, to the line of the backend at that place.
+    fn add(&mut self, line: usize, step: usize, measured: &Measured) {
+        let spread = |figure: fn(&FreeFigures) -> f64| {
+            Spread::of(measured.time.iter().map(figure)).unwrap_or_default()
+        };
+        let peaks = measured.footprint.iter().map(|figures| figures.resident_peak_bytes as f64);
+        let point = ScalingPoint {
+            step,
+            calls_per_second: spread(FreeFigures::calls_per_second),
+            processor_ns: spread(FreeFigures::processor_ns_per_call),
+            resident_peak_bytes: Spread::of(peaks),
+            waited_share: measured.waited_share(),
+        };
+        if let Some(line) = self.0.lines.get_mut(line) {
+            line.points.push(point);
+        }
+    }
 }
 
 /// The table of one trace.
@@ -242,9 +322,7 @@ impl Scaling {
             tail.map(|[_, _, tail, _]| tail).max().unwrap_or(0) as f64
         });
         let processor = sorted(&measured.time, FreeFigures::processor_ns_per_call);
-        let sum = |of: fn(&FreeThread) -> u64| {
-            median(&sorted(&measured.time, |figures| figures.sum(of) as f64))
-        };
+        let sum = |of: fn(&FreeThread) -> u64| measured.median_sum(of);
         let (ends, waits) = (sum(|thread| thread.remote_ends), sum(|thread| thread.waits));
         let peaks = sorted(&measured.footprint, |figures| figures.resident_peak_bytes as f64);
         let count = |value: f64| units::count(value as u64);
@@ -266,14 +344,13 @@ impl Scaling {
                 _ => "–".to_owned(),
             },
         ]);
-        let waited = sum(|thread| thread.waited_ns);
-        let all = sum(|thread| thread.wall_ns);
-        if waited > 0.1 * all {
+        let waited_share = measured.waited_share();
+        if waited_share > 0.1 {
             self.mostly_waiting.push(format!(
                 "{backend} on {}: threads waited for blocks of other threads for {} of their time; \
                  the longest wait took {}",
                 text_of(lanes),
-                units::percent(waited / all),
+                units::percent(waited_share),
                 units::nanoseconds(
                     measured
                         .time

@@ -44,9 +44,10 @@ pub use clock::{Clock, ClockSource, Floor};
 pub use contract::contract_test;
 pub use error::ReplayError;
 pub use footprint::{
-    ClassRounding, EMPTY, EndOfLife, FULLNESS_BINS, Footprint, GRAINS, HeapMap, HeapSample,
-    HeapSamples, Level, LiveBlock, MapRow, NOWHERE, PageView, PageViews, PassCost, ProgramPace,
-    RequestSizes, SiteRetention, WARM_UP_CALLS, footprint, page_view,
+    ClassRounding, EMPTY, EndOfLife, EndedBlocks, FULLNESS_BINS, Footprint, GRAINS, HeapMap,
+    HeapSample, HeapSamples, Level, LiveBlock, MapRow, NOWHERE, PageView, PageViews, PassCost,
+    ProgramPace, RequestSizes, SiteRetention, ThreadAccount, ThreadColumn, ThreadHistory,
+    ThreadRemains, WARM_UP_CALLS, footprint, page_view, thread_history,
 };
 pub use histogram::empty_histogram;
 pub use iterations::{
@@ -59,7 +60,8 @@ pub use pass::{PassJob, PassResult};
 pub use paused_clock::{paused_clock_gettime, waiting};
 pub use probe::{Done, Nothing, Probe};
 pub use threads::{
-    FreeOrderMeasure, FreeOrderResult, LaneResult, Lanes, ThreadCounts, Waits, free_order,
+    FreeOrderMeasure, FreeOrderResult, LaneResult, Lanes, ThreadCounts, ThreadLife, Waits,
+    free_order,
 };
 pub use ticks::{Isolated, Ticks};
 pub use time::{TimeResult, time};

@@ -21,15 +21,17 @@ mod render;
 mod scorecard_table;
 mod terminal;
 mod text;
+mod thread_table;
 
-pub use chart::{CHARTS, Chart, TRACE_CHARTS, arenas, effect, scorecard};
+pub use chart::{CHARTS, Chart, TRACE_CHARTS, arenas, effect, scaling, scorecard};
 pub use error::ReportError;
 pub use figures::{
-    AgeBar, AgeCurve, ArenaMap, ArenaStrip, Effect, LiveSegment, PoolCell, SizeBar, TraceReport,
-    TraceShape,
+    AgeBar, AgeCurve, ArenaMap, ArenaStrip, Effect, LiveSegment, PoolCell, ScalingFigures,
+    ScalingLine, ScalingPoint, ScalingStep, SizeBar, Spread, ThreadLane, TraceReport, TraceShape,
+    TraceThreads, backend_labels,
 };
 pub use palette::Colour;
 pub use picture::{Canvas, HEIGHT, Label, Picture, WIDTH, draw};
-pub use render::{render, render_arenas, render_effects, render_trace};
+pub use render::{render, render_arenas, render_effects, render_scaling, render_trace};
 pub use terminal::summary;
 pub use text::synthesised;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::chart::{CHARTS, Chart, ChartKind, TRACE_CHARTS, arenas, effect, scorecard};
+use super::chart::{CHARTS, Chart, ChartKind, TRACE_CHARTS, arenas, effect, scaling, scorecard};
 use super::error::ReportError;
-use super::figures::{ArenaMap, Effect, TraceReport, TraceShape};
+use super::figures::{ArenaMap, Effect, ScalingFigures, TraceReport, TraceShape};
 use super::files::{PAGE, PERCENTILES_CSV, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
 use super::page::{self, DrawnPicture};
 use super::picture::draw;
@@ -113,6 +113,38 @@ pub fn render_effects(effects: &[Effect], folder: &Path) -> Result<Vec<PathBuf>,
         let path = folder.join(picture_name(&figures.trace, &name));
         write_picture(&path, &chart)?;
         files.push(path);
+    }
+    Ok(files)
+}
+
+/// Draws the scaling of traces into `folder`: a picture of each trace, and one of all where there are
+/// several. Gives the files.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn render_scaling(
+    traces: &[ScalingFigures],
+    folder: &Path,
+) -> Result<Vec<PathBuf>, ReportError> {
+    create(folder)?;
+    let mut files = Vec::new();
+    let mut put = |name: String, chart: &Chart| {
+        let path = folder.join(name);
+        write_picture(&path, chart)?;
+        files.push(path);
+        Ok(())
+    };
+    for trace in traces {
+        for chart in scaling(std::slice::from_ref(trace)) {
+            put(picture_name(&trace.trace, "scaling"), &chart)?;
+        }
+    }
+    if traces.len() > 1 {
+        for (at, chart) in scaling(traces).iter().enumerate() {
+            let name =
+                if at == 0 { "scaling.png".to_owned() } else { format!("scaling-{}.png", at + 1) };
+            put(name, chart)?;
+        }
     }
     Ok(files)
 }

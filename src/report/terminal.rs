@@ -8,6 +8,7 @@ use super::figures::{
 use super::markdown::markdown;
 use super::scorecard_table::means;
 use super::text::{caveat, list, pages_written};
+use super::thread_table::{THREADS_NOTE, thread_table};
 use crate::results::{CellKey, Run};
 use crate::units::{bytes, count, figure, nanoseconds, percent, ratio};
 
@@ -50,6 +51,7 @@ pub fn summary(run: &Run) -> String {
         if let Some(chart) = placement(trace_report) {
             text += &format!("{}\n", chart.caption.title);
         }
+        text += &threads(trace_report);
         text += &slowest(trace_report);
         if let Some(sentence) = trace_report.instructions() {
             text += &format!("\n{sentence}\n");
@@ -143,6 +145,14 @@ fn left_by_trim(trace_report: &TraceReport) -> String {
         text += "\n";
     }
     text
+}
+
+/// Memory by thread and order; empty for a trace of one thread.
+fn threads(trace_report: &TraceReport) -> String {
+    match thread_table(trace_report) {
+        Some((header, rows)) => format!("\n{}\n{THREADS_NOTE}\n", markdown(&header, rows)),
+        None => String::new(),
+    }
 }
 
 /// Each allocator's slowest call by its own time, and its worst windows; empty where nothing was

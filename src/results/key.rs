@@ -17,11 +17,13 @@ pub enum Pass {
     Touch,
     /// Live blocks walked in the order of their births.
     Traversal,
+    /// Resident memory in free order: all threads at once, every page of every block touched.
+    Free,
 }
 
 impl Pass {
-    /// All passes, in the order in which they are run.
-    pub const ALL: [Pass; 5] =
+    /// The passes in recorded order, in the order in which they are run.
+    pub const RECORDED: [Pass; 5] =
         [Pass::Footprint, Pass::Time, Pass::Touch, Pass::Traversal, Pass::Latency];
 
     /// The name used in tables and options.
@@ -32,7 +34,13 @@ impl Pass {
             Pass::Footprint => "footprint",
             Pass::Touch => "touch",
             Pass::Traversal => "traversal",
+            Pass::Free => "free",
         }
+    }
+
+    /// Whether its children are timed, so that they run interleaved on one processor.
+    pub fn is_timed(self) -> bool {
+        matches!(self, Pass::Time | Pass::Touch | Pass::Traversal | Pass::Latency)
     }
 }
 

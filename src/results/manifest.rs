@@ -34,6 +34,26 @@ pub struct TraceEntry {
     /// What is known of the recorded process itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessEntry>,
+    /// Threads that make calls; 0 where it was not counted, or one thread makes all of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub thread_count: u32,
+    /// The threads that have a name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub threads: Vec<NamedThread>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// A thread of a trace that has a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedThread {
+    /// The trace's number of it.
+    pub thread: u32,
+    /// Its name, as the process had it.
+    pub name: String,
 }
 
 /// What is known of a recorded process, besides what it requested.
@@ -113,7 +133,7 @@ pub struct Manifest {
     pub backends: Vec<BackendEntry>,
     /// Passes.
     pub passes: Vec<Pass>,
-    /// Repetitions of each timed pass; the footprint pass is exact and runs once.
+    /// Repetitions of each pass but the footprint pass, which is exact and runs once.
     pub repetitions: u32,
     /// Seed of the order in which timed cells ran.
     pub seed: u64,
@@ -131,7 +151,9 @@ impl Manifest {
     pub fn planned(&self) -> Vec<CellKey> {
         let mut cells = Vec::new();
         for trace in &self.traces {
-            for pass in &self.passes {
+            // A trace of one thread has no free order.
+            let has_threads = trace.thread_count > 1;
+            for pass in self.passes.iter().filter(|pass| has_threads || **pass != Pass::Free) {
                 let repetitions = if *pass == Pass::Footprint { 1 } else { self.repetitions };
                 for repetition in 0..repetitions {
                     for backend in &self.backends {

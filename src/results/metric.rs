@@ -138,6 +138,19 @@ metrics! {
          called from one thread only";
     HandOvers: "hand_overs", "hand-overs", Reported,
         "times that the calls went on on another thread, for a trace of several threads; in no time";
+    EndedThreads: "ended_threads", "threads", Reported,
+        "threads that had ended at the end of the trace";
+    EndedThreadsLiveBytes: "ended_threads_live_bytes", "bytes", Reported,
+        "requested bytes live at the end of blocks that threads allocated which had ended";
+    EndedThreadsInUseBytes: "ended_threads_in_use_bytes", "bytes", Reported,
+        "usable bytes of these blocks, and the free space on pages in use that is charged to them";
+    EndedThreadsRetainedBytes: "ended_threads_retained_bytes", "bytes", Reported,
+        "resident pages without a live block at the end on which a block of a thread that had ended \
+         was the last";
+    FreeOrderResidentPeakBytes: "free_order_resident_peak_bytes", "bytes", Reported,
+        "largest resident private memory with all threads at once; it varies between repetitions";
+    FreeOrderResidentEndBytes: "free_order_resident_end_bytes", "bytes", Reported,
+        "resident private memory at the end with all threads at once; it varies between repetitions";
     ReturnableBytes: "returnable_bytes", "bytes", Machine,
         "most memory retained without a live byte during a whole tenth of the allocation \
          clock: worth giving back";

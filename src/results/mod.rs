@@ -14,6 +14,10 @@
 //! | `size_classes.csv` | [`SizeClass`]: usable bytes by size of the request |
 //! | `attribution.csv` | [`Attribution`]: which line retains how much |
 //! | `heap_map.csv` | [`HeapRow`]: where the heap is resident, and how full, over the replay |
+//! | `threads.csv` | [`ThreadRow`]: the threads of the trace, and what each left at the end |
+//! | `thread_activity.csv` | [`ThreadActivity`]: calls and live bytes of threads over the trace |
+//! | `thread_frees.csv` | [`ThreadFrees`]: blocks by allocating and by ending thread |
+//! | `arenas.csv` | [`ArenaRow`]: memory by arena or cache, as the allocator reports it |
 //! | `what_ifs.csv` | [`WhatIf`]: what moving the first line of the attribution really saved |
 //! | `chunks.csv` | [`Chunk`]: segments of a time pass |
 //! | `service_times.csv` | [`ServiceTimes`]: service times by op and size class |
@@ -36,6 +40,7 @@ mod run_dir;
 mod seal;
 mod tables;
 mod tail;
+mod thread_tables;
 
 pub use date::civil_date;
 pub use error::RecordError;
@@ -44,8 +49,8 @@ pub use judge::{
 };
 pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{
-    BackendEntry, FORMAT, Machine, Manifest, OLDEST_FORMAT, ProcessEntry, ProcessMemory,
-    ProgramMark, TraceEntry,
+    BackendEntry, FORMAT, Machine, Manifest, NamedThread, OLDEST_FORMAT, ProcessEntry,
+    ProcessMemory, ProgramMark, TraceEntry,
 };
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;
@@ -55,3 +60,6 @@ pub use tables::{
     Residency, Rounding, Sample, SizeClass, Status, WhatIf,
 };
 pub use tail::{LatencyRow, ServiceTimes, SlowCall, service_class};
+pub use thread_tables::{
+    ArenaRow, ThreadActivity, ThreadFrees, ThreadRow, decode_numbers, encode_numbers,
+};

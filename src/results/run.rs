@@ -15,6 +15,7 @@ use super::tables::{
     Rounding, Sample, SizeClass, Status, WhatIf,
 };
 use super::tail::{LatencyRow, ServiceTimes, SlowCall};
+use super::thread_tables::{ArenaRow, ThreadActivity, ThreadFrees, ThreadRow};
 
 /// A row of one table, with the cell that it belongs to.
 trait RowKey {
@@ -139,6 +140,15 @@ tables! {
     attributions: Attribution, "attribution.csv", |row| Pass::Footprint, Some(row.repetition);
     /// Residency over the replay.
     heap_map: HeapRow, "heap_map.csv", |row| Pass::Footprint, Some(row.repetition);
+    /// The threads of the trace, and what each left at the end.
+    threads: ThreadRow, "threads.csv", |row| Pass::Footprint, Some(row.repetition);
+    /// The threads over the calls of the trace.
+    thread_activity: ThreadActivity, "thread_activity.csv",
+        |row| Pass::Footprint, Some(row.repetition);
+    /// Blocks by the thread that allocated them and the one that ended them.
+    thread_frees: ThreadFrees, "thread_frees.csv", |row| Pass::Footprint, Some(row.repetition);
+    /// Memory by arena, as allocators report it.
+    arenas: ArenaRow, "arenas.csv", |row| Pass::Footprint, Some(row.repetition);
     /// What moving the first line of the attribution really saves.
     what_ifs: WhatIf, "what_ifs.csv", |row| Pass::Footprint, Some(0);
     /// Segments of time passes.

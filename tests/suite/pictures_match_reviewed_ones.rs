@@ -9,12 +9,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::support::made_up_runs::{self, Wish};
-use crate::support::made_up_traces;
 use crate::support::process::{repository, scratch};
-use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport, TraceShape, draw};
+use crate::support::{made_up_threads, made_up_traces};
+use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport, TraceShape, draw, scaling};
 
-/// The charts of memory, and of where it lies. Charts of time have other tests: each golden picture has to be reviewed.
-const MEMORY: [&str; 8] = [
+/// The charts of memory, and of where it lies. Charts of time have other tests: each golden picture
+/// has to be reviewed.
+const MEMORY: [&str; 9] = [
     "where-memory-went",
     "footprint-overlay",
     "heap-map",
@@ -23,6 +24,7 @@ const MEMORY: [&str; 8] = [
     "page-retention",
     "page-retention-at-marks",
     "placement",
+    "threads",
 ];
 
 fn golden() -> PathBuf {
@@ -78,6 +80,21 @@ fn pictures_of_memory_are_the_reviewed_ones() {
         (name.to_owned(), draw(&chart))
     });
     assert_reviewed(drawn.into());
+}
+
+#[test]
+fn pictures_of_scaling_are_the_reviewed_ones() {
+    let backends = ["jemalloc", "mimalloc", "malloc", "malloc:MALLOC_ARENA_MAX=1"];
+    let one = made_up_threads::scaling("service", &backends, false);
+    let copies = made_up_threads::scaling("json", &backends[..2], true);
+    let mut drawn = Vec::new();
+    for (name, traces) in [("scaling", vec![one.clone()]), ("scaling-of-traces", vec![one, copies])]
+    {
+        let charts = scaling(&traces);
+        assert_eq!(charts.len(), 1);
+        drawn.push((name.to_owned(), draw(&charts[0])));
+    }
+    assert_reviewed(drawn);
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::support::made_up_runs::{self, Wish};
+use crate::support::made_up_threads;
 use crate::support::made_up_traces::shape;
 use heaplay::report::{
     AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveSegment, Picture, PoolCell,
-    SizeBar, TRACE_CHARTS, TraceReport, TraceShape, WIDTH, arenas, draw, render, scorecard,
-    summary,
+    ScalingFigures, SizeBar, TRACE_CHARTS, TraceReport, TraceShape, WIDTH, arenas, draw, render,
+    scaling, scorecard, summary,
 };
 use heaplay::results::{Metric, Run, Scope, Status};
 use heaplay::spec::BackendSpec;
@@ -428,6 +429,47 @@ fn a_trace_of_nothing_or_of_one_call_does_not_break_its_pictures() {
             let _ = describe(&shape).map(|chart| draw(&chart));
         }
     }
+}
+
+#[test]
+fn the_pictures_of_threads_and_of_scaling() {
+    let folder = album("threads");
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    let mut all = Vec::new();
+    let mut see = |name: String, picture: &Picture| {
+        let png = picture.canvas.png().expect("encoded");
+        fs::write(folder.join(format!("{name}.png")), png).expect("written");
+        let found = faults(&picture.canvas).into_iter().chain(ink_faults(&picture.canvas));
+        all.extend(found.map(|fault| format!("{name}: {fault}")));
+    };
+    let (_, describe) = TRACE_CHARTS.iter().find(|(name, _)| *name == "threads").expect("a chart");
+    for count in [2, 3, 9, 16, 17, 393] {
+        let threads = Some(made_up_threads::threads(count, 30_804_506));
+        let chart = describe(&TraceShape { threads, ..shape(1) }).expect("something to draw");
+        see(format!("threads-{count}"), &draw(&chart));
+    }
+    let many = made_up_runs::backends(9);
+    let long: Vec<String> = (0..8).map(|at| format!("a-rather-long-trace-name-{at}")).collect();
+    for backends in [&many[..1], &many[..4], &many] {
+        for copies in [false, true] {
+            let of = |trace: &str| made_up_threads::scaling(trace, backends, copies);
+            let count = backends.len();
+            let groups = [vec![of("service")], long.iter().map(|name| of(name)).collect()];
+            for (group, traces) in groups.iter().enumerate() {
+                for (at, chart) in scaling(traces).iter().enumerate() {
+                    see(format!("scaling-{count}-{copies}-{group}-{at}"), &draw(chart));
+                }
+            }
+        }
+    }
+    assert!(all.is_empty(), "{}", all.join("\n"));
+    assert!(scaling(&[]).is_empty());
+    let none = ScalingFigures {
+        steps: vec![],
+        lines: vec![],
+        ..made_up_threads::scaling("t", &many, true)
+    };
+    assert!(scaling(&[none]).is_empty());
 }
 
 /// A map of so many arenas, made up.

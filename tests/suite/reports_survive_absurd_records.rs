@@ -3,9 +3,9 @@
 use hdrhistogram::Histogram;
 use heaplay::report::{CHARTS, TraceReport, draw, scorecard, summary};
 use heaplay::results::{
-    Attribution, Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Metric, Moment,
-    OTHER_SITES, Operation, Pass, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall,
-    WhatIf,
+    ArenaRow, Attribution, Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Metric,
+    Moment, OTHER_SITES, Operation, Pass, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass,
+    SlowCall, ThreadActivity, ThreadFrees, ThreadRow, WhatIf,
 };
 use proptest::prelude::*;
 
@@ -32,7 +32,10 @@ impl std::fmt::Debug for Shown {
 }
 
 const BACKENDS: [&str; 4] = ["malloc", "null", "strange <b>&", "malloc:x=1"];
-const METRICS: [Metric; 13] = [
+const METRICS: [Metric; 16] = [
+    Metric::Threads,
+    Metric::FreeOrderResidentPeakBytes,
+    Metric::EndedThreadsRetainedBytes,
     Metric::ResidentPeakBytes,
     Metric::ResidentEndBytes,
     Metric::ResidentTrimmedBytes,
@@ -290,6 +293,75 @@ fn service_times() -> impl Strategy<Value = ServiceTimes> {
     )
 }
 
+fn thread_row() -> impl Strategy<Value = ThreadRow> {
+    let some = || prop::option::of(number());
+    (backend(), 0..9_u32, [number(), number(), number()], [some(), some(), some(), some()])
+        .prop_map(|(backend, thread, [begin_event, calls, live], [end, usable, free, retained])| {
+            ThreadRow {
+                trace: "t".into(),
+                backend,
+                thread,
+                begin_event,
+                end_event: end,
+                calls,
+                live_end_bytes: live,
+                usable_end_bytes: usable,
+                external_fragmentation_end_bytes: free,
+                retained_end_bytes: retained,
+                ..ThreadRow::default()
+            }
+        })
+}
+
+fn thread_activity() -> impl Strategy<Value = ThreadActivity> {
+    let cells = || {
+        prop::sample::select(
+            &["", "1 2 3", "99999999999*7", "x*y z", "240*18446744073709551615", "3*0 5"][..],
+        )
+    };
+    let thread = prop_oneof![Just(None), (0..40_u32).prop_map(Some)];
+    let threads = prop_oneof![Just(0), Just(1), Just(u32::MAX)];
+    (backend(), thread, threads, cells(), cells()).prop_map(
+        |(backend, thread, threads, calls, live)| ThreadActivity {
+            trace: "t".into(),
+            backend,
+            repetition: 0,
+            thread,
+            threads,
+            calls: calls.into(),
+            live_bytes: live.into(),
+        },
+    )
+}
+
+fn thread_frees() -> impl Strategy<Value = ThreadFrees> {
+    let thread = || prop::option::of(0..40_u32);
+    (backend(), thread(), thread(), number(), number()).prop_map(
+        |(backend, allocated_by, ended_by, blocks, remote_blocks)| ThreadFrees {
+            trace: "t".into(),
+            backend,
+            allocated_by,
+            ended_by,
+            blocks,
+            remote_blocks,
+            ..ThreadFrees::default()
+        },
+    )
+}
+
+fn arena_row() -> impl Strategy<Value = ArenaRow> {
+    let names = prop::sample::select(&["arena 0", "whole heap", "<b>"][..]);
+    let some = || prop::option::of(number());
+    (backend(), names, some(), some()).prop_map(|(backend, arena, held, allocated)| ArenaRow {
+        trace: "t".into(),
+        backend,
+        arena: arena.into(),
+        held_bytes: held,
+        allocated_bytes: allocated,
+        ..ArenaRow::default()
+    })
+}
+
 fn absurd() -> impl Strategy<Value = Shown> {
     (
         prop::collection::vec(sample(), 0..20),
@@ -309,6 +381,12 @@ fn absurd() -> impl Strategy<Value = Shown> {
             prop::collection::vec(latency_row(), 0..12),
             prop::collection::vec(service_times(), 0..12),
         ),
+        (
+            prop::collection::vec(thread_row(), 0..30),
+            prop::collection::vec(thread_activity(), 0..30),
+            prop::collection::vec(thread_frees(), 0..30),
+            prop::collection::vec(arena_row(), 0..9),
+        ),
         number(),
         prop::sample::select(&["10", "0", "-1", "NaN", "inf", "x", "1e300"][..]),
     )
@@ -320,6 +398,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 latencies,
                 (fullness, attributions, heap_map, what_ifs, rounding, size_classes),
                 (slow_calls, latency_map, service_times),
+                threads,
                 calls,
                 step,
             )| {
@@ -330,6 +409,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                     calls: 0,
                     repetitions: 0,
                     seed: 1,
+                    threads: 2,
                 };
                 let mut run = made_up_runs::run(&wish);
                 run.manifest.traces[0].calls = calls;
@@ -344,6 +424,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 (run.fullness, run.attributions, run.heap_map, run.what_ifs) =
                     (fullness, attributions, heap_map, what_ifs);
                 (run.rounding, run.size_classes) = (rounding, size_classes);
+                (run.threads, run.thread_activity, run.thread_frees, run.arenas) = threads;
                 Shown(run)
             },
         )

@@ -1,12 +1,16 @@
 //! Each call of a trace is replayed on the thread that made it: memory has the arenas of all threads,
 //! two replays in recorded order agree to the byte, and free order keeps the rules of allocators.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use heaplay::results::{Exactness, Latency, Metric, Run, Scope};
+use heaplay::results::{
+    Exactness, Latency, Metric, Pass, Run, Scope, ThreadActivity, ThreadRow, decode_numbers,
+};
 
+use crate::support::libraries;
 use crate::support::process::{errors, expect, finish, heaplay, repository};
 
 /// A malloc, with the call and the thread that frees its block.
@@ -251,4 +255,220 @@ fn inspect_sums_the_threads_after_the_first_ones() {
     let path = mixed(60, 20_000).write(&folder.path().join("mixed.csv"));
     let text = expect(0, heaplay().arg("inspect").arg(&path));
     assert!(text.contains("| 40 others ") && text.contains("| blocks of thread "), "{text}");
+}
+
+/// The oracle: the rows of the trace, by their events.
+#[test]
+fn the_record_has_who_allocates_who_frees_and_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = mixed(60, 30_000);
+    let path = trace.write(&folder.path().join("mixed.csv"));
+    let run = footprint(&path, "malloc", &folder.path().join("run"));
+    // A trace numbers its threads as the rows name them.
+    let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+    for row in &trace.rows {
+        for thread in [Some(row.thread), row.end.map(|(_, by)| by)].into_iter().flatten() {
+            let next = numbers.len() as u32 + 1;
+            numbers.entry(thread).or_insert(next);
+        }
+    }
+    let mut calls: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut left: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    let mut ended: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+    for row in &trace.rows {
+        let thread = numbers[&row.thread];
+        *calls.entry(thread).or_default() += 1;
+        match row.end.map(|(_, by)| numbers[&by]) {
+            Some(by) => {
+                *calls.entry(by).or_default() += 1;
+                *ended.entry((thread, by)).or_default() += 1;
+            }
+            None => {
+                let own = left.entry(thread).or_default();
+                *own = (own.0 + 1, own.1 + row.size as u64);
+            }
+        }
+    }
+    for backend in ["malloc", "null"] {
+        let own = |name: &str| name == backend;
+        let threads: Vec<&ThreadRow> = run.threads.iter().filter(|row| own(&row.backend)).collect();
+        assert_eq!(threads.len(), calls.len());
+        for row in &threads {
+            assert_eq!(row.calls, calls[&row.thread], "thread {}", row.thread);
+            let live = left.get(&row.thread).copied().unwrap_or_default();
+            assert_eq!((row.live_end_blocks, row.live_end_bytes), live, "thread {}", row.thread);
+            assert_eq!(row.retained_end_bytes.is_some(), backend == "malloc");
+        }
+        // The first forty threads have rows of their own, the others share one.
+        let activity = || run.thread_activity.iter().filter(|row| own(&row.backend));
+        let named: BTreeSet<u32> = activity().filter_map(|row| row.thread).collect();
+        assert_eq!((named.len(), activity().count()), (40, 41));
+        let made = |row: &ThreadActivity| decode_numbers(&row.calls, 999).iter().sum::<u64>();
+        for row in activity() {
+            let wanted = match row.thread {
+                Some(thread) => calls[&thread],
+                None => calls.iter().filter(|(of, _)| !named.contains(of)).map(|(_, n)| n).sum(),
+            };
+            assert_eq!(made(row), wanted, "{:?}", row.thread);
+        }
+        let group = |thread: u32| named.contains(&thread).then_some(thread);
+        let mut grouped: BTreeMap<(Option<u32>, Option<u32>), (u64, u64)> = BTreeMap::new();
+        for (&(owner, by), blocks) in &ended {
+            let sums = grouped.entry((group(owner), group(by))).or_default();
+            *sums = (sums.0 + blocks, sums.1 + if owner == by { 0 } else { *blocks });
+        }
+        let frees = run.thread_frees.iter().filter(|row| own(&row.backend));
+        let found: BTreeMap<(Option<u32>, Option<u32>), (u64, u64)> = frees
+            .map(|row| ((row.allocated_by, row.ended_by), (row.blocks, row.remote_blocks)))
+            .collect();
+        assert_eq!(found, grouped);
+    }
+    let live: u64 = left.values().map(|(_, bytes)| bytes).sum();
+    assert_eq!(one(&run, "malloc", Metric::LiveEndBytes), live as f64);
+    // All threads but the first have ended, and their blocks are on pages in use.
+    let ended_live: u64 = left.iter().filter(|(of, _)| **of != 1).map(|(_, (_, n))| n).sum();
+    assert_eq!(one(&run, "malloc", Metric::EndedThreadsLiveBytes), ended_live as f64);
+    let in_use = one(&run, "malloc", Metric::EndedThreadsInUseBytes);
+    assert!(
+        in_use >= ended_live as f64 && in_use <= one(&run, "malloc", Metric::PagesInUseEndBytes)
+    );
+    assert!(run.threads.iter().any(|row| row.end_event.is_some()));
+}
+
+/// The known result: a dead thread leaves its arena. With one arena the next thread takes it.
+#[test]
+#[cfg(target_env = "gnu")]
+fn what_dead_threads_left_is_known_by_thread_and_by_arena() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = jobs(8, 2).write(&folder.path().join("jobs.csv"));
+    let (many, one_arena) = ("malloc", "malloc:MALLOC_ARENA_MAX=1");
+    let backends = format!("{many},{one_arena},pymalloc");
+    let run = footprint(&path, &backends, &folder.path().join("run"));
+    let retained = |backend: &str| -> Vec<f64> {
+        let own = run.threads.iter().filter(|row| row.backend == backend && row.thread > 1);
+        own.map(|row| row.retained_end_bytes.unwrap() as f64 / JOB_BYTES).collect()
+    };
+    assert!(retained(many).iter().all(|share| (0.9..1.1).contains(share)), "{:?}", retained(many));
+    let shared: f64 = retained(one_arena).iter().sum();
+    assert!((0.9..1.2).contains(&shared), "{shared}");
+    let sum = one(&run, many, Metric::EndedThreadsRetainedBytes) / JOB_BYTES;
+    assert!((7.5..8.5).contains(&sum), "{sum}");
+    assert_eq!(one(&run, many, Metric::EndedThreads), 8.0);
+    // glibc reports each arena by itself.
+    let arenas = |backend: &str| -> Vec<f64> {
+        let own = run.arenas.iter().filter(|row| row.backend == backend);
+        own.map(|row| row.held_bytes.unwrap() as f64 / JOB_BYTES).collect()
+    };
+    let large = |backend: &str| arenas(backend).iter().filter(|held| **held > 0.9).count();
+    assert_eq!((large(many), arenas(many).len()), (8, 9), "{:?}", arenas(many));
+    assert_eq!((large(one_arena), arenas(one_arena).len()), (1, 1), "{:?}", arenas(one_arena));
+    let text = fs::read_to_string(folder.path().join("run/summary.md")).unwrap();
+    assert!(text.contains("| left by ended threads | "), "{text}");
+    let pymalloc = text.lines().find(|line| line.contains("not reported")).unwrap();
+    assert!(pymalloc.contains("pymalloc"), "{text}");
+}
+
+/// jemalloc counts its arenas, too. Its blocks are those of the trace, rounded up.
+#[test]
+#[cfg(feature = "jemalloc")]
+fn jemalloc_reports_its_arenas() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = jobs(4, 2).write(&folder.path().join("jobs.csv"));
+    let run = footprint(&path, "jemalloc", &folder.path().join("run"));
+    let own = || run.arenas.iter().filter(|row| row.backend == "jemalloc");
+    assert!(own().count() >= 4, "{:?}", run.arenas);
+    let allocated: u64 = own().map(|row| row.allocated_bytes.unwrap()).sum();
+    let cached: u64 = own().map(|row| row.cached_bytes.unwrap_or(0)).sum();
+    let live = one(&run, "jemalloc", Metric::LiveEndBytes);
+    assert!(allocated as f64 >= live, "{allocated} {live}");
+    assert!((allocated - cached) as f64 <= 3.0 * live + 65_536.0, "{allocated} {cached} {live}");
+}
+
+#[test]
+fn a_run_has_memory_in_both_orders() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = mixed(6, 20_000).write(&folder.path().join("mixed.csv"));
+    let out = folder.path().join("run");
+    let run = |trace: &Path, order: &str, out: &Path| {
+        let mut command = heaplay();
+        command.arg("run").arg(trace).args(["--passes", "footprint", "-b", "malloc,pymalloc"]);
+        command.args(["--order", order, "-r", "2", "--out"]).arg(out);
+        command
+    };
+    let text = expect(0, &mut run(&path, "both", &out));
+    assert!(text.contains("peak, free order"), "{text}");
+    let found = Run::load(&out).unwrap();
+    assert!(found.missing().is_empty() && found.failed().is_empty());
+    let live = one(&found, "malloc", Metric::LiveEndBytes);
+    let values = |backend, metric| found.values("mixed", backend, Scope::All, metric);
+    let peaks = values("malloc", Metric::FreeOrderResidentPeakBytes);
+    assert!(peaks.len() == 2 && peaks.iter().all(|peak| *peak >= live), "{peaks:?}");
+    assert_eq!(values("malloc", Metric::FreeOrderResidentEndBytes).len(), 2);
+    // One thread at a time may call pymalloc.
+    assert!(values("pymalloc", Metric::FreeOrderResidentPeakBytes).is_empty());
+    assert_eq!(values("pymalloc", Metric::ResidentPeakBytes).len(), 1);
+    let free = folder.path().join("free");
+    expect(0, &mut run(&path, "free", &free));
+    let found = Run::load(&free).unwrap();
+    assert!(found.manifest.passes == [Pass::Free] && found.samples.is_empty());
+    let hello = repository("traces/hello.trace");
+    let refused = finish(&mut run(&hello, "free", &folder.path().join("hello")));
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(errors(&refused).contains("scale --copies 1,2,4"), "{}", errors(&refused));
+    expect(0, &mut run(&hello, "both", &folder.path().join("hello")));
+}
+
+#[test]
+fn threads_and_scaling_have_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = mixed(6, 20_000).write(&folder.path().join("mixed.csv"));
+    let pictures = folder.path().join("pictures");
+    let mut command = heaplay();
+    command
+        .arg("scale")
+        .args([&path, &repository("traces/hello.trace")])
+        .args(["-r", "1", "--png"]);
+    let text = expect(0, command.arg(&pictures));
+    for name in ["mixed--scaling.png", "hello--scaling.png", "scaling.png"] {
+        assert!(text.contains(name), "{name}: {text}");
+        let bytes = fs::read(pictures.join(name)).unwrap();
+        assert!(bytes.starts_with(b"\x89PNG"), "{name}");
+    }
+    let text = expect(0, heaplay().arg("inspect").arg(&path).arg("--png").arg(&pictures));
+    assert!(text.contains("mixed--threads.png") && pictures.join("mixed--threads.png").exists());
+    let hello = repository("traces/hello.trace");
+    let text = expect(0, heaplay().arg("inspect").arg(hello).arg("--png").arg(&pictures));
+    assert!(!text.contains("hello--threads.png"), "{text}");
+}
+
+/// From 3.12 on, the pools are those of the calling thread's interpreter, under its GIL. The oracle
+/// are the rules of that version in Rust, which know no threads.
+#[test]
+fn an_interpreter_with_a_gil_is_called_by_all_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    // Small blocks of the domain of objects, so that there are arenas.
+    let trace = mixed(9, 60_000);
+    let path = trace.write(&folder.path().join("mixed.csv"));
+    let text = fs::read_to_string(&path).unwrap().replace(",raw\n", ",obj\n");
+    fs::write(&path, text).unwrap();
+    for minor in [12, 13] {
+        let Some(library) = libraries::libpython(minor) else { continue };
+        let python = format!("python@{}", library.display());
+        let rules = format!("pymalloc@3.{minor}");
+        let runs = ["one", "two"].map(|name| {
+            let out = folder.path().join(format!("{name}{minor}"));
+            footprint(&path, &format!("{python},{rules}"), &out)
+        });
+        for run in &runs {
+            assert_eq!(one(run, &python, Metric::Threads), 9.0);
+            assert!(one(run, &python, Metric::HandOvers) >= trace.changes as f64);
+            for metric in [Metric::ArenasPeak, Metric::ArenasEnd, Metric::ArenasTotal] {
+                assert_eq!(one(run, &python, metric), one(run, &rules, metric), "{metric}");
+            }
+        }
+        let peaks = runs.each_ref().map(|run| one(run, &python, Metric::ResidentPeakBytes));
+        assert_eq!(peaks[0], peaks[1], "3.{minor}");
+        let text = expect(0, heaplay().arg("verify").arg(&path).args(["-b", &python]));
+        assert!(text.contains("60000 calls checked"), "{text}");
+    }
 }

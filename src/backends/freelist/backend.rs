@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::ffi::c_void;
+use std::os::fd::RawFd;
 use std::ptr::NonNull;
 
 use super::classes::ListLimits;
@@ -12,7 +13,7 @@ use super::settings::{FreelistSettings, SETTINGS, details};
 use super::types::Listed;
 use crate::backends::allocator::{Allocator, Domains};
 use crate::backends::arenas::Pools;
-use crate::backends::backend::{Backend, Counter, ThreadUse, Trim};
+use crate::backends::backend::{ArenaMemory, Backend, Counter, ThreadUse, Trim};
 use crate::backends::member::{Member, Opened, no_environment};
 use crate::backends::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
@@ -103,6 +104,14 @@ impl Backend for Freelist {
         self.lists().backend.thread_ends();
     }
 
+    fn calls_resumed(&self) {
+        self.lists().backend.calls_resumed();
+    }
+
+    fn calls_paused(&self) {
+        self.lists().backend.calls_paused();
+    }
+
     fn request(&self, request: AllocatorRequest) {
         self.lists().backend.request(request);
     }
@@ -123,6 +132,14 @@ impl Backend for Freelist {
     fn trim(&self) -> Trim {
         self.lists().clear();
         self.lists().backend.trim()
+    }
+
+    fn write_arenas(&self, out: RawFd) -> bool {
+        self.lists().backend.write_arenas(out)
+    }
+
+    fn read_arenas(&self, text: &str) -> Vec<ArenaMemory> {
+        self.lists().backend.read_arenas(text)
     }
 
     fn flush_thread_cache(&self) -> Trim {

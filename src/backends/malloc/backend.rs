@@ -6,12 +6,16 @@
 #![expect(unsafe_code, reason = "calls the C library's allocator")]
 
 use std::ffi::c_void;
+#[cfg(target_env = "gnu")]
+use std::os::fd::RawFd;
 
 use super::glibc::version;
 use super::settings::{SETTINGS, check_effect, environment, read_back};
 #[cfg(target_env = "gnu")]
-use super::{arena_limit, thread_cache};
+use super::{arena_limit, arenas, thread_cache};
 use crate::backends::allocator::{Allocator, Domains};
+#[cfg(target_env = "gnu")]
+use crate::backends::backend::ArenaMemory;
 use crate::backends::backend::{Backend, ThreadUse, Trim};
 use crate::backends::error::BackendError;
 use crate::backends::member::{Member, Opened};
@@ -71,6 +75,16 @@ impl Backend for Malloc {
 
     fn trim_leaves(&self, usable: usize) -> Option<[usize; 2]> {
         trim_leaves(usable)
+    }
+
+    #[cfg(target_env = "gnu")]
+    fn write_arenas(&self, out: RawFd) -> bool {
+        arenas::write(out)
+    }
+
+    #[cfg(target_env = "gnu")]
+    fn read_arenas(&self, text: &str) -> Vec<ArenaMemory> {
+        arenas::read(text)
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[cfg(target_env = "gnu")]
 mod arena_limit;
+#[cfg(target_env = "gnu")]
+mod arenas;
 mod backend;
 mod glibc;
 mod settings;

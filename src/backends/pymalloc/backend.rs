@@ -99,6 +99,14 @@ impl<L: Layout> Backend for Pymalloc<L> {
         self.below.thread_ends();
     }
 
+    fn calls_resumed(&self) {
+        self.below.calls_resumed();
+    }
+
+    fn calls_paused(&self) {
+        self.below.calls_paused();
+    }
+
     fn request(&self, request: AllocatorRequest) {
         self.below.request(request);
     }

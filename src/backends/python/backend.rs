@@ -12,6 +12,7 @@ use super::find;
 use super::interpreter::{Interpreter, MEM, OBJ, RAW, function};
 use super::mimalloc::CpythonMimalloc;
 use super::printed::{self, Printed};
+use super::thread_states::ThreadStates;
 use crate::backends::allocator::{Allocator, Domains};
 use crate::backends::arenas::{ArenaSource, ArenaStatistics, Arenas, Bases, Geometry, Pools};
 use crate::backends::backend::{Backend, Counter, PoolFigure, ThreadUse, Trim};
@@ -66,6 +67,8 @@ struct Python {
     domains: Domains,
     geometry: Geometry,
     arenas: &'static Arenas,
+    /// `None` where the pools are static, so that any thread may call them.
+    states: Option<ThreadStates>,
 }
 
 impl Python {
@@ -76,9 +79,12 @@ impl Python {
         let [raw, mem, obj] = tables;
         // Code outside of CPython's allocators calls the C library directly.
         let domains = Domains::new(raw?, mem?, obj?).with_libc(&malloc::c_library());
-        if minor >= NEEDS_INTERPRETER {
+        let states = if minor >= NEEDS_INTERPRETER {
             interpreter.start(path, "malloc")?;
-        }
+            Some(ThreadStates::of(&interpreter)?)
+        } else {
+            None
+        };
         let now = interpreter.table(OBJ)?;
         let Interpreter { library, reported, .. } = interpreter;
         let geometry = print(&library, now, *domains.get(Domain::Obj))?.geometry;
@@ -86,7 +92,8 @@ impl Python {
         if minor >= REQUESTS_HUGE_PAGES {
             arenas.request_huge_pages();
         }
-        Ok(Python { library, path: path.to_owned(), minor, reported, domains, geometry, arenas })
+        let path = path.to_owned();
+        Ok(Python { library, path, minor, reported, domains, geometry, arenas, states })
     }
 }
 
@@ -139,8 +146,31 @@ impl Backend for Python {
     }
 
     fn thread_use(&self) -> ThreadUse {
-        // From that version on, the pools are those of the calling thread's interpreter.
-        if self.minor < NEEDS_INTERPRETER { ThreadUse::OneAtATime } else { ThreadUse::Opener }
+        ThreadUse::OneAtATime
+    }
+
+    fn thread_begins(&self) {
+        if let Some(states) = &self.states {
+            states.begin();
+        }
+    }
+
+    fn thread_ends(&self) {
+        if let Some(states) = &self.states {
+            states.end();
+        }
+    }
+
+    fn calls_resumed(&self) {
+        if let Some(states) = &self.states {
+            states.attach();
+        }
+    }
+
+    fn calls_paused(&self) {
+        if let Some(states) = &self.states {
+            states.detach();
+        }
     }
 
     fn request(&self, request: AllocatorRequest) {

@@ -5,7 +5,8 @@
 //! nothing else: the state is static. From 3.12 on the pools belong to an interpreter, so one is
 //! started. It runs on plain malloc (`PYTHONMALLOC=malloc`), and the tables are read before, so
 //! that its own start touches no pool. Its own data then lie on the C library's heap, which a
-//! footprint takes as its baseline.
+//! footprint takes as its baseline. Each thread of a replay has a thread state (`thread_states.rs`)
+//! and holds the GIL while it makes calls.
 //!
 //! Arenas go through a hook that counts them, and that can place them (`bases`). Without the
 //! setting the hook calls the interpreter's own arena allocator, plain `mmap`. `find.rs` searches
@@ -17,6 +18,7 @@ mod find;
 mod interpreter;
 mod mimalloc;
 mod printed;
+mod thread_states;
 
 pub use backend::MEMBER;
 pub use printed::{Printed, read as read_print};

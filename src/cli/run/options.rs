@@ -52,6 +52,11 @@ pub struct RunArgs {
         conflicts_with = "resume"
     )]
     pub pace: Option<f64>,
+    /// The order in which the threads of a trace make their calls. Free order lets them run at once,
+    /// and gives resident memory as a range over the repetitions. `both` has it beside the passes in
+    /// recorded order; `free` has nothing else
+    #[arg(long, value_enum, default_value_t = RunOrder::Recorded, conflicts_with = "resume")]
+    pub order: RunOrder,
     /// Count instructions too, with valgrind: the same on every machine, and some 30 times as slow
     /// as a timed pass
     #[arg(long)]
@@ -66,9 +71,21 @@ pub struct RunArgs {
     pub children: ChildArgs,
 }
 
+/// The orders of the calls of several threads that a run has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum RunOrder {
+    /// One call at a time, as recorded.
+    #[default]
+    Recorded,
+    /// All threads at once: resident memory only.
+    Free,
+    /// All passes in recorded order, and resident memory in free order.
+    Both,
+}
+
 fn parse_pass(text: &str) -> Result<Pass, String> {
-    let known = Pass::ALL.into_iter().find(|pass| pass.name() == text);
-    known.ok_or_else(|| format!("expected {}", Pass::ALL.map(Pass::name).join(", ")))
+    let known = Pass::RECORDED.into_iter().find(|pass| pass.name() == text);
+    known.ok_or_else(|| format!("expected {}", Pass::RECORDED.map(Pass::name).join(", ")))
 }
 
 fn parse_pace(text: &str) -> Result<f64, String> {

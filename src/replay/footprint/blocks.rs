@@ -171,12 +171,17 @@ impl<'a> BlockAccounts<'a> {
     }
 
     fn live_blocks(&self) -> Vec<LiveBlock> {
-        let live = self.accounts.iter().filter(|account| account.is_live);
-        live.map(|&BlockAccount { address, size, usable, site, .. }| LiveBlock {
+        self.live_blocks_by(|slot| self.accounts[slot].site)
+    }
+
+    /// The live blocks. The site of each is what `site` gives for its slot.
+    pub(super) fn live_blocks_by(&self, site: impl Fn(usize) -> u32) -> Vec<LiveBlock> {
+        let live = self.accounts.iter().enumerate().filter(|(_, account)| account.is_live);
+        live.map(|(slot, &BlockAccount { address, size, usable, .. })| LiveBlock {
             address,
             size,
             usable,
-            site,
+            site: site(slot),
         })
         .collect()
     }

@@ -3,14 +3,17 @@
 
 use std::time::Instant;
 
-use super::process_copy::bytes_returned_by;
-use crate::backends::{Backend, Counter, Trim};
+use super::process_copy::{bytes_returned_by, text_of};
+use crate::backends::{ArenaMemory, Backend, Counter, Trim};
 
 /// What stays resident at the end of a heap's life.
 #[derive(Clone, Debug, Default)]
 pub struct EndOfLife {
     /// The backend's own figures after the last call.
     pub counters: Vec<Counter>,
+    /// Memory by arena or cache after the last call, as the allocator reports it. `None` where it does
+    /// not, and for a trace of one thread.
+    pub arenas: Option<Vec<ArenaMemory>>,
     /// The memory that a trim leaves, as pointers predict; `None` where the backend does not
     /// describe its trim.
     pub trim_predicted_bytes: Option<u64>,
@@ -26,14 +29,20 @@ pub struct EndOfLife {
 }
 
 impl EndOfLife {
-    /// Trims, tries a flush, frees every block by `free_all`, trims again. `resident_bytes` reads
-    /// R.
+    /// Reads the allocator's arenas where the trace has threads, trims, tries a flush, frees every
+    /// block by `free_all`, trims again. `resident_bytes` reads R.
     pub(super) fn measure(
         backend: &dyn Backend,
+        has_threads: bool,
         resident_bytes: impl Fn() -> u64,
         free_all: impl FnOnce(),
     ) -> EndOfLife {
         let mut found = EndOfLife { counters: backend.counters(), ..EndOfLife::default() };
+        if has_threads {
+            // An allocator's report may allocate, so a copy of the process writes it.
+            let report = text_of(|out| backend.write_arenas(out));
+            found.arenas = report.map(|text| backend.read_arenas(&text));
+        }
         let began = Instant::now();
         if backend.trim() == Trim::Done {
             found.trim_ns = began.elapsed().as_nanos() as u64;

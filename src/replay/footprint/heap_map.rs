@@ -188,15 +188,22 @@ fn in_order(merged: &BTreeMap<usize, Vec<Occupancy>>) -> Vec<MapRow> {
     rows.collect()
 }
 
+/// The address ranges of private anonymous memory, of large mappings only what ever held a block.
+pub(super) fn used_ranges(in_use: &PagesInUse) -> Vec<(usize, usize)> {
+    let used = |(start, end): (usize, usize)| {
+        if end - start <= LARGE_MAPPING_BYTES {
+            return Some((start, end));
+        }
+        let (first, last) = in_use.extent(start, end)?;
+        Some((start.max(first.saturating_sub(MARGIN_BYTES)), end.min(last + MARGIN_BYTES)))
+    };
+    private_ranges().into_iter().filter_map(used).collect()
+}
+
 /// Resident pages of private anonymous memory by piece of address space.
 fn resident_by_piece(in_use: &PagesInUse) -> BTreeMap<usize, u32> {
     let mut found = BTreeMap::new();
-    for (mut start, mut end) in private_ranges() {
-        if end - start > LARGE_MAPPING_BYTES {
-            let Some((first, last)) = in_use.extent(start, end) else { continue };
-            start = start.max(first.saturating_sub(MARGIN_BYTES));
-            end = end.min(last + MARGIN_BYTES);
-        }
+    for (start, end) in used_ranges(in_use) {
         for address in resident_in(start, end) {
             *found.entry(address >> PIECE_SHIFT).or_insert(0) += 1;
         }

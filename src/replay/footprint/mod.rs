@@ -11,6 +11,7 @@
 //! - `moments.rs`: page views at the live peak and at marks (`page_retention.rs`);
 //! - `end_of_life.rs`: what stays resident after a trim and after everything is freed, with
 //!   `process_copy.rs` and `trim_prediction.rs`;
+//! - `thread_history.rs`: who allocates, who frees, and what each thread leaves resident;
 //! - `pace.rs`: the program's own pace.
 //!
 //! Pointers give three figures: L, the requested bytes that are live; U, their usable bytes; P, the
@@ -35,6 +36,7 @@ mod resident_reader;
 mod rounding;
 mod samples;
 mod sizes;
+mod thread_history;
 mod trim_prediction;
 
 pub use end_of_life::EndOfLife;
@@ -48,3 +50,6 @@ pub use pass::{Footprint, PassCost, WARM_UP_CALLS, footprint};
 pub use rounding::ClassRounding;
 pub use samples::HeapSamples;
 pub use sizes::RequestSizes;
+pub use thread_history::{
+    EndedBlocks, ThreadAccount, ThreadColumn, ThreadHistory, ThreadRemains, thread_history,
+};

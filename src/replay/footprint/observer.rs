@@ -10,8 +10,9 @@ use super::pace::{Pacer, ProgramPace};
 use super::resident_reader::ResidentReader;
 use super::samples::{HeapSamples, Sampler};
 use super::sizes::RequestSizes;
+use super::thread_history::{ThreadHistory, ThreadObserver};
 use crate::backends::Backend;
-use crate::program::{AllocationSites, Outline};
+use crate::program::{AllocationSites, Outline, Program};
 use crate::replay::error::ReplayError;
 use crate::replay::memory::Resident;
 use crate::replay::probe::{Done, Probe};
@@ -25,6 +26,8 @@ pub(super) struct FootprintObserver<'a> {
     heap_map: Option<HeapMapObserver>,
     moments: MomentObserver<'a>,
     pacer: Option<Pacer<'a>>,
+    /// `None` where one thread makes all calls.
+    threads: Option<ThreadObserver>,
 }
 
 /// The results of the observers.
@@ -35,6 +38,7 @@ pub(super) struct Observed {
     pub(super) views: PageViews,
     pub(super) sizes: RequestSizes,
     pub(super) heap_map: HeapMap,
+    pub(super) history: ThreadHistory,
     /// As pointers predict, before any block was freed; `None` where the backend does not say how
     /// it returns memory.
     pub(super) trim_predicted_bytes: Option<u64>,
@@ -65,6 +69,7 @@ impl<'a> FootprintObserver<'a> {
             heap_map: backs_memory.then(|| HeapMapObserver::new(outline.calls)),
             moments: MomentObserver::new(sites.marks(), outline.profile.live_peak_event),
             pacer: pace.map(Pacer::begin),
+            threads: ThreadObserver::new(outline, backs_memory),
         }
     }
 
@@ -78,6 +83,13 @@ impl<'a> FootprintObserver<'a> {
         self.moments.observe_marks(&self.blocks, &mut self.sampler);
     }
 
+    /// The next calls are those of this part of the program.
+    pub(super) fn begin_part(&mut self, part: &Program) {
+        if let Some(threads) = &mut self.threads {
+            threads.begin_part(part);
+        }
+    }
+
     /// Observes the heap after the last call, then ends the blocks of `live`, which are slots with
     /// their blocks.
     ///
@@ -87,11 +99,14 @@ impl<'a> FootprintObserver<'a> {
         self,
         live: impl Iterator<Item = (usize, *mut c_void)>,
     ) -> Result<Observed, ReplayError> {
-        let FootprintObserver { calls, blocks, mut sampler, heap_map, mut moments, .. } = self;
+        let FootprintObserver {
+            calls, blocks, mut sampler, heap_map, mut moments, threads, ..
+        } = self;
         let end = sampler.sample(&blocks);
         moments.observe_marks(&blocks, &mut sampler); // a mark after the last call
         let adopted_bytes = sampler.adopted_bytes(&blocks);
         let (heap_map, mapping_ns) = heap_map.map(HeapMapObserver::finish).unwrap_or_default();
+        let history = threads.map(|threads| threads.finish(&blocks)).unwrap_or_default();
         let (views, at_live_peak) = moments.finish(&blocks);
         let (samples, sampling_ns, residency) = sampler.finish(at_live_peak, end);
         let trim_predicted_bytes = blocks.trim_predicted_bytes();
@@ -105,6 +120,7 @@ impl<'a> FootprintObserver<'a> {
             views,
             sizes,
             heap_map,
+            history,
             trim_predicted_bytes,
             sampling_ns,
             mapping_ns,
@@ -129,6 +145,9 @@ impl Probe for FootprintObserver<'_> {
         self.sampler.observe(&self.blocks);
         if let Some(heap_map) = &mut self.heap_map {
             heap_map.observe(self.blocks.event(), self.blocks.pages());
+        }
+        if let Some(threads) = &mut self.threads {
+            threads.observe(&done);
         }
         self.moments.observe(done.index as u64, &self.blocks, &mut self.sampler);
     }

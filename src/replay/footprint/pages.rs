@@ -55,6 +55,13 @@ impl PagesInUse {
         self.in_use * PAGE_BYTES as u64
     }
 
+    /// Whether a live block has a byte on the page of that number.
+    pub(super) fn is_in_use(&self, page: usize) -> bool {
+        self.tables
+            .get(&(page / TABLE_PAGES))
+            .is_some_and(|table| table.blocks[page % TABLE_PAGES] > 0)
+    }
+
     /// The numbers of the pages that were resident before the first call and that a block has used
     /// since.
     pub(super) fn adopted(&self) -> &HashSet<usize> {

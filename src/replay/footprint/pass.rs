@@ -9,6 +9,7 @@ use super::observer::FootprintObserver;
 use super::pace::ProgramPace;
 use super::samples::HeapSamples;
 use super::sizes::RequestSizes;
+use super::thread_history::ThreadHistory;
 use crate::backends::{Backend, Domains};
 use crate::program::{AllocationSites, Feed};
 use crate::replay::calls::{Owners, Slots, Tables, replay};
@@ -37,6 +38,8 @@ pub struct Footprint {
     pub cost: PassCost,
     /// The threads that made the calls.
     pub threads: ThreadCounts,
+    /// What each thread of the trace did and left; empty for a trace of one thread.
+    pub history: ThreadHistory,
 }
 
 /// The cost of a footprint pass.
@@ -95,6 +98,7 @@ pub fn footprint<'a>(
     observer.begin(before_bytes);
     let mut cost = PassCost::default();
     while let Some(part) = feed.next_part()? {
+        observer.begin_part(part);
         let calls = 0..part.instructions().len();
         cost.of_replay(now_ns, || {
             order.run(part, calls, |run| replay(part, &tables, &mut slots, run, &mut observer))
@@ -104,9 +108,10 @@ pub fn footprint<'a>(
     let observed = observer.finish(slots.live())?;
     let resident_bytes = || observed.residency.bytes(observed.adopted_bytes);
     let free_all = || owners.free_all(&tables, &mut slots);
+    let has_threads = outline.threads.len() > 1;
     let end_of_life = EndOfLife {
         trim_predicted_bytes: observed.trim_predicted_bytes,
-        ..EndOfLife::measure(backend, resident_bytes, free_all)
+        ..EndOfLife::measure(backend, has_threads, resident_bytes, free_all)
     };
     let (sampling_ns, mapping_ns) = (observed.sampling_ns, observed.mapping_ns);
     Ok(Footprint {
@@ -118,6 +123,7 @@ pub fn footprint<'a>(
         end_of_life,
         cost: PassCost { sampling_ns, mapping_ns, ..cost },
         threads: order.counts(),
+        history: observed.history,
     })
 }
 

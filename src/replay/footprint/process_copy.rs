@@ -1,10 +1,13 @@
-//! The memory that a change would return, tried in a copy of the process (`fork`). So the change
-//! disturbs no later measurement.
+//! The memory that a change would return, and the report of an allocator, tried in a copy of the
+//! process (`fork`). So neither disturbs a later measurement.
 //!
 //! A fork does not copy shared memory, and the harness's heap is shared memory. So the copy must
 //! neither allocate there nor free.
 #![expect(unsafe_code, reason = "fork, and a page in which the copy leaves its figures")]
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,23 +49,14 @@ impl Drop for SharedPage {
     }
 }
 
-/// The bytes by which `change` lowers resident private memory, tried in a copy of this process;
-/// negative if it raises it. `change` returns whether there was anything to do. `None` if there was
-/// not, or if the copy died.
-pub(super) fn bytes_returned_by(change: impl FnOnce() -> bool) -> Option<i64> {
-    let page = SharedPage::new()?;
+/// Does `work` in a copy of this process, and waits for the copy's end. `None` if there is no copy.
+fn in_copy(work: impl FnOnce()) -> Option<()> {
     // SAFETY: the copy touches no lock but those that the C library makes right after a fork, and
     // ends without unwinding.
     match unsafe { libc::fork() } {
         -1 => return None,
         0 => {
-            if let Ok(resident) = Resident::open() {
-                let figures = page.figures();
-                figures.before_bytes.store(resident.private_bytes(), Ordering::Relaxed);
-                let is_done = change();
-                figures.after_bytes.store(resident.private_bytes(), Ordering::Relaxed);
-                figures.is_complete.store(u64::from(is_done), Ordering::Release);
-            }
+            work();
             // SAFETY: ends the copy without running any code of the original process.
             unsafe { libc::_exit(0) };
         }
@@ -76,6 +70,50 @@ pub(super) fn bytes_returned_by(change: impl FnOnce() -> bool) -> Option<i64> {
             }
         }
     }
+    Some(())
+}
+
+/// The text that `write` writes to a descriptor in a copy of this process. `None` if it has nothing
+/// to write, returns false, or the copy dies.
+pub(super) fn text_of(write: impl FnOnce(RawFd) -> bool) -> Option<String> {
+    let name = c"heaplay-report";
+    // SAFETY: a fresh file in memory, owned here.
+    let mut file = unsafe {
+        let number = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC);
+        if number < 0 {
+            return None;
+        }
+        File::from_raw_fd(number)
+    };
+    let page = SharedPage::new()?;
+    let out = file.as_raw_fd();
+    in_copy(|| {
+        let is_done = write(out);
+        page.figures().is_complete.store(u64::from(is_done), Ordering::Release);
+    })?;
+    if page.figures().is_complete.load(Ordering::Acquire) != 1 {
+        return None;
+    }
+    file.seek(SeekFrom::Start(0)).ok()?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    (!text.is_empty()).then_some(text)
+}
+
+/// The bytes by which `change` lowers resident private memory, tried in a copy of this process;
+/// negative if it raises it. `change` returns whether there was anything to do. `None` if there was
+/// not, or if the copy died.
+pub(super) fn bytes_returned_by(change: impl FnOnce() -> bool) -> Option<i64> {
+    let page = SharedPage::new()?;
+    in_copy(|| {
+        if let Ok(resident) = Resident::open() {
+            let figures = page.figures();
+            figures.before_bytes.store(resident.private_bytes(), Ordering::Relaxed);
+            let is_done = change();
+            figures.after_bytes.store(resident.private_bytes(), Ordering::Relaxed);
+            figures.is_complete.store(u64::from(is_done), Ordering::Release);
+        }
+    })?;
     let figures = page.figures();
     let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as i64;
     let is_complete = figures.is_complete.load(Ordering::Acquire) == 1;

@@ -33,4 +33,6 @@ pub use cells::Waits;
 pub use free_order::{FreeOrderMeasure, FreeOrderResult, LaneResult, free_order};
 pub(super) use recorded_order::RecordedOrder;
 pub use recorded_order::ThreadCounts;
+pub use schedule::ThreadLife;
+pub(super) use schedule::thread_lives;
 pub use split::Lanes;

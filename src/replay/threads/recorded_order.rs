@@ -199,15 +199,22 @@ extern "C" fn body(seat: *mut c_void) -> *mut c_void {
     let mailbox = &shared.mailboxes[thread as usize];
     loop {
         match mailbox.take() {
-            // SAFETY: the message is the baton. The driver waits for it, in a function that borrows
-            // `step` and `runs`.
-            RUN => shared.pass(&unsafe { shared.make_calls(thread) }),
+            RUN => {
+                shared.backend().calls_resumed();
+                // SAFETY: the message is the baton. The driver waits for it, in a function that
+                // borrows `step` and `runs`.
+                let next = unsafe { shared.make_calls(thread) };
+                shared.backend().calls_paused();
+                shared.pass(&next);
+            }
             REQUEST => {
+                shared.backend().calls_resumed();
                 // SAFETY: the message is the baton.
                 let request = unsafe { (*shared.baton.get()).request };
                 if let Some(request) = request {
                     shared.backend().request(request);
                 }
+                shared.backend().calls_paused();
                 shared.driver.post(RUN);
             }
             _ => break,
@@ -337,8 +344,10 @@ impl<'a> Crew<'a> {
             // SAFETY: the driver holds the baton, and `runs` and `step` are borrowed here.
             let next = unsafe { self.shared.make_calls(first_thread) };
             let Next::Thread(_) = next else { break };
+            self.shared.backend().calls_paused();
             self.shared.pass(&next);
             self.shared.driver.take();
+            self.shared.backend().calls_resumed();
             let baton = self.baton();
             if baton.at >= baton.stop {
                 break;
@@ -378,8 +387,10 @@ impl<'a> Crew<'a> {
     /// Lets a thread end, and waits for its end.
     fn end(&mut self, index: u32) {
         if let Some(thread) = self.threads[index as usize].running.take() {
+            self.shared.backend().calls_paused();
             self.shared.mailboxes[index as usize].post(END);
             thread.join(&mut self.stacks);
+            self.shared.backend().calls_resumed();
         }
     }
 
@@ -393,8 +404,10 @@ impl<'a> Crew<'a> {
     fn request(&mut self, index: u32, request: AllocatorRequest) {
         if self.threads.get(index as usize).is_some_and(|thread| thread.running.is_some()) {
             self.baton().request = Some(request);
+            self.shared.backend().calls_paused();
             self.shared.mailboxes[index as usize].post(REQUEST);
             self.shared.driver.take();
+            self.shared.backend().calls_resumed();
         } else {
             self.shared.backend().request(request);
         }

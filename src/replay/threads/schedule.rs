@@ -30,6 +30,28 @@ pub(super) struct Schedule {
     next: usize,
 }
 
+/// When a thread of a replay lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadLife {
+    /// The call before which it begins; 0 for the first thread.
+    pub begin: u64,
+    /// The call before which it ends; `None` where it outlives the trace.
+    pub end: Option<u64>,
+}
+
+/// The lives of the threads of a program, by index in the outline.
+pub fn thread_lives(outline: &Outline) -> Vec<ThreadLife> {
+    let mut lives = vec![ThreadLife::default(); outline.threads.len()];
+    for (event, change) in Schedule::new(outline, &outline.threads).changes {
+        match change {
+            ThreadChange::Begin(thread) => lives[thread as usize].begin = event,
+            ThreadChange::End(thread) => lives[thread as usize].end = Some(event),
+            ThreadChange::Request(..) => {}
+        }
+    }
+    lives
+}
+
 /// The thread that the replay's own first thread stands for: the first without a birth, since the
 /// first thread of a process is there before any recording.
 pub(super) fn first_thread(threads: &[ProgramThread]) -> u32 {

@@ -14,15 +14,17 @@ use super::page_fullness::{self, PageFullnessChart};
 use super::page_retention::{self, PageRetentionChart};
 use super::page_retention_at_marks::{self, PageRetentionAtMarksChart};
 use super::placement::{self, PlacementChart};
+use super::scaling::{self, ScalingChart};
 use super::scorecard::{self, ScorecardChart};
 use super::sizes_and_rounding::{self, SizesAndRoundingChart};
+use super::threads::{self, ThreadsChart};
 use super::throughput::{self, ThroughputChart};
 use super::trace_arenas::{self, TraceArenasChart};
 use super::trace_lifetimes::{self, TraceLifetimesChart};
 use super::trace_live::{self, TraceLiveChart};
 use super::trace_sizes::{self, TraceSizesChart};
 use super::where_memory_went::{self, WhereMemoryWentChart};
-use crate::report::figures::{ArenaMap, Effect, TraceReport, TraceShape};
+use crate::report::figures::{ArenaMap, Effect, ScalingFigures, TraceReport, TraceShape};
 use crate::report::text::caveat;
 
 /// Declares [`Chart`]: a variant for each description.
@@ -69,8 +71,10 @@ charts! {
     PageRetention(PageRetentionChart),
     PageRetentionAtMarks(PageRetentionAtMarksChart),
     Placement(PlacementChart),
+    Scaling(ScalingChart),
     Scorecard(ScorecardChart),
     SizesAndRounding(SizesAndRoundingChart),
+    Threads(ThreadsChart),
     Throughput(ThroughputChart),
     TraceArenas(TraceArenasChart),
     TraceLifetimes(TraceLifetimesChart),
@@ -120,6 +124,7 @@ pub const CHARTS: &[ChartKind] = &[
     kind!(page_retention),
     kind!(page_retention_at_marks),
     kind!(placement),
+    kind!(threads),
 ];
 
 /// A chart of a trace by itself: its name, and its description where there is something to show.
@@ -130,11 +135,17 @@ pub const TRACE_CHARTS: &[TraceChart] = &[
     ("sizes", |shape| trace_sizes::describe(shape).map(Chart::from)),
     ("lifetimes", |shape| trace_lifetimes::describe(shape).map(Chart::from)),
     ("live", |shape| trace_live::describe(shape).map(Chart::from)),
+    ("threads", |shape| threads::describe_trace(shape).map(Chart::from)),
 ];
 
 /// The scorecard of a run; `None` when nothing was measured.
 pub fn scorecard(trace_reports: &[TraceReport]) -> Option<Chart> {
     scorecard::describe(trace_reports).map(Chart::from)
+}
+
+/// The scaling of some traces; empty where nothing was measured.
+pub fn scaling(traces: &[ScalingFigures]) -> Vec<Chart> {
+    scaling::describe(traces).into_iter().map(Chart::from).collect()
 }
 
 /// The map of arenas of a pool allocator; `None` when there never was an arena.

@@ -21,8 +21,10 @@ mod page_retention;
 mod page_retention_at_marks;
 mod placement;
 mod scale;
+mod scaling;
 mod scorecard;
 mod sizes_and_rounding;
+mod threads;
 mod throughput;
 mod trace_arenas;
 mod trace_lifetimes;
@@ -43,7 +45,9 @@ pub use latency_by_size::{
 pub use latency_heat_map::{LatencyBand, LatencyHeatMapChart, LatencyHeatMapRow};
 pub use latency_histogram::{HistogramCell, HistogramColumn, LEAST_SHARE, LatencyHistogramChart};
 pub use latency_percentiles::{LatencyPercentilesChart, PercentileCurve, PercentilePanel};
-pub use list::{CHARTS, Chart, ChartKind, TRACE_CHARTS, TraceChart, arenas, effect, scorecard};
+pub use list::{
+    CHARTS, Chart, ChartKind, TRACE_CHARTS, TraceChart, arenas, effect, scaling, scorecard,
+};
 pub use page_fullness::{FullnessBins, FullnessRow, PIECES, PageFullnessChart, sparse};
 pub use page_retention::{
     LINES_MAX, PageRetentionChart, Reach, RetentionColumn, RetentionLine, short_line,
@@ -54,10 +58,12 @@ pub use page_retention_at_marks::{
 };
 pub use placement::{DISTANCES, PlacementChart, PlacementRow, describe as placement};
 pub use scale::{Scale, tick_text};
+pub use scaling::{ScalingChart, ScalingPanel, ScalingPanelLine, StepValue};
 pub use scorecard::{
     QUESTION as SCORECARD_QUESTION, READING as SCORECARD_READING, ScorecardChart, ScorecardColumn,
 };
 pub use sizes_and_rounding::{RoundingStrip, SizeClassStep, SizesAndRoundingChart};
+pub use threads::ThreadsChart;
 pub use throughput::{AlongTrace, ThroughputChart, ThroughputRow};
 pub use trace_arenas::TraceArenasChart;
 pub use trace_lifetimes::{SurvivalCurve, TraceLifetimesChart};

@@ -13,10 +13,13 @@ mod memory;
 mod phases;
 mod recorded_process;
 mod rows;
+mod scaling;
 mod scorecard;
 mod tail;
+mod thread_memory;
 mod trace_report;
 mod trace_shape;
+mod trace_threads;
 
 pub use arena_map::{ArenaMap, ArenaStrip, PoolCell};
 pub use backend::{BackendFigures, BackendLabel};
@@ -27,10 +30,13 @@ pub use fragmentation::{Fragmentation, fragmentation};
 pub use memory::{ByteRange, MemoryFigures, ResidentFigure};
 pub use phases::{MARKS_MAX, ProgramPhase};
 pub use recorded_process::{OwnReplay, RecordedProcess};
+pub use scaling::{ScalingFigures, ScalingLine, ScalingPoint, ScalingStep, Spread};
 pub use scorecard::{GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, geometric, group};
 pub use tail::{
     ClassTimes, PERCENTILES, WINDOWS, best_by_class, by_class, call_text, partly_slow_calls,
     percentiles, preemptions, seen_text, short_site, slow_calls, worst_windows,
 };
-pub use trace_report::TraceReport;
+pub use thread_memory::{LeftByEnded, ReportedArenas, ThreadMemory};
+pub use trace_report::{TraceReport, backend_labels};
 pub use trace_shape::{AgeBar, AgeCurve, LiveSegment, SizeBar, Survival, TraceShape, survival};
+pub use trace_threads::{LANES_MAX, ThreadLane, TraceThreads};

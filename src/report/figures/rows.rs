@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 
 use crate::results::{
-    Attribution, Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Metric, Outcome,
-    Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall, WhatIf,
+    ArenaRow, Attribution, Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Metric,
+    Outcome, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall, ThreadActivity,
+    ThreadFrees, ThreadRow, WhatIf,
 };
 
 /// Declares [`BackendRows`]: the tables of a run, and their rows.
@@ -38,6 +39,10 @@ backend_rows! {
     size_classes: SizeClass,
     attributions: Attribution,
     heap_map: HeapRow,
+    threads: ThreadRow,
+    thread_activity: ThreadActivity,
+    thread_frees: ThreadFrees,
+    arenas: ArenaRow,
     what_ifs: WhatIf,
     chunks: Chunk,
     service_times: ServiceTimes,

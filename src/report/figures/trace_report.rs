@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::results::{Manifest, Metric, Moment, Run, Scope, TraceEntry};
+use crate::results::{BackendEntry, Manifest, Metric, Moment, Run, Scope, TraceEntry};
 use crate::spec::{BackendSpec, FLOOR, labels};
 
 use super::backend::{BackendFigures, BackendLabel};
@@ -14,6 +14,7 @@ use super::memory::mean_over_clock;
 use super::phases::{self, ProgramPhase};
 use super::recorded_process::{RecordedProcess, recorded_process};
 use super::rows::BackendRows;
+use super::trace_threads::TraceThreads;
 use crate::report::palette::backend_colour;
 use crate::report::text::list;
 
@@ -46,7 +47,7 @@ impl<'a> TraceReport<'a> {
     /// Every trace of the run. The rows of the run are read once.
     pub fn all(run: &'a Run) -> Vec<TraceReport<'a>> {
         let mut rows = BackendRows::of_run(run);
-        let labels = backend_labels(&run.manifest);
+        let labels = backend_labels(&run.manifest.backends);
         let traces = run.manifest.traces.iter();
         traces.map(|trace| TraceReport::of(run, trace, &labels, &mut rows)).collect()
     }
@@ -130,6 +131,19 @@ impl<'a> TraceReport<'a> {
         [own.sentence()].into_iter().chain(own.warning(self.trace)).collect()
     }
 
+    /// The threads of the trace, as the footprint pass of any backend saw them; `None` for a trace of
+    /// one thread.
+    pub fn threads(&self) -> Option<TraceThreads> {
+        let rows = &self.backends.iter().find(|backend| !backend.rows.threads.is_empty())?.rows;
+        TraceThreads::of(
+            self.trace.calls,
+            &self.trace.threads,
+            rows.threads.iter().copied(),
+            rows.thread_activity.iter().copied(),
+            rows.thread_frees.iter().copied(),
+        )
+    }
+
     /// Repetitions of each timed pass.
     pub fn repetitions(&self) -> u32 {
         self.run.manifest.repetitions
@@ -204,11 +218,11 @@ impl<'a> TraceReport<'a> {
     }
 }
 
-/// The labels of a run's backends, in their order.
-fn backend_labels(manifest: &Manifest) -> Vec<BackendLabel> {
+/// The labels of backends, in their order.
+pub fn backend_labels(backends: &[BackendEntry]) -> Vec<BackendLabel> {
     let specs: Vec<Option<BackendSpec>> =
-        manifest.backends.iter().map(|entry| entry.name.parse().ok()).collect();
-    let names: Vec<&str> = manifest.backends.iter().map(|entry| entry.name.as_str()).collect();
+        backends.iter().map(|entry| entry.name.parse().ok()).collect();
+    let names: Vec<&str> = backends.iter().map(|entry| entry.name.as_str()).collect();
     // A name that cannot be parsed is its own label.
     let shortened = match specs.iter().cloned().collect::<Option<Vec<BackendSpec>>>() {
         Some(specs) => labels(&specs),
@@ -219,7 +233,7 @@ fn backend_labels(manifest: &Manifest) -> Vec<BackendLabel> {
         .zip(&names)
         .map(|(spec, name)| spec.as_ref().map_or(*name, BackendSpec::family))
         .collect();
-    let entries = manifest.backends.iter().zip(shortened).enumerate();
+    let entries = backends.iter().zip(shortened).enumerate();
     entries
         .map(|(at, (entry, name))| {
             let (colour, variant) = backend_colour(&families, at);

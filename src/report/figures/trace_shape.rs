@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use super::trace_threads::TraceThreads;
+
 /// A class of request sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SizeBar {
@@ -70,6 +72,8 @@ pub struct TraceShape {
     pub weights: Vec<Vec<f64>>,
     /// Over the trace, in order.
     pub live: Vec<LiveSegment>,
+    /// The threads; `None` for a trace of one.
+    pub threads: Option<TraceThreads>,
 }
 
 /// A curve as steps: (age in bytes, share of blocks still live), and the ages at which blocks leave

@@ -182,6 +182,7 @@ fn trace(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     text += &tables::memory(trace_report);
     text += &tables::fragmentation(trace_report);
     text += &tables::retention(trace_report);
+    text += &tables::threads(trace_report);
     for kind in CHARTS {
         let about = &kind.about;
         text += &figure(drawn, &picture_name(name, about.name), about.question, about.reading);

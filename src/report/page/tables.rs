@@ -8,6 +8,7 @@ use crate::report::figures::{
 };
 use crate::report::files::PERCENTILES_CSV;
 use crate::report::text::pages_written;
+use crate::report::thread_table::{THREADS_NOTE, TextTable, arena_table, left_table, thread_table};
 use crate::results::Pass;
 use crate::units::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
 
@@ -286,4 +287,23 @@ pub fn retention(trace_report: &TraceReport) -> String {
         &header.iter().map(String::as_str).collect::<Vec<_>>(),
         &rows,
     )
+}
+
+/// Memory by thread and order. What each thread left and the reported arenas are folded.
+pub fn threads(trace_report: &TraceReport) -> String {
+    let shown = |caption: &str, found: Option<TextTable>| {
+        found.map_or(String::new(), |(header, rows)| table(caption, &header, &rows))
+    };
+    let folded = |summary: &str, table: String| match table.is_empty() {
+        true => table,
+        false => format!("<details><summary>{summary}</summary>\n{table}</details>\n"),
+    };
+    let caption = format!("Memory by thread and by order. {}", escape(THREADS_NOTE));
+    let mut text = shown(&caption, thread_table(trace_report));
+    let caption = "What threads hold at exit, those that hold most first. All threads are in \
+                   threads.csv";
+    text += &folded("Memory at exit by thread", shown(caption, left_table(trace_report)));
+    let caption = "Arenas and caches at exit, as the allocator itself reports them (arenas.csv)";
+    text += &folded("Memory by arena", shown(caption, arena_table(trace_report)));
+    text
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::made_up_threads;
 use hdrhistogram::Histogram;
 use heaplay::results::{
     Attribution, BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, LatencyRow, Machine,
@@ -93,6 +94,8 @@ pub struct Wish<'a> {
     /// Calls of the trace.
     pub calls: u64,
     pub repetitions: u32,
+    /// Threads of the trace, from 2 on.
+    pub threads: u32,
 }
 
 impl Default for Wish<'_> {
@@ -104,6 +107,7 @@ impl Default for Wish<'_> {
             samples: 4000,
             calls: 30_804_506,
             repetitions: 5,
+            threads: 9,
         }
     }
 }
@@ -174,6 +178,7 @@ pub fn run(wish: &Wish) -> Run {
             if *name != "null" {
                 walks(&mut run, wish, trace, name, habits);
             }
+            made_up_threads::add(&mut run, (trace, name), wish.threads, wish.calls);
             outcomes(&mut run, wish, trace, name);
         }
     }
@@ -217,6 +222,8 @@ fn manifest(wish: &Wish) -> Manifest {
                 facts: facts(&[("program", "service.py"), ("python", "3.12.1")]),
                 marks: marks(wish.calls),
                 process: None,
+                thread_count: wish.threads,
+                threads: made_up_threads::names(),
             })
             .collect(),
         backends: wish
@@ -231,7 +238,7 @@ fn manifest(wish: &Wish) -> Manifest {
                     .to_owned(),
             })
             .collect(),
-        passes: Pass::ALL.to_vec(),
+        passes: Pass::RECORDED.to_vec(),
         repetitions: wish.repetitions,
         seed: wish.seed,
         settings: facts(&[("jobs", "2"), ("timeout_seconds", "600")]),
@@ -723,7 +730,7 @@ fn service_times(
 }
 
 fn outcomes(run: &mut Run, wish: &Wish, trace: &str, name: &str) {
-    for pass in Pass::ALL {
+    for pass in Pass::RECORDED {
         let repetitions = if pass == Pass::Footprint { 1 } else { wish.repetitions };
         for repetition in 0..repetitions {
             run.outcomes.push(Outcome {

@@ -2,7 +2,7 @@
 
 use heaplay::report::{AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape};
 
-use super::made_up_runs;
+use super::{made_up_runs, made_up_threads};
 
 /// Made-up figures of a trace. `scale` multiplies sizes and ages.
 pub fn shape(scale: u64) -> TraceShape {
@@ -44,5 +44,6 @@ pub fn shape(scale: u64) -> TraceShape {
         ages: ages.to_vec(),
         weights,
         live: live.collect(),
+        threads: Some(made_up_threads::threads(9, 1_000_000)),
     }
 }

@@ -1,0 +1,125 @@
+//! The tables about threads, for terminal and page: memory in both orders, what ended threads left,
+//! and the arenas that allocators report.
+
+use super::figures::{BackendFigures, ByteRange, ResidentFigure, ThreadMemory, TraceReport};
+use crate::units::{byte_unit, bytes, count, figure3};
+
+/// A table: its header, and its rows.
+pub type TextTable = (Vec<&'static str>, Vec<Vec<String>>);
+
+/// What the columns mean.
+pub const THREADS_NOTE: &str = "Recorded order makes one call at a time, each on its thread. In free \
+     order the threads run at once, so memory is a range over repetitions. Left by ended threads at \
+     exit: their blocks and the free space charged to these, and free pages that they used last. \
+     Arenas: as the allocator reports them.";
+
+/// Memory by thread and order; `None` for a trace of one thread.
+pub fn thread_table(trace_report: &TraceReport) -> Option<TextTable> {
+    let all: Vec<(&BackendFigures, ThreadMemory)> = trace_report
+        .allocators()
+        .filter_map(|backend| Some((backend, ThreadMemory::of(backend)?)))
+        .collect();
+    if all.is_empty() {
+        return None;
+    }
+    let has_free = all.iter().any(|(_, memory)| memory.free_peak_bytes.is_some());
+    let mut header = vec!["backend", "threads", "hand-overs", "peak, recorded order"];
+    header.extend(has_free.then_some("peak, free order"));
+    header.push("at exit, recorded order");
+    header.extend(has_free.then_some("at exit, free order"));
+    header.extend(["left by ended threads", "arenas", "held by arenas", "in blocks"]);
+    let row = |(backend, memory): &(&BackendFigures, ThreadMemory)| {
+        let none = || "–".to_owned();
+        let resident = |which| backend.memory.text(which).unwrap_or_else(none);
+        let free = |range: Option<ByteRange>| has_free.then(|| range.map_or_else(none, range_text));
+        let whole = |value: f64| if value.is_finite() { count(value as u64) } else { none() };
+        let mut row = vec![backend.name().to_owned(), whole(memory.threads)];
+        row.push(memory.hand_overs.map_or_else(none, whole));
+        row.push(resident(ResidentFigure::Peak));
+        row.extend(free(memory.free_peak_bytes));
+        row.push(resident(ResidentFigure::End));
+        row.extend(free(memory.free_end_bytes));
+        row.push(memory.left.map_or_else(none, |left| {
+            format!("{} + {} free", bytes(left.in_use_bytes), bytes(left.retained_bytes))
+        }));
+        match memory.arenas {
+            Some(arenas) => row.extend([
+                arenas.arenas.to_string(),
+                bytes(arenas.held_bytes as f64),
+                bytes(arenas.allocated_bytes as f64),
+            ]),
+            None => row.extend(["not reported".to_owned(), none(), none()]),
+        }
+        row
+    };
+    Some((header, all.iter().map(row).collect()))
+}
+
+/// `13–17 MiB`.
+fn range_text((least, most): ByteRange) -> String {
+    let unit = byte_unit(most);
+    let [low, high] = [least, most].map(|value| figure3(value / unit.bytes));
+    if low == high { bytes(most) } else { format!("{low}–{high} {}", unit.name) }
+}
+
+/// The arenas of all backends, as they report them; `None` where none does.
+pub fn arena_table(trace_report: &TraceReport) -> Option<TextTable> {
+    let size = |value: Option<u64>| value.map_or("–".to_owned(), |value| bytes(value as f64));
+    let mut rows = Vec::new();
+    for backend in trace_report.allocators() {
+        rows.extend(backend.rows.arenas.iter().map(|row| {
+            vec![
+                backend.name().to_owned(),
+                row.arena.clone(),
+                row.threads.map_or("–".to_owned(), |threads| threads.to_string()),
+                size(row.held_bytes),
+                size(row.allocated_bytes),
+                size(row.cached_bytes),
+            ]
+        }));
+    }
+    let header = vec!["backend", "arena", "threads", "held", "in blocks", "in thread caches"];
+    (!rows.is_empty()).then_some((header, rows))
+}
+
+/// What each thread left at exit, those that left most first; `None` for a trace of one thread.
+pub fn left_table(trace_report: &TraceReport) -> Option<TextTable> {
+    const THREADS_MAX: usize = 12;
+    let mut rows = Vec::new();
+    for backend in trace_report.allocators().filter(|backend| backend.has_memory()) {
+        let mut threads = backend.rows.threads.clone();
+        let left = |row: &&crate::results::ThreadRow| {
+            let parts = [
+                row.usable_end_bytes,
+                row.external_fragmentation_end_bytes,
+                row.retained_end_bytes,
+            ];
+            parts.into_iter().flatten().fold(0, u64::saturating_add)
+        };
+        threads.sort_by_key(|row| (std::cmp::Reverse(left(row)), row.thread));
+        let size = |value: Option<u64>| value.map_or("–".to_owned(), |value| bytes(value as f64));
+        rows.extend(threads.into_iter().take(THREADS_MAX).map(|row| {
+            vec![
+                backend.name().to_owned(),
+                row.thread.to_string(),
+                row.end_event.map_or("lives".to_owned(), |event| format!("ends at {event}")),
+                count(row.calls),
+                bytes(row.live_end_bytes as f64),
+                size(row.usable_end_bytes),
+                size(row.external_fragmentation_end_bytes),
+                size(row.retained_end_bytes),
+            ]
+        }));
+    }
+    let header = vec![
+        "backend",
+        "thread",
+        "at exit",
+        "calls",
+        "live",
+        "usable",
+        "free space on its pages",
+        "free pages used last by it",
+    ];
+    (!rows.is_empty()).then_some((header, rows))
+}
