@@ -173,7 +173,7 @@ impl LiveArgs {
     fn report(
         &self,
         all: &[LiveRuns],
-        refused: &[(String, String)],
+        refused: &[Refused],
         predictions: Option<&Predictions>,
     ) -> String {
         let mut text = tables::text(all, predictions, self.duration.is_some());
@@ -188,7 +188,7 @@ impl LiveArgs {
         text + &sentences::text(all, predictions, self.duration.is_some())
     }
 
-    fn exit(&self, all: &[LiveRuns], refused: &[(String, String)]) -> ExitCode {
+    fn exit(&self, all: &[LiveRuns], refused: &[Refused]) -> ExitCode {
         if bench::cancelled() {
             note("interrupted: the tables have the rounds so far");
             return Exit::Interrupted.into();
@@ -206,10 +206,7 @@ impl LiveArgs {
     }
 
     /// The backends that a program can have, and the reason for each that it cannot.
-    fn candidates(
-        &self,
-        kind: ProgramKind,
-    ) -> anyhow::Result<(Vec<Candidate>, Vec<(String, String)>)> {
+    fn candidates(&self, kind: ProgramKind) -> anyhow::Result<(Vec<Candidate>, Vec<Refused>)> {
         let specs: Vec<BackendSpec> = if self.backends.is_empty() {
             let default = match kind {
                 ProgramKind::Other => "malloc,malloc:MALLOC_ARENA_MAX=1",
@@ -238,6 +235,9 @@ impl LiveArgs {
         Ok((candidates, refused))
     }
 }
+
+/// A backend that no program can have, and the reason.
+type Refused = (String, String);
 
 /// Prints which of the caller's variables the program does not get.
 fn note_variables() {

@@ -84,8 +84,7 @@ pub fn predict(
     let mut names: Vec<String> = specs.iter().map(|(_, spec)| spec.clone()).collect();
     names.sort();
     names.dedup();
-    let (backends, absent) =
-        bench::ask_versions(names.into_iter(), settings.timeout, &|text| note(text));
+    let (backends, absent) = bench::ask_versions(names, settings.timeout, &|text| note(text));
     let plan = RunPlan {
         traces: workloads.traces(),
         backends,

@@ -2,7 +2,7 @@
 //! that give the program the better ones.
 
 use super::prediction::Predictions;
-use super::tables::{byte_range, change, comparison, decided};
+use super::tables::{MOMENTS, byte_range, change, comparison, decided};
 use crate::live::{Decision, LiveRuns, Observation};
 use crate::{stats, units};
 
@@ -37,19 +37,18 @@ fn sentence(
     is_timed_out: bool,
 ) -> String {
     let (base, runs) = (&all[0], &all[at]);
-    let moments: [(&str, fn(&Observation) -> f64); 2] =
-        [("at the peak", |run| run.peak_bytes as f64), ("at the end", |run| run.end_bytes as f64)];
-    let memory: Vec<String> = moments
+    let memory: Vec<String> = MOMENTS
         .iter()
-        .enumerate()
-        .map(|(moment, (place, figure))| {
-            let [before, after] = [base, runs].map(|runs| byte_range(&runs.figures(figure)));
+        .map(|moment| {
+            let [before, after] = [base, runs].map(|runs| byte_range(&runs.figures(moment.of_run)));
             let right = predictions.and_then(|predictions| {
                 let predicted = predictions.of(&runs.candidate.name)?;
-                let range = [predicted.peak_bytes, predicted.end_bytes][moment];
-                Some(prediction_text(range, &runs.figures(figure)))
+                Some(prediction_text(
+                    (moment.of_prediction)(predicted),
+                    &runs.figures(moment.of_run),
+                ))
             });
-            format!("{before} → {after} {place}{}", right.unwrap_or_default())
+            format!("{before} → {after} {}{}", moment.place, right.unwrap_or_default())
         })
         .collect();
     let time = match comparison(all, at) {

@@ -7,6 +7,30 @@ use super::prediction::{Prediction, Predictions};
 use crate::live::{Decision, LiveRuns, Observation, TimeComparison, compare};
 use crate::{stats, units};
 
+/// A moment of a run at which its memory is compared.
+pub struct LiveMoment {
+    /// When it is.
+    pub place: &'static str,
+    /// The program's memory then, bytes.
+    pub of_run: fn(&Observation) -> f64,
+    /// The predicted range, bytes.
+    pub of_prediction: fn(&Prediction) -> [f64; 2],
+}
+
+/// All of them.
+pub const MOMENTS: [LiveMoment; 2] = [
+    LiveMoment {
+        place: "at the peak",
+        of_run: |run| run.peak_bytes as f64,
+        of_prediction: |predicted| predicted.peak_bytes,
+    },
+    LiveMoment {
+        place: "at the end",
+        of_run: |run| run.end_bytes as f64,
+        of_prediction: |predicted| predicted.end_bytes,
+    },
+];
+
 /// All tables. `is_timed_out` is a run that heaplay ended after a fixed time, so that processor time
 /// is no cost of the same work.
 pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool) -> String {
@@ -57,15 +81,11 @@ fn memory(all: &[LiveRuns], predictions: Option<&Predictions>) -> Table {
     for runs in measured(all) {
         let mut row = vec![runs.candidate.label.clone()];
         let prediction = predictions.map(|all| all.of(&runs.candidate.name));
-        let figures: [(fn(&Observation) -> f64, fn(&Prediction) -> [f64; 2]); 2] = [
-            (|run| run.peak_bytes as f64, |predicted| predicted.peak_bytes),
-            (|run| run.end_bytes as f64, |predicted| predicted.end_bytes),
-        ];
-        for (figure, predicted) in figures {
-            let values = runs.figures(figure);
+        for moment in MOMENTS {
+            let values = runs.figures(moment.of_run);
             row.push(byte_range(&values));
             if let Some(prediction) = prediction {
-                let range = prediction.map(predicted);
+                let range = prediction.map(moment.of_prediction);
                 row.push(range.map_or_else(none, |range| byte_range(&range)));
                 row.push(range.map_or_else(none, |range| off(range, &values)));
             }
