@@ -5,7 +5,20 @@
 use std::fmt::{self, Write};
 use std::os::fd::RawFd;
 
-use super::backend::ArenaMemory;
+/// Memory of an arena, a thread heap or a cache, as the allocator itself reports it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArenaMemory {
+    /// The allocator's name of it: `arena 3`, `all thread caches`.
+    pub name: String,
+    /// Threads that allocate from it now.
+    pub threads: Option<u64>,
+    /// Bytes that it has from the system and has not returned.
+    pub held_bytes: Option<u64>,
+    /// Bytes of blocks that it has given out, those in thread caches included.
+    pub allocated_bytes: Option<u64>,
+    /// Bytes of free blocks in the caches of its threads.
+    pub cached_bytes: Option<u64>,
+}
 
 /// Bytes of a line, at most.
 const LINE_BYTES: usize = 256;

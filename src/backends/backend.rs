@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::os::fd::RawFd;
 
 use super::allocator::Domains;
+use super::arena_report::{self, ArenaMemory};
 use super::arenas::Pools;
 use crate::trace::{AllocatorRequest, Kind};
 
@@ -40,21 +41,6 @@ pub struct Counter {
     pub figure: PoolFigure,
     /// The figure.
     pub value: u64,
-}
-
-/// Memory of an arena, a thread heap or a cache, as the allocator itself reports it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ArenaMemory {
-    /// The allocator's name of it: `arena 3`, `all thread caches`.
-    pub name: String,
-    /// Threads that allocate from it now.
-    pub threads: Option<u64>,
-    /// Bytes that it has from the system and has not returned.
-    pub held_bytes: Option<u64>,
-    /// Bytes of blocks that it has given out, those in thread caches included.
-    pub allocated_bytes: Option<u64>,
-    /// Bytes of free blocks in the caches of its threads.
-    pub cached_bytes: Option<u64>,
 }
 
 /// Why an allocator does not behave the same in two replays.
@@ -189,7 +175,7 @@ pub trait Backend {
 
     /// Reads what [`Backend::write_arenas`] wrote.
     fn read_arenas(&self, text: &str) -> Vec<ArenaMemory> {
-        super::arena_report::read(text)
+        arena_report::read(text)
     }
 
     /// Its arenas and pools, for allocators that have such.

@@ -16,8 +16,9 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use super::allocator::{Allocator, Domains};
+use super::arena_report::ArenaMemory;
 use super::arenas::Pools;
-use super::backend::{ArenaMemory, Backend, Counter, ThreadUse, Trim, Varies};
+use super::backend::{Backend, Counter, ThreadUse, Trim, Varies};
 use super::error::BackendError;
 use super::member::{Member, Opened, no_environment};
 use super::pages;

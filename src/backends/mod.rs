@@ -52,7 +52,8 @@ mod tcmalloc;
 mod tlsf;
 
 pub use allocator::{AlignedCall, Allocator, Domains};
-pub use backend::{ArenaMemory, Backend, Counter, PoolFigure, ThreadUse, Trim, Varies};
+pub use arena_report::ArenaMemory;
+pub use backend::{Backend, Counter, PoolFigure, ThreadUse, Trim, Varies};
 pub use embedded::{Embedded, register};
 pub use error::BackendError;
 pub use list::BACKENDS;

@@ -3,7 +3,7 @@
 
 use std::os::fd::RawFd;
 
-use crate::backends::backend::ArenaMemory;
+use crate::backends::arena_report::ArenaMemory;
 
 /// Writes the report to a descriptor.
 pub(super) fn write(out: RawFd) -> bool {

@@ -15,7 +15,7 @@ use super::settings::{SETTINGS, check_effect, environment, read_back};
 use super::{arena_limit, arenas, thread_cache};
 use crate::backends::allocator::{Allocator, Domains};
 #[cfg(target_env = "gnu")]
-use crate::backends::backend::ArenaMemory;
+use crate::backends::arena_report::ArenaMemory;
 use crate::backends::backend::{Backend, ThreadUse, Trim};
 use crate::backends::error::BackendError;
 use crate::backends::member::{Member, Opened};
