@@ -6,7 +6,8 @@ dice = np.random.default_rng(2)
 parts = []
 for number in range(12):
     count = 40_000
-    left = pd.DataFrame({"key": dice.integers(0, 5000, count), "value": dice.random(count), "name": dice.choice(list("abcdef"), count)})
+    keys, names = dice.integers(0, 5000, count), dice.choice(list("abcdef"), count)
+    left = pd.DataFrame({"key": keys, "value": dice.random(count), "name": names})
     right = pd.DataFrame({"key": np.arange(5000), "weight": dice.random(5000)})
     joined = left.merge(right, on="key")
     joined["score"] = joined["value"] * joined["weight"]

@@ -6,7 +6,10 @@ dice = random.Random(3)
 database = sqlite3.connect(":memory:")
 database.execute("create table events (user integer, kind text, body text, at real)")
 kinds = ["view", "click", "buy", "leave"]
-rows = ((dice.randrange(3000), dice.choice(kinds), "b" * dice.randrange(200), dice.random()) for _ in range(60_000))
+rows = (
+    (dice.randrange(3000), dice.choice(kinds), "b" * dice.randrange(200), dice.random())
+    for _ in range(60_000)
+)
 database.executemany("insert into events values (?, ?, ?, ?)", rows)
 database.execute("create index by_user on events (user)")
 total = 0

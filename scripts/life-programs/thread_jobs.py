@@ -8,7 +8,9 @@ jobs, results = queue.Queue(), queue.Queue()
 
 def work():
     while (job := jobs.get()) is not None:
-        rows = [json.dumps({"id": n, "tags": [str(n % 7)] * (n % 9), "body": "z" * (n % 500)}) for n in range(job, job + 1200)]
+        numbers = range(job, job + 1200)
+        records = ({"id": n, "tags": [str(n % 7)] * (n % 9), "body": "z" * (n % 500)} for n in numbers)
+        rows = [json.dumps(record) for record in records]
         decoded = [json.loads(row) for row in rows]
         results.put(decoded[::8])
 

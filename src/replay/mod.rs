@@ -2,8 +2,10 @@
 //!
 //! `calls.rs` is the hot loop; `probe.rs` is the contract of what observes it. The passes are
 //! `time.rs` (with `first_touch.rs`), `latency.rs` (with `ticks.rs` and `histogram.rs`) and
-//! `footprint/`, and `traversal.rs`; `pass.rs` selects one. `touched.rs` says which bytes of a block the program touched. `iterations.rs` replays a program several times for the regression check. `verify.rs` and
-//! `contract.rs` check the rules of allocators; `address_trace.rs` writes where every block lies.
+//! `footprint/`, and `traversal.rs`; `pass.rs` selects one. `touched.rs` says which bytes of a block
+//! the program touched. `iterations.rs` replays a program several times for the regression check.
+//! `verify.rs` and `contract.rs` check the rules of allocators; `address_trace.rs` writes where every
+//! block lies.
 //!
 //! `threads/` makes each call on the thread that made it: one call at a time in recorded order, or all
 //! threads at once in free order. `filling.rs` has the bytes that verification writes.

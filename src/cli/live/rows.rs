@@ -7,22 +7,25 @@ use anyhow::Context;
 
 use super::prediction::Predictions;
 use crate::live::LiveRuns;
+use crate::results::Metric;
 use crate::stats;
 
 /// The columns. A row with an empty mark has the whole run: memory at its end. A row with a mark has
 /// the figures until then, and no peak. The rows of the round `predicted` have the memory that is
 /// predicted, its least, then its most, and the processor time of the replay with first touch.
-const COLUMNS: [&str; 9] = [
-    "backend",
-    "round",
-    "mark",
-    "user_nanoseconds",
-    "system_nanoseconds",
-    "wall_nanoseconds",
-    "page_faults",
-    "anonymous_peak_bytes",
-    "anonymous_bytes",
-];
+fn columns() -> [&'static str; 9] {
+    [
+        "backend",
+        "round",
+        "mark",
+        "user_nanoseconds",
+        "system_nanoseconds",
+        Metric::WallNanoseconds.name(),
+        "page_faults",
+        "anonymous_peak_bytes",
+        "anonymous_bytes",
+    ]
+}
 
 /// The CSV, opened before the program runs.
 pub struct Rows(csv::Writer<File>);
@@ -35,7 +38,7 @@ impl Rows {
     pub fn create(path: &Path) -> anyhow::Result<Rows> {
         let file = File::create(path).with_context(|| path.display().to_string())?;
         let mut writer = csv::Writer::from_writer(file);
-        writer.write_record(COLUMNS)?;
+        writer.write_record(columns())?;
         Ok(Rows(writer))
     }
 

@@ -40,7 +40,9 @@ pub fn describe(trace_report: &TraceReport) -> Option<ThreadsChart> {
 
 /// Describes the chart of a trace by itself; `None` for a trace of one thread.
 pub fn describe_trace(shape: &TraceShape) -> Option<ThreadsChart> {
-    of_threads(&shape.name, shape.threads.clone()?)
+    let mut chart = of_threads(&shape.name, shape.threads.clone()?)?;
+    chart.caption.synthesised.clone_from(&shape.synthesised);
+    Some(chart)
 }
 
 fn of_threads(name: &str, threads: TraceThreads) -> Option<ThreadsChart> {

@@ -210,8 +210,9 @@ fn resolve(modules: &BTreeMap<ModulePath, &str>, reference: &Reference) -> Optio
     let mut module = reference.module.clone();
     match *segments.peek()? {
         "crate" => {
-            // The recorder is a crate of its own.
-            module.truncate(usize::from(module.first().is_some_and(|name| name == "recorder")));
+            // The recorder and the observer are crates of their own.
+            let is_crate = |name: &String| ["observer", "recorder"].contains(&name.as_str());
+            module.truncate(usize::from(module.first().is_some_and(is_crate)));
             segments.next();
         }
         "self" => drop(segments.next()),
