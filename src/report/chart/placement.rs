@@ -100,8 +100,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<PlacementChart> {
 const READING: [&str; 2] = [
     "Blocks of one kind (a type, or a size) are chained in the order of their births by pointers \
      inside them, at 24 moments of the trace.",
-    "A step to a farther page needs another entry of the processor's page table cache, and mostly a \
-     load from memory.",
+    "A step to a farther page needs another entry of the TLB, and mostly a load from memory.",
 ];
 
 fn verdict(rows: &[PlacementRow]) -> String {
