@@ -1,8 +1,8 @@
 //! Arbitrary text as a policy gives an error that names a line, or margins that are percentages.
 #![no_main]
 
-use heaplay::results::{Metric};
-use heaplay::check::{Policy, TIMED};
+use heaplay::check::{MEASURES, Policy};
+use heaplay::results::Metric;
 
 libfuzzer_sys::fuzz_target!(|text: &str| match Policy::read(text) {
     Err(error) => {
@@ -10,7 +10,8 @@ libfuzzer_sys::fuzz_target!(|text: &str| match Policy::read(text) {
         assert!(!error.reason.is_empty());
     }
     Ok(policy) => {
-        for measure in TIMED.into_iter().chain([Metric::ResidentEndBytes]) {
+        let named = MEASURES.iter().map(|measure| measure.name);
+        for measure in named.chain([Metric::ResidentEndBytes.name()]) {
             let margin = policy.margin(measure);
             assert!(margin.fail.is_finite() && margin.fail >= 0.0 && margin.pass.is_finite());
         }
