@@ -15,6 +15,8 @@ pub struct Observation {
     pub user_ns: u64,
     /// The same in the kernel.
     pub system_ns: u64,
+    /// Processor time of the program's own process, ns; `None` where its end was not seen.
+    pub own_ns: Option<u64>,
     /// Wall time, ns.
     pub wall_ns: u64,
     /// Page faults.
@@ -93,6 +95,11 @@ impl PageReading {
     /// Resident anonymous memory at the end, bytes; `None` where the end was not seen.
     pub(super) fn end_bytes(&self) -> Option<u64> {
         (self.number(page::END) != end::UNKNOWN).then(|| self.number(page::END_ANONYMOUS))
+    }
+
+    /// Processor time of the process itself, ns; `None` where its end was not seen.
+    pub(super) fn own_processor_ns(&self) -> Option<u64> {
+        self.end_bytes().map(|_| self.number(page::OWN_PROCESSOR))
     }
 
     /// What the most resident memory of the process says about anonymous memory, bytes: at least so

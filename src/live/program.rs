@@ -84,6 +84,16 @@ pub enum LiveError {
     },
 }
 
+impl LiveError {
+    /// The error with its cause, in a line.
+    pub(super) fn with_source(&self) -> String {
+        match self {
+            LiveError::Io { what, source } => format!("{what}: {source}"),
+            other => other.to_string(),
+        }
+    }
+}
+
 fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> LiveError {
     let what = what.into();
     move |source| LiveError::Io { what, source }
@@ -134,6 +144,7 @@ impl LiveProgram {
             status,
             user_ns: 0,
             system_ns: 0,
+            own_ns: page.own_processor_ns(),
             wall_ns: 0,
             faults: 0,
             peak_bytes: run.peak_bytes.max(page.end_bytes().unwrap_or(0)),

@@ -3,6 +3,8 @@
 //! Going on until each comparison is decided, or a budget is spent. A backend that the program did
 //! not have, or under which it did not end, is left out of further rounds, with the reason.
 
+use std::io;
+use std::ops::ControlFlow;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -105,7 +107,7 @@ pub fn run_rounds(
     let mut random = Random(plan.seed);
     let began = Instant::now();
     for round in 1.. {
-        if round_of(program, &mut all, &first, limit, is_cancelled, &mut random)?.is_break() {
+        if round_of(program, &mut all, &first, limit, is_cancelled, &mut random).is_break() {
             break;
         }
         progress(round, began.elapsed());
@@ -113,7 +115,8 @@ pub fn run_rounds(
             Some(rounds) => round >= rounds,
             None => is_decided(&all, round) || is_spent(plan.budget, began, round),
         };
-        if is_over || all.iter().filter(|runs| runs.failure.is_none()).count() == 0 {
+        // Without the first there is nothing to compare with.
+        if is_over || all[0].failure.is_some() {
             break;
         }
     }
@@ -134,7 +137,7 @@ fn round_of(
     limit: Duration,
     is_cancelled: fn() -> bool,
     random: &mut Random,
-) -> Result<std::ops::ControlFlow<()>, LiveError> {
+) -> ControlFlow<()> {
     let mut order: Vec<usize> = (0..all.len()).filter(|at| all[*at].failure.is_none()).collect();
     for at in (1..order.len()).rev() {
         order.swap(at, (random.bits() % (at as u64 + 1)) as usize);
@@ -142,22 +145,31 @@ fn round_of(
     let mut seen = Vec::new();
     for at in order {
         let runs = &mut all[at];
-        match program.run(&runs.candidate.deployment, limit, is_cancelled) {
+        let run = program.run(&runs.candidate.deployment, limit, is_cancelled);
+        let run = match run {
+            Err(LiveError::Cancelled) => return ControlFlow::Break(()),
+            Err(error @ LiveError::Io { .. }) => Err(error.with_source()),
+            Err(error) => Err(format!("the program {error}")),
             Ok(run) => match fault(&runs.candidate.deployment, run.allocator.as_ref()) {
-                Some(fault) => runs.failure = Some(fault),
-                None => seen.push((at, run)),
+                Some(fault) => Err(fault),
+                None => Ok(run),
             },
-            Err(LiveError::Cancelled) => return Ok(std::ops::ControlFlow::Break(())),
-            Err(error @ LiveError::Io { .. }) => return Err(error),
-            Err(error) => runs.failure = Some(format!("the program {error}")),
+        };
+        match run {
+            Ok(run) => seen.push((at, run)),
+            // What was measured before stays.
+            Err(reason) => runs.failure = Some(reason),
         }
     }
     // A round counts for all or for none, so that runs of one number are of one round.
     for (at, run) in seen {
-        compare_ends(&mut all[at], first, &run, &program.until)?;
+        match differences(first, &run, &program.until) {
+            Ok(found) => found.into_iter().for_each(|how| all[at].differs(how)),
+            Err(error) => all[at].failure = Some(format!("its output cannot be read: {error}")),
+        }
         all[at].runs.push(run);
     }
-    Ok(std::ops::ControlFlow::Continue(()))
+    ControlFlow::Continue(())
 }
 
 /// Whether each comparison is decided, at a number of rounds at which one looks.
@@ -175,36 +187,30 @@ fn is_decided(all: &[LiveRuns], round: usize) -> bool {
     })
 }
 
-/// Notes where a run ended otherwise than the first, or printed something else.
-fn compare_ends(
-    runs: &mut LiveRuns,
-    first: &Observation,
-    run: &Observation,
-    until: &Until,
-) -> Result<(), LiveError> {
+/// Where a run ended otherwise than the first, or printed something else.
+///
+/// # Errors
+/// When an output cannot be read.
+fn differences(first: &Observation, run: &Observation, until: &Until) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
     if *until != Until::End {
         // What a program has printed when it is ended depends on the moment.
-        return Ok(());
+        return Ok(found);
     }
     if run.status != first.status {
         let status = |status: Option<ExitStatus>| {
             status.map_or_else(String::new, |status| status.to_string())
         };
         let mut how = format!("{} instead of {}", status(run.status), status(first.status));
-        let lines = last_lines(&run.outputs[1]);
-        if let Some(last) = lines.lines().last() {
+        if let Some(last) = last_lines(&run.outputs[1]).lines().last() {
             how += &format!("; standard error ends: {last}");
         }
-        runs.differs(how);
-        return Ok(());
+        return Ok(vec![how]);
     }
     for (at, name) in NAMES.iter().enumerate() {
-        let difference = first_difference(&first.outputs[at], &run.outputs[at]);
-        let difference = difference
-            .map_err(|source| LiveError::Io { what: "the program's output".to_owned(), source })?;
-        if difference.is_some() {
-            runs.differs(format!("another {name}"));
+        if first_difference(&first.outputs[at], &run.outputs[at])?.is_some() {
+            found.push(format!("another {name}"));
         }
     }
-    Ok(())
+    Ok(found)
 }

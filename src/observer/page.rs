@@ -31,6 +31,8 @@ pub const MARK_COUNT: usize = 56;
 pub const UNTIL_MARK: usize = 64;
 /// The version of CPython as `major << 8 | minor`; 0 where the process is no Python.
 pub const PYTHON_VERSION: usize = 72;
+/// Processor time of the process itself at its end, ns.
+pub const OWN_PROCESSOR: usize = 80;
 /// The version that the allocator reports, with closing zero bytes.
 pub const ALLOCATOR_VERSION: usize = 128;
 /// The file of the `malloc` that serves the process, with closing zero bytes.

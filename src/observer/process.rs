@@ -175,6 +175,8 @@ pub fn end(how: u64) {
     page.set(page::END_ANONYMOUS, memory.anonymous);
     page.set(page::END_SHARED, memory.shared);
     page.set(page::HIGH_WATER, high_water());
+    let usage = usage();
+    page.set(page::OWN_PROCESSOR, nanoseconds(usage.user) + nanoseconds(usage.system));
     page.set(page::END, how);
     PAGE.store(ptr::null_mut(), Ordering::Relaxed);
 }

@@ -256,7 +256,13 @@ fn another_output_or_another_end_is_reported() {
     let text = live("import os\nprint(os.getpid())");
     assert!(text.contains("the program does not do the same in each run"), "{text}");
     assert!(!text.contains("warning"), "{text}");
+    let text = live(
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', \
+                     'print(sum(range(3_000_000)))'])",
+    );
+    assert!(text.contains("that of processes that the program started"), "{text}");
     let text = live("print('the same')");
+    assert!(!text.contains("warning"), "{text}");
     assert!(!text.contains("another"), "{text}");
 }
 

@@ -16,6 +16,7 @@ const RIGHT_SHARE: f64 = 0.02;
 /// All sentences.
 pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool) -> String {
     let mut text = differences(all);
+    text += children_note(all);
     if let Some(predictions) = predictions {
         text += &predictions.notes();
     }
@@ -87,6 +88,17 @@ fn is_better(base: &LiveRuns, runs: &LiveRuns, decision: Option<Decision>) -> bo
     let needs_more = memory.iter().any(|sign| *sign > 0);
     let needs_less = memory.iter().any(|sign| *sign < 0);
     !needs_more && !is_slower && (needs_less || is_faster)
+}
+
+/// That the figures are mostly those of processes that the program started.
+fn children_note(all: &[LiveRuns]) -> &'static str {
+    let mut runs = all.iter().flat_map(|runs| &runs.runs);
+    let is_own = |run: &Observation| run.own_ns.is_none_or(|own| 2 * own > run.processor_ns());
+    if runs.all(is_own) {
+        return "";
+    }
+    "warning: most of the processor time is that of processes that the program started. Memory is \
+     that of its first process only; put the program that matters after --\n"
 }
 
 /// What the runs of a backend printed otherwise, and how they ended otherwise, than the first run.
