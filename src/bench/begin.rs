@@ -71,7 +71,9 @@ fn settings_facts(settings: &Settings) -> BTreeMap<String, String> {
         ("jobs".to_owned(), settings.jobs.to_string()),
         ("memory_limit_bytes".to_owned(), settings.memory_bytes.to_string()),
     ];
-    facts.into_iter().chain(pace).collect()
+    let huge_pages = settings.huge_pages;
+    let huge_pages = huge_pages.map(|which| ("huge_pages".to_owned(), which.name().to_owned()));
+    facts.into_iter().chain(pace).chain(huge_pages).collect()
 }
 
 /// The clock as the manifest has it.

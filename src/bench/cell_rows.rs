@@ -191,6 +191,9 @@ impl<'a> CellRows<'a> {
         self.count(Metric::UsableEndBytes, found.samples.end.usable_bytes);
         self.count(Metric::PagesInUseEndBytes, found.samples.end.pages_in_use_bytes);
         self.count(Metric::ResidentEndBytes, found.samples.end.resident_bytes);
+        let (at_peak, end) = (&found.samples.at_live_peak, &found.samples.end);
+        self.count(Metric::HugePagesAtLivePeakBytes, at_peak.huge_page_bytes);
+        self.count(Metric::HugePagesEndBytes, end.huge_page_bytes);
         self.put(Scope::All, Metric::ResidentMeanBytes, resident_mean);
         if let Some(bytes) = found.end_of_life.resident_trimmed_bytes {
             self.count(Metric::ResidentTrimmedBytes, bytes);

@@ -9,6 +9,7 @@
 //! | `time_slices.rs` | runs the timed children of a trace in time slices |
 //! | `interference.rs` | says how many batches run side by side |
 //! | `workload.rs` | a compiled trace; `handover.rs` gives it to a child in parts |
+//! | `huge_pages.rs` | whether children may have transparent huge pages |
 //! | `settings.rs`, `error.rs` | limits of children; why a run could not go on |
 //! | `job.rs`, `files.rs` | what a child is to do, and the files that go with it |
 //! | `protocol.rs`, `failure.rs` | the messages of parent and child; why there is no result |
@@ -63,6 +64,7 @@ mod grid;
 mod halves;
 mod handover;
 mod handshake;
+mod huge_pages;
 mod identity;
 mod injection;
 mod instructions;
@@ -113,6 +115,7 @@ pub use free_figures::{FreeFigures, FreePass, FreeThread};
 pub use free_order::{replay_freely, verify_freely};
 pub use grid::{GridError, expand_grid};
 pub use handshake::{Unfit, handshake};
+pub use huge_pages::{HugePages, HugePagesError};
 pub use identity::{are_identical, sha256_of_file};
 pub use injection::{ExactInjection, InjectedEffect};
 pub use instructions::{CountError, InstructionCounter, instructions, valgrind};

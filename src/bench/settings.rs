@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::huge_pages::HugePages;
 use super::job::ClockRate;
 use super::workload::Workload;
 
@@ -19,6 +20,8 @@ pub struct Settings {
     /// Seconds that a footprint pass takes for a second of the program, where it waits for the
     /// program's own times. Only allocators that return memory after a delay wait.
     pub pace: Option<f64>,
+    /// Which memory of the children may lie on huge pages; `None` for what the kernel does.
+    pub huge_pages: Option<HugePages>,
     /// The clock.
     pub clock: ClockRate,
 }

@@ -46,6 +46,7 @@ impl ChildArgs {
             memory_bytes: self.memory_limit.unwrap_or(share),
             timeout: self.timeout.map(Duration::from_secs),
             pace: None,
+            huge_pages: None,
             clock: ClockRate::of(&Clock::calibrate()),
         }
     }

@@ -40,7 +40,11 @@ impl RunArgs {
     /// As [`RunArgs::run`].
     pub fn measure(&self) -> anyhow::Result<(Run, PathBuf, UnreadTraces)> {
         interrupt::install()?;
+        if let Some(huge_pages) = self.huge_pages {
+            huge_pages.choose()?;
+        }
         let mut settings = self.children.settings();
+        settings.huge_pages = self.huge_pages;
         // Locked until the run is over: two runs in one folder would mix their cells.
         let (mut dir, workloads, unread) = match &self.resume {
             Some(folder) => {

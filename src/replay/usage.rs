@@ -47,6 +47,15 @@ pub(super) fn context_switches() -> [u64; 2] {
     [usage.ru_nvcsw, usage.ru_nivcsw].map(|switches| u64::try_from(switches).unwrap_or(0))
 }
 
+/// Resident anonymous memory of this process on huge pages, bytes: `AnonHugePages` of
+/// `/proc/self/smaps_rollup`; 0 where the kernel has none.
+pub(super) fn huge_page_bytes() -> u64 {
+    let text = read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("AnonHugePages:"));
+    let kibibytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.unwrap_or(0) * 1024
+}
+
 /// Page faults of this process so far that needed no disk, from `/proc/self/stat`, field 10.
 pub(super) fn minor_faults() -> u64 {
     let text = read_to_string("/proc/self/stat").unwrap_or_default();

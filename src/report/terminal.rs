@@ -9,7 +9,7 @@ use super::markdown::markdown;
 use super::scorecard_table::means;
 use super::text::{caveat, list, pages_written};
 use super::thread_table::{THREADS_NOTE, thread_table};
-use crate::results::{CellKey, Run};
+use crate::results::{CellKey, Metric, Run, Scope};
 use crate::units::{bytes, count, figure, nanoseconds, percent, ratio};
 
 /// The column of the touch pass, where it was measured.
@@ -48,6 +48,7 @@ pub fn summary(run: &Run) -> String {
             text += &format!("{}.\n", pages_written(trace_report.trace));
         }
         text += &left_by_trim(trace_report);
+        text += &on_huge_pages(trace_report);
         if let Some(chart) = placement(trace_report) {
             text += &format!("{}\n", chart.caption.title);
         }
@@ -114,6 +115,26 @@ fn delayed_note(trace_report: &TraceReport) -> String {
         text += "≈: memory is returned after a delay; at the pace of this replay only.\n";
     }
     text
+}
+
+/// The share of memory on huge pages at the end; empty where no allocator has any.
+fn on_huge_pages(trace_report: &TraceReport) -> String {
+    let parts: Vec<String> = trace_report
+        .backends
+        .iter()
+        .filter_map(|backend| {
+            let huge = *backend.values(Scope::All, Metric::HugePagesEndBytes).first()?;
+            let resident = backend.memory.end_bytes?;
+            (huge > 0.0).then(|| {
+                let share = percent(huge / resident.max(1.0));
+                format!("{} {} ({share})", backend.name(), bytes(huge))
+            })
+        })
+        .collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("On huge pages at exit: {}.\n", parts.join(", "))
 }
 
 /// What a trim leaves by cause, of allocators with a prediction.

@@ -151,6 +151,10 @@ metrics! {
         "largest resident private memory with all threads at once; it varies between repetitions";
     FreeOrderResidentEndBytes: "free_order_resident_end_bytes", "bytes", Reported,
         "resident private memory at the end with all threads at once; it varies between repetitions";
+    HugePagesAtLivePeakBytes: "huge_pages_at_live_peak_bytes", "bytes", Reported,
+        "resident private memory on huge pages, at the live peak (`AnonHugePages`)";
+    HugePagesEndBytes: "huge_pages_end_bytes", "bytes", Reported,
+        "resident private memory on huge pages, at the end of the trace";
     ReturnableBytes: "returnable_bytes", "bytes", Machine,
         "most memory retained without a live byte during a whole tenth of the allocation \
          clock: worth giving back";

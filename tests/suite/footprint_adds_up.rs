@@ -10,6 +10,7 @@ use heaplay::results::{Exactness, Metric, Moment, Run, Sample, Scope};
 
 use crate::support::libraries::has_backend;
 use crate::support::process::{errors, expect, finish, heaplay, printed, repository};
+use crate::support::skip::skip;
 use crate::support::traces;
 
 const KIB: f64 = 1024.0;
@@ -350,4 +351,57 @@ fn figures_that_depend_on_the_clock_have_bounds_or_a_pace() {
         "{} s for {last_ns} ns",
         seconds("mimalloc")
     );
+}
+
+/// Memory on huge pages is the kernel's figure: an allocator that requests them has some, and none
+/// where they are left out.
+#[test]
+fn huge_pages_are_measured_and_can_be_left_out() {
+    let enabled = "/sys/kernel/mm/transparent_hugepage/enabled";
+    let mode = fs::read_to_string(enabled).unwrap_or_default();
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("many.csv");
+    let mut text = String::from("event,op,size,lifetime\n");
+    for event in 0..60_000 {
+        text += &format!("{event},malloc,400,\n");
+    }
+    fs::write(&trace, text).unwrap();
+    let run = |which: Option<&str>, name: &str| {
+        let out = folder.path().join(name);
+        let mut command = heaplay();
+        command.arg("run").arg(&trace).args([
+            "--passes",
+            "footprint",
+            "-b",
+            "pymalloc@3.15,pymalloc",
+        ]);
+        command.args(which.map(|which| ["--huge-pages", which]).into_iter().flatten());
+        let output = finish(command.arg("--out").arg(&out).env_remove("GLIBC_TUNABLES"));
+        (output.status.code(), printed(&output), errors(&output), out)
+    };
+    let huge = |out: &Path, backend| {
+        one(&Run::load(out).expect("a run"), "many", backend, Metric::HugePagesEndBytes)
+    };
+    let (code, text, why, out) = run(Some("never"), "never");
+    assert_eq!(code, Some(0), "{why}");
+    assert_eq!((huge(&out, "pymalloc@3.15"), huge(&out, "pymalloc")), (0.0, 0.0), "{text}");
+    assert!(!text.contains("On huge pages"), "{text}");
+    let other = if mode.contains("[always]") { "madvise" } else { "always" };
+    let (code, _, why, _) = run(Some(other), "other");
+    assert!(code == Some(2) && why.contains("the kernel's mode of huge pages is"), "{why}");
+    if !mode.contains("[madvise]") {
+        skip("huge-pages", "the kernel's mode is not `madvise`");
+        return;
+    }
+    let (code, text, why, out) = run(Some("madvise"), "madvise");
+    assert_eq!(code, Some(0), "{why}");
+    // 24 MB of blocks in arenas of 1 MiB that request huge pages; plain pymalloc requests none.
+    let own = huge(&out, "pymalloc@3.15");
+    if own == 0.0 {
+        skip("huge-pages", "the kernel had no huge page to give");
+        return;
+    }
+    assert!((4e6..40e6).contains(&own) && own % f64::from(2 << 20) == 0.0, "{own}");
+    assert_eq!(huge(&out, "pymalloc"), 0.0);
+    assert!(text.contains("On huge pages at exit: pymalloc@3.15 "), "{text}");
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::bench::HugePages;
 use crate::cli::children::ChildArgs;
 use crate::results::Pass;
 
@@ -57,6 +58,10 @@ pub struct RunArgs {
     /// recorded order; `free` has nothing else
     #[arg(long, value_enum, default_value_t = RunOrder::Recorded, conflicts_with = "resume")]
     pub order: RunOrder,
+    /// Which memory may lie on transparent huge pages: `never` for the children of this run; `always`
+    /// and `madvise` are modes of the kernel for all processes, and are refused where it has another
+    #[arg(long, value_name = "WHICH", value_parser = parse_huge_pages)]
+    pub huge_pages: Option<HugePages>,
     /// Count instructions too, with valgrind: the same on every machine, and some 30 times as slow
     /// as a timed pass
     #[arg(long)]
@@ -86,6 +91,11 @@ pub enum RunOrder {
 fn parse_pass(text: &str) -> Result<Pass, String> {
     let known = Pass::RECORDED.into_iter().find(|pass| pass.name() == text);
     known.ok_or_else(|| format!("expected {}", Pass::RECORDED.map(Pass::name).join(", ")))
+}
+
+fn parse_huge_pages(text: &str) -> Result<HugePages, String> {
+    let known = HugePages::ALL.into_iter().find(|which| which.name() == text);
+    known.ok_or_else(|| format!("expected {}", HugePages::ALL.map(HugePages::name).join(", ")))
 }
 
 fn parse_pace(text: &str) -> Result<f64, String> {

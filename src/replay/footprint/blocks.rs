@@ -162,6 +162,7 @@ impl<'a> BlockAccounts<'a> {
             usable_bytes: self.usable_bytes,
             pages_in_use_bytes: self.pages.bytes(),
             resident_bytes: 0,
+            huge_page_bytes: 0,
         }
     }
 

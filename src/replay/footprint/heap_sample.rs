@@ -17,4 +17,6 @@ pub struct HeapSample {
     pub pages_in_use_bytes: u64,
     /// R: resident memory, less the baseline.
     pub resident_bytes: u64,
+    /// Of R, what lies on huge pages. Read at the live peak and at the end only.
+    pub huge_page_bytes: u64,
 }

@@ -51,7 +51,7 @@ impl<'a> MomentObserver<'a> {
     pub(super) fn observe(&mut self, index: u64, blocks: &BlockAccounts, sampler: &mut Sampler) {
         self.observe_marks(blocks, sampler);
         if index == self.live_peak_event {
-            self.sample_at_live_peak = sampler.sample(blocks);
+            self.sample_at_live_peak = sampler.sample_with_huge_pages(blocks);
             self.views.at_live_peak = blocks.page_view();
         }
     }

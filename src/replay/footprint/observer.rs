@@ -102,7 +102,7 @@ impl<'a> FootprintObserver<'a> {
         let FootprintObserver {
             calls, blocks, mut sampler, heap_map, mut moments, threads, ..
         } = self;
-        let end = sampler.sample(&blocks);
+        let end = sampler.sample_with_huge_pages(&blocks);
         moments.observe_marks(&blocks, &mut sampler); // a mark after the last call
         let adopted_bytes = sampler.adopted_bytes(&blocks);
         let (heap_map, mapping_ns) = heap_map.map(HeapMapObserver::finish).unwrap_or_default();

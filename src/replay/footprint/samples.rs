@@ -6,6 +6,7 @@ use super::blocks::BlockAccounts;
 use super::heap_sample::HeapSample;
 use super::resident_reader::ResidentReader;
 use crate::program::Outline;
+use crate::replay::usage::huge_page_bytes;
 
 /// The heap over the trace.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +90,15 @@ impl Sampler {
         }
         if self.samples.all.last().is_none_or(|last| last.event != now.event) {
             self.samples.all.push(now);
+        }
+        now
+    }
+
+    /// Takes a sample that has the memory on huge pages, too. The kernel walks all pages for it.
+    pub(super) fn sample_with_huge_pages(&mut self, blocks: &BlockAccounts) -> HeapSample {
+        let mut now = self.sample(blocks);
+        if self.backs_memory {
+            now.huge_page_bytes = huge_page_bytes();
         }
         now
     }

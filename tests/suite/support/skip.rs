@@ -16,7 +16,7 @@ use super::process::{both, finish};
 
 /// What tests may need, by the name that `HEAPLAY_TEST_REQUIRE` has for it. A name that ends with
 /// `3.` stands for one name a minor version of Python.
-pub const NEEDS: [&str; 28] = [
+pub const NEEDS: [&str; 29] = [
     "python3",           // any CPython 3.7 or later that can be recorded
     "python3.",          // an interpreter of that version
     "python3.13t",       // a free-threaded one
@@ -34,6 +34,7 @@ pub const NEEDS: [&str; 28] = [
     "mount",             // the right to mount a small file system
     "ordinary-user",     // a user whom the permissions of files bind
     "dev-full",          // the device /dev/full
+    "huge-pages",        // a kernel that gives huge pages on request
     "processors",        // two processors or more
     "backend-jemalloc",  // backends that are features of the build
     "backend-mimalloc",
