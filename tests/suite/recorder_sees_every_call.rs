@@ -469,8 +469,10 @@ fn signals_reach_the_program() {
         let script = place.file(
             "app.py",
             &format!(
-                "import signal, sys, time\ndef handle(number, frame):\n    print('caught')\n    sys.exit(9)\n\
-                 signal.signal(signal.SIG{signal}, handle)\nprint('ready', flush=True)\ntime.sleep(60)\n"
+                // Without Python's buffers: a handler that runs within a flush of one loses its text.
+                "import os, signal, sys, time\ndef handle(number, frame):\n    \
+                 os.write(1, b'caught\\n')\n    sys.exit(9)\n\
+                 signal.signal(signal.SIG{signal}, handle)\nos.write(1, b'ready\\n')\ntime.sleep(60)\n"
             ),
         );
         let mut child = place
