@@ -10,6 +10,7 @@ mod sentences;
 mod tables;
 
 use std::ffi::OsString;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -140,6 +141,14 @@ impl LiveArgs {
             budget: Duration::from_secs(self.budget),
             seed: self.seed.unwrap_or_else(time_of_day),
         };
+        let budget = match self.rounds {
+            Some(rounds) => format!("{rounds} rounds"),
+            None => format!("rounds for up to {} s, or until all is decided", self.budget),
+        };
+        note(format!(
+            "one run that is not measured, then {budget}; a program that does not end needs --for or \
+             --until-mark"
+        ));
         let first_round = |round: usize, passed: Duration| {
             if round == 1 {
                 let seconds = passed.as_secs_f64();
@@ -253,6 +262,13 @@ fn note_variables() {
 /// A file that standard input is read from, to be read from its start in each run. A terminal or a
 /// pipe can be read once only, so every run gets an empty input instead.
 fn standard_input() -> Option<PathBuf> {
+    let is_pipe =
+        std::fs::metadata("/proc/self/fd/0").is_ok_and(|metadata| metadata.file_type().is_fifo());
+    if is_pipe {
+        note(
+            "standard input is a pipe, which one run could read; each run gets an empty one (< FILE)",
+        );
+    }
     let input = std::fs::canonicalize("/proc/self/fd/0").ok()?;
     input.is_file().then_some(input)
 }

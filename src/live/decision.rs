@@ -54,8 +54,8 @@ pub fn compare(base_ns: &[f64], candidate_ns: &[f64], pairs: usize) -> Option<Ti
     // To either side, and for each pair.
     let error = error_of_look(ERROR / 2.0 / pairs.max(1) as f64, logs.len());
     let (lower, upper) = (share(estimate.lower(error)), share(estimate.upper(error)));
-    let is_equal = share(estimate.lower(ERROR_OF_EQUAL)) > -EQUAL
-        && share(estimate.upper(ERROR_OF_EQUAL)) < EQUAL;
+    let narrow = [estimate.lower(ERROR_OF_EQUAL), estimate.upper(ERROR_OF_EQUAL)].map(share);
+    let is_equal = narrow[0] > -EQUAL && narrow[1] < EQUAL;
     let decision = if lower > 0.0 {
         Decision::Slower
     } else if upper < 0.0 {
@@ -65,6 +65,8 @@ pub fn compare(base_ns: &[f64], candidate_ns: &[f64], pairs: usize) -> Option<Ti
     } else {
         Decision::Open
     };
+    // The interval is the one by which it was decided.
+    let [lower, upper] = if decision == Decision::Equal { narrow } else { [lower, upper] };
     Some(TimeComparison { change: share(estimate.mean), lower, upper, decision })
 }
 

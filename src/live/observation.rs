@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use super::outputs::last_lines;
 use super::page::{self, PAGE_LENGTH, end, mark, python_allocator};
 
 /// One run of a program.
@@ -34,6 +35,14 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// How a run failed, with the last line of its standard error; `None` for one that ended well.
+    pub fn failure(&self) -> Option<String> {
+        let status = self.status.filter(|status| !status.success())?;
+        let lines = last_lines(&self.outputs[1]);
+        let last = lines.lines().last().unwrap_or("nothing");
+        Some(format!("{status}; standard error ends: {last}"))
+    }
+
     /// Processor time, ns.
     pub fn processor_ns(&self) -> u64 {
         self.user_ns + self.system_ns

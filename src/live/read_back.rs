@@ -41,7 +41,11 @@ pub(super) fn fault(deployment: &Deployment, loaded: Option<&LoadedAllocator>) -
         ));
     }
     match (deployment.has_pymalloc, loaded.python, loaded.has_pymalloc) {
-        (true, None, _) => Some("the program is no Python, so it has no pymalloc".to_owned()),
+        (true, None, _) => Some(
+            "the program is no Python, so it has no pymalloc. A launcher such as sh starts it as a \
+             child: put the Python itself after --, or choose other --backends"
+                .to_owned(),
+        ),
         (true, _, Some(false)) => Some("the program's object domain had malloc".to_owned()),
         (false, _, Some(true)) => Some(
             "the program's object domain had its own allocator: PYTHONMALLOC=malloc did not take \

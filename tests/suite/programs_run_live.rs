@@ -261,6 +261,9 @@ fn another_output_or_another_end_is_reported() {
                      'print(sum(range(3_000_000)))'])",
     );
     assert!(text.contains("that of processes that the program started"), "{text}");
+    let text = live("raise SystemExit('broken')");
+    assert!(text.contains("the program fails in each run: exit status: 1; "), "{text}");
+    assert!(text.contains("ends: broken"), "{text}");
     let text = live("print('the same')");
     assert!(!text.contains("warning"), "{text}");
     assert!(!text.contains("another"), "{text}");

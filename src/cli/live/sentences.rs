@@ -2,7 +2,7 @@
 //! that give the program the better ones.
 
 use super::prediction::Predictions;
-use super::tables::{MOMENTS, byte_range, change, comparison, decided};
+use super::tables::{MOMENTS, byte_range, change, comparison, decided, difference};
 use crate::live::{Decision, LiveRuns, Observation};
 use crate::{stats, units};
 
@@ -13,18 +13,30 @@ const SMALL_BYTES: f64 = 1_048_576.0;
 /// A prediction within this share of the program's own figure, or within [`SMALL_BYTES`], is right.
 const RIGHT_SHARE: f64 = 0.02;
 
+/// A prediction that is off by more than this is no prediction of this program.
+const FAR_SHARE: f64 = 0.1;
+
 /// All sentences.
 pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool) -> String {
     let mut text = differences(all);
     text += children_note(all);
+    if let Some(failure) = all.first().and_then(|base| base.runs.first()?.failure()) {
+        text += &format!("warning: the program fails in each run: {failure}\n");
+    }
     if let Some(predictions) = predictions {
         text += &predictions.notes();
+        text += far_note(all, predictions);
     }
     let Some((base, others)) = all.split_first() else { return text };
     for (at, runs) in others.iter().enumerate().filter(|(_, runs)| !runs.runs.is_empty()) {
         text += &sentence(all, at + 1, predictions, is_timed_out);
         if is_better(base, runs, comparison(all, at + 1).map(|found| found.decision)) {
-            text += &runs.candidate.deployment.lines();
+            text += &match runs.candidate.deployment.lines() {
+                none if none.is_empty() => {
+                    "  the default: set neither PYTHONMALLOC nor LD_PRELOAD\n".to_owned()
+                }
+                lines => lines,
+            };
         }
     }
     text
@@ -61,14 +73,34 @@ fn sentence(
     format!("in life, {} instead of {}: {}{time}\n", names[0], names[1], memory.join(", "))
 }
 
-/// `, as predicted`, or what was predicted.
+/// ` as predicted`, or what was predicted.
 fn prediction_text(range: [f64; 2], values: &[f64]) -> String {
-    let Some(median) = stats::median(values) else { return String::new() };
-    let difference = (median.clamp(range[0], range[1]) - median).abs();
-    if difference <= SMALL_BYTES || difference <= RIGHT_SHARE * median {
+    let Some((difference, share)) = difference(range, values) else { return String::new() };
+    // A range of a factor of two says little.
+    let is_wide = range[1] > 2.0 * range[0].max(1.0) && range[1] - range[0] > 2.0 * SMALL_BYTES;
+    let is_right = difference.abs() <= SMALL_BYTES || share.abs() <= RIGHT_SHARE;
+    if is_right && !is_wide {
         return " as predicted".to_owned();
     }
     format!(" ({} predicted)", byte_range(&range))
+}
+
+/// A warning where the replay is far from the program under the first backend.
+fn far_note(all: &[LiveRuns], predictions: &Predictions) -> &'static str {
+    let Some(base) = all.first() else { return "" };
+    let Some(predicted) = predictions.of(&base.candidate.name) else { return "" };
+    let is_far = MOMENTS.iter().any(|moment| {
+        let found = difference((moment.of_prediction)(predicted), &base.figures(moment.of_run));
+        found.is_some_and(|(bytes, share)| {
+            bytes.abs() > 2.0 * SMALL_BYTES && share.abs() > FAR_SHARE
+        })
+    });
+    if is_far {
+        "warning: the replay is far from the program. Is the trace a recording of this program, with \
+         these arguments and this interpreter?\n"
+    } else {
+        ""
+    }
 }
 
 /// Whether a program would rather have the backend: it needs less memory in every run, or less

@@ -42,7 +42,7 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
     if let Some(marks) = marks(all) {
         text += &format!("resident anonymous memory at its marks\n{marks}\n\n");
     }
-    text += &format!("time of the program\n{}\n\n", time(all, predictions));
+    text += &format!("time of the program\n{}\n\n", time(all, predictions, is_timed_out));
     if is_timed_out {
         text += "Each run had the same wall time, so the processor times are not those of the same \
                  work.\n";
@@ -99,17 +99,28 @@ fn none() -> String {
     "–".to_owned()
 }
 
-/// How far a predicted range is from the median of the program's own.
+/// How far a predicted range is from the program's own.
 fn off(predicted: [f64; 2], values: &[f64]) -> String {
-    let Some(median) = stats::median(values) else { return none() };
-    let nearest = median.clamp(predicted[0], predicted[1]);
-    let difference = nearest - median;
+    let Some((difference, share)) = difference(predicted, values) else { return none() };
+    if difference == 0.0 {
+        return "inside".to_owned();
+    }
     let sign = if difference < 0.0 { "−" } else { "+" };
-    format!(
-        "{sign}{} ({sign}{})",
-        units::bytes(difference.abs()),
-        units::percent((difference / median.max(1.0)).abs())
-    )
+    format!("{sign}{} ({sign}{})", units::bytes(difference.abs()), units::percent(share.abs()))
+}
+
+/// The distance of a predicted range from the program's own, in bytes and as a share of the median; 0
+/// where the two overlap. `None` without a run.
+pub fn difference(predicted: [f64; 2], values: &[f64]) -> Option<(f64, f64)> {
+    let (least, most) = stats::range(values)?;
+    let difference = if predicted[0] > most {
+        predicted[0] - most
+    } else if predicted[1] < least {
+        predicted[1] - least
+    } else {
+        0.0
+    };
+    Some((difference, difference / stats::median(values)?.max(1.0)))
 }
 
 /// The memory at each mark that every run of the first backend had.
@@ -136,7 +147,7 @@ fn marks(all: &[LiveRuns]) -> Option<Table> {
     Some(table)
 }
 
-fn time(all: &[LiveRuns], predictions: Option<&Predictions>) -> Table {
+fn time(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool) -> Table {
     let base = all.first().map_or("", |base| base.candidate.name.as_str());
     let label = all.first().map_or("", |base| base.candidate.label.as_str());
     let against = format!("against {label}");
@@ -161,7 +172,7 @@ fn time(all: &[LiveRuns], predictions: Option<&Predictions>) -> Table {
             time(|run| run.wall_ns),
             units::count(faults as u64),
         ];
-        let comparison = comparison(all, at);
+        let comparison = comparison(all, at).filter(|_| !is_timed_out);
         row.push(comparison.map_or_else(none, |comparison| change(&comparison)));
         if let Some(predictions) = predictions {
             let predicted = predictions.extra_ns(base, &runs.candidate.name);
@@ -206,7 +217,7 @@ pub fn decided(comparison: &TimeComparison) -> &'static str {
         Decision::Slower => "slower",
         Decision::Faster => "faster",
         Decision::Equal => "equal within 2 %",
-        Decision::Open if comparison.lower.is_infinite() => "too few rounds",
+        Decision::Open if comparison.lower.is_infinite() => "too few rounds (6 decide)",
         Decision::Open => "not separable",
     }
 }
