@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -469,19 +469,25 @@ fn signals_reach_the_program() {
         let script = place.file(
             "app.py",
             &format!(
-                // Without Python's buffers: a handler that runs within a flush of one loses its text.
-                "import os, signal, sys, time\ndef handle(number, frame):\n    \
-                 os.write(1, b'caught\\n')\n    sys.exit(9)\n\
-                 signal.signal(signal.SIG{signal}, handle)\nos.write(1, b'ready\\n')\ntime.sleep(60)\n"
+                "import signal, sys, time\ndef handle(number, frame):\n    print('caught')\n    sys.exit(9)\n\
+                 signal.signal(signal.SIG{signal}, handle)\nprint('ready', flush=True)\ntime.sleep(60)\n"
             ),
         );
-        let mut child = place
-            .recording(&[])
-            .args([&python, &script])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = place.recording(&[]);
+        command.args([&python, &script]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A shell starts its background jobs with SIGINT and SIGQUIT ignored, and heaplay leaves
+        // them so.
+        #[expect(unsafe_code, reason = "the child's signals are set between fork and exec")]
+        // SAFETY: `signal` may be called there.
+        unsafe {
+            command.pre_exec(|| {
+                for ignored in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+                    libc::signal(ignored, libc::SIG_DFL);
+                }
+                Ok(())
+            });
+        }
+        let mut child = command.spawn().unwrap();
         let mut ready = [0; 6];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
         let kill =
