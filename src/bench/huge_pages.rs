@@ -3,6 +3,8 @@
 use std::fs;
 use std::io;
 
+use super::machine::bracketed;
+
 /// The kernel's mode, for all processes.
 const ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
@@ -66,9 +68,9 @@ impl HugePages {
     }
 }
 
-/// The word in brackets.
+/// The mode that the kernel marks; empty where it marks none.
 fn chosen(text: &str) -> &str {
-    text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("", |(word, _)| word)
+    bracketed(text).unwrap_or_default()
 }
 
 /// Leaves huge pages out in this process and in the children that it starts.

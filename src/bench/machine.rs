@@ -56,12 +56,15 @@ fn file(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
-/// The text in brackets, as the kernel marks a choice.
+/// The text in brackets, as the kernel marks a choice; the whole text where there are none.
 fn chosen(text: &str) -> String {
-    text.split_once('[')
-        .and_then(|(_, rest)| rest.split_once(']'))
-        .map_or(text, |(choice, _)| choice)
-        .to_owned()
+    bracketed(text).unwrap_or(text).to_owned()
+}
+
+/// The text in brackets.
+pub(super) fn bracketed(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once('[')?;
+    rest.split_once(']').map(|(choice, _)| choice)
 }
 
 /// The variables of this process that reach every child and may change what it measures, as

@@ -140,20 +140,8 @@ impl LiveProgram {
             }
         };
         let page = PageReading::of(fs::read(page.path()).map_err(io_error("the observer's file"))?);
-        let mut seen = Observation {
-            status,
-            user_ns: 0,
-            system_ns: 0,
-            own_ns: page.own_processor_ns(),
-            wall_ns: 0,
-            faults: 0,
-            peak_bytes: run.peak_bytes.max(page.end_bytes().unwrap_or(0)),
-            end_bytes: run.last_bytes,
-            marks: page.marks(),
-            allocator: page.allocator(),
-            outputs,
-        };
-        match stopped? {
+        let mut peak_bytes = run.peak_bytes.max(page.end_bytes().unwrap_or(0));
+        let (usage, end_bytes) = match stopped? {
             Stopped::Ended(ended) => {
                 if self.until != Until::End {
                     return Err(LiveError::EndedEarly {
@@ -161,24 +149,34 @@ impl LiveProgram {
                         status: ended.status,
                     });
                 }
-                (seen.user_ns, seen.system_ns) = (ended.user_ns, ended.system_ns);
-                (seen.wall_ns, seen.faults) = (ended.wall_ns, ended.faults);
-                seen.peak_bytes = seen.peak_bytes.max(page.peak_bytes_at_least());
-                seen.end_bytes = page.end_bytes().unwrap_or(run.last_bytes);
+                peak_bytes = peak_bytes.max(page.peak_bytes_at_least());
+                (ended.usage, page.end_bytes().unwrap_or(run.last_bytes))
             }
             Stopped::AtMark(mark) => {
-                (seen.user_ns, seen.system_ns) = (mark.user_ns, mark.system_ns);
-                seen.wall_ns = mark.time_ns.saturating_sub(started_ns);
-                seen.faults = mark.faults;
-                seen.end_bytes = mark.anonymous_bytes;
-                seen.peak_bytes = seen.peak_bytes.max(mark.anonymous_bytes);
+                peak_bytes = peak_bytes.max(mark.anonymous_bytes);
+                let usage = Usage {
+                    user_ns: mark.user_ns,
+                    system_ns: mark.system_ns,
+                    wall_ns: mark.time_ns.saturating_sub(started_ns),
+                    faults: mark.faults,
+                };
+                (usage, mark.anonymous_bytes)
             }
-            Stopped::AfterTime(reading) => {
-                (seen.user_ns, seen.system_ns) = (reading.user_ns, reading.system_ns);
-                (seen.wall_ns, seen.faults) = (reading.wall_ns, reading.faults);
-            }
-        }
-        Ok(seen)
+            Stopped::AfterTime(usage) => (usage, run.last_bytes),
+        };
+        Ok(Observation {
+            status,
+            user_ns: usage.user_ns,
+            system_ns: usage.system_ns,
+            own_ns: page.own_processor_ns(),
+            wall_ns: usage.wall_ns,
+            faults: usage.faults,
+            peak_bytes,
+            end_bytes,
+            marks: page.marks(),
+            allocator: page.allocator(),
+            outputs,
+        })
     }
 
     /// An empty page.
@@ -244,22 +242,20 @@ fn monotonic_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// What the kernel knows of a process that has ended.
+/// What a process has used until a moment.
 #[derive(Clone, Copy)]
-struct Ended {
-    status: ExitStatus,
+struct Usage {
     user_ns: u64,
     system_ns: u64,
     wall_ns: u64,
     faults: u64,
 }
 
-/// What a process that runs has used.
-struct Usage {
-    user_ns: u64,
-    system_ns: u64,
-    wall_ns: u64,
-    faults: u64,
+/// What the kernel knows of a process that has ended.
+#[derive(Clone, Copy)]
+struct Ended {
+    status: ExitStatus,
+    usage: Usage,
 }
 
 /// Why a run is over.
@@ -300,10 +296,12 @@ fn wait(process: i32, started: Instant) -> io::Result<Ended> {
         |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000;
     Ok(Ended {
         status: ExitStatus::from_raw(status),
-        user_ns: nanoseconds(usage.ru_utime),
-        system_ns: nanoseconds(usage.ru_stime),
-        wall_ns: started.elapsed().as_nanos() as u64,
-        faults: (usage.ru_minflt + usage.ru_majflt) as u64,
+        usage: Usage {
+            user_ns: nanoseconds(usage.ru_utime),
+            system_ns: nanoseconds(usage.ru_stime),
+            wall_ns: started.elapsed().as_nanos() as u64,
+            faults: (usage.ru_minflt + usage.ru_majflt) as u64,
+        },
     })
 }
 

@@ -1,9 +1,9 @@
 //! Writes to each new block as the program's first write does, for the touch pass.
 
+use super::footprint::touch_each;
 use super::probe::{Done, Probe};
 use super::touched::TouchedBytes;
 use crate::program::{Action, Outline};
-use std::ffi::c_void;
 use std::sync::Arc;
 
 /// Bytes between two writes: a cache line. A write to each line fetches the line, and a write to the
@@ -43,22 +43,7 @@ impl Probe for FirstTouch {
         // Realloc itself copied the bytes that both blocks have.
         let from = if done.action == Action::Realloc { *before as usize } else { 0 };
         *before = touched as u64;
-        write_lines(done.new, from, touched);
-    }
-}
-
-/// Writes a byte to each cache line of the block from byte `from` to byte `to`.
-#[inline(always)]
-fn write_lines(block: *mut c_void, from: usize, to: usize) {
-    let (mut at, end) = (block as usize + from, block as usize + to);
-    while at < end {
-        #[expect(unsafe_code, reason = "the program's own write")]
-        // SAFETY: `at` lies in a live block that the backend has just returned with at least `to`
-        // bytes.
-        unsafe {
-            std::ptr::write_volatile(at as *mut u8, 1);
-        }
-        at = (at + 1).next_multiple_of(LINE_BYTES);
+        touch_each::<LINE_BYTES>(done.new, from, touched);
     }
 }
 
@@ -71,7 +56,7 @@ mod tests {
         for (start, from, to) in [(0, 0, 0), (0, 0, 1), (60, 0, 8), (16, 100, 700), (63, 5, 66)] {
             let mut memory = vec![0_u8; 2048];
             let first = memory.as_ptr().align_offset(LINE_BYTES) + start;
-            write_lines(memory[first..].as_mut_ptr().cast(), from, to);
+            touch_each::<LINE_BYTES>(memory[first..].as_mut_ptr().cast(), from, to);
             let line = |at: usize| (memory.as_ptr() as usize + at) / LINE_BYTES;
             let mut wanted: Vec<usize> = (first + from..first + to).map(line).collect();
             wanted.dedup();

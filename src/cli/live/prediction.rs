@@ -27,9 +27,7 @@ pub struct Prediction {
     pub peak_bytes: [f64; 2],
     /// The same at the end.
     pub end_bytes: [f64; 2],
-    /// Processor time of all calls, ns, by repetition.
-    pub times_ns: Vec<f64>,
-    /// The same with the first write to each block.
+    /// Processor time of all calls with the first write to each block, ns, by repetition.
     pub touch_ns: Vec<f64>,
 }
 
@@ -89,7 +87,7 @@ pub fn predict(
         traces: workloads.traces(),
         backends,
         absent,
-        passes: vec![Pass::Footprint, Pass::Time, Pass::Touch],
+        passes: vec![Pass::Footprint, Pass::Touch],
         repetitions: REPETITIONS,
         seed: None,
     };
@@ -108,7 +106,6 @@ pub fn predict(
         Some(Prediction {
             peak_bytes: range(Metric::ResidentPeakBytes, at_peak)?,
             end_bytes: range(Metric::ResidentEndBytes, at_end)?,
-            times_ns: values(Metric::TimeNanoseconds),
             touch_ns: values(Metric::FirstTouchNanoseconds),
         })
     };

@@ -44,7 +44,7 @@ pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use heap_sample::HeapSample;
 pub use moments::PageViews;
 pub use pace::ProgramPace;
-pub(in crate::replay) use page::touch;
+pub(in crate::replay) use page::{touch, touch_each};
 pub use page_retention::{FULLNESS_BINS, GRAINS, LiveBlock, PageView, SiteRetention, page_view};
 pub use pass::{Footprint, PassCost, WARM_UP_CALLS, footprint};
 pub use rounding::ClassRounding;

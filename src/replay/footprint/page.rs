@@ -19,16 +19,25 @@ pub(super) fn kernel_page_bytes() -> usize {
 /// Writes a byte into every page of the block from byte `from` on, as a program that uses its
 /// memory would.
 pub(in crate::replay) fn touch(block: *mut c_void, from: usize, size: usize) {
-    let (start, end) = (block as usize + from, block as usize + size);
-    let mut at = start;
+    touch_each::<PAGE_BYTES>(block, from, size);
+}
+
+/// Writes a byte into every aligned unit of so many bytes on which the block lies from byte `from` on.
+#[inline(always)]
+pub(in crate::replay) fn touch_each<const UNIT_BYTES: usize>(
+    block: *mut c_void,
+    from: usize,
+    size: usize,
+) {
+    let (mut at, end) = (block as usize + from, block as usize + size);
     while at < end {
-        #[expect(unsafe_code, reason = "a footprint is only true for memory that is used")]
+        #[expect(unsafe_code, reason = "figures are only true for memory that is used")]
         // SAFETY: `at` lies in a live block that the backend has just returned with at least `size`
         // bytes.
         unsafe {
             std::ptr::write_volatile(at as *mut u8, 1);
         }
-        at = (at + 1).next_multiple_of(PAGE_BYTES);
+        at = (at + 1).next_multiple_of(UNIT_BYTES);
     }
 }
 
