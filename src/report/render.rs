@@ -42,6 +42,24 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     Ok(std::iter::once(page).chain(pictures).collect())
 }
 
+/// The page of a run by itself: with the verdicts of all charts, but no picture is drawn.
+#[cfg(feature = "internals")]
+pub fn page(run: &Run) -> String {
+    let trace_reports = TraceReport::all(run);
+    let title = |file: String, chart: Option<Chart>| {
+        chart.map(|chart| DrawnPicture { file, title: chart.caption().title.clone() })
+    };
+    let of_traces = trace_reports.iter().flat_map(|trace_report| {
+        CHARTS.iter().filter_map(move |kind| {
+            let file = picture_name(&trace_report.trace.name, kind.about.name);
+            title(file, kind.describe(trace_report))
+        })
+    });
+    let drawn: Vec<DrawnPicture> =
+        title(SUMMARY.to_owned(), scorecard(&trace_reports)).into_iter().chain(of_traces).collect();
+    page::html(run, &trace_reports, &drawn)
+}
+
 /// Draws the scorecard, then every chart of every trace, in the order of the page.
 fn pictures(
     trace_reports: &[TraceReport],

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::bench::HugePages;
 use crate::cli::children::ChildArgs;
+use crate::cli::report::PrivateArgs;
 use crate::results::Pass;
 
 /// Replay traces against backends, in parallel, and report what each costs in time and in memory
@@ -72,6 +73,8 @@ pub struct RunArgs {
     /// The seed of the order of the timed cells [default: the time of day]
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
+    #[command(flatten)]
+    pub private: PrivateArgs,
     #[command(flatten)]
     pub children: ChildArgs,
 }

@@ -44,7 +44,9 @@ pub use latency_by_size::{
 };
 pub use latency_heat_map::{LatencyBand, LatencyHeatMapChart, LatencyHeatMapRow};
 pub use latency_histogram::{HistogramCell, HistogramColumn, LEAST_SHARE, LatencyHistogramChart};
-pub use latency_percentiles::{LatencyPercentilesChart, PercentileCurve, PercentilePanel};
+pub use latency_percentiles::{
+    LatencyPercentilesChart, PercentileCurve, PercentilePanel, describe as latency_percentiles,
+};
 pub use list::{
     CHARTS, Chart, ChartKind, TRACE_CHARTS, TraceChart, arenas, effect, scaling, scorecard,
 };

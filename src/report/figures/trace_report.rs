@@ -144,6 +144,12 @@ impl<'a> TraceReport<'a> {
         )
     }
 
+    /// Calls done when the live bytes are largest for the first time.
+    pub fn live_peak_event(&self) -> Option<u64> {
+        let known = |backend: &BackendFigures| backend.rows.first_value(Metric::LivePeakEvent);
+        Some(self.backends.iter().find_map(known)? as u64 + 1)
+    }
+
     /// Repetitions of each timed pass.
     pub fn repetitions(&self) -> u32 {
         self.run.manifest.repetitions
