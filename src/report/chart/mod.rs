@@ -52,7 +52,8 @@ pub use list::{
 };
 pub use page_fullness::{FullnessBins, FullnessRow, PIECES, PageFullnessChart, sparse};
 pub use page_retention::{
-    LINES_MAX, PageRetentionChart, Reach, RetentionColumn, RetentionLine, short_line,
+    LINES_MAX, PageRetentionChart, Reach, RetentionColumn, RetentionLine, checked_by_replay,
+    short_line,
 };
 pub use page_retention_at_marks::{
     PageRetentionAtMarksChart, RetentionMoment, RetentionPanel, RetentionPart,

@@ -237,6 +237,11 @@ fn caption(trace_report: &TraceReport, rows: &RetentionRows, by_live: &[&Attribu
     caption.with_reading("×n: free bytes for each live byte.  #n: rank by live bytes.")
 }
 
+/// [`checks`] of a trace, as a sentence; `None` where no such replay was made.
+pub fn checked_by_replay(trace_report: &TraceReport) -> Option<String> {
+    checks(&RetentionRows::of(trace_report)?).map(|sentence| sentence.text)
+}
+
 /// What a replay with the first line's survivors allocated last saved, beside what was charged to
 /// the line.
 fn checks(rows: &RetentionRows) -> Option<ReadingSentence> {

@@ -3,11 +3,11 @@
 
 use super::drawn::DrawnPicture;
 use super::markup::escape;
-use crate::report::chart::scorecard;
+use crate::report::chart::{checked_by_replay, scorecard};
 use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
 use crate::report::text::{all_or_ends, list, some};
-use crate::results::Sample;
+use crate::results::{Metric, Sample, Scope};
 use crate::units::{bytes, count, percent};
 
 /// Questions with their answers, as a list of terms. A question without an answer is left out.
@@ -100,19 +100,24 @@ fn sure(trace_report: &TraceReport) -> String {
     if let Some(sentence) = separable(trace_report) {
         sentences.push(sentence);
     }
-    let delayed = trace_report.allocators().filter(|backend| !backend.memory.about().is_empty());
-    let delayed: Vec<String> = delayed.map(|backend| backend.name().to_owned()).collect();
+    let varies = |backend: &&BackendFigures| {
+        !backend.memory.about().is_empty()
+            || !backend.values(Scope::All, Metric::VariesBetweenRuns).is_empty()
+    };
+    let varying: Vec<String> =
+        trace_report.allocators().filter(varies).map(|backend| backend.name().to_owned()).collect();
     if trace_report.allocators().any(BackendFigures::has_memory) {
-        sentences.push(if delayed.is_empty() {
-            "Memory is counted, not sampled by chance: another run gives the same figures."
-                .to_owned()
+        sentences.push(if varying.is_empty() {
+            "Memory figures repeat: another run on this machine gives the same.".to_owned()
         } else {
             format!(
-                "Memory is counted. Only that of {} depends on time, so it has a range.",
-                some(&delayed)
+                "Memory figures repeat from run to run, but for {}, where they depend on time or \
+                 chance.",
+                some(&varying)
             )
         });
     }
+    sentences.extend(checked_by_replay(trace_report));
     sentences.extend(trace_report.own_replay());
     sentences.join(" ")
 }

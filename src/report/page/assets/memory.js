@@ -1,10 +1,15 @@
 // Memory over time: by cause, a plot for each backend, or the resident memory of all in one. Below:
 // the values at the reading line, and what the highest point of the segment is made of.
 
-/** The largest value that plots of these peaks show: one giant does not flatten all others. */
+/**
+ * The largest value that plots of these peaks show. A few giants, more than three times above all others,
+ * do not flatten the others.
+ */
 function shownPeak(peaks) {
   const rising = [...peaks].sort((a, b) => a - b);
-  while (rising.length > 1 && rising.at(-2) > 0 && rising.at(-1) > 3 * rising.at(-2)) rising.pop();
+  for (let at = Math.ceil(rising.length / 2) - 1; at >= 0 && at + 1 < rising.length; at += 1) {
+    if (rising[at] > 0 && rising[at + 1] > 3 * rising[at]) return rising[at];
+  }
   return rising.at(-1) || 0;
 }
 
