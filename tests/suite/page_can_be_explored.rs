@@ -11,13 +11,17 @@ use crate::support::browser::{chromium, drive};
 use crate::support::made_up_runs::{self, PHASES, Wish};
 use crate::support::process::{expect, heaplay, scratch};
 use heaplay::report::{page, without_private};
-use heaplay::results::{BackendEntry, LineContents, ProgramMark, Run};
+use heaplay::results::{BackendEntry, LineContents, ProcessEntry, ProcessMemory, ProgramMark, Run};
 use heaplay::units::{bytes, count};
 
 const CALLS: u64 = 1_000_000;
 const BACKENDS: [&str; 5] = ["malloc", "pymalloc", "bump", "null", "jemalloc"];
 /// Those with memory, in the order of the page.
 const ALLOCATORS: [&str; 4] = ["malloc", "pymalloc", "bump", "jemalloc"];
+/// The curve of the recorded process of the first trace: calls and bytes.
+const PROCESS: [(u64, u64); 4] =
+    [(10_000, 400_000), (300_000, 2_500_000), (480_000, 2_000_000), (990_000, 1_500_000)];
+const PROCESS_NAME: &str = "(recorded process)";
 const STEPS: &str = include_str!("page_can_be_explored/steps.js");
 
 /// Rows of a table, by the name of the column.
@@ -44,6 +48,12 @@ impl Visit {
     /// A CSV that the page saved.
     fn saved(&self, path: &str) -> Rows {
         rows(self.text(path).as_bytes())
+    }
+
+    /// The samples of backends in a CSV that the page saved.
+    fn saved_samples(&self, path: &str) -> Rows {
+        let rows = self.saved(path).into_iter();
+        rows.filter(|row| row["backend"] != PROCESS_NAME).collect()
     }
 
     fn text(&self, path: &str) -> &str {
@@ -86,7 +96,7 @@ fn visit() -> Option<&'static Visit> {
     static VISIT: OnceLock<Visit> = OnceLock::new();
     let chromium = chromium()?;
     Some(VISIT.get_or_init(|| {
-        let run = made_up_runs::run(&Wish {
+        let mut run = made_up_runs::run(&Wish {
             traces: &["service", "json"],
             backends: &BACKENDS,
             samples: 1500,
@@ -94,6 +104,10 @@ fn visit() -> Option<&'static Visit> {
             repetitions: 3,
             ..Wish::default()
         });
+        let point = |(event, heap_bytes)| ProcessMemory { event, heap_bytes, besides_bytes: 0 };
+        let memory = PROCESS.map(point).to_vec();
+        let own_backend = "malloc".to_owned();
+        run.manifest.traces[0].process = Some(ProcessEntry { own_backend, memory });
         let folder = scratch("explored");
         let _ = std::fs::remove_dir_all(&folder);
         run.save(&folder).expect("saved");
@@ -146,12 +160,29 @@ fn a_dragged_segment_has_the_samples_of_the_record() {
     let (from, to) = visit.segment("/dragged/state/calls");
     let near = |call: u64, share: f64| (call as f64 / CALLS as f64 - share).abs() < 0.005;
     assert!(near(from, 0.25) && near(to, 0.5), "{from} to {to}");
-    assert_eq!(visit.saved("/dragged/memory"), samples(visit, "service", &ALLOCATORS, (from, to)));
+    assert_eq!(
+        visit.saved_samples("/dragged/memory"),
+        samples(visit, "service", &ALLOCATORS, (from, to))
+    );
     // Plus shows half of it about the reading, which the pointer left at the end. 0 shows the whole.
     let (closer_from, closer_to) = visit.segment("/closer");
     assert!((closer_to - closer_from).abs_diff((to - from) / 2) <= 2 && closer_to == to);
     assert_eq!(visit.segment("/whole/calls"), (0, CALLS));
     assert_eq!(visit.text("/whole/address"), "");
+}
+
+#[test]
+fn the_process_has_its_own_curve() {
+    let Some(visit) = visit() else { return };
+    assert!(visit.text("/legend").contains("the recorded process itself"));
+    let (from, to) = visit.segment("/dragged/state/calls");
+    let rows = visit.saved("/dragged/memory").into_iter();
+    let own: Vec<(u64, u64)> = rows
+        .filter(|row| row["backend"] == PROCESS_NAME)
+        .map(|row| (number(&row, "event") as u64, number(&row, "resident_bytes") as u64))
+        .collect();
+    let is_in = |point: &(u64, u64)| (from..=to).contains(&point.0);
+    assert_eq!(own, PROCESS.into_iter().filter(is_in).collect::<Vec<_>>());
 }
 
 #[test]
@@ -195,8 +226,11 @@ fn a_reading_is_the_nearest_sample() {
     // The first press begins in the middle; each moves by a tenth.
     let event = 0.8 * CALLS as f64;
     let rows = visit.cells("/reading/rows");
-    assert_eq!(rows.len(), ALLOCATORS.len());
-    for shown in rows {
+    assert_eq!(rows.len(), ALLOCATORS.len() + 1);
+    // The process itself is read at its nearest point.
+    let own = rows.last().expect("the process");
+    assert_eq!(own[..3], [PROCESS_NAME, "990 000", &plain(&bytes(1_500_000.0))]);
+    for shown in &rows[..ALLOCATORS.len()] {
         let own = samples(visit, "service", &[shown[0].as_str()], (0, CALLS));
         let distance = |row: &&BTreeMap<String, String>| (number(row, "event") - event).abs();
         let nearest =
@@ -228,7 +262,10 @@ fn phases_and_the_allocation_clock_choose_segments() {
         let found = (clock_at(event as f64) - begin) / (end - begin);
         assert!((found - share).abs() < 0.01, "{event}: {found}");
     }
-    assert_eq!(visit.saved("/clock/memory"), samples(visit, "service", &ALLOCATORS, (from, to)));
+    assert_eq!(
+        visit.saved_samples("/clock/memory"),
+        samples(visit, "service", &ALLOCATORS, (from, to))
+    );
 }
 
 #[test]
@@ -239,7 +276,7 @@ fn a_backend_is_switched_off_everywhere_and_on_again() {
     assert_eq!(visit.names("/off/maps"), others);
     assert_eq!(visit.names("/off/rows"), others);
     assert_eq!(visit.names("/off/state/off"), ["bump"]);
-    assert_eq!(visit.saved("/off/memory"), samples(visit, "service", &others, (0, CALLS)));
+    assert_eq!(visit.saved_samples("/off/memory"), samples(visit, "service", &others, (0, CALLS)));
     assert_eq!(visit.names("/on"), ALLOCATORS);
     assert_eq!(visit.at("/resident"), 1, "one plot for all");
 }
@@ -447,7 +484,7 @@ fn the_theme_changes_and_a_trace_is_chosen() {
     assert_eq!(visit.at("/other/sections"), &serde_json::json!([false, true]));
     assert_eq!(visit.segment("/other/state/calls"), (0, CALLS), "a trace has its own segment");
     let others = ["malloc", "bump", "jemalloc"];
-    assert_eq!(visit.saved("/otherMemory"), samples(visit, "json", &others, (0, CALLS)));
+    assert_eq!(visit.saved_samples("/otherMemory"), samples(visit, "json", &others, (0, CALLS)));
 }
 
 #[test]

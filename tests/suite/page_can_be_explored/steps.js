@@ -32,6 +32,8 @@ found.unnamed = all("input, select, button")
 found.answers = all("section.trace")[0].querySelector(".answers").textContent;
 found.pictures = all("details.pictures").map((pictures) => pictures.open);
 
+found.legend = textOf("#memory .legend");
+
 // A segment is dragged.
 await drag(canvases("memory")[0], 0.25, 0.5);
 found.dragged = { state: state(), memory: csvOf("#memory button.csv") };

@@ -69,6 +69,9 @@ function paintLine(plot, points, colour, dash = [], width = 1.5) {
   context.setLineDash([]);
 }
 
+/** The name of the process's own curve, among those of backends. */
+const PROCESS = "(recorded process)";
+
 /** The memory of the recorded process itself, as a dashed line. */
 function paintProcess(plot) {
   const points = currentTrace().process.map(([event, clock, bytes]) => [
@@ -270,6 +273,10 @@ function memoryRows() {
       ]);
     }
   }
+  for (const [event, clock, resident] of currentTrace().process) {
+    if (event < from || event > to) continue;
+    rows.push([currentTrace().name, PROCESS, event, clock, "", "", "", resident]);
+  }
   return rows;
 }
 
@@ -307,6 +314,15 @@ function readingTable(heaps, event) {
       ...cells.map((text) => el("td", {}, text)),
     );
   });
+  const { process } = currentTrace();
+  if (process.length) {
+    const at = nearest(
+      process.map(([call]) => call),
+      event,
+    );
+    const cells = [PROCESS, count(process[at][0]), bytes(process[at][2]), ...PARTS.map(() => "–")];
+    rows.push(el("tr", {}, ...cells.map((text) => el("td", {}, text))));
+  }
   const phase = phaseAt(currentTrace(), event);
   return el(
     "table",
