@@ -574,6 +574,45 @@ fn the_page_allows_no_network_and_reads_without_a_script() {
     }
 }
 
+#[test]
+fn absurd_figures_and_empty_runs_open() {
+    let Some(chromium) = chromium() else { return };
+    let mut run = made_up_runs::run(&Wish { samples: 50, calls: 1000, ..Wish::default() });
+    let most = |at: usize, value: &mut u64| *value = [u64::MAX, 0, 1][at % 3];
+    for (at, row) in run.samples.iter_mut().enumerate() {
+        most(at, &mut row.resident_bytes);
+        most(at + 1, &mut row.live_bytes);
+        most(at / 2, &mut row.clock_bytes);
+    }
+    run.attributions.iter_mut().enumerate().for_each(|(at, row)| most(at, &mut row.live_bytes));
+    run.slow_calls.iter_mut().enumerate().for_each(|(at, row)| most(at, &mut row.event));
+    run.slow_calls.iter_mut().enumerate().for_each(|(at, row)| most(at, &mut row.nanoseconds));
+    run.heap_map.iter_mut().step_by(3).for_each(|row| row.cells = "99999999p\u{fffd}0.".into());
+    run.heap_contents.iter_mut().for_each(|row| row.row = u32::MAX);
+    run.latency_map.iter_mut().step_by(2).for_each(|row| row.columns = u32::MAX);
+    run.latency_map.iter_mut().step_by(5).for_each(|row| row.cells = "x _99999999999999 1".into());
+    run.manifest.traces[0].marks = vec![ProgramMark { event: u64::MAX, name: String::new() }];
+    let steps = "
+        for (const canvas of all('canvas')) {
+            await press(canvas, 'ArrowRight');
+            await press(canvas, '+');
+            await press(canvas, 'Enter');
+            await press(canvas, '0');
+        }
+        await choose('#axis', 'clock');
+        await choose('#memory-mode', 'resident');
+        return all('canvas').length;";
+    assert!(drive(&chromium, &page(&run), "", steps).as_u64().is_some_and(|plots| plots > 3));
+    // Traces without a single row, and no trace at all.
+    run.samples.clear();
+    let mut nothing = Run::new(run.manifest.clone());
+    let steps = "return [all('canvas').length, all('section.trace').length];";
+    assert_eq!(drive(&chromium, &page(&nothing), "", steps), serde_json::json!([0, 1]));
+    nothing.manifest.traces.clear();
+    nothing.manifest.backends.clear();
+    assert_eq!(drive(&chromium, &page(&nothing), "", steps), serde_json::json!([0, 0]));
+}
+
 /// Twenty names of backends.
 const TWENTY: [&str; 20] = [
     "malloc",

@@ -95,31 +95,32 @@ async function copyLink() {
 const button = (label, text, action) =>
   el("button", { type: "button", "aria-label": label, onclick: action }, text);
 
-controls.append(
-  el(
-    "p",
-    { class: "row" },
-    model.traces.length > 1 ? el("label", {}, "Trace ", traces) : null,
-    el("label", {}, "Phase ", phases),
-    el("label", {}, "Calls ", first),
-    el("label", {}, "to ", last),
-    button("Zoom in", "+", () => zoomBy(0.5)),
-    button("Zoom out", "−", () => zoomBy(2)),
-    button("Show the whole trace", "whole", () => setSegment(0, currentTrace().calls)),
-    el("label", {}, "Across ", axis),
-    el("label", {}, "Theme ", theme),
-    button("Copy a link to this view", "link", copyLink),
-    announced,
-  ),
-  el(
-    "fieldset",
-    { class: "row" },
-    el("legend", { class: "sr" }, "Backends"),
-    ...chips.map((chip) => chip.label),
-    button("Switch all backends on", "all", () => switchAll(true)),
-    button("Switch all backends off", "none", () => switchAll(false)),
-  ),
-);
+if (sections.length)
+  controls.append(
+    el(
+      "p",
+      { class: "row" },
+      model.traces.length > 1 ? el("label", {}, "Trace ", traces) : null,
+      el("label", {}, "Phase ", phases),
+      el("label", {}, "Calls ", first),
+      el("label", {}, "to ", last),
+      button("Zoom in", "+", () => zoomBy(0.5)),
+      button("Zoom out", "−", () => zoomBy(2)),
+      button("Show the whole trace", "whole", () => setSegment(0, currentTrace().calls)),
+      el("label", {}, "Across ", axis),
+      el("label", {}, "Theme ", theme),
+      button("Copy a link to this view", "link", copyLink),
+      announced,
+    ),
+    el(
+      "fieldset",
+      { class: "row" },
+      el("legend", { class: "sr" }, "Backends"),
+      ...chips.map((chip) => chip.label),
+      button("Switch all backends on", "all", () => switchAll(true)),
+      button("Switch all backends off", "none", () => switchAll(false)),
+    ),
+  );
 
 function drawControls() {
   const trace = currentTrace();

@@ -69,7 +69,7 @@ function paintLine(plot, points, colour, dash = [], width = 1.5) {
   context.setLineDash([]);
 }
 
-/** The name of the process's own curve, among those of backends. */
+/** The name of the process's own curve beside those of backends. */
 const PROCESS = "(recorded process)";
 
 /** The memory of the recorded process itself, as a dashed line. */
@@ -327,7 +327,7 @@ function readingTable(heaps, event) {
   return el(
     "table",
     { class: "readings" },
-    el("caption", {}, `At call ${count(event)}${phase ? `, in the phase ${phase}` : ""}`),
+    el("caption", {}, `At call ${count(event)}${phase ? `, in the phase “${phase}”` : ""}`),
     el("thead", {}, el("tr", {}, ...header.map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, ...rows),
   );
@@ -350,7 +350,7 @@ function explanation(heaps) {
     .map((one) => `${model.backends[one.heap.backend].name} has ${bytes(residentOf(one))}`);
   const where = (one) => {
     const phase = phaseAt(trace, one.heap.events[one.at]);
-    return `call ${count(one.heap.events[one.at])}${phase ? `, in the phase ${phase}` : ""}`;
+    return `call ${count(one.heap.events[one.at])}${phase ? `, in the phase “${phase}”` : ""}`;
   };
   const parts = partsAt(top.heap, top.at);
   const name = model.backends[top.heap.backend].name;

@@ -6,6 +6,9 @@ use super::site_table::SiteTable;
 use crate::report::figures::{BackendFigures, TraceReport};
 use crate::results::{HeapRow, HeapRowContents, Moment};
 
+/// Columns at most: a record with more is absurd.
+const COLUMNS_MAX: usize = 4096;
+
 /// The heap map of one backend.
 #[derive(Debug, Serialize)]
 pub struct HeapMapModel {
@@ -55,7 +58,7 @@ fn map(number: usize, backend: &BackendFigures, sites: &mut SiteTable) -> Option
     let mut rows: Vec<&&HeapRow> = own.collect();
     rows.sort_by_key(|row| row.row);
     let width = |row: &&&HeapRow| row.runs().iter().map(|run| run.0).sum::<usize>();
-    let columns = rows.iter().map(width).max().filter(|columns| *columns > 0)?;
+    let columns = rows.iter().map(width).max().filter(|columns| *columns > 0)?.min(COLUMNS_MAX);
     let row_bytes = rows[0].row_bytes;
     let moments = Moment::ALL.map(|moment| contents(backend, first, moment, sites));
     (row_bytes > 0).then(|| HeapMapModel {

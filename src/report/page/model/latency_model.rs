@@ -12,6 +12,9 @@ const SLOW_CALLS_MAX: usize = 300;
 /// Calls that were slow in a part of the repetitions, at most.
 const PARTLY_SLOW_MAX: usize = 200;
 
+/// Columns of a map at most: a record with more is absurd.
+const COLUMNS_MAX: u32 = 4096;
+
 /// The service times of one operation.
 #[derive(Debug, Serialize)]
 pub struct OperationTimes {
@@ -110,7 +113,7 @@ pub fn latency_maps(trace_report: &TraceReport, sites: &mut SiteTable) -> Vec<La
 
 fn map(number: usize, backend: &BackendFigures, sites: &mut SiteTable) -> Option<LatencyMapModel> {
     let is_good = |row: &&&LatencyRow| {
-        row.columns > 0
+        (1..=COLUMNS_MAX).contains(&row.columns)
             && row.from_nanoseconds.is_finite()
             && row.to_nanoseconds > row.from_nanoseconds.max(0.0)
     };
