@@ -49,13 +49,10 @@ impl ReportArgs {
 pub fn draw(run: &Run, folder: &Path, private: PrivateArgs) -> anyhow::Result<()> {
     let shortened = private.is_private.then(|| report::without_private(run.clone()));
     let run = shortened.as_ref().unwrap_or(run);
-    let files = report::render(run, folder)
-        .context("the report could not be written; the record is whole")?;
-    print(&report::summary(run))?;
-    note(format!(
-        "{} pictures; open {}",
-        files.len().saturating_sub(1),
-        folder.join("index.html").display()
-    ));
-    Ok(())
+    const NOT_WRITTEN: &str = "the report could not be written; the record is whole";
+    let (page, pictures) = report::render_page(run, folder).context(NOT_WRITTEN)?;
+    let printed = print(&report::summary(run));
+    note(format!("open {}; its {} pictures follow", page.display(), pictures.count()));
+    pictures.draw().context(NOT_WRITTEN)?;
+    printed
 }

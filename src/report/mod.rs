@@ -36,6 +36,8 @@ pub use picture::{Canvas, HEIGHT, Label, Picture, WIDTH, draw};
 pub use private::without_private;
 #[cfg(feature = "internals")]
 pub use render::page;
-pub use render::{render, render_arenas, render_effects, render_scaling, render_trace};
+pub use render::{
+    PendingPictures, render_arenas, render_effects, render_page, render_scaling, render_trace,
+};
 pub use terminal::summary;
 pub use text::synthesised;

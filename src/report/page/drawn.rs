@@ -1,6 +1,6 @@
 //! A picture of the report, as the page refers to it.
 
-/// A picture that was drawn.
+/// A picture beside the page.
 pub struct DrawnPicture {
     /// Its file, relative to the page.
     pub file: String,
