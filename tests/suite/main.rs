@@ -5,6 +5,7 @@ mod backends_keep_the_allocator_contract;
 mod charts_have_their_data;
 mod check_finds_injected_regressions;
 mod code_holds_its_rules;
+mod comparisons_take_the_repetitions_they_need;
 mod files_are_read_or_refused;
 mod footprint_adds_up;
 mod freelist_matches_cpython;

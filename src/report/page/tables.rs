@@ -20,7 +20,7 @@ pub fn time(trace_report: &TraceReport) -> String {
         None => "ratio".to_owned(),
     };
     let rows: Vec<Vec<String>> =
-        trace_report.backends.iter().map(|backend| time_row(backend, reference)).collect();
+        trace_report.backends.iter().map(|backend| time_row(trace_report, backend)).collect();
     table(
         "Time: nanoseconds per call, harness included (null is the harness itself). With first touch: \
          with a write to each cache line of each new block, so page faults are in it",
@@ -38,7 +38,7 @@ pub fn time(trace_report: &TraceReport) -> String {
     )
 }
 
-fn time_row(backend: &BackendFigures, reference: Option<&BackendFigures>) -> Vec<String> {
+fn time_row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
     let mut row = vec![backend.name().to_owned(), backend.label.version.clone()];
     let touched = or_dash(backend.first_touch.map(|cost| figure3(cost.middle_ns)));
     let Some(cost) = backend.cost else {
@@ -48,9 +48,11 @@ fn time_row(backend: &BackendFigures, reference: Option<&BackendFigures>) -> Vec
         row.push(touched);
         return row;
     };
+    let reference = trace_report.reference();
     let compared = match reference.and_then(|first| Some((first, first.cost?))) {
         Some((first, first_cost)) if !backend.is_floor() && first_cost.middle_ns > 0.0 => {
-            let is_level = !cost.is_apart_from(&first_cost) && backend.spec != first.spec;
+            let is_level =
+                backend.spec != first.spec && !trace_report.is_time_apart(first, backend);
             let level = if is_level { " (not separable)" } else { "" };
             format!("{}{level}", ratio(cost.middle_ns / first_cost.middle_ns))
         }
