@@ -30,7 +30,7 @@ impl RunArgs {
     /// What could not be done. The cells measured before stay in the folder.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (run, folder, unread) = self.measure()?;
-        unread.conclude(conclude(&run, &folder)?)
+        unread.conclude(conclude(&run, &folder, self.private)?)
     }
 
     /// Runs, or finishes a run, and leaves the record. Returns it with its folder, and the files that

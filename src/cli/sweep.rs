@@ -86,7 +86,7 @@ impl SweepArgs {
             ..RunArgs::default()
         };
         let (run, folder, unread) = args.measure()?;
-        let code = super::run::conclude(&run, &folder)?;
+        let code = super::run::conclude(&run, &folder, args.private)?;
         if run.missing().is_empty() {
             print(&advice::advice(&run, metric, memory))?;
         }

@@ -1,17 +1,19 @@
 //! The pairs of backends that a run compares: how much longer the one takes, by which interval, after
 //! how many repetitions it was clear, and what another minute would bring.
 
-use std::collections::BTreeMap;
-
 use super::figures::TraceReport;
 use super::files::COMPARISONS_CSV;
 use super::markdown::markdown;
-use crate::results::{ComparedPair, Pass, Run};
+use crate::results::ComparedPair;
 use crate::stats::{self, Decision, TimeComparison};
 use crate::units::{percent, ratio};
 
 /// More open pairs than this are in the CSV only.
 const SHOWN_MAX: usize = 12;
+
+/// The columns of the table.
+pub const HEADER: [&str; 6] =
+    ["time of", "ratio", "interval", "repetitions", "decision", "a minute more"];
 
 /// A pair on a trace.
 struct PairRow<'a> {
@@ -32,6 +34,18 @@ impl PairRow<'_> {
         Some(half).filter(|half| is_open && half.is_finite())
     }
 
+    /// Its cells below [`HEADER`].
+    fn cells(&self) -> [String; 6] {
+        [
+            format!("{} : {}", self.names[1], self.names[0]),
+            ratio(1.0 + self.comparison.change),
+            self.interval(),
+            self.comparison.pairs.to_string(),
+            decision_text(&self.comparison).to_owned(),
+            self.after_a_minute().map_or("–".to_owned(), |half| format!("±{}", percent(half))),
+        ]
+    }
+
     fn interval(&self) -> String {
         match self.comparison.lower.is_finite() {
             true => {
@@ -43,11 +57,10 @@ impl PairRow<'_> {
     }
 }
 
-fn pair_rows<'a>(run: &Run, trace_reports: &'a [TraceReport]) -> Vec<PairRow<'a>> {
-    let seconds = repetition_seconds(run);
+fn pair_rows<'a>(trace_reports: &'a [TraceReport]) -> Vec<PairRow<'a>> {
     let rows = trace_reports.iter().flat_map(|trace_report| {
         let trace = trace_report.trace.name.as_str();
-        let seconds = seconds.get(trace).copied();
+        let seconds = trace_report.repetition_seconds();
         let name = |spec: &str| {
             let backend = trace_report.backends.iter().find(|backend| backend.spec == spec);
             backend.map_or("", |backend| backend.name())
@@ -60,21 +73,6 @@ fn pair_rows<'a>(run: &Run, trace_reports: &'a [TraceReport]) -> Vec<PairRow<'a>
     rows.collect()
 }
 
-/// Wall seconds of a repetition of the time pass by trace: the median over the repetitions. The
-/// children of a repetition are alive together, so the longest counts.
-fn repetition_seconds(run: &Run) -> BTreeMap<&str, f64> {
-    let mut longest: BTreeMap<(&str, u32), f64> = BTreeMap::new();
-    for outcome in run.outcomes.iter().filter(|one| one.pass == Pass::Time && one.is_ok()) {
-        let own = longest.entry((&outcome.trace, outcome.repetition)).or_default();
-        *own = own.max(outcome.seconds);
-    }
-    let mut by_trace: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for ((trace, _), seconds) in longest {
-        by_trace.entry(trace).or_default().push(seconds);
-    }
-    by_trace.into_iter().filter_map(|(trace, all)| Some((trace, stats::median(&all)?))).collect()
-}
-
 fn decision_text(comparison: &TimeComparison) -> &'static str {
     match comparison.decision {
         Decision::Slower => "slower",
@@ -85,10 +83,16 @@ fn decision_text(comparison: &TimeComparison) -> &'static str {
     }
 }
 
+/// The cells of the pairs of one trace, below [`HEADER`].
+pub fn cells_of_trace(trace_report: &TraceReport) -> Vec<Vec<String>> {
+    let rows = pair_rows(std::slice::from_ref(trace_report));
+    rows.iter().map(|row| row.cells().to_vec()).collect()
+}
+
 /// What was decided of all pairs, and a table of those that are shown: all where they are few, else
 /// the open ones. `None` where nothing was compared.
-pub fn comparisons(run: &Run, trace_reports: &[TraceReport]) -> Option<String> {
-    let rows = pair_rows(run, trace_reports);
+pub fn comparisons(trace_reports: &[TraceReport]) -> Option<String> {
+    let rows = pair_rows(trace_reports);
     let open: Vec<&PairRow> =
         rows.iter().filter(|row| row.comparison.decision == Decision::Open).collect();
     let decided = rows.iter().filter(|row| row.comparison.decision != Decision::Open);
@@ -110,21 +114,13 @@ pub fn comparisons(run: &Run, trace_reports: &[TraceReport]) -> Option<String> {
         false => open,
     };
     let hidden = shown.len().saturating_sub(SHOWN_MAX);
-    let cells = shown.iter().take(SHOWN_MAX).map(|row| {
-        vec![
-            row.trace.to_owned(),
-            format!("{} : {}", row.names[1], row.names[0]),
-            ratio(1.0 + row.comparison.change),
-            row.interval(),
-            row.comparison.pairs.to_string(),
-            decision_text(&row.comparison).to_owned(),
-            row.after_a_minute().map_or("–".to_owned(), |half| format!("±{}", percent(half))),
-        ]
-    });
+    let cells = shown
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|row| std::iter::once(row.trace.to_owned()).chain(row.cells()).collect());
     let cells: Vec<Vec<String>> = cells.collect();
     if !cells.is_empty() {
-        let header =
-            ["trace", "time of", "ratio", "interval", "repetitions", "decision", "a minute more"];
+        let header: Vec<&str> = std::iter::once("trace").chain(HEADER).collect();
         text += &format!("{}\n", markdown(&header, cells));
     }
     if hidden > 0 {
@@ -137,7 +133,7 @@ pub fn comparisons(run: &Run, trace_reports: &[TraceReport]) -> Option<String> {
 ///
 /// # Errors
 /// When the encoder refuses.
-pub fn csv(run: &Run, trace_reports: &[TraceReport]) -> Result<Vec<u8>, csv::Error> {
+pub fn csv(trace_reports: &[TraceReport]) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
         "trace",
@@ -150,7 +146,7 @@ pub fn csv(run: &Run, trace_reports: &[TraceReport]) -> Result<Vec<u8>, csv::Err
         "decision",
         "half_width_after_a_minute",
     ])?;
-    for row in pair_rows(run, trace_reports) {
+    for row in pair_rows(trace_reports) {
         let comparison = &row.comparison;
         let decision = match comparison.decision {
             Decision::Slower => "slower",

@@ -18,6 +18,7 @@ mod markdown;
 mod page;
 mod palette;
 mod percentiles_table;
+mod private;
 mod render;
 mod scorecard_table;
 mod terminal;
@@ -33,6 +34,9 @@ pub use figures::{
 };
 pub use palette::Colour;
 pub use picture::{Canvas, HEIGHT, Label, Picture, WIDTH, draw};
+pub use private::without_private;
+#[cfg(feature = "internals")]
+pub use render::page;
 pub use render::{render, render_arenas, render_effects, render_scaling, render_trace};
 pub use terminal::summary;
 pub use text::synthesised;

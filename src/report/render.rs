@@ -34,7 +34,7 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
         }
     };
     table(SUMMARY_CSV, scorecard_table::csv(&trace_reports))?;
-    table(COMPARISONS_CSV, comparison_table::csv(run, &trace_reports))?;
+    table(COMPARISONS_CSV, comparison_table::csv(&trace_reports))?;
     write(&folder.join(SUMMARY_MARKDOWN), summary(run).as_bytes())?;
     if !run.latencies.is_empty() {
         table(PERCENTILES_CSV, percentiles_table::csv(&trace_reports))?;
@@ -43,6 +43,24 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     write(&page, page::html(run, &trace_reports, &drawn).as_bytes())?;
     let pictures = drawn.iter().map(|picture| folder.join(&picture.file));
     Ok(std::iter::once(page).chain(pictures).collect())
+}
+
+/// The page of a run by itself: with the verdicts of all charts, but no picture is drawn.
+#[cfg(feature = "internals")]
+pub fn page(run: &Run) -> String {
+    let trace_reports = TraceReport::all(run);
+    let title = |file: String, chart: Option<Chart>| {
+        chart.map(|chart| DrawnPicture { file, title: chart.caption().title.clone() })
+    };
+    let of_traces = trace_reports.iter().flat_map(|trace_report| {
+        CHARTS.iter().filter_map(move |kind| {
+            let file = picture_name(&trace_report.trace.name, kind.about.name);
+            title(file, kind.describe(trace_report))
+        })
+    });
+    let drawn: Vec<DrawnPicture> =
+        title(SUMMARY.to_owned(), scorecard(&trace_reports)).into_iter().chain(of_traces).collect();
+    page::html(run, &trace_reports, &drawn)
 }
 
 /// Draws the scorecard, then every chart of every trace, in the order of the page.

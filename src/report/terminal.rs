@@ -64,7 +64,7 @@ pub fn summary(run: &Run) -> String {
         text += &means;
         text += "\n";
     }
-    if let Some(comparisons) = comparisons(run, &trace_reports) {
+    if let Some(comparisons) = comparisons(&trace_reports) {
         text += &comparisons;
         text += "\n";
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::error::RecordError;
 use super::file::{read_table, write_table};
+use super::heap_contents::HeapRowContents;
 use super::key::{CellKey, Pass, Scope};
 use super::latency_log;
 use super::manifest::Manifest;
@@ -140,6 +141,9 @@ tables! {
     attributions: Attribution, "attribution.csv", |row| Pass::Footprint, Some(row.repetition);
     /// Residency over the replay.
     heap_map: HeapRow, "heap_map.csv", |row| Pass::Footprint, Some(row.repetition);
+    /// What lies in each row of the heap map at two moments.
+    heap_contents: HeapRowContents, "heap_contents.csv",
+        |row| Pass::Footprint, Some(row.repetition);
     /// The threads of the trace, and what each left at the end.
     threads: ThreadRow, "threads.csv", |row| Pass::Footprint, Some(row.repetition);
     /// The threads over the calls of the trace.

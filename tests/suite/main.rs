@@ -14,6 +14,7 @@ mod freelist_matches_reference;
 mod imported_logs_are_exact;
 mod inspect_matches_python_count;
 mod mutated_logs_are_read_or_refused;
+mod page_can_be_explored;
 mod pictures_match_reviewed_ones;
 mod programs_run_live;
 mod pymalloc_is_as_fast_as_cpython;

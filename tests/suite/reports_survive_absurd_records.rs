@@ -1,7 +1,7 @@
 //! The report draws any record without a panic, also records that no run would write.
 
 use hdrhistogram::Histogram;
-use heaplay::report::{CHARTS, TraceReport, draw, scorecard, summary};
+use heaplay::report::{CHARTS, TraceReport, draw, page, scorecard, summary};
 use heaplay::results::{
     ArenaRow, Attribution, Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Metric,
     Moment, OTHER_SITES, Operation, Pass, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass,
@@ -412,6 +412,10 @@ fn absurd() -> impl Strategy<Value = Shown> {
                     threads: 2,
                 };
                 let mut run = made_up_runs::run(&wish);
+                for row in &mut run.heap_contents {
+                    (row.resident_bytes, row.live_blocks, row.live_bytes) = (calls, calls, 7);
+                    row.lines = "[[".repeat((calls % 2) as usize);
+                }
                 run.manifest.traces[0].calls = calls;
                 run.manifest.traces[0].name = "t".into();
                 run.manifest.clock.insert("step_nanoseconds".into(), step.into());
@@ -444,6 +448,7 @@ proptest! {
             }
         }
         prop_assert!(summary(&run).contains("malloc"));
+        prop_assert!(page(&run).ends_with("</html>\n"));
     }
 }
 

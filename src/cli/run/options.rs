@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bench::HugePages;
 use crate::cli::children::ChildArgs;
+use crate::cli::report::PrivateArgs;
 use crate::results::{ComparedBackends, Pass, TimeBudget};
 
 /// Repetitions of each timed pass, where the user gives no number.
@@ -84,6 +85,8 @@ pub struct RunArgs {
     /// Which pairs of backends the run compares; of no option.
     #[arg(skip)]
     pub compared: ComparedBackends,
+    #[command(flatten)]
+    pub private: PrivateArgs,
     #[command(flatten)]
     pub children: ChildArgs,
 }

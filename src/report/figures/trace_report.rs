@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::results::{
-    BackendEntry, ComparedPair, Manifest, Metric, Moment, Run, Scope, TimeEvidence, TraceEntry,
-    reference,
+    BackendEntry, ComparedPair, Manifest, Metric, Moment, Outcome, Pass, Run, Scope, TimeEvidence,
+    TraceEntry, reference,
 };
 use crate::spec::{BackendSpec, FLOOR, labels};
-use crate::stats::{LEAST_PAIRS, TimeComparison};
+use crate::stats::{self, LEAST_PAIRS, TimeComparison};
 
 use super::backend::{BackendFigures, BackendLabel};
 use super::cost::CallCost;
@@ -157,6 +157,12 @@ impl<'a> TraceReport<'a> {
         )
     }
 
+    /// Calls done when the live bytes are largest for the first time.
+    pub fn live_peak_event(&self) -> Option<u64> {
+        let known = |backend: &BackendFigures| backend.rows.first_value(Metric::LivePeakEvent);
+        Some(self.backends.iter().find_map(known)? as u64 + 1)
+    }
+
     /// Repetitions of each timed pass.
     pub fn repetitions(&self) -> u32 {
         self.run.manifest.repetitions
@@ -188,6 +194,19 @@ impl<'a> TraceReport<'a> {
             Some(pair) => pair.comparison,
             None => self.evidence.compare(base.spec, candidate.spec),
         }
+    }
+
+    /// Wall seconds of a repetition of the time pass, in the median. The children of a repetition are
+    /// alive together, so the longest counts.
+    pub fn repetition_seconds(&self) -> Option<f64> {
+        let mut longest: HashMap<u32, f64> = HashMap::new();
+        let is_timed = |one: &&Outcome| one.pass == Pass::Time && one.is_ok();
+        let own = self.run.outcomes.iter().filter(|one| one.trace == self.trace.name);
+        for outcome in own.filter(is_timed) {
+            let seconds = longest.entry(outcome.repetition).or_default();
+            *seconds = seconds.max(outcome.seconds);
+        }
+        stats::median(&longest.into_values().collect::<Vec<f64>>())
     }
 
     /// Whether the times of two allocators differ: by the repetitions that they have in common, or,
