@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use super::error_chain::exit_code;
 use super::{
-    backends, calibrate, check, completions, convert, generate, import, inspect, live, merge,
-    record, report, run, scale, selftest, sweep, verify, whatif, worker,
+    backends, calibrate, check, completions, convert, generate, import, inspect, live, manual,
+    merge, record, report, run, scale, selftest, sweep, traces, verify, whatif, worker,
 };
 use crate::replay::SharedHeap;
 
@@ -47,8 +47,10 @@ enum Verb {
     Whatif(whatif::WhatifArgs),
     Convert(convert::ConvertArgs),
     Generate(generate::GenerateArgs),
+    Traces(traces::TracesArgs),
     Backends(backends::BackendsArgs),
     Completions(completions::CompletionsArgs),
+    Man(manual::ManArgs),
     /// Do one job of a run in a child process; heaplay itself starts it
     #[command(hide = true)]
     Worker,
@@ -87,8 +89,10 @@ impl Cli {
             Verb::Whatif(args) => args.run(),
             Verb::Convert(args) => args.run(),
             Verb::Generate(args) => args.run(),
+            Verb::Traces(args) => args.run(),
             Verb::Backends(args) => args.run(),
             Verb::Completions(args) => args.run::<Cli>(),
+            Verb::Man(args) => args.run::<Cli>(),
             Verb::Worker => Ok(worker::serve()),
         }
     }
