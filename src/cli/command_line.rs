@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::error_chain::exit_code;
 use super::{
     backends, calibrate, check, completions, convert, export, generate, import, inspect, live,
-    merge, record, report, run, scale, selftest, sweep, verify, whatif, worker,
+    manual, merge, record, report, run, scale, selftest, sweep, traces, verify, whatif, worker,
 };
 use crate::replay::SharedHeap;
 
@@ -48,8 +48,10 @@ enum Verb {
     Whatif(whatif::WhatifArgs),
     Convert(convert::ConvertArgs),
     Generate(generate::GenerateArgs),
+    Traces(traces::TracesArgs),
     Backends(backends::BackendsArgs),
     Completions(completions::CompletionsArgs),
+    Man(manual::ManArgs),
     /// Do one job of a run in a child process; heaplay itself starts it
     #[command(hide = true)]
     Worker,
@@ -89,8 +91,10 @@ impl Cli {
             Verb::Whatif(args) => args.run(),
             Verb::Convert(args) => args.run(),
             Verb::Generate(args) => args.run(),
+            Verb::Traces(args) => args.run(),
             Verb::Backends(args) => args.run(),
             Verb::Completions(args) => args.run::<Cli>(),
+            Verb::Man(args) => args.run::<Cli>(),
             Verb::Worker => Ok(worker::serve()),
         }
     }
