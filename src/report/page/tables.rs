@@ -44,7 +44,8 @@ pub fn time(trace_report: &TraceReport) -> String {
 pub fn comparisons(trace_report: &TraceReport) -> String {
     table(
         "comparisons",
-        "Comparisons of time: the first takes so many times as long as the second. Those that are not          decided have half of the interval that another minute would leave",
+        "Comparisons of time: the first takes so many times as long as the second. Those that are \
+         not decided have half of the interval that another minute would leave",
         &HEADER,
         &cells_of_trace(trace_report),
     )
