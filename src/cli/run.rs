@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 pub use conclusion::conclude;
-pub use options::{RunArgs, RunOrder};
+pub use options::{RunArgs, RunOrder, parse_seconds};
 
 use self::progress::ProgressLine;
 use super::load::{FoundTraces, UnreadTraces, load_found, load_within};
@@ -122,8 +122,9 @@ impl RunArgs {
             );
         }
         let (traces, passes) = (workloads.traces(), self.passes_of(&workloads)?);
-        let repetitions = self.repetitions;
-        let plan = RunPlan { traces, backends, absent, passes, repetitions, seed: self.seed };
+        let (repetitions, time_budget) = self.repetitions_and_budget();
+        let seed = self.seed;
+        let plan = RunPlan { traces, backends, absent, passes, repetitions, time_budget, seed };
         let dir = bench::begin_run(claimed, plan, settings).context(folder::NO_FOLDER)?;
         note_clock(settings);
         Ok((dir, workloads, unread))

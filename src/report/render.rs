@@ -8,11 +8,13 @@ use rayon::prelude::*;
 use super::chart::{CHARTS, Chart, ChartKind, TRACE_CHARTS, arenas, effect, scaling, scorecard};
 use super::error::ReportError;
 use super::figures::{ArenaMap, Effect, ScalingFigures, TraceReport, TraceShape};
-use super::files::{PAGE, PERCENTILES_CSV, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
+use super::files::{
+    COMPARISONS_CSV, PAGE, PERCENTILES_CSV, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name,
+};
 use super::page::{self, DrawnPicture};
 use super::picture::draw;
 use super::terminal::summary;
-use super::{percentiles_table, scorecard_table};
+use super::{comparison_table, percentiles_table, scorecard_table};
 use crate::results::Run;
 
 /// Draws every chart of every trace into `folder`, with the page, the scorecard and every
@@ -46,6 +48,7 @@ pub fn render_page(run: &Run, folder: &Path) -> Result<(PathBuf, PendingPictures
         }
     };
     table(SUMMARY_CSV, scorecard_table::csv(&trace_reports))?;
+    table(COMPARISONS_CSV, comparison_table::csv(&trace_reports))?;
     write(&folder.join(SUMMARY_MARKDOWN), summary(run).as_bytes())?;
     if !run.latencies.is_empty() {
         table(PERCENTILES_CSV, percentiles_table::csv(&trace_reports))?;

@@ -43,6 +43,7 @@ mod seal;
 mod tables;
 mod tail;
 mod thread_tables;
+mod time_evidence;
 
 pub use date::civil_date;
 pub use error::RecordError;
@@ -52,8 +53,8 @@ pub use judge::{
 };
 pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{
-    BackendEntry, FORMAT, Machine, Manifest, NamedThread, OLDEST_FORMAT, ProcessEntry,
-    ProcessMemory, ProgramMark, TraceEntry,
+    BackendEntry, FORMAT, FurtherRepetitions, Machine, Manifest, NamedThread, OLDEST_FORMAT,
+    ProcessEntry, ProcessMemory, ProgramMark, TimeBudget, TraceEntry,
 };
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;
@@ -65,4 +66,7 @@ pub use tables::{
 pub use tail::{LatencyRow, ServiceTimes, SlowCall, service_class};
 pub use thread_tables::{
     ArenaRow, ThreadActivity, ThreadFrees, ThreadRow, decode_numbers, encode_numbers,
+};
+pub use time_evidence::{
+    BackendTimes, ComparedBackends, ComparedPair, TimeEvidence, compare_over_traces, reference,
 };

@@ -156,7 +156,7 @@ tables! {
     /// What moving the first line of the attribution really saves.
     what_ifs: WhatIf, "what_ifs.csv", |row| Pass::Footprint, Some(0);
     /// Segments of time passes.
-    chunks: Chunk, "chunks.csv", |row| Pass::Time, Some(row.repetition);
+    chunks: Chunk, CHUNKS, |row| Pass::Time, Some(row.repetition);
     /// Service times by operation and size class.
     service_times: ServiceTimes, "service_times.csv", |row| Pass::Latency, None;
     /// Calls that were slow.
@@ -169,6 +169,8 @@ tables! {
     outcomes: Outcome, OUTCOMES, |row| row.pass, Some(row.repetition);
 }
 
+/// The file of the segments of time passes.
+pub(super) const CHUNKS: &str = "chunks.csv";
 /// The file that says which cells were tried.
 pub(super) const OUTCOMES: &str = "cells.csv";
 

@@ -8,6 +8,7 @@ use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
 use crate::report::text::{all_or_ends, list, some};
 use crate::results::{Metric, Sample, Scope};
+use crate::stats::Decision;
 use crate::units::{bytes, count, percent};
 
 /// Questions with their answers, as a list of terms. A question without an answer is left out.
@@ -122,37 +123,36 @@ fn sure(trace_report: &TraceReport) -> String {
     sentences.join(" ")
 }
 
-/// Which allocators' times differ from that of the reference.
+/// Which allocators' times differ from that of the reference, and which are equal.
 fn separable(trace_report: &TraceReport) -> Option<String> {
     let reference = trace_report.reference()?;
     let first = reference.cost?;
     let others = trace_report.allocators().filter(|backend| backend.spec != reference.spec);
-    let (mut apart, mut level) = (Vec::new(), Vec::new());
-    for backend in others {
-        let Some(cost) = backend.cost else { continue };
-        let names = if cost.is_apart_from(&first) { &mut apart } else { &mut level };
+    let (mut apart, mut equal, mut open) = (Vec::new(), Vec::new(), Vec::new());
+    for backend in others.filter(|backend| backend.cost.is_some()) {
+        let comparison = trace_report.compare_time(reference, backend);
+        let is_equal = comparison.is_some_and(|comparison| comparison.decision == Decision::Equal);
+        let names = match trace_report.is_time_apart(reference, backend) {
+            true => &mut apart,
+            false if is_equal => &mut equal,
+            false => &mut open,
+        };
         names.push(backend.name().to_owned());
     }
     let name = reference.name();
-    let clause = |names: &[String], singular: &str, plural: &str| {
+    let clause = |names: &[String], singular: &str, plural: &str, rest: &str| {
         let verb = if names.len() == 1 { singular } else { plural };
         let all = if names.len() > 7 { some(names) } else { list(names) };
-        format!("{all} {verb}")
+        (!names.is_empty()).then(|| format!("{all} {verb} {rest}"))
     };
-    let verdict = match (apart.is_empty(), level.is_empty()) {
-        (true, true) => return None,
-        (false, true) => {
-            format!("the times of {} from that of {name}", clause(&apart, "differs", "differ"))
-        }
-        (true, false) => format!(
-            "the times of {} separable from that of {name}",
-            clause(&level, "is not", "are not")
-        ),
-        (false, false) => format!(
-            "the times of {} from that of {name}; {} separable from it",
-            clause(&apart, "differs", "differ"),
-            clause(&level, "is not", "are not")
-        ),
-    };
-    Some(format!("In {} repetitions, {verdict}.", first.repetitions))
+    let clauses = [
+        clause(&apart, "differs", "differ", &format!("from {name}")),
+        clause(&equal, "is", "are", &format!("equal to {name} within 2 %")),
+        clause(&open, "is", "are", &format!("not separable from {name}")),
+    ];
+    let clauses: Vec<String> = clauses.into_iter().flatten().collect();
+    if clauses.is_empty() {
+        return None;
+    }
+    Some(format!("In time, {}, after {} repetitions.", clauses.join("; "), first.repetitions))
 }

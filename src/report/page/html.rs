@@ -187,6 +187,7 @@ fn trace(number: usize, trace_report: &TraceReport, drawn: &[DrawnPicture]) -> S
     text += &trace_verdicts(name, drawn);
     text += "<div class=\"explorer\"></div>\n<div class=\"tables\">\n<h3>Tables</h3>\n";
     text += &tables::time(trace_report);
+    text += &tables::comparisons(trace_report);
     if let Some(sentence) = trace_report.instructions() {
         text += &format!("<p>{}</p>\n", escape(&sentence));
     }

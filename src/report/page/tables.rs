@@ -2,6 +2,7 @@
 
 use super::markup::{escape, folded, or_dash, table};
 use crate::report::chart::retention_table;
+use crate::report::comparison_table::{HEADER, cells_of_trace};
 use crate::report::figures::{
     self, BackendFigures, LatencyDistribution, OPS, PERCENTILES, ResidentFigure, TraceReport,
     WINDOWS, best_by_class, call_text, percentiles, preemptions, seen_text, worst_windows,
@@ -20,7 +21,7 @@ pub fn time(trace_report: &TraceReport) -> String {
         None => "ratio".to_owned(),
     };
     let rows: Vec<Vec<String>> =
-        trace_report.backends.iter().map(|backend| time_row(backend, reference)).collect();
+        trace_report.backends.iter().map(|backend| time_row(trace_report, backend)).collect();
     table(
         "time",
         "Time: nanoseconds per call, harness included (null is the harness itself). With first touch: \
@@ -39,7 +40,18 @@ pub fn time(trace_report: &TraceReport) -> String {
     )
 }
 
-fn time_row(backend: &BackendFigures, reference: Option<&BackendFigures>) -> Vec<String> {
+/// The pairs of backends whose times were compared.
+pub fn comparisons(trace_report: &TraceReport) -> String {
+    table(
+        "comparisons",
+        "Comparisons of time: the first takes so many times as long as the second. Those that are \
+         not decided have half of the interval that another minute would leave",
+        &HEADER,
+        &cells_of_trace(trace_report),
+    )
+}
+
+fn time_row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
     let mut row = vec![backend.name().to_owned(), backend.label.version.clone()];
     let touched = or_dash(backend.first_touch.map(|cost| figure3(cost.middle_ns)));
     let Some(cost) = backend.cost else {
@@ -49,9 +61,11 @@ fn time_row(backend: &BackendFigures, reference: Option<&BackendFigures>) -> Vec
         row.push(touched);
         return row;
     };
+    let reference = trace_report.reference();
     let compared = match reference.and_then(|first| Some((first, first.cost?))) {
         Some((first, first_cost)) if !backend.is_floor() && first_cost.middle_ns > 0.0 => {
-            let is_level = !cost.is_apart_from(&first_cost) && backend.spec != first.spec;
+            let is_level =
+                backend.spec != first.spec && !trace_report.is_time_apart(first, backend);
             let level = if is_level { " (not separable)" } else { "" };
             format!("{}{level}", ratio(cost.middle_ns / first_cost.middle_ns))
         }

@@ -241,6 +241,8 @@ fn manifest(wish: &Wish) -> Manifest {
             .collect(),
         passes: Pass::RECORDED.to_vec(),
         repetitions: wish.repetitions,
+        time_budget: None,
+        further_time: vec![],
         seed: wish.seed,
         settings: facts(&[("jobs", "2"), ("timeout_seconds", "600")]),
         machine: Machine {
