@@ -17,6 +17,7 @@ pub use options::{RunArgs, RunOrder};
 
 use self::progress::ProgressLine;
 use super::load::{FoundTraces, UnreadTraces, load_found, load_within};
+use super::shard::ShardChoice;
 use super::terminal::note;
 use super::{interrupt, specs};
 use crate::bench::{self, RunPlan, Settings, Workloads};
@@ -123,7 +124,9 @@ impl RunArgs {
         }
         let (traces, passes) = (workloads.traces(), self.passes_of(&workloads)?);
         let repetitions = self.repetitions;
-        let plan = RunPlan { traces, backends, absent, passes, repetitions, seed: self.seed };
+        let shard = self.shard.map(ShardChoice::shard).transpose()?;
+        let seed = self.seed;
+        let plan = RunPlan { traces, backends, absent, passes, repetitions, shard, seed };
         let dir = bench::begin_run(claimed, plan, settings).context(folder::NO_FOLDER)?;
         note_clock(settings);
         Ok((dir, workloads, unread))

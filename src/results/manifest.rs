@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::key::{CellKey, Pass};
+use super::shard::Shard;
 
 /// Version of the folder's layout. A reader takes this one and [`OLDEST_FORMAT`], and refuses
 /// others.
@@ -135,6 +136,9 @@ pub struct Manifest {
     pub passes: Vec<Pass>,
     /// Repetitions of each pass but the footprint pass, which is exact and runs once.
     pub repetitions: u32,
+    /// The part of the cells that this run measures; `None` for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// Seed of the order in which timed cells ran.
     pub seed: u64,
     /// Settings by name: `jobs`, `timeout_seconds`, `memory_limit_bytes` …
@@ -167,6 +171,7 @@ impl Manifest {
                 }
             }
         }
+        cells.retain(|cell| self.shard.is_none_or(|shard| shard.contains(cell)));
         cells
     }
 }

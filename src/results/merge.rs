@@ -52,6 +52,8 @@ impl Manifest {
             }
         }
         self.repetitions = self.repetitions.max(other.repetitions);
+        // Shards that are still to come are cells that are missing.
+        self.shard = None;
         Ok(())
     }
 

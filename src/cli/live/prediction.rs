@@ -89,6 +89,7 @@ pub fn predict(
         absent,
         passes: vec![Pass::Footprint, Pass::Touch],
         repetitions: REPETITIONS,
+        shard: None,
         seed: None,
     };
     let claimed = RunDir::claim(&folder.path().join("run"))?;

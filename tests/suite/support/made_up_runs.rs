@@ -240,6 +240,7 @@ fn manifest(wish: &Wish) -> Manifest {
             .collect(),
         passes: Pass::RECORDED.to_vec(),
         repetitions: wish.repetitions,
+        shard: None,
         seed: wish.seed,
         settings: facts(&[("jobs", "2"), ("timeout_seconds", "600")]),
         machine: Machine {
