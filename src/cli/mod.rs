@@ -15,6 +15,7 @@ mod completions;
 mod convert;
 mod error_chain;
 mod exit;
+mod export;
 mod generate;
 mod import;
 mod inspect;

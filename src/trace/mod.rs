@@ -72,7 +72,7 @@ pub use column::all_bits;
 pub use event::{
     ALIGNMENT_LIMIT_BYTES, ArenaEvent, CALLED_FROM, Columns, Domain, Header, Kind, Op, RequestCode,
     Row, RowBatch, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError,
-    TraceReader, TraceWriter, TypeId, advice, frames, innermost,
+    TraceReader, TraceWriter, TypeId, VIA, advice, frames, innermost,
 };
 pub use explained::Explained;
 pub use file_kind::{FileKind, IdentifiedFile, identify};

@@ -150,7 +150,7 @@ fn no_retired_word_is_used() {
 
 #[test]
 fn lines_are_narrow() {
-    let code = ["rs", "py", "toml", "yml", "sh", "md"];
+    let code = ["rs", "py", "toml", "yml", "sh", "md", "js", "css"];
     let is_code = |path: &str| {
         path.rsplit_once('.').is_none_or(|(_, end)| code.contains(&end) || end.contains('/'))
     };

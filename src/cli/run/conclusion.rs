@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::bench::{self, FootprintOverhead};
 use crate::cli::exit::Exit;
-use crate::cli::report::draw;
+use crate::cli::report::{PrivateArgs, draw};
 use crate::cli::terminal::note;
 use crate::results::{Run, Status};
 
@@ -13,7 +13,7 @@ use crate::results::{Run, Status};
 ///
 /// # Errors
 /// When the report cannot be written.
-pub fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
+pub fn conclude(run: &Run, folder: &Path, private: PrivateArgs) -> anyhow::Result<ExitCode> {
     let (missing, failed) = (run.missing().len(), run.failed().len());
     if bench::cancelled() || missing > 0 {
         note(format!(
@@ -34,7 +34,7 @@ pub fn conclude(run: &Run, folder: &Path) -> anyhow::Result<ExitCode> {
         ));
         return Ok(if without_result(run).is_some() { Exit::Failed } else { Exit::Fine }.into());
     }
-    draw(run, folder)?;
+    draw(run, folder, private)?;
     if let Some(overhead) = FootprintOverhead::of(run) {
         note(format!(
             "of the footprint passes' time {:.2} % went into sampling, at most {:.2} % of one, and \
