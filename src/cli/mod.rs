@@ -26,6 +26,8 @@ mod merge;
 mod preload;
 mod record;
 mod recorded_process;
+mod recording_series;
+mod recording_side;
 mod report;
 mod run;
 mod scale;

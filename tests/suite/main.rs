@@ -19,6 +19,7 @@ mod pymalloc_matches_cpython;
 mod pymalloc_state_is_no_larger;
 mod raw_logs_decode;
 mod recorder_sees_every_call;
+mod recordings_are_compared;
 mod reference_pages_match_code;
 mod report_and_inspect_answer;
 mod reports_are_legible;
