@@ -29,6 +29,8 @@ mod check;
 mod cli;
 #[cfg(not(feature = "internals"))]
 mod environment;
+#[cfg(not(feature = "internals"))]
+mod export;
 mod harness;
 #[cfg(not(feature = "internals"))]
 mod live;
@@ -59,6 +61,8 @@ pub mod check;
 pub mod cli;
 #[cfg(feature = "internals")]
 pub mod environment;
+#[cfg(feature = "internals")]
+pub mod export;
 #[cfg(feature = "internals")]
 pub mod live;
 #[cfg(feature = "internals")]

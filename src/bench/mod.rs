@@ -5,6 +5,7 @@
 //! | `session.rs` | runs all cells of a plan; `finish.rs` is its end |
 //! | `begin.rs`, `resume.rs`, `versions.rs` | begins a run; goes on with an unfinished one |
 //! | `plan.rs` | says in which order cells are measured, and which of them together |
+//! | `repetitions.rs` | goes on with the time pass until its comparisons are decided |
 //! | `batch.rs` | measures cells together; `validate.rs` compares their figures with the trace |
 //! | `time_slices.rs` | runs the timed children of a trace in time slices |
 //! | `interference.rs` | says how many batches run side by side |
@@ -85,6 +86,7 @@ mod preflight;
 mod protocol;
 mod race;
 mod ratios;
+mod repetitions;
 mod resume;
 mod run_instructions;
 mod session;

@@ -3,11 +3,11 @@
 
 use crate::program::AllocationSites;
 use crate::replay::{
-    ClassRounding, EMPTY, Footprint, HeapMap, HeapSample, Level, NOWHERE, PageView,
+    ClassRounding, EMPTY, Footprint, HeapContents, HeapMap, HeapSample, Level, NOWHERE, PageView,
 };
 use crate::results::{
-    Attribution, CellKey, Fullness, HeapRow, Metric, Moment, OTHER_SITES, Residency, Rounding, Run,
-    SizeClass,
+    Attribution, CellKey, Fullness, HeapRow, HeapRowContents, LineContents, Metric, Moment,
+    OTHER_SITES, Residency, Rounding, Run, SizeClass,
 };
 
 /// The metrics of pages in use in pieces larger than 4 KiB, in the order of
@@ -85,8 +85,9 @@ fn size_classes(cell: &CellKey, usable: &[u32]) -> Vec<SizeClass> {
     classes
 }
 
-/// Adds the rows of the heap map.
-pub fn add_map(run: &mut Run, cell: &CellKey, map: &HeapMap) {
+/// Adds the rows of the heap map, and what lies in them at the live peak and at the end.
+pub fn add_map(run: &mut Run, cell: &CellKey, sites: &AllocationSites, found: &Footprint) {
+    let map = &found.heap_map;
     let residency = |level: &Level| match *level {
         NOWHERE => Residency::Nowhere,
         EMPTY => Residency::Empty,
@@ -101,6 +102,50 @@ pub fn add_map(run: &mut Run, cell: &CellKey, map: &HeapMap) {
         row_bytes: map.row_bytes,
         cells: HeapRow::encode(&row.levels.iter().map(residency).collect::<Vec<_>>()),
     }));
+    let views = &found.views;
+    let contents = [&views.contents_at_live_peak, &views.contents_at_end];
+    for (moment, contents) in Moment::ALL.into_iter().zip(contents) {
+        run.heap_contents.extend(row_contents(cell, sites, moment, (map, contents)));
+    }
+}
+
+/// What lies in each row of a map at a moment.
+fn row_contents(
+    cell: &CellKey,
+    sites: &AllocationSites,
+    moment: Moment,
+    (map, contents): (&HeapMap, &HeapContents),
+) -> Vec<HeapRowContents> {
+    let rows = map.rows.iter().enumerate().filter_map(|(at, row)| {
+        let found = contents.of_row(row.first_piece, map.row_bytes);
+        if found.resident_bytes == 0 && found.sites.is_empty() {
+            return None;
+        }
+        let mut lines: Vec<LineContents> = found
+            .sites
+            .iter()
+            .filter(|_| !sites.is_empty())
+            .map(|(site, contents)| {
+                let name = sites.name(*site).to_owned();
+                LineContents(name, contents.live_blocks, contents.live_bytes)
+            })
+            .collect();
+        lines.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.0.cmp(&b.0)));
+        lines.truncate(HeapRowContents::LINES_MAX);
+        Some(HeapRowContents {
+            trace: cell.trace.clone(),
+            backend: cell.backend.clone(),
+            repetition: cell.repetition,
+            moment,
+            row: at as u32,
+            resident_bytes: found.resident_bytes,
+            pages_in_use_bytes: found.pages_in_use_bytes,
+            live_blocks: found.sites.values().map(|site| site.live_blocks).sum(),
+            live_bytes: found.sites.values().map(|site| site.live_bytes).sum(),
+            lines: HeapRowContents::encode(&lines),
+        })
+    });
+    rows.collect()
 }
 
 /// The lines, those with most free space charged to them first. Lines that are small in every

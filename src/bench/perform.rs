@@ -328,7 +328,7 @@ fn measure(
             rows.footprint(&outline, &found, backend.as_ref());
             if backend.backs_memory() {
                 page_rows::add(&mut rows.run, &task.cell, &sites, &found);
-                page_rows::add_map(&mut rows.run, &task.cell, &found.heap_map);
+                page_rows::add_map(&mut rows.run, &task.cell, &sites, &found);
             }
             thread_rows::add(&mut rows.run, &task.cell, &found.history, backend.backs_memory());
             if let Some(arenas) = &found.end_of_life.arenas {

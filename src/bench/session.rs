@@ -12,6 +12,7 @@ use super::finish::finish;
 use super::interference::{Disturbance, side_by_side};
 use super::machine::processors;
 use super::plan::{TraceDemand, batches, order};
+use super::repetitions::go_on_until_decided;
 use super::settings::Settings;
 use super::worker::cancelled;
 use super::workload::Workloads;
@@ -21,6 +22,8 @@ use crate::results::{CellKey, Outcome, Pass, Run, RunDir};
 pub trait Progress: Sync {
     /// A cell is done; `weight` is its share of the work, in calls.
     fn done(&self, outcome: &Outcome, weight: u64);
+    /// So much further work came into the plan.
+    fn more(&self, _weight: u64) {}
     /// Something that a person would want to know.
     fn note(&self, _text: String) {}
 }
@@ -55,6 +58,11 @@ pub fn run(
     if !timed.is_empty() && !cancelled() {
         let jobs = batches_at_once(dir, workloads, settings, progress)?;
         stage(dir, &timed, jobs)?;
+        go_on_until_decided(dir, jobs, &|dir, cells| {
+            let weights = cells.iter().filter_map(|cell| workloads.get(&cell.trace));
+            progress.more(weights.map(|workload| workload.calls() as u64).sum());
+            stage(dir, cells, jobs)
+        })?;
     }
     threads(settings.jobs)?.install(|| finish(dir, workloads, settings))
 }

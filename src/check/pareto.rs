@@ -2,16 +2,11 @@
 //! needs less memory and is not separably slower, or needs as much memory and is separably faster.
 //! The Pareto set is what no other backend dominates.
 //!
-//! The times of one repetition were measured in an interleaved batch, so times are compared within
-//! a repetition. They are separable if they differ by more than 2 % the same way in every
-//! repetition, with high confidence. Builds of the same source differ by up to 2 %.
+//! Times are compared as a run compares them (`results/time_evidence.rs`).
 
-use std::cmp::Ordering;
+use crate::results::BackendTimes;
+use crate::stats::{Decision, LookPlan, TimeComparison};
 
-use crate::stats;
-
-/// Times that differ by a smaller share in any repetition are not separable.
-const TIME_MARGIN: f64 = 0.02;
 /// Memory that differs by a smaller share is the same.
 const MEMORY_MARGIN: f64 = 0.05;
 /// The same where the memory of one of the two varies between runs.
@@ -26,25 +21,24 @@ pub struct BackendCost {
     pub memory_bytes: f64,
     /// Whether the memory varies between runs.
     pub is_varying: bool,
-    /// Nanoseconds a call, repetition by repetition.
-    pub times_ns: Vec<f64>,
+    /// Its time passes.
+    pub times: BackendTimes,
+    /// How often they were looked at.
+    pub looks: LookPlan,
     /// Nanoseconds a call, as the table of the run has it.
     pub median_ns: f64,
 }
 
 impl BackendCost {
-    /// By how much the other takes longer, repetition by repetition: 0.1 is 10 %.
-    pub fn extra_times(&self, other: &BackendCost) -> Vec<f64> {
-        self.times_ns.iter().zip(&other.times_ns).map(|(own, other)| other / own - 1.0).collect()
+    /// The time of the other against this one's; `None` without a repetition in common.
+    pub fn compare_time(&self, other: &BackendCost) -> Option<TimeComparison> {
+        self.times.compare(&other.times, self.looks)
     }
 
     /// Whether it is faster than the other with high confidence.
     pub fn is_separably_faster(&self, other: &BackendCost) -> bool {
-        let ratios: Vec<f64> = self.extra_times(other).iter().map(|share| share + 1.0).collect();
-        match stats::longer(&ratios, TIME_MARGIN) {
-            Some(found) => found == Ordering::Greater,
-            None => ratios.iter().all(|ratio| *ratio > 1.0 + TIME_MARGIN),
-        }
+        let comparison = self.compare_time(other);
+        comparison.is_some_and(|comparison| comparison.decision == Decision::Slower)
     }
 
     /// Whether it needs less memory than the other, beyond the margin.
@@ -81,13 +75,18 @@ pub fn best<'a>(costs: impl Iterator<Item = &'a BackendCost>) -> Option<&'a Back
 mod tests {
     use super::*;
 
+    /// The times of eight repetitions lie from the least to the most, in an order of their own where
+    /// the name says so.
     fn cost(name: &str, memory_bytes: f64, least_ns: f64, most_ns: f64) -> BackendCost {
-        // The slow repetition of one is the fast one of the next: separable is only what differs in
-        // each.
         let is_flipped = name.contains("overlapping");
-        let times_ns = if is_flipped { vec![most_ns, least_ns] } else { vec![least_ns, most_ns] };
-        let median_ns = f64::midpoint(least_ns, most_ns);
-        BackendCost { name: name.to_owned(), memory_bytes, is_varying: false, times_ns, median_ns }
+        let mut times = BackendTimes::default();
+        for repetition in 0..8 {
+            let is_least = (repetition % 2 == 0) != is_flipped;
+            times.add(repetition, (1000.0 * if is_least { least_ns } else { most_ns }) as u64);
+        }
+        let (name, median_ns) = (name.to_owned(), f64::midpoint(least_ns, most_ns));
+        let looks = LookPlan::UntilDecided;
+        BackendCost { name, memory_bytes, is_varying: false, times, looks, median_ns }
     }
 
     #[test]

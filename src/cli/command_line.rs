@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use super::error_chain::exit_code;
 use super::{
-    backends, calibrate, check, completions, convert, generate, import, inspect, live, merge,
-    record, report, run, scale, selftest, sweep, verify, whatif, worker,
+    backends, calibrate, check, completions, convert, export, generate, import, inspect, live,
+    manual, merge, record, report, run, scale, selftest, sweep, traces, verify, whatif, worker,
 };
 use crate::replay::SharedHeap;
 
@@ -39,6 +39,7 @@ enum Verb {
     Scale(scale::ScaleArgs),
     Live(live::LiveArgs),
     Report(report::ReportArgs),
+    Export(export::ExportArgs),
     Check(check::CheckArgs),
     Selftest(selftest::SelftestArgs),
     Calibrate(calibrate::CalibrateArgs),
@@ -47,8 +48,10 @@ enum Verb {
     Whatif(whatif::WhatifArgs),
     Convert(convert::ConvertArgs),
     Generate(generate::GenerateArgs),
+    Traces(traces::TracesArgs),
     Backends(backends::BackendsArgs),
     Completions(completions::CompletionsArgs),
+    Man(manual::ManArgs),
     /// Do one job of a run in a child process; heaplay itself starts it
     #[command(hide = true)]
     Worker,
@@ -79,6 +82,7 @@ impl Cli {
             Verb::Scale(args) => args.run(),
             Verb::Live(args) => args.run(),
             Verb::Report(args) => args.run(),
+            Verb::Export(args) => args.run(),
             Verb::Check(args) => args.run(),
             Verb::Selftest(args) => args.run(),
             Verb::Calibrate(args) => args.run(),
@@ -87,8 +91,10 @@ impl Cli {
             Verb::Whatif(args) => args.run(),
             Verb::Convert(args) => args.run(),
             Verb::Generate(args) => args.run(),
+            Verb::Traces(args) => args.run(),
             Verb::Backends(args) => args.run(),
             Verb::Completions(args) => args.run::<Cli>(),
+            Verb::Man(args) => args.run::<Cli>(),
             Verb::Worker => Ok(worker::serve()),
         }
     }

@@ -1,4 +1,4 @@
-//! Verb `convert`: copies a trace into another format.
+//! Verb `convert`: copies a trace into another format, on request without its names.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::terminal::note;
-use crate::trace;
+use crate::trace::{self, Anonymous};
 
 /// Convert a trace between CSV and the binary form; the extension of OUT chooses
 #[derive(clap::Args)]
@@ -18,6 +18,10 @@ pub struct ConvertArgs {
     /// Save the whole parts of a file that was cut off
     #[arg(long)]
     salvage: bool,
+    /// Replace names by numbers, for publication: files, lines, functions, types, marks. Names of
+    /// threads and most facts are left out. Sizes, times and the order of calls stay
+    #[arg(long)]
+    anonymise: bool,
 }
 
 impl ConvertArgs {
@@ -34,6 +38,13 @@ impl ConvertArgs {
         } else {
             trace::open(&self.input)?
         };
+        if self.anonymise {
+            let anonymous = Anonymous::new(reader);
+            if !anonymous.left_out().is_empty() {
+                note(format!("left out: {}", anonymous.left_out().join(", ")));
+            }
+            reader = Box::new(anonymous);
+        }
         let rows = trace::copy(reader.as_mut(), &self.out)?;
         for warning in reader.warnings() {
             note(warning);

@@ -22,6 +22,7 @@ use super::children::ChildArgs;
 use super::exit::Exit;
 use super::interrupt;
 use super::preload::{Library, OBSERVER};
+use super::python_file::InterpreterArgs;
 use super::record::cannot_start;
 use super::record::limits::RecordedDomains;
 use super::record::program::{self, ProgramKind};
@@ -62,8 +63,8 @@ pub struct LiveArgs {
         value_parser = clap::value_parser!(u16).range(1..=1000)
     )]
     rounds: Option<u16>,
-    /// For a program that does not end: run it until it sets this mark (`heaplay.mark("NAME")`, see
-    /// scripts/heaplay.py), and end it with SIGTERM
+    /// For a program that does not end: run it until it sets this mark (`heaplay.mark("NAME")` of
+    /// the Python module), and end it with SIGTERM
     #[arg(long, value_name = "NAME", value_parser = mark_name)]
     until_mark: Option<String>,
     /// For a program that does not end: run it for this time, and end it with SIGTERM
@@ -82,6 +83,8 @@ pub struct LiveArgs {
     seed: Option<u64>,
     #[command(flatten)]
     children: ChildArgs,
+    #[command(flatten)]
+    interpreter: InterpreterArgs,
     /// The program and its arguments, after `--`
     #[arg(
         value_name = "PROGRAM",
@@ -112,8 +115,9 @@ impl LiveArgs {
     /// # Errors
     /// When the program or the trace cannot be used, or the program cannot be run under the first
     /// backend.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub fn run(mut self) -> anyhow::Result<ExitCode> {
         interrupt::install()?;
+        self.program = self.interpreter.with_interpreter(self.program);
         let Some((name, arguments)) = self.program.split_first() else {
             bail!("no program was given");
         };

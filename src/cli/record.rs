@@ -30,9 +30,13 @@ use self::newest::{NewestPart, RetainedPart};
 use self::program::{CannotStart, ProgramFile, ProgramKind};
 pub use self::recorder::RecorderArgs;
 use super::preload::{Library, RECORDER};
+use super::python_file::{self, InterpreterArgs};
 use crate::environment::LD_PRELOAD;
 use crate::trace::{Creation, Fold, Header, RawLog, RecordingEnding, Survey};
 use crate::units::{plain_bytes, with_commas};
+
+/// Stands for an output that the program names: `app.trace` for `app.py`.
+const NAMED_FOR_PROGRAM: &str = "PROGRAM.trace";
 
 /// Records every allocation of a program, from its start: any dynamically linked program, and of a
 /// Python (CPython 3.7 and later) also its allocation domains.
@@ -41,7 +45,7 @@ pub struct RecordArgs {
     /// The trace to write: `.trace` (compact) or `.csv`. Each further process that the program starts
     /// or forks gets a trace beside it, with the process id in the name; of a Python, only further
     /// Pythons and forks
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", default_value = NAMED_FOR_PROGRAM)]
     output: PathBuf,
     #[command(flatten)]
     limits: LimitArgs,
@@ -83,6 +87,8 @@ pub struct RecordArgs {
         conflicts_with_all = ["program", "recover", "any_program"]
     )]
     attach: Option<u32>,
+    #[command(flatten)]
+    interpreter: InterpreterArgs,
     /// The program and its arguments, best after `--`: python app.py …, or ./server …
     #[arg(
         value_name = "PROGRAM",
@@ -98,7 +104,11 @@ impl RecordArgs {
     ///
     /// # Errors
     /// When the recording cannot be made.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub fn run(mut self) -> anyhow::Result<ExitCode> {
+        self.program = self.interpreter.with_interpreter(self.program);
+        if self.output == Path::new(NAMED_FOR_PROGRAM) {
+            self.output = python_file::trace_of(&self.program)?;
+        }
         if let Some(count) = self.repeat {
             return self.record_series(count);
         }

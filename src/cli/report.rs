@@ -17,6 +17,17 @@ pub struct ReportArgs {
     /// Where the pictures go [default: into the run folder]
     #[arg(short, long)]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    private: PrivateArgs,
+}
+
+/// What a report leaves out.
+#[derive(clap::Args, Clone, Copy, Default)]
+pub struct PrivateArgs {
+    /// Leave source lines, command lines, paths of traces and names of threads out of the report. The
+    /// tables of the run folder have them all the same: pass on the page and the pictures only
+    #[arg(long = "private")]
+    is_private: bool,
 }
 
 impl ReportArgs {
@@ -26,23 +37,22 @@ impl ReportArgs {
     /// A folder that is no run, or pictures that cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let run = Run::load(&self.run)?;
-        draw(&run, self.out.as_deref().unwrap_or(&self.run))?;
+        draw(&run, self.out.as_deref().unwrap_or(&self.run), self.private)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Draws `run` into `folder`, prints the summary and the path of the page.
+/// Draws `run` into `folder` without what is private, prints the summary and the path of the page.
 ///
 /// # Errors
 /// When a picture or standard output cannot be written.
-pub fn draw(run: &Run, folder: &Path) -> anyhow::Result<()> {
-    let files = report::render(run, folder)
-        .context("the report could not be written; the record is whole")?;
-    print(&report::summary(run))?;
-    note(format!(
-        "{} pictures; open {}",
-        files.len().saturating_sub(1),
-        folder.join("index.html").display()
-    ));
-    Ok(())
+pub fn draw(run: &Run, folder: &Path, private: PrivateArgs) -> anyhow::Result<()> {
+    let shortened = private.is_private.then(|| report::without_private(run.clone()));
+    let run = shortened.as_ref().unwrap_or(run);
+    const NOT_WRITTEN: &str = "the report could not be written; the record is whole";
+    let (page, pictures) = report::render_page(run, folder).context(NOT_WRITTEN)?;
+    let printed = print(&report::summary(run));
+    note(format!("open {}; its {} pictures follow", page.display(), pictures.count()));
+    pictures.draw().context(NOT_WRITTEN)?;
+    printed
 }

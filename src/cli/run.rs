@@ -13,10 +13,11 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 pub use conclusion::conclude;
-pub use options::{RunArgs, RunOrder};
+pub use options::{RunArgs, RunOrder, parse_seconds};
 
 use self::progress::ProgressLine;
 use super::load::{FoundTraces, UnreadTraces, load_found, load_within};
+use super::shard::ShardChoice;
 use super::terminal::note;
 use super::{interrupt, specs};
 use crate::bench::{self, RunPlan, Settings, Workloads};
@@ -30,7 +31,7 @@ impl RunArgs {
     /// What could not be done. The cells measured before stay in the folder.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (run, folder, unread) = self.measure()?;
-        unread.conclude(conclude(&run, &folder)?)
+        unread.conclude(conclude(&run, &folder, self.private)?)
     }
 
     /// Runs, or finishes a run, and leaves the record. Returns it with its folder, and the files that
@@ -122,8 +123,13 @@ impl RunArgs {
             );
         }
         let (traces, passes) = (workloads.traces(), self.passes_of(&workloads)?);
-        let repetitions = self.repetitions;
-        let plan = RunPlan { traces, backends, absent, passes, repetitions, seed: self.seed };
+        let shard = self.shard.map(ShardChoice::shard).transpose()?;
+        let (repetitions, time_budget) = self.repetitions_and_budget();
+        // No shard sees all repetitions of a comparison, so their number is fixed.
+        let time_budget = time_budget.filter(|_| shard.is_none());
+        let seed = self.seed;
+        let plan =
+            RunPlan { traces, backends, absent, passes, repetitions, time_budget, shard, seed };
         let dir = bench::begin_run(claimed, plan, settings).context(folder::NO_FOLDER)?;
         note_clock(settings);
         Ok((dir, workloads, unread))

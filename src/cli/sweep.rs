@@ -8,14 +8,15 @@ mod advice;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 
 use super::children::ChildArgs;
-use super::run::RunArgs;
+use super::run::{RunArgs, parse_seconds};
 use super::terminal::print;
 use crate::bench::expand_grid;
-use crate::results::{Metric, Pass};
+use crate::results::{ComparedBackends, Metric, Pass};
 
 /// Run a grid of settings and say which of them pay, with the line for a Dockerfile
 #[derive(clap::Args)]
@@ -30,15 +31,19 @@ pub struct SweepArgs {
     /// The memory that counts: at exit, at its peak, or averaged over the bytes requested
     #[arg(long, value_enum, default_value_t = MemoryArg::Exit)]
     memory: MemoryArg,
-    /// Repetitions of the time pass
+    /// Repetitions of the time pass [default: as many as needed, until each variant is separable from
+    /// its allocator, or is equal within 2 %, or the budget is spent]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..=255))]
+    repetitions: Option<u32>,
+    /// Seconds for the repetitions of the time pass beyond the first 5, such as 60 or 60s
     #[arg(
-        short,
         long,
-        value_name = "N",
-        default_value_t = 7,
-        value_parser = clap::value_parser!(u32).range(5..=255)
+        value_name = "SECONDS",
+        default_value = "60",
+        value_parser = parse_seconds,
+        conflicts_with = "repetitions"
     )]
-    repetitions: u32,
+    budget: Duration,
     /// The run folder [default: reports/DATE-TIME]
     #[arg(short, long, value_name = "RUN")]
     out: Option<PathBuf>,
@@ -74,12 +79,14 @@ impl SweepArgs {
             backends: grid.into_iter().map(String::from).collect(),
             passes: vec![Pass::Footprint, Pass::Time],
             repetitions: self.repetitions,
+            budget: self.budget,
+            compared: ComparedBackends::Settings,
             out: self.out,
             children: self.children,
             ..RunArgs::default()
         };
         let (run, folder, unread) = args.measure()?;
-        let code = super::run::conclude(&run, &folder)?;
+        let code = super::run::conclude(&run, &folder, args.private)?;
         if run.missing().is_empty() {
             print(&advice::advice(&run, metric, memory))?;
         }

@@ -1,89 +1,25 @@
 //! Decides from interleaved rounds whether one of two backends needs more processor time.
 //!
-//! A figure is ln(candidate / base) of one round. One looks at the rounds at the numbers of
-//! [`LOOKS`], and the looks share the allowed error. So going on until a difference is clear does not
-//! make a false one more likely.
+//! A figure is ln(candidate / base) of one round. `stats/comparison.rs` has the rule.
 
-use crate::stats::{Estimate, LOOKS, error_of_look, look_after};
+use crate::stats::{ComparisonRule, LookPlan, TimeComparison};
 
 /// The error probability of calling equal backends different, over all looks and all pairs of a run.
 const ERROR: f64 = 0.01;
-/// The error probability of calling two equal within [`EQUAL`], at one look.
-const ERROR_OF_EQUAL: f64 = 0.01;
-/// Two within this share of each other are equal.
-pub const EQUAL: f64 = 0.02;
-
-/// What the rounds so far say of a candidate against the base.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It needs more processor time.
-    Slower,
-    /// It needs less.
-    Faster,
-    /// The two are within 2 % of each other.
-    Equal,
-    /// The rounds do not tell yet.
-    Open,
-}
-
-/// The processor time of a candidate against that of the base, as shares: 0.1 is 10 % more.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TimeComparison {
-    /// The trimmed mean over the rounds.
-    pub change: f64,
-    /// The interval in which the change lies but for the error of this look. Infinite where there
-    /// are too few rounds for one.
-    pub lower: f64,
-    /// Its upper end.
-    pub upper: f64,
-    /// What it says.
-    pub decision: Decision,
-}
-
 /// Compares the candidate's processor times with the base's, round by round, if `pairs` candidates
 /// are compared with one base. `None` without a round.
 pub fn compare(base_ns: &[f64], candidate_ns: &[f64], pairs: usize) -> Option<TimeComparison> {
     let logs: Vec<f64> =
         base_ns.iter().zip(candidate_ns).map(|(base, own)| (own / base).ln()).collect();
-    let share = |log: f64| log.exp_m1();
-    let Some(estimate) = Estimate::of(&logs).filter(|_| logs.len() >= LOOKS[0]) else {
-        let change = share(crate::stats::median(&logs)?);
-        let (lower, upper) = (f64::NEG_INFINITY, f64::INFINITY);
-        return Some(TimeComparison { change, lower, upper, decision: Decision::Open });
-    };
-    // To either side, and for each pair.
-    let error = error_of_look(ERROR / 2.0 / pairs.max(1) as f64, logs.len());
-    let (lower, upper) = (share(estimate.lower(error)), share(estimate.upper(error)));
-    let narrow = [estimate.lower(ERROR_OF_EQUAL), estimate.upper(ERROR_OF_EQUAL)].map(share);
-    let is_equal = narrow[0] > -EQUAL && narrow[1] < EQUAL;
-    let decision = if lower > 0.0 {
-        Decision::Slower
-    } else if upper < 0.0 {
-        Decision::Faster
-    } else if is_equal {
-        Decision::Equal
-    } else {
-        Decision::Open
-    };
-    // The interval is the one by which it was decided.
-    let [lower, upper] = if decision == Decision::Equal { narrow } else { [lower, upper] };
-    Some(TimeComparison { change: share(estimate.mean), lower, upper, decision })
-}
-
-/// Whether one looks after so many rounds.
-pub(super) fn is_look(rounds: usize) -> bool {
-    LOOKS.contains(&rounds)
-}
-
-/// Whether further rounds would be looked at.
-pub(super) fn has_further_look(rounds: usize) -> bool {
-    look_after(rounds).is_some()
+    let error = ERROR / pairs.max(1) as f64;
+    let looks = LookPlan::UntilDecided;
+    TimeComparison::of(&logs, &ComparisonRule { error, least_change: 0.0, looks })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::Random;
+    use crate::stats::{Decision, Random, is_look};
 
     /// Rounds until the decision, at most `most`: processor times that spread by `spread`, one round
     /// in ten disturbed by up to a quarter, with the candidate `change` slower.

@@ -18,7 +18,7 @@ mod program;
 mod read_back;
 mod rounds;
 
-pub use decision::{Decision, TimeComparison, compare};
+pub use decision::compare;
 pub use deployment::{Deployment, NotDeployable, sets_allocator};
 pub use observation::{LoadedAllocator, MarkReading, Observation};
 pub use program::{LiveError, LiveProgram, Until};

@@ -8,13 +8,13 @@ use std::ops::ControlFlow;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use super::decision::{Decision, compare, has_further_look, is_look};
+use super::decision::compare;
 use super::deployment::Deployment;
 use super::observation::Observation;
 use super::outputs::{NAMES, first_difference, last_lines};
 use super::program::{LiveError, LiveProgram, Until};
 use super::read_back::fault;
-use crate::stats::Random;
+use crate::stats::{Decision, Random, has_further_look, is_look};
 
 /// Wall time that a run may take beyond that of the first, and how many times the first.
 const SPARE: Duration = Duration::from_secs(60);

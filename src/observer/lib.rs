@@ -40,7 +40,7 @@ extern "C" fn destruct() {
     process::end(page::end::EXIT);
 }
 
-/// Notes that a phase of the program begins. `scripts/heaplay.py` calls this function by name.
+/// Notes that a phase of the program begins. `python/heaplay/__init__.py` calls this function by name.
 ///
 /// # Safety
 /// `name` is null or a C string.
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn heaplay_mark(name: *const c_char) {
     }
 }
 
-/// Records nothing: `scripts/heaplay.py` looks for a recorder under this name.
+/// Records nothing: `python/heaplay/__init__.py` looks for a recorder under this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn heaplay_record(
     _base: *const c_char,

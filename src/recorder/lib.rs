@@ -12,7 +12,7 @@
 //! stay set, so Python programs that the program starts are recorded, too.
 //!
 //! A program that runs already can load the library late. Then the library does nothing until the
-//! program calls `heaplay_record` (`scripts/heaplay.py`).
+//! program calls `heaplay_record` (`python/heaplay/__init__.py`).
 #![allow(
     unsafe_code,
     reason = "loaded into a C program: its hooks, its threads and its memory are all behind C calls"
@@ -168,7 +168,7 @@ fn stop_root(order: &Order<'_>) {
     }
 }
 
-/// Notes that a phase of the program begins. `scripts/heaplay.py` calls this function by name.
+/// Notes that a phase of the program begins. `python/heaplay/__init__.py` calls this function by name.
 ///
 /// # Safety
 /// `name` is null or a C string.

@@ -9,6 +9,9 @@ pub const SUMMARY_CSV: &str = "summary.csv";
 /// The summary of the terminal, as Markdown.
 pub const SUMMARY_MARKDOWN: &str = "summary.md";
 
+/// The pairs of backends whose times were compared.
+pub const COMPARISONS_CSV: &str = "comparisons.csv";
+
 /// Every percentile, by operation and size class.
 pub const PERCENTILES_CSV: &str = "percentiles.csv";
 

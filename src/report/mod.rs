@@ -11,12 +11,14 @@ pub mod chart;
 pub mod figures;
 pub mod picture;
 
+mod comparison_table;
 mod error;
 mod files;
 mod markdown;
 mod page;
 mod palette;
 mod percentiles_table;
+mod private;
 mod render;
 mod scorecard_table;
 mod terminal;
@@ -32,6 +34,11 @@ pub use figures::{
 };
 pub use palette::Colour;
 pub use picture::{Canvas, HEIGHT, Label, Picture, WIDTH, draw};
-pub use render::{render, render_arenas, render_effects, render_scaling, render_trace};
+pub use private::without_private;
+pub use render::{
+    PendingPictures, render_arenas, render_effects, render_page, render_scaling, render_trace,
+};
+#[cfg(feature = "internals")]
+pub use render::{page, render};
 pub use terminal::summary;
 pub use text::synthesised;

@@ -8,11 +8,13 @@ use rayon::prelude::*;
 use super::chart::{CHARTS, Chart, ChartKind, TRACE_CHARTS, arenas, effect, scaling, scorecard};
 use super::error::ReportError;
 use super::figures::{ArenaMap, Effect, ScalingFigures, TraceReport, TraceShape};
-use super::files::{PAGE, PERCENTILES_CSV, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
+use super::files::{
+    COMPARISONS_CSV, PAGE, PERCENTILES_CSV, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name,
+};
 use super::page::{self, DrawnPicture};
 use super::picture::draw;
 use super::terminal::summary;
-use super::{percentiles_table, scorecard_table};
+use super::{comparison_table, percentiles_table, scorecard_table};
 use crate::results::Run;
 
 /// Draws every chart of every trace into `folder`, with the page, the scorecard and every
@@ -20,10 +22,24 @@ use crate::results::Run;
 ///
 /// # Errors
 /// When a file cannot be written.
+#[cfg(feature = "internals")]
 pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let (page, pictures) = render_page(run, folder)?;
+    let drawn = pictures.draw()?;
+    Ok(std::iter::once(page).chain(drawn).collect())
+}
+
+/// Writes the page and the tables into `folder`: the page can be opened at once. Gives it, and the
+/// pictures that it names, which are still to be drawn.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn render_page(run: &Run, folder: &Path) -> Result<(PathBuf, PendingPictures), ReportError> {
     create(folder)?;
     let trace_reports = TraceReport::all(run);
-    let drawn = pictures(&trace_reports, folder)?;
+    let charts = describe(&trace_reports);
+    let path = folder.join(PAGE);
+    write(&path, page::html(run, &trace_reports, &titles(&charts)).as_bytes())?;
     let table = |name: &str, table: Result<Vec<u8>, csv::Error>| {
         let path = folder.join(name);
         match table {
@@ -32,42 +48,77 @@ pub fn render(run: &Run, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
         }
     };
     table(SUMMARY_CSV, scorecard_table::csv(&trace_reports))?;
+    table(COMPARISONS_CSV, comparison_table::csv(&trace_reports))?;
     write(&folder.join(SUMMARY_MARKDOWN), summary(run).as_bytes())?;
     if !run.latencies.is_empty() {
         table(PERCENTILES_CSV, percentiles_table::csv(&trace_reports))?;
     }
-    let page = folder.join(PAGE);
-    write(&page, page::html(run, &trace_reports, &drawn).as_bytes())?;
-    let pictures = drawn.iter().map(|picture| folder.join(&picture.file));
-    Ok(std::iter::once(page).chain(pictures).collect())
+    Ok((path, PendingPictures { folder: folder.to_owned(), charts }))
 }
 
-/// Draws the scorecard, then every chart of every trace, in the order of the page.
-fn pictures(
-    trace_reports: &[TraceReport],
-    folder: &Path,
-) -> Result<Vec<DrawnPicture>, ReportError> {
+/// The page of a run by itself. No picture is drawn.
+#[cfg(feature = "internals")]
+pub fn page(run: &Run) -> String {
+    let trace_reports = TraceReport::all(run);
+    page::html(run, &trace_reports, &titles(&describe(&trace_reports)))
+}
+
+/// A chart and the file of its picture.
+type NamedChart = (String, Chart);
+
+/// The pictures of a report that are still to be drawn.
+pub struct PendingPictures {
+    folder: PathBuf,
+    charts: Vec<NamedChart>,
+}
+
+impl PendingPictures {
+    /// The number of pictures.
+    pub fn count(&self) -> usize {
+        self.charts.len()
+    }
+
+    /// Draws them; gives the files, in the order of the page.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn draw(&self) -> Result<Vec<PathBuf>, ReportError> {
+        let draw_one = |(file, chart): &NamedChart| {
+            let path = self.folder.join(file);
+            write_picture(&path, chart)?;
+            Ok(path)
+        };
+        self.charts.par_iter().map(draw_one).collect()
+    }
+}
+
+/// Describes the scorecard, then every chart of every trace, in the order of the page.
+fn describe(trace_reports: &[TraceReport]) -> Vec<NamedChart> {
     let charts = trace_reports
         .iter()
         .flat_map(|trace_report| CHARTS.iter().map(move |kind| Some((trace_report, kind))));
     let jobs: Vec<Option<(&TraceReport, &ChartKind)>> =
         std::iter::once(None).chain(charts).collect();
-    let drawn: Vec<Option<DrawnPicture>> = jobs
+    let described: Vec<Option<NamedChart>> = jobs
         .par_iter()
-        .map(|job| {
-            let (file, chart) = match job {
-                None => (SUMMARY.to_owned(), scorecard(trace_reports)),
-                Some((trace_report, kind)) => (
-                    picture_name(&trace_report.trace.name, kind.about.name),
-                    kind.describe(trace_report),
-                ),
-            };
-            let Some(chart) = chart else { return Ok(None) };
-            let title = write_picture(&folder.join(&file), &chart)?;
-            Ok(Some(DrawnPicture { file, title }))
+        .map(|job| match job {
+            None => Some((SUMMARY.to_owned(), scorecard(trace_reports)?)),
+            Some((trace_report, kind)) => {
+                let file = picture_name(&trace_report.trace.name, kind.about.name);
+                Some((file, kind.describe(trace_report)?))
+            }
         })
-        .collect::<Result<_, ReportError>>()?;
-    Ok(drawn.into_iter().flatten().collect())
+        .collect();
+    described.into_iter().flatten().collect()
+}
+
+/// What the page says of each picture.
+fn titles(charts: &[NamedChart]) -> Vec<DrawnPicture> {
+    let title = |(file, chart): &NamedChart| DrawnPicture {
+        file: file.clone(),
+        title: chart.caption().title.clone(),
+    };
+    charts.iter().map(title).collect()
 }
 
 /// Draws the pictures of a trace by itself into `folder`; gives the files.
@@ -157,13 +208,12 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     fs::write(path, bytes).map_err(|source| ReportError::Io { path: path.to_owned(), source })
 }
 
-/// Draws a chart into a file; gives its title.
-fn write_picture(path: &Path, chart: &Chart) -> Result<String, ReportError> {
+/// Draws a chart into a file.
+fn write_picture(path: &Path, chart: &Chart) -> Result<(), ReportError> {
     let picture = draw(chart);
     let bytes = picture
         .canvas
         .png()
         .map_err(|source| ReportError::Picture { path: path.to_owned(), source })?;
-    write(path, &bytes)?;
-    Ok(picture.title)
+    write(path, &bytes)
 }

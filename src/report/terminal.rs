@@ -1,6 +1,7 @@
 //! The summary as tables for the terminal, in Markdown, so that it can be pasted into a discussion.
 
 use super::chart::placement;
+use super::comparison_table::comparisons;
 use super::figures::{
     BackendFigures, ResidentFigure, TraceReport, WINDOWS, call_text, seen_text, short_site,
     slow_calls, worst_windows,
@@ -63,6 +64,10 @@ pub fn summary(run: &Run) -> String {
         text += &means;
         text += "\n";
     }
+    if let Some(comparisons) = comparisons(&trace_reports) {
+        text += &comparisons;
+        text += "\n";
+    }
     text += &troubles(run);
     text
 }
@@ -86,10 +91,8 @@ fn is_inseparable(trace_report: &TraceReport, backend: &BackendFigures) -> bool 
     let Some(first) = trace_report.reference().filter(|first| first.spec != backend.spec) else {
         return false;
     };
-    match (backend.cost, first.cost) {
-        (Some(cost), Some(first)) => !backend.is_floor() && !cost.is_apart_from(&first),
-        _ => false,
-    }
+    let is_timed = backend.cost.is_some() && first.cost.is_some();
+    is_timed && !backend.is_floor() && !trace_report.is_time_apart(first, backend)
 }
 
 /// What the brackets of ratios mean, where there are some.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::key::{CellKey, Pass};
+use super::shard::Shard;
+use super::time_evidence::ComparedBackends;
 
 /// Version of the folder's layout. A reader takes this one and [`OLDEST_FORMAT`], and refuses
 /// others.
@@ -118,6 +120,28 @@ pub struct Machine {
     pub facts: BTreeMap<String, String>,
 }
 
+/// How long the time pass goes on beyond [`Manifest::repetitions`], until its comparisons are decided.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimeBudget {
+    /// Wall seconds for all further repetitions.
+    pub seconds: f64,
+    /// What is compared.
+    pub compared: ComparedBackends,
+}
+
+/// Further repetitions of the time pass of a trace. They came into the plan while the run went on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FurtherRepetitions {
+    /// The trace's name.
+    pub trace: String,
+    /// The backends whose comparisons were open then, as specs.
+    pub backends: Vec<String>,
+    /// The first of the repetitions.
+    pub from: u32,
+    /// One more than the last.
+    pub to: u32,
+}
+
 /// What a run was to do and on what.
 #[derive(Default, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -135,6 +159,15 @@ pub struct Manifest {
     pub passes: Vec<Pass>,
     /// Repetitions of each pass but the footprint pass, which is exact and runs once.
     pub repetitions: u32,
+    /// How long the time pass may go on beyond that; `None` where the number is fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_budget: Option<TimeBudget>,
+    /// The further repetitions, in the order in which they came into the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_time: Vec<FurtherRepetitions>,
+    /// The part of the cells that this run measures; `None` for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// Seed of the order in which timed cells ran.
     pub seed: u64,
     /// Settings by name: `jobs`, `timeout_seconds`, `memory_limit_bytes` …
@@ -165,6 +198,18 @@ impl Manifest {
                         });
                     }
                 }
+            }
+        }
+        cells.retain(|cell| self.shard.is_none_or(|shard| shard.contains(cell)));
+        // At the end, because the place of a cell in the plan is its number in the folder.
+        for further in &self.further_time {
+            for repetition in further.from..further.to {
+                cells.extend(further.backends.iter().map(|backend| CellKey {
+                    trace: further.trace.clone(),
+                    backend: backend.clone(),
+                    pass: Pass::Time,
+                    repetition,
+                }));
             }
         }
         cells

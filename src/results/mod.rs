@@ -14,6 +14,7 @@
 //! | `size_classes.csv` | [`SizeClass`]: usable bytes by size of the request |
 //! | `attribution.csv` | [`Attribution`]: which line retains how much |
 //! | `heap_map.csv` | [`HeapRow`]: where the heap is resident, and how full, over the replay |
+//! | `heap_contents.csv` | [`HeapRowContents`]: what lies in each row of the heap map at two moments |
 //! | `threads.csv` | [`ThreadRow`]: the threads of the trace, and what each left at the end |
 //! | `thread_activity.csv` | [`ThreadActivity`]: calls and live bytes of threads over the trace |
 //! | `thread_frees.csv` | [`ThreadFrees`]: blocks by allocating and by ending thread |
@@ -29,6 +30,7 @@
 mod date;
 mod error;
 mod file;
+mod heap_contents;
 mod judge;
 mod key;
 mod latency_log;
@@ -38,23 +40,27 @@ mod metric;
 mod run;
 mod run_dir;
 mod seal;
+mod shard;
 mod tables;
 mod tail;
 mod thread_tables;
+mod time_evidence;
 
 pub use date::civil_date;
 pub use error::RecordError;
+pub use heap_contents::{HeapRowContents, LineContents};
 pub use judge::{
     CellLabel, Judge, PairJudge, PairRatio, PairRecord, RepeatedRuns, Step, TimedMeasure, TrialRun,
 };
 pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{
-    BackendEntry, FORMAT, Machine, Manifest, NamedThread, OLDEST_FORMAT, ProcessEntry,
-    ProcessMemory, ProgramMark, TraceEntry,
+    BackendEntry, FORMAT, FurtherRepetitions, Machine, Manifest, NamedThread, OLDEST_FORMAT,
+    ProcessEntry, ProcessMemory, ProgramMark, TimeBudget, TraceEntry,
 };
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;
 pub use run_dir::{CellDir, NewRunDir, RunDir};
+pub use shard::Shard;
 pub use tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
     Residency, Rounding, Sample, SizeClass, Status, WhatIf,
@@ -62,4 +68,7 @@ pub use tables::{
 pub use tail::{LatencyRow, ServiceTimes, SlowCall, service_class};
 pub use thread_tables::{
     ArenaRow, ThreadActivity, ThreadFrees, ThreadRow, decode_numbers, encode_numbers,
+};
+pub use time_evidence::{
+    BackendTimes, ComparedBackends, ComparedPair, TimeEvidence, compare_over_traces, reference,
 };

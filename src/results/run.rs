@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::error::RecordError;
 use super::file::{read_table, write_table};
+use super::heap_contents::HeapRowContents;
 use super::key::{CellKey, Pass, Scope};
 use super::latency_log;
 use super::manifest::Manifest;
@@ -140,6 +141,9 @@ tables! {
     attributions: Attribution, "attribution.csv", |row| Pass::Footprint, Some(row.repetition);
     /// Residency over the replay.
     heap_map: HeapRow, "heap_map.csv", |row| Pass::Footprint, Some(row.repetition);
+    /// What lies in each row of the heap map at two moments.
+    heap_contents: HeapRowContents, "heap_contents.csv",
+        |row| Pass::Footprint, Some(row.repetition);
     /// The threads of the trace, and what each left at the end.
     threads: ThreadRow, "threads.csv", |row| Pass::Footprint, Some(row.repetition);
     /// The threads over the calls of the trace.
@@ -152,7 +156,7 @@ tables! {
     /// What moving the first line of the attribution really saves.
     what_ifs: WhatIf, "what_ifs.csv", |row| Pass::Footprint, Some(0);
     /// Segments of time passes.
-    chunks: Chunk, "chunks.csv", |row| Pass::Time, Some(row.repetition);
+    chunks: Chunk, CHUNKS, |row| Pass::Time, Some(row.repetition);
     /// Service times by operation and size class.
     service_times: ServiceTimes, "service_times.csv", |row| Pass::Latency, None;
     /// Calls that were slow.
@@ -165,6 +169,8 @@ tables! {
     outcomes: Outcome, OUTCOMES, |row| row.pass, Some(row.repetition);
 }
 
+/// The file of the segments of time passes.
+pub(super) const CHUNKS: &str = "chunks.csv";
 /// The file that says which cells were tried.
 pub(super) const OUTCOMES: &str = "cells.csv";
 

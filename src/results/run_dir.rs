@@ -23,10 +23,10 @@ use rustix::io::Errno;
 use super::error::RecordError;
 use super::file::{read_table, replace, write_table};
 use super::key::CellKey;
-use super::manifest::{FORMAT, Manifest, OLDEST_FORMAT, TraceEntry};
-use super::run::{OUTCOMES, Run, TABLES};
+use super::manifest::{FORMAT, FurtherRepetitions, Manifest, OLDEST_FORMAT, TraceEntry};
+use super::run::{CHUNKS, OUTCOMES, Run, TABLES};
 use super::seal::{CHECKSUMS, Checksum, check_seal, seal};
-use super::tables::Outcome;
+use super::tables::{Chunk, Outcome};
 
 const MANIFEST: &str = "manifest.json";
 /// The folder of the cells of an unfinished run.
@@ -59,6 +59,11 @@ pub struct CellDir(PathBuf);
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> RecordError {
     let path = path.to_owned();
     move |source| RecordError::Io { path, source }
+}
+
+/// Each planned cell's place in the plan.
+fn numbers(manifest: &Manifest) -> HashMap<CellKey, usize> {
+    manifest.planned().into_iter().enumerate().map(|(at, cell)| (cell, at)).collect()
 }
 
 /// Locks a folder for this process.
@@ -94,8 +99,7 @@ impl Drop for NewRunDir {
 
 impl RunDir {
     fn of(folder: PathBuf, manifest: Manifest) -> RunDir {
-        let numbers =
-            manifest.planned().into_iter().enumerate().map(|(at, cell)| (cell, at)).collect();
+        let numbers = numbers(&manifest);
         RunDir { folder, manifest, numbers, lock: None }
     }
 
@@ -154,6 +158,16 @@ impl RunDir {
         change: impl FnOnce(&mut Manifest),
     ) -> Result<(), RecordError> {
         change(&mut self.manifest);
+        self.save_manifest()
+    }
+
+    /// Puts further repetitions of the time pass into the plan, and saves it.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn extend_plan(&mut self, further: Vec<FurtherRepetitions>) -> Result<(), RecordError> {
+        self.manifest.further_time.extend(further);
+        self.numbers = numbers(&self.manifest);
         self.save_manifest()
     }
 
@@ -246,6 +260,14 @@ impl RunDir {
             outcomes.extend(of_cell.into_iter().filter(|outcome| seen.insert(outcome.cell())));
         }
         Ok(outcomes)
+    }
+
+    /// The segments of the time passes that were folded into the run's tables.
+    ///
+    /// # Errors
+    /// When the table is broken.
+    pub fn folded_chunks(&self) -> Result<Vec<Chunk>, RecordError> {
+        read_table(&self.folder.join(CHUNKS))
     }
 
     /// Planned cells that nobody tried.
@@ -373,6 +395,14 @@ impl CellDir {
         let mut tables = Run::new(Manifest::default());
         tables.read_tables(&|table| table_in(&self.0, table))?;
         Ok(tables)
+    }
+
+    /// Reads the segments of a time pass only.
+    ///
+    /// # Errors
+    /// When the table is broken.
+    pub fn chunks(&self) -> Result<Vec<Chunk>, RecordError> {
+        read_table(&self.0.join(CHUNKS))
     }
 
     /// Removes the folder and what is in it.

@@ -41,6 +41,19 @@ impl Estimate {
         Some(Estimate { mean, error, freedom: (h - 1) as f64 })
     }
 
+    /// The mean of independent estimates, with Welch and Satterthwaite's degrees of freedom. `None`
+    /// without an estimate.
+    pub fn mean_of(estimates: &[Estimate]) -> Option<Estimate> {
+        let count = estimates.len() as f64;
+        let variance: f64 = estimates.iter().map(|one| one.error.powi(2)).sum();
+        let spread: f64 = estimates.iter().map(|one| one.error.powi(4) / one.freedom).sum();
+        (!estimates.is_empty()).then(|| Estimate {
+            mean: estimates.iter().map(|one| one.mean).sum::<f64>() / count,
+            error: variance.sqrt() / count,
+            freedom: if spread > 0.0 { variance.powi(2) / spread } else { 1.0 },
+        })
+    }
+
     /// The bound below which the true value lies with probability `above`.
     pub fn lower(&self, above: f64) -> f64 {
         self.mean - student_quantile(above, self.freedom) * self.error

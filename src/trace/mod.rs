@@ -18,9 +18,11 @@
 //!   `bytehound.rs` (with `byte_input.rs`) and `rmm.rs`. `foreign_list.rs` lists them, and
 //!   `foreign_log.rs` converts them.
 //! - `tracemalloc.rs` (with `pickle.rs`, `pickle_summary.rs`) makes a trace of a series of snapshots.
+//! - `anonymous.rs` reads a trace without its names.
 //! - `blocks.rs` follows the blocks of a log by their addresses.
 
 mod android;
+mod anonymous;
 mod binary;
 mod blocks;
 mod byte_input;
@@ -65,11 +67,12 @@ mod tracemalloc;
 mod valgrind;
 mod zip_member;
 
+pub use anonymous::Anonymous;
 pub use column::all_bits;
 pub use event::{
     ALIGNMENT_LIMIT_BYTES, ArenaEvent, CALLED_FROM, Columns, Domain, Header, Kind, Op, RequestCode,
     Row, RowBatch, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError,
-    TraceReader, TraceWriter, TypeId, advice, frames, innermost,
+    TraceReader, TraceWriter, TypeId, VIA, advice, frames, innermost,
 };
 pub use explained::Explained;
 pub use file_kind::{FileKind, IdentifiedFile, identify};

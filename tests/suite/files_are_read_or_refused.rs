@@ -475,7 +475,7 @@ fn an_unreadable_file_in_a_folder() {
     std::fs::write(folder.join("other.trace"), "hello\n").unwrap();
     let out = imports.path("run");
     let mut command = heaplay();
-    command.arg("run").arg(&folder).arg("-o").arg(&out);
+    command.arg("run").arg(&folder).args(["-r", "1", "-o"]).arg(&out);
     let output = finish(command.args(["-b", "malloc", "--passes", "footprint", "--no-floor"]));
     let text = both(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
@@ -485,13 +485,17 @@ fn an_unreadable_file_in_a_folder() {
     assert!(rows.contains("good"), "{rows}");
     // A file that is named itself is refused before anything is measured.
     let mut command = heaplay();
-    command.arg("run").arg(folder.join("bad.csv")).arg("-o").arg(imports.path("run2"));
+    command
+        .arg("run")
+        .arg(folder.join("bad.csv"))
+        .args(["-r", "1", "-o"])
+        .arg(imports.path("run2"));
     let message = expect(2, &mut command);
     assert!(message.contains("bad.csv:2: "), "{message}");
     // A folder with nothing that can be read.
     std::fs::remove_file(folder.join("good.csv")).unwrap();
     let mut command = heaplay();
-    command.arg("run").arg(&folder).arg("-o").arg(imports.path("run3"));
+    command.arg("run").arg(&folder).args(["-r", "1", "-o"]).arg(imports.path("run3"));
     expect(2, &mut command);
 }
 
@@ -638,7 +642,7 @@ fn a_request_larger_than_memory() {
     let path = imports.write("big.csv", "op,size,lifetime\nmalloc,64,\nmalloc,99999999999999,\n");
     let started = std::time::Instant::now();
     let mut command = heaplay();
-    command.arg("run").arg(path).arg("-o").arg(imports.path("run"));
+    command.arg("run").arg(path).args(["-r", "1", "-o"]).arg(imports.path("run"));
     let output = finish(command.args(["-b", "malloc", "--passes", "footprint", "--no-floor"]));
     let text = both(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
@@ -652,7 +656,7 @@ fn written_pages_are_reported_beside_resident_memory() {
     let imports = Imports::new();
     let path = imports.write("app.csv", "op,size,lifetime\nmalloc,64,\nmalloc,100000,1\n");
     let mut command = heaplay();
-    command.arg("run").arg(path).arg("-o").arg(imports.path("run"));
+    command.arg("run").arg(path).args(["-r", "1", "-o"]).arg(imports.path("run"));
     let printed = expect(0, command.args(["-b", "malloc", "--passes", "footprint", "--no-floor"]));
     assert!(printed.contains("writes every page of every block"), "{printed}");
     let pages: Vec<_> = walk(&imports.path("run"))

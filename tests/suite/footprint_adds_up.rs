@@ -115,6 +115,31 @@ fn the_parts_of_resident_memory_add_up_on_every_trace() {
                     trace.name == "hello",
                     "the one recorded without lines"
                 );
+                // The rows of the heap map hold all of it. At the live peak, which is between two
+                // columns, a range may be in use that is in no column.
+                let contents = run.heap_contents.iter().filter(|row| {
+                    row.trace == trace.name && row.backend == backend && row.moment == moment
+                });
+                let found = contents.fold([0; 3], |[blocks, live, pages], row| {
+                    [
+                        blocks + row.live_blocks,
+                        live + row.live_bytes,
+                        pages + row.pages_in_use_bytes,
+                    ]
+                });
+                let rounding = run.rounding.iter().filter(|row| {
+                    row.trace == trace.name && row.backend == backend && row.moment == moment
+                });
+                let (blocks, live) = rounding.fold((0, 0), |(blocks, live), row| {
+                    (blocks + row.live_blocks, live + row.live_bytes)
+                });
+                let all = [blocks, live, curve[0] as u64];
+                if moment == Moment::End {
+                    assert_eq!(found, all, "{} {backend}", trace.name);
+                } else {
+                    let is_most = |(found, all): (u64, u64)| found <= all && found * 10 >= all * 9;
+                    assert!(found.into_iter().zip(all).all(is_most), "{found:?} of {all:?}");
+                }
             }
         }
         // The rounding by size covers all requests of the trace.
@@ -166,9 +191,16 @@ fn two_passes_agree_to_the_bit() {
         rows.map(|row| ((row.backend.clone(), row.op, row.metric), row.value.to_bits())).collect()
     };
     assert_eq!(exact(&runs[0]), exact(&runs[1]));
-    for table in
-        ["samples", "fullness", "rounding", "size_classes", "attribution", "heap_map", "what_ifs"]
-    {
+    for table in [
+        "samples",
+        "fullness",
+        "rounding",
+        "size_classes",
+        "attribution",
+        "heap_map",
+        "heap_contents",
+        "what_ifs",
+    ] {
         let [a, b] =
             folders.each_ref().map(|f| fs::read_to_string(f.join(format!("{table}.csv"))).unwrap());
         assert!(a == b, "{table}.csv differs");

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::process::{both, errors, expect, finish, heaplay, printed, repository};
+use crate::support::process::{both, errors, expect, finish, heaplay, printed, python_module};
 use crate::support::skip::skip;
 use crate::support::{compiler, interpreters, libraries};
 
@@ -37,7 +37,7 @@ struct Place(TempDir);
 impl Place {
     fn new() -> Place {
         let place = Place(TempDir::new().unwrap());
-        fs::copy(repository("scripts/heaplay.py"), place.path("heaplay.py")).unwrap();
+        python_module(place.0.path());
         place
     }
 

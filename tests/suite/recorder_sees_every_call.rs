@@ -14,7 +14,7 @@ use heaplay::results::{Metric, Operation, Run, Scope};
 use heaplay::trace::{self, ArenaEvent, Call, Header, Op, RawLog, Row, Sequence};
 use tempfile::TempDir;
 
-use crate::support::process::{errors, expect, finish, heaplay, repository};
+use crate::support::process::{errors, expect, finish, heaplay, python_module, repository};
 use crate::support::skip::skip;
 use crate::support::{compiler, interpreters};
 
@@ -733,6 +733,9 @@ fn a_log_that_was_cut_off_is_read_up_to_the_cut() {
 fn the_catalogue_is_true() {
     let folder = repository("traces");
     let table = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let index = std::fs::read_to_string(folder.join("index.toml")).unwrap();
+    let index: toml::Table = toml::from_str(&index).unwrap();
+    let entries = index["trace"].as_array().unwrap();
     let (mut traces, mut bytes, mut with_sites) = (0, 0, 0);
     for line in table.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
@@ -740,7 +743,12 @@ fn the_catalogue_is_true() {
         let content = std::fs::read(&path).unwrap();
         let digest = <sha2::Sha256 as sha2::Digest>::digest(&content);
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(digest, cells[7], "{}: run scripts/rerecord", cells[1]);
+        let entry = entries.iter().find(|entry| entry["name"].as_str() == Some(cells[1])).unwrap();
+        assert_eq!(entry["sha256"].as_str(), Some(&*digest), "{}: run scripts/rerecord", cells[1]);
+        assert_eq!(entry["bytes"].as_integer(), Some(content.len() as i64));
+        for (key, cell) in [("calls", cells[5]), ("live_peak_bytes", cells[6])] {
+            assert_eq!(entry[key].as_integer().unwrap().to_string(), cell, "{}: {key}", cells[1]);
+        }
         let trace = read(&path);
         trace.assert_whole();
         assert_eq!(trace.calls.to_string(), cells[5], "{}: calls", cells[1]);
@@ -754,7 +762,11 @@ fn the_catalogue_is_true() {
     let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
     let on_disk =
         files.filter(|path| path.extension().is_some_and(|extension| extension == "trace")).count();
-    assert_eq!(on_disk, traces, "every trace has its line");
+    assert_eq!(
+        (on_disk, entries.len()),
+        (traces, traces),
+        "every trace has its line and its entry"
+    );
     let csv = read(&folder.join("hello.csv"));
     assert_eq!(csv.rows, read(&folder.join("hello.trace")).rows);
 }
@@ -808,9 +820,9 @@ fn figure(text: &str, label: &str) -> usize {
     figure.trim().replace(',', "").parse().unwrap_or_else(|_| panic!("no `{label}` in {text}"))
 }
 
-/// Copies `heaplay.py` to the folder of the program.
+/// Copies the Python module to the folder of the program.
 fn with_helper(place: &Workplace) {
-    std::fs::copy(repository("scripts/heaplay.py"), place.path("heaplay.py")).unwrap();
+    python_module(place.folder.path());
 }
 
 /// The trace has as many arenas as the interpreter counts. The interpreter counts only without a
@@ -1103,7 +1115,8 @@ fn a_whole_program_is_recorded_late() {
         let output = finish(
             Command::new(&python)
                 .args([
-                    "heaplay.py",
+                    "-m",
+                    "heaplay.late",
                     "-o",
                     "app.trace",
                     "--sites",
@@ -1128,7 +1141,7 @@ fn a_whole_program_is_recorded_late() {
 
         let output = finish(
             Command::new(&python)
-                .args(["heaplay.py", "-o", "other.trace", "-m", "app"])
+                .args(["-m", "heaplay.late", "-o", "other.trace", "-m", "app"])
                 .current_dir(place.folder.path())
                 .env_remove("HEAPLAY")
                 .env("PATH", &without_heaplay),

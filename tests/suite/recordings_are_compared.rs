@@ -79,7 +79,9 @@ fn program(noise: u64, leak: u64) -> MadeUp {
     let held: Vec<usize> = (0..2_000).map(|_| made.malloc(1_000)).collect();
     let extra: Vec<usize> = (0..noise).map(|_| made.malloc(1_000)).collect();
     extra.into_iter().for_each(|block| made.free(block));
-    (0..leak).for_each(|_| drop(made.malloc(1_000)));
+    for _ in 0..leak {
+        made.malloc(1_000);
+    }
     made.garbage(500);
     held.into_iter().for_each(|block| made.free(block));
     made
@@ -156,7 +158,9 @@ fn less_garbage_does_not_fail_and_more_does() {
     let write = |name: &str, garbage: u64| {
         let mut made = MadeUp::default();
         made.garbage(garbage);
-        (0..3_000).for_each(|_| drop(made.malloc(600)));
+        for _ in 0..3_000 {
+            made.malloc(600);
+        }
         made.write(&folder.path().join(name), 1)
     };
     let (before, after) = (write("before.csv", 30_000), write("after.csv", 300));

@@ -237,7 +237,8 @@ fn counts_of_a_rust_program_are_those_of_valgrind() {
     }
 }
 
-/// Eight threads allocate, and free each other's blocks.
+/// Eight threads allocate, and free each other's blocks. The first byte of a block is its thread, so
+/// the program counts itself how many blocks another thread frees.
 const SWAPPERS: &str = r#"
 #include <pthread.h>
 #include <sched.h>
@@ -246,18 +247,24 @@ const SWAPPERS: &str = r#"
 #include <stdio.h>
 #include <sys/prctl.h>
 static _Atomic(void *) shelf[256];
-static atomic_ulong births, deaths;
+static atomic_ulong births, deaths, remote;
 static void *work(void *number) {
     unsigned s = (unsigned)(size_t)number + 1;
+    const unsigned char self = (unsigned char)s;
     char name[16];
     snprintf(name, sizeof name, "swapper %u", s);
     prctl(PR_SET_NAME, name);
     for (int i = 0; i < 40000; i++) {
         s = s * 1103515245 + 12345;
-        void *mine = malloc((s >> 8) % 500 + 1);
+        unsigned char *mine = malloc((s >> 8) % 500 + 1);
+        *mine = self;
         atomic_fetch_add(&births, 1);
-        void *other = atomic_exchange(&shelf[(s >> 16) % 256], mine);
-        if (other) { free(other); atomic_fetch_add(&deaths, 1); }
+        unsigned char *other = atomic_exchange(&shelf[(s >> 16) % 256], (void *)mine);
+        if (other) {
+            if (*other != self) atomic_fetch_add(&remote, 1);
+            free(other);
+            atomic_fetch_add(&deaths, 1);
+        }
         if (i % 32 == 0) sched_yield();
     }
     return 0;
@@ -266,7 +273,8 @@ int main(void) {
     pthread_t threads[8];
     for (size_t i = 0; i < 8; i++) pthread_create(&threads[i], 0, work, (void *)i);
     for (int i = 0; i < 8; i++) pthread_join(threads[i], 0);
-    fprintf(stderr, "counted %lu %lu\n", atomic_load(&births), atomic_load(&deaths));
+    fprintf(stderr, "counted %lu %lu %lu\n", atomic_load(&births), atomic_load(&deaths),
+            atomic_load(&remote));
     return 0;
 }
 "#;
@@ -288,8 +296,12 @@ fn threads_that_free_each_others_blocks_are_recorded_in_order() {
     let by_threads = trace.rows.iter().filter(|row| row.thread > 1 && row.size <= 500);
     assert_eq!((by_threads.count() as u64, counted[0]), (320_000, 320_000));
     assert!(trace.frees >= counted[1], "{} {}", trace.frees, counted[1]);
-    let remote = trace.rows.iter().filter(|row| row.end_thread.is_some()).count();
-    assert!(remote > 100_000, "{remote} blocks ended on another thread");
+    // How many these are depends on how the system schedules the threads.
+    let by_another = trace.rows.iter().filter(|row| {
+        row.thread > 1 && row.size <= 500 && row.end_thread.is_some_and(|thread| thread > 1)
+    });
+    assert_eq!(by_another.count() as u64, counted[2], "blocks that another thread freed");
+    assert!(counted[2] > 0);
     // Threads have names, are born before their first call and die after their last.
     let threads = &trace.process.threads;
     let named = threads.iter().filter(|thread| thread.name.starts_with("swapper ")).count();

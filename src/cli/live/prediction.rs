@@ -89,6 +89,8 @@ pub fn predict(
         absent,
         passes: vec![Pass::Footprint, Pass::Touch],
         repetitions: REPETITIONS,
+        time_budget: None,
+        shard: None,
         seed: None,
     };
     let claimed = RunDir::claim(&folder.path().join("run"))?;

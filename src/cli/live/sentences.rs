@@ -3,7 +3,8 @@
 
 use super::prediction::Predictions;
 use super::tables::{MOMENTS, byte_range, change, comparison, decided, difference};
-use crate::live::{Decision, LiveRuns, Observation};
+use crate::live::{LiveRuns, Observation};
+use crate::stats::Decision;
 use crate::{stats, units};
 
 /// A difference of memory below this share of the larger one is none.

@@ -4,7 +4,8 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
 use super::prediction::{Prediction, Predictions};
-use crate::live::{Decision, LiveRuns, Observation, TimeComparison, compare};
+use crate::live::{LiveRuns, Observation, compare};
+use crate::stats::{Decision, TimeComparison};
 use crate::{stats, units};
 
 /// A moment of a run at which its memory is compared.

@@ -46,7 +46,7 @@ const END_PATIENCE: Duration = Duration::from_secs(10);
 /// The ways that work where attaching does not.
 const OTHER_WAYS: &str = "start it with `heaplay record`, or in a container with the variables that \
                           `heaplay recorder DIR` prints, or record a part of it from inside, by \
-                          `with heaplay.record(…)` of scripts/heaplay.py";
+                          `with heaplay.record(…)` of the Python module";
 
 /// A recording of a running process.
 pub struct Attachment {

@@ -54,8 +54,8 @@ pub struct LimitArgs {
     /// out
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     start_after: Option<u64>,
-    /// Start the recording at this mark of the program (`heaplay.mark("NAME")`, see
-    /// scripts/heaplay.py)
+    /// Start the recording at this mark of the program (`heaplay.mark("NAME")` of the Python
+    /// module)
     #[arg(long, value_name = "NAME", conflicts_with = "start_after", value_parser = mark)]
     start_at_mark: Option<String>,
     /// End the recording at this mark

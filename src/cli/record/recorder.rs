@@ -12,15 +12,22 @@ use super::limits::{LimitArgs, order};
 use crate::cli::preload::{RECORDER, has_blank_or_colon};
 use crate::cli::{shell, terminal};
 
-/// The module for programs that are recorded from inside.
-const HELPER: &str = include_str!("../../../scripts/heaplay.py");
-const HELPER_NAME: &str = "heaplay.py";
+/// The Python package for programs that are recorded from inside.
+const PACKAGE: &str = "heaplay";
+/// Its files.
+const PACKAGE_FILES: [(&str, &str); 5] = [
+    ("__init__.py", include_str!("../../../python/heaplay/__init__.py")),
+    ("__main__.py", include_str!("../../../python/heaplay/__main__.py")),
+    ("_program.py", include_str!("../../../python/heaplay/_program.py")),
+    ("late.py", include_str!("../../../python/heaplay/late.py")),
+    ("py.typed", include_str!("../../../python/heaplay/py.typed")),
+];
 
 /// Write the recorder into a folder, for a container or for recording from inside a program, and
 /// print how to use it
 #[derive(clap::Args)]
 pub struct RecorderArgs {
-    /// The folder for heaplay-recorder.so (glibc) and heaplay.py
+    /// The folder for heaplay-recorder.so (glibc) and the Python package heaplay
     folder: PathBuf,
     /// The folder's path when the program runs, such as /opt/heaplay in a container
     #[arg(long, value_name = "DIR")]
@@ -33,7 +40,7 @@ pub struct RecorderArgs {
 }
 
 impl RecorderArgs {
-    /// Writes both files and prints their use.
+    /// Writes the library and the package, and prints their use.
     ///
     /// # Errors
     /// When the folder cannot be written, or the linker cannot load from its path.
@@ -41,7 +48,11 @@ impl RecorderArgs {
         let context = || format!("{} cannot be written", self.folder.display());
         fs::create_dir_all(&self.folder).with_context(context)?;
         RECORDER.write(&self.folder.join(RECORDER.name)).with_context(context)?;
-        fs::write(self.folder.join(HELPER_NAME), HELPER).with_context(context)?;
+        let package = self.folder.join(PACKAGE);
+        fs::create_dir_all(&package).with_context(context)?;
+        for (name, content) in PACKAGE_FILES {
+            fs::write(package.join(name), content).with_context(context)?;
+        }
         let folder = match &self.at {
             Some(folder) => folder.clone(),
             None => self.folder.canonicalize().with_context(context)?,

@@ -1,10 +1,16 @@
 //! The command line of `run`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::bench::HugePages;
 use crate::cli::children::ChildArgs;
-use crate::results::Pass;
+use crate::cli::report::PrivateArgs;
+use crate::cli::shard::{ShardChoice, parse_shard};
+use crate::results::{ComparedBackends, Pass, TimeBudget};
+
+/// Repetitions of each timed pass, where the user gives no number.
+const FIRST_REPETITIONS: u32 = 5;
 
 /// Replay traces against backends, in parallel, and report what each costs in time and in memory
 #[derive(clap::Args, Default)]
@@ -23,15 +29,20 @@ pub struct RunArgs {
         value_parser = parse_pass
     )]
     pub passes: Vec<Pass>,
-    /// Repetitions of each timed pass (from 3 on, latencies are confirmed call by call)
+    /// Repetitions of each timed pass (from 3 on, latencies are confirmed call by call) [default: 5,
+    /// and of the time pass as many as needed, until each allocator is separable from the reference
+    /// and from the fastest, or is equal within 2 %, or the budget is spent]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub repetitions: Option<u32>,
+    /// Seconds for the repetitions of the time pass beyond the first 5, such as 60 or 60s
     #[arg(
-        short,
         long,
-        value_name = "N",
-        default_value_t = 5,
-        value_parser = clap::value_parser!(u32).range(1..=255)
+        value_name = "SECONDS",
+        default_value = "60",
+        value_parser = parse_seconds,
+        conflicts_with = "repetitions"
     )]
-    pub repetitions: u32,
+    pub budget: Duration,
     /// The run folder [default: reports/DATE-TIME]
     #[arg(short, long, value_name = "RUN")]
     pub out: Option<PathBuf>,
@@ -39,7 +50,7 @@ pub struct RunArgs {
     #[arg(
         long,
         value_name = "RUN",
-        conflicts_with_all = ["traces", "out", "backends", "passes", "repetitions"]
+        conflicts_with_all = ["traces", "out", "backends", "passes", "repetitions", "budget"]
     )]
     pub resume: Option<PathBuf>,
     /// Replay the footprint pass of allocators that return memory after a delay at the program's own
@@ -69,11 +80,32 @@ pub struct RunArgs {
     /// Leave out `null`. It measures the harness itself, and every other run has it
     #[arg(long)]
     pub no_floor: bool,
+    /// Measure a part of the cells: K/N, such as 2/8, or `auto` for the task of a Slurm array, an
+    /// indexed Job, GitLab's `parallel`, or HEAPLAY_SHARD. `heaplay merge` joins the parts. Cells that
+    /// are timed together stay together
+    #[arg(long, value_name = "K/N", value_parser = parse_shard, conflicts_with = "resume")]
+    pub shard: Option<ShardChoice>,
     /// The seed of the order of the timed cells [default: the time of day]
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
+    /// Which pairs of backends the run compares; of no option.
+    #[arg(skip)]
+    pub compared: ComparedBackends,
+    #[command(flatten)]
+    pub private: PrivateArgs,
     #[command(flatten)]
     pub children: ChildArgs,
+}
+
+impl RunArgs {
+    /// Repetitions of each timed pass, and how long the time pass goes on beyond them.
+    pub(super) fn repetitions_and_budget(&self) -> (u32, Option<TimeBudget>) {
+        let (seconds, compared) = (self.budget.as_secs_f64(), self.compared);
+        match self.repetitions {
+            Some(repetitions) => (repetitions, None),
+            None => (FIRST_REPETITIONS, Some(TimeBudget { seconds, compared })),
+        }
+    }
 }
 
 /// The orders of the calls of several threads that a run has.
@@ -101,4 +133,12 @@ fn parse_huge_pages(text: &str) -> Result<HugePages, String> {
 fn parse_pace(text: &str) -> Result<f64, String> {
     let pace = text.parse::<f64>().ok().filter(|pace| (0.001..=100.0).contains(pace));
     pace.ok_or_else(|| "expected a factor from 0.001 to 100, such as 1.0".to_owned())
+}
+
+/// Reads a time in seconds, with or without the unit.
+pub fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text).trim_end();
+    let seconds = number.parse::<f64>().ok().filter(|seconds| (0.0..=604_800.0).contains(seconds));
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration.ok_or_else(|| "expected seconds, such as 60 or 60s".to_owned())
 }

@@ -51,6 +51,10 @@ impl Progress for ProgressLine {
         self.bar.set_message(cell);
     }
 
+    fn more(&self, weight: u64) {
+        self.bar.inc_length(weight);
+    }
+
     fn note(&self, text: String) {
         self.bar.suspend(|| note(text));
     }

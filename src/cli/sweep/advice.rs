@@ -7,7 +7,8 @@ use crate::report::TraceReport;
 use crate::report::figures::BackendFigures;
 use crate::results::{Metric, Run, Scope};
 use crate::spec::BackendSpec;
-use crate::{stats, units};
+use crate::stats::Decision;
+use crate::units;
 
 /// The baselines of every sweep: CPython as it comes, and the C library for every call.
 pub const BASELINES: [&str; 2] = ["pymalloc", "malloc"];
@@ -17,12 +18,8 @@ pub const BASELINES: [&str; 2] = ["pymalloc", "malloc"];
 pub fn advice(run: &Run, metric: Metric, memory: &str) -> String {
     let mut text = String::new();
     for report in TraceReport::all(run) {
-        let costs: Vec<BackendCost> = report
-            .backends
-            .iter()
-            .filter_map(|backend| cost(backend, report.trace.calls, metric))
-            .filter(|cost| !cost.times_ns.is_empty())
-            .collect();
+        let costs: Vec<BackendCost> =
+            report.backends.iter().filter_map(|backend| cost(backend, &report, metric)).collect();
         let has_threads = report.backends.iter().any(|backend| {
             backend.values(Scope::All, Metric::Threads).iter().any(|threads| *threads > 1.0)
         });
@@ -54,15 +51,16 @@ fn without_threads(costs: &[BackendCost]) -> String {
     )
 }
 
-/// The cost of a backend on a trace of so many calls; `None` where a pass failed.
-fn cost(backend: &BackendFigures, calls: u64, metric: Metric) -> Option<BackendCost> {
+/// The cost of a backend on a trace; `None` where a pass failed.
+fn cost(backend: &BackendFigures, report: &TraceReport, metric: Metric) -> Option<BackendCost> {
     let values = |metric| backend.values(Scope::All, metric);
     Some(BackendCost {
         name: backend.spec.to_owned(),
         memory_bytes: *values(metric).first()?,
         is_varying: !values(Metric::VariesBetweenRuns).is_empty(),
         median_ns: backend.cost?.middle_ns,
-        times_ns: values(Metric::TimeNanoseconds).iter().map(|ns| ns / calls as f64).collect(),
+        times: report.evidence.times(backend.spec)?.clone(),
+        looks: report.evidence.looks(),
     })
 }
 
@@ -133,7 +131,7 @@ fn without_settings(cost: &BackendCost) -> String {
     spec.map(|spec| spec.without_settings().into()).unwrap_or_default()
 }
 
-/// `resident at exit 43 → 27 MiB, time not separable (−2 to +3 %)`.
+/// `resident at exit 43 → 27 MiB, time equal within 2 % (−1 to +1 %)`.
 fn change(from: &BackendCost, to: &BackendCost, memory: &str) -> String {
     let change = if from.needs_less(to) || to.needs_less(from) {
         let bytes = |cost: &BackendCost| {
@@ -144,26 +142,38 @@ fn change(from: &BackendCost, to: &BackendCost, memory: &str) -> String {
     } else {
         format!("{memory} the same")
     };
-    let shares = from.extra_times(to);
-    let (least, most) = stats::range(&shares).unwrap_or_default();
+    let Some(comparison) = from.compare_time(to) else { return change };
     let percent = |share: f64| {
         format!("{}{}", if share > 0.0 { "+" } else { "" }, units::figure(share * 100.0))
     };
-    let range = format!("{} to {} %", percent(least), percent(most));
-    if to.is_separably_faster(from) || from.is_separably_faster(to) {
-        let share = stats::median(&shares).unwrap_or_default();
-        return format!("{change}, time {} % ({range})", percent(share));
+    if comparison.lower.is_infinite() {
+        return format!("{change}, time not separable (too few repetitions)");
     }
-    format!("{change}, time not separable ({range})")
+    let range = format!("{} to {} %", percent(comparison.lower), percent(comparison.upper));
+    match comparison.decision {
+        Decision::Slower | Decision::Faster => {
+            format!("{change}, time {} % ({range})", percent(comparison.change))
+        }
+        Decision::Equal => format!("{change}, time equal within 2 % ({range})"),
+        Decision::Open => format!("{change}, time not separable ({range})"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::BackendTimes;
+    use crate::stats::LookPlan;
 
     fn cost(name: &str, memory_bytes: f64, least_ns: f64, most_ns: f64) -> BackendCost {
-        let (median_ns, times_ns) = (f64::midpoint(least_ns, most_ns), vec![least_ns, most_ns]);
-        BackendCost { name: name.to_owned(), memory_bytes, is_varying: false, times_ns, median_ns }
+        let mut times = BackendTimes::default();
+        for repetition in 0..8 {
+            let ns = if repetition % 2 == 0 { least_ns } else { most_ns };
+            times.add(repetition, (1000.0 * ns) as u64);
+        }
+        let (name, median_ns) = (name.to_owned(), f64::midpoint(least_ns, most_ns));
+        let looks = LookPlan::UntilDecided;
+        BackendCost { name, memory_bytes, is_varying: false, times, looks, median_ns }
     }
 
     #[test]

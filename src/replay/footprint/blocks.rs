@@ -3,8 +3,10 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
+use super::heap_contents::{HeapContents, heap_contents};
+use super::heap_map::resident_by_piece;
 use super::heap_sample::HeapSample;
-use super::page::{PAGE_BYTES, touch};
+use super::page::{PAGE_BYTES, kernel_page_bytes, touch};
 use super::page_retention::{LiveBlock, PageView, page_view};
 use super::pages::PagesInUse;
 use super::resident_pages::resident_pages;
@@ -169,6 +171,17 @@ impl<'a> BlockAccounts<'a> {
     /// The pages in use now; empty for a backend that backs no memory.
     pub(super) fn page_view(&self) -> PageView {
         if self.backs_memory { page_view(&mut self.live_blocks()) } else { PageView::default() }
+    }
+
+    /// What lies where now; empty for a backend that backs no memory.
+    pub(super) fn heap_contents(&self) -> HeapContents {
+        if !self.backs_memory {
+            return HeapContents::default();
+        }
+        let page_bytes = kernel_page_bytes() as u64;
+        let resident = resident_by_piece(&self.pages).into_iter();
+        let resident = resident.map(|(piece, pages)| (piece, u64::from(pages) * page_bytes));
+        heap_contents(&mut self.live_blocks(), resident)
     }
 
     fn live_blocks(&self) -> Vec<LiveBlock> {

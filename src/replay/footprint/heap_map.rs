@@ -35,6 +35,8 @@ pub const EMPTY: Level = 0;
 pub struct MapRow {
     /// Rows with the same number are adjacent in memory.
     pub region: u32,
+    /// The number of its first piece of 256 KiB of address space.
+    pub first_piece: usize,
     /// A level for each column.
     pub levels: Vec<Level>,
 }
@@ -150,13 +152,13 @@ impl Mapper {
                 row[*column].live_bytes += occupancy.live_bytes;
             }
         }
-        HeapMap { row_bytes: (PIECE_BYTES as u64) << shift, rows: in_order(&merged) }
+        HeapMap { row_bytes: (PIECE_BYTES as u64) << shift, rows: in_order(&merged, shift) }
     }
 }
 
 /// Rows by region, the oldest region first. Inside a region they go from its older end to its
-/// younger.
-fn in_order(merged: &BTreeMap<usize, Vec<Occupancy>>) -> Vec<MapRow> {
+/// younger. `shift` is the binary logarithm of the pieces in a row.
+fn in_order(merged: &BTreeMap<usize, Vec<Occupancy>>, shift: u32) -> Vec<MapRow> {
     let born = |row: &[Occupancy]| row.iter().position(|at| at.pages > 0).unwrap_or(row.len());
     let mut regions: Vec<Vec<(usize, &[Occupancy])>> = Vec::new();
     for (&key, row) in merged {
@@ -182,6 +184,7 @@ fn in_order(merged: &BTreeMap<usize, Vec<Occupancy>>) -> Vec<MapRow> {
     let rows = regions.iter().enumerate().flat_map(|(number, region)| {
         region.iter().map(move |row| MapRow {
             region: number as u32,
+            first_piece: row.0 << shift,
             levels: row.1.iter().map(Occupancy::level).collect(),
         })
     });
@@ -201,7 +204,7 @@ pub(super) fn used_ranges(in_use: &PagesInUse) -> Vec<(usize, usize)> {
 }
 
 /// Resident pages of private anonymous memory by piece of address space.
-fn resident_by_piece(in_use: &PagesInUse) -> BTreeMap<usize, u32> {
+pub(super) fn resident_by_piece(in_use: &PagesInUse) -> BTreeMap<usize, u32> {
     let mut found = BTreeMap::new();
     for (start, end) in used_ranges(in_use) {
         for address in resident_in(start, end) {

@@ -7,7 +7,8 @@
 //! - `blocks.rs`: live and usable bytes, with `pages.rs` for the pages in use and `sizes.rs` for
 //!   the sizes of the requests (`rounding.rs`);
 //! - `samples.rs`: the heap over the trace, with `resident_reader.rs` for the kernel's figure;
-//! - `heap_map.rs`: where the heap is resident and how full it is, by `resident_pages.rs`;
+//! - `heap_map.rs`: where the heap is resident and how full it is, by `resident_pages.rs`; and
+//!   `heap_contents.rs`: which blocks lie where at the live peak and at the end;
 //! - `moments.rs`: page views at the live peak and at marks (`page_retention.rs`);
 //! - `end_of_life.rs`: what stays resident after a trim and after everything is freed, with
 //!   `process_copy.rs` and `trim_prediction.rs`;
@@ -21,6 +22,7 @@
 
 mod blocks;
 mod end_of_life;
+mod heap_contents;
 mod heap_map;
 mod heap_sample;
 mod moments;
@@ -40,6 +42,7 @@ mod thread_history;
 mod trim_prediction;
 
 pub use end_of_life::EndOfLife;
+pub use heap_contents::{HeapContents, PieceContents, SiteContents};
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use heap_sample::HeapSample;
 pub use moments::PageViews;

@@ -1,6 +1,7 @@
 //! Page views at chosen moments: the live peak, each mark of the program, the end.
 
 use super::blocks::BlockAccounts;
+use super::heap_contents::HeapContents;
 use super::heap_sample::HeapSample;
 use super::page_retention::PageView;
 use super::samples::Sampler;
@@ -12,6 +13,10 @@ pub struct PageViews {
     pub at_live_peak: PageView,
     /// After the last call.
     pub end: PageView,
+    /// What lies where at the live peak.
+    pub contents_at_live_peak: HeapContents,
+    /// What lies where after the last call.
+    pub contents_at_end: HeapContents,
     /// At each mark of the program, in their order.
     pub at_marks: Vec<PageView>,
 }
@@ -53,12 +58,17 @@ impl<'a> MomentObserver<'a> {
         if index == self.live_peak_event {
             self.sample_at_live_peak = sampler.sample_with_huge_pages(blocks);
             self.views.at_live_peak = blocks.page_view();
+            self.views.contents_at_live_peak = blocks.heap_contents();
         }
     }
 
     /// The views, with that at the end, and the sample at the live peak.
     pub(super) fn finish(self, blocks: &BlockAccounts) -> (PageViews, HeapSample) {
-        let views = PageViews { end: blocks.page_view(), ..self.views };
+        let views = PageViews {
+            end: blocks.page_view(),
+            contents_at_end: blocks.heap_contents(),
+            ..self.views
+        };
         (views, self.sample_at_live_peak)
     }
 }

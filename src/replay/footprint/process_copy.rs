@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,15 +76,9 @@ fn in_copy(work: impl FnOnce()) -> Option<()> {
 /// The text that `write` writes to a descriptor in a copy of this process. `None` if it has nothing
 /// to write, returns false, or the copy dies.
 pub(super) fn text_of(write: impl FnOnce(RawFd) -> bool) -> Option<String> {
-    let name = c"heaplay-report";
-    // SAFETY: a fresh file in memory, owned here.
-    let mut file = unsafe {
-        let number = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC);
-        if number < 0 {
-            return None;
-        }
-        File::from_raw_fd(number)
-    };
+    // By the system call: the C library's function came with glibc 2.27, and wheels are for 2.17.
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::memfd_create("heaplay-report", flags).ok()?);
     let page = SharedPage::new()?;
     let out = file.as_raw_fd();
     in_copy(|| {

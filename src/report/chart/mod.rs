@@ -44,13 +44,16 @@ pub use latency_by_size::{
 };
 pub use latency_heat_map::{LatencyBand, LatencyHeatMapChart, LatencyHeatMapRow};
 pub use latency_histogram::{HistogramCell, HistogramColumn, LEAST_SHARE, LatencyHistogramChart};
-pub use latency_percentiles::{LatencyPercentilesChart, PercentileCurve, PercentilePanel};
+pub use latency_percentiles::{
+    LatencyPercentilesChart, PercentileCurve, PercentilePanel, describe as latency_percentiles,
+};
 pub use list::{
     CHARTS, Chart, ChartKind, TRACE_CHARTS, TraceChart, arenas, effect, scaling, scorecard,
 };
 pub use page_fullness::{FullnessBins, FullnessRow, PIECES, PageFullnessChart, sparse};
 pub use page_retention::{
-    LINES_MAX, PageRetentionChart, Reach, RetentionColumn, RetentionLine, short_line,
+    LINES_MAX, PageRetentionChart, Reach, RetentionColumn, RetentionLine, checked_by_replay,
+    short_line,
 };
 pub use page_retention_at_marks::{
     PageRetentionAtMarksChart, RetentionMoment, RetentionPanel, RetentionPart,

@@ -180,7 +180,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionChart> {
     let (live_reach, free_space_reach) = rows.reaches();
     let by_live = rows.by_live();
     let first = attributions(rows.backends[0], rows.moment);
-    let live_total: u64 = first.map(|row| row.live_bytes).sum();
+    let live_total_bytes = first.map(|row| row.live_bytes as f64).sum();
     let line = |site: &&str| {
         let (live_bytes, live_blocks) = rows.live(site);
         RetentionLine {
@@ -203,7 +203,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionChart> {
         caption: caption(trace_report, &rows, &by_live),
         live_reach,
         free_space_reach,
-        live_total_bytes: live_total as f64,
+        live_total_bytes,
         backends: rows.backends.iter().map(column).collect(),
         lines: rows.sites.iter().map(line).collect(),
     })
@@ -235,6 +235,11 @@ fn caption(trace_report: &TraceReport, rows: &RetentionRows, by_live: &[&Attribu
         None => caption,
     };
     caption.with_reading("×n: free bytes for each live byte.  #n: rank by live bytes.")
+}
+
+/// [`checks`] of a trace, as a sentence; `None` where no such replay was made.
+pub fn checked_by_replay(trace_report: &TraceReport) -> Option<String> {
+    checks(&RetentionRows::of(trace_report)?).map(|sentence| sentence.text)
 }
 
 /// What a replay with the first line's survivors allocated last saved, beside what was charged to

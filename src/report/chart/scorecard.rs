@@ -234,26 +234,26 @@ const READING_OF_MEANS: &[&str] = &[
     "Dot: geometric mean over the traces of the sum of per-chunk medians.",
     "Pale bar: the same of minima and of the slowest repetitions.",
     "Blue dashes: live, the floor for any allocator.",
-    "Bold: best, or not separable from the best.",
+    "Bold: best, or not separable from the best and within 10 %.",
     "▶: off the scale.",
     "Every trace by itself: summary.csv, and its pictures.",
 ];
 
 const READING_OF_MANY: &[&str] = &[
     "Dot: sum of per-chunk medians over the repetitions.",
-    "Pale bar: from the sum of minima to the slowest repetition; a difference counts when every \
-     repetition shows it.",
+    "Pale bar: from the sum of minima to the slowest repetition; a difference counts when it is \
+     over 2 % and more than chance.",
     "Blue dashes: live, the floor for any allocator.",
-    "Bold: best, or not separable from the best.",
+    "Bold: best, or not separable from the best and within 10 %.",
     "▶: off the scale.",
 ];
 
 const READING_OF_ONE: &[&str] = &[
     "Dot: sum of per-chunk medians over the repetitions.",
     "Pale bar: from the sum of per-chunk minima to the slowest repetition; a difference counts when \
-     every repetition shows it.",
+     it is over 2 % and more than chance.",
     "Blue dashes: what the program itself had live, the floor for any allocator.",
-    "Bold: best, or not separable from the best.",
+    "Bold: best, or not separable from the best and within 10 %.",
     "▶: off the scale.",
 ];
 
@@ -263,25 +263,24 @@ fn verdict_of_one(trace_report: &TraceReport) -> String {
 }
 
 fn time_verdict(trace_report: &TraceReport) -> String {
-    let mut costs: Vec<(&str, CallCost)> = trace_report
-        .allocators()
-        .filter_map(|backend| Some((backend.name(), backend.cost?)))
-        .collect();
+    let mut costs: Vec<(&BackendFigures, CallCost)> =
+        trace_report.allocators().filter_map(|backend| Some((backend, backend.cost?))).collect();
     costs.sort_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns));
     let (Some(best), Some(slow)) = (costs.first(), costs.last()) else { return String::new() };
     let level: Vec<String> = costs
         .iter()
-        .filter(|cost| !cost.1.is_apart_from(&best.1))
-        .map(|cost| cost.0.to_owned())
+        .filter(|(backend, _)| !trace_report.is_time_apart(best.0, backend))
+        .map(|(backend, _)| backend.name().to_owned())
         .collect();
     if costs.len() == 1 {
-        format!("{} takes {} ns a call.", best.0, figure(best.1.middle_ns))
+        format!("{} takes {} ns a call.", best.0.name(), figure(best.1.middle_ns))
     } else if level.len() == costs.len() {
         "No allocator is separably faster than another.".to_owned()
     } else {
         let verb = if level.len() == 1 { "leads" } else { "lead" };
         let factor = times(slow.1.middle_ns / best.1.middle_ns);
-        format!("On time {} {verb}, and {} takes {factor} times as long.", some(&level), slow.0)
+        let slow = slow.0.name();
+        format!("On time {} {verb}, and {slow} takes {factor} times as long.", some(&level))
     }
 }
 

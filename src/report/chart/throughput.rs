@@ -18,7 +18,7 @@ pub const ABOUT: About = About {
     reading: "The dot is the time of an average call. The pale bar reaches from the sum of the \
               fastest segments to the slowest whole repetition. All backends are interleaved in \
               time slices of a millisecond, so that machine noise is the same for all. A \
-              difference counts when every repetition shows it, by more than chance. The grey \
+              difference counts when it is over 2 % and more than chance (1 in 1,000). The grey \
               dashes are the harness's own cost, which is in every number and not subtracted. At \
               the right is the same time along the trace.",
 };
@@ -78,17 +78,20 @@ pub fn describe(trace_report: &TraceReport) -> Option<ThroughputChart> {
     let usual = shown_peak(&middles);
     let most = timed.iter().map(|(_, cost)| cost.high_ns).fold(0.0, f64::max).min(usual * 2.5);
     let scale = Scale::Linear { from: 0.0, to: most * 1.08 + 1e-9 };
-    let leaders = leaders(&timed);
-    let reference = trace_report.reference();
+    let leaders = leaders(trace_report, &timed);
     let row = |&(backend, cost): &Timed| ThroughputRow {
         backend: backend.label.clone(),
         cost,
         is_leader: leaders.contains(&backend.name()),
-        note: note(backend, &cost, reference),
+        note: note(trace_report, backend, &cost),
         chunks: backend.chunks.iter().map(point).collect(),
     };
     Some(ThroughputChart {
-        caption: Caption::new(verdict(&timed), plotted(trace_report, &timed), &READING),
+        caption: Caption::new(
+            verdict(trace_report, &timed),
+            plotted(trace_report, &timed),
+            &READING,
+        ),
         time_axis: Axis::plain("ns per call, from 0", "ns", scale),
         floor_ns: trace_report.floor().map(|floor| floor.middle_ns),
         rows: timed.iter().map(row).collect(),
@@ -133,14 +136,15 @@ fn along_trace(timed: &[Timed], usual: f64) -> Option<AlongTrace> {
     })
 }
 
-fn note(backend: &BackendFigures, cost: &CallCost, reference: Option<&BackendFigures>) -> String {
+fn note(trace_report: &TraceReport, backend: &BackendFigures, cost: &CallCost) -> String {
     if backend.is_floor() {
         return HARNESS.to_owned();
     }
-    match reference.and_then(|first| Some((first, first.cost?))) {
+    match trace_report.reference().and_then(|first| Some((first, first.cost?))) {
         Some((first, first_cost)) if first.spec != backend.spec => {
             let ratio = ratio(cost.middle_ns / first_cost.middle_ns);
-            let level = if cost.is_apart_from(&first_cost) { "" } else { ", not separable" };
+            let is_apart = trace_report.is_time_apart(first, backend);
+            let level = if is_apart { "" } else { ", not separable" };
             format!("{ratio} of {}{level}", first.name())
         }
         _ => backend.label.version.clone(),
@@ -156,10 +160,10 @@ fn by_time<'a>(timed: &[Timed<'a>]) -> Vec<Timed<'a>> {
 }
 
 /// The fastest allocator and those that are not separable from it.
-fn leaders<'a>(timed: &[Timed<'a>]) -> Vec<&'a str> {
+fn leaders<'a>(trace_report: &TraceReport, timed: &[Timed<'a>]) -> Vec<&'a str> {
     let allocators = by_time(timed);
-    let Some((_, best)) = allocators.first() else { return vec![] };
-    let level = allocators.iter().filter(|(_, cost)| !cost.is_apart_from(best));
+    let Some((best, _)) = allocators.first() else { return vec![] };
+    let level = allocators.iter().filter(|(backend, _)| !trace_report.is_time_apart(best, backend));
     level.map(|(backend, _)| backend.name()).collect()
 }
 
@@ -184,12 +188,12 @@ fn plotted(trace_report: &TraceReport, timed: &[Timed]) -> String {
 const READING: [&str; 5] = [
     "Dot: sum over chunks of the median over repetitions.",
     "Pale bar: from the sum of each chunk's fastest to the slowest whole repetition.",
-    "A difference counts when every repetition shows it, and surely.",
+    "A difference counts when it is over 2 % and more than chance.",
     "Bold: fastest, or not separable from it.",
     "▶: off the scale.",
 ];
 
-fn verdict(timed: &[Timed]) -> String {
+fn verdict(trace_report: &TraceReport, timed: &[Timed]) -> String {
     let allocators = by_time(timed);
     let Some(&(fastest, best)) = allocators.first() else {
         return format!("The harness itself costs {} ns a call.", figure3(timed[0].1.middle_ns));
@@ -200,7 +204,7 @@ fn verdict(timed: &[Timed]) -> String {
     }
     let level: Vec<String> = allocators[1..]
         .iter()
-        .filter(|(_, cost)| !cost.is_apart_from(&best))
+        .filter(|(backend, _)| !trace_report.is_time_apart(fastest, backend))
         .map(|(backend, _)| backend.name().to_owned())
         .collect();
     let (slowest, slow) = allocators[allocators.len() - 1];
@@ -219,7 +223,7 @@ fn verdict(timed: &[Timed]) -> String {
             some(&level)
         )
     };
-    if slow.is_apart_from(&best) {
+    if trace_report.is_time_apart(fastest, slowest) {
         title += &format!(
             "  {} takes {} ns, {} times as long.",
             slowest.name(),

@@ -9,13 +9,6 @@ use crate::stats;
 
 use super::rows::BackendRows;
 
-/// Repetitions that are compared with each other.
-pub const COMPARED_REPETITIONS: usize = 16;
-
-/// A smaller difference may come from the layout of the code: the same source built again moves by
-/// up to 2 %.
-const LAYOUT_EFFECT: f64 = 0.02;
-
 /// Nanoseconds a call.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CallCost {
@@ -27,24 +20,12 @@ pub struct CallCost {
     pub high_ns: f64,
     /// Repetitions behind it.
     pub repetitions: usize,
-    /// The first repetitions, each whole; NaN where there is none.
-    pub by_repetition_ns: [f64; COMPARED_REPETITIONS],
 }
 
 impl CallCost {
-    /// Whether the two differ.
-    ///
-    /// In each repetition the backends were interleaved, so that machine noise was the same for
-    /// both. They differ when every repetition shows it by more than 2 %, and their ratios are too
-    /// close together for chance. Without repetitions in common they differ when their ranges do
-    /// not overlap.
-    pub fn is_apart_from(&self, other: &CallCost) -> bool {
-        let pairs = self.by_repetition_ns.iter().zip(other.by_repetition_ns);
-        let ratios: Vec<f64> = pairs.map(|(own, other)| own / other).collect();
-        match stats::longer(&ratios, LAYOUT_EFFECT) {
-            Some(found) => found != std::cmp::Ordering::Equal,
-            None => self.high_ns < other.low_ns || other.high_ns < self.low_ns,
-        }
+    /// Whether the ranges of the two do not overlap.
+    pub fn is_out_of_range_of(&self, other: &CallCost) -> bool {
+        self.high_ns < other.low_ns || other.high_ns < self.low_ns
     }
 
     /// The cost of one backend; `trace_calls` are the calls of the trace.
@@ -61,9 +42,8 @@ impl CallCost {
         let (middle_ns, low_ns) = (sum(|chunk| chunk.middle_ns), sum(|chunk| chunk.low_ns));
         let repetitions = profile.iter().map(|chunk| chunk.times_ns.len()).max().unwrap_or(0);
         let whole = whole_repetitions(profile, calls);
-        let high_ns = whole.iter().map(|(_, time)| *time).fold(middle_ns, f64::max);
-        let by_repetition_ns = by_repetition(whole.into_iter());
-        Some(CallCost { middle_ns, low_ns, high_ns, repetitions, by_repetition_ns })
+        let high_ns = whole.into_iter().fold(middle_ns, f64::max);
+        Some(CallCost { middle_ns, low_ns, high_ns, repetitions })
     }
 
     /// The cost with the first write to each block, from the touch pass.
@@ -84,14 +64,13 @@ impl CallCost {
             low_ns: low / calls,
             high_ns: high / calls,
             repetitions: times.len(),
-            by_repetition_ns: by_repetition((0..).zip(times.iter().map(|time| time / calls))),
         })
     }
 }
 
 /// Nanoseconds a call of each repetition that has every chunk: one that was cut short would look
 /// fast.
-fn whole_repetitions(profile: &[ChunkCost], calls: f64) -> Vec<(u32, f64)> {
+fn whole_repetitions(profile: &[ChunkCost], calls: f64) -> Vec<f64> {
     let mut totals: BTreeMap<u32, (usize, f64)> = BTreeMap::new();
     for (repetition, time) in profile.iter().flat_map(|chunk| chunk.times_ns.iter()) {
         let total = totals.entry(*repetition).or_default();
@@ -99,21 +78,10 @@ fn whole_repetitions(profile: &[ChunkCost], calls: f64) -> Vec<(u32, f64)> {
         total.1 += time;
     }
     totals
-        .into_iter()
-        .filter(|(_, total)| total.0 == profile.len())
-        .map(|(repetition, total)| (repetition, total.1 / calls))
+        .into_values()
+        .filter(|total| total.0 == profile.len())
+        .map(|total| total.1 / calls)
         .collect()
-}
-
-/// Whole repetitions by number, as [`CallCost::by_repetition_ns`] holds them.
-fn by_repetition(times: impl Iterator<Item = (u32, f64)>) -> [f64; COMPARED_REPETITIONS] {
-    let mut by_repetition = [f64::NAN; COMPARED_REPETITIONS];
-    for (repetition, time) in times {
-        if let Some(place) = by_repetition.get_mut(repetition as usize) {
-            *place = time;
-        }
-    }
-    by_repetition
 }
 
 /// A segment of the trace over the repetitions.
@@ -161,31 +129,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repetitions_that_do_not_agree_are_no_difference() {
-        let cost = |times: &[f64]| CallCost {
-            middle_ns: 1.0,
-            low_ns: 1.0,
-            high_ns: 9.0,
-            repetitions: times.len(),
-            by_repetition_ns: by_repetition((0..).zip(times.iter().copied())),
-        };
-        // The machine slowed down by half in between, for both.
-        assert!(cost(&[10.0, 15.0, 10.0]).is_apart_from(&cost(&[11.0, 16.5, 11.0])));
-        assert!(!cost(&[10.0, 15.0, 12.0]).is_apart_from(&cost(&[11.0, 16.5, 11.0])));
-        assert!(!cost(&[10.0, 15.0, 10.0]).is_apart_from(&cost(&[10.1, 15.1, 10.1])), "in 2 %");
-    }
-
-    #[test]
-    fn without_repetitions_in_common_ranges_that_overlap_are_no_difference() {
+    fn ranges_that_overlap_are_not_apart() {
         let cost = |low_ns: f64, high_ns: f64| CallCost {
             middle_ns: (low_ns + high_ns) / 2.0,
             low_ns,
             high_ns,
             repetitions: 5,
-            by_repetition_ns: [f64::NAN; COMPARED_REPETITIONS],
         };
-        assert!(cost(1.0, 2.0).is_apart_from(&cost(2.5, 3.0)));
-        assert!(!cost(1.0, 2.6).is_apart_from(&cost(2.5, 3.0)));
-        assert!(!cost(1.0, 2.5).is_apart_from(&cost(2.5, 3.0)));
+        assert!(cost(1.0, 2.0).is_out_of_range_of(&cost(2.5, 3.0)));
+        assert!(!cost(1.0, 2.6).is_out_of_range_of(&cost(2.5, 3.0)));
+        assert!(!cost(1.0, 2.5).is_out_of_range_of(&cost(2.5, 3.0)));
     }
 }

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use crate::results::{
-    ArenaRow, Attribution, Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Metric,
-    Outcome, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall, ThreadActivity,
-    ThreadFrees, ThreadRow, WhatIf,
+    ArenaRow, Attribution, Chunk, Fullness, HeapRow, HeapRowContents, Latency, LatencyRow,
+    Measurement, Metric, Outcome, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall,
+    ThreadActivity, ThreadFrees, ThreadRow, WhatIf,
 };
 
 /// Declares [`BackendRows`]: the tables of a run, and their rows.
@@ -39,6 +39,7 @@ backend_rows! {
     size_classes: SizeClass,
     attributions: Attribution,
     heap_map: HeapRow,
+    heap_contents: HeapRowContents,
     threads: ThreadRow,
     thread_activity: ThreadActivity,
     thread_frees: ThreadFrees,

@@ -1,6 +1,8 @@
 //! Figures of the scorecard: one row for each backend on each trace, and the geometric means over
 //! the traces.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::backend::{BackendFigures, BackendLabel};
@@ -9,7 +11,8 @@ use super::distribution::OPS;
 use super::memory::{ByteRange, ResidentFigure};
 use super::trace_report::TraceReport;
 use crate::report::text::HARNESS;
-use crate::stats;
+use crate::results::{BackendTimes, TimeEvidence, compare_over_traces};
+use crate::stats::{self, TimeComparison};
 
 /// The columns of memory.
 const MEMORY: [ResidentFigure; 3] =
@@ -20,10 +23,14 @@ const MEMORY: [ResidentFigure; 3] =
 pub struct ScorecardRow {
     /// The backend.
     pub backend: BackendLabel,
+    /// Its spec, as in the run.
+    pub spec: String,
     /// Its version, or what it is; empty in rows of the mean.
     pub note: String,
     /// Time a call.
     pub cost: Option<CallCost>,
+    /// Whether it is the fastest allocator of the group, or not separable from it and within 10 %.
+    pub is_fastest: bool,
     /// Time a call with the first write to each new block, ns.
     pub first_touch_ns: Option<f64>,
     /// The 99.9th percentile over all operations, where there are enough calls.
@@ -45,6 +52,9 @@ pub struct ScorecardGroup {
     pub rows: Vec<ScorecardRow>,
     /// Live bytes at the peak, on average and at the end, in the unit of the group.
     pub live: [f64; 3],
+    /// The time passes on the trace; `None` for the means.
+    #[serde(skip)]
+    evidence: Option<Arc<TimeEvidence>>,
 }
 
 /// The name of the group of means.
@@ -80,14 +90,23 @@ pub fn group(trace_report: &TraceReport, unit: MemoryUnit) -> ScorecardGroup {
         let scale = unit.bytes(live);
         bytes.filter(|_| scale > 0.0).map(|bytes| bytes / scale)
     };
+    let allocators = trace_report.allocators();
+    let timed = allocators.filter_map(|backend| Some((backend, backend.cost?.middle_ns)));
+    let fastest = timed.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(backend, _)| backend);
     let row = |backend: &BackendFigures| {
         let is_floor = backend.is_floor();
         let note = if is_floor { HARNESS } else { &backend.label.version };
         let slowest = backend.worst_call().map(|worst| worst.0);
         ScorecardRow {
             backend: backend.label.clone(),
+            spec: backend.spec.to_owned(),
             note: note.to_owned(),
             cost: backend.cost,
+            is_fastest: fastest.is_some_and(|fastest| {
+                !is_floor
+                    && is_near(backend.cost, fastest.cost)
+                    && !trace_report.is_time_apart(fastest, backend)
+            }),
             first_touch_ns: backend.first_touch.map(|cost| cost.middle_ns),
             one_in_1000_ns: if is_floor { None } else { one_in_1000(backend) },
             slowest_ns: slowest.filter(|_| !is_floor),
@@ -103,7 +122,13 @@ pub fn group(trace_report: &TraceReport, unit: MemoryUnit) -> ScorecardGroup {
         name: trace_report.trace.name.clone(),
         rows: measured.map(row).collect(),
         live: std::array::from_fn(|k| live[k] / unit.bytes(base[k]).max(1e-9)),
+        evidence: Some(Arc::clone(&trace_report.evidence)),
     }
+}
+
+/// Whether a time is less than 10 % above the best.
+fn is_near(cost: Option<CallCost>, best: Option<CallCost>) -> bool {
+    matches!((cost, best), (Some(cost), Some(best)) if cost.middle_ns <= best.middle_ns * 1.1)
 }
 
 /// Nanoseconds of the 99.9th percentile of all calls of all operations together.
@@ -131,11 +156,41 @@ pub fn geometric(groups: &[ScorecardGroup]) -> ScorecardGroup {
         }
     }
     let ends: Vec<f64> = groups.iter().map(|group| group.live[2]).collect();
+    let mut rows: Vec<ScorecardRow> =
+        names.iter().filter_map(|name| mean_row(groups, name)).collect();
+    mark_fastest(groups, &mut rows);
     ScorecardGroup {
         name: GEOMETRIC_MEAN.to_owned(),
-        rows: names.iter().filter_map(|name| mean_row(groups, name)).collect(),
+        rows,
         live: [1.0, 1.0, stats::geometric_mean(&ends).unwrap_or(0.0)],
+        evidence: None,
     }
+}
+
+/// Marks the rows of means of which none is separably slower than the fastest.
+fn mark_fastest(groups: &[ScorecardGroup], rows: &mut [ScorecardRow]) {
+    let timed = rows.iter().filter(|row| !row.backend.is_floor).filter_map(|row| {
+        let cost = row.cost?;
+        Some((row.spec.clone(), cost))
+    });
+    let fastest = timed.min_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns));
+    let Some((fastest, best)) = fastest else { return };
+    for row in rows.iter_mut().filter(|row| !row.backend.is_floor) {
+        let Some(cost) = row.cost else { continue };
+        let comparison = compare_means(groups, &fastest, &row.spec);
+        let is_apart = comparison
+            .map_or_else(|| cost.is_out_of_range_of(&best), |comparison| comparison.is_apart());
+        row.is_fastest = is_near(row.cost, Some(best)) && !is_apart;
+    }
+}
+
+/// Compares two backends over all traces; `None` where a trace does not tell.
+fn compare_means(groups: &[ScorecardGroup], base: &str, own: &str) -> Option<TimeComparison> {
+    let times = |group: &ScorecardGroup, spec: &str| group.evidence.as_ref()?.times(spec).cloned();
+    let both = |group: &ScorecardGroup| Some([times(group, base)?, times(group, own)?]);
+    let pairs = groups.iter().map(both).collect::<Option<Vec<[BackendTimes; 2]>>>()?;
+    let pairs: Vec<[&BackendTimes; 2]> = pairs.iter().map(|[base, own]| [base, own]).collect();
+    compare_over_traces(&pairs, groups.first()?.evidence.as_ref()?.looks())
 }
 
 fn mean_row(groups: &[ScorecardGroup], name: &str) -> Option<ScorecardRow> {
@@ -155,16 +210,14 @@ fn mean_row(groups: &[ScorecardGroup], name: &str) -> Option<ScorecardRow> {
             low_ns: mean(&|row| row.cost.map(|cost| cost.low_ns)).unwrap_or(middle_ns),
             high_ns: mean(&|row| row.cost.map(|cost| cost.high_ns)).unwrap_or(middle_ns),
             repetitions: first.cost?.repetitions,
-            by_repetition_ns: std::array::from_fn(|at| {
-                let time = |cost: CallCost| cost.by_repetition_ns[at];
-                mean(&|row| row.cost.map(time).filter(|time| time.is_finite())).unwrap_or(f64::NAN)
-            }),
         })
     });
     Some(ScorecardRow {
         backend: first.backend.clone(),
+        spec: first.spec.clone(),
         note: String::new(),
         cost,
+        is_fastest: false,
         first_touch_ns: mean(&|row| row.first_touch_ns),
         one_in_1000_ns: mean(&|row| row.one_in_1000_ns),
         slowest_ns: mean(&|row| row.slowest_ns),

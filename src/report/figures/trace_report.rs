@@ -4,9 +4,14 @@
 //! Whatever the record lacks is `None` or empty here: a run that was killed half way still draws.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::results::{BackendEntry, Manifest, Metric, Moment, Run, Scope, TraceEntry};
+use crate::results::{
+    BackendEntry, ComparedPair, Manifest, Metric, Moment, Outcome, Pass, Run, Scope, TimeEvidence,
+    TraceEntry, reference,
+};
 use crate::spec::{BackendSpec, FLOOR, labels};
+use crate::stats::{self, LEAST_PAIRS, TimeComparison};
 
 use super::backend::{BackendFigures, BackendLabel};
 use super::cost::CallCost;
@@ -41,6 +46,10 @@ pub struct TraceReport<'a> {
     pub phases: Vec<ProgramPhase>,
     /// The recorded process, where the recording read its memory.
     pub process: Option<RecordedProcess>,
+    /// The time passes of all allocators.
+    pub evidence: Arc<TimeEvidence>,
+    /// The pairs that the run compares.
+    pub comparisons: Vec<ComparedPair>,
 }
 
 impl<'a> TraceReport<'a> {
@@ -63,6 +72,7 @@ impl<'a> TraceReport<'a> {
             .map(|entry| rows.remove(&(trace.name.as_str(), entry.name.as_str())))
             .map(Option::unwrap_or_default)
             .collect();
+        let evidence = evidence(&run.manifest, &own);
         // These figures are the same for every backend.
         let shared = |metric: Metric| own.iter().find_map(|rows| rows.first_value(metric));
         // What the program never touched is in no figure of pages, so it is in none of live bytes.
@@ -118,6 +128,9 @@ impl<'a> TraceReport<'a> {
                 .find(|backend| !backend.samples.is_empty())
                 .map_or_else(Vec::new, |backend| phases::phases(trace, &backend.samples)),
             process: recorded_process(trace, &backends),
+            comparisons: evidence
+                .pairs(run.manifest.time_budget.map(|budget| budget.compared).unwrap_or_default()),
+            evidence: Arc::new(evidence),
             backends,
         }
     }
@@ -144,6 +157,12 @@ impl<'a> TraceReport<'a> {
         )
     }
 
+    /// Calls done when the live bytes are largest for the first time.
+    pub fn live_peak_event(&self) -> Option<u64> {
+        let known = |backend: &BackendFigures| backend.rows.first_value(Metric::LivePeakEvent);
+        Some(self.backends.iter().find_map(known)? as u64 + 1)
+    }
+
     /// Repetitions of each timed pass.
     pub fn repetitions(&self) -> u32 {
         self.run.manifest.repetitions
@@ -154,11 +173,50 @@ impl<'a> TraceReport<'a> {
         self.backends.iter().filter(|backend| !backend.is_floor())
     }
 
-    /// The allocator that others are compared with: `malloc`, else the first.
+    /// The allocator that others are compared with.
     pub fn reference(&self) -> Option<&BackendFigures<'a>> {
-        self.allocators()
-            .find(|backend| backend.spec == "malloc")
-            .or_else(|| self.allocators().next())
+        let spec = reference(self.allocators().map(|backend| backend.spec))?;
+        self.allocators().find(|backend| backend.spec == spec)
+    }
+
+    /// Compares the time of `candidate` with that of `base`. `None` where they have no repetition in
+    /// common.
+    pub fn compare_time(
+        &self,
+        base: &BackendFigures,
+        candidate: &BackendFigures,
+    ) -> Option<TimeComparison> {
+        let known = self
+            .comparisons
+            .iter()
+            .find(|pair| pair.base == base.spec && pair.candidate == candidate.spec);
+        match known {
+            Some(pair) => pair.comparison,
+            None => self.evidence.compare(base.spec, candidate.spec),
+        }
+    }
+
+    /// Wall seconds of a repetition of the time pass, in the median. The children of a repetition are
+    /// alive together, so the longest counts.
+    pub fn repetition_seconds(&self) -> Option<f64> {
+        let mut longest: HashMap<u32, f64> = HashMap::new();
+        let is_timed = |one: &&Outcome| one.pass == Pass::Time && one.is_ok();
+        let own = self.run.outcomes.iter().filter(|one| one.trace == self.trace.name);
+        for outcome in own.filter(is_timed) {
+            let seconds = longest.entry(outcome.repetition).or_default();
+            *seconds = seconds.max(outcome.seconds);
+        }
+        stats::median(&longest.into_values().collect::<Vec<f64>>())
+    }
+
+    /// Whether the times of two allocators differ: by the repetitions that they have in common, or,
+    /// where these are too few, because their ranges do not overlap.
+    pub fn is_time_apart(&self, base: &BackendFigures, candidate: &BackendFigures) -> bool {
+        match (self.compare_time(base, candidate), base.cost, candidate.cost) {
+            (Some(comparison), _, _) if comparison.pairs >= LEAST_PAIRS => comparison.is_apart(),
+            (_, Some(base), Some(candidate)) => candidate.is_out_of_range_of(&base),
+            _ => false,
+        }
     }
 
     /// What the harness itself costs a call.
@@ -216,6 +274,16 @@ impl<'a> TraceReport<'a> {
             ),
         }
     }
+}
+
+/// The time passes of the allocators of a trace, whose rows are `own`.
+fn evidence(manifest: &Manifest, own: &[BackendRows]) -> TimeEvidence {
+    let mut evidence = TimeEvidence::new(manifest);
+    for (entry, rows) in manifest.backends.iter().zip(own) {
+        rows.chunks.iter().for_each(|chunk| evidence.add(chunk));
+        evidence.set_totals(&entry.name, rows.values(Scope::All, Metric::TimeNanoseconds));
+    }
+    evidence
 }
 
 /// The labels of backends, in their order.

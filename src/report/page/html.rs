@@ -1,71 +1,76 @@
 //! The page: its head, a part for each trace, and the manifest.
 
-use super::markup::{escape, table};
+use super::answers::answers;
+use super::drawn::DrawnPicture;
+use super::markup::{escape, folded, table};
+use super::model::page_model;
+use super::script::{STYLE, content_policy, data, script};
 use super::tables;
-use crate::report::chart::{CHARTS, SCORECARD_QUESTION, SCORECARD_READING};
+use crate::report::chart::{CHARTS, ChartKind, SCORECARD_QUESTION, SCORECARD_READING};
 use crate::report::figures::TraceReport;
 use crate::report::files::{SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
 use crate::report::picture::{HEIGHT, WIDTH};
-use crate::report::text::{caveat, list};
+use crate::report::text::{caveat, list, some};
 use crate::results::{Run, civil_date};
 use crate::units::{bytes, count};
 
-/// A picture that was drawn.
-pub struct DrawnPicture {
-    /// Its file, relative to the page.
-    pub file: String,
-    /// The verdict above it.
-    pub title: String,
-}
-
-const STYLE: &str = "\
-body{font:16px/1.5 system-ui,'DejaVu Sans',sans-serif;color:#202124;max-width:1600px;margin:0 auto;\
-padding:1.5rem 2rem 4rem}h1{font-size:1.6rem}\
-h2{margin-top:3rem;border-top:1px solid #dadce0;padding-top:1.5rem}\
-h3{margin:2.2rem 0 .2rem}p.read,caption,.soft{color:#5f6368}figure{margin:1rem 0 2.5rem}\
-img{width:100%;height:auto;border:1px solid #e6e8ea}\
-table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
-caption{text-align:left;padding:.3rem 0}\
-th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #e6e8ea}\
-th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid #9aa0a6}\
-ul.verdicts li{margin:.35rem 0}.bad{color:#a50e0e}.scroll{overflow-x:auto}";
-
 /// The page for `run`, whose pictures are `drawn`.
 pub fn html(run: &Run, trace_reports: &[TraceReport], drawn: &[DrawnPicture]) -> String {
+    let script = script();
     let mut page =
         String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    page +=
-        "<meta name=\"viewport\" content=\"width=device-width\">\n<title>heaplay report</title>\n";
-    page += &format!("<style>{STYLE}</style>\n</head>\n<body>\n");
+    page += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n";
+    page += &format!(
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n",
+        content_policy(&script)
+    );
+    page += &format!("<title>{}</title>\n", escape(&title(run, trace_reports)));
+    page += &format!("<style>\n{STYLE}</style>\n</head>\n<body>\n");
+    page += "<a class=\"skip\" href=\"#main\">Skip to the report</a>\n<header>\n";
     page += &heading(run, trace_reports);
     page += &troubles(run);
     page += &verdicts(trace_reports, drawn);
+    page += "</header>\n<div id=\"controls\"></div>\n<main id=\"main\">\n";
+    for (number, trace_report) in trace_reports.iter().enumerate() {
+        page += &trace(number, trace_report, drawn);
+    }
+    page += "<section class=\"run\" id=\"run\">\n";
     page += &figure(drawn, SUMMARY, SCORECARD_QUESTION, SCORECARD_READING);
     page += &format!(
         "<p class=\"soft\">As a table: <a href=\"{SUMMARY_CSV}\">CSV</a>, \
          <a href=\"{SUMMARY_MARKDOWN}\">Markdown</a>.</p>\n"
     );
-    for trace_report in trace_reports {
-        page += &trace(trace_report, drawn);
-    }
     page += &manifest(run);
-    page += "</body>\n</html>\n";
-    page
+    page += "</section>\n</main>\n";
+    let model = page_model(run, trace_reports);
+    page += &format!("<script type=\"application/json\" id=\"model\">{}</script>\n", data(&model));
+    page + &format!("<script>{script}</script>\n</body>\n</html>\n")
 }
 
-fn heading(run: &Run, trace_reports: &[TraceReport]) -> String {
+/// What was replayed on what.
+fn title(run: &Run, trace_reports: &[TraceReport]) -> String {
     // The manifest at the end has the whole specs.
     let names: Vec<String> = match trace_reports.first() {
         Some(first) => first.backends.iter().map(|backend| backend.name().to_owned()).collect(),
         None => run.manifest.backends.iter().map(|entry| entry.name.clone()).collect(),
     };
+    let traces = match trace_reports {
+        [one] => one.trace.name.clone(),
+        _ => format!("{} traces", trace_reports.len()),
+    };
+    const LISTED_MAX: usize = 6;
+    let names = if names.len() > LISTED_MAX { some(&names) } else { list(&names) };
+    format!("{traces} on {names}")
+}
+
+fn heading(run: &Run, trace_reports: &[TraceReport]) -> String {
     format!(
-        "<h1>{} trace{} against {}</h1>\n<p class=\"soft\">heaplay {}, {}</p>\n",
-        trace_reports.len(),
-        if trace_reports.len() == 1 { "" } else { "s" },
-        escape(&list(&names)),
+        "<h1>{}</h1>\n<p class=\"soft\">heaplay {}, {}, {} repetitions of timed passes</p>\n",
+        escape(&title(run, trace_reports)),
         escape(&run.manifest.heaplay),
-        date(run.manifest.created_unix_seconds)
+        date(run.manifest.created_unix_seconds),
+        run.manifest.repetitions
     )
 }
 
@@ -107,31 +112,41 @@ fn troubles(run: &Run) -> String {
 fn verdicts(trace_reports: &[TraceReport], drawn: &[DrawnPicture]) -> String {
     let mut text = String::new();
     if let Some(picture) = drawn.iter().find(|picture| picture.file == SUMMARY) {
-        text += &format!("<p><b>{}</b></p>\n", escape(&picture.title));
+        text += &format!("<p class=\"verdict\">{}</p>\n", escape(&picture.title));
     }
-    if trace_reports.len() > 1 {
-        let links: Vec<String> = trace_reports
-            .iter()
-            .map(|trace_report| {
-                format!("<a href=\"#{0}\">{0}</a>", escape(&trace_report.trace.name))
-            })
-            .collect();
-        text += &format!(
-            "<p>Traces: {}. Machine, clock and settings: <a href=\"#run\">below</a>.</p>\n",
-            links.join(" · ")
-        );
+    let link = |(number, trace_report): (usize, &TraceReport)| {
+        format!("<a href=\"#{}\">{}</a>", trace_id(number), escape(&trace_report.trace.name))
+    };
+    let links: Vec<String> = trace_reports.iter().enumerate().map(link).collect();
+    if links.len() > 1 {
+        text += &format!("<p id=\"trace-links\">Traces: {}</p>\n", links.join(" · "));
     }
-    text
+    text + "<p class=\"soft\"><a href=\"#run\">Scorecard, machine, clock and settings</a></p>\n"
+}
+
+/// The id of the section of a trace. A name may have any letters, so the number stands for it.
+fn trace_id(number: usize) -> String {
+    format!("trace-{}", number + 1)
 }
 
 /// The verdicts of the pictures of a trace.
 fn trace_verdicts(name: &str, drawn: &[DrawnPicture]) -> String {
-    let prefix = format!("{name}--");
-    let mut text = String::from("<ul class=\"verdicts\">\n");
-    for picture in drawn.iter().filter(|picture| picture.file.starts_with(&prefix)) {
+    let mut text = String::from(
+        "<details class=\"verdicts\"><summary>All verdicts</summary>\n<ul class=\"verdicts\">\n",
+    );
+    for picture in CHARTS.iter().filter_map(|kind| drawn_of(drawn, name, kind)) {
         text += &format!("<li>{}</li>\n", escape(&picture.title));
     }
-    text + "</ul>\n"
+    text + "</ul></details>\n"
+}
+
+fn drawn_of<'a>(
+    drawn: &'a [DrawnPicture],
+    trace: &str,
+    kind: &ChartKind,
+) -> Option<&'a DrawnPicture> {
+    let file = picture_name(trace, kind.about.name);
+    drawn.iter().find(|picture| picture.file == file)
 }
 
 fn figure(drawn: &[DrawnPicture], file: &str, question: &str, reading: &str) -> String {
@@ -139,8 +154,9 @@ fn figure(drawn: &[DrawnPicture], file: &str, question: &str, reading: &str) -> 
         return String::new();
     };
     format!(
-        "<h3>{}</h3>\n<p class=\"read\">{}</p>\n\
-         <figure><img src=\"{}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" alt=\"{}\"></figure>\n",
+        "<h3>{}</h3>\n<p class=\"read\">{}</p>\n<figure><a href=\"{2}\">\
+         <img loading=\"lazy\" src=\"{2}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
+         alt=\"{3}\"></a></figure>\n",
         escape(question),
         escape(reading),
         escape(file),
@@ -148,11 +164,16 @@ fn figure(drawn: &[DrawnPicture], file: &str, question: &str, reading: &str) -> 
     )
 }
 
-fn trace(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
+/// The section of a trace.
+fn trace(number: usize, trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     let name = &trace_report.trace.name;
     let mut text = format!(
-        "<h2 id=\"{0}\">{0}</h2>\n<p>{1} calls, {2} allocated, live {3} at peak and {4} at exit.",
-        escape(name),
+        "<section class=\"trace\" id=\"{}\" data-trace=\"{number}\">\n<h2>{}</h2>\n",
+        trace_id(number),
+        escape(name)
+    );
+    text += &format!(
+        "<p>{} calls, {} allocated, live {} at peak and {} at exit.",
         count(trace_report.trace.calls),
         bytes(trace_report.requested_bytes),
         bytes(trace_report.live_peak_bytes),
@@ -161,33 +182,41 @@ fn trace(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     if let Some(note) = caveat(&trace_report.trace.facts) {
         text += &format!(" <strong>{}</strong>.", escape(&note));
     }
-    for sentence in trace_report.own_replay() {
-        text += &format!(" {}", escape(&sentence));
-    }
-    // Facts that are lists, of marks or of arenas, are for programs.
-    let facts = trace_report.trace.facts.iter();
-    for (fact, value) in facts.filter(|(_, value)| !value.starts_with("[[")) {
-        text += &format!(" {}: <code>{}</code>.", escape(fact), escape(value));
-    }
     text += "</p>\n";
+    text += &answers(trace_report, drawn);
     text += &trace_verdicts(name, drawn);
+    text += "<div class=\"explorer\"></div>\n<div class=\"tables\">\n<h3>Tables</h3>\n";
     text += &tables::time(trace_report);
+    text += &tables::comparisons(trace_report);
     if let Some(sentence) = trace_report.instructions() {
         text += &format!("<p>{}</p>\n", escape(&sentence));
     }
-    text += &tables::latency(trace_report);
-    text += &tables::size_classes(trace_report);
-    text += &tables::slow_calls(trace_report);
-    text += &tables::machine_noise(trace_report);
     text += &tables::memory(trace_report);
-    text += &tables::fragmentation(trace_report);
+    text += &tables::latency(trace_report);
+    text += &tables::slow_calls(trace_report);
     text += &tables::retention(trace_report);
+    text += &tables::size_classes(trace_report);
+    text += &tables::machine_noise(trace_report);
+    text += &tables::fragmentation(trace_report);
     text += &tables::threads(trace_report);
+    text += &facts(trace_report);
+    text += "</div>\n<details class=\"pictures\" open><summary>Pictures</summary>\n";
     for kind in CHARTS {
         let about = &kind.about;
         text += &figure(drawn, &picture_name(name, about.name), about.question, about.reading);
     }
-    text
+    text + "</details>\n</section>\n"
+}
+
+/// What the trace says of itself. Facts that are lists, of marks or of arenas, are for programs.
+fn facts(trace_report: &TraceReport) -> String {
+    let facts = trace_report.trace.facts.iter();
+    let rows: Vec<Vec<String>> = facts
+        .filter(|(_, value)| !value.starts_with("[["))
+        .map(|(fact, value)| vec![fact.clone(), value.clone()])
+        .collect();
+    let table = table("facts", "Facts of the trace", &["fact", "value"], &rows);
+    folded("Facts of the trace", table)
 }
 
 fn manifest(run: &Run) -> String {
@@ -211,8 +240,8 @@ fn manifest(run: &Run) -> String {
         rows.push(vec![format!("trace: {}", trace.name), format!("sha256 {}", trace.sha256)]);
     }
     format!(
-        "<h2 id=\"run\">How it was measured</h2>\n{}",
-        table("The run's manifest", &["what", "value"], &rows)
+        "<h2>How it was measured</h2>\n{}",
+        table("manifest", "The run's manifest", &["what", "value"], &rows)
     )
 }
 

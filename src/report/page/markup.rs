@@ -16,15 +16,18 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
-/// A table; empty without rows. Caption and header are markup, cells are text.
-pub fn table(caption: &str, header: &[&str], rows: &[Vec<String>]) -> String {
+/// A table; empty without rows. Caption and header are markup, cells are text. Links that restore a
+/// view know the table by its `name`.
+pub fn table(name: &str, caption: &str, header: &[&str], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let mut text =
-        format!("<div class=\"scroll\"><table>\n<caption>{caption}</caption>\n<thead><tr>");
-    for name in header {
-        text += &format!("<th>{name}</th>");
+    let mut text = format!(
+        "<div class=\"scroll\"><table data-name=\"{name}\">\n<caption>{caption}</caption>\n\
+         <thead><tr>"
+    );
+    for column in header {
+        text += &format!("<th scope=\"col\">{column}</th>");
     }
     text += "</tr></thead>\n<tbody>\n";
     for row in rows {
@@ -35,6 +38,14 @@ pub fn table(caption: &str, header: &[&str], rows: &[Vec<String>]) -> String {
         text += "</tr>\n";
     }
     text + "</tbody>\n</table></div>\n"
+}
+
+/// A table that is folded, as it is long or seldom needed; empty without rows.
+pub fn folded(summary: &str, table: String) -> String {
+    match table.is_empty() {
+        true => table,
+        false => format!("<details><summary>{summary}</summary>\n{table}</details>\n"),
+    }
 }
 
 /// The text, or a dash for what is not known.

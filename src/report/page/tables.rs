@@ -1,7 +1,8 @@
 //! The tables of a trace. Each is empty where the record has nothing for it.
 
-use super::markup::{escape, or_dash, table};
+use super::markup::{escape, folded, or_dash, table};
 use crate::report::chart::retention_table;
+use crate::report::comparison_table::{HEADER, cells_of_trace};
 use crate::report::figures::{
     self, BackendFigures, LatencyDistribution, OPS, PERCENTILES, ResidentFigure, TraceReport,
     WINDOWS, best_by_class, call_text, percentiles, preemptions, seen_text, worst_windows,
@@ -20,8 +21,9 @@ pub fn time(trace_report: &TraceReport) -> String {
         None => "ratio".to_owned(),
     };
     let rows: Vec<Vec<String>> =
-        trace_report.backends.iter().map(|backend| time_row(backend, reference)).collect();
+        trace_report.backends.iter().map(|backend| time_row(trace_report, backend)).collect();
     table(
+        "time",
         "Time: nanoseconds per call, harness included (null is the harness itself). With first touch: \
          with a write to each cache line of each new block, so page faults are in it",
         &[
@@ -38,7 +40,18 @@ pub fn time(trace_report: &TraceReport) -> String {
     )
 }
 
-fn time_row(backend: &BackendFigures, reference: Option<&BackendFigures>) -> Vec<String> {
+/// The pairs of backends whose times were compared.
+pub fn comparisons(trace_report: &TraceReport) -> String {
+    table(
+        "comparisons",
+        "Comparisons of time: the first takes so many times as long as the second. Those that are \
+         not decided have half of the interval that another minute would leave",
+        &HEADER,
+        &cells_of_trace(trace_report),
+    )
+}
+
+fn time_row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
     let mut row = vec![backend.name().to_owned(), backend.label.version.clone()];
     let touched = or_dash(backend.first_touch.map(|cost| figure3(cost.middle_ns)));
     let Some(cost) = backend.cost else {
@@ -48,9 +61,11 @@ fn time_row(backend: &BackendFigures, reference: Option<&BackendFigures>) -> Vec
         row.push(touched);
         return row;
     };
+    let reference = trace_report.reference();
     let compared = match reference.and_then(|first| Some((first, first.cost?))) {
         Some((first, first_cost)) if !backend.is_floor() && first_cost.middle_ns > 0.0 => {
-            let is_level = !cost.is_apart_from(&first_cost) && backend.spec != first.spec;
+            let is_level =
+                backend.spec != first.spec && !trace_report.is_time_apart(first, backend);
             let level = if is_level { " (not separable)" } else { "" };
             format!("{}{level}", ratio(cost.middle_ns / first_cost.middle_ns))
         }
@@ -97,7 +112,7 @@ pub fn latency(trace_report: &TraceReport) -> String {
          calls. All of them, by size class too, are in \
          <a href=\"{PERCENTILES_CSV}\">{PERCENTILES_CSV}</a>"
     );
-    table(&caption, &percentile_header(&["op", "backend", ""]), &rows)
+    table("percentiles", &caption, &percentile_header(&["op", "backend", "kind"]), &rows)
 }
 
 /// The same by size class, confirmed where there is such. It is folded, as it is long.
@@ -113,12 +128,9 @@ pub fn size_classes(trace_report: &TraceReport) -> String {
             }
         }
     }
-    if rows.is_empty() {
-        return String::new();
-    }
     let caption = "Service time by size class of the block; for realloc the new size";
-    let table = table(caption, &percentile_header(&["op", "backend", "up to"]), &rows);
-    format!("<details><summary>Service time by size class</summary>\n{table}</details>\n")
+    let header = percentile_header(&["op", "backend", "up to"]);
+    folded("Service time by size class", table("size-classes", caption, &header, &rows))
 }
 
 /// The slowest calls by name.
@@ -139,6 +151,7 @@ pub fn slow_calls(trace_report: &TraceReport) -> String {
         }
     }
     table(
+        "slow-calls",
         "The slowest calls over 10 µs by their own time, the median over the replays: in how many \
          replays each took at least half of it, and the longest that one saw. More of them are in \
          slow_calls.csv",
@@ -174,13 +187,15 @@ pub fn machine_noise(trace_report: &TraceReport) -> String {
     let worst = WINDOWS.map(|length| format!("worst {length}"));
     let mut header = vec!["backend", "preemptions", "over 1 ms, one raw replay", "confirmed"];
     header.extend(worst.iter().map(String::as_str));
-    table(
+    let table = table(
+        "machine-noise",
         "Machine noise, and the allocator's share of the worst window of the program's own time. \
          Each call has its own time, at the place where the trace has it; null is what the clock \
          leaves",
         &header,
         &rows,
-    )
+    );
+    folded("Machine noise", table)
 }
 
 /// The backends with memory, each as a row.
@@ -216,6 +231,7 @@ pub fn memory(trace_report: &TraceReport) -> String {
         row
     };
     table(
+        "memory",
         &format!(
             "Resident memory, and its ratio to the live bytes at the same moment (fragmentation). \
              {}. Cache flushed: after a trim with the thread cache flushed before. (a–b): \
@@ -262,7 +278,8 @@ pub fn fragmentation(trace_report: &TraceReport) -> String {
         row.push(or_dash(found.returnable_bytes.map(|idle| format!("{about}{}", bytes(idle)))));
         row
     };
-    table(
+    let table = table(
+        "fragmentation",
         "Fragmentation after Johnstone and Wilson, resident over live less one: averaged, at the \
          live peak, at the resident peak, peak against peak. Ratchet: 1 when nothing was ever \
          returned. Trim: the share of the retained memory that the allocator's own trim returned. \
@@ -271,7 +288,8 @@ pub fn fragmentation(trace_report: &TraceReport) -> String {
          of this replay",
         &["backend", "JW 1", "JW 2", "JW 3", "JW 4", "ratchet", "trim", "2 MiB", "idle"],
         &memory_rows(trace_report, row),
-    )
+    );
+    folded("Ratios of fragmentation", table)
 }
 
 /// Page retention by line at each mark, where the program set some.
@@ -281,6 +299,7 @@ pub fn retention(trace_report: &TraceReport) -> String {
     };
     let header: Vec<String> = header.iter().map(|name| escape(name)).collect();
     table(
+        "retention-at-marks",
         "Page retention at each mark of the program, at its live peak and at its exit: the first \
          three lines, their live bytes, and the free space charged to them by allocator. All lines \
          are in attribution.csv",
@@ -291,19 +310,18 @@ pub fn retention(trace_report: &TraceReport) -> String {
 
 /// Memory by thread and order. What each thread left and the reported arenas are folded.
 pub fn threads(trace_report: &TraceReport) -> String {
-    let shown = |caption: &str, found: Option<TextTable>| {
-        found.map_or(String::new(), |(header, rows)| table(caption, &header, &rows))
-    };
-    let folded = |summary: &str, table: String| match table.is_empty() {
-        true => table,
-        false => format!("<details><summary>{summary}</summary>\n{table}</details>\n"),
+    let shown = |name: &str, caption: &str, found: Option<TextTable>| {
+        found.map_or(String::new(), |(header, rows)| table(name, caption, &header, &rows))
     };
     let caption = format!("Memory by thread and by order. {}", escape(THREADS_NOTE));
-    let mut text = shown(&caption, thread_table(trace_report));
+    let mut text = shown("threads", &caption, thread_table(trace_report));
     let caption = "What threads hold at exit, those that hold most first. All threads are in \
                    threads.csv";
-    text += &folded("Memory at exit by thread", shown(caption, left_table(trace_report)));
+    text += &folded(
+        "Memory at exit by thread",
+        shown("left-by-thread", caption, left_table(trace_report)),
+    );
     let caption = "Arenas and caches at exit, as the allocator itself reports them (arenas.csv)";
-    text += &folded("Memory by arena", shown(caption, arena_table(trace_report)));
+    text += &folded("Memory by arena", shown("arenas", caption, arena_table(trace_report)));
     text
 }

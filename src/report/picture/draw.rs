@@ -12,8 +12,6 @@ use crate::report::chart::Chart;
 
 /// A finished picture.
 pub struct Picture {
-    /// The verdict: the sentence above it.
-    pub title: String,
     /// The drawing.
     pub canvas: Canvas,
 }
@@ -43,9 +41,8 @@ pub fn draw(chart: &Chart) -> Picture {
         Chart::TraceSizes(chart) => trace_sizes::draw(chart),
         Chart::WhereMemoryWent(chart) => where_memory_went::draw(chart),
     };
-    let caption = chart.caption();
-    if let Some(note) = &caption.synthesised {
+    if let Some(note) = &chart.caption().synthesised {
         warn(&mut canvas, note);
     }
-    Picture { title: caption.title.clone(), canvas }
+    Picture { canvas }
 }

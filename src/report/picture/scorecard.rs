@@ -166,7 +166,7 @@ fn cells(
     let backend = &row.backend;
     let cell = |column: usize| RowCell { panel: &panels[column], place, backend };
     if let Some(cost) = &row.cost {
-        time_cell(canvas, &cell(0), cost, !backend.is_floor && leads(group, cost));
+        time_cell(canvas, &cell(0), cost, row.is_fastest);
     }
     if let Some(slowest) = row.slowest_ns {
         let least = smallest(group, &|row| row.slowest_ns);
@@ -246,14 +246,6 @@ fn memory_text(value: f64, axis: &Axis, has_many_traces: bool) -> String {
         true => bytes(value * axis.unit_size),
         false => figure(value),
     }
-}
-
-/// Whether no allocator of the group is separably faster.
-fn leads(group: &ScorecardGroup, cost: &CallCost) -> bool {
-    let allocators = group.rows.iter().filter(|row| !row.backend.is_floor);
-    let best =
-        allocators.filter_map(|row| row.cost).min_by(|a, b| a.middle_ns.total_cmp(&b.middle_ns));
-    best.is_some_and(|best| !cost.is_apart_from(&best))
 }
 
 fn smallest(group: &ScorecardGroup, of: &dyn Fn(&ScorecardRow) -> Option<f64>) -> Option<f64> {

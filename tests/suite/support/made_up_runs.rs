@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use super::made_up_threads;
 use hdrhistogram::Histogram;
 use heaplay::results::{
-    Attribution, BackendEntry, Chunk, FORMAT, Fullness, HeapRow, Latency, LatencyRow, Machine,
-    Manifest, Measurement, Metric, Moment, OTHER_SITES, Operation, Outcome, Pass, ProgramMark,
-    Residency, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall, Status, TraceEntry,
-    WhatIf,
+    Attribution, BackendEntry, Chunk, FORMAT, Fullness, HeapRow, HeapRowContents, Latency,
+    LatencyRow, LineContents, Machine, Manifest, Measurement, Metric, Moment, OTHER_SITES,
+    Operation, Outcome, Pass, ProgramMark, Residency, Rounding, Run, Sample, Scope, ServiceTimes,
+    SizeClass, SlowCall, Status, TraceEntry, WhatIf,
 };
 
 /// A small generator of its own, so that pictures do not change with a dependency: xorshift64*
@@ -159,6 +159,7 @@ pub fn run(wish: &Wish) -> Run {
                 pages(&mut run, trace, name, habits, &mut own);
                 sizes(&mut run, (trace, name), habits);
                 heap_map(&mut run, trace, name, habits, &mut own);
+                heap_contents(&mut run, trace, name);
                 for (number, (share, _)) in (1..).zip(PHASES) {
                     let much = 1.6 * share * (1.3 - share);
                     attributions(
@@ -240,6 +241,9 @@ fn manifest(wish: &Wish) -> Manifest {
             .collect(),
         passes: Pass::RECORDED.to_vec(),
         repetitions: wish.repetitions,
+        time_budget: None,
+        further_time: vec![],
+        shard: None,
         seed: wish.seed,
         settings: facts(&[("jobs", "2"), ("timeout_seconds", "600")]),
         machine: Machine {
@@ -512,6 +516,32 @@ fn heap_map(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut D
             row_bytes: 256 << 10,
             cells: HeapRow::encode(&columns),
         });
+    }
+}
+
+/// What lies in every second row at the two moments.
+fn heap_contents(run: &mut Run, trace: &str, name: &str) {
+    for moment in Moment::ALL {
+        let rows = if name == "bump" { 900 } else { 280 };
+        for row in (1..rows).step_by(2) {
+            let blocks = u64::from(row) * 3 + u64::from(moment == Moment::Peak);
+            let lines = [
+                LineContents(LINES[row as usize % 12].0.into(), blocks - 1, blocks * 40),
+                LineContents(String::new(), 1, 16),
+            ];
+            run.heap_contents.push(HeapRowContents {
+                trace: trace.to_owned(),
+                backend: name.to_owned(),
+                repetition: 0,
+                moment,
+                row,
+                resident_bytes: 64 << 12,
+                pages_in_use_bytes: u64::from(1 + row % 64) << 12,
+                live_blocks: blocks,
+                live_bytes: blocks * 40 + 16,
+                lines: HeapRowContents::encode(&lines),
+            });
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! reference models, and generated requests.
 
 pub mod arena_hooks;
+pub mod browser;
 pub mod child;
 pub mod compiler;
 pub mod imports;

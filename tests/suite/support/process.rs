@@ -48,6 +48,19 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
+/// Copies the Python module `heaplay` into a folder.
+pub fn python_module(folder: &Path) {
+    let module = folder.join("heaplay");
+    std::fs::create_dir_all(&module).expect("the folder can be written");
+    for entry in repository("python/heaplay").read_dir().expect("the module is there") {
+        let file = entry.expect("it can be read").path();
+        if file.is_file() {
+            let copy = module.join(file.file_name().unwrap_or_default());
+            std::fs::copy(&file, copy).expect("the folder can be written");
+        }
+    }
+}
+
 /// A path below the top of the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

@@ -1,0 +1,29 @@
+"""`python -m heaplay VERB …` runs the program `heaplay`.
+
+The verbs that run a program get this interpreter, for a program that is a Python file:
+`python -m heaplay record app.py` is `heaplay record --python PYTHON app.py`.
+"""
+
+import os
+import sys
+
+from heaplay import _program
+
+# The verbs with the option `--python`.
+RUNS_A_PROGRAM = ("record", "live")
+
+
+def main() -> None:
+    """Replaces this process by the program."""
+    program = _program.find()
+    if program is None:
+        sys.exit(_program.refusal())
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in RUNS_A_PROGRAM and sys.executable:
+        arguments.insert(1, "--python=" + sys.executable)
+    sys.stdout.flush()
+    os.execv(program, [program] + arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+//! A profile of a trace: bytes by stack at the live peak, at the end and in all, and live bytes over
+//! time with the process's own memory.
+
+use std::path::Path;
+
+use super::error::ExportError;
+use super::profile::{ExportedProfile, Moment, Series, TimeAxis, Weight, WeightUnit, stack_of};
+use crate::trace::{self, LivePoint, SiteId, TraceStatistics};
+
+/// Reads a trace twice: the second time it is known which call is the live peak.
+///
+/// # Errors
+/// The trace cannot be read, or its rows contradict each other.
+pub fn profile_of_trace(path: &Path) -> Result<ExportedProfile, ExportError> {
+    let counts = trace::statistics(trace::open(path)?.as_mut(), path, |_| ())?;
+    let weight = |name: &str, unit| Weight { name: name.to_owned(), unit };
+    let mut profile = ExportedProfile {
+        name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        weights: vec![
+            weight("live at the peak", WeightUnit::Bytes),
+            weight("live at the end", WeightUnit::Bytes),
+            weight("allocated", WeightUnit::Bytes),
+            weight("allocations", WeightUnit::Count),
+        ],
+        stacks: std::collections::BTreeMap::new(),
+        axis: TimeAxis::Calls,
+        series: vec![],
+        marks: vec![],
+        slow_calls: vec![],
+    };
+    for site in &counts.sites {
+        for (weight, value) in [(1, site.live_bytes), (2, site.bytes), (3, site.requests)] {
+            profile.add(stack_of(&site.site), weight, value);
+        }
+    }
+    second_pass(path, &counts, &mut profile)?;
+    Ok(profile)
+}
+
+/// What needs the live peak, and the times.
+fn second_pass(
+    path: &Path,
+    counts: &TraceStatistics,
+    profile: &mut ExportedProfile,
+) -> Result<(), ExportError> {
+    let mut reader = trace::open(path)?;
+    let has_times = reader.header().columns.time_ns;
+    let marks = reader.header().marks();
+    let peak = counts.live_peak_event;
+    let mut live_at_peak: Vec<u64> = Vec::new();
+    // Events whose times are wanted, in order, and the times that are known so far.
+    let mut clock = EventClock::default();
+    while let Some(row) = reader.next_row()? {
+        let is_live = row.event < peak
+            && row.lifetime.is_none_or(|lifetime| row.event + lifetime.get() >= peak);
+        if is_live {
+            let SiteId(site) = row.site;
+            let site = site as usize;
+            live_at_peak.resize(live_at_peak.len().max(site + 1), 0);
+            live_at_peak[site] = live_at_peak[site].saturating_add(row.size);
+        }
+        if has_times {
+            clock.see(row.event, row.time_ns);
+        }
+    }
+    if !counts.sites.is_empty() {
+        for (site, bytes) in (0..).zip(live_at_peak).filter(|(_, bytes)| *bytes > 0) {
+            profile.add(stack_of(reader.sites().name(SiteId(site))), 0, bytes);
+        }
+    }
+    let at = |event: u64| if has_times { clock.microseconds(event) } else { event as f64 };
+    profile.axis = if has_times { TimeAxis::Time } else { TimeAxis::Calls };
+    profile.series.push(Series {
+        name: "live bytes".to_owned(),
+        points: counts.live.iter().flat_map(|point| ends_of(point, at(point.event))).collect(),
+    });
+    let memory = &reader.process().memory;
+    if !memory.is_empty() {
+        let time = |sample: &trace::MemorySample| match has_times {
+            true => sample.time_ns as f64 / 1e3,
+            false => sample.event as f64,
+        };
+        profile.series.push(Series {
+            name: "resident anonymous memory of the process".to_owned(),
+            points: memory.iter().map(|one| (time(one), one.anonymous_bytes as f64)).collect(),
+        });
+    }
+    let marks = marks.into_iter().map(|(event, name)| Moment { at: at(event), name });
+    profile.marks = marks.collect();
+    Ok(())
+}
+
+/// A segment of the live series: its least and its most.
+fn ends_of(point: &LivePoint, at: f64) -> impl Iterator<Item = (f64, f64)> {
+    let is_level = point.least_bytes == point.most_bytes;
+    let values = [point.most_bytes, point.least_bytes];
+    values.into_iter().skip(usize::from(is_level)).map(move |bytes| (at, bytes as f64))
+}
+
+/// The times of calls, every few of them.
+#[derive(Default)]
+struct EventClock {
+    known: Vec<(u64, u64)>,
+}
+
+impl EventClock {
+    /// Calls between two times that are retained.
+    const STEP: u64 = 64;
+
+    fn see(&mut self, event: u64, time_ns: u64) {
+        let is_due = self.known.last().is_none_or(|(last, _)| event >= last + EventClock::STEP);
+        if is_due {
+            // Threads may be a little out of order: time does not go back.
+            let before = self.known.last().map_or(0, |(_, before)| *before);
+            self.known.push((event, time_ns.max(before)));
+        }
+    }
+
+    /// The time of the last known call up to `event`.
+    fn microseconds(&self, event: u64) -> f64 {
+        let after = self.known.partition_point(|(known, _)| *known <= event);
+        let time_ns = after.checked_sub(1).and_then(|at| self.known.get(at)).map_or(0, |one| one.1);
+        time_ns as f64 / 1e3
+    }
+}

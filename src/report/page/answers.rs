@@ -1,0 +1,158 @@
+//! The answers with which a trace opens: which allocator, when, what a trim gives, which line, and
+//! how sure all that is.
+
+use super::drawn::DrawnPicture;
+use super::markup::escape;
+use crate::report::chart::{checked_by_replay, scorecard};
+use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
+use crate::report::files::picture_name;
+use crate::report::text::{all_or_ends, list, some};
+use crate::results::{Metric, Sample, Scope};
+use crate::stats::Decision;
+use crate::units::{bytes, count, percent};
+
+/// Questions with their answers, as a list of terms. A question without an answer is left out.
+pub fn answers(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
+    let answers = [
+        ("Which allocator?", which_allocator(trace_report)),
+        ("When is memory highest?", when(trace_report)),
+        ("What would a trim return?", trim(trace_report)),
+        ("Which line retains pages?", line(trace_report, drawn)),
+        ("Is it sure?", sure(trace_report)),
+    ];
+    let mut text = String::from("<dl class=\"answers\">\n");
+    for (question, answer) in answers.into_iter().filter(|(_, answer)| !answer.is_empty()) {
+        text += &format!("<div><dt>{question}</dt><dd>{}</dd></div>\n", escape(&answer));
+    }
+    text + "</dl>\n"
+}
+
+fn which_allocator(trace_report: &TraceReport) -> String {
+    scorecard(std::slice::from_ref(trace_report))
+        .map_or(String::new(), |chart| chart.caption().title.clone())
+}
+
+/// Where in the trace a call is: its share of the calls, and the phase.
+fn place(trace_report: &TraceReport, event: u64) -> String {
+    let calls = trace_report.trace.calls.max(1);
+    let share = percent(event as f64 / calls as f64);
+    let phase = trace_report.trace.marks.iter().rfind(|mark| mark.event <= event);
+    let phase = phase.map_or(String::new(), |mark| format!(", in the phase {}", mark.name));
+    format!("call {} ({share} of the trace{phase})", count(event))
+}
+
+fn when(trace_report: &TraceReport) -> String {
+    let highest = |backend: &BackendFigures| -> Option<(f64, String)> {
+        // The first of equal ones.
+        let sample: &Sample =
+            backend.samples.iter().rev().max_by_key(|sample| sample.resident_bytes)?;
+        let resident = backend.memory.text(ResidentFigure::Peak)?;
+        let (name, event) = (backend.name(), count(sample.event));
+        Some((sample.event as f64, format!("{name} {resident} at call {event}")))
+    };
+    let with_memory = trace_report.allocators().filter(|backend| backend.has_memory());
+    let peaks: Vec<(f64, String)> = with_memory.filter_map(highest).collect();
+    if peaks.is_empty() {
+        return String::new();
+    }
+    let live = trace_report.live_peak_event().map_or(String::new(), |event| {
+        format!(
+            "The program holds most at {}: {} live. ",
+            place(trace_report, event),
+            bytes(trace_report.live_peak_bytes)
+        )
+    });
+    format!("{live}Resident memory is highest for: {}.", all_or_ends(peaks, ", "))
+}
+
+fn trim(trace_report: &TraceReport) -> String {
+    let with_memory = || trace_report.allocators().filter(|backend| backend.has_memory());
+    let returned = |backend: &BackendFigures| {
+        let memory = &backend.memory;
+        let returned = (memory.end_bytes? - memory.trimmed_bytes?).max(0.0);
+        let (name, end) = (backend.name(), memory.text(ResidentFigure::End)?);
+        Some((returned, format!("{name} {} of {end}", bytes(returned))))
+    };
+    let figures: Vec<(f64, String)> = with_memory().filter_map(returned).collect();
+    let none = with_memory().filter(|backend| returned(backend).is_none());
+    let none: Vec<String> = none.map(|backend| backend.name().to_owned()).collect();
+    let none = match none.len() {
+        0 => String::new(),
+        1 => format!(" {} has no trim.", none[0]),
+        _ => format!(" {} have no trim.", some(&none)),
+    };
+    if figures.is_empty() {
+        return none.trim_start().to_owned();
+    }
+    format!("At exit a trim returns: {}.{none}", all_or_ends(figures, ", "))
+}
+
+fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
+    let file = picture_name(&trace_report.trace.name, "page-retention");
+    let picture = drawn.iter().find(|picture| picture.file == file);
+    picture.map_or_else(
+        || "The trace has no lines. `heaplay record --sites` records them.".to_owned(),
+        |picture| picture.title.clone(),
+    )
+}
+
+fn sure(trace_report: &TraceReport) -> String {
+    let mut sentences = Vec::new();
+    if let Some(sentence) = separable(trace_report) {
+        sentences.push(sentence);
+    }
+    let varies = |backend: &&BackendFigures| {
+        !backend.memory.about().is_empty()
+            || !backend.values(Scope::All, Metric::VariesBetweenRuns).is_empty()
+    };
+    let varying: Vec<String> =
+        trace_report.allocators().filter(varies).map(|backend| backend.name().to_owned()).collect();
+    if trace_report.allocators().any(BackendFigures::has_memory) {
+        sentences.push(if varying.is_empty() {
+            "Memory figures repeat: another run on this machine gives the same.".to_owned()
+        } else {
+            format!(
+                "Memory figures repeat from run to run, but for {}, where they depend on time or \
+                 chance.",
+                some(&varying)
+            )
+        });
+    }
+    sentences.extend(checked_by_replay(trace_report));
+    sentences.extend(trace_report.own_replay());
+    sentences.join(" ")
+}
+
+/// Which allocators' times differ from that of the reference, and which are equal.
+fn separable(trace_report: &TraceReport) -> Option<String> {
+    let reference = trace_report.reference()?;
+    let first = reference.cost?;
+    let others = trace_report.allocators().filter(|backend| backend.spec != reference.spec);
+    let (mut apart, mut equal, mut open) = (Vec::new(), Vec::new(), Vec::new());
+    for backend in others.filter(|backend| backend.cost.is_some()) {
+        let comparison = trace_report.compare_time(reference, backend);
+        let is_equal = comparison.is_some_and(|comparison| comparison.decision == Decision::Equal);
+        let names = match trace_report.is_time_apart(reference, backend) {
+            true => &mut apart,
+            false if is_equal => &mut equal,
+            false => &mut open,
+        };
+        names.push(backend.name().to_owned());
+    }
+    let name = reference.name();
+    let clause = |names: &[String], singular: &str, plural: &str, rest: &str| {
+        let verb = if names.len() == 1 { singular } else { plural };
+        let all = if names.len() > 7 { some(names) } else { list(names) };
+        (!names.is_empty()).then(|| format!("{all} {verb} {rest}"))
+    };
+    let clauses = [
+        clause(&apart, "differs", "differ", &format!("from {name}")),
+        clause(&equal, "is", "are", &format!("equal to {name} within 2 %")),
+        clause(&open, "is", "are", &format!("not separable from {name}")),
+    ];
+    let clauses: Vec<String> = clauses.into_iter().flatten().collect();
+    if clauses.is_empty() {
+        return None;
+    }
+    Some(format!("In time, {}, after {} repetitions.", clauses.join("; "), first.repetitions))
+}

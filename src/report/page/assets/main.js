@@ -1,0 +1,191 @@
+// Puts the page together: the controls, the views of the selected trace, and the tables of all.
+
+const sections = [...document.querySelectorAll("section.trace")];
+const views = [memoryView(), linesView(), heapMapView(), percentilesView(), latencyMapView()];
+const explorer = el("div", {}, ...views.map((one) => one.element));
+const controls = document.getElementById("controls");
+
+const announced = el("p", { class: "sr", role: "status" });
+
+const traces = el(
+  "select",
+  { id: "trace", onchange: () => selectTrace(Number(traces.value)) },
+  ...model.traces.map((trace, number) => el("option", { value: number }, trace.name)),
+);
+
+/** Shows another trace: its segment and its cells are its own. */
+function selectTrace(number) {
+  Object.assign(view, { trace: number, segment: null, heapCell: null, latencyCell: null, moment: null });
+  changed();
+}
+
+const chips = model.backends.map((backend, number) => {
+  const box = el("input", {
+    type: "checkbox",
+    onchange: () => {
+      if (box.checked) view.hidden.delete(number);
+      else view.hidden.add(number);
+      changed();
+    },
+  });
+  return {
+    box,
+    label: el("label", { class: "chip", title: backend.version }, box, backendName(number)),
+  };
+});
+
+function switchAll(isOn) {
+  view.hidden = new Set(isOn ? [] : model.backends.map((_, number) => number));
+  changed();
+}
+
+const phases = el("select", { id: "phase", onchange: () => selectPhase(Number(phases.value)) });
+const first = el("input", { type: "number", id: "first-call", min: 0, onchange: () => typedSegment() });
+const last = el("input", { type: "number", id: "last-call", min: 0, onchange: () => typedSegment() });
+
+function typedSegment() {
+  const [from, to] = [Number(first.value), Number(last.value)];
+  if (from < to) setSegment(from, to);
+  else redrawSoon();
+}
+
+/** Chooses the segment of a phase, from its mark to the next one. */
+function selectPhase(number) {
+  const { marks, calls } = currentTrace();
+  if (number < 0) setSegment(0, calls);
+  else setSegment(marks[number].event, marks[number + 1]?.event ?? calls);
+}
+
+const axis = el(
+  "select",
+  {
+    id: "axis",
+    onchange: () => {
+      view.axis = axis.value;
+      changed();
+    },
+  },
+  el("option", { value: "calls" }, "calls"),
+  el("option", { value: "clock" }, "bytes allocated"),
+);
+
+const theme = el(
+  "select",
+  {
+    id: "theme",
+    onchange: () => {
+      view.theme = theme.value;
+      changed();
+    },
+  },
+  el("option", { value: "auto" }, "as the system"),
+  el("option", { value: "light" }, "light"),
+  el("option", { value: "dark" }, "dark"),
+);
+
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    announced.textContent = "The link to this view is copied.";
+  } catch {
+    announced.textContent = "Copy the address of the page: it has this view.";
+  }
+}
+
+const button = (label, text, action) =>
+  el("button", { type: "button", "aria-label": label, onclick: action }, text);
+
+if (sections.length)
+  controls.append(
+    el(
+      "p",
+      { class: "row" },
+      model.traces.length > 1 ? el("label", {}, "Trace ", traces) : null,
+      el("label", {}, "Phase ", phases),
+      el("label", {}, "Calls ", first),
+      el("label", {}, "to ", last),
+      button("Zoom in", "+", () => zoomBy(0.5)),
+      button("Zoom out", "−", () => zoomBy(2)),
+      button("Show the whole trace", "whole", () => setSegment(0, currentTrace().calls)),
+      el("label", {}, "Across ", axis),
+      el("label", {}, "Theme ", theme),
+      button("Copy a link to this view", "link", copyLink),
+      announced,
+    ),
+    el(
+      "fieldset",
+      { class: "row" },
+      el("legend", { class: "sr" }, "Backends"),
+      ...chips.map((chip) => chip.label),
+      button("Switch all backends on", "all", () => switchAll(true)),
+      button("Switch all backends off", "none", () => switchAll(false)),
+    ),
+  );
+
+function drawControls() {
+  const trace = currentTrace();
+  const [from, to] = segment();
+  traces.value = view.trace;
+  chips.forEach((chip, number) => (chip.box.checked = !view.hidden.has(number)));
+  const marks = trace.marks.map((mark, number) => el("option", { value: number }, mark.name));
+  phases.replaceChildren(el("option", { value: -1 }, "all"), ...marks);
+  const isPhase = (mark, number) =>
+    mark.event === from && (trace.marks[number + 1]?.event ?? trace.calls) === to;
+  phases.value = view.segment ? trace.marks.findIndex(isPhase) : -1;
+  phases.closest("label").hidden = !trace.marks.length;
+  first.max = last.max = trace.calls;
+  [first.value, last.value] = [from, to];
+  axis.value = view.axis;
+  axis.closest("label").hidden = !trace.heaps.length;
+  theme.value = view.theme;
+}
+
+let built = "";
+
+const runTables = [...document.querySelectorAll(".run table[data-name]")];
+
+redrawAll = () => {
+  inks.clear();
+  if (view.theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = view.theme;
+  sections.forEach((section, number) => (section.hidden = number !== view.trace));
+  const holder = sections[view.trace].querySelector(".explorer");
+  if (explorer.parentElement !== holder) holder.replaceChildren(explorer);
+  drawControls();
+  // Colours are read when elements are made, so a theme makes them anew.
+  const key = JSON.stringify([view.trace, [...view.hidden], view.memory, view.moment, isDark()]);
+  if (key !== built) views.forEach((one) => one.build());
+  built = key;
+  views.forEach((one) => one.draw());
+  for (const table of [...sections[view.trace].querySelectorAll(".tables table"), ...runTables]) {
+    if (!table.apply) enhance(table);
+    else table.apply();
+  }
+  chips.forEach((chip, number) => {
+    chip.label.querySelector(".swatch").style.background = backendColour(number);
+  });
+};
+
+/** Reads the address: a view, or the section of a trace. */
+function readAddress() {
+  const text = location.hash.slice(1);
+  const section = text.match(/^trace-(\d+)$/);
+  if (section && model.traces[section[1] - 1]) readFragment(`trace=${section[1]}`);
+  else if (!section && text && !text.includes("=")) return false;
+  else readFragment(text);
+  return true;
+}
+
+if (sections.length) {
+  document.querySelectorAll("details.pictures").forEach((pictures) => (pictures.open = false));
+  const links = document.getElementById("trace-links");
+  if (links) links.hidden = true;
+  readAddress();
+  document.documentElement.classList.add("explored");
+  redrawAll();
+  addEventListener("hashchange", () => {
+    if (readAddress()) redrawSoon();
+  });
+  addEventListener("resize", redrawSoon);
+  prefersDark.addEventListener("change", redrawSoon);
+}

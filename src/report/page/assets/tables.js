@@ -1,0 +1,213 @@
+// Tables: each can be sorted by a column and filtered, follows the backends that are on, and has a CSV
+// of what it shows. The table of lines is made here.
+
+const UNITS = {
+  B: 1,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+  ns: 1,
+  µs: 1e3,
+  ms: 1e6,
+  s: 1e9,
+  M: 1e6,
+  G: 1e9,
+  "%": 1,
+};
+
+/** The number that a cell begins with, in its smallest unit; NaN for other text. */
+function quantity(text) {
+  const plain = text
+    .replace(/\u202f/g, "")
+    .replace(/\u00a0/g, " ")
+    .replace("−", "-")
+    .trim();
+  const match = plain.match(/^[≈×(]*(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?([A-Za-zµ%]+)?/);
+  return match ? Number(match[1]) * (UNITS[match[2]] || 1) : NaN;
+}
+
+const valueOf = (cell) => (cell.dataset.value ? Number(cell.dataset.value) : quantity(cell.textContent));
+const isUnknown = (cell) => ["", "–", "n too small"].includes(cell.textContent.trim());
+
+/** The order of two cells: numbers, then text; what is not known is always last. */
+function compared(a, b, isFalling) {
+  if (isUnknown(a) || isUnknown(b)) return isUnknown(a) - isUnknown(b);
+  const [x, y] = [valueOf(a), valueOf(b)];
+  let order;
+  if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
+  if (Number.isNaN(x)) order = a.textContent.localeCompare(b.textContent, "en", { numeric: true });
+  else order = x - y;
+  return isFalling ? -order : order;
+}
+
+/** Makes a table one that can be sorted, filtered and saved. */
+function enhance(table) {
+  const name = table.dataset.name;
+  const rows = [...table.tBodies[0].rows];
+  rows.forEach((row, at) => (row.dataset.at = at));
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const text = head.textContent;
+    head.dataset.name = text;
+    const sort = () => {
+      const state = tableView(name);
+      // Rising, falling, and then as at first.
+      if (state.column !== column) Object.assign(state, { column, falling: false });
+      else if (!state.falling) state.falling = true;
+      else Object.assign(state, { column: null, falling: false });
+      changed();
+    };
+    head.replaceChildren(el("button", { type: "button", onclick: sort }, text));
+  });
+  const find = el("input", {
+    type: "search",
+    placeholder: "filter rows",
+    "aria-label": `Filter rows of the table ${name}`,
+    oninput: () => {
+      tableView(name).find = find.value;
+      changed();
+    },
+  });
+  find.hidden = rows.length < 5;
+  const counted = el("span", { class: "soft", "aria-live": "polite" });
+  const tools = el(
+    "p",
+    { class: "tools" },
+    find,
+    csvButton(name, () => tableRows(table), `the table ${name}`),
+    counted,
+  );
+  table.closest(".scroll").before(tools);
+  table.apply = () => applyTable(table, find, counted);
+  table.apply();
+}
+
+/** Sorts, filters and hides rows as the view has it. */
+function applyTable(table, find, counted) {
+  const state = tableView(table.dataset.name);
+  const heads = [...table.tHead.rows[0].cells];
+  const body = table.tBodies[0];
+  if (document.activeElement !== find) find.value = state.find;
+  heads.forEach((head, column) => {
+    const isSorted = state.column === column;
+    head.setAttribute("aria-sort", isSorted ? (state.falling ? "descending" : "ascending") : "none");
+  });
+  const rows = [...body.rows];
+  rows.sort((a, b) => {
+    const cells = heads[state.column] ? [a.cells[state.column], b.cells[state.column]] : [];
+    return (cells.length && compared(...cells, state.falling)) || a.dataset.at - b.dataset.at;
+  });
+  const backend = heads.findIndex((head) => head.dataset.name === "backend");
+  const off = new Set([...view.hidden].map((number) => model.backends[number].name));
+  const wanted = state.find.toLowerCase();
+  let visible = 0;
+  for (const row of rows) {
+    const isOff = backend >= 0 && off.has(row.cells[backend].textContent);
+    row.hidden = isOff || !row.textContent.toLowerCase().includes(wanted);
+    visible += row.hidden ? 0 : 1;
+  }
+  body.replaceChildren(...rows);
+  counted.textContent = visible === rows.length ? "" : `${visible} of ${rows.length} rows`;
+}
+
+/** The rows of a table that are shown, as they are shown; exact where a cell has its exact value. */
+function tableRows(table) {
+  const heads = [...table.tHead.rows[0].cells].map((head) => head.dataset.name);
+  const shownRows = [...table.tBodies[0].rows].filter((row) => !row.hidden);
+  return [
+    heads,
+    ...shownRows.map((row) => [...row.cells].map((cell) => cell.dataset.value || cell.textContent)),
+  ];
+}
+
+/** The moment whose lines are shown: the exit, or the live peak of a program that frees all. */
+function currentMoment() {
+  const { lines } = currentTrace();
+  const chosen = lines.find((moment) => moment.moment === view.moment);
+  const live = (moment) => moment.rows.reduce((sum, row) => sum + row.live_bytes, 0);
+  const [end, peak] = ["end", "peak"].map((name) => lines.find((moment) => moment.moment === name));
+  const isLate = end && (!peak || live(end) * 20 >= live(peak));
+  return chosen || (isLate ? end : peak) || lines[0];
+}
+
+function linesView() {
+  const holder = el("div", {});
+  const moments = el("select", {
+    id: "moment",
+    onchange: () => {
+      view.moment = moments.value;
+      changed();
+    },
+  });
+  const element = el(
+    "section",
+    { id: "lines", "aria-labelledby": "lines-title" },
+    el("h3", { id: "lines-title" }, "Lines that retain pages"),
+    el(
+      "p",
+      { class: "read" },
+      "Live is what the blocks of a line hold. The columns of backends are the free " +
+        "space on the pages in use by these blocks: no trim returns it. A line with little live and much " +
+        "free space is worth a change.",
+    ),
+    el("p", { class: "tools" }, el("label", { for: "moment" }, "At "), moments),
+    holder,
+  );
+  let table = null;
+  const build = () => {
+    const { lines } = currentTrace();
+    const current = currentMoment();
+    moments.replaceChildren(
+      ...lines.map((moment) =>
+        el("option", { value: moment.moment }, `${moment.name}, call ${count(moment.event)}`),
+      ),
+    );
+    element.hidden = !current;
+    if (!current) return;
+    moments.value = current.moment;
+    table = linesTable(current);
+    holder.replaceChildren(el("div", { class: "scroll tall" }, table));
+    enhance(table);
+  };
+  return { element, build, draw: () => table?.apply() };
+}
+
+function linesTable(moment) {
+  const { sites } = currentTrace();
+  const has = (backend) => moment.rows.some((row) => row.free_space_bytes[backend] != null);
+  const backends = model.backends
+    .map((_, number) => number)
+    .filter((number) => !view.hidden.has(number) && has(number));
+  const most = (row) => Math.max(0, ...backends.map((backend) => row.free_space_bytes[backend] || 0));
+  const rows = [...moment.rows].sort((a, b) => most(b) - most(a));
+  const number = (value, text) =>
+    el("td", value == null ? {} : { "data-value": value }, value == null ? "–" : text(value));
+  const times = (value) => `×${figure(value)}`;
+  const header = [
+    "line",
+    "live",
+    "blocks",
+    ...backends.map((backend) => model.backends[backend].name),
+    "free ÷ live",
+  ];
+  return el(
+    "table",
+    { "data-name": "lines" },
+    el("thead", {}, el("tr", {}, ...header.map((name) => el("th", { scope: "col" }, name)))),
+    el(
+      "tbody",
+      {},
+      ...rows.map((row) =>
+        el(
+          "tr",
+          {},
+          el("td", {}, sites[row.site] || "(no line)"),
+          number(row.live_bytes, bytes),
+          number(row.live_blocks, count),
+          ...backends.map((backend) => number(row.free_space_bytes[backend], bytes)),
+          number(row.live_bytes ? Number((most(row) / row.live_bytes).toFixed(3)) : null, times),
+        ),
+      ),
+    ),
+  );
+}

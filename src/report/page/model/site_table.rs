@@ -1,0 +1,27 @@
+//! The lines of a trace, each once: rows refer to a line by its number.
+
+use std::collections::HashMap;
+
+/// Numbers lines in the order in which they are first named.
+#[derive(Debug, Default)]
+pub struct SiteTable {
+    numbers: HashMap<String, usize>,
+    names: Vec<String>,
+}
+
+impl SiteTable {
+    /// The number of a line.
+    pub fn number(&mut self, site: &str) -> usize {
+        if let Some(number) = self.numbers.get(site) {
+            return *number;
+        }
+        self.numbers.insert(site.to_owned(), self.names.len());
+        self.names.push(site.to_owned());
+        self.names.len() - 1
+    }
+
+    /// All lines, by number.
+    pub fn into_names(self) -> Vec<String> {
+        self.names
+    }
+}

@@ -1,0 +1,312 @@
+//! The time passes of one trace as evidence: which of two backends takes longer, and which pairs of
+//! backends a run compares.
+//!
+//! The backends of one repetition were interleaved in time slices, so two are compared within a
+//! repetition, segment by segment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::Manifest;
+use super::tables::Chunk;
+use crate::spec::BackendSpec;
+use crate::stats::{
+    ComparisonRule, Decision, EQUAL, Estimate, LookPlan, TimeComparison, median, segment_ratios,
+};
+
+/// The probability that two equal backends are called different, for each comparison.
+const ERROR: f64 = 0.001;
+
+/// Which pairs of backends a run compares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComparedBackends {
+    /// Each allocator with the reference, and with the fastest.
+    #[default]
+    ReferenceAndFastest,
+    /// Each variant with its allocator without settings, and each of these with the reference.
+    Settings,
+}
+
+/// The time passes of one backend on one trace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BackendTimes {
+    /// By repetition: nanoseconds of each segment of the trace.
+    by_repetition: BTreeMap<u32, Vec<u64>>,
+}
+
+impl BackendTimes {
+    /// Adds the next segment of a repetition.
+    pub fn add(&mut self, repetition: u32, nanoseconds: u64) {
+        self.by_repetition.entry(repetition).or_default().push(nanoseconds);
+    }
+
+    /// Whole repetitions are those with so many segments: one that was cut short has fewer.
+    fn segments(&self) -> usize {
+        self.by_repetition.values().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// The median over the repetitions of the time of the whole trace, in ns.
+    pub fn median_ns(&self) -> Option<f64> {
+        let segments = self.segments();
+        let whole = self.by_repetition.values().filter(|times| times.len() == segments);
+        median(&whole.map(|times| times.iter().sum::<u64>() as f64).collect::<Vec<f64>>())
+    }
+
+    /// The natural logarithm of the other's time over this one's, for each repetition that both have.
+    fn logs(&self, other: &BackendTimes) -> Vec<f64> {
+        let segments = self.segments();
+        if segments == 0 || segments != other.segments() {
+            return vec![];
+        }
+        let pairs: Vec<[&[u64]; 2]> = self
+            .by_repetition
+            .iter()
+            .filter_map(|(repetition, own)| Some([own, other.by_repetition.get(repetition)?]))
+            .filter(|[own, other]| own.len() == segments && other.len() == segments)
+            .map(|[own, other]| [own.as_slice(), other.as_slice()])
+            .collect();
+        segment_ratios(&pairs, segments).unwrap_or_default()
+    }
+
+    /// Compares the time of a candidate with this one's, over the repetitions that both have. `None`
+    /// where they have none in common.
+    pub fn compare(&self, candidate: &BackendTimes, looks: LookPlan) -> Option<TimeComparison> {
+        TimeComparison::of(&self.logs(candidate), &rule(looks))
+    }
+}
+
+fn rule(looks: LookPlan) -> ComparisonRule {
+    // Builds of the same source differ by up to 2 %, by the layout of their code.
+    ComparisonRule { error: ERROR, least_change: EQUAL, looks }
+}
+
+/// Two backends that were compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComparedPair {
+    /// The spec of the backend that the other is compared with.
+    pub base: String,
+    /// The spec of the other.
+    pub candidate: String,
+    /// What the repetitions say. `None` where the two have none in common.
+    pub comparison: Option<TimeComparison>,
+}
+
+impl ComparedPair {
+    /// Whether further repetitions may decide it.
+    pub fn is_open(&self) -> bool {
+        self.comparison.is_some_and(|comparison| comparison.decision == Decision::Open)
+    }
+}
+
+/// The time passes of one trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimeEvidence {
+    /// The allocators in the order of the run, with their times.
+    backends: Vec<(String, BackendTimes)>,
+    looks: LookPlan,
+}
+
+impl TimeEvidence {
+    /// Nothing yet, of the allocators of a run.
+    pub fn new(manifest: &Manifest) -> TimeEvidence {
+        let is_allocator =
+            |name: &&str| !name.parse().is_ok_and(|spec: BackendSpec| spec.is_floor());
+        let names = manifest.backends.iter().map(|entry| entry.name.as_str()).filter(is_allocator);
+        let looks = match manifest.time_budget {
+            Some(_) => LookPlan::UntilDecided,
+            None => LookPlan::Once,
+        };
+        TimeEvidence {
+            backends: names.map(|name| (name.to_owned(), BackendTimes::default())).collect(),
+            looks,
+        }
+    }
+
+    /// Adds a segment of a time pass. Those of a repetition come in their order.
+    pub fn add(&mut self, chunk: &Chunk) {
+        if let Some((_, times)) = self.backends.iter_mut().find(|(name, _)| *name == chunk.backend)
+        {
+            times.add(chunk.repetition, chunk.nanoseconds);
+        }
+    }
+
+    /// Has these totals, in ns by repetition, for a backend without segments: an older record.
+    pub fn set_totals(&mut self, backend: &str, totals_ns: &[f64]) {
+        let own = self.backends.iter_mut().find(|(name, _)| name == backend);
+        if let Some((_, times)) = own.filter(|(_, times)| times.by_repetition.is_empty()) {
+            (0..).zip(totals_ns).for_each(|(repetition, ns)| times.add(repetition, *ns as u64));
+        }
+    }
+
+    /// How often the comparisons are looked at.
+    pub fn looks(&self) -> LookPlan {
+        self.looks
+    }
+
+    /// The times of a backend.
+    pub fn times(&self, backend: &str) -> Option<&BackendTimes> {
+        self.backends.iter().find(|(name, _)| name == backend).map(|(_, times)| times)
+    }
+
+    /// Compares a candidate with a base. `None` where they have no repetition in common.
+    pub fn compare(&self, base: &str, candidate: &str) -> Option<TimeComparison> {
+        self.times(base)?.compare(self.times(candidate)?, self.looks)
+    }
+
+    /// The allocator that others are compared with: `malloc`, else the first.
+    pub fn reference(&self) -> Option<&str> {
+        reference(self.backends.iter().map(|(name, _)| name.as_str()))
+    }
+
+    /// The allocator with the smallest median.
+    pub fn fastest(&self) -> Option<&str> {
+        let timed =
+            self.backends.iter().filter_map(|(name, times)| Some((name, times.median_ns()?)));
+        timed.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name.as_str())
+    }
+
+    /// The pairs that a run of this kind compares, each once.
+    pub fn pairs(&self, compared: ComparedBackends) -> Vec<ComparedPair> {
+        let bases: Vec<&str> = match compared {
+            ComparedBackends::ReferenceAndFastest => {
+                self.reference().into_iter().chain(self.fastest()).collect()
+            }
+            ComparedBackends::Settings => self.reference().into_iter().collect(),
+        };
+        let mut seen: BTreeSet<[&str; 2]> = BTreeSet::new();
+        let mut pairs = Vec::new();
+        let mut add = |base, candidate| {
+            let mut both: [&str; 2] = [base, candidate];
+            both.sort_unstable();
+            if base != candidate && seen.insert(both) {
+                pairs.push(ComparedPair {
+                    base: base.to_owned(),
+                    candidate: candidate.to_owned(),
+                    comparison: self.compare(base, candidate),
+                });
+            }
+        };
+        for (name, _) in &self.backends {
+            let plain = without_settings(name);
+            match compared {
+                ComparedBackends::Settings if self.times(&plain).is_some() && plain != *name => {
+                    let base = self.backends.iter().find(|(other, _)| *other == plain);
+                    base.iter().for_each(|(base, _)| add(base, name));
+                }
+                _ => bases.iter().for_each(|base| add(base, name)),
+            }
+        }
+        pairs
+    }
+}
+
+/// Of backends in the order of a run, the allocator that others are compared with: `malloc`, else
+/// the first.
+pub fn reference<'a>(mut allocators: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let first = allocators.next()?;
+    Some(std::iter::once(first).chain(allocators).find(|name| *name == "malloc").unwrap_or(first))
+}
+
+fn without_settings(name: &str) -> String {
+    let spec = name.parse::<BackendSpec>();
+    spec.map_or_else(|_| name.to_owned(), |spec| spec.without_settings().into())
+}
+
+/// Compares two backends over several traces, by the geometric mean of the ratios: `pairs` has base
+/// and candidate on each trace. `None` where a trace has too few repetitions in common.
+pub fn compare_over_traces(
+    pairs: &[[&BackendTimes; 2]],
+    looks: LookPlan,
+) -> Option<TimeComparison> {
+    let logs: Vec<Vec<f64>> = pairs.iter().map(|[base, own]| base.logs(own)).collect();
+    let estimates = logs.iter().map(|logs| Estimate::of(logs)).collect::<Option<Vec<_>>>()?;
+    let fewest = logs.iter().map(Vec::len).min()?;
+    Some(TimeComparison::of_estimate(&Estimate::mean_of(&estimates)?, fewest, &rule(looks)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::{BackendEntry, TimeBudget};
+
+    fn evidence(names: &[&str], is_adaptive: bool) -> TimeEvidence {
+        let entry = |name: &&str| BackendEntry { name: (*name).to_owned(), version: String::new() };
+        let compared = ComparedBackends::default();
+        TimeEvidence::new(&Manifest {
+            backends: names.iter().map(entry).collect(),
+            time_budget: is_adaptive.then_some(TimeBudget { seconds: 60.0, compared }),
+            ..Manifest::default()
+        })
+    }
+
+    fn chunk(backend: &str, repetition: u32, chunk: u32, nanoseconds: u64) -> Chunk {
+        let (trace, backend) = ("t".to_owned(), backend.to_owned());
+        Chunk { trace, backend, repetition, chunk, calls: 10, nanoseconds }
+    }
+
+    fn names(pairs: &[ComparedPair]) -> Vec<(&str, &str)> {
+        pairs.iter().map(|pair| (pair.base.as_str(), pair.candidate.as_str())).collect()
+    }
+
+    #[test]
+    fn each_allocator_is_compared_with_the_reference_and_the_fastest() {
+        let mut evidence = evidence(&["pymalloc", "malloc", "bump", "null"], true);
+        for (backend, ns) in [("pymalloc", 500), ("malloc", 1000), ("bump", 200), ("null", 10)] {
+            for repetition in 0..6 {
+                evidence.add(&chunk(backend, repetition, 0, ns + u64::from(repetition)));
+            }
+        }
+        let pairs = evidence.pairs(ComparedBackends::ReferenceAndFastest);
+        assert_eq!(
+            names(&pairs),
+            [("malloc", "pymalloc"), ("bump", "pymalloc"), ("bump", "malloc")]
+        );
+        let found: Vec<Decision> =
+            pairs.iter().map(|pair| pair.comparison.unwrap().decision).collect();
+        assert_eq!(found, [Decision::Faster, Decision::Slower, Decision::Slower]);
+    }
+
+    #[test]
+    fn a_sweep_compares_variants_with_their_allocator() {
+        let evidence =
+            evidence(&["pymalloc", "malloc", "jemalloc", "jemalloc:narenas=1", "null"], true);
+        assert_eq!(
+            names(&evidence.pairs(ComparedBackends::Settings)),
+            [("malloc", "pymalloc"), ("malloc", "jemalloc"), ("jemalloc", "jemalloc:narenas=1")]
+        );
+    }
+
+    #[test]
+    fn a_repetition_that_was_cut_short_is_left_out() {
+        let mut evidence = evidence(&["malloc", "bump"], false);
+        for repetition in 0..4 {
+            for at in 0..2 {
+                evidence.add(&chunk("malloc", repetition, at, 1000));
+                if (repetition, at) != (3, 1) {
+                    evidence.add(&chunk("bump", repetition, at, 500));
+                }
+            }
+        }
+        let comparison = evidence.compare("malloc", "bump").unwrap();
+        assert_eq!((comparison.pairs, comparison.decision), (3, Decision::Faster));
+        assert!((comparison.change + 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn traces_are_compared_by_their_geometric_mean() {
+        let times = |ns: u64| {
+            let mut times = BackendTimes::default();
+            (0..6).for_each(|repetition| times.add(repetition, ns + u64::from(repetition % 2)));
+            times
+        };
+        let (base, double, half) = (times(100_000), times(200_000), times(50_000));
+        let once = LookPlan::Once;
+        let level = compare_over_traces(&[[&base, &double], [&base, &half]], once).unwrap();
+        assert_eq!(level.decision, Decision::Equal);
+        let slower = compare_over_traces(&[[&base, &double], [&base, &base]], once).unwrap();
+        assert!((slower.change - (2f64.sqrt() - 1.0)).abs() < 1e-4, "{slower:?}");
+        assert_eq!(slower.decision, Decision::Slower);
+    }
+}

@@ -1,0 +1,272 @@
+//! `heaplay export`: what a viewer reads has the bytes of the trace.
+//!
+//! The oracle is a plain reading of a CSV that the test writes, and small readers of each format.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::process::{errors, expect, finish, heaplay, on_path};
+use crate::support::skip::skip;
+
+/// Event, size, lifetime in calls (0: live at the end), site.
+const ROWS: [(u64, u64, u64, &str); 6] = [
+    (0, 100, 4, "a.py:1 < main.py:9"),
+    (1, 2000, 0, "b.py:2 via lib.so!grow < main.py:9"),
+    (2, 30, 1, "a.py:1 < main.py:9"),
+    (5, 500, 0, "c.py:3"),
+    (6, 100, 1, ""),
+    (8, 7, 0, "c.py:3"),
+];
+
+fn csv_of_rows(folder: &Path) -> PathBuf {
+    let path = folder.join("app.csv");
+    let mut text = "event,op,size,lifetime,time_ns,site\n".to_owned();
+    for (event, size, lifetime, site) in ROWS {
+        let lifetime = if lifetime == 0 { String::new() } else { lifetime.to_string() };
+        text += &format!("{event},malloc,{size},{lifetime},{},{site}\n", event * 1000);
+    }
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// Bytes by stack, outermost frame first: live at the peak (2,600 bytes, after 7 calls), live at the
+/// end, allocated, and allocations.
+fn expected() -> BTreeMap<Vec<&'static str>, [u64; 4]> {
+    BTreeMap::from([
+        (vec!["main.py:9", "a.py:1"], [0, 0, 130, 2]),
+        (vec!["main.py:9", "b.py:2", "lib.so!grow"], [2000, 2000, 2000, 1]),
+        (vec!["c.py:3"], [500, 507, 507, 2]),
+        (vec!["(no line)"], [100, 0, 100, 1]),
+    ])
+}
+
+fn export(input: &Path, format: &str, more: &[&str]) -> Vec<u8> {
+    let output = finish(heaplay().arg("export").arg(input).args(["--to", format]).args(more));
+    assert!(output.status.success(), "{}", errors(&output));
+    output.stdout
+}
+
+#[test]
+fn speedscope_has_the_bytes_by_stack() {
+    let folder = tempfile::tempdir().unwrap();
+    let file: Value =
+        serde_json::from_slice(&export(&csv_of_rows(folder.path()), "speedscope", &[])).unwrap();
+    assert_eq!(file["$schema"], "https://www.speedscope.app/file-format-schema.json");
+    let frames = file["shared"]["frames"].as_array().unwrap();
+    let names = ["live at the peak", "live at the end", "allocated", "allocations"];
+    for (at, (profile, name)) in file["profiles"].as_array().unwrap().iter().zip(names).enumerate()
+    {
+        assert_eq!((&profile["name"], &profile["type"]), (&name.into(), &"sampled".into()));
+        assert_eq!(profile["unit"], if at < 3 { "bytes" } else { "none" });
+        let samples = profile["samples"].as_array().unwrap();
+        let weights = profile["weights"].as_array().unwrap();
+        assert_eq!(samples.len(), weights.len());
+        let found: BTreeMap<Vec<&str>, u64> = samples
+            .iter()
+            .zip(weights)
+            .map(|(stack, weight)| {
+                let name =
+                    |frame: &Value| frames[frame.as_u64().unwrap() as usize]["name"].as_str();
+                let stack = stack.as_array().unwrap().iter().map(|frame| name(frame).unwrap());
+                (stack.collect(), weight.as_u64().unwrap())
+            })
+            .collect();
+        let wanted: BTreeMap<Vec<&str>, u64> =
+            expected().into_iter().map(|(stack, values)| (stack, values[at])).collect();
+        let wanted: BTreeMap<_, _> = wanted.into_iter().filter(|(_, value)| *value > 0).collect();
+        assert_eq!(found, wanted, "{name}");
+        assert_eq!(profile["endValue"].as_u64().unwrap(), wanted.values().sum::<u64>());
+    }
+    let line = frames.iter().find(|frame| frame["name"] == "b.py:2").unwrap();
+    assert_eq!((&line["file"], &line["line"]), (&"b.py".into(), &2.into()));
+}
+
+/// The fields of a protobuf message: number, and a varint or bytes.
+fn fields(mut bytes: &[u8]) -> Vec<(u64, Result<u64, Vec<u8>>)> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = bytes[0];
+            *bytes = &bytes[1..];
+            value |= u64::from(byte & 127) << shift;
+            if byte < 128 {
+                break;
+            }
+        }
+        value
+    }
+    let mut fields = Vec::new();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes);
+        fields.push((
+            key >> 3,
+            match key & 7 {
+                0 => Ok(varint(&mut bytes)),
+                2 => {
+                    let length = varint(&mut bytes) as usize;
+                    let (own, rest) = bytes.split_at(length);
+                    bytes = rest;
+                    Err(own.to_vec())
+                }
+                other => panic!("wire type {other}"),
+            },
+        ));
+    }
+    fields
+}
+
+/// A packed field of a message.
+fn packed(message: &[u8], number: u64) -> Vec<u64> {
+    let own = fields(message).into_iter().find(|(own, _)| *own == number).unwrap();
+    // A field 1 of varints, as often as there are values.
+    let mut values = Vec::new();
+    let mut value = 0;
+    let mut shift = 0;
+    for byte in own.1.unwrap_err() {
+        value |= u64::from(byte & 127) << shift;
+        shift += 7;
+        if byte < 128 {
+            values.push(value);
+            (value, shift) = (0, 0);
+        }
+    }
+    values
+}
+
+#[test]
+fn pprof_has_the_bytes_by_stack() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("app.pb.gz");
+    let trace = csv_of_rows(folder.path());
+    export(&trace, "pprof", &["--out", out.to_str().unwrap()]);
+    let mut raw = Vec::new();
+    flate2::read::GzDecoder::new(fs::File::open(&out).unwrap()).read_to_end(&mut raw).unwrap();
+    let all = fields(&raw);
+    let messages = |number: u64| {
+        let own = all.iter().filter(move |(own, _)| *own == number);
+        own.map(|(_, value)| value.clone().unwrap_err())
+    };
+    let strings: Vec<String> = messages(6).map(|bytes| String::from_utf8(bytes).unwrap()).collect();
+    assert_eq!(strings[0], "");
+    let number = |message: &[u8], field: u64| -> u64 {
+        let own = fields(message).into_iter().find(|(own, _)| *own == field);
+        own.map_or(0, |(_, value)| value.unwrap())
+    };
+    let functions: BTreeMap<u64, String> = messages(5)
+        .map(|function| (number(&function, 1), strings[number(&function, 2) as usize].clone()))
+        .collect();
+    assert_eq!(messages(1).count(), 4);
+    let found: BTreeMap<Vec<String>, Vec<u64>> = messages(2)
+        .map(|sample| {
+            let stack = packed(&sample, 1).into_iter().rev().map(|id| functions[&id].clone());
+            (stack.collect(), packed(&sample, 2))
+        })
+        .collect();
+    let wanted: BTreeMap<Vec<String>, Vec<u64>> = expected()
+        .into_iter()
+        .map(|(stack, values)| (stack.into_iter().map(str::to_owned).collect(), values.to_vec()))
+        .collect();
+    assert_eq!(found, wanted);
+    // Its own reader, where there is one.
+    let Some(go) = on_path("go") else { return skip("go", "no go in PATH for `go tool pprof`") };
+    let index = "-sample_index=live at the peak";
+    let output = finish(Command::new(go).args(["tool", "pprof", "-top", index]).arg(&out));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("lib.so!grow") && text.contains("2600B total"), "{text}");
+}
+
+#[test]
+fn the_firefox_profiler_has_the_bytes_and_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let file: Value =
+        serde_json::from_slice(&export(&csv_of_rows(folder.path()), "firefox", &[])).unwrap();
+    let mut sums: Vec<i64> = file["threads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|thread| {
+            let weights = thread["samples"]["weight"].as_array().unwrap();
+            weights.iter().map(|weight| weight.as_i64().unwrap()).sum()
+        })
+        .collect();
+    // A viewer sorts threads by itself.
+    sums.sort_unstable();
+    assert_eq!(sums, [6, 2507, 2600, 2737]);
+    let counter = &file["counters"][0]["samples"]["count"];
+    let total: f64 = counter.as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).sum();
+    assert!((total - 2507.0).abs() < 1e-9, "{counter}");
+}
+
+#[test]
+fn chrome_trace_and_table_have_the_memory_of_trace_and_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = csv_of_rows(folder.path());
+    let events = |bytes: &[u8]| -> Vec<Value> {
+        let file: Value = serde_json::from_slice(bytes).unwrap();
+        file["traceEvents"].as_array().unwrap().clone()
+    };
+    let counters = |events: &[Value], name: &str| -> Vec<(f64, f64)> {
+        let own = events.iter().filter(|event| event["ph"] == "C" && event["name"] == name);
+        own.map(|event| (event["ts"].as_f64().unwrap(), event["args"]["bytes"].as_f64().unwrap()))
+            .collect()
+    };
+    let of_trace = events(&export(&trace, "chrome-trace", &[]));
+    let live = counters(&of_trace, "live bytes");
+    assert_eq!(live.iter().map(|point| point.1).fold(0.0, f64::max), 2600.0);
+    assert_eq!(live.last().unwrap().1, 2507.0);
+    assert!(live.windows(2).all(|two| two[0].0 <= two[1].0), "{live:?}");
+    let table = String::from_utf8(export(&trace, "csv", &[])).unwrap();
+    assert!(table.contains("main.py:9;b.py:2;lib.so!grow,2000,2000,2000,1\n"), "{table}");
+    // A run: resident memory by backend, and what lines hold at the end.
+    let out = folder.path().join("run");
+    let mut command = heaplay();
+    command.arg("run").arg(&trace).args([
+        "-b",
+        "malloc,bump",
+        "--passes",
+        "footprint,time",
+        "-r",
+        "1",
+    ]);
+    expect(0, command.arg("--out").arg(&out));
+    let of_run = events(&export(&out, "chrome-trace", &[]));
+    assert!(!counters(&of_run, "resident bytes: malloc").is_empty());
+    assert_eq!(counters(&of_run, "live bytes").last().unwrap().1, 2507.0);
+    let table = String::from_utf8(export(&out, "csv", &[])).unwrap();
+    let header = table.lines().next().unwrap();
+    assert!(header.contains("malloc: free space retained at the end (bytes)"), "{header}");
+    // Bencher's schema: numbers under benchmark and measure.
+    let bmf: Value = serde_json::from_slice(&export(&out, "bmf", &[])).unwrap();
+    let malloc = &bmf["app/malloc"];
+    for measure in ["time-ns-a-call", "resident-peak-bytes", "resident-end-bytes"] {
+        assert!(malloc[measure]["value"].is_number(), "{bmf}");
+    }
+    assert!(bmf.get("app/null").is_none());
+}
+
+#[test]
+fn what_has_nothing_to_export_is_refused_with_the_next_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = csv_of_rows(folder.path());
+    let plain = folder.path().join("plain.csv");
+    fs::write(&plain, "op,size,lifetime\nmalloc,5,\n").unwrap();
+    let missing = folder.path().join("missing.csv");
+    for (input, arguments, reason) in [
+        (&trace, vec!["--to", "bmf"], "a trace has no measurements"),
+        (&plain, vec!["--to", "speedscope"], "record with `heaplay record --sites`"),
+        (&plain, vec!["--to", "pprof"], "record with `heaplay record --sites`"),
+        (&missing, vec!["--to", "csv"], "missing.csv"),
+        (&trace, vec!["--to", "csv", "--trace", "app"], "--trace chooses a trace of a run"),
+        (&trace, vec!["--to", "csv", "--out", "/dev/full"], "/dev/full"),
+        (&trace, vec!["--to", "svg"], "possible values"),
+        (&folder.path().to_path_buf(), vec!["--to", "csv"], "manifest.json"),
+    ] {
+        let text = expect(2, heaplay().arg("export").arg(input).args(&arguments));
+        assert!(text.contains(reason), "{arguments:?}: {text}");
+    }
+}

@@ -1,0 +1,133 @@
+// One visit of the page: what each step shows is returned by its name.
+const found = {};
+const canvases = (section) => all(`#${section} canvas`);
+const state = () => ({
+  address: location.hash,
+  trace: one("#trace").value,
+  calls: [one("#first-call").value, one("#last-call").value],
+  axis: one("#axis").value,
+  memory: one("#memory-mode").value,
+  moment: one("#moment").value,
+  off: all(".chip")
+    .filter((chip) => !chip.querySelector("input").checked)
+    .map((chip) => chip.textContent),
+  heap: textOf("#heap-detail"),
+  latency: textOf("#latency-map .detail"),
+  lines: rowsOf(visibleTable("lines")),
+  find: visibleTable("lines").closest("section").querySelector("input[type=search]").value,
+  theme: document.documentElement.dataset.theme,
+});
+
+// As it opens.
+found.sections = all("section.trace").map((section) => !section.hidden);
+found.panels = all("#memory figcaption .backend").map((name) => name.textContent);
+found.canvases = all("canvas").map((canvas) => [
+  canvas.tabIndex,
+  canvas.getAttribute("aria-label"),
+  canvas.getAttribute("role"),
+]);
+found.unnamed = all("input, select, button")
+  .filter((node) => !node.getAttribute("aria-label") && !node.labels?.length && !node.textContent.trim())
+  .map((node) => node.outerHTML);
+found.answers = all("section.trace")[0].querySelector(".answers").textContent;
+found.pictures = all("details.pictures").map((pictures) => pictures.open);
+
+found.legend = textOf("#memory .legend");
+
+// A segment is dragged.
+await drag(canvases("memory")[0], 0.25, 0.5);
+found.dragged = { state: state(), memory: csvOf("#memory button.csv") };
+found.dragged.sentence = textOf("#highest-sentence");
+found.dragged.highest = rowsOf(one("table.highest"));
+found.dragged.lines = textOf("#highest-lines");
+found.dragged.latency = csvOf("#latency-map button.csv");
+found.dragged.heap = csvOf("#heap-map button.csv");
+
+// The keyboard: closer, a reading, the whole.
+await press(canvases("memory")[0], "+");
+found.closer = state().calls;
+await press(canvases("memory")[0], "0");
+found.whole = state();
+found.latency = csvOf("#latency-map button.csv");
+for (let step = 0; step < 3; step += 1) await press(canvases("memory")[1], "ArrowRight", true);
+found.reading = {
+  rows: rowsOf(one("#memory table.readings")),
+  text: canvases("memory")[1].getAttribute("aria-valuetext"),
+};
+
+// A phase by its name, and the axis of allocated bytes.
+await choose("#phase", "2");
+found.phase = state();
+await choose("#axis", "clock");
+await drag(canvases("memory")[0], 0.5, 0.75);
+found.clock = { state: state(), memory: csvOf("#memory button.csv") };
+await choose("#axis", "calls");
+await press(canvases("memory")[0], "0");
+
+// A backend is switched off and on.
+await click(chipOf("bump"));
+found.off = {
+  state: state(),
+  panels: all("#memory figcaption .backend").map((name) => name.textContent),
+  maps: all("#heap-map figcaption .backend").map((name) => name.textContent),
+  memory: csvOf("#memory button.csv"),
+  rows: rowsOf(visibleTable("memory")).map((row) => row[0]),
+};
+await click(chipOf("bump"));
+found.on = all("#memory figcaption .backend").map((name) => name.textContent);
+await choose("#memory-mode", "resident");
+found.resident = canvases("memory").length;
+await choose("#memory-mode", "cause");
+
+// The percentiles.
+await press(canvases("percentiles")[1], "Home");
+found.percentiles = csvOf("#percentiles button.csv");
+await drag(canvases("percentiles")[0], 0.5, 0.9);
+found.rare = { state: state(), rows: csvOf("#percentiles button.csv") };
+
+// A cell of the heap map by the pointer, and one by the keyboard.
+await tap(canvases("heap-map")[0], 0.995, 0.5);
+found.tapped = state();
+await press(canvases("heap-map")[1], "End");
+for (let step = 0; step < 7; step += 1) await press(canvases("heap-map")[1], "ArrowUp");
+found.described = all("#heap-map .cell-text")[1].textContent;
+await press(canvases("heap-map")[1], "Enter");
+found.opened = state();
+
+// A cell of the latency map.
+await tap(canvases("latency-map")[0], 0.505, 0.3);
+found.slow = state();
+
+// Tables.
+const live = visibleTable("lines");
+await click(columnOf(live, "live"));
+found.rising = rowsOf(visibleTable("lines"));
+await click(columnOf(visibleTable("lines"), "live"));
+found.falling = {
+  rows: rowsOf(visibleTable("lines")),
+  sort: one("#lines th[aria-sort=descending]").textContent,
+};
+found.falling.csv = csvOf("#lines button.csv");
+await type(one("#lines input[type=search]"), "json/");
+found.filtered = rowsOf(visibleTable("lines"));
+await click(columnOf(visibleTable("memory"), "peak"));
+found.peaks = rowsOf(visibleTable("memory"));
+found.peaksCsv = csvOf(
+  visibleTable("memory").closest(".scroll").previousElementSibling.querySelector("button.csv"),
+);
+
+// The theme, another moment, another trace.
+const ground = () => getComputedStyle(document.body).backgroundColor;
+await choose("#theme", "dark");
+found.dark = ground();
+await choose("#theme", "light");
+found.light = ground();
+await choose("#theme", "dark");
+await choose("#moment", "peak");
+await drag(canvases("memory")[0], 0.1, 0.8);
+await click(chipOf("pymalloc"));
+found.last = state();
+await choose("#trace", "1");
+found.other = { sections: all("section.trace").map((section) => !section.hidden), state: state() };
+found.otherMemory = csvOf("#memory button.csv");
+return found;
