@@ -81,6 +81,22 @@ variables! {
         "the folder of pyenv, instead of `.pyenv` in the home folder";
     GITHUB_ACTIONS = "GITHUB_ACTIONS", Read, "check",
         "with the value `true`, `::error` lines are printed as with `--github`";
+    HEAPLAY_SHARD = "HEAPLAY_SHARD", Read, "run --shard auto", "the shard, such as `2/8`";
+    HEAPLAY_SHARDS = "HEAPLAY_SHARDS", Read, "run --shard auto",
+        "the number of shards, where the scheduler's variables lack it (Kubernetes)";
+    SLURM_ARRAY_TASK_ID = "SLURM_ARRAY_TASK_ID", Read, "run --shard auto",
+        "the task of a Slurm array; its shard follows from `SLURM_ARRAY_TASK_MIN`, `_STEP` and `_COUNT`";
+    SLURM_ARRAY_TASK_MIN = "SLURM_ARRAY_TASK_MIN", Read, "run --shard auto",
+        "the first task of the array";
+    SLURM_ARRAY_TASK_STEP = "SLURM_ARRAY_TASK_STEP", Read, "run --shard auto",
+        "the step between tasks of the array; 1 without it";
+    SLURM_ARRAY_TASK_COUNT = "SLURM_ARRAY_TASK_COUNT", Read, "run --shard auto",
+        "the number of tasks, which is that of the shards";
+    JOB_COMPLETION_INDEX = "JOB_COMPLETION_INDEX", Read, "run --shard auto",
+        "the index of a pod in an indexed Job of Kubernetes, from 0";
+    CI_NODE_INDEX = "CI_NODE_INDEX", Read, "run --shard auto",
+        "the job of GitLab's `parallel`, from 1";
+    CI_NODE_TOTAL = "CI_NODE_TOTAL", Read, "run --shard auto", "the number of such jobs";
     NO_COLOR = "NO_COLOR", Read, "every verb", "any value turns colours off";
     CLICOLOR_FORCE = "CLICOLOR_FORCE", Read, "every verb",
         "any value but `0` turns colours on, even where the output is no terminal";

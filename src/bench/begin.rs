@@ -7,8 +7,8 @@ use super::machine::fingerprint;
 use super::settings::Settings;
 use super::versions::AbsentBackend;
 use crate::results::{
-    BackendEntry, FORMAT, Manifest, NewRunDir, Outcome, Pass, RecordError, RunDir, TimeBudget,
-    TraceEntry,
+    BackendEntry, FORMAT, Manifest, NewRunDir, Outcome, Pass, RecordError, RunDir, Shard,
+    TimeBudget, TraceEntry,
 };
 
 /// The manifest's setting that holds the pace of the footprint passes.
@@ -28,6 +28,8 @@ pub struct RunPlan {
     pub repetitions: u32,
     /// How long the time pass may go on beyond that.
     pub time_budget: Option<TimeBudget>,
+    /// The part of the cells to measure; `None` for all of them.
+    pub shard: Option<Shard>,
     /// The seed of the order of the timed cells; the time of day where there is none.
     pub seed: Option<u64>,
 }
@@ -43,7 +45,8 @@ pub fn begin_run(
     settings: &Settings,
 ) -> Result<RunDir, RecordError> {
     let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let RunPlan { traces, backends, absent, mut passes, repetitions, time_budget, seed } = plan;
+    let RunPlan { traces, backends, absent, mut passes, repetitions, time_budget, shard, seed } =
+        plan;
     passes.sort();
     passes.dedup();
     let dir = folder.create(Manifest {
@@ -56,6 +59,7 @@ pub fn begin_run(
         repetitions,
         time_budget,
         further_time: vec![],
+        shard,
         seed: seed.unwrap_or(created.as_nanos() as u64),
         settings: settings_facts(settings),
         machine: fingerprint(),

@@ -33,6 +33,7 @@ mod report;
 mod run;
 mod scale;
 mod selftest;
+mod shard;
 mod shell;
 mod specs;
 mod sweep;

@@ -17,6 +17,7 @@ pub use options::{RunArgs, RunOrder, parse_seconds};
 
 use self::progress::ProgressLine;
 use super::load::{FoundTraces, UnreadTraces, load_found, load_within};
+use super::shard::ShardChoice;
 use super::terminal::note;
 use super::{interrupt, specs};
 use crate::bench::{self, RunPlan, Settings, Workloads};
@@ -122,9 +123,13 @@ impl RunArgs {
             );
         }
         let (traces, passes) = (workloads.traces(), self.passes_of(&workloads)?);
+        let shard = self.shard.map(ShardChoice::shard).transpose()?;
         let (repetitions, time_budget) = self.repetitions_and_budget();
+        // No shard sees all repetitions of a comparison, so their number is fixed.
+        let time_budget = time_budget.filter(|_| shard.is_none());
         let seed = self.seed;
-        let plan = RunPlan { traces, backends, absent, passes, repetitions, time_budget, seed };
+        let plan =
+            RunPlan { traces, backends, absent, passes, repetitions, time_budget, shard, seed };
         let dir = bench::begin_run(claimed, plan, settings).context(folder::NO_FOLDER)?;
         note_clock(settings);
         Ok((dir, workloads, unread))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::key::{CellKey, Pass};
+use super::shard::Shard;
 use super::time_evidence::ComparedBackends;
 
 /// Version of the folder's layout. A reader takes this one and [`OLDEST_FORMAT`], and refuses
@@ -164,6 +165,9 @@ pub struct Manifest {
     /// The further repetitions, in the order in which they came into the plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further_time: Vec<FurtherRepetitions>,
+    /// The part of the cells that this run measures; `None` for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// Seed of the order in which timed cells ran.
     pub seed: u64,
     /// Settings by name: `jobs`, `timeout_seconds`, `memory_limit_bytes` …
@@ -196,6 +200,7 @@ impl Manifest {
                 }
             }
         }
+        cells.retain(|cell| self.shard.is_none_or(|shard| shard.contains(cell)));
         // At the end, because the place of a cell in the plan is its number in the folder.
         for further in &self.further_time {
             for repetition in further.from..further.to {

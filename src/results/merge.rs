@@ -54,6 +54,8 @@ impl Manifest {
         self.repetitions = self.repetitions.max(other.repetitions);
         self.further_time.extend(other.further_time.iter().cloned());
         self.time_budget = self.time_budget.or(other.time_budget);
+        // Shards that are still to come are cells that are missing.
+        self.shard = None;
         Ok(())
     }
 

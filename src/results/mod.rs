@@ -40,6 +40,7 @@ mod metric;
 mod run;
 mod run_dir;
 mod seal;
+mod shard;
 mod tables;
 mod tail;
 mod thread_tables;
@@ -59,6 +60,7 @@ pub use manifest::{
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;
 pub use run_dir::{CellDir, NewRunDir, RunDir};
+pub use shard::Shard;
 pub use tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
     Residency, Rounding, Sample, SizeClass, Status, WhatIf,

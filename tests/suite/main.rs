@@ -29,6 +29,7 @@ mod report_and_inspect_answer;
 mod reports_are_legible;
 mod reports_survive_absurd_records;
 mod runs_are_complete_and_resumable;
+mod shards_merge_to_one_run;
 mod shipped_files_agree;
 mod slow_calls_are_named;
 mod snapshots_match_tracemalloc;

@@ -90,6 +90,7 @@ pub fn predict(
         passes: vec![Pass::Footprint, Pass::Touch],
         repetitions: REPETITIONS,
         time_budget: None,
+        shard: None,
         seed: None,
     };
     let claimed = RunDir::claim(&folder.path().join("run"))?;

@@ -26,6 +26,14 @@ pub fn conclude(run: &Run, folder: &Path, private: PrivateArgs) -> anyhow::Resul
         ));
         return Ok(Exit::Interrupted.into());
     }
+    if let Some(shard) = run.manifest.shard {
+        note(format!(
+            "{}: shard {shard}, {} cells, {failed} of them failed; `heaplay merge` joins the shards",
+            folder.display(),
+            run.outcomes.len()
+        ));
+        return Ok(if without_result(run).is_some() { Exit::Failed } else { Exit::Fine }.into());
+    }
     draw(run, folder, private)?;
     if let Some(overhead) = FootprintOverhead::of(run) {
         note(format!(
@@ -43,12 +51,20 @@ pub fn conclude(run: &Run, folder: &Path, private: PrivateArgs) -> anyhow::Resul
             folder.display()
         ));
     }
-    let without_result = run.manifest.backends.iter().find(|backend| {
-        run.outcomes.iter().all(|o| o.backend != backend.name || o.status == Status::Error)
-    });
-    if let Some(backend) = without_result {
-        note(format!("backend `{}` gave no result", backend.name));
+    if let Some(backend) = without_result(run) {
+        note(format!("backend `{backend}` gave no result"));
         return Ok(Exit::Failed.into());
     }
     Ok(Exit::Fine.into())
+}
+
+/// A backend all of whose cells failed. A shard may have no cell of a backend.
+fn without_result(run: &Run) -> Option<&str> {
+    let is_shard = run.manifest.shard.is_some();
+    let names = run.manifest.backends.iter().map(|backend| backend.name.as_str());
+    names.into_iter().find(|name| {
+        let mut of_backend = run.outcomes.iter().filter(|o| o.backend == *name).peekable();
+        let has_cells = of_backend.peek().is_some();
+        (has_cells || !is_shard) && of_backend.all(|outcome| outcome.status == Status::Error)
+    })
 }

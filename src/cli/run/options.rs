@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::bench::HugePages;
 use crate::cli::children::ChildArgs;
 use crate::cli::report::PrivateArgs;
+use crate::cli::shard::{ShardChoice, parse_shard};
 use crate::results::{ComparedBackends, Pass, TimeBudget};
 
 /// Repetitions of each timed pass, where the user gives no number.
@@ -79,6 +80,11 @@ pub struct RunArgs {
     /// Leave out `null`. It measures the harness itself, and every other run has it
     #[arg(long)]
     pub no_floor: bool,
+    /// Measure a part of the cells: K/N, such as 2/8, or `auto` for the task of a Slurm array, an
+    /// indexed Job, GitLab's `parallel`, or HEAPLAY_SHARD. `heaplay merge` joins the parts. Cells that
+    /// are timed together stay together
+    #[arg(long, value_name = "K/N", value_parser = parse_shard, conflicts_with = "resume")]
+    pub shard: Option<ShardChoice>,
     /// The seed of the order of the timed cells [default: the time of day]
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,

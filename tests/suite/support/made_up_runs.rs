@@ -243,6 +243,7 @@ fn manifest(wish: &Wish) -> Manifest {
         repetitions: wish.repetitions,
         time_budget: None,
         further_time: vec![],
+        shard: None,
         seed: wish.seed,
         settings: facts(&[("jobs", "2"), ("timeout_seconds", "600")]),
         machine: Machine {

@@ -16,7 +16,7 @@ use super::process::{both, finish};
 
 /// What tests may need, by the name that `HEAPLAY_TEST_REQUIRE` has for it. A name that ends with
 /// `3.` stands for one name a minor version of Python.
-pub const NEEDS: [&str; 33] = [
+pub const NEEDS: [&str; 34] = [
     "python3",           // any CPython 3.7 or later that can be recorded
     "python3.",          // an interpreter of that version
     "python3.13t",       // a free-threaded one
@@ -31,6 +31,7 @@ pub const NEEDS: [&str; 33] = [
     "gzip",              // the program
     "curl",              // the program
     "groff",             // the program
+    "slurm",             // slurm-wlm and munge, and the right to start them
     "valgrind",          // the program
     "go",                // the toolchain, with `go tool pprof`
     "chromium",          // Chromium or Chrome, by any of its names
