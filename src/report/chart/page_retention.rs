@@ -329,7 +329,17 @@ fn verdict(rows: &RetentionRows, by_live: &[&Attribution]) -> String {
     if free <= 0.0 {
         return format!("No line retains any free space {}", rows.when());
     }
-    if share < 0.2 || free < live {
+    if share >= 0.2 && free < live {
+        return format!(
+            "{name} retains {} of the free space {} in {}: {}, less than the {} of its live objects.",
+            percent(share),
+            rows.when(),
+            backend.name(),
+            bytes(free),
+            bytes(live)
+        );
+    }
+    if share < 0.2 {
         return format!(
             "No line stands out {}: the first, {name}, retains {} of the free space in {}.",
             rows.when(),
