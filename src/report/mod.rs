@@ -35,10 +35,10 @@ pub use figures::{
 pub use palette::Colour;
 pub use picture::{Canvas, HEIGHT, Label, Picture, WIDTH, draw};
 pub use private::without_private;
-#[cfg(feature = "internals")]
-pub use render::{page, render};
 pub use render::{
     PendingPictures, render_arenas, render_effects, render_page, render_scaling, render_trace,
 };
+#[cfg(feature = "internals")]
+pub use render::{page, render};
 pub use terminal::summary;
 pub use text::synthesised;
