@@ -2,9 +2,9 @@
 //!
 //! `stats/sample.rs` describes a sample. `stats/robust.rs` has the trimmed mean with its interval.
 //! `stats/segment_ratios.rs` compares the segments of two sides, and `stats/comparison.rs` decides from
-//! such ratios which of the two takes longer. `stats/beta.rs` has the
-//! distributions of intervals, `stats/looks.rs` the looks at data that is still coming in, and
-//! `stats/random.rs` the random numbers.
+//! such ratios which of the two takes longer. `stats/splits.rs` compares two groups by all their
+//! splits. `stats/beta.rs` has the distributions of intervals, `stats/looks.rs` the looks at data that
+//! is still coming in, and `stats/random.rs` the random numbers.
 //!
 //! Values that are not finite (NaN, infinities) are left out of every computation. The result for
 //! an empty sample is `None`, never 0.
@@ -16,6 +16,7 @@ mod random;
 mod robust;
 mod sample;
 mod segment_ratios;
+mod splits;
 
 pub use beta::{clopper_pearson, incomplete_beta, student_quantile};
 pub use comparison::{
@@ -27,3 +28,4 @@ pub use random::Random;
 pub use robust::{Estimate, TRIM};
 pub use sample::{geometric_mean, median, quantile, range, sorted};
 pub use segment_ratios::segment_ratios;
+pub use splits::{GroupedValues, growth_probabilities, split_count};

@@ -1,4 +1,4 @@
-//! What two recordings of one program request, and in what they differ: by size class and by the
+//! What recordings of one program request, and in what two sides differ: by size class and by the
 //! line that allocates.
 
 use std::cmp::Reverse;
@@ -38,14 +38,49 @@ pub struct DemandChanges {
 }
 
 impl DemandChanges {
-    /// Compares what two programs request.
-    pub fn between(before: &Workload, after: &Workload) -> DemandChanges {
-        let (old, new) = (demand_of(before), demand_of(after));
-        let has_lines = !before.sites.is_empty() && !after.sites.is_empty();
+    /// Compares the means of two sides.
+    pub fn between(before: &[DemandByKey], after: &[DemandByKey]) -> DemandChanges {
+        let classes = [before, after].map(|side| mean(side.iter().map(|one| &one.classes)));
+        let has_lines = before.iter().chain(after).all(|one| !one.lines.is_empty());
+        let lines = || [before, after].map(|side| mean(side.iter().map(|one| &one.lines)));
         DemandChanges {
-            classes: changes(&old.0, &new.0),
-            lines: has_lines.then(|| changes(&old.1, &new.1)),
+            classes: changes(&classes[0], &classes[1]),
+            lines: has_lines.then(lines).map(|[before, after]| changes(&before, &after)),
         }
+    }
+}
+
+/// The mean demand of each key, rounded down.
+fn mean<'a, K: Ord + Clone + 'a>(
+    sides: impl ExactSizeIterator<Item = &'a BTreeMap<K, Demand>>,
+) -> BTreeMap<K, Demand> {
+    let count = (sides.len() as i64).max(1);
+    let mut sums: BTreeMap<K, Demand> = BTreeMap::new();
+    for (key, demand) in sides.flatten() {
+        let sum = sums.entry(key.clone()).or_default();
+        sum.requests += demand.requests;
+        sum.bytes += demand.bytes;
+    }
+    for sum in sums.values_mut() {
+        *sum = Demand { requests: sum.requests / count, bytes: sum.bytes / count };
+    }
+    sums
+}
+
+/// The demand of one recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DemandByKey {
+    /// By size class, named by its largest size in bytes.
+    classes: BTreeMap<u64, Demand>,
+    /// By line; empty where the recording has none.
+    lines: BTreeMap<String, Demand>,
+}
+
+impl DemandByKey {
+    /// The demand of a recording.
+    pub fn of(workload: &Workload) -> DemandByKey {
+        let (classes, lines) = demand_of(workload);
+        DemandByKey { classes, lines }
     }
 }
 
@@ -102,5 +137,22 @@ mod tests {
         let found = changes(&before.into(), &after.into());
         assert_eq!(found.iter().map(|change| change.key).collect::<Vec<_>>(), [128, 32, 16]);
         assert_eq!((found[1].before.requests, found[1].after.requests), (1, 0));
+    }
+
+    #[test]
+    fn a_side_of_several_recordings_is_their_mean() {
+        let of = |classes: &[(u64, i64, i64)]| DemandByKey {
+            classes: classes
+                .iter()
+                .map(|&(class, requests, bytes)| (class, Demand { requests, bytes }))
+                .collect(),
+            lines: BTreeMap::new(),
+        };
+        let before = [of(&[(16, 2, 20), (32, 4, 100)]), of(&[(16, 4, 40)])];
+        let after = [of(&[(16, 3, 30), (32, 9, 200)])];
+        let found = DemandChanges::between(&before, &after);
+        assert_eq!(found.lines, None);
+        let [change] = found.classes.as_slice() else { panic!("{found:?}") };
+        assert_eq!((change.key, change.before.bytes, change.after.bytes), (32, 50, 200));
     }
 }

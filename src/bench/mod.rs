@@ -109,7 +109,7 @@ pub use check_cell::CheckCell;
 pub use child::serve;
 pub use compare::{Comparison, compare, compare_recording};
 pub use confirm::LEAST_REPETITIONS;
-pub use demand::{Demand, DemandChange, DemandChanges};
+pub use demand::{Demand, DemandByKey, DemandChange, DemandChanges};
 pub use error::{BenchError, MeasureError};
 pub use exact::exact;
 pub use failure::{ChildFailure, Failure};

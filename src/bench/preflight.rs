@@ -15,10 +15,13 @@ use super::workload::Workload;
 /// How long a child may take to report a version. A library that hangs when it is loaded is found
 /// out here.
 const VERSION_TIME: Duration = Duration::from_secs(30);
+/// The shortest that it gets, whatever a pass may take: on a busy machine a child's start alone takes a
+/// second.
+const LEAST_VERSION_TIME: Duration = Duration::from_secs(5);
 
 /// The limits of a child that reports a version.
 pub(super) fn version_limits(timeout: Option<Duration>) -> ChildLimits {
-    let time = timeout.map_or(VERSION_TIME, |timeout| timeout.min(VERSION_TIME));
+    let time = timeout.map_or(VERSION_TIME, |time| time.clamp(LEAST_VERSION_TIME, VERSION_TIME));
     ChildLimits { time, memory_bytes: available_bytes() }
 }
 

@@ -32,6 +32,10 @@ pub struct Saved {
     pub pages_in_use_before: u64,
     /// Pages in use at the end of the changed one.
     pub pages_in_use_after: u64,
+    /// Resident memory at the end of the trace as it is.
+    pub resident_before: Option<u64>,
+    /// Resident memory at the end of the changed one.
+    pub resident_after: Option<u64>,
     /// Resident memory after the backend's own trim, as it is.
     pub trimmed_before: Option<u64>,
     /// The same with the change.
@@ -152,6 +156,8 @@ fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved,
         predicted: free + own,
         pages_in_use_before: pages_in_use(before)?,
         pages_in_use_after: pages_in_use(after)?,
+        resident_before: figure(before, Metric::ResidentEndBytes),
+        resident_after: figure(after, Metric::ResidentEndBytes),
         trimmed_before: figure(before, Metric::ResidentTrimmedBytes),
         trimmed_after: figure(after, Metric::ResidentTrimmedBytes),
     })

@@ -89,6 +89,20 @@ pub struct Evidence {
     pub seed: u64,
 }
 
+/// The figures of each recording, where a side has several.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RecordedFigures {
+    /// The baseline's.
+    pub baseline: Vec<f64>,
+    /// The candidate's.
+    pub candidate: Vec<f64>,
+    /// The growth of the mean that is allowed, in the measure's own unit.
+    pub allowed_growth: f64,
+    /// The probability that chance makes some measure grow as clearly; none where it cannot
+    /// be counted.
+    pub probability: Option<f64>,
+}
+
 /// The verdict on one measure of one cell, with its figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
@@ -114,6 +128,9 @@ pub struct Finding {
     pub reproduce: String,
     /// The evidence, for timed measures.
     pub evidence: Option<Evidence>,
+    /// The figures of each recording, where recordings are compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recordings: Option<RecordedFigures>,
 }
 
 impl Finding {
@@ -137,6 +154,7 @@ impl Finding {
             margin: 0.0,
             reproduce: String::new(),
             evidence: None,
+            recordings: None,
         }
     }
 

@@ -45,8 +45,16 @@ pub const FRAGMENTATION: Measure = Measure {
     meaning: "resident over live bytes at the live peak",
 };
 
+/// All calls of a recording.
+pub const CALLS_MEASURE: Measure = Measure {
+    name: "all_calls",
+    unit: "calls",
+    rule: "between recordings of a program",
+    meaning: "calls of all kinds",
+};
+
 /// All of them.
-pub const MEASURES: [Measure; 4] = [TIME, TAIL, INSTRUCTIONS, FRAGMENTATION];
+pub const MEASURES: [Measure; 5] = [TIME, TAIL, INSTRUCTIONS, FRAGMENTATION, CALLS_MEASURE];
 
 /// Whether a measure is timed, so that it has two margins.
 pub(super) fn is_timed(measure: &str) -> bool {

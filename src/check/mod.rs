@@ -2,8 +2,9 @@
 //!
 //! `finding.rs` is the contract: a verdict on one measure with its evidence. `judge.rs` judges a
 //! suite that `bench` measures: `exact.rs` its exact measures, `instructions.rs` its instructions,
-//! and `timing.rs` its pairs while they come in. `stored.rs` compares two run records. `policy.rs`
-//! reads margins and accepted increases, `measures.rs` lists what is judged beside exact metrics.
+//! and `timing.rs` its pairs while they come in. `stored.rs` compares two run records,
+//! `recordings.rs` recordings of one program. `policy.rs` reads margins and accepted increases,
+//! `measures.rs` lists what is judged beside exact metrics.
 //! `power.rs` summarises the trials of a power study, `pareto.rs` ranks backends by time and memory.
 //! `json.rs`, `junit.rs`, `markdown.rs` and `annotations.rs` write findings for other programs.
 
@@ -23,12 +24,15 @@ mod policy;
 mod policy_file;
 mod power;
 mod reasons;
+mod recordings;
 mod stored;
 mod timing;
 
 pub use annotations::annotations;
 pub use exact::compare_exact;
-pub use finding::{Conclusion, Evidence, Finding, Verdict, all_counts, counts, sort};
+pub use finding::{
+    Conclusion, Evidence, Finding, RecordedFigures, Verdict, all_counts, counts, sort,
+};
 pub use frame::Frame;
 pub use json::json;
 pub use junit::junit;
@@ -38,5 +42,6 @@ pub use pareto::{BackendCost, best, pareto_set};
 pub use policy::{Margin, Policy};
 pub use policy_file::PolicyError;
 pub use power::{Rate, Rates, TrialSummary, verdict_counts};
-pub use stored::{CheckError, StoredFindings, compare};
+pub use recordings::{ENOUGH_RECORDINGS, RECORDING_ERROR};
+pub use stored::{CheckError, StoredFindings, compare, compare_recordings};
 pub use timing::{Budget, Gate, Ruling};

@@ -75,12 +75,12 @@ pub fn best<'a>(costs: impl Iterator<Item = &'a BackendCost>) -> Option<&'a Back
 mod tests {
     use super::*;
 
-    /// The times of eight repetitions lie from the least to the most, in an order of their own where
+    /// The times of 24 repetitions lie from the least to the most, in an order of their own where
     /// the name says so.
     fn cost(name: &str, memory_bytes: f64, least_ns: f64, most_ns: f64) -> BackendCost {
         let is_flipped = name.contains("overlapping");
         let mut times = BackendTimes::default();
-        for repetition in 0..8 {
+        for repetition in 0..24 {
             let is_least = (repetition % 2 == 0) != is_flipped;
             times.add(repetition, (1000.0 * if is_least { least_ns } else { most_ns }) as u64);
         }

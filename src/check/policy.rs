@@ -3,7 +3,7 @@
 //!
 //! ```toml
 //! error_budget = 0.001          # of a false failure, over the whole suite
-//! recording_tolerance = 1.0     # % by which exact measures may grow between two recordings
+//! recording_tolerance = 0.5     # % of the live peak by which memory may grow between recordings
 //!
 //! [margins.time]                # time, tail, instructions, or any exact measure of
 //!                               # `heaplay check --list`
@@ -124,9 +124,10 @@ impl Policy {
         self
     }
 
-    /// The growth that is allowed of exact measures between two recordings of a program, as a share.
+    /// The growth that is allowed between recordings of a program, as a share: of a measure, or of
+    /// the live peak where that is larger.
     pub fn recording_tolerance(&self) -> f64 {
-        self.recording_tolerance_percent.unwrap_or(1.0) / 100.0
+        self.recording_tolerance_percent.unwrap_or(0.5) / 100.0
     }
 
     /// Accepts the failures for which there is an entry, and returns a note for each entry that is

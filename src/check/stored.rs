@@ -1,5 +1,5 @@
 //! Compares two stored run records by exact measures. Two runs of the same recording allow no
-//! growth. Two recordings of one program allow the policy's tolerance. Times of stored runs are not
+//! growth. Different recordings of one program are judged by `recordings.rs`. Times of stored runs are not
 //! judged: the same machine differs from itself an hour later by up to 20 %, so times are compared
 //! only within one run.
 
@@ -8,8 +8,9 @@ use super::machines::{difference_for_exact, differences_for_times};
 use super::measures::FRAGMENTATION;
 use super::policy::Policy;
 use super::reasons::{OTHER_LAYOUT, variation};
+use super::recordings::judge_recordings;
 use crate::results::{
-    BackendEntry, CellKey, Exactness, Metric, Pass, Run, Scope, Status, TraceEntry,
+    BackendEntry, CellKey, CellLabel, Exactness, Metric, Pass, Run, Scope, Status, TraceEntry,
 };
 
 /// What a comparison of two records found.
@@ -73,6 +74,34 @@ pub fn compare(
     Ok(StoredFindings { findings, notes: pair.note_on_times().into_iter().collect() })
 }
 
+/// Judges the recordings of `candidate` by those of `baseline`. Each record has one trace, and all
+/// have the same name and the same backends.
+///
+/// # Errors
+/// When the records have no trace or no backend in common.
+pub fn compare_recordings(
+    baseline: &[Run],
+    candidate: &[Run],
+    policy: &Policy,
+) -> Result<StoredFindings, CheckError> {
+    let (Some(first), Some(second)) = (baseline.first(), candidate.first()) else {
+        let none = || "no recording".to_owned();
+        return Err(CheckError::NoTrace { baseline: none(), candidate: none() });
+    };
+    if (baseline.len(), candidate.len()) == (1, 1) {
+        return compare(first, second, policy);
+    }
+    let pair = StoredPair { baseline: first, candidate: second, policy };
+    pair.refuse_disjoint()?;
+    let sides = [baseline, candidate].map(|runs| runs.iter().collect::<Vec<&Run>>());
+    let mut findings = Vec::new();
+    for trace in &first.manifest.traces {
+        pair.judge_recordings(&trace.name, [&sides[0], &sides[1]], &mut findings);
+    }
+    sort(&mut findings);
+    Ok(StoredFindings { findings, notes: Vec::new() })
+}
+
 /// The two records.
 struct StoredPair<'a> {
     baseline: &'a Run,
@@ -122,19 +151,51 @@ impl StoredPair<'_> {
     }
 
     fn judge_trace(&self, trace: &TraceEntry, other: &TraceEntry, findings: &mut Vec<Finding>) {
-        let is_same_recording = trace.sha256 == other.sha256;
-        let allowed = if is_same_recording { 0.0 } else { self.policy.recording_tolerance() };
-        self.judge_demand(&trace.name, allowed, findings);
+        if trace.sha256 != other.sha256 {
+            return self.judge_recordings(
+                &trace.name,
+                [&[self.baseline], &[self.candidate]],
+                findings,
+            );
+        }
+        self.judge_demand(&trace.name, findings);
+        for [backend, other] in self.backends(&trace.name, findings) {
+            self.judge_backend(&trace.name, [backend, other], findings);
+        }
+    }
+
+    /// The backends of both records. One that the candidate lacks is a finding.
+    fn backends(&self, trace: &str, findings: &mut Vec<Finding>) -> Vec<[&BackendEntry; 2]> {
+        let mut found = Vec::new();
         for backend in &self.baseline.manifest.backends {
             let mut candidates = self.candidate.manifest.backends.iter();
             match candidates.find(|other| other.name == backend.name) {
-                Some(other) => {
-                    self.judge_backend(&trace.name, [backend, other], allowed, findings);
-                }
+                Some(other) => found.push([backend, other]),
                 None => {
-                    let why = "not in the candidate";
-                    let (trace, name) = (&trace.name, &backend.name);
+                    let (name, why) = (&backend.name, "not in the candidate");
                     findings.push(Finding::bare(trace, name, "backend", Verdict::Missing, why));
+                }
+            }
+        }
+        found
+    }
+
+    /// Judges recordings that differ. What the program requests is the same on every backend, so the
+    /// first backend gives it.
+    fn judge_recordings(&self, trace: &str, sides: [&[&Run]; 2], findings: &mut Vec<Finding>) {
+        for (number, backends) in self.backends(trace, findings).into_iter().enumerate() {
+            let backend = backends[0].name.as_str();
+            findings.extend(self.failed_cell(trace, backend));
+            let reason = self.incomparable(trace, backends);
+            let cell = CellLabel { trace, backend };
+            for mut finding in judge_recordings(cell, sides, reason.as_deref(), self.policy) {
+                let is_demand = Metric::find(&finding.measure)
+                    .is_none_or(|metric| metric.exactness() == Exactness::Trace);
+                if is_demand {
+                    finding.backend.clear();
+                }
+                if !is_demand || number == 0 {
+                    findings.push(finding);
                 }
             }
         }
@@ -142,7 +203,7 @@ impl StoredPair<'_> {
 
     /// Judges what the trace requests. That is the same on every backend, so the first backend that
     /// both runs measured gives it.
-    fn judge_demand(&self, trace: &str, allowed: f64, findings: &mut Vec<Finding>) {
+    fn judge_demand(&self, trace: &str, findings: &mut Vec<Finding>) {
         let demands = Metric::ALL.iter().filter(|m| m.exactness() == Exactness::Trace);
         for &metric in demands {
             let measured = self.baseline.manifest.backends.iter().find(|backend| {
@@ -150,7 +211,7 @@ impl StoredPair<'_> {
                 has(self.baseline) && has(self.candidate)
             });
             if let Some(backend) = measured {
-                for finding in self.judge_metric(trace, &backend.name, metric, allowed) {
+                for finding in self.judge_metric(trace, &backend.name, metric) {
                     findings.push(Finding { backend: String::new(), ..finding });
                 }
             }
@@ -161,20 +222,19 @@ impl StoredPair<'_> {
         &self,
         trace: &str,
         [backend, other]: [&BackendEntry; 2],
-        allowed: f64,
         findings: &mut Vec<Finding>,
     ) {
         let name = backend.name.as_str();
         findings.extend(self.failed_cell(trace, name));
         let incomparable = self.incomparable(trace, [backend, other]);
-        findings.extend(self.fragmentation(trace, name, allowed, incomparable.as_deref()));
+        findings.extend(self.fragmentation(trace, name, incomparable.as_deref()));
         for &metric in Metric::ALL {
             let reason = match metric.exactness() {
                 Exactness::Policy => None,
                 Exactness::Machine | Exactness::Layout => incomparable.as_deref(),
                 _ => continue,
             };
-            for mut finding in self.judge_metric(trace, name, metric, allowed) {
+            for mut finding in self.judge_metric(trace, name, metric) {
                 // A run stores the version of its build, not which build it was.
                 let is_moved = metric.exactness() == Exactness::Layout
                     && finding.verdict != Verdict::Identical;
@@ -229,7 +289,6 @@ impl StoredPair<'_> {
         &self,
         trace: &str,
         backend: &str,
-        allowed: f64,
         incomparable: Option<&str>,
     ) -> Option<Finding> {
         let ratio = |run: &Run| {
@@ -241,7 +300,7 @@ impl StoredPair<'_> {
             (live > 0.0).then_some(resident / live)
         };
         let (before, after) = (ratio(self.baseline)?, ratio(self.candidate)?);
-        let allowed = allowed.max(self.policy.margin(FRAGMENTATION.name).fail);
+        let allowed = self.policy.margin(FRAGMENTATION.name).fail;
         let verdict = match incomparable {
             Some(_) => Verdict::Skipped,
             None => verdict_of(before, Some(after), allowed),
@@ -257,14 +316,8 @@ impl StoredPair<'_> {
     }
 
     /// A finding for each op of a metric.
-    fn judge_metric(
-        &self,
-        trace: &str,
-        backend: &str,
-        metric: Metric,
-        allowed: f64,
-    ) -> Vec<Finding> {
-        let allowed = allowed.max(self.policy.margin(metric.name()).fail);
+    fn judge_metric(&self, trace: &str, backend: &str, metric: Metric) -> Vec<Finding> {
+        let allowed = self.policy.margin(metric.name()).fail;
         let after: Vec<(Scope, f64)> = figures(self.candidate, trace, backend, metric).collect();
         let judge = |(op, baseline): (Scope, f64)| {
             let candidate = after.iter().find(|(other, _)| *other == op).map(|(_, value)| *value);

@@ -29,6 +29,8 @@ mod preload;
 mod python_file;
 mod record;
 mod recorded_process;
+mod recording_series;
+mod recording_side;
 mod report;
 mod run;
 mod scale;

@@ -5,6 +5,7 @@
 //! program, `record/child.rs` runs it, and `record/newest.rs` limits its log to the newest part.
 //! `preload.rs` writes the embedded recorder, and `record/limits.rs` has the options of the
 //! recording. `record/recorder.rs` is the verb for processes that heaplay does not start.
+//! `record/repeat.rs` records a program several times.
 
 #[macro_use]
 mod notes;
@@ -14,18 +15,19 @@ pub(super) mod limits;
 mod newest;
 pub(super) mod program;
 mod recorder;
+mod repeat;
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use self::attach::Attachment;
 use self::limits::LimitArgs;
 use self::newest::{NewestPart, RetainedPart};
-use self::program::{CannotStart, ProgramKind};
+use self::program::{CannotStart, ProgramFile, ProgramKind};
 pub use self::recorder::RecorderArgs;
 use super::preload::{Library, RECORDER};
 use super::python_file::{self, InterpreterArgs};
@@ -47,6 +49,16 @@ pub struct RecordArgs {
     output: PathBuf,
     #[command(flatten)]
     limits: LimitArgs,
+    /// Run and record the program N times, one run after the other. The traces are numbered:
+    /// app.1.trace, app.2.trace and so on. `check app.trace …` takes them all. Each run has the
+    /// same standard input, which the first run may read to its end
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with_all = ["recover", "attach"],
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
+    repeat: Option<u32>,
     /// Leave the raw logs in place after the traces are made
     #[arg(long)]
     keep_raw: bool,
@@ -97,6 +109,9 @@ impl RecordArgs {
         if self.output == Path::new(NAMED_FOR_PROGRAM) {
             self.output = python_file::trace_of(&self.program)?;
         }
+        if let Some(count) = self.repeat {
+            return self.record_series(count);
+        }
         check_output(&self.output)?;
         if !self.recover.is_empty() {
             let mut logs = Vec::new();
@@ -118,16 +133,39 @@ impl RecordArgs {
         if let Some(pid) = self.attach {
             return self.attach(pid);
         }
-        let Some((name, arguments)) = self.program.split_first() else {
-            bail!("no program was given")
-        };
-        let domains = self.limits.domains;
-        let program = match program::resolve(name, domains, self.any_program) {
+        let program = match self.resolve() {
             Ok(program) => program,
             Err(error) => return cannot_start(error),
         };
-        let library = Library::beside(RECORDER, &self.output)?;
-        let logs = Logs::beside(&self.output)?;
+        let recorded = self.record_once(&program, &self.output)?;
+        match (recorded.fault, recorded.exit.is_success()) {
+            (Some(fault), true) => return Err(fault),
+            // The exit code reports the program's own failure.
+            (Some(fault), false) => print_note!("heaplay: {fault:#}"),
+            (None, _) => {}
+        }
+        Ok(recorded.exit.exit_code())
+    }
+
+    /// Finds the program.
+    ///
+    /// # Errors
+    /// As [`program::resolve`].
+    fn resolve(&self) -> anyhow::Result<ProgramFile> {
+        let name = self.program.first().context("no program was given")?;
+        program::resolve(name, self.limits.domains, self.any_program)
+    }
+
+    /// Runs the program once, and makes its traces.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    fn record_once(&self, program: &ProgramFile, output: &Path) -> anyhow::Result<RecordedRun> {
+        let Some((name, arguments)) = self.program.split_first() else {
+            bail!("no program was given")
+        };
+        let library = Library::beside(RECORDER, output)?;
+        let logs = Logs::beside(output)?;
         let mut limits = self.limits.clone();
         let watch = match self.keep {
             RetainedPart::First => None,
@@ -152,36 +190,31 @@ impl RecordArgs {
         }
         let root = Some(u64::from(exit.pid));
         let stop_at = self.limits.stop_at_mark();
-        let collection = Collection {
-            output: &self.output,
-            leaves_raw: self.keep_raw,
-            root,
-            stop_at,
-            kind: program.kind,
-        };
+        let collection =
+            Collection { output, leaves_raw: self.keep_raw, root, stop_at, kind: program.kind };
         let made = logs.read().and_then(|mut logs| {
             for (_, log) in logs.iter_mut().filter(|(_, log)| Some(log.pid) == root) {
                 log.exit = exit.signal_or_status();
             }
             collection.make(logs)
         });
-        let made = match made {
-            // The exit code reports the program's own failure.
-            Err(error) if !exit.is_success() => {
-                print_note!("heaplay: {error:#}");
-                return Ok(exit.exit_code());
+        let fault = match made {
+            Ok(0) => {
+                Some(anyhow!("no trace was made; see above, or put the program itself after --"))
             }
-            made => made?,
+            Ok(_) => None,
+            Err(error) => Some(error),
         };
-        if made == 0 {
-            let nothing = "no trace was made; see above, or put the program itself after --";
-            if exit.is_success() {
-                bail!("{nothing}");
-            }
-            print_note!("heaplay: {nothing}");
-        }
-        Ok(exit.exit_code())
+        Ok(RecordedRun { exit, fault })
     }
+}
+
+/// A run of the program, as it was recorded.
+struct RecordedRun {
+    /// How the program ended.
+    exit: child::ChildExit,
+    /// Why there is no trace.
+    fault: Option<anyhow::Error>,
 }
 
 impl RecordArgs {

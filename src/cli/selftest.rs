@@ -1,6 +1,8 @@
 //! Verb `selftest`: how often the check raises a false alarm on this machine, and how often it finds
 //! an injected effect. `selftest/series.rs` summarises the trials, `selftest/study_file.rs` writes them.
+//! `selftest/recordings.rs` draws trials from recordings of one program.
 
+mod recordings;
 mod series;
 mod study_file;
 
@@ -19,7 +21,7 @@ use super::measure_args::TimedArg;
 use super::terminal::{note, print};
 use super::{interrupt, specs};
 use crate::bench::{self, ExactInjection, Experiment, PowerStudy, cancelled};
-use crate::check::Policy;
+use crate::check::{ENOUGH_RECORDINGS, Policy};
 use crate::results::TimedMeasure;
 
 /// Show how often `heaplay check` raises a false alarm on this machine, and how often it finds an
@@ -31,8 +33,31 @@ use crate::results::TimedMeasure;
 ))]
 pub struct SelftestArgs {
     /// Traces, or folders of traces; trials use them in rotation
-    #[arg(required = true)]
+    #[arg(required_unless_present = "recordings")]
     traces: Vec<PathBuf>,
+    /// Check recordings of one unchanged program against each other: files, or a series of
+    /// `record --repeat`. A trial draws two sides of them. Each recording is measured once
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 1..,
+        conflicts_with_all = ["traces", "aa", "inject", "inject_tail", "inject_instructions",
+            "inject_exact", "cells", "trial_limit", "together"]
+    )]
+    recordings: Vec<PathBuf>,
+    /// Recordings of the program with a known change: a trial's candidate is drawn of them
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "recordings")]
+    changed: Vec<PathBuf>,
+    /// Recordings a side, several separated by commas
+    #[arg(
+        long,
+        value_name = "N",
+        value_delimiter = ',',
+        default_values_t = [1, ENOUGH_RECORDINGS as u64],
+        value_parser = clap::value_parser!(u64).range(1..=10_000),
+        requires = "recordings"
+    )]
+    sides: Vec<u64>,
     /// The backend that is compared with itself
     #[arg(long, default_value = "malloc")]
     backend: String,
@@ -104,6 +129,9 @@ impl SelftestArgs {
     /// # Errors
     /// A trace or a backend that cannot be had, a file that cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        if !self.recordings.is_empty() {
+            return self.of_recordings();
+        }
         let began = Instant::now();
         let backend = specs::read(&self.backend)?;
         bench::version(backend.as_str(), None)

@@ -121,7 +121,9 @@ fn report(site: &str, change: Change, savings: &[Saving]) -> String {
         None => format!("{site}\n\n"),
     };
     text += &format!(
-        "{}\n\nIn use: 4 KiB pages with a live byte, at the end. Predicted: {sum}.\n",
+        "{}\n\nResident: private memory at the end, before and after the change; what an arena, a span or \
+         the top of the heap retains is in it. In use: 4 KiB pages with a live byte, at the end. \
+         Predicted: pages in use, by {sum}.\n",
         table(savings)
     );
     for saving in savings {
@@ -141,31 +143,36 @@ fn report(site: &str, change: Change, savings: &[Saving]) -> String {
 fn table(savings: &[Saving]) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
-    let after = ["after", "saved", "predicted", "off by", "after trim"];
-    table.set_header(["backend", "in use before"].into_iter().chain(after));
+    let after = ["in use", "saved", "predicted", "off by", "after trim"];
+    table.set_header(["backend", "resident", "resident saved"].into_iter().chain(after));
     for saving in savings {
         let Ok(found) = &saving.result else { continue };
-        let trims = match (found.trimmed_before, found.trimmed_after) {
-            (Some(before), Some(after)) => {
-                format!("{} → {}", bytes(before as f64), bytes(after as f64))
-            }
-            _ => "–".to_owned(),
-        };
+        let resident = found.resident_before.zip(found.resident_after);
+        let resident_saved = resident.map(|(before, after)| before as f64 - after as f64);
         let saved = found.pages_in_use_before as f64 - found.pages_in_use_after as f64;
         table.add_row([
             saving.backend.clone(),
-            bytes(found.pages_in_use_before as f64),
-            bytes(found.pages_in_use_after as f64),
+            change(found.resident_before, found.resident_after),
+            resident_saved.map_or("–".to_owned(), bytes),
+            change(Some(found.pages_in_use_before), Some(found.pages_in_use_after)),
             bytes(saved),
             bytes(found.predicted as f64),
             off(found.predicted as f64, saved),
-            trims,
+            change(found.trimmed_before, found.trimmed_after),
         ]);
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// A figure before and after the change, in bytes.
+fn change(before: Option<u64>, after: Option<u64>) -> String {
+    match before.zip(after) {
+        Some((before, after)) => format!("{} → {}", bytes(before as f64), bytes(after as f64)),
+        None => "–".to_owned(),
+    }
 }
 
 /// The error of the prediction, in per cent of the saved bytes.

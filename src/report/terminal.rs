@@ -1,6 +1,6 @@
 //! The summary as tables for the terminal, in Markdown, so that it can be pasted into a discussion.
 
-use super::chart::placement;
+use super::chart::{placement, scorecard};
 use super::comparison_table::comparisons;
 use super::figures::{
     BackendFigures, ResidentFigure, TraceReport, WINDOWS, call_text, seen_text, short_site,
@@ -68,8 +68,16 @@ pub fn summary(run: &Run) -> String {
         text += &comparisons;
         text += "\n";
     }
+    text += &answer(&trace_reports);
     text += &troubles(run);
     text
+}
+
+/// The answer of the run in a sentence or two, as the scorecard and the page have it.
+fn answer(trace_reports: &[TraceReport]) -> String {
+    scorecard(trace_reports).map_or_else(String::new, |chart| {
+        format!("{}\n", chart.caption().title.replace(".  ", ". "))
+    })
 }
 
 fn head(trace_report: &TraceReport) -> String {

@@ -51,7 +51,8 @@ impl BackendTimes {
     pub fn median_ns(&self) -> Option<f64> {
         let segments = self.segments();
         let whole = self.by_repetition.values().filter(|times| times.len() == segments);
-        median(&whole.map(|times| times.iter().sum::<u64>() as f64).collect::<Vec<f64>>())
+        let total = |times: &Vec<u64>| times.iter().map(|ns| *ns as f64).sum();
+        median(&whole.map(total).collect::<Vec<f64>>())
     }
 
     /// The natural logarithm of the other's time over this one's, for each repetition that both have.

@@ -19,7 +19,7 @@ use super::sample::median;
 /// by some amount everywhere, each pair's deviation would be off by as much the other way.
 pub fn segment_ratios(pairs: &[[&[u64]; 2]], segments: usize) -> Option<Vec<f64>> {
     let all = |[a, b]: &[&[u64]; 2]| -> Vec<(f64, f64)> {
-        let one = |(a, b): (&u64, &u64)| ((*b as f64 / *a as f64).ln(), (a + b) as f64);
+        let one = |(a, b): (&u64, &u64)| ((*b as f64 / *a as f64).ln(), *a as f64 + *b as f64);
         a.iter().zip(*b).map(one).collect()
     };
     let pairs: Vec<Vec<(f64, f64)>> = pairs.iter().map(all).collect();

@@ -24,6 +24,7 @@ mod pymalloc_state_is_no_larger;
 mod python_module_runs_heaplay;
 mod raw_logs_decode;
 mod recorder_sees_every_call;
+mod recordings_are_compared;
 mod reference_pages_match_code;
 mod report_and_inspect_answer;
 mod reports_are_legible;

@@ -1,65 +1,75 @@
-//! Two recordings of one program on one backend: calls, bytes, peak, footprint and fragmentation, and
-//! what changed by size class and by line.
+//! Recordings of one program against recordings of another state of it, on one backend: calls, bytes,
+//! peak and footprint, and what changed by size class and by line.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::options::CheckArgs;
 use super::output::frame;
-use crate::bench::{self, DemandChange, DemandChanges, Settings, Side, Workload, fingerprint};
-use crate::check::{Frame, Policy, compare};
-use crate::cli::load::load_traces;
+use crate::bench::{DemandChange, DemandChanges};
+use crate::check::{Frame, Policy, compare_recordings};
+use crate::cli::recording_series::{program_name, recordings};
+use crate::cli::recording_side::{MeasuredSide, RecordingReader};
+use crate::cli::shell;
 use crate::cli::terminal::print;
-use crate::cli::{shell, specs};
-use crate::results::{BackendEntry, Manifest, Pass, Run};
 use crate::units;
 
 /// Rows of each table of changes.
 const MOST_ROWS: usize = 12;
 
-/// Measures both and judges.
+/// The recordings of both sides that the options name; `None` where they name none.
+///
+/// # Errors
+/// Files beside `--old` and `--new`.
+pub fn named(args: &CheckArgs) -> anyhow::Result<Option<[Vec<PathBuf>; 2]>> {
+    let series = |paths: &[PathBuf]| paths.iter().flat_map(|path| recordings(path)).collect();
+    if !args.old.is_empty() {
+        if !args.paths.is_empty() || !args.baseline.is_empty() {
+            bail!("--old and --new name all recordings; leave out the other files and --baseline");
+        }
+        return Ok(Some([series(&args.old), series(&args.new)]));
+    }
+    match (args.baseline.as_slice(), args.paths.as_slice()) {
+        ([], [old, new]) => Ok(Some([old, new].map(|path| recordings(path)))),
+        _ => Ok(None),
+    }
+}
+
+/// Measures all recordings and judges.
 ///
 /// # Errors
 /// A trace that cannot be read, a backend that cannot be had.
-pub fn run(args: &CheckArgs, old: &Path, new: &Path, policy: &Policy) -> anyhow::Result<ExitCode> {
+pub fn run(
+    args: &CheckArgs,
+    [old, new]: &[Vec<PathBuf>; 2],
+    policy: &Policy,
+) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
-    if let Some(path) = [old, new].into_iter().find(|path| path.is_dir()) {
+    if let Some(path) = old.iter().chain(new).find(|path| path.is_dir()) {
         bail!(
-            "{}: this is a folder; two run folders are compared with `--baseline RUN RUN`, two \
+            "{}: this is a folder; two run folders are compared with `--baseline RUN RUN`, \
              recordings by their files",
             path.display()
         );
     }
-    specs::read(&args.backend)?;
-    let version = bench::version(&args.backend, None)?;
-    let before = read(old)?;
     // Runs are compared by the names of their traces.
-    let after = read(new)?.named(before.name());
-    let entry = BackendEntry { name: args.backend.clone(), version };
-    let settings = args.children.settings();
-    let measure = |recording| measure(recording, &entry, &settings);
-    let runs = [measure(&before)?, measure(&after)?];
-    let stored = compare(&runs[0], &runs[1], policy)?;
+    let name = program_name(old).context("no recording")?;
+    let reader = RecordingReader::new(&args.backend, &name, args.children.settings())?;
+    let (before, after) = (reader.measure(old)?, reader.measure(new)?);
+    let stored = compare_recordings(&before.runs, &after.runs, policy)?;
     let mut findings = stored.findings;
-    let again = shell::line([
-        "heaplay",
-        "check",
-        &old.display().to_string(),
-        &new.display().to_string(),
-        "--backend",
-        &args.backend,
-    ]);
+    let again = again(args, old, new);
     for finding in &mut findings {
         finding.reproduce.clone_from(&again);
     }
-    print(&changes(&DemandChanges::between(&before, &after)))?;
+    print(&changes(&demand_changes(&before, &after)))?;
     let frame = Frame {
-        baseline: old.display().to_string(),
-        candidate: new.display().to_string(),
+        baseline: listed(old),
+        candidate: listed(new),
         seconds: began.elapsed().as_secs_f64(),
         notes: stored.notes,
         ..frame(0)
@@ -67,28 +77,30 @@ pub fn run(args: &CheckArgs, old: &Path, new: &Path, policy: &Policy) -> anyhow:
     args.output.report(frame, findings, policy)
 }
 
-fn read(path: &Path) -> anyhow::Result<Workload> {
-    load_traces(&[PathBuf::from(path)])?.into_iter().next().context("one trace")
+fn demand_changes(before: &MeasuredSide, after: &MeasuredSide) -> DemandChanges {
+    DemandChanges::between(&before.demands, &after.demands)
 }
 
-/// The run record of one recording, under the name that both have.
-fn measure(
-    recording: &Workload,
-    backend: &BackendEntry,
-    settings: &Settings,
-) -> anyhow::Result<Run> {
-    let mut run = Run::new(Manifest {
-        traces: vec![recording.trace.clone()],
-        backends: vec![backend.clone()],
-        passes: vec![Pass::Footprint],
-        machine: fingerprint(),
-        ..Manifest::default()
-    });
-    let tables = bench::exact(&Side::of(&backend.name), recording, settings);
-    let tables = tables
-        .map_err(|error| anyhow!("{}: {}", recording.trace.path, error.about(&backend.name)))?;
-    run.absorb(tables);
-    Ok(run)
+/// The recordings of a side in a line.
+fn listed(side: &[PathBuf]) -> String {
+    let names: Vec<String> = side.iter().map(|path| path.display().to_string()).collect();
+    names.join(", ")
+}
+
+/// The command that compares the same recordings again.
+fn again(args: &CheckArgs, old: &[PathBuf], new: &[PathBuf]) -> String {
+    let text = |path: &Path| path.display().to_string();
+    let mut words = vec!["heaplay".to_owned(), "check".to_owned()];
+    if let ([old], [new]) = (old, new) {
+        words.extend([text(old), text(new)]);
+    } else {
+        words.push("--old".to_owned());
+        words.extend(old.iter().map(|path| text(path)));
+        words.push("--new".to_owned());
+        words.extend(new.iter().map(|path| text(path)));
+    }
+    words.extend(["--backend".to_owned(), args.backend.clone()]);
+    shell::line(words.iter().map(String::as_str))
 }
 
 /// The tables of what changed most, by bytes.

@@ -28,16 +28,18 @@ impl CheckArgs {
         if self.has_two_sides() {
             return sides::run(&self, &policy);
         }
+        if let Some(recordings) = traces::named(&self)? {
+            return traces::run(&self, &recordings, &policy);
+        }
         match (self.baseline.as_slice(), self.paths.as_slice()) {
             ([baseline], [candidate]) => stored::run(&self, baseline.as_ref(), candidate, &policy),
-            ([], [old, new]) => traces::run(&self, old, new, &policy),
             ([baseline, ..], _) if backends::parse(baseline).is_ok() => bail!(
                 "--baseline {baseline} is a backend: name the other side, too, with --candidate"
             ),
             ([_, ..], _) => bail!("--baseline RUN takes one other run folder to judge"),
             ([], _) => bail!(
                 "what is to be compared? TRACE… --baseline A --candidate B, or OLD.trace NEW.trace, \
-                 or --baseline RUN RUN"
+                 or --old FILE… --new FILE…, or --baseline RUN RUN"
             ),
         }
     }

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use anyhow::Context;
 
@@ -22,6 +22,8 @@ const SIGNALS: [i32; 6] =
 static CHILD: AtomicI32 = AtomicI32::new(0);
 /// A signal that came before the start of the child; 0 for none.
 static EARLY: AtomicI32 = AtomicI32::new(0);
+/// Whether a signal came that ends a program, from whomever.
+static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// The program to run.
 pub struct ChildCommand<'a> {
@@ -87,6 +89,11 @@ pub fn run(command: ChildCommand<'_>) -> anyhow::Result<ChildExit> {
     Ok(ChildExit { pid, status: status.context("waiting for the program")? })
 }
 
+/// Whether a signal came that ends a program: no further run shall begin.
+pub fn is_stopped() -> bool {
+    STOPPED.load(Ordering::SeqCst)
+}
+
 /// Catches the program's signals. `exec` restores the default effect of a caught signal in the child.
 /// A signal that was ignored at the start of heaplay (by `nohup`) stays ignored in both.
 #[expect(unsafe_code, reason = "std has no way to catch a signal and see who sent it")]
@@ -109,9 +116,11 @@ fn forward_signals() {
     }
 }
 
-/// The handler. It is async-signal-safe: it uses two atomics and calls `kill`.
+/// The handler. It is async-signal-safe: it uses three atomics and calls `kill`.
 #[expect(unsafe_code, reason = "a signal handler is given a C struct")]
 extern "C" fn on_signal(signal: i32, info: *const libc::siginfo_t, _context: *mut libc::c_void) {
+    let is_ending = !matches!(signal, libc::SIGUSR1 | libc::SIGUSR2);
+    STOPPED.fetch_or(is_ending, Ordering::SeqCst);
     // SAFETY: with SA_SIGINFO the kernel passes a valid struct. Codes above 0 are signals of the
     // kernel, such as a terminal's, which reach the child, too.
     let is_by_process = unsafe { info.as_ref() }.is_none_or(|info| info.si_code <= 0);

@@ -18,6 +18,11 @@ pub struct SeriesSummary {
 }
 
 impl SeriesSummary {
+    /// Trials whose injection was not measured apart from them.
+    pub fn named(name: String, trials: Vec<TrialSummary>) -> SeriesSummary {
+        SeriesSummary { name, truth: Vec::new(), verdicts: verdict_counts(&trials), trials }
+    }
+
     /// Summarises the trials.
     pub fn of(series: TrialSeries<Finding>) -> SeriesSummary {
         let is_exact = matches!(series.experiment, Experiment::Exact(_));

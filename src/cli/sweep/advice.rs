@@ -93,8 +93,11 @@ fn sentences(costs: &[BackendCost], memory: &str) -> Vec<String> {
             |cost: &&BackendCost| cost.name != base.name && without_settings(cost) == base.name;
         let variants: Vec<&BackendCost> = costs.iter().filter(is_variant).collect();
         if !variants.is_empty() {
-            let better = best(variants.into_iter().filter(|cost| cost.dominates(base)));
-            sentences.push(sentence_on_settings(base, better, memory));
+            let better = best(variants.iter().copied().filter(|cost| cost.dominates(base)));
+            sentences.push(match better {
+                Some(better) => sentence_on_settings(base, better, memory),
+                None => sentence_on_trades(base, &variants, memory),
+            });
         }
     }
     let base = BASELINES.iter().find_map(|name| costs.iter().find(|cost| cost.name == *name));
@@ -110,13 +113,38 @@ fn sentences(costs: &[BackendCost], memory: &str) -> Vec<String> {
     sentences
 }
 
-fn sentence_on_settings(base: &BackendCost, better: Option<&BackendCost>, memory: &str) -> String {
-    let Some(cost) = better else {
+fn sentence_on_settings(base: &BackendCost, better: &BackendCost, memory: &str) -> String {
+    let change = change(base, better, memory);
+    format!("{}: set {}: {change}\n", base.name, settings_of(base, better))
+        + &deployment_lines(&better.name)
+}
+
+/// The sentence for an allocator of which no variant is better in one and as good in the other: what
+/// the variants with the least memory and with the least time trade.
+fn sentence_on_trades(base: &BackendCost, variants: &[&BackendCost], memory: &str) -> String {
+    let smaller = variants.iter().copied().filter(|cost| cost.needs_less(base));
+    let smaller = smaller.min_by(|a, b| a.memory_bytes.total_cmp(&b.memory_bytes));
+    let faster = variants.iter().copied().filter(|cost| cost.is_separably_faster(base));
+    let faster = faster.min_by(|a, b| a.median_ns.total_cmp(&b.median_ns));
+    let trades: Vec<String> = [("less memory", smaller), ("less time", faster)]
+        .into_iter()
+        .filter_map(|(what, cost)| {
+            let cost = cost?;
+            let change = change(base, cost, memory);
+            Some(format!("  {what}: {}: {change}\n", settings_of(base, cost)))
+        })
+        .collect();
+    if trades.is_empty() {
         return format!("{}: no setting of this grid is better than its defaults\n", base.name);
-    };
-    let settings = cost.name.strip_prefix(&base.name).unwrap_or(&cost.name);
-    let (settings, change) = (settings.trim_start_matches(':'), change(base, cost, memory));
-    format!("{}: set {settings}: {change}\n", base.name) + &deployment_lines(&cost.name)
+    }
+    let head = "no setting of this grid is better in time and memory; what some of them trade:";
+    format!("{}: {head}\n{}", base.name, trades.concat())
+}
+
+/// The settings of a variant.
+fn settings_of<'a>(base: &BackendCost, variant: &'a BackendCost) -> &'a str {
+    let settings = variant.name.strip_prefix(&base.name).unwrap_or(&variant.name);
+    settings.trim_start_matches(':')
 }
 
 /// The lines that give a program the backend; empty where there are none.
@@ -188,6 +216,27 @@ mod tests {
         let costs = [costs[0].clone(), varying(cost("jemalloc:dirty_decay_ms=0", 3.0, 10.0, 12.0))];
         let text = sentences(&costs, "resident at exit").concat();
         assert!(text.contains("resident at exit ≈30"), "{text}");
+    }
+
+    /// Less memory for more time is no "no setting is better".
+    #[test]
+    fn what_a_setting_trades_is_shown() {
+        let mib = f64::from(1 << 20);
+        let costs = [
+            cost("malloc", 10.0 * mib, 10.0, 10.1),
+            cost("malloc:MALLOC_TRIM_THRESHOLD_=0", 2.7 * mib, 20.0, 20.2),
+            cost("malloc:MALLOC_TOP_PAD_=64M", 70.0 * mib, 8.0, 8.1),
+        ];
+        let text = sentences(&costs, "resident at exit").concat().replace('\u{a0}', " ");
+        assert!(
+            text.starts_with("malloc: no setting of this grid is better in time and"),
+            "{text}"
+        );
+        let less =
+            "  less memory: MALLOC_TRIM_THRESHOLD_=0: resident at exit 10 MiB → 2.7 MiB, time +100";
+        assert!(text.contains(less), "{text}");
+        let less = "  less time: MALLOC_TOP_PAD_=64M: resident at exit 10 MiB → 70 MiB, time −20";
+        assert!(text.contains(less) || text.contains(&less.replace('−', "-")), "{text}");
     }
 
     #[test]
