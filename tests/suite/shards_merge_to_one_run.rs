@@ -137,7 +137,7 @@ fn slurm_hands_out_shards() {
     }
     let folder = TempDir::new().unwrap();
     let mut test = Command::new(repository("scripts/shards/slurm-test"));
-    test.arg("3").args(traces(folder.path())).args(["--passes", "footprint"]);
+    test.arg("3").args(traces(folder.path())).args(["--passes", "footprint", "--timeout", "600"]);
     test.env("HEAPLAY", env!("CARGO_BIN_EXE_heaplay")).current_dir(folder.path());
     let path = std::env::var("PATH").unwrap_or_default();
     let output = finish(test.env("PATH", format!("{path}:/usr/sbin")));
