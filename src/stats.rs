@@ -20,8 +20,8 @@ mod splits;
 
 pub use beta::{clopper_pearson, incomplete_beta, student_quantile};
 pub use comparison::{
-    ComparisonRule, Decision, EQUAL, LEAST_PAIRS, LookPlan, TimeComparison, has_further_look,
-    is_look,
+    ComparisonRule, Decision, EQUAL, LEAST_PAIRS, LookPlan, TimeComparison, estimate_of_pairs,
+    has_further_look, is_look,
 };
 pub use looks::{LOOKS, error_of_look, look_after};
 pub use random::Random;

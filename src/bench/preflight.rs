@@ -15,8 +15,8 @@ use super::workload::Workload;
 /// How long a child may take to report a version. A library that hangs when it is loaded is found
 /// out here.
 const VERSION_TIME: Duration = Duration::from_secs(30);
-/// The shortest that it gets, whatever a pass may take: on a busy machine a child's start alone takes a
-/// second.
+/// The shortest that it gets, whatever a pass may take: on a busy machine a child takes a
+/// second to start.
 const LEAST_VERSION_TIME: Duration = Duration::from_secs(5);
 
 /// The limits of a child that reports a version.

@@ -12,7 +12,8 @@ use super::manifest::Manifest;
 use super::tables::Chunk;
 use crate::spec::BackendSpec;
 use crate::stats::{
-    ComparisonRule, Decision, EQUAL, Estimate, LookPlan, TimeComparison, median, segment_ratios,
+    ComparisonRule, Decision, EQUAL, Estimate, LookPlan, TimeComparison, estimate_of_pairs, median,
+    segment_ratios,
 };
 
 /// The probability that two equal backends are called different, for each comparison.
@@ -222,7 +223,7 @@ pub fn compare_over_traces(
     looks: LookPlan,
 ) -> Option<TimeComparison> {
     let logs: Vec<Vec<f64>> = pairs.iter().map(|[base, own]| base.logs(own)).collect();
-    let estimates = logs.iter().map(|logs| Estimate::of(logs)).collect::<Option<Vec<_>>>()?;
+    let estimates = logs.iter().map(|logs| estimate_of_pairs(logs)).collect::<Option<Vec<_>>>()?;
     let fewest = logs.iter().map(Vec::len).min()?;
     Some(TimeComparison::of_estimate(&Estimate::mean_of(&estimates)?, fewest, &rule(looks)))
 }

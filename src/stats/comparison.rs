@@ -14,6 +14,15 @@ const ERROR_OF_EQUAL: f64 = 0.01;
 /// The fewest pairs that have an interval.
 pub const LEAST_PAIRS: usize = 3;
 
+/// Fewer pairs than this are not trimmed.
+const TRIMMED_FROM: usize = 10;
+
+/// The estimate of the logarithm of the ratio from the logarithms of pairs; `None` for fewer than
+/// [`LEAST_PAIRS`].
+pub fn estimate_of_pairs(logs: &[f64]) -> Option<Estimate> {
+    if logs.len() < TRIMMED_FROM { Estimate::untrimmed(logs) } else { Estimate::of(logs) }
+}
+
 /// What the pairs so far say of a candidate against the base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -50,7 +59,7 @@ pub enum LookPlan {
 /// The time of a candidate against that of the base, as shares: 0.1 is 10 % more.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimeComparison {
-    /// The trimmed mean over the pairs.
+    /// The mean over the pairs, trimmed where there are ten or more.
     pub change: f64,
     /// The interval in which the change lies but for the error of this look. Infinite where there
     /// are too few pairs for one.
@@ -72,7 +81,7 @@ impl TimeComparison {
             LookPlan::UntilDecided => LOOKS[0],
             LookPlan::Once => LEAST_PAIRS,
         };
-        if let Some(estimate) = Estimate::of(logs).filter(|_| pairs >= least) {
+        if let Some(estimate) = estimate_of_pairs(logs).filter(|_| pairs >= least) {
             return Some(TimeComparison::of_estimate(&estimate, pairs, rule));
         }
         let change = median(logs)?.exp_m1();

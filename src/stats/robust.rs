@@ -41,6 +41,19 @@ impl Estimate {
         Some(Estimate { mean, error, freedom: (h - 1) as f64 })
     }
 
+    /// The mean of all values, with its standard error: for so few values that trimming would leave no
+    /// degrees of freedom. A disturbance widens the interval. `None` for fewer than three values.
+    pub fn untrimmed(values: &[f64]) -> Option<Estimate> {
+        let values = sorted(values);
+        let n = values.len() as f64;
+        if values.len() < 3 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Some(Estimate { mean, error: (squares / (n * (n - 1.0))).sqrt(), freedom: n - 1.0 })
+    }
+
     /// The mean of independent estimates, with Welch and Satterthwaite's degrees of freedom. `None`
     /// without an estimate.
     pub fn mean_of(estimates: &[Estimate]) -> Option<Estimate> {
