@@ -190,15 +190,17 @@ impl TimeEvidence {
                 });
             }
         };
-        for (name, _) in &self.backends {
+        let is_variant = |name: &str| {
             let plain = without_settings(name);
-            match compared {
-                ComparedBackends::Settings if self.times(&plain).is_some() && plain != *name => {
-                    let base = self.backends.iter().find(|(other, _)| *other == plain);
-                    base.iter().for_each(|(base, _)| add(base, name));
-                }
-                _ => bases.iter().for_each(|base| add(base, name)),
-            }
+            compared == ComparedBackends::Settings && plain != name && self.times(&plain).is_some()
+        };
+        let names = || self.backends.iter().map(|(name, _)| name.as_str());
+        for base in bases {
+            names().filter(|name| !is_variant(name)).for_each(|name| add(base, name));
+        }
+        for name in names().filter(|name| is_variant(name)) {
+            let plain = without_settings(name);
+            names().filter(|base| *base == plain).for_each(|base| add(base, name));
         }
         pairs
     }
@@ -263,11 +265,11 @@ mod tests {
         let pairs = evidence.pairs(ComparedBackends::ReferenceAndFastest);
         assert_eq!(
             names(&pairs),
-            [("malloc", "pymalloc"), ("bump", "pymalloc"), ("bump", "malloc")]
+            [("malloc", "pymalloc"), ("malloc", "bump"), ("bump", "pymalloc")]
         );
         let found: Vec<Decision> =
             pairs.iter().map(|pair| pair.comparison.unwrap().decision).collect();
-        assert_eq!(found, [Decision::Faster, Decision::Slower, Decision::Slower]);
+        assert_eq!(found, [Decision::Faster, Decision::Faster, Decision::Slower]);
     }
 
     #[test]
