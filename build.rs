@@ -37,12 +37,19 @@ fn embed(library: &str) {
 }
 
 /// Passes the version of each crate that `Cargo.toml` fixes (`"=1.2.3"`), as
-/// `VERSION_OF_THE_CRATE`. Allocators that cannot report their version are reported by it.
+/// `VERSION_OF_THE_CRATE`. Allocators that cannot report their version are reported by it. In a
+/// published package each dependency is a section of its own.
 fn pass_versions() {
     println!("cargo::rerun-if-changed=Cargo.toml");
     let manifest = fs::read_to_string("Cargo.toml").expect("read Cargo.toml");
+    let mut section = "";
     for line in manifest.lines() {
-        let Some((name, rest)) = line.split_once(" = ") else { continue };
+        if let Some(header) = line.strip_prefix('[') {
+            let header = header.trim_end_matches(']');
+            section = header.strip_prefix("dependencies.").unwrap_or_default();
+        }
+        let Some((key, rest)) = line.split_once(" = ") else { continue };
+        let name = if key == "version" { section } else { key };
         let fixed = rest.split_once("\"=").and_then(|(_, rest)| rest.split_once('"'));
         if let Some((version, _)) = fixed {
             let variable = name.to_uppercase().replace('-', "_");
