@@ -111,7 +111,7 @@ fn further_repetitions_are_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let csv = generated(folder.path(), "calls.csv", 100_000);
     let out = folder.path().join("run");
-    let mut whole = run(&csv, &out, &["--budget", "1"]);
+    let mut whole = run(&csv, &out, &["--budget", "6"]);
     let last = whole.manifest.further_time.last().unwrap().clone();
     // As after a crash: the plan has a repetition whose cells nobody measured.
     whole.outcomes.retain(|cell| cell.repetition + 1 != last.to || cell.pass != Pass::Time);
