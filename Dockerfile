@@ -2,7 +2,7 @@
 #
 #     COPY --from=heaplay /usr/local/bin/heaplay /usr/local/bin/
 #
-# and by itself: `docker run --rm -v "$PWD:/work" heaplay run /work/app.trace`. The program is that
+# and by itself: `docker run --rm -v "$PWD:/traces" heaplay run /traces/app.trace`. The program is that
 # of the wheel: scripts/wheel x86_64 puts it into target/wheels, for glibc 2.17 and later.
 FROM debian:bookworm-slim AS wheel
 RUN apt-get update && apt-get install --yes --no-install-recommends unzip
@@ -12,6 +12,6 @@ RUN unzip -q /wheel/*.whl 'heaplay-*.data/scripts/heaplay' -d /wheel \
 
 FROM debian:bookworm-slim
 COPY --from=wheel /usr/local/bin/heaplay /usr/local/bin/heaplay
-WORKDIR /work
+WORKDIR /traces
 ENTRYPOINT ["heaplay"]
 CMD ["--help"]

@@ -11,9 +11,9 @@ use super::error::BenchError;
 use super::plan::order;
 use super::worker::cancelled;
 use crate::results::{
-    CellKey, ComparedPair, FurtherRepetitions, Outcome, Pass, RunDir, TimeBudget, TimeEvidence,
+    CellKey, ComparedPair, FurtherRepetitions, Pass, RunDir, TimeBudget, TimeEvidence,
 };
-use crate::stats::LOOKS;
+use crate::stats::look_after;
 
 /// Measures cells of a run.
 pub(super) type MeasureCells<'a> = dyn Fn(&RunDir, &[CellKey]) -> Result<(), BenchError> + 'a;
@@ -46,11 +46,13 @@ impl RunEvidence {
         self.traces.iter_mut().find(|(name, _)| name == trace).map(|(_, evidence)| evidence)
     }
 
-    /// Adds the time passes that were committed since.
-    fn read(&mut self, dir: &RunDir) -> Result<(), BenchError> {
+    /// Adds the time passes that were committed since. Gives all cells that were tried.
+    fn read(&mut self, dir: &RunDir) -> Result<HashSet<CellKey>, BenchError> {
         let mut seconds: HashMap<(String, u32), f64> = HashMap::new();
+        let mut tried = HashSet::new();
         for outcome in dir.outcomes()? {
             let cell = outcome.cell();
+            tried.insert(cell.clone());
             if cell.pass != Pass::Time || !outcome.is_ok() || !self.read.insert(cell.clone()) {
                 continue;
             }
@@ -66,7 +68,7 @@ impl RunEvidence {
         let mut latest: Vec<_> = seconds.into_iter().collect();
         latest.sort_by_key(|((_, repetition), _)| *repetition);
         self.seconds.extend(latest.into_iter().map(|((trace, _), seconds)| (trace, seconds)));
-        Ok(())
+        Ok(tried)
     }
 }
 
@@ -100,7 +102,7 @@ fn open_backends(pairs: &[ComparedPair]) -> (Vec<String>, usize) {
 fn open_traces(dir: &RunDir, evidence: &RunEvidence, budget: &TimeBudget) -> Vec<OpenTrace> {
     let open = evidence.traces.iter().filter_map(|(trace, own)| {
         let (backends, pairs) = open_backends(&own.pairs(budget.compared));
-        let next = LOOKS.into_iter().find(|look| *look > pairs)?;
+        let next = look_after(pairs)?;
         let seconds = evidence.seconds.get(trace).copied().unwrap_or(1.0);
         (!backends.is_empty()).then(|| OpenTrace {
             trace: trace.clone(),
@@ -144,14 +146,13 @@ pub(super) fn go_on_until_decided(
     let (began, all) = (Instant::now(), Duration::from_secs_f64(budget.seconds));
     let mut evidence = RunEvidence::of_tables(dir)?;
     loop {
-        evidence.read(dir)?;
+        let tried = evidence.read(dir)?;
         let left = all.saturating_sub(began.elapsed()).as_secs_f64();
         let further = fitting(open_traces(dir, &evidence, &budget), left, jobs);
         if cancelled() || further.is_empty() {
             return Ok(());
         }
         dir.extend_plan(further)?;
-        let tried: HashSet<CellKey> = dir.outcomes()?.iter().map(Outcome::cell).collect();
         let mut cells = order(dir.manifest(), &tried);
         cells.retain(|cell| cell.pass == Pass::Time);
         measure(dir, &cells)?;

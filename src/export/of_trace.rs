@@ -48,7 +48,6 @@ fn second_pass(
     let marks = reader.header().marks();
     let peak = counts.live_peak_event;
     let mut live_at_peak: Vec<u64> = Vec::new();
-    // Events whose times are wanted, in order, and the times that are known so far.
     let mut clock = EventClock::default();
     while let Some(row) = reader.next_row()? {
         let is_live = row.event < peak

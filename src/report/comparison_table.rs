@@ -41,7 +41,7 @@ impl PairRow<'_> {
             ratio(1.0 + self.comparison.change),
             self.interval(),
             self.comparison.pairs.to_string(),
-            decision_text(&self.comparison).to_owned(),
+            self.comparison.decision_text().to_owned(),
             self.after_a_minute().map_or("–".to_owned(), |half| format!("±{}", percent(half))),
         ]
     }
@@ -71,16 +71,6 @@ fn pair_rows<'a>(trace_reports: &'a [TraceReport]) -> Vec<PairRow<'a>> {
         })
     });
     rows.collect()
-}
-
-fn decision_text(comparison: &TimeComparison) -> &'static str {
-    match comparison.decision {
-        Decision::Slower => "slower",
-        Decision::Faster => "faster",
-        Decision::Equal => "equal within 2 %",
-        Decision::Open if comparison.lower.is_infinite() => "too few repetitions",
-        Decision::Open => "not separable",
-    }
 }
 
 /// The cells of the pairs of one trace, below [`HEADER`].

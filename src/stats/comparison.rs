@@ -115,6 +115,17 @@ impl TimeComparison {
         TimeComparison { change, lower, upper, decision, pairs }
     }
 
+    /// What it says, in words.
+    pub fn decision_text(&self) -> &'static str {
+        match self.decision {
+            Decision::Slower => "slower",
+            Decision::Faster => "faster",
+            Decision::Equal => "equal within 2 %",
+            Decision::Open if self.lower.is_infinite() => "too few repetitions",
+            Decision::Open => "not separable",
+        }
+    }
+
     /// Whether the two differ.
     pub fn is_apart(&self) -> bool {
         matches!(self.decision, Decision::Slower | Decision::Faster)

@@ -11,9 +11,9 @@ use heaplay::results::{Pass, Run};
 use crate::support::process::{both, expect, finish, heaplay};
 use crate::support::traces::generated;
 
-/// The backends of these runs: one that takes half as long again, and one that is level with malloc,
-/// as its setting changes nothing in a program of one thread.
+/// Level with malloc: its setting changes nothing in a program of one thread.
 const LEVEL: &str = "malloc:MALLOC_ARENA_MAX=8";
+/// The backends of these runs.
 const BACKENDS: &str = "malloc,bump,malloc:MALLOC_ARENA_MAX=8";
 
 fn run(csv: &Path, out: &Path, more: &[&str]) -> Run {

@@ -86,54 +86,48 @@ fn speedscope_has_the_bytes_by_stack() {
     assert_eq!((&line["file"], &line["line"]), (&"b.py".into(), &2.into()));
 }
 
+/// The next varint of a protobuf message.
+fn varint(bytes: &mut &[u8]) -> u64 {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = bytes[0];
+        *bytes = &bytes[1..];
+        value |= u64::from(byte & 127) << shift;
+        if byte < 128 {
+            break;
+        }
+    }
+    value
+}
+
 /// The fields of a protobuf message: number, and a varint or bytes.
 fn fields(mut bytes: &[u8]) -> Vec<(u64, Result<u64, Vec<u8>>)> {
-    fn varint(bytes: &mut &[u8]) -> u64 {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = bytes[0];
-            *bytes = &bytes[1..];
-            value |= u64::from(byte & 127) << shift;
-            if byte < 128 {
-                break;
-            }
-        }
-        value
-    }
     let mut fields = Vec::new();
     while !bytes.is_empty() {
         let key = varint(&mut bytes);
-        fields.push((
-            key >> 3,
-            match key & 7 {
-                0 => Ok(varint(&mut bytes)),
-                2 => {
-                    let length = varint(&mut bytes) as usize;
-                    let (own, rest) = bytes.split_at(length);
-                    bytes = rest;
-                    Err(own.to_vec())
-                }
-                other => panic!("wire type {other}"),
-            },
-        ));
+        let value = match key & 7 {
+            0 => Ok(varint(&mut bytes)),
+            2 => {
+                let length = varint(&mut bytes) as usize;
+                let (own, rest) = bytes.split_at(length);
+                bytes = rest;
+                Err(own.to_vec())
+            }
+            other => panic!("wire type {other}"),
+        };
+        fields.push((key >> 3, value));
     }
     fields
 }
 
-/// A packed field of a message.
+/// The values of a packed field of a message.
 fn packed(message: &[u8], number: u64) -> Vec<u64> {
     let own = fields(message).into_iter().find(|(own, _)| *own == number).unwrap();
-    // A field 1 of varints, as often as there are values.
+    let packed = own.1.unwrap_err();
+    let mut left = packed.as_slice();
     let mut values = Vec::new();
-    let mut value = 0;
-    let mut shift = 0;
-    for byte in own.1.unwrap_err() {
-        value |= u64::from(byte & 127) << shift;
-        shift += 7;
-        if byte < 128 {
-            values.push(value);
-            (value, shift) = (0, 0);
-        }
+    while !left.is_empty() {
+        values.push(varint(&mut left));
     }
     values
 }

@@ -215,11 +215,8 @@ pub fn change(comparison: &TimeComparison) -> String {
 /// What a comparison says.
 pub fn decided(comparison: &TimeComparison) -> &'static str {
     match comparison.decision {
-        Decision::Slower => "slower",
-        Decision::Faster => "faster",
-        Decision::Equal => "equal within 2 %",
         Decision::Open if comparison.lower.is_infinite() => "too few rounds (6 decide)",
-        Decision::Open => "not separable",
+        _ => comparison.decision_text(),
     }
 }
 

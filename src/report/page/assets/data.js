@@ -15,6 +15,17 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** A part of the page: a section with its heading, by which it is named. */
+function section(id, title, ...children) {
+  const heading = el("h3", { id: `${id}-title` }, title);
+  return el("section", { id, "aria-labelledby": `${id}-title` }, heading, ...children);
+}
+
+/** What a person reads before a view. */
+function reading(text) {
+  return el("p", { class: "read" }, text);
+}
+
 /** The values whose differences are given. */
 function sums(differences) {
   let total = 0;

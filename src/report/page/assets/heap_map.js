@@ -48,13 +48,10 @@ function heapMapView() {
   const panels = el("div", { class: "panels" });
   const detail = el("div", { class: "detail", id: "heap-detail", "aria-live": "polite" });
   const scale = el("p", { class: "legend" });
-  const element = el(
-    "section",
-    { id: "heap-map", "aria-labelledby": "heap-map-title" },
-    el("h3", { id: "heap-map-title" }, "Heap map"),
-    el(
-      "p",
-      { class: "read" },
+  const element = section(
+    "heap-map",
+    "Heap map",
+    reading(
       "Upwards is address space, its oldest region at the bottom; each backend has " +
         "its own scale. An orange streak is a range that a few blocks keep resident. A cell opens the " +
         "pages, lines and blocks in it.",

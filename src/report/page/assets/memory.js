@@ -133,10 +133,9 @@ function memoryView() {
     el("option", { value: "cause" }, "by cause, each backend"),
     el("option", { value: "resident" }, "resident, all backends"),
   );
-  const element = el(
-    "section",
-    { id: "memory", "aria-labelledby": "memory-title" },
-    el("h3", { id: "memory-title" }, "Memory over time"),
+  const element = section(
+    "memory",
+    "Memory over time",
     el(
       "p",
       { class: "tools" },

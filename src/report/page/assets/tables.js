@@ -139,13 +139,10 @@ function linesView() {
       changed();
     },
   });
-  const element = el(
-    "section",
-    { id: "lines", "aria-labelledby": "lines-title" },
-    el("h3", { id: "lines-title" }, "Lines that retain pages"),
-    el(
-      "p",
-      { class: "read" },
+  const element = section(
+    "lines",
+    "Lines that retain pages",
+    reading(
       "Live is what the blocks of a line hold. The columns of backends are the free " +
         "space on the pages in use by these blocks: no trim returns it. A line with little live and much " +
         "free space is worth a change.",

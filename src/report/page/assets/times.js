@@ -18,13 +18,10 @@ function percentilesView() {
   const panels = el("div", { class: "panels" });
   const legend = el("p", { class: "legend" });
   const readings = el("div", { class: "scroll" });
-  const element = el(
-    "section",
-    { id: "percentiles", "aria-labelledby": "percentiles-title" },
-    el("h3", { id: "percentiles-title" }, "Service time by percentile"),
-    el(
-      "p",
-      { class: "read" },
+  const element = section(
+    "percentiles",
+    "Service time by percentile",
+    reading(
       "To the right calls are rarer. Lower is better. Solid is the median over " +
         "the replays, call by call. Dotted is one raw replay, with what the machine adds. A pale end has " +
         "fewer than ten slower calls.",
@@ -252,13 +249,10 @@ const DOT_NS = 1e5;
 function latencyMapView() {
   const panels = el("div", { class: "stack" });
   const detail = el("div", { class: "detail", "aria-live": "polite" });
-  const element = el(
-    "section",
-    { id: "latency-map", "aria-labelledby": "latency-map-title" },
-    el("h3", { id: "latency-map-title" }, "Service time over the replay"),
-    el(
-      "p",
-      { class: "read" },
+  const element = section(
+    "latency-map",
+    "Service time over the replay",
+    reading(
       "The darker a cell, the more calls. A dot is one call of over 100 µs by its " +
         "median over the replays. Ticks at the upper edge are calls that were slow in a part of the " +
         "replays only: machine noise. A cell opens the slow calls of its column.",
