@@ -14,6 +14,7 @@ pub mod picture;
 mod comparison_table;
 mod error;
 mod files;
+mod machines;
 mod markdown;
 mod page;
 mod palette;

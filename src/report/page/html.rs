@@ -9,6 +9,7 @@ use super::tables;
 use crate::report::chart::{CHARTS, ChartKind, SCORECARD_QUESTION, SCORECARD_READING};
 use crate::report::figures::TraceReport;
 use crate::report::files::{SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
+use crate::report::machines::machine_sentences;
 use crate::report::picture::{HEIGHT, WIDTH};
 use crate::report::text::{caveat, list, some};
 use crate::results::{Run, civil_date};
@@ -239,8 +240,13 @@ fn manifest(run: &Run) -> String {
     for trace in &manifest.traces {
         rows.push(vec![format!("trace: {}", trace.name), format!("sha256 {}", trace.sha256)]);
     }
+    let sentences: Vec<String> = machine_sentences(run)
+        .iter()
+        .map(|sentence| format!("<p>{}</p>\n", escape(sentence)))
+        .collect();
     format!(
-        "<h2>How it was measured</h2>\n{}",
+        "<h2>How it was measured</h2>\n{}{}",
+        sentences.concat(),
         table("manifest", "The run's manifest", &["what", "value"], &rows)
     )
 }
