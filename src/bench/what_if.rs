@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::error::{BenchError, io_error};
-use super::exact::footprint;
+use super::exact::{footprint, footprint_at_program_times};
 use super::failure::ChildFailure;
 use super::settings::Settings;
 use super::workload::{Workload, Workloads};
@@ -57,7 +57,7 @@ pub fn savings(
     let changed = workload.changed(site, change).map_err(io_error("the changed trace"))?;
     let name = workload.sites.name(site);
     let saving = |backend: &BackendEntry| {
-        let measure = |workload: &Workload| footprint(&backend.name, workload, settings);
+        let measure = |workload| footprint_at_program_times(&backend.name, workload, settings);
         let result = match (measure(workload)?, measure(&changed)?) {
             (Ok(before), Ok(after)) => saved(name, change, &before, &after),
             (Err(failure), _) | (_, Err(failure)) => Err(failure),

@@ -48,7 +48,7 @@ pub use error::ReplayError;
 pub use footprint::{
     ClassRounding, EMPTY, EndOfLife, EndedBlocks, FULLNESS_BINS, Footprint, GRAINS, HeapContents,
     HeapMap, HeapSample, HeapSamples, Level, LiveBlock, MapRow, NOWHERE, PageView, PageViews,
-    PassCost, PieceContents, ProgramPace, RequestSizes, SiteContents, SiteRetention, ThreadAccount,
+    PaceMethod, PassCost, PieceContents, ProgramPace, RequestSizes, SiteContents, SiteRetention, ThreadAccount,
     ThreadColumn, ThreadHistory, ThreadRemains, WARM_UP_CALLS, footprint, page_view,
     thread_history,
 };

@@ -46,7 +46,7 @@ pub use heap_contents::{HeapContents, PieceContents, SiteContents};
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use heap_sample::HeapSample;
 pub use moments::PageViews;
-pub use pace::ProgramPace;
+pub use pace::{PaceMethod, ProgramPace};
 pub(in crate::replay) use page::{touch, touch_each};
 pub use page_retention::{FULLNESS_BINS, GRAINS, LiveBlock, PageView, SiteRetention, page_view};
 pub use pass::{Footprint, PassCost, WARM_UP_CALLS, footprint};
