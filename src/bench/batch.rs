@@ -204,7 +204,9 @@ fn start<'a>(
         true => (None, None),
         false => (
             workload.share_sites(&mut files).map_err(failed())?,
-            workload.share_pace(&mut files, settings.pace.map(PaceMethod::Wait)).map_err(failed())?,
+            workload
+                .share_pace(&mut files, settings.pace.map(PaceMethod::Wait))
+                .map_err(failed())?,
         ),
     };
     let task = Task::Measure(CellTask {

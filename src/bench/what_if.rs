@@ -28,6 +28,9 @@ pub struct Saved {
     pub live_bytes: u64,
     /// The saving that the attribution predicts.
     pub predicted: u64,
+    /// The saving of resident memory that the attribution by arenas, spans and the top of the heap
+    /// predicts; `None` where the backend has none of them.
+    pub returnable: Option<u64>,
     /// Pages in use at the end of the trace as it is.
     pub pages_in_use_before: u64,
     /// Pages in use at the end of the changed one.
@@ -135,6 +138,13 @@ pub(super) fn figure(run: &Run, metric: Metric) -> Option<u64> {
     row.map(|row| row.value as u64)
 }
 
+/// The memory that could be returned at the end if the blocks of `site` were elsewhere.
+fn returnable(site: &str, run: &Run) -> Option<u64> {
+    let at_end = || run.unit_retention.iter().filter(|row| row.moment == Moment::End);
+    at_end().next()?;
+    Some(at_end().filter(|row| row.site == site).map(|row| row.returnable_bytes).sum())
+}
+
 fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved, ChildFailure> {
     let pages_in_use = |run: &Run| {
         figure(run, Metric::PagesInUseEndBytes)
@@ -154,6 +164,7 @@ fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved,
         blocks,
         live_bytes,
         predicted: free + own,
+        returnable: returnable(site, before).map(|bytes| bytes + own),
         pages_in_use_before: pages_in_use(before)?,
         pages_in_use_after: pages_in_use(after)?,
         resident_before: figure(before, Metric::ResidentEndBytes),
