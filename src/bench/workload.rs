@@ -13,6 +13,7 @@ use super::handover::Decoder;
 use super::job::{PacedBy, ProgramInput};
 use super::plan::TraceDemand;
 use crate::program::{AllocationSites, Change, Feed, Parts, Program, Times, what_if};
+use crate::replay::PaceMethod;
 use crate::results::TraceEntry;
 use crate::trace::ArenaEvent;
 
@@ -113,7 +114,8 @@ impl Workload {
         let changed =
             what_if(&self.program, &self.sites, site, change).map_err(io::Error::other)?;
         let trace = TraceEntry { name: "what-if".to_owned(), ..TraceEntry::default() };
-        Workload::new(trace, changed.program, changed.sites, Times::default())
+        let times = changed.times(&self.times);
+        Workload::new(trace, changed.program, changed.sites, times)
     }
 
     /// The trace's name in the run record.
@@ -183,18 +185,17 @@ impl Workload {
         self.sites_file.as_ref().map(|file| files.share(file)).transpose()
     }
 
-    /// Adds what a footprint pass at `pace` waits by, where there is a pace and the trace has
-    /// times.
+    /// Adds the times by which a footprint pass goes, where it has a pace and the trace has times.
     ///
     /// # Errors
     /// When there is no descriptor left.
     pub(super) fn share_pace(
         &self,
         files: &mut JobFiles,
-        pace: Option<f64>,
+        pace: Option<PaceMethod>,
     ) -> io::Result<Option<PacedBy>> {
-        let (Some(factor), Some(file)) = (pace, &self.times_file) else { return Ok(None) };
-        Ok(Some(PacedBy { times: files.share(file)?, factor }))
+        let (Some(method), Some(file)) = (pace, &self.times_file) else { return Ok(None) };
+        Ok(Some(PacedBy { times: files.share(file)?, method }))
     }
 }
 

@@ -25,6 +25,7 @@ mod scorecard_table;
 mod terminal;
 mod text;
 mod thread_table;
+mod unit_table;
 
 pub use chart::{CHARTS, Chart, TRACE_CHARTS, arenas, effect, scaling, scorecard};
 pub use error::ReportError;

@@ -196,6 +196,7 @@ fn trace(number: usize, trace_report: &TraceReport, drawn: &[DrawnPicture]) -> S
     text += &tables::latency(trace_report);
     text += &tables::slow_calls(trace_report);
     text += &tables::retention(trace_report);
+    text += &tables::units(trace_report);
     text += &tables::size_classes(trace_report);
     text += &tables::machine_noise(trace_report);
     text += &tables::fragmentation(trace_report);
