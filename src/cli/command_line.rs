@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::error_chain::exit_code;
 use super::{
     backends, calibrate, check, completions, convert, diff, export, generate, import, inspect,
-    live, manual, merge, record, report, run, scale, selftest, sweep, traces, verify, whatif,
+    live, manual, merge, plan, record, report, run, scale, selftest, sweep, traces, verify, whatif,
     worker,
 };
 use crate::replay::SharedHeap;
@@ -20,8 +20,9 @@ use crate::replay::SharedHeap;
     version,
     max_term_width = 100,
     after_help = concat!(
-        "Exit status: 0 fine; 1 a regression was found; 2 the verb could not do its job; ",
-        "3 inconclusive; 130 interrupted (the cells measured before are in the run folder)."
+        "Exit status: 0 fine; 1 a regression was found; 2 bad input; ",
+        "3 inconclusive; 4 a backend gave no result; 75 the machine cannot do it now; 130 interrupted ",
+        "(the cells measured before are in the run folder)."
     )
 )]
 pub struct Cli {
@@ -36,6 +37,7 @@ enum Verb {
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
+    Plan(plan::PlanArgs),
     Sweep(sweep::SweepArgs),
     Scale(scale::ScaleArgs),
     Live(live::LiveArgs),
@@ -80,6 +82,7 @@ impl Cli {
             Verb::Import(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Run(args) => args.run(),
+            Verb::Plan(args) => args.run(),
             Verb::Sweep(args) => args.run(),
             Verb::Scale(args) => args.run(),
             Verb::Live(args) => args.run(),

@@ -26,6 +26,7 @@ mod load;
 mod manual;
 mod measure_args;
 mod merge;
+mod plan;
 mod preload;
 mod python_file;
 mod record;

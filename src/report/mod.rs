@@ -14,6 +14,7 @@ pub mod picture;
 mod comparison_table;
 mod error;
 mod files;
+mod machines;
 mod markdown;
 mod page;
 mod palette;
@@ -25,6 +26,7 @@ mod sides_table;
 mod terminal;
 mod text;
 mod thread_table;
+mod unit_table;
 
 pub use chart::{CHARTS, Chart, TRACE_CHARTS, arenas, effect, scaling, scorecard, side_by_side};
 pub use error::ReportError;

@@ -40,4 +40,5 @@ mod support;
 mod threads_are_replayed_on_threads;
 mod trace_formats_round_trip;
 mod verify_matches_cpython;
+mod what_if_matches_life;
 mod whole_process_is_recorded;

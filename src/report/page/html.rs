@@ -10,6 +10,7 @@ use super::tables;
 use crate::report::chart::{CHARTS, ChartKind, SCORECARD_QUESTION, SCORECARD_READING};
 use crate::report::figures::TraceReport;
 use crate::report::files::{SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
+use crate::report::machines::machine_sentences;
 use crate::report::text::{caveat, list, some};
 use crate::results::{Run, civil_date};
 use crate::units::{bytes, count};
@@ -167,6 +168,7 @@ fn trace(number: usize, trace_report: &TraceReport, drawn: &[DrawnPicture]) -> S
     text += &tables::latency(trace_report);
     text += &tables::slow_calls(trace_report);
     text += &tables::retention(trace_report);
+    text += &tables::units(trace_report);
     text += &tables::size_classes(trace_report);
     text += &tables::machine_noise(trace_report);
     text += &tables::fragmentation(trace_report);
@@ -211,8 +213,13 @@ fn manifest(run: &Run) -> String {
     for trace in &manifest.traces {
         rows.push(vec![format!("trace: {}", trace.name), format!("sha256 {}", trace.sha256)]);
     }
+    let sentences: Vec<String> = machine_sentences(run)
+        .iter()
+        .map(|sentence| format!("<p>{}</p>\n", escape(sentence)))
+        .collect();
     format!(
-        "<h2>How it was measured</h2>\n{}",
+        "<h2>How it was measured</h2>\n{}{}",
+        sentences.concat(),
         table("manifest", "The run's manifest", &["what", "value"], &rows)
     )
 }

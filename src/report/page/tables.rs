@@ -10,6 +10,7 @@ use crate::report::figures::{
 use crate::report::files::PERCENTILES_CSV;
 use crate::report::text::pages_written;
 use crate::report::thread_table::{THREADS_NOTE, TextTable, arena_table, left_table, thread_table};
+use crate::report::unit_table::{UNITS_NOTE, unit_table};
 use crate::results::Pass;
 use crate::units::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
 
@@ -306,6 +307,14 @@ pub fn retention(trace_report: &TraceReport) -> String {
         &header.iter().map(String::as_str).collect::<Vec<_>>(),
         &rows,
     )
+}
+
+/// Retention at exit by the unit in which an allocator returns memory.
+pub fn units(trace_report: &TraceReport) -> String {
+    let Some((header, rows)) = unit_table(trace_report) else { return String::new() };
+    let caption =
+        format!("Memory at exit that lines retain by larger units. {}", escape(UNITS_NOTE));
+    table("unit-retention", &caption, &header, &rows)
 }
 
 /// Memory by thread and order. What each thread left and the reported arenas are folded.
