@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use super::error_chain::exit_code;
 use super::{
-    backends, calibrate, check, completions, convert, export, generate, import, inspect, live,
-    manual, merge, plan, record, report, run, scale, selftest, sweep, traces, verify, whatif,
+    backends, calibrate, check, completions, convert, diff, export, generate, import, inspect,
+    live, manual, merge, plan, record, report, run, scale, selftest, sweep, traces, verify, whatif,
     worker,
 };
 use crate::replay::SharedHeap;
@@ -42,6 +42,7 @@ enum Verb {
     Scale(scale::ScaleArgs),
     Live(live::LiveArgs),
     Report(report::ReportArgs),
+    Diff(diff::DiffArgs),
     Export(export::ExportArgs),
     Check(check::CheckArgs),
     Selftest(selftest::SelftestArgs),
@@ -86,6 +87,7 @@ impl Cli {
             Verb::Scale(args) => args.run(),
             Verb::Live(args) => args.run(),
             Verb::Report(args) => args.run(),
+            Verb::Diff(args) => args.run(),
             Verb::Export(args) => args.run(),
             Verb::Check(args) => args.run(),
             Verb::Selftest(args) => args.run(),

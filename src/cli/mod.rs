@@ -13,6 +13,7 @@ mod children;
 mod command_line;
 mod completions;
 mod convert;
+mod diff;
 mod error_chain;
 mod exit;
 mod export;
