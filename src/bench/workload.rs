@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::files::{FileNumber, JobFiles, memory_file};
 use super::handover::Decoder;
 use super::job::{PacedBy, ProgramInput};
+use super::plan::TraceDemand;
 use crate::program::{AllocationSites, Change, Feed, Parts, Program, Times, what_if};
 use crate::replay::PaceMethod;
 use crate::results::TraceEntry;
@@ -210,6 +211,14 @@ fn times_file(times: &Times) -> io::Result<Option<File>> {
 pub struct Workloads(Vec<Workload>);
 
 impl Workloads {
+    /// What a child of a trace must hold; nothing for a trace that is not there.
+    pub fn demand(&self, trace: &str) -> TraceDemand {
+        self.get(trace).map_or_else(TraceDemand::default, |workload| TraceDemand {
+            stored_calls: workload.program.instructions().len(),
+            live_peak_bytes: workload.program.profile().live_peak_bytes,
+        })
+    }
+
     /// The workload of the trace of that name.
     pub fn get(&self, trace: &str) -> Option<&Workload> {
         self.0.iter().find(|workload| workload.name() == trace)

@@ -73,7 +73,7 @@ impl WhatifArgs {
             })?;
         print(&report(loaded.sites.name(site), change, &savings, &backends))?;
         let has_failed = savings.iter().any(|saving| saving.result.is_err());
-        Ok(if has_failed { Exit::Failed.into() } else { Exit::Fine.into() })
+        Ok(if has_failed { Exit::NoResult.into() } else { Exit::Fine.into() })
     }
 }
 

@@ -6,6 +6,7 @@ use super::figures::{
     BackendFigures, ResidentFigure, TraceReport, WINDOWS, call_text, seen_text, short_site,
     slow_calls, worst_windows,
 };
+use super::machines::machine_sentences;
 use super::markdown::markdown;
 use super::scorecard_table::means;
 use super::text::{caveat, list, pages_written};
@@ -73,6 +74,9 @@ pub fn summary(run: &Run) -> String {
         text += "\n";
     }
     text += &answer(&trace_reports);
+    for sentence in machine_sentences(run) {
+        text += &format!("{sentence}\n");
+    }
     text += &troubles(run);
     text
 }

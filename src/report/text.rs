@@ -79,9 +79,27 @@ pub fn capitalised(text: &str) -> String {
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
+/// A line's name as a person knows it: the file, without its folders, and the number.
+pub fn short_line(line: &str) -> String {
+    if line.is_empty() {
+        return "(no line)".to_owned();
+    }
+    if let Some(frozen) = line.strip_prefix("<frozen ") {
+        return frozen.replacen('>', "", 1);
+    }
+    line.rsplit('/').next().unwrap_or(line).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_have_short_names() {
+        assert_eq!(short_line("/usr/lib/python3.11/json/decoder.py:353"), "decoder.py:353");
+        assert_eq!(short_line("<frozen importlib._bootstrap>:241"), "importlib._bootstrap:241");
+        assert_eq!((short_line(""), short_line("a.py:1")), ("(no line)".into(), "a.py:1".into()));
+    }
 
     #[test]
     fn lists_end_with_and() {

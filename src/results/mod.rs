@@ -55,8 +55,8 @@ pub use judge::{
 };
 pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{
-    BackendEntry, FORMAT, FurtherRepetitions, Machine, Manifest, NamedThread, OLDEST_FORMAT,
-    ProcessEntry, ProcessMemory, ProgramMark, TimeBudget, TraceEntry,
+    BackendEntry, FORMAT, FurtherRepetitions, Machine, Manifest, MergedRun, NamedThread,
+    OLDEST_FORMAT, ProcessEntry, ProcessMemory, ProgramMark, TimeBudget, TraceEntry,
 };
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;
@@ -71,5 +71,6 @@ pub use thread_tables::{
     ArenaRow, ThreadActivity, ThreadFrees, ThreadRow, decode_numbers, encode_numbers,
 };
 pub use time_evidence::{
-    BackendTimes, ComparedBackends, ComparedPair, TimeEvidence, compare_over_traces, reference,
+    BackendTimes, ComparedBackends, ComparedPair, TimeBatch, TimeEvidence, compare_over_traces,
+    reference,
 };

@@ -32,6 +32,7 @@ mod reports_survive_absurd_records;
 mod runs_are_complete_and_resumable;
 mod shards_merge_to_one_run;
 mod shipped_files_agree;
+mod sides_are_compared;
 mod slow_calls_are_named;
 mod snapshots_match_tracemalloc;
 mod statistics_match_scipy;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::contract::{About, Caption, ReadingSentence};
 use super::heap_series::shown_peak;
 use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
-use crate::report::text::all_or_ends;
+use crate::report::text::{all_or_ends, short_line};
 use crate::results::{Attribution, Moment, OTHER_SITES};
 use crate::units::{byte_unit, bytes, percent, times};
 
@@ -209,17 +209,6 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionChart> {
     })
 }
 
-/// A line's name as a person knows it: the file, without its folders, and the number.
-pub fn short_line(line: &str) -> String {
-    if line.is_empty() {
-        return "(no line)".to_owned();
-    }
-    if let Some(frozen) = line.strip_prefix("<frozen ") {
-        return frozen.replacen('>', "", 1);
-    }
-    line.rsplit('/').next().unwrap_or(line).to_owned()
-}
-
 fn caption(trace_report: &TraceReport, rows: &RetentionRows, by_live: &[&Attribution]) -> Caption {
     let plotted = format!(
         "Which lines of `{}` prevent pages from being returned {}.  Left: live bytes, what a heap \
@@ -379,13 +368,6 @@ fn ordinal(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_have_short_names() {
-        assert_eq!(short_line("/usr/lib/python3.11/json/decoder.py:353"), "decoder.py:353");
-        assert_eq!(short_line("<frozen importlib._bootstrap>:241"), "importlib._bootstrap:241");
-        assert_eq!((short_line(""), short_line("a.py:1")), ("(no line)".into(), "a.py:1".into()));
-    }
 
     #[test]
     fn a_check_says_how_far_the_prediction_is_off() {
