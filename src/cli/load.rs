@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use anyhow::{Context, bail};
 
+use super::end_choice::EndChoice;
 use super::error_chain::chain;
 use super::exit::Exit;
 use super::recorded_process::process_entry;
@@ -105,13 +106,13 @@ impl UnreadTraces {
 ///
 /// # Errors
 /// A path that is not there, a named file that is faulty, or a folder without a readable trace.
-pub fn load_found(paths: &[PathBuf], most: u64) -> anyhow::Result<FoundTraces> {
+pub fn load_found(paths: &[PathBuf], end: &EndChoice, most: u64) -> anyhow::Result<FoundTraces> {
     let mut found: Vec<Workload> = Vec::new();
     let mut unread = UnreadTraces::default();
     let files = find_traces(paths)?;
     refuse_twice(&files)?;
     for file in files {
-        match load_one(&file, &found, AllocationSites::by_line, most) {
+        match load_one(&file, &found, AllocationSites::by_line, end, most) {
             Ok(workload) => found.push(workload),
             Err(error) if paths.contains(&file) => return Err(error),
             Err(error) => {
@@ -132,15 +133,15 @@ pub fn load_found(paths: &[PathBuf], most: u64) -> anyhow::Result<FoundTraces> {
 /// # Errors
 /// The first trace that is faulty.
 pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<Workloads> {
-    load_grouped(paths, AllocationSites::by_line, u64::MAX)
+    load_within(paths, &EndChoice::default(), u64::MAX)
 }
 
 /// As [`load_traces`]. A trace of more than `most` calls is an outline, which is replayed in parts.
 ///
 /// # Errors
 /// The first trace that is faulty.
-pub fn load_within(paths: &[PathBuf], most: u64) -> anyhow::Result<Workloads> {
-    load_grouped(paths, AllocationSites::by_line, most)
+pub fn load_within(paths: &[PathBuf], end: &EndChoice, most: u64) -> anyhow::Result<Workloads> {
+    load_grouped(paths, AllocationSites::by_line, end, most)
 }
 
 /// As [`load_within`], with the sites that `group` makes.
@@ -150,12 +151,13 @@ pub fn load_within(paths: &[PathBuf], most: u64) -> anyhow::Result<Workloads> {
 pub fn load_grouped(
     paths: &[PathBuf],
     group: impl Fn(AllocationSites) -> AllocationSites,
+    end: &EndChoice,
     most: u64,
 ) -> anyhow::Result<Workloads> {
     refuse_twice(paths)?;
     let mut workloads: Vec<Workload> = Vec::new();
     for path in paths {
-        workloads.push(load_one(path, &workloads, &group, most)?);
+        workloads.push(load_one(path, &workloads, &group, end, most)?);
     }
     Ok(workloads.into_iter().collect())
 }
@@ -165,6 +167,7 @@ fn load_one(
     path: &Path,
     others: &[Workload],
     group: impl Fn(AllocationSites) -> AllocationSites,
+    end: &EndChoice,
     most: u64,
 ) -> anyhow::Result<Workload> {
     let (reader, compiled) = read(path, most)?;
@@ -175,6 +178,14 @@ fn load_one(
     for list in ["marks", "arenas", "interpreters"] {
         facts.remove(list);
     }
+    let profile = compiled.0.profile();
+    let known = (profile.total_calls(), profile.live_peak_event);
+    // Of a program in parts, what is live before the last call is not known.
+    let end = match compiled.0.is_whole() {
+        true => end.end_point(path, header, reader.process(), known)?,
+        false => None,
+    };
+    let until = end.as_ref().map_or(u64::MAX, |end| end.event);
     let marks = header.marks().into_iter();
     let entry = TraceEntry {
         name: unique_name(path, others)?,
@@ -183,11 +194,14 @@ fn load_one(
         calls: compiled.0.profile().total_calls(),
         facts,
         marks: marks.map(|(event, name)| ProgramMark { event, name }).collect(),
-        process: process_entry(header, reader.process()),
+        end,
+        process: process_entry(header, reader.process(), until),
         thread_count: compiled.0.outline().threads.len() as u32,
         threads: named_threads(reader.process()),
     };
-    let workload = workload(path, entry, compiled, group)?;
+    let workload = workload(path, entry, compiled, group)?.until(until);
+    let workload =
+        workload.with_context(|| format!("{}: no memory for its end", path.display()))?;
     Ok(workload.with_arenas(reader.header().arenas()))
 }
 
@@ -236,7 +250,8 @@ fn workload(
         let (calls, mib) = (program.calls(), (8 * program.calls()) >> 20);
         note(format!(
             "{}: {calls} calls need {mib} MiB, over the memory limit, so the trace is replayed in parts; \
-             the report has no lines for page retention and for slow calls",
+             the report has no lines for page retention and for slow calls, and ends after the last \
+             call",
             path.display()
         ));
         Workload::in_parts(entry, program, times, path)

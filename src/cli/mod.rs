@@ -13,6 +13,7 @@ mod children;
 mod command_line;
 mod completions;
 mod convert;
+mod end_choice;
 mod error_chain;
 mod exit;
 mod export;

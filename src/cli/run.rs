@@ -16,6 +16,7 @@ pub use conclusion::conclude;
 pub use options::{RunArgs, RunOrder, parse_seconds};
 
 use self::progress::ProgressLine;
+use super::end_choice::EndChoice;
 use super::load::{FoundTraces, UnreadTraces, load_found, load_within};
 use super::shard::ShardChoice;
 use super::terminal::note;
@@ -110,7 +111,8 @@ impl RunArgs {
         if !self.no_floor && !specs.iter().any(BackendSpec::is_floor) {
             specs.push(FLOOR.parse()?);
         }
-        let FoundTraces { workloads, unread } = load_found(&self.traces, calls_within(settings))?;
+        let FoundTraces { workloads, unread } =
+            load_found(&self.traces, &self.end.at, calls_within(settings))?;
         let names = specs.into_iter().map(String::from);
         let (backends, absent) = bench::ask_versions(names, settings.timeout, &|text| note(text));
         note_time_limit(settings, &workloads);
@@ -142,7 +144,12 @@ fn resume(dir: &mut RunDir, settings: &Settings) -> anyhow::Result<Workloads> {
     note(format!("{}: {} cells to do", dir.folder().display(), dir.missing()?.len()));
     let traces = &dir.manifest().traces;
     let paths: Vec<PathBuf> = traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
-    Ok(load_within(&paths, calls_within(settings))?.named_as(traces))
+    let workloads = load_within(&paths, &EndChoice::LastCall, calls_within(settings))?;
+    let ends = traces.iter().map(|trace| trace.end.as_ref().map_or(u64::MAX, |end| end.event));
+    let workloads = workloads.named_as(traces).into_iter().zip(ends);
+    let workloads: std::io::Result<Workloads> =
+        workloads.map(|(workload, end)| workload.until(end)).collect();
+    workloads.context("no memory for the ends of the traces")
 }
 
 /// The calls whose instructions, of 8 bytes, fit the memory of a child. A trace with more calls is

@@ -33,6 +33,38 @@ pub fn is_running() -> bool {
     }
 }
 
+/// The word of the interpreter that is not 0 once it finalises itself, after the callbacks of
+/// `atexit`. `None` where this version is not known.
+pub fn finalising_word() -> Option<*const usize> {
+    let (_, minor) = refusal::version(version()?)?;
+    let present = |name| Some(symbol(name).cast_const().cast::<u8>()).filter(|at| !at.is_null());
+    let (runtime, offset) = match minor {
+        6 => (present(c"_Py_Finalizing")?, 0),
+        // The offset of `_PyRuntimeState.finalizing`, in builds for 64-bit machines.
+        7 => (present(c"_PyRuntime")?, 8),
+        8..=10 => (present(c"_PyRuntime")?, 16),
+        11 | 12 => (present(c"_PyRuntime")?, 24),
+        _ => {
+            let runtime = present(c"_PyRuntime")?;
+            (runtime, described_offset(runtime)?)
+        }
+    };
+    cfg!(target_pointer_width = "64").then(|| runtime.wrapping_add(offset).cast())
+}
+
+/// The offset of `finalizing`, as 3.13 and later describe their runtime to debuggers: a cookie, a
+/// version, whether the build is free-threaded, the size of the runtime, and this offset.
+fn described_offset(runtime: *const u8) -> Option<usize> {
+    /// Bytes of the runtime at most: three times what 3.13 has.
+    const RUNTIME_LIMIT_BYTES: usize = 1 << 20;
+    // SAFETY: the runtime is a static of the interpreter, and larger than its description.
+    let (cookie, offset) = unsafe {
+        (runtime.cast::<[u8; 8]>().read(), runtime.add(32).cast::<usize>().read_unaligned())
+    };
+    let is_sound = cookie == *b"xdebugpy" && offset < RUNTIME_LIMIT_BYTES && offset % 8 == 0;
+    is_sound.then_some(offset)
+}
+
 /// Whether the interpreter is a free-threaded build, by its version or by its functions: only those
 /// builds count references from other threads, in functions of their own.
 pub fn is_free_threaded(version: &[u8]) -> bool {

@@ -233,7 +233,8 @@ pub enum Control {
     /// bytes of loaded files (their data) and of the main stack; free bytes in the C library's malloc
     /// plus 1, 0 where another allocator serves the process.
     Memory = 12,
-    /// The program asks something of its allocator. Payload: see [`request`]. One word follows.
+    /// The program asks something of its allocator, or begins to end. Payload: see [`request`]. One
+    /// word follows.
     Request = 13,
     /// A loaded file. Payload: its number in 32 bits, then the length of its name in 24. The name
     /// follows in whole words.
@@ -275,6 +276,11 @@ pub mod request {
     pub const TRIM: u64 = 1;
     /// `mallopt`; the word has the parameter in the upper and the value in the lower 32 bits.
     pub const OPTION: u64 = 2;
+    /// The interpreter begins to finalise itself; the word is 1. The entry stands before the first
+    /// block that ends afterwards.
+    pub const FINALISATION: u64 = 3;
+    /// `main` has returned, or the program calls `exit`; the word is 1.
+    pub const EXIT: u64 = 4;
 }
 
 /// Bits of a size in a call's word; a `WIDE` word stands before a call of a larger size.

@@ -25,9 +25,12 @@ const HEADER: [&str; 10] = [
     "p99.9 malloc",
     "slowest call",
     "peak",
-    "at exit",
+    AT_END,
     "after trim",
 ];
+
+/// The column of what is resident at the end, which a trace names by its own moment.
+const AT_END: &str = "at the end";
 
 /// The summary of `run`: a table for each trace, then what is missing. Ends with a line break.
 pub fn summary(run: &Run) -> String {
@@ -87,10 +90,11 @@ fn head(trace_report: &TraceReport) -> String {
         return format!("{name}: {calls} calls\n");
     }
     format!(
-        "{name}: {calls} calls, {} allocated, live {} at peak and {} at exit\n",
+        "{name}: {calls} calls, {} allocated, live {} at peak and {} {}\n",
         bytes(trace_report.requested_bytes),
         bytes(trace_report.live_peak_bytes),
-        bytes(trace_report.live_end_bytes)
+        bytes(trace_report.live_end_bytes),
+        trace_report.end_sentence()
     )
 }
 
@@ -145,7 +149,7 @@ fn on_huge_pages(trace_report: &TraceReport) -> String {
     if parts.is_empty() {
         return String::new();
     }
-    format!("On huge pages at exit: {}.\n", parts.join(", "))
+    format!("On huge pages {}: {}.\n", trace_report.end_name(), parts.join(", "))
 }
 
 /// What a trim leaves by cause, of allocators with a prediction.
@@ -182,7 +186,10 @@ fn left_by_trim(trace_report: &TraceReport) -> String {
 /// Memory by thread and order; empty for a trace of one thread.
 fn threads(trace_report: &TraceReport) -> String {
     match thread_table(trace_report) {
-        Some((header, rows)) => format!("\n{}\n{THREADS_NOTE}\n", markdown(&header, rows)),
+        Some((header, rows)) => {
+            let header: Vec<&str> = header.iter().map(String::as_str).collect();
+            format!("\n{}\n{THREADS_NOTE}\n", markdown(&header, rows))
+        }
         None => String::new(),
     }
 }
@@ -223,7 +230,9 @@ fn table(trace_report: &TraceReport) -> String {
         let cells = HEADER.into_iter().zip(row(trace_report, backend));
         cells.filter(|(column, _)| shown(column)).map(|(_, cell)| cell).collect()
     });
-    let header: Vec<&str> = HEADER.into_iter().filter(|column| shown(column)).collect();
+    let at_end = trace_report.end_name();
+    let named = |column| if column == AT_END { at_end.as_str() } else { column };
+    let header: Vec<&str> = HEADER.into_iter().filter(|column| shown(column)).map(named).collect();
     markdown(&header, rows.collect()).to_string()
 }
 

@@ -33,6 +33,9 @@ pub struct TraceEntry {
     /// The program's marks, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<ProgramMark>,
+    /// The moment that counts as the end; `None` for the last call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<EndPoint>,
     /// What is known of the recorded process itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessEntry>,
@@ -80,6 +83,32 @@ pub struct ProcessMemory {
     /// has it under every allocator.
     #[serde(default)]
     pub besides_bytes: u64,
+}
+
+/// A moment before the last call that counts as the end of a trace: memory is followed up to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndPoint {
+    /// Calls made before it.
+    pub event: u64,
+    /// Which moment it is.
+    pub kind: EndKind,
+}
+
+/// Which moment counts as the end of a trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndKind {
+    /// The interpreter begins to finalise itself.
+    Finalisation,
+    /// `main` has returned, or the program calls `exit`.
+    Exit,
+    /// The live peak, which was chosen.
+    Peak,
+    /// A mark of the program, which was chosen.
+    Mark {
+        /// As the program calls it.
+        name: String,
+    },
 }
 
 /// A mark of the recorded program: a phase begins.

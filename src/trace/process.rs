@@ -96,6 +96,27 @@ pub struct AllocatorEvent {
     pub request: AllocatorRequest,
 }
 
+/// How a process begins to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndCause {
+    /// The interpreter finalises itself: the callbacks of `atexit` have run, and modules are cleared
+    /// next.
+    Finalisation,
+    /// `main` has returned, or the program has called `exit`.
+    Exit,
+}
+
+/// The moment at which a process begins to end: what it holds then is its own, and the calls after it
+/// take the process apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndMoment {
+    /// The index of the next call.
+    pub event: u64,
+    /// How the process begins to end.
+    pub cause: EndCause,
+}
+
 /// A large block that the program did not touch wholly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresentBytes {
@@ -121,6 +142,10 @@ pub struct ProcessRecord {
     /// Large blocks and how much of them was touched, in the order of their rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub present: Vec<PresentBytes>,
+    /// Where the process begins to end; `None` where it ended in another way (`_exit`, a signal, a
+    /// limit of the recording), or the trace does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<EndMoment>,
 }
 
 /// The record of a trace that knows nothing.
@@ -133,6 +158,7 @@ impl ProcessRecord {
         memory: Vec::new(),
         requests: Vec::new(),
         present: Vec::new(),
+        end: None,
     };
 
     /// Whether nothing is known.

@@ -11,7 +11,7 @@ use super::event::{
     ALIGNMENT_LIMIT_BYTES, CALLED_FROM, Domain, Op, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, TraceError,
     VIA, site_name,
 };
-use super::process::AllocatorRequest;
+use super::process::{AllocatorRequest, EndCause};
 use super::raw_words::LogWords;
 use super::raw_words::layout::{self, Control, request, tag};
 use super::symbols::Symbols;
@@ -43,6 +43,8 @@ pub(super) enum Aside {
     Memory(LogMemory),
     /// The program asks something of its allocator.
     Request { thread: u32, request: AllocatorRequest },
+    /// The process begins to end.
+    End(EndCause),
     /// Resident bytes of a large block.
     Present { address: u64, bytes: u64 },
 }
@@ -307,6 +309,8 @@ impl Items {
                         parameter: i64::from((value >> 32) as i32),
                         value: i64::from(value as i32),
                     },
+                    request::FINALISATION => return Ok(Some(Aside::End(EndCause::Finalisation))),
+                    request::EXIT => return Ok(Some(Aside::End(EndCause::Exit))),
                     _ => return Ok(None),
                 };
                 Aside::Request { thread: self.key, request }

@@ -8,7 +8,7 @@ use super::heap_series::{HeapSeries, shown_peak};
 use crate::report::figures::{
     BackendFigures, BackendLabel, MemoryFigures, ProgramPhase, ResidentFigure, TraceReport,
 };
-use crate::report::text::some;
+use crate::report::text::{end_moment, some};
 use crate::units::{byte_unit, bytes};
 
 /// Does it come down again?
@@ -29,6 +29,8 @@ pub struct FootprintOverlayChart {
     pub caption: Caption,
     /// Across.
     pub clock_axis: Axis,
+    /// The moment that counts as the end.
+    pub end_name: String,
     /// Allocation clock at the end.
     pub clock_end_bytes: f64,
     /// Upwards, the same in both panels.
@@ -77,6 +79,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<FootprintOverlayChart> {
     Some(FootprintOverlayChart {
         caption: Caption::new(verdict(trace_report, &shown), plotted(trace_report), &READING),
         clock_axis: Axis::allocation_clock(byte_unit(clock_end_bytes), clock_end_bytes.max(1.0)),
+        end_name: trace_report.end_name(),
         clock_end_bytes,
         memory_axis: Axis::bytes(format!("{} resident", unit.name), unit, most.max(1.0)),
         live_peak_bytes: trace_report.live_peak_bytes,
@@ -89,9 +92,10 @@ pub fn describe(trace_report: &TraceReport) -> Option<FootprintOverlayChart> {
 fn plotted(trace_report: &TraceReport) -> String {
     let mut text = format!(
         "Resident anonymous memory while `{}` is replayed, one line an allocator; filled: live \
-         requested bytes.  Right: after the last call, after the allocator's own trim, and after \
-         every block is freed and trimmed.",
-        trace_report.trace.name
+         requested bytes.  Right: {}, after the allocator's own trim, and after every block is freed \
+         and trimmed.",
+        trace_report.trace.name,
+        end_moment(trace_report.trace.end.as_ref())
     );
     if trace_report.process.is_some() {
         text += "  Grey dashes: the recorded process itself.";
@@ -101,7 +105,10 @@ fn plotted(trace_report: &TraceReport) -> String {
     }
     let has_range = |backend: &BackendFigures| backend.memory.range(ResidentFigure::End).is_some();
     if trace_report.backends.iter().any(has_range) {
-        text += "  Brackets at exit: memory is returned after a delay; range: at once to never.";
+        let at_end = trace_report.end_name();
+        text += &format!(
+            "  Brackets {at_end}: memory is returned after a delay; range: at once to never."
+        );
     } else {
         text += &trace_report.pace_note();
     }

@@ -16,7 +16,7 @@ pub const ABOUT: About = About {
     name: "page-fullness",
     question: "How full are the pages in use, and would smaller arenas, or huge pages, change \
                that?",
-    reading: "Left: the pages in use of each allocator at the live peak and at exit, from orange \
+    reading: "Left: the pages in use of each allocator at the live peak and at the end, from orange \
               (hardly a byte of them is live) to dark blue (full). Right: how much would be in \
               use if memory were returned in pieces of that size. A curve that rises steeply \
               shows that huge pages cost memory here. A flat one shows that they cost none.",
@@ -35,6 +35,8 @@ pub struct PageFullnessChart {
     pub curve_axis: Axis,
     /// Requested bytes live at the end.
     pub live_end_bytes: f64,
+    /// The moment that counts as the end.
+    pub end_name: String,
     /// By allocator.
     pub rows: Vec<FullnessRow>,
 }
@@ -124,11 +126,12 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageFullnessChart> {
         bar_axis: Axis::bytes(format!("{} of pages in use", bar_unit.name), bar_unit, bar_most),
         piece_axis: Axis::plain("size of a piece that can be returned", "B", pieces),
         curve_axis: Axis::bytes(
-            format!("{} in use at exit", curve_unit.name),
+            format!("{} in use {}", curve_unit.name, trace_report.end_name()),
             curve_unit,
             curve_most,
         ),
         live_end_bytes: trace_report.live_end_bytes,
+        end_name: trace_report.end_name(),
         rows,
     })
 }

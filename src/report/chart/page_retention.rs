@@ -90,6 +90,8 @@ const APART: f64 = 5.0;
 /// The rows of the record at one moment.
 struct RetentionRows<'a> {
     moment: Moment,
+    /// The moment that counts as the end, in a heading.
+    end_name: String,
     sites: Vec<&'a str>,
     backends: Vec<&'a BackendFigures<'a>>,
 }
@@ -113,6 +115,7 @@ impl<'a> RetentionRows<'a> {
             .collect();
         (!sites.is_empty() && !backends.is_empty()).then_some(RetentionRows {
             moment,
+            end_name: trace_report.end_name(),
             sites,
             backends,
         })
@@ -146,8 +149,8 @@ impl<'a> RetentionRows<'a> {
         rows
     }
 
-    fn when(&self) -> &'static str {
-        if self.moment == Moment::Peak { "at the live peak" } else { "at exit" }
+    fn when(&self) -> &str {
+        if self.moment == Moment::Peak { "at the live peak" } else { &self.end_name }
     }
 
     /// The reach of live bytes and of free space.

@@ -81,10 +81,12 @@ pub fn describe(trace_reports: &[TraceReport]) -> Option<ScorecardChart> {
     let rows = groups.iter().chain(&mean).map(|group| group.rows.len()).sum::<usize>();
     let is_dense = has_many_traces && rows > ROWS_MAX;
     groups.extend(mean);
+    let has_moment = measured.iter().any(|trace_report| trace_report.trace.end.is_some());
+    let end_column = if has_moment { "resident at end" } else { "resident at exit" };
     let columns = if has_many_traces {
-        columns(&groups, true, "× live", 1.0)
+        columns(&groups, (true, end_column), "× live", 1.0)
     } else {
-        columns(&groups, false, byte_unit.name, byte_unit.bytes)
+        columns(&groups, (false, end_column), byte_unit.name, byte_unit.bytes)
     };
     let mut marked = Vec::new();
     if is_dense && let Some(mut mean) = groups.pop() {
@@ -122,7 +124,7 @@ fn largest(groups: &[ScorecardGroup], of: &dyn Fn(&ScorecardRow) -> Option<f64>)
 
 fn columns(
     groups: &[ScorecardGroup],
-    has_many_traces: bool,
+    (has_many_traces, end_column): (bool, &'static str),
     unit: &str,
     unit_size: f64,
 ) -> [ScorecardColumn; 5] {
@@ -161,7 +163,7 @@ fn columns(
         ScorecardColumn { name: "slow calls", axis: slow, is_measured: has_slow_calls },
         memory_column("peak resident", of(" peak", ""), 0),
         memory_column("average resident", of(" average", ", over the allocation clock"), 1),
-        memory_column("resident at exit", of(" peak", ""), 2),
+        memory_column(end_column, of(" peak", ""), 2),
     ]
 }
 
@@ -214,12 +216,13 @@ fn synthesised_traces(trace_reports: &[TraceReport]) -> Option<String> {
 fn plotted(measured: &[&TraceReport], is_dense: bool) -> String {
     if let [trace_report] = measured {
         return format!(
-            "Scorecard of `{}` ({} calls, live heap {} at peak, {} at exit).  Filled: a backend's \
+            "Scorecard of `{}` ({} calls, live heap {} at peak, {} {}).  Filled: a backend's \
              first form, open: the same with other settings.  Left is better in every column.",
             trace_report.trace.name,
             count(trace_report.trace.calls),
             bytes(trace_report.live_peak_bytes),
-            bytes(trace_report.live_end_bytes)
+            bytes(trace_report.live_end_bytes),
+            trace_report.end_sentence()
         );
     }
     let rows = if is_dense { "Geometric means, with each trace as a thin stroke.  " } else { "" };

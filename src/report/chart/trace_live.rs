@@ -6,6 +6,7 @@ use super::axis::Axis;
 use super::contract::Caption;
 use super::scale::Scale;
 use crate::report::figures::{LiveSegment, MARKS_MAX, ProgramPhase, TraceShape};
+use crate::report::text::{end_name, end_sentence};
 use crate::units::{byte_unit, bytes, count, percent, times};
 
 /// The description of the chart.
@@ -25,6 +26,8 @@ pub struct TraceLiveChart {
     pub peak: (u64, u64),
     /// Live bytes at the end.
     pub live_end_bytes: u64,
+    /// The moment that counts as the end.
+    pub end_name: String,
     /// The marks of the program.
     pub phases: Vec<ProgramPhase>,
 }
@@ -71,6 +74,7 @@ pub fn describe(shape: &TraceShape) -> Option<TraceLiveChart> {
         segments: shape.live.clone(),
         peak: (peak.clock, shape.live_peak),
         live_end_bytes: shape.live_end,
+        end_name: end_name(shape.end.as_ref()),
         phases: shape.marks.iter().take(MARKS_MAX).map(phase).collect(),
     })
 }
@@ -85,12 +89,13 @@ fn verdict(shape: &TraceShape, peak_share: f64) -> String {
     let left = shape.live_end as f64 / shape.live_peak.max(1) as f64;
     let factor = shape.requested as f64 / shape.live_peak.max(1) as f64;
     format!(
-        "The heap peaks at {}, when {} of the bytes are allocated, and {} ({}) are live at exit.  \
+        "The heap peaks at {}, when {} of the bytes are allocated, and {} ({}) are live {}.  \
          The program allocates {} times its peak.",
         bytes(shape.live_peak as f64),
         percent(peak_share),
         bytes(shape.live_end as f64),
         percent(left),
+        end_sentence(shape.end.as_ref()),
         times(factor)
     )
 }

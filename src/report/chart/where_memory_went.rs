@@ -9,7 +9,7 @@ use crate::report::figures::{
     BackendFigures, BackendLabel, MemoryFigures, ProgramPhase, ResidentFigure, TraceReport,
 };
 use crate::report::palette::{Colour, EXTERNAL_FRAGMENTATION, LIVE, RETAINED, ROUNDING};
-use crate::report::text::{all_or_ends, list, some};
+use crate::report::text::{all_or_ends, capitalised, list, some};
 use crate::units::{byte_unit, bytes, count, figure};
 
 /// Why is resident memory so much larger than the heap?
@@ -32,6 +32,8 @@ pub struct WhereMemoryWentChart {
     pub parts: [MemoryPart; 4],
     /// Across.
     pub clock_axis: Axis,
+    /// The moment that counts as the end.
+    pub end_name: String,
     /// Allocation clock at the end.
     pub clock_end_bytes: f64,
     /// Upwards, the same in all panels.
@@ -108,6 +110,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<WhereMemoryWentChart> {
         caption: caption(trace_report, &shown, &panels),
         parts: PARTS,
         clock_axis: Axis::allocation_clock(byte_unit(clock_end_bytes), clock_end_bytes),
+        end_name: trace_report.end_name(),
         clock_end_bytes,
         memory_axis: Axis::bytes(format!("{} resident", unit.name), unit, most),
         live_peak_bytes: trace_report.live_peak_bytes,
@@ -236,10 +239,11 @@ fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures], panels: &[Heap
         .collect();
     let giants = if giants.is_empty() { String::new() } else { format!(" ({})", list(&giants)) };
     let live = bytes(trace_report.live_end_bytes);
+    let at_end = capitalised(&trace_report.end_name());
     let opening = if trace_report.live_end_bytes * 20.0 < low {
-        format!("At exit hardly anything is live ({live}), yet {resident} stay resident{giants}.")
+        format!("{at_end} hardly anything is live ({live}), yet {resident} stay resident{giants}.")
     } else {
-        format!("At exit, {live} of live objects hold {resident} resident{giants}.")
+        format!("{at_end}, {live} of live objects hold {resident} resident{giants}.")
     };
     format!("{opening}  {}", largest_parts(panels)).trim_end().to_owned()
 }

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::trace_threads::TraceThreads;
+use crate::results::EndPoint;
 
 /// A class of request sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -64,6 +65,8 @@ pub struct TraceShape {
     pub live_peak: u64,
     /// Live bytes at the end.
     pub live_end: u64,
+    /// The moment that counts as the end; `None` for the last call.
+    pub end: Option<EndPoint>,
     /// By class, rising; the classes are drawn equally wide.
     pub sizes: Vec<SizeBar>,
     /// All blocks first, then by size.

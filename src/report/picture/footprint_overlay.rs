@@ -136,7 +136,7 @@ fn after_the_end(
 ) {
     let stops = [0.08, 0.5, 0.92].map(|share| left + STRIP * share);
     canvas.text(left + STRIP / 2.0, panel.top - 15.0, "cool-down", HEADING, Anchor::Middle);
-    for (x, name) in stops.iter().zip(["at exit", "after trim", "all freed"]) {
+    for (x, name) in stops.iter().zip([&chart.end_name, "after trim", "all freed"]) {
         canvas.line(&[(*x, panel.top), (*x, panel.bottom)], Stroke::solid(1.0, GRID));
         canvas.text(*x, panel.bottom + 21.0, name, SMALL, Anchor::Middle);
     }

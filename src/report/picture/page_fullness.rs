@@ -91,8 +91,8 @@ fn curve_label(row: &FullnessRow) -> String {
 fn curves(canvas: &mut Canvas, chart: &PageFullnessChart, (left, top, bottom): (f64, f64, f64)) {
     let drawn: Vec<&FullnessRow> = chart.rows.iter().filter(|row| row.by_piece.len() > 1).collect();
     let axis = &chart.curve_axis;
-    let heading = "in use at exit, by size of a piece";
-    canvas.text(left - 36.0, top - 36.0, heading, HEADING, Anchor::Left);
+    let heading = format!("in use {}, by size of a piece", chart.end_name);
+    canvas.text(left - 36.0, top - 36.0, &heading, HEADING, Anchor::Left);
     let widths = drawn.iter().map(|row| text_width(&curve_label(row), STRONG));
     let space = widths.fold(60.0, f64::max).min(200.0) + 20.0;
     let panel = Panel {

@@ -80,7 +80,7 @@ fn marks(canvas: &mut Canvas, panel: &Panel, chart: &TraceLiveChart) {
     let end = chart.bytes_axis.in_unit(chart.live_end_bytes as f64);
     let y = panel.y(end);
     let kind = Type { colour: INK, ..STRONG };
-    let text = format!("at exit {}", figure3(end));
+    let text = format!("{} {}", chart.end_name, figure3(end));
     let (wide, high) = (text_width(&text, kind), y - 12.0);
     canvas.ring(panel.right - 2.0, y, 5.5, 2.2, INK);
     let left = panel.right - wide - 20.0;

@@ -7,6 +7,7 @@ use super::phases;
 use crate::report::chart::{HeapColumn, HeapPanel, Scale, WhereMemoryWentChart, tick_text};
 use crate::report::figures::{ProgramPhase, ResidentFigure};
 use crate::report::palette::{INK, LIVE, SOFT, WHITE};
+use crate::report::text::capitalised;
 use crate::units::{bytes, figure, figure3, ratio};
 
 /// Draws the chart.
@@ -62,7 +63,7 @@ fn draw_row(
         let bar = if single { bottom - 52.0 } else { bottom - 48.0 };
         end_bar(canvas, &panel, described, chart, bar, single);
         if at == 0 && single {
-            let text = format!("At exit, {}", chart.memory_axis.unit);
+            let text = format!("{}, {}", capitalised(&chart.end_name), chart.memory_axis.unit);
             canvas.text(LEFT, bar - 30.0, &text, SMALL.in_colour(SOFT).sized(15.0), Anchor::Left);
         }
         if at + 1 == panels.len() && (single || last) {

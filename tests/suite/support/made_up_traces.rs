@@ -37,6 +37,7 @@ pub fn shape(scale: u64) -> TraceShape {
         synthesised: Some("synthesised from snapshots: vouches for 43 % of its bytes".into()),
         marks: vec![(0, "load".into()), (scale * 90_000_000, "serve".into())],
         calls: 1_000_000,
+        end: None,
         requested: 200_000_000 * scale,
         live_peak: 699 * 10_000 * scale + 1,
         live_end: 1_000_000 * scale,
