@@ -151,6 +151,7 @@ fn shape(name: &str, header: &Header, counts: &TraceStatistics) -> TraceShape {
             .live
             .iter()
             .map(|p| LiveSegment {
+                event: p.event,
                 clock: p.clock_bytes,
                 bytes: (p.least_bytes, p.most_bytes),
                 blocks: (p.least_blocks, p.most_blocks),

@@ -249,7 +249,7 @@ fn worst_line<'a>(
 /// The line and the mark with the most free space, and what is left of it at the end.
 fn verdict(moments: &[RetentionMoment], sites: &[&str], panels: &[RetentionPanel]) -> String {
     let Some(worst) = worst_line(moments, sites, panels) else {
-        return "No line retains any free space at a mark of the program".to_owned();
+        return "No line retains any free space at a mark of the program.".to_owned();
     };
     let end = moments.last().filter(|last| last.moment == Moment::End);
     let at_end = end.map_or_else(String::new, |end| {

@@ -1,10 +1,11 @@
-//! Chart: resident memory by cause over the allocation clock, a panel for each backend.
+//! Chart: resident memory by cause over the trace, a panel for each backend.
 
 use serde::Serialize;
 
 use super::axis::Axis;
 use super::contract::{About, Caption};
-use super::heap_series::{HeapSeries, shown_peak};
+use super::heap_series::{HeapSeries, shown_peak, trace_clock};
+use super::trace_clock::TraceClock;
 use crate::report::figures::{
     BackendFigures, BackendLabel, MemoryFigures, ProgramPhase, ResidentFigure, TraceReport,
 };
@@ -34,8 +35,10 @@ pub struct WhereMemoryWentChart {
     pub clock_axis: Axis,
     /// The moment that counts as the end.
     pub end_name: String,
-    /// Allocation clock at the end.
-    pub clock_end_bytes: f64,
+    /// What the axis across counts.
+    pub clock: TraceClock,
+    /// The end of that axis, in bytes or calls.
+    pub clock_end: f64,
     /// Upwards, the same in all panels.
     pub memory_axis: Axis,
     /// Largest sum of requested bytes live at once.
@@ -100,18 +103,20 @@ pub fn describe(trace_report: &TraceReport) -> Option<WhereMemoryWentChart> {
         let end = |backend: &BackendFigures| backend.memory.end_bytes.unwrap_or(0.0);
         shown.sort_by(|a, b| end(b).total_cmp(&end(a)));
     }
-    let panels: Vec<HeapPanel> = shown.iter().filter_map(|backend| panel(backend)).collect();
+    let clock = trace_clock(trace_report);
+    let panels: Vec<HeapPanel> = shown.iter().filter_map(|backend| panel(backend, clock)).collect();
     let peaks: Vec<f64> = panels.iter().map(|panel| panel.highest_bytes).collect();
     let most = shown_peak(&peaks).max(trace_report.live_peak_bytes) * 1.06;
-    let clock_ends = panels.iter().filter_map(|panel| panel.heap.clock_bytes.last());
-    let clock_end_bytes = clock_ends.map(|end| *end as f64).fold(0.0, f64::max);
+    let clock_ends = panels.iter().filter_map(|panel| panel.heap.positions().last());
+    let clock_end = clock_ends.map(|end| *end as f64).fold(0.0, f64::max);
     let unit = byte_unit(most);
     Some(WhereMemoryWentChart {
         caption: caption(trace_report, &shown, &panels),
         parts: PARTS,
-        clock_axis: Axis::allocation_clock(byte_unit(clock_end_bytes), clock_end_bytes),
+        clock_axis: clock.axis(clock_end),
         end_name: trace_report.end_name(),
-        clock_end_bytes,
+        clock,
+        clock_end,
         memory_axis: Axis::bytes(format!("{} resident", unit.name), unit, most),
         live_peak_bytes: trace_report.live_peak_bytes,
         phases: trace_report.phases.clone(),
@@ -119,8 +124,8 @@ pub fn describe(trace_report: &TraceReport) -> Option<WhereMemoryWentChart> {
     })
 }
 
-fn panel(backend: &&BackendFigures) -> Option<HeapPanel> {
-    let heap = HeapSeries::of(&backend.samples);
+fn panel(backend: &&BackendFigures, clock: TraceClock) -> Option<HeapPanel> {
+    let heap = HeapSeries::of(&backend.samples, clock);
     Some(HeapPanel {
         backend: backend.label.clone(),
         memory: backend.memory,

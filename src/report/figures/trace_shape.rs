@@ -40,6 +40,8 @@ pub struct AgeCurve {
 /// A segment of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LiveSegment {
+    /// Calls up to its end.
+    pub event: u64,
     /// Allocation clock at its end, in bytes.
     pub clock: u64,
     /// Fewest and most live bytes in it.
