@@ -247,7 +247,7 @@ fn tables(
     text += &threads(counts, reader.process(), &header.interpreters());
     text += &remote_frees(counts);
     text += &types(counts);
-    text += &lines(counts, sites);
+    text += &lines(counts, &reader.process().functions, sites);
     text
 }
 
@@ -446,19 +446,20 @@ fn types(counts: &TraceStatistics) -> String {
     )
 }
 
-fn lines(counts: &TraceStatistics, most: usize) -> String {
+fn lines(counts: &TraceStatistics, functions: &BTreeMap<String, String>, most: usize) -> String {
     if counts.sites.is_empty() || most == 0 {
         return String::new();
     }
     let mut text = lines_of(
         &by_line(&counts.sites),
         ["line, most bytes first", "line, most live first"],
+        functions,
         most,
     );
     if counts.sites.iter().any(|site| site.site.contains(CALLED_FROM)) {
         let titles =
             ["line < its callers, most bytes first", "line < its callers, most live first"];
-        text += &lines_of(&counts.sites, titles, most);
+        text += &lines_of(&counts.sites, titles, functions, most);
     }
     text
 }
@@ -481,12 +482,27 @@ fn by_line(sites: &[SiteCount]) -> Vec<SiteCount> {
     lines
 }
 
+/// A site whose lines are followed by their functions, where the trace names them.
+fn with_functions(site: &str, functions: &BTreeMap<String, String>) -> String {
+    let named = |frame: &str| {
+        let line = frame.split(trace::VIA).next().unwrap_or(frame);
+        functions.get(line).map_or(frame.to_owned(), |function| format!("{frame} ({function})"))
+    };
+    trace::frames(site).map(named).collect::<Vec<String>>().join(CALLED_FROM)
+}
+
 /// Two tables: the first of `sites`, which are in the order of their bytes, and those with most live
 /// bytes.
-fn lines_of(sites: &[SiteCount], titles: [&'static str; 2], most: usize) -> String {
+fn lines_of(
+    sites: &[SiteCount],
+    titles: [&'static str; 2],
+    functions: &BTreeMap<String, String>,
+    most: usize,
+) -> String {
     let row = |site: &SiteCount| {
-        let shown: String = site.site.chars().take(SHOWN_CHARS).collect();
-        let more = if shown.len() < site.site.len() { " …" } else { "" };
+        let named = with_functions(&site.site, functions);
+        let shown: String = named.chars().take(SHOWN_CHARS).collect();
+        let more = if shown.len() < named.len() { " …" } else { "" };
         vec![
             if site.site.is_empty() { "(no line)".to_owned() } else { shown + more },
             site.requests.to_string(),

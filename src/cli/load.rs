@@ -101,19 +101,55 @@ impl UnreadTraces {
     }
 }
 
+/// By what page retention is attributed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineGroups {
+    /// By the line that allocated.
+    #[default]
+    Lines,
+    /// By the line with its recorded callers.
+    Callers,
+}
+
+impl LineGroups {
+    /// The groups of a trace as the run record has them.
+    pub fn of(trace: &TraceEntry) -> LineGroups {
+        if trace.has_callers { LineGroups::Callers } else { LineGroups::Lines }
+    }
+
+    /// The sites in these groups.
+    pub fn group(self, sites: AllocationSites) -> AllocationSites {
+        match self {
+            LineGroups::Lines => sites.by_line(),
+            LineGroups::Callers => sites,
+        }
+    }
+
+    /// The workload, whose record says by what its sites are grouped.
+    fn note(self, mut workload: Workload) -> Workload {
+        workload.trace.has_callers = self == LineGroups::Callers;
+        workload
+    }
+}
+
 /// Reads the traces that paths name, as [`load_within`] does. A file of a folder that cannot be read
 /// is left out, and reported at the end. A file that is named itself has to be readable.
 ///
 /// # Errors
 /// A path that is not there, a named file that is faulty, or a folder without a readable trace.
-pub fn load_found(paths: &[PathBuf], end: &EndChoice, most: u64) -> anyhow::Result<FoundTraces> {
+pub fn load_found(
+    paths: &[PathBuf],
+    end: &EndChoice,
+    lines: LineGroups,
+    most: u64,
+) -> anyhow::Result<FoundTraces> {
     let mut found: Vec<Workload> = Vec::new();
     let mut unread = UnreadTraces::default();
     let files = find_traces(paths)?;
     refuse_twice(&files)?;
     for file in files {
-        match load_one(&file, &found, AllocationSites::by_line, end, most) {
-            Ok(workload) => found.push(workload),
+        match load_one(&file, &found, |sites| lines.group(sites), end, most) {
+            Ok(workload) => found.push(lines.note(workload)),
             Err(error) if paths.contains(&file) => return Err(error),
             Err(error) => {
                 let why = chain(&error);
@@ -193,6 +229,7 @@ fn load_one(
         sha256: sha256_of_file(path)?,
         calls: compiled.0.profile().total_calls(),
         facts,
+        has_callers: false,
         marks: marks.map(|(event, name)| ProgramMark { event, name }).collect(),
         end,
         process: process_entry(header, reader.process(), until),

@@ -17,7 +17,7 @@ pub use options::{RunArgs, RunOrder, parse_seconds};
 
 use self::progress::ProgressLine;
 use super::end_choice::EndChoice;
-use super::load::{FoundTraces, UnreadTraces, load_found, load_within};
+use super::load::{FoundTraces, LineGroups, UnreadTraces, load_found, load_grouped};
 use super::shard::ShardChoice;
 use super::terminal::note;
 use super::{interrupt, specs};
@@ -111,8 +111,9 @@ impl RunArgs {
         if !self.no_floor && !specs.iter().any(BackendSpec::is_floor) {
             specs.push(FLOOR.parse()?);
         }
+        let lines = if self.callers { LineGroups::Callers } else { LineGroups::Lines };
         let FoundTraces { workloads, unread } =
-            load_found(&self.traces, &self.end.at, calls_within(settings))?;
+            load_found(&self.traces, &self.end.at, lines, calls_within(settings))?;
         let names = specs.into_iter().map(String::from);
         let (backends, absent) = bench::ask_versions(names, settings.timeout, &|text| note(text));
         note_time_limit(settings, &workloads);
@@ -144,7 +145,10 @@ fn resume(dir: &mut RunDir, settings: &Settings) -> anyhow::Result<Workloads> {
     note(format!("{}: {} cells to do", dir.folder().display(), dir.missing()?.len()));
     let traces = &dir.manifest().traces;
     let paths: Vec<PathBuf> = traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
-    let workloads = load_within(&paths, &EndChoice::LastCall, calls_within(settings))?;
+    // All traces of a run have the same groups.
+    let lines = traces.first().map_or(LineGroups::Lines, LineGroups::of);
+    let group = |sites| lines.group(sites);
+    let workloads = load_grouped(&paths, group, &EndChoice::LastCall, calls_within(settings))?;
     let ends = traces.iter().map(|trace| trace.end.as_ref().map_or(u64::MAX, |end| end.event));
     let workloads = workloads.named_as(traces).into_iter().zip(ends);
     let workloads: std::io::Result<Workloads> =

@@ -29,6 +29,7 @@ pub fn profile_of_trace(path: &Path) -> Result<ExportedProfile, ExportError> {
             weight("allocations", WeightUnit::Count),
         ],
         stacks: std::collections::BTreeMap::new(),
+        functions: reader.process().functions.clone(),
         axis: TimeAxis::Calls,
         series: vec![],
         marks: vec![],

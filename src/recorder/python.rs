@@ -210,6 +210,8 @@ type CopyText = unsafe extern "C" fn(*const u8, *mut u32, isize, c_int) -> *mut 
 /// Finds the line that allocates.
 pub struct Frames {
     offsets: FrameOffsets,
+    /// In the code object: the name of the function, qualified from 3.11 on.
+    function: usize,
     /// Whether the process has one current thread state (before 3.12), or each thread has its own.
     has_one_state: bool,
     current_state: GetThreadState,
@@ -248,6 +250,8 @@ impl Frames {
         unsafe {
             Some(Frames {
                 offsets,
+                // The name stands behind that of the file, and the qualified name behind it.
+                function: offsets.filename + if minor >= 11 { 16 } else { 8 },
                 has_one_state: minor < 12,
                 current_state: core::mem::transmute::<*mut c_void, GetThreadState>(current),
                 state_of_this_thread: core::mem::transmute::<*mut c_void, GetThreadState>(first(
@@ -366,10 +370,37 @@ impl Frames {
         position: CodePosition,
         buffer: &'a mut [u32],
     ) -> Option<&'a [u32]> {
-        // SAFETY: a live code object and its name; both functions only read the name. The length is
+        // SAFETY: passed on.
+        unsafe { self.name_at(position, self.offsets.filename, buffer) }
+    }
+
+    /// Copies the characters of the function's name into `buffer`; `None` where they do not fit.
+    ///
+    /// # Safety
+    /// As [`Frames::line`].
+    pub unsafe fn function<'a>(
+        &self,
+        position: CodePosition,
+        buffer: &'a mut [u32],
+    ) -> Option<&'a [u32]> {
+        // SAFETY: passed on.
+        unsafe { self.name_at(position, self.function, buffer) }
+    }
+
+    /// Copies a text of a code object.
+    ///
+    /// # Safety
+    /// As [`Frames::line`]; `offset` is that of a text or of null.
+    unsafe fn name_at<'a>(
+        &self,
+        position: CodePosition,
+        offset: usize,
+        buffer: &'a mut [u32],
+    ) -> Option<&'a [u32]> {
+        // SAFETY: a live code object and its text; both functions only read the text. The length is
         // checked before the copy, so the copy cannot fail and raises no exception.
         unsafe {
-            let name = pointer(position.code, self.offsets.filename);
+            let name = pointer(position.code, offset);
             if name.is_null() || type_of(name, self.offsets.object_type) != self.text_type {
                 return None;
             }

@@ -33,6 +33,9 @@ pub struct TraceEntry {
     /// The program's marks, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<ProgramMark>,
+    /// Whether page retention is attributed to lines with their callers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub has_callers: bool,
     /// The moment that counts as the end; `None` for the last call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EndPoint>,
@@ -50,6 +53,11 @@ pub struct TraceEntry {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &u32) -> bool {
     *count == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(is_set: &bool) -> bool {
+    !is_set
 }
 
 /// A thread of a trace that has a name.

@@ -4,7 +4,7 @@
 //! None of this is a call, so none has an index of its own. Each entry has the index of the next
 //! call: `event` 7 stands between the calls 6 and 7.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +146,9 @@ pub struct ProcessRecord {
     /// limit of the recording), or the trace does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EndMoment>,
+    /// The function that a line is part of, by `file:line`. Empty where the trace does not say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub functions: BTreeMap<String, String>,
 }
 
 /// The record of a trace that knows nothing.
@@ -159,6 +162,7 @@ impl ProcessRecord {
         requests: Vec::new(),
         present: Vec::new(),
         end: None,
+        functions: BTreeMap::new(),
     };
 
     /// Whether nothing is known.

@@ -178,6 +178,7 @@ impl ProcessSurvey {
             is_same
         });
         let (requests, end) = (requests.collect(), self.end);
-        ProcessRecord { threads, memory: survey.memory, requests, present, end }
+        let memory = survey.memory;
+        ProcessRecord { threads, memory, requests, present, end, ..ProcessRecord::NONE }
     }
 }

@@ -377,6 +377,7 @@ impl RawLog {
             }
         }
         survey.process = process.record(tracker.threads());
+        survey.process.functions = items.functions(&self.directory);
         let explains_too_little =
             survey.process.explained_at_peak().is_some_and(|peak| peak.is_too_little());
         if explains_too_little {

@@ -386,6 +386,7 @@ fn what_is_known_of_the_process_is_read_back() {
             ],
             present: vec![PresentBytes { event: 0, bytes: 4096 }],
             end: Some(EndMoment { event: 1, cause: EndCause::Finalisation }),
+            functions: [("a.py:1".to_owned(), "A.load".to_owned())].into(),
         },
     };
     let (one, two) = (folder.path().join("one.trace"), folder.path().join("two.csv"));

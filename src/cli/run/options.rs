@@ -65,6 +65,10 @@ pub struct RunArgs {
         conflicts_with = "resume"
     )]
     pub pace: Option<f64>,
+    /// Attribute page retention and slow calls to a line with its callers, where the trace has them
+    /// (`record --sites=N`), instead of the line by itself
+    #[arg(long, conflicts_with = "resume")]
+    pub callers: bool,
     #[command(flatten)]
     pub end: EndArgs,
     /// The order in which the threads of a trace make their calls. Free order lets them run at once,
