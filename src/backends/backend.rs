@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use super::allocator::Domains;
 use super::arena_report::{self, ArenaMemory};
 use super::arenas::Pools;
+use super::return_unit::{ReturnKind, UnitOfBlock};
 use crate::trace::{AllocatorRequest, Kind};
 
 /// What a pool allocator of this crate counts about itself.
@@ -152,6 +153,18 @@ pub trait Backend {
     /// before the block's start, and bytes from its usable end on (the header of an adjacent free
     /// block). `None` where that is not known; then nothing is predicted.
     fn trim_leaves(&self, _usable: usize) -> Option<[usize; 2]> {
+        None
+    }
+
+    /// How the allocator returns unused memory, by itself or on request; empty where it never does,
+    /// and where that is not known.
+    fn returns_by(&self) -> Vec<ReturnKind> {
+        Vec::new()
+    }
+
+    /// The unit in which the memory of each block can be returned, as long as no call is made;
+    /// `None` where there are no units but pages, and where heaplay does not know where they lie.
+    fn unit_of_block(&self) -> Option<UnitOfBlock<'_>> {
         None
     }
 

@@ -15,6 +15,7 @@ use super::calls::{SimpleHeap, table};
 use super::error::BackendError;
 use super::member::{Member, Opened, no_environment};
 use super::pages;
+use super::return_unit::ReturnKind;
 use super::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
 
@@ -111,6 +112,10 @@ impl Backend for OwnDlmalloc {
         let head = unsafe { block.cast::<usize>().sub(1).read() };
         let words = if head & 3 == 0 { 2 } else { 1 };
         (head & !7) - words * size_of::<usize>()
+    }
+
+    fn returns_by(&self) -> Vec<ReturnKind> {
+        vec![ReturnKind::Top]
     }
 
     fn trim(&self) -> Trim {

@@ -22,6 +22,7 @@ use super::backend::{Backend, Counter, ThreadUse, Trim, Varies};
 use super::error::BackendError;
 use super::member::{Member, Opened, no_environment};
 use super::pages;
+use super::return_unit::{ReturnKind, UnitOfBlock};
 use super::setting::{Setting, setting};
 use super::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
@@ -282,6 +283,14 @@ impl Backend for InjectedBackend {
 
     fn trim(&self) -> Trim {
         self.backend.trim()
+    }
+
+    fn returns_by(&self) -> Vec<ReturnKind> {
+        self.backend.returns_by()
+    }
+
+    fn unit_of_block(&self) -> Option<UnitOfBlock<'_>> {
+        self.backend.unit_of_block()
     }
 
     fn write_arenas(&self, out: RawFd) -> bool {

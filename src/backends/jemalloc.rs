@@ -17,9 +17,10 @@ use super::allocator::{Allocator, Domains};
 use super::backend::{Backend, ThreadUse, Trim, Varies};
 use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
-use super::jemalloc_arenas;
+use super::jemalloc_arenas::{self, Slabs};
 use super::member::{ChildEnvironment, Member, Opened};
 use super::optional;
+use super::return_unit::{ReturnKind, UnitOfBlock};
 use super::setting::{Setting, plain};
 use super::spec_checks::SpecChecks;
 use crate::environment::RJEM_MALLOC_CONF;
@@ -103,6 +104,18 @@ impl Backend for Jemalloc {
             0 => Trim::Done,
             _ => Trim::None,
         }
+    }
+
+    fn returns_by(&self) -> Vec<ReturnKind> {
+        vec![ReturnKind::Span, ReturnKind::Page]
+    }
+
+    fn unit_of_block(&self) -> Option<UnitOfBlock<'_>> {
+        let slabs = Slabs::of(je::mallctl);
+        Some(Box::new(move |block| {
+            // SAFETY: the block is live.
+            slabs.of_block(block.addr(), unsafe { je::malloc_usable_size(block) })
+        }))
     }
 
     fn write_arenas(&self, out: RawFd) -> bool {

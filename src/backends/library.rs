@@ -23,8 +23,9 @@ use super::arena_report;
 use super::backend::{Backend, ThreadUse, Trim, Varies};
 use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
-use super::jemalloc_arenas::{self, MallctlFn};
+use super::jemalloc_arenas::{self, MallctlFn, Slabs};
 use super::member::{ChildEnvironment, Member, Opened};
+use super::return_unit::{ReturnKind, UnitOfBlock};
 use super::setting::{Setting, plain, setting};
 use super::spec_checks::SpecChecks;
 use crate::environment::{GLIBC_TUNABLES, LD_PRELOAD, MALLOC_CONF};
@@ -152,6 +153,19 @@ impl Backend for LoadedLibrary {
             }
         }
         Trim::Done
+    }
+
+    fn returns_by(&self) -> Vec<ReturnKind> {
+        match self.extras.mallctl {
+            Some(_) => vec![ReturnKind::Span, ReturnKind::Page],
+            None => Vec::new(),
+        }
+    }
+
+    fn unit_of_block(&self) -> Option<UnitOfBlock<'_>> {
+        let (slabs, usable) = (Slabs::of(self.extras.mallctl?), self.extras.usable?);
+        // SAFETY: the block is live.
+        Some(Box::new(move |block| slabs.of_block(block.addr(), unsafe { usable(block) })))
     }
 
     fn write_arenas(&self, out: RawFd) -> bool {

@@ -15,6 +15,7 @@ use super::calls::{c_aligned, c_table};
 use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
 use super::optional;
+use super::return_unit::ReturnKind;
 use super::setting::{Setting, plain};
 use super::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
@@ -62,6 +63,10 @@ impl Backend for Mimalloc {
     unsafe fn usable_size(&self, block: *mut c_void, _requested: usize) -> usize {
         // SAFETY: the caller's promise: the block is live.
         unsafe { mi::mi_usable_size(block) }
+    }
+
+    fn returns_by(&self) -> Vec<ReturnKind> {
+        vec![ReturnKind::Span]
     }
 
     fn trim(&self) -> Trim {

@@ -38,6 +38,7 @@ mod python;
 #[cfg(feature = "internals")]
 mod reference;
 mod region;
+mod return_unit;
 #[cfg(feature = "rpmalloc")]
 mod rpmalloc;
 #[cfg(feature = "scudo")]
@@ -63,4 +64,5 @@ pub use opening::{bounds, describe, environment, open, parse, parse_list, settin
 pub use python::{Printed, read_print};
 #[cfg(feature = "internals")]
 pub use reference::{BackendReference, SettingReference, reference};
+pub use return_unit::{ReturnKind, ReturnUnit, UnitOfBlock};
 pub use setting::Setting;

@@ -20,6 +20,7 @@ use super::calls::{HEADER_BYTES, Headed, LayoutedHeap, table};
 use super::error::BackendError;
 use super::member::{ChildEnvironment, Member, Opened};
 use super::optional;
+use super::return_unit::ReturnKind;
 use super::setting::{Setting, plain};
 use super::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
@@ -75,6 +76,10 @@ impl Backend for Scudo {
 
     unsafe fn usable_size(&self, _block: *mut c_void, requested: usize) -> usize {
         requested
+    }
+
+    fn returns_by(&self) -> Vec<ReturnKind> {
+        vec![ReturnKind::Page]
     }
 
     fn varies(&self) -> Option<Varies> {

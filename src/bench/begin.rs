@@ -34,6 +34,33 @@ pub struct RunPlan {
     pub seed: Option<u64>,
 }
 
+impl RunPlan {
+    /// The manifest of the run on this machine, now.
+    pub fn manifest(&self, settings: &Settings) -> Manifest {
+        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut passes = self.passes.clone();
+        passes.sort();
+        passes.dedup();
+        Manifest {
+            format: FORMAT,
+            heaplay: env!("CARGO_PKG_VERSION").to_owned(),
+            created_unix_seconds: created.as_secs(),
+            traces: self.traces.clone(),
+            backends: self.backends.clone(),
+            passes,
+            repetitions: self.repetitions,
+            time_budget: self.time_budget,
+            further_time: vec![],
+            shard: self.shard,
+            seed: self.seed.unwrap_or(created.as_nanos() as u64),
+            settings: settings_facts(settings),
+            machine: fingerprint(),
+            merged: vec![],
+            clock: clock_facts(settings),
+        }
+    }
+}
+
 /// Begins a run in a folder: writes its manifest, and an error row for each cell of an absent
 /// backend. No child is started for them.
 ///
@@ -41,30 +68,11 @@ pub struct RunPlan {
 /// When the folder cannot be written.
 pub fn begin_run(
     folder: NewRunDir,
-    plan: RunPlan,
+    plan: &RunPlan,
     settings: &Settings,
 ) -> Result<RunDir, RecordError> {
-    let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let RunPlan { traces, backends, absent, mut passes, repetitions, time_budget, shard, seed } =
-        plan;
-    passes.sort();
-    passes.dedup();
-    let dir = folder.create(Manifest {
-        format: FORMAT,
-        heaplay: env!("CARGO_PKG_VERSION").to_owned(),
-        created_unix_seconds: created.as_secs(),
-        traces,
-        backends,
-        passes,
-        repetitions,
-        time_budget,
-        further_time: vec![],
-        shard,
-        seed: seed.unwrap_or(created.as_nanos() as u64),
-        settings: settings_facts(settings),
-        machine: fingerprint(),
-        clock: clock_facts(settings),
-    })?;
+    let dir = folder.create(plan.manifest(settings))?;
+    let absent = &plan.absent;
     for cell in dir.manifest().planned() {
         if let Some(AbsentBackend { reason, .. }) = absent.iter().find(|b| b.name == cell.backend) {
             dir.commit(dir.begin_cell(&cell)?, &Outcome::of(&cell, 0.0, Err(reason.clone())))?;

@@ -11,6 +11,7 @@ use super::side::Side;
 use super::validate::validate;
 use super::worker::{ChildLimits, run_side};
 use super::workload::Workload;
+use crate::replay::PaceMethod;
 use crate::results::{CellDir, CellKey, Pass, Run};
 
 /// The tables of a footprint pass of `side` on a workload: the same every time.
@@ -18,6 +19,16 @@ use crate::results::{CellDir, CellKey, Pass, Run};
 /// # Errors
 /// Why the child gave no result, or why its result is void.
 pub fn exact(side: &Side, workload: &Workload, settings: &Settings) -> Result<Run, MeasureError> {
+    exact_at(None, side, workload, settings)
+}
+
+/// The same at a pace, for a backend that returns memory after a delay.
+fn exact_at(
+    pace: Option<PaceMethod>,
+    side: &Side,
+    workload: &Workload,
+    settings: &Settings,
+) -> Result<Run, MeasureError> {
     let profile = workload.profile(Pass::Footprint);
     ChildFailure::of_footprint(profile, &side.backend, settings.memory_bytes)?;
     let folder = tempfile::Builder::new().prefix("heaplay-").tempdir();
@@ -38,7 +49,7 @@ pub fn exact(side: &Side, workload: &Workload, settings: &Settings) -> Result<Ru
         isolated: None,
         program,
         sites: workload.share_sites(&mut files).map_err(failed())?,
-        pace: None,
+        pace: workload.share_pace(&mut files, pace).map_err(failed())?,
         folder: dir.path().to_owned(),
         clock: settings.clock,
     });
@@ -65,7 +76,24 @@ pub(super) fn footprint(
     workload: &Workload,
     settings: &Settings,
 ) -> Result<Result<Run, ChildFailure>, BenchError> {
-    match exact(&Side::of(backend), workload, settings) {
+    or_failure(exact(&Side::of(backend), workload, settings))
+}
+
+/// The same, where an allocator that returns memory after a delay reads the program's own times.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(super) fn footprint_at_program_times(
+    backend: &str,
+    workload: &Workload,
+    settings: &Settings,
+) -> Result<Result<Run, ChildFailure>, BenchError> {
+    let side = Side::of(backend);
+    or_failure(exact_at(Some(PaceMethod::ShowTimes), &side, workload, settings))
+}
+
+fn or_failure(result: Result<Run, MeasureError>) -> Result<Result<Run, ChildFailure>, BenchError> {
+    match result {
         Ok(tables) => Ok(Ok(tables)),
         Err(MeasureError::Child(failure)) => Ok(Err(failure)),
         Err(MeasureError::Bench(error)) => Err(error),

@@ -66,9 +66,10 @@ impl Failure {
 impl From<BackendError> for Failure {
     fn from(error: BackendError) -> Failure {
         match error {
-            BackendError::Unavailable { .. } => Failure::UnavailableBackend(error.to_string()),
+            BackendError::Unavailable { .. } | BackendError::NotBuilt { .. } => {
+                Failure::UnavailableBackend(error.to_string())
+            }
             BackendError::Unknown { .. }
-            | BackendError::NotBuilt { .. }
             | BackendError::Malformed(_)
             | BackendError::Refused { .. } => Failure::UnknownBackend(error.to_string()),
         }

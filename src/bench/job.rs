@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::FileNumber;
 use super::free_figures::FreePass;
-use crate::replay::{Clock, ClockSource, Isolated, Iterations, Lanes};
+use crate::replay::{Clock, ClockSource, Isolated, Iterations, Lanes, PaceMethod};
 use crate::results::{CellKey, Pass};
 
 /// The rate of a clock. Every child reads time at the rate that the parent measured.
@@ -48,13 +48,13 @@ pub enum ProgramInput {
     Parts(FileNumber),
 }
 
-/// How fast a footprint pass goes.
+/// The times by which a footprint pass goes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PacedBy {
     /// The program's times ([`crate::program::Times`]).
     pub times: FileNumber,
-    /// Seconds of the replay for a second of the program.
-    pub factor: f64,
+    /// How the pass goes by them.
+    pub method: PaceMethod,
 }
 
 /// One measurement of a cell. The child leaves its tables in a folder.
@@ -68,7 +68,7 @@ pub struct CellTask {
     pub program: ProgramInput,
     /// The site of each request; only for a footprint pass.
     pub sites: Option<FileNumber>,
-    /// The program's own times to wait for; only for a footprint pass.
+    /// The program's own times; only for a footprint pass.
     pub pace: Option<PacedBy>,
     /// The folder for the tables; exists.
     pub folder: std::path::PathBuf,

@@ -1,13 +1,17 @@
 //! The heap seen page by page, as rows of a run folder, and what follows from a footprint's
 //! samples.
 
+use std::cmp::Reverse;
+
+use crate::backends::ReturnKind;
 use crate::program::AllocationSites;
 use crate::replay::{
     ClassRounding, EMPTY, Footprint, HeapContents, HeapMap, HeapSample, Level, NOWHERE, PageView,
+    SiteUnits,
 };
 use crate::results::{
     Attribution, CellKey, Fullness, HeapRow, HeapRowContents, LineContents, Metric, Moment,
-    OTHER_SITES, Residency, Rounding, Run, SizeClass,
+    OTHER_SITES, Residency, ReturnedUnit, Rounding, Run, SizeClass, UnitRetention,
 };
 
 /// The metrics of pages in use in pieces larger than 4 KiB, in the order of
@@ -47,6 +51,12 @@ pub fn add(run: &mut Run, cell: &CellKey, sites: &AllocationSites, found: &Footp
     run.rounding
         .extend(found.sizes.rounding.iter().map(|class| rounding(cell, Moment::Whole, class)));
     run.size_classes.extend(size_classes(cell, &found.sizes.usable_by_size));
+    let views = &found.views;
+    for (moment, units) in
+        Moment::ALL.into_iter().zip([&views.units_at_live_peak, &views.units_at_end])
+    {
+        run.unit_retention.extend(unit_retention(cell, sites, moment, units));
+    }
     for (number, view) in (1..).zip(&found.views.at_marks) {
         run.attributions.extend(attributions(cell, sites, Moment::Mark(number), view));
     }
@@ -198,6 +208,63 @@ fn attributions(
         rows.push(rest);
     }
     rows
+}
+
+/// What each line retains by units, those with most returnable memory first. Beyond the first lines of
+/// each unit, all lines are one row.
+fn unit_retention(
+    cell: &CellKey,
+    sites: &AllocationSites,
+    moment: Moment,
+    found: &[SiteUnits],
+) -> Vec<UnitRetention> {
+    let mut found = found.to_vec();
+    found.sort_by_key(|site| {
+        (
+            site.kind,
+            Reverse((site.returnable_bytes, site.retained_bytes)),
+            sites.name(site.site).to_owned(),
+        )
+    });
+    let mut rows: Vec<UnitRetention> = Vec::new();
+    for of_kind in found.chunk_by(|one, other| one.kind == other.kind) {
+        let mut rest: Option<UnitRetention> = None;
+        for (rank, site) in of_kind.iter().enumerate() {
+            let Some(unit) = returned_unit(site.kind) else { continue };
+            let row = UnitRetention {
+                trace: cell.trace.clone(),
+                backend: cell.backend.clone(),
+                repetition: cell.repetition,
+                moment,
+                unit,
+                site: sites.name(site.site).to_owned(),
+                units: site.units,
+                retained_bytes: site.retained_bytes,
+                returnable_bytes: site.returnable_bytes,
+            };
+            match &mut rest {
+                _ if rank < LINES => rows.push(row),
+                None => rest = Some(UnitRetention { site: OTHER_SITES.to_owned(), ..row }),
+                Some(rest) => {
+                    rest.units += row.units;
+                    rest.retained_bytes += row.retained_bytes;
+                    rest.returnable_bytes += row.returnable_bytes;
+                }
+            }
+        }
+        rows.extend(rest);
+    }
+    rows
+}
+
+/// The unit as the record names it; pages are in `attribution.csv`.
+fn returned_unit(kind: ReturnKind) -> Option<ReturnedUnit> {
+    match kind {
+        ReturnKind::Page => None,
+        ReturnKind::Arena => Some(ReturnedUnit::Arena),
+        ReturnKind::Span => Some(ReturnedUnit::Span),
+        ReturnKind::Top => Some(ReturnedUnit::Top),
+    }
 }
 
 /// Usefully returnable memory: the most that R − P never fell below during a whole tenth of the

@@ -223,7 +223,7 @@ fn load_numbers(files: &mut ReceivedFiles, number: FileNumber) -> Result<Vec<u32
 
 fn load_pace(files: &mut ReceivedFiles, pace: PacedBy) -> Result<ProgramPace, Failure> {
     let times = read(files, pace.times, "the program's times", Times::read)?;
-    Ok(ProgramPace { times, factor: pace.factor })
+    Ok(ProgramPace { times, method: pace.method })
 }
 
 fn load_sites(files: &mut ReceivedFiles, number: FileNumber) -> Result<AllocationSites, Failure> {

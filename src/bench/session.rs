@@ -11,7 +11,7 @@ use super::error::BenchError;
 use super::finish::finish;
 use super::interference::{Disturbance, side_by_side};
 use super::machine::processors;
-use super::plan::{TraceDemand, batches, order};
+use super::plan::{batches, order};
 use super::repetitions::go_on_until_decided;
 use super::settings::Settings;
 use super::worker::cancelled;
@@ -79,13 +79,6 @@ fn measure_cells(
 ) -> Result<(), BenchError> {
     let processors = processors();
     let failure: Mutex<Option<BenchError>> = Mutex::new(None);
-    let demand = |trace: &str| {
-        let workload = workloads.get(trace);
-        workload.map_or_else(TraceDemand::default, |workload| TraceDemand {
-            stored_calls: workload.program.instructions().len(),
-            live_peak_bytes: workload.program.profile().live_peak_bytes,
-        })
-    };
     let measure = |batch: Vec<CellKey>| {
         let has_failed = failure.lock().is_ok_and(|failure| failure.is_some());
         let Some(workload) = workloads.get(&batch[0].trace) else { return };
@@ -107,7 +100,9 @@ fn measure_cells(
             }
         }
     };
-    threads(jobs)?.install(|| batches(cells, demand).into_iter().par_bridge().for_each(measure));
+    threads(jobs)?.install(|| {
+        batches(cells, |trace| workloads.demand(trace)).into_iter().par_bridge().for_each(measure)
+    });
     failure.into_inner().ok().flatten().map_or(Ok(()), Err)
 }
 

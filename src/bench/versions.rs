@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::failure::{ChildFailure, Failure};
 use super::preflight::version;
 use crate::results::BackendEntry;
 
@@ -15,6 +16,8 @@ pub struct AbsentBackend {
     pub name: String,
     /// The reason.
     pub reason: String,
+    /// Whether no machine has it: a typo in its name or its settings.
+    pub is_typo: bool,
 }
 
 /// Asks each backend for its version, in a child. `report` gets the reason for each that is absent.
@@ -30,8 +33,9 @@ pub fn ask_versions(
             Ok(version) => entries.push(BackendEntry { name, version }),
             Err(failure) => {
                 report(failure.about(&name));
+                let is_typo = matches!(failure, ChildFailure::Reported(Failure::UnknownBackend(_)));
                 let reason = failure.to_string();
-                absent.push(AbsentBackend { name: name.clone(), reason });
+                absent.push(AbsentBackend { name: name.clone(), reason, is_typo });
                 entries.push(BackendEntry { name, version: NO_VERSION.to_owned() });
             }
         }

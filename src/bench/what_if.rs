@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::error::{BenchError, io_error};
-use super::exact::footprint;
+use super::exact::{footprint, footprint_at_program_times};
 use super::failure::ChildFailure;
 use super::settings::Settings;
 use super::workload::{Workload, Workloads};
@@ -28,6 +28,9 @@ pub struct Saved {
     pub live_bytes: u64,
     /// The saving that the attribution predicts.
     pub predicted: u64,
+    /// The saving of resident memory that the attribution by arenas, spans and the top of the heap
+    /// predicts; `None` where the backend has none of them.
+    pub returnable: Option<u64>,
     /// Pages in use at the end of the trace as it is.
     pub pages_in_use_before: u64,
     /// Pages in use at the end of the changed one.
@@ -57,7 +60,7 @@ pub fn savings(
     let changed = workload.changed(site, change).map_err(io_error("the changed trace"))?;
     let name = workload.sites.name(site);
     let saving = |backend: &BackendEntry| {
-        let measure = |workload: &Workload| footprint(&backend.name, workload, settings);
+        let measure = |workload| footprint_at_program_times(&backend.name, workload, settings);
         let result = match (measure(workload)?, measure(&changed)?) {
             (Ok(before), Ok(after)) => saved(name, change, &before, &after),
             (Err(failure), _) | (_, Err(failure)) => Err(failure),
@@ -135,6 +138,13 @@ pub(super) fn figure(run: &Run, metric: Metric) -> Option<u64> {
     row.map(|row| row.value as u64)
 }
 
+/// The memory that could be returned at the end if the blocks of `site` were elsewhere.
+fn returnable(site: &str, run: &Run) -> Option<u64> {
+    let at_end = || run.unit_retention.iter().filter(|row| row.moment == Moment::End);
+    at_end().next()?;
+    Some(at_end().filter(|row| row.site == site).map(|row| row.returnable_bytes).sum())
+}
+
 fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved, ChildFailure> {
     let pages_in_use = |run: &Run| {
         figure(run, Metric::PagesInUseEndBytes)
@@ -154,6 +164,7 @@ fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved,
         blocks,
         live_bytes,
         predicted: free + own,
+        returnable: returnable(site, before).map(|bytes| bytes + own),
         pages_in_use_before: pages_in_use(before)?,
         pages_in_use_after: pages_in_use(after)?,
         resident_before: figure(before, Metric::ResidentEndBytes),

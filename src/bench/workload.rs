@@ -12,9 +12,11 @@ use std::sync::Arc;
 use super::files::{FileNumber, JobFiles, memory_file};
 use super::handover::Decoder;
 use super::job::{PacedBy, ProgramInput};
+use super::plan::TraceDemand;
 use crate::program::{
     AllocationSites, Change, Feed, Outline, Parts, Profile, Program, Times, what_if,
 };
+use crate::replay::PaceMethod;
 use crate::results::{Pass, TraceEntry};
 use crate::trace::ArenaEvent;
 
@@ -143,7 +145,8 @@ impl Workload {
         let program = beginning.as_ref().unwrap_or(&self.program);
         let changed = what_if(program, &self.sites, site, change).map_err(io::Error::other)?;
         let trace = TraceEntry { name: "what-if".to_owned(), ..TraceEntry::default() };
-        Workload::new(trace, changed.program, changed.sites, Times::default())
+        let times = changed.times(&self.times);
+        Workload::new(trace, changed.program, changed.sites, times)
     }
 
     /// The trace's name in the run record.
@@ -230,18 +233,17 @@ impl Workload {
         self.sites_file.as_ref().map(|file| files.share(file)).transpose()
     }
 
-    /// Adds what a footprint pass at `pace` waits by, where there is a pace and the trace has
-    /// times.
+    /// Adds the times by which a footprint pass goes, where it has a pace and the trace has times.
     ///
     /// # Errors
     /// When there is no descriptor left.
     pub(super) fn share_pace(
         &self,
         files: &mut JobFiles,
-        pace: Option<f64>,
+        pace: Option<PaceMethod>,
     ) -> io::Result<Option<PacedBy>> {
-        let (Some(factor), Some(file)) = (pace, &self.times_file) else { return Ok(None) };
-        Ok(Some(PacedBy { times: files.share(file)?, factor }))
+        let (Some(method), Some(file)) = (pace, &self.times_file) else { return Ok(None) };
+        Ok(Some(PacedBy { times: files.share(file)?, method }))
     }
 }
 
@@ -257,6 +259,14 @@ fn times_file(times: &Times) -> io::Result<Option<File>> {
 pub struct Workloads(Vec<Workload>);
 
 impl Workloads {
+    /// What a child of a trace must hold; nothing for a trace that is not there.
+    pub fn demand(&self, trace: &str) -> TraceDemand {
+        self.get(trace).map_or_else(TraceDemand::default, |workload| TraceDemand {
+            stored_calls: workload.program.instructions().len(),
+            live_peak_bytes: workload.program.profile().live_peak_bytes,
+        })
+    }
+
     /// The workload of the trace of that name.
     pub fn get(&self, trace: &str) -> Option<&Workload> {
         self.0.iter().find(|workload| workload.name() == trace)

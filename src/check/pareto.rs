@@ -74,6 +74,7 @@ pub fn best<'a>(costs: impl Iterator<Item = &'a BackendCost>) -> Option<&'a Back
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::TimeBatch;
 
     /// The times of 24 repetitions lie from the least to the most, in an order of their own where
     /// the name says so.
@@ -82,7 +83,8 @@ mod tests {
         let mut times = BackendTimes::default();
         for repetition in 0..24 {
             let is_least = (repetition % 2 == 0) != is_flipped;
-            times.add(repetition, (1000.0 * if is_least { least_ns } else { most_ns }) as u64);
+            let ns = 1000.0 * if is_least { least_ns } else { most_ns };
+            times.add(TimeBatch { run: 0, repetition }, ns as u64);
         }
         let (name, median_ns) = (name.to_owned(), f64::midpoint(least_ns, most_ns));
         let looks = LookPlan::UntilDecided;

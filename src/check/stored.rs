@@ -137,8 +137,11 @@ impl StoredPair<'_> {
         if !is_timed(self.baseline) || !is_timed(self.candidate) {
             return None;
         }
-        let [before, after] = [self.baseline, self.candidate].map(|run| &run.manifest.machine);
-        let differences = differences_for_times(before, after);
+        let [before, after] = [self.baseline, self.candidate].map(|run| run.manifest.machines());
+        let pairs =
+            before.iter().flat_map(|before| after.iter().map(move |after| [*before, *after]));
+        let mut differences = pairs.map(|[before, after]| differences_for_times(before, after));
+        let differences = differences.find(|lines| !lines.is_empty()).unwrap_or_default();
         Some(match differences.is_empty() {
             true => "times of a stored run are not judged; \
                      `heaplay check TRACE --baseline A --candidate B` times both sides in one run"
@@ -258,7 +261,14 @@ impl StoredPair<'_> {
             let name = &backend.name;
             run.values(trace, name, Scope::All, Metric::VariesBetweenRuns).first().copied()
         });
-        let [before, after] = [self.baseline, self.candidate].map(|run| &run.manifest.machine);
+        let footprint = |backend: &BackendEntry| CellKey {
+            trace: trace.to_owned(),
+            backend: backend.name.clone(),
+            pass: Pass::Footprint,
+            repetition: 0,
+        };
+        let before = self.baseline.manifest.machine_of(&footprint(backend));
+        let after = self.candidate.manifest.machine_of(&footprint(other));
         let versions = || {
             let is_other = backend.version != other.version;
             is_other.then(|| format!("{} and {}", backend.version, other.version))

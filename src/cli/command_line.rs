@@ -6,8 +6,9 @@ use clap::{Parser, Subcommand};
 
 use super::error_chain::exit_code;
 use super::{
-    backends, calibrate, check, completions, convert, export, generate, import, inspect, live,
-    manual, merge, record, report, run, scale, selftest, sweep, traces, verify, whatif, worker,
+    backends, calibrate, check, completions, convert, diff, export, generate, import, inspect,
+    live, manual, merge, plan, record, report, run, scale, selftest, sweep, traces, verify, whatif,
+    worker,
 };
 use crate::replay::SharedHeap;
 
@@ -19,8 +20,9 @@ use crate::replay::SharedHeap;
     version,
     max_term_width = 100,
     after_help = concat!(
-        "Exit status: 0 fine; 1 a regression was found; 2 the verb could not do its job; ",
-        "3 inconclusive; 130 interrupted (the cells measured before are in the run folder)."
+        "Exit status: 0 fine; 1 a regression was found; 2 bad input; ",
+        "3 inconclusive; 4 a backend gave no result; 75 the machine cannot do it now; 130 interrupted ",
+        "(the cells measured before are in the run folder)."
     )
 )]
 pub struct Cli {
@@ -35,10 +37,12 @@ enum Verb {
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
     Run(run::RunArgs),
+    Plan(plan::PlanArgs),
     Sweep(sweep::SweepArgs),
     Scale(scale::ScaleArgs),
     Live(live::LiveArgs),
     Report(report::ReportArgs),
+    Diff(diff::DiffArgs),
     Export(export::ExportArgs),
     Check(check::CheckArgs),
     Selftest(selftest::SelftestArgs),
@@ -78,10 +82,12 @@ impl Cli {
             Verb::Import(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Run(args) => args.run(),
+            Verb::Plan(args) => args.run(),
             Verb::Sweep(args) => args.run(),
             Verb::Scale(args) => args.run(),
             Verb::Live(args) => args.run(),
             Verb::Report(args) => args.run(),
+            Verb::Diff(args) => args.run(),
             Verb::Export(args) => args.run(),
             Verb::Check(args) => args.run(),
             Verb::Selftest(args) => args.run(),

@@ -12,7 +12,7 @@ pub(super) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => Exit::Fine.into(),
         Err(error) => {
             note(chain(&error));
-            Exit::Failed.into()
+            if is_for_now(&error) { Exit::Retry.into() } else { Exit::Failed.into() }
         }
     }
 }
@@ -25,6 +25,17 @@ pub(super) fn chain(error: &anyhow::Error) -> String {
         text if text.contains(&cause) => text.to_owned(),
         text => format!("{text}: {cause}"),
     })
+}
+
+/// Whether the machine lacked something that it may have later: space on a disk, memory, processes, files.
+fn is_for_now(error: &anyhow::Error) -> bool {
+    let lacks = |error: &std::io::Error| {
+        let code = error.raw_os_error();
+        [libc::ENOSPC, libc::EDQUOT, libc::ENOMEM, libc::EAGAIN, libc::EMFILE, libc::ENFILE]
+            .into_iter()
+            .any(|lack| code == Some(lack))
+    };
+    error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(lacks)
 }
 
 /// Whether the reader of the output closed the pipe early (`heaplay inspect … | head`): no failure.

@@ -13,14 +13,25 @@ pub enum Exit {
     Failed,
     /// The measurements allow no verdict.
     Inconclusive,
+    /// A backend gave no result.
+    NoResult,
+    /// The machine could not do it now, and may later.
+    Retry,
     /// A signal ended the run early.
     Interrupted,
 }
 
 impl Exit {
     /// Every status, by number.
-    pub const ALL: [Exit; 5] =
-        [Exit::Fine, Exit::Worse, Exit::Failed, Exit::Inconclusive, Exit::Interrupted];
+    pub const ALL: [Exit; 7] = [
+        Exit::Fine,
+        Exit::Worse,
+        Exit::Failed,
+        Exit::Inconclusive,
+        Exit::NoResult,
+        Exit::Retry,
+        Exit::Interrupted,
+    ];
 
     /// The number that the shell sees.
     pub fn code(self) -> u8 {
@@ -29,6 +40,8 @@ impl Exit {
             Exit::Worse => 1,
             Exit::Failed => 2,
             Exit::Inconclusive => 3,
+            Exit::NoResult => 4,
+            Exit::Retry => 75,
             Exit::Interrupted => 130,
         }
     }
@@ -45,13 +58,21 @@ impl Exit {
                  differ."
             }
             Exit::Failed => {
-                "The verb could not do its job: a faulty option, file or trace, or a backend that \
-                 gave no result. `check` ends so when a measure is missing, or when every measure \
-                 was skipped."
+                "Bad input: a faulty option, file or trace. The same command fails again. `check` \
+                 ends so when a measure is missing, or when every measure was skipped."
             }
             Exit::Inconclusive => {
                 "`check` measured, and the measurements allow no verdict. `--inconclusive` makes it \
                  a pass or a failure."
+            }
+            Exit::NoResult => {
+                "A backend gave no result: it is not on this machine, crashed, broke a rule, or exceeded \
+                 a limit. The results of the others are there. `run`, `sweep`, `scale`, \
+                 `verify`, `whatif` and `live` end so."
+            }
+            Exit::Retry => {
+                "The machine could not do it now: the disk is full, or memory, processes or files \
+                 ran out. The same command, or `heaplay run --resume`, may do it later or elsewhere."
             }
             Exit::Interrupted => {
                 "Ctrl-C or SIGTERM ended the run early. The cells measured before are in the run \

@@ -207,7 +207,7 @@ impl LiveArgs {
             return Exit::Interrupted.into();
         }
         let has_failed = !refused.is_empty() || all.iter().any(|runs| runs.failure.is_some());
-        if has_failed { Exit::Failed.into() } else { Exit::Fine.into() }
+        if has_failed { Exit::NoResult.into() } else { Exit::Fine.into() }
     }
 
     fn until(&self) -> Until {

@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::terminal::note;
 use crate::results::Run;
 
-/// Join run folders of the same traces and machine kind into one
+/// Join run folders of the same traces into one; each cell keeps the machine that measured it
 #[derive(clap::Args)]
 pub struct MergeArgs {
     /// Run folders to join

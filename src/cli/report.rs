@@ -30,6 +30,13 @@ pub struct PrivateArgs {
     is_private: bool,
 }
 
+impl PrivateArgs {
+    /// Whether names are left out.
+    pub fn is_private(self) -> bool {
+        self.is_private
+    }
+}
+
 impl ReportArgs {
     /// Draws.
     ///

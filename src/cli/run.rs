@@ -107,6 +107,21 @@ impl RunArgs {
         settings: &Settings,
         claimed: NewRunDir,
     ) -> anyhow::Result<(RunDir, Workloads, UnreadTraces)> {
+        let (plan, workloads, unread) = self.plan(settings)?;
+        let dir = bench::begin_run(claimed, &plan, settings).context(folder::NO_FOLDER)?;
+        note_time_limit(settings, &workloads);
+        note_clock(settings);
+        Ok((dir, workloads, unread))
+    }
+
+    /// Compiles the traces and asks each backend for its version.
+    ///
+    /// # Errors
+    /// Traces, backends and options that do not fit.
+    pub(super) fn plan(
+        &self,
+        settings: &Settings,
+    ) -> anyhow::Result<(RunPlan, Workloads, UnreadTraces)> {
         let mut specs = specs::read_list(&self.backends)?;
         if !self.no_floor && !specs.iter().any(BackendSpec::is_floor) {
             specs.push(FLOOR.parse()?);
@@ -116,7 +131,9 @@ impl RunArgs {
             load_found(&self.traces, &self.end.at, lines, calls_within(settings))?;
         let names = specs.into_iter().map(String::from);
         let (backends, absent) = bench::ask_versions(names, settings.timeout, &|text| note(text));
-        note_time_limit(settings, &workloads);
+        if let Some(typo) = absent.iter().find(|backend| backend.is_typo) {
+            bail!("nothing was measured; correct the backend `{}`", typo.name);
+        }
         let no_times = workloads.iter().find(|workload| workload.times.is_empty());
         if let (Some(workload), Some(_)) = (no_times, self.pace) {
             let name = workload.name();
@@ -133,9 +150,7 @@ impl RunArgs {
         let seed = self.seed;
         let plan =
             RunPlan { traces, backends, absent, passes, repetitions, time_budget, shard, seed };
-        let dir = bench::begin_run(claimed, plan, settings).context(folder::NO_FOLDER)?;
-        note_clock(settings);
-        Ok((dir, workloads, unread))
+        Ok((plan, workloads, unread))
     }
 }
 

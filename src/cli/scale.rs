@@ -138,7 +138,7 @@ impl ScaleArgs {
         if let Some(table) = table {
             table.finish()?;
         }
-        Ok(if has_failed { Exit::Failed.into() } else { Exit::Fine.into() })
+        Ok(if has_failed { Exit::NoResult.into() } else { Exit::Fine.into() })
     }
 
     /// How the calls of a trace are shared out, one entry for each line of the table.

@@ -261,7 +261,7 @@ impl Counts {
         }
         Ok(match (broken, unknown) {
             (0, 0) => Exit::Fine.into(),
-            (0, _) => Exit::Failed.into(),
+            (0, _) => Exit::NoResult.into(),
             _ => Exit::Worse.into(),
         })
     }

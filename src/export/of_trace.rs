@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::error::ExportError;
 use super::profile::{ExportedProfile, Moment, Series, TimeAxis, Weight, WeightUnit, stack_of};
-use crate::trace::{self, LiveAt, LivePoint, SiteId, TraceStatistics};
+use crate::trace::{self, CountedBlocks, LiveAt, LivePoint, TraceStatistics};
 
 /// Reads a trace again once it is known which calls are the live peak and the end.
 ///
@@ -53,25 +53,18 @@ fn second_pass(
     let mut reader = trace::open(path)?;
     let has_times = reader.header().columns.time_ns;
     let marks = reader.header().marks();
-    let peak = counts.live_peak_event;
-    let mut live_at_peak: Vec<u64> = Vec::new();
+    let at_peak = CountedBlocks::LiveAfter(counts.live_peak_event);
     let mut clock = EventClock::default();
-    while let Some(row) = reader.next_row()? {
-        let is_live = row.event < peak
-            && row.lifetime.is_none_or(|lifetime| row.event + lifetime.get() >= peak);
-        if is_live {
-            let SiteId(site) = row.site;
-            let site = site as usize;
-            live_at_peak.resize(live_at_peak.len().max(site + 1), 0);
-            live_at_peak[site] = live_at_peak[site].saturating_add(row.size);
-        }
+    let live = trace::count_blocks(reader.as_mut(), &[at_peak], |row| {
         if has_times {
             clock.see(row.event, row.time_ns);
         }
-    }
+    })?;
     if !counts.sites.is_empty() {
-        for (site, bytes) in (0..).zip(live_at_peak).filter(|(_, bytes)| *bytes > 0) {
-            profile.add(stack_of(reader.sites().name(SiteId(site))), 0, bytes);
+        for (site, count) in live.iter().flat_map(|live| live.named_sites(reader.sites())) {
+            if count.bytes > 0 {
+                profile.add(stack_of(site), 0, count.bytes);
+            }
         }
     }
     let at = |event: u64| if has_times { clock.microseconds(event) } else { event as f64 };

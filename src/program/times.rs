@@ -25,6 +25,19 @@ impl Times {
         }
     }
 
+    /// The times of a trace in which the call at `event` has the place `place(event)`, which never
+    /// falls.
+    pub(super) fn moved(&self, place: impl Fn(u64) -> u64) -> Times {
+        let mut moved: Vec<(u64, u64)> = Vec::with_capacity(self.0.len());
+        for &(event, time_ns) in &self.0 {
+            match moved.last_mut() {
+                Some(last) if last.0 == place(event) => last.1 = time_ns,
+                _ => moved.push((place(event), time_ns)),
+            }
+        }
+        Times(moved)
+    }
+
     /// Whether the trace has no times.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -85,6 +98,9 @@ mod tests {
             times.see(event, time_ns);
         }
         assert_eq!(times.marks(), [(3, 10), (9, 40_000), (11, 60_010)]);
+        let without_call_3 = |event: u64| event - u64::from(event > 3);
+        assert_eq!(times.moved(without_call_3).marks(), [(3, 10), (8, 40_000), (10, 60_010)]);
+        assert_eq!(times.moved(|_| 0).marks(), [(0, 60_010)]);
         let mut bytes = Vec::new();
         times.write(&mut bytes).unwrap();
         assert_eq!(Times::read(&mut bytes.as_slice()).unwrap(), times);

@@ -8,6 +8,7 @@ use super::error::ProgramError;
 use super::instruction::{Action, Instruction, WIDE};
 use super::outline::Outline;
 use super::threads;
+use super::times::Times;
 use crate::trace::{Domain, PresentBytes};
 
 /// What is done to the blocks of a line that live to the end of the trace.
@@ -35,6 +36,20 @@ pub struct ChangedTrace {
     pub blocks: u64,
     /// Their requested bytes.
     pub bytes: u64,
+    /// Calls of the trace that are no longer made where they were, rising.
+    removed: Vec<usize>,
+}
+
+impl ChangedTrace {
+    /// When the calls are made: the others as before, moved ones at the end.
+    pub fn times(&self, of_trace: &Times) -> Times {
+        of_trace.moved(|event| place_without(&self.removed, event))
+    }
+}
+
+/// The place of the call at `event` without the calls of `removed`.
+fn place_without(removed: &[usize], event: u64) -> u64 {
+    event - removed.partition_point(|call| (*call as u64) < event) as u64
 }
 
 /// Applies a change to the survivors of `site`: its blocks that live at the end. Its other blocks
@@ -53,11 +68,6 @@ pub fn what_if(
     let (mut request, mut next) = (0, 0);
     let mut kind_in = vec![0; program.slots()];
     let mut runs = program.thread_runs().iter().peekable();
-    // Where each call of the trace comes in the changed trace; needed for the moments of the outline only.
-    let outline = program.outline();
-    let has_moments =
-        !outline.threads.is_empty() || !outline.requests.is_empty() || !outline.present.is_empty();
-    let mut new_places: Vec<u64> = Vec::new();
     for (index, instruction) in program.instructions.iter().enumerate() {
         let (slot, domain) = (instruction.slot(), instruction.domain());
         let action = instruction.action();
@@ -65,9 +75,6 @@ pub fn what_if(
         next += usize::from(survives);
         let kind = program.kind(index) as u32;
         let before = std::mem::replace(&mut kind_in[slot], kind);
-        if has_moments {
-            new_places.push(changed.instructions.len() as u64);
-        }
         while runs.next_if(|run| run.until <= index).is_some() {}
         changed.thread = runs.peek().map_or(0, |run| run.thread);
         match (action, survives) {
@@ -106,30 +113,34 @@ pub fn what_if(
     }
     let bytes = survivors.iter().map(|&index| program.size(index) as u64).sum();
     let event = changed.instructions.len() as u64;
+    let new_end = event;
     let mut outline = (**program.outline()).clone();
     (outline.slots, outline.calls) = (changed.slots.len() + 1, event);
     let moved = (change == Change::Move).then(|| event - survivors.len() as u64);
-    move_moments(&mut outline, &new_places, &changed.threads, &survivors, moved);
+    // A survivor that a realloc made leaves a free in its place.
+    let is_removed = |at: &usize| program.instructions[*at].action() != Action::Realloc;
+    let removed: Vec<usize> = survivors.iter().copied().filter(is_removed).collect();
+    let calls = program.instructions.len() as u64;
+    let place = |event| if event < calls { place_without(&removed, event) } else { new_end };
+    move_moments(&mut outline, place, &changed.threads, &survivors, moved);
     let kind_of = if program.kinds().is_empty() { vec![] } else { changed.kinds };
     let thread_runs =
         if outline.threads.is_empty() { vec![] } else { threads::runs(&changed.threads) };
     let whole = Program::proved(changed.instructions, changed.wide, kind_of, thread_runs, outline)
         .map_err(|found| ProgramError::Unsound { event, found: found.into() })?;
     let sites = AllocationSites { sites: changed.sites, names: sites.names.clone(), marks: vec![] };
-    Ok(ChangedTrace { program: whole, sites, blocks: survivors.len() as u64, bytes })
+    Ok(ChangedTrace { program: whole, sites, blocks: survivors.len() as u64, bytes, removed })
 }
 
 /// Gives births, deaths, requests and partly touched blocks their places in the changed trace.
 /// `survivors` are the calls that were taken away; where they moved, `moved` is the first new one.
 fn move_moments(
     outline: &mut Outline,
-    new_places: &[u64],
+    place: impl Fn(u64) -> u64,
     threads: &[u32],
     survivors: &[usize],
     moved: Option<u64>,
 ) {
-    let end = threads.len() as u64;
-    let place = |event: u64| new_places.get(event as usize).copied().unwrap_or(end);
     let of_block = |event: u64| match survivors.binary_search(&(event as usize)) {
         Ok(at) => moved.map(|first| first + at as u64),
         Err(_) => Some(place(event)),
@@ -143,7 +154,7 @@ fn move_moments(
         request.event = place(request.event);
     }
     for (thread, index) in outline.threads.iter_mut().zip(0..) {
-        thread.birth = thread.birth.map(place);
+        thread.birth = thread.birth.map(&place);
         let mut calls = threads.iter().enumerate().filter(|(_, of_call)| **of_call == index);
         thread.calls = calls.clone().count() as u64;
         thread.first_call = calls.next().map_or(0, |(event, _)| event as u64);

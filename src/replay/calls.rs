@@ -175,7 +175,7 @@ fn run<P: Probe, const PLAIN: bool, const AHEAD: usize>(
     assert!(slots.blocks.len() == program.slots() && range.end + AHEAD <= instructions.len());
     // A copy on the stack, which no call can change. Number 0 is the last domain.
     let of_domain = |number: usize| *tables.domains.get(Domain::ALL[(number + 3) % 4]);
-    let domains: [Allocator; 4] = std::array::from_fn(of_domain);
+    let domains = [of_domain(0), of_domain(1), of_domain(2), of_domain(3)];
     let slots = slots.blocks.as_mut_ptr();
     let first = program.first() as usize;
     // SAFETY: called below with indices below `range.end + AHEAD`, which is at most the length by

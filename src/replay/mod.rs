@@ -47,10 +47,10 @@ pub use contract::contract_test;
 pub use error::ReplayError;
 pub use footprint::{
     ClassRounding, EMPTY, EndOfLife, EndedBlocks, FULLNESS_BINS, Footprint, GRAINS, HeapContents,
-    HeapMap, HeapSample, HeapSamples, Level, LiveBlock, MapRow, NOWHERE, PageView, PageViews,
-    PassCost, PieceContents, ProgramPace, RequestSizes, SiteContents, SiteRetention, ThreadAccount,
-    ThreadColumn, ThreadHistory, ThreadRemains, WARM_UP_CALLS, footprint, page_view,
-    thread_history,
+    HeapMap, HeapSample, HeapSamples, Level, LiveBlock, MapRow, NOWHERE, PaceMethod, PageView,
+    PageViews, PassCost, PieceContents, ProgramPace, RequestSizes, SiteContents, SiteRetention,
+    SiteUnits, ThreadAccount, ThreadColumn, ThreadHistory, ThreadRemains, WARM_UP_CALLS, footprint,
+    page_view, thread_history,
 };
 pub use histogram::empty_histogram;
 pub use iterations::{

@@ -15,6 +15,9 @@ pub const COMPARISONS_CSV: &str = "comparisons.csv";
 /// Every percentile, by operation and size class.
 pub const PERCENTILES_CSV: &str = "percentiles.csv";
 
+/// Two sides: every row of every measure.
+pub const SIDES_CSV: &str = "diff.csv";
+
 /// The page.
 pub const PAGE: &str = "index.html";
 

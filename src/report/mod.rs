@@ -14,6 +14,7 @@ pub mod picture;
 mod comparison_table;
 mod error;
 mod files;
+mod machines;
 mod markdown;
 mod page;
 mod palette;
@@ -21,22 +22,27 @@ mod percentiles_table;
 mod private;
 mod render;
 mod scorecard_table;
+mod sides_table;
 mod terminal;
 mod text;
 mod thread_table;
+mod unit_table;
 
-pub use chart::{CHARTS, Chart, TRACE_CHARTS, arenas, effect, scaling, scorecard};
+pub use chart::{CHARTS, Chart, TRACE_CHARTS, arenas, effect, scaling, scorecard, side_by_side};
 pub use error::ReportError;
 pub use figures::{
-    AgeBar, AgeCurve, ArenaMap, ArenaStrip, Effect, LiveSegment, PoolCell, ScalingFigures,
-    ScalingLine, ScalingPoint, ScalingStep, SizeBar, Spread, ThreadLane, TraceReport, TraceShape,
-    TraceThreads, backend_labels,
+    AgeBar, AgeCurve, ArenaMap, ArenaStrip, BrokenDownBy, CHAIN_SEPARATOR, ComparedKind,
+    ComparedSide, Effect, LiveSegment, MovedMeasure, MovedPart, MovedRow, MovedUnit, NO_LINE,
+    PoolCell, ScalingFigures, ScalingLine, ScalingPoint, ScalingStep, SideBySide, SideMeasure,
+    SizeBar, Spread, ThreadLane, TraceReport, TraceShape, TraceThreads, backend_labels,
+    compare_runs, short_row, signed_percent, size_class_label,
 };
 pub use palette::Colour;
 pub use picture::{Canvas, HEIGHT, Label, Picture, WIDTH, draw};
 pub use private::without_private;
 pub use render::{
-    PendingPictures, render_arenas, render_effects, render_page, render_scaling, render_trace,
+    PendingPictures, render_arenas, render_effects, render_page, render_scaling, render_sides,
+    render_trace,
 };
 #[cfg(feature = "internals")]
 pub use render::{page, render};

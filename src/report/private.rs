@@ -23,6 +23,9 @@ pub fn without_private(mut run: Run) -> Run {
     for row in &mut run.attributions {
         row.site = lines.label(&row.site);
     }
+    for row in &mut run.unit_retention {
+        row.site = lines.label(&row.site);
+    }
     for row in &mut run.what_ifs {
         row.site = lines.label(&row.site);
     }

@@ -5,16 +5,19 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::chart::{CHARTS, Chart, ChartKind, TRACE_CHARTS, arenas, effect, scaling, scorecard};
+use super::chart::{
+    CHARTS, Chart, ChartKind, TRACE_CHARTS, arenas, effect, scaling, scorecard, side_by_side,
+};
 use super::error::ReportError;
-use super::figures::{ArenaMap, Effect, ScalingFigures, TraceReport, TraceShape};
+use super::figures::{ArenaMap, Effect, ScalingFigures, SideBySide, TraceReport, TraceShape};
 use super::files::{
-    COMPARISONS_CSV, PAGE, PERCENTILES_CSV, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name,
+    COMPARISONS_CSV, PAGE, PERCENTILES_CSV, SIDES_CSV, SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN,
+    picture_name,
 };
 use super::page::{self, DrawnPicture};
 use super::picture::draw;
 use super::terminal::summary;
-use super::{comparison_table, percentiles_table, scorecard_table};
+use super::{comparison_table, percentiles_table, scorecard_table, sides_table};
 use crate::results::Run;
 
 /// Draws every chart of every trace into `folder`, with the page, the scorecard and every
@@ -198,6 +201,37 @@ pub fn render_scaling(
         }
     }
     Ok(files)
+}
+
+/// Writes two sides into `folder`: a page, a table of all rows, and pictures of what moved. Gives the
+/// page, and the pictures that it names, which are still to be drawn.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn render_sides(
+    sides: &SideBySide,
+    folder: &Path,
+) -> Result<(PathBuf, PendingPictures), ReportError> {
+    create(folder)?;
+    let by_part: Vec<Vec<NamedChart>> = sides
+        .parts
+        .iter()
+        .map(|part| {
+            let subject = if part.name.is_empty() { "diff" } else { &part.name };
+            let charts = side_by_side(sides, part).into_iter();
+            charts.map(|(name, chart)| (picture_name(subject, &name), chart)).collect()
+        })
+        .collect();
+    let drawn: Vec<Vec<DrawnPicture>> = by_part.iter().map(|charts| titles(charts)).collect();
+    let path = folder.join(PAGE);
+    write(&path, page::sides_html(sides, &drawn).as_bytes())?;
+    let table = folder.join(SIDES_CSV);
+    match sides_table::csv(sides) {
+        Ok(bytes) => write(&table, &bytes)?,
+        Err(source) => return Err(ReportError::Table { path: table, source }),
+    }
+    let charts = by_part.into_iter().flatten().collect();
+    Ok((path, PendingPictures { folder: folder.to_owned(), charts }))
 }
 
 fn create(folder: &Path) -> Result<(), ReportError> {

@@ -6,10 +6,12 @@ use super::figures::{
     BackendFigures, ResidentFigure, TraceReport, WINDOWS, call_text, seen_text, short_site,
     slow_calls, worst_windows,
 };
+use super::machines::machine_sentences;
 use super::markdown::markdown;
 use super::scorecard_table::means;
 use super::text::{caveat, list, pages_written};
 use super::thread_table::{THREADS_NOTE, thread_table};
+use super::unit_table::returnable_sentence;
 use crate::results::{CellKey, Metric, Run, Scope};
 use crate::units::{bytes, count, figure, nanoseconds, percent, ratio};
 
@@ -52,6 +54,9 @@ pub fn summary(run: &Run) -> String {
             text += &format!("{}.\n", pages_written(trace_report.trace));
         }
         text += &left_by_trim(trace_report);
+        if let Some(sentence) = returnable_sentence(trace_report) {
+            text += &format!("{sentence}\n");
+        }
         text += &on_huge_pages(trace_report);
         if let Some(chart) = placement(trace_report) {
             text += &format!("{}\n", chart.caption.title);
@@ -72,6 +77,9 @@ pub fn summary(run: &Run) -> String {
         text += "\n";
     }
     text += &answer(&trace_reports);
+    for sentence in machine_sentences(run) {
+        text += &format!("{sentence}\n");
+    }
     text += &troubles(run);
     text
 }

@@ -1,6 +1,6 @@
 //! The manifest, which says what was planned, on what, and with what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -157,6 +157,15 @@ pub struct Machine {
     pub facts: BTreeMap<String, String>,
 }
 
+/// A run that was merged into another: which cells it gave, and where they were measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MergedRun {
+    /// Where they were measured.
+    pub machine: Machine,
+    /// Which cells.
+    pub cells: Vec<CellKey>,
+}
+
 /// How long the time pass goes on beyond [`Manifest::repetitions`], until its comparisons are decided.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimeBudget {
@@ -209,14 +218,41 @@ pub struct Manifest {
     pub seed: u64,
     /// Settings by name: `jobs`, `timeout_seconds`, `memory_limit_bytes` …
     pub settings: BTreeMap<String, String>,
-    /// Where it ran.
+    /// Where it ran, but for the cells of [`Manifest::merged`].
     pub machine: Machine,
+    /// The runs that were merged into this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<MergedRun>,
     /// The clock: `source`, `step_nanoseconds`, `pair_nanoseconds`, `cost_nanoseconds`,
     /// `ticks_per_second`.
     pub clock: BTreeMap<String, String>,
 }
 
 impl Manifest {
+    /// Where a cell was, or is to be, measured.
+    pub fn machine_of(&self, cell: &CellKey) -> &Machine {
+        let run = self.merged.iter().find(|run| run.cells.contains(cell));
+        run.map_or(&self.machine, |run| &run.machine)
+    }
+
+    /// The machines that measured cells of this run, each once; that of [`Manifest::machine`] first.
+    pub fn machines(&self) -> Vec<&Machine> {
+        let mut machines = vec![&self.machine];
+        for run in &self.merged {
+            if !machines.contains(&&run.machine) {
+                machines.push(&run.machine);
+            }
+        }
+        machines
+    }
+
+    /// The cells of runs that were merged into this one, each with the number of its run, from 1.
+    /// All other cells are of run 0. Only cells of one run were measured side by side.
+    pub fn runs_of_cells(&self) -> HashMap<&CellKey, usize> {
+        let runs = self.merged.iter().zip(1..);
+        runs.flat_map(|(run, number)| run.cells.iter().map(move |cell| (cell, number))).collect()
+    }
+
     /// Every cell that the run should hold, in no particular order of time.
     pub fn planned(&self) -> Vec<CellKey> {
         let mut cells = Vec::new();

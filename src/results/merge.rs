@@ -1,16 +1,16 @@
-//! Joins run folders: shards, machines of one kind, further backends.
+//! Joins run folders: shards, machines, further backends.
 
 use std::collections::HashSet;
 
 use super::error::RecordError;
 use super::key::CellKey;
-use super::manifest::{BackendEntry, Manifest, TraceEntry};
+use super::manifest::{BackendEntry, Manifest, MergedRun, TraceEntry};
 use super::run::Run;
 use super::tables::Outcome;
 
 impl Run {
-    /// Joins runs into one: the same traces by hash, the same settings; backends and repetitions
-    /// may differ.
+    /// Joins runs into one: the same traces by hash, the same settings. Backends, repetitions and
+    /// machines may differ; each cell keeps the machine that measured it.
     ///
     /// # Errors
     /// When two of them hold the same cell, the same name for different traces, or other passes.
@@ -27,6 +27,7 @@ impl Run {
                     return Err(in_two(&cell));
                 }
             }
+            whole.manifest.merged.extend(parts(&run));
             seen.extend(run.outcomes.iter().map(Outcome::cell));
             whole.absorb(run);
         }
@@ -35,11 +36,8 @@ impl Run {
 }
 
 impl Manifest {
-    /// Adds traces, backends, passes and repetitions of another run on the same machine.
+    /// Adds traces, backends, passes and repetitions of another run.
     fn join(&mut self, other: &Manifest) -> Result<(), RecordError> {
-        if other.machine != self.machine {
-            return Err(apart("they were measured on different machines"));
-        }
         for trace in &other.traces {
             self.join_trace(trace)?;
         }
@@ -85,6 +83,21 @@ impl Manifest {
             }
         }
     }
+}
+
+/// A run's own cells with their machine, then those of the runs that had been merged into it.
+fn parts(run: &Run) -> Vec<MergedRun> {
+    let number_of = run.manifest.runs_of_cells();
+    let machines = run.manifest.merged.iter().map(|merged| &merged.machine);
+    let mut parts: Vec<MergedRun> = std::iter::once(&run.manifest.machine)
+        .chain(machines)
+        .map(|machine| MergedRun { machine: machine.clone(), cells: vec![] })
+        .collect();
+    for cell in run.outcomes.iter().map(Outcome::cell) {
+        parts[number_of.get(&cell).copied().unwrap_or(0)].cells.push(cell);
+    }
+    parts.retain(|part| !part.cells.is_empty());
+    parts
 }
 
 /// The error for a cell that two runs hold.

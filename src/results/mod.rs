@@ -13,6 +13,7 @@
 //! | `rounding.csv` | [`Rounding`]: live and usable bytes by size class |
 //! | `size_classes.csv` | [`SizeClass`]: usable bytes by size of the request |
 //! | `attribution.csv` | [`Attribution`]: which line retains how much |
+//! | `unit_retention.csv` | [`UnitRetention`]: which line retains how much by arena, span or top |
 //! | `heap_map.csv` | [`HeapRow`]: where the heap is resident, and how full, over the replay |
 //! | `heap_contents.csv` | [`HeapRowContents`]: what lies in each row of the heap map at two moments |
 //! | `threads.csv` | [`ThreadRow`]: the threads of the trace, and what each left at the end |
@@ -54,8 +55,8 @@ pub use judge::{
 };
 pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{
-    BackendEntry, EndKind, EndPoint, FORMAT, FurtherRepetitions, Machine, Manifest, NamedThread,
-    OLDEST_FORMAT, ProcessEntry, ProcessMemory, ProgramMark, TimeBudget, TraceEntry,
+    BackendEntry, EndKind, EndPoint, FORMAT, FurtherRepetitions, Machine, Manifest, MergedRun,
+    NamedThread, OLDEST_FORMAT, ProcessEntry, ProcessMemory, ProgramMark, TimeBudget, TraceEntry,
 };
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;
@@ -63,12 +64,13 @@ pub use run_dir::{CellDir, NewRunDir, RunDir};
 pub use shard::Shard;
 pub use tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
-    Residency, Rounding, Sample, SizeClass, Status, WhatIf,
+    Residency, ReturnedUnit, Rounding, Sample, SizeClass, Status, UnitRetention, WhatIf,
 };
 pub use tail::{LatencyRow, ServiceTimes, SlowCall, service_class};
 pub use thread_tables::{
     ArenaRow, ThreadActivity, ThreadFrees, ThreadRow, decode_numbers, encode_numbers,
 };
 pub use time_evidence::{
-    BackendTimes, ComparedBackends, ComparedPair, TimeEvidence, compare_over_traces, reference,
+    BackendTimes, ComparedBackends, ComparedPair, TimeBatch, TimeEvidence, compare_over_traces,
+    reference,
 };

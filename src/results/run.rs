@@ -13,7 +13,7 @@ use super::manifest::Manifest;
 use super::metric::Metric;
 use super::tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
-    Rounding, Sample, SizeClass, Status, WhatIf,
+    Rounding, Sample, SizeClass, Status, UnitRetention, WhatIf,
 };
 use super::tail::{LatencyRow, ServiceTimes, SlowCall};
 use super::thread_tables::{ArenaRow, ThreadActivity, ThreadFrees, ThreadRow};
@@ -139,6 +139,9 @@ tables! {
     size_classes: SizeClass, "size_classes.csv", |row| Pass::Footprint, Some(row.repetition);
     /// Which line retains how much, at the same moments and at marks of the program.
     attributions: Attribution, "attribution.csv", |row| Pass::Footprint, Some(row.repetition);
+    /// What each line retains by larger units, at two moments.
+    unit_retention: UnitRetention, "unit_retention.csv",
+        |row| Pass::Footprint, Some(row.repetition);
     /// Residency over the replay.
     heap_map: HeapRow, "heap_map.csv", |row| Pass::Footprint, Some(row.repetition);
     /// What lies in each row of the heap map at two moments.

@@ -31,6 +31,11 @@ impl Shard {
     /// backends of a trace, pass and repetition. The repetitions of a latency pass are, too, since
     /// they confirm each other. A footprint cell is by itself.
     pub fn contains(self, cell: &CellKey) -> bool {
+        Shard::of(cell, self.count) == Some(self)
+    }
+
+    /// The shard of a cell, of so many; `None` where there cannot be so many.
+    pub fn of(cell: &CellKey, count: u32) -> Option<Shard> {
         let repetition = cell.repetition.to_string();
         let [third, fourth] = match cell.pass {
             Pass::Latency => ["", ""],
@@ -38,7 +43,7 @@ impl Shard {
             Pass::Time | Pass::Touch | Pass::Traversal => ["", repetition.as_str()],
         };
         let number = hash([cell.trace.as_str(), cell.pass.name(), third, fourth]);
-        number % u64::from(self.count) == u64::from(self.index - 1)
+        Shard::new((number % u64::from(count.max(1))) as u32 + 1, count)
     }
 }
 

@@ -283,6 +283,43 @@ pub struct Attribution {
     pub external_fragmentation_bytes: u64,
 }
 
+/// A unit in which an allocator can return memory, other than a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReturnedUnit {
+    /// An arena, when no block lives in it.
+    Arena,
+    /// A span or slab of blocks of one size, when none of them lives.
+    Span,
+    /// A heap from its top downwards, to its topmost live block.
+    Top,
+}
+
+/// A row of `unit_retention.csv`: what one line of the program retains by arenas, by spans, or by the
+/// top of heaps. Backends that return memory only by page have none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnitRetention {
+    /// See [`CellKey::trace`].
+    pub trace: String,
+    /// See [`CellKey::backend`].
+    pub backend: String,
+    /// See [`CellKey::repetition`].
+    pub repetition: u32,
+    /// When: the live peak or the end.
+    pub moment: Moment,
+    /// The unit.
+    pub unit: ReturnedUnit,
+    /// See [`Attribution::site`].
+    pub site: String,
+    /// Units that hold a block of the line; heaps on which it has the topmost block.
+    pub units: u64,
+    /// Resident bytes without a live byte, by the line's share of the blocks; of a heap all below its
+    /// topmost block.
+    pub retained_bytes: u64,
+    /// Bytes that could be returned if only this line's blocks were elsewhere.
+    pub returnable_bytes: u64,
+}
+
 /// The site of the row that holds the lines too small for one of their own.
 pub const OTHER_SITES: &str = "(all other lines)";
 

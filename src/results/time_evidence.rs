@@ -2,12 +2,13 @@
 //! backends a run compares.
 //!
 //! The backends of one repetition were interleaved in time slices, so two are compared within a
-//! repetition, segment by segment.
+//! repetition, segment by segment. Repetitions of runs that were merged are of different batches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::key::{CellKey, Pass};
 use super::manifest::Manifest;
 use super::tables::Chunk;
 use crate::spec::BackendSpec;
@@ -30,28 +31,37 @@ pub enum ComparedBackends {
     Settings,
 }
 
+/// A repetition of the time pass, whose backends were interleaved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimeBatch {
+    /// The run that it came from: see [`Manifest::runs_of_cells`].
+    pub run: usize,
+    /// See [`CellKey::repetition`].
+    pub repetition: u32,
+}
+
 /// The time passes of one backend on one trace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BackendTimes {
     /// By repetition: nanoseconds of each segment of the trace.
-    by_repetition: BTreeMap<u32, Vec<u64>>,
+    by_batch: BTreeMap<TimeBatch, Vec<u64>>,
 }
 
 impl BackendTimes {
     /// Adds the next segment of a repetition.
-    pub fn add(&mut self, repetition: u32, nanoseconds: u64) {
-        self.by_repetition.entry(repetition).or_default().push(nanoseconds);
+    pub fn add(&mut self, batch: TimeBatch, nanoseconds: u64) {
+        self.by_batch.entry(batch).or_default().push(nanoseconds);
     }
 
     /// Whole repetitions are those with so many segments: one that was cut short has fewer.
     fn segments(&self) -> usize {
-        self.by_repetition.values().map(Vec::len).max().unwrap_or(0)
+        self.by_batch.values().map(Vec::len).max().unwrap_or(0)
     }
 
     /// The median over the repetitions of the time of the whole trace, in ns.
     pub fn median_ns(&self) -> Option<f64> {
         let segments = self.segments();
-        let whole = self.by_repetition.values().filter(|times| times.len() == segments);
+        let whole = self.by_batch.values().filter(|times| times.len() == segments);
         let total = |times: &Vec<u64>| times.iter().map(|ns| *ns as f64).sum();
         median(&whole.map(total).collect::<Vec<f64>>())
     }
@@ -63,9 +73,9 @@ impl BackendTimes {
             return vec![];
         }
         let pairs: Vec<[&[u64]; 2]> = self
-            .by_repetition
+            .by_batch
             .iter()
-            .filter_map(|(repetition, own)| Some([own, other.by_repetition.get(repetition)?]))
+            .filter_map(|(batch, own)| Some([own, other.by_batch.get(batch)?]))
             .filter(|[own, other]| own.len() == segments && other.len() == segments)
             .map(|[own, other]| [own.as_slice(), other.as_slice()])
             .collect();
@@ -108,6 +118,8 @@ pub struct TimeEvidence {
     /// The allocators in the order of the run, with their times.
     backends: Vec<(String, BackendTimes)>,
     looks: LookPlan,
+    /// The cells of the time pass that other runs gave, with the number of their run.
+    runs: HashMap<CellKey, usize>,
 }
 
 impl TimeEvidence {
@@ -123,22 +135,41 @@ impl TimeEvidence {
         TimeEvidence {
             backends: names.map(|name| (name.to_owned(), BackendTimes::default())).collect(),
             looks,
+            runs: manifest
+                .runs_of_cells()
+                .into_iter()
+                .filter(|(cell, _)| cell.pass == Pass::Time)
+                .map(|(cell, run)| (cell.clone(), run))
+                .collect(),
         }
     }
 
     /// Adds a segment of a time pass. Those of a repetition come in their order.
     pub fn add(&mut self, chunk: &Chunk) {
+        let batch = TimeBatch { run: self.run_of(chunk), repetition: chunk.repetition };
         if let Some((_, times)) = self.backends.iter_mut().find(|(name, _)| *name == chunk.backend)
         {
-            times.add(chunk.repetition, chunk.nanoseconds);
+            times.add(batch, chunk.nanoseconds);
         }
+    }
+
+    /// The run that measured a segment.
+    fn run_of(&self, chunk: &Chunk) -> usize {
+        if self.runs.is_empty() {
+            return 0;
+        }
+        let Chunk { trace, backend, repetition, .. } = chunk.clone();
+        let cell = CellKey { trace, backend, pass: Pass::Time, repetition };
+        self.runs.get(&cell).copied().unwrap_or(0)
     }
 
     /// Has these totals, in ns by repetition, for a backend without segments: an older record.
     pub fn set_totals(&mut self, backend: &str, totals_ns: &[f64]) {
         let own = self.backends.iter_mut().find(|(name, _)| name == backend);
-        if let Some((_, times)) = own.filter(|(_, times)| times.by_repetition.is_empty()) {
-            (0..).zip(totals_ns).for_each(|(repetition, ns)| times.add(repetition, *ns as u64));
+        if let Some((_, times)) = own.filter(|(_, times)| times.by_batch.is_empty()) {
+            for (repetition, ns) in (0..).zip(totals_ns) {
+                times.add(TimeBatch { run: 0, repetition }, *ns as u64);
+            }
         }
     }
 
@@ -233,7 +264,7 @@ pub fn compare_over_traces(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{BackendEntry, TimeBudget};
+    use crate::results::{BackendEntry, Machine, MergedRun, TimeBudget};
 
     fn evidence(names: &[&str], is_adaptive: bool) -> TimeEvidence {
         let entry = |name: &&str| BackendEntry { name: (*name).to_owned(), version: String::new() };
@@ -299,10 +330,37 @@ mod tests {
     }
 
     #[test]
+    fn repetitions_of_merged_runs_are_no_batch() {
+        let cell = |backend: &str| CellKey {
+            trace: "t".into(),
+            backend: backend.into(),
+            pass: Pass::Time,
+            repetition: 0,
+        };
+        let entry = |name: &str| BackendEntry { name: name.to_owned(), version: String::new() };
+        let compare = |cells: Vec<CellKey>| {
+            let mut evidence = TimeEvidence::new(&Manifest {
+                backends: vec![entry("malloc"), entry("bump")],
+                merged: vec![MergedRun { machine: Machine::default(), cells }],
+                ..Manifest::default()
+            });
+            for at in 0..40 {
+                evidence.add(&chunk("malloc", 0, at, 1000));
+                evidence.add(&chunk("bump", 0, at, 500));
+            }
+            evidence.compare("malloc", "bump").map(|comparison| comparison.pairs)
+        };
+        assert_eq!(compare(vec![cell("bump")]), None);
+        assert!(compare(vec![cell("bump"), cell("malloc")]).is_some());
+    }
+
+    #[test]
     fn traces_are_compared_by_their_geometric_mean() {
         let times = |ns: u64| {
             let mut times = BackendTimes::default();
-            (0..6).for_each(|repetition| times.add(repetition, ns + u64::from(repetition % 2)));
+            for repetition in 0..6 {
+                times.add(TimeBatch { run: 0, repetition }, ns + u64::from(repetition % 2));
+            }
             times
         };
         let (base, double, half) = (times(100_000), times(200_000), times(50_000));

@@ -1,13 +1,14 @@
-//! What is live at a moment of a trace: after the first so many calls.
+//! What is live at a moment of a trace, after the first so many calls, as the end of its statistics.
 //!
 //! `statistics.rs` counts a whole trace in one pass. The moment at which the process begins to end
-//! stands behind the rows, so a second pass counts what was live then.
+//! stands behind the rows, so a second pass (`block_counts.rs`) counts what was live then.
 
 use std::collections::HashMap;
 
-use super::event::{Row, TraceError, TraceReader};
+use super::block_counts::{BlockCount, CountedBlocks, count_blocks};
+use super::event::{TraceError, TraceReader, TypeId};
 use super::process::EndCause;
-use super::statistics::{EndStatistics, LiveBlocks, TraceStatistics};
+use super::statistics::{EndStatistics, TraceStatistics};
 
 /// What is live after the first so many calls of a trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,39 +16,25 @@ pub struct LiveAt {
     /// The calls.
     pub event: u64,
     /// All live blocks.
-    pub all: LiveBlocks,
-    sites: HashMap<String, LiveBlocks>,
-    types: HashMap<String, LiveBlocks>,
-}
-
-/// Whether the block of a row is live after the first `event` calls.
-fn is_live(row: &Row, event: u64) -> bool {
-    // The call of index `end` ends the block.
-    let end = row.lifetime.map(|lifetime| row.event.saturating_add(lifetime.get()));
-    row.event < event && end.is_none_or(|end| end >= event)
+    pub all: BlockCount,
+    sites: HashMap<String, BlockCount>,
+    types: HashMap<String, BlockCount>,
 }
 
 impl LiveAt {
-    /// Reads a trace up to the call of index `event`.
+    /// Reads a trace, and counts what is live before the call of index `event`.
     ///
     /// # Errors
     /// When the trace cannot be read.
     pub fn read(reader: &mut dyn TraceReader, event: u64) -> Result<LiveAt, TraceError> {
-        let mut found = LiveAt { event, ..LiveAt::default() };
-        let (mut sites, mut types) = (HashMap::new(), HashMap::new());
-        while let Some(row) = reader.next_row()?.filter(|row| row.event < event) {
-            if is_live(&row, event) {
-                found.all.add(row.size);
-                sites.entry(row.site).or_insert_with(LiveBlocks::default).add(row.size);
-                types.entry(row.type_id).or_insert_with(LiveBlocks::default).add(row.size);
-            }
-        }
+        let choices = [CountedBlocks::LiveAfter(event)];
+        let counts = count_blocks(reader, &choices, |_| ())?.pop().unwrap_or_default();
         let names = reader.sites();
-        let of_sites = sites.into_iter().map(|(site, live)| (names.name(site).to_owned(), live));
-        found.sites = of_sites.collect();
-        let of_types = types.into_iter().map(|(id, live)| (names.type_name(id).to_owned(), live));
-        found.types = of_types.collect();
-        Ok(found)
+        let sites = counts.named_sites(names).map(|(name, count)| (name.to_owned(), count));
+        let types = (0..).zip(&counts.types).filter(|(_, count)| count.blocks > 0);
+        let types = types.map(|(id, count)| (names.type_name(TypeId(id)).to_owned(), *count));
+        let (sites, types) = (sites.collect(), types.collect());
+        Ok(LiveAt { event, all: counts.total, sites, types })
     }
 }
 
@@ -73,9 +60,9 @@ impl TraceStatistics {
 
     /// Blocks and bytes that are live at the end: at the moment of [`TraceStatistics::end_at`], or
     /// after the last call.
-    pub fn live_at_end(&self) -> LiveBlocks {
-        let last = LiveBlocks { blocks: self.survivors, bytes: self.live_end_bytes };
-        let of = |end: EndStatistics| LiveBlocks { blocks: end.live_blocks, bytes: end.live_bytes };
+    pub fn live_at_end(&self) -> BlockCount {
+        let last = BlockCount { blocks: self.survivors, bytes: self.live_end_bytes };
+        let of = |end: EndStatistics| BlockCount { blocks: end.live_blocks, bytes: end.live_bytes };
         self.end.map_or(last, of)
     }
 }

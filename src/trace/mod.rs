@@ -9,7 +9,8 @@
 //! - `formats.rs` is the list of formats (`csv.rs`; `binary.rs` with `column.rs` and `frame.rs`). It
 //!   creates and copies traces. `opening.rs` opens them, `salvage.rs` those that were cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
-//!   holds, `live_at.rs` what is live at a moment, `generate.rs` makes traces of a given distribution.
+//!   holds, `block_counts.rs` what is live at chosen moments, and `live_at.rs` at the end.
+//!   `generate.rs` makes traces of a given distribution.
 //! - `raw.rs` (with `raw_items.rs` and `raw_words.rs`) turns the recorder's log into rows;
 //!   `raw_fold.rs` drops the oldest part of a log. `process_survey.rs` collects what the log says of
 //!   the process, `symbols.rs` names its native functions.
@@ -24,6 +25,7 @@
 mod android;
 mod anonymous;
 mod binary;
+mod block_counts;
 mod blocks;
 mod byte_input;
 mod bytehound;
@@ -69,6 +71,7 @@ mod valgrind;
 mod zip_member;
 
 pub use anonymous::Anonymous;
+pub use block_counts::{BlockCount, BlockCounts, CountedBlocks, count_blocks};
 pub use column::all_bits;
 pub use event::{
     ALIGNMENT_LIMIT_BYTES, ArenaEvent, CALLED_FROM, Columns, Domain, Header, Kind, Op, RequestCode,
@@ -97,8 +100,8 @@ pub use raw_words::Fold;
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
 pub use statistics::{
-    AGE_SIZES, Age, DomainCount, EndStatistics, LiveBlocks, LivePoint, OpCount,
-    REQUESTED_LIMIT_BYTES, RemoteFrees, SiteCount, SizeCount, StatisticsError, ThreadCount,
-    TraceStatistics, TypeCount, age_bin, age_of_bin, statistics,
+    AGE_SIZES, Age, DomainCount, EndStatistics, LivePoint, OpCount, REQUESTED_LIMIT_BYTES,
+    RemoteFrees, SiteCount, SizeCount, StatisticsError, ThreadCount, TraceStatistics, TypeCount,
+    age_bin, age_of_bin, statistics,
 };
 pub use tracemalloc::{Live, Series, SeriesReader, Snapshot};

@@ -201,23 +201,6 @@ impl RequestTally {
     }
 }
 
-/// Blocks and their requested bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct LiveBlocks {
-    /// Blocks.
-    pub blocks: u64,
-    /// Their requested bytes.
-    pub bytes: u64,
-}
-
-impl LiveBlocks {
-    /// Adds a block of so many bytes.
-    pub(super) fn add(&mut self, bytes: u64) {
-        self.blocks += 1;
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-}
-
 /// The end of a trace whose last calls take the process apart, in its statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct EndStatistics {

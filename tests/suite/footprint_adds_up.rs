@@ -323,7 +323,7 @@ fn the_first_line_saves_what_is_attributed_to_it() {
     );
     let (code, text, _) = whatif(&["--drop-site", line, "--backends", "pymalloc,null"]);
     assert!(
-        code == Some(2) && text.contains("never allocated") && text.contains("backs no memory"),
+        code == Some(4) && text.contains("never allocated") && text.contains("backs no memory"),
         "{text}"
     );
     let (code, _, errors) = whatif(&["--drop-site", "nowhere.py:1"]);

@@ -719,6 +719,10 @@ fn a_private_report_has_no_lines_and_no_command() {
     let pairs: BTreeSet<(&str, &str)> = (run.attributions.iter().zip(&bare.attributions))
         .map(|(old, new)| (old.site.as_str(), new.site.as_str()))
         .chain(
+            (run.unit_retention.iter().zip(&bare.unit_retention))
+                .map(|(old, new)| (old.site.as_str(), new.site.as_str())),
+        )
+        .chain(
             (run.slow_calls.iter().zip(&bare.slow_calls))
                 .map(|(old, new)| (old.site.as_str(), new.site.as_str())),
         )

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 
 use crate::support::made_up_runs::{self, Wish};
 use crate::support::process::{repository, scratch};
-use crate::support::{made_up_threads, made_up_traces};
-use heaplay::report::{CHARTS, Picture, TRACE_CHARTS, TraceReport, TraceShape, draw, scaling};
+use crate::support::{made_up_sides, made_up_threads, made_up_traces};
+use heaplay::report::{
+    CHARTS, Picture, TRACE_CHARTS, TraceReport, TraceShape, draw, scaling, side_by_side,
+};
 
 /// The charts of memory, and of where it lies. Charts of time have other tests: each golden picture
 /// has to be reviewed.
@@ -105,4 +107,19 @@ fn pictures_of_a_trace_are_the_reviewed_ones() {
         (format!("trace-{name}"), draw(&chart))
     });
     assert_reviewed(drawn.collect());
+}
+
+#[test]
+fn pictures_of_two_sides_are_the_reviewed_ones() {
+    let [recordings, runs] = [made_up_sides::recordings(1024), made_up_sides::runs()];
+    let of = |sides, part, name: &str| {
+        let charts = side_by_side(sides, part);
+        let found = charts.iter().find(|(own, _)| own == name);
+        draw(&found.expect("a chart of that measure").1)
+    };
+    let drawn = [
+        ("sides-of-recordings", of(&recordings, &recordings.parts[0], "live-at-the-peak")),
+        ("sides-of-runs", of(&runs, &runs.parts[0], "resident-at-the-end")),
+    ];
+    assert_reviewed(drawn.map(|(name, picture)| (name.to_owned(), picture)).into());
 }

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::support::made_up_runs::{self, Wish};
+use crate::support::made_up_sides;
 use crate::support::made_up_threads;
 use crate::support::made_up_traces::shape;
 use heaplay::report::{
     AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveSegment, Picture, PoolCell,
     ScalingFigures, SizeBar, TRACE_CHARTS, TraceReport, TraceShape, WIDTH, arenas, draw, render,
-    scaling, scorecard, summary,
+    scaling, scorecard, side_by_side, summary,
 };
 use heaplay::results::{Metric, Run, Scope, Status};
 use heaplay::spec::BackendSpec;
@@ -523,4 +524,26 @@ fn the_picture_of_arenas() {
     assert!(arenas(&ArenaMap::default()).is_none());
     let gone = ArenaMap { end: vec![], ..arena_map(2) };
     assert!(arenas(&gone).expect("a peak").caption().title.contains("were returned"));
+}
+
+#[test]
+fn two_sides() {
+    let folder = album("sides");
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    let mut all = Vec::new();
+    let of_recordings = [1, 1024, 1 << 40]
+        .map(|factor| (format!("recordings-{factor}"), made_up_sides::recordings(factor)));
+    let compared = of_recordings.into_iter().chain([("runs".to_owned(), made_up_sides::runs())]);
+    for (name, sides) in compared {
+        for (at, part) in sides.parts.iter().enumerate() {
+            for (measure, chart) in side_by_side(&sides, part) {
+                let canvas = draw(&chart).canvas;
+                let file = format!("{name}-{at}-{measure}.png");
+                fs::write(folder.join(&file), canvas.png().expect("encoded")).expect("written");
+                let found = faults(&canvas).into_iter().chain(ink_faults(&canvas));
+                all.extend(found.map(|fault| format!("{file}: {fault}")));
+            }
+        }
+    }
+    assert!(all.is_empty(), "{}", all.join("\n"));
 }

@@ -4,8 +4,8 @@ use hdrhistogram::Histogram;
 use heaplay::report::{CHARTS, TraceReport, draw, page, scorecard, summary};
 use heaplay::results::{
     ArenaRow, Attribution, Chunk, Fullness, HeapRow, Latency, LatencyRow, Measurement, Metric,
-    Moment, OTHER_SITES, Operation, Pass, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass,
-    SlowCall, ThreadActivity, ThreadFrees, ThreadRow, WhatIf,
+    Moment, OTHER_SITES, Operation, Pass, ReturnedUnit, Rounding, Run, Sample, Scope, ServiceTimes,
+    SizeClass, SlowCall, ThreadActivity, ThreadFrees, ThreadRow, UnitRetention, WhatIf,
 };
 use proptest::prelude::*;
 
@@ -204,6 +204,24 @@ fn attribution() -> impl Strategy<Value = Attribution> {
     )
 }
 
+fn unit_retention() -> impl Strategy<Value = UnitRetention> {
+    let units = [ReturnedUnit::Arena, ReturnedUnit::Span, ReturnedUnit::Top];
+    let unit = prop::sample::select(units.to_vec());
+    (backend(), moment(), site(), unit, [number(), number(), number()]).prop_map(
+        |(backend, moment, site, unit, [units, retained_bytes, returnable_bytes])| UnitRetention {
+            trace: "t".into(),
+            backend,
+            repetition: 0,
+            moment,
+            unit,
+            site,
+            units,
+            retained_bytes,
+            returnable_bytes,
+        },
+    )
+}
+
 fn heap_row() -> impl Strategy<Value = HeapRow> {
     let cells = prop::sample::select(&["", "99999999p", "0.", "3.2-ap", "\u{fffd}", "240a"][..]);
     (backend(), number(), cells).prop_map(|(backend, row_bytes, cells)| HeapRow {
@@ -371,6 +389,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
         (
             prop::collection::vec(fullness(), 0..20),
             prop::collection::vec(attribution(), 0..20),
+            prop::collection::vec(unit_retention(), 0..20),
             prop::collection::vec(heap_row(), 0..8),
             prop::collection::vec(what_if(), 0..8),
             prop::collection::vec(rounding(), 0..12),
@@ -396,7 +415,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 chunks,
                 measurements,
                 latencies,
-                (fullness, attributions, heap_map, what_ifs, rounding, size_classes),
+                (fullness, attributions, units, heap_map, what_ifs, rounding, size_classes),
                 (slow_calls, latency_map, service_times),
                 threads,
                 calls,
@@ -428,6 +447,7 @@ fn absurd() -> impl Strategy<Value = Shown> {
                 (run.fullness, run.attributions, run.heap_map, run.what_ifs) =
                     (fullness, attributions, heap_map, what_ifs);
                 (run.rounding, run.size_classes) = (rounding, size_classes);
+                run.unit_retention = units;
                 (run.threads, run.thread_activity, run.thread_frees, run.arenas) = threads;
                 Shown(run)
             },

@@ -306,7 +306,7 @@ fn a_memory_limit_stops_a_child() {
         "--out",
     ];
     let output = finish(heaplay().arg("run").arg(&trace).args(arguments).arg(&out));
-    assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
+    assert_eq!(output.status.code(), Some(4), "{}", errors(&output));
     assert!(errors(&output).contains("memory limit"), "{}", errors(&output));
 }
 
@@ -484,7 +484,6 @@ fn nonsense_is_refused_with_its_place() {
             ],
             &["--sizes", "9-1:2"],
         ),
-        (vec!["verify".into(), good.clone(), "--backend".into(), "null".into()], &[]),
         (vec!["fly".into()], &["fly"]),
     ];
     for (arguments, parts) in cases {
@@ -496,6 +495,8 @@ fn nonsense_is_refused_with_its_place() {
             assert!(message.contains(part), "{arguments:?}: no `{part}` in {message}");
         }
     }
+    // It gives no memory, so nothing is proved.
+    expect(4, heaplay().args(["verify", &good, "--backend", "null"]));
     assert!(
         !at("half.csv").exists() && !at("half.csv.part").exists(),
         "a failed conversion leaves nothing"
@@ -513,7 +514,8 @@ fn a_path_that_cannot_be_written_is_named() {
         let path = folder.path().join("full.csv");
         std::os::unix::fs::symlink("/dev/full", folder.path().join("full.csv.part")).unwrap();
         let output = finish(heaplay().arg("convert").arg(&trace).arg(&path));
-        assert_eq!(output.status.code(), Some(2));
+        // A full disk may have space later, so a scheduler may try again.
+        assert_eq!(output.status.code(), Some(75));
         assert!(
             errors(&output).contains("full.csv") && errors(&output).contains("free some space"),
             "{}",
@@ -707,7 +709,7 @@ fn limits_hold_in_timed_passes() {
             .arg(&trace)
             .args(["-r", "2", "-b", &backend, "--passes", passes, "--jobs", "1"]);
         let output = finish(command.args(limit).arg("--out").arg(&out));
-        assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
+        assert_eq!(output.status.code(), Some(4), "{}", errors(&output));
         let run = Run::load(&out).unwrap();
         let failed: Vec<&str> =
             run.failed().iter().map(|outcome| outcome.reason.as_str()).collect();

@@ -80,9 +80,72 @@ fn shards_are_disjoint_whole_and_merge() {
     let checked =
         expect(0, check.arg("check").arg("--baseline").args([path("one"), path("merged")]));
     assert!(checked.contains(" 0 MISSING"), "{checked}");
+    plan_lists_the_cells(folder.path(), &one);
     let mut merge = heaplay();
     merge.arg("merge").args([path("shard1"), path("shard1")]).arg("--out").arg(path("no"));
     assert!(expect(2, &mut merge).contains("is in two of them"));
+}
+
+/// `plan --json` lists the cells that the run measured, with the shard of each, and costs by that run.
+fn plan_lists_the_cells(folder: &Path, one: &Run) {
+    let mut plan = heaplay();
+    plan.arg("plan").args(traces(folder)).args(["-r", "2", "--backends", "malloc,pymalloc,bump"]);
+    plan.args(["--passes", "footprint,time,latency", "--json", "--shards", "3", "--from"]);
+    let output = finish(plan.arg(folder.join("one")));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut planned = BTreeSet::new();
+    for row in document["cells"].as_array().unwrap() {
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        let pass = Pass::RECORDED.into_iter().find(|pass| pass.name() == text("pass")).unwrap();
+        let repetition = row["repetition"].as_u64().unwrap() as u32;
+        let cell = CellKey { trace: text("trace"), backend: text("backend"), pass, repetition };
+        assert_eq!(text("basis"), "same_cell", "{row}");
+        let shard = text("shard");
+        let part = Run::load(&folder.join(format!("shard{}", &shard[..1]))).unwrap();
+        assert!(cells(&part).contains(&cell), "{cell:?} is not of shard {shard}");
+        planned.insert(cell);
+    }
+    assert_eq!(planned, cells(one));
+    let of_shards = document["shards"].as_array().unwrap().iter();
+    let sum: u64 = of_shards.map(|shard| shard["cells"].as_u64().unwrap()).sum();
+    assert_eq!(sum as usize, planned.len());
+}
+
+#[test]
+fn cells_of_unlike_machines_are_reported_apart() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let kernels = ["one kernel", "another kernel"];
+    for (index, kernel) in (1..).zip(kernels) {
+        let shard = format!("{index}/2");
+        expect(0, &mut run(folder.path(), &shard.replace('/', "of"), &["--shard", &shard]));
+        let mut part = Run::load(&path(&shard.replace('/', "of"))).unwrap();
+        part.manifest.machine.facts.insert("kernel".into(), kernel.into());
+        part.save(&path(&format!("part{index}"))).unwrap();
+    }
+    let mut merge = heaplay();
+    merge.arg("merge").args([path("part1"), path("part2")]).arg("--out");
+    expect(0, merge.arg(path("merged")));
+    let merged = Run::load(&path("merged")).unwrap();
+    for (index, kernel) in (1..).zip(kernels) {
+        let part = Run::load(&path(&format!("part{index}"))).unwrap();
+        for cell in cells(&part) {
+            assert_eq!(merged.manifest.machine_of(&cell).facts["kernel"], kernel, "{cell:?}");
+        }
+    }
+    let report = expect(0, heaplay().arg("report").arg(path("merged")));
+    assert!(report.contains("measured on 2 machines"), "{report}");
+    assert!(report.contains("kernel is `another kernel`, not `one kernel`"), "{report}");
+    let traces_apart = report.matches("footprints are of unlike machines").count();
+    // By the machines of the footprint cells themselves.
+    let machines = |trace: &str| {
+        let cells = merged.outcomes.iter().map(Outcome::cell);
+        let footprints = cells.filter(|cell| cell.pass == Pass::Footprint && cell.trace == trace);
+        let kernel = |cell: CellKey| merged.manifest.machine_of(&cell).facts["kernel"].clone();
+        footprints.map(kernel).collect::<BTreeSet<String>>().len()
+    };
+    let apart = ["t0", "t1"].into_iter().filter(|trace| machines(trace) > 1).count();
+    assert_eq!(traces_apart, apart, "{report}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 
 use serde::{Deserialize, Serialize};
@@ -166,6 +167,12 @@ impl Arenas {
         let (base, birth) = mapped.range(..=address).next_back()?;
         let offset = address - base;
         (offset < self.geometry.arena).then_some(BlockPlace { birth: *birth, offset })
+    }
+
+    /// The addresses of the arena of a block; `None` outside the arenas.
+    pub fn range_of(&self, block: *const c_void) -> Option<Range<usize>> {
+        let base = block.addr() - self.place(block)?.offset;
+        Some(base..base + self.geometry.arena)
     }
 
     /// Bytes of the block's class; `None` outside the arenas.

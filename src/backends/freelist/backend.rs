@@ -16,6 +16,7 @@ use crate::backends::arena_report::ArenaMemory;
 use crate::backends::arenas::Pools;
 use crate::backends::backend::{Backend, Counter, ThreadUse, Trim};
 use crate::backends::member::{Member, Opened, no_environment};
+use crate::backends::return_unit::{ReturnKind, UnitOfBlock};
 use crate::backends::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
 use crate::trace::{AllocatorRequest, Domain, Kind};
@@ -133,6 +134,14 @@ impl Backend for Freelist {
     fn trim(&self) -> Trim {
         self.lists().clear();
         self.lists().backend.trim()
+    }
+
+    fn returns_by(&self) -> Vec<ReturnKind> {
+        self.lists().backend.returns_by()
+    }
+
+    fn unit_of_block(&self) -> Option<UnitOfBlock<'_>> {
+        self.lists().backend.unit_of_block()
     }
 
     fn write_arenas(&self, out: RawFd) -> bool {

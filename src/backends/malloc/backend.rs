@@ -12,13 +12,14 @@ use std::os::fd::RawFd;
 use super::glibc::version;
 use super::settings::{SETTINGS, check_effect, environment, read_back};
 #[cfg(target_env = "gnu")]
-use super::{arena_limit, arenas, thread_cache};
+use super::{arena_limit, arenas, heap_of_block, thread_cache};
 use crate::backends::allocator::{Allocator, Domains};
 #[cfg(target_env = "gnu")]
 use crate::backends::arena_report::ArenaMemory;
 use crate::backends::backend::{Backend, ThreadUse, Trim};
 use crate::backends::error::BackendError;
 use crate::backends::member::{Member, Opened};
+use crate::backends::return_unit::{ReturnKind, UnitOfBlock};
 use crate::backends::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
 use crate::trace::AllocatorRequest;
@@ -75,6 +76,14 @@ impl Backend for Malloc {
 
     fn trim_leaves(&self, usable: usize) -> Option<[usize; 2]> {
         trim_leaves(usable)
+    }
+
+    fn returns_by(&self) -> Vec<ReturnKind> {
+        RETURNS_BY.to_vec()
+    }
+
+    fn unit_of_block(&self) -> Option<UnitOfBlock<'_>> {
+        unit_of_block()
     }
 
     #[cfg(target_env = "gnu")]
@@ -186,6 +195,21 @@ fn trim_leaves(usable: usize) -> Option<[usize; 2]> {
 #[cfg(not(target_env = "gnu"))]
 fn trim_leaves(_usable: usize) -> Option<[usize; 2]> {
     None
+}
+
+/// How this C library returns memory: by itself from the top of a heap, and pages on request. A block
+/// that is a mapping of its own returns when it ends.
+#[cfg(target_env = "gnu")]
+pub const RETURNS_BY: [ReturnKind; 2] = [ReturnKind::Top, ReturnKind::Page];
+#[cfg(not(target_env = "gnu"))]
+pub const RETURNS_BY: [ReturnKind; 0] = [];
+
+/// The heap of each block: see [`Backend::unit_of_block`].
+pub fn unit_of_block() -> Option<UnitOfBlock<'static>> {
+    #[cfg(target_env = "gnu")]
+    return Some(heap_of_block::of_block());
+    #[cfg(not(target_env = "gnu"))]
+    return None;
 }
 
 /// Flushes the cache of the calling thread: see [`Backend::flush_thread_cache`].

@@ -15,6 +15,7 @@ use crate::backends::arenas::{ArenaSource, ArenaStatistics, Arenas, Bases, Geome
 use crate::backends::backend::{Backend, Counter, PoolFigure, ThreadUse, Trim};
 use crate::backends::error::BackendError;
 use crate::backends::member::{Member, Opened, no_environment};
+use crate::backends::return_unit::{ReturnKind, ReturnUnit, UnitOfBlock};
 use crate::backends::spec_checks::SpecChecks;
 use crate::spec::BackendSpec;
 use crate::trace::{AllocatorRequest, Domain};
@@ -135,6 +136,24 @@ impl<L: Layout> Backend for Pymalloc<L> {
 
     fn flush_thread_cache(&self) -> Trim {
         self.below.flush_thread_cache()
+    }
+
+    fn returns_by(&self) -> Vec<ReturnKind> {
+        [ReturnKind::Arena].into_iter().chain(self.below.returns_by()).collect()
+    }
+
+    fn unit_of_block(&self) -> Option<UnitOfBlock<'_>> {
+        let (bytes, bases) = (self.heap().constants().arena(), self.heap().arena_bases());
+        let below = self.below.unit_of_block();
+        Some(Box::new(move |block| {
+            let arena = bases.range(..=block.addr()).next_back();
+            match arena.filter(|base| block.addr() - **base < bytes) {
+                Some(&base) => {
+                    Some(ReturnUnit { kind: ReturnKind::Arena, range: base..base + bytes })
+                }
+                None => below.as_ref().and_then(|unit_of| unit_of(block)),
+            }
+        }))
     }
 
     fn counters(&self) -> Vec<Counter> {

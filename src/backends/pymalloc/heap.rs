@@ -8,6 +8,7 @@
 )]
 
 use std::cell::{Cell, UnsafeCell};
+use std::collections::BTreeSet;
 use std::ffi::c_void;
 use std::io;
 use std::ptr::{self, NonNull};
@@ -426,6 +427,14 @@ impl<L: Layout> Heap<L> {
         // SAFETY: an owned block lies in a pool with a header.
         self.owns(block)
             .then(|| self.constants().class_bytes(unsafe { (*self.pool_of(block)).class } as usize))
+    }
+
+    /// The addresses at which mapped arenas begin.
+    pub(super) fn arena_bases(&self) -> BTreeSet<usize> {
+        let first = self.arenas.first.get();
+        // SAFETY: the slots of the table; an unused one has the address 0.
+        let bases = (0..self.arenas.slots.get()).map(|slot| unsafe { (*first.add(slot)).address });
+        bases.filter(|base| *base != 0).collect()
     }
 
     /// The table of the mem and obj domains, which share one heap.

@@ -19,6 +19,7 @@ use crate::backends::backend::{Backend, Counter, PoolFigure, ThreadUse, Trim};
 use crate::backends::error::BackendError;
 use crate::backends::malloc;
 use crate::backends::member::{ChildEnvironment, Member, Opened};
+use crate::backends::return_unit::{ReturnKind, ReturnUnit, UnitOfBlock};
 use crate::backends::setting::{Setting, setting};
 use crate::backends::spec_checks::SpecChecks;
 use crate::environment::{HEAPLAY_PYTHON_LIBRARY, PYTHONHOME, PYTHONMALLOC};
@@ -199,6 +200,18 @@ impl Backend for Python {
 
     fn flush_thread_cache(&self) -> Trim {
         malloc::flush_thread_cache()
+    }
+
+    fn returns_by(&self) -> Vec<ReturnKind> {
+        [ReturnKind::Arena].into_iter().chain(malloc::RETURNS_BY).collect()
+    }
+
+    fn unit_of_block(&self) -> Option<UnitOfBlock<'_>> {
+        let below = malloc::unit_of_block();
+        Some(Box::new(move |block| match self.arenas.range_of(block) {
+            Some(range) => Some(ReturnUnit { kind: ReturnKind::Arena, range }),
+            None => below.as_ref().and_then(|unit_of| unit_of(block)),
+        }))
     }
 
     fn counters(&self) -> Vec<Counter> {

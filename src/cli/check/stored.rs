@@ -11,6 +11,7 @@ use super::output::frame;
 use crate::backends;
 use crate::check::{Finding, Frame, Policy, Verdict, compare};
 use crate::cli::shell;
+use crate::cli::terminal::note;
 use crate::results::Run;
 
 /// Judges one run folder by another.
@@ -43,6 +44,8 @@ pub fn run(
         notes: stored.notes,
         ..frame(args.seed.unwrap_or(0))
     };
+    let pair = shell::line(["heaplay", "diff", &frame.baseline, &frame.candidate]);
+    note(format!("`{pair}` shows what moved by cause, line and size class"));
     let again = shell::line(["heaplay", "check", "--baseline", &frame.baseline, &frame.candidate]);
     for finding in &mut stored.findings {
         finding.reproduce.clone_from(&again);

@@ -15,7 +15,7 @@ use crate::check::{Frame, Policy, compare_recordings};
 use crate::cli::recording_series::{program_name, recordings};
 use crate::cli::recording_side::{MeasuredSide, RecordingReader};
 use crate::cli::shell;
-use crate::cli::terminal::print;
+use crate::cli::terminal::{note, print};
 use crate::units;
 
 /// Rows of each table of changes.
@@ -66,7 +66,15 @@ pub fn run(
     for finding in &mut findings {
         finding.reproduce.clone_from(&again);
     }
-    print(&changes(&demand_changes(&before, &after)))?;
+    let changed = demand_changes(&before, &after);
+    print(&changes(&changed))?;
+    if let ([old], [new]) = (old.as_slice(), new.as_slice())
+        && !changed.classes.is_empty()
+    {
+        let pair = [old, new].map(|path| path.display().to_string());
+        let command = shell::line(["heaplay", "diff", &pair[0], &pair[1]]);
+        note(format!("`{command}` shows what moved at the peak and at the end"));
+    }
     let frame = Frame {
         baseline: listed(old),
         candidate: listed(new),

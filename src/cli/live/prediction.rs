@@ -95,7 +95,7 @@ pub fn predict(
         seed: None,
     };
     let claimed = RunDir::claim(&folder.path().join("run"))?;
-    let mut dir = bench::begin_run(claimed, plan, settings)?;
+    let mut dir = bench::begin_run(claimed, &plan, settings)?;
     let run = bench::run(&mut dir, workloads, settings, &Silence)?;
     let of = |spec: &str| {
         let values = |metric| run.values(workload.name(), spec, Scope::All, metric);

@@ -32,7 +32,7 @@ pub fn conclude(run: &Run, folder: &Path, private: PrivateArgs) -> anyhow::Resul
             folder.display(),
             run.outcomes.len()
         ));
-        return Ok(if without_result(run).is_some() { Exit::Failed } else { Exit::Fine }.into());
+        return Ok(if without_result(run).is_some() { Exit::NoResult } else { Exit::Fine }.into());
     }
     draw(run, folder, private)?;
     if let Some(overhead) = FootprintOverhead::of(run) {
@@ -53,7 +53,7 @@ pub fn conclude(run: &Run, folder: &Path, private: PrivateArgs) -> anyhow::Resul
     }
     if let Some(backend) = without_result(run) {
         note(format!("backend `{backend}` gave no result"));
-        return Ok(Exit::Failed.into());
+        return Ok(Exit::NoResult.into());
     }
     Ok(Exit::Fine.into())
 }

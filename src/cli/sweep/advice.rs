@@ -194,14 +194,14 @@ fn change(from: &BackendCost, to: &BackendCost, memory: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::BackendTimes;
+    use crate::results::{BackendTimes, TimeBatch};
     use crate::stats::LookPlan;
 
     fn cost(name: &str, memory_bytes: f64, least_ns: f64, most_ns: f64) -> BackendCost {
         let mut times = BackendTimes::default();
         for repetition in 0..8 {
             let ns = if repetition % 2 == 0 { least_ns } else { most_ns };
-            times.add(repetition, (1000.0 * ns) as u64);
+            times.add(TimeBatch { run: 0, repetition }, (1000.0 * ns) as u64);
         }
         let (name, median_ns) = (name.to_owned(), f64::midpoint(least_ns, most_ns));
         let looks = LookPlan::UntilDecided;

@@ -12,7 +12,8 @@ use super::pages::PagesInUse;
 use super::resident_pages::resident_pages;
 use super::sizes::{RequestSizes, SizeObserver};
 use super::trim_prediction::predicted_bytes;
-use crate::backends::Backend;
+use super::unit_retention::{SiteUnits, unit_retention};
+use crate::backends::{Backend, ReturnKind};
 use crate::program::{Action, AllocationSites, Outline};
 use crate::replay::probe::Done;
 use crate::replay::touched::TouchedBytes;
@@ -182,6 +183,22 @@ impl<'a> BlockAccounts<'a> {
         let resident = resident_by_piece(&self.pages).into_iter();
         let resident = resident.map(|(piece, pages)| (piece, u64::from(pages) * page_bytes));
         heap_contents(&mut self.live_blocks(), resident)
+    }
+
+    /// Retention by the units in which the backend returns memory; empty where there are only pages,
+    /// where heaplay does not know where the units lie, and for a trace without sites.
+    pub(super) fn unit_retention(&self) -> Vec<SiteUnits> {
+        let has_units = self.backend.returns_by().iter().any(|kind| *kind != ReturnKind::Page);
+        if !self.backs_memory || self.sites.is_empty() || !has_units {
+            return vec![];
+        }
+        let Some(unit_of) = self.backend.unit_of_block() else { return vec![] };
+        let resident = resident_pages();
+        unit_retention(
+            &mut self.live_blocks(),
+            |address| unit_of(std::ptr::with_exposed_provenance_mut(address)),
+            |page| resident.contains(&page),
+        )
     }
 
     fn live_blocks(&self) -> Vec<LiveBlock> {

@@ -9,7 +9,8 @@
 //! - `samples.rs`: the heap over the trace, with `resident_reader.rs` for the kernel's figure;
 //! - `heap_map.rs`: where the heap is resident and how full it is, by `resident_pages.rs`; and
 //!   `heap_contents.rs`: which blocks lie where at the live peak and at the end;
-//! - `moments.rs`: page views at the live peak and at marks (`page_retention.rs`);
+//! - `moments.rs`: page views at the live peak and at marks (`page_retention.rs`), and retention by
+//!   arena, span and top of a heap (`unit_retention.rs`);
 //! - `end_of_life.rs`: what stays resident after a trim and after everything is freed, with
 //!   `process_copy.rs` and `trim_prediction.rs`;
 //! - `thread_history.rs`: who allocates, who frees, and what each thread leaves resident;
@@ -40,13 +41,14 @@ mod samples;
 mod sizes;
 mod thread_history;
 mod trim_prediction;
+mod unit_retention;
 
 pub use end_of_life::EndOfLife;
 pub use heap_contents::{HeapContents, PieceContents, SiteContents};
 pub use heap_map::{EMPTY, HeapMap, Level, MapRow, NOWHERE};
 pub use heap_sample::HeapSample;
 pub use moments::PageViews;
-pub use pace::ProgramPace;
+pub use pace::{PaceMethod, ProgramPace};
 pub(in crate::replay) use page::{touch, touch_each};
 pub use page_retention::{FULLNESS_BINS, GRAINS, LiveBlock, PageView, SiteRetention, page_view};
 pub use pass::{Footprint, PassCost, WARM_UP_CALLS, footprint};
@@ -56,3 +58,4 @@ pub use sizes::RequestSizes;
 pub use thread_history::{
     EndedBlocks, ThreadAccount, ThreadColumn, ThreadHistory, ThreadRemains, thread_history,
 };
+pub use unit_retention::SiteUnits;

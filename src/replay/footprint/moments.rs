@@ -5,6 +5,7 @@ use super::heap_contents::HeapContents;
 use super::heap_sample::HeapSample;
 use super::page_retention::PageView;
 use super::samples::Sampler;
+use super::unit_retention::SiteUnits;
 
 /// The heap page by page at chosen moments; empty for a backend that backs no memory.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,10 @@ pub struct PageViews {
     pub contents_at_live_peak: HeapContents,
     /// What lies where after the last call.
     pub contents_at_end: HeapContents,
+    /// Retention by unit at the live peak.
+    pub units_at_live_peak: Vec<SiteUnits>,
+    /// Retention by unit after the last call.
+    pub units_at_end: Vec<SiteUnits>,
     /// At each mark of the program, in their order.
     pub at_marks: Vec<PageView>,
 }
@@ -59,6 +64,7 @@ impl<'a> MomentObserver<'a> {
             self.sample_at_live_peak = sampler.sample_with_huge_pages(blocks);
             self.views.at_live_peak = blocks.page_view();
             self.views.contents_at_live_peak = blocks.heap_contents();
+            self.views.units_at_live_peak = blocks.unit_retention();
         }
     }
 
@@ -67,6 +73,7 @@ impl<'a> MomentObserver<'a> {
         let views = PageViews {
             end: blocks.page_view(),
             contents_at_end: blocks.heap_contents(),
+            units_at_end: blocks.unit_retention(),
             ..self.views
         };
         (views, self.sample_at_live_peak)

@@ -135,7 +135,7 @@ impl Probe for FootprintObserver<'_> {
 
     fn before(&mut self) {
         if let Some(pacer) = &mut self.pacer {
-            pacer.wait_until(self.blocks.event());
+            pacer.reach(self.blocks.event());
         }
     }
 

@@ -2,43 +2,64 @@
 
 use std::time::{Duration, Instant};
 
-use crate::program::Times;
+use serde::{Deserialize, Serialize};
 
-/// The pace of a replay that waits as the program did.
+use crate::program::Times;
+use crate::replay::paused_clock::ProgramClock;
+
+/// The pace of a replay that goes by the program's times.
 #[derive(Clone, Debug)]
 pub struct ProgramPace {
     /// The times of the program's calls.
     pub times: Times,
-    /// Seconds of the replay for a second of the program.
-    pub factor: f64,
+    /// How the replay goes by them.
+    pub method: PaceMethod,
 }
 
-/// Waits where the program waited.
+/// How a replay goes by the program's times.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PaceMethod {
+    /// It makes no call before its time. A second of the program takes so many seconds.
+    Wait(f64),
+    /// It does not wait. The clock that allocators read shows the time of the call in the program.
+    ShowTimes,
+}
+
+/// Goes by the program's times.
 pub(super) struct Pacer<'a> {
-    began: Instant,
     marks: std::iter::Peekable<std::slice::Iter<'a, (u64, u64)>>,
-    factor: f64,
+    means: Means,
+}
+
+enum Means {
+    Wait { began: Instant, factor: f64 },
+    ShowTimes(ProgramClock),
 }
 
 impl<'a> Pacer<'a> {
     /// The program begins now.
     pub(super) fn begin(pace: &'a ProgramPace) -> Pacer<'a> {
-        Pacer {
-            began: Instant::now(),
-            marks: pace.times.marks().iter().peekable(),
-            factor: pace.factor,
-        }
+        let means = match pace.method {
+            PaceMethod::Wait(factor) => Means::Wait { began: Instant::now(), factor },
+            PaceMethod::ShowTimes => Means::ShowTimes(ProgramClock::begin()),
+        };
+        Pacer { marks: pace.times.marks().iter().peekable(), means }
     }
 
-    /// Sleeps until the program had made so many calls, to a millisecond. The delays of allocators
-    /// are no shorter.
-    pub(super) fn wait_until(&mut self, calls: u64) {
+    /// Waits until the program had made so many calls, or sets the clock to that time. It sleeps to
+    /// a millisecond: the delays of allocators are no shorter.
+    pub(super) fn reach(&mut self, calls: u64) {
         while let Some((_, time_ns)) = self.marks.next_if(|mark| mark.0 <= calls) {
-            let due = Duration::try_from_secs_f64(*time_ns as f64 / 1e9 * self.factor)
-                .unwrap_or_default();
-            let early = due.saturating_sub(self.began.elapsed());
-            if early >= Duration::from_millis(1) {
-                std::thread::sleep(early);
+            match &self.means {
+                Means::ShowTimes(clock) => clock.set(*time_ns),
+                Means::Wait { began, factor } => {
+                    let due = Duration::try_from_secs_f64(*time_ns as f64 / 1e9 * factor);
+                    let early = due.unwrap_or_default().saturating_sub(began.elapsed());
+                    if early >= Duration::from_millis(1) {
+                        std::thread::sleep(early);
+                    }
+                }
             }
         }
     }

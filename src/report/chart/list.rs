@@ -16,6 +16,7 @@ use super::page_retention_at_marks::{self, PageRetentionAtMarksChart};
 use super::placement::{self, PlacementChart};
 use super::scaling::{self, ScalingChart};
 use super::scorecard::{self, ScorecardChart};
+use super::side_by_side::{self, SideBySideChart};
 use super::sizes_and_rounding::{self, SizesAndRoundingChart};
 use super::threads::{self, ThreadsChart};
 use super::throughput::{self, ThroughputChart};
@@ -24,7 +25,9 @@ use super::trace_lifetimes::{self, TraceLifetimesChart};
 use super::trace_live::{self, TraceLiveChart};
 use super::trace_sizes::{self, TraceSizesChart};
 use super::where_memory_went::{self, WhereMemoryWentChart};
-use crate::report::figures::{ArenaMap, Effect, ScalingFigures, TraceReport, TraceShape};
+use crate::report::figures::{
+    ArenaMap, Effect, MovedPart, ScalingFigures, SideBySide, TraceReport, TraceShape,
+};
 use crate::report::text::caveat;
 
 /// Declares [`Chart`]: a variant for each description.
@@ -73,6 +76,7 @@ charts! {
     Placement(PlacementChart),
     Scaling(ScalingChart),
     Scorecard(ScorecardChart),
+    SideBySide(SideBySideChart),
     SizesAndRounding(SizesAndRoundingChart),
     Threads(ThreadsChart),
     Throughput(ThroughputChart),
@@ -156,4 +160,11 @@ pub fn arenas(map: &ArenaMap) -> Option<Chart> {
 /// A timed measure of a check; `None` without pairs.
 pub fn effect(effect: &Effect) -> Option<Chart> {
     check_effect::describe(effect).map(Chart::from)
+}
+
+/// The movement between two sides in one part: charts with the end of the file name of each. What did
+/// not move has none.
+pub fn side_by_side(sides: &SideBySide, part: &MovedPart) -> Vec<(String, Chart)> {
+    let charts = side_by_side::describe(sides, part).into_iter();
+    charts.map(|(name, chart)| (name, Chart::from(chart))).collect()
 }

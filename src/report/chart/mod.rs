@@ -23,6 +23,7 @@ mod placement;
 mod scale;
 mod scaling;
 mod scorecard;
+mod side_by_side;
 mod sizes_and_rounding;
 mod threads;
 mod throughput;
@@ -50,11 +51,11 @@ pub use latency_percentiles::{
 };
 pub use list::{
     CHARTS, Chart, ChartKind, TRACE_CHARTS, TraceChart, arenas, effect, scaling, scorecard,
+    side_by_side,
 };
 pub use page_fullness::{FullnessBins, FullnessRow, PIECES, PageFullnessChart, sparse};
 pub use page_retention::{
     LINES_MAX, PageRetentionChart, Reach, RetentionColumn, RetentionLine, checked_by_replay,
-    short_line,
 };
 pub use page_retention_at_marks::{
     PageRetentionAtMarksChart, RetentionMoment, RetentionPanel, RetentionPart,
@@ -65,6 +66,10 @@ pub use scale::{Scale, tick_text};
 pub use scaling::{ScalingChart, ScalingPanel, ScalingPanelLine, StepValue};
 pub use scorecard::{
     QUESTION as SCORECARD_QUESTION, READING as SCORECARD_READING, ScorecardChart, ScorecardColumn,
+};
+pub use side_by_side::{
+    MovementBar, MovementPanel, QUESTION as SIDES_QUESTION, READING as SIDES_READING,
+    SideBySideChart,
 };
 pub use sizes_and_rounding::{RoundingStrip, SizeClassStep, SizesAndRoundingChart};
 pub use threads::ThreadsChart;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::contract::{About, Caption, ReadingSentence};
 use super::heap_series::shown_peak;
 use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
-use crate::report::text::{all_or_ends, some};
+use crate::report::text::{all_or_ends, short_line, some};
 use crate::results::{Attribution, Moment, OTHER_SITES};
 use crate::units::{byte_unit, bytes, percent, times};
 
@@ -224,25 +224,6 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionChart> {
     })
 }
 
-/// A line's name as a person knows it: the file, without its folders, and the number.
-pub fn short_line(line: &str) -> String {
-    if line.is_empty() {
-        return "(no line)".to_owned();
-    }
-    let frames: Vec<String> = line.split(CALLED_FROM).map(short_frame).collect();
-    frames.join(CALLED_FROM)
-}
-
-/// Stands in a site between a line and its caller.
-const CALLED_FROM: &str = " < ";
-
-fn short_frame(frame: &str) -> String {
-    if let Some(frozen) = frame.strip_prefix("<frozen ") {
-        return frozen.replacen('>', "", 1);
-    }
-    frame.rsplit('/').next().unwrap_or(frame).to_owned()
-}
-
 fn caption(trace_report: &TraceReport, rows: &RetentionRows, by_live: &[&Attribution]) -> Caption {
     let plotted = format!(
         "Which lines of `{}` prevent pages from being returned {}.  Left: live bytes, what a heap \
@@ -406,13 +387,6 @@ fn ordinal(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_have_short_names() {
-        assert_eq!(short_line("/usr/lib/python3.11/json/decoder.py:353"), "decoder.py:353");
-        assert_eq!(short_line("<frozen importlib._bootstrap>:241"), "importlib._bootstrap:241");
-        assert_eq!((short_line(""), short_line("a.py:1")), ("(no line)".into(), "a.py:1".into()));
-    }
 
     #[test]
     fn a_check_says_how_far_the_prediction_is_off() {

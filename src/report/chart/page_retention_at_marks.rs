@@ -6,10 +6,9 @@ use serde::Serialize;
 use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::heap_series::shown_peak;
-use super::page_retention::short_line;
 use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
 use crate::report::palette::Colour;
-use crate::report::text::some;
+use crate::report::text::{short_line, some};
 use crate::results::{Attribution, Moment};
 use crate::units::{byte_unit, bytes};
 

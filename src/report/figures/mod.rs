@@ -9,12 +9,16 @@ mod cost;
 mod distribution;
 mod effect;
 mod fragmentation;
+mod line_matching;
 mod memory;
+mod movement_answer;
 mod phases;
 mod recorded_process;
 mod rows;
+mod run_sides;
 mod scaling;
 mod scorecard;
+mod side_by_side;
 mod tail;
 mod thread_memory;
 mod trace_report;
@@ -28,10 +32,16 @@ pub use distribution::{LatencyDistribution, OPS};
 pub use effect::Effect;
 pub use fragmentation::{Fragmentation, fragmentation};
 pub use memory::{ByteRange, MemoryFigures, ResidentFigure};
+pub use movement_answer::{short_row, signed_percent};
 pub use phases::{MARKS_MAX, ProgramPhase};
 pub use recorded_process::{OwnReplay, RecordedProcess};
+pub use run_sides::{NothingInCommon, compare_runs, size_class_label};
 pub use scaling::{ScalingFigures, ScalingLine, ScalingPoint, ScalingStep, Spread};
 pub use scorecard::{GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, geometric, group};
+pub use side_by_side::{
+    BrokenDownBy, CHAIN_SEPARATOR, ComparedKind, ComparedSide, MovedBreakdown, MovedMeasure,
+    MovedPart, MovedRow, MovedUnit, NO_LINE, NOT_ATTRIBUTED, SideBySide, SideMeasure,
+};
 pub use tail::{
     ClassTimes, PERCENTILES, WINDOWS, best_by_class, by_class, call_text, partly_slow_calls,
     percentiles, preemptions, seen_text, short_site, slow_calls, worst_windows,

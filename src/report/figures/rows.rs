@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::results::{
     ArenaRow, Attribution, Chunk, Fullness, HeapRow, HeapRowContents, Latency, LatencyRow,
     Measurement, Metric, Outcome, Rounding, Run, Sample, Scope, ServiceTimes, SizeClass, SlowCall,
-    ThreadActivity, ThreadFrees, ThreadRow, WhatIf,
+    ThreadActivity, ThreadFrees, ThreadRow, UnitRetention, WhatIf,
 };
 
 /// Declares [`BackendRows`]: the tables of a run, and their rows.
@@ -38,6 +38,7 @@ backend_rows! {
     rounding: Rounding,
     size_classes: SizeClass,
     attributions: Attribution,
+    unit_retention: UnitRetention,
     heap_map: HeapRow,
     heap_contents: HeapRowContents,
     threads: ThreadRow,

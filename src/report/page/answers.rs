@@ -7,6 +7,7 @@ use crate::report::chart::{checked_by_replay, scorecard};
 use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
 use crate::report::text::{all_or_ends, capitalised, list, some};
+use crate::report::unit_table::returnable_sentence;
 use crate::results::{Metric, Sample, Scope};
 use crate::stats::Decision;
 use crate::units::{bytes, count, percent};
@@ -93,7 +94,13 @@ fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     let picture = drawn.iter().find(|picture| picture.file == file);
     picture.map_or_else(
         || "The trace has no lines. `heaplay record --sites` records them.".to_owned(),
-        |picture| picture.title.clone(),
+        |picture| {
+            let returnable = returnable_sentence(trace_report);
+            returnable.map_or_else(
+                || picture.title.clone(),
+                |sentence| format!("{} {sentence}", picture.title),
+            )
+        },
     )
 }
 

@@ -1,51 +1,39 @@
 //! The page: its head, a part for each trace, and the manifest.
 
 use super::answers::answers;
-use super::drawn::DrawnPicture;
+use super::document::document;
+use super::drawn::{DrawnPicture, figure};
 use super::markup::{escape, folded, table};
 use super::model::page_model;
-use super::script::{STYLE, content_policy, data, script};
+use super::script::run_script;
 use super::tables;
 use crate::report::chart::{CHARTS, ChartKind, SCORECARD_QUESTION, SCORECARD_READING};
 use crate::report::figures::TraceReport;
 use crate::report::files::{SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
-use crate::report::picture::{HEIGHT, WIDTH};
+use crate::report::machines::machine_sentences;
 use crate::report::text::{caveat, list, some};
 use crate::results::{Run, civil_date};
 use crate::units::{bytes, count};
 
 /// The page for `run`, whose pictures are `drawn`.
 pub fn html(run: &Run, trace_reports: &[TraceReport], drawn: &[DrawnPicture]) -> String {
-    let script = script();
-    let mut page =
-        String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    page += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n";
-    page += &format!(
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n",
-        content_policy(&script)
-    );
-    page += &format!("<title>{}</title>\n", escape(&title(run, trace_reports)));
-    page += &format!("<style>\n{STYLE}</style>\n</head>\n<body>\n");
-    page += "<a class=\"skip\" href=\"#main\">Skip to the report</a>\n<header>\n";
-    page += &heading(run, trace_reports);
-    page += &troubles(run);
-    page += &verdicts(trace_reports, drawn);
-    page += "</header>\n<div id=\"controls\"></div>\n<main id=\"main\">\n";
+    let mut header = heading(run, trace_reports);
+    header += &troubles(run);
+    header += &verdicts(trace_reports, drawn);
+    let mut main = String::new();
     for (number, trace_report) in trace_reports.iter().enumerate() {
-        page += &trace(number, trace_report, drawn);
+        main += &trace(number, trace_report, drawn);
     }
-    page += "<section class=\"run\" id=\"run\">\n";
-    page += &figure(drawn, SUMMARY, SCORECARD_QUESTION, SCORECARD_READING);
-    page += &format!(
+    main += "<section class=\"run\" id=\"run\">\n";
+    main += &figure(drawn, SUMMARY, SCORECARD_QUESTION, SCORECARD_READING);
+    main += &format!(
         "<p class=\"soft\">As a table: <a href=\"{SUMMARY_CSV}\">CSV</a>, \
          <a href=\"{SUMMARY_MARKDOWN}\">Markdown</a>.</p>\n"
     );
-    page += &manifest(run);
-    page += "</section>\n</main>\n";
+    main += &manifest(run);
+    main += "</section>\n";
     let model = page_model(run, trace_reports);
-    page += &format!("<script type=\"application/json\" id=\"model\">{}</script>\n", data(&model));
-    page + &format!("<script>{script}</script>\n</body>\n</html>\n")
+    document(&title(run, trace_reports), &run_script(), &header, &main, &model)
 }
 
 /// What was replayed on what.
@@ -149,21 +137,6 @@ fn drawn_of<'a>(
     drawn.iter().find(|picture| picture.file == file)
 }
 
-fn figure(drawn: &[DrawnPicture], file: &str, question: &str, reading: &str) -> String {
-    let Some(picture) = drawn.iter().find(|picture| picture.file == file) else {
-        return String::new();
-    };
-    format!(
-        "<h3>{}</h3>\n<p class=\"read\">{}</p>\n<figure><a href=\"{2}\">\
-         <img loading=\"lazy\" src=\"{2}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         alt=\"{3}\"></a></figure>\n",
-        escape(question),
-        escape(reading),
-        escape(file),
-        escape(&picture.title)
-    )
-}
-
 /// The section of a trace.
 fn trace(number: usize, trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     let name = &trace_report.trace.name;
@@ -196,6 +169,7 @@ fn trace(number: usize, trace_report: &TraceReport, drawn: &[DrawnPicture]) -> S
     text += &tables::latency(trace_report);
     text += &tables::slow_calls(trace_report);
     text += &tables::retention(trace_report);
+    text += &tables::units(trace_report);
     text += &tables::size_classes(trace_report);
     text += &tables::machine_noise(trace_report);
     text += &tables::fragmentation(trace_report);
@@ -240,8 +214,13 @@ fn manifest(run: &Run) -> String {
     for trace in &manifest.traces {
         rows.push(vec![format!("trace: {}", trace.name), format!("sha256 {}", trace.sha256)]);
     }
+    let sentences: Vec<String> = machine_sentences(run)
+        .iter()
+        .map(|sentence| format!("<p>{}</p>\n", escape(sentence)))
+        .collect();
     format!(
-        "<h2>How it was measured</h2>\n{}",
+        "<h2>How it was measured</h2>\n{}{}",
+        sentences.concat(),
         table("manifest", "The run's manifest", &["what", "value"], &rows)
     )
 }

@@ -19,11 +19,32 @@ pub fn escape(text: &str) -> String {
 /// A table; empty without rows. Caption and header are markup, cells are text. Links that restore a
 /// view know the table by its `name`.
 pub fn table(name: &str, caption: &str, header: &[&str], rows: &[Vec<String>]) -> String {
+    let cells = |row: &Vec<String>| {
+        row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect::<String>()
+    };
+    let rows: Vec<String> = rows.iter().map(cells).collect();
+    table_of_cells(name, caption, header, &rows, "")
+}
+
+/// Rows from which a table with a footer scrolls by itself.
+const TALL_ROWS: usize = 16;
+
+/// A table whose rows are markup: the cells of each; `footer` is the row below them, or empty. A long
+/// table with a footer scrolls by itself, so that the tables below it stay near.
+pub fn table_of_cells(
+    name: &str,
+    caption: &str,
+    header: &[&str],
+    rows: &[String],
+    footer: &str,
+) -> String {
     if rows.is_empty() {
         return String::new();
     }
+    let is_tall = !footer.is_empty() && rows.len() >= TALL_ROWS;
+    let tall = if is_tall { " tall" } else { "" };
     let mut text = format!(
-        "<div class=\"scroll\"><table data-name=\"{name}\">\n<caption>{caption}</caption>\n\
+        "<div class=\"scroll{tall}\"><table data-name=\"{name}\">\n<caption>{caption}</caption>\n\
          <thead><tr>"
     );
     for column in header {
@@ -31,13 +52,13 @@ pub fn table(name: &str, caption: &str, header: &[&str], rows: &[Vec<String>]) -
     }
     text += "</tr></thead>\n<tbody>\n";
     for row in rows {
-        text += "<tr>";
-        for cell in row {
-            text += &format!("<td>{}</td>", escape(cell));
-        }
-        text += "</tr>\n";
+        text += &format!("<tr>{row}</tr>\n");
     }
-    text + "</tbody>\n</table></div>\n"
+    text += "</tbody>\n";
+    if !footer.is_empty() {
+        text += &format!("<tfoot><tr>{footer}</tr></tfoot>\n");
+    }
+    text + "</table></div>\n"
 }
 
 /// A table that is folded, as it is long or seldom needed; empty without rows.

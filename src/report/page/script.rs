@@ -12,22 +12,42 @@ use super::model::PageModel;
 /// The style of the page.
 pub const STYLE: &str = include_str!("assets/page.css");
 
-/// The files of the script, in their order. Later ones use what earlier ones define.
-const FILES: [&str; 9] = [
+/// What every page has: its data, its view, its controls and its tables. Later files use what earlier
+/// ones define.
+const SHARED: [&str; 4] = [
     include_str!("assets/data.js"),
     include_str!("assets/view.js"),
+    include_str!("assets/controls.js"),
+    include_str!("assets/tables.js"),
+];
+
+/// The plots of a run, and what puts its page together.
+const RUN: [&str; 6] = [
     include_str!("assets/plot.js"),
     include_str!("assets/cell_map.js"),
     include_str!("assets/memory.js"),
     include_str!("assets/times.js"),
     include_str!("assets/heap_map.js"),
-    include_str!("assets/tables.js"),
     include_str!("assets/main.js"),
 ];
 
-/// The script of the page: a function, so that none of its names is global.
-pub fn script() -> String {
-    format!("\"use strict\";\n(() => {{\n{}}})();\n", FILES.join("\n"))
+/// The page of two sides.
+const SIDES: [&str; 1] = [include_str!("assets/side_by_side.js")];
+
+/// The script of the page of a run.
+pub fn run_script() -> String {
+    script(&RUN)
+}
+
+/// The script of the page of two sides.
+pub fn sides_script() -> String {
+    script(&SIDES)
+}
+
+/// A script: a function, so that none of its names is global.
+fn script(own: &[&str]) -> String {
+    let files: Vec<&str> = SHARED.iter().chain(own).copied().collect();
+    format!("\"use strict\";\n(() => {{\n{}}})();\n", files.join("\n"))
 }
 
 /// The policy that allows only this script, and pictures beside the page.
@@ -51,7 +71,9 @@ mod tests {
 
     #[test]
     fn the_script_does_not_end_its_element() {
-        let script = script().to_lowercase();
-        assert!(!script.contains("</script") && !script.contains("<!--"));
+        for script in [run_script(), sides_script()] {
+            let script = script.to_lowercase();
+            assert!(!script.contains("</script") && !script.contains("<!--"));
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::report::figures::{
 use crate::report::files::PERCENTILES_CSV;
 use crate::report::text::{end_moment, pages_written};
 use crate::report::thread_table::{THREADS_NOTE, TextTable, arena_table, left_table, thread_table};
+use crate::report::unit_table::{UNITS_NOTE, unit_table};
 use crate::results::Pass;
 use crate::units::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
 
@@ -309,6 +310,15 @@ pub fn retention(trace_report: &TraceReport) -> String {
         &header.iter().map(String::as_str).collect::<Vec<_>>(),
         &rows,
     )
+}
+
+/// Retention at the end by the unit in which an allocator returns memory.
+pub fn units(trace_report: &TraceReport) -> String {
+    let Some((header, rows)) = unit_table(trace_report) else { return String::new() };
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let (at_end, note) = (trace_report.end_name(), escape(UNITS_NOTE));
+    let caption = format!("Memory {at_end} that lines retain by larger units. {note}");
+    table("unit-retention", &caption, &header, &rows)
 }
 
 /// Memory by thread and order. What each thread left and the reported arenas are folded.

@@ -5,8 +5,8 @@ use super::frame::warn;
 use super::{
     check_effect, footprint_overlay, heap_map, latency_by_size, latency_heat_map,
     latency_histogram, latency_percentiles, page_fullness, page_retention, page_retention_at_marks,
-    placement, scaling, scorecard, sizes_and_rounding, threads, throughput, trace_arenas,
-    trace_lifetimes, trace_live, trace_sizes, where_memory_went,
+    placement, scaling, scorecard, side_by_side, sizes_and_rounding, threads, throughput,
+    trace_arenas, trace_lifetimes, trace_live, trace_sizes, where_memory_went,
 };
 use crate::report::chart::Chart;
 
@@ -32,6 +32,7 @@ pub fn draw(chart: &Chart) -> Picture {
         Chart::Placement(chart) => placement::draw(chart),
         Chart::Scaling(chart) => scaling::draw(chart),
         Chart::Scorecard(chart) => scorecard::draw(chart),
+        Chart::SideBySide(chart) => side_by_side::draw(chart),
         Chart::SizesAndRounding(chart) => sizes_and_rounding::draw(chart),
         Chart::Threads(chart) => threads::draw(chart),
         Chart::Throughput(chart) => throughput::draw(chart),

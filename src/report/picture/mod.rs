@@ -23,6 +23,7 @@ mod phases;
 mod placement;
 mod scaling;
 mod scorecard;
+mod side_by_side;
 mod size_numbers;
 mod sizes_and_rounding;
 mod threads;

@@ -4,10 +4,9 @@
 use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, shorten, text_width};
 use super::frame::{HEADING, LEFT, RIGHT, SMALL, STRONG, TINY, frame};
 use super::panel::Panel;
-use crate::report::chart::{
-    LINES_MAX, PageRetentionChart, Reach, RetentionLine, Scale, short_line, tick_text,
-};
+use crate::report::chart::{LINES_MAX, PageRetentionChart, Reach, RetentionLine, Scale, tick_text};
 use crate::report::palette::{Colour, EXTERNAL_FRAGMENTATION, GRID, INK, LIVE, WHITE};
+use crate::report::text::short_line;
 use crate::units::{bytes, count, figure, times};
 
 /// Orange dark enough for small letters.

@@ -251,6 +251,7 @@ fn manifest(wish: &Wish) -> Manifest {
         machine: Machine {
             facts: facts(&[("processor", "made up"), ("cores", "2"), ("page_bytes", "4096")]),
         },
+        merged: vec![],
         clock: facts(&[("source", "tsc"), ("step_nanoseconds", "10"), ("pair_nanoseconds", "20")]),
     }
 }

@@ -11,6 +11,7 @@ pub mod libraries;
 pub mod lockstep;
 pub mod machine;
 pub mod made_up_runs;
+pub mod made_up_sides;
 pub mod made_up_threads;
 pub mod made_up_traces;
 pub mod process;

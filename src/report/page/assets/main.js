@@ -5,8 +5,6 @@ const views = [memoryView(), linesView(), heapMapView(), percentilesView(), late
 const explorer = el("div", {}, ...views.map((one) => one.element));
 const controls = document.getElementById("controls");
 
-const announced = el("p", { class: "sr", role: "status" });
-
 const traces = el(
   "select",
   { id: "trace", onchange: () => selectTrace(Number(traces.value)) },
@@ -69,32 +67,6 @@ const axis = el(
   el("option", { value: "clock" }, "bytes allocated"),
 );
 
-const theme = el(
-  "select",
-  {
-    id: "theme",
-    onchange: () => {
-      view.theme = theme.value;
-      changed();
-    },
-  },
-  el("option", { value: "auto" }, "as the system"),
-  el("option", { value: "light" }, "light"),
-  el("option", { value: "dark" }, "dark"),
-);
-
-async function copyLink() {
-  try {
-    await navigator.clipboard.writeText(location.href);
-    announced.textContent = "The link to this view is copied.";
-  } catch {
-    announced.textContent = "Copy the address of the page: it has this view.";
-  }
-}
-
-const button = (label, text, action) =>
-  el("button", { type: "button", "aria-label": label, onclick: action }, text);
-
 if (sections.length)
   controls.append(
     el(
@@ -109,7 +81,7 @@ if (sections.length)
       button("Show the whole trace", "whole", () => setSegment(0, currentTrace().calls)),
       el("label", {}, "Across ", axis),
       el("label", {}, "Theme ", theme),
-      button("Copy a link to this view", "link", copyLink),
+      linkButton,
       announced,
     ),
     el(
@@ -137,7 +109,6 @@ function drawControls() {
   [first.value, last.value] = [from, to];
   axis.value = view.axis;
   axis.closest("label").hidden = !trace.heaps.length;
-  theme.value = view.theme;
 }
 
 let built = "";
@@ -145,9 +116,7 @@ let built = "";
 const runTables = [...document.querySelectorAll(".run table[data-name]")];
 
 redrawAll = () => {
-  inks.clear();
-  if (view.theme === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = view.theme;
+  applyTheme();
   sections.forEach((section, number) => (section.hidden = number !== view.trace));
   const holder = sections[view.trace].querySelector(".explorer");
   if (explorer.parentElement !== holder) holder.replaceChildren(explorer);
@@ -183,9 +152,5 @@ if (sections.length) {
   readAddress();
   document.documentElement.classList.add("explored");
   redrawAll();
-  addEventListener("hashchange", () => {
-    if (readAddress()) redrawSoon();
-  });
-  addEventListener("resize", redrawSoon);
-  prefersDark.addEventListener("change", redrawSoon);
+  followTheWindow(readAddress);
 }

@@ -22,6 +22,8 @@ const view = {
   moment: null,
   /** By name of a table: the column by which it is sorted, whether falling, and the filter. */
   tables: new Map(),
+  /** What else is chosen, by name: the part and the measure of two sides. */
+  choices: new Map(),
   /** "auto", "light" or "dark". */
   theme: "auto",
 };
@@ -73,6 +75,7 @@ function fragment() {
     if (table.column != null) parts.set(`sort.${name}`, `${table.column}${table.falling ? "-" : "+"}`);
     if (table.find) parts.set(`find.${name}`, table.find);
   }
+  for (const [name, value] of view.choices) parts.set(`choose.${name}`, value);
   if (view.theme !== "auto") parts.set("theme", view.theme);
   return parts.toString();
 }
@@ -103,10 +106,12 @@ function readFragment(text) {
   view.latencyCell = numbers("latency", ".", 3);
   view.moment = parts.get("moment");
   view.tables.clear();
+  view.choices.clear();
   for (const [key, value] of parts) {
     const sort = key.startsWith("sort.") && value.match(/^(\d+)([+-])$/);
     if (sort)
       Object.assign(tableView(key.slice(5)), { column: Number(sort[1]), falling: sort[2] === "-" });
+    if (key.startsWith("choose.")) view.choices.set(key.slice(7), value);
     if (key.startsWith("find.")) tableView(key.slice(5)).find = value;
   }
   view.theme = one("theme", ["auto", "light", "dark"]);

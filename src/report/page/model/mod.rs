@@ -12,4 +12,4 @@ mod page_model;
 mod site_table;
 mod trace_model;
 
-pub use page_model::{PageModel, page_model};
+pub use page_model::{PageModel, model_without_traces, page_model};

@@ -34,6 +34,26 @@ struct PartColours {
     slow: Colour,
 }
 
+const COLOURS: PartColours = PartColours {
+    live: LIVE,
+    rounding: ROUNDING,
+    free_space: EXTERNAL_FRAGMENTATION,
+    retained: RETAINED,
+    slow: WORSE,
+};
+
+/// The model of a page without plots.
+pub fn model_without_traces() -> PageModel {
+    PageModel {
+        version: VERSION,
+        backends: vec![],
+        repetitions: 0,
+        clock_pair_ns: None,
+        colours: COLOURS,
+        traces: vec![],
+    }
+}
+
 /// The model of a run.
 pub fn page_model(run: &Run, trace_reports: &[TraceReport]) -> PageModel {
     let pairs = (trace_reports.len() * run.manifest.backends.len()).max(1);
@@ -42,13 +62,7 @@ pub fn page_model(run: &Run, trace_reports: &[TraceReport]) -> PageModel {
         backends: backend_labels(&run.manifest.backends),
         repetitions: run.manifest.repetitions,
         clock_pair_ns: trace_reports.first().and_then(TraceReport::clock_floor_ns),
-        colours: PartColours {
-            live: LIVE,
-            rounding: ROUNDING,
-            free_space: EXTERNAL_FRAGMENTATION,
-            retained: RETAINED,
-            slow: WORSE,
-        },
+        colours: COLOURS,
         traces: trace_reports.iter().map(|report| TraceModel::of(report, pairs)).collect(),
     }
 }
