@@ -17,6 +17,8 @@ const VARYING_MEMORY_MARGIN: f64 = 0.1;
 pub struct BackendCost {
     /// The backend's name in the run.
     pub name: String,
+    /// Its version, as it reports itself.
+    pub version: String,
     /// The memory that counts.
     pub memory_bytes: f64,
     /// Whether the memory varies between runs.
@@ -88,7 +90,8 @@ mod tests {
         }
         let (name, median_ns) = (name.to_owned(), f64::midpoint(least_ns, most_ns));
         let looks = LookPlan::UntilDecided;
-        BackendCost { name, memory_bytes, is_varying: false, times, looks, median_ns }
+        let version = String::new();
+        BackendCost { name, version, memory_bytes, is_varying: false, times, looks, median_ns }
     }
 
     #[test]

@@ -5,9 +5,10 @@
 
 use super::figures::{
     BackendFigures, GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, TraceReport,
-    geometric, group,
+    geometric, group, groups_of_means,
 };
 use super::markdown::markdown;
+use super::text::list;
 use crate::results::Metric;
 use crate::stats;
 use crate::units::{figure, nanoseconds, ratio};
@@ -82,6 +83,7 @@ pub fn csv(trace_reports: &[TraceReport]) -> Result<Vec<u8>, csv::Error> {
     let reference = trace_reports.first().and_then(TraceReport::reference);
     if let (true, Some(reference)) = (measured.len() > 1, reference) {
         let groups: Vec<ScorecardGroup> = measured.into_iter().map(|trace| trace.1).collect();
+        let groups = groups_of_means(&groups);
         for row in geometric(&groups).rows {
             let ratio = time_ratio(&groups, reference.name(), &row.backend.name);
             writer.write_record(record(GEOMETRIC_MEAN, &row, ratio, [None; 3]))?;
@@ -125,11 +127,21 @@ fn decimals(value: Option<f64>) -> String {
 /// The geometric means over the traces as a Markdown table, with a line above; `None` for a single
 /// trace.
 pub fn means(trace_reports: &[TraceReport]) -> Option<String> {
-    let groups: Vec<ScorecardGroup> =
+    let all: Vec<ScorecardGroup> =
         measured(trace_reports).into_iter().map(|trace| trace.1).collect();
-    if groups.len() < 2 {
+    if all.len() < 2 {
         return None;
     }
+    let groups = groups_of_means(&all);
+    let left_out = all.iter().filter_map(|group| {
+        let is_left_out = !groups.iter().any(|other| other.name == group.name);
+        group.part_of_life.filter(|_| is_left_out).map(|why| format!("{} ({why})", group.name))
+    });
+    let left_out: Vec<String> = left_out.collect();
+    let without = match left_out.is_empty() {
+        true => String::new(),
+        false => format!(", without {}", list(&left_out)),
+    };
     let reference = trace_reports.first().and_then(TraceReport::reference)?.name();
     let none = || "–".to_owned();
     let row = |row: ScorecardRow| {
@@ -158,7 +170,7 @@ pub fn means(trace_reports: &[TraceReport]) -> Option<String> {
     ];
     let table = markdown(&header, geometric(&groups).rows.into_iter().map(row).collect());
     Some(format!(
-        "{GEOMETRIC_MEAN} over {} traces; ratio to {reference}; memory in multiples of what was \
+        "{GEOMETRIC_MEAN} over {} traces{without}; ratio to {reference}; memory in multiples of what was \
          live (at the end: of its peak)\n{table}\n",
         groups.len()
     ))

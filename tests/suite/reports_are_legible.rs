@@ -335,6 +335,28 @@ fn many_backends_on_many_traces() {
     inspect("many", &run);
 }
 
+/// A forked child lacks what its parent held, and would weigh as much as the parent.
+#[test]
+fn parts_of_a_life_are_left_out_of_means() {
+    let traces = ["service", "json", "child"];
+    let mut run = made_up_runs::run(&Wish { traces: &traces, samples: 300, ..Wish::default() });
+    let mean = |run: &Run| {
+        let folder = album("parts");
+        render(run, &folder).expect("written");
+        let text = fs::read_to_string(folder.join("summary.csv")).expect("a table");
+        let mean = text.lines().find(|line| line.starts_with("geometric mean,malloc"));
+        mean.expect("a mean").to_owned()
+    };
+    let of_three = mean(&run);
+    run.manifest.traces[2].facts.insert("forked".into(), "yes".into());
+    let text = summary(&run);
+    assert!(text.contains("over 2 traces, without child (a forked process)"), "{text}");
+    let of_two = made_up_runs::run(&Wish { traces: &traces[..2], samples: 300, ..Wish::default() });
+    let (left_out, two) = (mean(&run), mean(&of_two));
+    assert_ne!(left_out, of_three);
+    assert_eq!(left_out, two);
+}
+
 #[test]
 fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
     let traces = ["service", "json", "churn"];

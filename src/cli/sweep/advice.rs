@@ -60,6 +60,7 @@ fn cost(backend: &BackendFigures, report: &TraceReport, metric: Metric) -> Optio
     let values = |metric| backend.values(Scope::All, metric);
     Some(BackendCost {
         name: backend.spec.to_owned(),
+        version: backend.label.version.clone(),
         memory_bytes: *values(metric).first()?,
         is_varying: !values(Metric::VariesBetweenRuns).is_empty(),
         median_ns: backend.cost?.middle_ns,
@@ -111,7 +112,7 @@ fn sentences(costs: &[BackendCost], memory: &str) -> Vec<String> {
             let what = if base.name == "pymalloc" { "CPython's own pymalloc" } else { &base.name };
             let change = change(base, better, memory);
             let sentence = format!("instead of {what}, {}: {change}\n", better.name);
-            sentences.push(sentence + &deployment_lines(&better.name));
+            sentences.push(sentence + &deployment_lines(better));
         }
     }
     sentences
@@ -120,7 +121,7 @@ fn sentences(costs: &[BackendCost], memory: &str) -> Vec<String> {
 fn sentence_on_settings(base: &BackendCost, better: &BackendCost, memory: &str) -> String {
     let change = change(base, better, memory);
     format!("{}: set {}: {change}\n", base.name, settings_of(base, better))
-        + &deployment_lines(&better.name)
+        + &deployment_lines(better)
 }
 
 /// The sentence for an allocator of which no variant is better in one and as good in the other: what
@@ -151,10 +152,20 @@ fn settings_of<'a>(base: &BackendCost, variant: &'a BackendCost) -> &'a str {
     settings.trim_start_matches(':')
 }
 
-/// The lines that give a program the backend; empty where there are none.
-fn deployment_lines(spec: &str) -> String {
-    let deployment = spec.parse().ok().and_then(|spec| Deployment::of(&spec).ok());
-    deployment.map(|deployment| deployment.lines()).unwrap_or_default()
+/// The lines that give a program the backend; empty where there are none. A library that the linker
+/// finds by its name may be of another version than the allocator that was measured.
+fn deployment_lines(cost: &BackendCost) -> String {
+    let deployment = cost.name.parse().ok().and_then(|spec| Deployment::of(&spec).ok());
+    let Some(deployment) = deployment else { return String::new() };
+    let lines = deployment.lines();
+    match &deployment.preload {
+        Some(library) if !library.contains('/') => format!(
+            "{lines}  measured:      {}, compiled into heaplay; {library} may be another version: measure \
+             it, too, with -b preload:PATH\n",
+            cost.version
+        ),
+        _ => lines,
+    }
 }
 
 /// The spec without its settings; empty for a name that is no spec.
@@ -205,7 +216,8 @@ mod tests {
         }
         let (name, median_ns) = (name.to_owned(), f64::midpoint(least_ns, most_ns));
         let looks = LookPlan::UntilDecided;
-        BackendCost { name, memory_bytes, is_varying: false, times, looks, median_ns }
+        let version = "9.9".to_owned();
+        BackendCost { name, version, memory_bytes, is_varying: false, times, looks, median_ns }
     }
 
     #[test]
@@ -220,6 +232,17 @@ mod tests {
         let costs = [costs[0].clone(), varying(cost("jemalloc:dirty_decay_ms=0", 3.0, 10.0, 12.0))];
         let text = sentences(&costs, "resident at exit").concat();
         assert!(text.contains("resident at exit ≈30"), "{text}");
+    }
+
+    /// A library of that name may be of another version than the allocator that was replayed.
+    #[test]
+    fn what_was_measured_stands_beside_the_library_to_load() {
+        let costs = [cost("pymalloc", 30.0, 10.0, 10.1), cost("mimalloc", 10.0, 10.0, 10.1)];
+        let text = sentences(&costs, "resident at exit").concat();
+        assert!(text.contains("LD_PRELOAD=libmimalloc.so.2"), "{text}");
+        assert!(text.contains("measured:      9.9, compiled into heaplay"), "{text}");
+        let own = cost("preload:/opt/libmimalloc.so", 10.0, 10.0, 10.1);
+        assert!(!deployment_lines(&own).contains("measured:"));
     }
 
     /// Less memory for more time is no "no setting is better".

@@ -12,7 +12,7 @@ use super::heap_series::shown_peak;
 use super::scale::Scale;
 use crate::report::figures::{
     BackendFigures, CallCost, MemoryUnit, ResidentFigure, ScorecardGroup, ScorecardRow,
-    TraceReport, geometric, group,
+    TraceReport, geometric, group, groups_of_means,
 };
 use crate::report::text::{capitalised, caveat, some, synthesised};
 use crate::stats;
@@ -77,7 +77,7 @@ pub fn describe(trace_reports: &[TraceReport]) -> Option<ScorecardChart> {
     let unit = if has_many_traces { MemoryUnit::Live } else { MemoryUnit::Bytes(byte_unit.bytes) };
     let mut groups: Vec<ScorecardGroup> =
         measured.iter().map(|trace_report| group(trace_report, unit)).collect();
-    let mean = has_many_traces.then(|| geometric(&groups));
+    let mean = has_many_traces.then(|| geometric(&groups_of_means(&groups)));
     let rows = groups.iter().chain(&mean).map(|group| group.rows.len()).sum::<usize>();
     let is_dense = has_many_traces && rows > ROWS_MAX;
     groups.extend(mean);

@@ -37,7 +37,9 @@ pub use phases::{MARKS_MAX, ProgramPhase};
 pub use recorded_process::{OwnReplay, RecordedProcess};
 pub use run_sides::{NothingInCommon, compare_runs, size_class_label};
 pub use scaling::{ScalingFigures, ScalingLine, ScalingPoint, ScalingStep, Spread};
-pub use scorecard::{GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, geometric, group};
+pub use scorecard::{
+    GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, geometric, group, groups_of_means,
+};
 pub use side_by_side::{
     BrokenDownBy, CHAIN_SEPARATOR, ComparedKind, ComparedSide, MovedBreakdown, MovedMeasure,
     MovedPart, MovedRow, MovedUnit, NO_LINE, NOT_ATTRIBUTED, SideBySide, SideMeasure,

@@ -1,6 +1,7 @@
 //! Figures of the scorecard: one row for each backend on each trace, and the geometric means over
 //! the traces.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -52,9 +53,28 @@ pub struct ScorecardGroup {
     pub rows: Vec<ScorecardRow>,
     /// Live bytes at the peak, on average and at the end, in the unit of the group.
     pub live: [f64; 3],
+    /// Why the trace is left out of means: it is a part of a program's life only.
+    #[serde(skip)]
+    pub part_of_life: Option<&'static str>,
     /// The time passes on the trace; `None` for the means.
     #[serde(skip)]
     evidence: Option<Arc<TimeEvidence>>,
+}
+
+/// The groups that have a part in means: those of whole lives, or all where there is none. A forked
+/// process or a late recording lacks the blocks from before it, and its small heap would weigh as
+/// much as that of a whole program.
+pub fn groups_of_means(groups: &[ScorecardGroup]) -> Vec<ScorecardGroup> {
+    let whole = groups.iter().filter(|group| group.part_of_life.is_none());
+    let whole: Vec<ScorecardGroup> = whole.cloned().collect();
+    if whole.is_empty() { groups.to_vec() } else { whole }
+}
+
+/// Why a trace is a part of a program's life only, by its facts.
+fn part_of_life(facts: &BTreeMap<String, String>) -> Option<&'static str> {
+    let is_forked = facts.contains_key("forked");
+    let is_late = facts.contains_key("started");
+    is_forked.then_some("a forked process").or_else(|| is_late.then_some("a late recording"))
 }
 
 /// The name of the group of means.
@@ -122,6 +142,7 @@ pub fn group(trace_report: &TraceReport, unit: MemoryUnit) -> ScorecardGroup {
         name: trace_report.trace.name.clone(),
         rows: measured.map(row).collect(),
         live: std::array::from_fn(|k| live[k] / unit.bytes(base[k]).max(1e-9)),
+        part_of_life: part_of_life(&trace_report.trace.facts),
         evidence: Some(Arc::clone(&trace_report.evidence)),
     }
 }
@@ -163,6 +184,7 @@ pub fn geometric(groups: &[ScorecardGroup]) -> ScorecardGroup {
         name: GEOMETRIC_MEAN.to_owned(),
         rows,
         live: [1.0, 1.0, stats::geometric_mean(&ends).unwrap_or(0.0)],
+        part_of_life: None,
         evidence: None,
     }
 }
