@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::chart::short_line;
 use super::figures::{BackendFigures, TraceReport};
-use super::text::all_or_ends;
+use super::text::{all_or_ends, short_line};
 use super::thread_table::TextTable;
 use crate::results::{Moment, OTHER_SITES, ReturnedUnit, UnitRetention};
 use crate::units::{bytes, count};
