@@ -119,7 +119,7 @@ pub(super) fn measure_batch(
 
 /// Why a cell that touches its blocks needs more memory than its child may take.
 fn needs_more(cell: &CellKey, workload: &Workload, context: &BatchContext<'_>) -> Option<String> {
-    let (profile, limit_bytes) = (workload.program.profile(), context.settings.memory_bytes);
+    let (profile, limit_bytes) = (workload.profile(cell.pass), context.settings.memory_bytes);
     let fits = ChildFailure::of_footprint(profile, &cell.backend, limit_bytes);
     let touches = !matches!(cell.pass, Pass::Time | Pass::Latency);
     fits.err().filter(|_| touches).map(|failure| failure.to_string())
@@ -199,7 +199,8 @@ fn start<'a>(
     let failed = || io_error(format!("a child for {}", dir.path().display()));
     let processor = context.processor.filter(|_| is_timed);
     let mut files = JobFiles::default();
-    let (program, decoder) = workload.hand_over(&mut files, processor).map_err(failed())?;
+    let (program, decoder) =
+        workload.hand_over(&mut files, processor, cell.pass).map_err(failed())?;
     let (sites, pace) = match is_timed {
         true => (None, None),
         false => (

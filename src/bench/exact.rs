@@ -29,7 +29,8 @@ fn exact_at(
     workload: &Workload,
     settings: &Settings,
 ) -> Result<Run, MeasureError> {
-    ChildFailure::of_footprint(workload.program.profile(), &side.backend, settings.memory_bytes)?;
+    let profile = workload.profile(Pass::Footprint);
+    ChildFailure::of_footprint(profile, &side.backend, settings.memory_bytes)?;
     let folder = tempfile::Builder::new().prefix("heaplay-").tempdir();
     let folder = folder.map_err(io_error("a folder for the tables of a child"))?;
     let dir = CellDir::at(folder.path());
@@ -41,7 +42,8 @@ fn exact_at(
     };
     let failed = || io_error("a child for a footprint pass");
     let mut files = JobFiles::default();
-    let (program, decoder) = workload.hand_over(&mut files, None).map_err(failed())?;
+    let (program, decoder) =
+        workload.hand_over(&mut files, None, Pass::Footprint).map_err(failed())?;
     let task = Task::Measure(CellTask {
         cell: cell.clone(),
         isolated: None,

@@ -16,7 +16,7 @@ pub(super) fn validate(
     tables: &Run,
 ) -> Result<(), ChildFailure> {
     validate_attribution(cell, workload.sites.marks(), tables)?;
-    for (op, metric, value) in expected(cell.pass, workload.program.profile()) {
+    for (op, metric, value) in expected(cell.pass, workload.profile(cell.pass)) {
         let reported = figure(cell, tables, op, metric);
         if reported != Some(value as f64) {
             return Err(ChildFailure::Void(format!(

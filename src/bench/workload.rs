@@ -7,14 +7,17 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::files::{FileNumber, JobFiles, memory_file};
 use super::handover::Decoder;
 use super::job::{PacedBy, ProgramInput};
 use super::plan::TraceDemand;
-use crate::program::{AllocationSites, Change, Feed, Parts, Program, Times, what_if};
+use crate::program::{
+    AllocationSites, Change, Feed, Outline, Parts, Profile, Program, Times, what_if,
+};
 use crate::replay::PaceMethod;
-use crate::results::TraceEntry;
+use crate::results::{Pass, TraceEntry};
 use crate::trace::ArenaEvent;
 
 /// A compiled trace, ready for children.
@@ -30,8 +33,16 @@ pub struct Workload {
     /// Births and deaths of the recorded process's arenas; empty where the trace does not say.
     pub arenas: Vec<ArenaEvent>,
     source: ProgramSource,
+    /// What the footprint pass replays, where that ends before the last call.
+    beginning: Option<Beginning>,
     sites_file: Option<File>,
     times_file: Option<File>,
+}
+
+/// The first calls of a program, as a program of their own.
+struct Beginning {
+    outline: Arc<Outline>,
+    file: File,
 }
 
 /// Where a program comes from.
@@ -66,6 +77,7 @@ impl Workload {
             times,
             arenas: vec![],
             source,
+            beginning: None,
             sites_file,
             times_file,
         })
@@ -89,6 +101,7 @@ impl Workload {
             times,
             arenas: vec![],
             source: ProgramSource::Trace(path.to_owned()),
+            beginning: None,
             sites_file: None,
         })
     }
@@ -97,6 +110,21 @@ impl Workload {
     #[must_use]
     pub fn with_arenas(self, arenas: Vec<ArenaEvent>) -> Workload {
         Workload { arenas, ..self }
+    }
+
+    /// The same with a footprint pass that ends after so many calls: at the moment that counts as the
+    /// end. A program in parts has no other end than its last call.
+    ///
+    /// # Errors
+    /// When the moment is before the first call, or there is no memory for the calls.
+    pub fn until(self, calls: u64) -> io::Result<Workload> {
+        if !self.program.is_whole() || calls >= self.program.calls() as u64 {
+            return Ok(self);
+        }
+        let program = self.program.beginning(calls).map_err(io::Error::other)?;
+        let file = memory_file("heaplay-beginning", |out| program.write(out))?;
+        let beginning = Some(Beginning { outline: Arc::clone(program.outline()), file });
+        Ok(Workload { beginning, ..self })
     }
 
     /// The same under another name, by which two recordings of a program are compared.
@@ -111,8 +139,11 @@ impl Workload {
     /// # Errors
     /// When nothing is left of the changed trace, or there is no memory for it.
     pub fn changed(&self, site: u32, change: Change) -> io::Result<Workload> {
-        let changed =
-            what_if(&self.program, &self.sites, site, change).map_err(io::Error::other)?;
+        let until = self.beginning.as_ref().map(|beginning| beginning.outline.calls);
+        let beginning = until.map(|calls| self.program.beginning(calls)).transpose();
+        let beginning = beginning.map_err(io::Error::other)?;
+        let program = beginning.as_ref().unwrap_or(&self.program);
+        let changed = what_if(program, &self.sites, site, change).map_err(io::Error::other)?;
         let trace = TraceEntry { name: "what-if".to_owned(), ..TraceEntry::default() };
         let times = changed.times(&self.times);
         Workload::new(trace, changed.program, changed.sites, times)
@@ -128,6 +159,19 @@ impl Workload {
         self.program.calls()
     }
 
+    /// How many calls a footprint pass makes.
+    pub fn observed_calls(&self) -> usize {
+        self.profile(Pass::Footprint).total_calls() as usize
+    }
+
+    /// What a pass requests.
+    pub(super) fn profile(&self, pass: Pass) -> &Profile {
+        match &self.beginning {
+            Some(beginning) if pass == Pass::Footprint => &beginning.outline.profile,
+            _ => self.program.profile(),
+        }
+    }
+
     /// Adds the program to the files of a job that only whole programs are given to. Of a program
     /// in parts there is no file, and the child says so.
     ///
@@ -140,7 +184,7 @@ impl Workload {
         }
     }
 
-    /// Adds the program to the files of a job, for a child that measures on `processor`. The
+    /// Adds the program to the files of a job, for a child that makes `pass` on `processor`. The
     /// decoder is to be ended after the child.
     ///
     /// # Errors
@@ -149,7 +193,11 @@ impl Workload {
         &self,
         files: &mut JobFiles,
         processor: Option<usize>,
+        pass: Pass,
     ) -> io::Result<(ProgramInput, Decoder)> {
+        if let (Some(beginning), Pass::Footprint) = (&self.beginning, pass) {
+            return Ok((ProgramInput::Whole(files.share(&beginning.file)?), Decoder::none()));
+        }
         match &self.source {
             ProgramSource::Compiled(file) => {
                 Ok((ProgramInput::Whole(files.share(file)?), Decoder::none()))

@@ -161,6 +161,11 @@ impl StoredPair<'_> {
                 findings,
             );
         }
+        if trace.end != other.end {
+            let why = "the two runs have other moments as the end; measure both with the same --at";
+            findings.push(Finding::bare(&trace.name, "", "end", Verdict::Missing, why));
+            return;
+        }
         self.judge_demand(&trace.name, findings);
         for [backend, other] in self.backends(&trace.name, findings) {
             self.judge_backend(&trace.name, [backend, other], findings);

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 
 use super::children::ChildArgs;
-use super::load::load_traces;
+use super::end_choice::EndChoice;
+use super::load::load_within;
 use super::specs;
 use super::terminal::{note, print};
 use crate::backends;
@@ -29,6 +30,7 @@ const LISTED_ARENAS: usize = 40;
 pub fn show(
     trace: &Path,
     backend: &str,
+    end: &EndChoice,
     folder: Option<&Path>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
@@ -37,12 +39,12 @@ pub fn show(
         spec = spec.with_setting("bases", &Bases::Aligned.name())?;
     }
     backends::describe(&spec)?; // refuses one that has no arenas
-    let workloads = load_traces(&[trace.to_owned()])?;
+    let workloads = load_within(&[trace.to_owned()], end, u64::MAX)?;
     let settings = ChildArgs::default().settings();
     let loaded = workloads.first().ok_or_else(|| anyhow!("{}: no trace", trace.display()))?;
     let name = loaded.name().to_owned();
     let peak = loaded.program.profile().live_peak_event as usize + 1;
-    let calls = loaded.program.instructions().len();
+    let calls = loaded.observed_calls();
     let at = |event: usize| {
         bench::arenas_at(spec.as_ref(), loaded, &settings, event.min(calls))
             .map_err(|reason| anyhow!("{reason}"))

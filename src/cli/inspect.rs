@@ -8,13 +8,15 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arenas;
+use super::end_choice::{EndArgs, EndChoice};
 use super::load::named_threads;
 use super::tables::{percent, table};
 use super::terminal::{note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape, TraceThreads};
+use crate::results::EndPoint;
 use crate::trace::{
-    self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, ProcessRecord, SiteCount, ThreadCount,
-    TraceReader, TraceStatistics,
+    self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, LiveAt, ProcessRecord, SiteCount,
+    ThreadCount, TraceReader, TraceStatistics,
 };
 use crate::units;
 use crate::{bench, program};
@@ -40,6 +42,8 @@ pub struct InspectArgs {
     /// The pool allocator for --arenas, such as pymalloc@3.9 or python@3.11
     #[arg(long, default_value = "pymalloc", requires = "arenas")]
     backend: String,
+    #[command(flatten)]
+    end: EndArgs,
     /// How many lines of the program to list
     #[arg(long, default_value_t = 10, value_name = "N")]
     sites: usize,
@@ -52,13 +56,19 @@ impl InspectArgs {
     /// A trace that cannot be read, or a folder that cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         if self.arenas {
-            return arenas::show(&self.trace, &self.backend, self.png.as_deref(), self.json);
+            let (end, folder) = (&self.end.at, self.png.as_deref());
+            return arenas::show(&self.trace, &self.backend, end, folder, self.json);
         }
         let mut reader = trace::open(&self.trace)?;
         let bar = progress(reader.events_hint());
-        let counts =
+        let mut counts =
             trace::statistics(reader.as_mut(), &self.trace, |calls| bar.set_position(calls))?;
         bar.finish_and_clear();
+        let end = end_point(&self.end.at, &self.trace, reader.as_ref(), &counts)?;
+        if let Some(end) = &end {
+            let live = LiveAt::read(trace::open(&self.trace)?.as_mut(), end.event)?;
+            counts.end_at(&live, reader.process().end.map(|end| end.cause));
+        }
         for warning in reader.warnings() {
             note(warning);
         }
@@ -66,15 +76,27 @@ impl InspectArgs {
         if self.json {
             print(&(serde_json::to_string_pretty(&counts)? + "\n"))?;
         } else {
-            print(&tables(&name, reader.as_ref(), &counts, self.sites))?;
+            print(&tables(&name, reader.as_ref(), &counts, end.as_ref(), self.sites))?;
         }
         if let Some(folder) = &self.png {
-            let threads = trace_threads(&self.trace, &name, &counts)?;
-            let shape = TraceShape { threads, ..shape(&name, reader.header(), &counts) };
+            let threads = trace_threads(&self.trace, &name, &counts, end.as_ref())?;
+            let shape = TraceShape { threads, end, ..shape(&name, reader.header(), &counts) };
             draw(&shape, folder, self.json)?;
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The moment that counts as the end; `None` for the last call.
+fn end_point(
+    choice: &EndChoice,
+    path: &Path,
+    reader: &dyn TraceReader,
+    counts: &TraceStatistics,
+) -> anyhow::Result<Option<EndPoint>> {
+    // The statistics name the number of calls up to the peak.
+    let known = (counts.calls, counts.live_peak_event.saturating_sub(1));
+    choice.end_point(path, reader.header(), reader.process(), known)
 }
 
 fn progress(calls: Option<u64>) -> ProgressBar {
@@ -111,7 +133,8 @@ fn shape(name: &str, header: &Header, counts: &TraceStatistics) -> TraceShape {
         calls: counts.calls,
         requested: counts.requested_bytes,
         live_peak: counts.live_peak_bytes,
-        live_end: counts.live_end_bytes,
+        live_end: counts.live_at_end().bytes,
+        end: None,
         sizes: counts
             .sizes
             .iter()
@@ -128,6 +151,7 @@ fn shape(name: &str, header: &Header, counts: &TraceStatistics) -> TraceShape {
             .live
             .iter()
             .map(|p| LiveSegment {
+                event: p.event,
                 clock: p.clock_bytes,
                 bytes: (p.least_bytes, p.most_bytes),
                 blocks: (p.least_blocks, p.most_blocks),
@@ -142,6 +166,7 @@ fn trace_threads(
     path: &Path,
     name: &str,
     counts: &TraceStatistics,
+    end: Option<&EndPoint>,
 ) -> anyhow::Result<Option<TraceThreads>> {
     if counts.threads.len() < 2 {
         return Ok(None);
@@ -149,6 +174,10 @@ fn trace_threads(
     let mut reader = trace::open(path)?;
     let (program, ..) = program::compile_within(reader.as_mut(), u64::MAX)
         .with_context(|| path.display().to_string())?;
+    let program = match end {
+        Some(end) => program.beginning(end.event)?,
+        None => program,
+    };
     let run = bench::thread_rows(&program, name);
     Ok(TraceThreads::of(
         counts.calls,
@@ -168,7 +197,13 @@ fn size_group(at: usize) -> String {
     }
 }
 
-fn tables(name: &str, reader: &dyn TraceReader, counts: &TraceStatistics, sites: usize) -> String {
+fn tables(
+    name: &str,
+    reader: &dyn TraceReader,
+    counts: &TraceStatistics,
+    end: Option<&EndPoint>,
+    sites: usize,
+) -> String {
     let header = reader.header();
     let mut text = format!("{name}\n");
     let marks = header.marks();
@@ -189,13 +224,14 @@ fn tables(name: &str, reader: &dyn TraceReader, counts: &TraceStatistics, sites:
         text += &format!("  {fact}: {shown}{more}\n");
     }
     text += &format!(
-        "  {} calls, {} allocated in all\n  live: at most {} in {} blocks, {} in {} blocks at the end\n",
+        "  {} calls, {} allocated in all\n  live: at most {} in {} blocks, {} in {} blocks {}\n",
         counts.calls,
         units::bytes(counts.requested_bytes as f64),
         units::bytes(counts.live_peak_bytes as f64),
         counts.live_peak_blocks,
-        units::bytes(counts.live_end_bytes as f64),
-        counts.survivors,
+        units::bytes(counts.live_at_end().bytes as f64),
+        counts.live_at_end().blocks,
+        report::end_sentence(end),
     );
     if counts.last_request_nanoseconds > 0 {
         text += &format!("  recorded over {:.3} s\n", counts.last_request_nanoseconds as f64 / 1e9);
@@ -211,7 +247,7 @@ fn tables(name: &str, reader: &dyn TraceReader, counts: &TraceStatistics, sites:
     text += &threads(counts, reader.process(), &header.interpreters());
     text += &remote_frees(counts);
     text += &types(counts);
-    text += &lines(counts, sites);
+    text += &lines(counts, &reader.process().functions, sites);
     text
 }
 
@@ -410,19 +446,20 @@ fn types(counts: &TraceStatistics) -> String {
     )
 }
 
-fn lines(counts: &TraceStatistics, most: usize) -> String {
+fn lines(counts: &TraceStatistics, functions: &BTreeMap<String, String>, most: usize) -> String {
     if counts.sites.is_empty() || most == 0 {
         return String::new();
     }
     let mut text = lines_of(
         &by_line(&counts.sites),
         ["line, most bytes first", "line, most live first"],
+        functions,
         most,
     );
     if counts.sites.iter().any(|site| site.site.contains(CALLED_FROM)) {
         let titles =
             ["line < its callers, most bytes first", "line < its callers, most live first"];
-        text += &lines_of(&counts.sites, titles, most);
+        text += &lines_of(&counts.sites, titles, functions, most);
     }
     text
 }
@@ -445,12 +482,27 @@ fn by_line(sites: &[SiteCount]) -> Vec<SiteCount> {
     lines
 }
 
+/// A site whose lines are followed by their functions, where the trace names them.
+fn with_functions(site: &str, functions: &BTreeMap<String, String>) -> String {
+    let named = |frame: &str| {
+        let line = frame.split(trace::VIA).next().unwrap_or(frame);
+        functions.get(line).map_or(frame.to_owned(), |function| format!("{frame} ({function})"))
+    };
+    trace::frames(site).map(named).collect::<Vec<String>>().join(CALLED_FROM)
+}
+
 /// Two tables: the first of `sites`, which are in the order of their bytes, and those with most live
 /// bytes.
-fn lines_of(sites: &[SiteCount], titles: [&'static str; 2], most: usize) -> String {
+fn lines_of(
+    sites: &[SiteCount],
+    titles: [&'static str; 2],
+    functions: &BTreeMap<String, String>,
+    most: usize,
+) -> String {
     let row = |site: &SiteCount| {
-        let shown: String = site.site.chars().take(SHOWN_CHARS).collect();
-        let more = if shown.len() < site.site.len() { " …" } else { "" };
+        let named = with_functions(&site.site, functions);
+        let shown: String = named.chars().take(SHOWN_CHARS).collect();
+        let more = if shown.len() < named.len() { " …" } else { "" };
         vec![
             if site.site.is_empty() { "(no line)".to_owned() } else { shown + more },
             site.requests.to_string(),

@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use anyhow::{Context, bail};
 
+use super::end_choice::EndChoice;
 use super::error_chain::chain;
 use super::exit::Exit;
 use super::recorded_process::process_entry;
@@ -100,19 +101,55 @@ impl UnreadTraces {
     }
 }
 
+/// By what page retention is attributed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineGroups {
+    /// By the line that allocated.
+    #[default]
+    Lines,
+    /// By the line with its recorded callers.
+    Callers,
+}
+
+impl LineGroups {
+    /// The groups of a trace as the run record has them.
+    pub fn of(trace: &TraceEntry) -> LineGroups {
+        if trace.has_callers { LineGroups::Callers } else { LineGroups::Lines }
+    }
+
+    /// The sites in these groups.
+    pub fn group(self, sites: AllocationSites) -> AllocationSites {
+        match self {
+            LineGroups::Lines => sites.by_line(),
+            LineGroups::Callers => sites,
+        }
+    }
+
+    /// The workload, whose record says by what its sites are grouped.
+    fn note(self, mut workload: Workload) -> Workload {
+        workload.trace.has_callers = self == LineGroups::Callers;
+        workload
+    }
+}
+
 /// Reads the traces that paths name, as [`load_within`] does. A file of a folder that cannot be read
 /// is left out, and reported at the end. A file that is named itself has to be readable.
 ///
 /// # Errors
 /// A path that is not there, a named file that is faulty, or a folder without a readable trace.
-pub fn load_found(paths: &[PathBuf], most: u64) -> anyhow::Result<FoundTraces> {
+pub fn load_found(
+    paths: &[PathBuf],
+    end: &EndChoice,
+    lines: LineGroups,
+    most: u64,
+) -> anyhow::Result<FoundTraces> {
     let mut found: Vec<Workload> = Vec::new();
     let mut unread = UnreadTraces::default();
     let files = find_traces(paths)?;
     refuse_twice(&files)?;
     for file in files {
-        match load_one(&file, &found, AllocationSites::by_line, most) {
-            Ok(workload) => found.push(workload),
+        match load_one(&file, &found, |sites| lines.group(sites), end, most) {
+            Ok(workload) => found.push(lines.note(workload)),
             Err(error) if paths.contains(&file) => return Err(error),
             Err(error) => {
                 let why = chain(&error);
@@ -132,15 +169,15 @@ pub fn load_found(paths: &[PathBuf], most: u64) -> anyhow::Result<FoundTraces> {
 /// # Errors
 /// The first trace that is faulty.
 pub fn load_traces(paths: &[PathBuf]) -> anyhow::Result<Workloads> {
-    load_grouped(paths, AllocationSites::by_line, u64::MAX)
+    load_within(paths, &EndChoice::default(), u64::MAX)
 }
 
 /// As [`load_traces`]. A trace of more than `most` calls is an outline, which is replayed in parts.
 ///
 /// # Errors
 /// The first trace that is faulty.
-pub fn load_within(paths: &[PathBuf], most: u64) -> anyhow::Result<Workloads> {
-    load_grouped(paths, AllocationSites::by_line, most)
+pub fn load_within(paths: &[PathBuf], end: &EndChoice, most: u64) -> anyhow::Result<Workloads> {
+    load_grouped(paths, AllocationSites::by_line, end, most)
 }
 
 /// As [`load_within`], with the sites that `group` makes.
@@ -150,12 +187,13 @@ pub fn load_within(paths: &[PathBuf], most: u64) -> anyhow::Result<Workloads> {
 pub fn load_grouped(
     paths: &[PathBuf],
     group: impl Fn(AllocationSites) -> AllocationSites,
+    end: &EndChoice,
     most: u64,
 ) -> anyhow::Result<Workloads> {
     refuse_twice(paths)?;
     let mut workloads: Vec<Workload> = Vec::new();
     for path in paths {
-        workloads.push(load_one(path, &workloads, &group, most)?);
+        workloads.push(load_one(path, &workloads, &group, end, most)?);
     }
     Ok(workloads.into_iter().collect())
 }
@@ -165,6 +203,7 @@ fn load_one(
     path: &Path,
     others: &[Workload],
     group: impl Fn(AllocationSites) -> AllocationSites,
+    end: &EndChoice,
     most: u64,
 ) -> anyhow::Result<Workload> {
     let (reader, compiled) = read(path, most)?;
@@ -175,6 +214,14 @@ fn load_one(
     for list in ["marks", "arenas", "interpreters"] {
         facts.remove(list);
     }
+    let profile = compiled.0.profile();
+    let known = (profile.total_calls(), profile.live_peak_event);
+    // Of a program in parts, what is live before the last call is not known.
+    let end = match compiled.0.is_whole() {
+        true => end.end_point(path, header, reader.process(), known)?,
+        false => None,
+    };
+    let until = end.as_ref().map_or(u64::MAX, |end| end.event);
     let marks = header.marks().into_iter();
     let entry = TraceEntry {
         name: unique_name(path, others)?,
@@ -182,12 +229,16 @@ fn load_one(
         sha256: sha256_of_file(path)?,
         calls: compiled.0.profile().total_calls(),
         facts,
+        has_callers: false,
         marks: marks.map(|(event, name)| ProgramMark { event, name }).collect(),
-        process: process_entry(header, reader.process()),
+        end,
+        process: process_entry(header, reader.process(), until),
         thread_count: compiled.0.outline().threads.len() as u32,
         threads: named_threads(reader.process()),
     };
-    let workload = workload(path, entry, compiled, group)?;
+    let workload = workload(path, entry, compiled, group)?.until(until);
+    let workload =
+        workload.with_context(|| format!("{}: no memory for its end", path.display()))?;
     Ok(workload.with_arenas(reader.header().arenas()))
 }
 
@@ -236,7 +287,8 @@ fn workload(
         let (calls, mib) = (program.calls(), (8 * program.calls()) >> 20);
         note(format!(
             "{}: {calls} calls need {mib} MiB, over the memory limit, so the trace is replayed in parts; \
-             the report has no lines for page retention and for slow calls",
+             the report has no lines for page retention and for slow calls, and ends after the last \
+             call",
             path.display()
         ));
         Workload::in_parts(entry, program, times, path)

@@ -14,6 +14,7 @@ mod command_line;
 mod completions;
 mod convert;
 mod diff;
+mod end_choice;
 mod error_chain;
 mod exit;
 mod export;

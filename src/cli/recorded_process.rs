@@ -10,9 +10,11 @@ use crate::trace::{Header, MemorySample, ProcessRecord};
 /// Points of the curve that a run's record has, at most.
 const POINTS_LIMIT: usize = 512;
 
-/// What is known of the process; `None` where the recording did not read its memory.
-pub fn process_entry(header: &Header, process: &ProcessRecord) -> Option<ProcessEntry> {
-    let memory = points(&process.memory)?;
+/// What is known of the process up to the call of index `end`; `None` where the recording did not
+/// read its memory.
+pub fn process_entry(header: &Header, process: &ProcessRecord, end: u64) -> Option<ProcessEntry> {
+    let until = process.memory.partition_point(|sample| sample.event <= end);
+    let memory = points(&process.memory[..until])?;
     Some(ProcessEntry { own_backend: own_backend(&header.facts).unwrap_or_default(), memory })
 }
 

@@ -16,7 +16,8 @@ pub use conclusion::conclude;
 pub use options::{RunArgs, RunOrder, parse_seconds};
 
 use self::progress::ProgressLine;
-use super::load::{FoundTraces, UnreadTraces, load_found, load_within};
+use super::end_choice::EndChoice;
+use super::load::{FoundTraces, LineGroups, UnreadTraces, load_found, load_grouped};
 use super::shard::ShardChoice;
 use super::terminal::note;
 use super::{interrupt, specs};
@@ -125,7 +126,9 @@ impl RunArgs {
         if !self.no_floor && !specs.iter().any(BackendSpec::is_floor) {
             specs.push(FLOOR.parse()?);
         }
-        let FoundTraces { workloads, unread } = load_found(&self.traces, calls_within(settings))?;
+        let lines = if self.callers { LineGroups::Callers } else { LineGroups::Lines };
+        let FoundTraces { workloads, unread } =
+            load_found(&self.traces, &self.end.at, lines, calls_within(settings))?;
         let names = specs.into_iter().map(String::from);
         let (backends, absent) = bench::ask_versions(names, settings.timeout, &|text| note(text));
         if let Some(typo) = absent.iter().find(|backend| backend.is_typo) {
@@ -157,7 +160,15 @@ fn resume(dir: &mut RunDir, settings: &Settings) -> anyhow::Result<Workloads> {
     note(format!("{}: {} cells to do", dir.folder().display(), dir.missing()?.len()));
     let traces = &dir.manifest().traces;
     let paths: Vec<PathBuf> = traces.iter().map(|trace| PathBuf::from(&trace.path)).collect();
-    Ok(load_within(&paths, calls_within(settings))?.named_as(traces))
+    // All traces of a run have the same groups.
+    let lines = traces.first().map_or(LineGroups::Lines, LineGroups::of);
+    let group = |sites| lines.group(sites);
+    let workloads = load_grouped(&paths, group, &EndChoice::LastCall, calls_within(settings))?;
+    let ends = traces.iter().map(|trace| trace.end.as_ref().map_or(u64::MAX, |end| end.event));
+    let workloads = workloads.named_as(traces).into_iter().zip(ends);
+    let workloads: std::io::Result<Workloads> =
+        workloads.map(|(workload, end)| workload.until(end)).collect();
+    workloads.context("no memory for the ends of the traces")
 }
 
 /// The calls whose instructions, of 8 bytes, fit the memory of a child. A trace with more calls is

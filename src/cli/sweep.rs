@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::children::ChildArgs;
+use super::end_choice::EndArgs;
 use super::run::{RunArgs, parse_seconds};
 use super::terminal::print;
 use crate::bench::expand_grid;
@@ -28,9 +29,11 @@ pub struct SweepArgs {
     /// given again
     #[arg(short, long = "backend", value_name = "BACKEND", required = true)]
     backends: Vec<String>,
-    /// The memory that counts: at exit, at its peak, or averaged over the bytes requested
-    #[arg(long, value_enum, default_value_t = MemoryArg::Exit)]
+    /// The memory that counts: at the end, at its peak, or averaged over the bytes requested
+    #[arg(long, value_enum, default_value_t = MemoryArg::End)]
     memory: MemoryArg,
+    #[command(flatten)]
+    end: EndArgs,
     /// Repetitions of the time pass [default: as many as needed, until each variant is separable from
     /// its allocator, or is equal within 2 %, or the budget is spent]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..=255))]
@@ -54,8 +57,9 @@ pub struct SweepArgs {
 /// The memory that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum MemoryArg {
-    /// Resident after the last call
-    Exit,
+    /// Resident at the end; --at says which moment that is
+    #[value(alias = "exit")]
+    End,
     /// The most that was resident
     Peak,
     /// Resident, averaged over the bytes requested
@@ -69,10 +73,10 @@ impl SweepArgs {
     /// A faulty grid, or what `run` could not do.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let grid = expand_grid(&advice::BASELINES, &self.backends).context("--backend")?;
-        let (metric, memory) = match self.memory {
-            MemoryArg::Exit => (Metric::ResidentEndBytes, "resident at exit"),
-            MemoryArg::Peak => (Metric::ResidentPeakBytes, "peak resident"),
-            MemoryArg::Mean => (Metric::ResidentMeanBytes, "mean resident"),
+        let metric = match self.memory {
+            MemoryArg::End => Metric::ResidentEndBytes,
+            MemoryArg::Peak => Metric::ResidentPeakBytes,
+            MemoryArg::Mean => Metric::ResidentMeanBytes,
         };
         let args = RunArgs {
             traces: self.traces,
@@ -82,13 +86,14 @@ impl SweepArgs {
             budget: self.budget,
             compared: ComparedBackends::Settings,
             out: self.out,
+            end: self.end,
             children: self.children,
             ..RunArgs::default()
         };
         let (run, folder, unread) = args.measure()?;
         let code = super::run::conclude(&run, &folder, args.private)?;
         if run.missing().is_empty() {
-            print(&advice::advice(&run, metric, memory))?;
+            print(&advice::advice(&run, metric))?;
         }
         unread.conclude(code)
     }

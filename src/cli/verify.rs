@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::children::ChildArgs;
+use super::end_choice::EndChoice;
 use super::exit::Exit;
-use super::load::load_found;
+use super::load::{LineGroups, load_found};
 use super::terminal::{note, print};
 use super::{interrupt, specs};
 use crate::backends::arenas::{Bases, Geometry};
@@ -108,7 +109,7 @@ impl VerifyArgs {
                 bail!("--against compares on a trace: name one, such as traces/hello.trace")
             }
             [] => None,
-            traces => Some(load_found(traces, u64::MAX)?),
+            traces => Some(load_found(traces, &EndChoice::LastCall, LineGroups::Lines, u64::MAX)?),
         };
         for loaded in found.iter().flat_map(|found| &found.workloads) {
             let trace = loaded.name();

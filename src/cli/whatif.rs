@@ -10,6 +10,7 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
 use super::children::ChildArgs;
+use super::end_choice::EndArgs;
 use super::exit::Exit;
 use super::load::load_grouped;
 use super::specs;
@@ -42,6 +43,8 @@ pub struct WhatifArgs {
     #[arg(short, long, default_value = "malloc,pymalloc")]
     backends: Vec<String>,
     #[command(flatten)]
+    end: EndArgs,
+    #[command(flatten)]
     children: ChildArgs,
 }
 
@@ -57,8 +60,8 @@ impl WhatifArgs {
             (None, Some(name)) => (Change::Drop, name),
             (None, None) => bail!("name a line with --move-site or --drop-site"),
         };
-        let workloads =
-            load_grouped(std::slice::from_ref(&self.trace), |sites| sites.under(name), u64::MAX)?;
+        let traces = std::slice::from_ref(&self.trace);
+        let workloads = load_grouped(traces, |sites| sites.under(name), &self.end.at, u64::MAX)?;
         let Some(loaded) = workloads.into_iter().next() else {
             bail!("{}: no trace", self.trace.display());
         };

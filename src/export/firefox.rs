@@ -32,7 +32,7 @@ pub fn firefox(exported: &ExportedProfile) -> Result<Vec<u8>, ExportError> {
             let frames: Vec<FrameInfo> = stack
                 .iter()
                 .map(|frame| FrameInfo {
-                    frame: Frame::Label(profile.intern_string(frame)),
+                    frame: Frame::Label(profile.intern_string(&exported.shown(frame))),
                     category_pair: CategoryHandle::OTHER.into(),
                     flags: FrameFlags::empty(),
                 })

@@ -15,6 +15,7 @@ pub fn profile_of_run(run: &Run, trace: &TraceEntry) -> ExportedProfile {
         name: trace.name.clone(),
         weights: vec![],
         stacks: BTreeMap::new(),
+        functions: BTreeMap::new(),
         axis: TimeAxis::Calls,
         series: series(run, trace),
         marks: trace

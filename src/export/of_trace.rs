@@ -5,14 +5,20 @@ use std::path::Path;
 
 use super::error::ExportError;
 use super::profile::{ExportedProfile, Moment, Series, TimeAxis, Weight, WeightUnit, stack_of};
-use crate::trace::{self, CountedBlocks, LivePoint, TraceStatistics};
+use crate::trace::{self, CountedBlocks, LiveAt, LivePoint, TraceStatistics};
 
-/// Reads a trace twice: the second time it is known which call is the live peak.
+/// Reads a trace again once it is known which calls are the live peak and the end.
 ///
 /// # Errors
 /// The trace cannot be read, or its rows contradict each other.
 pub fn profile_of_trace(path: &Path) -> Result<ExportedProfile, ExportError> {
-    let counts = trace::statistics(trace::open(path)?.as_mut(), path, |_| ())?;
+    let mut reader = trace::open(path)?;
+    let mut counts = trace::statistics(reader.as_mut(), path, |_| ())?;
+    // The end is the moment before the process takes itself apart.
+    if let Some(end) = reader.process().end {
+        let live = LiveAt::read(trace::open(path)?.as_mut(), end.event)?;
+        counts.end_at(&live, Some(end.cause));
+    }
     let weight = |name: &str, unit| Weight { name: name.to_owned(), unit };
     let mut profile = ExportedProfile {
         name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -23,6 +29,7 @@ pub fn profile_of_trace(path: &Path) -> Result<ExportedProfile, ExportError> {
             weight("allocations", WeightUnit::Count),
         ],
         stacks: std::collections::BTreeMap::new(),
+        functions: reader.process().functions.clone(),
         axis: TimeAxis::Calls,
         series: vec![],
         marks: vec![],

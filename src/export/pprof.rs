@@ -68,7 +68,8 @@ pub fn pprof(profile: &ExportedProfile) -> Result<Vec<u8>, ExportError> {
             let next = locations.len() as u64 + 1;
             let id = *locations.entry(frame.as_str()).or_insert(next);
             if id == next {
-                location(&mut file, &mut strings, frame, id);
+                let function = profile.functions.get(frame).map_or(frame.as_str(), String::as_str);
+                location(&mut file, &mut strings, (frame, function), id);
             }
             ids.push(id);
         }
@@ -90,7 +91,12 @@ pub fn pprof(profile: &ExportedProfile) -> Result<Vec<u8>, ExportError> {
 }
 
 /// A frame as a location with a function, both with the same id.
-fn location<'a>(file: &mut Vec<u8>, strings: &mut Strings<'a>, frame: &'a str, id: u64) {
+fn location<'a>(
+    file: &mut Vec<u8>,
+    strings: &mut Strings<'a>,
+    (frame, name): (&'a str, &'a str),
+    id: u64,
+) {
     let (path, number) = file_and_line(frame);
     let mut line = Vec::new();
     uint64::encode(1, &id, &mut line);
@@ -101,7 +107,7 @@ fn location<'a>(file: &mut Vec<u8>, strings: &mut Strings<'a>, frame: &'a str, i
     message(file, field::LOCATION, &location);
     let mut function = Vec::new();
     uint64::encode(1, &id, &mut function);
-    int64::encode(2, &strings.number(frame), &mut function);
+    int64::encode(2, &strings.number(name), &mut function);
     int64::encode(4, &strings.number(path), &mut function);
     message(file, field::FUNCTION, &function);
 }

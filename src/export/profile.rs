@@ -69,6 +69,8 @@ pub struct ExportedProfile {
     pub weights: Vec<Weight>,
     /// By stack, outermost frame first: a value for each weight. Empty where no sites are known.
     pub stacks: BTreeMap<Vec<String>, Vec<u64>>,
+    /// The function of a frame, where the trace names it.
+    pub functions: BTreeMap<String, String>,
     /// What the axis of the series is.
     pub axis: TimeAxis,
     /// Memory over time.
@@ -80,6 +82,14 @@ pub struct ExportedProfile {
 }
 
 impl ExportedProfile {
+    /// The name of a frame as viewers show it: its function with its line, or the frame itself.
+    pub fn shown(&self, frame: &str) -> String {
+        match self.functions.get(frame) {
+            Some(function) => format!("{function} ({frame})"),
+            None => frame.to_owned(),
+        }
+    }
+
     /// Adds to a weight of a stack.
     pub fn add(&mut self, stack: Vec<String>, weight: usize, value: u64) {
         let weights = self.weights.len();

@@ -25,7 +25,7 @@ struct Shared<'a> {
 
 #[derive(Serialize)]
 struct SharedFrame<'a> {
-    name: &'a str,
+    name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ pub fn speedscope(profile: &ExportedProfile) -> Result<Vec<u8>, ExportError> {
             *numbers.entry(frame).or_insert_with(|| {
                 let (file, line) = file_and_line(frame);
                 let file = line.map(|_| file);
-                frames.push(SharedFrame { name: frame, file, line });
+                frames.push(SharedFrame { name: profile.shown(frame), file, line });
                 frames.len() - 1
             })
         };

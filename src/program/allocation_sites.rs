@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Write};
 
 use super::reading::read_u64;
-use crate::trace::{SITE_LIMIT_BYTES, frames, innermost};
+use crate::trace::{CALLED_FROM, SITE_LIMIT_BYTES, frames, innermost};
 
 /// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names
 /// of the sites. Where the trace has callers, a site is at first the whole chain of calls;
@@ -80,9 +80,13 @@ impl AllocationSites {
 
     /// The same with all that the line `name`, or its callees, allocated as one site of that line,
     /// and the rest by its innermost line. `name` may be the end of a path, as in
-    /// [`AllocationSites::find`], if only one frame ends so.
+    /// [`AllocationSites::find`], if only one frame ends so. A `name` with callers is a site of its
+    /// own: then all sites stay as they are.
     #[must_use]
     pub fn under(self, name: &str) -> AllocationSites {
+        if name.contains(CALLED_FROM) {
+            return self;
+        }
         let Some(line) = self.frame(name) else { return self.by_line() };
         self.regrouped(|site| {
             if frames(site).any(|f| f == line) { line.clone() } else { innermost(site).to_owned() }
@@ -238,6 +242,9 @@ mod tests {
         assert_eq!(named(&under), ["a/x.py:1", "a/x.py:1", "a/x.py:1", "b/y.py:2", "", "a/x.py:1"]);
         let under = chains().under("a/m.py:9");
         assert_eq!(named(&under), ["a/x.py:1", "a/m.py:9", "a/m.py:9", "b/y.py:2", "", "a/m.py:9"]);
+        // A site with its callers is found as it is.
+        let whole = chains().under("x.py:1 < a/m.py:9");
+        assert_eq!((&whole, whole.find("x.py:1 < a/m.py:9")), (&chains(), Ok(2)));
         // Two lines end so, or none: nothing is grouped under the line.
         for name in ["m.py:9", "z.py:1"] {
             assert_eq!(chains().under(name), chains().by_line(), "{name}");

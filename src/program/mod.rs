@@ -29,9 +29,11 @@
 //! | `plain_rows.rs` | the same for batches of rows without special cases |
 //! | `parts.rs`, `encoding.rs`, `prove.rs`, `feed.rs` | on the way to a worker |
 //! | `allocation_sites.rs`, `times.rs` | beside the program: who allocated, and when |
+//! | `beginning.rs` | the first calls of a program as a program of its own |
 //! | `what_if.rs` | the same trace with one line of the program changed |
 
 mod allocation_sites;
+mod beginning;
 mod compile;
 mod compiled;
 mod compiler;

@@ -9,11 +9,11 @@ use core::cell::Cell;
 use core::ffi::c_void;
 
 use crate::placement;
-use crate::rawlog::tag;
+use crate::rawlog::{request, tag};
 use crate::shared::ProcessState;
 use crate::stream::{self, Stream};
 use crate::system::{self, symbol};
-use crate::{memory, sites};
+use crate::{ending, memory, sites};
 
 struct EntryState {
     /// libc's byte that is not zero while the process has one thread; a zero byte where libc is too
@@ -276,9 +276,23 @@ impl CallEntry {
         });
     }
 
+    /// Writes that the interpreter begins to finalise itself, unless that was written.
+    #[cold]
+    #[inline(never)]
+    fn note_finalisation(self) {
+        self.write(|stream, _| {
+            if ending::take_finalisation() {
+                ending::write(stream, request::FINALISATION);
+            }
+        });
+    }
+
     /// Writes that a block ends, or that a realloc gives it up.
     #[inline(always)]
     pub fn death<const SITES: bool>(self, gives_up: bool, block: *mut c_void) {
+        if ending::is_finalising() {
+            self.note_finalisation();
+        }
         // SAFETY: the only thread.
         if !SITES
             && !gives_up

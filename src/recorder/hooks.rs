@@ -12,7 +12,7 @@ use crate::entry::{self, CallEntry, enter};
 use crate::placement::{self, DomainHooks, GENERATIONS, PyMemAllocatorEx};
 use crate::rawlog::{start, tag};
 use crate::unwind::{self, CallerStack};
-use crate::{arenas, memory, native, python, sites, stream, system};
+use crate::{arenas, ending, memory, native, python, sites, stream, system};
 
 /// The number of the domain libc in the log.
 pub const LIBC: u64 = 3;
@@ -48,6 +48,7 @@ pub fn prepare(with_sites: bool) {
         [waiting_hooks::<true>(); GENERATIONS],
     ]);
     IS_PYTHON.store(true, Ordering::Relaxed);
+    ending::prepare();
     prepare_process(with_sites);
 }
 
@@ -300,6 +301,7 @@ unsafe extern "C" fn after_fork_child() {
     stream::forked();
     sites::forget();
     memory::forget();
+    ending::forget();
     stream::unlock();
 }
 

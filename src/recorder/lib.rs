@@ -6,7 +6,8 @@
 //! it puts hooks (`hooks.rs`) in the place of CPython's three allocation domains (`placement.rs`),
 //! and records the C library's functions, which this library exports (`native.rs`). Both write to the
 //! raw log (`stream.rs`; the layout is in `rawlog.rs`), and on request the allocating line or module
-//! (`sites.rs`, through `python.rs`, `modules.rs` and `unwind.rs`). `memory.rs` adds what the process holds.
+//! (`sites.rs`, through `python.rs`, `modules.rs` and `unwind.rs`). `memory.rs` adds what the process holds,
+//! and `ending.rs` the moment at which the process begins to end.
 //!
 //! The order comes in one variable, `HEAPLAY_RECORD` (`order.rs`). This variable and `LD_PRELOAD`
 //! stay set, so Python programs that the program starts are recorded, too.
@@ -21,6 +22,7 @@
 
 mod allocator;
 mod arenas;
+mod ending;
 mod entry;
 mod hooks;
 mod interpreters;

@@ -33,6 +33,38 @@ pub fn is_running() -> bool {
     }
 }
 
+/// The word of the interpreter that is not 0 once it finalises itself, after the callbacks of
+/// `atexit`. `None` where this version is not known.
+pub fn finalising_word() -> Option<*const usize> {
+    let (_, minor) = refusal::version(version()?)?;
+    let present = |name| Some(symbol(name).cast_const().cast::<u8>()).filter(|at| !at.is_null());
+    let (runtime, offset) = match minor {
+        6 => (present(c"_Py_Finalizing")?, 0),
+        // The offset of `_PyRuntimeState.finalizing`, in builds for 64-bit machines.
+        7 => (present(c"_PyRuntime")?, 8),
+        8..=10 => (present(c"_PyRuntime")?, 16),
+        11 | 12 => (present(c"_PyRuntime")?, 24),
+        _ => {
+            let runtime = present(c"_PyRuntime")?;
+            (runtime, described_offset(runtime)?)
+        }
+    };
+    cfg!(target_pointer_width = "64").then(|| runtime.wrapping_add(offset).cast())
+}
+
+/// The offset of `finalizing`, as 3.13 and later describe their runtime to debuggers: a cookie, a
+/// version, whether the build is free-threaded, the size of the runtime, and this offset.
+fn described_offset(runtime: *const u8) -> Option<usize> {
+    /// Bytes of the runtime at most: three times what 3.13 has.
+    const RUNTIME_LIMIT_BYTES: usize = 1 << 20;
+    // SAFETY: the runtime is a static of the interpreter, and larger than its description.
+    let (cookie, offset) = unsafe {
+        (runtime.cast::<[u8; 8]>().read(), runtime.add(32).cast::<usize>().read_unaligned())
+    };
+    let is_sound = cookie == *b"xdebugpy" && offset < RUNTIME_LIMIT_BYTES && offset % 8 == 0;
+    is_sound.then_some(offset)
+}
+
 /// Whether the interpreter is a free-threaded build, by its version or by its functions: only those
 /// builds count references from other threads, in functions of their own.
 pub fn is_free_threaded(version: &[u8]) -> bool {
@@ -178,6 +210,8 @@ type CopyText = unsafe extern "C" fn(*const u8, *mut u32, isize, c_int) -> *mut 
 /// Finds the line that allocates.
 pub struct Frames {
     offsets: FrameOffsets,
+    /// In the code object: the name of the function, qualified from 3.11 on.
+    function: usize,
     /// Whether the process has one current thread state (before 3.12), or each thread has its own.
     has_one_state: bool,
     current_state: GetThreadState,
@@ -216,6 +250,8 @@ impl Frames {
         unsafe {
             Some(Frames {
                 offsets,
+                // The name stands behind that of the file, and the qualified name behind it.
+                function: offsets.filename + if minor >= 11 { 16 } else { 8 },
                 has_one_state: minor < 12,
                 current_state: core::mem::transmute::<*mut c_void, GetThreadState>(current),
                 state_of_this_thread: core::mem::transmute::<*mut c_void, GetThreadState>(first(
@@ -334,10 +370,37 @@ impl Frames {
         position: CodePosition,
         buffer: &'a mut [u32],
     ) -> Option<&'a [u32]> {
-        // SAFETY: a live code object and its name; both functions only read the name. The length is
+        // SAFETY: passed on.
+        unsafe { self.name_at(position, self.offsets.filename, buffer) }
+    }
+
+    /// Copies the characters of the function's name into `buffer`; `None` where they do not fit.
+    ///
+    /// # Safety
+    /// As [`Frames::line`].
+    pub unsafe fn function<'a>(
+        &self,
+        position: CodePosition,
+        buffer: &'a mut [u32],
+    ) -> Option<&'a [u32]> {
+        // SAFETY: passed on.
+        unsafe { self.name_at(position, self.function, buffer) }
+    }
+
+    /// Copies a text of a code object.
+    ///
+    /// # Safety
+    /// As [`Frames::line`]; `offset` is that of a text or of null.
+    unsafe fn name_at<'a>(
+        &self,
+        position: CodePosition,
+        offset: usize,
+        buffer: &'a mut [u32],
+    ) -> Option<&'a [u32]> {
+        // SAFETY: a live code object and its text; both functions only read the text. The length is
         // checked before the copy, so the copy cannot fail and raises no exception.
         unsafe {
-            let name = pointer(position.code, self.offsets.filename);
+            let name = pointer(position.code, offset);
             if name.is_null() || type_of(name, self.offsets.object_type) != self.text_type {
                 return None;
             }

@@ -204,8 +204,8 @@ pub enum Control {
     Thread = 1,
     /// The thread's realloc failed: the block that it gave up lives on.
     ReallocFailed = 2,
-    /// A source file. Payload: the file's id in 32 bits, then the length of its name in 24. The name
-    /// follows in whole words.
+    /// A source file, or a function. Payload: the id in 32 bits, then the length of the name in 24. The
+    /// name follows in whole words.
     File = 3,
     /// A mark of the program: a phase begins. Payload: the length of its name. The name follows in
     /// whole words.
@@ -213,8 +213,8 @@ pub enum Control {
     /// An arena: see [`arena`]. One word follows: its base address. A birth stands before the call
     /// that needed the arena, a death after the `FREE` or `REALLOC_BEGIN` that emptied it.
     Arena = 5,
-    /// A site. Payload: the site's id in 32 bits. One word follows: file id in the upper 32 bits,
-    /// line in the lower.
+    /// A site. Payload: the id of the line's function in the upper 24 bits, 0 for none, and the site's
+    /// id in the lower 32. One word follows: file id in the upper 32 bits, line in the lower.
     Site = 6,
     /// A site with its callers. Payload: an id in 32 bits, from the same sequence as those of sites.
     /// One word follows: the newest frame's site in the upper 32 bits, its caller's in the lower.
@@ -233,7 +233,8 @@ pub enum Control {
     /// bytes of loaded files (their data) and of the main stack; free bytes in the C library's malloc
     /// plus 1, 0 where another allocator serves the process.
     Memory = 12,
-    /// The program asks something of its allocator. Payload: see [`request`]. One word follows.
+    /// The program asks something of its allocator, or begins to end. Payload: see [`request`]. One
+    /// word follows.
     Request = 13,
     /// A loaded file. Payload: its number in 32 bits, then the length of its name in 24. The name
     /// follows in whole words.
@@ -275,6 +276,11 @@ pub mod request {
     pub const TRIM: u64 = 1;
     /// `mallopt`; the word has the parameter in the upper and the value in the lower 32 bits.
     pub const OPTION: u64 = 2;
+    /// The interpreter begins to finalise itself; the word is 1. The entry stands before the first
+    /// block that ends afterwards.
+    pub const FINALISATION: u64 = 3;
+    /// `main` has returned, or the program calls `exit`; the word is 1.
+    pub const EXIT: u64 = 4;
 }
 
 /// Bits of a size in a call's word; a `WIDE` word stands before a call of a larger size.

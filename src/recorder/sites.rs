@@ -21,6 +21,8 @@ use crate::unwind::{self, CallerStack};
 
 /// Characters of the longest file name that is recorded; longer names become `?`.
 const NAME_CHARS: usize = 1024;
+/// Numbers of names that a site can have as its function.
+const FUNCTIONS_LIMIT: u32 = 1 << 24;
 /// Words of the filter of code addresses: 2^16 bits.
 const FILTER_WORDS: usize = 1 << 10;
 
@@ -286,7 +288,8 @@ impl SiteTable {
             (file, line)
         };
         let file = self.file(file, stream);
-        let site = self.site(file, line, stream);
+        // SAFETY: passed on.
+        let site = unsafe { self.site(file, line, position, stream) };
         self.positions.set(key(code, position.instruction), u64::from(site));
         site
     }
@@ -328,14 +331,31 @@ impl SiteTable {
         self.last_file
     }
 
-    /// The number of a line without callers.
-    fn site(&mut self, file: u32, line: u32, stream: &mut Stream) -> u32 {
+    /// The number of a line without callers. A new one is written with the function of the code.
+    ///
+    /// # Safety
+    /// As [`Frames::line`].
+    unsafe fn site(
+        &mut self,
+        file: u32,
+        line: u32,
+        position: CodePosition,
+        stream: &mut Stream,
+    ) -> u32 {
         let key = u64::from(file) << 32 | u64::from(line);
         if let Some(site) = self.sites.get(key) {
             return site as u32;
         }
+        // SAFETY: passed on.
+        let name = self.frames.as_ref().and_then(|frames| unsafe {
+            frames.function(position, &mut self.name).map(<[u32]>::len)
+        });
+        // Functions and files are numbered together. The number has 24 bits in the log.
+        let function = name.map_or(0, |characters| self.file(Some(characters), stream));
+        let function = if function < FUNCTIONS_LIMIT { function } else { 0 };
         self.last_site += 1;
-        stream.pair(Control::Site, u64::from(self.last_site), key);
+        let numbers = u64::from(function) << 32 | u64::from(self.last_site);
+        stream.pair(Control::Site, numbers, key);
         self.sites.set(key, u64::from(self.last_site));
         self.last_site
     }

@@ -47,4 +47,4 @@ pub use render::{
 #[cfg(feature = "internals")]
 pub use render::{page, render};
 pub use terminal::summary;
-pub use text::synthesised;
+pub use text::{end_name, end_sentence, synthesised};

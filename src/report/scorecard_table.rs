@@ -154,12 +154,12 @@ pub fn means(trace_reports: &[TraceReport]) -> Option<String> {
         "slowest call",
         "peak",
         "average",
-        "at exit",
+        "at the end",
     ];
     let table = markdown(&header, geometric(&groups).rows.into_iter().map(row).collect());
     Some(format!(
         "{GEOMETRIC_MEAN} over {} traces; ratio to {reference}; memory in multiples of what was \
-         live (at exit: of its peak)\n{table}\n",
+         live (at the end: of its peak)\n{table}\n",
         groups.len()
     ))
 }

@@ -27,9 +27,12 @@ const HEADER: [&str; 10] = [
     "p99.9 malloc",
     "slowest call",
     "peak",
-    "at exit",
+    AT_END,
     "after trim",
 ];
+
+/// The column of what is resident at the end, which a trace names by its own moment.
+const AT_END: &str = "at the end";
 
 /// The summary of `run`: a table for each trace, then what is missing. Ends with a line break.
 pub fn summary(run: &Run) -> String {
@@ -95,10 +98,11 @@ fn head(trace_report: &TraceReport) -> String {
         return format!("{name}: {calls} calls\n");
     }
     format!(
-        "{name}: {calls} calls, {} allocated, live {} at peak and {} at exit\n",
+        "{name}: {calls} calls, {} allocated, live {} at peak and {} {}\n",
         bytes(trace_report.requested_bytes),
         bytes(trace_report.live_peak_bytes),
-        bytes(trace_report.live_end_bytes)
+        bytes(trace_report.live_end_bytes),
+        trace_report.end_sentence()
     )
 }
 
@@ -145,52 +149,90 @@ fn on_huge_pages(trace_report: &TraceReport) -> String {
             let huge = *backend.values(Scope::All, Metric::HugePagesEndBytes).first()?;
             let resident = backend.memory.end_bytes?;
             (huge > 0.0).then(|| {
-                let share = percent(huge / resident.max(1.0));
-                format!("{} {} ({share})", backend.name(), bytes(huge))
+                // The kernel counts whole huge pages, also what the baseline has on them.
+                let share = (huge / resident.max(1.0)).min(1.0);
+                format!("{} {} ({})", backend.name(), bytes(huge), percent(share))
             })
         })
         .collect();
     if parts.is_empty() {
         return String::new();
     }
-    format!("On huge pages at exit: {}.\n", parts.join(", "))
+    format!("On huge pages {}: {}.\n", trace_report.end_name(), parts.join(", "))
 }
 
-/// What a trim leaves by cause, of allocators with a prediction.
+/// What a trim leaves by cause, of allocators with a prediction: a line for each allocator. Its other
+/// settings share one more.
 fn left_by_trim(trace_report: &TraceReport) -> String {
     let mut text = String::new();
-    for backend in &trace_report.backends {
-        let memory = &backend.memory;
-        let Some([in_use, beside, cached, rest]) = memory.left_by_trim() else { continue };
-        let is_explained = memory.flushed_bytes.is_some();
-        let causes = [
-            (in_use, "on pages of live blocks"),
-            (beside, "on pages with heads of its own, which its trim leaves"),
-            (cached, "on pages that only the thread cache uses"),
-            (rest, if is_explained { "not explained" } else { "of other causes" }),
-        ];
-        let parts: Vec<String> = causes
-            .iter()
-            .filter(|(part, _)| *part > 0.0)
-            .map(|(part, cause)| format!("{} {cause}", bytes(*part)))
-            .collect();
-        let left = memory.text(ResidentFigure::Trimmed).unwrap_or_default();
-        text += &format!("{} after trim: {left}", backend.name());
-        if !parts.is_empty() {
-            text += &format!(" = {}", parts.join(" + "));
+    let mut families: Vec<(&str, Vec<&BackendFigures>)> = Vec::new();
+    for backend in trace_report.backends.iter() {
+        if backend.memory.left_by_trim().is_none() {
+            continue;
         }
-        if rest < 0.0 {
-            text += &format!(" − {} that was predicted to stay", bytes(-rest));
+        let family = allocator_of(backend);
+        match families.iter_mut().find(|(known, _)| *known == family) {
+            Some((_, settings)) => settings.push(backend),
+            None => families.push((family, vec![backend])),
         }
-        text += "\n";
+    }
+    for (family, settings) in families {
+        let Some((first, others)) = settings.split_first() else { continue };
+        text += &left_line(first);
+        let trimmed = others.iter().filter_map(|backend| backend.memory.trimmed_bytes);
+        let trimmed: Vec<f64> = trimmed.collect();
+        text += &match (others, crate::stats::range(&trimmed)) {
+            ([other], _) => left_line(other),
+            ([_, ..], Some((low, high))) => format!(
+                "{} other settings of {family} after trim: {}\n",
+                others.len(),
+                if low == high { bytes(low) } else { format!("{} to {}", bytes(low), bytes(high)) }
+            ),
+            _ => String::new(),
+        };
     }
     text
+}
+
+/// The allocator of a backend: its spec without settings.
+fn allocator_of<'a>(backend: &BackendFigures<'a>) -> &'a str {
+    backend.spec.split_once(':').map_or(backend.spec, |(name, _)| name)
+}
+
+/// What a trim leaves of one backend, by cause.
+fn left_line(backend: &BackendFigures) -> String {
+    let memory = &backend.memory;
+    let Some([in_use, beside, cached, rest]) = memory.left_by_trim() else { return String::new() };
+    let is_explained = memory.flushed_bytes.is_some();
+    let causes = [
+        (in_use, "on pages of live blocks"),
+        (beside, "on pages with heads of its own, which its trim leaves"),
+        (cached, "on pages that only the thread cache uses"),
+        (rest, if is_explained { "not explained" } else { "of other causes" }),
+    ];
+    let parts: Vec<String> = causes
+        .iter()
+        .filter(|(part, _)| *part > 0.0)
+        .map(|(part, cause)| format!("{} {cause}", bytes(*part)))
+        .collect();
+    let left = memory.text(ResidentFigure::Trimmed).unwrap_or_default();
+    let mut text = format!("{} after trim: {left}", backend.name());
+    if !parts.is_empty() {
+        text += &format!(" = {}", parts.join(" + "));
+    }
+    if rest < 0.0 {
+        text += &format!(" − {} that was predicted to stay", bytes(-rest));
+    }
+    text + "\n"
 }
 
 /// Memory by thread and order; empty for a trace of one thread.
 fn threads(trace_report: &TraceReport) -> String {
     match thread_table(trace_report) {
-        Some((header, rows)) => format!("\n{}\n{THREADS_NOTE}\n", markdown(&header, rows)),
+        Some((header, rows)) => {
+            let header: Vec<&str> = header.iter().map(String::as_str).collect();
+            format!("\n{}\n{THREADS_NOTE}\n", markdown(&header, rows))
+        }
         None => String::new(),
     }
 }
@@ -231,7 +273,9 @@ fn table(trace_report: &TraceReport) -> String {
         let cells = HEADER.into_iter().zip(row(trace_report, backend));
         cells.filter(|(column, _)| shown(column)).map(|(_, cell)| cell).collect()
     });
-    let header: Vec<&str> = HEADER.into_iter().filter(|column| shown(column)).collect();
+    let at_end = trace_report.end_name();
+    let named = |column| if column == AT_END { at_end.as_str() } else { column };
+    let header: Vec<&str> = HEADER.into_iter().filter(|column| shown(column)).map(named).collect();
     markdown(&header, rows.collect()).to_string()
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::results::TraceEntry;
+use crate::results::{EndKind, EndPoint, TraceEntry};
 use crate::units::percent;
 
 /// What every picture and table of a trace says that was not recorded: that it was synthesised, and
@@ -18,6 +18,44 @@ pub fn synthesised(facts: &BTreeMap<String, String>) -> Option<String> {
         }
         None => format!("synthesised ({})", how.split([':', ';']).next().unwrap_or_default()),
     })
+}
+
+/// Characters of a mark's name that a heading shows.
+const MARK_CHARS: usize = 14;
+
+/// The moment that counts as the end, in a heading. `None` is the last call.
+pub fn end_name(end: Option<&EndPoint>) -> String {
+    match end.map(|end| &end.kind) {
+        None => "at exit".to_owned(),
+        Some(EndKind::Finalisation | EndKind::Exit) => "at the end".to_owned(),
+        Some(EndKind::Peak) => "at the peak".to_owned(),
+        Some(EndKind::Mark { name }) if name.chars().count() <= MARK_CHARS => format!("at {name}"),
+        Some(EndKind::Mark { name }) => {
+            format!("at {}…", name.chars().take(MARK_CHARS - 1).collect::<String>())
+        }
+    }
+}
+
+/// The moment that counts as the end, as a part of a sentence about the end. `None` is the last call.
+pub fn end_moment(end: Option<&EndPoint>) -> String {
+    match end.map(|end| &end.kind) {
+        None => "after the last call".to_owned(),
+        Some(EndKind::Finalisation) => "before the interpreter finalises itself".to_owned(),
+        Some(EndKind::Exit) => "before the process exits".to_owned(),
+        Some(EndKind::Peak) => "at the live peak".to_owned(),
+        Some(EndKind::Mark { name }) => format!("at the mark `{name}`"),
+    }
+}
+
+/// The moment that counts as the end, in a sentence. `None` is the last call.
+pub fn end_sentence(end: Option<&EndPoint>) -> String {
+    match end.map(|end| &end.kind) {
+        None => "after the last call".to_owned(),
+        Some(EndKind::Finalisation) => "at the end (before finalisation)".to_owned(),
+        Some(EndKind::Exit) => "at the end (before exit)".to_owned(),
+        Some(EndKind::Peak) => "at the live peak".to_owned(),
+        Some(EndKind::Mark { name }) => format!("at the mark `{name}`"),
+    }
 }
 
 /// What resident memory of a replay includes, beside its figures.
@@ -84,10 +122,18 @@ pub fn short_line(line: &str) -> String {
     if line.is_empty() {
         return "(no line)".to_owned();
     }
-    if let Some(frozen) = line.strip_prefix("<frozen ") {
+    let frames: Vec<String> = line.split(CALLED_FROM).map(short_frame).collect();
+    frames.join(CALLED_FROM)
+}
+
+/// Stands in a site between a line and its caller.
+const CALLED_FROM: &str = " < ";
+
+fn short_frame(frame: &str) -> String {
+    if let Some(frozen) = frame.strip_prefix("<frozen ") {
         return frozen.replacen('>', "", 1);
     }
-    line.rsplit('/').next().unwrap_or(line).to_owned()
+    frame.rsplit('/').next().unwrap_or(frame).to_owned()
 }
 
 #[cfg(test)]

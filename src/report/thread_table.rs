@@ -5,7 +5,7 @@ use super::figures::{BackendFigures, ByteRange, ResidentFigure, ThreadMemory, Tr
 use crate::units::{byte_unit, bytes, count, figure3};
 
 /// A table: its header, and its rows.
-pub type TextTable = (Vec<&'static str>, Vec<Vec<String>>);
+pub type TextTable = (Vec<String>, Vec<Vec<String>>);
 
 /// What the columns mean.
 pub const THREADS_NOTE: &str = "Recorded order makes one call at a time, each on its thread. In free \
@@ -25,9 +25,11 @@ pub fn thread_table(trace_report: &TraceReport) -> Option<TextTable> {
     let has_free = all.iter().any(|(_, memory)| memory.free_peak_bytes.is_some());
     let mut header = vec!["backend", "threads", "hand-overs", "peak, recorded order"];
     header.extend(has_free.then_some("peak, free order"));
-    header.push("at exit, recorded order");
+    let at_end = format!("{}, recorded order", trace_report.end_name());
+    header.push(&at_end);
     header.extend(has_free.then_some("at exit, free order"));
     header.extend(["left by ended threads", "arenas", "held by arenas", "in blocks"]);
+    let header: Vec<String> = header.into_iter().map(str::to_owned).collect();
     let row = |(backend, memory): &(&BackendFigures, ThreadMemory)| {
         let none = || "–".to_owned();
         let resident = |which| backend.memory.text(which).unwrap_or_else(none);
@@ -78,11 +80,12 @@ pub fn arena_table(trace_report: &TraceReport) -> Option<TextTable> {
             ]
         }));
     }
-    let header = vec!["backend", "arena", "threads", "held", "in blocks", "in thread caches"];
+    let header = ["backend", "arena", "threads", "held", "in blocks", "in thread caches"];
+    let header = header.map(str::to_owned).into();
     (!rows.is_empty()).then_some((header, rows))
 }
 
-/// What each thread left at exit, those that left most first; `None` for a trace of one thread.
+/// What each thread left at the end, those that left most first; `None` for a trace of one thread.
 pub fn left_table(trace_report: &TraceReport) -> Option<TextTable> {
     const THREADS_MAX: usize = 12;
     let mut rows = Vec::new();
@@ -111,15 +114,17 @@ pub fn left_table(trace_report: &TraceReport) -> Option<TextTable> {
             ]
         }));
     }
-    let header = vec![
+    let at_end = trace_report.end_name();
+    let header = [
         "backend",
         "thread",
-        "at exit",
+        &at_end,
         "calls",
         "live",
         "usable",
         "free space on its pages",
         "free pages used last by it",
     ];
+    let header = header.map(str::to_owned).into();
     (!rows.is_empty()).then_some((header, rows))
 }

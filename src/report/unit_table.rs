@@ -54,7 +54,8 @@ pub fn returnable_sentence(trace_report: &TraceReport) -> Option<String> {
     };
     let figures: Vec<(f64, String)> = trace_report.allocators().filter_map(most).collect();
     let figures = (!figures.is_empty()).then(|| all_or_ends(figures, "; "))?;
-    Some(format!("Most memory that a change of one line could return at exit: {figures}."))
+    let at_end = trace_report.end_name();
+    Some(format!("Most memory that a change of one line could return {at_end}: {figures}."))
 }
 
 /// The lines of each backend with most returnable memory; `None` where no backend has such units.
@@ -77,6 +78,7 @@ pub fn unit_table(trace_report: &TraceReport) -> Option<TextTable> {
             ]
         }));
     }
-    let header = vec!["backend", "line", "returned by", "units", "retained", "returnable"];
+    let header = ["backend", "line", "returned by", "units", "retained", "returnable"];
+    let header = header.map(str::to_owned).into();
     (!table.is_empty()).then_some((header, table))
 }

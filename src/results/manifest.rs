@@ -33,6 +33,12 @@ pub struct TraceEntry {
     /// The program's marks, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<ProgramMark>,
+    /// Whether page retention is attributed to lines with their callers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub has_callers: bool,
+    /// The moment that counts as the end; `None` for the last call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<EndPoint>,
     /// What is known of the recorded process itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessEntry>,
@@ -47,6 +53,11 @@ pub struct TraceEntry {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &u32) -> bool {
     *count == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(is_set: &bool) -> bool {
+    !is_set
 }
 
 /// A thread of a trace that has a name.
@@ -80,6 +91,32 @@ pub struct ProcessMemory {
     /// has it under every allocator.
     #[serde(default)]
     pub besides_bytes: u64,
+}
+
+/// A moment before the last call that counts as the end of a trace: memory is followed up to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndPoint {
+    /// Calls made before it.
+    pub event: u64,
+    /// Which moment it is.
+    pub kind: EndKind,
+}
+
+/// Which moment counts as the end of a trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndKind {
+    /// The interpreter begins to finalise itself.
+    Finalisation,
+    /// `main` has returned, or the program calls `exit`.
+    Exit,
+    /// The live peak, which was chosen.
+    Peak,
+    /// A mark of the program, which was chosen.
+    Mark {
+        /// As the program calls it.
+        name: String,
+    },
 }
 
 /// A mark of the recorded program: a phase begins.

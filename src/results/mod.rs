@@ -55,8 +55,8 @@ pub use judge::{
 };
 pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{
-    BackendEntry, FORMAT, FurtherRepetitions, Machine, Manifest, MergedRun, NamedThread,
-    OLDEST_FORMAT, ProcessEntry, ProcessMemory, ProgramMark, TimeBudget, TraceEntry,
+    BackendEntry, EndKind, EndPoint, FORMAT, FurtherRepetitions, Machine, Manifest, MergedRun,
+    NamedThread, OLDEST_FORMAT, ProcessEntry, ProcessMemory, ProgramMark, TimeBudget, TraceEntry,
 };
 pub use metric::{Exactness, Metric, Variation};
 pub use run::Run;

@@ -249,6 +249,7 @@ impl Anonymous {
     /// Takes over what is known of the process, without names and ids of threads.
     fn end(&mut self) {
         self.process = self.inner.process().clone();
+        self.process.functions.clear();
         for thread in &mut self.process.threads {
             thread.id = 0;
             thread.name.clear();

@@ -81,7 +81,9 @@ impl ProcessRecord {
 
     /// How much is explained of the growth to the end; `None` where the parts are not known there.
     pub fn explained_at_end(&self) -> Option<Explained> {
-        self.explained(self.memory.last()?)
+        let is_before =
+            |sample: &&MemorySample| self.end.is_none_or(|end| sample.event <= end.event);
+        self.explained(self.memory.iter().rfind(is_before)?)
     }
 
     fn explained(&self, sample: &MemorySample) -> Option<Explained> {

@@ -9,8 +9,8 @@
 //! - `formats.rs` is the list of formats (`csv.rs`; `binary.rs` with `column.rs` and `frame.rs`). It
 //!   creates and copies traces. `opening.rs` opens them, `salvage.rs` those that were cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
-//!   holds, `block_counts.rs` what is live at chosen moments. `generate.rs` makes traces of a given
-//!   distribution.
+//!   holds, `block_counts.rs` what is live at chosen moments, and `live_at.rs` at the end.
+//!   `generate.rs` makes traces of a given distribution.
 //! - `raw.rs` (with `raw_items.rs` and `raw_words.rs`) turns the recorder's log into rows;
 //!   `raw_fold.rs` drops the oldest part of a log. `process_survey.rs` collects what the log says of
 //!   the process, `symbols.rs` names its native functions.
@@ -43,6 +43,7 @@ mod generate;
 mod glibc_records;
 mod glibc_workload;
 mod heaptrack;
+mod live_at;
 mod logalloc;
 mod memray;
 mod mtrace;
@@ -86,11 +87,12 @@ pub use foreign_log::{ForeignLog, Imported};
 pub use formats::create;
 pub use formats::{Creation, FORMATS, Format, copy};
 pub use generate::{Distribution, GeneratedType, Generator};
+pub use live_at::LiveAt;
 pub use opening::open;
 pub use packing::{Packing, UNPACKED_LIMIT_BYTES};
 pub use process::{
-    AllocatorEvent, AllocatorRequest, MemoryParts, MemorySample, PresentBytes, ProcessRecord,
-    ThreadNumbers, ThreadRecord,
+    AllocatorEvent, AllocatorRequest, EndCause, EndMoment, MemoryParts, MemorySample, PresentBytes,
+    ProcessRecord, ThreadNumbers, ThreadRecord,
 };
 pub use raw::{RawLog, RecordingEnding, Survey};
 pub use raw_fold::fold_oldest;
@@ -98,8 +100,8 @@ pub use raw_words::Fold;
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
 pub use statistics::{
-    AGE_SIZES, Age, DomainCount, LivePoint, OpCount, REQUESTED_LIMIT_BYTES, RemoteFrees, SiteCount,
-    SizeCount, StatisticsError, ThreadCount, TraceStatistics, TypeCount, age_bin, age_of_bin,
-    statistics,
+    AGE_SIZES, Age, DomainCount, EndStatistics, LivePoint, OpCount, REQUESTED_LIMIT_BYTES,
+    RemoteFrees, SiteCount, SizeCount, StatisticsError, ThreadCount, TraceStatistics, TypeCount,
+    age_bin, age_of_bin, statistics,
 };
 pub use tracemalloc::{Live, Series, SeriesReader, Snapshot};

@@ -4,7 +4,7 @@
 //! None of this is a call, so none has an index of its own. Each entry has the index of the next
 //! call: `event` 7 stands between the calls 6 and 7.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +96,27 @@ pub struct AllocatorEvent {
     pub request: AllocatorRequest,
 }
 
+/// How a process begins to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndCause {
+    /// The interpreter finalises itself: the callbacks of `atexit` have run, and modules are cleared
+    /// next.
+    Finalisation,
+    /// `main` has returned, or the program has called `exit`.
+    Exit,
+}
+
+/// The moment at which a process begins to end: what it holds then is its own, and the calls after it
+/// take the process apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndMoment {
+    /// The index of the next call.
+    pub event: u64,
+    /// How the process begins to end.
+    pub cause: EndCause,
+}
+
 /// A large block that the program did not touch wholly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresentBytes {
@@ -121,6 +142,13 @@ pub struct ProcessRecord {
     /// Large blocks and how much of them was touched, in the order of their rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub present: Vec<PresentBytes>,
+    /// Where the process begins to end; `None` where it ended in another way (`_exit`, a signal, a
+    /// limit of the recording), or the trace does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<EndMoment>,
+    /// The function that a line is part of, by `file:line`. Empty where the trace does not say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub functions: BTreeMap<String, String>,
 }
 
 /// The record of a trace that knows nothing.
@@ -133,6 +161,8 @@ impl ProcessRecord {
         memory: Vec::new(),
         requests: Vec::new(),
         present: Vec::new(),
+        end: None,
+        functions: BTreeMap::new(),
     };
 
     /// Whether nothing is known.

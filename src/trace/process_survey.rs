@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use super::event::Domain;
 use super::process::{
-    AllocatorEvent, AllocatorRequest, MemoryParts, MemorySample, PresentBytes, ProcessRecord,
-    ThreadRecord,
+    AllocatorEvent, AllocatorRequest, EndCause, EndMoment, MemoryParts, MemorySample, PresentBytes,
+    ProcessRecord, ThreadRecord,
 };
 use super::raw_items::{self, LogMemory};
 
@@ -33,6 +33,7 @@ pub(super) struct ProcessSurvey {
     memory: Vec<MemorySample>,
     requests: Vec<(u64, u32, AllocatorRequest)>,
     present: Vec<PresentBytes>,
+    end: Option<EndMoment>,
     /// Live blocks outside of pools, rounded as the C library's malloc rounds; bytes.
     outside_bytes: u64,
     /// Live blocks of mem and obj that fit a pool, rounded as well; bytes.
@@ -120,6 +121,12 @@ impl ProcessSurvey {
         (record.name, record.death) = (name, Some(event));
     }
 
+    /// Takes that the process begins to end. The first moment counts: an interpreter that finalises
+    /// itself exits afterwards.
+    pub fn end_of_process(&mut self, event: u64, cause: EndCause) {
+        self.end.get_or_insert(EndMoment { event, cause });
+    }
+
     /// Takes a request to the allocator.
     pub fn request(&mut self, event: u64, thread: u32, request: AllocatorRequest) {
         if self.requests.len() < REQUESTS_LIMIT {
@@ -170,6 +177,8 @@ impl ProcessSurvey {
             }
             is_same
         });
-        ProcessRecord { threads, memory: survey.memory, requests: requests.collect(), present }
+        let (requests, end) = (requests.collect(), self.end);
+        let memory = survey.memory;
+        ProcessRecord { threads, memory, requests, present, end, ..ProcessRecord::NONE }
     }
 }

@@ -193,6 +193,7 @@ impl Survey {
                     process.present(event, bytes);
                 }
             }
+            Aside::End(cause) => process.end_of_process(event, cause),
             Aside::Mark(name) => {
                 self.marks_made += 1;
                 if self.marks.len() < MARKS_LIMIT {
@@ -376,6 +377,7 @@ impl RawLog {
             }
         }
         survey.process = process.record(tracker.threads());
+        survey.process.functions = items.functions(&self.directory);
         let explains_too_little =
             survey.process.explained_at_peak().is_some_and(|peak| peak.is_too_little());
         if explains_too_little {

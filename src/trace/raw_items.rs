@@ -2,7 +2,7 @@
 //!
 //! `raw_words.rs` has the words.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::event::{
     ALIGNMENT_LIMIT_BYTES, CALLED_FROM, Domain, Op, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, TraceError,
     VIA, site_name,
 };
-use super::process::AllocatorRequest;
+use super::process::{AllocatorRequest, EndCause};
 use super::raw_words::LogWords;
 use super::raw_words::layout::{self, Control, request, tag};
 use super::symbols::Symbols;
@@ -22,7 +22,7 @@ const SITE_FRAMES_LIMIT: usize = 64;
 /// The meaning of a site's number in the log.
 enum LogSite {
     /// A line of a file.
-    Line { file: u32, line: u32 },
+    Line { file: u32, line: u32, function: u32 },
     /// A line, by its own number, and the site that called it.
     Call { at: u32, caller: u32 },
     /// A call from outside Python: an offset in a file, and the site of the newest Python line.
@@ -43,6 +43,8 @@ pub(super) enum Aside {
     Memory(LogMemory),
     /// The program asks something of its allocator.
     Request { thread: u32, request: AllocatorRequest },
+    /// The process begins to end.
+    End(EndCause),
     /// Resident bytes of a large block.
     Present { address: u64, bytes: u64 },
 }
@@ -243,7 +245,11 @@ impl Items {
                 let second = self.word()?.unwrap_or(0);
                 self.sites.insert(
                     word as u32,
-                    LogSite::Line { file: (second >> 32) as u32, line: second as u32 },
+                    LogSite::Line {
+                        file: (second >> 32) as u32,
+                        line: second as u32,
+                        function: (word >> 32) as u32 & 0xFF_FFFF,
+                    },
                 );
             }
             Some(Control::Chain) => {
@@ -307,6 +313,8 @@ impl Items {
                         parameter: i64::from((value >> 32) as i32),
                         value: i64::from(value as i32),
                     },
+                    request::FINALISATION => return Ok(Some(Aside::End(EndCause::Finalisation))),
+                    request::EXIT => return Ok(Some(Aside::End(EndCause::Exit))),
                     _ => return Ok(None),
                 };
                 Aside::Request { thread: self.key, request }
@@ -382,7 +390,7 @@ impl Items {
                 Some(_) => (next, None),
                 None => break,
             };
-            let Some(&LogSite::Line { file, line }) = self.sites.get(&at) else { break };
+            let Some(&LogSite::Line { file, line, .. }) = self.sites.get(&at) else { break };
             let frame = self.frame_name(file, line, directory);
             if name.is_empty() {
                 name = frame;
@@ -395,6 +403,19 @@ impl Items {
             next = caller;
         }
         name
+    }
+
+    /// The function of each Python line, by the name of the line; lines without one are left out.
+    pub fn functions(&self, directory: &str) -> BTreeMap<String, String> {
+        let mut functions = BTreeMap::new();
+        for site in self.sites.values() {
+            if let LogSite::Line { file, line, function } = *site
+                && let Some(name) = self.files.get(&function)
+            {
+                functions.insert(self.frame_name(file, line, directory), name.clone());
+            }
+        }
+        functions
     }
 
     fn frame_name(&self, file: u32, line: u32, directory: &str) -> String {

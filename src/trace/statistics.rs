@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::event::{Domain, Op, Row, SiteId, Sites, TraceError, TraceReader, TypeId};
+use super::process::EndCause;
 use super::sequence::{Call, Sequence, SequenceError};
 use crate::units::{size_class, size_class_limit};
 
@@ -200,6 +201,20 @@ impl RequestTally {
     }
 }
 
+/// The end of a trace whose last calls take the process apart, in its statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct EndStatistics {
+    /// Calls before it.
+    pub event: u64,
+    /// How the process begins to end; `None` for a moment that was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<EndCause>,
+    /// Requested bytes live then.
+    pub live_bytes: u64,
+    /// Blocks live then.
+    pub live_blocks: u64,
+}
+
 /// The largest block size of each row of [`TraceStatistics::ages_by_size`], in bytes.
 pub const AGE_SIZES: [u64; 4] = [64, 512, 4096, u64::MAX];
 
@@ -255,6 +270,10 @@ pub struct TraceStatistics {
     pub marks: Vec<(u64, String)>,
     /// Time of the last request, nanoseconds since the recording began; 0 for a trace without times.
     pub last_request_nanoseconds: u64,
+    /// The moment before the calls that take the process apart; see `live_at.rs`. Live blocks of lines
+    /// and types are those of then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<EndStatistics>,
 }
 
 /// The bin of an age: 0 for 0, then four bins to an octave.

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::interpreters;
 use crate::support::process::{errors, expect, finish, heaplay, on_path};
 use crate::support::skip::skip;
 
@@ -263,4 +264,97 @@ fn what_has_nothing_to_export_is_refused_with_the_next_step() {
         let text = expect(2, heaplay().arg("export").arg(input).args(&arguments));
         assert!(text.contains(reason), "{arguments:?}: {text}");
     }
+}
+
+/// Allocates in a method that a function calls, and prints the lines and names of both.
+const NAMES_ITSELF: &str = "\
+import sys
+def name(frame):
+    code = frame.f_code
+    return '%d %s' % (frame.f_lineno, getattr(code, 'co_qualname', code.co_name))
+class Store:
+    def load(self):
+        print(name(sys._getframe(0)), name(sys._getframe(1)), sep='\\n')
+        self.held = bytes(5000); self.more = bytearray(70001)
+def main():
+    store = Store(); store.load(); return store
+held = main()
+";
+
+/// A recording of that program with two frames a site, and what the program prints.
+fn named(folder: &Path, python: &Path) -> (PathBuf, Vec<String>) {
+    fs::write(folder.join("app.py"), NAMES_ITSELF).unwrap();
+    let path = folder.join("app.trace");
+    let mut command = heaplay();
+    command.args(["record", "--sites=2", "-o"]).arg(&path).arg("--").arg(python).arg("app.py");
+    let output = finish(command.current_dir(folder).env_remove("PYTHONMALLOC"));
+    assert!(output.status.success(), "{}", errors(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    (path, text.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn frames_have_the_names_that_the_interpreter_has_for_them() {
+    for (minor, python) in interpreters::find() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, printed) = named(folder.path(), &python);
+        let file: Value = serde_json::from_slice(&export(&path, "speedscope", &[])).unwrap();
+        let frames = file["shared"]["frames"].as_array().unwrap();
+        let names: Vec<&str> = frames.iter().filter_map(|frame| frame["name"].as_str()).collect();
+        // The block of 70,001 bytes is allocated on the line after the printing one.
+        let own = |printed: &str, later: u32| {
+            let (line, name) = printed.split_once(' ').unwrap();
+            (format!("app.py:{}", line.parse::<u32>().unwrap() + later), name.to_owned())
+        };
+        let (load, main) = (own(&printed[0], 1), own(&printed[1], 0));
+        for (line, name) in [&load, &main] {
+            let expected = format!("{name} ({line})");
+            assert!(names.contains(&expected.as_str()), "3.{minor}: {expected} of {names:?}");
+        }
+        let text = expect(0, heaplay().args(["inspect", "--sites", "400"]).arg(&path));
+        let site = format!("{} ({}) < {} ({})", load.0, load.1, main.0, main.1);
+        assert!(text.contains(&site), "3.{minor}: {site}: {text}");
+        let anonymous = folder.path().join("anonymous.trace");
+        expect(0, heaplay().args(["convert", "--anonymise"]).arg(&path).arg(&anonymous));
+        let process = {
+            let mut reader = heaplay::trace::open(&anonymous).unwrap();
+            while reader.next_row().unwrap().is_some() {}
+            reader.process().clone()
+        };
+        assert!(process.functions.is_empty(), "names are removed");
+    }
+}
+
+#[test]
+fn a_run_attributes_retention_to_lines_with_their_callers() {
+    let Some(python) = interpreters::any() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = named(folder.path(), &python);
+    let attributed = |more: &[&str], out: &str| {
+        let out = folder.path().join(out);
+        let mut run = heaplay();
+        run.args(["run", "-b", "malloc", "--passes", "footprint", "-o"]).arg(&out).args(more);
+        expect(0, run.arg(&path));
+        (heaplay::results::Run::load(&out).unwrap().attributions, out)
+    };
+    let ((lines, _), (callers, out)) =
+        (attributed(&[], "lines"), attributed(&["--callers"], "callers"));
+    let sum = |rows: &[heaplay::results::Attribution]| -> u64 {
+        rows.iter().map(|row| row.external_fragmentation_bytes).sum()
+    };
+    assert_eq!(sum(&lines), sum(&callers), "the same free space, in finer groups");
+    let is_chain =
+        |row: &heaplay::results::Attribution| row.site.starts_with("app.py:8 < app.py:10");
+    assert!(callers.iter().any(is_chain) && !lines.iter().any(is_chain));
+    let file: Value = serde_json::from_slice(&export(&out, "speedscope", &[])).unwrap();
+    let frames = file["shared"]["frames"].as_array().unwrap();
+    let number = |name: &str| frames.iter().position(|frame| frame["name"] == name).unwrap();
+    let stack = serde_json::json!([number("app.py:10"), number("app.py:8")]);
+    let samples = file["profiles"][0]["samples"].as_array().unwrap();
+    assert!(samples.contains(&stack), "{samples:?}");
+    // The whole site is a name for `whatif`, too.
+    let mut whatif = heaplay();
+    whatif.args(["whatif", "-b", "malloc", "--drop-site", "app.py:8 < app.py:10"]);
+    let text = expect(0, whatif.arg(&path));
+    assert!(text.starts_with("app.py:8 < app.py:10: "), "{text}");
 }

@@ -6,6 +6,7 @@ mod charts_have_their_data;
 mod check_finds_injected_regressions;
 mod code_holds_its_rules;
 mod comparisons_take_the_repetitions_they_need;
+mod ends_are_before_the_teardown;
 mod exports_have_the_weights_of_the_trace;
 mod files_are_read_or_refused;
 mod footprint_adds_up;

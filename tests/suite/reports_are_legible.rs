@@ -423,7 +423,12 @@ fn a_trace_of_nothing_or_of_one_call_does_not_break_its_pictures() {
             bars: vec![AgeBar { from: u64::MAX, ended: 0, survived: 1 }],
         }],
         weights: vec![vec![0.0]],
-        live: vec![LiveSegment { clock: u64::MAX, bytes: (0, 0), blocks: (0, u64::MAX) }],
+        live: vec![LiveSegment {
+            event: u64::MAX,
+            clock: u64::MAX,
+            bytes: (0, 0),
+            blocks: (0, u64::MAX),
+        }],
         ..TraceShape::default()
     };
     for shape in [TraceShape::default(), one] {

@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use heaplay::trace::{
-    self, AllocatorEvent, AllocatorRequest, Columns, Domain, Header, MemoryParts, MemorySample, Op,
-    PresentBytes, ProcessRecord, Row, SIZE_LIMIT_BYTES, SiteId, Sites, ThreadRecord, TraceError,
+    self, AllocatorEvent, AllocatorRequest, Columns, Domain, EndCause, EndMoment, Header,
+    MemoryParts, MemorySample, Op, PresentBytes, ProcessRecord, Row, SIZE_LIMIT_BYTES, SiteId,
+    Sites, ThreadRecord, TraceError,
 };
 use proptest::prelude::*;
 
@@ -384,6 +385,8 @@ fn what_is_known_of_the_process_is_read_back() {
                 trim(1, AllocatorRequest::Option { parameter: -8, value: 1 }),
             ],
             present: vec![PresentBytes { event: 0, bytes: 4096 }],
+            end: Some(EndMoment { event: 1, cause: EndCause::Finalisation }),
+            functions: [("a.py:1".to_owned(), "A.load".to_owned())].into(),
         },
     };
     let (one, two) = (folder.path().join("one.trace"), folder.path().join("two.csv"));

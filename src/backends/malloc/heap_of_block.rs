@@ -15,7 +15,7 @@ use crate::backends::return_unit::{ReturnKind, ReturnUnit, UnitOfBlock};
 const IS_MMAPPED: usize = 2;
 const NON_MAIN_ARENA: usize = 4;
 /// Address space of a heap of a further arena, to which it is aligned (`HEAP_MAX_SIZE`).
-const HEAP_BYTES: usize = size_of::<usize>() * size_of::<usize>() << 20;
+const HEAP_BYTES: usize = if size_of::<usize>() == 4 { 1 << 20 } else { 64 << 20 };
 
 /// The heap of each live block of this process's C library, as long as the main heap has its size.
 pub(super) fn of_block() -> UnitOfBlock<'static> {

@@ -10,8 +10,9 @@ use super::output::{clock_seed, frame};
 use super::side_args::{Sides, sides, validate_sides};
 use crate::bench::{CheckCell, Side, Suite, are_identical, cancelled};
 use crate::check::{Finding, Frame, Policy, Verdict};
+use crate::cli::end_choice::EndChoice;
 use crate::cli::exit::Exit;
-use crate::cli::load::{FoundTraces, load_found};
+use crate::cli::load::{FoundTraces, LineGroups, load_found};
 use crate::cli::measure_args::MeasureArg;
 use crate::cli::terminal::note;
 use crate::cli::{interrupt, shell};
@@ -29,7 +30,8 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
         bail!("give the traces to replay on both sides, such as `traces/*.trace`");
     }
     let settings = args.children.settings();
-    let FoundTraces { workloads, unread } = load_found(&args.paths, u64::MAX)?;
+    let FoundTraces { workloads, unread } =
+        load_found(&args.paths, &EndChoice::default(), LineGroups::Lines, u64::MAX)?;
     let other_jobs = validate_sides(args, &pairs, settings.clock)?;
     interrupt::install()?;
     let seed = args.seed.unwrap_or_else(clock_seed);

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use crate::bench::{self, Progress, RunPlan, Settings, Workloads};
+use crate::cli::end_choice::EndChoice;
 use crate::cli::load::load_within;
 use crate::cli::terminal::note;
 use crate::environment::PYTHONMALLOC;
@@ -55,7 +56,7 @@ struct Constant {
 /// # Errors
 /// When it cannot be read, or is too large to be replayed at once.
 pub fn load(trace: &Path) -> anyhow::Result<Workloads> {
-    load_within(&[trace.to_owned()], u64::MAX)
+    load_within(&[trace.to_owned()], &EndChoice::LastCall, u64::MAX)
 }
 
 /// Replays the trace on the backends that the program had.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bench::HugePages;
 use crate::cli::children::ChildArgs;
+use crate::cli::end_choice::EndArgs;
 use crate::cli::report::PrivateArgs;
 use crate::cli::shard::{ShardChoice, parse_shard};
 use crate::results::{ComparedBackends, Pass, TimeBudget};
@@ -64,6 +65,12 @@ pub struct RunArgs {
         conflicts_with = "resume"
     )]
     pub pace: Option<f64>,
+    /// Attribute page retention and slow calls to a line with its callers, where the trace has them
+    /// (`record --sites=N`), instead of the line by itself
+    #[arg(long, conflicts_with = "resume")]
+    pub callers: bool,
+    #[command(flatten)]
+    pub end: EndArgs,
     /// The order in which the threads of a trace make their calls. Free order lets them run at once,
     /// and gives resident memory as a range over the repetitions. `both` has it beside the passes in
     /// recorded order; `free` has nothing else

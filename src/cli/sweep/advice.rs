@@ -13,11 +13,15 @@ use crate::units;
 /// The baselines of every sweep: CPython as it comes, and the C library for every call.
 pub const BASELINES: [&str; 2] = ["pymalloc", "malloc"];
 
-/// The Pareto set and the sentences of each trace. `metric` is the memory that counts, and `memory`
-/// is what the sentences call it.
-pub fn advice(run: &Run, metric: Metric, memory: &str) -> String {
+/// The Pareto set and the sentences of each trace. `metric` is the memory that counts.
+pub fn advice(run: &Run, metric: Metric) -> String {
     let mut text = String::new();
     for report in TraceReport::all(run) {
+        let memory = match metric {
+            Metric::ResidentPeakBytes => "peak resident".to_owned(),
+            Metric::ResidentMeanBytes => "mean resident".to_owned(),
+            _ => format!("resident {}", report.end_name()),
+        };
         let costs: Vec<BackendCost> =
             report.backends.iter().filter_map(|backend| cost(backend, &report, metric)).collect();
         let has_threads = report.backends.iter().any(|backend| {
@@ -26,7 +30,7 @@ pub fn advice(run: &Run, metric: Metric, memory: &str) -> String {
         let (judged, not_judged): (Vec<BackendCost>, Vec<BackendCost>) =
             costs.into_iter().partition(|cost| has_threads || !needs_threads(cost));
         if !judged.is_empty() {
-            text.push_str(&advice_on_trace(&report.trace.name, &judged, memory));
+            text.push_str(&advice_on_trace(&report.trace.name, &judged, &memory));
         }
         if !not_judged.is_empty() {
             text.push_str(&without_threads(&not_judged));

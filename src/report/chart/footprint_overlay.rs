@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::axis::Axis;
 use super::contract::{About, Caption};
-use super::heap_series::{HeapSeries, shown_peak};
+use super::heap_series::{HeapSeries, shown_peak, trace_clock};
+use super::trace_clock::TraceClock;
 use crate::report::figures::{
     BackendFigures, BackendLabel, MemoryFigures, ProgramPhase, ResidentFigure, TraceReport,
 };
-use crate::report::text::some;
+use crate::report::text::{end_moment, some};
 use crate::units::{byte_unit, bytes};
 
 /// Does it come down again?
@@ -29,15 +30,19 @@ pub struct FootprintOverlayChart {
     pub caption: Caption,
     /// Across.
     pub clock_axis: Axis,
-    /// Allocation clock at the end.
-    pub clock_end_bytes: f64,
+    /// The moment that counts as the end.
+    pub end_name: String,
+    /// What the axis across counts.
+    pub clock: TraceClock,
+    /// The end of that axis, in bytes or calls.
+    pub clock_end: f64,
     /// Upwards, the same in both panels.
     pub memory_axis: Axis,
     /// Largest sum of requested bytes live at once.
     pub live_peak_bytes: f64,
     /// The marks of the program.
     pub phases: Vec<ProgramPhase>,
-    /// The recorded process itself: allocation clock and resident bytes; empty where that is not
+    /// The recorded process itself: places on the axis and resident bytes; empty where that is not
     /// known.
     pub process: Vec<(f64, f64)>,
     /// By backend. The live bytes are the same for all.
@@ -62,8 +67,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<FootprintOverlayChart> {
     if shown.is_empty() {
         return None;
     }
-    let clock_ends = shown.iter().filter_map(|backend| backend.samples.last());
-    let clock_end_bytes = clock_ends.map(|last| last.clock_bytes as f64).fold(0.0, f64::max);
+    let clock = trace_clock(trace_report);
     let peaks: Vec<f64> = shown.iter().filter_map(|backend| backend.memory.peak_bytes).collect();
     let process = trace_report.process.as_ref();
     let recorded_peak = process.map_or(0.0, |process| process.peak_bytes);
@@ -71,27 +75,45 @@ pub fn describe(trace_report: &TraceReport) -> Option<FootprintOverlayChart> {
     let unit = byte_unit(most);
     let line = |backend: &&BackendFigures| FootprintLine {
         backend: backend.label.clone(),
-        heap: HeapSeries::of(&backend.samples),
+        heap: HeapSeries::of(&backend.samples, clock),
         memory: backend.memory,
     };
+    let lines: Vec<FootprintLine> = shown.iter().map(line).collect();
+    let clock_ends = lines.iter().filter_map(|line| line.heap.positions().last());
+    let clock_end = clock_ends.map(|end| *end as f64).fold(0.0, f64::max);
     Some(FootprintOverlayChart {
         caption: Caption::new(verdict(trace_report, &shown), plotted(trace_report), &READING),
-        clock_axis: Axis::allocation_clock(byte_unit(clock_end_bytes), clock_end_bytes.max(1.0)),
-        clock_end_bytes,
+        clock_axis: clock.axis(clock_end.max(1.0)),
+        end_name: trace_report.end_name(),
+        clock,
+        clock_end,
         memory_axis: Axis::bytes(format!("{} resident", unit.name), unit, most.max(1.0)),
         live_peak_bytes: trace_report.live_peak_bytes,
         phases: trace_report.phases.clone(),
-        process: process.map_or_else(Vec::new, |process| process.curve.clone()),
-        lines: shown.iter().map(line).collect(),
+        process: process_curve(trace_report, clock),
+        lines,
     })
+}
+
+/// The recorded process: its places on the axis, and resident bytes.
+fn process_curve(trace_report: &TraceReport, clock: TraceClock) -> Vec<(f64, f64)> {
+    let Some(process) = &trace_report.process else { return vec![] };
+    let entry = trace_report.trace.process.iter().flat_map(|entry| &entry.memory);
+    match clock {
+        TraceClock::Bytes => process.curve.clone(),
+        TraceClock::Calls => {
+            entry.map(|point| (point.event as f64, point.heap_bytes as f64)).collect()
+        }
+    }
 }
 
 fn plotted(trace_report: &TraceReport) -> String {
     let mut text = format!(
         "Resident anonymous memory while `{}` is replayed, one line an allocator; filled: live \
-         requested bytes.  Right: after the last call, after the allocator's own trim, and after \
-         every block is freed and trimmed.",
-        trace_report.trace.name
+         requested bytes.  Right: {}, after the allocator's own trim, and after every block is freed \
+         and trimmed.",
+        trace_report.trace.name,
+        end_moment(trace_report.trace.end.as_ref())
     );
     if trace_report.process.is_some() {
         text += "  Grey dashes: the recorded process itself.";
@@ -101,7 +123,10 @@ fn plotted(trace_report: &TraceReport) -> String {
     }
     let has_range = |backend: &BackendFigures| backend.memory.range(ResidentFigure::End).is_some();
     if trace_report.backends.iter().any(has_range) {
-        text += "  Brackets at exit: memory is returned after a delay; range: at once to never.";
+        let at_end = trace_report.end_name();
+        text += &format!(
+            "  Brackets {at_end}: memory is returned after a delay; range: at once to never."
+        );
     } else {
         text += &trace_report.pace_note();
     }
@@ -136,7 +161,7 @@ fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures]) -> String {
         })
         .collect();
     let Some(high) = spans.iter().max_by(|a, b| a.peak.total_cmp(&b.peak)) else {
-        return "Resident memory over the allocation clock".to_owned();
+        return "Resident memory over the trace".to_owned();
     };
     let least = spans.iter().min_by(|a, b| a.peak.total_cmp(&b.peak)).unwrap_or(high);
     let live = bytes(trace_report.live_peak_bytes);

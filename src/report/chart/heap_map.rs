@@ -7,6 +7,7 @@ use super::contract::{About, Caption};
 use super::heap_series::shown_peak;
 use super::scale::Scale;
 use crate::report::figures::{BackendFigures, BackendLabel, ProgramPhase, TraceReport};
+use crate::report::text::capitalised;
 use crate::results::{HeapRow, Residency};
 use crate::units::{byte_unit, bytes, count};
 
@@ -139,9 +140,14 @@ pub fn describe(trace_report: &TraceReport) -> Option<HeapMapChart> {
     let heights: Vec<f64> = maps.iter().map(HeapMapPanel::bytes).collect();
     let most = shown_peak(&heights).max(1.0) * 1.03;
     let unit = byte_unit(most);
+    let at_end = capitalised(&trace_report.end_name());
     Some(HeapMapChart {
-        caption: Caption::new(verdict(&maps), plotted(trace_report, maps[0].row_bytes), &READING),
-        calls_axis: calls_axis(trace_report.trace.calls),
+        caption: Caption::new(
+            verdict(&maps, &at_end),
+            plotted(trace_report, maps[0].row_bytes),
+            &READING,
+        ),
+        calls_axis: calls_axis(trace_report.observed_calls()),
         address_axis: Axis::bytes(format!("heap, {}", unit.name), unit, most),
         phases: trace_report.phases.clone(),
         maps,
@@ -182,17 +188,18 @@ const READING: [&str; 5] = [
     "A band that is grey from its first column on never held a block: the allocator's own tables.",
 ];
 
-fn verdict(maps: &[HeapMapPanel]) -> String {
+/// `at_end` is the moment that counts as the end, as a sentence begins.
+fn verdict(maps: &[HeapMapPanel], at_end: &str) -> String {
     let share =
         |map: &HeapMapPanel| (map.last.sparse + map.last.empty) as f64 / map.last.resident as f64;
     let shares: Vec<f64> = maps.iter().filter(|map| map.last.resident > 0).map(share).collect();
     let Some((low, high)) = crate::stats::range(&shares) else {
-        return "At exit no part of the heap is resident".to_owned();
+        return format!("{at_end} no part of the heap is resident");
     };
     let [from, to] = [low, high].map(|share| format!("{:.0}", share * 100.0));
     let span = if from == to { to } else { format!("{from}–{to}") };
     let opening = format!(
-        "At exit {span}\u{a0}% of the resident ranges of {} are empty or less than a quarter full.",
+        "{at_end} {span}\u{a0}% of the resident ranges of {} are empty or less than a quarter full.",
         bytes(maps[0].row_bytes)
     );
     let mut empty: Vec<(&str, usize)> =

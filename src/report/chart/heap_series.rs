@@ -1,4 +1,4 @@
-//! The heap of one backend over the allocation clock, and its reduction to the columns of a plot.
+//! The heap of one backend over the trace, and its reduction to the columns of a plot.
 //!
 //! A column keeps the least and the most of every boundary and the values at both of its edges, so
 //! that no extreme is lost: averaging would cut off short peaks. This is M4 of Jugel and others,
@@ -6,6 +6,8 @@
 
 use serde::Serialize;
 
+use super::trace_clock::TraceClock;
+use crate::report::figures::TraceReport;
 use crate::results::Sample;
 
 /// The boundaries between the parts of resident memory, from the bottom: live, usable, pages in
@@ -15,6 +17,10 @@ pub type Boundaries = [f64; 4];
 /// The samples of a heap, column by column, in the order of time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct HeapSeries {
+    /// What the columns of a plot are made over.
+    pub clock: TraceClock,
+    /// Calls so far.
+    pub events: Vec<u64>,
     /// The allocation clock: bytes requested so far.
     pub clock_bytes: Vec<u64>,
     /// Requested bytes live.
@@ -29,8 +35,10 @@ pub struct HeapSeries {
 
 impl HeapSeries {
     /// The series of a backend's samples.
-    pub fn of(samples: &[&Sample]) -> HeapSeries {
+    pub fn of(samples: &[&Sample], clock: TraceClock) -> HeapSeries {
         HeapSeries {
+            clock,
+            events: samples.iter().map(|sample| sample.event).collect(),
             clock_bytes: samples.iter().map(|sample| sample.clock_bytes).collect(),
             live_bytes: samples.iter().map(|sample| sample.live_bytes).collect(),
             usable_bytes: samples.iter().map(|sample| sample.usable_bytes).collect(),
@@ -42,6 +50,14 @@ impl HeapSeries {
     /// Samples.
     pub fn sample_count(&self) -> usize {
         self.clock_bytes.len()
+    }
+
+    /// The places of the samples on the axis, in bytes or calls.
+    pub fn positions(&self) -> &[u64] {
+        match self.clock {
+            TraceClock::Bytes => &self.clock_bytes,
+            TraceClock::Calls => &self.events,
+        }
     }
 
     /// The boundaries at a sample. Each is at least the one below: where the kernel's count lags, a
@@ -65,7 +81,7 @@ impl HeapSeries {
         (0..self.sample_count()).map(|at| self.boundaries(at)[3]).fold(0.0, f64::max)
     }
 
-    /// The series in `count` columns of the clock from 0 to `end` bytes. Between samples the heap
+    /// The series in `count` columns of the axis from 0 to `end`. Between samples the heap
     /// is taken to change evenly; it starts empty. Columns after the last sample are not given.
     pub fn columns(&self, end: f64, count: usize) -> Vec<HeapColumn> {
         if self.sample_count() == 0 || count == 0 || end <= 0.0 || !end.is_finite() {
@@ -104,7 +120,7 @@ impl HeapSeries {
         let mut points = vec![HeapPoint { clock: 0.0, boundaries: [0.0; 4], resident: 0.0 }];
         let mut clock = 0.0_f64;
         for at in 0..self.sample_count() {
-            clock = clock.max(self.clock_bytes[at] as f64);
+            clock = clock.max(self.positions()[at] as f64);
             let resident = self.resident_bytes[at] as f64;
             points.push(HeapPoint { clock, boundaries: self.boundaries(at), resident });
         }
@@ -160,6 +176,14 @@ impl HeapPoint {
             resident: mix(a.resident, b.resident),
         }
     }
+}
+
+/// What the axis along the heap of a trace counts. The live bytes are the same for every backend.
+pub fn trace_clock(trace_report: &TraceReport) -> TraceClock {
+    let mut backends = trace_report.backends.iter();
+    let samples = backends.find(|backend| !backend.samples.is_empty());
+    let samples = samples.map_or(&[][..], |backend| &backend.samples);
+    TraceClock::of(samples.iter().map(|sample| (sample.clock_bytes, sample.live_bytes)))
 }
 
 /// The largest value that a plot of these peaks should show. A peak more than three times the next

@@ -28,6 +28,7 @@ mod sizes_and_rounding;
 mod threads;
 mod throughput;
 mod trace_arenas;
+mod trace_clock;
 mod trace_lifetimes;
 mod trace_live;
 mod trace_sizes;
@@ -74,6 +75,7 @@ pub use sizes_and_rounding::{RoundingStrip, SizeClassStep, SizesAndRoundingChart
 pub use threads::ThreadsChart;
 pub use throughput::{AlongTrace, ThroughputChart, ThroughputRow};
 pub use trace_arenas::TraceArenasChart;
+pub use trace_clock::TraceClock;
 pub use trace_lifetimes::{SurvivalCurve, TraceLifetimesChart};
 pub use trace_live::TraceLiveChart;
 pub use trace_sizes::{SizePanel, TraceSizesChart};

@@ -8,6 +8,7 @@ use super::contract::{About, Caption};
 use super::heap_series::shown_peak;
 use super::scale::Scale;
 use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
+use crate::report::text::capitalised;
 use crate::results::{Metric, Moment};
 use crate::units::{byte_unit, percent, ratio};
 
@@ -16,7 +17,7 @@ pub const ABOUT: About = About {
     name: "page-fullness",
     question: "How full are the pages in use, and would smaller arenas, or huge pages, change \
                that?",
-    reading: "Left: the pages in use of each allocator at the live peak and at exit, from orange \
+    reading: "Left: the pages in use of each allocator at the live peak and at the end, from orange \
               (hardly a byte of them is live) to dark blue (full). Right: how much would be in \
               use if memory were returned in pieces of that size. A curve that rises steeply \
               shows that huge pages cost memory here. A flat one shows that they cost none.",
@@ -35,6 +36,8 @@ pub struct PageFullnessChart {
     pub curve_axis: Axis,
     /// Requested bytes live at the end.
     pub live_end_bytes: f64,
+    /// The moment that counts as the end.
+    pub end_name: String,
     /// By allocator.
     pub rows: Vec<FullnessRow>,
 }
@@ -119,16 +122,18 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageFullnessChart> {
     let curve_most = shown_peak(&ends).max(trace_report.live_end_bytes).max(1.0) * 1.06;
     let curve_unit = byte_unit(curve_most);
     let pieces = Scale::Log { from: PIECES[0].0, to: PIECES[5].0 };
+    let at_end = capitalised(&trace_report.end_name());
     Some(PageFullnessChart {
-        caption: Caption::new(verdict(&rows), plotted, &READING),
+        caption: Caption::new(verdict(&rows, &at_end), plotted, &READING),
         bar_axis: Axis::bytes(format!("{} of pages in use", bar_unit.name), bar_unit, bar_most),
         piece_axis: Axis::plain("size of a piece that can be returned", "B", pieces),
         curve_axis: Axis::bytes(
-            format!("{} in use at exit", curve_unit.name),
+            format!("{} in use {}", curve_unit.name, trace_report.end_name()),
             curve_unit,
             curve_most,
         ),
         live_end_bytes: trace_report.live_end_bytes,
+        end_name: trace_report.end_name(),
         rows,
     })
 }
@@ -141,19 +146,22 @@ const READING: [&str; 2] = [
      would cost on top.",
 ];
 
-fn verdict(rows: &[FullnessRow]) -> String {
+/// `at_end` is the moment that counts as the end, as a sentence begins.
+fn verdict(rows: &[FullnessRow], at_end: &str) -> String {
     let share = |row: &FullnessRow| sparse(&row.end_bytes) / total(&row.end_bytes);
     let shares: Vec<f64> =
         rows.iter().filter(|row| total(&row.end_bytes) > 0.0).map(share).collect();
+    const SPARSE: &str = "of the pages in use are less than a quarter full.";
     let opening = match crate::stats::range(&shares) {
-        Some((low, high)) if high - low < 0.02 => {
-            format!("At exit {} of the pages in use are less than a quarter full.", percent(high))
+        Some((_, 0.0)) => {
+            format!("{at_end} every page in use is at least a quarter full.")
         }
+        Some((low, high)) if high - low < 0.02 => format!("{at_end} {} {SPARSE}", percent(high)),
         Some((low, high)) => {
             let [from, to] = [low, high].map(|share| format!("{:.0}", share * 100.0));
-            format!("At exit {from}–{to}\u{a0}% of the pages in use are less than a quarter full.")
+            format!("{at_end} {from}–{to}\u{a0}% {SPARSE}")
         }
-        None => "At exit no page is in use.".to_owned(),
+        None => format!("{at_end} no page is in use."),
     };
     opening + &growth(rows)
 }

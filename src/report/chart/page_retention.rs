@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::contract::{About, Caption, ReadingSentence};
 use super::heap_series::shown_peak;
 use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
-use crate::report::text::{all_or_ends, short_line};
+use crate::report::text::{all_or_ends, short_line, some};
 use crate::results::{Attribution, Moment, OTHER_SITES};
 use crate::units::{byte_unit, bytes, percent, times};
 
@@ -81,6 +81,8 @@ impl Reach {
     }
 }
 
+/// Allocators at most: the numbers of more would be cut off.
+const BACKENDS_MAX: usize = 8;
 /// Lines at most.
 pub const LINES_MAX: usize = 10;
 /// Beyond this ratio of live bytes to free space, or of the free space to live bytes, each has an
@@ -90,8 +92,12 @@ const APART: f64 = 5.0;
 /// The rows of the record at one moment.
 struct RetentionRows<'a> {
     moment: Moment,
+    /// The moment that counts as the end, in a heading.
+    end_name: String,
     sites: Vec<&'a str>,
     backends: Vec<&'a BackendFigures<'a>>,
+    /// Names of the allocators for which there is no space.
+    left_out: Vec<String>,
 }
 
 impl<'a> RetentionRows<'a> {
@@ -107,14 +113,23 @@ impl<'a> RetentionRows<'a> {
     fn at(trace_report: &'a TraceReport, moment: Moment) -> Option<RetentionRows<'a>> {
         let lines = trace_report.retaining_lines(moment);
         let sites: Vec<&str> = lines.iter().map(|line| line.0).take(LINES_MAX).collect();
-        let backends: Vec<&BackendFigures> = trace_report
+        let mut backends: Vec<&BackendFigures> = trace_report
             .allocators()
             .filter(|backend| attributions(backend, moment).next().is_some())
             .collect();
+        // Of many, the first form of each allocator says most.
+        let mut left_out: Vec<String> = Vec::new();
+        if backends.len() > BACKENDS_MAX {
+            backends.sort_by_key(|backend| backend.label.variant > 0);
+            let rest = backends.split_off(BACKENDS_MAX);
+            left_out.extend(rest.iter().map(|backend| backend.name().to_owned()));
+        }
         (!sites.is_empty() && !backends.is_empty()).then_some(RetentionRows {
             moment,
+            end_name: trace_report.end_name(),
             sites,
             backends,
+            left_out,
         })
     }
 
@@ -146,8 +161,8 @@ impl<'a> RetentionRows<'a> {
         rows
     }
 
-    fn when(&self) -> &'static str {
-        if self.moment == Moment::Peak { "at the live peak" } else { "at exit" }
+    fn when(&self) -> &str {
+        if self.moment == Moment::Peak { "at the live peak" } else { &self.end_name }
     }
 
     /// The reach of live bytes and of free space.
@@ -216,6 +231,10 @@ fn caption(trace_report: &TraceReport, rows: &RetentionRows, by_live: &[&Attribu
         trace_report.trace.name,
         rows.when()
     );
+    let plotted = match rows.left_out.as_slice() {
+        [] => plotted,
+        names => format!("{plotted}  Not shown: {}.", some(names)),
+    };
     let opening = "The free space of each 4 KiB page is charged in equal shares to the live blocks \
                    on it, and summed by the line that allocated them.";
     let caption = Caption::new(verdict(rows, by_live), plotted, &[opening]);
@@ -316,7 +335,7 @@ fn verdict(rows: &RetentionRows, by_live: &[&Attribution]) -> String {
     let live = rows.live(site).0;
     let name = short_line(site);
     if free <= 0.0 {
-        return format!("No line retains any free space {}", rows.when());
+        return format!("No line retains any free space {}.", rows.when());
     }
     if share >= 0.2 && free < live {
         return format!(

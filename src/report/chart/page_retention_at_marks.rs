@@ -156,7 +156,7 @@ fn moments(trace_report: &TraceReport) -> Option<Vec<RetentionMoment>> {
     let named = |moment: Moment| {
         let name = match moment {
             Moment::Peak => "live peak".to_owned(),
-            Moment::End | Moment::Whole => "exit".to_owned(),
+            Moment::End | Moment::Whole => trace_report.end_name().replacen("at ", "", 1),
             Moment::Mark(number) => (number as usize)
                 .checked_sub(1)
                 .and_then(|at| marks.get(at))
@@ -245,20 +245,18 @@ fn worst_line<'a>(
     worst.filter(|worst| worst.bytes > 0.0)
 }
 
-/// The line and the mark with the most free space, and what is left of it at exit.
+/// The line and the mark with the most free space, and what is left of it at the end.
 fn verdict(moments: &[RetentionMoment], sites: &[&str], panels: &[RetentionPanel]) -> String {
     let Some(worst) = worst_line(moments, sites, panels) else {
-        return "No line retains any free space at a mark of the program".to_owned();
+        return "No line retains any free space at a mark of the program.".to_owned();
     };
-    let has_exit = moments.last().is_some_and(|last| last.moment == Moment::End);
-    let exit = if has_exit {
+    let end = moments.last().filter(|last| last.moment == Moment::End);
+    let at_end = end.map_or_else(String::new, |end| {
         let left = if worst.last_bytes > 0.0 { bytes(worst.last_bytes) } else { "none".to_owned() };
-        format!(", and {left} at exit")
-    } else {
-        String::new()
-    };
+        format!(", and {left} at {}", end.name)
+    });
     format!(
-        "{} retains most: {} of free space at the mark `{}`{exit} ({}).",
+        "{} retains most: {} of free space at the mark `{}`{at_end} ({}).",
         short_line(worst.site),
         bytes(worst.bytes),
         worst.moment,

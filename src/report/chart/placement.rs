@@ -110,7 +110,15 @@ fn verdict(rows: &[PlacementRow]) -> String {
         return String::new();
     };
     let far = |row: &PlacementRow| percent(row.steps[2] + row.steps[3]);
-    if rows.len() == 1 || most.visit_ns[1] <= least.visit_ns[2] {
+    if let [only] = rows {
+        return format!(
+            "A walk over live objects costs {} ns a visit under {}: {} of its steps leave the page.",
+            figure(only.visit_ns[0]),
+            only.backend.name,
+            far(only)
+        );
+    }
+    if most.visit_ns[1] <= least.visit_ns[2] {
         return format!(
             "A walk over live objects costs {} to {} ns a visit; no allocator stands out.",
             figure(least.visit_ns[0]),

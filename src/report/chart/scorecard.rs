@@ -14,7 +14,7 @@ use crate::report::figures::{
     BackendFigures, CallCost, MemoryUnit, ResidentFigure, ScorecardGroup, ScorecardRow,
     TraceReport, geometric, group,
 };
-use crate::report::text::{caveat, some, synthesised};
+use crate::report::text::{capitalised, caveat, some, synthesised};
 use crate::stats;
 use crate::units::{byte_unit, bytes, count, figure, times};
 
@@ -81,10 +81,12 @@ pub fn describe(trace_reports: &[TraceReport]) -> Option<ScorecardChart> {
     let rows = groups.iter().chain(&mean).map(|group| group.rows.len()).sum::<usize>();
     let is_dense = has_many_traces && rows > ROWS_MAX;
     groups.extend(mean);
+    let has_moment = measured.iter().any(|trace_report| trace_report.trace.end.is_some());
+    let end_column = if has_moment { "resident at end" } else { "resident at exit" };
     let columns = if has_many_traces {
-        columns(&groups, true, "× live", 1.0)
+        columns(&groups, (true, end_column), "× live", 1.0)
     } else {
-        columns(&groups, false, byte_unit.name, byte_unit.bytes)
+        columns(&groups, (false, end_column), byte_unit.name, byte_unit.bytes)
     };
     let mut marked = Vec::new();
     if is_dense && let Some(mut mean) = groups.pop() {
@@ -122,11 +124,16 @@ fn largest(groups: &[ScorecardGroup], of: &dyn Fn(&ScorecardRow) -> Option<f64>)
 
 fn columns(
     groups: &[ScorecardGroup],
-    has_many_traces: bool,
+    (has_many_traces, end_column): (bool, &'static str),
     unit: &str,
     unit_size: f64,
 ) -> [ScorecardColumn; 5] {
-    let highs = largest(groups, &|row| row.cost.map(|cost| cost.high_ns));
+    let high = |row: &ScorecardRow| row.cost.map(|cost| cost.high_ns);
+    // The harness itself makes no scale where there are allocators.
+    let mut highs = largest(groups, &|row| high(row).filter(|_| !row.backend.is_floor));
+    if highs.is_empty() {
+        highs = largest(groups, &high);
+    }
     let memory_values: [Vec<f64>; 3] =
         std::array::from_fn(|k| largest(groups, &|row| row.memory[k]));
     let memory: [f64; 3] = std::array::from_fn(|k| {
@@ -161,7 +168,7 @@ fn columns(
         ScorecardColumn { name: "slow calls", axis: slow, is_measured: has_slow_calls },
         memory_column("peak resident", of(" peak", ""), 0),
         memory_column("average resident", of(" average", ", over the allocation clock"), 1),
-        memory_column("resident at exit", of(" peak", ""), 2),
+        memory_column(end_column, of(" peak", ""), 2),
     ]
 }
 
@@ -214,12 +221,13 @@ fn synthesised_traces(trace_reports: &[TraceReport]) -> Option<String> {
 fn plotted(measured: &[&TraceReport], is_dense: bool) -> String {
     if let [trace_report] = measured {
         return format!(
-            "Scorecard of `{}` ({} calls, live heap {} at peak, {} at exit).  Filled: a backend's \
+            "Scorecard of `{}` ({} calls, live heap {} at peak, {} {}).  Filled: a backend's \
              first form, open: the same with other settings.  Left is better in every column.",
             trace_report.trace.name,
             count(trace_report.trace.calls),
             bytes(trace_report.live_peak_bytes),
-            bytes(trace_report.live_end_bytes)
+            bytes(trace_report.live_end_bytes),
+            trace_report.end_sentence()
         );
     }
     let rows = if is_dense { "Geometric means, with each trace as a thin stroke.  " } else { "" };
@@ -266,7 +274,7 @@ fn time_verdict(trace_report: &TraceReport) -> String {
     let mut costs: Vec<(&BackendFigures, CallCost)> =
         trace_report.allocators().filter_map(|backend| Some((backend, backend.cost?))).collect();
     costs.sort_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns));
-    let (Some(best), Some(slow)) = (costs.first(), costs.last()) else { return String::new() };
+    let Some(best) = costs.first() else { return String::new() };
     let level: Vec<String> = costs
         .iter()
         .filter(|(backend, _)| !trace_report.is_time_apart(best.0, backend))
@@ -278,9 +286,13 @@ fn time_verdict(trace_report: &TraceReport) -> String {
         "No allocator is separably faster than another.".to_owned()
     } else {
         let verb = if level.len() == 1 { "leads" } else { "lead" };
-        let factor = times(slow.1.middle_ns / best.1.middle_ns);
-        let slow = slow.0.name();
-        format!("On time {} {verb}, and {slow} takes {factor} times as long.", some(&level))
+        // One that varies much may be level with the best and have the largest median.
+        let slow = costs.iter().rfind(|(backend, _)| trace_report.is_time_apart(best.0, backend));
+        let rest = slow.map_or(String::new(), |(backend, cost)| {
+            let factor = times(cost.middle_ns / best.1.middle_ns);
+            format!(", and {} takes {factor} times as long", backend.name())
+        });
+        format!("On time {} {verb}{rest}.", some(&level))
     }
 }
 
@@ -294,11 +306,12 @@ fn end_verdict(trace_report: &TraceReport) -> String {
         |backend: &BackendFigures| backend.memory.text(ResidentFigure::End).unwrap_or_default();
     let (Some(least), Some(most)) = (ends.first(), ends.last()) else { return String::new() };
     let live = bytes(trace_report.live_end_bytes);
+    let at_end = capitalised(&trace_report.end_name());
     if ends.len() == 1 || most.1 < least.1 * 1.05 {
-        format!("  At exit {} stay resident for {live} live.", end(most.0))
+        format!("  {at_end} {} stay resident for {live} live.", end(most.0))
     } else {
         format!(
-            "  At exit {} holds {}, {} holds {}, for {live} live.",
+            "  {at_end} {} holds {}, {} holds {}, for {live} live.",
             least.0.name(),
             end(least.0),
             most.0.name(),

@@ -6,6 +6,7 @@ use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::scale::Scale;
 use crate::report::figures::{ThreadLane, TraceReport, TraceShape, TraceThreads};
+use crate::report::text::end_name;
 use crate::units::{count, percent};
 
 /// Who allocates, who frees, and when?
@@ -29,23 +30,25 @@ pub struct ThreadsChart {
     pub calls_axis: Axis,
     /// Upwards in each lane: requested bytes live of the lane's blocks.
     pub live_axis: Axis,
+    /// The moment that counts as the end.
+    pub end_name: String,
     /// The lanes, and the matrix.
     pub threads: TraceThreads,
 }
 
 /// Describes the chart of a run; `None` for a trace of one thread.
 pub fn describe(trace_report: &TraceReport) -> Option<ThreadsChart> {
-    of_threads(&trace_report.trace.name, trace_report.threads()?)
+    of_threads(&trace_report.trace.name, trace_report.threads()?, trace_report.end_name())
 }
 
 /// Describes the chart of a trace by itself; `None` for a trace of one thread.
 pub fn describe_trace(shape: &TraceShape) -> Option<ThreadsChart> {
-    let mut chart = of_threads(&shape.name, shape.threads.clone()?)?;
+    let mut chart = of_threads(&shape.name, shape.threads.clone()?, end_name(shape.end.as_ref()))?;
     chart.caption.synthesised.clone_from(&shape.synthesised);
     Some(chart)
 }
 
-fn of_threads(name: &str, threads: TraceThreads) -> Option<ThreadsChart> {
+fn of_threads(name: &str, threads: TraceThreads, end_name: String) -> Option<ThreadsChart> {
     if threads.lanes.is_empty() || threads.calls == 0 {
         return None;
     }
@@ -83,6 +86,7 @@ fn of_threads(name: &str, threads: TraceThreads) -> Option<ThreadsChart> {
             scale: Scale::Linear { from: 0.0, to: threads.calls as f64 / divisor },
         },
         live_axis: Axis::bytes(format!("{} live", unit.name), unit, peak as f64),
+        end_name,
         threads,
     })
 }

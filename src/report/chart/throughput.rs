@@ -74,7 +74,12 @@ pub fn describe(trace_report: &TraceReport) -> Option<ThroughputChart> {
     }
     // One disturbed repetition, or one allocator that is far slower, must not press all dots to the
     // left: it runs off.
-    let middles: Vec<f64> = timed.iter().map(|(_, cost)| cost.middle_ns).collect();
+    // The harness itself makes no scale where there are allocators.
+    let allocators = timed.iter().filter(|(backend, _)| !backend.is_floor());
+    let mut middles: Vec<f64> = allocators.map(|(_, cost)| cost.middle_ns).collect();
+    if middles.is_empty() {
+        middles.extend(timed.iter().map(|(_, cost)| cost.middle_ns));
+    }
     let usual = shown_peak(&middles);
     let most = timed.iter().map(|(_, cost)| cost.high_ns).fold(0.0, f64::max).min(usual * 2.5);
     let scale = Scale::Linear { from: 0.0, to: most * 1.08 + 1e-9 };
@@ -207,7 +212,7 @@ fn verdict(trace_report: &TraceReport, timed: &[Timed]) -> String {
         .filter(|(backend, _)| !trace_report.is_time_apart(fastest, backend))
         .map(|(backend, _)| backend.name().to_owned())
         .collect();
-    let (slowest, slow) = allocators[allocators.len() - 1];
+    let (_, slow) = allocators[allocators.len() - 1];
     let mut title = if level.is_empty() {
         format!("{name} is the fastest: {} ns a call.", figure3(best.middle_ns))
     } else if level.len() + 1 == allocators.len() {
@@ -223,7 +228,10 @@ fn verdict(trace_report: &TraceReport, timed: &[Timed]) -> String {
             some(&level)
         )
     };
-    if trace_report.is_time_apart(fastest, slowest) {
+    // One that varies much may be level with the fastest and have the largest median.
+    let slowest =
+        allocators.iter().rfind(|(backend, _)| trace_report.is_time_apart(fastest, backend));
+    if let Some((slowest, slow)) = slowest {
         title += &format!(
             "  {} takes {} ns, {} times as long.",
             slowest.name(),

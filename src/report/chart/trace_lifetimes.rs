@@ -49,6 +49,8 @@ const COLOURS: [Colour; 5] = [
 /// Describes the chart; `None` for a trace without blocks.
 pub fn describe(shape: &TraceShape) -> Option<TraceLifetimesChart> {
     let all = shape.ages.first().filter(|curve| total(&curve.bars) > 0)?;
+    // The ages are those of the whole trace, also where another moment counts as its end.
+    let last = if shape.end.is_some() { "after the last call" } else { "at the end" };
     let survivors: u64 = all.bars.iter().map(|bar| bar.survived).sum();
     let plotted = format!(
         "Ages of the {} blocks of `{}` in bytes that the program allocated meanwhile.  {} blocks \
@@ -65,7 +67,7 @@ pub fn describe(shape: &TraceShape) -> Option<TraceLifetimesChart> {
     Some(TraceLifetimesChart {
         caption: Caption {
             synthesised: shape.synthesised.clone(),
-            ..Caption::new(verdict(all), plotted, &READING)
+            ..Caption::new(verdict(all, last), plotted, &READING)
         },
         age_axis: Axis::plain("age, bytes allocated since the block's own request", "B", ages),
         live_axis: Axis {
@@ -102,7 +104,8 @@ const READING: [&str; 3] = [
      allocator must hold while it serves all the rest.",
 ];
 
-fn verdict(all: &AgeCurve) -> String {
+/// `last` is the end of the trace, in a sentence.
+fn verdict(all: &AgeCurve, last: &str) -> String {
     let (steps, _) = survival(&all.bars);
     let count = total(&all.bars) as f64;
     let half = steps.iter().find(|step| step.1 <= 0.5).map(|step| step.0);
@@ -116,7 +119,7 @@ fn verdict(all: &AgeCurve) -> String {
         None => "More than half of the blocks outlive the ages that the trace shows".to_owned(),
     };
     format!(
-        "{opening} ({} within 1 KiB); {} are still live at the end.",
+        "{opening} ({} within 1 KiB); {} are still live {last}.",
         percent(young as f64 / count),
         percent(survived as f64 / count)
     )

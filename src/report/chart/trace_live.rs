@@ -5,7 +5,9 @@ use serde::Serialize;
 use super::axis::Axis;
 use super::contract::Caption;
 use super::scale::Scale;
+use super::trace_clock::TraceClock;
 use crate::report::figures::{LiveSegment, MARKS_MAX, ProgramPhase, TraceShape};
+use crate::report::text::{end_name, end_sentence};
 use crate::units::{byte_unit, bytes, count, percent, times};
 
 /// The description of the chart.
@@ -13,6 +15,8 @@ use crate::units::{byte_unit, bytes, count, percent, times};
 pub struct TraceLiveChart {
     /// Its sentences.
     pub caption: Caption,
+    /// What the axis across counts.
+    pub clock: TraceClock,
     /// Across.
     pub clock_axis: Axis,
     /// Upwards, of the upper panel: live bytes.
@@ -21,24 +25,41 @@ pub struct TraceLiveChart {
     pub blocks_axis: Axis,
     /// The trace in order.
     pub segments: Vec<LiveSegment>,
-    /// The peak: allocation clock and live bytes.
+    /// The peak: its place on the axis across, and live bytes.
     pub peak: (u64, u64),
+    /// The place of the end on the axis across.
+    pub end: u64,
     /// Live bytes at the end.
     pub live_end_bytes: u64,
+    /// The moment that counts as the end.
+    pub end_name: String,
     /// The marks of the program.
     pub phases: Vec<ProgramPhase>,
 }
 
 /// Describes the chart; `None` for a trace without requests.
 pub fn describe(shape: &TraceShape) -> Option<TraceLiveChart> {
-    let end = shape.live.last()?.clock as f64;
-    if end <= 0.0 {
+    let last = shape.live.last()?;
+    if last.clock == 0 {
         return None;
     }
+    let clock = TraceClock::of(shape.live.iter().map(|segment| (segment.clock, segment.bytes.0)));
+    let place = |segment: &LiveSegment| match clock {
+        TraceClock::Bytes => segment.clock,
+        TraceClock::Calls => segment.event,
+    };
+    // The first segment that reaches a place of the trace.
+    let first = |is_reached: &dyn Fn(&LiveSegment) -> bool| {
+        shape.live.iter().find(|segment| is_reached(segment)).unwrap_or(last)
+    };
+    let ends = shape.end.as_ref().map_or(last, |end| first(&|segment| segment.event >= end.event));
     let peak = shape.live.iter().max_by_key(|segment| segment.bytes.1)?;
+    let over = match clock {
+        TraceClock::Bytes => "over the bytes that it allocated",
+        TraceClock::Calls => "over its calls",
+    };
     let plotted = format!(
-        "Live heap of `{}` over the bytes that it allocated ({} calls, {} in all).  No allocator can \
-         hold less than this.",
+        "Live heap of `{}` {over} ({} calls, {} in all).  No allocator can hold less than this.",
         shape.name,
         count(shape.calls),
         bytes(shape.requested as f64)
@@ -54,23 +75,26 @@ pub fn describe(shape: &TraceShape) -> Option<TraceLiveChart> {
         unit_size,
         scale: Scale::Linear { from: 0.0, to },
     };
-    let phase = |(clock, name): &(u64, String)| ProgramPhase {
-        event: 0.0,
-        clock_bytes: *clock as f64,
+    let phase = |(bytes, name): &(u64, String)| ProgramPhase {
+        event: first(&|segment| segment.clock >= *bytes).event as f64,
+        clock_bytes: *bytes as f64,
         name: name.clone(),
     };
     let live_bytes = format!("live bytes, {}", unit.name);
     Some(TraceLiveChart {
         caption: Caption {
             synthesised: shape.synthesised.clone(),
-            ..Caption::new(verdict(shape, peak.clock as f64 / end), plotted, &READING)
+            ..Caption::new(verdict(shape, peak.clock as f64 / last.clock as f64), plotted, &READING)
         },
-        clock_axis: Axis::allocation_clock(byte_unit(end), end),
+        clock,
+        clock_axis: clock.axis(place(last) as f64),
         bytes_axis: axis(live_bytes, unit.name, unit.bytes, (most * 1.1).max(1e-9)),
         blocks_axis: axis(label.to_owned(), "blocks", factor, blocks / factor * 1.12),
         segments: shape.live.clone(),
-        peak: (peak.clock, shape.live_peak),
+        peak: (place(peak), shape.live_peak),
+        end: place(ends),
         live_end_bytes: shape.live_end,
+        end_name: end_name(shape.end.as_ref()),
         phases: shape.marks.iter().take(MARKS_MAX).map(phase).collect(),
     })
 }
@@ -85,12 +109,13 @@ fn verdict(shape: &TraceShape, peak_share: f64) -> String {
     let left = shape.live_end as f64 / shape.live_peak.max(1) as f64;
     let factor = shape.requested as f64 / shape.live_peak.max(1) as f64;
     format!(
-        "The heap peaks at {}, when {} of the bytes are allocated, and {} ({}) are live at exit.  \
+        "The heap peaks at {}, when {} of the bytes are allocated, and {} ({}) are live {}.  \
          The program allocates {} times its peak.",
         bytes(shape.live_peak as f64),
         percent(peak_share),
         bytes(shape.live_end as f64),
         percent(left),
+        end_sentence(shape.end.as_ref()),
         times(factor)
     )
 }

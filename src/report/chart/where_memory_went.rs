@@ -1,15 +1,16 @@
-//! Chart: resident memory by cause over the allocation clock, a panel for each backend.
+//! Chart: resident memory by cause over the trace, a panel for each backend.
 
 use serde::Serialize;
 
 use super::axis::Axis;
 use super::contract::{About, Caption};
-use super::heap_series::{HeapSeries, shown_peak};
+use super::heap_series::{HeapSeries, shown_peak, trace_clock};
+use super::trace_clock::TraceClock;
 use crate::report::figures::{
     BackendFigures, BackendLabel, MemoryFigures, ProgramPhase, ResidentFigure, TraceReport,
 };
 use crate::report::palette::{Colour, EXTERNAL_FRAGMENTATION, LIVE, RETAINED, ROUNDING};
-use crate::report::text::{all_or_ends, list, some};
+use crate::report::text::{all_or_ends, capitalised, list, some};
 use crate::units::{byte_unit, bytes, count, figure};
 
 /// Why is resident memory so much larger than the heap?
@@ -32,8 +33,12 @@ pub struct WhereMemoryWentChart {
     pub parts: [MemoryPart; 4],
     /// Across.
     pub clock_axis: Axis,
-    /// Allocation clock at the end.
-    pub clock_end_bytes: f64,
+    /// The moment that counts as the end.
+    pub end_name: String,
+    /// What the axis across counts.
+    pub clock: TraceClock,
+    /// The end of that axis, in bytes or calls.
+    pub clock_end: f64,
     /// Upwards, the same in all panels.
     pub memory_axis: Axis,
     /// Largest sum of requested bytes live at once.
@@ -98,17 +103,20 @@ pub fn describe(trace_report: &TraceReport) -> Option<WhereMemoryWentChart> {
         let end = |backend: &BackendFigures| backend.memory.end_bytes.unwrap_or(0.0);
         shown.sort_by(|a, b| end(b).total_cmp(&end(a)));
     }
-    let panels: Vec<HeapPanel> = shown.iter().filter_map(|backend| panel(backend)).collect();
+    let clock = trace_clock(trace_report);
+    let panels: Vec<HeapPanel> = shown.iter().filter_map(|backend| panel(backend, clock)).collect();
     let peaks: Vec<f64> = panels.iter().map(|panel| panel.highest_bytes).collect();
     let most = shown_peak(&peaks).max(trace_report.live_peak_bytes) * 1.06;
-    let clock_ends = panels.iter().filter_map(|panel| panel.heap.clock_bytes.last());
-    let clock_end_bytes = clock_ends.map(|end| *end as f64).fold(0.0, f64::max);
+    let clock_ends = panels.iter().filter_map(|panel| panel.heap.positions().last());
+    let clock_end = clock_ends.map(|end| *end as f64).fold(0.0, f64::max);
     let unit = byte_unit(most);
     Some(WhereMemoryWentChart {
         caption: caption(trace_report, &shown, &panels),
         parts: PARTS,
-        clock_axis: Axis::allocation_clock(byte_unit(clock_end_bytes), clock_end_bytes),
-        clock_end_bytes,
+        clock_axis: clock.axis(clock_end),
+        end_name: trace_report.end_name(),
+        clock,
+        clock_end,
         memory_axis: Axis::bytes(format!("{} resident", unit.name), unit, most),
         live_peak_bytes: trace_report.live_peak_bytes,
         phases: trace_report.phases.clone(),
@@ -116,8 +124,8 @@ pub fn describe(trace_report: &TraceReport) -> Option<WhereMemoryWentChart> {
     })
 }
 
-fn panel(backend: &&BackendFigures) -> Option<HeapPanel> {
-    let heap = HeapSeries::of(&backend.samples);
+fn panel(backend: &&BackendFigures, clock: TraceClock) -> Option<HeapPanel> {
+    let heap = HeapSeries::of(&backend.samples, clock);
     Some(HeapPanel {
         backend: backend.label.clone(),
         memory: backend.memory,
@@ -236,10 +244,11 @@ fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures], panels: &[Heap
         .collect();
     let giants = if giants.is_empty() { String::new() } else { format!(" ({})", list(&giants)) };
     let live = bytes(trace_report.live_end_bytes);
+    let at_end = capitalised(&trace_report.end_name());
     let opening = if trace_report.live_end_bytes * 20.0 < low {
-        format!("At exit hardly anything is live ({live}), yet {resident} stay resident{giants}.")
+        format!("{at_end} hardly anything is live ({live}), yet {resident} stay resident{giants}.")
     } else {
-        format!("At exit, {live} of live objects hold {resident} resident{giants}.")
+        format!("{at_end}, {live} of live objects hold {resident} resident{giants}.")
     };
     format!("{opening}  {}", largest_parts(panels)).trim_end().to_owned()
 }

@@ -21,7 +21,7 @@ use super::recorded_process::{RecordedProcess, recorded_process};
 use super::rows::BackendRows;
 use super::trace_threads::TraceThreads;
 use crate::report::palette::backend_colour;
-use crate::report::text::list;
+use crate::report::text::{end_name, end_sentence, list};
 
 /// One trace of a run.
 pub struct TraceReport<'a> {
@@ -149,7 +149,7 @@ impl<'a> TraceReport<'a> {
     pub fn threads(&self) -> Option<TraceThreads> {
         let rows = &self.backends.iter().find(|backend| !backend.rows.threads.is_empty())?.rows;
         TraceThreads::of(
-            self.trace.calls,
+            self.observed_calls(),
             &self.trace.threads,
             rows.threads.iter().copied(),
             rows.thread_activity.iter().copied(),
@@ -161,6 +161,21 @@ impl<'a> TraceReport<'a> {
     pub fn live_peak_event(&self) -> Option<u64> {
         let known = |backend: &BackendFigures| backend.rows.first_value(Metric::LivePeakEvent);
         Some(self.backends.iter().find_map(known)? as u64 + 1)
+    }
+
+    /// Calls up to the moment that counts as the end: memory is followed over them.
+    pub fn observed_calls(&self) -> u64 {
+        self.trace.end.as_ref().map_or(self.trace.calls, |end| end.event)
+    }
+
+    /// The moment that counts as the end, in a heading.
+    pub fn end_name(&self) -> String {
+        end_name(self.trace.end.as_ref())
+    }
+
+    /// The moment that counts as the end, in a sentence.
+    pub fn end_sentence(&self) -> String {
+        end_sentence(self.trace.end.as_ref())
     }
 
     /// Repetitions of each timed pass.

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::trace_threads::TraceThreads;
+use crate::results::EndPoint;
 
 /// A class of request sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -39,6 +40,8 @@ pub struct AgeCurve {
 /// A segment of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LiveSegment {
+    /// Calls up to its end.
+    pub event: u64,
     /// Allocation clock at its end, in bytes.
     pub clock: u64,
     /// Fewest and most live bytes in it.
@@ -64,6 +67,8 @@ pub struct TraceShape {
     pub live_peak: u64,
     /// Live bytes at the end.
     pub live_end: u64,
+    /// The moment that counts as the end; `None` for the last call.
+    pub end: Option<EndPoint>,
     /// By class, rising; the classes are drawn equally wide.
     pub sizes: Vec<SizeBar>,
     /// All blocks first, then by size.

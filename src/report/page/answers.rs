@@ -6,7 +6,7 @@ use super::markup::escape;
 use crate::report::chart::{checked_by_replay, scorecard};
 use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
-use crate::report::text::{all_or_ends, list, some};
+use crate::report::text::{all_or_ends, capitalised, list, some};
 use crate::report::unit_table::returnable_sentence;
 use crate::results::{Metric, Sample, Scope};
 use crate::stats::Decision;
@@ -85,7 +85,8 @@ fn trim(trace_report: &TraceReport) -> String {
     if figures.is_empty() {
         return none.trim_start().to_owned();
     }
-    format!("At exit a trim returns: {}.{none}", all_or_ends(figures, ", "))
+    let at_end = capitalised(&trace_report.end_name());
+    format!("{at_end} a trim returns: {}.{none}", all_or_ends(figures, ", "))
 }
 
 fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {

@@ -146,11 +146,12 @@ fn trace(number: usize, trace_report: &TraceReport, drawn: &[DrawnPicture]) -> S
         escape(name)
     );
     text += &format!(
-        "<p>{} calls, {} allocated, live {} at peak and {} at exit.",
+        "<p>{} calls, {} allocated, live {} at peak and {} {}.",
         count(trace_report.trace.calls),
         bytes(trace_report.requested_bytes),
         bytes(trace_report.live_peak_bytes),
-        bytes(trace_report.live_end_bytes)
+        bytes(trace_report.live_end_bytes),
+        escape(&trace_report.end_sentence())
     );
     if let Some(note) = caveat(&trace_report.trace.facts) {
         text += &format!(" <strong>{}</strong>.", escape(&note));

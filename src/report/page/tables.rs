@@ -8,7 +8,7 @@ use crate::report::figures::{
     WINDOWS, best_by_class, call_text, percentiles, preemptions, seen_text, worst_windows,
 };
 use crate::report::files::PERCENTILES_CSV;
-use crate::report::text::pages_written;
+use crate::report::text::{end_moment, pages_written};
 use crate::report::thread_table::{THREADS_NOTE, TextTable, arena_table, left_table, thread_table};
 use crate::report::unit_table::{UNITS_NOTE, unit_table};
 use crate::results::Pass;
@@ -231,27 +231,30 @@ pub fn memory(trace_report: &TraceReport) -> String {
         ]);
         row
     };
+    let at_end = trace_report.end_name();
+    let rounding = format!("rounding {at_end}");
     table(
         "memory",
         &format!(
-            "Resident memory, and its ratio to the live bytes at the same moment (fragmentation). \
-             {}. Cache flushed: after a trim with the thread cache flushed before. (a–b): \
+            "Resident memory, and its ratio to the live bytes at the same moment (fragmentation); the \
+             end is {}. {}. Cache flushed: after a trim with the thread cache flushed before. (a–b): \
              memory is returned after a delay; range: at once to never. ≈: at the pace of this replay",
+            end_moment(trace_report.trace.end.as_ref()),
             pages_written(trace_report.trace)
         ),
         &[
             "backend",
             "peak",
             "average",
-            "at exit",
+            &at_end,
             "after trim",
             "predicted",
             "cache flushed",
             "all freed",
             "peak ÷ live",
             "average ÷ live",
-            "exit ÷ live",
-            "rounding at exit",
+            "end ÷ live",
+            &rounding,
         ],
         &memory_rows(trace_report, row),
     )
@@ -309,28 +312,35 @@ pub fn retention(trace_report: &TraceReport) -> String {
     )
 }
 
-/// Retention at exit by the unit in which an allocator returns memory.
+/// Retention at the end by the unit in which an allocator returns memory.
 pub fn units(trace_report: &TraceReport) -> String {
     let Some((header, rows)) = unit_table(trace_report) else { return String::new() };
-    let caption =
-        format!("Memory at exit that lines retain by larger units. {}", escape(UNITS_NOTE));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let (at_end, note) = (trace_report.end_name(), escape(UNITS_NOTE));
+    let caption = format!("Memory {at_end} that lines retain by larger units. {note}");
     table("unit-retention", &caption, &header, &rows)
 }
 
 /// Memory by thread and order. What each thread left and the reported arenas are folded.
 pub fn threads(trace_report: &TraceReport) -> String {
     let shown = |name: &str, caption: &str, found: Option<TextTable>| {
-        found.map_or(String::new(), |(header, rows)| table(name, caption, &header, &rows))
+        found.map_or(String::new(), |(header, rows)| {
+            let header: Vec<&str> = header.iter().map(String::as_str).collect();
+            table(name, caption, &header, &rows)
+        })
     };
     let caption = format!("Memory by thread and by order. {}", escape(THREADS_NOTE));
     let mut text = shown("threads", &caption, thread_table(trace_report));
-    let caption = "What threads hold at exit, those that hold most first. All threads are in \
-                   threads.csv";
-    text += &folded(
-        "Memory at exit by thread",
-        shown("left-by-thread", caption, left_table(trace_report)),
+    let at_end = trace_report.end_name();
+    let caption = format!(
+        "What threads hold {at_end}, those that hold most first. All threads are in threads.csv"
     );
-    let caption = "Arenas and caches at exit, as the allocator itself reports them (arenas.csv)";
-    text += &folded("Memory by arena", shown("arenas", caption, arena_table(trace_report)));
+    text += &folded(
+        &format!("Memory {at_end} by thread"),
+        shown("left-by-thread", &caption, left_table(trace_report)),
+    );
+    let caption =
+        format!("Arenas and caches {at_end}, as the allocator itself reports them (arenas.csv)");
+    text += &folded("Memory by arena", shown("arenas", &caption, arena_table(trace_report)));
     text
 }

@@ -168,20 +168,60 @@ pub fn fitted(text: &str, kind: Type, least: f64, space: f64) -> (String, Type) 
     (shorten(text, kind, space), kind)
 }
 
-/// `text` cut, with an ellipsis, to at most `width` pixels.
+/// `text` cut, with an ellipsis, to at most `width` pixels. The number of a line and the value of a
+/// setting at the end of the text stay, because texts often differ in them only.
 pub fn shorten(text: &str, kind: Type, width: f64) -> String {
     if text_width(text, kind) <= width {
         return text.to_owned();
     }
-    let mut letters: Vec<char> = text.chars().collect();
-    while !letters.is_empty() {
+    let tail = last_value(text);
+    let mut letters: Vec<char> = text[..text.len() - tail.len()].chars().collect();
+    while letters.len() > MIN_HEAD_CHARS || tail.is_empty() && !letters.is_empty() {
         letters.pop();
+        let shorter = letters.iter().collect::<String>() + "…" + tail;
+        if text_width(&shorter, kind) <= width {
+            return shorter;
+        }
+    }
+    // The tail takes too much of the space.
+    let mut letters: Vec<char> = text.chars().collect();
+    while letters.pop().is_some() {
         let shorter = letters.iter().collect::<String>() + "…";
         if text_width(&shorter, kind) <= width {
             return shorter;
         }
     }
     "…".to_owned()
+}
+
+/// A backend's version in at most `width` pixels: without the layer below, then without the words
+/// around the numbers. Cut off, it could name another version.
+pub fn short_version(version: &str, kind: Type, width: f64) -> String {
+    let own = version.split_once(", on ").map_or(version, |(own, _)| own);
+    let numbers = own.strip_prefix("rules of ").unwrap_or(own);
+    let span = numbers.replacen(" to ", "–", 1);
+    let bare = span.strip_prefix("CPython ").unwrap_or(&span);
+    let forms = [version, own, numbers, &span, bare];
+    let fitting = forms.into_iter().find(|form| text_width(form, kind) <= width);
+    fitting.map_or_else(|| shorten(bare, kind, width), str::to_owned)
+}
+
+/// Characters that stay before the ellipsis where the end of a text stays.
+const MIN_HEAD_CHARS: usize = 4;
+
+/// `:123`, `=64K` or `  ×1.5` at the end of a text; empty where it ends otherwise.
+fn last_value(text: &str) -> &str {
+    const TAIL_BYTES_MAX: usize = 10;
+    // A figure that follows the name.
+    if let Some(figure) = text.rfind("  ×").and_then(|at| text.get(at..)) {
+        return figure;
+    }
+    let Some(tail) = text.rfind([':', '=']).and_then(|at| text.get(at..)) else { return "" };
+    let value = tail.get(1..).unwrap_or_default();
+    let is_value = !value.is_empty() && value.chars().all(|letter| letter.is_ascii_alphanumeric());
+    let is_line = value.chars().all(|letter| letter.is_ascii_digit());
+    let is_known = is_value && (tail.starts_with('=') || is_line);
+    if is_known && tail.len() <= TAIL_BYTES_MAX { tail } else { "" }
 }
 
 fn rgb(colour: Colour) -> RGBColor {
@@ -520,5 +560,14 @@ mod tests {
         );
         assert!(text_width(&shorten("a name that is far too long", kind, 80.0), kind) <= 80.0);
         assert_eq!(shorten("short", kind, 80.0), "short");
+        let line = shorten("importlib._bootstrap_external:1602", kind, 160.0);
+        assert!(line.ends_with("…:1602") && text_width(&line, kind) <= 160.0, "{line}");
+        let version = "rules of CPython 3.11 to 3.14, on glibc 2.36";
+        let short = |width| short_version(version, kind, width);
+        assert_eq!(short(2000.0), version);
+        assert_eq!(short(text_width("CPython 3.11–3.14", kind)), "CPython 3.11–3.14");
+        assert_eq!(short(text_width("3.11–3.14", kind)), "3.11–3.14");
+        assert!(shorten("MALLOC_TRIM_THRESHOLD_=64K", kind, 120.0).ends_with("…=64K"));
+        assert!(text_width(&shorten("a:1234567", kind, 30.0), kind) <= 30.0);
     }
 }

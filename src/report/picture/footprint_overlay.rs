@@ -7,7 +7,8 @@ use super::frame::{HEADING, LEFT, NOTE, RIGHT, SMALL, STRONG, TINY, backend_stro
 use super::panel::Panel;
 use super::phases;
 use crate::report::chart::{Axis, FootprintLine, FootprintOverlayChart, tick_text};
-use crate::report::palette::{GRID, LIVE, SOFT};
+use crate::report::figures::ProgramPhase;
+use crate::report::palette::{GRID, LIVE, SOFT, WHITE};
 use crate::units::{bytes, figure3};
 
 /// Width of the strip in pixels.
@@ -30,8 +31,8 @@ pub fn draw(chart: &FootprintOverlayChart) -> Canvas {
     panel.rows(&mut canvas, &ticks, Some(&|tick| tick_text(tick, &ticks)));
     area_and_lines(&mut canvas, &panel, chart);
     panel.axes(&mut canvas);
-    let place = |clock_bytes: f64| chart.clock_axis.in_unit(clock_bytes);
-    phases::draw(&mut canvas, &panel, &chart.phases, |phase| place(phase.clock_bytes), true);
+    let place = |phase: &ProgramPhase| chart.clock_axis.in_unit(chart.clock.of_phase(phase));
+    phases::draw(&mut canvas, &panel, &chart.phases, place, true);
     let across = panel.across.ticks(10);
     panel.numbers(&mut canvas, &across, &|tick| tick_text(tick, &across));
     let label = format!("x: {}", chart.clock_axis.label);
@@ -66,7 +67,7 @@ fn area_and_lines(canvas: &mut Canvas, panel: &Panel, chart: &FootprintOverlayCh
     let count = ((panel.right - panel.left) * 3.0).round().max(1.0) as usize;
     let axis = &chart.memory_axis;
     let y = |bytes: f64| panel.y(axis.in_unit(bytes));
-    let live = chart.lines[0].heap.columns(chart.clock_end_bytes, count);
+    let live = chart.lines[0].heap.columns(chart.clock_end, count);
     for (at, column) in live.iter().enumerate() {
         canvas.sliver(panel.left, at, y(column.most[0]), panel.bottom, LIVE.pale(0.62));
     }
@@ -77,7 +78,7 @@ fn area_and_lines(canvas: &mut Canvas, panel: &Panel, chart: &FootprintOverlayCh
             Some((ink, gap)) => (ink * 3.0, gap * 3.0),
             None => (1.0, 0.0),
         };
-        let columns = line.heap.columns(chart.clock_end_bytes, count);
+        let columns = line.heap.columns(chart.clock_end, count);
         for (at, column) in columns.iter().enumerate() {
             let (low, high) = column.resident;
             if axis.in_unit(low) > axis.end() || (at as f64).rem_euclid(ink + gap) >= ink {
@@ -88,9 +89,8 @@ fn area_and_lines(canvas: &mut Canvas, panel: &Panel, chart: &FootprintOverlayCh
             canvas.rectangle(middle - 1.0, upper, middle + 1.0, lower, backend.colour);
         }
     }
-    let place = |&(clock_bytes, bytes): &(f64, f64)| {
-        (panel.x(chart.clock_axis.in_unit(clock_bytes)), y(bytes))
-    };
+    let place =
+        |&(position, bytes): &(f64, f64)| (panel.x(chart.clock_axis.in_unit(position)), y(bytes));
     let points: Vec<(f64, f64)> = chart.process.iter().map(place).collect();
     canvas.line(&points, Stroke::dashed(2.6, SOFT, 9.0, 5.0));
     for line in &chart.lines {
@@ -109,7 +109,7 @@ fn runs_off(
     let axis = &chart.memory_axis;
     let is_off = |bytes: f64| axis.in_unit(bytes) > axis.end();
     let Some(peak) = line.memory.peak_bytes.filter(|peak| is_off(*peak)) else { return };
-    let columns = line.heap.columns(chart.clock_end_bytes, count);
+    let columns = line.heap.columns(chart.clock_end, count);
     let out = columns.iter().position(|column| is_off(column.resident.1)).unwrap_or(0);
     let text = format!("▲ {} runs off to {}", line.backend.name, bytes(peak));
     let kind = STRONG.in_colour(line.backend.colour);
@@ -124,7 +124,10 @@ fn live_label(canvas: &mut Canvas, panel: &Panel, chart: &FootprintOverlayChart)
     canvas.line(&[(panel.left, y), (panel.right, y)], Stroke::dashed(1.6, LIVE, 6.0, 3.5));
     let text = format!("live peak {}", figure3(live));
     let kind = Type { bold: true, ..TINY.in_colour(LIVE) };
-    canvas.text(panel.right - 6.0, y + 16.0, &text, kind, Anchor::Right);
+    // Curves rise to the right: at the left edge they leave most space, but not above the label.
+    let wide = text_width(&text, kind);
+    canvas.rectangle(panel.left + 4.0, y - 18.0, panel.left + wide + 10.0, y - 3.0, WHITE);
+    canvas.text(panel.left + 7.0, y - 6.0, &text, kind, Anchor::Left);
 }
 
 /// The strip: at the end, after a trim, all freed; joined by lines.
@@ -136,7 +139,7 @@ fn after_the_end(
 ) {
     let stops = [0.08, 0.5, 0.92].map(|share| left + STRIP * share);
     canvas.text(left + STRIP / 2.0, panel.top - 15.0, "cool-down", HEADING, Anchor::Middle);
-    for (x, name) in stops.iter().zip(["at exit", "after trim", "all freed"]) {
+    for (x, name) in stops.iter().zip([&chart.end_name, "after trim", "all freed"]) {
         canvas.line(&[(*x, panel.top), (*x, panel.bottom)], Stroke::solid(1.0, GRID));
         canvas.text(*x, panel.bottom + 21.0, name, SMALL, Anchor::Middle);
     }

@@ -1,6 +1,6 @@
 //! Picture of the histograms of service times: a column for each operation, a row for each backend.
 
-use super::canvas::{Anchor, Canvas, Stroke, shorten};
+use super::canvas::{Anchor, Canvas, Stroke, short_version, shorten};
 use super::frame::{HEADING, LEFT, NOTE, RIGHT, SMALL, STRONG, TINY, frame};
 use super::panel::Panel;
 use crate::report::chart::{HistogramCell, LEAST_SHARE, LatencyHistogramChart};
@@ -79,6 +79,9 @@ fn ridge(
     figures(canvas, panel, colour, cell);
 }
 
+/// Rows lower than this have no numbers; the table of percentiles has them.
+const LOW_ROW: f64 = 34.0;
+
 /// The percentiles as numbers in the empty upper right, and marks on the base line.
 fn figures(canvas: &mut Canvas, panel: &Panel, colour: Colour, cell: &HistogramCell) {
     let (Some(median), Some(slowest)) = (cell.median_ns, cell.slowest_ns) else {
@@ -89,6 +92,10 @@ fn figures(canvas: &mut Canvas, panel: &Panel, colour: Colour, cell: &HistogramC
         let x = panel.x(value);
         let base = panel.bottom + 3.0;
         canvas.polygon(&[(x, panel.bottom - 7.0), (x - 5.0, base), (x + 5.0, base)], colour);
+    }
+    // In a low row the numbers would lie on the bars.
+    if panel.bottom - panel.top < LOW_ROW {
+        return;
     }
     let fact = |value: Option<f64>| value.map_or("n too small".to_owned(), nanoseconds);
     let text = format!(
@@ -111,7 +118,7 @@ fn row_name(canvas: &mut Canvas, panel: &Panel, backend: &BackendLabel) {
     let name = shorten(&backend.name, kind, 122.0);
     canvas.text(LEFT + 124.0, middle + 3.0, &name, kind, Anchor::Right);
     if high > 60.0 && backend.version != backend.name {
-        let version = shorten(&backend.version, TINY, 122.0);
+        let version = short_version(&backend.version, TINY, 122.0);
         canvas.text(LEFT + 124.0, middle + 21.0, &version, TINY, Anchor::Right);
     }
     let marks: &[(f64, &str)] = if high > 60.0 {

@@ -42,8 +42,8 @@ fn bars(canvas: &mut Canvas, chart: &PageFullnessChart, (top, bottom): (f64, f64
         let middle = panel.top + step * (at as f64 + 0.5);
         let name = shorten(&row.backend.name, HEADING, names - 62.0);
         canvas.text(LEFT, middle + 6.0, &name, HEADING, Anchor::Left);
-        for (bins, side, moment) in [(&row.peak_bytes, -1.0, "peak"), (&row.end_bytes, 1.0, "exit")]
-        {
+        let end = chart.end_name.replacen("at the ", "", 1).replacen("at ", "", 1);
+        for (bins, side, moment) in [(&row.peak_bytes, -1.0, "peak"), (&row.end_bytes, 1.0, &end)] {
             let y = middle + side * (half + 2.0);
             canvas.text(panel.left - 8.0, y + 5.0, moment, SMALL, Anchor::Right);
             stack(canvas, &panel, &chart.bar_axis, bins, (y, half));
@@ -91,8 +91,8 @@ fn curve_label(row: &FullnessRow) -> String {
 fn curves(canvas: &mut Canvas, chart: &PageFullnessChart, (left, top, bottom): (f64, f64, f64)) {
     let drawn: Vec<&FullnessRow> = chart.rows.iter().filter(|row| row.by_piece.len() > 1).collect();
     let axis = &chart.curve_axis;
-    let heading = "in use at exit, by size of a piece";
-    canvas.text(left - 36.0, top - 36.0, heading, HEADING, Anchor::Left);
+    let heading = format!("in use {}, by size of a piece", chart.end_name);
+    canvas.text(left - 36.0, top - 36.0, &heading, HEADING, Anchor::Left);
     let widths = drawn.iter().map(|row| text_width(&curve_label(row), STRONG));
     let space = widths.fold(60.0, f64::max).min(200.0) + 20.0;
     let panel = Panel {

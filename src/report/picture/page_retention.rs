@@ -146,8 +146,8 @@ fn free_space_column(
         let end = bar(canvas, panel, free / reach.unit_bytes, y, EXTERNAL_FRAGMENTATION);
         let large = free * 10.0 > total;
         let kind = if large { STRONG } else { SMALL };
-        let number = free_space_text(free, reach);
-        let number = shorten(&number, kind, (panel.right - end - 4.0).max(36.0));
+        let space = (panel.right - end - 4.0).max(36.0);
+        let number = free_space_text(free, reach, |text| text_width(text, kind) <= space);
         let used = canvas.text(end + 5.0, y + 5.0, &number, kind, Anchor::Left);
         let live = line.live_bytes;
         if large && live > 0.0 && free >= 2.0 * live {
@@ -160,9 +160,18 @@ fn free_space_column(
     }
 }
 
-/// The number at a bar; with a unit where it is above the axis.
-fn free_space_text(free: f64, reach: &Reach) -> String {
-    if free > reach.most_bytes * 1.001 { bytes(free) } else { figure(free / reach.unit_bytes) }
+/// The number at a bar; with a unit where it is above the axis, and fits so.
+fn free_space_text(free: f64, reach: &Reach, fits: impl Fn(&str) -> bool) -> String {
+    /// Smaller numbers would need an exponent.
+    const LEAST: f64 = 0.001;
+    let (value, with_unit) = (free / reach.unit_bytes, bytes(free));
+    if free > reach.most_bytes * 1.001 && fits(&with_unit) {
+        with_unit
+    } else if value > 0.0 && value < LEAST {
+        format!("<{LEAST}")
+    } else {
+        figure(value)
+    }
 }
 
 /// The backend and its total, above a column.
@@ -189,7 +198,8 @@ fn column_heading(canvas: &mut Canvas, panel: &Panel, name: &str, total: f64) {
     canvas.text(panel.left, panel.top - 18.0, &shorten(&text, SMALL, space), SMALL, Anchor::Left);
 }
 
-/// Draws a bar from the axis; gives its end. One that is too long ends in two slanted gaps.
+/// Draws a bar from the axis; gives its end. One that is too long ends in two slanted gaps, and has one
+/// more for each doubling beyond twice the space, so that two such bars look different.
 fn bar(canvas: &mut Canvas, panel: &Panel, value: f64, middle: f64, colour: Colour) -> f64 {
     let space = panel.right - panel.left;
     let most = panel.left + (space - if space < WIDE { 44.0 } else { 96.0 }).max(20.0);
@@ -197,8 +207,10 @@ fn bar(canvas: &mut Canvas, panel: &Panel, value: f64, middle: f64, colour: Colo
     let half = 17.0;
     canvas.rectangle(panel.left, middle - half, end.max(panel.left + 1.0), middle + half, colour);
     if panel.x(value) > most + 1.0 {
-        for k in [0.0, 8.0] {
-            let at = end - 16.0 + k;
+        let doublings = ((panel.x(value) - panel.left) / (end - panel.left)).log2();
+        let gaps = 1 + doublings.clamp(1.0, 5.0) as u32;
+        for k in 0..gaps {
+            let at = end - 8.0 - 8.0 * f64::from(k);
             let stroke = Stroke::solid(3.0, WHITE);
             canvas
                 .line(&[(at - 4.0, middle + half + 2.0), (at + 4.0, middle - half - 2.0)], stroke);

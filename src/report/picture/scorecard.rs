@@ -1,6 +1,6 @@
 //! Picture of the scorecard: a row for each backend, and five columns.
 
-use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, shorten, text_width};
+use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, short_version, shorten, text_width};
 use super::frame::{HEADING, LEFT, RIGHT, SMALL, STRONG, TINY, frame};
 use super::panel::Panel;
 use crate::report::chart::{Axis, Scale, ScorecardChart, tick_text};
@@ -134,7 +134,7 @@ fn row_name(
     let y = place.y + if has_note { 2.0 } else { 5.0 };
     canvas.text(right - 20.0, y, &name, kind, Anchor::Right);
     if has_note {
-        let note = shorten(&row.note, TINY, 196.0);
+        let note = short_version(&row.note, TINY, 196.0);
         canvas.text(right - 20.0, place.y + 20.0, &note, TINY, Anchor::Right);
     }
 }

@@ -83,7 +83,7 @@ fn headings(canvas: &mut Canvas, chart: &ThreadsChart, layout: &ThreadsLayout) {
     let (peak, end) = number_columns(layout);
     canvas.text(end, y, "live", HEADING, Anchor::Right);
     canvas.text(peak, y + 21.0, "at peak", TINY, Anchor::Right);
-    canvas.text(end, y + 21.0, "at exit", TINY, Anchor::Right);
+    canvas.text(end, y + 21.0, &chart.end_name, TINY, Anchor::Right);
     canvas.text(layout.matrix, y, "freed by thread", HEADING, Anchor::Left);
 }
 

@@ -1,6 +1,6 @@
 //! Picture of time per call: a dot and a bar for each backend, and lines along the trace.
 
-use super::canvas::{Anchor, Canvas, Stroke, fitted, shorten, text_width};
+use super::canvas::{Anchor, Canvas, Stroke, fitted, short_version, shorten, text_width};
 use super::end_labels::{EndLabel, end_labels};
 use super::frame::{HEADING, LEFT, RIGHT, SMALL, STRONG, TINY, backend_stroke, frame};
 use super::panel::Panel;
@@ -113,7 +113,7 @@ fn row_name(canvas: &mut Canvas, right: f64, y: f64, row: &ThroughputRow, step: 
         return;
     }
     canvas.text(right, y + 1.0, &name, kind, Anchor::Right);
-    canvas.text(right, y + 20.0, &shorten(&row.note, TINY, 210.0), TINY, Anchor::Right);
+    canvas.text(right, y + 20.0, &short_version(&row.note, TINY, 210.0), TINY, Anchor::Right);
 }
 
 /// Time per call along the trace.

@@ -7,6 +7,7 @@ use super::phases;
 use crate::report::chart::{HeapColumn, HeapPanel, Scale, WhereMemoryWentChart, tick_text};
 use crate::report::figures::{ProgramPhase, ResidentFigure};
 use crate::report::palette::{INK, LIVE, SOFT, WHITE};
+use crate::report::text::capitalised;
 use crate::units::{bytes, figure, figure3, ratio};
 
 /// Draws the chart.
@@ -62,7 +63,7 @@ fn draw_row(
         let bar = if single { bottom - 52.0 } else { bottom - 48.0 };
         end_bar(canvas, &panel, described, chart, bar, single);
         if at == 0 && single {
-            let text = format!("At exit, {}", chart.memory_axis.unit);
+            let text = format!("{}, {}", capitalised(&chart.end_name), chart.memory_axis.unit);
             canvas.text(LEFT, bar - 30.0, &text, SMALL.in_colour(SOFT).sized(15.0), Anchor::Left);
         }
         if at + 1 == panels.len() && (single || last) {
@@ -115,7 +116,10 @@ fn heading(
         _ if memory.is_for_one_pace => text += " at this pace",
         _ => {}
     }
-    let (text, kind) = fitted(&text, NOTE, 11.0, space);
+    // A figure that is cut off could be any other.
+    let end = format!("end {about}{}", times(memory.end_bytes, live_end));
+    let is_whole = fits(&text, NOTE.sized(11.0), space);
+    let (text, kind) = fitted(if is_whole { &text } else { &end }, NOTE, 11.0, space);
     canvas.text(panel.left, y + 23.0, &text, kind, Anchor::Left);
 }
 
@@ -133,7 +137,7 @@ fn plot(
     panel.rows(canvas, &ticks, if first { Some(&numbers) } else { None });
     // Three columns a pixel: the canvas is three times as fine as the picture.
     let count = ((panel.right - panel.left) * 3.0).round().max(1.0) as usize;
-    let columns = described.heap.columns(chart.clock_end_bytes, count);
+    let columns = described.heap.columns(chart.clock_end, count);
     let y = |bytes: f64| panel.y(axis.in_unit(bytes));
     for (at, column) in columns.iter().enumerate() {
         for part in (0..4).rev() {
@@ -147,7 +151,7 @@ fn plot(
         }
     }
     panel.axes(canvas);
-    let place = |phase: &ProgramPhase| chart.clock_axis.in_unit(phase.clock_bytes);
+    let place = |phase: &ProgramPhase| chart.clock_axis.in_unit(chart.clock.of_phase(phase));
     phases::draw(canvas, panel, &chart.phases, place, panel.right - panel.left > 180.0);
     let across = panel.across.ticks(5);
     panel.numbers(canvas, &across, &|tick| tick_text(tick, &across));
@@ -319,7 +323,7 @@ fn difference(
 ) {
     let axis = &chart.memory_axis;
     let count = ((right - left) * 3.0).round().max(1.0) as usize;
-    let [a, b] = pair.map(|described| described.heap.columns(chart.clock_end_bytes, count));
+    let [a, b] = pair.map(|described| described.heap.columns(chart.clock_end, count));
     let gap: Vec<(f64, f64)> = a
         .iter()
         .zip(&b)

@@ -222,6 +222,8 @@ fn manifest(wish: &Wish) -> Manifest {
                 calls: wish.calls,
                 facts: facts(&[("program", "service.py"), ("python", "3.12.1")]),
                 marks: marks(wish.calls),
+                has_callers: false,
+                end: None,
                 process: None,
                 thread_count: wish.threads,
                 threads: made_up_threads::names(),

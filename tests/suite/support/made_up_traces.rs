@@ -27,6 +27,7 @@ pub fn shape(scale: u64) -> TraceShape {
     let ages =
         ["all blocks", "up to 64 B", "65–512 B", "513–4096 B", "over 4096 B"].map(&mut curve);
     let live = (1..=4000).map(|k: u64| LiveSegment {
+        event: k * 250,
         clock: k * 50_000 * scale,
         bytes: ((k % 700) * 9000 * scale, (k % 700) * 10_000 * scale + 1),
         blocks: ((k % 700) * 90, (k % 700) * 100 + 1),
@@ -37,6 +38,7 @@ pub fn shape(scale: u64) -> TraceShape {
         synthesised: Some("synthesised from snapshots: vouches for 43 % of its bytes".into()),
         marks: vec![(0, "load".into()), (scale * 90_000_000, "serve".into())],
         calls: 1_000_000,
+        end: None,
         requested: 200_000_000 * scale,
         live_peak: 699 * 10_000 * scale + 1,
         live_end: 1_000_000 * scale,

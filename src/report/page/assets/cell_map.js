@@ -6,9 +6,9 @@ const MAP_KEYS =
 
 class CellMap extends Plot {
   /**
-   * Beside the options of a plot: `columns`, `rows`, `rowBox(row)` has the lower and the upper value
-   * of a row, `rowAt(value)` the row at a value or `null`, `describe(row, column)` is the reading of
-   * a cell, and `onOpen(row, column)` opens it.
+   * Beside the options of a plot: `calls` that the columns cover, `columns`, `rows`, `rowBox(row)` has
+   * the lower and the upper value of a row, `rowAt(value)` the row at a value or `null`,
+   * `describe(row, column)` is the reading of a cell, and `onOpen(row, column)` opens it.
    */
   constructor(options) {
     super({ ...options, role: "application" });
@@ -22,20 +22,25 @@ class CellMap extends Plot {
     this.options.onLeave = () => this.choose(null);
   }
 
+  /** The calls that the columns cover. */
+  calls() {
+    return Math.max(this.options.calls ?? currentTrace().calls, 1);
+  }
+
   callsOfColumn(column) {
-    const calls = currentTrace().calls;
+    const calls = this.calls();
     return [(column * calls) / this.options.columns, ((column + 1) * calls) / this.options.columns];
   }
 
   columnAt(x) {
-    const share = eventAt(x) / Math.max(currentTrace().calls, 1);
+    const share = eventAt(x) / this.calls();
     return Math.min(this.options.columns - 1, Math.max(0, Math.floor(share * this.options.columns)));
   }
 
   /** The columns of the segment: first, and one after the last. */
   columnsShown() {
     const [from, to] = segment();
-    const calls = Math.max(currentTrace().calls, 1);
+    const calls = this.calls();
     const { columns } = this.options;
     return [Math.floor((from / calls) * columns), Math.min(columns, Math.ceil((to / calls) * columns))];
   }

@@ -71,6 +71,7 @@ function heapMapView() {
     maps = shown(currentTrace().heap_maps).map((map) => {
       const name = model.backends[map.backend].name;
       const plot = new CellMap({
+        calls: currentTrace().observed_calls,
         label: `Heap map of ${name}. ${MAP_KEYS}`,
         height: 260,
         columns: map.columns,
@@ -256,10 +257,13 @@ function contentsOfRow(map, row, event) {
       ),
     ];
   }
+  const endName = trace.end_name.replace(/^at (the )?/, "");
   const named = map.moments.map((moment) => {
     const lines = trace.lines.find((lines) => lines.moment === moment.moment);
     const isEnd = moment.moment === "end";
-    return { ...moment, name: isEnd ? "exit" : "live peak", event: isEnd ? trace.calls : lines?.event };
+    return isEnd
+      ? { ...moment, name: endName, event: trace.observed_calls }
+      : { ...moment, name: "live peak", event: lines?.event };
   });
   const distance = (moment) => (moment.event == null ? Infinity : Math.abs(moment.event - event));
   return named
@@ -303,7 +307,7 @@ function contentsOfRow(map, row, event) {
 /** The cells of the heap maps in the segment: live sixteenths, empty where no page is resident. */
 function heapMapRows() {
   const rows = [["trace", "backend", "row", "region", "row_bytes", "first_call", "live_sixteenths"]];
-  const calls = Math.max(currentTrace().calls, 1);
+  const calls = Math.max(currentTrace().observed_calls, 1);
   const [from, to] = segment();
   for (const map of shown(currentTrace().heap_maps)) {
     map.rows.forEach((_, row) =>

@@ -108,12 +108,12 @@ function paintResident(plot, heaps) {
 }
 
 /** What is left at the end and after a trim, beside the name of a backend. */
-function endText(heap) {
+function endText(heap, endName) {
   const { end_bytes: end, trimmed_bytes: trimmed } = heap.memory;
   if (end == null) return "";
   return trimmed == null
-    ? `at exit ${bytes(end)}`
-    : `at exit ${bytes(end)}, after a trim ${bytes(trimmed)}`;
+    ? `${endName} ${bytes(end)}`
+    : `${endName} ${bytes(end)}, after a trim ${bytes(trimmed)}`;
 }
 
 function memoryView() {
@@ -189,7 +189,7 @@ function memoryView() {
               "figcaption",
               {},
               backendName(heaps[at].backend),
-              el("span", { class: "soft" }, endText(heaps[at])),
+              el("span", { class: "soft" }, endText(heaps[at], trace.end_name)),
             ),
             plot.element,
           ),

@@ -70,9 +70,9 @@ fn at(trace_report: &TraceReport, moment: Moment, sites: &mut SiteTable) -> Line
 
 /// The name of a moment, and the calls done at it.
 fn place(trace_report: &TraceReport, moment: Moment) -> (String, u64) {
-    let calls = trace_report.trace.calls;
+    let calls = trace_report.observed_calls();
     match moment {
-        Moment::End | Moment::Whole => ("exit".to_owned(), calls),
+        Moment::End | Moment::Whole => (trace_report.end_name().replacen("at ", "", 1), calls),
         Moment::Peak => {
             let event = trace_report.live_peak_event().unwrap_or(calls);
             ("live peak".to_owned(), event)

@@ -15,6 +15,10 @@ pub struct TraceModel {
     name: String,
     /// Calls, frees included.
     calls: u64,
+    /// Calls up to the moment that counts as the end.
+    observed_calls: u64,
+    /// The moment that counts as the end, as headings name it.
+    end_name: String,
     /// The marks of the program.
     marks: Vec<ProgramPhase>,
     /// The recorded process itself: calls done, bytes requested, resident bytes.
@@ -39,6 +43,8 @@ impl TraceModel {
         TraceModel {
             name: trace_report.trace.name.clone(),
             calls: trace_report.trace.calls,
+            observed_calls: trace_report.observed_calls(),
+            end_name: trace_report.end_name(),
             marks: trace_report.phases.clone(),
             process: process(trace_report),
             heaps: heaps

@@ -1,0 +1,155 @@
+//! The option `--at`: which moment counts as the end of a trace.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::bail;
+
+use crate::results::{EndKind, EndPoint};
+use crate::trace::{EndCause, Header, ProcessRecord};
+
+/// Before the name of a mark.
+const MARK: &str = "mark:";
+
+/// Which moment counts as the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EndChoice {
+    /// Where the process begins to end, if the trace knows; else after the last call.
+    #[default]
+    Process,
+    /// After the last call.
+    LastCall,
+    /// At the live peak.
+    Peak,
+    /// At the program's first mark of that name.
+    Mark(String),
+}
+
+impl FromStr for EndChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<EndChoice, String> {
+        match text {
+            "end" => Ok(EndChoice::Process),
+            "last-call" => Ok(EndChoice::LastCall),
+            "peak" => Ok(EndChoice::Peak),
+            _ => match text.strip_prefix(MARK).filter(|name| !name.is_empty()) {
+                Some(name) => Ok(EndChoice::Mark(name.to_owned())),
+                None => Err("expected end, last-call, peak or mark:NAME".to_owned()),
+            },
+        }
+    }
+}
+
+/// The option.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct EndArgs {
+    /// The moment that counts as the end: `end` is where the program begins to end, before the
+    /// interpreter finalises itself or the process exits, if the trace knows that, and else the last
+    /// call; `last-call`, `peak` and `mark:NAME` are other moments
+    #[arg(long, value_name = "MOMENT", default_value = "end")]
+    pub at: EndChoice,
+}
+
+impl EndChoice {
+    /// The moment in a trace of so many calls, whose live peak is at `live_peak_event`; `None` for the
+    /// last call.
+    ///
+    /// # Errors
+    /// A mark that the trace does not have, or has before its first call.
+    pub fn end_point(
+        &self,
+        path: &Path,
+        header: &Header,
+        process: &ProcessRecord,
+        (calls, live_peak_event): (u64, u64),
+    ) -> anyhow::Result<Option<EndPoint>> {
+        let found = match self {
+            EndChoice::LastCall => None,
+            EndChoice::Process => process.end.map(|end| EndPoint {
+                event: end.event,
+                kind: match end.cause {
+                    EndCause::Finalisation => EndKind::Finalisation,
+                    EndCause::Exit => EndKind::Exit,
+                },
+            }),
+            EndChoice::Peak => Some(EndPoint { event: live_peak_event + 1, kind: EndKind::Peak }),
+            EndChoice::Mark(name) => {
+                let marks = header.marks();
+                let Some((event, _)) = marks.iter().find(|(_, known)| known == name) else {
+                    bail!("{}: {}", path.display(), no_mark(name, &marks));
+                };
+                if *event == 0 {
+                    bail!(
+                        "{}: the mark `{name}` is before the first call; choose a later one",
+                        path.display()
+                    );
+                }
+                Some(EndPoint { event: *event, kind: EndKind::Mark { name: name.clone() } })
+            }
+        };
+        Ok(found.filter(|end| end.event > 0 && end.event < calls))
+    }
+}
+
+/// Why a mark is not there, and which are.
+fn no_mark(name: &str, marks: &[(u64, String)]) -> String {
+    const LISTED_MAX: usize = 8;
+    let mut known: Vec<&str> = Vec::new();
+    for (_, other) in marks {
+        if !known.contains(&other.as_str()) && known.len() < LISTED_MAX {
+            known.push(other);
+        }
+    }
+    if known.is_empty() {
+        return format!("no mark `{name}`: the trace has no marks; `heaplay.mark(NAME)` sets them");
+    }
+    format!("no mark `{name}`; it has {}", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::EndMoment;
+
+    fn header(marks: &str) -> Header {
+        let mut header = Header::default();
+        header.facts.insert("marks".into(), marks.into());
+        header
+    }
+
+    fn point(choice: &str, process: &ProcessRecord) -> anyhow::Result<Option<EndPoint>> {
+        let header = header(r#"[[0,"begin"],[40,"loaded"],[70,"loaded"]]"#);
+        let choice: EndChoice = choice.parse().map_err(anyhow::Error::msg)?;
+        choice.end_point(Path::new("a.trace"), &header, process, (100, 59))
+    }
+
+    #[test]
+    fn the_end_is_the_process_s_own_or_the_chosen_one() {
+        let end = Some(EndMoment { event: 90, cause: EndCause::Finalisation });
+        let known = ProcessRecord { end, ..ProcessRecord::NONE };
+        let nothing = ProcessRecord::NONE;
+        let at = |choice, process| point(choice, process).unwrap().map(|end| end.event);
+        assert_eq!(at("end", &known), Some(90));
+        assert_eq!(at("end", &nothing), None);
+        assert_eq!(at("last-call", &known), None);
+        assert_eq!(at("peak", &known), Some(60), "after the call that reaches the peak");
+        assert_eq!(at("mark:loaded", &known), Some(40), "the first of that name");
+        let end = Some(EndMoment { event: 100, cause: EndCause::Exit });
+        assert_eq!(
+            at("end", &ProcessRecord { end, ..ProcessRecord::NONE }),
+            None,
+            "nothing follows"
+        );
+    }
+
+    #[test]
+    fn a_mark_that_is_not_there_is_refused_with_those_that_are() {
+        let nothing = ProcessRecord::NONE;
+        let reason = |choice| point(choice, &nothing).unwrap_err().to_string();
+        assert_eq!(reason("mark:load"), "a.trace: no mark `load`; it has begin, loaded");
+        assert!(reason("mark:begin").contains("before the first call"));
+        assert_eq!(reason("mark:"), "expected end, last-call, peak or mark:NAME");
+        assert_eq!(reason("exit"), "expected end, last-call, peak or mark:NAME");
+    }
+}
