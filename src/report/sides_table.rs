@@ -39,5 +39,5 @@ pub fn csv(sides: &SideBySide) -> Result<Vec<u8>, csv::Error> {
             }
         }
     }
-    Ok(writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?)
+    writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))
 }

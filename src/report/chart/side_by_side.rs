@@ -84,10 +84,10 @@ pub fn describe(sides: &SideBySide, part: &MovedPart) -> Vec<(String, SideBySide
 /// A file name's end, the measure of the title, and the panels.
 type ChartPlan<'a> = (String, &'a MovedMeasure, Vec<(&'a MovedMeasure, &'a MovedBreakdown)>);
 
-fn with<'a>(
-    measure: Option<&'a MovedMeasure>,
+fn with(
+    measure: Option<&MovedMeasure>,
     by: BrokenDownBy,
-) -> Option<(&'a MovedMeasure, &'a MovedBreakdown)> {
+) -> Option<(&MovedMeasure, &MovedBreakdown)> {
     let measure = measure?;
     measure.breakdown(by).filter(|breakdown| !breakdown.rows.is_empty()).map(|own| (measure, own))
 }

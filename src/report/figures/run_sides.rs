@@ -111,7 +111,7 @@ pub fn compare_runs(
 
 /// The items of both sides with the same name. Where each side has one item left over, these two are
 /// a pair, too.
-fn pairs_of<'a, T>(sides: &'a [Vec<T>; 2], name: impl Fn(&T) -> &str) -> Vec<[&'a T; 2]> {
+fn pairs_of<T>(sides: &[Vec<T>; 2], name: impl Fn(&T) -> &str) -> Vec<[&T; 2]> {
     let other = |own: &T, side: usize| sides[side].iter().find(|item| name(item) == name(own));
     let mut pairs: Vec<[&T; 2]> =
         sides[0].iter().filter_map(|own| Some([own, other(own, 1)?])).collect();
