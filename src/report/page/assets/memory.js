@@ -189,7 +189,7 @@ function memoryView() {
               "figcaption",
               {},
               backendName(heaps[at].backend),
-              el("span", { class: "soft" }, endText(heaps[at], trace.end_name)),
+              el("span", { class: "soft" }, endText(heaps[at], currentTrace().end_name)),
             ),
             plot.element,
           ),
