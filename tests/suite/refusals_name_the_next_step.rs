@@ -165,7 +165,7 @@ fn folders_and_cut_files() {
     let imports = Imports::new();
     let folder = imports.path("folder");
     std::fs::create_dir(&folder).unwrap();
-    for verb in ["inspect", "import", "verify"] {
+    for verb in ["inspect", "import"] {
         let message = refusal(&[verb], &folder);
         has_all(&message, &["a folder", "name a file in it", "`heaplay run`"]);
     }
