@@ -28,7 +28,7 @@ struct CountedTrace {
     measures: Vec<SideMeasure>,
     side: ComparedSide,
     has_lines: bool,
-    /// Whether the trace has the moment at which its program begins to end.
+    /// Whether the recording marks where its process begins to end.
     has_end: bool,
     header: Header,
 }
@@ -95,8 +95,8 @@ fn notes(sides: &[CountedTrace; 2]) -> Vec<String> {
     if sides[0].has_end != sides[1].has_end {
         let which = if sides[0].has_end { ordinals[1] } else { ordinals[0] };
         notes.push(format!(
-            "The {which} recording lacks the moment before its program ends, so its end is its last \
-             call, and the two ends do not compare."
+            "The {which} recording does not mark where its process begins to end: its end is after \
+             its last call, when the process has taken itself apart."
         ));
     }
     for (side, which) in named() {
@@ -114,8 +114,8 @@ fn counted(path: &Path, marks: &[String]) -> anyhow::Result<CountedTrace> {
     for warning in first.warnings() {
         note(format!("{}: {warning}", path.display()));
     }
-    // Before the program takes itself apart, if the trace has that moment.
-    let end = first.process().end.map(|end| end.event);
+    // What a process holds before it takes itself apart is its own.
+    let end = first.process().end.map(|end| end.event.min(statistics.calls));
     let mut choices = vec![
         ("live at the peak".to_owned(), CountedBlocks::LiveAfter(statistics.live_peak_event)),
         ("live at the end".to_owned(), CountedBlocks::LiveAfter(end.unwrap_or(statistics.calls))),
@@ -140,8 +140,8 @@ fn counted(path: &Path, marks: &[String]) -> anyhow::Result<CountedTrace> {
         measures.push(labels.measure("requests", MovedUnit::Requests, all));
     }
     let side = side(path, &header, &statistics);
-    let (has_lines, has_end) = (labels.has_lines, end.is_some());
-    Ok(CountedTrace { measures, side, has_lines, has_end, header })
+    let has_end = end.is_some() || statistics.calls == 0;
+    Ok(CountedTrace { measures, side, has_lines: labels.has_lines, has_end, header })
 }
 
 fn side(path: &Path, header: &Header, statistics: &TraceStatistics) -> ComparedSide {
