@@ -144,8 +144,18 @@ pub fn means(trace_reports: &[TraceReport]) -> Option<String> {
     };
     let reference = trace_reports.first().and_then(TraceReport::reference)?.name();
     let none = || "–".to_owned();
+    // Within repetitions, as the tables of the traces have it.
+    let paired = |name: &str| -> Option<f64> {
+        let of_trace = |trace_report: &TraceReport| {
+            let find = |name: &str| trace_report.backends.iter().find(|one| one.name() == name);
+            trace_report.time_ratio(find(reference)?, find(name)?)
+        };
+        let is_in = |one: &&TraceReport| groups.iter().any(|group| group.name == one.trace.name);
+        let ratios = trace_reports.iter().filter(is_in).filter_map(of_trace);
+        stats::geometric_mean(&ratios.collect::<Vec<f64>>())
+    };
     let row = |row: ScorecardRow| {
-        let time = time_ratio(&groups, reference, &row.backend.name);
+        let time = paired(&row.backend.name);
         let [peak, mean, end] = row.memory.map(|value| value.map_or(none(), ratio));
         vec![
             row.backend.name,

@@ -48,6 +48,9 @@ pub fn summary(run: &Run) -> String {
         for sentence in trace_report.own_replay() {
             text += &format!("{sentence}\n");
         }
+        if let Some(sentence) = trace_report.ratio_sentence() {
+            text += &format!("{sentence}.\n");
+        }
         text += &inseparable_note(trace_report);
         text += &delayed_note(trace_report);
         if trace_report.backends.iter().any(BackendFigures::has_memory) {
@@ -281,16 +284,16 @@ fn table(trace_report: &TraceReport) -> String {
 
 fn row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
     let none = || "–".to_owned();
-    let reference = trace_report.reference().and_then(|first| first.cost);
+    let reference = trace_report.reference();
     let cost = backend.cost;
     let resident = |which: ResidentFigure| backend.memory.text(which).unwrap_or_else(none);
     vec![
         backend.name().to_owned(),
         cost.map_or(none(), |cost| figure(cost.middle_ns)),
         cost.map_or(none(), |cost| format!("{}–{}", figure(cost.low_ns), figure(cost.high_ns))),
-        match (cost, reference) {
-            (Some(cost), Some(first)) if !backend.is_floor() => {
-                let ratio = ratio(cost.middle_ns / first.middle_ns);
+        match reference.and_then(|first| trace_report.time_ratio(first, backend)) {
+            Some(found) if !backend.is_floor() => {
+                let ratio = ratio(found);
                 if is_inseparable(trace_report, backend) { format!("({ratio})") } else { ratio }
             }
             _ => none(),

@@ -8,7 +8,7 @@ use super::heap_series::shown_peak;
 use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
 use crate::report::text::{all_or_ends, short_line, some};
 use crate::results::{Attribution, Moment, OTHER_SITES};
-use crate::units::{byte_unit, bytes, percent, times};
+use crate::units::{byte_unit, bytes, percent, ratio};
 
 /// Which line of my code do I change?
 pub const ABOUT: About = About {
@@ -288,8 +288,7 @@ fn checks(rows: &RetentionRows) -> Option<ReadingSentence> {
 }
 
 /// What a change saved beside what was predicted, in bytes, as text; and how far apart the two are.
-/// A difference in per cent of next to nothing says nothing: then the text is how many times too
-/// much was predicted, or that nothing was saved.
+/// The text has how many times too much was predicted, or that nothing was saved.
 fn checked(predicted: f64, saved: f64) -> (f64, String) {
     const PAGE: f64 = 4096.0;
     let charged = bytes(predicted);
@@ -298,23 +297,10 @@ fn checked(predicted: f64, saved: f64) -> (f64, String) {
         format!("nothing (charged {charged})")
     } else if saved < 0.0 {
         format!("{} (charged {charged})", bytes(saved))
-    } else if predicted > 3.0 * saved {
-        format!("{} (charged {charged}, ×{})", bytes(saved), times(predicted / saved))
     } else {
-        let off = signed_percent((predicted - saved) / saved * 100.0);
-        format!("{} (charged {charged}, {off}%)", bytes(saved))
+        format!("{} (charged {charged}, {})", bytes(saved), ratio(predicted / saved))
     };
     (far, text)
-}
-
-/// `+4 ` or `−2 `: a difference in per cent.
-fn signed_percent(value: f64) -> String {
-    let text = if value.abs() < 0.5 {
-        "±0".to_owned()
-    } else {
-        format!("{value:+.0}").replace('-', "−")
-    };
-    format!("{text}\u{a0}")
 }
 
 /// The backend on which the first line has the largest share of the free space, and that share.

@@ -211,6 +211,41 @@ impl<'a> TraceReport<'a> {
         }
     }
 
+    /// The time of `candidate` as a multiple of that of `base`: the mean ratio within the repetitions
+    /// that both have, else the ratio of their medians. `None` where one of them has no time.
+    pub fn time_ratio(&self, base: &BackendFigures, candidate: &BackendFigures) -> Option<f64> {
+        let (base_ns, candidate_ns) = (base.cost?.middle_ns, candidate.cost?.middle_ns);
+        if base.spec == candidate.spec {
+            return Some(1.0);
+        }
+        // A pair that the run compared the other way round has the reciprocal.
+        let is_reversed =
+            |pair: &ComparedPair| pair.base == candidate.spec && pair.candidate == base.spec;
+        let paired = match self.comparisons.iter().any(is_reversed) {
+            true => self.compare_time(candidate, base).map(|known| 1.0 / (1.0 + known.change)),
+            false => self.compare_time(base, candidate).map(|known| 1.0 + known.change),
+        };
+        let is_usable = |ratio: &f64| ratio.is_finite() && *ratio > 0.0;
+        paired.filter(is_usable).or((base_ns > 0.0).then(|| candidate_ns / base_ns))
+    }
+
+    /// What the ratios of time are, as a sentence; `None` where nothing has one.
+    pub fn ratio_sentence(&self) -> Option<String> {
+        let first = self.reference().filter(|first| first.cost.is_some())?;
+        let is_paired = |backend: &BackendFigures| {
+            backend.spec != first.spec
+                && backend.cost.is_some()
+                && self.compare_time(first, backend).is_some()
+        };
+        self.allocators().any(is_paired).then(|| {
+            format!(
+                "Ratio: time over that of {} in the same repetition, averaged over the repetitions; \
+                 it can differ from the ratio of the medians",
+                first.name()
+            )
+        })
+    }
+
     /// Wall seconds of a repetition of the time pass, in the median. The children of a repetition are
     /// alive together, so the longest counts.
     pub fn repetition_seconds(&self) -> Option<f64> {
