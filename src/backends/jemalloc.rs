@@ -128,7 +128,7 @@ impl Backend for Jemalloc {
 }
 
 fn environment(spec: &BackendSpec) -> ChildEnvironment {
-    spec.takes_only(SETTINGS)?;
+    spec.takes_numbers(SETTINGS)?;
     if spec.settings().is_empty() {
         return Ok(Vec::new());
     }

@@ -81,7 +81,7 @@ impl Backend for Mimalloc {
 }
 
 fn environment(spec: &BackendSpec) -> ChildEnvironment {
-    spec.takes_only(SETTINGS)?;
+    spec.takes_numbers(SETTINGS)?;
     let variable = |(key, value): &(String, String)| {
         (format!("MIMALLOC_{}", key.to_uppercase()), plain(value).into())
     };

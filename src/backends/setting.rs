@@ -22,6 +22,11 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// Whether the values are numbers: plain ones, sizes or times.
+    pub(super) fn is_number(&self) -> bool {
+        ["ms", "bytes", "number", "KiB", "a byte"].iter().any(|unit| self.values.starts_with(unit))
+    }
+
     /// The same, as one that changes something only in a program of several threads.
     #[must_use]
     pub(super) const fn for_threads(self) -> Setting {
@@ -57,6 +62,13 @@ pub(super) fn plain(value: &str) -> String {
         Ok(bytes) if has_unit => bytes.to_string(),
         _ => value.to_owned(),
     }
+}
+
+/// Whether a value is a number as allocators read it: decimal or hexadecimal digits, or a size with a
+/// unit.
+pub(super) fn is_number(value: &str) -> bool {
+    let is_hexadecimal = |digits: &str| u64::from_str_radix(digits, 16).is_ok();
+    plain(value).parse::<i128>().is_ok() || value.strip_prefix("0x").is_some_and(is_hexadecimal)
 }
 
 #[cfg(test)]

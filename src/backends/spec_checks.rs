@@ -1,7 +1,7 @@
 //! What a backend accepts in its spec: versions and settings, refused with what it takes instead.
 
 use super::error::BackendError;
-use super::setting::Setting;
+use super::setting::{Setting, is_number};
 use crate::spec::BackendSpec;
 
 /// The checks that each backend makes of the topmost layer of its spec.
@@ -34,6 +34,13 @@ pub(crate) trait SpecChecks {
         let names: Vec<&str> = known.iter().map(|setting| setting.name).collect();
         self.takes_settings(&names)
     }
+
+    /// Refuses settings that are not in a table, and values that are no number where the allocator
+    /// reads a number.
+    ///
+    /// # Errors
+    /// As [`SpecChecks::takes_settings`], and for a value that is no number.
+    fn takes_numbers(&self, known: &[Setting]) -> Result<(), BackendError>;
 
     /// Refuses settings that are not in `known`.
     ///
@@ -69,6 +76,22 @@ impl SpecChecks for BackendSpec {
     fn takes_no_version(&self) -> Result<(), BackendError> {
         match self.version() {
             Some(version) => Err(self.refused(format!("has no versions, so not `@{version}`"))),
+            None => Ok(()),
+        }
+    }
+
+    fn takes_numbers(&self, known: &[Setting]) -> Result<(), BackendError> {
+        self.takes_only(known)?;
+        let is_wrong = |known: &&Setting| {
+            known.is_number() && self.setting(known.name).is_some_and(|value| !is_number(value))
+        };
+        match known.iter().find(is_wrong) {
+            Some(Setting { name, values, .. }) => {
+                let value = self.setting(name).unwrap_or_default();
+                Err(self.refused(format!(
+                    "did not take {name}={value}, which is no number (values: {values})"
+                )))
+            }
             None => Ok(()),
         }
     }

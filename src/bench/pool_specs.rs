@@ -13,6 +13,9 @@ pub enum PoolSpecError {
         "`{0}`: --against chooses the bases of both itself; leave the setting out and use --bases"
     )]
     HasBases(String),
+    /// The backend has no arenas that can be placed.
+    #[error("backend `{0}` has no arenas of pools: expected a pool allocator, such as pymalloc")]
+    NoPools(String),
     /// The backend has no such setting.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -30,8 +33,17 @@ pub fn with_bases(spec: &str, bases: Bases) -> Result<String, PoolSpecError> {
     if parsed.setting("bases").is_some() {
         return Err(PoolSpecError::HasBases(spec.to_owned()));
     }
+    backends::describe(&parsed)?; // refuses a typo
     let placed = parsed.with_setting("bases", &bases.name())?;
-    backends::describe(&placed)?; // refuses a backend without this setting
+    for error in [backends::environment(&placed).err(), backends::describe(&placed).err()] {
+        match error {
+            Some(BackendError::Refused { .. }) => {
+                return Err(PoolSpecError::NoPools(spec.to_owned()));
+            }
+            Some(error) => return Err(error.into()),
+            None => {}
+        }
+    }
     Ok(placed.to_string())
 }
 

@@ -15,6 +15,7 @@ use super::terminal::{note, print};
 use crate::backends;
 use crate::backends::arenas::Bases;
 use crate::bench;
+use crate::bench::pool_specs::with_bases;
 use crate::replay::FinalState;
 use crate::report::{self, ArenaMap, ArenaStrip, PoolCell};
 use crate::units;
@@ -36,9 +37,8 @@ pub fn show(
 ) -> anyhow::Result<ExitCode> {
     let mut spec = specs::read(backend)?;
     if spec.setting("bases").is_none() {
-        spec = spec.with_setting("bases", &Bases::Aligned.name())?;
+        spec = specs::read(&with_bases(backend, Bases::Aligned)?)?;
     }
-    backends::describe(&spec)?; // refuses one that has no arenas
     let workloads = load_within(&[trace.to_owned()], end, u64::MAX)?;
     let settings = ChildArgs::default().settings();
     let loaded = workloads.first().ok_or_else(|| anyhow!("{}: no trace", trace.display()))?;

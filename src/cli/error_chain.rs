@@ -18,11 +18,12 @@ pub(super) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
 }
 
 /// The error and its causes, outermost first. Where an error quotes its cause in its own sentence,
-/// the cause is not repeated.
+/// the cause is not repeated. Where a cause begins with the same path, the path is not repeated.
 pub(super) fn chain(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
         "" => cause,
         text if text.contains(&cause) => text.to_owned(),
+        text if cause.strip_prefix(text).is_some_and(|rest| rest.starts_with(':')) => cause,
         text => format!("{text}: {cause}"),
     })
 }

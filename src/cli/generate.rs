@@ -28,7 +28,8 @@ pub struct GenerateArgs {
     /// Sizes in bytes as low-high:weight,… [default: as in CPython programs]
     #[arg(long)]
     sizes: Option<String>,
-    /// Lifetimes in calls as low-high:weight,… [default: most die young, some live for a burst]
+    /// Lifetimes as low-high:weight,…, in calls from the request to the free, where each request and
+    /// each free is a call [default: most die young, some live for a burst]
     #[arg(long)]
     lifetimes: Option<String>,
     /// Give 6 in 10 blocks a type, for the `freelist` backend. Types have the object sizes of this

@@ -6,13 +6,13 @@ mod series_order;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 
 use self::series_order::in_order;
 use super::convert::is_same_file;
 use super::tables::{percent, table};
 use super::terminal::{note, print};
-use crate::trace::{self, FOREIGN, FileKind, Foreign, ForeignLog, Series, Snapshot};
+use crate::trace::{self, FOREIGN, FileKind, Foreign, ForeignLog, Series, Snapshot, TraceError};
 use crate::units;
 
 /// Read the files of other recorders. Snapshots of tracemalloc (one, or a series in its order) are
@@ -60,6 +60,16 @@ fn snapshots(count: usize) -> String {
     format!("{count} snapshot{}", if count == 1 { "" } else { "s" })
 }
 
+/// The error for several files of which one is a log.
+fn one_by_one(file: &Path, member: &Foreign, count: usize) -> anyhow::Error {
+    let shown = file.display();
+    anyhow!(
+        "{shown}: is {}, one of {count} files, and only snapshots of tracemalloc come in series; \
+         import each log by itself: `heaplay import {shown} -o NAME.trace`",
+        member.description
+    )
+}
+
 /// The name of snapshots in `--format`.
 const SNAPSHOT: &str = "tracemalloc";
 
@@ -75,6 +85,9 @@ impl ImportArgs {
             bail!("{}: input and output are the same file; give another name", output.display());
         }
         let source = self.source()?;
+        if let (ImportSource::Snapshots, Some(process)) = (&source, self.process) {
+            bail!("snapshots of tracemalloc name no processes; leave out --process {process}");
+        }
         match (source, &self.output) {
             (ImportSource::Snapshots, Some(output)) => self.series(output)?,
             (ImportSource::Snapshots, None) => self.show()?,
@@ -97,6 +110,9 @@ impl ImportArgs {
         }
         let Some(first) = self.files.first() else { return Ok(ImportSource::Snapshots) };
         let identified = trace::identify(first)?;
+        if self.files.len() > 1 {
+            self.refuse_logs()?;
+        }
         match identified.kind {
             FileKind::Pickle => Ok(ImportSource::Snapshots),
             FileKind::Log(member) => Ok(ImportSource::Log(member)),
@@ -111,13 +127,54 @@ impl ImportArgs {
         }
     }
 
+    /// Refuses the first log of several files: only snapshots come in series.
+    fn refuse_logs(&self) -> anyhow::Result<()> {
+        for file in &self.files {
+            if let FileKind::Log(member) = trace::identify(file)?.kind {
+                return Err(one_by_one(file, member, self.files.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The error of a reader, with what the file looks like where `--format` forced another reader.
+    fn with_kind(&self, file: &Path, error: TraceError) -> anyhow::Error {
+        let (
+            Some(forced),
+            TraceError::Line { .. } | TraceError::Byte { .. } | TraceError::Unread { .. },
+        ) = (&self.format, &error)
+        else {
+            return error.into();
+        };
+        let Ok(identified) = trace::identify(file) else { return error.into() };
+        let is_forced = match &identified.kind {
+            FileKind::Empty | FileKind::Unknown(_) => true,
+            FileKind::Log(member) => member.name == forced,
+            FileKind::Pickle => forced == SNAPSHOT,
+            FileKind::Trace(_) | FileKind::Unread(..) => false,
+        };
+        if is_forced {
+            return error.into();
+        }
+        let (shown, kind) = (file.display(), identified.description());
+        let place = match &error {
+            TraceError::Line { line, .. } => format!(", which fails at line {line}"),
+            TraceError::Byte { offset, .. } => format!(", which fails at byte {offset}"),
+            _ => ", which finds no calls".to_owned(),
+        };
+        anyhow!(
+            "{shown}: --format {forced} forces that format{place}; the file looks like {kind}: leave \
+             out --format"
+        )
+    }
+
     /// Makes a trace of one log.
     fn log(&self, member: &'static Foreign, output: &Path) -> anyhow::Result<()> {
         let [file] = self.files.as_slice() else {
-            bail!("{} files: a log is one file; only snapshots come in series", self.files.len());
+            return Err(one_by_one(&self.files[0], member, self.files.len()));
         };
         let log = ForeignLog::open(file, member)?.of_process(self.process);
-        let imported = log.convert(output)?;
+        let imported = log.convert(output).map_err(|error| self.with_kind(file, error))?;
         note(format!(
             "{}: {} calls, {} of them rows, from {}",
             output.display(),
@@ -133,7 +190,8 @@ impl ImportArgs {
     fn series(&self, output: &Path) -> anyhow::Result<()> {
         let mut series = Series::new();
         for file in &in_order(&self.files)? {
-            series.add(&Snapshot::open(file)?)?;
+            let snapshot = Snapshot::open(file).map_err(|error| self.with_kind(file, error))?;
+            series.add(&snapshot)?;
         }
         let (all, vouched) = series.vouched_bytes();
         let events = series.events();
@@ -169,7 +227,7 @@ impl ImportArgs {
         let mut snapshots = Vec::new();
         let mut last = None;
         for file in &in_order(&self.files)? {
-            let snapshot = Snapshot::open(file)?;
+            let snapshot = Snapshot::open(file).map_err(|error| self.with_kind(file, error))?;
             snapshots.push(vec![
                 file.display().to_string(),
                 snapshot.blocks().to_string(),

@@ -26,6 +26,7 @@ use super::python_file::InterpreterArgs;
 use super::record::cannot_start;
 use super::record::limits::RecordedDomains;
 use super::record::program::{self, ProgramKind};
+use super::run::parse_time_limit;
 use super::specs;
 use super::terminal::{note, print};
 use crate::bench;
@@ -50,10 +51,10 @@ pub struct LiveArgs {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..=604_800)
+        default_value = "60",
+        value_parser = parse_time_limit
     )]
-    budget: u64,
+    budget: Duration,
     /// Run exactly N rounds
     #[arg(
         short,
@@ -142,12 +143,15 @@ impl LiveArgs {
         };
         let plan = RoundsPlan {
             rounds: self.rounds.map(usize::from),
-            budget: Duration::from_secs(self.budget),
+            budget: self.budget,
             seed: self.seed.unwrap_or_else(time_of_day),
         };
         let budget = match self.rounds {
             Some(rounds) => format!("{rounds} rounds"),
-            None => format!("rounds for up to {} s, or until all is decided", self.budget),
+            None => {
+                let seconds = self.budget.as_secs_f64();
+                format!("rounds for up to {seconds} s, or until all is decided")
+            }
         };
         note(format!(
             "one run that is not measured, then {budget}; a program that does not end needs --for or \

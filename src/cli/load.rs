@@ -30,7 +30,7 @@ pub fn find_traces(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             found.push(path.clone());
             continue;
         }
-        let inside = traces_in(path).with_context(|| path.display().to_string())?;
+        let inside = traces_in(path).map_err(|error| trace::TraceError::io(path, error))?;
         if inside.is_empty() {
             let endings: Vec<String> =
                 trace::FORMATS.iter().map(|f| format!(".{}", f.extension)).collect();

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 pub use conclusion::conclude;
-pub use options::{RunArgs, RunOrder, parse_seconds};
+pub use options::{RunArgs, RunOrder, parse_seconds, parse_time_limit};
 
 use self::progress::ProgressLine;
 use super::end_choice::EndChoice;

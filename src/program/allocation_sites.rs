@@ -58,13 +58,18 @@ impl AllocationSites {
             return Ok(at as u32 + 1);
         }
         let ending = format!("/{name}");
-        let mut like = self.names.iter().enumerate().filter(|(_, known)| known.ends_with(&ending));
+        // A site with as many callers: the end of a longer chain is another line.
+        let callers = name.matches(CALLED_FROM).count();
+        let is_like = |known: &String| {
+            known.ends_with(&ending) && known.matches(CALLED_FROM).count() == callers
+        };
+        let mut like = self.names.iter().enumerate().filter(|(_, known)| is_like(known));
         match (like.next(), like.next()) {
             (Some((at, _)), None) => Ok(at as u32 + 1),
             (Some(_), Some(_)) => Err(self
                 .names
                 .iter()
-                .filter(|known| known.ends_with(&ending))
+                .filter(|known| is_like(known))
                 .map(String::as_str)
                 .collect()),
             _ => Err(vec![]),

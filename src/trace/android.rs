@@ -29,6 +29,19 @@ pub(super) const MEMBER: Foreign = Foreign {
 
 const ACTIONS: [&str; 6] = ["malloc", "calloc", "memalign", "realloc", "free", "thread_done"];
 
+/// The number of an action's arguments, and the form of its lines.
+fn form_of(action: &str) -> Option<(usize, &'static str)> {
+    Some(match action {
+        "malloc" => (2, "`TID: malloc ADDRESS SIZE`, addresses such as 0x7f10, sizes in decimals"),
+        "calloc" => (3, "`TID: calloc ADDRESS COUNT SIZE`, addresses such as 0x7f10"),
+        "memalign" => (3, "`TID: memalign ADDRESS ALIGNMENT SIZE`, addresses such as 0x7f10"),
+        "realloc" => (3, "`TID: realloc NEW OLD SIZE`, addresses such as 0x7f10"),
+        "free" => (1, "`TID: free ADDRESS`, addresses such as 0x7f10"),
+        "thread_done" => (1, "`TID: thread_done 0x0`"),
+        _ => return None,
+    })
+}
+
 /// Stands for present bytes that are not known.
 const UNKNOWN: u64 = u64::MAX;
 
@@ -58,19 +71,24 @@ struct Android {
 impl LineParser for Android {
     fn line(&mut self, line: &str, log: &mut Log) -> Result<(), LineFault> {
         let (thread, rest) = split(line).ok_or(LineFault::Foreign)?;
-        let wrong = || LineFault::Wrong(quoted(line), "`TID: ACTION ADDRESS …`");
+        let wrong = |expected| LineFault::Wrong(quoted(line), expected);
         let mut fields = rest.split_ascii_whitespace();
-        let action = fields.next().ok_or_else(wrong)?;
-        let numbers: Option<Vec<u64>> =
-            fields.map(|field| if field == "-1" { Some(UNKNOWN) } else { number(field) }).collect();
-        let numbers = numbers.ok_or_else(wrong)?;
-        let wanted = match action {
-            "malloc" => 2,
-            "calloc" | "memalign" | "realloc" => 3,
-            "free" | "thread_done" => 1,
-            _ => return Err(wrong()),
+        let action = fields.next().unwrap_or_default();
+        let (wanted, form) = form_of(action).ok_or_else(|| {
+            LineFault::Wrong(
+                format!("the action {}", quoted(action)),
+                "malloc, calloc, memalign, realloc, free or thread_done",
+            )
+        })?;
+        let number_of = |field: &str| {
+            let known = if field == "-1" { Some(UNKNOWN) } else { number(field) };
+            known.ok_or_else(|| LineFault::Wrong(format!("{} in a {action}", quoted(field)), form))
         };
-        let (arguments, times) = numbers.split_at_checked(wanted).ok_or_else(wrong)?;
+        let numbers: Vec<u64> = fields.map(number_of).collect::<Result<_, _>>()?;
+        let (arguments, times) = numbers.split_at_checked(wanted).ok_or_else(|| {
+            let found = numbers.len();
+            LineFault::Wrong(format!("a {action} with {found} of {wanted} arguments"), form)
+        })?;
         log.set_thread(thread);
         let began_ns = match (action, times) {
             (_, []) => 0,
@@ -84,10 +102,7 @@ impl LineParser for Android {
                 began_ns
             }
             _ => {
-                return Err(LineFault::Wrong(
-                    quoted(line),
-                    "begin and end of the call, or neither",
-                ));
+                return Err(wrong("begin and end of the call, or neither"));
             }
         };
         if began_ns > 0 {
@@ -96,7 +111,8 @@ impl LineParser for Android {
         match (action, arguments) {
             ("malloc", &[address, size]) => log.birth(Op::Malloc, size, address),
             ("calloc", &[address, count, size]) => {
-                log.calloc(count, size, address).ok_or_else(wrong)?;
+                log.calloc(count, size, address)
+                    .ok_or_else(|| wrong("COUNT times SIZE below 2^64"))?;
             }
             ("memalign", &[address, alignment, size]) => {
                 log.aligned_birth(alignment, size, address);

@@ -640,10 +640,9 @@ pub enum TraceError {
     },
     /// The file lacks its closing part: the recording or the copy was cut off.
     #[error(
-        "{}: cut off at byte {offset}, after {rows} whole rows; `heaplay convert --salvage {} OUT` \
-         saves them",
+        "{}: cut off at byte {offset}, after {rows} whole rows; {}",
         path.display(),
-        path.display()
+        after_cut(path, *rows)
     )]
     CutOff {
         /// The file.
@@ -672,6 +671,14 @@ impl TraceError {
     }
 }
 
+/// The next step for a trace that was cut off after `rows` whole rows.
+fn after_cut(path: &Path, rows: u64) -> String {
+    match rows {
+        0 => "nothing of it can be saved: copy the file again, or record again".to_owned(),
+        _ => format!("`heaplay convert --salvage {} OUT` saves them", path.display()),
+    }
+}
+
 /// A hint on the next step after an error of the operating system; empty where there is none.
 pub fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -682,7 +689,7 @@ pub fn advice(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free some space, or choose another disk"
         }
-        io::ErrorKind::IsADirectory => "; a file was expected",
+        io::ErrorKind::IsADirectory => "; expected a file: name one in it",
         _ => "",
     }
 }

@@ -13,6 +13,7 @@ use super::formats::{FORMATS, Format};
 use super::packing::Packing;
 use super::quote::quoted;
 use super::stable_file::StableFile;
+use super::tracemalloc::Snapshot;
 
 /// Bytes by which a kind is recognised.
 const START_BYTES: usize = 1 << 16;
@@ -99,7 +100,7 @@ const UNREAD_BYTES: [(&[u8], &str, &str); 27] = [
 ];
 
 /// Texts that heaplay does not read, in the order of looking.
-const UNREAD_TEXTS: [UnreadText; 9] = [
+const UNREAD_TEXTS: [UnreadText; 11] = [
     UnreadText {
         is_meant: |start| {
             has_line(start, |line| line.starts_with("desc: "))
@@ -140,11 +141,23 @@ const UNREAD_TEXTS: [UnreadText; 9] = [
     },
     UnreadText {
         is_meant: |start| {
+            let text = start.text.trim_start();
+            text.starts_with('{')
+                && text.contains("\"allocations\"")
+                && text.contains("\"backtrace_id\"")
+        },
+        name: "JSON of bytehound's server, which is no trace",
+        next_step: "export the recording for replay (`/data/ID/export/replay` of that server), and \
+                    import that file",
+    },
+    UnreadText {
+        is_meant: |start| {
             let is_open = |line: &str| line.starts_with('{') || line.starts_with('[');
             start.lines().next().is_some_and(is_open)
         },
-        name: "JSON",
-        next_step: "export its calls as CSV with the columns op, size and lifetime",
+        name: "JSON, which is no trace",
+        next_step: "name a recording; calls that are in no other file can be written as CSV with the \
+                    columns op, size and lifetime",
     },
     UnreadText {
         is_meant: |start| {
@@ -166,7 +179,57 @@ const UNREAD_TEXTS: [UnreadText; 9] = [
         name: "output of valgrind without calls",
         next_step: "run it with `valgrind --trace-malloc=yes`",
     },
+    UnreadText { is_meant: is_python, name: PYTHON_PROGRAM, next_step: RECORD_PYTHON },
 ];
+
+const PYTHON_PROGRAM: &str = "a Python program";
+const RECORD_PYTHON: &str = "record it with `heaplay record -- python3 FILE`";
+
+/// A text whose first line names Python, or that has lines of its syntax.
+fn is_python(start: &LogStart<'_>) -> bool {
+    let is_name = |text: &str| {
+        let is_letter = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | ',' | ' ');
+        !text.is_empty() && text.chars().all(is_letter)
+    };
+    let is_statement = |line: &str| {
+        let imported = line.strip_prefix("from ").and_then(|rest| rest.split_once(" import "));
+        imported.is_some_and(|(module, _)| is_name(module))
+            || line.strip_prefix("import ").is_some_and(is_name)
+            || line.starts_with("def ") && line.contains('(') && line.ends_with(':')
+    };
+    let first = start.text.lines().next().unwrap_or_default();
+    first.starts_with("#!") && first.contains("python") || has_line(start, is_statement)
+}
+
+/// Bytes of an entry of `memusage --data`: heap, stack and time.
+const MEMUSAGE_BYTES: usize = 24;
+
+/// Whether bytes are what glibc's `memusage --data=FILE` writes. The first entry has the peak of
+/// both together, the second has the peaks of heap and stack. Entries in the order of time follow.
+fn is_memusage(start: &LogStart<'_>) -> bool {
+    let is_of_length = |bytes: u64| bytes.is_multiple_of(MEMUSAGE_BYTES as u64);
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
+    let entries: Vec<[u64; 3]> = start
+        .bytes
+        .chunks_exact(MEMUSAGE_BYTES)
+        .map(|entry| [word(&entry[..8]), word(&entry[8..16]), word(&entry[16..])])
+        .collect();
+    let [[zero, peak, began], [heap, stack, ended], calls @ ..] = entries.as_slice() else {
+        return false;
+    };
+    let are_peaks = *zero == 0 && heap.max(stack) <= peak && *peak <= heap.saturating_add(*stack);
+    let mut last = began;
+    start.length_bytes.is_none_or(is_of_length)
+        && *peak > 0
+        && began > &0
+        && are_peaks
+        && calls.len() >= 2
+        && calls.iter().all(|[live, depth, now]| {
+            let is_next = live <= heap && depth <= stack && last <= now && now <= ended;
+            last = now;
+            is_next
+        })
+}
 
 fn has_line(start: &LogStart<'_>, is_meant: impl Fn(&str) -> bool) -> bool {
     start.lines().any(is_meant)
@@ -223,7 +286,17 @@ pub fn identify(path: &Path) -> Result<IdentifiedFile, TraceError> {
     let length_bytes = unpacked.packings.is_empty().then(|| file.length_bytes());
     let text = text_of(bytes);
     let start = LogStart { bytes, text: &text, length_bytes };
-    Ok(IdentifiedFile { kind: kind_of(&start), packings: unpacked.packings })
+    let kind = match kind_of(&start) {
+        FileKind::Unknown(_) if is_named_python(path) && !text.is_empty() => {
+            FileKind::Unread(PYTHON_PROGRAM, RECORD_PYTHON)
+        }
+        kind => kind,
+    };
+    Ok(IdentifiedFile { kind, packings: unpacked.packings })
+}
+
+fn is_named_python(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "py")
 }
 
 /// The text of a beginning: without a byte-order mark and a last line that may be cut off. Empty for
@@ -255,6 +328,9 @@ fn kind_of(start: &LogStart<'_>) -> FileKind {
     let unread = UNREAD_BYTES.iter().find(|(magic, _, _)| start.bytes.starts_with(magic));
     if let Some((_, name, next_step)) = unread {
         return FileKind::Unread(name, next_step);
+    }
+    if is_memusage(start) {
+        return FileKind::Unread("data of glibc's memusage", CALLS_NEEDED);
     }
     if start.bytes.get(257..262) == Some(b"ustar") {
         return FileKind::Unread("a tar archive", UNPACK);
@@ -323,6 +399,11 @@ impl IdentifiedFile {
             FileKind::Empty => "record it again".to_owned(),
             FileKind::Trace(_) => format!("`heaplay inspect {shown}` shows it"),
             FileKind::Pickle | FileKind::Log(_) => {
+                // Of other pickles, the reader of snapshots says what they hold.
+                let snapshot = matches!(self.kind, FileKind::Pickle).then(|| Snapshot::open(path));
+                if let Some(Err(error)) = snapshot {
+                    return error;
+                }
                 format!("`heaplay import {shown} -o NAME.trace` makes a trace of it")
             }
             FileKind::Unread(_, next_step) => (*next_step).to_owned(),

@@ -218,6 +218,9 @@ impl ForeignLog {
         if imported.rows == 0 {
             return Err(self.no_rows(&imported));
         }
+        if let (Some(process), None) = (self.process, imported.tally.process) {
+            return Err(self.no_processes(process));
+        }
         let header = self.header(&first.log, &imported);
         let columns = header.columns;
         let mut creation = Creation::begin(out, &header)?;
@@ -269,6 +272,14 @@ impl ForeignLog {
             None => "record a program that allocates".to_owned(),
         };
         TraceError::Unread { path: self.file.path().to_owned(), kind: found, next_step }
+    }
+
+    fn no_processes(&self, process: u64) -> TraceError {
+        TraceError::Unread {
+            path: self.file.path().to_owned(),
+            kind: format!("{}, which names no processes", self.member.description),
+            next_step: format!("leave out --process {process}"),
+        }
     }
 
     fn changed(&self) -> TraceError {

@@ -59,6 +59,27 @@ fn call(line: &str) -> Option<(&str, &str, u64, u64)> {
     is_sign.then_some((place, sign, pointer(address)?, number(size)?))
 }
 
+/// Why a line that is meant as a call is none: its sign, and what it lacks.
+fn fault(line: &str) -> LineFault {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let is_sign = |field: &&&str| matches!(**field, "+" | "-" | "<" | ">" | "!");
+    let Some(at) = fields.iter().rposition(|field| is_sign(&field)) else {
+        return LineFault::Wrong(
+            format!("no sign in {}", quoted(line)),
+            "`+`, `-`, `<`, `>` or `!` behind the place: `@ PLACE + ADDRESS SIZE`",
+        );
+    };
+    let (sign, behind) = (fields[at], &fields[at + 1..]);
+    let wrong = |found: String| match sign {
+        "-" | "<" => LineFault::Wrong(found, "an address such as 0x5599d9d342a0"),
+        _ => LineFault::Wrong(found, "an address and a size, such as 0x5599d9d342a0 0x40"),
+    };
+    match behind.iter().find(|field| pointer(field).is_none()) {
+        Some(field) => wrong(format!("{} behind `{sign}`", quoted(field))),
+        None => wrong(format!("{} numbers behind `{sign}`", behind.len())),
+    }
+}
+
 impl LineParser for Mtrace {
     fn line(&mut self, line: &str, log: &mut Log) -> Result<(), LineFault> {
         log.header.columns.site = true;
@@ -87,9 +108,7 @@ impl LineParser for Mtrace {
             }
             _ => {}
         }
-        let (place, sign, address, size) = call(line).ok_or_else(|| {
-            LineFault::Wrong(quoted(line), "`@ PLACE + ADDRESS SIZE`, or `-`, `<`, `>`, `!`")
-        })?;
+        let (place, sign, address, size) = call(line).ok_or_else(|| fault(line))?;
         match sign {
             "-" => log.free(address),
             "<" => log.give_up(address),

@@ -5,6 +5,7 @@
 //! Checksums are compared. The memory is bounded by the window of the packing, and
 //! [`UNPACKED_LIMIT_BYTES`] bounds the unpacked bytes.
 
+use std::error::Error;
 use std::io::{self, BufRead, Read};
 
 use super::peek_reader::{PackedFrame, PeekReader};
@@ -71,7 +72,7 @@ impl Packing {
             Packing::Zstd => {
                 skip_frames(&mut source)?;
                 let decoder = ruzstd::decoding::StreamingDecoder::new(source);
-                Box::new(ZstdFrame(decoder.map_err(io::Error::other)?))
+                Box::new(ZstdFrame(decoder.map_err(|error| of_zstd(Box::new(error)))?))
             }
             Packing::Xz => Box::new(lzma_rust2::XzReader::new(source, false)),
             Packing::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(source)),
@@ -119,12 +120,30 @@ impl PackedFrame for lz4_flex::frame::FrameDecoder<PeekReader> {
     }
 }
 
+/// An error of the zstd decoder. Where the cause is the end of the file, the error says so.
+fn of_zstd(error: Box<dyn Error + Send + Sync>) -> io::Error {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error.as_ref());
+    while let Some(error) = cause {
+        let io_error = error.downcast_ref::<io::Error>();
+        if io_error.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
+            return io::ErrorKind::UnexpectedEof.into();
+        }
+        // An `io::Error` leaves its own cause out of its `source`.
+        let inner = io_error.and_then(io::Error::get_ref);
+        cause = inner.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    io::Error::other(error)
+}
+
 /// A zstd frame.
 struct ZstdFrame(ruzstd::decoding::StreamingDecoder<PeekReader, ruzstd::decoding::FrameDecoder>);
 
 impl Read for ZstdFrame {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read(into)
+        self.0.read(into).map_err(|error| match error.raw_os_error() {
+            Some(_) => error,
+            None => of_zstd(Box::new(error)),
+        })
     }
 }
 

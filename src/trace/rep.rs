@@ -40,9 +40,21 @@ fn sniff(start: &LogStart<'_>) -> bool {
         found == 0
     });
     match request {
-        Some(line) => numbers <= HEADER_NUMBERS && request_of(line).is_some(),
+        Some(line) if numbers <= HEADER_NUMBERS && request_of(line).is_some() => true,
+        Some(_) => has_mostly_requests(start),
         None => numbers == HEADER_NUMBERS,
     }
+}
+
+/// Whether most of the first lines behind a header are requests: such a file has a faulty line, which
+/// the reader names.
+fn has_mostly_requests(start: &LogStart<'_>) -> bool {
+    const FIRST_LINES: usize = 10;
+    let is_of_header = |line: &str| line.starts_with('#') || header_numbers(line).is_some();
+    let lines = start.lines().filter(|line| !is_of_header(line)).take(FIRST_LINES);
+    let requests: Vec<bool> = lines.map(|line| request_of(line).is_some()).collect();
+    let found = requests.iter().filter(|is_request| **is_request).count();
+    found >= 2 && 2 * found >= requests.len()
 }
 
 /// A line of the header.

@@ -41,6 +41,34 @@ fn logged(line: &str) -> Option<LoggedRow<'_>> {
     Some((decimal(thread)?, time_of(time)?, action, address, decimal(size)?))
 }
 
+/// Why a line is no row: the first field that is wrong, where the line has six.
+fn fault(line: &str) -> LineFault {
+    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+    let [thread, time, action, address, size, _stream] = fields.as_slice() else {
+        return LineFault::Foreign;
+    };
+    let wrong = |name: &str, field: &str, expected| {
+        LineFault::Wrong(format!("{name} is {}", quoted(field)), expected)
+    };
+    if decimal(thread).is_none() {
+        return wrong("Thread", thread, "a whole number such as 140573312345856");
+    }
+    if time_of(time).is_none() {
+        return wrong(
+            "Time",
+            time,
+            "a time such as 11:42:10.025931, or seconds such as 1700000000.5",
+        );
+    }
+    if !ACTIONS.contains(action) {
+        return wrong("Action", action, "`allocate`, `allocate failure` or `free`");
+    }
+    if pointer(address).is_none() {
+        return wrong("Pointer", address, "an address such as 0x7f8a40000000");
+    }
+    wrong("Size", size, "a whole number of bytes such as 1024")
+}
+
 /// Nanoseconds of `HH:MM:SS.ffffff` (older versions have a colon before the fraction) or of seconds
 /// since 1970.
 fn time_of(text: &str) -> Option<u64> {
@@ -86,12 +114,7 @@ impl LineParser for Rmm {
             return Ok(());
         }
         let Some((thread, time_ns, action, address, size)) = logged(line) else {
-            let looks_like_row = line.split(',').count() == 6;
-            return Err(if looks_like_row {
-                LineFault::Wrong(quoted(line), "`THREAD,TIME,ACTION,POINTER,SIZE,STREAM`")
-            } else {
-                LineFault::Foreign
-            });
+            return Err(fault(line));
         };
         log.set_thread(thread);
         self.set_time(time_ns, log);

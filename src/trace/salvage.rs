@@ -28,12 +28,7 @@ pub fn open_salvaging(path: &Path) -> Result<Box<dyn TraceReader>, TraceError> {
     let inner = open(path)?;
     let Some((offset, rows)) = cut else { return Ok(inner) };
     if rows == 0 {
-        return Err(TraceError::Byte {
-            path: path.to_owned(),
-            offset,
-            found: "the end, before one part is whole".into(),
-            expected: "at least one whole part: record again".into(),
-        });
+        return Err(TraceError::CutOff { path: path.to_owned(), offset, rows });
     }
     let mut header = inner.header().clone();
     header.facts.insert("cut_off_at_byte".into(), offset.to_string());

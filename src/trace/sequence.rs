@@ -111,7 +111,10 @@ impl SequenceError {
     /// The expectation, for messages.
     pub fn expected(&self) -> &'static str {
         match self {
-            SequenceError::TwoEnds { .. } => "one block to end at each event",
+            SequenceError::TwoEnds { .. } => {
+                "one block to end at each event: a lifetime counts calls, and each free is a call \
+                 of its own; change one of the two lifetimes"
+            }
             SequenceError::Gap { .. } => "every event to be a row or the end of a block",
             SequenceError::Order { .. } => "events in ascending order, each once",
             SequenceError::Occupied { .. } => "a realloc there, or another lifetime",

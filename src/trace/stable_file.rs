@@ -39,7 +39,11 @@ impl StableFile {
         let io = |source| TraceError::io(path, source);
         let metadata = std::fs::metadata(path).map_err(io)?;
         if metadata.is_dir() {
-            return Err(io(io::ErrorKind::IsADirectory.into()));
+            return Err(TraceError::Unread {
+                path: path.to_owned(),
+                kind: "a folder, where a file is expected".into(),
+                next_step: "name a file in it (`heaplay run` takes folders of traces)".into(),
+            });
         }
         if !metadata.is_file() {
             return Err(TraceError::Unread {

@@ -261,7 +261,9 @@ fn what_has_nothing_to_export_is_refused_with_the_next_step() {
         (&trace, vec!["--to", "svg"], "possible values"),
         (&folder.path().to_path_buf(), vec!["--to", "csv"], "manifest.json"),
     ] {
-        let text = expect(2, heaplay().arg("export").arg(input).args(&arguments));
+        // A full disk may have space later.
+        let status = if arguments.contains(&"/dev/full") { 75 } else { 2 };
+        let text = expect(status, heaplay().arg("export").arg(input).args(&arguments));
         assert!(text.contains(reason), "{arguments:?}: {text}");
     }
 }

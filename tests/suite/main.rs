@@ -27,6 +27,7 @@ mod raw_logs_decode;
 mod recorder_sees_every_call;
 mod recordings_are_compared;
 mod reference_pages_match_code;
+mod refusals_name_the_next_step;
 mod report_and_inspect_answer;
 mod reports_are_legible;
 mod reports_survive_absurd_records;

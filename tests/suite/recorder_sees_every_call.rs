@@ -343,6 +343,8 @@ fn assert_replays_have_counts(place: &Workplace, counted: &[u64]) {
     let run = place.path("run");
     let mut command = heaplay();
     command.arg("run").arg(place.path("app.trace")).args(["--backends", "malloc,pymalloc,bump"]);
+    // All calls, those of the interpreter's teardown, too.
+    command.args(["--at", "last-call"]);
     command.args(["--passes", "footprint,latency", "-r", "1", "--out"]);
     expect(0, command.arg(&run));
     let run = Run::load(&run).unwrap();
@@ -1252,8 +1254,9 @@ os._exit(0)
             let report = expect(0, heaplay().arg("inspect").arg(place.path("app.trace")));
             // The line has one row in each of two tables, whatever called it. A row with its
             // callers is apart.
-            assert_eq!(report.matches("| app.py:2  ").count(), 2, "{report}");
-            assert!(report.contains("| app.py:2 < app.py:4 < app.py:6 "), "{report}");
+            assert_eq!(report.matches("| app.py:2 (inner)  ").count(), 2, "{report}");
+            let callers = "| app.py:2 (inner) < app.py:4 (outer) < app.py:6 (Holder) ";
+            assert!(report.contains(callers), "{report}");
             // A line that only called is found, too.
             let mut command = heaplay();
             command.args(["whatif", "--move-site", "app.py:6", "-b", "malloc"]);

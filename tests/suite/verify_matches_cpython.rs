@@ -187,7 +187,7 @@ fn an_interpreter_with_patched_sizes_is_recognised() {
 fn backends_that_cannot_be_compared_are_refused() {
     let hello = traces::committed("hello.trace");
     for (ours, theirs, reason) in [
-        ("pymalloc", "malloc", "has no setting `bases`"),
+        ("pymalloc", "malloc", "expected a pool allocator, such as pymalloc"),
         ("pymalloc", "python@3.99", "--enable-shared"),
         ("pymalloc:bases=aligned", "pymalloc", "use --bases"),
         ("pymalloc", "python@/bin/true", "no CPython 3"),

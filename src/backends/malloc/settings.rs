@@ -89,7 +89,7 @@ fn tunable(name: &str) -> String {
 /// Variables stay variables, tunables go into `GLIBC_TUNABLES`. The loader reads both before
 /// `main`.
 pub(super) fn environment(spec: &BackendSpec) -> ChildEnvironment {
-    spec.takes_only(&SETTINGS)?;
+    spec.takes_numbers(&SETTINGS)?;
     check_effect(spec)?;
     Ok(spec
         .settings()

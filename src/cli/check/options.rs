@@ -1,11 +1,13 @@
 //! The command line of `check`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::init::Ci;
 use super::output::OutputArgs;
 use crate::cli::children::ChildArgs;
 use crate::cli::measure_args::MeasureArg;
+use crate::cli::run::parse_time_limit;
 
 /// Fail when an allocator, a setting or a program's own allocation behaviour got worse
 #[derive(clap::Args)]
@@ -64,10 +66,10 @@ pub struct CheckArgs {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = 300,
-        value_parser = clap::value_parser!(u64).range(1..=604_800)
+        default_value = "300",
+        value_parser = parse_time_limit
     )]
-    pub time_limit: u64,
+    pub time_limit: Duration,
     /// The seed of the orders of time slices [default: the clock]
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,

@@ -1,7 +1,7 @@
 //! Two backends, two settings, two libraries or two builds, measured in one run.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::bail;
 
@@ -56,7 +56,7 @@ pub fn run(args: &CheckArgs, policy: &Policy) -> anyhow::Result<ExitCode> {
         has_exact: args.has(MeasureArg::Exact),
         has_instructions: args.has(MeasureArg::Instructions),
         timed: timed_measures(args),
-        time_limit: Duration::from_secs(args.time_limit),
+        time_limit: args.time_limit,
         seed,
     };
     let mut measured = suite.run(&cells, &note_timed);

@@ -45,14 +45,21 @@ impl CheckArgs {
     }
 }
 
+/// The form of a policy, and where an example is.
+const POLICY_FORM: &str =
+    "a policy is TOML with margins and accepted increases: docs/guide/check.md has an example";
+
 fn read_policy(args: &CheckArgs) -> anyhow::Result<Policy> {
     let policy = match &args.policy {
         None => Policy::default(),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("the policy {}", path.display()))?;
+            let bytes =
+                std::fs::read(path).with_context(|| format!("the policy {}", path.display()))?;
+            let Ok(text) = String::from_utf8(bytes) else {
+                bail!("the policy {}: no text; {POLICY_FORM}", path.display());
+            };
             Policy::read(&text)
-                .map_err(|error| anyhow!("the policy {}, {error}", path.display()))?
+                .map_err(|error| anyhow!("the policy {}, {error}; {POLICY_FORM}", path.display()))?
         }
     };
     Ok(policy.with_recording_tolerance(args.recording_tolerance))

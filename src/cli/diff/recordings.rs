@@ -28,6 +28,8 @@ struct CountedTrace {
     measures: Vec<SideMeasure>,
     side: ComparedSide,
     has_lines: bool,
+    /// Whether the recording marks where its process begins to end.
+    has_end: bool,
     header: Header,
 }
 
@@ -90,6 +92,13 @@ fn notes(sides: &[CountedTrace; 2]) -> Vec<String> {
             "The interpreters differ (CPython {old} and {new}): a part of the movement is theirs."
         ));
     }
+    if sides[0].has_end != sides[1].has_end {
+        let which = if sides[0].has_end { ordinals[1] } else { ordinals[0] };
+        notes.push(format!(
+            "The {which} recording does not mark where its process begins to end: its end is after \
+             its last call, when the process has taken itself apart."
+        ));
+    }
     for (side, which) in named() {
         if let Some(caveat) = synthesised(&side.header.facts) {
             notes.push(format!("The {which} recording is {caveat}."));
@@ -105,9 +114,11 @@ fn counted(path: &Path, marks: &[String]) -> anyhow::Result<CountedTrace> {
     for warning in first.warnings() {
         note(format!("{}: {warning}", path.display()));
     }
+    // What a process holds before it takes itself apart is its own.
+    let end = first.process().end.map(|end| end.event.min(statistics.calls));
     let mut choices = vec![
         ("live at the peak".to_owned(), CountedBlocks::LiveAfter(statistics.live_peak_event)),
-        ("live at the end".to_owned(), CountedBlocks::LiveAfter(statistics.calls)),
+        ("live at the end".to_owned(), CountedBlocks::LiveAfter(end.unwrap_or(statistics.calls))),
     ];
     let own = header.marks();
     for name in marks {
@@ -129,7 +140,8 @@ fn counted(path: &Path, marks: &[String]) -> anyhow::Result<CountedTrace> {
         measures.push(labels.measure("requests", MovedUnit::Requests, all));
     }
     let side = side(path, &header, &statistics);
-    Ok(CountedTrace { measures, side, has_lines: labels.has_lines, header })
+    let has_end = end.is_some() || statistics.calls == 0;
+    Ok(CountedTrace { measures, side, has_lines: labels.has_lines, has_end, header })
 }
 
 fn side(path: &Path, header: &Header, statistics: &TraceStatistics) -> ComparedSide {

@@ -19,7 +19,11 @@ pub const NO_FOLDER: &str = "the run folder could not be made; choose a place wi
 pub fn claim(path: Option<&Path>) -> anyhow::Result<NewRunDir> {
     let folder = match path {
         Some(path) => path.to_owned(),
-        None => dated_folder(Path::new("reports")).context(NO_FOLDER)?,
+        None => {
+            let parent = std::path::absolute("reports").unwrap_or_else(|_| "reports".into());
+            let place = || format!("{NO_FOLDER}: {}", parent.display());
+            dated_folder(Path::new("reports")).with_context(place)?
+        }
     };
     match RunDir::claim(&folder) {
         Err(error @ RecordError::Io { .. }) => Err(error).context(NO_FOLDER),

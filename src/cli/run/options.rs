@@ -149,3 +149,9 @@ pub fn parse_seconds(text: &str) -> Result<Duration, String> {
     let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     duration.ok_or_else(|| "expected seconds, such as 60 or 60s".to_owned())
 }
+
+/// Reads a time of at least a second, as [`parse_seconds`] does.
+pub fn parse_time_limit(text: &str) -> Result<Duration, String> {
+    let limit = parse_seconds(text).ok().filter(|limit| *limit >= Duration::from_secs(1));
+    limit.ok_or_else(|| "expected seconds from 1 to 604800, such as 60 or 60s".to_owned())
+}

@@ -169,7 +169,7 @@ fn anchors(before: &NumberedLines, after: &NumberedLines) -> BTreeMap<u32, u32> 
         }
     }
     let (mut i, mut j) = (0, 0);
-    let mut found: Vec<(u32, u32, i64)> = Vec::new();
+    let mut found: Vec<FoundPair> = Vec::new();
     while i < old.len() && j < new.len() {
         let own = weight(old[i], new[j]);
         if own > 0 && best[i * wide + j] == best[(i + 1) * wide + j + 1] + own {
@@ -183,12 +183,40 @@ fn anchors(before: &NumberedLines, after: &NumberedLines) -> BTreeMap<u32, u32> 
             j += 1;
         }
     }
-    let offset = |pair: &(u32, u32, i64)| i64::from(pair.1) - i64::from(pair.0);
-    let is_supported = |pair: &&(u32, u32, i64)| {
-        let others = found.iter().filter(|other| offset(other) == offset(pair)).count();
-        offset(pair) == 0 || others > 1 || pair.2 >= TELLING_FIGURE
+    supported(found, before, after)
+}
+
+/// Pairs of lines with the same figures, and the largest of these figures.
+type FoundPair = (u32, u32, i64);
+
+/// The pairs that are no coincidence: others of the file moved as far, or the figures are large. Beside
+/// such pairs, those count, too, whose figures as many lines have before as after.
+fn supported(
+    found: Vec<FoundPair>,
+    before: &NumberedLines,
+    after: &NumberedLines,
+) -> BTreeMap<u32, u32> {
+    let offset = |pair: &FoundPair| i64::from(pair.1) - i64::from(pair.0);
+    let mut offsets: HashMap<i64, usize> = HashMap::new();
+    for pair in &found {
+        *offsets.entry(offset(pair)).or_default() += 1;
+    }
+    let is_supported = |pair: &FoundPair| {
+        offset(pair) == 0 || offsets[&offset(pair)] > 1 || pair.2 >= TELLING_FIGURE
     };
-    found.iter().filter(is_supported).map(|pair| (pair.0, pair.1)).collect()
+    let [old, new] = [before, after].map(|lines| {
+        let mut counts: HashMap<&[i64], usize> = HashMap::new();
+        for own in lines.values() {
+            *counts.entry(*own).or_default() += 1;
+        }
+        counts
+    });
+    let has_support = found.iter().any(is_supported);
+    let is_balanced = |pair: &FoundPair| {
+        before.get(&pair.0).is_some_and(|figures| old.get(figures) == new.get(figures))
+    };
+    let is_pair = |pair: &&FoundPair| is_supported(pair) || (has_support && is_balanced(pair));
+    found.iter().filter(is_pair).map(|pair| (pair.0, pair.1)).collect()
 }
 
 #[cfg(test)]
@@ -237,6 +265,24 @@ mod tests {
                 ("a.py:11", "a.py:12"),
                 ("a.py:42", "a.py:43"),
                 ("a.py:50", "")
+            ])
+        );
+    }
+
+    #[test]
+    fn small_figures_count_beside_a_line_that_is_sure() {
+        let found = matched(
+            &[("a.py:5", 3), ("a.py:9", 70_000), ("a.py:33", 10), ("a.py:34", 10), ("a.py:40", 7)],
+            &[("a.py:8", 3), ("a.py:14", 70_000), ("a.py:52", 10), ("a.py:57", 10), ("a.py:60", 8)],
+        );
+        assert_eq!(
+            found,
+            pairs(&[
+                ("a.py:5", "a.py:8"),
+                ("a.py:9", "a.py:14"),
+                ("a.py:33", "a.py:52"),
+                ("a.py:34", "a.py:57"),
+                ("a.py:40", "")
             ])
         );
     }

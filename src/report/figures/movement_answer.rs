@@ -200,8 +200,8 @@ mod tests {
     fn movement_under_an_equal_sum_is_named() {
         assert_eq!(
             answer(&[("a.py:1", 80), ("b.py:2", 20)], &[("a.py:1", 70), ("b.py:2", 30)]),
-            "Live at the peak: 100 MiB on both sides; underneath, +10 MiB at b.py:2, against \
-             −10 MiB at a.py:1."
+            "Live at the peak: 100 MiB on both sides; underneath, −10 MiB at a.py:1, against \
+             +10 MiB at b.py:2."
         );
         assert_eq!(
             answer(&[("a.py:1", 8)], &[("a.py:1", 8)]),

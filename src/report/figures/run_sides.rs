@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::backend::BackendFigures;
 use super::cost::CallCost;
 use super::side_by_side::{
-    BrokenDownBy, ComparedKind, ComparedSide, MovedPart, MovedUnit, NO_LINE, SideBySide,
-    SideMeasure,
+    BrokenDownBy, CHAIN_SEPARATOR, ComparedKind, ComparedSide, MovedPart, MovedUnit, NO_LINE,
+    SideBySide, SideMeasure,
 };
 use super::trace_report::TraceReport;
 use crate::results::{Metric, Moment, Run, Scope, TraceEntry, civil_date, reference};
@@ -298,8 +298,8 @@ fn at_moment(backend: &BackendFigures, metrics: &MomentMetrics) -> Option<Vec<Si
     let mut of_live = measure(CAUSES[0], live);
     let mut of_rounding = measure(CAUSES[1], parts[1]);
     if let Some([live, free]) = lines_at(backend, metrics.moment) {
-        of_live.rows.insert(BrokenDownBy::Line, live);
-        of_free.rows.insert(BrokenDownBy::Line, free);
+        put_lines(&mut of_live, live);
+        put_lines(&mut of_free, free);
     }
     if let Some([live, rounding]) = size_classes_at(backend, metrics.moment) {
         of_live.rows.insert(BrokenDownBy::SizeClass, live);
@@ -310,6 +310,20 @@ fn at_moment(backend: &BackendFigures, metrics: &MomentMetrics) -> Option<Vec<Si
 
 /// Rows by label.
 type LabelledBytes = BTreeMap<String, i64>;
+
+/// Puts rows of lines into a measure. Where they are lines with callers, their innermost lines are
+/// summed, and the rows themselves are call chains.
+fn put_lines(measure: &mut SideMeasure, rows: LabelledBytes) {
+    let mut lines = LabelledBytes::new();
+    for (label, bytes) in &rows {
+        let line = label.split(CHAIN_SEPARATOR).next().unwrap_or(label);
+        *lines.entry(line.to_owned()).or_default() += bytes;
+    }
+    if lines.len() < rows.len() || rows.keys().any(|label| label.contains(CHAIN_SEPARATOR)) {
+        measure.rows.insert(BrokenDownBy::CallChain, rows);
+    }
+    measure.rows.insert(BrokenDownBy::Line, lines);
+}
 
 /// Live bytes and free space by line at a moment; `None` where the record has no lines.
 fn lines_at(backend: &BackendFigures, moment: Moment) -> Option<[LabelledBytes; 2]> {
@@ -361,7 +375,7 @@ fn at_marks(report: &TraceReport, backend: &BackendFigures) -> Vec<SideMeasure> 
                 continue;
             }
             let mut measure = SideMeasure::new(name, MovedUnit::Bytes, rows.values().sum());
-            measure.rows.insert(BrokenDownBy::Line, rows);
+            put_lines(&mut measure, rows);
             measures.push(measure);
         }
     }

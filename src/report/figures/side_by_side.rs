@@ -4,7 +4,7 @@
 //! All figures are whole numbers. The rows of each breakdown add up to the measure on both sides, so
 //! their differences add up to its difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Serialize, Serializer};
 
@@ -263,7 +263,7 @@ impl SideBySide {
     /// number everywhere.
     #[must_use]
     pub fn without_private(mut self) -> SideBySide {
-        let mut numbers = BTreeMap::new();
+        let mut numbers: BTreeMap<BrokenDownBy, HashMap<String, usize>> = BTreeMap::new();
         for (side, name) in self.sides.iter_mut().zip(["before", "after"]) {
             name.clone_into(&mut side.name);
             side.facts.clear();
@@ -288,10 +288,9 @@ impl SideBySide {
                     if row.label.starts_with('(') {
                         continue;
                     }
-                    let next = numbers.keys().filter(|(known, _)| *known == by).count() + 1;
-                    let is_gone = row.after.is_none();
-                    let label = format!("{}{}", row.label, if is_gone { " (gone)" } else { "" });
-                    let number = *numbers.entry((by, label)).or_insert(next);
+                    let known = numbers.entry(by).or_default();
+                    let next = known.len() + 1;
+                    let number = *known.entry(std::mem::take(&mut row.label)).or_insert(next);
                     row.label = format!("{} {number}", by.name());
                 }
             }

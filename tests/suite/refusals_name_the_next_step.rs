@@ -1,0 +1,253 @@
+//! A file or an option that is refused is named with what is wrong in it, and with a next step that
+//! works.
+
+use std::path::Path;
+
+use heaplay::trace;
+use ruzstd::encoding::CompressionLevel;
+
+use crate::support::imports::Imports;
+use crate::support::process::{expect, heaplay, repository};
+
+const MTRACE: &str = "= Start\n@ ./app:[0x11b0] + 0x5599d9d342a0 0x1000\n= End\n";
+const RMM: &str = "Thread,Time,Action,Pointer,Size,Stream\n1,11:00:00.5,allocate,0x10,8,0x0\n";
+
+/// What a verb prints that refuses a file.
+#[track_caller]
+fn refusal(verb: &[&str], file: &Path) -> String {
+    expect(2, heaplay().args(verb).arg(file))
+}
+
+#[track_caller]
+fn has_all(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "no `{part}` in: {message}");
+    }
+}
+
+/// Of a trace without a whole part, no verb advises to save it.
+#[test]
+fn a_trace_that_was_cut_before_its_first_row() {
+    let imports = Imports::new();
+    let bytes = std::fs::read(repository("traces/hello.trace")).unwrap();
+    let cut = imports.write("cut.trace", &bytes[..30]);
+    let out = imports.path("out.trace");
+    let mut salvage = heaplay();
+    salvage.args(["convert", "--salvage"]).arg(&cut).arg(&out);
+    let mut convert = heaplay();
+    convert.arg("convert").arg(&cut).arg(&out);
+    let messages = [expect(2, &mut salvage), expect(2, &mut convert), refusal(&["inspect"], &cut)];
+    for message in messages {
+        has_all(&message, &["cut.trace: cut off", "nothing of it can be saved", "record again"]);
+        assert!(!message.contains("--salvage"), "{message}");
+    }
+    assert!(!out.exists());
+    // Of one that was cut later, the advice saves rows.
+    let cut = imports.write("late.trace", &bytes[..bytes.len() - 10]);
+    if let Err(error) = trace::open(&cut).and_then(|mut reader| {
+        while reader.next_row()?.is_some() {}
+        Ok(())
+    }) {
+        has_all(&error.to_string(), &["--salvage"]);
+        expect(0, heaplay().args(["convert", "--salvage"]).arg(&cut).arg(&out));
+    }
+}
+
+#[test]
+fn a_process_is_refused_where_a_log_has_none() {
+    let imports = Imports::new();
+    imports.write("log", MTRACE);
+    let result = imports.import_with(&["log", "--process", "77"]);
+    result.refused("log: a glibc mtrace log").refused("leave out --process 77");
+    imports.write("rmm", RMM);
+    imports.import_with(&["rmm", "--process", "77"]).refused("names no processes");
+    imports.write("fox", "7 8 malloc(64)=0x10\n7 8 free(0x10)\n");
+    imports.import_with(&["fox", "--process", "7"]).trace();
+}
+
+/// The field that is wrong, and what it must look like.
+#[test]
+fn the_faulty_part_of_a_line() {
+    let imports = Imports::new();
+    for (row, found, expected) in [
+        ("x,11:00:00.5,allocate,0x10,8,0x0", "Thread is `x`", "a whole number"),
+        ("1,eleven,allocate,0x10,8,0x0", "Time is `eleven`", "11:42:10.025931"),
+        ("1,11:00:00.5,alloc,0x10,8,0x0", "Action is `alloc`", "`allocate failure`"),
+        ("1,11:00:00.5,free,here,8,0x0", "Pointer is `here`", "0x7f8a40000000"),
+        ("1,11:00:00.5,allocate,0x20,-8,0x0", "Size is `-8`", "bytes"),
+    ] {
+        let result = imports.import(format!("{RMM}{row}\n"));
+        result.refused("input:3: ").refused(found).refused(expected);
+    }
+    for (line, found, expected) in [
+        ("9: mallocx 0x10 8", "the action `mallocx`", "thread_done"),
+        ("9: malloc 0x10", "a malloc with 1 of 2 arguments", "ADDRESS SIZE"),
+        ("9: malloc 0x10 many", "`many` in a malloc", "ADDRESS SIZE"),
+        ("9: free zz", "`zz` in a free", "0x7f10"),
+    ] {
+        let result = imports.import(format!("9: malloc 0x30 8\n{line}\n"));
+        result.refused("input:2: ").refused(found).refused(expected);
+    }
+    for (line, found) in [
+        ("@ ./app:[0x1] * 0x10 0x8", "no sign"),
+        ("@ ./app:[0x1] + zz 0x8", "`zz` behind `+`"),
+        ("@ ./app:[0x1] + 0x10", "1 numbers behind `+`"),
+        ("@ ./app:[0x1] - here", "`here` behind `-`"),
+    ] {
+        let result = imports.import(format!("= Start\n{line}\n= End\n"));
+        result.refused("input:2: ").refused(found);
+    }
+    // A malloc-lab trace with a faulty line is still one.
+    for (text, line) in [
+        ("2000\n3\n4\n1\na 0 16\nb 1 16\na 2 32\nf 0\n", "input:6: "),
+        ("2000\n3\n4\n1\na 0\na 1 16\na 2 32\nf 1\n", "input:5: "),
+    ] {
+        imports.import(text).refused(line).refused("`a ID BYTES`");
+    }
+    imports.import("20 men\nand a dog\n").refused("no");
+}
+
+#[test]
+fn files_that_are_no_trace_have_their_next_step() {
+    let imports = Imports::new();
+    for (text, parts) in [
+        ("{\"a\": 1}\n", ["JSON, which is no trace", "name a recording"]),
+        (
+            "{\"allocations\": [{\"address\": 1, \"size\": 16, \"backtrace_id\": 1}]}\n",
+            ["bytehound", "export/replay"],
+        ),
+        ("#!/usr/bin/env python3\nprint(1)\n", ["a Python program", "record -- python3"]),
+        ("import os, sys\nx = 1\n", ["a Python program", "record -- python3"]),
+        ("from a.b import c\n", ["a Python program", "record -- python3"]),
+    ] {
+        let file = imports.write("file", text);
+        for verb in ["inspect", "import"] {
+            has_all(&refusal(&[verb], &file), &parts);
+        }
+    }
+    let file = imports.write("app.py", "x = [1]\n");
+    has_all(&refusal(&["inspect"], &file), &["a Python program"]);
+    // The entries of `memusage --data`: both peaks first, then heap, stack and time of each call.
+    let entries: [[u64; 3]; 5] =
+        [[0, 96, 1000], [64, 32, 1900], [16, 0, 1100], [64, 32, 1200], [48, 16, 1900]];
+    let bytes: Vec<u8> = entries.as_flattened().iter().flat_map(|n| n.to_ne_bytes()).collect();
+    let file = imports.write("usage.dat", bytes);
+    for verb in ["inspect", "import"] {
+        has_all(&refusal(&[verb], &file), &["glibc's memusage", "heaplay record"]);
+    }
+    // A pickle of something else is no snapshot.
+    let file = imports.write("list.pickle", b"\x80\x04]\x94(K\x01K\x02e.");
+    let message = refusal(&["inspect"], &file);
+    has_all(&message, &["tracemalloc"]);
+    assert!(!message.contains("makes a trace of it"), "{message}");
+}
+
+#[test]
+fn a_forced_format_and_several_files() {
+    let imports = Imports::new();
+    imports.write("log", MTRACE);
+    for format in ["valgrind", "tracemalloc", "bytehound"] {
+        let result = imports.import_with(&["log", "--format", format]);
+        let forced = format!("log: --format {format} forces");
+        result.refused(&forced).refused("looks like a glibc mtrace log: leave out --format");
+        assert!(!result.message.contains("record a program"), "{}", result.message);
+    }
+    imports.write("other", MTRACE);
+    imports.write("pickle", b"\x80\x04]\x94(K\x01K\x02e.");
+    for files in [["log", "other"], ["pickle", "log"]] {
+        let result = imports.import_with(&files);
+        result.refused("log: is a glibc mtrace log").refused("`heaplay import log -o NAME.trace`");
+    }
+}
+
+#[test]
+fn folders_and_cut_files() {
+    let imports = Imports::new();
+    let folder = imports.path("folder");
+    std::fs::create_dir(&folder).unwrap();
+    for verb in ["inspect", "import"] {
+        let message = refusal(&[verb], &folder);
+        has_all(&message, &["a folder", "name a file in it", "`heaplay run`"]);
+    }
+    let mut convert = heaplay();
+    convert.arg("convert").arg(&folder).arg(imports.path("out.trace"));
+    has_all(&expect(2, &mut convert), &["name a file in it"]);
+    let lines: String = (0..20_000)
+        .map(|n| format!("@ ./a:[0x{n:x}] + 0x{:x} 0x{:x}\n", n * 64 + 64, n % 97))
+        .collect();
+    let text = format!("= Start\n{lines}= End\n");
+    let packed = ruzstd::encoding::compress_to_vec(text.as_bytes(), CompressionLevel::Fastest);
+    for length in [5, 7, packed.len() / 3, packed.len() / 2, packed.len() - 3] {
+        let file = imports.write("log.zst", &packed[..length]);
+        let result = imports.import_with(&["log.zst"]);
+        result.refused("the zstd data ends early: the file was cut off; copy it again");
+        let message = expect(2, heaplay().arg("inspect").arg(&file));
+        assert!(!message.contains("Error"), "{message}");
+    }
+}
+
+#[test]
+fn lifetimes_and_paths_of_a_csv() {
+    let imports = Imports::new();
+    let file = imports.write("n.csv", "op,size,lifetime\nmalloc,64,2\nmalloc,24,1\n");
+    let message = refusal(&["inspect"], &file);
+    has_all(&message, &["both end at event 2", "each free is a call", "change one"]);
+    // `run` prints the path once.
+    let file = imports.write("n.csv", "op,size,lifetime\nmalloc,64,2\nmalloc,x,1\n");
+    let mut command = heaplay();
+    command.args(["run", "-b", "malloc", "-o"]).arg(imports.path("run")).arg(&file);
+    let message = expect(2, &mut command);
+    let twice = format!("{path}: {path}", path = file.display());
+    assert!(message.contains("n.csv:3: ") && !message.contains(&twice), "{message}");
+}
+
+#[test]
+fn options_say_what_they_take() {
+    let imports = Imports::new();
+    let hello = repository("traces/hello.trace");
+    for verb in ["check", "live"] {
+        let option = if verb == "check" { "--time-limit" } else { "--budget" };
+        for value in ["x", "0", "700000"] {
+            let message = expect(2, heaplay().args([verb, option, value, "--", "true"]));
+            has_all(&message, &["expected seconds from 1", "60 or 60s"]);
+        }
+    }
+    for (name, bytes, part) in [
+        ("a.toml", b"hello\n".as_slice(), "line 1"),
+        ("b.toml", b"\xFF\xFE\0".as_slice(), "no text"),
+    ] {
+        let policy = imports.write(name, bytes);
+        let mut command = heaplay();
+        command.args(["check", "--baseline", "a", "b", "--policy"]).arg(&policy);
+        has_all(&expect(2, &mut command), &[name, part, "TOML", "docs/guide/check.md"]);
+    }
+    let message = refusal(&["inspect", "--arenas", "--backend", "malloc"], &hello);
+    has_all(&message, &["expected a pool allocator, such as pymalloc"]);
+    for (spec, part) in [
+        ("malloc:MALLOC_ARENA_MAX=abc", "MALLOC_ARENA_MAX=abc, which is no number"),
+        #[cfg(feature = "jemalloc")]
+        ("jemalloc:dirty_decay_ms=abc", "dirty_decay_ms=abc, which is no number (values: ms;"),
+    ] {
+        let out = imports.path("run");
+        let mut command = heaplay();
+        command.arg("run").arg(&hello).args(["-b", spec, "-o"]).arg(&out);
+        let message = expect(2, &mut command);
+        has_all(&message, &[part]);
+        assert!(!message.contains("settings act only"), "{message}");
+        assert!(!out.join("measurements.csv").exists());
+    }
+}
+
+/// A folder that cannot be written, or not be read, is named with what to do.
+#[test]
+fn folders_without_permission() {
+    let imports = Imports::new();
+    // `reports` is a file, so no folder can be made in it, whoever runs this.
+    imports.write("reports", "");
+    let hello = repository("traces/hello.trace");
+    let mut command = heaplay();
+    command.current_dir(imports.path("")).arg("run").arg(&hello).args(["-b", "malloc"]);
+    let message = expect(2, &mut command);
+    let reports = imports.path("").join("reports");
+    has_all(&message, &["choose a place with --out", &reports.display().to_string()]);
+}
