@@ -56,7 +56,7 @@ impl KnownCosts {
         let ok: Vec<CellKey> =
             run.outcomes.iter().filter(|outcome| outcome.is_ok()).map(|o| o.cell()).collect();
         let mut batches: HashMap<(&str, Pass, u32), f64> = HashMap::new();
-        for cell in ok.iter().filter(|cell| is_interleaved(cell.pass)) {
+        for cell in ok.iter().filter(|cell| cell.pass.is_timed()) {
             *batches.entry((&cell.trace, cell.pass, cell.repetition)).or_default() += 1.0;
         }
         let mut cells: HashMap<(String, String, Pass), Vec<f64>> = HashMap::new();
@@ -98,11 +98,6 @@ impl KnownCosts {
             },
         }
     }
-}
-
-/// Whether the backends of a trace and repetition run interleaved.
-fn is_interleaved(pass: Pass) -> bool {
-    matches!(pass, Pass::Time | Pass::Touch | Pass::Traversal | Pass::Latency)
 }
 
 /// A cell of a plan, with the number of the batch that it is measured in and its cost.

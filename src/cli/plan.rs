@@ -1,7 +1,7 @@
 //! Verb `plan`: the cells that `run` would measure with the same options, with estimated costs, and
 //! nothing is measured. For who hands them out to machines.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use super::terminal::print;
 use crate::bench::{
     Batch, EstimateBasis, KnownCosts, PlannedCell, TraceDemand, batches, order, planned_cells,
 };
-use crate::results::{CellKey, Manifest, Run, RunDir, Shard};
+use crate::results::{CellKey, Manifest, Outcome, Run, RunDir, Shard};
 
 /// List the cells that `run` would measure with the same options, with their estimated costs
 #[derive(clap::Args)]
@@ -105,10 +105,9 @@ impl PlanArgs {
     fn batches(&self) -> anyhow::Result<(Manifest, Vec<Batch>)> {
         if let Some(folder) = &self.run.resume {
             let dir = RunDir::open(folder)?;
-            let missing: HashSet<CellKey> = dir.missing()?.into_iter().collect();
+            let tried: HashSet<CellKey> = dir.outcomes()?.iter().map(Outcome::cell).collect();
             let manifest = dir.manifest().clone();
-            let mut cells = order(&manifest, &HashSet::new());
-            cells.retain(|cell| missing.contains(cell));
+            let cells = order(&manifest, &tried);
             let batches = batches(&cells, |_| TraceDemand::default());
             return Ok((manifest, batches));
         }
@@ -142,9 +141,9 @@ impl PlanArgs {
             traces.sort_unstable();
             traces.dedup();
             let of = |trace: &str| {
-                let own: Vec<PlannedCell> =
-                    cells.iter().filter(|cell| cell.cell.trace == trace).cloned().collect();
-                vec![trace.to_owned(), own.len().to_string(), seconds_text(seconds(&own))]
+                let own: Vec<&PlannedCell> =
+                    cells.iter().filter(|cell| cell.cell.trace == trace).collect();
+                vec![trace.to_owned(), own.len().to_string(), seconds_text(seconds(own))]
             };
             (["trace", "cells", "estimated s"], traces.into_iter().map(of).collect())
         } else {
@@ -170,18 +169,21 @@ impl PlanArgs {
     }
 }
 
-fn seconds(cells: &[PlannedCell]) -> f64 {
+fn seconds<'a>(cells: impl IntoIterator<Item = &'a PlannedCell>) -> f64 {
     // A sum of nothing would be −0.
-    cells.iter().map(|cell| cell.cost.seconds).fold(0.0, |sum, seconds| sum + seconds)
+    cells.into_iter().map(|cell| cell.cost.seconds).fold(0.0, |sum, seconds| sum + seconds)
 }
 
 /// The cells and cost of each of so many shards.
 fn shard_rows(cells: &[PlannedCell], count: u32) -> anyhow::Result<Vec<ShardRow>> {
-    let rows = (1..=count).map(|index| {
-        let shard = Shard::new(index, count).context("no such shard")?;
-        let own: Vec<PlannedCell> =
-            cells.iter().filter(|planned| shard.contains(&planned.cell)).cloned().collect();
-        Ok(ShardRow { shard, cells: own.len(), seconds: seconds(&own) })
+    let mut of_shards: HashMap<Shard, Vec<&PlannedCell>> = HashMap::new();
+    for planned in cells {
+        let shard = Shard::of(&planned.cell, count).context("no such shard")?;
+        of_shards.entry(shard).or_default().push(planned);
+    }
+    let rows = (1..=count).filter_map(|index| Shard::new(index, count)).map(|shard| {
+        let own = of_shards.remove(&shard).unwrap_or_default();
+        ShardRow { shard, cells: own.len(), seconds: seconds(own) }
     });
-    rows.collect()
+    Ok(rows.collect())
 }

@@ -66,12 +66,9 @@ impl AllocationSites {
         let mut like = self.names.iter().enumerate().filter(|(_, known)| is_like(known));
         match (like.next(), like.next()) {
             (Some((at, _)), None) => Ok(at as u32 + 1),
-            (Some(_), Some(_)) => Err(self
-                .names
-                .iter()
-                .filter(|known| is_like(known))
-                .map(String::as_str)
-                .collect()),
+            (Some(_), Some(_)) => {
+                Err(self.names.iter().filter(|known| is_like(known)).map(String::as_str).collect())
+            }
             _ => Err(vec![]),
         }
     }

@@ -64,7 +64,7 @@ fn library() -> ClockGettime {
 }
 
 /// The C library's `clock_gettime`, less the time spent in `waiting` on the clocks that advance
-/// while a process sleeps. While there is a [`ProgramClock`], these show its time.
+/// while a process sleeps. While there is a `ProgramClock`, these show its time.
 ///
 /// # Safety
 /// `time` points to a writable `timespec`.

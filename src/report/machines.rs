@@ -12,10 +12,13 @@ pub fn machine_sentences(run: &Run) -> Vec<String> {
     if machines.len() < 2 {
         return vec![];
     }
-    let machine_of = |cell: &CellKey| {
-        let machine = run.manifest.machine_of(cell);
-        machines.iter().position(|known| *known == machine).unwrap_or(0)
-    };
+    // The machine of each merged run: of its number, as cells have it.
+    let merged = run.manifest.merged.iter().map(|merged| &merged.machine);
+    let number_of = |machine| machines.iter().position(|known| *known == machine).unwrap_or(0);
+    let machine_of_run: Vec<usize> =
+        std::iter::once(&run.manifest.machine).chain(merged).map(number_of).collect();
+    let runs = run.manifest.runs_of_cells();
+    let machine_of = |cell: &CellKey| machine_of_run[runs.get(cell).copied().unwrap_or(0)];
     let mut cells = vec![0_usize; machines.len()];
     let mut footprints: BTreeMap<String, BTreeMap<usize, Vec<String>>> = BTreeMap::new();
     for outcome in &run.outcomes {

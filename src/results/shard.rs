@@ -12,7 +12,7 @@ const SHARDS_LIMIT: u32 = 100_000;
 
 /// One of several equal parts of a run. A cell's shard follows from its names, so it stays the same
 /// when other cells come and go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Shard {
     /// From 1 to `count`.

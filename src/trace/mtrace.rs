@@ -76,7 +76,7 @@ fn fault(line: &str) -> LineFault {
     };
     match behind.iter().find(|field| pointer(field).is_none()) {
         Some(field) => wrong(format!("{} behind `{sign}`", quoted(field))),
-        None => wrong(format!("{} numbers behind `{sign}`", behind.len())),
+        None => wrong(format!("{} behind `{sign}`", number_of(behind.len()))),
     }
 }
 
@@ -126,5 +126,14 @@ impl LineParser for Mtrace {
 
     fn is_whole_without_end(&self, line: &str) -> bool {
         line.trim() == "= End"
+    }
+}
+
+/// `no number`, `1 number`, `3 numbers`.
+fn number_of(numbers: usize) -> String {
+    match numbers {
+        0 => "no number".to_owned(),
+        1 => "1 number".to_owned(),
+        more => format!("{more} numbers"),
     }
 }

@@ -170,10 +170,15 @@ fn faults_name_their_line() {
     for (format, text, line, part) in [
         ("rep", "1\n1\n2\n1\na 0 8\n", 5, "1 of 2 requests"),
         ("rep", "1\n1\n1\n1\na 0\n", 5, "`a ID BYTES`"),
-        ("mtrace", "= Start\n@ a + 0x10\n", 2, "PLACE"),
+        (
+            "mtrace",
+            "= Start\n@ a + 0x10\n",
+            2,
+            "1 number behind `+`; expected an address and a size",
+        ),
         ("mtrace", "@ a:[0x1] + 0x10 0xffffffffffffff\n", 1, "2^47"),
         ("logalloc", "1 1 malloc(8)=#1\n1 1 malloc(x)=#2\n", 2, "PID TID"),
-        ("android", "1: malloc 0x10 8\n1: grab 0x20 8\n", 2, "ACTION"),
+        ("android", "1: malloc 0x10 8\n1: grab 0x20 8\n", 2, "the action `grab`; expected malloc"),
         (
             "memray",
             "HEADER magic=memray file_format=AGGREGATED_ALLOCATIONS start_time=1\n",

@@ -91,7 +91,7 @@ fn the_faulty_part_of_a_line() {
     for (line, found) in [
         ("@ ./app:[0x1] * 0x10 0x8", "no sign"),
         ("@ ./app:[0x1] + zz 0x8", "`zz` behind `+`"),
-        ("@ ./app:[0x1] + 0x10", "1 numbers behind `+`"),
+        ("@ ./app:[0x1] + 0x10", "1 number behind `+`"),
         ("@ ./app:[0x1] - here", "`here` behind `-`"),
     ] {
         let result = imports.import(format!("= Start\n{line}\n= End\n"));

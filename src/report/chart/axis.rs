@@ -37,6 +37,23 @@ impl Axis {
         Axis::bytes(label, unit, end)
     }
 
+    /// Calls from 0 to `calls`. `label` says which; the unit of large numbers follows it.
+    pub fn calls(label: &str, calls: f64) -> Axis {
+        let calls = calls.max(1.0);
+        let (divisor, unit) = match calls {
+            calls if calls >= 2e9 => (1e9, ", billions"),
+            calls if calls >= 2e6 => (1e6, ", millions"),
+            calls if calls >= 2e4 => (1e3, ", thousands"),
+            _ => (1.0, ""),
+        };
+        Axis {
+            label: format!("{label}{unit}"),
+            unit: "calls".to_owned(),
+            unit_size: divisor,
+            scale: Scale::Linear { from: 0.0, to: calls / divisor },
+        }
+    }
+
     /// Service times of calls.
     pub fn service_time(scale: Scale) -> Axis {
         Axis::plain("service time of a call, clock pair included", "ns", scale)

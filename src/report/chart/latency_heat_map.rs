@@ -154,7 +154,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<LatencyHeatMapChart> {
     let cells = rows.iter().flat_map(|row| &row.bands).flat_map(|band| &band.counts);
     Some(LatencyHeatMapChart {
         caption: Caption::new(title, plotted(trace_report, &all, left_out), &READING),
-        calls_axis: calls_axis(trace_report.trace.calls),
+        calls_axis: Axis::calls("calls replayed", trace_report.trace.calls as f64),
         calls: trace_report.trace.calls.max(1),
         time_axis: Axis::service_time(time_scale(trace_report, &all)),
         live: sampled.map_or(vec![], |backend| backend.samples.iter().map(live).collect()),
@@ -162,22 +162,6 @@ pub fn describe(trace_report: &TraceReport) -> Option<LatencyHeatMapChart> {
         most_calls: cells.map(|cell| cell.1).max().unwrap_or(1),
         rows,
     })
-}
-
-fn calls_axis(calls: u64) -> Axis {
-    let calls = calls.max(1) as f64;
-    let (divisor, unit) = match calls {
-        calls if calls >= 2e9 => (1e9, ", billions"),
-        calls if calls >= 2e6 => (1e6, ", millions"),
-        calls if calls >= 2e4 => (1e3, ", thousands"),
-        _ => (1.0, ""),
-    };
-    Axis {
-        label: format!("calls replayed{unit}"),
-        unit: "calls".to_owned(),
-        unit_size: divisor,
-        scale: Scale::Linear { from: 0.0, to: calls / divisor },
-    }
 }
 
 fn time_scale(trace_report: &TraceReport, all: &[Trajectory]) -> Scale {

@@ -7,7 +7,6 @@
 use serde::Serialize;
 
 use super::axis::Axis;
-use super::scale::Scale;
 use crate::report::figures::ProgramPhase;
 use crate::units::byte_unit;
 
@@ -52,23 +51,8 @@ impl TraceClock {
     pub fn axis(self, end: f64) -> Axis {
         match self {
             TraceClock::Bytes => Axis::allocation_clock(byte_unit(end), end),
-            TraceClock::Calls => calls_axis(end),
+            TraceClock::Calls => Axis::calls("calls so far", end),
         }
-    }
-}
-
-fn calls_axis(calls: f64) -> Axis {
-    let (divisor, label) = match calls {
-        calls if calls >= 2e9 => (1e9, "calls so far, billions"),
-        calls if calls >= 2e6 => (1e6, "calls so far, millions"),
-        calls if calls >= 2e4 => (1e3, "calls so far, thousands"),
-        _ => (1.0, "calls so far"),
-    };
-    Axis {
-        label: label.to_owned(),
-        unit: "calls".to_owned(),
-        unit_size: divisor,
-        scale: Scale::Linear { from: 0.0, to: calls.max(1.0) / divisor },
     }
 }
 
