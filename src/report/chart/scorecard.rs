@@ -12,7 +12,7 @@ use super::heap_series::shown_peak;
 use super::scale::Scale;
 use crate::report::figures::{
     BackendFigures, CallCost, MemoryUnit, ResidentFigure, ScorecardGroup, ScorecardRow,
-    TraceReport, geometric, group, groups_of_means,
+    TraceReport, geometric, group, groups_of_means, mean_time_ratio,
 };
 use crate::report::text::{capitalised, caveat, some, synthesised};
 use crate::stats;
@@ -344,13 +344,7 @@ fn verdict_of_many(measured: &[&TraceReport]) -> String {
         };
         stats::geometric_mean(&measured.iter().filter_map(ratio).collect::<Vec<f64>>())
     };
-    let time_of = |spec: &str| {
-        let ratio = |trace_report: &&TraceReport| {
-            let find = |spec: &str| trace_report.backends.iter().find(|one| one.spec == spec);
-            trace_report.time_ratio(find(reference.spec)?, find(spec)?)
-        };
-        stats::geometric_mean(&measured.iter().filter_map(ratio).collect::<Vec<f64>>())
-    };
+    let time_of = |spec: &str| mean_time_ratio(measured.iter().copied(), reference.spec, spec);
     let peak_of = |spec: &str| ratio(spec, &|backend| backend.memory.peak_bytes);
     let others: Vec<&BackendFigures> =
         measured[0].allocators().filter(|backend| backend.spec != reference.spec).collect();

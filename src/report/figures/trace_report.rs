@@ -229,6 +229,12 @@ impl<'a> TraceReport<'a> {
         paired.filter(is_usable).or((base_ns > 0.0).then(|| candidate_ns / base_ns))
     }
 
+    /// The same by the specs of the two.
+    fn time_ratio_of_specs(&self, base: &str, candidate: &str) -> Option<f64> {
+        let find = |spec: &str| self.backends.iter().find(|backend| backend.spec == spec);
+        self.time_ratio(find(base)?, find(candidate)?)
+    }
+
     /// What the ratios of time are, as a sentence; `None` where nothing has one.
     pub fn ratio_sentence(&self) -> Option<String> {
         let first = self.reference().filter(|first| first.cost.is_some())?;
@@ -334,6 +340,18 @@ fn evidence(manifest: &Manifest, own: &[BackendRows]) -> TimeEvidence {
         evidence.set_totals(&entry.name, rows.values(Scope::All, Metric::TimeNanoseconds));
     }
     evidence
+}
+
+/// The geometric mean of the ratios of time over the traces on which both backends have a time. The
+/// backends are named by their specs.
+pub fn mean_time_ratio<'a, 'r: 'a>(
+    trace_reports: impl IntoIterator<Item = &'a TraceReport<'r>>,
+    base: &str,
+    candidate: &str,
+) -> Option<f64> {
+    let ratios = trace_reports.into_iter();
+    let ratios = ratios.filter_map(|one| one.time_ratio_of_specs(base, candidate));
+    stats::geometric_mean(&ratios.collect::<Vec<f64>>())
 }
 
 /// The labels of backends, in their order.

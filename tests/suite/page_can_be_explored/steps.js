@@ -47,7 +47,8 @@ found.badRange = await typedRange("2000000");
 found.emptyRange = await typedRange("");
 await click(one("button[aria-label='Copy a link to this view']"));
 await frame();
-found.linkMessage = all(".notice").map((message) => message.textContent).find((text) => /link|address/.test(text));
+const messages = all(".notice").map((message) => message.textContent);
+found.linkMessage = messages.find((text) => /link|address/.test(text));
 const allPercentiles = all("#percentiles button").find((button) => button.textContent === "All percentiles");
 await click(allPercentiles);
 found.percentilesMessage = one("#percentiles .notice").textContent;
@@ -88,7 +89,8 @@ found.focus.keyboard = await opened();
 // All backends are off.
 const switchTo = (name) => click(all("#controls button").find((button) => button.textContent === name));
 await switchTo("none");
-const rowsIn = (name) => all(`table[data-name="${name}"]`).filter((table) => !table.closest("section").hidden);
+const tablesOf = (name) => all(`table[data-name="${name}"]`);
+const rowsIn = (name) => tablesOf(name).filter((table) => !table.closest("section").hidden);
 found.none = { note: isVisible(one("section.trace:not([hidden]) .of-all")), rows: {} };
 for (const name of ["time", "comparisons", "memory", "percentiles", "lines", "slow-calls"])
   found.none.rows[name] = rowsIn(name).flatMap(rowsOf).length;
