@@ -2,8 +2,9 @@
 //! second drawing gives the same bytes. The pictures stay in the target folder for a person to look
 //! at.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::support::made_up_runs::{self, Wish};
 use crate::support::made_up_sides;
@@ -357,6 +358,20 @@ fn parts_of_a_life_are_left_out_of_means() {
     assert_eq!(left_out, two);
 }
 
+/// The ratios of `comparisons.csv` to malloc, by trace and backend.
+fn ratios_to_malloc(folder: &Path) -> BTreeMap<(String, String), f64> {
+    let mut reader = csv::Reader::from_path(folder.join("comparisons.csv")).expect("a table");
+    let rows = reader.deserialize().map(|row| row.expect("a row"));
+    let rows: Vec<BTreeMap<String, String>> = rows.collect();
+    let of_malloc = rows.into_iter().filter(|row| row["base"] == "malloc");
+    of_malloc
+        .map(|row| {
+            let ratio = row["time_ratio"].parse().expect("a ratio");
+            ((row["trace"].clone(), row["candidate"].clone()), ratio)
+        })
+        .collect()
+}
+
 #[test]
 fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
     let traces = ["service", "json", "churn"];
@@ -373,6 +388,7 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
         rows.iter().find(|row| &row[0] == trace && &row[1] == backend)?[at].parse().ok()
     };
     assert_eq!(rows.len(), (traces.len() + 1) * run.manifest.backends.len());
+    let compared = ratios_to_malloc(&folder);
     for backend in ["malloc", "pymalloc", "bump"] {
         for trace in traces {
             // The record itself is the reference.
@@ -385,12 +401,16 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
             );
             let ratio = value(trace, backend, "resident_peak_by_live_peak").expect("a ratio");
             assert!((ratio - resident / live).abs() < 1e-3, "{trace} {backend}: {ratio}");
-            let time = |backend| value(trace, backend, "time_nanoseconds_a_call").expect("a time");
+            // The ratio within the repetitions, as the run compared the two.
             let found = value(trace, backend, "time_ratio").expect("a ratio");
-            assert!(
-                (found - time(backend) / time("malloc")).abs() < 2e-3,
-                "{trace} {backend}: {found}"
-            );
+            let expected = match compared.get(&(trace.to_owned(), backend.to_owned())) {
+                Some(ratio) => *ratio,
+                None => {
+                    assert_eq!(backend, "malloc", "{trace}");
+                    1.0
+                }
+            };
+            assert!((found - expected).abs() < 1e-3, "{trace} {backend}: {found}, {expected}");
         }
         for column in ["time_nanoseconds_a_call", "time_ratio", "resident_peak_by_live_peak"] {
             let logs = traces.map(|trace| value(trace, backend, column).expect("a figure").ln());

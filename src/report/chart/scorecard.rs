@@ -12,7 +12,7 @@ use super::heap_series::shown_peak;
 use super::scale::Scale;
 use crate::report::figures::{
     BackendFigures, CallCost, MemoryUnit, ResidentFigure, ScorecardGroup, ScorecardRow,
-    TraceReport, geometric, group, groups_of_means,
+    TraceReport, geometric, group, groups_of_means, mean_time_ratio,
 };
 use crate::report::text::{capitalised, caveat, some, synthesised};
 use crate::stats;
@@ -288,9 +288,11 @@ fn time_verdict(trace_report: &TraceReport) -> String {
         let verb = if level.len() == 1 { "leads" } else { "lead" };
         // One that varies much may be level with the best and have the largest median.
         let slow = costs.iter().rfind(|(backend, _)| trace_report.is_time_apart(best.0, backend));
-        let rest = slow.map_or(String::new(), |(backend, cost)| {
-            let factor = times(cost.middle_ns / best.1.middle_ns);
-            format!(", and {} takes {factor} times as long", backend.name())
+        let slow = slow.and_then(|(backend, _)| {
+            Some((backend.name(), trace_report.time_ratio(best.0, backend)?))
+        });
+        let rest = slow.map_or(String::new(), |(name, factor)| {
+            format!(", and {name} takes {} times as long", times(factor))
         });
         format!("On time {} {verb}{rest}.", some(&level))
     }
@@ -342,7 +344,7 @@ fn verdict_of_many(measured: &[&TraceReport]) -> String {
         };
         stats::geometric_mean(&measured.iter().filter_map(ratio).collect::<Vec<f64>>())
     };
-    let time_of = |spec: &str| ratio(spec, &|backend| backend.cost.map(|cost| cost.middle_ns));
+    let time_of = |spec: &str| mean_time_ratio(measured.iter().copied(), reference.spec, spec);
     let peak_of = |spec: &str| ratio(spec, &|backend| backend.memory.peak_bytes);
     let others: Vec<&BackendFigures> =
         measured[0].allocators().filter(|backend| backend.spec != reference.spec).collect();
