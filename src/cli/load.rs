@@ -218,7 +218,7 @@ fn load_one(
     let known = (profile.total_calls(), profile.live_peak_event);
     // Of a program in parts, what is live before the last call is not known.
     let end = match compiled.0.is_whole() {
-        true => end.end_point(path, header, reader.process(), known)?,
+        true => end.end_point(path, header, reader.process(), known, || compiled.0.plateau())?,
         false => None,
     };
     let until = end.as_ref().map_or(u64::MAX, |end| end.event);
