@@ -179,7 +179,7 @@ fn the_plateau_is_the_end_of_the_longest_level_part() {
     // What only grows has none.
     let path = folder.path().join("growing.csv");
     let rows =
-        (0..1000).map(|event| format!("{event},malloc,{},\n", 1_u64 << (event / 20))).collect();
+        (0..1000).map(|event| format!("{event},malloc,{},\n", 1_u64 << (event / 40))).collect();
     let rows: String = rows;
     std::fs::write(&path, format!("event,op,size,lifetime\n{rows}")).unwrap();
     let text = expect(2, heaplay().args(["inspect", "--at", "plateau"]).arg(&path));
