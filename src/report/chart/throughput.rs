@@ -237,9 +237,9 @@ fn verdict(trace_report: &TraceReport, timed: &[Timed]) -> String {
         let factor = trace_report.time_ratio(fastest, slowest).unwrap_or(medians);
         // The two times beside it have another ratio: the sentence names what has this one.
         let is_other = times(factor) != times(medians);
-        let within = if is_other { "within a repetition " } else { "" };
+        let within = if is_other { " in the same repetition" } else { "" };
         title += &format!(
-            "  {} takes {} ns, {within}{} times as long.",
+            "  {} takes {} ns, {} times as long{within}.",
             slowest.name(),
             figure3(slow.middle_ns),
             times(factor)
