@@ -102,6 +102,7 @@ pub use raw_fold::fold_oldest;
 pub use raw_words::Fold;
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
+pub use stable_file::FileStamp;
 pub use statistics::{
     AGE_SIZES, Age, DomainCount, EndStatistics, OpCount, REQUESTED_LIMIT_BYTES, RemoteFrees,
     SiteCount, SizeCount, StatisticsError, ThreadCount, TraceStatistics, TypeCount, age_bin,
