@@ -421,6 +421,25 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
     }
 }
 
+/// The fastest loop may leave the program with the most page faults: then the answer says who leads
+/// with the program's writes.
+#[test]
+fn the_answer_has_the_first_writes_where_they_change_the_order() {
+    let wish = Wish { samples: 300, backends: &["malloc", "pymalloc", "null"], ..Wish::default() };
+    let mut run = made_up_runs::run(&wish);
+    let sentence = "With first writes";
+    let text = summary(&run);
+    assert!(text.contains("On time pymalloc leads") && !text.contains(sentence), "{text}");
+    let is_touch = |metric| metric == Metric::FirstTouchNanoseconds;
+    for row in run.measurements.iter_mut().filter(|row| is_touch(row.metric)) {
+        row.value *= if row.backend == "pymalloc" { 20.0 } else { 1.0 };
+    }
+    let text = summary(&run);
+    let end = text.split("On time pymalloc leads").nth(1).expect("the answer").to_owned();
+    assert!(end.contains(&format!("{sentence} malloc leads at ")), "{text}");
+    assert!(end.contains(", and pymalloc takes "), "{text}");
+}
+
 #[test]
 fn the_terminal_table() {
     let wish =
