@@ -128,6 +128,9 @@ variables! {
         "options of a jemalloc that is loaded from a file: a setting of `so:` and `preload:`";
     PYTHONMALLOC = "PYTHONMALLOC", Set, "the backend `python`",
         "`malloc`, so that the interpreter itself does not use the pymalloc that is measured";
+    PYTHONHASHSEED = "PYTHONHASHSEED", Set, "live",
+        "`0` in the runs whose instructions are counted, unless the caller sets it: another seed is \
+         another order of sets";
     PYTHONHOME = "PYTHONHOME", Set, "the backend `python`",
         "the folder of the interpreter's standard library";
 

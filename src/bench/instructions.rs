@@ -4,6 +4,7 @@
 //! the loop's. The count is exact to a few parts in a million on any machine, as no clock is
 //! involved (docs/method/instructions.md).
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -104,19 +105,26 @@ impl<'a> InstructionCounter<'a> {
         let mut command = Command::new(&self.valgrind);
         command
             .env_clear()
-            // Nobody debugs the child: without the debugger's gate a start is shorter and leaves no
-            // pipes behind.
-            .args(["--tool=cachegrind", "--vgdb=no", "--cache-sim=no"])
-            .arg("--cachegrind-out-file=/dev/null")
-            .arg(format!("--log-file={}", log.display()))
+            .args(counting_arguments(log))
             .arg(fs::canonicalize(self.side.executable())?)
             .arg("worker");
         Ok(command)
     }
 }
 
+/// The arguments with which valgrind counts instructions, and writes the count to a log.
+pub fn counting_arguments(log: &Path) -> [OsString; 5] {
+    let mut log_file = OsString::from("--log-file=");
+    log_file.push(log);
+    // Nobody debugs the child: without the debugger's gate a start is shorter and leaves no pipes
+    // behind.
+    let fixed = ["--tool=cachegrind", "--vgdb=no", "--cache-sim=no"].map(OsString::from);
+    let [tool, gate, caches] = fixed;
+    [tool, gate, caches, OsString::from("--cachegrind-out-file=/dev/null"), log_file]
+}
+
 /// The count in valgrind's log: the number behind `I refs:`.
-fn instructions_in(log: &str) -> Option<u64> {
+pub fn instructions_in(log: &str) -> Option<u64> {
     let count = |line: &str| {
         let (head, tail) = line.split_once("refs:")?;
         let digits: String = tail.chars().filter(char::is_ascii_digit).collect();

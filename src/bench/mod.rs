@@ -123,7 +123,9 @@ pub use handshake::{Unfit, handshake};
 pub use huge_pages::{HugePages, HugePagesError};
 pub use identity::{are_identical, sha256_of_file};
 pub use injection::{ExactInjection, InjectedEffect};
-pub use instructions::{CountError, InstructionCounter, instructions, valgrind};
+pub use instructions::{
+    CountError, InstructionCounter, counting_arguments, instructions, instructions_in, valgrind,
+};
 pub use job::{ClockRate, Verified};
 pub use machine::{available_bytes, fingerprint, processors, variables};
 pub use overhead::FootprintOverhead;

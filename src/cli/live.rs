@@ -2,8 +2,9 @@
 //! replay of its recording predicts beside it.
 //!
 //! `live/tables.rs` has the tables, `live/sentences.rs` the conclusion, `live/prediction.rs` the
-//! replay, and `live/rows.rs` the CSV.
+//! replay, `live/instructions.rs` the count by valgrind, and `live/rows.rs` the CSV.
 
+mod instructions;
 mod prediction;
 mod rows;
 mod sentences;
@@ -17,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 
+use self::instructions::InstructionCounts;
 use self::prediction::{Predictions, predict};
 use super::children::ChildArgs;
 use super::exit::Exit;
@@ -76,6 +78,10 @@ pub struct LiveArgs {
         value_parser = seconds
     )]
     duration: Option<Duration>,
+    /// Count the program's instructions too, with valgrind: exact on a machine with noise. A run of
+    /// each backend takes some 50 times as long
+    #[arg(long, conflicts_with_all = ["until_mark", "duration"])]
+    count_instructions: bool,
     /// Write a row for each run to this CSV
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -140,7 +146,16 @@ impl LiveArgs {
             observer: observer.path(),
             input: standard_input(),
             until: self.until(),
+            is_launcher: file.kind == ProgramKind::Launcher,
         };
+        if program.is_launcher {
+            note(format!(
+                "{} is a script or a launcher. Each process that it starts loads the backend's \
+                 library, and that time counts. Put the program itself after --, such as the python3 \
+                 that `python3 -c 'import sys; print(sys.executable)'` prints",
+                program.path.display()
+            ));
+        }
         let plan = RoundsPlan {
             rounds: self.rounds.map(usize::from),
             budget: self.budget,
@@ -174,16 +189,26 @@ impl LiveArgs {
             let why = base.failure.as_deref().unwrap_or("no round was finished");
             bail!("under {}, with which all are compared: {why}", base.candidate.name);
         }
+        let counts = match self.count_instructions && !bench::cancelled() {
+            true => Some(instructions::count(&program, &all)?),
+            false => None,
+        };
         let predictions = match &workloads {
             Some(workloads) if !bench::cancelled() => {
-                Some(predict(workloads, &all, &self.children.settings())?)
+                let settings = self.children.settings();
+                Some(predict(workloads, &all, self.count_instructions, &settings)?)
             }
             _ => None,
         };
-        if let (Some(rows), Some(predictions)) = (rows, &predictions) {
-            rows.predictions(&all, predictions)?;
+        if let Some(rows) = &mut rows {
+            if let Some(predictions) = &predictions {
+                rows.predictions(&all, predictions)?;
+            }
+            if let Some(counts) = &counts {
+                rows.instructions(&all, counts, predictions.as_ref())?;
+            }
         }
-        print(&self.report(&all, &refused, predictions.as_ref()))?;
+        print(&self.report(&all, &refused, counts.as_ref(), predictions.as_ref()))?;
         Ok(self.exit(&all, &refused))
     }
 
@@ -191,9 +216,13 @@ impl LiveArgs {
         &self,
         all: &[LiveRuns],
         refused: &[Refused],
+        counts: Option<&InstructionCounts>,
         predictions: Option<&Predictions>,
     ) -> String {
         let mut text = tables::text(all, predictions, self.duration.is_some());
+        if let Some(counts) = counts {
+            text += &instructions::text(all, counts, predictions);
+        }
         let mut failures: Vec<(&str, &str)> =
             refused.iter().map(|(name, why)| (name.as_str(), why.as_str())).collect();
         failures.extend(all.iter().filter_map(|runs| {
@@ -237,6 +266,11 @@ impl LiveArgs {
         for spec in specs {
             let name = spec.as_str().to_owned();
             match Deployment::of(&spec) {
+                Ok(deployment) if missing_library(&deployment).is_some() => {
+                    let library = missing_library(&deployment).unwrap_or_default();
+                    refused
+                        .push((name, format!("{library}: there is no such file; check the path")));
+                }
                 Ok(deployment) => {
                     let label = spec.label();
                     candidates.push(Candidate { name, label, deployment });
@@ -251,6 +285,13 @@ impl LiveArgs {
         }
         Ok((candidates, refused))
     }
+}
+
+/// The library of a deployment whose path leads to no file. A name without a folder is looked up by
+/// the dynamic linker, and the first run shows whether it was found.
+fn missing_library(deployment: &Deployment) -> Option<&str> {
+    let library = deployment.preload.as_deref()?;
+    (library.contains('/') && !Path::new(library).is_file()).then_some(library)
 }
 
 /// A backend that no program can have, and the reason.

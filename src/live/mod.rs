@@ -5,7 +5,8 @@
 //! run showed, `page.rs` in `src/observer/` the page on which the observer wrote it.
 //! `read_back.rs` says whether the program really had the backend. `outputs.rs` compares what runs
 //! print. `rounds.rs` runs all backends in interleaved rounds, and `decision.rs` decides from the
-//! rounds so far whether one of two needs more processor time.
+//! rounds so far whether one of two needs more processor time. `start.rs` runs the program's start
+//! only, and lets a tool such as valgrind run it.
 
 mod decision;
 mod deployment;
@@ -17,9 +18,11 @@ mod page;
 mod program;
 mod read_back;
 mod rounds;
+mod start;
 
 pub use decision::compare;
 pub use deployment::{Deployment, NotDeployable, sets_allocator};
 pub use observation::{LoadedAllocator, MarkReading, Observation};
 pub use program::{LiveError, LiveProgram, Until};
 pub use rounds::{Candidate, LiveRuns, RoundsPlan, run_rounds};
+pub use start::{Extent, Tool};

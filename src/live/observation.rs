@@ -106,6 +106,11 @@ impl PageReading {
         (self.number(page::END) != end::UNKNOWN).then(|| self.number(page::END_ANONYMOUS))
     }
 
+    /// Whether the observer ended the process at its start.
+    pub(super) fn has_ended_at_start(&self) -> bool {
+        self.number(page::END) == end::START
+    }
+
     /// Processor time of the process itself, ns; `None` where its end was not seen.
     pub(super) fn own_processor_ns(&self) -> Option<u64> {
         self.end_bytes().map(|_| self.number(page::OWN_PROCESSOR))

@@ -22,7 +22,7 @@ use super::page::{PAGE_LENGTH, VARIABLE};
 use crate::environment::{GLIBC_TUNABLES, LD_PRELOAD};
 
 /// The interval between two samples.
-const INTERVAL: Duration = Duration::from_millis(2);
+pub(super) const INTERVAL: Duration = Duration::from_millis(2);
 /// How long a program that heaplay ends has for its own end, before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -52,6 +52,8 @@ pub struct LiveProgram {
     pub input: Option<PathBuf>,
     /// Until when a run lasts.
     pub until: Until,
+    /// Whether it is a script or a launcher, which starts the program that matters.
+    pub is_launcher: bool,
 }
 
 /// Why there is no run.
@@ -94,7 +96,7 @@ impl LiveError {
     }
 }
 
-fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> LiveError {
+pub(super) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> LiveError {
     let what = what.into();
     move |source| LiveError::Io { what, source }
 }
@@ -113,7 +115,11 @@ impl LiveProgram {
         let page = self.page().map_err(io_error("a file for the observer"))?;
         let output = || tempfile::tempfile().map_err(io_error("a file for the program's output"));
         let outputs = [output()?, output()?];
-        let mut command = self.command(deployment, page.path());
+        let extent = match &self.until {
+            Until::Mark(name) => format!("until={name};"),
+            Until::End | Until::Duration(_) => String::new(),
+        };
+        let mut command = self.command(deployment, page.path(), &extent);
         let handles = outputs.each_ref().map(File::try_clone);
         let [stdout, stderr] = handles;
         let failed = || io_error("a file for the program's output");
@@ -135,7 +141,7 @@ impl LiveProgram {
         let status = match &stopped {
             Ok(Stopped::Ended(ended)) => Some(ended.status),
             _ => {
-                run.end_program();
+                end_group(run.process, &run.ended);
                 None
             }
         };
@@ -180,16 +186,28 @@ impl LiveProgram {
     }
 
     /// An empty page.
-    fn page(&self) -> io::Result<NamedTempFile> {
+    pub(super) fn page(&self) -> io::Result<NamedTempFile> {
         let folder = self.observer.parent().unwrap_or(Path::new("/tmp"));
         let page = tempfile::Builder::new().prefix("page-").tempfile_in(folder)?;
         page.as_file().set_len(PAGE_LENGTH as u64)?;
         Ok(page)
     }
 
-    fn command(&self, deployment: &Deployment, page: &Path) -> Command {
+    /// The command of a run. `extent` is the part of the observer's order that ends the run early.
+    pub(super) fn command(&self, deployment: &Deployment, page: &Path, extent: &str) -> Command {
         let mut command = Command::new(&self.path);
         command.arg0(&self.name).args(&self.arguments);
+        self.prepared(command, deployment, page, extent)
+    }
+
+    /// A command with the environment of a run.
+    pub(super) fn prepared(
+        &self,
+        mut command: Command,
+        deployment: &Deployment,
+        page: &Path,
+        extent: &str,
+    ) -> Command {
         // A group of its own, so that its processes can be ended together.
         command.process_group(0);
         for (name, _) in std::env::vars_os() {
@@ -212,10 +230,7 @@ impl LiveProgram {
         let libraries: Vec<&OsStr> =
             libraries.into_iter().flatten().filter(|library| !library.is_empty()).collect();
         command.env(LD_PRELOAD, libraries.join(OsStr::new(":")));
-        let mut order = OsString::from(format!("root={};", std::process::id()));
-        if let Until::Mark(name) = &self.until {
-            order.push(format!("until={name};"));
-        }
+        let mut order = OsString::from(format!("root={};{extent}", std::process::id()));
         order.push(page);
         command.env(VARIABLE, order);
         let input = self.input.as_deref().and_then(|input| File::open(input).ok());
@@ -244,18 +259,18 @@ fn monotonic_ns() -> u64 {
 
 /// What a process has used until a moment.
 #[derive(Clone, Copy)]
-struct Usage {
-    user_ns: u64,
-    system_ns: u64,
+pub(super) struct Usage {
+    pub(super) user_ns: u64,
+    pub(super) system_ns: u64,
     wall_ns: u64,
     faults: u64,
 }
 
 /// What the kernel knows of a process that has ended.
 #[derive(Clone, Copy)]
-struct Ended {
-    status: ExitStatus,
-    usage: Usage,
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    pub(super) usage: Usage,
 }
 
 /// Why a run is over.
@@ -266,7 +281,7 @@ enum Stopped {
 }
 
 /// Waits for a child on a thread of its own, so that the end is seen at once.
-fn wait_for(process: u32) -> Receiver<io::Result<Ended>> {
+pub(super) fn wait_for(process: u32) -> Receiver<io::Result<Ended>> {
     let (sender, receiver) = channel();
     let started = Instant::now();
     std::thread::spawn(move || {
@@ -362,18 +377,18 @@ impl Running<'_> {
             }
         }
     }
+}
 
-    /// Ends the program's group: politely, and then for certain.
-    fn end_program(&self) {
-        let signal = |signal| {
-            // A group that has ended is what is wanted.
-            let _ = rustix::process::kill_process_group(self.process, signal);
-        };
-        signal(Signal::TERM);
-        if self.ended.recv_timeout(GRACE).is_err() {
-            signal(Signal::KILL);
-            drop(self.ended.recv_timeout(GRACE));
-        }
+/// Ends a program's group: politely, and then for certain.
+pub(super) fn end_group(process: Pid, ended: &Receiver<io::Result<Ended>>) {
+    let signal = |signal| {
+        // A group that has ended is what is wanted.
+        let _ = rustix::process::kill_process_group(process, signal);
+    };
+    signal(Signal::TERM);
+    if ended.recv_timeout(GRACE).is_err() {
+        signal(Signal::KILL);
+        drop(ended.recv_timeout(GRACE));
     }
 }
 

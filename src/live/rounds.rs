@@ -19,6 +19,8 @@ use crate::stats::{Decision, Random, has_further_look, is_look};
 /// Wall time that a run may take beyond that of the first, and how many times the first.
 const SPARE: Duration = Duration::from_secs(60);
 const TIMES_THE_FIRST: u32 = 10;
+/// Starts under each backend in a round.
+const STARTS: usize = 3;
 /// Rounds that a range of memory needs at least, whatever the budget is.
 const LEAST_ROUNDS: usize = 3;
 
@@ -51,6 +53,8 @@ pub struct LiveRuns {
     pub candidate: Candidate,
     /// Its runs, by round.
     pub runs: Vec<Observation>,
+    /// Processor time of the program's start, ns ([`LiveProgram::start_ns`]), all rounds together.
+    pub starts_ns: Vec<f64>,
     /// Why there are no further runs.
     pub failure: Option<String>,
     /// How its output, or its end, differs from that of the first backend; the number of runs.
@@ -95,6 +99,7 @@ pub fn run_rounds(
         .map(|candidate| LiveRuns {
             candidate,
             runs: Vec::new(),
+            starts_ns: Vec::new(),
             failure: None,
             differences: Vec::new(),
         })
@@ -161,6 +166,10 @@ fn round_of(
             Err(reason) => runs.failure = Some(reason),
         }
     }
+    // The start of a launcher is not that of the program.
+    if !program.is_launcher {
+        time_starts(program, all, is_cancelled)?;
+    }
     // A round counts for all or for none, so that runs of one number are of one round.
     for (at, run) in seen {
         match differences(first, &run, &program.until) {
@@ -168,6 +177,27 @@ fn round_of(
             Err(error) => all[at].failure = Some(format!("its output cannot be read: {error}")),
         }
         all[at].runs.push(run);
+    }
+    ControlFlow::Continue(())
+}
+
+/// Starts the program under each backend, interleaved; a break where the run is interrupted.
+fn time_starts(
+    program: &LiveProgram,
+    all: &mut [LiveRuns],
+    is_cancelled: fn() -> bool,
+) -> ControlFlow<()> {
+    for _ in 0..STARTS {
+        for runs in all.iter_mut().filter(|runs| runs.failure.is_none()) {
+            if is_cancelled() {
+                return ControlFlow::Break(());
+            }
+            match program.start_ns(&runs.candidate.deployment) {
+                Ok(Some(ns)) => runs.starts_ns.push(ns as f64),
+                // Another round would find the same.
+                Ok(None) | Err(_) => return ControlFlow::Continue(()),
+            }
+        }
     }
     ControlFlow::Continue(())
 }

@@ -3,7 +3,8 @@
 //! compiles it and embeds it in the binary.
 //!
 //! It exports no function of an allocator, starts no thread, and allocates nothing. So the program
-//! runs as it does without. The observer writes to a page (`page.rs`) that `heaplay live` reads. The
+//! runs as it does without. Only a process that it ends at its start makes one block before. The
+//! observer writes to a page (`page.rs`) that `heaplay live` reads. The
 //! order comes in one variable, whose layout is there, too.
 #![allow(
     unsafe_code,

@@ -6,6 +6,8 @@ use crate::system;
 
 unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
+    fn malloc(bytes: usize) -> *mut c_void;
+    fn free(block: *mut c_void);
 }
 
 /// The number of `exit_group`.
@@ -23,6 +25,13 @@ pub fn real_malloc() -> *const c_void {
 pub fn is_c_library() -> bool {
     let file = |name| system::file_of(system::symbol(name));
     file(c"malloc").is_some() && file(c"malloc") == file(c"gnu_get_libc_version")
+}
+
+/// Makes one block and ends it, so that the process's allocator is ready for its first call. Only a
+/// process that is then ended calls this.
+pub fn use_malloc() {
+    // SAFETY: a block of `malloc` is given to its `free`; a null pointer may be freed.
+    unsafe { free(core::hint::black_box(malloc(core::hint::black_box(64)))) };
 }
 
 /// Ends the process.

@@ -5,6 +5,8 @@
 
 /// The variable that names the page: `root=PPID;until=NAME;PATH`. The observer does nothing in a
 /// process whose parent is not `PPID`. `until=NAME;` is left out where the process runs to its end.
+/// `start=FILE;` in its place ends the process as soon as the libraries of this program are loaded. The
+/// file is that of `/proc/self/exe`, so an image before it, such as valgrind's, goes on.
 pub const VARIABLE: &str = "HEAPLAY_OBSERVE";
 /// The first eight bytes of a page.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HPLIVE01");
@@ -62,6 +64,8 @@ pub mod end {
     pub const EXIT: u64 = 1;
     /// It called `_exit`.
     pub const SHORT_EXIT: u64 = 2;
+    /// The observer ended it at its start, as the order says.
+    pub const START: u64 = 3;
 }
 
 /// The fields of a mark, from its start on.

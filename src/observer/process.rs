@@ -9,7 +9,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use crate::page::{self, mark, python_allocator};
-use crate::{allocator, system};
+use crate::{allocator, native, system};
 
 /// [`page::VARIABLE`] for C.
 const VARIABLE: &CStr = c"HEAPLAY_OBSERVE";
@@ -50,19 +50,28 @@ unsafe extern "C" {
 struct Order<'a> {
     root: u64,
     until: Option<&'a [u8]>,
+    /// The program that is to end at its start.
+    start: Option<&'a [u8]>,
     path: &'a [u8],
 }
 
-fn read_order(line: &[u8]) -> Option<Order<'_>> {
+fn read_order<'a>(line: &'a [u8]) -> Option<Order<'a>> {
     let line = line.strip_prefix(b"root=")?;
     let end = line.iter().position(|&byte| byte == b';')?;
     let root = core::str::from_utf8(&line[..end]).ok()?.parse().ok()?;
     let rest = &line[end + 1..];
-    let Some(named) = rest.strip_prefix(b"until=") else {
-        return Some(Order { root, until: None, path: rest });
+    let all = Order { root, until: None, start: None, path: rest };
+    let value = |text: &'a [u8]| {
+        let end = text.iter().position(|&byte| byte == b';')?;
+        Some((&text[..end], &text[end + 1..]))
     };
-    let end = named.iter().position(|&byte| byte == b';')?;
-    Some(Order { root, until: Some(&named[..end]), path: &named[end + 1..] })
+    if let Some((file, path)) = rest.strip_prefix(b"start=").and_then(value) {
+        return Some(Order { start: Some(file), path, ..all });
+    }
+    match rest.strip_prefix(b"until=") {
+        None => Some(all),
+        Some(text) => value(text).map(|(name, path)| Order { until: Some(name), path, ..all }),
+    }
 }
 
 /// The order in the environment. The text stays in place: the constructor has read it before the
@@ -95,6 +104,20 @@ pub fn begin() {
     let length = allocator::version(&mut version);
     writer.text(page::ALLOCATOR_VERSION, version.len(), &version[..length]);
     writer.set(page::MAGIC_AT, page::MAGIC);
+    if order.start.is_some_and(is_own_program) {
+        native::use_malloc();
+        end(page::end::START);
+        native::exit_now(0);
+    }
+}
+
+/// Whether this process runs the program of that file.
+fn is_own_program(file: &[u8]) -> bool {
+    let mut own = [0; PATH_BYTES];
+    // SAFETY: a C string, and a buffer of that length.
+    let length =
+        unsafe { system::readlink(c"/proc/self/exe".as_ptr(), own.as_mut_ptr().cast(), own.len()) };
+    usize::try_from(length).is_ok_and(|length| own.get(..length) == Some(file))
 }
 
 fn map(path: &[u8]) -> Option<*mut u8> {

@@ -58,22 +58,32 @@ impl Place {
         command
     }
 
-    fn rows(&self) -> Vec<LiveRow> {
+    fn records(&self) -> Vec<csv::StringRecord> {
         let mut reader = csv::Reader::from_path(self.path("rows.csv")).unwrap();
+        reader.records().map(Result::unwrap).collect()
+    }
+
+    /// A column of the rows of a round that is no run: `start`, or one of those of instructions.
+    fn figures(&self, backend: &str, round: &str, column: usize) -> Vec<f64> {
+        let rows = self.records().into_iter().filter(|row| &row[0] == backend && &row[1] == round);
+        rows.map(|row| row[column].parse().unwrap()).collect()
+    }
+
+    /// The rows of runs and predictions.
+    fn rows(&self) -> Vec<LiveRow> {
         let number = |text: &str| text.parse::<f64>().ok();
-        reader
-            .records()
-            .map(|record| {
-                let record = record.unwrap();
-                LiveRow {
-                    backend: record[0].to_owned(),
-                    round: record[1].to_owned(),
-                    mark: record[2].to_owned(),
-                    processor_ns: number(&record[3]).zip(number(&record[4])).map(|(a, b)| a + b),
-                    faults: number(&record[6]),
-                    peak_bytes: number(&record[7]),
-                    bytes: number(&record[8]).unwrap(),
-                }
+        let is_run = |round: &str| round == "predicted" || number(round).is_some();
+        self.records()
+            .into_iter()
+            .filter(|record| is_run(&record[1]))
+            .map(|record| LiveRow {
+                backend: record[0].to_owned(),
+                round: record[1].to_owned(),
+                mark: record[2].to_owned(),
+                processor_ns: number(&record[3]).zip(number(&record[4])).map(|(a, b)| a + b),
+                faults: number(&record[6]),
+                peak_bytes: number(&record[7]),
+                bytes: number(&record[8]).unwrap(),
             })
             .collect()
     }
@@ -269,6 +279,122 @@ fn another_output_or_another_end_is_reported() {
     assert!(!text.contains("another"), "{text}");
 }
 
+/// A library whose constructor works for a while makes each start longer by that, and the prediction
+/// has it. The library is the oracle: it takes a known time of the processor's clock.
+#[test]
+fn the_start_of_the_library_is_predicted() {
+    const WORKS_AT_START: &str = r#"
+#include <stdlib.h>
+#include <time.h>
+extern void *__libc_malloc(size_t); extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t); extern void __libc_free(void *);
+void *malloc(size_t n) { return __libc_malloc(n); }
+void *calloc(size_t n, size_t m) { return __libc_calloc(n, m); }
+void *realloc(void *p, size_t n) { return __libc_realloc(p, n); }
+void free(void *p) { __libc_free(p); }
+static long now(void) {
+    struct timespec t; clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+__attribute__((constructor)) static void work(void) { long end = now() + 40000000; while (now() < end); }
+"#;
+    const USES_BLOCKS: &str = r"
+#include <stdlib.h>
+int main(void) {
+    for (int at = 0; at < 200000; at++) free(malloc(at % 512 + 1));
+    return 0;
+}";
+    let place = Place::new();
+    let folder = place.0.path();
+    let Some(library) = compiler::library(folder, "works", WORKS_AT_START) else { return };
+    let Some(program) = compiler::program(folder, "uses", USES_BLOCKS, &["-O0"]) else { return };
+    let trace = place.path("uses.trace");
+    expect(0, heaplay().args(["record", "-o"]).arg(&trace).arg("--").arg(&program));
+    let works = format!("so:{}", library.display());
+    let specs = format!("malloc,{works}");
+    let mut command = place.live();
+    command.args(["-b", &specs, "-r", "3", "--trace"]).arg(&trace).arg("--").arg(&program);
+    let output = finish(&mut command);
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let start_ms = |backend: &str| {
+        let starts = place.figures(backend, "start", 3);
+        assert_eq!(starts.len(), 9, "three in each of three rounds: {text}");
+        heaplay::stats::median(&starts).unwrap() / 1e6
+    };
+    let extra = start_ms(&works) - start_ms("malloc");
+    // The constructor works before the start has ended, and once only.
+    assert!((38.0..60.0).contains(&extra), "{extra} ms\n{text}");
+    let table = text.split("predicted processor time against the first backend").nth(1).unwrap();
+    let row = table.lines().find(|line| line.contains("works")).unwrap();
+    let start = row.split('|').nth(2).unwrap().trim();
+    assert!(start.starts_with('+') && start.ends_with("ms"), "{row}\n{text}");
+    // 40 ms are most of what the program takes: the prediction is no less than the model's error.
+    let time = text.split("time of the program").nth(1).unwrap();
+    let row = time.lines().find(|line| line.contains("works")).unwrap();
+    assert!(!row.contains("within ±10 %"), "{row}\n{text}");
+}
+
+/// The instructions of the program are those that valgrind counts in it, and the predicted difference
+/// of two backends is that of the two runs.
+#[test]
+fn instructions_are_counted_and_predicted() {
+    const USES_BLOCKS: &str = r"
+#include <stdlib.h>
+int main(void) {
+    static void *blocks[64];
+    for (int at = 0; at < 300000; at++) {
+        free(blocks[at % 64]);
+        blocks[at % 64] = malloc(at * 7919u % 700 + 1);
+    }
+    return 0;
+}";
+    let place = Place::new();
+    let folder = place.0.path();
+    let Some(program) = compiler::program(folder, "uses", USES_BLOCKS, &["-O0"]) else { return };
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        skip("valgrind", "not on the PATH");
+        return;
+    }
+    let trace = place.path("uses.trace");
+    expect(0, heaplay().args(["record", "-o"]).arg(&trace).arg("--").arg(&program));
+    let no_cache = "malloc:glibc.malloc.tcache_count=0";
+    let specs = format!("malloc,{no_cache}");
+    let mut command = place.live();
+    command.args(["-b", &specs, "-r", "1", "--count-instructions", "--trace"]);
+    let output = finish(command.arg(&trace).arg("--").arg(&program));
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let counted = |backend: &str, round: &str| {
+        let found = place.figures(backend, round, 9);
+        assert_eq!(found.len(), 1, "{backend} {round}: {text}");
+        found[0]
+    };
+    // valgrind on the program itself, without heaplay.
+    let own = |tunables: &str| {
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
+        command.env("GLIBC_TUNABLES", tunables).arg(&program);
+        let printed = errors(&finish(&mut command));
+        let line = printed.lines().find(|line| line.contains("refs:")).unwrap();
+        let digits = line.rsplit(':').next().unwrap().replace(',', "");
+        digits.trim().parse::<f64>().unwrap()
+    };
+    let own = [own("glibc.malloc.check=0"), own("glibc.malloc.tcache_count=0")];
+    let runs = [counted("malloc", "instructions"), counted(no_cache, "instructions")];
+    for (own, run) in own.iter().zip(runs) {
+        // The observer's own start and end are some 100,000.
+        assert!((0.0..1e6).contains(&(run - own)), "{runs:?}, {own:?}\n{text}");
+        assert!(counted("malloc", "start instructions") < 0.1 * run, "{text}");
+    }
+    let difference = own[1] - own[0];
+    assert!(difference > 5e6, "{own:?}");
+    let predicted =
+        counted(no_cache, "predicted instructions") - counted("malloc", "predicted instructions");
+    assert!((predicted / difference - 1.0).abs() < 0.05, "{predicted}, {difference}\n{text}");
+    assert!(text.contains("instructions of the program, counted by valgrind"), "{text}");
+}
+
 /// Programs that do not end: until a mark, and for a time.
 #[test]
 fn a_server_is_measured_until_a_mark_or_for_a_time() {
@@ -350,6 +476,8 @@ fn bad_input_is_refused_before_anything_runs() {
     refused(2, &["-o", "none/rows.csv", "--", "true"], "none/rows.csv");
     refused(2, &["--budget", "0", "--", "true"], "--budget");
     refused(2, &["--for", "x", "--", "true"], "expected seconds");
+    refused(2, &["--count-instructions", "--for", "1", "--", "true"], "--count-instructions");
+    refused(2, &["-b", "so:/none/libnone.so", "--", "true"], "/none/libnone.so");
     refused(2, &["--until-mark", "a;b", "--", "true"], "no `;`");
     refused(2, &[], "PROGRAM");
     let text = Path::new("app.py");

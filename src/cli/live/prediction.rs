@@ -1,7 +1,9 @@
 //! What the replay of a recording predicts for the program under each backend.
 //!
 //! Memory: the replay's resident memory, and what the process holds besides its heap (data of loaded
-//! files, stacks, own mappings). Processor time: the difference of the replays' times.
+//! files, stacks, own mappings). Processor time: two parts, each measured apart from the program's
+//! runs. They are the start of the program with the backend's library, and the calls of the trace with
+//! the first write to each block.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,6 +22,10 @@ use crate::{stats, units};
 /// Repetitions of the timed pass.
 const REPETITIONS: u32 = 5;
 
+/// The known error of a predicted difference, as a share of the program's processor time
+/// (docs/method/life.md). A smaller difference is not predicted.
+pub const MODEL_ERROR: f64 = 0.1;
+
 /// The prediction for one backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
@@ -30,6 +36,33 @@ pub struct Prediction {
     pub end_bytes: [f64; 2],
     /// Processor time of all calls with the first write to each block, ns, by repetition.
     pub touch_ns: Vec<f64>,
+    /// Processor time of the program's start under the backend, ns; `None` where it was not measured.
+    pub start_ns: Option<f64>,
+    /// Instructions of all calls, without the first writes; `None` where they were not counted.
+    pub instructions: Option<f64>,
+}
+
+/// By how much more processor time a program is predicted to need than under the base, ns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PredictedExtra {
+    /// In its start; `None` where the start was not measured.
+    pub start_ns: Option<f64>,
+    /// In its calls, with the first write to each block.
+    pub calls_ns: f64,
+}
+
+impl PredictedExtra {
+    /// All parts.
+    pub fn sum_ns(&self) -> f64 {
+        self.start_ns.unwrap_or(0.0) + self.calls_ns
+    }
+
+    /// The sum as a share of the program's processor time under the base; `None` below the model's
+    /// error.
+    pub fn share_beyond_error(&self, base_ns: f64) -> Option<f64> {
+        let share = self.sum_ns() / base_ns.max(1.0);
+        (share.abs() >= MODEL_ERROR).then_some(share)
+    }
 }
 
 /// The predictions for all backends.
@@ -59,13 +92,15 @@ pub fn load(trace: &Path) -> anyhow::Result<Workloads> {
     load_within(&[trace.to_owned()], &EndChoice::LastCall, u64::MAX)
 }
 
-/// Replays the trace on the backends that the program had.
+/// Replays the trace on the backends that the program had. `has_instructions` counts the instructions
+/// of all calls, too.
 ///
 /// # Errors
 /// When a file cannot be written. A backend whose replay fails is a prediction with the reason.
 pub fn predict(
     workloads: &Workloads,
     all: &[LiveRuns],
+    has_instructions: bool,
     settings: &Settings,
 ) -> anyhow::Result<Predictions> {
     let Some(workload) = workloads.first() else { bail!("there is no trace to replay") };
@@ -96,7 +131,10 @@ pub fn predict(
     };
     let claimed = RunDir::claim(&folder.path().join("run"))?;
     let mut dir = bench::begin_run(claimed, &plan, settings)?;
-    let run = bench::run(&mut dir, workloads, settings, &Silence)?;
+    let mut run = bench::run(&mut dir, workloads, settings, &Silence)?;
+    if has_instructions && !bench::cancelled() {
+        bench::add_instructions(&mut run, workloads, settings, &note);
+    }
     let of = |spec: &str| {
         let values = |metric| run.values(workload.name(), spec, Scope::All, metric);
         let range = |metric, ends: [Metric; 2]| {
@@ -110,6 +148,8 @@ pub fn predict(
             peak_bytes: range(Metric::ResidentPeakBytes, at_peak)?,
             end_bytes: range(Metric::ResidentEndBytes, at_end)?,
             touch_ns: values(Metric::FirstTouchNanoseconds),
+            start_ns: None,
+            instructions: values(Metric::Instructions).first().copied(),
         })
     };
     let reason = |spec: &str| {
@@ -127,6 +167,11 @@ pub fn predict(
         .or_else(|| Constant::of_first(all.first()?, by_backend.get(&all[0].candidate.name)?));
     for prediction in by_backend.values_mut().flatten() {
         prediction.add(constant);
+    }
+    for runs in all {
+        if let Some(Ok(prediction)) = by_backend.get_mut(&runs.candidate.name) {
+            prediction.start_ns = stats::median(&runs.starts_ns);
+        }
     }
     Ok(Predictions { by_backend, constant })
 }
@@ -213,10 +258,12 @@ impl Predictions {
     }
 
     /// How much more processor time the program is predicted to need under a backend than under the
-    /// base, ns.
-    pub fn extra_ns(&self, base: &str, backend: &str) -> Option<f64> {
-        let median = |name| stats::median(&self.of(name)?.touch_ns);
-        Some(median(backend)? - median(base)?)
+    /// base.
+    pub fn extra(&self, base: &str, backend: &str) -> Option<PredictedExtra> {
+        let [base, own] = [self.of(base)?, self.of(backend)?];
+        let calls_ns = stats::median(&own.touch_ns)? - stats::median(&base.touch_ns)?;
+        let start_ns = own.start_ns.zip(base.start_ns).map(|(own, base)| own - base);
+        Some(PredictedExtra { start_ns, calls_ns })
     }
 
     /// What a reader of the predictions has to know.
@@ -241,6 +288,12 @@ impl Predictions {
             }
             None => {}
         }
+        text += &format!(
+            "predicted time has the start and the calls. Instruction caches, and visits of objects \
+             that lie elsewhere, are not in it: a difference within {} % of the program's time is not \
+             predicted\n",
+            units::figure(MODEL_ERROR * 100.0)
+        );
         text
     }
 }
@@ -261,6 +314,16 @@ mod tests {
         let spec = replayed_spec(name, &deployment, &loaded);
         assert!(spec.parse::<BackendSpec>().is_ok(), "{spec}");
         spec
+    }
+
+    #[test]
+    fn a_difference_below_the_error_is_none() {
+        let extra = |start_ns, calls_ns| PredictedExtra { start_ns, calls_ns };
+        let base_ns = 1e9;
+        assert_eq!(extra(None, 99e6).share_beyond_error(base_ns), None);
+        assert_eq!(extra(Some(50e6), 50e6).share_beyond_error(base_ns), Some(0.1));
+        assert_eq!(extra(Some(50e6), -160e6).share_beyond_error(base_ns), Some(-0.11));
+        assert_eq!(extra(Some(4e6), 0.0).share_beyond_error(20e6), Some(0.2));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::instructions::{self, InstructionCounts};
 use super::prediction::Predictions;
 use crate::live::LiveRuns;
 use crate::results::Metric;
@@ -12,8 +13,11 @@ use crate::stats;
 
 /// The columns. A row with an empty mark has the whole run: memory at its end. A row with a mark has
 /// the figures until then, and no peak. The rows of the round `predicted` have the memory that is
-/// predicted, its least, then its most, and the processor time of the replay with first touch.
-fn columns() -> [&'static str; 9] {
+/// predicted, its least, then its most, and the processor time of the replay with first touch. A row of
+/// the round `start` has the processor time of a start, user and system together. The rows of the rounds
+/// `instructions`, `start instructions` and `predicted instructions` have a count in the last column:
+/// of a run, of its start, and of the replayed calls.
+fn columns() -> [&'static str; 10] {
     [
         "backend",
         "round",
@@ -24,6 +28,7 @@ fn columns() -> [&'static str; 9] {
         "page_faults",
         "anonymous_peak_bytes",
         "anonymous_bytes",
+        Metric::Instructions.name(),
     ]
 }
 
@@ -47,7 +52,7 @@ impl Rows {
     /// # Errors
     /// When the file cannot be written.
     pub fn predictions(
-        mut self,
+        &mut self,
         all: &[LiveRuns],
         predictions: &Predictions,
     ) -> anyhow::Result<()> {
@@ -57,7 +62,7 @@ impl Rows {
             for end in 0..2 {
                 let bytes = |range: [f64; 2]| Some(range[end] as u64);
                 let [peak, end] = [bytes(predicted.peak_bytes), bytes(predicted.end_bytes)];
-                let figures = [calls_ns, None, None, None, peak, end];
+                let figures = [calls_ns, None, None, None, peak, end, None];
                 self.row(&runs.candidate.name, "predicted", "", &figures)?;
             }
         }
@@ -72,15 +77,16 @@ impl Rows {
         for runs in all {
             for (round, run) in runs.runs.iter().enumerate() {
                 let figures = [
-                    run.user_ns,
-                    run.system_ns,
-                    run.wall_ns,
-                    run.faults,
-                    run.peak_bytes,
-                    run.end_bytes,
+                    Some(run.user_ns),
+                    Some(run.system_ns),
+                    Some(run.wall_ns),
+                    Some(run.faults),
+                    Some(run.peak_bytes),
+                    Some(run.end_bytes),
+                    None,
                 ];
                 let round = round.to_string();
-                self.row(&runs.candidate.name, &round, "", &figures.map(Some))?;
+                self.row(&runs.candidate.name, &round, "", &figures)?;
                 for mark in &run.marks {
                     let figures = [
                         Some(mark.user_ns),
@@ -89,9 +95,37 @@ impl Rows {
                         Some(mark.faults),
                         None,
                         Some(mark.anonymous_bytes),
+                        None,
                     ];
                     self.row(&runs.candidate.name, &round, &mark.name, &figures)?;
                 }
+            }
+            for start_ns in &runs.starts_ns {
+                let mut figures = [None; 7];
+                figures[0] = Some(*start_ns as u64);
+                self.row(&runs.candidate.name, "start", "", &figures)?;
+            }
+        }
+        self.0.flush().context("the CSV")
+    }
+
+    /// Writes the counts of instructions.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn instructions(
+        &mut self,
+        all: &[LiveRuns],
+        counts: &InstructionCounts,
+        predictions: Option<&Predictions>,
+    ) -> anyhow::Result<()> {
+        let rounds = ["instructions", "start instructions", "predicted instructions"];
+        for runs in all {
+            let Some(found) = instructions::figures(runs, counts, predictions) else { continue };
+            for (round, count) in rounds.iter().zip(found).filter(|(_, count)| count.is_some()) {
+                let mut figures = [None; 7];
+                figures[6] = count;
+                self.row(&runs.candidate.name, round, "", &figures)?;
             }
         }
         self.0.flush().context("the CSV")
@@ -102,7 +136,7 @@ impl Rows {
         backend: &str,
         round: &str,
         mark: &str,
-        figures: &[Option<u64>; 6],
+        figures: &[Option<u64>; 7],
     ) -> anyhow::Result<()> {
         let mut row = vec![backend.to_owned(), round.to_owned(), mark.to_owned()];
         let text = |figure: &Option<u64>| figure.map(|figure| figure.to_string());

@@ -3,7 +3,7 @@
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
-use super::prediction::{Prediction, Predictions};
+use super::prediction::{MODEL_ERROR, PredictedExtra, Prediction, Predictions};
 use crate::live::{LiveRuns, Observation, compare};
 use crate::stats::{Decision, TimeComparison};
 use crate::{stats, units};
@@ -44,6 +44,11 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
         text += &format!("resident anonymous memory at its marks\n{marks}\n\n");
     }
     text += &format!("time of the program\n{}\n\n", time(all, predictions, is_timed_out));
+    let parts = predictions.filter(|_| !is_timed_out && all.len() > 1);
+    if let Some(parts) = parts.and_then(|predictions| predicted_parts(all, predictions)) {
+        text +=
+            &format!("predicted processor time against the first backend, by part\n{parts}\n\n");
+    }
     if is_timed_out {
         text += "Each run had the same wall time, so the processor times are not those of the same \
                  work.\n";
@@ -51,7 +56,7 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
     text
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
     table.set_header(header.to_vec());
@@ -96,7 +101,7 @@ fn memory(all: &[LiveRuns], predictions: Option<&Predictions>) -> Table {
     table
 }
 
-fn none() -> String {
+pub(super) fn none() -> String {
     "–".to_owned()
 }
 
@@ -176,9 +181,9 @@ fn time(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool)
         let comparison = comparison(all, at).filter(|_| !is_timed_out);
         row.push(comparison.map_or_else(none, |comparison| change(&comparison)));
         if let Some(predictions) = predictions {
-            let predicted = predictions.extra_ns(base, &runs.candidate.name);
+            let predicted = predictions.extra(base, &runs.candidate.name);
             row.push(match (predicted, comparison) {
-                (Some(extra_ns), Some(_)) => predicted_change(extra_ns, &all[0]),
+                (Some(extra), Some(_)) => predicted_change(extra, &all[0]),
                 _ => none(),
             });
         }
@@ -220,18 +225,44 @@ pub fn decided(comparison: &TimeComparison) -> &'static str {
     }
 }
 
-/// A predicted difference as a share of the base's processor time: `+11 % (+120 ms)`.
-fn predicted_change(extra_ns: f64, base: &LiveRuns) -> String {
+/// A predicted difference as a share of the base's processor time: `+11 % (+120 ms)`. One below the
+/// model's error is no difference.
+fn predicted_change(extra: PredictedExtra, base: &LiveRuns) -> String {
     let base_ns = stats::median(&base.figures(|run| run.processor_ns() as f64)).unwrap_or(1.0);
-    let sign = if extra_ns < 0.0 { "−" } else { "+" };
-    format!(
-        "{} % ({sign}{})",
-        signed(extra_ns / base_ns.max(1.0) * 100.0),
-        units::nanoseconds(extra_ns.abs())
-    )
+    match extra.share_beyond_error(base_ns) {
+        Some(share) => format!("{} % ({})", signed(share * 100.0), signed_time(extra.sum_ns())),
+        None => format!("within ±{} %", units::figure(MODEL_ERROR * 100.0)),
+    }
 }
 
-fn signed(value: f64) -> String {
+/// `+1.2 ms`.
+fn signed_time(ns: f64) -> String {
+    let sign = if ns < 0.0 { "−" } else { "+" };
+    format!("{sign}{}", units::nanoseconds(ns.abs()))
+}
+
+/// The parts of the predicted processor time, against the first backend.
+fn predicted_parts(all: &[LiveRuns], predictions: &Predictions) -> Option<Table> {
+    let (base, others) = all.split_first()?;
+    let base_ns = stats::median(&base.figures(|run| run.processor_ns() as f64))?.max(1.0);
+    let mut table = table(&["backend", "start", "calls and first writes", "sum", "of its time"]);
+    for runs in others.iter().filter(|runs| !runs.runs.is_empty()) {
+        let names = [&base.candidate.name, &runs.candidate.name];
+        let extra = predictions.extra(names[0], names[1]);
+        let part = |ns: Option<f64>| ns.map_or_else(none, signed_time);
+        let share = extra.map(|extra| format!("{} %", signed(extra.sum_ns() / base_ns * 100.0)));
+        table.add_row(vec![
+            runs.candidate.label.clone(),
+            part(extra.and_then(|extra| extra.start_ns)),
+            part(extra.map(|extra| extra.calls_ns)),
+            part(extra.map(|extra| extra.sum_ns())),
+            share.unwrap_or_else(none),
+        ]);
+    }
+    Some(table)
+}
+
+pub(super) fn signed(value: f64) -> String {
     let sign = if value < 0.0 { "−" } else { "+" };
     format!("{sign}{}", units::figure(value.abs()))
 }
