@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::bail;
 
 use crate::results::{EndKind, EndPoint};
-use crate::trace::{EndCause, Header, ProcessRecord};
+use crate::trace::{EndCause, Header, Plateau, ProcessRecord};
 
 /// Before the name of a mark.
 const MARK: &str = "mark:";
@@ -21,6 +21,8 @@ pub enum EndChoice {
     LastCall,
     /// At the live peak.
     Peak,
+    /// At the end of the longest plateau of live bytes.
+    Plateau,
     /// At the program's first mark of that name.
     Mark(String),
 }
@@ -33,9 +35,10 @@ impl FromStr for EndChoice {
             "end" => Ok(EndChoice::Process),
             "last-call" => Ok(EndChoice::LastCall),
             "peak" => Ok(EndChoice::Peak),
+            "plateau" => Ok(EndChoice::Plateau),
             _ => match text.strip_prefix(MARK).filter(|name| !name.is_empty()) {
                 Some(name) => Ok(EndChoice::Mark(name.to_owned())),
-                None => Err("expected end, last-call, peak or mark:NAME".to_owned()),
+                None => Err("expected end, last-call, peak, plateau or mark:NAME".to_owned()),
             },
         }
     }
@@ -46,23 +49,25 @@ impl FromStr for EndChoice {
 pub struct EndArgs {
     /// The moment that counts as the end: `end` is where the program begins to end, before the
     /// interpreter finalises itself or the process exits, if the trace knows that, and else the last
-    /// call; `last-call`, `peak` and `mark:NAME` are other moments
+    /// call; `plateau` is the end of the longest part in which live bytes stay within 10 %;
+    /// `last-call`, `peak` and `mark:NAME` are other moments
     #[arg(long, value_name = "MOMENT", default_value = "end")]
     pub at: EndChoice,
 }
 
 impl EndChoice {
     /// The moment in a trace of so many calls, whose live peak is at `live_peak_event`; `None` for the
-    /// last call.
+    /// last call. `plateau` is called if it is wanted.
     ///
     /// # Errors
-    /// A mark that the trace does not have, or has before its first call.
+    /// A mark that the trace does not have, or has before its first call. No plateau.
     pub fn end_point(
         &self,
         path: &Path,
         header: &Header,
         process: &ProcessRecord,
         (calls, live_peak_event): (u64, u64),
+        plateau: impl FnOnce() -> Option<Plateau>,
     ) -> anyhow::Result<Option<EndPoint>> {
         let found = match self {
             EndChoice::LastCall => None,
@@ -74,6 +79,17 @@ impl EndChoice {
                 },
             }),
             EndChoice::Peak => Some(EndPoint { event: live_peak_event + 1, kind: EndKind::Peak }),
+            EndChoice::Plateau => {
+                let Some(plateau) = plateau() else {
+                    bail!(
+                        "{}: no plateau: live bytes stay within 10 % in no tenth of the calls; \
+                         expected another moment for --at: peak, last-call or mark:NAME",
+                        path.display()
+                    );
+                };
+                let kind = EndKind::Plateau { from_event: plateau.from_event };
+                Some(EndPoint { event: plateau.until_event, kind })
+            }
             EndChoice::Mark(name) => {
                 let marks = header.marks();
                 let Some((event, _)) = marks.iter().find(|(_, known)| known == name) else {
@@ -121,7 +137,8 @@ mod tests {
     fn point(choice: &str, process: &ProcessRecord) -> anyhow::Result<Option<EndPoint>> {
         let header = header(r#"[[0,"begin"],[40,"loaded"],[70,"loaded"]]"#);
         let choice: EndChoice = choice.parse().map_err(anyhow::Error::msg)?;
-        choice.end_point(Path::new("a.trace"), &header, process, (100, 59))
+        let plateau = || Some(Plateau { from_event: 20, until_event: 80 });
+        choice.end_point(Path::new("a.trace"), &header, process, (100, 59), plateau)
     }
 
     #[test]
@@ -134,6 +151,7 @@ mod tests {
         assert_eq!(at("end", &nothing), None);
         assert_eq!(at("last-call", &known), None);
         assert_eq!(at("peak", &known), Some(60), "after the call that reaches the peak");
+        assert_eq!(at("plateau", &known), Some(80), "at its end");
         assert_eq!(at("mark:loaded", &known), Some(40), "the first of that name");
         let end = Some(EndMoment { event: 100, cause: EndCause::Exit });
         assert_eq!(
@@ -149,7 +167,7 @@ mod tests {
         let reason = |choice| point(choice, &nothing).unwrap_err().to_string();
         assert_eq!(reason("mark:load"), "a.trace: no mark `load`; it has begin, loaded");
         assert!(reason("mark:begin").contains("before the first call"));
-        assert_eq!(reason("mark:"), "expected end, last-call, peak or mark:NAME");
-        assert_eq!(reason("exit"), "expected end, last-call, peak or mark:NAME");
+        assert_eq!(reason("mark:"), "expected end, last-call, peak, plateau or mark:NAME");
+        assert_eq!(reason("exit"), "expected end, last-call, peak, plateau or mark:NAME");
     }
 }

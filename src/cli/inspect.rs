@@ -15,8 +15,8 @@ use super::terminal::{note, print};
 use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape, TraceThreads};
 use crate::results::EndPoint;
 use crate::trace::{
-    self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, LiveAt, ProcessRecord, SiteCount,
-    ThreadCount, TraceReader, TraceStatistics,
+    self, AGE_SIZES, Age, ArenaEvent, CALLED_FROM, Header, LiveAt, Plateau, ProcessRecord,
+    SiteCount, ThreadCount, TraceReader, TraceStatistics,
 };
 use crate::units;
 use crate::{bench, program};
@@ -96,7 +96,8 @@ fn end_point(
 ) -> anyhow::Result<Option<EndPoint>> {
     // The statistics name the number of calls up to the peak.
     let known = (counts.calls, counts.live_peak_event.saturating_sub(1));
-    choice.end_point(path, reader.header(), reader.process(), known)
+    let plateau = || Plateau::longest(&counts.live);
+    choice.end_point(path, reader.header(), reader.process(), known, plateau)
 }
 
 fn progress(calls: Option<u64>) -> ProgressBar {

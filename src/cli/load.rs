@@ -16,6 +16,7 @@ use super::terminal::{note, print};
 use crate::bench::{Workload, Workloads, sha256_of_file};
 use crate::program::AllocationSites;
 use crate::results::{NamedThread, ProgramMark, TraceEntry};
+use crate::trace::FileStamp;
 use crate::{program, trace};
 
 /// The traces that paths name: files as they are, folders as the traces in them (a CSV only where
@@ -206,6 +207,7 @@ fn load_one(
     end: &EndChoice,
     most: u64,
 ) -> anyhow::Result<Workload> {
+    let stamp = FileStamp::now(path).ok();
     let (reader, compiled) = read(path, most)?;
     note_reader(path, reader.as_ref());
     let header = reader.header();
@@ -218,7 +220,7 @@ fn load_one(
     let known = (profile.total_calls(), profile.live_peak_event);
     // Of a program in parts, what is live before the last call is not known.
     let end = match compiled.0.is_whole() {
-        true => end.end_point(path, header, reader.process(), known)?,
+        true => end.end_point(path, header, reader.process(), known, || compiled.0.plateau())?,
         false => None,
     };
     let until = end.as_ref().map_or(u64::MAX, |end| end.event);
@@ -236,6 +238,14 @@ fn load_one(
         thread_count: compiled.0.outline().threads.len() as u32,
         threads: named_threads(reader.process()),
     };
+    // What was compiled must be what was hashed: the hash names it in the record.
+    if FileStamp::now(path).ok() != stamp {
+        bail!(
+            "{}: the file changed while it was read; expected one that stays as it is: copy it, \
+             and name the copy",
+            path.display()
+        );
+    }
     let workload = workload(path, entry, compiled, group)?.until(until);
     let workload =
         workload.with_context(|| format!("{}: no memory for its end", path.display()))?;

@@ -20,6 +20,7 @@ pub fn firefox(exported: &ExportedProfile) -> Result<Vec<u8>, ExportError> {
     profile.set_symbolicated(true);
     let zero = Timestamp::from_nanos_since_reference(0);
     let process = profile.add_process(&exported.name, 1, zero);
+    let step_ms = step_ms(exported);
     for (at, weight) in exported.weights.iter().enumerate() {
         let thread = profile.add_thread(process, at as u32 + 1, zero, at == 0);
         let unit = match weight.unit {
@@ -38,8 +39,9 @@ pub fn firefox(exported: &ExportedProfile) -> Result<Vec<u8>, ExportError> {
                 })
                 .collect();
             let stack = profile.intern_stack_frames(thread, frames.into_iter());
-            // A sample has no time of its own: they follow each other by a microsecond.
-            let time = Timestamp::from_nanos_since_reference(number * 1000);
+            // A sample has no time of its own. The viewer shows the time from the first sample to the
+            // last, so they lie evenly over the time of the series.
+            let time = Timestamp::from_millis_since_reference(number as f64 * step_ms);
             let mut left = values[at];
             while left > 0 {
                 // A weight has 32 bits.
@@ -59,4 +61,12 @@ pub fn firefox(exported: &ExportedProfile) -> Result<Vec<u8>, ExportError> {
         }
     }
     Ok(serde_json::to_vec(&profile)?)
+}
+
+/// The time between two stacks, so that the last one is at the end of the longest series.
+fn step_ms(exported: &ExportedProfile) -> f64 {
+    let ends_us = exported.series.iter().filter_map(|series| Some(series.points.last()?.0));
+    let stacks = exported.stacks.len().saturating_sub(1).max(1);
+    // Without a series, a microsecond: samples at one time would have no width.
+    ends_us.fold(stacks as f64, f64::max) / 1e3 / stacks as f64
 }

@@ -30,6 +30,7 @@
 //! | `parts.rs`, `encoding.rs`, `prove.rs`, `feed.rs` | on the way to a worker |
 //! | `allocation_sites.rs`, `times.rs` | beside the program: who allocated, and when |
 //! | `beginning.rs` | the first calls of a program as a program of its own |
+//! | `plateau.rs` | the longest part in which live bytes hardly change |
 //! | `what_if.rs` | the same trace with one line of the program changed |
 
 mod allocation_sites;
@@ -48,6 +49,7 @@ mod late_ends;
 mod outline;
 mod parts;
 mod plain_rows;
+mod plateau;
 mod prefetch;
 mod prove;
 mod reading;

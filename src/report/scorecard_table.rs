@@ -5,12 +5,11 @@
 
 use super::figures::{
     BackendFigures, GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, TraceReport,
-    geometric, group, groups_of_means,
+    geometric, group, groups_of_means, mean_time_ratio,
 };
 use super::markdown::markdown;
 use super::text::list;
 use crate::results::Metric;
-use crate::stats;
 use crate::units::{figure, nanoseconds, ratio};
 
 /// The columns of the CSV. Those of memory are bytes in rows of a trace. In all rows they are
@@ -45,20 +44,6 @@ fn measured<'a>(trace_reports: &'a [TraceReport]) -> Vec<(&'a TraceReport<'a>, S
         .collect()
 }
 
-/// A backend's time as a multiple of the reference's: the geometric mean over the traces on which
-/// both were measured.
-fn time_ratio(groups: &[ScorecardGroup], reference: &str, name: &str) -> Option<f64> {
-    let time = |group: &ScorecardGroup, name: &str| -> Option<f64> {
-        let row = group.rows.iter().find(|row| row.backend.name == name)?;
-        Some(row.cost?.middle_ns)
-    };
-    let ratios: Vec<f64> = groups
-        .iter()
-        .filter_map(|group| Some(time(group, name)? / time(group, reference)?))
-        .collect();
-    stats::geometric_mean(&ratios)
-}
-
 /// The scorecard as CSV.
 ///
 /// # Errors
@@ -68,7 +53,7 @@ pub fn csv(trace_reports: &[TraceReport]) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(columns())?;
     for (trace_report, group) in &measured {
-        let reference = trace_report.reference().map_or("", BackendFigures::name);
+        let reference = trace_report.reference().map_or("", |backend| backend.spec);
         for row in &group.rows {
             let name = &row.backend.name;
             let backend = trace_report.backends.iter().find(|backend| backend.name() == name);
@@ -76,7 +61,7 @@ pub fn csv(trace_reports: &[TraceReport]) -> Result<Vec<u8>, csv::Error> {
                 let memory = &backend.memory;
                 [memory.peak_bytes, memory.mean_bytes, memory.end_bytes]
             });
-            let ratio = time_ratio(std::slice::from_ref(group), reference, name);
+            let ratio = mean_time_ratio([*trace_report], reference, &row.spec);
             writer.write_record(record(&group.name, row, ratio, bytes))?;
         }
     }
@@ -84,8 +69,9 @@ pub fn csv(trace_reports: &[TraceReport]) -> Result<Vec<u8>, csv::Error> {
     if let (true, Some(reference)) = (measured.len() > 1, reference) {
         let groups: Vec<ScorecardGroup> = measured.into_iter().map(|trace| trace.1).collect();
         let groups = groups_of_means(&groups);
+        let averaged = in_groups(trace_reports, &groups);
         for row in geometric(&groups).rows {
-            let ratio = time_ratio(&groups, reference.name(), &row.backend.name);
+            let ratio = mean_time_ratio(averaged.iter().copied(), reference.spec, &row.spec);
             writer.write_record(record(GEOMETRIC_MEAN, &row, ratio, [None; 3]))?;
         }
     }
@@ -124,6 +110,15 @@ fn decimals(value: Option<f64>) -> String {
     })
 }
 
+/// The traces that have a group.
+fn in_groups<'a, 'r>(
+    trace_reports: &'a [TraceReport<'r>],
+    groups: &[ScorecardGroup],
+) -> Vec<&'a TraceReport<'r>> {
+    let is_in = |one: &&TraceReport| groups.iter().any(|group| group.name == one.trace.name);
+    trace_reports.iter().filter(is_in).collect()
+}
+
 /// The geometric means over the traces as a Markdown table, with a line above; `None` for a single
 /// trace.
 pub fn means(trace_reports: &[TraceReport]) -> Option<String> {
@@ -142,10 +137,11 @@ pub fn means(trace_reports: &[TraceReport]) -> Option<String> {
         true => String::new(),
         false => format!(", without {}", list(&left_out)),
     };
-    let reference = trace_reports.first().and_then(TraceReport::reference)?.name();
+    let reference = trace_reports.first().and_then(TraceReport::reference)?.spec;
     let none = || "–".to_owned();
+    let averaged = in_groups(trace_reports, &groups);
     let row = |row: ScorecardRow| {
-        let time = time_ratio(&groups, reference, &row.backend.name);
+        let time = mean_time_ratio(averaged.iter().copied(), reference, &row.spec);
         let [peak, mean, end] = row.memory.map(|value| value.map_or(none(), ratio));
         vec![
             row.backend.name,

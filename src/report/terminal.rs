@@ -72,6 +72,9 @@ pub fn summary(run: &Run) -> String {
         text += &means;
         text += "\n";
     }
+    if let Some(sentence) = trace_reports.iter().find_map(TraceReport::ratio_sentence) {
+        text += &format!("{sentence}.\n\n");
+    }
     if let Some(comparisons) = comparisons(&trace_reports) {
         text += &comparisons;
         text += "\n";
@@ -281,16 +284,16 @@ fn table(trace_report: &TraceReport) -> String {
 
 fn row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
     let none = || "–".to_owned();
-    let reference = trace_report.reference().and_then(|first| first.cost);
+    let reference = trace_report.reference();
     let cost = backend.cost;
     let resident = |which: ResidentFigure| backend.memory.text(which).unwrap_or_else(none);
     vec![
         backend.name().to_owned(),
         cost.map_or(none(), |cost| figure(cost.middle_ns)),
         cost.map_or(none(), |cost| format!("{}–{}", figure(cost.low_ns), figure(cost.high_ns))),
-        match (cost, reference) {
-            (Some(cost), Some(first)) if !backend.is_floor() => {
-                let ratio = ratio(cost.middle_ns / first.middle_ns);
+        match reference.and_then(|first| trace_report.time_ratio(first, backend)) {
+            Some(found) if !backend.is_floor() => {
+                let ratio = ratio(found);
                 if is_inseparable(trace_report, backend) { format!("({ratio})") } else { ratio }
             }
             _ => none(),

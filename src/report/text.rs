@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::results::{EndKind, EndPoint, TraceEntry};
-use crate::units::percent;
+use crate::units::{count, percent};
 
 /// What every picture and table of a trace says that was not recorded: that it was synthesised, and
 /// for which share of its bytes it vouches. `facts` are those of the trace. `None` for a recorded
@@ -29,6 +29,7 @@ pub fn end_name(end: Option<&EndPoint>) -> String {
         None => "at exit".to_owned(),
         Some(EndKind::Finalisation | EndKind::Exit) => "at the end".to_owned(),
         Some(EndKind::Peak) => "at the peak".to_owned(),
+        Some(EndKind::Plateau { .. }) => "on the plateau".to_owned(),
         Some(EndKind::Mark { name }) if name.chars().count() <= MARK_CHARS => format!("at {name}"),
         Some(EndKind::Mark { name }) => {
             format!("at {}…", name.chars().take(MARK_CHARS - 1).collect::<String>())
@@ -43,6 +44,9 @@ pub fn end_moment(end: Option<&EndPoint>) -> String {
         Some(EndKind::Finalisation) => "before the interpreter finalises itself".to_owned(),
         Some(EndKind::Exit) => "before the process exits".to_owned(),
         Some(EndKind::Peak) => "at the live peak".to_owned(),
+        Some(EndKind::Plateau { from_event }) => {
+            format!("at the end of the plateau (from call {})", count(*from_event))
+        }
         Some(EndKind::Mark { name }) => format!("at the mark `{name}`"),
     }
 }
@@ -54,6 +58,9 @@ pub fn end_sentence(end: Option<&EndPoint>) -> String {
         Some(EndKind::Finalisation) => "at the end (before finalisation)".to_owned(),
         Some(EndKind::Exit) => "at the end (before exit)".to_owned(),
         Some(EndKind::Peak) => "at the live peak".to_owned(),
+        Some(EndKind::Plateau { from_event }) => {
+            format!("at the end of the plateau (from call {})", count(*from_event))
+        }
         Some(EndKind::Mark { name }) => format!("at the mark `{name}`"),
     }
 }

@@ -112,6 +112,11 @@ pub enum EndKind {
     Exit,
     /// The live peak, which was chosen.
     Peak,
+    /// The end of the longest plateau of live bytes, which was chosen.
+    Plateau {
+        /// Calls made before the plateau begins.
+        from_event: u64,
+    },
     /// A mark of the program, which was chosen.
     Mark {
         /// As the program calls it.

@@ -10,6 +10,7 @@
 //!   creates and copies traces. `opening.rs` opens them, `salvage.rs` those that were cut off.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
 //!   holds, `block_counts.rs` what is live at chosen moments, and `live_at.rs` at the end.
+//!   `live_series.rs` has the live bytes over time, and their plateau.
 //!   `generate.rs` makes traces of a given distribution.
 //! - `raw.rs` (with `raw_items.rs` and `raw_words.rs`) turns the recorder's log into rows;
 //!   `raw_fold.rs` drops the oldest part of a log. `process_survey.rs` collects what the log says of
@@ -44,6 +45,7 @@ mod glibc_records;
 mod glibc_workload;
 mod heaptrack;
 mod live_at;
+mod live_series;
 mod logalloc;
 mod memray;
 mod mtrace;
@@ -88,6 +90,7 @@ pub use formats::create;
 pub use formats::{Creation, FORMATS, Format, copy};
 pub use generate::{Distribution, GeneratedType, Generator};
 pub use live_at::LiveAt;
+pub use live_series::{LivePoint, LiveSeries, Plateau};
 pub use opening::open;
 pub use packing::{Packing, UNPACKED_LIMIT_BYTES};
 pub use process::{
@@ -99,9 +102,10 @@ pub use raw_fold::fold_oldest;
 pub use raw_words::Fold;
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
+pub use stable_file::FileStamp;
 pub use statistics::{
-    AGE_SIZES, Age, DomainCount, EndStatistics, LivePoint, OpCount, REQUESTED_LIMIT_BYTES,
-    RemoteFrees, SiteCount, SizeCount, StatisticsError, ThreadCount, TraceStatistics, TypeCount,
-    age_bin, age_of_bin, statistics,
+    AGE_SIZES, Age, DomainCount, EndStatistics, OpCount, REQUESTED_LIMIT_BYTES, RemoteFrees,
+    SiteCount, SizeCount, StatisticsError, ThreadCount, TraceStatistics, TypeCount, age_bin,
+    age_of_bin, statistics,
 };
 pub use tracemalloc::{Live, Series, SeriesReader, Snapshot};

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -85,6 +86,32 @@ impl StableFile {
     pub fn grown_bytes(&self) -> u64 {
         let now_bytes = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
         now_bytes.saturating_sub(self.length_bytes)
+    }
+}
+
+/// Which file lies at a path, and its last change. Two equal ones have the same bytes between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp {
+    device: u64,
+    inode: u64,
+    length_bytes: u64,
+    /// Seconds and nanoseconds of the last change of its bytes or of its inode.
+    changed: [(i64, i64); 2],
+}
+
+impl FileStamp {
+    /// The file at `path` as it is now.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be looked at.
+    pub fn now(path: &Path) -> Result<FileStamp, TraceError> {
+        let found = std::fs::metadata(path).map_err(|source| TraceError::io(path, source))?;
+        Ok(FileStamp {
+            device: found.dev(),
+            inode: found.ino(),
+            length_bytes: found.len(),
+            changed: [(found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec())],
+        })
     }
 }
 

@@ -15,15 +15,13 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::event::{Domain, Op, Row, SiteId, Sites, TraceError, TraceReader, TypeId};
+use super::live_series::{LivePoint, LiveSeries};
 use super::process::EndCause;
 use super::sequence::{Call, Sequence, SequenceError};
 use crate::units::{size_class, size_class_limit};
 
 /// Bytes of all requests together, at most: 2^62. So sums of several counts cannot overflow.
 pub const REQUESTED_LIMIT_BYTES: u64 = 1 << 62;
-
-/// Points of the live series, at most. A full series joins adjacent points two by two.
-const POINTS: usize = 4096;
 
 /// Why a trace has no statistics.
 #[derive(Debug, thiserror::Error)]
@@ -96,23 +94,6 @@ pub struct Age {
     pub ended: u64,
     /// Blocks that are live at the end of the trace, and have that age there.
     pub survived: u64,
-}
-
-/// A segment of the trace in the live series.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct LivePoint {
-    /// Calls up to the end of the segment.
-    pub event: u64,
-    /// The allocation clock at the end of the segment, in bytes.
-    pub clock_bytes: u64,
-    /// Fewest live bytes in the segment.
-    pub least_bytes: u64,
-    /// Most live bytes in the segment.
-    pub most_bytes: u64,
-    /// Fewest live blocks in the segment.
-    pub least_blocks: u64,
-    /// Most live blocks in the segment.
-    pub most_blocks: u64,
 }
 
 /// Requests of one thread.
@@ -592,68 +573,6 @@ fn requested(tallies: &[RequestTally]) -> impl Iterator<Item = (u32, RequestTall
     (0..).zip(tallies.iter().copied()).filter(|(_, tally)| tally.requests > 0)
 }
 
-/// The live series: segments of equally many calls. The length doubles when there are [`POINTS`]
-/// segments.
-#[derive(Default)]
-struct LiveSeries {
-    points: Vec<LivePoint>,
-    open: Option<LivePoint>,
-    /// Calls in the open segment.
-    calls: u64,
-    /// Calls of a segment, a power of two.
-    segment_calls: u64,
-}
-
-impl LiveSeries {
-    fn add(&mut self, event: u64, clock_bytes: u64, bytes: u64, blocks: u64) {
-        let open = self.open.get_or_insert(LivePoint {
-            least_bytes: bytes,
-            most_bytes: bytes,
-            least_blocks: blocks,
-            most_blocks: blocks,
-            ..LivePoint::default()
-        });
-        open.event = event;
-        open.clock_bytes = clock_bytes;
-        open.least_bytes = open.least_bytes.min(bytes);
-        open.most_bytes = open.most_bytes.max(bytes);
-        open.least_blocks = open.least_blocks.min(blocks);
-        open.most_blocks = open.most_blocks.max(blocks);
-        self.calls += 1;
-        if self.calls >= self.segment_calls.max(1) {
-            self.close();
-        }
-    }
-
-    fn close(&mut self) {
-        self.calls = 0;
-        self.points.extend(self.open.take());
-        if self.points.len() < POINTS {
-            return;
-        }
-        self.segment_calls = self.segment_calls.max(1) * 2;
-        self.points = self
-            .points
-            .chunks(2)
-            .map(|pair| {
-                let (first, last) = (pair[0], pair[pair.len() - 1]);
-                LivePoint {
-                    least_bytes: first.least_bytes.min(last.least_bytes),
-                    most_bytes: first.most_bytes.max(last.most_bytes),
-                    least_blocks: first.least_blocks.min(last.least_blocks),
-                    most_blocks: first.most_blocks.max(last.most_blocks),
-                    ..last
-                }
-            })
-            .collect();
-    }
-
-    fn finish(mut self) -> Vec<LivePoint> {
-        self.points.extend(self.open.take());
-        self.points
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -667,19 +586,5 @@ mod tests {
                 assert!(age < age_of_bin(bin + 1), "{age} in bin {bin}");
             }
         }
-    }
-
-    #[test]
-    fn the_series_is_bounded_and_loses_no_extreme() {
-        let mut series = LiveSeries::default();
-        for event in 1..=100_000_u64 {
-            let bytes = if event == 77_777 { 999 } else { event % 7 };
-            series.add(event, event * 10, bytes, bytes);
-        }
-        let points = series.finish();
-        assert!(points.len() <= POINTS);
-        assert_eq!(points.iter().map(|p| p.most_bytes).max(), Some(999));
-        assert_eq!(points.last().map(|p| (p.event, p.clock_bytes)), Some((100_000, 1_000_000)));
-        assert!(points.windows(2).all(|pair| pair[0].event < pair[1].event));
     }
 }

@@ -133,6 +133,59 @@ fn a_native_program_ends_where_main_returns_or_exit_is_called() {
     }
 }
 
+/// A service in small: it fills a cache, works on it without growing, and frees it. What it does to
+/// the live bytes follows from the rows, counted here.
+#[test]
+fn the_plateau_is_the_end_of_the_longest_level_part() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("service.csv");
+    let mut rows = String::from("event,op,size,lifetime\n");
+    // 1,000 blocks, 20,000 pairs of small ones, and the frees of the first.
+    let (cached, pairs) = (1_000, 20_000);
+    for event in 0..cached {
+        rows += &format!("{event},malloc,1000,{}\n", cached + 2 * pairs);
+    }
+    for pair in 0..pairs {
+        rows += &format!("{},malloc,64,1\n", cached + 2 * pair);
+    }
+    std::fs::write(&path, rows).unwrap();
+    let recorded = Recorded::read(&path);
+    let text = expect(0, heaplay().args(["inspect", "--at", "plateau"]).arg(&path));
+    // The first level within 10 % of the highest: 1,000,064 live bytes.
+    let from = (1..=recorded.calls).find(|event| 11 * recorded.live_bytes(*event) >= 10_000_640);
+    let sentence = "at the end of the plateau (from call ";
+    let (_, rest) = text.split_once(sentence).expect("the moment");
+    let shown: u64 = rest.split(')').next().unwrap().replace([',', ' '], "").parse().unwrap();
+    assert!(shown.abs_diff(from.unwrap()) <= 16, "{shown}, {from:?}");
+    // `run` has the same moment, and its live bytes.
+    let run = folder.path().join("run");
+    let mut command = heaplay();
+    command.arg("run").arg(&path).args([
+        "-b",
+        "malloc",
+        "--at",
+        "plateau",
+        "--passes",
+        "footprint",
+    ]);
+    expect(0, command.args(["-r", "1", "--no-floor", "-o"]).arg(&run));
+    let run = Run::load(&run).unwrap();
+    let end = run.manifest.traces[0].end.clone().expect("a moment");
+    let highest = run.manifest.traces[0].calls - cached;
+    assert!(end.event.abs_diff(highest) <= 120, "{end:?}");
+    assert!(matches!(end.kind, EndKind::Plateau { from_event } if from_event == shown), "{end:?}");
+    let live = run.values("service", "malloc", Scope::All, Metric::LiveEndBytes)[0];
+    assert!((live - recorded.live_bytes(end.event) as f64).abs() < 1.0, "{live}");
+    // What only grows has none.
+    let path = folder.path().join("growing.csv");
+    let rows =
+        (0..1000).map(|event| format!("{event},malloc,{},\n", 1_u64 << (event / 40))).collect();
+    let rows: String = rows;
+    std::fs::write(&path, format!("event,op,size,lifetime\n{rows}")).unwrap();
+    let text = expect(2, heaplay().args(["inspect", "--at", "plateau"]).arg(&path));
+    assert!(text.contains("no plateau") && text.contains("--at: peak"), "{text}");
+}
+
 #[test]
 fn a_python_that_ends_at_once_ends_after_its_last_call() {
     let Some(python) = interpreters::any() else { return };

@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::interpreters;
-use crate::support::process::{errors, expect, finish, heaplay, on_path};
+use crate::support::process::{errors, expect, finish, heaplay, on_path, repository};
 use crate::support::skip::skip;
 
 /// Event, size, lifetime in calls (0: live at the end), site.
@@ -195,6 +195,46 @@ fn the_firefox_profiler_has_the_bytes_and_the_memory() {
     let counter = &file["counters"][0]["samples"]["count"];
     let total: f64 = counter.as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).sum();
     assert!((total - 2507.0).abs() < 1e-9, "{counter}");
+}
+
+/// The profiler's own reader shows the bytes of the trace, and its memory to the last call.
+#[test]
+fn the_firefox_profiler_reads_a_whole_recording() {
+    let Some(reader) = on_path("profiler-cli") else {
+        return skip(
+            "profiler-cli",
+            "no profiler-cli in PATH (npm: @firefox-devtools/profiler-cli)",
+        );
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("service.json");
+    let trace = repository("traces/service.trace");
+    export(&trace, "firefox", &["--out", profile.to_str().unwrap()]);
+    let read = |arguments: &[&str]| {
+        let mut command = Command::new(&reader);
+        command.env("HOME", folder.path()).args(arguments).output().expect("profiler-cli runs")
+    };
+    // Its reader is a process of its own, which takes its time to begin.
+    read(&["load", profile.to_str().unwrap()]);
+    let begin = std::time::Instant::now();
+    let counter: Value = loop {
+        let output = read(&["counter", "info", "c-0", "--json"]);
+        match serde_json::from_slice(&output.stdout) {
+            Ok(counter) => break counter,
+            Err(error) => assert!(begin.elapsed().as_secs() < 60, "{error}: {output:?}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    };
+    let samples: Value =
+        serde_json::from_slice(&read(&["thread", "samples", "--json"]).stdout).unwrap();
+    read(&["stop", "--all"]);
+    let inspected: Value =
+        serde_json::from_str(&expect(0, heaplay().args(["inspect", "--json"]).arg(&trace)))
+            .unwrap();
+    let peak = inspected["live_peak_bytes"].as_f64().unwrap();
+    assert_eq!(samples["categoryBreakdown"]["totalSamples"].as_f64(), Some(peak));
+    let shown = counter["stats"][0]["value"].as_f64().unwrap();
+    assert!((shown / peak - 1.0).abs() < 0.02, "{shown} of {peak}: {counter}");
 }
 
 #[test]

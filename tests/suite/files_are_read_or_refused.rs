@@ -66,6 +66,35 @@ fn a_log_that_changes_while_it_is_read() {
     });
 }
 
+/// What was compiled is what was hashed: a trace that another takes the place of meanwhile is refused.
+#[test]
+fn a_trace_that_is_replaced_while_it_is_read() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    let imports = Imports::new();
+    let bytes = std::fs::read(repository("traces/service.trace")).unwrap();
+    let path = imports.write("a.trace", &bytes);
+    let mut command = heaplay();
+    command.arg("run").arg(&path).args(["-b", "null", "--passes", "footprint", "-r", "1", "-o"]);
+    command.arg(imports.path("run"));
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                let other = imports.write("other", &bytes);
+                std::fs::rename(other, &path).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        let output = command.output();
+        is_over.store(true, Relaxed);
+        let output = output.unwrap();
+        let message = both(&output);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains("a.trace: the file changed while it was read"), "{message}");
+    });
+    expect(0, &mut command);
+}
+
 /// A format is recognised by its functions, not by the shape of a line.
 #[test]
 fn other_tools_have_their_names() {

@@ -731,3 +731,103 @@ fn a_private_report_has_no_lines_and_no_command() {
     assert_eq!(names.len(), pairs.len(), "{pairs:?}");
     assert_eq!(run.samples, bare.samples);
 }
+
+#[test]
+fn ratios_of_time_are_those_of_the_comparisons() {
+    let Some(chromium) = chromium() else { return };
+    let wish = Wish { backends: &BACKENDS, repetitions: 6, samples: 60, ..Wish::default() };
+    // Each repetition has its own drift: the ratio of the medians is another than that within them.
+    let run = made_up_runs::run(&wish);
+    let steps = "
+        const table = visibleTable('time');
+        const heads = [...table.tHead.rows[0].cells].map((head) => head.dataset.name);
+        return [heads, rowsOf(table), rowsOf(visibleTable('comparisons')),
+            table.caption.textContent];";
+    let found = drive(&chromium, &page(&run), "", steps);
+    let table = |at: usize| -> Vec<Vec<String>> {
+        serde_json::from_value(found[at].clone()).expect("rows")
+    };
+    let heads: Vec<String> = serde_json::from_value(found[0].clone()).expect("names");
+    let column = heads.iter().position(|head| head == "ratio to malloc").expect("the ratio");
+    let mut compared = 0;
+    for row in table(1) {
+        let pair = format!("{} : malloc", row[0]);
+        let Some(other) = table(2).into_iter().find(|other| other[0] == pair) else { continue };
+        assert_eq!(row[column].split(' ').next(), Some(other[1].as_str()), "{pair}");
+        compared += 1;
+    }
+    assert!(compared >= 2, "{found}");
+    assert!(found[3].as_str().is_some_and(|text| text.contains("in the same repetition")));
+}
+
+#[test]
+fn an_opened_cell_takes_the_focus_and_escape_closes_it() {
+    let Some(visit) = visit() else { return };
+    for kind in ["pointer", "keyboard"] {
+        assert_eq!(visit.text(&format!("/focus/{kind}/id")), "heap-detail", "{kind}");
+        assert_eq!(visit.at(&format!("/focus/{kind}/isInWindow")), true, "{kind}");
+        assert_eq!(visit.at(&format!("/focus/{kind}/afterEscape")), "", "{kind}");
+        assert_eq!(visit.at(&format!("/focus/{kind}/focusAfter")), "CANVAS", "{kind}");
+    }
+    assert!(visit.text("/focus/pointer/text").contains("none at these calls"));
+}
+
+#[test]
+fn what_a_click_or_an_entry_does_has_a_message() {
+    let Some(visit) = visit() else { return };
+    for (text, range) in [("refused", "/badRange"), ("refused", "/emptyRange")] {
+        let message = visit.text(&format!("{range}/message"));
+        assert!(message.contains(&format!("from 0 to {CALLS}")), "{text}: {message}");
+        assert_eq!(visit.segment(&format!("{range}/calls")), (0, CALLS), "{range}");
+    }
+    assert!(visit.text("/linkMessage").contains("this view"));
+    assert!(visit.text("/percentilesMessage").contains("All percentiles"));
+    assert_eq!(visit.at("/moved"), 0, "the first reading moves nothing");
+}
+
+#[test]
+fn sentences_fit_the_zoom_the_theme_and_the_backends() {
+    let Some(visit) = visit() else { return };
+    let cell = format!("One cell covers {} calls", count((CALLS + 120) / 240));
+    let cell = plain(&cell);
+    for at in 0..2 {
+        let whole = plain(visit.text(&format!("/widths/whole/{at}")));
+        assert!(whole.contains(&cell) && !whole.contains("segment"), "{whole}");
+        let zoomed = plain(visit.text(&format!("/widths/zoomed/{at}")));
+        assert!(zoomed.contains("The segment of 10 calls touches 1 cell"), "{zoomed}");
+    }
+    assert_eq!(visit.at("/widths/ofWhole"), &serde_json::json!([false, true]));
+    assert!(visit.text("/shades/dark").starts_with("The lighter"));
+    assert!(visit.text("/shades/light").starts_with("The darker"));
+    assert_eq!(visit.at("/none/note"), true);
+    for table in ["time", "comparisons", "memory", "percentiles", "lines", "slow-calls"] {
+        let rows = visit.at(&format!("/none/rows/{table}"));
+        assert!(rows.as_u64().is_none_or(|rows| rows == 0), "{table}: {rows}");
+    }
+}
+
+#[test]
+fn numbers_sort_falling_first_and_operations_by_size() {
+    let Some(visit) = visit() else { return };
+    assert_eq!(visit.text("/firstClick/live"), "descending");
+    assert_eq!(visit.text("/firstClick/line"), "ascending");
+    let shown = visit.cells("/bySize");
+    let sizes: Vec<f64> = shown
+        .iter()
+        .map(|row| {
+            let size = row[3].split(" of ").nth(1).expect("a size");
+            let (number, unit) = size.split_once(' ').expect("a unit");
+            let units = ["B", "KiB", "MiB", "GiB"];
+            let power = units.iter().position(|known| *known == unit).expect("a known unit");
+            number.parse::<f64>().expect("a number") * 1024_f64.powi(power as i32)
+        })
+        .collect();
+    assert!(sizes.len() > 2 && sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
+}
+
+#[test]
+fn a_picture_that_is_not_beside_the_page_is_a_sentence() {
+    let Some(visit) = visit() else { return };
+    assert_eq!(visit.at("/missing/images"), 0);
+    assert!(visit.text("/missing/text").contains("is a file of the run folder"));
+}

@@ -12,7 +12,7 @@ use super::heap_series::shown_peak;
 use super::scale::Scale;
 use crate::report::figures::{
     BackendFigures, CallCost, MemoryUnit, ResidentFigure, ScorecardGroup, ScorecardRow,
-    TraceReport, geometric, group, groups_of_means,
+    TraceReport, geometric, group, groups_of_means, mean_time_ratio,
 };
 use crate::report::text::{capitalised, caveat, some, synthesised};
 use crate::stats;
@@ -288,12 +288,37 @@ fn time_verdict(trace_report: &TraceReport) -> String {
         let verb = if level.len() == 1 { "leads" } else { "lead" };
         // One that varies much may be level with the best and have the largest median.
         let slow = costs.iter().rfind(|(backend, _)| trace_report.is_time_apart(best.0, backend));
-        let rest = slow.map_or(String::new(), |(backend, cost)| {
-            let factor = times(cost.middle_ns / best.1.middle_ns);
-            format!(", and {} takes {factor} times as long", backend.name())
+        let slow = slow.and_then(|(backend, _)| {
+            Some((backend.name(), trace_report.time_ratio(best.0, backend)?))
         });
-        format!("On time {} {verb}{rest}.", some(&level))
+        let rest = slow.map_or(String::new(), |(name, factor)| {
+            format!(", and {name} takes {} times as long", times(factor))
+        });
+        let touched = first_touch_verdict(trace_report, best.0).unwrap_or_default();
+        format!("On time {} {verb}{rest}.{touched}", some(&level))
     }
+}
+
+/// Who leads with the program's first writes, where that is another allocator than `leader` by more
+/// than chance and a tenth. A program pays for its first writes, so this order is nearer to life.
+fn first_touch_verdict(trace_report: &TraceReport, leader: &BackendFigures) -> Option<String> {
+    const CLEAR: f64 = 1.1;
+    let costs = trace_report
+        .allocators()
+        .filter_map(|backend| Some((backend, backend.first_touch?)))
+        .min_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns));
+    let (best, best_cost) = costs?;
+    let own = leader.first_touch?;
+    let is_clear = own.low_ns > best_cost.high_ns && own.middle_ns > CLEAR * best_cost.middle_ns;
+    is_clear.then(|| {
+        format!(
+            " With first writes {} leads at {} ns, and {} takes {} ns.",
+            best.name(),
+            figure(best_cost.middle_ns),
+            leader.name(),
+            figure(own.middle_ns)
+        )
+    })
 }
 
 fn end_verdict(trace_report: &TraceReport) -> String {
@@ -342,7 +367,7 @@ fn verdict_of_many(measured: &[&TraceReport]) -> String {
         };
         stats::geometric_mean(&measured.iter().filter_map(ratio).collect::<Vec<f64>>())
     };
-    let time_of = |spec: &str| ratio(spec, &|backend| backend.cost.map(|cost| cost.middle_ns));
+    let time_of = |spec: &str| mean_time_ratio(measured.iter().copied(), reference.spec, spec);
     let peak_of = |spec: &str| ratio(spec, &|backend| backend.memory.peak_bytes);
     let others: Vec<&BackendFigures> =
         measured[0].allocators().filter(|backend| backend.spec != reference.spec).collect();

@@ -147,7 +147,8 @@ fn note(trace_report: &TraceReport, backend: &BackendFigures, cost: &CallCost) -
     }
     match trace_report.reference().and_then(|first| Some((first, first.cost?))) {
         Some((first, first_cost)) if first.spec != backend.spec => {
-            let ratio = ratio(cost.middle_ns / first_cost.middle_ns);
+            let medians = cost.middle_ns / first_cost.middle_ns;
+            let ratio = ratio(trace_report.time_ratio(first, backend).unwrap_or(medians));
             let is_apart = trace_report.is_time_apart(first, backend);
             let level = if is_apart { "" } else { ", not separable" };
             format!("{ratio} of {}{level}", first.name())
@@ -232,11 +233,16 @@ fn verdict(trace_report: &TraceReport, timed: &[Timed]) -> String {
     let slowest =
         allocators.iter().rfind(|(backend, _)| trace_report.is_time_apart(fastest, backend));
     if let Some((slowest, slow)) = slowest {
+        let medians = slow.middle_ns / best.middle_ns;
+        let factor = trace_report.time_ratio(fastest, slowest).unwrap_or(medians);
+        // The two times beside it have another ratio: the sentence names what has this one.
+        let is_other = times(factor) != times(medians);
+        let within = if is_other { " in the same repetition" } else { "" };
         title += &format!(
-            "  {} takes {} ns, {} times as long.",
+            "  {} takes {} ns, {} times as long{within}.",
             slowest.name(),
             figure3(slow.middle_ns),
-            times(slow.middle_ns / best.middle_ns)
+            times(factor)
         );
     }
     title

@@ -49,6 +49,6 @@ pub use tail::{
     percentiles, preemptions, seen_text, short_site, slow_calls, worst_windows,
 };
 pub use thread_memory::{LeftByEnded, ReportedArenas, ThreadMemory};
-pub use trace_report::{TraceReport, backend_labels};
+pub use trace_report::{TraceReport, backend_labels, mean_time_ratio};
 pub use trace_shape::{AgeBar, AgeCurve, LiveSegment, SizeBar, Survival, TraceShape, survival};
 pub use trace_threads::{LANES_MAX, ThreadLane, TraceThreads};

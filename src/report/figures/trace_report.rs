@@ -211,6 +211,47 @@ impl<'a> TraceReport<'a> {
         }
     }
 
+    /// The time of `candidate` as a multiple of that of `base`: the mean ratio within the repetitions
+    /// that both have, else the ratio of their medians. `None` where one of them has no time.
+    pub fn time_ratio(&self, base: &BackendFigures, candidate: &BackendFigures) -> Option<f64> {
+        let (base_ns, candidate_ns) = (base.cost?.middle_ns, candidate.cost?.middle_ns);
+        if base.spec == candidate.spec {
+            return Some(1.0);
+        }
+        // A pair that the run compared the other way round has the reciprocal.
+        let is_reversed =
+            |pair: &ComparedPair| pair.base == candidate.spec && pair.candidate == base.spec;
+        let paired = match self.comparisons.iter().any(is_reversed) {
+            true => self.compare_time(candidate, base).map(|known| 1.0 / (1.0 + known.change)),
+            false => self.compare_time(base, candidate).map(|known| 1.0 + known.change),
+        };
+        let is_usable = |ratio: &f64| ratio.is_finite() && *ratio > 0.0;
+        paired.filter(is_usable).or((base_ns > 0.0).then(|| candidate_ns / base_ns))
+    }
+
+    /// The same by the specs of the two.
+    fn time_ratio_of_specs(&self, base: &str, candidate: &str) -> Option<f64> {
+        let find = |spec: &str| self.backends.iter().find(|backend| backend.spec == spec);
+        self.time_ratio(find(base)?, find(candidate)?)
+    }
+
+    /// What the ratios of time are, as a sentence; `None` where nothing has one.
+    pub fn ratio_sentence(&self) -> Option<String> {
+        let first = self.reference().filter(|first| first.cost.is_some())?;
+        let is_paired = |backend: &BackendFigures| {
+            backend.spec != first.spec
+                && backend.cost.is_some()
+                && self.compare_time(first, backend).is_some()
+        };
+        self.allocators().any(is_paired).then(|| {
+            format!(
+                "Ratio: time over that of {} in the same repetition, averaged over the repetitions; \
+                 it can differ from the ratio of the medians",
+                first.name()
+            )
+        })
+    }
+
     /// Wall seconds of a repetition of the time pass, in the median. The children of a repetition are
     /// alive together, so the longest counts.
     pub fn repetition_seconds(&self) -> Option<f64> {
@@ -299,6 +340,18 @@ fn evidence(manifest: &Manifest, own: &[BackendRows]) -> TimeEvidence {
         evidence.set_totals(&entry.name, rows.values(Scope::All, Metric::TimeNanoseconds));
     }
     evidence
+}
+
+/// The geometric mean of the ratios of time over the traces on which both backends have a time. The
+/// backends are named by their specs.
+pub fn mean_time_ratio<'a, 'r: 'a>(
+    trace_reports: impl IntoIterator<Item = &'a TraceReport<'r>>,
+    base: &str,
+    candidate: &str,
+) -> Option<f64> {
+    let ratios = trace_reports.into_iter();
+    let ratios = ratios.filter_map(|one| one.time_ratio_of_specs(base, candidate));
+    stats::geometric_mean(&ratios.collect::<Vec<f64>>())
 }
 
 /// The labels of backends, in their order.

@@ -28,7 +28,7 @@ pub fn html(run: &Run, trace_reports: &[TraceReport], drawn: &[DrawnPicture]) ->
     main += &figure(drawn, SUMMARY, SCORECARD_QUESTION, SCORECARD_READING);
     main += &format!(
         "<p class=\"soft\">As a table: <a href=\"{SUMMARY_CSV}\">CSV</a>, \
-         <a href=\"{SUMMARY_MARKDOWN}\">Markdown</a>.</p>\n"
+         <a href=\"{SUMMARY_MARKDOWN}\">Markdown</a>. Both are files of the run folder.</p>\n"
     );
     main += &manifest(run);
     main += "</section>\n";
@@ -58,8 +58,20 @@ fn heading(run: &Run, trace_reports: &[TraceReport]) -> String {
         escape(&title(run, trace_reports)),
         escape(&run.manifest.heaplay),
         date(run.manifest.created_unix_seconds),
-        run.manifest.repetitions
+        repetitions(run, trace_reports)
     )
+}
+
+/// The repetitions that were made: open comparisons get more than the manifest plans.
+fn repetitions(run: &Run, trace_reports: &[TraceReport]) -> String {
+    let backends = trace_reports.iter().flat_map(|trace_report| trace_report.backends.iter());
+    let made = backends.filter_map(|backend| Some(backend.cost?.repetitions));
+    let made: Vec<usize> = made.collect();
+    match (made.iter().min(), made.iter().max()) {
+        (Some(least), Some(most)) if least == most => most.to_string(),
+        (Some(least), Some(most)) => format!("{least} to {most}"),
+        _ => run.manifest.repetitions.to_string(),
+    }
 }
 
 /// The day in UTC.
@@ -159,7 +171,8 @@ fn trace(number: usize, trace_report: &TraceReport, drawn: &[DrawnPicture]) -> S
     text += "</p>\n";
     text += &answers(trace_report, drawn);
     text += &trace_verdicts(name, drawn);
-    text += "<div class=\"explorer\"></div>\n<div class=\"tables\">\n<h3>Tables</h3>\n";
+    text += "<div class=\"explorer\"></div>\n<div class=\"tables\">\n<h3>Tables</h3>\n\
+             <p class=\"soft\">All are of the whole trace.</p>\n";
     text += &tables::time(trace_report);
     text += &tables::comparisons(trace_report);
     if let Some(sentence) = trace_report.instructions() {
@@ -196,7 +209,7 @@ fn facts(trace_report: &TraceReport) -> String {
 
 fn manifest(run: &Run) -> String {
     let manifest = &run.manifest;
-    let mut rows = vec![vec!["repetitions".to_owned(), manifest.repetitions.to_string()]];
+    let mut rows = vec![vec!["repetitions planned".to_owned(), manifest.repetitions.to_string()]];
     rows.push(vec!["seed".to_owned(), manifest.seed.to_string()]);
     let groups = [
         ("machine", &manifest.machine.facts),

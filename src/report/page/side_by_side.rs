@@ -27,7 +27,7 @@ pub fn sides_html(sides: &SideBySide, drawn: &[Vec<DrawnPicture>]) -> String {
     };
     let mut header = format!(
         "<h1>{}</h1>\n<p class=\"soft\">heaplay {}, {what} side by side. All rows as a table: \
-         <a href=\"{SIDES_CSV}\">CSV</a>.</p>\n",
+         <a href=\"{SIDES_CSV}\">CSV</a>, a file beside this page.</p>\n",
         escape(&title),
         env!("CARGO_PKG_VERSION")
     );

@@ -23,10 +23,15 @@ pub fn time(trace_report: &TraceReport) -> String {
     };
     let rows: Vec<Vec<String>> =
         trace_report.backends.iter().map(|backend| time_row(trace_report, backend)).collect();
+    let about_ratio = trace_report.ratio_sentence();
+    let about_ratio = about_ratio.map_or(String::new(), |text| format!(". {}", escape(&text)));
     table(
         "time",
-        "Time: nanoseconds per call, harness included (null is the harness itself). With first touch: \
-         with a write to each cache line of each new block, so page faults are in it",
+        &format!(
+            "Time: nanoseconds per call, harness included (null is the harness itself). With first \
+             touch: with a write to each cache line of each new block, so page faults are in \
+             it{about_ratio}"
+        ),
         &[
             "backend",
             "version",
@@ -68,7 +73,8 @@ fn time_row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String>
             let is_level =
                 backend.spec != first.spec && !trace_report.is_time_apart(first, backend);
             let level = if is_level { " (not separable)" } else { "" };
-            format!("{}{level}", ratio(cost.middle_ns / first_cost.middle_ns))
+            let found = trace_report.time_ratio(first, backend);
+            found.map_or("–".to_owned(), |found| format!("{}{level}", ratio(found)))
         }
         _ => "–".to_owned(),
     };
@@ -111,7 +117,7 @@ pub fn latency(trace_report: &TraceReport) -> String {
     let caption = format!(
         "Service time of a call, clock pair included. A percentile p needs at least 10/(1 − p) \
          calls. All of them, by size class too, are in \
-         <a href=\"{PERCENTILES_CSV}\">{PERCENTILES_CSV}</a>"
+         <a href=\"{PERCENTILES_CSV}\">{PERCENTILES_CSV}</a>, a file of the run folder"
     );
     table("percentiles", &caption, &percentile_header(&["op", "backend", "kind"]), &rows)
 }
@@ -155,8 +161,8 @@ pub fn slow_calls(trace_report: &TraceReport) -> String {
         "slow-calls",
         "The slowest calls over 10 µs by their own time, the median over the replays: in how many \
          replays each took at least half of it, and the longest that one saw. More of them are in \
-         slow_calls.csv",
-        &["backend", "own time", "seen in", "call", "event", "line", "longest"],
+         slow_calls.csv, a file of the run folder",
+        &["backend", "own time", "seen in", "operation", "event", "line", "longest"],
         &rows,
     )
 }

@@ -34,6 +34,96 @@ found.pictures = all("details.pictures").map((pictures) => pictures.open);
 
 found.legend = textOf("#memory .legend");
 
+// A reading moves nothing; entries and buttons have messages.
+const placeOfLines = () => one("#lines").getBoundingClientRect().top + scrollY;
+const before = placeOfLines();
+await press(canvases("memory")[0], "ArrowRight");
+found.moved = Math.round(placeOfLines() - before);
+const typedRange = async (first) => {
+  await type(one("#first-call"), first);
+  return { message: one(".notice:not(:empty)").textContent, calls: state().calls };
+};
+found.badRange = await typedRange("2000000");
+found.emptyRange = await typedRange("");
+await click(one("button[aria-label='Copy a link to this view']"));
+// The clipboard answers when it likes.
+for (let frames = 0; frames < 300 && !found.linkMessage; frames += 1) {
+  await frame();
+  const messages = all(".notice").map((message) => message.textContent);
+  found.linkMessage = messages.find((text) => /link|address/.test(text));
+}
+const allPercentiles = all("#percentiles button").find((button) => button.textContent === "All percentiles");
+await click(allPercentiles);
+found.percentilesMessage = one("#percentiles .notice").textContent;
+
+// Sentences of the zoom and the theme.
+const widths = () => all("p.width").map((sentence) => sentence.textContent);
+const isOfWhole = () => isVisible(one(".of-whole"));
+found.widths = { whole: widths(), ofWhole: [isOfWhole()] };
+await type(one("#last-call"), "10");
+found.widths.zoomed = widths();
+found.widths.ofWhole.push(isOfWhole());
+await press(canvases("memory")[0], "0");
+found.shades = {};
+for (const shade of ["dark", "light", "auto"]) {
+  await choose("#theme", shade);
+  found.shades[shade] = textOf("#latency-map .read");
+}
+
+// A cell takes the focus, Escape closes it.
+const opened = async () => {
+  const panel = document.activeElement;
+  const box = panel.getBoundingClientRect();
+  const text = panel.textContent;
+  const isInWindow = box.top >= 0 && box.top < innerHeight - 20;
+  const id = panel.id;
+  panel.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true, cancelable: true }));
+  await frame();
+  const focusAfter = document.activeElement.tagName;
+  return { id, text, isInWindow, afterEscape: textOf("#heap-detail"), focusAfter };
+};
+found.focus = {};
+await tap(canvases("heap-map")[0], 0.2, 0.5);
+found.focus.pointer = await opened();
+await press(canvases("heap-map")[1], "ArrowUp");
+await press(canvases("heap-map")[1], "Enter");
+found.focus.keyboard = await opened();
+
+// All backends are off.
+const switchTo = (name) => click(all("#controls button").find((button) => button.textContent === name));
+await switchTo("none");
+const tablesOf = (name) => all(`table[data-name="${name}"]`);
+const rowsIn = (name) => tablesOf(name).filter((table) => !table.closest("section").hidden);
+found.none = { note: isVisible(one("section.trace:not([hidden]) .of-all")), rows: {} };
+for (const name of ["time", "comparisons", "memory", "percentiles", "lines", "slow-calls"])
+  found.none.rows[name] = rowsIn(name).flatMap(rowsOf).length;
+await switchTo("all");
+
+// The first click on a column.
+const sortOf = (name) => columnOf(visibleTable("lines"), name).closest("th").getAttribute("aria-sort");
+found.firstClick = {};
+for (const name of ["live", "line"]) {
+  await click(columnOf(visibleTable("lines"), name));
+  found.firstClick[name] = sortOf(name);
+}
+await click(columnOf(visibleTable("lines"), "line"));
+await click(columnOf(visibleTable("lines"), "line"));
+await click(columnOf(visibleTable("slow-calls"), "operation"));
+found.bySize = rowsOf(visibleTable("slow-calls"));
+await click(columnOf(visibleTable("slow-calls"), "operation"));
+await click(columnOf(visibleTable("slow-calls"), "operation"));
+
+// Pictures: the page is by itself.
+const pictures = one("section.trace:not([hidden]) details.pictures");
+pictures.open = true;
+for (const picture of all("section.trace:not([hidden]) details.pictures img")) picture.loading = "eager";
+await new Promise((done) => setTimeout(done, 500));
+found.missing = {
+  images: pictures.querySelectorAll("img").length,
+  text: pictures.querySelector("figure")?.textContent ?? "no picture",
+};
+pictures.open = false;
+
 // A segment is dragged.
 await drag(canvases("memory")[0], 0.25, 0.5);
 found.dragged = { state: state(), memory: csvOf("#memory button.csv") };
@@ -101,7 +191,9 @@ found.slow = state();
 // Tables.
 const live = visibleTable("lines");
 await click(columnOf(live, "live"));
+await click(columnOf(visibleTable("lines"), "live"));
 found.rising = rowsOf(visibleTable("lines"));
+await click(columnOf(visibleTable("lines"), "live"));
 await click(columnOf(visibleTable("lines"), "live"));
 found.falling = {
   rows: rowsOf(visibleTable("lines")),
@@ -110,6 +202,7 @@ found.falling = {
 found.falling.csv = csvOf("#lines button.csv");
 await type(one("#lines input[type=search]"), "json/");
 found.filtered = rowsOf(visibleTable("lines"));
+await click(columnOf(visibleTable("memory"), "peak"));
 await click(columnOf(visibleTable("memory"), "peak"));
 found.peaks = rowsOf(visibleTable("memory"));
 found.peaksCsv = csvOf(

@@ -16,7 +16,7 @@ use super::process::{both, finish};
 
 /// What tests may need, by the name that `HEAPLAY_TEST_REQUIRE` has for it. A name that ends with
 /// `3.` stands for one name a minor version of Python.
-pub const NEEDS: [&str; 34] = [
+pub const NEEDS: [&str; 35] = [
     "python3",           // any CPython 3.7 or later that can be recorded
     "python3.",          // an interpreter of that version
     "python3.13t",       // a free-threaded one
@@ -34,6 +34,7 @@ pub const NEEDS: [&str; 34] = [
     "slurm",             // slurm-wlm and munge, and the right to start them
     "valgrind",          // the program
     "go",                // the toolchain, with `go tool pprof`
+    "profiler-cli",      // the Firefox profiler's own reader, of npm
     "chromium",          // Chromium or Chrome, by any of its names
     "libc_malloc_debug", // glibc's library with mtrace
     "mount",             // the right to mount a small file system

@@ -2,13 +2,14 @@
 // or the arrow keys choose a cell, a click or Enter opens it.
 
 const MAP_KEYS =
-  "Arrow keys choose a cell, Enter opens it, plus and minus zoom, 0 shows the whole trace.";
+  "Arrow keys choose a cell, Enter opens it, Escape closes it, plus and minus zoom, 0 shows the whole trace.";
 
 class CellMap extends Plot {
   /**
    * Beside the options of a plot: `calls` that the columns cover, `columns`, `rows`, `rowBox(row)` has
    * the lower and the upper value of a row, `rowAt(value)` the row at a value or `null`,
-   * `describe(row, column)` is the reading of a cell, and `onOpen(row, column)` opens it.
+   * `describe(row, column)` is the reading of a cell, `onOpen(row, column)` opens it, and `onClose()`
+   * closes the open one.
    */
   constructor(options) {
     super({ ...options, role: "application" });
@@ -43,6 +44,16 @@ class CellMap extends Plot {
     const calls = this.calls();
     const { columns } = this.options;
     return [Math.floor((from / calls) * columns), Math.min(columns, Math.ceil((to / calls) * columns))];
+  }
+
+  /** How wide a cell is, and that a segment of few cells is not exact. */
+  widthText() {
+    const [first, last] = this.columnsShown();
+    const [from, to] = segment();
+    const text = `One cell covers ${count(this.calls() / this.options.columns)} calls.`;
+    if (last - first > 20) return text;
+    const cells = last - first === 1 ? "1 cell" : `${last - first} cells`;
+    return `${text} The segment of ${count(to - from)} calls touches ${cells}; no cell is split.`;
   }
 
   /** Left and right pixel of a column. */
@@ -113,6 +124,9 @@ class CellMap extends Plot {
       case "Enter":
       case " ":
         this.options.onOpen(row, column);
+        return true;
+      case "Escape":
+        this.options.onClose();
         return true;
       case "+":
       case "=":

@@ -1,6 +1,21 @@
 // Controls that every page has: the theme, and the link to the present view.
 
-const announced = el("p", { class: "sr", role: "status" });
+/** A message beside the control that it is about. It lies over the page, so that nothing moves. */
+function notice() {
+  const element = el("span", { class: "notice", role: "status" });
+  let timer = 0;
+  const show = (text) => {
+    clearTimeout(timer);
+    element.textContent = text;
+    element.style.left = "0";
+    const beyond = element.getBoundingClientRect().right - (document.documentElement.clientWidth - 8);
+    if (beyond > 0) element.style.left = `${-beyond}px`;
+    timer = setTimeout(() => (element.textContent = ""), 6000);
+  };
+  return { element: el("span", { class: "noticed" }, element), show };
+}
+
+const linkNotice = notice();
 
 const button = (label, text, action) =>
   el("button", { type: "button", "aria-label": label, onclick: action }, text);
@@ -8,9 +23,9 @@ const button = (label, text, action) =>
 async function copyLink() {
   try {
     await navigator.clipboard.writeText(location.href);
-    announced.textContent = "The link to this view is copied.";
+    linkNotice.show("The link to this view is copied.");
   } catch {
-    announced.textContent = "Copy the address of the page: it has this view.";
+    linkNotice.show("Copy the address of the page: it has this view.");
   }
 }
 

@@ -22,9 +22,41 @@ function section(id, title, ...children) {
 }
 
 /** What a person reads before a view. */
-function reading(text) {
-  return el("p", { class: "read" }, text);
+function reading(...text) {
+  return el("p", { class: "read" }, ...text);
 }
+
+/**
+ * A panel that an open cell fills. `close` closes the cell; Escape calls it. `show` takes the focus to the
+ * panel and scrolls it into view.
+ */
+function cellPanel(id, label, close) {
+  const panel = el("div", { class: "detail", id, tabindex: -1, role: "region", "aria-label": label });
+  panel.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.preventDefault();
+    close();
+  });
+  panel.showUp = () => {
+    panel.focus({ preventScroll: true });
+    panel.scrollIntoView({ block: "nearest" });
+  };
+  return panel;
+}
+
+/** Pictures lie beside the page. Where one is not there, a sentence takes its place. */
+function replaceMissingPictures() {
+  const replace = (picture) => {
+    const file = picture.getAttribute("src");
+    const text = `The picture ${file} is a file of the run folder. It is not beside this page.`;
+    picture.closest("figure").replaceChildren(el("p", { class: "soft missing" }, text));
+  };
+  for (const picture of document.querySelectorAll("figure img")) {
+    if (picture.complete && !picture.naturalWidth) replace(picture);
+    else picture.addEventListener("error", () => replace(picture));
+  }
+}
+replaceMissingPictures();
 
 /** The values whose differences are given. */
 function sums(differences) {

@@ -46,7 +46,15 @@ function levelColours() {
 
 function heapMapView() {
   const panels = el("div", { class: "panels" });
-  const detail = el("div", { class: "detail", id: "heap-detail", "aria-live": "polite" });
+  let isToShow = false;
+  const close = () => {
+    const plot = maps.find(({ map }) => map.backend === view.heapCell?.[0])?.plot;
+    view.heapCell = null;
+    changed();
+    plot?.canvas.focus({ preventScroll: true });
+  };
+  const detail = cellPanel("heap-detail", "The open cell of the heap map", close);
+  const width = el("p", { class: "soft width" });
   const scale = el("p", { class: "legend" });
   const element = section(
     "heap-map",
@@ -62,6 +70,7 @@ function heapMapView() {
       csvButton("heap-map", () => heapMapRows(), "the cells in the segment"),
     ),
     scale,
+    width,
     panels,
     detail,
   );
@@ -83,8 +92,10 @@ function heapMapView() {
         hint: "Point at a cell, or choose one with the arrow keys.",
         onOpen: (row, column) => {
           view.heapCell = [map.backend, row, column];
+          isToShow = true;
           changed();
         },
+        onClose: close,
         paint: () => paintHeap(plot, map),
         ...timeActions,
       });
@@ -138,7 +149,10 @@ function heapMapView() {
       const open = view.heapCell;
       plot.showOpened(open && open[0] === map.backend ? { row: open[1], column: open[2] } : null);
     }
-    detail.replaceChildren(...heapDetail(maps));
+    width.textContent = maps[0]?.plot.widthText() ?? "No backend with a heap map is switched on.";
+    detail.replaceChildren(...heapDetail(maps, close));
+    if (isToShow) detail.showUp();
+    isToShow = false;
   };
   return { element, build, draw };
 }
@@ -199,7 +213,7 @@ function heapCellText(plot, map, row, column) {
 }
 
 /** The open cell: its state, how long it lasts, and its pages, lines and blocks at two moments. */
-function heapDetail(maps) {
+function heapDetail(maps, close) {
   const open = view.heapCell;
   const found = open && maps.find((one) => one.map.backend === open[0]);
   if (!found) return [];
@@ -209,17 +223,6 @@ function heapDetail(maps) {
   const columns = columnsOf(map, row);
   const level = columns[column];
   const [from, to] = plot.callsOfColumn(column);
-  const close = el(
-    "button",
-    {
-      type: "button",
-      onclick: () => {
-        view.heapCell = null;
-        changed();
-      },
-    },
-    "Close",
-  );
   const title =
     `${model.backends[map.backend].name}: ${place(row * map.row_bytes)} to ` +
     `${place((row + 1) * map.row_bytes)} of the map, region ${map.regions[row] + 1}, ` +
@@ -228,8 +231,8 @@ function heapDetail(maps) {
   return [
     el("h4", {}, title),
     el("p", {}, `${pages} ${lastingText(plot, columns, column)}`),
-    ...contentsOfRow(map, row, from),
-    close,
+    ...contentsOfRow(map, row, from, to),
+    el("button", { type: "button", onclick: close }, "Close (Esc)"),
   ];
 }
 
@@ -246,7 +249,7 @@ function lastingText(plot, columns, column) {
 }
 
 /** What lies in a row at the moments of the record, the nearest moment first. */
-function contentsOfRow(map, row, event) {
+function contentsOfRow(map, row, event, to) {
   const trace = currentTrace();
   if (!map.moments.length) {
     return [
@@ -266,7 +269,17 @@ function contentsOfRow(map, row, event) {
       : { ...moment, name: "live peak", event: lines?.event };
   });
   const distance = (moment) => (moment.event == null ? Infinity : Math.abs(moment.event - event));
-  return named
+  const isIn = (moment) => moment.event >= event && moment.event <= to;
+  const recorded = listed(named.map((moment) => `the ${moment.name}`));
+  const elsewhere = named.some(isIn)
+    ? null
+    : el(
+        "p",
+        { class: "soft" },
+        `The record has lines and blocks at ${recorded} only, none at these calls. Below is what the ` +
+          "range has there, the nearest moment first.",
+      );
+  const parts = named
     .sort((a, b) => distance(a) - distance(b))
     .flatMap((moment) => {
       const contents = moment.rows.find((own) => own.row === row);
@@ -302,6 +315,7 @@ function contentsOfRow(map, row, event) {
         ),
       ];
     });
+  return elsewhere ? [elsewhere, ...parts] : parts;
 }
 
 /** The cells of the heap maps in the segment: live sixteenths, empty where no page is resident. */

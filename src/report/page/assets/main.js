@@ -41,10 +41,18 @@ const phases = el("select", { id: "phase", onchange: () => selectPhase(Number(ph
 const first = el("input", { type: "number", id: "first-call", min: 0, onchange: () => typedSegment() });
 const last = el("input", { type: "number", id: "last-call", min: 0, onchange: () => typedSegment() });
 
+const rangeNotice = notice();
+
+/** Shows the segment that was typed; what is no range is refused, and the boxes are as before. */
 function typedSegment() {
+  const { calls } = currentTrace();
+  const isCall = (text) => /^\d+$/.test(text.trim()) && Number(text) <= calls;
   const [from, to] = [Number(first.value), Number(last.value)];
-  if (from < to) setSegment(from, to);
-  else redrawSoon();
+  if ([first, last].every((box) => isCall(box.value)) && from < to) return setSegment(from, to);
+  rangeNotice.show(
+    `Not a range: calls are whole numbers from 0 to ${calls}, and the first is below the last.`,
+  );
+  redrawSoon();
 }
 
 /** Chooses the segment of a phase, from its mark to the next one. */
@@ -76,13 +84,14 @@ if (sections.length)
       el("label", {}, "Phase ", phases),
       el("label", {}, "Calls ", first),
       el("label", {}, "to ", last),
+      rangeNotice.element,
       button("Zoom in", "+", () => zoomBy(0.5)),
       button("Zoom out", "−", () => zoomBy(2)),
       button("Show the whole trace", "whole", () => setSegment(0, currentTrace().calls)),
       el("label", {}, "Across ", axis),
       el("label", {}, "Theme ", theme),
       linkButton,
-      announced,
+      linkNotice.element,
     ),
     el(
       "fieldset",
@@ -113,6 +122,17 @@ function drawControls() {
 
 let built = "";
 
+/** Below the answers: they are of all backends, also where some are switched off. */
+const ofAllBackends = sections.map((section) => {
+  const note = el(
+    "p",
+    { class: "soft of-all" },
+    "Some backends are switched off. The answers and verdicts above are of all backends.",
+  );
+  section.querySelector("details.verdicts").after(note);
+  return note;
+});
+
 const runTables = [...document.querySelectorAll(".run table[data-name]")];
 
 redrawAll = () => {
@@ -121,6 +141,7 @@ redrawAll = () => {
   const holder = sections[view.trace].querySelector(".explorer");
   if (explorer.parentElement !== holder) holder.replaceChildren(explorer);
   drawControls();
+  ofAllBackends.forEach((note) => (note.hidden = !view.hidden.size));
   // Colours are read when elements are made, so a theme makes them anew.
   const key = JSON.stringify([view.trace, [...view.hidden], view.memory, view.moment, isDark()]);
   if (key !== built) views.forEach((one) => one.build());

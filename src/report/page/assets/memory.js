@@ -136,6 +136,10 @@ function memoryView() {
   const element = section(
     "memory",
     "Memory over time",
+    reading(
+      "Retained are whole free pages that the allocator has not returned; a trim can return them. The " +
+        "free space on pages in use stays: the table of lines below names the lines that retain them.",
+    ),
     el(
       "p",
       { class: "tools" },
@@ -156,7 +160,7 @@ function memoryView() {
     const heaps = shown(heapsOf(currentTrace()));
     const text = event == null ? "" : readingText(heaps, event);
     plots.forEach((plot) => plot.showReading(x, text));
-    readings.replaceChildren(event == null ? readingHint() : readingTable(heaps, event));
+    readings.replaceChildren(readingHint(), readingTable(heaps, event));
   };
 
   const newPlot = (heaps, paint, label) =>
@@ -297,15 +301,17 @@ function readingText(heaps, event) {
   return `call ${count(event)}: resident ${values.join(", ")}`;
 }
 
+/** The values at a call; without one, dashes, so that a reading moves nothing. */
 function readingTable(heaps, event) {
   const header = ["backend", "sample at call", "resident", ...PARTS.map((part) => part.name)];
   const rows = heaps.map((heap) => {
-    const at = nearest(heap.events, event);
-    const cells = [
+    const at = nearest(heap.events, event ?? 0);
+    const values = [
       count(heap.events[at]),
       bytes(heap.boundaries[3][at]),
       ...partsAt(heap, at).map(bytes),
     ];
+    const cells = event == null ? values.map(() => "–") : values;
     return el(
       "tr",
       {},
@@ -317,16 +323,18 @@ function readingTable(heaps, event) {
   if (process.length) {
     const at = nearest(
       process.map(([call]) => call),
-      event,
+      event ?? 0,
     );
-    const cells = [PROCESS, count(process[at][0]), bytes(process[at][2]), ...PARTS.map(() => "–")];
+    const own = event == null ? ["–", "–"] : [count(process[at][0]), bytes(process[at][2])];
+    const cells = [PROCESS, ...own, ...PARTS.map(() => "–")];
     rows.push(el("tr", {}, ...cells.map((text) => el("td", {}, text))));
   }
-  const phase = phaseAt(currentTrace(), event);
+  const phase = event == null ? "" : phaseAt(currentTrace(), event);
+  const at = `At call ${count(event)}${phase ? `, in the phase “${phase}”` : ""}`;
   return el(
     "table",
     { class: "readings" },
-    el("caption", {}, `At call ${count(event)}${phase ? `, in the phase “${phase}”` : ""}`),
+    el("caption", {}, event == null ? "No reading" : at),
     el("thead", {}, el("tr", {}, ...header.map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, ...rows),
   );

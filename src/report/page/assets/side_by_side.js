@@ -61,7 +61,7 @@ if (parts.length) {
       el("label", {}, "Measure ", measureSelect),
       el("label", {}, "Theme ", theme),
       linkButton,
-      announced,
+      linkNotice.element,
     ),
   );
   document.querySelectorAll("details.pictures").forEach((pictures) => (pictures.open = false));

@@ -27,7 +27,13 @@ function quantity(text) {
   return match ? Number(match[1]) * (UNITS[match[2]] || 1) : NaN;
 }
 
-const valueOf = (cell) => (cell.dataset.value ? Number(cell.dataset.value) : quantity(cell.textContent));
+/** The number of a cell: its exact value, its quantity, or the size in `malloc of 64 B`. */
+function valueOf(cell) {
+  if (cell.dataset.value) return Number(cell.dataset.value);
+  const text = cell.textContent;
+  const sized = text.match(/^[a-z_]+ of (.+)$/);
+  return quantity(sized ? sized[1] : text);
+}
 const isUnknown = (cell) => ["", "–", "n too small"].includes(cell.textContent.trim());
 
 /** The order of two cells: numbers, then text; what is not known is always last. */
@@ -41,6 +47,12 @@ function compared(a, b, isFalling) {
   return isFalling ? -order : order;
 }
 
+/** Whether most known cells of a column are numbers. */
+function isOfNumbers(rows, column) {
+  const known = rows.map((row) => row.cells[column]).filter((cell) => cell && !isUnknown(cell));
+  return 2 * known.filter((cell) => !Number.isNaN(valueOf(cell))).length > known.length;
+}
+
 /** Makes a table one that can be sorted, filtered and saved. */
 function enhance(table) {
   const name = table.dataset.name;
@@ -51,9 +63,10 @@ function enhance(table) {
     head.dataset.name = text;
     const sort = () => {
       const state = tableView(name);
-      // Rising, falling, and then as at first.
-      if (state.column !== column) Object.assign(state, { column, falling: false });
-      else if (!state.falling) state.falling = true;
+      // One order, the other, and then as at first. Of numbers the largest are wanted first.
+      const begins = isOfNumbers(rows, column);
+      if (state.column !== column) Object.assign(state, { column, falling: begins });
+      else if (state.falling === begins) state.falling = !begins;
       else Object.assign(state, { column: null, falling: false });
       changed();
     };
@@ -97,13 +110,26 @@ function applyTable(table, find, counted) {
     const cells = heads[state.column] ? [a.cells[state.column], b.cells[state.column]] : [];
     return (cells.length && compared(...cells, state.falling)) || a.dataset.at - b.dataset.at;
   });
-  const backend = heads.findIndex((head) => head.dataset.name === "backend");
   const off = new Set([...view.hidden].map((number) => model.backends[number].name));
+  const named = new Set(model.backends.map((backend) => backend.name));
+  // A column that is a backend's follows it. Without any of them no row is left.
+  const own = heads.filter((head) => named.has(head.dataset.name));
+  const isOffOfAll = own.length > 0 && own.every((head) => off.has(head.dataset.name));
+  heads.forEach((head, column) => {
+    const isOff = off.has(head.dataset.name);
+    head.hidden = isOff;
+    rows.forEach((row) => row.cells[column] && (row.cells[column].hidden = isOff));
+  });
+  const isOffIn = (row) =>
+    heads.some((head, column) => {
+      const text = row.cells[column]?.textContent;
+      if (head.dataset.name === "backend") return off.has(text);
+      return head.dataset.name === "time of" && text.split(" : ").some((name) => off.has(name));
+    });
   const wanted = state.find.toLowerCase();
   let visible = 0;
   for (const row of rows) {
-    const isOff = backend >= 0 && off.has(row.cells[backend].textContent);
-    row.hidden = isOff || !row.textContent.toLowerCase().includes(wanted);
+    row.hidden = isOffOfAll || isOffIn(row) || !row.textContent.toLowerCase().includes(wanted);
     visible += row.hidden ? 0 : 1;
   }
   body.replaceChildren(...rows);
@@ -112,11 +138,12 @@ function applyTable(table, find, counted) {
 
 /** The rows of a table that are shown, as they are shown; exact where a cell has its exact value. */
 function tableRows(table) {
-  const heads = [...table.tHead.rows[0].cells].map((head) => head.dataset.name);
+  const cellsOf = (row) => [...row.cells].filter((cell) => !cell.hidden);
+  const heads = cellsOf(table.tHead.rows[0]).map((head) => head.dataset.name);
   const shownRows = [...table.tBodies[0].rows].filter((row) => !row.hidden);
   return [
     heads,
-    ...shownRows.map((row) => [...row.cells].map((cell) => cell.dataset.value || cell.textContent)),
+    ...shownRows.map((row) => cellsOf(row).map((cell) => cell.dataset.value || cell.textContent)),
   ];
 }
 
@@ -132,6 +159,12 @@ function currentMoment() {
 
 function linesView() {
   const holder = el("div", {});
+  const checkNote = el(
+    "p",
+    { class: "read" },
+    "≠ marks a figure that a replay does not confirm. In that replay the survivors of the line are " +
+      "allocated last; below the figure is by how much pages in use fell.",
+  );
   const moments = el("select", {
     id: "moment",
     onchange: () => {
@@ -147,6 +180,7 @@ function linesView() {
         "space on the pages in use by these blocks: no trim returns it. A line with little live and much " +
         "free space is worth a change.",
     ),
+    checkNote,
     el("p", { class: "tools" }, el("label", { for: "moment" }, "At "), moments),
     holder,
   );
@@ -163,10 +197,17 @@ function linesView() {
     if (!current) return;
     moments.value = current.moment;
     table = linesTable(current);
+    checkNote.hidden = !table.querySelector(".check");
     holder.replaceChildren(el("div", { class: "scroll tall" }, table));
     enhance(table);
   };
   return { element, build, draw: () => table?.apply() };
+}
+
+/** Whether a check by replay is within a factor of 1.5 of a charge, or a page of it. */
+function isConfirmed(charged, saved) {
+  if (Math.abs(charged - saved) <= 4096) return true;
+  return saved > 0 && charged <= 1.5 * saved && saved <= 1.5 * charged;
 }
 
 function linesTable(moment) {
@@ -176,10 +217,20 @@ function linesTable(moment) {
     .map((_, number) => number)
     .filter((number) => !view.hidden.has(number) && has(number));
   const most = (row) => Math.max(0, ...backends.map((backend) => row.free_space_bytes[backend] || 0));
-  const rows = [...moment.rows].sort((a, b) => most(b) - most(a));
+  const rows = backends.length ? [...moment.rows].sort((a, b) => most(b) - most(a)) : [];
   const number = (value, text) =>
     el("td", value == null ? {} : { "data-value": value }, value == null ? "–" : text(value));
   const times = (value) => `×${figure(value)}`;
+  const charged = (row, backend) => {
+    const value = row.free_space_bytes[backend];
+    const cell = number(value, bytes);
+    const saved = row.checked_bytes[backend];
+    if (value == null || saved == null || isConfirmed(value, saved)) return cell;
+    const text = `The check by replay gives ${bytes(saved)}`;
+    cell.prepend("≠\u00a0");
+    cell.append(el("small", { class: "check", title: text }, `check: ${bytes(saved)}`));
+    return cell;
+  };
   const header = [
     "line",
     "live",
@@ -201,7 +252,7 @@ function linesTable(moment) {
           el("td", {}, sites[row.site] || "(no line)"),
           number(row.live_bytes, bytes),
           number(row.live_blocks, count),
-          ...backends.map((backend) => number(row.free_space_bytes[backend], bytes)),
+          ...backends.map((backend) => charged(row, backend)),
           number(row.live_bytes ? Number((most(row) / row.live_bytes).toFixed(3)) : null, times),
         ),
       ),

@@ -15,6 +15,16 @@ function rarity(decade) {
 }
 
 function percentilesView() {
+  const allNotice = notice();
+  const showAll = () => {
+    allNotice.show(view.decades ? "All percentiles are shown." : "All percentiles were shown already.");
+    setDecades(null);
+  };
+  const whole = el(
+    "p",
+    { class: "soft of-whole" },
+    "Percentiles are those of the whole trace, not of the segment.",
+  );
   const panels = el("div", { class: "panels" });
   const legend = el("p", { class: "legend" });
   const readings = el("div", { class: "scroll" });
@@ -23,15 +33,17 @@ function percentilesView() {
     "Service time by percentile",
     reading(
       "To the right calls are rarer. Lower is better. Solid is the median over " +
-        "the replays, call by call. Dotted is one raw replay, with what the machine adds. A pale end has " +
+        "the replays, call by call. Dotted is one raw replay, with what the machine adds. A faint end has " +
         "fewer than ten slower calls.",
     ),
     el(
       "p",
       { class: "tools" },
-      el("button", { type: "button", onclick: () => setDecades(null) }, "All percentiles"),
+      el("button", { type: "button", onclick: showAll }, "All percentiles"),
+      allNotice.element,
       csvButton("percentiles", () => percentileRows(), "the percentiles that are shown"),
     ),
+    whole,
     legend,
     panels,
     readings,
@@ -56,11 +68,7 @@ function percentilesView() {
       return `${operation.operation}, ${rarity(decade)}: ${values.join(", ")}`;
     });
     plots.forEach((plot, at) => plot.showReading(decade, decade == null ? "" : texts[at]));
-    readings.replaceChildren(
-      decade == null
-        ? el("p", { class: "soft" }, "Point at a curve to read it.")
-        : percentileTable(decade),
-    );
+    readings.replaceChildren(percentileTable(decade));
   };
 
   const build = () => {
@@ -123,6 +131,7 @@ function percentilesView() {
       ticks.push({ at: decade, text: rarity(decade) });
     if (ticks.length < 2) ticks.push({ at: from, text: rarity(from) }, { at: to, text: rarity(to) });
     ticks.sort((a, b) => a.at - b.at);
+    whole.hidden = !view.segment;
     plots.forEach((plot) => plot.measure());
     plots.forEach((plot) => plot.draw({ from, to, ticks }, y));
     read(null);
@@ -157,6 +166,7 @@ function paintPercentiles(plot, operation) {
   }
 }
 
+/** The times at a decade of rarity; without one, dashes, so that a reading moves nothing. */
 function percentileTable(decade) {
   const operations = currentTrace().percentiles;
   const backends = [
@@ -164,14 +174,18 @@ function percentileTable(decade) {
   ];
   const cell = (operation, backend) => {
     const curve = operation.curves.find((curve) => curve.backend === backend);
-    if (!curve) return "–";
+    if (!curve || decade == null) return "–";
     const time = nanoseconds(timeAt(curve.steps, decade));
     return decade > curve.fact_decades ? `${time} (n too small)` : time;
   };
   return el(
     "table",
     { class: "readings" },
-    el("caption", {}, `${rarity(decade)} calls takes longer than`),
+    el(
+      "caption",
+      {},
+      decade == null ? "Point at a curve to read it." : `${rarity(decade)} calls takes longer than`,
+    ),
     el(
       "thead",
       {},
@@ -248,12 +262,22 @@ const DOT_NS = 1e5;
 
 function latencyMapView() {
   const panels = el("div", { class: "stack" });
-  const detail = el("div", { class: "detail", "aria-live": "polite" });
+  let isToShow = false;
+  const close = () => {
+    const plot = maps.find(({ map }) => map.backend === view.latencyCell?.[0])?.plot;
+    view.latencyCell = null;
+    changed();
+    plot?.canvas.focus({ preventScroll: true });
+  };
+  const detail = cellPanel("latency-detail", "The open cell of the service times", close);
+  const width = el("p", { class: "soft width" });
+  const shade = el("span", {});
   const element = section(
     "latency-map",
     "Service time over the replay",
     reading(
-      "The darker a cell, the more calls. A dot is one call of over 100 µs by its " +
+      shade,
+      " A dot is one call of over 100 µs by its " +
         "median over the replays. Ticks at the upper edge are calls that were slow in a part of the " +
         "replays only: machine noise. A cell opens the slow calls of its column.",
     ),
@@ -262,6 +286,7 @@ function latencyMapView() {
       { class: "tools" },
       csvButton("latency-map", () => latencyRows(), "the cells in the segment"),
     ),
+    width,
     panels,
     detail,
   );
@@ -285,8 +310,10 @@ function latencyMapView() {
         hint: "Point at a cell, or choose one with the arrow keys.",
         onOpen: (row, column) => {
           view.latencyCell = [map.backend, row, column];
+          isToShow = true;
           changed();
         },
+        onClose: close,
         paint: () => paintLatency(plot, map, bands),
         ...timeActions,
       });
@@ -297,6 +324,7 @@ function latencyMapView() {
         el("figure", {}, el("figcaption", {}, backendName(map.backend)), plot.element, plot.text),
       ),
     );
+    shade.textContent = `The ${isDark() ? "lighter" : "darker"} a cell, the more calls.`;
     element.hidden = !currentTrace().latency_maps.length;
   };
 
@@ -317,7 +345,11 @@ function latencyMapView() {
       const open = view.latencyCell;
       plot.showOpened(open && open[0] === map.backend ? { row: open[1], column: open[2] } : null);
     }
-    detail.replaceChildren(...latencyDetail(maps));
+    width.textContent =
+      maps[0]?.plot.widthText() ?? "No backend with such a map is switched on.";
+    detail.replaceChildren(...latencyDetail(maps, close));
+    if (isToShow) detail.showUp();
+    isToShow = false;
   };
   return { element, build, draw };
 }
@@ -371,23 +403,13 @@ function paintLatency(plot, map, bands) {
 }
 
 /** The slow calls in the column of the open cell. */
-function latencyDetail(maps) {
+function latencyDetail(maps, onClose) {
   const open = view.latencyCell;
   const found = open && maps.find((one) => one.map.backend === open[0]);
   if (!found || !found.bands[open[1]] || open[2] >= found.map.columns) return [];
   const [from, to] = found.plot.callsOfColumn(open[2]);
   const calls = found.map.slow_calls.filter((call) => call.event >= from && call.event < to);
-  const close = el(
-    "button",
-    {
-      type: "button",
-      onclick: () => {
-        view.latencyCell = null;
-        changed();
-      },
-    },
-    "Close",
-  );
+  const close = el("button", { type: "button", onclick: onClose }, "Close (Esc)");
   const text = latencyText(found.plot, found.map, found.bands[open[1]], open[2]);
   if (!calls.length)
     return [el("p", {}, `${text} No call of this column is over 10 µs by its own time.`), close];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::site_table::SiteTable;
-use crate::report::figures::TraceReport;
+use crate::report::figures::{BackendFigures, TraceReport};
 use crate::results::Moment;
 
 /// The lines at one moment.
@@ -29,6 +29,9 @@ struct LineRow {
     live_blocks: u64,
     /// By backend; `None` where the record has no row.
     free_space_bytes: Vec<Option<u64>>,
+    /// By backend: the bytes by which pages in use fell in the check by replay; empty for a line or a
+    /// moment without a check.
+    checked_bytes: Vec<Option<i64>>,
 }
 
 /// The lines of a trace, the exit first, then the live peak, then marks in order.
@@ -62,10 +65,26 @@ fn at(trace_report: &TraceReport, moment: Moment, sites: &mut SiteTable) -> Line
         live_bytes,
         live_blocks,
         free_space_bytes,
+        checked_bytes: checked(trace_report, moment, site),
     };
     let (name, event) = place(trace_report, moment);
     let rows = found.into_iter().map(row).collect();
     LinesModel { moment: String::from(moment), name, event, rows }
+}
+
+/// The pages in use that a replay without the survivors of a line saved, by backend. Checks are of
+/// the end.
+fn checked(trace_report: &TraceReport, moment: Moment, site: &str) -> Vec<Option<i64>> {
+    let saved = |backend: &BackendFigures| {
+        let row = backend.rows.what_ifs.iter().find(|row| row.site == site)?;
+        let before = i64::try_from(row.pages_in_use_before_bytes).ok()?;
+        before.checked_sub(i64::try_from(row.pages_in_use_after_bytes).ok()?)
+    };
+    let saved: Vec<Option<i64>> = match moment {
+        Moment::End => trace_report.backends.iter().map(saved).collect(),
+        _ => vec![],
+    };
+    if saved.iter().any(Option::is_some) { saved } else { vec![] }
 }
 
 /// The name of a moment, and the calls done at it.
