@@ -19,6 +19,7 @@ use super::{
     buddy, bump, dlmalloc, embedded, freelist, injected, library, linked_list, malloc, null,
     pymalloc, python, talc, tlsf,
 };
+use crate::spec::nearest;
 
 /// Every backend.
 pub const BACKENDS: &[Member] = &[
@@ -63,18 +64,14 @@ pub(super) fn member(name: &str) -> Result<&'static Member, BackendError> {
     let listed = BACKENDS.iter().find(|member| member.name == name);
     listed.or_else(|| embedded::member(name)).ok_or_else(|| match is_optional(name) {
         true => BackendError::NotBuilt { name: name.to_owned() },
-        false => BackendError::Unknown { name: name.to_owned(), nearest: nearest(name) },
+        false => BackendError::Unknown {
+            name: name.to_owned(),
+            nearest: nearest(name, all().map(|member| member.name)).map(str::to_owned),
+        },
     })
 }
 
 /// Whether a build may leave out the backend of that name.
 pub(super) fn is_optional(name: &str) -> bool {
     OPTIONAL.iter().any(|optional| optional.name == name)
-}
-
-/// The known name that looks most like `name`, when one is close.
-fn nearest(name: &str) -> Option<String> {
-    let likeness = |member: &Member| (strsim::jaro_winkler(name, member.name), member.name);
-    let best = all().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.75).then(|| best.1.to_owned())
 }

@@ -2,7 +2,7 @@
 
 use super::error::BackendError;
 use super::setting::{Setting, is_number};
-use crate::spec::BackendSpec;
+use crate::spec::{BackendSpec, did_you_mean};
 
 /// The checks that each backend makes of the topmost layer of its spec.
 pub(crate) trait SpecChecks {
@@ -106,6 +106,7 @@ impl SpecChecks for BackendSpec {
         } else {
             format!("it takes {}", known.join(", "))
         };
-        Err(self.refused(format!("has no setting `{key}`: {takes}")))
+        let meant = did_you_mean(key, known.iter().copied());
+        Err(self.refused(format!("has no setting `{key}`{meant}: {takes}")))
     }
 }

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::measures::{MEASURES, is_timed, margin};
 use crate::results::Metric;
+use crate::spec::did_you_mean;
 
 /// Why a policy cannot be used.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -116,18 +117,10 @@ fn unknown_in(table: &DeTable<'_>, known: &[&str]) -> Option<Fault> {
     let name = unknown.get_ref();
     let reason = format!(
         "there is no `{name}` here{}; expected one of {}",
-        nearest(name, known.iter().copied()),
+        did_you_mean(name, known.iter().copied()),
         known.join(", ")
     );
     Some((unknown.span(), reason))
-}
-
-/// The known name that is most like `name`, where one is close.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let best = known.map(|k| (strsim::jaro_winkler(name, k), k)).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness > 0.7)
-        .map(|(_, k)| format!(" (did you mean `{k}`?)"))
-        .unwrap_or_default()
 }
 
 /// The names of all measures.
@@ -144,7 +137,7 @@ fn unknown_measure(name: &Spanned<String>) -> Option<Fault> {
     let reason = format!(
         "there is no measure `{}`{}; `heaplay check --list` lists them",
         name.get_ref(),
-        nearest(name.get_ref(), measures())
+        did_you_mean(name.get_ref(), measures())
     );
     Some((name.span(), reason))
 }

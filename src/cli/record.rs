@@ -502,6 +502,12 @@ fn report(log: &RawLog, output: &Path, survey: &Survey) {
         output.display(),
         plain_bytes(size),
     );
+    if survey.events == 0 {
+        print_note!(
+            "heaplay: no call was recorded: the program allocated nothing, or not by functions that \
+             are recorded (`--domains all` has those of the C library)"
+        );
+    }
     match &log.ending {
         RecordingEnding::NoSpace(reason) => {
             print_note!(

@@ -48,9 +48,11 @@ mod error;
 mod labels;
 mod layer;
 mod list;
+mod suggestion;
 
 pub use backend_spec::{BackendSpec, FLOOR};
 pub use error::SpecError;
 pub use labels::labels;
 pub use layer::{PRELOAD, SO};
 pub use list::split_list;
+pub use suggestion::{did_you_mean, nearest};

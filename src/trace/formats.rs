@@ -160,7 +160,10 @@ fn format_of(path: &Path) -> Result<&'static Format, TraceError> {
         path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     FORMATS.iter().find(|format| format.extension == extension).ok_or_else(|| TraceError::Foreign {
         path: path.to_owned(),
-        found: format!("a name that ends in `.{extension}`"),
+        found: match extension.is_empty() {
+            true => "a name without an ending".to_owned(),
+            false => format!("a name that ends in `.{extension}`"),
+        },
         expected: FORMATS
             .iter()
             .map(|f| format!(".{} ({})", f.extension, f.name))

@@ -82,7 +82,11 @@ pub fn describe(trace_report: &TraceReport) -> Option<FootprintOverlayChart> {
     let clock_ends = lines.iter().filter_map(|line| line.heap.positions().last());
     let clock_end = clock_ends.map(|end| *end as f64).fold(0.0, f64::max);
     Some(FootprintOverlayChart {
-        caption: Caption::new(verdict(trace_report, &shown), plotted(trace_report), &READING),
+        caption: Caption::new(
+            verdict(trace_report, &shown),
+            plotted(trace_report),
+            &reading(trace_report),
+        ),
         clock_axis: clock.axis(clock_end.max(1.0)),
         end_name: trace_report.end_name(),
         clock,
@@ -121,23 +125,28 @@ fn plotted(trace_report: &TraceReport) -> String {
     for sentence in trace_report.own_replay() {
         text += &format!("  {sentence}");
     }
-    let has_range = |backend: &BackendFigures| backend.memory.range(ResidentFigure::End).is_some();
-    if trace_report.backends.iter().any(has_range) {
-        let at_end = trace_report.end_name();
-        text += &format!(
-            "  Brackets {at_end}: memory is returned after a delay; range: at once to never."
-        );
-    } else {
+    if !has_range(trace_report) {
         text += &trace_report.pace_note();
     }
     text
 }
 
-const READING: [&str; 3] = [
-    "A line that falls after a burst returns memory; a flat one retains it.",
-    "The strip shows whether a trim would help, and what is never returned.",
-    "Every column has its least and most: no peak is lost.",
-];
+/// Whether a backend returns memory after a delay, so that its end is a range.
+fn has_range(trace_report: &TraceReport) -> bool {
+    let is_range = |backend: &BackendFigures| backend.memory.range(ResidentFigure::End).is_some();
+    trace_report.backends.iter().any(is_range)
+}
+
+fn reading(trace_report: &TraceReport) -> [&'static str; 3] {
+    [
+        "A line that falls after a burst returns memory; a flat one retains it.",
+        "The strip shows whether a trim would help, and what is never returned.",
+        match has_range(trace_report) {
+            true => "Brackets: memory is returned after a delay; range: at once to never.",
+            false => "Every column has its least and most: no peak is lost.",
+        },
+    ]
+}
 
 /// The resident memory of one backend at its peak and at the end, in bytes.
 struct Span<'a> {
@@ -167,6 +176,8 @@ fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures]) -> String {
     let live = bytes(trace_report.live_peak_bytes);
     let peaks = if spans.len() == 1 {
         format!("{} peaks at {} for a heap of {live}.", high.backend.name(), high.peak_text())
+    } else if least.peak_text() == high.peak_text() {
+        format!("For a heap of {live}, peaks reach {}.", high.peak_text())
     } else {
         format!(
             "For a heap of {live}, peaks reach from {} ({}) to {} ({}).",

@@ -153,6 +153,17 @@ fn moments(trace_report: &TraceReport) -> Option<Vec<RetentionMoment>> {
         Moment::End | Moment::Whole => u32::MAX,
     });
     moments.dedup();
+    // A mark that was chosen as the end is one moment, not two.
+    let is_end = |moment: &Moment| match (&trace_report.trace.end, moment) {
+        (Some(end), Moment::Mark(number)) => {
+            let at = (*number as usize).checked_sub(1).and_then(|at| marks.get(at));
+            at.is_some_and(|mark| mark.event == end.event)
+        }
+        _ => false,
+    };
+    if moments.last() == Some(&Moment::End) && moments.iter().any(is_end) {
+        moments.pop();
+    }
     let named = |moment: Moment| {
         let name = match moment {
             Moment::Peak => "live peak".to_owned(),

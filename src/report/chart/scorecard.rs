@@ -15,6 +15,7 @@ use crate::report::figures::{
     TraceReport, geometric, group, groups_of_means, mean_time_ratio,
 };
 use crate::report::text::{capitalised, caveat, some, synthesised};
+use crate::results::EndKind;
 use crate::stats;
 use crate::units::{byte_unit, bytes, count, figure, times};
 
@@ -49,7 +50,7 @@ pub struct ScorecardChart {
 #[derive(Clone, Debug, Serialize)]
 pub struct ScorecardColumn {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// Its axis; the label is the line below the name.
     pub axis: Axis,
     /// Whether any row has a figure for it. A run of one pass measures a part of the columns.
@@ -81,8 +82,7 @@ pub fn describe(trace_reports: &[TraceReport]) -> Option<ScorecardChart> {
     let rows = groups.iter().chain(&mean).map(|group| group.rows.len()).sum::<usize>();
     let is_dense = has_many_traces && rows > ROWS_MAX;
     groups.extend(mean);
-    let has_moment = measured.iter().any(|trace_report| trace_report.trace.end.is_some());
-    let end_column = if has_moment { "resident at end" } else { "resident at exit" };
+    let end_column = end_column(&measured);
     let columns = if has_many_traces {
         columns(&groups, (true, end_column), "× live", 1.0)
     } else {
@@ -124,7 +124,7 @@ fn largest(groups: &[ScorecardGroup], of: &dyn Fn(&ScorecardRow) -> Option<f64>)
 
 fn columns(
     groups: &[ScorecardGroup],
-    (has_many_traces, end_column): (bool, &'static str),
+    (has_many_traces, end_column): (bool, String),
     unit: &str,
     unit_size: f64,
 ) -> [ScorecardColumn; 5] {
@@ -146,8 +146,8 @@ fn columns(
     let memory = if has_many_traces { memory } else { [widest; 3] };
     let of =
         |peak: &str, rest: &str| format!("{unit}{}{rest}", if has_many_traces { peak } else { "" });
-    let memory_column = |name: &'static str, label: String, k: usize| ScorecardColumn {
-        name,
+    let memory_column = |name: &str, label: String, k: usize| ScorecardColumn {
+        name: name.to_owned(),
         axis: Axis {
             label,
             unit: unit.to_owned(),
@@ -161,14 +161,14 @@ fn columns(
     let slow = Axis::plain("| 1 in 1000    ● slowest call", "ns", slow_scale(groups));
     [
         ScorecardColumn {
-            name: "time per call",
+            name: "time per call".to_owned(),
             axis: Axis::plain("ns, whole replay", "ns", time),
             is_measured: !highs.is_empty(),
         },
-        ScorecardColumn { name: "slow calls", axis: slow, is_measured: has_slow_calls },
+        ScorecardColumn { name: "slow calls".to_owned(), axis: slow, is_measured: has_slow_calls },
         memory_column("peak resident", of(" peak", ""), 0),
         memory_column("average resident", of(" average", ", over the allocation clock"), 1),
-        memory_column(end_column, of(" peak", ""), 2),
+        memory_column(&end_column, of(" peak", ""), 2),
     ]
 }
 
@@ -216,6 +216,17 @@ fn synthesised_traces(trace_reports: &[TraceReport]) -> Option<String> {
         .map(|(what, names)| format!("{what}: {}", names.join(", ")))
         .collect();
     (!sentences.is_empty()).then(|| sentences.join("; "))
+}
+
+/// The heading of the memory at the end: a moment that was chosen has its name.
+fn end_column(measured: &[&TraceReport]) -> String {
+    let end = measured.iter().find_map(|trace_report| trace_report.trace.end.as_ref());
+    match (measured, end.map(|end| &end.kind)) {
+        (_, None) => "resident at exit".to_owned(),
+        ([_], Some(EndKind::Finalisation | EndKind::Exit)) => "resident at end".to_owned(),
+        ([only], Some(_)) => format!("resident {}", only.end_name()),
+        _ => "resident at end".to_owned(),
+    }
 }
 
 fn plotted(measured: &[&TraceReport], is_dense: bool) -> String {

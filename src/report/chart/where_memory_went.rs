@@ -83,7 +83,7 @@ const PARTS: [MemoryPart; 4] = [
         colour: EXTERNAL_FRAGMENTATION,
     },
     MemoryPart {
-        name: "retained: resident pages without a live byte (a trim could return them)",
+        name: "retained: resident pages without a live byte (▲: after a trim)",
         colour: RETAINED,
     },
 ];

@@ -54,7 +54,7 @@ fn title(run: &Run, trace_reports: &[TraceReport]) -> String {
 
 fn heading(run: &Run, trace_reports: &[TraceReport]) -> String {
     format!(
-        "<h1>{}</h1>\n<p class=\"soft\">heaplay {}, {}, {} repetitions of timed passes</p>\n",
+        "<h1>{}</h1>\n<p class=\"soft\">heaplay {}, {}, {}</p>\n",
         escape(&title(run, trace_reports)),
         escape(&run.manifest.heaplay),
         date(run.manifest.created_unix_seconds),
@@ -68,9 +68,11 @@ fn repetitions(run: &Run, trace_reports: &[TraceReport]) -> String {
     let made = backends.filter_map(|backend| Some(backend.cost?.repetitions));
     let made: Vec<usize> = made.collect();
     match (made.iter().min(), made.iter().max()) {
-        (Some(least), Some(most)) if least == most => most.to_string(),
-        (Some(least), Some(most)) => format!("{least} to {most}"),
-        _ => run.manifest.repetitions.to_string(),
+        (Some(least), Some(most)) if least == most => {
+            format!("{most} repetitions of timed passes")
+        }
+        (Some(least), Some(most)) => format!("{least} to {most} repetitions of timed passes"),
+        _ => format!("{} repetitions planned", run.manifest.repetitions),
     }
 }
 

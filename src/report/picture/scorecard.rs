@@ -82,7 +82,7 @@ pub fn draw(chart: &ScorecardChart) -> Canvas {
 
 fn heads(canvas: &mut Canvas, chart: &ScorecardChart, panels: &[Panel; 5]) {
     for (at, (column, panel)) in chart.columns.iter().zip(panels).enumerate() {
-        canvas.text(panel.left, panel.top - 34.0, column.name, HEADING, Anchor::Left);
+        canvas.text(panel.left, panel.top - 34.0, &column.name, HEADING, Anchor::Left);
         let space = panel.right - panel.left + 30.0;
         let label = if column.is_measured { column.axis.label.as_str() } else { "not measured" };
         let label = shorten(label, TINY, space);

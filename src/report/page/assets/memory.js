@@ -137,8 +137,9 @@ function memoryView() {
     "memory",
     "Memory over time",
     reading(
-      "Retained are whole free pages that the allocator has not returned; a trim can return them. The " +
-        "free space on pages in use stays: the table of lines below names the lines that retain them.",
+      "Retained are whole free pages that the allocator has not returned; the table of memory has what " +
+        "its trim returns. The free space on pages in use stays: the table of lines below names the lines " +
+        "that retain them.",
     ),
     el(
       "p",
