@@ -1,8 +1,9 @@
 //! Pure functions on slices of numbers.
 //!
 //! `stats/sample.rs` describes a sample. `stats/robust.rs` has the trimmed mean with its interval.
-//! `stats/segment_ratios.rs` compares the segments of two sides, and `stats/comparison.rs` decides from
-//! such ratios which of the two takes longer. `stats/splits.rs` compares two groups by all their
+//! `stats/segment_ratios.rs` and `stats/repetition_ratios.rs` compare the segments of two sides, for the
+//! check and for a run, and `stats/comparison.rs` decides from such ratios which of the two takes
+//! longer. `stats/splits.rs` compares two groups by all their
 //! splits. `stats/beta.rs` has the distributions of intervals, `stats/looks.rs` the looks at data that
 //! is still coming in, and `stats/random.rs` the random numbers.
 //!
@@ -13,6 +14,7 @@ mod beta;
 mod comparison;
 mod looks;
 mod random;
+mod repetition_ratios;
 mod robust;
 mod sample;
 mod segment_ratios;
@@ -25,6 +27,7 @@ pub use comparison::{
 };
 pub use looks::{LOOKS, error_of_look, look_after};
 pub use random::Random;
+pub use repetition_ratios::repetition_ratios;
 pub use robust::{Estimate, TRIM};
 pub use sample::{geometric_mean, median, quantile, range, sorted};
 pub use segment_ratios::segment_ratios;

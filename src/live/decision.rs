@@ -2,7 +2,7 @@
 //!
 //! A figure is ln(candidate / base) of one round. `stats/comparison.rs` has the rule.
 
-use crate::stats::{ComparisonRule, LookPlan, TimeComparison};
+use crate::stats::{ComparisonRule, LookPlan, TimeComparison, estimate_of_pairs};
 
 /// The error probability of calling equal backends different, over all looks and all pairs of a run.
 const ERROR: f64 = 0.01;
@@ -13,7 +13,8 @@ pub fn compare(base_ns: &[f64], candidate_ns: &[f64], pairs: usize) -> Option<Ti
         base_ns.iter().zip(candidate_ns).map(|(base, own)| (own / base).ln()).collect();
     let error = ERROR / pairs.max(1) as f64;
     let looks = LookPlan::UntilDecided;
-    TimeComparison::of(&logs, &ComparisonRule { error, least_change: 0.0, looks })
+    let rule = ComparisonRule { error, least_change: 0.0, looks };
+    TimeComparison::of(&logs, estimate_of_pairs, &rule)
 }
 
 #[cfg(test)]

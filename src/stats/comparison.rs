@@ -59,7 +59,7 @@ pub enum LookPlan {
 /// The time of a candidate against that of the base, as shares: 0.1 is 10 % more.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimeComparison {
-    /// The mean over the pairs, trimmed where there are ten or more.
+    /// The mean over the pairs, robust against disturbed ones.
     pub change: f64,
     /// The interval in which the change lies but for the error of this look. Infinite where there
     /// are too few pairs for one.
@@ -73,15 +73,19 @@ pub struct TimeComparison {
 }
 
 impl TimeComparison {
-    /// Compares by the natural logarithms of candidate over base, one of each pair. `None` without a
-    /// pair.
-    pub fn of(logs: &[f64], rule: &ComparisonRule) -> Option<TimeComparison> {
+    /// Compares by the natural logarithms of candidate over base, one of each pair, which `estimate`
+    /// puts together. `None` without a pair.
+    pub fn of(
+        logs: &[f64],
+        estimate: impl FnOnce(&[f64]) -> Option<Estimate>,
+        rule: &ComparisonRule,
+    ) -> Option<TimeComparison> {
         let pairs = logs.len();
         let least = match rule.looks {
             LookPlan::UntilDecided => LOOKS[0],
             LookPlan::Once => LEAST_PAIRS,
         };
-        if let Some(estimate) = estimate_of_pairs(logs).filter(|_| pairs >= least) {
+        if let Some(estimate) = estimate(logs).filter(|_| pairs >= least) {
             return Some(TimeComparison::of_estimate(&estimate, pairs, rule));
         }
         let change = median(logs)?.exp_m1();
@@ -170,7 +174,7 @@ mod tests {
         for pair in 1..=most {
             logs.push((time(random, 1.0 + change) / time(random, 1.0)).ln());
             if is_look(pair) {
-                let found = TimeComparison::of(&logs, &RULE).unwrap().decision;
+                let found = TimeComparison::of(&logs, estimate_of_pairs, &RULE).unwrap().decision;
                 if found != Decision::Open {
                     return (found, pair);
                 }
@@ -213,21 +217,33 @@ mod tests {
     fn a_change_within_the_margin_is_no_difference() {
         let logs: Vec<f64> =
             (0..50).map(|at| 0.015 + if at % 2 == 0 { 1e-4 } else { -1e-4 }).collect();
-        assert_eq!(TimeComparison::of(&logs, &RULE).unwrap().decision, Decision::Equal);
+        assert_eq!(
+            TimeComparison::of(&logs, estimate_of_pairs, &RULE).unwrap().decision,
+            Decision::Equal
+        );
         let any = ComparisonRule { least_change: 0.0, ..RULE };
-        assert_eq!(TimeComparison::of(&logs, &any).unwrap().decision, Decision::Slower);
+        assert_eq!(
+            TimeComparison::of(&logs, estimate_of_pairs, &any).unwrap().decision,
+            Decision::Slower
+        );
     }
 
     #[test]
     fn a_fixed_number_has_one_look() {
         let once = ComparisonRule { looks: LookPlan::Once, ..RULE };
         let three = [0.69, 0.70, 0.695];
-        assert_eq!(TimeComparison::of(&three, &once).unwrap().decision, Decision::Slower);
-        let sequential = TimeComparison::of(&three, &RULE).unwrap();
+        assert_eq!(
+            TimeComparison::of(&three, estimate_of_pairs, &once).unwrap().decision,
+            Decision::Slower
+        );
+        let sequential = TimeComparison::of(&three, estimate_of_pairs, &RULE).unwrap();
         assert_eq!((sequential.decision, sequential.pairs), (Decision::Open, 3));
         assert!(sequential.lower.is_infinite());
-        assert_eq!(TimeComparison::of(&three[..2], &once).unwrap().decision, Decision::Open);
-        assert_eq!(TimeComparison::of(&[], &once), None);
+        assert_eq!(
+            TimeComparison::of(&three[..2], estimate_of_pairs, &once).unwrap().decision,
+            Decision::Open
+        );
+        assert_eq!(TimeComparison::of(&[], estimate_of_pairs, &once), None);
     }
 
     #[test]

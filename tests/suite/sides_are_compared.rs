@@ -589,12 +589,12 @@ fn the_page_shows_the_rows_of_the_table() {
     assert_eq!(found["other"]["measures"], serde_json::json!(["allocated"]));
     assert_eq!(saved(&found["other"]["classes"]), wanted("allocated", "size class"));
     let mut lines = wanted("allocated", "line");
-    lines.sort_by_key(|(_, difference)| *difference);
+    lines.sort_by_key(|(_, difference)| std::cmp::Reverse(*difference));
     let names = |rows: &Value| -> Vec<String> {
         rows.as_array().unwrap().iter().map(|row| plain(&row[0])).collect()
     };
     let sorted: Vec<String> = lines.iter().map(|(name, _)| name.clone()).collect();
-    assert_eq!(names(&found["rising"]), sorted);
+    assert_eq!(names(&found["falling"]), sorted);
     let filtered: Vec<String> =
         sorted.iter().filter(|name| name.contains("b.py")).cloned().collect();
     assert!(!filtered.is_empty() && filtered.len() < sorted.len());

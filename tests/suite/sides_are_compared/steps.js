@@ -23,7 +23,7 @@ found.total = [...tableOf("line").tFoot.rows[0].cells].map((cell) => cell.datase
 await choose("#measure", "2");
 found.other = { measures: shownMeasures(), classes: csvOfTable(tableOf("size-class")) };
 await click(columnOf(tableOf("line"), "difference"));
-found.rising = rowsOf(tableOf("line"));
+found.falling = rowsOf(tableOf("line"));
 const find = tableOf("line").closest(".scroll").previousElementSibling.querySelector("input");
 await type(find, "b.py");
 found.filtered = rowsOf(tableOf("line"));
