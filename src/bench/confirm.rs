@@ -18,7 +18,7 @@ use super::latency_map::LatencyMap;
 use super::slow_calls::{CallFacts, RetainedCall, SlowCalls};
 use super::windows;
 use super::workload::Workload;
-use crate::program::{Action, Feed, Program};
+use crate::program::{Action, Feed, Program, SiteCursor};
 use crate::replay::empty_histogram;
 use crate::results::{
     CellKey, Latency, LatencyRow, Manifest, Metric, Pass, Run, Scope, ServiceTimes, SlowCall,
@@ -94,7 +94,7 @@ struct ConfirmFold<'a> {
     of: &'a Confirmed<'a>,
     repetitions: usize,
     blocks: Vec<RequestedBlock>,
-    requests: usize,
+    sites: SiteCursor<'a>,
     raw: CountsByClass,
     confirmed: CountsByClass,
     slow: SlowCalls,
@@ -108,7 +108,7 @@ impl<'a> ConfirmFold<'a> {
             of,
             repetitions,
             blocks: vec![RequestedBlock::default(); program.slots()],
-            requests: 0,
+            sites: SiteCursor::new(&of.workload.sites),
             raw: CountsByClass::new(),
             confirmed: CountsByClass::new(),
             slow: SlowCalls::default(),
@@ -127,6 +127,7 @@ impl<'a> ConfirmFold<'a> {
         let mut times = vec![0; readers.len()];
         while let Some(part) = feed.next_part()? {
             let all = part.instructions().len();
+            self.sites.begin_part(part);
             for start in (0..all).step_by(CALLS_AT_ONCE) {
                 let length = CALLS_AT_ONCE.min(all - start);
                 for (reader, buckets) in readers.iter_mut().zip(&mut buckets) {
@@ -152,9 +153,7 @@ impl<'a> ConfirmFold<'a> {
         let action = instruction.action();
         let block = &mut self.blocks[instruction.slot()];
         if action != Action::Free {
-            let site = self.of.workload.sites.site(self.requests);
-            *block = RequestedBlock { size: part.size(at) as u64, site };
-            self.requests += 1;
+            *block = RequestedBlock { size: part.size(at) as u64, site: self.sites.next_site() };
         }
         let raw = times[0];
         times.sort_unstable();

@@ -46,21 +46,24 @@ impl Decoder {
         Decoder(None)
     }
 
-    /// Decodes the trace at `trace` for a reader that is timed on `processor`. Whoever gets the
-    /// reader's end of the pipe drops it when the reading is over.
+    /// Decodes the trace at `trace` for a reader that is timed on `processor`, with the sites of the
+    /// requests where `site_of` has those of the trace. Whoever gets the reader's end of the pipe
+    /// drops it when the reading is over.
     ///
     /// # Errors
     /// When there is no pipe or no thread to be had.
     pub(super) fn start(
         trace: &Path,
         outline: &Arc<Outline>,
+        site_of: Option<Arc<[u32]>>,
         processor: Option<usize>,
     ) -> io::Result<(PipeReader, Decoder)> {
         let (reader, writer) = io::pipe()?;
         let (trace, outline) = (trace.to_owned(), Arc::clone(outline));
         let work = move || {
             leave(processor);
-            decode(&trace, &outline, writer).map_err(|error| Undecoded::of(error, &trace))
+            let decoded = decode(&trace, &outline, site_of.as_deref(), writer);
+            decoded.map_err(|error| Undecoded::of(error, &trace))
         };
         let thread = std::thread::Builder::new().name("decoder".to_owned()).spawn(work)?;
         Ok((reader, Decoder(Some(thread))))
@@ -78,10 +81,15 @@ impl Decoder {
     }
 }
 
-fn decode(trace: &Path, outline: &Arc<Outline>, mut out: PipeWriter) -> Result<(), ProgramError> {
+fn decode(
+    trace: &Path,
+    outline: &Arc<Outline>,
+    site_of: Option<&[u32]>,
+    mut out: PipeWriter,
+) -> Result<(), ProgramError> {
     let mut reader = trace::open(trace)?;
     reader.skip_validation(); // compiling proved the trace, and the child proves it again
-    write_parts(reader.as_mut(), outline, &mut out)
+    write_parts(reader.as_mut(), outline, site_of, &mut out)
 }
 
 /// Lets this thread run on any processor but that one, where there is another.

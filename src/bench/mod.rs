@@ -5,7 +5,7 @@
 //! | `session.rs` | runs all cells of a plan; `finish.rs` is its end |
 //! | `begin.rs`, `resume.rs`, `versions.rs` | begins a run; goes on with an unfinished one |
 //! | `plan.rs` | says in which order cells are measured, and which of them together |
-//! | `estimate.rs` | estimates how long cells will take |
+//! | `estimate.rs`, `disk.rs` | how long cells will take, and how much of the disk |
 //! | `repetitions.rs` | goes on with the time pass until its comparisons are decided |
 //! | `batch.rs` | measures cells together; `validate.rs` compares their figures with the trace |
 //! | `time_slices.rs` | runs the timed children of a trace in time slices |
@@ -54,6 +54,7 @@ mod compare;
 mod compare_text;
 mod confirm;
 mod demand;
+mod disk;
 mod error;
 mod estimate;
 mod exact;
@@ -112,6 +113,7 @@ pub use child::serve;
 pub use compare::{Comparison, compare, compare_recording};
 pub use confirm::LEAST_REPETITIONS;
 pub use demand::{Demand, DemandByKey, DemandChange, DemandChanges};
+pub use disk::{DiskNeed, free_disk_bytes};
 pub use error::{BenchError, MeasureError};
 pub use estimate::{EstimateBasis, KnownCosts, PlannedCell, planned_cells};
 pub use exact::exact;

@@ -82,7 +82,8 @@ pub fn check(
     settings: &Settings,
 ) -> Result<Vec<WhatIf>, BenchError> {
     let mut rows = Vec::new();
-    for workload in workloads {
+    // A change needs all calls in memory.
+    for workload in workloads.iter().filter(|workload| workload.program.is_whole()) {
         let lines = run.retaining_lines(workload.name(), Moment::End);
         let Some(site) = lines.iter().find_map(|(name, _)| workload.sites.find(name).ok()) else {
             continue;

@@ -26,7 +26,8 @@ pub struct Workload {
     pub trace: TraceEntry,
     /// The program, or only its outline.
     pub program: Program,
-    /// The site of each request; empty where the trace does not say.
+    /// The site of each request, or those that come with the parts; empty where the trace does not
+    /// say.
     pub sites: AllocationSites,
     /// When its calls were made; empty where the trace does not say.
     pub times: Times,
@@ -65,11 +66,8 @@ impl Workload {
         times: Times,
     ) -> io::Result<Workload> {
         let file = memory_file("heaplay-program", |out| program.write(out))?;
-        let sites_file = match sites.is_empty() {
-            true => None,
-            false => Some(memory_file("heaplay-sites", |out| sites.write(out))?),
-        };
-        let (source, times_file) = (ProgramSource::Compiled(file), times_file(&times)?);
+        let (sites_file, times_file) = (sites_file(&sites)?, times_file(&times)?);
+        let source = ProgramSource::Compiled(file);
         Ok(Workload {
             trace,
             program,
@@ -83,26 +81,28 @@ impl Workload {
         })
     }
 
-    /// The trace at `path`, of which `program` is the outline. Children get the program in parts.
+    /// The trace at `path`, of which `program` is the outline. Children get the program in parts,
+    /// which bring the sites of their requests.
     ///
     /// # Errors
-    /// When there is no memory for the times.
+    /// When there is no memory for the names of the sites, or for the times.
     pub fn in_parts(
         trace: TraceEntry,
         program: Program,
+        sites: AllocationSites,
         times: Times,
         path: &Path,
     ) -> io::Result<Workload> {
         Ok(Workload {
             trace,
             program,
-            sites: AllocationSites::default(),
+            sites_file: sites_file(&sites)?,
+            sites,
             times_file: times_file(&times)?,
             times,
             arenas: vec![],
             source: ProgramSource::Trace(path.to_owned()),
             beginning: None,
-            sites_file: None,
         })
     }
 
@@ -203,7 +203,10 @@ impl Workload {
                 Ok((ProgramInput::Whole(files.share(file)?), Decoder::none()))
             }
             ProgramSource::Trace(path) => {
-                let (reader, decoder) = Decoder::start(path, self.program.outline(), processor)?;
+                // Only the footprint pass looks at sites.
+                let site_of = self.sites.of_recorded().filter(|_| pass == Pass::Footprint);
+                let outline = self.program.outline();
+                let (reader, decoder) = Decoder::start(path, outline, site_of, processor)?;
                 Ok((ProgramInput::Parts(files.give(reader)), decoder))
             }
         }
@@ -218,7 +221,8 @@ impl Workload {
         match &self.source {
             ProgramSource::Compiled(_) => Ok((Ok((&self.program).into()), Decoder::none())),
             ProgramSource::Trace(path) => {
-                let (reader, decoder) = Decoder::start(path, self.program.outline(), None)?;
+                let (outline, site_of) = (self.program.outline(), self.sites.of_recorded());
+                let (reader, decoder) = Decoder::start(path, outline, site_of, None)?;
                 let input: Box<dyn Read> = Box::new(BufReader::with_capacity(1 << 16, reader));
                 Ok((Parts::begin(input).map(Feed::from), decoder))
             }
@@ -244,6 +248,13 @@ impl Workload {
     ) -> io::Result<Option<PacedBy>> {
         let (Some(method), Some(file)) = (pace, &self.times_file) else { return Ok(None) };
         Ok(Some(PacedBy { times: files.share(file)?, method }))
+    }
+}
+
+fn sites_file(sites: &AllocationSites) -> io::Result<Option<File>> {
+    match sites.is_empty() {
+        true => Ok(None),
+        false => memory_file("heaplay-sites", |out| sites.write(out)).map(Some),
     }
 }
 

@@ -297,11 +297,10 @@ fn workload(
         let (calls, mib) = (program.calls(), (8 * program.calls()) >> 20);
         note(format!(
             "{}: {calls} calls need {mib} MiB, over the memory limit, so the trace is replayed in parts; \
-             the report has no lines for page retention and for slow calls, and ends after the last \
-             call",
+             the footprint ends after the last call, and no change of a line is tried",
             path.display()
         ));
-        Workload::in_parts(entry, program, times, path)
+        Workload::in_parts(entry, program, group(sites), times, path)
     };
     workload.with_context(|| format!("{}: no memory for the program", path.display()))
 }

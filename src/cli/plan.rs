@@ -13,7 +13,8 @@ use super::run::RunArgs;
 use super::tables::table;
 use super::terminal::print;
 use crate::bench::{
-    Batch, EstimateBasis, KnownCosts, PlannedCell, TraceDemand, batches, order, planned_cells,
+    Batch, DiskNeed, EstimateBasis, KnownCosts, PlannedCell, TraceDemand, batches, order,
+    planned_cells,
 };
 use crate::results::{CellKey, Manifest, Outcome, Run, RunDir, Shard};
 
@@ -40,6 +41,8 @@ struct PlanDocument<'a> {
     heaplay: &'a str,
     /// The estimated wall seconds of all cells, one after the other.
     seconds: f64,
+    /// What latency cells take of the disk at most while the run lasts, on one machine.
+    disk_bytes: u64,
     /// In the order in which one machine would measure them.
     cells: Vec<CellRow<'a>>,
     /// The shards, where they were requested.
@@ -82,7 +85,7 @@ impl PlanArgs {
             Some(folder) => KnownCosts::of(&Run::load(folder)?),
             None => KnownCosts::default(),
         };
-        let (manifest, batches) = self.batches()?;
+        let (manifest, batches, jobs) = self.batches()?;
         let cells = planned_cells(&manifest, &batches, &costs);
         let shards = self.shards.map(|count| shard_rows(&cells, count)).transpose()?;
         let shards = shards.unwrap_or_default();
@@ -90,6 +93,7 @@ impl PlanArgs {
             let document = PlanDocument {
                 heaplay: env!("CARGO_PKG_VERSION"),
                 seconds: seconds(&cells),
+                disk_bytes: DiskNeed::of(&manifest, &batches, jobs).peak_bytes,
                 cells: cells.iter().map(|cell| self.row(cell)).collect(),
                 shards,
             };
@@ -101,22 +105,22 @@ impl PlanArgs {
     }
 
     /// The manifest of the run, and the batches that it would measure: those that are missing, with
-    /// `--resume`.
-    fn batches(&self) -> anyhow::Result<(Manifest, Vec<Batch>)> {
+    /// `--resume`. Also how many of them run at once, at most.
+    fn batches(&self) -> anyhow::Result<(Manifest, Vec<Batch>, usize)> {
+        let settings = self.run.children.settings();
         if let Some(folder) = &self.run.resume {
             let dir = RunDir::open(folder)?;
             let tried: HashSet<CellKey> = dir.outcomes()?.iter().map(Outcome::cell).collect();
             let manifest = dir.manifest().clone();
             let cells = order(&manifest, &tried);
             let batches = batches(&cells, |_| TraceDemand::default());
-            return Ok((manifest, batches));
+            return Ok((manifest, batches, settings.jobs));
         }
-        let settings = self.run.children.settings();
         let (plan, workloads, _) = self.run.plan(&settings)?;
         let manifest = plan.manifest(&settings);
         let cells = order(&manifest, &HashSet::new());
         let batches = batches(&cells, |name| workloads.demand(name));
-        Ok((manifest, batches))
+        Ok((manifest, batches, settings.jobs))
     }
 
     fn row<'a>(&self, planned: &'a PlannedCell) -> CellRow<'a> {

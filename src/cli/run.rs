@@ -1,8 +1,10 @@
 //! Verb `run`: the main job. Compiles traces, measures every backend on them, and leaves a run
-//! folder with its pictures. `run/folder.rs` makes the folder, `run/progress.rs` shows how far the
-//! run is, `run/conclusion.rs` says how it ended. `run/options.rs` has its command line.
+//! folder with its pictures. `run/folder.rs` makes the folder, `run/disk.rs` reports what it takes of
+//! the disk, `run/progress.rs` shows how far the run is, `run/conclusion.rs` says how it
+//! ended. `run/options.rs` has its command line.
 
 mod conclusion;
+mod disk;
 mod folder;
 mod options;
 mod progress;
@@ -61,6 +63,7 @@ impl RunArgs {
                 self.begin(&settings, folder::claim(self.out.as_deref())?)?
             }
         };
+        disk::note_need(&dir, &workloads, &settings)?;
         let folder = dir.folder().to_owned();
         let progress = ProgressLine::new(&dir.missing()?, &workloads);
         let run = bench::run(&mut dir, &workloads, &settings, &progress);

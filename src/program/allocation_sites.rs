@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
+use super::compiled::Program;
 use super::reading::read_u64;
 use crate::trace::{CALLED_FROM, SITE_LIMIT_BYTES, frames, innermost};
 
@@ -17,6 +19,9 @@ pub struct AllocationSites {
     pub(super) sites: Vec<u32>,
     pub(super) names: Vec<String>,
     pub(super) marks: Vec<u64>,
+    /// Where the requests' sites come with the parts of the program: the site of each number that
+    /// the trace has, from 0 on.
+    pub(super) of_recorded: Option<Arc<[u32]>>,
 }
 
 const MAGIC: &[u8; 8] = b"HBIRTHS2";
@@ -26,6 +31,19 @@ const MAGIC: &[u8; 8] = b"HBIRTHS2";
 pub const MARKS_LOOKED_AT: usize = 32;
 
 impl AllocationSites {
+    /// The sites of a program in parts: their names in the order of the trace, and the marks. The
+    /// site of each request comes with its part.
+    pub(super) fn in_parts(names: Vec<String>, marks: Vec<u64>) -> AllocationSites {
+        let of_recorded = Some((0..=names.len() as u32).collect());
+        AllocationSites { sites: vec![], names, marks, of_recorded }
+    }
+
+    /// The site of each number that the trace has, for [`super::write_parts`]; `None` where the
+    /// sites of the requests are here, or the trace has none.
+    pub fn of_recorded(&self) -> Option<Arc<[u32]>> {
+        self.of_recorded.clone().filter(|_| !self.is_empty())
+    }
+
     /// Whether the trace has no sites.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
@@ -119,9 +137,12 @@ impl AllocationSites {
                 })
             }))
             .collect();
+        let group_of = |site: &u32| ids.get(*site as usize).copied().unwrap_or(0);
+        regrouped.of_recorded =
+            self.of_recorded.map(|recorded| recorded.iter().map(group_of).collect());
         (regrouped.sites, regrouped.marks) = (self.sites, self.marks);
         for site in &mut regrouped.sites {
-            *site = ids.get(*site as usize).copied().unwrap_or(0);
+            *site = group_of(site);
         }
         regrouped
     }
@@ -205,6 +226,38 @@ impl AllocationSites {
     }
 }
 
+/// The site of each request, one after the other.
+pub struct SiteCursor<'a> {
+    sites: &'a AllocationSites,
+    /// Those of the present part; empty where they are in `sites`.
+    of_part: Vec<u32>,
+    next: usize,
+}
+
+impl<'a> SiteCursor<'a> {
+    /// The first request is next.
+    pub fn new(sites: &'a AllocationSites) -> SiteCursor<'a> {
+        SiteCursor { sites, of_part: Vec::new(), next: 0 }
+    }
+
+    /// The next requests are those of this part. A whole program is one part.
+    pub fn begin_part(&mut self, part: &Program) {
+        self.of_part.clear();
+        self.of_part.extend_from_slice(part.request_sites());
+        self.next = 0;
+    }
+
+    /// The site of the next request; 0 where none is known.
+    pub fn next_site(&mut self) -> u32 {
+        let at = self.next;
+        self.next += 1;
+        match self.of_part.get(at) {
+            Some(&site) => site,
+            None => self.sites.site(at),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +273,7 @@ mod tests {
             sites: vec![1, 2, 3, 4, 0, 2],
             names: names.map(str::to_owned).to_vec(),
             marks: vec![2, 2, 5],
+            of_recorded: None,
         }
     }
 
@@ -234,8 +288,23 @@ mod tests {
         assert_eq!(lines.names.len(), 2);
         assert_eq!(lines.marks, [2, 2, 5]);
         let names = vec!["x.py:1".into(), "y.py:1".into()];
-        let plain = AllocationSites { sites: vec![1, 2, 0], names, marks: vec![] };
+        let plain = AllocationSites { sites: vec![1, 2, 0], names, ..AllocationSites::default() };
         assert_eq!(plain.clone().by_line(), plain);
+    }
+
+    /// Sites that come with the parts are grouped as those that are here.
+    #[test]
+    fn sites_in_parts_get_the_groups_of_whole_ones() {
+        let whole = chains();
+        let in_parts = AllocationSites::in_parts(whole.names.clone(), whole.marks.clone());
+        assert_eq!((whole.of_recorded(), AllocationSites::default().of_recorded()), (None, None));
+        let under = |sites: AllocationSites| sites.under("a/m.py:9");
+        for group in [AllocationSites::by_line, under] {
+            let (grouped, of_parts) = (group(whole.clone()), group(in_parts.clone()));
+            let map = of_parts.of_recorded().unwrap();
+            let mapped: Vec<u32> = whole.sites.iter().map(|site| map[*site as usize]).collect();
+            assert_eq!((mapped, &of_parts.names), (grouped.sites.clone(), &grouped.names));
+        }
     }
 
     #[test]

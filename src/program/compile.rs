@@ -32,8 +32,8 @@ pub fn compile_with_sites(
     compile_within(reader, u64::MAX)
 }
 
-/// As [`compile_with_sites`]; of a trace of more than `most` calls it returns only the outline and
-/// the times.
+/// As [`compile_with_sites`]; of a trace of more than `most` calls it returns only the outline, the
+/// names of the sites, and the times.
 ///
 /// # Errors
 /// As [`compile`].
@@ -61,22 +61,30 @@ pub fn compile_within(
         while is_over.get() && compiler.take_segment(&none).is_some() {}
         Ok(())
     })?;
+    let (names, marks) = match with_sites {
+        true => (site_names(reader), marks_looked_at(reader)),
+        false => Default::default(),
+    };
     if is_over.get() || compiler.calls() > most {
-        return Ok((
-            Program::outlined(Arc::new(compiler.outline().clone())),
-            AllocationSites::default(),
-            times,
-        ));
+        let outline = Arc::new(compiler.outline().clone());
+        return Ok((Program::outlined(outline), AllocationSites::in_parts(names, marks), times));
     }
-    if with_sites {
-        let names = reader.sites();
-        sites.names =
-            (1..=names.len() as u32).map(|id| names.name(SiteId(id)).to_owned()).collect();
-        let marks = reader.header().marks();
-        sites.marks = marks.into_iter().map(|(event, _)| event).take(MARKS_LOOKED_AT).collect();
-        sites.marks.sort_unstable();
-    }
+    (sites.names, sites.marks) = (names, marks);
     Ok((compiler.into_program(), sites, times))
+}
+
+/// The names of the sites in the order of their numbers.
+fn site_names(reader: &dyn TraceReader) -> Vec<String> {
+    let names = reader.sites();
+    (1..=names.len() as u32).map(|id| names.name(SiteId(id)).to_owned()).collect()
+}
+
+/// The calls before each of the first marks, rising.
+fn marks_looked_at(reader: &dyn TraceReader) -> Vec<u64> {
+    let marks = reader.header().marks().into_iter();
+    let mut marks: Vec<u64> = marks.map(|(event, _)| event).take(MARKS_LOOKED_AT).collect();
+    marks.sort_unstable();
+    marks
 }
 
 /// Compiles. Gives the rows to `seen`, with the columns that it looks at, and the compiler to
@@ -303,7 +311,7 @@ mod tests {
         // The same in parts.
         let mut bytes = Vec::new();
         let mut reader = FixedRows::with_threads(&rows);
-        write_parts(&mut reader, program.outline(), &mut bytes).unwrap();
+        write_parts(&mut reader, program.outline(), None, &mut bytes).unwrap();
         let mut parts = Parts::begin(bytes.as_slice()).unwrap();
         assert_eq!(parts.outline(), program.outline());
         let first = parts.next_part().unwrap().unwrap();

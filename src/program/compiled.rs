@@ -38,6 +38,8 @@ pub struct Program {
     pub(super) kind_of: Vec<u32>,
     /// Which thread makes the calls, in order; empty where the first thread makes all of them.
     pub(super) thread_runs: Vec<ThreadRun>,
+    /// Of a part that was requested with them: the allocation site of each request in order.
+    pub(super) request_sites: Vec<u32>,
 }
 
 impl Program {
@@ -50,6 +52,7 @@ impl Program {
             wide: BTreeMap::new(),
             kind_of: vec![],
             thread_runs: vec![],
+            request_sites: vec![],
         }
     }
 
@@ -139,6 +142,12 @@ impl Program {
     pub fn thread_of(&self, index: usize) -> u32 {
         let run = self.thread_runs.partition_point(|run| run.until <= index);
         self.thread_runs.get(run).map_or(0, |run| run.thread)
+    }
+
+    /// The allocation site of each request of this part, in order. Empty where the sites are beside
+    /// the program, or nobody reads them.
+    pub fn request_sites(&self) -> &[u32] {
+        &self.request_sites
     }
 
     /// Which thread makes the calls, in order. Empty where the first thread makes all of them.

@@ -432,8 +432,8 @@ impl Compiler {
         let kind_of = self.kinds.as_mut().map(|kinds| kinds.take(calls)).unwrap_or_default();
         let runs = self.threads.as_mut().map(|threads| threads.take(first, calls));
         let thread_runs = runs.unwrap_or_default();
-        let outline = Arc::clone(outline);
-        Program { outline, first, instructions, wide, kind_of, thread_runs }
+        let (outline, request_sites) = (Arc::clone(outline), vec![]);
+        Program { outline, first, instructions, wide, kind_of, thread_runs, request_sites }
     }
 
     /// The whole program, if no segment was taken away.

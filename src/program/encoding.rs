@@ -1,16 +1,17 @@
 //! A program as bytes, on its way to a worker.
 //!
 //! ```text
-//! magic      8 bytes  HPROGRM5
+//! magic      8 bytes  HPROGRM6
 //! outline    u64s: calls, slots, calls by action (4), bytes requested by action (4), live peak
 //!            bytes, its call, live bytes and blocks at the end, live peak blocks;
 //!            arenas (their number, then addresses); kinds (program/kinds.rs);
 //!            threads (their number, then six numbers each: program/threads.rs);
 //!            requests to the allocator (bytes of JSON, then those bytes);
 //!            partly touched blocks (their number, then call and touched bytes of each)
-//! part       u64s: calls (not 0), wide requests, runs of threads; the instructions; each wide
-//!            request (index in the part, size, alignment); each run (one past its last call,
-//!            thread); where there are kinds, a u32 for each call
+//! part       u64s: calls (not 0), wide requests, runs of threads, sites (none, or one for each
+//!            request); the instructions; each wide request (index in the part, size, alignment);
+//!            each run (one past its last call, thread); where there are kinds, a u32 for each call;
+//!            the sites as u32s
 //! end        u64 0
 //! ```
 //!
@@ -21,14 +22,14 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::compiled::{Program, ThreadRun, WideRequest};
-use super::instruction::{Instruction, SLOT_LIMIT};
+use super::instruction::{Action, Instruction, SLOT_LIMIT};
 use super::kinds;
 use super::outline::{Outline, Profile, ProgramThread};
 use super::reading::{read_u64, unsound};
 use super::threads;
 use crate::trace::{AllocatorEvent, PresentBytes};
 
-const MAGIC: &[u8; 8] = b"HPROGRM5";
+const MAGIC: &[u8; 8] = b"HPROGRM6";
 
 /// Bytes of requests to the allocator, at most.
 const REQUESTS_LIMIT_BYTES: u64 = 1 << 28;
@@ -118,6 +119,7 @@ pub(super) fn write_part(part: &Program, out: &mut impl Write) -> io::Result<()>
     out.write_all(&(part.instructions.len() as u64).to_le_bytes())?;
     out.write_all(&(part.wide.len() as u64).to_le_bytes())?;
     out.write_all(&(part.thread_runs.len() as u64).to_le_bytes())?;
+    out.write_all(&(part.request_sites.len() as u64).to_le_bytes())?;
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     for some in part.instructions.chunks(BUFFER_BYTES / 8) {
         buffer.clear();
@@ -136,13 +138,39 @@ pub(super) fn write_part(part: &Program, out: &mut impl Write) -> io::Result<()>
     }
     out.write_all(&buffer)?;
     if !part.outline.kinds.is_empty() {
-        for some in part.kind_of.chunks(BUFFER_BYTES / 4) {
-            buffer.clear();
-            buffer.extend(some.iter().flat_map(|kind| kind.to_le_bytes()));
-            out.write_all(&buffer)?;
-        }
+        write_numbers(&part.kind_of, out)?;
+    }
+    write_numbers(&part.request_sites, out)
+}
+
+/// Writes numbers of 32 bits.
+fn write_numbers(numbers: &[u32], out: &mut impl Write) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    for some in numbers.chunks(BUFFER_BYTES / 4) {
+        buffer.clear();
+        buffer.extend(some.iter().flat_map(|number| number.to_le_bytes()));
+        out.write_all(&buffer)?;
     }
     Ok(())
+}
+
+/// Reads so many numbers of 32 bits.
+fn read_numbers(input: &mut impl Read, count: usize) -> io::Result<Vec<u32>> {
+    let mut read = Vec::new();
+    read.try_reserve_exact(count).map_err(|_| unsound("more calls than memory"))?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while read.len() < count {
+        let bytes = (4 * (count - read.len())).min(buffer.len());
+        input.read_exact(&mut buffer[..bytes])?;
+        let numbers = buffer[..bytes].as_chunks().0.iter();
+        read.extend(numbers.map(|bytes| u32::from_le_bytes(*bytes)));
+    }
+    Ok(read)
+}
+
+/// How many of these calls request memory.
+pub(super) fn requests(instructions: &[Instruction]) -> usize {
+    instructions.iter().filter(|instruction| instruction.action() != Action::Free).count()
 }
 
 pub(super) fn write_end(out: &mut impl Write) -> io::Result<()> {
@@ -165,6 +193,10 @@ pub(super) fn read_part(
     if run_count > calls {
         return Err(unsound("more runs of threads than calls"));
     }
+    let site_count = read_u64(input)? as usize;
+    if site_count > calls {
+        return Err(unsound("more sites than calls"));
+    }
     let mut instructions = Vec::new();
     instructions.try_reserve_exact(calls).map_err(|_| unsound("more calls than memory"))?;
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -185,16 +217,12 @@ pub(super) fn read_part(
         let until = read_u64(input)? as usize;
         thread_runs.push(ThreadRun { until, thread: read_u64(input)? as u32 });
     }
-    let mut kind_of = Vec::new();
-    if !outline.kinds.is_empty() {
-        kind_of.try_reserve_exact(calls).map_err(|_| unsound("more calls than memory"))?;
-        while kind_of.len() < calls {
-            let bytes = (4 * (calls - kind_of.len())).min(buffer.len());
-            input.read_exact(&mut buffer[..bytes])?;
-            let numbers = buffer[..bytes].as_chunks().0.iter();
-            kind_of.extend(numbers.map(|bytes| u32::from_le_bytes(*bytes)));
-        }
+    let kinds_here = if outline.kinds.is_empty() { 0 } else { calls };
+    let kind_of = read_numbers(input, kinds_here)?;
+    let request_sites = read_numbers(input, site_count)?;
+    if site_count > 0 && site_count != requests(&instructions) {
+        return Err(unsound("other sites than requests"));
     }
     let outline = Arc::clone(outline);
-    Ok(Program { outline, first, instructions, wide, kind_of, thread_runs })
+    Ok(Program { outline, first, instructions, wide, kind_of, thread_runs, request_sites })
 }

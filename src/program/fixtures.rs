@@ -7,10 +7,23 @@ use crate::trace::{Columns, Header, Row, Sites, TraceError, TraceReader};
 pub(crate) struct FixedRows(Vec<Row>, usize, Header, Sites);
 
 impl FixedRows {
-    /// With a column of types, which is empty in each row, no row is plain.
+    /// With a column of types, or without.
     pub(crate) fn new(rows: &[Row], type_name: bool) -> FixedRows {
         let columns = Columns { domain: true, type_name, ..Columns::default() };
-        FixedRows(rows.to_vec(), 0, Header { columns, ..Header::default() }, Sites::default())
+        let mut sites = Sites::default();
+        for number in 1..=rows.iter().map(|row| row.type_id.0).max().unwrap_or(0) {
+            sites.intern_type(&format!("type{number}"));
+        }
+        FixedRows(rows.to_vec(), 0, Header { columns, ..Header::default() }, sites)
+    }
+
+    /// The same rows on two threads, so that none is plain.
+    pub(crate) fn none_plain(rows: &[Row]) -> FixedRows {
+        let on_threads = |row: &Row| Row { thread: 1 + row.event as u32 % 2, ..*row };
+        let mut fixed = FixedRows::new(rows, true);
+        fixed.0 = rows.iter().map(on_threads).collect();
+        fixed.2.columns.thread = true;
+        fixed
     }
 
     /// With columns of threads and alignments.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use super::reading::{read_u64, unsound};
-use crate::trace::{Domain, Kind, Sites, TYPE_LIMIT_BYTES, TypeId};
+use crate::trace::{Domain, Kind, RequestCode, Sites, TYPE_LIMIT_BYTES, TypeId};
 
 /// Whether a block of that size (bytes) and domain may be of that kind (0 is none, others count
 /// from 1). A block of raw or libc has none: it bypasses all that treats types differently.
@@ -50,11 +50,22 @@ pub(super) fn read(input: &mut impl Read) -> io::Result<Vec<Kind>> {
     Ok(table)
 }
 
+/// Kinds that are looked up without the map: a power of two. A program has few kinds at a time.
+const RECENT: usize = 1 << 11;
+
 /// Numbers the kinds while a trace is compiled.
-#[derive(Default)]
 pub(super) struct KindsCompiler {
     ids: HashMap<(TypeId, u64), u32>,
+    /// Kinds by a hash of their key: the last of each place. The key 0 is that of no kind.
+    recent: Box<[(u64, u32); RECENT]>,
     of_call: Vec<u32>,
+}
+
+impl Default for KindsCompiler {
+    fn default() -> KindsCompiler {
+        let recent = Box::new([(0, 0); RECENT]);
+        KindsCompiler { ids: HashMap::new(), recent, of_call: Vec::new() }
+    }
 }
 
 impl KindsCompiler {
@@ -65,6 +76,40 @@ impl KindsCompiler {
         }
         let next = self.ids.len() as u32 + 1;
         *self.ids.entry((type_id, size)).or_insert(next)
+    }
+
+    /// The kind of a block of that type, requested so, of less than 2^32 bytes. It takes no branch
+    /// on whether the block has a kind, which is close to random.
+    #[inline(always)]
+    pub fn of_plain(&mut self, type_id: TypeId, size: u64, request: RequestCode) -> u32 {
+        // As an instruction: the next number for each domain. So mem and obj are those with the bit.
+        let is_of_objects = u64::from((request.code() >> 2) + 1) >> 1 & 1;
+        let has_kind = is_of_objects & u64::from(type_id.0 != 0);
+        let key = (u64::from(type_id.0) << 32 | size) & has_kind.wrapping_neg();
+        let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - RECENT.ilog2());
+        let (known, kind) = self.recent[hash as usize];
+        if known == key { kind } else { self.learn(key, hash as usize) }
+    }
+
+    /// Looks up the kind of a key in the map.
+    #[cold]
+    fn learn(&mut self, key: u64, place: usize) -> u32 {
+        let kind = match key {
+            0 => 0,
+            key => self.of(TypeId((key >> 32) as u32), key & u64::from(u32::MAX), Domain::Obj),
+        };
+        self.recent[place] = (key, kind);
+        kind
+    }
+
+    /// Where the kind of the call at that place is, or would be.
+    pub fn place(&self, at: usize) -> *const u32 {
+        self.of_call.as_ptr().wrapping_add(at)
+    }
+
+    /// The kinds of the calls, for who sets many.
+    pub fn of_calls(&mut self) -> &mut [u32] {
+        &mut self.of_call
     }
 
     /// Has a place for each of so many calls.

@@ -57,7 +57,7 @@ mod threads;
 mod times;
 mod what_if;
 
-pub use allocation_sites::{AllocationSites, MARKS_LOOKED_AT};
+pub use allocation_sites::{AllocationSites, MARKS_LOOKED_AT, SiteCursor};
 pub use compile::compile_within;
 #[cfg(feature = "internals")]
 pub use compile::{compile, compile_with_sites};

@@ -2,44 +2,59 @@
 //!
 //! A reader proves each part before it gives it out, and at the end that all calls were there.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::compile::walk;
 use super::compiled::Program;
-use super::encoding::{read_outline, read_part, write_end, write_outline, write_part};
+use super::encoding::{read_outline, read_part, requests, write_end, write_outline, write_part};
 use super::error::ProgramError;
 use super::outline::Outline;
 use super::prove::Prover;
 use super::reading::{read_u64, unsound};
-use crate::trace::{Columns, TraceReader};
+use crate::trace::{Columns, RowBatch, SiteId, TraceReader};
 
 /// Decodes a trace whose outline is known from an earlier compilation, and writes it in parts of a
-/// mebi of calls, for [`Parts`]. It needs memory for two parts and the live blocks.
+/// mebi of calls, for [`Parts`]. It needs memory for two parts and the live blocks. With `site_of`,
+/// the site of each number that the trace has, a part has the site of each of its requests.
 ///
 /// # Errors
 /// What the reader finds, and when `out` cannot be written.
 pub fn write_parts(
     reader: &mut dyn TraceReader,
     outline: &Arc<Outline>,
+    site_of: Option<&[u32]>,
     out: &mut impl Write,
 ) -> Result<(), ProgramError> {
     write_outline(outline, out).map_err(ProgramError::Handing)?;
-    let mut compiler = walk(
-        reader,
-        Columns::default(),
-        0,
-        |_| {},
-        |compiler| {
-            while let Some(part) = compiler.take_segment(outline) {
-                write_part(&part, out).map_err(ProgramError::Handing)?;
-            }
-            Ok(())
-        },
-    )?;
+    // Sites of requests whose part is not done, in order.
+    let waiting: RefCell<VecDeque<u32>> = RefCell::default();
+    let mut write = |mut part: Program| {
+        if site_of.is_some() {
+            let mut waiting = waiting.borrow_mut();
+            let here = requests(&part.instructions).min(waiting.len());
+            part.request_sites.extend(waiting.drain(..here));
+        }
+        write_part(&part, out).map_err(ProgramError::Handing)
+    };
+    let seen = |batch: &RowBatch| {
+        if let Some(site_of) = site_of {
+            let site = |site: &SiteId| site_of.get(site.0 as usize).copied().unwrap_or(0);
+            waiting.borrow_mut().extend(batch.sites.iter().map(site));
+        }
+    };
+    let looks_at = Columns { site: site_of.is_some(), ..Columns::default() };
+    let mut compiler = walk(reader, looks_at, 0, seen, |compiler| {
+        while let Some(part) = compiler.take_segment(outline) {
+            write(part)?;
+        }
+        Ok(())
+    })?;
     let rest = compiler.take_rest(outline);
     if !rest.instructions.is_empty() {
-        write_part(&rest, out).map_err(ProgramError::Handing)?;
+        write(rest)?;
     }
     write_end(out).and_then(|()| out.flush()).map_err(ProgramError::Handing)
 }
@@ -145,7 +160,7 @@ mod tests {
     fn parts_are_the_program_in_order() {
         let whole = compile(&mut generated(CALLS)).unwrap();
         let mut bytes = Vec::new();
-        write_parts(&mut generated(CALLS), whole.outline(), &mut bytes).unwrap();
+        write_parts(&mut generated(CALLS), whole.outline(), None, &mut bytes).unwrap();
         let mut parts = Parts::begin(bytes.as_slice()).unwrap();
         assert_eq!(parts.outline(), whole.outline());
         let mut at = 0;
@@ -168,11 +183,11 @@ mod tests {
     fn a_part_that_breaks_a_rule_is_refused_and_nothing_comes_after_it() {
         let whole = compile(&mut generated(CALLS)).unwrap();
         let mut bytes = Vec::new();
-        write_parts(&mut generated(CALLS), whole.outline(), &mut bytes).unwrap();
-        let second = bytes.len() - 8 - 8 * (CALLS as usize - (1 << 20)) - 3 * 16;
+        write_parts(&mut generated(CALLS), whole.outline(), None, &mut bytes).unwrap();
+        let second = bytes.len() - 8 - 8 * (CALLS as usize - (1 << 20)) - 3 * 32;
         let mut doubled = bytes.clone();
         // The second part again in place of the third: each block would begin twice.
-        let part = 16 + (8 << 20);
+        let part = 32 + (8 << 20);
         doubled.copy_within(second..second + part, second + part);
         let mut parts = Parts::begin(doubled.as_slice()).unwrap();
         assert!(parts.next_part().unwrap().is_some() && parts.next_part().unwrap().is_some());

@@ -61,11 +61,10 @@ impl Compiler {
         Ok(())
     }
 
-    /// Whether a batch may have plain rows: without kinds, alignments and a second thread, and of
-    /// sizes that fit their instructions and whose sum cannot overflow.
+    /// Whether a batch may have plain rows: without alignments and a second thread, and of sizes
+    /// that fit their instructions and whose sum cannot overflow.
     fn is_plain(&self, batch: &RowBatch) -> bool {
-        self.kinds.is_none()
-            && self.threads.is_none()
+        self.threads.is_none()
             && all_bits(&batch.alignments) == 0
             && all_bits(&batch.sizes) < WIDE / 2
             && all_bits(&batch.lifetimes) < u64::MAX / 4
@@ -79,7 +78,10 @@ impl Compiler {
         while at < rows && self.wide_live.is_empty() {
             let end = (at + GROUP_ROWS).min(rows);
             self.fetch_ends(batch, end..(end + GROUP_ROWS).min(rows));
-            let begun = self.begin(batch, at..end);
+            let begun = match self.kinds {
+                Some(_) => self.begin::<true>(batch, at..end),
+                None => self.begin::<false>(batch, at..end),
+            };
             at = begun.rows.end;
             if !begun.rows.is_empty() {
                 self.walk(batch, &begun)?;
@@ -94,13 +96,38 @@ impl Compiler {
     /// Fetches the places of blocks' ends into the cache.
     fn fetch_ends(&self, batch: &RowBatch, rows: Range<usize>) {
         let start = self.instructions.as_ptr().wrapping_sub(self.first as usize);
+        if let Some(kinds) = &self.kinds {
+            let blocks = batch.events[rows.clone()].iter().zip(&batch.lifetimes[rows.clone()]);
+            for (event, lifetime) in blocks {
+                let end = event.wrapping_add(*lifetime).wrapping_sub(self.first);
+                prefetch(kinds.place(end as usize));
+            }
+        }
         for (event, lifetime) in batch.events[rows.clone()].iter().zip(&batch.lifetimes[rows]) {
             prefetch(start.wrapping_add(event.wrapping_add(*lifetime) as usize));
         }
     }
 
-    /// Writes the births and ends of these rows, up to one that is not plain.
-    fn begin(&mut self, batch: &RowBatch, rows: Range<usize>) -> BegunRows {
+    /// The kinds of the blocks of these rows.
+    fn kinds_of(&mut self, batch: &RowBatch, rows: Range<usize>) -> [u32; GROUP_ROWS] {
+        let mut found = [0; GROUP_ROWS];
+        let Some(kinds) = &mut self.kinds else { return found };
+        let Some(types) = batch.types.get(rows.clone()) else { return found };
+        let requests = batch.sizes[rows.clone()].iter().zip(&batch.requests[rows]);
+        for ((kind, &type_id), (&size, &request)) in found.iter_mut().zip(types).zip(requests) {
+            *kind = kinds.of_plain(type_id, size, request);
+        }
+        found
+    }
+
+    /// Writes the births and ends of these rows, up to one that is not plain. `TYPED`: of a trace
+    /// with types.
+    fn begin<const TYPED: bool>(&mut self, batch: &RowBatch, rows: Range<usize>) -> BegunRows {
+        let kinds = if TYPED { self.kinds_of(batch, rows.clone()) } else { [0; GROUP_ROWS] };
+        let kind_of = match &mut self.kinds {
+            Some(kinds) if TYPED => kinds.of_calls(),
+            _ => &mut [],
+        };
         let from = (self.next - self.first) as usize;
         let instructions = self.instructions.as_mut_slice();
         // A group ends with its segment, whether or not the next is there: so a program has the
@@ -145,8 +172,12 @@ impl Compiler {
                 slot = u64::from(free) << 4;
                 taken += 1;
             }
+            let kind = if TYPED { kinds[done - rows.start] } else { 0 };
             if let Some(there) = instructions.get_mut(end) {
                 *there = Instruction(birth | slot | Action::Free as u64);
+                if TYPED {
+                    kind_of[end] = kind;
+                }
             } else {
                 let (domain, slot, size) = (request.domain(), (slot >> 4) as u32, birth >> 32);
                 self.late.store(LateEnd {
@@ -155,11 +186,14 @@ impl Compiler {
                     slot,
                     domain,
                     size,
-                    kind: 0,
+                    kind,
                     thread: 0,
                 });
             }
             instructions[place] = Instruction(birth | slot);
+            if TYPED {
+                kind_of[place] = kind;
+            }
             until = place + 1;
             done += 1;
         }
@@ -269,7 +303,7 @@ mod tests {
     use super::super::fixtures::{Draw, FixedRows};
     use super::super::outline::Profile;
     use super::super::parts::{Parts, write_parts};
-    use crate::trace::{self, Domain, Op, Row};
+    use crate::trace::{self, Domain, Op, Row, TypeId};
 
     /// A call's action, domain, size in bytes, the block that it ends and the one that it begins.
     type Written = (&'static str, Domain, u64, Option<usize>, Option<usize>);
@@ -390,7 +424,40 @@ mod tests {
             let calls = 1 + seed as usize * seed as usize / 9;
             let diary = Diary::drawn(seed, calls, wide, [3, 40, 2_000][seed as usize / 3 % 3]);
             diary.check(&compile(&mut FixedRows::new(&diary.rows, false)).unwrap());
-            diary.check(&compile(&mut FixedRows::new(&diary.rows, true)).unwrap());
+            diary.check(&compile(&mut FixedRows::none_plain(&diary.rows)).unwrap());
+        }
+    }
+
+    /// The kind of each call, compiled in groups and row by row, is that of its row's type and size.
+    #[test]
+    fn kinds_are_those_of_the_rows() {
+        for (seed, calls, wide) in
+            [(1, 3_000, 1 << 40), (2, 40_000, 300), (3, (1 << 20) + 999, 1 << 40)]
+        {
+            let mut diary = Diary::drawn(seed, calls, wide, 2_000);
+            let mut draw = Draw(seed);
+            let mut expected: Vec<Option<(u32, u64)>> = vec![None; calls];
+            for row in &mut diary.rows {
+                row.type_id = TypeId(draw.below(9) as u32 / 2); // 0 is none
+                let may_have = matches!(row.domain, Domain::Mem | Domain::Obj);
+                let kind = (may_have && row.type_id.0 > 0).then_some((row.type_id.0, row.size));
+                // A realloc at the end writes its own.
+                if let Some(lifetime) = row.lifetime {
+                    expected[(row.event + lifetime.get()) as usize] = kind;
+                }
+                expected[row.event as usize] = kind;
+            }
+            for reader in [FixedRows::new(&diary.rows, true), FixedRows::none_plain(&diary.rows)] {
+                let mut reader = reader;
+                let program = compile(&mut reader).unwrap();
+                diary.check(&program);
+                for (at, expected) in expected.iter().enumerate() {
+                    let known = program.kind(at).checked_sub(1).map(|kind| &program.kinds()[kind]);
+                    let found = known.map(|kind| (kind.type_name.clone(), kind.bytes));
+                    let expected = expected.map(|(number, size)| (format!("type{number}"), size));
+                    assert_eq!(found, expected, "seed {seed}, call {at}");
+                }
+            }
         }
     }
 
@@ -414,7 +481,7 @@ mod tests {
             let program = compile(open().as_mut()).unwrap();
             diary.check(&program);
             let mut bytes = Vec::new();
-            write_parts(open().as_mut(), program.outline(), &mut bytes).unwrap();
+            write_parts(open().as_mut(), program.outline(), None, &mut bytes).unwrap();
             let mut parts = Parts::begin(bytes.as_slice()).unwrap();
             let mut whole = Vec::new();
             while let Some(part) = parts.next_part().unwrap() {
@@ -445,8 +512,8 @@ mod tests {
                     _ => rows.swap(at, draw.below(2) as usize),
                 }
             }
-            let [plain, slow] =
-                [false, true].map(|types| compile(&mut FixedRows::new(&rows, types)));
+            let plain = compile(&mut FixedRows::new(&rows, false));
+            let slow = compile(&mut FixedRows::none_plain(&rows));
             match (plain, slow) {
                 (Ok(plain), Ok(slow)) => assert_eq!(plain.profile(), slow.profile()),
                 (plain, slow) => {

@@ -151,7 +151,9 @@ impl Program {
         outline: Outline,
     ) -> Result<Program, &'static str> {
         let outline = Arc::new(outline);
-        let mut program = Program { outline, first: 0, instructions, wide, kind_of, thread_runs };
+        let (first, request_sites) = (0, vec![]);
+        let mut program =
+            Program { outline, first, instructions, wide, kind_of, thread_runs, request_sites };
         let mut prover = Prover::new(&program.outline);
         prover.part(&program)?;
         let profile = prover.finish();

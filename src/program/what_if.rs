@@ -128,7 +128,8 @@ pub fn what_if(
         if outline.threads.is_empty() { vec![] } else { threads::runs(&changed.threads) };
     let whole = Program::proved(changed.instructions, changed.wide, kind_of, thread_runs, outline)
         .map_err(|found| ProgramError::Unsound { event, found: found.into() })?;
-    let sites = AllocationSites { sites: changed.sites, names: sites.names.clone(), marks: vec![] };
+    let (names, none) = (sites.names.clone(), AllocationSites::default());
+    let sites = AllocationSites { sites: changed.sites, names, ..none };
     Ok(ChangedTrace { program: whole, sites, blocks: survivors.len() as u64, bytes, removed })
 }
 

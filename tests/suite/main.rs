@@ -16,6 +16,7 @@ mod imported_logs_are_exact;
 mod inspect_matches_python_count;
 mod mutated_logs_are_read_or_refused;
 mod page_can_be_explored;
+mod parts_have_the_figures_of_the_whole;
 mod pictures_match_reviewed_ones;
 mod programs_run_live;
 mod published_traces_are_checked;

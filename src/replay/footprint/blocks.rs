@@ -14,7 +14,7 @@ use super::sizes::{RequestSizes, SizeObserver};
 use super::trim_prediction::predicted_bytes;
 use super::unit_retention::{SiteUnits, unit_retention};
 use crate::backends::{Backend, ReturnKind};
-use crate::program::{Action, AllocationSites, Outline};
+use crate::program::{Action, AllocationSites, Outline, Program, SiteCursor};
 use crate::replay::probe::Done;
 use crate::replay::touched::TouchedBytes;
 
@@ -36,13 +36,13 @@ struct BlockAccount {
 pub(super) struct BlockAccounts<'a> {
     backend: &'a dyn Backend,
     backs_memory: bool,
-    sites: &'a AllocationSites,
+    has_sites: bool,
+    sites: SiteCursor<'a>,
     touched: TouchedBytes,
     /// By slot.
     accounts: Vec<BlockAccount>,
     pages: PagesInUse,
     sizes: SizeObserver,
-    requests: usize,
     event: u64,
     clock_bytes: u64,
     live_bytes: u64,
@@ -61,18 +61,23 @@ impl<'a> BlockAccounts<'a> {
         BlockAccounts {
             backend,
             backs_memory,
-            sites,
+            has_sites: !sites.is_empty(),
+            sites: SiteCursor::new(sites),
             touched: TouchedBytes::new(outline),
             accounts: vec![BlockAccount::default(); outline.slots],
             pages: PagesInUse::new(resident_pages()),
             sizes: SizeObserver::new(backs_memory),
-            requests: 0,
             event: 0,
             clock_bytes: 0,
             live_bytes: 0,
             untouched_bytes: 0,
             usable_bytes: 0,
         }
+    }
+
+    /// The next calls are those of this part of the program.
+    pub(super) fn begin_part(&mut self, part: &Program) {
+        self.sites.begin_part(part);
     }
 
     /// Accounts for a call.
@@ -100,10 +105,9 @@ impl<'a> BlockAccounts<'a> {
             size: size as u64,
             untouched: (requested - size) as u64,
             usable: size as u64,
-            site: self.sites.site(self.requests),
+            site: self.sites.next_site(),
             is_live: true,
         };
-        self.requests += 1;
         if self.backs_memory {
             touch(block, untouched_from, size);
             #[expect(unsafe_code, reason = "queries the backend about a block of its own")]
@@ -189,7 +193,7 @@ impl<'a> BlockAccounts<'a> {
     /// where heaplay does not know where the units lie, and for a trace without sites.
     pub(super) fn unit_retention(&self) -> Vec<SiteUnits> {
         let has_units = self.backend.returns_by().iter().any(|kind| *kind != ReturnKind::Page);
-        if !self.backs_memory || self.sites.is_empty() || !has_units {
+        if !self.backs_memory || !self.has_sites || !has_units {
             return vec![];
         }
         let Some(unit_of) = self.backend.unit_of_block() else { return vec![] };

@@ -85,6 +85,7 @@ impl<'a> FootprintObserver<'a> {
 
     /// The next calls are those of this part of the program.
     pub(super) fn begin_part(&mut self, part: &Program) {
+        self.blocks.begin_part(part);
         if let Some(threads) = &mut self.threads {
             threads.begin_part(part);
         }
