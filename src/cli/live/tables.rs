@@ -37,7 +37,8 @@ pub const MOMENTS: [LiveMoment; 2] = [
 pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool) -> String {
     let rounds = all.first().map_or(0, |base| base.runs.len());
     let mut text = format!(
-        "{rounds} rounds; resident anonymous memory of the program\n{}\n\n",
+        "{rounds} rounds; resident anonymous memory of the program (the end is its exit, after an \
+         interpreter has taken itself apart; a mark shows an earlier moment)\n{}\n\n",
         memory(all, predictions)
     );
     if let Some(marks) = marks(all) {
