@@ -7,39 +7,62 @@ use super::sample::{median, sorted};
 /// The natural logarithm of second over first, a figure for each pair. A side is the time of each
 /// segment of the trace. `None` where no segment takes time in all pairs.
 ///
-/// The mean of the figures is the estimate: the mean over the segments of the trimmed mean over the
-/// pairs. Each segment weighs as much as both sides take in it. A disturbance hits one segment of one
-/// pair, and is trimmed away there. A phase that is slower in every pair counts in full.
+/// The mean of the figures is the estimate: the ratio of the times of the whole trace. In each segment
+/// the two sides are apart by the trimmed mean of the logarithms over the pairs. A disturbance hits
+/// one segment of one pair, and is trimmed away there. A phase that is slower in every pair counts in
+/// full.
 ///
 /// The figure of a pair is the estimate and the pair's own influence on it: its Winsorised deviation
-/// in each segment. So the spread of the figures gives the error of the estimate as Yuen's does for a
-/// single segment, and segments that are disturbed together do not pass for independent ones.
+/// in each segment, by the segment's share of the time. So the spread of the figures gives the error
+/// of the estimate as Yuen's does for a single segment, and segments that are disturbed together do
+/// not pass for independent ones.
 pub fn repetition_ratios(pairs: &[[&[u64]; 2]]) -> Option<Vec<f64>> {
     let segments = pairs.iter().flatten().map(|side| side.len()).min()?;
-    let count = pairs.len();
-    let cut = (TRIM * count as f64) as usize;
-    let (mut estimate, mut weights) = (0.0, 0.0);
-    let mut influences = vec![0.0; count];
-    for segment in 0..segments {
-        let times = || pairs.iter().map(|[a, b]| (a[segment] as f64, b[segment] as f64));
-        let logs: Vec<f64> = times().map(|(a, b)| (b / a).ln()).collect();
-        if !logs.iter().all(|log| log.is_finite()) {
-            continue;
+    let found: Vec<Segment> =
+        (0..segments).filter_map(|segment| Segment::of(pairs, segment)).collect();
+    let total = |side: usize| found.iter().map(|segment| segment.times[side]).sum::<f64>();
+    let totals = [total(0), total(1)];
+    let mut figures = vec![(totals[1] / totals[0]).ln(); pairs.len()];
+    for segment in &found {
+        let share = (segment.times[0] / totals[0] + segment.times[1] / totals[1]) / 2.0;
+        for (figure, influence) in figures.iter_mut().zip(&segment.influences) {
+            *figure += share * influence;
         }
-        let weight = median(&times().map(|(a, b)| a + b).collect::<Vec<f64>>())?;
+    }
+    (!found.is_empty()).then_some(figures)
+}
+
+/// A segment over all pairs.
+struct Segment {
+    /// Its time on each side, apart by the trimmed mean of the logarithms.
+    times: [f64; 2],
+    /// What each pair adds to that mean; their sum is 0.
+    influences: Vec<f64>,
+}
+
+impl Segment {
+    /// `None` where it takes no time on a side.
+    fn of(pairs: &[[&[u64]; 2]], segment: usize) -> Option<Segment> {
+        let count = pairs.len();
+        let cut = (TRIM * count as f64) as usize;
+        let times = || pairs.iter().map(|[a, b]| [a[segment] as f64, b[segment] as f64]);
+        let logs: Vec<f64> = times().map(|[a, b]| (b / a).ln()).collect();
+        if !logs.iter().all(|log| log.is_finite()) {
+            return None;
+        }
+        let middle = |side: usize| median(&times().map(|both| both[side]).collect::<Vec<f64>>());
+        // Of both sides alike, so that the ratio of the sides in the other order is the reciprocal.
+        let size = (middle(0)? * middle(1)?).sqrt();
         let ordered = sorted(&logs);
         let inner = &ordered[cut..count - cut];
         let (low, high) = (inner[0], inner[inner.len() - 1]);
+        let half = inner.iter().sum::<f64>() / inner.len() as f64 / 2.0;
         let winsorised: Vec<f64> = logs.iter().map(|log| log.clamp(low, high)).collect();
-        let middle = winsorised.iter().sum::<f64>() / count as f64;
-        estimate += weight * inner.iter().sum::<f64>() / inner.len() as f64;
-        weights += weight;
-        for (influence, value) in influences.iter_mut().zip(&winsorised) {
-            *influence += weight * (value - middle) * count as f64 / inner.len() as f64;
-        }
+        let mean = winsorised.iter().sum::<f64>() / count as f64;
+        let scale = count as f64 / inner.len() as f64;
+        let influences = winsorised.iter().map(|value| (value - mean) * scale).collect();
+        Some(Segment { times: [size * (-half).exp(), size * half.exp()], influences })
     }
-    let figure = |influence: f64| (estimate + influence) / weights;
-    (weights > 0.0).then(|| influences.into_iter().map(figure).collect())
 }
 
 #[cfg(test)]
@@ -63,11 +86,15 @@ mod tests {
         pairs[4][1][7] *= 9;
         let found = ratios(&pairs).unwrap();
         assert!(found.iter().all(|log| (log - 1.1_f64.ln()).abs() < 1e-3), "{found:?}");
-        // One segment of ten, with 4 of 13 parts of the time, takes twice as long in each pair.
+        // One segment of ten takes twice as long in each pair. The ratio is that of the whole times.
         pairs.iter_mut().for_each(|[_, b]| b[3] *= 2);
         let mean = ratios(&pairs).unwrap().iter().sum::<f64>() / 10.0;
-        let (heavy, all) = (4000.0 + 8800.0, 9.0 * 2100.0 + 4000.0 + 8800.0);
-        assert!((mean - 1.1_f64.ln() - heavy / all * 2_f64.ln()).abs() < 2e-3, "{mean}");
+        let whole: f64 = (9.0 * 1100.0 + 8800.0) / (9.0 * 1000.0 + 4000.0);
+        assert!((mean - whole.ln()).abs() < 1e-3, "{mean}");
+        let swapped: Vec<[Vec<u64>; 2]> =
+            pairs.iter().map(|[a, b]| [b.clone(), a.clone()]).collect();
+        let other = ratios(&swapped).unwrap().iter().sum::<f64>() / 10.0;
+        assert!((mean + other).abs() < 1e-12, "{mean} {other}");
     }
 
     #[test]

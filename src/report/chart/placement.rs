@@ -109,7 +109,8 @@ fn verdict(rows: &[PlacementRow]) -> String {
     else {
         return String::new();
     };
-    let far = |row: &PlacementRow| percent(row.steps[2] + row.steps[3]);
+    let far_share = |row: &PlacementRow| row.steps[2] + row.steps[3];
+    let far = |row: &PlacementRow| percent(far_share(row));
     if let [only] = rows {
         return format!(
             "A walk over live objects costs {} ns a visit under {}: {} of its steps leave the page.",
@@ -125,14 +126,16 @@ fn verdict(rows: &[PlacementRow]) -> String {
             figure(most.visit_ns[0])
         );
     }
-    format!(
-        "A walk over live objects costs {} ns a visit under {}, {} as much as under {}: {} of its \
-         steps leave the page, against {}.",
+    let cost = format!(
+        "A walk over live objects costs {} ns a visit under {}, {} as much as under {}",
         figure(most.visit_ns[0]),
         most.backend.name,
         ratio(most.visit_ns[0] / least.visit_ns[0]),
         least.backend.name,
-        far(most),
-        far(least)
-    )
+    );
+    // The steps explain the cost only where there are more far ones.
+    if far_share(most) <= far_share(least) {
+        return format!("{cost}.");
+    }
+    format!("{cost}: {} of its steps leave the page, against {}.", far(most), far(least))
 }
