@@ -1,8 +1,8 @@
 //! How much longer one backend took than another, from the times of their segments in repetitions in
 //! which the two were interleaved.
 
-use super::robust::TRIM;
-use super::sample::{median, sorted};
+use super::robust::Trimmed;
+use super::sample::median;
 
 /// The natural logarithm of second over first, a figure for each pair. A side is the time of each
 /// segment of the trace. `None` where no segment takes time in all pairs.
@@ -43,8 +43,6 @@ struct Segment {
 impl Segment {
     /// `None` where it takes no time on a side.
     fn of(pairs: &[[&[u64]; 2]], segment: usize) -> Option<Segment> {
-        let count = pairs.len();
-        let cut = (TRIM * count as f64) as usize;
         let times = || pairs.iter().map(|[a, b]| [a[segment] as f64, b[segment] as f64]);
         let logs: Vec<f64> = times().map(|[a, b]| (b / a).ln()).collect();
         if !logs.iter().all(|log| log.is_finite()) {
@@ -53,14 +51,10 @@ impl Segment {
         let middle = |side: usize| median(&times().map(|both| both[side]).collect::<Vec<f64>>());
         // Of both sides alike, so that the ratio of the sides in the other order is the reciprocal.
         let size = (middle(0)? * middle(1)?).sqrt();
-        let ordered = sorted(&logs);
-        let inner = &ordered[cut..count - cut];
-        let (low, high) = (inner[0], inner[inner.len() - 1]);
-        let half = inner.iter().sum::<f64>() / inner.len() as f64 / 2.0;
-        let winsorised: Vec<f64> = logs.iter().map(|log| log.clamp(low, high)).collect();
-        let mean = winsorised.iter().sum::<f64>() / count as f64;
-        let scale = count as f64 / inner.len() as f64;
-        let influences = winsorised.iter().map(|value| (value - mean) * scale).collect();
+        let trimmed = Trimmed::of(&logs)?;
+        let half = trimmed.mean / 2.0;
+        let scale = pairs.len() as f64 / trimmed.count as f64;
+        let influences = trimmed.deviations.iter().map(|deviation| deviation * scale).collect();
         Some(Segment { times: [size * (-half).exp(), size * half.exp()], influences })
     }
 }

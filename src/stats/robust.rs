@@ -6,6 +6,35 @@ use super::sample::sorted;
 /// The share of the values that is left out at each end.
 pub const TRIM: f64 = 0.2;
 
+/// A trimmed mean, and what each value adds to its error.
+pub(super) struct Trimmed {
+    /// The mean of the values without [`TRIM`] of them at each end.
+    pub mean: f64,
+    /// How many values are in the mean.
+    pub count: usize,
+    /// Each value's deviation from the mean of all, where the values that were left out count as the
+    /// nearest value in the trimmed mean.
+    pub deviations: Vec<f64>,
+}
+
+impl Trimmed {
+    /// Of finite values. `None` without a value.
+    pub(super) fn of(values: &[f64]) -> Option<Trimmed> {
+        let ordered = sorted(values);
+        let n = ordered.len();
+        let cut = (TRIM * n as f64).floor() as usize;
+        let inner = &ordered[cut..n - cut];
+        let (&low, &high) = (inner.first()?, inner.last()?);
+        let winsorised: Vec<f64> = values.iter().map(|value| value.clamp(low, high)).collect();
+        let middle = winsorised.iter().sum::<f64>() / n as f64;
+        Some(Trimmed {
+            mean: inner.iter().sum::<f64>() / inner.len() as f64,
+            count: inner.len(),
+            deviations: winsorised.iter().map(|value| value - middle).collect(),
+        })
+    }
+}
+
 /// A trimmed mean with its standard error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
@@ -22,20 +51,11 @@ impl Estimate {
     /// Yuen, "The two-sample trimmed t for unequal population variances", Biometrika 61 (1974), in
     /// the form for one sample. `None` if fewer than three values are left.
     pub fn of(values: &[f64]) -> Option<Estimate> {
-        let values = sorted(values);
-        let n = values.len();
-        let cut = (TRIM * n as f64).floor() as usize;
-        let trimmed = &values[cut..n - cut];
-        let h = trimmed.len();
+        let Trimmed { mean, count: h, deviations } = Trimmed::of(&sorted(values))?;
         if h < 3 {
             return None;
         }
-        let mean = trimmed.iter().sum::<f64>() / h as f64;
-        // The values that were left out count as the nearest value in the mean.
-        let winsorised: Vec<f64> =
-            values.iter().map(|value| value.clamp(trimmed[0], trimmed[h - 1])).collect();
-        let middle = winsorised.iter().sum::<f64>() / n as f64;
-        let squares: f64 = winsorised.iter().map(|value| (value - middle).powi(2)).sum();
+        let squares: f64 = deviations.iter().map(|deviation| deviation.powi(2)).sum();
         // (n − 1) s² / (h (h − 1)), where s² is the winsorised variance.
         let error = (squares / (h * (h - 1)) as f64).sqrt();
         Some(Estimate { mean, error, freedom: (h - 1) as f64 })
