@@ -27,21 +27,38 @@ function reading(...text) {
 }
 
 /**
- * A panel that an open cell fills. `close` closes the cell; Escape calls it. `show` takes the focus to the
- * panel and scrolls it into view.
+ * A panel that an open cell fills. `view[key]` is the open cell, `[backend, row, column]`, or `null`;
+ * `plotOf(backend)` is the plot of a backend. `open` opens a cell and takes the focus to the panel when
+ * it is drawn; `close` closes it, as Escape does, and gives the focus back to the plot.
  */
-function cellPanel(id, label, close) {
-  const panel = el("div", { class: "detail", id, tabindex: -1, role: "region", "aria-label": label });
-  panel.addEventListener("keydown", (event) => {
+function cellPanel(id, label, key, plotOf) {
+  const element = el("div", { class: "detail", id, tabindex: -1, role: "region", "aria-label": label });
+  let isToShow = false;
+  const open = (cell) => {
+    view[key] = cell;
+    isToShow = true;
+    changed();
+  };
+  const close = () => {
+    const plot = view[key] && plotOf(view[key][0]);
+    view[key] = null;
+    changed();
+    plot?.canvas.focus({ preventScroll: true });
+  };
+  const draw = (children) => {
+    element.replaceChildren(...children);
+    if (isToShow) {
+      element.focus({ preventScroll: true });
+      element.scrollIntoView({ block: "nearest" });
+    }
+    isToShow = false;
+  };
+  element.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     event.preventDefault();
     close();
   });
-  panel.showUp = () => {
-    panel.focus({ preventScroll: true });
-    panel.scrollIntoView({ block: "nearest" });
-  };
-  return panel;
+  return { element, open, close, draw };
 }
 
 /** Pictures lie beside the page. Where one is not there, a sentence takes its place. */

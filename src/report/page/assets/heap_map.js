@@ -46,14 +46,8 @@ function levelColours() {
 
 function heapMapView() {
   const panels = el("div", { class: "panels" });
-  let isToShow = false;
-  const close = () => {
-    const plot = maps.find(({ map }) => map.backend === view.heapCell?.[0])?.plot;
-    view.heapCell = null;
-    changed();
-    plot?.canvas.focus({ preventScroll: true });
-  };
-  const detail = cellPanel("heap-detail", "The open cell of the heap map", close);
+  const plotOf = (backend) => maps.find(({ map }) => map.backend === backend)?.plot;
+  const detail = cellPanel("heap-detail", "The open cell of the heap map", "heapCell", plotOf);
   const width = el("p", { class: "soft width" });
   const scale = el("p", { class: "legend" });
   const element = section(
@@ -72,7 +66,7 @@ function heapMapView() {
     scale,
     width,
     panels,
-    detail,
+    detail.element,
   );
   let maps = [];
 
@@ -90,12 +84,8 @@ function heapMapView() {
           Math.min(map.rows.length - 1, Math.max(0, Math.floor(address / map.row_bytes))),
         describe: (row, column) => heapCellText(plot, map, row, column),
         hint: "Point at a cell, or choose one with the arrow keys.",
-        onOpen: (row, column) => {
-          view.heapCell = [map.backend, row, column];
-          isToShow = true;
-          changed();
-        },
-        onClose: close,
+        onOpen: (row, column) => detail.open([map.backend, row, column]),
+        onClose: detail.close,
         paint: () => paintHeap(plot, map),
         ...timeActions,
       });
@@ -150,9 +140,7 @@ function heapMapView() {
       plot.showOpened(open && open[0] === map.backend ? { row: open[1], column: open[2] } : null);
     }
     width.textContent = maps[0]?.plot.widthText() ?? "No backend with a heap map is switched on.";
-    detail.replaceChildren(...heapDetail(maps, close));
-    if (isToShow) detail.showUp();
-    isToShow = false;
+    detail.draw(heapDetail(maps, detail.close));
   };
   return { element, build, draw };
 }

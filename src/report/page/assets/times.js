@@ -262,14 +262,8 @@ const DOT_NS = 1e5;
 
 function latencyMapView() {
   const panels = el("div", { class: "stack" });
-  let isToShow = false;
-  const close = () => {
-    const plot = maps.find(({ map }) => map.backend === view.latencyCell?.[0])?.plot;
-    view.latencyCell = null;
-    changed();
-    plot?.canvas.focus({ preventScroll: true });
-  };
-  const detail = cellPanel("latency-detail", "The open cell of the service times", close);
+  const plotOf = (backend) => maps.find(({ map }) => map.backend === backend)?.plot;
+  const detail = cellPanel("latency-detail", "The open cell of the service times", "latencyCell", plotOf);
   const width = el("p", { class: "soft width" });
   const shade = el("span", {});
   const element = section(
@@ -288,7 +282,7 @@ function latencyMapView() {
     ),
     width,
     panels,
-    detail,
+    detail.element,
   );
   let maps = [];
 
@@ -308,12 +302,8 @@ function latencyMapView() {
         },
         describe: (row, column) => latencyText(plot, map, bands[row], column),
         hint: "Point at a cell, or choose one with the arrow keys.",
-        onOpen: (row, column) => {
-          view.latencyCell = [map.backend, row, column];
-          isToShow = true;
-          changed();
-        },
-        onClose: close,
+        onOpen: (row, column) => detail.open([map.backend, row, column]),
+        onClose: detail.close,
         paint: () => paintLatency(plot, map, bands),
         ...timeActions,
       });
@@ -347,9 +337,7 @@ function latencyMapView() {
     }
     width.textContent =
       maps[0]?.plot.widthText() ?? "No backend with such a map is switched on.";
-    detail.replaceChildren(...latencyDetail(maps, close));
-    if (isToShow) detail.showUp();
-    isToShow = false;
+    detail.draw(latencyDetail(maps, detail.close));
   };
   return { element, build, draw };
 }
