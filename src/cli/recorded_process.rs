@@ -18,17 +18,47 @@ pub fn process_entry(header: &Header, process: &ProcessRecord, end: u64) -> Opti
     Some(ProcessEntry { own_backend: own_backend(&header.facts).unwrap_or_default(), memory })
 }
 
+/// Nanoseconds before a reading of the images in which they may have grown, at most. The recorder
+/// reads them for at most a hundredth of the time, and once takes some 0.2 ms.
+const IMAGES_GROWTH_NS: u64 = 100_000_000;
+
+/// The images' bytes at each sample. Many samples repeat the last reading. Between two readings they
+/// are taken to grow evenly: an interpreter writes a MiB of its data in its first milliseconds, which
+/// would count as heap until they are read again.
+fn images_bytes(samples: &[MemorySample]) -> Vec<u64> {
+    let reading = |sample: &MemorySample| sample.parts.map_or(0, |parts| parts.images);
+    let mut images: Vec<u64> = samples.iter().map(reading).collect();
+    let mut first = 0;
+    for (at, sample) in samples.iter().enumerate() {
+        let (before, after) = (reading(&samples[first]), reading(sample));
+        if before == after {
+            continue;
+        }
+        let end_ns = sample.time_ns;
+        let start_ns = samples[first].time_ns.max(end_ns.saturating_sub(IMAGES_GROWTH_NS));
+        let length_ns = end_ns.saturating_sub(start_ns).max(1) as f64;
+        for (bytes, sample) in images.iter_mut().zip(samples).take(at).skip(first + 1) {
+            let part = sample.time_ns.saturating_sub(start_ns) as f64 / length_ns;
+            *bytes = (before as f64 + (after as f64 - before as f64) * part) as u64;
+        }
+        first = at;
+    }
+    images
+}
+
 /// The curve, thinned out: of adjacent points the larger is left, and the first and the last.
 fn points(samples: &[MemorySample]) -> Option<Vec<ProcessMemory>> {
-    let heap_bytes = |sample: &MemorySample| {
+    let images = images_bytes(samples);
+    let heap_bytes = |(sample, images): (&MemorySample, &u64)| {
         let parts = sample.parts?;
-        Some(sample.anonymous_bytes.saturating_sub(parts.own_mappings).saturating_sub(parts.images))
+        Some(sample.anonymous_bytes.saturating_sub(parts.own_mappings).saturating_sub(*images))
     };
-    let first = samples.iter().find_map(heap_bytes)?;
+    let first = samples.iter().zip(&images).find_map(heap_bytes)?;
     let all: Vec<ProcessMemory> = samples
         .iter()
-        .filter_map(|sample| {
-            let heap_bytes = heap_bytes(sample)?.saturating_sub(first);
+        .zip(&images)
+        .filter_map(|(sample, images)| {
+            let heap_bytes = heap_bytes((sample, images))?.saturating_sub(first);
             let besides_bytes = sample.anonymous_bytes.saturating_sub(heap_bytes);
             Some(ProcessMemory { event: sample.event, heap_bytes, besides_bytes })
         })
@@ -105,6 +135,25 @@ mod tests {
         assert_eq!(own(&[glibc, python, tunables]).as_deref(), below);
         assert_eq!(own(&[glibc, python, ("variables", "PYTHONMALLOC=debug")]), None);
         assert_eq!(own(&[("allocator", "jemalloc 5.3.0"), python]), None);
+    }
+
+    #[test]
+    fn images_grow_evenly_between_two_readings() {
+        let sample = |event, time_ms: u64, images| MemorySample {
+            event,
+            time_ns: time_ms * 1_000_000,
+            anonymous_bytes: 3000,
+            parts: Some(MemoryParts { images, ..MemoryParts::default() }),
+        };
+        let early: Vec<MemorySample> = [(0, 100), (5, 100), (10, 100), (20, 1100), (30, 1100)]
+            .iter()
+            .map(|&(time_ms, images)| sample(time_ms, time_ms, images))
+            .collect();
+        assert_eq!(images_bytes(&early), [100, 350, 600, 1100, 1100]);
+        // A library that is loaded after a long time: the images did not grow before.
+        let late =
+            [sample(0, 0, 100), sample(1, 500, 100), sample(2, 950, 100), sample(3, 1000, 200)];
+        assert_eq!(images_bytes(&late), [100, 100, 150, 200]);
     }
 
     #[test]
