@@ -259,7 +259,10 @@ impl CsvReader {
             indices,
             header: Header { columns, ..Header::default() },
             sites: Sites::default(),
-            threads: ThreadNumbers::default(),
+            threads: match indices[THREAD_ID] {
+                Some(_) => ThreadNumbers::with_own_ids(),
+                None => ThreadNumbers::default(),
+            },
             process: ProcessRecord::default(),
             sequence: Sequence::new(),
             caller_validates: false,

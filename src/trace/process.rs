@@ -182,9 +182,16 @@ impl ProcessRecord {
 pub struct ThreadNumbers {
     numbers: HashMap<u64, u32>,
     records: Vec<ThreadRecord>,
+    /// Whether the ids are no more than numbers of this log, which has threads' own ids beside them.
+    has_own_ids: bool,
 }
 
 impl ThreadNumbers {
+    /// For a log that gives threads' own ids by [`ThreadNumbers::identify`].
+    pub fn with_own_ids() -> ThreadNumbers {
+        ThreadNumbers { has_own_ids: true, ..ThreadNumbers::default() }
+    }
+
     /// The number of the thread with that id. A new id is entered.
     pub fn number(&mut self, id: u64) -> u32 {
         if let Some(&number) = self.numbers.get(&id) {
@@ -195,7 +202,8 @@ impl ThreadNumbers {
 
     /// Enters a new thread of that id, also where an earlier thread had the same id.
     fn begin(&mut self, id: u64) -> u32 {
-        self.records.push(ThreadRecord { id, ..ThreadRecord::default() });
+        let own_id = if self.has_own_ids { 0 } else { id };
+        self.records.push(ThreadRecord { id: own_id, ..ThreadRecord::default() });
         let number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
         self.numbers.insert(id, number);
         number
