@@ -11,6 +11,7 @@ pub mod chart;
 pub mod figures;
 pub mod picture;
 
+mod choice;
 mod comparison_table;
 mod error;
 mod files;

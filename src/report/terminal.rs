@@ -1,6 +1,7 @@
 //! The summary as tables for the terminal, in Markdown, so that it can be pasted into a discussion.
 
 use super::chart::{placement, scorecard};
+use super::choice::choice;
 use super::comparison_table::comparisons;
 use super::figures::{
     BackendFigures, ResidentFigure, TraceReport, WINDOWS, call_text, seen_text, short_site,
@@ -87,11 +88,13 @@ pub fn summary(run: &Run) -> String {
     text
 }
 
-/// The answer of the run in a sentence or two, as the scorecard and the page have it.
+/// The answer of the run in a few sentences, as the scorecard and the page have it.
 fn answer(trace_reports: &[TraceReport]) -> String {
-    scorecard(trace_reports).map_or_else(String::new, |chart| {
+    let verdict = scorecard(trace_reports).map_or_else(String::new, |chart| {
         format!("{}\n", chart.caption().title.replace(".  ", ". "))
-    })
+    });
+    let chosen = if let [only] = trace_reports { choice(only) } else { None };
+    verdict + &chosen.map_or(String::new(), |sentence| format!("{sentence}\n"))
 }
 
 fn head(trace_report: &TraceReport) -> String {

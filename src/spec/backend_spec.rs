@@ -14,6 +14,8 @@ use super::layer::{Layer, PRELOAD, SO};
 /// Name of the backend that does nothing: what the harness itself costs, the lower bound of every
 /// time.
 pub const FLOOR: &str = "null";
+/// The name of the backend that takes nothing back.
+pub const BOUND: &str = "bump";
 
 /// A backend's name, parsed: an allocator with its settings and the layer below it. It prints as it
 /// was written, and two are equal when their texts are.
@@ -77,6 +79,11 @@ impl BackendSpec {
     /// Whether it is the backend that does nothing ([`FLOOR`]).
     pub fn is_floor(&self) -> bool {
         self.text == FLOOR
+    }
+
+    /// Whether it takes nothing back ([`BOUND`]): it shows what reuse costs and is worth.
+    pub fn is_bound(&self) -> bool {
+        self.name() == BOUND
     }
 
     /// Whether the topmost layer is a library that is named by its path.

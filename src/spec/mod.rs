@@ -50,7 +50,7 @@ mod layer;
 mod list;
 mod suggestion;
 
-pub use backend_spec::{BackendSpec, FLOOR};
+pub use backend_spec::{BOUND, BackendSpec, FLOOR};
 pub use error::SpecError;
 pub use labels::labels;
 pub use layer::{PRELOAD, SO};

@@ -422,7 +422,7 @@ fn the_scorecard_as_a_table_holds_the_figures_and_their_means() {
 }
 
 /// The fastest loop may leave the program with the most page faults: then the answer says who leads
-/// with the program's writes.
+/// with the program's writes, and the choice is by these.
 #[test]
 fn the_answer_has_the_first_writes_where_they_change_the_order() {
     let wish = Wish { samples: 300, backends: &["malloc", "pymalloc", "null"], ..Wish::default() };
@@ -430,6 +430,10 @@ fn the_answer_has_the_first_writes_where_they_change_the_order() {
     let sentence = "With first writes";
     let text = summary(&run);
     assert!(text.contains("On time pymalloc leads") && !text.contains(sentence), "{text}");
+    assert!(
+        text.contains("Choose pymalloc: ") || text.contains("trade: pymalloc for time"),
+        "{text}"
+    );
     let is_touch = |metric| metric == Metric::FirstTouchNanoseconds;
     for row in run.measurements.iter_mut().filter(|row| is_touch(row.metric)) {
         row.value *= if row.backend == "pymalloc" { 20.0 } else { 1.0 };
@@ -438,6 +442,7 @@ fn the_answer_has_the_first_writes_where_they_change_the_order() {
     let end = text.split("On time pymalloc leads").nth(1).expect("the answer").to_owned();
     assert!(end.contains(&format!("{sentence} malloc leads at ")), "{text}");
     assert!(end.contains(", and pymalloc takes "), "{text}");
+    assert!(end.contains("Choose malloc: ") || end.contains("trade: malloc for time"), "{text}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use super::drawn::DrawnPicture;
 use super::markup::escape;
 use crate::report::chart::{checked_by_replay, scorecard};
+use crate::report::choice::choice;
 use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
 use crate::report::text::{all_or_ends, capitalised, list, some};
@@ -29,8 +30,9 @@ pub fn answers(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
 }
 
 fn which_allocator(trace_report: &TraceReport) -> String {
-    scorecard(std::slice::from_ref(trace_report))
-        .map_or(String::new(), |chart| chart.caption().title.clone())
+    let verdict = scorecard(std::slice::from_ref(trace_report))
+        .map_or(String::new(), |chart| chart.caption().title.clone());
+    [choice(trace_report), Some(verdict)].into_iter().flatten().collect::<Vec<String>>().join(" ")
 }
 
 /// Where in the trace a call is: its share of the calls, and the phase.

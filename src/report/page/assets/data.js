@@ -217,6 +217,11 @@ function count(value) {
   return `${(value / size).toFixed(2).replace(/\.?0+$/, "")}\u00a0${name}`;
 }
 
+/** A number of things: `1 block`, `2 blocks`. */
+function countOf(value, thing) {
+  return `${count(value)} ${value === 1 ? thing : `${thing}s`}`;
+}
+
 /** A share from 0 to 1. */
 function percent(share) {
   return `${figure(share * 100)}\u00a0%`;

@@ -273,11 +273,10 @@ function contentsOfRow(map, row, event, to) {
       const contents = moment.rows.find((own) => own.row === row);
       const when = moment.event == null ? "" : ` (call ${count(moment.event)})`;
       if (!contents) return [el("p", {}, `At the ${moment.name}${when} no page of it is resident.`)];
-      const blocks = contents.live_blocks;
       const text =
-        `At the ${moment.name}${when}: ${count(contents.resident_bytes / 4096)} pages resident, ` +
-        `${count(contents.pages_in_use_bytes / 4096)} of them in use, ${count(blocks)} live ` +
-        `${blocks === 1 ? "block" : "blocks"} with ${bytes(contents.live_bytes)}.`;
+        `At the ${moment.name}${when}: ${countOf(contents.resident_bytes / 4096, "page")} resident, ` +
+        `${count(contents.pages_in_use_bytes / 4096)} of them in use, ` +
+        `${countOf(contents.live_blocks, "live block")} with ${bytes(contents.live_bytes)}.`;
       if (!contents.lines.length) return [el("p", {}, text)];
       const header = ["line", "blocks", "live bytes here"];
       const rows = contents.lines.map(([site, blocks, size]) =>

@@ -432,7 +432,7 @@ function linesNear({ heap, at }) {
   const text = lines.map(
     (row) =>
       `${shortLine(trace.sites[row.site])} holds ${bytes(row.live_bytes)} in ` +
-      `${count(row.live_blocks)} blocks, with ${bytes(free(row))} free space on their pages`,
+      `${countOf(row.live_blocks, "block")}, with ${bytes(free(row))} free space on their pages`,
   );
   const away = distance(near) / Math.max(trace.calls, 1);
   const when = away < 0.0005 ? "at that moment" : `${percent(away)} of the trace away`;
