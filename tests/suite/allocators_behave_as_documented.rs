@@ -251,7 +251,7 @@ fn every_backend_keeps_the_rules_where_no_trace_goes() {
 fn settings_of_malloc_follow_the_manual() {
     // mallopt(3): from M_TRIM_THRESHOLD free bytes on, memory at the top is returned.
     let specs = [
-        "malloc",
+        "malloc:MALLOC_TRIM_THRESHOLD_=16M",
         "malloc:MALLOC_TRIM_THRESHOLD_=64K",
         "malloc:MALLOC_TOP_PAD_=64M,MALLOC_TRIM_THRESHOLD_=1G",
     ];
