@@ -10,6 +10,16 @@ pub fn committed(name: &str) -> PathBuf {
     repository("traces").join(name)
 }
 
+/// The calls of a recording in `traces/`, as the catalogue there counts them from the CSV form.
+pub fn catalogued_calls(name: &str) -> u64 {
+    let catalogue = fs::read_to_string(repository("traces/README.md")).unwrap();
+    let cells = |line: &str| -> Vec<String> {
+        line.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
+    };
+    let row = catalogue.lines().map(cells).find(|row| row.get(1).is_some_and(|cell| cell == name));
+    row.expect("the catalogue has it")[5].parse().expect("a number of calls")
+}
+
 /// A generated trace of so many calls, always with the same calls.
 #[track_caller]
 pub fn generated(folder: &Path, name: &str, calls: u64) -> PathBuf {
