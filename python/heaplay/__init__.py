@@ -70,25 +70,29 @@ def record(
     after `duration` seconds. Raises RuntimeError where a recording cannot be made.
     """
     global _recorder
+    trace = os.path.abspath(os.fspath(output))
+    folder = os.path.dirname(trace)
+    if not os.path.isdir(folder):
+        raise RuntimeError("%s: nothing is recorded: there is no folder %s" % (trace, folder))
     if _recorder is None:
-        _recorder = _load()
+        _recorder = _load(folder)
     if sys.modules.get("tracemalloc") is not None and sys.modules["tracemalloc"].is_tracing():
         raise RuntimeError("tracemalloc would remove the recorder when it stops; stop it first")
-    trace = os.path.abspath(os.fspath(output))
     base = os.fsencode("%s.raw-%x" % (trace, int(time.time() * 1000)))
     limits = [int(limit or 0) for limit in (max_events, max_bytes, (duration or 0) * 1e9)]
     reason = _recorder.heaplay_record(base, int(sites), *limits)
     if reason is not None:
-        raise RuntimeError("nothing is recorded: " + reason.decode())
+        raise RuntimeError("%s: nothing is recorded: %s" % (trace, reason.decode()))
     try:
         yield
     finally:
         _finish(os.fsdecode(_recorder.heaplay_stop()), trace)
 
 
-def _load() -> "Any":
+def _load(output: str) -> "Any":
     """Loads the recorder: the file that HEAPLAY_RECORDER names, or that lies beside the package, or
-    that the program `heaplay` writes."""
+    that the program `heaplay` writes. The file is temporary. It lies in the folder `output` where
+    the mount of the temporary directory forbids execution."""
     import shutil
     import subprocess
     import tempfile
@@ -101,10 +105,14 @@ def _load() -> "Any":
         if os.path.exists(path):
             return _open(path)
         program = _program.find()
-        if program is None or "HEAPLAY_RECORDER" in os.environ:
+        if "HEAPLAY_RECORDER" in os.environ:
             text = "%s: not found; `heaplay recorder DIR` writes it, HEAPLAY_RECORDER names it"
             raise RuntimeError(text % path)
-        folder = tempfile.mkdtemp(prefix="heaplay-")
+        if program is None:
+            text = "%s `heaplay recorder DIR` writes the recorder elsewhere; HEAPLAY_RECORDER names it"
+            raise RuntimeError(text % _program.refusal())
+        is_loadable = not os.statvfs(tempfile.gettempdir()).f_flag & os.ST_NOEXEC
+        folder = tempfile.mkdtemp(prefix="heaplay-", dir=None if is_loadable else output)
         try:
             command = [program, "recorder", folder]
             written = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -127,8 +135,11 @@ def _finish(raw: str, trace: str) -> None:
 
     program = _program.find()
     arguments = ["record", "--recover", raw, "-o", trace]
-    if program is None:
-        text = "heaplay: %s is a raw log; `heaplay %s` makes a trace of it"
-        print(text % (raw, " ".join(arguments)), file=sys.stderr)
-    elif subprocess.call([program] + arguments) == 0:
-        os.remove(raw)
+    try:
+        if program is not None and subprocess.call([program] + arguments) == 0:
+            os.remove(raw)
+            return
+    except OSError as error:
+        print("heaplay: %s cannot be started: %s" % (program, error.strerror), file=sys.stderr)
+    text = "heaplay: %s is a raw log; `heaplay %s` makes a trace of it"
+    print(text % (raw, " ".join(arguments)), file=sys.stderr)

@@ -4,7 +4,6 @@ The verbs that run a program get this interpreter, for a program that is a Pytho
 `python -m heaplay record app.py` is `heaplay record --python PYTHON app.py`.
 """
 
-import os
 import sys
 
 from heaplay import _program
@@ -15,14 +14,10 @@ RUNS_A_PROGRAM = ("record", "live")
 
 def main() -> None:
     """Replaces this process by the program."""
-    program = _program.find()
-    if program is None:
-        sys.exit(_program.refusal())
     arguments = sys.argv[1:]
     if arguments and arguments[0] in RUNS_A_PROGRAM and sys.executable:
         arguments.insert(1, "--python=" + sys.executable)
-    sys.stdout.flush()
-    os.execv(program, [program] + arguments)
+    _program.replace_process(arguments)
 
 
 if __name__ == "__main__":

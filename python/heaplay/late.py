@@ -7,6 +7,7 @@ the first on, and the calls of the C library.
 """
 
 import argparse
+import contextlib
 import os
 import runpy
 import sys
@@ -27,10 +28,16 @@ def main() -> None:
     parser.add_argument("program")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     wanted = parser.parse_args()
+    if not wanted.module and not os.path.exists(wanted.program):
+        parser.error("%s: not found; expected a Python file" % wanted.program)
     sys.argv = [wanted.program] + wanted.arguments
     # As the interpreter itself does: the program's folder comes first.
     sys.path[0] = os.getcwd() if wanted.module else os.path.dirname(os.path.abspath(wanted.program))
-    with heaplay.record(wanted.output, wanted.sites):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(heaplay.record(wanted.output, wanted.sites))
+        except RuntimeError as error:
+            parser.exit(2, "heaplay.late: %s\n" % error)
         if wanted.module:
             runpy.run_module(wanted.program, run_name="__main__", alter_sys=True)
         else:

@@ -135,3 +135,100 @@ fn without_the_program_it_refuses() {
     assert!(errors(&output).contains("RuntimeError"), "{}", errors(&output));
     assert!(errors(&output).contains("heaplay recorder DIR"), "{}", errors(&output));
 }
+
+/// Prints what the module answers on a machine: its system, its processor, its C library, and the
+/// compiler's name of the system where Python was built.
+const ON_A_MACHINE: &str = "
+import platform, sys, sysconfig
+system, machine, libc, built = sys.argv[1:]
+platform.system = lambda: system
+platform.machine = lambda: machine
+platform.libc_ver = lambda: tuple(libc.split())
+sys.platform = system.lower()
+sysconfig.get_config_var = lambda name: built
+from heaplay import _program
+print(_program.refusal())
+";
+
+/// Where there is no wheel, the refusal names the machine and what runs heaplay. Where there is one,
+/// it says how to install it.
+#[test]
+fn the_refusal_is_that_of_the_machine() {
+    let Some(python) = interpreters::any() else { return };
+    let folder = ModuleFolder::new();
+    let refusal = |machine: [&str; 4]| {
+        let mut command = folder.python(&python, &["-c", ON_A_MACHINE]);
+        let output = finish(command.args(machine).env_remove("HEAPLAY"));
+        assert!(output.status.success(), "{}", errors(&output));
+        printed(&output)
+    };
+    let glibc = "x86_64-pc-linux-gnu";
+    for (machine, named) in [
+        (["Linux", "x86_64", "", "x86_64-alpine-linux-musl"], "(Linux, x86_64, musl, Python 3."),
+        (["Linux", "x86_64", "glibc 2.12", glibc], "(Linux, x86_64, glibc 2.12, Python 3."),
+        (["Linux", "riscv64", "glibc 2.39", glibc], "(Linux, riscv64, glibc 2.39, Python 3."),
+        (["Darwin", "arm64", "", "arm-apple-darwin"], "(Darwin, arm64, Python 3."),
+    ] {
+        let text = refusal(machine);
+        for part in [named, "glibc 2.17 or later", "marks of the module do nothing", "container"] {
+            assert!(text.contains(part), "no `{part}` in: {text}");
+        }
+        assert!(!text.contains("pip install"), "{text}");
+    }
+    for machine in ["x86_64", "aarch64"] {
+        let text = refusal(["Linux", machine, "glibc 2.17", glibc]);
+        assert!(text.contains("-m pip install --force-reinstall heaplay"), "{text}");
+    }
+}
+
+/// A program that HEAPLAY names wrongly, or that is for another processor, is named. Nothing else
+/// runs in its place.
+#[test]
+fn a_program_that_cannot_run_is_named() {
+    let Some(python) = interpreters::any() else { return };
+    let folder = ModuleFolder::new();
+    let with = |program: &Path| {
+        let mut command = folder.python(&python, &["-m", "heaplay", "--version"]);
+        let output = finish(command.env("HEAPLAY", program));
+        assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+        let text = errors(&output);
+        assert!(text.contains(program.to_str().unwrap()) && !text.contains("Traceback"), "{text}");
+        text
+    };
+    assert!(with(&folder.path("missing")).contains("the variable HEAPLAY names"));
+    // The start of an ELF file: `e_machine` 22 is s390, and a file of this machine ends too early.
+    let mut elf = fs::read(env!("CARGO_BIN_EXE_heaplay")).unwrap();
+    elf.truncate(64);
+    let broken = folder.path("broken");
+    fs::copy(env!("CARGO_BIN_EXE_heaplay"), &broken).unwrap();
+    fs::write(&broken, &elf).unwrap();
+    let text = with(&broken);
+    assert!(text.contains("cannot be started here (") && text.contains("glibc 2.17"), "{text}");
+    let other = if cfg!(target_arch = "x86_64") { 183_u16 } else { 62 };
+    elf[18..20].copy_from_slice(&other.to_le_bytes());
+    fs::write(&broken, &elf).unwrap();
+    assert!(with(&broken).contains("not the program `heaplay` for this machine"));
+}
+
+/// A place that cannot be written is named by the module, and by `heaplay.late` without a traceback.
+#[test]
+fn a_recording_names_a_place_that_cannot_be_written() {
+    let Some(python) = interpreters::any() else { return };
+    let folder = ModuleFolder::new();
+    fs::write(folder.path("app.py"), "print('ran')\n").unwrap();
+    let code = "import heaplay\nwith heaplay.record('no/x.trace'): print('ran')";
+    let part = finish(&mut folder.python(&python, &["-c", code]));
+    let late = ["-m", "heaplay.late", "-o", "no/x.trace", "app.py"];
+    let late = finish(&mut folder.python(&python, &late));
+    for output in [&part, &late] {
+        let text = errors(output);
+        assert!(text.contains("no/x.trace: nothing is recorded: there is no folder"), "{text}");
+        assert_eq!(printed(output), "");
+    }
+    assert_eq!((part.status.code(), late.status.code()), (Some(1), Some(2)));
+    assert!(!errors(&late).contains("Traceback"), "{}", errors(&late));
+    let missing = ["-m", "heaplay.late", "-o", "x.trace", "missing.py"];
+    let output = finish(&mut folder.python(&python, &missing));
+    assert!(errors(&output).contains("missing.py: not found"), "{}", errors(&output));
+    assert_eq!(output.status.code(), Some(2));
+}

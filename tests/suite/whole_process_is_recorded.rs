@@ -5,6 +5,7 @@
 //! the recorder, and what the programs do by their own account.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -679,6 +680,31 @@ fn static_and_set_uid_programs_are_refused() {
         assert!(errors(&output).contains("statically linked"), "{}", errors(&output));
     }
     assert_success(&finish(place.recording(&[]).arg(&program)));
+}
+
+/// The recorder cannot be loaded into a program for another processor or another C library.
+#[test]
+fn programs_of_other_systems_are_refused() {
+    let place = Workplace::new();
+    let source = "int main(void) { return 0; }\n";
+    let Some(program) = place.program("plain", source) else { return };
+    let refusal = |program: &Path| {
+        let output = finish(place.recording(&[]).arg(program));
+        assert_eq!(output.status.code(), Some(2));
+        errors(&output)
+    };
+    // The field `e_machine` of the ELF header: 22 is s390.
+    let mut bytes = fs::read(&program).unwrap();
+    bytes[18..20].copy_from_slice(&22_u16.to_le_bytes());
+    let foreign = place.0.path().join("foreign");
+    fs::copy(&program, &foreign).unwrap();
+    fs::write(&foreign, bytes).unwrap();
+    let message = refusal(&foreign);
+    assert!(message.contains("foreign: is for another processor (S390x"), "{message}");
+    let linker = ["-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1"];
+    let Some(musl) = compiler::program(place.0.path(), "musl", source, &linker) else { return };
+    let message = refusal(&musl);
+    assert!(message.contains("musl: is linked to musl"), "{message}");
 }
 
 /// A library that is preloaded below the recorder, and counts.

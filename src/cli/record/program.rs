@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use object::Object;
+use object::{Architecture, Object};
 
 use super::limits::RecordedDomains;
 use crate::environment::PATH;
@@ -133,12 +133,26 @@ fn check_loader(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let shown = path.display();
     let elf = object::File::parse(bytes)
         .with_context(|| format!("{shown}: is no ELF program that this machine runs"))?;
+    if let Some(expected) = processor().filter(|expected| elf.architecture() != *expected) {
+        bail!(
+            "{shown}: is for another processor ({:?}, and this heaplay is for {expected:?}), so the \
+             recorder cannot be loaded into it; record the program of this machine, or use the \
+             heaplay of that processor",
+            elf.architecture()
+        );
+    }
     let is_dynamic = elf.section_by_name(".interp").is_some() || contains_interpreter(bytes);
     if !is_dynamic {
         bail!(
             "{shown}: is statically linked, so no library can be loaded into it and nothing can be \
              recorded; link it dynamically (for Rust and C without -static or a musl target, for Go \
              with cgo), or record a program that it starts"
+        );
+    }
+    if cfg!(target_env = "gnu") && first_page_contains(bytes, b"/ld-musl") {
+        bail!(
+            "{shown}: is linked to musl, and the recorder of this heaplay to glibc, so it cannot be \
+             loaded; record the program as built for glibc: the trace is the same for other machines"
         );
     }
     let metadata = fs::metadata(path).with_context(|| shown.to_string())?;
@@ -155,23 +169,39 @@ fn check_loader(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The processor of this heaplay; `None` for one whose programs are not checked.
+const fn processor() -> Option<Architecture> {
+    if cfg!(target_arch = "x86_64") {
+        Some(Architecture::X86_64)
+    } else if cfg!(target_arch = "aarch64") {
+        Some(Architecture::Aarch64)
+    } else {
+        None
+    }
+}
+
 /// Whether the program headers name a dynamic linker. A stripped program has no sections.
 fn contains_interpreter(bytes: &[u8]) -> bool {
-    bytes.get(..4096).is_some_and(|start| {
-        contains(start, b"/ld-linux")
-            || contains(start, b"/ld-musl")
-            || contains(start, b"/ld64.so")
-    })
+    let linkers: [&[u8]; 3] = [b"/ld-linux", b"/ld-musl", b"/ld64.so"];
+    linkers.into_iter().any(|linker| first_page_contains(bytes, linker))
+}
+
+/// Whether the first page of a file contains a text. The name of the dynamic linker is there.
+fn first_page_contains(bytes: &[u8], text: &[u8]) -> bool {
+    contains(&bytes[..bytes.len().min(4096)], text)
 }
 
 fn find(name: &OsStr) -> anyhow::Result<PathBuf> {
     let shown = name.to_string_lossy();
     if shown.contains('/') {
         let path = PathBuf::from(name);
-        let metadata = fs::metadata(&path).map_err(|_| {
-            CannotStart::NotFound(format!(
+        let metadata = fs::metadata(&path).map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => CannotStart::NotExecutable(format!(
+                "{shown}: a folder of its path, or of what it links to, may not be searched: {error}"
+            )),
+            _ => CannotStart::NotFound(format!(
                 "{shown}: not found; expected a program or a script; check the path"
-            ))
+            )),
         })?;
         if metadata.is_dir() {
             let text = format!("{shown}: is a directory; expected a program or a script");
