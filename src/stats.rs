@@ -4,8 +4,9 @@
 //! `stats/segment_ratios.rs` and `stats/repetition_ratios.rs` compare the segments of two sides, for the
 //! check and for a run, and `stats/comparison.rs` decides from such ratios which of the two takes
 //! longer. `stats/splits.rs` compares two groups by all their splits, and `stats/steady_counts.rs`
-//! chooses the counts for it that repeat. `stats/beta.rs` has the distributions of intervals, `stats/looks.rs` the looks at data that
-//! is still coming in, and `stats/random.rs` the random numbers.
+//! chooses the counts for it that repeat. `stats/beta.rs` has the distributions of intervals,
+//! `stats/looks.rs` the looks at data that is still coming in, and `stats/random.rs` the random
+//! numbers.
 //!
 //! Values that are not finite (NaN, infinities) are left out of every computation. The result for
 //! an empty sample is `None`, never 0.

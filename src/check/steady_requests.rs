@@ -13,7 +13,7 @@ use super::recording::RequestCounts;
 use crate::results::CellLabel;
 use crate::stats::{KeyedCounts, SteadyKeys, median};
 
-/// Keys that are told apart: those with most requests. The rest is one key.
+/// Keys with counts of their own: those with most requests. The rest is one key.
 const MOST_KEYS: usize = 100;
 /// Keys that a reason names.
 const MOST_NAMED: usize = 3;
@@ -165,8 +165,8 @@ impl SteadyRequests {
     }
 }
 
-/// The names of all keys, and of each the count of every member. Which keys are told apart does not
-/// depend on the sides.
+/// The names of all keys, and of each the count of every member. Which keys have counts of
+/// their own does not depend on the sides.
 fn by_key(members: &[&Counts]) -> (Vec<String>, Vec<Vec<f64>>) {
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
     for (name, count) in members.iter().flat_map(|member| member.iter()) {
