@@ -3,9 +3,10 @@
 //! `stats/sample.rs` describes a sample. `stats/robust.rs` has the trimmed mean with its interval.
 //! `stats/segment_ratios.rs` and `stats/repetition_ratios.rs` compare the segments of two sides, for the
 //! check and for a run, and `stats/comparison.rs` decides from such ratios which of the two takes
-//! longer. `stats/splits.rs` compares two groups by all their
-//! splits. `stats/beta.rs` has the distributions of intervals, `stats/looks.rs` the looks at data that
-//! is still coming in, and `stats/random.rs` the random numbers.
+//! longer. `stats/splits.rs` compares two groups by all their splits, and `stats/steady_counts.rs`
+//! chooses the counts for it that repeat. `stats/beta.rs` has the distributions of intervals,
+//! `stats/looks.rs` the looks at data that is still coming in, and `stats/random.rs` the random
+//! numbers.
 //!
 //! Values that are not finite (NaN, infinities) are left out of every computation. The result for
 //! an empty sample is `None`, never 0.
@@ -19,6 +20,7 @@ mod robust;
 mod sample;
 mod segment_ratios;
 mod splits;
+mod steady_counts;
 
 pub use beta::{clopper_pearson, incomplete_beta, student_quantile};
 pub use comparison::{
@@ -31,4 +33,5 @@ pub use repetition_ratios::repetition_ratios;
 pub use robust::{Estimate, TRIM};
 pub use sample::{geometric_mean, median, quantile, range, sorted};
 pub use segment_ratios::segment_ratios;
-pub use splits::{GroupedValues, growth_probabilities, split_count};
+pub use splits::{GroupedMeasure, GroupedValues, growth_probabilities, split_count};
+pub use steady_counts::{KeyedCounts, SteadyKeys};

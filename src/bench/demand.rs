@@ -1,5 +1,5 @@
-//! What recordings of one program request, and in what two sides differ: by size class and by the
-//! line that allocates.
+//! What recordings of one program request, by size class, by thread and by the line that allocates,
+//! and in what two sides differ.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -72,6 +72,8 @@ fn mean<'a, K: Ord + Clone + 'a>(
 pub struct DemandByKey {
     /// By size class, named by its largest size in bytes.
     classes: BTreeMap<u64, Demand>,
+    /// By thread, named by its number in the trace.
+    threads: BTreeMap<u32, Demand>,
     /// By line; empty where the recording has none.
     lines: BTreeMap<String, Demand>,
 }
@@ -79,33 +81,55 @@ pub struct DemandByKey {
 impl DemandByKey {
     /// The demand of a recording.
     pub fn of(workload: &Workload) -> DemandByKey {
-        let (classes, lines) = demand_of(workload);
-        DemandByKey { classes, lines }
-    }
-}
-
-/// The demand by size class and by line.
-fn demand_of(workload: &Workload) -> (BTreeMap<u64, Demand>, BTreeMap<String, Demand>) {
-    let (mut classes, mut sites): (BTreeMap<u64, Demand>, BTreeMap<u32, Demand>) =
-        Default::default();
-    let mut request = 0;
-    for (index, instruction) in workload.program.instructions().iter().enumerate() {
-        if instruction.action() == Action::Free {
-            continue;
-        }
-        let bytes = workload.program.size(index) as u64;
-        let add = |demand: &mut Demand| {
-            demand.requests += 1;
-            demand.bytes += bytes as i64;
+        let program = &workload.program;
+        let number = |index: u32| match program.outline().threads.get(index as usize) {
+            Some(thread) => thread.number,
+            None => index + 1,
         };
-        add(classes.entry(size_class_limit(size_class(bytes))).or_default());
-        if !workload.sites.is_empty() {
-            add(sites.entry(workload.sites.site(request)).or_default());
+        let mut found = DemandByKey::default();
+        let mut sites: BTreeMap<u32, Demand> = BTreeMap::new();
+        let mut runs = program.thread_runs().iter();
+        let (mut thread, mut until) = (number(0), 0);
+        let mut request = 0;
+        for (index, instruction) in program.instructions().iter().enumerate() {
+            if index >= until {
+                let run = runs.next();
+                (thread, until) = run.map_or((thread, usize::MAX), |r| (number(r.thread), r.until));
+            }
+            if instruction.action() == Action::Free {
+                continue;
+            }
+            let bytes = program.size(index) as u64;
+            let add = |demand: &mut Demand| {
+                demand.requests += 1;
+                demand.bytes += bytes as i64;
+            };
+            add(found.classes.entry(size_class_limit(size_class(bytes))).or_default());
+            add(found.threads.entry(thread).or_default());
+            if !workload.sites.is_empty() {
+                add(sites.entry(workload.sites.site(request)).or_default());
+            }
+            request += 1;
         }
-        request += 1;
+        let named = |(site, demand): (u32, Demand)| (workload.sites.name(site).to_owned(), demand);
+        found.lines = sites.into_iter().map(named).collect();
+        found
     }
-    let named = |(site, demand): (u32, Demand)| (workload.sites.name(site).to_owned(), demand);
-    (classes, sites.into_iter().map(named).collect())
+
+    /// The demand by size class, named by its largest size in bytes.
+    pub fn classes(&self) -> &BTreeMap<u64, Demand> {
+        &self.classes
+    }
+
+    /// The demand by thread, named by its number in the trace.
+    pub fn threads(&self) -> &BTreeMap<u32, Demand> {
+        &self.threads
+    }
+
+    /// The demand by line; empty where the recording has none.
+    pub fn lines(&self) -> &BTreeMap<String, Demand> {
+        &self.lines
+    }
 }
 
 /// The keys whose demand differs, largest difference in bytes first.
@@ -146,7 +170,7 @@ mod tests {
                 .iter()
                 .map(|&(class, requests, bytes)| (class, Demand { requests, bytes }))
                 .collect(),
-            lines: BTreeMap::new(),
+            ..DemandByKey::default()
         };
         let before = [of(&[(16, 2, 20), (32, 4, 100)]), of(&[(16, 4, 40)])];
         let after = [of(&[(16, 3, 30), (32, 9, 200)])];

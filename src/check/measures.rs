@@ -53,8 +53,41 @@ pub const CALLS_MEASURE: Measure = Measure {
     meaning: "calls of all kinds",
 };
 
+/// Requests of the size classes that repeat.
+pub const STEADY_SIZES: Measure = Measure {
+    name: "steady_requests_by_size",
+    unit: "requests",
+    rule: "between series of recordings",
+    meaning: "requests of the size classes whose counts repeat within both sides",
+};
+
+/// Requests of the threads that repeat.
+pub const STEADY_THREADS: Measure = Measure {
+    name: "steady_requests_by_thread",
+    unit: "requests",
+    rule: "between series of recordings",
+    meaning: "requests of the threads whose counts repeat within both sides",
+};
+
+/// Requests of the lines that repeat.
+pub const STEADY_LINES: Measure = Measure {
+    name: "steady_requests_by_line",
+    unit: "requests",
+    rule: "between series of recordings",
+    meaning: "requests of the lines whose counts repeat within both sides (`record --sites`)",
+};
+
 /// All of them.
-pub const MEASURES: [Measure; 5] = [TIME, TAIL, INSTRUCTIONS, FRAGMENTATION, CALLS_MEASURE];
+pub const MEASURES: [Measure; 8] = [
+    TIME,
+    TAIL,
+    INSTRUCTIONS,
+    FRAGMENTATION,
+    CALLS_MEASURE,
+    STEADY_SIZES,
+    STEADY_THREADS,
+    STEADY_LINES,
+];
 
 /// Whether a measure is timed, so that it has two margins.
 pub(super) fn is_timed(measure: &str) -> bool {

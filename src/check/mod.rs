@@ -3,7 +3,8 @@
 //! `finding.rs` is the contract: a verdict on one measure with its evidence. `judge.rs` judges a
 //! suite that `bench` measures: `exact.rs` its exact measures, `instructions.rs` its instructions,
 //! and `timing.rs` its pairs while they come in. `stored.rs` compares two run records,
-//! `recordings.rs` recordings of one program. `policy.rs` reads margins and accepted increases,
+//! `recordings.rs` the recordings (`recording.rs`) of one program, `steady_requests.rs` those of their
+//! requests that repeat. `policy.rs` reads margins and accepted increases,
 //! `measures.rs` lists what is judged beside exact metrics.
 //! `power.rs` summarises the trials of a power study, `pareto.rs` ranks backends by time and memory.
 //! `json.rs`, `junit.rs`, `markdown.rs` and `annotations.rs` write findings for other programs.
@@ -24,7 +25,9 @@ mod policy;
 mod policy_file;
 mod power;
 mod reasons;
+mod recording;
 mod recordings;
+mod steady_requests;
 mod stored;
 mod timing;
 
@@ -42,6 +45,7 @@ pub use pareto::{BackendCost, best, pareto_set};
 pub use policy::{Margin, Policy};
 pub use policy_file::PolicyError;
 pub use power::{Rate, Rates, TrialSummary, verdict_counts};
+pub use recording::{Recording, RequestCounts};
 pub use recordings::{ENOUGH_RECORDINGS, RECORDING_ERROR};
 pub use stored::{CheckError, StoredFindings, compare, compare_recordings};
 pub use timing::{Budget, Gate, Ruling};

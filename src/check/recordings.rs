@@ -10,8 +10,10 @@
 use super::finding::{Finding, RecordedFigures, Verdict};
 use super::measures::CALLS_MEASURE;
 use super::policy::Policy;
+use super::recording::RequestCounts;
+use super::steady_requests::SteadyRequests;
 use crate::results::{CellLabel, Exactness, Metric, Pass, Run, Scope};
-use crate::stats::{GroupedValues, growth_probabilities, median, split_count};
+use crate::stats::{GroupedMeasure, GroupedValues, growth_probabilities, median, split_count};
 
 /// The probability that an unchanged program fails, over all measures of a trace on a backend.
 pub const RECORDING_ERROR: f64 = 0.01;
@@ -66,10 +68,11 @@ struct RecordedMeasure {
 }
 
 /// Judges all measures of a trace on a backend. Metrics that depend on placement are skipped for the
-/// reason `incomparable`.
+/// reason `incomparable`. `requests` are those of each recording, or none.
 pub(super) fn judge_recordings(
     cell: CellLabel<'_>,
     [baseline, candidate]: [&[&Run]; 2],
+    requests: [&[&RequestCounts]; 2],
     incomparable: Option<&str>,
     policy: &Policy,
 ) -> Vec<Finding> {
@@ -84,38 +87,45 @@ pub(super) fn judge_recordings(
         (measure.baseline.len(), measure.candidate.len()) == (baseline.len(), candidate.len())
     };
     let is_decisive = 1.0 / split_count(baseline.len(), candidate.len()) as f64 <= RECORDING_ERROR;
-    let family: Vec<GroupedValues> = measures
+    let is_counted = is_decisive && requests.map(<[_]>::len) == [baseline.len(), candidate.len()];
+    let steady = if is_counted { SteadyRequests::all(requests, policy) } else { Vec::new() };
+    let figures = measures
         .iter()
         .filter(|measure| is_decisive && may_fail(measure) && is_whole(measure))
         .map(|measure| GroupedValues {
             values: [measure.baseline.as_slice(), &measure.candidate].concat(),
             allowed_growth: measure.allowed,
-        })
-        .collect();
+        });
+    let counts = steady.iter().map(|requests| requests.counts().clone());
+    let family: Vec<GroupedMeasure> =
+        counts.map(GroupedMeasure::from).chain(figures.map(GroupedMeasure::from)).collect();
     let mut probabilities = growth_probabilities(&family, baseline.len()).into_iter();
-    measures
+    let mut findings: Vec<Finding> = steady
         .iter()
-        .map(|measure| {
-            let is_counted = is_decisive && may_fail(measure) && is_whole(measure);
-            let probability = if is_counted { probabilities.next() } else { None };
-            match incomparable {
-                Some(reason) if measure.role != Role::Demand => {
-                    let mut finding = sides.finding(measure, None);
-                    finding.verdict = Verdict::Skipped;
-                    finding.why = format!("not comparable: {reason}");
-                    finding
-                }
-                _ if !is_whole(measure) && measure.role != Role::Reported => Finding::bare(
-                    cell.trace,
-                    cell.backend,
-                    &measure.name,
-                    Verdict::Missing,
-                    "not every recording has it",
-                ),
-                _ => sides.finding(measure, probability),
+        .zip(probabilities.by_ref())
+        .map(|(requests, probability)| requests.finding(cell, probability, RECORDING_ERROR))
+        .collect();
+    findings.extend(measures.iter().map(|measure| {
+        let is_counted = is_decisive && may_fail(measure) && is_whole(measure);
+        let probability = if is_counted { probabilities.next() } else { None };
+        match incomparable {
+            Some(reason) if measure.role != Role::Demand => {
+                let mut finding = sides.finding(measure, None);
+                finding.verdict = Verdict::Skipped;
+                finding.why = format!("not comparable: {reason}");
+                finding
             }
-        })
-        .collect()
+            _ if !is_whole(measure) && measure.role != Role::Reported => Finding::bare(
+                cell.trace,
+                cell.backend,
+                &measure.name,
+                Verdict::Missing,
+                "not every recording has it",
+            ),
+            _ => sides.finding(measure, probability),
+        }
+    }));
+    findings
 }
 
 /// The recordings of both sides on one backend.

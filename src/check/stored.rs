@@ -8,6 +8,7 @@ use super::machines::{difference_for_exact, differences_for_times};
 use super::measures::FRAGMENTATION;
 use super::policy::Policy;
 use super::reasons::{OTHER_LAYOUT, variation};
+use super::recording::{Recording, RequestCounts};
 use super::recordings::judge_recordings;
 use crate::results::{
     BackendEntry, CellKey, CellLabel, Exactness, Metric, Pass, Run, Scope, Status, TraceEntry,
@@ -75,13 +76,13 @@ pub fn compare(
 }
 
 /// Judges the recordings of `candidate` by those of `baseline`. Each record has one trace, and all
-/// have the same name and the same backends.
+/// have the same name and the same backends. Of several recordings, the requests are judged, too.
 ///
 /// # Errors
 /// When the records have no trace or no backend in common.
 pub fn compare_recordings(
-    baseline: &[Run],
-    candidate: &[Run],
+    baseline: &[Recording],
+    candidate: &[Recording],
     policy: &Policy,
 ) -> Result<StoredFindings, CheckError> {
     let (Some(first), Some(second)) = (baseline.first(), candidate.first()) else {
@@ -89,14 +90,18 @@ pub fn compare_recordings(
         return Err(CheckError::NoTrace { baseline: none(), candidate: none() });
     };
     if (baseline.len(), candidate.len()) == (1, 1) {
-        return compare(first, second, policy);
+        return compare(&first.run, &second.run, policy);
     }
-    let pair = StoredPair { baseline: first, candidate: second, policy };
+    let pair = StoredPair { baseline: &first.run, candidate: &second.run, policy };
     pair.refuse_disjoint()?;
-    let sides = [baseline, candidate].map(|runs| runs.iter().collect::<Vec<&Run>>());
+    let runs = [baseline, candidate]
+        .map(|side| side.iter().map(|recording| &recording.run).collect::<Vec<&Run>>());
+    let requests = [baseline, candidate]
+        .map(|side| side.iter().map(|recording| &recording.requests).collect::<Vec<_>>());
+    let requests = [requests[0].as_slice(), &requests[1]];
     let mut findings = Vec::new();
-    for trace in &first.manifest.traces {
-        pair.judge_recordings(&trace.name, [&sides[0], &sides[1]], &mut findings);
+    for trace in &first.run.manifest.traces {
+        pair.judge_recordings(&trace.name, [&runs[0], &runs[1]], requests, &mut findings);
     }
     sort(&mut findings);
     Ok(StoredFindings { findings, notes: Vec::new() })
@@ -158,6 +163,7 @@ impl StoredPair<'_> {
             return self.judge_recordings(
                 &trace.name,
                 [&[self.baseline], &[self.candidate]],
+                [&[], &[]],
                 findings,
             );
         }
@@ -190,13 +196,20 @@ impl StoredPair<'_> {
 
     /// Judges recordings that differ. What the program requests is the same on every backend, so the
     /// first backend gives it.
-    fn judge_recordings(&self, trace: &str, sides: [&[&Run]; 2], findings: &mut Vec<Finding>) {
+    fn judge_recordings(
+        &self,
+        trace: &str,
+        sides: [&[&Run]; 2],
+        requests: [&[&RequestCounts]; 2],
+        findings: &mut Vec<Finding>,
+    ) {
         for (number, backends) in self.backends(trace, findings).into_iter().enumerate() {
             let backend = backends[0].name.as_str();
             findings.extend(self.failed_cell(trace, backend));
             let reason = self.incomparable(trace, backends);
             let cell = CellLabel { trace, backend };
-            for mut finding in judge_recordings(cell, sides, reason.as_deref(), self.policy) {
+            let found = judge_recordings(cell, sides, requests, reason.as_deref(), self.policy);
+            for mut finding in found {
                 let is_demand = Metric::find(&finding.measure)
                     .is_none_or(|metric| metric.exactness() == Exactness::Trace);
                 if is_demand {

@@ -1,6 +1,7 @@
 //! Recordings of one program, measured: a footprint pass of each on one backend. `check` compares
 //! them, and `selftest` draws sides from them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -8,8 +9,10 @@ use rayon::prelude::*;
 
 use super::load::load_traces;
 use super::specs;
-use crate::bench::{self, DemandByKey, Settings, Side, Workload, fingerprint};
-use crate::results::{BackendEntry, Manifest, Pass, Run};
+use crate::bench::{self, Demand, DemandByKey, Settings, Side, Workload, fingerprint};
+use crate::check::{Recording, RequestCounts};
+use crate::results::{BackendEntry, Manifest, NamedThread, Pass, Run};
+use crate::units::{size_class, size_class_limit};
 
 /// Measures recordings on one backend.
 pub struct RecordingReader {
@@ -21,8 +24,8 @@ pub struct RecordingReader {
 
 /// Recordings of one state of a program.
 pub struct MeasuredSide {
-    /// The record of each.
-    pub runs: Vec<Run>,
+    /// Each of them.
+    pub recordings: Vec<Recording>,
     /// What each requests.
     pub demands: Vec<DemandByKey>,
 }
@@ -46,13 +49,13 @@ impl RecordingReader {
     pub fn measure(&self, recordings: &[PathBuf]) -> anyhow::Result<MeasuredSide> {
         let threads = rayon::ThreadPoolBuilder::new().num_threads(self.settings.jobs.max(1));
         let threads = threads.build().context("cannot start threads")?;
-        let measured: anyhow::Result<Vec<(Run, DemandByKey)>> =
+        let measured: anyhow::Result<Vec<(Recording, DemandByKey)>> =
             threads.install(|| recordings.par_iter().map(|path| self.measure_one(path)).collect());
-        let (runs, demands) = measured?.into_iter().unzip();
-        Ok(MeasuredSide { runs, demands })
+        let (recordings, demands) = measured?.into_iter().unzip();
+        Ok(MeasuredSide { recordings, demands })
     }
 
-    fn measure_one(&self, path: &Path) -> anyhow::Result<(Run, DemandByKey)> {
+    fn measure_one(&self, path: &Path) -> anyhow::Result<(Recording, DemandByKey)> {
         let loaded = load_traces(&[path.to_owned()])?.into_iter().next().context("one trace")?;
         let recording: Workload = loaded.named(&self.name);
         let mut run = Run::new(Manifest {
@@ -67,6 +70,43 @@ impl RecordingReader {
             anyhow!("{}: {}", recording.trace.path, error.about(&self.backend.name))
         })?;
         run.absorb(tables);
-        Ok((run, DemandByKey::of(&recording)))
+        let demand = DemandByKey::of(&recording);
+        let requests = request_counts(&demand, &recording.trace.threads);
+        Ok((Recording { run, requests }, demand))
+    }
+}
+
+/// The requests by size class, thread and line under the names of messages.
+fn request_counts(demand: &DemandByKey, threads: &[NamedThread]) -> RequestCounts {
+    let name_of_thread = |number: u32| match threads.iter().find(|named| named.thread == number) {
+        Some(named) => format!("thread {number} ({})", named.name),
+        None => format!("thread {number}"),
+    };
+    let name_of_line = |name: &str| match name {
+        "" => "no line known".to_owned(),
+        name => name.to_owned(),
+    };
+    RequestCounts {
+        by_size: counts(demand.classes(), |&largest| class_name(largest)),
+        by_thread: counts(demand.threads(), |&number| name_of_thread(number)),
+        by_line: counts(demand.lines(), |line| name_of_line(line)),
+    }
+}
+
+fn counts<K>(demands: &BTreeMap<K, Demand>, name: impl Fn(&K) -> String) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for (key, demand) in demands {
+        *counts.entry(name(key)).or_default() += demand.requests.unsigned_abs();
+    }
+    counts
+}
+
+/// The sizes of a class, by the largest.
+fn class_name(largest: u64) -> String {
+    let class = size_class(largest);
+    let smallest = class.checked_sub(1).map_or(0, |before| size_class_limit(before) + 1);
+    match largest {
+        u64::MAX => format!("{smallest} bytes and more"),
+        _ => format!("{smallest} to {largest} bytes"),
     }
 }

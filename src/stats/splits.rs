@@ -6,6 +6,7 @@
 //! measures together: Westfall and Young, "Resampling-based multiple testing", Wiley, 1993.
 
 use super::random::Random;
+use super::steady_counts::{CentredCounts, KeyedCounts};
 
 /// Splits that are counted. Where there are more, as many are drawn at random.
 const MOST_SPLITS: u64 = 20_000;
@@ -22,6 +23,36 @@ pub struct GroupedValues {
     /// A growth of the mean from the first group to the second that counts as none. It may depend
     /// on the values, but not on which group a member is in.
     pub allowed_growth: f64,
+}
+
+/// A measure of the members of both groups.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GroupedMeasure {
+    /// A figure.
+    Values(GroupedValues),
+    /// Counts by key, of which the steady ones are added.
+    Counts(KeyedCounts),
+}
+
+impl From<GroupedValues> for GroupedMeasure {
+    fn from(values: GroupedValues) -> GroupedMeasure {
+        GroupedMeasure::Values(values)
+    }
+}
+
+impl From<KeyedCounts> for GroupedMeasure {
+    fn from(counts: KeyedCounts) -> GroupedMeasure {
+        GroupedMeasure::Counts(counts)
+    }
+}
+
+impl GroupedMeasure {
+    fn members(&self) -> usize {
+        match self {
+            GroupedMeasure::Values(measure) => measure.values.len(),
+            GroupedMeasure::Counts(counts) => counts.members(),
+        }
+    }
 }
 
 /// The number of ways to split members into groups of these sizes.
@@ -42,16 +73,17 @@ pub fn split_count(first: usize, second: usize) -> u64 {
 /// grew. `first` members are in the first group. The smallest value is one over the number of
 /// splits; 1 is the value of a measure that grew by no more than it may.
 ///
-/// The statistic is the growth of the mean in standard deviations of all members.
-pub fn growth_probabilities(measures: &[GroupedValues], first: usize) -> Vec<f64> {
-    let Some(members) = measures.first().map(|measure| measure.values.len()) else {
+/// The statistic is the growth of the mean in standard deviations of all members. Of counts by key it
+/// is that of the sum over the steady keys.
+pub fn growth_probabilities(measures: &[GroupedMeasure], first: usize) -> Vec<f64> {
+    let Some(members) = measures.first().map(GroupedMeasure::members) else {
         return Vec::new();
     };
     let second = members.saturating_sub(first);
     if first == 0 || second == 0 {
         return vec![1.0; measures.len()];
     }
-    let scaled: Vec<ScaledMeasure> = measures.iter().map(ScaledMeasure::of).collect();
+    let scaled: Vec<PreparedMeasure> = measures.iter().map(PreparedMeasure::of).collect();
     let observed: Vec<usize> = (first..members).collect();
     let statistics: Vec<f64> = scaled.iter().map(|one| one.statistic(&observed)).collect();
     let mut as_large = vec![0_u64; measures.len()];
@@ -82,6 +114,29 @@ pub fn growth_probabilities(measures: &[GroupedValues], first: usize) -> Vec<f64
         }
     }
     as_large.into_iter().map(|hits| hits as f64 / splits as f64).collect()
+}
+
+/// What is the same for all splits.
+enum PreparedMeasure<'a> {
+    Values(ScaledMeasure<'a>),
+    Counts(CentredCounts<'a>),
+}
+
+impl PreparedMeasure<'_> {
+    fn of(measure: &GroupedMeasure) -> PreparedMeasure<'_> {
+        match measure {
+            GroupedMeasure::Values(values) => PreparedMeasure::Values(ScaledMeasure::of(values)),
+            GroupedMeasure::Counts(counts) => PreparedMeasure::Counts(CentredCounts::of(counts)),
+        }
+    }
+
+    /// The statistic where `second` are the members of the second group.
+    fn statistic(&self, second: &[usize]) -> f64 {
+        match self {
+            PreparedMeasure::Values(values) => values.statistic(second),
+            PreparedMeasure::Counts(counts) => counts.statistic(second),
+        }
+    }
 }
 
 /// A measure, with what is the same for all splits.
@@ -127,8 +182,8 @@ fn advance(chosen: &mut [usize], members: usize) -> bool {
 mod tests {
     use super::*;
 
-    fn measure(values: &[f64], allowed_growth: f64) -> GroupedValues {
-        GroupedValues { values: values.to_vec(), allowed_growth }
+    fn measure(values: &[f64], allowed_growth: f64) -> GroupedMeasure {
+        GroupedValues { values: values.to_vec(), allowed_growth }.into()
     }
 
     #[test]
@@ -164,7 +219,7 @@ mod tests {
         let mut false_alarms = 0;
         for _ in 0..trials {
             // Ten measures: smooth, with outliers, and of two values.
-            let measures: Vec<GroupedValues> = (0..10)
+            let mut measures: Vec<GroupedMeasure> = (0..10)
                 .map(|kind| {
                     let value = |_| match kind % 3 {
                         0 => draw() + draw() + draw(),
@@ -174,6 +229,25 @@ mod tests {
                     measure(&(0..10).map(value).collect::<Vec<_>>(), 0.01)
                 })
                 .collect();
+            // Counts by key: some repeat, some have two values, some vary much.
+            let counts = (0..12)
+                .map(|key| {
+                    let count = |_| match key % 4 {
+                        0 => 1_000.0,
+                        1 => 100.0 + (draw() * 3.0).floor(),
+                        2 => {
+                            if draw() > 0.5 {
+                                100.0
+                            } else {
+                                200.0
+                            }
+                        }
+                        _ => (draw().powi(-2)).min(1e6).floor(),
+                    };
+                    (0..10).map(count).collect()
+                })
+                .collect();
+            measures.push(KeyedCounts { counts, allowed_growth: 20.0 }.into());
             let least = growth_probabilities(&measures, 5).into_iter().fold(1.0, f64::min);
             false_alarms += u32::from(least <= 0.01);
         }

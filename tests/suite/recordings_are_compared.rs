@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use heaplay::stats::{GroupedValues, growth_probabilities};
+use heaplay::stats::{GroupedMeasure, GroupedValues, KeyedCounts, growth_probabilities};
 
 use crate::support::process::{both, expect, finish, heaplay};
 
@@ -20,9 +20,9 @@ fn probabilities_agree_with_all_splits() {
     for line in text.lines().skip(1) {
         let fields: Vec<&str> = line.split(',').collect();
         let allowed_growth = fields[1].parse().unwrap();
-        let measures: Vec<GroupedValues> = fields[2]
+        let measures: Vec<GroupedMeasure> = fields[2]
             .split(';')
-            .map(|values| GroupedValues { values: numbers(values), allowed_growth })
+            .map(|values| GroupedValues { values: numbers(values), allowed_growth }.into())
             .collect();
         let found = growth_probabilities(&measures, fields[0].parse().unwrap());
         for (found, expected) in found.iter().zip(numbers(fields[3])) {
@@ -31,6 +31,34 @@ fn probabilities_agree_with_all_splits() {
         rows += 1;
     }
     assert_eq!(rows, 21);
+}
+
+/// Steady keys and probabilities agree with those of `oracle/steady_counts.py`.
+#[test]
+fn steady_counts_agree_with_all_splits() {
+    let text = include_str!("../oracle/steady_counts.csv");
+    let numbers = |text: &str| -> Vec<f64> {
+        text.split(' ').map(|number| number.parse().unwrap()).collect()
+    };
+    let mut rows = 0;
+    for line in text.lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let first: usize = fields[0].parse().unwrap();
+        let counts = KeyedCounts {
+            counts: fields[2].split(';').map(numbers).collect(),
+            allowed_growth: fields[1].parse().unwrap(),
+        };
+        let steady = counts.steady_keys(first);
+        assert_eq!(steady.keys.len(), fields[4].parse::<usize>().unwrap(), "{line}");
+        let measure = GroupedValues { values: numbers(fields[3]), allowed_growth: 0.1 };
+        let found = growth_probabilities(&[counts.into(), measure.into()], first);
+        for (found, expected) in found.iter().zip(&fields[5..]) {
+            let expected: f64 = expected.parse().unwrap();
+            assert!((found - expected).abs() < 1e-12, "{found} is not {expected}: {line}");
+        }
+        rows += 1;
+    }
+    assert_eq!(rows, 20);
 }
 
 /// A program as a CSV trace, written without any code of heaplay.
@@ -149,6 +177,101 @@ fn one_recording_a_side_decides_only_for_a_program_of_one_thread() {
     let less = program(0, 8).write(&at("less.csv"), 1);
     let twice = program(0, 16).write(&at("twice.csv"), 1);
     assert!(check(0, &less, &twice).contains("0 FAIL"));
+}
+
+/// Requests of one size, by one thread, at one line.
+#[derive(Clone, Copy)]
+struct Requests {
+    count: u64,
+    size: u64,
+    thread: u64,
+    line: &'static str,
+}
+
+/// Writes a recording of a block that stays and of short-lived blocks.
+fn write_requests(path: &Path, requests: &[Requests]) {
+    let mut text = String::from("event,op,size,lifetime,thread,site\n");
+    text += "0,malloc,1000000,,1,app.py:1\n";
+    let mut event = 1;
+    for Requests { count, size, thread, line } in requests {
+        for _ in 0..*count {
+            text += &format!("{event},malloc,{size},1,{thread},{line}\n");
+            event += 2;
+        }
+    }
+    fs::write(path, text).unwrap();
+}
+
+/// A series of a program that polls for a time that varies by 10 %, each recording with `others`
+/// besides.
+fn polling(folder: &Path, name: &str, waits: &[u64; 5], others: &[Requests]) -> PathBuf {
+    for (number, &count) in (1..).zip(waits) {
+        let polls = Requests { count, size: 200, thread: 2, line: "wait.py:7" };
+        let all = [&[polls][..], others].concat();
+        write_requests(&folder.join(format!("{name}.{number}.csv")), &all);
+    }
+    folder.join(format!("{name}.csv"))
+}
+
+/// The polls of recordings of both sides. Their means differ by less than the tolerance.
+const OLD_WAITS: [u64; 5] = [5_000, 5_400, 5_100, 5_600, 5_200];
+const NEW_WAITS: [u64; 5] = [5_500, 5_050, 5_300, 5_350, 5_103];
+
+/// No measure of sums sees 2 % more calls of a program whose calls vary by 10 %. The size class, the
+/// thread or the line that grew repeats within both sides.
+#[test]
+fn a_change_beside_noise_is_found_where_counts_repeat() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |count, size, thread, line| Requests { count, size, thread, line };
+    let base = [of(1_250, 200, 1, "app.py:1"), of(125, 130, 1, "app.py:2")];
+    let old = polling(folder.path(), "old", &OLD_WAITS, &base);
+    let unchanged = polling(folder.path(), "same", &NEW_WAITS, &base);
+    let text = check(0, &old, &unchanged);
+    assert!(text.contains("0 FAIL") && text.contains("0 inconclusive"), "{text}");
+    let failed = |name: &str, more: Requests| -> Vec<String> {
+        let all = [&base[..], &[more]].concat();
+        let text = check(1, &old, &polling(folder.path(), name, &NEW_WAITS, &all));
+        let lines = text.lines().filter(|line| line.contains("FAIL old"));
+        lines.map(str::to_owned).collect()
+    };
+    // 135 requests and their frees are 2 % of the calls. They are in a size class of their own …
+    let found = failed("size", of(135, 130, 2, "wait.py:7"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    for part in [
+        "steady_requests_by_size 126 → 261 requests (+107.14 %",
+        "129 to 144 bytes from 125 to 260",
+        "2 of 3 size classes repeat",
+        "probability 0.0040",
+    ] {
+        assert!(found[0].contains(part), "{part}: {found:#?}");
+    }
+    // … or in a thread of their own …
+    let found = failed("thread", of(135, 200, 1, "wait.py:7"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("steady_requests_by_thread 1376 → 1511 requests"), "{found:#?}");
+    assert!(found[0].contains("thread 1 from 1376 to 1511"), "{found:#?}");
+    // … or at a line of their own.
+    let found = failed("line", of(135, 200, 2, "app.py:9"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("app.py:9 from 0 to 135"), "{found:#?}");
+}
+
+/// What moves from one key to another is no growth, nor is what other calls more than make up for.
+#[test]
+fn moved_requests_and_fewer_requests_do_not_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |count, size, line| Requests { count, size, thread: 1, line };
+    let base = [of(1_250, 200, "app.py:1"), of(225, 130, "app.py:2")];
+    let old = polling(folder.path(), "old", &OLD_WAITS, &base);
+    // A smaller size, and every line one further down.
+    let moved = [of(1_250, 200, "app.py:2"), of(225, 110, "app.py:3")];
+    let text = check(0, &old, &polling(folder.path(), "moved", &NEW_WAITS, &moved));
+    assert!(text.contains("0 FAIL") && text.contains("0 inconclusive"), "{text}");
+    // 135 requests more, and a quarter of the polls.
+    let fewer = [&base[..], &[of(135, 130, "app.py:9")]].concat();
+    let waits = NEW_WAITS.map(|count| count / 4);
+    let text = check(0, &old, &polling(folder.path(), "fewer", &waits, &fewer));
+    assert!(text.contains("0 FAIL") && text.contains("0 inconclusive"), "{text}");
 }
 
 /// Less garbage makes the allocation clock shorter, so that the mean over the clock rises.

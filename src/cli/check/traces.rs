@@ -60,7 +60,7 @@ pub fn run(
     let name = program_name(old).context("no recording")?;
     let reader = RecordingReader::new(&args.backend, &name, args.children.settings())?;
     let (before, after) = (reader.measure(old)?, reader.measure(new)?);
-    let stored = compare_recordings(&before.runs, &after.runs, policy)?;
+    let stored = compare_recordings(&before.recordings, &after.recordings, policy)?;
     let mut findings = stored.findings;
     let again = again(args, old, new);
     for finding in &mut findings {

@@ -11,13 +11,13 @@ use super::SelftestArgs;
 use super::series::{self, SeriesSummary};
 use super::study_file::{self, StudyFacts};
 use crate::bench::{cancelled, load};
-use crate::check::{Policy, TrialSummary, compare_recordings};
+use crate::check::{Policy, Recording, TrialSummary, compare_recordings};
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
 use crate::cli::recording_series::{program_name, recordings};
 use crate::cli::recording_side::RecordingReader;
 use crate::cli::terminal::{note, print};
-use crate::results::{Run, TrialRun};
+use crate::results::TrialRun;
 use crate::stats::Random;
 
 impl SelftestArgs {
@@ -45,8 +45,8 @@ impl SelftestArgs {
         let name = program_name(&unchanged).context("no recording")?;
         let reader = RecordingReader::new(&self.backend, &name, self.children.settings())?;
         note(format!("measures {} recordings", unchanged.len() + changed.len()));
-        let unchanged = reader.measure(&unchanged)?.runs;
-        let changed = reader.measure(&changed)?.runs;
+        let unchanged = reader.measure(&unchanged)?.recordings;
+        let changed = reader.measure(&changed)?.recordings;
         let mut all = Vec::new();
         for &side in &self.sides {
             let draw = Draw { side: side as usize, trace: &name, seed: self.seed };
@@ -85,8 +85,8 @@ impl Draw<'_> {
     fn trials(
         &self,
         count: u64,
-        unchanged: &[Run],
-        changed: &[Run],
+        unchanged: &[Recording],
+        changed: &[Recording],
     ) -> anyhow::Result<Vec<TrialSummary>> {
         let mut random = Random(self.seed);
         let mut trials = Vec::new();
@@ -119,6 +119,6 @@ fn shuffled(count: usize, random: &mut Random) -> Vec<usize> {
     order
 }
 
-fn pick(runs: &[Run], chosen: &[usize]) -> Vec<Run> {
-    chosen.iter().filter_map(|&at| runs.get(at).cloned()).collect()
+fn pick(recordings: &[Recording], chosen: &[usize]) -> Vec<Recording> {
+    chosen.iter().filter_map(|&at| recordings.get(at).cloned()).collect()
 }
