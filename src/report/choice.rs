@@ -3,7 +3,7 @@
 //! A choice is as fast as the fastest and holds about as little as the smallest. Where no allocator is
 //! both, the sentence names the two sides of the trade.
 
-use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
+use crate::report::figures::{BackendFigures, CallCost, ResidentFigure, TraceReport};
 use crate::report::text::some;
 use crate::spec::BackendSpec;
 use crate::units::figure;
@@ -12,8 +12,8 @@ use crate::units::figure;
 const EQUAL_MEMORY: f64 = 1.1;
 /// So do figures that are so many bytes apart.
 const EQUAL_BYTES: f64 = 262_144.0;
-/// Times with first writes within this factor count as equal.
-const EQUAL_TIME: f64 = 1.02;
+/// A time with first writes is clearly slower beyond this factor.
+const CLEAR: f64 = 1.1;
 
 /// An allocator that a program could have.
 #[derive(Clone, Debug)]
@@ -53,28 +53,34 @@ fn is_bound(backend: &BackendFigures) -> bool {
     backend.spec.parse::<BackendSpec>().is_ok_and(|spec| spec.is_bound())
 }
 
-/// Those that could be chosen; `None` where one lacks a figure. Time is that with first writes where all
-/// have it: a program makes these writes.
+/// Those that could be chosen; `None` where one lacks a figure. Their time is that of the calls, as in the
+/// table of comparisons. Where the program's first writes clearly change who leads, it is the time with
+/// those: a program makes them.
 fn candidates(trace_report: &TraceReport) -> Option<Vec<Candidate>> {
     let backends: Vec<&BackendFigures> =
         trace_report.allocators().filter(|backend| !is_bound(backend)).collect();
-    let is_touched = backends.iter().all(|backend| backend.first_touch.is_some());
-    let cost =
-        |backend: &BackendFigures| if is_touched { backend.first_touch } else { backend.cost };
-    let known = backends.iter().filter_map(|backend| Some((*backend, cost(backend)?)));
-    let (fastest, best) = known.min_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns))?;
+    let fastest = |cost: fn(&BackendFigures) -> Option<CallCost>| {
+        let known = backends.iter().filter_map(|backend| Some((*backend, cost(backend)?)));
+        known.min_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns))
+    };
+    let (leader, _) = fastest(|backend| backend.cost)?;
+    let touched = fastest(|backend| backend.first_touch).map(|(_, cost)| cost);
+    let all_touched = backends.iter().all(|backend| backend.first_touch.is_some());
+    let reversed = touched.filter(|best| {
+        all_touched && leader.first_touch.is_some_and(|own| is_clearly_slower(own, *best))
+    });
     let candidate = |backend: &&BackendFigures| {
-        let cost = cost(backend)?;
-        let is_fast = if is_touched {
-            cost.low_ns <= best.high_ns && best.low_ns <= cost.high_ns
-                || cost.middle_ns <= EQUAL_TIME * best.middle_ns
-        } else {
-            !trace_report.is_time_apart(fastest, backend)
+        let (cost, is_fast, writes) = match reversed {
+            Some(best) => {
+                let own = backend.first_touch?;
+                (own, !is_clearly_slower(own, best), " with first writes")
+            }
+            None => (backend.cost?, !trace_report.is_time_apart(leader, backend), ""),
         };
         let memory = &backend.memory;
         Some(Candidate {
             name: name_of(backend),
-            time: format!("{} ns a call", figure(cost.middle_ns)),
+            time: format!("{} ns a call{writes}", figure(cost.middle_ns)),
             time_ns: cost.middle_ns,
             is_fast,
             memory_bytes: [memory.peak_bytes?, memory.end_bytes?],
@@ -82,6 +88,11 @@ fn candidates(trace_report: &TraceReport) -> Option<Vec<Candidate>> {
         })
     };
     backends.iter().map(candidate).collect()
+}
+
+/// Whether a time is slower than the best by more than its range and a tenth.
+fn is_clearly_slower(own: CallCost, best: CallCost) -> bool {
+    own.low_ns > best.high_ns && own.middle_ns > CLEAR * best.middle_ns
 }
 
 fn sentence(all: &[Candidate], end_name: &str) -> Option<String> {

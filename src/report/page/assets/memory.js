@@ -139,7 +139,8 @@ function memoryView() {
     reading(
       "Retained are whole free pages that the allocator has not returned; the table of memory has what " +
         "its trim returns. The free space on pages in use stays: the table of lines below names the lines " +
-        "that retain them.",
+        "that retain them. Curves end with the moment that counts as the end: where the program begins to " +
+        "end, or the one that was chosen.",
     ),
     el(
       "p",
@@ -242,7 +243,7 @@ function memoryView() {
       plot.element.dataset.note = runsOff ? `up to ${bytes(peaks[at])}` : "";
     }
     read(null);
-    explained.replaceChildren(...explanation(heaps));
+    explained.replaceChildren(...explanation(heaps).filter(Boolean));
   };
   return { element, build, draw };
 }
