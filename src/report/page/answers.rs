@@ -97,10 +97,11 @@ fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     picture.map_or_else(
         || "The trace has no lines. `heaplay record --sites` records them.".to_owned(),
         |picture| {
+            // What a change of one line returns comes first: it is what a reader can act on.
             let returnable = returnable_sentence(trace_report);
             returnable.map_or_else(
                 || picture.title.clone(),
-                |sentence| format!("{} {sentence}", picture.title),
+                |sentence| format!("{sentence} {}", picture.title),
             )
         },
     )
