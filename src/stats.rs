@@ -31,7 +31,7 @@ pub use looks::{LOOKS, error_of_look, look_after};
 pub use random::Random;
 pub use repetition_ratios::repetition_ratios;
 pub use robust::{Estimate, TRIM};
-pub use sample::{geometric_mean, median, quantile, range, sorted};
+pub use sample::{geometric_mean, mean, median, quantile, range, sorted};
 pub use segment_ratios::segment_ratios;
 pub use splits::{GroupedMeasure, GroupedValues, growth_probabilities, split_count};
 pub use steady_counts::{KeyedCounts, SteadyKeys};

@@ -13,7 +13,9 @@ use super::policy::Policy;
 use super::recording::RequestCounts;
 use super::steady_requests::SteadyRequests;
 use crate::results::{CellLabel, Exactness, Metric, Pass, Run, Scope};
-use crate::stats::{GroupedMeasure, GroupedValues, growth_probabilities, median, split_count};
+use crate::stats::{
+    GroupedMeasure, GroupedValues, growth_probabilities, mean, median, split_count,
+};
 
 /// The probability that an unchanged program fails, over all measures of a trace on a backend.
 pub const RECORDING_ERROR: f64 = 0.01;
@@ -340,8 +342,4 @@ impl RecordingSides<'_> {
         }
         (Verdict::Fail, String::new())
     }
-}
-
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }

@@ -11,7 +11,7 @@ use super::measures::{Measure, STEADY_LINES, STEADY_SIZES, STEADY_THREADS};
 use super::policy::Policy;
 use super::recording::RequestCounts;
 use crate::results::CellLabel;
-use crate::stats::{KeyedCounts, SteadyKeys, median};
+use crate::stats::{KeyedCounts, SteadyKeys, mean, median};
 
 /// Keys with counts of their own: those with most requests. The rest is one key.
 const MOST_KEYS: usize = 100;
@@ -90,7 +90,7 @@ impl SteadyRequests {
         let sum_of = |member: usize| steady.keys.iter().map(|&key| self.count(key, member)).sum();
         let sums: Vec<f64> = (0..self.counts.members()).map(sum_of).collect();
         let (before, after) = sums.split_at(self.first);
-        let [mean_before, mean_after] = [mean(before), mean(after)];
+        let [mean_before, mean_after] = [before, after].map(|side| mean(side).unwrap_or(0.0));
         let (verdict, why) = self.verdict(&steady, probability, error);
         Finding {
             unit: self.measure.unit,
@@ -136,7 +136,7 @@ impl SteadyRequests {
     fn grown(&self, steady: &SteadyKeys) -> String {
         let means = |key: usize| {
             let (before, after) = self.counts.counts[key].split_at(self.first);
-            [mean(before), mean(after)]
+            [before, after].map(|side| mean(side).unwrap_or(0.0))
         };
         let mut grown: Vec<(f64, usize)> = steady
             .keys
@@ -195,10 +195,6 @@ fn shortened(name: &str) -> String {
         None | Some(0) => name.to_owned(),
         Some(more) => format!("…{}", name.chars().skip(more).collect::<String>()),
     }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / (values.len() as f64).max(1.0)
 }
 
 #[cfg(test)]

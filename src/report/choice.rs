@@ -12,8 +12,6 @@ use crate::units::figure;
 const EQUAL_MEMORY: f64 = 1.1;
 /// So do figures that are so many bytes apart.
 const EQUAL_BYTES: f64 = 262_144.0;
-/// A time with first writes is clearly slower beyond this factor.
-const CLEAR: f64 = 1.1;
 
 /// An allocator that a program could have.
 #[derive(Clone, Debug)]
@@ -67,13 +65,13 @@ fn candidates(trace_report: &TraceReport) -> Option<Vec<Candidate>> {
     let touched = fastest(|backend| backend.first_touch).map(|(_, cost)| cost);
     let all_touched = backends.iter().all(|backend| backend.first_touch.is_some());
     let reversed = touched.filter(|best| {
-        all_touched && leader.first_touch.is_some_and(|own| is_clearly_slower(own, *best))
+        all_touched && leader.first_touch.is_some_and(|own| own.is_clearly_slower_than(best))
     });
     let candidate = |backend: &&BackendFigures| {
         let (cost, is_fast, writes) = match reversed {
             Some(best) => {
                 let own = backend.first_touch?;
-                (own, !is_clearly_slower(own, best), " with first writes")
+                (own, !own.is_clearly_slower_than(&best), " with first writes")
             }
             None => (backend.cost?, !trace_report.is_time_apart(leader, backend), ""),
         };
@@ -88,11 +86,6 @@ fn candidates(trace_report: &TraceReport) -> Option<Vec<Candidate>> {
         })
     };
     backends.iter().map(candidate).collect()
-}
-
-/// Whether a time is slower than the best by more than its range and a tenth.
-fn is_clearly_slower(own: CallCost, best: CallCost) -> bool {
-    own.low_ns > best.high_ns && own.middle_ns > CLEAR * best.middle_ns
 }
 
 fn sentence(all: &[Candidate], end_name: &str) -> Option<String> {

@@ -24,6 +24,11 @@ pub fn median(values: &[f64]) -> Option<f64> {
     quantile(values, 0.5)
 }
 
+/// The arithmetic mean.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 /// The smallest and the largest value.
 pub fn range(values: &[f64]) -> Option<(f64, f64)> {
     let values = sorted(values);

@@ -313,15 +313,13 @@ fn time_verdict(trace_report: &TraceReport) -> String {
 /// Who leads with the program's first writes, where that is another allocator than `leader` by more
 /// than chance and a tenth. A program pays for its first writes, so this order is nearer to life.
 fn first_touch_verdict(trace_report: &TraceReport, leader: &BackendFigures) -> Option<String> {
-    const CLEAR: f64 = 1.1;
     let costs = trace_report
         .allocators()
         .filter_map(|backend| Some((backend, backend.first_touch?)))
         .min_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns));
     let (best, best_cost) = costs?;
     let own = leader.first_touch?;
-    let is_clear = own.low_ns > best_cost.high_ns && own.middle_ns > CLEAR * best_cost.middle_ns;
-    is_clear.then(|| {
+    own.is_clearly_slower_than(&best_cost).then(|| {
         format!(
             " With first writes {} leads at {} ns, and {} takes {} ns.",
             best.name(),

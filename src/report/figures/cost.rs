@@ -22,7 +22,15 @@ pub struct CallCost {
     pub repetitions: usize,
 }
 
+/// A time is clearly slower than the best beyond this factor.
+const CLEAR: f64 = 1.1;
+
 impl CallCost {
+    /// Whether it is slower than the best by more than its range and a tenth.
+    pub fn is_clearly_slower_than(&self, best: &CallCost) -> bool {
+        self.low_ns > best.high_ns && self.middle_ns > CLEAR * best.middle_ns
+    }
+
     /// Whether the ranges of the two do not overlap.
     pub fn is_out_of_range_of(&self, other: &CallCost) -> bool {
         self.high_ns < other.low_ns || other.high_ns < self.low_ns
