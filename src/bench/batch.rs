@@ -10,7 +10,7 @@ use super::failure::ChildFailure;
 use super::files::JobFiles;
 use super::halves;
 use super::handover::Decoder;
-use super::job::{CellTask, Job, Task};
+use super::job::{CellTask, ChildAddresses, Job, Task};
 use super::settings::Settings;
 use super::side::Side;
 use super::time_slices::{memory_of, run_time_slices};
@@ -216,6 +216,7 @@ fn start<'a>(
         program,
         sites,
         pace,
+        addresses: ChildAddresses::Fixed,
         folder: dir.path().to_owned(),
         clock: settings.clock,
     });

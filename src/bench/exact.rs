@@ -1,11 +1,11 @@
-//! One footprint pass of one backend outside a run's cells, in a child of its own whose addresses
-//! are the same every time. It serves a check that compares two sides, a changed trace, and the
-//! range of an allocator that returns memory after a delay.
+//! One footprint pass of one backend outside a run's cells, in a child of its own. Its addresses are the
+//! same every time unless they are to be random. It serves a check that compares two sides, a changed
+//! trace, and the range of an allocator that returns memory after a delay.
 
 use super::error::{BenchError, MeasureError, io_error};
 use super::failure::ChildFailure;
 use super::files::JobFiles;
-use super::job::{CellTask, Job, Task};
+use super::job::{CellTask, ChildAddresses, Job, Task};
 use super::settings::Settings;
 use super::side::Side;
 use super::validate::validate;
@@ -19,12 +19,19 @@ use crate::results::{CellDir, CellKey, Pass, Run};
 /// # Errors
 /// Why the child gave no result, or why its result is void.
 pub fn exact(side: &Side, workload: &Workload, settings: &Settings) -> Result<Run, MeasureError> {
-    exact_at(None, side, workload, settings)
+    one_pass(&PassMode::default(), side, workload, settings)
 }
 
-/// The same at a pace, for a backend that returns memory after a delay.
-fn exact_at(
+/// What a footprint pass goes by.
+#[derive(Clone, Copy, Debug, Default)]
+struct PassMode {
+    /// How it goes by the program's times, for a backend that returns memory after a delay.
     pace: Option<PaceMethod>,
+    addresses: ChildAddresses,
+}
+
+fn one_pass(
+    mode: &PassMode,
     side: &Side,
     workload: &Workload,
     settings: &Settings,
@@ -49,7 +56,8 @@ fn exact_at(
         isolated: None,
         program,
         sites: workload.share_sites(&mut files).map_err(failed())?,
-        pace: workload.share_pace(&mut files, pace).map_err(failed())?,
+        pace: workload.share_pace(&mut files, mode.pace).map_err(failed())?,
+        addresses: mode.addresses,
         folder: dir.path().to_owned(),
         clock: settings.clock,
     });
@@ -85,11 +93,12 @@ pub(super) fn footprint(
 /// When a file cannot be written.
 pub(super) fn footprint_at_program_times(
     backend: &str,
+    addresses: ChildAddresses,
     workload: &Workload,
     settings: &Settings,
 ) -> Result<Result<Run, ChildFailure>, BenchError> {
-    let side = Side::of(backend);
-    or_failure(exact_at(Some(PaceMethod::ShowTimes), &side, workload, settings))
+    let mode = PassMode { pace: Some(PaceMethod::ShowTimes), addresses };
+    or_failure(one_pass(&mode, &Side::of(backend), workload, settings))
 }
 
 fn or_failure(result: Result<Run, MeasureError>) -> Result<Result<Run, ChildFailure>, BenchError> {

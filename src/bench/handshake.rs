@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::failure::{ChildFailure, Failure};
 use super::files::{FileNumber, JobFiles};
-use super::job::{CellTask, ClockRate, Job, ProgramInput, Task};
+use super::job::{CellTask, ChildAddresses, ClockRate, Job, ProgramInput, Task};
 use super::preflight::version_limits;
 use super::protocol::Answer;
 use super::side::Side;
@@ -105,6 +105,7 @@ fn one_of_each(backend: &str, clock: ClockRate) -> [Task; 5] {
             program: ProgramInput::Whole(program),
             sites: None,
             pace: None,
+            addresses: ChildAddresses::Fixed,
             folder: std::path::PathBuf::from("/dev/null"),
             clock,
         }),

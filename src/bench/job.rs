@@ -57,6 +57,18 @@ pub struct PacedBy {
     pub method: PaceMethod,
 }
 
+/// The addresses of a child that makes a footprint pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChildAddresses {
+    /// The same every time, so that exact figures are the same.
+    #[default]
+    Fixed,
+    /// Drawn at random, as those of a program. An allocator that seeds its random numbers by an
+    /// address then makes other decisions each time.
+    Random,
+}
+
 /// One measurement of a cell. The child leaves its tables in a folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellTask {
@@ -70,6 +82,8 @@ pub struct CellTask {
     pub sites: Option<FileNumber>,
     /// The program's own times; only for a footprint pass.
     pub pace: Option<PacedBy>,
+    /// The child's addresses; those of a timed pass are always random.
+    pub addresses: ChildAddresses,
     /// The folder for the tables; exists.
     pub folder: std::path::PathBuf,
     /// The clock.
@@ -180,9 +194,10 @@ impl Task {
         }
     }
 
-    /// Whether the figures are exact, so that addresses must be the same every time.
-    pub(super) fn is_exact(&self) -> bool {
-        matches!(self, Task::Measure(task) if task.cell.pass == Pass::Footprint)
+    /// Whether addresses must be the same every time, since the figures are exact.
+    pub(super) fn has_fixed_addresses(&self) -> bool {
+        matches!(self, Task::Measure(task) if task.cell.pass == Pass::Footprint
+            && task.addresses == ChildAddresses::Fixed)
     }
 }
 

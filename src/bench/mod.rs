@@ -24,7 +24,7 @@
 //! | `halves.rs` | makes the two passes of a latency repetition one |
 //! | `confirm.rs` | takes the median of each call over repetitions |
 //! | `slow_calls.rs`, `latency_map.rs`, `windows.rs` | what is stored of these medians |
-//! | `what_if.rs` | replays a changed trace |
+//! | `what_if.rs`, `replayed_range.rs` | replays a changed trace; what several replays leave |
 //! | `free_order.rs`, `free_figures.rs` | replays a trace with its threads at once |
 //! | `bounds.rs` | the range of an allocator that returns memory after a delay |
 //! | `exact.rs` | measures the memory of one backend outside a run |
@@ -90,6 +90,7 @@ mod protocol;
 mod race;
 mod ratios;
 mod repetitions;
+mod replayed_range;
 mod resume;
 mod run_instructions;
 mod session;
@@ -136,6 +137,7 @@ pub use plan::{Batch, TraceDemand, batches, order};
 pub use power_study::{Experiment, PowerStudy, Trial, TrialSeries};
 pub use preflight::{verify, version};
 pub use ratios::{Ratio, ratios};
+pub use replayed_range::ReplayedRange;
 pub use resume::{ResumeError, pace_of_run, reopen};
 pub use run_instructions::add_instructions;
 pub use session::{Progress, run};
@@ -144,6 +146,6 @@ pub use side::Side;
 pub use suite::Suite;
 pub use thread_rows::thread_rows;
 pub use versions::{AbsentBackend, ask_versions};
-pub use what_if::{Saved, Saving, savings};
+pub use what_if::{Saved, SavedResident, Saving, savings};
 pub use worker::{CANCELLED, ChildLimits, cancelled};
 pub use workload::{Workload, Workloads};

@@ -6,10 +6,15 @@ use rayon::prelude::*;
 use super::error::{BenchError, io_error};
 use super::exact::{footprint, footprint_at_program_times};
 use super::failure::ChildFailure;
+use super::job::ChildAddresses;
+use super::replayed_range::ReplayedRange;
 use super::settings::Settings;
 use super::workload::{Workload, Workloads};
 use crate::program::Change;
 use crate::results::{BackendEntry, Metric, Moment, Run, Scope, WhatIf};
+
+/// Replays of each of the two traces on a backend whose replays differ.
+const VARYING_REPLAYS: usize = 8;
 
 /// What the change of a line saves with one backend.
 pub struct Saving {
@@ -20,7 +25,7 @@ pub struct Saving {
 }
 
 /// The figures of a [`Saving`], in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Saved {
     /// Blocks of the line that live to the end.
     pub blocks: u64,
@@ -35,14 +40,34 @@ pub struct Saved {
     pub pages_in_use_before: u64,
     /// Pages in use at the end of the changed one.
     pub pages_in_use_after: u64,
-    /// Resident memory at the end of the trace as it is.
-    pub resident_before: Option<u64>,
-    /// Resident memory at the end of the changed one.
-    pub resident_after: Option<u64>,
+    /// Resident memory at the end; `None` where the backend backs no memory.
+    pub resident: Option<SavedResident>,
     /// Resident memory after the backend's own trim, as it is.
     pub trimmed_before: Option<u64>,
     /// The same with the change.
     pub trimmed_after: Option<u64>,
+}
+
+/// Resident memory at the end, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SavedResident {
+    /// Of the trace as it is.
+    pub before: ReplayedRange,
+    /// Of the changed one.
+    pub after: ReplayedRange,
+    /// The first less the second.
+    pub saved: ReplayedRange,
+}
+
+impl SavedResident {
+    /// By the resident memory that each replay leaves, in bytes.
+    fn of(before: &[f64], after: &[f64]) -> Option<SavedResident> {
+        Some(SavedResident {
+            before: ReplayedRange::of(before)?,
+            after: ReplayedRange::of(after)?,
+            saved: ReplayedRange::difference(before, after)?,
+        })
+    }
 }
 
 /// Replays `workload` with and without the change of `site` on each of `backends`.
@@ -60,14 +85,49 @@ pub fn savings(
     let changed = workload.changed(site, change).map_err(io_error("the changed trace"))?;
     let name = workload.sites.name(site);
     let saving = |backend: &BackendEntry| {
-        let measure = |workload| footprint_at_program_times(&backend.name, workload, settings);
+        let measure = |workload| {
+            footprint_at_program_times(&backend.name, ChildAddresses::Fixed, workload, settings)
+        };
         let result = match (measure(workload)?, measure(&changed)?) {
-            (Ok(before), Ok(after)) => saved(name, change, &before, &after),
+            (Ok(before), Ok(after)) => {
+                let resident =
+                    resident(&backend.name, [workload, &changed], &before, &after, settings)?;
+                saved(name, change, &before, &after, resident)
+            }
             (Err(failure), _) | (_, Err(failure)) => Err(failure),
         };
         Ok(Saving { backend: backend.name.clone(), result })
     };
     backends.iter().map(saving).collect()
+}
+
+/// Resident memory at the end of both traces. A backend whose replays differ is replayed several times,
+/// at random addresses: jemalloc decides by random numbers when it looks at its clock, and seeds
+/// these by an address. `before` and `after` are replays at fixed addresses.
+fn resident(
+    backend: &str,
+    workloads: [&Workload; 2],
+    before: &Run,
+    after: &Run,
+    settings: &Settings,
+) -> Result<Option<SavedResident>, BenchError> {
+    let at_end = |run: &Run| figure(run, Metric::ResidentEndBytes).map(|bytes| bytes as f64);
+    if figure(before, Metric::VariesBetweenRuns).is_none() {
+        let single = at_end(before).zip(at_end(after));
+        return Ok(single.and_then(|(before, after)| SavedResident::of(&[before], &[after])));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.jobs.max(1)).build();
+    let pool =
+        pool.map_err(|error| io_error("threads for replays")(std::io::Error::other(error)))?;
+    let replayed = |workload: &Workload| -> Result<Vec<f64>, BenchError> {
+        let replay =
+            |_| footprint_at_program_times(backend, ChildAddresses::Random, workload, settings);
+        let runs: Result<Vec<_>, BenchError> =
+            pool.install(|| (0..VARYING_REPLAYS).into_par_iter().map(replay).collect());
+        Ok(runs?.iter().filter_map(|run| run.as_ref().ok().and_then(at_end)).collect())
+    };
+    let [before, after] = workloads.map(replayed);
+    Ok(SavedResident::of(&before?, &after?))
 }
 
 /// Replays each trace of `run` with the survivors of the line that retains most pages moved behind
@@ -146,7 +206,13 @@ fn returnable(site: &str, run: &Run) -> Option<u64> {
     Some(at_end().filter(|row| row.site == site).map(|row| row.returnable_bytes).sum())
 }
 
-fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved, ChildFailure> {
+fn saved(
+    site: &str,
+    change: Change,
+    before: &Run,
+    after: &Run,
+    resident: Option<SavedResident>,
+) -> Result<Saved, ChildFailure> {
     let pages_in_use = |run: &Run| {
         figure(run, Metric::PagesInUseEndBytes)
             .ok_or_else(|| ChildFailure::Void("the backend backs no memory".to_owned()))
@@ -168,8 +234,7 @@ fn saved(site: &str, change: Change, before: &Run, after: &Run) -> Result<Saved,
         returnable: returnable(site, before).map(|bytes| bytes + own),
         pages_in_use_before: pages_in_use(before)?,
         pages_in_use_after: pages_in_use(after)?,
-        resident_before: figure(before, Metric::ResidentEndBytes),
-        resident_after: figure(after, Metric::ResidentEndBytes),
+        resident,
         trimmed_before: figure(before, Metric::ResidentTrimmedBytes),
         trimmed_after: figure(after, Metric::ResidentTrimmedBytes),
     })

@@ -89,7 +89,7 @@ impl Worker {
         files: JobFiles,
         limits: ChildLimits,
     ) -> std::io::Result<Worker> {
-        let is_fixed = job.task.is_exact() || side.layout.is_some();
+        let is_fixed = job.task.has_fixed_addresses() || side.layout.is_some();
         let _fixed = is_fixed.then(FixedAddresses::begin);
         Worker::start_by(side.command(), job, files, limits)
     }

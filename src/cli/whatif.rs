@@ -15,10 +15,10 @@ use super::exit::Exit;
 use super::load::load_grouped;
 use super::specs;
 use super::terminal::print;
-use crate::bench::{self, Saving, Workload};
+use crate::bench::{self, ReplayedRange, Saving, Workload};
 use crate::program::Change;
 use crate::results::BackendEntry;
-use crate::units::bytes;
+use crate::units::{byte_unit, bytes, figure};
 
 /// Replay a trace in which the long-lived blocks of one line are moved or dropped, and show the
 /// memory that this saves
@@ -74,7 +74,8 @@ impl WhatifArgs {
             bench::savings(&loaded, site, change, &backends, &settings).with_context(|| {
                 format!("{}: the changed trace could not be replayed", self.trace.display())
             })?;
-        print(&report(loaded.sites.name(site), change, &savings, &backends))?;
+        let has_times = !loaded.times.is_empty();
+        print(&report(loaded.sites.name(site), change, &savings, &backends, has_times))?;
         let has_failed = savings.iter().any(|saving| saving.result.is_err());
         Ok(if has_failed { Exit::NoResult.into() } else { Exit::Fine.into() })
     }
@@ -108,7 +109,13 @@ fn find(loaded: &Workload, name: &str, trace: &Path) -> anyhow::Result<u32> {
 }
 
 /// The table of all backends, with a sentence before and after it.
-fn report(site: &str, change: Change, savings: &[Saving], backends: &[BackendEntry]) -> String {
+fn report(
+    site: &str,
+    change: Change,
+    savings: &[Saving],
+    backends: &[BackendEntry],
+    has_times: bool,
+) -> String {
     let (what, sum) = match change {
         Change::Move => ("allocated after the last call", "the free space charged to them"),
         Change::Drop => {
@@ -128,9 +135,20 @@ fn report(site: &str, change: Change, savings: &[Saving], backends: &[BackendEnt
         "{}\n\nResident: private memory at the end, before and after the change. Returnable: the saving \
          that is predicted for it, by arenas and spans in which only this line has blocks, and by the \
          top of a heap. In use: 4 KiB pages with a live byte, at the end. Predicted: pages in use, \
-         by {sum}. An allocator that returns memory after a delay reads the program's own times.\n",
+         by {sum}.\n",
         table(savings)
     );
+    if savings.iter().any(is_range) {
+        text += "(a–b): replays of this allocator differ, as runs of the program do, so there are several: \
+                 the median, the least and the most; of the saving, what nine in ten pairs of a replay \
+                 before and one after save.";
+        text += if has_times {
+            " The allocator reads the program's own times.\n"
+        } else {
+            " The trace has no times, so a delay of the allocator covers more calls than in the \
+             program.\n"
+        };
+    }
     text += &format!("Measured: {}.\n", measured(savings, backends));
     for saving in savings {
         if let Err(reason) = &saving.result {
@@ -143,6 +161,12 @@ fn report(site: &str, change: Change, savings: &[Saving], backends: &[BackendEnt
                  or `--duration SECONDS`, and try again.\n";
     }
     text
+}
+
+/// Whether the resident memory is that of several replays.
+fn is_range(saving: &Saving) -> bool {
+    let found = saving.result.as_ref().ok().and_then(|found| found.resident);
+    found.is_some_and(|resident| resident.saved.range.is_some())
 }
 
 /// The backends without a failure with their versions: another version may return memory in another
@@ -164,14 +188,14 @@ fn table(savings: &[Saving]) -> Table {
     table.set_header(first.into_iter().chain(after));
     for saving in savings {
         let Ok(found) = &saving.result else { continue };
-        let resident = found.resident_before.zip(found.resident_after);
-        let resident_saved = resident.map(|(before, after)| before as f64 - after as f64);
         let saved = found.pages_in_use_before as f64 - found.pages_in_use_after as f64;
         table.add_row([
             saving.backend.clone(),
-            change(found.resident_before, found.resident_after),
-            resident_saved.map_or("–".to_owned(), bytes),
-            found.returnable.map_or("–".to_owned(), |saving| bytes(saving as f64)),
+            found.resident.map_or_else(none, |resident| {
+                format!("{} → {}", with_range(resident.before), with_range(resident.after))
+            }),
+            found.resident.map_or_else(none, |resident| with_range(resident.saved)),
+            found.returnable.map_or_else(none, |saving| bytes(saving as f64)),
             change(Some(found.pages_in_use_before), Some(found.pages_in_use_after)),
             bytes(saved),
             bytes(found.predicted as f64),
@@ -189,8 +213,25 @@ fn table(savings: &[Saving]) -> Table {
 fn change(before: Option<u64>, after: Option<u64>) -> String {
     match before.zip(after) {
         Some((before, after)) => format!("{} → {}", bytes(before as f64), bytes(after as f64)),
-        None => "–".to_owned(),
+        None => none(),
     }
+}
+
+/// A figure that a backend does not have.
+fn none() -> String {
+    "–".to_owned()
+}
+
+/// The median in bytes, with the range in the same unit: `44 MiB (38–48)`.
+fn with_range(found: ReplayedRange) -> String {
+    let Some((low, high)) = found.range else { return bytes(found.median) };
+    let unit = byte_unit(low.abs().max(high.abs()));
+    let [low, median, high] = [low, found.median, high].map(|value| figure(value / unit.bytes));
+    if low == high {
+        return bytes(found.median);
+    }
+    let to = if low.starts_with('−') { " to " } else { "–" };
+    format!("{median}\u{a0}{} ({low}{to}{high})", unit.name)
 }
 
 /// The error of the prediction, in per cent of the saved bytes.
@@ -203,7 +244,21 @@ fn off(predicted: f64, saved: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::off;
+    use super::{off, with_range};
+    use crate::bench::ReplayedRange;
+
+    #[test]
+    fn a_range_has_one_unit() {
+        const MIB: f64 = 1024.0 * 1024.0;
+        let text = |median: f64, range: Option<(f64, f64)>| {
+            let range = range.map(|(low, high)| (low * MIB, high * MIB));
+            with_range(ReplayedRange { median: median * MIB, range }).replace('\u{a0}', " ")
+        };
+        assert_eq!(text(44.0, Some((38.0, 48.0))), "44 MiB (38–48)");
+        assert_eq!(text(-0.5, Some((-4.0, 3.0))), "−0.50 MiB (−4.0 to 3.0)");
+        assert_eq!(text(0.5, None), "512 KiB");
+        assert_eq!(text(167.0, Some((166.9, 167.2))), "167 MiB");
+    }
 
     #[test]
     fn a_prediction_is_off_by_a_share_of_what_was_saved() {

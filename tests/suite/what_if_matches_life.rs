@@ -41,6 +41,25 @@ bytes_now = anonymous(); heaplay.mark('end')
 print(bytes_now)
 "#;
 
+/// Line 6 allocates small blocks in bursts, between which time passes. Some of each burst survive.
+const HOLDS_SOME_OF_EACH_BURST: &str = r#"
+import sys, time, heaplay
+def anonymous():
+    return next(int(l.split()[1]) << 10 for l in open('/proc/self/status') if l.startswith('RssAnon'))
+def burst():
+    return [bytes(200 + n * 37 % 6000) for n in range(4000)]
+moved, survivors, sizes = sys.argv[1:] == ['moved'], [], []
+for wave in range(4):
+    some = burst()[::40]
+    sizes += [len(block) for block in some]
+    if not moved: survivors += some
+    some = None
+    time.sleep(0.3)
+if moved: survivors = [bytes(size) for size in sizes]
+bytes_now = anonymous(); heaplay.mark('end')
+print(bytes_now)
+"#;
+
 /// An allocator: its backend, and the variables with which the program has it.
 struct Allocator {
     backend: String,
@@ -100,6 +119,17 @@ fn cell<'a>(row: &'a [(String, String)], column: &str) -> &'a str {
     &row.iter().find(|(name, _)| name == column).expect("a column").1
 }
 
+/// A figure in bytes, with its range where it has one: `1.5 MiB`, `−20 KiB (−90 to 30)`, `9.0 B (8.0–10)`.
+fn with_range(text: &str) -> (f64, [f64; 2]) {
+    let Some((median, range)) = text.split_once(" (") else {
+        return (in_bytes(text), [in_bytes(text); 2]);
+    };
+    let unit = median.split_once('\u{a0}').expect("a unit").1;
+    let range = range.trim_end_matches(')').replace(" to ", "–");
+    let (low, high) = range.split_once('–').unwrap_or_else(|| panic!("{text}"));
+    (in_bytes(median), [low, high].map(|end| in_bytes(&format!("{end}\u{a0}{unit}"))))
+}
+
 /// `1.5 MiB` and `−20 KiB` in bytes.
 fn in_bytes(text: &str) -> f64 {
     let (number, unit) = text.split_once('\u{a0}').unwrap_or_else(|| panic!("{text}"));
@@ -141,7 +171,7 @@ fn a_moved_line_saves_what_the_changed_program_saves() {
         for (allocator, row) in allocators.iter().zip(&rows) {
             let life = place.saved_in_life(allocator);
             let what = format!("{line} under {}", allocator.backend);
-            assert_near(in_bytes(cell(row, "resident saved")), life, &what);
+            assert_near(with_range(cell(row, "resident saved")).0, life, &what);
             // An arena is returned as soon as it is empty, so pointers predict it, too. What glibc
             // caches holds its top as live blocks do: there the prediction is the most.
             let returnable = in_bytes(cell(row, "returnable"));
@@ -152,6 +182,33 @@ fn a_moved_line_saves_what_the_changed_program_saves() {
             }
         }
     }
+}
+
+/// jemalloc returns memory after a delay, and looks at its clock after a random number of calls. So
+/// runs of the program differ, and the replays have a range, which the runs are in.
+#[test]
+fn runs_of_a_program_are_in_the_range_of_its_replays() {
+    let Some((minor, python)) = interpreters::find_of(9..=13).into_iter().next_back() else {
+        return;
+    };
+    let mut allocators = allocators(minor);
+    let allocator = allocators.swap_remove(allocators.len() - 1);
+    if !allocator.backend.starts_with("preload:") {
+        return;
+    }
+    let place = Workplace::new(&python, HOLDS_SOME_OF_EACH_BURST);
+    let rows = place.what_if("app.py:6", std::slice::from_ref(&allocator.backend));
+    let (median, [low, high]) = with_range(cell(&rows[0], "resident saved"));
+    assert!(low <= median && median <= high, "{low} {median} {high}");
+    let mut saved: Vec<f64> = (0..5).map(|_| place.saved_in_life(&allocator)).collect();
+    saved.sort_by(f64::total_cmp);
+    // The median of five pairs of runs, with the tolerance of single figures.
+    let off = (low - saved[2]).max(saved[2] - high);
+    assert!(off <= MIB.max(0.15 * saved[2].abs()), "{saved:?} in life, {low} to {high} predicted");
+    // The range says something: it is narrower than the memory that the program holds.
+    let (before, after) = cell(&rows[0], "resident").split_once(" → ").expect("before and after");
+    let most = with_range(before).1[1].max(with_range(after).1[1]);
+    assert!(high - low < most, "{low} to {high} of {most}");
 }
 
 /// The kernel's figure is the oracle: no more can be retained than is resident without a live byte.
