@@ -24,7 +24,7 @@
 
 use super::event::{Op, SITE_LIMIT_BYTES, site_name};
 use super::foreign::{Foreign, LineFault, LineParser, Log, LogParser, LogStart, hexadecimal};
-use super::quote::quoted;
+use super::quote::{quoted, quoted_field};
 
 pub(super) const MEMBER: Foreign = Foreign {
     name: "heaptrack",
@@ -84,6 +84,23 @@ fn fields(rest: &str) -> Option<Vec<u64>> {
     rest.split_ascii_whitespace().map(hexadecimal).collect()
 }
 
+/// The field of a faulty line that is no number. Where all are numbers, it is the one that is too large,
+/// or all of them where their count is wrong.
+fn faulty_field<'a>(letter: &str, rest: &'a str) -> &'a str {
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let is_faulty = |field: &&&str| hexadecimal(field).is_none();
+    let no_number =
+        fields.iter().take(if letter == "s" { 1 } else { fields.len() }).find(is_faulty);
+    let suspect = match (letter, fields.as_slice()) {
+        ("s", [length, ..]) => Some(*length),
+        ("i", [_, _, _, _, line, ..]) => Some(*line),
+        ("t", [_, parent]) => Some(*parent),
+        ("+" | "-" | "c", [only]) => Some(*only),
+        _ => None,
+    };
+    no_number.copied().or(suspect).unwrap_or(rest)
+}
+
 impl LineParser for Heaptrack {
     fn line(&mut self, line: &str, log: &mut Log) -> Result<(), LineFault> {
         let (letter, rest) = match line.split_once(' ') {
@@ -100,7 +117,10 @@ impl LineParser for Heaptrack {
             _ if self.version.is_none() => return Err(LineFault::Foreign),
             _ => {}
         }
-        let wrong = || LineFault::Wrong(quoted(line), "a line of heaptrack's");
+        let wrong = || {
+            let found = quoted_field(line, faulty_field(letter, rest));
+            LineFault::Wrong(found, "a line of heaptrack's")
+        };
         match letter {
             "X" => log.fact("program", rest),
             "A" => self.is_attached = true,

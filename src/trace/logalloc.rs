@@ -12,7 +12,7 @@
 
 use super::event::Op;
 use super::foreign::{Foreign, LineFault, LineParser, Log, LogParser, LogStart, decimal, pointer};
-use super::quote::quoted;
+use super::quote::quoted_field;
 
 pub(super) const MEMBER: Foreign = Foreign {
     name: "logalloc",
@@ -48,6 +48,18 @@ struct LoggedCall<'a> {
     function: &'a str,
     arguments: &'a str,
     result: Option<&'a str>,
+}
+
+impl<'a> LoggedCall<'a> {
+    /// The first argument or result that is no number; all arguments where each is one, since their
+    /// count or their product is wrong then, or a result is missing or too much.
+    fn faulty_part(&self) -> &'a str {
+        if let ("free", Some(result)) = (self.function, self.result) {
+            return result;
+        }
+        let fields = self.arguments.split(',').chain(self.result);
+        fields.into_iter().find(|field| block(field).is_none()).unwrap_or(self.arguments)
+    }
 }
 
 fn split(line: &str) -> Option<LoggedCall<'_>> {
@@ -97,8 +109,10 @@ impl LineParser for Logalloc {
             return Ok(());
         }
         log.set_thread(call.thread);
-        Logalloc::call(&call, log)
-            .ok_or_else(|| LineFault::Wrong(quoted(line), "`PID TID FUNCTION(ARGUMENTS)=RESULT`"))
+        Logalloc::call(&call, log).ok_or_else(|| {
+            let found = quoted_field(line, call.faulty_part());
+            LineFault::Wrong(found, "`PID TID FUNCTION(ARGUMENTS)=RESULT`")
+        })
     }
 }
 

@@ -33,7 +33,7 @@ use std::collections::HashMap;
 
 use super::event::{Domain, Op, site_name};
 use super::foreign::{Foreign, LineFault, LineParser, Log, LogParser, LogStart, number};
-use super::quote::quoted;
+use super::quote::{quoted, quoted_field};
 
 pub(super) const MEMBER: Foreign = Foreign {
     name: "memray",
@@ -91,6 +91,48 @@ fn count(line: &str, name: &str) -> Option<u64> {
     field(line, name).and_then(number)
 }
 
+/// The names of a record's numbers. One of the names in a group suffices.
+fn number_names(kind: &str) -> &'static [&'static [&'static str]] {
+    match kind {
+        "ALLOCATION" => &[&["address"], &["size"]],
+        "CONTEXT_SWITCH" => &[&["tid"]],
+        "MEMORY_RECORD" => &[&["time"]],
+        "CODE_OBJECT" => &[&["code_id"], &["firstlineno"]],
+        "FRAME_ID" => &[&["frame_id"], &["lineno"]],
+        "FRAME_PUSH" => &[&["code_object_id", "frame_id"]],
+        "FRAME_POP" => &[&["count"]],
+        _ => &[],
+    }
+}
+
+/// What is wrong with a record: the first of its numbers that is none, or a field that is missing.
+fn faulty_value(kind: &str, line: &str) -> String {
+    for names in number_names(kind) {
+        // The number of a line lies behind the name of its file, which may look like a field.
+        let value = |name: &&str| match *name {
+            "firstlineno" | "lineno" => {
+                let (_, rest) = line.rsplit_once(&format!(" {name}="))?;
+                rest.split(' ').next()
+            }
+            name => field(line, name),
+        };
+        match names.iter().find_map(value) {
+            Some(value) if number(value).is_none() && value != "(nil)" => {
+                return quoted_field(line, value);
+            }
+            Some(_) => {}
+            None => return format!("no `{}=` in {}", names[0], quoted(line)),
+        }
+    }
+    match kind {
+        "ALLOCATION" => format!("no `allocator=` in {}", quoted(line)),
+        "CODE_OBJECT" | "FRAME_ID" => {
+            format!("no `filename=`, or a line over 2^32, in {}", quoted(line))
+        }
+        _ => quoted(line),
+    }
+}
+
 impl LineParser for Memray {
     fn line(&mut self, line: &str, log: &mut Log) -> Result<(), LineFault> {
         if let Some(begun) = &mut self.unfinished_header {
@@ -122,7 +164,7 @@ impl LineParser for Memray {
                 "one recording; give each recording a file of its own",
             ));
         }
-        let wrong = || LineFault::Wrong(quoted(line), "a record of memray's");
+        let wrong = || LineFault::Wrong(faulty_value(kind, line), "a record of memray's");
         self.record(kind, line, log)?.ok_or_else(wrong)
     }
 
@@ -265,8 +307,10 @@ impl Memray {
     }
 
     fn allocation(&mut self, line: &str, log: &mut Log) -> Result<(), LineFault> {
-        let wrong =
-            || LineFault::Wrong(quoted(line), "ALLOCATION address=0x… size=N allocator=NAME");
+        let wrong = || {
+            let expected = "ALLOCATION address=0x… size=N allocator=NAME";
+            LineFault::Wrong(faulty_value("ALLOCATION", line), expected)
+        };
         let address = match field(line, "address").ok_or_else(wrong)? {
             "(nil)" => 0,
             text => number(text).ok_or_else(wrong)?,
@@ -294,7 +338,7 @@ impl Memray {
             }
             other => {
                 return Err(LineFault::Wrong(
-                    format!("the allocator {}", quoted(other)),
+                    format!("the allocator {}", quoted_field(line, other)),
                     "an allocator of memray 1.11 to 1.20",
                 ));
             }

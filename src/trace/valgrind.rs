@@ -19,7 +19,7 @@ use std::collections::HashMap;
 
 use super::event::Op;
 use super::foreign::{Foreign, LineFault, LineParser, Log, LogParser, LogStart, decimal, number};
-use super::quote::quoted;
+use super::quote::quoted_field;
 
 pub(super) const MEMBER: Foreign = Foreign {
     name: "valgrind",
@@ -86,14 +86,7 @@ fn begin(text: &str) -> Option<Option<(BegunCall, &str)>> {
         return None;
     }
     let Some((arguments, behind)) = rest.split_once(')') else { return Some(None) };
-    let arguments: Option<Vec<u64>> = arguments
-        .split(',')
-        .map(|argument| {
-            let argument = argument.trim();
-            let number_of = argument.strip_prefix("al ").or(argument.strip_prefix("size "));
-            number(number_of.unwrap_or(argument))
-        })
-        .collect();
+    let arguments: Option<Vec<u64>> = arguments.split(',').map(argument).collect();
     let call = match (function, arguments.as_deref()) {
         ("malloc", Some(&[size])) => BegunCall::Malloc { size },
         ("calloc", Some(&[count, size])) => BegunCall::Calloc { count, size },
@@ -107,6 +100,20 @@ fn begin(text: &str) -> Option<Option<(BegunCall, &str)>> {
         _ => return Some(None),
     };
     Some(Some((call, behind)))
+}
+
+/// The number of an argument.
+fn argument(text: &str) -> Option<u64> {
+    let text = text.trim();
+    number(text.strip_prefix("al ").or(text.strip_prefix("size ")).unwrap_or(text))
+}
+
+/// The first argument of a call that is no number; all arguments where each is one, and the rest of the
+/// line where they do not end.
+fn faulty_argument(text: &str) -> &str {
+    let (_, rest) = text.split_once('(').unwrap_or((text, text));
+    let Some((arguments, _)) = rest.split_once(')') else { return rest };
+    arguments.split(',').find(|field| argument(field).is_none()).unwrap_or(arguments)
 }
 
 /// The result of ` = RESULT`.
@@ -125,20 +132,25 @@ struct Valgrind {
 impl LineParser for Valgrind {
     fn line(&mut self, line: &str, log: &mut Log) -> Result<(), LineFault> {
         let printed = split(line).ok_or(LineFault::Foreign)?;
-        let wrong = || LineFault::Wrong(quoted(line), "`--PID-- FUNCTION(ARGUMENTS) = RESULT`");
+        let wrong_at = |part: &str| {
+            let expected = "`--PID-- FUNCTION(ARGUMENTS) = RESULT`";
+            LineFault::Wrong(quoted_field(line, part), expected)
+        };
         let Some(call) = begin(printed.text) else {
             let text = printed.text.trim_start();
             if !text.starts_with("= ") {
                 return Err(LineFault::Foreign);
             }
             if log.is_of_process(printed.process) {
+                let wrong = || wrong_at(text.split_once("= ").map_or(text, |(_, result)| result));
                 let call = self.begun.remove(&printed.process).ok_or_else(wrong)?;
                 let result = result_of(text).ok_or_else(wrong)?;
                 end(call, result, log).ok_or_else(wrong)?;
             }
             return Ok(());
         };
-        let (call, behind) = call.ok_or_else(wrong)?;
+        let (call, behind) = call.ok_or_else(|| wrong_at(faulty_argument(printed.text)))?;
+        let wrong = || wrong_at(behind.split_once("= ").map_or(behind, |(_, result)| result));
         if !log.is_of_process(printed.process) {
             return Ok(());
         }
@@ -150,7 +162,8 @@ impl LineParser for Valgrind {
             BegunCall::Free { .. } => return Err(wrong()),
             call if behind.starts_with(" = ") => {
                 let result = result_of(behind).ok_or_else(wrong)?;
-                end(call, result, log).ok_or_else(wrong)?;
+                // The product of the arguments is too large.
+                end(call, result, log).ok_or_else(|| wrong_at(faulty_argument(printed.text)))?;
             }
             call => {
                 if self.begun.insert(printed.process, call).is_some() {

@@ -588,6 +588,49 @@ fn bytes_of_files_are_escaped() {
     assert!(!shown.contains('\x1b'), "{shown:?}");
 }
 
+/// Of a long line, the part around the faulty field is shown, with its column.
+#[test]
+fn the_faulty_field_of_a_long_line_is_shown() {
+    let imports = Imports::new();
+    let long = "9".repeat(300);
+    let blanks = " ".repeat(300);
+    let name = "n".repeat(300);
+    let heaptrack = "v 10300 2\nX ./app\ns libc.so\na 40 0\n";
+    let functions = "1 ".repeat(200);
+    let memray = |record: &str| MEMRAY.replace("TRAILER", record);
+    for (log, field, column) in [
+        (format!("{FIREFOX}7 8 calloc({blanks}4,x5)=0x20\n"), "x5", 314),
+        (format!("{FIREFOX}7 8 malloc(8)={blanks}0xzz\n"), "0xzz", 315),
+        (format!("{FIREFOX}7 8 free({blanks}0x10)=0x99\n"), "0x99", 316),
+        (format!("{FIREFOX}7 8 malloc({long})=0x20\n"), "9999999999", 12),
+        (format!("--7-- malloc(8) = 0x10\n--7-- calloc({blanks}4,-5) = 0x20\n"), "-5", 316),
+        (format!("--7-- malloc(8) = 0x10\n--7-- malloc(8) = {blanks}0y20\n"), "0y20", 319),
+        (format!("--7-- malloc(8) = 0x10\n--7-- free(0x10){blanks}?\n"), "?", 317),
+        (format!("{heaptrack}i 10 1 {functions}zz\n"), "zz", 408),
+        (format!("{heaptrack}t 1 {blanks}77\n"), "77", 305),
+        (memray(&format!("CONTEXT_SWITCH x={name} tid=1z")), "1z", 323),
+        (memray(&format!("CODE_OBJECT code_id=1 filename={name} firstlineno=q")), "q", 345),
+        (memray(&format!("ALLOCATION x={name} address=0x10 size=8k allocator=a")), "8k", 333),
+        (memray(&format!("ALLOCATION x={name} address=0x10 size=8 allocator=mal")), "mal", 345),
+    ] {
+        // The column is counted here once more, in the text itself.
+        let line = log.lines().last().unwrap();
+        assert_eq!(line[column - 1..].find(field), Some(0), "{line}");
+        imports.write("input", &log);
+        let output = finish(
+            heaplay().arg("import").arg(imports.path("input")).args(["-o", "/dev/null/out.trace"]),
+        );
+        let message = both(&output);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(field), "{message}");
+        assert!(message.contains(&format!("at column {column} of `")), "{message}");
+        assert!(message.contains(&format!("input:{}: ", log.lines().count())), "{message}");
+        assert!(message.chars().count() < 600, "{message}");
+    }
+    // A field that is missing is named.
+    imports.import(memray(&format!("ALLOCATION x={name} address=0x10"))).refused("no `size=` in");
+}
+
 /// Another pickle is described by what it holds.
 #[test]
 fn other_pickles_are_described() {
