@@ -28,6 +28,8 @@ mod check;
 #[cfg(not(feature = "internals"))]
 mod cli;
 #[cfg(not(feature = "internals"))]
+mod cpython;
+#[cfg(not(feature = "internals"))]
 mod environment;
 #[cfg(not(feature = "internals"))]
 mod export;
@@ -59,6 +61,8 @@ pub mod bench;
 pub mod check;
 #[cfg(feature = "internals")]
 pub mod cli;
+#[cfg(feature = "internals")]
+pub mod cpython;
 #[cfg(feature = "internals")]
 pub mod environment;
 #[cfg(feature = "internals")]

@@ -130,9 +130,10 @@ fn resident(
     Ok(SavedResident::of(&before?, &after?))
 }
 
-/// Replays each trace of `run` with the survivors of the line that retains most pages moved behind
-/// the last call: whether the prediction holds. A backend on which that fails gets no row, and the
-/// pictures then say nothing about it.
+/// Replays each trace of `run` with the survivors of one line moved behind the last call: whether the
+/// prediction holds. Each backend replays it for the line that retains most pages, and for the line
+/// by which it could return most memory. A backend on which that fails gets no row, and the pictures
+/// then say nothing about it.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -144,23 +145,39 @@ pub fn check(
     let mut rows = Vec::new();
     // A change needs all calls in memory.
     for workload in workloads.iter().filter(|workload| workload.program.is_whole()) {
-        let lines = run.retaining_lines(workload.name(), Moment::End);
-        let Some(site) = lines.iter().find_map(|(name, _)| workload.sites.find(name).ok()) else {
-            continue;
-        };
-        // Nothing is left of a trace all of whose blocks are that line's.
-        let Ok(changed) = workload.changed(site, Change::Move) else { continue };
-        let name = workload.sites.name(site);
-        let row = |backend: &BackendEntry| {
-            moved(run, workload.name(), &backend.name, name, &changed, settings)
-        };
-        let of_trace: Vec<Result<Option<WhatIf>, BenchError>> =
-            run.manifest.backends.par_iter().map(row).collect();
-        for row in of_trace {
-            rows.extend(row?);
+        for (site, backends) in lines_to_check(run, workload) {
+            // Nothing is left of a trace all of whose blocks are that line's.
+            let Ok(changed) = workload.changed(site, Change::Move) else { continue };
+            let name = workload.sites.name(site);
+            let row =
+                |backend: &&str| moved(run, workload.name(), backend, name, &changed, settings);
+            let of_line: Vec<Result<Option<WhatIf>, BenchError>> =
+                backends.par_iter().map(row).collect();
+            for row in of_line {
+                rows.extend(row?);
+            }
         }
     }
     Ok(rows)
+}
+
+/// The lines to check, each with the backends that replay its change.
+fn lines_to_check<'a>(run: &'a Run, workload: &Workload) -> Vec<(u32, Vec<&'a str>)> {
+    let known = |name: &str| workload.sites.find(name).ok();
+    let retaining = run.retaining_lines(workload.name(), Moment::End);
+    let retaining = retaining.iter().find_map(|(name, _)| known(name));
+    let backends = || run.manifest.backends.iter().map(|backend| backend.name.as_str());
+    let mut lines: Vec<(u32, Vec<&str>)> = Vec::new();
+    lines.extend(retaining.map(|site| (site, backends().collect())));
+    for backend in backends() {
+        let line = run.returnable_line(workload.name(), backend).and_then(known);
+        let Some(site) = line.filter(|site| Some(*site) != retaining) else { continue };
+        match lines.iter_mut().find(|(known, _)| *known == site) {
+            Some((_, backends)) => backends.push(backend),
+            None => lines.push((site, vec![backend])),
+        }
+    }
+    lines
 }
 
 /// The prediction for one line and backend beside what the changed trace needs; `None` where one of
@@ -173,23 +190,28 @@ fn moved(
     changed: &Workload,
     settings: &Settings,
 ) -> Result<Option<WhatIf>, BenchError> {
-    let before = run.values(trace, backend, Scope::All, Metric::PagesInUseEndBytes);
+    let first = |metric| run.values(trace, backend, Scope::All, metric).first().copied();
     let charged = run.attributions.iter().find(|attribution| {
         attribution.trace == trace
             && attribution.backend == backend
             && attribution.moment == Moment::End
             && attribution.site == site
     });
-    let (Some(&before), Some(charged)) = (before.first(), charged) else { return Ok(None) };
-    let after = footprint(backend, changed, settings)?;
-    let after = after.ok().and_then(|run| figure(&run, Metric::PagesInUseEndBytes));
-    Ok(after.map(|after| WhatIf {
+    let (Some(before), Some(charged)) = (first(Metric::PagesInUseEndBytes), charged) else {
+        return Ok(None);
+    };
+    let Ok(after) = footprint(backend, changed, settings)? else { return Ok(None) };
+    let returnable_bytes = run.returnable_bytes_by_line(trace, backend).get(site).copied();
+    Ok(figure(&after, Metric::PagesInUseEndBytes).map(|after_bytes| WhatIf {
         trace: trace.to_owned(),
         backend: backend.to_owned(),
         site: site.to_owned(),
         predicted_bytes: charged.external_fragmentation_bytes,
         pages_in_use_before_bytes: before as u64,
-        pages_in_use_after_bytes: after,
+        pages_in_use_after_bytes: after_bytes,
+        returnable_bytes,
+        resident_before_bytes: first(Metric::ResidentEndBytes).map(|bytes| bytes as u64),
+        resident_after_bytes: figure(&after, Metric::ResidentEndBytes),
     }))
 }
 

@@ -7,6 +7,7 @@ use anyhow::anyhow;
 
 use super::terminal::note;
 use crate::backends::{self, freelist};
+use crate::cpython;
 use crate::trace::{self, Distribution, GeneratedType, Generator, SIZE_LIMIT_BYTES};
 
 /// Generate a trace with given distributions of sizes and lifetimes; a seed gives the same trace on
@@ -70,7 +71,7 @@ impl GenerateArgs {
 /// The types of a version's objects, with their weights. Common types are fifty times as frequent as
 /// rare ones, short tuples are more frequent than long ones, and some types have no free list.
 fn types(version: (u32, u32)) -> Vec<GeneratedType> {
-    let listed = freelist::listed(version);
+    let listed = cpython::listed(version);
     let has = |name: &str| listed.iter().any(|list| list.name == name);
     let made = |name: &str, low: usize, high: usize, weight| GeneratedType {
         name: name.to_owned(),

@@ -4,9 +4,9 @@
 //! both, the sentence names the two sides of the trade.
 
 use crate::report::figures::{BackendFigures, CallCost, ResidentFigure, TraceReport};
-use crate::report::text::some;
+use crate::report::text::{list, some};
 use crate::spec::BackendSpec;
-use crate::units::figure;
+use crate::units::{bytes, figure};
 
 /// Memory within this factor of the smallest counts as equal.
 const EQUAL_MEMORY: f64 = 1.1;
@@ -26,13 +26,21 @@ struct Candidate {
     memory_bytes: [f64; 2],
     /// The same as in the tables.
     memory: [String; 2],
+    /// Resident memory after a trim at the end, in bytes and as in the tables; `None` without a trim.
+    trimmed: Option<(f64, String)>,
+    /// Least resident memory at the end of one that returns memory after a delay, in bytes.
+    least_end_bytes: Option<f64>,
 }
 
 /// The allocator to choose for the program of a trace, in a sentence or two; `None` where fewer than two
 /// could be chosen, or time or memory was not measured. `end` names the moment of the end: `at the end`.
 pub fn choice(trace_report: &TraceReport) -> Option<String> {
     let all = candidates(trace_report)?;
-    let sentence = sentence(&all, &trace_report.end_name())?;
+    let end_name = trace_report.end_name();
+    let mut sentences = vec![sentence(&all, &end_name)?];
+    sentences.extend(after_trim(&all));
+    sentences.extend(after_delay(&all, &end_name));
+    let sentence = sentences.join(" ");
     let bounds: Vec<String> =
         trace_report.allocators().filter(|backend| is_bound(backend)).map(name_of).collect();
     Some(match bounds.as_slice() {
@@ -83,6 +91,8 @@ fn candidates(trace_report: &TraceReport) -> Option<Vec<Candidate>> {
             is_fast,
             memory_bytes: [memory.peak_bytes?, memory.end_bytes?],
             memory: [memory.text(ResidentFigure::Peak)?, memory.text(ResidentFigure::End)?],
+            trimmed: memory.trimmed_bytes.zip(memory.text(ResidentFigure::Trimmed)),
+            least_end_bytes: memory.range(ResidentFigure::End).map(|(low, _)| low),
         })
     };
     backends.iter().map(candidate).collect()
@@ -137,6 +147,52 @@ fn sentence(all: &[Candidate], end_name: &str) -> Option<String> {
     ))
 }
 
+/// Whether an amount of memory is clearly more than another, in bytes.
+fn is_more(more: f64, less: f64) -> bool {
+    more > EQUAL_MEMORY * less && more - less > EQUAL_BYTES
+}
+
+/// Who holds least after a trim, where one returns much: for a program that calls it, that is the
+/// figure to choose by.
+fn after_trim(all: &[Candidate]) -> Option<String> {
+    let trimmed = || all.iter().filter_map(|one| Some((one, one.trimmed.as_ref()?)));
+    if !trimmed().any(|(one, (bytes, _))| is_more(one.memory_bytes[1], *bytes)) {
+        return None;
+    }
+    let least = trimmed().min_by(|a, b| a.1.0.total_cmp(&b.1.0))?;
+    let most = trimmed().max_by(|a, b| a.1.0.total_cmp(&b.1.0))?;
+    let [(least, (least_bytes, least_text)), (most, (most_bytes, most_text))] = [least, most];
+    Some(if is_more(*most_bytes, *least_bytes) {
+        format!(
+            "After a trim {} holds least, {least_text}, and {} most, {most_text}.",
+            least.name, most.name
+        )
+    } else {
+        format!("After a trim they hold about the same, {least_text} to {most_text}.")
+    })
+}
+
+/// What allocators that return memory after a delay fall to without a trim.
+fn after_delay(all: &[Candidate], end_name: &str) -> Option<String> {
+    let falls = |one: &&Candidate| {
+        one.least_end_bytes.is_some_and(|least| is_more(one.memory_bytes[1], least))
+    };
+    let falling: Vec<&Candidate> = all.iter().filter(falls).collect();
+    let names: Vec<String> = falling.iter().map(|one| one.name.clone()).collect();
+    let least = falling.iter().filter_map(|one| Some(bytes(one.least_end_bytes?)));
+    let (least, verb) = (list(&least.collect::<Vec<String>>()), plural(&names));
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} {verb} memory after a delay, without a trim: down to {least} {end_name}.",
+            list(&names)
+        )
+    })
+}
+
+fn plural(names: &[String]) -> &'static str {
+    if names.len() == 1 { "returns" } else { "return" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +206,8 @@ mod tests {
             is_fast,
             memory_bytes: [peak * 1_048_576.0, end * 1_048_576.0],
             memory: [format!("{peak} MiB"), format!("{end} MiB")],
+            trimmed: None,
+            least_end_bytes: None,
         }
     }
 
@@ -179,6 +237,34 @@ mod tests {
             "It is a trade: jemalloc for time (10 ns a call, 200 MiB at the peak, 150 MiB at the end), \
              malloc for memory (20 ns a call, 100 MiB at the peak, 90 MiB at the end)."
         );
+    }
+
+    #[test]
+    fn memory_after_a_trim_and_after_a_delay_is_named() {
+        let with = |one: Candidate, trimmed: f64, least: Option<f64>| Candidate {
+            trimmed: Some((trimmed * 1_048_576.0, format!("{trimmed} MiB"))),
+            least_end_bytes: least.map(|least| least * 1_048_576.0),
+            ..one
+        };
+        let malloc = with(one("malloc", 39.0, false, 64.0, 52.0), 13.0, None);
+        let jemalloc = with(one("jemalloc", 18.0, true, 62.0, 51.0), 6.9, Some(10.0));
+        let all = [malloc.clone(), jemalloc];
+        assert_eq!(
+            after_trim(&all).unwrap(),
+            "After a trim jemalloc holds least, 6.9 MiB, and malloc most, 13 MiB."
+        );
+        assert_eq!(
+            after_delay(&all, "at the end").unwrap(),
+            "jemalloc returns memory after a delay, without a trim: down to 10\u{a0}MiB at the end."
+        );
+        let level = [malloc, with(one("pymalloc", 17.0, true, 59.0, 42.0), 12.5, None)];
+        assert_eq!(
+            after_trim(&level).unwrap(),
+            "After a trim they hold about the same, 12.5 MiB to 13 MiB."
+        );
+        assert_eq!(after_delay(&level, "at the end"), None);
+        let settled = [with(one("a", 1.0, true, 9.0, 5.0), 4.9, None)];
+        assert_eq!(after_trim(&settled), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod choice;
 mod comparison_table;
 mod error;
 mod files;
+mod free_list_note;
 mod machines;
 mod markdown;
 mod page;
@@ -27,6 +28,7 @@ mod sides_table;
 mod terminal;
 mod text;
 mod thread_table;
+mod trim_call;
 mod unit_table;
 
 pub use chart::{CHARTS, Chart, TRACE_CHARTS, arenas, effect, scaling, scorecard, side_by_side};

@@ -6,19 +6,19 @@ use std::collections::BTreeMap;
 use super::figures::{BackendFigures, TraceReport};
 use super::text::{all_or_ends, short_line};
 use super::thread_table::TextTable;
-use crate::results::{Moment, OTHER_SITES, ReturnedUnit, UnitRetention};
+use crate::results::{Moment, OTHER_SITES, RETURNABLE_LEAST_BYTES, ReturnedUnit, UnitRetention};
 use crate::units::{bytes, count};
 
 /// What the columns mean.
 pub const UNITS_NOTE: &str = "An arena or a span is returned when no block lives in it; glibc's heap \
      shrinks only from its top. Retained: resident pages without a live byte, by the line's share of \
-     the blocks. Returnable: what could be returned if only this line's blocks were elsewhere. \
-     All lines are in unit_retention.csv";
+     the blocks. Returnable: what could be returned if only this line's blocks were elsewhere. By replay: \
+     what a replay returned in which they were. All lines are in unit_retention.csv";
 
+/// A saving within this factor of the prediction confirms it.
+const CONFIRMED: f64 = 1.5;
 /// Rows of a backend, at most.
 const ROWS_MAX: usize = 5;
-/// A line with less is not named, in bytes.
-const LEAST_BYTES: u64 = 64 << 10;
 
 /// The unit as tables name it.
 fn unit_name(unit: ReturnedUnit) -> &'static str {
@@ -38,24 +38,103 @@ fn at_end<'a>(backend: &'a BackendFigures) -> impl Iterator<Item = &'a UnitReten
     rows.filter(move |row| Some(row.repetition) == first && !row.site.is_empty())
 }
 
-/// The line with most returnable memory under each backend; `None` where no line has any.
-pub fn returnable_sentence(trace_report: &TraceReport) -> Option<String> {
-    let most = |backend: &BackendFigures| {
-        let mut lines: BTreeMap<&str, (u64, Vec<&str>)> = BTreeMap::new();
-        for row in at_end(backend).filter(|row| row.returnable_bytes > 0) {
-            let (sum, units) = lines.entry(&row.site).or_default();
-            *sum = sum.saturating_add(row.returnable_bytes);
-            units.push(unit_name(row.unit));
+/// The line that keeps most memory of a backend from being returned at the end.
+struct ReturnableLine<'a> {
+    line: &'a str,
+    predicted_bytes: u64,
+    units: Vec<&'static str>,
+    /// What a replay of the change returned, in bytes; `None` where none was made.
+    saved_bytes: Option<f64>,
+}
+
+impl ReturnableLine<'_> {
+    /// Whether a replay of the change returned next to nothing of what was predicted. Blocks of other
+    /// lines then take the place, or free blocks in a thread's cache.
+    fn is_refuted(&self) -> bool {
+        self.saved_bytes.is_some_and(|saved| saved * CONFIRMED < self.predicted_bytes as f64)
+    }
+
+    /// The line and what its change returns under a backend.
+    fn text(&self, backend: &BackendFigures) -> String {
+        let (line, units) = (short_line(self.line), self.units.join(" and "));
+        let (name, predicted) = (backend.name(), bytes(self.predicted_bytes as f64));
+        match self.saved_bytes {
+            None => format!("{line} {predicted} ({name}, by {units}, predicted)"),
+            Some(saved) => {
+                format!("{line} {} ({name}, by {units}; predicted {predicted})", bytes(saved))
+            }
         }
-        let (line, (sum, units)) = lines.into_iter().max_by_key(|(_, (sum, _))| *sum)?;
-        let (line, units) = (short_line(line), units.join(" and "));
-        let text = format!("{line} {} ({}, by {units})", bytes(sum as f64), backend.name());
-        (sum >= LEAST_BYTES).then_some((sum as f64, text))
+    }
+}
+
+/// The line of a backend with most returnable memory; `None` where no line has enough to be named.
+fn returnable_line<'a>(backend: &'a BackendFigures) -> Option<ReturnableLine<'a>> {
+    let mut lines: BTreeMap<&str, (u64, Vec<&str>)> = BTreeMap::new();
+    for row in at_end(backend).filter(|row| row.returnable_bytes > 0) {
+        let (sum, units) = lines.entry(&row.site).or_default();
+        *sum = sum.saturating_add(row.returnable_bytes);
+        units.push(unit_name(row.unit));
+    }
+    // Of equal ones the first by name, as the run checks it.
+    let (line, (predicted_bytes, units)) =
+        lines.into_iter().rev().max_by_key(|(_, (sum, _))| *sum)?;
+    let saved_bytes = saved_bytes(backend, line);
+    (predicted_bytes >= RETURNABLE_LEAST_BYTES).then_some(ReturnableLine {
+        line,
+        predicted_bytes,
+        units,
+        saved_bytes,
+    })
+}
+
+/// By how much resident memory fell at the end in a replay with the line's survivors allocated last,
+/// in bytes; `None` where none was made.
+fn saved_bytes(backend: &BackendFigures, line: &str) -> Option<f64> {
+    let row = backend.rows.what_ifs.iter().find(|row| row.site == line)?;
+    Some(row.resident_before_bytes? as f64 - row.resident_after_bytes? as f64)
+}
+
+/// The lines that [`returnable_sentence`] names, each once.
+pub fn returnable_lines(trace_report: &TraceReport) -> Vec<String> {
+    let lines = trace_report.allocators().filter_map(returnable_line);
+    let mut lines: Vec<String> = lines.map(|returnable| returnable.line.to_owned()).collect();
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+/// The line with most returnable memory under each backend, and what a replay of its change returned;
+/// `None` where no line has any.
+pub fn returnable_sentence(trace_report: &TraceReport) -> Option<String> {
+    let lines = trace_report
+        .allocators()
+        .filter_map(|backend| returnable_line(backend).map(|returnable| (backend, returnable)));
+    let (refuted, standing): (Vec<_>, Vec<_>) =
+        lines.partition(|(_, returnable)| returnable.is_refuted());
+    let figures = |lines: &[(&BackendFigures, ReturnableLine)]| {
+        let figure = |(backend, returnable): &(&BackendFigures, ReturnableLine)| {
+            let shown = returnable.saved_bytes.unwrap_or(returnable.predicted_bytes as f64);
+            (shown, returnable.text(backend))
+        };
+        all_or_ends(lines.iter().map(figure).collect(), "; ")
     };
-    let figures: Vec<(f64, String)> = trace_report.allocators().filter_map(most).collect();
-    let figures = (!figures.is_empty()).then(|| all_or_ends(figures, "; "))?;
     let at_end = trace_report.end_name();
-    Some(format!("Most memory that a change of one line could return {at_end}: {figures}."))
+    let mut sentences = Vec::new();
+    if !standing.is_empty() {
+        let figures = figures(&standing);
+        sentences.push(format!(
+            "Most memory that a change of one line returns {at_end}, by a replay in which its survivors \
+             are allocated last: {figures}."
+        ));
+    }
+    if !refuted.is_empty() {
+        let figures = figures(&refuted);
+        sentences.push(format!(
+            "The line that could return most {at_end} returns less in a replay, as other blocks then \
+             hold the memory, or free ones in a thread's cache: {figures}."
+        ));
+    }
+    (!sentences.is_empty()).then(|| sentences.join(" "))
 }
 
 /// The lines of each backend with most returnable memory; `None` where no backend has such units.
@@ -75,10 +154,11 @@ pub fn unit_table(trace_report: &TraceReport) -> Option<TextTable> {
                 count(row.units),
                 bytes(row.retained_bytes as f64),
                 bytes(row.returnable_bytes as f64),
+                saved_bytes(backend, &row.site).map_or("–".to_owned(), bytes),
             ]
         }));
     }
-    let header = ["backend", "line", "returned by", "units", "retained", "returnable"];
+    let header = ["backend", "line", "returned by", "units", "retained", "returnable", "by replay"];
     let header = header.map(str::to_owned).into();
     (!table.is_empty()).then_some((header, table))
 }

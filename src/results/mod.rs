@@ -20,7 +20,7 @@
 //! | `thread_activity.csv` | [`ThreadActivity`]: calls and live bytes of threads over the trace |
 //! | `thread_frees.csv` | [`ThreadFrees`]: blocks by allocating and by ending thread |
 //! | `arenas.csv` | [`ArenaRow`]: memory by arena or cache, as the allocator reports it |
-//! | `what_ifs.csv` | [`WhatIf`]: what moving the first line of the attribution really saved |
+//! | `what_ifs.csv` | [`WhatIf`]: what moving the first lines of the attribution really saved |
 //! | `chunks.csv` | [`Chunk`]: segments of a time pass |
 //! | `service_times.csv` | [`ServiceTimes`]: service times by op and size class |
 //! | `slow_calls.csv` | [`SlowCall`]: single calls that were slow, and in how many repetitions |
@@ -64,7 +64,8 @@ pub use run_dir::{CellDir, NewRunDir, RunDir};
 pub use shard::Shard;
 pub use tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
-    Residency, ReturnedUnit, Rounding, Sample, SizeClass, Status, UnitRetention, WhatIf,
+    RETURNABLE_LEAST_BYTES, Residency, ReturnedUnit, Rounding, Sample, SizeClass, Status,
+    UnitRetention, WhatIf,
 };
 pub use tail::{LatencyRow, ServiceTimes, SlowCall, service_class};
 pub use thread_tables::{

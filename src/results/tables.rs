@@ -323,6 +323,9 @@ pub struct UnitRetention {
 /// The site of the row that holds the lines too small for one of their own.
 pub const OTHER_SITES: &str = "(all other lines)";
 
+/// A line that keeps less from being returned is not named, in bytes.
+pub const RETURNABLE_LEAST_BYTES: u64 = 256 << 10;
+
 /// A row of `heap_map.csv`: a range of address space over the replay.
 ///
 /// `cells` has a letter for each column of time, a run of equal ones with its length before it: `.`
@@ -396,7 +399,8 @@ impl HeapRow {
     }
 }
 
-/// A row of `what_ifs.csv`: what moving one line's survivors behind the last call really saved.
+/// A row of `what_ifs.csv`: what moving one line's survivors behind the last call really saved. Lines
+/// are the first by free space on its pages, and the first by returnable memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WhatIf {
     /// See [`CellKey::trace`].
@@ -413,6 +417,16 @@ pub struct WhatIf {
     /// Pages in use at the end of the changed trace.
     #[serde(alias = "pinned_after_bytes")]
     pub pages_in_use_after_bytes: u64,
+    /// What [`UnitRetention`] says could be returned at the end; `None` for a line without such
+    /// memory, and in runs of older builds.
+    #[serde(default)]
+    pub returnable_bytes: Option<u64>,
+    /// Resident memory at the end of the trace as it is.
+    #[serde(default)]
+    pub resident_before_bytes: Option<u64>,
+    /// Resident memory at the end of the changed trace.
+    #[serde(default)]
+    pub resident_after_bytes: Option<u64>,
 }
 
 #[cfg(test)]

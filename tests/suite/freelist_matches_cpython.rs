@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use heaplay::backends::freelist::{Listed, listed};
+use heaplay::cpython::{Listed, listed};
 
 use crate::support::interpreters;
 use crate::support::process::{errors, finish, repository};

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 
-use heaplay::backends::freelist::{Freelist, ListLimits, limits, listed};
+use heaplay::backends::freelist::{Freelist, ListLimits, limits};
 use heaplay::backends::{self, Backend};
+use heaplay::cpython::listed;
 use heaplay::program::{Action, compile};
 use heaplay::replay::{Done, Probe, Slots, Tables, free_all, replay};
 use heaplay::trace::{

@@ -236,14 +236,18 @@ fn heap_row() -> impl Strategy<Value = HeapRow> {
 }
 
 fn what_if() -> impl Strategy<Value = WhatIf> {
-    (backend(), site(), [number(), number(), number()]).prop_map(
-        |(backend, site, [predicted, before, after])| WhatIf {
+    let resident = prop::array::uniform3(prop::option::of(number()));
+    (backend(), site(), [number(), number(), number()], resident).prop_map(
+        |(backend, site, [predicted, before, after], resident)| WhatIf {
             trace: "t".into(),
             backend,
             site,
             predicted_bytes: predicted,
             pages_in_use_before_bytes: before,
             pages_in_use_after_bytes: after,
+            returnable_bytes: resident[0],
+            resident_before_bytes: resident[1],
+            resident_after_bytes: resident[2],
         },
     )
 }

@@ -27,6 +27,21 @@ bytes_now = anonymous(); heaplay.mark('end')
 print(bytes_now)
 "#;
 
+/// Line 6 allocates a block above 33 MiB of freed ones. The first freed ones are those below it: they go
+/// to glibc's thread cache, and hold the top without that block, too.
+const CACHE_HOLDS_THE_TOP: &str = r#"
+import sys, heaplay
+def anonymous():
+    return next(int(l.split()[1]) << 10 for l in open('/proc/self/status') if l.startswith('RssAnon'))
+blocks = [bytes(800) for _ in range(40_000)]
+last = bytes(800)
+if sys.argv[1:] == ['moved']: last = None
+while blocks: blocks.pop()
+if sys.argv[1:] == ['moved']: last = bytes(800)
+bytes_now = anonymous(); heaplay.mark('end')
+print(bytes_now)
+"#;
+
 /// Line 5 allocates 300,000 small blocks, of which 60 survive: some in every arena.
 const HOLDS_ARENAS: &str = r#"
 import sys, heaplay
@@ -94,12 +109,18 @@ impl Workplace {
         resident(&[]) - resident(&["moved"])
     }
 
-    /// The columns of `whatif` for each backend, with their names.
-    fn what_if(&self, line: &str, backends: &[String]) -> Vec<Vec<(String, String)>> {
+    /// Records the program up to its mark.
+    fn record(&self) -> PathBuf {
         let trace = self.path("app.trace");
         let mut command = heaplay();
         command.args(["record", "--sites", "--stop-at-mark", "end", "-o"]).arg(&trace).arg("--");
         expect(0, command.arg(&self.python).arg(self.path("app.py")));
+        trace
+    }
+
+    /// The columns of `whatif` for each backend, with their names.
+    fn what_if(&self, line: &str, backends: &[String]) -> Vec<Vec<(String, String)>> {
+        let trace = self.record();
         let mut command = heaplay();
         command.arg("whatif").arg(&trace).args(["--move-site", line, "-b", &backends.join(",")]);
         let text = expect(0, &mut command);
@@ -209,6 +230,42 @@ fn runs_of_a_program_are_in_the_range_of_its_replays() {
     let (before, after) = cell(&rows[0], "resident").split_once(" → ").expect("before and after");
     let most = with_range(before).1[1].max(with_range(after).1[1]);
     assert!(high - low < most, "{low} to {high} of {most}");
+}
+
+/// A run checks the line that could return most by a replay of its change. Its summary names the line as
+/// one to change only where the changed program returns about as much.
+#[test]
+fn a_run_names_a_line_to_change_where_the_program_returns_memory() {
+    let Some((minor, python)) = interpreters::find_of(9..=13).into_iter().next_back() else {
+        return;
+    };
+    let allocators = &allocators(minor)[..2];
+    for (text, is_named) in [(HOLDS_THE_TOP, true), (CACHE_HOLDS_THE_TOP, false)] {
+        let place = Workplace::new(&python, text);
+        let backends = [&*allocators[0].backend, &*allocators[1].backend];
+        let out = place.path("run");
+        let mut command = heaplay();
+        command.arg("run").arg(place.record()).args(["--passes", "footprint"]);
+        let text = expect(0, command.arg("--out").arg(&out).args(["-b", &backends.join(",")]));
+        let run = Run::load(&out).expect("a run");
+        for allocator in allocators {
+            let backend = &allocator.backend;
+            let mut rows = run.what_ifs.iter().filter(|row| row.backend == *backend);
+            let row = rows.find(|row| row.site.ends_with("app.py:6"));
+            let row = row.unwrap_or_else(|| panic!("no check of line 6: {:?}", run.what_ifs));
+            let resident = [row.resident_before_bytes, row.resident_after_bytes];
+            let [before, after] = resident.map(|bytes| bytes.expect("measured") as f64);
+            let life = place.saved_in_life(allocator);
+            assert_near(before - after, life, backend);
+            let predicted = row.returnable_bytes.expect("a top") as f64;
+            assert!(predicted > 20.0 * MIB, "{backend}: {predicted}");
+            assert_eq!(life * 1.5 >= predicted, is_named, "{backend}: {life} in life");
+            let figure = format!("({backend}, by top of the heap; predicted");
+            let sentence = text.lines().find_map(|line| Some(&line[..line.find(&figure)?]));
+            let sentence = sentence.unwrap_or_else(|| panic!("{backend}: {text}"));
+            assert_ne!(sentence.contains("returns less in a replay"), is_named, "{text}");
+        }
+    }
 }
 
 /// The kernel's figure is the oracle: no more can be retained than is resident without a live byte.

@@ -10,7 +10,6 @@ use super::classes::ListLimits;
 use super::front::table;
 use super::lists::{FreeList, FreeLists, KindFront};
 use super::settings::{FreelistSettings, SETTINGS, details};
-use super::types::Listed;
 use crate::backends::allocator::{Allocator, Domains};
 use crate::backends::arena_report::ArenaMemory;
 use crate::backends::arenas::Pools;
@@ -18,6 +17,7 @@ use crate::backends::backend::{Backend, Counter, ThreadUse, Trim};
 use crate::backends::member::{Member, Opened, no_environment};
 use crate::backends::return_unit::{ReturnKind, UnitOfBlock};
 use crate::backends::spec_checks::SpecChecks;
+use crate::cpython::Listed;
 use crate::spec::BackendSpec;
 use crate::trace::{AllocatorRequest, Domain, Kind};
 

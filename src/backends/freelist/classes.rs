@@ -1,7 +1,7 @@
 //! The size classes of a trace without types, and the most free blocks of each.
 
-use super::types::listed;
 use crate::backends::pymalloc::NEWEST;
+use crate::cpython::listed;
 
 /// Number of size classes: those of the newest pymalloc, multiples of 16 bytes up to 512.
 pub const CLASSES: usize = NEWEST.classes();

@@ -10,9 +10,9 @@ use std::ptr::{self, NonNull};
 
 use super::classes::{CLASSES, STEP_BYTES};
 use super::front::FreelistFront;
-use super::types::{ListRule, Listed};
 use crate::backends::allocator::Allocator;
 use crate::backends::backend::Backend;
+use crate::cpython::{ListRule, Listed};
 
 /// A free block begins with the address of the one that was freed before it.
 struct FreeNode {

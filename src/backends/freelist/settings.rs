@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::classes::{CLASSES, ListLimits, STEP_BYTES, limits};
-use super::types::{ListRule, Listed, listed};
 use crate::backends::error::BackendError;
 use crate::backends::setting::{Setting, setting};
 use crate::backends::spec_checks::SpecChecks;
+use crate::cpython::{ListRule, Listed, listed};
 use crate::spec::BackendSpec;
 
 /// The oldest and newest CPython 3 whose lists are here.

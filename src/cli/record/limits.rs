@@ -22,6 +22,14 @@ pub enum RecordedDomains {
     Python,
 }
 
+/// A number of frames.
+fn parse_sites(text: &str) -> Result<u32, String> {
+    let limit = order::SITES_LIMIT as u32;
+    let number = text.parse().ok().filter(|number| (1..=limit).contains(number));
+    number
+        .ok_or_else(|| format!("expected a number of frames from 1 to {limit}, such as --sites=3"))
+}
+
 /// When the recording starts and ends, and how much it records. The limits hold for each recorded
 /// process by itself.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -34,7 +42,7 @@ pub struct LimitArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "1",
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(order::SITES_LIMIT as u32))
+        value_parser = parse_sites
     )]
     pub sites: Option<u32>,
     /// Whose calls are recorded

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::results::{NewRunDir, RecordError, RunDir, civil_date};
 
@@ -25,6 +25,9 @@ pub fn claim(path: Option<&Path>) -> anyhow::Result<NewRunDir> {
             dated_folder(Path::new("reports")).with_context(place)?
         }
     };
+    if folder.is_file() {
+        bail!("{} is a file; --out takes a folder, which need not be there", folder.display());
+    }
     match RunDir::claim(&folder) {
         Err(error @ RecordError::Io { .. }) => Err(error).context(NO_FOLDER),
         claimed => Ok(claimed?),

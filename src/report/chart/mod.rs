@@ -56,6 +56,7 @@ pub use list::{
 pub use page_fullness::{FullnessBins, FullnessRow, PIECES, PageFullnessChart, sparse};
 pub use page_retention::{
     LINES_MAX, PageRetentionChart, Reach, RetentionColumn, RetentionLine, checked_by_replay,
+    first_line,
 };
 pub use page_retention_at_marks::{
     PageRetentionAtMarksChart, RetentionMoment, RetentionPanel, RetentionPart,

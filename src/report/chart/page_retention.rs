@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::contract::{About, Caption, ReadingSentence};
 use super::heap_series::shown_peak;
 use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
+use crate::report::free_list_note::free_list_note;
 use crate::report::text::{all_or_ends, short_line, some};
 use crate::results::{Attribution, Moment, OTHER_SITES};
 use crate::units::{byte_unit, bytes, percent, times};
@@ -238,21 +239,33 @@ fn caption(trace_report: &TraceReport, rows: &RetentionRows, by_live: &[&Attribu
     let opening = "The free space of each 4 KiB page is charged in equal shares to the live blocks \
                    on it, and summed by the line that allocated them.";
     let caption = Caption::new(verdict(rows, by_live), plotted, &[opening]);
-    let caption = match checks(rows) {
+    let caption = match checks(rows, "the first line") {
+        Some(sentence) => caption.with_reading(sentence),
+        None => caption,
+    };
+    let is_end = rows.moment == Moment::End;
+    let caption = match free_list_note(trace_report, rows.sites[0]).filter(|_| is_end) {
         Some(sentence) => caption.with_reading(sentence),
         None => caption,
     };
     caption.with_reading("×n: free bytes for each live byte.  #n: rank by live bytes.")
 }
 
-/// [`checks`] of a trace, as a sentence; `None` where no such replay was made.
+/// [`checks`] of a trace, as a sentence that names the line; `None` where no such replay was made.
 pub fn checked_by_replay(trace_report: &TraceReport) -> Option<String> {
-    checks(&RetentionRows::of(trace_report)?).map(|sentence| sentence.text)
+    let rows = RetentionRows::of(trace_report)?;
+    checks(&rows, &short_line(rows.sites[0])).map(|sentence| sentence.text)
+}
+
+/// The first line at the end; `None` for a chart of another moment.
+pub fn first_line(trace_report: &TraceReport) -> Option<String> {
+    let rows = RetentionRows::of(trace_report)?;
+    (rows.moment == Moment::End).then(|| rows.sites[0].to_owned())
 }
 
 /// What a replay with the first line's survivors allocated last saved, beside what was charged to
-/// the line.
-fn checks(rows: &RetentionRows) -> Option<ReadingSentence> {
+/// the line. `line` is its name in the sentence.
+fn checks(rows: &RetentionRows, line: &str) -> Option<ReadingSentence> {
     if rows.moment != Moment::End {
         return None;
     }
@@ -277,11 +290,11 @@ fn checks(rows: &RetentionRows) -> Option<ReadingSentence> {
     };
     Some(ReadingSentence {
         text: format!(
-            "Checked by a replay in which the first line's survivors are allocated last; pages in use \
-             fall by: {checks}."
+            "Checked by a replay in which {line}'s survivors are allocated last; pages in use fall by: \
+             {checks}."
         ),
         shorter: Some(format!(
-            "Checked by a replay with the first line's survivors allocated last; saved: {checks}."
+            "Checked by a replay with {line}'s survivors allocated last; saved: {checks}."
         )),
     })
 }

@@ -3,12 +3,14 @@
 
 use super::drawn::DrawnPicture;
 use super::markup::escape;
-use crate::report::chart::{checked_by_replay, scorecard};
+use crate::report::chart::{checked_by_replay, first_line, scorecard};
 use crate::report::choice::choice;
 use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
+use crate::report::free_list_note::free_list_note;
 use crate::report::text::{all_or_ends, capitalised, list, some};
-use crate::report::unit_table::returnable_sentence;
+use crate::report::trim_call::trim_calls;
+use crate::report::unit_table::{returnable_lines, returnable_sentence};
 use crate::results::{Metric, Sample, Scope};
 use crate::stats::Decision;
 use crate::units::{bytes, count, percent};
@@ -74,7 +76,8 @@ fn trim(trace_report: &TraceReport) -> String {
         let memory = &backend.memory;
         let returned = (memory.end_bytes? - memory.trimmed_bytes?).max(0.0);
         let (name, end) = (backend.name(), memory.text(ResidentFigure::End)?);
-        Some((returned, format!("{name} {} of {end}", bytes(returned))))
+        let left = memory.text(ResidentFigure::Trimmed)?;
+        Some((returned, format!("{name} {} ({end} falls to {left})", bytes(returned))))
     };
     let figures: Vec<(f64, String)> = with_memory().filter_map(returned).collect();
     let none = with_memory().filter(|backend| returned(backend).is_none());
@@ -88,7 +91,8 @@ fn trim(trace_report: &TraceReport) -> String {
         return none.trim_start().to_owned();
     }
     let at_end = capitalised(&trace_report.end_name());
-    format!("{at_end} a trim returns: {}.{none}", all_or_ends(figures, ", "))
+    let calls = trim_calls(trace_report).map_or(String::new(), |sentence| format!(" {sentence}"));
+    format!("{at_end} a trim returns: {}.{none}{calls}", all_or_ends(figures, "; "))
 }
 
 fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
@@ -98,11 +102,13 @@ fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
         || "The trace has no lines. `heaplay record --sites` records them.".to_owned(),
         |picture| {
             // What a change of one line returns comes first: it is what a reader can act on.
+            let mut lines = returnable_lines(trace_report);
+            let first = first_line(trace_report);
+            lines.extend(first.filter(|line| !lines.contains(line)));
+            let notes = lines.iter().filter_map(|line| free_list_note(trace_report, line));
             let returnable = returnable_sentence(trace_report);
-            returnable.map_or_else(
-                || picture.title.clone(),
-                |sentence| format!("{sentence} {}", picture.title),
-            )
+            let sentences = returnable.into_iter().chain([picture.title.clone()]).chain(notes);
+            sentences.collect::<Vec<String>>().join(" ")
         },
     )
 }

@@ -491,6 +491,9 @@ fn pages(run: &mut Run, trace: &str, name: &str, habits: Habits, dice: &mut Dice
         predicted_bytes: (13.4 * MIB) as u64,
         pages_in_use_before_bytes: (26.3 * MIB) as u64,
         pages_in_use_after_bytes: ((12.7 + 4.0 * dice.next()) * MIB) as u64,
+        returnable_bytes: None,
+        resident_before_bytes: None,
+        resident_after_bytes: None,
     });
 }
 

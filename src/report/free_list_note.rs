@@ -1,0 +1,97 @@
+//! Whether a line's live blocks may be objects that the program freed and CPython stores for reuse.
+//!
+//! A recording is made below CPython's free lists: an object on one of them is a live block of the line
+//! that allocated it. 2,000 such tuples look like a leak, and a full collection returns them.
+
+use crate::cpython::{Listed, listed};
+use crate::report::figures::TraceReport;
+use crate::report::text::short_line;
+use crate::results::{Attribution, Moment};
+use crate::units::count;
+
+/// A list with fewer objects is no cause that a person would look for.
+const OBJECTS_LEAST: u32 = 80;
+
+/// A sentence on the blocks of a line at the end, where nearly all of them may lie on one of CPython's
+/// free lists; else `None`. The trace names the version of CPython.
+pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> {
+    let facts = &trace_report.trace.facts;
+    let text = facts.get("python")?;
+    // Without the GIL objects have other sizes.
+    if facts.contains_key("free_threaded") {
+        return None;
+    }
+    let rows = trace_report.backends.iter().flat_map(|backend| &backend.rows.attributions);
+    let row: &Attribution =
+        rows.copied().find(|row| row.moment == Moment::End && row.site == site)?;
+    let list = list_of(version(text)?, row.live_blocks, row.live_bytes)?;
+    let (line, blocks) = (short_line(site), count(row.live_blocks));
+    let most = match u64::from(list.most) {
+        most if most >= row.live_blocks => format!("The {blocks} blocks of {line}"),
+        most => format!("{} of the {blocks} blocks of {line}", count(most)),
+    };
+    let (size, name) = (row.live_bytes / row.live_blocks, plural(&list));
+    Some(format!(
+        "{most}, of {size} B each, may be no leak: CPython {text} stores up to {} freed {name} for \
+         reuse. `gc.collect()` returns them.",
+        count(u64::from(list.most))
+    ))
+}
+
+/// The list that as many blocks of one size could be on.
+fn list_of(version: (u32, u32), blocks: u64, bytes: u64) -> Option<Listed> {
+    let is_of = |list: &Listed| {
+        let most = u64::from(list.most);
+        let is_full = blocks.saturating_mul(20) >= most * 19 && blocks <= most * 2;
+        list.most >= OBJECTS_LEAST
+            && is_full
+            && list.bytes_least == list.bytes_most
+            && blocks.checked_mul(list.bytes_most as u64) == Some(bytes)
+    };
+    listed(version).into_iter().find(is_of)
+}
+
+/// The minor and micro version of `3.11.2`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.strip_prefix("3.")?.split('.');
+    let minor = numbers.next()?.parse().ok()?;
+    let micro = numbers.next().unwrap_or("0");
+    let digits = micro.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(micro.len());
+    Some((minor, micro[..digits].parse().ok()?))
+}
+
+/// `tuples of 3`, `floats`.
+fn plural(list: &Listed) -> String {
+    match list.length {
+        Some(length) => format!("{}s of {length}", list.name),
+        None if list.name.ends_with('s') => list.name.to_owned(),
+        None => format!("{}s", list.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_blocks_as_a_list_holds_may_be_on_it() {
+        let name =
+            |version, blocks, bytes| list_of(version, blocks, bytes).map(|list| plural(&list));
+        // A tuple of 3 with the collector's header has 64 bytes, and 72 from 3.14 on.
+        assert_eq!(name((11, 2), 2000, 128_000), Some("tuples of 3".into()));
+        assert_eq!(name((14, 0), 2000, 144_000), Some("tuples of 3".into()));
+        assert_eq!(name((11, 2), 2360, 151_040), Some("tuples of 3".into()));
+        assert_eq!(name((11, 2), 100, 2400), Some("floats".into()));
+        assert_eq!(name((11, 2), 1000, 64_000), None, "half a list");
+        assert_eq!(name((11, 2), 20_000, 1_280_000), None, "ten times as many");
+        assert_eq!(name((11, 2), 2000, 128_016), None, "not of one size");
+        assert_eq!(name((11, 2), 1, 56), None, "a slice");
+    }
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(version("3.11.2"), Some((11, 2)));
+        assert_eq!(version("3.15.0a7"), Some((15, 0)));
+        assert_eq!(version("pypy"), None);
+    }
+}
