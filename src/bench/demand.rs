@@ -3,9 +3,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
 
+use super::error::{BenchError, io_error};
 use super::workload::Workload;
-use crate::program::Action;
+use crate::program::{Action, Feed, Outline, Program, SiteCursor};
 use crate::units::{size_class, size_class_limit};
 
 /// Requests and their bytes.
@@ -79,41 +82,19 @@ pub struct DemandByKey {
 }
 
 impl DemandByKey {
-    /// The demand of a recording.
-    pub fn of(workload: &Workload) -> DemandByKey {
-        let program = &workload.program;
-        let number = |index: u32| match program.outline().threads.get(index as usize) {
-            Some(thread) => thread.number,
-            None => index + 1,
-        };
-        let mut found = DemandByKey::default();
-        let mut sites: BTreeMap<u32, Demand> = BTreeMap::new();
-        let mut runs = program.thread_runs().iter();
-        let (mut thread, mut until) = (number(0), 0);
-        let mut request = 0;
-        for (index, instruction) in program.instructions().iter().enumerate() {
-            if index >= until {
-                let run = runs.next();
-                (thread, until) = run.map_or((thread, usize::MAX), |r| (number(r.thread), r.until));
-            }
-            if instruction.action() == Action::Free {
-                continue;
-            }
-            let bytes = program.size(index) as u64;
-            let add = |demand: &mut Demand| {
-                demand.requests += 1;
-                demand.bytes += bytes as i64;
-            };
-            add(found.classes.entry(size_class_limit(size_class(bytes))).or_default());
-            add(found.threads.entry(thread).or_default());
-            if !workload.sites.is_empty() {
-                add(sites.entry(workload.sites.site(request)).or_default());
-            }
-            request += 1;
+    /// The demand of a recording, which may be replayed in parts.
+    ///
+    /// # Errors
+    /// When the parts of a trace can no longer be decoded.
+    pub fn of(workload: &Workload) -> Result<DemandByKey, BenchError> {
+        let failed = || io_error(format!("the requests of {}", workload.trace.path));
+        let (feed, decoder) = workload.feed().map_err(failed())?;
+        let counted = feed.and_then(|feed| DemandCount::of(workload, feed));
+        // Of a trace that can no longer be decoded the decoder knows why.
+        if let Some(reason) = decoder.end(counted.is_ok()) {
+            return Err(failed()(io::Error::other(reason)));
         }
-        let named = |(site, demand): (u32, Demand)| (workload.sites.name(site).to_owned(), demand);
-        found.lines = sites.into_iter().map(named).collect();
-        found
+        counted.map_err(failed())
     }
 
     /// The demand by size class, named by its largest size in bytes.
@@ -129,6 +110,63 @@ impl DemandByKey {
     /// The demand by line; empty where the recording has none.
     pub fn lines(&self) -> &BTreeMap<String, Demand> {
         &self.lines
+    }
+}
+
+/// The demand of the parts so far.
+struct DemandCount<'a> {
+    found: DemandByKey,
+    /// By the number of the site; the empty map where the recording has no lines.
+    sites: BTreeMap<u32, Demand>,
+    cursor: Option<SiteCursor<'a>>,
+}
+
+impl<'a> DemandCount<'a> {
+    fn of(workload: &'a Workload, mut feed: Feed<'_>) -> io::Result<DemandByKey> {
+        let mut count = DemandCount {
+            found: DemandByKey::default(),
+            sites: BTreeMap::new(),
+            cursor: (!workload.sites.is_empty()).then(|| SiteCursor::new(&workload.sites)),
+        };
+        let outline = Arc::clone(feed.outline());
+        while let Some(part) = feed.next_part()? {
+            count.add(part, &outline);
+        }
+        let named = |(site, demand): (u32, Demand)| (workload.sites.name(site).to_owned(), demand);
+        count.found.lines = count.sites.into_iter().map(named).collect();
+        Ok(count.found)
+    }
+
+    /// Adds the requests of a part.
+    fn add(&mut self, part: &Program, outline: &Outline) {
+        let number = |index: u32| match outline.threads.get(index as usize) {
+            Some(thread) => thread.number,
+            None => index + 1,
+        };
+        let mut runs = part.thread_runs().iter();
+        let (mut thread, mut until) = (number(0), 0);
+        if let Some(cursor) = &mut self.cursor {
+            cursor.begin_part(part);
+        }
+        for (index, instruction) in part.instructions().iter().enumerate() {
+            if index >= until {
+                let run = runs.next();
+                (thread, until) = run.map_or((thread, usize::MAX), |r| (number(r.thread), r.until));
+            }
+            if instruction.action() == Action::Free {
+                continue;
+            }
+            let bytes = part.size(index) as u64;
+            let add = |demand: &mut Demand| {
+                demand.requests += 1;
+                demand.bytes += bytes as i64;
+            };
+            add(self.found.classes.entry(size_class_limit(size_class(bytes))).or_default());
+            add(self.found.threads.entry(thread).or_default());
+            if let Some(cursor) = &mut self.cursor {
+                add(self.sites.entry(cursor.next_site()).or_default());
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::recorded_process::process_entry;
 use super::tables::table;
 use super::terminal::{note, print};
-use crate::bench::{Workload, Workloads, sha256_of_file};
+use crate::bench::{Settings, Workload, Workloads, sha256_of_file};
 use crate::program::AllocationSites;
 use crate::results::{NamedThread, ProgramMark, TraceEntry};
 use crate::trace::FileStamp;
@@ -163,6 +163,12 @@ pub fn load_found(
         bail!("no file of the folder can be replayed; record one with `heaplay record`");
     }
     Ok(FoundTraces { workloads: found.into_iter().collect(), unread })
+}
+
+/// The calls whose instructions, of 8 bytes, fit the memory of a child. A trace with more calls is
+/// replayed in parts.
+pub fn calls_within(settings: &Settings) -> u64 {
+    settings.memory_bytes / 8
 }
 
 /// Reads, hashes and compiles each trace. Its sites are the lines that allocated.

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 
-use super::load::load_traces;
+use super::end_choice::EndChoice;
+use super::load::{calls_within, load_within};
 use super::specs;
 use crate::bench::{self, Demand, DemandByKey, Settings, Side, Workload, fingerprint};
 use crate::check::{Recording, RequestCounts};
@@ -20,6 +22,9 @@ pub struct RecordingReader {
     /// The name that all recordings get, by which their records are compared.
     name: String,
     settings: Settings,
+    /// A recording, and whether it is replayed whole. The others must be, too, since a replay in parts
+    /// has another end.
+    first: OnceLock<(PathBuf, bool)>,
 }
 
 /// Recordings of one state of a program.
@@ -39,7 +44,7 @@ impl RecordingReader {
         specs::read(backend)?;
         let version = bench::version(backend, None)?;
         let backend = BackendEntry { name: backend.to_owned(), version };
-        Ok(RecordingReader { backend, name: name.to_owned(), settings })
+        Ok(RecordingReader { backend, name: name.to_owned(), settings, first: OnceLock::new() })
     }
 
     /// Measures each recording, several at once.
@@ -56,7 +61,10 @@ impl RecordingReader {
     }
 
     fn measure_one(&self, path: &Path) -> anyhow::Result<(Recording, DemandByKey)> {
-        let loaded = load_traces(&[path.to_owned()])?.into_iter().next().context("one trace")?;
+        let most = calls_within(&self.settings);
+        let loaded = load_within(&[path.to_owned()], &EndChoice::default(), most)?;
+        let loaded = loaded.into_iter().next().context("one trace")?;
+        self.refuse_other_end(path, loaded.program.is_whole())?;
         let recording: Workload = loaded.named(&self.name);
         let mut run = Run::new(Manifest {
             traces: vec![recording.trace.clone()],
@@ -70,9 +78,28 @@ impl RecordingReader {
             anyhow!("{}: {}", recording.trace.path, error.about(&self.backend.name))
         })?;
         run.absorb(tables);
-        let demand = DemandByKey::of(&recording);
+        let demand = DemandByKey::of(&recording)?;
         let requests = request_counts(&demand, &recording.trace.threads);
         Ok((Recording { run, requests }, demand))
+    }
+}
+
+impl RecordingReader {
+    /// Refuses recordings of which some are replayed in parts: their footprint ends after the last call,
+    /// that of the others before the program's teardown.
+    fn refuse_other_end(&self, path: &Path, is_whole: bool) -> anyhow::Result<()> {
+        let (first, is_first_whole) = self.first.get_or_init(|| (path.to_owned(), is_whole));
+        if *is_first_whole == is_whole {
+            return Ok(());
+        }
+        let (whole, in_parts) =
+            if is_whole { (path, first.as_path()) } else { (first.as_path(), path) };
+        bail!(
+            "{}: over the memory limit, so its footprint ends after the last call, and that of {} may \
+             end before; give `--memory-limit SIZE` so that both are whole, or `--jobs 1`",
+            in_parts.display(),
+            whole.display()
+        )
     }
 }
 

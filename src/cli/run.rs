@@ -19,7 +19,7 @@ pub use options::{RunArgs, RunOrder, parse_seconds, parse_time_limit};
 
 use self::progress::ProgressLine;
 use super::end_choice::EndChoice;
-use super::load::{FoundTraces, LineGroups, UnreadTraces, load_found, load_grouped};
+use super::load::{FoundTraces, LineGroups, UnreadTraces, calls_within, load_found, load_grouped};
 use super::shard::ShardChoice;
 use super::terminal::note;
 use super::{interrupt, specs};
@@ -172,12 +172,6 @@ fn resume(dir: &mut RunDir, settings: &Settings) -> anyhow::Result<Workloads> {
     let workloads: std::io::Result<Workloads> =
         workloads.map(|(workload, end)| workload.until(end)).collect();
     workloads.context("no memory for the ends of the traces")
-}
-
-/// The calls whose instructions, of 8 bytes, fit the memory of a child. A trace with more calls is
-/// replayed in parts.
-fn calls_within(settings: &Settings) -> u64 {
-    settings.memory_bytes / 8
 }
 
 /// A note on the time after which a pass is stopped.

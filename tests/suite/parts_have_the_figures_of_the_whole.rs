@@ -144,6 +144,39 @@ fn page_retention_and_slow_calls_have_the_same_lines_in_parts() {
 }
 
 /// What lies in a folder and the folders in it, in bytes; files may vanish meanwhile.
+/// A check counts the requests of recordings in parts as those of whole ones, and refuses a pair of which
+/// one is in parts.
+#[test]
+fn a_check_counts_the_requests_of_recordings_in_parts() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let calls = [CALLS, CALLS - 40_000, 1000];
+    let traces: Vec<PathBuf> = folders
+        .iter()
+        .zip(calls)
+        .map(|(folder, calls)| TraceWithLines::write(folder.path(), calls).path)
+        .collect();
+    let check = |new: &Path, limit: &str| {
+        let mut command = heaplay();
+        command.arg("check").arg(&traces[0]).arg(new).args(["--backend", "malloc"]);
+        finish(command.args(["--memory-limit", limit]))
+    };
+    let [parts, whole] = [MEMORY_LIMIT, "4GiB"].map(|limit| {
+        let output = check(&traces[1], limit);
+        assert_eq!(errors(&output).contains("in parts"), limit == MEMORY_LIMIT);
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split("verdict").next().unwrap().to_owned()
+    });
+    assert_eq!(parts, whole);
+    assert!(whole.contains("work.py:") && whole.contains("late.py:9"), "{whole}");
+    let refused = check(&traces[2], MEMORY_LIMIT);
+    let message = errors(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{message}");
+    assert!(
+        message.contains("over the memory limit") && message.contains("--memory-limit SIZE"),
+        "{message}"
+    );
+}
+
 fn folder_bytes(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let size = |entry: fs::DirEntry| match entry.metadata() {
