@@ -156,8 +156,8 @@ const UNREAD_TEXTS: [UnreadText; 11] = [
             start.lines().next().is_some_and(is_open)
         },
         name: "JSON, which is no trace",
-        next_step: "name a recording; calls that are in no other file can be written as CSV with the \
-                    columns op, size and lifetime",
+        next_step: "give a recording of the program, or write its calls as CSV with the columns op, \
+                    size and lifetime",
     },
     UnreadText {
         is_meant: |start| {

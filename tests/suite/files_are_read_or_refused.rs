@@ -2,6 +2,7 @@
 //! and the next step. A file is never read wrongly without a report.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::imports::Imports;
@@ -146,6 +147,68 @@ fn other_tools_have_their_names() {
     let log = imports.write("log", MTRACE);
     let message = expect(2, heaplay().arg("inspect").arg(&log));
     assert!(message.contains("mtrace") && message.contains("heaplay import"), "{message}");
+}
+
+/// A stranger's file of any kind: each verb says in one line what it is, and what to do.
+#[test]
+fn each_verb_names_each_file() {
+    let imports = Imports::new();
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let cut = gzip(ANDROID.repeat(500).as_bytes());
+    let none: [(&str, &[u8], &str, &str); 5] = [
+        ("app", b"\x7fELF\x02\x01\x01\0\0\0\0\0", "ELF", "heaplay record"),
+        ("plot.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG picture", "give the trace"),
+        ("empty", b"", "an empty file", "record it again"),
+        ("log.gz", &cut[..cut.len() / 2], "ends early", "copy it again"),
+        ("package.json", b"{\"name\": \"web\"}\n", "JSON", "give a recording"),
+    ];
+    let mut files: Vec<(PathBuf, &str, &str)> = none
+        .iter()
+        .map(|(name, bytes, kind, next)| {
+            let path = imports.path(name);
+            std::fs::write(&path, bytes).unwrap();
+            (path, *kind, *next)
+        })
+        .collect();
+    for (sample, kind) in [
+        ("app.android", "Android"),
+        ("app.bytehound", "bytehound"),
+        ("app.glibc-trace", "glibc"),
+        ("app.heaptrack", "heaptrack"),
+        ("app.memray", "memray"),
+        ("app.rmm", "RMM"),
+        ("app.valgrind", "valgrind"),
+        ("app.wl", ".wl"),
+        ("exercise.rep", "malloc-lab"),
+        ("firefox.logalloc", "logalloc"),
+        ("glibc.mtrace", "mtrace"),
+    ] {
+        files.push((repository("tests/samples").join(sample), kind, "heaplay import"));
+    }
+    for (path, kind, next) in files {
+        let out = imports.path("out.trace");
+        let verbs: [(&str, Vec<&std::path::Path>); 4] = [
+            ("inspect", vec![&path]),
+            ("convert", vec![&path, &out]),
+            ("run", vec![&path]),
+            ("check", vec![&path, &path]),
+        ];
+        for (verb, arguments) in verbs {
+            let output = finish(heaplay().arg(verb).args(arguments));
+            let message = both(&output);
+            assert_eq!(output.status.code(), Some(2), "{verb}: {message}");
+            assert_eq!(message.trim_end().lines().count(), 1, "{verb}: {message}");
+            let name = path.file_name().unwrap().to_str().unwrap();
+            for part in [name, kind, next] {
+                assert!(message.contains(part), "{verb}: {part} is not in {message}");
+            }
+        }
+        assert!(!out.exists());
+    }
 }
 
 /// An import without a row is an error.
