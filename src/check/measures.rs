@@ -77,8 +77,32 @@ pub const STEADY_LINES: Measure = Measure {
     meaning: "requests of the lines whose counts repeat within both sides (`record --sites`)",
 };
 
+/// Bytes of the size classes that repeat.
+pub const STEADY_SIZE_BYTES: Measure = Measure {
+    name: "steady_bytes_by_size",
+    unit: "bytes",
+    rule: "between series of recordings",
+    meaning: "bytes requested in the size classes whose sums repeat within both sides",
+};
+
+/// Bytes of the threads that repeat.
+pub const STEADY_THREAD_BYTES: Measure = Measure {
+    name: "steady_bytes_by_thread",
+    unit: "bytes",
+    rule: "between series of recordings",
+    meaning: "bytes requested by the threads whose sums repeat within both sides",
+};
+
+/// Bytes of the lines that repeat.
+pub const STEADY_LINE_BYTES: Measure = Measure {
+    name: "steady_bytes_by_line",
+    unit: "bytes",
+    rule: "between series of recordings",
+    meaning: "bytes requested by the lines whose sums repeat within both sides (`record --sites`)",
+};
+
 /// All of them.
-pub const MEASURES: [Measure; 8] = [
+pub const MEASURES: [Measure; 11] = [
     TIME,
     TAIL,
     INSTRUCTIONS,
@@ -87,6 +111,9 @@ pub const MEASURES: [Measure; 8] = [
     STEADY_SIZES,
     STEADY_THREADS,
     STEADY_LINES,
+    STEADY_SIZE_BYTES,
+    STEADY_THREAD_BYTES,
+    STEADY_LINE_BYTES,
 ];
 
 /// Whether a measure is timed, so that it has two margins.

@@ -45,7 +45,7 @@ pub use pareto::{BackendCost, best, pareto_set};
 pub use policy::{Margin, Policy};
 pub use policy_file::PolicyError;
 pub use power::{Rate, Rates, TrialSummary, verdict_counts};
-pub use recording::{Recording, RequestCounts};
+pub use recording::{KeyedRequests, Recording, RequestCounts};
 pub use recordings::{ENOUGH_RECORDINGS, RECORDING_ERROR};
 pub use stored::{CheckError, StoredFindings, compare, compare_recordings};
 pub use timing::{Budget, Gate, Ruling};

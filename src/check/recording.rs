@@ -13,9 +13,18 @@ pub struct Recording {
     pub requests: RequestCounts,
 }
 
-/// The requests of a recording, by the names that messages have for them.
+/// Requests and their bytes, each by the names that messages have for the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestCounts {
+    /// How many there are.
+    pub requests: KeyedRequests,
+    /// How many bytes they request.
+    pub bytes: KeyedRequests,
+}
+
+/// A number of the requests of a recording, by each kind of key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyedRequests {
     /// By size class: `129 to 144 bytes`. Empty where they were not counted.
     pub by_size: BTreeMap<String, u64>,
     /// By thread: `thread 1`. Empty where they were not counted.

@@ -11,11 +11,12 @@ use super::finding::{Finding, RecordedFigures, Verdict};
 use super::measures::CALLS_MEASURE;
 use super::policy::Policy;
 use super::recording::RequestCounts;
-use super::steady_requests::SteadyRequests;
+use super::steady_requests::{JudgedShare, SteadyRequests, SteadyUnit};
 use crate::results::{CellLabel, Exactness, Metric, Pass, Run, Scope};
 use crate::stats::{
     GroupedMeasure, GroupedValues, growth_probabilities, mean, median, split_count,
 };
+use crate::units::with_commas;
 
 /// The probability that an unchanged program fails, over all measures of a trace on a backend.
 pub const RECORDING_ERROR: f64 = 0.01;
@@ -23,6 +24,16 @@ pub const RECORDING_ERROR: f64 = 0.01;
 pub const ENOUGH_RECORDINGS: usize = 5;
 /// Between single recordings, memory by addresses fails from so many times the tolerance on.
 const FEW_RECORDINGS_FACTOR: f64 = 3.0;
+
+/// A sum that varies so much that it would take so many times the recordings is not judged, where what
+/// repeats is.
+const MOST_TIMES_RECORDINGS: f64 = 10.0;
+/// A growth is clear from so many standard errors on, for the number of recordings that a sum takes.
+const CLEAR_ERRORS: f64 = 3.0;
+/// A growth of so many standard errors is no more than chance makes of an unchanged program.
+const CHANCE_ERRORS: f64 = 2.0;
+/// What repeats stands for a sum from this share of all requests, or bytes, on.
+const LEAST_JUDGED_SHARE: f64 = 0.5;
 
 /// What the program requests: a figure may fail.
 const DEMAND: [Metric; 4] =
@@ -102,17 +113,22 @@ pub(super) fn judge_recordings(
     let family: Vec<GroupedMeasure> =
         counts.map(GroupedMeasure::from).chain(figures.map(GroupedMeasure::from)).collect();
     let mut probabilities = growth_probabilities(&family, baseline.len()).into_iter();
-    let mut findings: Vec<Finding> = steady
+    let of_steady: Vec<(&SteadyRequests, f64)> =
+        steady.iter().zip(probabilities.by_ref()).collect();
+    let judged: Vec<JudgedShare> = of_steady
         .iter()
-        .zip(probabilities.by_ref())
-        .map(|(requests, probability)| requests.finding(cell, probability, RECORDING_ERROR))
+        .filter_map(|(requests, probability)| requests.judged_share(*probability, RECORDING_ERROR))
+        .collect();
+    let mut findings: Vec<Finding> = of_steady
+        .iter()
+        .map(|(requests, probability)| requests.finding(cell, *probability, RECORDING_ERROR))
         .collect();
     findings.extend(measures.iter().map(|measure| {
         let is_counted = is_decisive && may_fail(measure) && is_whole(measure);
         let probability = if is_counted { probabilities.next() } else { None };
         match incomparable {
             Some(reason) if measure.role != Role::Demand => {
-                let mut finding = sides.finding(measure, None);
+                let mut finding = sides.finding(measure, None, &judged);
                 finding.verdict = Verdict::Skipped;
                 finding.why = format!("not comparable: {reason}");
                 finding
@@ -124,7 +140,7 @@ pub(super) fn judge_recordings(
                 Verdict::Missing,
                 "not every recording has it",
             ),
-            _ => sides.finding(measure, probability),
+            _ => sides.finding(measure, probability, &judged),
         }
     }));
     findings
@@ -266,10 +282,22 @@ impl RecordingSides<'_> {
         of_trace.map(|trace| trace.thread_count).max().unwrap_or(1)
     }
 
-    fn finding(&self, measure: &RecordedMeasure, probability: Option<f64>) -> Finding {
+    fn finding(
+        &self,
+        measure: &RecordedMeasure,
+        probability: Option<f64>,
+        judged: &[JudgedShare],
+    ) -> Finding {
         let (before, after) = (mean(&measure.baseline), mean(&measure.candidate));
         let (verdict, why) = match (before, after) {
-            (Some(before), Some(after)) => self.verdict(measure, after - before, probability),
+            (Some(before), Some(after)) => {
+                let growth = after - before;
+                let found = self.verdict(measure, growth, probability);
+                match judged_instead(measure, growth, judged) {
+                    Some(why) if found.0 == Verdict::Inconclusive => (Verdict::Skipped, why),
+                    _ => found,
+                }
+            }
             _ => (Verdict::Skipped, "one side does not have it".to_owned()),
         };
         let has_several = measure.baseline.len() + measure.candidate.len() > 2;
@@ -341,5 +369,90 @@ impl RecordingSides<'_> {
             return (Verdict::Inconclusive, format!("the recordings of the sides overlap; {more}"));
         }
         (Verdict::Fail, String::new())
+    }
+}
+
+/// Why a sum over the calls is not judged: it varies so much that no number of recordings within reach
+/// would decide, its growth is no more than that makes of an unchanged program, and most of the requests
+/// repeat and are judged by themselves. `None` where one of these does not hold.
+fn judged_instead(
+    measure: &RecordedMeasure,
+    growth: f64,
+    judged: &[JudgedShare],
+) -> Option<String> {
+    let unit = match measure.name.as_str() {
+        name if name == CALLS_MEASURE.name => SteadyUnit::Requests,
+        name if name == Metric::RequestedBytes.name() => SteadyUnit::Bytes,
+        name if MEANS.iter().any(|mean| mean.name() == name) => SteadyUnit::Bytes,
+        _ => return None,
+    };
+    let of_unit = judged.iter().filter(|judged| judged.unit == unit);
+    let most = of_unit.max_by(|a, b| a.share.total_cmp(&b.share))?;
+    let error = standard_error(&measure.baseline, &measure.candidate)?;
+    let times = (CLEAR_ERRORS * error / measure.allowed).powi(2);
+    let is_hopeless = times > MOST_TIMES_RECORDINGS;
+    if !is_hopeless || growth > CHANCE_ERRORS * error || most.share < LEAST_JUDGED_SHARE {
+        return None;
+    }
+    let recordings = measure.baseline.len().max(measure.candidate.len()) as f64 * times;
+    let noun = match unit {
+        SteadyUnit::Requests => "requests",
+        SteadyUnit::Bytes => "bytes",
+    };
+    Some(format!(
+        "it varies too much within a side: a growth of what is allowed would take about {} \
+         recordings a side; the {} that repeat are judged, {:.0} % of the {noun}",
+        with_commas(recordings.round() as u64),
+        most.noun,
+        most.share * 100.0
+    ))
+}
+
+/// The standard error of the difference of the means, by the spread within both sides; `None` for
+/// fewer than three values.
+fn standard_error(first: &[f64], second: &[f64]) -> Option<f64> {
+    let squares = |side: &[f64]| -> Option<f64> {
+        let mean = mean(side)?;
+        Some(side.iter().map(|value| (value - mean).powi(2)).sum())
+    };
+    let degrees = (first.len() + second.len()).checked_sub(2).filter(|degrees| *degrees > 0)?;
+    let variance = (squares(first)? + squares(second)?) / degrees as f64;
+    Some((variance * (1.0 / first.len() as f64 + 1.0 / second.len() as f64)).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calls(baseline: &[f64], candidate: &[f64]) -> RecordedMeasure {
+        RecordedMeasure {
+            name: CALLS_MEASURE.name.to_owned(),
+            unit: CALLS_MEASURE.unit,
+            role: Role::Demand,
+            baseline: baseline.to_vec(),
+            candidate: candidate.to_vec(),
+            allowed: 5.0,
+        }
+    }
+
+    #[test]
+    fn a_sum_that_no_number_of_recordings_decides_is_left_to_what_repeats() {
+        let requests = |share| JudgedShare { unit: SteadyUnit::Requests, noun: "threads", share };
+        let noisy = calls(&[900.0, 1100.0, 1000.0], &[920.0, 1120.0, 1020.0]);
+        // The standard error is 100 · √(2/3), and 3 · 81.6 / 5 squared is 2,400.
+        let why = judged_instead(&noisy, 20.0, &[requests(0.2), requests(0.7)]).unwrap();
+        assert!(
+            why.contains("about 7,200 recordings") && why.contains("threads that repeat are"),
+            "{why}"
+        );
+        assert!(why.ends_with("70 % of the requests"), "{why}");
+        assert_eq!(judged_instead(&noisy, 200.0, &[requests(0.7)]), None, "more than chance makes");
+        assert_eq!(judged_instead(&noisy, 20.0, &[requests(0.4)]), None, "most is not judged");
+        let bytes = JudgedShare { unit: SteadyUnit::Bytes, ..requests(0.9) };
+        assert_eq!(judged_instead(&noisy, 20.0, &[bytes]), None, "other figures are judged");
+        let calm = calls(&[999.0, 1001.0, 1000.0], &[1006.0, 1008.0, 1007.0]);
+        assert_eq!(judged_instead(&calm, 7.0, &[requests(0.7)]), None, "more recordings decide");
+        let peak = RecordedMeasure { name: Metric::LivePeakBytes.name().to_owned(), ..noisy };
+        assert_eq!(judged_instead(&peak, 20.0, &[requests(0.7), bytes]), None, "no sum over calls");
     }
 }

@@ -1,4 +1,4 @@
-//! Requests by size class, by thread and by line, of which those count that repeat.
+//! Requests and their bytes by size class, by thread and by line, of which those count that repeat.
 //!
 //! The calls of a program that waits in a loop follow the wall time. Their sum then hides a small
 //! change, and most size classes, threads and lines repeat nevertheless. What repeats within both
@@ -7,9 +7,12 @@
 use std::collections::BTreeMap;
 
 use super::finding::{Finding, RecordedFigures, Verdict};
-use super::measures::{Measure, STEADY_LINES, STEADY_SIZES, STEADY_THREADS};
+use super::measures::{
+    Measure, STEADY_LINE_BYTES, STEADY_LINES, STEADY_SIZE_BYTES, STEADY_SIZES, STEADY_THREAD_BYTES,
+    STEADY_THREADS,
+};
 use super::policy::Policy;
-use super::recording::RequestCounts;
+use super::recording::{KeyedRequests, RequestCounts};
 use crate::results::CellLabel;
 use crate::stats::{KeyedCounts, SteadyKeys, mean, median};
 
@@ -25,8 +28,27 @@ const NAMED_SHARE: f64 = 0.1;
 /// Requests by the name of a key.
 type Counts = BTreeMap<String, u64>;
 
-/// Requests by one kind of key.
+/// What is added of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SteadyUnit {
+    /// Their number.
+    Requests,
+    /// Their bytes.
+    Bytes,
+}
+
+impl SteadyUnit {
+    fn of(self, member: &RequestCounts) -> &KeyedRequests {
+        match self {
+            SteadyUnit::Requests => &member.requests,
+            SteadyUnit::Bytes => &member.bytes,
+        }
+    }
+}
+
+/// Requests, or their bytes, by one kind of key.
 pub(super) struct SteadyRequests {
+    unit: SteadyUnit,
     measure: Measure,
     /// The noun for several keys.
     noun: &'static str,
@@ -37,30 +59,51 @@ pub(super) struct SteadyRequests {
     first: usize,
 }
 
+/// What one measure adds, and by which keys.
+struct SteadyKind {
+    unit: SteadyUnit,
+    measure: Measure,
+    noun: &'static str,
+}
+
+/// How much of all requests is judged by what repeats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct JudgedShare {
+    pub(super) unit: SteadyUnit,
+    /// The noun for the keys.
+    pub(super) noun: &'static str,
+    /// From 0 to 1.
+    pub(super) share: f64,
+}
+
 impl SteadyRequests {
     /// The requests of both sides by each kind of key that all recordings have.
     pub(super) fn all(sides: [&[&RequestCounts]; 2], policy: &Policy) -> Vec<SteadyRequests> {
         let all: Vec<&RequestCounts> = sides.concat();
-        let sizes = all.iter().map(|counts| &counts.by_size).collect();
-        let threads = all.iter().map(|counts| &counts.by_thread).collect();
-        let lines = all.iter().map(|counts| &counts.by_line).collect();
-        let kinds: [(Measure, &str, Vec<&Counts>); 3] = [
-            (STEADY_SIZES, "size classes", sizes),
-            (STEADY_THREADS, "threads", threads),
-            (STEADY_LINES, "lines", lines),
+        let units = [
+            (SteadyUnit::Requests, [STEADY_SIZES, STEADY_THREADS, STEADY_LINES]),
+            (SteadyUnit::Bytes, [STEADY_SIZE_BYTES, STEADY_THREAD_BYTES, STEADY_LINE_BYTES]),
         ];
-        kinds
-            .into_iter()
-            .filter_map(|(measure, noun, members)| {
-                SteadyRequests::of(measure, noun, &members, sides[0].len(), policy)
-            })
-            .collect()
+        let kinds: [(&str, fn(&KeyedRequests) -> &Counts); 3] = [
+            ("size classes", |requests| &requests.by_size),
+            ("threads", |requests| &requests.by_thread),
+            ("lines", |requests| &requests.by_line),
+        ];
+        let mut found = Vec::new();
+        for (unit, measures) in units {
+            for (measure, (noun, counts)) in measures.into_iter().zip(kinds) {
+                let members: Vec<&Counts> =
+                    all.iter().map(|&member| counts(unit.of(member))).collect();
+                let kind = SteadyKind { unit, measure, noun };
+                found.extend(SteadyRequests::of(kind, &members, sides[0].len(), policy));
+            }
+        }
+        found
     }
 
     /// The requests by one kind of key; `None` where there are not two keys, or a recording has none.
     fn of(
-        measure: Measure,
-        noun: &'static str,
+        kind: SteadyKind,
         members: &[&Counts],
         first: usize,
         policy: &Policy,
@@ -74,10 +117,23 @@ impl SteadyRequests {
         }
         let sums: Vec<f64> =
             members.iter().map(|member| member.values().sum::<u64>() as f64).collect();
+        let SteadyKind { unit, measure, noun } = kind;
         let share = policy.recording_tolerance().max(policy.margin(measure.name).fail);
         let allowed_growth = share * median(&sums).unwrap_or(0.0);
         let counts = KeyedCounts { counts, allowed_growth };
-        Some(SteadyRequests { measure, noun, names, counts, first })
+        Some(SteadyRequests { unit, measure, noun, names, counts, first })
+    }
+
+    /// The share of all requests, or bytes, that repeats and did not grow, with the unit; `None` where
+    /// nothing is decided. `probability` is that of the permutation test.
+    pub(super) fn judged_share(&self, probability: f64, error: f64) -> Option<JudgedShare> {
+        let steady = self.counts.steady_keys(self.first);
+        let (verdict, _) = self.verdict(&steady, probability, error);
+        let sum = |keys: &mut dyn Iterator<Item = &Vec<f64>>| keys.flatten().sum::<f64>();
+        let of_steady = sum(&mut steady.keys.iter().filter_map(|&key| self.counts.counts.get(key)));
+        let share = of_steady / sum(&mut self.counts.counts.iter()).max(1.0);
+        let is_judged = matches!(verdict, Verdict::Pass | Verdict::Better);
+        is_judged.then_some(JudgedShare { unit: self.unit, noun: self.noun, share })
     }
 
     pub(super) fn counts(&self) -> &KeyedCounts {

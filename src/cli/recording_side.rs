@@ -12,7 +12,7 @@ use super::end_choice::EndChoice;
 use super::load::{calls_within, load_within};
 use super::specs;
 use crate::bench::{self, Demand, DemandByKey, Settings, Side, Workload, fingerprint};
-use crate::check::{Recording, RequestCounts};
+use crate::check::{KeyedRequests, Recording, RequestCounts};
 use crate::results::{BackendEntry, Manifest, NamedThread, Pass, Run};
 use crate::units::{size_class, size_class_limit};
 
@@ -113,17 +113,22 @@ fn request_counts(demand: &DemandByKey, threads: &[NamedThread]) -> RequestCount
         "" => "no line known".to_owned(),
         name => name.to_owned(),
     };
-    RequestCounts {
-        by_size: counts(demand.classes(), |&largest| class_name(largest)),
-        by_thread: counts(demand.threads(), |&number| name_of_thread(number)),
-        by_line: counts(demand.lines(), |line| name_of_line(line)),
-    }
+    let keyed = |number: fn(&Demand) -> i64| KeyedRequests {
+        by_size: counts(demand.classes(), number, |&largest| class_name(largest)),
+        by_thread: counts(demand.threads(), number, |&number| name_of_thread(number)),
+        by_line: counts(demand.lines(), number, |line| name_of_line(line)),
+    };
+    RequestCounts { requests: keyed(|demand| demand.requests), bytes: keyed(|demand| demand.bytes) }
 }
 
-fn counts<K>(demands: &BTreeMap<K, Demand>, name: impl Fn(&K) -> String) -> BTreeMap<String, u64> {
+fn counts<K>(
+    demands: &BTreeMap<K, Demand>,
+    number: fn(&Demand) -> i64,
+    name: impl Fn(&K) -> String,
+) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for (key, demand) in demands {
-        *counts.entry(name(key)).or_default() += demand.requests.unsigned_abs();
+        *counts.entry(name(key)).or_default() += number(demand).unsigned_abs();
     }
     counts
 }

@@ -231,8 +231,13 @@ fn a_change_beside_noise_is_found_where_counts_repeat() {
     let failed = |name: &str, more: Requests| -> Vec<String> {
         let all = [&base[..], &[more]].concat();
         let text = check(1, &old, &polling(folder.path(), name, &NEW_WAITS, &all));
-        let lines = text.lines().filter(|line| line.contains("FAIL old"));
-        lines.map(str::to_owned).collect()
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("FAIL old")).collect();
+        // Bytes by the same key grew, too.
+        let (bytes, requests): (Vec<&str>, Vec<&str>) =
+            lines.into_iter().partition(|line| line.contains("steady_bytes_by_"));
+        let kind = format!("_by_{name}");
+        assert!(bytes.len() == 1 && bytes[0].contains(&kind), "{bytes:#?}");
+        requests.into_iter().map(str::to_owned).collect()
     };
     // 135 requests and their frees are 2 % of the calls. They are in a size class of their own …
     let found = failed("size", of(135, 130, 2, "wait.py:7"));
@@ -254,6 +259,28 @@ fn a_change_beside_noise_is_found_where_counts_repeat() {
     let found = failed("line", of(135, 200, 2, "app.py:9"));
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(found[0].contains("app.py:9 from 0 to 135"), "{found:#?}");
+}
+
+/// The sums of a program that polls are beyond any number of recordings. They are skipped where most of
+/// the requests repeat, and inconclusive otherwise.
+#[test]
+fn a_sum_that_varies_too_much_is_left_to_what_repeats() {
+    let folder = tempfile::tempdir().unwrap();
+    let waits = [5_700, 5_250, 5_500, 5_550, 5_303];
+    let of = |count, size| Requests { count, size, thread: 1, line: "app.py:1" };
+    for (name, steady, code) in [("most", 9_000, 0), ("few", 1_000, 3)] {
+        let base = [of(steady, 300), of(125, 130)];
+        let old = polling(folder.path(), &format!("{name}-old"), &OLD_WAITS, &base);
+        let new = polling(folder.path(), &format!("{name}-new"), &waits, &base);
+        let text = check(code, &old, &new);
+        let is_skipped = text.contains("0 inconclusive") && text.contains("that repeat are judged");
+        assert_eq!(is_skipped, code == 0, "{text}");
+    }
+    // The same beside a change: what repeats shows it.
+    let base = |more: u64| [of(9_000, 300), of(125 + more, 130)];
+    let old = polling(folder.path(), "before", &OLD_WAITS, &base(0));
+    let text = check(1, &old, &polling(folder.path(), "after", &waits, &base(400)));
+    assert!(text.contains("FAIL before the trace: steady_requests_by_size"), "{text}");
 }
 
 /// What moves from one key to another is no growth, nor is what other calls more than make up for.
