@@ -56,19 +56,20 @@ bytes_now = anonymous(); heaplay.mark('end')
 print(bytes_now)
 "#;
 
-/// Line 6 allocates small blocks in bursts, between which time passes. Some of each burst survive.
+/// Line 6 allocates small blocks in bursts, between which time passes. Some of each burst survive. The
+/// change is that of `whatif`: the survivors are in no burst, and are allocated at the end.
 const HOLDS_SOME_OF_EACH_BURST: &str = r#"
 import sys, time, heaplay
 def anonymous():
     return next(int(l.split()[1]) << 10 for l in open('/proc/self/status') if l.startswith('RssAnon'))
 def burst():
-    return [bytes(200 + n * 37 % 6000) for n in range(4000)]
+    return [bytes(200 + n * 37 % 6000) for n in range(4000) if not moved or n % 40]
 moved, survivors, sizes = sys.argv[1:] == ['moved'], [], []
 for wave in range(4):
-    some = burst()[::40]
-    sizes += [len(block) for block in some]
-    if not moved: survivors += some
-    some = None
+    blocks = burst()
+    sizes += [200 + n * 37 % 6000 for n in range(0, 4000, 40)]
+    if not moved: survivors += blocks[::40]
+    blocks = None
     time.sleep(0.3)
 if moved: survivors = [bytes(size) for size in sizes]
 bytes_now = anonymous(); heaplay.mark('end')
@@ -140,7 +141,7 @@ fn cell<'a>(row: &'a [(String, String)], column: &str) -> &'a str {
     &row.iter().find(|(name, _)| name == column).expect("a column").1
 }
 
-/// A figure in bytes, with its range where it has one: `1.5 MiB`, `−20 KiB (−90 to 30)`, `9.0 B (8.0–10)`.
+/// A figure in bytes, with its range where it has one: `1.5 MiB`, `−20 KiB (−90 to 30)`.
 fn with_range(text: &str) -> (f64, [f64; 2]) {
     let Some((median, range)) = text.split_once(" (") else {
         return (in_bytes(text), [in_bytes(text); 2]);
