@@ -1,13 +1,15 @@
 //! Which of the measured allocators a program should have, in a sentence.
 //!
-//! A choice is as fast as the fastest and holds about as little as the smallest. Where no allocator is
-//! both, the sentence names the two sides of the trade.
+//! A choice is about as fast as the fastest and holds about as little as the smallest. Where no
+//! allocator is both, the sentence names the two sides of the trade.
 
 use crate::report::figures::{BackendFigures, CallCost, ResidentFigure, TraceReport};
 use crate::report::text::{list, some};
 use crate::spec::BackendSpec;
 use crate::units::{bytes, figure};
 
+/// A time within this factor of the fastest counts as equal, also where the two differ for sure.
+const EQUAL_TIME: f64 = 1.05;
 /// Memory within this factor of the smallest counts as equal.
 const EQUAL_MEMORY: f64 = 1.1;
 /// So do figures that are so many bytes apart.
@@ -20,10 +22,13 @@ struct Candidate {
     /// Time a call as in the tables, with its unit.
     time: String,
     time_ns: f64,
-    /// Whether no candidate is faster by more than chance.
+    /// Whether no candidate is faster by more than chance and [`EQUAL_TIME`].
     is_fast: bool,
     /// Resident memory at the peak and at the end, bytes.
     memory_bytes: [f64; 2],
+    /// The high end of the range of either, bytes: the figure itself without a range. Only what is
+    /// above it holds clearly more than this allocator.
+    memory_most_bytes: [f64; 2],
     /// The same as in the tables.
     memory: [String; 2],
     /// Resident memory after a trim at the end, in bytes and as in the tables; `None` without a trim.
@@ -79,17 +84,28 @@ fn candidates(trace_report: &TraceReport) -> Option<Vec<Candidate>> {
         let (cost, is_fast, writes) = match reversed {
             Some(best) => {
                 let own = backend.first_touch?;
-                (own, !own.is_clearly_slower_than(&best), " with first writes")
+                let is_equal = own.middle_ns <= EQUAL_TIME * best.middle_ns;
+                (own, is_equal || !own.is_clearly_slower_than(&best), " with first writes")
             }
-            None => (backend.cost?, !trace_report.is_time_apart(leader, backend), ""),
+            None => {
+                let ratio = trace_report.time_ratio(leader, backend);
+                let is_equal = ratio.is_some_and(|ratio| ratio <= EQUAL_TIME);
+                (backend.cost?, is_equal || !trace_report.is_time_apart(leader, backend), "")
+            }
         };
         let memory = &backend.memory;
+        let most = |which, bytes| memory.range(which).map_or(bytes, |(_, high)| high.max(bytes));
+        let memory_bytes = [memory.peak_bytes?, memory.end_bytes?];
         Some(Candidate {
             name: name_of(backend),
             time: format!("{} ns a call{writes}", figure(cost.middle_ns)),
             time_ns: cost.middle_ns,
             is_fast,
-            memory_bytes: [memory.peak_bytes?, memory.end_bytes?],
+            memory_bytes,
+            memory_most_bytes: [
+                most(ResidentFigure::Peak, memory_bytes[0]),
+                most(ResidentFigure::End, memory_bytes[1]),
+            ],
             memory: [memory.text(ResidentFigure::Peak)?, memory.text(ResidentFigure::End)?],
             trimmed: memory.trimmed_bytes.zip(memory.text(ResidentFigure::Trimmed)),
             least_end_bytes: memory.range(ResidentFigure::End).map(|(low, _)| low),
@@ -103,7 +119,7 @@ fn sentence(all: &[Candidate], end_name: &str) -> Option<String> {
         return None;
     }
     let least =
-        |at: usize| all.iter().map(|one| one.memory_bytes[at]).fold(f64::INFINITY, f64::min);
+        |at: usize| all.iter().map(|one| one.memory_most_bytes[at]).fold(f64::INFINITY, f64::min);
     let least = [least(0), least(1)];
     let is_small = |one: &Candidate| {
         one.memory_bytes
@@ -114,19 +130,19 @@ fn sentence(all: &[Candidate], end_name: &str) -> Option<String> {
     let mut both: Vec<&Candidate> = all.iter().filter(|one| one.is_fast && is_small(one)).collect();
     both.sort_by(|a, b| a.time_ns.total_cmp(&b.time_ns));
     if both.len() == all.len() {
-        return Some("Any will do: none is separably faster, or holds much less.".to_owned());
+        return Some("Any will do: none is clearly faster, or holds much less.".to_owned());
     }
     if let [first, ..] = both.as_slice() {
         let names: Vec<String> = both.iter().map(|one| one.name.clone()).collect();
         let [peak, end] = &first.memory;
         return Some(if both.len() == 1 {
             format!(
-                "Choose {}: none is separably faster ({}) or holds much less ({peak} at the peak, {end} \
+                "Choose {}: none is clearly faster ({}) or holds much less ({peak} at the peak, {end} \
                  {end_name}).",
                 first.name, first.time
             )
         } else {
-            format!("Choose {}: none is separably faster or holds much less.", some(&names))
+            format!("Choose {}: none is clearly faster or holds much less.", some(&names))
         });
     }
     let fast = all.iter().filter(|one| one.is_fast);
@@ -205,6 +221,7 @@ mod tests {
             time_ns,
             is_fast,
             memory_bytes: [peak * 1_048_576.0, end * 1_048_576.0],
+            memory_most_bytes: [peak * 1_048_576.0, end * 1_048_576.0],
             memory: [format!("{peak} MiB"), format!("{end} MiB")],
             trimmed: None,
             least_end_bytes: None,
@@ -221,7 +238,7 @@ mod tests {
             (one("malloc", 25.0, false, 100.0, 90.0), one("pymalloc", 15.0, true, 104.0, 80.0));
         assert_eq!(
             words(&[slow.clone(), quick.clone()]),
-            "Choose pymalloc: none is separably faster (15 ns a call) or holds much less (104 MiB at the \
+            "Choose pymalloc: none is clearly faster (15 ns a call) or holds much less (104 MiB at the \
              peak, 80 MiB at the end)."
         );
         let level = one("mimalloc", 14.0, true, 105.0, 82.0);
@@ -237,6 +254,14 @@ mod tests {
             "It is a trade: jemalloc for time (10 ns a call, 200 MiB at the peak, 150 MiB at the end), \
              malloc for memory (20 ns a call, 100 MiB at the peak, 90 MiB at the end)."
         );
+    }
+
+    #[test]
+    fn a_range_that_reaches_higher_is_not_smaller() {
+        let mut jemalloc = one("jemalloc", 14.0, false, 62.0, 52.0);
+        jemalloc.memory_most_bytes = [64.0 * 1_048_576.0; 2];
+        let all = [one("pymalloc", 8.8, true, 60.0, 60.0), jemalloc];
+        assert!(words(&all).starts_with("Choose pymalloc: none is clearly faster"));
     }
 
     #[test]
@@ -270,7 +295,7 @@ mod tests {
     #[test]
     fn small_differences_are_none() {
         let all = [one("a", 10.0, true, 1.0, 0.1), one("b", 10.1, true, 1.2, 0.3)];
-        assert_eq!(words(&all), "Any will do: none is separably faster, or holds much less.");
+        assert_eq!(words(&all), "Any will do: none is clearly faster, or holds much less.");
         assert_eq!(sentence(&all[..1], "at the end"), None);
     }
 }

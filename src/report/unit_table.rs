@@ -43,25 +43,41 @@ struct ReturnableLine<'a> {
     line: &'a str,
     predicted_bytes: u64,
     units: Vec<&'static str>,
-    /// What a replay of the change returned, in bytes; `None` where none was made.
-    saved_bytes: Option<f64>,
+    /// Resident memory before and after, in a replay of the change, in bytes; `None` where none was made.
+    resident_bytes: Option<[f64; 2]>,
 }
 
 impl ReturnableLine<'_> {
     /// Whether a replay of the change returned next to nothing of what was predicted. Blocks of other
     /// lines then take the place, or free blocks in a thread's cache.
     fn is_refuted(&self) -> bool {
-        self.saved_bytes.is_some_and(|saved| saved * CONFIRMED < self.predicted_bytes as f64)
+        self.saved_bytes().is_some_and(|saved| saved * CONFIRMED < self.predicted_bytes as f64)
     }
 
-    /// The line and what its change returns under a backend.
+    /// What the replay returned.
+    fn saved_bytes(&self) -> Option<f64> {
+        self.resident_bytes.map(|[before, after]| before - after)
+    }
+
+    /// The line, what its change returns under a backend, and its blocks, which say what to look for.
     fn text(&self, backend: &BackendFigures) -> String {
         let (line, units) = (short_line(self.line), self.units.join(" and "));
         let (name, predicted) = (backend.name(), bytes(self.predicted_bytes as f64));
-        match self.saved_bytes {
-            None => format!("{line} {predicted} ({name}, by {units}, predicted)"),
-            Some(saved) => {
-                format!("{line} {} ({name}, by {units}; predicted {predicted})", bytes(saved))
+        let mut rows = backend.rows.attributions.iter();
+        let row = rows.find(|row| row.moment == Moment::End && row.site == self.line);
+        let blocks = row.map_or(String::new(), |row| {
+            let plural = if row.live_blocks == 1 { "" } else { "s" };
+            let (blocks, in_all) = (count(row.live_blocks), bytes(row.live_bytes as f64));
+            format!("; {blocks} block{plural}, {in_all} in all")
+        });
+        match self.resident_bytes {
+            None => format!("{line} {predicted} ({name}, by {units}, predicted{blocks})"),
+            Some([before, after]) => {
+                let [saved, before, after] = [before - after, before, after].map(bytes);
+                format!(
+                    "{line} {saved} of {before}, to {after} ({name}, by {units}; predicted \
+                     {predicted}{blocks})"
+                )
             }
         }
     }
@@ -78,20 +94,20 @@ fn returnable_line<'a>(backend: &'a BackendFigures) -> Option<ReturnableLine<'a>
     // Of equal ones the first by name, as the run checks it.
     let (line, (predicted_bytes, units)) =
         lines.into_iter().rev().max_by_key(|(_, (sum, _))| *sum)?;
-    let saved_bytes = saved_bytes(backend, line);
+    let resident_bytes = resident_bytes(backend, line);
     (predicted_bytes >= RETURNABLE_LEAST_BYTES).then_some(ReturnableLine {
         line,
         predicted_bytes,
         units,
-        saved_bytes,
+        resident_bytes,
     })
 }
 
-/// By how much resident memory fell at the end in a replay with the line's survivors allocated last,
-/// in bytes; `None` where none was made.
-fn saved_bytes(backend: &BackendFigures, line: &str) -> Option<f64> {
+/// Resident memory at the end as it is, and in a replay with the line's survivors allocated last, in
+/// bytes; `None` where none was made.
+fn resident_bytes(backend: &BackendFigures, line: &str) -> Option<[f64; 2]> {
     let row = backend.rows.what_ifs.iter().find(|row| row.site == line)?;
-    Some(row.resident_before_bytes? as f64 - row.resident_after_bytes? as f64)
+    Some([row.resident_before_bytes? as f64, row.resident_after_bytes? as f64])
 }
 
 /// The lines that [`returnable_sentence`] names, each once.
@@ -113,7 +129,7 @@ pub fn returnable_sentence(trace_report: &TraceReport) -> Option<String> {
         lines.partition(|(_, returnable)| returnable.is_refuted());
     let figures = |lines: &[(&BackendFigures, ReturnableLine)]| {
         let figure = |(backend, returnable): &(&BackendFigures, ReturnableLine)| {
-            let shown = returnable.saved_bytes.unwrap_or(returnable.predicted_bytes as f64);
+            let shown = returnable.saved_bytes().unwrap_or(returnable.predicted_bytes as f64);
             (shown, returnable.text(backend))
         };
         all_or_ends(lines.iter().map(figure).collect(), "; ")
@@ -154,7 +170,8 @@ pub fn unit_table(trace_report: &TraceReport) -> Option<TextTable> {
                 count(row.units),
                 bytes(row.retained_bytes as f64),
                 bytes(row.returnable_bytes as f64),
-                saved_bytes(backend, &row.site).map_or("–".to_owned(), bytes),
+                resident_bytes(backend, &row.site)
+                    .map_or("–".to_owned(), |[before, after]| bytes(before - after)),
             ]
         }));
     }

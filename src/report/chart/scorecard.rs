@@ -26,8 +26,8 @@ pub const QUESTION: &str = "Which allocator, and which setting?";
 pub const READING: &str = "\
 Left is better in every column. The dot is the figure, the pale bar the range over repetitions. \
 Of memory that is returned after a delay, the bar is the range from at once to never. A \
-difference counts when every repetition shows it. Blue dashes are the live bytes: no allocator \
-can hold less.";
+difference counts when it is over 2 % and more than chance (1 in 1,000). Blue dashes are the live \
+bytes: no allocator can hold less.";
 
 /// The description of the chart.
 #[derive(Clone, Debug, Serialize)]

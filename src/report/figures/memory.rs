@@ -168,9 +168,10 @@ impl MemoryFigures {
         let unit = byte_unit(value);
         let own = bytes(value);
         Some(match self.range(which) {
-            Some((low, high)) if high > low => {
-                let [low, high] = [low, high].map(|bytes| figure(bytes / unit.bytes));
-                format!("{own} ({low}–{high})")
+            Some(range) if range.1 > range.0 => {
+                let [low, high, same] = [range.0, range.1, value].map(|it| figure(it / unit.bytes));
+                // A range within the rounding of its figure says nothing.
+                if low == same && high == same { own } else { format!("{own} ({low}–{high})") }
             }
             _ if self.is_for_one_pace => format!("≈{own}"),
             _ => own,

@@ -8,10 +8,10 @@ use crate::report::choice::choice;
 use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
 use crate::report::free_list_note::free_list_note;
-use crate::report::text::{all_or_ends, capitalised, list, some};
+use crate::report::text::{all_or_ends, capitalised, list, short_line, some};
 use crate::report::trim_call::trim_calls;
 use crate::report::unit_table::{returnable_lines, returnable_sentence};
-use crate::results::{Metric, Sample, Scope};
+use crate::results::{Metric, Moment, OTHER_SITES, Sample, Scope};
 use crate::stats::Decision;
 use crate::units::{bytes, count, percent};
 
@@ -26,9 +26,22 @@ pub fn answers(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     ];
     let mut text = String::from("<dl class=\"answers\">\n");
     for (question, answer) in answers.into_iter().filter(|(_, answer)| !answer.is_empty()) {
-        text += &format!("<div><dt>{question}</dt><dd>{}</dd></div>\n", escape(&answer));
+        text += &format!("<div><dt>{question}</dt><dd>{}</dd></div>\n", with_code(&answer));
     }
     text + "</dl>\n"
+}
+
+/// An answer as HTML: what stands between backticks is code.
+fn with_code(answer: &str) -> String {
+    let part = |(at, part): (usize, &str)| match at % 2 {
+        0 => escape(part),
+        _ => format!("<code>{}</code>", escape(part)),
+    };
+    // An odd backtick is one of a name.
+    match answer.matches('`').count() % 2 {
+        0 => answer.split('`').enumerate().map(part).collect(),
+        _ => escape(answer),
+    }
 }
 
 fn which_allocator(trace_report: &TraceReport) -> String {
@@ -67,7 +80,19 @@ fn when(trace_report: &TraceReport) -> String {
             bytes(trace_report.live_peak_bytes)
         )
     });
-    format!("{live}Resident memory is highest for: {}.", all_or_ends(peaks, ", "))
+    let line = most_at_peak(trace_report).unwrap_or_default();
+    format!("{live}{line}Resident memory is highest for: {}.", all_or_ends(peaks, ", "))
+}
+
+/// The line that holds most when the program holds most.
+fn most_at_peak(trace_report: &TraceReport) -> Option<String> {
+    let rows = trace_report.backends.iter().flat_map(|backend| &backend.rows.attributions);
+    let at_peak = rows.filter(|row| {
+        row.moment == Moment::Peak && row.site != OTHER_SITES && !row.site.is_empty()
+    });
+    let row = at_peak.max_by_key(|row| row.live_bytes)?;
+    let (line, held) = (short_line(&row.site), bytes(row.live_bytes as f64));
+    Some(format!("Of that {line} allocated {held} in {} blocks. ", count(row.live_blocks)))
 }
 
 fn trim(trace_report: &TraceReport) -> String {
@@ -92,7 +117,13 @@ fn trim(trace_report: &TraceReport) -> String {
     }
     let at_end = capitalised(&trace_report.end_name());
     let calls = trim_calls(trace_report).map_or(String::new(), |sentence| format!(" {sentence}"));
-    format!("{at_end} a trim returns: {}.{none}{calls}", all_or_ends(figures, "; "))
+    let range = match with_memory().any(|backend| backend.memory.has_ranges()) {
+        true => {
+            " (a–b) is the range from memory returned at once to never, of allocators with a delay."
+        }
+        false => "",
+    };
+    format!("{at_end} a trim returns: {}.{none}{calls}{range}", all_or_ends(figures, "; "))
 }
 
 fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
@@ -107,8 +138,13 @@ fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
             lines.extend(first.filter(|line| !lines.contains(line)));
             let notes = lines.iter().filter_map(|line| free_list_note(trace_report, line));
             let returnable = returnable_sentence(trace_report);
-            let sentences = returnable.into_iter().chain([picture.title.clone()]).chain(notes);
-            sentences.collect::<Vec<String>>().join(" ")
+            let title = match returnable {
+                Some(_) => format!("On single pages: {}", picture.title),
+                None => picture.title.clone(),
+            };
+            let advice = "A line is where blocks were allocated: look for what still holds them.";
+            let sentences = returnable.into_iter().chain([title]).chain(notes);
+            sentences.chain([advice.to_owned()]).collect::<Vec<String>>().join(" ")
         },
     )
 }
