@@ -1,4 +1,4 @@
-//! Arbitrary words as a fold beside a raw log, and as the log, give an error with a path, or a valid
+//! Arbitrary units as a fold beside a raw log, and as the log, give an error with a path, or a valid
 //! trace. So does a log that is folded once more.
 #![no_main]
 
@@ -6,12 +6,12 @@ mod files;
 
 use heaplay::trace::{Fold, RawLog, fold_oldest};
 
-/// Bytes before the first word, as in `src/recorder/rawlog.rs`.
+/// Bytes before the first unit, as in `src/recorder/rawlog.rs`.
 const HEADER_BYTES: usize = 8192;
 /// Bytes of the tail and of a chunk, as in `src/recorder/rawlog.rs`.
 const CHUNK_BYTES: usize = 256 << 10;
 /// Bytes of the header's numbers behind magic and version, and of a fold's header behind the magic.
-const NUMBERS: [usize; 2] = [14 * 8, 7 * 8];
+const NUMBERS: [usize; 2] = [17 * 8, 7 * 8];
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let (header, rest) = bytes.split_at(bytes.len().min(NUMBERS[0]));
@@ -20,7 +20,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     // The header, a tail, and one chunk with the first half of the words.
     let mut log = vec![0; HEADER_BYTES + 2 * CHUNK_BYTES];
     log[..8].copy_from_slice(b"hplayraw");
-    log[8..16].copy_from_slice(&4u64.to_ne_bytes());
+    log[8..16].copy_from_slice(&5u64.to_ne_bytes());
     log[16..16 + header.len()].copy_from_slice(header);
     let in_log = &words[..half.min(CHUNK_BYTES)];
     let chunk = HEADER_BYTES + CHUNK_BYTES;

@@ -126,8 +126,8 @@ pub trait Backend {
     #[expect(unsafe_code, reason = "black-box allocators read their own headers before the block")]
     unsafe fn usable_size(&self, block: *mut c_void, requested: usize) -> usize;
 
-    /// The alignment in bytes of every block of 16 bytes or more. C's `malloc` guarantees 16 on
-    /// 64-bit machines; CPython up to 3.7.3 guaranteed 8.
+    /// The alignment in bytes of every block of 16 bytes or more, aligned requests included. C's `malloc`
+    /// guarantees 16 on 64-bit machines; CPython up to 3.7.3 guaranteed 8.
     fn alignment(&self) -> usize {
         16
     }

@@ -12,6 +12,7 @@ use super::end_choice::{EndArgs, EndChoice};
 use super::load::named_threads;
 use super::tables::{percent, table};
 use super::terminal::{note, print};
+use crate::program::ProgramError;
 use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape, TraceThreads};
 use crate::results::EndPoint;
 use crate::trace::{
@@ -64,6 +65,9 @@ impl InspectArgs {
         let mut counts =
             trace::statistics(reader.as_mut(), &self.trace, |calls| bar.set_position(calls))?;
         bar.finish_and_clear();
+        if counts.calls == 0 {
+            note(format!("{}: {}", self.trace.display(), ProgramError::Empty));
+        }
         let end = end_point(&self.end.at, &self.trace, reader.as_ref(), &counts)?;
         if let Some(end) = &end {
             let live = LiveAt::read(trace::open(&self.trace)?.as_mut(), end.event)?;

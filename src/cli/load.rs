@@ -15,7 +15,7 @@ use super::tables::table;
 use super::terminal::{note, print};
 use crate::bench::{Settings, Workload, Workloads, sha256_of_file};
 use crate::program::AllocationSites;
-use crate::results::{NamedThread, ProgramMark, TraceEntry};
+use crate::results::{NamedThread, ProgramMark, RunDir, TraceEntry};
 use crate::trace::FileStamp;
 use crate::{program, trace};
 
@@ -146,6 +146,10 @@ pub fn load_found(
 ) -> anyhow::Result<FoundTraces> {
     let mut found: Vec<Workload> = Vec::new();
     let mut unread = UnreadTraces::default();
+    if let Some(run) = paths.iter().find(|path| RunDir::is_at(path)) {
+        let run = run.display();
+        bail!("{run} is the folder of a run, not of traces; `heaplay report {run}` shows it");
+    }
     let files = find_traces(paths)?;
     refuse_twice(&files)?;
     for file in files {
@@ -154,7 +158,7 @@ pub fn load_found(
             Err(error) if paths.contains(&file) => return Err(error),
             Err(error) => {
                 let why = chain(&error);
-                note(format!("{why}; the other files of the folder are measured"));
+                note(format!("{why}; this file of the folder is left out"));
                 unread.0.push((file, why));
             }
         }

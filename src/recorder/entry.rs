@@ -9,7 +9,7 @@ use core::cell::Cell;
 use core::ffi::c_void;
 
 use crate::placement;
-use crate::rawlog::{request, tag};
+use crate::rawlog::request;
 use crate::shared::ProcessState;
 use crate::stream::{self, Stream};
 use crate::system::{self, symbol};
@@ -256,12 +256,12 @@ impl CallEntry {
         size: usize,
         block: *mut c_void,
     ) {
-        // SAFETY: the only thread.
-        if !SITES
-            && matches!(self, CallEntry::OnlyThread)
-            && unsafe { stream::get() }.plain_call(tag + DOMAIN as u64, size, block)
-        {
-            return;
+        if !SITES && matches!(self, CallEntry::OnlyThread) {
+            // SAFETY: the only thread.
+            let stream = unsafe { stream::get() };
+            if stream.is_plain() && stream.quick_birth(tag + DOMAIN as u64, size, block) {
+                return;
+            }
         }
         self.write(|stream, thread| {
             if SITES {
@@ -293,14 +293,16 @@ impl CallEntry {
         if ending::is_finalising() {
             self.note_finalisation();
         }
-        // SAFETY: the only thread.
         if !SITES
             && !gives_up
             && matches!(self, CallEntry::OnlyThread)
             && !memory::may_be_large(block.addr())
-            && unsafe { stream::get() }.plain_call(tag::FREE, 0, block)
         {
-            return;
+            // SAFETY: the only thread.
+            let stream = unsafe { stream::get() };
+            if stream.is_plain() && stream.quick_end(block) {
+                return;
+            }
         }
         self.write(|stream, thread| {
             if SITES {
@@ -308,7 +310,11 @@ impl CallEntry {
                 unsafe { sites::get() }.freed(block as u64);
             }
             memory::ends(block.addr(), stream);
-            stream.end(thread, gives_up, block as u64);
+            if gives_up {
+                stream.give_up(thread, block as u64);
+            } else {
+                stream.end(thread, block as u64);
+            }
         });
     }
 }

@@ -14,6 +14,8 @@ use crate::rawlog::{start, tag};
 use crate::unwind::{self, CallerStack};
 use crate::{arenas, ending, memory, native, python, sites, stream, system};
 
+/// The number of the domain obj in the log.
+pub const OBJ: u64 = 2;
 /// The number of the domain libc in the log.
 pub const LIBC: u64 = 3;
 /// The alignment that every block has without asking, in bytes.

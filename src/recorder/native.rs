@@ -337,7 +337,7 @@ const _: () = assert!(memory::LARGE_BYTES >> SIZE_BITS > 0);
 #[inline(always)]
 fn leave_short(tag: u64, size: usize, block: *mut c_void) {
     // SAFETY: entered as the only thread.
-    let is_written = unsafe { stream::get() }.short_call(tag + hooks::LIBC, size, block);
+    let is_written = unsafe { stream::get() }.quick_birth(tag + hooks::LIBC, size, block);
     if is_written {
         entry::leave_as_only_thread();
     } else {
@@ -474,8 +474,7 @@ pub unsafe extern "C" fn free(block: *mut c_void) {
             // The allocator reads the header before the block. It may come into the cache while the
             // end is written.
             system::prefetch(block.cast_const().wrapping_byte_sub(16));
-            if memory::may_be_large(block.addr()) || !stream::get().short_call(tag::FREE, 0, block)
-            {
+            if memory::may_be_large(block.addr()) || !stream::get().quick_end(block) {
                 free_on_long_path(block);
             }
             (found_real().free)(block);

@@ -2,30 +2,46 @@
 //! `trace/raw.rs` reads it. Both include this file, which has no imports.
 //!
 //! A raw log is a header of [`HEADER_BYTES`], a tail of [`TAIL_BYTES`], and then chunks of
-//! [`TAIL_BYTES`] each. Tail and chunks are 64-bit words in the byte order of the machine. The words
-//! of all threads stand together, in the order of the calls.
+//! [`TAIL_BYTES`] each. Tail and chunks are units of 32 bits in the byte order of the machine. The
+//! units of all threads stand together, in the order of the calls.
 //!
 //! Header and tail are mapped while they are written, so the kernel saves them when the process
 //! dies. A full tail is appended as a chunk and used again. That costs a sixth of mapping the whole
 //! file, where every page would be a fault.
 //!
-//! The log's words are those of its `CHUNKS` chunks and then those of the tail, if `TAIL` equals
-//! `CHUNKS`. If the two differ, the process died between appending the tail and clearing it. No word
-//! is zero outside a text. So the first zero word is the end, wherever the recording stopped.
+//! The log's units are those of its `CHUNKS` chunks and then those of the tail, if `TAIL` equals
+//! `CHUNKS`. If the two differ, the process died between appending the tail and clearing it. No entry
+//! begins with a zero unit. So the first zero unit where an entry could begin is the end, wherever
+//! the recording stopped.
 //!
-//! Every [`BLOCK_WORDS`]th word, counted from the first, is a time stamp without a tag. It has
-//! [`STAMP`] set; the lower bits are nanoseconds of the monotonic clock since the header's
-//! `START_NS`. A call has the time of the stamp before it. So the clock is read once in 31 words,
-//! and a call's time is early by up to 31 words. Every other word has a tag in its top four bits:
+//! The most frequent calls are one unit each, and every other entry is one or more *words*. A word has
+//! 64 bits in two units, first the upper half. [`WORD`] is set in the first word of an entry and clear
+//! in a call of one unit:
+//!
+//! | bits | a call of one unit |
+//! |---|---|
+//! | [`SHORT_BIRTH`] | set for a new block of the common domain by `malloc`, clear for a block's end |
+//! | 9, then 21 | of a new block: the size, then (address - base) / 16 |
+//! | 30 | of an end: (address - base) / 16 + 2^29, which is not 0 |
+//!
+//! The header names the common domain (`SHORT_DOMAIN`). The base is 0 until a `BASE` word. A call that
+//! does not fit into one unit is a word: see [`ShortBase`].
+//!
+//! A block of the log has [`BLOCK_UNITS`]. It begins with a time stamp, which is a word without a tag. It
+//! has [`STAMP`] set; the lower bits are nanoseconds of the monotonic clock since the header's
+//! `START_NS`. A call has the time of the stamp before it. So the clock is read once in 30 units, and a
+//! call's time is early by up to 30 calls. No word lies in two blocks: if one unit is left for it, that
+//! unit is [`PAD`]. Each first word of an entry has a tag in the four bits below [`WORD`]:
 //!
 //! | tag | lower bits |
 //! |---|---|
-//! | 1 to 4 `MALLOC`+domain | size in 16 bits, then address / 8 in 44 |
+//! | 0 `BASE` | [`IS_BASE`], and the base of the calls of one unit that follow / 16 |
+//! | 1 to 4 `MALLOC`+domain | size in 15 bits, then address / 8 in 44 |
 //! | 5 to 8 `CALLOC`+domain | the same |
 //! | 9 to 12 `REALLOC`+domain | the same |
 //! | 13 `FREE` | [`GIVES_UP`] for the begin of a realloc (see below), then address / 8 in 44 |
-//! | 14 `CONTROL` | kind in 4 bits, payload in 56: see [`Control`] |
-//! | 15 `ASIDE` | [`IS_WIDE`] and the size of the next call, which did not fit into 16 bits; else |
+//! | 14 `CONTROL` | kind in 4 bits, payload in 55: see [`Control`] |
+//! | 15 `ASIDE` | [`IS_WIDE`] and the size of the next call, which did not fit into 15 bits; else |
 //! | | the site of the calls that follow, 0 for none; until the next site |
 //!
 //! A free is written before the block is freed, and a new block after its allocation. So between
@@ -38,16 +54,24 @@
 /// First eight bytes of a raw log, as an integer.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"hplayraw");
 /// Version of this layout.
-pub const VERSION: u64 = 4;
-/// Bytes before the first word.
+pub const VERSION: u64 = 5;
+/// Bytes before the first unit.
 pub const HEADER_BYTES: usize = 8192;
-/// Words from one time stamp to the next, the stamp included.
-pub const BLOCK_WORDS: usize = 32;
+/// Units from one time stamp to the next, the stamp's two included.
+pub const BLOCK_UNITS: usize = 32;
+/// Bytes of a unit.
+pub const UNIT_BYTES: usize = 4;
+/// Bytes from one time stamp to the next.
+pub const BLOCK_BYTES: usize = BLOCK_UNITS * UNIT_BYTES;
 /// Bytes of the tail and of each chunk: a multiple of a block and of a page. A tail fits into a
 /// second-level cache.
 pub const TAIL_BYTES: usize = 256 << 10;
+/// Set in the first word of each entry.
+pub const WORD: u64 = 1 << 63;
 /// Set in each time stamp, so that no stamp is zero.
 pub const STAMP: u64 = 1 << 63;
+/// The last unit of a block that has no space for a word.
+pub const PAD: u32 = 1 << 31;
 
 /// Indices of the header's words. Each word is 0 until its value is known.
 pub mod field {
@@ -90,6 +114,8 @@ pub mod field {
     /// The highest resident memory since the process began, bytes, as the kernel knows it. Written at
     /// the end of the recording, where the samples began with the process.
     pub const PEAK: usize = 17;
+    /// The code of the common domain (raw 0, mem 1, obj 2, libc 3): see [`super::ShortBase`].
+    pub const SHORT_DOMAIN: usize = 18;
 }
 
 /// The header's texts: first byte and length in bytes. Each text ends with a zero byte; it is UTF-8
@@ -178,6 +204,8 @@ pub mod start {
 
 /// Tags of words.
 pub mod tag {
+    /// With [`super::IS_BASE`] the base of calls of one unit.
+    pub const BASE: u64 = 0;
     /// New block; add the domain's code (raw 0, mem 1, obj 2, libc 3).
     pub const MALLOC: u64 = 1;
     /// New zeroed block; add the domain's code.
@@ -195,7 +223,9 @@ pub mod tag {
 /// Set in a `FREE` word where a realloc begins: the block that it gives up.
 pub const GIVES_UP: u64 = 1 << ADDRESS_BITS;
 /// Set in an `ASIDE` word that holds the size of the next call.
-pub const IS_WIDE: u64 = 1 << 59;
+pub const IS_WIDE: u64 = 1 << 58;
+/// Set in a `BASE` word, so that it is no [`PAD`].
+pub const IS_BASE: u64 = 1 << 58;
 
 /// Kinds of control words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +234,7 @@ pub enum Control {
     Thread = 1,
     /// The thread's realloc failed: the block that it gave up lives on.
     ReallocFailed = 2,
-    /// A source file, or a function. Payload: the id in 32 bits, then the length of the name in 24. The
+    /// A source file, or a function. Payload: the id in 31 bits, then the length of the name in 24. The
     /// name follows in whole words.
     File = 3,
     /// A mark of the program: a phase begins. Payload: the length of its name. The name follows in
@@ -213,7 +243,7 @@ pub enum Control {
     /// An arena: see [`arena`]. One word follows: its base address. A birth stands before the call
     /// that needed the arena, a death after the `FREE` or `REALLOC_BEGIN` that emptied it.
     Arena = 5,
-    /// A site. Payload: the id of the line's function in the upper 24 bits, 0 for none, and the site's
+    /// A site. Payload: the id of the line's function in the upper 23 bits, 0 for none, and the site's
     /// id in the lower 32. One word follows: file id in the upper 32 bits, line in the lower.
     Site = 6,
     /// A site with its callers. Payload: an id in 32 bits, from the same sequence as those of sites.
@@ -236,7 +266,7 @@ pub enum Control {
     /// The program asks something of its allocator, or begins to end. Payload: see [`request`]. One
     /// word follows.
     Request = 13,
-    /// A loaded file. Payload: its number in 32 bits, then the length of its name in 24. The name
+    /// A loaded file. Payload: its number in 31 bits, then the length of its name in 24. The name
     /// follows in whole words.
     Module = 14,
     /// A call from outside Python. Payload: a site's id in 32 bits, from the same sequence as those of
@@ -284,14 +314,19 @@ pub mod request {
 }
 
 /// Bits of a size in a call's word; a `WIDE` word stands before a call of a larger size.
-pub const SIZE_BITS: u32 = 16;
+pub const SIZE_BITS: u32 = 15;
 /// Bits of an address / 8.
 pub const ADDRESS_BITS: u32 = 44;
+/// Bits of a tag, below [`WORD`], and of what stands below the tag.
+const TAG_BITS: u32 = 4;
+const CONTENT_BITS: u32 = 63 - TAG_BITS;
+/// Bits of a control word's payload, below its kind of 4 bits.
+pub const PAYLOAD_BITS: u32 = CONTENT_BITS - 4;
 
 /// A call's word. `size` and `address` must fit: see [`fits`].
 #[inline(always)]
 pub const fn call(tag: u64, size: u64, address: u64) -> u64 {
-    tag << 60 | size << ADDRESS_BITS | address >> 3
+    word(tag, size << ADDRESS_BITS | address >> 3)
 }
 
 /// Whether size and address fit into a call's word, without a `WIDE` word.
@@ -301,19 +336,113 @@ pub const fn fits(size: u64, address: u64) -> bool {
 }
 
 /// A word of another tag.
-pub const fn word(tag: u64, payload: u64) -> u64 {
-    tag << 60 | payload
+#[inline(always)]
+pub const fn word(tag: u64, content: u64) -> u64 {
+    WORD | tag << CONTENT_BITS | content
+}
+
+/// The tag of a word that begins an entry.
+pub const fn tag_of(word: u64) -> u64 {
+    word >> CONTENT_BITS & ((1 << TAG_BITS) - 1)
 }
 
 /// A control word.
 pub const fn control(kind: Control, payload: u64) -> u64 {
-    word(tag::CONTROL, (kind as u64) << 56 | payload)
+    word(tag::CONTROL, (kind as u64) << PAYLOAD_BITS | payload)
+}
+
+/// The kind of a control word.
+pub fn kind_of(word: u64) -> Option<Control> {
+    Control::ALL.into_iter().find(|&kind| kind as u64 == word >> PAYLOAD_BITS & 0xF)
+}
+
+/// The payload of a control word.
+pub const fn payload_of(word: u64) -> u64 {
+    word & ((1 << PAYLOAD_BITS) - 1)
 }
 
 /// Set in an arena's payload for its birth; clear for its death.
-pub const ARENA_BIRTH: u64 = 1 << 55;
+pub const ARENA_BIRTH: u64 = 1 << 54;
 
 /// An arena's payload: birth or death in the top bit, the size in bytes below.
 pub const fn arena(is_birth: bool, size: u64) -> u64 {
     (if is_birth { ARENA_BIRTH } else { 0 }) | size & (ARENA_BIRTH - 1)
+}
+
+/// Set in a call of one unit that is a new block.
+pub const SHORT_BIRTH: u32 = 1 << 30;
+/// Bits of a size in one unit.
+pub const SHORT_SIZE_BITS: u32 = 9;
+/// Bits of the address of a new block in one unit. Blocks at 32 MiB of addresses have one.
+const SHORT_BIRTH_BITS: u32 = 21;
+/// Bits of the address of an end in one unit.
+const SHORT_END_BITS: u32 = 30;
+/// Addresses from the base down and up that an end may have in one unit: 8 GiB.
+const SHORT_END_REACH: u64 = 1 << (SHORT_END_BITS + 3);
+
+/// The address that calls of one unit count from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShortBase {
+    address: u64,
+}
+
+/// A call of one unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShortCall {
+    /// A new block of the common domain by `malloc`.
+    Birth { size: u64, address: u64 },
+    /// The end of a block of any domain.
+    End { address: u64 },
+}
+
+impl ShortBase {
+    /// The base of a log before its first `BASE` word.
+    pub const FIRST: ShortBase = ShortBase { address: 0 };
+
+    /// The base with `address` in the middle of the addresses of new blocks.
+    pub const fn around(address: u64) -> ShortBase {
+        ShortBase { address: address.saturating_sub(1 << (SHORT_BIRTH_BITS + 3)) >> 4 << 4 }
+    }
+
+    /// The word that makes this the base of the calls that follow.
+    pub const fn word(self) -> u64 {
+        word(tag::BASE, IS_BASE | self.address >> 4)
+    }
+
+    /// The base of a `BASE` word.
+    pub const fn of(word: u64) -> ShortBase {
+        ShortBase { address: (word & (IS_BASE - 1)) << 4 }
+    }
+
+    /// A new block as one unit; `None` where size or address do not fit.
+    #[inline(always)]
+    pub const fn birth(self, size: u64, address: u64) -> Option<u32> {
+        // An address that is no multiple of 16 has upper bits afterwards.
+        let at = address.wrapping_sub(self.address).rotate_right(4);
+        if size >> SHORT_SIZE_BITS | at >> SHORT_BIRTH_BITS == 0 {
+            Some(SHORT_BIRTH | (size as u32) << SHORT_BIRTH_BITS | at as u32)
+        } else {
+            None
+        }
+    }
+
+    /// A block's end as one unit; `None` where the address does not fit.
+    #[inline(always)]
+    pub const fn end(self, address: u64) -> Option<u32> {
+        let from_lowest = address.wrapping_sub(self.address.wrapping_sub(SHORT_END_REACH));
+        let at = from_lowest.rotate_right(4);
+        if at.wrapping_sub(1) < (1 << SHORT_END_BITS) - 1 { Some(at as u32) } else { None }
+    }
+
+    /// The call that a unit without the bit of [`WORD`] is.
+    pub const fn call(self, unit: u32) -> ShortCall {
+        if unit & SHORT_BIRTH != 0 {
+            let at = (unit & ((1 << SHORT_BIRTH_BITS) - 1)) as u64;
+            let size = (unit & (SHORT_BIRTH - 1)) as u64 >> SHORT_BIRTH_BITS;
+            ShortCall::Birth { size, address: self.address.wrapping_add(at << 4) }
+        } else {
+            let lowest = self.address.wrapping_sub(SHORT_END_REACH);
+            ShortCall::End { address: lowest.wrapping_add((unit as u64) << 4) }
+        }
+    }
 }

@@ -22,7 +22,7 @@ use crate::unwind::{self, CallerStack};
 /// Characters of the longest file name that is recorded; longer names become `?`.
 const NAME_CHARS: usize = 1024;
 /// Numbers of names that a site can have as its function.
-const FUNCTIONS_LIMIT: u32 = 1 << 24;
+const FUNCTIONS_LIMIT: u32 = 1 << 23;
 /// Words of the filter of code addresses: 2^16 bits.
 const FILTER_WORDS: usize = 1 << 10;
 
@@ -350,7 +350,7 @@ impl SiteTable {
         let name = self.frames.as_ref().and_then(|frames| unsafe {
             frames.function(position, &mut self.name).map(<[u32]>::len)
         });
-        // Functions and files are numbered together. The number has 24 bits in the log.
+        // Functions and files are numbered together. The number has 23 bits in the log.
         let function = name.map_or(0, |characters| self.file(Some(characters), stream));
         let function = if function < FUNCTIONS_LIMIT { function } else { 0 };
         self.last_site += 1;

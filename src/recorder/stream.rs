@@ -4,7 +4,10 @@
 //! a spin lock for a few stores. A byte of libc shows whether there are several. Separate buffers
 //! would need an atomic counter to restore the order, and the counter would cost as much as the lock.
 //!
-//! Words first go to the mapped tail, whose space on the disk is claimed before. `pwrite` then
+//! The most frequent calls are one unit of 32 bits each, all else is words of two (`rawlog.rs`). Half
+//! the bytes are half the kernel's work, which is the larger part of what a call costs.
+//!
+//! Units first go to the mapped tail, whose space on the disk is claimed before. `pwrite` then
 //! appends the tail to the file. So a full disk is an error here, never a SIGBUS in the program. The
 //! file is opened by name for each chunk and closed again. So programs that close or count all
 //! descriptors never meet one of the recorder's.
@@ -16,12 +19,13 @@ use crate::interpreters::Interpreters;
 use crate::order::{MARK_BYTES, Order, RecordingLimits};
 use crate::placement;
 use crate::rawlog::{
-    BLOCK_WORDS, Control, HEADER_BYTES, IS_WIDE, MAGIC, STAMP, TAIL_BYTES, VERSION, arena, call,
-    control, end, field, fits, flag, limit, start, tag, text, word,
+    BLOCK_BYTES, BLOCK_UNITS, Control, HEADER_BYTES, IS_WIDE, MAGIC, PAD, SHORT_SIZE_BITS, STAMP,
+    ShortBase, TAIL_BYTES, UNIT_BYTES, VERSION, arena, call, control, end, field, fits, flag,
+    limit, start, tag, text, word,
 };
 use crate::shared::ProcessState;
 use crate::system::{self, monotonic_ns, preserving_errno};
-use crate::{allocator, memory, native, sites};
+use crate::{allocator, hooks, memory, native, sites};
 
 /// Longest path of a raw log, bytes.
 const PATH_BYTES: usize = 4096;
@@ -35,13 +39,25 @@ enum StreamState {
     On,
 }
 
-/// The open log.
+/// The base moves to a call that does not fit into one unit, unless the base has moved recently: where
+/// the number of further units is no multiple of this. A program whose blocks are far apart would
+/// otherwise write a base for each.
+const UNITS_A_BASE: u64 = 32;
+
+/// The open log. The fields that each call needs are in one line of the cache.
+#[repr(C, align(64))]
 pub struct Stream {
-    cursor: *mut u64,
-    /// End of the block that the cursor is in; the next time stamp goes there.
-    limit: *mut u64,
+    /// Where the next unit goes. A multiple of a block, or null, is where a time stamp is due: blocks
+    /// have aligned addresses, because a tail is whole pages.
+    cursor: *mut u32,
+    /// What calls of one unit count from.
+    base: ShortBase,
+    /// The tag of the calls that may be one unit: `MALLOC` and the common domain.
+    short_tag: u64,
+    /// Units besides one for each call.
+    extra_units: u64,
     /// The mapped tail, null while no log is open.
-    tail: *mut u64,
+    tail: *mut u32,
     header: *mut u64,
     /// Chunks written.
     chunks: u64,
@@ -56,16 +72,14 @@ pub struct Stream {
     interpreters: Option<Interpreters>,
     state: StreamState,
     limits: RecordingLimits,
-    /// Words besides those of calls.
-    extra: u64,
     /// What started the recording, one of [`start`], and nanoseconds from the start of the process.
     begun: (u64, u64),
     /// The monotonic clock at the start or the fork of the process.
     born_ns: u64,
     flags: u64,
     parent: u64,
-    base: [u8; PATH_BYTES],
-    base_length: usize,
+    path_base: [u8; PATH_BYTES],
+    path_base_length: usize,
     path: [u8; PATH_BYTES],
     python: [u8; text::PYTHON.1],
     program: [u8; text::PROGRAM.1],
@@ -79,7 +93,9 @@ pub struct Stream {
 
 static STREAM: ProcessState<Stream> = ProcessState::new(Stream {
     cursor: core::ptr::null_mut(),
-    limit: core::ptr::null_mut(),
+    base: ShortBase::FIRST,
+    short_tag: 0,
+    extra_units: 0,
     tail: core::ptr::null_mut(),
     header: core::ptr::null_mut(),
     chunks: 0,
@@ -92,13 +108,12 @@ static STREAM: ProcessState<Stream> = ProcessState::new(Stream {
     interpreters: None,
     state: StreamState::Off,
     limits: RecordingLimits::NONE,
-    extra: 0,
     begun: (start::FIRST, 0),
     born_ns: 0,
     flags: 0,
     parent: 0,
-    base: [0; PATH_BYTES],
-    base_length: 0,
+    path_base: [0; PATH_BYTES],
+    path_base_length: 0,
     path: [0; PATH_BYTES],
     python: [0; text::PYTHON.1],
     program: [0; text::PROGRAM.1],
@@ -150,38 +165,105 @@ pub unsafe fn get<'a>() -> &'a mut Stream {
 }
 
 impl Stream {
+    /// Units that the block of the cursor has left; 0 where the next block begins, and without a log.
+    #[inline(always)]
+    fn units_left(&self) -> usize {
+        self.cursor.addr().wrapping_neg() % BLOCK_BYTES / UNIT_BYTES
+    }
+
+    /// Writes one unit where the cursor is.
+    ///
+    /// # Safety
+    /// The block has a unit left.
+    #[inline(always)]
+    unsafe fn put_unit(&mut self, unit: u32) {
+        // SAFETY: inside a block of the mapped tail.
+        unsafe {
+            self.cursor.write_volatile(unit);
+            self.cursor = self.cursor.add(1);
+        }
+    }
+
+    /// Writes one word where the cursor is, by one store: a process may die at any time.
+    ///
+    /// # Safety
+    /// The block has two units left.
+    #[inline(always)]
+    unsafe fn put_word(&mut self, word: u64) {
+        // The upper half is the first unit.
+        let stored = if cfg!(target_endian = "little") { word.rotate_left(32) } else { word };
+        // SAFETY: inside a block of the mapped tail.
+        unsafe {
+            self.cursor.cast::<u64>().write_unaligned(stored);
+            self.cursor = self.cursor.add(2);
+        }
+    }
+
+    /// Writes a call of one unit, after a time stamp where one is due; `false` when nothing can be
+    /// written.
+    #[inline(always)]
+    fn push_unit(&mut self, unit: u32) -> bool {
+        if self.units_left() == 0 && !self.stamp(true) {
+            return false;
+        }
+        // SAFETY: a block has space behind its time stamp, and behind a sample of the memory.
+        unsafe { self.put_unit(unit) };
+        true
+    }
+
     /// Writes one word, after a time stamp where one is due; `false` when nothing can be written.
     /// Only before a call may a sample of the memory follow the stamp: other words may belong
     /// together.
     #[inline(always)]
     fn push<const IS_CALL: bool>(&mut self, word: u64) -> bool {
-        if self.cursor == self.limit && !self.stamp(IS_CALL) {
+        if self.units_left() < 2 && !self.begin_block_for_word(IS_CALL) {
             return false;
         }
-        // SAFETY: cursor < limit, inside the mapped tail.
-        unsafe {
-            self.cursor.write_volatile(word);
-            self.cursor = self.cursor.add(1);
-        }
+        // SAFETY: as in `push_unit`.
+        unsafe { self.put_word(word) };
         true
     }
 
     /// Writes a word that is no call, or the first of a call's two words.
     #[inline(always)]
     fn note(&mut self, word: u64) -> bool {
-        self.extra += 1;
+        self.extra_units += 2;
         self.push::<false>(word)
     }
 
     /// Writes a call of the thread numbered `thread`.
     #[inline(always)]
     pub fn call(&mut self, thread: u32, tag: u64, size: u64, address: u64) {
+        self.switch_caller(thread);
+        if tag == self.short_tag
+            && let Some(unit) = self.base.birth(size, address)
+        {
+            if !self.push_unit(unit) {
+                self.lose();
+            }
+            return;
+        }
+        self.long_call(tag, size, address);
+    }
+
+    /// Writes who makes the next call, where that is not who made the last one.
+    #[inline(always)]
+    fn switch_caller(&mut self, thread: u32) {
         if thread != self.thread {
             self.switch_thread(thread);
         }
         if self.has_interpreters {
             self.switch_interpreter();
         }
+    }
+
+    /// Writes a call that does not fit into one unit, or moves the base so that it does.
+    #[inline(always)]
+    fn long_call(&mut self, tag: u64, size: u64, address: u64) {
+        if self.moves_base(tag, size, address) {
+            return self.call_at_new_base(size, address);
+        }
+        self.extra_units += 1;
         let is_written = if fits(size, address) {
             self.push::<true>(call(tag, size, address))
         } else {
@@ -192,34 +274,105 @@ impl Stream {
         }
     }
 
-    /// Writes a call that needs one word and no time stamp, by the thread of the call before. Returns
-    /// `false` where a call needs more, or `block` is null; then nothing is written.
+    /// Whether the base moves to a call that does not fit into one unit: with that base it would fit.
     #[inline(always)]
-    pub fn short_call(&mut self, tag: u64, size: usize, block: *mut c_void) -> bool {
-        let address = block as u64;
-        let is_short = self.cursor != self.limit && fits(size as u64, address) && address != 0;
-        if is_short {
-            // SAFETY: cursor < limit, inside the mapped tail.
-            unsafe {
-                self.cursor.write_volatile(call(tag, size as u64, address));
-                self.cursor = self.cursor.add(1);
-            }
+    fn moves_base(&self, tag: u64, size: u64, address: u64) -> bool {
+        self.extra_units.is_multiple_of(UNITS_A_BASE)
+            && tag == self.short_tag
+            && size >> SHORT_SIZE_BITS == 0
+            && address.is_multiple_of(16)
+            && fits(0, address)
+    }
+
+    /// Moves the base to a call, and writes the call.
+    #[cold]
+    #[inline(never)]
+    fn call_at_new_base(&mut self, size: u64, address: u64) {
+        let base = ShortBase::around(address);
+        let is_written = self.note(base.word()) && {
+            self.base = base;
+            self.base.birth(size, address).is_some_and(|unit| self.push_unit(unit))
+        };
+        if !is_written {
+            self.lose();
         }
-        is_short
     }
 
-    /// Writes a call of the only thread as [`Stream::short_call`] does, if it needs no word before it.
+    /// Writes a new block that needs neither a time stamp nor another word before it, by the thread
+    /// of the call before. Returns `false` where a call needs more, or `block` is null; then nothing
+    /// is written.
     #[inline(always)]
-    pub fn plain_call(&mut self, tag: u64, size: usize, block: *mut c_void) -> bool {
-        self.is_plain && self.short_call(tag, size, block)
+    pub fn quick_birth(&mut self, tag: u64, size: usize, block: *mut c_void) -> bool {
+        let (size, address) = (size as u64, block as u64);
+        if address == 0 {
+            return false;
+        }
+        if tag == self.short_tag
+            && let Some(unit) = self.base.birth(size, address)
+        {
+            return self.quick_unit(unit);
+        }
+        !self.moves_base(tag, size, address) && self.quick_word(tag, size, address)
     }
 
-    /// Writes that a block ends, or that a realloc gives it up.
+    /// Writes the end of a block as [`Stream::quick_birth`] does.
     #[inline(always)]
-    pub fn end(&mut self, thread: u32, gives_up: bool, address: u64) {
-        self.extra += u64::from(gives_up);
-        // The size of an end is the flag.
-        self.call(thread, tag::FREE, u64::from(gives_up), address);
+    pub fn quick_end(&mut self, block: *mut c_void) -> bool {
+        let address = block as u64;
+        if address == 0 {
+            return false;
+        }
+        match self.base.end(address) {
+            Some(unit) => self.quick_unit(unit),
+            None => self.quick_word(tag::FREE, 0, address),
+        }
+    }
+
+    #[inline(always)]
+    fn quick_unit(&mut self, unit: u32) -> bool {
+        let has_space = self.units_left() != 0;
+        if has_space {
+            // SAFETY: the block has a unit left.
+            unsafe { self.put_unit(unit) };
+        }
+        has_space
+    }
+
+    #[inline(always)]
+    fn quick_word(&mut self, tag: u64, size: u64, address: u64) -> bool {
+        let has_space = self.units_left() >= 2 && fits(size, address);
+        if has_space {
+            self.extra_units += 1;
+            // SAFETY: the block has two units left.
+            unsafe { self.put_word(call(tag, size, address)) };
+        }
+        has_space
+    }
+
+    /// Whether a call of the only thread needs no word before it.
+    #[inline(always)]
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// Writes that a block ends.
+    #[inline(always)]
+    pub fn end(&mut self, thread: u32, address: u64) {
+        self.switch_caller(thread);
+        match self.base.end(address) {
+            Some(unit) if self.push_unit(unit) => {}
+            Some(_) => self.lose(),
+            None => self.long_call(tag::FREE, 0, address),
+        }
+    }
+
+    /// Writes that a realloc gives a block up.
+    #[inline(always)]
+    pub fn give_up(&mut self, thread: u32, address: u64) {
+        self.switch_caller(thread);
+        // The size of an end is the flag. It is no call of its own.
+        self.extra_units += 1;
+        self.long_call(tag::FREE, 1, address);
     }
 
     /// Writes the alignment that the next call requests.
@@ -386,12 +539,24 @@ impl Stream {
         }
     }
 
+    /// Begins a block for a word: the last unit of the block before stays empty.
+    #[cold]
+    #[inline(never)]
+    fn begin_block_for_word(&mut self, may_sample: bool) -> bool {
+        if self.units_left() == 1 {
+            self.extra_units += 1;
+            // SAFETY: the block has a unit left.
+            unsafe { self.put_unit(PAD) };
+        }
+        self.stamp(may_sample)
+    }
+
     /// Begins a block: appends the tail if it is full, then writes the time.
     #[cold]
     #[inline(never)]
     fn stamp(&mut self, may_sample: bool) -> bool {
         preserving_errno(|| {
-            let is_full = self.cursor as usize == self.tail as usize + TAIL_BYTES;
+            let is_full = self.cursor.addr() == self.tail.addr() + TAIL_BYTES;
             if (self.tail.is_null() || is_full) && !self.make_space() {
                 return false;
             }
@@ -405,12 +570,8 @@ impl Stream {
                 self.has_interpreters = true;
             }
             self.is_plain = self.thread == 1 && !self.has_interpreters;
-            // SAFETY: a block of the mapped tail lies before the cursor.
-            unsafe {
-                self.cursor.write_volatile(STAMP | now);
-                self.cursor = self.cursor.add(1);
-                self.limit = self.cursor.add(BLOCK_WORDS - 1);
-            }
+            // SAFETY: a block of the mapped tail begins at the cursor.
+            unsafe { self.put_word(STAMP | now) };
             if may_sample && memory::is_due(now) {
                 memory::sample(self, now, false);
             }
@@ -426,9 +587,11 @@ impl Stream {
             return self.finish(end::LIMIT, (limit::DURATION, duration_ns));
         }
         if max_events > 0 {
-            let in_tail = (self.cursor as usize - self.tail as usize) / (BLOCK_WORDS * 8);
-            let blocks = self.chunks * (TAIL_BYTES / (BLOCK_WORDS * 8)) as u64 + in_tail as u64;
-            if (blocks * (BLOCK_WORDS - 1) as u64).saturating_sub(self.extra) >= max_events {
+            let in_tail = (self.cursor.addr() - self.tail.addr()) / BLOCK_BYTES;
+            let blocks = self.chunks * (TAIL_BYTES / BLOCK_BYTES) as u64 + in_tail as u64;
+            // A time stamp takes two units.
+            let units = blocks * (BLOCK_UNITS - 2) as u64;
+            if units.saturating_sub(self.extra_units) >= max_events {
                 return self.finish(end::LIMIT, (limit::EVENTS, max_events));
             }
         }
@@ -514,10 +677,9 @@ impl Stream {
         self.chunks += 1;
         self.set(field::CHUNKS, self.chunks);
         // SAFETY: the mapped tail.
-        unsafe { self.tail.write_bytes(0, TAIL_BYTES / 8) };
+        unsafe { self.tail.write_bytes(0, TAIL_BYTES / UNIT_BYTES) };
         self.set(field::TAIL, self.chunks);
         self.cursor = self.tail;
-        self.limit = self.tail;
         true
     }
 
@@ -526,17 +688,15 @@ impl Stream {
             // SAFETY: the stream's own mapping; no pointer into it remains.
             unsafe { system::unmap(self.header.cast(), HEADER_BYTES + TAIL_BYTES) };
         }
-        for pointer in [&mut self.header, &mut self.tail, &mut self.cursor, &mut self.limit] {
-            *pointer = core::ptr::null_mut();
-        }
+        self.header = core::ptr::null_mut();
+        (self.tail, self.cursor) = (core::ptr::null_mut(), core::ptr::null_mut());
     }
 
     /// Ends the recording after an error; the program goes on.
     fn fail(&mut self, errno: c_int) -> bool {
         self.state = StreamState::Off;
         // The tail stays as it is: a full tail is whole, and the last part of the log.
-        self.cursor = self.limit;
-        self.tail = core::ptr::null_mut();
+        (self.tail, self.cursor) = (core::ptr::null_mut(), core::ptr::null_mut());
         self.set(field::ERRNO, errno as u64);
         self.set(field::END, end::NO_SPACE);
         false
@@ -591,12 +751,11 @@ impl Stream {
                 return false;
             }
             self.header = mapped;
-            self.tail = mapped.add(HEADER_BYTES / 8);
+            self.tail = mapped.add(HEADER_BYTES / 8).cast();
         }
         self.cursor = self.tail;
-        self.limit = self.tail;
-        self.chunks = 0;
-        self.extra = 0;
+        self.base = ShortBase::FIRST;
+        (self.chunks, self.extra_units) = (0, 0);
         self.start_ns = monotonic_ns();
         self.state = StreamState::On;
         self.fill_header(pid);
@@ -612,6 +771,7 @@ impl Stream {
         self.set(field::START_NS, self.start_ns);
         self.set(field::FLAGS, self.flags);
         self.set(field::MAX_EVENTS, self.limits.max_events);
+        self.set(field::SHORT_DOMAIN, self.short_tag - tag::MALLOC);
         self.set(field::START, self.begun.0);
         self.set(field::START_DELAY_NS, self.begun.1);
         self.set_text(text::PYTHON, &python);
@@ -655,8 +815,8 @@ impl Stream {
 
     /// `BASE.pid`, and `.attempt` after the first.
     fn set_path(&mut self, pid: u64, attempt: u64) {
-        let mut at = self.base_length;
-        self.path[..at].copy_from_slice(&self.base[..at]);
+        let mut at = self.path_base_length;
+        self.path[..at].copy_from_slice(&self.path_base[..at]);
         at = append_number(&mut self.path, at, pid);
         if attempt > 0 {
             at = append_number(&mut self.path, at, attempt);
@@ -695,8 +855,8 @@ pub fn prepare(order: &Order<'_>, version: &[u8]) {
     // caller holds the lock or the GIL.
     let stream = unsafe { get() };
     let fitting = order.base.len().min(PATH_BYTES - 64);
-    stream.base[..fitting].copy_from_slice(&order.base[..fitting]);
-    stream.base_length = fitting;
+    stream.path_base[..fitting].copy_from_slice(&order.base[..fitting]);
+    stream.path_base_length = fitting;
     let short = version.split(|&byte| byte == b' ').next().unwrap_or_default();
     let fitting = short.len().min(stream.python.len() - 1);
     stream.python[..fitting].copy_from_slice(&short[..fitting]);
@@ -704,6 +864,8 @@ pub fn prepare(order: &Order<'_>, version: &[u8]) {
     stream.flags |= if order.libc { flag::LIBC } else { 0 };
     stream.describe_allocator(order.libc);
     stream.limits = order.limits;
+    // Most calls of a Python are of obj. Another process has the C library's calls only.
+    stream.short_tag = tag::MALLOC + if version.is_empty() { hooks::LIBC } else { hooks::OBJ };
     stream.interpreters = Interpreters::find(version);
     (stream.thread, stream.site, stream.interpreter, stream.has_interpreters) = (1, 0, 0, false);
     stream.begun = (start::FIRST, 0);

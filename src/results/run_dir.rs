@@ -103,6 +103,11 @@ impl RunDir {
         RunDir { folder, manifest, numbers, lock: None }
     }
 
+    /// Whether a folder holds a run.
+    pub fn is_at(folder: &Path) -> bool {
+        folder.join(MANIFEST).is_file()
+    }
+
     /// Takes a folder for a new run, and locks it. The folder is made if it is not there.
     ///
     /// # Errors
@@ -111,7 +116,7 @@ impl RunDir {
         fs::create_dir_all(folder).map_err(io_error(folder))?;
         let lock = locked(folder)?;
         let path = folder.to_owned();
-        if folder.join(MANIFEST).exists() {
+        if RunDir::is_at(folder) {
             return Err(RecordError::HoldsRun { path });
         }
         if fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some()) {

@@ -184,6 +184,8 @@ struct CsvReader {
     caller_validates: bool,
     warnings: Vec<String>,
     is_over: bool,
+    /// Whether this reader only finds the line of a row for an error of another reader.
+    is_lookup: bool,
 }
 
 impl CsvReader {
@@ -268,6 +270,7 @@ impl CsvReader {
             caller_validates: false,
             warnings,
             is_over: false,
+            is_lookup: false,
         })
     }
 
@@ -281,8 +284,37 @@ impl CsvReader {
         }
     }
 
+    /// A fault of the order of calls. It is where the blocks begin that it speaks of: the calls of a
+    /// file without the column `event` have no numbers that a person could look up.
     fn sequence_fault(&self, error: &SequenceError) -> TraceError {
-        self.fault(error.to_string(), error.expected())
+        let births = if self.is_lookup { vec![] } else { error.births() };
+        let lines: Option<Vec<u64>> = births.iter().map(|birth| self.line_of(*birth)).collect();
+        let mut fault = self.fault(error.to_string(), error.expected());
+        if let (TraceError::Line { line, found, .. }, Some(lines)) = (&mut fault, lines)
+            && let Some(last) = lines.last()
+        {
+            // The others are found at the row that is at fault itself.
+            if matches!(error, SequenceError::PastEnd { .. } | SequenceError::TwoEnds { .. }) {
+                *line = *last;
+            }
+            let numbers: Vec<String> = lines.iter().map(u64::to_string).collect();
+            let plural = if lines.len() == 1 { "born on line" } else { "born on lines" };
+            *found = format!("{found} ({plural} {})", numbers.join(" and "));
+        }
+        fault
+    }
+
+    /// The line of the row that is call `event`; `None` where the file cannot be read once more.
+    fn line_of(&self, event: u64) -> Option<u64> {
+        let mut reader = CsvReader::new(&self.path, File::open(&self.path).ok()?).ok()?;
+        reader.is_lookup = true;
+        loop {
+            // An error of the file is the one that is reported: it comes after the row.
+            let row = reader.next_row().ok()??;
+            if row.event == event {
+                return reader.record.position().map(csv::Position::line);
+            }
+        }
     }
 
     /// The text of a column without blanks around it; empty where the file lacks the column.

@@ -53,6 +53,8 @@ struct UnreadText {
 
 const CALLS_NEEDED: &str = "it holds totals and no calls; record the program with `heaplay record`, \
                             heaptrack or `valgrind --trace-malloc=yes`";
+const CALLS_NEEDED_OF_MEMORY: &str =
+    "it holds memory and no calls; record the program with `heaplay record`";
 const UNPACK: &str = "unpack it first";
 const UTF_16: &str = "save it as UTF-8 first (`iconv -f UTF-16 -t UTF-8 FILE`)";
 
@@ -68,11 +70,7 @@ const UNREAD_BYTES: [(&[u8], &str, &str); 27] = [
         "a recording of memray",
         "print it with `memray parse FILE > FILE.txt`, and import that text",
     ),
-    (
-        b"\x7fELF",
-        "an ELF program, library or core file",
-        "record the program with `heaplay record`",
-    ),
+    (b"\x7fELF", "an ELF program or library", "record the program with `heaplay record`"),
     (b"\xFF\xFE", "UTF-16 text", UTF_16),
     (b"\xFE\xFF", "UTF-16 text", UTF_16),
     (b"PERFILE2", "a recording of perf", CALLS_NEEDED),
@@ -311,6 +309,11 @@ fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())])
 }
 
+/// Whether an ELF file is a core file: its type, at byte 16, is 4 (`ET_CORE` of elf(5)).
+fn is_core(start: &[u8]) -> bool {
+    start.starts_with(b"\x7fELF") && start.get(16..18).is_some_and(|kind| kind.contains(&4))
+}
+
 fn kind_of(start: &LogStart<'_>) -> FileKind {
     if start.bytes.is_empty() {
         return FileKind::Empty;
@@ -324,6 +327,9 @@ fn kind_of(start: &LogStart<'_>) -> FileKind {
     }
     if is_pickle(start.bytes) {
         return FileKind::Pickle;
+    }
+    if is_core(start.bytes) {
+        return FileKind::Unread("a core file", CALLS_NEEDED_OF_MEMORY);
     }
     let unread = UNREAD_BYTES.iter().find(|(magic, _, _)| start.bytes.starts_with(magic));
     if let Some((_, name, next_step)) = unread {
@@ -412,6 +418,12 @@ impl IdentifiedFile {
                 return TraceError::Foreign { path, found, expected: verb_expects.to_owned() };
             }
         };
-        TraceError::Unread { path: path.to_owned(), kind: self.description(), next_step }
+        // Any other pickle was refused above.
+        let what = match self.kind {
+            FileKind::Pickle => ": a snapshot of tracemalloc",
+            _ => "",
+        };
+        let kind = self.description() + what;
+        TraceError::Unread { path: path.to_owned(), kind, next_step }
     }
 }

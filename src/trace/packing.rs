@@ -237,6 +237,10 @@ impl Read for PackedFrames {
                 kind,
                 format!("the {name} data ends early: the file was cut off; copy it again"),
             ),
+            // The error has its own next step.
+            kind @ io::ErrorKind::Unsupported => {
+                io::Error::new(kind, format!("the {name} data cannot be unpacked: {error}"))
+            }
             kind => io::Error::new(
                 kind,
                 format!("the {name} data cannot be unpacked ({error}); copy the file again"),

@@ -395,7 +395,8 @@ impl RawLog {
         survey.events = tracker.events;
         survey.unseen_frees = tracker.unseen_frees;
         survey.unseen_ends = tracker.unseen_ends;
-        survey.log_bytes = layout::HEADER_BYTES as u64 + items.index * 8;
+        survey.log_bytes =
+            layout::HEADER_BYTES as u64 + items.units_read() * layout::UNIT_BYTES as u64;
         Ok(survey)
     }
 

@@ -2,14 +2,15 @@
 //!
 //! A *fold* is a file beside the log. It stands for the log's first chunks: it has the blocks that
 //! were live after them, in the order of their births, and what later words refer to, such as files,
-//! sites, threads and arenas. Calls of blocks that had ended are left out. A reader reads the words
+//! sites, threads and arenas. Calls of blocks that had ended are left out. A reader reads the units
 //! of the fold and then the chunks that it does not stand for. So a trace begins with what was live,
 //! exactly, and goes on with every later call.
 //!
 //! Nothing of this happens in the recorded process. A fold replaces an older one by renaming it, and
 //! only then may the chunks be released. So a log can be read at any time.
 //!
-//! After its header (`raw_words.rs`) a fold has words as those of a log, in whole blocks.
+//! After its header (`raw_words.rs`) a fold has words as those of a log, in whole blocks, and no call of
+//! one unit. So all of its blocks are alike.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -19,12 +20,14 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::AddressHasher;
 use super::event::TraceError;
-use super::raw_words::layout::{self, Control, field, request, tag};
-use super::raw_words::{Fold, LogWords, number};
+use super::raw_words::layout::{self, Control, ShortBase, ShortCall, field, request, tag};
+use super::raw_words::{Fold, LogUnits, Piece, Pieces, number};
 
 /// A block of a fold has its time to this part of the time of the whole fold, and at most twice that
 /// after many folds. More time stamps would make a fold large.
 const TIMES_A_FOLD: u64 = 4096;
+/// Words of a block of a fold, the time stamp included.
+const BLOCK_WORDS: usize = layout::BLOCK_UNITS / 2;
 
 /// Folds the oldest part of a log that takes more than `most_bytes` on the disk. Half of that stays
 /// as the newest part. Returns the new fold, or `None` where the log is not so large.
@@ -43,21 +46,23 @@ pub fn fold_oldest(log: &Path, most_bytes: u64) -> Result<Option<Fold>, TraceErr
         return Ok(None);
     }
     let end = chunks.saturating_sub(most_bytes / 2 / chunk_bytes);
-    let (mut words, first_new_word) = LogWords::open_part(log, end).map_err(io)?;
+    let (mut units, first_new_unit) = LogUnits::open_part(log, end).map_err(io)?;
     let mut state = FoldState {
         calls: older.calls,
-        first_new_word,
+        first_new_unit,
+        short_tag: tag::MALLOC + number(&header, field::SHORT_DOMAIN).min(LAST_DOMAIN),
         present: FIRST_CALLER,
         ..FoldState::default()
     };
     let mut bytes = vec![0; 1 << 16];
     loop {
-        let filled = read_whole_words(&mut words, &mut bytes).map_err(io)?;
+        let filled = read_as_far_as_possible(&mut units, &mut bytes).map_err(io)?;
         if filled == 0 {
             break;
         }
-        for word in bytes.get(..filled).unwrap_or_default().chunks_exact(8) {
-            state.take(number(word, 0));
+        let (whole, _) = bytes.get(..filled).unwrap_or_default().as_chunks();
+        for unit in whole {
+            state.take(u32::from_ne_bytes(*unit));
         }
     }
     let (folded, time_ns) = state.write();
@@ -69,8 +74,13 @@ pub fn fold_oldest(log: &Path, most_bytes: u64) -> Result<Option<Fold>, TraceErr
     let part = PathBuf::from(part);
     let write = || {
         let mut file = io::BufWriter::new(File::create(&part)?);
-        for word in fold.header().iter().chain(&folded.words) {
+        for word in fold.header() {
             file.write_all(&word.to_ne_bytes())?;
+        }
+        for word in &folded.words {
+            // The upper half is the first unit.
+            file.write_all(&((word >> 32) as u32).to_ne_bytes())?;
+            file.write_all(&(*word as u32).to_ne_bytes())?;
         }
         file.into_inner()?;
         fs::rename(&part, &path)
@@ -80,10 +90,10 @@ pub fn fold_oldest(log: &Path, most_bytes: u64) -> Result<Option<Fold>, TraceErr
 }
 
 /// Fills the buffer as far as words come. Returns the number of bytes.
-fn read_whole_words(words: &mut LogWords, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_as_far_as_possible(units: &mut LogUnits, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match words.read(rest)? {
+        match units.read(rest)? {
             0 => break,
             got => filled += got,
         }
@@ -98,6 +108,9 @@ struct CallState {
     interpreter: u32,
     site: u32,
 }
+
+/// The highest code of a domain.
+const LAST_DOMAIN: u64 = 3;
 
 /// Who makes the calls at the start of a log.
 const FIRST_CALLER: CallState = CallState { thread: 1, interpreter: 0, site: 0 };
@@ -118,13 +131,15 @@ struct FoldedBlock {
 /// An entry of several words.
 type Entry = Vec<u64>;
 
-/// What the words so far leave behind.
+/// What the units so far leave behind.
 #[derive(Default)]
 struct FoldState {
-    /// Words so far, time stamps included.
-    index: u64,
-    /// The index of the first word that no older fold had. Calls before it were counted.
-    first_new_word: u64,
+    pieces: Pieces,
+    /// The index of the first unit that no older fold had. Calls before it were counted.
+    first_new_unit: u64,
+    /// What calls of one unit count from, and the tag of their new blocks.
+    base: ShortBase,
+    short_tag: u64,
     calls: u64,
     births: u64,
     time_ns: u64,
@@ -161,33 +176,45 @@ struct FoldWords {
 }
 
 impl FoldState {
-    /// Takes the next word.
-    fn take(&mut self, word: u64) {
-        let is_stamp = self.index.is_multiple_of(layout::BLOCK_WORDS as u64);
-        self.index += 1;
-        if is_stamp {
-            self.time_ns = word & !layout::STAMP;
-        } else if self.missing > 0 {
-            self.incomplete.push(word);
-            self.missing -= 1;
-            if self.missing == 0 {
-                let entry = std::mem::take(&mut self.incomplete);
-                self.entry(entry);
+    /// Takes the next unit.
+    fn take(&mut self, unit: u32) {
+        match self.pieces.take(unit, self.missing > 0) {
+            Some(Piece::Stamp(time_ns)) => self.time_ns = time_ns,
+            Some(Piece::Short(unit)) => match self.base.call(unit) {
+                ShortCall::Birth { size, address } => self.birth(self.short_tag, size, address),
+                ShortCall::End { address } => self.end(address),
+            },
+            Some(Piece::Word(word)) if self.missing > 0 => {
+                self.incomplete.push(word);
+                self.missing -= 1;
+                if self.missing == 0 {
+                    let entry = std::mem::take(&mut self.incomplete);
+                    self.entry(entry);
+                }
             }
-        } else {
-            self.begin(word);
+            Some(Piece::Word(word)) => self.begin(word),
+            None => {}
         }
     }
 
     /// Takes a word that is no part of an entry before it.
     fn begin(&mut self, word: u64) {
-        match word >> 60 {
-            tag::FREE => self.end_of_block(word),
-            code @ tag::MALLOC..tag::FREE => self.birth(code, word),
+        match layout::tag_of(word) {
+            tag::FREE if word & layout::GIVES_UP != 0 => {
+                let address = address(word);
+                let block = self.live.remove(&address);
+                self.given_up.insert(self.key(), (address, block));
+            }
+            tag::FREE => self.end(address(word)),
+            code @ tag::MALLOC..tag::FREE => {
+                let narrow = word >> layout::ADDRESS_BITS & ((1 << layout::SIZE_BITS) - 1);
+                self.birth(code, narrow, address(word));
+            }
             tag::ASIDE if word & layout::IS_WIDE != 0 => {
                 self.wide_size = Some(word & (layout::IS_WIDE - 1));
             }
             tag::ASIDE => self.present.site = word as u32,
+            tag::BASE => self.base = ShortBase::of(word),
             _ => {
                 self.missing = words_after(word);
                 if self.missing == 0 {
@@ -200,20 +227,14 @@ impl FoldState {
     }
 
     fn count_call(&mut self) {
-        self.calls += u64::from(self.index > self.first_new_word);
+        self.calls += u64::from(self.pieces.index > self.first_new_unit);
     }
 
     fn key(&self) -> (u32, u32) {
         (self.present.thread, self.present.interpreter)
     }
 
-    fn end_of_block(&mut self, word: u64) {
-        let address = address(word);
-        if word & layout::GIVES_UP != 0 {
-            let block = self.live.remove(&address);
-            self.given_up.insert(self.key(), (address, block));
-            return;
-        }
+    fn end(&mut self, address: u64) {
         self.count_call();
         self.live.remove(&address);
         if !self.resident.is_empty() {
@@ -221,7 +242,7 @@ impl FoldState {
         }
     }
 
-    fn birth(&mut self, code: u64, word: u64) {
+    fn birth(&mut self, code: u64, size: u64, address: u64) {
         self.count_call();
         // A realloc whose old block has ended is a new block.
         let tag = if code >= tag::REALLOC {
@@ -232,25 +253,24 @@ impl FoldState {
         } else {
             code
         };
-        let narrow = word >> layout::ADDRESS_BITS & ((1 << layout::SIZE_BITS) - 1);
         let block = FoldedBlock {
             birth: self.births,
             tag,
-            size: self.wide_size.take().unwrap_or(narrow),
+            size: self.wide_size.take().unwrap_or(size),
             alignment_shift: std::mem::take(&mut self.alignment_shift),
             caller: self.present,
             time_ns: self.time_ns,
         };
         self.births += 1;
-        self.live.insert(address(word), block);
+        self.live.insert(address, block);
     }
 
     /// Takes an entry that is no call.
     fn entry(&mut self, entry: Entry) {
         let word = entry.first().copied().unwrap_or(0);
         let second = entry.get(1).copied().unwrap_or(0);
-        let payload = word & ((1 << 56) - 1);
-        match Control::ALL.into_iter().find(|&kind| kind as u64 == word >> 56 & 0xF) {
+        let payload = layout::payload_of(word);
+        match layout::kind_of(word) {
             Some(Control::Thread) => self.present.thread = payload as u32,
             Some(Control::Interpreter) => self.present.interpreter = payload as u32,
             Some(Control::Alignment) => self.alignment_shift = payload,
@@ -318,6 +338,7 @@ impl FoldState {
             words.push_all(entry, self.time_ns);
         }
         words.switch(&mut caller, self.present, self.time_ns);
+        words.push(self.base.word(), self.time_ns);
         if self.alignment_shift > 0 {
             last.push(layout::control(Control::Alignment, self.alignment_shift));
         }
@@ -361,7 +382,7 @@ fn padding(caller: CallState) -> u64 {
 /// Words that follow a control word.
 fn words_after(word: u64) -> usize {
     let text_words = ((word & 0xFF_FFFF) as usize).div_ceil(8);
-    match Control::ALL.into_iter().find(|&kind| kind as u64 == word >> 56 & 0xF) {
+    match layout::kind_of(word) {
         Some(Control::File | Control::Module | Control::Mark) => text_words,
         Some(Control::Arena | Control::Site | Control::Chain | Control::ThreadBirth) => 1,
         Some(Control::Request | Control::Present) => 1,
@@ -390,7 +411,7 @@ struct FoldWriter {
 impl FoldWriter {
     fn push(&mut self, word: u64, time_ns: u64) {
         self.time_ns = self.time_ns.max(time_ns);
-        if self.words.len().is_multiple_of(layout::BLOCK_WORDS) {
+        if self.words.len().is_multiple_of(BLOCK_WORDS) {
             self.words.push(layout::STAMP | self.time_ns);
             self.stamp_ns = self.time_ns;
         }
@@ -430,13 +451,13 @@ impl FoldWriter {
     /// Writes `last` so that it ends with a block, after as many `padding` words as that takes.
     fn push_to_block_end(&mut self, last: &[u64], padding: u64, time_ns: u64) {
         let ends = |writer: &FoldWriter, padding: usize| {
-            let mut length = writer.words.len() % layout::BLOCK_WORDS;
+            let mut length = writer.words.len() % BLOCK_WORDS;
             for _ in 0..padding + last.len() {
-                length = if length == 0 { 2 } else { (length + 1) % layout::BLOCK_WORDS };
+                length = if length == 0 { 2 } else { (length + 1) % BLOCK_WORDS };
             }
             length == 0
         };
-        let count = (0..layout::BLOCK_WORDS).find(|&count| ends(self, count)).unwrap_or(0);
+        let count = (0..BLOCK_WORDS).find(|&count| ends(self, count)).unwrap_or(0);
         for _ in 0..count {
             self.push(padding, time_ns);
         }

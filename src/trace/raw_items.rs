@@ -1,6 +1,6 @@
-//! Reads the raw log of a recording word by word, as [`Item`]s and what stands between them.
+//! Reads the raw log of a recording piece by piece, as [`Item`]s and what stands between them.
 //!
-//! `raw_words.rs` has the words.
+//! `raw_words.rs` has the pieces.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Read};
@@ -12,8 +12,8 @@ use super::event::{
     VIA, site_name,
 };
 use super::process::{AllocatorRequest, EndCause};
-use super::raw_words::LogWords;
-use super::raw_words::layout::{self, Control, request, tag};
+use super::raw_words::layout::{self, Control, ShortBase, ShortCall, field, request, tag};
+use super::raw_words::{LogUnits, Piece, Pieces, number};
 use super::symbols::Symbols;
 
 /// Frames of a site that are read, at most. The recorder writes fewer.
@@ -70,12 +70,14 @@ pub(super) struct MemoryParts {
     pub malloc_free: Option<u64>,
 }
 
-/// Reads a log word by word.
+/// Reads a log piece by piece.
 pub(super) struct Items {
     path: PathBuf,
-    words: BufReader<LogWords>,
-    /// Words read so far.
-    pub index: u64,
+    units: BufReader<LogUnits>,
+    pieces: Pieces,
+    /// What calls of one unit count from, and the domain of their new blocks.
+    base: ShortBase,
+    short_domain: Domain,
     /// The time of the last stamp, nanoseconds since the recording started.
     pub time_ns: u64,
     thread: u32,
@@ -106,12 +108,18 @@ impl Items {
     /// # Errors
     /// When the file cannot be read.
     pub fn open(path: &Path) -> Result<Items, TraceError> {
-        let (words, calls_left) =
-            LogWords::open(path).map_err(|source| TraceError::io(path, source))?;
+        let (units, header) =
+            LogUnits::open(path).map_err(|source| TraceError::io(path, source))?;
+        let calls_left = match number(&header, field::MAX_EVENTS) {
+            0 => u64::MAX,
+            most => most,
+        };
         Ok(Items {
             path: path.to_owned(),
-            words: BufReader::with_capacity(1 << 16, words),
-            index: 0,
+            units: BufReader::with_capacity(1 << 16, units),
+            pieces: Pieces::default(),
+            base: ShortBase::FIRST,
+            short_domain: domain(number(&header, field::SHORT_DOMAIN)),
             time_ns: 0,
             thread: 1,
             interpreter: 0,
@@ -128,26 +136,37 @@ impl Items {
         })
     }
 
-    /// The next word that is no time stamp; `None` at the end of the log, whole or not.
-    fn word(&mut self) -> Result<Option<u64>, TraceError> {
+    /// Units read so far.
+    pub fn units_read(&self) -> u64 {
+        self.pieces.index
+    }
+
+    /// The next piece that is no time stamp; `None` at the end of the log, whole or not.
+    /// `is_within_entry` says that the entry before it needs one more word.
+    fn piece(&mut self, is_within_entry: bool) -> Result<Option<Piece>, TraceError> {
         loop {
-            let mut bytes = [0; 8];
-            match self.words.read_exact(&mut bytes) {
+            let mut bytes = [0; layout::UNIT_BYTES];
+            match self.units.read_exact(&mut bytes) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
                 Err(error) => return Err(TraceError::io(&self.path, error)),
             }
-            let word = u64::from_ne_bytes(bytes);
-            let is_stamp = self.index.is_multiple_of(layout::BLOCK_WORDS as u64);
-            if is_stamp && word == 0 {
-                return Ok(None);
+            match self.pieces.take(u32::from_ne_bytes(bytes), is_within_entry) {
+                Some(Piece::Short(0)) => {
+                    self.pieces.index -= 1;
+                    return Ok(None);
+                }
+                Some(Piece::Stamp(time_ns)) => self.time_ns = time_ns,
+                Some(piece) => return Ok(Some(piece)),
+                None => {}
             }
-            self.index += 1;
-            if !is_stamp {
-                return Ok(Some(word));
-            }
-            self.time_ns = word & !layout::STAMP;
         }
+    }
+
+    /// The next word of an entry; `None` at the end of the log.
+    fn word(&mut self) -> Result<Option<u64>, TraceError> {
+        let piece = self.piece(true)?;
+        Ok(piece.and_then(|piece| if let Piece::Word(word) = piece { Some(word) } else { None }))
     }
 
     /// The next item; `None` at the end.
@@ -155,21 +174,20 @@ impl Items {
     /// # Errors
     /// When the file cannot be read, or holds a word that no recorder writes.
     pub fn next(&mut self) -> Result<Option<Item>, TraceError> {
-        while let Some(word) = self.word()? {
-            if word == 0 {
-                self.index -= 1;
-                return Ok(None);
-            }
-            match word >> 60 {
+        while let Some(piece) = self.piece(false)? {
+            let word = match piece {
+                Piece::Short(_) if self.calls_left == 0 => return Ok(None),
+                Piece::Short(unit) => return Ok(Some(self.short_call(unit))),
+                Piece::Word(word) => word,
+                Piece::Stamp(_) => continue,
+            };
+            match layout::tag_of(word) {
                 tag::MALLOC..=tag::FREE if self.calls_left == 0 => return Ok(None),
-                code @ tag::MALLOC..tag::FREE => return Ok(Some(self.birth(code, word))),
+                code @ tag::MALLOC..tag::FREE => return Ok(Some(self.long_birth(code, word))),
                 tag::FREE if word & layout::GIVES_UP != 0 => {
                     return Ok(Some(Item::GiveUp { address: address(word), thread: self.key }));
                 }
-                tag::FREE => {
-                    self.calls_left -= 1;
-                    return Ok(Some(Item::Free { address: address(word), thread: self.key }));
-                }
+                tag::FREE => return Ok(Some(self.end(address(word)))),
                 tag::ASIDE if word & layout::IS_WIDE != 0 => {
                     let size = word & (layout::IS_WIDE - 1);
                     // No row may be larger, so the log is damaged.
@@ -179,6 +197,7 @@ impl Items {
                     self.wide_size = Some(size);
                 }
                 tag::ASIDE => self.site = word as u32,
+                tag::BASE if word & layout::IS_BASE != 0 => self.base = ShortBase::of(word),
                 tag::CONTROL => match self.control(word)? {
                     Some(item) => return Ok(Some(item)),
                     None => continue,
@@ -189,35 +208,45 @@ impl Items {
         Ok(None)
     }
 
-    fn birth(&mut self, code: u64, word: u64) -> Item {
-        let (op, domain) = match code {
+    fn short_call(&mut self, unit: u32) -> Item {
+        match self.base.call(unit) {
+            ShortCall::Birth { size, address } => {
+                self.birth(Op::Malloc, self.short_domain, size, address)
+            }
+            ShortCall::End { address } => self.end(address),
+        }
+    }
+
+    fn end(&mut self, address: u64) -> Item {
+        self.calls_left -= 1;
+        Item::Free { address, thread: self.key }
+    }
+
+    fn long_birth(&mut self, code: u64, word: u64) -> Item {
+        let (op, number) = match code {
             tag::REALLOC.. => (Op::Realloc, code - tag::REALLOC),
             tag::CALLOC.. => (Op::Calloc, code - tag::CALLOC),
             _ => (Op::Malloc, code - tag::MALLOC),
         };
-        let domain = match domain {
-            0 => Domain::Raw,
-            1 => Domain::Mem,
-            2 => Domain::Obj,
-            _ => Domain::Libc,
-        };
-        let narrow = word >> layout::ADDRESS_BITS & ((1 << layout::SIZE_BITS) - 1);
-        let size = self.wide_size.take().unwrap_or(narrow);
+        let size = word >> layout::ADDRESS_BITS & ((1 << layout::SIZE_BITS) - 1);
+        self.birth(op, domain(number), size, address(word))
+    }
+
+    fn birth(&mut self, op: Op, domain: Domain, size: u64, address: u64) -> Item {
         self.calls_left -= 1;
         Item::Birth {
             op,
             domain,
-            size,
+            size: self.wide_size.take().unwrap_or(size),
             alignment: std::mem::take(&mut self.alignment),
-            address: address(word),
+            address,
             thread: self.key,
             time_ns: self.time_ns,
         }
     }
 
     fn control(&mut self, word: u64) -> Result<Option<Item>, TraceError> {
-        let kind = Control::ALL.into_iter().find(|&kind| kind as u64 == word >> 56 & 0xF);
-        match kind {
+        match layout::kind_of(word) {
             Some(Control::Thread) => {
                 self.thread = word as u32;
                 self.key = self.key_of_thread();
@@ -229,7 +258,7 @@ impl Items {
             Some(Control::ReallocFailed) => return Ok(Some(Item::Failed { thread: self.key })),
             Some(Control::File) => {
                 let name = self.text((word & 0xFF_FFFF) as usize)?;
-                self.files.insert((word >> 24) as u32, name);
+                self.files.insert((layout::payload_of(word) >> 24) as u32, name);
             }
             Some(Control::Mark) => {
                 let name = self.text((word & 0xFF_FFFF) as usize)?;
@@ -248,7 +277,7 @@ impl Items {
                     LogSite::Line {
                         file: (second >> 32) as u32,
                         line: second as u32,
-                        function: (word >> 32) as u32 & 0xFF_FFFF,
+                        function: (layout::payload_of(word) >> 32) as u32,
                     },
                 );
             }
@@ -267,7 +296,7 @@ impl Items {
             }
             Some(Control::Module) => {
                 let name = self.text((word & 0xFF_FFFF) as usize)?;
-                self.modules.insert((word >> 24) as u32, name);
+                self.modules.insert((layout::payload_of(word) >> 24) as u32, name);
             }
             Some(Control::Alignment) => {
                 let shift = word & 0x3F;
@@ -287,7 +316,7 @@ impl Items {
 
     /// An entry that is no call; `None` where it says nothing that is known.
     fn aside(&mut self, kind: Control, word: u64) -> Result<Option<Aside>, TraceError> {
-        let payload = word & ((1 << 56) - 1);
+        let payload = layout::payload_of(word);
         Ok(Some(match kind {
             Control::ThreadBirth => {
                 let id = self.word()?.unwrap_or(0);
@@ -427,10 +456,20 @@ impl Items {
     fn damaged(&self, word: u64) -> TraceError {
         TraceError::Byte {
             path: self.path.clone(),
-            offset: self.index.saturating_sub(1) * 8,
+            offset: self.units_read().saturating_sub(2) * layout::UNIT_BYTES as u64,
             found: format!("the word {word:#018x} (counted from the log's first)"),
             expected: "a word of this version of the recorder; is the log damaged?".into(),
         }
+    }
+}
+
+/// The domain of a code of the log.
+fn domain(code: u64) -> Domain {
+    match code {
+        0 => Domain::Raw,
+        1 => Domain::Mem,
+        2 => Domain::Obj,
+        _ => Domain::Libc,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The words of a raw log in their order, and the header of a fold.
+//! The units of a raw log in their order, as pieces, and the header of a fold.
 //!
 //! The layout of the log is a file of the recorder, included here. `raw_fold.rs` says what a fold is.
 //! It begins with [`HEADER_WORDS`] 64-bit words: [`MAGIC`], the number of chunks that it stands for,
@@ -16,7 +16,7 @@ use crate::units::with_commas;
 
 /// The first word of a fold.
 const MAGIC: u64 = u64::from_ne_bytes(*b"hplyfold");
-/// Words of a fold before those of the log.
+/// Words of a fold before the units of the log.
 const HEADER_WORDS: usize = 8;
 /// The ending of a fold's name, behind that of its log.
 const ENDING: &str = ".fold";
@@ -35,7 +35,7 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Bytes of a fold before the words of the log.
+    /// Bytes of a fold before the units of the log.
     pub(super) const HEADER_BYTES: u64 = HEADER_WORDS as u64 * 8;
 
     /// The path of a log's fold.
@@ -51,7 +51,7 @@ impl Fold {
         name.ends_with(ENDING.as_bytes()) || name.ends_with(b".fold.part")
     }
 
-    /// The fold of a log, and a reader of its words; `None` where the log has none.
+    /// The fold of a log, and a reader of its units; `None` where the log has none.
     ///
     /// # Errors
     /// When the fold cannot be read, or is none.
@@ -98,9 +98,12 @@ impl Fold {
     }
 }
 
-/// The bytes of a log's words in their order: its fold, if it has one, then all chunks that the fold
+/// The header of a log.
+pub(super) type LogHeader = [u8; layout::HEADER_BYTES];
+
+/// The bytes of a log's units in their order: its fold, if it has one, then all chunks that the fold
 /// does not stand for, then the tail.
-pub(super) struct LogWords {
+pub(super) struct LogUnits {
     file: File,
     fold: Option<File>,
     /// Bytes of chunks still to read.
@@ -109,23 +112,22 @@ pub(super) struct LogWords {
     tail_bytes: u64,
 }
 
-impl LogWords {
-    /// The words, and the number of calls that may be read.
-    pub fn open(path: &Path) -> io::Result<(LogWords, u64)> {
+impl LogUnits {
+    /// The units, and the header.
+    pub fn open(path: &Path) -> io::Result<(LogUnits, LogHeader)> {
         let mut file = File::open(path)?;
         let mut header = [0; layout::HEADER_BYTES];
         file.read_exact(&mut header)?;
         let chunks = number(&header, field::CHUNKS);
         let tail_bytes =
             if number(&header, field::TAIL) == chunks { layout::TAIL_BYTES as u64 } else { 0 };
-        let most = number(&header, field::MAX_EVENTS);
-        let (words, _) = LogWords::of(path, file, chunks, tail_bytes)?;
-        Ok((words, if most == 0 { u64::MAX } else { most }))
+        let (units, _) = LogUnits::of(path, file, chunks, tail_bytes)?;
+        Ok((units, header))
     }
 
-    /// The words before a chunk, and how many of them are in the fold.
-    pub fn open_part(path: &Path, end_chunk: u64) -> io::Result<(LogWords, u64)> {
-        LogWords::of(path, File::open(path)?, end_chunk, 0)
+    /// The units before a chunk, and how many of them are in the fold.
+    pub fn open_part(path: &Path, end_chunk: u64) -> io::Result<(LogUnits, u64)> {
+        LogUnits::of(path, File::open(path)?, end_chunk, 0)
     }
 
     fn of(
@@ -133,15 +135,15 @@ impl LogWords {
         mut file: File,
         end_chunk: u64,
         tail_bytes: u64,
-    ) -> io::Result<(LogWords, u64)> {
-        let (fold, first_chunk, fold_words) = match Fold::open(path)? {
-            Some((fold, words)) => {
-                let bytes = words.metadata()?.len().saturating_sub(Fold::HEADER_BYTES);
-                (Some(words), fold.chunks, bytes / 8)
+    ) -> io::Result<(LogUnits, u64)> {
+        let (fold, first_chunk, fold_units) = match Fold::open(path)? {
+            Some((fold, units)) => {
+                let bytes = units.metadata()?.len().saturating_sub(Fold::HEADER_BYTES);
+                (Some(units), fold.chunks, bytes / layout::UNIT_BYTES as u64)
             }
             None => (None, 0, 0),
         };
-        if fold.is_none() && end_chunk > 0 && LogWords::is_released(&mut file)? {
+        if fold.is_none() && end_chunk > 0 && LogUnits::is_released(&mut file)? {
             return Err(io::Error::other(
                 "the oldest part of this raw log is in a file of its name and .fold, which is missing",
             ));
@@ -149,19 +151,19 @@ impl LogWords {
         let chunk = layout::TAIL_BYTES as u64;
         let chunk_bytes = end_chunk.saturating_sub(first_chunk).saturating_mul(chunk);
         let first = first_chunk.saturating_add(1).saturating_mul(chunk);
-        file.seek(SeekFrom::Start(LogWords::START.saturating_add(first)))?;
-        let mut words = LogWords { file, fold, chunk_bytes, tail_bytes };
+        file.seek(SeekFrom::Start(LogUnits::START.saturating_add(first)))?;
+        let mut units = LogUnits { file, fold, chunk_bytes, tail_bytes };
         if chunk_bytes == 0 {
-            words.seek_to_tail()?;
+            units.seek_to_tail()?;
         }
-        Ok((words, fold_words))
+        Ok((units, fold_units))
     }
 
-    /// Whether the first chunk was given back to the file system. Its first word is a time stamp, and
-    /// so not zero.
+    /// Whether the first chunk was given back to the file system. It begins with a time stamp, which is
+    /// not zero.
     fn is_released(file: &mut File) -> io::Result<bool> {
         let mut first = [u8::MAX; 8];
-        file.seek(SeekFrom::Start(LogWords::START + layout::TAIL_BYTES as u64))?;
+        file.seek(SeekFrom::Start(LogUnits::START + layout::TAIL_BYTES as u64))?;
         // A copy that was cut off may have no chunk.
         let got = file.read(&mut first)?;
         Ok(got == first.len() && first == [0; 8])
@@ -171,11 +173,11 @@ impl LogWords {
     const START: u64 = layout::HEADER_BYTES as u64;
 
     fn seek_to_tail(&mut self) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(LogWords::START)).map(drop)
+        self.file.seek(SeekFrom::Start(LogUnits::START)).map(drop)
     }
 }
 
-impl Read for LogWords {
+impl Read for LogUnits {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Some(fold) = &mut self.fold {
             let got = fold.read(buffer)?;
@@ -195,6 +197,54 @@ impl Read for LogWords {
             self.seek_to_tail()?;
         }
         Ok(got)
+    }
+}
+
+/// A piece of a log: what one or two units are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// A time stamp: nanoseconds.
+    Stamp(u64),
+    /// A call of one unit, or 0 for the end of the log.
+    Short(u32),
+    /// A word.
+    Word(u64),
+}
+
+/// Makes pieces of a log's units.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pieces {
+    /// Units so far.
+    pub index: u64,
+    /// The first unit of a word.
+    upper: Option<u32>,
+}
+
+impl Pieces {
+    /// Takes the next unit. `None` where a piece needs the next one as well, and after padding.
+    /// `is_within_entry` says that an entry needs one more word.
+    #[inline(always)]
+    pub fn take(&mut self, unit: u32, is_within_entry: bool) -> Option<Piece> {
+        let place = self.index % layout::BLOCK_UNITS as u64;
+        self.index += 1;
+        if let Some(upper) = self.upper.take() {
+            let word = (upper as u64) << 32 | unit as u64;
+            return Some(if place == 1 {
+                Piece::Stamp(word & !layout::STAMP)
+            } else {
+                Piece::Word(word)
+            });
+        }
+        // No stamp is zero, so a zero unit in its place is the end of the log.
+        let is_call =
+            if place == 0 { unit == 0 } else { unit & layout::PAD == 0 && !is_within_entry };
+        if is_call {
+            return Some(Piece::Short(unit));
+        }
+        if place != layout::BLOCK_UNITS as u64 - 1 {
+            self.upper = Some(unit);
+        }
+        None
     }
 }
 

@@ -125,8 +125,22 @@ impl SequenceError {
                 "the block's own domain (mem and obj share blocks, raw does not)"
             }
             SequenceError::PastEnd { .. } => {
-                "an empty lifetime for a block that outlives the trace"
+                "an empty lifetime for a block that outlives the trace; if the file was cut off, copy \
+                 it again"
             }
+        }
+    }
+
+    /// The calls at which the blocks begin that the error speaks of.
+    pub(super) fn births(&self) -> Vec<u64> {
+        match self {
+            SequenceError::TwoEnds { first, second, .. } => vec![*first, *second],
+            SequenceError::Occupied { birth, .. }
+            | SequenceError::Domain { birth, .. }
+            | SequenceError::PastEnd { birth, .. } => vec![*birth],
+            SequenceError::Gap { .. }
+            | SequenceError::Order { .. }
+            | SequenceError::Orphan { .. } => vec![],
         }
     }
 }

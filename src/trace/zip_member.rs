@@ -79,7 +79,8 @@ impl ZipMember {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
         if has_another {
-            return Err(fault("the archive has several members; unpack it and give one of them"));
+            let text = "the archive has several members; unpack it and give one of them";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         let entry = source.peek(skipped + CENTRAL_BYTES)?.get(skipped..).unwrap_or_default();
         if entry.len() < CENTRAL_BYTES {

@@ -11,31 +11,61 @@ use heaplay::trace::{
     self, AllocatorRequest, ArenaEvent, Domain, MemoryParts, Op, PresentBytes, RawLog, Row,
     TraceError,
 };
-use layout::{Control, call, control, field, tag, word};
+use layout::{Control, ShortBase, ShortCall, call, control, field, tag, word};
 use refusal::{InterpreterOptions, PythonVariables, interpreter, options, settings};
 use tempfile::TempDir;
 
-/// A log of these words, with a stamp before each 31. Block n begins at n microseconds.
+/// Units of a block of the log: its stamp has two.
+const BLOCK_UNITS: usize = 32;
+
+/// The word of a base, without the base: its first bit, tag 0, and the bit that tells it from padding.
+const BASE_WORD: u64 = 0x8400_0000_0000_0000;
+
+/// What a log is made of: calls of one unit, and words.
+#[derive(Clone, Copy)]
+enum Written {
+    Unit(u32),
+    Word(u64),
+}
+
+/// A log of these words. Block n begins at n microseconds.
 fn log(folder: &TempDir, words: &[u64]) -> RawLog {
-    let mut all = Vec::new();
-    for (block, words) in words.chunks(layout::BLOCK_WORDS - 1).enumerate() {
-        all.push(layout::STAMP | (block as u64 * 1000));
-        all.extend(words);
+    let written: Vec<Written> = words.iter().map(|&word| Written::Word(word)).collect();
+    log_of(folder, &written)
+}
+
+/// A log of units and words, with a stamp at the begin of each block. A word that would lie in two
+/// blocks has its place in the second. New blocks of one unit are of obj.
+fn log_of(folder: &TempDir, written: &[Written]) -> RawLog {
+    let halves = |word: u64| [(word >> 32) as u32, word as u32];
+    let mut units: Vec<u32> = Vec::new();
+    for &next in written {
+        let needs = if matches!(next, Written::Word(_)) { 2 } else { 1 };
+        if units.len() % BLOCK_UNITS + needs > BLOCK_UNITS {
+            units.push(0x8000_0000);
+        }
+        if units.len().is_multiple_of(BLOCK_UNITS) {
+            units.extend(halves(1 << 63 | ((units.len() / BLOCK_UNITS) as u64 * 1000)));
+        }
+        match next {
+            Written::Unit(unit) => units.push(unit),
+            Written::Word(word) => units.extend(halves(word)),
+        }
     }
-    let per_chunk = layout::TAIL_BYTES / 8;
-    let chunks: Vec<&[u64]> = all.chunks(per_chunk).collect();
+    let per_chunk = layout::TAIL_BYTES / 4;
+    let chunks: Vec<&[u32]> = units.chunks(per_chunk).collect();
     let (tail, full) = chunks.split_last().unwrap();
-    let mut header = vec![0; layout::HEADER_BYTES / 8];
+    let mut header = vec![0u64; layout::HEADER_BYTES / 8];
     header[field::MAGIC] = layout::MAGIC;
     header[field::VERSION] = layout::VERSION;
     header[field::CHUNKS] = full.len() as u64;
     header[field::TAIL] = full.len() as u64;
-    let mut file = header;
-    file.extend(*tail);
-    file.resize((layout::HEADER_BYTES + layout::TAIL_BYTES) / 8, 0);
-    file.extend(full.iter().copied().flatten());
+    header[field::SHORT_DOMAIN] = OBJ;
+    let mut bytes: Vec<u8> = header.iter().flat_map(|number| number.to_ne_bytes()).collect();
+    bytes.extend(tail.iter().flat_map(|unit| unit.to_ne_bytes()));
+    bytes.resize(layout::HEADER_BYTES + layout::TAIL_BYTES, 0);
+    bytes.extend(full.iter().copied().flatten().flat_map(|unit| unit.to_ne_bytes()));
     let path = folder.path().join("log");
-    let bytes: Vec<u8> = file.iter().flat_map(|word| word.to_ne_bytes()).collect();
     std::fs::write(&path, bytes).unwrap();
     RawLog::open(&path).unwrap()
 }
@@ -50,7 +80,10 @@ struct Read {
 
 fn read(words: &[u64]) -> Read {
     let folder = TempDir::new().unwrap();
-    let log = log(&folder, words);
+    read_log(&log(&folder, words))
+}
+
+fn read_log(log: &RawLog) -> Read {
     let survey = log.survey().unwrap();
     let (mut rows, mut sites) = (Vec::new(), Vec::new());
     log.rows(&survey, &mut |row, known| {
@@ -311,7 +344,7 @@ fn a_realloc_across_domains_is_a_free_and_a_malloc() {
 fn sizes_sites_and_times() {
     let name = "ä/long name.py";
     let mut words =
-        vec![word(tag::ASIDE, layout::IS_WIDE | 1 << 40), malloc(0, 16), malloc(65_535, 32)];
+        vec![word(tag::ASIDE, layout::IS_WIDE | 1 << 40), malloc(0, 16), malloc(32_767, 32)];
     words.push(control(Control::File, 1 << 24 | name.len() as u64));
     for chunk in name.as_bytes().chunks(8) {
         let mut bytes = [0; 8];
@@ -325,10 +358,10 @@ fn sizes_sites_and_times() {
     words.extend((0..40_000).map(|n| malloc(3, 80 + n * 16)));
     let read = read(&words);
     assert_eq!(read.rows[0].size, 1 << 40);
-    assert_eq!(read.rows[1].size, 65_535);
+    assert_eq!(read.rows[1].size, 32_767);
     assert_eq!(read.sites[..4], ["", "", "ä/long name.py:77", ""]);
     assert_eq!(read.rows.len(), 40_004);
-    let last = (first + 40_000 - 1) / (layout::BLOCK_WORDS - 1);
+    let last = (first + 40_000 - 1) / (BLOCK_UNITS / 2 - 1);
     assert_eq!((read.rows[0].time_ns, read.rows[40_003].time_ns), (0, last as u64 * 1000));
 }
 
@@ -344,7 +377,7 @@ fn a_tail_that_was_appended_is_read_once() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[field::TAIL * 8..field::TAIL * 8 + 8].copy_from_slice(&0u64.to_ne_bytes());
     std::fs::write(&path, bytes).unwrap();
-    let in_chunk = layout::TAIL_BYTES / 8 / layout::BLOCK_WORDS * (layout::BLOCK_WORDS - 1);
+    let in_chunk = layout::TAIL_BYTES / 4 / BLOCK_UNITS * (BLOCK_UNITS / 2 - 1);
     assert_eq!(RawLog::open(&path).unwrap().survey().unwrap().rows, in_chunk as u64);
 }
 
@@ -354,6 +387,10 @@ fn made_up_words(mut seed: u64, count: usize) -> Vec<u64> {
     let mut random = move |below: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % below
+    };
+    let size = |random: &mut dyn FnMut(u64) -> u64| {
+        let below = if random(2) == 0 { 600 } else { 30_000 };
+        random(below)
     };
     let numbers = [1, 7, 9];
     let mut words = vec![control(Control::File, 1 << 24 | 4), u64::from_ne_bytes(*b"f.py\0\0\0\0")];
@@ -373,7 +410,7 @@ fn made_up_words(mut seed: u64, count: usize) -> Vec<u64> {
                 words.push(control(Control::ReallocFailed, 0));
                 live.push(old);
             } else {
-                words.push(call(tag::REALLOC + OBJ, random(60_000), address));
+                words.push(call(tag::REALLOC + OBJ, size(&mut random), address));
                 live.push(address);
             }
             in_flight[now] = None;
@@ -392,7 +429,7 @@ fn made_up_words(mut seed: u64, count: usize) -> Vec<u64> {
             }
             3 => {
                 words.push(control(Control::Alignment, 5 + random(4)));
-                words.push(call(tag::MALLOC + 3, random(60_000), address));
+                words.push(call(tag::MALLOC + 3, size(&mut random), address));
                 live.push(address);
             }
             4 => {
@@ -407,7 +444,7 @@ fn made_up_words(mut seed: u64, count: usize) -> Vec<u64> {
             }
             6 => words.extend([control(Control::Mark, 3), u64::from_ne_bytes(*b"abc\0\0\0\0\0")]),
             _ => {
-                words.push(malloc(random(60_000), address));
+                words.push(malloc(size(&mut random), address));
                 live.push(address);
             }
         }
@@ -439,13 +476,206 @@ fn live_blocks(log: &RawLog) -> (Vec<String>, Vec<String>) {
     (live, newest)
 }
 
+/// The same calls with one unit for each call that has one: 16-byte addresses, mallocs of obj with
+/// sizes below 512 at 32 MiB from the base up, and ends at 8 GiB from the base down and up. Every 500
+/// words the base moves. `seed` chooses where to.
+fn shortened(words: &[u64], mut seed: u64) -> Vec<Written> {
+    let mut base = 0u64;
+    let (mut written, mut words_of_entry) = (Vec::new(), 0);
+    for (index, &word) in words.iter().enumerate() {
+        if words_of_entry > 0 {
+            words_of_entry -= 1;
+            written.push(Written::Word(word));
+            continue;
+        }
+        if index % 500 == 499 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            base = (seed >> 48) * 16 + if seed & 1 << 40 == 0 { 0 } else { (8 << 30) - (8 << 20) };
+            written.push(Written::Word(BASE_WORD | (base / 16)));
+        }
+        let tag = word >> 59 & 0xF;
+        let (size, address) = (word >> 44 & 0x7FFF, (word & ((1 << 44) - 1)) * 8);
+        let is_wide =
+            matches!(written.last(), Some(Written::Word(last)) if last >> 58 & 0x1F == 0x1F);
+        let from_base = i128::from(address) - i128::from(base);
+        let is_birth = tag == 3 && size < 512 && (0..32 << 20).contains(&from_base) && !is_wide;
+        let is_end = tag == 13 && size == 0 && from_base.abs() < 8 << 30;
+        written.push(match address % 16 {
+            0 if is_birth => Written::Unit(1 << 30 | (size as u32) << 21 | (from_base / 16) as u32),
+            0 if is_end => Written::Unit(((from_base + (8 << 30)) / 16) as u32),
+            _ => Written::Word(word),
+        });
+        if tag == 14 {
+            words_of_entry = match word >> 55 & 0xF {
+                3 | 4 | 6 => 1, // the names have up to 8 bytes
+                _ => 0,
+            };
+        }
+    }
+    written
+}
+
+/// What is known of each row but for its time.
+fn without_times(read: &Read) -> Vec<String> {
+    let rows = read.rows.iter().zip(&read.sites);
+    rows.map(|(row, site)| format!("{:?} {site}", Row { time_ns: 0, ..*row })).collect()
+}
+
+/// Calls of one unit mean what the same calls as words mean.
+#[test]
+fn calls_of_one_unit_are_those_of_words() {
+    for seed in 1..9 {
+        let folder = TempDir::new().unwrap();
+        let words = made_up_words(seed, 60_000);
+        let written = shortened(&words, seed);
+        let units = written.iter().filter(|next| matches!(next, Written::Unit(_))).count();
+        assert!(units > 4000, "{units} calls of one unit");
+        let long = read(&words);
+        let short = read_log(&log_of(&folder, &written));
+        assert!(without_times(&short) == without_times(&long), "seed {seed}");
+        assert_eq!((short.unseen_frees, short.unseen_ends, short.events), (0, 0, long.events));
+    }
+}
+
+/// A log with damaged units is read or refused, as a whole and folded; no damage ends the reader.
+#[test]
+fn damaged_units_are_read_or_refused() {
+    let mut seed = 7u64;
+    let mut random = move |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    let folder = TempDir::new().unwrap();
+    let log = log_of(&folder, &shortened(&made_up_words(3, 40_000), 3));
+    let whole = std::fs::read(log.path()).unwrap();
+    let mut refused = 0;
+    for _ in 0..60 {
+        let mut bytes = whole.clone();
+        for _ in 0..=random(3) {
+            let at = layout::HEADER_BYTES + random((bytes.len() - layout::HEADER_BYTES) / 4) * 4;
+            let unit =
+                [0, u32::MAX, 1 << 31, 0x8400_0000, 1 << 30, random(1 << 31) as u32][random(6)];
+            bytes[at..at + 4].copy_from_slice(&unit.to_ne_bytes());
+        }
+        std::fs::write(log.path(), &bytes).unwrap();
+        drop(std::fs::remove_file(folder.path().join("log.fold")));
+        for is_folded in [false, true] {
+            if is_folded {
+                drop(trace::fold_oldest(log.path(), 1));
+            }
+            let opened = RawLog::open(log.path()).unwrap();
+            match opened.survey() {
+                Ok(survey) => {
+                    let mut rows = 0;
+                    opened
+                        .rows(&survey, &mut |_, _| {
+                            rows += 1;
+                            Ok(())
+                        })
+                        .unwrap();
+                    assert_eq!(rows, survey.rows);
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(error.to_string().contains("log"), "{error}");
+                }
+            }
+        }
+    }
+    assert!(refused > 0);
+}
+
+/// Calls of one unit at the limits of what one unit holds, bit by bit. A block ends with a unit that
+/// has no meaning if a word follows, and with a call if that has its place there.
+#[test]
+fn units_at_their_limits() {
+    let base = 0x7F12_3400_0000u64;
+    let unit = Written::Unit;
+    let (malloc, end) = (1 << 30, 1 << 29);
+    let mut written = vec![
+        unit(malloc | 24 << 21 | 2), // base 0
+        unit(end | 2),
+        Written::Word(BASE_WORD | base >> 4),
+        unit(malloc),
+        unit(end),
+        unit(malloc | 511 << 21 | 0x1F_FFFF),
+        unit(1),
+        unit(0x3FFF_FFFF),
+    ];
+    // The stamp has 2 units, and these have 9: a word after 20 more units comes after padding.
+    written.extend((0..20).map(|n| unit(malloc | 8 << 21 | (16 + n))));
+    written.push(Written::Word(call(tag::MALLOC + RAW, 77, 4096)));
+    written.extend((0..28).map(|n| unit(malloc | 9 << 21 | (100 + n))));
+    written.extend([unit(malloc | 10 << 21 | 200), Written::Word(free(base + 32))]);
+    let folder = TempDir::new().unwrap();
+    let read = read_log(&log_of(&folder, &written));
+    let rows = short(&read);
+    assert_eq!(rows[0], (0, Op::Malloc, 24, Some(1)));
+    assert_eq!(rows[1], (2, Op::Malloc, 0, Some(1)));
+    assert_eq!(rows[2], (4, Op::Malloc, 511, None));
+    assert_eq!(read.unseen_frees, 3);
+    assert_eq!((rows[3].0, rows[22].0, rows[23].0), (5, 24, 25));
+    assert!(rows[3..23].iter().all(|row| row.2 == 8));
+    assert_eq!((rows[23].2, read.rows[23].domain), (77, Domain::Raw));
+    assert!(rows[24..52].iter().all(|row| row.2 == 9));
+    assert_eq!((rows[52].2, rows.len(), read.events), (10, 53, 55));
+    assert!(read.rows.iter().enumerate().all(|(n, row)| n == 23 || row.domain == Domain::Obj));
+    // The word opens the second block, and the call after 28 more the third.
+    let times: Vec<u64> = [22, 23, 51, 52].map(|n| read.rows[n].time_ns).to_vec();
+    assert_eq!(times, [0, 1000, 1000, 2000]);
+}
+
+/// What fits into one unit is written as one, and read as it was.
+#[test]
+fn the_recorder_writes_units_as_they_are_read() {
+    let base = ShortBase::around(0x7F12_3500_0000);
+    let lowest = 0x7F12_3400_0000u64;
+    let (last, reach) = (lowest + (32 << 20) - 16, 8u64 << 30);
+    for (size, address) in [(0, lowest), (511, last), (1, lowest + 16), (300, 0x7F12_3500_0000)] {
+        let unit = base.birth(size, address).unwrap();
+        assert_eq!(base.call(unit), ShortCall::Birth { size, address });
+    }
+    for (size, address) in
+        [(512, lowest), (1, lowest - 16), (1, last + 16), (1, lowest + 8), (1, 0)]
+    {
+        assert_eq!(base.birth(size, address), None, "{size} {address:#x}");
+    }
+    for address in [lowest, lowest - reach + 16, lowest + reach - 16] {
+        let unit = base.end(address).unwrap();
+        assert!(unit != 0 && unit >> 30 == 0);
+        assert_eq!(base.call(unit), ShortCall::End { address });
+    }
+    for address in [lowest - reach, lowest + reach, lowest + 8, 0, 16] {
+        assert_eq!(base.end(address), None, "{address:#x}");
+    }
+    assert_eq!(base.word(), BASE_WORD | lowest >> 4);
+    assert_eq!(ShortBase::of(base.word()), base);
+    assert_eq!(ShortBase::around(4096).birth(3, 4096), Some(1 << 30 | 3 << 21 | 256));
+}
+
+/// A log of another version is refused, with both versions.
+#[test]
+fn logs_of_other_versions_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = log(&folder, &[malloc(1, 16)]).path().to_owned();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8..16].copy_from_slice(&4u64.to_ne_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let error = RawLog::open(&path).unwrap_err().to_string();
+    assert!(error.contains("version 4") && error.contains("version 5"), "{error}");
+}
+
 /// A fold stands for the chunks before it, wherever the cut is: within a realloc, or between a size
 /// and its call.
 #[test]
 fn a_folded_log_has_the_same_live_blocks_and_newest_calls() {
-    for seed in 1..9 {
+    for seed in 1..17 {
         let folder = TempDir::new().unwrap();
-        let log = log(&folder, &made_up_words(seed, 120_000));
+        let log = if seed % 2 == 0 {
+            log(&folder, &made_up_words(seed, 120_000))
+        } else {
+            log_of(&folder, &shortened(&made_up_words(seed, 122_000), seed))
+        };
         let whole = live_blocks(&log);
         assert!(whole.0.len() > 200);
         // The log has three chunks of 256 KiB and a tail.

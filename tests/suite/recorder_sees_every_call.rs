@@ -222,8 +222,11 @@ __attribute__((destructor)) static void stop(void) {
     fprintf(f, "%llu %llu", arena_births, arena_deaths); fclose(f); } }
 "#;
 
+/// Before 3.13 `join` returns before a thread's last free, of its state. The thread may be delayed past
+/// the counter's end, and the recorder would see a call more. So the program waits for the kernel's
+/// threads.
 const WORK: &str = r#"
-import json, re, sys, threading
+import json, os, re, sys, threading, time
 def work():
     for n in range(30):
         data = json.loads(json.dumps([{"n": n, "text": "x" * n} for n in range(n)]))
@@ -235,6 +238,7 @@ def work():
 threads = [threading.Thread(target=work) for _ in range(THREADS)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
+while THREADS and len(os.listdir("/proc/self/task")) > 1: time.sleep(0.001)
 work()
 print("done")
 "#;
@@ -912,8 +916,8 @@ fn limits_end_the_recording_and_not_the_program() {
     }
     let (trace, _) = run(&["--max-bytes", "1M"]);
     trace.assert_whole();
-    // 31 of 32 words are calls or belong to one. Up to two chunks are left for the log's last entries.
-    assert!(trace.calls < (1 << 20) / 8 && trace.calls > (1 << 20) / 8 * 2 / 5, "{}", trace.calls);
+    // A call takes 4 or 8 bytes. Up to two chunks are left for the log's last entries.
+    assert!(trace.calls < (1 << 20) / 4 && trace.calls > (1 << 20) / 8 * 2 / 5, "{}", trace.calls);
     assert!(
         trace.fact("limit").starts_with("--max-bytes 1048576, reached") && !trace.has_size(70201)
     );

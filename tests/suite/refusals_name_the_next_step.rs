@@ -2,11 +2,13 @@
 //! works.
 
 use std::path::Path;
+use std::process::Command;
 
 use heaplay::trace;
 use ruzstd::encoding::CompressionLevel;
 
 use crate::support::imports::Imports;
+use crate::support::interpreters;
 use crate::support::process::{expect, heaplay, repository};
 
 const MTRACE: &str = "= Start\n@ ./app:[0x11b0] + 0x5599d9d342a0 0x1000\n= End\n";
@@ -250,4 +252,63 @@ fn folders_without_permission() {
     let message = expect(2, &mut command);
     let reports = imports.path("").join("reports");
     has_all(&message, &["choose a place with --out", &reports.display().to_string()]);
+}
+
+/// Blocks of a trace as CSV are named by their lines: calls without numbers cannot be looked up.
+#[test]
+fn faulty_lifetimes_are_named_by_their_lines() {
+    let imports = Imports::new();
+    let cut = imports.write("cut.csv", "op,size,lifetime\nmalloc,64,2\nmalloc,24,9\n");
+    has_all(
+        &refusal(&["inspect"], &cut),
+        &[
+            "cut.csv:3: ",
+            "ends at event 10",
+            "(born on line 3)",
+            "if the file was cut off, copy it",
+        ],
+    );
+    let twice = imports.write("twice.csv", "op,size,lifetime\nmalloc,64,3\nmalloc,24,2\n");
+    has_all(&refusal(&["inspect"], &twice), &["twice.csv:3: ", "(born on lines 2 and 3)"]);
+    // With numbers, the row that is at fault stays the place.
+    let occupied = "event,op,size,lifetime\n0,malloc,64,1\n1,malloc,24,\n";
+    let occupied = imports.write("occupied.csv", occupied);
+    has_all(&refusal(&["inspect"], &occupied), &["occupied.csv:3: ", "(born on line 2)"]);
+    let empty = imports.write("empty.csv", "op,size,lifetime\n");
+    let no_call = "holds no call; record a program that allocates";
+    has_all(&refusal(&["run"], &empty), &[no_call]);
+    has_all(&expect(0, heaplay().arg("inspect").arg(&empty)), &[no_call]);
+}
+
+/// What a file is, and the next step, where its first bytes are those of several kinds.
+#[test]
+fn kinds_with_the_same_start_have_their_own_words() {
+    let imports = Imports::new();
+    let program = std::fs::read(env!("CARGO_BIN_EXE_heaplay")).unwrap()[..4096].to_vec();
+    let mut core = program.clone();
+    core[16] = 4;
+    let file = imports.write("a.out", &program);
+    has_all(&refusal(&["inspect"], &file), &["an ELF program or library", "record the program"]);
+    let file = imports.write("core", &core);
+    has_all(&refusal(&["inspect"], &file), &["a core file", "no calls", "record the program"]);
+    let run = imports.path("run");
+    std::fs::create_dir(&run).unwrap();
+    std::fs::write(run.join("manifest.json"), "{}").unwrap();
+    has_all(&refusal(&["run"], &run), &["the folder of a run", "heaplay report"]);
+    // Python's own zip: two members, stored.
+    let Some((_, python)) = interpreters::find_of(8..=13).into_iter().next_back() else {
+        return;
+    };
+    let script = "import sys, zipfile, tracemalloc\n\
+                  z = zipfile.ZipFile('two.zip', 'w')\n\
+                  z.writestr('a.csv', 'op,size,lifetime\\n'); z.writestr('b.csv', 'x'); z.close()\n\
+                  tracemalloc.start(); objects = [object() for _ in range(9)]\n\
+                  tracemalloc.take_snapshot().dump('snapshot')\n";
+    let mut python = Command::new(python);
+    expect(0, python.current_dir(imports.path("")).args(["-c", script]));
+    let message = refusal(&["inspect"], &imports.path("two.zip"));
+    has_all(&message, &["several members; unpack it and give one of them"]);
+    assert!(!message.contains("copy the file again"), "{message}");
+    let message = refusal(&["inspect"], &imports.path("snapshot"));
+    has_all(&message, &["a snapshot of tracemalloc", "heaplay import"]);
 }

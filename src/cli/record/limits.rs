@@ -51,8 +51,8 @@ pub struct LimitArgs {
     /// End the recording after N calls; the program goes on unrecorded
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_events: Option<u64>,
-    /// End the recording before its raw log grows past this, such as 500M or 2G. A call takes about
-    /// 8 bytes in the log, and 1 in the trace
+    /// End the recording before its raw log grows past this, such as 500M or 2G. A call takes
+    /// 4 to 8 bytes in the log, and 1 in the trace
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_bytes: Option<u64>,
     /// End the recording after this time
