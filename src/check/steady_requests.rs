@@ -28,6 +28,9 @@ const NAMED_SHARE: f64 = 0.1;
 /// Requests by the name of a key.
 type Counts = BTreeMap<String, u64>;
 
+/// The counts by one kind of key.
+type CountsOf = fn(&KeyedRequests) -> &Counts;
+
 /// What is added of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SteadyUnit {
@@ -84,7 +87,7 @@ impl SteadyRequests {
             (SteadyUnit::Requests, [STEADY_SIZES, STEADY_THREADS, STEADY_LINES]),
             (SteadyUnit::Bytes, [STEADY_SIZE_BYTES, STEADY_THREAD_BYTES, STEADY_LINE_BYTES]),
         ];
-        let kinds: [(&str, fn(&KeyedRequests) -> &Counts); 3] = [
+        let kinds: [(&str, CountsOf); 3] = [
             ("size classes", |requests| &requests.by_size),
             ("threads", |requests| &requests.by_thread),
             ("lines", |requests| &requests.by_line),
