@@ -107,6 +107,8 @@ pub struct LogTally {
     pub left_out: u64,
     /// Lines that are of another program.
     pub foreign_lines: u64,
+    /// The number of the first of them, from 1; 0 without one.
+    pub first_foreign_line: u64,
     /// Calls that failed. They change nothing.
     pub failed_calls: u64,
     /// Times before the first one. They count as the first one.

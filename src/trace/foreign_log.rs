@@ -120,7 +120,13 @@ impl ForeignLog {
                 Err(LineFault::Wrong(found, expected)) => {
                     return Err(self.fault(place, found, expected));
                 }
-                Err(LineFault::Foreign) => log.tally.foreign_lines += 1,
+                Err(LineFault::Foreign) => {
+                    let tally = &mut log.tally;
+                    tally.foreign_lines += 1;
+                    if tally.foreign_lines == 1 {
+                        tally.first_foreign_line = tally.lines;
+                    }
+                }
                 Ok(()) => {}
             }
             self.hand_on(place, log, take)?;
@@ -495,7 +501,11 @@ impl Imported {
                 "line was left out: it is no call of this log",
                 "lines were left out: they are no calls of this log",
             )
-            .map(|note| format!("{note} ({})", share(tally.foreign_lines, tally.lines))),
+            .map(|note| {
+                let first = tally.first_foreign_line;
+                let which = if tally.foreign_lines == 1 { "line" } else { "the first is line" };
+                format!("{note} ({}; {which} {first})", share(tally.foreign_lines, tally.lines))
+            }),
             counted(
                 tally.clamped_times,
                 "time lies before the first one and counts as that",

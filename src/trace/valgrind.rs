@@ -131,6 +131,10 @@ struct Valgrind {
 
 impl LineParser for Valgrind {
     fn line(&mut self, line: &str, log: &mut Log) -> Result<(), LineFault> {
+        // Valgrind's own words: its banner and its summary.
+        if line.starts_with("==") {
+            return Ok(());
+        }
         let printed = split(line).ok_or(LineFault::Foreign)?;
         let wrong_at = |part: &str| {
             let expected = "`--PID-- FUNCTION(ARGUMENTS) = RESULT`";

@@ -113,7 +113,7 @@ fn the_faulty_part_of_a_line() {
 fn files_that_are_no_trace_have_their_next_step() {
     let imports = Imports::new();
     for (text, parts) in [
-        ("{\"a\": 1}\n", ["JSON, which is no trace", "name a recording"]),
+        ("{\"a\": 1}\n", ["JSON, which is no trace", "give a recording"]),
         (
             "{\"allocations\": [{\"address\": 1, \"size\": 16, \"backtrace_id\": 1}]}\n",
             ["bytehound", "export/replay"],
@@ -311,4 +311,14 @@ fn kinds_with_the_same_start_have_their_own_words() {
     assert!(!message.contains("copy the file again"), "{message}");
     let message = refusal(&["inspect"], &imports.path("snapshot"));
     has_all(&message, &["a snapshot of tracemalloc", "heaplay import"]);
+}
+
+/// What is left out of a log is counted, and the first such line can be looked up. Valgrind's own words
+/// are none of it.
+#[test]
+fn the_first_line_that_is_no_call_has_its_number() {
+    let imports = Imports::new();
+    let log = "==7== Memcheck\n--7-- malloc(16) = 0x4A5B040\nhello\n--7-- fre?(0x4A5B040)\n";
+    let result = imports.import(format!("{log}--7-- malloc(8) = 0x4A5B0A0\n==7== HEAP SUMMARY:\n"));
+    result.reports("2 lines were left out").reports("the first is line 3");
 }
