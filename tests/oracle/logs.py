@@ -422,6 +422,8 @@ def heaptrack(data, heap):
 def valgrind(data, heap):
     process, begun, first = None, None, None
     for line in lines_of(data, heap):
+        if line.startswith("=="):  # valgrind's own words
+            continue
         head = re.match(r"--(?:(\d+):(\d+):(\d+):(\d+)\.(\d+) )?(\d+)-- (.*)", line)
         if not head:
             heap.odd += 1
