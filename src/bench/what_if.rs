@@ -11,7 +11,7 @@ use super::replayed_range::ReplayedRange;
 use super::settings::Settings;
 use super::workload::{Workload, Workloads};
 use crate::program::Change;
-use crate::results::{BackendEntry, Metric, Moment, Run, Scope, WhatIf};
+use crate::results::{BackendEntry, Metric, Moment, RetentionAtEnd, Run, Scope, WhatIf};
 
 /// Replays of each of the two traces on a backend whose replays differ.
 const VARYING_REPLAYS: usize = 8;
@@ -170,7 +170,8 @@ fn lines_to_check<'a>(run: &'a Run, workload: &Workload) -> Vec<(u32, Vec<&'a st
     let mut lines: Vec<(u32, Vec<&str>)> = Vec::new();
     lines.extend(retaining.map(|site| (site, backends().collect())));
     for backend in backends() {
-        let line = run.returnable_line(workload.name(), backend).and_then(known);
+        let most = run.retention_at_end(workload.name(), backend).and_then(|found| found.most());
+        let line = most.and_then(|most| known(most.line));
         let Some(site) = line.filter(|site| Some(*site) != retaining) else { continue };
         match lines.iter_mut().find(|(known, _)| *known == site) {
             Some((_, backends)) => backends.push(backend),
@@ -201,7 +202,7 @@ fn moved(
         return Ok(None);
     };
     let Ok(after) = footprint(backend, changed, settings)? else { return Ok(None) };
-    let returnable_bytes = run.returnable_bytes_by_line(trace, backend).get(site).copied();
+    let retention = run.retention_at_end(trace, backend);
     Ok(figure(&after, Metric::PagesInUseEndBytes).map(|after_bytes| WhatIf {
         trace: trace.to_owned(),
         backend: backend.to_owned(),
@@ -209,7 +210,7 @@ fn moved(
         predicted_bytes: charged.external_fragmentation_bytes,
         pages_in_use_before_bytes: before as u64,
         pages_in_use_after_bytes: after_bytes,
-        returnable_bytes,
+        returnable_bytes: retention.map(|found| found.returnable_bytes(site)),
         resident_before_bytes: first(Metric::ResidentEndBytes).map(|bytes| bytes as u64),
         resident_after_bytes: figure(&after, Metric::ResidentEndBytes),
     }))
@@ -219,13 +220,6 @@ fn moved(
 pub(super) fn figure(run: &Run, metric: Metric) -> Option<u64> {
     let row = run.measurements.iter().find(|row| row.metric == metric && row.op == Scope::All);
     row.map(|row| row.value as u64)
-}
-
-/// The memory that could be returned at the end if the blocks of `site` were elsewhere.
-fn returnable(site: &str, run: &Run) -> Option<u64> {
-    let at_end = || run.unit_retention.iter().filter(|row| row.moment == Moment::End);
-    at_end().next()?;
-    Some(at_end().filter(|row| row.site == site).map(|row| row.returnable_bytes).sum())
 }
 
 fn saved(
@@ -253,7 +247,8 @@ fn saved(
         blocks,
         live_bytes,
         predicted: free + own,
-        returnable: returnable(site, before).map(|bytes| bytes + own),
+        returnable: RetentionAtEnd::of(&before.unit_retention)
+            .map(|found| found.returnable_bytes(site) + own),
         pages_in_use_before: pages_in_use(before)?,
         pages_in_use_after: pages_in_use(after)?,
         resident,

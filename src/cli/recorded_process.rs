@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cpython::version;
 use crate::environment::{GLIBC_TUNABLES, PYTHONMALLOC};
 use crate::results::{ProcessEntry, ProcessMemory};
 use crate::trace::{Header, MemorySample, ProcessRecord};
@@ -101,7 +102,7 @@ fn own_backend(facts: &BTreeMap<String, String>) -> Option<String> {
     };
     let chosen = variables.iter().find(|(name, _)| *name == PYTHONMALLOC);
     let chosen = chosen.map_or("", |(_, value)| value);
-    let minor = fact("python").strip_prefix("3.").and_then(|rest| rest.split('.').next());
+    let minor = version(fact("python")).map(|(minor, _)| minor);
     match (minor, chosen) {
         (None, _) | (_, "malloc") => Some(malloc),
         (Some(minor), "" | "default" | "pymalloc") if settings.is_empty() => {

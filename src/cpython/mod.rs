@@ -3,7 +3,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `free_lists.rs` | the objects of each version that are stored after they are freed |
+//! | `version.rs` | the version that an interpreter reports |
 
 mod free_lists;
+mod version;
 
 pub use free_lists::{ListRule, Listed, collector_bytes, listed};
+pub use version::version;

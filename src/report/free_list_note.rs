@@ -3,7 +3,7 @@
 //! A recording is made below CPython's free lists: an object on one of them is a live block of the line
 //! that allocated it. 2,000 such tuples look like a leak, and a full collection returns them.
 
-use crate::cpython::{Listed, listed};
+use crate::cpython::{Listed, listed, version};
 use crate::report::figures::TraceReport;
 use crate::report::text::short_line;
 use crate::results::{Attribution, Moment};
@@ -51,15 +51,6 @@ fn list_of(version: (u32, u32), blocks: u64, bytes: u64) -> Option<Listed> {
     listed(version).into_iter().find(is_of)
 }
 
-/// The minor and micro version of `3.11.2`.
-fn version(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.strip_prefix("3.")?.split('.');
-    let minor = numbers.next()?.parse().ok()?;
-    let micro = numbers.next().unwrap_or("0");
-    let digits = micro.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(micro.len());
-    Some((minor, micro[..digits].parse().ok()?))
-}
-
 /// `tuples of 3`, `floats`.
 fn plural(list: &Listed) -> String {
     match list.length {
@@ -86,12 +77,5 @@ mod tests {
         assert_eq!(name((11, 2), 20_000, 1_280_000), None, "ten times as many");
         assert_eq!(name((11, 2), 2000, 128_016), None, "not of one size");
         assert_eq!(name((11, 2), 1, 56), None, "a slice");
-    }
-
-    #[test]
-    fn versions_are_read() {
-        assert_eq!(version("3.11.2"), Some((11, 2)));
-        assert_eq!(version("3.15.0a7"), Some((15, 0)));
-        assert_eq!(version("pypy"), None);
     }
 }

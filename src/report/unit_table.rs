@@ -1,12 +1,10 @@
 //! Which line retains memory by arenas, by spans and by the top of heaps: a sentence and a table, for
 //! terminal and page.
 
-use std::collections::BTreeMap;
-
 use super::figures::{BackendFigures, TraceReport};
 use super::text::{all_or_ends, short_line};
 use super::thread_table::TextTable;
-use crate::results::{Moment, OTHER_SITES, RETURNABLE_LEAST_BYTES, ReturnedUnit, UnitRetention};
+use crate::results::{Moment, RetentionAtEnd, ReturnableLine, ReturnedUnit, UnitRetention};
 use crate::units::{bytes, count};
 
 /// What the columns mean.
@@ -29,29 +27,18 @@ fn unit_name(unit: ReturnedUnit) -> &'static str {
     }
 }
 
-/// The rows of a backend at the end that are of a line.
-fn at_end<'a>(backend: &'a BackendFigures) -> impl Iterator<Item = &'a UnitRetention> {
-    let rows = backend.rows.unit_retention.iter().copied();
-    let rows = rows.filter(|row| row.moment == Moment::End && row.site != OTHER_SITES);
-    // Repetitions of a footprint pass agree.
-    let first = backend.rows.unit_retention.iter().map(|row| row.repetition).min();
-    rows.filter(move |row| Some(row.repetition) == first && !row.site.is_empty())
-}
-
-/// The line that keeps most memory of a backend from being returned at the end.
-struct ReturnableLine<'a> {
-    line: &'a str,
-    predicted_bytes: u64,
-    units: Vec<&'static str>,
+/// The line that keeps most memory of a backend from being returned at the end, and its check.
+struct CheckedLine<'a> {
+    predicted: ReturnableLine<'a>,
     /// Resident memory before and after, in a replay of the change, in bytes; `None` where none was made.
     resident_bytes: Option<[f64; 2]>,
 }
 
-impl ReturnableLine<'_> {
+impl CheckedLine<'_> {
     /// Whether a replay of the change returned next to nothing of what was predicted. Blocks of other
     /// lines then take the place, or free blocks in a thread's cache.
     fn is_refuted(&self) -> bool {
-        self.saved_bytes().is_some_and(|saved| saved * CONFIRMED < self.predicted_bytes as f64)
+        self.saved_bytes().is_some_and(|saved| saved * CONFIRMED < self.predicted.bytes as f64)
     }
 
     /// What the replay returned.
@@ -61,10 +48,11 @@ impl ReturnableLine<'_> {
 
     /// The line, what its change returns under a backend, and its blocks, which say what to look for.
     fn text(&self, backend: &BackendFigures) -> String {
-        let (line, units) = (short_line(self.line), self.units.join(" and "));
-        let (name, predicted) = (backend.name(), bytes(self.predicted_bytes as f64));
+        let units: Vec<&str> = self.predicted.units.iter().copied().map(unit_name).collect();
+        let (line, units) = (short_line(self.predicted.line), units.join(" and "));
+        let (name, predicted) = (backend.name(), bytes(self.predicted.bytes as f64));
         let mut rows = backend.rows.attributions.iter();
-        let row = rows.find(|row| row.moment == Moment::End && row.site == self.line);
+        let row = rows.find(|row| row.moment == Moment::End && row.site == self.predicted.line);
         let blocks = row.map_or(String::new(), |row| {
             let plural = if row.live_blocks == 1 { "" } else { "s" };
             let (blocks, in_all) = (count(row.live_blocks), bytes(row.live_bytes as f64));
@@ -83,37 +71,30 @@ impl ReturnableLine<'_> {
     }
 }
 
+/// What the lines of a backend retain at the end.
+fn retention<'a>(backend: &BackendFigures<'a>) -> Option<RetentionAtEnd<'a>> {
+    RetentionAtEnd::of(backend.rows.unit_retention.iter().copied())
+}
+
 /// The line of a backend with most returnable memory; `None` where no line has enough to be named.
-fn returnable_line<'a>(backend: &'a BackendFigures) -> Option<ReturnableLine<'a>> {
-    let mut lines: BTreeMap<&str, (u64, Vec<&str>)> = BTreeMap::new();
-    for row in at_end(backend).filter(|row| row.returnable_bytes > 0) {
-        let (sum, units) = lines.entry(&row.site).or_default();
-        *sum = sum.saturating_add(row.returnable_bytes);
-        units.push(unit_name(row.unit));
-    }
-    // Of equal ones the first by name, as the run checks it.
-    let (line, (predicted_bytes, units)) =
-        lines.into_iter().rev().max_by_key(|(_, (sum, _))| *sum)?;
-    let resident_bytes = resident_bytes(backend, line);
-    (predicted_bytes >= RETURNABLE_LEAST_BYTES).then_some(ReturnableLine {
-        line,
-        predicted_bytes,
-        units,
-        resident_bytes,
-    })
+fn returnable_line<'a>(backend: &BackendFigures<'a>) -> Option<CheckedLine<'a>> {
+    let predicted = retention(backend)?.most()?;
+    let resident_bytes = resident_bytes(backend, predicted.line);
+    Some(CheckedLine { predicted, resident_bytes })
 }
 
 /// Resident memory at the end as it is, and in a replay with the line's survivors allocated last, in
 /// bytes; `None` where none was made.
 fn resident_bytes(backend: &BackendFigures, line: &str) -> Option<[f64; 2]> {
-    let row = backend.rows.what_ifs.iter().find(|row| row.site == line)?;
+    let row = backend.rows.what_if(line)?;
     Some([row.resident_before_bytes? as f64, row.resident_after_bytes? as f64])
 }
 
 /// The lines that [`returnable_sentence`] names, each once.
 pub fn returnable_lines(trace_report: &TraceReport) -> Vec<String> {
     let lines = trace_report.allocators().filter_map(returnable_line);
-    let mut lines: Vec<String> = lines.map(|returnable| returnable.line.to_owned()).collect();
+    let mut lines: Vec<String> =
+        lines.map(|returnable| returnable.predicted.line.to_owned()).collect();
     lines.sort();
     lines.dedup();
     lines
@@ -127,9 +108,9 @@ pub fn returnable_sentence(trace_report: &TraceReport) -> Option<String> {
         .filter_map(|backend| returnable_line(backend).map(|returnable| (backend, returnable)));
     let (refuted, standing): (Vec<_>, Vec<_>) =
         lines.partition(|(_, returnable)| returnable.is_refuted());
-    let figures = |lines: &[(&BackendFigures, ReturnableLine)]| {
-        let figure = |(backend, returnable): &(&BackendFigures, ReturnableLine)| {
-            let shown = returnable.saved_bytes().unwrap_or(returnable.predicted_bytes as f64);
+    let figures = |lines: &[(&BackendFigures, CheckedLine)]| {
+        let figure = |(backend, returnable): &(&BackendFigures, CheckedLine)| {
+            let shown = returnable.saved_bytes().unwrap_or(returnable.predicted.bytes as f64);
             (shown, returnable.text(backend))
         };
         all_or_ends(lines.iter().map(figure).collect(), "; ")
@@ -157,7 +138,8 @@ pub fn returnable_sentence(trace_report: &TraceReport) -> Option<String> {
 pub fn unit_table(trace_report: &TraceReport) -> Option<TextTable> {
     let mut table = Vec::new();
     for backend in trace_report.allocators() {
-        let mut rows: Vec<&UnitRetention> = at_end(backend).collect();
+        let mut rows: Vec<&UnitRetention> =
+            retention(backend).iter().flat_map(RetentionAtEnd::rows).collect();
         rows.sort_by(|a, b| {
             let figures = |row: &UnitRetention| (row.returnable_bytes, row.retained_bytes);
             figures(b).cmp(&figures(a)).then_with(|| a.site.cmp(&b.site))

@@ -38,6 +38,7 @@ mod latency_log;
 mod manifest;
 mod merge;
 mod metric;
+mod returnable;
 mod run;
 mod run_dir;
 mod seal;
@@ -59,13 +60,13 @@ pub use manifest::{
     NamedThread, OLDEST_FORMAT, ProcessEntry, ProcessMemory, ProgramMark, TimeBudget, TraceEntry,
 };
 pub use metric::{Exactness, Metric, Variation};
+pub use returnable::{RETURNABLE_LEAST_BYTES, RetentionAtEnd, ReturnableLine};
 pub use run::Run;
 pub use run_dir::{CellDir, NewRunDir, RunDir};
 pub use shard::Shard;
 pub use tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
-    RETURNABLE_LEAST_BYTES, Residency, ReturnedUnit, Rounding, Sample, SizeClass, Status,
-    UnitRetention, WhatIf,
+    Residency, ReturnedUnit, Rounding, Sample, SizeClass, Status, UnitRetention, WhatIf,
 };
 pub use tail::{LatencyRow, ServiceTimes, SlowCall, service_class};
 pub use thread_tables::{

@@ -11,9 +11,10 @@ use super::key::{CellKey, Pass, Scope};
 use super::latency_log;
 use super::manifest::Manifest;
 use super::metric::Metric;
+use super::returnable::RetentionAtEnd;
 use super::tables::{
     Attribution, Chunk, Fullness, HeapRow, Latency, Measurement, Moment, OTHER_SITES, Outcome,
-    RETURNABLE_LEAST_BYTES, Rounding, Sample, SizeClass, Status, UnitRetention, WhatIf,
+    Rounding, Sample, SizeClass, Status, UnitRetention, WhatIf,
 };
 use super::tail::{LatencyRow, ServiceTimes, SlowCall};
 use super::thread_tables::{ArenaRow, ThreadActivity, ThreadFrees, ThreadRow};
@@ -221,32 +222,11 @@ impl Run {
         rows.into_iter().map(|(_, value)| value).collect()
     }
 
-    /// The bytes at the end of a trace that each line keeps from being returned, by arenas, spans and
-    /// the top of heaps together. Lines without a row of their own are left out.
-    pub fn returnable_bytes_by_line(&self, trace: &str, backend: &str) -> BTreeMap<&str, u64> {
-        let mine = || {
-            self.unit_retention.iter().filter(|row| {
-                row.trace == trace && row.backend == backend && row.moment == Moment::End
-            })
-        };
-        // Repetitions of a footprint pass agree.
-        let first = mine().map(|row| row.repetition).min();
-        let mut lines: BTreeMap<&str, u64> = BTreeMap::new();
-        let is_line = |row: &&UnitRetention| row.site != OTHER_SITES && !row.site.is_empty();
-        for row in mine().filter(|row| Some(row.repetition) == first).filter(is_line) {
-            let sum = lines.entry(&row.site).or_default();
-            *sum = sum.saturating_add(row.returnable_bytes);
-        }
-        lines
-    }
-
-    /// The line that keeps most memory of a trace from being returned by a backend at the end; `None`
-    /// where it is less than [`RETURNABLE_LEAST_BYTES`].
-    pub fn returnable_line(&self, trace: &str, backend: &str) -> Option<&str> {
-        let lines = self.returnable_bytes_by_line(trace, backend).into_iter();
-        let named = lines.filter(|(_, bytes)| *bytes >= RETURNABLE_LEAST_BYTES);
-        // Of equal ones the first by name.
-        named.rev().max_by_key(|(_, bytes)| *bytes).map(|(line, _)| line)
+    /// What the lines of a trace retain at the end under a backend; `None` where the backend has no
+    /// arenas, spans or heaps.
+    pub fn retention_at_end(&self, trace: &str, backend: &str) -> Option<RetentionAtEnd<'_>> {
+        let mine = |row: &&UnitRetention| row.trace == trace && row.backend == backend;
+        RetentionAtEnd::of(self.unit_retention.iter().filter(mine))
     }
 
     /// The lines that retain pages of a trace at a moment, largest first. The figure of a line is

@@ -323,9 +323,6 @@ pub struct UnitRetention {
 /// The site of the row that holds the lines too small for one of their own.
 pub const OTHER_SITES: &str = "(all other lines)";
 
-/// A line that keeps less from being returned is not named, in bytes.
-pub const RETURNABLE_LEAST_BYTES: u64 = 256 << 10;
-
 /// A row of `heap_map.csv`: a range of address space over the replay.
 ///
 /// `cells` has a letter for each column of time, a run of equal ones with its length before it: `.`

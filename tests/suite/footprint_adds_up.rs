@@ -308,7 +308,8 @@ fn the_first_line_saves_what_is_attributed_to_it() {
     let trace = traces::committed("service.trace");
     let run = footprint(&trace, "pymalloc", &folder.path().join("run"));
     let [check] = &run.what_ifs[..] else { panic!("one line is checked: {:?}", run.what_ifs) };
-    assert_eq!(run.returnable_line("service", "pymalloc"), None, "no line keeps 256 KiB");
+    let retention = run.retention_at_end("service", "pymalloc").unwrap();
+    assert_eq!(retention.most(), None, "no line keeps 256 KiB");
     assert_eq!(check.site, run.retaining_lines("service", Moment::End)[0].0);
     let saved = check.pages_in_use_before_bytes as f64 - check.pages_in_use_after_bytes as f64;
     let off = (check.predicted_bytes as f64 - saved).abs() / saved;

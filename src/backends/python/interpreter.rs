@@ -8,6 +8,7 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::find;
 use crate::backends::allocator::Allocator;
+use crate::cpython::version;
 use crate::environment::{PYTHONHOME, PYTHONMALLOC};
 
 /// CPython's codes of the domains.
@@ -50,11 +51,8 @@ impl Interpreter {
                 function::<unsafe extern "C" fn() -> *const c_char>(&library, "Py_GetVersion")?;
             CStr::from_ptr(version()).to_string_lossy().replace('\n', " ")
         };
-        let minor = reported
-            .strip_prefix("3.")
-            .and_then(|rest| rest.split(['.', ' ']).next()?.parse().ok());
-        let minor =
-            minor.ok_or_else(|| format!("its version `{reported}` is none of CPython 3"))?;
+        let (minor, _) = version(&reported)
+            .ok_or_else(|| format!("its version `{reported}` is none of CPython 3"))?;
         Ok(Interpreter { library, reported, minor })
     }
 

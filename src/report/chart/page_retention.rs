@@ -304,7 +304,7 @@ fn check_of_first(rows: &RetentionRows, backend: &BackendFigures) -> Option<(f64
     if rows.moment != Moment::End {
         return None;
     }
-    let row = backend.rows.what_ifs.iter().find(|row| row.site == rows.sites[0])?;
+    let row = backend.rows.what_if(rows.sites[0])?;
     let saved = row.pages_in_use_before_bytes as f64 - row.pages_in_use_after_bytes as f64;
     Some((row.predicted_bytes as f64, saved))
 }

@@ -81,4 +81,9 @@ impl<'a> BackendRows<'a> {
         let values = self.values(Scope::All, metric);
         values.iter().copied().find(|value| value.is_finite() && *value >= 0.0)
     }
+
+    /// What the change of a line saved in a replay; `None` where none was made.
+    pub fn what_if(&self, line: &str) -> Option<&'a WhatIf> {
+        self.what_ifs.iter().copied().find(|row| row.site == line)
+    }
 }

@@ -76,7 +76,7 @@ fn at(trace_report: &TraceReport, moment: Moment, sites: &mut SiteTable) -> Line
 /// the end.
 fn checked(trace_report: &TraceReport, moment: Moment, site: &str) -> Vec<Option<i64>> {
     let saved = |backend: &BackendFigures| {
-        let row = backend.rows.what_ifs.iter().find(|row| row.site == site)?;
+        let row = backend.rows.what_if(site)?;
         let before = i64::try_from(row.pages_in_use_before_bytes).ok()?;
         before.checked_sub(i64::try_from(row.pages_in_use_after_bytes).ok()?)
     };
