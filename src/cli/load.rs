@@ -240,6 +240,7 @@ fn load_one(
         path: path.display().to_string(),
         sha256: sha256_of_file(path)?,
         calls: compiled.0.profile().total_calls(),
+        recorded_ns: compiled.2.last_ns(),
         facts,
         has_callers: false,
         marks: marks.map(|(event, name)| ProgramMark { event, name }).collect(),

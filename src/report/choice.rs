@@ -38,13 +38,14 @@ struct Candidate {
 }
 
 /// The allocator to choose for the program of a trace, in a sentence or two; `None` where fewer than two
-/// could be chosen, or time or memory was not measured. `end` names the moment of the end: `at the end`.
+/// could be chosen, or none has both time and memory. `end` names the moment of the end: `at the end`.
 pub fn choice(trace_report: &TraceReport) -> Option<String> {
     let all = candidates(trace_report)?;
     let end_name = trace_report.end_name();
     let mut sentences = vec![sentence(&all, &end_name)?];
     sentences.extend(after_trim(&all));
     sentences.extend(after_delay(&all, &end_name));
+    sentences.extend(left_out(trace_report));
     let sentence = sentences.join(" ");
     let bounds: Vec<String> =
         trace_report.allocators().filter(|backend| is_bound(backend)).map(name_of).collect();
@@ -53,6 +54,21 @@ pub fn choice(trace_report: &TraceReport) -> Option<String> {
         [bound] => format!("{sentence} {bound} reuses no memory: it is a bound, and no choice."),
         bounds => format!("{sentence} {} reuse no memory: they are bounds.", some(bounds)),
     })
+}
+
+/// The allocators of which time or memory is not known.
+fn left_out(trace_report: &TraceReport) -> Option<String> {
+    let unknown =
+        trace_report.allocators().filter(|backend| !is_bound(backend) && !is_measured(backend));
+    let names: Vec<String> = unknown.map(name_of).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    (!names.is_empty()).then(|| format!("{} {verb} left out: not measured.", some(&names)))
+}
+
+/// Whether both time and memory are known.
+fn is_measured(backend: &BackendFigures) -> bool {
+    let memory = &backend.memory;
+    backend.cost.is_some() && memory.peak_bytes.is_some() && memory.end_bytes.is_some()
 }
 
 fn name_of(backend: &BackendFigures) -> String {
@@ -64,12 +80,12 @@ fn is_bound(backend: &BackendFigures) -> bool {
     backend.spec.parse::<BackendSpec>().is_ok_and(|spec| spec.is_bound())
 }
 
-/// Those that could be chosen; `None` where one lacks a figure. Their time is that of the calls, as in the
-/// table of comparisons. Where the program's first writes clearly change who leads, it is the time with
-/// those: a program makes them.
+/// Those that could be chosen: of those that failed nothing is known. Their time is that of the calls,
+/// as in the table of comparisons. Where the program's first writes clearly change who leads, it is the
+/// time with those: a program makes them.
 fn candidates(trace_report: &TraceReport) -> Option<Vec<Candidate>> {
-    let backends: Vec<&BackendFigures> =
-        trace_report.allocators().filter(|backend| !is_bound(backend)).collect();
+    let could_be = |backend: &&BackendFigures| !is_bound(backend) && is_measured(backend);
+    let backends: Vec<&BackendFigures> = trace_report.allocators().filter(could_be).collect();
     let fastest = |cost: fn(&BackendFigures) -> Option<CallCost>| {
         let known = backends.iter().filter_map(|backend| Some((*backend, cost(backend)?)));
         known.min_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns))

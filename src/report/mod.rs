@@ -14,6 +14,7 @@ pub mod picture;
 mod choice;
 mod comparison_table;
 mod error;
+mod failed_cells;
 mod files;
 mod free_list_note;
 mod machines;

@@ -3,6 +3,7 @@
 use super::chart::{placement, scorecard};
 use super::choice::choice;
 use super::comparison_table::comparisons;
+use super::failed_cells::failed_cells;
 use super::figures::{
     BackendFigures, ResidentFigure, TraceReport, WINDOWS, call_text, seen_text, short_site,
     slow_calls, worst_windows,
@@ -316,17 +317,8 @@ fn row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
 
 /// What failed and what is missing; empty for a whole run.
 fn troubles(run: &Run) -> String {
-    let mut text = String::new();
-    for outcome in run.failed() {
-        text += &format!(
-            "failed: {} on {}, pass {}, repetition {}: {}\n",
-            outcome.backend,
-            outcome.trace,
-            outcome.pass.name(),
-            outcome.repetition,
-            outcome.reason
-        );
-    }
+    let failed = failed_cells(run).into_iter();
+    let mut text: String = failed.map(|line| format!("failed: {line}\n")).collect();
     let missing = run.missing();
     if !missing.is_empty() {
         text += &format!(

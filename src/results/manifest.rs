@@ -28,6 +28,10 @@ pub struct TraceEntry {
     pub sha256: String,
     /// Calls, frees included.
     pub calls: u64,
+    /// From the start of the recording to its last call, in nanoseconds; 0 where the trace has no
+    /// times.
+    #[serde(default, skip_serializing_if = "is_zero_ns")]
+    pub recorded_ns: u64,
     /// What the trace says of itself (`program`, `python` …).
     pub facts: BTreeMap<String, String>,
     /// The program's marks, in order.
@@ -53,6 +57,11 @@ pub struct TraceEntry {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &u32) -> bool {
     *count == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero_ns(time_ns: &u64) -> bool {
+    *time_ns == 0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

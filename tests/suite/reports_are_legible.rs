@@ -255,6 +255,25 @@ fn a_run_that_was_stopped_half_way() {
 }
 
 #[test]
+fn an_allocator_that_failed_is_no_choice_and_is_named() {
+    let backends = ["malloc", "pymalloc", "jemalloc"];
+    let mut run = made_up_runs::run(&Wish { backends: &backends, samples: 200, ..Wish::default() });
+    run.chunks.retain(|chunk| chunk.backend != "jemalloc");
+    run.measurements.retain(|row| row.backend != "jemalloc");
+    for outcome in run.outcomes.iter_mut().filter(|outcome| outcome.backend == "jemalloc") {
+        outcome.status = Status::Error;
+        outcome.reason = "stopped after 9 s, its time limit".into();
+    }
+    let text = summary(&run);
+    let line = text.lines().find(|line| line.starts_with("failed: ")).expect("a line");
+    assert!(line.starts_with("failed: jemalloc on service, passes "), "{line}");
+    assert!(line.ends_with(" cells: stopped after 9 s, its time limit"), "{line}");
+    assert_eq!(text.matches("failed: ").count(), 1, "{text}");
+    assert!(text.contains("jemalloc is left out: not measured."), "{text}");
+    assert!(text.contains("Choose ") || text.contains("It is a trade"), "{text}");
+}
+
+#[test]
 fn the_same_record_draws_the_same_bytes() {
     let run = made_up_runs::run(&Wish { samples: 500, ..Wish::default() });
     let folders = ["first", "second"].map(|name| album("twice").join(name));

@@ -323,20 +323,15 @@ fn checked(predicted: f64, saved: f64) -> (f64, String) {
     } else if predicted > 3.0 * saved {
         format!("{} (charged {charged}, ×{})", bytes(saved), times(predicted / saved))
     } else {
-        let off = signed_percent((predicted - saved) / saved * 100.0);
-        format!("{} (charged {charged}, {off}%)", bytes(saved))
+        let off = (predicted - saved) / saved;
+        let off = match off.abs() {
+            equal if equal < 0.005 => "equal".to_owned(),
+            _ if off < 0.0 => format!("{} less", percent(-off)),
+            _ => format!("{} more", percent(off)),
+        };
+        format!("{} (charged {charged}, {off})", bytes(saved))
     };
     (far, text)
-}
-
-/// `+4 ` or `−2 `: a difference in per cent.
-fn signed_percent(value: f64) -> String {
-    let text = if value.abs() < 0.5 {
-        "±0".to_owned()
-    } else {
-        format!("{value:+.0}").replace('-', "−")
-    };
-    format!("{text}\u{a0}")
 }
 
 /// The backend on which the first line has the largest share of the free space, and that share. A

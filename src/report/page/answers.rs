@@ -13,7 +13,7 @@ use crate::report::trim_call::trim_calls;
 use crate::report::unit_table::{returnable_lines, returnable_sentence};
 use crate::results::{Metric, Moment, OTHER_SITES, Sample, Scope};
 use crate::stats::Decision;
-use crate::units::{bytes, count, percent};
+use crate::units::{bytes, count, nanoseconds, percent};
 
 /// Questions with their answers, as a list of terms. A question without an answer is left out.
 pub fn answers(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
@@ -47,7 +47,34 @@ fn with_code(answer: &str) -> String {
 fn which_allocator(trace_report: &TraceReport) -> String {
     let verdict = scorecard(std::slice::from_ref(trace_report))
         .map_or(String::new(), |chart| chart.caption().title.clone());
-    [choice(trace_report), Some(verdict)].into_iter().flatten().collect::<Vec<String>>().join(" ")
+    let choice = choice(trace_report);
+    // The program itself is the proof of a choice.
+    let live = choice.is_some().then(|| {
+        "`heaplay live` runs the program itself under each, and ends with the line for a Dockerfile."
+            .to_owned()
+    });
+    let sentences = [choice, Some(verdict), share_of_run(trace_report), live];
+    sentences.into_iter().flatten().collect::<Vec<String>>().join(" ")
+}
+
+/// How long all calls take beside the recorded run: whether their time matters at all.
+fn share_of_run(trace_report: &TraceReport) -> Option<String> {
+    let trace = &trace_report.trace;
+    let recorded_ns = Some(trace.recorded_ns).filter(|time_ns| *time_ns > 0)? as f64;
+    let total = |backend: &BackendFigures| {
+        let total_ns = backend.cost?.middle_ns * trace.calls as f64;
+        let (name, time) = (backend.name(), nanoseconds(total_ns));
+        Some((total_ns, format!("{time} under {name} ({})", percent(total_ns / recorded_ns))))
+    };
+    let totals: Vec<(f64, String)> = trace_report.allocators().filter_map(total).collect();
+    (!totals.is_empty()).then(|| {
+        format!(
+            "The recording lasted {}; its {} calls take {}.",
+            nanoseconds(recorded_ns),
+            count(trace.calls),
+            all_or_ends(totals, ", ")
+        )
+    })
 }
 
 /// Where in the trace a call is: its share of the calls, and the phase.

@@ -8,6 +8,7 @@ use super::model::page_model;
 use super::script::run_script;
 use super::tables;
 use crate::report::chart::{CHARTS, ChartKind, SCORECARD_QUESTION, SCORECARD_READING};
+use crate::report::failed_cells::{failed_cells, missing_cells};
 use crate::report::figures::TraceReport;
 use crate::report::files::{SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
 use crate::report::machines::machine_sentences;
@@ -83,31 +84,12 @@ fn date(unix_seconds: u64) -> String {
 }
 
 fn troubles(run: &Run) -> String {
-    let (failed, missing) = (run.failed(), run.missing());
-    if failed.is_empty() && missing.is_empty() {
-        return String::new();
+    let lines = failed_cells(run).into_iter().chain(missing_cells(run));
+    let items: String = lines.map(|line| format!("<li>{}</li>\n", escape(&line))).collect();
+    match items.as_str() {
+        "" => String::new(),
+        items => format!("<h2>Failed and missing</h2>\n<ul class=\"bad\">\n{items}</ul>\n"),
     }
-    let mut text = String::from("<h2>Failed and missing</h2>\n<ul class=\"bad\">\n");
-    for outcome in failed {
-        text += &format!(
-            "<li>{} on {}, pass {}, repetition {}: {}</li>\n",
-            escape(&outcome.backend),
-            escape(&outcome.trace),
-            outcome.pass.name(),
-            outcome.repetition,
-            escape(&outcome.reason)
-        );
-    }
-    for cell in missing {
-        text += &format!(
-            "<li>{} on {}, pass {}, repetition {}: not measured</li>\n",
-            escape(&cell.backend),
-            escape(&cell.trace),
-            cell.pass.name(),
-            cell.repetition
-        );
-    }
-    text + "</ul>\n"
 }
 
 /// The verdict on the run, and a link to each trace.

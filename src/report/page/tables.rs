@@ -291,12 +291,22 @@ pub fn fragmentation(trace_report: &TraceReport) -> String {
     let table = table(
         "fragmentation",
         "Fragmentation after Johnstone and Wilson, resident over live less one: averaged, at the \
-         live peak, at the resident peak, peak against peak. Ratchet: 1 when nothing was ever \
-         returned. Trim: the share of the retained memory that the allocator's own trim returned. \
-         2 MiB: the share of the overhead that could not be returned in such pieces. Idle: unused \
-         during a tenth of the allocation clock. ≈: memory is returned after a delay; at the pace \
-         of this replay",
-        &["backend", "JW 1", "JW 2", "JW 3", "JW 4", "ratchet", "trim", "2 MiB", "idle"],
+         live peak, at the resident peak, peak against peak. Retained: what of the free memory at \
+         the peak is held at the end, 1 when nothing was ever returned. Trim: the share of the \
+         retained memory that the allocator's own trim returned. 2 MiB: the share of the overhead \
+         that could not be returned in such pieces. Idle: unused during a tenth of the allocation \
+         clock. ≈: memory is returned after a delay; at the pace of this replay",
+        &[
+            "backend",
+            "average",
+            "at the live peak",
+            "at the resident peak",
+            "peak to peak",
+            "retained",
+            "trim",
+            "2 MiB",
+            "idle",
+        ],
         &memory_rows(trace_report, row),
     );
     folded("Ratios of fragmentation", table)

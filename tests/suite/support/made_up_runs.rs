@@ -220,6 +220,7 @@ fn manifest(wish: &Wish) -> Manifest {
                 path: format!("traces/{name}.trace"),
                 sha256: "0".repeat(64),
                 calls: wish.calls,
+                recorded_ns: 4_000_000_000,
                 facts: facts(&[("program", "service.py"), ("python", "3.12.1")]),
                 marks: marks(wish.calls),
                 has_callers: false,
