@@ -17,7 +17,7 @@ use super::time_slices::{memory_of, run_time_slices};
 use super::validate::validate;
 use super::worker::{ChildLimits, Worker, cancelled};
 use super::workload::Workload;
-use crate::replay::{Isolated, PaceMethod};
+use crate::replay::Isolated;
 use crate::results::{CellDir, CellKey, Outcome, Pass, RunDir};
 
 /// Where a batch runs, and where its cells go.
@@ -205,9 +205,7 @@ fn start<'a>(
         true => (None, None),
         false => (
             workload.share_sites(&mut files).map_err(failed())?,
-            workload
-                .share_pace(&mut files, settings.pace.map(PaceMethod::Wait))
-                .map_err(failed())?,
+            workload.share_pace(&mut files, settings.pace_method()).map_err(failed())?,
         ),
     };
     let task = Task::Measure(CellTask {

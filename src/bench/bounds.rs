@@ -1,9 +1,9 @@
 //! The range of memory of an allocator that returns it after a delay.
 //!
-//! A replay makes in a second the calls that the program made in ten. An allocator that waits ten
-//! seconds before it returns a page then returns too little, and its resident memory depends on the
-//! pace. Two more footprint passes give the range: in one the allocator returns memory at once, in
-//! the other never. A run at the program's own pace needs no range.
+//! Resident memory of such an allocator depends on the pace of the program: the same program returns
+//! less on a faster machine, or without the recorder. The allocator reads the times of the recording.
+//! Two more footprint passes give the range around that figure: in one the allocator returns memory at
+//! once, in the other never. A run that waits for the program's own times needs no range.
 
 use rayon::prelude::*;
 

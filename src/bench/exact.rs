@@ -19,19 +19,11 @@ use crate::results::{CellDir, CellKey, Pass, Run};
 /// # Errors
 /// Why the child gave no result, or why its result is void.
 pub fn exact(side: &Side, workload: &Workload, settings: &Settings) -> Result<Run, MeasureError> {
-    one_pass(&PassMode::default(), side, workload, settings)
-}
-
-/// What a footprint pass goes by.
-#[derive(Clone, Copy, Debug, Default)]
-struct PassMode {
-    /// How it goes by the program's times, for a backend that returns memory after a delay.
-    pace: Option<PaceMethod>,
-    addresses: ChildAddresses,
+    one_pass(ChildAddresses::Fixed, side, workload, settings)
 }
 
 fn one_pass(
-    mode: &PassMode,
+    addresses: ChildAddresses,
     side: &Side,
     workload: &Workload,
     settings: &Settings,
@@ -56,8 +48,8 @@ fn one_pass(
         isolated: None,
         program,
         sites: workload.share_sites(&mut files).map_err(failed())?,
-        pace: workload.share_pace(&mut files, mode.pace).map_err(failed())?,
-        addresses: mode.addresses,
+        pace: workload.share_pace(&mut files, PaceMethod::ShowTimes).map_err(failed())?,
+        addresses,
         folder: dir.path().to_owned(),
         clock: settings.clock,
     });
@@ -87,18 +79,17 @@ pub(super) fn footprint(
     or_failure(exact(&Side::of(backend), workload, settings))
 }
 
-/// The same, where an allocator that returns memory after a delay reads the program's own times.
+/// The same, at such addresses.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(super) fn footprint_at_program_times(
-    backend: &str,
+pub(super) fn footprint_at(
     addresses: ChildAddresses,
+    backend: &str,
     workload: &Workload,
     settings: &Settings,
 ) -> Result<Result<Run, ChildFailure>, BenchError> {
-    let mode = PassMode { pace: Some(PaceMethod::ShowTimes), addresses };
-    or_failure(one_pass(&mode, &Side::of(backend), workload, settings))
+    or_failure(one_pass(addresses, &Side::of(backend), workload, settings))
 }
 
 fn or_failure(result: Result<Run, MeasureError>) -> Result<Result<Run, ChildFailure>, BenchError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::huge_pages::HugePages;
 use super::job::ClockRate;
 use super::workload::Workload;
+use crate::replay::PaceMethod;
 
 /// How a run is carried out.
 pub struct Settings {
@@ -33,6 +34,12 @@ impl Settings {
             Duration::from_secs(60)
                 + Duration::from_micros(20) * calls.try_into().unwrap_or(u32::MAX),
         )
+    }
+
+    /// How a footprint pass goes by the program's times. Without a pace it shows them to the allocator,
+    /// and waits for nothing.
+    pub(super) fn pace_method(&self) -> PaceMethod {
+        self.pace.map_or(PaceMethod::ShowTimes, PaceMethod::Wait)
     }
 
     /// How long a pass waits for the program's own times, all in all.

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::error::{BenchError, io_error};
-use super::exact::{footprint, footprint_at_program_times};
+use super::exact::{footprint, footprint_at};
 use super::failure::ChildFailure;
 use super::job::ChildAddresses;
 use super::replayed_range::ReplayedRange;
@@ -85,9 +85,7 @@ pub fn savings(
     let changed = workload.changed(site, change).map_err(io_error("the changed trace"))?;
     let name = workload.sites.name(site);
     let saving = |backend: &BackendEntry| {
-        let measure = |workload| {
-            footprint_at_program_times(&backend.name, ChildAddresses::Fixed, workload, settings)
-        };
+        let measure = |workload| footprint(&backend.name, workload, settings);
         let result = match (measure(workload)?, measure(&changed)?) {
             (Ok(before), Ok(after)) => {
                 let resident =
@@ -120,8 +118,7 @@ fn resident(
     let pool =
         pool.map_err(|error| io_error("threads for replays")(std::io::Error::other(error)))?;
     let replayed = |workload: &Workload| -> Result<Vec<f64>, BenchError> {
-        let replay =
-            |_| footprint_at_program_times(backend, ChildAddresses::Random, workload, settings);
+        let replay = |_| footprint_at(ChildAddresses::Random, backend, workload, settings);
         let runs: Result<Vec<_>, BenchError> =
             pool.install(|| (0..VARYING_REPLAYS).into_par_iter().map(replay).collect());
         Ok(runs?.iter().filter_map(|run| run.as_ref().ok().and_then(at_end)).collect())

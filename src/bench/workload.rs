@@ -237,16 +237,16 @@ impl Workload {
         self.sites_file.as_ref().map(|file| files.share(file)).transpose()
     }
 
-    /// Adds the times by which a footprint pass goes, where it has a pace and the trace has times.
+    /// Adds the times by which a footprint pass goes, where the trace has times.
     ///
     /// # Errors
     /// When there is no descriptor left.
     pub(super) fn share_pace(
         &self,
         files: &mut JobFiles,
-        pace: Option<PaceMethod>,
+        method: PaceMethod,
     ) -> io::Result<Option<PacedBy>> {
-        let (Some(method), Some(file)) = (pace, &self.times_file) else { return Ok(None) };
+        let Some(file) = &self.times_file else { return Ok(None) };
         Ok(Some(PacedBy { times: files.share(file)?, method }))
     }
 }

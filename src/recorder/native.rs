@@ -214,6 +214,11 @@ fn find_real() {
         // SAFETY: the process has one thread, and each function has the signature of its name.
         unsafe {
             use core::mem::transmute;
+            // First those that exist for sure. A name that is not found costs an allocation for its
+            // message, and an allocator that is preloaded maps memory at its first call.
+            (*real).map = find(c"mmap").map(|at| transmute::<*mut c_void, Map>(at));
+            (*real).unmap = find(c"munmap").map(|at| transmute::<*mut c_void, Unmap>(at));
+            (*real).remap = find(c"mremap").map(|at| transmute::<*mut c_void, Remap>(at));
             if let (Some(malloc), Some(calloc), Some(realloc), Some(free)) =
                 (find(c"malloc"), find(c"calloc"), find(c"realloc"), find(c"free"))
             {
@@ -233,9 +238,6 @@ fn find_real() {
                 .map(|at| transmute::<*mut c_void, FreeAlignedSized>(at));
             (*real).trim = find(c"malloc_trim").map(|at| transmute::<*mut c_void, Trim>(at));
             (*real).option = find(c"mallopt").map(|at| transmute::<*mut c_void, Option2>(at));
-            (*real).map = find(c"mmap").map(|at| transmute::<*mut c_void, Map>(at));
-            (*real).unmap = find(c"munmap").map(|at| transmute::<*mut c_void, Unmap>(at));
-            (*real).remap = find(c"mremap").map(|at| transmute::<*mut c_void, Remap>(at));
         }
     });
 }

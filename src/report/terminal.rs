@@ -138,11 +138,14 @@ fn inseparable_note(trace_report: &TraceReport) -> String {
 fn delayed_note(trace_report: &TraceReport) -> String {
     let mut text = String::new();
     if trace_report.backends.iter().any(|backend| backend.memory.has_ranges()) {
-        text += "(a–b): memory is returned after a delay; range: at once to never. `--pace 1` replays \
-                 at the program's own pace.\n";
+        text += &format!(
+            "(a–b): memory is returned after a delay; the figure is {}, the range from at once to \
+             never.\n",
+            trace_report.pace()
+        );
     }
     if trace_report.backends.iter().any(|backend| backend.memory.is_for_one_pace) {
-        text += "≈: memory is returned after a delay; at the pace of this replay only.\n";
+        text += &format!("≈: memory is returned after a delay; {} only.\n", trace_report.pace());
     }
     text
 }

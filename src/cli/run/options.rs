@@ -54,9 +54,10 @@ pub struct RunArgs {
         conflicts_with_all = ["traces", "out", "backends", "passes", "repetitions", "budget"]
     )]
     pub resume: Option<PathBuf>,
-    /// Replay the footprint pass of allocators that return memory after a delay at the program's own
-    /// pace: 1 for a second a second, 0.1 for ten times as fast. Without it their figures are a
-    /// range, from memory returned immediately to never
+    /// Wait for the program's times in the footprint pass of allocators that return memory after a
+    /// delay: 1 for a second a second, 0.1 for ten times as fast. Without it they read the recorded
+    /// times, nothing waits, and their figures have a range, from memory returned immediately to
+    /// never. A thread that an allocator has of its own needs a replay that waits
     #[arg(
         long,
         value_name = "FACTOR",

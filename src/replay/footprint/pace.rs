@@ -1,4 +1,6 @@
-//! The program's own pace, for allocators that return memory after a delay in wall time.
+//! The program's own pace, for allocators that return memory after a delay in wall time. By default they
+//! read the recorded times, and the replay waits for nothing. An allocator with a thread of its own, which
+//! sleeps by the system's clock, needs a replay that waits.
 
 use std::time::{Duration, Instant};
 

@@ -201,7 +201,9 @@ fn returned(trace_report: &TraceReport, spans: &[Span]) -> String {
     // What one with a delay returns depends on the pace.
     let is_delayed = spans.iter().any(|span| span.backend.memory.has_ranges());
     match names.len() {
-        0 if is_delayed => "At this replay's pace none returns half of its free memory.".to_owned(),
+        0 if is_delayed => {
+            format!("None returns half of its free memory {}.", trace_report.pace())
+        }
         0 if spans.len() == 1 => "It returns less than half of its free memory.".to_owned(),
         0 => "None returns half of its free memory.".to_owned(),
         1 if spans.len() == 1 => "It returns most of its free memory.".to_owned(),

@@ -79,7 +79,7 @@ pub struct MemoryFigures {
     /// from memory returned at once to never. `None` for other allocators, and where a bound is not
     /// known.
     pub ranges_bytes: [Option<ByteRange>; 4],
-    /// Whether the figures hold for the pace of this replay only, with no bounds known.
+    /// Whether the figures hold for one pace only, with no bounds known.
     pub is_for_one_pace: bool,
 }
 
@@ -155,8 +155,7 @@ impl MemoryFigures {
         Some([in_use, predicted - in_use, cached, trimmed - cached - predicted])
     }
 
-    /// `≈` before a figure that holds at the pace of this replay only, without its range; else
-    /// nothing.
+    /// `≈` before a figure that holds at one pace only, without its range; else nothing.
     pub fn about(&self) -> &'static str {
         if self.is_for_one_pace || self.has_ranges() { "≈" } else { "" }
     }

@@ -314,21 +314,27 @@ impl<'a> TraceReport<'a> {
         })
     }
 
+    /// The pace for which figures of allocators hold that return memory after a delay: these read the
+    /// times of the recorded program, where the trace has some.
+    pub fn pace(&self) -> &'static str {
+        if self.trace.recorded_ns > 0 {
+            "at the recorded pace"
+        } else {
+            "at the pace of this replay"
+        }
+    }
+
     /// A sentence about allocators that return memory after a delay, for pictures that show them at
-    /// the pace of the replay; empty where there is none.
+    /// one pace; empty where there is none.
     pub fn pace_note(&self) -> String {
         let own = self.allocators().filter(|backend| !backend.memory.about().is_empty());
         let names: Vec<String> = own.map(|backend| backend.name().to_owned()).collect();
-        match names.len() {
-            0 => String::new(),
-            1 => {
-                format!("  {} returns memory after a delay: at the pace of this replay.", names[0])
-            }
-            _ => format!(
-                "  {} return memory after a delay: at the pace of this replay.",
-                list(&names)
-            ),
-        }
+        let verb = match names.len() {
+            0 => return String::new(),
+            1 => "returns",
+            _ => "return",
+        };
+        format!("  {} {verb} memory after a delay: {}.", list(&names), self.pace())
     }
 }
 

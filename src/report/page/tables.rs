@@ -244,9 +244,10 @@ pub fn memory(trace_report: &TraceReport) -> String {
         &format!(
             "Resident memory, and its ratio to the live bytes at the same moment (fragmentation); the \
              end is {}. {}. Cache flushed: after a trim with the thread cache flushed before. (a–b): \
-             memory is returned after a delay; range: at once to never. ≈: at the pace of this replay",
+             memory is returned after a delay; range: at once to never. ≈: {}",
             end_moment(trace_report.trace.end.as_ref()),
-            pages_written(trace_report.trace)
+            pages_written(trace_report.trace),
+            trace_report.pace()
         ),
         &[
             "backend",
@@ -290,12 +291,15 @@ pub fn fragmentation(trace_report: &TraceReport) -> String {
     };
     let table = table(
         "fragmentation",
-        "Fragmentation after Johnstone and Wilson, resident over live less one: averaged, at the \
-         live peak, at the resident peak, peak against peak. Retained: what of the free memory at \
-         the peak is held at the end, 1 when nothing was ever returned. Trim: the share of the \
-         retained memory that the allocator's own trim returned. 2 MiB: the share of the overhead \
-         that could not be returned in such pieces. Idle: unused during a tenth of the allocation \
-         clock. ≈: memory is returned after a delay; at the pace of this replay",
+        &format!(
+            "Fragmentation after Johnstone and Wilson, resident over live less one: averaged, at the \
+             live peak, at the resident peak, peak against peak. Retained: what of the free memory at \
+             the peak is held at the end, 1 when nothing was ever returned. Trim: the share of the \
+             retained memory that the allocator's own trim returned. 2 MiB: the share of the overhead \
+             that could not be returned in such pieces. Idle: unused during a tenth of the allocation \
+             clock. ≈: memory is returned after a delay; {}",
+            trace_report.pace()
+        ),
         &[
             "backend",
             "average",
