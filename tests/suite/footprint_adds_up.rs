@@ -390,6 +390,46 @@ fn figures_that_depend_on_the_clock_have_bounds_or_a_pace() {
     );
 }
 
+/// Allocators that return memory after a delay read the times of the recording: where the program waited
+/// for a minute, the memory is gone, and the replay does not wait.
+#[test]
+fn a_pause_of_the_program_is_one_for_the_allocator() {
+    if !has_backend("jemalloc") || !has_backend("mimalloc") {
+        return;
+    }
+    const BLOCKS: u64 = 2000;
+    let folder = tempfile::tempdir().unwrap();
+    let end_bytes = |pause_ns: u64| -> [f64; 2] {
+        let mut text = "event,op,size,lifetime,time_ns\n".to_owned();
+        // All blocks live at once and end together. Then groups of small ones come and go with pauses
+        // between, more of them than a thread's cache holds: only then jemalloc looks at its clock.
+        for block in 0..BLOCKS {
+            text += &format!("{block},malloc,16384,{BLOCKS},{}\n", block * 30_000);
+        }
+        for group in 0..40 {
+            for small in 0..BLOCKS {
+                let event = 2 * BLOCKS * (1 + group) + small;
+                text +=
+                    &format!("{event},malloc,64,{BLOCKS},{}\n", pause_ns * group + event * 30_000);
+            }
+        }
+        let trace = folder.path().join(format!("pause{pause_ns}.csv"));
+        fs::write(&trace, text).unwrap();
+        let began = std::time::Instant::now();
+        let run = footprint(&trace, "jemalloc,mimalloc", &trace.with_extension("run"));
+        assert!(began.elapsed().as_secs() < 60, "the replay waits");
+        let name = trace.file_stem().unwrap().to_str().unwrap();
+        let end = |backend| one(&run, name, backend, Metric::ResidentEndBytes);
+        ["jemalloc", "mimalloc"].map(end)
+    };
+    let ([jemalloc, _], paused) = (end_bytes(0), end_bytes(1_500_000_000));
+    assert!(
+        jemalloc > 20e6,
+        "jemalloc returns 32 MB over 10 s, and the program took 5: {jemalloc}"
+    );
+    assert!(paused.iter().all(|bytes| *bytes < 8e6), "32 MB are returned in a minute: {paused:?}");
+}
+
 /// Memory on huge pages is the kernel's figure: an allocator that requests them has some, and none
 /// where they are left out.
 #[test]

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::process::{errors, finish, heaplay};
 use crate::support::skip::skip;
-use crate::support::{compiler, interpreters};
+use crate::support::{compiler, interpreters, libraries};
 
 /// A trace, read whole and proved: every end names a live block.
 struct Trace {
@@ -767,6 +767,25 @@ fn a_library_that_is_preloaded_already_is_called_too() {
     assert_eq!(trace.rows.iter().filter(|row| row.size == 54_321).count(), 9);
     assert!(trace.fact("variables").contains("counter"), "{}", trace.fact("variables"));
     assert!(trace.fact("allocator").contains("counter"), "{}", trace.fact("allocator"));
+}
+
+/// Allocators that a person may have preloaded: they map memory at the first call, before the recorder
+/// has begun.
+#[test]
+fn a_program_on_a_preloaded_allocator_is_recorded() {
+    let place = Workplace::new();
+    let source = "#include <stdlib.h>\n\
+                  int main(void) { for (int i = 0; i < 9; i++) free(malloc(54321)); return 0; }\n";
+    let Some(program) = place.program("nine", source) else { return };
+    for name in ["libjemalloc.so.2", "libmimalloc.so.2", "libtcmalloc_minimal.so.4"] {
+        let Some(library) = libraries::installed(name) else { continue };
+        let output = finish(place.recording(&[]).env("LD_PRELOAD", library).arg(&program));
+        assert_success(&output);
+        let trace = place.trace();
+        assert_eq!(trace.rows.iter().filter(|row| row.size == 54_321).count(), 9, "{name}");
+        let stem = name.split(".so").next().unwrap();
+        assert!(trace.fact("allocator").contains(stem), "{name}: {}", trace.fact("allocator"));
+    }
 }
 
 /// Of a Python, the domains are counted once: what raw passes on to malloc is no call of libc.
