@@ -57,8 +57,6 @@ pub enum Varies {
 /// The threads that may call a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ThreadUse {
-    /// The thread that opened the backend.
-    Opener,
     /// Any thread while no other thread calls, as under CPython's GIL.
     OneAtATime,
     /// Any number of threads at the same time.
@@ -100,12 +98,12 @@ pub trait Backend {
     /// The calling thread has made its last call and ends.
     fn thread_ends(&self) {}
 
-    /// The calling thread makes the next calls, in recorded order, until
-    /// [`Backend::calls_paused`]. The thread that opened the backend begins so, without this call. An
-    /// allocator that knows its caller by a lock takes the lock here.
+    /// The calling thread makes calls until [`Backend::calls_paused`]: in recorded order the next ones, in
+    /// free order all of its own, beside other threads. The thread that opened the backend begins so,
+    /// without this call. An allocator that knows its caller by a lock takes the lock here.
     fn calls_resumed(&self) {}
 
-    /// Another thread makes the next calls, or begins or ends.
+    /// Another thread makes the next calls, or begins or ends; in free order this thread is about to end.
     fn calls_paused(&self) {}
 
     /// The recorded program made this request of its allocator, on the calling thread. An allocator

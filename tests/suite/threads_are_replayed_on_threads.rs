@@ -10,8 +10,8 @@ use heaplay::results::{
     Exactness, Latency, Metric, Pass, Run, Scope, ThreadActivity, ThreadRow, decode_numbers,
 };
 
-use crate::support::libraries;
 use crate::support::process::{errors, expect, finish, heaplay, repository};
+use crate::support::{interpreters, libraries};
 
 /// A malloc, with the call and the thread that frees its block.
 struct ThreadedRow {
@@ -439,6 +439,27 @@ fn threads_and_scaling_have_pictures() {
     let hello = repository("traces/hello.trace");
     let text = expect(0, heaplay().arg("inspect").arg(hello).arg("--png").arg(&pictures));
     assert!(!text.contains("hello--threads.png"), "{text}");
+}
+
+/// A free-threaded interpreter has heaps for each thread, without a GIL. The oracle is the reference heap
+/// of `verify`, which finds two blocks in one place.
+#[test]
+fn a_free_threaded_interpreter_is_called_by_all_threads_at_once() {
+    let Some(python) = interpreters::free_threaded() else { return };
+    let python = format!("python@{}", python.display());
+    let folder = tempfile::tempdir().unwrap();
+    // More threads than the interpreter's first table of states has places.
+    let path = mixed(20, 60_000).write(&folder.path().join("mixed.csv"));
+    let text = fs::read_to_string(&path).unwrap().replace(",raw\n", ",obj\n");
+    fs::write(&path, text).unwrap();
+    for order in ["recorded", "free"] {
+        let mut verify = heaplay();
+        verify.arg("verify").arg(&path).args(["-b", &python, "--order", order]);
+        let text = expect(0, &mut verify);
+        assert!(text.contains("60000 calls checked"), "{order}: {text}");
+    }
+    let run = footprint(&path, &python, &folder.path().join("run"));
+    assert_eq!(one(&run, &python, Metric::Threads), 20.0);
 }
 
 /// From 3.12 on, the pools are those of the calling thread's interpreter, under its GIL. The oracle

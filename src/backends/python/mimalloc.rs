@@ -1,9 +1,10 @@
 //! CPython's own mimalloc, in the library of an interpreter: the allocator of free-threaded builds,
 //! and of other builds from 3.13 on with `PYTHONMALLOC=mimalloc`.
 //!
-//! The heaps belong to a thread state, so an interpreter is started. Its own data lie in the same
-//! heaps, as in a running program. A call has only its domain, so all objects go to the heap of
-//! objects; a running program also has heaps for what the collector tracks.
+//! In a free-threaded build the heaps belong to a thread state. So an interpreter is started, and each
+//! thread of a replay gets a state, which is attached while it makes calls. The interpreter's own data
+//! lie in the same heaps, as in a running program. A call has only its domain, so all objects go to the
+//! heap of objects; a running program also has heaps for what the collector tracks.
 #![expect(unsafe_code, reason = "reads the size of a block")]
 
 use std::ffi::c_void;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::find;
 use super::interpreter::{Interpreter, MEM, OBJ, RAW};
+use super::thread_states::ThreadStates;
 use crate::backends::allocator::Domains;
 use crate::backends::backend::{Backend, ThreadUse, Trim, Varies};
 use crate::backends::malloc;
@@ -23,6 +25,8 @@ pub(super) struct CpythonMimalloc {
     interpreter: Interpreter,
     path: PathBuf,
     domains: Domains,
+    /// In a free-threaded build.
+    states: Option<ThreadStates>,
 }
 
 impl CpythonMimalloc {
@@ -38,7 +42,12 @@ impl CpythonMimalloc {
         let table = |domain| interpreter.table(domain);
         let domains =
             Domains::new(table(RAW)?, table(MEM)?, table(OBJ)?).with_libc(&malloc::c_library());
-        Ok(CpythonMimalloc { interpreter, path: path.to_owned(), domains })
+        let is_free_threaded = interpreter.is_free_threaded();
+        let states = is_free_threaded.then(|| ThreadStates::of(&interpreter)).transpose()?;
+        if let Some(states) = &states {
+            states.make_space();
+        }
+        Ok(CpythonMimalloc { interpreter, path: path.to_owned(), domains, states })
     }
 }
 
@@ -48,8 +57,31 @@ impl Backend for CpythonMimalloc {
     }
 
     fn thread_use(&self) -> ThreadUse {
-        // In a free-threaded build the heaps are those of the opener's thread state.
-        if self.interpreter.is_free_threaded() { ThreadUse::Opener } else { ThreadUse::OneAtATime }
+        if self.states.is_some() { ThreadUse::Concurrent } else { ThreadUse::OneAtATime }
+    }
+
+    fn thread_begins(&self) {
+        if let Some(states) = &self.states {
+            states.begin();
+        }
+    }
+
+    fn thread_ends(&self) {
+        if let Some(states) = &self.states {
+            states.end();
+        }
+    }
+
+    fn calls_resumed(&self) {
+        if let Some(states) = &self.states {
+            states.attach();
+        }
+    }
+
+    fn calls_paused(&self) {
+        if let Some(states) = &self.states {
+            states.detach();
+        }
     }
 
     fn version(&self) -> String {

@@ -1,8 +1,9 @@
 //! The thread states of an interpreter: one for each thread of a replay, as in a program.
 //!
-//! From 3.12 on, CPython finds its pools by the state of the calling thread. A state is attached while
-//! its thread makes calls, with the GIL. So a hand-over in recorded order releases the GIL on one
-//! thread and takes it on the next, as it was in the recorded program.
+//! From 3.12 on, CPython finds its pools by the state of the calling thread, and a free-threaded build
+//! its heaps. A state is attached while its thread makes calls, with the GIL where there is one. So a
+//! hand-over in recorded order releases the GIL on one thread and takes it on the next, as it was in the
+//! recorded program. In free order the threads of a free-threaded build are attached at once.
 #![expect(unsafe_code, reason = "calls into libpython")]
 
 use std::cell::Cell;
@@ -12,6 +13,9 @@ use std::ptr;
 use super::interpreter::{Interpreter, function};
 
 type State = *mut c_void;
+
+/// Threads of a free-threaded build that may be attached at once.
+const AT_ONCE: usize = 1000;
 
 thread_local! {
     /// The state of this thread while it is not attached.
@@ -24,6 +28,7 @@ pub(super) struct ThreadStates {
     interpreter: State,
     new: unsafe extern "C" fn(State) -> State,
     clear: unsafe extern "C" fn(State),
+    delete: unsafe extern "C" fn(State),
     delete_current: unsafe extern "C" fn(),
     save: unsafe extern "C" fn() -> State,
     restore: unsafe extern "C" fn(State),
@@ -44,10 +49,26 @@ impl ThreadStates {
                 interpreter: main(),
                 new: function(library, "PyThreadState_New")?,
                 clear: function(library, "PyThreadState_Clear")?,
+                delete: function(library, "PyThreadState_Delete")?,
                 delete_current: function(library, "PyThreadState_DeleteCurrent")?,
                 save: function(library, "PyEval_SaveThread")?,
                 restore: function(library, "PyEval_RestoreThread")?,
             })
+        }
+    }
+
+    /// Makes as many states as threads may be attached at once, and ends them. A free-threaded build stops
+    /// all attached threads when it makes its first further state, and when its table of states is full.
+    /// In free order such a thread may be waiting for the one that is about to begin, for ever. Now the
+    /// calling thread is the only one.
+    pub fn make_space(&self) {
+        // SAFETY: the calling thread is attached, and the new states belong to no thread.
+        unsafe {
+            let states: Vec<State> = (0..AT_ONCE).map(|_| (self.new)(self.interpreter)).collect();
+            for state in states {
+                (self.clear)(state);
+                (self.delete)(state);
+            }
         }
     }
 

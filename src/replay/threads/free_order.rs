@@ -442,7 +442,9 @@ extern "C" fn body(start: *mut c_void) -> *mut c_void {
         futex::wait(&replay.has_begun, 0);
     }
     replay.backend.thread_begins();
+    replay.backend.calls_resumed();
     replay.make_calls(seat);
+    replay.backend.calls_paused();
     replay.backend.thread_ends();
     ptr::null_mut()
 }

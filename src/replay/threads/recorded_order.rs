@@ -18,7 +18,7 @@ use std::ptr;
 use super::mailbox::{FIRST_MESSAGE, Mailbox};
 use super::os_thread::{OsThread, Stacks};
 use super::schedule::{Schedule, ThreadChange, first_thread};
-use crate::backends::{Backend, ThreadUse};
+use crate::backends::Backend;
 use crate::program::{Outline, Program, ProgramThread, ThreadRun};
 use crate::replay::error::ReplayError;
 use crate::trace::AllocatorRequest;
@@ -39,13 +39,9 @@ pub(crate) struct RecordedOrder<'a> {
 }
 
 impl<'a> RecordedOrder<'a> {
-    /// The threads of the program of `outline`. A backend that only the thread that opened it may
-    /// call gets all calls from that thread. `backend` is used by all threads, one at a time.
+    /// The threads of the program of `outline`, which use `backend` one at a time.
     pub fn new(outline: &Outline, backend: &'a dyn Backend) -> RecordedOrder<'a> {
-        let threads = match backend.thread_use() {
-            ThreadUse::Opener => &[],
-            ThreadUse::OneAtATime | ThreadUse::Concurrent => outline.threads.as_slice(),
-        };
+        let threads = outline.threads.as_slice();
         let schedule = Schedule::new(outline, threads);
         let is_needed = threads.len() > 1 || !schedule.is_empty();
         RecordedOrder { crew: is_needed.then(|| Crew::new(threads, schedule, outline, backend)) }
@@ -372,6 +368,7 @@ impl<'a> Crew<'a> {
     fn begin(&mut self, index: u32) -> Result<(), ReplayError> {
         let thread = &mut self.threads[index as usize];
         let seat: *const Seat = &raw const *thread.seat;
+        self.shared.backend().calls_paused();
         // SAFETY: the seat and what it points to are boxes of `self`, which joins the thread before
         // they are dropped.
         let started =
@@ -381,6 +378,7 @@ impl<'a> Crew<'a> {
             ReplayError::Instrument(format!("thread {number} of the trace: {error}"))
         })?);
         self.shared.driver.take();
+        self.shared.backend().calls_resumed();
         Ok(())
     }
 
@@ -686,44 +684,5 @@ mod tests {
         drop(order);
         let ended = |seen: &&Seen| matches!(seen, Seen::End(_));
         assert_eq!(witness.seen.into_inner().iter().filter(ended).count(), 2);
-    }
-
-    /// A backend for one thread gets all calls, and the requests, from that thread.
-    #[test]
-    fn a_backend_of_its_opener_is_called_by_no_other_thread() {
-        struct Opener(Witness);
-        impl Backend for Opener {
-            fn domains(&self) -> Domains {
-                self.0.domains()
-            }
-            fn thread_use(&self) -> ThreadUse {
-                ThreadUse::Opener
-            }
-            fn version(&self) -> String {
-                String::new()
-            }
-            unsafe fn usable_size(&self, _: *mut c_void, requested: usize) -> usize {
-                requested
-            }
-            fn trim(&self) -> Trim {
-                self.0.trim()
-            }
-        }
-        let opener = Opener(Witness::default());
-        let program = compile(&mut small()).unwrap();
-        let (tables, mut slots) = (Tables::new(&program, &opener), Slots::new(&program));
-        let mut order = RecordedOrder::new(program.outline(), &opener);
-        let ran = order.run(&program, 0..program.calls(), |run| {
-            replay(&program, &tables, &mut slots, run, &mut Nothing)
-        });
-        ran.unwrap();
-        assert_eq!(order.counts(), ThreadCounts { threads: 1, hand_overs: 0 });
-        drop(order);
-        let seen = opener.0.seen.into_inner();
-        assert_eq!(seen.len(), 10);
-        assert!(seen.iter().all(|seen| match seen {
-            Seen::Trim(id) | Seen::Malloc(id, _) | Seen::Free(id, _) => *id == kernel_thread(),
-            Seen::Begin(_) | Seen::End(_) => false,
-        }));
     }
 }
