@@ -3,11 +3,12 @@
 
 use super::finding::{Finding, Verdict};
 use super::policy::Policy;
-use super::reasons::{OTHER_LAYOUT, variation};
+use super::reasons::{OTHER_FILE, OTHER_LAYOUT, variation};
 use crate::results::{CellLabel, Exactness, Metric, RepeatedRuns, Scope};
 
 /// Page faults, counted by the kernel for the whole process. They are judged only here, where
-/// addresses are not drawn at random: then they are the same in every process.
+/// addresses are not drawn at random: then they are the same in every process of one build. Another
+/// build has other faults on its own file: two copies of one file had 616 and 617.
 const FAULTS: Metric = Metric::MinorFaults;
 
 /// The figure of each process.
@@ -56,12 +57,14 @@ pub fn compare_exact(
             (finding.unit, finding.margin) = (metric.unit(), margin);
             (finding.baseline, finding.candidate) = (Some(first), Some(second));
             let steady = |values: &[f64]| values.iter().all(|value| *value == values[0]);
-            let moved = metric.exactness() == Exactness::Layout
-                && baseline.build != candidate.build
-                && first != second;
-            let apart = varies.or(moved.then_some(OTHER_LAYOUT));
+            let is_moved = baseline.build != candidate.build && first != second;
+            let moved = match metric.exactness() {
+                Exactness::Layout if is_moved => Some(OTHER_LAYOUT),
+                _ if is_moved && metric == FAULTS => Some(OTHER_FILE),
+                _ => None,
+            };
             if let (Some(reason), Exactness::Machine | Exactness::Layout | Exactness::Reported) =
-                (apart, metric.exactness())
+                (varies.or(moved), metric.exactness())
             {
                 finding.verdict = Verdict::Skipped;
                 finding.why = format!("not comparable: {reason}");

@@ -46,7 +46,8 @@ impl TrialSummary {
     /// The trial of all exact measures.
     pub fn of_exact(run: TrialRun, findings: &[Finding]) -> TrialSummary {
         let with = |verdict| findings.iter().filter(move |finding| finding.verdict == verdict);
-        let sentences: Vec<String> = with(Verdict::Inconclusive).map(Finding::sentence).collect();
+        let undecided = with(Verdict::Inconclusive).chain(with(Verdict::Skipped));
+        let sentences: Vec<String> = undecided.map(Finding::sentence).collect();
         TrialSummary {
             run,
             verdict: findings.iter().map(|f| f.verdict).min().unwrap_or(Verdict::Missing),

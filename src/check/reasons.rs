@@ -6,6 +6,9 @@ use crate::results::Variation;
 pub const OTHER_LAYOUT: &str = "another build of heaplay begins the heap elsewhere, which moves what \
                                 lies in one large piece";
 
+/// The reason for page faults that another build has on its own file.
+pub const OTHER_FILE: &str = "another build of heaplay has other page faults on its own file";
+
 /// The reason for memory that varies between runs, from the value of
 /// [`VariesBetweenRuns`](crate::results::Metric::VariesBetweenRuns).
 pub fn variation(value: f64) -> &'static str {

@@ -458,7 +458,11 @@ fn the_selftest_injects_and_counts_and_calibrate_gives_a_policy() {
     assert_eq!(page["trials"].as_array().unwrap().len(), 2);
     assert!(page["truth"][0]["percent"].as_f64().unwrap() > 0.0);
     let nothing = &all["kinds"][0];
-    assert_eq!(nothing["verdicts"], serde_json::json!([["identical", 2]]), "{nothing}");
+    // The kernel decides about page faults: where they are not the same twice, they are left out.
+    let verdicts = nothing["verdicts"].as_array().unwrap();
+    let of =
+        |name| verdicts.iter().find(|row| row[0] == name).map_or(0, |row| row[1].as_u64().unwrap());
+    assert_eq!(of("identical") + of("skipped"), 2, "{nothing}");
     let text = expect(2, heaplay().arg("selftest").arg(&trace).args(["--aa=tale"]));
     assert!(text.contains("tail"), "{text}");
     let text = expect(2, heaplay().arg("selftest").arg(&trace).args(["--inject", "-3"]));

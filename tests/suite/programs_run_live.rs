@@ -247,6 +247,29 @@ fn a_backend_that_the_program_did_not_have_is_no_figure() {
     }
 }
 
+/// An executable that is not position-independent and takes the address of `malloc` has an entry of its
+/// own under that name. Debian's Pythons are such. The library behind it is what served the program.
+#[test]
+fn the_allocator_behind_an_entry_of_the_executable_is_found() {
+    let Some(library) = libraries::installed("libjemalloc.so.2") else { return };
+    let place = Place::new();
+    let source = "#include <stdlib.h>\nvoid *(*volatile allocate)(size_t) = malloc;\n\
+                  int main(void) { return allocate(1000) == 0; }\n";
+    let options = ["-O1", "-no-pie", "-fno-pie"];
+    let Some(program) = compiler::program(place.0.path(), "entry", source, &options) else {
+        return;
+    };
+    let backends = format!("malloc,so:{library}");
+    let mut command = place.live();
+    let output = finish(command.args(["-r", "1", "-b", &backends, "--"]).arg(&program));
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    // Read-back finds that it was not the C library.
+    let mut command = place.live();
+    command.env("LD_PRELOAD", &library).args(["-r", "1", "-b", "malloc", "--"]).arg(&program);
+    let text = both(&finish(&mut command));
+    assert!(text.contains("served the program's malloc, and not the C library"), "{text}");
+}
+
 #[test]
 fn another_output_or_another_end_is_reported() {
     let Some(python) = interpreters::any() else { return };

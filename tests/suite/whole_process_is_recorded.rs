@@ -796,7 +796,7 @@ fn a_python_is_recorded_with_its_native_allocations() {
     let script = "import ctypes, zlib\nlibc = ctypes.CDLL(None)\nlibc.malloc.restype = ctypes.c_void_p\n\
                   libc.free.argtypes = [ctypes.c_void_p]\n\
                   held = [libc.malloc(77777) for _ in range(50)]\nfor p in held[:20]: libc.free(p)\n\
-                  big = bytearray(66666)\n";
+                  big = bytes(66634)\n";
     std::fs::write(place.path("app.py"), script).unwrap();
     let run = |options: &[&str]| {
         let output = finish(place.recording(options).arg(&python).arg("app.py"));
