@@ -68,8 +68,8 @@ struct Python {
     domains: Domains,
     geometry: Geometry,
     arenas: &'static Arenas,
-    /// `None` where the pools are static, so that any thread may call them.
-    states: Option<ThreadStates>,
+    /// None where the pools are static.
+    states: ThreadStates,
 }
 
 impl Python {
@@ -82,9 +82,9 @@ impl Python {
         let domains = Domains::new(raw?, mem?, obj?).with_libc(&malloc::c_library());
         let states = if minor >= NEEDS_INTERPRETER {
             interpreter.start(path, "malloc")?;
-            Some(ThreadStates::of(&interpreter)?)
+            ThreadStates::of(&interpreter)?
         } else {
-            None
+            ThreadStates::default()
         };
         let now = interpreter.table(OBJ)?;
         let Interpreter { library, reported, .. } = interpreter;
@@ -151,27 +151,19 @@ impl Backend for Python {
     }
 
     fn thread_begins(&self) {
-        if let Some(states) = &self.states {
-            states.begin();
-        }
+        self.states.begin();
     }
 
     fn thread_ends(&self) {
-        if let Some(states) = &self.states {
-            states.end();
-        }
+        self.states.end();
     }
 
     fn calls_resumed(&self) {
-        if let Some(states) = &self.states {
-            states.attach();
-        }
+        self.states.attach();
     }
 
     fn calls_paused(&self) {
-        if let Some(states) = &self.states {
-            states.detach();
-        }
+        self.states.detach();
     }
 
     fn request(&self, request: AllocatorRequest) {

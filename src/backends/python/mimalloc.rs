@@ -25,8 +25,8 @@ pub(super) struct CpythonMimalloc {
     interpreter: Interpreter,
     path: PathBuf,
     domains: Domains,
-    /// In a free-threaded build.
-    states: Option<ThreadStates>,
+    /// None in a build with the GIL.
+    states: ThreadStates,
 }
 
 impl CpythonMimalloc {
@@ -42,11 +42,11 @@ impl CpythonMimalloc {
         let table = |domain| interpreter.table(domain);
         let domains =
             Domains::new(table(RAW)?, table(MEM)?, table(OBJ)?).with_libc(&malloc::c_library());
-        let is_free_threaded = interpreter.is_free_threaded();
-        let states = is_free_threaded.then(|| ThreadStates::of(&interpreter)).transpose()?;
-        if let Some(states) = &states {
-            states.make_space();
-        }
+        let states = match interpreter.is_free_threaded() {
+            true => ThreadStates::of(&interpreter)?,
+            false => ThreadStates::default(),
+        };
+        states.make_space();
         Ok(CpythonMimalloc { interpreter, path: path.to_owned(), domains, states })
     }
 }
@@ -57,31 +57,23 @@ impl Backend for CpythonMimalloc {
     }
 
     fn thread_use(&self) -> ThreadUse {
-        if self.states.is_some() { ThreadUse::Concurrent } else { ThreadUse::OneAtATime }
+        if self.states.are_there() { ThreadUse::Concurrent } else { ThreadUse::OneAtATime }
     }
 
     fn thread_begins(&self) {
-        if let Some(states) = &self.states {
-            states.begin();
-        }
+        self.states.begin();
     }
 
     fn thread_ends(&self) {
-        if let Some(states) = &self.states {
-            states.end();
-        }
+        self.states.end();
     }
 
     fn calls_resumed(&self) {
-        if let Some(states) = &self.states {
-            states.attach();
-        }
+        self.states.attach();
     }
 
     fn calls_paused(&self) {
-        if let Some(states) = &self.states {
-            states.detach();
-        }
+        self.states.detach();
     }
 
     fn version(&self) -> String {

@@ -22,9 +22,14 @@ thread_local! {
     static OWN: Cell<State> = const { Cell::new(ptr::null_mut()) };
 }
 
-/// The functions of an interpreter that has started.
+/// The states of an interpreter that has started; none where its allocator knows no threads, so that any
+/// thread may call it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ThreadStates(Option<Functions>);
+
+/// The functions of the interpreter.
 #[derive(Clone, Copy)]
-pub(super) struct ThreadStates {
+struct Functions {
     interpreter: State,
     new: unsafe extern "C" fn(State) -> State,
     clear: unsafe extern "C" fn(State),
@@ -45,7 +50,7 @@ impl ThreadStates {
         unsafe {
             let main =
                 function::<unsafe extern "C" fn() -> State>(library, "PyInterpreterState_Main")?;
-            Ok(ThreadStates {
+            Ok(ThreadStates(Some(Functions {
                 interpreter: main(),
                 new: function(library, "PyThreadState_New")?,
                 clear: function(library, "PyThreadState_Clear")?,
@@ -53,8 +58,13 @@ impl ThreadStates {
                 delete_current: function(library, "PyThreadState_DeleteCurrent")?,
                 save: function(library, "PyEval_SaveThread")?,
                 restore: function(library, "PyEval_RestoreThread")?,
-            })
+            })))
         }
+    }
+
+    /// Whether threads have states.
+    pub fn are_there(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Makes as many states as threads may be attached at once, and ends them. A free-threaded build stops
@@ -62,47 +72,53 @@ impl ThreadStates {
     /// In free order such a thread may be waiting for the one that is about to begin, for ever. Now the
     /// calling thread is the only one.
     pub fn make_space(&self) {
+        let Some(python) = &self.0 else { return };
         // SAFETY: the calling thread is attached, and the new states belong to no thread.
         unsafe {
-            let states: Vec<State> = (0..AT_ONCE).map(|_| (self.new)(self.interpreter)).collect();
+            let new = || (python.new)(python.interpreter);
+            let states: Vec<State> = (0..AT_ONCE).map(|_| new()).collect();
             for state in states {
-                (self.clear)(state);
-                (self.delete)(state);
+                (python.clear)(state);
+                (python.delete)(state);
             }
         }
     }
 
     /// Makes a state for the calling thread, not attached.
     pub fn begin(&self) {
+        let Some(python) = &self.0 else { return };
         // SAFETY: the function needs no attached state.
-        OWN.set(unsafe { (self.new)(self.interpreter) });
+        OWN.set(unsafe { (python.new)(python.interpreter) });
     }
 
     /// Attaches the state of the calling thread; waits for the GIL.
     pub fn attach(&self) {
+        let Some(python) = &self.0 else { return };
         let own = OWN.replace(ptr::null_mut());
         if !own.is_null() {
             // SAFETY: a state of this thread, which is not attached.
-            unsafe { (self.restore)(own) };
+            unsafe { (python.restore)(own) };
         }
     }
 
     /// Detaches the state of the calling thread, which is attached, and releases the GIL.
     pub fn detach(&self) {
+        let Some(python) = &self.0 else { return };
         // SAFETY: the thread is attached by the caller's promise.
-        OWN.set(unsafe { (self.save)() });
+        OWN.set(unsafe { (python.save)() });
     }
 
     /// Ends the state of the calling thread, which is not attached.
     pub fn end(&self) {
+        let Some(python) = &self.0 else { return };
         let own = OWN.replace(ptr::null_mut());
         if !own.is_null() {
             // SAFETY: a state of this thread. It is attached, cleared and deleted, which releases the
             // GIL.
             unsafe {
-                (self.restore)(own);
-                (self.clear)(own);
-                (self.delete_current)();
+                (python.restore)(own);
+                (python.clear)(own);
+                (python.delete_current)();
             }
         }
     }

@@ -417,7 +417,9 @@ mod tests {
     #[test]
     fn a_check_says_how_far_the_prediction_is_off() {
         let text = |predicted, saved| checked(predicted, saved).1.replace('\u{a0}', " ");
-        assert_eq!(text(104_000.0, 100_000.0), "98 KiB (charged 102 KiB, +4 %)");
+        assert_eq!(text(104_000.0, 100_000.0), "98 KiB (charged 102 KiB, 4.0 % more)");
+        assert_eq!(text(80_000.0, 100_000.0), "98 KiB (charged 78 KiB, 20 % less)");
+        assert_eq!(text(100_000.0, 100_000.0), "98 KiB (charged 98 KiB, equal)");
         assert_eq!(text(1_000_000.0, 8192.0), "8.0 KiB (charged 977 KiB, ×120)");
         assert_eq!(text(1_000_000.0, 0.0), "nothing (charged 977 KiB)");
         assert_eq!((ordinal(4), ordinal(12)), ("fourth".into(), "number 12".into()));
