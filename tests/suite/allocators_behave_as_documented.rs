@@ -37,7 +37,7 @@ fn installed_libraries_keep_the_rules_and_report_their_version() {
     // Library, prefix, what its version begins with, the same by preload.
     let libraries = [
         ("libjemalloc.so.2", "", "jemalloc ", true),
-        ("libmimalloc.so.2.0", ":mi_", "mimalloc ", true),
+        ("libmimalloc.so.2", ":mi_", "mimalloc ", true),
         ("libtcmalloc_minimal.so.4", ":tc_", "gperftools tcmalloc ", true),
         ("libtbbmalloc.so.2", ":scalable_", "libtbbmalloc.so.2", false),
         ("libtbbmalloc_proxy.so.2", "", "libtbbmalloc_proxy.so.2", true),

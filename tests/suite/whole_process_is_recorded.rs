@@ -777,7 +777,7 @@ fn a_program_on_a_preloaded_allocator_is_recorded() {
     let source = "#include <stdlib.h>\n\
                   int main(void) { for (int i = 0; i < 9; i++) free(malloc(54321)); return 0; }\n";
     let Some(program) = place.program("nine", source) else { return };
-    for name in ["libjemalloc.so.2", "libmimalloc.so.2.0", "libtcmalloc_minimal.so.4"] {
+    for name in ["libjemalloc.so.2", "libmimalloc.so.2", "libtcmalloc_minimal.so.4"] {
         let Some(library) = libraries::installed(name) else { continue };
         let output = finish(place.recording(&[]).env("LD_PRELOAD", library).arg(&program));
         assert_success(&output);

@@ -48,7 +48,7 @@ pub const NEEDS: [&str; 35] = [
     "backend-scudo",
     "backend-tcmalloc",
     "libjemalloc.so.2", // installed libraries, as the dynamic linker knows them
-    "libmimalloc.so.2.0",
+    "libmimalloc.so.2",
     "libtcmalloc_minimal.so.4",
     "libtbbmalloc.so.2",
     "libtbbmalloc_proxy.so.2",
