@@ -391,7 +391,7 @@ fn figures_that_depend_on_the_clock_have_bounds_or_a_pace() {
 }
 
 /// Allocators that return memory after a delay read the times of the recording: where the program waited
-/// for a minute, the memory is gone, and the replay does not wait.
+/// for ten minutes, the memory is gone, and the replay does not wait.
 #[test]
 fn a_pause_of_the_program_is_one_for_the_allocator() {
     if !has_backend("jemalloc") || !has_backend("mimalloc") {
@@ -417,17 +417,20 @@ fn a_pause_of_the_program_is_one_for_the_allocator() {
         fs::write(&trace, text).unwrap();
         let began = std::time::Instant::now();
         let run = footprint(&trace, "jemalloc,mimalloc", &trace.with_extension("run"));
-        assert!(began.elapsed().as_secs() < 60, "the replay waits");
+        assert!(began.elapsed().as_secs() < 500, "the replay waits");
         let name = trace.file_stem().unwrap().to_str().unwrap();
         let end = |backend| one(&run, name, backend, Metric::ResidentEndBytes);
         ["jemalloc", "mimalloc"].map(end)
     };
-    let ([jemalloc, _], paused) = (end_bytes(0), end_bytes(1_500_000_000));
+    let ([jemalloc, _], paused) = (end_bytes(0), end_bytes(15_000_000_000));
     assert!(
         jemalloc > 20e6,
         "jemalloc returns 32 MB over 10 s, and the program took 5: {jemalloc}"
     );
-    assert!(paused.iter().all(|bytes| *bytes < 8e6), "32 MB are returned in a minute: {paused:?}");
+    assert!(
+        paused.iter().all(|bytes| *bytes < 8e6),
+        "32 MB are returned in ten minutes: {paused:?}"
+    );
 }
 
 /// Memory on huge pages is the kernel's figure: an allocator that requests them has some, and none
