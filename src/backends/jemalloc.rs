@@ -2,9 +2,9 @@
 //!
 //! Its settings are its options (`opt.*` in jemalloc(3)), which it reads from `_RJEM_MALLOC_CONF`
 //! before `main`; `mallctl` reads them back. It returns free pages after a delay in wall time,
-//! `dirty_decay_ms`. Resident memory therefore depends on the pace, unless the delay
-//! is 0 (immediately) or −1 (never). 5.3.1 also collects a thread's cache after a delay, unless
-//! `experimental_tcache_gc` is false.
+//! `dirty_decay_ms`. Resident memory therefore depends on the pace, unless the delay is 0 (immediately)
+//! or −1 (never). 5.3.1 also collects a thread's cache after a delay, unless `experimental_tcache_gc` is
+//! false.
 #![expect(unsafe_code, reason = "calls jemalloc")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};

@@ -76,7 +76,7 @@ pub(super) fn footprint(
     workload: &Workload,
     settings: &Settings,
 ) -> Result<Result<Run, ChildFailure>, BenchError> {
-    or_failure(exact(&Side::of(backend), workload, settings))
+    footprint_at(ChildAddresses::Fixed, backend, workload, settings)
 }
 
 /// The same, at such addresses.
@@ -89,11 +89,7 @@ pub(super) fn footprint_at(
     workload: &Workload,
     settings: &Settings,
 ) -> Result<Result<Run, ChildFailure>, BenchError> {
-    or_failure(one_pass(addresses, &Side::of(backend), workload, settings))
-}
-
-fn or_failure(result: Result<Run, MeasureError>) -> Result<Result<Run, ChildFailure>, BenchError> {
-    match result {
+    match one_pass(addresses, &Side::of(backend), workload, settings) {
         Ok(tables) => Ok(Ok(tables)),
         Err(MeasureError::Child(failure)) => Ok(Err(failure)),
         Err(MeasureError::Bench(error)) => Err(error),
