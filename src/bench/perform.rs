@@ -18,7 +18,7 @@ use crate::backends::{self, Backend, ThreadUse, Varies};
 use crate::program::{AllocationSites, Feed, Outline, Parts, Program, Times};
 use crate::replay::{
     self, Isolated, Iterations, Lanes, PassJob, PassResult, ProgramPace, ReplayError, Resident,
-    Tables,
+    ResidentMemory, Tables,
 };
 use crate::results::{CellDir, Metric, Pass, Scope};
 use crate::spec::BackendSpec;
@@ -230,11 +230,11 @@ fn load_sites(files: &mut ReceivedFiles, number: FileNumber) -> Result<Allocatio
     read(files, number, "the allocation sites", AllocationSites::read)
 }
 
-/// Resident private memory of this process, bytes.
-fn resident_private_bytes() -> Result<u64, Failure> {
+/// Resident private memory of this process.
+fn resident_memory() -> Result<ResidentMemory, Failure> {
     let opened = Resident::open();
     let resident = opened.map_err(|error| ReplayError::Instrument(error.to_string()))?;
-    Ok(resident.private_bytes())
+    Ok(resident.now())
 }
 
 /// Measures resident memory in free order, and saves the tables of the cell: empty ones for a backend
@@ -282,7 +282,7 @@ fn measure(
     let outline = Arc::clone(feed.outline());
     // A program that loads the library has what it takes by itself, too.
     let is_library = backends::parse(&task.cell.backend)?.layers().any(BackendSpec::is_library);
-    let before_bytes = is_library.then(resident_private_bytes).transpose()?;
+    let before = is_library.then(resident_memory).transpose()?;
     let mut backend = open_for(&outline, &task.cell.backend)?;
     let dir = CellDir::at(&task.folder);
     let call_times = dir.call_times();
@@ -301,7 +301,7 @@ fn measure(
         },
         Pass::Footprint | Pass::Free => {
             let pace = pace.as_ref().filter(|_| has_delays);
-            PassJob::Footprint { sites: &sites, pace, before_bytes }
+            PassJob::Footprint { sites: &sites, pace, before }
         }
     };
     let found = pass.run(feed, backend.as_mut(), time_slice).map_err(|error| match error {

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dlmalloc::Dlmalloc;
 
+use super::usage::huge_page_bytes;
+
 /// Private mappings of at least this size, two huge pages, request huge pages.
 const LARGE_BYTES: usize = 4 << 20;
 
@@ -133,6 +135,15 @@ unsafe impl GlobalAlloc for SharedHeap {
     }
 }
 
+/// Resident private memory of this process at one moment, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResidentMemory {
+    /// All of it.
+    pub private_bytes: u64,
+    /// Of it, what lies on huge pages.
+    pub huge_page_bytes: u64,
+}
+
 /// Reads the resident private memory of this process.
 pub struct Resident {
     statm: File,
@@ -149,6 +160,11 @@ impl Resident {
             statm: File::open("/proc/self/statm")?,
             page_bytes: rustix::param::page_size() as u64,
         })
+    }
+
+    /// The resident private memory now. The kernel walks all pages for those that are huge.
+    pub fn now(&self) -> ResidentMemory {
+        ResidentMemory { huge_page_bytes: huge_page_bytes(), private_bytes: self.private_bytes() }
     }
 
     /// Anonymous private pages, in bytes: (resident − shared) × page size. One `pread`, about 1 µs.

@@ -58,7 +58,7 @@ pub use iterations::{
 };
 pub use latency::{LatencyResult, latency};
 pub use libc::{clockid_t as ClockId, timespec as Timespec};
-pub use memory::{Resident, SharedHeap, self_test};
+pub use memory::{Resident, ResidentMemory, SharedHeap, self_test};
 pub use pass::{PassJob, PassResult};
 pub use paused_clock::{paused_clock_gettime, waiting};
 pub use probe::{Done, Nothing, Probe};

@@ -6,6 +6,7 @@ use super::clock::Clock;
 use super::error::ReplayError;
 use super::footprint::{Footprint, ProgramPace, footprint};
 use super::latency::{LatencyResult, latency};
+use super::memory::ResidentMemory;
 use super::ticks::Isolated;
 use super::time::{TimeResult, time, touch_time};
 use super::traversal::{TraversalResult, traversal};
@@ -36,8 +37,8 @@ pub enum PassJob<'a> {
         /// The program's own pace, if the replay is to follow it.
         pace: Option<&'a ProgramPace>,
         /// Resident private memory from before the backend was opened, if what the backend took
-        /// since then counts. Bytes.
-        before_bytes: Option<u64>,
+        /// since then counts.
+        before: Option<ResidentMemory>,
     },
 }
 
@@ -77,8 +78,8 @@ impl PassJob<'_> {
                 let found = latency(feed, backend, clock, isolated, buckets, await_time_slice)?;
                 PassResult::Latency(Box::new(found))
             }
-            PassJob::Footprint { sites, pace, before_bytes } => {
-                let found = footprint(feed, sites, backend, pace, before_bytes)?;
+            PassJob::Footprint { sites, pace, before } => {
+                let found = footprint(feed, sites, backend, pace, before)?;
                 PassResult::Footprint(Box::new(found))
             }
         })

@@ -152,9 +152,9 @@ metrics! {
     FreeOrderResidentEndBytes: "free_order_resident_end_bytes", "bytes", Reported,
         "resident private memory at the end with all threads at once; it varies between repetitions";
     HugePagesAtLivePeakBytes: "huge_pages_at_live_peak_bytes", "bytes", Reported,
-        "resident private memory on huge pages, at the live peak (`AnonHugePages`)";
+        "of the resident private memory, what lies on huge pages, at the live peak (`AnonHugePages`)";
     HugePagesEndBytes: "huge_pages_end_bytes", "bytes", Reported,
-        "resident private memory on huge pages, at the end of the trace";
+        "of the resident private memory, what lies on huge pages, at the end of the trace";
     ReturnableBytes: "returnable_bytes", "bytes", Machine,
         "most memory retained without a live byte during a whole tenth of the allocation \
          clock: worth giving back";

@@ -14,7 +14,7 @@ use super::thread_history::{ThreadHistory, ThreadObserver};
 use crate::backends::Backend;
 use crate::program::{AllocationSites, Outline, Program};
 use crate::replay::error::ReplayError;
-use crate::replay::memory::Resident;
+use crate::replay::memory::{Resident, ResidentMemory};
 use crate::replay::probe::{Done, Probe};
 
 /// Observes the whole replay.
@@ -76,10 +76,10 @@ impl<'a> FootprintObserver<'a> {
     /// Reads the baseline and observes the marks before the first call. Call it last before the
     /// replay: memory that is touched before it is not the backend's.
     ///
-    /// `before_bytes` is resident private memory from before the backend was opened: then what the
+    /// `before` is resident private memory from before the backend was opened: then what the
     /// backend took by itself is the backend's, too.
-    pub(super) fn begin(&mut self, before_bytes: Option<u64>) {
-        self.sampler.begin(before_bytes);
+    pub(super) fn begin(&mut self, before: Option<ResidentMemory>) {
+        self.sampler.begin(before);
         self.moments.observe_marks(&self.blocks, &mut self.sampler);
     }
 

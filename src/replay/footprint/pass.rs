@@ -14,7 +14,7 @@ use crate::backends::{Backend, Domains};
 use crate::program::{AllocationSites, Feed};
 use crate::replay::calls::{Owners, Slots, Tables, replay};
 use crate::replay::error::ReplayError;
-use crate::replay::memory::{Resident, self_test};
+use crate::replay::memory::{Resident, ResidentMemory, self_test};
 use crate::replay::threads::{RecordedOrder, ThreadCounts};
 use crate::replay::usage::{minor_faults, process_ns, processor_ns};
 use crate::trace::Domain;
@@ -71,7 +71,7 @@ impl PassCost {
 /// trims again.
 ///
 /// `sites` are the allocation sites of the requests; they may be empty. With a `pace`, the replay
-/// makes each call no earlier than the program did. With `before_bytes`, resident private memory from
+/// makes each call no earlier than the program did. With `before`, resident private memory from
 /// before the backend was opened, what the backend took by itself counts, too.
 ///
 /// # Errors
@@ -82,7 +82,7 @@ pub fn footprint<'a>(
     sites: &AllocationSites,
     backend: &mut dyn Backend,
     pace: Option<&ProgramPace>,
-    before_bytes: Option<u64>,
+    before: Option<ResidentMemory>,
 ) -> Result<Footprint, ReplayError> {
     let resident = Resident::open().map_err(|error| ReplayError::Instrument(error.to_string()))?;
     self_test(&resident).map_err(ReplayError::Instrument)?;
@@ -95,7 +95,7 @@ pub fn footprint<'a>(
     let mut order = RecordedOrder::new(&outline, backend);
     let now_ns = if order.is_one_run() { processor_ns } else { process_ns };
     let mut observer = FootprintObserver::new(&outline, sites, backend, resident, pace);
-    observer.begin(before_bytes);
+    observer.begin(before);
     let mut cost = PassCost::default();
     while let Some(part) = feed.next_part()? {
         observer.begin_part(part);

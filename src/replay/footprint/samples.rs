@@ -6,7 +6,7 @@ use super::blocks::BlockAccounts;
 use super::heap_sample::HeapSample;
 use super::resident_reader::ResidentReader;
 use crate::program::Outline;
-use crate::replay::usage::huge_page_bytes;
+use crate::replay::memory::ResidentMemory;
 
 /// The heap over the trace.
 #[derive(Clone, Debug, Default)]
@@ -57,8 +57,8 @@ impl Sampler {
     }
 
     /// Makes the present resident memory the baseline.
-    pub(super) fn begin(&mut self, before_bytes: Option<u64>) {
-        self.residency.set_baseline(before_bytes);
+    pub(super) fn begin(&mut self, before: Option<ResidentMemory>) {
+        self.residency.set_baseline(before);
     }
 
     /// Bytes of the baseline that count as the program's.
@@ -98,7 +98,8 @@ impl Sampler {
     pub(super) fn sample_with_huge_pages(&mut self, blocks: &BlockAccounts) -> HeapSample {
         let mut now = self.sample(blocks);
         if self.backs_memory {
-            now.huge_page_bytes = huge_page_bytes();
+            let adopted_bytes = self.adopted_bytes(blocks);
+            now.huge_page_bytes = self.residency.huge_page_bytes(adopted_bytes, now.resident_bytes);
         }
         now
     }
