@@ -13,6 +13,17 @@ pub enum BackendError {
         /// The closest known name, when one is close.
         nearest: Option<String>,
     },
+    /// The path of a file where a backend was expected.
+    #[error(
+        "`{path}` is a path, and no backend: write so:{path} for a shared library{}",
+        if *exists { "" } else { "; there is no such file, so check the path" }
+    )]
+    Path {
+        /// The path as written.
+        path: String,
+        /// Whether there is a file.
+        exists: bool,
+    },
     /// A backend that this build has left out.
     #[error("backend `{name}` was left out of this heaplay; build it with `--features {name}`")]
     NotBuilt {

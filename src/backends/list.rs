@@ -1,5 +1,7 @@
 //! The list of backends.
 
+use std::path::Path;
+
 use super::error::BackendError;
 #[cfg(feature = "jemalloc")]
 use super::jemalloc;
@@ -64,11 +66,19 @@ pub(super) fn member(name: &str) -> Result<&'static Member, BackendError> {
     let listed = BACKENDS.iter().find(|member| member.name == name);
     listed.or_else(|| embedded::member(name)).ok_or_else(|| match is_optional(name) {
         true => BackendError::NotBuilt { name: name.to_owned() },
+        false if is_path(name) => {
+            BackendError::Path { path: name.to_owned(), exists: Path::new(name).exists() }
+        }
         false => BackendError::Unknown {
             name: name.to_owned(),
             nearest: nearest(name, all().map(|member| member.name)).map(str::to_owned),
         },
     })
+}
+
+/// Whether a name is that of a file: no backend's has a slash, or ends as a shared library's does.
+fn is_path(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".so") || name.contains(".so.")
 }
 
 /// Whether a build may leave out the backend of that name.

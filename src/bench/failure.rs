@@ -70,6 +70,7 @@ impl From<BackendError> for Failure {
                 Failure::UnavailableBackend(error.to_string())
             }
             BackendError::Unknown { .. }
+            | BackendError::Path { .. }
             | BackendError::Malformed(_)
             | BackendError::Refused { .. } => Failure::UnknownBackend(error.to_string()),
         }

@@ -105,3 +105,28 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The option that names backends has one short and both long names in each verb that has it.
+    #[test]
+    fn the_option_of_backends_has_the_same_names_everywhere() {
+        let mut verbs = Vec::new();
+        for verb in Cli::command().get_subcommands() {
+            let names = ["backend", "backends"];
+            let is_own =
+                |option: &&clap::Arg| option.get_long().is_some_and(|long| names.contains(&long));
+            let Some(option) = verb.get_arguments().find(is_own) else { continue };
+            let longs = option.get_long_and_visible_aliases().unwrap_or_default();
+            let name = verb.get_name();
+            assert!(names.iter().all(|name| longs.contains(name)), "{name}: {longs:?}");
+            assert_eq!(option.get_short(), Some('b'), "{name}");
+            verbs.push(name.to_owned());
+        }
+        assert!(verbs.len() >= 9 && verbs.contains(&"plan".to_owned()), "{verbs:?}");
+    }
+}

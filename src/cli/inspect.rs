@@ -41,7 +41,13 @@ pub struct InspectArgs {
     #[arg(long)]
     arenas: bool,
     /// The pool allocator for --arenas, such as pymalloc@3.9 or python@3.11
-    #[arg(long, default_value = "pymalloc", requires = "arenas")]
+    #[arg(
+        short,
+        long,
+        visible_alias = "backends",
+        default_value = "pymalloc",
+        requires = "arenas"
+    )]
     backend: String,
     #[command(flatten)]
     end: EndArgs,

@@ -391,7 +391,8 @@ fn check_output(output: &Path) -> anyhow::Result<()> {
         bail!("{}: is a directory; give a file that ends in .trace or .csv", output.display());
     }
     let probe = Creation::begin(output, &Header::default());
-    drop(probe.with_context(|| format!("{} cannot be written", output.display()))?);
+    // The cause names the path.
+    drop(probe.context("--output: the trace cannot be written")?);
     let mut part = output.as_os_str().to_owned();
     part.push(".part");
     fs::remove_file(part).with_context(|| output.display().to_string())

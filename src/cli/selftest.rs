@@ -59,7 +59,7 @@ pub struct SelftestArgs {
     )]
     sides: Vec<u64>,
     /// The backend that is compared with itself
-    #[arg(long, default_value = "malloc")]
+    #[arg(short, long, visible_alias = "backends", default_value = "malloc")]
     backend: String,
     /// The backend against itself: false alarms, of both timed measures or of those named
     #[arg(long, value_enum, value_delimiter = ',', num_args = 0..=1, require_equals = true)]

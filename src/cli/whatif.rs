@@ -40,7 +40,7 @@ pub struct WhatifArgs {
     #[arg(long, value_name = "FILE:LINE")]
     drop_site: Option<String>,
     /// Backends, separated by commas
-    #[arg(short, long, default_value = "malloc,pymalloc")]
+    #[arg(short, long, visible_alias = "backend", default_value = "malloc,pymalloc")]
     backends: Vec<String>,
     #[command(flatten)]
     end: EndArgs,

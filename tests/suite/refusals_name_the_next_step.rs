@@ -223,6 +223,21 @@ fn options_say_what_they_take() {
         command.args(["check", "--baseline", "a", "b", "--policy"]).arg(&policy);
         has_all(&expect(2, &mut command), &[name, part, "TOML", "docs/guide/check.md"]);
     }
+    // A path is no backend: its name as one is shown, and whether there is a file.
+    let library = imports.write("libown.so", "");
+    for (path, is_there) in [(library, true), (imports.path("none.so"), false)] {
+        let path = path.display().to_string();
+        let mut command = heaplay();
+        command.arg("run").arg(&hello).args(["-b", &path, "-o"]).arg(imports.path("run"));
+        let message = expect(2, &mut command);
+        has_all(&message, &["is a path, and no backend", &format!("so:{path}")]);
+        assert_eq!(message.contains("there is no such file"), !is_there, "{message}");
+        assert!(!message.contains("unknown backend"), "{message}");
+    }
+    let missing = imports.path("nowhere").join("a.trace");
+    let message = expect(2, heaplay().args(["record", "-o"]).arg(&missing).args(["--", "true"]));
+    has_all(&message, &["the trace cannot be written"]);
+    assert_eq!(message.matches("nowhere").count(), 1, "{message}");
     let message = refusal(&["inspect", "--arenas", "--backend", "malloc"], &hello);
     has_all(&message, &["expected a pool allocator, such as pymalloc"]);
     for (spec, part) in [

@@ -54,7 +54,13 @@ pub struct CheckArgs {
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "old")]
     pub new: Vec<PathBuf>,
     /// The backend on which recordings are compared
-    #[arg(long, value_name = "BACKEND", default_value = "pymalloc")]
+    #[arg(
+        short,
+        long,
+        visible_alias = "backends",
+        value_name = "BACKEND",
+        default_value = "pymalloc"
+    )]
     pub backend: String,
     /// The measures of two backends
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["exact", "time", "tail"])]

@@ -20,7 +20,7 @@ pub struct RunArgs {
     #[arg(required_unless_present = "resume")]
     pub traces: Vec<PathBuf>,
     /// Backends, separated by commas; `heaplay backends` lists them
-    #[arg(short, long, default_value = "malloc,pymalloc,bump")]
+    #[arg(short, long, visible_alias = "backend", default_value = "malloc,pymalloc,bump")]
     pub backends: Vec<String>,
     /// Passes, separated by commas
     #[arg(
