@@ -15,6 +15,7 @@ use super::tables::table;
 use super::terminal::{note, print};
 use crate::bench::{Settings, Workload, Workloads, sha256_of_file};
 use crate::program::AllocationSites;
+use crate::report::some;
 use crate::results::{NamedThread, ProgramMark, RunDir, TraceEntry};
 use crate::trace::FileStamp;
 use crate::{program, trace};
@@ -71,33 +72,57 @@ pub struct FoundTraces {
 
 /// Files of folders that could not be read, with the reasons.
 #[derive(Default)]
-pub struct UnreadTraces(Vec<(PathBuf, String)>);
+pub struct UnreadTraces {
+    files: Vec<(PathBuf, String)>,
+    /// All files, with those that could be read.
+    all: usize,
+}
 
 impl UnreadTraces {
+    /// Prints before the results which files they do not have.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn announce(&self) -> anyhow::Result<()> {
+        let names: Vec<String> =
+            self.files.iter().map(|(path, _)| path.display().to_string()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let measured = self.all - names.len();
+        print(&format!(
+            "{measured} of {} files {} measured. Not measured: {}; the reasons are at the end.\n\n",
+            self.all,
+            if measured == 1 { "is" } else { "are" },
+            some(&names)
+        ))
+    }
+
     /// The exit code of a verb that did the rest of its job with `code`: a row for each file, and a
     /// failure where there is one.
     ///
     /// # Errors
     /// When standard output cannot be written.
     pub fn conclude(&self, code: ExitCode) -> anyhow::Result<ExitCode> {
-        if self.0.is_empty() {
+        if self.files.is_empty() {
             return Ok(code);
         }
-        let rows = self.0.iter().map(|(path, why)| vec![path.display().to_string(), why.clone()]);
+        let rows =
+            self.files.iter().map(|(path, why)| vec![path.display().to_string(), why.clone()]);
         print(&table(&["file", "not measured, because"], rows.collect()))?;
         Ok(self.exit(code))
     }
 
     /// As [`UnreadTraces::conclude`], without a table on standard output.
     pub fn exit(&self, code: ExitCode) -> ExitCode {
-        if self.0.is_empty() {
+        if self.files.is_empty() {
             return code;
         }
-        let files = match self.0.len() {
+        let files = match self.files.len() {
             1 => "1 file was".to_owned(),
             count => format!("{count} files were"),
         };
-        note(format!("{files} not measured, for the reasons above"));
+        note(format!("{files} not measured, of {}, for the reasons above", self.all));
         if code == ExitCode::from(Exit::Fine) { Exit::Failed.into() } else { code }
     }
 }
@@ -152,6 +177,7 @@ pub fn load_found(
     }
     let files = find_traces(paths)?;
     refuse_twice(&files)?;
+    unread.all = files.len();
     for file in files {
         match load_one(&file, &found, |sites| lines.group(sites), end, most) {
             Ok(workload) => found.push(lines.note(workload)),
@@ -159,11 +185,11 @@ pub fn load_found(
             Err(error) => {
                 let why = chain(&error);
                 note(format!("{why}; this file of the folder is left out"));
-                unread.0.push((file, why));
+                unread.files.push((file, why));
             }
         }
     }
-    if found.is_empty() && !unread.0.is_empty() {
+    if found.is_empty() && !unread.files.is_empty() {
         bail!("no file of the folder can be replayed; record one with `heaplay record`");
     }
     Ok(FoundTraces { workloads: found.into_iter().collect(), unread })
@@ -248,6 +274,7 @@ fn load_one(
         process: process_entry(header, reader.process(), until),
         thread_count: compiled.0.outline().threads.len() as u32,
         threads: named_threads(reader.process()),
+        has_pymalloc_calls: has_pymalloc_calls(&compiled.0),
     };
     // What was compiled must be what was hashed: the hash names it in the record.
     if FileStamp::now(path).ok() != stamp {
@@ -261,6 +288,14 @@ fn load_one(
     let workload =
         workload.with_context(|| format!("{}: no memory for its end", path.display()))?;
     Ok(workload.with_arenas(reader.header().arenas()))
+}
+
+/// Whether any call is of a domain that pymalloc serves; `None` of a program in parts.
+fn has_pymalloc_calls(program: &program::Program) -> Option<bool> {
+    let is_served = |call: &program::Instruction| {
+        matches!(call.domain(), trace::Domain::Mem | trace::Domain::Obj)
+    };
+    program.is_whole().then(|| program.instructions().iter().any(is_served))
 }
 
 /// The threads that have a name.

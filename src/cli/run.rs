@@ -34,6 +34,7 @@ impl RunArgs {
     /// What could not be done. The cells measured before stay in the folder.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (run, folder, unread) = self.measure()?;
+        unread.announce()?;
         unread.conclude(conclude(&run, &folder, self.private)?)
     }
 

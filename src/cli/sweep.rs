@@ -27,7 +27,13 @@ pub struct SweepArgs {
     traces: Vec<PathBuf>,
     /// A backend; braces make a grid: 'jemalloc:dirty_decay_ms={0,1000},narenas={1,4}'. May be
     /// given again
-    #[arg(short, long = "backend", value_name = "BACKEND", required = true)]
+    #[arg(
+        short,
+        long = "backend",
+        visible_alias = "backends",
+        value_name = "BACKEND",
+        required = true
+    )]
     backends: Vec<String>,
     /// The memory that counts: at the end, at its peak, or averaged over the bytes requested
     #[arg(long, value_enum, default_value_t = MemoryArg::End)]
@@ -91,6 +97,7 @@ impl SweepArgs {
             ..RunArgs::default()
         };
         let (run, folder, unread) = args.measure()?;
+        unread.announce()?;
         let code = super::run::conclude(&run, &folder, args.private)?;
         if run.missing().is_empty() {
             print(&advice::advice(&run, metric))?;

@@ -41,7 +41,7 @@ impl PairRow<'_> {
             ratio(1.0 + self.comparison.change),
             self.interval(),
             self.comparison.pairs.to_string(),
-            self.comparison.decision_text().to_owned(),
+            self.comparison.decision_text(),
             self.after_a_minute().map_or("–".to_owned(), |half| format!("±{}", percent(half))),
         ]
     }

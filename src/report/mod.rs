@@ -51,4 +51,4 @@ pub use render::{
 #[cfg(feature = "internals")]
 pub use render::{page, render};
 pub use terminal::summary;
-pub use text::{end_name, end_sentence, synthesised};
+pub use text::{end_name, end_sentence, list, some, synthesised};

@@ -13,7 +13,7 @@ use crate::results::Metric;
 use crate::units::{figure, nanoseconds, ratio};
 
 /// The columns of the CSV. Those of memory are bytes in rows of a trace. In all rows they are
-/// multiples of the live bytes; at the exit, of the live peak.
+/// multiples of the live bytes; at the end, of the live peak.
 fn columns() -> [&'static str; 16] {
     [
         "trace",

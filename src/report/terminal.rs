@@ -5,8 +5,8 @@ use super::choice::choice;
 use super::comparison_table::comparisons;
 use super::failed_cells::failed_cells;
 use super::figures::{
-    BackendFigures, ResidentFigure, TraceReport, WINDOWS, call_text, seen_text, short_site,
-    slow_calls, worst_windows,
+    BackendFigures, ResidentFigure, ThreadMemory, TraceReport, WINDOWS, call_text, seen_text,
+    short_site, slow_calls, worst_windows,
 };
 use super::machines::machine_sentences;
 use super::markdown::markdown;
@@ -47,6 +47,9 @@ pub fn summary(run: &Run) -> String {
         }
         text += &table(trace_report);
         text += "\n";
+        for sentence in trace_report.passed_on() {
+            text += &format!("{sentence}\n");
+        }
         for sentence in trace_report.own_replay() {
             text += &format!("{sentence}\n");
         }
@@ -125,13 +128,13 @@ fn is_inseparable(trace_report: &TraceReport, backend: &BackendFigures) -> bool 
 /// What the brackets of ratios mean, where there are some.
 fn inseparable_note(trace_report: &TraceReport) -> String {
     let is_any = trace_report.backends.iter().any(|backend| is_inseparable(trace_report, backend));
-    match trace_report.reference().filter(|_| is_any) {
-        Some(first) => format!(
-            "(×…): in these repetitions the time is not separable from that of {}.\n",
-            first.name()
-        ),
-        None => String::new(),
-    }
+    let Some(first) = trace_report.reference().filter(|_| is_any) else { return String::new() };
+    let few = trace_report.too_few_repetitions(first);
+    format!(
+        "(×…): in these repetitions the time is not separable from that of {}.{}\n",
+        first.name(),
+        few.map_or(String::new(), |few| format!(" {few}"))
+    )
 }
 
 /// What the brackets of memory mean, where there are some.
@@ -158,10 +161,11 @@ fn on_huge_pages(trace_report: &TraceReport) -> String {
         .filter_map(|backend| {
             let huge = *backend.values(Scope::All, Metric::HugePagesEndBytes).first()?;
             let resident = backend.memory.end_bytes?;
+            // An older record has the huge pages of the whole process.
+            let huge = huge.min(resident);
             (huge > 0.0).then(|| {
-                // The kernel counts whole huge pages, also what the baseline has on them.
-                let share = (huge / resident.max(1.0)).min(1.0);
-                format!("{} {} ({})", backend.name(), bytes(huge), percent(share))
+                let share = percent(huge / resident.max(1.0));
+                format!("{} {} ({share} of what is resident)", backend.name(), bytes(huge))
             })
         })
         .collect();
@@ -209,16 +213,30 @@ fn allocator_of<'a>(backend: &BackendFigures<'a>) -> &'a str {
     backend.spec.split_once(':').map_or(backend.spec, |(name, _)| name)
 }
 
+/// Arenas of glibc's malloc besides the main one, where the thread cache was flushed: `malloc_trim`
+/// leaves what is free at their tops (docs/method/footprint.md). `None` without any.
+fn further_arenas(backend: &BackendFigures) -> Option<usize> {
+    let is_glibc = allocator_of(backend) == "malloc" && backend.memory.flushed_bytes.is_some();
+    let arenas = ThreadMemory::of(backend).filter(|_| is_glibc)?.arenas?.arenas;
+    arenas.checked_sub(1).filter(|further| *further > 0)
+}
+
 /// What a trim leaves of one backend, by cause.
 fn left_line(backend: &BackendFigures) -> String {
     let memory = &backend.memory;
     let Some([in_use, beside, cached, rest]) = memory.left_by_trim() else { return String::new() };
-    let is_explained = memory.flushed_bytes.is_some();
+    let share = percent(rest / memory.trimmed_bytes.unwrap_or(rest).max(1.0));
+    let rest_cause = match further_arenas(backend) {
+        Some(1) => format!("({share}) most likely free at the top of a further arena"),
+        Some(count) => format!("({share}) most likely free at the tops of {count} further arenas"),
+        None if memory.flushed_bytes.is_some() => format!("({share}) not explained"),
+        None => "of other causes".to_owned(),
+    };
     let causes = [
         (in_use, "on pages of live blocks"),
         (beside, "on pages with heads of its own, which its trim leaves"),
         (cached, "on pages that only the thread cache uses"),
-        (rest, if is_explained { "not explained" } else { "of other causes" }),
+        (rest, &rest_cause),
     ];
     let parts: Vec<String> = causes
         .iter()

@@ -26,8 +26,7 @@ const MARK_CHARS: usize = 14;
 /// The moment that counts as the end, in a heading. `None` is the last call.
 pub fn end_name(end: Option<&EndPoint>) -> String {
     match end.map(|end| &end.kind) {
-        None => "at exit".to_owned(),
-        Some(EndKind::Finalisation | EndKind::Exit) => "at the end".to_owned(),
+        None | Some(EndKind::Finalisation | EndKind::Exit) => "at the end".to_owned(),
         Some(EndKind::Peak) => "at the peak".to_owned(),
         Some(EndKind::Plateau { .. }) => "on the plateau".to_owned(),
         Some(EndKind::Mark { name }) if name.chars().count() <= MARK_CHARS => format!("at {name}"),
@@ -54,7 +53,7 @@ pub fn end_moment(end: Option<&EndPoint>) -> String {
 /// The moment that counts as the end, in a sentence. `None` is the last call.
 pub fn end_sentence(end: Option<&EndPoint>) -> String {
     match end.map(|end| &end.kind) {
-        None => "after the last call".to_owned(),
+        None => "at the end (after the last call)".to_owned(),
         Some(EndKind::Finalisation) => "at the end (before finalisation)".to_owned(),
         Some(EndKind::Exit) => "at the end (before exit)".to_owned(),
         Some(EndKind::Peak) => "at the live peak".to_owned(),

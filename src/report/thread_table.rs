@@ -10,7 +10,7 @@ pub type TextTable = (Vec<String>, Vec<Vec<String>>);
 /// What the columns mean.
 pub const THREADS_NOTE: &str = "Recorded order makes one call at a time, each on its thread. In free \
      order the threads run at once, so memory is a range over repetitions. Left by ended threads at \
-     exit: their blocks and the free space charged to these, and free pages that they used last. \
+     the end: their blocks and the free space charged to these, and free pages that they used last. \
      Arenas: as the allocator reports them.";
 
 /// Memory by thread and order; `None` for a trace of one thread.
@@ -27,7 +27,11 @@ pub fn thread_table(trace_report: &TraceReport) -> Option<TextTable> {
     header.extend(has_free.then_some("peak, free order"));
     let at_end = format!("{}, recorded order", trace_report.end_name());
     header.push(&at_end);
-    header.extend(has_free.then_some("at exit, free order"));
+    // In free order nothing is followed but the end of all threads.
+    let is_last_call = trace_report.trace.end.is_none();
+    let free_end = if is_last_call { "at the end" } else { "after the last call" };
+    let free_end = format!("{free_end}, free order");
+    header.extend(has_free.then_some(free_end.as_str()));
     header.extend(["left by ended threads", "arenas", "held by arenas", "in blocks"]);
     let header: Vec<String> = header.into_iter().map(str::to_owned).collect();
     let row = |(backend, memory): &(&BackendFigures, ThreadMemory)| {

@@ -52,6 +52,10 @@ pub struct TraceEntry {
     /// The threads that have a name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub threads: Vec<NamedThread>,
+    /// Whether any call is of CPython's domains mem or obj, which pymalloc serves; `None` where that is
+    /// not known: of an older record, and of a trace that is replayed in parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has_pymalloc_calls: Option<bool>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -13,7 +13,8 @@ use super::manifest::Manifest;
 use super::tables::Chunk;
 use crate::spec::BackendSpec;
 use crate::stats::{
-    ComparisonRule, Decision, EQUAL, Estimate, LookPlan, TimeComparison, median, repetition_ratios,
+    ComparisonRule, Decision, EQUAL, Estimate, LookPlan, TimeComparison, median, range,
+    repetition_ratios,
 };
 
 /// The probability that two equal backends are called different, for each comparison.
@@ -59,10 +60,14 @@ impl BackendTimes {
 
     /// The median over the repetitions of the time of the whole trace, in ns.
     pub fn median_ns(&self) -> Option<f64> {
+        median(&self.totals_ns())
+    }
+
+    /// The time of the whole trace in each repetition, in ns.
+    fn totals_ns(&self) -> Vec<f64> {
         let segments = self.segments();
         let whole = self.by_batch.values().filter(|times| times.len() == segments);
-        let total = |times: &Vec<u64>| times.iter().map(|ns| *ns as f64).sum();
-        median(&whole.map(total).collect::<Vec<f64>>())
+        whole.map(|times| times.iter().map(|ns| *ns as f64).sum()).collect()
     }
 
     /// The natural logarithm of the other's time over this one's, for each repetition that both have:
@@ -85,7 +90,16 @@ impl BackendTimes {
     /// Compares the time of a candidate with this one's, over the repetitions that both have. `None`
     /// where they have none in common.
     pub fn compare(&self, candidate: &BackendTimes, looks: LookPlan) -> Option<TimeComparison> {
-        TimeComparison::of(&self.logs(candidate), Estimate::untrimmed, &rule(looks))
+        let found = TimeComparison::of(&self.logs(candidate), Estimate::untrimmed, &rule(looks))?;
+        // Of two whose times overlap, more repetitions may as well show that they are equal.
+        let pairs_needed = found.pairs_needed.filter(|_| !self.overlaps(candidate));
+        Some(TimeComparison { pairs_needed, ..found })
+    }
+
+    /// Whether the ranges of the times of the whole trace overlap.
+    fn overlaps(&self, other: &BackendTimes) -> bool {
+        let [own, other] = [self.totals_ns(), other.totals_ns()].map(|all| range(&all));
+        own.zip(other).is_none_or(|(own, other)| own.0 <= other.1 && other.0 <= own.1)
     }
 }
 
@@ -397,6 +411,28 @@ mod tests {
         assert!(wrong <= 4, "{wrong} of 1000");
         let found = (0..100).filter(|_| decide(&mut random, 0.3) == Decision::Slower).count();
         assert!(found >= 95, "{found} of 100");
+    }
+
+    /// Three fixed repetitions whose ranges do not overlap need more; where they do, nothing is known.
+    #[test]
+    fn too_few_repetitions_are_those_of_ranges_that_do_not_overlap() {
+        let times = |all: [u64; 3]| {
+            let mut times = BackendTimes::default();
+            for (repetition, ns) in (0..).zip(all) {
+                times.add(TimeBatch { run: 0, repetition }, ns);
+            }
+            times
+        };
+        let base = times([1000, 1100, 1050]);
+        let needed = |all| {
+            let found = base.compare(&times(all), LookPlan::Once).unwrap();
+            assert_eq!(found.decision, Decision::Open, "{found:?}");
+            found.pairs_needed
+        };
+        assert!(needed([1500, 1900, 1700]).is_some_and(|needed| (4..=8).contains(&needed)));
+        assert_eq!(needed([1040, 1150, 1085]), None);
+        let adaptive = base.compare(&times([1500, 1900, 1700]), LookPlan::UntilDecided).unwrap();
+        assert_eq!(adaptive.pairs_needed, None);
     }
 
     #[test]

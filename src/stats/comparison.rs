@@ -14,6 +14,10 @@ const ERROR_OF_EQUAL: f64 = 0.01;
 /// The fewest pairs that have an interval.
 pub const LEAST_PAIRS: usize = 3;
 
+/// The most pairs that are named as the number that would show a difference. Where more are needed, the
+/// ranges of the two overlap.
+const NAMED_PAIRS: usize = 20;
+
 /// Fewer pairs than this are not trimmed.
 const TRIMMED_FROM: usize = 10;
 
@@ -70,6 +74,9 @@ pub struct TimeComparison {
     pub decision: Decision,
     /// The pairs behind it.
     pub pairs: usize,
+    /// About how many pairs would show the difference at the spread of these, where the number of pairs
+    /// was fixed and is too small for it; see [`pairs_needed`].
+    pub pairs_needed: Option<usize>,
 }
 
 impl TimeComparison {
@@ -90,7 +97,8 @@ impl TimeComparison {
         }
         let change = median(logs)?.exp_m1();
         let (lower, upper) = (f64::NEG_INFINITY, f64::INFINITY);
-        Some(TimeComparison { change, lower, upper, decision: Decision::Open, pairs })
+        let decision = Decision::Open;
+        Some(TimeComparison { change, lower, upper, decision, pairs, pairs_needed: None })
     }
 
     /// Compares by an estimate of the logarithm from so many pairs.
@@ -116,17 +124,22 @@ impl TimeComparison {
         };
         // The interval is the one by which it was decided.
         let [lower, upper] = if decision == Decision::Equal { narrow } else { [lower, upper] };
-        TimeComparison { change, lower, upper, decision, pairs }
+        let is_fixed = rule.looks == LookPlan::Once && decision == Decision::Open && is_large;
+        let pairs_needed = is_fixed.then(|| pairs_needed(estimate, pairs, error)).flatten();
+        TimeComparison { change, lower, upper, decision, pairs, pairs_needed }
     }
 
     /// What it says, in words.
-    pub fn decision_text(&self) -> &'static str {
-        match self.decision {
-            Decision::Slower => "slower",
-            Decision::Faster => "faster",
-            Decision::Equal => "equal within 2 %",
-            Decision::Open if self.lower.is_infinite() => "too few repetitions",
-            Decision::Open => "not separable",
+    pub fn decision_text(&self) -> String {
+        match (self.decision, self.pairs_needed) {
+            (Decision::Slower, _) => "slower".to_owned(),
+            (Decision::Faster, _) => "faster".to_owned(),
+            (Decision::Equal, _) => "equal within 2 %".to_owned(),
+            (Decision::Open, _) if self.lower.is_infinite() => "too few repetitions".to_owned(),
+            (Decision::Open, Some(needed)) => {
+                format!("too few repetitions (about {needed} needed)")
+            }
+            (Decision::Open, None) => "not separable".to_owned(),
         }
     }
 
@@ -141,6 +154,17 @@ impl TimeComparison {
         let pairs = self.pairs as f64;
         (self.upper - self.lower) / 2.0 * (pairs / (pairs + further)).sqrt()
     }
+}
+
+/// About how many pairs would have an interval on one side of 0, if their mean and their spread were
+/// those of the present ones, at most [`NAMED_PAIRS`]. `error` is that of one side.
+fn pairs_needed(estimate: &Estimate, pairs: usize, error: f64) -> Option<usize> {
+    let spread = estimate.error * (pairs as f64).sqrt();
+    (pairs + 1..=NAMED_PAIRS).find(|&more| {
+        let freedom = estimate.freedom + (more - pairs) as f64;
+        let of_more = Estimate { error: spread / (more as f64).sqrt(), freedom, ..*estimate };
+        of_more.lower(error) > 0.0 || of_more.upper(error) < 0.0
+    })
 }
 
 /// Whether one looks after so many pairs.
@@ -246,6 +270,32 @@ mod tests {
         assert_eq!(TimeComparison::of(&[], estimate_of_pairs, &once), None);
     }
 
+    /// Three pairs whose ranges do not overlap, and that a test at 1 in 1,000 cannot separate.
+    #[test]
+    fn too_few_fixed_pairs_name_the_number_that_is_needed() {
+        let once = ComparisonRule { looks: LookPlan::Once, ..RULE };
+        let three = [0.45, 0.60, 0.40];
+        let found = TimeComparison::of(&three, estimate_of_pairs, &once).unwrap();
+        assert_eq!((found.decision, found.pairs), (Decision::Open, 3));
+        assert!(found.lower.is_finite());
+        let needed = found.pairs_needed.unwrap();
+        assert_eq!(found.decision_text(), format!("too few repetitions (about {needed} needed)"));
+        // So many pairs of the same mean and spread do separate the two; one fewer does not.
+        let spread = 0.104;
+        let of = |count: usize| {
+            let step = |at: usize| if at.is_multiple_of(2) { spread } else { -spread };
+            let logs: Vec<f64> = (0..count).map(|at| 0.4833 + step(at)).collect();
+            TimeComparison::of(&logs, Estimate::untrimmed, &once).unwrap().decision
+        };
+        assert_eq!((of(needed + 1), of(4)), (Decision::Slower, Decision::Open));
+        // Pairs on both sides of 0 overlap, and a run that goes on by itself needs no such advice.
+        let level = TimeComparison::of(&[0.5, -0.6, 0.3], estimate_of_pairs, &once).unwrap();
+        assert_eq!((level.pairs_needed, &*level.decision_text()), (None, "not separable"));
+        let six = [0.45, 0.60, 0.40, -0.2, 0.1, 0.3];
+        let going_on = TimeComparison::of(&six, estimate_of_pairs, &RULE).unwrap();
+        assert_eq!((going_on.decision, going_on.pairs_needed), (Decision::Open, None));
+    }
+
     #[test]
     fn an_interval_shrinks_with_the_root_of_the_pairs() {
         let comparison = TimeComparison {
@@ -254,6 +304,7 @@ mod tests {
             upper: 0.04,
             decision: Decision::Open,
             pairs: 10,
+            pairs_needed: None,
         };
         assert!((comparison.half_width_after(30.0) - 0.02).abs() < 1e-12);
     }

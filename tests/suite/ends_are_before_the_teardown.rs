@@ -129,7 +129,7 @@ fn a_native_program_ends_where_main_returns_or_exit_is_called() {
         assert_eq!(recorded.end, None, "{how}");
         assert_eq!(recorded.live(u64::MAX).filter(|row| row.size == 12345).count(), 900, "{how}");
         let text = expect(0, heaplay().arg("inspect").arg(folder.path().join("app.trace")));
-        assert!(text.contains("blocks after the last call"), "{text}");
+        assert!(text.contains("blocks at the end (after the last call)"), "{text}");
     }
 }
 

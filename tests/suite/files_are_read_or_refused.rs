@@ -572,7 +572,12 @@ fn an_unreadable_file_in_a_folder() {
     let text = both(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("bad.csv:2: ") && text.contains("other.trace"), "{text}");
-    assert!(text.contains("2 files were not measured"), "{text}");
+    assert!(text.contains("2 files were not measured, of 3"), "{text}");
+    // The results begin with it, too: the reasons come after them.
+    let (start, reasons) = text.split_once("good: ").expect("the results");
+    assert!(start.contains("1 of 3 files is measured. Not measured: "), "{text}");
+    assert!(start.contains("bad.csv and ") && start.contains("other.trace;"), "{text}");
+    assert!(reasons.contains("not measured, because"), "{text}");
     let rows = std::fs::read_to_string(out.join("measurements.csv")).unwrap();
     assert!(rows.contains("good"), "{rows}");
     // A file that is named itself is refused before anything is measured.

@@ -483,5 +483,9 @@ fn huge_pages_are_measured_and_can_be_left_out() {
     }
     assert!((4e6..40e6).contains(&own) && own % f64::from(2 << 20) == 0.0, "{own}");
     assert_eq!(huge(&out, "pymalloc"), 0.0);
-    assert!(text.contains("On huge pages at exit: pymalloc@3.15 "), "{text}");
+    assert!(text.contains("On huge pages at the end: pymalloc@3.15 "), "{text}");
+    assert!(text.contains(" of what is resident)"), "{text}");
+    let run = Run::load(&out).expect("a run");
+    let resident = one(&run, "many", "pymalloc@3.15", Metric::ResidentEndBytes);
+    assert!(own <= resident, "{own} of {resident} bytes on huge pages");
 }

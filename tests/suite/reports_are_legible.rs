@@ -468,7 +468,108 @@ fn the_answer_has_the_first_writes_where_they_change_the_order() {
 fn the_terminal_table() {
     let wish =
         Wish { traces: &["service", "json"], samples: 400, calls: 1_000_000, ..Wish::default() };
-    insta::assert_snapshot!(summary(&made_up_runs::run(&wish)));
+    let text = summary(&made_up_runs::run(&wish));
+    // One term for the end, in headings and in sentences.
+    assert!(!text.to_lowercase().contains("at exit"), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+/// A run of two traces with three fixed repetitions. pymalloc takes 0.3 of malloc's time on `service`. On
+/// `json` it takes malloc's time multiplied by one of `factors`, by repetition.
+fn run_with_json_factors(factors: [f64; 3]) -> Run {
+    let wish = Wish {
+        traces: &["service", "json"],
+        backends: &["malloc", "pymalloc", "null"],
+        samples: 300,
+        calls: 1_000_000,
+        repetitions: 3,
+        ..Wish::default()
+    };
+    let mut run = made_up_runs::run(&wish);
+    let of_malloc: BTreeMap<(String, u32, u32), u64> = run
+        .chunks
+        .iter()
+        .filter(|chunk| chunk.backend == "malloc")
+        .map(|one| ((one.trace.clone(), one.repetition, one.chunk), one.nanoseconds))
+        .collect();
+    for chunk in run.chunks.iter_mut().filter(|chunk| chunk.backend == "pymalloc") {
+        let at = chunk.repetition as usize;
+        let steady = [0.300, 0.301, 0.302];
+        let factor = if chunk.trace == "json" { factors[at] } else { steady[at] };
+        let base_ns = of_malloc[&(chunk.trace.clone(), chunk.repetition, chunk.chunk)];
+        chunk.nanoseconds = (base_ns as f64 * factor) as u64;
+    }
+    run
+}
+
+/// A mean over the traces says on which of them its comparison is open.
+#[test]
+fn a_mean_ratio_names_the_traces_on_which_it_is_open() {
+    let answer = |factors| {
+        let text = summary(&run_with_json_factors(factors));
+        text.lines().find(|line| line.starts_with("Against malloc")).expect("an answer").to_owned()
+    };
+    let open = answer([0.7, 1.2, 1.1]);
+    assert!(open.contains(" time (not separable on json)"), "{open}");
+    let apart = answer([0.500, 0.501, 0.502]);
+    assert!(!apart.contains("separable"), "{apart}");
+}
+
+/// Ranges that do not overlap, and that three repetitions cannot separate.
+#[test]
+fn too_few_repetitions_are_named_with_the_number_that_is_needed() {
+    let run = run_with_json_factors([0.55, 0.70, 0.60]);
+    let text = summary(&run);
+    let row = text.lines().find(|line| line.contains("pymalloc : malloc") && line.contains("json"));
+    let row = row.expect("the comparison");
+    assert!(row.contains("too few repetitions (about "), "{row}");
+    let advice = "3 repetitions are too few to separate pymalloc from malloc: about ";
+    assert!(text.contains(advice) && text.contains("Without -r a run repeats until"), "{text}");
+    let folder = album("too-few-repetitions");
+    render(&run, &folder).unwrap();
+    let page = fs::read_to_string(folder.join("index.html")).unwrap();
+    assert!(page.contains(advice) && page.contains(" (too few repetitions)"), "no advice");
+    let level = summary(&run_with_json_factors([0.7, 1.2, 1.1]));
+    assert!(level.contains("| not separable |") && !level.contains("too few"), "{level}");
+}
+
+/// The backends of CPython's allocators serve CPython's domains only.
+#[test]
+fn a_pymalloc_that_serves_no_call_is_named_as_what_serves_them() {
+    let backends = ["malloc", "pymalloc@3.9", "freelist+malloc", "python@3.11", "null"];
+    let wish = Wish { samples: 300, calls: 1_000_000, backends: &backends, ..Wish::default() };
+    let mut run = made_up_runs::run(&wish);
+    let sentence = "pymalloc@3.9, freelist+malloc and python@3.11 serve only calls of CPython's domains \
+                    mem and obj, and this trace has none: here they are malloc, and their figures are \
+                    those of malloc.\n";
+    for (known, is_named) in [(None, false), (Some(true), false), (Some(false), true)] {
+        run.manifest.traces[0].has_pymalloc_calls = known;
+        let text = summary(&run);
+        assert_eq!(text.contains(&format!("\n{sentence}")), is_named, "{text}");
+    }
+    let folder = album("no-python-calls");
+    render(&run, &folder).unwrap();
+    let page = fs::read_to_string(folder.join("index.html")).unwrap();
+    assert!(page.contains("here they are malloc, and their figures are those of malloc."));
+}
+
+/// An older record has the huge pages of the whole process: no more than what is resident is shown.
+#[test]
+fn memory_on_huge_pages_is_a_part_of_what_is_resident() {
+    let wish = Wish { samples: 300, calls: 1_000_000, ..Wish::default() };
+    let mut run = made_up_runs::run(&wish);
+    let of_malloc = |row: &&mut heaplay::results::Measurement, metric| {
+        row.backend == "malloc" && row.metric == metric
+    };
+    let resident =
+        run.measurements.iter_mut().find(|row| of_malloc(row, Metric::ResidentEndBytes)).unwrap();
+    let mut huge = resident.clone();
+    resident.value = 9.2 * 1_048_576.0;
+    (huge.metric, huge.value) = (Metric::HugePagesEndBytes, 12.0 * 1_048_576.0);
+    run.measurements.push(huge);
+    let text = summary(&run).replace('\u{a0}', " ");
+    let expected = "On huge pages at the end: malloc 9.2 MiB (100 % of what is resident).";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn without_settings(cost: &BackendCost) -> String {
     spec.map(|spec| spec.without_settings().into()).unwrap_or_default()
 }
 
-/// `resident at exit 43 → 27 MiB, time equal within 2 % (−1 to +1 %)`.
+/// `resident at the end 43 → 27 MiB, time equal within 2 % (−1 to +1 %)`.
 fn change(from: &BackendCost, to: &BackendCost, memory: &str) -> String {
     let change = if from.needs_less(to) || to.needs_less(from) {
         let bytes = |cost: &BackendCost| {
@@ -198,7 +198,12 @@ fn change(from: &BackendCost, to: &BackendCost, memory: &str) -> String {
             format!("{change}, time {} % ({range})", percent(comparison.change))
         }
         Decision::Equal => format!("{change}, time equal within 2 % ({range})"),
-        Decision::Open => format!("{change}, time not separable ({range})"),
+        Decision::Open => {
+            let needed = comparison.pairs_needed.map_or(String::new(), |needed| {
+                format!("; too few repetitions, about {needed} needed")
+            });
+            format!("{change}, time not separable ({range}{needed})")
+        }
     }
 }
 
@@ -227,18 +232,18 @@ mod tests {
             varying(cost("jemalloc", 30.0, 10.0, 12.0)),
             varying(cost("jemalloc:dirty_decay_ms=1000", 29.0, 10.0, 12.0)),
         ];
-        let text = sentences(&costs, "resident at exit").concat();
+        let text = sentences(&costs, "resident at the end").concat();
         assert!(text.contains("no setting of this grid is better"), "{text}");
         let costs = [costs[0].clone(), varying(cost("jemalloc:dirty_decay_ms=0", 3.0, 10.0, 12.0))];
-        let text = sentences(&costs, "resident at exit").concat();
-        assert!(text.contains("resident at exit ≈30"), "{text}");
+        let text = sentences(&costs, "resident at the end").concat();
+        assert!(text.contains("resident at the end ≈30"), "{text}");
     }
 
     /// A library of that name may be of another version than the allocator that was replayed.
     #[test]
     fn what_was_measured_stands_beside_the_library_to_load() {
         let costs = [cost("pymalloc", 30.0, 10.0, 10.1), cost("mimalloc", 10.0, 10.0, 10.1)];
-        let text = sentences(&costs, "resident at exit").concat();
+        let text = sentences(&costs, "resident at the end").concat();
         assert!(text.contains("LD_PRELOAD=libmimalloc.so.2"), "{text}");
         assert!(text.contains("measured:      9.9, compiled into heaplay"), "{text}");
         let own = cost("preload:/opt/libmimalloc.so", 10.0, 10.0, 10.1);
@@ -254,15 +259,15 @@ mod tests {
             cost("malloc:MALLOC_TRIM_THRESHOLD_=0", 2.7 * mib, 20.0, 20.2),
             cost("malloc:MALLOC_TOP_PAD_=64M", 70.0 * mib, 8.0, 8.1),
         ];
-        let text = sentences(&costs, "resident at exit").concat().replace('\u{a0}', " ");
+        let text = sentences(&costs, "resident at the end").concat().replace('\u{a0}', " ");
         assert!(
             text.starts_with("malloc: no setting of this grid is better in time and"),
             "{text}"
         );
-        let less =
-            "  less memory: MALLOC_TRIM_THRESHOLD_=0: resident at exit 10 MiB → 2.7 MiB, time +100";
+        let less = "  less memory: MALLOC_TRIM_THRESHOLD_=0: resident at the end 10 MiB → 2.7 MiB, time +100";
         assert!(text.contains(less), "{text}");
-        let less = "  less time: MALLOC_TOP_PAD_=64M: resident at exit 10 MiB → 70 MiB, time −20";
+        let less =
+            "  less time: MALLOC_TOP_PAD_=64M: resident at the end 10 MiB → 70 MiB, time −20";
         assert!(text.contains(less) || text.contains(&less.replace('−', "-")), "{text}");
     }
 
@@ -291,8 +296,8 @@ mod tests {
             cost("bump", 100.0 * mib, 50.0, 60.0),
             cost("malloc:MALLOC_TRIM_THRESHOLD_=64K", 27.0 * mib, 14.5, 18.0),
         ];
-        let text = sentences(&costs, "resident at exit").concat().replace('\u{a0}', " ");
-        let start = "malloc: set MALLOC_TRIM_THRESHOLD_=64K: resident at exit 60 MiB → 27 MiB, \
+        let text = sentences(&costs, "resident at the end").concat().replace('\u{a0}', " ");
+        let start = "malloc: set MALLOC_TRIM_THRESHOLD_=64K: resident at the end 60 MiB → 27 MiB, \
                      time not separable (";
         assert!(text.starts_with(start), "{text}");
         assert!(text.contains("ENV PYTHONMALLOC=malloc MALLOC_TRIM_THRESHOLD_=65536\n"), "{text}");
@@ -303,8 +308,8 @@ mod tests {
             cost("malloc", 60.0 * mib, 15.0, 17.0),
             cost("jemalloc", 20.0 * mib, 9.0, 10.0),
         ];
-        let text = sentences(&costs, "resident at exit").concat().replace('\u{a0}', " ");
-        let start = "instead of CPython's own pymalloc, jemalloc: resident at exit 30 MiB";
+        let text = sentences(&costs, "resident at the end").concat().replace('\u{a0}', " ");
+        let start = "instead of CPython's own pymalloc, jemalloc: resident at the end 30 MiB";
         assert!(text.starts_with(start), "{text}");
     }
 }

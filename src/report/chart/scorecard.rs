@@ -14,9 +14,9 @@ use crate::report::figures::{
     BackendFigures, CallCost, MemoryUnit, ResidentFigure, ScorecardGroup, ScorecardRow,
     TraceReport, geometric, group, groups_of_means, mean_time_ratio,
 };
-use crate::report::text::{capitalised, caveat, some, synthesised};
+use crate::report::text::{capitalised, caveat, list, some, synthesised};
 use crate::results::EndKind;
-use crate::stats;
+use crate::stats::{self, Decision};
 use crate::units::{byte_unit, bytes, count, figure, times};
 
 /// The question that it answers.
@@ -222,8 +222,9 @@ fn synthesised_traces(trace_reports: &[TraceReport]) -> Option<String> {
 fn end_column(measured: &[&TraceReport]) -> String {
     let end = measured.iter().find_map(|trace_report| trace_report.trace.end.as_ref());
     match (measured, end.map(|end| &end.kind)) {
-        (_, None) => "resident at exit".to_owned(),
-        ([_], Some(EndKind::Finalisation | EndKind::Exit)) => "resident at end".to_owned(),
+        (_, None) | ([_], Some(EndKind::Finalisation | EndKind::Exit)) => {
+            "resident at end".to_owned()
+        }
         ([only], Some(_)) => format!("resident {}", only.end_name()),
         _ => "resident at end".to_owned(),
     }
@@ -363,6 +364,33 @@ fn part(ratio: f64) -> String {
     }
 }
 
+/// On which traces the time of a backend is not separable from that of the reference, in brackets; empty
+/// where it is apart, or equal, on each of them.
+fn inseparable_traces(measured: &[&TraceReport], reference: &str, spec: &str) -> String {
+    let find = |trace_report: &TraceReport, spec: &str| {
+        let mut backends = trace_report.backends.iter();
+        backends.position(|backend| backend.spec == spec && backend.cost.is_some())
+    };
+    let (mut all, mut open) = (0, Vec::new());
+    for trace_report in measured {
+        let both = find(trace_report, reference).zip(find(trace_report, spec));
+        let Some((base, own)) = both else { continue };
+        all += 1;
+        let (base, own) = (&trace_report.backends[base], &trace_report.backends[own]);
+        let comparison = trace_report.compare_time(base, own);
+        let is_equal = comparison.is_some_and(|found| found.decision == Decision::Equal);
+        if !is_equal && !trace_report.is_time_apart(base, own) {
+            open.push(trace_report.trace.name.clone());
+        }
+    }
+    match open.len() {
+        0 => String::new(),
+        count if count == all => " (separable on none of them)".to_owned(),
+        1..=3 => format!(" (not separable on {})", list(&open)),
+        count => format!(" (separable on {} of {all})", all - count),
+    }
+}
+
 /// Ratios to the reference, as geometric means over the traces on which both were measured.
 fn verdict_of_many(measured: &[&TraceReport]) -> String {
     let nothing = || format!("Scorecard of {} traces", measured.len());
@@ -394,9 +422,10 @@ fn verdict_of_many(measured: &[&TraceReport]) -> String {
         .into_iter()
         .filter_map(|backend| {
             let time = part(time_of(backend.spec)?);
+            let open_on = inseparable_traces(measured, reference.spec, backend.spec);
             let peak = peak_of(backend.spec).map(part);
             let peak = peak.map_or(String::new(), |peak| format!(" and {peak} peak memory"));
-            Some(format!("{} takes {time} time{peak}", backend.name()))
+            Some(format!("{} takes {time} time{open_on}{peak}", backend.name()))
         })
         .collect();
     if clauses.is_empty() {

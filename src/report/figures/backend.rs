@@ -73,13 +73,20 @@ impl<'a> BackendFigures<'a> {
                 }))
             })
         };
+        let mut confirmed = by_op(None);
+        for (distribution, (_, ops)) in confirmed.iter_mut().zip(OPS) {
+            let own = rows.slow_calls.iter().filter(|call| call.is_own() && ops.contains(&call.op));
+            if let Some(slowest_ns) = own.map(|call| call.nanoseconds).max() {
+                distribution.set_slowest(slowest_ns as f64);
+            }
+        }
         BackendFigures {
             spec,
             label,
             cost: CallCost::of(&rows, &chunks, trace_calls),
             first_touch: CallCost::with_first_touch(&rows, trace_calls),
             chunks,
-            confirmed: by_op(None),
+            confirmed,
             raw: if first.is_some() { by_op(first) } else { Default::default() },
             memory: MemoryFigures::of(&rows, &samples, is_paced),
             samples,

@@ -60,6 +60,17 @@ impl LatencyDistribution {
         self.steps.last().map(|step| step.0)
     }
 
+    /// Gives the slowest call its exact time, where that is known: a histogram has its values in steps
+    /// of a thousandth. Another time than that of the last step is none of it.
+    pub(super) fn set_slowest(&mut self, exact_ns: f64) {
+        const STEP: f64 = 0.002;
+        if let Some((last, _)) = self.steps.last_mut()
+            && (exact_ns / *last - 1.0).abs() <= STEP
+        {
+            *last = exact_ns;
+        }
+    }
+
     /// Calls slower than `nanoseconds`.
     pub fn slower(&self, nanoseconds: f64) -> u64 {
         let at = self.steps.partition_point(|step| step.0 <= nanoseconds);
@@ -93,5 +104,20 @@ mod tests {
         assert_eq!(d.slower(5000.0), 0);
         assert_eq!(d.share_between(10.0, 100.0), 0.099);
         assert_eq!(LatencyDistribution::default().quantile(0.5), None);
+    }
+
+    /// The histogram has 524 287 ns for a call of 524 600 ns, which another table has as 525 µs.
+    #[test]
+    fn the_slowest_call_has_its_exact_time() {
+        let slowest = |exact_ns: f64| {
+            let mut d = LatencyDistribution::of_counts(vec![(10.0, 9), (524_287.0, 1)]);
+            d.set_slowest(exact_ns);
+            d.max()
+        };
+        assert_eq!(slowest(524_600.0), Some(524_600.0));
+        assert_eq!(slowest(600_000.0), Some(524_287.0));
+        let mut none = LatencyDistribution::default();
+        none.set_slowest(1.0);
+        assert_eq!(none.max(), None);
     }
 }

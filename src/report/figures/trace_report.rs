@@ -3,7 +3,7 @@
 //!
 //! Whatever the record lacks is `None` or empty here: a run that was killed half way still draws.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::results::{
@@ -21,7 +21,10 @@ use super::recorded_process::{RecordedProcess, recorded_process};
 use super::rows::BackendRows;
 use super::trace_threads::TraceThreads;
 use crate::report::palette::backend_colour;
-use crate::report::text::{end_name, end_sentence, list};
+use crate::report::text::{end_name, end_sentence, list, some};
+
+/// Backends that serve calls of CPython's domains, and pass all others on.
+const SERVES_CPYTHON: [&str; 3] = ["freelist", "pymalloc", "python"];
 
 /// One trace of a run.
 pub struct TraceReport<'a> {
@@ -273,6 +276,65 @@ impl<'a> TraceReport<'a> {
             (_, Some(base), Some(candidate)) => candidate.is_out_of_range_of(&base),
             _ => false,
         }
+    }
+
+    /// About how many repetitions would separate the times of two allocators, where their number was
+    /// fixed (`-r`) and is too small for it. `None` where the two are apart, or level.
+    pub fn repetitions_needed(
+        &self,
+        base: &BackendFigures,
+        candidate: &BackendFigures,
+    ) -> Option<usize> {
+        self.compare_time(base, candidate)?.pairs_needed
+    }
+
+    /// What to do about allocators that too few repetitions leave unseparated from `base`, as a
+    /// sentence; `None` where there are none.
+    pub fn too_few_repetitions(&self, base: &BackendFigures) -> Option<String> {
+        let others = self.allocators().filter(|backend| backend.spec != base.spec);
+        let short = others.filter_map(|backend| {
+            let comparison = self.compare_time(base, backend)?;
+            Some((backend.name().to_owned(), comparison.pairs, comparison.pairs_needed?))
+        });
+        let short: Vec<(String, usize, usize)> = short.collect();
+        let (pairs, needed) = (short.first()?.1, short.iter().map(|one| one.2).max()?);
+        let names: Vec<String> = short.into_iter().map(|one| one.0).collect();
+        Some(format!(
+            "{pairs} repetitions are too few to separate {} from {}: about {needed} are needed. \
+             Without -r a run repeats until that is decided.",
+            some(&names),
+            base.name()
+        ))
+    }
+
+    /// The backends that serve none of the calls themselves, since these are no calls of CPython's
+    /// domains: a sentence for all that pass them on to the same allocator. None where the program is a
+    /// Python, or where that is not known.
+    pub fn passed_on(&self) -> Vec<String> {
+        if self.trace.has_pymalloc_calls != Some(false) {
+            return vec![];
+        }
+        let mut by_below: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for backend in self.allocators() {
+            let Ok(spec) = backend.spec.parse::<BackendSpec>() else { continue };
+            // Free lists above pymalloc pass the calls on to what is below both.
+            let own = spec.layers().take_while(|layer| SERVES_CPYTHON.contains(&layer.name()));
+            let Some(lowest) = own.last() else { continue };
+            let below = lowest.below().map_or_else(|| "malloc".to_owned(), BackendSpec::label);
+            by_below.entry(below).or_default().push(backend.name().to_owned());
+        }
+        let sentence = |(below, names): (String, Vec<String>)| {
+            let [serve, they_are, their] = match names.len() {
+                1 => ["serves", "it is", "its"],
+                _ => ["serve", "they are", "their"],
+            };
+            format!(
+                "{} {serve} only calls of CPython's domains mem and obj, and this trace has none: here \
+                 {they_are} {below}, and {their} figures are those of {below}.",
+                some(&names)
+            )
+        };
+        by_below.into_iter().map(sentence).collect()
     }
 
     /// What the harness itself costs a call.

@@ -53,8 +53,9 @@ fn which_allocator(trace_report: &TraceReport) -> String {
         "`heaplay live` runs the program itself under each, and ends with the line for a Dockerfile."
             .to_owned()
     });
-    let sentences = [choice, Some(verdict), share_of_run(trace_report), live];
-    sentences.into_iter().flatten().collect::<Vec<String>>().join(" ")
+    let sentences = [choice, Some(verdict)].into_iter().flatten().chain(trace_report.passed_on());
+    let sentences = sentences.chain(share_of_run(trace_report)).chain(live);
+    sentences.collect::<Vec<String>>().join(" ")
 }
 
 /// How long all calls take beside the recorded run: whether their time matters at all.
@@ -234,5 +235,11 @@ fn separable(trace_report: &TraceReport) -> Option<String> {
     if clauses.is_empty() {
         return None;
     }
-    Some(format!("In time, {}, after {} repetitions.", clauses.join("; "), first.repetitions))
+    let few = trace_report.too_few_repetitions(reference);
+    Some(format!(
+        "In time, {}, after {} repetitions.{}",
+        clauses.join("; "),
+        first.repetitions,
+        few.map_or(String::new(), |few| format!(" {few}"))
+    ))
 }

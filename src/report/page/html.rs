@@ -9,7 +9,7 @@ use super::script::run_script;
 use super::tables;
 use crate::report::chart::{CHARTS, ChartKind, SCORECARD_QUESTION, SCORECARD_READING};
 use crate::report::failed_cells::{failed_cells, missing_cells};
-use crate::report::figures::TraceReport;
+use crate::report::figures::{BackendFigures, TraceReport};
 use crate::report::files::{SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
 use crate::report::machines::machine_sentences;
 use crate::report::text::{caveat, list, some};
@@ -46,7 +46,14 @@ fn title(run: &Run, trace_reports: &[TraceReport]) -> String {
     };
     let traces = match trace_reports {
         [one] => one.trace.name.clone(),
-        _ => format!("{} traces", trace_reports.len()),
+        all => {
+            let is_measured =
+                |one: &&TraceReport| one.backends.iter().any(BackendFigures::has_figures);
+            match all.iter().filter(is_measured).count() {
+                measured if measured == all.len() => format!("{measured} traces"),
+                measured => format!("{measured} of {} traces", all.len()),
+            }
+        }
     };
     const LISTED_MAX: usize = 6;
     let names = if names.len() > LISTED_MAX { some(&names) } else { list(&names) };

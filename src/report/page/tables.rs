@@ -72,7 +72,12 @@ fn time_row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String>
         Some((first, first_cost)) if !backend.is_floor() && first_cost.middle_ns > 0.0 => {
             let is_level =
                 backend.spec != first.spec && !trace_report.is_time_apart(first, backend);
-            let level = if is_level { " (not separable)" } else { "" };
+            let is_short = || trace_report.repetitions_needed(first, backend).is_some();
+            let level = match is_level {
+                true if is_short() => " (too few repetitions)",
+                true => " (not separable)",
+                false => "",
+            };
             let found = trace_report.time_ratio(first, backend);
             found.map_or("–".to_owned(), |found| format!("{}{level}", ratio(found)))
         }

@@ -228,6 +228,7 @@ fn manifest(wish: &Wish) -> Manifest {
                 process: None,
                 thread_count: wish.threads,
                 threads: made_up_threads::names(),
+                has_pymalloc_calls: None,
             })
             .collect(),
         backends: wish
